@@ -1,0 +1,1 @@
+//! F2: a bounded HTTP(S) client.

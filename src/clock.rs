@@ -1,0 +1,71 @@
+//! F1: the one place that knows what time it is.
+//!
+//! Two clocks, because a Pi has no battery: the monotonic one measures intervals and never jumps; the wall
+//! clock dates results and may be years off until the network has set it.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::model::Moment;
+
+/// Where the time comes from. `app` injects the machine's; tests inject one that starts in 2000 and jumps.
+pub trait Clock: Send + Sync {
+    /// The monotonic clock, for intervals. Never goes backwards; stands still while the machine sleeps.
+    fn now(&self) -> Moment;
+
+    /// The wall clock, for dates; it may be wrong, and jump.
+    fn wall(&self) -> Timestamp;
+
+    /// Whether the wall clock has been set from outside since boot, as far as the kernel knows.
+    fn is_synchronised(&self) -> bool;
+}
+
+/// The machine's clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+/// A wall clock before this is certainly wrong: no build of this program is that old.
+pub const EARLIEST_SANE: Timestamp = Timestamp::constant(1_767_225_600, 0); // 2026-01-01T00:00:00Z
+
+impl SystemClock {
+    /// Starts counting now.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// The instant of a moment, for timers that want one.
+    pub fn instant(&self, moment: Moment) -> Instant {
+        self.start + moment.since_start()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn now(&self) -> Moment {
+        Moment::from_start(Instant::now().saturating_duration_since(self.start))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn wall(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// systemd-timesyncd touches this file when it has set the clock (systemd-timesyncd(8)), chrony's and
+    /// ntpd's packages do not; there, and in containers, a sane date is the best sign to be had.
+    fn is_synchronised(&self) -> bool {
+        std::path::Path::new("/run/systemd/timesync/synchronized").exists()
+            || (!std::path::Path::new("/run/systemd/timesync").exists() && self.wall() >= EARLIEST_SANE)
+    }
+}
+
+/// How far the wall clock ran away from the monotonic one between two readings: what a jump is measured by.
+pub fn jump(before: (Moment, Timestamp), after: (Moment, Timestamp)) -> Duration {
+    let monotonic = after.0.since(before.0);
+    let wall = after.1.duration_since(before.1).as_nanos();
+    let apart = wall.abs_diff(i128::try_from(monotonic.as_nanos()).unwrap_or(i128::MAX));
+    Duration::from_nanos(u64::try_from(apart).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,1 @@
+//! F2: lanscan feeds, parsed and checked.

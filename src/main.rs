@@ -1,0 +1,3 @@
+//! The `portscan` binary: calls [`portscan::app`].
+
+fn main() {}

@@ -1,0 +1,21 @@
+//! F0: the values that every other floor speaks in. Nothing here does I/O, reads a clock or spawns.
+
+mod address;
+mod device;
+mod mac;
+mod moment;
+mod ports;
+mod report;
+mod state;
+mod target;
+mod timing;
+
+pub use address::{Address, AddressError};
+pub use device::Device;
+pub use mac::{Mac, MacError};
+pub use moment::Moment;
+pub use ports::{PortSet, PortSetError};
+pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
+pub use state::{PortState, Protocol, Reason, StateError};
+pub use target::{TargetError, TargetSpec};
+pub use timing::{Timing, TimingError};

@@ -1,0 +1,208 @@
+//! Sets of ports, kept as ranges: 65,535 ports are one.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A set of port numbers, printed and read in nmap's spelling: `22,80,8000-8100`.
+///
+/// An open range ends where the ports end: `-100` is 1-100, `60000-` is 60000-65535, `-` is 1-65535. Port 0
+/// is only ever in a set that names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PortSet {
+    /// Ascending, first <= last, never touching.
+    ranges: Vec<(u16, u16)>,
+}
+
+/// Why a text is not a [`PortSet`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PortSetError {
+    /// Not a number from 0 to 65535, nor a range.
+    #[error("\"{0}\" is not a port from 0 to 65535 or a range; write them as 22,80,8000-8100")]
+    Malformed(String),
+    /// A range that ends before it starts.
+    #[error("the port range \"{0}\" is backwards; write the smaller number first")]
+    Backwards(String),
+    /// Nothing in it.
+    #[error("no ports are named; write them as 22,80,8000-8100, or - for all")]
+    Empty,
+}
+
+impl PortSet {
+    /// Every port but 0, which no service can listen on.
+    pub fn all() -> Self {
+        Self { ranges: vec![(1, u16::MAX)] }
+    }
+
+    /// The union of inclusive ranges in any order.
+    pub fn from_ranges(ranges: impl IntoIterator<Item = (u16, u16)>) -> Self {
+        let mut sorted: Vec<(u16, u16)> = ranges.into_iter().filter(|(first, last)| first <= last).collect();
+        sorted.sort_unstable();
+        let mut merged: Vec<(u16, u16)> = Vec::with_capacity(sorted.len());
+        for (first, last) in sorted {
+            match merged.last_mut() {
+                Some((_, end)) if u32::from(first) <= u32::from(*end) + 1 => *end = last.max(*end),
+                _ => merged.push((first, last)),
+            }
+        }
+        Self { ranges: merged }
+    }
+
+    /// The inclusive ranges, ascending and never touching.
+    pub fn ranges(&self) -> &[(u16, u16)] {
+        &self.ranges
+    }
+
+    /// How many ports there are, at most 65,536.
+    pub fn len(&self) -> u32 {
+        self.ranges.iter().map(|&(first, last)| u32::from(last - first) + 1).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Whether the port is among them.
+    pub fn contains(&self, port: u16) -> bool {
+        self.ranges
+            .binary_search_by(|&(first, last)| {
+                if last < port {
+                    std::cmp::Ordering::Less
+                } else if first > port {
+                    std::cmp::Ordering::Greater
+                } else {
+                    std::cmp::Ordering::Equal
+                }
+            })
+            .is_ok()
+    }
+
+    /// The ports, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        self.ranges.iter().flat_map(|&(first, last)| first..=last)
+    }
+
+    /// The port with this index in ascending order, so that a permutation of indices is one of ports.
+    pub fn nth(&self, index: u32) -> Option<u16> {
+        let mut left = index;
+        for &(first, last) in &self.ranges {
+            let size = u32::from(last - first) + 1;
+            if left < size {
+                return u16::try_from(u32::from(first) + left).ok();
+            }
+            left -= size;
+        }
+        None
+    }
+}
+
+impl FromIterator<u16> for PortSet {
+    fn from_iter<I: IntoIterator<Item = u16>>(ports: I) -> Self {
+        Self::from_ranges(ports.into_iter().map(|port| (port, port)))
+    }
+}
+
+impl fmt::Display for PortSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, &(first, last)) in self.ranges.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            match first == last {
+                true => write!(f, "{comma}{first}")?,
+                false => write!(f, "{comma}{first}-{last}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for PortSet {
+    type Err = PortSetError;
+
+    fn from_str(text: &str) -> Result<Self, PortSetError> {
+        let mut ranges = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let malformed = || PortSetError::Malformed(part.chars().take(40).collect());
+            let number = |digits: &str, open: u16| match digits.trim() {
+                "" => Ok(open),
+                digits if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map_err(|_| malformed()),
+                _ => Err(malformed()),
+            };
+            let (first, last) = match part.split_once('-') {
+                Some((first, last)) => (number(first, 1)?, number(last, u16::MAX)?),
+                None => number(part, 0).map(|port| (port, port))?,
+            };
+            if first > last {
+                return Err(PortSetError::Backwards(part.chars().take(40).collect()));
+            }
+            ranges.push((first, last));
+        }
+        if ranges.is_empty() {
+            return Err(PortSetError::Empty);
+        }
+        Ok(Self::from_ranges(ranges))
+    }
+}
+
+impl TryFrom<String> for PortSet {
+    type Error = PortSetError;
+
+    fn try_from(text: String) -> Result<Self, PortSetError> {
+        text.parse()
+    }
+}
+
+impl From<PortSet> for String {
+    fn from(ports: PortSet) -> Self {
+        ports.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_nmaps_spellings() {
+        for (text, canonical) in [
+            ("80", "80"),
+            ("22,80,8000-8100", "22,80,8000-8100"),
+            ("-", "1-65535"),
+            ("-100", "1-100"),
+            ("60000-", "60000-65535"),
+            (" 81, 80 ,79", "79-81"),
+            ("0-65535", "0-65535"),
+        ] {
+            assert_eq!(text.parse::<PortSet>().unwrap().to_string(), canonical, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_set() {
+        for (text, fault) in
+            [("", "no ports"), (",", "no ports"), ("90-80", "backwards"), ("65536", "not a port"), ("1-2-3", "not a"), ("+5", "not a")]
+        {
+            let error = text.parse::<PortSet>().unwrap_err().to_string();
+            assert!(error.contains(fault), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn is_a_set(ports in prop::collection::vec(any::<u16>(), 1..200), probe in any::<u16>()) {
+            let naive: BTreeSet<u16> = ports.iter().copied().collect();
+            let set: PortSet = ports.into_iter().collect();
+            prop_assert_eq!(set.len() as usize, naive.len());
+            prop_assert_eq!(set.contains(probe), naive.contains(&probe));
+            prop_assert!(set.iter().eq(naive.iter().copied()));
+            prop_assert!((0..set.len()).map(|index| set.nth(index).unwrap()).eq(naive.iter().copied()));
+            prop_assert_eq!(set.nth(set.len()), None);
+            prop_assert_eq!(set.to_string().parse::<PortSet>().unwrap(), set);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What one look at one host found.
+
+use std::time::Duration;
+
+use super::{Address, PortSet, PortState, Protocol, Reason};
+
+/// How a look at a host ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HostStatus {
+    /// Every port asked for has its verdict.
+    Up,
+    /// Nothing answers at the address: one fact about the host, none about its ports.
+    Down,
+    /// The host vanished, the deadline passed or the user stopped it: some ports have no verdict.
+    Partial,
+}
+
+impl HostStatus {
+    /// The word that stands for it in APIs and the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// How a scan of many hosts ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScanStatus {
+    /// Under way (or, after a crash, to be resumed).
+    Running,
+    /// Every host there has its result.
+    Complete,
+    /// Some hosts have none: stopped, out of time, or vanished meanwhile.
+    Partial,
+    /// No host could be looked at, for a reason of this machine's.
+    Failed,
+}
+
+impl ScanStatus {
+    /// The word that stands for it in APIs and the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One port that differs from its host's default state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortFinding {
+    /// 0 to 65535.
+    pub port: u16,
+    /// What it is.
+    pub state: PortState,
+    /// Why we say so.
+    pub reason: Reason,
+    /// The time from the probe to its answer, where one came.
+    pub rtt: Option<Duration>,
+}
+
+/// All that one look at one host found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostReport {
+    /// Where it looked.
+    pub address: Address,
+    /// How it ended.
+    pub status: HostStatus,
+    /// The ports that have a verdict: all that were asked for, unless the status is partial or down.
+    pub coverage: PortSet,
+    /// The state of every covered port that `findings` does not list: that of most ports.
+    pub default_state: PortState,
+    /// What the default rests on.
+    pub default_reason: Reason,
+    /// The covered ports that differ from the default, ascending.
+    pub findings: Vec<PortFinding>,
+    /// The protocol; our own scans are TCP.
+    pub protocol: Protocol,
+    /// Probes launched at the host for this report, retries and liveness included.
+    pub probes: u64,
+    /// Time from submission to the first probe that was answered, or to the end if none was.
+    pub preparation: Duration,
+    /// Time from then to the last verdict.
+    pub scanning: Duration,
+    /// Why it is partial or down, for the log and the user; empty when up.
+    pub detail: String,
+}
+
+impl HostReport {
+    /// The open ports, ascending.
+    pub fn open_ports(&self) -> impl Iterator<Item = u16> + '_ {
+        self.findings.iter().filter(|finding| finding.state == PortState::Open).map(|finding| finding.port)
+    }
+}

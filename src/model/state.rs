@@ -1,0 +1,153 @@
+//! What a port can be found to be, and why we say so.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A port's state, in nmap's words (its manual, "Port Scanning Basics").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PortState {
+    /// Something accepted a connection.
+    #[serde(rename = "open")]
+    Open,
+    /// The host answered that nothing listens.
+    #[serde(rename = "closed")]
+    Closed,
+    /// Nothing came back, or an error from something in between.
+    #[serde(rename = "filtered")]
+    Filtered,
+    /// Reachable, but whether something listens was not told (nmap's ACK scans; only ever imported).
+    #[serde(rename = "unfiltered")]
+    Unfiltered,
+    /// No answer where silence may also mean open (UDP; only ever imported).
+    #[serde(rename = "open|filtered")]
+    OpenFiltered,
+    /// No answer where silence may also mean closed (idle scans; only ever imported).
+    #[serde(rename = "closed|filtered")]
+    ClosedFiltered,
+}
+
+/// A transport protocol that has ports (for `Ip`: protocol numbers), in nmap's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// IP protocol numbers (nmap -sO).
+    Ip,
+    /// The only one we scan ourselves.
+    Tcp,
+    /// User datagrams.
+    Udp,
+    /// Stream control transmission.
+    Sctp,
+}
+
+/// What a verdict rests on, in nmap's `reason` words where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The connection was accepted.
+    SynAck,
+    /// The host refused (RST, or an ICMP port unreachable, which a connect cannot tell from it).
+    ConnRefused,
+    /// No answer after all tries.
+    NoResponse,
+    /// ICMP net unreachable.
+    NetUnreach,
+    /// ICMP host unreachable, sent by a router or the host's firewall.
+    HostUnreach,
+    /// ICMP administratively prohibited (communication, host or net).
+    AdminProhibited,
+    /// Another ICMP error (protocol unreachable, time exceeded, parameter problem).
+    IcmpError,
+    /// The host limits its refusals, so silence means what the other ports said.
+    RstLimited,
+}
+
+/// Why a text is not one of these words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{text}\" is not one of {expected}")]
+pub struct StateError {
+    /// What was read.
+    pub text: String,
+    /// What would have been right.
+    pub expected: &'static str,
+}
+
+/// Gives an enum its words once: `as_str`, `Display`, `FromStr`.
+macro_rules! words {
+    ($type:ty, $expected:literal, $($variant:ident = $word:literal),+ $(,)?) => {
+        impl $type {
+            /// Every value, in declaration order.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The word that stands for it in APIs and files.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = StateError;
+
+            fn from_str(text: &str) -> Result<Self, StateError> {
+                let found = Self::ALL.iter().copied().find(|value| value.as_str() == text);
+                found.ok_or_else(|| StateError { text: text.chars().take(40).collect(), expected: $expected })
+            }
+        }
+    };
+}
+
+words!(
+    PortState,
+    "open, closed, filtered, unfiltered, open|filtered, closed|filtered",
+    Open = "open",
+    Closed = "closed",
+    Filtered = "filtered",
+    Unfiltered = "unfiltered",
+    OpenFiltered = "open|filtered",
+    ClosedFiltered = "closed|filtered",
+);
+words!(Protocol, "ip, tcp, udp, sctp", Ip = "ip", Tcp = "tcp", Udp = "udp", Sctp = "sctp");
+words!(
+    Reason,
+    "syn-ack, conn-refused, no-response, net-unreach, host-unreach, admin-prohibited, icmp-error, rst-limited",
+    SynAck = "syn-ack",
+    ConnRefused = "conn-refused",
+    NoResponse = "no-response",
+    NetUnreach = "net-unreach",
+    HostUnreach = "host-unreach",
+    AdminProhibited = "admin-prohibited",
+    IcmpError = "icmp-error",
+    RstLimited = "rst-limited",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serde_and_display_use_the_same_words() {
+        for state in PortState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+            assert_eq!(state.as_str().parse(), Ok(*state));
+        }
+        for protocol in Protocol::ALL {
+            assert_eq!(serde_json::to_value(protocol).unwrap(), protocol.as_str());
+        }
+        for reason in Reason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_is_told_the_known_ones() {
+        let error = "opened".parse::<PortState>().unwrap_err().to_string();
+        assert!(error.contains("\"opened\"") && error.contains("open|filtered"), "{error}");
+    }
+}

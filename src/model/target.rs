@@ -1,0 +1,210 @@
+//! What a user may name to be scanned, excluded or allowed: addresses, names, prefixes, ranges, MACs.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use ipnet::IpNet;
+
+use super::{Address, Mac};
+
+/// The largest prefix or range that is accepted, in addresses: a /16 is a large site, more is a slip.
+const MAX_ADDRESSES: u128 = 65_536;
+
+/// One target in the spellings that nmap's users type, and ours for devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetSpec {
+    /// `192.0.2.1`, `fe80::1%eth0`
+    Address(Address),
+    /// `192.0.2.0/24`, at most 65,536 addresses.
+    Net(IpNet),
+    /// `192.0.2.10-20` or `192.0.2.10-192.0.2.20`, both ends included.
+    Range(IpAddr, IpAddr),
+    /// `AA:BB:CC:DD:EE:FF`, or a beginning of one as `AA:BB:CC:*` (1 to 6 octets).
+    Mac(Vec<u8>),
+    /// `printer.lan`: to be looked up.
+    Name(String),
+}
+
+/// Why a text is not a [`TargetSpec`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// None of the forms.
+    #[error("\"{0}\" is not a target; write an address, a name, 192.0.2.0/24, 192.0.2.10-20 or a MAC")]
+    Malformed(String),
+    /// More addresses than one target may have.
+    #[error("\"{0}\" has more than 65,536 addresses; name a smaller prefix")]
+    TooLarge(String),
+}
+
+impl TargetSpec {
+    /// Whether a device at this address with this MAC is meant. A name never matches: look it up first.
+    pub fn matches(&self, address: &Address, mac: Option<Mac>) -> bool {
+        match self {
+            Self::Address(named) => named == address,
+            Self::Net(net) => net.contains(&address.ip()),
+            Self::Range(first, last) => {
+                first.is_ipv4() == address.ip().is_ipv4() && (*first..=*last).contains(&address.ip())
+            }
+            Self::Mac(prefix) => mac.is_some_and(|mac| mac.octets().starts_with(prefix)),
+            Self::Name(_) => false,
+        }
+    }
+
+    /// The addresses it stands for; none for a MAC or a name. As nmap does, a prefix includes its first
+    /// and last address: on many networks today they are hosts.
+    pub fn addresses(&self) -> Box<dyn Iterator<Item = Address> + '_> {
+        match self {
+            Self::Address(address) => Box::new(std::iter::once(address.clone())),
+            Self::Net(net) => span(net.network(), net.broadcast()),
+            Self::Range(first, last) => span(*first, *last),
+            Self::Mac(_) | Self::Name(_) => Box::new(std::iter::empty()),
+        }
+    }
+}
+
+fn span(first: IpAddr, last: IpAddr) -> Box<dyn Iterator<Item = Address>> {
+    match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => {
+            Box::new((first.to_bits()..=last.to_bits()).map(|bits| Address::from(std::net::Ipv4Addr::from_bits(bits))))
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            Box::new((first.to_bits()..=last.to_bits()).map(|bits| Address::from(std::net::Ipv6Addr::from_bits(bits))))
+        }
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+/// The end of a range, as the whole address or as IPv4's last octet alone.
+fn range_end(first: IpAddr, text: &str) -> Option<IpAddr> {
+    match (first, text.parse::<u8>()) {
+        (IpAddr::V4(first), Ok(octet)) => {
+            let [a, b, c, _] = first.octets();
+            Some(IpAddr::from([a, b, c, octet]))
+        }
+        _ => text.parse().ok(),
+    }
+}
+
+fn bits(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => ip.to_bits().into(),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
+fn mac_prefix(text: &str) -> Option<Vec<u8>> {
+    if let Ok(mac) = text.parse::<Mac>() {
+        return Some(mac.octets().to_vec());
+    }
+    let octets: Vec<&str> = text.strip_suffix(":*")?.split(':').collect();
+    let byte = |octet: &&str| u8::from_str_radix(octet, 16).ok().filter(|_| octet.len() == 2);
+    if octets.len() > 5 { None } else { octets.iter().map(byte).collect() }
+}
+
+/// RFC 1123, 2.1: letters, digits and hyphens; underscores occur on LANs and do no harm.
+fn is_name(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            && !label.starts_with('-')
+    };
+    let digits_only = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    text.len() <= 253 && !digits_only && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
+
+impl FromStr for TargetSpec {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let text = text.trim();
+        let shown = || text.chars().take(80).collect::<String>();
+        let at_most = |first: IpAddr, last: IpAddr| {
+            if bits(last) - bits(first) < MAX_ADDRESSES { Ok(()) } else { Err(TargetError::TooLarge(shown())) }
+        };
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Address(address));
+        }
+        if let Some(prefix) = mac_prefix(text) {
+            return Ok(Self::Mac(prefix));
+        }
+        if let Ok(net) = text.parse::<IpNet>() {
+            at_most(net.network(), net.broadcast())?;
+            return Ok(Self::Net(net.trunc()));
+        }
+        let range = text.split_once('-').and_then(|(first, last)| {
+            let first: IpAddr = first.parse().ok()?;
+            let last = range_end(first, last)?;
+            (first.is_ipv4() == last.is_ipv4() && first <= last).then_some((first, last))
+        });
+        if let Some((first, last)) = range {
+            at_most(first, last)?;
+            return Ok(Self::Range(first, last));
+        }
+        if is_name(text) {
+            return Ok(Self::Name(text.to_owned()));
+        }
+        Err(TargetError::Malformed(shown()))
+    }
+}
+
+impl fmt::Display for TargetSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Net(net) => net.fmt(f),
+            Self::Range(first, last) => write!(f, "{first}-{last}"),
+            Self::Mac(prefix) => {
+                let octets: Vec<String> = prefix.iter().map(|octet| format!("{octet:02X}")).collect();
+                write!(f, "{}{}", octets.join(":"), if prefix.len() < 6 { ":*" } else { "" })
+            }
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> TargetSpec {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn reads_what_users_type() {
+        for (text, printed, count) in [
+            ("192.0.2.1", "192.0.2.1", 1),
+            ("192.0.2.77/24", "192.0.2.0/24", 256),
+            ("192.0.2.10-20", "192.0.2.10-192.0.2.20", 11),
+            ("192.0.2.250-192.0.3.5", "192.0.2.250-192.0.3.5", 12),
+            ("2001:db8::/120", "2001:db8::/120", 256),
+            ("aa:bb:cc:*", "AA:BB:CC:*", 0),
+            ("printer.lan", "printer.lan", 0),
+            ("my-nas", "my-nas", 0),
+        ] {
+            assert_eq!(spec(text).to_string(), printed);
+            assert_eq!(spec(text).addresses().count(), count, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_slips() {
+        for text in ["", "192.0.2.300", "192.0.2.9-3", "10.0.0.0/33", "a b", "-x", "aa:bb:*:cc", "1.2.3"] {
+            assert!(text.parse::<TargetSpec>().is_err(), "{text}");
+        }
+        assert!(matches!("10.0.0.0/8".parse::<TargetSpec>(), Err(TargetError::TooLarge(_))));
+        assert!(matches!("::/0".parse::<TargetSpec>(), Err(TargetError::TooLarge(_))));
+    }
+
+    #[test]
+    fn matches_devices() {
+        let address: Address = "192.0.2.15".parse().unwrap();
+        let mac = "AA:BB:CC:00:00:01".parse().ok();
+        for text in ["192.0.2.15", "192.0.2.0/24", "192.0.2.10-20", "AA:BB:CC:*", "aa-bb-cc-00-00-01"] {
+            assert!(spec(text).matches(&address, mac), "{text}");
+        }
+        for text in ["192.0.2.16", "192.0.3.0/24", "192.0.2.16-20", "AA:BB:CD:*", "::/112"] {
+            assert!(!spec(text).matches(&address, mac), "{text}");
+        }
+        assert!(!spec("AA:BB:CC:*").matches(&address, None));
+    }
+}

@@ -1,0 +1,1 @@
+//! F2: sockets and what the machine says of itself.

@@ -1,0 +1,1 @@
+//! F2: what is remembered: SQLite, one writer.

@@ -1,0 +1,1 @@
+//! The real binary, in networks of the tests' own.
