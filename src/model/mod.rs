@@ -11,7 +11,7 @@ mod target;
 mod timing;
 
 pub use address::{Address, AddressError};
-pub use device::Device;
+pub use device::{Device, DeviceKey};
 pub use mac::{Mac, MacError};
 pub use moment::Moment;
 pub use ports::{PortSet, PortSetError};
