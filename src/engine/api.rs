@@ -224,7 +224,12 @@ impl Engine {
 
     /// Appends what is to be launched and told now; returns when to call again at the latest, `None` when
     /// only a reply or a job can change anything.
-    pub fn poll(&mut self, _now: Moment, _probes: &mut Vec<Probe>, _events: &mut Vec<Event>) -> Option<Moment> {
+    pub fn poll(
+        &mut self,
+        _now: Moment,
+        _probes: &mut Vec<Probe>,
+        _events: &mut Vec<Event>,
+    ) -> Option<Moment> {
         unimplemented!()
     }
 

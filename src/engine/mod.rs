@@ -4,4 +4,7 @@
 
 mod api;
 
-pub use api::{Bounds, Engine, Event, HostJob, JobId, Link, Liveness, LocalError, Outcome, Probe, ProbeId, Prober, Progress, Reply, Stats};
+pub use api::{
+    Bounds, Engine, Event, HostJob, JobId, Link, Liveness, LocalError, Outcome, Probe, ProbeId, Prober,
+    Progress, Reply, Stats,
+};

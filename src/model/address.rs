@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_address() {
-        for text in ["", "1.2.3", "1.2.3.4.5", "[::1", "fe80::1%", "fe80::1%a/b", "fe80::1%abcdefghijklmnop"] {
+        for text in ["", "1.2.3", "1.2.3.4.5", "[::1", "fe80::1%", "fe80::1%a/b", "fe80::1%abcdefghijklmnop"]
+        {
             assert!(matches!(text.parse::<Address>(), Err(AddressError::Malformed(_))), "{text}");
         }
         assert!(matches!("10.0.0.1%eth0".parse::<Address>(), Err(AddressError::NeedlessZone(_))));
@@ -177,7 +178,9 @@ mod tests {
 
     #[test]
     fn knows_private_ranges() {
-        for text in ["10.1.2.3", "172.31.0.1", "192.168.0.1", "169.254.1.1", "100.64.0.1", "127.0.0.1", "fd00::1"] {
+        for text in
+            ["10.1.2.3", "172.31.0.1", "192.168.0.1", "169.254.1.1", "100.64.0.1", "127.0.0.1", "fd00::1"]
+        {
             assert!(text.parse::<Address>().unwrap().is_private(), "{text}");
         }
         for text in ["8.8.8.8", "100.128.0.1", "172.32.0.1", "2001:db8::1"] {

@@ -126,7 +126,9 @@ impl FromStr for PortSet {
             let malformed = || PortSetError::Malformed(part.chars().take(40).collect());
             let number = |digits: &str, open: u16| match digits.trim() {
                 "" => Ok(open),
-                digits if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map_err(|_| malformed()),
+                digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                    digits.parse().map_err(|_| malformed())
+                }
                 _ => Err(malformed()),
             };
             let (first, last) = match part.split_once('-') {
@@ -184,9 +186,14 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_set() {
-        for (text, fault) in
-            [("", "no ports"), (",", "no ports"), ("90-80", "backwards"), ("65536", "not a port"), ("1-2-3", "not a"), ("+5", "not a")]
-        {
+        for (text, fault) in [
+            ("", "no ports"),
+            (",", "no ports"),
+            ("90-80", "backwards"),
+            ("65536", "not a port"),
+            ("1-2-3", "not a"),
+            ("+5", "not a"),
+        ] {
             let error = text.parse::<PortSet>().unwrap_err().to_string();
             assert!(error.contains(fault), "{text}: {error}");
         }

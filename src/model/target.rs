@@ -63,12 +63,12 @@ impl TargetSpec {
 
 fn span(first: IpAddr, last: IpAddr) -> Box<dyn Iterator<Item = Address>> {
     match (first, last) {
-        (IpAddr::V4(first), IpAddr::V4(last)) => {
-            Box::new((first.to_bits()..=last.to_bits()).map(|bits| Address::from(std::net::Ipv4Addr::from_bits(bits))))
-        }
-        (IpAddr::V6(first), IpAddr::V6(last)) => {
-            Box::new((first.to_bits()..=last.to_bits()).map(|bits| Address::from(std::net::Ipv6Addr::from_bits(bits))))
-        }
+        (IpAddr::V4(first), IpAddr::V4(last)) => Box::new(
+            (first.to_bits()..=last.to_bits()).map(|bits| Address::from(std::net::Ipv4Addr::from_bits(bits))),
+        ),
+        (IpAddr::V6(first), IpAddr::V6(last)) => Box::new(
+            (first.to_bits()..=last.to_bits()).map(|bits| Address::from(std::net::Ipv6Addr::from_bits(bits))),
+        ),
         _ => Box::new(std::iter::empty()),
     }
 }
@@ -118,7 +118,11 @@ impl FromStr for TargetSpec {
         let text = text.trim();
         let shown = || text.chars().take(80).collect::<String>();
         let at_most = |first: IpAddr, last: IpAddr| {
-            if bits(last) - bits(first) < MAX_ADDRESSES { Ok(()) } else { Err(TargetError::TooLarge(shown())) }
+            if bits(last) - bits(first) < MAX_ADDRESSES {
+                Ok(())
+            } else {
+                Err(TargetError::TooLarge(shown()))
+            }
         };
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
