@@ -153,7 +153,7 @@ async fn answers_every_probe_of_a_large_batch_once() {
     let open: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
     let (_listener, _bound, closed) = closed_port();
     let batch = (0..2000)
-        .map(|id| match open.get(id as usize % 100) {
+        .map(|id| match open.get(usize::try_from(id % 100).unwrap()) {
             Some(&port) => probe(id, "127.0.0.1", port, SECOND * 5),
             None => probe(id, "127.0.0.1", closed, SECOND * 5),
         })
@@ -191,7 +191,7 @@ fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-/// A router at 10.9.0.1 and fd09::1 with routes that answer in every way, until told to end.
+/// A router at 10.9.0.1 and `fd09::1` with routes that answer in every way, until told to end.
 fn router(ready: &Sender<Pid>, link: &Receiver<()>, end: &Receiver<()>) {
     ready.send(gettid()).unwrap();
     link.recv().unwrap();
