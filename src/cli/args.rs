@@ -114,7 +114,7 @@ pub struct ScanArgs {
     /// Look names up as IPv6 addresses only
     #[arg(short = '6', long)]
     pub ipv6: bool,
-    /// No names for addresses (none are looked up anyway; those you give are)
+    /// No names for addresses: none are looked up anyway
     #[arg(short = 'n', long = "no-dns")]
     pub no_dns: bool,
     /// Show only open ports, and only hosts that have some
