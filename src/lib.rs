@@ -12,4 +12,5 @@ pub mod model;
 pub mod net;
 pub mod resolve;
 pub mod service;
+pub mod services;
 pub mod store;
