@@ -10,7 +10,7 @@ use std::{
 
 use subtle::ConstantTimeEq;
 
-/// The token's name in data_dir and among systemd's credentials.
+/// The token's name in `data_dir` and among systemd's credentials.
 const FILE: &str = "token";
 
 /// Random bytes in a token that we make: more than can be guessed.
