@@ -1,3 +1,4 @@
 //! F3: the tasks of the appliance.
 
+pub mod health;
 pub mod scanner;
