@@ -40,6 +40,14 @@ Examples:
 pub enum Command {
     /// Run the appliance: scan by schedule, remember, answer HTTP
     Serve,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    Now(Now),
+}
+
+/// What is done at once and then over: all but the appliance itself.
+#[derive(Subcommand, Debug, Clone, PartialEq)]
+pub enum Now {
     /// Scan now and print what was found; stores nothing
     Scan(ScanArgs),
     /// Make one connect, now: is this port open?
@@ -185,7 +193,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap
     let translated =
         nmap::translate(&argv).map_err(|refusal| usage(ErrorKind::UnknownArgument, refusal.to_string()))?;
     let arguments = Arguments::try_parse_from(translated).map_err(|error| hint_at_scan(error, &argv))?;
-    if let Command::Scan(scan) = &arguments.command {
+    if let Command::Now(Now::Scan(scan)) = &arguments.command {
         if let Some(mac) = scan.targets.iter().find(|target| matches!(target, TargetSpec::Mac(_))) {
             let message =
                 format!("{mac} is a MAC: who has it is known to the appliance only; name an address");
@@ -259,7 +267,7 @@ mod tests {
             .unwrap_or_else(|error| panic!("{line}: {error}"))
             .command
         {
-            Command::Scan(scan) => scan,
+            Command::Now(Now::Scan(scan)) => scan,
             other => panic!("{line}: {other:?}"),
         }
     }
