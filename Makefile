@@ -15,7 +15,7 @@ export MY_REST_API_HOST_ADDRESS MY_REST_API_HOST_PORT MY_REST_API_BASE_URL MY_CA
 
 CARGO  ?= cargo
 # A little less optimised than a release, and built in half the time.
-BINARY := target/run/portscan
+BINARY := target/quick/portscan
 URL    := http://localhost:$(MY_REST_API_HOST_PORT)/$(MY_REST_API_BASE_URL)
 
 # What the tests run for real: ip (network namespaces), nmap (a peer to agree with), unshare, curl.
@@ -31,7 +31,7 @@ run: build ## build and run the appliance, with this machine as its one device
 	@exec $(BINARY) serve --config tests/loopback.toml
 
 build: ## build the binary that `make run` runs
-	$(CARGO) build --locked --profile run
+	$(CARGO) build --locked --profile quick
 
 release: ## build the binary to install: smallest and fastest
 	$(CARGO) build --locked --release
