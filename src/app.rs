@@ -1,23 +1,24 @@
 //! F5: the composition root. What is started, in which order, and how it stops; here clocks, resolvers and
 //! probers are made and handed down. Nothing else in the house makes its own.
 
+mod health;
 mod log;
 mod reload;
 mod serve;
 
 use std::{
-    collections::hash_map::RandomState,
-    hash::{BuildHasher, Hasher},
+    hash::{BuildHasher, RandomState},
     io,
     num::NonZeroUsize,
     process::ExitCode,
     sync::Arc,
 };
 
+use tracing::level_filters::LevelFilter;
+
 use crate::{
-    cli::{self, Action, Probing, Terminal, World},
+    cli::{self, Command, Probing, Terminal, World},
     clock::SystemClock,
-    config::{LevelFilter, Overrides},
     engine::Engine,
     net::{ConnectProber, Limits, Links, SystemResolver},
     service::scanner::Scanner,
@@ -29,21 +30,49 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
-    let flags = Overrides { config: arguments.config.clone(), ..Overrides::default() };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&anyhow::Error::new(error).context("the runtime cannot start")),
     };
-    match &arguments.action() {
-        Action::Serve(_) => match runtime.block_on(serve::serve(flags, arguments.verbose)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(&error),
-        },
-        Action::Now(now) => {
-            log::start(LevelFilter::WARN, arguments.verbose);
+    match &arguments.command {
+        Command::Serve(serve) => {
+            match runtime.block_on(serve::serve(&serve.overrides(&arguments), arguments.verbose)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => complain(&error),
+            }
+        }
+        Command::Now(now) => {
+            log::start(LevelFilter::ERROR, arguments.verbose);
             let (mut out, mut err) = (io::stdout().lock(), io::stderr());
             let terminal = Terminal::standard(&mut out, &mut err);
             ExitCode::from(runtime.block_on(cli::run(now, &arguments, &world(), terminal)))
         }
     }
+}
+
+/// The machine, for the commands that are done at once.
+fn world() -> World {
+    let clock = SystemClock::start();
+    World {
+        clock: Arc::new(clock),
+        resolver: Arc::new(SystemResolver),
+        prober: Box::new(move || probing(clock)),
+    }
+}
+
+/// The one engine of the process, with a prober on every core.
+fn probing(clock: SystemClock) -> io::Result<Probing> {
+    let limits = Limits::raise_and_read()?;
+    let prober = ConnectProber::start(NonZeroUsize::new(limits.cores).unwrap_or(NonZeroUsize::MIN), clock)?;
+    // Which port is asked when is nobody's to foresee: the standard library's keys are random per process.
+    let seed = RandomState::new().hash_one(std::process::id());
+    let (scanner, thread) = Scanner::start(Engine::new(limits.bounds(), seed), prober, clock)?;
+    Ok(Probing { scanner, thread, limits, links: Links::read() })
+}
+
+/// Says why nothing goes on, with all the causes, and how it ends.
+#[expect(clippy::print_stderr, reason = "the last word of the process, also where no log was started")]
+fn complain(error: &anyhow::Error) -> ExitCode {
+    eprintln!("portscan: {error:#}");
+    ExitCode::FAILURE
 }
