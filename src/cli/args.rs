@@ -10,7 +10,10 @@ use std::{
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{nmap, ports};
-use crate::model::{Address, PortSet, TargetSpec, Timing};
+use crate::{
+    config::Overrides,
+    model::{PortSet, TargetSpec, Timing},
+};
 
 /// What listens on my network, what changed, and is that all right?
 #[derive(Parser, Debug, Clone, PartialEq)]
@@ -136,6 +139,13 @@ pub struct ScanArgs {
     pub json: bool,
 }
 
+impl Arguments {
+    /// What these say over the configuration file and the environment.
+    pub fn overrides(&self) -> Overrides {
+        Overrides { config: self.config.clone(), ..Overrides::default() }
+    }
+}
+
 impl ScanArgs {
     /// The ports to look at.
     pub fn port_set(&self) -> PortSet {
@@ -244,13 +254,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     match number.checked_mul(milliseconds) {
         Some(0) | None => Err(malformed()),
         Some(total) => Ok(Duration::from_millis(total)),
-    }
-}
-
-impl ProbeArgs {
-    /// The address, if it is written as one.
-    pub fn address(&self) -> Option<Address> {
-        self.host.parse().ok()
     }
 }
 

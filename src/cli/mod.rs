@@ -5,6 +5,7 @@
 //! whatever a command needs of the machine comes with the [`World`].
 
 mod args;
+mod check;
 mod found;
 mod interrupt;
 mod json;
@@ -13,6 +14,7 @@ mod ports;
 mod probe;
 mod progress;
 mod scan;
+mod status;
 mod table;
 mod targets;
 
@@ -73,6 +75,10 @@ enum CliError {
     NoTargets,
     #[error(transparent)]
     Unresolved(#[from] ResolveError),
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    #[error(transparent)]
+    Status(#[from] status::StatusError),
     #[error("cannot start the scanner: {0}")]
     Prober(io::Error),
     #[error("cannot wait for Ctrl-C: {0}")]
@@ -98,7 +104,9 @@ impl<'a> Terminal<'a> {
     /// Tells the user of something that does not stop the command.
     fn warn(&mut self, warning: &str) {
         // Who closed standard error does not want to hear; the results still count.
-        _ = writeln!(self.err, "portscan: {}", found::harmless(warning));
+        for line in warning.lines() {
+            _ = writeln!(self.err, "portscan: {}", found::harmless(line));
+        }
     }
 }
 
@@ -107,7 +115,10 @@ pub async fn run(now: &Now, arguments: &Arguments, world: &World, mut terminal: 
     let ended = match now {
         Now::Scan(scan) => scan::scan(scan, arguments.verbose, world, &mut terminal).await,
         Now::Probe(probe) => probe::probe(probe, world, &mut terminal).await,
-        Now::Status(_) | Now::CheckConfig => Ok(DONE),
+        Now::Status(status) => status::status(status, &arguments.overrides(), world, &mut terminal).await,
+        Now::CheckConfig => {
+            check::check_config(&arguments.overrides(), arguments.verbose, world, &mut terminal).await
+        }
     };
     match ended {
         Ok(code) => code,
