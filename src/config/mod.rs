@@ -1,48 +1,96 @@
 //! F1: what the appliance is told to do.
+//!
+//! Four layers, each over the one before: built-in defaults, the file, the environment, flags. A layer that is
+//! wrong is a fault even where a later one hides it: it would show at the worst moment. All faults are told
+//! at once, each with its place and its remedy.
+//!
+//! | File | Does |
+//! |---|---|
+//! | `table.rs` | walks a TOML table, knows lines, suggests the nearest key |
+//! | `parse.rs` | one text to one checked value |
+//! | `file.rs`, `env.rs` | the layers: which keys and variables there are |
+//! | `load.rs` | the order of the layers; the one function that reads the disk |
+//! | `check.rs` | does it fit this machine? for `check-config` |
+//! | `show.rs` | the effective configuration, as a file again |
+//!
+//! A new key is one field here, one line in `file.rs`, one in `show.rs`, and a line in the default file.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+mod check;
+mod env;
+mod error;
+mod file;
+mod load;
+mod parse;
+mod show;
+mod table;
+#[cfg(test)]
+mod tests;
 
-use ipnet::IpNet;
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use tracing::level_filters::LevelFilter;
+
+pub use self::{
+    check::{Finding, Machine, Severity, check},
+    error::{ConfigError, Fault, Place},
+    load::{DEFAULT_PATH, Overrides},
+};
 use crate::model::{Device, PortSet, TargetSpec, Timing};
+
+/// The feed where neither the file nor the environment names one: the original's.
+pub const DEFAULT_FEED: &str = "http://lanscan.local/lanscan/json";
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// The whole configuration, checked: flags over environment over file over defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Addresses to serve HTTP on.
+    /// Addresses to serve HTTP on; none twice, none within another. Port 0: any free one.
     pub listen: Vec<SocketAddr>,
     /// Where the database lives.
     pub data_dir: PathBuf,
     /// First segment of the portscan API's paths, without slashes: `portscan`.
     pub base_url: String,
-    /// Never probed, whatever else says so.
+    /// The least that is logged.
+    pub log: LevelFilter,
+    /// Never probed, whatever else says so. Addresses, prefixes, ranges, MACs; no names.
     pub exclude: Vec<TargetSpec>,
-    /// Hard bound of probes in flight to one device (MY_NUM_THREADS), 1 to 4096; default 50.
+    /// Hard bound of probes in flight to one device (`MY_NUM_THREADS`), 1 to 4096; default 50.
     pub max_in_flight: u16,
     /// A result older than this is renewed when its device is seen; default 7 d.
     pub cache_expiry: Duration,
+    /// A device that was not seen for this long is forgotten unless something is expected of it; default 30 d.
+    pub forget: Duration,
     /// Where devices come from.
     pub feed: FeedConfig,
-    /// What is scanned when.
+    /// What is scanned when; never empty, names unique.
     pub scanners: Vec<ScannerConfig>,
-    /// One device's own way.
+    /// One device's own way; see [`Config::rule_for`].
     pub devices: Vec<DeviceRule>,
     /// Known noise.
     pub ignore: Vec<IgnoreRule>,
-    /// Host names that the server answers to, beside the usual ones.
+    /// Host names that the server answers to, beside the usual ones; lower case.
     pub http_names: Vec<String>,
     /// Who may change state without the token; default: loopback.
     pub auth_trust: Vec<IpNet>,
+    /// A file that holds the token, such as a systemd credential's; `None`: one is made in `data_dir`.
+    pub auth_token_file: Option<PathBuf>,
 }
 
-/// Where devices come from; all sources together.
+/// Where devices come from; all sources together. All three may be empty: then nothing is known until a
+/// scanner's own list names it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeedConfig {
     /// lanscan feeds, http or https, each polled every 60 s.
     pub urls: Vec<String>,
     /// Interfaces to discover on.
     pub discover: Vec<String>,
-    /// Devices named by hand.
+    /// Devices named by hand; no address twice.
     pub hosts: Vec<Device>,
     /// Addresses outside the machine's own subnets and the private ranges that a feed may name.
     pub allow: Vec<TargetSpec>,
@@ -51,15 +99,15 @@ pub struct FeedConfig {
 /// One runner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScannerConfig {
-    /// Unique.
+    /// Unique; 1 to 32 of a-z, 0-9 and hyphen.
     pub name: String,
-    /// From start to start.
+    /// From start to start, at least 1 s.
     pub interval: Duration,
     /// Local time of day of the first start in an interval of whole days.
     pub at: Option<jiff::civil::Time>,
     /// Whom.
     pub targets: Targets,
-    /// Which ports.
+    /// Which ports; neither empty nor with port 0.
     pub ports: PortSet,
     /// How hard.
     pub timing: Timing,
@@ -70,14 +118,14 @@ pub struct ScannerConfig {
 pub enum Targets {
     /// Every device of the feed.
     Feed,
-    /// These.
+    /// These; never empty.
     List(Vec<TargetSpec>),
 }
 
 /// One device's own way: the first rule that matches holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceRule {
-    /// MAC (or its beginning), address, prefix, range.
+    /// MAC (or its beginning), address, prefix, range; no name.
     pub matches: TargetSpec,
     /// Its name here.
     pub name: Option<String>,
@@ -98,4 +146,63 @@ pub struct IgnoreRule {
     pub ports: PortSet,
     /// Why.
     pub comment: String,
+}
+
+impl Config {
+    /// The rule that holds for a device: the first that matches, as in a firewall; rules do not add up.
+    pub fn rule_for(&self, device: &Device) -> Option<&DeviceRule> {
+        self.devices.iter().find(|rule| rule.matches.matches(&device.address, device.mac))
+    }
+
+    /// Whether a device must never be probed. An exclusion by MAC needs the MAC: ask again as soon as the
+    /// neighbour table knows it.
+    pub fn is_excluded(&self, device: &Device) -> bool {
+        self.exclude.iter().any(|spec| spec.matches(&device.address, device.mac))
+    }
+}
+
+impl Default for Config {
+    /// What holds where nobody says otherwise.
+    fn default() -> Self {
+        Self {
+            listen: vec![(Ipv4Addr::UNSPECIFIED, 80).into(), (Ipv6Addr::UNSPECIFIED, 80).into()],
+            data_dir: "/var/lib/portscan".into(),
+            base_url: "portscan".to_owned(),
+            log: LevelFilter::INFO,
+            exclude: Vec::new(),
+            max_in_flight: 50,
+            cache_expiry: 7 * DAY,
+            forget: 30 * DAY,
+            feed: FeedConfig::default(),
+            scanners: vec![ScannerConfig::named("lan".to_owned())],
+            devices: Vec::new(),
+            ignore: Vec::new(),
+            http_names: Vec::new(),
+            auth_trust: vec![
+                Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
+                Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
+            ],
+            auth_token_file: None,
+        }
+    }
+}
+
+impl Default for FeedConfig {
+    fn default() -> Self {
+        Self { urls: vec![DEFAULT_FEED.to_owned()], discover: vec![], hosts: vec![], allow: vec![] }
+    }
+}
+
+impl ScannerConfig {
+    /// A scanner of this name that says nothing else.
+    fn named(name: String) -> Self {
+        Self {
+            name,
+            interval: DAY,
+            at: None,
+            targets: Targets::Feed,
+            ports: PortSet::all(),
+            timing: Timing::T3,
+        }
+    }
 }

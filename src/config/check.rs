@@ -1,0 +1,101 @@
+//! Does a valid configuration fit this machine? What `check-config` tells beyond syntax.
+
+use std::{fmt, net::SocketAddr};
+
+use super::{Config, Targets, parse::covers};
+
+/// What the caller found out about this machine; nothing here looks for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Why `data_dir` cannot be written to, if so.
+    pub data_dir: Option<String>,
+    /// The addresses of `listen` that cannot be bound, and why.
+    pub unbound: Vec<(SocketAddr, String)>,
+    /// The names of the interfaces.
+    pub interfaces: Vec<String>,
+}
+
+/// Something that a valid configuration will run into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What and how to mend it.
+    pub text: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It works, but hardly as meant.
+    Warning,
+    /// It does not work.
+    Error,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        write!(f, "{word}: {}", self.text)
+    }
+}
+
+/// Compares a configuration with the machine it is to run on.
+pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
+    let error = |text| Finding { severity: Severity::Error, text };
+    let warning = |text| Finding { severity: Severity::Warning, text };
+    let mut findings = Vec::new();
+    if let Some(reason) = &machine.data_dir {
+        let dir = config.data_dir.display();
+        findings.push(error(format!(
+            "data_dir {dir} cannot be written to ({reason}); make it and give it to the user that portscan runs as"
+        )));
+    }
+    for (address, reason) in &machine.unbound {
+        findings.push(error(format!(
+            "listen {address} cannot be bound ({reason}); free it, or listen on another port"
+        )));
+    }
+    for interface in config.feed.discover.iter().filter(|name| !machine.interfaces.contains(name)) {
+        let there = machine.interfaces.join(", ");
+        findings.push(error(format!("feed.discover: no interface {interface} here; there are {there}")));
+    }
+    for zone in zones(config).filter(|zone| !machine.interfaces.iter().any(|name| name == zone)) {
+        findings.push(warning(format!("an address names the interface {zone}, which is not here")));
+    }
+    let feed = &config.feed;
+    let no_feed = feed.urls.is_empty() && feed.discover.is_empty() && feed.hosts.is_empty();
+    for scanner in &config.scanners {
+        let name = &scanner.name;
+        match &scanner.targets {
+            Targets::Feed if no_feed => findings.push(warning(format!(
+                "scanner {name} looks at the feed, which has no source; give [feed] a url, discover or hosts"
+            ))),
+            Targets::List(targets)
+                if targets.iter().all(|target| config.exclude.iter().any(|spec| covers(spec, target))) =>
+            {
+                findings.push(warning(format!(
+                    "scanner {name} looks at nobody: all of its targets are excluded"
+                )));
+            }
+            Targets::Feed | Targets::List(_) => {}
+        }
+    }
+    findings
+}
+
+/// The interfaces that addresses are said to be on.
+fn zones(config: &Config) -> impl Iterator<Item = &str> {
+    let listed = config.scanners.iter().filter_map(|scanner| match &scanner.targets {
+        Targets::List(targets) => Some(targets),
+        Targets::Feed => None,
+    });
+    let targets = listed.flatten().filter_map(|target| match target {
+        crate::model::TargetSpec::Address(address) => address.zone(),
+        _ => None,
+    });
+    config.feed.hosts.iter().filter_map(|host| host.address.zone()).chain(targets)
+}

@@ -1,0 +1,306 @@
+//! One text to one checked value; the errors say what would have been right.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use hyper::Uri;
+use ipnet::IpNet;
+use jiff::civil::Time;
+use tracing::level_filters::LevelFilter;
+
+use crate::model::{Address, Mac, PortSet, TargetSpec};
+
+type Parsed<T> = Result<T, String>;
+
+/// First path segments that the server itself answers on.
+const RESERVED: [&str; 4] = ["v1", "lanscan", "metrics", "healthz"];
+
+/// Ten years: more is a slip, and far from what a `Duration` or a calendar can hold.
+const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+
+const DURATION_FORM: &str = "write a whole number and one of s, m, h, d: 30s, 15m, 6h, 1d";
+
+/// What of a text fits into a message about it.
+fn shown(text: &str) -> String {
+    text.chars().take(60).collect::<String>().escape_debug().to_string()
+}
+
+/// A value of the model, which says itself what is wrong.
+fn value<T: FromStr<Err: ToString>>(text: &str) -> Parsed<T> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// A number and s, m, h or d. Longer units vary in length, mixed ones (`1h30m`) can be said as one (`90m`).
+pub(super) fn duration(text: &str) -> Parsed<Duration> {
+    let fault = |reason: &str| Err(format!("\"{}\" {reason}; {DURATION_FORM}", shown(text)));
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let seconds: u64 = match unit {
+        _ if number.is_empty() => return fault("is not a length of time"),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "" => return fault("has no unit"),
+        "M" | "mo" | "y" | "Y" => return fault("is in months or years, which vary in length"),
+        unit if unit.starts_with(['.', ',']) => return fault("is not a whole number"),
+        unit if unit.contains(|c: char| c.is_ascii_digit()) => return fault("mixes units"),
+        _ => return fault("has an unknown unit"),
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds)) {
+        Some(0) => fault("is no time at all"),
+        Some(total) if total <= LONGEST.as_secs() => Ok(Duration::from_secs(total)),
+        _ => fault("is longer than ten years"),
+    }
+}
+
+/// A local time of day, to the minute or second.
+pub(super) fn time_of_day(text: &str) -> Parsed<Time> {
+    let clock = |format| Time::strptime(format, text);
+    clock("%H:%M")
+        .or_else(|_| clock("%H:%M:%S"))
+        .map_err(|_| format!("\"{}\" is not a time of day; write it as 02:30 (00:00 to 23:59)", shown(text)))
+}
+
+/// An address and a port to listen on.
+pub(super) fn listen(text: &str) -> Parsed<SocketAddr> {
+    let bare = text.trim_start_matches(':');
+    if let Ok(port) = bare.parse::<u16>() {
+        return Err(format!(
+            "\"{}\" has no address; write \"0.0.0.0:{port}\" for IPv4 and \"[::]:{port}\" for IPv6",
+            shown(text)
+        ));
+    }
+    text.parse().map_err(|_| match text.parse::<Address>() {
+        Ok(address) if address.zone().is_none() => {
+            format!("\"{}\" has no port; write \"{}\"", shown(text), SocketAddr::new(address.ip(), 80))
+        }
+        _ => format!(
+            "\"{}\" is not an IP address and a port; write \"192.0.2.1:80\" or \"[2001:db8::1]:80\"",
+            shown(text)
+        ),
+    })
+}
+
+/// The address alone, for the environment, which gives the port apart.
+pub(super) fn listen_address(text: &str) -> Parsed<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map_err(|_| {
+        format!("\"{}\" is not an IP address; write 0.0.0.0 for all, 127.0.0.1 for this machine", shown(text))
+    })
+}
+
+/// A port to listen on; 0 takes any free one.
+pub(super) fn listen_port(text: &str) -> Parsed<u16> {
+    text.parse().map_err(|_| format!("\"{}\" is not a port; write a number from 1 to 65535", shown(text)))
+}
+
+/// Two of these that cannot both be bound: the unspecified address already has every other of its family.
+pub(super) fn listen_conflict(listen: &[SocketAddr]) -> Option<String> {
+    listen.iter().find_map(|all| {
+        let within = |one: &&SocketAddr| {
+            *one != all && one.port() == all.port() && all.port() != 0 && one.is_ipv4() == all.is_ipv4()
+        };
+        let one = listen.iter().find(within).filter(|_| all.ip().is_unspecified())?;
+        Some(format!("{one} is already within {all}, so both cannot be bound; drop one"))
+    })
+}
+
+/// A directory or a file.
+pub(super) fn path(text: &str) -> Parsed<PathBuf> {
+    match text {
+        "" => Err("the path is empty; write an absolute one".to_owned()),
+        text if text.starts_with('~') => {
+            Err(format!("\"{}\": ~ stands for a home only in a shell; write the whole path", shown(text)))
+        }
+        text => Ok(text.into()),
+    }
+}
+
+/// The portscan API's first path segment; slashes around it do no harm.
+pub(super) fn base_url(text: &str) -> Parsed<String> {
+    let base = text.trim_matches('/');
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
+    if RESERVED.contains(&base) {
+        return Err(format!("/{base} is served already ({}); choose another", RESERVED.join(", ")));
+    }
+    if base.is_empty() || !base.chars().all(plain) || base.chars().all(|c| c == '.') || base.len() > 64 {
+        return Err(format!(
+            "\"{}\" is not one path segment of letters, digits, - _ . ~; write it as \"portscan\"",
+            shown(text)
+        ));
+    }
+    Ok(base.to_owned())
+}
+
+/// The least that is logged.
+pub(super) fn log_level(text: &str) -> Parsed<LevelFilter> {
+    // tracing reads numbers too, which say nothing to a reader of the file.
+    let word = text.chars().all(|c| c.is_ascii_alphabetic());
+    text.parse::<LevelFilter>().ok().filter(|_| word && !text.is_empty()).ok_or_else(|| {
+        format!("\"{}\" is not a log level; write off, error, warn, info, debug or trace", shown(text))
+    })
+}
+
+/// Probes in flight to one device.
+pub(super) fn max_in_flight(text: &str) -> Parsed<u16> {
+    text.parse().ok().filter(|bound| (1..=4096).contains(bound)).ok_or_else(|| {
+        format!("\"{}\" is not a number of probes from 1 to 4096; the default is 50", shown(text))
+    })
+}
+
+/// A feed's URL. A password in it is not printed.
+pub(super) fn feed_url(text: &str) -> Parsed<String> {
+    let example = super::DEFAULT_FEED;
+    if !["http://", "https://"].iter().any(|scheme| text.starts_with(scheme)) {
+        let shown = shown(text);
+        return Err(format!("\"{shown}\" does not start with http:// or https://; write it as {example}"));
+    }
+    let uri: Uri = text.parse().map_err(|_| format!("this is not a URL; write it as {example}"))?;
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => {
+            Err("a feed that wants a user and a password is not supported; write the URL without them"
+                .to_owned())
+        }
+        Some(authority) if !authority.host().is_empty() => Ok(text.to_owned()),
+        _ => Err(format!("this URL names no host; write it as {example}")),
+    }
+}
+
+/// A network interface's name, as the kernel would accept it (`dev_valid_name` in net/core/dev.c).
+pub(super) fn interface(text: &str) -> Parsed<String> {
+    let valid = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ':');
+    if text == "lo" {
+        return Err(
+            "\"lo\" leads to this machine alone; name the interface of the LAN, such as eth0".to_owned()
+        );
+    }
+    if (1..=15).contains(&text.len()) && text.chars().all(valid) && !matches!(text, "." | "..") {
+        return Ok(text.to_owned());
+    }
+    Err(format!("\"{}\" is not an interface's name; `ip link` lists them, such as eth0", shown(text)))
+}
+
+/// Whom to scan: everything that can be named.
+pub(super) fn target(text: &str) -> Parsed<TargetSpec> {
+    let spec: TargetSpec = value(text)?;
+    // The first address of a prefix such as 224.0.0.0/24 or fe80::/112 tells of all of it.
+    let first = spec.addresses().next();
+    first.map_or(Ok(()), |first| host_address(&first)).map(|()| spec)
+}
+
+/// Whom a rule is about: what can be compared with a device, so no names, which may lead elsewhere tomorrow.
+pub(super) fn pattern(text: &str) -> Parsed<TargetSpec> {
+    match value(text)? {
+        TargetSpec::Name(_) => Err(format!(
+            "\"{}\" is a name, which may lead elsewhere tomorrow; write an address, 192.0.2.0/24, 192.0.2.10-20 \
+             or a MAC (AA:BB:CC:* for its beginning)",
+            shown(text)
+        )),
+        TargetSpec::Address(one) => host_address(&one).map(|()| TargetSpec::Address(one)),
+        spec => Ok(spec),
+    }
+}
+
+/// Where a feed may lead: addresses only, for a MAC is what a forged feed would write first.
+pub(super) fn allowed(text: &str) -> Parsed<TargetSpec> {
+    match pattern(text)? {
+        TargetSpec::Mac(_) => Err(format!(
+            "\"{}\" is a MAC, which a forged feed can write too; write an address, a prefix or a range",
+            shown(text)
+        )),
+        spec => Ok(spec),
+    }
+}
+
+/// A pattern, or `*` for every device.
+pub(super) fn any_or_pattern(text: &str) -> Parsed<Option<TargetSpec>> {
+    if text == "*" { Ok(None) } else { pattern(text).map(Some) }
+}
+
+/// Where one host can be.
+pub(super) fn address(text: &str) -> Parsed<Address> {
+    let address = value(text)?;
+    host_address(&address).map(|()| address)
+}
+
+fn host_address(address: &Address) -> Parsed<()> {
+    let link_local = matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
+    if link_local && address.zone().is_none() {
+        return Err(format!("{address} is valid on one link only; name its interface: {address}%eth0"));
+    }
+    if address.is_host() {
+        Ok(())
+    } else {
+        Err(format!("{address} is not one host's own address; write that"))
+    }
+}
+
+/// A station's MAC.
+pub(super) fn mac(text: &str) -> Parsed<Mac> {
+    let mac: Mac = value(text)?;
+    if mac.is_unicast() { Ok(mac) } else { Err(format!("{mac} is nobody's own MAC; write the device's")) }
+}
+
+/// Ports that can be probed.
+pub(super) fn ports(text: &str) -> Parsed<PortSet> {
+    let ports: PortSet = value(text)?;
+    if ports.contains(0) {
+        return Err(format!("\"{}\" has port 0, on which nothing can listen; start at 1", shown(text)));
+    }
+    Ok(ports)
+}
+
+/// A scanner's name, which becomes part of URLs and metrics.
+pub(super) fn scanner_name(text: &str) -> Parsed<String> {
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=32).contains(&text.len()) && text.chars().all(valid) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("\"{}\" is not a scanner's name; write 1 to 32 of a-z, 0-9 and -", shown(text)))
+}
+
+/// What people call a device, or why they ignore it: one line.
+pub(super) fn label(text: &str) -> Parsed<String> {
+    if text.chars().count() <= 100 && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("\"{}\" is longer than 100 characters or not one line", shown(text)))
+}
+
+/// A name that clients may call this server by.
+pub(super) fn host_name(text: &str) -> Parsed<String> {
+    match text.parse() {
+        Ok(TargetSpec::Name(name)) => Ok(name.trim_end_matches('.').to_ascii_lowercase()),
+        _ => Err(format!("\"{}\" is not a host name; write it as portscan.example.org", shown(text))),
+    }
+}
+
+/// Who is trusted: an address or a prefix of any size.
+pub(super) fn network(text: &str) -> Parsed<IpNet> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>().map(|net| net.trunc()).or_else(|_| address()).map_err(|_| {
+        format!("\"{}\" is not an address or a prefix; write 192.0.2.1 or 192.0.2.0/24", shown(text))
+    })
+}
+
+/// Whether everything that `inner` means is meant by `outer` too.
+pub(super) fn covers(outer: &TargetSpec, inner: &TargetSpec) -> bool {
+    match (outer, inner) {
+        (outer, inner) if outer == inner => true,
+        (TargetSpec::Mac(outer), TargetSpec::Mac(inner)) => inner.starts_with(outer),
+        // Prefixes and ranges have no gaps, so their ends tell.
+        (outer, TargetSpec::Net(net)) => ends_match(outer, net.network(), net.broadcast()),
+        (outer, TargetSpec::Range(first, last)) => ends_match(outer, *first, *last),
+        (outer, TargetSpec::Address(address)) => outer.matches(address, None),
+        _ => false,
+    }
+}
+
+fn ends_match(outer: &TargetSpec, first: IpAddr, last: IpAddr) -> bool {
+    outer.matches(&first.into(), None) && outer.matches(&last.into(), None)
+}

@@ -1,0 +1,82 @@
+//! The effective configuration as a file: what `check-config -v` prints, and what loads to the same again.
+
+use std::{fmt, time::Duration};
+
+use super::{Config, Targets};
+
+/// A text as TOML writes it.
+fn quoted(text: impl fmt::Display) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
+fn list<T: fmt::Display>(members: &[T]) -> String {
+    format!("[{}]", members.iter().map(quoted).collect::<Vec<_>>().join(", "))
+}
+
+/// In the largest unit that leaves no rest.
+fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (unit, size) = [("d", 86_400), ("h", 3600), ("m", 60)]
+        .into_iter()
+        .find(|(_, size)| seconds.is_multiple_of(*size))
+        .unwrap_or(("s", 1));
+    format!("\"{}{unit}\"", seconds / size)
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "listen = {}", list(&self.listen))?;
+        writeln!(f, "data_dir = {}", quoted(self.data_dir.display()))?;
+        writeln!(f, "base_url = {}", quoted(&self.base_url))?;
+        writeln!(f, "log = {}", quoted(self.log))?;
+        writeln!(f, "exclude = {}", list(&self.exclude))?;
+        writeln!(f, "max_in_flight = {}", self.max_in_flight)?;
+        writeln!(f, "cache_expiry = {}", duration(self.cache_expiry))?;
+        writeln!(f, "forget = {}", duration(self.forget))?;
+        writeln!(f, "\n[feed]\nurl = {}", list(&self.feed.urls))?;
+        writeln!(f, "discover = {}", list(&self.feed.discover))?;
+        writeln!(f, "allow = {}", list(&self.feed.allow))?;
+        writeln!(f, "hosts = [")?;
+        for host in &self.feed.hosts {
+            write!(f, "  {{ address = {}", quoted(&host.address))?;
+            host.mac.map_or(Ok(()), |mac| write!(f, ", mac = {}", quoted(mac)))?;
+            host.name.as_ref().map_or(Ok(()), |name| write!(f, ", name = {}", quoted(name)))?;
+            writeln!(f, " }},")?;
+        }
+        writeln!(f, "]\n\n[http]\nnames = {}", list(&self.http_names))?;
+        writeln!(f, "\n[auth]\ntrust = {}", list(&self.auth_trust))?;
+        if let Some(file) = &self.auth_token_file {
+            writeln!(f, "token_file = {}", quoted(file.display()))?;
+        }
+        self.fmt_rules(f)
+    }
+}
+
+impl Config {
+    fn fmt_rules(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for scanner in &self.scanners {
+            writeln!(f, "\n[[scanner]]\nname = {}", quoted(&scanner.name))?;
+            writeln!(f, "interval = {}", duration(scanner.interval))?;
+            if let Some(at) = scanner.at {
+                writeln!(f, "at = {}", quoted(at.strftime("%H:%M:%S")))?;
+            }
+            match &scanner.targets {
+                Targets::Feed => writeln!(f, "targets = \"feed\"")?,
+                Targets::List(targets) => writeln!(f, "targets = {}", list(targets))?,
+            }
+            writeln!(f, "ports = {}\ntiming = {}", quoted(&scanner.ports), quoted(scanner.timing))?;
+        }
+        for rule in &self.devices {
+            writeln!(f, "\n[[device]]\nmatch = {}\nscan = {}", quoted(&rule.matches), rule.scan)?;
+            rule.name.as_ref().map_or(Ok(()), |name| writeln!(f, "name = {}", quoted(name)))?;
+            rule.timing.map_or(Ok(()), |timing| writeln!(f, "timing = {}", quoted(timing)))?;
+            rule.ports.as_ref().map_or(Ok(()), |ports| writeln!(f, "ports = {}", quoted(ports)))?;
+        }
+        for rule in &self.ignore {
+            let device = rule.device.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+            writeln!(f, "\n[[ignore]]\ndevice = {}\nports = {}", quoted(device), quoted(&rule.ports))?;
+            writeln!(f, "comment = {}", quoted(&rule.comment))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,294 @@
+use std::{collections::HashMap, fs};
+
+use super::*;
+
+const SHIPPED: &str = include_str!("../../systemd/portscan.toml");
+
+fn load(file: &str, env: &[(&str, &str)], flags: &Overrides) -> Result<Config, ConfigError> {
+    let env: HashMap<_, _> = env.iter().copied().collect();
+    let lookup = |name: &str| env.get(name).map(|value| (*value).to_owned());
+    Config::load(flags, &lookup, Some(("file.toml".as_ref(), file)))
+}
+
+fn file(text: &str) -> Config {
+    load(text, &[], &Overrides::default()).unwrap()
+}
+
+fn env(env: &[(&str, &str)]) -> Config {
+    load("", env, &Overrides::default()).unwrap()
+}
+
+fn listen(config: &Config) -> Vec<String> {
+    config.listen.iter().map(ToString::to_string).collect()
+}
+
+fn device(address: &str, mac: &str) -> Device {
+    Device { address: address.parse().unwrap(), mac: mac.parse().ok(), name: None }
+}
+
+/// Each file of tests/config has its faults in leading `#=` comments: line, key, message.
+#[test]
+fn every_fault_is_told_with_its_line_and_remedy() {
+    let mut seen = 0;
+    let mut wrong = String::new();
+    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let expected: Vec<_> = text.lines().map_while(|line| line.strip_prefix("#= ")).collect();
+        let told = match load(&text, &[], &Overrides::default()) {
+            Ok(_) => "no fault found".to_owned(),
+            Err(error) => error.to_string().replace("file.toml:", ""),
+        };
+        if expected.is_empty() || told != expected.join("\n") {
+            wrong += &format!("{}\n{told}\n\n", path.display());
+        }
+        seen += 1;
+    }
+    assert!(wrong.is_empty(), "these files tell something else than their first lines:\n{wrong}");
+    assert!(seen > 50, "{seen} files");
+}
+
+#[test]
+fn nothing_said_is_the_default() {
+    assert_eq!(file(""), Config::default());
+    assert_eq!(Config::default().feed.urls, [DEFAULT_FEED]);
+    assert_eq!(Config::default().scanners[0].ports, PortSet::all());
+    let none = Config::load(&Overrides::default(), &|_| None, None).unwrap();
+    assert_eq!(none, Config::default());
+}
+
+#[test]
+fn the_shipped_file_shows_the_defaults_and_its_examples_load() {
+    assert_eq!(file(SHIPPED), Config::default());
+    // Prose starts with "# ", an example with "#" alone; it takes the place of the same key right above it.
+    let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
+    let mut lines: Vec<&str> = Vec::new();
+    for line in SHIPPED.lines() {
+        let example = line.strip_prefix('#').filter(|example| !example.starts_with(' '));
+        if example
+            .and_then(key)
+            .is_some_and(|example| lines.last().is_some_and(|last| key(last) == Some(example)))
+        {
+            lines.pop();
+        }
+        lines.push(example.unwrap_or(line));
+    }
+    let config = file(&lines.join("\n"));
+    assert_eq!((config.exclude.len(), config.feed.hosts.len(), config.scanners.len()), (3, 1, 2));
+    assert_eq!((config.devices.len(), config.ignore.len()), (2, 1));
+    assert_eq!(config.scanners[0].at.unwrap().to_string(), "02:30:00");
+}
+
+const EVERYTHING: &str = r#"
+listen = "127.0.0.1:8080"
+data_dir = "/data"
+base_url = "/ports/"
+log = "debug"
+exclude = ["192.168.1.9", "AA:BB:CC:*"]
+max_in_flight = 8
+cache_expiry = "90m"
+forget = "36h"
+[feed]
+url = "https://feed.example/json"
+discover = ["eth0", "wlan0"]
+hosts = [{ address = "192.168.7.2", mac = "02-00-00-00-00-02", name = 'n"as' }, { address = "fe80::1%eth0" }]
+allow = ["203.0.113.0/28"]
+[http]
+names = ["Portscan.Example.org."]
+[auth]
+trust = ["192.168.1.0/24", "10.0.0.7"]
+token_file = "/run/token"
+[[scanner]]
+name = "night"
+interval = "2d"
+at = 02:30:00
+targets = ["192.168.1.10-20", "nas.lan", "2001:db8::/120", "aa:bb:cc:dd:ee:ff"]
+ports = [22, "8000-8100", 23]
+timing = 4
+[[scanner]]
+name = "rest"
+[[device]]
+match = "B8:27:EB:AC:14:3E"
+scan = false
+name = "printer"
+[[device]]
+match = "b8:27:eb:*"
+timing = "polite"
+ports = 80
+[[ignore]]
+device = "*"
+ports = "49152-"
+"#;
+
+#[test]
+fn reads_every_key() {
+    let config = file(EVERYTHING);
+    assert_eq!(listen(&config), ["127.0.0.1:8080"]);
+    assert_eq!(
+        (config.base_url.as_str(), config.log, config.max_in_flight),
+        ("ports", LevelFilter::DEBUG, 8)
+    );
+    assert_eq!((config.cache_expiry.as_secs(), config.forget.as_secs()), (5400, 36 * 3600));
+    assert_eq!(config.feed.hosts[0].name.as_deref(), Some("n\"as"));
+    assert_eq!((config.feed.hosts[1].address.zone(), config.feed.hosts[1].mac), (Some("eth0"), None));
+    assert_eq!(config.http_names, ["portscan.example.org"]);
+    assert_eq!(
+        config.auth_trust.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["192.168.1.0/24", "10.0.0.7/32"]
+    );
+    let night = &config.scanners[0];
+    assert_eq!(night.at.unwrap(), jiff::civil::time(2, 30, 0, 0));
+    assert_eq!((night.ports.to_string().as_str(), night.timing), ("22-23,8000-8100", Timing::T4));
+    assert!(matches!(&night.targets, Targets::List(list) if list.len() == 4));
+    assert_eq!(config.scanners[1], ScannerConfig::named("rest".to_owned()));
+    assert_eq!(config.devices[1].timing, Some(Timing::T2));
+    assert_eq!((&config.ignore[0].device, config.ignore[0].comment.as_str()), (&None, ""));
+}
+
+#[test]
+fn what_is_shown_loads_to_the_same() {
+    for text in ["", EVERYTHING] {
+        let config = file(text);
+        assert_eq!(file(&config.to_string()), config);
+    }
+}
+
+#[test]
+fn the_default_feed_is_for_those_who_name_no_source() {
+    for (text, urls) in [
+        ("[feed]\nallow = [\"203.0.113.1\"]", 1),
+        ("[feed]\nhosts = []", 0),
+        ("[feed]\ndiscover = [\"eth0\"]", 0),
+        ("[feed]\nurl = []", 0),
+    ] {
+        assert_eq!(file(text).feed.urls.len(), urls, "{text}");
+    }
+}
+
+#[test]
+fn the_environment_means_what_it_means_to_the_original() {
+    let config = env(&[
+        ("MY_LANSCAN_URL", "http://10.0.0.1:8000/lanscan/json"),
+        ("MY_REST_API_BASE_URL", "ports"),
+        ("MY_REST_API_HOST_ADDRESS", "127.0.0.1"),
+        ("MY_REST_API_PORT", "8080"),
+        ("MY_CONTAINER_BIND_PORT", "8081"),
+        ("MY_NUM_THREADS", "8"),
+        ("MY_CACHE_DIRECTORY", "/cache"),
+    ]);
+    assert_eq!(config.feed.urls, ["http://10.0.0.1:8000/lanscan/json"]);
+    assert_eq!((config.base_url.as_str(), config.max_in_flight), ("ports", 8));
+    assert_eq!((listen(&config), config.data_dir), (vec!["127.0.0.1:8080".to_owned()], "/cache".into()));
+}
+
+#[test]
+fn ports_are_looked_for_in_order_and_empty_counts_as_unset() {
+    let all = [
+        ("MY_REST_API_HOST_PORT", "1001"),
+        ("MY_REST_API_CONTAINER_PORT", "1002"),
+        ("MY_REST_API_PORT", "1003"),
+        ("MY_CONTAINER_BIND_PORT", "1004"),
+    ];
+    for first in 0..all.len() {
+        assert_eq!(env(&all[first..]).listen[0].port(), 1001 + u16::try_from(first).unwrap());
+    }
+    let config = env(&[("MY_REST_API_HOST_PORT", " "), ("MY_REST_API_PORT", "1003"), ("MY_NUM_THREADS", "")]);
+    assert_eq!(
+        (listen(&config), config.max_in_flight),
+        (vec!["0.0.0.0:1003".to_owned(), "[::]:1003".to_owned()], 50)
+    );
+    assert_eq!(listen(&env(&[("MY_REST_API_HOST_ADDRESS", "::1")])), ["[::1]:80"]);
+    let apart = "listen = [\"0.0.0.0:80\", \"127.0.0.1:81\"]";
+    let error = load(apart, &[("MY_REST_API_HOST_PORT", "82")], &Overrides::default()).unwrap_err();
+    assert_eq!(error.faults[0].place, Place::Variable("MY_REST_API_HOST_PORT"));
+}
+
+#[test]
+fn the_environments_feed_replaces_the_files_but_not_its_permissions() {
+    let config = load(EVERYTHING, &[("MY_LANSCAN_URL", DEFAULT_FEED)], &Overrides::default()).unwrap();
+    assert_eq!(config.feed, FeedConfig { allow: config.feed.allow.clone(), ..FeedConfig::default() });
+    assert_eq!(config.feed.allow.len(), 1);
+}
+
+#[test]
+fn flags_come_over_everything() {
+    let flags = Overrides {
+        config: None,
+        listen: vec!["127.0.0.1:0".to_owned(), "[::1]:0".to_owned()],
+        data_dir: Some("/flag".into()),
+    };
+    let env = [("MY_REST_API_HOST_PORT", "1001"), ("MY_CACHE_DIRECTORY", "/cache")];
+    let config = load("data_dir = \"/file\"", &env, &flags).unwrap();
+    assert_eq!(
+        (listen(&config), config.data_dir.to_str().unwrap()),
+        (vec!["127.0.0.1:0".into(), "[::1]:0".into()], "/flag")
+    );
+}
+
+#[test]
+fn faults_of_all_layers_are_told_at_once() {
+    let flags = Overrides { listen: vec!["80".to_owned()], ..Overrides::default() };
+    let env =
+        [("MY_NUM_THREADS", "0"), ("MY_REST_API_HOST_PORT", "http"), ("MY_LANSCAN_URL", "lanscan.local")];
+    let error = load("lisen = 1\n[feed]\nurls = 1", &env, &flags).unwrap_err();
+    insta::assert_snapshot!(error, @r#"
+    file.toml:1: lisen: unknown key; did you mean `listen`?
+    file.toml:3: feed.urls: unknown key; did you mean `url`?
+    MY_NUM_THREADS: "0" is not a number of probes from 1 to 4096; the default is 50
+    MY_LANSCAN_URL: "lanscan.local" does not start with http:// or https://; write it as http://lanscan.local/lanscan/json
+    MY_REST_API_HOST_PORT: "http" is not a port; write a number from 1 to 65535
+    --listen: "80" has no address; write "0.0.0.0:80" for IPv4 and "[::]:80" for IPv6
+    "#);
+}
+
+#[test]
+fn the_default_file_may_be_missing_a_named_one_may_not() {
+    let missing = tempfile::tempdir().unwrap().path().join("portscan.toml");
+    let flags = Overrides { config: Some(missing.clone()), ..Overrides::default() };
+    let error = Config::read(&flags).unwrap_err();
+    assert_eq!(error.faults[0].place, Place::File(missing));
+    let there = tempfile::NamedTempFile::new().unwrap();
+    fs::write(there.path(), "max_in_flight = 7").unwrap();
+    let flags = Overrides { config: Some(there.path().to_owned()), ..Overrides::default() };
+    assert_eq!(Config::read(&flags).unwrap().max_in_flight, 7);
+    fs::write(there.path(), "#".repeat(2 << 20)).unwrap();
+    assert!(Config::read(&flags).unwrap_err().to_string().contains("larger than 1 MB"));
+}
+
+#[test]
+fn rules_hold_in_order_and_exclusion_beats_all() {
+    let config = file(EVERYTHING);
+    assert_eq!(
+        config.rule_for(&device("10.0.0.1", "b8:27:eb:ac:14:3e")).unwrap().name.as_deref(),
+        Some("printer")
+    );
+    assert_eq!(config.rule_for(&device("10.0.0.1", "b8:27:eb:00:00:00")).unwrap().timing, Some(Timing::T2));
+    assert_eq!(config.rule_for(&device("10.0.0.1", "")), None);
+    assert!(config.is_excluded(&device("192.168.1.9", "")));
+    assert!(config.is_excluded(&device("10.0.0.1", "AA:BB:CC:00:00:01")));
+    assert!(!config.is_excluded(&device("10.0.0.1", "")));
+}
+
+#[test]
+fn a_machine_that_does_not_fit_is_told() {
+    let config = file(concat!(
+        "exclude = [\"10.0.0.0/24\"]\n[feed]\ndiscover = []\n[[scanner]]\nname = \"a\"\n[[scanner]]\nname = \"b\"\n",
+        "targets = [\"10.0.0.1-9\", \"10.0.0.77\"]\n[[scanner]]\nname = \"c\"\ntargets = [\"fe80::1%eth7\"]",
+    ));
+    let machine = Machine {
+        data_dir: Some("Permission denied".to_owned()),
+        unbound: vec![(config.listen[0], "Address already in use".to_owned())],
+        interfaces: vec!["lo".to_owned(), "eth0".to_owned()],
+    };
+    let told: Vec<String> = check(&config, &machine).iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    error: data_dir /var/lib/portscan cannot be written to (Permission denied); make it and give it to the user that portscan runs as
+    error: listen 0.0.0.0:80 cannot be bound (Address already in use); free it, or listen on another port
+    warning: an address names the interface eth7, which is not here
+    warning: scanner a looks at the feed, which has no source; give [feed] a url, discover or hosts
+    warning: scanner b looks at nobody: all of its targets are excluded
+    ");
+    let fits = Machine { interfaces: vec!["eth0".to_owned(), "wlan0".to_owned()], ..Machine::default() };
+    assert_eq!(check(&file(EVERYTHING), &fits), []);
+    assert_eq!(check(&file("[feed]\ndiscover = [\"eth9\"]"), &fits)[0].severity, Severity::Error);
+}
