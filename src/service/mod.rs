@@ -4,6 +4,7 @@
 pub mod agenda;
 pub mod health;
 pub mod look;
+pub mod queries;
 pub mod runner;
 pub mod scanner;
 pub mod schedule;
