@@ -35,12 +35,10 @@ pub fn run() -> ExitCode {
         Err(error) => return complain(&anyhow::Error::new(error).context("the runtime cannot start")),
     };
     match &arguments.command {
-        Command::Serve(serve) => {
-            match runtime.block_on(serve::serve(&serve.overrides(&arguments), arguments.verbose)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => complain(&error),
-            }
-        }
+        Command::Serve => match runtime.block_on(serve::serve(&arguments.overrides(), arguments.verbose)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&error),
+        },
         Command::Now(now) => {
             log::start(LevelFilter::ERROR, arguments.verbose);
             let (mut out, mut err) = (io::stdout().lock(), io::stderr());

@@ -105,7 +105,9 @@ fn a_module_imports_only_from_lower_floors() {
         }
         let shown = inside.display();
         if floor_of(&room).is_none() {
-            faults.push(format!("{shown}: the room \"{room}\" has no floor yet; give it one in tests/floors.rs"));
+            faults.push(format!(
+                "{shown}: the room \"{room}\" has no floor yet; give it one in tests/floors.rs"
+            ));
         }
         for other in rooms_named(&code_of(&fs::read_to_string(&file).unwrap())) {
             if floor_of(&other).is_some() && !may_import(&room, &other) {

@@ -23,13 +23,8 @@ pub(super) async fn watch(
     }
 }
 
-/// A store that takes nothing keeps the appliance from its work; a feed that is down does not.
+/// Only a feed that is down is worth a notice.
 fn sum_up(store: &StoreHealth, inventory: &Inventory) -> Health {
-    let problems = match store {
-        StoreHealth::Ok => Vec::new(),
-        unwell => vec![format!("scanning is paused: {unwell}")],
-    };
     let down = inventory.sources.iter().filter(|source| !source.up);
-    let notices = down.map(|source| format!("feed {}: {}", source.name, source.detail)).collect();
-    Health { problems, notices }
+    Health::new(store, down.map(|source| format!("feed {}: {}", source.name, source.detail)).collect())
 }

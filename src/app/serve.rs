@@ -1,6 +1,6 @@
 //! `portscan serve`: the appliance, from its lock to its last commit.
 
-use std::{env, fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, net::TcpListener, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -15,15 +15,10 @@ use crate::{
     client::Client,
     clock::{Clock, SystemClock},
     config::{Config, Overrides},
-    http::{self, Names, Site, Token},
+    http::{self, Names, Site},
     net::{Links, SystemResolver},
     resolve::Resolve,
-    service::{
-        feeds,
-        health::Health,
-        queries::{Queries},
-        runner::Runner,
-    },
+    service::{feeds, health::Health, queries::Queries, runner::Runner},
     store::{self, Store, WriterThread},
 };
 
@@ -54,7 +49,7 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     for listener in &listeners {
         tracing::info!("listening on http://{}/", listener.local_addr()?);
     }
-    parts.start(listeners, &mut tasks)?;
+    parts.start(listeners, &mut tasks);
     // Only systemd listens, and only if it started us.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
@@ -115,10 +110,10 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     /// Starts the feeds, the health watch, the runner and the server.
-    fn start(&self, listeners: Vec<std::net::TcpListener>, tasks: &mut Tasks) -> anyhow::Result<()> {
+    fn start(&self, listeners: Vec<TcpListener>, tasks: &mut Tasks) {
         let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver);
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
-        let client = Client::new(Arc::clone(&resolver))?;
+        let client = Client::new(Arc::clone(&resolver));
         let (inventory, feeds) = feeds::start(client, Arc::clone(&clock), self.config.clone(), Links::read);
         tasks.spawn(until_stopped(self.stop.clone(), feeds));
         let (health, seen_health) = watch::channel(Health::default());
@@ -136,31 +131,34 @@ impl Parts<'_> {
         let running = runner.run(self.stop.clone());
         tasks.spawn(async move { running.await.context("the runner cannot go on") });
 
-        let site = self.site(seen_health, resolver)?;
+        let site = self.site(seen_health, resolver);
         let serving = http::serve(listeners, http::router(site), http::Limits::default(), self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
-        Ok(())
     }
 
-    fn site(&self, health: watch::Receiver<Health>, resolver: Arc<dyn Resolve>) -> anyhow::Result<Site> {
+    fn site(&self, health: watch::Receiver<Health>, resolver: Arc<dyn Resolve>) -> Site {
         let queries = Queries::new(
             self.store.clone(),
             self.probing.scanner.clone(),
             resolver,
             self.config.clone(),
-        );
-        Ok(Site {
-            config: self.config.clone(),
             health,
+        );
+        Site {
+            config: self.config.clone(),
             names: Names::new(hostname().as_deref(), self.config.clone()),
-            limits: http::Limits::default(),
             queries: Arc::new(queries),
-        })
+            clock: Arc::new(self.clock),
+            limits: http::Limits::default(),
+        }
     }
 }
 
 /// Drives a task that would go on for ever until it is told to stop.
-async fn until_stopped(mut stop: watch::Receiver<bool>, task: impl Future<Output = ()>) -> anyhow::Result<()> {
+async fn until_stopped(
+    mut stop: watch::Receiver<bool>,
+    task: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     tokio::select! {
         () = task => {}
         _ = stop.wait_for(|stop| *stop) => {}

@@ -25,6 +25,12 @@ pub struct Arguments {
     /// Say more; twice: still more
     #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 901)]
     pub verbose: u8,
+    /// Serve HTTP here instead, e.g. 127.0.0.1:8080; repeatable
+    #[arg(long, value_name = "ADDRESS:PORT", global = true, display_order = 902)]
+    pub listen: Vec<String>,
+    /// Keep the database here instead
+    #[arg(long, value_name = "DIR", global = true, display_order = 903)]
+    pub data_dir: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -142,7 +148,11 @@ pub struct ScanArgs {
 impl Arguments {
     /// What these say over the configuration file and the environment.
     pub fn overrides(&self) -> Overrides {
-        Overrides { config: self.config.clone(), ..Overrides::default() }
+        Overrides {
+            config: self.config.clone(),
+            listen: self.listen.clone(),
+            data_dir: self.data_dir.clone(),
+        }
     }
 }
 

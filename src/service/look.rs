@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     engine::{HostJob, Link, Liveness},
     model::{Address, Device, HostReport, HostStatus, Mac},
-    net::{links::Links, neighbours},
+    net::{self, Links},
     service::{
         agenda::{Look, Looked},
         scanner::Scanner,
@@ -45,7 +45,8 @@ impl Looker {
     pub async fn look(&self, look: Look, cancel: Arc<Notify>) -> (Looked, Option<Observation>) {
         let device = look.device.clone();
         let link = Links::read().link_of(&device.address);
-        let first = self.store.latest(&device.key()).await.ok().flatten().map_or_else(Vec::new, |host| host.open);
+        let first =
+            self.store.latest(&device.key()).await.ok().flatten().map_or_else(Vec::new, |host| host.open);
         let started = self.clock.wall();
         let mut ticket = self.scanner.submit(HostJob {
             address: device.address.clone(),
@@ -114,7 +115,7 @@ fn holder(device: &Device, link: Link) -> Holder {
 }
 
 fn neighbour(address: &Address) -> Option<Mac> {
-    neighbours::neighbour(address)
+    net::neighbour(address)
         .inspect_err(|error| tracing::warn!(%error, "the neighbour table cannot be read: addresses are taken on trust"))
         .ok()
         .flatten()

@@ -2,6 +2,7 @@
 //! it looked at by the scanner, and the store keeps what was found.
 
 pub mod agenda;
+pub mod feeds;
 pub mod health;
 pub mod look;
 pub mod queries;

@@ -251,7 +251,9 @@ impl Running {
             let line = Finished::of(&observation);
             match store.record(observation).await {
                 Ok(()) => line.log(),
-                Err(error) => tracing::error!(%error, address = %line.address, "a result could not be stored"),
+                Err(error) => {
+                    tracing::error!(%error, address = %line.address, "a result could not be stored")
+                }
             }
             Done::Recorded(scan)
         });
@@ -360,7 +362,9 @@ impl Finished {
                 tracing::info!(%address, mac, open, probes, seconds = format_args!("{seconds:.1}"), "finished");
             }
             HostStatus::Down => tracing::info!(%address, mac, detail, "nobody there"),
-            HostStatus::Partial => tracing::warn!(%address, mac, detail, "left unfinished; its last result stands"),
+            HostStatus::Partial => {
+                tracing::warn!(%address, mac, detail, "left unfinished; its last result stands")
+            }
         }
     }
 }

@@ -122,7 +122,9 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_from_2000_changes_nothing() {
         let last = LastStart::at(Moment::ZERO);
-        for wall in ["2000-01-01T00:00:10Z", "2026-06-01T12:00:00Z", "2038-01-19T03:14:08Z", "2000-01-01T00:00:00Z"] {
+        for wall in
+            ["2000-01-01T00:00:10Z", "2026-06-01T12:00:00Z", "2038-01-19T03:14:08Z", "2000-01-01T00:00:00Z"]
+        {
             assert!(!is_due(DAY, None, last, &times(HOUR, Some(wall))), "{wall}");
         }
     }
@@ -134,7 +136,11 @@ mod tests {
             LastStart::restored(HOUR, started.parse().unwrap(), &times).age(times.now).unwrap()
         };
         assert_eq!(restored("2026-06-01T00:00:00Z", "2026-06-02T06:00:00Z"), 30 * HOUR);
-        assert_eq!(restored("2000-01-01T00:00:00Z", "2026-06-02T06:00:00Z"), HOUR, "started by a wrong clock");
+        assert_eq!(
+            restored("2000-01-01T00:00:00Z", "2026-06-02T06:00:00Z"),
+            HOUR,
+            "started by a wrong clock"
+        );
         assert_eq!(restored("2026-06-01T00:00:00Z", "2000-01-01T00:05:00Z"), HOUR, "read by a wrong clock");
     }
 

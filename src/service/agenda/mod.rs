@@ -130,7 +130,11 @@ pub struct Agenda {
 
 impl Agenda {
     /// An agenda for a store that holds results of these devices, found at these times.
-    pub fn new(config: Arc<Config>, stored: impl IntoIterator<Item = (Device, Timestamp)>, times: &Times) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        stored: impl IntoIterator<Item = (Device, Timestamp)>,
+        times: &Times,
+    ) -> Self {
         let scanners = config
             .scanners
             .iter()
@@ -158,8 +162,15 @@ impl Agenda {
 
     /// Takes up a run that an earlier process left unfinished; the devices in `done` have their result.
     /// A scan whose scanner is configured no more is closed as partial.
-    pub fn resume(&mut self, scanner: &str, scan: ScanId, done: HashSet<DeviceKey>, times: &Times) -> Option<Action> {
-        let Some(index) = self.scanners.iter().position(|known| known.config.name == scanner && known.run.is_none())
+    pub fn resume(
+        &mut self,
+        scanner: &str,
+        scan: ScanId,
+        done: HashSet<DeviceKey>,
+        times: &Times,
+    ) -> Option<Action> {
+        let Some(index) =
+            self.scanners.iter().position(|known| known.config.name == scanner && known.run.is_none())
         else {
             return Some(Action::End { scan, status: ScanStatus::Partial });
         };
@@ -235,7 +246,8 @@ impl Agenda {
 
     /// When each scanner's last run started, to be persisted.
     pub fn schedules(&self, times: &Times) -> Vec<(String, Duration)> {
-        let age = |scanner: &Scanner| scanner.last.age(times.now).map(|age| (scanner.config.name.clone(), age));
+        let age =
+            |scanner: &Scanner| scanner.last.age(times.now).map(|age| (scanner.config.name.clone(), age));
         self.scanners.iter().filter_map(age).collect()
     }
 
@@ -268,7 +280,8 @@ impl Agenda {
                 actions.push(Action::Cancel(*id));
             }
         }
-        let through: Vec<RunId> = self.runs.iter().filter(|(_, run)| run.is_through()).map(|(id, _)| *id).collect();
+        let through: Vec<RunId> =
+            self.runs.iter().filter(|(_, run)| run.is_through()).map(|(id, _)| *id).collect();
         for id in through {
             let Some(run) = self.runs.remove(&id) else { continue };
             if let Some(scan) = run.scan {
@@ -304,7 +317,8 @@ impl Agenda {
     /// Starts a scan of the devices that need a look between runs: never seen before, missed by the last
     /// run, or with a result that has expired.
     fn begin_seen(&mut self, times: &Times, actions: &mut Vec<Action>) {
-        let Some(scanner) = self.scanners.iter().find(|scanner| scanner.config.targets == Targets::Feed) else {
+        let Some(scanner) = self.scanners.iter().find(|scanner| scanner.config.targets == Targets::Feed)
+        else {
             return;
         };
         let busy: HashSet<DeviceKey> = self
@@ -370,9 +384,11 @@ impl Agenda {
 
     /// Gives resumed runs their targets as soon as the feed has told of any device.
     fn feed_resumed(&mut self) {
-        let waiting: Vec<RunId> = self.runs.iter().filter(|(_, run)| run.awaits_targets()).map(|(id, _)| *id).collect();
+        let waiting: Vec<RunId> =
+            self.runs.iter().filter(|(_, run)| run.awaits_targets()).map(|(id, _)| *id).collect();
         for id in waiting {
-            let config = self.scanners.iter().find(|scanner| scanner.run == Some(id)).map(|found| &found.config);
+            let config =
+                self.scanners.iter().find(|scanner| scanner.run == Some(id)).map(|found| &found.config);
             let Some(targets) = config.map(|config| config.targets.clone()) else { continue };
             let (devices, _) = self.targets(&targets);
             if let Some(run) = self.runs.get_mut(&id).filter(|_| !devices.is_empty()) {
@@ -397,7 +413,9 @@ impl Agenda {
             match spec {
                 TargetSpec::Name(name) => names.push(name.clone()),
                 TargetSpec::Mac(_) => {
-                    devices.extend(self.devices.iter().filter(|known| spec.matches(&known.address, known.mac)).cloned());
+                    devices.extend(
+                        self.devices.iter().filter(|known| spec.matches(&known.address, known.mac)).cloned(),
+                    );
                 }
                 _ => devices.extend(spec.addresses().map(|address| self.device_at(address))),
             }

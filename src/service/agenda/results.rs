@@ -75,7 +75,13 @@ impl Results {
 
     /// Whether the device needs a look between runs. `last_run` is the age of the start of the last run over
     /// the feed, if that is over: a result older than it means that the run missed the device.
-    pub(super) fn needs_look(&self, device: &Device, last_run: Option<Duration>, expiry: Duration, times: &Times) -> bool {
+    pub(super) fn needs_look(
+        &self,
+        device: &Device,
+        last_run: Option<Duration>,
+        expiry: Duration,
+        times: &Times,
+    ) -> bool {
         let key = device.key();
         if self.tried.get(&key).is_some_and(|(tried, pause)| times.now.since(*tried) < *pause) {
             return false;

@@ -73,7 +73,8 @@ impl Run {
 
     pub(super) fn begun(&mut self, scan: ScanId, addresses: Vec<Address>) {
         self.scan = Some(scan);
-        let new = addresses.into_iter().filter(|address| self.todo.iter().all(|device| device.address != *address));
+        let new =
+            addresses.into_iter().filter(|address| self.todo.iter().all(|device| device.address != *address));
         let new: Vec<Device> = new.map(|address| Device { address, mac: None, name: None }).collect();
         self.todo.extend(new);
     }

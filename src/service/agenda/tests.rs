@@ -137,7 +137,8 @@ fn a_new_device_is_looked_at_on_sight_and_before_the_rest() {
 
 #[test]
 fn exclusion_beats_everything() {
-    let toml = "exclude = [\"10.0.0.2\", \"02:00:00:00:00:03\"]\n[[device]]\nmatch = \"10.0.0.4\"\nscan = false\n";
+    let toml =
+        "exclude = [\"10.0.0.2\", \"02:00:00:00:00:03\"]\n[[device]]\nmatch = \"10.0.0.4\"\nscan = false\n";
     let mut world = World::new(toml, vec![]);
     world.agenda.set_devices((1..=5).map(device).collect());
     world.poll();
@@ -179,7 +180,9 @@ fn a_device_the_last_run_missed_is_scanned_when_it_returns() {
         (device(2), "2026-05-30T22:00:00Z".parse().unwrap()),
     ];
     let mut world = World::new("", stored);
-    world.agenda.restore("lan", LastStart::restored(3 * HOUR, "2026-05-31T21:00:00Z".parse().unwrap(), &world.times));
+    world
+        .agenda
+        .restore("lan", LastStart::restored(3 * HOUR, "2026-05-31T21:00:00Z".parse().unwrap(), &world.times));
     world.agenda.set_devices(vec![device(1)]);
     world.poll();
     assert!(world.open.is_empty(), "has its result of the last run");
@@ -193,7 +196,9 @@ fn a_device_the_last_run_missed_is_scanned_when_it_returns() {
 fn an_expired_result_is_renewed() {
     let toml = "[[scanner]]\nname = \"lan\"\ninterval = \"30d\"\n";
     let mut world = World::new(toml, vec![(device(1), "2026-05-26T00:00:00Z".parse().unwrap())]);
-    world.agenda.restore("lan", LastStart::restored(7 * DAY, "2026-05-25T00:00:00Z".parse().unwrap(), &world.times));
+    world
+        .agenda
+        .restore("lan", LastStart::restored(7 * DAY, "2026-05-25T00:00:00Z".parse().unwrap(), &world.times));
     world.agenda.set_devices(vec![device(1)]);
     world.poll();
     assert!(world.open.is_empty(), "six days old");
@@ -205,11 +210,15 @@ fn an_expired_result_is_renewed() {
 fn a_clock_that_jumps_relaunches_nothing() {
     let mut world = World::new("", vec![(device(1), "2000-01-01T00:01:00Z".parse().unwrap())]);
     world.times.wall = Some("2000-01-01T00:10:00Z".parse().unwrap());
-    world.agenda.restore("lan", LastStart::restored(HOUR, "2000-01-01T00:00:00Z".parse().unwrap(), &world.times));
+    world
+        .agenda
+        .restore("lan", LastStart::restored(HOUR, "2000-01-01T00:00:00Z".parse().unwrap(), &world.times));
     world.agenda.set_devices(vec![device(1), device(2)]);
     world.poll();
     assert_eq!(world.finish(), 1, "only the new one");
-    for wall in ["2026-06-01T00:00:00Z", "2038-01-01T00:00:00Z", "2000-01-01T00:00:00Z", "2026-06-01T00:00:00Z"] {
+    for wall in
+        ["2026-06-01T00:00:00Z", "2038-01-01T00:00:00Z", "2000-01-01T00:00:00Z", "2026-06-01T00:00:00Z"]
+    {
         world.times.wall = Some(wall.parse().unwrap());
         world.pass(MINUTE);
         assert!(world.open.is_empty(), "{wall}");
@@ -221,7 +230,9 @@ fn a_clock_that_jumps_relaunches_nothing() {
 #[test]
 fn an_interrupted_run_resumes_with_what_is_left() {
     let mut world = World::new("", vec![]);
-    world.agenda.restore("lan", LastStart::restored(HOUR, "2026-05-31T23:00:00Z".parse().unwrap(), &world.times));
+    world
+        .agenda
+        .restore("lan", LastStart::restored(HOUR, "2026-05-31T23:00:00Z".parse().unwrap(), &world.times));
     let done = HashSet::from([device(1).key(), device(2).key()]);
     let times = world.times.clone();
     assert_eq!(world.agenda.resume("lan", ScanId(77), done, &times), None);
