@@ -1,1 +1,16 @@
 //! F2: sockets and what the machine says of itself.
+//!
+//! [`ConnectProber`] makes the connects that the engine asks for; the other modules read what this machine
+//! knows without sending anything: its limits, its interfaces, its neighbours, its name server's answers.
+
+mod connect;
+mod limits;
+mod links;
+mod lookup;
+mod neighbours;
+
+pub use connect::ConnectProber;
+pub use limits::{Conntrack, Limits};
+pub use links::Links;
+pub use lookup::SystemResolver;
+pub use neighbours::neighbour;

@@ -1,1 +1,3 @@
 //! F3: the tasks of the appliance.
+
+pub mod scanner;

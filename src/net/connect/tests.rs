@@ -1,0 +1,273 @@
+//! Real sockets on the loopback, and on a link of two ends that the test makes in a namespace of its own.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    process::Command,
+    sync::mpsc::Receiver,
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    sched::{CloneFlags, unshare},
+    unistd::{Pid, gettid},
+};
+use socket2::{Domain, Socket, Type};
+
+use super::*;
+use crate::{
+    clock::Clock,
+    engine::{LocalError, Outcome, ProbeId},
+    model::{Address, Moment, Reason},
+};
+
+const LATER: Moment = Moment::from_start(Duration::MAX);
+
+fn probe(id: u64, address: &str, port: u16, give_up: Duration) -> Probe {
+    let address: Address = address.parse().unwrap();
+    Probe { id: ProbeId(id), address, port, start_by: LATER, give_up }
+}
+
+fn prober(threads: usize) -> ConnectProber {
+    ConnectProber::start(NonZeroUsize::new(threads).unwrap(), SystemClock::start()).unwrap()
+}
+
+/// The replies to these probes, by id; more or fewer than one each is a failure.
+async fn replies(prober: &mut ConnectProber, batch: Vec<Probe>) -> BTreeMap<u64, Reply> {
+    let expected = batch.len();
+    prober.launch(batch);
+    let mut replies = BTreeMap::new();
+    while replies.len() < expected {
+        for reply in prober.replies().await {
+            assert!(reply.started <= reply.ended);
+            assert!(replies.insert(reply.id.0, reply).is_none(), "a probe was answered twice");
+        }
+    }
+    replies
+}
+
+async fn outcome(address: &str, port: u16, give_up: Duration) -> Outcome {
+    replies(&mut prober(1), vec![probe(0, address, port, give_up)]).await[&0].outcome
+}
+
+/// A port that nobody listens on, and nobody will: it stays bound.
+fn closed_port() -> (Socket, u16) {
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let port = bound.local_addr().unwrap().as_socket().unwrap().port();
+    (bound, port)
+}
+
+/// A port that never answers: its backlog stays full.
+fn silent_port() -> ((Socket, TcpStream), u16) {
+    let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    full.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let fills_it = TcpStream::connect(address).unwrap();
+    ((full, fills_it), address.port())
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn tells_open_from_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_bound, closed) = closed_port();
+    let open = listener.local_addr().unwrap().port();
+    assert_eq!(outcome("127.0.0.1", open, SECOND).await, Outcome::Accepted);
+    assert_eq!(outcome("127.0.0.1", closed, SECOND).await, Outcome::Refused);
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    assert_eq!(outcome("::1", listener.local_addr().unwrap().port(), SECOND).await, Outcome::Accepted);
+}
+
+#[tokio::test]
+async fn resets_what_it_connected_and_writes_nothing() {
+    use std::io::Read;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_eq!(outcome("127.0.0.1", listener.local_addr().unwrap().port(), SECOND).await, Outcome::Accepted);
+    let mut bytes = [0; 1];
+    let read = listener.accept().unwrap().0.read(&mut bytes);
+    assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
+/// What accepts and resets at once was open, even if the reset comes before we look.
+#[tokio::test]
+async fn a_reset_after_accepting_is_open() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let socket = verdict::open(address).unwrap();
+    Socket::from(listener.accept().unwrap().0).set_linger(Some(Duration::ZERO)).unwrap();
+    assert_eq!(verdict::verdict(&socket, address), Some(Outcome::Accepted));
+}
+
+#[tokio::test]
+async fn a_full_backlog_is_silent_and_takes_as_long_as_asked() {
+    let (_full, port) = silent_port();
+    let give_up = Duration::from_millis(50);
+    let reply = &replies(&mut prober(1), vec![probe(0, "127.0.0.1", port, give_up)]).await[&0];
+    assert_eq!(reply.outcome, Outcome::Silent);
+    assert!(reply.ended.since(reply.started) >= give_up);
+}
+
+#[tokio::test]
+async fn a_socket_that_meets_itself_is_no_open_port() {
+    let (bound, port) = closed_port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    bound.connect(&address.into()).unwrap();
+    bound.set_nonblocking(true).unwrap();
+    assert_eq!(verdict::verdict(&bound, address), Some(Outcome::Local(LocalError::SelfConnect)));
+}
+
+#[tokio::test]
+async fn the_unspecified_address_is_not_the_loopback() {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    assert_eq!(outcome("0.0.0.0", port, SECOND).await, Outcome::Local(LocalError::Other));
+}
+
+#[tokio::test]
+async fn what_this_machine_lacks_is_no_verdict() {
+    for (address, error) in [
+        ("fe80::1%nosuchlink", LocalError::NoRoute),
+        ("fe80::1", LocalError::NoRoute),
+        ("255.255.255.255", LocalError::NoRoute),
+    ] {
+        assert!(
+            matches!(outcome(address, 9, SECOND).await, Outcome::Local(found) if found == error),
+            "{address}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_late_probe_is_not_made() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let clock = SystemClock::start();
+    while clock.now() == Moment::ZERO {}
+    let mut late = probe(0, "127.0.0.1", listener.local_addr().unwrap().port(), SECOND);
+    late.start_by = Moment::ZERO;
+    let mut prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
+    assert_eq!(replies(&mut prober, vec![late]).await[&0].outcome, Outcome::NotStarted);
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
+async fn answers_every_probe_of_a_large_batch_once() {
+    let listeners: Vec<TcpListener> = (0..20).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let open: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    let (_bound, closed) = closed_port();
+    let batch = (0..2000)
+        .map(|id| match open.get(usize::try_from(id % 100).unwrap()) {
+            Some(&port) => probe(id, "127.0.0.1", port, SECOND * 5),
+            None => probe(id, "127.0.0.1", closed, SECOND * 5),
+        })
+        .collect();
+    for (id, reply) in replies(&mut prober(2), batch).await {
+        let expected = if id % 100 < 20 { Outcome::Accepted } else { Outcome::Refused };
+        assert_eq!(reply.outcome, expected, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn dropping_it_closes_its_sockets() {
+    let (_full, port) = silent_port();
+    let mut prober = prober(1);
+    prober.launch(vec![probe(0, "127.0.0.1", port, SECOND * 3600)]);
+    drop(prober); // joins: an hour's probe does not keep it
+}
+
+/// A thread in a network namespace of its own; what it starts is in it too.
+fn in_own_network<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET)
+            .expect("a network of its own needs root, or `unshare --user --map-root-user cargo test`");
+        run()
+    })
+}
+
+/// Runs `ip` (iproute2) with these arguments, in the calling thread's network.
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().expect("iproute2 is installed");
+    assert!(status.success(), "ip {arguments}");
+}
+
+/// A router at 10.9.0.1 and `fd09::1` with routes that answer in every way, until told to end.
+fn router(ready: &Sender<Pid>, link: &Receiver<()>, end: &Receiver<()>) {
+    ready.send(gettid()).unwrap();
+    link.recv().unwrap();
+    for (setting, value) in [
+        ("ipv4/ip_forward", "1"),
+        ("ipv4/icmp_ratelimit", "0"),
+        ("ipv6/conf/all/forwarding", "1"),
+        ("ipv6/icmp/ratelimit", "0"),
+    ] {
+        std::fs::write(format!("/proc/sys/net/{setting}"), value).unwrap();
+    }
+    ip("link set lo up");
+    ip("addr add 10.9.0.1/24 dev far");
+    ip("-6 addr add fd09::1/64 dev far nodad");
+    ip("link set far up");
+    ip("route add prohibit 10.10.1.0/24");
+    ip("route add unreachable 10.10.2.0/24");
+    ip("route add blackhole 10.10.3.0/24");
+    ip("-6 route add prohibit fd10:1::/64");
+    ip("-6 route add blackhole fd10:3::/64");
+    ready.send(gettid()).unwrap();
+    let _ = end.recv();
+}
+
+/// The kernel's own words for every way in which a router, a neighbour and this machine refuse.
+#[test]
+fn an_icmp_error_tells_who_says_what() {
+    let (to_us, ready) = channel();
+    let (linked, link) = channel();
+    let (over, end) = channel();
+    let far = in_own_network(move || router(&to_us, &link, &end));
+    let near = in_own_network(move || {
+        let router = ready.recv().unwrap();
+        ip(&format!("link add near type veth peer name far netns {router}"));
+        linked.send(()).unwrap();
+        ready.recv().unwrap();
+        ip("link set lo up");
+        ip("addr add 10.9.0.2/24 dev near");
+        ip("-6 addr add fd09::2/64 dev near nodad");
+        ip("link set near up");
+        ip("route add default via 10.9.0.1");
+        ip("-6 route add default via fd09::1");
+        ip("route add unreachable 10.10.9.0/24");
+        ip("route add prohibit 10.10.8.0/24");
+        let outcomes = outcomes_at_the_router();
+        over.send(()).unwrap();
+        outcomes
+    });
+    for (address, expected, outcome) in near.join().unwrap() {
+        assert_eq!(outcome, expected, "{address}");
+    }
+    far.join().unwrap();
+}
+
+fn outcomes_at_the_router() -> Vec<(&'static str, Outcome, Outcome)> {
+    let expected = [
+        ("10.9.0.1", Outcome::Refused),
+        ("10.9.0.77", Outcome::NoNeighbour),
+        ("10.10.1.1", Outcome::Unreachable(Reason::AdminProhibited)),
+        ("10.10.2.1", Outcome::Unreachable(Reason::HostUnreach)),
+        ("10.10.3.1", Outcome::Silent),
+        ("10.10.4.1", Outcome::Unreachable(Reason::NetUnreach)),
+        ("10.10.8.1", Outcome::Local(LocalError::Denied)),
+        ("10.10.9.1", Outcome::Local(LocalError::NoRoute)),
+        ("fd09::1", Outcome::Refused),
+        ("fd09::77", Outcome::NoNeighbour),
+        ("fd10:1::1", Outcome::Unreachable(Reason::AdminProhibited)),
+        ("fd10:3::1", Outcome::Silent),
+        ("fd10:4::1", Outcome::Unreachable(Reason::NetUnreach)),
+    ];
+    // The neighbours are declared dead after 3 s.
+    let batch = (0..).zip(&expected).map(|(id, (address, _))| probe(id, address, 9, SECOND * 5)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let replies = runtime.block_on(replies(&mut prober(2), batch));
+    (0..).zip(expected).map(|(id, (address, expected))| (address, expected, replies[&id].outcome)).collect()
+}

@@ -1,0 +1,147 @@
+//! This machine's interfaces and subnets: how a host is reached.
+
+use ipnet::IpNet;
+use pnet::datalink::{self, NetworkInterface};
+
+use crate::{
+    engine::Link,
+    model::{Address, Mac},
+};
+
+/// The interfaces that are up, as of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    interfaces: Vec<Interface>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Interface {
+    name: String,
+    mac: Option<Mac>,
+    /// Whether it asks who has an address before it sends there (ARP, neighbour discovery). Tunnels and
+    /// point-to-point links do not, so their silence says nothing of the host.
+    resolves: bool,
+    /// Own addresses, each with the subnet it is in.
+    nets: Vec<IpNet>,
+}
+
+/// linux/if.h: no ARP on this interface.
+const IFF_NOARP: u32 = 0x80;
+
+impl Links {
+    /// Reads them from the kernel.
+    pub fn read() -> Self {
+        Self { interfaces: datalink::interfaces().into_iter().filter_map(Interface::of).collect() }
+    }
+
+    /// How a host is reached.
+    pub fn link_of(&self, address: &Address) -> Link {
+        if address.is_loopback() || self.owner(address).is_some() {
+            return Link::Local;
+        }
+        let mut through = self.interfaces.iter().filter(|interface| interface.reaches(address));
+        if through.any(|interface| interface.resolves) { Link::OnLink } else { Link::Routed }
+    }
+
+    /// Whether the address lies in a subnet that one of the interfaces is in, the loopback's included.
+    pub fn is_own_subnet(&self, address: &Address) -> bool {
+        self.interfaces.iter().any(|interface| interface.reaches(address))
+    }
+
+    /// The hardware address behind one of this machine's own addresses; the neighbour table has none.
+    pub fn own_mac(&self, address: &Address) -> Option<Mac> {
+        self.owner(address)?.mac
+    }
+
+    fn owner(&self, address: &Address) -> Option<&Interface> {
+        self.interfaces.iter().find(|interface| {
+            address.zone().is_none_or(|zone| zone == interface.name)
+                && interface.nets.iter().any(|net| net.addr() == address.ip())
+        })
+    }
+}
+
+impl Interface {
+    fn of(interface: NetworkInterface) -> Option<Self> {
+        let resolves = !interface.is_point_to_point() && interface.flags & IFF_NOARP == 0;
+        interface.is_up().then(|| Self {
+            mac: interface.mac.map(|mac| Mac::new(mac.octets())).filter(|mac| mac.is_unicast()),
+            resolves: resolves && !interface.is_loopback(),
+            nets: interface.ips.iter().filter_map(|net| IpNet::new(net.ip(), net.prefix()).ok()).collect(),
+            name: interface.name,
+        })
+    }
+
+    /// Whether the address is in one of its subnets. A link-local one is only where its zone says; without
+    /// a zone it is nowhere.
+    fn reaches(&self, address: &Address) -> bool {
+        match (address.zone(), address.ip()) {
+            (Some(zone), _) => zone == self.name,
+            (None, std::net::IpAddr::V6(ip)) if ip.is_unicast_link_local() => false,
+            (None, ip) => self.nets.iter().any(|net| net.contains(&ip)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(name: &str, resolves: bool, mac: Option<&str>, nets: &[&str]) -> Interface {
+        let nets = nets.iter().map(|net| net.parse().unwrap()).collect();
+        Interface { name: name.to_owned(), mac: mac.map(|mac| mac.parse().unwrap()), resolves, nets }
+    }
+
+    fn links() -> Links {
+        let eth0 = ["192.168.1.2/24", "fd00::2/64", "fe80::2/64"];
+        Links {
+            interfaces: vec![
+                interface("lo", false, None, &["127.0.0.1/8", "::1/128"]),
+                interface("eth0", true, Some("B8:27:EB:00:00:02"), &eth0),
+                interface("wg0", false, None, &["10.8.0.2/24"]),
+            ],
+        }
+    }
+
+    fn address(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn tells_how_a_host_is_reached() {
+        for (text, link) in [
+            ("127.0.0.9", Link::Local),
+            ("::1", Link::Local),
+            ("192.168.1.2", Link::Local),
+            ("fe80::2%eth0", Link::Local),
+            ("192.168.1.77", Link::OnLink),
+            ("fd00::77", Link::OnLink),
+            ("fe80::77%eth0", Link::OnLink),
+            ("fe80::2%wg0", Link::Routed),
+            ("fe80::77", Link::Routed),
+            ("10.8.0.77", Link::Routed),
+            ("192.168.2.1", Link::Routed),
+        ] {
+            assert_eq!(links().link_of(&address(text)), link, "{text}");
+        }
+    }
+
+    #[test]
+    fn knows_its_own_subnets_and_addresses() {
+        for (text, own) in
+            [("192.168.1.77", true), ("10.8.0.77", true), ("192.168.2.1", false), ("fd01::1", false)]
+        {
+            assert_eq!(links().is_own_subnet(&address(text)), own, "{text}");
+        }
+        assert_eq!(links().own_mac(&address("fd00::2")), "B8:27:EB:00:00:02".parse().ok());
+        assert_eq!(links().own_mac(&address("192.168.1.77")), None);
+        assert_eq!(links().own_mac(&address("10.8.0.2")), None);
+    }
+
+    #[test]
+    fn finds_the_loopback_of_this_machine() {
+        let links = Links::read();
+        assert!(links.is_own_subnet(&address("127.0.0.1")));
+        assert_eq!(links.own_mac(&address("127.0.0.1")), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! Names to addresses, by the system's resolver: /etc/hosts, DNS, and mDNS where nss-mdns is installed.
+
+use std::{future::Future, io, net::SocketAddr, time::Duration};
+
+use tokio::time::timeout;
+
+use crate::{
+    model::Address,
+    resolve::{Resolve, ResolveError, Resolving},
+};
+
+/// Longest wait for an answer. The system's own patience can be half a minute (resolv.conf(5)); the thread
+/// that asks goes on without us.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The system's resolver (getaddrinfo). To be used within a tokio runtime.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
+        Box::pin(async move {
+            match name.parse() {
+                Ok(address) => Ok(vec![address]),
+                Err(_) => bounded(name, tokio::net::lookup_host((name, 0))).await,
+            }
+        })
+    }
+}
+
+/// The answer to a look-up, in time, in order, without repetitions.
+async fn bounded<A>(
+    name: &str,
+    answer: impl Future<Output = io::Result<A>>,
+) -> Result<Vec<Address>, ResolveError>
+where
+    A: Iterator<Item = SocketAddr>,
+{
+    let answer = timeout(PATIENCE, answer).await.map_err(|_| ResolveError::TimedOut(name.to_owned()))?;
+    let found = answer.map_err(|_| ResolveError::Unknown(name.to_owned()))?;
+    let mut addresses: Vec<Address> = Vec::new();
+    for address in found.filter_map(address) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses.sort_by_key(|address| address.ipv4().is_none()); // stable: the resolver's order within a family
+    if addresses.is_empty() { Err(ResolveError::Unknown(name.to_owned())) } else { Ok(addresses) }
+}
+
+/// The address of a socket address; a link-local one with the interface it was found on, and without one,
+/// which happens with mDNS, none: it could not be reached.
+fn address(found: SocketAddr) -> Option<Address> {
+    match found {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
+            let interface = nix::net::if_::if_indextoname(v6.scope_id()).ok()?;
+            format!("{}%{}", v6.ip(), interface.to_str().ok()?).parse().ok()
+        }
+        other => Some(other.ip().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<Address> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn answers_literal_addresses_itself() {
+        for text in ["192.0.2.1", "2001:db8::1", "fe80::1%eth0"] {
+            assert_eq!(SystemResolver.resolve(text).await, Ok(addresses(&[text])));
+        }
+        assert_eq!(SystemResolver.resolve("[::1]").await, Ok(addresses(&["::1"])));
+    }
+
+    #[tokio::test]
+    async fn asks_the_system() {
+        let found = SystemResolver.resolve("localhost").await.unwrap();
+        assert!(found.iter().all(Address::is_loopback) && !found.is_empty(), "{found:?}");
+        // Refused by the resolver itself, without asking anybody.
+        let name = "no\0name";
+        assert_eq!(SystemResolver.resolve(name).await, Err(ResolveError::Unknown(name.to_owned())));
+    }
+
+    #[tokio::test]
+    async fn puts_ipv4_first_and_nothing_twice() {
+        let found = ["[2001:db8::1]:0", "192.0.2.2:0", "192.0.2.1:0", "192.0.2.2:0", "[fe80::9]:0"];
+        let answer = async { Ok(found.iter().map(|text| text.parse().unwrap())) };
+        assert_eq!(bounded("nas", answer).await, Ok(addresses(&["192.0.2.2", "192.0.2.1", "2001:db8::1"])));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn does_not_wait_for_ever() {
+        let never = pending::<io::Result<std::vec::IntoIter<SocketAddr>>>();
+        assert_eq!(bounded("nas", never).await, Err(ResolveError::TimedOut("nas".to_owned())));
+    }
+}

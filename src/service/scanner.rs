@@ -1,0 +1,337 @@
+//! Drives the one engine of the process, on a thread of its own.
+//!
+//! The engine decides and the prober connects; here the two meet the clock and those who ask. One engine
+//! for all of them, so that scheduled runs, confirmations and probes over HTTP share each host's budget. A
+//! thread of its own, so that no slow request or disk delays a paced probe.
+
+use std::{
+    collections::HashMap,
+    future, io, mem,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::sleep_until,
+};
+
+use crate::{
+    clock::{Clock, SystemClock},
+    engine::{Engine, Event, HostJob, JobId, Probe, Prober, Progress, Reply, Stats},
+    model::{HostReport, Moment},
+};
+
+/// How old what [`Scanner::stats`] and [`Ticket::progress`] tell may be while probes are under way.
+const REFRESH: Duration = Duration::from_millis(250);
+
+/// Most commands taken before the engine is asked again what to do.
+const COMMANDS: usize = 64;
+
+/// The handle to the scanner; clones lead to the same.
+#[derive(Clone)]
+pub struct Scanner {
+    commands: mpsc::UnboundedSender<Command>,
+    stats: watch::Receiver<Stats>,
+    tickets: Arc<AtomicU64>,
+}
+
+/// The scanner's thread. Dropping it stops the scanner and waits for its end, which takes no longer than
+/// closing its sockets.
+pub struct ScannerThread {
+    commands: mpsc::UnboundedSender<Command>,
+    handle: Option<JoinHandle<()>>,
+}
+
+/// A job under way. Dropping it cancels the job.
+pub struct Ticket {
+    number: TicketId,
+    commands: mpsc::UnboundedSender<Command>,
+    news: watch::Receiver<News>,
+    report: Option<oneshot::Receiver<HostReport>>,
+}
+
+/// Names a job before the engine has: it is cancelled by whoever submitted it, who does not wait for a name.
+type TicketId = u64;
+
+enum Command {
+    Submit {
+        job: Box<HostJob>,
+        ticket: TicketId,
+        news: watch::Sender<News>,
+        report: oneshot::Sender<HostReport>,
+    },
+    Cancel(TicketId),
+    Stop,
+}
+
+/// What a ticket can tell before its report is there.
+#[derive(Clone, Copy, Default)]
+struct News {
+    up: bool,
+    progress: Progress,
+}
+
+impl Scanner {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No thread, or no descriptor for its event loop, is to be had.
+    pub fn start<P: Prober + 'static>(
+        engine: Engine,
+        prober: P,
+        clock: SystemClock,
+    ) -> io::Result<(Self, ScannerThread)> {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (publish, stats) = watch::channel(Stats::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let handle = thread::Builder::new().name("scanner".to_owned()).spawn(move || {
+            runtime.block_on(Driver::new(engine, prober, clock, inbox, publish).run());
+        })?;
+        let thread = ScannerThread { commands: commands.clone(), handle: Some(handle) };
+        Ok((Self { commands, stats, tickets: Arc::default() }, thread))
+    }
+
+    /// Hands in a job. After [`stop`](Self::stop) its ticket has no report.
+    pub fn submit(&self, job: HostJob) -> Ticket {
+        let number = self.tickets.fetch_add(1, Ordering::Relaxed);
+        let progress = Progress { ports: job.ports.len(), ..Progress::default() };
+        let (publish, news) = watch::channel(News { up: false, progress });
+        let (deliver, report) = oneshot::channel();
+        let job = Box::new(job);
+        // Not delivered, the senders are dropped, which the ticket's receivers see.
+        let _ = self.commands.send(Command::Submit { job, ticket: number, news: publish, report: deliver });
+        Ticket { number, commands: self.commands.clone(), news, report: Some(report) }
+    }
+
+    /// Counts since start, at most 250 ms old.
+    pub fn stats(&self) -> Stats {
+        self.stats.borrow().clone()
+    }
+
+    /// Ends every job with what is known (partial), and the thread. Returns at once.
+    pub fn stop(&self) {
+        let _ = self.commands.send(Command::Stop); // fails where it has stopped already
+    }
+}
+
+impl ScannerThread {
+    /// Stops the scanner, if nobody has, and waits for the thread's end.
+    pub fn join(self) {
+        drop(self);
+    }
+}
+
+impl Drop for ScannerThread {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+        if let Some(handle) = self.handle.take() {
+            let _ = handle.join(); // a panic there was reported there
+        }
+    }
+}
+
+impl Ticket {
+    /// Waits for the first sign of life: true; false if the job ends without one. Cancel-safe.
+    pub async fn host_up(&mut self) -> bool {
+        self.news.wait_for(|news| news.up).await.is_ok()
+    }
+
+    /// Waits for the job's end; `None` if the scanner stopped before it, and after the report was taken.
+    /// Cancel-safe.
+    pub async fn report(&mut self) -> Option<HostReport> {
+        let report = self.report.as_mut()?.await.ok();
+        self.report = None;
+        report
+    }
+
+    /// How far the job is, at most 250 ms old.
+    pub fn progress(&self) -> Progress {
+        self.news.borrow().progress
+    }
+
+    /// Ends the job with what is known; the report follows, partial.
+    pub fn cancel(&self) {
+        let _ = self.commands.send(Command::Cancel(self.number)); // fails where the scanner has stopped
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.report.is_some() {
+            self.cancel();
+        }
+    }
+}
+
+/// Why the driver goes round once more.
+enum Step {
+    Commands,
+    Replies(Vec<Reply>),
+    Wake,
+}
+
+/// A job that the engine has.
+struct Job {
+    ticket: TicketId,
+    news: watch::Sender<News>,
+    report: oneshot::Sender<HostReport>,
+}
+
+/// What runs on the thread.
+struct Driver<P> {
+    engine: Engine,
+    prober: P,
+    clock: SystemClock,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    commands: Vec<Command>,
+    stats: watch::Sender<Stats>,
+    refreshed: Moment,
+    jobs: HashMap<JobId, Job>,
+    tickets: HashMap<TicketId, JobId>,
+    probes: Vec<Probe>,
+    events: Vec<Event>,
+}
+
+impl<P: Prober> Driver<P> {
+    fn new(
+        engine: Engine,
+        prober: P,
+        clock: SystemClock,
+        inbox: mpsc::UnboundedReceiver<Command>,
+        stats: watch::Sender<Stats>,
+    ) -> Self {
+        Self {
+            engine,
+            prober,
+            clock,
+            inbox,
+            commands: Vec::new(),
+            stats,
+            refreshed: Moment::ZERO,
+            jobs: HashMap::new(),
+            tickets: HashMap::new(),
+            probes: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Serves until it is stopped or nobody can ask any more.
+    async fn run(mut self) {
+        loop {
+            let wake = self.poll();
+            if !self.probes.is_empty() {
+                self.prober.launch(mem::take(&mut self.probes));
+            }
+            match self.next(wake).await {
+                Step::Commands => {
+                    if self.obey().is_break() {
+                        return;
+                    }
+                }
+                Step::Replies(replies) => replies.into_iter().for_each(|reply| self.engine.reply(reply)),
+                Step::Wake => {}
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    async fn next(&mut self, wake: Option<Moment>) -> Step {
+        let clock = self.clock;
+        let wake = async {
+            match wake {
+                Some(moment) => sleep_until(clock.instant(moment).into()).await,
+                None => future::pending().await,
+            }
+        };
+        tokio::select! {
+            // Who wants to stop is heard before a flood of replies.
+            biased;
+            _ = self.inbox.recv_many(&mut self.commands, COMMANDS) => Step::Commands,
+            replies = self.prober.replies() => Step::Replies(replies),
+            () = wake => Step::Wake,
+        }
+    }
+
+    /// Asks the engine what is to be done, and tells what it says. Returns when to ask again.
+    fn poll(&mut self) -> Option<Moment> {
+        let now = self.clock.now();
+        let wake = self.engine.poll(now, &mut self.probes, &mut self.events);
+        for event in mem::take(&mut self.events) {
+            self.tell(event);
+        }
+        self.refresh(now, wake)
+    }
+
+    /// Tells who asked for the job.
+    fn tell(&mut self, event: Event) {
+        match event {
+            Event::HostUp(id) => {
+                if let Some(job) = self.jobs.get(&id) {
+                    job.news.send_modify(|news| news.up = true);
+                }
+            }
+            Event::Finished(id, report) => {
+                let Some(job) = self.jobs.remove(&id) else { return };
+                self.tickets.remove(&job.ticket);
+                job.news.send_modify(|news| {
+                    news.progress.settled = report.coverage.len();
+                    news.progress.open = u32::try_from(report.open_ports().count()).unwrap_or(u32::MAX);
+                    news.progress.probes = report.probes;
+                });
+                let _ = job.report.send(*report); // its ticket may have been dropped
+            }
+        }
+    }
+
+    /// Publishes counts and progress if the last ones are old, or final. Returns when to come back.
+    fn refresh(&mut self, now: Moment, wake: Option<Moment>) -> Option<Moment> {
+        let idle = self.jobs.is_empty();
+        if idle || now >= self.refreshed + REFRESH {
+            self.refreshed = now;
+            self.stats.send_replace(self.engine.stats().clone());
+            for (&id, job) in &self.jobs {
+                let Some(progress) = self.engine.progress(id) else { continue };
+                job.news.send_if_modified(|news| mem::replace(&mut news.progress, progress) != progress);
+            }
+        }
+        let refresh = (!idle).then_some(self.refreshed + REFRESH);
+        wake.into_iter().chain(refresh).min()
+    }
+
+    /// Does what it was told; breaks when told to stop.
+    fn obey(&mut self) -> ControlFlow<()> {
+        let now = self.clock.now();
+        if self.commands.is_empty() {
+            return ControlFlow::Break(()); // every handle is gone
+        }
+        for command in mem::take(&mut self.commands) {
+            match command {
+                Command::Submit { job, ticket, news, report } => {
+                    let id = self.engine.submit(*job, now);
+                    self.tickets.insert(ticket, id);
+                    self.jobs.insert(id, Job { ticket, news, report });
+                }
+                Command::Cancel(ticket) => {
+                    if let Some(&id) = self.tickets.get(&ticket) {
+                        self.engine.cancel(id, now);
+                    }
+                }
+                Command::Stop => {
+                    self.jobs.keys().for_each(|&id| self.engine.cancel(id, now));
+                    self.poll(); // tells what is known of each; what it wants launched is not
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
