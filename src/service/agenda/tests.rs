@@ -229,7 +229,8 @@ fn a_clock_that_jumps_relaunches_nothing() {
 
 #[test]
 fn an_interrupted_run_resumes_with_what_is_left() {
-    let mut world = World::new("", vec![]);
+    let found = "2026-05-31T23:30:00Z".parse().unwrap();
+    let mut world = World::new("", vec![(device(1), found), (device(2), found)]);
     world
         .agenda
         .restore("lan", LastStart::restored(HOUR, "2026-05-31T23:00:00Z".parse().unwrap(), &world.times));
