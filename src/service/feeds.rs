@@ -118,7 +118,7 @@ impl<L: Fn() -> Links> Keeper<L> {
             stays
         });
         for source in named {
-            self.sources.entry(source).or_insert_with(FeedState::new);
+            self.sources.entry(source).or_default();
         }
         for url in &feed.urls {
             if !self.polling.contains_key(url) {
@@ -178,7 +178,7 @@ fn tell(source: &SourceId, change: &Change, devices: usize) {
         }
         Change::Rejecting(rejected) => match rejected.reasons.first() {
             Some(first) => {
-                warn!(%source, rejected = rejected.count, "the feed has entries that are refused: {first}")
+                warn!(%source, rejected = rejected.count, "the feed has entries that are refused: {first}");
             }
             None => info!(%source, "no entry of the feed is refused any more"),
         },

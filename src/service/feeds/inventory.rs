@@ -156,7 +156,7 @@ mod tests {
     }
 
     fn source(devices: &[&str], frozen: bool) -> FeedState {
-        let mut state = FeedState::new();
+        let mut state = FeedState::default();
         let devices = devices.iter().map(|text| device(text)).collect();
         state.apply(Moment::ZERO, Ok(Feed { devices, ..Feed::default() }));
         if frozen {
@@ -228,7 +228,7 @@ mod tests {
             (SourceId::Url("http://a/".to_owned()), source(&["10.0.0.1"], true)),
             (SourceId::Discover("eth0".to_owned()), refusing),
             (SourceId::Hosts, source(&["10.0.0.7"], false)),
-            (SourceId::Url("http://b/".to_owned()), FeedState::new()),
+            (SourceId::Url("http://b/".to_owned()), FeedState::default()),
         ]);
         let lines: Vec<String> = Inventory::of(&sources)
             .sources

@@ -25,6 +25,14 @@ pub enum Trouble {
     /// A feed without devices: a sweep that failed looks the same as an empty network.
     #[error("it names no device; is its first sweep still to come?")]
     Empty,
+    /// A feed of which nothing is left.
+    #[error("all of its {count} entries are refused; {first}")]
+    Refused {
+        /// How many.
+        count: usize,
+        /// Why the first is.
+        first: String,
+    },
     /// A feed that nobody fills any more.
     #[error("its time has not changed for an hour; is its scanner still running?")]
     Stale,
@@ -61,13 +69,20 @@ pub struct FeedState {
     last_success: Option<Moment>,
 }
 
-impl FeedState {
+impl Default for FeedState {
     /// A source that was not asked yet.
-    pub const fn new() -> Self {
-        let rejected = Rejected { count: 0, reasons: Vec::new() };
-        Self { members: vec![], stamp: None, trouble: Some(Trouble::Unasked), rejected, last_success: None }
+    fn default() -> Self {
+        Self {
+            members: Vec::new(),
+            stamp: None,
+            trouble: Some(Trouble::Unasked),
+            rejected: Rejected::default(),
+            last_success: None,
+        }
     }
+}
 
+impl FeedState {
     /// What it names, or named last.
     pub fn members(&self) -> &[Member] {
         &self.members
@@ -110,7 +125,9 @@ impl FeedState {
     /// The feed, unless it is empty or has told the same time for too long. Its time is noted either way.
     fn believe(&mut self, feed: Feed, now: Moment) -> Result<Feed, Trouble> {
         if feed.devices.is_empty() {
-            return Err(Trouble::Empty);
+            let Rejected { count, reasons } = feed.rejected;
+            let refused = |first| Trouble::Refused { count, first };
+            return Err(reasons.into_iter().next().map_or(Trouble::Empty, refused));
         }
         match (&self.stamp, &feed.stamp) {
             (Some((known, since)), Some(stamp)) if known == stamp => {
@@ -164,7 +181,7 @@ mod tests {
 
     /// A source that named these at the start.
     fn started(stamp: &str) -> FeedState {
-        let mut state = FeedState::new();
+        let mut state = FeedState::default();
         assert_eq!(state.trouble(), Some(&Trouble::Unasked));
         assert_eq!(state.apply(Moment::ZERO, feed(stamp, &["10.0.0.1", "10.0.0.2"])), [Change::Up]);
         state
@@ -199,8 +216,18 @@ mod tests {
     }
 
     #[test]
+    fn a_feed_of_which_all_is_refused_says_why() {
+        let mut state = started("a");
+        let mut rejected = Rejected::default();
+        rejected.push("scan[0]: bad");
+        state.apply(Moment::ZERO, Ok(Feed { rejected, ..Feed::default() }));
+        assert_eq!(state.trouble().unwrap().to_string(), "all of its 1 entries are refused; scan[0]: bad");
+        assert_eq!(state.members().len(), 2);
+    }
+
+    #[test]
     fn a_source_that_never_answered_is_told_once_too() {
-        let mut state = FeedState::new();
+        let mut state = FeedState::default();
         assert!(matches!(state.apply(Moment::ZERO, unreachable("refused"))[..], [Change::Down(_)]));
         assert_eq!(state.apply(Moment::ZERO, unreachable("refused")), []);
         assert_eq!((addresses(&state).len(), state.last_success()), (0, None));
