@@ -42,7 +42,7 @@ Examples:
 #[derive(Subcommand, Debug, Clone, PartialEq)]
 pub enum Command {
     /// Run the appliance: scan by schedule, remember, answer HTTP
-    Serve,
+    Serve(Settings),
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     Now(Now),
@@ -58,7 +58,7 @@ pub enum Now {
     /// Ask a running appliance how it is and what it knows
     Status(StatusArgs),
     /// Check the configuration and say every fault
-    CheckConfig,
+    CheckConfig(Settings),
 }
 
 const SCAN_HELP: &str = "\
@@ -142,7 +142,11 @@ pub struct ScanArgs {
 impl Arguments {
     /// What these say over the configuration file and the environment.
     pub fn overrides(&self) -> Overrides {
-        Overrides { config: self.config.clone(), ..Overrides::default() }
+        let settings = match &self.command {
+            Command::Serve(settings) | Command::Now(Now::CheckConfig(settings)) => settings.clone(),
+            Command::Now(_) => Settings::default(),
+        };
+        Overrides { config: self.config.clone(), listen: settings.listen, data_dir: settings.data_dir }
     }
 }
 
@@ -160,6 +164,17 @@ impl ScanArgs {
             None => chosen,
         }
     }
+}
+
+/// What stands in the configuration file and can be said here instead.
+#[derive(Args, Debug, Clone, Default, PartialEq)]
+pub struct Settings {
+    /// Serve HTTP here in place of the file's addresses, e.g. 127.0.0.1:8080; may be repeated
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Vec<String>,
+    /// Keep the database here
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data_dir: Option<PathBuf>,
 }
 
 /// Which port of which host.
@@ -180,8 +195,8 @@ pub struct ProbeArgs {
 /// Which appliance.
 #[derive(Args, Debug, Clone, PartialEq)]
 pub struct StatusArgs {
-    /// Where it is, e.g. http://portscan.local [default: this machine, at the configured address]
-    #[arg(long)]
+    /// Where it is [default: this machine, at the configured address]
+    #[arg(long, value_name = "http://HOST[:PORT]")]
     pub url: Option<String>,
     /// Print JSON instead of text
     #[arg(long)]
