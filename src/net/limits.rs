@@ -9,7 +9,7 @@ use crate::engine::Bounds;
 /// This machine's limits, as far as they bound a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Descriptors this process may have open (RLIMIT_NOFILE, after raising it).
+    /// Descriptors this process may have open (`RLIMIT_NOFILE`, after raising it).
     pub descriptors: u32,
     /// Local ports that connects are made from. One each per destination address *and port*, so that they
     /// bound what goes to one port (28,232 by default), not what goes to one host.
@@ -33,10 +33,10 @@ pub struct Conntrack {
 /// 12 MB of kernel memory.
 const MOST_IN_FLIGHT: u32 = 4096;
 
-/// Descriptors for everything else: 256 HTTP connections, and SQLite, event loops, sweeps and logs.
+/// Descriptors for everything else: 256 HTTP connections, and the database, event loops, sweeps and logs.
 const HEADROOM: u32 = 256 + 64;
 
-/// A probe without an answer stays in the connection table for 120 s (nf_conntrack_tcp_timeout_syn_sent),
+/// A probe without an answer stays in the connection table for 120 s (`nf_conntrack_tcp_timeout_syn_sent`),
 /// while its socket is held for at most 1.3 s: so many entries come to be per socket in flight.
 const ENTRIES_PER_SOCKET: u32 = 93;
 

@@ -7,13 +7,13 @@ use std::{
 
 use crate::model::{Address, Mac};
 
-/// The IPv4 neighbour table of the calling thread's network namespace (proc_net(5)).
+/// The IPv4 neighbour table of the calling thread's network namespace (`proc_net(5)`).
 const TABLE: &str = "/proc/thread-self/net/arp";
 
-/// The table has at most 1,024 entries of about 80 bytes by default (gc_thresh3 of arp(7)).
+/// The table has at most 1,024 entries of about 80 bytes by default (`gc_thresh3` of arp(7)).
 const MOST_BYTES: u64 = 1 << 20;
 
-/// ATF_COM of linux/if_arp.h: the entry is complete.
+/// `ATF_COM` of `linux/if_arp.h`: the entry is complete.
 const COMPLETE: u32 = 0x2;
 
 /// The MAC that answers at this address, if it is a neighbour's and known; this machine's own addresses
