@@ -20,15 +20,24 @@ use crate::{
 #[command(name = "portscan", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Arguments {
     /// Configuration file [default: /etc/portscan/portscan.toml]
-    #[arg(long, value_name = "FILE", global = true, display_order = 900)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = APPLIANCE)]
     pub config: Option<PathBuf>,
     /// Say more; twice: still more
-    #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 901)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 900)]
     pub verbose: u8,
+    /// Serve HTTP here instead of where the file says; repeatable
+    #[arg(long, value_name = "ADDRESS:PORT", global = true, help_heading = APPLIANCE)]
+    pub listen: Vec<String>,
+    /// Keep the database here instead
+    #[arg(long, value_name = "DIR", global = true, help_heading = APPLIANCE)]
+    pub data_dir: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
+
+/// Apart from what a command is about.
+const APPLIANCE: &str = "The appliance's settings";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +51,7 @@ Examples:
 #[derive(Subcommand, Debug, Clone, PartialEq)]
 pub enum Command {
     /// Run the appliance: scan by schedule, remember, answer HTTP
-    Serve(Settings),
+    Serve,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     Now(Now),
@@ -58,7 +67,7 @@ pub enum Now {
     /// Ask a running appliance how it is and what it knows
     Status(StatusArgs),
     /// Check the configuration and say every fault
-    CheckConfig(Settings),
+    CheckConfig,
 }
 
 const SCAN_HELP: &str = "\
@@ -142,11 +151,11 @@ pub struct ScanArgs {
 impl Arguments {
     /// What these say over the configuration file and the environment.
     pub fn overrides(&self) -> Overrides {
-        let settings = match &self.command {
-            Command::Serve(settings) | Command::Now(Now::CheckConfig(settings)) => settings.clone(),
-            Command::Now(_) => Settings::default(),
-        };
-        Overrides { config: self.config.clone(), listen: settings.listen, data_dir: settings.data_dir }
+        Overrides {
+            config: self.config.clone(),
+            listen: self.listen.clone(),
+            data_dir: self.data_dir.clone(),
+        }
     }
 }
 
@@ -164,17 +173,6 @@ impl ScanArgs {
             None => chosen,
         }
     }
-}
-
-/// What stands in the configuration file and can be said here instead.
-#[derive(Args, Debug, Clone, Default, PartialEq)]
-pub struct Settings {
-    /// Serve HTTP here in place of the file's addresses, e.g. 127.0.0.1:8080; may be repeated
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub listen: Vec<String>,
-    /// Keep the database here
-    #[arg(long, value_name = "DIRECTORY")]
-    pub data_dir: Option<PathBuf>,
 }
 
 /// Which port of which host.

@@ -23,7 +23,7 @@ use std::{
     sync::Arc,
 };
 
-pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, Settings, StatusArgs, parse};
+pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, StatusArgs, parse};
 
 use crate::{
     clock::Clock,
@@ -134,7 +134,7 @@ async fn dispatch(
         }
         Now::Probe(probe) => probe::probe(probe, world, terminal).await,
         Now::Status(status) => status::status(status, &arguments.overrides(), world, terminal).await,
-        Now::CheckConfig(_) => {
+        Now::CheckConfig => {
             check::check_config(&arguments.overrides(), arguments.verbose, world, terminal).await
         }
     }

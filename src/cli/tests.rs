@@ -50,7 +50,7 @@ async fn ran_with(line: &str, interrupted: watch::Receiver<bool>) -> Ran {
             scan::scan(scan, arguments.verbose, &world, &mut terminal, interrupted).await
         }
         Command::Now(now) => dispatch(now, &arguments, &world, &mut terminal).await,
-        Command::Serve(_) => panic!("not a command that ends"),
+        Command::Serve => panic!("not a command that ends"),
     };
     let code = exit_code(ended, &mut terminal);
     Ran { out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap(), code }

@@ -1,1 +1,34 @@
 //! F4: the HTTP server.
+//!
+//! A request passes, from outside in: `server` (accepts), `conversation` (one connection under its time
+//! limits), `answer::finish` (methods, JSON errors, cache headers), `names` (is it us that is meant?), `body`
+//! (how much may be sent), `auth` (around routes that change state), then the route's handler. Handlers are
+//! thin: they ask a question of a lower floor and give its answer the contract's shape.
+//!
+//! The release build aborts on a panic, so nothing here may: no indexing, no unwrap, no arithmetic on what
+//! a client sent.
+
+mod answer;
+mod auth;
+mod body;
+mod connections;
+mod conversation;
+mod limits;
+mod listen;
+mod names;
+mod portscan;
+mod probes;
+mod server;
+mod site;
+mod token;
+
+pub use auth::{Gate, require as require_authority};
+pub use limits::Limits;
+pub use listen::{BindError, bind};
+pub use names::Names;
+pub use server::serve;
+pub use site::{Site, router};
+pub use token::{Token, TokenError};
+
+#[cfg(test)]
+mod tests;

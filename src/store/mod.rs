@@ -1,1 +1,391 @@
 //! F2: what is remembered: SQLite, one writer.
+//!
+//! ```text
+//!  any task --Request--> writer thread --commit--> portscan.db-wal --checkpoint--> portscan.db
+//!     ^  `----Query----> reader thread <------------------------------------------------'
+//!     `--oneshot: committed / answer--'
+//! ```
+//!
+//! [`Store`] is the handle: its methods wait for a thread's answer and block nobody. What is written is
+//! acknowledged when it is *committed*; commits are shared ([`Pace`]). `apply` is the writer's SQL, `reader`
+//! the reader's, `schema` the file and its versions, `verdicts` how a host's result is spelled in bytes.
+//!
+//! **Order.** The wall clock of a machine without a battery jumps. The newest observation is that with the
+//! greatest sequence number, the newest scan that with the greatest id; times are only shown.
+//! **History** belongs to the [`DeviceKey`]: a MAC keeps its own wherever it goes, and an address that
+//! another MAC takes begins another.
+
+mod apply;
+mod error;
+mod lock;
+mod reader;
+mod schema;
+mod verdicts;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    clock::Clock,
+    model::{Device, DeviceKey, HostReport, Mac, PortSet, ScanStatus},
+};
+
+pub use error::{Result, StoreError};
+pub use lock::{DirLock, lock};
+
+/// The database's name in the data directory.
+pub const FILE_NAME: &str = "portscan.db";
+
+/// Names a scan: Unix seconds of its start, as portmantool's clients expect, or one more than the scan
+/// before it where the clock is behind. Ascending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScanId(pub i64);
+
+/// Why a scan is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScanKind {
+    /// A scheduled run over a scanner's targets: resumed after a crash.
+    Run,
+    /// One device that was just seen, never scanned before or too long ago.
+    Seen,
+    /// Asked for by hand.
+    Manual,
+}
+
+impl ScanKind {
+    /// The word that stands for it in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Seen => "seen",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+/// One look at one host, to be stored.
+///
+/// Only an `Up` report's ports are kept: of one that is down or partial the status is, and what was known
+/// before stays the newest.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// Of which scan.
+    pub scan: ScanId,
+    /// Whose result it is; its `name` and address become the device's present ones.
+    pub device: Device,
+    /// What was found.
+    pub report: HostReport,
+    /// When the look began, by the wall clock.
+    pub started: Timestamp,
+    /// When it ended, by the wall clock.
+    pub finished: Timestamp,
+}
+
+/// A scheduled run that was begun and not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenScan {
+    /// Its id, to go on recording under.
+    pub id: ScanId,
+    /// The scanner's name.
+    pub scanner: String,
+    /// When it began, by the wall clock of then.
+    pub started: Timestamp,
+    /// The devices it has an answer for (up or down).
+    pub done: HashSet<DeviceKey>,
+}
+
+/// A device's newest complete result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedHost {
+    /// Who, and where it was last seen: if it has moved since the scan, the new address.
+    pub device: Device,
+    /// The scan it is from.
+    pub scan: ScanId,
+    /// When the look at this host began, by the wall clock of then.
+    pub started: Timestamp,
+    /// Time to the first answer; resolution 1 ms.
+    pub preparation: Duration,
+    /// Time from then to the last verdict; resolution 1 ms.
+    pub scanning: Duration,
+    /// The open ports, ascending.
+    pub open: Vec<u16>,
+}
+
+/// When a scanner last started, in a form that survives a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// The last start's age on the monotonic clock when this was saved; resolution 1 ms.
+    pub since_start: Duration,
+    /// The last start by the wall clock of then.
+    pub started: Timestamp,
+}
+
+/// Whether what is recorded reaches the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreHealth {
+    /// It does.
+    Ok,
+    /// The disk is full. Records wait in memory; the writer tries again by itself.
+    Full,
+    /// The disk or the file fails otherwise. Records wait and are tried again, too.
+    Failing(String),
+}
+
+impl fmt::Display for StoreHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok => f.write_str("the database is written"),
+            Self::Full => f.write_str(
+                "the disk is full: results are kept in memory and scanning waits; free some space in data_dir",
+            ),
+            Self::Failing(reason) => {
+                write!(f, "the database cannot be written: {reason}; check the disk and its file system")
+            }
+        }
+    }
+}
+
+/// How often the disk is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Least time between commits: the first change after a pause is committed at once, those that follow
+    /// together, at most this much later. Default 10 s.
+    pub commit: Duration,
+    /// Time between tries while the disk takes nothing. Default 5 s.
+    pub retry: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { commit: Duration::from_secs(10), retry: Duration::from_secs(5) }
+    }
+}
+
+/// A handle to the database; cheap to clone, usable from any task.
+///
+/// A write's future may be dropped: once it has been polled to the point of waiting for the commit, the
+/// change is made all the same. While the disk is full, writes wait; reads never do.
+#[derive(Clone, Debug)]
+pub struct Store {
+    writes: mpsc::Sender<writer::Request>,
+    reads: mpsc::Sender<reader::Request>,
+    health: watch::Receiver<StoreHealth>,
+    path: Arc<Path>,
+}
+
+/// The threads behind a [`Store`]. Dropping it lets them finish what is queued without waiting for it.
+#[derive(Debug)]
+pub struct WriterThread {
+    stop: oneshot::Sender<()>,
+    writer: JoinHandle<Result<()>>,
+    reader: JoinHandle<()>,
+    /// Keeps both threads waiting for work when every other handle is gone: they stop in order or not at all.
+    store: Store,
+}
+
+impl Store {
+    /// Opens the database, making it or bringing it up to date as needed; an existing one is copied to
+    /// `PATH.vN` before it is upgraded. The caller holds the directory's [`lock`].
+    ///
+    /// # Errors
+    /// The file cannot be used, is not ours, is damaged, was written by a later version, or its upgrade
+    /// failed and changed nothing.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<(Self, WriterThread)> {
+        Self::open_at_pace(path, clock, Pace::default())
+    }
+
+    /// [`Store::open`] with another pace than the default.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_at_pace(path: &Path, clock: Arc<dyn Clock>, pace: Pace) -> Result<(Self, WriterThread)> {
+        Self::start(schema::open_writer(path, schema::LADDER)?, path, clock, pace)
+    }
+
+    fn start(
+        connection: Connection,
+        path: &Path,
+        clock: Arc<dyn Clock>,
+        pace: Pace,
+    ) -> Result<(Self, WriterThread)> {
+        let thread_error = |source| StoreError::File { path: path.to_owned(), source };
+        let (health, watched) = watch::channel(StoreHealth::Ok);
+        let writer = writer::Writer::new(connection, path.to_owned(), clock, pace, health)?;
+        let (writes, write_requests) = mpsc::channel(writer::QUEUE);
+        let (stop, stopped) = oneshot::channel();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(thread_error)?;
+        let writer = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || runtime.block_on(writer.run(write_requests, stopped)))
+            .map_err(thread_error)?;
+
+        let read_only = schema::open_reader(path)?;
+        let (reads, mut read_requests) = mpsc::channel(reader::QUEUE);
+        let reader = std::thread::Builder::new()
+            .name("store-reader".to_owned())
+            .spawn(move || reader::run(&read_only, &mut read_requests))
+            .map_err(thread_error)?;
+
+        let store = Self { writes, reads, health: watched, path: path.into() };
+        Ok((store.clone(), WriterThread { stop, writer, reader, store }))
+    }
+
+    /// Begins a scan and tells its id, which is committed at once.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn begin_scan(&self, scanner: &str, kind: ScanKind, ports: &PortSet) -> Result<ScanId> {
+        let (scanner, ports) = (scanner.to_owned(), ports.to_string());
+        self.write(|done| writer::Request::Begin { scanner, kind, ports, done }).await
+    }
+
+    /// Stores a finished host; resolves when it is committed, at most [`Pace::commit`] later.
+    ///
+    /// # Errors
+    /// There is no such scan, or the store is closed.
+    pub async fn record(&self, observation: Observation) -> Result<()> {
+        self.write(|done| writer::Request::Record(Box::new(observation), done)).await
+    }
+
+    /// Ends a scan; what was begun and never ended is resumed (runs) or partial (others) after a restart.
+    ///
+    /// # Errors
+    /// There is no such scan, or the store is closed.
+    pub async fn end_scan(&self, scan: ScanId, status: ScanStatus) -> Result<()> {
+        self.write(|done| writer::Request::End(scan, status, done)).await
+    }
+
+    /// Notes that devices are there now. Written at most hourly for a device that has not changed.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn see(&self, devices: Vec<Device>) -> Result<()> {
+        self.write(|done| writer::Request::See(devices, done)).await
+    }
+
+    /// Keeps a scanner's schedule.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn save_schedule(&self, scanner: &str, schedule: Schedule) -> Result<()> {
+        self.write(|done| writer::Request::Schedule(scanner.to_owned(), schedule, done)).await
+    }
+
+    /// Commits all that was asked before.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn flush(&self) -> Result<()> {
+        self.write(writer::Request::Flush).await
+    }
+
+    /// The MACs of the devices that have a complete result, ascending.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn macs(&self) -> Result<Vec<Mac>> {
+        self.read(reader::macs).await
+    }
+
+    /// A device's newest complete result.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn latest(&self, device: &DeviceKey) -> Result<Option<CachedHost>> {
+        let device = device.clone();
+        self.read(move |connection| reader::latest(connection, &device)).await
+    }
+
+    /// When each device's newest complete result was begun, by the wall clock of then; a device that is not
+    /// in it has none.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn ages(&self) -> Result<HashMap<DeviceKey, Timestamp>> {
+        self.read(reader::ages).await
+    }
+
+    /// The scheduled runs that have no end, oldest first: right after opening, what a crash interrupted.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn open_scans(&self) -> Result<Vec<OpenScan>> {
+        self.read(reader::open_scans).await
+    }
+
+    /// A scanner's schedule as last saved.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn schedule(&self, scanner: &str) -> Result<Option<Schedule>> {
+        let scanner = scanner.to_owned();
+        self.read(move |connection| reader::schedule(connection, &scanner)).await
+    }
+
+    /// Whether what is recorded reaches the disk, and every change of that.
+    pub fn health(&self) -> watch::Receiver<StoreHealth> {
+        self.health.clone()
+    }
+
+    /// The size of the database and its log on disk.
+    pub fn bytes(&self) -> u64 {
+        let mut log = PathBuf::from(&*self.path).into_os_string();
+        log.push("-wal");
+        let size = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
+        size(&self.path) + size(Path::new(&log))
+    }
+
+    async fn write<T>(&self, request: impl FnOnce(writer::Done<T>) -> writer::Request) -> Result<T> {
+        let (done, committed) = oneshot::channel();
+        self.writes.send(request(done)).await.map_err(|_| StoreError::Closed)?;
+        committed.await.map_err(|_| StoreError::Closed)?
+    }
+
+    async fn read<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(move |connection: &Connection| {
+            // Whoever asked may have gone: an HTTP client that hung up.
+            if !answer.is_closed() {
+                let _ = answer.send(query(connection));
+            }
+        });
+        self.reads.send(reader::Request::Query(job)).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl WriterThread {
+    /// Commits what is queued and closes the database; handles that are left get [`StoreError::Closed`].
+    /// Blocks: not for a task.
+    ///
+    /// # Errors
+    /// [`StoreError::Unwritten`] if the disk did not take the last of it.
+    pub fn join(self) -> Result<()> {
+        let Self { stop, writer, reader, store } = self;
+        // The reader first: SQLite tidies the log away only for the last connection, and only for one that
+        // may write. A thread that is already gone needs no telling.
+        let _ = store.reads.blocking_send(reader::Request::Stop);
+        let _ = reader.join();
+        let _ = stop.send(());
+        writer.join().unwrap_or(Err(StoreError::Closed))
+    }
+}

@@ -1,0 +1,188 @@
+//! One connection, from its first byte to its last, under its time limits.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, response::IntoResponse};
+use bytes::Bytes;
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Body, Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncReadExt, copy, sink},
+    net::TcpStream,
+    select,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tower::ServiceExt;
+
+use super::{
+    answer::Refusal,
+    connections::{Eviction, Seat, Turn},
+    limits::Limits,
+};
+
+/// Buffer for a connection's requests and answers each, in bytes: bounds a head (then 431), and the memory
+/// of all connections together to some MB.
+const BUFFER: usize = 16 * 1024;
+
+/// How long a client may still send after our last word. Closing a socket that holds unread bytes makes
+/// the kernel send RST, which can destroy an answer that is still on its way (RFC 9112, 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much it may still send: a little more than is in flight on a LAN. Who sends on regardless of the
+/// answer would not have read it.
+const LINGER_BYTES: u64 = 256 * 1024;
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// What all connections have in common.
+pub(super) struct Host {
+    router: Router,
+    limits: Limits,
+    http: http1::Builder,
+}
+
+/// What happened next on a connection.
+enum Event {
+    Ended,
+    /// A request begins or ends.
+    Turn,
+    TooLong,
+    Evicted,
+    Stop,
+}
+
+impl Host {
+    pub(super) fn new(router: Router, limits: Limits) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(limits.header).max_buf_size(BUFFER);
+        Self { router, limits, http }
+    }
+
+    /// Serves a connection to its end.
+    pub(super) async fn converse(
+        self: Arc<Self>,
+        (stream, peer): (TcpStream, SocketAddr),
+        (seat, mut eviction): (Seat, Eviction),
+        mut stop: watch::Receiver<bool>,
+    ) {
+        // An answer is written whole; waiting for more would only delay it (by 40 ms).
+        let _ = stream.set_nodelay(true);
+        let seat = Arc::new(seat);
+        let mut busy = seat.busy();
+        let service = service_fn(|request| {
+            let answer = Arc::clone(&self).answer(Arc::clone(&seat), peer, request);
+            Box::pin(answer) as Pin<Box<dyn Future<Output = _> + Send>>
+        });
+        let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
+        // Runs on when an answer has been handed over, for it may still lie in buffers that the client does
+        // not empty; hyper's own limit for the next head starts only after that.
+        let mut deadline = pin!(sleep(self.limits.request));
+        let mut stopping = false;
+        loop {
+            let answering = *busy.borrow_and_update();
+            let event = select! {
+                _ = &mut connection => Event::Ended,
+                _ = busy.changed() => Event::Turn,
+                () = &mut deadline => Event::TooLong,
+                () = eviction.called() => Event::Evicted,
+                () = stopped(&mut stop), if !stopping => Event::Stop,
+            };
+            match event {
+                Event::Turn if *busy.borrow() => deadline.set(sleep(self.limits.request)),
+                Event::Turn => {}
+                Event::Stop if answering => {
+                    Pin::new(&mut connection).graceful_shutdown();
+                    stopping = true;
+                }
+                Event::Stop | Event::TooLong | Event::Evicted => return,
+                Event::Ended => break,
+            }
+        }
+        // hyper has flushed and shut down its side; it does not wait for the other.
+        let stream = connection.into_parts().io.into_inner();
+        select! {
+            _ = timeout(LINGER, hear_out(stream)) => {}
+            () = eviction.called() => {}
+            () = stopped(&mut stop) => {}
+        }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        seat: Arc<Seat>,
+        peer: SocketAddr,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<TurnBody>, Evicted> {
+        let turn = seat.begin().ok_or(Evicted)?;
+        request.extensions_mut().insert(Peer(peer));
+        // The last tenth of the request's time is for writing the answer.
+        let patience = self.limits.request * 9 / 10;
+        let response = match timeout(patience, self.router.clone().oneshot(request)).await {
+            Ok(response) => response.unwrap_or_else(|never: Infallible| match never {}),
+            Err(_) => Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("no answer within {} s; try again later", patience.as_secs()),
+            )
+            .closing()
+            .into_response(),
+        };
+        Ok(response.map(|body| TurnBody { body, _turn: turn }))
+    }
+}
+
+/// Resolves when the server is to stop; so it does when nobody is left who could say so. Cancel-safe.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Throws away what the client still sends, until it ends or has sent too much.
+async fn hear_out(stream: TcpStream) -> io::Result<u64> {
+    copy(&mut stream.take(LINGER_BYTES), &mut sink()).await
+}
+
+/// The connection had to make room while its request's head was on its way.
+#[derive(Debug, thiserror::Error)]
+#[error("closed to make room for a newer connection")]
+struct Evicted;
+
+/// An answer's body; its end is the end of the request's turn.
+struct TurnBody {
+    body: axum::body::Body,
+    _turn: Turn,
+}
+
+impl Body for TurnBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

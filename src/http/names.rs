@@ -1,0 +1,113 @@
+//! Whose names we answer to.
+//!
+//! A page from the internet can make its own name resolve to our address and then read our answers as if
+//! they were its own (DNS rebinding). It cannot do that under a name that public DNS does not hand out, so
+//! those are answered, and others only when the owner says so.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use hyper::{StatusCode, header};
+use tokio::sync::watch;
+
+use super::answer::Refusal;
+use crate::{config::Config, model::Address};
+
+/// Endings that the public DNS has no names under: RFC 6762, RFC 8375, ICANN's .internal, and what home
+/// routers use.
+const LOCAL_ENDINGS: [&str; 5] = [".local", ".lan", ".home.arpa", ".internal", ".fritz.box"];
+
+/// The longest name, RFC 1035, 2.3.4.
+const NAME_MAX: usize = 253;
+
+/// The names that this appliance has.
+#[derive(Clone)]
+pub struct Names {
+    own: Option<Arc<str>>,
+    config: watch::Receiver<Arc<Config>>,
+}
+
+impl Names {
+    /// The machine's own fully qualified name, if it has one, beside those of `[http] names`, which may
+    /// change while we run.
+    pub fn new(own: Option<&str>, config: watch::Receiver<Arc<Config>>) -> Self {
+        Self { own: own.map(Arc::from), config }
+    }
+
+    /// Whether the name is ours by the machine's or the owner's word.
+    pub(super) fn are(&self, name: &str) -> bool {
+        let is = |own: &str| without_dot(own).eq_ignore_ascii_case(without_dot(name));
+        self.own.as_deref().is_some_and(is) || self.config.borrow().http_names.iter().any(|own| is(own))
+    }
+
+    /// Whether to answer to this name or address, given without port and brackets.
+    fn admit(&self, host: &str) -> bool {
+        let name = without_dot(host).to_ascii_lowercase();
+        host.parse::<Address>().is_ok()
+            || !name.contains('.')
+            || LOCAL_ENDINGS.iter().any(|ending| name.ends_with(ending))
+            || self.are(&name)
+    }
+}
+
+fn without_dot(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// The host of `HOST[:PORT]`, without brackets and port; `None` if that is malformed (RFC 9112, 3.2).
+pub(super) fn host_of(authority: &str) -> Option<&str> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            host.parse::<Address>().ok().filter(|address| matches!(address.ip(), IpAddr::V6(_)))?;
+            (host, port)
+        }
+        None => {
+            let host = authority.split(':').next()?;
+            let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            if host.is_empty() || host.len() > NAME_MAX || !host.chars().all(named) {
+                return None;
+            }
+            (host, authority.get(host.len()..)?)
+        }
+    };
+    let digits = if port.is_empty() { "" } else { port.strip_prefix(':')? };
+    (digits.is_empty() || digits.parse::<u16>().is_ok()).then_some(host)
+}
+
+/// The layer: one Host, well formed, and ours.
+pub(super) async fn check(State(names): State<Names>, request: Request, next: Next) -> Response {
+    match meant(&request) {
+        Err(refusal) => refusal.into_response(),
+        Ok(host) if names.admit(host) => next.run(request).await,
+        Ok(host) => Refusal::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            format!(
+                "\"{host}\" is not a name of this appliance; if it should be, add it to `names` under [http]"
+            ),
+        )
+        .into_response(),
+    }
+}
+
+/// The host that the request is for. A target in absolute form overrides Host (RFC 9112, 3.2.2).
+fn meant(request: &Request) -> Result<&str, Refusal> {
+    let bad = |what: &'static str| Refusal::bad_request(what).closing();
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next().ok_or_else(|| bad("there is no Host header; send one"))?;
+    if hosts.next().is_some() {
+        return Err(bad("there is more than one Host header; send one"));
+    }
+    let host = host.to_str().ok().and_then(host_of);
+    let host = host.ok_or_else(|| bad("the Host header is malformed; write it as name:port"))?;
+    match request.uri().authority() {
+        Some(authority) => {
+            host_of(authority.as_str()).ok_or_else(|| bad("the request's URL has a malformed host"))
+        }
+        None => Ok(host),
+    }
+}

@@ -1,0 +1,108 @@
+//! The accept loops.
+//!
+//! hyper on our own sockets rather than `axum::serve`, which sets no timer, so that a client may take for
+//! ever over its request's head, and bounds no number of connections.
+
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::{
+    select,
+    sync::watch,
+    task::{JoinSet, yield_now},
+    time::{sleep, timeout},
+};
+
+use super::{
+    connections::Connections,
+    conversation::{Host, stopped},
+    limits::Limits,
+};
+
+/// How long to leave the kernel alone after it could not give us a connection (no descriptors, no memory).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves on these listeners (see [`bind`](super::bind)) until `stop` becomes true or its sender is gone,
+/// and for at most [`Limits::stop`] longer.
+///
+/// # Errors
+///
+/// If a listener cannot be registered with the runtime, at the start only.
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    router: Router,
+    limits: Limits,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let connections = Connections::new(limits.connections);
+    let host = Arc::new(Host::new(router, limits));
+    let mut loops = JoinSet::new();
+    // One loop each, so that a flood on one address leaves the others their turn.
+    for listener in listeners {
+        let door = Door {
+            listener: tokio::net::TcpListener::from_std(listener)?,
+            connections: Arc::clone(&connections),
+            host: Arc::clone(&host),
+            patience: limits.stop,
+        };
+        loops.spawn(door.keep(stop.clone()));
+    }
+    while loops.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// One listener with what its connections need.
+struct Door {
+    listener: tokio::net::TcpListener,
+    connections: Arc<Connections>,
+    host: Arc<Host>,
+    patience: Duration,
+}
+
+impl Door {
+    async fn keep(self, mut stop: watch::Receiver<bool>) {
+        let mut conversations = JoinSet::new();
+        let mut failing = false;
+        loop {
+            let accepted = select! {
+                accepted = self.listener.accept() => accepted,
+                Some(_) = conversations.join_next() => continue,
+                () = stopped(&mut stop) => break,
+            };
+            match accepted {
+                Ok((stream, mut peer)) => {
+                    failing = false;
+                    peer.set_ip(peer.ip().to_canonical());
+                    if self.connections.is_full() {
+                        // Heads that lie complete in the kernel are read before anybody is turned out.
+                        yield_now().await;
+                    }
+                    let seated = select! {
+                        seated = self.connections.seat() => seated,
+                        () = stopped(&mut stop) => break,
+                    };
+                    let host = Arc::clone(&self.host);
+                    conversations.spawn(host.converse((stream, peer), seated, stop.clone()));
+                }
+                Err(error) if is_the_clients(&error) => {}
+                Err(error) => {
+                    if !failing {
+                        tracing::warn!(%error, "cannot accept connections for now; trying on");
+                    }
+                    failing = true;
+                    self.connections.close_oldest();
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        // Newcomers are refused from here on; those at the tail of a request are waited for.
+        drop(self.listener);
+        let _ = timeout(self.patience, async { while conversations.join_next().await.is_some() {} }).await;
+    }
+}
+
+/// Whether accept(2) reported that the new connection is already over: no reason to pause.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

@@ -1,0 +1,125 @@
+//! Which path is whose.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use hyper::{
+    StatusCode,
+    header::{self, HeaderValue},
+};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::{
+    answer::{Refusal, finish, json},
+    body,
+    limits::Limits,
+    names::{self, Names},
+    portscan,
+};
+use crate::{
+    clock::Clock,
+    config::Config,
+    service::{health::Health, queries::Queries},
+};
+
+/// What the appliance's paths answer from.
+pub struct Site {
+    /// The present configuration. The paths under `base_url` are those of the start.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Whose requests are answered.
+    pub names: Names,
+    /// Answers the questions.
+    pub queries: Arc<Queries>,
+    /// Paces what clients may ask for.
+    pub clock: Arc<dyn Clock>,
+    /// What a request may bring along.
+    pub limits: Limits,
+}
+
+/// Every path of the appliance, with all layers around.
+pub fn router(site: Site) -> Router {
+    let base = site.config.borrow().base_url.clone();
+    let queries = Arc::clone(&site.queries);
+    let routes =
+        common(&base, move || queries.health()).merge(portscan::routes(&base, site.queries, site.clock));
+    dressed(body::bounded(routes, site.limits.body), site.names)
+}
+
+/// The paths that belong to no API.
+pub(super) fn common<H>(base: &str, health: H) -> Router
+where
+    H: Fn() -> Health + Clone + Send + Sync + 'static,
+{
+    let page = index_page(base);
+    Router::new()
+        .route("/", get(async move || index(page)))
+        .route("/healthz", get(async move || healthz(&health())))
+        .fallback(not_found)
+}
+
+/// The layers that all requests pass. Around the router as a whole: a layer given to its routes would not
+/// see the `Allow` that the router itself adds to a 405.
+pub(super) fn dressed(routes: Router, names: Names) -> Router {
+    Router::new()
+        .fallback_service(routes)
+        .layer(from_fn_with_state(names, names::check))
+        .layer(from_fn(finish))
+}
+
+async fn not_found() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path; / lists what there is")
+}
+
+#[derive(Serialize)]
+struct HealthBody<'a> {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    notices: &'a [String],
+}
+
+fn healthz(health: &Health) -> Response {
+    let (code, status) =
+        if health.is_ok() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failing") };
+    let error = (!health.is_ok()).then(|| health.problems.join("; "));
+    json(code, &HealthBody { status, error, notices: &health.notices })
+}
+
+fn index(page: String) -> Response {
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+}
+
+/// A signpost for somebody who typed the address into a browser.
+fn index_page(base: &str) -> String {
+    let base = escaped(base);
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>portscan</title>\n\
+         <h1>portscan</h1>\n<p>What listens on this network.</p>\n<ul>\n\
+         <li><a href=\"/{base}/json\">/{base}/json</a>: the devices that have a result\n\
+         <li>/{base}/MAC/json: one device's open ports\n\
+         <li>/{base}/HOST/PORT/json: one port, looked at now\n\
+         <li><a href=\"/healthz\">/healthz</a>: whether the appliance is well\n</ul>\n</html>\n"
+    )
+}
+
+/// A text as HTML, also within quotes.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            _ => html.push(c),
+        }
+    }
+    html
+}

@@ -1,0 +1,256 @@
+//! What the server stands, and how long.
+
+use std::{
+    convert::Infallible,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{
+    body::Body,
+    routing::{get, post},
+};
+use futures_util::{future::join_all, stream};
+use tokio::{sync::Notify, time::sleep};
+
+use super::*;
+
+/// Short limits, so that a test of one need not wait for the others.
+fn short() -> Limits {
+    Limits { header: Duration::from_millis(300), request: Duration::from_millis(500), ..Limits::default() }
+}
+
+#[tokio::test]
+async fn five_hundred_dribbling_heads_lock_nobody_out() {
+    let served = serve_routes(Limits::default(), Router::new());
+    let mut dribbling = join_all((0..500).map(|_| served.connect())).await;
+    for stream in &mut dribbling {
+        // A connection that has been closed meanwhile may say so here.
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: pi\r\nX-Slow: ").await;
+    }
+    for _ in 0..20 {
+        assert_eq!(served.get("/healthz").await.status, 200);
+        for stream in &mut dribbling {
+            let _ = stream.write_all(b"a").await;
+        }
+    }
+    // Those that came first went first.
+    assert!(is_closed(&mut dribbling[0]).await);
+}
+
+#[tokio::test]
+async fn a_head_has_its_time_however_it_dribbles() {
+    let served = serve_routes(short(), Router::new());
+    let mut stream = served.connect().await;
+    let dribble = async {
+        while stream.write_all(b"G").await.is_ok() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(AT_MOST, dribble).await.expect("closed in the middle of its head");
+
+    let mut silent = served.connect().await;
+    assert!(is_closed(&mut silent).await);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_kept_for_a_while_only() {
+    let served = serve_routes(short(), Router::new());
+    let mut stream = served.connect().await;
+    for _ in 0..3 {
+        stream.write_all(b"HEAD /healthz HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(timeout(AT_MOST, stream.read_u8()).await.unwrap().unwrap());
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+    }
+    assert!(is_closed(&mut stream).await);
+}
+
+#[tokio::test]
+async fn a_huge_head_is_refused() {
+    let served = serve_routes(Limits::default(), Router::new());
+    let mut stream = served.connect().await;
+    let filler = format!("GET / HTTP/1.1\r\nHost: pi\r\nX: {}", "x".repeat(100_000));
+    let _ = stream.write_all(filler.as_bytes()).await;
+    assert_eq!(read_to_end(&mut stream).await.status, 431);
+}
+
+/// A route that takes a body.
+fn uploads() -> Router {
+    Router::new().route("/upload", post(async |body: bytes::Bytes| body.len().to_string()))
+}
+
+#[tokio::test]
+async fn a_body_is_taken_up_to_the_limit() {
+    let served = serve_routes(Limits { body: 10, ..Limits::default() }, uploads());
+    let head = "POST /upload HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n";
+    let answer = served.ask(&format!("{head}Content-Length: 10\r\n\r\n0123456789")).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "10"));
+    let answer = served.ask(&format!("{head}Content-Length: 11\r\n\r\n0123456789a")).await;
+    assert_eq!(answer.status, 413);
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\nb\r\n0123456789a\r\n0\r\n\r\n");
+    let answer = served.ask(&chunked).await;
+    assert_eq!(answer.status, 413);
+    assert!(answer.error().contains("send less"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_gigabyte_is_refused_before_it_is_sent() {
+    let served = serve_routes(Limits::default(), uploads());
+    for path in ["/upload", "/healthz", "/missing"] {
+        let mut stream = served.connect().await;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: pi\r\nContent-Length: 1000000000\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = read_to_end(&mut stream).await;
+        assert_eq!(answer.status, 413, "{path}");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(answer.error().contains("larger"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_body_ends() {
+    let served = serve_routes(Limits::default(), uploads());
+    for (path, status) in [("/upload", 413), ("/healthz", 405), ("/missing", 404)] {
+        let stream = served.connect().await;
+        let (mut reading, mut writing) = stream.into_split();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: pi\r\nTransfer-Encoding: chunked\r\n\r\n");
+        writing.write_all(head.as_bytes()).await.unwrap();
+        let endless = tokio::spawn(async move {
+            let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
+            while writing.write_all(chunk.as_bytes()).await.is_ok() {}
+        });
+        let mut answer = [0; 12];
+        timeout(AT_MOST, reading.read_exact(&mut answer)).await.expect("answered while sending").unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"), "{path}");
+        timeout(AT_MOST, endless).await.expect("closed").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_is_being_answered_is_not_closed_and_the_newcomer_waits() {
+    let (arrived, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let handler = {
+        let (arrived, go) = (Arc::clone(&arrived), Arc::clone(&go));
+        async move || {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            go.notified().await;
+            "done"
+        }
+    };
+    let limits = Limits { connections: 3, ..Limits::default() };
+    let served = serve_routes(limits, Router::new().route("/wait", get(handler)));
+    let request = b"GET /wait HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n";
+    let mut busy = Vec::new();
+    for count in 1..=3 {
+        let mut stream = served.connect().await;
+        stream.write_all(request).await.unwrap();
+        timeout(AT_MOST, async {
+            while arrived.load(Ordering::SeqCst) < count {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .unwrap();
+        busy.push(stream);
+    }
+    let mut newcomer = served.connect().await;
+    newcomer.write_all(request).await.unwrap();
+    let mut byte = [0];
+    let early = timeout(Duration::from_millis(200), newcomer.read(&mut byte)).await;
+    assert!(early.is_err(), "neither answered nor closed: {early:?}");
+    assert_eq!(arrived.load(Ordering::SeqCst), 3);
+
+    for stream in &mut busy {
+        go.notify_one();
+        assert_eq!(read_to_end(stream).await.body, "done");
+    }
+    go.notify_one();
+    assert_eq!(read_to_end(&mut newcomer).await.body, "done");
+}
+
+#[tokio::test]
+async fn a_request_has_its_time() {
+    let stuck = Router::new().route("/stuck", get(std::future::pending::<()>));
+    let served = serve_routes(short(), stuck);
+    let answer = served.ask("GET /stuck HTTP/1.1\r\nHost: pi\r\n\r\n").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.error().contains("try again"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_large_answer_arrives_whole_though_it_is_the_last() {
+    const SIZE: usize = 16 << 20;
+    let large = Router::new().route("/large", get(async || "x".repeat(SIZE)));
+    let served = serve_routes(Limits::default(), large);
+    let mut stream = served.connect().await;
+    stream.write_all(b"GET /large HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), b'H');
+    // More than the kernel buffers is still with the server; let it think it is done.
+    sleep(Duration::from_millis(50)).await;
+    let mut rest = Vec::new();
+    timeout(AT_MOST, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert!(rest.len() > SIZE, "{} of {SIZE} bytes", rest.len());
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_given_up() {
+    /// Tells when the server has let go of the answer.
+    struct Held(Arc<Notify>);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let dropped = Arc::new(Notify::new());
+    let endless = {
+        let dropped = Arc::clone(&dropped);
+        async move || {
+            let held = Held(dropped);
+            let chunks = stream::repeat_with(move || {
+                let _ = &held;
+                Ok::<_, Infallible>(vec![0; 65_536])
+            });
+            Body::from_stream(chunks)
+        }
+    };
+    let served = serve_routes(short(), Router::new().route("/endless", get(endless)));
+    let mut stream = served.connect().await;
+    stream.write_all(b"GET /endless HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
+    timeout(AT_MOST, dropped.notified()).await.expect("given up");
+}
+
+#[tokio::test]
+async fn stops_within_a_second_whoever_is_connected() {
+    let begun = Arc::new(Notify::new());
+    let handler = {
+        let begun = Arc::clone(&begun);
+        async move |path: axum::extract::Path<u64>| {
+            begun.notify_one();
+            sleep(Duration::from_millis(path.0)).await;
+            "done"
+        }
+    };
+    let served = serve_routes(Limits::default(), Router::new().route("/take/{ms}", get(handler)));
+    let mut idle = served.connect().await;
+    idle.write_all(b"HEAD /healthz HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
+    assert!(idle.read_u8().await.is_ok());
+    let mut dribbling = served.connect().await;
+    dribbling.write_all(b"GET /healthz HT").await.unwrap();
+    let mut soon_done = served.connect().await;
+    let mut stuck = served.connect().await;
+    soon_done.write_all(b"GET /take/200 HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
+    begun.notified().await;
+    stuck.write_all(b"GET /take/60000 HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
+    begun.notified().await;
+
+    let Served { address, stop, task, .. } = served;
+    stop.send_replace(true);
+    let second = Duration::from_secs(1);
+    timeout(second, task).await.expect("within a second").unwrap().unwrap();
+    assert_eq!(read_to_end(&mut soon_done).await.body, "done", "who was nearly done got his answer");
+    assert!(is_closed(&mut stuck).await);
+    assert!(is_closed(&mut dribbling).await);
+    assert!(TcpStream::connect(address).await.is_err());
+}

@@ -1,0 +1,132 @@
+//! The server on real sockets, asked byte by byte.
+
+mod authority;
+mod bounds;
+mod manners;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, middleware::from_fn_with_state, routing::post};
+use hyper::StatusCode;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::{
+    Gate, Limits, Names, Token, bind, body, require_authority, serve,
+    site::{common, dressed},
+};
+use crate::{config::Config, service::health::Health};
+
+/// No answer of a healthy server takes this long, however busy the machine that tests it.
+const AT_MOST: Duration = Duration::from_secs(10);
+
+/// A server on a port of its own, with what feeds it.
+struct Served {
+    address: SocketAddr,
+    config: watch::Sender<Arc<Config>>,
+    health: watch::Sender<Health>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+fn config() -> Config {
+    Config { http_names: vec!["scan.example.org".into()], auth_trust: Vec::new(), ..Config::default() }
+}
+
+/// Serves the appliance's routes, these, and `/write`, which changes nothing but lies behind the gate.
+fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
+    let (config, config_seen) = watch::channel(Arc::new(config()));
+    let (health, health_seen) = watch::channel(Health::default());
+    let (stop, stop_seen) = watch::channel(false);
+    let names = Names::new(Some("pi.home.example.net"), config_seen.clone());
+    let gate = Gate::new(token, names.clone(), config_seen);
+    let writes = Router::new()
+        .route("/write", post(async || StatusCode::NO_CONTENT))
+        .route_layer(from_fn_with_state(gate, require_authority));
+    let more = body::bounded(reads.merge(writes), limits.body);
+    let own = body::bounded(common("a\"<b", move || health_seen.borrow().clone()), limits.body);
+    let router = dressed(own.merge(more), names);
+    let listeners = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+    let address = listeners[0].local_addr().unwrap();
+    let task = tokio::spawn(serve(listeners, router, limits, stop_seen));
+    Served { address, config, health, stop, task }
+}
+
+fn serve_routes(limits: Limits, reads: Router) -> Served {
+    serve_with(limits, reads, token())
+}
+
+fn token() -> Token {
+    Token::load(tempfile::tempdir().unwrap().path(), None).unwrap()
+}
+
+impl Served {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends these bytes and reads until the server closes the connection.
+    async fn ask(&self, request: &str) -> Answer {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_to_end(&mut stream).await
+    }
+
+    /// One request with the usual headers and these.
+    async fn request(&self, method: &str, path: &str, headers: &[&str]) -> Answer {
+        let headers: String = headers.iter().flat_map(|line| [*line, "\r\n"]).collect();
+        self.ask(&format!("{method} {path} HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n{headers}\r\n")).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[]).await
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(": ")?;
+            found.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+
+    /// The sentence of a JSON error.
+    fn error(&self) -> String {
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        let body: serde_json::Value = serde_json::from_str(&self.body).unwrap();
+        body["error"].as_str().unwrap().to_owned()
+    }
+}
+
+async fn read_to_end(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    timeout(AT_MOST, stream.read_to_end(&mut bytes)).await.expect("the server ends the connection").unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no whole head in {text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+/// Whether the server ends the connection without another word.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut byte = [0];
+    match timeout(AT_MOST, stream.read(&mut byte)).await {
+        Ok(Ok(read)) => read == 0,
+        Ok(Err(_)) => true,
+        Err(_) => false,
+    }
+}

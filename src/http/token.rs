@@ -1,0 +1,158 @@
+//! The secret that may change things.
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use subtle::ConstantTimeEq;
+
+/// The token's name in `data_dir`.
+const FILE: &str = "token";
+
+/// Random bytes in a token that we make: more than can be guessed.
+const BYTES: usize = 24;
+
+/// The fewest characters that a token given from outside may have.
+const SHORTEST: usize = 16;
+
+/// The most characters that a token given from outside may have.
+const LONGEST: usize = 512;
+
+/// The bearer token (RFC 6750) that a client shows before it changes anything. Never printed by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file cannot be read or written.
+    #[error(
+        "cannot use the token file {path}: {source}; see that this user may read it, and write to `data_dir`"
+    )]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is there, but what is in it is no token.
+    #[error(
+        "{path} holds no token; put one line of {SHORTEST} to {LONGEST} letters, digits or -._~+/= there, or \
+         delete it to have one made"
+    )]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+impl Token {
+    /// The token in the file `given` (such as a systemd credential), if one is, else that in `data_dir`,
+    /// where it is made if there is none, readable by its owner alone.
+    pub fn load(data_dir: &Path, given: Option<&Path>) -> Result<Self, TokenError> {
+        if let Some(given) = given {
+            return Self::read(given);
+        }
+        let path = data_dir.join(FILE);
+        match Self::read(&path) {
+            Err(TokenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Self::make(&path).map_err(|source| TokenError::File { path, source })
+            }
+            read => read,
+        }
+    }
+
+    /// Whether this is the token, in a time that does not tell how much of it is right.
+    pub(super) fn is(&self, shown: &str) -> bool {
+        self.0.as_bytes().ct_eq(shown.as_bytes()).into()
+    }
+
+    /// The token itself, for its owner's eyes.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    fn read(path: &Path) -> Result<Self, TokenError> {
+        let file = |source| TokenError::File { path: path.to_owned(), source };
+        let text = fs::read_to_string(path).map_err(file)?;
+        let token = text.trim_end();
+        // RFC 6750, 2.1: the characters that a header can carry.
+        let valid = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
+        if (SHORTEST..=LONGEST).contains(&token.len()) && token.chars().all(valid) {
+            Ok(Self(token.to_owned()))
+        } else {
+            Err(TokenError::Malformed { path: path.to_owned() })
+        }
+    }
+
+    /// Written beside and renamed, so that a power cut leaves a whole token or none.
+    fn make(path: &Path) -> io::Result<Self> {
+        let mut random = [0; BYTES];
+        getrandom::fill(&mut random)?;
+        let token = Self(random.iter().map(|byte| format!("{byte:02x}")).collect());
+        let draft = path.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        // A draft that an earlier start left behind keeps its own mode.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        writeln!(file, "{}", token.0)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        if let Some(dir) = path.parent() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(token)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_made_once_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Token::load(dir.path(), None).unwrap();
+        assert_eq!(made.reveal().len(), 2 * BYTES);
+        let mode = fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(Token::load(dir.path(), None).unwrap(), made);
+        assert_ne!(Token::load(tempfile::tempdir().unwrap().path(), None).unwrap(), made);
+        assert!(made.is(made.reveal()));
+        assert!(!made.is("") && !made.is(&made.reveal()[1..]));
+        assert_eq!(format!("{made:?}"), "Token(..)");
+    }
+
+    #[test]
+    fn a_given_file_comes_first_and_has_to_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Token::load(dir.path(), None).unwrap();
+        let given = dir.path().join("credential");
+        assert!(Token::load(dir.path(), Some(&given)).is_err());
+        fs::write(&given, "from-load-credential\n").unwrap();
+        let token = Token::load(dir.path(), Some(&given)).unwrap();
+        assert_eq!(token.reveal(), "from-load-credential");
+        assert_ne!(token, made);
+    }
+
+    #[test]
+    fn a_bad_file_is_an_error_not_an_open_door() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "\n", "short", "has a space in the middle of it", "ümlaut-ümlaut-ümlaut"] {
+            fs::write(dir.path().join(FILE), text).unwrap();
+            assert!(matches!(Token::load(dir.path(), None), Err(TokenError::Malformed { .. })), "{text:?}");
+        }
+        let nowhere = dir.path().join("nowhere");
+        let error = Token::load(&nowhere, None).unwrap_err().to_string();
+        assert!(error.contains("nowhere/token"), "{error}");
+    }
+}

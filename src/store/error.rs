@@ -1,0 +1,104 @@
+//! What can go wrong with the store.
+
+use std::{io, path::PathBuf};
+
+use super::ScanId;
+
+/// A `Result` of the store's.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Why the store could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be made, read or locked.
+    #[error("cannot use {}: {source}; it must be on a writable disk and belong to this user", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// SQLite cannot open it, or it is damaged.
+    #[error("cannot open the database {}: {source}; restore a backup, or move it away to start anew", path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// An SQLite database of some other program.
+    #[error("{} is not a portscan database; move it away or choose another data_dir", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Written by a later version of this program.
+    #[error(
+        "the database {} has schema {found}, but this version of portscan knows schemas up to {known}; \
+         install the newer version again, or restore the copy made when it upgraded ({}.v{known})",
+        path.display(), path.display()
+    )]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// The newest schema of this program.
+        known: i64,
+    },
+    /// The copy that is made before an upgrade failed; nothing was changed.
+    #[error(
+        "cannot copy the database to {} before upgrading it: {reason}; free some space; nothing was changed",
+        copy.display()
+    )]
+    Copy {
+        /// Where the copy was to be.
+        copy: PathBuf,
+        /// What the system or SQLite says.
+        reason: String,
+    },
+    /// An upgrade failed; the database is as it was.
+    #[error(
+        "cannot upgrade the database {} from schema {from}: {source}; it is unchanged, the version before still reads it",
+        path.display()
+    )]
+    Migrate {
+        /// Which file.
+        path: PathBuf,
+        /// Its `user_version`.
+        from: i64,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// Another process owns the directory.
+    #[error(
+        "{} is in use by {}; stop that one first, or give this one another data_dir",
+        path.display(), holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// The process, where the file tells.
+        holder: Option<u32>,
+    },
+    /// A query failed.
+    #[error("the database failed: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// Something stored does not read as what it should be.
+    #[error("the database is damaged: {0}; restore a backup")]
+    Damaged(String),
+    /// There is no such scan.
+    #[error("there is no scan {}; ask for /v1/scans to see those there are", .0.0)]
+    UnknownScan(ScanId),
+    /// The store was closed before this was done.
+    #[error("the store is closed; nothing more is written or read")]
+    Closed,
+    /// The store was closed while its disk did not take what was left.
+    #[error("{count} records could not be written before stopping: {reason}")]
+    Unwritten {
+        /// How many.
+        count: usize,
+        /// What the disk's last answer was.
+        reason: String,
+    },
+}

@@ -1,0 +1,153 @@
+//! The thread that reads, and what it reads. A write-ahead log lets it never wait for the writer.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row};
+use tokio::sync::mpsc;
+
+use crate::model::{Address, Device, DeviceKey, Mac};
+
+use super::{
+    CachedHost, OpenScan, ScanId, Schedule,
+    error::{Result, StoreError},
+    verdicts::Verdicts,
+};
+
+/// Queries that wait for the reader.
+pub(super) const QUEUE: usize = 64;
+
+/// What the reader is asked to do.
+pub(super) enum Request {
+    /// Run this; it answers by itself.
+    Query(Box<dyn FnOnce(&Connection) + Send>),
+    /// Close the connection.
+    Stop,
+}
+
+/// Works until told to stop or nobody is left to ask. One thread is enough: the longest query of an
+/// appliance takes milliseconds, and a second connection would cost its cache.
+pub(super) fn run(connection: &Connection, requests: &mut mpsc::Receiver<Request>) {
+    while let Some(Request::Query(query)) = requests.blocking_recv() {
+        query(connection);
+    }
+}
+
+/// The MACs of the devices that have a complete result, ascending.
+pub(super) fn macs(connection: &Connection) -> Result<Vec<Mac>> {
+    let sql = "SELECT mac FROM devices WHERE latest_seq IS NOT NULL AND mac IS NOT NULL ORDER BY mac";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut macs = Vec::new();
+    while let Some(row) = rows.next()? {
+        macs.push(parsed(row.get::<_, String>(0)?)?);
+    }
+    Ok(macs)
+}
+
+/// A device's newest complete observation.
+pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<CachedHost>> {
+    let (filter, key) = match key {
+        DeviceKey::Mac(mac) => ("mac = ?1", mac.to_string()),
+        DeviceKey::Address(address) => ("mac IS NULL AND d.address = ?1", address.to_string()),
+    };
+    let sql = format!(
+        "SELECT d.mac, d.address, d.name, o.scan, o.started, o.preparation, o.scanning, r.body
+         FROM devices d
+         JOIN observations o ON o.scan = d.latest_scan AND o.seq = d.latest_seq
+         JOIN results r ON r.id = o.result
+         WHERE {filter}"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([key])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(CachedHost {
+        device: Device { address: parsed(row.get(1)?)?, mac: mac(row, 0)?, name: row.get(2)? },
+        scan: ScanId(row.get(3)?),
+        started: timestamp(row.get(4)?)?,
+        preparation: duration(row.get(5)?),
+        scanning: duration(row.get(6)?),
+        open: Verdicts::decode(row.get_ref(7)?.as_blob().map_err(rusqlite::Error::from)?)?.open(),
+    }))
+}
+
+/// When each device's newest complete observation was started.
+pub(super) fn ages(connection: &Connection) -> Result<HashMap<DeviceKey, Timestamp>> {
+    let sql = "SELECT d.mac, d.address, o.started FROM devices d
+               JOIN observations o ON o.scan = d.latest_scan AND o.seq = d.latest_seq";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut ages = HashMap::new();
+    while let Some(row) = rows.next()? {
+        ages.insert(key(row, 0, 1)?, timestamp(row.get(2)?)?);
+    }
+    Ok(ages)
+}
+
+/// The scheduled runs that have no end, oldest first.
+pub(super) fn open_scans(connection: &Connection) -> Result<Vec<OpenScan>> {
+    let sql = "SELECT id, scanner, started FROM scans WHERE kind = 'run' AND status = 'running' ORDER BY id";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut scans = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = ScanId(row.get(0)?);
+        let started = timestamp(row.get(2)?)?;
+        scans.push(OpenScan { id, scanner: row.get(1)?, started, done: done(connection, id)? });
+    }
+    Ok(scans)
+}
+
+/// The devices that a scan is done with: up or down. One that was cut short is to be looked at again.
+fn done(connection: &Connection, scan: ScanId) -> Result<HashSet<DeviceKey>> {
+    let sql = "SELECT d.mac, d.address FROM observations o JOIN devices d ON d.id = o.device
+               WHERE o.scan = ?1 AND o.status <> 'partial'";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([scan.0])?;
+    let mut done = HashSet::new();
+    while let Some(row) = rows.next()? {
+        done.insert(key(row, 0, 1)?);
+    }
+    Ok(done)
+}
+
+/// A scanner's schedule, if it ever ran.
+pub(super) fn schedule(connection: &Connection, scanner: &str) -> Result<Option<Schedule>> {
+    let sql = "SELECT since_start, started FROM schedules WHERE scanner = ?1";
+    let found = connection
+        .prepare_cached(sql)?
+        .query_row([scanner], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    found
+        .map(|(since_start, started)| {
+            Ok(Schedule { since_start: duration(since_start), started: timestamp(started)? })
+        })
+        .transpose()
+}
+
+fn key(row: &Row<'_>, mac_column: usize, address_column: usize) -> Result<DeviceKey> {
+    match mac(row, mac_column)? {
+        Some(mac) => Ok(DeviceKey::Mac(mac)),
+        None => Ok(DeviceKey::Address(parsed::<Address>(row.get(address_column)?)?)),
+    }
+}
+
+fn mac(row: &Row<'_>, column: usize) -> Result<Option<Mac>> {
+    row.get::<_, Option<String>>(column)?.map(parsed).transpose()
+}
+
+fn parsed<T>(text: String) -> Result<T>
+where
+    T: TryFrom<String>,
+    T::Error: std::fmt::Display,
+{
+    T::try_from(text).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+fn timestamp(milliseconds: i64) -> Result<Timestamp> {
+    Timestamp::from_millisecond(milliseconds).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+fn duration(milliseconds: i64) -> std::time::Duration {
+    std::time::Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
+}

@@ -1,0 +1,301 @@
+//! The one thread that writes.
+//!
+//! An SD card is worn by small synchronous writes, so hosts that finish within ten seconds share a commit; a
+//! commit's changes stay in memory until the disk has them, so that a full disk loses none.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+
+use nix::sys::statvfs::statvfs;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    clock::Clock,
+    model::{Address, Device, DeviceKey, HostStatus, Moment, ScanStatus},
+};
+
+use super::{
+    Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth,
+    apply::Change,
+    error::{Result, StoreError},
+};
+
+/// Changes that wait for the writer. When the disk is full this is what makes the askers wait.
+pub(super) const QUEUE: usize = 64;
+
+/// Most changes of one commit: what is kept in memory while the disk takes nothing.
+const BATCH: usize = 256;
+
+/// A device that was seen within this long without a change is not written again.
+const SIGHTING_KEPT: Duration = Duration::from_secs(3600);
+
+/// Who is told when a change is committed.
+pub(super) type Done<T> = oneshot::Sender<Result<T>>;
+
+/// What the writer is asked to do.
+pub(super) enum Request {
+    /// Start a scan: committed at once, because its id is told to others.
+    Begin { scanner: String, kind: ScanKind, ports: String, done: Done<ScanId> },
+    /// Note a finished host.
+    Record(Box<Observation>, Done<()>),
+    /// End a scan.
+    End(ScanId, ScanStatus, Done<()>),
+    /// Note that devices were seen.
+    See(Vec<Device>, Done<()>),
+    /// Keep a schedule.
+    Schedule(String, Schedule, Done<()>),
+    /// Commit what was asked before.
+    Flush(Done<()>),
+}
+
+/// A change that waits for its commit, and what then tells the asker.
+struct Pending {
+    change: Change,
+    tell: Box<dyn FnOnce(Result<()>) + Send>,
+}
+
+/// What was last written of a device, for as long as that spares a write.
+struct Sighting {
+    address: Address,
+    name: Option<String>,
+    at: Moment,
+}
+
+/// The writer's state; lives on its thread.
+pub(super) struct Writer {
+    connection: Connection,
+    path: PathBuf,
+    clock: Arc<dyn Clock>,
+    pace: Pace,
+    health: watch::Sender<StoreHealth>,
+    batch: Vec<Pending>,
+    flushes: Vec<Done<()>>,
+    /// Whether what waits is to be committed without waiting for company.
+    urgent: bool,
+    last_commit: Option<Moment>,
+    last_failure: Option<Moment>,
+    last_scan: i64,
+    last_seq: i64,
+    sightings: HashMap<DeviceKey, Sighting>,
+}
+
+impl Writer {
+    /// A writer on a connection to a file of the newest schema.
+    pub(super) fn new(
+        connection: Connection,
+        path: PathBuf,
+        clock: Arc<dyn Clock>,
+        pace: Pace,
+        health: watch::Sender<StoreHealth>,
+    ) -> Result<Self> {
+        let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        // Reads the whole table: some 50 bytes a row, once at start. An index would cost a page per commit.
+        let last_seq = number("SELECT coalesce(max(seq), 0) FROM observations")?;
+        let last_scan = number("SELECT coalesce(max(id), 0) FROM scans")?;
+        let abandoned = number("SELECT count(*) FROM scans WHERE status = 'running' AND kind <> 'run'")? > 0;
+        // The first change in the queue and not made here: the disk may be full, which is no reason not to
+        // start and serve.
+        let abandon = abandoned.then(|| Pending { change: Change::Abandon, tell: Box::new(drop) });
+        Ok(Self {
+            connection,
+            path,
+            clock,
+            pace,
+            health,
+            batch: Vec::from_iter(abandon),
+            flushes: Vec::new(),
+            urgent: false,
+            last_commit: None,
+            last_failure: None,
+            last_scan,
+            last_seq,
+            sightings: HashMap::new(),
+        })
+    }
+
+    /// Works until told to stop or nobody is left to ask, then commits what is queued.
+    ///
+    /// # Errors
+    /// [`StoreError::Unwritten`] if the disk does not take the last of it.
+    pub(super) async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        mut stop: oneshot::Receiver<()>,
+    ) -> Result<()> {
+        loop {
+            let wait = self.wait();
+            tokio::select! {
+                biased;
+                _ = &mut stop => break,
+                request = requests.recv(), if self.batch.len() < BATCH => match request {
+                    Some(request) => self.take(request),
+                    None => break,
+                },
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => self.commit(),
+            }
+        }
+        requests.close();
+        while let Some(request) = requests.recv().await {
+            self.take(request);
+        }
+        self.commit();
+        match self.batch.len() {
+            0 => Ok(()),
+            count => Err(StoreError::Unwritten { count, reason: self.health.borrow().to_string() }),
+        }
+    }
+
+    /// How long until the next commit is due; `None` if there is nothing to commit.
+    fn wait(&self) -> Option<Duration> {
+        if self.batch.is_empty() && self.flushes.is_empty() {
+            return None;
+        }
+        let now = self.clock.now();
+        if let Some(failed) = self.last_failure {
+            return Some(now.until(failed + self.pace.retry));
+        }
+        if self.urgent || self.batch.len() >= BATCH {
+            return Some(Duration::ZERO);
+        }
+        Some(self.last_commit.map_or(Duration::ZERO, |last| now.until(last + self.pace.commit)))
+    }
+
+    /// Turns a request into a change that no longer depends on when it is made.
+    fn take(&mut self, request: Request) {
+        let (change, done) = match request {
+            Request::Begin { scanner, kind, ports, done } => {
+                let started = self.clock.wall();
+                self.last_scan = started.as_second().max(self.last_scan + 1);
+                let id = ScanId(self.last_scan);
+                self.urgent = true;
+                let change = Change::Begin { id, scanner, kind, ports, started };
+                let tell = Box::new(move |made: Result<()>| drop(done.send(made.map(|()| id))));
+                self.batch.push(Pending { change, tell });
+                return;
+            }
+            Request::Record(observation, done) => {
+                if observation.report.status != HostStatus::Down {
+                    self.is_news(&observation.device);
+                }
+                self.last_seq += 1;
+                (Change::Record { seq: self.last_seq, observation }, done)
+            }
+            Request::End(id, status, done) => (Change::End { id, status, finished: self.clock.wall() }, done),
+            Request::See(mut devices, done) => {
+                let now = self.clock.now();
+                self.sightings.retain(|_, written| now.since(written.at) < SIGHTING_KEPT);
+                devices.retain(|device| self.is_news(device));
+                if devices.is_empty() {
+                    let _ = done.send(Ok(()));
+                    return;
+                }
+                (Change::See { devices, at: self.clock.wall() }, done)
+            }
+            Request::Schedule(scanner, schedule, done) => (Change::Schedule { scanner, schedule }, done),
+            Request::Flush(done) => {
+                self.urgent = true;
+                self.flushes.push(done);
+                return;
+            }
+        };
+        // Nobody minds if the asker no longer waits: the change is made all the same.
+        let tell = Box::new(move |made| drop(done.send(made)));
+        self.batch.push(Pending { change, tell });
+    }
+
+    /// Whether a sighting is to be written: something is new, or nothing was written for an hour. Takes it
+    /// that the caller writes it then.
+    fn is_news(&mut self, device: &Device) -> bool {
+        let now = self.clock.now();
+        let Device { address, name, .. } = device;
+        let written = self.sightings.get(&device.key());
+        let told = written
+            .is_some_and(|written| written.address == *address && (name.is_none() || written.name == *name));
+        if !told {
+            let name = name.clone().or_else(|| written.and_then(|written| written.name.clone()));
+            self.sightings.insert(device.key(), Sighting { address: address.clone(), name, at: now });
+        }
+        !told
+    }
+
+    /// Commits all that waits and tells the askers, or keeps it for the next try.
+    fn commit(&mut self) {
+        let now = self.clock.now();
+        match write(&mut self.connection, &self.batch) {
+            Ok(made) => {
+                self.last_failure = None;
+                self.urgent = false;
+                if !self.batch.is_empty() {
+                    self.last_commit = Some(now);
+                }
+                self.tell(StoreHealth::Ok);
+                for (pending, made) in self.batch.drain(..).zip(made) {
+                    (pending.tell)(made);
+                }
+                for done in self.flushes.drain(..) {
+                    let _ = done.send(Ok(()));
+                }
+            }
+            Err(error) => {
+                self.last_failure = Some(now);
+                self.tell(self.diagnose(&error));
+            }
+        }
+    }
+
+    /// What a failed commit means.
+    fn diagnose(&self, error: &rusqlite::Error) -> StoreHealth {
+        // Some file systems say "full" only by the way. 64 blocks are 256 KB on most.
+        let nearly_full = || {
+            let dir = self.path.parent().unwrap_or(&self.path);
+            statvfs(dir).is_ok_and(|disk| disk.blocks_available() < 64)
+        };
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreHealth::Full,
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if nearly_full() => StoreHealth::Full,
+            _ => StoreHealth::Failing(error.to_string()),
+        }
+    }
+
+    /// Tells the health if it is another than before.
+    fn tell(&self, health: StoreHealth) {
+        self.health.send_if_modified(|told| {
+            if *told == health {
+                return false;
+            }
+            match &health {
+                StoreHealth::Ok => tracing::info!("the database is written again"),
+                unwell => tracing::warn!(kept = self.batch.len(), "{unwell}"),
+            }
+            *told = health;
+            true
+        });
+    }
+}
+
+/// Makes the changes in one transaction. A change that cannot be made, whatever the disk, is left out and its
+/// asker told; any other failure undoes them all.
+fn write(connection: &mut Connection, batch: &[Pending]) -> rusqlite::Result<Vec<Result<()>>> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut made = Vec::with_capacity(batch.len());
+    for pending in batch {
+        let savepoint = transaction.savepoint()?;
+        match pending.change.apply(&savepoint) {
+            Ok(()) => {
+                savepoint.commit()?;
+                made.push(Ok(()));
+            }
+            Err(StoreError::Sqlite(error))
+                if error.sqlite_error_code() != Some(ErrorCode::ConstraintViolation) =>
+            {
+                return Err(error);
+            }
+            Err(refused) => made.push(Err(refused)),
+        }
+    }
+    transaction.commit()?;
+    Ok(made)
+}
