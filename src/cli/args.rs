@@ -20,21 +20,24 @@ use crate::{
 #[command(name = "portscan", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Arguments {
     /// Configuration file [default: /etc/portscan/portscan.toml]
-    #[arg(long, value_name = "FILE", global = true, display_order = 900)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = APPLIANCE)]
     pub config: Option<PathBuf>,
     /// Say more; twice: still more
-    #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 901)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 900)]
     pub verbose: u8,
-    /// Serve HTTP here instead, e.g. 127.0.0.1:8080; repeatable
-    #[arg(long, value_name = "ADDRESS:PORT", global = true, display_order = 902)]
+    /// Serve HTTP here instead of where the file says; repeatable
+    #[arg(long, value_name = "ADDRESS:PORT", global = true, help_heading = APPLIANCE)]
     pub listen: Vec<String>,
     /// Keep the database here instead
-    #[arg(long, value_name = "DIR", global = true, display_order = 903)]
+    #[arg(long, value_name = "DIR", global = true, help_heading = APPLIANCE)]
     pub data_dir: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
+
+/// Apart from what a command is about.
+const APPLIANCE: &str = "The appliance's settings";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -190,8 +193,8 @@ pub struct ProbeArgs {
 /// Which appliance.
 #[derive(Args, Debug, Clone, PartialEq)]
 pub struct StatusArgs {
-    /// Where it is, e.g. http://portscan.local [default: this machine, at the configured address]
-    #[arg(long)]
+    /// Where it is [default: this machine, at the configured address]
+    #[arg(long, value_name = "http://HOST[:PORT]")]
     pub url: Option<String>,
     /// Print JSON instead of text
     #[arg(long)]

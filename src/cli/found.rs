@@ -28,6 +28,8 @@ pub(super) struct Scan {
     pub(super) status: ScanStatus,
     /// How many hosts were to be scanned.
     pub(super) targets: usize,
+    /// Whether the user stopped it.
+    pub(super) interrupted: bool,
 }
 
 /// More ports than this in a host's default state are only counted when that is `open`: something on the

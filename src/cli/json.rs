@@ -123,6 +123,7 @@ mod tests {
             elapsed: Duration::from_micros(4_123_456),
             status: ScanStatus::Complete,
             targets: 3,
+            interrupted: false,
         };
         let text = |open_only| {
             let mut out = Vec::new();

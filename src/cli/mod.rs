@@ -19,7 +19,7 @@ mod table;
 mod targets;
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     sync::Arc,
 };
 
@@ -62,8 +62,8 @@ pub struct Terminal<'a> {
     pub err: &'a mut dyn Write,
     /// The columns of `out`, where that is a terminal.
     pub width: Option<u16>,
-    /// Whether a progress bar may be drawn on standard error.
-    pub progress: bool,
+    /// The columns of standard error, where that is a terminal: a progress bar may be drawn there.
+    pub progress: Option<u16>,
 }
 
 /// Why a command failed, once the command line was understood.
@@ -97,8 +97,13 @@ const INTERRUPTED: u8 = 130;
 impl<'a> Terminal<'a> {
     /// The process's own, given its locked standard output and error.
     pub fn standard(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
-        let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0);
-        Self { out, err, width, progress: io::stderr().is_terminal() }
+        let width_of = |size: Option<(terminal_size::Width, _)>| size.map(|(width, _)| width.0);
+        Self {
+            out,
+            err,
+            width: width_of(terminal_size::terminal_size_of(io::stdout())),
+            progress: width_of(terminal_size::terminal_size_of(io::stderr())),
+        }
     }
 
     /// Tells the user of something that does not stop the command.
@@ -112,14 +117,30 @@ impl<'a> Terminal<'a> {
 
 /// Does what was asked for and returns the exit code. A closed pipe (`| head`) ends it early and is no error.
 pub async fn run(now: &Now, arguments: &Arguments, world: &World, mut terminal: Terminal<'_>) -> u8 {
-    let ended = match now {
-        Now::Scan(scan) => scan::scan(scan, arguments.verbose, world, &mut terminal).await,
-        Now::Probe(probe) => probe::probe(probe, world, &mut terminal).await,
-        Now::Status(status) => status::status(status, &arguments.overrides(), world, &mut terminal).await,
-        Now::CheckConfig => {
-            check::check_config(&arguments.overrides(), arguments.verbose, world, &mut terminal).await
+    let ended = dispatch(now, arguments, world, &mut terminal).await;
+    exit_code(ended, &mut terminal)
+}
+
+async fn dispatch(
+    now: &Now,
+    arguments: &Arguments,
+    world: &World,
+    terminal: &mut Terminal<'_>,
+) -> Result<u8, CliError> {
+    match now {
+        Now::Scan(scan) => {
+            let interrupted = interrupt::listen().map_err(CliError::Interrupt)?;
+            scan::scan(scan, arguments.verbose, world, terminal, interrupted).await
         }
-    };
+        Now::Probe(probe) => probe::probe(probe, world, terminal).await,
+        Now::Status(status) => status::status(status, &arguments.overrides(), world, terminal).await,
+        Now::CheckConfig => {
+            check::check_config(&arguments.overrides(), arguments.verbose, world, terminal).await
+        }
+    }
+}
+
+fn exit_code(ended: Result<u8, CliError>, terminal: &mut Terminal<'_>) -> u8 {
     match ended {
         Ok(code) => code,
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
@@ -129,3 +150,6 @@ pub async fn run(now: &Now, arguments: &Arguments, world: &World, mut terminal: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

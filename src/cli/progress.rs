@@ -61,19 +61,18 @@ impl Rate {
     }
 }
 
-/// The bar; invisible where there is no terminal.
+/// The bar.
 pub(super) struct Bar {
     bar: ProgressBar,
     rate: Rate,
 }
 
 impl Bar {
-    /// A bar for so many ports in all.
-    pub(super) fn new(visible: bool, ports: u64, now: Moment) -> Self {
-        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    /// A bar for so many ports in all, on a terminal of this width; invisible without one.
+    pub(super) fn new(width: Option<u16>, ports: u64, now: Moment) -> Self {
+        let target = width.map_or_else(ProgressDrawTarget::hidden, |_| ProgressDrawTarget::stderr());
         let bar = ProgressBar::with_draw_target(Some(ports), target);
-        let template = "{bar:24} {percent}%  {human_pos} of {human_len} ports  {msg}  {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        if let Ok(style) = ProgressStyle::with_template(template(width)) {
             bar.set_style(style.progress_chars("=> "));
         }
         Self { bar, rate: Rate::starting(now) }
@@ -94,6 +93,14 @@ impl Bar {
     /// Takes it away.
     pub(super) fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// What fits on one line: a bar that wraps leaves its first half behind.
+fn template(width: Option<u16>) -> &'static str {
+    match width.unwrap_or_default() {
+        80.. => "{wide_bar} {percent}%  {human_pos} of {human_len} ports  {msg}  {eta} left",
+        _ => "{percent}%  {msg}  {eta} left",
     }
 }
 

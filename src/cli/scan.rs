@@ -8,7 +8,7 @@ use tokio::{sync::watch, time};
 use super::{
     CliError, DONE, FAILED, INTERRUPTED, Probing, ScanArgs, Terminal, World,
     found::{Found, Scan},
-    interrupt, json,
+    json,
     progress::{Bar, TICK, Totals},
     table::{self, Style},
     targets::{Target, Wanted},
@@ -18,21 +18,21 @@ use crate::{
     engine::{HostJob, Link, Liveness, LocalError, Stats},
     model::{Address, HostReport, HostStatus, Mac, Moment, PortSet, ScanStatus},
     net::{Links, neighbour},
-    service::scanner::Ticket,
+    service::scanner::{Scanner, Ticket},
 };
 
 /// Hosts in progress at once: enough to fill the time that one host's pace leaves, and few enough that the
 /// first results come early.
 const AT_ONCE: usize = 16;
 
-/// Scans, prints, returns the exit code.
+/// Scans, prints, returns the exit code. Once `interrupted` is true it tells what is known and ends.
 pub(super) async fn scan(
     args: &ScanArgs,
     verbose: u8,
     world: &World,
     terminal: &mut Terminal<'_>,
+    interrupted: watch::Receiver<bool>,
 ) -> Result<u8, CliError> {
-    let interrupted = interrupt::listen().map_err(CliError::Interrupt)?;
     let expanded = Wanted::read(args, &mut io::stdin())?.expand(&*world.resolver).await?;
     for warning in &expanded.warnings {
         terminal.warn(warning);
@@ -40,12 +40,12 @@ pub(super) async fn scan(
     if expanded.targets.is_empty() {
         return Err(CliError::NoTargets);
     }
-    let probing = (world.prober)().map_err(CliError::Prober)?;
-    let run = Run::new(args, verbose, expanded.targets, &probing, &*world.clock, terminal);
-    let ended = run.to_the_end(interrupted).await;
-    // A scanner that is told to stop takes no longer than closing its sockets.
-    probing.thread.join();
-    ended
+    let Probing { scanner, thread, limits, links } = (world.prober)().map_err(CliError::Prober)?;
+    let mut run = Run::new(args, verbose, expanded.targets, (&scanner, &links), &*world.clock, terminal);
+    run.drive(interrupted).await?;
+    // Only a thread that has ended has published its last counts.
+    thread.join();
+    run.conclude(&scanner.stats(), limits.descriptors)
 }
 
 /// A host under way.
@@ -68,7 +68,8 @@ struct Run<'a, 'w> {
     args: &'a ScanArgs,
     ports: PortSet,
     style: Style,
-    probing: &'a Probing,
+    scanner: &'a Scanner,
+    links: &'a Links,
     clock: &'a dyn Clock,
     terminal: &'a mut Terminal<'w>,
     waiting: VecDeque<(usize, Target)>,
@@ -87,7 +88,7 @@ impl<'a, 'w> Run<'a, 'w> {
         args: &'a ScanArgs,
         verbose: u8,
         targets: Vec<Target>,
-        probing: &'a Probing,
+        (scanner, links): (&'a Scanner, &'a Links),
         clock: &'a dyn Clock,
         terminal: &'a mut Terminal<'w>,
     ) -> Self {
@@ -105,14 +106,16 @@ impl<'a, 'w> Run<'a, 'w> {
             args,
             ports,
             style,
-            probing,
+            scanner,
+            links,
             clock,
             terminal,
             started,
         }
     }
 
-    async fn to_the_end(mut self, mut interrupted: watch::Receiver<bool>) -> Result<u8, CliError> {
+    /// Until every host is over, or all are that were under way when it was interrupted.
+    async fn drive(&mut self, mut interrupted: watch::Receiver<bool>) -> Result<(), CliError> {
         let mut tick = time::interval(TICK);
         tick.set_missed_tick_behavior(time::MissedTickBehavior::Skip);
         loop {
@@ -134,7 +137,7 @@ impl<'a, 'w> Run<'a, 'w> {
             }
         }
         self.bar.clear();
-        self.conclude()
+        Ok(())
     }
 
     /// Fills the places that are free.
@@ -142,7 +145,7 @@ impl<'a, 'w> Run<'a, 'w> {
         while self.running.len() < AT_ONCE
             && let Some((index, target)) = self.waiting.pop_front()
         {
-            let ticket = self.probing.scanner.submit(self.job(&target.address));
+            let ticket = self.scanner.submit(self.job(&target.address));
             self.running.push(Running { index, target, ticket });
         }
     }
@@ -158,7 +161,7 @@ impl<'a, 'w> Run<'a, 'w> {
             max_retries: self.args.max_retries,
             max_rate: self.args.max_rate,
             liveness: if self.args.skip_liveness { Liveness::Assume } else { Liveness::Check },
-            link: self.probing.links.link_of(address),
+            link: self.links.link_of(address),
             deadline: self.args.host_timeout,
         }
     }
@@ -179,7 +182,7 @@ impl<'a, 'w> Run<'a, 'w> {
     }
 
     fn finish(&mut self, done: Running, report: HostReport) -> Result<(), CliError> {
-        let mac = mac_of(&report, &self.probing.links);
+        let mac = mac_of(&report, self.links);
         let found = Found { report, mac, name: done.target.name };
         self.finished.settled += u64::from(self.ports.len());
         self.finished.open += u64::from(found.open());
@@ -200,22 +203,22 @@ impl<'a, 'w> Run<'a, 'w> {
     }
 
     /// The end of the output, and the exit code.
-    fn conclude(mut self) -> Result<u8, CliError> {
-        let stats = self.probing.scanner.stats();
+    fn conclude(mut self, stats: &Stats, descriptors: u32) -> Result<u8, CliError> {
         self.found.sort_by_key(|(index, _)| *index);
         let found: Vec<Found> = self.found.into_iter().map(|(_, found)| found).collect();
         let scan = Scan {
             started: self.started.1,
             elapsed: self.clock.now().since(self.started.0),
-            status: status(&found, self.targets, &stats),
+            status: status(&found, self.targets, stats),
             targets: self.targets,
+            interrupted: self.stopping,
         };
         match self.args.json {
             true => json::write(self.terminal.out, &scan, &found, self.args.open)?,
             false => table::summary(self.terminal.out, &scan, &found)?,
         }
         self.terminal.out.flush()?;
-        for warning in troubles(&stats, self.probing.limits.descriptors) {
+        for warning in troubles(stats, descriptors) {
             self.terminal.warn(&warning);
         }
         Ok(match scan.status {

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -125,7 +126,9 @@ async fn ask(client: &Client, url: String, base_url: &str) -> Result<Told, Statu
 /// Whether something that answers as the appliance does is at this address.
 pub(super) async fn is_appliance(client: &Client, address: SocketAddr) -> bool {
     let url = format!("{}/healthz", url_of(&[address]));
-    match client.get(&url, Limits::default()).await {
+    // Whoever holds the port may be anything, and never answer.
+    let limits = Limits { timeout: Duration::from_secs(1), max_bytes: 64 << 10 };
+    match client.get(&url, limits).await {
         Ok(body) => serde_json::from_slice::<Value>(&body).is_ok_and(|health| health["status"].is_string()),
         Err(_) => false,
     }

@@ -168,7 +168,7 @@ pub(super) fn summary(out: &mut dyn Write, scan: &Scan, found: &[Found]) -> io::
     let probes: u64 = found.iter().map(|host| host.report.probes).sum();
     let mut line = match scan.status {
         ScanStatus::Failed => "failed: ".to_owned(),
-        ScanStatus::Partial if found.len() < scan.targets => "interrupted: ".to_owned(),
+        _ if scan.interrupted => "interrupted: ".to_owned(),
         _ => String::new(),
     };
     _ = write!(line, "{} up", counted(with(HostStatus::Up), "host"));
@@ -305,6 +305,7 @@ mod tests {
             elapsed: Duration::from_secs(250),
             status: ScanStatus::Complete,
             targets: 2,
+            interrupted: false,
         };
         let line = |scan: &Scan| {
             let mut out = Vec::new();
@@ -312,7 +313,7 @@ mod tests {
             String::from_utf8(out).unwrap()
         };
         assert_eq!(line(&scan), "1 host up, 1 down; 5 ports open; 250.0 s, 280 probes/s\n");
-        let stopped = Scan { status: ScanStatus::Partial, targets: 256, ..scan };
+        let stopped = Scan { status: ScanStatus::Partial, targets: 256, interrupted: true, ..scan };
         assert_eq!(
             line(&stopped),
             "interrupted: 1 host up, 1 down, 254 not scanned; 5 ports open; 250.0 s, 280 probes/s\n"

@@ -1,0 +1,166 @@
+//! The commands against this machine's own loopback, with the real engine and real sockets.
+
+use std::{
+    ffi::OsString,
+    io,
+    net::{Ipv4Addr, TcpListener},
+    num::NonZeroUsize,
+    sync::Arc,
+};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::*;
+use crate::{
+    clock::SystemClock,
+    engine::Engine,
+    net::{ConnectProber, SystemResolver},
+};
+
+fn world() -> World {
+    let clock = SystemClock::start();
+    World {
+        clock: Arc::new(clock),
+        resolver: Arc::new(SystemResolver),
+        prober: Box::new(move || {
+            let limits = Limits::raise_and_read()?;
+            let prober = ConnectProber::start(NonZeroUsize::MIN, clock)?;
+            let (scanner, thread) = Scanner::start(Engine::new(limits.bounds(), 1), prober, clock)?;
+            Ok(Probing { scanner, thread, limits, links: Links::read() })
+        }),
+    }
+}
+
+/// What a command printed, and its exit code.
+struct Ran {
+    out: String,
+    err: String,
+    code: u8,
+}
+
+async fn ran_with(line: &str, interrupted: watch::Receiver<bool>) -> Ran {
+    let arguments = parse(line.split_whitespace().map(OsString::from)).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut terminal = Terminal { out: &mut out, err: &mut err, width: None, progress: None };
+    let world = world();
+    let ended = match &arguments.command {
+        // Not by `dispatch`, which would take Ctrl-C from whoever runs the tests.
+        Command::Now(Now::Scan(scan)) => {
+            scan::scan(scan, arguments.verbose, &world, &mut terminal, interrupted).await
+        }
+        Command::Now(now) => dispatch(now, &arguments, &world, &mut terminal).await,
+        Command::Serve => panic!("not a command that ends"),
+    };
+    let code = exit_code(ended, &mut terminal);
+    Ran { out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap(), code }
+}
+
+async fn ran(line: &str) -> Ran {
+    let (_sender, interrupted) = watch::channel(false);
+    ran_with(line, interrupted).await
+}
+
+fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+/// A port on which nothing listens.
+fn closed_port() -> u16 {
+    listener().1
+}
+
+#[tokio::test]
+async fn a_scan_prints_what_listens() {
+    let ((_listener, open), closed) = (listener(), closed_port());
+    let ran = ran(&format!("portscan scan -T4 -p {open},{closed} 127.0.0.1")).await;
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
+    assert!(ran.out.starts_with("127.0.0.1  up"), "{}", ran.out);
+    let row = |port: u16, state: &str| {
+        ran.out.lines().any(|line| line.starts_with(&format!("{port}/tcp")) && line.contains(state))
+    };
+    assert!(row(open, "open") && row(closed, "closed"), "{}", ran.out);
+    assert!(ran.out.lines().last().unwrap().starts_with("1 host up; 1 port open; "), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn json_is_one_document_in_the_order_of_the_targets() {
+    let (_listener, open) = listener();
+    let ran = ran(&format!("portscan scan --json -T4 -p {open} 127.0.0.3 127.0.0.1-2 127.0.0.3")).await;
+    let document: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(document["scan"]["status"], "complete");
+    let addresses: Vec<&str> =
+        document["hosts"].as_array().unwrap().iter().map(|host| host["address"].as_str().unwrap()).collect();
+    assert_eq!(addresses, ["127.0.0.3", "127.0.0.1", "127.0.0.2"]);
+    assert_eq!(document["hosts"][1]["ports"][0]["port"], open);
+}
+
+#[tokio::test]
+async fn interrupted_it_tells_what_is_known() {
+    let (_sender, interrupted) = watch::channel(true);
+    let ran = ran_with("portscan scan -p- 127.0.0.0/26", interrupted).await;
+    assert_eq!(ran.code, 130);
+    assert!(ran.out.lines().last().unwrap().starts_with("interrupted: "), "{}", ran.out);
+    assert!(ran.out.contains(" not scanned;"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn a_probe_is_a_line_and_an_exit_code() {
+    let ((_listener, open), closed) = (listener(), closed_port());
+    let found = ran(&format!("portscan probe 127.0.0.1 {open}")).await;
+    assert_eq!(found.code, 0);
+    assert!(found.out.starts_with(&format!("127.0.0.1:{open} open")), "{}", found.out);
+    let missing = ran(&format!("portscan probe --json 127.0.0.1 {closed}")).await;
+    assert_eq!(missing.code, 1);
+    assert_eq!(serde_json::from_str::<Value>(&missing.out).unwrap()["state"], "closed");
+}
+
+#[tokio::test]
+async fn without_targets_it_fails_and_says_why() {
+    let ran = ran("portscan scan -p 1 0.0.0.0").await;
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(ran.err.contains("0.0.0.0") && ran.err.contains("none of the targets"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn an_appliance_that_is_not_there_is_said_so() {
+    let ran = ran(&format!("portscan status --url http://127.0.0.1:{}", closed_port())).await;
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(ran.err.contains("portscan serve"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn a_faulty_configuration_is_told_line_by_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("portscan.toml");
+    std::fs::write(&file, "listen = [\"127.0.0.1:0\"]\nlissen = 1\ncache_expiry = \"1.5h\"\n").unwrap();
+    let faulty = ran(&format!("portscan check-config --config {}", file.display())).await;
+    assert_eq!((faulty.code, faulty.out.as_str()), (1, ""));
+    assert!(faulty.err.contains(":2") && faulty.err.contains(":3"), "{}", faulty.err);
+
+    let data = folder.path().join("data");
+    std::fs::write(&file, format!("listen = [\"127.0.0.1:0\"]\ndata_dir = \"{}\"\n", data.display()))
+        .unwrap();
+    let valid = ran(&format!("portscan -v check-config --config {}", file.display())).await;
+    assert_eq!((valid.code, valid.err.as_str()), (0, ""), "{}", valid.out);
+    assert!(valid.out.starts_with("configuration is valid\n") && valid.out.contains("[[scanner]]"));
+
+    let (_listener, taken) = listener();
+    let line = format!("portscan check-config --config {} --listen 127.0.0.1:{taken}", file.display());
+    let busy = ran(&line).await;
+    assert_eq!(busy.code, 1);
+    assert!(busy.out.contains(&format!("127.0.0.1:{taken}")), "{}", busy.out);
+}
+
+#[test]
+fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
+    let code = |kind: io::ErrorKind| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut terminal = Terminal { out: &mut out, err: &mut err, width: None, progress: None };
+        exit_code(Err(CliError::Output(kind.into())), &mut terminal)
+    };
+    assert_eq!(code(io::ErrorKind::BrokenPipe), 0);
+    assert_eq!(code(io::ErrorKind::StorageFull), 1);
+}
