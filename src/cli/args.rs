@@ -1,0 +1,377 @@
+//! What may be typed.
+
+use std::{
+    ffi::{OsStr, OsString},
+    num::NonZeroU32,
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+
+use super::{nmap, ports};
+use crate::{
+    config::Overrides,
+    model::{PortSet, TargetSpec, Timing},
+};
+
+/// What listens on my network, what changed, and is that all right?
+#[derive(Parser, Debug, Clone, PartialEq)]
+#[command(name = "portscan", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Configuration file [default: /etc/portscan/portscan.toml]
+    #[arg(long, value_name = "FILE", global = true, display_order = 900)]
+    pub config: Option<PathBuf>,
+    /// Say more; twice: still more
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 901)]
+    pub verbose: u8,
+    /// Serve HTTP here instead, e.g. 127.0.0.1:8080; repeatable
+    #[arg(long, value_name = "ADDRESS:PORT", global = true, display_order = 902)]
+    pub listen: Vec<String>,
+    /// Keep the database here instead
+    #[arg(long, value_name = "DIR", global = true, display_order = 903)]
+    pub data_dir: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portscan scan 192.168.1.0/24           what listens on this network?
+  portscan scan -p- -T4 nas.lan          every port of one machine of your own
+  portscan probe printer.lan 9100        does it answer, now?
+  portscan serve                         the appliance: scan by schedule, remember, tell
+`portscan help COMMAND` explains one command.";
+
+/// What to do.
+#[derive(Subcommand, Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Run the appliance: scan by schedule, remember, answer HTTP
+    Serve,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    Now(Now),
+}
+
+/// What is done at once and then over: all but the appliance itself.
+#[derive(Subcommand, Debug, Clone, PartialEq)]
+pub enum Now {
+    /// Scan now and print what was found; stores nothing
+    Scan(ScanArgs),
+    /// Make one connect, now: is this port open?
+    Probe(ProbeArgs),
+    /// Ask a running appliance how it is and what it knows
+    Status(StatusArgs),
+    /// Check the configuration and say every fault
+    CheckConfig,
+}
+
+const SCAN_HELP: &str = "\
+Timing: T3, the default, never sends a host more than 300 probes a second, nor 30 in any
+tenth of a second: small gadgets survive it. T4 is for the LAN you own: as fast as each host
+answers. T5 gives up sooner. T2, T1 and T0 send one probe every 0.4 s, 15 s and 5 min.
+
+Examples:
+  portscan scan 192.168.1.0/24           the 1000 commonest ports of a whole network
+  portscan scan -p- -T4 nas.lan          every port of one machine
+  portscan scan -F --open 10.0.0.5-20    only what is open among the 100 commonest
+  portscan scan -p 22,80,8000-8100 -iL hosts.txt --exclude 10.0.0.9
+  portscan scan --json fe80::1%eth0 | jq '.hosts[].ports[]'
+
+Exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what is known so far is printed).";
+
+/// What to scan, and how.
+#[derive(Args, Debug, Clone, PartialEq)]
+#[command(after_help = SCAN_HELP)]
+pub struct ScanArgs {
+    /// Address, name, 192.0.2.0/24, 192.0.2.10-20; at most 65,536 addresses
+    #[arg(value_name = "TARGET", required_unless_present = "input_list")]
+    pub targets: Vec<TargetSpec>,
+    /// 22,80,8000-8100 or ssh,http; -p- is all [default: the 1000 commonest]
+    #[arg(short, long, value_name = "PORTS", value_parser = ports::parse, allow_hyphen_values = true,
+        conflicts_with_all = ["fast", "top_ports"])]
+    pub ports: Option<PortSet>,
+    /// The 100 commonest ports
+    #[arg(short = 'F', long, conflicts_with = "top_ports")]
+    pub fast: bool,
+    /// The N commonest ports, 1 to 1000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub top_ports: Option<u16>,
+    /// Leave these ports out
+    #[arg(long, value_name = "PORTS", value_parser = ports::parse)]
+    pub exclude_ports: Option<PortSet>,
+    /// Read targets from a file (nmap's -iL), "-" is standard input
+    #[arg(long, value_name = "FILE")]
+    pub input_list: Vec<PathBuf>,
+    /// Leave these targets out, separated by commas
+    #[arg(long, value_name = "TARGETS", value_delimiter = ',')]
+    pub exclude: Vec<TargetSpec>,
+    /// Leave out the targets in this file
+    #[arg(long, alias = "excludefile", value_name = "FILE")]
+    pub exclude_file: Vec<PathBuf>,
+    /// Scan as if every host were up (nmap's -Pn): slow where none is
+    #[arg(long)]
+    pub skip_liveness: bool,
+    /// How hard to press: -T0 (slowest) to -T5; see below
+    #[arg(short = 'T', long, value_name = "0-5", default_value = "T3")]
+    pub timing: Timing,
+    /// Never more probes a second than this towards one host
+    #[arg(long, value_name = "N")]
+    pub max_rate: Option<NonZeroU32>,
+    /// Never more connections at once than this towards one host
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub max_parallelism: Option<u16>,
+    /// Ask a silent port at most this often again [default: as needed]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=10))]
+    pub max_retries: Option<u8>,
+    /// Leave a host after this time: 90s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub host_timeout: Option<Duration>,
+    /// Look names up as IPv6 addresses only
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+    /// No names for addresses: none are looked up anyway
+    #[arg(short = 'n', long = "no-dns")]
+    pub no_dns: bool,
+    /// Show only open ports, and only hosts that have some
+    #[arg(long)]
+    pub open: bool,
+    /// Show what each verdict rests on (-v does too)
+    #[arg(long)]
+    pub reason: bool,
+    /// Print one JSON document instead of the tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Arguments {
+    /// What these say over the configuration file and the environment.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            config: self.config.clone(),
+            listen: self.listen.clone(),
+            data_dir: self.data_dir.clone(),
+        }
+    }
+}
+
+impl ScanArgs {
+    /// The ports to look at.
+    pub fn port_set(&self) -> PortSet {
+        use crate::services::{RANKED, commonest};
+        let chosen = match (&self.ports, self.fast, self.top_ports) {
+            (Some(ports), ..) => ports.clone(),
+            (None, true, _) => commonest(100),
+            (None, false, count) => commonest(count.map_or(RANKED, usize::from)),
+        };
+        match &self.exclude_ports {
+            Some(excluded) => chosen.iter().filter(|port| !excluded.contains(*port)).collect(),
+            None => chosen,
+        }
+    }
+}
+
+/// Which port of which host.
+#[derive(Args, Debug, Clone, PartialEq)]
+#[command(after_help = "Exit: 0 the port is open, 1 it is not, 2 wrong usage.")]
+pub struct ProbeArgs {
+    /// Address or name
+    #[arg(value_parser = host)]
+    pub host: String,
+    /// 1 to 65535
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// Print JSON instead of a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which appliance.
+#[derive(Args, Debug, Clone, PartialEq)]
+pub struct StatusArgs {
+    /// Where it is, e.g. http://portscan.local [default: this machine, at the configured address]
+    #[arg(long)]
+    pub url: Option<String>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Reads a command line, the program's name first. An error knows how to print itself and its exit code
+/// (0 for `--help` and `--version`, 2 for wrong usage).
+pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    let usage = |kind, message: String| {
+        let mut command = Arguments::command();
+        command.build();
+        match command.find_subcommand_mut("scan") {
+            Some(scan) => scan.error(kind, message),
+            None => clap::Error::raw(kind, message),
+        }
+    };
+    let translated =
+        nmap::translate(&argv).map_err(|refusal| usage(ErrorKind::UnknownArgument, refusal.to_string()))?;
+    let arguments = Arguments::try_parse_from(translated).map_err(|error| hint_at_scan(error, &argv))?;
+    if let Command::Now(Now::Scan(scan)) = &arguments.command {
+        if let Some(mac) = scan.targets.iter().find(|target| matches!(target, TargetSpec::Mac(_))) {
+            let message =
+                format!("{mac} is a MAC: who has it is known to the appliance only; name an address");
+            return Err(usage(ErrorKind::ValueValidation, message));
+        }
+        if scan.port_set().is_empty() {
+            return Err(usage(ErrorKind::ValueValidation, "no port is left to scan".to_owned()));
+        }
+    }
+    Ok(arguments)
+}
+
+/// nmap's users type the target at once; the answer should say what is missing.
+fn hint_at_scan(error: clap::Error, argv: &[OsString]) -> clap::Error {
+    let first = argv.get(1).and_then(|first| first.to_str()).unwrap_or_default();
+    let target =
+        matches!(first.parse(), Ok(TargetSpec::Address(_) | TargetSpec::Net(_) | TargetSpec::Range(..)))
+            || matches!(first.parse::<TargetSpec>(), Ok(TargetSpec::Name(name)) if name.contains('.'));
+    if error.kind() != ErrorKind::InvalidSubcommand || !target {
+        return error;
+    }
+    let rest = argv[1..].join(OsStr::new(" "));
+    let message = format!("what to do with it? Write: portscan scan {}", rest.to_string_lossy());
+    Arguments::command().error(ErrorKind::InvalidSubcommand, message)
+}
+
+/// An address or a name; a prefix is not one host.
+fn host(text: &str) -> Result<String, String> {
+    match text.parse() {
+        Ok(TargetSpec::Address(_) | TargetSpec::Name(_)) => Ok(text.to_owned()),
+        Ok(_) => Err("name one host, by its address or name; `portscan scan` takes more".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// nmap's time: a number and ms, s, m or h; seconds without.
+fn duration(text: &str) -> Result<Duration, String> {
+    let malformed = || format!("\"{text}\" is not a time; write 500ms, 90s, 5m or 1h");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| malformed())?;
+    let milliseconds: u64 = match &text[digits.len()..] {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(malformed()),
+    };
+    match number.checked_mul(milliseconds) {
+        Some(0) | None => Err(malformed()),
+        Some(total) => Ok(Duration::from_millis(total)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(line: &str) -> Result<Arguments, clap::Error> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn scan(line: &str) -> ScanArgs {
+        match typed(&format!("portscan scan {line}"))
+            .unwrap_or_else(|error| panic!("{line}: {error}"))
+            .command
+        {
+            Command::Now(Now::Scan(scan)) => scan,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_real_nmap_command_lines() {
+        let line = scan("-sT -Pn -n -p- -T4 --open 10.0.0.5");
+        assert!(line.skip_liveness && line.no_dns && line.open);
+        assert_eq!(line.port_set(), PortSet::all());
+        assert_eq!(line.timing, Timing::T4);
+
+        let line = scan("-p22,80,8000-8100 --max-retries 1 --host-timeout 30m 192.168.1.0/24 nas.lan");
+        assert_eq!(line.port_set().to_string(), "22,80,8000-8100");
+        assert_eq!((line.max_retries, line.host_timeout), (Some(1), Some(Duration::from_secs(1800))));
+        assert_eq!(line.targets.len(), 2);
+
+        let line = scan("-nF -T aggressive --max-rate 100 -6 fe80::1%eth0 --exclude 10.0.0.9,10.0.1.0/24");
+        assert_eq!((line.port_set().len(), line.timing), (100, Timing::T4));
+        assert_eq!((line.max_rate, line.ipv6), (NonZeroU32::new(100), true));
+        assert_eq!(line.exclude.len(), 2);
+
+        let line = scan("-iL hosts.txt --excludefile not.txt --top-ports=10 --reason");
+        assert_eq!(line.input_list, [PathBuf::from("hosts.txt")]);
+        assert_eq!(line.exclude_file, [PathBuf::from("not.txt")]);
+        assert_eq!(line.port_set().len(), 10);
+
+        let line = scan("-p -100 --exclude-ports 22,80 127.0.0.1");
+        assert_eq!(line.port_set().to_string(), "1-21,23-79,81-100");
+        assert_eq!(scan("127.0.0.1").port_set().len(), 1000);
+        assert_eq!(scan("127.0.0.1").timing, Timing::T3);
+    }
+
+    #[test]
+    fn counts_verbosity_before_and_behind() {
+        for line in ["portscan -v scan -v a.lan", "portscan scan -vv a.lan", "portscan -vv scan a.lan"] {
+            assert_eq!(
+                typed(line).unwrap().verbose,
+                if line.contains("-v scan -v") { 1 } else { 2 },
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_how_to_mend_it() {
+        for (line, why) in [
+            ("scan", "TARGET"),
+            ("scan -sS a.lan", "write -sT"),
+            ("scan -p 22 -F a.lan", "cannot be used with"),
+            ("scan -p 70000 a.lan", "not a port"),
+            ("scan --top-ports 2000 a.lan", "1..=1000"),
+            ("scan -T9 a.lan", "T0 (slowest) to T5"),
+            ("scan 10.0.0.0/8", "smaller prefix"),
+            ("scan 10.0.0.300", "not a target"),
+            ("scan AA:BB:CC:DD:EE:FF", "is a MAC"),
+            ("scan -p 22 --exclude-ports 22 a.lan", "no port is left"),
+            ("scan --host-timeout 5x a.lan", "90s"),
+            ("scan --host-timeout 0 a.lan", "90s"),
+            ("scan --max-rate 0 a.lan", "--max-rate"),
+            ("scan --openn a.lan", "--open"),
+            ("192.168.1.0/24 -p 22", "Write: portscan scan 192.168.1.0/24 -p 22"),
+            ("nas.lan", "Write: portscan scan nas.lan"),
+            ("probe 10.0.0.0/24 80", "one host"),
+            ("probe a.lan 0", "1..=65535"),
+            ("statos", "status"),
+        ] {
+            let error = typed(&format!("portscan {line}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(why), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        for line in ["--help", "scan --help", "--version", "help scan"] {
+            assert_eq!(typed(&format!("portscan {line}")).unwrap_err().exit_code(), 0, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_help_teaches() {
+        // A fixed width: clap would ask the terminal that the tests run in.
+        let mut command = Arguments::command().term_width(100);
+        command.build();
+        insta::assert_snapshot!("help", command.render_help());
+        let scan = command.find_subcommand_mut("scan").unwrap();
+        insta::assert_snapshot!("help_scan", scan.render_help());
+    }
+}

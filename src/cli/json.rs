@@ -1,0 +1,137 @@
+//! What was found, for programs: one JSON document.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::found::{Found, Scan, harmless};
+use crate::{
+    model::{PortFinding, PortState, Protocol, Reason},
+    services,
+};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    scan: ScanJson,
+    hosts: Vec<HostJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct ScanJson {
+    /// RFC 3339, UTC, to the second.
+    started: String,
+    /// To the millisecond.
+    seconds: f64,
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct HostJson<'a> {
+    address: &'a crate::model::Address,
+    mac: Option<crate::model::Mac>,
+    name: Option<String>,
+    status: &'static str,
+    default_state: PortState,
+    /// What differs from the default state.
+    ports: Vec<PortJson>,
+}
+
+#[derive(Serialize)]
+struct PortJson {
+    protocol: Protocol,
+    port: u16,
+    state: PortState,
+    reason: Reason,
+    service: Option<&'static str>,
+    /// To the microsecond.
+    rtt_ms: Option<f64>,
+}
+
+/// Writes the document and a line end. With `open_only`: only open ports, and the hosts that have some.
+pub(super) fn write(out: &mut dyn Write, scan: &Scan, found: &[Found], open_only: bool) -> io::Result<()> {
+    let document = Document {
+        scan: ScanJson {
+            started: rfc3339(scan.started),
+            seconds: rounded(scan.elapsed.as_secs_f64()),
+            status: scan.status.as_str(),
+        },
+        hosts: found
+            .iter()
+            .filter(|found| found.is_told(open_only))
+            .map(|found| of_host(found, open_only))
+            .collect(),
+    };
+    serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}
+
+fn of_host(found: &Found, open_only: bool) -> HostJson<'_> {
+    let exceptions = found.exceptions().into_iter();
+    HostJson {
+        address: &found.report.address,
+        mac: found.mac,
+        name: found.name.as_deref().map(harmless),
+        status: found.report.status.as_str(),
+        default_state: found.default_state(),
+        ports: exceptions
+            .filter(|finding| !open_only || finding.state == PortState::Open)
+            .map(|finding| of_port(found.report.protocol, finding))
+            .collect(),
+    }
+}
+
+fn of_port(protocol: Protocol, finding: PortFinding) -> PortJson {
+    PortJson {
+        protocol,
+        port: finding.port,
+        state: finding.state,
+        reason: finding.reason,
+        service: services::name(finding.port),
+        rtt_ms: finding.rtt.map(|rtt| rounded(rtt.as_secs_f64() * 1000.0)),
+    }
+}
+
+/// To the second: a wall clock is no more exact than that.
+fn rfc3339(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{
+        super::found::tests::{host, open_host},
+        *,
+    };
+    use crate::model::{HostStatus, ScanStatus};
+
+    #[test]
+    fn the_shape_is_the_contract() {
+        let mut down = host("10.0.0.7", "22", &[]);
+        down.report.status = HostStatus::Down;
+        let mut named =
+            host("fe80::1%eth0", "1-1000", &[(22, PortState::Open, 412), (999, PortState::Filtered, 0)]);
+        named.name = Some("nas\n.lan".to_owned());
+        named.mac = "02:00:00:00:00:05".parse().ok();
+        let scan = Scan {
+            started: "2026-01-02T03:04:05.678Z".parse().unwrap(),
+            elapsed: Duration::from_micros(4_123_456),
+            status: ScanStatus::Complete,
+            targets: 3,
+        };
+        let text = |open_only| {
+            let mut out = Vec::new();
+            write(&mut out, &scan, &[named.clone(), down.clone(), open_host("22", &[])], open_only).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        insta::assert_snapshot!("json", text(false));
+        let open: serde_json::Value = serde_json::from_str(&text(true)).unwrap();
+        assert_eq!(open["hosts"].as_array().unwrap().len(), 2);
+        assert_eq!(open["hosts"][0]["ports"].as_array().unwrap().len(), 1);
+    }
+}

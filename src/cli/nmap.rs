@@ -1,0 +1,234 @@
+//! nmap's spellings, turned into ours before clap sees them.
+//!
+//! nmap has options of two letters behind one dash (`-Pn`, `-iL`, `-sT`), which clap cannot express: it
+//! would read `-Pn` as `-P -n`. Only these are translated, only after the word `scan` and before `--`.
+//! What portscan cannot do is refused here with the reason and the way out, for an option that is ignored
+//! gives a result that its reader misunderstands.
+
+use std::ffi::OsString;
+
+/// An option of nmap's that portscan does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{option}: {reason}")]
+pub(super) struct Refusal {
+    option: String,
+    reason: &'static str,
+}
+
+const RAW: &str = "portscan scans with complete TCP connects, which need no privileges and disturb devices least; \
+                   leave it out, or write -sT";
+const UDP: &str = "only TCP can be scanned; leave it out";
+const VERSIONS: &str = "portscan tells which ports are open, not what runs behind them; leave it out: the SERVICE \
+                        column names what usually listens there";
+const SYSTEM: &str = "operating systems are not recognised, for that needs forged packets; leave it out";
+const PING: &str = "portscan always scans ports; `portscan probe HOST PORT` asks a single one";
+const LIVENESS: &str =
+    "whether a host is up is always found out by TCP connects; leave it out, or write -Pn to skip it";
+const FORGED: &str = "a TCP connect cannot forge or alter packets; leave it out";
+const OUTPUT: &str = "only tables and --json are printed; redirect --json to a file";
+const RANDOM: &str = "only what is named is scanned, never random addresses of the internet";
+const PACE: &str = "the pace follows each host's answers; choose a template with -T, or bound it with --max-rate, \
+                    --max-parallelism, --max-retries and --host-timeout";
+const ORDER: &str = "likely ports come first and the rest in random order, so that no device is pressed in a row; \
+                     leave it out";
+const NAMES: &str = "names are looked up by this machine's resolver, and only those you give; leave it out";
+const RESUME: &str = "an interrupted scan cannot be resumed; scan again, or let `portscan serve` do it";
+
+/// Long options of nmap's, by their beginning up to `=`, that cannot be had.
+const LONG: &[(&str, &str)] = &[
+    ("script", VERSIONS),
+    ("script-args", VERSIONS),
+    ("script-help", VERSIONS),
+    ("version-intensity", VERSIONS),
+    ("version-light", VERSIONS),
+    ("version-all", VERSIONS),
+    ("osscan-guess", SYSTEM),
+    ("osscan-limit", SYSTEM),
+    ("traceroute", FORGED),
+    ("scanflags", FORGED),
+    ("spoof-mac", FORGED),
+    ("source-port", FORGED),
+    ("data-length", FORGED),
+    ("data", FORGED),
+    ("ttl", FORGED),
+    ("badsum", FORGED),
+    ("mtu", FORGED),
+    ("ip-options", FORGED),
+    ("send-eth", FORGED),
+    ("send-ip", FORGED),
+    ("proxies", FORGED),
+    ("min-rate", PACE),
+    ("min-parallelism", PACE),
+    ("min-hostgroup", PACE),
+    ("max-hostgroup", PACE),
+    ("initial-rtt-timeout", PACE),
+    ("min-rtt-timeout", PACE),
+    ("max-rtt-timeout", PACE),
+    ("scan-delay", PACE),
+    ("max-scan-delay", PACE),
+    ("defeat-rst-ratelimit", PACE),
+    ("dns-servers", NAMES),
+    ("system-dns", NAMES),
+    ("resume", RESUME),
+];
+
+/// The command line for clap, or the first option in it that cannot be had.
+pub(super) fn translate(argv: &[OsString]) -> Result<Vec<OsString>, Refusal> {
+    let Some(scan) = position_of_scan(argv) else { return Ok(argv.to_vec()) };
+    let mut translated = argv[..=scan].to_vec();
+    let mut rest = argv[scan + 1..].iter();
+    while let Some(argument) = rest.next() {
+        if argument == "--" {
+            translated.push(argument.clone());
+            translated.extend(rest.cloned());
+            break;
+        }
+        // What is not UTF-8 can only be a file's name.
+        match argument.to_str() {
+            Some(text) => one(text, &mut translated)?,
+            None => translated.push(argument.clone()),
+        }
+    }
+    Ok(translated)
+}
+
+/// Where the word `scan` stands as the command, behind global options.
+fn position_of_scan(argv: &[OsString]) -> Option<usize> {
+    let mut index = 1;
+    loop {
+        let argument = argv.get(index)?.to_str()?;
+        match argument {
+            "--config" => index += 2,
+            _ if argument.starts_with('-') => index += 1,
+            _ => return (argument == "scan").then_some(index),
+        }
+    }
+}
+
+fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), Refusal> {
+    let refuse = |reason| Err(Refusal { option: argument.chars().take(40).collect(), reason });
+    if let Some(long) = argument.strip_prefix("--") {
+        let name = long.split_once('=').map_or(long, |(name, _)| name);
+        if let Some((_, reason)) = LONG.iter().find(|(refused, _)| *refused == name) {
+            return refuse(reason);
+        }
+        translated.push(argument.into());
+        return Ok(());
+    }
+    let Some(short) = argument.strip_prefix('-') else {
+        translated.push(argument.into());
+        return Ok(());
+    };
+    let mut letters = short.chars();
+    match (letters.next(), letters.as_str()) {
+        (Some('s'), kinds) => match scan_kinds(kinds) {
+            Some(reason) => refuse(reason),
+            None => Ok(()),
+        },
+        // -P0 and -PN are what -Pn was called before nmap 4.
+        (Some('P'), "n" | "N" | "0") => {
+            translated.push("--skip-liveness".into());
+            Ok(())
+        }
+        (Some('P'), _) => refuse(LIVENESS),
+        (Some('i'), "R") => refuse(RANDOM),
+        (Some('i'), list) if list.starts_with('L') => {
+            let file = &list[1..];
+            translated.push(if file.is_empty() {
+                "--input-list".into()
+            } else {
+                format!("--input-list={file}").into()
+            });
+            Ok(())
+        }
+        (Some('o'), "" | "X" | "N" | "G" | "A" | "S" | "J") => refuse(OUTPUT),
+        (Some('o'), file) if file.starts_with(['X', 'N', 'G', 'A', 'S']) => refuse(OUTPUT),
+        (Some('A' | 'O'), "") => refuse(if short == "O" { SYSTEM } else { VERSIONS }),
+        (Some('b' | 'D' | 'e' | 'f' | 'g' | 'S'), _) => refuse(FORGED),
+        (Some('r'), "") => refuse(ORDER),
+        (Some('R'), "") => refuse(NAMES),
+        _ => {
+            translated.push(argument.into());
+            Ok(())
+        }
+    }
+}
+
+/// Why one of the letters behind `-s` cannot be had; `None` for `-sT`, which is what we do.
+fn scan_kinds(kinds: &str) -> Option<&'static str> {
+    if kinds.is_empty() {
+        return Some(RAW);
+    }
+    kinds.chars().find_map(|kind| match kind {
+        'T' => None,
+        'U' | 'Y' | 'Z' | 'O' => Some(UDP),
+        'V' | 'C' | 'R' => Some(VERSIONS),
+        'n' | 'P' | 'L' => Some(PING),
+        _ => Some(RAW),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translated(line: &str) -> Result<String, Refusal> {
+        let argv: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        let words = translate(&argv)?;
+        Ok(words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn only_what_clap_cannot_read_is_changed() {
+        for (typed, expected) in [
+            ("portscan scan -Pn -n 10.0.0.1", "portscan scan --skip-liveness -n 10.0.0.1"),
+            ("portscan scan -sT -p- -T4 a.lan", "portscan scan -p- -T4 a.lan"),
+            ("portscan scan -iL hosts.txt -F", "portscan scan --input-list hosts.txt -F"),
+            ("portscan scan -iLhosts.txt", "portscan scan --input-list=hosts.txt"),
+            ("portscan scan -iL -", "portscan scan --input-list -"),
+            ("portscan scan -p -100 a.lan", "portscan scan -p -100 a.lan"),
+            ("portscan scan --open -oops", "portscan scan --open -oops"),
+            ("portscan -v --config f scan -P0 a.lan", "portscan -v --config f scan --skip-liveness a.lan"),
+            ("portscan scan -- -sS", "portscan scan -- -sS"),
+            ("portscan serve -sS", "portscan serve -sS"),
+            ("portscan --config scan serve -Pn", "portscan --config scan serve -Pn"),
+            ("portscan", "portscan"),
+        ] {
+            assert_eq!(translated(typed).unwrap(), expected, "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused_with_the_way_out() {
+        for (typed, why) in [
+            ("-sS", "write -sT"),
+            ("-sN", "write -sT"),
+            ("-s", "write -sT"),
+            ("-sU", "only TCP"),
+            ("-sTU", "only TCP"),
+            ("-sV", "SERVICE column"),
+            ("-sC", "SERVICE column"),
+            ("-A", "SERVICE column"),
+            ("--script=default", "SERVICE column"),
+            ("--script", "SERVICE column"),
+            ("-O", "operating systems"),
+            ("-sn", "portscan probe"),
+            ("-PS22,80", "write -Pn"),
+            ("-PE", "write -Pn"),
+            ("-oX", "--json"),
+            ("-oA", "--json"),
+            ("-oXout.xml", "--json"),
+            ("-iR", "random addresses"),
+            ("-D", "forge"),
+            ("--spoof-mac", "forge"),
+            ("--min-rate=1000", "--max-rate"),
+            ("--scan-delay", "--max-rate"),
+            ("-r", "likely ports come first"),
+            ("-R", "resolver"),
+            ("--resume", "resumed"),
+        ] {
+            let refusal = translated(&format!("portscan scan {typed} 10.0.0.1")).unwrap_err().to_string();
+            assert!(refusal.starts_with(typed) && refusal.contains(why), "{refusal}");
+        }
+    }
+}

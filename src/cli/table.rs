@@ -1,0 +1,321 @@
+//! What was found, for people: one block for each host, fitted to the terminal.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::{self, Write},
+    time::Duration,
+};
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+
+use super::found::{Found, Scan, harmless};
+use crate::{
+    model::{HostStatus, PortFinding, PortState, Reason, ScanStatus},
+    services,
+};
+
+/// More ports than this in one state (other than open) are counted, not listed; nmap's users know the number.
+const MOST_LISTED: usize = 25;
+
+/// How it is to look.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Style {
+    /// The terminal's columns; `None`: a file or a pipe, where nothing is folded.
+    pub(super) width: Option<u16>,
+    /// 1: reasons and down hosts too; 2: every port.
+    pub(super) verbose: u8,
+    /// Only open ports and their hosts.
+    pub(super) open_only: bool,
+    /// What verdicts rest on.
+    pub(super) reason: bool,
+}
+
+/// Writes one host's block, an empty line behind it; nothing for a host that is not to be told of.
+pub(super) fn host(out: &mut dyn Write, found: &Found, style: &Style) -> io::Result<()> {
+    let told = found.is_told(style.open_only) && (style.verbose > 0 || !found.is_down());
+    if !told {
+        return Ok(());
+    }
+    writeln!(out, "{}", header(found))?;
+    if found.is_down() {
+        return writeln!(out);
+    }
+    let (listed, counted) = parted(found, style);
+    if !listed.is_empty() {
+        ports(out, &listed, style)?;
+    }
+    if !counted.is_empty() {
+        writeln!(out, "Not shown: {}", counted.join(", "))?;
+    }
+    writeln!(out)
+}
+
+/// `10.0.0.5 (printer.lan)  B8:27:EB:AC:14:3E  up 1.2 ms`
+fn header(found: &Found) -> String {
+    let report = &found.report;
+    let mut header = report.address.to_string();
+    if let Some(name) = &found.name {
+        _ = write!(header, " ({})", harmless(name));
+    }
+    if let Some(mac) = found.mac {
+        _ = write!(header, "  {mac}");
+    }
+    _ = write!(header, "  {}", report.status.as_str());
+    if let Some(rtt) = found.rtt() {
+        _ = write!(header, " {}", milliseconds(rtt));
+    }
+    if report.status != HostStatus::Up && !report.detail.is_empty() {
+        _ = write!(header, ": {}", harmless(&report.detail));
+    }
+    if report.status == HostStatus::Partial {
+        _ = write!(header, " ({} ports have a verdict)", report.coverage.len());
+    }
+    header
+}
+
+/// The ports to list, and a word for each group that is only counted.
+fn parted(found: &Found, style: &Style) -> (Vec<PortFinding>, Vec<String>) {
+    let mut groups: BTreeMap<PortState, Vec<PortFinding>> = BTreeMap::new();
+    let uncounted = found.default_state() != PortState::Open || style.verbose > 1;
+    let verdicts: Box<dyn Iterator<Item = PortFinding>> =
+        if uncounted { Box::new(found.every()) } else { Box::new(found.exceptions().into_iter()) };
+    for finding in verdicts {
+        groups.entry(finding.state).or_default().push(finding);
+    }
+    let mut listed = Vec::new();
+    let mut counted: Vec<(PortState, Reason, u32)> = Vec::new();
+    if !uncounted {
+        counted.push((PortState::Open, found.report.default_reason, found.unlisted()));
+    }
+    for (state, group) in groups {
+        let shown = match state {
+            PortState::Open => true,
+            _ => !style.open_only && (style.verbose > 1 || group.len() <= MOST_LISTED),
+        };
+        if shown {
+            listed.extend(group);
+            continue;
+        }
+        let mut reasons: Vec<Reason> = group.iter().map(|finding| finding.reason).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        counted.extend(reasons.into_iter().map(|reason| (state, reason, found.count(state, reason))));
+    }
+    listed.sort_unstable_by_key(|finding| finding.port);
+    counted.sort_by_key(|&(.., count)| std::cmp::Reverse(count));
+    (
+        listed,
+        counted.into_iter().map(|(state, reason, count)| format!("{count} {state} ({reason})")).collect(),
+    )
+}
+
+fn ports(out: &mut dyn Write, listed: &[PortFinding], style: &Style) -> io::Result<()> {
+    let reasons = style.reason || style.verbose > 0;
+    // On a narrow terminal the times go first: they are the least of what is told.
+    let times = style.width.is_none_or(|width| width >= 60);
+    let wanted = [true, true, true, reasons, times];
+    let pick =
+        |cells: [String; 5]| cells.into_iter().zip(wanted).filter(|(_, yes)| *yes).map(|(cell, _)| cell);
+    let rows = listed.iter().map(|finding| {
+        pick([
+            format!("{}/tcp", finding.port),
+            finding.state.to_string(),
+            services::name(finding.port).unwrap_or_default().to_owned(),
+            finding.reason.to_string(),
+            finding.rtt.map(milliseconds).unwrap_or_default(),
+        ])
+        .collect()
+    });
+    let header: Vec<String> =
+        pick(["PORT", "STATE", "SERVICE", "REASON", "RTT"].map(str::to_owned)).collect();
+    write(out, &header, rows, 2, style.width)
+}
+
+/// Writes a table without lines. Only the columns from `folded` on are folded to fit the width: those before
+/// are what people search for and copy.
+pub(super) fn write<T: ToString>(
+    out: &mut dyn Write,
+    header: &[T],
+    rows: impl Iterator<Item = Vec<String>>,
+    folded: usize,
+    width: Option<u16>,
+) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if let Some(width) = width {
+        // Below 20 columns the words themselves no longer fit; folding them letter by letter helps nobody.
+        table.set_width(width.max(20)).set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    table.set_header(header.iter().map(ToString::to_string));
+    table.add_rows(rows);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if index < folded {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Writes the last line: `3 hosts up, 253 down; 12 ports open; 4.1 s, 276 probes/s`.
+pub(super) fn summary(out: &mut dyn Write, scan: &Scan, found: &[Found]) -> io::Result<()> {
+    let with = |status| found.iter().filter(|host| host.report.status == status).count();
+    let open: u64 = found.iter().map(|host| u64::from(host.open())).sum();
+    let probes: u64 = found.iter().map(|host| host.report.probes).sum();
+    let mut line = match scan.status {
+        ScanStatus::Failed => "failed: ".to_owned(),
+        ScanStatus::Partial if found.len() < scan.targets => "interrupted: ".to_owned(),
+        _ => String::new(),
+    };
+    _ = write!(line, "{} up", counted(with(HostStatus::Up), "host"));
+    let missing = scan.targets.saturating_sub(found.len());
+    for (count, word) in
+        [(with(HostStatus::Partial), "partial"), (with(HostStatus::Down), "down"), (missing, "not scanned")]
+    {
+        if count > 0 {
+            _ = write!(line, ", {count} {word}");
+        }
+    }
+    let seconds = scan.elapsed.as_secs_f64();
+    let rate = if seconds > 0.0 { probes as f64 / seconds } else { 0.0 };
+    let ports = counted(usize::try_from(open).unwrap_or(usize::MAX), "port");
+    writeln!(out, "{line}; {ports} open; {seconds:.1} s, {rate:.0} probes/s")
+}
+
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// `0.42 ms`, `1.3 ms`, `250 ms`: as many digits as mean something.
+pub(super) fn milliseconds(time: Duration) -> String {
+    let milliseconds = time.as_secs_f64() * 1000.0;
+    let digits = match milliseconds {
+        _ if milliseconds < 1.0 => 2,
+        _ if milliseconds < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{milliseconds:.digits$} ms")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::found::tests::{host as closed_host, open_host},
+        *,
+    };
+
+    fn printer() -> Found {
+        let mut found = closed_host(
+            "10.0.0.5",
+            "1-65535",
+            &[
+                (22, PortState::Open, 412),
+                (80, PortState::Open, 1_300),
+                (515, PortState::Filtered, 0),
+                (8443, PortState::Open, 250_000),
+                (9100, PortState::Open, 990),
+                (49_999, PortState::Open, 2_000),
+            ],
+        );
+        found.mac = "02:00:00:00:00:05".parse().ok();
+        found.name = Some("printer\x1b[31m.lan".to_owned());
+        found
+    }
+
+    fn shown(found: &Found, style: Style) -> String {
+        let mut out = Vec::new();
+        host(&mut out, found, &style).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_table_fits_the_terminal() {
+        for width in [40, 80, 120] {
+            let style = Style { width: Some(width), verbose: 1, ..Style::default() };
+            let text = shown(&printer(), style);
+            insta::assert_snapshot!(format!("table_{width}"), text);
+            let rows = text.lines().skip(1).filter(|line| !line.starts_with("Not shown"));
+            for line in rows {
+                assert!(line.chars().count() <= usize::from(width), "{width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn piped_every_port_is_one_line() {
+        insta::assert_snapshot!("piped", shown(&printer(), Style::default()));
+    }
+
+    #[test]
+    fn few_ports_are_listed_whatever_their_state() {
+        insta::assert_snapshot!(
+            "few_closed",
+            shown(&closed_host("10.0.0.6", "22,80", &[]), Style::default())
+        );
+        insta::assert_snapshot!("one_open", shown(&open_host("22", &[]), Style::default()));
+    }
+
+    #[test]
+    fn open_shows_only_what_is_open() {
+        let style = Style { open_only: true, ..Style::default() };
+        assert_eq!(shown(&closed_host("10.0.0.6", "22,80", &[]), style), "");
+        let text = shown(&printer(), style);
+        assert!(!text.contains("515/tcp") && text.contains("1 filtered (no-response)"), "{text}");
+    }
+
+    #[test]
+    fn who_accepts_everything_is_counted() {
+        insta::assert_snapshot!(
+            "accepts_everything",
+            shown(&open_host("1-65535", &[(80, PortState::Filtered, 0)]), Style::default())
+        );
+    }
+
+    #[test]
+    fn down_hosts_are_told_of_only_if_asked() {
+        let mut found = closed_host("10.0.0.7", "22", &[]);
+        found.report.status = HostStatus::Down;
+        found.report.coverage = crate::model::PortSet::default();
+        found.report.detail = "nobody answers ARP".to_owned();
+        assert_eq!(shown(&found, Style::default()), "");
+        let style = Style { verbose: 1, ..Style::default() };
+        assert_eq!(shown(&found, style), "10.0.0.7  down: nobody answers ARP\n\n");
+    }
+
+    #[test]
+    fn what_was_not_finished_says_so() {
+        let mut found = closed_host("10.0.0.8", "1-300", &[(22, PortState::Open, 412)]);
+        found.report.status = HostStatus::Partial;
+        found.report.detail = "the host went silent".to_owned();
+        insta::assert_snapshot!("unfinished", shown(&found, Style::default()));
+    }
+
+    #[test]
+    fn the_last_line_sums_up() {
+        let mut down = closed_host("10.0.0.7", "22", &[]);
+        down.report.status = HostStatus::Down;
+        down.report.probes = 1;
+        let found = [printer(), down];
+        let scan = Scan {
+            started: jiff::Timestamp::UNIX_EPOCH,
+            elapsed: Duration::from_secs(250),
+            status: ScanStatus::Complete,
+            targets: 2,
+        };
+        let line = |scan: &Scan| {
+            let mut out = Vec::new();
+            summary(&mut out, scan, &found).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(line(&scan), "1 host up, 1 down; 5 ports open; 250.0 s, 280 probes/s\n");
+        let stopped = Scan { status: ScanStatus::Partial, targets: 256, ..scan };
+        assert_eq!(
+            line(&stopped),
+            "interrupted: 1 host up, 1 down, 254 not scanned; 5 ports open; 250.0 s, 280 probes/s\n"
+        );
+    }
+}

@@ -1,0 +1,281 @@
+//! Whom to scan: what was typed and what the files say, looked up, expanded, each address once.
+
+use std::{
+    collections::HashSet,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use super::ScanArgs;
+use crate::{
+    model::{Address, TargetError, TargetSpec},
+    resolve::{Resolve, ResolveError},
+};
+
+/// The most addresses of one scan.
+const MOST: usize = 65_536;
+
+/// The largest list that is read: 65,536 of the longest names would be 16 MB.
+const LONGEST_LIST: u64 = 16 << 20;
+
+/// One host to scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) address: Address,
+    /// The name that was typed, if it was one.
+    pub(super) name: Option<String>,
+}
+
+/// The hosts to scan, and what could not be used.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Expanded {
+    pub(super) targets: Vec<Target>,
+    /// Each a sentence for the user: a name that is unknown, an address that is no host's.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Why the targets cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TargetsError {
+    #[error("cannot read {}: {source}", .path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} is larger than 16 MB; a list of targets is text, one on a line", .0.display())]
+    TooLong(PathBuf),
+    #[error("{}:{line}: {source}", .path.display())]
+    Malformed { path: PathBuf, line: usize, source: TargetError },
+    /// Not a warning only: scanning what was to be left out cannot be undone.
+    #[error("to be left out, but: {0} Write its address")]
+    Excluded(ResolveError),
+    #[error("{0} is to be left out, but who has a MAC is not known before the scan; write the address")]
+    ExcludedMac(TargetSpec),
+    #[error("more than 65,536 addresses in all; scan them in parts")]
+    TooMany,
+}
+
+/// Who is left out: a list may name many hosts, so those are hashed.
+#[derive(Default)]
+struct Excluded {
+    hosts: HashSet<Address>,
+    spans: Vec<TargetSpec>,
+}
+
+impl Excluded {
+    fn has(&self, address: &Address) -> bool {
+        self.hosts.contains(address) || self.spans.iter().any(|span| span.matches(address, None))
+    }
+}
+
+/// What is wanted and what is not, before names are looked up.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) targets: Vec<TargetSpec>,
+    pub(super) exclude: Vec<TargetSpec>,
+    /// Names stand for their IPv6 addresses.
+    pub(super) ipv6: bool,
+}
+
+impl Wanted {
+    /// The command line's targets and those of its files; `-` reads `stdin`.
+    pub(super) fn read(args: &ScanArgs, stdin: &mut dyn Read) -> Result<Self, TargetsError> {
+        let mut wanted =
+            Self { targets: args.targets.clone(), exclude: args.exclude.clone(), ipv6: args.ipv6 };
+        for path in &args.input_list {
+            wanted.targets.extend(read_list(path, stdin)?);
+        }
+        for path in &args.exclude_file {
+            wanted.exclude.extend(read_list(path, stdin)?);
+        }
+        Ok(wanted)
+    }
+
+    /// The addresses in the order in which they were named, each once. A name stands for its first address,
+    /// as with nmap: the others are the same host more often than not.
+    pub(super) async fn expand(&self, resolver: &dyn Resolve) -> Result<Expanded, TargetsError> {
+        let exclude = self.excluded(resolver).await?;
+        let mut expanded = Expanded::default();
+        let mut seen = HashSet::new();
+        for spec in &self.targets {
+            let (addresses, name): (Box<dyn Iterator<Item = Address>>, _) = match spec {
+                TargetSpec::Name(name) => match self.look_up(name, resolver).await {
+                    Ok(address) => (Box::new(std::iter::once(address)), Some(name)),
+                    Err(warning) => {
+                        expanded.warnings.push(warning);
+                        continue;
+                    }
+                },
+                other => (other.addresses(), None),
+            };
+            let mut no_hosts = 0_u32;
+            for address in addresses {
+                if !address.is_host() {
+                    no_hosts += 1;
+                } else if !exclude.has(&address) && seen.insert(address.clone()) {
+                    if expanded.targets.len() == MOST {
+                        return Err(TargetsError::TooMany);
+                    }
+                    expanded.targets.push(Target { address, name: name.cloned() });
+                }
+            }
+            if no_hosts > 0 {
+                expanded.warnings.push(format!("{spec}: left out {no_hosts} that can be no host's address"));
+            }
+        }
+        Ok(expanded)
+    }
+
+    async fn excluded(&self, resolver: &dyn Resolve) -> Result<Excluded, TargetsError> {
+        let mut excluded = Excluded::default();
+        for spec in &self.exclude {
+            match spec {
+                TargetSpec::Name(name) => {
+                    excluded.hosts.extend(resolver.resolve(name).await.map_err(TargetsError::Excluded)?);
+                }
+                TargetSpec::Address(address) => _ = excluded.hosts.insert(address.clone()),
+                TargetSpec::Mac(_) => return Err(TargetsError::ExcludedMac(spec.clone())),
+                span => excluded.spans.push(span.clone()),
+            }
+        }
+        Ok(excluded)
+    }
+
+    async fn look_up(&self, name: &str, resolver: &dyn Resolve) -> Result<Address, String> {
+        let addresses = resolver.resolve(name).await.map_err(|error| error.to_string())?;
+        let found = addresses.into_iter().find(|address| !self.ipv6 || address.ipv4().is_none());
+        found.ok_or_else(|| format!("\"{name}\" has no IPv6 address; leave out -6"))
+    }
+}
+
+fn read_list(path: &Path, stdin: &mut dyn Read) -> Result<Vec<TargetSpec>, TargetsError> {
+    let unreadable = |source| TargetsError::Unreadable { path: path.to_owned(), source };
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        stdin.take(LONGEST_LIST + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(LONGEST_LIST + 1).read_to_string(&mut text))
+    };
+    if read.map_err(unreadable)? as u64 > LONGEST_LIST {
+        return Err(TargetsError::TooLong(path.to_owned()));
+    }
+    parse_list(&text, path)
+}
+
+/// As nmap reads its lists: blanks and line ends part the targets, `#` begins a comment.
+fn parse_list(text: &str, path: &Path) -> Result<Vec<TargetSpec>, TargetsError> {
+    let words = text.lines().enumerate().flat_map(|(index, line)| {
+        let wanted = line.split('#').next().unwrap_or_default();
+        wanted.split_whitespace().map(move |word| (index + 1, word))
+    });
+    words
+        .map(|(line, word)| {
+            word.parse().map_err(|source| TargetsError::Malformed { path: path.to_owned(), line, source })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolve::Resolving;
+
+    /// A resolver that knows two names.
+    struct Table;
+
+    impl Resolve for Table {
+        fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
+            let addresses: &[&str] = match name {
+                "nas.lan" => &["10.0.0.5", "10.0.0.6", "fd00::5"],
+                "old.lan" => &["10.0.0.7"],
+                _ => &[],
+            };
+            let found: Vec<Address> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+            let answer =
+                if found.is_empty() { Err(ResolveError::Unknown(name.to_owned())) } else { Ok(found) };
+            Box::pin(std::future::ready(answer))
+        }
+    }
+
+    fn specs(text: &str) -> Vec<TargetSpec> {
+        text.split_whitespace().map(|word| word.parse().unwrap()).collect()
+    }
+
+    async fn expand(targets: &str, exclude: &str, ipv6: bool) -> Expanded {
+        let wanted = Wanted { targets: specs(targets), exclude: specs(exclude), ipv6 };
+        wanted.expand(&Table).await.unwrap()
+    }
+
+    fn addresses(expanded: &Expanded) -> String {
+        expanded.targets.iter().map(|target| target.address.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[tokio::test]
+    async fn order_is_kept_and_each_address_comes_once() {
+        let found = expand("10.0.0.9 nas.lan 10.0.0.4-6 10.0.0.9 10.0.0.0/30", "", false).await;
+        assert_eq!(
+            addresses(&found),
+            "10.0.0.9 10.0.0.5 10.0.0.4 10.0.0.6 10.0.0.0 10.0.0.1 10.0.0.2 10.0.0.3"
+        );
+        assert_eq!(found.targets[1].name.as_deref(), Some("nas.lan"));
+        assert_eq!(found.warnings, [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_is_excluded_is_left_out_by_name_too() {
+        let found = expand("10.0.0.0/29", "nas.lan 10.0.0.0-3", false).await;
+        assert_eq!(addresses(&found), "10.0.0.4 10.0.0.7");
+    }
+
+    #[tokio::test]
+    async fn six_takes_the_ipv6_address() {
+        assert_eq!(addresses(&expand("nas.lan", "", true).await), "fd00::5");
+        let none = expand("old.lan", "", true).await;
+        assert_eq!(none.warnings, ["\"old.lan\" has no IPv6 address; leave out -6"]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_used_is_said() {
+        let found = expand("no.lan 0.0.0.0 224.0.0.0/24 10.0.0.1", "", false).await;
+        assert_eq!(addresses(&found), "10.0.0.1");
+        let expected = [
+            "Unable to resolve host \"no.lan\".",
+            "0.0.0.0: left out 1 that can be no host's address",
+            "224.0.0.0/24: left out 256 that can be no host's address",
+        ];
+        assert_eq!(found.warnings, expected);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_left_out_stops_the_scan() {
+        for exclude in ["gone.lan", "AA:BB:CC:*"] {
+            let wanted = Wanted { targets: specs("10.0.0.1"), exclude: specs(exclude), ipv6: false };
+            assert!(wanted.expand(&Table).await.is_err(), "{exclude}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_whole_is_bounded() {
+        let wanted = Wanted { targets: specs("10.0.0.0/16 10.1.0.1"), ..Wanted::default() };
+        assert!(matches!(wanted.expand(&Table).await, Err(TargetsError::TooMany)));
+    }
+
+    #[test]
+    fn lists_have_comments_and_say_where_they_are_wrong() {
+        let text = "# the lab\n10.0.0.1 10.0.0.2\t# two\n\n  nas.lan\r\n";
+        assert_eq!(parse_list(text, Path::new("l")).unwrap(), specs("10.0.0.1 10.0.0.2 nas.lan"));
+        let error = parse_list("10.0.0.1\n10.0.0.300\n", Path::new("hosts.txt")).unwrap_err().to_string();
+        assert!(error.starts_with("hosts.txt:2: \"10.0.0.300\""), "{error}");
+    }
+
+    #[test]
+    fn lists_come_from_files_and_standard_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hosts");
+        std::fs::write(&file, "10.0.0.1\n").unwrap();
+        let mut stdin: &[u8] = b"10.0.0.2";
+        assert_eq!(read_list(&file, &mut stdin).unwrap(), specs("10.0.0.1"));
+        assert_eq!(read_list(Path::new("-"), &mut stdin).unwrap(), specs("10.0.0.2"));
+        let missing = read_list(&folder.path().join("none"), &mut stdin).unwrap_err();
+        assert!(missing.to_string().contains("none"), "{missing}");
+        let endless = &mut io::repeat(b'#');
+        assert!(matches!(read_list(Path::new("-"), endless), Err(TargetsError::TooLong(_))));
+    }
+}

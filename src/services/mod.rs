@@ -1,0 +1,120 @@
+//! F2: what ports are usually for, and which are usual.
+//!
+//! Both tables are text in the binary, made by `make services`; README.md beside them says from what, and
+//! what the ranking is worth. They are searched where they lie: a map would cost the appliance half a
+//! megabyte of its memory for names that only the command line prints.
+
+use crate::model::PortSet;
+
+/// Lines of `port TAB name`, by port.
+const NAMES: &str = include_str!("names.tsv");
+
+/// Lines of `port TAB basis`, the commonest first.
+const RANKING: &str = include_str!("ranking.tsv");
+
+/// How many ports [`commonest`] knows.
+pub const RANKED: usize = 1000;
+
+/// The name of what usually listens on a TCP port, in IANA's words: what is expected there, not what is there.
+pub fn name(port: u16) -> Option<&'static str> {
+    let (mut low, mut high) = (0, NAMES.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let start = NAMES[..middle].rfind('\n').map_or(0, |newline| newline + 1);
+        let end = NAMES[middle..].find('\n').map_or(NAMES.len(), |newline| middle + newline);
+        let (found, name) = entry(&NAMES[start..end])?;
+        match found.cmp(&port) {
+            std::cmp::Ordering::Less => low = end + 1,
+            std::cmp::Ordering::Greater => high = start,
+            std::cmp::Ordering::Equal => return Some(name),
+        }
+    }
+    None
+}
+
+/// The TCP ports with this name; empty if there is none.
+pub fn ports_of(name: &str) -> PortSet {
+    NAMES.lines().filter_map(entry).filter(|(_, named)| *named == name).map(|(port, _)| port).collect()
+}
+
+/// The `count` commonest ports; all [`RANKED`] if `count` is more.
+pub fn commonest(count: usize) -> PortSet {
+    ranked().take(count).collect()
+}
+
+/// Every ranked port, the commonest first.
+pub fn ranked() -> impl Iterator<Item = u16> {
+    RANKING.lines().filter_map(entry).map(|(port, _)| port)
+}
+
+fn entry(line: &'static str) -> Option<(u16, &'static str)> {
+    let (port, rest) = line.split_once('\t')?;
+    Some((port.parse().ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_where_it_stands() {
+        let mut last = 0;
+        for line in NAMES.lines() {
+            let (port, expected) = entry(line).unwrap();
+            assert!(port > last, "ascending: {port} after {last}");
+            assert_eq!(name(port), Some(expected));
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".+_-".contains(c);
+            assert!(!expected.is_empty() && expected.chars().all(plain), "{expected}");
+            last = port;
+        }
+        assert_eq!(NAMES.lines().count(), (0..=u16::MAX).filter(|&port| name(port).is_some()).count());
+    }
+
+    #[test]
+    fn names_are_those_people_know() {
+        for (port, expected) in [
+            (22, "ssh"),
+            (80, "http"),
+            (443, "https"),
+            (445, "microsoft-ds"),
+            (631, "ipp"),
+            (1883, "mqtt"),
+            (6001, "x11"),
+            (8123, "home-assistant"),
+            (32400, "plex"),
+        ] {
+            assert_eq!(name(port), Some(expected), "{port}");
+        }
+        assert_eq!(name(0), None);
+        assert_eq!(name(u16::MAX), None);
+        assert_eq!(ports_of("https").to_string(), "443");
+        assert!(ports_of("nothing-of-that-name").is_empty());
+    }
+
+    #[test]
+    fn the_ranking_has_each_port_once() {
+        let ports: Vec<u16> = ranked().collect();
+        assert_eq!(ports.len(), RANKED);
+        assert_eq!(ports.iter().collect::<HashSet<_>>().len(), RANKED);
+        assert!(!ports.contains(&0));
+        assert_eq!(commonest(usize::MAX).len(), 1000);
+    }
+
+    #[test]
+    fn what_a_home_has_comes_first() {
+        let hundred = commonest(100);
+        for port in [
+            22, 23, 53, 80, 443, 445, 139, 135, 21, 25, 110, 143, 993, 995, 3389, 5900, 8080, 8443, 8000,
+            8888, 9100, 515, 631, 554, 1883, 8883, 8123, 32400, 5000, 5001, 3000, 9090, 6053, 8008, 7000,
+            62078, 111, 2049, 548, 3306, 5432, 49152,
+        ] {
+            assert!(hundred.contains(port), "{port} is not among the first hundred");
+        }
+        let usual = commonest(RANKED);
+        for port in [1400, 502, 1880, 8086, 9091, 6379, 27017, 51413, 6600, 8112, 3493, 10051, 55000] {
+            assert!(usual.contains(port), "{port} is not among the thousand");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A small disk of the test's own.
+
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use tempfile::TempDir;
+
+/// A tmpfs, mounted in the mount namespace that the test's thread has entered (`Lab::enter`).
+pub struct SmallDisk {
+    directory: TempDir,
+}
+
+impl SmallDisk {
+    pub fn new(octets: u64) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let size = format!("size={octets}");
+        mount(Some("tmpfs"), directory.path(), Some("tmpfs"), MsFlags::empty(), Some(size.as_str()))
+            .unwrap_or_else(|e| panic!("mounting a tmpfs (enter a lab first): {e}"));
+        Self { directory }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Takes all space that is left, until the returned file is dropped.
+    pub fn fill(&self) -> Ballast {
+        use std::io::Write;
+        let path = self.path().join("ballast");
+        let mut file = std::fs::File::create(&path).expect("creating a file");
+        // Down to single octets: what is left after a failed write of a block may still take a page.
+        for size in [65_536, 4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+        Ballast(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a process that a failed test left may hold a file. The error would be that it is gone.
+        let _ = umount2(self.directory.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+/// A file that fills a disk.
+pub struct Ballast(std::path::PathBuf);
+
+impl Drop for Ballast {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,161 @@
+//! A lanscan of the test's own: serves its JSON, or fails in one of the ways that feeds fail.
+
+use std::{
+    fmt::Write as _,
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// What the feed says.
+#[derive(Clone, Debug)]
+pub enum Says {
+    /// These devices, address and MAC, swept just now.
+    Devices(Vec<(String, String)>),
+    /// The same, with a time stamp that never changes.
+    Stale(Vec<(String, String)>),
+    /// This body.
+    Body(String),
+    /// This status line's rest, e.g. `500 Internal Server Error`.
+    Status(&'static str),
+    /// Hangs up without an answer, as a port that a proxy holds open.
+    Down,
+    /// Sends an octet a second.
+    Slow,
+    /// Never ends.
+    Huge,
+}
+
+#[derive(Default)]
+struct Shared {
+    says: Mutex<Option<Says>>,
+    served: Mutex<u32>,
+    more: Condvar,
+    stop: AtomicBool,
+}
+
+/// The server.
+pub struct FeedServer {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FeedServer {
+    /// Starts it on a free port of the loopback in the test's network.
+    pub fn start(says: Says) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let shared = Arc::new(Shared { says: Mutex::new(Some(says)), ..Shared::default() });
+        let theirs = Arc::clone(&shared);
+        let thread = thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if theirs.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let shared = Arc::clone(&theirs);
+                // One thread each: a slow answer must not keep the next from its turn.
+                thread::spawn(move || shared.serve(&stream));
+            }
+        });
+        Self { address, shared, thread: Some(thread) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/lanscan/json", self.address)
+    }
+
+    /// Says something else from now on.
+    pub fn set(&self, says: Says) {
+        *self.shared.says.lock().unwrap() = Some(says);
+    }
+
+    /// Waits until it has been asked so often in all.
+    pub fn wait_for_requests(&self, count: u32, within: Duration) {
+        let served = self.shared.served.lock().unwrap();
+        let (served, timeout) =
+            self.shared.more.wait_timeout_while(served, within, |served| *served < count).unwrap();
+        assert!(!timeout.timed_out(), "the feed was asked {served} times in {within:?}, not {count}");
+    }
+}
+
+impl Shared {
+    fn serve(&self, stream: &TcpStream) {
+        // The one who asks may hang up at any time; that is for the test to judge.
+        let head_ended = BufReader::new(stream).lines().map_while(Result::ok).any(|line| line.is_empty());
+        if !head_ended {
+            return;
+        }
+        let asked = {
+            let mut served = self.served.lock().unwrap();
+            *served += 1;
+            *served
+        };
+        self.more.notify_all();
+        let says = self.says.lock().unwrap().clone();
+        if let Some(says) = says {
+            let _ = self.answer(stream, &says, asked);
+        }
+    }
+
+    fn answer(&self, mut stream: &TcpStream, says: &Says, asked: u32) -> std::io::Result<()> {
+        match says {
+            Says::Devices(devices) => respond(stream, "200 OK", &lanscan(devices, asked)),
+            Says::Stale(devices) => respond(stream, "200 OK", &lanscan(devices, 0)),
+            Says::Body(body) => respond(stream, "200 OK", body),
+            Says::Status(status) => respond(stream, status, "{}"),
+            Says::Down => Ok(()),
+            Says::Slow => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")?;
+                while !self.stop.load(Ordering::Relaxed) {
+                    stream.write_all(b" ")?;
+                    thread::sleep(Duration::from_secs(1));
+                }
+                Ok(())
+            }
+            Says::Huge => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"scan\":[")?;
+                while !self.stop.load(Ordering::Relaxed) {
+                    stream.write_all(&[b' '; 65_536])?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn respond(mut stream: &TcpStream, status: &str, body: &str) -> std::io::Result<()> {
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// lanscan's JSON; the sweep's time is a number of seconds after some midnight.
+fn lanscan(devices: &[(String, String)], second: u32) -> String {
+    let mut scan = String::new();
+    for (ipv4, mac) in devices {
+        let comma = if scan.is_empty() { "" } else { "," };
+        let _ = write!(scan, r#"{comma}{{"ipv4":"{ipv4}","mac":"{mac}"}}"#);
+    }
+    let utc = format!("2026-02-01 {:02}:{:02}:{:02}", second / 3600 % 24, second / 60 % 60, second % 60);
+    let time = format!(r#"{{"utc":"{utc}","prep_sec":1,"scan_sec":2,"total_sec":3}}"#);
+    format!(r#"{{"time":{time},"scan":[{scan}],"count":{}}}"#, devices.len())
+}
+
+impl Drop for FeedServer {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        // The thread waits for a connection: here is one. It may have ended, if the listener failed.
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The real binary, started as a user starts it, watched from outside: exit code, log, HTTP, memory, files.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use portscan::{
+    clock::{Clock, SystemClock},
+    model::PortSet,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::lab::{Host, Lab};
+
+pub mod disk;
+pub mod feed;
+mod selftest;
+
+/// What it says on standard error once it can be asked, followed by its address.
+const LISTENING: &str = "listening on http://";
+/// From start to that line, on a busy machine.
+const START: Duration = Duration::from_secs(10);
+/// From SIGTERM to the end: the contract of `systemctl stop`.
+const STOP: Duration = Duration::from_secs(2);
+
+/// How to start the binary. What it keeps outlives it, so that it can be started again.
+pub struct Portscan {
+    config: String,
+    data: PathBuf,
+    environment: Vec<(String, String)>,
+    open_files: Option<u32>,
+    home: TempDir,
+}
+
+impl Portscan {
+    /// With this configuration beside `listen` on a free port of the loopback and a `data_dir` of its own.
+    ///
+    /// Takes a lab, so that no test can let the binary loose on a real network: by default it looks for a
+    /// `lanscan.local` and scans what that tells it.
+    pub fn new(_within: &Lab, config: &str) -> Self {
+        let home = TempDir::new().expect("a temporary directory");
+        let data = home.path().join("data");
+        Self { config: config.to_owned(), data, environment: Vec::new(), open_files: None, home }
+    }
+
+    /// With another data directory.
+    pub fn data_dir(self, data: &Path) -> Self {
+        Self { data: data.to_owned(), ..self }
+    }
+
+    /// With a variable of the environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With at most so many open files, soft and hard.
+    pub fn open_files(self, limit: u32) -> Self {
+        Self { open_files: Some(limit), ..self }
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.data.join("portscan.db")
+    }
+
+    /// Replaces what the configuration file says from the next start, or SIGHUP and [`Self::write_config`].
+    pub fn set_config(&mut self, config: &str) {
+        config.clone_into(&mut self.config);
+    }
+
+    /// Writes the configuration file, as every start does.
+    pub fn write_config(&self) -> PathBuf {
+        let path = self.home.path().join("portscan.toml");
+        fs::create_dir_all(&self.data).expect("creating the data directory");
+        let listen = "listen = [\"127.0.0.1:0\"]";
+        let text = format!("{listen}\ndata_dir = {:?}\n{}", self.data, self.config);
+        fs::write(&path, text).expect("writing the configuration");
+        path
+    }
+
+    /// Starts `portscan serve` and waits until it listens.
+    pub fn start(&self) -> Running {
+        let config = self.write_config();
+        let mut command = self.command();
+        command.arg("serve").arg("--config").arg(config);
+        Running::start(command)
+    }
+
+    /// Runs another subcommand to its end, with the same configuration and environment.
+    pub fn run(&self, arguments: &[&str], within: Duration) -> Finished {
+        let mut command = self.command();
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Reaped(command.spawn().expect("starting the binary"));
+        // Both pipes are drained while it runs: a full one would stop it.
+        let drain = |pipe: Box<dyn std::io::Read + Send>| {
+            thread::spawn(move || std::io::read_to_string(pipe).unwrap_or_default())
+        };
+        let stdout = drain(Box::new(child.0.stdout.take().expect("piped")));
+        let stderr = drain(Box::new(child.0.stderr.take().expect("piped")));
+        let status = eventually(within, "the command ends", || child.0.try_wait().expect("waiting"));
+        Finished { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+    }
+
+    fn command(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_portscan");
+        let mut command = match self.open_files {
+            // The shell's own limit is inherited; setting a child's from here would need unsafe code.
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\""), binary]);
+                shell
+            }
+            None => Command::new(binary),
+        };
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MY_") || name == "RUST_LOG") {
+            command.env_remove(name);
+        }
+        command.env("NO_COLOR", "1").envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// A subcommand that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    /// What it printed, after an exit with code 0.
+    pub fn json(&self) -> Value {
+        assert!(self.status.success(), "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+/// Ends its process when dropped; a test that fails leaves none behind.
+struct Reaped(Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<(Vec<String>, bool)>,
+    grown: Condvar,
+}
+
+/// A `portscan serve` that runs.
+pub struct Running {
+    child: Reaped,
+    log: Arc<Log>,
+    base: String,
+    agent: ureq::Agent,
+}
+
+/// An answer of the server.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = Reaped(command.spawn().expect("starting the binary"));
+        let stderr = BufReader::new(child.0.stderr.take().expect("piped"));
+        let log = Arc::new(Log::default());
+        let theirs = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                theirs.lines.lock().unwrap().0.push(line);
+                theirs.grown.notify_all();
+            }
+            theirs.lines.lock().unwrap().1 = true;
+            theirs.grown.notify_all();
+        });
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .timeout_global(Some(Duration::from_secs(5)))
+            .build()
+            .into();
+        let mut running = Self { child, log, base: String::new(), agent };
+        let line = running.wait_for_line(START, |line| line.contains(LISTENING));
+        let address = line.split(LISTENING).nth(1).and_then(|rest| rest.split('/').next());
+        running.base = format!("http://{}", address.expect("an address follows"));
+        running
+    }
+
+    /// `http://ADDRESS:PORT`, without a slash.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Asks for a path.
+    pub fn get(&self, path: &str) -> Answer {
+        let url = format!("{}{path}", self.base);
+        self.try_get(path).unwrap_or_else(|e| panic!("GET {url}: {e}\n{}", self.log()))
+    }
+
+    fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
+        let mut response = self.agent.get(format!("{}{path}", self.base)).call()?;
+        Ok(Answer { status: response.status().as_u16(), body: response.body_mut().read_to_string()? })
+    }
+
+    /// The open ports that it serves for a device; `None` while it knows of none.
+    pub fn open_ports(&self, mac: &str) -> Option<PortSet> {
+        let answer = self.get(&format!("/portscan/{mac}/json")).json();
+        Some(ports(answer.get("ports")?))
+    }
+
+    /// The devices that it serves a result for.
+    pub fn macs(&self) -> Vec<String> {
+        serde_json::from_value(self.get("/portscan/json").json()["macs"].clone()).expect("a list of texts")
+    }
+
+    /// Waits until the results of so many devices are served.
+    pub fn wait_for_devices(&self, count: usize, within: Duration) {
+        eventually(within, &format!("{count} devices are served\n{}", self.log()), || {
+            (self.macs().len() >= count).then_some(())
+        });
+    }
+
+    /// The first line of the log, past and future, that this holds for.
+    pub fn wait_for_line(&self, within: Duration, wanted: impl Fn(&str) -> bool) -> String {
+        let clock = SystemClock::start();
+        let mut guard = self.log.lines.lock().unwrap();
+        loop {
+            let (lines, ended) = &*guard;
+            if let Some(line) = lines.iter().find(|line| wanted(line)) {
+                return line.clone();
+            }
+            let left = within.saturating_sub(clock.now().since_start());
+            let why = if *ended { "it ended" } else { "nothing" };
+            assert!(!ended && !left.is_zero(), "waited for a line of the log: {why}\n{}", lines.join("\n"));
+            guard = self.log.grown.wait_timeout(guard, left).unwrap().0;
+        }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.lines().join("\n")
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.log.lines.lock().unwrap().0.clone()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.0.id()).expect("a pid"));
+        kill(pid, signal).expect("signalling the binary");
+    }
+
+    /// SIGTERM; it must end in time and say that all is well.
+    pub fn stop(mut self) {
+        self.signal(Signal::SIGTERM);
+        let what = format!("it stops\n{}", self.log());
+        let status = eventually(STOP, &what, || self.child.0.try_wait().expect("waiting"));
+        assert!(status.success(), "{status}\n{}", self.log());
+    }
+
+    /// SIGKILL, and its log to the last line.
+    pub fn kill(mut self) -> Vec<String> {
+        self.signal(Signal::SIGKILL);
+        self.child.0.wait().expect("waiting");
+        let ended = |lines: &mut (Vec<String>, bool)| !lines.1;
+        let lines = self.log.grown.wait_while(self.log.lines.lock().unwrap(), ended).unwrap();
+        lines.0.clone()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.0.try_wait().expect("waiting").is_none()
+    }
+
+    /// Resident memory now, in octets.
+    pub fn rss(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory it ever had, in octets.
+    pub fn peak_rss(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, key: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.0.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("proc(5) names it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let lines = self.lines();
+            let last = &lines[lines.len().saturating_sub(60)..];
+            eprintln!("--- the binary's log ends with ---\n{}\n---", last.join("\n"));
+        }
+    }
+}
+
+/// Looks again and again until there is something to see; panics when it takes too long.
+pub fn eventually<T>(within: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let clock = SystemClock::start();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(clock.now().since_start() < within, "waited {within:?} until {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The `[feed]` of a configuration that names all devices of the lab itself, and nothing else.
+pub fn static_feed(lab: &Lab) -> String {
+    let entry = |host: Host<'_>| format!("{{ address = \"{}\", mac = \"{}\" }}", host.address(), host.mac());
+    let hosts: Vec<String> = lab.hosts().map(entry).collect();
+    format!("[feed]\nurl = []\nhosts = [{}]\n", hosts.join(", "))
+}
+
+/// A `[[scanner]]` over the feed.
+pub fn scanner(name: &str, interval: &str, ports: &str) -> String {
+    format!("[[scanner]]\nname = \"{name}\"\ninterval = \"{interval}\"\nports = \"{ports}\"\n")
+}
+
+/// The value of `key=value` in a log line, without quotes.
+pub fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = line.split_once(&format!(" {key}="))?;
+    Some(rest.split(' ').next()?.trim_matches('"'))
+}
+
+/// A JSON array of port numbers.
+fn ports(numbers: &Value) -> PortSet {
+    serde_json::from_value::<Vec<u16>>(numbers.clone()).expect("port numbers").into_iter().collect()
+}
+
+/// The open ports of every host of a `portscan scan --json` document that is up, or as far as it is known.
+pub fn found(document: &Value) -> BTreeMap<Ipv4Addr, PortSet> {
+    let open = |host: &Value| -> PortSet {
+        let ports = host["ports"].as_array().expect("a list of ports").iter();
+        let open = ports.filter(|port| port["state"] == "open");
+        open.map(|port| u16::try_from(port["port"].as_u64().unwrap()).expect("a port")).collect()
+    };
+    let hosts = document["hosts"].as_array().expect("a list of hosts").iter();
+    let seen = hosts.filter(|host| host["status"] != "down");
+    seen.map(|host| (host["address"].as_str().unwrap().parse().unwrap(), open(host))).collect()
+}

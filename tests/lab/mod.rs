@@ -1,0 +1,216 @@
+//! A LAN that exists only for one test: real kernel, real packets, simulated devices.
+//!
+//! [`Lab::enter`] moves the test's thread into a network namespace of its own. There a wire (a veth pair)
+//! leads to a thread that answers ARP, ICMP echo and TCP for every host of a scenario file, with its delay,
+//! loss and bad manners, and that records what the scanner did to each. Processes that the test starts see
+//! this LAN and nothing else.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `scenario` | the files under `tests/scenarios` |
+//! | `namespace` | namespaces and the wire |
+//! | `responder` | the thread and its socket |
+//! | `world` | all devices and the frames under way; no I/O |
+//! | `device` | one device |
+//! | `record` | what was done to it |
+//! | `wire` | frames in and out |
+//!
+//! Two cores carry the scanner and its LAN, so one lab runs at a time within a process; others wait in
+//! `enter`.
+
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    os::fd::{AsRawFd, OwnedFd},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use nix::sys::socket::{MsgFlags, send};
+use portscan::model::{Mac, Moment, PortSet};
+
+mod device;
+mod namespace;
+mod record;
+mod responder;
+mod scenario;
+mod selftest;
+mod wire;
+mod world;
+
+pub use record::Stats;
+pub use world::Outside;
+
+use responder::{Responder, Shared};
+use scenario::Scenario;
+use world::World;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A simulated LAN around the calling thread.
+pub struct Lab {
+    responder: Responder,
+    scanner: Ipv4Addr,
+    near_end: OwnedFd,
+    markers: AtomicU64,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// One device of the lab.
+#[derive(Clone, Copy)]
+pub struct Host<'a> {
+    lab: &'a Lab,
+    index: usize,
+}
+
+impl Lab {
+    /// Enters the LAN of `tests/scenarios/NAME.toml`; the calling thread stays in its namespaces for good.
+    ///
+    /// Panics with the remedy where namespaces are not allowed: a test that cannot run has failed.
+    pub fn enter(name: &str) -> Self {
+        Self::build(&Scenario::load(name))
+    }
+
+    /// Enters a LAN described in the test itself.
+    pub fn describe(scenario: &str) -> Self {
+        Self::build(&Scenario::parse(scenario).unwrap_or_else(|e| panic!("the test's scenario: {e}")))
+    }
+
+    fn build(scenario: &Scenario) -> Self {
+        // A test that failed while it had its turn says nothing about the next.
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        namespace::enter();
+        let scanner = scenario.lan.scanner;
+        let world = World::new(scenario);
+        let responder = Responder::start(world, |far_end| namespace::lay_wire(scanner, far_end));
+        let near_end = responder::packet_socket(namespace::link(false), false);
+        let lab =
+            Self { responder, scanner: scanner.addr(), near_end, markers: AtomicU64::new(0), _turn: turn };
+        lab.settle();
+        lab
+    }
+
+    /// The address of the machine that the test and the binary run on.
+    pub fn scanner(&self) -> Ipv4Addr {
+        self.scanner
+    }
+
+    /// The device that has this address now.
+    pub fn host(&self, address: &str) -> Host<'_> {
+        let ip = address.parse().expect("an IPv4 address");
+        let index = self.responder.shared().world.find(ip);
+        Host { lab: self, index: index.unwrap_or_else(|| panic!("no device of the lab has {address}")) }
+    }
+
+    /// Every device.
+    pub fn hosts(&self) -> impl Iterator<Item = Host<'_>> {
+        let count = self.responder.shared().world.devices.len();
+        (0..count).map(|index| Host { lab: self, index })
+    }
+
+    /// The truth: every device that is there, and its open ports.
+    pub fn truth(&self) -> BTreeMap<Ipv4Addr, PortSet> {
+        let shared = self.responder.shared();
+        let here = shared.world.devices.iter().filter(|device| device.is_here());
+        here.map(|device| (device.station.ip, device.open_ports())).collect()
+    }
+
+    /// What was tried at addresses that no device has.
+    pub fn outside(&self) -> Outside {
+        self.settle();
+        self.responder.shared().world.outside.clone()
+    }
+
+    /// The lab's time, which its recorded times are in.
+    pub fn now(&self) -> Moment {
+        self.responder.clock.now()
+    }
+
+    /// Returns when every frame that was sent before has been seen by its device: a marker follows them
+    /// through the same queue. Panics if the lab lost a frame, for then its numbers mean nothing.
+    pub fn settle(&self) {
+        let number = self.markers.fetch_add(1, Ordering::Relaxed) + 1;
+        let frame = wire::marker(namespace::SCANNER, number);
+        send(self.near_end.as_raw_fd(), &frame, MsgFlags::empty()).expect("sending a marker");
+        let deadline = self.now() + Duration::from_secs(5);
+        loop {
+            let Shared { drops, ref world, .. } = *self.responder.shared();
+            assert_eq!(drops, 0, "the lab was too slow and lost frames: its fault, not the scanner's");
+            if world.marker >= number {
+                return;
+            }
+            assert!(!self.responder.is_gone(), "the lab's responder has ended; see above");
+            assert!(self.now() < deadline, "the lab's responder is stuck: a marker was not seen in 5 s");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Host<'_> {
+    pub fn address(self) -> Ipv4Addr {
+        self.lab.responder.shared().world.devices[self.index].station.ip
+    }
+
+    pub fn mac(self) -> Mac {
+        self.lab.responder.shared().world.devices[self.index].station.mac
+    }
+
+    pub fn open_ports(self) -> PortSet {
+        self.lab.responder.shared().world.devices[self.index].open_ports()
+    }
+
+    /// What was done to it so far.
+    pub fn stats(self) -> Stats {
+        self.lab.settle();
+        self.lab.responder.shared().world.devices[self.index].record.stats()
+    }
+
+    /// When it last went silent for good.
+    pub fn vanished(self) -> Option<Moment> {
+        self.lab.responder.shared().world.devices[self.index].vanished
+    }
+
+    /// Goes away, ARP too.
+    pub fn vanish(self) {
+        let now = self.lab.now();
+        self.change(|world| world.devices[self.index].vanish(now));
+    }
+
+    /// Comes back.
+    pub fn appear(self) {
+        self.change(|world| world.devices[self.index].appear());
+    }
+
+    pub fn open(self, port: u16) {
+        self.change(|world| world.devices[self.index].open(port));
+    }
+
+    pub fn close(self, port: u16) {
+        self.change(|world| world.devices[self.index].close(port));
+    }
+
+    /// Another device at the same address, which it announces.
+    pub fn set_mac(self, mac: &str) {
+        let (now, mac) = (self.lab.now(), mac.parse().expect("a MAC address"));
+        self.change(|world| {
+            world.devices[self.index].station.mac = mac;
+            world.announce(now, self.index);
+        });
+    }
+
+    /// The same device at another address, which it announces.
+    pub fn move_to(self, address: &str) {
+        let (now, address) = (self.lab.now(), address.parse().expect("an IPv4 address"));
+        self.change(|world| world.move_to(now, self.index, address));
+    }
+
+    fn change(self, change: impl FnOnce(&mut World)) {
+        change(&mut self.lab.responder.shared().world);
+        // What was sent before the change was still answered as before; and the thread wakes up.
+        self.lab.settle();
+    }
+}
