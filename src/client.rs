@@ -353,7 +353,7 @@ mod tests {
             let (port, _) = serve(move |stream| {
                 stream.write_all(sent.as_bytes()).unwrap();
                 // Until the client has had enough.
-                stream.read(&mut [0; 16]).ok();
+                stream.read_exact(&mut [0]).ok();
             });
             let limits = Limits { timeout: Duration::from_millis(100), max_bytes: 1000 };
             let url = format!("http://127.0.0.1:{port}/");

@@ -85,10 +85,10 @@ struct Entry<'a> {
 
 impl Rejected {
     /// Counts one, and keeps why while there is room.
-    pub fn push(&mut self, reason: impl ToString) {
+    pub fn push(&mut self, reason: &str) {
         self.count += 1;
         if self.reasons.len() < MAX_REASONS {
-            self.reasons.push(one_line(&reason.to_string(), MAX_TEXT));
+            self.reasons.push(one_line(reason, MAX_TEXT));
         }
     }
 }
@@ -110,13 +110,13 @@ pub fn parse(body: &[u8]) -> Result<Feed, FeedError> {
     let mut holders: HashMap<Address, Option<Mac>> = HashMap::new();
     for (index, entry) in entries.into_iter().enumerate() {
         if feed.devices.len() == MAX_DEVICES {
-            feed.rejected.push(format_args!("scan[{index}]: more than {MAX_DEVICES} devices"));
+            feed.rejected.push(&format!("scan[{index}]: more than {MAX_DEVICES} devices"));
             continue;
         }
         match device(entry.get()).and_then(|device| unclaimed(device, &mut holders)) {
             Ok(Some(device)) => feed.devices.push(device),
             Ok(None) => {}
-            Err(reason) => feed.rejected.push(format_args!("scan[{index}]: {reason}")),
+            Err(reason) => feed.rejected.push(&format!("scan[{index}]: {reason}")),
         }
     }
     Ok(feed)
