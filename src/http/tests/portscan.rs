@@ -6,10 +6,13 @@ use super::*;
 use crate::{
     clock::{Clock, SystemClock},
     engine::{Bounds, Engine},
-    model::{Address, Device, HostReport, HostStatus, PortFinding, PortSet, PortState, Protocol, Reason},
+    model::{
+        Address, Device, HostReport, HostStatus, Moment, PortFinding, PortSet, PortState, Protocol, Reason,
+    },
     net::ConnectProber,
     resolve::{Resolve, ResolveError, Resolving},
     service::{
+        feeds::{Inventory, Known, SourceId},
         queries::Queries,
         scanner::{Scanner, ScannerThread},
     },
@@ -32,6 +35,7 @@ struct Appliance {
     served: Served,
     store: Store,
     scanner: Scanner,
+    inventory: watch::Sender<Inventory>,
     _threads: (ScannerThread, WriterThread),
     _dir: tempfile::TempDir,
 }
@@ -46,9 +50,16 @@ fn appliance() -> Appliance {
     let (scanner, thread) = Scanner::start(Engine::new(Bounds { in_flight: 64 }, 1), prober, clock).unwrap();
     let (config, config_seen) = watch::channel(Arc::new(config()));
     let (health, health_seen) = watch::channel(Health::default());
+    let (inventory, inventory_seen) = watch::channel(Inventory::default());
     let limits = Limits::default();
-    let queries =
-        Queries::new(store.clone(), scanner.clone(), Arc::new(Table), config_seen.clone(), health_seen);
+    let queries = Queries::new(
+        store.clone(),
+        scanner.clone(),
+        Arc::new(Table),
+        config_seen.clone(),
+        inventory_seen,
+        health_seen,
+    );
     let site = Site {
         names: Names::new(None, config_seen.clone()),
         config: config_seen,
@@ -61,6 +72,7 @@ fn appliance() -> Appliance {
         served: Served { address, config, health, stop, task },
         store,
         scanner,
+        inventory,
         _threads: (thread, writer),
         _dir: dir,
     }
@@ -194,6 +206,21 @@ async fn refuses_what_is_malformed_or_excluded() {
         assert_eq!(answer.status, 403, "{host}: {answer:?}");
         assert!(answer.error().contains("`exclude`"), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_feed_tells_which_address_an_excluded_mac_has() {
+    let appliance = appliance();
+    let served = &appliance.served;
+    let (_listener, open, _) = open_and_closed();
+    served.config.send_modify(|config| Arc::make_mut(config).exclude = vec!["AA:BB:CC:*".parse().unwrap()]);
+    let path = format!("/portscan/127.0.0.1/{open}/json");
+    assert_eq!(served.get(&path).await.status, 200);
+    let address = "127.0.0.1".parse().unwrap();
+    let device = Device { address, mac: "AA:BB:CC:00:00:01".parse().ok(), name: None };
+    let known = Known { device, source: SourceId::Hosts, fresh: false, since: Moment::ZERO };
+    appliance.inventory.send_modify(|inventory| inventory.devices.push(known));
+    assert_eq!(served.get(&path).await.status, 403);
 }
 
 #[tokio::test]
