@@ -18,7 +18,12 @@ use crate::{
     http::{self, Names, Site},
     net::{Links, SystemResolver},
     resolve::Resolve,
-    service::{feeds, health::Health, queries::Queries, runner::Runner},
+    service::{
+        feeds::{self, Inventory},
+        health::Health,
+        queries::Queries,
+        runner::Runner,
+    },
     store::{self, Store, WriterThread},
 };
 
@@ -126,22 +131,28 @@ impl Parts<'_> {
             clock,
             resolver: Arc::clone(&resolver),
             config: self.config.clone(),
-            inventory,
+            inventory: inventory.clone(),
         };
         let running = runner.run(self.stop.clone());
         tasks.spawn(async move { running.await.context("the runner cannot go on") });
 
-        let site = self.site(seen_health, resolver);
+        let site = self.site(inventory, seen_health, resolver);
         let serving = http::serve(listeners, http::router(site), http::Limits::default(), self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
     }
 
-    fn site(&self, health: watch::Receiver<Health>, resolver: Arc<dyn Resolve>) -> Site {
+    fn site(
+        &self,
+        inventory: watch::Receiver<Inventory>,
+        health: watch::Receiver<Health>,
+        resolver: Arc<dyn Resolve>,
+    ) -> Site {
         let queries = Queries::new(
             self.store.clone(),
             self.probing.scanner.clone(),
             resolver,
             self.config.clone(),
+            inventory,
             health,
         );
         Site {

@@ -61,9 +61,10 @@ impl Connections {
         self.table().open.len() >= self.most
     }
 
-    /// Closes the connection that has waited longest, if any: frees a descriptor when those run out.
-    pub(super) fn close_oldest(&self) {
-        self.table().close_oldest();
+    /// Closes the connection that has waited longest; false if all are busy. Frees a descriptor when those
+    /// run out.
+    pub(super) fn close_oldest(&self) -> bool {
+        self.table().close_oldest()
     }
 
     /// A seat for one more connection; waits while every connection is in the middle of a request.

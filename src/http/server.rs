@@ -3,9 +3,11 @@
 //! hyper on our own sockets rather than `axum::serve`, which sets no timer, so that a client may take for
 //! ever over its request's head, and bounds no number of connections.
 
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use std::{io, net::TcpListener, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
+use futures_util::FutureExt;
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::{
     select,
     sync::watch,
@@ -22,19 +24,27 @@ use super::{
 /// How long to leave the kernel alone after it could not give us a connection (no descriptors, no memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Least time between two log lines about that.
+const LOG_PAUSE: Duration = Duration::from_secs(60);
+
+/// The part of the process's descriptors that connections may take, as a divisor: the rest is for scanning,
+/// the database and look-ups, and a flood of connections must not stop those.
+const DESCRIPTORS_PART: u64 = 4;
+
 /// Serves on these listeners (see [`bind`](super::bind)) until `stop` becomes true or its sender is gone,
-/// and for at most [`Limits::stop`] longer.
+/// and for at most [`Limits::stop`] longer. Where descriptors are few (`ulimit -n`), so are connections.
 ///
 /// # Errors
 ///
-/// If a listener cannot be registered with the runtime, at the start only.
+/// If a listener cannot be registered with the runtime or the limit of descriptors cannot be read, at the
+/// start only.
 pub async fn serve(
     listeners: Vec<TcpListener>,
     router: Router,
     limits: Limits,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let connections = Connections::new(limits.connections);
+    let connections = Connections::new(limits.connections.min(affordable()?));
     let host = Arc::new(Host::new(router, limits));
     let mut loops = JoinSet::new();
     // One loop each, so that a flood on one address leaves the others their turn.
@@ -51,6 +61,12 @@ pub async fn serve(
     Ok(())
 }
 
+/// How many connections the process has descriptors for, at least one.
+fn affordable() -> io::Result<usize> {
+    let (descriptors, _hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(usize::try_from(descriptors / DESCRIPTORS_PART).unwrap_or(usize::MAX).max(1))
+}
+
 /// One listener with what its connections need.
 struct Door {
     listener: tokio::net::TcpListener,
@@ -62,7 +78,7 @@ struct Door {
 impl Door {
     async fn keep(self, mut stop: watch::Receiver<bool>) {
         let mut conversations = JoinSet::new();
-        let mut failing = false;
+        let mut quiet = pin!(sleep(Duration::ZERO));
         loop {
             let accepted = select! {
                 accepted = self.listener.accept() => accepted,
@@ -71,7 +87,6 @@ impl Door {
             };
             match accepted {
                 Ok((stream, mut peer)) => {
-                    failing = false;
                     peer.set_ip(peer.ip().to_canonical());
                     if self.connections.is_full() {
                         // Heads that lie complete in the kernel are read before anybody is turned out.
@@ -86,12 +101,15 @@ impl Door {
                 }
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    if !failing {
+                    if (&mut quiet).now_or_never().is_some() {
                         tracing::warn!(%error, "cannot accept connections for now; trying on");
+                        quiet.set(sleep(LOG_PAUSE));
                     }
-                    failing = true;
-                    self.connections.close_oldest();
-                    sleep(ACCEPT_PAUSE).await;
+                    if self.connections.close_oldest() {
+                        yield_now().await; // to the one that closes
+                    } else {
+                        sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             }
         }

@@ -1,14 +1,14 @@
 //! What others ask of the appliance: its memory, its health, and one port, now.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{health::Health, scanner::Scanner};
+use super::{feeds::Inventory, health::Health, scanner::Scanner};
 use crate::{
     config::Config,
     engine::{HostJob, Liveness},
-    model::{Address, Device, DeviceKey, HostReport, Mac, PortFinding, PortSet, TargetSpec, Timing},
+    model::{Address, Device, DeviceKey, HostReport, Mac, PortFinding, PortSet, Timing},
     net::{Links, neighbour},
     resolve::{Resolve, ResolveError},
     store::{CachedHost, Store, StoreError},
@@ -24,6 +24,7 @@ pub struct Queries {
     scanner: Scanner,
     resolver: Arc<dyn Resolve>,
     config: watch::Receiver<Arc<Config>>,
+    inventory: watch::Receiver<Inventory>,
     health: watch::Receiver<Health>,
 }
 
@@ -60,9 +61,10 @@ impl Queries {
         scanner: Scanner,
         resolver: Arc<dyn Resolve>,
         config: watch::Receiver<Arc<Config>>,
+        inventory: watch::Receiver<Inventory>,
         health: watch::Receiver<Health>,
     ) -> Self {
-        Self { store, scanner, resolver, config, health }
+        Self { store, scanner, resolver, config, inventory, health }
     }
 
     /// The MACs that have a result, sorted.
@@ -92,15 +94,12 @@ impl Queries {
         let config = Arc::clone(&self.config.borrow());
         // Read anew each time: interfaces come and go.
         let links = Links::read();
-        let mac = mac_of(&address, &links, &config).unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot read the neighbour table; exclusions by MAC may not be noticed");
-            None
-        });
-        let device = Device { address: address.clone(), mac, name: None };
-        if config.is_excluded(&device) {
+        let devices = self.devices_at(&address, &links);
+        if devices.iter().any(|device| config.is_excluded(device)) {
             return Err(ProbeError::Excluded(address));
         }
-        let timing = config.rule_for(&device).and_then(|rule| rule.timing).unwrap_or(Timing::T3);
+        let rule = devices.iter().find_map(|device| config.rule_for(device));
+        let timing = rule.and_then(|rule| rule.timing).unwrap_or(Timing::T3);
         let mut ticket = self.scanner.submit(HostJob {
             link: links.link_of(&address),
             address,
@@ -116,19 +115,21 @@ impl Queries {
         let report = ticket.report().await.ok_or(ProbeError::Stopping)?;
         Ok(ProbeAnswer { found: verdict(&report, port), address: report.address })
     }
-}
 
-/// The MAC behind an address where the configuration asks for one and this machine knows it without asking
-/// the network. A device excluded by MAC alone that this machine has not talked to for a while is not
-/// known, so one probe may reach it; that one makes it known.
-fn mac_of(address: &Address, links: &Links, config: &Config) -> io::Result<Option<Mac>> {
-    let specs = config.exclude.iter().chain(config.devices.iter().map(|rule| &rule.matches));
-    if !specs.into_iter().any(|spec| matches!(spec, TargetSpec::Mac(_))) {
-        return Ok(None);
-    }
-    match links.own_mac(address) {
-        Some(own) => Ok(Some(own)),
-        None => neighbour(address),
+    /// Who is at an address, by this machine's word and by the feeds', which may differ. A device that
+    /// neither knows by its MAC cannot be told from others before it has answered once.
+    fn devices_at(&self, address: &Address, links: &Links) -> Vec<Device> {
+        let neighbour = || {
+            neighbour(address).unwrap_or_else(|error| {
+                tracing::warn!(%error, "the neighbour table cannot be read: only feeds tell who is excluded");
+                None
+            })
+        };
+        let mac = links.own_mac(address).or_else(neighbour);
+        let seen = Device { address: address.clone(), mac, name: None };
+        let inventory = self.inventory.borrow();
+        let fed = inventory.devices.iter().map(|known| &known.device);
+        std::iter::once(seen).chain(fed.filter(|device| device.address == *address).cloned()).collect()
     }
 }
 

@@ -71,6 +71,17 @@ async fn options_and_wrong_methods_are_told_the_right_ones() {
     assert_eq!(served.request("CONNECT", "pi:80", &[]).await.status, 404);
 }
 
+#[tokio::test]
+async fn other_protocols_are_not_spoken() {
+    let served = serve_routes(Limits::default(), Router::new());
+    let answer = served.request("GET", "/healthz", &["Connection: upgrade", "Upgrade: websocket"]).await;
+    assert_eq!(answer.status, 200);
+    let mut stream = served.connect().await;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    assert!(is_closed(&mut stream).await);
+    assert_eq!(served.ask("\x16\x03\x01 this is TLS\r\n\r\n").await.status, 400);
+}
+
 #[rstest]
 #[case::ipv4("192.168.1.2", 200)]
 #[case::ipv4_port("192.168.1.2:8080", 200)]

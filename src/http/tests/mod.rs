@@ -3,6 +3,7 @@
 mod authority;
 mod bounds;
 mod manners;
+mod portscan;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Gate, Limits, Names, Token, bind, body, require_authority, serve,
+    Gate, Limits, Names, Site, Token, bind, body, require_authority, router, serve,
     site::{common, dressed},
 };
 use crate::{config::Config, service::health::Health};
@@ -42,7 +43,6 @@ fn config() -> Config {
 fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
     let (config, config_seen) = watch::channel(Arc::new(config()));
     let (health, health_seen) = watch::channel(Health::default());
-    let (stop, stop_seen) = watch::channel(false);
     let names = Names::new(Some("pi.home.example.net"), config_seen.clone());
     let gate = Gate::new(token, names.clone(), config_seen);
     let writes = Router::new()
@@ -51,10 +51,19 @@ fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
     let more = body::bounded(reads.merge(writes), limits.body);
     let own = body::bounded(common("a\"<b", move || health_seen.borrow().clone()), limits.body);
     let router = dressed(own.merge(more), names);
+    let (address, stop, task) = start(router, limits);
+    Served { address, config, health, stop, task }
+}
+
+/// Starts the server on a free port; tells its address and how to stop it.
+fn start(
+    router: Router,
+    limits: Limits,
+) -> (SocketAddr, watch::Sender<bool>, JoinHandle<std::io::Result<()>>) {
+    let (stop, stop_seen) = watch::channel(false);
     let listeners = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
     let address = listeners[0].local_addr().unwrap();
-    let task = tokio::spawn(serve(listeners, router, limits, stop_seen));
-    Served { address, config, health, stop, task }
+    (address, stop, tokio::spawn(serve(listeners, router, limits, stop_seen)))
 }
 
 fn serve_routes(limits: Limits, reads: Router) -> Served {

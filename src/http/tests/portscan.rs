@@ -1,0 +1,265 @@
+//! The portscan API with the real store, engine and sockets behind it.
+
+use std::{net::TcpListener, num::NonZeroUsize};
+
+use super::*;
+use crate::{
+    clock::{Clock, SystemClock},
+    engine::{Bounds, Engine},
+    model::{
+        Address, Device, HostReport, HostStatus, Moment, PortFinding, PortSet, PortState, Protocol, Reason,
+    },
+    net::ConnectProber,
+    resolve::{Resolve, ResolveError, Resolving},
+    service::{
+        feeds::{Inventory, Known, SourceId},
+        queries::Queries,
+        scanner::{Scanner, ScannerThread},
+    },
+    store::{Observation, Pace, ScanKind, Store, WriterThread},
+};
+
+/// A name server that knows `here`, and addresses.
+struct Table;
+
+impl Resolve for Table {
+    fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
+        let known = if name == "here" { "127.0.0.1" } else { name };
+        let found = known.parse::<Address>().map(|address| vec![address]);
+        Box::pin(std::future::ready(found.map_err(|_| ResolveError::Unknown(name.to_owned()))))
+    }
+}
+
+/// The appliance's routes over an empty store.
+struct Appliance {
+    served: Served,
+    store: Store,
+    scanner: Scanner,
+    inventory: watch::Sender<Inventory>,
+    _threads: (ScannerThread, WriterThread),
+    _dir: tempfile::TempDir,
+}
+
+fn appliance() -> Appliance {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = SystemClock::start();
+    let at_once = Pace { commit: Duration::ZERO, ..Pace::default() };
+    let file = dir.path().join("portscan.db");
+    let (store, writer) = Store::open_at_pace(&file, Arc::new(clock), at_once).unwrap();
+    let prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
+    let (scanner, thread) = Scanner::start(Engine::new(Bounds { in_flight: 64 }, 1), prober, clock).unwrap();
+    let (config, config_seen) = watch::channel(Arc::new(config()));
+    let (health, health_seen) = watch::channel(Health::default());
+    let (inventory, inventory_seen) = watch::channel(Inventory::default());
+    let limits = Limits::default();
+    let queries = Queries::new(
+        store.clone(),
+        scanner.clone(),
+        Arc::new(Table),
+        config_seen.clone(),
+        inventory_seen,
+        health_seen,
+    );
+    let site = Site {
+        names: Names::new(None, config_seen.clone()),
+        config: config_seen,
+        queries: Arc::new(queries),
+        clock: Arc::new(clock),
+        limits,
+    };
+    let (address, stop, task) = start(router(site), limits);
+    Appliance {
+        served: Served { address, config, health, stop, task },
+        store,
+        scanner,
+        inventory,
+        _threads: (thread, writer),
+        _dir: dir,
+    }
+}
+
+/// A listener and a port where nothing listens.
+fn open_and_closed() -> (TcpListener, u16, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let open = listener.local_addr().unwrap().port();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    (listener, open, closed)
+}
+
+/// Stores that the device has these ports open.
+async fn remember(store: &Store, mac: &str, open: &[u16]) {
+    let clock = SystemClock::start();
+    let address: Address = "192.168.1.7".parse().unwrap();
+    let ports = PortSet::from_ranges([(1, 1000)]);
+    let finding =
+        |&port: &u16| PortFinding { port, state: PortState::Open, reason: Reason::SynAck, rtt: None };
+    let report = HostReport {
+        address: address.clone(),
+        status: HostStatus::Up,
+        coverage: ports.clone(),
+        default_state: PortState::Closed,
+        default_reason: Reason::ConnRefused,
+        findings: open.iter().map(finding).collect(),
+        protocol: Protocol::Tcp,
+        probes: 1000,
+        preparation: Duration::from_millis(250),
+        scanning: Duration::from_millis(1500),
+        detail: String::new(),
+    };
+    let scan = store.begin_scan("lan", ScanKind::Run, &ports).await.unwrap();
+    let device = Device { address, mac: mac.parse().ok(), name: None };
+    let started = "2022-12-11T21:21:18Z".parse().unwrap();
+    let observation = Observation { scan, device, report, started, finished: clock.wall() };
+    store.record(observation).await.unwrap();
+}
+
+#[tokio::test]
+async fn tells_what_is_remembered() {
+    let appliance = appliance();
+    let served = &appliance.served;
+    assert_eq!(served.get("/portscan/json").await.body, "{\"macs\":[]}\n");
+    remember(&appliance.store, "b8:27:eb:ac:14:3e", &[22, 80]).await;
+    let answer = served.get("/portscan/json").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "{\"macs\":[\"B8:27:EB:AC:14:3E\"]}\n"));
+    for mac in ["B8:27:EB:AC:14:3E", "b8-27-eb-ac-14-3e", "b827.ebac.143e", "b8%3A27%3Aeb%3Aac%3A14%3A3e"] {
+        let answer = served.get(&format!("/portscan/{mac}/json")).await;
+        assert_eq!(
+            answer.body,
+            "{\"host\":{\"ipv4\":\"192.168.1.7\",\"mac\":\"B8:27:EB:AC:14:3E\"},\
+             \"time\":{\"utc\":\"2022-12-11 21:21:18\",\"prep_sec\":0.25,\"scan_sec\":1.5,\"total_sec\":1.75},\
+             \"ports\":[22,80],\"count\":2}\n",
+            "{mac}"
+        );
+    }
+    let unknown = served.get("/portscan/B8:27:EB:AC:14:3F/json").await;
+    assert_eq!((unknown.status, unknown.error().as_str()), (200, "host not found"));
+    let malformed = served.get("/portscan/B8:27/json").await;
+    assert_eq!(malformed.status, 400);
+    assert!(malformed.error().contains("write it as"), "{malformed:?}");
+}
+
+#[tokio::test]
+async fn looks_at_a_port_now() {
+    let appliance = appliance();
+    let served = &appliance.served;
+    let (_listener, open, closed) = open_and_closed();
+    for host in ["127.0.0.1", "here", "::ffff:127.0.0.1", "[::ffff:127.0.0.1]"] {
+        let answer = served.get(&format!("/portscan/{host}/{open}/json")).await;
+        let start = format!(
+            "{{\"ip\":\"{host}\",\"ipv4\":\"{host}\",\"port\":\"{open}\",\"address\":\"127.0.0.1\",\
+             \"state\":\"open\",\"reason\":\"syn-ack\""
+        );
+        assert_eq!(answer.status, 200);
+        assert!(answer.body.starts_with(&start), "{answer:?}");
+    }
+    let answer = served.get(&format!("/portscan/127.0.0.1/{closed}/json")).await;
+    assert_eq!(
+        (answer.status, answer.error().as_str()),
+        (200, "Connection refused (no listener or too busy).")
+    );
+    let answer = served.get("/portscan/nowhere.lan/80/json").await;
+    assert_eq!((answer.status, answer.error().as_str()), (200, "Unable to resolve host \"nowhere.lan\"."));
+}
+
+#[tokio::test]
+async fn looks_at_ipv6_in_every_spelling() {
+    let appliance = appliance();
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    let open = listener.local_addr().unwrap().port();
+    for host in ["::1", "[::1]", "%5B::1%5D", "0:0:0:0:0:0:0:1"] {
+        let answer = appliance.served.get(&format!("/portscan/{host}/{open}/json")).await;
+        assert!(answer.body.contains("\"address\":\"::1\",\"state\":\"open\""), "{host}: {answer:?}");
+    }
+    // A zone, escaped or not; that interface is not there, which is no fault of the request.
+    for host in ["fe80::1%25none0", "fe80::1%none0", "[fe80::1%25none0]"] {
+        let answer = appliance.served.get(&format!("/portscan/{host}/80/json")).await;
+        assert_eq!(answer.status, 200, "{host}: {answer:?}");
+        assert!(answer.error().starts_with("Unable to connect"), "{host}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn refuses_what_is_malformed_or_excluded() {
+    let appliance = appliance();
+    let served = &appliance.served;
+    for path in [
+        "127.0.0.1/0",
+        "127.0.0.1/65536",
+        "127.0.0.1/ssh",
+        "127.0.0.1/+80",
+        "1.2.3/80",
+        "a%20b/80",
+        "a%2Fb/80",
+        "%FF/80",
+        "0.0.0.0/80",
+        "224.0.0.1/80",
+        "10.0.0.0%2F8/80",
+    ] {
+        let answer = served.get(&format!("/portscan/{path}/json")).await;
+        assert_eq!(answer.status, 400, "{path}: {answer:?}");
+        assert!(!answer.error().is_empty(), "{path}");
+    }
+    let (_listener, open, _) = open_and_closed();
+    served.config.send_modify(|config| Arc::make_mut(config).exclude = vec!["127.0.0.0/16".parse().unwrap()]);
+    for host in ["127.0.0.1", "here", "::ffff:127.0.0.1"] {
+        let answer = served.get(&format!("/portscan/{host}/{open}/json")).await;
+        assert_eq!(answer.status, 403, "{host}: {answer:?}");
+        assert!(answer.error().contains("`exclude`"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_feed_tells_which_address_an_excluded_mac_has() {
+    let appliance = appliance();
+    let served = &appliance.served;
+    let (_listener, open, _) = open_and_closed();
+    served.config.send_modify(|config| Arc::make_mut(config).exclude = vec!["AA:BB:CC:*".parse().unwrap()]);
+    let path = format!("/portscan/127.0.0.1/{open}/json");
+    assert_eq!(served.get(&path).await.status, 200);
+    let address = "127.0.0.1".parse().unwrap();
+    let device = Device { address, mac: "AA:BB:CC:00:00:01".parse().ok(), name: None };
+    let known = Known { device, source: SourceId::Hosts, fresh: false, since: Moment::ZERO };
+    appliance.inventory.send_modify(|inventory| inventory.devices.push(known));
+    assert_eq!(served.get(&path).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_flood_of_probes_is_told_to_wait() {
+    let appliance = appliance();
+    let mut refused = 0;
+    for _ in 0..60 {
+        // Unresolvable, so that nothing but the bound takes time.
+        let answer = appliance.served.get("/portscan/nowhere/80/json").await;
+        if answer.status == 503 {
+            refused += 1;
+            assert_eq!(answer.header("retry-after"), Some("1"));
+            assert!(answer.error().contains("a second"), "{answer:?}");
+        }
+    }
+    assert!(refused > 0, "60 at once are more than the burst of 40");
+    assert_eq!(appliance.served.get("/portscan/json").await.status, 200, "other paths go on");
+}
+
+#[tokio::test]
+async fn says_so_when_the_scanner_has_stopped() {
+    let appliance = appliance();
+    appliance.scanner.stop();
+    let answer = appliance.served.get("/portscan/127.0.0.1/80/json").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.error().contains("stopping"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn other_methods_and_paths_are_answered_in_json() {
+    let appliance = appliance();
+    let served = &appliance.served;
+    for path in ["/portscan/json", "/portscan/B8:27:EB:AC:14:3E/json", "/portscan/here/80/json"] {
+        let answer = served.request("POST", path, &[]).await;
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD, OPTIONS")), "{path}");
+        assert_eq!(served.request("OPTIONS", path, &[]).await.status, 204, "{path}");
+        assert_eq!(served.request("HEAD", path, &[]).await.body, "", "{path}");
+    }
+    for path in ["/portscan", "/portscan/", "/portscan/a/b/c/json", "/other/json"] {
+        assert_eq!(served.get(path).await.status, 404, "{path}");
+    }
+}
