@@ -2,7 +2,16 @@
 
 #![allow(unreachable_pub, reason = "an integration crate is a root: nothing in it is reachable")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+#![allow(clippy::print_stderr, reason = "a failing test shows the binary's log")]
 
+mod appliance;
+mod crash;
+mod disk;
+mod feeds;
 mod floors;
 mod harness;
+mod http_bounds;
+mod identity;
 mod lab;
+mod politeness;
+mod truth;

@@ -7,7 +7,7 @@ use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -99,7 +99,7 @@ impl Portscan {
         Running::start(command)
     }
 
-    /// Runs another subcommand to its end, with the same configuration and environment.
+    /// Runs another subcommand to its end, in the same environment.
     pub fn run(&self, arguments: &[&str], within: Duration) -> Finished {
         let mut command = self.command();
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -134,7 +134,6 @@ impl Portscan {
 }
 
 /// A subcommand that has ended.
-#[derive(Debug)]
 pub struct Finished {
     pub status: ExitStatus,
     pub stdout: String,
@@ -144,8 +143,8 @@ pub struct Finished {
 impl Finished {
     /// What it printed, after an exit with code 0.
     pub fn json(&self) -> Value {
-        assert!(self.status.success(), "{self:?}");
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+        assert!(self.status.success(), "{}: {}", self.status, self.stderr);
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
     }
 }
 
@@ -160,10 +159,18 @@ impl Drop for Reaped {
     }
 }
 
+/// The lines of standard error so far, and whether it has ended.
 #[derive(Default)]
 struct Log {
     lines: Mutex<(Vec<String>, bool)>,
     grown: Condvar,
+}
+
+impl Log {
+    /// A test that fails while it looks leaves the lines as they were.
+    fn lines(&self) -> MutexGuard<'_, (Vec<String>, bool)> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A `portscan serve` that runs.
@@ -196,10 +203,10 @@ impl Running {
         let theirs = Arc::clone(&log);
         thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                theirs.lines.lock().unwrap().0.push(line);
+                theirs.lines().0.push(line);
                 theirs.grown.notify_all();
             }
-            theirs.lines.lock().unwrap().1 = true;
+            theirs.lines().1 = true;
             theirs.grown.notify_all();
         });
         let agent = ureq::Agent::config_builder()
@@ -252,15 +259,15 @@ impl Running {
     /// The first line of the log, past and future, that this holds for.
     pub fn wait_for_line(&self, within: Duration, wanted: impl Fn(&str) -> bool) -> String {
         let clock = SystemClock::start();
-        let mut guard = self.log.lines.lock().unwrap();
+        let mut guard = self.log.lines();
         loop {
             let (lines, ended) = &*guard;
             if let Some(line) = lines.iter().find(|line| wanted(line)) {
                 return line.clone();
             }
             let left = within.saturating_sub(clock.now().since_start());
-            let why = if *ended { "it ended" } else { "nothing" };
-            assert!(!ended && !left.is_zero(), "waited for a line of the log: {why}\n{}", lines.join("\n"));
+            let why = if *ended { "the binary ended".to_owned() } else { format!("not in {within:?}") };
+            assert!(!ended && !left.is_zero(), "a line of the log did not come: {why}\n{}", lines.join("\n"));
             guard = self.log.grown.wait_timeout(guard, left).unwrap().0;
         }
     }
@@ -271,7 +278,7 @@ impl Running {
     }
 
     pub fn lines(&self) -> Vec<String> {
-        self.log.lines.lock().unwrap().0.clone()
+        self.log.lines().0.clone()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -292,12 +299,8 @@ impl Running {
         self.signal(Signal::SIGKILL);
         self.child.0.wait().expect("waiting");
         let ended = |lines: &mut (Vec<String>, bool)| !lines.1;
-        let lines = self.log.grown.wait_while(self.log.lines.lock().unwrap(), ended).unwrap();
+        let lines = self.log.grown.wait_while(self.log.lines(), ended).unwrap();
         lines.0.clone()
-    }
-
-    pub fn is_running(&mut self) -> bool {
-        self.child.0.try_wait().expect("waiting").is_none()
     }
 
     /// Resident memory now, in octets.
@@ -362,12 +365,15 @@ fn ports(numbers: &Value) -> PortSet {
     serde_json::from_value::<Vec<u16>>(numbers.clone()).expect("port numbers").into_iter().collect()
 }
 
-/// The open ports of every host of a `portscan scan --json` document that is up, or as far as it is known.
-pub fn found(document: &Value) -> BTreeMap<Ipv4Addr, PortSet> {
+/// The open ports of every host of a `portscan scan --json` document that is up, or as far as it is known,
+/// when these ports were asked for.
+pub fn found(document: &Value, asked: &PortSet) -> BTreeMap<Ipv4Addr, PortSet> {
     let open = |host: &Value| -> PortSet {
-        let ports = host["ports"].as_array().expect("a list of ports").iter();
-        let open = ports.filter(|port| port["state"] == "open");
-        open.map(|port| u16::try_from(port["port"].as_u64().unwrap()).expect("a port")).collect()
+        let listed = host["ports"].as_array().expect("a list of ports").iter();
+        let states: BTreeMap<u64, &Value> =
+            listed.map(|port| (port["port"].as_u64().expect("a port"), &port["state"])).collect();
+        let state = |port: u16| *states.get(&port.into()).unwrap_or(&&host["default_state"]);
+        asked.iter().filter(|&port| state(port) == "open").collect()
     };
     let hosts = document["hosts"].as_array().expect("a list of hosts").iter();
     let seen = hosts.filter(|host| host["status"] != "down");

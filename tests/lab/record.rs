@@ -3,8 +3,11 @@
 //! Everything is counted where the scanner's frame leaves its machine, with the kernel's receive time
 //! stamp: before loss, whether or not anybody is there to hear it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fmt,
+    time::Duration,
+};
 
 use portscan::model::Moment;
 
@@ -55,7 +58,17 @@ pub struct Stats {
     pub reboots: usize,
     pub first_syn: Option<Moment>,
     pub last_syn: Option<Moment>,
-    attempts: Vec<Attempt>,
+    attempts: Attempts,
+}
+
+/// Too many to print with every failed assertion.
+#[derive(Clone)]
+struct Attempts(Vec<Attempt>);
+
+impl fmt::Debug for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} attempts", self.0.len())
+    }
 }
 
 impl Record {
@@ -121,7 +134,7 @@ impl Record {
             reboots: self.reboots,
             first_syn: times.first().copied(),
             last_syn: times.last().copied(),
-            attempts,
+            attempts: Attempts(attempts),
         }
     }
 }
@@ -133,8 +146,8 @@ impl Stats {
     /// due. Closing a socket that nobody answered sends nothing, so such an attempt is taken to be held for
     /// `silence`: pass the least time that the scanner waits, and the number is a lower bound of the truth.
     pub fn most_half_open(&self, silence: Duration) -> usize {
-        let mut ends: Vec<(Moment, i32)> = Vec::with_capacity(self.attempts.len() * 2);
-        for attempt in &self.attempts {
+        let mut ends: Vec<(Moment, i32)> = Vec::with_capacity(self.attempts.0.len() * 2);
+        for attempt in &self.attempts.0 {
             let given_up = attempt.started + silence;
             let end = match attempt.ended {
                 Some(ended) if attempt.accepted => ended,

@@ -63,7 +63,7 @@ fn nmap_finds_the_truth() {
     }
 }
 
-/// The open ports of nmap's `-oG` lines: `Host: 10.0.0.5 ()	Ports: 22/open/tcp//ssh///, ...`.
+/// The open ports of nmap's `-oG` lines: `Host: 10.0.0.5 ()`, a tab, `Ports: 22/open/tcp//ssh///, ...`.
 fn grepable(output: &str) -> BTreeMap<Ipv4Addr, PortSet> {
     let host = |line: &str| {
         let (host, ports) = line.strip_prefix("Host: ")?.split_once("Ports: ")?;
@@ -257,7 +257,7 @@ fn loses_as_much_as_told() {
 }
 
 #[test]
-fn keeps_up_with_thirty_thousand_syns_a_second() {
+fn keeps_up_with_as_many_syns_as_it_says() {
     let lab = Lab::describe(
         r#"
         [[host]]
@@ -270,16 +270,17 @@ fn keeps_up_with_thirty_thousand_syns_a_second() {
     for host in &hosts {
         assert!(connect_briefly(host, 1));
     }
+    let at_once = lab.syns_per_second() / 1000;
     let start = lab.now();
     for millisecond in 0..2000_u16 {
         let due = start + Duration::from_millis(millisecond.into());
         thread::sleep(lab.now().until(due));
-        for host in &hosts[..30] {
+        for host in &hosts[..at_once.into()] {
             drop(start_connect(host, 2 + millisecond));
         }
     }
     let took = lab.now().since(start);
     let syns: usize = lab.hosts().map(|host| host.stats().syns).sum();
-    assert_eq!(syns, 2000 * 30 + hosts.len());
+    assert_eq!(syns, 2000 * usize::from(at_once) + hosts.len());
     assert!(took < Duration::from_secs(3), "the load itself was too slow to prove anything: {took:?}");
 }

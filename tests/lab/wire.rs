@@ -21,7 +21,7 @@ use portscan::model::Mac;
 
 pub use pnet::packet::tcp::TcpFlags;
 
-/// IEEE 802's EtherType for local experiments: the lab's own markers (see `Lab::settle`).
+/// IEEE 802's type for local experiments: the lab's own markers (see `Lab::settle`).
 const MARKER: EtherType = EtherType(0x88b5);
 const ETHERNET: usize = 14;
 const IPV4: usize = 20;

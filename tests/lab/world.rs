@@ -37,7 +37,7 @@ pub struct Outside {
     pub sent: BTreeMap<Ipv4Addr, u64>,
 }
 
-/// RFC 5227, 1.1: an address is announced twice, ANNOUNCE_INTERVAL apart. Linux ignores a change within a
+/// RFC 5227, 1.1: an address is announced twice, `ANNOUNCE_INTERVAL` apart. Linux ignores a change within a
 /// second of the last (arp(7), locktime), so the second is what counts for a scanner that has just asked.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 

@@ -1,0 +1,105 @@
+//! The main job, whole: lanscan's feed in, every open port of every device out.
+//!
+//! Every day on a reduced port space; `make acceptance` asks for all 65,535 (`PORTSCAN_TEST_PORTS=1-65535`)
+//! and prints the figures.
+
+use std::time::Duration;
+
+use portscan::model::PortSet;
+
+use crate::{
+    harness::{
+        Portscan, Running, eventually,
+        feed::{FeedServer, Says},
+        scanner,
+    },
+    lab::Lab,
+};
+
+/// All ports of forty devices take 12 minutes at T3's pace; a busy machine gets the double.
+const LONG: Duration = Duration::from_secs(25 * 60);
+
+/// The ports that are asked for: the variable's, or a first stretch; and what is open beyond.
+fn depth(lab: &Lab) -> PortSet {
+    let asked = std::env::var("PORTSCAN_TEST_PORTS").unwrap_or_else(|_| "1-1200".to_owned());
+    let asked: PortSet = asked.parse().expect("PORTSCAN_TEST_PORTS");
+    let open = lab.hosts().flat_map(|host| host.open_ports().ranges().to_vec());
+    PortSet::from_ranges(open.chain(asked.ranges().to_vec()))
+}
+
+/// lanscan's list of all devices of the lab as it may well be: in mixed case, one twice, one broken.
+fn untidy_list(lab: &Lab) -> Vec<(String, String)> {
+    let mut list: Vec<(String, String)> = lab
+        .hosts()
+        .enumerate()
+        .map(|(index, host)| {
+            let mac = host.mac().to_string();
+            (host.address().to_string(), if index % 2 == 0 { mac } else { mac.to_lowercase() })
+        })
+        .collect();
+    list.push(list[3].clone());
+    list.push(("10.77.0.300".to_owned(), "02:00:00:00:00:zz".to_owned()));
+    list
+}
+
+/// Every device's result is the scenario's truth, and no device has come to harm.
+fn assert_truth(lab: &Lab, running: &Running) {
+    for host in lab.hosts() {
+        let (mac, stats) = (host.mac().to_string(), host.stats());
+        assert_eq!(running.open_ports(&mac), Some(host.open_ports()), "{} {mac}", host.address());
+        let kind = stats.peak_100ms <= 30 && stats.peak_1s <= 300;
+        assert!(kind, "{}: {} in 100 ms, {} in 1 s", host.address(), stats.peak_100ms, stats.peak_1s);
+        assert_eq!((stats.payload, stats.left_open, stats.reboots), (0, 0, 0), "{}", host.address());
+    }
+    assert_eq!(lab.outside(), Default::default(), "nobody else was bothered");
+}
+
+#[test]
+fn forty_devices_of_a_feed_are_scanned_and_served() {
+    let lab = Lab::enter("forty");
+    let feed = FeedServer::start(Says::Devices(untidy_list(&lab)));
+    let asked = depth(&lab);
+    let config = format!("[feed]\nurl = [\"{}\"]\n{}", feed.url(), scanner("lan", "1d", &asked.to_string()));
+    let running = Portscan::new(&lab, &config).start();
+    let began = lab.now();
+    let devices = lab.hosts().count();
+    running.wait_for_devices(1, LONG);
+    let first = lab.now().since(began);
+    running.wait_for_devices(devices, LONG);
+    let all = lab.now().since(began);
+    assert_truth(&lab, &running);
+    eprintln!(
+        "forty devices, {} ports: first served after {:.0} s, all after {:.0} s, peak {} in 100 ms and {} in \
+         1 s, peak RSS {} KB",
+        asked.len(),
+        first.as_secs_f32(),
+        all.as_secs_f32(),
+        lab.hosts().map(|host| host.stats().peak_100ms).max().unwrap(),
+        lab.hosts().map(|host| host.stats().peak_1s).max().unwrap(),
+        running.peak_rss() / 1024,
+    );
+    running.stop();
+}
+
+#[test]
+fn a_device_is_scanned_as_soon_as_the_feed_tells_of_it() {
+    let lab = Lab::enter("near");
+    let device = |address: &str| (address.to_owned(), lab.host(address).mac().to_string());
+    let config = |hosts: &[&str]| {
+        let named = |(address, mac)| format!("{{ address = \"{address}\", mac = \"{mac}\" }}");
+        let hosts: Vec<String> = hosts.iter().map(|address| named(device(address))).collect();
+        format!("[feed]\nurl = []\nhosts = [{}]\n{}", hosts.join(", "), scanner("lan", "1d", "20-100"))
+    };
+    let mut portscan = Portscan::new(&lab, &config(&["10.77.0.5"]));
+    let running = portscan.start();
+    running.wait_for_devices(1, LONG);
+    portscan.set_config(&config(&["10.77.0.5", "10.77.0.6"]));
+    portscan.write_config();
+    running.signal(nix::sys::signal::Signal::SIGHUP);
+    running.wait_for_devices(2, Duration::from_secs(30));
+    let syns = lab.host("10.77.0.5").stats().syns;
+    eventually(Duration::from_secs(10), "and the other is left alone", || {
+        (lab.host("10.77.0.5").stats().syns == syns).then_some(())
+    });
+    running.stop();
+}

@@ -1,0 +1,85 @@
+//! Killed at any moment, it restarts with everything that it said was finished.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::{
+    harness::{Portscan, field, scanner, static_feed},
+    lab::Lab,
+};
+
+const KILLS: usize = 50;
+
+#[test]
+fn fifty_kills_lose_nothing_that_was_finished() {
+    let lab = Lab::describe(
+        r#"
+        [[host]]
+        address = "10.77.0.10-21"
+        mac = "02:00:00:00:00:10+"
+        open = "22,80"
+        spread = 1
+        rtt = "1ms"
+        "#,
+    );
+    let config = static_feed(&lab) + &scanner("lan", "1s", "20-40,80-92");
+    let portscan = Portscan::new(&lab, &config);
+    let mut moments = fastrand::Rng::with_seed(7);
+    let mut finished = BTreeSet::new();
+    for _ in 0..KILLS {
+        let running = portscan.start();
+        let served: BTreeSet<String> = running.macs().into_iter().collect();
+        assert!(finished.is_subset(&served), "said to be finished: {finished:?}, served: {served:?}");
+        std::thread::sleep(Duration::from_millis(moments.u64(0..2000)));
+        finished.extend(running.kill().iter().filter_map(|line| finished_mac(line)));
+        assert_eq!(integrity(&portscan), "ok");
+    }
+    let running = portscan.start();
+    assert_eq!(finished.len(), lab.hosts().count(), "there was time to finish all of them: {finished:?}");
+    for host in lab.hosts() {
+        assert_eq!(running.open_ports(&host.mac().to_string()), Some(host.open_ports()));
+    }
+    running.stop();
+}
+
+/// Whom a line of the log says to have finished, in the API's spelling.
+fn finished_mac(line: &str) -> Option<String> {
+    line.contains("finished").then(|| field(line, "mac").map(str::to_uppercase)).flatten()
+}
+
+/// What `PRAGMA integrity_check` says, after the recovery that opening the file means.
+fn integrity(portscan: &Portscan) -> String {
+    let database = Connection::open_with_flags(portscan.database(), OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .unwrap_or_else(|e| panic!("{}: {e}", portscan.database().display()));
+    database.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn stopped_in_the_middle_of_a_run_it_resumes_the_rest() {
+    let lab = Lab::describe(
+        r#"
+        [[host]]
+        address = "10.77.0.10-45"
+        mac = "02:00:00:00:00:10+"
+        open = "22"
+        rtt = "1ms"
+        "#,
+    );
+    let config = static_feed(&lab) + &scanner("lan", "1d", "1-600");
+    let portscan = Portscan::new(&lab, &config);
+    let running = portscan.start();
+    running.wait_for_devices(3, Duration::from_secs(60));
+    // On SIGTERM what is finished is committed, and said so.
+    running.stop();
+    let before: Vec<usize> = lab.hosts().map(|host| host.stats().syns).collect();
+    let running = portscan.start();
+    let done: BTreeSet<String> = running.macs().into_iter().collect();
+    assert!(done.len() < lab.hosts().count(), "stopped in the middle");
+    running.wait_for_devices(lab.hosts().count(), Duration::from_secs(120));
+    for (host, before) in lab.hosts().zip(before) {
+        let resumed = host.stats().syns > before;
+        assert_eq!(resumed, !done.contains(&host.mac().to_string()), "{}", host.address());
+    }
+    running.stop();
+}

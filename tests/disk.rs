@@ -1,0 +1,48 @@
+//! A disk that is full is said so, loses nothing, and is used again when there is room.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::{
+    harness::{Portscan, disk::SmallDisk, eventually, scanner, static_feed},
+    lab::Lab,
+};
+
+const LONG: Duration = Duration::from_secs(90);
+
+#[test]
+fn a_full_disk_stops_scanning_until_there_is_room() {
+    let lab = Lab::enter("near");
+    let disk = SmallDisk::new(4 << 20);
+    let config = static_feed(&lab) + &scanner("lan", "1s", "20-90,443,8080");
+    let portscan = Portscan::new(&lab, &config).data_dir(&disk.path().join("data"));
+    let running = portscan.start();
+    running.wait_for_devices(3, LONG);
+    assert_eq!(running.get("/healthz").status, 200);
+
+    let ballast = disk.fill();
+    // A changed host makes rows that are not there yet.
+    lab.host("10.77.0.5").open(33);
+    let ill = eventually(LONG, "the health says so", || {
+        Some(running.get("/healthz")).filter(|answer| answer.status == 503)
+    });
+    assert!(ill.body.contains("full") || ill.body.contains("space"), "{ill:?}");
+    assert!(running.open_ports("02:00:00:00:00:06").is_some(), "results are still served");
+    // What was in progress ends within seconds; then nothing is scanned that could not be stored.
+    let host = lab.host("10.77.0.5");
+    eventually(LONG, "scanning has stopped", || {
+        let idle = lab.now().since(host.stats().last_syn?);
+        (idle > Duration::from_secs(5)).then_some(())
+    });
+
+    drop(ballast);
+    eventually(LONG, "it recovers by itself", || (running.get("/healthz").status == 200).then_some(()));
+    eventually(LONG, "what changed meanwhile is seen", || {
+        running.open_ports("02:00:00:00:00:05").filter(|ports| ports.contains(33))
+    });
+    running.stop();
+    let database = Connection::open(portscan.database()).unwrap();
+    let integrity: String = database.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
+    assert_eq!(integrity, "ok");
+}

@@ -1,0 +1,117 @@
+//! Feeds fail alone and freeze: whatever one of them does, known devices stay known and are scanned.
+
+use std::time::Duration;
+
+use crate::{
+    harness::{
+        Portscan, eventually,
+        feed::{FeedServer, Says},
+        scanner,
+    },
+    lab::{Host, Lab},
+};
+
+/// Feeds are asked every 60 s.
+const TWO_POLLS: Duration = Duration::from_secs(80);
+const LONG: Duration = Duration::from_secs(60);
+
+fn names(hosts: &[Host<'_>]) -> Vec<(String, String)> {
+    hosts.iter().map(|host| (host.address().to_string(), host.mac().to_lower())).collect()
+}
+
+fn config(feeds: &[&FeedServer]) -> String {
+    let urls: Vec<String> = feeds.iter().map(|feed| format!("{:?}", feed.url())).collect();
+    format!("[feed]\nurl = [{}]\n{}", urls.join(", "), scanner("lan", "5s", "20-90"))
+}
+
+#[test]
+fn one_bad_feed_does_not_spoil_the_others() {
+    let lab = Lab::enter("near");
+    let good = FeedServer::start(Says::Devices(names(&lab.hosts().collect::<Vec<_>>())));
+    let half = r#"{"scan":[{"ipv4":"10.77.0.5","#.to_owned();
+    let hostile = r#"{"scan":[{"ipv4":"8.8.8.8","mac":"02:00:00:00:00:08"},{"ipv4":"224.0.0.1","mac":"x"}]}"#;
+    let bad = [
+        Says::Down,
+        Says::Slow,
+        Says::Huge,
+        Says::Status("500 Internal Server Error"),
+        Says::Body(half),
+        Says::Body("{}".to_owned()),
+        Says::Body("[".repeat(100_000)),
+        Says::Body(hostile.to_owned()),
+    ]
+    .map(FeedServer::start);
+    let feeds: Vec<&FeedServer> = bad.iter().chain([&good]).collect();
+    let running = Portscan::new(&lab, &config(&feeds)).start();
+    running.wait_for_devices(3, LONG);
+    for host in lab.hosts() {
+        let open = host.open_ports().iter().filter(|port| (20..=90).contains(port)).collect();
+        assert_eq!(running.open_ports(&host.mac().to_string()), Some(open));
+    }
+    for feed in &bad {
+        feed.wait_for_requests(1, LONG);
+    }
+    // The time-out of a feed is over; the endless one was cut off.
+    running.wait_for_line(LONG, |line| line.contains("WARN") && line.contains(bad[2].url().as_str()));
+    let megabytes = running.peak_rss() >> 20;
+    assert!(megabytes < 64, "{megabytes} MB for a feed that never ends");
+    assert_eq!(lab.outside(), Default::default(), "what a feed must not name was not touched");
+    running.stop();
+}
+
+#[test]
+fn a_feed_that_fails_later_freezes() {
+    let lab = Lab::enter("near");
+    let hosts: Vec<Host<'_>> = lab.hosts().collect();
+    let faults = [Says::Down, Says::Body("{}".to_owned()), Says::Body("nonsense".to_owned())];
+    let feeds: Vec<FeedServer> =
+        hosts.iter().map(|&host| FeedServer::start(Says::Devices(names(&[host])))).collect();
+    let running = Portscan::new(&lab, &config(&feeds.iter().collect::<Vec<_>>())).start();
+    running.wait_for_devices(3, LONG);
+    for (feed, fault) in feeds.iter().zip(faults) {
+        feed.set(fault);
+    }
+    for feed in &feeds {
+        feed.wait_for_requests(2, TWO_POLLS);
+        running.wait_for_line(LONG, |line| line.contains("WARN") && line.contains(&feed.url()));
+    }
+    let before: Vec<usize> = hosts.iter().map(|host| host.stats().syns).collect();
+    for (host, before) in hosts.iter().zip(before) {
+        eventually(LONG, "known devices are still scanned", || {
+            (host.stats().syns > before + 50).then_some(())
+        });
+    }
+    assert_eq!(running.macs().len(), 3, "nobody is gone");
+    running.stop();
+}
+
+#[test]
+fn a_new_device_is_scanned_when_the_feed_names_it() {
+    let lab = Lab::enter("near");
+    let hosts: Vec<Host<'_>> = lab.hosts().collect();
+    let feed = FeedServer::start(Says::Devices(names(&hosts[..1])));
+    let url = format!("[feed]\nurl = [{:?}]\n{}", feed.url(), scanner("lan", "1d", "20-90"));
+    let running = Portscan::new(&lab, &url).start();
+    running.wait_for_devices(1, LONG);
+    feed.set(Says::Devices(names(&hosts)));
+    // Its run is a day away.
+    running.wait_for_devices(3, TWO_POLLS);
+    running.stop();
+}
+
+#[test]
+fn the_originals_environment_works() {
+    let lab = Lab::enter("near");
+    let feed = FeedServer::start(Says::Devices(names(&[lab.host("10.77.0.5")])));
+    let portscan = Portscan::new(&lab, &scanner("lan", "1d", "20-90"))
+        .env("MY_LANSCAN_URL", &feed.url())
+        .env("MY_REST_API_BASE_URL", "ports")
+        .env("MY_NUM_THREADS", "");
+    let running = portscan.start();
+    let served = eventually(LONG, "the device is served below the other path", || {
+        let answer = running.get("/ports/json");
+        (answer.status == 200 && answer.body.contains("02:00:00:00:00:05")).then_some(answer)
+    });
+    assert_eq!(served.json(), serde_json::json!({ "macs": ["02:00:00:00:00:05"] }));
+    running.stop();
+}

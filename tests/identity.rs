@@ -1,0 +1,66 @@
+//! A device is its MAC: whatever happens to addresses, results stay with whom they are about.
+
+use std::time::Duration;
+
+use crate::{
+    harness::{Portscan, eventually, scanner, static_feed},
+    lab::Lab,
+};
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_device_that_moves_keeps_its_history() {
+    let lab = Lab::enter("near");
+    let lan = scanner("lan", "2s", "20-100,443,8080");
+    let mut portscan = Portscan::new(&lab, &(static_feed(&lab) + &lan));
+    let running = portscan.start();
+    running.wait_for_devices(3, LONG);
+    running.stop();
+
+    lab.host("10.77.0.5").move_to("10.77.0.50");
+    portscan.set_config(&(static_feed(&lab) + &lan));
+    let running = portscan.start();
+    assert_eq!(running.open_ports("02:00:00:00:00:05").unwrap().to_string(), "22,80,443,8080", "from before");
+    eventually(LONG, "it is seen at its new address", || {
+        let device = running.get("/portscan/02:00:00:00:00:05/json").json();
+        (device["host"]["ipv4"] == "10.77.0.50").then_some(())
+    });
+    assert_eq!(running.macs().len(), 3, "and it is no new device");
+    running.stop();
+}
+
+#[test]
+fn an_address_that_changes_hands_leaves_nothing_under_the_old_mac() {
+    let lab = Lab::enter("handover");
+    let config = static_feed(&lab) + &scanner("lan", "1d", "1-1500,8080");
+    let running = Portscan::new(&lab, &config).start();
+    running.wait_for_devices(1, LONG);
+    let handed = lab.host("10.77.0.5");
+    eventually(LONG, "the scan of the address is over", || {
+        let stats = handed.stats();
+        (stats.syns >= 300 && lab.now().since(stats.last_syn?) > Duration::from_secs(12)).then_some(())
+    });
+    assert_eq!(handed.mac().to_string(), "02:00:00:00:01:05", "the lab has handed it over");
+    assert_eq!(running.macs(), ["02:00:00:00:00:06"]);
+    let old = running.get("/portscan/02:00:00:00:00:05/json");
+    assert_eq!((old.status, old.json()), (200, serde_json::json!({ "error": "host not found" })));
+    running.stop();
+}
+
+#[test]
+fn a_feed_that_names_the_wrong_mac_stores_nothing_under_it() {
+    let lab = Lab::enter("near");
+    let wrong = static_feed(&lab).replace("02:00:00:00:00:05", "02:00:00:00:00:99");
+    let running = Portscan::new(&lab, &(wrong + &scanner("lan", "1d", "20-30"))).start();
+    running.wait_for_devices(2, LONG);
+    let finished = |mac: &str| running.open_ports(mac).is_some();
+    eventually(LONG, "the others are done", || {
+        (finished("02:00:00:00:00:06") && finished("02:00:00:00:00:07")).then_some(())
+    });
+    let contradicted =
+        running.wait_for_line(LONG, |line| line.contains("10.77.0.5") && line.contains("00:99"));
+    assert!(!contradicted.contains("finished"), "{contradicted}");
+    assert!(!finished("02:00:00:00:00:99"));
+    running.stop();
+}

@@ -1,0 +1,139 @@
+//! `portscan serve` does no harm: bounds hold whoever asks, gadgets stay up, nobody unnamed is touched.
+
+use std::time::Duration;
+
+use crate::{
+    harness::{Portscan, eventually, scanner, static_feed},
+    lab::{Lab, Stats},
+};
+
+/// The least time that a scanner waits for a silent port (`research: RTO`): what is held for longer is not
+/// counted, so that a count is never too high.
+const SHORTEST_WAIT: Duration = Duration::from_millis(150);
+/// For the scans below, on a busy machine.
+const LONG: Duration = Duration::from_secs(120);
+
+fn assert_kind(name: &str, stats: &Stats) {
+    assert!(stats.peak_100ms <= 30 && stats.peak_1s <= 300, "{name}: {stats:?}");
+    assert_eq!((stats.payload, stats.left_open, stats.reboots), (0, 0, 0), "{name}: {stats:?}");
+}
+
+/// Serves until every device of the lab has its result.
+fn serve(lab: &Lab, portscan: &Portscan) {
+    let running = portscan.start();
+    let devices = lab.hosts().count();
+    running.wait_for_devices(devices, LONG);
+    for host in lab.hosts() {
+        assert_eq!(
+            running.open_ports(&host.mac().to_string()),
+            Some(host.open_ports()),
+            "{}",
+            host.address()
+        );
+    }
+    running.stop();
+    assert_eq!(lab.outside(), Default::default(), "nobody else was bothered");
+}
+
+#[test]
+fn never_more_sockets_to_a_device_than_told() {
+    // Far enough away that there is much to wait for, and one that never answers.
+    let lab = Lab::describe(
+        r#"
+        [[host]]
+        address = "10.77.0.5-6"
+        mac = "02:00:00:00:00:05+"
+        open = "22,80"
+        rtt = "80ms"
+        jitter = "20ms"
+        [[host]]
+        address = "10.77.0.7"
+        mac = "02:00:00:00:00:07"
+        open = "22"
+        default = "filtered"
+        rtt = "1ms"
+        "#,
+    );
+    let config = static_feed(&lab) + &scanner("lan", "1d", "1-400");
+    serve(&lab, &Portscan::new(&lab, &config).env("MY_NUM_THREADS", "8"));
+    for host in lab.hosts() {
+        let stats = host.stats();
+        let held = stats.most_half_open(SHORTEST_WAIT);
+        assert!(held <= 8, "{}: {held} at once", host.address());
+        assert!(held >= 4, "{}: the lab would have seen more than {held}", host.address());
+        assert_kind("bounded", &stats);
+    }
+}
+
+#[test]
+fn a_gadget_survives() {
+    let lab = Lab::enter("gadget");
+    let config = static_feed(&lab) + &scanner("lan", "1d", "1-2000,6053");
+    serve(&lab, &Portscan::new(&lab, &config));
+    assert_kind("gadget", &lab.host("10.77.0.70").stats());
+}
+
+#[test]
+fn two_scanners_share_a_hosts_budget() {
+    let lab = Lab::enter("near");
+    let config = static_feed(&lab) + &scanner("low", "1d", "1-1500") + &scanner("high", "1d", "8000-9500");
+    let running = Portscan::new(&lab, &config).start();
+    let refusing = lab.host("10.77.0.5");
+    // Everything that either of them wants to know has been asked.
+    eventually(LONG, "both scanners have seen the near host", || {
+        (refusing.stats().ports >= 3001).then_some(())
+    });
+    running.stop();
+    for host in lab.hosts() {
+        assert_kind(&host.address().to_string(), &host.stats());
+    }
+}
+
+#[test]
+fn a_probe_by_hand_shares_it_too() {
+    let lab = Lab::enter("near");
+    let config = static_feed(&lab) + &scanner("lan", "1d", "1-1500");
+    let running = Portscan::new(&lab, &config).start();
+    let host = lab.host("10.77.0.5");
+    eventually(LONG, "the scan has begun", || (host.stats().syns > 50).then_some(()));
+    let asked = lab.now();
+    let answer = running.get("/portscan/10.77.0.5/8080/json");
+    let took = lab.now().since(asked);
+    assert_eq!((answer.status, &answer.json()["state"]), (200, &"open".into()), "{answer:?}");
+    assert!(took < Duration::from_secs(2), "it does not wait behind the scan: {took:?}");
+    running.wait_for_devices(3, LONG);
+    assert_kind("near", &host.stats());
+    running.stop();
+}
+
+#[test]
+fn excluded_devices_get_no_packet() {
+    let lab = Lab::enter("near");
+    let exclude = "exclude = [\"10.77.0.5\", \"02:00:00:00:00:06\"]\n";
+    let config = exclude.to_owned() + &static_feed(&lab) + &scanner("lan", "1d", "1-100");
+    let running = Portscan::new(&lab, &config).start();
+    running.wait_for_devices(1, LONG);
+    let refused = running.get("/portscan/10.77.0.5/22/json");
+    running.stop();
+    assert_eq!(lab.host("10.77.0.5").stats().syns, 0, "{refused:?}");
+    assert_eq!(lab.host("10.77.0.6").stats().syns, 0);
+}
+
+#[test]
+fn a_device_that_goes_away_keeps_its_last_result() {
+    let lab = Lab::enter("vanish");
+    // The quick scanner is through long before 400 SYNs, the deep one is not.
+    let config = static_feed(&lab) + &scanner("quick", "1d", "20-30,80") + &scanner("deep", "1d", "1-2000");
+    let running = Portscan::new(&lab, &config).start();
+    let gone = lab.host("10.77.0.5");
+    let vanished = eventually(LONG, "it goes away", || gone.vanished());
+    let quiet = Duration::from_secs(12);
+    eventually(quiet * 3, "it has been left alone", || {
+        let last = gone.stats().last_syn?;
+        (lab.now().since(last) > quiet).then_some(())
+    });
+    let last = gone.stats().last_syn.unwrap();
+    assert!(last.since(vanished) <= Duration::from_secs(10), "{:?}", last.since(vanished));
+    assert_eq!(running.open_ports("02:00:00:00:00:05").map(|ports| ports.to_string()), Some("22,80".into()));
+    running.stop();
+}
