@@ -146,40 +146,57 @@ impl Host {
         while self.slots.first().is_some_and(|&(timeout, _)| timeout <= now) {
             self.slots.pop_first();
         }
+        self.end_over(now, events);
         let mut wait = Waiting::default();
+        self.runs.iter().filter_map(Run::deadline).for_each(|deadline| wait.until(deadline));
         if let Some((run, ask)) = self.canary(now, &mut wait) {
             match self.allow(run, &ask, now, room) {
                 Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, room)),
                 Err(denied) => wait.note(denied),
             }
         }
-        let mut asked = 0;
-        while asked < self.runs.len() {
+        for _ in 0..self.runs.len() {
             let run = self.turn % self.runs.len();
+            self.turn = run + 1;
             match self.want(run, now) {
-                Want::Ended(ending) => {
-                    self.end(run, ending, now, events);
-                    asked = 0;
-                    continue;
-                }
                 Want::Until(at) => wait.until(at),
-                Want::Reply => {}
-                Want::Confirmation if !self.health.has_canary() => self.runs[run].trust_silence(),
                 Want::Confirmation if self.health.want_canary() => return self.next(id, now, room, events),
-                Want::Confirmation => {}
                 Want::Probe(ask) => match self.allow(run, &ask, now, room) {
-                    Ok(()) => {
-                        self.turn = run + 1;
-                        return Step::Launch(self.launch(id, run, &ask, now, room));
-                    }
+                    Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, room)),
                     Err(denied) => wait.note(denied),
                 },
+                // Who has come to an end was sent home above.
+                Want::Reply | Want::Confirmation | Want::Ended(_) => {}
             }
-            self.runs[run].deadline().into_iter().for_each(|deadline| wait.until(deadline));
-            asked += 1;
-            self.turn = run + 1;
         }
         wait.step()
+    }
+
+    /// Ends the jobs that are over, before anything is sent on their account.
+    fn end_over(&mut self, now: Moment, events: &mut Vec<Event>) {
+        let mut run = 0;
+        while run < self.runs.len() {
+            match self.ending(run, now) {
+                Some(ending) => self.end(run, ending, now, events),
+                None => run += 1,
+            }
+        }
+    }
+
+    fn ending(&mut self, run: usize, now: Moment) -> Option<Ending> {
+        if !self.health.has_canary() {
+            self.runs[run].trust_silence();
+        }
+        if let Some(ending) = self.runs[run].stopped(now) {
+            return Some(ending);
+        }
+        if self.runs[run].is_scanning() && self.health.is_gone(now) {
+            return Some(Ending::partial("the host went silent while it was scanned"));
+        }
+        match self.want(run, now) {
+            Want::Ended(ending) => Some(ending),
+            _ => None,
+        }
     }
 
     /// What a job wants, as far as the host's health lets it.
@@ -189,14 +206,8 @@ impl Host {
         if fresh && run.is_check_fresh() {
             run.assume_up();
         }
-        match run.want(now) {
-            Want::Ended(ending) => Want::Ended(ending),
-            _ if run.is_scanning() && self.health.is_gone(now) => {
-                Want::Ended(Ending::partial("the host went silent while it was scanned"))
-            }
-            _ if run.is_scanning() && self.health.is_suspended() => Want::Reply,
-            want => want,
-        }
+        // Not even the end of a pass may be decided while it is unknown whether silence means anything.
+        if run.is_scanning() && self.health.is_suspended() { Want::Reply } else { run.want(now) }
     }
 
     /// A canary, if one is due, on the account of the job whose turn it is.

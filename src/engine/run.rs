@@ -217,14 +217,17 @@ impl Run {
         }
     }
 
+    /// Why it is over, whatever it still wants.
+    pub(super) fn stopped(&self, now: Moment) -> Option<Ending> {
+        if self.cancelled {
+            return Some(Ending::partial("stopped"));
+        }
+        let overdue = self.deadline().is_some_and(|deadline| deadline <= now);
+        overdue.then(|| Ending::partial("out of time: the host's deadline passed"))
+    }
+
     /// What it wants now. Asking twice changes nothing.
     pub(super) fn want(&mut self, now: Moment) -> Want {
-        if self.cancelled {
-            return Want::Ended(Ending::partial("stopped"));
-        }
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
-            return Want::Ended(Ending::partial("out of time: the host's deadline passed"));
-        }
         if let Stage::Check(check) = &self.stage {
             match check.next() {
                 check::Next::Probe(port) => {

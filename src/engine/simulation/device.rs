@@ -123,6 +123,11 @@ impl Host {
         }
     }
 
+    /// Answers nothing until then.
+    pub(super) fn sleep_until(&mut self, at: Moment) {
+        self.down_until = at;
+    }
+
     /// Whether the neighbour table has an entry for it.
     pub(super) fn is_neighbour(&self) -> bool {
         !self.device.absent
@@ -164,7 +169,7 @@ impl Host {
     }
 
     fn survives(&mut self, now: Moment) -> bool {
-        let Some((limit, silence)) = self.device.reboots else { return true };
+        let Some((limit, silence)) = self.device.reboots else { return now >= self.down_until };
         keep(&mut self.arrived, now, Duration::from_millis(100));
         self.arrived.push_back(now);
         if now >= self.down_until && self.arrived.len() > limit {

@@ -266,8 +266,10 @@ struct Comparison {
     there: usize,
     /// Reported open, and not.
     phantoms: usize,
-    /// Reported closed or filtered, and the other.
+    /// Reported filtered, and closed; or the other way round.
     mistaken: usize,
+    /// Reported closed, and not.
+    false_closed: usize,
 }
 
 fn compare(report: &HostReport, device: &Device) -> Comparison {
@@ -288,6 +290,7 @@ fn compare(report: &HostReport, device: &Device) -> Comparison {
             PortState::Closed
         };
         comparison.there += usize::from(truth == PortState::Open);
+        comparison.false_closed += usize::from(said == PortState::Closed && said != truth);
         match (said == truth, said, truth) {
             (true, PortState::Open, _) => comparison.found += 1,
             (true, ..) => {}
