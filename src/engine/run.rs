@@ -30,8 +30,9 @@ const SPECIAL_TRIES: u8 = 3;
 /// 3.9 s, and an answer while the asker still looks.
 const PATIENCE: Duration = Duration::from_millis(1900);
 
-/// The pass from which on the pace is halved: what is silent by then may be refused by a host that limits
-/// its refusals (200 a second on the BSDs), and little is left.
+/// The pass from which on a job keeps to half of T3's pace, whatever its template: what is silent by then may
+/// be refused by a host that limits its refusals (200 a second on the BSDs) or that a fast pass overwhelms,
+/// and that there is a third pass at all means that something was lost.
 const SLOW_PASS: u8 = 3;
 
 /// What a coarse timer loses is caught up within this.
@@ -347,7 +348,7 @@ impl Run {
 
     fn set_pace(&mut self, pass: u8) {
         let rate = self.job.max_rate.map(|rate| Duration::from_secs(1) / rate.get());
-        let slow = (pass >= SLOW_PASS && self.template.paced).then_some(HALF_PACE);
+        let slow = (pass >= SLOW_PASS).then_some(HALF_PACE);
         self.pace
             .set_interval(self.template.delay.max(rate.unwrap_or_default()).max(slow.unwrap_or_default()));
     }

@@ -42,6 +42,7 @@ struct Socket {
     host: usize,
     port: u16,
     started: Moment,
+    give_up: Duration,
     /// Whether a descriptor is held: not for a connect that failed at once.
     open: bool,
 }
@@ -186,7 +187,7 @@ impl World {
         let bounds = self.jobs.values().filter(|(other, _)| *other == host).map(|&(_, bound)| bound);
         let bound = bounds.min().expect("a probe for nobody");
         let started = self.now + self.troubles.late.mul_f64(self.dice.roll());
-        let socket = Socket { host, port: probe.port, started, open: true };
+        let socket = Socket { host, port: probe.port, started, give_up: probe.give_up, open: true };
         self.sockets.insert(probe.id, socket);
         let towards = self.sockets.values().filter(|socket| socket.host == host).count();
         assert!(towards <= usize::from(bound.max(1)), "{towards} sockets towards one host, {bound} allowed");
@@ -228,12 +229,14 @@ impl World {
         match happening {
             Happening::Syn(id, number) => {
                 let Some(socket) = self.sockets.get(&id) else { return };
-                let (host, port, started) = (socket.host, socket.port, socket.started);
+                let (host, port, started, give_up) =
+                    (socket.host, socket.port, socket.started, socket.give_up);
                 if let Some((delay, outcome)) = self.hosts[host].receive(port, at) {
                     self.plan(at + delay, Happening::End(id, outcome));
                 }
-                if let Some(&after) = RETRANSMITS.get(usize::from(number)) {
-                    self.plan(started + Duration::from_secs(after), Happening::Syn(id, number + 1));
+                let after = RETRANSMITS.get(usize::from(number)).map(|&after| Duration::from_secs(after));
+                if let Some(after) = after.filter(|&after| after < give_up) {
+                    self.plan(started + after, Happening::Syn(id, number + 1));
                 }
             }
             Happening::End(id, outcome) => {

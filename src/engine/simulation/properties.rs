@@ -9,6 +9,9 @@ use device::Loss;
 
 const PORTS: u16 = 300;
 
+/// A silence that the engine notices.
+const QUIET: Duration = Duration::from_secs(4);
+
 fn some_ports() -> impl Strategy<Value = PortSet> {
     let few = prop::collection::vec(1..=PORTS, 0..8).prop_map(PortSet::from_iter);
     let many = prop::collection::vec((1..=PORTS, 1..60_u16), 0..8)
@@ -89,13 +92,15 @@ fn world_of(device: Device, job: &mut HostJob, seed: u64) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
 
     /// Without loss the report is the truth, at every template, on every kind of host.
     #[test]
     fn without_loss_the_report_is_the_truth(device in a_device(), mut job in a_job(), seed: u64) {
         let mut world = world_of(device, &mut job, seed);
         let (timing, ports) = (job.timing, job.ports.clone());
+        // Who comes back within half a second is not noticed to have been away; at T3 nobody goes.
+        world.hosts[0].device.reboots = world.hosts[0].device.reboots.map(|(limit, time)| (limit, time.max(QUIET)));
         let id = world.submit(job);
         world.run();
         if timing == Timing::T3 {
