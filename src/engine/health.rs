@@ -99,7 +99,8 @@ impl Health {
     /// other kind after a loss, for one of them may have changed sides. A host that never answered on a
     /// port is suspended only when ARP fails, and then any port shows whether it works again.
     pub(super) fn canary(&self) -> Option<(u16, Moment)> {
-        let known = if self.lost % 2 == 0 { self.closed.or(self.open) } else { self.open.or(self.closed) };
+        let known =
+            if self.lost.is_multiple_of(2) { self.closed.or(self.open) } else { self.open.or(self.closed) };
         let port = known.or(self.is_suspended().then_some(LIKELY[0]))?;
         let asked = self.asked.unwrap_or_default();
         let at = match self.lost {

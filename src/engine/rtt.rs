@@ -14,7 +14,7 @@ const SLACK: Duration = Duration::from_millis(20);
 /// Least time-out towards a host that answers like a wired neighbour: room for a busy gadget's scheduler.
 const LEAST_NEAR: Duration = Duration::from_millis(150);
 
-/// Least time-out otherwise: a dozing WiFi client wakes for the access point's beacons, every 102 ms, often
+/// Least time-out otherwise: a dozing Wi-Fi client wakes for the access point's beacons, every 102 ms, often
 /// only for every third of them (DTIM 3).
 const LEAST: Duration = Duration::from_millis(300);
 

@@ -50,8 +50,9 @@ pub(super) struct Device {
     pub(super) open: PortSet,
     /// Answers nothing on these.
     pub(super) filtered: PortSet,
-    /// Answers with an ICMP prohibition on these.
+    /// Answers with an ICMP error on these.
     pub(super) rejected: PortSet,
+    pub(super) rejection: Reason,
     /// Refusals per second; the rest is swallowed.
     pub(super) refusals: Option<usize>,
     /// Dozes after this long without a packet, and then takes this long to answer.
@@ -75,6 +76,7 @@ impl Device {
             open: ports(open),
             filtered: PortSet::default(),
             rejected: PortSet::default(),
+            rejection: Reason::AdminProhibited,
             refusals: None,
             doze: None,
             reboots: None,
@@ -156,7 +158,7 @@ impl Host {
             return None;
         }
         if self.device.rejected.contains(port) {
-            return Some(Outcome::Unreachable(Reason::AdminProhibited));
+            return Some(Outcome::Unreachable(self.device.rejection));
         }
         if let Some(limit) = self.device.refusals {
             keep(&mut self.refused, now, Duration::from_secs(1));

@@ -29,7 +29,7 @@ struct Troubles {
 }
 
 /// Something that happens in the network or the kernel.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Happening {
     /// A SYN leaves; the how many-th of its socket.
     Syn(ProbeId, u8),
@@ -158,7 +158,15 @@ impl World {
         for probe in probes {
             self.launch(&probe);
         }
+        self.assert_progress();
         true
+    }
+
+    /// Numbers that a progress bar can show: they add up. Not of hundreds of jobs, which would take long.
+    fn assert_progress(&self) {
+        for progress in self.jobs.keys().take(3).filter_map(|&job| self.engine.progress(job)) {
+            assert!(progress.open <= progress.settled && progress.settled <= progress.ports, "{progress:?}");
+        }
     }
 
     /// Until every job has its report; the simulated time that took.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::model::HostStatus;
+use crate::model::{HostStatus, Reason};
 
 use super::*;
 use device::Loss;
@@ -30,12 +30,17 @@ fn a_device() -> impl Strategy<Value = Device> {
         (millis(0..200), millis(0..50), prop::option::weighted(0.3, (millis(50..2000), millis(50..300))));
     let link = prop_oneof![Just(Link::OnLink), Just(Link::Routed), Just(Link::Local)];
     let reboots = prop::option::weighted(0.2, (31_usize..200, millis(500..6000)));
-    (sets, times, link, reboots).prop_map(
-        |((open, filtered, rejected), (rtt, jitter, doze), link, reboots)| {
-            let plain = Device::new("192.0.2.1", "");
-            Device { open, filtered, rejected, rtt, jitter, doze, link, reboots, ..plain }
-        },
-    )
+    let rejection = prop_oneof![
+        Just(Reason::AdminProhibited),
+        Just(Reason::HostUnreach),
+        Just(Reason::NetUnreach),
+        Just(Reason::IcmpError)
+    ];
+    (sets, times, link, reboots, rejection).prop_map(|(sets, times, link, reboots, rejection)| {
+        let ((open, filtered, rejected), (rtt, jitter, doze)) = (sets, times);
+        let plain = Device::new("192.0.2.1", "");
+        Device { open, filtered, rejected, rejection, rtt, jitter, doze, link, reboots, ..plain }
+    })
 }
 
 fn loss() -> impl Strategy<Value = Loss> {

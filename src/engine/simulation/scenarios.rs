@@ -385,7 +385,7 @@ fn a_late_prober_is_waited_for_and_never_bunches() {
 fn a_whole_network_at_once_is_no_burden() {
     let device = |host: u8| {
         let address = format!("192.0.2.{host}").parse().unwrap();
-        Device { address, absent: host % 4 > 0, ..neighbour(SOME) }
+        Device { address, absent: !host.is_multiple_of(4), ..neighbour(SOME) }
     };
     let mut world = World::new((1..=254).map(device).collect(), 1);
     (0..254).for_each(|host| _ = world.submit(world.job(host, "1-100")));
