@@ -179,6 +179,7 @@ mod tests {
         let mut passes = Passes::new(&places, &[300], 7, 5);
         let (first, lacking) = (walk(&mut passes, &mut board), passes.turn(&board));
         assert_eq!((places.port(first[0]), places.port(first[1]), lacking), (300, 80, 500));
+        assert_eq!(passes.opens(), Moment::ZERO + Duration::from_secs(2));
         let (second, lacking) = (walk(&mut passes, &mut board), passes.turn(&board));
         assert_ne!(first, second);
         for walked in [&first, &second] {
