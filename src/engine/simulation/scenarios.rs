@@ -193,19 +193,32 @@ fn a_neighbour_that_leaves_the_network_is_a_fact_about_the_host() {
     assert!(left.until(world.now) < 12 * SECOND);
 }
 
+/// Even with a single look at each port: the look during the pause was none.
 #[test]
 fn a_pause_of_the_host_devalues_its_silence() {
-    let device = Device { filtered: ports("1000-3000"), ..neighbour("22,80,1500,2500") };
-    let mut world = world(device);
-    let job = world.submit(world.job(0, "1-3000"));
-    world.run_until(after(&world, 3 * SECOND));
-    let back = after(&world, 5 * SECOND);
-    world.hosts[0].sleep_until(back);
-    world.run();
-    let report = &world.reports[&job];
-    assert_eq!(report.status, HostStatus::Up);
-    let seen = compare(report, &world.hosts[0].device);
-    assert_eq!(seen, Comparison { found: 4, there: 4, ..Comparison::default() });
+    for max_retries in [None, Some(0)] {
+        let mut world = world(Device { filtered: ports("1000-3000"), ..neighbour("22,80,1500,2500") });
+        let job = world.submit(HostJob { max_retries, ..world.job(0, "1-3000") });
+        world.run_until(after(&world, 3 * SECOND));
+        let back = after(&world, 5 * SECOND);
+        world.hosts[0].sleep_until(back);
+        world.run();
+        let report = &world.reports[&job];
+        assert_eq!(report.status, HostStatus::Up);
+        let seen = compare(report, &world.hosts[0].device);
+        assert_eq!(seen, Comparison { found: 4, there: 4, ..Comparison::default() });
+    }
+}
+
+/// Silence is what filtered ports and a host that is gone have in common, up to the last port.
+#[test]
+fn a_host_that_vanishes_at_the_end_is_not_reported_up() {
+    let mut world = world(walled("22,80"));
+    let gone = after(&world, SECOND * 22 / 10);
+    world.hosts[0].device.vanishes = Some(gone);
+    let report = scan(&mut world, "1-60");
+    assert_eq!(report.status, HostStatus::Partial);
+    assert!(report.coverage.contains(22) && !report.coverage.contains(30), "{}", report.coverage);
 }
 
 #[test]
