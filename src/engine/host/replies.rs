@@ -45,19 +45,14 @@ impl Host {
     fn answered(&mut self, flight: &Flight, reply: &Reply, mark: Mark, used: usize, events: &mut Vec<Event>) {
         self.faults.clear();
         let rtt = reply.ended.since(reply.started);
-        let port = match mark {
-            Mark::Open => Some((flight.port, true)),
-            Mark::Closed => Some((flight.port, false)),
-            _ => None,
-        };
         let routed = self.run_of(flight).is_some_and(|run| run.job().link == Link::Routed);
         // A router's "host unreachable" is what it says of a host that is not there.
-        let alive = port.is_some() || !(routed && matches!(mark, Mark::NetUnreach | Mark::HostUnreach));
-        if port.is_some() {
+        let alive = !(routed && matches!(mark, Mark::NetUnreach | Mark::HostUnreach));
+        if matches!(mark, Mark::Open | Mark::Closed) {
             self.rtt.sample(rtt);
         }
         if alive {
-            self.alive(reply.ended, port, events);
+            self.alive(reply.ended, Some((flight.port, mark)), events);
             self.window.grow(used);
         }
         self.count_look(flight, false);
@@ -142,7 +137,7 @@ impl Host {
     }
 
     /// A sign of life: told to every job, and what it means for the silence before.
-    fn alive(&mut self, now: Moment, port: Option<(u16, bool)>, events: &mut Vec<Event>) {
+    fn alive(&mut self, now: Moment, port: Option<(u16, Mark)>, events: &mut Vec<Event>) {
         let lost = self.health.heard(now, port);
         if lost >= FRAGILE && !self.fragile {
             self.fragile = true;
