@@ -102,13 +102,13 @@ pub(super) struct Board {
     open: u32,
 }
 
-/// What a settled probe changed.
+/// What a probe that came back changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Nothing that another look could not change.
-    Unsettled,
-    /// The port has its verdict; `late` if an earlier look had been silent.
-    Settled {
+    /// The port was looked at once more, and the look gave nothing that another could not change.
+    Looked,
+    /// The port has its verdict.
+    Answered {
         /// Whether an earlier look had been silent.
         late: bool,
     },
@@ -160,16 +160,19 @@ impl Board {
         let cell = &mut self.cells[place as usize];
         let (before, tries) = (cell.mark(), cell.tries());
         let mark = mark.max(before);
-        cell.0 = (tries + 1).min(15) * TRY | mark as u8;
-        if !mark.is_final() || before.is_final() {
-            return Change::Unsettled;
+        cell.0 = ((tries + 1).min(15) * TRY) | mark as u8;
+        if !mark.is_final() {
+            return Change::Looked;
+        }
+        if before.is_final() {
+            return Change::Answered { late: false };
         }
         self.answered += 1;
         if mark == Mark::Open {
             self.open += 1;
             self.rtts.push((place, u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)));
         }
-        Change::Settled { late: tries > 0 }
+        Change::Answered { late: tries > 0 }
     }
 
     /// A silent look turned out to say nothing about the port. False if it has an answer meanwhile.
@@ -258,9 +261,9 @@ mod tests {
     #[test]
     fn what_was_accepted_once_stays_open() {
         let (mut board, places) = board("80");
-        assert_eq!(board.settle(0, Mark::Silent, RTT), Change::Unsettled);
-        assert_eq!(board.settle(0, Mark::Open, RTT), Change::Settled { late: true });
-        assert_eq!(board.settle(0, Mark::Closed, RTT), Change::Unsettled);
+        assert_eq!(board.settle(0, Mark::Silent, RTT), Change::Looked);
+        assert_eq!(board.settle(0, Mark::Open, RTT), Change::Answered { late: true });
+        assert_eq!(board.settle(0, Mark::Closed, RTT), Change::Answered { late: false });
         let report = report(&board, &places, HostStatus::Up);
         assert_eq!((report.default_state, board.open(), board.answered()), (PortState::Open, 1, 1));
     }

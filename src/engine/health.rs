@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-use super::order::LIKELY;
+use super::{board::Mark, order::LIKELY};
 
 /// Silence after which a canary is sent, and least time between two of them while all is well.
 const QUIET: Duration = Duration::from_secs(2);
@@ -36,6 +36,8 @@ pub(super) struct Health {
     heard: Option<Moment>,
     open: Option<u16>,
     closed: Option<u16>,
+    /// Answers with an ICMP error. The last choice, for such answers are rationed.
+    refusing: Option<u16>,
     /// Whether a probe left since then.
     sent: bool,
     /// Whether somebody wants a canary now.
@@ -48,7 +50,7 @@ pub(super) struct Health {
 impl Health {
     /// Whether a port is known to answer.
     pub(super) const fn has_canary(&self) -> bool {
-        self.open.is_some() || self.closed.is_some()
+        self.open.is_some() || self.closed.is_some() || self.refusing.is_some()
     }
 
     /// Whether the host is under suspicion: nothing but canaries is sent.
@@ -71,14 +73,16 @@ impl Health {
         }
     }
 
-    /// A sign of life; `port` with whether it is open, if it was a port that answered. Returns how many
-    /// canaries had been lost in a row.
-    pub(super) fn heard(&mut self, now: Moment, port: Option<(u16, bool)>) -> u8 {
+    /// A sign of life; `port` and its answer, if it was a port that answered. Returns how many canaries had
+    /// been lost in a row.
+    pub(super) fn heard(&mut self, now: Moment, port: Option<(u16, Mark)>) -> u8 {
         self.heard = self.heard.max(Some(now));
-        match port {
-            Some((port, true)) => self.open = Some(port),
-            Some((port, false)) => self.closed = Some(port),
-            None => {}
+        if let Some((port, mark)) = port {
+            *match mark {
+                Mark::Open => &mut self.open,
+                Mark::Closed => &mut self.closed,
+                _ => &mut self.refusing,
+            } = Some(port);
         }
         (self.sent, self.wanted) = (false, false);
         std::mem::take(&mut self.lost)
@@ -99,8 +103,9 @@ impl Health {
     /// other kind after a loss, for one of them may have changed sides. A host that never answered on a
     /// port is suspended only when ARP fails, and then any port shows whether it works again.
     pub(super) fn canary(&self) -> Option<(u16, Moment)> {
-        let known = if self.lost % 2 == 0 { self.closed.or(self.open) } else { self.open.or(self.closed) };
-        let port = known.or(self.is_suspended().then_some(LIKELY[0]))?;
+        let known =
+            if self.lost.is_multiple_of(2) { self.closed.or(self.open) } else { self.open.or(self.closed) };
+        let port = known.or(self.refusing).or(self.is_suspended().then_some(LIKELY[0]))?;
         let asked = self.asked.unwrap_or_default();
         let at = match self.lost {
             _ if self.under_way => return None,

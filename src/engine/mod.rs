@@ -4,8 +4,8 @@
 //!
 //! ```text
 //!  HostJob ─► Engine ─► Host (one per address) ─► Run (one per job) ─► Board (one byte per port)
-//!             scheduler  window, pacer, rtt,       check, passes,       verdicts, report
-//!             global     health (canary)           order
+//!             scheduler  window, pacer, rtt,       check, passes        verdicts, report
+//!             global     health, faults
 //! ```
 //!
 //! What may be sent at all is decided from left to right (sockets of this machine, of this host, window,
@@ -17,11 +17,13 @@
 
 mod board;
 mod check;
+mod faults;
 mod health;
 mod host;
 mod job;
 mod order;
 mod pacer;
+mod passes;
 mod probe;
 mod rtt;
 mod run;

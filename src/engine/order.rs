@@ -91,7 +91,7 @@ impl Permutation {
     }
 }
 
-/// A bijection of 64 bits that leaves no trace of its input's order (the finaliser of SplitMix64, Steele,
+/// A bijection of 64 bits that leaves no trace of its input's order (the finaliser of `SplitMix64`, Steele,
 /// Lea and Flood 2014).
 pub(super) const fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);

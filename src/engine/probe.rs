@@ -25,7 +25,7 @@ pub struct Probe {
 }
 
 /// What became of a probe. Each launched probe is answered exactly once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Reply {
     /// Which probe.
     pub id: ProbeId,

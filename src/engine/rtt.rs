@@ -14,7 +14,7 @@ const SLACK: Duration = Duration::from_millis(20);
 /// Least time-out towards a host that answers like a wired neighbour: room for a busy gadget's scheduler.
 const LEAST_NEAR: Duration = Duration::from_millis(150);
 
-/// Least time-out otherwise: a dozing WiFi client wakes for the access point's beacons, every 102 ms, often
+/// Least time-out otherwise: a dozing Wi-Fi client wakes for the access point's beacons, every 102 ms, often
 /// only for every third of them (DTIM 3).
 const LEAST: Duration = Duration::from_millis(300);
 
@@ -39,6 +39,8 @@ pub(super) struct Rtt {
     samples: u32,
     slow: u32,
     histogram: [u32; BUCKETS],
+    /// What follows from these, once there is a sample.
+    timeout: Option<Duration>,
 }
 
 impl Default for Rtt {
@@ -49,6 +51,7 @@ impl Default for Rtt {
             samples: 0,
             slow: 0,
             histogram: [0; BUCKETS],
+            timeout: None,
         }
     }
 }
@@ -69,6 +72,9 @@ impl Rtt {
         self.samples = self.samples.saturating_add(1);
         self.slow += u32::from(rtt >= NEAR);
         self.histogram[bucket(rtt)] += 1;
+        let usual = self.smoothed + self.deviation * 4;
+        let floor = if self.is_near() { LEAST_NEAR } else { LEAST };
+        self.timeout = Some((usual.max(self.tail() * 2) + SLACK).clamp(floor, BEFORE_RETRANSMIT));
     }
 
     pub(super) const fn samples(&self) -> u32 {
@@ -78,12 +84,7 @@ impl Rtt {
     /// How long to wait for an answer before its window slot is given to another probe: `unknown` before
     /// the first sample, at most what stays clear of the kernel's retransmit.
     pub(super) fn timeout(&self, unknown: Duration) -> Duration {
-        if self.samples == 0 {
-            return unknown;
-        }
-        let usual = self.smoothed + self.deviation * 4;
-        let floor = if self.is_near() { LEAST_NEAR } else { LEAST };
-        (usual.max(self.tail() * 2) + SLACK).clamp(floor, BEFORE_RETRANSMIT)
+        self.timeout.unwrap_or(unknown)
     }
 
     fn is_near(&self) -> bool {

@@ -1,9 +1,6 @@
 //! One job under way: the check, then passes over the ports that have no answer yet.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::time::Duration;
 
 use crate::model::{HostReport, HostStatus, Moment};
 
@@ -11,27 +8,19 @@ use super::{
     board::{Board, Change, Ending, Mark},
     check::{self, CHECK_WAIT, Check},
     job::{HostJob, JobId, Link, Liveness, Progress},
-    order::{LIKELY, Permutation, Places, mix},
+    order::{Places, mix},
     pacer::{HALF_PACE, Rate},
+    passes::{Passes, USUAL_TRIES},
     timing::{BEFORE_RETRANSMIT, MOST_TRIES, Template},
 };
-
-/// Least time between two looks at one port: a burst of loss, a full queue, a reboot of a small stack's
-/// network are over by then.
-const BETWEEN_PASSES: Duration = Duration::from_secs(2);
-
-/// Looks at every silent port: loss cannot be told from filtering without a second one.
-const USUAL_TRIES: u8 = 2;
-
-/// Looks at ports that a user would miss.
-const SPECIAL_TRIES: u8 = 3;
 
 /// How long each of the two looks of a single-port job waits: with the kernel's retransmit four SYNs in
 /// 3.9 s, and an answer while the asker still looks.
 const PATIENCE: Duration = Duration::from_millis(1900);
 
-/// The pass from which on the pace is halved: what is silent by then may be refused by a host that limits
-/// its refusals (200 a second on the BSDs), and little is left.
+/// The pass from which on a job keeps to half of T3's pace, whatever its template: what is silent by then may
+/// be refused by a host that limits its refusals (200 a second on the BSDs) or that a fast pass overwhelms,
+/// and that there is a third pass at all means that something was lost.
 const SLOW_PASS: u8 = 3;
 
 /// What a coarse timer loses is caught up within this.
@@ -74,29 +63,6 @@ pub(super) enum Want {
     Ended(Ending),
 }
 
-#[derive(Debug)]
-enum Stage {
-    Check(Check),
-    Scan(Pass),
-}
-
-/// One walk over the ports that are still without answer.
-#[derive(Debug)]
-struct Pass {
-    number: u8,
-    position: u32,
-    opens: Moment,
-    last_probe: Moment,
-    /// Whether there was a sign of loss: another look is worth it.
-    lossy: bool,
-}
-
-impl Pass {
-    const fn first() -> Self {
-        Self { number: 1, position: 0, opens: Moment::ZERO, last_probe: Moment::ZERO, lossy: false }
-    }
-}
-
 /// One job under way.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -105,19 +71,13 @@ pub(super) struct Run {
     template: Template,
     places: Places,
     board: Board,
-    key: u64,
-    /// Places that come first in every pass.
-    head: Vec<u32>,
-    /// The same, ascending: they get [`SPECIAL_TRIES`].
-    special: BTreeSet<u32>,
-    stage: Stage,
-    /// Probes to be made again: this machine's faults, what an outage devalued.
-    again: VecDeque<u32>,
+    /// Until somebody is known to be there.
+    check: Option<Check>,
+    passes: Passes,
     /// Silent since the host's last sign of life.
     doubtful: Vec<u32>,
     pace: Rate,
-    /// Looks at a silent port that is not special.
-    tries: u8,
+    /// Probes for ports that are under way.
     under_way: u32,
     /// Silent ports that had all their looks.
     quiet: u32,
@@ -127,25 +87,22 @@ pub(super) struct Run {
     answered: Option<Moment>,
     up: bool,
     cancelled: bool,
+    patient: bool,
 }
 
 impl Run {
     pub(super) fn new(id: JobId, job: HostJob, seed: u64, now: Moment) -> Self {
         let places = Places::new(&job.ports);
-        let mut special = BTreeSet::new();
-        let likely = job.first.iter().chain(&LIKELY).filter_map(|&port| places.place(port));
-        let head = likely.filter(|&place| special.insert(place)).collect();
-        let stage = match job.liveness {
-            Liveness::Check if job.link != Link::Local => Stage::Check(Check::new(&job, &places)),
-            _ => Stage::Scan(Pass::first()),
-        };
         let template = Template::of(job.timing);
+        let checks = job.liveness == Liveness::Check && job.link != Link::Local;
+        let check = checks.then(|| Check::new(&job, &places));
+        let patient = is_patient(&job, &template);
+        let asked = job.max_retries.map_or(template.tries, |retries| retries.saturating_add(1));
+        let tries = asked.min(if patient { USUAL_TRIES } else { MOST_TRIES });
+        let passes = Passes::new(&places, &job.first, mix(seed ^ mix(id.0)), tries);
         let mut run = Self {
             board: Board::new(&places),
-            key: mix(seed ^ mix(id.0)),
             pace: Rate::new(Duration::ZERO, PACE_SLACK),
-            tries: USUAL_TRIES,
-            again: VecDeque::new(),
             doubtful: Vec::new(),
             under_way: 0,
             quiet: 0,
@@ -159,11 +116,11 @@ impl Run {
             job,
             template,
             places,
-            head,
-            special,
-            stage,
+            check,
+            passes,
+            patient,
         };
-        run.set_pace(1);
+        run.set_pace();
         run
     }
 
@@ -185,14 +142,14 @@ impl Run {
     }
 
     /// Whether it is one port that somebody waits for: it goes on while the host is under suspicion, for
-    /// its two probes harm nobody. Not at T0 to T2, where a kernel's retransmit would break the pause.
-    pub(super) fn is_patient(&self) -> bool {
-        self.places.len() == 1 && self.job.liveness == Liveness::Assume && self.template.sockets > 1
+    /// its two probes harm nobody.
+    pub(super) const fn is_patient(&self) -> bool {
+        self.patient
     }
 
     /// Whether its ports are being looked at, so that the host's silence matters to it.
-    pub(super) fn is_scanning(&self) -> bool {
-        matches!(self.stage, Stage::Scan(_)) && !self.is_patient()
+    pub(super) const fn is_scanning(&self) -> bool {
+        self.check.is_none() && !self.patient
     }
 
     /// When the job's own pace allows its next probe.
@@ -217,134 +174,61 @@ impl Run {
         }
     }
 
+    /// Why it is over, whatever it still wants.
+    pub(super) fn stopped(&self, now: Moment) -> Option<Ending> {
+        if self.cancelled {
+            return Some(Ending::partial("stopped"));
+        }
+        let overdue = self.deadline().is_some_and(|deadline| deadline <= now);
+        overdue.then(|| Ending::partial("out of time: the host's deadline passed"))
+    }
+
     /// What it wants now. Asking twice changes nothing.
     pub(super) fn want(&mut self, now: Moment) -> Want {
-        if self.cancelled {
-            return Want::Ended(Ending::partial("stopped"));
-        }
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
-            return Want::Ended(Ending::partial("out of time: the host's deadline passed"));
-        }
-        if let Stage::Check(check) = &self.stage {
-            match check.next() {
-                check::Next::Probe(port) => {
-                    let purpose = Purpose::Check(self.places.place(port));
-                    return Want::Probe(Ask { port, purpose, wait: Some(CHECK_WAIT) });
-                }
-                check::Next::Reply => return Want::Reply,
-                check::Next::Down => {
-                    return Want::Ended(Ending::down(
-                        "no answer on the ports that hosts most often answer on",
-                    ));
-                }
-                check::Next::Up => self.stage = Stage::Scan(Pass::first()),
+        match self.check.as_ref().map(Check::next) {
+            Some(check::Next::Probe(port)) => {
+                let purpose = Purpose::Check(self.places.place(port));
+                Want::Probe(Ask { port, purpose, wait: Some(CHECK_WAIT) })
+            }
+            Some(check::Next::Reply) => Want::Reply,
+            Some(check::Next::Down) => {
+                Want::Ended(Ending::down("no answer on the ports that hosts most often answer on"))
+            }
+            Some(check::Next::Up) | None => {
+                self.check = None;
+                self.want_port(now)
             }
         }
-        self.want_port(now)
     }
 
     fn want_port(&mut self, now: Moment) -> Want {
-        let Stage::Scan(pass) = &self.stage else { return Want::Reply };
-        if pass.opens > now {
-            return Want::Until(pass.opens);
+        if self.passes.opens() > now {
+            return Want::Until(self.passes.opens());
         }
-        if let Some(place) = self.next_place() {
-            let wait = if self.is_patient() {
-                Some(PATIENCE)
-            } else {
-                // The last look at a port that would be missed is a long one.
-                let last = self.board.tries(place) + 1 == self.tries_at(place);
-                (last && self.is_special(place)).then_some(BEFORE_RETRANSMIT)
+        if let Some(place) = self.passes.next(&self.board) {
+            let wait = match self.passes.is_last_chance(place, &self.board) {
+                _ if self.patient => Some(PATIENCE),
+                true => Some(BEFORE_RETRANSMIT),
+                false => None,
             };
             return Want::Probe(Ask { port: self.places.port(place), purpose: Purpose::Port(place), wait });
         }
         if self.under_way > 0 {
             return Want::Reply;
         }
-        match self.turn() {
-            Some(opens) if opens > now => Want::Until(opens),
-            Some(_) => self.want_port(now),
-            None if self.doubtful.is_empty() => Want::Ended(Ending::up()),
-            None => Want::Confirmation,
+        let lacking = self.passes.turn(&self.board);
+        self.quiet = self.places.len() - self.board.answered() - lacking;
+        self.set_pace();
+        match lacking {
+            0 if self.doubtful.is_empty() => Want::Ended(Ending::up()),
+            0 => Want::Confirmation,
+            _ => self.want_port(now),
         }
     }
 
-    /// The place of the next port to look at in this pass.
-    fn next_place(&mut self) -> Option<u32> {
-        while let Some(&place) = self.again.front() {
-            if self.is_due(place) {
-                return Some(place);
-            }
-            self.again.pop_front();
-        }
-        while let Some(place) = self.place_at_position() {
-            if self.is_due(place) {
-                return Some(place);
-            }
-            self.skip();
-        }
-        None
-    }
-
-    fn place_at_position(&self) -> Option<u32> {
-        let Stage::Scan(pass) = &self.stage else { return None };
-        if let Some(&place) = self.head.get(pass.position as usize) {
-            return Some(place);
-        }
-        let position = pass.position - u32::try_from(self.head.len()).unwrap_or(u32::MAX);
-        let order = Permutation::new(self.places.len(), self.key ^ u64::from(pass.number) << 48);
-        (position < self.places.len()).then(|| order.at(position))
-    }
-
-    fn skip(&mut self) {
-        if let Stage::Scan(pass) = &mut self.stage {
-            pass.position += 1;
-        }
-    }
-
-    fn is_due(&self, place: u32) -> bool {
-        let Stage::Scan(pass) = &self.stage else { return false };
-        self.board.is_due(place, self.tries_at(place).min(pass.number))
-    }
-
-    fn is_special(&self, place: u32) -> bool {
-        self.special.contains(&place)
-    }
-
-    /// Looks after which silence is the verdict.
-    fn tries_at(&self, place: u32) -> u8 {
-        let wanted = if self.is_special(place) { self.tries.max(SPECIAL_TRIES) } else { self.tries };
-        wanted.min(self.most_tries())
-    }
-
-    fn most_tries(&self) -> u8 {
-        let asked = self.job.max_retries.map_or(self.template.tries, |retries| retries.saturating_add(1));
-        if self.is_patient() { asked.min(USUAL_TRIES) } else { asked.min(MOST_TRIES) }
-    }
-
-    /// Ends a pass; the moment from which on the next one may start, if one is needed.
-    fn turn(&mut self) -> Option<Moment> {
-        let Stage::Scan(pass) = &self.stage else { return None };
-        let (number, lossy, last_probe) = (pass.number, pass.lossy, pass.last_probe);
-        if lossy && number >= self.tries {
-            self.tries = number.saturating_add(1).min(self.most_tries()).max(self.tries);
-        }
-        let all = 0..self.places.len();
-        let lacking = all.filter(|&place| !self.board.is_settled(place, self.tries_at(place))).count();
-        self.quiet = self.places.len() - self.board.answered() - u32::try_from(lacking).unwrap_or(u32::MAX);
-        if lacking == 0 {
-            return None;
-        }
-        let number = number.saturating_add(1);
-        let opens = last_probe + BETWEEN_PASSES;
-        self.stage = Stage::Scan(Pass { number, opens, ..Pass::first() });
-        self.set_pace(number);
-        Some(opens)
-    }
-
-    fn set_pace(&mut self, pass: u8) {
+    fn set_pace(&mut self) {
         let rate = self.job.max_rate.map(|rate| Duration::from_secs(1) / rate.get());
-        let slow = (pass >= SLOW_PASS && self.template.paced).then_some(HALF_PACE);
+        let slow = (self.passes.number() >= SLOW_PASS).then_some(HALF_PACE);
         self.pace
             .set_interval(self.template.delay.max(rate.unwrap_or_default()).max(slow.unwrap_or_default()));
     }
@@ -362,31 +246,21 @@ impl Run {
             self.board.start(place);
             self.under_way += 1;
         }
-        match &mut self.stage {
-            Stage::Check(check) => check.started(),
-            Stage::Scan(pass) => {
-                if let Purpose::Port(place) = ask.purpose {
-                    pass.last_probe = now;
-                    if self.again.front() == Some(&place) {
-                        self.again.pop_front();
-                    } else {
-                        self.skip();
-                    }
-                }
-            }
+        match (ask.purpose, &mut self.check) {
+            (Purpose::Check(_), Some(check)) => check.started(),
+            (Purpose::Port(place), _) => self.passes.left(place, now),
+            _ => {}
         }
     }
 
     /// The host was heard a moment ago, for another job: no check is needed.
     pub(super) fn assume_up(&mut self) {
-        self.stage = Stage::Scan(Pass::first());
+        self.check = None;
     }
 
     /// A sign of life of the host's, from whatever probe. True the first time.
     pub(super) fn hear(&mut self) -> bool {
-        if matches!(self.stage, Stage::Check(_)) {
-            self.assume_up();
-        }
+        self.check = None;
         !std::mem::replace(&mut self.up, true)
     }
 
@@ -397,13 +271,13 @@ impl Run {
 
     /// A probe came back that says nothing about its port.
     pub(super) fn returned(&mut self, port: u16, purpose: Purpose) {
-        if let (Purpose::Check(_), Stage::Check(check)) = (purpose, &mut self.stage) {
+        if let (Purpose::Check(_), Some(check)) = (purpose, &mut self.check) {
             check.returned(port);
         }
         if let Purpose::Port(place) | Purpose::Check(Some(place)) = purpose {
             self.board.release(place);
             self.under_way -= 1;
-            self.again.push_back(place);
+            self.passes.again(place);
         }
     }
 
@@ -412,18 +286,21 @@ impl Run {
     pub(super) fn settle(&mut self, purpose: Purpose, mark: Mark, rtt: Duration, doubt: bool) -> bool {
         let (Purpose::Port(place) | Purpose::Check(Some(place))) = purpose else { return false };
         self.under_way -= 1;
-        let change = self.board.settle(place, mark, rtt);
-        if mark == Mark::Silent {
-            self.quiet += u32::from(self.board.tries(place) == self.tries_at(place));
-            if doubt && self.is_scanning() {
-                self.doubtful.push(place);
+        match self.board.settle(place, mark, rtt) {
+            Change::Looked => {
+                self.quiet += u32::from(self.board.tries(place) == self.passes.tries_at(place));
+                if doubt && self.is_scanning() {
+                    self.doubtful.push(place);
+                }
+                false
+            }
+            Change::Answered { late } => {
+                if late {
+                    self.note_loss();
+                }
+                late && mark == Mark::Open
             }
         }
-        let late = change == Change::Settled { late: true };
-        if late {
-            self.note_loss();
-        }
-        late && mark == Mark::Open
     }
 
     /// Whether this probe is the first look at a port.
@@ -433,21 +310,17 @@ impl Run {
 
     /// A liveness probe ended without a sign of life.
     pub(super) fn check_silent(&mut self) {
-        if let Stage::Check(check) = &mut self.stage {
-            check.silent();
-        }
+        self.check.iter_mut().for_each(Check::silent);
     }
 
     /// Whether its next liveness probe is its first, which waits for those of others at the same host.
     pub(super) fn is_check_fresh(&self) -> bool {
-        matches!(&self.stage, Stage::Check(check) if check.is_fresh())
+        self.check.as_ref().is_some_and(Check::is_fresh)
     }
 
     /// A sign of loss: another pass is worth it.
     pub(super) fn note_loss(&mut self) {
-        if let Stage::Scan(pass) = &mut self.stage {
-            pass.lossy = true;
-        }
+        self.passes.note_loss();
     }
 
     /// The host is there, so what was silent was meant so.
@@ -465,19 +338,19 @@ impl Run {
     fn forget_doubtful(&mut self) {
         let mut doubtful = std::mem::take(&mut self.doubtful);
         for &place in &doubtful {
-            let settled = self.board.tries(place) == self.tries_at(place);
+            let settled = self.board.tries(place) == self.passes.tries_at(place);
             let forgotten = self.board.forget_try(place);
             self.quiet -= u32::from(settled && forgotten);
         }
         doubtful.sort_unstable();
         doubtful.dedup();
-        self.again.extend(doubtful);
+        doubtful.into_iter().for_each(|place| self.passes.again(place));
     }
 
     /// The report, at the end. What is in doubt is no verdict.
     pub(super) fn report(&mut self, ending: Ending, now: Moment) -> HostReport {
         self.forget_doubtful();
-        let needed = |place| self.tries_at(place);
+        let needed = |place| self.passes.tries_at(place);
         let report = self.board.report(self.job.address.clone(), &self.places, needed, ending);
         let answered = self.answered.unwrap_or(now);
         HostReport {
@@ -487,6 +360,11 @@ impl Run {
             ..report
         }
     }
+}
+
+/// Not at T0 to T2, where a kernel's retransmit would break the pause.
+fn is_patient(job: &HostJob, template: &Template) -> bool {
+    job.ports.len() == 1 && job.liveness == Liveness::Assume && template.sockets > 1
 }
 
 impl Ending {

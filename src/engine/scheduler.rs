@@ -250,3 +250,39 @@ const fn is_shortage(outcome: Outcome) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::{Link, Liveness},
+        model::{PortSet, Timing},
+    };
+
+    #[test]
+    fn hosts_without_jobs_are_forgotten_the_oldest_first_and_all_in_time() {
+        let mut engine = Engine::new(Bounds { in_flight: 10 }, 1);
+        let (mut probes, mut events) = (Vec::new(), Vec::new());
+        for host in 0..3000_u32 {
+            let address = Address::from(std::net::Ipv4Addr::from(0x0a00_0000 + host));
+            let job = HostJob {
+                address,
+                ports: PortSet::default(),
+                first: Vec::new(),
+                timing: Timing::T3,
+                max_in_flight: 1,
+                max_retries: None,
+                max_rate: None,
+                liveness: Liveness::Assume,
+                link: Link::OnLink,
+                deadline: None,
+            };
+            engine.submit(job, Moment::ZERO);
+            assert_eq!(engine.poll(Moment::ZERO, &mut probes, &mut events), None);
+        }
+        assert_eq!((events.len(), engine.jobs.len(), engine.hosts.len()), (3000, 0, REMEMBERED));
+        engine.poll(Moment::ZERO + MEMORY, &mut probes, &mut events);
+        assert_eq!((engine.hosts.len(), engine.by_address.len(), engine.idle.len()), (0, 0, 0));
+        assert!(probes.is_empty());
+    }
+}

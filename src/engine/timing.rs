@@ -26,7 +26,7 @@ pub(super) struct Template {
 }
 
 /// Most looks at one port, whatever is asked for: at 3 % loss each way a fifth look is needed by one port
-/// in 77,000.
+/// in 82,000.
 pub(super) const MOST_TRIES: u8 = 5;
 
 impl Template {

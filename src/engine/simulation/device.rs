@@ -50,8 +50,9 @@ pub(super) struct Device {
     pub(super) open: PortSet,
     /// Answers nothing on these.
     pub(super) filtered: PortSet,
-    /// Answers with an ICMP prohibition on these.
+    /// Answers with an ICMP error on these.
     pub(super) rejected: PortSet,
+    pub(super) rejection: Reason,
     /// Refusals per second; the rest is swallowed.
     pub(super) refusals: Option<usize>,
     /// Dozes after this long without a packet, and then takes this long to answer.
@@ -75,6 +76,7 @@ impl Device {
             open: ports(open),
             filtered: PortSet::default(),
             rejected: PortSet::default(),
+            rejection: Reason::AdminProhibited,
             refusals: None,
             doze: None,
             reboots: None,
@@ -123,6 +125,11 @@ impl Host {
         }
     }
 
+    /// Answers nothing until then.
+    pub(super) fn sleep_until(&mut self, at: Moment) {
+        self.down_until = at;
+    }
+
     /// Whether the neighbour table has an entry for it.
     pub(super) fn is_neighbour(&self) -> bool {
         !self.device.absent
@@ -151,7 +158,7 @@ impl Host {
             return None;
         }
         if self.device.rejected.contains(port) {
-            return Some(Outcome::Unreachable(Reason::AdminProhibited));
+            return Some(Outcome::Unreachable(self.device.rejection));
         }
         if let Some(limit) = self.device.refusals {
             keep(&mut self.refused, now, Duration::from_secs(1));
@@ -164,7 +171,7 @@ impl Host {
     }
 
     fn survives(&mut self, now: Moment) -> bool {
-        let Some((limit, silence)) = self.device.reboots else { return true };
+        let Some((limit, silence)) = self.device.reboots else { return now >= self.down_until };
         keep(&mut self.arrived, now, Duration::from_millis(100));
         self.arrived.push_back(now);
         if now >= self.down_until && self.arrived.len() > limit {

@@ -29,7 +29,7 @@ struct Troubles {
 }
 
 /// Something that happens in the network or the kernel.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Happening {
     /// A SYN leaves; the how many-th of its socket.
     Syn(ProbeId, u8),
@@ -42,6 +42,7 @@ struct Socket {
     host: usize,
     port: u16,
     started: Moment,
+    give_up: Duration,
     /// Whether a descriptor is held: not for a connect that failed at once.
     open: bool,
 }
@@ -157,7 +158,15 @@ impl World {
         for probe in probes {
             self.launch(&probe);
         }
+        self.assert_progress();
         true
+    }
+
+    /// Numbers that a progress bar can show: they add up. Not of hundreds of jobs, which would take long.
+    fn assert_progress(&self) {
+        for progress in self.jobs.keys().take(3).filter_map(|&job| self.engine.progress(job)) {
+            assert!(progress.open <= progress.settled && progress.settled <= progress.ports, "{progress:?}");
+        }
     }
 
     /// Until every job has its report; the simulated time that took.
@@ -186,7 +195,7 @@ impl World {
         let bounds = self.jobs.values().filter(|(other, _)| *other == host).map(|&(_, bound)| bound);
         let bound = bounds.min().expect("a probe for nobody");
         let started = self.now + self.troubles.late.mul_f64(self.dice.roll());
-        let socket = Socket { host, port: probe.port, started, open: true };
+        let socket = Socket { host, port: probe.port, started, give_up: probe.give_up, open: true };
         self.sockets.insert(probe.id, socket);
         let towards = self.sockets.values().filter(|socket| socket.host == host).count();
         assert!(towards <= usize::from(bound.max(1)), "{towards} sockets towards one host, {bound} allowed");
@@ -228,12 +237,14 @@ impl World {
         match happening {
             Happening::Syn(id, number) => {
                 let Some(socket) = self.sockets.get(&id) else { return };
-                let (host, port, started) = (socket.host, socket.port, socket.started);
+                let (host, port, started, give_up) =
+                    (socket.host, socket.port, socket.started, socket.give_up);
                 if let Some((delay, outcome)) = self.hosts[host].receive(port, at) {
                     self.plan(at + delay, Happening::End(id, outcome));
                 }
-                if let Some(&after) = RETRANSMITS.get(usize::from(number)) {
-                    self.plan(started + Duration::from_secs(after), Happening::Syn(id, number + 1));
+                let after = RETRANSMITS.get(usize::from(number)).map(|&after| Duration::from_secs(after));
+                if let Some(after) = after.filter(|&after| after < give_up) {
+                    self.plan(started + after, Happening::Syn(id, number + 1));
                 }
             }
             Happening::End(id, outcome) => {
@@ -266,8 +277,10 @@ struct Comparison {
     there: usize,
     /// Reported open, and not.
     phantoms: usize,
-    /// Reported closed or filtered, and the other.
+    /// Reported filtered, and closed; or the other way round.
     mistaken: usize,
+    /// Reported closed, and not.
+    false_closed: usize,
 }
 
 fn compare(report: &HostReport, device: &Device) -> Comparison {
@@ -288,6 +301,7 @@ fn compare(report: &HostReport, device: &Device) -> Comparison {
             PortState::Closed
         };
         comparison.there += usize::from(truth == PortState::Open);
+        comparison.false_closed += usize::from(said == PortState::Closed && said != truth);
         match (said == truth, said, truth) {
             (true, PortState::Open, _) => comparison.found += 1,
             (true, ..) => {}

@@ -1,0 +1,172 @@
+//! What an answer means: for the port, for the host, for every job on it.
+
+use std::time::Duration;
+
+use crate::{
+    engine::{
+        board::{Ending, Mark},
+        health::{FRAGILE, OUTAGE},
+        job::{Event, Link},
+        probe::{LocalError, Outcome, Reply},
+        run::{Purpose, Run},
+        timing::BEFORE_RETRANSMIT,
+    },
+    model::Moment,
+};
+
+use super::{Flight, Host};
+
+impl Host {
+    /// What became of a probe. Ends jobs that this decides.
+    pub(in crate::engine) fn reply(&mut self, reply: &Reply, events: &mut Vec<Event>) {
+        let Some(flight) = self.flights.remove(&reply.id) else { return };
+        let used = self.slots.len();
+        flight.timeout.into_iter().for_each(|timeout| _ = self.slots.remove(&(timeout, reply.id)));
+        if flight.purpose == Purpose::Canary {
+            self.health.canary_back();
+        }
+        match reply.outcome {
+            Outcome::Accepted => self.answered(&flight, reply, Mark::Open, used, events),
+            Outcome::Refused => self.answered(&flight, reply, Mark::Closed, used, events),
+            Outcome::Unreachable(reason) => {
+                self.answered(&flight, reply, Mark::unreachable(reason), used, events);
+            }
+            Outcome::Silent => self.silent(&flight, reply, used, events),
+            Outcome::NoNeighbour => self.no_neighbour(&flight, reply.ended, events),
+            Outcome::Local(error) => self.fault(&flight, Some(error), reply.ended, events),
+            Outcome::NotStarted => self.fault(&flight, None, reply.ended, events),
+        }
+    }
+
+    fn run_of(&mut self, flight: &Flight) -> Option<&mut Run> {
+        self.runs.iter_mut().find(|run| run.id() == flight.job)
+    }
+
+    fn answered(&mut self, flight: &Flight, reply: &Reply, mark: Mark, used: usize, events: &mut Vec<Event>) {
+        self.faults.clear();
+        let rtt = reply.ended.since(reply.started);
+        let routed = self.run_of(flight).is_some_and(|run| run.job().link == Link::Routed);
+        // A router's "host unreachable" is what it says of a host that is not there.
+        let alive = !(routed && matches!(mark, Mark::NetUnreach | Mark::HostUnreach));
+        if matches!(mark, Mark::Open | Mark::Closed) {
+            self.rtt.sample(rtt);
+        }
+        if alive {
+            self.alive(reply.ended, Some((flight.port, mark)), events);
+            self.window.grow(used);
+        }
+        self.count_look(flight, false);
+        if let Some(run) = self.run_of(flight) {
+            if alive {
+                run.note_answer(reply.ended);
+            } else if matches!(flight.purpose, Purpose::Check(_)) {
+                run.check_silent();
+            }
+            if run.settle(flight.purpose, mark, rtt, false) {
+                self.shrink(reply.ended);
+            }
+        }
+        if !alive && flight.purpose == Purpose::Canary {
+            self.canary_lost(reply.ended);
+        }
+    }
+
+    fn silent(&mut self, flight: &Flight, reply: &Reply, used: usize, events: &mut Vec<Event>) {
+        self.faults.clear();
+        self.count_look(flight, true);
+        match flight.purpose {
+            // The kernel would have said so if ARP had failed.
+            Purpose::Canary if !self.health.has_canary() => self.alive(reply.ended, None, events),
+            Purpose::Canary => self.canary_lost(reply.ended),
+            Purpose::Check(_) => {
+                let neighbour = self.run_of(flight).is_some_and(|run| run.job().link == Link::OnLink);
+                self.run_of(flight).into_iter().for_each(Run::check_silent);
+                if neighbour {
+                    self.alive(reply.ended, None, events);
+                }
+            }
+            Purpose::Port(_) => self.window.grow(used),
+        }
+        let doubt = self.health.has_canary();
+        if let Some(run) = self.run_of(flight) {
+            run.settle(flight.purpose, Mark::Silent, Duration::ZERO, doubt);
+        }
+    }
+
+    /// A fact about the host, never about a port.
+    fn no_neighbour(&mut self, flight: &Flight, now: Moment, events: &mut Vec<Event>) {
+        self.faults.clear();
+        self.run_of(flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
+        if flight.purpose == Purpose::Canary || !self.health.is_suspended() {
+            self.health.neighbour_lost();
+        }
+        let absent = |run: &Run| !run.is_up() || (run.is_patient() && run.id() == flight.job);
+        self.end_all(absent, &Ending::down("nobody answers ARP at the address"), now, events);
+    }
+
+    /// This machine's fault; `None`: the probe was not started in time.
+    fn fault(&mut self, flight: &Flight, error: Option<LocalError>, now: Moment, events: &mut Vec<Event>) {
+        self.run_of(flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
+        if self.faults.note(error, now) {
+            let (up, down) = (
+                Ending::partial("no route from this machine any more"),
+                Ending::down("no route from this machine"),
+            );
+            self.end_all(Run::is_up, &up, now, events);
+            self.end_all(|_| true, &down, now, events);
+        }
+    }
+
+    fn canary_lost(&mut self, now: Moment) {
+        self.health.canary_lost();
+        self.shrink(now);
+        self.runs.iter_mut().for_each(Run::note_loss);
+    }
+
+    fn shrink(&mut self, now: Moment) {
+        let timeout = self.rtt.timeout(BEFORE_RETRANSMIT);
+        self.window.shrink(now, timeout);
+    }
+
+    fn count_look(&mut self, flight: &Flight, silent: bool) {
+        let purpose = flight.purpose;
+        if self.run_of(flight).is_some_and(|run| run.is_first_look(purpose)) {
+            self.looks += 1;
+            self.silences += u32::from(silent);
+        }
+    }
+
+    /// A sign of life: told to every job, and what it means for the silence before.
+    fn alive(&mut self, now: Moment, port: Option<(u16, Mark)>, events: &mut Vec<Event>) {
+        let lost = self.health.heard(now, port);
+        if lost >= FRAGILE && !self.fragile {
+            self.fragile = true;
+            self.pacer.be_gentle();
+        }
+        let mut given_up = Vec::new();
+        for run in &mut self.runs {
+            if run.hear() {
+                events.push(Event::HostUp(run.id()));
+            }
+            if lost < OUTAGE {
+                run.trust_silence();
+            } else if run.is_scanning() && !run.distrust_silence() {
+                given_up.push(run.id());
+            }
+        }
+        let ending = Ending::partial("the host went silent again and again while it was scanned");
+        self.end_all(|run| given_up.contains(&run.id()), &ending, now, events);
+    }
+
+    fn end_all(
+        &mut self,
+        which: impl Fn(&Run) -> bool,
+        ending: &Ending,
+        now: Moment,
+        events: &mut Vec<Event>,
+    ) {
+        while let Some(run) = self.runs.iter().position(&which) {
+            self.end(run, ending.clone(), now, events);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Which port is looked at next: passes over those that have no answer yet, each in its own order.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use crate::model::Moment;
+
+use super::{
+    board::Board,
+    order::{LIKELY, Permutation, Places},
+};
+
+/// Least time between two looks at one port: a burst of loss, a full queue, a small stack's start are over
+/// by then. Kept by a pause between passes, which needs no time stamp per port.
+const BETWEEN: Duration = Duration::from_secs(2);
+
+/// Looks at every silent port: loss cannot be told from filtering without a second one.
+pub(super) const USUAL_TRIES: u8 = 2;
+
+/// Looks at ports that a user would miss.
+const SPECIAL_TRIES: u8 = 3;
+
+/// The walk over a job's ports.
+#[derive(Debug)]
+pub(super) struct Passes {
+    ports: u32,
+    key: u64,
+    /// Places that come first in every pass: open last time, or likely.
+    head: Vec<u32>,
+    /// The same, to ask whether one is among them: they get [`SPECIAL_TRIES`].
+    special: BTreeSet<u32>,
+    /// Places to be looked at again in this pass: this machine's faults, what an outage devalued.
+    again: VecDeque<u32>,
+    /// Looks that make the silence of a port that is not special a verdict.
+    tries: u8,
+    most_tries: u8,
+    /// Of the pass, from 1.
+    number: u8,
+    /// In the head, then in the permutation.
+    position: u32,
+    /// When the pass may begin.
+    opens: Moment,
+    last_look: Moment,
+    /// Whether the pass saw a sign of loss: another one is worth it.
+    lossy: bool,
+}
+
+impl Passes {
+    pub(super) fn new(places: &Places, first: &[u16], key: u64, most_tries: u8) -> Self {
+        let mut special = BTreeSet::new();
+        let likely = first.iter().chain(&LIKELY).filter_map(|&port| places.place(port));
+        let head = likely.filter(|&place| special.insert(place)).collect();
+        Self {
+            ports: places.len(),
+            key,
+            head,
+            special,
+            again: VecDeque::new(),
+            tries: USUAL_TRIES,
+            most_tries,
+            number: 1,
+            position: 0,
+            opens: Moment::ZERO,
+            last_look: Moment::ZERO,
+            lossy: false,
+        }
+    }
+
+    /// Which pass this is, from 1.
+    pub(super) const fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// When this pass may begin.
+    pub(super) const fn opens(&self) -> Moment {
+        self.opens
+    }
+
+    /// Looks after which the silence of this port is the verdict.
+    pub(super) fn tries_at(&self, place: u32) -> u8 {
+        let wanted = if self.special.contains(&place) { self.tries.max(SPECIAL_TRIES) } else { self.tries };
+        wanted.min(self.most_tries)
+    }
+
+    /// Whether the next look is the last of a port that would be missed.
+    pub(super) fn is_last_chance(&self, place: u32, board: &Board) -> bool {
+        self.special.contains(&place) && board.tries(place) + 1 == self.tries_at(place)
+    }
+
+    /// The place to look at next in this pass; the same until it is told that the look [`left`](Self::left).
+    pub(super) fn next(&mut self, board: &Board) -> Option<u32> {
+        while let Some(&place) = self.again.front() {
+            if self.is_due(place, board) {
+                return Some(place);
+            }
+            self.again.pop_front();
+        }
+        while let Some(place) = self.at_position() {
+            if self.is_due(place, board) {
+                return Some(place);
+            }
+            self.position += 1;
+        }
+        None
+    }
+
+    fn is_due(&self, place: u32, board: &Board) -> bool {
+        board.is_due(place, self.tries_at(place).min(self.number))
+    }
+
+    fn at_position(&self) -> Option<u32> {
+        if let Some(&place) = self.head.get(self.position as usize) {
+            return Some(place);
+        }
+        let position = self.position - u32::try_from(self.head.len()).unwrap_or(u32::MAX);
+        let order = Permutation::new(self.ports, self.key ^ (u64::from(self.number) << 48));
+        (position < self.ports).then(|| order.at(position))
+    }
+
+    /// The look at the place that [`next`](Self::next) gave leaves.
+    pub(super) fn left(&mut self, place: u32, now: Moment) {
+        self.last_look = now;
+        if self.again.front() == Some(&place) {
+            self.again.pop_front();
+        } else {
+            self.position += 1;
+        }
+    }
+
+    /// The place is to be looked at again in this pass, if its tries allow it.
+    pub(super) fn again(&mut self, place: u32) {
+        self.again.push_back(place);
+    }
+
+    /// A sign of loss.
+    pub(super) fn note_loss(&mut self) {
+        self.lossy = true;
+    }
+
+    /// Begins another pass, if one is needed; how many ports it is for.
+    pub(super) fn turn(&mut self, board: &Board) -> u32 {
+        if self.lossy && self.number >= self.tries {
+            self.tries = self.number.saturating_add(1).min(self.most_tries).max(self.tries);
+        }
+        let lacking = (0..self.ports).filter(|&place| !board.is_settled(place, self.tries_at(place))).count();
+        if lacking > 0 {
+            self.number = self.number.saturating_add(1);
+            self.opens = self.last_look + BETWEEN;
+            (self.position, self.lossy) = (0, false);
+        }
+        u32::try_from(lacking).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{super::board::Mark, *};
+
+    /// Walks one pass; every port stays silent.
+    fn walk(passes: &mut Passes, board: &mut Board) -> Vec<u32> {
+        let mut walked = Vec::new();
+        while let Some(place) = passes.next(board) {
+            passes.left(place, Moment::ZERO);
+            board.start(place);
+            board.settle(place, Mark::Silent, Duration::ZERO);
+            walked.push(place);
+        }
+        walked
+    }
+
+    #[test]
+    fn every_port_once_a_pass_in_another_order_the_special_ones_thrice() {
+        let places = Places::new(&"1-500".parse().unwrap());
+        let mut board = Board::new(&places);
+        let mut passes = Passes::new(&places, &[300], 7, 5);
+        let (first, lacking) = (walk(&mut passes, &mut board), passes.turn(&board));
+        assert_eq!((places.port(first[0]), places.port(first[1]), lacking), (300, 80, 500));
+        assert_eq!(passes.opens(), Moment::ZERO + Duration::from_secs(2));
+        let (second, lacking) = (walk(&mut passes, &mut board), passes.turn(&board));
+        assert_ne!(first, second);
+        for walked in [&first, &second] {
+            assert_eq!(walked.len(), 500);
+            assert_eq!(walked.iter().copied().collect::<BTreeSet<_>>().len(), 500);
+        }
+        let third = walk(&mut passes, &mut board);
+        assert_eq!((third.len(), lacking, passes.turn(&board)), (14, 14, 0), "300 and 13 likely ones");
+    }
+
+    #[test]
+    fn loss_calls_for_more_passes_up_to_the_most() {
+        let places = Places::new(&"1000-1099".parse().unwrap());
+        let mut board = Board::new(&places);
+        let mut passes = Passes::new(&places, &[], 7, 5);
+        for pass in 1..=5 {
+            assert_eq!((walk(&mut passes, &mut board).len(), passes.number()), (100, pass));
+            passes.note_loss();
+            passes.turn(&board);
+        }
+        assert_eq!((walk(&mut passes, &mut board).len(), passes.turn(&board)), (0, 0));
+    }
+}
