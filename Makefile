@@ -1,4 +1,67 @@
-# Service names and the ranking of ports, from pinned sources: src/services/README.md
-.PHONY: services
-services:
+# portscan: what listens on my network, what changed, and is that all right?
+#
+#   make         builds and runs the appliance here, watching this machine alone
+#   make test    installs what the tests need, then passes all of them
+#   make help    lists the rest
+#
+# Any MY_... variable of your shell's environment overrides what stands here, as it always has.
+
+# Where `make run` serves, and where it keeps its data. Nothing beyond this machine is reached by default.
+MY_REST_API_HOST_ADDRESS ?= 127.0.0.1
+MY_REST_API_HOST_PORT    ?= 8080
+MY_REST_API_BASE_URL     ?= portscan
+MY_CACHE_DIRECTORY       ?= $(CURDIR)/var
+export MY_REST_API_HOST_ADDRESS MY_REST_API_HOST_PORT MY_REST_API_BASE_URL MY_CACHE_DIRECTORY
+
+CARGO  ?= cargo
+# A little less optimised than a release, and built in half the time.
+BINARY := target/quick/portscan
+URL    := http://localhost:$(MY_REST_API_HOST_PORT)/$(MY_REST_API_BASE_URL)
+
+# What the tests run for real: ip (network namespaces), nmap (a peer to agree with), unshare, curl.
+PACKAGES := iproute2 nmap util-linux curl
+
+.DEFAULT_GOAL := run
+.PHONY: run build release test lint setup services stats help clean
+
+run: build ## build and run the appliance, with this machine as its one device
+	@mkdir -p $(MY_CACHE_DIRECTORY)
+	@printf '\nTry, in another terminal:\n  %s\n  %s\n  %s\n\n' \
+	  'curl -s $(URL)/json' 'curl -s $(URL)/02:00:00:00:00:01/json' 'curl -s $(URL)/127.0.0.1/22/json'
+	@exec $(BINARY) serve --config tests/loopback.toml
+
+build: ## build the binary that `make run` runs
+	$(CARGO) build --locked --profile quick
+
+release: ## build the binary to install: smallest and fastest
+	$(CARGO) build --locked --release
+
+test: setup ## run all tests, in networks of their own
+	$(CARGO) test --locked --no-run
+	@if [ "$$(id -u)" = 0 ]; then $(CARGO) test --locked; \
+	else unshare --user --map-root-user $(CARGO) test --locked --offline; fi
+
+lint: ## formatting, clippy's lints and documentation, without a warning
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+
+setup: # installs what the tests need where it may, else says how
+	@missing=; for command in ip nmap unshare curl cc; do \
+	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(PACKAGES) gcc >/dev/null; \
+	else echo "The tests need:$$missing. Install them with: sudo apt-get install $(PACKAGES) gcc"; exit 1; fi
+
+services: ## renew port names and the ranking of ports from their pinned sources (src/services/README.md)
 	python3 src/services/update.py
+
+stats: ## what the appliance that runs here has found so far
+	@$(BINARY) status --url http://localhost:$(MY_REST_API_HOST_PORT)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+clean: ## remove what was built; the data below ./var stays
+	$(CARGO) clean

@@ -1,1 +1,76 @@
-//! F5: the composition root.
+//! F5: the composition root. What is started, in which order, and how it stops; here clocks, resolvers and
+//! probers are made and handed down. Nothing else in the house makes its own.
+
+mod health;
+mod log;
+mod reload;
+mod serve;
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    io,
+    num::NonZeroUsize,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use tracing::level_filters::LevelFilter;
+
+use crate::{
+    cli::{self, Command, Probing, Terminal, World},
+    clock::SystemClock,
+    engine::Engine,
+    net::{ConnectProber, Limits, Links, SystemResolver},
+    service::scanner::Scanner,
+};
+
+/// Reads the command line, does what it says, and returns the exit code.
+pub fn run() -> ExitCode {
+    let arguments = match cli::parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&anyhow::Error::new(error).context("the runtime cannot start")),
+    };
+    match &arguments.command {
+        Command::Serve => match runtime.block_on(serve::serve(&arguments.overrides(), arguments.verbose)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&error),
+        },
+        Command::Now(now) => {
+            log::start(LevelFilter::ERROR, arguments.verbose);
+            let (mut out, mut err) = (io::stdout().lock(), io::stderr());
+            let terminal = Terminal::standard(&mut out, &mut err);
+            ExitCode::from(runtime.block_on(cli::run(now, &arguments, &world(), terminal)))
+        }
+    }
+}
+
+/// The machine, for the commands that are done at once.
+fn world() -> World {
+    let clock = SystemClock::start();
+    World {
+        clock: Arc::new(clock),
+        resolver: Arc::new(SystemResolver),
+        prober: Box::new(move || probing(clock)),
+    }
+}
+
+/// The one engine of the process, with a prober on every core.
+fn probing(clock: SystemClock) -> io::Result<Probing> {
+    let limits = Limits::raise_and_read()?;
+    let prober = ConnectProber::start(NonZeroUsize::new(limits.cores).unwrap_or(NonZeroUsize::MIN), clock)?;
+    // Which port is asked when is nobody's to foresee: the standard library's keys are random per process.
+    let seed = RandomState::new().hash_one(std::process::id());
+    let (scanner, thread) = Scanner::start(Engine::new(limits.bounds(), seed), prober, clock)?;
+    Ok(Probing { scanner, thread, limits, links: Links::read() })
+}
+
+/// Says why nothing goes on, with all the causes, and how it ends.
+#[expect(clippy::print_stderr, reason = "the last word of the process, also where no log was started")]
+fn complain(error: &anyhow::Error) -> ExitCode {
+    eprintln!("portscan: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,1 +1,395 @@
-//! F2: a bounded HTTP(S) client.
+//! F2: a small HTTP client for feeds and for the command line: one GET, bounded in time and size.
+//!
+//! No redirects: a feed's URL is configuration, and who may move it is its owner. No pool: a connection that
+//! idles for a minute between two polls is memory on both sides. No proxy: feeds are on the LAN.
+
+use std::{
+    error::Error,
+    future::Future,
+    net::{SocketAddr, SocketAddrV6},
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::{
+    Request, StatusCode, Uri,
+    body::Body,
+    header::{ACCEPT, HeaderMap, LOCATION, USER_AGENT},
+};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{
+        self,
+        connect::{Connect, HttpConnector, dns::Name},
+    },
+    rt::TokioExecutor,
+};
+
+use crate::{
+    model::{Address, one_line},
+    resolve::{Resolve, ResolveError},
+};
+
+/// The longest head of a response, in bytes: fifty times lanscan's.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// The most header lines of a response.
+const MAX_HEADERS: usize = 64;
+
+/// The most characters of an answer's own words that go into an error.
+const MAX_TEXT: usize = 200;
+
+const AGENT: &str = concat!("portscan/", env!("CARGO_PKG_VERSION"));
+
+/// Bounds of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For everything from the look-up of the name to the last byte.
+    pub timeout: Duration,
+    /// The longest body, in bytes.
+    pub max_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10), max_bytes: 8 << 20 }
+    }
+}
+
+/// Why there is no answer to be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// Not an http or https URL.
+    #[error("\"{0}\" is not a URL; write it as http://192.0.2.1/path")]
+    BadUrl(String),
+    /// No connection, for want of an address, a listener, a route or a certificate.
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    /// Too slow.
+    #[error("no complete answer within {0:?}")]
+    TimedOut(Duration),
+    /// Another status than 200.
+    #[error("the answer is {0}; is the path right?")]
+    Status(StatusCode),
+    /// A redirection, with where to.
+    #[error("it redirects to \"{0}\"; if that is right, write that URL")]
+    Redirected(String),
+    /// A body that is longer than it may be.
+    #[error("the answer is longer than {0} bytes")]
+    TooLarge(usize),
+    /// The connection ended early, or it is not HTTP.
+    #[error("the answer is cut short or not HTTP: {0}")]
+    Broken(String),
+}
+
+/// Makes requests; cheap to clone.
+#[derive(Clone)]
+pub struct Client(Arc<Connectors>);
+
+struct Connectors {
+    connector: HttpConnector<Lookup>,
+    plain: legacy::Client<HttpConnector<Lookup>, Empty<Bytes>>,
+    /// Made when first needed: the certificates of the authorities take memory that http never uses.
+    tls: OnceLock<legacy::Client<HttpsConnector<HttpConnector<Lookup>>, Empty<Bytes>>>,
+}
+
+impl Client {
+    /// A client that looks names up with this resolver.
+    pub fn new(resolver: Arc<dyn Resolve>) -> Self {
+        let mut connector = HttpConnector::new_with_resolver(Lookup(resolver));
+        // https, too, goes through it.
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        Self(Arc::new(Connectors { plain: build(connector.clone()), connector, tls: OnceLock::new() }))
+    }
+
+    /// The body of a resource whose status is 200.
+    ///
+    /// # Errors
+    /// Anything else, and whatever exceeds the limits.
+    pub async fn get(&self, url: &str, limits: Limits) -> Result<Bytes, ClientError> {
+        let bad = || ClientError::BadUrl(one_line(url, MAX_TEXT));
+        let uri: Uri = url.parse().map_err(|_| bad())?;
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(bad()),
+        };
+        let request = Request::get(uri)
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, "application/json")
+            .body(Empty::new())
+            .map_err(|_| bad())?;
+        let answer = async {
+            let response = if secure {
+                self.0.tls.get_or_init(|| build(tls(self.0.connector.clone()))).request(request).await
+            } else {
+                self.0.plain.request(request).await
+            };
+            let response = response.map_err(|error| failure(&error))?;
+            match response.status() {
+                StatusCode::OK => read(response.into_body(), limits.max_bytes).await,
+                status if status.is_redirection() => Err(redirection(status, response.headers())),
+                status => Err(ClientError::Status(status)),
+            }
+        };
+        tokio::time::timeout(limits.timeout, answer)
+            .await
+            .unwrap_or(Err(ClientError::TimedOut(limits.timeout)))
+    }
+}
+
+fn build<C: Connect + Clone>(connector: C) -> legacy::Client<C, Empty<Bytes>> {
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .http1_max_buf_size(MAX_HEAD)
+        .http1_max_headers(MAX_HEADERS)
+        .build(connector)
+}
+
+/// Trusts whom the machine trusts, its owner's own authority included; a machine without any certificates
+/// trusts Mozilla's.
+fn tls(connector: HttpConnector<Lookup>) -> HttpsConnector<HttpConnector<Lookup>> {
+    let builder = HttpsConnectorBuilder::new()
+        .with_native_roots()
+        .unwrap_or_else(|_| HttpsConnectorBuilder::new().with_webpki_roots());
+    builder.https_only().enable_http1().wrap_connector(connector)
+}
+
+async fn read(body: impl Body<Data = Bytes, Error = hyper::Error>, max: usize) -> Result<Bytes, ClientError> {
+    let mut body = std::pin::pin!(body);
+    let announced = body.size_hint().lower();
+    if announced > max as u64 {
+        return Err(ClientError::TooLarge(max));
+    }
+    let mut read = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ClientError::Broken(innermost(&error)))?;
+        // Trailers say nothing here.
+        let data = frame.into_data().unwrap_or_default();
+        if read.len() + data.len() > max {
+            return Err(ClientError::TooLarge(max));
+        }
+        read.extend_from_slice(&data);
+    }
+    Ok(read.into())
+}
+
+fn redirection(status: StatusCode, headers: &HeaderMap) -> ClientError {
+    let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
+    location
+        .map_or(ClientError::Status(status), |location| ClientError::Redirected(one_line(location, MAX_TEXT)))
+}
+
+fn failure(error: &legacy::Error) -> ClientError {
+    let reason = innermost(error);
+    if error.is_connect() { ClientError::Unreachable(reason) } else { ClientError::Broken(reason) }
+}
+
+/// hyper's errors wrap what happened in what was attempted ("client error (Connect)"); users need the former.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    one_line(&innermost.to_string(), MAX_TEXT)
+}
+
+/// Our resolver in hyper's terms.
+#[derive(Clone)]
+struct Lookup(Arc<dyn Resolve>);
+
+impl tower_service::Service<Name> for Lookup {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = ResolveError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ResolveError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ResolveError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolver = Arc::clone(&self.0);
+        Box::pin(async move {
+            let addresses = resolver.resolve(name.as_str()).await?;
+            Ok(addresses.iter().map(socket_address).collect::<Vec<_>>().into_iter())
+        })
+    }
+}
+
+/// With port 0, which hyper replaces, and the zone as the number that the kernel wants; a zone that is not
+/// here becomes 0, and the connect says "Invalid argument".
+fn socket_address(address: &Address) -> SocketAddr {
+    let scope = address.zone().and_then(|zone| nix::net::if_::if_nametoindex(zone).ok());
+    match (address.ip(), scope) {
+        (std::net::IpAddr::V6(ip), Some(scope)) => SocketAddrV6::new(ip, 0, 0, scope).into(),
+        (ip, _) => SocketAddr::new(ip, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::{Ipv4Addr, TcpListener, TcpStream},
+        sync::mpsc,
+        thread,
+    };
+
+    use super::*;
+    use crate::resolve::Resolving;
+
+    /// `feed.test` is this machine, nobody else is anybody.
+    struct Table;
+
+    impl Resolve for Table {
+        fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
+            Box::pin(async move {
+                match name {
+                    "feed.test" => Ok(vec![Ipv4Addr::LOCALHOST.into()]),
+                    name => Err(ResolveError::Unknown(name.to_owned())),
+                }
+            })
+        }
+    }
+
+    /// Answers one connection with whatever `answer` writes; the request's head comes back.
+    fn serve(answer: impl FnOnce(&mut TcpStream) + Send + 'static) -> (u16, mpsc::Receiver<String>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            let mut buffer = [0; 1024];
+            // A TLS client's first byte is no letter, and it waits for an answer.
+            while !head.ends_with(b"\r\n\r\n") && head.first().is_none_or(u8::is_ascii_alphabetic) {
+                match stream.read(&mut buffer) {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => head.extend_from_slice(&buffer[..count]),
+                }
+            }
+            sender.send(String::from_utf8_lossy(&head).into_owned()).ok();
+            answer(&mut stream);
+        });
+        (port, receiver)
+    }
+
+    fn answering(text: &'static str) -> u16 {
+        serve(move |stream| stream.write_all(text.as_bytes()).unwrap()).0
+    }
+
+    fn get_within(url: &str, limits: Limits) -> Result<Bytes, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(Client::new(Arc::new(Table)).get(url, limits))
+    }
+
+    fn get(url: &str) -> Result<Bytes, ClientError> {
+        get_within(url, Limits { max_bytes: 1000, ..Limits::default() })
+    }
+
+    fn get_from(port: u16) -> Result<Bytes, ClientError> {
+        get(&format!("http://127.0.0.1:{port}/lanscan/json"))
+    }
+
+    #[test]
+    fn reads_a_body_and_asks_for_it_properly() {
+        for answer in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
+            "HTTP/1.0 200 OK\r\n\r\n{}",
+        ] {
+            let (port, head) = serve(move |stream| stream.write_all(answer.as_bytes()).unwrap());
+            let url = format!("http://feed.test:{port}/lanscan/json?a=b");
+            assert_eq!(get(&url), Ok(Bytes::from_static(b"{}")), "{answer}");
+            let head = head.recv().unwrap().to_lowercase();
+            assert!(head.starts_with("get /lanscan/json?a=b http/1.1\r\n"), "{head}");
+            assert!(head.contains(&format!("\r\nhost: feed.test:{port}\r\n")), "{head}");
+        }
+    }
+
+    #[test]
+    fn another_status_is_an_error_that_says_it() {
+        let port = answering("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\n{}");
+        assert_eq!(get_from(port), Err(ClientError::Status(StatusCode::INTERNAL_SERVER_ERROR)));
+        let port =
+            answering("HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(get_from(port), Err(ClientError::Redirected("http://192.0.2.1/".to_owned())));
+        let port = answering("HTTP/1.1 204 No Content\r\n\r\n");
+        assert_eq!(get_from(port), Err(ClientError::Status(StatusCode::NO_CONTENT)));
+    }
+
+    #[test]
+    fn a_body_that_is_too_long_is_not_read() {
+        let port = answering("HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n");
+        assert_eq!(get_from(port), Err(ClientError::TooLarge(1000)));
+        // Without an announced length it is cut off on the way: the server sees its writes fail.
+        let (done, ended) = mpsc::channel();
+        let (port, _) = serve(move |stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            while stream.write_all(&[b' '; 4096]).is_ok() {}
+            done.send(()).unwrap();
+        });
+        assert_eq!(get_from(port), Err(ClientError::TooLarge(1000)));
+        ended.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
+
+    #[test]
+    fn a_head_that_never_ends_is_refused() {
+        let (port, _) = serve(|stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").unwrap();
+            while stream.write_all(&[b'x'; 4096]).is_ok() {}
+        });
+        assert!(matches!(get_from(port), Err(ClientError::Broken(_))));
+    }
+
+    #[test]
+    fn a_slow_answer_ends_in_time() {
+        for sent in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"] {
+            let (port, _) = serve(move |stream| {
+                stream.write_all(sent.as_bytes()).unwrap();
+                // Until the client has had enough.
+                stream.read(&mut [0; 16]).ok();
+            });
+            let limits = Limits { timeout: Duration::from_millis(100), max_bytes: 1000 };
+            let url = format!("http://127.0.0.1:{port}/");
+            assert_eq!(get_within(&url, limits), Err(ClientError::TimedOut(limits.timeout)), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_cut_answer_and_one_that_is_not_http_are_told() {
+        for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "", "SSH-2.0-OpenSSH_9.6\r\n"] {
+            let outcome = get_from(answering(answer));
+            assert!(matches!(outcome, Err(ClientError::Broken(_))), "{answer}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_told_with_the_reason() {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        for (url, reason) in [
+            (format!("http://127.0.0.1:{free}/"), "refused"),
+            ("http://nobody.test/".to_owned(), "Unable to resolve host \"nobody.test\""),
+            ("ftp://feed.test/".to_owned(), "is not a URL"),
+            ("lanscan".to_owned(), "is not a URL"),
+        ] {
+            let error = get(&url).unwrap_err().to_string();
+            assert!(error.contains(reason), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn https_to_a_plain_server_fails_instead_of_falling_back() {
+        let (port, head) = serve(|stream| {
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").ok();
+        });
+        let outcome = get(&format!("https://127.0.0.1:{port}/"));
+        assert!(matches!(outcome, Err(ClientError::Unreachable(_))), "{outcome:?}");
+        assert!(!head.recv().unwrap().contains("GET"));
+    }
+}

@@ -3,7 +3,7 @@
 //! Two clocks, because a Pi has no battery: the monotonic one measures intervals and never jumps; the wall
 //! clock dates results and may be years off until the network has set it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -60,12 +60,4 @@ impl Clock for SystemClock {
         std::path::Path::new("/run/systemd/timesync/synchronized").exists()
             || (!std::path::Path::new("/run/systemd/timesync").exists() && self.wall() >= EARLIEST_SANE)
     }
-}
-
-/// How far the wall clock ran away from the monotonic one between two readings: what a jump is measured by.
-pub fn jump(before: (Moment, Timestamp), after: (Moment, Timestamp)) -> Duration {
-    let monotonic = after.0.since(before.0);
-    let wall = after.1.duration_since(before.1).as_nanos();
-    let apart = wall.abs_diff(i128::try_from(monotonic.as_nanos()).unwrap_or(i128::MAX));
-    Duration::from_nanos(u64::try_from(apart).unwrap_or(u64::MAX))
 }

@@ -1,1 +1,308 @@
-//! F2: lanscan feeds, parsed and checked.
+//! F2: lanscan's feed, `{"time":{"utc":".."},"scan":[{"ipv4":"..","mac":".."}],"count":1}`.
+//!
+//! A feed comes from the network without any authentication. One bad entry must not cost the others, so each
+//! is judged alone; the feed as a whole is refused only when it is none.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::model::{Address, Device, Mac, TargetSpec, one_line};
+
+/// The most devices that are taken from one feed: sixteen times a full /24, or a /20.
+pub const MAX_DEVICES: usize = 4096;
+
+/// The most refusals that are kept with their reasons; the others are only counted.
+const MAX_REASONS: usize = 8;
+
+/// The most characters of a feed's own words that are kept.
+const MAX_TEXT: usize = 200;
+
+/// What a feed says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Feed {
+    /// The devices, in the feed's order, no address twice. A MAC may have several addresses.
+    pub devices: Vec<Device>,
+    /// When the feed says it was made, in its own words: only good for seeing whether it changes. A feed
+    /// without one never grows stale.
+    pub stamp: Option<String>,
+    /// What was refused.
+    pub rejected: Rejected,
+}
+
+/// The entries of a feed that were refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rejected {
+    /// How many.
+    pub count: usize,
+    /// Why, for the first eight.
+    pub reasons: Vec<String>,
+}
+
+/// Why a text is no feed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FeedError {
+    /// Not JSON, or of another shape.
+    #[error("this is not lanscan's JSON ({0}); does the URL lead to /lanscan/json?")]
+    Malformed(String),
+    /// An object that has other things.
+    #[error("this JSON has no \"scan\"; does the URL lead to /lanscan/json?")]
+    NoScan,
+}
+
+/// Why a device of a feed is not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Inadmissible {
+    /// Somewhere on the internet.
+    #[error("{0} is neither in this machine's networks nor private; if it is yours, name it in feed.allow")]
+    Foreign(Address),
+    /// What listens on the loopback is nobody else's business, so no feed makes it known by itself.
+    #[error("{0} is this machine's loopback; if that is meant, name it in feed.allow")]
+    Loopback(Address),
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    time: Option<&'a RawValue>,
+    #[serde(borrow)]
+    scan: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Time {
+    utc: String,
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow)]
+    ipv4: Cow<'a, str>,
+    #[serde(borrow)]
+    mac: Option<Cow<'a, str>>,
+}
+
+impl Rejected {
+    /// Counts one, and keeps why while there is room.
+    pub fn push(&mut self, reason: impl ToString) {
+        self.count += 1;
+        if self.reasons.len() < MAX_REASONS {
+            self.reasons.push(one_line(&reason.to_string(), MAX_TEXT));
+        }
+    }
+}
+
+/// Reads a feed. `{}`, lanscan's answer before its first sweep, is one without devices. Unknown keys are
+/// ignored. The caller bounds the length of the body.
+///
+/// # Errors
+/// When it is not lanscan's JSON at all.
+pub fn parse(body: &[u8]) -> Result<Feed, FeedError> {
+    let malformed = |error: serde_json::Error| FeedError::Malformed(one_line(&error.to_string(), MAX_TEXT));
+    let Body { time, scan } = serde_json::from_slice(body).map_err(malformed)?;
+    let Some(entries) = scan else {
+        let keys: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(body).map_err(malformed)?;
+        return if keys.is_empty() { Ok(Feed::default()) } else { Err(FeedError::NoScan) };
+    };
+    let stamp = time.and_then(|time| serde_json::from_str::<Time>(time.get()).ok());
+    let mut feed = Feed { stamp: stamp.map(|time| one_line(&time.utc, MAX_TEXT)), ..Feed::default() };
+    let mut holders: HashMap<Address, Option<Mac>> = HashMap::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        if feed.devices.len() == MAX_DEVICES {
+            feed.rejected.push(format_args!("scan[{index}]: more than {MAX_DEVICES} devices"));
+            continue;
+        }
+        match device(entry.get()).and_then(|device| unclaimed(device, &mut holders)) {
+            Ok(Some(device)) => feed.devices.push(device),
+            Ok(None) => {}
+            Err(reason) => feed.rejected.push(format_args!("scan[{index}]: {reason}")),
+        }
+    }
+    Ok(feed)
+}
+
+fn device(entry: &str) -> Result<Device, String> {
+    let entry: Entry<'_> = serde_json::from_str(entry).map_err(|error| error.to_string())?;
+    let address: Address = entry.ipv4.trim().parse().map_err(|error| format!("{error}"))?;
+    if !address.is_host() {
+        return Err(format!("{address} is not one host's own address"));
+    }
+    // A routed host has none; others leave the text empty.
+    let mac = match entry.mac.as_deref().map(str::trim) {
+        None | Some("") => None,
+        Some(text) => Some(text.parse::<Mac>().map_err(|error| error.to_string())?),
+    };
+    match mac.filter(|mac| !mac.is_unicast()) {
+        Some(mac) => Err(format!("{mac} is nobody's own MAC")),
+        None => Ok(Device { address, mac, name: None }),
+    }
+}
+
+/// `None` for an entry said before. Of two MACs on one address the first stands: which of them holds it, the
+/// neighbour table tells before anything is stored.
+fn unclaimed(device: Device, holders: &mut HashMap<Address, Option<Mac>>) -> Result<Option<Device>, String> {
+    match holders.get(&device.address) {
+        None => {
+            holders.insert(device.address.clone(), device.mac);
+            Ok(Some(device))
+        }
+        Some(holder) if *holder == device.mac => Ok(None),
+        Some(_) => Err(format!("{} is said to be another device's already", device.address)),
+    }
+}
+
+/// Whether a feed may name this address: the machine's own networks and private ranges, or what the owner
+/// allows. A forged feed must not turn this machine against the internet, nor inwards.
+///
+/// # Errors
+/// Why not.
+pub fn admissible(
+    address: &Address,
+    own_subnet: impl Fn(&Address) -> bool,
+    allow: &[TargetSpec],
+) -> Result<(), Inadmissible> {
+    if allow.iter().any(|spec| spec.matches(address, None)) {
+        Ok(())
+    } else if address.is_loopback() {
+        Err(Inadmissible::Loopback(address.clone()))
+    } else if address.is_private() || own_subnet(address) {
+        Ok(())
+    } else {
+        Err(Inadmissible::Foreign(address.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ORIGINAL: &str = r#"{"time": {"utc": "2022-12-11 21:18:02", "prep_sec": 1, "scan_sec": 2.5},
+        "scan": [{"ipv4": "192.168.1.1", "mac": "b8:27:eb:ac:14:3e"},
+                 {"ipv4": "192.168.1.2", "mac": "B8-27-EB-00-00-01", "name": "ignored"}], "count": 2}"#;
+
+    fn told(feed: &Feed) -> Vec<String> {
+        let mac = |device: &Device| device.mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string());
+        feed.devices.iter().map(|device| format!("{} {}", device.address, mac(device))).collect()
+    }
+
+    fn scan(entries: &str) -> Feed {
+        parse(format!("{{\"scan\":[{entries}]}}").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn reads_what_lanscan_writes() {
+        let feed = parse(ORIGINAL.as_bytes()).unwrap();
+        assert_eq!(told(&feed), ["192.168.1.1 B8:27:EB:AC:14:3E", "192.168.1.2 B8:27:EB:00:00:01"]);
+        assert_eq!(feed.stamp.as_deref(), Some("2022-12-11 21:18:02"));
+        assert_eq!(feed.rejected, Rejected::default());
+        assert_eq!(parse(b" {} "), Ok(Feed::default()));
+    }
+
+    #[test]
+    fn what_is_no_feed_is_refused_with_a_hint() {
+        for body in ["", "<html>", "[]", "null", "{\"scan\":{}}", &ORIGINAL[..100], "{\"scan\":[1,]}"] {
+            let error = parse(body.as_bytes()).unwrap_err();
+            assert!(matches!(error, FeedError::Malformed(_)), "{body}: {error}");
+        }
+        let status = br#"{"status":{"last_utc":"2022-12-11 21:18:02"}}"#;
+        assert_eq!(parse(status), Err(FeedError::NoScan));
+        assert!(parse(b"{\"scan\":[\xff]}").is_err());
+    }
+
+    #[test]
+    fn a_bad_entry_is_refused_alone() {
+        let good = r#"{"ipv4":"192.168.1.7","mac":"02:00:00:00:00:07"}"#;
+        for (bad, reason) in [
+            (r#"{"ipv4":"192.168.1.300","mac":"02:00:00:00:00:01"}"#, "\"192.168.1.300\" is not an IP"),
+            (r#"{"ipv4":"192.168.1.1","mac":"02:00"}"#, "\"02:00\" is not a MAC"),
+            (r#"{"ipv4":"192.168.1.1","mac":"ff:ff:ff:ff:ff:ff"}"#, "nobody's own MAC"),
+            (r#"{"ipv4":"192.168.1.1","mac":"00:00:00:00:00:00"}"#, "nobody's own MAC"),
+            (r#"{"ipv4":"224.0.0.251","mac":"02:00:00:00:00:01"}"#, "not one host's own"),
+            (r#"{"mac":"02:00:00:00:00:01"}"#, "missing field `ipv4`"),
+            (r#"{"ipv4":7}"#, "invalid type"),
+            ("17", "invalid type"),
+            (r#"{"ipv4":"192.168.1.7","mac":"02:00:00:00:00:08"}"#, "another device's already"),
+        ] {
+            let feed = scan(&format!("{good},{bad}"));
+            assert_eq!(told(&feed), ["192.168.1.7 02:00:00:00:00:07"], "{bad}");
+            let [only] = &feed.rejected.reasons[..] else { panic!("{bad}: {:?}", feed.rejected) };
+            assert!(only.starts_with("scan[1]: ") && only.contains(reason), "{bad}: {only}");
+        }
+    }
+
+    #[test]
+    fn a_device_may_have_several_addresses_and_need_no_mac() {
+        let feed = scan(
+            r#"{"ipv4":"10.0.0.1","mac":"02:00:00:00:00:01"},{"ipv4":"10.0.0.2","mac":"02:00:00:00:00:01"},
+               {"ipv4":"10.0.0.1","mac":"02-00-00-00-00-01"},{"ipv4":"10.0.0.3"},{"ipv4":"10.0.0.4","mac":""},
+               {"ipv4":"10.0.0.5","mac":null}"#,
+        );
+        let expected = [
+            "10.0.0.1 02:00:00:00:00:01",
+            "10.0.0.2 02:00:00:00:00:01",
+            "10.0.0.3 -",
+            "10.0.0.4 -",
+            "10.0.0.5 -",
+        ];
+        assert_eq!(told(&feed), expected);
+        assert_eq!(feed.rejected.count, 0);
+    }
+
+    #[test]
+    fn what_a_stranger_writes_stays_bounded_and_on_one_line() {
+        let long = "x".repeat(100_000);
+        let feed = scan(&format!(r#"{{"ipv4":"{long}"}},{{"ipv4":"\u001b[31m\n"}},{{"{long}":1}}"#));
+        assert_eq!(feed.rejected.count, 3);
+        for reason in &feed.rejected.reasons {
+            assert!(reason.len() < 300 && !reason.contains(['\u{1b}', '\n']), "{reason}");
+        }
+        let entries: Vec<String> =
+            (0..5000).map(|n| format!(r#"{{"ipv4":"10.0.{}.{}"}}"#, n / 256, n % 256)).collect();
+        let feed = scan(&entries.join(","));
+        assert_eq!((feed.devices.len(), feed.rejected.count, feed.rejected.reasons.len()), (4096, 904, 8));
+    }
+
+    #[test]
+    fn only_near_addresses_are_admissible() {
+        let allow: Vec<TargetSpec> = vec!["203.0.113.0/28".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+        let own = |address: &Address| address.to_string().starts_with("198.51.100.");
+        for (address, admitted) in [
+            ("192.168.1.1", true),
+            ("10.1.2.3", true),
+            ("fe80::1%eth0", true),
+            ("fd00::1", true),
+            ("198.51.100.7", true),
+            ("203.0.113.5", true),
+            ("127.0.0.1", true),
+            ("127.0.0.2", false),
+            ("::1", false),
+            ("203.0.113.16", false),
+            ("192.0.2.1", false),
+            ("2001:db8::1", false),
+        ] {
+            let address: Address = address.parse().unwrap();
+            assert_eq!(admissible(&address, own, &allow).is_ok(), admitted, "{address}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&body);
+        }
+
+        #[test]
+        fn every_entry_is_taken_or_refused(entries in prop::collection::vec((0u8..20, 0u8..4), 0..60)) {
+            let text: Vec<String> = entries.iter()
+                .map(|(host, mac)| format!(r#"{{"ipv4":"10.0.0.{host}","mac":"02:00:00:00:00:0{mac}"}}"#))
+                .collect();
+            let feed = scan(&text.join(","));
+            let distinct: std::collections::BTreeSet<_> = entries.iter().map(|(host, _)| host).collect();
+            prop_assert_eq!(feed.devices.len(), distinct.len());
+            prop_assert!(feed.devices.len() + feed.rejected.count <= entries.len());
+        }
+    }
+}

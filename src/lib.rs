@@ -1,4 +1,51 @@
-//! portscan: what listens on my network, what changed, and is that all right?
+//! # portscan: what listens on my network, what changed, and is that all right?
+//!
+//! One binary for a Raspberry Pi: it learns who is on the LAN, connects to every port of every device,
+//! remembers what answered, and tells. This page is the way through the house; the contract is in README.
+//!
+//! ## The way of the data
+//!
+//! ```text
+//!   lanscan feed ─► service::feeds ─► service::agenda ─► service::runner ─► service::scanner
+//!                   who is there      who is next,       one look at one     drives the one
+//!                                     and when           device              engine
+//!                                                            │                   │ probes ▼ ▲ replies
+//!   clients ◄─ http ◄─ service::queries ◄─ store ◄───────────┘               net::connect ─► the LAN
+//! ```
+//!
+//! It flows one way: a feed never learns of a scan, the engine never learns of the store.
+//!
+//! ## The floors
+//!
+//! A module imports only from lower floors, and the rooms of F2 never from each other; `tests/floors.rs`
+//! enforces it.
+//!
+//! | floor | rooms | what is there |
+//! |---|---|---|
+//! | F5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
+//! | F4 | [`http`] | the server, its bounds, the APIs |
+//! | F3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
+//! | F2 | [`net`], [`store`], [`feed`], [`client`], [`services`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, IANA's names |
+//! | F1 | [`engine`], [`config`], [`clock`], [`resolve`] | decisions without I/O, and the traits of what is injected |
+//! | F0 | [`model`] | the values that all speak in |
+//!
+//! ## Three habits
+//!
+//! - **Sans-io where it matters.** [`engine::Engine`] and [`service::agenda::Agenda`] decide; they take `now`
+//!   and return actions. Their tests simulate days and lossy networks in milliseconds.
+//! - **Time is a parameter.** Only [`clock`] reads the machine's clocks (clippy sees to it), for a Pi boots
+//!   in the year 2000.
+//! - **Local errors are never verdicts.** A fault of this machine's puts the probe back; it never makes a
+//!   port look closed.
+//!
+//! ## Where to add what
+//!
+//! - another kind of probe: implement [`engine::Prober`] in [`net`];
+//! - another source of devices: a reader in [`feed`], a task in [`service::feeds`];
+//! - another question over HTTP: a method in [`service::queries`], a handler in [`http`];
+//! - another setting: a field of [`config::Config`], its key in the file, and a faulty file in
+//!   `tests/config` for each way to get it wrong;
+//! - another column: a step of the ladder in [`store`], never a change of an old one.
 
 pub mod app;
 pub mod cli;

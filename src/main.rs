@@ -1,3 +1,7 @@
-//! The `portscan` binary: calls [`portscan::app`].
+//! The `portscan` binary. What it does is [`portscan::app`]'s to say.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    portscan::app::run()
+}

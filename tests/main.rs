@@ -7,6 +7,7 @@
 mod crash;
 mod disk;
 mod feeds;
+mod floors;
 mod harness;
 mod http_bounds;
 mod identity;

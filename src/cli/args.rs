@@ -10,7 +10,10 @@ use std::{
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{nmap, ports};
-use crate::model::{Address, PortSet, TargetSpec, Timing};
+use crate::{
+    config::Overrides,
+    model::{PortSet, TargetSpec, Timing},
+};
 
 /// What listens on my network, what changed, and is that all right?
 #[derive(Parser, Debug, Clone, PartialEq)]
@@ -22,6 +25,12 @@ pub struct Arguments {
     /// Say more; twice: still more
     #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 901)]
     pub verbose: u8,
+    /// Serve HTTP here instead, e.g. 127.0.0.1:8080; repeatable
+    #[arg(long, value_name = "ADDRESS:PORT", global = true, display_order = 902)]
+    pub listen: Vec<String>,
+    /// Keep the database here instead
+    #[arg(long, value_name = "DIR", global = true, display_order = 903)]
+    pub data_dir: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -40,6 +49,14 @@ Examples:
 pub enum Command {
     /// Run the appliance: scan by schedule, remember, answer HTTP
     Serve,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    Now(Now),
+}
+
+/// What is done at once and then over: all but the appliance itself.
+#[derive(Subcommand, Debug, Clone, PartialEq)]
+pub enum Now {
     /// Scan now and print what was found; stores nothing
     Scan(ScanArgs),
     /// Make one connect, now: is this port open?
@@ -128,6 +145,17 @@ pub struct ScanArgs {
     pub json: bool,
 }
 
+impl Arguments {
+    /// What these say over the configuration file and the environment.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            config: self.config.clone(),
+            listen: self.listen.clone(),
+            data_dir: self.data_dir.clone(),
+        }
+    }
+}
+
 impl ScanArgs {
     /// The ports to look at.
     pub fn port_set(&self) -> PortSet {
@@ -185,7 +213,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap
     let translated =
         nmap::translate(&argv).map_err(|refusal| usage(ErrorKind::UnknownArgument, refusal.to_string()))?;
     let arguments = Arguments::try_parse_from(translated).map_err(|error| hint_at_scan(error, &argv))?;
-    if let Command::Scan(scan) = &arguments.command {
+    if let Command::Now(Now::Scan(scan)) = &arguments.command {
         if let Some(mac) = scan.targets.iter().find(|target| matches!(target, TargetSpec::Mac(_))) {
             let message =
                 format!("{mac} is a MAC: who has it is known to the appliance only; name an address");
@@ -239,13 +267,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-impl ProbeArgs {
-    /// The address, if it is written as one.
-    pub fn address(&self) -> Option<Address> {
-        self.host.parse().ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,7 +280,7 @@ mod tests {
             .unwrap_or_else(|error| panic!("{line}: {error}"))
             .command
         {
-            Command::Scan(scan) => scan,
+            Command::Now(Now::Scan(scan)) => scan,
             other => panic!("{line}: {other:?}"),
         }
     }

@@ -1,11 +1,131 @@
 //! F5: the command line.
+//!
+//! [`parse`] reads it, nmap's spellings included. What is done at once goes to [`run`]; the appliance itself
+//! ([`Command::Serve`]) is `app`'s. Everything printed goes through the two writers of a [`Terminal`], and
+//! whatever a command needs of the machine comes with the [`World`].
 
 mod args;
+mod check;
 mod found;
+mod interrupt;
 mod json;
 mod nmap;
 mod ports;
+mod probe;
+mod progress;
+mod scan;
+mod status;
 mod table;
 mod targets;
 
-pub use args::{Arguments, Command, ProbeArgs, ScanArgs, StatusArgs, parse};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::Arc,
+};
+
+pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, StatusArgs, parse};
+
+use crate::{
+    clock::Clock,
+    net::{Limits, Links},
+    resolve::{Resolve, ResolveError},
+    service::scanner::{Scanner, ScannerThread},
+};
+
+/// The machine as the commands see it; `app` makes it.
+pub struct World {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Names to addresses.
+    pub resolver: Arc<dyn Resolve>,
+    /// Starts what probes: only the commands that do so pay for its threads.
+    pub prober: Box<dyn Fn() -> io::Result<Probing>>,
+}
+
+/// What probes, and what it may use.
+pub struct Probing {
+    /// Hosts are handed in here.
+    pub scanner: Scanner,
+    /// Ends with the command.
+    pub thread: ScannerThread,
+    /// This machine's limits.
+    pub limits: Limits,
+    /// This machine's networks.
+    pub links: Links,
+}
+
+/// Where output goes.
+pub struct Terminal<'a> {
+    /// Results.
+    pub out: &'a mut dyn Write,
+    /// Warnings and errors.
+    pub err: &'a mut dyn Write,
+    /// The columns of `out`, where that is a terminal.
+    pub width: Option<u16>,
+    /// Whether a progress bar may be drawn on standard error.
+    pub progress: bool,
+}
+
+/// Why a command failed, once the command line was understood.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Targets(#[from] targets::TargetsError),
+    #[error("none of the targets can be scanned")]
+    NoTargets,
+    #[error(transparent)]
+    Unresolved(#[from] ResolveError),
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    #[error(transparent)]
+    Status(#[from] status::StatusError),
+    #[error("cannot start the scanner: {0}")]
+    Prober(io::Error),
+    #[error("cannot wait for Ctrl-C: {0}")]
+    Interrupt(io::Error),
+    #[error("the scanner stopped before its time")]
+    Stopped,
+    #[error("cannot print: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Exit codes, as the help tells them.
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const INTERRUPTED: u8 = 130;
+
+impl<'a> Terminal<'a> {
+    /// The process's own, given its locked standard output and error.
+    pub fn standard(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
+        let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0);
+        Self { out, err, width, progress: io::stderr().is_terminal() }
+    }
+
+    /// Tells the user of something that does not stop the command.
+    fn warn(&mut self, warning: &str) {
+        // Who closed standard error does not want to hear; the results still count.
+        for line in warning.lines() {
+            _ = writeln!(self.err, "portscan: {}", found::harmless(line));
+        }
+    }
+}
+
+/// Does what was asked for and returns the exit code. A closed pipe (`| head`) ends it early and is no error.
+pub async fn run(now: &Now, arguments: &Arguments, world: &World, mut terminal: Terminal<'_>) -> u8 {
+    let ended = match now {
+        Now::Scan(scan) => scan::scan(scan, arguments.verbose, world, &mut terminal).await,
+        Now::Probe(probe) => probe::probe(probe, world, &mut terminal).await,
+        Now::Status(status) => status::status(status, &arguments.overrides(), world, &mut terminal).await,
+        Now::CheckConfig => {
+            check::check_config(&arguments.overrides(), arguments.verbose, world, &mut terminal).await
+        }
+    };
+    match ended {
+        Ok(code) => code,
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
+        Err(error) => {
+            terminal.warn(&error.to_string());
+            FAILED
+        }
+    }
+}

@@ -43,9 +43,7 @@ pub(super) fn host(out: &mut dyn Write, found: &Found, style: &Style) -> io::Res
     }
     let (listed, counted) = parted(found, style);
     if !listed.is_empty() {
-        for line in ports(&listed, style).lines() {
-            writeln!(out, "{}", line.trim_end())?;
-        }
+        ports(out, &listed, style)?;
     }
     if !counted.is_empty() {
         writeln!(out, "Not shown: {}", counted.join(", "))?;
@@ -112,44 +110,55 @@ fn parted(found: &Found, style: &Style) -> (Vec<PortFinding>, Vec<String>) {
     )
 }
 
-fn ports(listed: &[PortFinding], style: &Style) -> String {
+fn ports(out: &mut dyn Write, listed: &[PortFinding], style: &Style) -> io::Result<()> {
     let reasons = style.reason || style.verbose > 0;
     // On a narrow terminal the times go first: they are the least of what is told.
     let times = style.width.is_none_or(|width| width >= 60);
+    let wanted = [true, true, true, reasons, times];
+    let pick =
+        |cells: [String; 5]| cells.into_iter().zip(wanted).filter(|(_, yes)| *yes).map(|(cell, _)| cell);
+    let rows = listed.iter().map(|finding| {
+        pick([
+            format!("{}/tcp", finding.port),
+            finding.state.to_string(),
+            services::name(finding.port).unwrap_or_default().to_owned(),
+            finding.reason.to_string(),
+            finding.rtt.map(milliseconds).unwrap_or_default(),
+        ])
+        .collect()
+    });
+    let header: Vec<String> =
+        pick(["PORT", "STATE", "SERVICE", "REASON", "RTT"].map(str::to_owned)).collect();
+    write(out, &header, rows, 2, style.width)
+}
+
+/// Writes a table without lines. Only the columns from `folded` on are folded to fit the width: those before
+/// are what people search for and copy.
+pub(super) fn write<T: ToString>(
+    out: &mut dyn Write,
+    header: &[T],
+    rows: impl Iterator<Item = Vec<String>>,
+    folded: usize,
+    width: Option<u16>,
+) -> io::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    if let Some(width) = style.width {
+    if let Some(width) = width {
         // Below 20 columns the words themselves no longer fit; folding them letter by letter helps nobody.
         table.set_width(width.max(20)).set_content_arrangement(ContentArrangement::Dynamic);
     }
-    let row = |port: &str, state: &str, service: &str, reason: &str, rtt: &str| {
-        let mut cells = vec![port.to_owned(), state.to_owned(), service.to_owned()];
-        if reasons {
-            cells.push(reason.to_owned());
-        }
-        if times {
-            cells.push(rtt.to_owned());
-        }
-        cells
-    };
-    table.set_header(row("PORT", "STATE", "SERVICE", "REASON", "RTT"));
-    for finding in listed {
-        table.add_row(row(
-            &format!("{}/tcp", finding.port),
-            finding.state.as_str(),
-            services::name(finding.port).unwrap_or_default(),
-            finding.reason.as_str(),
-            &finding.rtt.map(milliseconds).unwrap_or_default(),
-        ));
-    }
+    table.set_header(header.iter().map(ToString::to_string));
+    table.add_rows(rows);
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        // Port and state are what people search for: only the words behind them are folded.
-        if index < 2 {
+        if index < folded {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
-    table.to_string()
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
 }
 
 /// Writes the last line: `3 hosts up, 253 down; 12 ports open; 4.1 s, 276 probes/s`.
@@ -177,7 +186,7 @@ pub(super) fn summary(out: &mut dyn Write, scan: &Scan, found: &[Found]) -> io::
     writeln!(out, "{line}; {ports} open; {seconds:.1} s, {rate:.0} probes/s")
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use jiff::civil::Time;
 use tracing::level_filters::LevelFilter;
 
-use crate::model::{Address, Mac, PortSet, TargetSpec};
+use crate::model::{Address, Mac, PortSet, TargetSpec, one_line};
 
 type Parsed<T> = Result<T, String>;
 
@@ -26,7 +26,7 @@ const DURATION_FORM: &str = "write a whole number and one of s, m, h, d: 30s, 15
 
 /// What of a text fits into a message about it.
 fn shown(text: &str) -> String {
-    text.chars().take(60).collect::<String>().escape_debug().to_string()
+    one_line(text, 60)
 }
 
 /// A value of the model, which says itself what is wrong.

@@ -1,10 +1,38 @@
 //! F1: the scan engine, sans-io. It decides which probe goes when and what an answer means; it has no
 //! clock, no socket and no runtime. Whoever drives it passes `now`, launches the [`Probe`]s it gives,
 //! and brings back one [`Reply`] for each.
+//!
+//! ```text
+//!  HostJob ─► Engine ─► Host (one per address) ─► Run (one per job) ─► Board (one byte per port)
+//!             scheduler  window, pacer, rtt,       check, passes,       verdicts, report
+//!             global     health (canary)           order
+//! ```
+//!
+//! What may be sent at all is decided from left to right (sockets of this machine, of this host, window,
+//! pace), what is worth sending from right to left (ports without a verdict, passes, canaries). A reply
+//! travels from left to right and is told to everybody it concerns. Nothing scans all hosts or all ports
+//! per call: deadlines lie in ordered sets, a pass walks a permutation that is computed, not stored.
+//!
+//! The constants stand beside the decision they belong to, each with its reason.
 
-mod api;
+mod board;
+mod check;
+mod health;
+mod host;
+mod job;
+mod order;
+mod pacer;
+mod probe;
+mod rtt;
+mod run;
+mod scheduler;
+#[cfg(test)]
+mod simulation;
+mod stats;
+mod timing;
+mod window;
 
-pub use api::{
-    Bounds, Engine, Event, HostJob, JobId, Link, Liveness, LocalError, Outcome, Probe, ProbeId, Prober,
-    Progress, Reply, Stats,
-};
+pub use job::{Event, HostJob, JobId, Link, Liveness, Progress};
+pub use probe::{LocalError, Outcome, Probe, ProbeId, Prober, Reply};
+pub use scheduler::Engine;
+pub use stats::{Bounds, Stats};

@@ -16,6 +16,8 @@ mod conversation;
 mod limits;
 mod listen;
 mod names;
+mod portscan;
+mod probes;
 mod server;
 mod site;
 mod token;

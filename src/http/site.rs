@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::State,
     middleware::{from_fn, from_fn_with_state},
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -21,37 +20,47 @@ use super::{
     body,
     limits::Limits,
     names::{self, Names},
+    portscan,
 };
-use crate::{config::Config, service::health::Health};
+use crate::{
+    clock::Clock,
+    config::Config,
+    service::{health::Health, queries::Queries},
+};
 
-/// What the handlers answer from.
-#[derive(Clone)]
+/// What the appliance's paths answer from.
 pub struct Site {
-    /// The present configuration; the paths under `base_url` are those of the start.
+    /// The present configuration. The paths under `base_url` are those of the start.
     pub config: watch::Receiver<Arc<Config>>,
-    /// How the appliance is.
-    pub health: watch::Receiver<Health>,
     /// Whose requests are answered.
     pub names: Names,
+    /// Answers the questions.
+    pub queries: Arc<Queries>,
+    /// Paces what clients may ask for.
+    pub clock: Arc<dyn Clock>,
     /// What a request may bring along.
     pub limits: Limits,
 }
 
 /// Every path of the appliance, with all layers around.
 pub fn router(site: Site) -> Router {
-    let names = site.names.clone();
-    dressed(routes(site), names)
+    let base = site.config.borrow().base_url.clone();
+    let queries = Arc::clone(&site.queries);
+    let routes =
+        common(&base, move || queries.health()).merge(portscan::routes(&base, site.queries, site.clock));
+    dressed(body::bounded(routes, site.limits.body), site.names)
 }
 
-/// Every path, bare.
-pub(super) fn routes(site: Site) -> Router {
-    let most = site.limits.body;
-    let routes = Router::new()
-        .route("/", get(index))
-        .route("/healthz", get(health))
+/// The paths that belong to no API.
+pub(super) fn common<H>(base: &str, health: H) -> Router
+where
+    H: Fn() -> Health + Clone + Send + Sync + 'static,
+{
+    let page = index_page(base);
+    Router::new()
+        .route("/", get(async move || index(page)))
+        .route("/healthz", get(async move || healthz(&health())))
         .fallback(not_found)
-        .with_state(site);
-    body::bounded(routes, most)
 }
 
 /// The layers that all requests pass. Around the router as a whole: a layer given to its routes would not
@@ -75,27 +84,29 @@ struct HealthBody<'a> {
     notices: &'a [String],
 }
 
-async fn health(State(site): State<Site>) -> Response {
-    let health = site.health.borrow();
+fn healthz(health: &Health) -> Response {
     let (code, status) =
         if health.is_ok() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failing") };
     let error = (!health.is_ok()).then(|| health.problems.join("; "));
     json(code, &HealthBody { status, error, notices: &health.notices })
 }
 
+fn index(page: String) -> Response {
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+}
+
 /// A signpost for somebody who typed the address into a browser.
-async fn index(State(site): State<Site>) -> Response {
-    let base = escaped(&site.config.borrow().base_url);
-    let page = format!(
+fn index_page(base: &str) -> String {
+    let base = escaped(base);
+    format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>portscan</title>\n\
          <h1>portscan</h1>\n<p>What listens on this network.</p>\n<ul>\n\
          <li><a href=\"/{base}/json\">/{base}/json</a>: the devices that have a result\n\
          <li>/{base}/MAC/json: one device's open ports\n\
          <li>/{base}/HOST/PORT/json: one port, looked at now\n\
          <li><a href=\"/healthz\">/healthz</a>: whether the appliance is well\n</ul>\n</html>\n"
-    );
-    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+    )
 }
 
 /// A text as HTML, also within quotes.

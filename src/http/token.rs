@@ -10,7 +10,7 @@ use std::{
 
 use subtle::ConstantTimeEq;
 
-/// The token's name in `data_dir` and among systemd's credentials.
+/// The token's name in `data_dir`.
 const FILE: &str = "token";
 
 /// Random bytes in a token that we make: more than can be guessed.
@@ -30,7 +30,9 @@ pub struct Token(String);
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The file cannot be read or written.
-    #[error("cannot use the token file {path}: {source}; make its directory writable for this user")]
+    #[error(
+        "cannot use the token file {path}: {source}; see that this user may read it, and write to `data_dir`"
+    )]
     File {
         /// Which file.
         path: PathBuf,
@@ -49,11 +51,11 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// The token from `credentials` (systemd's `$CREDENTIALS_DIRECTORY`) if that holds one, else from
-    /// `data_dir`, where it is made if there is none, readable by its owner alone.
-    pub fn load(data_dir: &Path, credentials: Option<&Path>) -> Result<Self, TokenError> {
-        if let Some(given) = credentials.map(|dir| dir.join(FILE)).filter(|path| path.exists()) {
-            return Self::read(&given);
+    /// The token in the file `given` (such as a systemd credential), if one is, else that in `data_dir`,
+    /// where it is made if there is none, readable by its owner alone.
+    pub fn load(data_dir: &Path, given: Option<&Path>) -> Result<Self, TokenError> {
+        if let Some(given) = given {
+            return Self::read(given);
         }
         let path = data_dir.join(FILE);
         match Self::read(&path) {
@@ -131,11 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_comes_first() {
-        let (data, given) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let made = Token::load(data.path(), Some(given.path())).unwrap();
-        fs::write(given.path().join(FILE), "from-load-credential\n").unwrap();
-        let token = Token::load(data.path(), Some(given.path())).unwrap();
+    fn a_given_file_comes_first_and_has_to_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Token::load(dir.path(), None).unwrap();
+        let given = dir.path().join("credential");
+        assert!(Token::load(dir.path(), Some(&given)).is_err());
+        fs::write(&given, "from-load-credential\n").unwrap();
+        let token = Token::load(dir.path(), Some(&given)).unwrap();
         assert_eq!(token.reveal(), "from-load-credential");
         assert_ne!(token, made);
     }

@@ -8,6 +8,7 @@ mod ports;
 mod report;
 mod state;
 mod target;
+mod text;
 mod timing;
 
 pub use address::{Address, AddressError};
@@ -18,4 +19,5 @@ pub use ports::{PortSet, PortSetError};
 pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use target::{TargetError, TargetSpec};
+pub use text::one_line;
 pub use timing::{Timing, TimingError};

@@ -84,7 +84,7 @@ impl Change {
     }
 }
 
-pub(super) fn milliseconds(duration: std::time::Duration) -> i64 {
+fn milliseconds(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -93,12 +93,7 @@ const DETAIL_MAX: usize = 200;
 
 fn record(connection: &Connection, seq: i64, observation: &Observation) -> Result<()> {
     let Observation { scan, device, report, started, finished } = observation;
-    if connection
-        .prepare_cached("SELECT 1 FROM scans WHERE id = ?1")?
-        .query_row([scan.0], |_| Ok(()))
-        .optional()?
-        .is_none()
-    {
+    if !connection.prepare_cached("SELECT 1 FROM scans WHERE id = ?1")?.exists([scan.0])? {
         return Err(StoreError::UnknownScan(*scan));
     }
     // Nobody has seen a host that is down: it keeps the address and the date of when somebody did.

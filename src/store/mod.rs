@@ -8,7 +8,7 @@
 //!
 //! [`Store`] is the handle: its methods wait for a thread's answer and block nobody. What is written is
 //! acknowledged when it is *committed*; commits are shared ([`Pace`]). `apply` is the writer's SQL, `reader`
-//! the reader's, `schema` the file and its versions, [`Verdicts`] how a host's result is spelled in bytes.
+//! the reader's, `schema` the file and its versions, `verdicts` how a host's result is spelled in bytes.
 //!
 //! **Order.** The wall clock of a machine without a battery jumps. The newest observation is that with the
 //! greatest sequence number, the newest scan that with the greatest id; times are only shown.
@@ -46,7 +46,6 @@ use crate::{
 
 pub use error::{Result, StoreError};
 pub use lock::{DirLock, lock};
-pub use verdicts::Verdicts;
 
 /// The database's name in the data directory.
 pub const FILE_NAME: &str = "portscan.db";
@@ -194,7 +193,8 @@ pub struct WriterThread {
     stop: oneshot::Sender<()>,
     writer: JoinHandle<Result<()>>,
     reader: JoinHandle<()>,
-    reads: mpsc::Sender<reader::Request>,
+    /// Keeps both threads waiting for work when every other handle is gone: they stop in order or not at all.
+    store: Store,
 }
 
 impl Store {
@@ -241,8 +241,8 @@ impl Store {
             .spawn(move || reader::run(&read_only, &mut read_requests))
             .map_err(thread_error)?;
 
-        let threads = WriterThread { stop, writer, reader, reads: reads.clone() };
-        Ok((Self { writes, reads, health: watched, path: path.into() }, threads))
+        let store = Self { writes, reads, health: watched, path: path.into() };
+        Ok((store.clone(), WriterThread { stop, writer, reader, store }))
     }
 
     /// Begins a scan and tells its id, which is committed at once.
@@ -380,9 +380,10 @@ impl WriterThread {
     /// # Errors
     /// [`StoreError::Unwritten`] if the disk did not take the last of it.
     pub fn join(self) -> Result<()> {
-        let Self { stop, writer, reader, reads } = self;
-        // A thread that is already gone needs no telling.
-        let _ = reads.blocking_send(reader::Request::Stop);
+        let Self { stop, writer, reader, store } = self;
+        // The reader first: SQLite tidies the log away only for the last connection, and only for one that
+        // may write. A thread that is already gone needs no telling.
+        let _ = store.reads.blocking_send(reader::Request::Stop);
         let _ = reader.join();
         let _ = stop.send(());
         writer.join().unwrap_or(Err(StoreError::Closed))

@@ -21,7 +21,7 @@ pub(super) const QUEUE: usize = 64;
 pub(super) enum Request {
     /// Run this; it answers by itself.
     Query(Box<dyn FnOnce(&Connection) + Send>),
-    /// Close the connection: it has to be gone before the writer's, which then tidies the log away.
+    /// Close the connection.
     Stop,
 }
 

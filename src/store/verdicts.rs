@@ -13,7 +13,7 @@ use super::error::{Result, StoreError};
 /// many ICMP errors they send, so that a port is `admin-prohibited` today and `no-response` tomorrow. With
 /// them an unchanged host would seldom have an unchanged digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdicts {
+pub(super) struct Verdicts {
     coverage: PortSet,
     default_state: PortState,
     /// First and last port of a run in one state other than the default; ascending, never overlapping, never
@@ -36,7 +36,7 @@ const STATES: [PortState; 6] = [
 
 impl Verdicts {
     /// The verdicts of a report. A finding counts as covered; of two on one port the later in the list holds.
-    pub fn of(report: &HostReport) -> Self {
+    pub(super) fn of(report: &HostReport) -> Self {
         let mut findings: Vec<_> = report.findings.iter().map(|found| (found.port, found.state)).collect();
         findings.sort_by_key(|&(port, _)| port);
         let mut exceptions: Vec<(u16, u16, PortState)> = Vec::new();
@@ -62,23 +62,8 @@ impl Verdicts {
         Self { coverage, default_state: report.default_state, exceptions }
     }
 
-    /// The ports that have a verdict.
-    pub const fn coverage(&self) -> &PortSet {
-        &self.coverage
-    }
-
-    /// The state of every covered port that is no exception.
-    pub const fn default_state(&self) -> PortState {
-        self.default_state
-    }
-
-    /// Runs of ports (first, last, both included) that differ from the default state, ascending.
-    pub fn exceptions(&self) -> &[(u16, u16, PortState)] {
-        &self.exceptions
-    }
-
     /// A port's state; `None` if it was not looked at.
-    pub fn state(&self, port: u16) -> Option<PortState> {
+    fn state(&self, port: u16) -> Option<PortState> {
         let exception = self.exceptions.iter().find(|&&(first, last, _)| (first..=last).contains(&port));
         match exception {
             Some(&(_, _, state)) => Some(state),
@@ -87,7 +72,7 @@ impl Verdicts {
     }
 
     /// The open ports, ascending.
-    pub fn open(&self) -> Vec<u16> {
+    pub(super) fn open(&self) -> Vec<u16> {
         if self.default_state == PortState::Open {
             return self.coverage.iter().filter(|&port| self.state(port) == Some(PortState::Open)).collect();
         }
@@ -99,7 +84,7 @@ impl Verdicts {
     /// number of exceptions and the exceptions. Ranges are written as the gap since the end of the one
     /// before and their length less one; numbers as LEB128. A host with all ports closed but three is 20
     /// bytes or so.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut body = vec![FORMAT, code(self.default_state)];
         let mut end = 0;
         put(&mut body, u32::try_from(self.coverage.ranges().len()).unwrap_or(u32::MAX));
@@ -119,7 +104,7 @@ impl Verdicts {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] on anything else.
-    pub fn decode(body: &[u8]) -> Result<Self> {
+    pub(super) fn decode(body: &[u8]) -> Result<Self> {
         let mut bytes = Bytes(body);
         bytes.verdicts().ok_or_else(|| StoreError::Damaged("a stored result does not decode".to_owned()))
     }
@@ -257,7 +242,7 @@ mod tests {
             let body = stored.encode();
             let read = Verdicts::decode(&body).unwrap();
             prop_assert_eq!(&read, &stored);
-            prop_assert!(read.coverage().iter().eq(naive.keys().copied()));
+            prop_assert!(read.coverage.iter().eq(naive.keys().copied()));
             for (port, state) in &naive {
                 prop_assert_eq!(read.state(*port), Some(*state));
             }

@@ -29,9 +29,6 @@ const BATCH: usize = 256;
 /// A device that was seen within this long without a change is not written again.
 const SIGHTING_KEPT: Duration = Duration::from_secs(3600);
 
-/// Below this many free bytes an I/O error means "full": some file systems say so only by the way.
-const NEARLY_FULL: u64 = 256 * 1024;
-
 /// Who is told when a change is committed.
 pub(super) type Done<T> = oneshot::Sender<Result<T>>;
 
@@ -248,9 +245,10 @@ impl Writer {
 
     /// What a failed commit means.
     fn diagnose(&self, error: &rusqlite::Error) -> StoreHealth {
+        // Some file systems say "full" only by the way. 64 blocks are 256 KB on most.
         let nearly_full = || {
             let dir = self.path.parent().unwrap_or(&self.path);
-            statvfs(dir).is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() < NEARLY_FULL)
+            statvfs(dir).is_ok_and(|disk| disk.blocks_available() < 64)
         };
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreHealth::Full,

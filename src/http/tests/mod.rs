@@ -17,13 +17,10 @@ use tokio::{
 };
 
 use super::{
-    Gate, Limits, Names, Site, Token, bind, body, require_authority, serve,
-    site::{dressed, routes},
+    Gate, Limits, Names, Token, bind, body, require_authority, serve,
+    site::{common, dressed},
 };
-use crate::{
-    config::{Config, FeedConfig},
-    service::health::Health,
-};
+use crate::{config::Config, service::health::Health};
 
 /// No answer of a healthy server takes this long, however busy the machine that tests it.
 const AT_MOST: Duration = Duration::from_secs(10);
@@ -38,20 +35,7 @@ struct Served {
 }
 
 fn config() -> Config {
-    Config {
-        listen: Vec::new(),
-        data_dir: "/nonexistent".into(),
-        base_url: "portscan".into(),
-        exclude: Vec::new(),
-        max_in_flight: 50,
-        cache_expiry: Duration::from_secs(7 * 86_400),
-        feed: FeedConfig { urls: Vec::new(), discover: Vec::new(), hosts: Vec::new(), allow: Vec::new() },
-        scanners: Vec::new(),
-        devices: Vec::new(),
-        ignore: Vec::new(),
-        http_names: vec!["scan.example.org".into()],
-        auth_trust: Vec::new(),
-    }
+    Config { http_names: vec!["scan.example.org".into()], auth_trust: Vec::new(), ..Config::default() }
 }
 
 /// Serves the appliance's routes, these, and `/write`, which changes nothing but lies behind the gate.
@@ -60,13 +44,13 @@ fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
     let (health, health_seen) = watch::channel(Health::default());
     let (stop, stop_seen) = watch::channel(false);
     let names = Names::new(Some("pi.home.example.net"), config_seen.clone());
-    let gate = Gate::new(token, names.clone(), config_seen.clone());
+    let gate = Gate::new(token, names.clone(), config_seen);
     let writes = Router::new()
         .route("/write", post(async || StatusCode::NO_CONTENT))
         .route_layer(from_fn_with_state(gate, require_authority));
     let more = body::bounded(reads.merge(writes), limits.body);
-    let site = Site { config: config_seen, health: health_seen, names: names.clone(), limits };
-    let router = dressed(routes(site).merge(more), names);
+    let own = body::bounded(common("a\"<b", move || health_seen.borrow().clone()), limits.body);
+    let router = dressed(own.merge(more), names);
     let listeners = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
     let address = listeners[0].local_addr().unwrap();
     let task = tokio::spawn(serve(listeners, router, limits, stop_seen));

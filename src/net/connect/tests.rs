@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::Command,
     sync::mpsc::Receiver,
     thread,
@@ -13,6 +13,7 @@ use nix::{
     sched::{CloneFlags, unshare},
     unistd::{Pid, gettid},
 };
+use socket2::{Domain, Socket, Type};
 
 use super::*;
 use crate::{
@@ -51,19 +52,29 @@ async fn outcome(address: &str, port: u16, give_up: Duration) -> Outcome {
 }
 
 /// A port that nobody listens on, and nobody will: it stays bound.
-fn closed_port() -> (TcpListener, socket2::Socket, u16) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+fn closed_port() -> (Socket, u16) {
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
     let port = bound.local_addr().unwrap().as_socket().unwrap().port();
-    (listener, bound, port)
+    (bound, port)
+}
+
+/// A port that never answers: its backlog stays full.
+fn silent_port() -> ((Socket, TcpStream), u16) {
+    let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    full.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let fills_it = TcpStream::connect(address).unwrap();
+    ((full, fills_it), address.port())
 }
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn tells_open_from_closed() {
-    let (listener, _bound, closed) = closed_port();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_bound, closed) = closed_port();
     let open = listener.local_addr().unwrap().port();
     assert_eq!(outcome("127.0.0.1", open, SECOND).await, Outcome::Accepted);
     assert_eq!(outcome("127.0.0.1", closed, SECOND).await, Outcome::Refused);
@@ -87,26 +98,22 @@ async fn a_reset_after_accepting_is_open() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let socket = verdict::open(address).unwrap();
-    socket2::Socket::from(listener.accept().unwrap().0).set_linger(Some(Duration::ZERO)).unwrap();
+    Socket::from(listener.accept().unwrap().0).set_linger(Some(Duration::ZERO)).unwrap();
     assert_eq!(verdict::verdict(&socket, address), Some(Outcome::Accepted));
 }
 
 #[tokio::test]
 async fn a_full_backlog_is_silent_and_takes_as_long_as_asked() {
-    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    full.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    full.listen(0).unwrap();
-    let address = full.local_addr().unwrap().as_socket().unwrap();
-    let _fills_it = std::net::TcpStream::connect(address).unwrap();
+    let (_full, port) = silent_port();
     let give_up = Duration::from_millis(50);
-    let reply = &replies(&mut prober(1), vec![probe(0, "127.0.0.1", address.port(), give_up)]).await[&0];
+    let reply = &replies(&mut prober(1), vec![probe(0, "127.0.0.1", port, give_up)]).await[&0];
     assert_eq!(reply.outcome, Outcome::Silent);
     assert!(reply.ended.since(reply.started) >= give_up);
 }
 
 #[tokio::test]
 async fn a_socket_that_meets_itself_is_no_open_port() {
-    let (_listener, bound, port) = closed_port();
+    let (bound, port) = closed_port();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     bound.connect(&address.into()).unwrap();
     bound.set_nonblocking(true).unwrap();
@@ -136,7 +143,7 @@ async fn what_this_machine_lacks_is_no_verdict() {
 
 #[tokio::test]
 async fn a_late_probe_is_not_made() {
-    let (listener, _bound, _) = closed_port();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let clock = SystemClock::start();
     while clock.now() == Moment::ZERO {}
     let mut late = probe(0, "127.0.0.1", listener.local_addr().unwrap().port(), SECOND);
@@ -151,7 +158,7 @@ async fn a_late_probe_is_not_made() {
 async fn answers_every_probe_of_a_large_batch_once() {
     let listeners: Vec<TcpListener> = (0..20).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let open: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-    let (_listener, _bound, closed) = closed_port();
+    let (_bound, closed) = closed_port();
     let batch = (0..2000)
         .map(|id| match open.get(usize::try_from(id % 100).unwrap()) {
             Some(&port) => probe(id, "127.0.0.1", port, SECOND * 5),
@@ -166,13 +173,9 @@ async fn answers_every_probe_of_a_large_batch_once() {
 
 #[tokio::test]
 async fn dropping_it_closes_its_sockets() {
-    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    full.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    full.listen(0).unwrap();
-    let address = full.local_addr().unwrap().as_socket().unwrap();
-    let _fills_it = std::net::TcpStream::connect(address).unwrap();
+    let (_full, port) = silent_port();
     let mut prober = prober(1);
-    prober.launch(vec![probe(0, "127.0.0.1", address.port(), SECOND * 3600)]);
+    prober.launch(vec![probe(0, "127.0.0.1", port, SECOND * 3600)]);
     drop(prober); // joins: an hour's probe does not keep it
 }
 

@@ -1,0 +1,172 @@
+//! `portscan serve`: the appliance, from its lock to its last commit.
+
+use std::{fs, net::TcpListener, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+
+use super::{health, log, probing, reload::reload};
+use crate::{
+    cli::Probing,
+    client::Client,
+    clock::{Clock, SystemClock},
+    config::{Config, Overrides},
+    http::{self, Names, Site},
+    net::{Links, SystemResolver},
+    resolve::Resolve,
+    service::{feeds, health::Health, queries::Queries, runner::Runner},
+    store::{self, Store, WriterThread},
+};
+
+/// The longest that stopping may take, commits included: systemd's patience is longer, a user's is not.
+const STOP: Duration = Duration::from_secs(2);
+
+/// The tasks under way; each ends when told to stop, or with the reason why nothing can go on.
+type Tasks = JoinSet<anyhow::Result<()>>;
+
+/// Runs the appliance until it is told to stop.
+pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> {
+    let config = Config::read(flags)?;
+    log::start(config.log, verbose);
+    fs::create_dir_all(&config.data_dir).with_context(|| {
+        format!("cannot make data_dir {}; make it and give it to this user", config.data_dir.display())
+    })?;
+    let _lock = store::lock(&config.data_dir)?;
+    // Before anything is started: a port that is taken should be the only thing said.
+    let listeners = http::bind(&config.listen)?;
+    let clock = SystemClock::start();
+    let (store, writer) = Store::open(&config.data_dir.join(store::FILE_NAME), Arc::new(clock))?;
+    let probing = probing(clock).context("the scanner cannot start")?;
+    let (stop, stopped) = watch::channel(false);
+    let (current, seen) = watch::channel(Arc::new(config));
+
+    let mut tasks = Tasks::new();
+    let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stopped };
+    for listener in &listeners {
+        tracing::info!("listening on http://{}/", listener.local_addr()?);
+    }
+    parts.start(listeners, &mut tasks);
+    // Only systemd listens, and only if it started us.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    let ended = until_told(flags, &current, &mut tasks).await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    stop.send_replace(true);
+    let stopping = finish(tasks, probing, store, writer);
+    if tokio::time::timeout(STOP, stopping).await.is_err() {
+        tracing::warn!("stopped without waiting any longer");
+    }
+    ended
+}
+
+/// Waits for a signal to stop, reloading on SIGHUP meanwhile, or for the first task that fails.
+async fn until_told(
+    flags: &Overrides,
+    current: &watch::Sender<Arc<Config>>,
+    tasks: &mut Tasks,
+) -> anyhow::Result<()> {
+    let listen = |kind| -> anyhow::Result<Signal> { signal(kind).context("cannot listen for signals") };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hang_up.recv() => reload(flags, current),
+            Some(ended) = tasks.join_next() => ended.context("a task has failed")??,
+        }
+    }
+}
+
+/// Ends the tasks, then the scanner, then the store with all that was queued.
+async fn finish(mut tasks: Tasks, probing: Probing, store: Store, writer: WriterThread) {
+    while tasks.join_next().await.is_some() {}
+    probing.scanner.stop();
+    drop(store);
+    let joined = tokio::task::spawn_blocking(move || {
+        probing.thread.join();
+        writer.join()
+    });
+    match joined.await {
+        Ok(Ok(())) => tracing::info!("stopped"),
+        Ok(Err(error)) => tracing::error!(%error, "stopped"),
+        Err(error) => tracing::error!(%error, "the store's thread has failed"),
+    }
+}
+
+/// What the tasks are made of.
+struct Parts<'a> {
+    store: &'a Store,
+    probing: &'a Probing,
+    clock: SystemClock,
+    config: &'a watch::Receiver<Arc<Config>>,
+    stop: &'a watch::Receiver<bool>,
+}
+
+impl Parts<'_> {
+    /// Starts the feeds, the health watch, the runner and the server.
+    fn start(&self, listeners: Vec<TcpListener>, tasks: &mut Tasks) {
+        let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver);
+        let clock: Arc<dyn Clock> = Arc::new(self.clock);
+        let client = Client::new(Arc::clone(&resolver));
+        let (inventory, feeds) = feeds::start(client, Arc::clone(&clock), self.config.clone(), Links::read);
+        tasks.spawn(until_stopped(self.stop.clone(), feeds));
+        let (health, seen_health) = watch::channel(Health::default());
+        let watching = health::watch(self.store.health(), inventory.clone(), health);
+        tasks.spawn(until_stopped(self.stop.clone(), watching));
+
+        let runner = Runner {
+            store: self.store.clone(),
+            scanner: self.probing.scanner.clone(),
+            clock,
+            resolver: Arc::clone(&resolver),
+            config: self.config.clone(),
+            inventory,
+        };
+        let running = runner.run(self.stop.clone());
+        tasks.spawn(async move { running.await.context("the runner cannot go on") });
+
+        let site = self.site(seen_health, resolver);
+        let serving = http::serve(listeners, http::router(site), http::Limits::default(), self.stop.clone());
+        tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
+    }
+
+    fn site(&self, health: watch::Receiver<Health>, resolver: Arc<dyn Resolve>) -> Site {
+        let queries = Queries::new(
+            self.store.clone(),
+            self.probing.scanner.clone(),
+            resolver,
+            self.config.clone(),
+            health,
+        );
+        Site {
+            config: self.config.clone(),
+            names: Names::new(hostname().as_deref(), self.config.clone()),
+            queries: Arc::new(queries),
+            clock: Arc::new(self.clock),
+            limits: http::Limits::default(),
+        }
+    }
+}
+
+/// Drives a task that would go on for ever until it is told to stop.
+async fn until_stopped(
+    mut stop: watch::Receiver<bool>,
+    task: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        () = task => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    Ok(())
+}
+
+/// The name this machine goes by, which may be fully qualified.
+fn hostname() -> Option<String> {
+    fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).ok().map(|name| name.trim().to_owned())
+}

@@ -1,0 +1,154 @@
+//! `portscan probe HOST PORT`: one look at one port.
+
+use std::{fmt::Write as _, time::Duration};
+
+use serde::Serialize;
+
+use super::{CliError, DONE, FAILED, ProbeArgs, Terminal, World, found::harmless, table::milliseconds};
+use crate::{
+    engine::{HostJob, Liveness},
+    model::{Address, HostReport, PortState, Reason, Timing},
+    services,
+};
+
+/// The answer, in the order in which JSON shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Answer {
+    host: String,
+    address: Address,
+    port: u16,
+    /// `None`: nobody is there, or this machine cannot tell; `detail` says why.
+    state: Option<PortState>,
+    reason: Option<Reason>,
+    service: Option<&'static str>,
+    rtt_ms: Option<f64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+}
+
+/// Probes, prints, returns 0 if the port is open and 1 otherwise.
+pub(super) async fn probe(
+    args: &ProbeArgs,
+    world: &World,
+    terminal: &mut Terminal<'_>,
+) -> Result<u8, CliError> {
+    let found = world.resolver.resolve(&args.host).await?;
+    let address = found.into_iter().next().ok_or(CliError::NoTargets)?;
+    let probing = (world.prober)().map_err(CliError::Prober)?;
+    let job = HostJob {
+        link: probing.links.link_of(&address),
+        address,
+        ports: [args.port].into_iter().collect(),
+        first: Vec::new(),
+        timing: Timing::T4,
+        max_in_flight: 1,
+        max_retries: None,
+        max_rate: None,
+        liveness: Liveness::Assume,
+        deadline: None,
+    };
+    let report = probing.scanner.submit(job).report().await.ok_or(CliError::Stopped)?;
+    probing.thread.join();
+    let answer = Answer::new(args, &report);
+    match args.json {
+        true => {
+            serde_json::to_writer(&mut *terminal.out, &answer).map_err(std::io::Error::from)?;
+            writeln!(terminal.out)?;
+        }
+        false => writeln!(terminal.out, "{}", answer.line())?,
+    }
+    terminal.out.flush()?;
+    Ok(if answer.state == Some(PortState::Open) { DONE } else { FAILED })
+}
+
+impl Answer {
+    fn new(args: &ProbeArgs, report: &HostReport) -> Self {
+        let listed = report.findings.iter().find(|finding| finding.port == args.port);
+        let usual =
+            report.coverage.contains(args.port).then_some((report.default_state, report.default_reason));
+        let verdict = listed.map(|finding| (finding.state, finding.reason)).or(usual);
+        // The only port is its host's default and so has no finding with its time; with one probe under way,
+        // the time to the first answer is that of the port.
+        let answered = verdict.is_some_and(|(_, reason)| reason != Reason::NoResponse);
+        let rtt = listed.and_then(|finding| finding.rtt).or(answered.then_some(report.preparation));
+        Self {
+            host: args.host.clone(),
+            address: report.address.clone(),
+            port: args.port,
+            state: verdict.map(|(state, _)| state),
+            reason: verdict.map(|(_, reason)| reason),
+            service: services::name(args.port),
+            rtt_ms: rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
+            detail: harmless(&report.detail),
+        }
+    }
+
+    /// `10.0.0.5:22 open (ssh) 0.40 ms`
+    fn line(&self) -> String {
+        let socket = match self.address.ipv4() {
+            Some(ip) => format!("{ip}:{}", self.port),
+            None => format!("[{}]:{}", self.address, self.port),
+        };
+        let verdict = match (self.state, self.reason) {
+            (Some(PortState::Open), _) => "open".to_owned(),
+            (Some(state), Some(reason)) => format!("{state}, {reason}"),
+            _ => format!("unknown, {}", self.detail),
+        };
+        let mut line = format!("{socket} {verdict}");
+        if let Some(service) = self.service {
+            _ = write!(line, " ({service})");
+        }
+        if let Some(rtt) = self.rtt_ms {
+            _ = write!(line, " {}", milliseconds(Duration::from_secs_f64(rtt / 1e3)));
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::found::tests::host, *};
+    use crate::model::{HostStatus, PortSet};
+
+    fn answer(address: &str, change: impl FnOnce(&mut HostReport)) -> Answer {
+        let mut report = host(address, "22", &[]).report;
+        report.preparation = Duration::from_micros(400);
+        change(&mut report);
+        Answer::new(&ProbeArgs { host: "nas.lan".to_owned(), port: 22, json: false }, &report)
+    }
+
+    #[test]
+    fn one_line_says_it() {
+        let open = |report: &mut HostReport| {
+            report.default_state = PortState::Open;
+            report.default_reason = Reason::SynAck;
+        };
+        let filtered = |report: &mut HostReport| {
+            report.default_state = PortState::Filtered;
+            report.default_reason = Reason::NoResponse;
+        };
+        let down = |report: &mut HostReport| {
+            report.status = HostStatus::Down;
+            report.coverage = PortSet::default();
+            report.detail = "nobody answers ARP".to_owned();
+        };
+        for (answer, line) in [
+            (answer("10.0.0.5", open), "10.0.0.5:22 open (ssh) 0.40 ms"),
+            (answer("fe80::1%eth0", open), "[fe80::1%eth0]:22 open (ssh) 0.40 ms"),
+            (answer("10.0.0.5", |_| ()), "10.0.0.5:22 closed, conn-refused (ssh) 0.40 ms"),
+            (answer("10.0.0.5", filtered), "10.0.0.5:22 filtered, no-response (ssh)"),
+            (answer("10.0.0.5", down), "10.0.0.5:22 unknown, nobody answers ARP (ssh)"),
+        ] {
+            assert_eq!(answer.line(), line);
+        }
+    }
+
+    #[test]
+    fn json_names_what_was_asked_and_what_was_found() {
+        let open = answer("10.0.0.5", |report| report.default_state = PortState::Open);
+        assert_eq!(
+            serde_json::to_string(&open).unwrap(),
+            r#"{"host":"nas.lan","address":"10.0.0.5","port":22,"state":"open","reason":"conn-refused","service":"ssh","rtt_ms":0.4}"#
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! How far a scan is, on standard error, if that is a terminal.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{engine::Progress, model::Moment};
+
+/// How often the bar is drawn, at most.
+pub(super) const TICK: Duration = Duration::from_millis(250);
+
+/// The rate shown is that of about this time: short enough to follow, long enough to read.
+const RATE_OVER: Duration = Duration::from_secs(2);
+
+/// What is known of the whole scan at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Totals {
+    /// Ports that have their verdict, those of down hosts included.
+    pub(super) settled: u64,
+    /// Open ports.
+    pub(super) open: u64,
+    /// Probes sent.
+    pub(super) probes: u64,
+}
+
+impl Totals {
+    /// With a host that is under way.
+    pub(super) fn with(mut self, progress: Progress) -> Self {
+        self.settled += u64::from(progress.settled);
+        self.open += u64::from(progress.open);
+        self.probes += progress.probes;
+        self
+    }
+}
+
+/// Probes a second, lately.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    since: Moment,
+    probes: u64,
+    per_second: f64,
+}
+
+impl Rate {
+    /// Counting starts here.
+    pub(super) fn starting(now: Moment) -> Self {
+        Self { since: now, ..Self::default() }
+    }
+
+    /// The rate, given how many probes have been sent by now in all.
+    pub(super) fn at(&mut self, now: Moment, probes: u64) -> f64 {
+        let passed = now.since(self.since);
+        let sent = probes.saturating_sub(self.probes);
+        if passed >= RATE_OVER {
+            self.per_second = sent as f64 / passed.as_secs_f64();
+            (self.since, self.probes) = (now, probes);
+        } else if self.per_second == 0.0 && !passed.is_zero() {
+            return sent as f64 / passed.as_secs_f64();
+        }
+        self.per_second
+    }
+}
+
+/// The bar; invisible where there is no terminal.
+pub(super) struct Bar {
+    bar: ProgressBar,
+    rate: Rate,
+}
+
+impl Bar {
+    /// A bar for so many ports in all.
+    pub(super) fn new(visible: bool, ports: u64, now: Moment) -> Self {
+        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(ports), target);
+        let template = "{bar:24} {percent}%  {human_pos} of {human_len} ports  {msg}  {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Self { bar, rate: Rate::starting(now) }
+    }
+
+    /// Draws what is known now.
+    pub(super) fn show(&mut self, totals: Totals, now: Moment) {
+        let rate = self.rate.at(now, totals.probes);
+        self.bar.set_message(format!("{rate:.0} probes/s  {} open", totals.open));
+        self.bar.set_position(totals.settled);
+    }
+
+    /// Prints while the bar is out of the way.
+    pub(super) fn above<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+
+    /// Takes it away.
+    pub(super) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds() {
+        let at = |seconds: f64| Moment::from_start(Duration::from_secs_f64(seconds));
+        let mut rate = Rate::starting(at(10.0));
+        assert_eq!(rate.at(at(10.0), 0), 0.0, "nothing has happened");
+        assert_eq!(rate.at(at(11.0), 100), 100.0, "at first: since the start");
+        assert_eq!(rate.at(at(12.0), 200), 100.0);
+        assert_eq!(rate.at(at(13.0), 900), 100.0, "not yet two seconds later");
+        assert_eq!(rate.at(at(14.0), 1000), 400.0);
+        assert_eq!(rate.at(at(20.0), 1000), 0.0, "silence");
+    }
+
+    #[test]
+    fn totals_add_up() {
+        let progress = Progress { ports: 100, settled: 10, open: 2, probes: 12 };
+        let totals = Totals { settled: 1000, open: 1, probes: 1100 };
+        let sum = Totals { settled: 1010, open: 3, probes: 1112 };
+        assert_eq!(totals.with(progress), sum);
+    }
+}

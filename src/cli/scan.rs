@@ -1,0 +1,305 @@
+//! `portscan scan`: hands hosts to the scanner, prints them as they come back.
+
+use std::{collections::VecDeque, io, pin::pin};
+
+use futures_util::future::select_all;
+use tokio::{sync::watch, time};
+
+use super::{
+    CliError, DONE, FAILED, INTERRUPTED, Probing, ScanArgs, Terminal, World,
+    found::{Found, Scan},
+    interrupt, json,
+    progress::{Bar, TICK, Totals},
+    table::{self, Style},
+    targets::{Target, Wanted},
+};
+use crate::{
+    clock::Clock,
+    engine::{HostJob, Link, Liveness, LocalError, Stats},
+    model::{Address, HostReport, HostStatus, Mac, Moment, PortSet, ScanStatus},
+    net::{Links, neighbour},
+    service::scanner::Ticket,
+};
+
+/// Hosts in progress at once: enough to fill the time that one host's pace leaves, and few enough that the
+/// first results come early.
+const AT_ONCE: usize = 16;
+
+/// Scans, prints, returns the exit code.
+pub(super) async fn scan(
+    args: &ScanArgs,
+    verbose: u8,
+    world: &World,
+    terminal: &mut Terminal<'_>,
+) -> Result<u8, CliError> {
+    let interrupted = interrupt::listen().map_err(CliError::Interrupt)?;
+    let expanded = Wanted::read(args, &mut io::stdin())?.expand(&*world.resolver).await?;
+    for warning in &expanded.warnings {
+        terminal.warn(warning);
+    }
+    if expanded.targets.is_empty() {
+        return Err(CliError::NoTargets);
+    }
+    let probing = (world.prober)().map_err(CliError::Prober)?;
+    let run = Run::new(args, verbose, expanded.targets, &probing, &*world.clock, terminal);
+    let ended = run.to_the_end(interrupted).await;
+    // A scanner that is told to stop takes no longer than closing its sockets.
+    probing.thread.join();
+    ended
+}
+
+/// A host under way.
+struct Running {
+    index: usize,
+    target: Target,
+    ticket: Ticket,
+}
+
+/// What happens next.
+enum Step {
+    /// The one at this place among those under way is over; `None`: the scanner stopped.
+    Finished(usize, Option<HostReport>),
+    Tick,
+    Interrupted,
+}
+
+/// One scan under way.
+struct Run<'a, 'w> {
+    args: &'a ScanArgs,
+    ports: PortSet,
+    style: Style,
+    probing: &'a Probing,
+    clock: &'a dyn Clock,
+    terminal: &'a mut Terminal<'w>,
+    waiting: VecDeque<(usize, Target)>,
+    running: Vec<Running>,
+    /// With the place among the targets, for hosts finish in another order.
+    found: Vec<(usize, Found)>,
+    finished: Totals,
+    bar: Bar,
+    targets: usize,
+    started: (Moment, jiff::Timestamp),
+    stopping: bool,
+}
+
+impl<'a, 'w> Run<'a, 'w> {
+    fn new(
+        args: &'a ScanArgs,
+        verbose: u8,
+        targets: Vec<Target>,
+        probing: &'a Probing,
+        clock: &'a dyn Clock,
+        terminal: &'a mut Terminal<'w>,
+    ) -> Self {
+        let ports = args.port_set();
+        let started = (clock.now(), clock.wall());
+        let style = Style { width: terminal.width, verbose, open_only: args.open, reason: args.reason };
+        Self {
+            bar: Bar::new(terminal.progress, targets.len() as u64 * u64::from(ports.len()), started.0),
+            targets: targets.len(),
+            waiting: targets.into_iter().enumerate().collect(),
+            running: Vec::with_capacity(AT_ONCE),
+            found: Vec::new(),
+            finished: Totals::default(),
+            stopping: false,
+            args,
+            ports,
+            style,
+            probing,
+            clock,
+            terminal,
+            started,
+        }
+    }
+
+    async fn to_the_end(mut self, mut interrupted: watch::Receiver<bool>) -> Result<u8, CliError> {
+        let mut tick = time::interval(TICK);
+        tick.set_missed_tick_behavior(time::MissedTickBehavior::Skip);
+        loop {
+            self.submit();
+            if self.running.is_empty() {
+                break;
+            }
+            match self.next(&mut interrupted, &mut tick).await {
+                Step::Finished(place, report) => {
+                    let done = self.running.swap_remove(place);
+                    self.finish(done, report.ok_or(CliError::Stopped)?)?;
+                }
+                Step::Tick => self.show(),
+                Step::Interrupted => {
+                    self.stopping = true;
+                    self.waiting.clear();
+                    self.running.iter().for_each(|running| running.ticket.cancel());
+                }
+            }
+        }
+        self.bar.clear();
+        self.conclude()
+    }
+
+    /// Fills the places that are free.
+    fn submit(&mut self) {
+        while self.running.len() < AT_ONCE
+            && let Some((index, target)) = self.waiting.pop_front()
+        {
+            let ticket = self.probing.scanner.submit(self.job(&target.address));
+            self.running.push(Running { index, target, ticket });
+        }
+    }
+
+    fn job(&self, address: &Address) -> HostJob {
+        HostJob {
+            address: address.clone(),
+            ports: self.ports.clone(),
+            first: Vec::new(),
+            timing: self.args.timing,
+            // Without a bound of the user's the template's holds, which is never more.
+            max_in_flight: self.args.max_parallelism.unwrap_or(u16::MAX),
+            max_retries: self.args.max_retries,
+            max_rate: self.args.max_rate,
+            liveness: if self.args.skip_liveness { Liveness::Assume } else { Liveness::Check },
+            link: self.probing.links.link_of(address),
+            deadline: self.args.host_timeout,
+        }
+    }
+
+    async fn next(&mut self, interrupted: &mut watch::Receiver<bool>, tick: &mut time::Interval) -> Step {
+        let finished = select_all(self.running.iter_mut().map(|running| Box::pin(running.ticket.report())));
+        let mut interrupt = pin!(async {
+            // Heard once: a second one ends the process elsewhere.
+            if self.stopping || interrupted.wait_for(|yes| *yes).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        });
+        tokio::select! {
+            (report, place, _) = finished => Step::Finished(place, report),
+            () = &mut interrupt => Step::Interrupted,
+            _ = tick.tick() => Step::Tick,
+        }
+    }
+
+    fn finish(&mut self, done: Running, report: HostReport) -> Result<(), CliError> {
+        let mac = mac_of(&report, &self.probing.links);
+        let found = Found { report, mac, name: done.target.name };
+        self.finished.settled += u64::from(self.ports.len());
+        self.finished.open += u64::from(found.open());
+        self.finished.probes += found.report.probes;
+        if !self.args.json {
+            let out = &mut *self.terminal.out;
+            self.bar.above(|| table::host(out, &found, &self.style).and_then(|()| out.flush()))?;
+        }
+        self.found.push((done.index, found));
+        self.show();
+        Ok(())
+    }
+
+    fn show(&mut self) {
+        let totals =
+            self.running.iter().fold(self.finished, |sum, running| sum.with(running.ticket.progress()));
+        self.bar.show(totals, self.clock.now());
+    }
+
+    /// The end of the output, and the exit code.
+    fn conclude(mut self) -> Result<u8, CliError> {
+        let stats = self.probing.scanner.stats();
+        self.found.sort_by_key(|(index, _)| *index);
+        let found: Vec<Found> = self.found.into_iter().map(|(_, found)| found).collect();
+        let scan = Scan {
+            started: self.started.1,
+            elapsed: self.clock.now().since(self.started.0),
+            status: status(&found, self.targets, &stats),
+            targets: self.targets,
+        };
+        match self.args.json {
+            true => json::write(self.terminal.out, &scan, &found, self.args.open)?,
+            false => table::summary(self.terminal.out, &scan, &found)?,
+        }
+        self.terminal.out.flush()?;
+        for warning in troubles(&stats, self.probing.limits.descriptors) {
+            self.terminal.warn(&warning);
+        }
+        Ok(match scan.status {
+            _ if self.stopping => INTERRUPTED,
+            ScanStatus::Failed => FAILED,
+            _ => DONE,
+        })
+    }
+}
+
+/// Who has the address: read after the scan, when the kernel has just talked to it.
+fn mac_of(report: &HostReport, links: &Links) -> Option<Mac> {
+    match links.link_of(&report.address) {
+        _ if report.status == HostStatus::Down => None,
+        Link::Local => links.own_mac(&report.address),
+        // A table that cannot be read is no reason to withhold the ports.
+        Link::OnLink => neighbour(&report.address).ok().flatten(),
+        Link::Routed => None,
+    }
+}
+
+fn status(found: &[Found], targets: usize, stats: &Stats) -> ScanStatus {
+    let answered = stats.accepted + stats.refused + stats.silent + stats.unreachable;
+    if answered == 0 && !stats.local.is_empty() {
+        ScanStatus::Failed
+    } else if found.len() < targets || found.iter().any(|host| host.report.status == HostStatus::Partial) {
+        ScanStatus::Partial
+    } else {
+        ScanStatus::Complete
+    }
+}
+
+/// This machine's own troubles: they cost time, and the user can mend them.
+fn troubles(stats: &Stats, descriptors: u32) -> Vec<String> {
+    let told = |(kind, count): (&LocalError, &u64)| {
+        let trouble = match kind {
+            LocalError::Descriptors => format!(
+                "descriptors ran out (this process may have {descriptors}), which slows the scan down; \
+                 raise the limit with `ulimit -n`"
+            ),
+            LocalError::Ports => "local ports ran out; wait a minute, or scan less at once".to_owned(),
+            LocalError::Memory => "the kernel ran out of memory for sockets; scan less at once".to_owned(),
+            LocalError::Denied => "connects were denied by this machine's own firewall; allow outgoing \
+                                   connections"
+                .to_owned(),
+            LocalError::NoRoute => {
+                "this machine has no route to some of the addresses; see `ip route`".to_owned()
+            }
+            LocalError::SelfConnect => return None,
+            LocalError::Other => "connects failed on this machine for an unusual reason".to_owned(),
+        };
+        Some(format!("{trouble} ({count} times)"))
+    };
+    stats.local.iter().filter_map(told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::found::tests::host, *};
+
+    fn with(status: HostStatus) -> Found {
+        let mut found = host("10.0.0.1", "22", &[]);
+        found.report.status = status;
+        found
+    }
+
+    #[test]
+    fn the_status_says_whether_anything_is_missing() {
+        let answered = Stats { refused: 1, ..Stats::default() };
+        let up = [with(HostStatus::Up), with(HostStatus::Down)];
+        assert_eq!(status(&up, 2, &answered), ScanStatus::Complete);
+        assert_eq!(status(&up, 3, &answered), ScanStatus::Partial);
+        assert_eq!(status(&[with(HostStatus::Partial)], 1, &answered), ScanStatus::Partial);
+        let no_route = Stats { local: [(LocalError::NoRoute, 3)].into(), ..Stats::default() };
+        assert_eq!(status(&[with(HostStatus::Down)], 1, &no_route), ScanStatus::Failed);
+    }
+
+    #[test]
+    fn troubles_say_how_to_mend_them() {
+        let local = [(LocalError::Descriptors, 7), (LocalError::SelfConnect, 9)].into();
+        let said = troubles(&Stats { local, ..Stats::default() }, 64);
+        assert_eq!(said.len(), 1);
+        assert!(
+            said[0].contains("may have 64") && said[0].contains("ulimit") && said[0].ends_with("(7 times)")
+        );
+    }
+}

@@ -1,0 +1,303 @@
+//! One byte per port: what is known of it and how often it was looked at.
+
+use std::time::Duration;
+
+use crate::model::{Address, HostReport, HostStatus, PortFinding, PortSet, PortState, Protocol, Reason};
+
+use super::order::Places;
+
+/// What is known of a port. Ordered by weight: what stands is replaced only by something at least as weighty,
+/// so that a connection that was once accepted stays a fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Mark {
+    Unknown = 0,
+    /// No answer yet; looked at again.
+    Silent = 1,
+    /// ICMP says the way there fails, which may pass: looked at again, as silence is.
+    NetUnreach = 2,
+    HostUnreach = 3,
+    /// ICMP says that somebody forbids it: looking again changes nothing.
+    IcmpError = 4,
+    AdminProhibited = 5,
+    Closed = 6,
+    Open = 7,
+}
+
+impl Mark {
+    const ALL: [Self; 8] = [
+        Self::Unknown,
+        Self::Silent,
+        Self::NetUnreach,
+        Self::HostUnreach,
+        Self::IcmpError,
+        Self::AdminProhibited,
+        Self::Closed,
+        Self::Open,
+    ];
+
+    /// What an ICMP error's reason makes of a port.
+    pub(super) const fn unreachable(reason: Reason) -> Self {
+        match reason {
+            Reason::NetUnreach => Self::NetUnreach,
+            Reason::HostUnreach => Self::HostUnreach,
+            Reason::AdminProhibited => Self::AdminProhibited,
+            _ => Self::IcmpError,
+        }
+    }
+
+    const fn is_final(self) -> bool {
+        self as u8 >= Self::IcmpError as u8
+    }
+
+    /// State and reason in the report.
+    const fn verdict(self) -> (PortState, Reason) {
+        match self {
+            Self::Open => (PortState::Open, Reason::SynAck),
+            Self::Closed => (PortState::Closed, Reason::ConnRefused),
+            Self::AdminProhibited => (PortState::Filtered, Reason::AdminProhibited),
+            Self::IcmpError => (PortState::Filtered, Reason::IcmpError),
+            Self::HostUnreach => (PortState::Filtered, Reason::HostUnreach),
+            Self::NetUnreach => (PortState::Filtered, Reason::NetUnreach),
+            Self::Unknown | Self::Silent => (PortState::Filtered, Reason::NoResponse),
+        }
+    }
+}
+
+/// Bits 0-2: mark; bits 3-6: tries that counted; bit 7: a probe is under way.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cell(u8);
+
+const TRY: u8 = 1 << 3;
+const UNDER_WAY: u8 = 1 << 7;
+
+impl Cell {
+    const fn mark(self) -> Mark {
+        Mark::ALL[(self.0 & 7) as usize]
+    }
+
+    const fn tries(self) -> u8 {
+        (self.0 & !UNDER_WAY) >> 3
+    }
+
+    const fn is_under_way(self) -> bool {
+        self.0 & UNDER_WAY != 0
+    }
+}
+
+/// How a job ended, for its report.
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    pub(super) status: HostStatus,
+    pub(super) detail: String,
+}
+
+/// The verdicts of one job.
+#[derive(Debug)]
+pub(super) struct Board {
+    cells: Vec<Cell>,
+    /// Round trips of open ports, in microseconds, as they come.
+    rtts: Vec<(u32, u32)>,
+    answered: u32,
+    open: u32,
+}
+
+/// What a settled probe changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing that another look could not change.
+    Unsettled,
+    /// The port has its verdict; `late` if an earlier look had been silent.
+    Settled {
+        /// Whether an earlier look had been silent.
+        late: bool,
+    },
+}
+
+impl Board {
+    pub(super) fn new(places: &Places) -> Self {
+        let cells = vec![Cell::default(); places.len() as usize];
+        Self { cells, rtts: Vec::new(), answered: 0, open: 0 }
+    }
+
+    /// Ports with a verdict that needs no further look.
+    pub(super) const fn answered(&self) -> u32 {
+        self.answered
+    }
+
+    pub(super) const fn open(&self) -> u32 {
+        self.open
+    }
+
+    /// Whether the port still needs a look, given how many it may have.
+    pub(super) fn is_due(&self, place: u32, tries: u8) -> bool {
+        let cell = self.cells[place as usize];
+        !cell.mark().is_final() && !cell.is_under_way() && cell.tries() < tries
+    }
+
+    /// Whether no answer came after this many looks, or one did.
+    pub(super) fn is_settled(&self, place: u32, tries: u8) -> bool {
+        let cell = self.cells[place as usize];
+        cell.mark().is_final() || cell.tries() >= tries
+    }
+
+    pub(super) fn tries(&self, place: u32) -> u8 {
+        self.cells[place as usize].tries()
+    }
+
+    /// A probe leaves.
+    pub(super) fn start(&mut self, place: u32) {
+        self.cells[place as usize].0 |= UNDER_WAY;
+    }
+
+    /// It came back without having said anything.
+    pub(super) fn release(&mut self, place: u32) {
+        self.cells[place as usize].0 &= !UNDER_WAY;
+    }
+
+    /// It came back with this.
+    pub(super) fn settle(&mut self, place: u32, mark: Mark, rtt: Duration) -> Change {
+        let cell = &mut self.cells[place as usize];
+        let (before, tries) = (cell.mark(), cell.tries());
+        let mark = mark.max(before);
+        cell.0 = (tries + 1).min(15) * TRY | mark as u8;
+        if !mark.is_final() || before.is_final() {
+            return Change::Unsettled;
+        }
+        self.answered += 1;
+        if mark == Mark::Open {
+            self.open += 1;
+            self.rtts.push((place, u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)));
+        }
+        Change::Settled { late: tries > 0 }
+    }
+
+    /// A silent look turned out to say nothing about the port. False if it has an answer meanwhile.
+    pub(super) fn forget_try(&mut self, place: u32) -> bool {
+        let cell = &mut self.cells[place as usize];
+        let counts = !cell.mark().is_final() && cell.tries() > 0;
+        if counts {
+            cell.0 -= TRY;
+        }
+        counts
+    }
+
+    /// The commonest state among covered ports; ties: closed, then filtered. Its commonest reason.
+    fn default(&self, covered: impl Iterator<Item = u32>) -> Mark {
+        let mut counts = [0_u32; Mark::ALL.len()];
+        covered.for_each(|place| counts[self.cells[place as usize].mark() as usize] += 1);
+        let filtered =
+            [Mark::Silent, Mark::AdminProhibited, Mark::HostUnreach, Mark::NetUnreach, Mark::IcmpError];
+        let count = |mark: Mark| counts[mark as usize];
+        let reason = filtered.into_iter().rev().max_by_key(|&mark| count(mark)).unwrap_or(Mark::Silent);
+        let states = [
+            (Mark::Closed, count(Mark::Closed)),
+            (reason, filtered.into_iter().map(count).sum()),
+            (Mark::Open, count(Mark::Open)),
+        ];
+        // Backwards, because `max_by_key` gives the last of equals.
+        let commonest = states.into_iter().rev().max_by_key(|&(_, count)| count);
+        commonest.map(|(mark, _)| mark).filter(|_| counts.iter().any(|&n| n > 0)).unwrap_or(Mark::Silent)
+    }
+
+    /// The report; `needed` tells how many silent looks settle the port at a place.
+    pub(super) fn report(
+        &self,
+        address: Address,
+        places: &Places,
+        needed: impl Fn(u32) -> u8,
+        ending: Ending,
+    ) -> HostReport {
+        let covers = |place: &u32| match ending.status {
+            HostStatus::Up => true,
+            HostStatus::Partial => self.is_settled(*place, needed(*place)),
+            HostStatus::Down => false,
+        };
+        let covered = || (0..places.len()).filter(covers);
+        let (default_state, default_reason) = self.default(covered()).verdict();
+        let mut rtts = self.rtts.clone();
+        rtts.sort_unstable();
+        let finding = |place: u32| {
+            let (state, reason) = self.cells[place as usize].mark().verdict();
+            let rtt = rtts.binary_search_by_key(&place, |&(place, _)| place).ok();
+            let rtt = rtt.map(|index| Duration::from_micros(rtts[index].1.into()));
+            PortFinding { port: places.port(place), state, reason, rtt }
+        };
+        HostReport {
+            address,
+            status: ending.status,
+            coverage: covered().map(|place| places.port(place)).collect::<PortSet>(),
+            default_state,
+            default_reason,
+            findings: covered().map(finding).filter(|finding| finding.state != default_state).collect(),
+            protocol: Protocol::Tcp,
+            probes: 0,
+            preparation: Duration::ZERO,
+            scanning: Duration::ZERO,
+            detail: ending.detail,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Duration = Duration::from_micros(700);
+
+    fn board(ports: &str) -> (Board, Places) {
+        let places = Places::new(&ports.parse().unwrap());
+        (Board::new(&places), places)
+    }
+
+    fn report(board: &Board, places: &Places, status: HostStatus) -> HostReport {
+        let ending = Ending { status, detail: String::new() };
+        board.report("192.0.2.1".parse().unwrap(), places, |_| 2, ending)
+    }
+
+    #[test]
+    fn what_was_accepted_once_stays_open() {
+        let (mut board, places) = board("80");
+        assert_eq!(board.settle(0, Mark::Silent, RTT), Change::Unsettled);
+        assert_eq!(board.settle(0, Mark::Open, RTT), Change::Settled { late: true });
+        assert_eq!(board.settle(0, Mark::Closed, RTT), Change::Unsettled);
+        let report = report(&board, &places, HostStatus::Up);
+        assert_eq!((report.default_state, board.open(), board.answered()), (PortState::Open, 1, 1));
+    }
+
+    #[test]
+    fn the_default_is_the_commonest_state_and_ties_go_to_closed() {
+        for (marks, state, reason) in [
+            (vec![Mark::Open, Mark::Closed], PortState::Closed, Reason::ConnRefused),
+            (vec![Mark::Open, Mark::Silent], PortState::Filtered, Reason::NoResponse),
+            (
+                vec![Mark::Closed, Mark::AdminProhibited, Mark::Silent],
+                PortState::Filtered,
+                Reason::NoResponse,
+            ),
+            (vec![Mark::Open, Mark::Open, Mark::Closed], PortState::Open, Reason::SynAck),
+            (vec![Mark::HostUnreach; 2], PortState::Filtered, Reason::HostUnreach),
+        ] {
+            let (mut board, places) = board(&format!("1-{}", marks.len()));
+            for (place, &mark) in (0..).zip(&marks) {
+                board.settle(place, mark, RTT);
+            }
+            let report = report(&board, &places, HostStatus::Up);
+            assert_eq!((report.default_state, report.default_reason), (state, reason), "{marks:?}");
+            let differing = marks.iter().filter(|mark| mark.verdict().0 != state).count();
+            assert_eq!(report.findings.len(), differing, "a reason alone is no finding: {marks:?}");
+        }
+    }
+
+    #[test]
+    fn a_partial_report_covers_what_is_settled() {
+        let (mut board, places) = board("1-4");
+        board.settle(0, Mark::Closed, RTT);
+        board.settle(1, Mark::Silent, RTT);
+        (0..2).for_each(|_| _ = board.settle(2, Mark::Silent, RTT));
+        assert_eq!(report(&board, &places, HostStatus::Partial).coverage.to_string(), "1,3");
+        assert!(board.forget_try(2) && !board.forget_try(0));
+        assert_eq!(report(&board, &places, HostStatus::Partial).coverage.to_string(), "1");
+        assert!(report(&board, &places, HostStatus::Down).coverage.is_empty());
+    }
+}

@@ -1,0 +1,186 @@
+//! When the next probe may leave: even spacing, and hard bounds that hold for any window of time.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::model::Moment;
+
+use super::timing::BEFORE_RETRANSMIT;
+
+/// A steady rate with a little slack (the generic cell rate algorithm, ITU-T I.371, annex A).
+#[derive(Debug)]
+pub(super) struct Rate {
+    interval: Duration,
+    /// How far ahead of its rate it may be: what a timer of 1 ms resolution loses is caught up.
+    slack: Duration,
+    due: Moment,
+}
+
+impl Rate {
+    pub(super) const fn new(interval: Duration, slack: Duration) -> Self {
+        Self { interval, slack, due: Moment::ZERO }
+    }
+
+    /// When the next may leave.
+    pub(super) fn next(&self) -> Moment {
+        self.due - self.slack
+    }
+
+    /// One leaves.
+    pub(super) fn take(&mut self, now: Moment) {
+        self.due = self.due.max(now) + self.interval;
+    }
+
+    /// Changes the pace from the next one on.
+    pub(super) const fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+}
+
+/// The contract is 30 SYN in any 100 ms. A probe may leave up to [`START_WITHIN`] after it was allowed, so
+/// what leaves within 100 ms was allowed within 105; the thirtieth is left for one that was being connected
+/// at that moment.
+const SPAN: Duration = Duration::from_millis(105);
+const PER_SPAN: usize = 29;
+
+/// How late a paced probe may leave.
+pub(super) const START_WITHIN: Duration = Duration::from_millis(5);
+
+/// 29 in 105 ms: 276 a second, which leaves 24 of the 300 for retransmits.
+const INTERVAL: Duration = Duration::from_micros(105_000 / PER_SPAN as u64 + 1);
+
+/// Half of that, for looks that are not urgent.
+pub(super) const HALF_PACE: Duration = Duration::from_micros(2 * 105_000 / PER_SPAN as u64);
+
+/// Bursts of three at most.
+const SLACK: Duration = HALF_PACE;
+
+/// 50 a second, one by one, for a host that was seen to suffer.
+const FRAGILE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The kernel sends an unanswered SYN again after 1 s and 3 s; from Linux 6.5 on after 1, 2, 3 and 4 s
+/// (`tcp_syn_linear_timeouts`). Counting all of them is right for both.
+const RETRANSMITS: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(3), Duration::from_secs(4)];
+
+/// A retransmit comes up to this much late: the probe's own delay and the timer wheel's 32 ms at HZ=250.
+const RETRANSMIT_LATE: Duration = Duration::from_millis(50);
+
+/// A host's pacer: counts every SYN towards it, holds back where the template asks for it.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    rate: Rate,
+    /// SYNs of the last span, ascending; retransmits at their latest.
+    recent: VecDeque<Moment>,
+    /// Retransmits that the kernel may make, at their earliest, ascending. They stay counted when an answer
+    /// forestalls them: there are few, and that is the safe side.
+    retransmits: VecDeque<Moment>,
+}
+
+impl Default for Pacer {
+    fn default() -> Self {
+        Self { rate: Rate::new(INTERVAL, SLACK), recent: VecDeque::new(), retransmits: VecDeque::new() }
+    }
+}
+
+impl Pacer {
+    /// The earliest moment at which a probe may leave; in the past or present: now.
+    pub(super) fn next(&mut self, now: Moment) -> Moment {
+        self.settle(now);
+        let soon = self.retransmits.partition_point(|&at| at < now + SPAN);
+        let Some(room) = PER_SPAN.checked_sub(soon).filter(|&room| room > 0) else {
+            return now + START_WITHIN;
+        };
+        let spread = self.recent.len().checked_sub(room).map(|oldest| self.recent[oldest] + SPAN);
+        self.rate.next().max(spread.unwrap_or_default())
+    }
+
+    /// A probe leaves; `give_up` tells which retransmits the kernel may make of it. Only a paced one is
+    /// charged to the rate: what leaves unpaced must not silence a paced job that comes later.
+    pub(super) fn take(&mut self, now: Moment, give_up: Duration, paced: bool) {
+        self.settle(now);
+        insert(&mut self.recent, now);
+        if paced {
+            self.rate.take(now);
+        }
+        for after in RETRANSMITS.into_iter().filter(|&after| give_up > BEFORE_RETRANSMIT && give_up >= after)
+        {
+            insert(&mut self.retransmits, now + after);
+        }
+    }
+
+    /// From now on no faster than a fragile host bears.
+    pub(super) fn be_gentle(&mut self) {
+        self.rate = Rate { due: self.rate.due, ..Rate::new(FRAGILE_INTERVAL, Duration::ZERO) };
+    }
+
+    fn settle(&mut self, now: Moment) {
+        while let Some(at) = self.retransmits.front().copied().filter(|&at| at <= now) {
+            self.retransmits.pop_front();
+            self.rate.take(at);
+            insert(&mut self.recent, at + RETRANSMIT_LATE);
+        }
+        while self.recent.front().is_some_and(|&at| at + SPAN <= now) {
+            self.recent.pop_front();
+        }
+    }
+}
+
+fn insert(ascending: &mut VecDeque<Moment>, at: Moment) {
+    ascending.insert(ascending.partition_point(|&other| other <= at), at);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Most events in any window of this length.
+    fn peak(times: &[Moment], span: Duration) -> usize {
+        (0..times.len())
+            .map(|i| times[i..].iter().take_while(|t| t.since(times[i]) < span).count())
+            .max()
+            .unwrap_or(0)
+    }
+
+    proptest! {
+        #[test]
+        fn keeps_both_bounds_whatever_comes(
+            steps in prop::collection::vec((0_u64..3_000, prop::bool::weighted(0.1), 0_u64..5_000), 1..900),
+        ) {
+            let mut pacer = Pacer::default();
+            let mut now = Moment::ZERO;
+            let mut sent = Vec::new();
+            for (wait, patient, late) in steps {
+                now += Duration::from_micros(wait);
+                loop {
+                    let next = pacer.next(now);
+                    if next <= now { break }
+                    now = next;
+                }
+                let give_up = Duration::from_millis(if patient { 3900 } else { 950 });
+                pacer.take(now, give_up, true);
+                let left = now + Duration::from_micros(late);
+                sent.push(left);
+                if patient {
+                    sent.extend([1, 3].map(|seconds| left + Duration::from_millis(seconds * 1000 + late % 40)));
+                }
+            }
+            sent.sort_unstable();
+            prop_assert!(peak(&sent, Duration::from_millis(100)) <= 30);
+            prop_assert!(peak(&sent, Duration::from_secs(1)) <= 300);
+        }
+    }
+
+    #[test]
+    fn is_even_and_nearly_as_fast_as_allowed() {
+        let mut pacer = Pacer::default();
+        let mut now = Moment::ZERO;
+        for _ in 0..2760 {
+            now = now.max(pacer.next(now));
+            pacer.take(now, BEFORE_RETRANSMIT, true);
+        }
+        let took = now.since(Moment::ZERO).as_secs_f64();
+        assert!((9.9..10.1).contains(&took), "{took} s");
+    }
+}

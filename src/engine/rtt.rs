@@ -1,0 +1,166 @@
+//! How long a host takes to answer, and so how long to wait for it.
+
+use std::time::Duration;
+
+use super::timing::BEFORE_RETRANSMIT;
+
+/// An answer later than this may be one to the kernel's own second SYN (sent after 1 s), and then says
+/// nothing about the round trip (Karn's rule, RFC 6298, 3).
+const UNAMBIGUOUS: Duration = Duration::from_millis(900);
+
+/// Scheduling of both ends, and a timer's coarseness.
+const SLACK: Duration = Duration::from_millis(20);
+
+/// Least time-out towards a host that answers like a wired neighbour: room for a busy gadget's scheduler.
+const LEAST_NEAR: Duration = Duration::from_millis(150);
+
+/// Least time-out otherwise: a dozing WiFi client wakes for the access point's beacons, every 102 ms, often
+/// only for every third of them (DTIM 3).
+const LEAST: Duration = Duration::from_millis(300);
+
+/// Answers faster than this are those of a near host.
+const NEAR: Duration = Duration::from_millis(5);
+
+/// Samples, all of them near, from which on a host counts as near. A host of which every sixth answer is
+/// slow shows 16 fast ones in a row once in 18 times, and is found out by the tail soon after.
+pub(super) const ENOUGH: u32 = 16;
+
+/// Samples from which on one in a hundred may be slow.
+const PLENTY: u32 = 64;
+
+/// Four buckets an octave from 64 us to 1 s: a quantile is overstated by a quarter at most.
+const BUCKETS: usize = 64;
+
+/// RFC 6298's estimator with a memory of the tail, which its mean deviation forgets.
+#[derive(Debug)]
+pub(super) struct Rtt {
+    smoothed: Duration,
+    deviation: Duration,
+    samples: u32,
+    slow: u32,
+    histogram: [u32; BUCKETS],
+}
+
+impl Default for Rtt {
+    fn default() -> Self {
+        Self {
+            smoothed: Duration::ZERO,
+            deviation: Duration::ZERO,
+            samples: 0,
+            slow: 0,
+            histogram: [0; BUCKETS],
+        }
+    }
+}
+
+impl Rtt {
+    /// Takes the time from a connect to its answer; a late one is ignored. Every try of ours is a socket of
+    /// its own, so an answer to a second try is as good as one to a first.
+    pub(super) fn sample(&mut self, rtt: Duration) {
+        if rtt >= UNAMBIGUOUS {
+            return;
+        }
+        if self.samples == 0 {
+            (self.smoothed, self.deviation) = (rtt, rtt / 2);
+        } else {
+            self.deviation = (self.deviation * 3 + self.smoothed.abs_diff(rtt)) / 4;
+            self.smoothed = (self.smoothed * 7 + rtt) / 8;
+        }
+        self.samples = self.samples.saturating_add(1);
+        self.slow += u32::from(rtt >= NEAR);
+        self.histogram[bucket(rtt)] += 1;
+    }
+
+    pub(super) const fn samples(&self) -> u32 {
+        self.samples
+    }
+
+    /// How long to wait for an answer before its window slot is given to another probe: `unknown` before
+    /// the first sample, at most what stays clear of the kernel's retransmit.
+    pub(super) fn timeout(&self, unknown: Duration) -> Duration {
+        if self.samples == 0 {
+            return unknown;
+        }
+        let usual = self.smoothed + self.deviation * 4;
+        let floor = if self.is_near() { LEAST_NEAR } else { LEAST };
+        (usual.max(self.tail() * 2) + SLACK).clamp(floor, BEFORE_RETRANSMIT)
+    }
+
+    fn is_near(&self) -> bool {
+        (self.samples >= ENOUGH && self.slow == 0)
+            || (self.samples >= PLENTY && self.slow.saturating_mul(100) <= self.samples)
+    }
+
+    /// The time that 99.9 % of the answers came within.
+    fn tail(&self) -> Duration {
+        let mut beyond = self.samples / 1000;
+        for (index, &count) in self.histogram.iter().enumerate().rev() {
+            if count > beyond {
+                return upper_end(index);
+            }
+            beyond -= count;
+        }
+        Duration::ZERO
+    }
+}
+
+const FIRST_OCTAVE: u32 = 6;
+
+fn bucket(rtt: Duration) -> usize {
+    let micros = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1 << FIRST_OCTAVE);
+    let octave = micros.ilog2();
+    let quarter = (micros >> (octave - 2)) & 3;
+    (((octave - FIRST_OCTAVE) * 4 + quarter) as usize).min(BUCKETS - 1)
+}
+
+fn upper_end(bucket: usize) -> Duration {
+    let (octave, quarter) = (bucket / 4, bucket as u64 % 4);
+    Duration::from_micros(((5 + quarter) << octave) << (FIRST_OCTAVE - 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UNKNOWN: Duration = Duration::from_secs(1);
+
+    fn after(samples: impl IntoIterator<Item = u64>) -> Duration {
+        let mut rtt = Rtt::default();
+        samples.into_iter().for_each(|micros| rtt.sample(Duration::from_micros(micros)));
+        rtt.timeout(UNKNOWN)
+    }
+
+    #[test]
+    fn knows_near_hosts_after_sixteen_answers() {
+        assert_eq!(after([]), UNKNOWN);
+        assert_eq!(after([800; 15]), LEAST);
+        assert_eq!(after([800; 16]), LEAST_NEAR);
+        assert_eq!(after([800; 60].into_iter().chain([7_000; 3])), LEAST);
+        assert_eq!(after([800; 199].into_iter().chain([7_000])), LEAST_NEAR);
+    }
+
+    #[test]
+    fn waits_for_the_tail() {
+        assert!(after([1_000; 99].into_iter().chain([250_000])) >= Duration::from_millis(500));
+        assert_eq!(after([600_000; 20]), BEFORE_RETRANSMIT);
+        assert_eq!(after([950_000; 20]), UNKNOWN, "answers that may be to the second SYN are no samples");
+    }
+
+    proptest! {
+        #[test]
+        fn a_bucket_holds_what_falls_into_it(micros in 0_u64..1_500_000) {
+            let rtt = Duration::from_micros(micros);
+            let end = upper_end(bucket(rtt));
+            prop_assert!(end > rtt || bucket(rtt) == BUCKETS - 1);
+            prop_assert!(micros < 64 || end.as_micros() <= rtt.as_micros() * 5 / 4 + 64);
+        }
+
+        #[test]
+        fn stays_within_its_bounds(samples in prop::collection::vec(1_u64..2_000_000, 1..300)) {
+            let timeout = after(samples);
+            prop_assert!(timeout == UNKNOWN || (LEAST_NEAR..=BEFORE_RETRANSMIT).contains(&timeout));
+        }
+    }
+}

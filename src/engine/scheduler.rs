@@ -1,0 +1,252 @@
+//! Whose turn it is: hosts take turns, probe by probe, within this machine's bounds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    time::Duration,
+};
+
+use crate::model::{Address, Moment};
+
+use super::{
+    host::{Host, Room, Step},
+    job::{Event, HostJob, JobId, Progress},
+    probe::{LocalError, Outcome, Probe, ProbeId, Reply},
+    run::Run,
+    stats::{Bounds, Stats},
+    window::GlobalWindow,
+};
+
+/// How long the round trips and the fragility of a host without jobs are remembered.
+const MEMORY: Duration = Duration::from_secs(300);
+
+/// How many hosts without jobs are remembered: some 600 bytes each.
+const REMEMBERED: usize = 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct HostId(u64);
+
+/// A host and where it stands in the queues.
+#[derive(Debug)]
+struct Seat {
+    host: Host,
+    /// In `ready`.
+    ready: bool,
+    /// In `starved`.
+    starved: bool,
+    /// In `timers`, at this moment.
+    timer: Option<Moment>,
+    /// Since when it has no jobs.
+    idle: Option<Moment>,
+}
+
+/// The engine. Drive it so: whatever happens, call [`poll`](Self::poll), launch the probes it gives, and call
+/// again when a reply, a job or the moment it returned is there.
+#[derive(Debug)]
+pub struct Engine {
+    seed: u64,
+    global: GlobalWindow,
+    hosts: BTreeMap<HostId, Seat>,
+    by_address: HashMap<Address, HostId>,
+    jobs: HashMap<JobId, HostId>,
+    flights: HashMap<ProbeId, HostId>,
+    /// Hosts that may have something to send, in turn.
+    ready: VecDeque<HostId>,
+    /// Hosts that have, but no socket was free; first in turn when one is.
+    starved: VecDeque<HostId>,
+    timers: BTreeSet<(Moment, HostId)>,
+    /// Hosts without jobs, in the order in which they became so; some have jobs again.
+    idle: VecDeque<(Moment, HostId)>,
+    /// What replies led to, to be told with the next poll.
+    events: Vec<Event>,
+    stats: Stats,
+    last_id: u64,
+}
+
+impl Engine {
+    /// An engine within these bounds; `seed` keys the permutation of the port space.
+    pub fn new(bounds: Bounds, seed: u64) -> Self {
+        Self {
+            seed,
+            global: GlobalWindow::new(bounds.in_flight),
+            hosts: BTreeMap::new(),
+            by_address: HashMap::new(),
+            jobs: HashMap::new(),
+            flights: HashMap::new(),
+            ready: VecDeque::new(),
+            starved: VecDeque::new(),
+            timers: BTreeSet::new(),
+            idle: VecDeque::new(),
+            events: Vec::new(),
+            stats: Stats::default(),
+            last_id: 0,
+        }
+    }
+
+    /// Takes a job. Jobs on one address share that host's window, pace and time-outs.
+    pub fn submit(&mut self, job: HostJob, now: Moment) -> JobId {
+        let id = JobId(self.new_id());
+        let host = match self.by_address.get(&job.address) {
+            Some(&host) => host,
+            None => {
+                let host = HostId(self.new_id());
+                self.by_address.insert(job.address.clone(), host);
+                let seat = Seat {
+                    host: Host::new(job.address.clone()),
+                    ready: false,
+                    starved: false,
+                    timer: None,
+                    idle: None,
+                };
+                self.hosts.insert(host, seat);
+                host
+            }
+        };
+        self.jobs.insert(id, host);
+        let run = Run::new(id, job, self.seed, now);
+        if let Some(seat) = self.hosts.get_mut(&host) {
+            seat.host.add(run, now);
+            seat.idle = None;
+        }
+        self.make_ready(host);
+        id
+    }
+
+    /// Ends a job with what is known; its `Finished` comes with the next poll.
+    pub fn cancel(&mut self, job: JobId, _now: Moment) {
+        if let Some(&host) = self.jobs.get(&job) {
+            self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.host.cancel(job));
+            self.make_ready(host);
+        }
+    }
+
+    /// Takes what became of a probe. A second reply to one probe is ignored.
+    pub fn reply(&mut self, reply: Reply) {
+        let Some(host) = self.flights.remove(&reply.id) else { return };
+        self.stats.ended(reply.outcome);
+        if is_shortage(reply.outcome) {
+            self.global.shrink(reply.ended);
+        }
+        if let Some(seat) = self.hosts.get_mut(&host) {
+            seat.host.reply(&reply, &mut self.events);
+        }
+        self.make_ready(host);
+    }
+
+    /// Appends what is to be launched and told now; returns when to call again at the latest, `None` when
+    /// only a reply or a job can change anything.
+    pub fn poll(&mut self, now: Moment, probes: &mut Vec<Probe>, events: &mut Vec<Event>) -> Option<Moment> {
+        while let Some(&(at, host)) = self.timers.first().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, host));
+            self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.timer = None);
+            self.make_ready(host);
+        }
+        let told = events.len();
+        events.append(&mut self.events);
+        loop {
+            let window = self.global.size(now);
+            let in_flight = self.flights.len();
+            let room = Room { free: in_flight < window, tight: self.global.is_tight(in_flight) };
+            let Some(host) = self.next_in_turn(room.free) else { break };
+            self.serve(host, now, room, probes, events);
+        }
+        for event in &events[told..] {
+            if let Event::Finished(job, _) = event {
+                self.jobs.remove(job);
+            }
+        }
+        self.forget(now);
+        self.timers.first().map(|&(at, _)| at)
+    }
+
+    /// How far a job is; `None` once it has finished.
+    pub fn progress(&self, job: JobId) -> Option<Progress> {
+        self.hosts.get(self.jobs.get(&job)?)?.host.progress(job)
+    }
+
+    /// Counts since start.
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn make_ready(&mut self, host: HostId) {
+        if let Some(seat) = self.hosts.get_mut(&host)
+            && !std::mem::replace(&mut seat.ready, true)
+        {
+            self.ready.push_back(host);
+        }
+    }
+
+    /// The host whose turn it is. Who waited for a socket comes before who did not.
+    fn next_in_turn(&mut self, free: bool) -> Option<HostId> {
+        if free && let Some(host) = self.starved.pop_front() {
+            self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.starved = false);
+            return Some(host);
+        }
+        let host = self.ready.pop_front()?;
+        self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.ready = false);
+        Some(host)
+    }
+
+    /// Lets a host send one probe, or notes when it will.
+    fn serve(
+        &mut self,
+        id: HostId,
+        now: Moment,
+        room: Room,
+        probes: &mut Vec<Probe>,
+        events: &mut Vec<Event>,
+    ) {
+        let probe_id = ProbeId(self.new_id());
+        let Some(seat) = self.hosts.get_mut(&id) else { return };
+        let wake = match seat.host.next(probe_id, now, room, events) {
+            Step::Launch(probe) => {
+                self.flights.insert(probe.id, id);
+                self.stats.launched();
+                probes.push(probe);
+                self.make_ready(id);
+                return;
+            }
+            Step::Wait(at) => at,
+            Step::Starved(at) => {
+                if !std::mem::replace(&mut seat.starved, true) {
+                    self.starved.push_back(id);
+                }
+                at
+            }
+        };
+        seat.timer.into_iter().for_each(|at| _ = self.timers.remove(&(at, id)));
+        seat.timer = wake;
+        self.timers.extend(wake.map(|at| (at, id)));
+        if seat.host.is_idle() && seat.idle.is_none() {
+            seat.idle = Some(now);
+            self.idle.push_back((now, id));
+        }
+    }
+
+    /// Forgets hosts that had no job for a while, and the oldest of too many.
+    fn forget(&mut self, now: Moment) {
+        while let Some(&(since, id)) = self.idle.front()
+            && (now.since(since) >= MEMORY || self.idle.len() > REMEMBERED)
+        {
+            self.idle.pop_front();
+            if let Some(seat) = self.hosts.get(&id).filter(|seat| seat.idle == Some(since)) {
+                self.by_address.remove(seat.host.address());
+                self.hosts.remove(&id);
+            }
+        }
+    }
+}
+
+/// Whether a fault says that this machine does too much at once. No route and a self-connect do not.
+const fn is_shortage(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Local(error) => !matches!(error, LocalError::NoRoute | LocalError::SelfConnect),
+        Outcome::NotStarted => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,300 @@
+//! A world for the engine: a clock that jumps to the next event, hosts that answer or not, a kernel that
+//! retransmits, a prober with its troubles. Nothing here waits.
+
+mod device;
+mod properties;
+mod scenarios;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+use super::{
+    Bounds, Engine, Event, HostJob, JobId, Link, Liveness, LocalError, Outcome, Probe, ProbeId, Reply,
+};
+use crate::model::{HostReport, Moment, PortSet, PortState, Timing};
+use device::{Device, Dice, Host, peak, ports};
+
+/// What this machine does wrong.
+#[derive(Clone, Copy, Debug, Default)]
+struct Troubles {
+    /// No more sockets than these.
+    descriptors: Option<usize>,
+    /// Share of connects that meet this fault, until then.
+    fault: Option<(LocalError, f64, Moment)>,
+    /// The prober gets to a probe only after up to this long.
+    late: Duration,
+}
+
+/// Something that happens in the network or the kernel.
+#[derive(Debug)]
+enum Happening {
+    /// A SYN leaves; the how many-th of its socket.
+    Syn(ProbeId, u8),
+    /// A connect ends so.
+    End(ProbeId, Outcome),
+}
+
+#[derive(Debug)]
+struct Socket {
+    host: usize,
+    port: u16,
+    started: Moment,
+    /// Whether a descriptor is held: not for a connect that failed at once.
+    open: bool,
+}
+
+#[derive(Debug)]
+struct World {
+    engine: Engine,
+    bounds: Bounds,
+    now: Moment,
+    hosts: Vec<Host>,
+    troubles: Troubles,
+    dice: Dice,
+    agenda: BTreeMap<(Moment, u64), Happening>,
+    happenings: u64,
+    sockets: HashMap<ProbeId, Socket>,
+    /// When the kernel gives up looking for a neighbour, by host.
+    arp: HashMap<usize, Moment>,
+    wake: Option<Moment>,
+    /// Bound of sockets per host, by the jobs that run.
+    jobs: BTreeMap<JobId, (usize, u16)>,
+    up: Vec<JobId>,
+    reports: BTreeMap<JobId, HostReport>,
+    most_sockets: usize,
+    launched: u64,
+}
+
+/// Linux before 6.5 sends a SYN again after 1 s and 3 s, later ones after 1, 2, 3 and 4 s.
+const RETRANSMITS: [u64; 4] = [1, 2, 3, 4];
+
+const ARP_FAILS: Duration = Duration::from_millis(3050);
+
+impl World {
+    fn new(devices: Vec<Device>, seed: u64) -> Self {
+        Self::bounded(devices, seed, 4096)
+    }
+
+    fn bounded(devices: Vec<Device>, seed: u64, in_flight: u32) -> Self {
+        let bounds = Bounds { in_flight };
+        let hosts = (seed..).zip(devices).map(|(seed, device)| Host::new(device, seed)).collect();
+        Self {
+            engine: Engine::new(bounds, seed),
+            bounds,
+            now: Moment::from_start(Duration::from_secs(100)),
+            hosts,
+            troubles: Troubles::default(),
+            dice: Dice::new(!seed),
+            agenda: BTreeMap::new(),
+            happenings: 0,
+            sockets: HashMap::new(),
+            arp: HashMap::new(),
+            wake: Some(Moment::ZERO),
+            jobs: BTreeMap::new(),
+            up: Vec::new(),
+            reports: BTreeMap::new(),
+            most_sockets: 0,
+            launched: 0,
+        }
+    }
+
+    /// A job as the appliance submits it.
+    fn job(&self, host: usize, ports: &str) -> HostJob {
+        let device = &self.hosts[host].device;
+        HostJob {
+            address: device.address.clone(),
+            ports: ports.parse().unwrap(),
+            first: Vec::new(),
+            timing: Timing::T3,
+            max_in_flight: 50,
+            max_retries: None,
+            max_rate: None,
+            liveness: Liveness::Check,
+            link: device.link,
+            deadline: None,
+        }
+    }
+
+    fn submit(&mut self, job: HostJob) -> JobId {
+        let host = self.hosts.iter().position(|host| host.device.address == job.address).unwrap();
+        let bound = job.max_in_flight;
+        let id = self.engine.submit(job, self.now);
+        self.jobs.insert(id, (host, bound));
+        self.wake = Some(self.now);
+        id
+    }
+
+    fn cancel(&mut self, job: JobId) {
+        self.engine.cancel(job, self.now);
+        self.wake = Some(self.now);
+    }
+
+    /// To the next event. False when nothing will ever happen again.
+    fn step(&mut self) -> bool {
+        let happens = self.agenda.keys().next().map(|&(at, _)| at);
+        let Some(next) = happens.into_iter().chain(self.wake).min() else { return false };
+        self.now = self.now.max(next);
+        while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let ((at, _), happening) = entry.remove_entry();
+            self.happen(at, happening);
+        }
+        let (mut probes, mut events) = (Vec::new(), Vec::new());
+        self.wake = self.engine.poll(self.now, &mut probes, &mut events);
+        assert!(self.wake.is_none_or(|wake| wake > self.now), "a poll that asks for itself at once");
+        for event in events {
+            match event {
+                Event::HostUp(job) => self.up.push(job),
+                Event::Finished(job, report) => {
+                    assert!(self.jobs.remove(&job).is_some(), "finished twice, or never submitted");
+                    assert!(self.engine.progress(job).is_none());
+                    self.reports.insert(job, *report);
+                }
+            }
+        }
+        for probe in probes {
+            self.launch(&probe);
+        }
+        true
+    }
+
+    /// Until every job has its report; the simulated time that took.
+    fn run(&mut self) -> Duration {
+        let start = self.now;
+        while !self.jobs.is_empty() {
+            assert!(self.step(), "jobs wait for what never comes: {:?}", self.jobs);
+            assert!(self.now.since(start) < Duration::from_secs(40_000), "no end: {:?}", self.jobs);
+        }
+        self.now.since(start)
+    }
+
+    /// Steps until then.
+    fn run_until(&mut self, until: Moment) {
+        while self.now < until && self.step() {}
+    }
+
+    fn plan(&mut self, at: Moment, happening: Happening) {
+        self.happenings += 1;
+        self.agenda.insert((at, self.happenings), happening);
+    }
+
+    fn launch(&mut self, probe: &Probe) {
+        self.launched += 1;
+        let host = self.hosts.iter().position(|host| host.device.address == probe.address).unwrap();
+        let bounds = self.jobs.values().filter(|(other, _)| *other == host).map(|&(_, bound)| bound);
+        let bound = bounds.min().expect("a probe for nobody");
+        let started = self.now + self.troubles.late.mul_f64(self.dice.roll());
+        let socket = Socket { host, port: probe.port, started, open: true };
+        self.sockets.insert(probe.id, socket);
+        let towards = self.sockets.values().filter(|socket| socket.host == host).count();
+        assert!(towards <= usize::from(bound.max(1)), "{towards} sockets towards one host, {bound} allowed");
+        assert!(self.sockets.len() <= self.bounds.in_flight as usize, "{} sockets", self.sockets.len());
+        let outcome = self.trouble(probe, started);
+        if let Some(outcome) = outcome {
+            self.sockets.get_mut(&probe.id).unwrap().open = false;
+            return self.plan(started, Happening::End(probe.id, outcome));
+        }
+        self.most_sockets = self.most_sockets.max(self.open_sockets());
+        self.plan(started + probe.give_up, Happening::End(probe.id, Outcome::Silent));
+        if self.hosts[host].is_neighbour() {
+            self.plan(started, Happening::Syn(probe.id, 0));
+            return;
+        }
+        let resolved = *self.arp.entry(host).or_insert(started + ARP_FAILS);
+        let fails = if resolved <= started { started + ARP_FAILS } else { resolved };
+        self.arp.insert(host, fails);
+        self.plan(fails, Happening::End(probe.id, Outcome::NoNeighbour));
+    }
+
+    fn trouble(&mut self, probe: &Probe, started: Moment) -> Option<Outcome> {
+        if started > probe.start_by {
+            return Some(Outcome::NotStarted);
+        }
+        let (fault, share, until) = self.troubles.fault.unwrap_or((LocalError::Other, 0.0, Moment::ZERO));
+        if started < until && self.dice.happens(share) {
+            return Some(Outcome::Local(fault));
+        }
+        let full = self.troubles.descriptors.is_some_and(|limit| self.open_sockets() > limit);
+        full.then_some(Outcome::Local(LocalError::Descriptors))
+    }
+
+    fn open_sockets(&self) -> usize {
+        self.sockets.values().filter(|socket| socket.open).count()
+    }
+
+    fn happen(&mut self, at: Moment, happening: Happening) {
+        match happening {
+            Happening::Syn(id, number) => {
+                let Some(socket) = self.sockets.get(&id) else { return };
+                let (host, port, started) = (socket.host, socket.port, socket.started);
+                if let Some((delay, outcome)) = self.hosts[host].receive(port, at) {
+                    self.plan(at + delay, Happening::End(id, outcome));
+                }
+                if let Some(&after) = RETRANSMITS.get(usize::from(number)) {
+                    self.plan(started + Duration::from_secs(after), Happening::Syn(id, number + 1));
+                }
+            }
+            Happening::End(id, outcome) => {
+                let Some(socket) = self.sockets.remove(&id) else { return };
+                self.engine.reply(Reply { id, started: socket.started, ended: at, outcome });
+            }
+        }
+    }
+
+    /// Most SYNs towards a host within any window of this length.
+    fn peak(&mut self, host: usize, span: Duration) -> usize {
+        self.hosts[host].syns.sort_unstable();
+        peak(&self.hosts[host].syns, span)
+    }
+
+    fn assert_polite(&mut self) {
+        for host in 0..self.hosts.len() {
+            let tenth = self.peak(host, Duration::from_millis(100));
+            let second = self.peak(host, Duration::from_secs(1));
+            assert!(tenth <= 30 && second <= 300, "{tenth} SYN in 100 ms, {second} in 1 s");
+        }
+    }
+}
+
+/// How a report compares with the truth, over what it covers.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Comparison {
+    /// Open ports that were found, and that there are.
+    found: usize,
+    there: usize,
+    /// Reported open, and not.
+    phantoms: usize,
+    /// Reported closed or filtered, and the other.
+    mistaken: usize,
+}
+
+fn compare(report: &HostReport, device: &Device) -> Comparison {
+    let mut comparison = Comparison::default();
+    let listed: HashMap<u16, PortState> = report.findings.iter().map(|f| (f.port, f.state)).collect();
+    assert_eq!(listed.len(), report.findings.len(), "one finding per port");
+    assert!(report.findings.is_sorted(), "ascending");
+    assert!(
+        report.findings.iter().all(|f| report.coverage.contains(f.port) && f.state != report.default_state)
+    );
+    for port in report.coverage.iter() {
+        let said = listed.get(&port).copied().unwrap_or(report.default_state);
+        let truth = if device.open.contains(port) {
+            PortState::Open
+        } else if device.filtered.contains(port) || device.rejected.contains(port) {
+            PortState::Filtered
+        } else {
+            PortState::Closed
+        };
+        comparison.there += usize::from(truth == PortState::Open);
+        match (said == truth, said, truth) {
+            (true, PortState::Open, _) => comparison.found += 1,
+            (true, ..) => {}
+            (false, PortState::Open, _) => comparison.phantoms += 1,
+            (false, _, PortState::Open) => {}
+            (false, ..) => comparison.mistaken += 1,
+        }
+    }
+    comparison
+}

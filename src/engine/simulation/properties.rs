@@ -1,0 +1,1 @@
+//! What holds for every host, every loss and every trouble.

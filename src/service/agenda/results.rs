@@ -1,0 +1,94 @@
+//! How fresh each device's result is, and whether it needs a new one.
+
+use std::{collections::HashMap, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    clock::EARLIEST_SANE,
+    model::{Address, Device, DeviceKey, Moment},
+    service::schedule::Times,
+};
+
+/// A device that gave no result is not tried again before this, doubled with every further try up to
+/// [`RETRY_MAX`]: each costs a probe, and an entry in the list of scans.
+const RETRY: Duration = Duration::from_secs(15 * 60);
+/// The longest pause between tries: a device that was switched off for a week is found within it.
+const RETRY_MAX: Duration = Duration::from_secs(6 * 3600);
+
+/// When a result was found.
+#[derive(Clone, Copy, Debug)]
+enum Freshness {
+    /// By this process.
+    Here(Moment),
+    /// By an earlier one, whose wall clock said this; it may have been wrong.
+    Earlier(Timestamp),
+}
+
+impl Freshness {
+    /// The age, if it can be told: an absurd date tells nothing.
+    fn age(self, times: &Times) -> Option<Duration> {
+        match self {
+            Self::Here(found) => Some(times.now.since(found)),
+            Self::Earlier(found) => {
+                let wall = times.wall.filter(|_| found >= EARLIEST_SANE)?;
+                Duration::try_from(wall.duration_since(found)).ok()
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Results {
+    found: HashMap<DeviceKey, Freshness>,
+    /// The last try that gave no result and the pause after it, since the device was last told of anew.
+    tried: HashMap<DeviceKey, (Moment, Duration)>,
+    /// Whose result was last found at an address, for devices that the feed knows by address alone.
+    identities: HashMap<Address, DeviceKey>,
+}
+
+impl Results {
+    pub(super) fn new(stored: impl IntoIterator<Item = (Device, Timestamp)>) -> Self {
+        let mut results = Self::default();
+        for (device, found) in stored {
+            results.found.insert(device.key(), Freshness::Earlier(found));
+            results.identities.insert(device.address.clone(), device.key());
+        }
+        results
+    }
+
+    pub(super) fn found(&mut self, device: &Device, key: &DeviceKey, now: Moment) {
+        self.tried.remove(&device.key());
+        self.identities.insert(device.address.clone(), key.clone());
+        self.found.insert(key.clone(), Freshness::Here(now));
+    }
+
+    pub(super) fn tried(&mut self, key: DeviceKey, now: Moment) {
+        let pause = self.tried.get(&key).map_or(RETRY, |(_, pause)| (*pause * 2).min(RETRY_MAX));
+        self.tried.insert(key, (now, pause));
+    }
+
+    /// The feed tells of the device after it did not: there is reason to try at once.
+    pub(super) fn seen_again(&mut self, key: &DeviceKey) {
+        self.tried.remove(key);
+    }
+
+    /// Whether the device needs a look between runs. `last_run` is the age of the start of the last run over
+    /// the feed, if that is over: a result older than it means that the run missed the device.
+    pub(super) fn needs_look(
+        &self,
+        device: &Device,
+        last_run: Option<Duration>,
+        expiry: Duration,
+        times: &Times,
+    ) -> bool {
+        let key = device.key();
+        if self.tried.get(&key).is_some_and(|(tried, pause)| times.now.since(*tried) < *pause) {
+            return false;
+        }
+        let known = self.identities.get(&device.address).filter(|_| device.mac.is_none()).unwrap_or(&key);
+        let Some(freshness) = self.found.get(known) else { return true };
+        let missed = |age: Duration| last_run.is_some_and(|last_run| age > last_run);
+        freshness.age(times).is_some_and(|age| age > expiry || missed(age))
+    }
+}

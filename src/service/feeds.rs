@@ -1,0 +1,206 @@
+//! F3: where devices come from: polls the feeds and keeps the inventory.
+//!
+//! Each source has a state of its own (`state.rs`) and freezes alone; `inventory.rs` puts them together. Here
+//! are only the tasks: one per URL that asks, and one keeper that owns every state, so that no lock is needed.
+//! Whatever else finds devices reports to the keeper as the pollers do.
+
+mod inventory;
+mod state;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+    time::MissedTickBehavior,
+};
+use tracing::{info, warn};
+
+pub use self::{
+    inventory::{Inventory, Known, SourceId, SourceStatus},
+    state::{Change, FeedState, Member, STALE_AFTER, Trouble},
+};
+use crate::{
+    client::{Client, Limits},
+    clock::Clock,
+    config::{Config, FeedConfig},
+    feed::{self, Feed},
+    net::Links,
+};
+
+/// From one poll of a URL to the next.
+pub const POLL_EVERY: Duration = Duration::from_secs(60);
+
+/// Of a poll. 4,096 devices are 400 KB in lanscan's most spacious form.
+const LIMITS: Limits = Limits { timeout: Duration::from_secs(10), max_bytes: 1 << 20 };
+
+/// What a source says, or why it does not.
+struct Report {
+    /// Which; a report that was under way when its source was dropped is dropped too.
+    source: SourceId,
+    word: Result<Feed, Trouble>,
+}
+
+/// What is known, and the task that keeps it up to date: asks every source that the configuration names, now
+/// and after each change of it; a source that a change leaves alone keeps what it knows. The task ends with
+/// the configuration's sender, and stops asking when it is dropped. The networks are read for every feed
+/// anew, for they change: at boot the feed may be there before the address is.
+pub fn start(
+    client: Client,
+    clock: Arc<dyn Clock>,
+    config: watch::Receiver<Arc<Config>>,
+    links: impl Fn() -> Links + Send,
+) -> (watch::Receiver<Inventory>, impl Future<Output = ()> + Send) {
+    // Small: who reports too fast waits.
+    let (reports, inbox) = mpsc::channel(16);
+    let (publish, inventory) = watch::channel(Inventory::default());
+    let keeper = Keeper {
+        config,
+        client,
+        clock,
+        links,
+        reports,
+        publish,
+        sources: BTreeMap::new(),
+        pollers: JoinSet::new(),
+        polling: BTreeMap::new(),
+    };
+    (inventory, keeper.run(inbox))
+}
+
+struct Keeper<L> {
+    config: watch::Receiver<Arc<Config>>,
+    client: Client,
+    clock: Arc<dyn Clock>,
+    links: L,
+    reports: mpsc::Sender<Report>,
+    publish: watch::Sender<Inventory>,
+    sources: BTreeMap<SourceId, FeedState>,
+    pollers: JoinSet<()>,
+    polling: BTreeMap<String, AbortHandle>,
+}
+
+impl<L: Fn() -> Links> Keeper<L> {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Report>) {
+        loop {
+            let config = Arc::clone(&self.config.borrow_and_update());
+            self.configure(&config.feed);
+            self.publish();
+            loop {
+                tokio::select! {
+                    changed = self.config.changed() => match changed {
+                        Ok(()) => break,
+                        // The appliance stops.
+                        Err(_) => return,
+                    },
+                    Some(report) = inbox.recv() => {
+                        self.take(report, &config.feed);
+                        self.publish();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts what is new, stops what is no longer named, leaves the rest alone.
+    fn configure(&mut self, feed: &FeedConfig) {
+        let named: BTreeSet<SourceId> = SourceId::all(feed).collect();
+        self.sources.retain(|source, _| named.contains(source));
+        self.polling.retain(|url, poller| {
+            let stays = feed.urls.contains(url);
+            if !stays {
+                poller.abort();
+            }
+            stays
+        });
+        for source in named {
+            self.sources.entry(source).or_insert_with(FeedState::new);
+        }
+        for url in &feed.urls {
+            if !self.polling.contains_key(url) {
+                let poller = self.pollers.spawn(poll(url.clone(), self.client.clone(), self.reports.clone()));
+                self.polling.insert(url.clone(), poller);
+            }
+        }
+        // Aborted pollers are reaped here, not kept until the end.
+        while self.pollers.try_join_next().is_some() {}
+        if !feed.hosts.is_empty() {
+            let hosts = Feed { devices: feed.hosts.clone(), ..Feed::default() };
+            self.take(Report { source: SourceId::Hosts, word: Ok(hosts) }, feed);
+        }
+    }
+
+    fn take(&mut self, report: Report, config: &FeedConfig) {
+        let Report { source, mut word } = report;
+        let Some(state) = self.sources.get_mut(&source) else { return };
+        if let (Ok(feed), true) = (&mut word, source != SourceId::Hosts) {
+            admit(feed, &(self.links)(), config);
+        }
+        for change in state.apply(self.clock.now(), word) {
+            tell(&source, &change, state.members().len());
+        }
+    }
+
+    /// Wakes nobody when nothing but the time of the last success has changed: that is in every poll.
+    fn publish(&self) {
+        let new = Inventory::of(&self.sources);
+        self.publish.send_if_modified(|old| {
+            let same =
+                old.devices == new.devices
+                    && old.sources.len() == new.sources.len()
+                    && old.sources.iter().zip(&new.sources).all(|(old, new)| {
+                        *old == SourceStatus { last_success: old.last_success, ..new.clone() }
+                    });
+            *old = new;
+            !same
+        });
+    }
+}
+
+/// Drops what a source may not name.
+fn admit(feed: &mut Feed, links: &Links, config: &FeedConfig) {
+    let Feed { devices, rejected, .. } = feed;
+    devices.retain(|device| {
+        let judged = feed::admissible(&device.address, |address| links.is_own_subnet(address), &config.allow);
+        judged.map_err(|reason| rejected.push(&reason.to_string())).is_ok()
+    });
+}
+
+fn tell(source: &SourceId, change: &Change, devices: usize) {
+    match change {
+        Change::Up => info!(%source, devices, "the feed is up"),
+        Change::Down(trouble) => {
+            warn!(%source, devices, "the feed is down: {trouble} (its last devices are kept and still scanned)");
+        }
+        Change::Rejecting(rejected) => match rejected.reasons.first() {
+            Some(first) => {
+                warn!(%source, rejected = rejected.count, "the feed has entries that are refused: {first}")
+            }
+            None => info!(%source, "no entry of the feed is refused any more"),
+        },
+    }
+}
+
+/// Asks one URL for as long as anybody listens.
+async fn poll(url: String, client: Client, reports: mpsc::Sender<Report>) {
+    let mut ticks = tokio::time::interval(POLL_EVERY);
+    // After a slow answer the next poll is a whole interval away.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let word = match client.get(&url, LIMITS).await {
+            Ok(body) => feed::parse(&body).map_err(|error| Trouble::Malformed(error.to_string())),
+            Err(error) => Err(Trouble::Unreachable(error.to_string())),
+        };
+        if reports.send(Report { source: SourceId::Url(url.clone()), word }).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! All sources together: which devices are known, and how each source is.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    fmt,
+};
+
+use super::state::{FeedState, Member};
+use crate::{
+    config::FeedConfig,
+    model::{Address, Device, Mac, Moment},
+};
+
+/// Names a source. In the order of precedence where two contradict each other: what the owner wrote, what
+/// this machine saw itself, what others tell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceId {
+    /// The file's `feed.hosts`.
+    Hosts,
+    /// Our own discovery on this interface.
+    Discover(String),
+    /// A lanscan feed.
+    Url(String),
+}
+
+/// A device that a source names, or named before it froze.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The device; MAC and name from another source where the first does not tell.
+    pub device: Device,
+    /// Who says so: the first in the order of precedence.
+    pub source: SourceId,
+    /// Whether that source is believed now. A frozen one's devices are still scanned, and never gone.
+    pub fresh: bool,
+    /// Since when that source has named it, in this process's time.
+    pub since: Moment,
+}
+
+/// How a source is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// `hosts`, `discover:eth0` or a URL.
+    pub name: String,
+    /// Whether it is believed now.
+    pub up: bool,
+    /// Why it is not, or what of it is refused; empty when all is well.
+    pub detail: String,
+    /// How many devices it names, or named last.
+    pub devices: usize,
+    /// How many of its entries were refused in its last good answer.
+    pub rejected: usize,
+    /// When it was believed last.
+    pub last_success: Option<Moment>,
+}
+
+/// What is known of the network. Sorted by address; no address twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// The devices. A MAC with several addresses is there once for each.
+    pub devices: Vec<Known>,
+    /// The sources, in the order of precedence.
+    pub sources: Vec<SourceStatus>,
+}
+
+impl SourceId {
+    /// The sources that a configuration names.
+    pub fn all(feed: &FeedConfig) -> impl Iterator<Item = Self> {
+        let hosts = (!feed.hosts.is_empty()).then_some(Self::Hosts);
+        let discover = feed.discover.iter().cloned().map(Self::Discover);
+        hosts.into_iter().chain(discover).chain(feed.urls.iter().cloned().map(Self::Url))
+    }
+}
+
+impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hosts => f.write_str("hosts"),
+            Self::Discover(interface) => write!(f, "discover:{interface}"),
+            Self::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+impl Inventory {
+    /// Puts the sources together. One that is believed beats one that is frozen, then the order of precedence
+    /// decides who holds an address. A frozen source's word on a MAC that a believed one has elsewhere is
+    /// history: the device has moved.
+    pub fn of(sources: &BTreeMap<SourceId, FeedState>) -> Self {
+        let (fresh, frozen): (Vec<_>, Vec<_>) =
+            sources.iter().partition(|(_, state)| state.trouble().is_none());
+        let seen: HashSet<Mac> = fresh
+            .iter()
+            .flat_map(|(_, state)| state.members())
+            .filter_map(|member| member.device.mac)
+            .collect();
+        let moved = |member: &Member| member.device.mac.is_some_and(|mac| seen.contains(&mac));
+        let mut holders = HashMap::new();
+        for (source, state) in fresh {
+            state.members().iter().for_each(|member| hold(&mut holders, source, member, true));
+        }
+        for (source, state) in frozen {
+            let still = state.members().iter().filter(|member| !moved(member));
+            still.for_each(|member| hold(&mut holders, source, member, false));
+        }
+        let mut devices: Vec<Known> = holders.into_values().collect();
+        devices.sort_unstable_by(|a, b| a.device.address.cmp(&b.device.address));
+        Self { devices, sources: sources.iter().map(|(source, state)| status(source, state)).collect() }
+    }
+}
+
+/// Who comes first holds the address; who comes later adds what the first does not tell, unless they mean
+/// different devices.
+fn hold(holders: &mut HashMap<Address, Known>, source: &SourceId, member: &Member, fresh: bool) {
+    let Member { device, since } = member.clone();
+    match holders.entry(device.address.clone()) {
+        Entry::Vacant(free) => {
+            free.insert(Known { device, source: source.clone(), fresh, since });
+        }
+        Entry::Occupied(taken) => {
+            let held = &mut taken.into_mut().device;
+            if held.mac.is_none() || device.mac.is_none() || held.mac == device.mac {
+                held.mac = held.mac.or(device.mac);
+                held.name = held.name.take().or(device.name);
+            }
+        }
+    }
+}
+
+fn status(source: &SourceId, state: &FeedState) -> SourceStatus {
+    let rejected = state.rejected();
+    let detail = match (state.trouble(), &rejected.reasons[..]) {
+        (Some(trouble), _) => trouble.to_string(),
+        (None, [first, ..]) => format!("{} entries are refused; {first}", rejected.count),
+        (None, []) => String::new(),
+    };
+    SourceStatus {
+        name: source.to_string(),
+        up: state.trouble().is_none(),
+        detail,
+        devices: state.members().len(),
+        rejected: rejected.count,
+        last_success: state.last_success(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{feed::Feed, service::feeds::Trouble};
+
+    fn device(text: &str) -> Device {
+        let mut parts = text.split(' ');
+        let address = parts.next().unwrap().parse().unwrap();
+        let mac = parts.next().and_then(|mac| format!("02:00:00:00:00:{mac}").parse().ok());
+        Device { address, mac, name: parts.next().map(str::to_owned) }
+    }
+
+    fn source(devices: &[&str], frozen: bool) -> FeedState {
+        let mut state = FeedState::new();
+        let devices = devices.iter().map(|text| device(text)).collect();
+        state.apply(Moment::ZERO, Ok(Feed { devices, ..Feed::default() }));
+        if frozen {
+            state.apply(Moment::ZERO, Err(Trouble::Unreachable("refused".to_owned())));
+        }
+        state
+    }
+
+    /// The inventory of sources that are given as (URL, devices, whether frozen); the URL "" is `hosts`.
+    fn told(sources: &[(&str, &[&str], bool)]) -> Vec<String> {
+        let id = |url: &str| if url.is_empty() { SourceId::Hosts } else { SourceId::Url(url.to_owned()) };
+        let sources =
+            sources.iter().map(|(url, devices, frozen)| (id(url), source(devices, *frozen))).collect();
+        let line = |Known { device, source, fresh, .. }: &Known| {
+            let mac = device.mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string()[15..].to_owned());
+            let name = device.name.as_deref().unwrap_or("-");
+            format!("{} {mac} {name} {source}{}", device.address, if *fresh { "" } else { " frozen" })
+        };
+        Inventory::of(&sources).devices.iter().map(line).collect()
+    }
+
+    #[test]
+    fn sources_add_up() {
+        assert_eq!(
+            told(&[("b", &["10.0.0.9 09", "10.0.0.10 10"], false), ("a", &["10.0.0.1 01"], true)]),
+            ["10.0.0.1 01 - a frozen", "10.0.0.9 09 - b", "10.0.0.10 10 - b"]
+        );
+    }
+
+    #[test]
+    fn what_the_owner_wrote_is_completed_and_not_overruled() {
+        let written = ["10.0.0.1 - nas", "10.0.0.2 02 printer", "10.0.0.3 03 camera"];
+        assert_eq!(
+            told(&[
+                ("", &written, false),
+                ("a", &["10.0.0.1 01", "10.0.0.2 02", "10.0.0.3 99 forged"], false)
+            ]),
+            ["10.0.0.1 01 nas hosts", "10.0.0.2 02 printer hosts", "10.0.0.3 03 camera hosts"]
+        );
+    }
+
+    #[test]
+    fn the_believed_beat_the_frozen() {
+        assert_eq!(
+            told(&[
+                ("a", &["10.0.0.1 01", "10.0.0.2 02", "10.0.0.3 03"], true),
+                ("b", &["10.0.0.1 07", "10.0.0.8 02"], false)
+            ]),
+            ["10.0.0.1 07 - b", "10.0.0.3 03 - a frozen", "10.0.0.8 02 - b"],
+            "01 lost its address to 07, 02 moved to .8"
+        );
+    }
+
+    #[test]
+    fn one_mac_may_have_several_addresses() {
+        assert_eq!(
+            told(&[("a", &["10.0.0.1 01", "10.0.0.2 01"], false)]),
+            ["10.0.0.1 01 - a", "10.0.0.2 01 - a"]
+        );
+    }
+
+    #[test]
+    fn each_source_says_how_it_is() {
+        let mut refusing = source(&["10.0.0.1"], false);
+        let mut feed = Feed { devices: vec![device("10.0.0.1")], ..Feed::default() };
+        feed.rejected.push("scan[1]: bad");
+        refusing.apply(Moment::ZERO, Ok(feed));
+        let sources = BTreeMap::from([
+            (SourceId::Url("http://a/".to_owned()), source(&["10.0.0.1"], true)),
+            (SourceId::Discover("eth0".to_owned()), refusing),
+            (SourceId::Hosts, source(&["10.0.0.7"], false)),
+            (SourceId::Url("http://b/".to_owned()), FeedState::new()),
+        ]);
+        let lines: Vec<String> = Inventory::of(&sources)
+            .sources
+            .iter()
+            .map(|status| format!("{} {} {} {}", status.name, status.up, status.devices, status.detail))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "hosts true 1 ",
+                "discover:eth0 true 1 1 entries are refused; scan[1]: bad",
+                "http://a/ false 1 refused",
+                "http://b/ false 0 not asked yet",
+            ]
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! What is known of one source, and what its next word does to that. Pure: the time is a parameter.
+
+use std::{collections::HashMap, mem::discriminant, time::Duration};
+
+use crate::{
+    feed::{Feed, Rejected},
+    model::{Address, Device, DeviceKey, Moment},
+};
+
+/// A feed whose own time has not changed for this long is stale: whoever fills it has died.
+pub const STALE_AFTER: Duration = Duration::from_secs(3600);
+
+/// Why a source cannot be believed now. It freezes: what it said last stays, nobody is marked gone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// It was not asked yet.
+    #[error("not asked yet")]
+    Unasked,
+    /// No answer, or not in time, or one that is too long or not 200.
+    #[error("{0}")]
+    Unreachable(String),
+    /// An answer that is no feed.
+    #[error("{0}")]
+    Malformed(String),
+    /// A feed without devices: a sweep that failed looks the same as an empty network.
+    #[error("it names no device; is its first sweep still to come?")]
+    Empty,
+    /// A feed that nobody fills any more.
+    #[error("its time has not changed for an hour; is its scanner still running?")]
+    Stale,
+}
+
+/// A device as a source told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The device.
+    pub device: Device,
+    /// Since when the source has named it, without a gap.
+    pub since: Moment,
+}
+
+/// What is worth telling the owner, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The source is believed, for the first time or again.
+    Up,
+    /// It is not, or for another reason than before.
+    Down(Trouble),
+    /// It is believed except for these entries; empty: all are in order again.
+    Rejecting(Rejected),
+}
+
+/// One source.
+#[derive(Clone, Debug)]
+pub struct FeedState {
+    members: Vec<Member>,
+    /// The feed's own time, and since when it has been that.
+    stamp: Option<(String, Moment)>,
+    trouble: Option<Trouble>,
+    rejected: Rejected,
+    last_success: Option<Moment>,
+}
+
+impl FeedState {
+    /// A source that was not asked yet.
+    pub const fn new() -> Self {
+        let rejected = Rejected { count: 0, reasons: Vec::new() };
+        Self { members: vec![], stamp: None, trouble: Some(Trouble::Unasked), rejected, last_success: None }
+    }
+
+    /// What it names, or named last.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Why it is frozen, if it is.
+    pub const fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    /// The entries that were refused in its last good answer.
+    pub const fn rejected(&self) -> &Rejected {
+        &self.rejected
+    }
+
+    /// When it was believed last.
+    pub const fn last_success(&self) -> Option<Moment> {
+        self.last_success
+    }
+
+    /// Takes its next word.
+    pub fn apply(&mut self, now: Moment, word: Result<Feed, Trouble>) -> Vec<Change> {
+        let feed = match word.and_then(|feed| self.believe(feed, now)) {
+            Ok(feed) => feed,
+            Err(trouble) => return self.freeze(trouble),
+        };
+        let mut changes = Vec::new();
+        if self.trouble.take().is_some() {
+            changes.push(Change::Up);
+        }
+        if self.rejected != feed.rejected {
+            changes.push(Change::Rejecting(feed.rejected.clone()));
+        }
+        self.rejected = feed.rejected;
+        self.last_success = Some(now);
+        self.replace(feed.devices, now);
+        changes
+    }
+
+    /// The feed, unless it is empty or has told the same time for too long. Its time is noted either way.
+    fn believe(&mut self, feed: Feed, now: Moment) -> Result<Feed, Trouble> {
+        if feed.devices.is_empty() {
+            return Err(Trouble::Empty);
+        }
+        match (&self.stamp, &feed.stamp) {
+            (Some((known, since)), Some(stamp)) if known == stamp => {
+                if now.since(*since) >= STALE_AFTER {
+                    return Err(Trouble::Stale);
+                }
+            }
+            _ => self.stamp = feed.stamp.clone().map(|stamp| (stamp, now)),
+        }
+        Ok(feed)
+    }
+
+    /// Keeps everything. Another wording of the same trouble ("refused", "timed out") is no news.
+    fn freeze(&mut self, trouble: Trouble) -> Vec<Change> {
+        let known = self.trouble.as_ref().is_some_and(|known| discriminant(known) == discriminant(&trouble));
+        self.trouble = Some(trouble.clone());
+        if known { Vec::new() } else { vec![Change::Down(trouble)] }
+    }
+
+    fn replace(&mut self, devices: Vec<Device>, now: Moment) {
+        let mut known: HashMap<(DeviceKey, Address), Moment> = self
+            .members
+            .drain(..)
+            .map(|Member { device, since }| ((device.key(), device.address), since))
+            .collect();
+        let mut since =
+            |device: &Device| known.remove(&(device.key(), device.address.clone())).unwrap_or(now);
+        self.members = devices.into_iter().map(|device| Member { since: since(&device), device }).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn feed(stamp: &str, addresses: &[&str]) -> Result<Feed, Trouble> {
+        let device = |address: &&str| Device { address: address.parse().unwrap(), mac: None, name: None };
+        let stamp = (!stamp.is_empty()).then(|| stamp.to_owned());
+        Ok(Feed { devices: addresses.iter().map(device).collect(), stamp, ..Feed::default() })
+    }
+
+    fn unreachable(reason: &str) -> Result<Feed, Trouble> {
+        Err(Trouble::Unreachable(reason.to_owned()))
+    }
+
+    fn addresses(state: &FeedState) -> Vec<String> {
+        state.members().iter().map(|member| member.device.address.to_string()).collect()
+    }
+
+    /// A source that named these at the start.
+    fn started(stamp: &str) -> FeedState {
+        let mut state = FeedState::new();
+        assert_eq!(state.trouble(), Some(&Trouble::Unasked));
+        assert_eq!(state.apply(Moment::ZERO, feed(stamp, &["10.0.0.1", "10.0.0.2"])), [Change::Up]);
+        state
+    }
+
+    #[test]
+    fn every_trouble_freezes_and_is_told_once() {
+        let malformed = || Err(Trouble::Malformed("not JSON".to_owned()));
+        for trouble in [unreachable("refused"), malformed(), feed("b", &[])] {
+            let mut state = started("a");
+            let mut now = Moment::ZERO + MINUTE;
+            assert!(matches!(state.apply(now, trouble.clone())[..], [Change::Down(_)]), "{trouble:?}");
+            for _ in 0..2000 {
+                now += MINUTE;
+                assert_eq!(state.apply(now, trouble.clone()), []);
+            }
+            assert_eq!(addresses(&state), ["10.0.0.1", "10.0.0.2"]);
+            assert_eq!(state.last_success(), Some(Moment::ZERO));
+            assert_eq!(state.apply(now, feed("b", &["10.0.0.2"])), [Change::Up]);
+            assert_eq!((addresses(&state), state.trouble()), (vec!["10.0.0.2".to_owned()], None));
+            assert_eq!(state.apply(now + MINUTE, feed("c", &["10.0.0.2"])), []);
+        }
+    }
+
+    #[test]
+    fn another_reason_is_told_another_wording_is_not() {
+        let mut state = started("a");
+        assert_eq!(state.apply(Moment::ZERO, unreachable("refused")).len(), 1);
+        assert_eq!(state.apply(Moment::ZERO, unreachable("timed out")), []);
+        assert_eq!(state.trouble().unwrap().to_string(), "timed out");
+        assert_eq!(state.apply(Moment::ZERO, feed("a", &[])), [Change::Down(Trouble::Empty)]);
+    }
+
+    #[test]
+    fn a_source_that_never_answered_is_told_once_too() {
+        let mut state = FeedState::new();
+        assert!(matches!(state.apply(Moment::ZERO, unreachable("refused"))[..], [Change::Down(_)]));
+        assert_eq!(state.apply(Moment::ZERO, unreachable("refused")), []);
+        assert_eq!((addresses(&state).len(), state.last_success()), (0, None));
+    }
+
+    #[test]
+    fn a_time_that_stands_still_for_an_hour_is_stale() {
+        let mut state = started("a");
+        let hour = Moment::ZERO + STALE_AFTER;
+        assert_eq!(state.apply(hour - Duration::from_secs(1), feed("a", &["10.0.0.3"])), []);
+        assert_eq!(state.apply(hour, feed("a", &["10.0.0.4"])), [Change::Down(Trouble::Stale)]);
+        assert_eq!(state.apply(hour + MINUTE, feed("a", &["10.0.0.4"])), []);
+        assert_eq!(addresses(&state), ["10.0.0.3"], "frozen");
+        // Any other time will do, earlier ones too: the feed's clock may jump.
+        assert_eq!(state.apply(hour + MINUTE, feed("B", &["10.0.0.5"])), [Change::Up]);
+        assert_eq!(addresses(&state), ["10.0.0.5"]);
+    }
+
+    #[test]
+    fn a_feed_that_comes_back_as_it_was_long_ago_is_stale() {
+        let mut state = started("a");
+        state.apply(Moment::ZERO + MINUTE, unreachable("refused"));
+        let later = Moment::ZERO + 2 * STALE_AFTER;
+        assert_eq!(state.apply(later, feed("a", &["10.0.0.1"])), [Change::Down(Trouble::Stale)]);
+    }
+
+    #[test]
+    fn a_feed_without_a_time_never_grows_stale() {
+        let mut state = started("");
+        assert_eq!(state.apply(Moment::ZERO + 100 * STALE_AFTER, feed("", &["10.0.0.1"])), []);
+        assert_eq!(addresses(&state), ["10.0.0.1"]);
+    }
+
+    #[test]
+    fn who_stays_keeps_since_when_who_returns_does_not() {
+        let mut state = started("a");
+        let at = |minutes: u32| Moment::ZERO + minutes * MINUTE;
+        state.apply(at(1), feed("b", &["10.0.0.2", "10.0.0.3"]));
+        let since: Vec<Moment> = state.members().iter().map(|member| member.since).collect();
+        assert_eq!(since, [at(0), at(1)]);
+        state.apply(at(2), unreachable("refused"));
+        state.apply(at(3), feed("c", &["10.0.0.1", "10.0.0.3"]));
+        let since: Vec<Moment> = state.members().iter().map(|member| member.since).collect();
+        assert_eq!(since, [at(3), at(1)]);
+    }
+
+    #[test]
+    fn refused_entries_are_told_when_they_change() {
+        let mut state = started("");
+        let with = |reasons: &[&str]| {
+            let mut rejected = Rejected::default();
+            reasons.iter().for_each(|reason| rejected.push(reason));
+            (rejected.clone(), feed("", &["10.0.0.1"]).map(|feed| Feed { rejected, ..feed }))
+        };
+        for (reasons, told) in [(&["x"][..], true), (&["x"], false), (&["x", "y"], true), (&[], true)] {
+            let (rejected, word) = with(reasons);
+            let expected = if told { vec![Change::Rejecting(rejected)] } else { vec![] };
+            assert_eq!(state.apply(Moment::ZERO, word), expected, "{reasons:?}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The tasks around the states, with a real server on the loopback.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener},
+    sync::mpsc::{Receiver, channel},
+    thread,
+};
+
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::{
+    clock::SystemClock,
+    model::Device,
+    resolve::{Resolve, ResolveError, Resolving},
+};
+
+/// Nothing here has a name.
+struct Nobody;
+
+impl Resolve for Nobody {
+    fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
+        Box::pin(async move { Err(ResolveError::Unknown(name.to_owned())) })
+    }
+}
+
+/// Serves this body to everybody; a word comes for each request.
+fn serve(body: &'static str) -> (String, Receiver<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}/lanscan/json", listener.local_addr().unwrap());
+    let (asked, requests) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            assert!(stream.read(&mut [0; 2048]).unwrap() > 0);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + body).as_bytes()).unwrap();
+            if asked.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    (url, requests)
+}
+
+fn config(feed: FeedConfig) -> Arc<Config> {
+    Arc::new(Config { feed, ..Config::default() })
+}
+
+fn nothing() -> FeedConfig {
+    FeedConfig { urls: vec![], ..FeedConfig::default() }
+}
+
+type Started = (watch::Sender<Arc<Config>>, watch::Receiver<Inventory>, JoinHandle<()>);
+
+fn start(feed: FeedConfig) -> Started {
+    let (sender, receiver) = watch::channel(config(feed));
+    let clock = Arc::new(SystemClock::start());
+    let client = Client::new(Arc::new(Nobody));
+    let (inventory, task) = super::start(client, clock, receiver, Links::default);
+    (sender, inventory, tokio::spawn(task))
+}
+
+/// The inventory as soon as it is as wanted.
+async fn until(
+    inventory: &mut watch::Receiver<Inventory>,
+    wanted: impl FnMut(&Inventory) -> bool,
+) -> Inventory {
+    let wait = inventory.wait_for(wanted);
+    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("in time").unwrap().clone()
+}
+
+fn addresses(inventory: &Inventory) -> Vec<String> {
+    inventory.devices.iter().map(|known| known.device.address.to_string()).collect()
+}
+
+fn host(address: &str) -> Device {
+    Device { address: address.parse().unwrap(), mac: None, name: None }
+}
+
+#[tokio::test]
+async fn asks_at_once_and_combines_with_what_the_owner_wrote() {
+    let (url, _requests) =
+        serve(r#"{"scan":[{"ipv4":"10.0.0.1","mac":"02:00:00:00:00:01"},{"ipv4":"203.0.113.7"}]}"#);
+    let hosts = vec![host("203.0.113.9")];
+    let (_config, mut inventory, _task) = start(FeedConfig { urls: vec![url], hosts, ..nothing() });
+    let inventory = until(&mut inventory, |inventory| inventory.devices.len() == 2).await;
+    assert_eq!(addresses(&inventory), ["10.0.0.1", "203.0.113.9"]);
+    let refusing = &inventory.sources[1];
+    assert!(refusing.up && refusing.rejected == 1 && refusing.detail.contains("feed.allow"), "{refusing:?}");
+}
+
+#[tokio::test]
+async fn a_source_that_fails_does_so_alone() {
+    let (good, _requests) = serve(r#"{"scan":[{"ipv4":"10.0.0.1"}]}"#);
+    let (empty, _requests) = serve("{}");
+    let (wrong, _requests) = serve("<html>");
+    let urls = vec![good, empty, wrong, "http://nobody.test/".to_owned()];
+    let (_config, mut inventory, _task) = start(FeedConfig { urls: urls.clone(), ..nothing() });
+    let asked =
+        |inventory: &Inventory| inventory.sources.iter().all(|source| source.detail != "not asked yet");
+    let inventory = until(&mut inventory, |inventory| inventory.sources.len() == 4 && asked(inventory)).await;
+    assert_eq!(addresses(&inventory), ["10.0.0.1"]);
+    for (url, detail) in urls.iter().zip(["", "names no device", "not lanscan's JSON", "Unable to resolve"]) {
+        let status = inventory.sources.iter().find(|source| source.name == *url).unwrap();
+        assert!(status.up == detail.is_empty() && status.detail.contains(detail), "{status:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_configuration_leaves_other_sources_alone() {
+    let (stays, asked) = serve(r#"{"scan":[{"ipv4":"10.0.0.1"}]}"#);
+    let (goes, _requests) = serve(r#"{"scan":[{"ipv4":"10.0.0.2"}]}"#);
+    let both = FeedConfig { urls: vec![stays.clone(), goes], hosts: vec![host("10.0.0.3")], ..nothing() };
+    let (sender, mut inventory, task) = start(both);
+    until(&mut inventory, |inventory| inventory.devices.len() == 3).await;
+    sender
+        .send(config(FeedConfig { urls: vec![stays], hosts: vec![host("10.0.0.4")], ..nothing() }))
+        .unwrap();
+    let inventory = until(&mut inventory, |inventory| inventory.sources.len() == 2).await;
+    assert_eq!(addresses(&inventory), ["10.0.0.1", "10.0.0.4"]);
+    assert_eq!(asked.try_iter().count(), 1, "not asked again");
+    drop(sender);
+    task.await.unwrap();
+}

@@ -1,0 +1,144 @@
+//! What others ask of the appliance: its memory, its health, and one port, now.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use super::{health::Health, scanner::Scanner};
+use crate::{
+    config::Config,
+    engine::{HostJob, Liveness},
+    model::{Address, Device, DeviceKey, HostReport, Mac, PortFinding, PortSet, TargetSpec, Timing},
+    net::{Links, neighbour},
+    resolve::{Resolve, ResolveError},
+    store::{CachedHost, Store, StoreError},
+};
+
+/// The longest that a port asked for by hand is looked at. The original gave it 5 s; ours may first have to
+/// wait its turn where the same host is being scanned.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Answers questions; to be shared in an `Arc`.
+pub struct Queries {
+    store: Store,
+    scanner: Scanner,
+    resolver: Arc<dyn Resolve>,
+    config: watch::Receiver<Arc<Config>>,
+    health: watch::Receiver<Health>,
+}
+
+/// What one look at one port found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeAnswer {
+    /// Where it looked: the first address of the name.
+    pub address: Address,
+    /// The verdict, or why there is none.
+    pub found: Result<PortFinding, String>,
+}
+
+/// Why no look was taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// The name has no address.
+    #[error(transparent)]
+    Unresolved(#[from] ResolveError),
+    /// The address stands for nobody, or for many.
+    #[error("{0} is not the address of one host; name another")]
+    NoHost(Address),
+    /// The owner said never.
+    #[error("{0} must not be probed; take it out of `exclude` if that has changed")]
+    Excluded(Address),
+    /// The scanner has stopped.
+    #[error("the appliance is stopping; try again when it is back")]
+    Stopping,
+}
+
+impl Queries {
+    /// Answers from these. A configuration that is reloaded holds from the next question on.
+    pub fn new(
+        store: Store,
+        scanner: Scanner,
+        resolver: Arc<dyn Resolve>,
+        config: watch::Receiver<Arc<Config>>,
+        health: watch::Receiver<Health>,
+    ) -> Self {
+        Self { store, scanner, resolver, config, health }
+    }
+
+    /// The MACs that have a result, sorted.
+    pub async fn macs(&self) -> Result<Vec<Mac>, StoreError> {
+        self.store.macs().await
+    }
+
+    /// The newest result of a device.
+    pub async fn device(&self, mac: Mac) -> Result<Option<CachedHost>, StoreError> {
+        self.store.latest(&DeviceKey::Mac(mac)).await
+    }
+
+    /// How the appliance is.
+    pub fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+
+    /// Looks at one port of any host, within the budget that the host's other scans leave. Nothing is
+    /// stored. Takes at most 5 s to resolve the name, and 10 s for the look.
+    pub async fn probe(&self, host: &str, port: u16) -> Result<ProbeAnswer, ProbeError> {
+        // Never empty; IPv4 first, as the original did.
+        let found = self.resolver.resolve(host).await?;
+        let address = found.into_iter().next().ok_or_else(|| ResolveError::Unknown(host.to_owned()))?;
+        if !address.is_host() {
+            return Err(ProbeError::NoHost(address));
+        }
+        let config = Arc::clone(&self.config.borrow());
+        // Read anew each time: interfaces come and go.
+        let links = Links::read();
+        let mac = mac_of(&address, &links, &config).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read the neighbour table; exclusions by MAC may not be noticed");
+            None
+        });
+        let device = Device { address: address.clone(), mac, name: None };
+        if config.is_excluded(&device) {
+            return Err(ProbeError::Excluded(address));
+        }
+        let timing = config.rule_for(&device).and_then(|rule| rule.timing).unwrap_or(Timing::T3);
+        let mut ticket = self.scanner.submit(HostJob {
+            link: links.link_of(&address),
+            address,
+            ports: PortSet::from_ranges([(port, port)]),
+            first: Vec::new(),
+            timing,
+            max_in_flight: config.max_in_flight,
+            max_retries: None,
+            max_rate: None,
+            liveness: Liveness::Assume,
+            deadline: Some(PATIENCE),
+        });
+        let report = ticket.report().await.ok_or(ProbeError::Stopping)?;
+        Ok(ProbeAnswer { found: verdict(&report, port), address: report.address })
+    }
+}
+
+/// The MAC behind an address where the configuration asks for one and this machine knows it without asking
+/// the network. A device excluded by MAC alone that this machine has not talked to for a while is not
+/// known, so one probe may reach it; that one makes it known.
+fn mac_of(address: &Address, links: &Links, config: &Config) -> io::Result<Option<Mac>> {
+    let specs = config.exclude.iter().chain(config.devices.iter().map(|rule| &rule.matches));
+    if !specs.into_iter().any(|spec| matches!(spec, TargetSpec::Mac(_))) {
+        return Ok(None);
+    }
+    match links.own_mac(address) {
+        Some(own) => Ok(Some(own)),
+        None => neighbour(address),
+    }
+}
+
+/// What a report says of its only port.
+fn verdict(report: &HostReport, port: u16) -> Result<PortFinding, String> {
+    if let Some(finding) = report.findings.iter().find(|finding| finding.port == port) {
+        Ok(*finding)
+    } else if report.coverage.contains(port) {
+        Ok(PortFinding { port, state: report.default_state, reason: report.default_reason, rtt: None })
+    } else {
+        Err(if report.detail.is_empty() { report.status.as_str() } else { &report.detail }.to_owned())
+    }
+}

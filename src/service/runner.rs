@@ -1,0 +1,370 @@
+//! Carries out the [`Agenda`]: one task, one `select!`, one `match` for what happened and one for what to do.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::tz::TimeZone;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::MissedTickBehavior,
+};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    model::{Address, HostStatus, Moment, ScanStatus},
+    resolve::Resolve,
+    service::{
+        agenda::{Action, Agenda, Look, LookId, Looked, RunId},
+        feeds::Inventory,
+        look::Looker,
+        scanner::Scanner,
+        schedule::{LastStart, Times},
+    },
+    store::{Observation, OpenScan, ScanId, ScanKind, Schedule, Store, StoreError, StoreHealth},
+};
+
+/// The longest wait for a clock that has not been set: without a network it may never be.
+const CLOCK_WAIT: Duration = Duration::from_secs(300);
+/// How often the agenda is asked without anything having happened, for the sake of `at` and of intervals.
+const TICK: Duration = Duration::from_secs(5);
+/// How often the ages of the last runs are written: what a crash on a machine without a clock can forget.
+const SAVE_SCHEDULES: Duration = Duration::from_secs(3600);
+/// The longest that stopping waits for what is being written.
+const STOP_WAIT: Duration = Duration::from_millis(1500);
+
+/// What the runner works with.
+pub struct Runner {
+    /// Where results go.
+    pub store: Store,
+    /// The one engine's handle.
+    pub scanner: Scanner,
+    /// Both clocks.
+    pub clock: Arc<dyn Clock>,
+    /// For targets that are names.
+    pub resolver: Arc<dyn Resolve>,
+    /// Changes with every good reload.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The feed's devices.
+    pub inventory: watch::Receiver<Inventory>,
+}
+
+/// Something that happened elsewhere.
+enum Done {
+    Begun(RunId, Result<ScanId, StoreError>, Vec<Address>),
+    Looked(LookId, Looked, Option<Observation>),
+    Recorded(ScanId),
+    Other,
+}
+
+/// The runner under way.
+struct Running {
+    parts: Runner,
+    agenda: Agenda,
+    started: Moment,
+    looks: JoinSet<Done>,
+    cancels: HashMap<LookId, Arc<Notify>>,
+    writes: JoinSet<Done>,
+    /// Observations on their way to the disk, by scan.
+    unwritten: HashMap<ScanId, usize>,
+    /// Scans that are through but for those.
+    ending: HashMap<ScanId, ScanStatus>,
+    saved: Moment,
+}
+
+impl Runner {
+    /// Runs until `stop` is set, then leaves what is unfinished to be resumed by the next process.
+    ///
+    /// # Errors
+    /// When the store cannot be read at start; later faults of the store only pause the scanning.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), StoreError> {
+        let started = self.clock.now();
+        tokio::select! {
+            () = self.clock_is_set(started) => {}
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+        let mut running = Running::restore(self, started).await?;
+        running.until(stop).await;
+        running.finish().await;
+        Ok(())
+    }
+
+    /// Waits for the wall clock to be set, [`CLOCK_WAIT`] at most.
+    async fn clock_is_set(&self, started: Moment) {
+        if !self.clock.is_synchronised() {
+            tracing::info!("the clock has not been set yet: scanning waits for it, 5 minutes at most");
+        }
+        while !self.clock.is_synchronised() && self.clock.now().since(started) < CLOCK_WAIT {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    fn times(&self) -> Times {
+        let wall = self.clock.is_synchronised().then(|| self.clock.wall());
+        Times { now: self.clock.now(), wall, zone: TimeZone::system() }
+    }
+}
+
+impl Running {
+    async fn restore(parts: Runner, started: Moment) -> Result<Self, StoreError> {
+        let times = parts.times();
+        let config = Arc::clone(&parts.config.borrow());
+        let mut stored = Vec::new();
+        for (key, found) in parts.store.ages().await? {
+            stored.extend(parts.store.latest(&key).await?.map(|host| (host.device, found)));
+        }
+        let mut agenda = Agenda::new(Arc::clone(&config), stored, &times);
+        for scanner in &config.scanners {
+            if let Some(Schedule { since_start, started }) = parts.store.schedule(&scanner.name).await? {
+                agenda.restore(&scanner.name, LastStart::restored(since_start, started, &times));
+            }
+        }
+        let saved = times.now;
+        let mut running = Self {
+            agenda,
+            started,
+            looks: JoinSet::new(),
+            cancels: HashMap::new(),
+            writes: JoinSet::new(),
+            unwritten: HashMap::new(),
+            ending: HashMap::new(),
+            saved,
+            parts,
+        };
+        for OpenScan { id, scanner, done, .. } in running.parts.store.open_scans().await? {
+            tracing::info!(scanner, scan = id.0, done = done.len(), "resuming an interrupted run");
+            if let Some(action) = running.agenda.resume(&scanner, id, done, &times) {
+                running.act(action);
+            }
+        }
+        Ok(running)
+    }
+
+    async fn until(&mut self, mut stop: watch::Receiver<bool>) {
+        let mut health = self.parts.store.health();
+        let mut config = self.parts.config.clone();
+        let mut inventory = self.parts.inventory.clone();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.take_inventory(&inventory.borrow_and_update());
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                Ok(()) = config.changed() => {
+                    let config = Arc::clone(&config.borrow_and_update());
+                    self.agenda.reconfigure(config, &self.parts.times());
+                }
+                Ok(()) = inventory.changed() => self.take_inventory(&inventory.borrow_and_update()),
+                Ok(()) = health.changed() => {
+                    self.agenda.set_paused(*health.borrow_and_update() != StoreHealth::Ok);
+                }
+                Some(Ok(done)) = self.looks.join_next() => self.take(done),
+                Some(Ok(done)) = self.writes.join_next() => self.take(done),
+                _ = tick.tick() => self.save_schedules_hourly(),
+            }
+            for action in self.agenda.poll(&self.parts.times()) {
+                self.act(action);
+            }
+        }
+    }
+
+    fn take_inventory(&mut self, inventory: &Inventory) {
+        self.agenda.set_devices(inventory.devices.iter().map(|known| known.device.clone()).collect());
+    }
+
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Begun(run, Ok(scan), addresses) => self.agenda.begun(run, scan, addresses),
+            Done::Begun(run, Err(error), _) => {
+                tracing::error!(%error, "a scan could not be opened");
+                self.agenda.begin_failed(run);
+            }
+            Done::Looked(id, looked, observation) => {
+                self.cancels.remove(&id);
+                self.agenda.looked(id, looked, &self.parts.times());
+                if let Some(observation) = observation {
+                    self.record(observation);
+                }
+            }
+            Done::Recorded(scan) => {
+                if let Some(left) = self.unwritten.get_mut(&scan) {
+                    *left -= 1;
+                }
+                self.end_if_written(scan);
+            }
+            Done::Other => {}
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Begin { run, scanner, kind, ports, names } => {
+                if kind == ScanKind::Run {
+                    self.save_schedule(&scanner, Duration::ZERO);
+                }
+                let (store, resolver) = (self.parts.store.clone(), Arc::clone(&self.parts.resolver));
+                self.writes.spawn(async move {
+                    let addresses = resolve_all(resolver.as_ref(), &names).await;
+                    Done::Begun(run, store.begin_scan(&scanner, kind, &ports).await, addresses)
+                });
+            }
+            Action::Look(look) => self.look(look),
+            Action::Cancel(id) => {
+                if let Some(cancel) = self.cancels.get(&id) {
+                    cancel.notify_one();
+                }
+            }
+            Action::End { scan, status } => {
+                self.ending.insert(scan, status);
+                self.end_if_written(scan);
+            }
+        }
+    }
+
+    fn look(&mut self, look: Look) {
+        let cancel = Arc::new(Notify::new());
+        self.cancels.insert(look.id, Arc::clone(&cancel));
+        let looker = Looker {
+            scanner: self.parts.scanner.clone(),
+            store: self.parts.store.clone(),
+            clock: Arc::clone(&self.parts.clock),
+            max_in_flight: self.parts.config.borrow().max_in_flight,
+        };
+        self.looks.spawn(async move {
+            let id = look.id;
+            let (looked, observation) = looker.look(look, cancel).await;
+            Done::Looked(id, looked, observation)
+        });
+    }
+
+    /// Hands an observation to the store; its place among those in progress is free meanwhile, for commits
+    /// are up to ten seconds apart. "finished" is said only of what is on the disk.
+    fn record(&mut self, observation: Observation) {
+        let scan = observation.scan;
+        *self.unwritten.entry(scan).or_default() += 1;
+        let store = self.parts.store.clone();
+        self.writes.spawn(async move {
+            let line = Finished::of(&observation);
+            match store.record(observation).await {
+                Ok(()) => line.log(),
+                Err(error) => {
+                    tracing::error!(%error, address = %line.address, "a result could not be stored")
+                }
+            }
+            Done::Recorded(scan)
+        });
+    }
+
+    fn end_if_written(&mut self, scan: ScanId) {
+        if self.unwritten.get(&scan).is_some_and(|left| *left > 0) {
+            return;
+        }
+        self.unwritten.remove(&scan);
+        if let Some(status) = self.ending.remove(&scan) {
+            let store = self.parts.store.clone();
+            self.writes.spawn(async move {
+                if let Err(error) = store.end_scan(scan, status).await {
+                    tracing::error!(%error, scan = scan.0, "a scan could not be closed");
+                }
+                Done::Other
+            });
+        }
+    }
+
+    fn save_schedule(&mut self, scanner: &str, since_start: Duration) {
+        let (store, scanner) = (self.parts.store.clone(), scanner.to_owned());
+        let started = self.parts.clock.wall() - since_start;
+        self.writes.spawn(async move {
+            if let Err(error) = store.save_schedule(&scanner, Schedule { since_start, started }).await {
+                tracing::error!(%error, scanner, "the schedule could not be saved");
+            }
+            Done::Other
+        });
+    }
+
+    fn save_schedules_hourly(&mut self) {
+        let now = self.parts.clock.now();
+        if now.since(self.saved) >= SAVE_SCHEDULES {
+            self.saved = now;
+            self.save_schedules();
+        }
+    }
+
+    fn save_schedules(&mut self) {
+        for (scanner, age) in self.agenda.schedules(&self.parts.times()) {
+            self.save_schedule(&scanner, age);
+        }
+    }
+
+    /// Leaves: looks under way are dropped without a trace, what they belong to stays open in the store.
+    async fn finish(mut self) {
+        self.looks.shutdown().await;
+        self.save_schedules();
+        let written = async {
+            let flushed = self.parts.store.flush().await;
+            while self.writes.join_next().await.is_some() {}
+            flushed
+        };
+        match tokio::time::timeout(STOP_WAIT, written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "not everything could be stored before stopping"),
+            Err(_) => tracing::error!("the store did not take everything in time before stopping"),
+        }
+        tracing::debug!(uptime = ?self.parts.clock.now().since(self.started), "the runner has stopped");
+    }
+}
+
+/// The addresses of names, one look-up at a time; a name without one is said and left out of this run.
+async fn resolve_all(resolver: &dyn Resolve, names: &[String]) -> Vec<Address> {
+    let mut found = HashSet::new();
+    for name in names {
+        match resolver.resolve(name).await {
+            Ok(addresses) => found.extend(addresses.into_iter().next()),
+            Err(error) => tracing::warn!(%error, "a target is left out of this run"),
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// The line that a host gets in the log.
+struct Finished {
+    address: Address,
+    mac: String,
+    open: usize,
+    probes: u64,
+    seconds: f32,
+    status: HostStatus,
+    detail: String,
+}
+
+impl Finished {
+    fn of(observation: &Observation) -> Self {
+        let Observation { device, report, .. } = observation;
+        Self {
+            address: device.address.clone(),
+            mac: device.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+            open: report.open_ports().count(),
+            probes: report.probes,
+            seconds: (report.preparation + report.scanning).as_secs_f32(),
+            status: report.status,
+            detail: report.detail.clone(),
+        }
+    }
+
+    fn log(&self) {
+        let Self { address, mac, open, probes, seconds, status, detail } = self;
+        match status {
+            HostStatus::Up => {
+                tracing::info!(%address, mac, open, probes, seconds = format_args!("{seconds:.1}"), "finished");
+            }
+            HostStatus::Down => tracing::info!(%address, mac, detail, "nobody there"),
+            HostStatus::Partial => {
+                tracing::warn!(%address, mac, detail, "left unfinished; its last result stands")
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! From every older version to this one, and no further.
+
+use std::fs;
+
+use super::*;
+
+/// A database as version 1 left it: a device that moved, and one that is down.
+fn version_1(path: &Path) {
+    let connection = schema::open_writer(path, &schema::LADDER[..1]).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO scans VALUES (100, 'lan', 'run', '1-65535', 'complete', 100000, 160000);
+             INSERT INTO scans VALUES (200, 'lan', 'run', '1-65535', 'running', 200000, NULL);
+             INSERT INTO devices (id, mac, address, first_seen, last_seen) VALUES
+                 (1, '02:00:00:00:00:01', '192.0.2.7', 100000, 230000), (2, NULL, '192.0.2.2', 90000, 95000);
+             INSERT INTO results VALUES (1, x'00', x'01010101fdff0302150000390000');
+             INSERT INTO observations VALUES
+                 (100, 1, 1, '192.0.2.1', 'tcp', 'up', 1, 'conn-refused', 9, 110000, 120000, 1, 2, NULL),
+                 (100, 2, 2, '192.0.2.2', 'tcp', 'down', NULL, NULL, 9, 110000, 114000, 1, 2, 'no answer'),
+                 (200, 3, 1, '192.0.2.7', 'tcp', 'up', 1, 'conn-refused', 9, 220000, 230000, 1, 2, NULL);
+             UPDATE devices SET latest_scan = 200, latest_seq = 3 WHERE id = 1;",
+        )
+        .unwrap();
+}
+
+fn beside(bench: &Bench, suffix: &str) -> PathBuf {
+    let mut name = bench.path().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+#[tokio::test]
+async fn version_1_keeps_its_data_and_is_copied_first() {
+    let bench = Bench::new(EAGER);
+    version_1(&bench.path());
+    let (store, threads) = bench.open();
+    let host = store.latest(&DeviceKey::Mac(mac(1))).await.unwrap().unwrap();
+    assert_eq!((host.scan, host.open), (ScanId(200), vec![21, 79]));
+    let open = store.open_scans().await.unwrap();
+    assert_eq!((open[0].id, open[0].done.len()), (ScanId(200), 1));
+    let next = run(&store).await;
+    store.record(up(next, device(1), &[22])).await.unwrap();
+    assert_eq!(store.latest(&DeviceKey::Mac(mac(1))).await.unwrap().unwrap().open, [22]);
+
+    let outside = bench.outside();
+    let addresses: Vec<(i64, String, i64, i64)> = outside
+        .prepare("SELECT * FROM addresses WHERE last_seen < 1000000 ORDER BY device, address")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .unwrap()
+        .collect::<rusqlite::Result<_>>()
+        .unwrap();
+    let expected = [(1, "192.0.2.7", 220_000, 230_000), (2, "192.0.2.2", 90_000, 95_000)];
+    assert_eq!(addresses, expected.map(|(device, at, first, last)| (device, at.to_owned(), first, last)));
+    drop((store, outside));
+    join(threads).unwrap();
+    assert_sound(&bench.path());
+
+    let copy = beside(&bench, ".v1");
+    assert_sound(&copy);
+    let copied = Connection::open(&copy).unwrap();
+    assert_eq!(count(&copied, "PRAGMA user_version"), 1);
+    assert_eq!(count(&copied, "SELECT count(*) FROM observations"), 3);
+    assert!(!beside(&bench, ".partial").exists());
+}
+
+#[tokio::test]
+async fn a_new_database_needs_no_copy() {
+    let bench = Bench::new(EAGER);
+    let (store, threads) = bench.open();
+    drop(store);
+    join(threads).unwrap();
+    let files: Vec<_> =
+        fs::read_dir(bench.dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, [FILE_NAME]);
+    assert_eq!(bench.count("PRAGMA user_version"), i64::try_from(schema::LADDER.len()).unwrap());
+}
+
+#[test]
+fn a_step_that_fails_leaves_the_old_version_usable() {
+    let bench = Bench::new(EAGER);
+    version_1(&bench.path());
+    let broken = [schema::LADDER[0], "DROP TABLE observations; CREATE TABLE x (a) STRICT;"];
+    let error = schema::open_writer(&bench.path(), &broken).unwrap_err();
+    assert!(matches!(error, StoreError::Migrate { from: 1, .. }), "{error}");
+
+    let old = schema::open_writer(&bench.path(), &schema::LADDER[..1]).unwrap();
+    assert_eq!(count(&old, "SELECT count(*) FROM observations"), 3);
+    drop(old);
+    bench.open();
+}
+
+#[test]
+fn a_copy_that_cannot_be_made_stops_the_upgrade() {
+    let bench = Bench::new(EAGER);
+    version_1(&bench.path());
+    fs::create_dir(beside(&bench, ".v1")).unwrap();
+    let error = Store::open(&bench.path(), bench.clock.clone()).unwrap_err();
+    assert!(matches!(error, StoreError::Copy { .. }), "{error}");
+    assert_eq!(bench.count("PRAGMA user_version"), 1);
+}
+
+#[test]
+fn a_later_version_is_refused_and_not_touched() {
+    let bench = Bench::new(EAGER);
+    let later = [schema::LADDER, &["CREATE TABLE later (x INTEGER) STRICT"]].concat();
+    drop(schema::open_writer(&bench.path(), &later).unwrap());
+    let before = fs::read(bench.path()).unwrap();
+    let error = Store::open(&bench.path(), bench.clock.clone()).unwrap_err();
+    assert!(matches!(error, StoreError::Newer { found: 3, known: 2, .. }), "{error}");
+    assert!(error.to_string().contains("install the newer version"), "{error}");
+    assert_eq!(fs::read(bench.path()).unwrap(), before);
+}
+
+#[test]
+fn other_files_are_refused() {
+    let bench = Bench::new(EAGER);
+    bench.outside().execute_batch("CREATE TABLE photos (x)").unwrap();
+    let error = Store::open(&bench.path(), bench.clock.clone()).unwrap_err();
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+
+    fs::write(bench.path(), "this is a letter to my aunt, and quite a long one at that".repeat(30)).unwrap();
+    let error = Store::open(&bench.path(), bench.clock.clone()).unwrap_err();
+    assert!(matches!(error, StoreError::Open { .. }), "{error}");
+
+    let error = Store::open(&bench.dir.path().join("none/here.db"), bench.clock.clone()).unwrap_err();
+    assert!(matches!(error, StoreError::File { .. }), "{error}");
+}
