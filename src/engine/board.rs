@@ -185,7 +185,8 @@ impl Board {
         counts
     }
 
-    /// The commonest state among covered ports; ties: closed, then filtered. Its commonest reason.
+    /// The commonest state among covered ports but open, ties: closed; and its commonest reason. Open is what
+    /// a scan is for: where all ports are open, each is listed with its time all the same.
     fn default(&self, covered: impl Iterator<Item = u32>) -> Mark {
         let mut counts = [0_u32; Mark::ALL.len()];
         covered.for_each(|place| counts[self.cells[place as usize].mark() as usize] += 1);
@@ -193,11 +194,7 @@ impl Board {
             [Mark::Silent, Mark::AdminProhibited, Mark::HostUnreach, Mark::NetUnreach, Mark::IcmpError];
         let count = |mark: Mark| counts[mark as usize];
         let reason = filtered.into_iter().rev().max_by_key(|&mark| count(mark)).unwrap_or(Mark::Silent);
-        let states = [
-            (Mark::Closed, count(Mark::Closed)),
-            (reason, filtered.into_iter().map(count).sum()),
-            (Mark::Open, count(Mark::Open)),
-        ];
+        let states = [(Mark::Closed, count(Mark::Closed)), (reason, filtered.into_iter().map(count).sum())];
         // Backwards, because `max_by_key` gives the last of equals.
         let commonest = states.into_iter().rev().max_by_key(|&(_, count)| count);
         commonest.map(|(mark, _)| mark).filter(|_| counts.iter().any(|&n| n > 0)).unwrap_or(Mark::Silent)
@@ -265,11 +262,12 @@ mod tests {
         assert_eq!(board.settle(0, Mark::Open, RTT), Change::Answered { late: true });
         assert_eq!(board.settle(0, Mark::Closed, RTT), Change::Answered { late: false });
         let report = report(&board, &places, HostStatus::Up);
-        assert_eq!((report.default_state, board.open(), board.answered()), (PortState::Open, 1, 1));
+        assert_eq!((report.default_state, board.open(), board.answered()), (PortState::Closed, 1, 1));
+        assert_eq!(report.open_ports().collect::<Vec<_>>(), [80]);
     }
 
     #[test]
-    fn the_default_is_the_commonest_state_and_ties_go_to_closed() {
+    fn the_default_is_the_commonest_state_but_open_and_ties_go_to_closed() {
         for (marks, state, reason) in [
             (vec![Mark::Open, Mark::Closed], PortState::Closed, Reason::ConnRefused),
             (vec![Mark::Open, Mark::Silent], PortState::Filtered, Reason::NoResponse),
@@ -278,7 +276,8 @@ mod tests {
                 PortState::Filtered,
                 Reason::NoResponse,
             ),
-            (vec![Mark::Open, Mark::Open, Mark::Closed], PortState::Open, Reason::SynAck),
+            (vec![Mark::Open, Mark::Open, Mark::Silent], PortState::Filtered, Reason::NoResponse),
+            (vec![Mark::Open; 3], PortState::Closed, Reason::ConnRefused),
             (vec![Mark::HostUnreach; 2], PortState::Filtered, Reason::HostUnreach),
         ] {
             let (mut board, places) = board(&format!("1-{}", marks.len()));

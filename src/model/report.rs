@@ -73,7 +73,7 @@ pub struct HostReport {
     pub status: HostStatus,
     /// The ports that have a verdict: all that were asked for, unless the status is partial or down.
     pub coverage: PortSet,
-    /// The state of every covered port that `findings` does not list: that of most ports.
+    /// The state of every covered port that `findings` does not list: that of most ports, but never open.
     pub default_state: PortState,
     /// What the default rests on.
     pub default_reason: Reason,

@@ -73,7 +73,7 @@ impl Portscan {
     }
 
     pub fn database(&self) -> PathBuf {
-        self.data.join("portscan.db")
+        self.data.join(portscan::store::FILE_NAME)
     }
 
     /// Replaces what the configuration file says from the next start, or SIGHUP and [`Self::write_config`].
