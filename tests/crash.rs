@@ -66,7 +66,7 @@ fn stopped_in_the_middle_of_a_run_it_resumes_the_rest() {
         rtt = "1ms"
         "#,
     );
-    let config = static_feed(&lab) + &scanner("lan", "1d", "1-600");
+    let config = static_feed(&lab) + &scanner("lan", "1d", "1-3500");
     let portscan = Portscan::new(&lab, &config);
     let running = portscan.start();
     running.wait_for_devices(3, Duration::from_secs(60));
