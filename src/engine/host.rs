@@ -127,6 +127,7 @@ impl Host {
         self.runs.is_empty() && self.flights.is_empty()
     }
 
+    /// Takes a job. The first one after a pause finds round trips and fragility remembered, the rest new.
     pub(super) fn add(&mut self, run: Run, now: Moment) {
         if self.runs.is_empty() {
             self.window = Window::new(run.template().window);

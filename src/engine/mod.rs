@@ -10,8 +10,9 @@
 //!
 //! What may be sent at all is decided from left to right (sockets of this machine, of this host, window,
 //! pace), what is worth sending from right to left (ports without a verdict, passes, canaries). A reply
-//! travels from left to right and is told to everybody it concerns. Nothing scans all hosts or all ports
-//! per call: deadlines lie in ordered sets, a pass walks a permutation that is computed, not stored.
+//! travels from left to right and is told to everybody it concerns. No call looks at all hosts, and all ports
+//! of a job are looked at once per pass: deadlines lie in ordered sets, a pass walks a permutation that is
+//! computed, not stored.
 //!
 //! The constants stand beside the decision they belong to, each with its reason.
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::model::Timing;
 
 /// Longest a probe of a paced scan holds its socket. The kernel sends a SYN again after 1 s (RFC 6298, 2),
-/// which would be a packet that no pacer asked for; a socket closed before that never sends a second one.
+/// which would be a packet that no pacer asked for; a socket closed before that never sends a second one. The price: hosts more
+/// than 0.95 s away (two satellite hops) are up to the liveness check and silent to the scan.
 pub(super) const BEFORE_RETRANSMIT: Duration = Duration::from_millis(950);
 
 /// What one template allows.

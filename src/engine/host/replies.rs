@@ -45,7 +45,7 @@ impl Host {
     fn answered(&mut self, flight: &Flight, reply: &Reply, mark: Mark, used: usize, events: &mut Vec<Event>) {
         self.faults.clear();
         let rtt = reply.ended.since(reply.started);
-        let routed = self.run_of(flight).is_some_and(|run| run.job().link == Link::Routed);
+        let routed = self.runs.iter().any(|run| run.job().link == Link::Routed);
         // A router's "host unreachable" is what it says of a host that is not there.
         let alive = !(routed && matches!(mark, Mark::NetUnreach | Mark::HostUnreach));
         if matches!(mark, Mark::Open | Mark::Closed) {
