@@ -66,16 +66,16 @@ fn stopped_in_the_middle_of_a_run_it_resumes_the_rest() {
         rtt = "1ms"
         "#,
     );
-    let config = static_feed(&lab) + &scanner("lan", "1d", "1-3500");
+    let config = static_feed(&lab) + &scanner("lan", "1d", "1-2500");
     let portscan = Portscan::new(&lab, &config);
     let running = portscan.start();
-    running.wait_for_devices(3, Duration::from_secs(60));
-    // On SIGTERM what is finished is committed, and said so.
+    // Sixteen at a time take some 10 s; what is finished is committed within 10 s more, and on SIGTERM.
+    running.wait_for_devices(1, Duration::from_secs(60));
     running.stop();
     let before: Vec<usize> = lab.hosts().map(|host| host.stats().syns).collect();
     let running = portscan.start();
     let done: BTreeSet<String> = running.macs().into_iter().collect();
-    assert!(done.len() < lab.hosts().count(), "stopped in the middle");
+    assert!((1..lab.hosts().count()).contains(&done.len()), "stopped in the middle: {done:?}");
     running.wait_for_devices(lab.hosts().count(), Duration::from_secs(120));
     for (host, before) in lab.hosts().zip(before) {
         let resumed = host.stats().syns > before;

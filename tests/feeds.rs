@@ -60,42 +60,30 @@ fn one_bad_feed_does_not_spoil_the_others() {
 }
 
 #[test]
-fn a_feed_that_fails_later_freezes() {
+fn feeds_that_fail_later_freeze_and_a_new_device_is_scanned() {
     let lab = Lab::enter("near");
     let hosts: Vec<Host<'_>> = lab.hosts().collect();
-    let faults = [Says::Down, Says::Body("{}".to_owned()), Says::Body("nonsense".to_owned())];
-    let feeds: Vec<FeedServer> =
-        hosts.iter().map(|&host| FeedServer::start(Says::Devices(names(&[host])))).collect();
-    let running = Portscan::new(&lab, &config(&feeds.iter().collect::<Vec<_>>())).start();
-    running.wait_for_devices(3, LONG);
-    for (feed, fault) in feeds.iter().zip(faults) {
-        feed.set(fault);
-    }
-    for feed in &feeds {
+    let [first, second, new] = hosts[..] else { panic!("the scenario has three hosts") };
+    let down = FeedServer::start(Says::Devices(names(&[first])));
+    let empty = FeedServer::start(Says::Devices(names(&[second])));
+    let good = FeedServer::start(Says::Devices(names(&[second])));
+    let running = Portscan::new(&lab, &config(&[&down, &empty, &good])).start();
+    running.wait_for_devices(2, LONG);
+    down.set(Says::Down);
+    empty.set(Says::Body("{}".to_owned()));
+    good.set(Says::Devices(names(&[second, new])));
+    for feed in [&down, &empty] {
         feed.wait_for_requests(2, TWO_POLLS);
         running.wait_for_line(LONG, |line| line.contains("WARN") && line.contains(&feed.url()));
     }
-    let before: Vec<usize> = hosts.iter().map(|host| host.stats().syns).collect();
-    for (host, before) in hosts.iter().zip(before) {
+    running.wait_for_devices(3, LONG);
+    let before = hosts.iter().map(|host| host.stats().syns);
+    for (host, before) in hosts.iter().zip(before.collect::<Vec<_>>()) {
         eventually(LONG, "known devices are still scanned", || {
             (host.stats().syns > before + 50).then_some(())
         });
     }
     assert_eq!(running.macs().len(), 3, "nobody is gone");
-    running.stop();
-}
-
-#[test]
-fn a_new_device_is_scanned_when_the_feed_names_it() {
-    let lab = Lab::enter("near");
-    let hosts: Vec<Host<'_>> = lab.hosts().collect();
-    let feed = FeedServer::start(Says::Devices(names(&hosts[..1])));
-    let url = format!("[feed]\nurl = [{:?}]\n{}", feed.url(), scanner("lan", "1d", "20-90"));
-    let running = Portscan::new(&lab, &url).start();
-    running.wait_for_devices(1, LONG);
-    feed.set(Says::Devices(names(&hosts)));
-    // Its run is a day away.
-    running.wait_for_devices(3, TWO_POLLS);
     running.stop();
 }
 
