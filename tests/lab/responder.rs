@@ -29,8 +29,7 @@ use portscan::{
 
 use super::{namespace, world::World};
 
-/// A third of a second of 30,000 SYNs a second at some 1.3 kB a queued SYN: what a busy machine may take to
-/// schedule this thread.
+/// Doubled by the kernel (socket(7)): see `Lab::syns_per_second` for what it holds.
 const RECEIVE_BUFFER: usize = 16 << 20;
 
 /// The lab's time: nanoseconds since its start on the wall clock, which is the clock of the kernel's receive
