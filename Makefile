@@ -4,28 +4,23 @@
 #   make test    installs what the tests need, then passes all of them
 #   make help    lists the rest
 #
-# Any MY_... variable of your shell's environment overrides what stands here, as it always has.
-
-# Where `make run` serves, and where it keeps its data. Nothing beyond this machine is reached by default.
-MY_REST_API_HOST_ADDRESS ?= 127.0.0.1
-MY_REST_API_HOST_PORT    ?= 8080
-MY_REST_API_BASE_URL     ?= portscan
-MY_CACHE_DIRECTORY       ?= $(CURDIR)/var
-export MY_REST_API_HOST_ADDRESS MY_REST_API_HOST_PORT MY_REST_API_BASE_URL MY_CACHE_DIRECTORY
+# Any MY_... variable of your shell's environment overrides what `make run` does, as it always has: the
+# binary reads them itself, and an empty one counts as unset. Below they are only read to print URLs.
 
 CARGO  ?= cargo
 # A little less optimised than a release, and built in half the time.
 BINARY := target/quick/portscan
-URL    := http://localhost:$(MY_REST_API_HOST_PORT)/$(MY_REST_API_BASE_URL)
+PORT   := $(or $(MY_REST_API_HOST_PORT),$(MY_REST_API_CONTAINER_PORT),$(MY_REST_API_PORT),$(MY_CONTAINER_BIND_PORT),8080)
+SITE   := http://localhost:$(PORT)
+URL    := $(SITE)/$(or $(MY_REST_API_BASE_URL),portscan)
 
 # What the tests run for real: ip (network namespaces), nmap (a peer to agree with), unshare, curl.
 PACKAGES := iproute2 nmap util-linux curl
 
 .DEFAULT_GOAL := run
-.PHONY: run build release test lint setup services stats help clean
+.PHONY: run build release test acceptance lint setup services stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
-	@mkdir -p $(MY_CACHE_DIRECTORY)
 	@printf '\nTry, in another terminal:\n  %s\n  %s\n  %s\n\n' \
 	  'curl -s $(URL)/json' 'curl -s $(URL)/02:00:00:00:00:01/json' 'curl -s $(URL)/127.0.0.1/22/json'
 	@exec $(BINARY) serve --config tests/loopback.toml
@@ -40,6 +35,10 @@ test: setup ## run all tests, in networks of their own
 	$(CARGO) test --locked --no-run
 	@if [ "$$(id -u)" = 0 ]; then $(CARGO) test --locked; \
 	else unshare --user --map-root-user $(CARGO) test --locked --offline; fi
+
+acceptance: setup ## the long runs behind the figures in README: an hour or two, all 65,535 ports
+	PORTSCAN_TEST_PORTS=1-65535 $(CARGO) test --locked --profile quick --test integration -- --nocapture \
+	  appliance:: truth::forty
 
 lint: ## formatting, clippy's lints and documentation, without a warning
 	$(CARGO) fmt --check
@@ -58,10 +57,10 @@ services: ## renew port names and the ranking of ports from their pinned sources
 	python3 src/services/update.py
 
 stats: ## what the appliance that runs here has found so far
-	@$(BINARY) status --url http://localhost:$(MY_REST_API_HOST_PORT)
+	@$(BINARY) status --url $(SITE)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 clean: ## remove what was built; the data below ./var stays
 	$(CARGO) clean
