@@ -91,15 +91,38 @@ fn feeds_that_fail_later_freeze_and_a_new_device_is_scanned() {
 fn the_originals_environment_works() {
     let lab = Lab::enter("near");
     let feed = FeedServer::start(Says::Devices(names(&[lab.host("10.77.0.5")])));
+    let cache = tempfile::tempdir().unwrap();
     let portscan = Portscan::new(&lab, &scanner("lan", "1d", "20-90"))
         .env("MY_LANSCAN_URL", &feed.url())
         .env("MY_REST_API_BASE_URL", "ports")
+        .env("MY_REST_API_HOST_ADDRESS", "10.77.0.1")
+        .env("MY_CACHE_DIRECTORY", &cache.path().to_string_lossy())
         .env("MY_NUM_THREADS", "");
     let running = portscan.start();
+    assert!(running.base().starts_with("http://10.77.0.1:"), "{}", running.base());
     let served = eventually(LONG, "the device is served below the other path", || {
         let answer = running.get("/ports/json");
         (answer.status == 200 && answer.body.contains("02:00:00:00:00:05")).then_some(answer)
     });
     assert_eq!(served.json(), serde_json::json!({ "macs": ["02:00:00:00:00:05"] }));
+    assert!(cache.path().join("portscan.db").exists());
+    running.stop();
+}
+
+#[test]
+fn the_originals_names_for_the_port_work_in_their_order() {
+    let lab = Lab::enter("near");
+    let names =
+        ["MY_CONTAINER_BIND_PORT", "MY_REST_API_PORT", "MY_REST_API_CONTAINER_PORT", "MY_REST_API_HOST_PORT"];
+    let mut portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
+    // Each beats those before it, and an empty one counts as unset.
+    for (port, name) in (8101..).zip(names) {
+        portscan = portscan.env(name, &port.to_string());
+        let running = portscan.start();
+        assert!(running.base().ends_with(&format!(":{port}")), "{name}: {}", running.base());
+        running.stop();
+    }
+    let running = portscan.env("MY_REST_API_HOST_PORT", "").start();
+    assert!(running.base().ends_with(":8103"), "{}", running.base());
     running.stop();
 }
