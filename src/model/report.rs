@@ -51,7 +51,7 @@ impl ScanStatus {
     }
 }
 
-/// One port that differs from its host's default state.
+/// What one port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortFinding {
     /// 0 to 65535.
