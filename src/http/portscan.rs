@@ -134,13 +134,16 @@ struct TimePart {
 
 impl<'a> HostBody<'a> {
     fn of(host: &'a CachedHost, mac: Mac) -> Self {
+        let total = host.preparation + host.scanning;
+        // The original dates a result by when it was written, not by when it was begun.
+        let ended = host.started.checked_add(total).unwrap_or(host.started);
         Self {
             host: HostPart { ipv4: &host.device.address, mac },
             time: TimePart {
-                utc: host.started.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+                utc: ended.strftime("%Y-%m-%d %H:%M:%S").to_string(),
                 prep_sec: seconds(host.preparation),
                 scan_sec: seconds(host.scanning),
-                total_sec: seconds(host.preparation + host.scanning),
+                total_sec: seconds(total),
             },
             ports: &host.open,
             count: host.open.len(),
@@ -227,7 +230,7 @@ mod tests {
         };
         assert_eq!(
             serde_json::to_string(&HostBody::of(&host, mac)).unwrap(),
-            r#"{"host":{"ipv4":"192.168.1.7","mac":"B8:27:EB:AC:14:3E"},"time":{"utc":"2022-12-11 21:21:18","prep_sec":1.2346,"scan_sec":10.5,"total_sec":11.7346},"ports":[22,80],"count":2}"#
+            r#"{"host":{"ipv4":"192.168.1.7","mac":"B8:27:EB:AC:14:3E"},"time":{"utc":"2022-12-11 21:21:29","prep_sec":1.2346,"scan_sec":10.5,"total_sec":11.7346},"ports":[22,80],"count":2}"#
         );
     }
 
