@@ -14,15 +14,21 @@ use std::{
     sync::Arc,
 };
 
+use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    cli::{self, Command, Probing, Terminal, World},
+    cli::{self, Arguments, Command, Probing, Terminal, World},
     clock::SystemClock,
     engine::Engine,
     net::{ConnectProber, Limits, Links, SystemResolver},
     service::scanner::Scanner,
 };
+
+/// Threads for what blocks, which here is looking names up (and reading files at the start). A name server
+/// that does not answer holds each for half a minute, long after we have given up on it; tokio's 512 would be
+/// as many half-dead threads on a Pi of 1 GB. Look-ups beyond these wait, and time out as those before did.
+const BLOCKING_THREADS: usize = 32;
 
 /// Reads the command line, does what it says, and returns the exit code.
 pub fn run() -> ExitCode {
@@ -30,10 +36,18 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&anyhow::Error::new(error).context("the runtime cannot start")),
     };
+    let code = run_on(&runtime, &arguments);
+    // A look-up that hangs must not hold up the exit.
+    runtime.shutdown_background();
+    code
+}
+
+fn run_on(runtime: &Runtime, arguments: &Arguments) -> ExitCode {
     match &arguments.command {
         Command::Serve => match runtime.block_on(serve::serve(&arguments.overrides(), arguments.verbose)) {
             Ok(()) => ExitCode::SUCCESS,
@@ -43,7 +57,7 @@ pub fn run() -> ExitCode {
             log::start(LevelFilter::ERROR, arguments.verbose);
             let (mut out, mut err) = (io::stdout().lock(), io::stderr());
             let terminal = Terminal::standard(&mut out, &mut err);
-            ExitCode::from(runtime.block_on(cli::run(now, &arguments, &world(), terminal)))
+            ExitCode::from(runtime.block_on(cli::run(now, arguments, &world(), terminal)))
         }
     }
 }

@@ -16,9 +16,9 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::{
-    Request, StatusCode, Uri,
-    body::Body,
-    header::{ACCEPT, HeaderMap, LOCATION, USER_AGENT},
+    Request, Response, StatusCode, Uri,
+    body::{Body, Incoming},
+    header::{ACCEPT, LOCATION, USER_AGENT},
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -39,6 +39,10 @@ const MAX_HEAD: usize = 16 * 1024;
 
 /// The most header lines of a response.
 const MAX_HEADERS: usize = 64;
+
+/// The most bytes that are read of a body that comes with another status than 200: more than an appliance
+/// that is not well has to say.
+const MAX_EXCERPT: usize = 16 * 1024;
 
 /// The most characters of an answer's own words that go into an error.
 const MAX_TEXT: usize = 200;
@@ -73,8 +77,13 @@ pub enum ClientError {
     #[error("no complete answer within {0:?}")]
     TimedOut(Duration),
     /// Another status than 200.
-    #[error("the answer is {0}; is the path right?")]
-    Status(StatusCode),
+    #[error("the answer is {status}; is the path right?")]
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// The beginning of the body, at most 16 KB, as it came: it may say why.
+        body: Bytes,
+    },
     /// A redirection, with where to.
     #[error("it redirects to \"{0}\"; if that is right, write that URL")]
     Redirected(String),
@@ -133,8 +142,7 @@ impl Client {
             let response = response.map_err(|error| failure(&error))?;
             match response.status() {
                 StatusCode::OK => read(response.into_body(), limits.max_bytes).await,
-                status if status.is_redirection() => Err(redirection(status, response.headers())),
-                status => Err(ClientError::Status(status)),
+                _ => Err(refusal(response, limits.max_bytes.min(MAX_EXCERPT)).await),
             }
         };
         tokio::time::timeout(limits.timeout, answer)
@@ -160,29 +168,45 @@ fn tls(connector: HttpConnector<Lookup>) -> HttpsConnector<HttpConnector<Lookup>
     builder.https_only().enable_http1().wrap_connector(connector)
 }
 
-async fn read(body: impl Body<Data = Bytes, Error = hyper::Error>, max: usize) -> Result<Bytes, ClientError> {
-    let mut body = std::pin::pin!(body);
+async fn read(body: Incoming, max: usize) -> Result<Bytes, ClientError> {
     let announced = body.size_hint().lower();
     if announced > max as u64 {
         return Err(ClientError::TooLarge(max));
     }
     let mut read = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
+    match append(body, max, &mut read).await {
+        Ok(true) => Ok(read.into()),
+        Ok(false) => Err(ClientError::TooLarge(max)),
+        Err(error) => Err(ClientError::Broken(innermost(&error))),
+    }
+}
+
+/// Reads until the end, or until no more than `max` bytes are there; whether it was the end.
+async fn append(mut body: Incoming, max: usize, read: &mut Vec<u8>) -> hyper::Result<bool> {
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ClientError::Broken(innermost(&error)))?;
         // Trailers say nothing here.
-        let data = frame.into_data().unwrap_or_default();
-        if read.len() + data.len() > max {
-            return Err(ClientError::TooLarge(max));
+        let data = frame?.into_data().unwrap_or_default();
+        let room = max - read.len();
+        if data.len() > room {
+            read.extend_from_slice(&data[..room]);
+            return Ok(false);
         }
         read.extend_from_slice(&data);
     }
-    Ok(read.into())
+    Ok(true)
 }
 
-fn redirection(status: StatusCode, headers: &HeaderMap) -> ClientError {
-    let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
-    location
-        .map_or(ClientError::Status(status), |location| ClientError::Redirected(one_line(location, MAX_TEXT)))
+/// What an answer with another status than 200 says.
+async fn refusal(response: Response<Incoming>, max: usize) -> ClientError {
+    let status = response.status();
+    let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+    if let Some(location) = location.filter(|_| status.is_redirection()) {
+        return ClientError::Redirected(one_line(location, MAX_TEXT));
+    }
+    let mut excerpt = Vec::new();
+    // A body that is cut short is an excerpt as well.
+    _ = append(response.into_body(), max, &mut excerpt).await;
+    ClientError::Status { status, body: excerpt.into() }
 }
 
 fn failure(error: &legacy::Error) -> ClientError {
@@ -314,13 +338,29 @@ mod tests {
 
     #[test]
     fn another_status_is_an_error_that_says_it() {
-        let port = answering("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\n{}");
-        assert_eq!(get_from(port), Err(ClientError::Status(StatusCode::INTERNAL_SERVER_ERROR)));
+        let refused = |status, body| Err(ClientError::Status { status, body: Bytes::from_static(body) });
+        let port = answering("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}");
+        assert_eq!(get_from(port), refused(StatusCode::SERVICE_UNAVAILABLE, b"{}"));
         let port =
             answering("HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n");
         assert_eq!(get_from(port), Err(ClientError::Redirected("http://192.0.2.1/".to_owned())));
         let port = answering("HTTP/1.1 204 No Content\r\n\r\n");
-        assert_eq!(get_from(port), Err(ClientError::Status(StatusCode::NO_CONTENT)));
+        assert_eq!(get_from(port), refused(StatusCode::NO_CONTENT, b""));
+        let port = answering("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 9\r\n\r\ncut");
+        assert_eq!(get_from(port), refused(StatusCode::INTERNAL_SERVER_ERROR, b"cut"));
+    }
+
+    #[test]
+    fn of_an_errors_body_only_the_beginning_is_read() {
+        let (done, ended) = mpsc::channel();
+        let (port, _) = serve(move |stream| {
+            stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap();
+            while stream.write_all(&[b'x'; 4096]).is_ok() {}
+            done.send(()).unwrap();
+        });
+        let body = Bytes::from(vec![b'x'; 1000]);
+        assert_eq!(get_from(port), Err(ClientError::Status { status: StatusCode::NOT_FOUND, body }));
+        ended.recv_timeout(Duration::from_secs(20)).unwrap();
     }
 
     #[test]

@@ -28,6 +28,14 @@ fn a_full_disk_stops_scanning_until_there_is_room() {
         Some(running.get("/healthz")).filter(|answer| answer.status == 503)
     });
     assert!(ill.body.contains("full") || ill.body.contains("space"), "{ill:?}");
+    let status = portscan.run(&["status", "--url", running.base()], LONG);
+    assert_eq!(status.status.code(), Some(1), "{status:?}");
+    let why = status.stdout.lines().find(|line| line.starts_with("error: "));
+    assert!(why.is_some_and(|why| why.contains("full") || why.contains("space")), "{status:?}");
+    let file = portscan.write_config().display().to_string();
+    let address = running.base().trim_start_matches("http://");
+    let checked = portscan.run(&["check-config", "--config", &file, "--listen", address], LONG);
+    assert!(checked.status.success(), "its port is its own: {checked:?}");
     assert!(running.open_ports("02:00:00:00:00:06").is_some(), "results are still served");
     // What was in progress ends within seconds; then nothing is scanned that could not be stored.
     let host = lab.host("10.77.0.5");

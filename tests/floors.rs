@@ -55,7 +55,7 @@ fn rooms_named(code: &str) -> BTreeSet<String> {
         let rest = code[at + prefix.len()..].trim_start();
         match rest.strip_prefix('{') {
             Some(group) => rooms.extend(first_names(group)),
-            None => rooms.insert(identifier(rest)).then_some(()).unwrap_or_default(),
+            None => rooms.extend([identifier(rest)]),
         }
     }
     rooms.remove("");

@@ -1,11 +1,11 @@
 //! `portscan serve`: the appliance, from its lock to its last commit.
 
-use std::{fs, net::TcpListener, path::Path, sync::Arc, time::Duration};
+use std::{fs, net::TcpListener, path::Path, sync::Arc, thread, time::Duration};
 
 use anyhow::Context;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
     task::JoinSet,
 };
 
@@ -93,14 +93,17 @@ async fn finish(mut tasks: Tasks, probing: Probing, store: Store, writer: Writer
     while tasks.join_next().await.is_some() {}
     probing.scanner.stop();
     drop(store);
-    let joined = tokio::task::spawn_blocking(move || {
+    let (done, joined) = oneshot::channel();
+    // A thread of its own: look-ups that hang may have taken all that the runtime has for blocking.
+    thread::spawn(move || {
         probing.thread.join();
-        writer.join()
+        // Nobody listens only if stopping took too long.
+        _ = done.send(writer.join());
     });
     match joined.await {
         Ok(Ok(())) => tracing::info!("stopped"),
         Ok(Err(error)) => tracing::error!(%error, "stopped"),
-        Err(error) => tracing::error!(%error, "the store's thread has failed"),
+        Err(_) => tracing::error!("the store's thread has failed"),
     }
 }
 

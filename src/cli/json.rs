@@ -52,7 +52,7 @@ pub(super) fn write(out: &mut dyn Write, scan: &Scan, found: &[Found], open_only
     let document = Document {
         scan: ScanJson {
             started: rfc3339(scan.started),
-            seconds: rounded(scan.elapsed.as_secs_f64()),
+            seconds: (scan.elapsed.as_secs_f64() * 1e3).round() / 1e3,
             status: scan.status.as_str(),
         },
         hosts: found
@@ -66,38 +66,34 @@ pub(super) fn write(out: &mut dyn Write, scan: &Scan, found: &[Found], open_only
 }
 
 fn of_host(found: &Found, open_only: bool) -> HostJson<'_> {
-    let exceptions = found.exceptions().into_iter();
+    let listed = found.report.findings.iter();
     HostJson {
         address: &found.report.address,
         mac: found.mac,
         name: found.name.as_deref().map(harmless),
         status: found.report.status.as_str(),
-        default_state: found.default_state(),
-        ports: exceptions
+        default_state: found.report.default_state,
+        ports: listed
             .filter(|finding| !open_only || finding.state == PortState::Open)
             .map(|finding| of_port(found.report.protocol, finding))
             .collect(),
     }
 }
 
-fn of_port(protocol: Protocol, finding: PortFinding) -> PortJson {
+fn of_port(protocol: Protocol, finding: &PortFinding) -> PortJson {
     PortJson {
         protocol,
         port: finding.port,
         state: finding.state,
         reason: finding.reason,
         service: services::name(finding.port),
-        rtt_ms: finding.rtt.map(|rtt| rounded(rtt.as_secs_f64() * 1000.0)),
+        rtt_ms: finding.rtt_ms(),
     }
 }
 
 /// To the second: a wall clock is no more exact than that.
 fn rfc3339(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-fn rounded(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

@@ -63,22 +63,15 @@ pub(super) async fn probe(
 
 impl Answer {
     fn new(args: &ProbeArgs, report: &HostReport) -> Self {
-        let listed = report.findings.iter().find(|finding| finding.port == args.port);
-        let usual =
-            report.coverage.contains(args.port).then_some((report.default_state, report.default_reason));
-        let verdict = listed.map(|finding| (finding.state, finding.reason)).or(usual);
-        // The only port is its host's default and so has no finding with its time; with one probe under way,
-        // the time to the first answer is that of the port.
-        let answered = verdict.is_some_and(|(_, reason)| reason != Reason::NoResponse);
-        let rtt = listed.and_then(|finding| finding.rtt).or(answered.then_some(report.preparation));
+        let found = report.verdict(args.port);
         Self {
             host: args.host.clone(),
             address: report.address.clone(),
             port: args.port,
-            state: verdict.map(|(state, _)| state),
-            reason: verdict.map(|(_, reason)| reason),
+            state: found.map(|found| found.state),
+            reason: found.map(|found| found.reason),
             service: services::name(args.port),
-            rtt_ms: rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
+            rtt_ms: found.and_then(|found| found.rtt_ms()),
             detail: harmless(&report.detail),
         }
     }
@@ -110,19 +103,19 @@ mod tests {
     use super::{super::found::tests::host, *};
     use crate::model::{HostStatus, PortSet};
 
-    fn answer(address: &str, change: impl FnOnce(&mut HostReport)) -> Answer {
-        let mut report = host(address, "22", &[]).report;
-        report.preparation = Duration::from_micros(400);
+    fn answer(
+        address: &str,
+        findings: &[(u16, PortState, u64)],
+        change: impl FnOnce(&mut HostReport),
+    ) -> Answer {
+        let mut report = host(address, "22", findings).report;
         change(&mut report);
         Answer::new(&ProbeArgs { host: "nas.lan".to_owned(), port: 22, json: false }, &report)
     }
 
     #[test]
     fn one_line_says_it() {
-        let open = |report: &mut HostReport| {
-            report.default_state = PortState::Open;
-            report.default_reason = Reason::SynAck;
-        };
+        let open = [(22, PortState::Open, 400)];
         let filtered = |report: &mut HostReport| {
             report.default_state = PortState::Filtered;
             report.default_reason = Reason::NoResponse;
@@ -133,11 +126,11 @@ mod tests {
             report.detail = "nobody answers ARP".to_owned();
         };
         for (answer, line) in [
-            (answer("10.0.0.5", open), "10.0.0.5:22 open (ssh) 0.40 ms"),
-            (answer("fe80::1%eth0", open), "[fe80::1%eth0]:22 open (ssh) 0.40 ms"),
-            (answer("10.0.0.5", |_| ()), "10.0.0.5:22 closed, conn-refused (ssh) 0.40 ms"),
-            (answer("10.0.0.5", filtered), "10.0.0.5:22 filtered, no-response (ssh)"),
-            (answer("10.0.0.5", down), "10.0.0.5:22 unknown, nobody answers ARP (ssh)"),
+            (answer("10.0.0.5", &open, |_| ()), "10.0.0.5:22 open (ssh) 0.40 ms"),
+            (answer("fe80::1%eth0", &open, |_| ()), "[fe80::1%eth0]:22 open (ssh) 0.40 ms"),
+            (answer("10.0.0.5", &[], |_| ()), "10.0.0.5:22 closed, conn-refused (ssh)"),
+            (answer("10.0.0.5", &[], filtered), "10.0.0.5:22 filtered, no-response (ssh)"),
+            (answer("10.0.0.5", &[], down), "10.0.0.5:22 unknown, nobody answers ARP (ssh)"),
         ] {
             assert_eq!(answer.line(), line);
         }
@@ -145,10 +138,10 @@ mod tests {
 
     #[test]
     fn json_names_what_was_asked_and_what_was_found() {
-        let open = answer("10.0.0.5", |report| report.default_state = PortState::Open);
+        let open = answer("10.0.0.5", &[(22, PortState::Open, 400)], |_| ());
         assert_eq!(
             serde_json::to_string(&open).unwrap(),
-            r#"{"host":"nas.lan","address":"10.0.0.5","port":22,"state":"open","reason":"conn-refused","service":"ssh","rtt_ms":0.4}"#
+            r#"{"host":"nas.lan","address":"10.0.0.5","port":22,"state":"open","reason":"syn-ack","service":"ssh","rtt_ms":0.4}"#
         );
     }
 }

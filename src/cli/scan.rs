@@ -185,7 +185,7 @@ impl<'a, 'w> Run<'a, 'w> {
         let mac = mac_of(&report, self.links);
         let found = Found { report, mac, name: done.target.name };
         self.finished.settled += u64::from(self.ports.len());
-        self.finished.open += u64::from(found.open());
+        self.finished.open += found.open() as u64;
         self.finished.probes += found.report.probes;
         if !self.args.json {
             let out = &mut *self.terminal.out;

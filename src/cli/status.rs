@@ -6,15 +6,18 @@ use std::{
     time::Duration,
 };
 
+use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{CliError, DONE, FAILED, StatusArgs, Terminal, World, found::harmless, table};
 use crate::{
     client::{Client, ClientError, Limits},
     config::{Config, Overrides},
-    model::{Mac, PortSet},
+    model::{Mac, PortSet, one_line},
 };
+
+/// The most characters that are shown of what is wrong: several sentences, each with the remedy.
+const MOST_SAID: usize = 1000;
 
 /// Why an appliance cannot be asked.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +32,26 @@ pub(super) enum StatusError {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Told {
     url: String,
-    /// As /healthz has it; `None`: it says that it is not well, and no more could be read.
-    health: Option<Value>,
-    devices: Vec<Device>,
+    health: Health,
+    /// `None`: it is not well and cannot read them.
+    devices: Option<Vec<Device>>,
+}
+
+/// `/healthz`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Health {
+    status: String,
+    /// Why it is not well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(default)]
+    notices: Vec<String>,
+}
+
+impl Health {
+    fn is_well(&self) -> bool {
+        self.status == "ok"
+    }
 }
 
 /// `/portscan/json`.
@@ -85,7 +105,7 @@ pub(super) async fn status(
         false => print(terminal.out, &told, terminal.width)?,
     }
     terminal.out.flush()?;
-    Ok(if told.is_well() { DONE } else { FAILED })
+    Ok(if told.health.is_well() { DONE } else { FAILED })
 }
 
 /// Where an appliance that listens on these addresses is reached from its own machine.
@@ -105,33 +125,45 @@ fn url_of(listen: &[SocketAddr]) -> String {
 }
 
 async fn ask(client: &Client, url: String, base_url: &str) -> Result<Told, StatusError> {
-    let health = match client.get(&format!("{url}/healthz"), Limits::default()).await {
-        Ok(body) => Some(read(&url, &body)?),
-        Err(ClientError::Status(code)) if code.as_u16() == 503 => None,
-        Err(error) => return Err(StatusError::Unreachable { url, error }),
+    let health = health(client, &url, Limits::default()).await?;
+    let devices = match devices(client, &format!("{url}/{base_url}")).await {
+        Ok(devices) => Some(devices),
+        // What is wrong with it is already known.
+        Err(StatusError::Unreachable { error: ClientError::Status { .. }, .. }) if !health.is_well() => None,
+        Err(error) => return Err(error),
     };
-    let macs: Macs = get(client, &format!("{url}/{base_url}/json")).await?;
+    Ok(Told { url, health, devices })
+}
+
+/// How it says that it is: with 200 when it is well, else with 503 and the same keys.
+async fn health(client: &Client, url: &str, limits: Limits) -> Result<Health, StatusError> {
+    match client.get(&format!("{url}/healthz"), limits).await {
+        Ok(body) | Err(ClientError::Status { status: StatusCode::SERVICE_UNAVAILABLE, body }) => {
+            read(url, &body)
+        }
+        Err(error) => Err(StatusError::Unreachable { url: url.to_owned(), error }),
+    }
+}
+
+async fn devices(client: &Client, base: &str) -> Result<Vec<Device>, StatusError> {
+    let macs: Macs = get(client, &format!("{base}/json")).await?;
     let mut devices = Vec::with_capacity(macs.macs.len());
     for mac in macs.macs {
-        match get(client, &format!("{url}/{base_url}/{mac}/json")).await {
+        match get(client, &format!("{base}/{mac}/json")).await {
             Ok(device) => devices.push(device),
             // Forgotten between the list and now: the answer is then {"error":"host not found"}.
             Err(StatusError::Foreign { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(Told { url, health, devices })
+    Ok(devices)
 }
 
-/// Whether something that answers as the appliance does is at this address.
+/// Whether something that answers as the appliance does is at this address, well or not.
 pub(super) async fn is_appliance(client: &Client, address: SocketAddr) -> bool {
-    let url = format!("{}/healthz", url_of(&[address]));
     // Whoever holds the port may be anything, and never answer.
     let limits = Limits { timeout: Duration::from_secs(1), max_bytes: 64 << 10 };
-    match client.get(&url, limits).await {
-        Ok(body) => serde_json::from_slice::<Value>(&body).is_ok_and(|health| health["status"].is_string()),
-        Err(_) => false,
-    }
+    health(client, &url_of(&[address]), limits).await.is_ok()
 }
 
 async fn get<T: for<'de> Deserialize<'de>>(client: &Client, url: &str) -> Result<T, StatusError> {
@@ -144,24 +176,22 @@ fn read<T: for<'de> Deserialize<'de>>(url: &str, body: &[u8]) -> Result<T, Statu
     serde_json::from_slice(body).map_err(|error| StatusError::Foreign { url: url.to_owned(), error })
 }
 
-impl Told {
-    fn is_well(&self) -> bool {
-        self.health.as_ref().is_some_and(|health| health["status"] == "ok")
-    }
-}
-
 fn print(out: &mut dyn Write, told: &Told, width: Option<u16>) -> io::Result<()> {
-    let well = if told.is_well() { "ok" } else { "not well; its log says why: journalctl -u portscan" };
-    writeln!(out, "{}: {well}", harmless(&told.url))?;
-    let notices = told.health.as_ref().and_then(|health| health["notices"].as_array());
-    for notice in notices.into_iter().flatten().filter_map(Value::as_str) {
-        writeln!(out, "note: {}", harmless(notice))?;
+    writeln!(out, "{}: {}", harmless(&told.url), if told.health.is_well() { "ok" } else { "not well" })?;
+    if let Some(error) = &told.health.error {
+        writeln!(out, "error: {}", one_line(error, MOST_SAID))?;
     }
-    writeln!(out, "{} with a result", table::counted(told.devices.len(), "device"))?;
-    if told.devices.is_empty() {
+    for notice in &told.health.notices {
+        writeln!(out, "note: {}", one_line(notice, MOST_SAID))?;
+    }
+    let Some(devices) = &told.devices else {
+        return writeln!(out, "its results cannot be read; its log may say more: journalctl -u portscan");
+    };
+    writeln!(out, "{} with a result", table::counted(devices.len(), "device"))?;
+    if devices.is_empty() {
         return Ok(());
     }
-    let rows = told.devices.iter().map(|device| {
+    let rows = devices.iter().map(|device| {
         let ports: PortSet = device.ports.iter().copied().collect();
         let open = if ports.is_empty() { "none".to_owned() } else { ports.to_string().replace(',', ", ") };
         vec![device.host.mac.to_string(), harmless(&device.host.ipv4), harmless(&device.time.utc), open]
@@ -177,8 +207,9 @@ mod tests {
         let device = |text| serde_json::from_str(text).unwrap();
         Told {
             url: "http://127.0.0.1:8080".to_owned(),
-            health: serde_json::from_str(r#"{"status":"ok","notices":["the feed is\u001b[2J silent"]}"#).ok(),
-            devices: vec![
+            health: serde_json::from_str(r#"{"status":"ok","notices":["the feed is\u001b[2J silent"]}"#)
+                .unwrap(),
+            devices: Some(vec![
                 device(
                     r#"{"host":{"ipv4":"192.168.1.5","mac":"B8:27:EB:AC:14:3E"},"ports":[22,80,443,8080,8081],
                         "time":{"utc":"2026-11-22 21:18:02","prep_sec":0.1,"scan_sec":1,"total_sec":1},"count":5}"#,
@@ -187,7 +218,7 @@ mod tests {
                     r#"{"host":{"ipv4":"192.168.1.9","mac":"02:00:00:00:00:09"},"ports":[],
                         "time":{"utc":"2026-11-22 21:20:00"},"count":0}"#,
                 ),
-            ],
+            ]),
         }
     }
 
@@ -202,9 +233,16 @@ mod tests {
     }
 
     #[test]
-    fn not_well_is_an_exit_code() {
-        assert!(told().is_well());
-        assert!(!Told { health: None, ..told() }.is_well());
+    fn says_why_it_is_not_well() {
+        assert!(told().health.is_well());
+        let health = r#"{"status":"failing","error":"the disk is full; free some space","notices":[]}"#;
+        let told = Told { health: serde_json::from_str(health).unwrap(), devices: None, ..told() };
+        assert!(!told.health.is_well());
+        let mut out = Vec::new();
+        print(&mut out, &told, None).unwrap();
+        let expected = "http://127.0.0.1:8080: not well\nerror: the disk is full; free some space\n\
+                        its results cannot be read; its log may say more: journalctl -u portscan\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What was found, for people: one block for each host, fitted to the terminal.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     fmt::Write as _,
     io::{self, Write},
@@ -8,6 +9,7 @@ use std::{
 };
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use indicatif::HumanCount;
 
 use super::found::{Found, Scan, harmless};
 use crate::{
@@ -17,6 +19,10 @@ use crate::{
 
 /// More ports than this in one state (other than open) are counted, not listed; nmap's users know the number.
 const MOST_LISTED: usize = 25;
+
+/// More open ports than this on one host are summed up: something on the way accepts everything, and 65,535
+/// lines help nobody.
+const MOST_OPEN: usize = 1000;
 
 /// How it is to look.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,14 +47,25 @@ pub(super) fn host(out: &mut dyn Write, found: &Found, style: &Style) -> io::Res
     if found.is_down() {
         return writeln!(out);
     }
-    let (listed, counted) = parted(found, style);
+    if style.sums_up(found) {
+        let open = counted(found.open(), "port");
+        writeln!(out, "{open} open: something on the way accepts everything (-vv lists them)")?;
+    }
+    let (listed, unlisted) = parted(found, style);
     if !listed.is_empty() {
         ports(out, &listed, style)?;
     }
-    if !counted.is_empty() {
-        writeln!(out, "Not shown: {}", counted.join(", "))?;
+    if !unlisted.is_empty() {
+        writeln!(out, "Not shown: {}", unlisted.join(", "))?;
     }
     writeln!(out)
+}
+
+impl Style {
+    /// Whether the host's open ports are told as one number.
+    fn sums_up(&self, found: &Found) -> bool {
+        self.verbose < 2 && found.open() > MOST_OPEN
+    }
 }
 
 /// `10.0.0.5 (printer.lan)  B8:27:EB:AC:14:3E  up 1.2 ms`
@@ -77,17 +94,14 @@ fn header(found: &Found) -> String {
 /// The ports to list, and a word for each group that is only counted.
 fn parted(found: &Found, style: &Style) -> (Vec<PortFinding>, Vec<String>) {
     let mut groups: BTreeMap<PortState, Vec<PortFinding>> = BTreeMap::new();
-    let uncounted = found.default_state() != PortState::Open || style.verbose > 1;
-    let verdicts: Box<dyn Iterator<Item = PortFinding>> =
-        if uncounted { Box::new(found.every()) } else { Box::new(found.exceptions().into_iter()) };
-    for finding in verdicts {
+    for finding in found.report.verdicts() {
         groups.entry(finding.state).or_default().push(finding);
     }
-    let mut listed = Vec::new();
-    let mut counted: Vec<(PortState, Reason, u32)> = Vec::new();
-    if !uncounted {
-        counted.push((PortState::Open, found.report.default_reason, found.unlisted()));
+    if style.sums_up(found) {
+        groups.remove(&PortState::Open);
     }
+    let mut listed = Vec::new();
+    let mut counts: BTreeMap<(PortState, Reason), u32> = BTreeMap::new();
     for (state, group) in groups {
         let shown = match state {
             PortState::Open => true,
@@ -95,19 +109,17 @@ fn parted(found: &Found, style: &Style) -> (Vec<PortFinding>, Vec<String>) {
         };
         if shown {
             listed.extend(group);
-            continue;
+        } else {
+            group.iter().for_each(|finding| *counts.entry((state, finding.reason)).or_default() += 1);
         }
-        let mut reasons: Vec<Reason> = group.iter().map(|finding| finding.reason).collect();
-        reasons.sort_unstable();
-        reasons.dedup();
-        counted.extend(reasons.into_iter().map(|reason| (state, reason, found.count(state, reason))));
     }
     listed.sort_unstable_by_key(|finding| finding.port);
-    counted.sort_by_key(|&(.., count)| std::cmp::Reverse(count));
-    (
-        listed,
-        counted.into_iter().map(|(state, reason, count)| format!("{count} {state} ({reason})")).collect(),
-    )
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|&(_, count)| Reverse(count));
+    let told = |((state, reason), count): ((PortState, Reason), u32)| {
+        format!("{} {state} ({reason})", HumanCount(count.into()))
+    };
+    (listed, counts.into_iter().map(told).collect())
 }
 
 fn ports(out: &mut dyn Write, listed: &[PortFinding], style: &Style) -> io::Result<()> {
@@ -164,7 +176,7 @@ pub(super) fn write<T: ToString>(
 /// Writes the last line: `3 hosts up, 253 down; 12 ports open; 4.1 s, 276 probes/s`.
 pub(super) fn summary(out: &mut dyn Write, scan: &Scan, found: &[Found]) -> io::Result<()> {
     let with = |status| found.iter().filter(|host| host.report.status == status).count();
-    let open: u64 = found.iter().map(|host| u64::from(host.open())).sum();
+    let open = found.iter().map(Found::open).sum();
     let probes: u64 = found.iter().map(|host| host.report.probes).sum();
     let mut line = match scan.status {
         ScanStatus::Failed => "failed: ".to_owned(),
@@ -182,12 +194,12 @@ pub(super) fn summary(out: &mut dyn Write, scan: &Scan, found: &[Found]) -> io::
     }
     let seconds = scan.elapsed.as_secs_f64();
     let rate = if seconds > 0.0 { probes as f64 / seconds } else { 0.0 };
-    let ports = counted(usize::try_from(open).unwrap_or(usize::MAX), "port");
+    let ports = counted(open, "port");
     writeln!(out, "{line}; {ports} open; {seconds:.1} s, {rate:.0} probes/s")
 }
 
 pub(super) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+    format!("{} {what}{}", HumanCount(count as u64), if count == 1 { "" } else { "s" })
 }
 
 /// `0.42 ms`, `1.3 ms`, `250 ms`: as many digits as mean something.
@@ -271,8 +283,12 @@ mod tests {
     fn who_accepts_everything_is_counted() {
         insta::assert_snapshot!(
             "accepts_everything",
-            shown(&open_host("1-65535", &[(80, PortState::Filtered, 0)]), Style::default())
+            shown(&open_host("1-65535", &[(80, PortState::Filtered)]), Style::default())
         );
+        let listed = shown(&open_host("1-1000", &[]), Style::default());
+        assert_eq!(listed.matches("/tcp").count(), 1000);
+        let all = Style { verbose: 2, ..Style::default() };
+        assert_eq!(shown(&open_host("1-1001", &[]), all).matches("/tcp").count(), 1001);
     }
 
     #[test]

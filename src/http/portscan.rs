@@ -188,9 +188,7 @@ impl<'a> ProbeBody<'a> {
             address: &answer.address,
             state: finding.map(|finding| finding.state),
             reason: finding.map(|finding| finding.reason),
-            rtt_ms: finding
-                .and_then(|finding| finding.rtt)
-                .map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
+            rtt_ms: finding.and_then(PortFinding::rtt_ms),
         }
     }
 }

@@ -18,8 +18,8 @@ impl Moment {
 
     /// The point this long after the start.
     pub const fn from_start(since: Duration) -> Self {
-        let nanos = since.as_nanos();
-        Self(if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 })
+        let whole = since.as_secs().saturating_mul(1_000_000_000);
+        Self(whole.saturating_add(since.subsec_nanos() as u64))
     }
 
     /// The time since the start.

@@ -51,7 +51,7 @@ impl ScanStatus {
     }
 }
 
-/// One port that differs from its host's default state.
+/// What one port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortFinding {
     /// 0 to 65535.
@@ -62,6 +62,13 @@ pub struct PortFinding {
     pub reason: Reason,
     /// The time from the probe to its answer, where one came.
     pub rtt: Option<Duration>,
+}
+
+impl PortFinding {
+    /// The time to the answer in milliseconds, to the microsecond: as APIs show it.
+    pub fn rtt_ms(&self) -> Option<f64> {
+        self.rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3)
+    }
 }
 
 /// All that one look at one host found.
@@ -95,5 +102,59 @@ impl HostReport {
     /// The open ports, ascending.
     pub fn open_ports(&self) -> impl Iterator<Item = u16> + '_ {
         self.findings.iter().filter(|finding| finding.state == PortState::Open).map(|finding| finding.port)
+    }
+
+    /// What is known of a port, listed or not; `None` if it has no verdict.
+    pub fn verdict(&self, port: u16) -> Option<PortFinding> {
+        let usual =
+            || PortFinding { port, state: self.default_state, reason: self.default_reason, rtt: None };
+        match self.findings.binary_search_by_key(&port, |finding| finding.port) {
+            Ok(index) => Some(self.findings[index]),
+            Err(_) => self.coverage.contains(port).then(usual),
+        }
+    }
+
+    /// Every port that has a verdict, with it, ascending: up to 65,536.
+    pub fn verdicts(&self) -> impl Iterator<Item = PortFinding> + '_ {
+        self.coverage.iter().filter_map(|port| self.verdict(port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_covered_port_has_one_verdict() {
+        let finding = |port, state, reason| PortFinding { port, state, reason, rtt: None };
+        let report = HostReport {
+            address: "192.0.2.1".parse().unwrap(),
+            status: HostStatus::Up,
+            coverage: "20-23,80".parse().unwrap(),
+            default_state: PortState::Closed,
+            default_reason: Reason::ConnRefused,
+            findings: vec![
+                finding(22, PortState::Open, Reason::SynAck),
+                finding(80, PortState::Filtered, Reason::NoResponse),
+            ],
+            protocol: Protocol::Tcp,
+            probes: 5,
+            preparation: Duration::ZERO,
+            scanning: Duration::ZERO,
+            detail: String::new(),
+        };
+        let told: Vec<String> =
+            report.verdicts().map(|f| format!("{} {} {}", f.port, f.state, f.reason)).collect();
+        assert_eq!(
+            told,
+            [
+                "20 closed conn-refused",
+                "21 closed conn-refused",
+                "22 open syn-ack",
+                "23 closed conn-refused",
+                "80 filtered no-response"
+            ]
+        );
+        assert_eq!(report.verdict(79), None);
     }
 }

@@ -30,6 +30,12 @@ pub enum TargetError {
     /// None of the forms.
     #[error("\"{0}\" is not a target; write an address, a name, 192.0.2.0/24, 192.0.2.10-20 or a MAC")]
     Malformed(String),
+    /// nmap's ranges within octets, as in `192.0.2-3.1-9` and `192.0.2.*`.
+    #[error(
+        "\"{0}\" has a range that is not at its end, or a list, or *; write each range by itself, as \
+         192.0.2.10-20 or 192.0.2.10-192.0.3.9, and 192.0.2.0/24 for 192.0.2.*"
+    )]
+    OctetRanges(String),
     /// More addresses than one target may have.
     #[error("\"{0}\" has more than 65,536 addresses; name a smaller prefix")]
     TooLarge(String),
@@ -100,6 +106,17 @@ fn mac_prefix(text: &str) -> Option<Vec<u8>> {
     if octets.len() > 5 { None } else { octets.iter().map(byte).collect() }
 }
 
+/// Whether it is nmap's way of writing IPv4 ranges octet by octet, right or wrong. It stands for addresses
+/// that are not next to each other, which [`TargetSpec::Range`] cannot; and no host has such a name, because
+/// no top-level domain begins with a digit (RFC 3696, 2).
+fn has_octet_ranges(text: &str) -> bool {
+    let octet = |octet: &str| {
+        octet.starts_with(|c: char| c.is_ascii_digit() || c == '*')
+            && octet.chars().all(|c| c.is_ascii_digit() || "*-,".contains(c))
+    };
+    text.split('.').count() == 4 && text.split('.').all(octet) && text.contains(['*', '-', ','])
+}
+
 /// RFC 1123, 2.1: letters, digits and hyphens; underscores occur on LANs and do no harm.
 fn is_name(text: &str) -> bool {
     let label = |label: &str| {
@@ -142,6 +159,9 @@ impl FromStr for TargetSpec {
         if let Some((first, last)) = range {
             at_most(first, last)?;
             return Ok(Self::Range(first, last));
+        }
+        if has_octet_ranges(text) {
+            return Err(TargetError::OctetRanges(shown()));
         }
         if is_name(text) {
             return Ok(Self::Name(text.to_owned()));
@@ -197,6 +217,18 @@ mod tests {
         }
         assert!(matches!("10.0.0.0/8".parse::<TargetSpec>(), Err(TargetError::TooLarge(_))));
         assert!(matches!("::/0".parse::<TargetSpec>(), Err(TargetError::TooLarge(_))));
+    }
+
+    #[test]
+    fn says_what_to_write_instead_of_octet_ranges() {
+        for text in ["10.0.1-3.1-9", "10.0.0.*", "10.0.0.1,5", "10.0.*.1", "10.0.0.9-3", "10.0.0.1-"] {
+            let error = text.parse::<TargetSpec>().unwrap_err();
+            assert!(matches!(error, TargetError::OctetRanges(_)), "{text}: {error}");
+            assert!(error.to_string().contains("192.0.2.10-20"), "{error}");
+        }
+        for name in ["10-0-0-5", "10.0.0.5.nip.io", "1-2.3-4.5-6.lan"] {
+            assert_eq!(spec(name), TargetSpec::Name(name.to_owned()));
+        }
     }
 
     #[test]

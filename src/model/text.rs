@@ -1,9 +1,19 @@
 //! A stranger's text on its way to a log, a terminal or an error.
 
-/// The first `max` characters on one line: whatever would move a cursor or forge a line becomes U+FFFD.
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
+/// The first `max` characters on one line: whatever would move a cursor, forge a line, turn the direction of
+/// reading (as U+202E does) or hide (as U+200B does) becomes U+FFFD. That breaks up some emoji and Persian
+/// words, which are joined by invisible characters: a name that looks like another's would be worse.
 /// What the destination has of its own (HTML, labels, quotes) is for it to escape.
 pub fn one_line(text: &str, max: usize) -> String {
-    text.chars().take(max).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().take(max).map(|c| if is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Whether a character acts on those around it instead of being seen (Unicode 4.5: Cc, Cf, Zl, Zp).
+fn is_unseen(c: char) -> bool {
+    use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
+    matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator)
 }
 
 #[cfg(test)]
@@ -13,6 +23,20 @@ mod tests {
     #[test]
     fn nothing_forges_a_line() {
         assert_eq!(one_line("a\r\nb\u{1b}[31m\u{85}é", 20), "a��b�[31m�é");
+        assert_eq!(one_line("a\u{2028}b\u{2029}", 20), "a�b�");
         assert_eq!(one_line("äbc", 2), "äb");
+    }
+
+    #[test]
+    fn nothing_turns_or_hides() {
+        let ranges = ['\u{200b}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2060}'..='\u{2064}'];
+        let others = ['\u{2066}'..='\u{2069}', '\u{feff}'..='\u{feff}', '\u{e0041}'..='\u{e0041}'];
+        for c in ranges.into_iter().chain(others).flatten() {
+            assert_eq!(one_line(&format!("nas{c}gpj"), 20), "nas�gpj", "{c:?}");
+        }
+        // Accents of their own and every script stay as they are.
+        for text in ["Büro", "Bu\u{308}ro", "принтер", "プリンタ", "مكتب", "🖨 2"] {
+            assert_eq!(one_line(text, 20), text);
+        }
     }
 }

@@ -135,11 +135,6 @@ impl Queries {
 
 /// What a report says of its only port.
 fn verdict(report: &HostReport, port: u16) -> Result<PortFinding, String> {
-    if let Some(finding) = report.findings.iter().find(|finding| finding.port == port) {
-        Ok(*finding)
-    } else if report.coverage.contains(port) {
-        Ok(PortFinding { port, state: report.default_state, reason: report.default_reason, rtt: None })
-    } else {
-        Err(if report.detail.is_empty() { report.status.as_str() } else { &report.detail }.to_owned())
-    }
+    let why = if report.detail.is_empty() { report.status.as_str() } else { &report.detail };
+    report.verdict(port).ok_or_else(|| why.to_owned())
 }

@@ -185,7 +185,7 @@ impl Running {
             }
             Done::Looked(id, looked, observation) => {
                 self.cancels.remove(&id);
-                self.agenda.looked(id, looked, &self.parts.times());
+                self.agenda.looked(id, &looked, &self.parts.times());
                 if let Some(observation) = observation {
                     self.record(observation);
                 }
@@ -252,7 +252,7 @@ impl Running {
             match store.record(observation).await {
                 Ok(()) => line.log(),
                 Err(error) => {
-                    tracing::error!(%error, address = %line.address, "a result could not be stored")
+                    tracing::error!(%error, address = %line.address, "a result could not be stored");
                 }
             }
             Done::Recorded(scan)
@@ -363,7 +363,7 @@ impl Finished {
             }
             HostStatus::Down => tracing::info!(%address, mac, detail, "nobody there"),
             HostStatus::Partial => {
-                tracing::warn!(%address, mac, detail, "left unfinished; its last result stands")
+                tracing::warn!(%address, mac, detail, "left unfinished; its last result stands");
             }
         }
     }

@@ -134,6 +134,7 @@ impl Portscan {
 }
 
 /// A subcommand that has ended.
+#[derive(Debug)]
 pub struct Finished {
     pub status: ExitStatus,
     pub stdout: String,
@@ -370,10 +371,8 @@ fn ports(numbers: &Value) -> PortSet {
 pub fn found(document: &Value, asked: &PortSet) -> BTreeMap<Ipv4Addr, PortSet> {
     let open = |host: &Value| -> PortSet {
         let listed = host["ports"].as_array().expect("a list of ports").iter();
-        let states: BTreeMap<u64, &Value> =
-            listed.map(|port| (port["port"].as_u64().expect("a port"), &port["state"])).collect();
-        let state = |port: u16| *states.get(&port.into()).unwrap_or(&&host["default_state"]);
-        asked.iter().filter(|&port| state(port) == "open").collect()
+        let open = listed.filter(|port| port["state"] == "open").map(|port| port["port"].clone());
+        ports(&open.collect()).iter().filter(|&port| asked.contains(port)).collect()
     };
     let hosts = document["hosts"].as_array().expect("a list of hosts").iter();
     let seen = hosts.filter(|host| host["status"] != "down");

@@ -147,10 +147,12 @@ async fn looks_at_a_port_now() {
         let answer = served.get(&format!("/portscan/{host}/{open}/json")).await;
         let start = format!(
             "{{\"ip\":\"{host}\",\"ipv4\":\"{host}\",\"port\":\"{open}\",\"address\":\"127.0.0.1\",\
-             \"state\":\"open\",\"reason\":\"syn-ack\""
+             \"state\":\"open\",\"reason\":\"syn-ack\",\"rtt_ms\":"
         );
         assert_eq!(answer.status, 200);
-        assert!(answer.body.starts_with(&start), "{answer:?}");
+        let rtt = answer.body.strip_prefix(&start).and_then(|rest| rest.strip_suffix("}\n"));
+        let rtt: f64 = rtt.unwrap_or_else(|| panic!("{answer:?}")).parse().unwrap();
+        assert!(rtt > 0.0 && rtt < 5_000.0, "{answer:?}");
     }
     let answer = served.get(&format!("/portscan/127.0.0.1/{closed}/json")).await;
     assert_eq!(
