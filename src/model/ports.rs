@@ -79,6 +79,21 @@ impl PortSet {
             .is_ok()
     }
 
+    /// The ports that are in either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self::from_ranges(self.ranges.iter().chain(&other.ranges).copied())
+    }
+
+    /// Whether the other set has all of these ports.
+    pub fn is_subset(&self, other: &Self) -> bool {
+        // A range of one set lies within one range of the other or not at all, for ranges never touch.
+        self.ranges.iter().all(|&(first, last)| {
+            let before = other.ranges.partition_point(|&(_, end)| end < first);
+            other.ranges.get(before).is_some_and(|&(start, end)| start <= first && last <= end)
+        })
+    }
+
     /// The ports, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         self.ranges.iter().flat_map(|&(first, last)| first..=last)
@@ -210,6 +225,17 @@ mod tests {
             prop_assert!((0..set.len()).map(|index| set.nth(index).unwrap()).eq(naive.iter().copied()));
             prop_assert_eq!(set.nth(set.len()), None);
             prop_assert_eq!(set.to_string().parse::<PortSet>().unwrap(), set);
+        }
+
+        #[test]
+        fn sets_add_up_and_contain_each_other(
+            one in prop::collection::btree_set(0..12_u16, 0..12),
+            other in prop::collection::btree_set(0..12_u16, 0..12),
+        ) {
+            let (a, b): (PortSet, PortSet) = (one.iter().copied().collect(), other.iter().copied().collect());
+            prop_assert_eq!(a.union(&b), one.union(&other).copied().collect::<PortSet>());
+            prop_assert_eq!(a.is_subset(&b), one.is_subset(&other));
+            prop_assert!(a.is_subset(&a.union(&b)));
         }
     }
 }

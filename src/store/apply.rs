@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::model::{Device, HostStatus, ScanStatus};
+use crate::model::{Device, HostStatus, PortSet, Protocol, ScanStatus};
 
 use super::{
     Observation, ScanId, ScanKind, Schedule,
@@ -102,7 +102,8 @@ fn record(connection: &Connection, seq: i64, observation: &Observation) -> Resul
         _ => sight(connection, device, *finished)?,
     };
     let up = report.status == HostStatus::Up;
-    let result = up.then(|| result(connection, &Verdicts::of(report).encode())).transpose()?;
+    let verdicts = up.then(|| Verdicts::of(report));
+    let result = verdicts.as_ref().map(|verdicts| result(connection, &verdicts.encode())).transpose()?;
     let detail: Option<String> = (!up).then(|| report.detail.chars().take(DETAIL_MAX).collect());
     let sql =
         "INSERT INTO observations (scan, seq, device, address, protocol, status, result, reason, probes,
@@ -124,9 +125,50 @@ fn record(connection: &Connection, seq: i64, observation: &Observation) -> Resul
         milliseconds(report.scanning),
         detail,
     ])?;
-    if up {
+    if let Some(verdicts) = verdicts {
+        supersede(connection, device_id, report.protocol, verdicts.coverage())?;
         let sql = "UPDATE devices SET latest_scan = ?2, latest_seq = ?3 WHERE id = ?1";
         connection.prepare_cached(sql)?.execute(params![device_id, scan.0, seq])?;
+    }
+    Ok(())
+}
+
+/// Makes way for a device's next latest observation: the one that it takes the place of, and those before,
+/// count for as long as they cover a port that nothing newer does. Writes nothing where there is nothing to
+/// change, as after two looks at the same ports.
+fn supersede(connection: &Connection, device: i64, protocol: Protocol, coverage: &PortSet) -> Result<()> {
+    let sql = "SELECT o.scan, o.seq, o.protocol, r.body, o.seq = d.latest_seq
+               FROM current c
+               JOIN observations o ON o.scan = c.scan AND o.seq = c.seq
+               JOIN results r ON r.id = o.result
+               JOIN devices d ON d.id = c.device
+               WHERE c.device = ?1 ORDER BY o.seq DESC";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([device])?;
+    let mut covered = coverage.clone();
+    let (mut demoted, mut spent) = (None, Vec::new());
+    while let Some(row) = rows.next()? {
+        let (scan, seq, is_latest): (i64, i64, bool) = (row.get(0)?, row.get(1)?, row.get(4)?);
+        let counts = row.get::<_, String>(2)? != protocol.as_str() || {
+            let older = Verdicts::decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?)?;
+            let counts = !older.coverage().is_subset(&covered);
+            covered = covered.union(older.coverage());
+            counts
+        };
+        match (is_latest, counts) {
+            (true, true) => demoted = Some((scan, seq)),
+            (false, false) => spent.push(seq),
+            (true, false) | (false, true) => {}
+        }
+    }
+    drop(rows);
+    if let Some((scan, seq)) = demoted {
+        let sql = "INSERT INTO earlier (device, scan, seq) VALUES (?1, ?2, ?3)";
+        connection.prepare_cached(sql)?.execute([device, scan, seq])?;
+    }
+    for seq in spent {
+        let sql = "DELETE FROM earlier WHERE device = ?1 AND seq = ?2";
+        connection.prepare_cached(sql)?.execute([device, seq])?;
     }
     Ok(())
 }

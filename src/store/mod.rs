@@ -80,7 +80,7 @@ impl ScanKind {
 /// One look at one host, to be stored.
 ///
 /// Only an `Up` report's ports are kept: of one that is down or partial the status is, and what was known
-/// before stays the newest.
+/// before stays the newest. Ports that it did not cover stay what an earlier look found them to be.
 #[derive(Clone, Debug)]
 pub struct Observation {
     /// Of which scan.
@@ -108,20 +108,20 @@ pub struct OpenScan {
     pub done: HashSet<DeviceKey>,
 }
 
-/// A device's newest complete result.
+/// The present state of a device's TCP ports: each is what the newest complete look says that covered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedHost {
     /// Who, and where it was last seen: if it has moved since the scan, the new address.
     pub device: Device,
-    /// The scan it is from.
+    /// The scan of the newest complete look, whatever it covered.
     pub scan: ScanId,
-    /// When the look at this host began, by the wall clock of then.
+    /// When that look began, by the wall clock of then.
     pub started: Timestamp,
-    /// Time to the first answer; resolution 1 ms.
+    /// Its time to the first answer; resolution 1 ms.
     pub preparation: Duration,
     /// Time from then to the last verdict; resolution 1 ms.
     pub scanning: Duration,
-    /// The open ports, ascending.
+    /// The open ports by all looks that still count, ascending.
     pub open: Vec<u16>,
 }
 
@@ -302,7 +302,7 @@ impl Store {
         self.read(reader::macs).await
     }
 
-    /// A device's newest complete result.
+    /// The present state of a device's ports; `None` if there is no complete look at it.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -311,8 +311,9 @@ impl Store {
         self.read(move |connection| reader::latest(connection, &device)).await
     }
 
-    /// When each device's newest complete result was begun, by the wall clock of then; a device that is not
-    /// in it has none.
+    /// How old each device's present state is: when the oldest look began that still supplies a port of it,
+    /// by the wall clock of then. A narrower look since does not make the rest any younger; ports that are
+    /// asked for no more stay, and so do their age. A device that is not in it has no complete look.
     ///
     /// # Errors
     /// The database fails, or the store is closed.

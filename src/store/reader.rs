@@ -11,7 +11,7 @@ use crate::model::{Address, Device, DeviceKey, Mac};
 use super::{
     CachedHost, OpenScan, ScanId, Schedule,
     error::{Result, StoreError},
-    verdicts::Verdicts,
+    verdicts::{self, Verdicts},
 };
 
 /// Queries that wait for the reader.
@@ -33,10 +33,14 @@ pub(super) fn run(connection: &Connection, requests: &mut mpsc::Receiver<Request
     }
 }
 
+/// The observations that supply the present state of TCP ports, with their devices.
+const TCP: &str = "current c JOIN devices d ON d.id = c.device
+                   JOIN observations o ON o.scan = c.scan AND o.seq = c.seq AND o.protocol = 'tcp'";
+
 /// The MACs of the devices that have a complete result, ascending.
 pub(super) fn macs(connection: &Connection) -> Result<Vec<Mac>> {
-    let sql = "SELECT mac FROM devices WHERE latest_seq IS NOT NULL AND mac IS NOT NULL ORDER BY mac";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!("SELECT DISTINCT d.mac FROM {TCP} WHERE d.mac IS NOT NULL ORDER BY d.mac");
+    let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut macs = Vec::new();
     while let Some(row) = rows.next()? {
@@ -45,37 +49,42 @@ pub(super) fn macs(connection: &Connection) -> Result<Vec<Mac>> {
     Ok(macs)
 }
 
-/// A device's newest complete observation.
+/// A device's present state, with the times of its newest complete observation.
 pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<CachedHost>> {
     let (filter, key) = match key {
-        DeviceKey::Mac(mac) => ("mac = ?1", mac.to_string()),
-        DeviceKey::Address(address) => ("mac IS NULL AND d.address = ?1", address.to_string()),
+        DeviceKey::Mac(mac) => ("d.mac = ?1", mac.to_string()),
+        DeviceKey::Address(address) => ("d.mac IS NULL AND d.address = ?1", address.to_string()),
     };
     let sql = format!(
         "SELECT d.mac, d.address, d.name, o.scan, o.started, o.preparation, o.scanning, r.body
-         FROM devices d
-         JOIN observations o ON o.scan = d.latest_scan AND o.seq = d.latest_seq
-         JOIN results r ON r.id = o.result
-         WHERE {filter}"
+         FROM {TCP} JOIN results r ON r.id = o.result
+         WHERE {filter} ORDER BY o.seq DESC"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([key])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    Ok(Some(CachedHost {
-        device: Device { address: parsed(row.get(1)?)?, mac: mac(row, 0)?, name: row.get(2)? },
-        scan: ScanId(row.get(3)?),
-        started: timestamp(row.get(4)?)?,
-        preparation: duration(row.get(5)?),
-        scanning: duration(row.get(6)?),
-        open: Verdicts::decode(row.get_ref(7)?.as_blob().map_err(rusqlite::Error::from)?)?.open(),
-    }))
+    let mut newest = None;
+    let mut looks = Vec::new();
+    while let Some(row) = rows.next()? {
+        looks.push(Verdicts::decode(row.get_ref(7)?.as_blob().map_err(rusqlite::Error::from)?)?);
+        if newest.is_none() {
+            newest = Some(CachedHost {
+                device: Device { address: parsed(row.get(1)?)?, mac: mac(row, 0)?, name: row.get(2)? },
+                scan: ScanId(row.get(3)?),
+                started: timestamp(row.get(4)?)?,
+                preparation: duration(row.get(5)?),
+                scanning: duration(row.get(6)?),
+                open: Vec::new(),
+            });
+        }
+    }
+    Ok(newest.map(|host| CachedHost { open: verdicts::open_ports(&looks), ..host }))
 }
 
-/// When each device's newest complete observation was started.
+/// When the oldest observation that each device's present state rests on was started.
 pub(super) fn ages(connection: &Connection) -> Result<HashMap<DeviceKey, Timestamp>> {
-    let sql = "SELECT d.mac, d.address, o.started FROM devices d
-               JOIN observations o ON o.scan = d.latest_scan AND o.seq = d.latest_seq";
-    let mut statement = connection.prepare_cached(sql)?;
+    // Beside min(), SQLite takes the other columns from the row that has the minimum.
+    let sql = format!("SELECT d.mac, d.address, o.started, min(o.seq) FROM {TCP} GROUP BY d.id");
+    let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut ages = HashMap::new();
     while let Some(row) = rows.next()? {

@@ -71,8 +71,13 @@ impl Verdicts {
         }
     }
 
+    /// The ports that were looked at.
+    pub(super) fn coverage(&self) -> &PortSet {
+        &self.coverage
+    }
+
     /// The open ports, ascending.
-    pub(super) fn open(&self) -> Vec<u16> {
+    fn open(&self) -> Vec<u16> {
         if self.default_state == PortState::Open {
             return self.coverage.iter().filter(|&port| self.state(port) == Some(PortState::Open)).collect();
         }
@@ -108,6 +113,19 @@ impl Verdicts {
         let mut bytes = Bytes(body);
         bytes.verdicts().ok_or_else(|| StoreError::Damaged("a stored result does not decode".to_owned()))
     }
+}
+
+/// The ports that several looks at a device together tell to be open, ascending: each port is what the first
+/// look in the list says that covered it. The newest comes first.
+pub(super) fn open_ports(newest_first: &[Verdicts]) -> Vec<u16> {
+    let mut covered = PortSet::default();
+    let mut open = Vec::new();
+    for verdicts in newest_first {
+        open.extend(verdicts.open().into_iter().filter(|&port| !covered.contains(port)));
+        covered = covered.union(&verdicts.coverage);
+    }
+    open.sort_unstable();
+    open
 }
 
 /// What a body is found by.

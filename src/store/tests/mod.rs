@@ -2,6 +2,7 @@
 
 mod disk;
 mod history;
+mod present;
 mod upgrade;
 
 use std::{
