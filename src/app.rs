@@ -67,7 +67,7 @@ fn world() -> World {
     let clock = SystemClock::start();
     World {
         clock: Arc::new(clock),
-        resolver: Arc::new(SystemResolver),
+        resolver: Arc::new(SystemResolver::default()),
         prober: Box::new(move || probing(clock)),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    harness::{Portscan, eventually, scanner, static_feed},
+    harness::{Portscan, Running, eventually, scanner, static_feed},
     lab::Lab,
 };
 
@@ -62,5 +62,28 @@ fn a_feed_that_names_the_wrong_mac_stores_nothing_under_it() {
         running.wait_for_line(LONG, |line| line.contains("10.77.0.5") && line.contains("00:99"));
     assert!(!contradicted.contains("finished"), "{contradicted}");
     assert!(!finished("02:00:00:00:00:99"));
+    running.stop();
+}
+
+#[test]
+fn a_scanner_of_few_ports_hides_nothing_that_another_found() {
+    let lab = Lab::enter("near");
+    let config =
+        static_feed(&lab) + &scanner("all", "1d", "20-100,440-450,8080") + &scanner("few", "2s", "22,81");
+    let running = Portscan::new(&lab, &config).start();
+    let mac = "02:00:00:00:00:05";
+    let scans = |running: &Running| {
+        running.lines().iter().filter(|line| line.contains("finished") && line.contains(mac)).count()
+    };
+    eventually(LONG, "both have looked, the one with few ports again and again", || {
+        let all = running.open_ports(mac)?.to_string() == "22,80,443,8080";
+        (all && scans(&running) >= 4).then_some(())
+    });
+    // Whichever was the last to look, from here on nothing changes.
+    let looks = scans(&running);
+    eventually(LONG, "it is looked at twice more", || {
+        assert_eq!(running.open_ports(mac).unwrap().to_string(), "22,80,443,8080");
+        (scans(&running) >= looks + 2).then_some(())
+    });
     running.stop();
 }

@@ -15,7 +15,7 @@ use crate::{
     client::Client,
     clock::{Clock, SystemClock},
     config::{Config, Overrides},
-    http::{self, Names, Site},
+    http::{self, Gate, Names, Site, Token},
     net::{Links, SystemResolver},
     resolve::Resolve,
     service::{
@@ -35,12 +35,15 @@ type Tasks = JoinSet<anyhow::Result<()>>;
 
 /// Runs the appliance until it is told to stop.
 pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> {
+    // First: until they are caught, SIGHUP and SIGTERM kill, and upgrading the database may take a while.
+    let signals = Signals::catch()?;
     let config = Config::read(flags)?;
     log::start(config.log, verbose);
     fs::create_dir_all(&config.data_dir).with_context(|| {
         format!("cannot make data_dir {}; make it and give it to this user", config.data_dir.display())
     })?;
     let _lock = store::lock(&config.data_dir)?;
+    let token = Token::load(&config.data_dir, config.auth_token_file.as_deref())?;
     // Before anything is started: a port that is taken should be the only thing said.
     let listeners = http::bind(&config.listen)?;
     let clock = SystemClock::start();
@@ -51,14 +54,16 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
 
     let mut tasks = Tasks::new();
     let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stopped };
+    let names = Names::new(hostname().as_deref(), seen.clone());
+    let gate = Gate::new(token, names.clone(), seen.clone());
     for listener in &listeners {
         tracing::info!("listening on http://{}/", listener.local_addr()?);
     }
-    parts.start(listeners, &mut tasks);
+    parts.start(listeners, names, gate, &mut tasks);
     // Only systemd listens, and only if it started us.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    let ended = until_told(flags, &current, &mut tasks).await;
+    let ended = until_told(signals, flags, &current, &mut tasks).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.send_replace(true);
     let stopping = finish(tasks, probing, store, writer);
@@ -68,21 +73,36 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     ended
 }
 
+/// The signals that are meant for us. One that comes before anybody waits for it is kept.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn catch() -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            hang_up: catch(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Waits for a signal to stop, reloading on SIGHUP meanwhile, or for the first task that fails.
 async fn until_told(
+    mut signals: Signals,
     flags: &Overrides,
     current: &watch::Sender<Arc<Config>>,
     tasks: &mut Tasks,
 ) -> anyhow::Result<()> {
-    let listen = |kind| -> anyhow::Result<Signal> { signal(kind).context("cannot listen for signals") };
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => reload(flags, current),
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            _ = signals.hang_up.recv() => reload(flags, current),
             Some(ended) = tasks.join_next() => ended.context("a task has failed")??,
         }
     }
@@ -118,8 +138,8 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     /// Starts the feeds, the health watch, the runner and the server.
-    fn start(&self, listeners: Vec<TcpListener>, tasks: &mut Tasks) {
-        let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver);
+    fn start(&self, listeners: Vec<TcpListener>, names: Names, gate: Gate, tasks: &mut Tasks) {
+        let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver::default());
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
         let client = Client::new(Arc::clone(&resolver));
         let (inventory, feeds) = feeds::start(client, Arc::clone(&clock), self.config.clone(), Links::read);
@@ -132,14 +152,14 @@ impl Parts<'_> {
             store: self.store.clone(),
             scanner: self.probing.scanner.clone(),
             clock,
-            resolver: Arc::clone(&resolver),
+            resolver,
             config: self.config.clone(),
             inventory: inventory.clone(),
         };
         let running = runner.run(self.stop.clone());
         tasks.spawn(async move { running.await.context("the runner cannot go on") });
 
-        let site = self.site(inventory, seen_health, resolver);
+        let site = self.site(inventory, seen_health, names, gate);
         let serving = http::serve(listeners, http::router(site), http::Limits::default(), self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
     }
@@ -148,8 +168,11 @@ impl Parts<'_> {
         &self,
         inventory: watch::Receiver<Inventory>,
         health: watch::Receiver<Health>,
-        resolver: Arc<dyn Resolve>,
+        names: Names,
+        gate: Gate,
     ) -> Site {
+        // One of their own: what clients ask for must not keep the feeds waiting.
+        let resolver = Arc::new(SystemResolver::default());
         let queries = Queries::new(
             self.store.clone(),
             self.probing.scanner.clone(),
@@ -160,7 +183,8 @@ impl Parts<'_> {
         );
         Site {
             config: self.config.clone(),
-            names: Names::new(hostname().as_deref(), self.config.clone()),
+            names,
+            gate,
             queries: Arc::new(queries),
             clock: Arc::new(self.clock),
             limits: http::Limits::default(),

@@ -1,14 +1,14 @@
 //! `portscan check-config`: is the configuration valid, and does it fit this machine?
 
-use std::{io, net::SocketAddr, path::Path};
+use std::{io, path::Path};
 
 use nix::unistd::{AccessFlags, access};
-use socket2::{Domain, Socket, Type};
 
 use super::{CliError, DONE, FAILED, Terminal, World, status::is_appliance};
 use crate::{
     client::Client,
     config::{Config, Machine, Overrides, Severity, check},
+    http::{self, BindError, Token, TokenError},
 };
 
 /// Loads, compares with the machine, prints; returns 0 if it will work.
@@ -39,23 +39,32 @@ pub(super) async fn check_config(
 
 /// What the configuration is compared with.
 async fn machine(config: &Config, client: &Client) -> io::Result<Machine> {
-    let mut unbound = Vec::new();
-    for &address in &config.listen {
-        if let Err(error) = bind(address) {
+    let mut machine = Machine {
+        data_dir: writable(&config.data_dir).err().map(|error| error.to_string()),
+        token: unusable_token(config).map(|error| error.to_string()),
+        ..Machine::default()
+    };
+    // As the server binds, and all at once, as it does: two addresses may be in each other's way.
+    let bound: Vec<_> = http::bind_each(&config.listen).collect();
+    for (address, bound) in &bound {
+        match bound {
+            Ok(Some(_)) => {}
+            Ok(None) => machine.left_out.push(*address),
             // The appliance itself, running: `check-config && systemctl reload` is how it is changed.
-            let own = error.kind() == io::ErrorKind::AddrInUse && is_appliance(client, address).await;
-            if !own {
-                unbound.push((address, error.to_string()));
-            }
+            Err(BindError::InUse(_)) if is_appliance(client, *address).await => {}
+            Err(error) => machine.unbound.push(error.to_string()),
         }
     }
     let interfaces = nix::net::if_::if_nameindex()?;
-    let names = interfaces.iter().map(|interface| interface.name().to_string_lossy().into_owned());
-    Ok(Machine {
-        data_dir: writable(&config.data_dir).err().map(|error| error.to_string()),
-        unbound,
-        interfaces: names.collect(),
-    })
+    machine.interfaces =
+        interfaces.iter().map(|interface| interface.name().to_string_lossy().into_owned()).collect();
+    Ok(machine)
+}
+
+/// Why the token that the owner gave cannot be used. Without one, the first start makes it.
+fn unusable_token(config: &Config) -> Option<TokenError> {
+    let given = config.auth_token_file.as_deref()?;
+    Token::load(&config.data_dir, Some(given)).err()
 }
 
 /// Whether files could be made there; where it is missing: whether it could be made.
@@ -69,29 +78,35 @@ fn writable(folder: &Path) -> nix::Result<()> {
     }
 }
 
-/// As the server binds: IPv6 apart from IPv4.
-fn bind(address: SocketAddr) -> io::Result<()> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::{net::TcpListener, sync::Arc};
 
     use super::*;
+    use crate::net::SystemResolver;
 
-    #[test]
-    fn a_taken_port_is_noticed() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        assert_eq!(bind(taken.local_addr().unwrap()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        bind("[::1]:0".parse().unwrap()).unwrap();
+    #[tokio::test]
+    async fn a_taken_port_and_a_bad_token_are_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        std::fs::write(&token, "short").unwrap();
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = holder.local_addr().unwrap();
+        let mut config = Config {
+            listen: vec![taken, "127.0.0.1:0".parse().unwrap(), "[::]:0".parse().unwrap()],
+            data_dir: folder.path().to_owned(),
+            auth_token_file: Some(token.clone()),
+            ..Config::default()
+        };
+        let client = Client::new(Arc::new(SystemResolver::default()));
+        let found = machine(&config, &client).await.unwrap();
+        assert!(matches!(&found.unbound[..], [reason] if reason.contains(&taken.to_string())), "{found:?}");
+        assert!(found.token.is_some_and(|reason| reason.contains("holds no token")));
+
+        config.listen.remove(0);
+        std::fs::write(&token, "long-enough-to-be-a-token").unwrap();
+        let found = machine(&config, &client).await.unwrap();
+        assert_eq!((found.unbound.len(), found.token, found.data_dir), (0, None, None));
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn world() -> World {
     let clock = SystemClock::start();
     World {
         clock: Arc::new(clock),
-        resolver: Arc::new(SystemResolver),
+        resolver: Arc::new(SystemResolver::default()),
         prober: Box::new(move || {
             let limits = Limits::raise_and_read()?;
             let prober = ConnectProber::start(NonZeroUsize::MIN, clock)?;

@@ -9,8 +9,12 @@ use super::{Config, Targets, parse::covers};
 pub struct Machine {
     /// Why `data_dir` cannot be written to, if so.
     pub data_dir: Option<String>,
-    /// The addresses of `listen` that cannot be bound, and why.
-    pub unbound: Vec<(SocketAddr, String)>,
+    /// Why the token in `auth.token_file` cannot be used, if so.
+    pub token: Option<String>,
+    /// Why addresses of `listen` cannot be bound, and what to do about it.
+    pub unbound: Vec<String>,
+    /// The addresses of `listen` that are left out because this machine has no IPv6.
+    pub left_out: Vec<SocketAddr>,
     /// The names of the interfaces.
     pub interfaces: Vec<String>,
 }
@@ -54,10 +58,10 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
             "data_dir {dir} cannot be written to ({reason}); make it and give it to the user that portscan runs as"
         )));
     }
-    for (address, reason) in &machine.unbound {
-        findings.push(error(format!(
-            "listen {address} cannot be bound ({reason}); free it, or listen on another port"
-        )));
+    findings.extend(machine.token.iter().map(|reason| error(format!("auth.token_file: {reason}"))));
+    findings.extend(machine.unbound.iter().map(|reason| error(reason.clone())));
+    for address in &machine.left_out {
+        findings.push(warning(format!("listen {address} is left out: this machine has no IPv6")));
     }
     for interface in config.feed.discover.iter().filter(|name| !machine.interfaces.contains(name)) {
         let there = machine.interfaces.join(", ");

@@ -277,13 +277,17 @@ fn a_machine_that_does_not_fit_is_told() {
     ));
     let machine = Machine {
         data_dir: Some("Permission denied".to_owned()),
-        unbound: vec![(config.listen[0], "Address already in use".to_owned())],
+        token: Some("/run/token holds no token".to_owned()),
+        unbound: vec!["cannot listen on 0.0.0.0:80: something else does".to_owned()],
+        left_out: vec![config.listen[1]],
         interfaces: vec!["lo".to_owned(), "eth0".to_owned()],
     };
     let told: Vec<String> = check(&config, &machine).iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(told.join("\n"), @r"
     error: data_dir /var/lib/portscan cannot be written to (Permission denied); make it and give it to the user that portscan runs as
-    error: listen 0.0.0.0:80 cannot be bound (Address already in use); free it, or listen on another port
+    error: auth.token_file: /run/token holds no token
+    error: cannot listen on 0.0.0.0:80: something else does
+    warning: listen [::]:80 is left out: this machine has no IPv6
     warning: an address names the interface eth7, which is not here
     warning: scanner a looks at the feed, which has no source; give [feed] a url, discover or hosts
     warning: scanner b looks at nobody: all of its targets are excluded

@@ -42,23 +42,35 @@ pub enum BindError {
     },
 }
 
-/// Binds all of these addresses, or none. Port 0 takes a free one.
-///
-/// `[::]` also takes IPv4 connections unless an IPv4 address with the same port is listed, too. On a kernel
-/// without IPv6, `[::]` is left out if anything else is listed: the default configuration lists it.
+/// Binds all of these addresses, or none. Port 0 takes a free one. See [`bind_each`] for IPv6.
 pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
     let mut listeners = Vec::with_capacity(addresses.len());
-    for &address in addresses {
-        let v4_too = addresses.iter().any(|other| other.is_ipv4() && other.port() == address.port());
-        match listen(address, v4_too) {
-            Ok(listener) => listeners.push(listener),
-            Err(error) if is_no_ipv6(address, &error) && addresses.len() > 1 => {
-                tracing::warn!(%address, "this machine has no IPv6; not listening there");
-            }
-            Err(error) => return Err(explain(address, error)),
+    for (address, bound) in bind_each(addresses) {
+        match bound? {
+            Some(listener) => listeners.push(listener),
+            None => tracing::warn!(%address, "this machine has no IPv6; not listening there"),
         }
     }
     Ok(listeners)
+}
+
+/// Binds these addresses one after the other and tells what became of each; `None`: it is left out.
+///
+/// `[::]` also takes IPv4 connections unless an IPv4 address with the same port is listed, too. On a kernel
+/// without IPv6, `[::]` is left out if anything else is listed: the default configuration lists it.
+pub fn bind_each(
+    addresses: &[SocketAddr],
+) -> impl Iterator<Item = (SocketAddr, Result<Option<TcpListener>, BindError>)> {
+    addresses.iter().map(|&address| {
+        let v4_too = addresses.iter().any(|other| other.is_ipv4() && other.port() == address.port());
+        let others = addresses.iter().any(|other| other.ip() != address.ip());
+        let bound = match listen(address, v4_too) {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) if is_no_ipv6(address, &error) && others => Ok(None),
+            Err(error) => Err(explain(address, error)),
+        };
+        (address, bound)
+    })
 }
 
 fn listen(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {

@@ -24,7 +24,7 @@ mod token;
 
 pub use auth::{Gate, require as require_authority};
 pub use limits::Limits;
-pub use listen::{BindError, bind};
+pub use listen::{BindError, bind, bind_each};
 pub use names::Names;
 pub use server::serve;
 pub use site::{Site, router};

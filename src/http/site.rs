@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::{
     answer::{Refusal, finish, json},
+    auth::Gate,
     body,
     limits::Limits,
     names::{self, Names},
@@ -34,6 +35,9 @@ pub struct Site {
     pub config: watch::Receiver<Arc<Config>>,
     /// Whose requests are answered.
     pub names: Names,
+    /// Decides about writes: for [`require_authority`](super::require_authority) around every route that
+    /// changes something.
+    pub gate: Gate,
     /// Answers the questions.
     pub queries: Arc<Queries>,
     /// Paces what clients may ask for.

@@ -1,8 +1,15 @@
 //! Names to addresses, by the system's resolver: /etc/hosts, DNS, and mDNS where nss-mdns is installed.
 
-use std::{future::Future, io, net::SocketAddr, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    sync::Arc,
+    time::Duration,
+    vec,
+};
 
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use crate::{
     model::Address,
@@ -13,16 +20,50 @@ use crate::{
 /// that asks goes on without us.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The system's resolver (getaddrinfo). To be used within a tokio runtime.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemResolver;
+/// Threads that one resolver has asking at once, those included that nobody waits for any more: whoever may
+/// ask for names cannot take all the threads that there are for what blocks.
+const AT_ONCE: usize = 8;
+
+/// The system's resolver (getaddrinfo). To be used within a tokio runtime. Its clones share their threads;
+/// look-ups beyond those wait, within their time.
+#[derive(Clone, Debug)]
+pub struct SystemResolver {
+    threads: Arc<Semaphore>,
+}
+
+impl Default for SystemResolver {
+    fn default() -> Self {
+        Self { threads: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl SystemResolver {
+    /// Asks on a thread, as soon as one of ours is free. It is taken until it is back, not until we give up.
+    async fn ask<A>(&self, ask: impl FnOnce() -> io::Result<A> + Send + 'static) -> io::Result<A>
+    where
+        A: Send + 'static,
+    {
+        let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(io::Error::other)?;
+        spawn_blocking(move || {
+            let answer = ask();
+            drop(thread);
+            answer
+        })
+        .await?
+    }
+
+    async fn look_up(&self, name: &str) -> io::Result<vec::IntoIter<SocketAddr>> {
+        let name = name.to_owned();
+        self.ask(move || (name.as_str(), 0).to_socket_addrs()).await
+    }
+}
 
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
         Box::pin(async move {
             match name.parse() {
                 Ok(address) => Ok(vec![address]),
-                Err(_) => bounded(name, tokio::net::lookup_host((name, 0))).await,
+                Err(_) => bounded(name, self.look_up(name)).await,
             }
         })
     }
@@ -62,7 +103,9 @@ fn address(found: SocketAddr) -> Option<Address> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{future::pending, sync::mpsc::channel};
+
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -73,18 +116,21 @@ mod tests {
     #[tokio::test]
     async fn answers_literal_addresses_itself() {
         for text in ["192.0.2.1", "2001:db8::1", "fe80::1%eth0"] {
-            assert_eq!(SystemResolver.resolve(text).await, Ok(addresses(&[text])));
+            assert_eq!(SystemResolver::default().resolve(text).await, Ok(addresses(&[text])));
         }
-        assert_eq!(SystemResolver.resolve("[::1]").await, Ok(addresses(&["::1"])));
+        assert_eq!(SystemResolver::default().resolve("[::1]").await, Ok(addresses(&["::1"])));
     }
 
     #[tokio::test]
     async fn asks_the_system() {
-        let found = SystemResolver.resolve("localhost").await.unwrap();
+        let found = SystemResolver::default().resolve("localhost").await.unwrap();
         assert!(found.iter().all(Address::is_loopback) && !found.is_empty(), "{found:?}");
         // Refused by the resolver itself, without asking anybody.
         let name = "no\0name";
-        assert_eq!(SystemResolver.resolve(name).await, Err(ResolveError::Unknown(name.to_owned())));
+        assert_eq!(
+            SystemResolver::default().resolve(name).await,
+            Err(ResolveError::Unknown(name.to_owned()))
+        );
     }
 
     #[tokio::test]
@@ -96,7 +142,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn does_not_wait_for_ever() {
-        let never = pending::<io::Result<std::vec::IntoIter<SocketAddr>>>();
+        let never = pending::<io::Result<vec::IntoIter<SocketAddr>>>();
         assert_eq!(bounded("nas", never).await, Err(ResolveError::TimedOut("nas".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_does_not_make_room_for_another() {
+        let resolver = SystemResolver::default();
+        let (hang_up, ends) = (0..AT_ONCE).map(|_| channel::<()>()).unzip::<_, _, Vec<_>, Vec<_>>();
+        for end in ends {
+            // Hangs as a silent name server makes getaddrinfo hang; whoever asked is gone at once.
+            let hanging = resolver.ask(move || Ok(end.recv().is_ok()));
+            assert!(hanging.now_or_never().is_none());
+        }
+        assert!(resolver.ask(|| Ok(())).now_or_never().is_none());
+        assert_eq!(resolver.threads.available_permits(), 0);
+        drop(hang_up);
+        resolver.ask(|| Ok(())).await.unwrap();
     }
 }

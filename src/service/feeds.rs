@@ -28,7 +28,8 @@ use crate::{
     client::{Client, Limits},
     clock::Clock,
     config::{Config, FeedConfig},
-    feed::{self, Feed},
+    feed::{self, Feed, Inadmissible},
+    model::Device,
     net::Links,
 };
 
@@ -120,6 +121,7 @@ impl<L: Fn() -> Links> Keeper<L> {
         for source in named {
             self.sources.entry(source).or_default();
         }
+        self.readmit(feed);
         for url in &feed.urls {
             if !self.polling.contains_key(url) {
                 let poller = self.pollers.spawn(poll(url.clone(), self.client.clone(), self.reports.clone()));
@@ -131,6 +133,18 @@ impl<L: Fn() -> Links> Keeper<L> {
         if !feed.hosts.is_empty() {
             let hosts = Feed { devices: feed.hosts.clone(), ..Feed::default() };
             self.take(Report { source: SourceId::Hosts, word: Ok(hosts) }, feed);
+        }
+    }
+
+    /// Judges anew what is known: what `feed.allow` no longer allows goes at once, not with the next good
+    /// answer, which a frozen source may never give.
+    fn readmit(&mut self, config: &FeedConfig) {
+        let links = (self.links)();
+        for (source, state) in self.sources.iter_mut().filter(|(source, _)| **source != SourceId::Hosts) {
+            let dropped = state.keep(|device| judge(device, &links, config).is_ok());
+            if dropped > 0 {
+                info!(%source, dropped, "devices of the feed are no longer allowed");
+            }
         }
     }
 
@@ -165,9 +179,13 @@ impl<L: Fn() -> Links> Keeper<L> {
 fn admit(feed: &mut Feed, links: &Links, config: &FeedConfig) {
     let Feed { devices, rejected, .. } = feed;
     devices.retain(|device| {
-        let judged = feed::admissible(&device.address, |address| links.is_own_subnet(address), &config.allow);
-        judged.map_err(|reason| rejected.push(&reason.to_string())).is_ok()
+        judge(device, links, config).map_err(|reason| rejected.push(&reason.to_string())).is_ok()
     });
+}
+
+/// Whether a source may name the device.
+fn judge(device: &Device, links: &Links, config: &FeedConfig) -> Result<(), Inadmissible> {
+    feed::admissible(&device.address, |address| links.is_own_subnet(address), &config.allow)
 }
 
 fn tell(source: &SourceId, change: &Change, devices: usize) {

@@ -149,11 +149,16 @@ fn supersede(connection: &Connection, device: i64, protocol: Protocol, coverage:
     let (mut demoted, mut spent) = (None, Vec::new());
     while let Some(row) = rows.next()? {
         let (scan, seq, is_latest): (i64, i64, bool) = (row.get(0)?, row.get(1)?, row.get(4)?);
-        let counts = row.get::<_, String>(2)? != protocol.as_str() || {
-            let older = Verdicts::decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        let counts = if row.get::<_, String>(2)? != protocol.as_str() {
+            true
+        } else if let Ok(older) = Verdicts::decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?)
+        {
             let counts = !older.coverage().is_subset(&covered);
             covered = covered.union(older.coverage());
             counts
+        } else {
+            // Damaged: it says nothing, and must not keep every later look from being stored.
+            false
         };
         match (is_latest, counts) {
             (true, true) => demoted = Some((scan, seq)),

@@ -273,8 +273,34 @@ impl Writer {
     }
 }
 
+/// Whether a failure is the disk's or the machine's, so that the same change may well be made later. Any other
+/// would fail again and again, and with it all that is in the same commit.
+fn may_pass(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
+        NotADatabase, OperationInterrupted, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure,
+    };
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            CannotOpen
+                | DatabaseBusy
+                | DatabaseCorrupt
+                | DatabaseLocked
+                | DiskFull
+                | FileLockingProtocolFailed
+                | NotADatabase
+                | OperationInterrupted
+                | OutOfMemory
+                | PermissionDenied
+                | ReadOnly
+                | SystemIoFailure
+        )
+    )
+}
+
 /// Makes the changes in one transaction. A change that cannot be made, whatever the disk, is left out and its
-/// asker told; any other failure undoes them all.
+/// asker told; a failure that may pass undoes them all.
 fn write(connection: &mut Connection, batch: &[Pending]) -> rusqlite::Result<Vec<Result<()>>> {
     if batch.is_empty() {
         return Ok(Vec::new());
@@ -288,11 +314,7 @@ fn write(connection: &mut Connection, batch: &[Pending]) -> rusqlite::Result<Vec
                 savepoint.commit()?;
                 made.push(Ok(()));
             }
-            Err(StoreError::Sqlite(error))
-                if error.sqlite_error_code() != Some(ErrorCode::ConstraintViolation) =>
-            {
-                return Err(error);
-            }
+            Err(StoreError::Sqlite(error)) if may_pass(&error) => return Err(error),
             Err(refused) => made.push(Err(refused)),
         }
     }

@@ -60,8 +60,11 @@ fn appliance() -> Appliance {
         inventory_seen,
         health_seen,
     );
+    let names = Names::new(None, config_seen.clone());
+    let token = Token::load(dir.path(), None).unwrap();
     let site = Site {
-        names: Names::new(None, config_seen.clone()),
+        gate: Gate::new(token, names.clone(), config_seen.clone()),
+        names,
         config: config_seen,
         queries: Arc::new(queries),
         clock: Arc::new(clock),

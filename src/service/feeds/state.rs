@@ -103,6 +103,13 @@ impl FeedState {
         self.last_success
     }
 
+    /// Forgets the members that this does not hold for; how many those were.
+    pub fn keep(&mut self, wanted: impl Fn(&Device) -> bool) -> usize {
+        let before = self.members.len();
+        self.members.retain(|member| wanted(&member.device));
+        before - self.members.len()
+    }
+
     /// Takes its next word.
     pub fn apply(&mut self, now: Moment, word: Result<Feed, Trouble>) -> Vec<Change> {
         let feed = match word.and_then(|feed| self.believe(feed, now)) {
@@ -204,6 +211,16 @@ mod tests {
             assert_eq!((addresses(&state), state.trouble()), (vec!["10.0.0.2".to_owned()], None));
             assert_eq!(state.apply(now + MINUTE, feed("c", &["10.0.0.2"])), []);
         }
+    }
+
+    #[test]
+    fn forgets_while_frozen_too() {
+        let mut state = started("a");
+        state.apply(Moment::ZERO, unreachable("refused"));
+        let unwanted: Address = "10.0.0.1".parse().unwrap();
+        assert_eq!(state.keep(|device| device.address != unwanted), 1);
+        assert_eq!(addresses(&state), ["10.0.0.2"]);
+        assert!(state.trouble().is_some());
     }
 
     #[test]

@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::{
     clock::SystemClock,
-    model::Device,
     resolve::{Resolve, ResolveError, Resolving},
 };
 
@@ -123,4 +122,22 @@ async fn a_change_of_the_configuration_leaves_other_sources_alone() {
     assert_eq!(asked.try_iter().count(), 1, "not asked again");
     drop(sender);
     task.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_longer_allowed_goes_at_once() {
+    let (url, asked) = serve(r#"{"scan":[{"ipv4":"10.0.0.1"},{"ipv4":"203.0.113.7"}]}"#);
+    let hosts = vec![host("203.0.113.9")];
+    let allowing = |allow: &[&str]| FeedConfig {
+        urls: vec![url.clone()],
+        hosts: hosts.clone(),
+        allow: allow.iter().map(|spec| spec.parse().unwrap()).collect(),
+        ..nothing()
+    };
+    let (sender, mut inventory, _task) = start(allowing(&["203.0.113.0/24"]));
+    until(&mut inventory, |inventory| inventory.devices.len() == 3).await;
+    sender.send(config(allowing(&[]))).unwrap();
+    let left = until(&mut inventory, |inventory| inventory.devices.len() == 2).await;
+    assert_eq!(addresses(&left), ["10.0.0.1", "203.0.113.9"], "the owner's own word needs no leave");
+    assert_eq!(asked.try_iter().count(), 1, "without asking again");
 }

@@ -192,3 +192,31 @@ async fn a_change_that_cannot_be_made_harms_no_other() {
     flushed.unwrap();
     assert_eq!(bench.count("SELECT count(*) FROM devices"), 1);
 }
+
+/// The trigger makes SQLite fail as it would on a fault of ours: not the disk's, and no constraint.
+#[tokio::test]
+async fn a_change_that_fails_every_time_blocks_nobody() {
+    let bench = Bench::new(LAZY);
+    let (store, _threads) = bench.open();
+    let scan = run(&store).await;
+    bench
+        .outside()
+        .execute_batch(
+            "CREATE TRIGGER poison BEFORE INSERT ON schedules WHEN new.scanner = 'poison'
+             BEGIN SELECT abs(new.since_start - 9223372036854775807 - 1); END",
+        )
+        .unwrap();
+    let schedule = Schedule { since_start: Duration::ZERO, started: bench.clock.wall() };
+    let (before, poison, after, flushed) = tokio::join!(
+        store.record(up(scan, device(1), &[22])),
+        store.save_schedule("poison", schedule),
+        store.save_schedule("lan", schedule),
+        store.flush(),
+    );
+    assert!(matches!(poison, Err(StoreError::Sqlite(_))), "{poison:?}");
+    before.and(after).and(flushed).unwrap();
+    assert_eq!(*store.health().borrow(), StoreHealth::Ok);
+    assert_eq!(store.macs().await.unwrap(), [mac(1)]);
+    assert_eq!(store.schedule("lan").await.unwrap(), Some(schedule));
+    assert_eq!(store.schedule("poison").await.unwrap(), None);
+}
