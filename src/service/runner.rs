@@ -209,7 +209,7 @@ impl Running {
             }
             Done::Looked(id, looked, observation) => {
                 self.cancels.remove(&id);
-                self.agenda.looked(id, looked, &self.parts.times());
+                self.agenda.looked(id, &looked, &self.parts.times());
                 if let Some(observation) = observation {
                     self.record(observation);
                 }
@@ -281,7 +281,7 @@ impl Running {
             match store.record(observation).await {
                 Ok(()) => line.log(),
                 Err(error) => {
-                    tracing::error!(%error, address = %line.address, "a result could not be stored")
+                    tracing::error!(%error, address = %line.address, "a result could not be stored");
                 }
             }
             Done::Recorded(scan)

@@ -213,14 +213,14 @@ impl Agenda {
     }
 
     /// How a look ended.
-    pub fn looked(&mut self, look: LookId, looked: Looked, times: &Times) {
+    pub fn looked(&mut self, look: LookId, looked: &Looked, times: &Times) {
         let Some(assignment) = self.looks.remove(&look) else { return };
-        match &looked {
+        match looked {
             Looked::Result(key) => self.results.found(&assignment.device, key, times.now),
             _ => self.results.tried(assignment.device.key(), times.now),
         }
         if let Some(run) = self.runs.get_mut(&assignment.run) {
-            run.count(&assignment.device, &looked);
+            run.count(&assignment.device, looked);
         }
     }
 

@@ -122,7 +122,7 @@ impl World {
         self.open = open;
         let ending: Vec<Look> = ending;
         for look in ending {
-            self.agenda.looked(look.id, looked(&look.device), &self.times);
+            self.agenda.looked(look.id, &looked(&look.device), &self.times);
         }
         self.poll()
     }

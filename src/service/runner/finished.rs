@@ -38,7 +38,7 @@ impl Finished {
             }
             HostStatus::Down => tracing::info!(%address, mac, detail, "nobody there"),
             HostStatus::Partial => {
-                tracing::warn!(%address, mac, detail, "left unfinished; its last result stands")
+                tracing::warn!(%address, mac, detail, "left unfinished; its last result stands");
             }
         }
     }
