@@ -79,7 +79,7 @@ fn probing(clock: SystemClock) -> io::Result<Probing> {
     // Which port is asked when is nobody's to foresee: the standard library's keys are random per process.
     let seed = RandomState::new().hash_one(std::process::id());
     let (scanner, thread) = Scanner::start(Engine::new(limits.bounds(), seed), prober, clock)?;
-    Ok(Probing { scanner, thread, limits, links: Links::read() })
+    Ok(Probing { scanner, thread, limits, links: Links::read()? })
 }
 
 /// Says why nothing goes on, with all the causes, and how it ends.

@@ -87,3 +87,40 @@ fn a_scanner_of_few_ports_hides_nothing_that_another_found() {
     });
     running.stop();
 }
+
+#[test]
+fn what_is_said_of_a_mac_holds_where_only_the_look_finds_it_out() {
+    let lab = Lab::enter("near");
+    let config = "exclude = [\"02:00:00:00:00:07\"]\n[feed]\nurl = []\n".to_owned()
+        + &scanner("lan", "1d", "20-3000")
+        + "targets = [\"10.77.0.5-7\"]\n"
+        + "[[device]]\nmatch = \"02:00:00:00:00:06\"\nscan = false\n"
+        + "[[device]]\nmatch = \"02:00:00:00:00:05\"\nports = \"22\"\n";
+    let running = Portscan::new(&lab, &config).start();
+    running.wait_for_devices(1, LONG);
+    assert_eq!(running.open_ports("02:00:00:00:00:05").unwrap().to_string(), "22", "its own ports");
+    for address in ["10.77.0.6", "10.77.0.7"] {
+        let left = running.wait_for_line(LONG, |line| line.contains(address));
+        assert!(left.contains("left alone"), "{left}");
+        let syns = lab.host(address).stats().syns;
+        assert!(syns < 100, "{address} got {syns} SYNs after it was known who it is");
+    }
+    assert_eq!(running.macs(), ["02:00:00:00:00:05"]);
+    running.stop();
+}
+
+#[test]
+fn this_machine_is_known_by_its_own_hardware() {
+    let lab = Lab::enter("near");
+    let lan = scanner("lan", "1d", "20-30");
+    let feed = |own: &str| format!("[feed]\nurl = []\nhosts = [{{ address = \"10.77.0.1\"{own} }}]\n{lan}");
+    let running = Portscan::new(&lab, &feed(", mac = \"02:00:00:00:00:99\"")).start();
+    let contradicted = running.wait_for_line(LONG, |line| line.contains("10.77.0.1"));
+    assert!(contradicted.contains("00:99") && contradicted.contains("another device"), "{contradicted}");
+    assert!(running.macs().is_empty());
+    running.stop();
+    let running = Portscan::new(&lab, &feed("")).start();
+    running.wait_for_devices(1, LONG);
+    assert_eq!(running.macs(), ["02:00:00:00:FF:01"]);
+    running.stop();
+}

@@ -27,7 +27,7 @@ fn world() -> World {
             let limits = Limits::raise_and_read()?;
             let prober = ConnectProber::start(NonZeroUsize::MIN, clock)?;
             let (scanner, thread) = Scanner::start(Engine::new(limits.bounds(), 1), prober, clock)?;
-            Ok(Probing { scanner, thread, limits, links: Links::read() })
+            Ok(Probing { scanner, thread, limits, links: Links::read()? })
         }),
     }
 }

@@ -1,5 +1,7 @@
 //! This machine's interfaces and subnets: how a host is reached.
 
+use std::io;
+
 use ipnet::IpNet;
 use pnet::datalink::{self, NetworkInterface};
 
@@ -30,8 +32,21 @@ const IFF_NOARP: u32 = 0x80;
 
 impl Links {
     /// Reads them from the kernel.
-    pub fn read() -> Self {
-        Self { interfaces: datalink::interfaces().into_iter().filter_map(Interface::of).collect() }
+    ///
+    /// # Errors
+    /// They cannot be read, for want of descriptors or memory mostly. pnet then tells of none and keeps the
+    /// reason to itself, but every machine has its loopback, up or not.
+    pub fn read() -> io::Result<Self> {
+        Self::of(datalink::interfaces())
+    }
+
+    fn of(interfaces: Vec<NetworkInterface>) -> io::Result<Self> {
+        if interfaces.is_empty() {
+            return Err(io::Error::other(
+                "this machine's network interfaces cannot be read; is it out of files or memory?",
+            ));
+        }
+        Ok(Self { interfaces: interfaces.into_iter().filter_map(Interface::of).collect() })
     }
 
     /// How a host is reached.
@@ -140,8 +155,13 @@ mod tests {
 
     #[test]
     fn finds_the_loopback_of_this_machine() {
-        let links = Links::read();
+        let links = Links::read().unwrap();
         assert!(links.is_own_subnet(&address("127.0.0.1")));
         assert_eq!(links.own_mac(&address("127.0.0.1")), None);
+    }
+
+    #[test]
+    fn a_machine_without_any_interface_could_not_be_read() {
+        assert!(Links::of(Vec::new()).is_err());
     }
 }

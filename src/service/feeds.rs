@@ -9,6 +9,7 @@ mod state;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     sync::Arc,
     time::Duration,
 };
@@ -49,12 +50,13 @@ struct Report {
 /// What is known, and the task that keeps it up to date: asks every source that the configuration names, now
 /// and after each change of it; a source that a change leaves alone keeps what it knows. The task ends with
 /// the configuration's sender, and stops asking when it is dropped. The networks are read for every feed
-/// anew, for they change: at boot the feed may be there before the address is.
+/// anew, for they change: at boot the feed may be there before the address is. Where they cannot be read, the
+/// last ones hold.
 pub fn start(
     client: Client,
     clock: Arc<dyn Clock>,
     config: watch::Receiver<Arc<Config>>,
-    links: impl Fn() -> Links + Send,
+    links: impl Fn() -> io::Result<Links> + Send,
 ) -> (watch::Receiver<Inventory>, impl Future<Output = ()> + Send) {
     // Small: who reports too fast waits.
     let (reports, inbox) = mpsc::channel(16);
@@ -64,6 +66,7 @@ pub fn start(
         client,
         clock,
         links,
+        last_links: Links::default(),
         reports,
         publish,
         sources: BTreeMap::new(),
@@ -78,6 +81,7 @@ struct Keeper<L> {
     client: Client,
     clock: Arc<dyn Clock>,
     links: L,
+    last_links: Links,
     reports: mpsc::Sender<Report>,
     publish: watch::Sender<Inventory>,
     sources: BTreeMap<SourceId, FeedState>,
@@ -85,7 +89,7 @@ struct Keeper<L> {
     polling: BTreeMap<String, AbortHandle>,
 }
 
-impl<L: Fn() -> Links> Keeper<L> {
+impl<L: Fn() -> io::Result<Links>> Keeper<L> {
     async fn run(mut self, mut inbox: mpsc::Receiver<Report>) {
         loop {
             let config = Arc::clone(&self.config.borrow_and_update());
@@ -139,21 +143,30 @@ impl<L: Fn() -> Links> Keeper<L> {
     /// Judges anew what is known: what `feed.allow` no longer allows goes at once, not with the next good
     /// answer, which a frozen source may never give.
     fn readmit(&mut self, config: &FeedConfig) {
-        let links = (self.links)();
+        self.read_links();
         for (source, state) in self.sources.iter_mut().filter(|(source, _)| **source != SourceId::Hosts) {
-            let dropped = state.keep(|device| judge(device, &links, config).is_ok());
+            let dropped = state.keep(|device| judge(device, &self.last_links, config).is_ok());
             if dropped > 0 {
                 info!(%source, dropped, "devices of the feed are no longer allowed");
             }
         }
     }
 
+    /// Where the networks cannot be read, the last good ones hold.
+    fn read_links(&mut self) {
+        match (self.links)() {
+            Ok(links) => self.last_links = links,
+            Err(error) => warn!(%error, "feeds are judged by the networks as they were last"),
+        }
+    }
+
     fn take(&mut self, report: Report, config: &FeedConfig) {
         let Report { source, mut word } = report;
-        let Some(state) = self.sources.get_mut(&source) else { return };
         if let (Ok(feed), true) = (&mut word, source != SourceId::Hosts) {
-            admit(feed, &(self.links)(), config);
+            self.read_links();
+            admit(feed, &self.last_links, config);
         }
+        let Some(state) = self.sources.get_mut(&source) else { return };
         for change in state.apply(self.clock.now(), word) {
             tell(&source, &change, state.members().len());
         }

@@ -93,7 +93,11 @@ impl Queries {
         }
         let config = Arc::clone(&self.config.borrow());
         // Read anew each time: interfaces come and go.
-        let links = Links::read();
+        let links = match Links::read() {
+            Ok(links) => links,
+            // Who is excluded by the MAC of this machine itself could not be told.
+            Err(error) => return Ok(ProbeAnswer { address, found: Err(error.to_string()) }),
+        };
         let devices = self.devices_at(&address, &links);
         if devices.iter().any(|device| config.is_excluded(device)) {
             return Err(ProbeError::Excluded(address));

@@ -1,7 +1,9 @@
 //! Carries out the [`Agenda`]: one task, one `select!`, one `match` for what happened and one for what to do.
 
+mod finished;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -13,10 +15,11 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
+use self::finished::Finished;
 use crate::{
     clock::Clock,
     config::Config,
-    model::{Address, HostStatus, Moment, ScanStatus},
+    model::{Address, Device, DeviceKey, Moment, ScanStatus},
     resolve::Resolve,
     service::{
         agenda::{Action, Agenda, Look, LookId, Looked, RunId},
@@ -56,6 +59,7 @@ pub struct Runner {
 /// Something that happened elsewhere.
 enum Done {
     Begun(RunId, Result<ScanId, StoreError>, Vec<Address>),
+    Resolved(RunId, Vec<Address>),
     Looked(LookId, Looked, Option<Observation>),
     Recorded(ScanId),
     Other,
@@ -157,6 +161,7 @@ impl Running {
                 Ok(()) = config.changed() => {
                     let config = Arc::clone(&config.borrow_and_update());
                     self.agenda.reconfigure(config, &self.parts.times());
+                    self.take_inventory(&inventory.borrow());
                 }
                 Ok(()) = inventory.changed() => self.take_inventory(&inventory.borrow_and_update()),
                 Ok(()) = health.changed() => {
@@ -173,15 +178,34 @@ impl Running {
     }
 
     fn take_inventory(&mut self, inventory: &Inventory) {
-        self.agenda.set_devices(inventory.devices.iter().map(|known| known.device.clone()).collect());
+        let complete = inventory.is_complete(&self.parts.config.borrow().feed);
+        let devices = inventory.devices.iter().map(|known| known.device.clone()).collect();
+        self.agenda.set_devices(devices, complete, &self.parts.times());
+        self.see(seen(inventory));
+    }
+
+    /// Notes who is there, scanned or not: dates and addresses move without a scan.
+    fn see(&mut self, devices: Vec<Device>) {
+        let store = self.parts.store.clone();
+        self.writes.spawn(async move {
+            if let Err(error) = store.see(devices).await {
+                tracing::error!(%error, "who was seen could not be noted");
+            }
+            Done::Other
+        });
     }
 
     fn take(&mut self, done: Done) {
         match done {
-            Done::Begun(run, Ok(scan), addresses) => self.agenda.begun(run, scan, addresses),
+            Done::Begun(run, Ok(scan), addresses) => {
+                if let Some(action) = self.agenda.begun(run, scan, addresses, &self.parts.times()) {
+                    self.act(action);
+                }
+            }
+            Done::Resolved(run, addresses) => self.agenda.resolved(run, addresses),
             Done::Begun(run, Err(error), _) => {
                 tracing::error!(%error, "a scan could not be opened");
-                self.agenda.begin_failed(run);
+                self.agenda.begin_failed(run, &self.parts.times());
             }
             Done::Looked(id, looked, observation) => {
                 self.cancels.remove(&id);
@@ -212,6 +236,11 @@ impl Running {
                     Done::Begun(run, store.begin_scan(&scanner, kind, &ports).await, addresses)
                 });
             }
+            Action::Resolve { run, names } => {
+                let resolver = Arc::clone(&self.parts.resolver);
+                self.writes
+                    .spawn(async move { Done::Resolved(run, resolve_all(resolver.as_ref(), &names).await) });
+            }
             Action::Look(look) => self.look(look),
             Action::Cancel(id) => {
                 if let Some(cancel) = self.cancels.get(&id) {
@@ -232,7 +261,7 @@ impl Running {
             scanner: self.parts.scanner.clone(),
             store: self.parts.store.clone(),
             clock: Arc::clone(&self.parts.clock),
-            max_in_flight: self.parts.config.borrow().max_in_flight,
+            config: Arc::clone(&self.parts.config.borrow()),
         };
         self.looks.spawn(async move {
             let id = look.id;
@@ -318,6 +347,19 @@ impl Running {
     }
 }
 
+/// Who is there by the word of the sources that are believed now. One entry for each device, at the address
+/// where it is looked at (the lowest): with several it would seem to move each time. One that is named by
+/// IPv6 is kept by address, as its results are.
+fn seen(inventory: &Inventory) -> Vec<Device> {
+    let mut seen: BTreeMap<DeviceKey, Device> = BTreeMap::new();
+    for known in inventory.devices.iter().filter(|known| known.fresh) {
+        let mac = known.device.mac.filter(|_| known.device.address.ipv4().is_some());
+        let device = Device { mac, ..known.device.clone() };
+        seen.entry(device.key()).or_insert(device);
+    }
+    seen.into_values().collect()
+}
+
 /// The addresses of names, one look-up at a time; a name without one is said and left out of this run.
 async fn resolve_all(resolver: &dyn Resolve, names: &[String]) -> Vec<Address> {
     let mut found = HashSet::new();
@@ -330,41 +372,5 @@ async fn resolve_all(resolver: &dyn Resolve, names: &[String]) -> Vec<Address> {
     found.into_iter().collect()
 }
 
-/// The line that a host gets in the log.
-struct Finished {
-    address: Address,
-    mac: String,
-    open: usize,
-    probes: u64,
-    seconds: f32,
-    status: HostStatus,
-    detail: String,
-}
-
-impl Finished {
-    fn of(observation: &Observation) -> Self {
-        let Observation { device, report, .. } = observation;
-        Self {
-            address: device.address.clone(),
-            mac: device.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-            open: report.open_ports().count(),
-            probes: report.probes,
-            seconds: (report.preparation + report.scanning).as_secs_f32(),
-            status: report.status,
-            detail: report.detail.clone(),
-        }
-    }
-
-    fn log(&self) {
-        let Self { address, mac, open, probes, seconds, status, detail } = self;
-        match status {
-            HostStatus::Up => {
-                tracing::info!(%address, mac, open, probes, seconds = format_args!("{seconds:.1}"), "finished");
-            }
-            HostStatus::Down => tracing::info!(%address, mac, detail, "nobody there"),
-            HostStatus::Partial => {
-                tracing::warn!(%address, mac, detail, "left unfinished; its last result stands");
-            }
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -69,11 +69,15 @@ const SLACK: Duration = Duration::from_secs(12 * 3600);
 /// Without `at`: at once if it never ran, else when the interval has passed. With `at`: when the latest
 /// occurrence of that time of day came after the last start and (nearly) an interval has passed; a time that
 /// was slept through is made up for, as systemd's `Persistent=` timers do. A scanner that never ran waits
-/// for its time: new devices are looked at on sight anyway.
+/// for its time, or without a trusted clock for its interval: new devices are looked at on sight anyway.
 pub fn is_due(interval: Duration, at: Option<civil::Time>, last: LastStart, times: &Times) -> bool {
     let age = last.age(times.now);
     let Some((at, wall)) = at.zip(times.wall) else {
-        return age.is_none_or(|age| age >= interval);
+        let since = match last {
+            LastStart::Never(known) if at.is_some() => Some(times.now.since(known)),
+            _ => age,
+        };
+        return since.is_none_or(|since| since >= interval);
     };
     let Some(since_at) = since_latest(at, wall, &times.zone) else { return false };
     match last {
@@ -185,5 +189,8 @@ mod tests {
         let at = Some(civil::time(2, 30, 0, 0));
         assert!(is_due(DAY, at, LastStart::at(Moment::ZERO), &times(DAY, None)));
         assert!(!is_due(DAY, at, LastStart::at(Moment::ZERO), &times(DAY - HOUR, None)));
+        let new = LastStart::Never(Moment::ZERO + HOUR);
+        assert!(!is_due(DAY, at, new, &times(DAY, None)), "not in the middle of the day it was switched on");
+        assert!(is_due(DAY, at, new, &times(DAY + HOUR, None)));
     }
 }

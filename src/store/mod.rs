@@ -162,8 +162,8 @@ impl fmt::Display for StoreHealth {
 /// How often the disk is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Least time between commits: the first change after a pause is committed at once, those that follow
-    /// together, at most this much later. Default 10 s.
+    /// Least time from a commit of finished hosts to the next: the first host after a pause is committed at
+    /// once, what follows together, at most this much later. Default 10 s.
     pub commit: Duration,
     /// Time between tries while the disk takes nothing. Default 5 s.
     pub retry: Duration,

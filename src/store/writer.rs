@@ -72,7 +72,9 @@ pub(super) struct Writer {
     flushes: Vec<Done<()>>,
     /// Whether what waits is to be committed without waiting for company.
     urgent: bool,
-    last_commit: Option<Moment>,
+    /// When hosts were last committed. What else is written is rare, and the first host of a scan is not to
+    /// wait because the scan has just begun.
+    last_hosts: Option<Moment>,
     last_failure: Option<Moment>,
     last_scan: i64,
     last_seq: i64,
@@ -105,7 +107,7 @@ impl Writer {
             batch: Vec::from_iter(abandon),
             flushes: Vec::new(),
             urgent: false,
-            last_commit: None,
+            last_hosts: None,
             last_failure: None,
             last_scan,
             last_seq,
@@ -157,7 +159,7 @@ impl Writer {
         if self.urgent || self.batch.len() >= BATCH {
             return Some(Duration::ZERO);
         }
-        Some(self.last_commit.map_or(Duration::ZERO, |last| now.until(last + self.pace.commit)))
+        Some(self.last_hosts.map_or(Duration::ZERO, |last| now.until(last + self.pace.commit)))
     }
 
     /// Turns a request into a change that no longer depends on when it is made.
@@ -225,8 +227,8 @@ impl Writer {
             Ok(made) => {
                 self.last_failure = None;
                 self.urgent = false;
-                if !self.batch.is_empty() {
-                    self.last_commit = Some(now);
+                if self.batch.iter().any(|pending| matches!(pending.change, Change::Record { .. })) {
+                    self.last_hosts = Some(now);
                 }
                 self.tell(StoreHealth::Ok);
                 for (pending, made) in self.batch.drain(..).zip(made) {

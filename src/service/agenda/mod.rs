@@ -4,26 +4,32 @@
 //! devices, at most [`MAX_IN_PROGRESS`] at once. It does no I/O: every method takes the time and the
 //! caller carries out the [`Action`]s that [`Agenda::poll`] returns.
 
+mod actions;
 mod results;
 mod run;
+mod start;
+mod targets;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
-use results::Results;
-use run::Run;
-pub use run::RunId;
 
+pub use self::{
+    actions::{Action, Look, LookId, Looked},
+    run::RunId,
+    targets::is_wanted,
+};
+use self::{results::Results, run::Run};
 use crate::{
-    config::{Config, ScannerConfig, Targets},
-    model::{Address, Device, DeviceKey, PortSet, ScanStatus, TargetSpec, Timing},
-    service::schedule::{LastStart, Times, is_due},
+    config::{Config, ScannerConfig},
+    model::{Address, Device, DeviceKey, Moment, ScanStatus},
+    service::schedule::{LastStart, Times},
     store::{ScanId, ScanKind},
 };
 
@@ -31,70 +37,12 @@ use crate::{
 /// keep a Pi busy while single hosts are paced.
 pub const MAX_IN_PROGRESS: usize = 16;
 
-/// A run ends after twice its interval, but never before a day has passed: a /24 of silent devices takes
-/// hours, and hourly runs that outlast their hour are delayed, not cut.
-const MIN_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+/// The longest that the word of a feed that has not answered yet is waited for: who starts with half of the
+/// devices scans the other half as strangers. An answer takes 10 s at most.
+const FEED_WAIT: Duration = Duration::from_secs(15);
 
-/// Names a look at a device for as long as the agenda lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LookId(u64);
-
-/// What the caller is to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Open a scan in the store and look these names up, then call [`Agenda::begun`].
-    Begin {
-        /// To be given back.
-        run: RunId,
-        /// The scanner's name.
-        scanner: String,
-        /// Why it runs.
-        kind: ScanKind,
-        /// What it looks at.
-        ports: PortSet,
-        /// Target names without an address yet.
-        names: Vec<String>,
-    },
-    /// Look at a device, then call [`Agenda::looked`].
-    Look(Look),
-    /// End a look early; [`Agenda::looked`] still follows.
-    Cancel(LookId),
-    /// Close a scan, once all that was found in it is stored.
-    End {
-        /// Which.
-        scan: ScanId,
-        /// How it ended.
-        status: ScanStatus,
-    },
-}
-
-/// One look at one device.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Look {
-    /// To be given back.
-    pub id: LookId,
-    /// The scan it belongs to.
-    pub scan: ScanId,
-    /// Whom.
-    pub device: Device,
-    /// Which ports.
-    pub ports: PortSet,
-    /// How hard.
-    pub timing: Timing,
-}
-
-/// How a look ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Looked {
-    /// With a result, which belongs to this device (whose MAC may only now be known).
-    Result(DeviceKey),
-    /// Nobody is there, or somebody else is: nothing to store, no fault of the run's.
-    Absent,
-    /// Some ports have no verdict: it vanished, or was stopped.
-    Partial,
-    /// A fault of this machine's.
-    Failed,
-}
+/// The pause after a scan could not be opened.
+const BEGIN_RETRY: Duration = Duration::from_secs(60);
 
 /// A configured scanner and where it stands.
 #[derive(Debug)]
@@ -117,13 +65,17 @@ struct Assignment {
 pub struct Agenda {
     config: Arc<Config>,
     /// The feed's devices, as last told.
-    devices: Vec<Device>,
+    devices: BTreeMap<Address, Device>,
+    /// Since when a source of the feed has not had its say; `None` when all have.
+    incomplete_since: Option<Moment>,
     scanners: Vec<Scanner>,
     /// In order of age; scans of devices on sight go first.
     runs: BTreeMap<RunId, Run>,
     looks: BTreeMap<LookId, Assignment>,
     results: Results,
     paused: bool,
+    /// No scan is opened before this.
+    begin_after: Moment,
     next_run: u64,
     next_look: u64,
 }
@@ -142,12 +94,14 @@ impl Agenda {
             .collect();
         Self {
             config,
-            devices: Vec::new(),
+            devices: BTreeMap::new(),
+            incomplete_since: Some(times.now),
             scanners,
             runs: BTreeMap::new(),
             looks: BTreeMap::new(),
             results: Results::new(stored),
             paused: false,
+            begin_after: times.now,
             next_run: 0,
             next_look: 0,
         }
@@ -160,7 +114,8 @@ impl Agenda {
         }
     }
 
-    /// Takes up a run that an earlier process left unfinished; the devices in `done` have their result.
+    /// Takes up a run that an earlier process left unfinished; the devices in `done` have their result. Its
+    /// targets and names are found again with [`Agenda::poll`].
     /// A scan whose scanner is configured no more is closed as partial.
     pub fn resume(
         &mut self,
@@ -175,25 +130,30 @@ impl Agenda {
             return Some(Action::End { scan, status: ScanStatus::Partial });
         };
         let id = self.new_run();
-        let config = &self.scanners[index].config;
-        let mut run = Run::new(config, ScanKind::Run, times.now + deadline(config));
-        run.resume(scan, done);
+        let mut run = Run::new(&self.scanners[index].config, ScanKind::Run, times.now);
+        run.resume(scan, done, times.now);
         self.runs.insert(id, run);
         self.scanners[index].run = Some(id);
         None
     }
 
-    /// Takes the feed's devices as they are now.
-    pub fn set_devices(&mut self, devices: Vec<Device>) {
-        let before: HashSet<DeviceKey> = self.devices.iter().map(Device::key).collect();
+    /// Takes the feed's devices as they are now; `complete` if every source has had its say.
+    pub fn set_devices(&mut self, devices: Vec<Device>, complete: bool, times: &Times) {
+        let before: HashSet<DeviceKey> = self.devices.values().map(Device::key).collect();
         for device in devices.iter().filter(|device| !before.contains(&device.key())) {
             self.results.seen_again(&device.key());
         }
-        self.devices = devices;
+        self.devices = devices.into_iter().map(|device| (device.address.clone(), device)).collect();
+        self.incomplete_since = (!complete).then(|| self.incomplete_since.unwrap_or(times.now));
+    }
+
+    /// Whether who is in the feed is known, or has been waited for long enough.
+    fn feed_is_known(&self, times: &Times) -> bool {
+        self.incomplete_since.is_none_or(|since| times.now.since(since) >= FEED_WAIT)
     }
 
     /// Takes a new configuration. Runs under way go on with what they started with, except that devices
-    /// now excluded are left at once and runs of scanners that are gone end.
+    /// now excluded or not to be scanned are left at once and runs of scanners that are gone end.
     pub fn reconfigure(&mut self, config: Arc<Config>, times: &Times) {
         let mut old = std::mem::take(&mut self.scanners);
         for config in &config.scanners {
@@ -217,19 +177,39 @@ impl Agenda {
         self.paused = paused;
     }
 
-    /// A begun scan's id, and the addresses that its names had.
-    pub fn begun(&mut self, run: RunId, scan: ScanId, addresses: Vec<Address>) {
-        if let Some(run) = self.runs.get_mut(&run) {
-            run.begun(scan, addresses);
+    /// A begun scan's id, and the addresses that its names had. If its run is gone meanwhile, the scan is to
+    /// be closed.
+    pub fn begun(
+        &mut self,
+        run: RunId,
+        scan: ScanId,
+        addresses: Vec<Address>,
+        times: &Times,
+    ) -> Option<Action> {
+        let Some(begun) = self.runs.get_mut(&run) else {
+            return Some(Action::End { scan, status: ScanStatus::Partial });
+        };
+        begun.scan = Some(scan);
+        self.note_start(run, times);
+        self.resolved(run, addresses);
+        None
+    }
+
+    /// The addresses that a run's names had.
+    pub fn resolved(&mut self, run: RunId, addresses: Vec<Address>) {
+        let Some(targets) = self.runs.get(&run).map(|run| run.targets.clone()) else { return };
+        let devices = self.named(&targets, addresses);
+        if let Some(run) = self.runs.get_mut(&run).filter(|run| !run.is_stopped()) {
+            run.resolving = false;
+            run.enqueue(devices);
         }
     }
 
-    /// A scan that could not be opened: its run is forgotten and comes due again a minute later.
-    pub fn begin_failed(&mut self, run: RunId) {
-        self.runs.remove(&run);
-        for scanner in self.scanners.iter_mut().filter(|scanner| scanner.run == Some(run)) {
-            scanner.run = None;
-        }
+    /// A scan that could not be opened: its run is forgotten and comes due again, as if it had not been
+    /// tried, a minute later.
+    pub fn begin_failed(&mut self, run: RunId, times: &Times) {
+        self.forget_run(run);
+        self.begin_after = times.now + BEGIN_RETRY;
     }
 
     /// How a look ended.
@@ -240,7 +220,7 @@ impl Agenda {
             _ => self.results.tried(assignment.device.key(), times.now),
         }
         if let Some(run) = self.runs.get_mut(&assignment.run) {
-            run.count(looked);
+            run.count(&assignment.device, looked);
         }
     }
 
@@ -253,12 +233,17 @@ impl Agenda {
 
     /// What is to be done now. To be called after every change, and every few seconds for the clock's sake.
     pub fn poll(&mut self, times: &Times) -> Vec<Action> {
-        let mut actions = self.end_runs(times);
+        let mut actions = Vec::new();
+        self.cancel_looks(times, &mut actions);
         if !self.paused {
-            self.begin_runs(times, &mut actions);
-            self.begin_seen(times, &mut actions);
+            if times.now >= self.begin_after {
+                self.begin_runs(times, &mut actions);
+                self.begin_seen(times, &mut actions);
+            }
+            self.supply_resumed(times, &mut actions);
             self.start_looks(&mut actions);
         }
+        self.end_runs(&mut actions);
         actions
     }
 
@@ -267,171 +252,33 @@ impl Agenda {
         RunId(self.next_run)
     }
 
-    /// Cancels what must not go on, and closes the runs that are through.
-    fn end_runs(&mut self, times: &Times) -> Vec<Action> {
-        let mut actions = Vec::new();
+    fn forget_run(&mut self, id: RunId) -> Option<Run> {
+        for scanner in self.scanners.iter_mut().filter(|scanner| scanner.run == Some(id)) {
+            scanner.run = None;
+        }
+        self.runs.remove(&id)
+    }
+
+    /// Leaves what must not go on.
+    fn cancel_looks(&mut self, times: &Times, actions: &mut Vec<Action>) {
         for run in self.runs.values_mut().filter(|run| run.deadline <= times.now) {
             run.stop();
         }
         for (id, look) in &mut self.looks {
             let stopped = self.runs.get(&look.run).is_none_or(Run::is_stopped);
-            if (stopped || self.config.is_excluded(&look.device)) && !look.cancelled {
+            if (stopped || !is_wanted(&self.config, &look.device)) && !look.cancelled {
                 look.cancelled = true;
                 actions.push(Action::Cancel(*id));
             }
         }
+    }
+
+    /// Closes the runs that are through.
+    fn end_runs(&mut self, actions: &mut Vec<Action>) {
         let through: Vec<RunId> =
             self.runs.iter().filter(|(_, run)| run.is_through()).map(|(id, _)| *id).collect();
-        for id in through {
-            let Some(run) = self.runs.remove(&id) else { continue };
-            if let Some(scan) = run.scan {
-                actions.push(Action::End { scan, status: run.status() });
-            }
-            for scanner in self.scanners.iter_mut().filter(|scanner| scanner.run == Some(id)) {
-                scanner.run = None;
-            }
-        }
-        actions
-    }
-
-    /// Starts the runs that are due. One that has nobody to look at yet stays due: the feed may be late.
-    fn begin_runs(&mut self, times: &Times, actions: &mut Vec<Action>) {
-        for index in 0..self.scanners.len() {
-            let scanner = &self.scanners[index];
-            let config = scanner.config.clone();
-            if scanner.run.is_some() || !is_due(config.interval, config.at, scanner.last, times) {
-                continue;
-            }
-            let (devices, names) = self.targets(&config.targets);
-            if devices.is_empty() && names.is_empty() {
-                continue;
-            }
-            let mut run = Run::new(&config, ScanKind::Run, times.now + deadline(&config));
-            run.enqueue(devices);
-            let id = self.insert(run, names, actions);
-            self.scanners[index].run = Some(id);
-            self.scanners[index].last = LastStart::at(times.now);
+        for run in through.into_iter().filter_map(|id| self.forget_run(id)) {
+            actions.extend(run.scan.map(|scan| Action::End { scan, status: run.status() }));
         }
     }
-
-    /// Starts a scan of the devices that need a look between runs: never seen before, missed by the last
-    /// run, or with a result that has expired.
-    fn begin_seen(&mut self, times: &Times, actions: &mut Vec<Action>) {
-        let Some(scanner) = self.scanners.iter().find(|scanner| scanner.config.targets == Targets::Feed)
-        else {
-            return;
-        };
-        let busy: HashSet<DeviceKey> = self
-            .runs
-            .values()
-            .flat_map(|run| run.todo.iter().map(Device::key))
-            .chain(self.looks.values().map(|look| look.device.key()))
-            .collect();
-        let resuming = self.runs.values().any(Run::awaits_targets);
-        if resuming {
-            return;
-        }
-        let last_run = scanner.last.age(times.now).filter(|_| scanner.run.is_none());
-        let needy: VecDeque<Device> = self
-            .scannable()
-            .filter(|device| !busy.contains(&device.key()))
-            .filter(|device| self.results.needs_look(device, last_run, self.config.cache_expiry, times))
-            .cloned()
-            .collect();
-        if needy.is_empty() {
-            return;
-        }
-        let config = scanner.config.clone();
-        let mut run = Run::new(&config, ScanKind::Seen, times.now + deadline(&config));
-        run.enqueue(needy);
-        self.insert(run, Vec::new(), actions);
-    }
-
-    fn insert(&mut self, run: Run, names: Vec<String>, actions: &mut Vec<Action>) -> RunId {
-        let id = self.new_run();
-        let (scanner, kind, ports) = (run.scanner.clone(), run.kind, run.ports.clone());
-        self.runs.insert(id, run);
-        actions.push(Action::Begin { run: id, scanner, kind, ports, names });
-        id
-    }
-
-    /// Fills the free places: scans on sight first, then runs in turn, so that none starves another.
-    fn start_looks(&mut self, actions: &mut Vec<Action>) {
-        self.feed_resumed();
-        while self.looks.len() < MAX_IN_PROGRESS {
-            let next = self
-                .runs
-                .iter()
-                .filter(|(_, run)| run.has_work())
-                .min_by_key(|(id, run)| (run.kind != ScanKind::Seen, run.in_progress, **id))
-                .map(|(id, _)| *id);
-            let Some(id) = next else { return };
-            let Some(run) = self.runs.get_mut(&id) else { return };
-            let (Some(scan), Some(device)) = (run.scan, run.todo.pop_front()) else { return };
-            if self.config.is_excluded(&device) {
-                continue;
-            }
-            run.in_progress += 1;
-            let rule = self.config.rule_for(&device);
-            let ports = rule.and_then(|rule| rule.ports.clone()).unwrap_or_else(|| run.ports.clone());
-            let timing = rule.and_then(|rule| rule.timing).unwrap_or(run.timing);
-            self.next_look += 1;
-            let look = LookId(self.next_look);
-            self.looks.insert(look, Assignment { run: id, device: device.clone(), cancelled: false });
-            actions.push(Action::Look(Look { id: look, scan, device, ports, timing }));
-        }
-    }
-
-    /// Gives resumed runs their targets as soon as the feed has told of any device.
-    fn feed_resumed(&mut self) {
-        let waiting: Vec<RunId> =
-            self.runs.iter().filter(|(_, run)| run.awaits_targets()).map(|(id, _)| *id).collect();
-        for id in waiting {
-            let config =
-                self.scanners.iter().find(|scanner| scanner.run == Some(id)).map(|found| &found.config);
-            let Some(targets) = config.map(|config| config.targets.clone()) else { continue };
-            let (devices, _) = self.targets(&targets);
-            if let Some(run) = self.runs.get_mut(&id).filter(|_| !devices.is_empty()) {
-                run.enqueue(devices);
-            }
-        }
-    }
-
-    fn scannable(&self) -> impl Iterator<Item = &Device> {
-        let wanted = |device: &&Device| {
-            !self.config.is_excluded(device) && self.config.rule_for(device).is_none_or(|rule| rule.scan)
-        };
-        self.devices.iter().filter(wanted)
-    }
-
-    /// The devices that targets stand for, and the names that still need an address.
-    fn targets(&self, targets: &Targets) -> (VecDeque<Device>, Vec<String>) {
-        let Targets::List(specs) = targets else { return (self.scannable().cloned().collect(), Vec::new()) };
-        let mut devices = VecDeque::new();
-        let mut names = Vec::new();
-        for spec in specs {
-            match spec {
-                TargetSpec::Name(name) => names.push(name.clone()),
-                TargetSpec::Mac(_) => {
-                    devices.extend(
-                        self.devices.iter().filter(|known| spec.matches(&known.address, known.mac)).cloned(),
-                    );
-                }
-                _ => devices.extend(spec.addresses().map(|address| self.device_at(address))),
-            }
-        }
-        let mut seen = HashSet::new();
-        devices.retain(|device| !self.config.is_excluded(device) && seen.insert(device.address.clone()));
-        (devices, names)
-    }
-
-    /// The feed's device at an address, or one known by the address alone.
-    fn device_at(&self, address: Address) -> Device {
-        let known = self.devices.iter().find(|device| device.address == address).cloned();
-        known.unwrap_or(Device { address, mac: None, name: None })
-    }
-}
-
-fn deadline(config: &ScannerConfig) -> Duration {
-    (config.interval * 2).max(MIN_DEADLINE)
 }

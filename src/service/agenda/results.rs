@@ -73,6 +73,14 @@ impl Results {
         self.tried.remove(key);
     }
 
+    /// Under which keys a device's result may be kept, the likeliest first: that of whoever was found at the
+    /// address, where the feed gives no MAC; the address alone for IPv6, whatever MAC the feed gives.
+    pub(super) fn keys<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = DeviceKey> + 'a {
+        let found = self.identities.get(&device.address).filter(|_| device.mac.is_none()).cloned();
+        let by_address = device.address.ipv4().is_none().then(|| DeviceKey::Address(device.address.clone()));
+        found.into_iter().chain([device.key()]).chain(by_address)
+    }
+
     /// Whether the device needs a look between runs. `last_run` is the age of the start of the last run over
     /// the feed, if that is over: a result older than it means that the run missed the device.
     pub(super) fn needs_look(
@@ -86,8 +94,7 @@ impl Results {
         if self.tried.get(&key).is_some_and(|(tried, pause)| times.now.since(*tried) < *pause) {
             return false;
         }
-        let known = self.identities.get(&device.address).filter(|_| device.mac.is_none()).unwrap_or(&key);
-        let Some(freshness) = self.found.get(known) else { return true };
+        let Some(freshness) = self.keys(device).find_map(|key| self.found.get(&key)) else { return true };
         let missed = |age: Duration| last_run.is_some_and(|last_run| age > last_run);
         freshness.age(times).is_some_and(|age| age > expiry || missed(age))
     }

@@ -1,13 +1,23 @@
 //! One run: a scan with an id, its devices to do, and how they turned out.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
 
 use super::Looked;
 use crate::{
-    config::ScannerConfig,
-    model::{Address, Device, DeviceKey, Moment, PortSet, ScanStatus, Timing},
+    config::{ScannerConfig, Targets},
+    model::{Device, DeviceKey, Moment, PortSet, ScanStatus, Timing},
     store::{ScanId, ScanKind},
 };
+
+/// A run ends after twice its interval, but never before a day has passed: a /24 of silent devices takes
+/// hours, and hourly runs that outlast their hour are delayed, not cut.
+const MIN_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest that a resumed run waits for the feed to name its devices; then what is known counts.
+const TARGETS_WAIT: Duration = Duration::from_secs(120);
 
 /// Names a run for as long as the agenda lives; the store's [`ScanId`] comes with the first write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,15 +28,24 @@ pub struct RunId(pub(super) u64);
 pub(super) struct Run {
     pub(super) scanner: String,
     pub(super) kind: ScanKind,
+    pub(super) targets: Targets,
     pub(super) ports: PortSet,
     pub(super) timing: Timing,
     pub(super) deadline: Moment,
     /// `None` until the store has opened it.
     pub(super) scan: Option<ScanId>,
+    /// No device twice.
     pub(super) todo: VecDeque<Device>,
+    /// Further addresses of those devices, for where nobody is at the first: one result per device and run,
+    /// and always the same address's, or the two would seem to change from run to run.
+    elsewhere: HashMap<DeviceKey, VecDeque<Device>>,
     pub(super) in_progress: usize,
-    /// Resumed, and not yet told of its devices: the ones that are done already.
-    resumed: Option<HashSet<DeviceKey>>,
+    /// The devices that had their answer before an interruption.
+    pub(super) done: HashSet<DeviceKey>,
+    /// Its names are being looked up although the scan is open: it was resumed.
+    pub(super) resolving: bool,
+    /// Resumed, and not yet told of its devices: until when it waits for them.
+    awaits_until: Option<Moment>,
     stopped: bool,
     results: usize,
     partial: usize,
@@ -34,17 +53,21 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(config: &ScannerConfig, kind: ScanKind, deadline: Moment) -> Self {
+    pub(super) fn new(config: &ScannerConfig, kind: ScanKind, now: Moment) -> Self {
         Self {
             scanner: config.name.clone(),
             kind,
+            targets: config.targets.clone(),
             ports: config.ports.clone(),
             timing: config.timing,
-            deadline,
+            deadline: now + (config.interval * 2).max(MIN_DEADLINE),
             scan: None,
             todo: VecDeque::new(),
+            elsewhere: HashMap::new(),
             in_progress: 0,
-            resumed: None,
+            done: HashSet::new(),
+            resolving: false,
+            awaits_until: None,
             stopped: false,
             results: 0,
             partial: 0,
@@ -53,30 +76,42 @@ impl Run {
     }
 
     /// Makes it the rest of a scan that has an id already.
-    pub(super) fn resume(&mut self, scan: ScanId, done: HashSet<DeviceKey>) {
+    pub(super) fn resume(&mut self, scan: ScanId, done: HashSet<DeviceKey>, now: Moment) {
         self.scan = Some(scan);
         self.results = done.len();
-        self.resumed = Some(done);
+        self.done = done;
+        self.awaits_until = Some(now + TARGETS_WAIT);
     }
 
-    /// Resumed, but the feed has told of no device yet.
-    pub(super) fn awaits_targets(&self) -> bool {
-        self.resumed.is_some() && !self.stopped
+    /// Resumed, but nobody could tell yet whom it looks at.
+    pub(super) const fn awaits_targets(&self) -> bool {
+        self.awaits_until.is_some()
     }
 
-    pub(super) fn enqueue(&mut self, mut devices: VecDeque<Device>) {
-        if let Some(done) = self.resumed.take() {
-            devices.retain(|device| !done.contains(&device.key()));
+    /// Until when it waits to be told whom it looks at, if it does.
+    pub(super) const fn awaited_until(&self) -> Option<Moment> {
+        self.awaits_until
+    }
+
+    /// Adds devices; of one that has several addresses the first is looked at, the others if that is in vain.
+    pub(super) fn enqueue(&mut self, devices: Vec<Device>) {
+        self.awaits_until = None;
+        let mut queued: HashSet<DeviceKey> = self.todo.iter().map(Device::key).collect();
+        for device in devices {
+            if queued.insert(device.key()) {
+                self.todo.push_back(device);
+            } else {
+                self.elsewhere.entry(device.key()).or_default().push_back(device);
+            }
         }
-        self.todo.append(&mut devices);
     }
 
-    pub(super) fn begun(&mut self, scan: ScanId, addresses: Vec<Address>) {
-        self.scan = Some(scan);
-        let new =
-            addresses.into_iter().filter(|address| self.todo.iter().all(|device| device.address != *address));
-        let new: Vec<Device> = new.map(|address| Device { address, mac: None, name: None }).collect();
-        self.todo.extend(new);
+    /// Nobody is at a device's address: the next one of its addresses is as good.
+    pub(super) fn try_elsewhere(&mut self, device: &Device) {
+        let others = self.elsewhere.get_mut(&device.key());
+        if let Some(next) = others.and_then(VecDeque::pop_front) {
+            self.todo.push_front(next);
+        }
     }
 
     /// Nothing further is started; what is in progress is to be cancelled.
@@ -84,6 +119,9 @@ impl Run {
         self.stopped = true;
         self.partial += self.todo.len();
         self.todo.clear();
+        self.elsewhere.clear();
+        self.resolving = false;
+        self.awaits_until = None;
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -96,14 +134,15 @@ impl Run {
 
     pub(super) fn is_through(&self) -> bool {
         let opened = self.scan.is_some() || self.stopped;
-        opened && self.todo.is_empty() && self.in_progress == 0 && !self.awaits_targets()
+        opened && self.todo.is_empty() && self.in_progress == 0 && !self.resolving && !self.awaits_targets()
     }
 
-    pub(super) fn count(&mut self, looked: &Looked) {
+    pub(super) fn count(&mut self, device: &Device, looked: &Looked) {
         self.in_progress -= 1;
         match looked {
             Looked::Result(_) => self.results += 1,
-            Looked::Absent => {}
+            Looked::Absent if self.stopped => {}
+            Looked::Absent => self.try_elsewhere(device),
             Looked::Partial => self.partial += 1,
             Looked::Failed => self.failed += 1,
         }

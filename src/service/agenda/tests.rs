@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::{
     config::Overrides,
-    model::{Mac, Moment},
+    model::{Mac, Timing},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -23,6 +23,10 @@ struct World {
     ended: Vec<(ScanId, ScanStatus)>,
     begun: Vec<(ScanId, String, ScanKind)>,
     cancelled: Vec<LookId>,
+    resolving: Vec<(RunId, Vec<String>)>,
+    /// Whether scans are opened at once; else by the test.
+    opens: bool,
+    opening: Vec<RunId>,
 }
 
 fn device(n: u8) -> Device {
@@ -50,7 +54,28 @@ impl World {
             ended: Vec::new(),
             begun: Vec::new(),
             cancelled: Vec::new(),
+            resolving: Vec::new(),
+            opens: true,
+            opening: Vec::new(),
         }
+    }
+
+    /// Every source of the feed has had its say.
+    fn tell(&mut self, devices: Vec<Device>) {
+        self.agenda.set_devices(devices, true, &self.times);
+    }
+
+    fn resume(&mut self, scan: i64, done: &[Device]) -> Option<Action> {
+        self.agenda.resume("lan", ScanId(scan), done.iter().map(Device::key).collect(), &self.times)
+    }
+
+    fn reconfigure(&mut self, toml: &str) -> &mut Self {
+        self.agenda.reconfigure(config(toml), &self.times);
+        self.poll()
+    }
+
+    fn looks(&self) -> Vec<Device> {
+        self.open.iter().map(|look| look.device.clone()).collect()
     }
 
     fn pass(&mut self, time: Duration) -> &mut Self {
@@ -76,8 +101,14 @@ impl World {
             Action::Begin { run, scanner, kind, .. } => {
                 self.next_scan += 1;
                 self.begun.push((ScanId(self.next_scan), scanner, kind));
-                self.agenda.begun(run, ScanId(self.next_scan), Vec::new());
+                if self.opens {
+                    let opened = self.agenda.begun(run, ScanId(self.next_scan), Vec::new(), &self.times);
+                    assert_eq!(opened, None);
+                } else {
+                    self.opening.push(run);
+                }
             }
+            Action::Resolve { run, names } => self.resolving.push((run, names)),
             Action::Look(look) => self.open.push(look),
             Action::Cancel(look) => self.cancelled.push(look),
             Action::End { scan, status } => self.ended.push((scan, status)),
@@ -112,7 +143,7 @@ fn the_first_run_takes_every_device_and_none_twice() {
     let mut world = World::new("", vec![]);
     world.poll();
     assert!(world.begun.is_empty(), "nobody to look at yet");
-    world.agenda.set_devices((1..=40).map(device).collect());
+    world.tell((1..=40).map(device).collect());
     world.poll();
     assert_eq!(world.open.len(), MAX_IN_PROGRESS);
     assert_eq!(world.finish(), 40);
@@ -126,9 +157,9 @@ fn the_first_run_takes_every_device_and_none_twice() {
 #[test]
 fn a_new_device_is_looked_at_on_sight_and_before_the_rest() {
     let mut world = World::new("", vec![]);
-    world.agenda.set_devices((1..=40).map(device).collect());
+    world.tell((1..=40).map(device).collect());
     world.poll();
-    world.agenda.set_devices((1..=41).map(device).collect());
+    world.tell((1..=41).map(device).collect());
     world.poll();
     world.end(|look| look.device == device(1), |device| Looked::Result(device.key()));
     assert!(world.open.iter().any(|look| look.device == device(41)), "takes the next free place");
@@ -140,7 +171,7 @@ fn exclusion_beats_everything() {
     let toml =
         "exclude = [\"10.0.0.2\", \"02:00:00:00:00:03\"]\n[[device]]\nmatch = \"10.0.0.4\"\nscan = false\n";
     let mut world = World::new(toml, vec![]);
-    world.agenda.set_devices((1..=5).map(device).collect());
+    world.tell((1..=5).map(device).collect());
     world.poll();
     let devices: Vec<Device> = world.open.iter().map(|look| look.device.clone()).collect();
     assert_eq!(devices, [device(1), device(5)]);
@@ -153,16 +184,16 @@ fn exclusion_beats_everything() {
 #[test]
 fn an_absent_device_is_no_fault_and_is_tried_when_seen_again() {
     let mut world = World::new("", vec![]);
-    world.agenda.set_devices(vec![device(1), device(2)]);
+    world.tell(vec![device(1), device(2)]);
     world.poll();
     world.end(|look| look.device == device(2), |_| Looked::Absent);
     world.finish();
     assert_eq!(world.ended, [(ScanId(1), ScanStatus::Complete)]);
     world.pass(14 * MINUTE);
     assert!(world.open.is_empty());
-    world.agenda.set_devices(vec![device(1)]);
+    world.tell(vec![device(1)]);
     world.poll();
-    world.agenda.set_devices(vec![device(1), device(2)]);
+    world.tell(vec![device(1), device(2)]);
     world.poll();
     assert_eq!(world.open.len(), 1, "seen anew: at once");
     world.end(|_| true, |_| Looked::Absent);
@@ -183,10 +214,10 @@ fn a_device_the_last_run_missed_is_scanned_when_it_returns() {
     world
         .agenda
         .restore("lan", LastStart::restored(3 * HOUR, "2026-05-31T21:00:00Z".parse().unwrap(), &world.times));
-    world.agenda.set_devices(vec![device(1)]);
+    world.tell(vec![device(1)]);
     world.poll();
     assert!(world.open.is_empty(), "has its result of the last run");
-    world.agenda.set_devices(vec![device(1), device(2)]);
+    world.tell(vec![device(1), device(2)]);
     world.poll();
     assert_eq!(world.open.len(), 1);
     assert_eq!(world.open[0].device, device(2));
@@ -199,7 +230,7 @@ fn an_expired_result_is_renewed() {
     world
         .agenda
         .restore("lan", LastStart::restored(7 * DAY, "2026-05-25T00:00:00Z".parse().unwrap(), &world.times));
-    world.agenda.set_devices(vec![device(1)]);
+    world.tell(vec![device(1)]);
     world.poll();
     assert!(world.open.is_empty(), "six days old");
     world.pass(DAY + HOUR);
@@ -213,7 +244,7 @@ fn a_clock_that_jumps_relaunches_nothing() {
     world
         .agenda
         .restore("lan", LastStart::restored(HOUR, "2000-01-01T00:00:00Z".parse().unwrap(), &world.times));
-    world.agenda.set_devices(vec![device(1), device(2)]);
+    world.tell(vec![device(1), device(2)]);
     world.poll();
     assert_eq!(world.finish(), 1, "only the new one");
     for wall in
@@ -239,7 +270,7 @@ fn an_interrupted_run_resumes_with_what_is_left() {
     assert_eq!(world.agenda.resume("lan", ScanId(77), done, &times), None);
     world.poll();
     assert!(world.ended.is_empty(), "waits for the feed");
-    world.agenda.set_devices((1..=4).map(device).collect());
+    world.tell((1..=4).map(device).collect());
     world.poll();
     assert!(world.open.iter().all(|look| look.scan == ScanId(77)));
     assert_eq!(world.finish(), 2);
@@ -260,7 +291,7 @@ fn a_run_whose_scanner_is_gone_is_closed() {
 fn a_run_that_outlasts_its_interval_delays_the_next() {
     let toml = "[[scanner]]\nname = \"fast\"\ninterval = \"1h\"\n";
     let mut world = World::new(toml, vec![]);
-    world.agenda.set_devices(vec![device(1)]);
+    world.tell(vec![device(1)]);
     world.poll();
     world.pass(3 * HOUR);
     assert_eq!((world.open.len(), world.begun.len()), (1, 1), "never overlaps");
@@ -271,7 +302,7 @@ fn a_run_that_outlasts_its_interval_delays_the_next() {
 #[test]
 fn a_deadline_makes_a_run_partial() {
     let mut world = World::new("", vec![]);
-    world.agenda.set_devices((1..=20).map(device).collect());
+    world.tell((1..=20).map(device).collect());
     world.poll();
     world.pass(2 * DAY);
     assert_eq!(world.cancelled.len(), MAX_IN_PROGRESS);
@@ -287,7 +318,7 @@ fn status_tells_results_from_faults() {
         (Looked::Absent, ScanStatus::Complete),
     ] {
         let mut world = World::new("", vec![]);
-        world.agenda.set_devices(vec![device(1)]);
+        world.tell(vec![device(1)]);
         world.poll();
         world.end(|_| true, |_| looked.clone());
         assert_eq!(world.ended, [(ScanId(1), status)]);
@@ -298,7 +329,7 @@ fn status_tells_results_from_faults() {
 fn a_paused_agenda_starts_nothing_and_goes_on_after() {
     let mut world = World::new("", vec![]);
     world.agenda.set_paused(true);
-    world.agenda.set_devices(vec![device(1)]);
+    world.tell(vec![device(1)]);
     world.poll();
     assert!(world.begun.is_empty());
     world.agenda.set_paused(false);
@@ -311,7 +342,7 @@ fn two_scanners_share_the_places_fairly() {
     let toml = "[[scanner]]\nname = \"a\"\ninterval = \"1d\"\n[[scanner]]\nname = \"b\"\ninterval = \"1d\"\n\
                 targets = [\"10.0.0.0/24\"]\nports = \"80\"\n";
     let mut world = World::new(toml, vec![]);
-    world.agenda.set_devices((1..=40).map(device).collect());
+    world.tell((1..=40).map(device).collect());
     world.poll();
     let of_a = world.open.iter().filter(|look| look.scan == ScanId(1)).count();
     assert_eq!(of_a, MAX_IN_PROGRESS / 2);
@@ -321,8 +352,186 @@ fn two_scanners_share_the_places_fairly() {
 #[test]
 fn a_rule_gives_a_device_its_own_ports_and_timing() {
     let mut world = World::new("[[device]]\nmatch = \"10.0.0.1\"\nports = \"80\"\ntiming = \"T1\"\n", vec![]);
-    world.agenda.set_devices(vec![device(1), device(2)]);
+    world.tell(vec![device(1), device(2)]);
     world.poll();
     assert_eq!((world.open[0].ports.to_string(), world.open[0].timing), ("80".into(), Timing::T1));
     assert_eq!((world.open[1].ports.to_string(), world.open[1].timing), ("1-65535".into(), Timing::T3));
+}
+
+fn at(n: u8, mac: Option<u8>) -> Device {
+    Device { mac: mac.and_then(|mac| device(mac).mac), ..device(n) }
+}
+
+#[test]
+fn what_is_not_to_be_scanned_is_not_for_a_list_nor_after_a_reload() {
+    let lan = "[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\ntargets = [\"10.0.0.0/30\"]\n";
+    let never = |n: u8| format!("{lan}[[device]]\nmatch = \"10.0.0.{n}\"\nscan = false\n");
+    let mut world = World::new(&never(2), vec![]);
+    world.poll();
+    assert_eq!(world.looks(), [0, 1, 3].map(|n| at(n, None)));
+    let third = world.open[2].id;
+    world.reconfigure(&never(3));
+    assert_eq!(world.cancelled, [third], "left as soon as it is not to be scanned");
+
+    let mut world = World::new("", vec![]);
+    world.tell((1..=20).map(device).collect());
+    world.poll();
+    world.reconfigure("[[device]]\nmatch = \"10.0.0.20\"\nscan = false\n");
+    assert_eq!(world.finish(), 19, "nor is one that was waiting for its turn");
+}
+
+#[test]
+fn a_device_with_several_addresses_has_one_result_in_each_run() {
+    let mut world = World::new("", vec![]);
+    world.tell(vec![at(9, Some(1)), at(5, Some(1)), device(7)]);
+    world.poll();
+    assert_eq!(world.looks(), [at(5, Some(1)), device(7)], "always the lowest");
+    assert_eq!(world.finish(), 2);
+    world.pass(DAY);
+    assert_eq!(world.looks(), [at(5, Some(1)), device(7)]);
+    world.end(|look| look.device == at(5, Some(1)), |_| Looked::Absent);
+    assert_eq!(world.looks(), [device(7), at(9, Some(1))], "the other one where nobody is at the first");
+    world.finish();
+    assert_eq!(world.ended.last(), Some(&(ScanId(2), ScanStatus::Complete)));
+}
+
+#[test]
+fn who_waits_for_its_turn_is_looked_at_where_it_is_by_then() {
+    let mut world = World::new("", vec![]);
+    world.tell((1..=20).map(device).collect());
+    world.poll();
+    // 18 moves, 19 goes, and so does 20, whose address 21 takes.
+    let stay = (1..=17).map(device);
+    world.tell(stay.chain([at(118, Some(18)), at(20, Some(21))]).collect());
+    world.end(|look| look.device == device(1), |device| Looked::Result(device.key()));
+    for last in [2, 3, 4] {
+        world.end(|look| look.device == device(last), |device| Looked::Result(device.key()));
+    }
+    let run: Vec<Device> =
+        world.open.iter().filter(|look| look.scan == ScanId(1)).map(|look| look.device.clone()).collect();
+    assert_eq!(run[12..], [device(17), at(118, Some(18))], "the last two are gone");
+    world.finish();
+    assert_eq!(world.ended.len(), 2);
+    assert!(world.ended.iter().all(|(_, status)| *status == ScanStatus::Complete), "which is no fault");
+}
+
+#[test]
+fn an_address_of_a_list_is_looked_at_with_whoever_has_it() {
+    let toml = "[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\ntargets = [\"10.0.0.0/27\"]\n";
+    let mut world = World::new(toml, vec![]);
+    world.tell(vec![device(30)]);
+    world.poll();
+    world.tell(vec![at(130, Some(30)), at(30, Some(31))]);
+    while world.looks().iter().all(|device| device.address != at(30, None).address) {
+        world.end(|_| true, |_| Looked::Absent);
+    }
+    assert!(world.looks().contains(&at(30, Some(31))), "and nobody is followed out of the list");
+}
+
+#[test]
+fn a_run_over_names_resumes_and_holds_nobody_up() {
+    let toml = "[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\ntargets = [\"nas.lan\"]\n\
+                [[scanner]]\nname = \"feed\"\ninterval = \"1d\"\n";
+    let mut world = World::new(toml, vec![]);
+    world.agenda.restore("feed", LastStart::at(world.times.now));
+    assert_eq!(world.resume(77, &[]), None);
+    world.poll();
+    let (run, names) = world.resolving.pop().unwrap();
+    assert_eq!(names, ["nas.lan"]);
+    world.tell(vec![device(1)]);
+    world.poll();
+    assert_eq!(world.looks(), [device(1)], "on sight");
+    world.agenda.resolved(run, vec![device(9).address]);
+    world.poll();
+    assert_eq!(world.looks(), [device(1), at(9, None)]);
+    assert_eq!(world.open[1].scan, ScanId(77), "the scan that was interrupted");
+    world.finish();
+    assert_eq!(world.ended[0], (ScanId(77), ScanStatus::Complete));
+    assert!(world.resolving.is_empty(), "looked up once");
+}
+
+#[test]
+fn a_resumed_run_waits_two_minutes_for_the_feed() {
+    let mut world = World::new("", vec![]);
+    world.agenda.restore("lan", LastStart::at(world.times.now));
+    world.resume(77, &[device(1)]);
+    world.pass(119 * Duration::from_secs(1));
+    assert!(world.ended.is_empty());
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.ended, [(ScanId(77), ScanStatus::Partial)], "nobody is known");
+    world.tell(vec![device(2)]);
+    world.poll();
+    assert_eq!(world.looks(), [device(2)], "no longer held up");
+}
+
+#[test]
+fn nothing_over_the_feed_starts_with_half_of_it() {
+    for resumed in [false, true] {
+        let mut world = World::new("", vec![]);
+        if resumed {
+            world.agenda.restore("lan", LastStart::at(world.times.now));
+            world.resume(77, &[]);
+        }
+        let times = world.times.clone();
+        world.agenda.set_devices(vec![device(1)], false, &times);
+        world.pass(14 * Duration::from_secs(1));
+        assert!(world.open.is_empty() && world.begun.is_empty(), "a source was not asked yet");
+        world.tell(vec![device(1), device(2)]);
+        world.poll();
+        assert_eq!(world.looks(), [device(1), device(2)]);
+        assert_eq!(world.begun.len(), usize::from(!resumed), "in one scan");
+
+        let mut world = World::new("", vec![]);
+        world.agenda.set_devices(vec![device(1)], false, &times);
+        world.pass(15 * Duration::from_secs(1));
+        assert_eq!(world.looks(), [device(1)], "but nobody is waited for for ever");
+    }
+}
+
+#[test]
+fn a_scan_opened_for_a_run_that_is_gone_is_closed() {
+    let mut world = World::new("", vec![]);
+    world.opens = false;
+    world.tell(vec![device(1)]);
+    world.poll();
+    let run = world.opening.pop().unwrap();
+    world.reconfigure("[[scanner]]\nname = \"other\"\ninterval = \"1d\"\ntargets = [\"10.0.0.9\"]\n");
+    let times = world.times.clone();
+    let action = world.agenda.begun(run, ScanId(5), Vec::new(), &times);
+    assert_eq!(action, Some(Action::End { scan: ScanId(5), status: ScanStatus::Partial }));
+}
+
+#[test]
+fn a_scan_that_cannot_be_opened_is_tried_again_a_minute_later_and_never_counts() {
+    let mut world = World::new("", vec![]);
+    world.opens = false;
+    world.tell(vec![device(1)]);
+    world.poll();
+    let run = world.opening.pop().unwrap();
+    let times = world.times.clone();
+    assert!(world.agenda.schedules(&times).is_empty(), "not started before it is opened");
+    world.agenda.begin_failed(run, &times);
+    world.pass(MINUTE - Duration::from_secs(1));
+    assert!(world.opening.is_empty(), "neither the run nor a scan on sight");
+    world.opens = true;
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.begun.last().unwrap().2, ScanKind::Run, "it is still due");
+    assert_eq!(world.agenda.schedules(&world.times), [("lan".to_owned(), Duration::ZERO)]);
+}
+
+#[test]
+fn a_result_kept_by_an_ipv6_address_is_known_whatever_mac_the_feed_gives() {
+    let told = Device { address: "fd00::5".parse().unwrap(), ..device(5) };
+    let kept = Device { mac: None, ..told.clone() };
+    let mut world = World::new("", vec![(kept.clone(), "2026-05-31T23:30:00Z".parse().unwrap())]);
+    world
+        .agenda
+        .restore("lan", LastStart::restored(HOUR, "2026-05-31T23:00:00Z".parse().unwrap(), &world.times));
+    world.tell(vec![told]);
+    world.poll();
+    assert!(world.open.is_empty());
+    world.pass(DAY);
+    world.end(|_| true, |_| Looked::Result(kept.key()));
+    world.pass(HOUR);
+    assert!(world.open.is_empty(), "and is not looked at again and again");
 }

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use super::state::{FeedState, Member};
+use super::state::{FeedState, Member, Trouble};
 use crate::{
     config::FeedConfig,
     model::{Address, Device, Mac, Moment},
@@ -43,6 +43,8 @@ pub struct SourceStatus {
     pub name: String,
     /// Whether it is believed now.
     pub up: bool,
+    /// Whether it has been asked, and has answered or failed to, since it is named.
+    pub asked: bool,
     /// Why it is not, or what of it is refused; empty when all is well.
     pub detail: String,
     /// How many devices it names, or named last.
@@ -68,6 +70,16 @@ impl SourceId {
         let hosts = (!feed.hosts.is_empty()).then_some(Self::Hosts);
         let discover = feed.discover.iter().cloned().map(Self::Discover);
         hosts.into_iter().chain(discover).chain(feed.urls.iter().cloned().map(Self::Url))
+    }
+}
+
+impl Inventory {
+    /// Whether every source of this configuration has had its say, were it only that it cannot be reached.
+    pub fn is_complete(&self, feed: &FeedConfig) -> bool {
+        SourceId::all(feed).all(|source| {
+            let name = source.to_string();
+            self.sources.iter().any(|status| status.name == name && status.asked)
+        })
     }
 }
 
@@ -136,6 +148,7 @@ fn status(source: &SourceId, state: &FeedState) -> SourceStatus {
     SourceStatus {
         name: source.to_string(),
         up: state.trouble().is_none(),
+        asked: state.trouble() != Some(&Trouble::Unasked),
         detail,
         devices: state.members().len(),
         rejected: rejected.count,
@@ -146,7 +159,7 @@ fn status(source: &SourceId, state: &FeedState) -> SourceStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{feed::Feed, service::feeds::Trouble};
+    use crate::feed::Feed;
 
     fn device(text: &str) -> Device {
         let mut parts = text.split(' ');
@@ -216,6 +229,23 @@ mod tests {
             told(&[("a", &["10.0.0.1 01", "10.0.0.2 01"], false)]),
             ["10.0.0.1 01 - a", "10.0.0.2 01 - a"]
         );
+    }
+
+    #[test]
+    fn is_complete_once_every_source_has_had_its_say() {
+        let url = |url: &str| SourceId::Url(url.to_owned());
+        let urls = vec!["a".to_owned(), "b".to_owned()];
+        let feed = FeedConfig { urls, hosts: vec![device("10.0.0.7")], ..FeedConfig::default() };
+        assert!(!Inventory::default().is_complete(&feed), "nothing was told yet");
+        let hosts = || (SourceId::Hosts, source(&["10.0.0.7"], false));
+        let told = |b: FeedState| {
+            Inventory::of(&BTreeMap::from([hosts(), (url("a"), source(&["10.0.0.1"], true)), (url("b"), b)]))
+        };
+        assert!(!told(FeedState::default()).is_complete(&feed), "b was not asked");
+        let mut failed = FeedState::default();
+        failed.apply(Moment::ZERO, Err(Trouble::Unreachable("refused".to_owned())));
+        assert!(told(failed).is_complete(&feed), "b cannot be reached, and says no more");
+        assert!(!Inventory::of(&BTreeMap::from([hosts()])).is_complete(&feed), "a new configuration");
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn start(feed: FeedConfig) -> Started {
     let (sender, receiver) = watch::channel(config(feed));
     let clock = Arc::new(SystemClock::start());
     let client = Client::new(Arc::new(Nobody));
-    let (inventory, task) = super::start(client, clock, receiver, Links::default);
+    let (inventory, task) = super::start(client, clock, receiver, || Ok(Links::default()));
     (sender, inventory, tokio::spawn(task))
 }
 

@@ -24,12 +24,24 @@ async fn hosts_that_finish_together_share_a_commit() {
     let bench = Bench::new(LAZY);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
+    store.record(up(scan, device(21), &[22])).await.unwrap();
     let before = commits(&bench);
     let records = (1..=20).map(|last| store.record(up(scan, device(last), &[22])));
     let flush = store.flush();
     let (recorded, flushed) = tokio::join!(futures_util::future::join_all(records), flush);
     assert!(recorded.into_iter().all(|made| made.is_ok()) && flushed.is_ok());
     assert_eq!(commits(&bench), before + 1);
+}
+
+/// The pace is an hour and the clock stands still: a host that waited for it would wait for ever.
+#[tokio::test]
+async fn the_first_host_of_a_scan_does_not_wait_for_company() {
+    let bench = Bench::new(LAZY);
+    let (store, _threads) = bench.open();
+    let scan = run(&store).await;
+    let recorded = store.record(up(scan, device(1), &[22]));
+    tokio::time::timeout(Duration::from_secs(30), recorded).await.expect("committed at once").unwrap();
+    assert_eq!(store.macs().await.unwrap(), [mac(1)]);
 }
 
 #[tokio::test]
@@ -168,6 +180,8 @@ async fn closing_commits_what_is_queued() {
     let bench = Bench::new(LAZY);
     let (store, threads) = bench.open();
     let scan = run(&store).await;
+    // Whoever comes next waits for company.
+    store.record(up(scan, device(2), &[22])).await.unwrap();
     let recorded = tokio::spawn({
         let store = store.clone();
         async move { store.record(up(scan, device(1), &[22])).await }
@@ -180,7 +194,7 @@ async fn closing_commits_what_is_queued() {
     assert!(matches!(store.macs().await, Err(StoreError::Closed)));
     assert!(matches!(store.flush().await, Err(StoreError::Closed)));
     let (store, _threads) = bench.open();
-    assert_eq!(store.macs().await.unwrap(), [mac(1)]);
+    assert_eq!(store.macs().await.unwrap(), [mac(1), mac(2)]);
 }
 
 /// What a power cut leaves: the files as they are at some moment, in the middle of writing.

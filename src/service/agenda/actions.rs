@@ -1,0 +1,76 @@
+//! What the agenda and its caller say to each other.
+
+use super::RunId;
+use crate::{
+    model::{Device, DeviceKey, PortSet, ScanStatus, Timing},
+    store::{ScanId, ScanKind},
+};
+
+/// Names a look at a device for as long as the agenda lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LookId(pub(super) u64);
+
+/// What the caller is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Open a scan in the store and look these names up, then call [`Agenda::begun`](super::Agenda::begun).
+    Begin {
+        /// To be given back.
+        run: RunId,
+        /// The scanner's name.
+        scanner: String,
+        /// Why it runs.
+        kind: ScanKind,
+        /// What it looks at.
+        ports: PortSet,
+        /// Target names without an address yet.
+        names: Vec<String>,
+    },
+    /// Look these names up for a run that has its scan already, then call
+    /// [`Agenda::resolved`](super::Agenda::resolved).
+    Resolve {
+        /// To be given back.
+        run: RunId,
+        /// Never empty.
+        names: Vec<String>,
+    },
+    /// Look at a device, then call [`Agenda::looked`](super::Agenda::looked).
+    Look(Look),
+    /// End a look early; [`Agenda::looked`](super::Agenda::looked) still follows.
+    Cancel(LookId),
+    /// Close a scan, once all that was found in it is stored.
+    End {
+        /// Which.
+        scan: ScanId,
+        /// How it ended.
+        status: ScanStatus,
+    },
+}
+
+/// One look at one device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// To be given back.
+    pub id: LookId,
+    /// The scan it belongs to.
+    pub scan: ScanId,
+    /// Whom.
+    pub device: Device,
+    /// Which ports.
+    pub ports: PortSet,
+    /// How hard.
+    pub timing: Timing,
+}
+
+/// How a look ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// With a result, which belongs to this device (whose MAC may only now be known).
+    Result(DeviceKey),
+    /// Nobody is there, or somebody else is: nothing to store, no fault of the run's.
+    Absent,
+    /// Some ports have no verdict: it vanished, or was stopped.
+    Partial,
+    /// A fault of this machine's.
+    Failed,
+}

@@ -1,0 +1,87 @@
+//! Whom a run looks at, and where they are by now.
+
+use std::collections::BTreeMap;
+
+use super::Agenda;
+use crate::{
+    config::{Config, Targets},
+    model::{Address, Device, TargetSpec},
+};
+
+/// Whether a device may be looked at at all. To be asked again with every further thing that becomes known
+/// of it: where it is, its MAC.
+pub fn is_wanted(config: &Config, device: &Device) -> bool {
+    !config.is_excluded(device) && config.rule_for(device).is_none_or(|rule| rule.scan)
+}
+
+/// Whether only the feed can tell whom these targets mean.
+pub(super) fn need_feed(targets: &Targets) -> bool {
+    match targets {
+        Targets::Feed => true,
+        Targets::List(specs) => specs.iter().any(|spec| matches!(spec, TargetSpec::Mac(_))),
+    }
+}
+
+/// Whether targets name a device by its address, or by its MAC.
+fn name(specs: &[TargetSpec], device: &Device) -> bool {
+    specs.iter().any(|spec| spec.matches(&device.address, device.mac))
+}
+
+impl Agenda {
+    /// The feed's devices that may be looked at, by address.
+    pub(super) fn scannable(&self) -> impl Iterator<Item = &Device> {
+        self.devices.values().filter(|device| is_wanted(&self.config, device))
+    }
+
+    /// The devices that targets stand for, by address, and the names that still need one.
+    pub(super) fn targets(&self, targets: &Targets) -> (Vec<Device>, Vec<String>) {
+        let Targets::List(specs) = targets else { return (self.scannable().cloned().collect(), Vec::new()) };
+        let mut devices = BTreeMap::new();
+        let mut names = Vec::new();
+        for spec in specs {
+            match spec {
+                TargetSpec::Name(name) => names.push(name.clone()),
+                TargetSpec::Mac(_) => {
+                    let named = self.devices.values().filter(|known| spec.matches(&known.address, known.mac));
+                    devices.extend(named.map(|known| (known.address.clone(), known.clone())));
+                }
+                _ => devices.extend(spec.addresses().map(|at| (at.clone(), self.device_at(at)))),
+            }
+        }
+        (devices.into_values().filter(|device| is_wanted(&self.config, device)).collect(), names)
+    }
+
+    /// The devices at the addresses that a run's names turned out to have, but for those it has anyway.
+    pub(super) fn named(&self, targets: &Targets, addresses: Vec<Address>) -> Vec<Device> {
+        let Targets::List(specs) = targets else { return Vec::new() };
+        let devices: BTreeMap<Address, Device> =
+            addresses.into_iter().map(|address| (address.clone(), self.device_at(address))).collect();
+        devices.into_values().filter(|device| !name(specs, device)).collect()
+    }
+
+    /// A device that was queued a while ago, as it is now: a MAC where it has moved to within the targets,
+    /// an address with whoever has it. `None` if it is gone.
+    pub(super) fn present(&self, targets: &Targets, queued: &Device) -> Option<Device> {
+        let here = self.devices.get(&queued.address);
+        let same = |known: &&Device| queued.mac.is_none() || known.mac == queued.mac;
+        if let Some(device) = here.filter(same) {
+            return Some(device.clone());
+        }
+        let moved = || self.devices.values().filter(|known| queued.mac.is_some() && known.mac == queued.mac);
+        match targets {
+            Targets::Feed => moved().next().cloned(),
+            Targets::List(specs) => moved().find(|known| name(specs, known)).cloned().or_else(|| {
+                let by_mac = |spec: &TargetSpec| matches!(spec, TargetSpec::Mac(_));
+                let wanted_itself =
+                    specs.iter().any(|spec| by_mac(spec) && spec.matches(&queued.address, queued.mac));
+                (!wanted_itself).then(|| self.device_at(queued.address.clone()))
+            }),
+        }
+    }
+
+    /// The feed's device at an address, or one known by the address alone.
+    fn device_at(&self, address: Address) -> Device {
+        let known = self.devices.get(&address).cloned();
+        known.unwrap_or(Device { address, mac: None, name: None })
+    }
+}

@@ -1,0 +1,185 @@
+//! The whole runner with a clock that starts in 2000, a real store and the real engine, on the loopback.
+//!
+//! Its time is tokio's, which stands still until the test lets it pass; the store and the scanner have threads
+//! of their own and take the time they take.
+
+use std::{
+    num::NonZeroUsize,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::*;
+use crate::{
+    clock::SystemClock,
+    config::Overrides,
+    engine::{Bounds, Engine},
+    net::ConnectProber,
+    resolve::{ResolveError, Resolving},
+    service::feeds::{Known, SourceId},
+    store::FILE_NAME,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A machine without a battery, until the network sets its clock.
+struct Boot {
+    start: Instant,
+    set: AtomicBool,
+}
+
+impl Clock for Boot {
+    fn now(&self) -> Moment {
+        Moment::from_start(self.start.elapsed())
+    }
+
+    fn wall(&self) -> Timestamp {
+        let start = if self.is_synchronised() { "2026-06-01T00:00:00Z" } else { "2000-01-01T00:00:00Z" };
+        start.parse::<Timestamp>().unwrap() + self.start.elapsed()
+    }
+
+    fn is_synchronised(&self) -> bool {
+        self.set.load(Ordering::Relaxed)
+    }
+}
+
+/// Nothing here has a name.
+struct Nobody;
+
+impl Resolve for Nobody {
+    fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
+        Box::pin(async move { Err(ResolveError::Unknown(name.to_owned())) })
+    }
+}
+
+struct Bench {
+    dir: TempDir,
+    store: Store,
+    clock: Arc<Boot>,
+    /// Open, they keep what hangs on them going.
+    _open: Box<dyn std::any::Any>,
+    running: tokio::task::JoinHandle<Result<(), StoreError>>,
+    stop: watch::Sender<bool>,
+    /// While a blocking task is under way, tokio's stopped clock does not skip ahead.
+    _still: std::sync::mpsc::Sender<()>,
+}
+
+const CONFIG: &str = "[feed]\nurl = []\n[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\nports = \"1-20\"\n\
+    [[device]]\nmatch = \"127.0.0.2-3\"\nscan = false\n";
+
+fn known(address: &str, fresh: bool) -> Known {
+    let device = Device { address: address.parse().unwrap(), mac: None, name: None };
+    Known { device, source: SourceId::Hosts, fresh, since: Moment::ZERO }
+}
+
+impl Bench {
+    /// A runner that has just been started, on a machine that has just booted.
+    fn start() -> Self {
+        let (still, held) = std::sync::mpsc::channel();
+        tokio::task::spawn_blocking(move || held.recv());
+        let dir = tempfile::tempdir().unwrap();
+        let system = SystemClock::start();
+        let (store, writer) = Store::open(&dir.path().join(FILE_NAME), Arc::new(system)).unwrap();
+        let prober = ConnectProber::start(NonZeroUsize::MIN, system).unwrap();
+        let engine = Engine::new(Bounds { in_flight: 64 }, 1);
+        let (scanner, thread) = Scanner::start(engine, prober, system).unwrap();
+        let file = Some((std::path::Path::new("test.toml"), CONFIG));
+        let config = Config::load(&Overrides::default(), &|_| None, file).unwrap();
+        let (config_sender, config) = watch::channel(Arc::new(config));
+        let devices = vec![known("127.0.0.1", true), known("127.0.0.2", true), known("127.0.0.3", false)];
+        let (inventory_sender, inventory) = watch::channel(Inventory { devices, sources: Vec::new() });
+        let clock = Arc::new(Boot { start: Instant::now(), set: AtomicBool::new(false) });
+        let (stop, stopped) = watch::channel(false);
+        let runner = Runner {
+            store: store.clone(),
+            scanner,
+            clock: clock.clone(),
+            resolver: Arc::new(Nobody),
+            config,
+            inventory,
+        };
+        let running = tokio::spawn(runner.run(stopped));
+        let open = Box::new((config_sender, inventory_sender, thread, writer));
+        Self { dir, store, clock, _open: open, running, stop, _still: still }
+    }
+
+    async fn pass(&self, time: Duration) {
+        for _ in 0..time.as_secs() {
+            tokio::time::advance(SECOND).await;
+            self.settle().await;
+        }
+    }
+
+    /// Both threads of the store have answered as often as the runner can have asked meanwhile.
+    async fn settle(&self) {
+        for _ in 0..8 {
+            self.store.ages().await.unwrap();
+        }
+        self.store.flush().await.unwrap();
+    }
+
+    fn count(&self, sql: &str) -> i64 {
+        let database = Connection::open(self.dir.path().join(FILE_NAME)).unwrap();
+        database.busy_timeout(Duration::from_secs(5)).unwrap();
+        database.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Waits, while its clocks stand still, until the loopback has its result.
+    async fn scanned(&self) {
+        let key = known("127.0.0.1", true).device.key();
+        for _ in 0..3000 {
+            if self.store.latest(&key).await.unwrap().is_some() {
+                return;
+            }
+            tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(10))).await.unwrap();
+        }
+        panic!("no result in half a minute");
+    }
+
+    async fn finish(self) {
+        self.stop.send_replace(true);
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_five_minutes_for_a_clock_that_nobody_sets() {
+    let bench = Bench::start();
+    bench.pass(299 * SECOND).await;
+    assert_eq!(bench.count("SELECT count(*) FROM scans"), 0);
+    bench.pass(2 * SECOND).await;
+    bench.scanned().await;
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn starts_as_soon_as_the_clock_is_set_and_notes_who_is_there() {
+    let bench = Bench::start();
+    bench.pass(10 * SECOND).await;
+    assert_eq!(bench.count("SELECT count(*) FROM scans"), 0);
+    bench.clock.set.store(true, Ordering::Relaxed);
+    bench.pass(2 * SECOND).await;
+    bench.scanned().await;
+    assert_eq!(bench.count("SELECT count(*) FROM scans"), 1);
+    let seen = |address| bench.count(&format!("SELECT count(*) FROM devices WHERE address = '{address}'"));
+    assert_eq!(seen("127.0.0.2"), 1, "there, though it is never scanned");
+    assert_eq!(seen("127.0.0.3"), 0, "a frozen source's word says nothing of today");
+    bench.finish().await;
+}
+
+#[test]
+fn a_device_with_several_addresses_is_seen_at_one() {
+    let mac = "02:00:00:00:00:01".parse().ok();
+    let with_mac = |address: &str| {
+        let known = known(address, true);
+        Known { device: Device { mac, ..known.device }, ..known }
+    };
+    let devices = vec![with_mac("10.0.0.5"), with_mac("10.0.0.9"), with_mac("fd00::5")];
+    let seen = seen(&Inventory { devices, sources: Vec::new() });
+    let seen: Vec<_> = seen.iter().map(|device| (device.address.to_string(), device.mac)).collect();
+    assert_eq!(seen, [("10.0.0.5".to_owned(), mac), ("fd00::5".to_owned(), None)]);
+}
