@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use nix::sys::signal::Signal;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    harness::{Portscan, field, scanner, static_feed},
+    harness::{Portscan, eventually, field, scanner, static_feed},
     lab::Lab,
 };
 
@@ -82,4 +83,21 @@ fn stopped_in_the_middle_of_a_run_it_resumes_the_rest() {
         assert_eq!(resumed, !done.contains(&host.mac().to_string()), "{}", host.address());
     }
     running.stop();
+}
+
+#[test]
+fn a_reload_during_the_start_is_not_the_end() {
+    let lab = Lab::enter("near");
+    let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
+    portscan.start().stop();
+    // Opening the database waits for whoever has it to himself, which makes the start last.
+    let held = Connection::open(portscan.database()).unwrap();
+    held.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    let running = portscan.spawn();
+    eventually(Duration::from_secs(4), "it catches SIGHUP", || running.catches(Signal::SIGHUP).then_some(()));
+    running.signal(Signal::SIGHUP);
+    assert!(!running.log().contains("listening on"), "it was still starting");
+    drop(held);
+    running.wait_for_line(Duration::from_secs(10), |line| line.contains("has been reloaded"));
+    running.listening().stop();
 }

@@ -93,10 +93,15 @@ impl Portscan {
 
     /// Starts `portscan serve` and waits until it listens.
     pub fn start(&self) -> Running {
+        self.spawn().listening()
+    }
+
+    /// Starts `portscan serve` and waits for nothing.
+    pub fn spawn(&self) -> Running {
         let config = self.write_config();
         let mut command = self.command();
         command.arg("serve").arg("--config").arg(config);
-        Running::start(command)
+        Running::spawn(command)
     }
 
     /// Runs another subcommand to its end, in the same environment.
@@ -196,7 +201,7 @@ impl Answer {
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = Reaped(command.spawn().expect("starting the binary"));
         let stderr = BufReader::new(child.0.stderr.take().expect("piped"));
@@ -216,11 +221,15 @@ impl Running {
             .timeout_global(Some(Duration::from_secs(5)))
             .build()
             .into();
-        let mut running = Self { child, log, base: String::new(), agent };
-        let line = running.wait_for_line(START, |line| line.contains(LISTENING));
+        Self { child, log, base: String::new(), agent }
+    }
+
+    /// Waits until it listens: before that it cannot be asked.
+    pub fn listening(mut self) -> Self {
+        let line = self.wait_for_line(START, |line| line.contains(LISTENING));
         let address = line.split(LISTENING).nth(1).and_then(|rest| rest.split('/').next());
-        running.base = format!("http://{}", address.expect("an address follows"));
-        running
+        self.base = format!("http://{}", address.expect("an address follows"));
+        self
     }
 
     /// `http://ADDRESS:PORT`, without a slash.
@@ -314,10 +323,21 @@ impl Running {
         self.memory("VmHWM:")
     }
 
+    /// Whether it has a handler of its own for the signal by now.
+    pub fn catches(&self, signal: Signal) -> bool {
+        let caught = u64::from_str_radix(&self.proc_status("SigCgt:"), 16).expect("a mask");
+        caught >> (signal as u32 - 1) & 1 == 1
+    }
+
     fn memory(&self, key: &str) -> u64 {
+        let amount = self.proc_status(key);
+        amount.trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+    }
+
+    fn proc_status(&self, key: &str) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.0.id())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("proc(5) names it");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+        line.trim().to_owned()
     }
 }
 
