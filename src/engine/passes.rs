@@ -8,7 +8,7 @@ use std::{
 use crate::model::Moment;
 
 use super::{
-    board::Board,
+    board::{Board, Change, Mark},
     order::{LIKELY, Permutation, Places},
 };
 
@@ -21,6 +21,9 @@ pub(super) const USUAL_TRIES: u8 = 2;
 
 /// Looks at ports that a user would miss.
 const SPECIAL_TRIES: u8 = 3;
+
+/// One in so many lost calls for another pass.
+const LOSSY: u32 = 200;
 
 /// The walk over a job's ports.
 #[derive(Debug)]
@@ -43,8 +46,29 @@ pub(super) struct Passes {
     /// When the pass may begin.
     opens: Moment,
     last_look: Moment,
-    /// Whether the pass saw a sign of loss: another one is worth it.
-    lossy: bool,
+    seen: Seen,
+}
+
+/// What a pass saw, by which another one is judged.
+#[derive(Debug, Default)]
+struct Seen {
+    looks: u32,
+    /// Whether an open port answered that had been silent.
+    late_open: bool,
+    /// Other ports that did.
+    late: u32,
+    canaries: u32,
+    canaries_lost: u32,
+}
+
+impl Seen {
+    /// Whether another pass is worth it: one that finds an open port always is, and it takes more than half
+    /// a percent else. A single late ICMP error or lost canary is no reason to ask 65,535 ports again.
+    const fn is_lossy(&self) -> bool {
+        self.late_open
+            || self.late.saturating_mul(LOSSY) > self.looks
+            || (self.canaries_lost >= 2 && self.canaries_lost.saturating_mul(LOSSY) > self.canaries)
+    }
 }
 
 impl Passes {
@@ -64,7 +88,7 @@ impl Passes {
             position: 0,
             opens: Moment::ZERO,
             last_look: Moment::ZERO,
-            lossy: false,
+            seen: Seen::default(),
         }
     }
 
@@ -134,21 +158,31 @@ impl Passes {
         self.again.push_back(place);
     }
 
-    /// A sign of loss.
-    pub(super) fn note_loss(&mut self) {
-        self.lossy = true;
+    /// A look came back with this.
+    pub(super) fn note_look(&mut self, change: Change, mark: Mark) {
+        self.seen.looks += 1;
+        if change == (Change::Answered { late: true }) {
+            self.seen.late_open |= mark == Mark::Open;
+            self.seen.late += u32::from(mark != Mark::Open);
+        }
+    }
+
+    /// A canary came back, or did not.
+    pub(super) fn note_canary(&mut self, lost: bool) {
+        self.seen.canaries += 1;
+        self.seen.canaries_lost += u32::from(lost);
     }
 
     /// Begins another pass, if one is needed; how many ports it is for.
     pub(super) fn turn(&mut self, board: &Board) -> u32 {
-        if self.lossy && self.number >= self.tries {
+        if self.seen.is_lossy() && self.number >= self.tries {
             self.tries = self.number.saturating_add(1).min(self.most_tries).max(self.tries);
         }
         let lacking = (0..self.ports).filter(|&place| !board.is_settled(place, self.tries_at(place))).count();
         if lacking > 0 {
             self.number = self.number.saturating_add(1);
             self.opens = self.last_look + BETWEEN;
-            (self.position, self.lossy) = (0, false);
+            (self.position, self.seen) = (0, Seen::default());
         }
         u32::try_from(lacking).unwrap_or(u32::MAX)
     }
@@ -158,7 +192,7 @@ impl Passes {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{super::board::Mark, *};
+    use super::*;
 
     /// Walks one pass; every port stays silent.
     fn walk(passes: &mut Passes, board: &mut Board) -> Vec<u32> {
@@ -197,7 +231,7 @@ mod tests {
         let mut passes = Passes::new(&places, &[], 7, 5);
         for pass in 1..=5 {
             assert_eq!((walk(&mut passes, &mut board).len(), passes.number()), (100, pass));
-            passes.note_loss();
+            passes.note_look(Change::Answered { late: true }, Mark::Open);
             passes.turn(&board);
         }
         assert_eq!((walk(&mut passes, &mut board).len(), passes.turn(&board)), (0, 0));

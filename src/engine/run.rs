@@ -286,7 +286,9 @@ impl Run {
     pub(super) fn settle(&mut self, purpose: Purpose, mark: Mark, rtt: Duration, doubt: bool) -> bool {
         let (Purpose::Port(place) | Purpose::Check(Some(place))) = purpose else { return false };
         self.under_way -= 1;
-        match self.board.settle(place, mark, rtt) {
+        let change = self.board.settle(place, mark, rtt);
+        self.passes.note_look(change, mark);
+        match change {
             Change::Looked => {
                 self.quiet += u32::from(self.board.tries(place) == self.passes.tries_at(place));
                 if doubt && self.is_scanning() {
@@ -294,12 +296,7 @@ impl Run {
                 }
                 false
             }
-            Change::Answered { late } => {
-                if late {
-                    self.note_loss();
-                }
-                late && mark == Mark::Open
-            }
+            Change::Answered { late } => late && mark == Mark::Open,
         }
     }
 
@@ -308,9 +305,22 @@ impl Run {
         matches!(purpose, Purpose::Port(place) if self.board.tries(place) == 0)
     }
 
-    /// A liveness probe ended without a sign of life.
-    pub(super) fn check_silent(&mut self) {
-        self.check.iter_mut().for_each(Check::silent);
+    /// A liveness probe ended without a sign of life. Whether that shows that a neighbour is there.
+    pub(super) fn check_silent(&mut self) -> bool {
+        self.check.as_mut().is_some_and(|check| {
+            check.silent();
+            check.is_resolved()
+        })
+    }
+
+    /// A port is known to answer: the check asks that one.
+    pub(super) fn prefer(&mut self, port: u16) {
+        self.check.iter_mut().for_each(|check| check.prefer(port));
+    }
+
+    /// Whether it is not known yet that anybody is there.
+    pub(super) const fn is_checking(&self) -> bool {
+        self.check.is_some()
     }
 
     /// Whether its next liveness probe is its first, which waits for those of others at the same host.
@@ -318,9 +328,9 @@ impl Run {
         self.check.as_ref().is_some_and(Check::is_fresh)
     }
 
-    /// A sign of loss: another pass is worth it.
-    pub(super) fn note_loss(&mut self) {
-        self.passes.note_loss();
+    /// A canary came back, or did not.
+    pub(super) fn note_canary(&mut self, lost: bool) {
+        self.passes.note_canary(lost);
     }
 
     /// The host is there, so what was silent was meant so.

@@ -207,14 +207,15 @@ impl World {
         }
         self.most_sockets = self.most_sockets.max(self.open_sockets());
         self.plan(started + probe.give_up, Happening::End(probe.id, Outcome::Silent));
-        if self.hosts[host].is_neighbour() {
-            self.plan(started, Happening::Syn(probe.id, 0));
-            return;
-        }
-        let resolved = *self.arp.entry(host).or_insert(started + ARP_FAILS);
-        let fails = if resolved <= started { started + ARP_FAILS } else { resolved };
+        self.plan(started, Happening::Syn(probe.id, 0));
+    }
+
+    /// A packet for nobody: when the kernel has asked for its address in vain.
+    fn arp_fails(&mut self, host: usize, now: Moment) -> Moment {
+        let asking = self.arp.get(&host).copied().filter(|&fails| fails > now);
+        let fails = asking.unwrap_or(now + ARP_FAILS);
         self.arp.insert(host, fails);
-        self.plan(fails, Happening::End(probe.id, Outcome::NoNeighbour));
+        fails
     }
 
     fn trouble(&mut self, probe: &Probe, started: Moment) -> Option<Outcome> {
@@ -239,6 +240,10 @@ impl World {
                 let Some(socket) = self.sockets.get(&id) else { return };
                 let (host, port, started, give_up) =
                     (socket.host, socket.port, socket.started, socket.give_up);
+                if !self.hosts[host].is_neighbour(at) {
+                    let fails = self.arp_fails(host, at);
+                    return self.plan(fails, Happening::End(id, Outcome::NoNeighbour));
+                }
                 if let Some((delay, outcome)) = self.hosts[host].receive(port, at) {
                     self.plan(at + delay, Happening::End(id, outcome));
                 }
