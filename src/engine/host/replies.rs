@@ -33,8 +33,10 @@ impl Host {
             }
             Outcome::Silent => self.silent(&flight, reply, used, events),
             Outcome::NoNeighbour => self.no_neighbour(&flight, reply.ended, events),
-            Outcome::Local(error) => self.fault(&flight, Some(error), reply.ended, events),
-            Outcome::NotStarted => self.fault(&flight, None, reply.ended, events),
+            Outcome::Local(error) => self.fault(&flight, error, reply.ended, events),
+            Outcome::NotStarted => {
+                self.run_of(&flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
+            }
         }
     }
 
@@ -110,9 +112,9 @@ impl Host {
         self.end_all(absent, &Ending::down("nobody answers ARP at the address"), now, events);
     }
 
-    /// This machine's fault; `None`: the probe was not started in time.
-    fn fault(&mut self, flight: &Flight, error: Option<LocalError>, now: Moment, events: &mut Vec<Event>) {
-        self.run_of(flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
+    /// This machine's fault.
+    fn fault(&mut self, flight: &Flight, error: LocalError, now: Moment, events: &mut Vec<Event>) {
+        self.run_of(flight).into_iter().for_each(|run| run.faulted(flight.port, flight.purpose));
         if self.faults.note(error, now) {
             let (up, down) = (
                 Ending::partial("no route from this machine any more"),

@@ -490,6 +490,38 @@ fn a_late_prober_is_waited_for_and_never_bunches() {
     assert!(world.engine.stats().not_started > 100);
 }
 
+/// A thread that is late now and then is no reason to ask less.
+#[test]
+fn a_hiccup_of_the_prober_costs_no_pace() {
+    let mut world = world(neighbour(SOME));
+    world.troubles.hiccup = Some(200);
+    let start = world.now;
+    scan(&mut world, "1-3000");
+    let pace = 3000.0 / start.until(world.now).as_secs_f64();
+    assert!(pace > 276.0 * 0.9, "{pace} a second");
+    assert!(world.engine.stats().not_started > 10);
+    world.assert_polite();
+}
+
+#[test]
+fn a_port_that_this_machine_may_not_ask_holds_nothing_up() {
+    for (barred, filtered) in [(700, "900-65535"), (80, ""), (80, "1-65535")] {
+        let mut world = world(Device { filtered: ports(filtered), ..neighbour(SOME) });
+        world.troubles.barred = Some(barred);
+        let start = world.now;
+        let report = scan(&mut world, "1-1000");
+        assert_eq!(report.status, HostStatus::Partial);
+        assert!(report.detail.contains(&format!("port {barred}:")), "{}", report.detail);
+        assert_eq!((report.coverage.len(), report.coverage.contains(barred)), (999, false));
+        let faults = world.engine.stats().local[&LocalError::Denied];
+        assert!(
+            faults < 40 && start.until(world.now) < 60 * SECOND,
+            "{faults}, {:?}",
+            start.until(world.now)
+        );
+    }
+}
+
 #[test]
 fn a_whole_network_at_once_is_no_burden() {
     let device = |host: u8| {
