@@ -159,7 +159,7 @@ mod tests {
                     if next <= now { break }
                     now = next;
                 }
-                let give_up = Duration::from_millis(if patient { 3900 } else { 950 });
+                let give_up = Duration::from_millis(if patient { 3900 } else { 900 });
                 pacer.take(now, give_up, true);
                 let left = now + Duration::from_micros(late);
                 sent.push(left);

@@ -151,15 +151,15 @@ impl Engine {
         }
         let told = events.len();
         events.append(&mut self.events);
-        let mut soon = None;
+        let resting = Some(self.haste.until()).filter(|&until| until > now);
+        let mut soon = resting;
         loop {
-            if self.haste.until() > now {
-                soon = Some(self.haste.until());
-                break;
-            }
             let window = self.global.size(now);
             let in_flight = self.flights.len();
-            let room = Room { free: in_flight < window, tight: self.global.is_tight(in_flight) };
+            let room = Room {
+                free: in_flight < window && resting.is_none(),
+                tight: self.global.is_tight(in_flight),
+            };
             let Some(host) = self.next_in_turn(room.free) else { break };
             let before = events.len();
             self.serve(host, now, room, probes, events);
