@@ -98,7 +98,8 @@ pub(super) struct Board {
     cells: Vec<Cell>,
     /// Round trips of open ports, in microseconds, as they come.
     rtts: Vec<(u32, u32)>,
-    answered: u32,
+    /// How many ports without a final answer had so many looks.
+    looked: [u32; 16],
     open: u32,
 }
 
@@ -117,12 +118,14 @@ pub(super) enum Change {
 impl Board {
     pub(super) fn new(places: &Places) -> Self {
         let cells = vec![Cell::default(); places.len() as usize];
-        Self { cells, rtts: Vec::new(), answered: 0, open: 0 }
+        let mut looked = [0; 16];
+        looked[0] = places.len();
+        Self { cells, rtts: Vec::new(), looked, open: 0 }
     }
 
-    /// Ports with a verdict that needs no further look.
-    pub(super) const fn answered(&self) -> u32 {
-        self.answered
+    /// Ports that lack an answer and had fewer looks than this.
+    pub(super) fn lacking(&self, tries: u8) -> u32 {
+        self.looked[..usize::from(tries)].iter().sum()
     }
 
     pub(super) const fn open(&self) -> u32 {
@@ -160,14 +163,16 @@ impl Board {
         let cell = &mut self.cells[place as usize];
         let (before, tries) = (cell.mark(), cell.tries());
         let mark = mark.max(before);
-        cell.0 = ((tries + 1).min(15) * TRY) | mark as u8;
-        if !mark.is_final() {
-            return Change::Looked;
-        }
+        let looks = (tries + 1).min(15);
+        cell.0 = (looks * TRY) | mark as u8;
         if before.is_final() {
             return Change::Answered { late: false };
         }
-        self.answered += 1;
+        self.looked[usize::from(tries)] -= 1;
+        if !mark.is_final() {
+            self.looked[usize::from(looks)] += 1;
+            return Change::Looked;
+        }
         if mark == Mark::Open {
             self.open += 1;
             self.rtts.push((place, u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)));
@@ -175,14 +180,15 @@ impl Board {
         Change::Answered { late: tries > 0 }
     }
 
-    /// A silent look turned out to say nothing about the port. False if it has an answer meanwhile.
-    pub(super) fn forget_try(&mut self, place: u32) -> bool {
+    /// A silent look turned out to say nothing about the port; if it has no answer meanwhile.
+    pub(super) fn forget_try(&mut self, place: u32) {
         let cell = &mut self.cells[place as usize];
-        let counts = !cell.mark().is_final() && cell.tries() > 0;
-        if counts {
+        let tries = usize::from(cell.tries());
+        if !cell.mark().is_final() && tries > 0 {
             cell.0 -= TRY;
+            self.looked[tries] -= 1;
+            self.looked[tries - 1] += 1;
         }
-        counts
     }
 
     /// The commonest state among covered ports but open, ties: closed; and its commonest reason. Open is what
@@ -262,7 +268,7 @@ mod tests {
         assert_eq!(board.settle(0, Mark::Open, RTT), Change::Answered { late: true });
         assert_eq!(board.settle(0, Mark::Closed, RTT), Change::Answered { late: false });
         let report = report(&board, &places, HostStatus::Up);
-        assert_eq!((report.default_state, board.open(), board.answered()), (PortState::Closed, 1, 1));
+        assert_eq!((report.default_state, board.open(), board.lacking(15)), (PortState::Closed, 1, 0));
         assert_eq!(report.open_ports().collect::<Vec<_>>(), [80]);
     }
 
@@ -298,7 +304,9 @@ mod tests {
         board.settle(1, Mark::Silent, RTT);
         (0..2).for_each(|_| _ = board.settle(2, Mark::Silent, RTT));
         assert_eq!(report(&board, &places, HostStatus::Partial).coverage.to_string(), "1,3");
-        assert!(board.forget_try(2) && !board.forget_try(0));
+        assert_eq!((board.lacking(2), board.lacking(3)), (2, 3));
+        (0..3).for_each(|place| board.forget_try(place));
+        assert_eq!((board.lacking(2), board.lacking(3)), (3, 3));
         assert_eq!(report(&board, &places, HostStatus::Partial).coverage.to_string(), "1");
         assert!(report(&board, &places, HostStatus::Down).coverage.is_empty());
     }

@@ -13,6 +13,12 @@ use super::{
 /// newer kernels send the SYN once more.
 pub(super) const CHECK_WAIT: Duration = Duration::from_millis(3900);
 
+/// Silent looks, one after the other, after which a neighbour is there. One would do if the kernel had to ask
+/// for its address first. Where it still remembers one (`STALE`, arp(7)) it sends there and begins to doubt
+/// after 5 s, asks the old address for 3 s, and only the next packet makes it ask everybody, for 3 s more: 11 s
+/// until it says that nobody is there, and these looks take 15.6 s.
+const NEIGHBOUR_LOOKS: u8 = 4;
+
 /// Likely ports tried behind a router before silence counts as absence.
 const ROUTED_TRIES: usize = 8;
 
@@ -23,7 +29,10 @@ const ROUTED_AT_ONCE: u8 = 3;
 #[derive(Debug)]
 pub(super) struct Check {
     link: Link,
+    /// In turn; a neighbour's come round again.
     candidates: VecDeque<u16>,
+    /// Whether one of them is known to answer, so that silence means absence.
+    known: bool,
     under_way: u8,
     silent: u8,
 }
@@ -42,8 +51,7 @@ pub(super) enum Next {
 }
 
 impl Check {
-    /// Ports that the job asks for come first, so that a neighbour, who gets one probe, is never asked on a
-    /// port that nobody named.
+    /// Ports that the job asks for come first, and a neighbour is never asked on a port that nobody named.
     pub(super) fn new(job: &HostJob, places: &Places) -> Self {
         let asked = |port: &u16| places.place(*port).is_some();
         let likely = LIKELY.iter().copied();
@@ -51,11 +59,12 @@ impl Check {
         let order = job.first.iter().copied().chain(likely.clone()).filter(asked).chain(any).chain(likely);
         let mut candidates = VecDeque::new();
         for port in order {
-            if candidates.len() < ROUTED_TRIES && !candidates.contains(&port) {
+            let named = candidates.is_empty() || job.link == Link::Routed || asked(&port);
+            if named && candidates.len() < ROUTED_TRIES && !candidates.contains(&port) {
                 candidates.push_back(port);
             }
         }
-        Self { link: job.link, candidates, under_way: 0, silent: 0 }
+        Self { link: job.link, candidates, known: false, under_way: 0, silent: 0 }
     }
 
     /// Whether no probe of it is under way or has ended.
@@ -63,10 +72,27 @@ impl Check {
         self.under_way == 0 && self.silent == 0
     }
 
+    /// A port is known to answer: it is asked, whoever else would be next.
+    pub(super) fn prefer(&mut self, port: u16) {
+        if self.link == Link::Routed && self.known {
+            return;
+        }
+        self.known = true;
+        self.candidates.retain(|&other| other != port);
+        self.candidates.push_front(port);
+    }
+
+    /// Whether silence has shown that a neighbour is there.
+    pub(super) const fn is_resolved(&self) -> bool {
+        !matches!(self.link, Link::Routed) && self.silent >= NEIGHBOUR_LOOKS && !self.known
+    }
+
     pub(super) fn next(&self) -> Next {
-        let at_once = if self.silent == 0 { 1 } else { ROUTED_AT_ONCE };
+        let routed = self.link == Link::Routed;
+        let at_once = if routed && self.silent > 0 { ROUTED_AT_ONCE } else { 1 };
         match self.candidates.front() {
-            _ if self.link != Link::Routed && self.silent > 0 => Next::Up,
+            _ if self.is_resolved() => Next::Up,
+            _ if !routed && self.silent >= NEIGHBOUR_LOOKS => Next::Down,
             Some(&port) if self.under_way < at_once => Next::Probe(port),
             None if self.under_way == 0 => Next::Down,
             _ => Next::Reply,
@@ -74,7 +100,10 @@ impl Check {
     }
 
     pub(super) fn started(&mut self) {
-        self.candidates.pop_front();
+        let port = self.candidates.pop_front();
+        if self.link != Link::Routed {
+            self.candidates.extend(port);
+        }
         self.under_way += 1;
     }
 
@@ -84,9 +113,11 @@ impl Check {
         self.silent += 1;
     }
 
-    /// A probe was not made.
+    /// A probe was not made. Others come first: what failed may be this port alone.
     pub(super) fn returned(&mut self, port: u16) {
         self.under_way -= 1;
-        self.candidates.push_front(port);
+        if !self.candidates.contains(&port) {
+            self.candidates.push_back(port);
+        }
     }
 }

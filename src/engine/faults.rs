@@ -34,17 +34,17 @@ impl Faults {
         self.until
     }
 
-    /// Takes a fault (`None`: a probe was not started in time); true if there is no way to the host. What
-    /// comes back during a pause belongs to the fault that began it.
-    pub(super) fn note(&mut self, error: Option<LocalError>, now: Moment) -> bool {
+    /// Takes a fault; true if there is no way to the host. What comes back during a pause belongs to the fault
+    /// that began it.
+    pub(super) fn note(&mut self, error: LocalError, now: Moment) -> bool {
         if now < self.until {
             return false;
         }
         self.row += 1;
-        self.no_route = if error == Some(LocalError::NoRoute) { self.no_route + 1 } else { 0 };
+        self.no_route = if error == LocalError::NoRoute { self.no_route + 1 } else { 0 };
         let pause = match error {
-            Some(LocalError::SelfConnect) if self.row <= COINCIDENCES => Duration::ZERO,
-            Some(LocalError::NoRoute) => NO_ROUTE_PAUSE,
+            LocalError::SelfConnect if self.row <= COINCIDENCES => Duration::ZERO,
+            LocalError::NoRoute => NO_ROUTE_PAUSE,
             _ => PAUSE,
         };
         self.until = now + (pause * (1 << (self.row - 1).min(7))).min(LONGEST_PAUSE);
@@ -66,8 +66,8 @@ mod tests {
         let mut faults = Faults::default();
         let mut now = Moment::ZERO;
         for pause in [10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
-            assert!(!faults.note(Some(LocalError::Memory), now));
-            assert!(!faults.note(Some(LocalError::NoRoute), now), "belongs to the same fault");
+            assert!(!faults.note(LocalError::Memory, now));
+            assert!(!faults.note(LocalError::NoRoute, now), "belongs to the same fault");
             assert_eq!(now.until(faults.until()), Duration::from_millis(pause));
             now = faults.until();
         }
@@ -80,7 +80,7 @@ mod tests {
         let mut faults = Faults::default();
         let mut note = |error| {
             let now = faults.until();
-            faults.note(Some(error), now)
+            faults.note(error, now)
         };
         let told = [LocalError::NoRoute, LocalError::NoRoute, LocalError::Memory].map(&mut note);
         assert_eq!(told, [false; 3]);

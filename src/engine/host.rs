@@ -12,6 +12,7 @@ use crate::model::{Address, Moment};
 
 use super::{
     board::Ending,
+    care::Care,
     check::CHECK_WAIT,
     faults::Faults,
     health::Health,
@@ -29,9 +30,6 @@ const TELLING: u32 = 64;
 
 /// Silent first looks after which a round trip is worth measuring on a port that answers.
 const SILENCES: u32 = 8;
-
-/// Window of a host that was seen to suffer.
-const FRAGILE_WINDOW: usize = 4;
 
 /// Time-out towards a neighbour that never answered anything: ARP has shown that it is near, and a dozing
 /// Wi-Fi client takes 0.3 s. Waiting longer for each of 65,535 silent ports would cost hours.
@@ -66,6 +64,8 @@ struct Flight {
     job: JobId,
     port: u16,
     purpose: Purpose,
+    /// Whether it may have waited for ARP, so that its time is not a round trip.
+    woke: bool,
     /// When its window slot is given to another; `None` if it has none.
     timeout: Option<Moment>,
 }
@@ -85,7 +85,7 @@ pub(super) struct Host {
     pacer: Pacer,
     health: Health,
     faults: Faults,
-    fragile: bool,
+    care: Care,
     /// First looks that ended, and those of them that were silent.
     looks: u32,
     silences: u32,
@@ -112,7 +112,7 @@ impl Host {
             pacer: Pacer::default(),
             health: Health::default(),
             faults: Faults::default(),
-            fragile: false,
+            care: Care::default(),
             looks: 0,
             silences: 0,
         }
@@ -132,6 +132,7 @@ impl Host {
         if self.runs.is_empty() {
             self.window = Window::new(run.template().window);
             (self.looks, self.silences) = (0, 0);
+            self.care.disturbed(now);
         }
         if !self.runs.iter().any(Run::is_scanning) {
             self.health.start_afresh(now);
@@ -153,6 +154,9 @@ impl Host {
             self.slots.pop_first();
         }
         self.end_over(now, events);
+        if self.care.calm_down(now) {
+            self.pacer.be_gentle(self.care.interval(), now);
+        }
         let mut wait = Waiting::default();
         self.runs.iter().filter_map(Run::deadline).for_each(|deadline| wait.until(deadline));
         if let Some((run, ask)) = self.canary(now, &mut wait) {
@@ -196,8 +200,11 @@ impl Host {
         if let Some(ending) = self.runs[run].stopped(now) {
             return Some(ending);
         }
-        if self.runs[run].is_scanning() && self.health.is_gone(now) {
+        if self.health.is_gone(now) && self.runs[run].is_scanning() {
             return Some(Ending::partial("the host went silent while it was scanned"));
+        }
+        if self.health.is_gone(now) && self.runs[run].is_checking() {
+            return Some(Ending::down("the host went silent while it was scanned for others"));
         }
         match self.want(run, now) {
             Want::Ended(ending) => Some(ending),
@@ -209,6 +216,7 @@ impl Host {
     fn want(&mut self, run: usize, now: Moment) -> Want {
         let fresh = self.health.was_heard_lately(now);
         let run = &mut self.runs[run];
+        self.health.known().into_iter().for_each(|port| run.prefer(port));
         if fresh && run.is_check_fresh() {
             run.assume_up();
         }
@@ -220,11 +228,9 @@ impl Host {
     fn canary(&mut self, now: Moment, wait: &mut Waiting) -> Option<(usize, Ask)> {
         let mut turns = (0..self.runs.len()).map(|offset| (self.turn + offset) % self.runs.len());
         let run = turns.find(|&run| self.runs[run].is_scanning())?;
-        let hurried = self.runs[run].template().delay.is_zero();
-        if hurried && self.silences >= SILENCES && self.rtt.samples() < ENOUGH {
-            self.health.want_canary();
-        }
-        let (port, at) = self.health.canary()?;
+        let delay = self.runs[run].template().delay;
+        let curious = delay.is_zero() && self.silences >= SILENCES && self.rtt.samples() < ENOUGH;
+        let (port, at) = self.health.canary(curious, delay)?;
         if at > now {
             wait.until(at);
             return None;
@@ -245,7 +251,8 @@ impl Host {
         if self.runs[run].is_check_fresh() && self.flights.values().any(checking) {
             return Err(Denied::Reply);
         }
-        let window = if self.fragile { FRAGILE_WINDOW } else { self.window.size() };
+        let gentle = self.care.window(self.timeout(run));
+        let window = gentle.unwrap_or_else(|| self.window.size());
         let windowed = matches!(ask.purpose, Purpose::Port(_)) && !self.runs[run].is_patient();
         if let Some(&(timeout, _)) = self.slots.first().filter(|_| windowed && self.slots.len() >= window) {
             return Err(Denied::Until(timeout));
@@ -264,7 +271,7 @@ impl Host {
     }
 
     fn is_paced(&self) -> bool {
-        self.fragile || self.runs.iter().any(|run| run.template().paced)
+        self.care.interval().is_some() || self.runs.iter().any(|run| run.template().paced)
     }
 
     fn is_mute(&self) -> bool {
@@ -291,11 +298,13 @@ impl Host {
         self.pacer.take(now, give_up, paced);
         self.health.sent();
         if ask.purpose == Purpose::Canary {
-            self.health.canary_left(now);
+            self.health.canary_left(ask.port, now);
         }
         self.slots.extend(slot.map(|timeout| (timeout, id)));
         self.runs[run].left(ask, now);
-        let flight = Flight { job: self.runs[run].id(), port: ask.port, purpose: ask.purpose, timeout: slot };
+        let woke = self.health.is_unheard();
+        let flight =
+            Flight { job: self.runs[run].id(), port: ask.port, purpose: ask.purpose, woke, timeout: slot };
         self.flights.insert(id, flight);
         let start_by = now + if paced { START_WITHIN } else { START_EVENTUALLY };
         Probe { id, address: self.address.clone(), port: ask.port, start_by, give_up }

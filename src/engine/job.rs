@@ -44,7 +44,8 @@ pub enum Liveness {
 pub enum Link {
     /// This machine: no neighbour, no loss.
     Local,
-    /// A neighbour: who does not answer ARP is reported unreachable after 3 s, so silence means "up".
+    /// A neighbour: who does not answer ARP is reported unreachable after 3 s, or 11 s if the kernel still
+    /// remembers it; so longer silence means "up".
     OnLink,
     /// Behind a router: silence means nothing.
     Routed,

@@ -17,6 +17,7 @@
 //! The constants stand beside the decision they belong to, each with its reason.
 
 mod board;
+mod care;
 mod check;
 mod faults;
 mod health;

@@ -54,9 +54,6 @@ pub(super) const HALF_PACE: Duration = Duration::from_micros(2 * 105_000 / PER_S
 /// Bursts of three at most.
 const SLACK: Duration = HALF_PACE;
 
-/// 50 a second, one by one, for a host that was seen to suffer.
-const FRAGILE_INTERVAL: Duration = Duration::from_millis(20);
-
 /// The kernel sends an unanswered SYN again after 1 s and 3 s; from Linux 6.5 on after 1, 2, 3 and 4 s
 /// (`tcp_syn_linear_timeouts`). Counting all of them is right for both.
 const RETRANSMITS: [Duration; 4] =
@@ -71,9 +68,9 @@ pub(super) struct Pacer {
     rate: Rate,
     /// SYNs of the last span, ascending; retransmits at their latest.
     recent: VecDeque<Moment>,
-    /// Retransmits that the kernel may make, at their earliest, ascending. They stay counted when an answer
-    /// forestalls them: there are few, and that is the safe side.
-    retransmits: VecDeque<Moment>,
+    /// Retransmits that the kernel may make, at their earliest, ascending; whether of a paced probe. They stay
+    /// counted when an answer forestalls them: that is the safe side, and a matter of a second or two.
+    retransmits: VecDeque<(Moment, bool)>,
 }
 
 impl Default for Pacer {
@@ -86,7 +83,7 @@ impl Pacer {
     /// The earliest moment at which a probe may leave; in the past or present: now.
     pub(super) fn next(&mut self, now: Moment) -> Moment {
         self.settle(now);
-        let soon = self.retransmits.partition_point(|&at| at < now + SPAN);
+        let soon = self.retransmits.partition_point(|&(at, _)| at < now + SPAN);
         let Some(room) = PER_SPAN.checked_sub(soon).filter(|&room| room > 0) else {
             return now + START_WITHIN;
         };
@@ -104,19 +101,23 @@ impl Pacer {
         }
         for after in RETRANSMITS.into_iter().filter(|&after| give_up > BEFORE_RETRANSMIT && give_up >= after)
         {
-            insert(&mut self.retransmits, now + after);
+            insert(&mut self.retransmits, (now + after, paced));
         }
     }
 
-    /// From now on no faster than a fragile host bears.
-    pub(super) fn be_gentle(&mut self) {
-        self.rate = Rate { due: self.rate.due, ..Rate::new(FRAGILE_INTERVAL, Duration::ZERO) };
+    /// From now on no faster than this, one by one; `None`: as any host bears.
+    pub(super) fn be_gentle(&mut self, interval: Option<Duration>, now: Moment) {
+        let rate =
+            interval.map_or(Rate::new(INTERVAL, SLACK), |interval| Rate::new(interval, Duration::ZERO));
+        self.rate = Rate { due: now, ..rate };
     }
 
     fn settle(&mut self, now: Moment) {
-        while let Some(at) = self.retransmits.front().copied().filter(|&at| at <= now) {
+        while let Some((at, paced)) = self.retransmits.front().copied().filter(|&(at, _)| at <= now) {
             self.retransmits.pop_front();
-            self.rate.take(at);
+            if paced {
+                self.rate.take(at);
+            }
             insert(&mut self.recent, at + RETRANSMIT_LATE);
         }
         while self.recent.front().is_some_and(|&at| at + SPAN <= now) {
@@ -125,8 +126,8 @@ impl Pacer {
     }
 }
 
-fn insert(ascending: &mut VecDeque<Moment>, at: Moment) {
-    ascending.insert(ascending.partition_point(|&other| other <= at), at);
+fn insert<T: Ord>(ascending: &mut VecDeque<T>, at: T) {
+    ascending.insert(ascending.partition_point(|other| *other <= at), at);
 }
 
 #[cfg(test)]
@@ -158,7 +159,7 @@ mod tests {
                     if next <= now { break }
                     now = next;
                 }
-                let give_up = Duration::from_millis(if patient { 3900 } else { 950 });
+                let give_up = Duration::from_millis(if patient { 3900 } else { 900 });
                 pacer.take(now, give_up, true);
                 let left = now + Duration::from_micros(late);
                 sent.push(left);

@@ -8,7 +8,7 @@ use std::{
 use crate::model::Moment;
 
 use super::{
-    board::Board,
+    board::{Board, Change, Mark},
     order::{LIKELY, Permutation, Places},
 };
 
@@ -19,8 +19,18 @@ const BETWEEN: Duration = Duration::from_secs(2);
 /// Looks at every silent port: loss cannot be told from filtering without a second one.
 pub(super) const USUAL_TRIES: u8 = 2;
 
+/// Ports in `first` that are taken for such: a tarpit was open on all 65,535 last time.
+const MOST_FIRST: usize = 1024;
+
+/// Positions passed over in one step: a late pass is for few of 65,535 ports, and replies must not wait for
+/// the search for the next one.
+const STEP: usize = 2048;
+
 /// Looks at ports that a user would miss.
 const SPECIAL_TRIES: u8 = 3;
+
+/// One in so many lost calls for another pass.
+const LOSSY: u32 = 200;
 
 /// The walk over a job's ports.
 #[derive(Debug)]
@@ -31,8 +41,12 @@ pub(super) struct Passes {
     head: Vec<u32>,
     /// The same, to ask whether one is among them: they get [`SPECIAL_TRIES`].
     special: BTreeSet<u32>,
-    /// Places to be looked at again in this pass: this machine's faults, what an outage devalued.
+    /// Places to be looked at again in this pass, before others: what an outage devalued.
     again: VecDeque<u32>,
+    /// The same at its end: this machine's faults, which may be those of one port.
+    faulted: VecDeque<u32>,
+    /// Places that this machine cannot look at.
+    left_out: BTreeSet<u32>,
     /// Looks that make the silence of a port that is not special a verdict.
     tries: u8,
     most_tries: u8,
@@ -43,14 +57,45 @@ pub(super) struct Passes {
     /// When the pass may begin.
     opens: Moment,
     last_look: Moment,
-    /// Whether the pass saw a sign of loss: another one is worth it.
-    lossy: bool,
+    seen: Seen,
+}
+
+/// What came of looking for the next place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Search {
+    Found(u32),
+    /// It takes longer: to be continued.
+    Unfinished,
+    /// None is left in this pass.
+    Over,
+}
+
+/// What a pass saw, by which another one is judged.
+#[derive(Debug, Default)]
+struct Seen {
+    looks: u32,
+    /// Whether an open port answered that had been silent.
+    late_open: bool,
+    /// Other ports that did.
+    late: u32,
+    canaries: u32,
+    canaries_lost: u32,
+}
+
+impl Seen {
+    /// Whether another pass is worth it: one that finds an open port always is, and it takes more than half
+    /// a percent else. A single late ICMP error or lost canary is no reason to ask 65,535 ports again.
+    const fn is_lossy(&self) -> bool {
+        self.late_open
+            || self.late.saturating_mul(LOSSY) > self.looks
+            || (self.canaries_lost >= 2 && self.canaries_lost.saturating_mul(LOSSY) > self.canaries)
+    }
 }
 
 impl Passes {
     pub(super) fn new(places: &Places, first: &[u16], key: u64, most_tries: u8) -> Self {
         let mut special = BTreeSet::new();
-        let likely = first.iter().chain(&LIKELY).filter_map(|&port| places.place(port));
+        let likely = first.iter().take(MOST_FIRST).chain(&LIKELY).filter_map(|&port| places.place(port));
         let head = likely.filter(|&place| special.insert(place)).collect();
         Self {
             ports: places.len(),
@@ -58,13 +103,15 @@ impl Passes {
             head,
             special,
             again: VecDeque::new(),
+            faulted: VecDeque::new(),
+            left_out: BTreeSet::new(),
             tries: USUAL_TRIES,
             most_tries,
             number: 1,
             position: 0,
             opens: Moment::ZERO,
             last_look: Moment::ZERO,
-            lossy: false,
+            seen: Seen::default(),
         }
     }
 
@@ -90,24 +137,34 @@ impl Passes {
     }
 
     /// The place to look at next in this pass; the same until it is told that the look [`left`](Self::left).
-    pub(super) fn next(&mut self, board: &Board) -> Option<u32> {
-        while let Some(&place) = self.again.front() {
+    pub(super) fn next(&mut self, board: &Board) -> Search {
+        for _ in 0..STEP {
+            let Some(place) = self.candidate() else { return Search::Over };
             if self.is_due(place, board) {
-                return Some(place);
+                return Search::Found(place);
             }
+            self.pass_over(place);
+        }
+        Search::Unfinished
+    }
+
+    fn candidate(&self) -> Option<u32> {
+        let again = self.again.front().copied();
+        again.or_else(|| self.at_position()).or_else(|| self.faulted.front().copied())
+    }
+
+    fn pass_over(&mut self, place: u32) {
+        if self.again.front() == Some(&place) {
             self.again.pop_front();
-        }
-        while let Some(place) = self.at_position() {
-            if self.is_due(place, board) {
-                return Some(place);
-            }
+        } else if self.at_position().is_some() {
             self.position += 1;
+        } else {
+            self.faulted.pop_front();
         }
-        None
     }
 
     fn is_due(&self, place: u32, board: &Board) -> bool {
-        board.is_due(place, self.tries_at(place).min(self.number))
+        board.is_due(place, self.tries_at(place).min(self.number)) && !self.left_out.contains(&place)
     }
 
     fn at_position(&self) -> Option<u32> {
@@ -122,11 +179,17 @@ impl Passes {
     /// The look at the place that [`next`](Self::next) gave leaves.
     pub(super) fn left(&mut self, place: u32, now: Moment) {
         self.last_look = now;
-        if self.again.front() == Some(&place) {
-            self.again.pop_front();
-        } else {
-            self.position += 1;
-        }
+        self.pass_over(place);
+    }
+
+    /// The look was a fault of this machine's, which may be one of this port's: others come first.
+    pub(super) fn faulted(&mut self, place: u32) {
+        self.faulted.push_back(place);
+    }
+
+    /// The place is not looked at any more.
+    pub(super) fn leave_out(&mut self, place: u32) {
+        self.left_out.insert(place);
     }
 
     /// The place is to be looked at again in this pass, if its tries allow it.
@@ -134,36 +197,61 @@ impl Passes {
         self.again.push_back(place);
     }
 
-    /// A sign of loss.
-    pub(super) fn note_loss(&mut self) {
-        self.lossy = true;
+    /// A look came back with this.
+    pub(super) fn note_look(&mut self, change: Change, mark: Mark) {
+        self.seen.looks += 1;
+        if change == (Change::Answered { late: true }) {
+            self.seen.late_open |= mark == Mark::Open;
+            self.seen.late += u32::from(mark != Mark::Open);
+        }
+    }
+
+    /// A canary came back, or did not.
+    pub(super) fn note_canary(&mut self, lost: bool) {
+        self.seen.canaries += 1;
+        self.seen.canaries_lost += u32::from(lost);
     }
 
     /// Begins another pass, if one is needed; how many ports it is for.
     pub(super) fn turn(&mut self, board: &Board) -> u32 {
-        if self.lossy && self.number >= self.tries {
+        if self.seen.is_lossy() && self.number >= self.tries {
             self.tries = self.number.saturating_add(1).min(self.most_tries).max(self.tries);
         }
-        let lacking = (0..self.ports).filter(|&place| !board.is_settled(place, self.tries_at(place))).count();
+        let lacking = self.lacking(board);
         if lacking > 0 {
             self.number = self.number.saturating_add(1);
             self.opens = self.last_look + BETWEEN;
-            (self.position, self.lossy) = (0, false);
+            (self.position, self.seen) = (0, Seen::default());
         }
-        u32::try_from(lacking).unwrap_or(u32::MAX)
+        lacking
     }
+
+    /// Ports that need another look as far as is known.
+    pub(super) fn lacking(&self, board: &Board) -> u32 {
+        let tries = self.tries.min(self.most_tries);
+        let lacks =
+            |&place: &u32| board.is_settled(place, tries) && !board.is_settled(place, self.tries_at(place));
+        let special = self.head.iter().filter(|place| lacks(place)).count();
+        let left_out = self.left_out.iter().filter(|&&place| !board.is_settled(place, self.tries_at(place)));
+        board.lacking(tries) + count(special) - count(left_out.count())
+    }
+}
+
+fn count(places: usize) -> u32 {
+    u32::try_from(places).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{super::board::Mark, *};
+    use super::*;
+    use crate::model::PortSet;
 
     /// Walks one pass; every port stays silent.
     fn walk(passes: &mut Passes, board: &mut Board) -> Vec<u32> {
         let mut walked = Vec::new();
-        while let Some(place) = passes.next(board) {
+        while let Search::Found(place) = passes.next(board) {
             passes.left(place, Moment::ZERO);
             board.start(place);
             board.settle(place, Mark::Silent, Duration::ZERO);
@@ -191,13 +279,51 @@ mod tests {
     }
 
     #[test]
+    fn what_was_open_last_time_is_special_up_to_a_bound() {
+        let places = Places::new(&PortSet::all());
+        let all: Vec<u16> = (1..=u16::MAX).collect();
+        assert_eq!(
+            Passes::new(&places, &all, 7, 5).special.len(),
+            MOST_FIRST + 14,
+            "likely ones above come on top"
+        );
+    }
+
+    #[test]
+    fn a_long_search_is_cut_into_steps() {
+        let places = Places::new(&"1000-60000".parse().unwrap());
+        let mut board = Board::new(&places);
+        let mut passes = Passes::new(&places, &[], 7, 5);
+        (0..places.len()).for_each(|place| _ = board.settle(place, Mark::Closed, Duration::ZERO));
+        let steps = (0..).take_while(|_| passes.next(&board) == Search::Unfinished).count();
+        assert_eq!(steps, 59_001 / STEP);
+        assert_eq!((passes.next(&board), passes.turn(&board)), (Search::Over, 0));
+    }
+
+    #[test]
+    fn faults_come_last_and_what_cannot_be_looked_at_not_at_all() {
+        let places = Places::new(&"1000-1009".parse().unwrap());
+        let mut board = Board::new(&places);
+        let mut passes = Passes::new(&places, &[], 7, 1);
+        let Search::Found(barred) = passes.next(&board) else { panic!() };
+        passes.left(barred, Moment::ZERO);
+        passes.faulted(barred);
+        let walked = walk(&mut passes, &mut board);
+        assert_eq!((walked.len(), walked.last()), (10, Some(&barred)));
+        board.forget_try(barred);
+        assert_eq!(passes.lacking(&board), 1);
+        passes.leave_out(barred);
+        assert_eq!((passes.lacking(&board), walk(&mut passes, &mut board)), (0, vec![]));
+    }
+
+    #[test]
     fn loss_calls_for_more_passes_up_to_the_most() {
         let places = Places::new(&"1000-1099".parse().unwrap());
         let mut board = Board::new(&places);
         let mut passes = Passes::new(&places, &[], 7, 5);
         for pass in 1..=5 {
             assert_eq!((walk(&mut passes, &mut board).len(), passes.number()), (100, pass));
-            passes.note_loss();
+            passes.note_look(Change::Answered { late: true }, Mark::Open);
             passes.turn(&board);
         }
         assert_eq!((walk(&mut passes, &mut board).len(), passes.turn(&board)), (0, 0));

@@ -1,6 +1,6 @@
 //! One job under way: the check, then passes over the ports that have no answer yet.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::model::{HostReport, HostStatus, Moment};
 
@@ -10,7 +10,8 @@ use super::{
     job::{HostJob, JobId, Link, Liveness, Progress},
     order::{Places, mix},
     pacer::{HALF_PACE, Rate},
-    passes::{Passes, USUAL_TRIES},
+    passes::{Passes, Search, USUAL_TRIES},
+    scheduler::SOON,
     timing::{BEFORE_RETRANSMIT, MOST_TRIES, Template},
 };
 
@@ -29,6 +30,11 @@ const PACE_SLACK: Duration = Duration::from_millis(10);
 /// Outages that a job sits out. A host that goes silent more often is not fit to be scanned, and the bound
 /// makes every job end.
 const OUTAGES: u8 = 16;
+
+/// Faults of this machine's in a row at one port after which it is given up, where fewer than one in five
+/// probes elsewhere fails: something here forbids this port (a firewall's rule). By chance: one in 10^14.
+const FAULTS: u8 = 20;
+const FAULTY: u32 = 4;
 
 /// What a probe is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +85,14 @@ pub(super) struct Run {
     pace: Rate,
     /// Probes for ports that are under way.
     under_way: u32,
-    /// Silent ports that had all their looks.
-    quiet: u32,
     probes: u64,
+    /// Faults of this machine's in a row, by place.
+    faults: BTreeMap<u32, u8>,
+    /// Faults, and probes that got out.
+    faulted: u32,
+    got_out: u32,
+    /// A port that this machine cannot ask.
+    barred: Option<u16>,
     outages: u8,
     submitted: Moment,
     answered: Option<Moment>,
@@ -105,8 +116,11 @@ impl Run {
             pace: Rate::new(Duration::ZERO, PACE_SLACK),
             doubtful: Vec::new(),
             under_way: 0,
-            quiet: 0,
             probes: 0,
+            faults: BTreeMap::new(),
+            faulted: 0,
+            got_out: 0,
+            barred: None,
             outages: 0,
             submitted: now,
             answered: None,
@@ -168,7 +182,7 @@ impl Run {
     pub(super) fn progress(&self) -> Progress {
         Progress {
             ports: self.places.len(),
-            settled: self.board.answered() + self.quiet,
+            settled: self.places.len() - self.passes.lacking(&self.board),
             open: self.board.open(),
             probes: self.probes,
         }
@@ -205,7 +219,11 @@ impl Run {
         if self.passes.opens() > now {
             return Want::Until(self.passes.opens());
         }
-        if let Some(place) = self.passes.next(&self.board) {
+        let search = self.passes.next(&self.board);
+        if search == Search::Unfinished {
+            return Want::Until(now + SOON);
+        }
+        if let Search::Found(place) = search {
             let wait = match self.passes.is_last_chance(place, &self.board) {
                 _ if self.patient => Some(PATIENCE),
                 true => Some(BEFORE_RETRANSMIT),
@@ -217,10 +235,9 @@ impl Run {
             return Want::Reply;
         }
         let lacking = self.passes.turn(&self.board);
-        self.quiet = self.places.len() - self.board.answered() - lacking;
         self.set_pace();
         match lacking {
-            0 if self.doubtful.is_empty() => Want::Ended(Ending::up()),
+            0 if self.doubtful.is_empty() => Want::Ended(self.over()),
             0 => Want::Confirmation,
             _ => self.want_port(now),
         }
@@ -271,13 +288,40 @@ impl Run {
 
     /// A probe came back that says nothing about its port.
     pub(super) fn returned(&mut self, port: u16, purpose: Purpose) {
+        self.released(port, purpose).into_iter().for_each(|place| self.passes.again(place));
+    }
+
+    /// A probe met a fault of this machine's.
+    pub(super) fn faulted(&mut self, port: u16, purpose: Purpose) {
+        let Some(place) = self.released(port, purpose) else { return };
+        self.passes.faulted(place);
+        self.faulted = self.faulted.saturating_add(1);
+        let row = self.faults.entry(place).or_default();
+        *row = row.saturating_add(1);
+        let elsewhere = self.faulted.saturating_sub((*row).into());
+        if *row >= FAULTS && elsewhere.saturating_mul(FAULTY) < self.got_out {
+            self.barred = Some(port);
+            self.passes.leave_out(place);
+        }
+    }
+
+    fn released(&mut self, port: u16, purpose: Purpose) -> Option<u32> {
         if let (Purpose::Check(_), Some(check)) = (purpose, &mut self.check) {
             check.returned(port);
         }
-        if let Purpose::Port(place) | Purpose::Check(Some(place)) = purpose {
-            self.board.release(place);
-            self.under_way -= 1;
-            self.passes.again(place);
+        let (Purpose::Port(place) | Purpose::Check(Some(place))) = purpose else { return None };
+        self.board.release(place);
+        self.under_way -= 1;
+        Some(place)
+    }
+
+    /// How it ended, all ports having been looked at that could be.
+    fn over(&self) -> Ending {
+        match self.barred {
+            None => Ending::up(),
+            Some(port) => Ending::partial(&format!(
+                "this machine could not ask port {port}: does its firewall forbid it?"
+            )),
         }
     }
 
@@ -286,21 +330,14 @@ impl Run {
     pub(super) fn settle(&mut self, purpose: Purpose, mark: Mark, rtt: Duration, doubt: bool) -> bool {
         let (Purpose::Port(place) | Purpose::Check(Some(place))) = purpose else { return false };
         self.under_way -= 1;
-        match self.board.settle(place, mark, rtt) {
-            Change::Looked => {
-                self.quiet += u32::from(self.board.tries(place) == self.passes.tries_at(place));
-                if doubt && self.is_scanning() {
-                    self.doubtful.push(place);
-                }
-                false
-            }
-            Change::Answered { late } => {
-                if late {
-                    self.note_loss();
-                }
-                late && mark == Mark::Open
-            }
+        let change = self.board.settle(place, mark, rtt);
+        self.passes.note_look(change, mark);
+        self.got_out = self.got_out.saturating_add(1);
+        self.faults.remove(&place);
+        if change == Change::Looked && doubt && self.is_scanning() {
+            self.doubtful.push(place);
         }
+        change == (Change::Answered { late: true }) && mark == Mark::Open
     }
 
     /// Whether this probe is the first look at a port.
@@ -308,9 +345,22 @@ impl Run {
         matches!(purpose, Purpose::Port(place) if self.board.tries(place) == 0)
     }
 
-    /// A liveness probe ended without a sign of life.
-    pub(super) fn check_silent(&mut self) {
-        self.check.iter_mut().for_each(Check::silent);
+    /// A liveness probe ended without a sign of life. Whether that shows that a neighbour is there.
+    pub(super) fn check_silent(&mut self) -> bool {
+        self.check.as_mut().is_some_and(|check| {
+            check.silent();
+            check.is_resolved()
+        })
+    }
+
+    /// A port is known to answer: the check asks that one.
+    pub(super) fn prefer(&mut self, port: u16) {
+        self.check.iter_mut().for_each(|check| check.prefer(port));
+    }
+
+    /// Whether it is not known yet that anybody is there.
+    pub(super) const fn is_checking(&self) -> bool {
+        self.check.is_some()
     }
 
     /// Whether its next liveness probe is its first, which waits for those of others at the same host.
@@ -318,9 +368,9 @@ impl Run {
         self.check.as_ref().is_some_and(Check::is_fresh)
     }
 
-    /// A sign of loss: another pass is worth it.
-    pub(super) fn note_loss(&mut self) {
-        self.passes.note_loss();
+    /// A canary came back, or did not.
+    pub(super) fn note_canary(&mut self, lost: bool) {
+        self.passes.note_canary(lost);
     }
 
     /// The host is there, so what was silent was meant so.
@@ -337,11 +387,7 @@ impl Run {
 
     fn forget_doubtful(&mut self) {
         let mut doubtful = std::mem::take(&mut self.doubtful);
-        for &place in &doubtful {
-            let settled = self.board.tries(place) == self.passes.tries_at(place);
-            let forgotten = self.board.forget_try(place);
-            self.quiet -= u32::from(settled && forgotten);
-        }
+        doubtful.iter().for_each(|&place| self.board.forget_try(place));
         doubtful.sort_unstable();
         doubtful.dedup();
         doubtful.into_iter().for_each(|place| self.passes.again(place));

@@ -13,7 +13,7 @@ use super::{
     probe::{LocalError, Outcome, Probe, ProbeId, Reply},
     run::Run,
     stats::{Bounds, Stats},
-    window::GlobalWindow,
+    window::{GlobalWindow, Haste},
 };
 
 /// How long the round trips and the fragility of a host without jobs are remembered.
@@ -21,6 +21,9 @@ const MEMORY: Duration = Duration::from_secs(300);
 
 /// How many hosts without jobs are remembered: some 600 bytes each.
 const REMEMBERED: usize = 1024;
+
+/// When to go on with what takes too long for one call.
+pub(super) const SOON: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct HostId(u64);
@@ -45,6 +48,7 @@ struct Seat {
 pub struct Engine {
     seed: u64,
     global: GlobalWindow,
+    haste: Haste,
     hosts: BTreeMap<HostId, Seat>,
     by_address: HashMap<Address, HostId>,
     jobs: HashMap<JobId, HostId>,
@@ -68,6 +72,7 @@ impl Engine {
         Self {
             seed,
             global: GlobalWindow::new(bounds.in_flight),
+            haste: Haste::default(),
             hosts: BTreeMap::new(),
             by_address: HashMap::new(),
             jobs: HashMap::new(),
@@ -121,10 +126,14 @@ impl Engine {
 
     /// Takes what became of a probe. A second reply to one probe is ignored.
     pub fn reply(&mut self, reply: Reply) {
+        let in_flight = self.flights.len();
         let Some(host) = self.flights.remove(&reply.id) else { return };
         self.stats.ended(reply.outcome);
         if is_shortage(reply.outcome) {
-            self.global.shrink(reply.ended);
+            self.global.shrink(reply.ended, in_flight);
+        }
+        if reply.outcome == Outcome::NotStarted {
+            self.haste.unstarted(reply.ended);
         }
         if let Some(seat) = self.hosts.get_mut(&host) {
             seat.host.reply(&reply, &mut self.events);
@@ -142,12 +151,23 @@ impl Engine {
         }
         let told = events.len();
         events.append(&mut self.events);
+        let resting = Some(self.haste.until()).filter(|&until| until > now);
+        let mut soon = resting;
         loop {
             let window = self.global.size(now);
             let in_flight = self.flights.len();
-            let room = Room { free: in_flight < window, tight: self.global.is_tight(in_flight) };
+            let room = Room {
+                free: in_flight < window && resting.is_none(),
+                tight: self.global.is_tight(in_flight),
+            };
             let Some(host) = self.next_in_turn(room.free) else { break };
+            let before = events.len();
             self.serve(host, now, room, probes, events);
+            // A report of 65,535 ports is work enough; what was to be launched must not wait for another.
+            if events[before..].iter().any(|event| matches!(event, Event::Finished(..))) {
+                soon = Some(now + SOON);
+                break;
+            }
         }
         for event in &events[told..] {
             if let Event::Finished(job, _) = event {
@@ -155,7 +175,8 @@ impl Engine {
             }
         }
         self.forget(now);
-        self.timers.first().map(|&(at, _)| at)
+        let soon = soon.filter(|_| !(self.ready.is_empty() && self.starved.is_empty()));
+        self.timers.first().map(|&(at, _)| at).into_iter().chain(soon).min()
     }
 
     /// How far a job is; `None` once it has finished.
@@ -207,6 +228,7 @@ impl Engine {
             Step::Launch(probe) => {
                 self.flights.insert(probe.id, id);
                 self.stats.launched();
+                self.haste.launched(now);
                 probes.push(probe);
                 self.make_ready(id);
                 return;
@@ -242,11 +264,11 @@ impl Engine {
     }
 }
 
-/// Whether a fault says that this machine does too much at once. No route and a self-connect do not.
+/// Whether a fault says that this machine has too few sockets. No route and a self-connect do not, nor does a
+/// probe that was not started: what lacks then is time.
 const fn is_shortage(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Local(error) => !matches!(error, LocalError::NoRoute | LocalError::SelfConnect),
-        Outcome::NotStarted => true,
         _ => false,
     }
 }

@@ -67,8 +67,8 @@ pub(super) struct GlobalWindow {
 /// One shortage is reported by every socket that meets it.
 const CUT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Sockets per second that come back.
-const REGROWTH: f64 = 64.0;
+/// By how much it grows in a second: from the least to 4,096 sockets takes eight.
+const REGROWTH: f64 = 2.0;
 
 /// Enough to keep several hosts going when half of all sockets fail.
 const LEAST_GLOBAL: f64 = 16.0;
@@ -82,8 +82,8 @@ impl GlobalWindow {
     /// Sockets that may be open now.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a u32")]
     pub(super) fn size(&mut self, now: Moment) -> usize {
-        let growth = now.since(self.grown).as_secs_f64() * REGROWTH;
-        self.size = (self.size + growth).min(self.bound);
+        let growth = REGROWTH.powf(now.since(self.grown).as_secs_f64());
+        self.size = (self.size * growth).min(self.bound);
         self.grown = self.grown.max(now);
         self.size as usize
     }
@@ -93,12 +93,52 @@ impl GlobalWindow {
         in_flight as f64 > self.size * 0.8
     }
 
-    /// A fault of this machine's.
-    pub(super) fn shrink(&mut self, now: Moment) {
+    /// A fault of this machine's while so many sockets were open: what was not used was not tested.
+    pub(super) fn shrink(&mut self, now: Moment, in_flight: usize) {
         if self.cut.is_none_or(|cut| now.since(cut) >= CUT_PAUSE) {
             self.size(now);
             self.cut = Some(now);
-            self.size = (self.size / 2.0).max(LEAST_GLOBAL.min(self.bound));
+            self.size = (self.size.min(in_flight as f64) / 2.0).max(LEAST_GLOBAL.min(self.bound));
+        }
+    }
+}
+
+/// Whether the prober keeps up. A probe that it could not start in time says that threads get too little of
+/// the processor; now and then that is nothing.
+#[derive(Debug, Default)]
+pub(super) struct Haste {
+    /// When the second began that is counted.
+    second: Moment,
+    launched: u32,
+    unstarted: u32,
+    until: Moment,
+}
+
+/// One in so many not started in time is too many.
+const TOO_MANY: u32 = 50;
+
+/// How long everything waits then: several times what a probe may be late.
+const BREATH: Duration = Duration::from_millis(20);
+
+impl Haste {
+    /// When the next probes may leave.
+    pub(super) const fn until(&self) -> Moment {
+        self.until
+    }
+
+    /// A probe leaves.
+    pub(super) fn launched(&mut self, now: Moment) {
+        if now.since(self.second) >= Duration::from_secs(1) {
+            (self.second, self.launched, self.unstarted) = (now, 0, 0);
+        }
+        self.launched += 1;
+    }
+
+    /// A probe was not started. The first of a second is none too many.
+    pub(super) fn unstarted(&mut self, now: Moment) {
+        self.unstarted += 1;
+        if self.unstarted > 1 && self.unstarted * TOO_MANY > self.launched {
+            self.until = now + BREATH;
         }
     }
 }
@@ -131,14 +171,16 @@ mod tests {
     #[test]
     fn the_global_window_halves_once_per_tenth_of_a_second_and_comes_back() {
         let mut window = GlobalWindow::new(1000);
-        window.shrink(at(0));
-        window.shrink(at(99));
-        assert_eq!(window.size(at(99)), 506);
-        (1..=20).for_each(|n| window.shrink(at(n * 100)));
-        assert!(window.size(at(2000)) <= 22);
-        assert_eq!(window.size(at(60_000)), 1000);
+        window.shrink(at(0), 1000);
+        window.shrink(at(99), 1000);
+        assert_eq!(window.size(at(99)), 535);
+        window.shrink(at(100), 100);
+        assert_eq!(window.size(at(100)), 50);
+        (2..=20).for_each(|n| window.shrink(at(n * 100), 1000));
+        assert_eq!(window.size(at(2000)), 16);
+        assert_eq!((window.size(at(4000)), window.size(at(9000))), (64, 1000));
         let mut small = GlobalWindow::new(3);
-        small.shrink(at(0));
+        small.shrink(at(0), 3);
         assert_eq!(small.size(at(0)), 3);
     }
 }

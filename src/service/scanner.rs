@@ -224,10 +224,14 @@ impl<P: Prober> Driver<P> {
     /// Serves until it is stopped or nobody can ask any more.
     async fn run(mut self) {
         loop {
-            let wake = self.poll();
+            let now = self.clock.now();
+            let wake = self.engine.poll(now, &mut self.probes, &mut self.events);
+            // Probes first: they have a moment to leave at, and a report can wait.
             if !self.probes.is_empty() {
                 self.prober.launch(mem::take(&mut self.probes));
             }
+            self.tell_all();
+            let wake = self.refresh(now, wake);
             match self.next(wake).await {
                 Step::Commands => {
                     if self.obey().is_break() {
@@ -258,14 +262,11 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Asks the engine what is to be done, and tells what it says. Returns when to ask again.
-    fn poll(&mut self) -> Option<Moment> {
-        let now = self.clock.now();
-        let wake = self.engine.poll(now, &mut self.probes, &mut self.events);
+    /// Tells what the engine said.
+    fn tell_all(&mut self) {
         for event in mem::take(&mut self.events) {
             self.tell(event);
         }
-        self.refresh(now, wake)
     }
 
     /// Tells who asked for the job.
@@ -304,6 +305,19 @@ impl<P: Prober> Driver<P> {
         wake.into_iter().chain(refresh).min()
     }
 
+    /// Tells what is known of every job, all of them being cancelled; what the engine wants launched is not.
+    fn report_all(&mut self) {
+        let now = self.clock.now();
+        while !self.jobs.is_empty() {
+            let before = self.jobs.len();
+            self.engine.poll(now, &mut self.probes, &mut self.events);
+            self.tell_all();
+            if self.jobs.len() == before {
+                return;
+            }
+        }
+    }
+
     /// Does what it was told; breaks when told to stop.
     fn obey(&mut self) -> ControlFlow<()> {
         let now = self.clock.now();
@@ -324,7 +338,7 @@ impl<P: Prober> Driver<P> {
                 }
                 Command::Stop => {
                     self.jobs.keys().for_each(|&id| self.engine.cancel(id, now));
-                    self.poll(); // tells what is known of each; what it wants launched is not
+                    self.report_all();
                     return ControlFlow::Break(());
                 }
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     engine::{
         board::{Ending, Mark},
-        health::{FRAGILE, OUTAGE},
+        health::OUTAGE,
         job::{Event, Link},
         probe::{LocalError, Outcome, Reply},
         run::{Purpose, Run},
@@ -33,8 +33,10 @@ impl Host {
             }
             Outcome::Silent => self.silent(&flight, reply, used, events),
             Outcome::NoNeighbour => self.no_neighbour(&flight, reply.ended, events),
-            Outcome::Local(error) => self.fault(&flight, Some(error), reply.ended, events),
-            Outcome::NotStarted => self.fault(&flight, None, reply.ended, events),
+            Outcome::Local(error) => self.fault(&flight, error, reply.ended, events),
+            Outcome::NotStarted => {
+                self.run_of(&flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
+            }
         }
     }
 
@@ -48,7 +50,7 @@ impl Host {
         let routed = self.runs.iter().any(|run| run.job().link == Link::Routed);
         // A router's "host unreachable" is what it says of a host that is not there.
         let alive = !(routed && matches!(mark, Mark::NetUnreach | Mark::HostUnreach));
-        if matches!(mark, Mark::Open | Mark::Closed) {
+        if matches!(mark, Mark::Open | Mark::Closed) && !flight.woke {
             self.rtt.sample(rtt);
         }
         if alive {
@@ -60,14 +62,18 @@ impl Host {
             if alive {
                 run.note_answer(reply.ended);
             } else if matches!(flight.purpose, Purpose::Check(_)) {
-                run.check_silent();
+                let _ = run.check_silent(); // behind a router silence never shows that anybody is there
             }
             if run.settle(flight.purpose, mark, rtt, false) {
                 self.shrink(reply.ended);
             }
         }
-        if !alive && flight.purpose == Purpose::Canary {
-            self.canary_lost(reply.ended);
+        if flight.purpose == Purpose::Canary {
+            if alive {
+                self.runs.iter_mut().for_each(|run| run.note_canary(false));
+            } else {
+                self.canary_lost(flight.port, reply.ended);
+            }
         }
     }
 
@@ -77,11 +83,11 @@ impl Host {
         match flight.purpose {
             // The kernel would have said so if ARP had failed.
             Purpose::Canary if !self.health.has_canary() => self.alive(reply.ended, None, events),
-            Purpose::Canary => self.canary_lost(reply.ended),
+            Purpose::Canary => self.canary_lost(flight.port, reply.ended),
             Purpose::Check(_) => {
-                let neighbour = self.run_of(flight).is_some_and(|run| run.job().link == Link::OnLink);
-                self.run_of(flight).into_iter().for_each(Run::check_silent);
-                if neighbour {
+                let resolved = self.run_of(flight).is_some_and(Run::check_silent);
+                // Where a port is known to answer, it is asked, and silence proves nothing.
+                if resolved && !self.health.has_canary() {
                     self.alive(reply.ended, None, events);
                 }
             }
@@ -93,20 +99,22 @@ impl Host {
         }
     }
 
-    /// A fact about the host, never about a port.
+    /// A fact about the host, never about a port. Who never answered anything was taken to be there only
+    /// because ARP had not failed.
     fn no_neighbour(&mut self, flight: &Flight, now: Moment, events: &mut Vec<Event>) {
         self.faults.clear();
         self.run_of(flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
         if flight.purpose == Purpose::Canary || !self.health.is_suspended() {
             self.health.neighbour_lost();
         }
-        let absent = |run: &Run| !run.is_up() || (run.is_patient() && run.id() == flight.job);
+        let mute = !self.health.has_answered();
+        let absent = |run: &Run| mute || !run.is_up() || (run.is_patient() && run.id() == flight.job);
         self.end_all(absent, &Ending::down("nobody answers ARP at the address"), now, events);
     }
 
-    /// This machine's fault; `None`: the probe was not started in time.
-    fn fault(&mut self, flight: &Flight, error: Option<LocalError>, now: Moment, events: &mut Vec<Event>) {
-        self.run_of(flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
+    /// This machine's fault.
+    fn fault(&mut self, flight: &Flight, error: LocalError, now: Moment, events: &mut Vec<Event>) {
+        self.run_of(flight).into_iter().for_each(|run| run.faulted(flight.port, flight.purpose));
         if self.faults.note(error, now) {
             let (up, down) = (
                 Ending::partial("no route from this machine any more"),
@@ -117,10 +125,11 @@ impl Host {
         }
     }
 
-    fn canary_lost(&mut self, now: Moment) {
-        self.health.canary_lost();
+    fn canary_lost(&mut self, port: u16, now: Moment) {
+        self.health.canary_lost(port);
+        self.care.disturbed(now);
         self.shrink(now);
-        self.runs.iter_mut().for_each(Run::note_loss);
+        self.runs.iter_mut().for_each(|run| run.note_canary(true));
     }
 
     fn shrink(&mut self, now: Moment) {
@@ -138,10 +147,10 @@ impl Host {
 
     /// A sign of life: told to every job, and what it means for the silence before.
     fn alive(&mut self, now: Moment, port: Option<(u16, Mark)>, events: &mut Vec<Event>) {
-        let lost = self.health.heard(now, port);
-        if lost >= FRAGILE && !self.fragile {
-            self.fragile = true;
-            self.pacer.be_gentle();
+        let silence = self.health.heard(now, port);
+        let lost = silence.lost;
+        if self.care.silence_ended(silence, now) {
+            self.pacer.be_gentle(self.care.interval(), now);
         }
         let mut given_up = Vec::new();
         for run in &mut self.runs {

@@ -1,6 +1,9 @@
 //! A simulated host: what it does with a SYN.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use crate::{
     engine::{Link, Outcome, order::mix},
@@ -55,6 +58,8 @@ pub(super) struct Device {
     pub(super) rejection: Reason,
     /// Refusals per second; the rest is swallowed.
     pub(super) refusals: Option<usize>,
+    /// ICMP errors per second.
+    pub(super) errors: Option<usize>,
     /// Dozes after this long without a packet, and then takes this long to answer.
     pub(super) doze: Option<(Duration, Duration)>,
     /// Reboots above so many SYNs in 100 ms, and is silent for this long.
@@ -62,6 +67,8 @@ pub(super) struct Device {
     pub(super) vanishes: Option<Moment>,
     /// Nobody is there: ARP fails.
     pub(super) absent: bool,
+    /// If nobody is there: the kernel remembers that somebody was.
+    pub(super) stale: bool,
 }
 
 impl Device {
@@ -78,10 +85,12 @@ impl Device {
             rejected: PortSet::default(),
             rejection: Reason::AdminProhibited,
             refusals: None,
+            errors: None,
             doze: None,
             reboots: None,
             vanishes: None,
             absent: false,
+            stale: false,
         }
     }
 }
@@ -91,6 +100,9 @@ pub(super) fn ports(text: &str) -> PortSet {
     if text.is_empty() { PortSet::default() } else { text.parse().unwrap() }
 }
 
+/// 5 s in `DELAY`, three requests a second apart in `PROBE`.
+const STALE: Duration = Duration::from_secs(8);
+
 /// A device at work.
 #[derive(Debug)]
 pub(super) struct Host {
@@ -98,6 +110,10 @@ pub(super) struct Host {
     dice: Dice,
     /// SYNs that left for it, lost ones too.
     pub(super) syns: Vec<Moment>,
+    /// The same with their ports.
+    pub(super) asked: Vec<(u16, Moment)>,
+    /// Ports whose next SYN is lost.
+    pub(super) deaf_once: BTreeSet<u16>,
     arrived: VecDeque<Moment>,
     refused: VecDeque<Moment>,
     last_packet: Option<Moment>,
@@ -115,6 +131,8 @@ impl Host {
             device,
             dice: Dice::new(mix(seed)),
             syns: Vec::new(),
+            asked: Vec::new(),
+            deaf_once: BTreeSet::new(),
             arrived: VecDeque::new(),
             refused: VecDeque::new(),
             last_packet: None,
@@ -130,15 +148,21 @@ impl Host {
         self.down_until = at;
     }
 
-    /// Whether the neighbour table has an entry for it.
-    pub(super) fn is_neighbour(&self) -> bool {
-        !self.device.absent
+    /// Whether the neighbour table has an entry for it: somebody's, or a stale one, which is given up 8 s after
+    /// the first packet that used it.
+    pub(super) fn is_neighbour(&self, now: Moment) -> bool {
+        let first = self.syns.first().copied().unwrap_or(now);
+        !self.device.absent || (self.device.stale && now.since(first) < STALE)
     }
 
     /// Takes a SYN; how long after it which answer arrives, if one does.
     pub(super) fn receive(&mut self, port: u16, now: Moment) -> Option<(Duration, Outcome)> {
         self.syns.push(now);
-        if self.device.vanishes.is_some_and(|at| at <= now) || self.is_lost(now) {
+        self.asked.push((port, now));
+        if self.deaf_once.remove(&port) {
+            return None;
+        }
+        if self.device.absent || self.device.vanishes.is_some_and(|at| at <= now) || self.is_lost(now) {
             return None;
         }
         if !self.survives(now) {
@@ -158,16 +182,20 @@ impl Host {
             return None;
         }
         if self.device.rejected.contains(port) {
-            return Some(Outcome::Unreachable(self.device.rejection));
+            let rationed = self.is_rationed(self.device.errors, now);
+            return (!rationed).then_some(Outcome::Unreachable(self.device.rejection));
         }
-        if let Some(limit) = self.device.refusals {
-            keep(&mut self.refused, now, Duration::from_secs(1));
-            if self.refused.len() >= limit {
-                return None;
-            }
+        (!self.is_rationed(self.device.refusals, now)).then_some(Outcome::Refused)
+    }
+
+    fn is_rationed(&mut self, limit: Option<usize>, now: Moment) -> bool {
+        let Some(limit) = limit else { return false };
+        keep(&mut self.refused, now, Duration::from_secs(1));
+        let rationed = self.refused.len() >= limit;
+        if !rationed {
             self.refused.push_back(now);
         }
-        Some(Outcome::Refused)
+        rationed
     }
 
     fn survives(&mut self, now: Moment) -> bool {

@@ -26,6 +26,10 @@ struct Troubles {
     fault: Option<(LocalError, f64, Moment)>,
     /// The prober gets to a probe only after up to this long.
     late: Duration,
+    /// One probe in so many is late by more than it may be.
+    hiccup: Option<u64>,
+    /// Connects to this port are forbidden.
+    barred: Option<u16>,
 }
 
 /// Something that happens in the network or the kernel.
@@ -194,7 +198,9 @@ impl World {
         let host = self.hosts.iter().position(|host| host.device.address == probe.address).unwrap();
         let bounds = self.jobs.values().filter(|(other, _)| *other == host).map(|&(_, bound)| bound);
         let bound = bounds.min().expect("a probe for nobody");
-        let started = self.now + self.troubles.late.mul_f64(self.dice.roll());
+        let hiccup = self.troubles.hiccup.is_some_and(|every| self.launched.is_multiple_of(every));
+        let late = self.troubles.late.mul_f64(self.dice.roll());
+        let started = if hiccup { probe.start_by + Duration::from_millis(1) } else { self.now + late };
         let socket = Socket { host, port: probe.port, started, give_up: probe.give_up, open: true };
         self.sockets.insert(probe.id, socket);
         let towards = self.sockets.values().filter(|socket| socket.host == host).count();
@@ -207,19 +213,23 @@ impl World {
         }
         self.most_sockets = self.most_sockets.max(self.open_sockets());
         self.plan(started + probe.give_up, Happening::End(probe.id, Outcome::Silent));
-        if self.hosts[host].is_neighbour() {
-            self.plan(started, Happening::Syn(probe.id, 0));
-            return;
-        }
-        let resolved = *self.arp.entry(host).or_insert(started + ARP_FAILS);
-        let fails = if resolved <= started { started + ARP_FAILS } else { resolved };
+        self.plan(started, Happening::Syn(probe.id, 0));
+    }
+
+    /// A packet for nobody: when the kernel has asked for its address in vain.
+    fn arp_fails(&mut self, host: usize, now: Moment) -> Moment {
+        let asking = self.arp.get(&host).copied().filter(|&fails| fails > now);
+        let fails = asking.unwrap_or(now + ARP_FAILS);
         self.arp.insert(host, fails);
-        self.plan(fails, Happening::End(probe.id, Outcome::NoNeighbour));
+        fails
     }
 
     fn trouble(&mut self, probe: &Probe, started: Moment) -> Option<Outcome> {
         if started > probe.start_by {
             return Some(Outcome::NotStarted);
+        }
+        if self.troubles.barred == Some(probe.port) {
+            return Some(Outcome::Local(LocalError::Denied));
         }
         let (fault, share, until) = self.troubles.fault.unwrap_or((LocalError::Other, 0.0, Moment::ZERO));
         if started < until && self.dice.happens(share) {
@@ -239,6 +249,10 @@ impl World {
                 let Some(socket) = self.sockets.get(&id) else { return };
                 let (host, port, started, give_up) =
                     (socket.host, socket.port, socket.started, socket.give_up);
+                if !self.hosts[host].is_neighbour(at) {
+                    let fails = self.arp_fails(host, at);
+                    return self.plan(fails, Happening::End(id, Outcome::NoNeighbour));
+                }
                 if let Some((delay, outcome)) = self.hosts[host].receive(port, at) {
                     self.plan(at + delay, Happening::End(id, outcome));
                 }

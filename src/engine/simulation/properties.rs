@@ -83,7 +83,7 @@ fn troubles() -> impl Strategy<Value = Troubles> {
         |(descriptors, fault, late)| {
             let until = |seconds| Moment::from_start(Duration::from_secs(100 + seconds));
             let fault = fault.map(|(kind, share, seconds)| (kind, share, until(seconds)));
-            Troubles { descriptors, fault, late }
+            Troubles { descriptors, fault, late, ..Troubles::default() }
         },
     )
 }

@@ -181,16 +181,94 @@ fn a_vanished_host_gets_its_last_probe_within_ten_seconds() {
 
 #[test]
 fn a_neighbour_that_leaves_the_network_is_a_fact_about_the_host() {
-    let mut world = world(walled(""));
-    let job = world.submit(world.job(0, "1-5000"));
-    world.run_until(after(&world, 6 * SECOND));
-    let left = world.now;
-    world.hosts[0].device.absent = true;
+    for (open, status, covered) in [("22", HostStatus::Partial, "22"), ("", HostStatus::Down, "")] {
+        let mut world = world(walled(open));
+        let job = world.submit(world.job(0, "1-5000"));
+        world.run_until(after(&world, 18 * SECOND));
+        let left = world.now;
+        world.hosts[0].device.absent = true;
+        world.run();
+        let report = &world.reports[&job];
+        assert_eq!((report.status, report.coverage.to_string().as_str()), (status, covered));
+        assert!(left.until(world.now) < 12 * SECOND);
+    }
+}
+
+/// A neighbour that left minutes ago, and that the kernel still remembers.
+#[test]
+fn a_stale_neighbour_is_down() {
+    for liveness in [Liveness::Check, Liveness::Assume] {
+        let mut world = world(Device { absent: true, stale: true, ..neighbour("") });
+        let start = world.now;
+        let job = HostJob { liveness, ..world.job(0, "1-5000") };
+        let report = run(&mut world, job);
+        assert_eq!(report.status, HostStatus::Down);
+        assert!(report.coverage.is_empty() && report.detail.contains("ARP"), "{report:?}");
+        assert!(start.until(world.now) < 16 * SECOND);
+        assert!(world.up.is_empty());
+    }
+}
+
+/// The silence of its liveness check must not pass for a sign of life.
+#[test]
+fn a_second_job_does_not_revive_a_host_that_vanished() {
+    let mut world = world(Device { filtered: ports("2000-65535"), ..neighbour("22,80") });
+    let scan = world.submit(world.job(0, "1-65535"));
+    world.run_until(after(&world, 3 * SECOND));
+    let gone = world.now;
+    world.hosts[0].device.vanishes = Some(gone);
+    world.run_until(gone + 4 * SECOND);
+    let check = world.submit(world.job(0, "3000-4000"));
     world.run();
-    let report = &world.reports[&job];
-    assert_eq!(report.status, HostStatus::Partial);
-    assert!(report.coverage.is_empty(), "one look is no verdict");
-    assert!(left.until(world.now) < 12 * SECOND);
+    assert_eq!(world.reports[&scan].status, HostStatus::Partial);
+    assert_eq!((world.reports[&check].status, world.up.contains(&check)), (HostStatus::Down, false));
+    assert!(gone.until(*world.hosts[0].syns.last().unwrap()) < 10 * SECOND);
+}
+
+#[test]
+fn icmp_errors_neither_call_for_canaries_nor_for_outages() {
+    for errors in [None, Some(1)] {
+        let device = Device { rejected: ports("1-100"), errors, ..walled("") };
+        let mut world = world(device);
+        let report = scan(&mut world, "1-1000");
+        assert_eq!(
+            (report.status, report.default_state),
+            (HostStatus::Up, PortState::Filtered),
+            "{report:?}"
+        );
+        assert!(report.findings.is_empty());
+        assert!(report.probes < 2050, "{errors:?}: {} probes", report.probes);
+    }
+}
+
+#[test]
+fn a_service_that_minds_is_asked_rarely() {
+    let mut world = world(walled("22"));
+    scan(&mut world, "22,10000-15000");
+    let asked: Vec<Moment> =
+        world.hosts[0].asked.iter().filter(|(port, _)| *port == 22).map(|p| p.1).collect();
+    assert!((4..=13).contains(&asked.len()), "{} connections", asked.len());
+    assert!(asked.windows(2).all(|pair| pair[1].since(pair[0]) >= SECOND / 10), "{asked:?}");
+    let (_last, routine) = asked[5..].split_last().unwrap();
+    assert!(peak(routine, 9 * SECOND) <= 1, "{asked:?}");
+}
+
+#[test]
+fn what_woke_the_host_is_no_round_trip() {
+    let mut world = world(Device { doze: Some((10 * SECOND, SECOND / 2)), ..walled(SOME) });
+    let start = world.now;
+    scan(&mut world, "1-2000");
+    assert!(start.until(world.now) < 30 * SECOND, "{:?}", start.until(world.now));
+}
+
+/// Three more passes over all silent ports for the sake of one lost packet would be a waste.
+#[test]
+fn one_late_refusal_costs_no_further_pass() {
+    let mut world = world(Device { filtered: ports("1000-2000"), ..neighbour("") });
+    world.hosts[0].deaf_once.extend([501]);
+    let report = scan(&mut world, "401-2000");
+    assert_eq!(compare(&report, &world.hosts[0].device).mistaken, 0);
+    assert!(report.probes < 1600 + 1002 + 80, "{} probes", report.probes);
 }
 
 /// Even with a single look at each port: the look during the pause was none.
@@ -233,6 +311,22 @@ fn a_host_that_suffered_is_handled_with_care_from_then_on() {
     assert_eq!(world.hosts[0].reboots, 1);
     let again = &world.hosts[0].syns[before..];
     assert!(peak(again, SECOND) <= 51, "{} in a second", peak(again, SECOND));
+}
+
+/// A fast scan's second SYNs that the kernel may send are no debt of whoever comes after it.
+#[test]
+fn a_single_port_need_not_wait_for_what_a_fast_scan_spent() {
+    let mut world = world(Device { rtt: SECOND / 50, ..neighbour("22") });
+    world.submit(HostJob { timing: Timing::T4, max_in_flight: 64, ..world.job(0, "1-65535") });
+    world.run_until(after(&world, 15 * SECOND));
+    let asked = world.now;
+    let job = HostJob { liveness: Liveness::Assume, ..world.job(0, "22") };
+    let job = world.submit(job);
+    while !world.reports.contains_key(&job) {
+        assert!(world.step());
+    }
+    assert_eq!(world.reports[&job].open_ports().collect::<Vec<_>>(), [22]);
+    assert!(asked.until(world.now) < SECOND * 9 / 2, "{:?}", asked.until(world.now));
 }
 
 #[test]
@@ -394,6 +488,38 @@ fn a_late_prober_is_waited_for_and_never_bunches() {
     world.assert_polite();
     assert_eq!((report.status, report.open_ports().count()), (HostStatus::Up, 4));
     assert!(world.engine.stats().not_started > 100);
+}
+
+/// A thread that is late now and then is no reason to ask less.
+#[test]
+fn a_hiccup_of_the_prober_costs_no_pace() {
+    let mut world = world(neighbour(SOME));
+    world.troubles.hiccup = Some(200);
+    let start = world.now;
+    scan(&mut world, "1-3000");
+    let pace = 3000.0 / start.until(world.now).as_secs_f64();
+    assert!(pace > 276.0 * 0.9, "{pace} a second");
+    assert!(world.engine.stats().not_started > 10);
+    world.assert_polite();
+}
+
+#[test]
+fn a_port_that_this_machine_may_not_ask_holds_nothing_up() {
+    for (barred, filtered) in [(700, "900-65535"), (80, ""), (80, "1-65535")] {
+        let mut world = world(Device { filtered: ports(filtered), ..neighbour(SOME) });
+        world.troubles.barred = Some(barred);
+        let start = world.now;
+        let report = scan(&mut world, "1-1000");
+        assert_eq!(report.status, HostStatus::Partial);
+        assert!(report.detail.contains(&format!("port {barred}:")), "{}", report.detail);
+        assert_eq!((report.coverage.len(), report.coverage.contains(barred)), (999, false));
+        let faults = world.engine.stats().local[&LocalError::Denied];
+        assert!(
+            faults < 40 && start.until(world.now) < 60 * SECOND,
+            "{faults}, {:?}",
+            start.until(world.now)
+        );
+    }
 }
 
 #[test]

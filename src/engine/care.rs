@@ -1,0 +1,115 @@
+//! How gently a host is treated that was seen to suffer.
+
+use std::time::Duration;
+
+use crate::model::Moment;
+
+use super::health::Silence;
+
+/// Canaries lost in a row that count as one event. By chance: 2 in 10,000 silences of 2 s at 3 % loss each
+/// way, 8 in a million at 1 %.
+const EVENT: u8 = 3;
+
+/// One event is enough if the host was away for so long: gadgets take longer to restart, and chance does not
+/// reach so far.
+const AWAY: Duration = Duration::from_secs(4);
+
+/// Without a lost canary for so long, twice as long after each further event, it is treated less gently.
+const CALM: Duration = Duration::from_secs(60);
+
+/// 50 a second, one by one.
+const GENTLE: Duration = Duration::from_millis(20);
+
+/// 100 a second, on the way back.
+const BETTER: Duration = Duration::from_millis(10);
+
+/// What a host's window never shrinks below.
+const LEAST_WINDOW: usize = 4;
+
+/// A host's record.
+#[derive(Debug, Default)]
+pub(super) struct Care {
+    /// Least time between two probes; `None`: as the template says.
+    interval: Option<Duration>,
+    /// Since when there was no reason to change that.
+    since: Moment,
+    events: u32,
+}
+
+impl Care {
+    /// Least time between two probes, if it needs care.
+    pub(super) const fn interval(&self) -> Option<Duration> {
+        self.interval
+    }
+
+    /// The window that fills this pace, if it needs care.
+    pub(super) fn window(&self, timeout: Duration) -> Option<usize> {
+        let pace = |interval: Duration| timeout.as_millis() / interval.as_millis();
+        self.interval.map(|interval| usize::try_from(pace(interval)).unwrap_or(usize::MAX).max(LEAST_WINDOW))
+    }
+
+    /// A silence has ended. Whether the pace changes.
+    pub(super) fn silence_ended(&mut self, silence: Silence, now: Moment) -> bool {
+        if silence.lost < EVENT {
+            return false;
+        }
+        (self.events, self.since) = (self.events + 1, now);
+        let suffers = silence.length >= AWAY || self.events >= 2;
+        suffers && self.interval.replace(GENTLE) != Some(GENTLE)
+    }
+
+    /// A canary was lost, or nothing was asked for a while: calm is counted from now.
+    pub(super) fn disturbed(&mut self, now: Moment) {
+        self.since = now;
+    }
+
+    /// Time passes. Whether the pace changes.
+    pub(super) fn calm_down(&mut self, now: Moment) -> bool {
+        let calm = CALM * (1 << self.events.saturating_sub(1).min(6));
+        let over = self.interval.is_some() && now.since(self.since) >= calm;
+        if over {
+            self.interval = self.interval.filter(|&interval| interval == GENTLE).map(|_| BETTER);
+            self.since = now;
+        }
+        over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_start(Duration::from_secs(seconds))
+    }
+
+    fn silence(lost: u8, seconds: u64) -> Silence {
+        Silence { lost, length: Duration::from_secs(seconds) }
+    }
+
+    #[test]
+    fn chance_makes_nobody_fragile() {
+        let mut care = Care::default();
+        assert!(!care.silence_ended(silence(2, 9), at(10)), "two canaries");
+        assert!(!care.silence_ended(silence(3, 3), at(20)), "a short silence");
+        assert_eq!(care.window(Duration::from_secs(1)), None);
+        assert!(care.silence_ended(silence(3, 3), at(30)), "another one");
+        assert_eq!(care.interval(), Some(GENTLE));
+        let window = |millis| care.window(Duration::from_millis(millis));
+        assert_eq!((window(20), window(300)), (Some(4), Some(15)));
+    }
+
+    #[test]
+    fn calm_brings_the_usual_pace_back() {
+        let mut care = Care::default();
+        assert!(care.silence_ended(silence(3, 5), at(0)));
+        care.disturbed(at(30));
+        assert!(!care.calm_down(at(89)));
+        assert!(care.calm_down(at(90)));
+        assert_eq!(care.interval(), Some(BETTER));
+        assert!(care.calm_down(at(150)) && care.interval().is_none());
+        assert!(!care.calm_down(at(999)));
+        assert!(care.silence_ended(silence(3, 3), at(1000)));
+        assert!(!care.calm_down(at(1119)) && care.calm_down(at(1120)), "twice as long");
+    }
+}
