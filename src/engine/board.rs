@@ -92,6 +92,20 @@ pub(super) struct Ending {
     pub(super) detail: String,
 }
 
+impl Ending {
+    pub(super) fn up() -> Self {
+        Self { status: HostStatus::Up, detail: String::new() }
+    }
+
+    pub(super) fn partial(detail: &str) -> Self {
+        Self { status: HostStatus::Partial, detail: detail.to_owned() }
+    }
+
+    pub(super) fn down(detail: &str) -> Self {
+        Self { status: HostStatus::Down, detail: detail.to_owned() }
+    }
+}
+
 /// The verdicts of one job.
 #[derive(Debug)]
 pub(super) struct Board {

@@ -26,7 +26,7 @@ const WARM_UP: usize = 32;
 const WARM_UP_PAUSE: Duration = Duration::from_millis(20);
 
 /// The same where only open ports are known, for each of them: an SSH server shuts out for a while who comes
-/// and goes too often (`PerSourcePenalties` of `sshd_config`), and a whole scan is worth more than its haste.
+/// and goes too often (`sshd_config(5)`, `PerSourcePenalties`), and a whole scan is worth more than its haste.
 const WARM_UP_OPEN: usize = 4;
 const WARM_UP_OPEN_PAUSE: Duration = Duration::from_millis(100);
 

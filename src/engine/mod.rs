@@ -5,7 +5,8 @@
 //! ```text
 //!  HostJob ─► Engine ─► Host (one per address) ─► Run (one per job) ─► Board (one byte per port)
 //!             scheduler  window, pacer, rtt,       check, passes        verdicts, report
-//!             global     health, faults
+//!             global     health, care,      barred
+//!                        faults
 //! ```
 //!
 //! What may be sent at all is decided from left to right (sockets of this machine, of this host, window,
@@ -16,6 +17,7 @@
 //!
 //! The constants stand beside the decision they belong to, each with its reason.
 
+mod barred;
 mod board;
 mod care;
 mod check;

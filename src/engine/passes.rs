@@ -76,7 +76,7 @@ struct Seen {
     looks: u32,
     /// Whether an open port answered that had been silent.
     late_open: bool,
-    /// Other ports that did.
+    /// Closed ones that did. Not ICMP errors: they are rationed, and late for that reason.
     late: u32,
     canaries: u32,
     canaries_lost: u32,
@@ -84,7 +84,7 @@ struct Seen {
 
 impl Seen {
     /// Whether another pass is worth it: one that finds an open port always is, and it takes more than half
-    /// a percent else. A single late ICMP error or lost canary is no reason to ask 65,535 ports again.
+    /// a percent else. A single late refusal or lost canary is no reason to ask 65,535 ports again.
     const fn is_lossy(&self) -> bool {
         self.late_open
             || self.late.saturating_mul(LOSSY) > self.looks
@@ -156,7 +156,7 @@ impl Passes {
     fn pass_over(&mut self, place: u32) {
         if self.again.front() == Some(&place) {
             self.again.pop_front();
-        } else if self.at_position().is_some() {
+        } else if self.position < count(self.head.len()) + self.ports {
             self.position += 1;
         } else {
             self.faulted.pop_front();
@@ -171,7 +171,7 @@ impl Passes {
         if let Some(&place) = self.head.get(self.position as usize) {
             return Some(place);
         }
-        let position = self.position - u32::try_from(self.head.len()).unwrap_or(u32::MAX);
+        let position = self.position - count(self.head.len());
         let order = Permutation::new(self.ports, self.key ^ (u64::from(self.number) << 48));
         (position < self.ports).then(|| order.at(position))
     }
@@ -202,7 +202,7 @@ impl Passes {
         self.seen.looks += 1;
         if change == (Change::Answered { late: true }) {
             self.seen.late_open |= mark == Mark::Open;
-            self.seen.late += u32::from(mark != Mark::Open);
+            self.seen.late += u32::from(mark == Mark::Closed);
         }
     }
 

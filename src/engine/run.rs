@@ -1,10 +1,11 @@
 //! One job under way: the check, then passes over the ports that have no answer yet.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use crate::model::{HostReport, HostStatus, Moment};
+use crate::model::{HostReport, Moment};
 
 use super::{
+    barred::Barred,
     board::{Board, Change, Ending, Mark},
     check::{self, CHECK_WAIT, Check},
     job::{HostJob, JobId, Link, Liveness, Progress},
@@ -30,11 +31,6 @@ const PACE_SLACK: Duration = Duration::from_millis(10);
 /// Outages that a job sits out. A host that goes silent more often is not fit to be scanned, and the bound
 /// makes every job end.
 const OUTAGES: u8 = 16;
-
-/// Faults of this machine's in a row at one port after which it is given up, where fewer than one in five
-/// probes elsewhere fails: something here forbids this port (a firewall's rule). By chance: one in 10^14.
-const FAULTS: u8 = 20;
-const FAULTY: u32 = 4;
 
 /// What a probe is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,13 +82,7 @@ pub(super) struct Run {
     /// Probes for ports that are under way.
     under_way: u32,
     probes: u64,
-    /// Faults of this machine's in a row, by place.
-    faults: BTreeMap<u32, u8>,
-    /// Faults, and probes that got out.
-    faulted: u32,
-    got_out: u32,
-    /// A port that this machine cannot ask.
-    barred: Option<u16>,
+    barred: Barred,
     outages: u8,
     submitted: Moment,
     answered: Option<Moment>,
@@ -117,10 +107,7 @@ impl Run {
             doubtful: Vec::new(),
             under_way: 0,
             probes: 0,
-            faults: BTreeMap::new(),
-            faulted: 0,
-            got_out: 0,
-            barred: None,
+            barred: Barred::default(),
             outages: 0,
             submitted: now,
             answered: None,
@@ -295,12 +282,7 @@ impl Run {
     pub(super) fn faulted(&mut self, port: u16, purpose: Purpose) {
         let Some(place) = self.released(port, purpose) else { return };
         self.passes.faulted(place);
-        self.faulted = self.faulted.saturating_add(1);
-        let row = self.faults.entry(place).or_default();
-        *row = row.saturating_add(1);
-        let elsewhere = self.faulted.saturating_sub((*row).into());
-        if *row >= FAULTS && elsewhere.saturating_mul(FAULTY) < self.got_out {
-            self.barred = Some(port);
+        if self.barred.fault(place, port) {
             self.passes.leave_out(place);
         }
     }
@@ -317,7 +299,7 @@ impl Run {
 
     /// How it ended, all ports having been looked at that could be.
     fn over(&self) -> Ending {
-        match self.barred {
+        match self.barred.port() {
             None => Ending::up(),
             Some(port) => Ending::partial(&format!(
                 "this machine could not ask port {port}: does its firewall forbid it?"
@@ -332,8 +314,7 @@ impl Run {
         self.under_way -= 1;
         let change = self.board.settle(place, mark, rtt);
         self.passes.note_look(change, mark);
-        self.got_out = self.got_out.saturating_add(1);
-        self.faults.remove(&place);
+        self.barred.got_out(place);
         if change == Change::Looked && doubt && self.is_scanning() {
             self.doubtful.push(place);
         }
@@ -411,18 +392,4 @@ impl Run {
 /// Not at T0 to T2, where a kernel's retransmit would break the pause.
 fn is_patient(job: &HostJob, template: &Template) -> bool {
     job.ports.len() == 1 && job.liveness == Liveness::Assume && template.sockets > 1
-}
-
-impl Ending {
-    fn up() -> Self {
-        Self { status: HostStatus::Up, detail: String::new() }
-    }
-
-    pub(super) fn partial(detail: &str) -> Self {
-        Self { status: HostStatus::Partial, detail: detail.to_owned() }
-    }
-
-    pub(super) fn down(detail: &str) -> Self {
-        Self { status: HostStatus::Down, detail: detail.to_owned() }
-    }
 }

@@ -281,25 +281,40 @@ mod tests {
         model::{PortSet, Timing},
     };
 
+    fn job(host: u32) -> HostJob {
+        HostJob {
+            address: Address::from(std::net::Ipv4Addr::from(0x0a00_0000 + host)),
+            ports: PortSet::default(),
+            first: Vec::new(),
+            timing: Timing::T3,
+            max_in_flight: 1,
+            max_retries: None,
+            max_rate: None,
+            liveness: Liveness::Assume,
+            link: Link::OnLink,
+            deadline: None,
+        }
+    }
+
+    #[test]
+    fn one_report_a_poll() {
+        let mut engine = Engine::new(Bounds { in_flight: 10 }, 1);
+        let (mut probes, mut events) = (Vec::new(), Vec::new());
+        (0..3).for_each(|host| _ = engine.submit(job(host), Moment::ZERO));
+        let mut poll = || {
+            let wake = engine.poll(Moment::ZERO, &mut probes, &mut events);
+            (wake, events.len())
+        };
+        let soon = Some(Moment::ZERO + SOON);
+        assert_eq!([poll(), poll(), poll()], [(soon, 1), (soon, 2), (None, 3)]);
+    }
+
     #[test]
     fn hosts_without_jobs_are_forgotten_the_oldest_first_and_all_in_time() {
         let mut engine = Engine::new(Bounds { in_flight: 10 }, 1);
         let (mut probes, mut events) = (Vec::new(), Vec::new());
         for host in 0..3000_u32 {
-            let address = Address::from(std::net::Ipv4Addr::from(0x0a00_0000 + host));
-            let job = HostJob {
-                address,
-                ports: PortSet::default(),
-                first: Vec::new(),
-                timing: Timing::T3,
-                max_in_flight: 1,
-                max_retries: None,
-                max_rate: None,
-                liveness: Liveness::Assume,
-                link: Link::OnLink,
-                deadline: None,
-            };
-            engine.submit(job, Moment::ZERO);
+            engine.submit(job(host), Moment::ZERO);
             assert_eq!(engine.poll(Moment::ZERO, &mut probes, &mut events), None);
         }
         assert_eq!((events.len(), engine.jobs.len(), engine.hosts.len()), (3000, 0, REMEMBERED));
