@@ -37,15 +37,16 @@ impl Rate {
 }
 
 /// The contract is 30 SYN in any 100 ms. A probe may leave up to [`START_WITHIN`] after it was allowed, so
-/// what leaves within 100 ms was allowed within 105; the thirtieth is left for one that was being connected
-/// at that moment.
+/// what leaves within 100 ms was allowed within 105. Two are left for probes that were being connected at that
+/// moment: a thread that is interrupted between its look at the clock and the connect sends one late, and on a
+/// machine with more to do than cores two threads at once have been seen to.
 const SPAN: Duration = Duration::from_millis(105);
-const PER_SPAN: usize = 29;
+const PER_SPAN: usize = 28;
 
 /// How late a paced probe may leave.
 pub(super) const START_WITHIN: Duration = Duration::from_millis(5);
 
-/// 29 in 105 ms: 276 a second, which leaves 24 of the 300 for retransmits.
+/// 28 in 105 ms: 266 a second, which leaves 34 of the 300 for retransmits.
 const INTERVAL: Duration = Duration::from_micros(105_000 / PER_SPAN as u64 + 1);
 
 /// Half of that, for looks that are not urgent.
@@ -177,7 +178,7 @@ mod tests {
     fn is_even_and_nearly_as_fast_as_allowed() {
         let mut pacer = Pacer::default();
         let mut now = Moment::ZERO;
-        for _ in 0..2760 {
+        for _ in 0..2660 {
             now = now.max(pacer.next(now));
             pacer.take(now, BEFORE_RETRANSMIT, true);
         }
