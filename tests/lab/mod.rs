@@ -128,9 +128,9 @@ impl Lab {
 
     /// How many SYNs a second it keeps up with, all hosts together, on a machine that is busy with other things.
     pub fn syns_per_second(&self) -> u16 {
-        // At some 1.3 kB a queued SYN what root gets holds 0.8 s of the former, and Debian's net.core.rmem_max,
+        // At some 1.3 kB a queued SYN what root gets holds 2.4 s of the former, and Debian's net.core.rmem_max,
         // doubled to 416 kB, 50 ms of the latter: forty devices at their fastest are within it.
-        if self.responder.shared().buffer >= 16 << 20 { 30_000 } else { 6_000 }
+        if self.responder.shared().buffer >= 16 << 20 { 10_000 } else { 6_000 }
     }
 
     /// Returns when every frame that was sent before has been seen by its device: a marker follows them

@@ -282,5 +282,5 @@ fn keeps_up_with_as_many_syns_as_it_says() {
     let took = lab.now().since(start);
     let syns: usize = lab.hosts().map(|host| host.stats().syns).sum();
     assert_eq!(syns, 2000 * usize::from(at_once) + hosts.len());
-    assert!(took < Duration::from_secs(3), "the load itself was too slow to prove anything: {took:?}");
+    assert!(took < Duration::from_secs(6), "the load itself was too slow to prove anything: {took:?}");
 }
