@@ -1,6 +1,6 @@
 //! One look at one device: who is really there, what is open, and who was there to the end.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -17,6 +17,11 @@ use crate::{
     },
     store::{Observation, Store},
 };
+
+/// The longest look at T3 and above, whatever happens: a fragile host that drops everything takes three hours and
+/// a half. A device that takes longer gives its place to the next, and its last result stands. Below T3, where
+/// the pauses alone take days, the run's own deadline is the bound.
+const LOOK: Duration = Duration::from_secs(4 * 3600);
 
 /// What looking takes.
 #[derive(Clone)]
@@ -141,7 +146,7 @@ impl Looker {
             max_rate: None,
             liveness: Liveness::Check,
             link,
-            deadline: None,
+            deadline: (*timing >= Timing::T3).then_some(LOOK),
         })
     }
 
