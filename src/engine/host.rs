@@ -21,6 +21,7 @@ use super::{
     probe::{Probe, ProbeId},
     rtt::{ENOUGH, Rtt},
     run::{Ask, Purpose, Run, Want},
+    scheduler::SOON,
     timing::BEFORE_RETRANSMIT,
     window::Window,
 };
@@ -175,8 +176,9 @@ impl Host {
                     Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, room)),
                     Err(denied) => wait.note(denied),
                 },
-                // Who has come to an end was sent home above.
-                Want::Reply | Want::Confirmation | Want::Ended(_) => {}
+                // Who had come to an end was sent home above; this one's long search has just shown it.
+                Want::Ended(_) => wait.until(now + SOON),
+                Want::Reply | Want::Confirmation => {}
             }
         }
         wait.step()

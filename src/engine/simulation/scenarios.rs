@@ -551,3 +551,12 @@ fn no_ports_are_no_work() {
     let report = run(&mut world, job);
     assert_eq!((report.status, report.probes), (HostStatus::Up, 0));
 }
+
+#[test]
+fn a_long_search_that_finds_nothing_more_is_the_end() {
+    let rejected = Device { rejected: ports("1-65535"), rejection: Reason::HostUnreach, ..neighbour("443") };
+    let mut world = world(rejected);
+    let job = world.job(0, "1-65535");
+    let report = run(&mut world, job);
+    assert_eq!((report.status, report.open_ports().collect::<Vec<_>>()), (HostStatus::Up, vec![443]));
+}
