@@ -184,7 +184,7 @@ impl Run {
         overdue.then(|| Ending::partial("out of time: the host's deadline passed"))
     }
 
-    /// What it wants now. Asking twice changes nothing.
+    /// What it wants now. Asking again sends nothing, but goes on with a long search, and so may have come to the end.
     pub(super) fn want(&mut self, now: Moment) -> Want {
         match self.check.as_ref().map(Check::next) {
             Some(check::Next::Probe(port)) => {
