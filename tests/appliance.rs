@@ -117,7 +117,8 @@ fn memory_is_bounded_with_254_devices() {
     // the gadgets, which would not survive it.
     let gadgets = "[[device]]\nmatch = \"10.77.1.231-254\"\ntiming = \"T3\"\n";
     let lan = scanner("lan", "1d", &asked) + "timing = \"T5\"\n" + gadgets;
-    let running = Portscan::new(&lab, &(static_feed(&lab) + &lan)).start();
+    let config = "max_in_flight = 1024\n".to_owned() + &static_feed(&lab) + &lan;
+    let running = Portscan::new(&lab, &config).start();
     let began = lab.now();
     running.wait_for_devices(lab.hosts().count(), LONG);
     let (took, peak) = (lab.now().since(began), running.peak_rss());

@@ -71,9 +71,15 @@ pub enum Now {
 }
 
 const SCAN_HELP: &str = "\
-Timing: T3, the default, never sends a host more than 300 probes a second, nor 30 in any
-tenth of a second: small gadgets survive it. T4 is for the LAN you own: as fast as each host
-answers. T5 gives up sooner. T2, T1 and T0 send one probe every 0.4 s, 15 s and 5 min.
+Timing  probes to one host                 unanswered at once   a silent port is asked
+  -T0   1 every 5 minutes                  1                    2 to 5 times
+  -T1   1 every 15 seconds                 1                    2 to 5 times
+  -T2   1 every 0.4 seconds                1                    2 to 5 times
+  -T3   275 a second, 30 in any 0.1 s      16 to 512            2 to 5 times, 2 s apart
+  -T4   as many as it answers              64 to 4096           2 to 5 times, 2 s apart
+  -T5   as many as it answers              64 to 4096           2 to 3 times, 0.5 s apart
+T3, the default, spares small gadgets. T4 is for the LAN you own: it slows down where a host
+suffers, and T5 presses harder. 16 hosts are scanned at once, within what this machine allows.
 
 Examples:
   portscan scan 192.168.1.0/24           the 1000 commonest ports of a whole network

@@ -207,25 +207,33 @@ impl Board {
 
     /// The commonest state among covered ports but open, ties: closed; and its commonest reason. Open is what
     /// a scan is for: where all ports are open, each is listed with its time all the same.
-    fn default(&self, covered: impl Iterator<Item = u32>) -> Mark {
+    fn default(&self, covered: impl Iterator<Item = u32>, limited: bool) -> (PortState, Reason) {
         let mut counts = [0_u32; Mark::ALL.len()];
         covered.for_each(|place| counts[self.cells[place as usize].mark() as usize] += 1);
         let filtered =
             [Mark::Silent, Mark::AdminProhibited, Mark::HostUnreach, Mark::NetUnreach, Mark::IcmpError];
+        let unheard = if limited { std::mem::take(&mut counts[Mark::Silent as usize]) } else { 0 };
+        counts[Mark::Closed as usize] += unheard;
         let count = |mark: Mark| counts[mark as usize];
         let reason = filtered.into_iter().rev().max_by_key(|&mark| count(mark)).unwrap_or(Mark::Silent);
         let states = [(Mark::Closed, count(Mark::Closed)), (reason, filtered.into_iter().map(count).sum())];
         // Backwards, because `max_by_key` gives the last of equals.
         let commonest = states.into_iter().rev().max_by_key(|&(_, count)| count);
-        commonest.map(|(mark, _)| mark).filter(|_| counts.iter().any(|&n| n > 0)).unwrap_or(Mark::Silent)
+        let mark = commonest.map(|(mark, _)| mark).filter(|_| counts.iter().any(|&n| n > 0));
+        match mark.unwrap_or(Mark::Silent) {
+            Mark::Closed if unheard > 0 => (PortState::Closed, Reason::RstLimited),
+            mark => mark.verdict(),
+        }
     }
 
-    /// The report; `needed` tells how many silent looks settle the port at a place.
+    /// The report; `needed` tells how many silent looks settle the port at a place; `limited`: the host limits
+    /// its refusals, so that who is silent is closed.
     pub(super) fn report(
         &self,
         address: Address,
         places: &Places,
         needed: impl Fn(u32) -> u8,
+        limited: bool,
         ending: Ending,
     ) -> HostReport {
         let covers = |place: &u32| match ending.status {
@@ -234,11 +242,14 @@ impl Board {
             HostStatus::Down => false,
         };
         let covered = || (0..places.len()).filter(covers);
-        let (default_state, default_reason) = self.default(covered()).verdict();
+        let (default_state, default_reason) = self.default(covered(), limited);
         let mut rtts = self.rtts.clone();
         rtts.sort_unstable();
         let finding = |place: u32| {
-            let (state, reason) = self.cells[place as usize].mark().verdict();
+            let (state, reason) = match self.cells[place as usize].mark() {
+                Mark::Silent if limited => (PortState::Closed, Reason::RstLimited),
+                mark => mark.verdict(),
+            };
             let rtt = rtts.binary_search_by_key(&place, |&(place, _)| place).ok();
             let rtt = rtt.map(|index| Duration::from_micros(rtts[index].1.into()));
             PortFinding { port: places.port(place), state, reason, rtt }
@@ -272,7 +283,7 @@ mod tests {
 
     fn report(board: &Board, places: &Places, status: HostStatus) -> HostReport {
         let ending = Ending { status, detail: String::new() };
-        board.report("192.0.2.1".parse().unwrap(), places, |_| 2, ending)
+        board.report("192.0.2.1".parse().unwrap(), places, |_| 2, false, ending)
     }
 
     #[test]

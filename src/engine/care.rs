@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-use super::health::Silence;
+use super::{health::Silence, pacer::INTERVAL};
 
 /// Canaries lost in a row that count as one event. By chance: 2 in 10,000 silences of 2 s at 3 % loss each
 /// way, 8 in a million at 1 %.
@@ -14,7 +14,7 @@ const EVENT: u8 = 3;
 /// reach so far.
 const AWAY: Duration = Duration::from_secs(4);
 
-/// Without a lost canary for so long, twice as long after each further event, it is treated less gently.
+/// Without a lost canary for so long, twice as long after each further event, it is treated a little less gently.
 const CALM: Duration = Duration::from_secs(60);
 
 /// 50 a second, one by one.
@@ -22,6 +22,9 @@ const GENTLE: Duration = Duration::from_millis(20);
 
 /// 100 a second, on the way back.
 const BETTER: Duration = Duration::from_millis(10);
+
+/// T3's pace, from then on, whatever the template: who was seen to suffer from more is not pressed again.
+const USUAL: Duration = INTERVAL;
 
 /// What a host's window never shrinks below.
 const LEAST_WINDOW: usize = 4;
@@ -66,9 +69,9 @@ impl Care {
     /// Time passes. Whether the pace changes.
     pub(super) fn calm_down(&mut self, now: Moment) -> bool {
         let calm = CALM * (1 << self.events.saturating_sub(1).min(6));
-        let over = self.interval.is_some() && now.since(self.since) >= calm;
+        let over = self.interval.is_some_and(|interval| interval > USUAL) && now.since(self.since) >= calm;
         if over {
-            self.interval = self.interval.filter(|&interval| interval == GENTLE).map(|_| BETTER);
+            self.interval = Some(if self.interval == Some(GENTLE) { BETTER } else { USUAL });
             self.since = now;
         }
         over
@@ -107,8 +110,9 @@ mod tests {
         assert!(!care.calm_down(at(89)));
         assert!(care.calm_down(at(90)));
         assert_eq!(care.interval(), Some(BETTER));
-        assert!(care.calm_down(at(150)) && care.interval().is_none());
-        assert!(!care.calm_down(at(999)));
+        assert!(care.calm_down(at(150)));
+        assert_eq!(care.interval(), Some(USUAL));
+        assert!(!care.calm_down(at(999)), "no faster, ever");
         assert!(care.silence_ended(silence(3, 3), at(1000)));
         assert!(!care.calm_down(at(1119)) && care.calm_down(at(1120)), "twice as long");
     }

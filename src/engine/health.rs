@@ -7,6 +7,9 @@ use crate::model::Moment;
 
 use super::{board::Mark, order::LIKELY};
 
+/// Time between open ports asked because the host may limit its refusals.
+const WITNESS_PAUSE: Duration = Duration::from_millis(250);
+
 /// Silence after which a canary is sent, and least time between two of them while all is well.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -14,6 +17,11 @@ const QUIET: Duration = Duration::from_secs(2);
 /// notices and may log or hold against us. That a host has vanished is then seen up to 8 s later; asking
 /// every 2 s would be 450 connections in the quarter of an hour that a silent host takes.
 const QUIET_OPEN: Duration = Duration::from_secs(10);
+
+/// The same where a scan presses: in 2 s it would send 20,000 probes into the silence, and it takes seconds, not a
+/// quarter of an hour. Longer than the second of which a host that limits its refusals is silent for the most.
+const QUIET_PRESSED: Duration = Duration::from_millis(1100);
+const QUIET_OPEN_PRESSED: Duration = Duration::from_millis(2500);
 
 /// The same in pauses between two probes: at T0 and T1 most of what is sent would be canaries else.
 const QUIET_PAUSES: u32 = 8;
@@ -27,7 +35,7 @@ const WARM_UP_PAUSE: Duration = Duration::from_millis(20);
 
 /// The same where only open ports are known, for each of them: an SSH server shuts out for a while who comes
 /// and goes too often (`sshd_config(5)`, `PerSourcePenalties`), and a whole scan is worth more than its haste.
-const WARM_UP_OPEN: usize = 4;
+const WARM_UP_OPEN: usize = 5;
 const WARM_UP_OPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Canaries lost in a row that make silence an outage: what was silent meanwhile is asked again. One is lost
@@ -103,6 +111,21 @@ pub(super) struct Health {
     row: Row,
 }
 
+/// What those who scan a host want of its canaries.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wish {
+    /// A round trip is worth measuring.
+    pub(super) curious: bool,
+    /// Refusals may be rationed: open ports tell more.
+    pub(super) suspicious: bool,
+    /// It is worth knowing whether they answer at this pace.
+    pub(super) witness: bool,
+    /// The scan is not paced.
+    pub(super) pressing: bool,
+    /// The pause between two probes.
+    pub(super) delay: Duration,
+}
+
 /// What the host's silence was, now that it has ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Silence {
@@ -121,6 +144,11 @@ impl Health {
     /// A port that is known to answer. A closed one first: it costs the host least.
     pub(super) fn known(&self) -> Option<u16> {
         self.closed.first().or(self.open.first())
+    }
+
+    /// Whether this is an open port that serves as canary.
+    pub(super) fn is_open(&self, port: u16) -> bool {
+        self.open.0.contains(&port)
     }
 
     /// Whether any port ever answered anything.
@@ -183,24 +211,25 @@ impl Health {
         self.has_canary() && !self.under_way && !std::mem::replace(&mut self.wanted, true)
     }
 
-    /// The port to ask and the earliest moment for it; `curious`: a round trip is worth measuring; `delay`:
-    /// the job's pause between two probes.
+    /// The port to ask and the earliest moment for it.
     ///
     /// The other kind of port after a loss, for one of them may have changed sides. A host that never
     /// answered but with ICMP errors is suspended only when ARP fails, and then any port shows whether it
     /// works again.
-    pub(super) fn canary(&self, curious: bool, delay: Duration) -> Option<(u16, Moment)> {
-        let known = match self.row.lost.is_multiple_of(2) {
-            true => self.known(),
-            false => self.open.first().or(self.closed.first()),
+    pub(super) fn canary(&self, wish: &Wish) -> Option<(u16, Moment)> {
+        let witness = wish.witness && !self.is_suspended() && self.open.first().is_some();
+        let known = match wish.suspicious == self.row.lost.is_multiple_of(2) {
+            true => self.open.first().or(self.closed.first()),
+            false => self.known(),
         };
         let port = known.or(self.is_suspended().then_some(LIKELY[0]))?;
         let asked = self.asked.unwrap_or_default();
         let at = match self.row.lost {
             _ if self.under_way => return None,
             0 if self.wanted => asked,
-            0 if curious && self.canaries < self.warm_up().0 => asked + self.warm_up().1,
-            0 if self.sent => self.heard.unwrap_or_default().max(asked) + self.quiet(delay),
+            0 if witness => asked + WITNESS_PAUSE,
+            0 if wish.curious && self.canaries < self.warm_up().0 => asked + self.warm_up().1,
+            0 if self.sent => self.heard.unwrap_or_default().max(asked) + self.quiet(wish),
             0 => return None,
             1 => asked,
             _ if self.asked.is_none() => asked,
@@ -218,10 +247,20 @@ impl Health {
     }
 
     /// How long a silence is left alone.
-    fn quiet(&self, delay: Duration) -> Duration {
+    fn quiet(&self, wish: &Wish) -> Duration {
         let open = u32::try_from(self.open.0.len().max(1)).unwrap_or(u32::MAX);
-        let quiet = if self.closed.first().is_some() { QUIET } else { QUIET.max(QUIET_OPEN / open) };
-        quiet.max(delay * QUIET_PAUSES)
+        let (quiet, quiet_open) = match wish.pressing {
+            true => (QUIET_PRESSED, QUIET_OPEN_PRESSED),
+            false => (QUIET, QUIET_OPEN),
+        };
+        let quiet = if self.closed.first().is_some() { quiet } else { quiet.max(quiet_open / open) };
+        quiet.max(wish.delay * QUIET_PAUSES)
+    }
+
+    /// Whether it was silent for so long that it ought to be asked: silence on filtered ports then says nothing
+    /// good.
+    pub(super) fn is_overdue(&self, now: Moment, wish: &Wish) -> bool {
+        self.has_canary() && self.heard.is_some_and(|heard| now.since(heard) >= self.quiet(wish))
     }
 
     pub(super) fn canary_left(&mut self, port: u16, now: Moment) {
@@ -263,7 +302,7 @@ mod tests {
         let mut now = at(1000);
         while !health.is_gone(now) {
             health.sent();
-            let (port, due) = health.canary(false, delay).unwrap();
+            let (port, due) = health.canary(&Wish { delay, ..Wish::default() }).unwrap();
             now = now.max(due);
             health.canary_left(port, now);
             sent.push((port, now));
@@ -316,6 +355,6 @@ mod tests {
         health.heard(at(0), Some((80, Mark::AdminProhibited)));
         assert!(health.has_answered() && !health.has_canary());
         health.sent();
-        assert_eq!(health.canary(true, Duration::ZERO), None);
+        assert_eq!(health.canary(&Wish { curious: true, ..Wish::default() }), None);
     }
 }

@@ -15,7 +15,7 @@ use super::{
     care::Care,
     check::CHECK_WAIT,
     faults::Faults,
-    health::Health,
+    health::{Health, Wish},
     job::{Event, JobId, Link, Progress},
     pacer::{Pacer, START_WITHIN},
     probe::{Probe, ProbeId},
@@ -65,6 +65,9 @@ struct Flight {
     job: JobId,
     port: u16,
     purpose: Purpose,
+    /// When it was allowed, and whether the pacer allowed it.
+    left: Moment,
+    paced: bool,
     /// Whether it may have waited for ARP, so that its time is not a round trip.
     woke: bool,
     /// When its window slot is given to another; `None` if it has none.
@@ -109,7 +112,7 @@ impl Host {
             flights: BTreeMap::new(),
             slots: BTreeSet::new(),
             rtt: Rtt::default(),
-            window: Window::new(0),
+            window: Window::new(0, 0),
             pacer: Pacer::default(),
             health: Health::default(),
             faults: Faults::default(),
@@ -131,7 +134,8 @@ impl Host {
     /// Takes a job. The first one after a pause finds round trips and fragility remembered, the rest new.
     pub(super) fn add(&mut self, run: Run, now: Moment) {
         if self.runs.is_empty() {
-            self.window = Window::new(run.template().window);
+            let template = run.template();
+            self.window = Window::new(template.window, template.threshold);
             (self.looks, self.silences) = (0, 0);
             self.care.disturbed(now);
         }
@@ -156,7 +160,7 @@ impl Host {
         }
         self.end_over(now, events);
         if self.care.calm_down(now) {
-            self.pacer.be_gentle(self.care.interval(), now);
+            self.be_gentle(now);
         }
         let mut wait = Waiting::default();
         self.runs.iter().filter_map(Run::deadline).for_each(|deadline| wait.until(deadline));
@@ -230,9 +234,7 @@ impl Host {
     fn canary(&mut self, now: Moment, wait: &mut Waiting) -> Option<(usize, Ask)> {
         let mut turns = (0..self.runs.len()).map(|offset| (self.turn + offset) % self.runs.len());
         let run = turns.find(|&run| self.runs[run].is_scanning())?;
-        let delay = self.runs[run].template().delay;
-        let curious = delay.is_zero() && self.silences >= SILENCES && self.rtt.samples() < ENOUGH;
-        let (port, at) = self.health.canary(curious, delay)?;
+        let (port, at) = self.health.canary(&self.wish(self.runs[run].template().delay))?;
         if at > now {
             wait.until(at);
             return None;
@@ -240,6 +242,17 @@ impl Host {
         // Where no port ever answered, ARP is what is in question.
         let patience = if self.health.has_canary() { BEFORE_RETRANSMIT } else { CHECK_WAIT };
         Some((run, Ask { port, purpose: Purpose::Canary, wait: Some(patience) }))
+    }
+
+    /// What its jobs want of a canary; `delay`: the pause between probes of the one that pays for it.
+    fn wish(&self, delay: Duration) -> Wish {
+        Wish {
+            curious: delay.is_zero() && self.silences >= SILENCES && self.rtt.samples() < ENOUGH,
+            suspicious: self.runs.iter().any(Run::suspects_limit),
+            witness: self.runs.iter().any(Run::wants_witness),
+            pressing: !self.is_paced(),
+            delay,
+        }
     }
 
     /// Whether this probe may leave now.
@@ -272,6 +285,10 @@ impl Host {
         self.runs.iter().map(bound).min().unwrap_or(1).into()
     }
 
+    fn be_gentle(&mut self, now: Moment) {
+        self.care.interval().into_iter().for_each(|interval| self.pacer.be_gentle(interval, now));
+    }
+
     fn is_paced(&self) -> bool {
         self.care.interval().is_some() || self.runs.iter().any(|run| run.template().paced)
     }
@@ -290,13 +307,15 @@ impl Host {
         let crowded = self.flights.len() * 2 > self.sockets();
         // A socket kept past the time-out gives a late answer its chance. Where most are silent, or sockets
         // run out, that chance costs more than another pass.
+        let paced = self.is_paced();
         let usual = || match self.runs[run].template().give_up {
             most if room.tight || crowded || self.is_mute() => timeout.min(most),
+            // A second SYN of the kernel's is none that the pacer allowed.
+            most if paced => most.min(BEFORE_RETRANSMIT),
             most => most,
         };
         let give_up = ask.wait.unwrap_or_else(usual);
         let slot = matches!(ask.purpose, Purpose::Port(_)).then(|| now + timeout.min(give_up));
-        let paced = self.is_paced();
         self.pacer.take(now, give_up, paced);
         self.health.sent();
         if ask.purpose == Purpose::Canary {
@@ -305,8 +324,8 @@ impl Host {
         self.slots.extend(slot.map(|timeout| (timeout, id)));
         self.runs[run].left(ask, now);
         let woke = self.health.is_unheard();
-        let flight =
-            Flight { job: self.runs[run].id(), port: ask.port, purpose: ask.purpose, woke, timeout: slot };
+        let (job, port, purpose) = (self.runs[run].id(), ask.port, ask.purpose);
+        let flight = Flight { job, port, purpose, left: now, paced, woke, timeout: slot };
         self.flights.insert(id, flight);
         let start_by = now + if paced { START_WITHIN } else { START_EVENTUALLY };
         Probe { id, address: self.address.clone(), port: ask.port, start_by, give_up }

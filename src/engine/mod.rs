@@ -25,6 +25,7 @@ mod faults;
 mod health;
 mod host;
 mod job;
+mod limited;
 mod order;
 mod pacer;
 mod passes;

@@ -9,12 +9,9 @@ use crate::model::Moment;
 
 use super::{
     board::{Board, Change, Mark},
+    limited::{Limited, Sample},
     order::{LIKELY, Permutation, Places},
 };
-
-/// Least time between two looks at one port: a burst of loss, a full queue, a small stack's start are over
-/// by then. Kept by a pause between passes, which needs no time stamp per port.
-const BETWEEN: Duration = Duration::from_secs(2);
 
 /// Looks at every silent port: loss cannot be told from filtering without a second one.
 pub(super) const USUAL_TRIES: u8 = 2;
@@ -31,6 +28,17 @@ const SPECIAL_TRIES: u8 = 3;
 
 /// One in so many lost calls for another pass.
 const LOSSY: u32 = 200;
+
+/// The pass from which on a job may keep to half of T3's pace, whatever its template: what is silent by then
+/// may be refused by a host that limits its refusals or that a fast pass overwhelms, and that there is a third
+/// pass at all means that something was lost.
+const SLOW_PASS: u8 = 3;
+
+/// So few ports are asked slowly in any case: a quarter of a minute.
+const FEW: u32 = 2048;
+
+/// Canaries lost, one in so many, that tell of a host or a way that is overwhelmed.
+const OVERWHELMED: u32 = 8;
 
 /// The walk over a job's ports.
 #[derive(Debug)]
@@ -57,7 +65,16 @@ pub(super) struct Passes {
     /// When the pass may begin.
     opens: Moment,
     last_look: Moment,
+    /// The same at a special port.
+    last_special: Moment,
     seen: Seen,
+    /// Whether the pass is to be gentle.
+    slow: bool,
+    /// Ports that lacked an answer when the pass began.
+    lacked: u32,
+    /// Whether the pass is there only to find out whether the host limits its refusals.
+    on_suspicion: bool,
+    limited: Limited,
 }
 
 /// What came of looking for the next place.
@@ -90,6 +107,11 @@ impl Seen {
             || self.late.saturating_mul(LOSSY) > self.looks
             || (self.canaries_lost >= 2 && self.canaries_lost.saturating_mul(LOSSY) > self.canaries)
     }
+
+    /// Whether so many canaries were lost that the pace may be the reason.
+    const fn is_overwhelmed(&self) -> bool {
+        self.canaries_lost >= 2 && self.canaries_lost.saturating_mul(OVERWHELMED) > self.canaries
+    }
 }
 
 impl Passes {
@@ -111,13 +133,39 @@ impl Passes {
             position: 0,
             opens: Moment::ZERO,
             last_look: Moment::ZERO,
+            last_special: Moment::ZERO,
             seen: Seen::default(),
+            slow: false,
+            lacked: places.len(),
+            on_suspicion: false,
+            limited: Limited::default(),
         }
     }
 
-    /// Which pass this is, from 1.
-    pub(super) const fn number(&self) -> u8 {
-        self.number
+    /// Whether this pass is to be gentle.
+    pub(super) const fn is_slow(&self) -> bool {
+        self.slow
+    }
+
+    /// Whether the host may limit its refusals.
+    pub(super) const fn suspects_limit(&self) -> bool {
+        self.limited.is_suspected()
+    }
+
+    /// Whether an open port is worth asking once more: does it answer while others are silent? In a slow pass it
+    /// proves nothing.
+    pub(super) const fn wants_witness(&self) -> bool {
+        self.number < SLOW_PASS && self.limited.wants_witness()
+    }
+
+    /// An open port was asked because of that.
+    pub(super) fn note_witness(&mut self, lost: bool) {
+        self.limited.note_witness(lost);
+    }
+
+    /// Whether the host limits its refusals, so that what is silent is closed.
+    pub(super) const fn is_limited(&self) -> bool {
+        self.limited.is_recognised()
     }
 
     /// When this pass may begin.
@@ -179,6 +227,9 @@ impl Passes {
     /// The look at the place that [`next`](Self::next) gave leaves.
     pub(super) fn left(&mut self, place: u32, now: Moment) {
         self.last_look = now;
+        if self.special.contains(&place) {
+            self.last_special = now;
+        }
         self.pass_over(place);
     }
 
@@ -204,6 +255,20 @@ impl Passes {
             self.seen.late_open |= mark == Mark::Open;
             self.seen.late += u32::from(mark == Mark::Closed);
         }
+        self.limited.note_look(mark == Mark::Closed, change == Change::Looked && mark == Mark::Silent);
+        if self.slow {
+            self.judge();
+        }
+    }
+
+    /// What a slow pass has shown so far. Its other ports need no look where it is clear.
+    fn judge(&mut self) {
+        let left = self.lacked.saturating_sub(self.seen.looks);
+        match self.limited.judge(left, self.ports) {
+            Sample::Limited => self.tries = self.number - 1,
+            Sample::Silent if self.on_suspicion => self.tries = self.number - 1,
+            Sample::Silent | Sample::Open => {}
+        }
     }
 
     /// A canary came back, or did not.
@@ -212,15 +277,22 @@ impl Passes {
         self.seen.canaries_lost += u32::from(lost);
     }
 
-    /// Begins another pass, if one is needed; how many ports it is for.
-    pub(super) fn turn(&mut self, board: &Board) -> u32 {
-        if self.seen.is_lossy() && self.number >= self.tries {
+    /// Begins another pass, if one is needed, `between` after the last look; how many ports it is for.
+    pub(super) fn turn(&mut self, board: &Board, between: Duration) -> u32 {
+        let suspicious = self.limited.is_credible() && self.seen.late > 0;
+        if (self.seen.is_lossy() || suspicious) && self.number >= self.tries && !self.is_limited() {
             self.tries = self.number.saturating_add(1).min(self.most_tries).max(self.tries);
+            self.on_suspicion = !self.seen.is_lossy();
         }
         let lacking = self.lacking(board);
         if lacking > 0 {
             self.number = self.number.saturating_add(1);
-            self.opens = self.last_look + BETWEEN;
+            let last = if board.lacking(self.tries) > 0 { self.last_look } else { self.last_special };
+            self.opens = last + between;
+            let doubtful = self.limited.is_suspected() || self.seen.is_overwhelmed();
+            self.slow = self.number >= SLOW_PASS && (lacking <= FEW || doubtful);
+            self.lacked = lacking;
+            self.limited.start_sample();
             (self.position, self.seen) = (0, Seen::default());
         }
         lacking
@@ -248,6 +320,8 @@ mod tests {
     use super::*;
     use crate::model::PortSet;
 
+    const PAUSE: Duration = Duration::from_secs(2);
+
     /// Walks one pass; every port stays silent.
     fn walk(passes: &mut Passes, board: &mut Board) -> Vec<u32> {
         let mut walked = Vec::new();
@@ -265,17 +339,17 @@ mod tests {
         let places = Places::new(&"1-500".parse().unwrap());
         let mut board = Board::new(&places);
         let mut passes = Passes::new(&places, &[300], 7, 5);
-        let (first, lacking) = (walk(&mut passes, &mut board), passes.turn(&board));
+        let (first, lacking) = (walk(&mut passes, &mut board), passes.turn(&board, PAUSE));
         assert_eq!((places.port(first[0]), places.port(first[1]), lacking), (300, 80, 500));
-        assert_eq!(passes.opens(), Moment::ZERO + Duration::from_secs(2));
-        let (second, lacking) = (walk(&mut passes, &mut board), passes.turn(&board));
+        assert_eq!(passes.opens(), Moment::ZERO + PAUSE);
+        let (second, lacking) = (walk(&mut passes, &mut board), passes.turn(&board, PAUSE));
         assert_ne!(first, second);
         for walked in [&first, &second] {
             assert_eq!(walked.len(), 500);
             assert_eq!(walked.iter().copied().collect::<BTreeSet<_>>().len(), 500);
         }
         let third = walk(&mut passes, &mut board);
-        assert_eq!((third.len(), lacking, passes.turn(&board)), (14, 14, 0), "300 and 13 likely ones");
+        assert_eq!((third.len(), lacking, passes.turn(&board, PAUSE)), (14, 14, 0), "300 and 13 likely ones");
     }
 
     #[test]
@@ -297,7 +371,7 @@ mod tests {
         (0..places.len()).for_each(|place| _ = board.settle(place, Mark::Closed, Duration::ZERO));
         let steps = (0..).take_while(|_| passes.next(&board) == Search::Unfinished).count();
         assert_eq!(steps, 59_001 / STEP);
-        assert_eq!((passes.next(&board), passes.turn(&board)), (Search::Over, 0));
+        assert_eq!((passes.next(&board), passes.turn(&board, PAUSE)), (Search::Over, 0));
     }
 
     #[test]
@@ -322,10 +396,10 @@ mod tests {
         let mut board = Board::new(&places);
         let mut passes = Passes::new(&places, &[], 7, 5);
         for pass in 1..=5 {
-            assert_eq!((walk(&mut passes, &mut board).len(), passes.number()), (100, pass));
+            assert_eq!((walk(&mut passes, &mut board).len(), passes.number), (100, pass));
             passes.note_look(Change::Answered { late: true }, Mark::Open);
-            passes.turn(&board);
+            passes.turn(&board, PAUSE);
         }
-        assert_eq!((walk(&mut passes, &mut board).len(), passes.turn(&board)), (0, 0));
+        assert_eq!((walk(&mut passes, &mut board).len(), passes.turn(&board, PAUSE)), (0, 0));
     }
 }

@@ -20,11 +20,6 @@ use super::{
 /// 3.9 s, and an answer while the asker still looks.
 const PATIENCE: Duration = Duration::from_millis(1900);
 
-/// The pass from which on a job keeps to half of T3's pace, whatever its template: what is silent by then may
-/// be refused by a host that limits its refusals (200 a second on the BSDs) or that a fast pass overwhelms,
-/// and that there is a third pass at all means that something was lost.
-const SLOW_PASS: u8 = 3;
-
 /// What a coarse timer loses is caught up within this.
 const PACE_SLACK: Duration = Duration::from_millis(10);
 
@@ -221,7 +216,7 @@ impl Run {
         if self.under_way > 0 {
             return Want::Reply;
         }
-        let lacking = self.passes.turn(&self.board);
+        let lacking = self.passes.turn(&self.board, self.template.between);
         self.set_pace();
         match lacking {
             0 if self.doubtful.is_empty() => Want::Ended(self.over()),
@@ -232,7 +227,7 @@ impl Run {
 
     fn set_pace(&mut self) {
         let rate = self.job.max_rate.map(|rate| Duration::from_secs(1) / rate.get());
-        let slow = (self.passes.number() >= SLOW_PASS).then_some(HALF_PACE);
+        let slow = self.passes.is_slow().then_some(HALF_PACE);
         self.pace
             .set_interval(self.template.delay.max(rate.unwrap_or_default()).max(slow.unwrap_or_default()));
     }
@@ -354,6 +349,23 @@ impl Run {
         self.passes.note_canary(lost);
     }
 
+    /// Whether the host may limit its refusals, so that a silent closed port says little.
+    pub(super) const fn suspects_limit(&self) -> bool {
+        self.passes.suspects_limit()
+    }
+
+    /// Whether another answer of an open port would tell whether the host limits its refusals.
+    pub(super) const fn wants_witness(&self) -> bool {
+        self.is_scanning() && self.template.delay.is_zero() && self.passes.wants_witness()
+    }
+
+    /// A canary to an open port came back, or did not.
+    pub(super) fn note_witness(&mut self, lost: bool) {
+        if self.wants_witness() {
+            self.passes.note_witness(lost);
+        }
+    }
+
     /// The host is there, so what was silent was meant so.
     pub(super) fn trust_silence(&mut self) {
         self.doubtful.clear();
@@ -378,7 +390,8 @@ impl Run {
     pub(super) fn report(&mut self, ending: Ending, now: Moment) -> HostReport {
         self.forget_doubtful();
         let needed = |place| self.passes.tries_at(place);
-        let report = self.board.report(self.job.address.clone(), &self.places, needed, ending);
+        let limited = self.passes.is_limited();
+        let report = self.board.report(self.job.address.clone(), &self.places, needed, limited, ending);
         let answered = self.answered.unwrap_or(now);
         HostReport {
             probes: self.probes,

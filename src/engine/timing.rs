@@ -19,13 +19,31 @@ pub(super) struct Template {
     pub(super) paced: bool,
     /// Most sockets open towards a host.
     pub(super) sockets: u16,
-    /// The window a host starts with.
+    /// The window a host starts with, in probes.
     pub(super) window: u16,
+    /// The window up to which it doubles with every round trip; beyond, it creeps.
+    pub(super) threshold: u16,
     /// Longest a scan's probe holds its socket.
     pub(super) give_up: Duration,
+    /// Least time between two looks at one port. Kept by a pause between passes, which needs no time stamp per
+    /// port.
+    pub(super) between: Duration,
     /// Most looks at one port.
     pub(super) tries: u8,
 }
+
+/// A burst of loss, a full queue, a small stack's start are over by then.
+const BETWEEN: Duration = Duration::from_secs(2);
+
+/// For who prefers speed: a queue has emptied, a burst may go on.
+const HASTY: Duration = Duration::from_millis(500);
+
+/// What a small switch's queue holds.
+const SMALL_QUEUE: u16 = 128;
+
+/// Behind a firewall that drops, a window of so many that wait 150 ms each is 13,600 probes a second: all ports
+/// twice in 10 s. What suffers from it says so (canaries), and is then asked less.
+const BEFORE_CREEPING: u16 = 2048;
 
 /// Most looks at one port, whatever is asked for: at 3 % loss each way a fifth look is needed by one port
 /// in 82,000.
@@ -40,18 +58,21 @@ impl Template {
             paced: true,
             sockets: 1,
             window: 16,
+            threshold: SMALL_QUEUE,
             give_up: BEFORE_RETRANSMIT,
+            between: BETWEEN,
             tries: MOST_TRIES,
         };
         // Above T3 the kernel's own second SYN is welcome: a second try that costs no system call.
-        let pressing = Self { paced: false, sockets: 4096, window: 64, ..careful };
+        let pressing =
+            Self { paced: false, sockets: 4096, window: 64, threshold: BEFORE_CREEPING, ..careful };
         match timing {
             Timing::T0 => Self { delay: Duration::from_secs(300), ..careful },
             Timing::T1 => Self { delay: Duration::from_secs(15), ..careful },
             Timing::T2 => Self { delay: Duration::from_millis(400), ..careful },
             Timing::T3 => Self { sockets: 512, ..careful },
             Timing::T4 => Self { give_up: Duration::from_millis(1300), ..pressing },
-            Timing::T5 => Self { tries: 3, ..pressing },
+            Timing::T5 => Self { threshold: 4096, between: HASTY, tries: 3, ..pressing },
         }
     }
 }

@@ -7,9 +7,6 @@ use crate::model::Moment;
 /// What a window never shrinks below: with fewer, a lost probe stalls the scan for a time-out.
 const LEAST: f64 = 4.0;
 
-/// Where doubling ends and creeping begins: a small switch's queue.
-const THRESHOLD: f64 = 128.0;
-
 const MOST: f64 = 4096.0;
 
 /// A host's congestion window: additive increase, multiplicative decrease (RFC 5681).
@@ -25,8 +22,9 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(size: u16) -> Self {
-        Self { size: size.into(), threshold: THRESHOLD, dropped: None }
+    /// Doubles with every round trip up to the threshold, both in probes.
+    pub(super) fn new(size: u16, threshold: u16) -> Self {
+        Self { size: size.into(), threshold: threshold.into(), dropped: None }
     }
 
     /// Probes that may be unanswered and not yet timed out.
@@ -153,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_host_window_grows_when_filled_and_halves_once_per_timeout() {
-        let mut window = Window::new(16);
+        let mut window = Window::new(16, 128);
         window.grow(2);
         assert_eq!(window.size(), 16, "not filled, not tested");
         (0..112).for_each(|_| window.grow(window.size()));

@@ -35,6 +35,7 @@ impl Host {
             Outcome::NoNeighbour => self.no_neighbour(&flight, reply.ended, events),
             Outcome::Local(error) => self.fault(&flight, error, reply.ended, events),
             Outcome::NotStarted => {
+                self.pacer.give_back(flight.left, flight.paced);
                 self.run_of(&flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
             }
         }
@@ -71,6 +72,7 @@ impl Host {
         if flight.purpose == Purpose::Canary {
             if alive {
                 self.runs.iter_mut().for_each(|run| run.note_canary(false));
+                self.note_witness(flight.port, false);
             } else {
                 self.canary_lost(flight.port, reply.ended);
             }
@@ -91,6 +93,7 @@ impl Host {
                     self.alive(reply.ended, None, events);
                 }
             }
+            Purpose::Port(_) if self.health.is_overdue(reply.ended, &self.wish(Duration::ZERO)) => {}
             Purpose::Port(_) => self.window.grow(used),
         }
         let doubt = self.health.has_canary();
@@ -125,7 +128,14 @@ impl Host {
         }
     }
 
+    fn note_witness(&mut self, port: u16, lost: bool) {
+        if self.health.is_open(port) {
+            self.runs.iter_mut().for_each(|run| run.note_witness(lost));
+        }
+    }
+
     fn canary_lost(&mut self, port: u16, now: Moment) {
+        self.note_witness(port, true);
         self.health.canary_lost(port);
         self.care.disturbed(now);
         self.shrink(now);
@@ -150,7 +160,7 @@ impl Host {
         let silence = self.health.heard(now, port);
         let lost = silence.lost;
         if self.care.silence_ended(silence, now) {
-            self.pacer.be_gentle(self.care.interval(), now);
+            self.be_gentle(now);
         }
         let mut given_up = Vec::new();
         for run in &mut self.runs {

@@ -92,12 +92,36 @@ async fn resets_what_it_connected_and_writes_nothing() {
     assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }
 
+/// The kernel must say so again and again, and the last answer must not colour the next.
+#[tokio::test]
+async fn a_socket_that_was_refused_serves_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_bound, closed) = closed_port();
+    let ((_full, silent), open) = (silent_port(), listener.local_addr().unwrap());
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let socket = verdict::open(open).unwrap();
+    let ask = |peer| {
+        verdict::connect(&socket, peer).unwrap();
+        verdict::verdict(&socket, peer)
+    };
+    for _ in 0..3 {
+        assert_eq!(ask(local(closed)), Some(Outcome::Refused));
+    }
+    assert_eq!(ask(open), Some(Outcome::Accepted));
+    let socket = verdict::open(open).unwrap();
+    for (port, outcome) in [(closed, Some(Outcome::Refused)), (silent, None)] {
+        verdict::connect(&socket, local(port)).unwrap();
+        assert_eq!(verdict::verdict(&socket, local(port)), outcome);
+    }
+}
+
 /// What accepts and resets at once was open, even if the reset comes before we look.
 #[tokio::test]
 async fn a_reset_after_accepting_is_open() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let socket = verdict::open(address).unwrap();
+    verdict::connect(&socket, address).unwrap();
     Socket::from(listener.accept().unwrap().0).set_linger(Some(Duration::ZERO)).unwrap();
     assert_eq!(verdict::verdict(&socket, address), Some(Outcome::Accepted));
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     net::SocketAddr,
     os::fd::AsRawFd,
     sync::mpsc::{Receiver, TryRecvError},
@@ -14,7 +14,7 @@ use slab::Slab;
 use socket2::Socket;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::verdict::{local_error, open, peer, verdict};
+use super::verdict::{connect, local_error, open, peer, verdict};
 use crate::{
     clock::{Clock, SystemClock},
     engine::{Outcome, Probe, ProbeId, Reply},
@@ -31,25 +31,41 @@ const EVENTS: usize = 256;
 /// and a socket that is closed late sends a SYN that nobody asked for.
 const STARTS: usize = 16;
 
+/// Sockets kept for the next probes: as many as come at once, or a few fewer.
+const MOST_IDLE: usize = 32;
+
+/// How long they are kept while there is none.
+const IDLE_FOR: Duration = Duration::from_secs(1);
+
 /// A thread's share of the probes.
 pub(super) struct Worker {
     poll: Poll,
     portions: Receiver<Vec<Probe>>,
     replies: UnboundedSender<Vec<Reply>>,
     clock: SystemClock,
-    in_flight: Slab<InFlight>,
-    /// The slots by the time at which they are given up. A tree rather than a heap: nearly every probe is
+    slots: Slab<Slot>,
+    /// Those whose sockets wait for another probe, IPv4 and IPv6, the latest last.
+    idle: [Vec<usize>; 2],
+    /// The slots in flight by the time at which they are given up. A tree rather than a heap: nearly every probe is
     /// answered long before, and an entry that stayed until its time would outnumber those in flight.
     deadlines: BTreeSet<(Moment, usize)>,
     /// Replies of this turn of the loop.
     done: Vec<Reply>,
 }
 
+/// A socket, and what it is used for.
+struct Slot {
+    socket: Socket,
+    /// Whether epoll watches it, under this slot's key.
+    watched: bool,
+    flight: Option<Flight>,
+}
+
 /// A connect under way.
-struct InFlight {
+#[derive(Clone, Copy)]
+struct Flight {
     id: ProbeId,
     peer: SocketAddr,
-    socket: Socket,
     started: Moment,
     give_up_at: Moment,
 }
@@ -61,8 +77,9 @@ impl Worker {
         replies: UnboundedSender<Vec<Reply>>,
         clock: SystemClock,
     ) -> Self {
-        let (in_flight, deadlines, done) = (Slab::new(), BTreeSet::new(), Vec::new());
-        Self { poll, portions, replies, clock, in_flight, deadlines, done }
+        let (slots, idle) = (Slab::new(), Default::default());
+        let (deadlines, done) = (BTreeSet::new(), Vec::new());
+        Self { poll, portions, replies, clock, slots, idle, deadlines, done }
     }
 
     /// Serves until the prober is dropped.
@@ -74,6 +91,9 @@ impl Worker {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => unreachable!("epoll_wait fails otherwise only on a bad argument: {error}"),
+            }
+            if events.is_empty() && self.deadlines.is_empty() {
+                self.close_idle();
             }
             for event in events.iter().filter(|event| event.token() != WAKE) {
                 self.look_at(event.token().0);
@@ -88,7 +108,8 @@ impl Worker {
                     Some(Duration::ZERO) // there may be more of them
                 }
                 Err(TryRecvError::Empty) => {
-                    self.deadlines.first().map(|&(deadline, _)| self.clock.now().until(deadline))
+                    let idle = self.idle.iter().any(|idle| !idle.is_empty()).then_some(IDLE_FOR);
+                    self.deadlines.first().map(|&(deadline, _)| self.clock.now().until(deadline)).or(idle)
                 }
                 Err(TryRecvError::Disconnected) => return,
             };
@@ -110,32 +131,77 @@ impl Worker {
     /// Sets a connect under way; what is known of it at once comes back as the error.
     fn connect(&mut self, probe: &Probe, started: Moment) -> Result<(), Outcome> {
         let peer = peer(&probe.address, probe.port)?;
-        let socket = open(peer)?;
-        // Linux says EINPROGRESS even where the answer came within `connect`, as it does on the loopback; a
-        // look saves the registration there and would be a wasted system call on any real network.
-        if peer.ip().is_loopback()
-            && let Some(outcome) = verdict(&socket, peer)
-        {
+        let key = self.socket(peer).map_err(|error| Outcome::Local(local_error(&error)))?;
+        let slot = &mut self.slots[key];
+        let at_once = match connect(&slot.socket, peer) {
+            Err(outcome) => Some(outcome),
+            // Linux says EINPROGRESS even where the answer came within `connect`, as it does on the loopback; a
+            // look there saves the wait and would be a wasted system call on any real network.
+            Ok(()) if peer.ip().is_loopback() => verdict(&slot.socket, peer),
+            Ok(()) => None,
+        };
+        let watched = match at_once {
+            Some(outcome) => Err(outcome),
+            None => self.watch(key).map_err(|error| Outcome::Local(local_error(&error))),
+        };
+        if let Err(outcome) = watched {
+            self.give_back(key, peer, outcome);
             return Err(outcome);
         }
         let give_up_at = started + probe.give_up;
-        let slot = self.in_flight.vacant_entry();
-        let (key, fd) = (slot.key(), socket.as_raw_fd());
-        let registry = self.poll.registry();
-        registry
-            .register(&mut SourceFd(&fd), Token(key), Interest::WRITABLE)
-            .map_err(|error| Outcome::Local(local_error(&error)))?;
-        slot.insert(InFlight { id: probe.id, peer, socket, started, give_up_at });
+        self.slots[key].flight = Some(Flight { id: probe.id, peer, started, give_up_at });
         self.deadlines.insert((give_up_at, key));
         Ok(())
     }
 
-    /// A socket may have something to say. It may also not: a child process between fork and exec holds a
-    /// copy of it, so that an event can come for a slot that has another socket since.
+    /// A slot with a socket for this peer. Who has no descriptor left gives up those that nobody uses.
+    fn socket(&mut self, peer: SocketAddr) -> io::Result<usize> {
+        if let Some(key) = self.idle[usize::from(peer.is_ipv6())].pop() {
+            return Ok(key);
+        }
+        let socket = open(peer).or_else(|error| {
+            if self.idle.iter().all(Vec::is_empty) {
+                return Err(error);
+            }
+            self.close_idle();
+            open(peer)
+        })?;
+        Ok(self.slots.insert(Slot { socket, watched: false, flight: None }))
+    }
+
+    /// Edge-triggered, so once is enough for all connects of a socket.
+    fn watch(&mut self, key: usize) -> io::Result<()> {
+        let slot = &mut self.slots[key];
+        if !slot.watched {
+            let fd = slot.socket.as_raw_fd();
+            self.poll.registry().register(&mut SourceFd(&fd), Token(key), Interest::WRITABLE)?;
+            slot.watched = true;
+        }
+        Ok(())
+    }
+
+    /// A connect is over. A socket that was refused is kept for the next; any other is closed, which takes it out
+    /// of epoll, too.
+    fn give_back(&mut self, key: usize, peer: SocketAddr, outcome: Outcome) {
+        let idle = &mut self.idle[usize::from(peer.is_ipv6())];
+        if outcome == Outcome::Refused && idle.len() < MOST_IDLE {
+            idle.push(key);
+        } else {
+            self.slots.remove(key);
+        }
+    }
+
+    fn close_idle(&mut self) {
+        self.idle.iter_mut().flat_map(|idle| idle.drain(..)).for_each(|key| _ = self.slots.remove(key));
+    }
+
+    /// A socket may have something to say. It may also not: one event may tell of two things, and a child process
+    /// between fork and exec holds a copy of it, so that an event can come for a slot that has another since.
     fn look_at(&mut self, key: usize) {
-        let Some(flight) = self.in_flight.get(key) else { return };
-        if let Some(outcome) = verdict(&flight.socket, flight.peer) {
-            self.end(key, outcome);
+        let Some(slot) = self.slots.get(key) else { return };
+        let Some(flight) = slot.flight else { return };
+        if let Some(outcome) = verdict(&slot.socket, flight.peer) {
+            self.end(key, flight, outcome);
         }
     }
 
@@ -145,15 +211,17 @@ impl Worker {
         while let Some(&(deadline, key)) = self.deadlines.first()
             && deadline <= now
         {
-            let flight = &self.in_flight[key];
-            self.end(key, verdict(&flight.socket, flight.peer).unwrap_or(Outcome::Silent));
+            let slot = &self.slots[key];
+            let Some(flight) = slot.flight else { unreachable!("who has a deadline is in flight") };
+            let outcome = verdict(&slot.socket, flight.peer).unwrap_or(Outcome::Silent);
+            self.end(key, flight, outcome);
         }
     }
 
-    /// Frees a slot. Closing the socket takes it out of epoll: no `EPOLL_CTL_DEL` is needed.
-    fn end(&mut self, key: usize, outcome: Outcome) {
-        let flight = self.in_flight.remove(key);
+    fn end(&mut self, key: usize, flight: Flight, outcome: Outcome) {
         self.deadlines.remove(&(flight.give_up_at, key));
+        self.slots[key].flight = None;
+        self.give_back(key, flight.peer, outcome);
         self.tell(flight.id, flight.started, self.clock.now(), outcome);
     }
 
