@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock::Clock,
     engine::{HostJob, Link, Liveness, LocalError, Stats},
-    model::{Address, HostReport, HostStatus, Mac, Moment, PortSet, ScanStatus},
+    model::{Address, HostReport, HostStatus, Mac, Moment, PortSet, ScanStatus, phantoms},
     net::{Links, neighbour},
     service::scanner::{Scanner, Ticket},
 };
@@ -218,7 +218,7 @@ impl<'a, 'w> Run<'a, 'w> {
             false => table::summary(self.terminal.out, &scan, &found)?,
         }
         self.terminal.out.flush()?;
-        for warning in troubles(stats, descriptors) {
+        for warning in doubts(&found, self.links).into_iter().chain(troubles(stats, descriptors)) {
             self.terminal.warn(&warning);
         }
         Ok(match scan.status {
@@ -249,6 +249,35 @@ fn status(found: &[Found], targets: usize, stats: &Stats) -> ScanStatus {
     } else {
         ScanStatus::Complete
     }
+}
+
+/// What was found and may not be there.
+fn doubts(found: &[Found], links: &Links) -> Vec<String> {
+    let mut doubts = Vec::new();
+    for Found { report, mac, .. } in found {
+        let address = &report.address;
+        if let Some(open) = phantoms::too_many_open(report) {
+            doubts.push(format!(
+                "{address}: {open} ports are open, more than anybody offers; a tarpit or a firewall may answer for \
+                 services that are not there"
+            ));
+        }
+        let claimed = mac.is_some() || links.link_of(address) != Link::OnLink;
+        if !claimed && report.open_ports().next().is_some() {
+            doubts.push(format!(
+                "{address}: ports are open, but nobody on the own network has this address; something on the way \
+                 may answer for it (a proxy, a firewall)"
+            ));
+        }
+    }
+    let everywhere = phantoms::open_nearly_everywhere(found.iter().map(|found| &found.report));
+    doubts.extend(everywhere.into_iter().map(|(port, hosts)| {
+        format!(
+            "port {port} is open on {hosts} hosts, nearly all; if that surprises you, something on the way may \
+             answer for them (an antivirus, a proxy)"
+        )
+    }));
+    doubts
 }
 
 /// This machine's own troubles: they cost time, and the user can mend them.

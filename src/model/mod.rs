@@ -4,6 +4,7 @@ mod address;
 mod device;
 mod mac;
 mod moment;
+pub mod phantoms;
 mod ports;
 mod report;
 mod state;

@@ -1,7 +1,7 @@
 //! What the log says of a host whose result is on the disk.
 
 use crate::{
-    model::{Address, HostStatus},
+    model::{Address, HostStatus, phantoms},
     store::Observation,
 };
 
@@ -14,6 +14,7 @@ pub(super) struct Finished {
     seconds: f32,
     status: HostStatus,
     detail: String,
+    too_many_open: bool,
 }
 
 impl Finished {
@@ -27,14 +28,18 @@ impl Finished {
             seconds: (report.preparation + report.scanning).as_secs_f32(),
             status: report.status,
             detail: report.detail.clone(),
+            too_many_open: phantoms::too_many_open(report).is_some(),
         }
     }
 
     pub(super) fn log(&self) {
-        let Self { address, mac, open, probes, seconds, status, detail } = self;
+        let Self { address, mac, open, probes, seconds, status, detail, too_many_open } = self;
         match status {
             HostStatus::Up => {
                 tracing::info!(%address, mac, open, probes, seconds = format_args!("{seconds:.1}"), "finished");
+                if *too_many_open {
+                    tracing::warn!(%address, mac, open, "more open ports than anybody offers: a tarpit or a firewall may answer");
+                }
             }
             HostStatus::Down => tracing::info!(%address, mac, detail, "nobody there"),
             HostStatus::Partial => {
