@@ -38,7 +38,7 @@ test: setup ## run all tests, in networks of their own
 
 acceptance: setup ## the long runs behind the figures in README: an hour or two, all 65,535 ports
 	PORTSCAN_TEST_PORTS=1-65535 $(CARGO) test --locked --profile quick --test integration -- --nocapture \
-	  appliance:: truth::forty
+	  appliance:: truth::forty answers_are_quick
 
 lint: ## formatting, clippy's lints and documentation, without a warning
 	$(CARGO) fmt --check

@@ -20,7 +20,6 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     cli::{self, Arguments, Command, Probing, Terminal, World},
     clock::SystemClock,
-    engine::Engine,
     net::{ConnectProber, Limits, Links, SystemResolver},
     service::scanner::Scanner,
 };
@@ -78,7 +77,14 @@ fn probing(clock: SystemClock) -> io::Result<Probing> {
     let prober = ConnectProber::start(NonZeroUsize::new(limits.cores).unwrap_or(NonZeroUsize::MIN), clock)?;
     // Which port is asked when is nobody's to foresee: the standard library's keys are random per process.
     let seed = RandomState::new().hash_one(std::process::id());
-    let (scanner, thread) = Scanner::start(Engine::new(limits.bounds(), seed), prober, clock)?;
+    // What the machine stops telling stays as it was.
+    let mut known = limits.bounds();
+    let bounds = move || {
+        known = Limits::read().map_or(known, |limits| limits.bounds());
+        known
+    };
+    tracing::info!("this machine allows {limits}");
+    let (scanner, thread) = Scanner::start(seed, prober, clock, bounds)?;
     Ok(Probing { scanner, thread, limits, links: Links::read()? })
 }
 

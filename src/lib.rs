@@ -25,7 +25,7 @@
 //! | F5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
 //! | F4 | [`http`] | the server, its bounds, the APIs |
 //! | F3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
-//! | F2 | [`net`], [`store`], [`feed`], [`client`], [`services`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, IANA's names |
+//! | F2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names |
 //! | F1 | [`engine`], [`config`], [`clock`], [`resolve`] | decisions without I/O, and the traits of what is injected |
 //! | F0 | [`model`] | the values that all speak in |
 //!
@@ -43,6 +43,7 @@
 //! - another kind of probe: implement [`engine::Prober`] in [`net`];
 //! - another source of devices: a reader in [`feed`], a task in [`service::feeds`];
 //! - another question over HTTP: a method in [`service::queries`], a handler in [`http`];
+//! - another figure: a field of [`model::Snapshot`], filled in [`service::queries`], written in [`metrics`];
 //! - another setting: a field of [`config::Config`], its key in the file, and a faulty file in
 //!   `tests/config` for each way to get it wrong;
 //! - another column: a step of the ladder in [`store`], never a change of an old one.
@@ -55,6 +56,7 @@ pub mod config;
 pub mod engine;
 pub mod feed;
 pub mod http;
+pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod resolve;

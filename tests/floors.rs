@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("resolve", 1),
     ("client", 2),
     ("feed", 2),
+    ("metrics", 2),
     ("net", 2),
     ("services", 2),
     ("store", 2),

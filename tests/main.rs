@@ -13,5 +13,7 @@ mod harness;
 mod http_bounds;
 mod identity;
 mod lab;
+mod limits;
+mod metrics;
 mod politeness;
 mod truth;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Hosts in progress at once: enough to fill the time that one host's pace leaves, and few enough that the
-/// first results come early.
+/// first results come early and the kernel's table of neighbours is not filled with addresses that nobody has.
 const AT_ONCE: usize = 16;
 
 /// Scans, prints, returns the exit code. Once `interrupted` is true it tells what is known and ends.

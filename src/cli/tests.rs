@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use super::*;
 use crate::{
     clock::SystemClock,
-    engine::Engine,
     net::{ConnectProber, SystemResolver},
 };
 
@@ -26,7 +25,8 @@ fn world() -> World {
         prober: Box::new(move || {
             let limits = Limits::raise_and_read()?;
             let prober = ConnectProber::start(NonZeroUsize::MIN, clock)?;
-            let (scanner, thread) = Scanner::start(Engine::new(limits.bounds(), 1), prober, clock)?;
+            let bounds = limits.bounds();
+            let (scanner, thread) = Scanner::start(1, prober, clock, move || bounds)?;
             Ok(Probing { scanner, thread, limits, links: Links::read()? })
         }),
     }

@@ -19,6 +19,7 @@ use super::{
     job::{Event, JobId, Link, Progress},
     pacer::{Pacer, START_WITHIN},
     probe::{Probe, ProbeId},
+    quota::{Expectation, Left},
     rtt::{ENOUGH, Rtt},
     run::{Ask, Purpose, Run, Want},
     scheduler::SOON,
@@ -46,6 +47,8 @@ pub(super) struct Room {
     pub(super) free: bool,
     /// Whether sockets are scarce.
     pub(super) tight: bool,
+    /// How many probes may still stay without an answer.
+    pub(super) left: Left,
 }
 
 /// What a host does next.
@@ -57,6 +60,8 @@ pub(super) enum Step {
     Wait(Option<Moment>),
     /// It would send if there were a free socket; the moment as in `Wait`.
     Starved(Option<Moment>),
+    /// It would send if more probes might stay without an answer; the moment as in `Wait`.
+    Hushed(Option<Moment>),
 }
 
 /// A probe under way.
@@ -90,6 +95,7 @@ pub(super) struct Host {
     health: Health,
     faults: Faults,
     care: Care,
+    expected: Expectation,
     /// First looks that ended, and those of them that were silent.
     looks: u32,
     silences: u32,
@@ -101,6 +107,7 @@ enum Denied {
     Until(Moment),
     Reply,
     Sockets,
+    Quota,
 }
 
 impl Host {
@@ -117,6 +124,7 @@ impl Host {
             health: Health::default(),
             faults: Faults::default(),
             care: Care::default(),
+            expected: Expectation::default(),
             looks: 0,
             silences: 0,
         }
@@ -276,7 +284,17 @@ impl Host {
         if self.is_paced() {
             not_before(self.pacer.next(now))?;
         }
-        if room.free { Ok(()) } else { Err(Denied::Sockets) }
+        match room.left {
+            _ if !room.free => Err(Denied::Sockets),
+            Left::Enough => Ok(()),
+            Left::Little if !self.expects_silence() => Ok(()),
+            Left::Little | Left::Nothing => Err(Denied::Quota),
+        }
+    }
+
+    /// Whether its next probe may well stay without an answer.
+    pub(super) fn expects_silence(&self) -> bool {
+        self.expected.is_silence()
     }
 
     /// Most sockets that may be open towards the host: every job's bound and template holds for all.
@@ -342,6 +360,7 @@ impl Host {
 struct Waiting {
     at: Option<Moment>,
     starved: bool,
+    hushed: bool,
 }
 
 impl Waiting {
@@ -354,10 +373,15 @@ impl Waiting {
             Denied::Until(at) => self.until(at),
             Denied::Reply => {}
             Denied::Sockets => self.starved = true,
+            Denied::Quota => self.hushed = true,
         }
     }
 
     fn step(self) -> Step {
-        if self.starved { Step::Starved(self.at) } else { Step::Wait(self.at) }
+        match self {
+            Self { starved: true, at, .. } => Step::Starved(at),
+            Self { hushed: true, at, .. } => Step::Hushed(at),
+            Self { at, .. } => Step::Wait(at),
+        }
     }
 }

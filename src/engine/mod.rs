@@ -6,14 +6,14 @@
 //!  HostJob ─► Engine ─► Host (one per address) ─► Run (one per job) ─► Board (one byte per port)
 //!             scheduler  window, pacer, rtt,       check, passes        verdicts, report
 //!             global     health, care,      barred
-//!                        faults
+//!             quota      faults
 //! ```
 //!
-//! What may be sent at all is decided from left to right (sockets of this machine, of this host, window,
-//! pace), what is worth sending from right to left (ports without a verdict, passes, canaries). A reply
-//! travels from left to right and is told to everybody it concerns. No call looks at all hosts, and all ports
-//! of a job are looked at once per pass: deadlines lie in ordered sets, a pass walks a permutation that is
-//! computed, not stored.
+//! What may be sent at all is decided from left to right (sockets of this machine and silence that it bears,
+//! sockets of this host, window, pace), what is worth sending from right to left (ports without a verdict,
+//! passes, canaries). A reply travels from left to right and is told to everybody it concerns. No call looks at
+//! all hosts, and all ports of a job are looked at once per pass: deadlines lie in ordered sets, a pass walks a
+//! permutation that is computed, not stored.
 //!
 //! The constants stand beside the decision they belong to, each with its reason.
 
@@ -30,6 +30,7 @@ mod order;
 mod pacer;
 mod passes;
 mod probe;
+mod quota;
 mod rtt;
 mod run;
 mod scheduler;

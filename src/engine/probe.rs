@@ -56,6 +56,18 @@ pub enum Outcome {
     NotStarted,
 }
 
+impl Outcome {
+    /// Whether the host's own TCP answered; `None`: the probe never left. What a router says of a probe, or
+    /// this machine of a missing neighbour, ends no entry of a connection table, and counts as silence there.
+    pub(super) const fn is_answer(self) -> Option<bool> {
+        match self {
+            Self::Accepted | Self::Refused => Some(true),
+            Self::Silent | Self::Unreachable(_) | Self::NoNeighbour => Some(false),
+            Self::Local(_) | Self::NotStarted => None,
+        }
+    }
+}
+
 /// Faults of this machine's: the probe goes back into the queue and the window shrinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LocalError {
@@ -65,7 +77,7 @@ pub enum LocalError {
     Ports,
     /// ENOBUFS, ENOMEM, EAGAIN.
     Memory,
-    /// EPERM, EACCES: the local firewall, or a full connection table.
+    /// EPERM, EACCES: the local firewall.
     Denied,
     /// ENETUNREACH, EHOSTUNREACH, EINVAL at once, from this machine: no route, interface down, bad zone.
     NoRoute,
@@ -76,6 +88,17 @@ pub enum LocalError {
 }
 
 impl LocalError {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Descriptors,
+        Self::Ports,
+        Self::Memory,
+        Self::Denied,
+        Self::NoRoute,
+        Self::SelfConnect,
+        Self::Other,
+    ];
+
     /// The word that stands for it in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {

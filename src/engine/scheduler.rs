@@ -11,9 +11,10 @@ use super::{
     host::{Host, Room, Step},
     job::{Event, HostJob, JobId, Progress},
     probe::{LocalError, Outcome, Probe, ProbeId, Reply},
+    quota::{Left, Quota},
     run::Run,
     stats::{Bounds, Stats},
-    window::{GlobalWindow, Haste},
+    window::{GlobalWindow, Haste, LATE},
 };
 
 /// How long the round trips and the fragility of a host without jobs are remembered.
@@ -25,8 +26,21 @@ const REMEMBERED: usize = 1024;
 /// When to go on with what takes too long for one call.
 pub(super) const SOON: Duration = Duration::from_millis(1);
 
+/// How long nothing leaves when the connection table is full, unless the driver says so again: longer than
+/// from one of its looks to the next.
+const FULL: Duration = Duration::from_secs(3);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct HostId(u64);
+
+/// A probe under way.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    host: HostId,
+    launched: Moment,
+    /// Whether its silence is paid for already.
+    charged: bool,
+}
 
 /// A host and where it stands in the queues.
 #[derive(Debug)]
@@ -36,6 +50,8 @@ struct Seat {
     ready: bool,
     /// In `starved`.
     starved: bool,
+    /// In `hushed`.
+    hushed: bool,
     /// In `timers`, at this moment.
     timer: Option<Moment>,
     /// Since when it has no jobs.
@@ -49,14 +65,17 @@ pub struct Engine {
     seed: u64,
     global: GlobalWindow,
     haste: Haste,
+    quota: Quota,
     hosts: BTreeMap<HostId, Seat>,
     by_address: HashMap<Address, HostId>,
     jobs: HashMap<JobId, HostId>,
-    flights: HashMap<ProbeId, HostId>,
+    flights: HashMap<ProbeId, Flight>,
     /// Hosts that may have something to send, in turn.
     ready: VecDeque<HostId>,
     /// Hosts that have, but no socket was free; first in turn when one is.
     starved: VecDeque<HostId>,
+    /// Hosts that have, but whose silence there is no quota for; first in turn when there is.
+    hushed: VecDeque<HostId>,
     timers: BTreeSet<(Moment, HostId)>,
     /// Hosts without jobs, in the order in which they became so; some have jobs again.
     idle: VecDeque<(Moment, HostId)>,
@@ -73,12 +92,14 @@ impl Engine {
             seed,
             global: GlobalWindow::new(bounds.in_flight),
             haste: Haste::default(),
+            quota: Quota::new(bounds.silent),
             hosts: BTreeMap::new(),
             by_address: HashMap::new(),
             jobs: HashMap::new(),
             flights: HashMap::new(),
             ready: VecDeque::new(),
             starved: VecDeque::new(),
+            hushed: VecDeque::new(),
             timers: BTreeSet::new(),
             idle: VecDeque::new(),
             events: Vec::new(),
@@ -99,6 +120,7 @@ impl Engine {
                     host: Host::new(job.address.clone()),
                     ready: false,
                     starved: false,
+                    hushed: false,
                     timer: None,
                     idle: None,
                 };
@@ -127,8 +149,14 @@ impl Engine {
     /// Takes what became of a probe. A second reply to one probe is ignored.
     pub fn reply(&mut self, reply: Reply) {
         let in_flight = self.flights.len();
-        let Some(host) = self.flights.remove(&reply.id) else { return };
-        self.stats.ended(reply.outcome);
+        let Some(Flight { host, launched, charged }) = self.flights.remove(&reply.id) else { return };
+        self.stats.ended(&reply, launched);
+        let silent = reply.outcome.is_answer() == Some(false);
+        match (charged, silent) {
+            (true, false) => self.quota.refund(),
+            (false, true) => self.quota.charge(reply.ended),
+            _ => {}
+        }
         if is_shortage(reply.outcome) {
             self.global.shrink(reply.ended, in_flight);
         }
@@ -159,8 +187,9 @@ impl Engine {
             let room = Room {
                 free: in_flight < window && resting.is_none(),
                 tight: self.global.is_tight(in_flight),
+                left: self.quota.left(now),
             };
-            let Some(host) = self.next_in_turn(room.free) else { break };
+            let Some(host) = self.next_in_turn(room) else { break };
             let before = events.len();
             self.serve(host, now, room, probes, events);
             // A report of 65,535 ports is work enough; what was to be launched must not wait for another.
@@ -174,9 +203,29 @@ impl Engine {
                 self.jobs.remove(job);
             }
         }
+        self.stats.now(self.jobs.len(), self.global.size(now));
         self.forget(now);
-        let soon = soon.filter(|_| !(self.ready.is_empty() && self.starved.is_empty()));
-        self.timers.first().map(|&(at, _)| at).into_iter().chain(soon).min()
+        let waiting = [&self.ready, &self.starved, &self.hushed].iter().any(|hosts| !hosts.is_empty());
+        let enough = Some(self.quota.enough_at()).filter(|&enough| enough > now && !self.hushed.is_empty());
+        let first = self.timers.first().map(|&(at, _)| at);
+        first.into_iter().chain(soon.filter(|_| waiting)).chain(enough).min()
+    }
+
+    /// Takes this machine's bounds as they are by now. Nothing leaves for 3 s where the table is full.
+    pub fn set_bounds(&mut self, bounds: Bounds, now: Moment) {
+        if bounds.full {
+            self.haste.rest(now + FULL);
+        }
+        self.global.set_bound(bounds.in_flight, now);
+        self.quota.set(bounds.silent);
+    }
+
+    /// Takes by how much the driver missed the moment that [`poll`](Self::poll) had asked for.
+    pub fn woken_late(&mut self, by: Duration, now: Moment) {
+        self.stats.lag.note(by);
+        if by > LATE {
+            self.global.lag(now, self.flights.len());
+        }
     }
 
     /// How far a job is; `None` once it has finished.
@@ -202,9 +251,18 @@ impl Engine {
         }
     }
 
-    /// The host whose turn it is. Who waited for a socket comes before who did not.
-    fn next_in_turn(&mut self, free: bool) -> Option<HostId> {
-        if free && let Some(host) = self.starved.pop_front() {
+    /// The host whose turn it is. Who waited comes before who did not.
+    fn next_in_turn(&mut self, room: Room) -> Option<HostId> {
+        if room.free
+            && room.left == Left::Enough
+            && let Some(host) = self.hushed.pop_front()
+        {
+            self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.hushed = false);
+            return Some(host);
+        }
+        if room.free
+            && let Some(host) = self.starved.pop_front()
+        {
             self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.starved = false);
             return Some(host);
         }
@@ -226,7 +284,11 @@ impl Engine {
         let Some(seat) = self.hosts.get_mut(&id) else { return };
         let wake = match seat.host.next(probe_id, now, room, events) {
             Step::Launch(probe) => {
-                self.flights.insert(probe.id, id);
+                let charged = seat.host.expects_silence();
+                if charged {
+                    self.quota.charge(now);
+                }
+                self.flights.insert(probe.id, Flight { host: id, launched: now, charged });
                 self.stats.launched();
                 self.haste.launched(now);
                 probes.push(probe);
@@ -237,6 +299,12 @@ impl Engine {
             Step::Starved(at) => {
                 if !std::mem::replace(&mut seat.starved, true) {
                     self.starved.push_back(id);
+                }
+                at
+            }
+            Step::Hushed(at) => {
+                if !std::mem::replace(&mut seat.hushed, true) {
+                    self.hushed.push_back(id);
                 }
                 at
             }
@@ -298,7 +366,7 @@ mod tests {
 
     #[test]
     fn one_report_a_poll() {
-        let mut engine = Engine::new(Bounds { in_flight: 10 }, 1);
+        let mut engine = Engine::new(Bounds { in_flight: 10, silent: None, full: false }, 1);
         let (mut probes, mut events) = (Vec::new(), Vec::new());
         (0..3).for_each(|host| _ = engine.submit(job(host), Moment::ZERO));
         let mut poll = || {
@@ -311,7 +379,7 @@ mod tests {
 
     #[test]
     fn hosts_without_jobs_are_forgotten_the_oldest_first_and_all_in_time() {
-        let mut engine = Engine::new(Bounds { in_flight: 10 }, 1);
+        let mut engine = Engine::new(Bounds { in_flight: 10, silent: None, full: false }, 1);
         let (mut probes, mut events) = (Vec::new(), Vec::new());
         for host in 0..3000_u32 {
             engine.submit(job(host), Moment::ZERO);

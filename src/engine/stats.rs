@@ -1,21 +1,31 @@
 //! This machine's bounds, and what is counted for metrics.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
-use super::probe::{LocalError, Outcome};
+use crate::model::{Delays, Moment};
 
-/// This machine's bounds, read at start.
-#[derive(Clone, Copy, Debug)]
+use super::probe::{LocalError, Outcome, Reply};
+
+/// This machine's bounds, over all hosts. They may change while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Most sockets open at once, over all hosts. 0 counts as 1.
+    /// Most sockets open at once. 0 counts as 1.
     pub in_flight: u32,
+    /// Most probes per second that nothing answers; `None`: any number.
+    pub silent: Option<NonZeroU32>,
+    /// Nothing may leave for now: it would be dropped before it is on the wire, and pass for silence.
+    pub full: bool,
 }
 
 /// Counts since start, for metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
+    /// Jobs under way now.
+    pub jobs: u32,
     /// Sockets open now.
     pub in_flight: u32,
+    /// Sockets that may be open now: the bound, or less where this machine cannot keep up.
+    pub window: u32,
     /// Probes launched.
     pub launched: u64,
     /// Probes by outcome.
@@ -30,17 +40,29 @@ pub struct Stats {
     pub local: BTreeMap<LocalError, u64>,
     /// Probes that came back because their `start_by` had passed.
     pub not_started: u64,
+    /// From the moment at which the driver was to come back to when it did.
+    pub lag: Delays,
+    /// From launching a probe to its connect.
+    pub start_delay: Delays,
 }
 
 impl Stats {
+    /// How it is now.
+    pub(super) fn now(&mut self, jobs: usize, window: usize) {
+        let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        (self.jobs, self.window) = (count(jobs), count(window));
+    }
+
     pub(super) fn launched(&mut self) {
         self.launched += 1;
         self.in_flight += 1;
     }
 
-    pub(super) fn ended(&mut self, outcome: Outcome) {
+    /// A probe that was launched then came back.
+    pub(super) fn ended(&mut self, reply: &Reply, launched: Moment) {
         self.in_flight -= 1;
-        *match outcome {
+        self.start_delay.note(reply.started.since(launched));
+        *match reply.outcome {
             Outcome::Accepted => &mut self.accepted,
             Outcome::Refused => &mut self.refused,
             Outcome::Silent => &mut self.silent,

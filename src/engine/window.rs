@@ -53,17 +53,25 @@ impl Window {
 }
 
 /// What this machine has not the means to do at once is found by trying: the hard bound, halved on its own
-/// faults, growing again.
+/// faults and when it is too busy to be on time, growing again.
 #[derive(Debug)]
 pub(super) struct GlobalWindow {
     size: f64,
     bound: f64,
     cut: Option<Moment>,
+    lagged: Option<Moment>,
     grown: Moment,
 }
 
 /// One shortage is reported by every socket that meets it.
 const CUT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How late the driver may be: more, and paced probes leave in bunches, and HTTP feels it.
+pub(super) const LATE: Duration = Duration::from_millis(20);
+
+/// Lateness halves it at most so often, which its growth makes up for: what half the load does not mend, other
+/// programs on this machine cause, and a scan that shrank to nothing would not mend it either.
+const LAG_PAUSE: Duration = Duration::from_secs(1);
 
 /// By how much it grows in a second: from the least to 4,096 sockets takes eight.
 const REGROWTH: f64 = 2.0;
@@ -74,7 +82,14 @@ const LEAST_GLOBAL: f64 = 16.0;
 impl GlobalWindow {
     pub(super) fn new(bound: u32) -> Self {
         let bound = f64::from(bound.max(1));
-        Self { size: bound, bound, cut: None, grown: Moment::ZERO }
+        Self { size: bound, bound, cut: None, lagged: None, grown: Moment::ZERO }
+    }
+
+    /// Another bound from now on; it grows up to a higher one.
+    pub(super) fn set_bound(&mut self, bound: u32, now: Moment) {
+        self.size(now);
+        self.bound = f64::from(bound.max(1));
+        self.size = self.size.min(self.bound);
     }
 
     /// Sockets that may be open now.
@@ -94,10 +109,22 @@ impl GlobalWindow {
     /// A fault of this machine's while so many sockets were open: what was not used was not tested.
     pub(super) fn shrink(&mut self, now: Moment, in_flight: usize) {
         if self.cut.is_none_or(|cut| now.since(cut) >= CUT_PAUSE) {
-            self.size(now);
             self.cut = Some(now);
-            self.size = (self.size.min(in_flight as f64) / 2.0).max(LEAST_GLOBAL.min(self.bound));
+            self.halve(now, in_flight);
         }
+    }
+
+    /// The driver was late by more than [`LATE`].
+    pub(super) fn lag(&mut self, now: Moment, in_flight: usize) {
+        if self.lagged.is_none_or(|lagged| now.since(lagged) >= LAG_PAUSE) {
+            self.lagged = Some(now);
+            self.halve(now, in_flight);
+        }
+    }
+
+    fn halve(&mut self, now: Moment, in_flight: usize) {
+        self.size(now);
+        self.size = (self.size.min(in_flight as f64) / 2.0).max(LEAST_GLOBAL.min(self.bound));
     }
 }
 
@@ -124,6 +151,11 @@ impl Haste {
         self.until
     }
 
+    /// Nothing leaves until then.
+    pub(super) fn rest(&mut self, until: Moment) {
+        self.until = self.until.max(until);
+    }
+
     /// A probe leaves.
     pub(super) fn launched(&mut self, now: Moment) {
         if now.since(self.second) >= Duration::from_secs(1) {
@@ -136,7 +168,7 @@ impl Haste {
     pub(super) fn unstarted(&mut self, now: Moment) {
         self.unstarted += 1;
         if self.unstarted > 1 && self.unstarted.saturating_mul(TOO_MANY) > self.launched {
-            self.until = now + BREATH;
+            self.rest(now + BREATH);
         }
     }
 }
@@ -196,5 +228,27 @@ mod tests {
         let mut small = GlobalWindow::new(3);
         small.shrink(at(0), 3);
         assert_eq!(small.size(at(0)), 3);
+    }
+
+    #[test]
+    fn lateness_halves_the_global_window_but_never_for_long() {
+        let mut window = GlobalWindow::new(4096);
+        window.lag(at(0), 1000);
+        assert_eq!(window.size(at(0)), 500);
+        for millis in (10..60_000).step_by(10) {
+            let size = window.size(at(millis));
+            assert!((490..=1000).contains(&size), "{size}");
+            window.lag(at(millis), size);
+        }
+        assert_eq!(window.size(at(70_000)), 4096, "it comes back");
+    }
+
+    #[test]
+    fn a_bound_that_moves_takes_the_global_window_along() {
+        let mut window = GlobalWindow::new(1000);
+        window.set_bound(300, at(0));
+        assert_eq!(window.size(at(0)), 300);
+        window.set_bound(500, at(1000));
+        assert_eq!((window.size(at(1000)), window.size(at(2000))), (300, 500));
     }
 }

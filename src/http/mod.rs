@@ -15,6 +15,7 @@ mod connections;
 mod conversation;
 mod limits;
 mod listen;
+mod metrics;
 mod names;
 mod portscan;
 mod probes;

@@ -20,6 +20,7 @@ use super::{
     auth::Gate,
     body,
     limits::Limits,
+    metrics,
     names::{self, Names},
     portscan,
 };
@@ -50,8 +51,9 @@ pub struct Site {
 pub fn router(site: Site) -> Router {
     let base = site.config.borrow().base_url.clone();
     let queries = Arc::clone(&site.queries);
-    let routes =
-        common(&base, move || queries.health()).merge(portscan::routes(&base, site.queries, site.clock));
+    let routes = common(&base, move || queries.health())
+        .merge(metrics::routes(Arc::clone(&site.queries)))
+        .merge(portscan::routes(&base, site.queries, site.clock));
     dressed(body::bounded(routes, site.limits.body), site.names)
 }
 
@@ -109,7 +111,8 @@ fn index_page(base: &str) -> String {
          <li><a href=\"/{base}/json\">/{base}/json</a>: the devices that have a result\n\
          <li>/{base}/MAC/json: one device's open ports\n\
          <li>/{base}/HOST/PORT/json: one port, looked at now\n\
-         <li><a href=\"/healthz\">/healthz</a>: whether the appliance is well\n</ul>\n</html>\n"
+         <li><a href=\"/healthz\">/healthz</a>: whether the appliance is well\n\
+         <li><a href=\"/metrics\">/metrics</a>: its figures, for Prometheus\n</ul>\n</html>\n"
     )
 }
 

@@ -1,23 +1,27 @@
 //! F0: the values that every other floor speaks in. Nothing here does I/O, reads a clock or spawns.
 
 mod address;
+mod delays;
 mod device;
 mod mac;
 mod moment;
 pub mod phantoms;
 mod ports;
 mod report;
+mod snapshot;
 mod state;
 mod target;
 mod text;
 mod timing;
 
 pub use address::{Address, AddressError};
+pub use delays::Delays;
 pub use device::{Device, DeviceKey};
 pub use mac::{Mac, MacError};
 pub use moment::Moment;
 pub use ports::{PortSet, PortSetError};
 pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
+pub use snapshot::{FeedFacts, LimitFacts, ProbeFacts, Snapshot, StoreFacts, TableFacts};
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use target::{TargetError, TargetSpec};
 pub use text::one_line;

@@ -1,6 +1,16 @@
-//! What this machine allows, read once at start.
+//! What this machine allows: read at start, and again and again where it changes.
+//!
+//! | bound | read from | what it bounds |
+//! |---|---|---|
+//! | descriptors | `RLIMIT_NOFILE` | sockets open at once |
+//! | connection table | `nf_conntrack_max`, `_count`, `_tcp_timeout_syn_sent` | silent probes a second, sockets |
+//! | local ports | `ip_local_port_range` | nothing: a lack of them costs time (see [`Limits::local_ports`]) |
+//! | neighbours | the kernel's `gc_thresh3`, 1024 | nothing: hosts in progress are 16, one probe each until ARP answers |
 
-use std::{fs, io, ops::RangeInclusive, path::Path, str::FromStr, thread::available_parallelism};
+use std::{
+    fmt, fs, io, num::NonZeroU32, ops::RangeInclusive, path::Path, str::FromStr,
+    thread::available_parallelism,
+};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -12,7 +22,8 @@ pub struct Limits {
     /// Descriptors this process may have open (`RLIMIT_NOFILE`, after raising it).
     pub descriptors: u32,
     /// Local ports that connects are made from. One each per destination address *and port*, so that they
-    /// bound what goes to one port (28,232 by default), not what goes to one host.
+    /// bound what goes to one port (28,232 by default), not what goes to one host. Where they run out the
+    /// kernel says so at once (EADDRNOTAVAIL), and the probe is made again later.
     pub local_ports: RangeInclusive<u16>,
     /// The connection table of a stateful firewall, where one is at work (Docker brings one).
     pub conntrack: Option<Conntrack>,
@@ -20,13 +31,18 @@ pub struct Limits {
     pub cores: usize,
 }
 
-/// The kernel's connection table, in connections.
+/// The kernel's connection table, in connections. It sees all that this machine sends, the loopback included.
+/// That of a router on the way, which we cannot see, is spared only as far as it is no smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conntrack {
     /// Most it holds; beyond, it drops everybody's new connections.
     pub max: u32,
     /// In it now.
     pub count: u32,
+    /// How long it keeps a connect that nothing answers, in seconds
+    /// (`nf_conntrack_tcp_timeout_syn_sent`, 120). One that is answered is kept for ten
+    /// (`nf_conntrack_tcp_timeout_close`).
+    pub silence: u32,
 }
 
 /// More sockets than this gain nothing: at 1.3 s each they are 3,150 silent probes a second, and cost a Pi
@@ -36,12 +52,16 @@ const MOST_IN_FLIGHT: u32 = 4096;
 /// Descriptors for everything else: 256 HTTP connections, and the database, event loops, sweeps and logs.
 const HEADROOM: u32 = 256 + 64;
 
-/// A probe without an answer stays in the connection table for 120 s (`nf_conntrack_tcp_timeout_syn_sent`),
-/// while its socket is held for at most 1.3 s: so many entries come to be per socket in flight.
-const ENTRIES_PER_SOCKET: u32 = 93;
+/// The part of the connection table that probes under way may take, as a divisor.
+const IN_FLIGHT_PART: u32 = 8;
 
-/// However full the connection table: a scan in trickles is better than none.
+/// However small the connection table: a scan in trickles is better than none.
 const LEAST_IN_FLIGHT: u32 = 16;
+const LEAST_SILENT: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
+
+/// The part of the connection table that is left to others, as a divisor. Once it is in use the kernel may drop
+/// a SYN before it is on the wire, and tells nobody: silence means nothing until others leave.
+const RESERVE_PART: u32 = 16;
 
 impl Limits {
     /// Raises the soft limit of descriptors to the hard one (a shell's 1024 is for programs that use
@@ -50,37 +70,80 @@ impl Limits {
     /// # Errors
     /// The limit of descriptors cannot be read; /proc missing is none, defaults stand in for it.
     pub fn raise_and_read() -> io::Result<Self> {
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         // Refused in some sandboxes; the soft limit then holds.
-        let descriptors = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_or(soft, |()| hard);
-        let proc = Path::new("/proc/sys/net");
-        let count = read(&proc.join("netfilter/nf_conntrack_count"));
-        let max = read(&proc.join("netfilter/nf_conntrack_max"));
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        Self::read()
+    }
+
+    /// Reads them as they are.
+    ///
+    /// # Errors
+    /// As [`Limits::raise_and_read`].
+    pub fn read() -> io::Result<Self> {
+        let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let ports = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
         Ok(Self {
             descriptors: u32::try_from(descriptors).unwrap_or(u32::MAX),
-            local_ports: local_ports(
-                &fs::read_to_string(proc.join("ipv4/ip_local_port_range")).unwrap_or_default(),
-            ),
-            // The table is there as soon as the module is loaded, and tracks only where a firewall has rules
-            // that ask for it; then at least the loopback's connections are in it.
-            conntrack: max
-                .zip(count)
-                .filter(|&(_, count)| count > 0)
-                .map(|(max, count)| Conntrack { max, count }),
+            local_ports: local_ports(&ports.unwrap_or_default()),
+            conntrack: Conntrack::read(Path::new("/proc/sys/net/netfilter")),
             cores: available_parallelism().map_or(1, usize::from),
         })
     }
 
     /// What the engine may use of them.
     ///
-    /// Half of a small limit of descriptors stays usable (`ulimit -n 64` gives 32 sockets), and silent probes
-    /// fill at most half of what is free in the connection table.
+    /// Half of a small limit of descriptors stays usable (`ulimit -n 64` gives 32 sockets). Probes that nothing
+    /// answers fill at most half of what is free in the connection table. Read anew while they do, their own
+    /// entries count as taken, so that they settle at a third of what others leave. What is answered is
+    /// bounded by its sockets alone: before its entries fill the table, everything waits for them to go.
     pub fn bounds(&self) -> Bounds {
         let sockets = self.descriptors - HEADROOM.min(self.descriptors / 2);
-        let tracked = self.conntrack.map_or(u32::MAX, |table| {
-            (table.max.saturating_sub(table.count) / 2 / ENTRIES_PER_SOCKET).max(LEAST_IN_FLIGHT)
-        });
-        Bounds { in_flight: sockets.min(tracked).min(MOST_IN_FLIGHT) }
+        let tracked =
+            self.conntrack.map_or(u32::MAX, |table| (table.max / IN_FLIGHT_PART).max(LEAST_IN_FLIGHT));
+        Bounds {
+            in_flight: sockets.min(tracked).min(MOST_IN_FLIGHT),
+            silent: self.conntrack.map(Conntrack::silent_per_second),
+            full: self.conntrack.is_some_and(Conntrack::is_full),
+        }
+    }
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bounds = self.bounds();
+        let (first, last) = (self.local_ports.start(), self.local_ports.end());
+        write!(
+            f,
+            "{} descriptors, so {} sockets at once; local ports {first}-{last}; ",
+            self.descriptors, bounds.in_flight
+        )?;
+        match (self.conntrack, bounds.silent) {
+            (Some(Conntrack { max, count, .. }), Some(silent)) => {
+                write!(f, "a connection table with {count} of {max}, so {silent} silent probes a second")
+            }
+            _ => f.write_str("no connection table"),
+        }
+    }
+}
+
+impl Conntrack {
+    /// The table is there as soon as the module is loaded, and tracks only where a firewall has rules that ask
+    /// for it; then at least the loopback's connections are in it.
+    fn read(sysctls: &Path) -> Option<Self> {
+        let number = |name| read(&sysctls.join(name));
+        let (max, count) = (number("nf_conntrack_max")?, number("nf_conntrack_count")?);
+        let silence = number("nf_conntrack_tcp_timeout_syn_sent").unwrap_or(120);
+        (count > 0).then_some(Self { max, count, silence })
+    }
+
+    fn silent_per_second(self) -> NonZeroU32 {
+        let entries = self.max.saturating_sub(self.count) / 2;
+        NonZeroU32::new(entries / self.silence.max(1)).unwrap_or(LEAST_SILENT).max(LEAST_SILENT)
+    }
+
+    fn is_full(self) -> bool {
+        self.count >= self.max - self.max / RESERVE_PART
     }
 }
 
@@ -101,25 +164,47 @@ fn local_ports(text: &str) -> RangeInclusive<u16> {
 mod tests {
     use super::*;
 
-    fn in_flight(descriptors: u32, conntrack: Option<(u32, u32)>) -> u32 {
-        let conntrack = conntrack.map(|(max, count)| Conntrack { max, count });
-        Limits { descriptors, local_ports: 1..=2, conntrack, cores: 4 }.bounds().in_flight
+    fn bounds(descriptors: u32, conntrack: Option<(u32, u32)>) -> Bounds {
+        let conntrack = conntrack.map(|(max, count)| Conntrack { max, count, silence: 120 });
+        Limits { descriptors, local_ports: 1..=2, conntrack, cores: 4 }.bounds()
     }
 
     #[test]
     fn descriptors_bound_the_sockets_and_leave_room() {
-        assert_eq!(in_flight(1_048_576, None), 4096);
-        assert_eq!(in_flight(1024, None), 704);
-        assert_eq!(in_flight(64, None), 32);
-        assert_eq!(in_flight(1, None), 1);
+        let in_flight = |descriptors| bounds(descriptors, None).in_flight;
+        assert_eq!([1_048_576, 1024, 64, 1].map(in_flight), [4096, 704, 32, 1]);
     }
 
     #[test]
-    fn a_connection_table_is_not_filled_by_silent_probes() {
-        assert_eq!(in_flight(20_000, Some((65_536, 500))), 349);
-        // An entry lives for 120 s, a socket for 1.3 s.
-        assert!(f64::from(349) * 120.0 / 1.3 <= f64::from(65_536 - 500) / 2.0);
-        assert_eq!(in_flight(20_000, Some((65_536, 70_000))), LEAST_IN_FLIGHT);
+    fn silent_probes_fill_half_of_what_is_free_in_the_connection_table() {
+        let told = |max, count| {
+            let Bounds { in_flight, silent, full } = bounds(20_000, Some((max, count)));
+            (in_flight, silent.unwrap().get(), full)
+        };
+        // (65,536 - 500) / 2 over 120 s.
+        assert_eq!(told(65_536, 500), (4096, 270, false));
+        // What Linux 6 gives a Pi of 1 GB.
+        assert_eq!(told(7_680, 100), (960, 31, false));
+        assert_eq!(told(65_536, 61_440), (4096, 17, true));
+        assert_eq!(told(65_536, 70_000), (4096, 10, true));
+        assert_eq!(told(0, 1), (16, 10, true));
+        assert_eq!(bounds(20_000, None).silent, None);
+    }
+
+    #[test]
+    fn a_connection_table_counts_once_it_is_used() {
+        let sysctls = tempfile::tempdir().unwrap();
+        let write = |name, value: &str| fs::write(sysctls.path().join(name), value).unwrap();
+        let read = || Conntrack::read(sysctls.path());
+        assert_eq!(read(), None);
+        write("nf_conntrack_max", "65536\n");
+        write("nf_conntrack_count", "0\n");
+        assert_eq!(read(), None);
+        write("nf_conntrack_count", "7\n");
+        assert_eq!(read(), Some(Conntrack { max: 65_536, count: 7, silence: 120 }));
+        write("nf_conntrack_tcp_timeout_syn_sent", "30\n");
+        assert_eq!(read().unwrap().silence, 30);
+        assert_eq!(read().unwrap().silent_per_second().get(), 1092);
     }
 
     #[test]
@@ -129,5 +214,18 @@ mod tests {
         assert!(limits.cores >= 1 && limits.bounds().in_flight >= 1);
         assert_eq!(local_ports("32768\t60999\n"), 32_768..=60_999);
         assert_eq!(local_ports("9 banana"), 32_768..=60_999);
+    }
+
+    #[test]
+    fn are_told_in_a_line() {
+        let table = Conntrack { max: 65_536, count: 500, silence: 120 };
+        let limits =
+            |conntrack| Limits { descriptors: 1024, local_ports: 32_768..=60_999, conntrack, cores: 4 };
+        assert_eq!(
+            limits(Some(table)).to_string(),
+            "1024 descriptors, so 704 sockets at once; local ports 32768-60999; a connection table with 500 of \
+             65536, so 270 silent probes a second"
+        );
+        assert!(limits(None).to_string().ends_with("; no connection table"));
     }
 }

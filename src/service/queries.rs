@@ -4,14 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{feeds::Inventory, health::Health, scanner::Scanner};
+use super::{
+    feeds::{Inventory, SourceStatus},
+    health::Health,
+    scanner::Scanner,
+};
 use crate::{
     config::Config,
-    engine::{HostJob, Liveness},
-    model::{Address, Device, DeviceKey, HostReport, Mac, PortFinding, PortSet, Timing},
-    net::{Links, neighbour},
+    engine::{HostJob, Liveness, LocalError, Stats},
+    model::{
+        Address, Device, DeviceKey, FeedFacts, HostReport, LimitFacts, Mac, PortFinding, PortSet, ProbeFacts,
+        Snapshot, StoreFacts, TableFacts, Timing,
+    },
+    net::{Limits, Links, neighbour},
     resolve::{Resolve, ResolveError},
-    store::{CachedHost, Store, StoreError},
+    store::{CachedHost, Store, StoreError, StoreHealth},
 };
 
 /// The longest that a port asked for by hand is looked at. The original gave it 5 s; ours may first have to
@@ -82,6 +89,28 @@ impl Queries {
         self.health.borrow().clone()
     }
 
+    /// All facts of this moment that metrics tell of. What cannot be read is left out of it.
+    pub async fn snapshot(&self) -> Snapshot {
+        let totals = self.store.totals().await;
+        let totals = totals.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).ok();
+        let stats = self.scanner.stats();
+        let count = |kind: LocalError| (kind.as_str(), stats.local.get(&kind).copied().unwrap_or(0));
+        Snapshot {
+            probes: probe_facts(&stats),
+            local_errors: LocalError::ALL.map(count).to_vec(),
+            limits: Limits::read().ok().map(|limits| limit_facts(&limits)),
+            feeds: feed_facts(&self.inventory.borrow()),
+            store: StoreFacts {
+                up: *self.store.health().borrow() == StoreHealth::Ok,
+                bytes: self.store.bytes(),
+                devices: totals.map(|totals| totals.devices),
+                last_scan: totals.and_then(|totals| totals.last_scan),
+            },
+            lag: stats.lag,
+            start_delay: stats.start_delay,
+        }
+    }
+
     /// Looks at one port of any host, within the budget that the host's other scans leave. Nothing is
     /// stored. Takes at most 5 s to resolve the name, and 10 s for the look.
     pub async fn probe(&self, host: &str, port: u16) -> Result<ProbeAnswer, ProbeError> {
@@ -135,6 +164,44 @@ impl Queries {
         let fed = inventory.devices.iter().map(|known| &known.device);
         std::iter::once(seen).chain(fed.filter(|device| device.address == *address).cloned()).collect()
     }
+}
+
+fn probe_facts(stats: &Stats) -> ProbeFacts {
+    ProbeFacts {
+        accepted: stats.accepted,
+        refused: stats.refused,
+        silent: stats.silent,
+        unreachable: stats.unreachable,
+        not_started: stats.not_started,
+        in_flight: stats.in_flight,
+        hosts: stats.jobs,
+        window: stats.window,
+    }
+}
+
+fn limit_facts(limits: &Limits) -> LimitFacts {
+    let bounds = limits.bounds();
+    let table = limits.conntrack.zip(bounds.silent);
+    LimitFacts {
+        descriptors: limits.descriptors,
+        sockets: bounds.in_flight,
+        local_ports: u32::from(*limits.local_ports.end()) - u32::from(*limits.local_ports.start()) + 1,
+        conntrack: table.map(|(table, silent)| TableFacts {
+            entries: table.count,
+            max: table.max,
+            silent_per_second: silent.get(),
+        }),
+    }
+}
+
+fn feed_facts(inventory: &Inventory) -> Vec<FeedFacts> {
+    let facts = |source: &SourceStatus| FeedFacts {
+        source: source.name.clone(),
+        up: source.up,
+        devices: source.devices,
+        rejected: source.rejected,
+    };
+    inventory.sources.iter().map(facts).collect()
 }
 
 /// What a report says of its only port.

@@ -23,12 +23,16 @@ use tokio::{
 
 use crate::{
     clock::{Clock, SystemClock},
-    engine::{Engine, Event, HostJob, JobId, Probe, Prober, Progress, Reply, Stats},
+    engine::{Bounds, Engine, Event, HostJob, JobId, Probe, Prober, Progress, Reply, Stats},
     model::{HostReport, Moment},
 };
 
 /// How old what [`Scanner::stats`] and [`Ticket::progress`] tell may be while probes are under way.
 const REFRESH: Duration = Duration::from_millis(250);
+
+/// From one look at the machine's bounds to the next while there is work: others use its connection table, too,
+/// and a firewall that keeps one may be started later. The look reads a few files of /proc.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Most commands taken before the engine is asked again what to do.
 const COMMANDS: usize = 64;
@@ -78,20 +82,22 @@ struct News {
 }
 
 impl Scanner {
-    /// Starts the thread.
+    /// Starts the thread. `bounds` looks at the machine, again and again: what it allows changes.
     ///
     /// # Errors
     /// No thread, or no descriptor for its event loop, is to be had.
     pub fn start<P: Prober + 'static>(
-        engine: Engine,
+        seed: u64,
         prober: P,
         clock: SystemClock,
+        mut bounds: impl FnMut() -> Bounds + Send + 'static,
     ) -> io::Result<(Self, ScannerThread)> {
         let (commands, inbox) = mpsc::unbounded_channel();
+        let engine = Engine::new(bounds(), seed);
         let (publish, stats) = watch::channel(Stats::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let handle = thread::Builder::new().name("scanner".to_owned()).spawn(move || {
-            runtime.block_on(Driver::new(engine, prober, clock, inbox, publish).run());
+            runtime.block_on(Driver::new(engine, prober, clock, Box::new(bounds), inbox, publish).run());
         })?;
         let thread = ScannerThread { commands: commands.clone(), handle: Some(handle) };
         Ok((Self { commands, stats, tickets: Arc::default() }, thread))
@@ -192,6 +198,9 @@ struct Driver<P> {
     commands: Vec<Command>,
     stats: watch::Sender<Stats>,
     refreshed: Moment,
+    bounds: Box<dyn FnMut() -> Bounds + Send>,
+    /// When they were asked for last.
+    looked: Option<Moment>,
     jobs: HashMap<JobId, Job>,
     tickets: HashMap<TicketId, JobId>,
     probes: Vec<Probe>,
@@ -203,6 +212,7 @@ impl<P: Prober> Driver<P> {
         engine: Engine,
         prober: P,
         clock: SystemClock,
+        bounds: Box<dyn FnMut() -> Bounds + Send>,
         inbox: mpsc::UnboundedReceiver<Command>,
         stats: watch::Sender<Stats>,
     ) -> Self {
@@ -214,6 +224,8 @@ impl<P: Prober> Driver<P> {
             commands: Vec::new(),
             stats,
             refreshed: Moment::ZERO,
+            bounds,
+            looked: None,
             jobs: HashMap::new(),
             tickets: HashMap::new(),
             probes: Vec::new(),
@@ -223,16 +235,21 @@ impl<P: Prober> Driver<P> {
 
     /// Serves until it is stopped or nobody can ask any more.
     async fn run(mut self) {
+        let mut due = None;
         loop {
             let now = self.clock.now();
+            if let Some(late) = due.filter(|&due| due <= now).map(|due| now.since(due)) {
+                self.engine.woken_late(late, now);
+            }
+            self.look_again(now);
             let wake = self.engine.poll(now, &mut self.probes, &mut self.events);
             // Probes first: they have a moment to leave at, and a report can wait.
             if !self.probes.is_empty() {
                 self.prober.launch(mem::take(&mut self.probes));
             }
             self.tell_all();
-            let wake = self.refresh(now, wake);
-            match self.next(wake).await {
+            due = self.refresh(now, wake);
+            match self.next(due).await {
                 Step::Commands => {
                     if self.obey().is_break() {
                         return;
@@ -244,7 +261,8 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Waits until there is something to do.
+    /// Waits until there is something to do. What is ready at the same time takes turns by chance: neither a
+    /// flood of replies nor one of commands keeps the other waiting for long.
     async fn next(&mut self, wake: Option<Moment>) -> Step {
         let clock = self.clock;
         let wake = async {
@@ -254,8 +272,6 @@ impl<P: Prober> Driver<P> {
             }
         };
         tokio::select! {
-            // Who wants to stop is heard before a flood of replies.
-            biased;
             _ = self.inbox.recv_many(&mut self.commands, COMMANDS) => Step::Commands,
             replies = self.prober.replies() => Step::Replies(replies),
             () = wake => Step::Wake,
@@ -287,6 +303,14 @@ impl<P: Prober> Driver<P> {
                 });
                 let _ = job.report.send(*report); // its ticket may have been dropped
             }
+        }
+    }
+
+    /// Looks at the machine's bounds if there is work and the last look was a while ago.
+    fn look_again(&mut self, now: Moment) {
+        if !self.jobs.is_empty() && self.looked.is_none_or(|looked| now >= looked + LOOK_AGAIN) {
+            self.looked = Some(now);
+            self.engine.set_bounds((self.bounds)(), now);
         }
     }
 

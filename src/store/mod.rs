@@ -125,6 +125,15 @@ pub struct CachedHost {
     pub open: Vec<u16>,
 }
 
+/// How much is remembered, and how new it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Devices that have a complete result.
+    pub devices: u32,
+    /// When the newest complete scan ended, by the wall clock of then.
+    pub last_scan: Option<Timestamp>,
+}
+
 /// When a scanner last started, in a form that survives a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
@@ -319,6 +328,14 @@ impl Store {
     /// The database fails, or the store is closed.
     pub async fn ages(&self) -> Result<HashMap<DeviceKey, Timestamp>> {
         self.read(reader::ages).await
+    }
+
+    /// How much is remembered, and how new it is.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn totals(&self) -> Result<Totals> {
+        self.read(reader::totals).await
     }
 
     /// The scheduled runs that have no end, oldest first: right after opening, what a crash interrupted.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::model::{Address, Device, DeviceKey, Mac};
 
 use super::{
-    CachedHost, OpenScan, ScanId, Schedule,
+    CachedHost, OpenScan, ScanId, Schedule, Totals,
     error::{Result, StoreError},
     verdicts::{self, Verdicts},
 };
@@ -91,6 +91,16 @@ pub(super) fn ages(connection: &Connection) -> Result<HashMap<DeviceKey, Timesta
         ages.insert(key(row, 0, 1)?, timestamp(row.get(2)?)?);
     }
     Ok(ages)
+}
+
+/// How much there is, and how new.
+pub(super) fn totals(connection: &Connection) -> Result<Totals> {
+    let sql = "SELECT (SELECT count(*) FROM devices WHERE latest_seq IS NOT NULL),
+                      (SELECT finished FROM scans WHERE status = 'complete' ORDER BY id DESC LIMIT 1)";
+    let (devices, ended) = connection
+        .prepare_cached(sql)?
+        .query_row([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))?;
+    Ok(Totals { devices, last_scan: ended.map(timestamp).transpose()? })
 }
 
 /// The scheduled runs that have no end, oldest first.

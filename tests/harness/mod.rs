@@ -27,6 +27,7 @@ use crate::lab::{Host, Lab};
 
 pub mod disk;
 pub mod feed;
+pub mod prometheus;
 mod selftest;
 
 /// What it says on standard error once it can be asked, followed by its address.

@@ -24,6 +24,9 @@ impl Host {
         flight.timeout.into_iter().for_each(|timeout| _ = self.slots.remove(&(timeout, reply.id)));
         if flight.purpose == Purpose::Canary {
             self.health.canary_back();
+        } else if let Some(answered) = reply.outcome.is_answer() {
+            // A canary asks a port that answers, which says nothing of the others.
+            self.expected.note(!answered);
         }
         match reply.outcome {
             Outcome::Accepted => self.answered(&flight, reply, Mark::Open, used, events),

@@ -3,6 +3,7 @@
 
 mod device;
 mod properties;
+mod protection;
 mod scenarios;
 
 use std::{
@@ -71,6 +72,8 @@ struct World {
     reports: BTreeMap<JobId, HostReport>,
     most_sockets: usize,
     launched: u64,
+    /// When the probes left that nothing answered: each is an entry in a firewall's connection table.
+    unanswered: Vec<Moment>,
 }
 
 /// Linux before 6.5 sends a SYN again after 1 s and 3 s, later ones after 1, 2, 3 and 4 s.
@@ -84,7 +87,10 @@ impl World {
     }
 
     fn bounded(devices: Vec<Device>, seed: u64, in_flight: u32) -> Self {
-        let bounds = Bounds { in_flight };
+        Self::within(devices, seed, Bounds { in_flight, silent: None, full: false })
+    }
+
+    fn within(devices: Vec<Device>, seed: u64, bounds: Bounds) -> Self {
         let hosts = (seed..).zip(devices).map(|(seed, device)| Host::new(device, seed)).collect();
         Self {
             engine: Engine::new(bounds, seed),
@@ -103,6 +109,7 @@ impl World {
             reports: BTreeMap::new(),
             most_sockets: 0,
             launched: 0,
+            unanswered: Vec::new(),
         }
     }
 
@@ -263,6 +270,9 @@ impl World {
             }
             Happening::End(id, outcome) => {
                 let Some(socket) = self.sockets.remove(&id) else { return };
+                if outcome.is_answer() == Some(false) {
+                    self.unanswered.push(socket.started);
+                }
                 self.engine.reply(Reply { id, started: socket.started, ended: at, outcome });
             }
         }

@@ -3,6 +3,7 @@
 mod authority;
 mod bounds;
 mod manners;
+mod metrics;
 mod portscan;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

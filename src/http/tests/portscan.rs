@@ -5,7 +5,7 @@ use std::{net::TcpListener, num::NonZeroUsize};
 use super::*;
 use crate::{
     clock::{Clock, SystemClock},
-    engine::{Bounds, Engine},
+    engine::Bounds,
     model::{
         Address, Device, HostReport, HostStatus, Moment, PortFinding, PortSet, PortState, Protocol, Reason,
     },
@@ -31,8 +31,8 @@ impl Resolve for Table {
 }
 
 /// The appliance's routes over an empty store.
-struct Appliance {
-    served: Served,
+pub(super) struct Appliance {
+    pub(super) served: Served,
     store: Store,
     scanner: Scanner,
     inventory: watch::Sender<Inventory>,
@@ -40,14 +40,15 @@ struct Appliance {
     _dir: tempfile::TempDir,
 }
 
-fn appliance() -> Appliance {
+pub(super) fn appliance() -> Appliance {
     let dir = tempfile::tempdir().unwrap();
     let clock = SystemClock::start();
     let at_once = Pace { commit: Duration::ZERO, ..Pace::default() };
     let file = dir.path().join("portscan.db");
     let (store, writer) = Store::open_at_pace(&file, Arc::new(clock), at_once).unwrap();
     let prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
-    let (scanner, thread) = Scanner::start(Engine::new(Bounds { in_flight: 64 }, 1), prober, clock).unwrap();
+    let bounds = || Bounds { in_flight: 64, silent: None, full: false };
+    let (scanner, thread) = Scanner::start(1, prober, clock, bounds).unwrap();
     let (config, config_seen) = watch::channel(Arc::new(config()));
     let (health, health_seen) = watch::channel(Health::default());
     let (inventory, inventory_seen) = watch::channel(Inventory::default());

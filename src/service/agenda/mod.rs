@@ -34,7 +34,8 @@ use crate::{
 };
 
 /// Devices in progress at once, over all runs: few enough that the first results come early, enough to
-/// keep a Pi busy while single hosts are paced.
+/// keep a Pi busy while single hosts are paced. It bounds, too, how many addresses wait for ARP at once: the
+/// kernel's table bears 512 for more than 5 s (`gc_thresh2`, arp(7)).
 pub const MAX_IN_PROGRESS: usize = 16;
 
 /// The longest that the word of a feed that has not answered yet is waited for: who starts with half of the

@@ -17,7 +17,7 @@ use super::*;
 use crate::{
     clock::SystemClock,
     config::Overrides,
-    engine::{Bounds, Engine},
+    engine::Bounds,
     net::ConnectProber,
     resolve::{ResolveError, Resolving},
     service::feeds::{Known, SourceId},
@@ -85,8 +85,8 @@ impl Bench {
         let system = SystemClock::start();
         let (store, writer) = Store::open(&dir.path().join(FILE_NAME), Arc::new(system)).unwrap();
         let prober = ConnectProber::start(NonZeroUsize::MIN, system).unwrap();
-        let engine = Engine::new(Bounds { in_flight: 64 }, 1);
-        let (scanner, thread) = Scanner::start(engine, prober, system).unwrap();
+        let bounds = || Bounds { in_flight: 64, silent: None, full: false };
+        let (scanner, thread) = Scanner::start(1, prober, system, bounds).unwrap();
         let file = Some((std::path::Path::new("test.toml"), CONFIG));
         let config = Config::load(&Overrides::default(), &|_| None, file).unwrap();
         let (config_sender, config) = watch::channel(Arc::new(config));

@@ -8,14 +8,16 @@ use std::{
 use super::*;
 use crate::{
     engine::{Bounds, Link, Liveness},
-    model::{HostStatus, PortSet, PortState, Timing},
+    model::{Delays, HostStatus, PortSet, PortState, Timing},
     net::ConnectProber,
 };
+
+const BOUNDS: Bounds = Bounds { in_flight: 256, silent: None, full: false };
 
 fn scanner() -> (Scanner, ScannerThread) {
     let clock = SystemClock::start();
     let prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
-    Scanner::start(Engine::new(Bounds { in_flight: 256 }, 1), prober, clock).unwrap()
+    Scanner::start(1, prober, clock, || BOUNDS).unwrap()
 }
 
 fn job(ports: PortSet) -> HostJob {
@@ -97,4 +99,58 @@ async fn stopping_ends_every_job_in_part_and_the_thread() {
     let mut late = scanner.submit(job(PortSet::from_iter([port])));
     assert!(!late.host_up().await);
     assert_eq!(late.report().await, None);
+}
+
+/// A prober that is stuck for a while with every batch, as on a machine that has too much to do.
+struct Stuck(ConnectProber);
+
+impl Prober for Stuck {
+    fn launch(&mut self, batch: Vec<Probe>) {
+        self.0.launch(batch);
+        thread::sleep(Duration::from_millis(40));
+    }
+
+    async fn replies(&mut self) -> Vec<Reply> {
+        self.0.replies().await
+    }
+}
+
+#[tokio::test]
+async fn lateness_is_measured_and_halves_the_window() {
+    let clock = SystemClock::start();
+    let prober = Stuck(ConnectProber::start(NonZeroUsize::MIN, clock).unwrap());
+    let (scanner, thread) = Scanner::start(1, prober, clock, || BOUNDS).unwrap();
+    // Paced: it is to come back every few milliseconds.
+    let paced = HostJob { timing: Timing::T3, ..job(PortSet::from_ranges([(1, 60)])) };
+    let report = scanner.submit(paced).report().await.unwrap();
+    assert_eq!((report.status, report.coverage.len()), (HostStatus::Up, 60));
+    thread.join();
+    let stats = scanner.stats();
+    let late = |lag: &Delays| {
+        let in_time = lag.cumulative().find(|&(bound, _)| bound == Duration::from_millis(20)).unwrap();
+        lag.count() - in_time.1
+    };
+    assert!(late(&stats.lag) >= 2, "{stats:?}");
+    assert!(stats.window < BOUNDS.in_flight, "{stats:?}");
+    assert!(stats.start_delay.count() >= 60, "{stats:?}");
+}
+
+#[tokio::test]
+async fn the_machine_is_looked_at_with_the_first_job_and_again() {
+    let clock = SystemClock::start();
+    let prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
+    let (asked, asks) = std::sync::mpsc::channel();
+    let mut looks = 0;
+    let bounds = move || {
+        looks += 1;
+        let _ = asked.send(());
+        Bounds { full: (2..4).contains(&looks), ..BOUNDS }
+    };
+    let (scanner, _thread) = Scanner::start(1, prober, clock, bounds).unwrap();
+    let begun = clock.now();
+    let report = scanner.submit(job(PortSet::from_ranges([(1, 20)]))).report().await.unwrap();
+    let waited = clock.now().since(begun);
+    assert_eq!((report.status, report.coverage.len()), (HostStatus::Up, 20));
+    assert!(waited >= LOOK_AGAIN, "nothing left while the table was full: {waited:?}");
+    assert!(asks.try_iter().count() >= 3);
 }

@@ -1,0 +1,95 @@
+//! The appliance at one moment, as far as metrics tell of it.
+
+use jiff::Timestamp;
+
+use super::Delays;
+
+/// Facts of one moment; counts are since the start of the process.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// What leaves and comes back.
+    pub probes: ProbeFacts,
+    /// Faults of this machine's by kind, those that never happened included.
+    pub local_errors: Vec<(&'static str, u64)>,
+    /// By how much the scanner's loop missed the moments at which it was to wake up.
+    pub lag: Delays,
+    /// From the decision to make a probe to its connect.
+    pub start_delay: Delays,
+    /// What the machine allows; `None` if it does not tell.
+    pub limits: Option<LimitFacts>,
+    /// Where devices come from, in the order of precedence.
+    pub feeds: Vec<FeedFacts>,
+    /// What is remembered.
+    pub store: StoreFacts,
+}
+
+/// What leaves and comes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeFacts {
+    /// Connected.
+    pub accepted: u64,
+    /// Refused.
+    pub refused: u64,
+    /// Without an answer.
+    pub silent: u64,
+    /// Answered by an ICMP error, or stopped by a missing neighbour.
+    pub unreachable: u64,
+    /// Not made, because the prober came too late to them.
+    pub not_started: u64,
+    /// Under way now.
+    pub in_flight: u32,
+    /// Hosts being looked at now.
+    pub hosts: u32,
+    /// Sockets that may be open now: the limit, or less where this machine cannot keep up.
+    pub window: u32,
+}
+
+/// What the machine allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitFacts {
+    /// Descriptors of this process.
+    pub descriptors: u32,
+    /// Sockets for probes.
+    pub sockets: u32,
+    /// Local ports to connect from.
+    pub local_ports: u32,
+    /// A firewall's connection table, where one is at work.
+    pub conntrack: Option<TableFacts>,
+}
+
+/// A firewall's connection table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableFacts {
+    /// Connections in it, everybody's.
+    pub entries: u32,
+    /// Most that it holds.
+    pub max: u32,
+    /// Probes per second that may stay without an answer.
+    pub silent_per_second: u32,
+}
+
+/// A source of devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedFacts {
+    /// `hosts`, `discover:eth0` or a URL.
+    pub source: String,
+    /// Whether it is believed now.
+    pub up: bool,
+    /// Devices it names, or named last.
+    pub devices: usize,
+    /// Entries of its last good answer that were refused.
+    pub rejected: usize,
+}
+
+/// What is remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StoreFacts {
+    /// Whether results reach the disk.
+    pub up: bool,
+    /// On disk, its log included.
+    pub bytes: u64,
+    /// Devices that have a complete result; `None` while the database cannot be read.
+    pub devices: Option<u32>,
+    /// When the newest complete scan ended, by the wall clock of then; `None` if there is none.
+    pub last_scan: Option<Timestamp>,
+}

@@ -1,0 +1,136 @@
+//! Reads a page of metrics as strictly as Prometheus' own checker does (`promtool check metrics`; the text
+//! format's definition is <https://prometheus.io/docs/instrumenting/exposition_formats/>).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A page that keeps the rules.
+#[derive(Debug)]
+pub struct Page {
+    types: BTreeMap<String, String>,
+    /// By name and labels as they are written.
+    samples: BTreeMap<String, f64>,
+}
+
+impl Page {
+    /// Panics with the line that breaks a rule.
+    pub fn parse(text: &str) -> Self {
+        assert!(text.ends_with('\n'), "the last line has no end");
+        let mut page = Self { types: BTreeMap::new(), samples: BTreeMap::new() };
+        let mut helped = BTreeSet::new();
+        let mut family = String::new();
+        for line in text.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, help) = help.split_once(' ').unwrap_or_else(|| panic!("no help: {line}"));
+                assert!(is_name(name) && !help.is_empty(), "{line}");
+                assert!(helped.insert(name.to_owned()), "told twice: {line}");
+                name.clone_into(&mut family);
+            } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = kind.split_once(' ').unwrap_or_else(|| panic!("no type: {line}"));
+                assert_eq!(name, family, "the help does not come right before: {line}");
+                assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                page.types.insert(name.to_owned(), kind.to_owned());
+            } else {
+                page.sample(line, &family);
+            }
+        }
+        page.assert_histograms();
+        page
+    }
+
+    fn sample(&mut self, line: &str, family: &str) {
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no value: {line}"));
+        let value: f64 = value.parse().unwrap_or_else(|e| panic!("{e}: {line}"));
+        let (name, labels) = match series.split_once('{') {
+            Some((name, labels)) => {
+                (name, labels.strip_suffix('}').unwrap_or_else(|| panic!("labels without end: {line}")))
+            }
+            None => (series, ""),
+        };
+        assert!(is_name(name) && are_labels(labels), "{line}");
+        let kind = self.types.get(family).unwrap_or_else(|| panic!("no type yet: {line}"));
+        let suffixes: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+        let known = suffixes.iter().any(|suffix| name.strip_suffix(suffix) == Some(family));
+        assert!(known, "not of the family {family}: {line}");
+        assert!(self.samples.insert(series.to_owned(), value).is_none(), "twice: {line}");
+    }
+
+    fn assert_histograms(&self) {
+        for (name, _) in self.types.iter().filter(|(_, kind)| *kind == "histogram") {
+            let prefix = format!("{name}_bucket{{le=\"");
+            let bound = |series: &str| series.strip_prefix(&prefix)?.strip_suffix("\"}")?.parse::<f64>().ok();
+            let mut buckets: Vec<(f64, f64)> =
+                self.samples.iter().filter_map(|(series, &count)| Some((bound(series)?, count))).collect();
+            buckets.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap());
+            assert!(buckets.is_sorted_by_key(|&(_, count)| count), "{name} is not cumulative: {buckets:?}");
+            let (last, all) = *buckets.last().unwrap_or_else(|| panic!("{name} has no buckets"));
+            assert_eq!((last, Some(all)), (f64::INFINITY, self.get(&format!("{name}_count"))), "{name}");
+            assert!(self.get(&format!("{name}_sum")).is_some(), "{name}");
+        }
+    }
+
+    /// The value of a series, written as on the page.
+    pub fn get(&self, series: &str) -> Option<f64> {
+        self.samples.get(series).copied()
+    }
+
+    /// The same; panics if there is none.
+    pub fn value(&self, series: &str) -> f64 {
+        self.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.samples))
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_lowercase() || c == '_';
+    name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
+}
+
+/// `name="value"`, separated by commas, each name once; `\`, `"` and the line's end are escaped.
+fn are_labels(text: &str) -> bool {
+    let mut names = BTreeSet::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let Some((name, value)) = rest.split_once("=\"") else { return false };
+        let mut escaped = false;
+        let end = value.find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        let Some(end) = end.filter(|_| is_name(name) && names.insert(name)) else { return false };
+        let after = &value[end + 1..];
+        rest = after.strip_prefix(',').unwrap_or(after);
+        if rest.len() == after.len() && !rest.is_empty() {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    #[test]
+    fn what_breaks_the_rules_is_found() {
+        let good = "# HELP a_total A.\n# TYPE a_total counter\na_total{b=\"c\\\"}\\\\\",d=\"\"} 1\n";
+        assert_eq!(Page::parse(good).value("a_total{b=\"c\\\"}\\\\\",d=\"\"}"), 1.0);
+        for bad in [
+            "a_total 1\n",
+            "# HELP a A.\n# TYPE a counter\na 1\n",
+            "# HELP a A.\n# TYPE a gauge\na 1",
+            "# HELP a A.\n# TYPE a gauge\na 1\na 2\n",
+            "# HELP a A.\n# TYPE a gauge\nb 1\n",
+            "# HELP a A.\n# TYPE a gauge\na one\n",
+            "# HELP a A.\n# TYPE a gauge\na{b=c} 1\n",
+            "# HELP a A.\n# TYPE a gauge\na{b=\"c\"d=\"e\"} 1\n",
+            "# HELP a A.\n# TYPE a gauge\na{b=\"c\",b=\"e\"} 1\n",
+            "# HELP a A.\n# TYPE a histogram\na_bucket{le=\"1\"} 2\na_bucket{le=\"+Inf\"} 1\na_sum 1\na_count 1\n",
+            "# HELP a A.\n# TYPE a histogram\na_bucket{le=\"1\"} 1\na_sum 1\na_count 1\n",
+        ] {
+            assert!(catch_unwind(|| Page::parse(bad)).is_err(), "{bad}");
+        }
+    }
+}

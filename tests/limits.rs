@@ -1,0 +1,161 @@
+//! What this machine lacks costs time, never a verdict; and what others on it need is left to them.
+
+use std::{fs, net::TcpListener, path::Path, thread, time::Duration};
+
+use nix::mount::{MsFlags, mount};
+use portscan::model::PortSet;
+use tempfile::TempDir;
+
+use crate::{
+    harness::{Portscan, eventually, found, prometheus::Page, scanner, static_feed},
+    lab::{Host, Lab},
+};
+
+/// For the scans below, on a busy machine.
+const LONG: Duration = Duration::from_secs(300);
+
+fn open_of(host: Host<'_>, asked: &PortSet) -> PortSet {
+    host.open_ports().iter().filter(|&port| asked.contains(port)).collect()
+}
+
+#[test]
+fn sixty_four_descriptors_are_enough_to_scan_and_to_serve() {
+    let lab = Lab::enter("near");
+    let asked: PortSet = "1-1000,8080".parse().unwrap();
+    let config = static_feed(&lab) + &scanner("lan", "1d", &asked.to_string()) + "timing = \"T4\"\n";
+    let running = Portscan::new(&lab, &config).open_files(64).start();
+    let mut answers = 0;
+    eventually(LONG, "all devices are served", || {
+        assert_eq!(running.get("/healthz").status, 200);
+        answers += 1;
+        (running.macs().len() == lab.hosts().count()).then_some(())
+    });
+    for host in lab.hosts() {
+        assert_eq!(running.open_ports(&host.mac().to_string()), Some(open_of(host, &asked)));
+    }
+    let metrics = Page::parse(&running.get("/metrics").body);
+    assert_eq!(metrics.value("portscan_descriptors_limit"), 64.0);
+    assert_eq!(metrics.value("portscan_sockets_limit"), 32.0);
+    assert!(answers >= 5, "{answers} answers while it scanned");
+    running.stop();
+}
+
+/// All of the few local ports there are, for as long as it lives. Of this thread's network only.
+fn few_local_ports() -> Vec<TcpListener> {
+    let range = 40_000..=40_099_u16;
+    let setting = format!("{} {}", range.start(), range.end());
+    fs::write("/proc/sys/net/ipv4/ip_local_port_range", setting).unwrap();
+    range.map(|port| TcpListener::bind(("0.0.0.0", port)).unwrap()).collect()
+}
+
+#[test]
+fn local_ports_that_run_out_cost_time_and_no_verdict() {
+    let lab = Lab::enter("near");
+    let asked: PortSet = "1-1000,8080".parse().unwrap();
+    let taken = few_local_ports();
+    let hold = Duration::from_secs(3);
+    let freed = thread::spawn(move || {
+        thread::sleep(hold);
+        drop(taken);
+    });
+    let ports = asked.to_string();
+    let mut arguments = vec!["scan", "-n", "-T4", "--json", "-p", &ports];
+    let targets: Vec<String> = lab.hosts().map(|host| host.address().to_string()).collect();
+    arguments.extend(targets.iter().map(String::as_str));
+    let began = lab.now();
+    let finished = Portscan::new(&lab, "").run(&arguments, LONG);
+    freed.join().unwrap();
+    assert!(lab.now().since(began) >= hold);
+    let truth = lab.hosts().map(|host| (host.address(), open_of(host, &asked))).collect();
+    assert_eq!(found(&finished.json(), &asked), truth);
+    assert!(finished.stderr.contains("local ports ran out"), "{}", finished.stderr);
+}
+
+/// A firewall's connection table as /proc shows it to the processes that this thread starts: files of ours
+/// mounted over the kernel's. The kernel lets nobody but the first network change its size.
+struct Table {
+    files: TempDir,
+}
+
+impl Table {
+    fn new(max: u32, count: u32) -> Self {
+        let table = Self { files: TempDir::new().unwrap() };
+        fs::write(table.files.path().join("nf_conntrack_max"), max.to_string()).unwrap();
+        table.set_count(count);
+        fs::write(table.files.path().join("nf_conntrack_tcp_timeout_syn_sent"), "120").unwrap();
+        let place = Path::new("/proc/sys/net/netfilter");
+        if place.exists() {
+            table.cover(place);
+        } else {
+            // No table in this kernel: what else is read of the folder above is its own.
+            let net = TempDir::new().unwrap();
+            for folder in ["ipv4", "netfilter"] {
+                fs::create_dir(net.path().join(folder)).unwrap();
+            }
+            bind(Path::new("/proc/sys/net/ipv4"), &net.path().join("ipv4"));
+            table.cover(&net.path().join("netfilter"));
+            bind(net.path(), Path::new("/proc/sys/net"));
+        }
+        table
+    }
+
+    fn cover(&self, place: &Path) {
+        bind(self.files.path(), place);
+    }
+
+    fn set_count(&self, count: u32) {
+        fs::write(self.files.path().join("nf_conntrack_count"), count.to_string()).unwrap();
+    }
+}
+
+fn bind(source: &Path, target: &Path) {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(source), target, None::<&str>, flags, None::<&str>)
+        .expect("mounting in a namespace of our own");
+}
+
+#[test]
+fn a_small_connection_table_is_not_filled_with_silence() {
+    let lab = Lab::enter("near");
+    let table = Table::new(6000, 1200);
+    let asked: PortSet = "1-500,8080".parse().unwrap();
+    let config = static_feed(&lab) + &scanner("lan", "1d", &asked.to_string()) + "timing = \"T4\"\n";
+    let running = Portscan::new(&lab, &config).start();
+    running.wait_for_devices(3, LONG);
+    for host in lab.hosts() {
+        assert_eq!(running.open_ports(&host.mac().to_string()), Some(open_of(host, &asked)));
+    }
+    // (6000 - 1200) / 2 entries over 120 s.
+    let metrics = Page::parse(&running.get("/metrics").body);
+    assert_eq!(metrics.value("portscan_silent_probes_per_second_limit"), 20.0);
+    assert_eq!(metrics.value("portscan_conntrack_entries_limit"), 6000.0);
+    let (silent, answering) = (lab.host("10.77.0.6").stats(), lab.host("10.77.0.5").stats());
+    let span = |stats: &crate::lab::Stats| stats.last_syn.unwrap().since(stats.first_syn.unwrap());
+    assert!(silent.peak_1s <= 20 + 6 + 6, "{silent:?}");
+    assert!(span(&silent) >= Duration::from_secs(45), "two looks at 499 ports at 20 a second: {silent:?}");
+    assert!(answering.peak_1s > 200 && span(&answering) < span(&silent) / 4, "{answering:?}");
+    running.stop();
+    drop(table);
+}
+
+#[test]
+fn a_full_connection_table_is_waited_for() {
+    let lab = Lab::enter("near");
+    let table = Table::new(6000, 5900);
+    let config = static_feed(&lab) + &scanner("lan", "1d", "20-90");
+    let running = Portscan::new(&lab, &config).start();
+    eventually(LONG, "hosts are in progress", || {
+        let metrics = Page::parse(&running.get("/metrics").body);
+        (metrics.value("portscan_hosts_in_progress") >= 3.0).then_some(())
+    });
+    let began = lab.now();
+    eventually(LONG, "it has waited for a while", || {
+        assert_eq!(running.get("/healthz").status, 200);
+        let syns: usize = lab.hosts().map(|host| host.stats().syns).sum();
+        assert_eq!(syns, 0, "a SYN that the firewall drops would pass for silence");
+        (lab.now().since(began) > Duration::from_secs(5)).then_some(())
+    });
+    table.set_count(100);
+    running.wait_for_devices(3, LONG);
+    running.stop();
+}

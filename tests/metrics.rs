@@ -1,0 +1,67 @@
+//! What Prometheus is told is what happened.
+
+use std::time::Duration;
+
+use crate::{
+    harness::{
+        Portscan, eventually,
+        feed::{FeedServer, Says},
+        prometheus::Page,
+        scanner, static_feed,
+    },
+    lab::Lab,
+};
+
+const LONG: Duration = Duration::from_secs(120);
+
+#[test]
+fn the_figures_are_those_of_the_scan() {
+    let lab = Lab::enter("near");
+    let config = static_feed(&lab) + &scanner("lan", "1d", "20-90");
+    // Its files live as long as this.
+    let portscan = Portscan::new(&lab, &config);
+    let running = portscan.start();
+    running.wait_for_devices(3, LONG);
+    let metrics = eventually(LONG, "the scan is closed", || {
+        let metrics = Page::parse(&running.get("/metrics").body);
+        metrics.get("portscan_last_scan_timestamp_seconds").is_some().then_some(metrics)
+    });
+    let probes = |outcome| metrics.value(&format!("portscan_probes_total{{outcome=\"{outcome}\"}}"));
+    // 22 and 80; 22; 80. Some more than once, as canaries and in liveness checks.
+    assert!((4.0..40.0).contains(&probes("accepted")), "{metrics:#?}");
+    assert!(probes("refused") >= 69.0 && probes("silent") >= 140.0, "{metrics:#?}");
+    assert!(probes("unreachable") >= 70.0, "{metrics:#?}");
+    let made: f64 = ["accepted", "refused", "silent", "unreachable"].map(probes).iter().sum();
+    let seen: usize = lab.hosts().map(|host| host.stats().syns - host.stats().retransmits).sum();
+    assert_eq!(made, seen as f64, "as many as were on the wire");
+    let started = metrics.value("portscan_probe_start_delay_seconds_count");
+    assert_eq!(started, made + metrics.value("portscan_probes_not_started_total"));
+    for (series, value) in [
+        (concat!("portscan_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
+        ("portscan_probes_in_flight", 0.0),
+        ("portscan_hosts_in_progress", 0.0),
+        ("portscan_local_errors_total{kind=\"descriptors\"}", 0.0),
+        ("portscan_feed_up{source=\"hosts\"}", 1.0),
+        ("portscan_feed_devices{source=\"hosts\"}", 3.0),
+        ("portscan_devices_scanned", 3.0),
+        ("portscan_store_up", 1.0),
+    ] {
+        assert_eq!(metrics.value(series), value, "{series}");
+    }
+    assert!(metrics.value("portscan_database_bytes") > 4096.0, "{metrics:#?}");
+    assert!(metrics.value("portscan_event_loop_lag_seconds_count") > 0.0);
+    running.stop();
+}
+
+#[test]
+fn a_feed_that_does_not_answer_is_down_and_no_more() {
+    let lab = Lab::enter("near");
+    let feed = FeedServer::start(Says::Down);
+    let running = Portscan::new(&lab, &format!("[feed]\nurl = [\"{}\"]\n", feed.url())).start();
+    feed.wait_for_requests(1, LONG);
+    let metrics = Page::parse(&running.get("/metrics").body);
+    assert_eq!(metrics.value(&format!("portscan_feed_up{{source=\"{}\"}}", feed.url())), 0.0);
+    assert_eq!(metrics.value("portscan_devices_scanned"), 0.0);
+    assert_eq!(metrics.get("portscan_last_scan_timestamp_seconds"), None);
+    running.stop();
+}
