@@ -153,6 +153,10 @@ impl Host {
         self.runs.push(run);
     }
 
+    pub(super) fn forget_round_trips(&mut self) {
+        self.rtt = Rtt::default();
+    }
+
     pub(super) fn cancel(&mut self, job: JobId) {
         self.runs.iter_mut().filter(|run| run.id() == job).for_each(Run::cancel);
     }

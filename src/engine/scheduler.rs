@@ -17,8 +17,11 @@ use super::{
     window::{GlobalWindow, Haste, LATE},
 };
 
-/// How long the round trips and the fragility of a host without jobs are remembered.
-const MEMORY: Duration = Duration::from_secs(300);
+/// How long it is remembered that a host without jobs is fragile: until the next day's scan.
+const MEMORY: Duration = Duration::from_secs(26 * 3600);
+
+/// How long its round trips are: by then a gadget has roamed, or its radio has gone to sleep.
+const RTT_MEMORY: Duration = Duration::from_secs(300);
 
 /// How many hosts without jobs are remembered: some 600 bytes each.
 const REMEMBERED: usize = 1024;
@@ -131,8 +134,10 @@ impl Engine {
         self.jobs.insert(id, host);
         let run = Run::new(id, job, self.seed, now);
         if let Some(seat) = self.hosts.get_mut(&host) {
+            if seat.idle.take().is_some_and(|since| now.since(since) >= RTT_MEMORY) {
+                seat.host.forget_round_trips();
+            }
             seat.host.add(run, now);
-            seat.idle = None;
         }
         self.make_ready(host);
         id

@@ -43,7 +43,7 @@ pub struct Portscan {
     data: PathBuf,
     environment: Vec<(String, String)>,
     open_files: Option<u32>,
-    home: TempDir,
+    home: Arc<TempDir>,
 }
 
 impl Portscan {
@@ -52,7 +52,7 @@ impl Portscan {
     /// Takes a lab, so that no test can let the binary loose on a real network: by default it looks for a
     /// `lanscan.local` and scans what that tells it.
     pub fn new(_within: &Lab, config: &str) -> Self {
-        let home = TempDir::new().expect("a temporary directory");
+        let home = Arc::new(TempDir::new().expect("a temporary directory"));
         let data = home.path().join("data");
         Self { config: config.to_owned(), data, environment: Vec::new(), open_files: None, home }
     }
@@ -102,7 +102,7 @@ impl Portscan {
         let config = self.write_config();
         let mut command = self.command();
         command.arg("serve").arg("--config").arg(config);
-        Running::spawn(command)
+        Running::spawn(command, Arc::clone(&self.home))
     }
 
     /// Runs another subcommand to its end, in the same environment.
@@ -186,6 +186,8 @@ pub struct Running {
     log: Arc<Log>,
     base: String,
     agent: ureq::Agent,
+    /// Not removed under its feet, should whoever started it be gone.
+    _home: Arc<TempDir>,
 }
 
 /// An answer of the server.
@@ -202,7 +204,7 @@ impl Answer {
 }
 
 impl Running {
-    fn spawn(mut command: Command) -> Self {
+    fn spawn(mut command: Command, home: Arc<TempDir>) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = Reaped(command.spawn().expect("starting the binary"));
         let stderr = BufReader::new(child.0.stderr.take().expect("piped"));
@@ -222,7 +224,7 @@ impl Running {
             .timeout_global(Some(Duration::from_secs(5)))
             .build()
             .into();
-        Self { child, log, base: String::new(), agent }
+        Self { child, log, base: String::new(), agent, _home: home }
     }
 
     /// Waits until it listens: before that it cannot be asked.
