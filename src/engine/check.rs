@@ -1,5 +1,5 @@
-//! Is anybody there? Asked before a scan, one probe at a time: while a neighbour is being looked for the
-//! kernel keeps some 100 packets for it and loses the rest without a word.
+//! Is anybody there? Asked before a scan, with a few probes: while a neighbour is being looked for the kernel
+//! keeps some 100 packets for it and loses the rest without a word.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -19,8 +19,9 @@ pub(super) const CHECK_WAIT: Duration = Duration::from_millis(3900);
 /// until it says that nobody is there, and these looks take 15.6 s.
 const NEIGHBOUR_LOOKS: u8 = 4;
 
-/// Likely ports tried behind a router before silence counts as absence.
-const ROUTED_TRIES: usize = 8;
+/// Likely ports asked: of a neighbour all at once, for one of them mostly answers even where a firewall drops the
+/// rest; behind a router one after the other, before silence counts as absence.
+const PORTS: usize = 8;
 
 /// Probes at once behind a router after the first was silent.
 const ROUTED_AT_ONCE: u8 = 3;
@@ -34,6 +35,9 @@ pub(super) struct Check {
     /// Whether one of them is known to answer, so that silence means absence.
     known: bool,
     under_way: u8,
+    /// Begun since none was under way.
+    round: u8,
+    /// Behind a router probes, of a neighbour rounds, that were silent.
     silent: u8,
 }
 
@@ -60,11 +64,11 @@ impl Check {
         let mut candidates = VecDeque::new();
         for port in order {
             let named = candidates.is_empty() || job.link == Link::Routed || asked(&port);
-            if named && candidates.len() < ROUTED_TRIES && !candidates.contains(&port) {
+            if named && candidates.len() < PORTS && !candidates.contains(&port) {
                 candidates.push_back(port);
             }
         }
-        Self { link: job.link, candidates, known: false, under_way: 0, silent: 0 }
+        Self { link: job.link, candidates, known: false, under_way: 0, round: 0, silent: 0 }
     }
 
     /// Whether no probe of it is under way or has ended.
@@ -89,11 +93,16 @@ impl Check {
 
     pub(super) fn next(&self) -> Next {
         let routed = self.link == Link::Routed;
-        let at_once = if routed && self.silent > 0 { ROUTED_AT_ONCE } else { 1 };
+        let free = match self.silent {
+            0 if routed || self.known => self.round < 1,
+            0 => usize::from(self.round) < self.candidates.len(),
+            _ if routed => self.under_way < ROUTED_AT_ONCE,
+            _ => self.round < 1,
+        };
         match self.candidates.front() {
             _ if self.is_resolved() => Next::Up,
             _ if !routed && self.silent >= NEIGHBOUR_LOOKS => Next::Down,
-            Some(&port) if self.under_way < at_once => Next::Probe(port),
+            Some(&port) if free => Next::Probe(port),
             None if self.under_way == 0 => Next::Down,
             _ => Next::Reply,
         }
@@ -105,17 +114,27 @@ impl Check {
             self.candidates.extend(port);
         }
         self.under_way += 1;
+        self.round += 1;
     }
 
     /// A probe ended without a sign of life.
     pub(super) fn silent(&mut self) {
+        self.ended();
+        if self.link == Link::Routed || self.under_way == 0 {
+            self.silent += 1;
+        }
+    }
+
+    fn ended(&mut self) {
         self.under_way -= 1;
-        self.silent += 1;
+        if self.under_way == 0 {
+            self.round = 0;
+        }
     }
 
     /// A probe was not made. Others come first: what failed may be this port alone.
     pub(super) fn returned(&mut self, port: u16) {
-        self.under_way -= 1;
+        self.ended();
         if !self.candidates.contains(&port) {
             self.candidates.push_back(port);
         }

@@ -321,7 +321,7 @@ impl Host {
 
     fn timeout(&self, run: usize) -> Duration {
         let near = self.runs[run].job().link == Link::OnLink && self.is_mute();
-        self.rtt.timeout(if near { MUTE_NEIGHBOUR } else { BEFORE_RETRANSMIT })
+        self.rtt.timeout(if near { MUTE_NEIGHBOUR } else { BEFORE_RETRANSMIT }, !self.is_paced())
     }
 
     fn launch(&mut self, id: ProbeId, run: usize, ask: &Ask, now: Moment, room: Room) -> Probe {

@@ -39,8 +39,8 @@ pub(super) struct Rtt {
     samples: u32,
     slow: u32,
     histogram: [u32; BUCKETS],
-    /// What follows from these, once there is a sample.
-    timeout: Option<Duration>,
+    /// What an answer may take by these, once there is a sample.
+    expected: Option<Duration>,
 }
 
 impl Default for Rtt {
@@ -51,7 +51,7 @@ impl Default for Rtt {
             samples: 0,
             slow: 0,
             histogram: [0; BUCKETS],
-            timeout: None,
+            expected: None,
         }
     }
 }
@@ -73,8 +73,7 @@ impl Rtt {
         self.slow += u32::from(rtt >= NEAR);
         self.histogram[bucket(rtt)] += 1;
         let usual = self.smoothed + self.deviation * 4;
-        let floor = if self.is_near() { LEAST_NEAR } else { LEAST };
-        self.timeout = Some((usual.max(self.tail() * 2) + SLACK).clamp(floor, BEFORE_RETRANSMIT));
+        self.expected = Some(usual.max(self.tail() * 2) + SLACK);
     }
 
     pub(super) const fn samples(&self) -> u32 {
@@ -82,9 +81,11 @@ impl Rtt {
     }
 
     /// How long to wait for an answer before its window slot is given to another probe: `unknown` before
-    /// the first sample, at most what stays clear of the kernel's retransmit.
-    pub(super) fn timeout(&self, unknown: Duration) -> Duration {
-        self.timeout.unwrap_or(unknown)
+    /// the first sample, at most what stays clear of the kernel's retransmit. Who presses takes any host for a
+    /// near one until it shows that it is not.
+    pub(super) fn timeout(&self, unknown: Duration, pressing: bool) -> Duration {
+        let floor = if pressing || self.is_near() { LEAST_NEAR } else { LEAST };
+        self.expected.map_or(unknown, |expected| expected.clamp(floor, BEFORE_RETRANSMIT))
     }
 
     fn is_near(&self) -> bool {
@@ -130,7 +131,7 @@ mod tests {
     fn after(samples: impl IntoIterator<Item = u64>) -> Duration {
         let mut rtt = Rtt::default();
         samples.into_iter().for_each(|micros| rtt.sample(Duration::from_micros(micros)));
-        rtt.timeout(UNKNOWN)
+        rtt.timeout(UNKNOWN, false)
     }
 
     #[test]
@@ -140,6 +141,16 @@ mod tests {
         assert_eq!(after([800; 16]), LEAST_NEAR);
         assert_eq!(after([800; 60].into_iter().chain([7_000; 3])), LEAST);
         assert_eq!(after([800; 199].into_iter().chain([7_000])), LEAST_NEAR);
+    }
+
+    #[test]
+    fn who_presses_does_not_wait_for_sixteen() {
+        let timeout = |micros| {
+            let mut rtt = Rtt::default();
+            rtt.sample(Duration::from_micros(micros));
+            rtt.timeout(UNKNOWN, true)
+        };
+        assert_eq!((timeout(800), timeout(100_000) > LEAST), (LEAST_NEAR, true));
     }
 
     #[test]

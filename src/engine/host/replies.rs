@@ -146,7 +146,7 @@ impl Host {
     }
 
     fn shrink(&mut self, now: Moment) {
-        let timeout = self.rtt.timeout(BEFORE_RETRANSMIT);
+        let timeout = self.rtt.timeout(BEFORE_RETRANSMIT, false);
         self.window.shrink(now, timeout);
     }
 

@@ -94,7 +94,8 @@ fn a_table_that_is_full_stops_everything_for_as_long_as_it_is() {
     devices[2].filtered = ports("1-65535");
     let mut world = World::within(devices, 1, bounds(500));
     submit_all(&mut world, "1-2000", Timing::T3);
-    world.run_until(world.now + SECOND);
+    // By then the kernel's second SYNs of the liveness checks are out.
+    world.run_until(world.now + SECOND * 20);
     for _ in 0..5 {
         let now = world.now;
         world.engine.set_bounds(Bounds { full: true, ..bounds(500) }, now);

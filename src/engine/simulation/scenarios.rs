@@ -127,10 +127,10 @@ fn a_plain_host_is_seen_as_it_is() {
 }
 
 #[test]
-fn nobody_there_costs_one_probe() {
+fn nobody_there_costs_no_packet() {
     let mut world = world(Device { absent: true, ..neighbour("") });
     let report = scan(&mut world, "1-65535");
-    assert_eq!((report.status, report.probes), (HostStatus::Down, 1));
+    assert_eq!((report.status, report.probes), (HostStatus::Down, 8), "which wait for ARP, and end with it");
     assert!(report.coverage.is_empty() && report.detail.contains("ARP"), "{report:?}");
     assert!(world.up.is_empty());
 }
@@ -478,7 +478,7 @@ fn no_route_is_a_fact_about_this_machine() {
     let mut world = world(neighbour(SOME));
     world.troubles.fault = Some((LocalError::NoRoute, 1.0, after(&world, 60 * SECOND)));
     let report = scan(&mut world, "1-500");
-    assert_eq!((report.status, report.probes), (HostStatus::Down, 3));
+    assert_eq!((report.status, report.probes), (HostStatus::Down, 9));
     assert!(report.detail.contains("no route"));
 }
 
