@@ -1,28 +1,36 @@
 //! The hosts to scan, and the network that every run gets for itself: nobody remembers the one before.
 
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::Ipv4Addr,
+    path::Path,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
 
 use clap::ValueEnum;
-use portscan::model::Mac;
+use portscan::model::{Mac, PortSet};
 
 use crate::{
     contestant::{Contestant, Place},
-    lab::{KernelHost, Lab, outputs::Found},
-    timed::Report,
+    lab::{Host, KernelHost, Lab, outputs::Found},
+    report::Run,
 };
 
 /// What is scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
-    /// A Linux kernel at the other end of the wire that refuses; 8 open
+    /// One near host that refuses at once, a Linux kernel; 8 open
     Near,
-    /// 4 to 29 ms away, 1 % lost each way; 7 open
+    /// One on WiFi, 4 to 29 ms away, 1 % lost each way; 7 open
     Wifi,
-    /// Drops what it does not serve; 4 open
+    /// One that drops what it does not serve; 4 open
     Silent,
-    /// Refuses at most 200 times a second; 6 open
+    /// One that refuses at most 200 times a second; 6 open
     Limited,
-    /// Reboots for 5 s above 60 SYNs in 100 ms; 3 open
+    /// One that reboots for 5 s above 60 SYNs in 100 ms; 3 open
     Gadget,
     /// 60 devices of all these kinds
     Mixed,
@@ -30,15 +38,11 @@ pub enum Target {
 
 /// What one run came to.
 pub struct Measured {
-    pub report: Report,
-    /// SYNs sent to all hosts, the kernel's retransmits included.
-    pub syns: u64,
+    pub run: Run,
     /// Open ports that are there.
     pub there: u32,
-    /// Those of them that it named, and others that it named; `None`: it was killed before it said anything.
-    pub found: Option<(u32, u32)>,
-    /// How often a host fell over.
-    pub reboots: usize,
+    /// It was stopped.
+    capped: bool,
 }
 
 /// Around the calling thread.
@@ -70,8 +74,14 @@ impl Target {
     }
 
     /// Seconds until a contestant is stopped.
-    fn patience(self) -> u64 {
+    pub fn patience(self) -> u64 {
         if self == Self::Mixed { 1800 } else { 600 }
+    }
+
+    /// What it is, in a line.
+    pub fn about(self) -> String {
+        let value = self.to_possible_value().expect("none is hidden");
+        value.get_help().map(ToString::to_string).unwrap_or_default()
     }
 
     /// Lets the contestant scan, in a network that the calling thread cannot leave any more; `None`: it is
@@ -86,18 +96,21 @@ impl Target {
         };
         let home = tempfile::tempdir().expect("a temporary directory");
         let hosts = network.hosts();
-        let patience = self.patience();
-        let (report, found) =
-            contestant.run(&Place { hosts: &hosts, portscan, home: home.path(), patience })?;
+        let place = Place { hosts: &hosts, portscan, home: home.path(), patience: self.patience() };
+        let (report, found) = network.while_it_chatters(|| contestant.run(&place))?;
         let truth = network.truth();
         let (syns, reboots) = network.record();
-        Some(Measured {
-            report,
+        let run = Run {
+            scanner: contestant.to_string(),
+            wall: report.wall,
+            cpu: report.cpu,
+            peak: report.peak,
             syns,
-            there: truth.values().map(|open| open.len()).sum(),
             found: found.map(|found| judged(&found, &truth)),
             reboots,
-        })
+        };
+        let there = truth.values().map(PortSet::len).sum();
+        Some(Measured { run, there, capped: report.capped })
     }
 }
 
@@ -128,6 +141,22 @@ impl Network {
         }
     }
 
+    /// Has a host announce itself now and then while something is done: see [`KernelHost`]'s chatter.
+    fn while_it_chatters<T>(&self, done: impl FnOnce() -> T) -> T {
+        let Self::Lab(lab) = self else { return done() };
+        let (ended, end) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                while end.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
+                    lab.hosts().next().into_iter().for_each(Host::announce);
+                }
+            });
+            let done = done();
+            drop(ended);
+            done
+        })
+    }
+
     /// SYNs and reboots.
     fn record(&self) -> (u64, usize) {
         match self {
@@ -147,13 +176,13 @@ impl fmt::Display for Target {
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { capped, wall, cpu, peak, .. } = &self.report;
-        let cap = if *capped { "> " } else { "" };
-        write!(f, "{cap}{wall:.2} s, {cpu:.2} s CPU, {} MB, {} SYNs, ", peak / 1024, self.syns)?;
-        match self.found {
+        let Run { scanner, wall, cpu, peak, syns, found, reboots } = &self.run;
+        let cap = if self.capped { "stopped after " } else { "" };
+        write!(f, "{scanner} {cap}{wall:.2} s, {cpu:.2} s CPU, {} MB, {syns} SYNs, ", peak / 1024)?;
+        match found {
             Some((right, wrong)) => write!(f, "{right}/{} open, {wrong} false, ", self.there)?,
             None => write!(f, "nothing said, ")?,
         }
-        write!(f, "{} reboots", self.reboots)
+        write!(f, "{reboots} reboots")
     }
 }

@@ -204,6 +204,12 @@ impl Host<'_> {
         self.change(|world| world.devices[self.index].close(port));
     }
 
+    /// Tells everybody where it is, as devices do now and then.
+    pub fn announce(self) {
+        let now = self.lab.now();
+        self.change(|world| world.announce(now, self.index));
+    }
+
     /// Another device at the same address, which it announces.
     pub fn set_mac(self, mac: &str) {
         let (now, mac) = (self.lab.now(), mac.parse().expect("a MAC address"));
