@@ -24,7 +24,7 @@ use crate::{
 pub enum Target {
     /// One near host that refuses at once, a Linux kernel; 8 open
     Near,
-    /// One on WiFi, 4 to 29 ms away, 1 % lost each way; 7 open
+    /// One on a wireless link, 4 to 29 ms away, 1 % lost each way; 7 open
     Wifi,
     /// One that drops what it does not serve; 4 open
     Silent,

@@ -66,14 +66,14 @@ fn open(dir: &Path) -> (Store, WriterThread) {
     Store::open_at_pace(&dir.join(FILE_NAME), Arc::new(SystemClock::start()), PACE).unwrap()
 }
 
-/// One scan of all hosts, to the commit of the last. Each change is one port that no scan has seen before.
+/// One scan of all hosts, from its begin, which is a commit of its own, to that of the last. Each change is one port that no scan has seen before.
 async fn scan(store: &Store, change: u16) {
     let scan = store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
     let records = join_all((0..HOSTS).map(|host| store.record(observation(scan, host, change))));
+    let ended = store.end_scan(scan, ScanStatus::Complete);
     // Asked for after all of them: it commits what was asked before.
-    let (recorded, flushed) = tokio::join!(records, store.flush());
-    recorded.into_iter().chain([flushed]).for_each(Result::unwrap);
-    store.end_scan(scan, ScanStatus::Complete).await.unwrap();
+    let (recorded, ended, flushed) = tokio::join!(records, ended, store.flush());
+    recorded.into_iter().chain([ended, flushed]).for_each(Result::unwrap);
 }
 
 fn observation(scan: ScanId, host: u8, change: u16) -> Observation {

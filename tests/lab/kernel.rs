@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     net::{Ipv4Addr, TcpListener, UdpSocket},
     sync::{
         MutexGuard, PoisonError,
@@ -66,6 +67,8 @@ impl KernelHost {
         namespace::lay_wire(SCANNER, inside);
         connected.send(()).expect("the host waits");
         readiness.recv().expect("the host listens");
+        await_wire();
+        namespace::forget_neighbours();
         Self { open: open.clone(), inside, leave: Some(leave), thread: Some(thread), _turn: turn }
     }
 
@@ -92,6 +95,19 @@ impl KernelHost {
         let counters = names.split(' ').zip(values.split(' ')).filter(|(name, _)| wanted.contains(name));
         counters.map(|(_, value)| value.parse::<u64>().expect("a counter")).sum()
     }
+}
+
+/// Returns when the wire carries: the kernel takes up to a second to notice that its other end is up, and
+/// loses what is sent before. Asks by UDP, which the host's TCP counters do not see.
+fn await_wire() {
+    let socket = UdpSocket::bind((SCANNER.addr(), 0)).expect("a free port");
+    socket.connect((HOST.addr(), 9)).expect("a route");
+    socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
+    let refused = |_| {
+        let answer = socket.send(&[]).and_then(|_| socket.recv(&mut [0]));
+        answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    assert!((0..250).any(refused), "the wire does not carry");
 }
 
 impl Drop for KernelHost {

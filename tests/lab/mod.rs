@@ -212,11 +212,9 @@ impl Host<'_> {
 
     /// Another device at the same address, which it announces.
     pub fn set_mac(self, mac: &str) {
-        let (now, mac) = (self.lab.now(), mac.parse().expect("a MAC address"));
-        self.change(|world| {
-            world.devices[self.index].station.mac = mac;
-            world.announce(now, self.index);
-        });
+        let mac = mac.parse().expect("a MAC address");
+        self.change(|world| world.devices[self.index].station.mac = mac);
+        self.announce();
     }
 
     /// The same device at another address, which it announces.

@@ -77,6 +77,11 @@ pub fn settle_far_end(address: Ipv4Net, mac: Mac) {
     ip(&["link", "set", FAR_END, "address", &mac.to_lower(), "up"]);
 }
 
+/// Has the scanner's kernel look for its neighbours anew.
+pub fn forget_neighbours() {
+    ip(&["neigh", "flush", "dev", INTERFACE]);
+}
+
 /// Router solicitations and the like are not the scanner's doing.
 fn silence_ipv6(interface: &str) {
     let setting = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
