@@ -80,7 +80,10 @@ impl Contestant {
     /// Its file, if it is installed.
     fn program(self, place: &Place<'_>) -> Option<PathBuf> {
         let name = match self {
-            Self::PortscanT3 | Self::PortscanT4 | Self::PortscanT5 => return Some(place.portscan.to_owned()),
+            // It is started in another directory.
+            Self::PortscanT3 | Self::PortscanT4 | Self::PortscanT5 => {
+                return std::path::absolute(place.portscan).ok().filter(|file| file.is_file());
+            }
             Self::Floor => return std::env::current_exe().ok(),
             Self::NmapConnect | Self::NmapSyn => "nmap",
             Self::RustScan => "rustscan",

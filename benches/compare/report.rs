@@ -107,8 +107,9 @@ impl Section {
                 Some((right, wrong)) => (format!("{right}/{}", self.there), wrong.to_string()),
                 None => ("?".to_owned(), "?".to_owned()),
             };
+            let more = if line.stopped > 0 { "> " } else { "" };
             let ratio = |of: fn(&Line<'_>) -> f64| match ours {
-                Some(ours) if of(ours) > 0.0 => format!("{:.2}", of(line) / of(ours)),
+                Some(ours) if ours.stopped == 0 => format!("{more}{:.2}", of(line) / of(ours)),
                 _ => String::new(),
             };
             let _ = writeln!(
