@@ -14,11 +14,20 @@ PORT   := $(or $(MY_REST_API_HOST_PORT),$(MY_REST_API_CONTAINER_PORT),$(MY_REST_
 SITE   := http://localhost:$(PORT)
 URL    := $(SITE)/$(or $(MY_REST_API_BASE_URL),portscan)
 
+# Network namespaces are root's to make, in a user namespace of one's own at the least.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --user --map-root-user)
+
+# What `make bench` measures, and how often; `make bench TARGETS=mixed` for a whole network.
+TARGETS ?= near,wifi,silent,limited,gadget
+RUNS    ?= 3
+# The peers that Debian does not have are built here.
+PEERS   := $(CURDIR)/target/peers
+
 # What the tests run for real: ip (network namespaces), nmap (a peer to agree with), unshare, curl.
 PACKAGES := iproute2 nmap util-linux curl
 
 .DEFAULT_GOAL := run
-.PHONY: run build release test acceptance lint setup services stats help clean
+.PHONY: run build release test acceptance bench bench-micro bench-setup lint setup services stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
 	@printf '\nTry, in another terminal:\n  %s\n  %s\n  %s\n\n' \
@@ -33,12 +42,27 @@ release: ## build the binary to install: smallest and fastest
 
 test: setup ## run all tests, in networks of their own
 	$(CARGO) test --locked --no-run
-	@if [ "$$(id -u)" = 0 ]; then $(CARGO) test --locked; \
-	else unshare --user --map-root-user $(CARGO) test --locked --offline; fi
+	$(AS_ROOT) $(CARGO) test --locked --offline
 
 acceptance: setup ## the long runs behind the figures in README: an hour or two, all 65,535 ports
 	PORTSCAN_TEST_PORTS=1-65535 $(CARGO) test --locked --profile quick --test integration -- --nocapture \
 	  appliance:: truth::forty answers_are_quick
+
+bench: release bench-setup ## renew README's figures: side by side with nmap, RustScan and masscan, hours
+	$(CARGO) bench --locked --bench compare --no-run
+	PATH="$(PEERS)/bin:$$PATH" $(AS_ROOT) $(CARGO) bench --locked --offline --bench compare -- --write \
+	  --portscan $(CURDIR)/target/release/portscan --targets $(TARGETS) --runs $(RUNS)
+
+bench-micro: ## what the engine costs a probe, and the store a finished host
+	$(CARGO) bench --locked --bench micro
+
+bench-setup: setup # installs the peers; who cannot be had is left out, and the table says so
+	@command -v masscan >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y masscan >/dev/null; } \
+	  || echo "masscan is left out. Install it with: sudo apt-get install masscan"
+	@PATH="$(PEERS)/bin:$$PATH"; command -v rustscan >/dev/null \
+	  || $(CARGO) install --quiet --locked --root $(PEERS) --version 2.4.1 rustscan \
+	  || echo "RustScan is left out: it could not be built"
 
 lint: ## formatting, clippy's lints and documentation, without a warning
 	$(CARGO) fmt --check
@@ -60,7 +84,7 @@ stats: ## what the appliance that runs here has found so far
 	@$(BINARY) status --url $(SITE)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 clean: ## remove what was built; the data below ./var stays
 	$(CARGO) clean

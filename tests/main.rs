@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "a failing test shows the binary's log")]
 
 mod appliance;
+mod bench;
 mod crash;
 mod disk;
 mod feeds;

@@ -23,7 +23,7 @@ use portscan::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::lab::{Host, Lab};
+use crate::lab::{Host, Lab, outputs};
 
 pub mod disk;
 pub mod feed;
@@ -392,12 +392,6 @@ fn ports(numbers: &Value) -> PortSet {
 /// The open ports of every host of a `portscan scan --json` document that is up, or as far as it is known,
 /// when these ports were asked for.
 pub fn found(document: &Value, asked: &PortSet) -> BTreeMap<Ipv4Addr, PortSet> {
-    let open = |host: &Value| -> PortSet {
-        let listed = host["ports"].as_array().expect("a list of ports").iter();
-        let open = listed.filter(|port| port["state"] == "open").map(|port| port["port"].clone());
-        ports(&open.collect()).iter().filter(|&port| asked.contains(port)).collect()
-    };
-    let hosts = document["hosts"].as_array().expect("a list of hosts").iter();
-    let seen = hosts.filter(|host| host["status"] != "down");
-    seen.map(|host| (host["address"].as_str().unwrap().parse().unwrap(), open(host))).collect()
+    let among = |open: PortSet| open.iter().filter(|&port| asked.contains(port)).collect();
+    outputs::portscan(document).into_iter().map(|(address, open)| (address, among(open))).collect()
 }

@@ -10,10 +10,12 @@
 //! | `scenario` | the files under `tests/scenarios` |
 //! | `namespace` | namespaces and the wire |
 //! | `responder` | the thread and its socket |
+//! | `kernel` | instead of the thread: a host that is a kernel |
 //! | `world` | all devices and the frames under way; no I/O |
 //! | `device` | one device |
 //! | `record` | what was done to it |
 //! | `wire` | frames in and out |
+//! | `outputs` | what scanners print, read |
 //!
 //! Two cores carry the scanner and its LAN, so one lab runs at a time within a process; others wait in
 //! `enter`.
@@ -34,7 +36,9 @@ use nix::sys::socket::{MsgFlags, send};
 use portscan::model::{Mac, Moment, PortSet};
 
 mod device;
+mod kernel;
 mod namespace;
+pub mod outputs;
 mod record;
 mod responder;
 mod scenario;
@@ -42,6 +46,7 @@ mod selftest;
 mod wire;
 mod world;
 
+pub use kernel::KernelHost;
 pub use record::Stats;
 pub use world::Outside;
 
@@ -199,13 +204,17 @@ impl Host<'_> {
         self.change(|world| world.devices[self.index].close(port));
     }
 
+    /// Tells everybody where it is, as devices do now and then.
+    pub fn announce(self) {
+        let now = self.lab.now();
+        self.change(|world| world.announce(now, self.index));
+    }
+
     /// Another device at the same address, which it announces.
     pub fn set_mac(self, mac: &str) {
-        let (now, mac) = (self.lab.now(), mac.parse().expect("a MAC address"));
-        self.change(|world| {
-            world.devices[self.index].station.mac = mac;
-            world.announce(now, self.index);
-        });
+        let mac = mac.parse().expect("a MAC address");
+        self.change(|world| world.devices[self.index].station.mac = mac);
+        self.announce();
     }
 
     /// The same device at another address, which it announces.

@@ -70,6 +70,18 @@ pub fn raise_far_end() {
     ip(&["link", "set", FAR_END, "arp", "off", "up"]);
 }
 
+/// Makes the far end a host, from within its namespace: its kernel answers by itself.
+pub fn settle_far_end(address: Ipv4Net, mac: Mac) {
+    silence_ipv6(FAR_END);
+    ip(&["addr", "add", &address.to_string(), "dev", FAR_END]);
+    ip(&["link", "set", FAR_END, "address", &mac.to_lower(), "up"]);
+}
+
+/// Has the scanner's kernel look for its neighbours anew.
+pub fn forget_neighbours() {
+    ip(&["neigh", "flush", "dev", INTERFACE]);
+}
+
 /// Router solicitations and the like are not the scanner's doing.
 fn silence_ipv6(interface: &str) {
     let setting = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");

@@ -9,10 +9,9 @@ use std::{
     time::Duration,
 };
 
-use portscan::model::PortSet;
 use socket2::{Domain, Socket, Type};
 
-use super::Lab;
+use super::{KernelHost, Lab, outputs};
 
 const PATIENCE: Duration = Duration::from_millis(700);
 
@@ -55,7 +54,7 @@ fn nmap_finds_the_truth() {
         .output()
         .unwrap_or_else(|e| panic!("the lab is checked against nmap (apt install nmap): {e}"));
     assert!(nmap.status.success(), "{}", String::from_utf8_lossy(&nmap.stderr));
-    assert_eq!(grepable(&String::from_utf8(nmap.stdout).unwrap()), lab.truth());
+    assert_eq!(outputs::nmap(&String::from_utf8(nmap.stdout).unwrap()), lab.truth());
     for host in lab.hosts() {
         let stats = host.stats();
         assert!(stats.ports == 1001 && stats.syns >= 1001, "{stats:?}");
@@ -63,15 +62,18 @@ fn nmap_finds_the_truth() {
     }
 }
 
-/// The open ports of nmap's `-oG` lines: `Host: 10.0.0.5 ()`, a tab, `Ports: 22/open/tcp//ssh///, ...`.
-fn grepable(output: &str) -> BTreeMap<Ipv4Addr, PortSet> {
-    let host = |line: &str| {
-        let (host, ports) = line.strip_prefix("Host: ")?.split_once("Ports: ")?;
-        let ports = ports.split('\t').next()?.split(", ").filter(|port| port.contains("/open/"));
-        let ports = ports.map(|port| port.split('/').next().unwrap().parse::<u16>().unwrap());
-        Some((host.split(' ').next()?.parse().unwrap(), ports.collect()))
-    };
-    output.lines().filter_map(host).collect()
+#[test]
+fn a_kernel_refuses_by_itself() {
+    let host = KernelHost::enter(&"22,8080".parse().unwrap());
+    let address = host.address().to_string();
+    for port in (1..=200).filter(|port| !host.open_ports().contains(*port)) {
+        assert_eq!(connect(&address, port).unwrap_err(), ErrorKind::ConnectionRefused);
+    }
+    for port in [22, 8080, 22] {
+        connect(&address, port).unwrap();
+    }
+    assert_eq!(host.syns(), 199 + 3);
+    assert_eq!(neighbours()[&host.address()], host.mac().to_lower());
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! The scanners: how they are started, and what they say they found.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use clap::ValueEnum;
+use portscan::model::Mac;
+
+use crate::{
+    lab::outputs::{self, Found},
+    timed::Report,
+};
+
+/// Who scans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Contestant {
+    #[value(name = "portscan-T3")]
+    PortscanT3,
+    #[value(name = "portscan-T4")]
+    PortscanT4,
+    #[value(name = "portscan-T5")]
+    PortscanT5,
+    #[value(name = "nmap-sT")]
+    NmapConnect,
+    #[value(name = "nmap-sS")]
+    NmapSyn,
+    #[value(name = "rustscan")]
+    RustScan,
+    #[value(name = "masscan")]
+    Masscan,
+    #[value(name = "floor")]
+    Floor,
+}
+
+/// Where a contestant finds itself.
+pub struct Place<'a> {
+    pub hosts: &'a [(Ipv4Addr, Mac)],
+    pub portscan: &'a Path,
+    /// A directory of its own.
+    pub home: &'a Path,
+    /// Seconds until it is killed.
+    pub patience: u64,
+}
+
+impl Contestant {
+    /// Runs it in the calling thread's network; `None`: it is not installed.
+    pub fn run(self, place: &Place<'_>) -> Option<(Report, Option<Found>)> {
+        let program = self.program(place)?;
+        let [report, printed, said] = ["report", "printed", "said"].map(|name| place.home.join(name));
+        let create = |path: &Path| File::create(path).expect("a file in a directory of our own");
+        let status = Command::new(std::env::current_exe().expect("this program has a file"))
+            .arg("timed")
+            .arg(&report)
+            .arg(place.patience.to_string())
+            .arg(program)
+            .args(self.arguments(place))
+            .current_dir(place.home)
+            // No configuration of this machine's, nor a variable that portscan heeds.
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", place.home)
+            .stdin(std::process::Stdio::null())
+            .stdout(create(&printed))
+            .stderr(create(&said))
+            .status()
+            .expect("starting this program again");
+        let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+        assert!(status.success(), "{self} could not be measured: {}", read(&said));
+        let report: Report = serde_json::from_str(&read(&report)).expect("what `timed` wrote");
+        assert!(report.success || report.capped, "{self} failed: {}", read(&said));
+        let found = (!report.capped).then(|| self.found(&read(&printed)));
+        Some((report, found))
+    }
+
+    /// Its file, if it is installed.
+    fn program(self, place: &Place<'_>) -> Option<PathBuf> {
+        let name = match self {
+            // It is started in another directory.
+            Self::PortscanT3 | Self::PortscanT4 | Self::PortscanT5 => {
+                return std::path::absolute(place.portscan).ok().filter(|file| file.is_file());
+            }
+            Self::Floor => return std::env::current_exe().ok(),
+            Self::NmapConnect | Self::NmapSyn => "nmap",
+            Self::RustScan => "rustscan",
+            Self::Masscan => "masscan",
+        };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    }
+
+    /// All ports, nothing looked up, nothing but the ports asked, and the result on standard output.
+    fn arguments(self, place: &Place<'_>) -> Vec<String> {
+        let (fixed, hosts): (&str, String) = match self {
+            Self::PortscanT3 => ("scan -T3 -n --json -p-", list(place)),
+            Self::PortscanT4 => ("scan -T4 -n --json -p-", list(place)),
+            Self::PortscanT5 => ("scan -T5 -n --json -p-", list(place)),
+            Self::NmapConnect => ("-sT -T4 -n -Pn -p- -oG -", list(place)),
+            Self::NmapSyn => ("-sS -T4 -n -Pn -p- -oG -", list(place)),
+            Self::RustScan => (
+                "--no-config --no-banner --scripts none -g -b 4500 -t 1500 --range 1-65535",
+                format!("-a {}", joined(place, ",")),
+            ),
+            // It has a network stack of its own, which asks for a router even where none is needed: the
+            // host itself serves as one, so it takes one host at a time.
+            Self::Masscan => (
+                "-p1-65535 --rate 5000 --wait 3 --adapter lan0 --adapter-ip 10.77.0.1 -oL -",
+                format!("--router-mac {} {}", place.hosts[0].1.to_lower(), joined(place, " ")),
+            ),
+            Self::Floor => ("floor", joined(place, " ")),
+        };
+        fixed.split(' ').chain(hosts.split(' ')).map(str::to_owned).collect()
+    }
+
+    fn found(self, printed: &str) -> Found {
+        match self {
+            Self::PortscanT3 | Self::PortscanT4 | Self::PortscanT5 => {
+                outputs::portscan(&serde_json::from_str(printed).expect("a JSON document"))
+            }
+            Self::NmapConnect | Self::NmapSyn => outputs::nmap(printed),
+            // What the floor prints is RustScan's, for it has nothing better to say.
+            Self::RustScan | Self::Floor => outputs::rustscan(printed),
+            Self::Masscan => outputs::masscan(printed),
+        }
+    }
+}
+
+/// The targets as a file: the mixed ones are many.
+fn list(place: &Place<'_>) -> String {
+    let path = place.home.join("hosts");
+    fs::write(&path, joined(place, "\n")).expect("a file in a directory of our own");
+    format!("-iL {}", path.display())
+}
+
+fn joined(place: &Place<'_>, between: &str) -> String {
+    let hosts: Vec<String> = place.hosts.iter().map(|(address, _)| address.to_string()).collect();
+    hosts.join(between)
+}
+
+impl fmt::Display for Contestant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("none is hidden").get_name())
+    }
+}

@@ -1,0 +1,39 @@
+//! Where the tables are kept: `benches/` and README.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::report::{Results, splice};
+
+/// What earlier runs have left.
+pub fn read() -> Results {
+    let path = file("benches/results.json");
+    if !path.exists() {
+        return Results::default();
+    }
+    serde_json::from_str(&text(&path)).unwrap_or_else(|e| panic!("{}: {e}; remove it", path.display()))
+}
+
+/// Writes all three files anew.
+pub fn write(results: &Results) {
+    let json = serde_json::to_string_pretty(results).expect("plain values");
+    put(&file("benches/results.json"), &format!("{json}\n"));
+    put(&file("benches/RESULTS.md"), &results.document());
+    let readme = file("README.md");
+    let renewed = splice(&text(&readme), &results.summary());
+    put(&readme, &renewed.expect("README has the markers: a test sees to it"));
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn put(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}

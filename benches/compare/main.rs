@@ -1,0 +1,132 @@
+//! `make bench`: portscan beside its peers, in the lab, all ports, every one on the same hosts and in turn.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `target` | the hosts to scan, and the network that each run gets for itself |
+//! | `contestant` | the scanners, how they are started, what they say they found |
+//! | `timed` | one command, its time, processor and memory |
+//! | `floor` | the least that a scan by connecting costs |
+//! | `report` | from runs to tables |
+//! | `files` | where the tables are kept |
+//! | `machine` | what it was measured on |
+//!
+//! Two cores carry the scanner and its LAN, as everywhere in the tests: compare figures of one run with each
+//! other, not with those of another machine.
+
+#![allow(unreachable_pub, reason = "a program is a root: nothing in it is reachable")]
+#![allow(clippy::unwrap_used, reason = "a measurement that cannot be made fails")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what it measures")]
+
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, thread};
+
+use clap::{Parser, Subcommand};
+
+mod contestant;
+mod files;
+mod floor;
+#[allow(unused, reason = "a bench needs only part of what the tests do")]
+#[path = "../../tests/lab/mod.rs"]
+mod lab;
+mod machine;
+mod report;
+mod target;
+mod timed;
+
+use contestant::Contestant;
+use report::{Results, Section};
+use target::Target;
+
+/// Measures portscan beside its peers, in networks of its own; nothing else is ever scanned.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// What to scan
+    #[arg(long, value_delimiter = ',', default_value = "near,wifi,silent,limited,gadget")]
+    targets: Vec<Target>,
+    /// Who scans [default: all that the target is for]
+    #[arg(long, value_delimiter = ',')]
+    contestants: Vec<Contestant>,
+    /// How often each of them does
+    #[arg(long, default_value = "3")]
+    runs: usize,
+    /// The binary to measure
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_portscan"))]
+    portscan: PathBuf,
+    /// Renew benches/results.json, benches/RESULTS.md and README's table; otherwise only print
+    #[arg(long, conflicts_with = "contestants")]
+    write: bool,
+    /// What cargo says to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What it is when it starts itself.
+#[derive(Subcommand)]
+enum Role {
+    #[command(hide = true)]
+    Timed(timed::Order),
+    #[command(hide = true)]
+    Floor(floor::Order),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match &arguments.role {
+        Some(Role::Timed(order)) => return timed::run(order),
+        Some(Role::Floor(order)) => return floor::run(order),
+        None => {}
+    }
+    let mut results = if arguments.write { files::read() } else { Results::default() };
+    for &target in &arguments.targets {
+        results.0.insert(target.to_string(), measure(target, &arguments));
+        // After every target: what takes hours should not be lost to a power cut.
+        if arguments.write {
+            files::write(&results);
+        }
+    }
+    if !arguments.write {
+        print!("\n{}", results.document());
+    }
+    ExitCode::SUCCESS
+}
+
+/// Every contestant in turn, and all that again.
+fn measure(target: Target, arguments: &Arguments) -> Section {
+    let contestants = match &arguments.contestants[..] {
+        [] => target.contestants(),
+        chosen => chosen,
+    };
+    let mut section = Section {
+        about: target.about(),
+        machine: machine::describe(),
+        there: 0,
+        patience: target.patience(),
+        runs: Vec::new(),
+        absent: BTreeMap::new(),
+    };
+    for run in 1..=arguments.runs {
+        for &contestant in contestants {
+            let name = contestant.to_string();
+            if section.absent.contains_key(&name) {
+                continue;
+            }
+            let scan = || target.measure(contestant, &arguments.portscan);
+            // A thread that has entered a network cannot leave it.
+            let why = match thread::scope(|scope| scope.spawn(scan).join()) {
+                Ok(Some(measured)) => {
+                    println!("{target} {run}: {measured}");
+                    section.there = measured.there;
+                    section.runs.push(measured.run);
+                    continue;
+                }
+                Ok(None) => "not installed",
+                // It has said why.
+                Err(_) => "could not be measured",
+            };
+            println!("{target} {run}: {name} {why}");
+            section.absent.insert(name, why.to_owned());
+        }
+    }
+    section
+}
