@@ -38,7 +38,7 @@ fn scans(criterion: &mut Criterion) {
 
 /// Scans all ports of a host of which all others answer as usual; tells how many probes that took.
 fn scan(usual: Outcome, seed: u64) -> u64 {
-    let mut engine = Engine::new(Bounds { in_flight: 4096 }, seed);
+    let mut engine = Engine::new(Bounds { in_flight: 4096, silent: None, full: false }, seed);
     let mut now = Moment::ZERO;
     engine.submit(job(), now);
     let (mut probes, mut events): (Vec<Probe>, Vec<Event>) = Default::default();
