@@ -45,8 +45,8 @@ test: setup ## run all tests, in networks of their own
 	$(AS_ROOT) $(CARGO) test --locked --offline
 
 acceptance: setup ## the long runs behind the figures in README: an hour or two, all 65,535 ports
-	PORTSCAN_TEST_PORTS=1-65535 $(CARGO) test --locked --profile quick --test integration -- --nocapture \
-	  appliance:: truth::forty answers_are_quick
+	PORTSCAN_TEST_PORTS=1-65535 PORTSCAN_TEST_SEEDS=1000 $(CARGO) test --locked --profile quick --lib \
+	  --test integration -- --nocapture engine::simulation::worlds appliance:: truth::forty answers_are_quick
 
 bench: release bench-setup ## renew README's figures: side by side with nmap, RustScan and masscan, hours
 	$(CARGO) bench --locked --bench compare --no-run

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
-use portscan::model::PortSet;
+use portscan::model::{PortSet, Timing};
+use rstest::rstest;
 use serde_json::Value;
 
 use crate::{
@@ -30,14 +31,13 @@ fn scan(lab: &Lab, portscan: &Portscan, asked: &PortSet, options: &[&str]) -> Va
     arguments.extend(options);
     arguments.extend(targets.iter().map(String::as_str));
     let document = portscan.run(&arguments, Duration::from_secs(240)).json();
+    let timing = options.iter().find_map(|option| option.strip_prefix('-')?.parse().ok()).unwrap_or_default();
     for host in lab.hosts() {
-        let stats = host.stats();
-        assert_eq!(
-            (stats.payload, stats.left_open, stats.reboots),
-            (0, 0, 0),
-            "{}: {stats:?}",
-            host.address()
-        );
+        let (stats, address) = (host.stats(), host.address());
+        assert_eq!((stats.payload, stats.left_open), (0, 0), "{address}: {stats:?}");
+        assert!(stats.reboots <= lab.bound().reboots(timing), "{address}: {stats:?}");
+        let paced = timing <= Timing::T3;
+        assert!(!paced || (stats.peak_100ms <= 30 && stats.peak_1s <= 300), "{address}: {stats:?}");
     }
     assert_eq!(lab.outside(), Default::default(), "nobody else was bothered");
     document
@@ -67,26 +67,69 @@ fn forty_devices_are_seen_as_they_are() {
     ] {
         assert_eq!(host(&document, address)["default_state"], default, "{address}");
     }
-    for host in lab.hosts() {
-        let stats = host.stats();
-        assert!(stats.peak_100ms <= 30 && stats.peak_1s <= 300, "{}: {stats:?}", host.address());
-    }
 }
 
 #[test]
 fn sixty_four_descriptors_are_enough() {
-    let lab = Lab::enter("near");
+    let lab = Lab::enter("descriptors");
     let asked = ports(&lab, 1000);
-    let portscan = Portscan::new(&lab, "").open_files(64);
+    let portscan = Portscan::new(&lab, "");
     let document = scan(&lab, &portscan, &asked, &["-T4"]);
     assert_eq!(found(&document, &asked), truth(&lab, &asked));
 }
 
+#[rstest]
+#[case("loss-1", "-T3")]
+#[case("bursts", "-T3")]
+#[case("wifi", "-T4")]
+fn a_bad_link_hides_nothing(#[case] name: &str, #[case] timing: &str) {
+    let lab = Lab::enter(name);
+    let asked = ports(&lab, 1000);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[timing]);
+    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+}
+
 #[test]
-fn a_bad_link_hides_nothing() {
-    let lab = Lab::enter("lossy");
+fn who_rejects_by_icmp_is_filtered() {
+    let lab = Lab::enter("rejecting");
     let asked = ports(&lab, 1500);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
+    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    for address in ["10.77.0.30", "10.77.0.31"] {
+        assert_eq!(host(&document, address)["default_state"], "filtered", "{address}");
+    }
+}
+
+#[test]
+fn what_a_policer_drops_is_asked_again() {
+    let lab = Lab::enter("policer");
+    let asked = ports(&lab, 1500);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
+    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    assert_eq!(host(&document, "10.77.0.45")["default_state"], "closed");
+}
+
+#[test]
+fn a_service_that_serves_one_at_a_time_is_found() {
+    let lab = Lab::enter("backlog");
+    let asked = ports(&lab, 500);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
+    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+}
+
+#[test]
+fn a_few_are_found_among_many_dead_addresses() {
+    let lab = Lab::enter("absent");
+    let asked = ports(&lab, 200);
     let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[]);
+    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+}
+
+#[test]
+fn a_feeble_gadget_survives_the_usual_template() {
+    let lab = Lab::enter("gadget-45");
+    let asked = ports(&lab, 3000);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T3"]);
     assert_eq!(found(&document, &asked), truth(&lab, &asked));
 }
 

@@ -42,6 +42,7 @@ pub struct Portscan {
     config: String,
     data: PathBuf,
     environment: Vec<(String, String)>,
+    /// At most so many, soft and hard.
     open_files: Option<u32>,
     home: Arc<TempDir>,
 }
@@ -51,10 +52,16 @@ impl Portscan {
     ///
     /// Takes a lab, so that no test can let the binary loose on a real network: by default it looks for a
     /// `lanscan.local` and scans what that tells it.
-    pub fn new(_within: &Lab, config: &str) -> Self {
+    pub fn new(within: &Lab, config: &str) -> Self {
         let home = Arc::new(TempDir::new().expect("a temporary directory"));
         let data = home.path().join("data");
-        Self { config: config.to_owned(), data, environment: Vec::new(), open_files: None, home }
+        Self {
+            config: config.to_owned(),
+            data,
+            environment: Vec::new(),
+            open_files: within.machine().descriptors,
+            home,
+        }
     }
 
     /// With another data directory.

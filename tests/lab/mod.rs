@@ -12,7 +12,8 @@
 //! | `responder` | the thread and its socket |
 //! | `kernel` | instead of the thread: a host that is a kernel |
 //! | `world` | all devices and the frames under way; no I/O |
-//! | `device` | one device |
+//! | `manners` | what one device does, in the engine's simulation too |
+//! | `device` | the same in frames |
 //! | `record` | what was done to it |
 //! | `wire` | frames in and out |
 //! | `outputs` | what scanners print, read |
@@ -37,6 +38,7 @@ use portscan::model::{Mac, Moment, PortSet};
 
 mod device;
 mod kernel;
+mod manners;
 mod namespace;
 pub mod outputs;
 mod record;
@@ -51,7 +53,7 @@ pub use record::Stats;
 pub use world::Outside;
 
 use responder::Responder;
-use scenario::Scenario;
+use scenario::{Bound, Machine, Scenario};
 use world::World;
 
 const LOST: &str = "the lab was too slow and lost frames: its fault, not the scanner's. Without root its buffer is \
@@ -64,6 +66,8 @@ pub struct Lab {
     responder: Responder,
     near_end: OwnedFd,
     markers: AtomicU64,
+    bound: Bound,
+    machine: Machine,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -91,11 +95,13 @@ impl Lab {
         // A test that failed while it had its turn says nothing about the next.
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         namespace::enter();
+        let &Scenario { bound, machine, .. } = scenario;
+        assert!(machine.no_port.is_none(), "in the lab a test takes the ports itself");
         let scanner = scenario.lan.scanner;
         let world = World::new(scenario);
         let responder = Responder::start(world, |far_end| namespace::lay_wire(scanner, far_end));
         let near_end = responder::packet_socket(namespace::link(false), false);
-        let lab = Self { responder, near_end, markers: AtomicU64::new(0), _turn: turn };
+        let lab = Self { responder, near_end, markers: AtomicU64::new(0), bound, machine, _turn: turn };
         lab.settle();
         lab
     }
@@ -116,14 +122,24 @@ impl Lab {
     /// The truth: every device that is there, and its open ports.
     pub fn truth(&self) -> BTreeMap<Ipv4Addr, PortSet> {
         let shared = self.responder.shared();
-        let here = shared.world.devices.iter().filter(|device| device.is_here());
-        here.map(|device| (device.station.ip, device.open_ports())).collect()
+        let here = shared.world.devices.iter().filter(|device| device.manners.is_here());
+        here.map(|device| (device.station.ip, device.manners.open_ports())).collect()
     }
 
     /// What was tried at addresses that no device has.
     pub fn outside(&self) -> Outside {
         self.settle();
         self.responder.shared().world.outside.clone()
+    }
+
+    /// What a scan may do to its hosts at most.
+    pub fn bound(&self) -> Bound {
+        self.bound
+    }
+
+    /// What troubles the scanner's machine.
+    pub fn machine(&self) -> Machine {
+        self.machine
     }
 
     /// The lab's time, which its recorded times are in.
@@ -171,37 +187,39 @@ impl Host<'_> {
     }
 
     pub fn open_ports(self) -> PortSet {
-        self.lab.responder.shared().world.devices[self.index].open_ports()
+        self.lab.responder.shared().world.devices[self.index].manners.open_ports()
     }
 
     /// What was done to it so far.
     pub fn stats(self) -> Stats {
         self.lab.settle();
-        self.lab.responder.shared().world.devices[self.index].record.stats()
+        let shared = self.lab.responder.shared();
+        let device = &shared.world.devices[self.index];
+        device.record.stats(device.manners.reboots())
     }
 
     /// When it last went silent for good.
     pub fn vanished(self) -> Option<Moment> {
-        self.lab.responder.shared().world.devices[self.index].vanished
+        self.lab.responder.shared().world.devices[self.index].manners.vanished()
     }
 
     /// Goes away, ARP too.
     pub fn vanish(self) {
         let now = self.lab.now();
-        self.change(|world| world.devices[self.index].vanish(now));
+        self.change(|world| world.devices[self.index].manners.vanish(now));
     }
 
     /// Comes back.
     pub fn appear(self) {
-        self.change(|world| world.devices[self.index].appear());
+        self.change(|world| world.devices[self.index].manners.appear());
     }
 
     pub fn open(self, port: u16) {
-        self.change(|world| world.devices[self.index].open(port));
+        self.change(|world| world.devices[self.index].manners.open(port));
     }
 
     pub fn close(self, port: u16) {
-        self.change(|world| world.devices[self.index].close(port));
+        self.change(|world| world.devices[self.index].manners.close(port));
     }
 
     /// Tells everybody where it is, as devices do now and then.

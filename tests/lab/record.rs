@@ -34,7 +34,6 @@ pub struct Record {
     attempts: HashMap<(u16, u16), Attempt>,
     past: Vec<Attempt>,
     payload: u64,
-    reboots: usize,
 }
 
 /// What reached one host, or was sent to it.
@@ -106,19 +105,8 @@ impl Record {
         }
     }
 
-    pub fn rebooted(&mut self) {
-        self.reboots += 1;
-    }
-
-    pub fn first_syn(&self) -> Option<Moment> {
-        self.syns.first().copied()
-    }
-
-    pub fn syns(&self) -> usize {
-        self.syns.len()
-    }
-
-    pub fn stats(&self) -> Stats {
+    /// Its numbers; the device knows how often it fell over.
+    pub fn stats(&self, reboots: usize) -> Stats {
         // Two processors may queue their frames a little out of order.
         let mut times = self.syns.clone();
         times.sort_unstable();
@@ -131,7 +119,7 @@ impl Record {
             peak_1s: peak(&times, Duration::from_secs(1)),
             left_open: attempts.iter().filter(|a| a.accepted && a.ended.is_none()).count(),
             payload: self.payload,
-            reboots: self.reboots,
+            reboots,
             first_syn: times.first().copied(),
             last_syn: times.last().copied(),
             attempts: Attempts(attempts),

@@ -1,37 +1,50 @@
-//! Scenario files: a new network case is a file under `tests/scenarios`, not code.
+//! Scenario files: a new network case is a file under `tests/scenarios`, not code. Two worlds are made from
+//! them: this lab, which the real binary scans through a real kernel, and the engine's simulation
+//! (`src/engine/simulation`), whose clock jumps.
 //!
 //! ```toml
 //! [lan]                             # all of it optional
 //! scanner = "10.77.0.1/16"          # the kernel's end of the wire, where the binary runs
 //! router = "10.77.255.254"          # who reports hosts unreachable
-//! seed = 1                          # of loss and jitter
+//! seed = 1                          # of loss and jitter; the simulation has its own
+//!
+//! [bound]                           # what any one host may suffer; what is not said is 0
+//! reboots = 0                       # at T3 and below, beside the 30 SYNs in 100 ms and 300 in 1 s of every host
+//! pressed = 1                       # reboots at T4 and T5, which press until a host suffers
+//!
+//! [machine]                         # what is wrong with the scanner's own machine
+//! descriptors = 64                  # `ulimit -n`; in the simulation, sockets at once
+//! no_port = { share = 0.5, lasts = "20s" } # connects that find no free port; in the simulation alone
 //!
 //! [[host]]
 //! address = "10.77.0.10-49"         # one address or a range
 //! mac = "02:00:00:00:00:10+"        # "+": counts up along the range; without it all share it
 //! open = "22,80,8000-8010"
 //! spread = 3                        # each next host of the range has its open ports 3 higher
+//! filtered = "25"                   # ports that are silent if not open
+//! rejected = "113"                  # ports that are answered by an ICMP error if neither open nor filtered
 //! default = "closed"                # or filtered, rejected, unreachable, open: every other port
-//! filtered = "25"                   # ports that are silent whatever the default is
 //! rtt = "300us"
 //! jitter = "4ms"                    # up to so much more
 //! loss = 0.01                       # each way
-//! burst = { start = 0.001, stop = 0.2 }   # Gilbert: everything is lost from a start to a stop, each way
+//! burst = { every = "2s", lasts = "50ms" } # everything is lost meanwhile, both ways; means of chance times
+//! police = { rate = 500, burst = 100 }    # SYNs a second that get through, and so many at once
 //! rst_rate = 200                    # RSTs in any one second, as BSD's net.inet.icmp.icmplim
+//! icmp_rate = 1                     # ICMP errors in any one second, as Linux' net.ipv4.icmp_ratelimit
 //! backlog = 1                       # connections a port holds at a time; further SYNs are dropped
+//! connections = 5                   # the same for all ports together
 //! reboot = { syns = 60, silent = "5s" }   # when more SYNs than that come within 100 ms
-//! wake = { delay = "300ms", idle = "2s" } # asleep at first and when idle for so long
+//! wake = { delay = "100ms", jitter = "200ms", idle = "2s" } # asleep at first and when idle for so long
 //! vanish = { after_syns = 500, back = "20s" }     # or after = "2s" from its first SYN; back: optional
 //! handover = { after_syns = 300, mac = "02:00:00:00:01:99", open = "443" }  # the address changes hands
+//! absent = true                     # nobody is there
 //! ```
 
 use std::{net::Ipv4Addr, path::Path, time::Duration};
 
 use ipnet::Ipv4Net;
-use portscan::model::{Mac, PortSet, TargetSpec};
+use portscan::model::{Mac, PortSet, TargetSpec, Timing};
 use serde::{Deserialize, Deserializer, de::Error};
-
-use super::wire::Station;
 
 /// A simulated LAN.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,8 +52,12 @@ use super::wire::Station;
 pub struct Scenario {
     #[serde(default)]
     pub lan: Lan,
+    #[serde(default)]
+    pub bound: Bound,
+    #[serde(default)]
+    pub machine: Machine,
     #[serde(rename = "host")]
-    groups: Vec<Behaviour>,
+    groups: Vec<Group>,
 }
 
 /// What all hosts share.
@@ -62,35 +79,77 @@ impl Default for Lan {
     }
 }
 
-/// One `[[host]]`: who they are and how each of them behaves; see the example above.
+/// How often any one host may reboot under a scan.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bound {
+    reboots: usize,
+    pressed: usize,
+}
+
+impl Bound {
+    /// The bound that holds at this template.
+    pub fn reboots(self, timing: Timing) -> usize {
+        if timing <= Timing::T3 { self.reboots } else { self.pressed }
+    }
+}
+
+/// What troubles the scanner's own machine.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Machine {
+    pub descriptors: Option<u32>,
+    pub no_port: Option<NoPort>,
+}
+
+/// EADDRNOTAVAIL, so often and for so long. In the lab a test takes the ports itself (`tests/limits.rs`).
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "read by the simulation")]
+pub struct NoPort {
+    pub share: f64,
+    #[serde(deserialize_with = "duration")]
+    pub lasts: Duration,
+}
+
+/// One `[[host]]`: who they are, and how each of them behaves.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Behaviour {
+struct Group {
     #[serde(deserialize_with = "addresses")]
     address: Vec<Ipv4Addr>,
     #[serde(deserialize_with = "macs")]
     mac: Macs,
     #[serde(default)]
     spread: u16,
-    #[serde(default)]
-    open: PortSet,
-    #[serde(default)]
-    pub default: Unopened,
-    #[serde(default)]
+    #[serde(flatten)]
+    behaviour: Behaviour,
+}
+
+/// How a host behaves; see the example above.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Behaviour {
+    pub open: PortSet,
     pub filtered: PortSet,
-    #[serde(default, deserialize_with = "duration")]
+    pub rejected: PortSet,
+    pub default: Unopened,
+    #[serde(deserialize_with = "duration")]
     pub rtt: Duration,
-    #[serde(default, deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration")]
     pub jitter: Duration,
-    #[serde(default)]
     pub loss: f64,
     pub burst: Option<Burst>,
+    pub police: Option<Police>,
     pub rst_rate: Option<u32>,
+    pub icmp_rate: Option<u32>,
     pub backlog: Option<usize>,
+    pub connections: Option<usize>,
     pub reboot: Option<Reboot>,
     pub wake: Option<Wake>,
     pub vanish: Option<Vanish>,
     pub handover: Option<Handover>,
+    pub absent: bool,
 }
 
 /// What a port that is not open does.
@@ -110,12 +169,23 @@ pub enum Unopened {
     Open,
 }
 
-/// Gilbert's loss, chances per packet.
+/// Losses that come together, after chance times with these means. They are counted in time, not in packets as
+/// Gilbert did: what jams a channel does not wait for a scanner that has become careful.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Burst {
-    pub start: f64,
-    pub stop: f64,
+    #[serde(deserialize_with = "duration")]
+    pub every: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub lasts: Duration,
+}
+
+/// A token bucket: what a router's guard against floods of SYNs lets through. The rest is dropped.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Police {
+    pub rate: u32,
+    pub burst: u32,
 }
 
 /// Overload: more than `syns` within 100 ms.
@@ -127,12 +197,14 @@ pub struct Reboot {
     pub silent: Duration,
 }
 
-/// Power saving: what comes while asleep is answered `delay` later.
+/// Power saving: what comes while asleep is answered `delay` and up to `jitter` later.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wake {
     #[serde(deserialize_with = "duration")]
     pub delay: Duration,
+    #[serde(default, deserialize_with = "duration")]
+    pub jitter: Duration,
     #[serde(deserialize_with = "duration")]
     pub idle: Duration,
 }
@@ -166,11 +238,17 @@ pub enum When {
     After(Duration),
 }
 
+/// One end of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Station {
+    pub mac: Mac,
+    pub ip: Ipv4Addr,
+}
+
 /// One host of a scenario.
 #[derive(Clone, Debug)]
 pub struct Host {
     pub station: Station,
-    pub open: PortSet,
     pub behaviour: Behaviour,
 }
 
@@ -189,25 +267,19 @@ impl Scenario {
 
     /// Every host, one by one.
     pub fn hosts(&self) -> Vec<Host> {
-        self.groups.iter().flat_map(Behaviour::hosts).collect()
+        self.groups.iter().flat_map(Group::hosts).collect()
     }
 }
 
-impl Behaviour {
+impl Group {
     fn hosts(&self) -> impl Iterator<Item = Host> + '_ {
         self.address.iter().zip(0_u16..).map(|(&ip, index)| Host {
             station: Station { mac: self.mac.nth(index), ip },
-            open: shifted(&self.open, self.spread.saturating_mul(index)),
-            behaviour: self.clone(),
+            behaviour: Behaviour {
+                open: shifted(&self.behaviour.open, self.spread.saturating_mul(index)),
+                ..self.behaviour.clone()
+            },
         })
-    }
-
-    /// The open ports of a host whose listed ones are these.
-    pub fn open_ports(&self, listed: &PortSet) -> PortSet {
-        match self.default {
-            Unopened::Open => PortSet::all().iter().filter(|&port| !self.filtered.contains(port)).collect(),
-            _ => listed.clone(),
-        }
     }
 }
 
@@ -277,7 +349,11 @@ mod tests {
             })
             .collect();
         counts.sort_unstable();
-        let expected = "bench-gadget 1, bench-limited 1, bench-mixed 60, bench-silent 1, bench-wifi 1, big 254, forty 40, gadget 1, handover 2, lossy 5, near 3, silent 1, vanish 2, wake 2";
+        let expected = "absent 234, backlog 2, bench-gadget 1, bench-limited 1, bench-mixed 60, bench-silent 1, \
+                        bench-wifi 1, big 254, bursts 2, descriptors 2, everything 1, far 2, forty 40, \
+                        gadget 1, gadget-45 1, half 1, handover 2, icmp-limited 1, loss-1 2, loss-3 2, \
+                        loss-half 2, mixed 60, near 3, policer 1, ports-taken 2, rejecting 2, rst-limited 1, \
+                        silent 1, small-stack 1, vanish 2, wake 2, wake-silent 1, wifi 1";
         assert_eq!(counts.join(", "), expected);
     }
 
@@ -292,7 +368,7 @@ mod tests {
             spread = 2
             "#,
         );
-        let told = |host: Host| format!("{} {} {}", host.station.ip, host.station.mac, host.open);
+        let told = |host: Host| format!("{} {} {}", host.station.ip, host.station.mac, host.behaviour.open);
         let hosts: Vec<String> = scenario.unwrap().hosts().into_iter().map(told).collect();
         assert_eq!(hosts[0], "10.0.0.254 02:00:00:00:00:FE 80");
         assert_eq!(hosts[3], "10.0.1.1 02:00:00:00:01:01 86");
@@ -308,6 +384,8 @@ mod tests {
             "handover = { after = \"1s\", mac = \"02:00:00:00:00:02\", open = \"22\", port = 1 }",
             "rtt = \"0.3\"",
             "default = \"stealth\"",
+            "police = { rate = 500 }",
+            "[bound]\nrebots = 1",
         ] {
             assert!(Scenario::parse(&format!("{host}{wrong}")).is_err(), "{wrong}");
         }

@@ -240,22 +240,16 @@ fn loses_as_much_as_told() {
         address = "10.77.0.20"
         mac = "02:00:00:00:00:20"
         loss = 0.1
-        [[host]]
-        address = "10.77.0.21"
-        mac = "02:00:00:00:00:21"
-        burst = { start = 0.02, stop = 0.2 }
         "#,
     );
-    for host in ["10.77.0.20", "10.77.0.21"] {
-        // ARP is lost like everything else; the kernel asks again.
-        while connect(host, 9).err() != Some(ErrorKind::ConnectionRefused) {}
-        let held: Vec<Socket> = (1000..3000).map(|port| start_connect(host, port)).collect();
-        lab.settle();
-        let refused = held.iter().filter(|socket| socket.take_error().unwrap().is_some()).count();
-        // Independent: 1 - 0.9^2 = 19 %; bursts: 1 - (10/11)^2 = 17 %. With a fixed seed either is a fixed
-        // number but for the kernel's ARP; the bounds are five standard deviations and more.
-        assert!((1400..=1850).contains(&refused), "{host}: {refused} of 2000 answered");
-    }
+    // ARP is lost like everything else; the kernel asks again.
+    while connect("10.77.0.20", 9).err() != Some(ErrorKind::ConnectionRefused) {}
+    let held: Vec<Socket> = (1000..3000).map(|port| start_connect("10.77.0.20", port)).collect();
+    lab.settle();
+    let refused = held.iter().filter(|socket| socket.take_error().unwrap().is_some()).count();
+    // 1 - 0.9^2 = 19 %, so some 1620, five standard deviations and more from the lower bound. A busy machine's
+    // kernel has by now asked some of them again.
+    assert!((1500..=1850).contains(&refused), "{refused} of 2000 answered");
 }
 
 #[test]

@@ -19,6 +19,8 @@ use pnet::{
 };
 use portscan::model::Mac;
 
+use super::scenario::Station;
+
 pub use pnet::packet::tcp::TcpFlags;
 
 /// IEEE 802's type for local experiments: the lab's own markers (see `Lab::settle`).
@@ -29,13 +31,6 @@ const TCP: usize = 20;
 const ICMP: usize = 8;
 /// An ICMP error quotes the IP header and eight octets of what it is about (RFC 792).
 const QUOTE: usize = IPV4 + 8;
-
-/// One end of the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Station {
-    pub mac: Mac,
-    pub ip: Ipv4Addr,
-}
 
 /// A frame from the scanner's kernel, as far as the lab cares.
 pub enum Received<'a> {

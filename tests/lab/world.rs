@@ -12,8 +12,8 @@ use portscan::model::{Mac, Moment};
 
 use super::{
     device::Device,
-    scenario::Scenario,
-    wire::{self, Received, Station},
+    scenario::{Scenario, Station},
+    wire::{self, Received},
 };
 
 /// The simulated LAN.
@@ -78,7 +78,7 @@ impl World {
             Received::Tcp(segment) => {
                 let router = self.router;
                 if let Some(index) = self.find(segment.to.ip) {
-                    self.devices[index].record.sent(at, &segment);
+                    self.devices[index].sent(at, &segment);
                 }
                 let due = self.addressed(at, segment.to.ip).and_then(|device| {
                     if device.station.mac == segment.to.mac { device.tcp(at, router, &segment) } else { None }

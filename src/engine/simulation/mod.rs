@@ -1,22 +1,45 @@
 //! A world for the engine: a clock that jumps to the next event, hosts that answer or not, a kernel that
 //! retransmits, a prober with its troubles. Nothing here waits.
+//!
+//! How hosts behave, and the files that say so, are the lab's (`tests/lab`, `tests/scenarios`): what is seen
+//! here in virtual time can be seen there on a wire.
 
 mod device;
+#[path = "../../../tests/lab/manners.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the lab's, which needs more of it")]
+mod manners;
 mod properties;
 mod protection;
+#[path = "../../../tests/lab/scenario.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the lab's, which needs more of it")]
+mod scenario;
 mod scenarios;
+mod worlds;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::Ipv4Addr,
     num::NonZeroU32,
     time::Duration,
 };
 
+use fastrand::Rng;
+
 use super::{
     Bounds, Engine, Event, HostJob, JobId, Link, Liveness, LocalError, Outcome, Probe, ProbeId, Reply,
+    order::mix,
 };
-use crate::model::{HostReport, Moment, PortSet, PortState, Timing};
-use device::{Device, Dice, Host, peak, ports};
+use crate::model::{Address, HostReport, Moment, PortSet, PortState, Timing};
+use device::{Host, peak};
+use scenario::{Behaviour, Scenario};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A machine that wants for nothing.
+const BOUNDS: Bounds = Bounds { in_flight: 4096, silent: None, full: false };
+
+/// When a world begins: late enough that "long ago" can be said.
+const START: Moment = Moment::from_start(Duration::from_secs(100));
 
 /// What this machine does wrong.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +63,8 @@ enum Happening {
     Syn(ProbeId, u8),
     /// A connect ends so.
     End(ProbeId, Outcome),
+    /// The kernel closes a connection of this host's at this port, a late one too.
+    Close(ProbeId, usize, u16),
 }
 
 #[derive(Debug)]
@@ -58,11 +83,16 @@ struct World {
     bounds: Bounds,
     now: Moment,
     hosts: Vec<Host>,
+    by_address: HashMap<Address, usize>,
+    /// How its hosts are reached.
+    link: Link,
     troubles: Troubles,
-    dice: Dice,
+    rng: Rng,
     agenda: BTreeMap<(Moment, u64), Happening>,
     happenings: u64,
     sockets: HashMap<ProbeId, Socket>,
+    /// Those of them that hold a descriptor.
+    open_sockets: usize,
     /// When the kernel gives up looking for a neighbour, by host.
     arp: HashMap<usize, Moment>,
     wake: Option<Moment>,
@@ -82,26 +112,51 @@ const RETRANSMITS: [u64; 4] = [1, 2, 3, 4];
 const ARP_FAILS: Duration = Duration::from_millis(3050);
 
 impl World {
-    fn new(devices: Vec<Device>, seed: u64) -> Self {
-        Self::bounded(devices, seed, 4096)
+    /// Neighbours 192.0.2.1 and up.
+    fn new(devices: Vec<Behaviour>, seed: u64) -> Self {
+        Self::within(devices, seed, BOUNDS)
     }
 
-    fn bounded(devices: Vec<Device>, seed: u64, in_flight: u32) -> Self {
-        Self::within(devices, seed, Bounds { in_flight, silent: None, full: false })
+    fn bounded(devices: Vec<Behaviour>, seed: u64, in_flight: u32) -> Self {
+        Self::within(devices, seed, Bounds { in_flight, ..BOUNDS })
     }
 
-    fn within(devices: Vec<Device>, seed: u64, bounds: Bounds) -> Self {
-        let hosts = (seed..).zip(devices).map(|(seed, device)| Host::new(device, seed)).collect();
+    fn within(devices: Vec<Behaviour>, seed: u64, bounds: Bounds) -> Self {
+        let numbered = (1_u8..).zip(devices).map(|(host, device)| ([192, 0, 2, host].into(), device));
+        Self::with(numbered.collect(), seed, bounds)
+    }
+
+    /// The world of a scenario file.
+    fn of(scenario: &Scenario, seed: u64) -> Self {
+        let hosts = scenario.hosts().into_iter().map(|host| (host.station.ip, host.behaviour));
+        let no_port = scenario.machine.no_port;
+        let troubles = Troubles {
+            descriptors: scenario.machine.descriptors.map(|most| most as usize),
+            fault: no_port.map(|trouble| (LocalError::Ports, trouble.share, START + trouble.lasts)),
+            ..Troubles::default()
+        };
+        Self { troubles, ..Self::with(hosts.collect(), seed, BOUNDS) }
+    }
+
+    fn with(devices: Vec<(Ipv4Addr, Behaviour)>, seed: u64, bounds: Bounds) -> Self {
+        // No world has a host whose chances are those of another world's.
+        let seeds = (0..).map(|host| mix(mix(seed).wrapping_add(host)));
+        let host = |((address, device), seed): ((Ipv4Addr, _), _)| Host::new(address.into(), device, seed);
+        let hosts: Vec<Host> = devices.into_iter().zip(seeds).map(host).collect();
+        let by_address = hosts.iter().zip(0..).map(|(host, index)| (host.address.clone(), index)).collect();
         Self {
             engine: Engine::new(bounds, seed),
             bounds,
-            now: Moment::from_start(Duration::from_secs(100)),
+            now: START,
             hosts,
+            by_address,
+            link: Link::OnLink,
             troubles: Troubles::default(),
-            dice: Dice::new(!seed),
+            rng: Rng::with_seed(mix(!seed)),
             agenda: BTreeMap::new(),
             happenings: 0,
             sockets: HashMap::new(),
+            open_sockets: 0,
             arp: HashMap::new(),
             wake: Some(Moment::ZERO),
             jobs: BTreeMap::new(),
@@ -115,9 +170,8 @@ impl World {
 
     /// A job as the appliance submits it.
     fn job(&self, host: usize, ports: &str) -> HostJob {
-        let device = &self.hosts[host].device;
         HostJob {
-            address: device.address.clone(),
+            address: self.hosts[host].address.clone(),
             ports: ports.parse().unwrap(),
             first: Vec::new(),
             timing: Timing::T3,
@@ -125,13 +179,13 @@ impl World {
             max_retries: None,
             max_rate: None,
             liveness: Liveness::Check,
-            link: device.link,
+            link: self.link,
             deadline: None,
         }
     }
 
     fn submit(&mut self, job: HostJob) -> JobId {
-        let host = self.hosts.iter().position(|host| host.device.address == job.address).unwrap();
+        let host = self.by_address[&job.address];
         let bound = job.max_in_flight;
         let id = self.engine.submit(job, self.now);
         self.jobs.insert(id, (host, bound));
@@ -202,23 +256,25 @@ impl World {
 
     fn launch(&mut self, probe: &Probe) {
         self.launched += 1;
-        let host = self.hosts.iter().position(|host| host.device.address == probe.address).unwrap();
+        let host = self.by_address[&probe.address];
         let bounds = self.jobs.values().filter(|(other, _)| *other == host).map(|&(_, bound)| bound);
         let bound = bounds.min().expect("a probe for nobody");
         let hiccup = self.troubles.hiccup.is_some_and(|every| self.launched.is_multiple_of(every));
-        let late = self.troubles.late.mul_f64(self.dice.roll());
+        let late = self.troubles.late.mul_f64(self.rng.f64());
         let started = if hiccup { probe.start_by + Duration::from_millis(1) } else { self.now + late };
-        let socket = Socket { host, port: probe.port, started, give_up: probe.give_up, open: true };
+        let socket = Socket { host, port: probe.port, started, give_up: probe.give_up, open: false };
         self.sockets.insert(probe.id, socket);
-        let towards = self.sockets.values().filter(|socket| socket.host == host).count();
+        self.hosts[host].sockets += 1;
+        let towards = self.hosts[host].sockets;
         assert!(towards <= usize::from(bound.max(1)), "{towards} sockets towards one host, {bound} allowed");
         assert!(self.sockets.len() <= self.bounds.in_flight as usize, "{} sockets", self.sockets.len());
         let outcome = self.trouble(probe, started);
         if let Some(outcome) = outcome {
-            self.sockets.get_mut(&probe.id).unwrap().open = false;
             return self.plan(started, Happening::End(probe.id, outcome));
         }
-        self.most_sockets = self.most_sockets.max(self.open_sockets());
+        self.sockets.get_mut(&probe.id).unwrap().open = true;
+        self.open_sockets += 1;
+        self.most_sockets = self.most_sockets.max(self.open_sockets);
         self.plan(started + probe.give_up, Happening::End(probe.id, Outcome::Silent));
         self.plan(started, Happening::Syn(probe.id, 0));
     }
@@ -239,15 +295,11 @@ impl World {
             return Some(Outcome::Local(LocalError::Denied));
         }
         let (fault, share, until) = self.troubles.fault.unwrap_or((LocalError::Other, 0.0, Moment::ZERO));
-        if started < until && self.dice.happens(share) {
+        if started < until && self.rng.f64() < share {
             return Some(Outcome::Local(fault));
         }
-        let full = self.troubles.descriptors.is_some_and(|limit| self.open_sockets() > limit);
+        let full = self.troubles.descriptors.is_some_and(|limit| self.open_sockets >= limit);
         full.then_some(Outcome::Local(LocalError::Descriptors))
-    }
-
-    fn open_sockets(&self) -> usize {
-        self.sockets.values().filter(|socket| socket.open).count()
     }
 
     fn happen(&mut self, at: Moment, happening: Happening) {
@@ -260,8 +312,11 @@ impl World {
                     let fails = self.arp_fails(host, at);
                     return self.plan(fails, Happening::End(id, Outcome::NoNeighbour));
                 }
-                if let Some((delay, outcome)) = self.hosts[host].receive(port, at) {
-                    self.plan(at + delay, Happening::End(id, outcome));
+                if let Some((due, outcome)) = self.hosts[host].receive(id, port, at) {
+                    self.plan(due, Happening::End(id, outcome));
+                    if outcome == Outcome::Accepted {
+                        self.plan(due, Happening::Close(id, host, port));
+                    }
                 }
                 let after = RETRANSMITS.get(usize::from(number)).map(|&after| Duration::from_secs(after));
                 if let Some(after) = after.filter(|&after| after < give_up) {
@@ -273,8 +328,11 @@ impl World {
                 if outcome.is_answer() == Some(false) {
                     self.unanswered.push(socket.started);
                 }
+                self.hosts[socket.host].sockets -= 1;
+                self.open_sockets -= usize::from(socket.open);
                 self.engine.reply(Reply { id, started: socket.started, ended: at, outcome });
             }
+            Happening::Close(id, host, port) => self.hosts[host].manners.release(id.0, port),
         }
     }
 
@@ -307,7 +365,7 @@ struct Comparison {
     false_closed: usize,
 }
 
-fn compare(report: &HostReport, device: &Device) -> Comparison {
+fn compare(report: &HostReport, host: &Host) -> Comparison {
     let mut comparison = Comparison::default();
     let listed: HashMap<u16, PortState> = report.findings.iter().map(|f| (f.port, f.state)).collect();
     assert_eq!(listed.len(), report.findings.len(), "one finding per port");
@@ -317,13 +375,7 @@ fn compare(report: &HostReport, device: &Device) -> Comparison {
     );
     for port in report.coverage.iter() {
         let said = listed.get(&port).copied().unwrap_or(report.default_state);
-        let truth = if device.open.contains(port) {
-            PortState::Open
-        } else if device.filtered.contains(port) || device.rejected.contains(port) {
-            PortState::Filtered
-        } else {
-            PortState::Closed
-        };
+        let truth = host.manners.state(port);
         comparison.there += usize::from(truth == PortState::Open);
         comparison.false_closed += usize::from(said == PortState::Closed && said != truth);
         match (said == truth, said, truth) {
@@ -335,4 +387,19 @@ fn compare(report: &HostReport, device: &Device) -> Comparison {
         }
     }
     comparison
+}
+
+/// A wired neighbour that refuses everything but these.
+fn neighbour(open: &str) -> Behaviour {
+    Behaviour {
+        open: ports(open),
+        rtt: SECOND * 6 / 10_000,
+        jitter: SECOND * 3 / 10_000,
+        ..Behaviour::default()
+    }
+}
+
+/// A port set that may be empty.
+fn ports(text: &str) -> PortSet {
+    if text.is_empty() { PortSet::default() } else { text.parse().unwrap() }
 }

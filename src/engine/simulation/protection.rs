@@ -6,8 +6,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SECOND: Duration = Duration::from_secs(1);
-
 /// How long the table keeps a probe that nothing answers.
 const ENTRY: Duration = Duration::from_secs(120);
 
@@ -16,10 +14,8 @@ fn bounds(per_second: u32) -> Bounds {
 }
 
 /// So many neighbours that refuse, with those ports silent.
-fn neighbours(count: usize, silent: &str) -> Vec<Device> {
-    let address = |host| format!("192.0.2.{host}");
-    let device = |host| Device { filtered: ports(silent), ..Device::new(&address(host), "22,80,700") };
-    (1..=count).map(device).collect()
+fn neighbours(count: usize, silent: &str) -> Vec<Behaviour> {
+    vec![Behaviour { filtered: ports(silent), ..neighbour("22,80,700") }; count]
 }
 
 /// A job for every host, all at once.
@@ -38,8 +34,7 @@ fn most_unanswered(world: &mut World, span: Duration) -> usize {
 
 fn assert_truth(world: &World) {
     for report in world.reports.values() {
-        let device = world.hosts.iter().find(|host| host.device.address == report.address).unwrap();
-        let seen = compare(report, &device.device);
+        let seen = compare(report, &world.hosts[world.by_address[&report.address]]);
         assert_eq!((seen.found, seen.mistaken, seen.phantoms), (seen.there, 0, 0), "{report:?}");
     }
 }
@@ -158,9 +153,9 @@ proptest! {
             // So many of each ten ports in a row are silent.
             let filtered = |port: &u16| (port + from) % 10 < share;
             device.filtered = (1..=250).filter(filtered).collect();
-            device.link = Link::Local;
         }
         let mut world = World::within(devices, seed, bounds(per_second));
+        world.link = Link::Local;
         submit_all(&mut world, "1-250", timing);
         world.run();
         assert_truth(&world);

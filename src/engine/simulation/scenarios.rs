@@ -3,25 +3,15 @@
 use crate::model::{HostStatus, Reason};
 
 use super::*;
-use device::Loss;
+use scenario::{Reboot, Unopened, Vanish, Wake, When};
 
-const SECOND: Duration = Duration::from_secs(1);
-
-fn world(device: Device) -> World {
+fn world(device: Behaviour) -> World {
     World::new(vec![device], 1)
 }
 
-fn neighbour(open: &str) -> Device {
-    Device::new("192.0.2.1", open)
-}
-
 /// A host behind a firewall that drops everything but these.
-fn walled(open: &str) -> Device {
-    Device { filtered: ports("1-65535"), ..neighbour(open) }
-}
-
-fn lossy(device: Device, share: f64) -> Device {
-    Device { loss: Loss::Random(share), ..device }
+fn walled(open: &str) -> Behaviour {
+    Behaviour { default: Unopened::Filtered, ..neighbour(open) }
 }
 
 /// Runs one job and returns its report.
@@ -40,79 +30,7 @@ fn after(world: &World, time: Duration) -> Moment {
     world.now + time
 }
 
-/// One row: what was found of what is there, what it cost.
-fn row(name: &str, ports: &str, device: Device, change: impl Fn(&mut World, &mut HostJob)) -> String {
-    let mut world = world(device);
-    let mut job = world.job(0, ports);
-    change(&mut world, &mut job);
-    let (timing, start) = (job.timing, world.now);
-    let report = run(&mut world, job);
-    let took = world.now.since(start).as_secs_f64();
-    let seen = compare(&report, &world.hosts[0].device);
-    format!(
-        "{name:<34} {timing} {status:<7} {found:>4}/{there:<4} {phantoms:>3} {mistaken:>5} {covered:>6} {probes:>7} {peak:>5} {took:>7.1}\n",
-        status = report.status.as_str(),
-        found = seen.found,
-        there = seen.there,
-        phantoms = seen.phantoms,
-        mistaken = seen.mistaken,
-        covered = report.coverage.len(),
-        probes = report.probes,
-        peak = world.peak(0, Duration::from_millis(100)),
-    )
-}
-
 const SOME: &str = "22,80,443,631,1400,1883";
-
-#[test]
-fn the_table() {
-    let t3 = |_: &mut World, _: &mut HostJob| {};
-    let t4 = |_: &mut World, job: &mut HostJob| (job.timing, job.max_in_flight) = (Timing::T4, 1000);
-    let t5 = |_: &mut World, job: &mut HostJob| (job.timing, job.max_in_flight) = (Timing::T5, 1000);
-    let wifi = Device { doze: Some((SECOND / 5, SECOND / 4)), rtt: SECOND / 250, ..neighbour(SOME) };
-    let gadget = Device { reboots: Some((40, 5 * SECOND)), ..neighbour(SOME) };
-    let bursts = Loss::Bursts { good: 2 * SECOND, bad: SECOND / 20 };
-    let far = Device { link: Link::Routed, rtt: SECOND / 20, jitter: SECOND / 50, ..neighbour(SOME) };
-    let vanishing = |at| {
-        move |world: &mut World, _: &mut HostJob| world.hosts[0].device.vanishes = Some(after(world, at))
-    };
-    let table = [
-        row("plain", "1-2000", neighbour(SOME), t3),
-        row("plain", "1-2000", neighbour(SOME), t4),
-        row("plain", "1-2000", neighbour(SOME), t5),
-        row("all open", "1-2000", neighbour("1-65535"), t3),
-        row("all dropped", "1-2000", walled(""), t3),
-        row("all dropped but some", "1-2000", walled(SOME), t3),
-        row("all dropped but some", "1-2000", walled(SOME), t4),
-        row("half dropped", "1-2000", Device { filtered: ports("1-1000"), ..neighbour(SOME) }, t3),
-        row("all dropped but one, all ports", "1-65535", walled("50000"), t3),
-        row("all rejected", "1-2000", Device { rejected: ports("1-65535"), ..neighbour(SOME) }, t3),
-        row("refusals limited to 200/s", "1-2000", Device { refusals: Some(200), ..neighbour(SOME) }, t3),
-        row("refusals limited to 200/s", "1-2000", Device { refusals: Some(200), ..neighbour(SOME) }, t4),
-        row("0.5 % loss", "1-2000", lossy(neighbour(SOME), 0.005), t3),
-        row("1 % loss", "1-2000", lossy(neighbour(SOME), 0.01), t3),
-        row("3 % loss", "1-2000", lossy(neighbour(SOME), 0.03), t3),
-        row("3 % loss", "1-2000", lossy(neighbour(SOME), 0.03), t4),
-        row("3 % loss, all dropped but some", "1-2000", lossy(walled(SOME), 0.03), t3),
-        row("bursts of loss", "1-2000", Device { loss: bursts, ..neighbour(SOME) }, t3),
-        row("bursts of loss, dropped but some", "1-2000", Device { loss: bursts, ..walled(SOME) }, t3),
-        row("dozing WiFi client", "1-2000", wifi.clone(), t3),
-        row("dozing, all dropped but some", "1-2000", Device { filtered: ports("1-65535"), ..wifi }, t3),
-        row("reboots above 40 in 0.1 s", "1-2000", gadget.clone(), t3),
-        row("reboots above 40 in 0.1 s", "1-2000", gadget, t4),
-        row("behind a router", "1-2000", far.clone(), t3),
-        row("behind a router", "1-2000", far, t4),
-        row("nobody there", "1-2000", Device { absent: true, ..neighbour("") }, t3),
-        row("nobody there, behind a router", "1-2000", Device { link: Link::Routed, ..walled("") }, t3),
-        row("gone after 3 s", "1-2000", neighbour(SOME), vanishing(3 * SECOND)),
-        row("gone after 3 s, all but some silent", "1-2000", walled(SOME), vanishing(3 * SECOND)),
-    ];
-    let head = format!(
-        "{:<34} -T {:<7} {:>9} {:>3} {:>5} {:>6} {:>7} {:>5} {:>7}\n",
-        "host", "status", "open", "not", "wrong", "ports", "probes", "/0.1s", "s"
-    );
-    insta::assert_snapshot!(head + &table.concat());
-}
 
 #[test]
 fn a_plain_host_is_seen_as_it_is() {
@@ -128,7 +46,7 @@ fn a_plain_host_is_seen_as_it_is() {
 
 #[test]
 fn nobody_there_costs_no_packet() {
-    let mut world = world(Device { absent: true, ..neighbour("") });
+    let mut world = world(Behaviour { absent: true, ..neighbour("") });
     let report = scan(&mut world, "1-65535");
     assert_eq!((report.status, report.probes), (HostStatus::Down, 8), "which wait for ARP, and end with it");
     assert!(report.coverage.is_empty() && report.detail.contains("ARP"), "{report:?}");
@@ -146,11 +64,11 @@ fn a_silent_neighbour_is_up_and_filtered() {
 
 #[test]
 fn a_silent_host_behind_a_router_is_down_after_eight_ports() {
-    let mut world = world(Device { link: Link::Routed, ..walled("9999") });
-    let report = scan(&mut world, "1-1000");
+    let mut world = world(walled("9999"));
+    let job = HostJob { link: Link::Routed, ..world.job(0, "1-1000") };
+    let report = run(&mut world, job);
     assert_eq!((report.status, report.probes), (HostStatus::Down, 8));
-    let mut job = world.job(0, "1-10000");
-    job.first = vec![9999];
+    let job = HostJob { link: Link::Routed, first: vec![9999], ..world.job(0, "1-10000") };
     assert_eq!(run(&mut world, job).status, HostStatus::Up, "a port that was open last time is asked first");
 }
 
@@ -158,9 +76,9 @@ fn a_silent_host_behind_a_router_is_down_after_eight_ports() {
 fn a_vanished_host_gets_its_last_probe_within_ten_seconds() {
     for timing in [Timing::T2, Timing::T3, Timing::T4, Timing::T5] {
         for open in ["22,80", "1-65535"] {
-            let mut world = world(Device { rtt: SECOND / 20, ..walled(open) });
+            let vanish = Some(Vanish { when: When::After(SECOND * 2), back: None });
+            let mut world = world(Behaviour { rtt: SECOND / 20, vanish, ..walled(open) });
             let gone = after(&world, SECOND * 2);
-            world.hosts[0].device.vanishes = Some(gone);
             let report = {
                 let job = HostJob { timing, ..world.job(0, "1-65535") };
                 run(&mut world, job)
@@ -169,7 +87,7 @@ fn a_vanished_host_gets_its_last_probe_within_ten_seconds() {
             assert!(report.detail.contains("silent"), "{}", report.detail);
             let last = *world.hosts[0].syns.last().unwrap();
             assert!(gone.until(last) < SECOND * 10, "{timing}: {:?}", gone.until(last));
-            let seen = compare(&report, &world.hosts[0].device);
+            let seen = compare(&report, &world.hosts[0]);
             assert_eq!(
                 (seen.found, seen.mistaken),
                 (seen.there, 0),
@@ -186,7 +104,7 @@ fn a_neighbour_that_leaves_the_network_is_a_fact_about_the_host() {
         let job = world.submit(world.job(0, "1-5000"));
         world.run_until(after(&world, 18 * SECOND));
         let left = world.now;
-        world.hosts[0].device.absent = true;
+        world.hosts[0].absent = true;
         world.run();
         let report = &world.reports[&job];
         assert_eq!((report.status, report.coverage.to_string().as_str()), (status, covered));
@@ -198,7 +116,8 @@ fn a_neighbour_that_leaves_the_network_is_a_fact_about_the_host() {
 #[test]
 fn a_stale_neighbour_is_down() {
     for liveness in [Liveness::Check, Liveness::Assume] {
-        let mut world = world(Device { absent: true, stale: true, ..neighbour("") });
+        let mut world = world(Behaviour { absent: true, ..neighbour("") });
+        world.hosts[0].stale = true;
         let start = world.now;
         let job = HostJob { liveness, ..world.job(0, "1-5000") };
         let report = run(&mut world, job);
@@ -212,11 +131,11 @@ fn a_stale_neighbour_is_down() {
 /// The silence of its liveness check must not pass for a sign of life.
 #[test]
 fn a_second_job_does_not_revive_a_host_that_vanished() {
-    let mut world = world(Device { filtered: ports("2000-65535"), ..neighbour("22,80") });
+    let mut world = world(Behaviour { filtered: ports("2000-65535"), ..neighbour("22,80") });
     let scan = world.submit(world.job(0, "1-65535"));
     world.run_until(after(&world, 3 * SECOND));
     let gone = world.now;
-    world.hosts[0].device.vanishes = Some(gone);
+    world.hosts[0].manners.vanish(gone);
     world.run_until(gone + 4 * SECOND);
     let check = world.submit(world.job(0, "3000-4000"));
     world.run();
@@ -227,9 +146,8 @@ fn a_second_job_does_not_revive_a_host_that_vanished() {
 
 #[test]
 fn icmp_errors_neither_call_for_canaries_nor_for_outages() {
-    for errors in [None, Some(1)] {
-        let device =
-            Device { rejected: ports("1-100"), filtered: ports("101-65535"), errors, ..neighbour("") };
+    for icmp_rate in [None, Some(1)] {
+        let device = Behaviour { rejected: ports("1-100"), icmp_rate, ..walled("") };
         let mut world = world(device);
         let report = scan(&mut world, "1-1000");
         assert_eq!(
@@ -238,7 +156,7 @@ fn icmp_errors_neither_call_for_canaries_nor_for_outages() {
             "{report:?}"
         );
         assert!(report.findings.is_empty());
-        assert!(report.probes < 2050, "{errors:?}: {} probes", report.probes);
+        assert!(report.probes < 2050, "{icmp_rate:?}: {} probes", report.probes);
     }
 }
 
@@ -256,7 +174,8 @@ fn a_service_that_minds_is_asked_rarely() {
 
 #[test]
 fn what_woke_the_host_is_no_round_trip() {
-    let mut world = world(Device { doze: Some((10 * SECOND, SECOND / 2)), ..walled(SOME) });
+    let wake = Some(Wake { delay: SECOND / 2, jitter: Duration::ZERO, idle: 10 * SECOND });
+    let mut world = world(Behaviour { wake, ..walled(SOME) });
     let start = world.now;
     scan(&mut world, "1-2000");
     assert!(start.until(world.now) < 30 * SECOND, "{:?}", start.until(world.now));
@@ -265,10 +184,10 @@ fn what_woke_the_host_is_no_round_trip() {
 /// Three more passes over all silent ports for the sake of one lost packet would be a waste.
 #[test]
 fn one_late_refusal_costs_no_further_pass() {
-    let mut world = world(Device { filtered: ports("1000-2000"), ..neighbour("") });
+    let mut world = world(Behaviour { filtered: ports("1000-2000"), ..neighbour("") });
     world.hosts[0].deaf_once.extend([501]);
     let report = scan(&mut world, "401-2000");
-    assert_eq!(compare(&report, &world.hosts[0].device).mistaken, 0);
+    assert_eq!(compare(&report, &world.hosts[0]).mistaken, 0);
     assert!(report.probes < 1600 + 1002 + 80, "{} probes", report.probes);
 }
 
@@ -276,15 +195,15 @@ fn one_late_refusal_costs_no_further_pass() {
 #[test]
 fn a_pause_of_the_host_devalues_its_silence() {
     for max_retries in [None, Some(0)] {
-        let mut world = world(Device { filtered: ports("1000-3000"), ..neighbour("22,80,1500,2500") });
+        let mut world = world(Behaviour { filtered: ports("1000-3000"), ..neighbour("22,80,1500,2500") });
         let job = world.submit(HostJob { max_retries, ..world.job(0, "1-3000") });
         world.run_until(after(&world, 3 * SECOND));
         let back = after(&world, 5 * SECOND);
-        world.hosts[0].sleep_until(back);
+        world.hosts[0].manners.silence(back);
         world.run();
         let report = &world.reports[&job];
         assert_eq!(report.status, HostStatus::Up);
-        let seen = compare(report, &world.hosts[0].device);
+        let seen = compare(report, &world.hosts[0]);
         assert_eq!(seen, Comparison { found: 4, there: 4, ..Comparison::default() });
     }
 }
@@ -292,9 +211,8 @@ fn a_pause_of_the_host_devalues_its_silence() {
 /// Silence is what filtered ports and a host that is gone have in common, up to the last port.
 #[test]
 fn a_host_that_vanishes_at_the_end_is_not_reported_up() {
-    let mut world = world(walled("22"));
-    let gone = after(&world, SECOND / 10);
-    world.hosts[0].device.vanishes = Some(gone);
+    let vanish = Some(Vanish { when: When::After(SECOND / 10), back: None });
+    let mut world = world(Behaviour { vanish, ..walled("22") });
     let job = HostJob { max_retries: Some(0), ..world.job(0, "22,1000-1060") };
     let report = run(&mut world, job);
     assert_eq!((report.status, report.coverage.to_string().as_str()), (HostStatus::Partial, "22"));
@@ -302,14 +220,14 @@ fn a_host_that_vanishes_at_the_end_is_not_reported_up() {
 
 #[test]
 fn a_host_that_suffered_is_handled_with_care_from_then_on() {
-    let device = Device { reboots: Some((40, 5 * SECOND)), ..neighbour(SOME) };
+    let device = Behaviour { reboot: Some(Reboot { syns: 40, silent: 5 * SECOND }), ..neighbour(SOME) };
     let mut world = world(device);
     let job = HostJob { timing: Timing::T5, max_in_flight: 1000, ..world.job(0, "1-2000") };
     let report = run(&mut world, job.clone());
-    assert_eq!((report.status, world.hosts[0].reboots), (HostStatus::Up, 1));
+    assert_eq!((report.status, world.hosts[0].manners.reboots()), (HostStatus::Up, 1));
     let before = world.hosts[0].syns.len();
     run(&mut world, job);
-    assert_eq!(world.hosts[0].reboots, 1);
+    assert_eq!(world.hosts[0].manners.reboots(), 1);
     let again = &world.hosts[0].syns[before..];
     assert!(peak(again, SECOND) <= 51, "{} in a second", peak(again, SECOND));
 }
@@ -317,7 +235,7 @@ fn a_host_that_suffered_is_handled_with_care_from_then_on() {
 /// A fast scan's second SYNs that the kernel may send are no debt of whoever comes after it.
 #[test]
 fn a_single_port_need_not_wait_for_what_a_fast_scan_spent() {
-    let mut world = world(Device { rtt: SECOND / 20, ..neighbour("22") });
+    let mut world = world(Behaviour { rtt: SECOND / 20, ..neighbour("22") });
     world.submit(HostJob { timing: Timing::T4, max_in_flight: 1000, ..world.job(0, "1-65535") });
     world.run_until(after(&world, SECOND));
     assert_eq!(world.jobs.len(), 1, "still running");
@@ -333,9 +251,10 @@ fn a_single_port_need_not_wait_for_what_a_fast_scan_spent() {
 
 #[test]
 fn polite_gadgets_never_reboot() {
-    let mut world = world(Device { reboots: Some((30, 5 * SECOND)), ..neighbour(SOME) });
+    let mut world =
+        world(Behaviour { reboot: Some(Reboot { syns: 30, silent: 5 * SECOND }), ..neighbour(SOME) });
     let report = scan(&mut world, "1-2000");
-    assert_eq!((report.open_ports().count(), world.hosts[0].reboots), (6, 0));
+    assert_eq!((report.open_ports().count(), world.hosts[0].manners.reboots()), (6, 0));
 }
 
 #[test]
@@ -394,7 +313,7 @@ fn a_single_port_has_its_verdict_while_a_scan_is_running() {
 
 #[test]
 fn a_single_port_of_an_absent_neighbour_is_down_in_time() {
-    let mut world = world(Device { absent: true, ..neighbour("") });
+    let mut world = world(Behaviour { absent: true, ..neighbour("") });
     let job = HostJob { liveness: Liveness::Assume, ..world.job(0, "80") };
     let start = world.now;
     assert_eq!(run(&mut world, job).status, HostStatus::Down);
@@ -438,9 +357,7 @@ fn jobs_on_one_host_share_its_budget_and_its_signs_of_life() {
 
 #[test]
 fn hosts_take_turns_and_share_the_sockets_of_this_machine() {
-    let devices =
-        (1..=20).map(|host| Device { address: format!("192.0.2.{host}").parse().unwrap(), ..walled("80") });
-    let mut world = World::bounded(devices.collect(), 1, 60);
+    let mut world = World::bounded(vec![walled("80"); 20], 1, 60);
     let jobs: Vec<_> = (0..20).map(|host| world.submit(world.job(host, "1-200"))).collect();
     world.run_until(after(&world, 10 * SECOND));
     let probes: Vec<u64> =
@@ -453,10 +370,10 @@ fn hosts_take_turns_and_share_the_sockets_of_this_machine() {
 
 #[test]
 fn a_shortage_of_descriptors_costs_time_and_no_verdict() {
-    let mut world = world(Device { filtered: ports("1000-1200"), ..neighbour(SOME) });
+    let mut world = world(Behaviour { filtered: ports("1000-1200"), ..neighbour(SOME) });
     world.troubles.descriptors = Some(12);
     let report = scan(&mut world, "1-2000");
-    let seen = compare(&report, &world.hosts[0].device);
+    let seen = compare(&report, &world.hosts[0]);
     assert_eq!((report.status, seen.found, seen.mistaken), (HostStatus::Up, 6, 0));
     assert!(world.engine.stats().local[&LocalError::Descriptors] > 0);
 }
@@ -496,8 +413,7 @@ fn a_late_prober_is_waited_for_and_never_bunches() {
 #[test]
 fn a_hiccup_of_the_prober_costs_no_pace() {
     let [smooth, jolted] = [None, Some(200)].map(|hiccup| {
-        let device = |host| Device { address: format!("192.0.2.{host}").parse().unwrap(), ..walled(SOME) };
-        let mut world = World::bounded((1..=6).map(device).collect(), 1, 400);
+        let mut world = World::bounded(vec![walled(SOME); 6], 1, 400);
         world.troubles.hiccup = hiccup;
         (0..6).for_each(|host| _ = world.submit(world.job(host, "1-1500")));
         let took = world.run();
@@ -511,7 +427,7 @@ fn a_hiccup_of_the_prober_costs_no_pace() {
 #[test]
 fn a_port_that_this_machine_may_not_ask_holds_nothing_up() {
     for (barred, filtered) in [(700, "900-65535"), (80, ""), (80, "1-65535")] {
-        let mut world = world(Device { filtered: ports(filtered), ..neighbour(SOME) });
+        let mut world = world(Behaviour { filtered: ports(filtered), ..neighbour(SOME) });
         world.troubles.barred = Some(barred);
         let start = world.now;
         let report = scan(&mut world, "1-1000");
@@ -529,10 +445,7 @@ fn a_port_that_this_machine_may_not_ask_holds_nothing_up() {
 
 #[test]
 fn a_whole_network_at_once_is_no_burden() {
-    let device = |host: u8| {
-        let address = format!("192.0.2.{host}").parse().unwrap();
-        Device { address, absent: !host.is_multiple_of(4), ..neighbour(SOME) }
-    };
+    let device = |host: u8| Behaviour { absent: !host.is_multiple_of(4), ..neighbour(SOME) };
     let mut world = World::new((1..=254).map(device).collect(), 1);
     (0..254).for_each(|host| _ = world.submit(world.job(host, "1-100")));
     world.run();
@@ -554,7 +467,7 @@ fn no_ports_are_no_work() {
 
 #[test]
 fn a_long_search_that_finds_nothing_more_is_the_end() {
-    let rejected = Device { rejected: ports("1-65535"), rejection: Reason::HostUnreach, ..neighbour("443") };
+    let rejected = Behaviour { default: Unopened::Unreachable, ..neighbour("443") };
     let mut world = world(rejected);
     let job = world.job(0, "1-65535");
     let report = run(&mut world, job);
