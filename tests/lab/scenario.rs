@@ -277,7 +277,8 @@ mod tests {
             })
             .collect();
         counts.sort_unstable();
-        let expected = "bench-gadget 1, bench-limited 1, bench-mixed 60, bench-silent 1, bench-wifi 1, big 254, forty 40, gadget 1, handover 2, lossy 5, near 3, silent 1, vanish 2, wake 2";
+        let expected = "bench-gadget 1, bench-limited 1, bench-mixed 60, bench-silent 1, bench-wifi 1, \
+            big 254, forty 40, gadget 1, handover 2, lossy 5, near 3, silent 1, vanish 2, wake 2";
         assert_eq!(counts.join(", "), expected);
     }
 
