@@ -49,8 +49,8 @@ acceptance: setup ## the long runs behind the figures in README: an hour or two,
 	  --test integration -- --nocapture engine::simulation::worlds appliance:: truth::forty answers_are_quick
 
 bench: release bench-setup ## renew README's figures: side by side with nmap, RustScan and masscan, hours
-	$(CARGO) bench --locked --bench compare --no-run
-	PATH="$(PEERS)/bin:$$PATH" $(AS_ROOT) $(CARGO) bench --locked --offline --bench compare -- --write \
+	$(CARGO) bench --locked --profile quick --bench compare --no-run
+	PATH="$(PEERS)/bin:$$PATH" $(AS_ROOT) $(CARGO) bench --locked --offline --profile quick --bench compare -- --write \
 	  --portscan $(CURDIR)/target/release/portscan --targets $(TARGETS) --runs $(RUNS)
 
 bench-micro: ## what the engine costs a probe, and the store a finished host
