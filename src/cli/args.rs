@@ -75,7 +75,7 @@ Timing  probes to one host                 unanswered at once   a silent port is
   -T0   1 every 5 minutes                  1                    2 to 5 times
   -T1   1 every 15 seconds                 1                    2 to 5 times
   -T2   1 every 0.4 seconds                1                    2 to 5 times
-  -T3   275 a second, 30 in any 0.1 s      16 to 512            2 to 5 times, 2 s apart
+  -T3   266 a second, 30 in any 0.1 s      16 to 512            2 to 5 times, 2 s apart
   -T4   as many as it answers              64 to 4096           2 to 5 times, 2 s apart
   -T5   as many as it answers              64 to 4096           2 to 3 times, 0.5 s apart
 T3, the default, spares small gadgets. T4 is for the LAN you own: it slows down where a host

@@ -70,9 +70,6 @@ struct Flight {
     job: JobId,
     port: u16,
     purpose: Purpose,
-    /// When it was allowed, and whether the pacer allowed it.
-    left: Moment,
-    paced: bool,
     /// Whether it may have waited for ARP, so that its time is not a round trip.
     woke: bool,
     /// When its window slot is given to another; `None` if it has none.
@@ -347,7 +344,7 @@ impl Host {
         self.runs[run].left(ask, now);
         let woke = self.health.is_unheard();
         let (job, port, purpose) = (self.runs[run].id(), ask.port, ask.purpose);
-        let flight = Flight { job, port, purpose, left: now, paced, woke, timeout: slot };
+        let flight = Flight { job, port, purpose, woke, timeout: slot };
         self.flights.insert(id, flight);
         let start_by = now + if paced { START_WITHIN } else { START_EVENTUALLY };
         Probe { id, address: self.address.clone(), port: ask.port, start_by, give_up }

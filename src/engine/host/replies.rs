@@ -38,7 +38,6 @@ impl Host {
             Outcome::NoNeighbour => self.no_neighbour(&flight, reply.ended, events),
             Outcome::Local(error) => self.fault(&flight, error, reply.ended, events),
             Outcome::NotStarted => {
-                self.pacer.give_back(flight.left, flight.paced);
                 self.run_of(&flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
             }
         }
@@ -160,6 +159,10 @@ impl Host {
 
     /// A sign of life: told to every job, and what it means for the silence before.
     fn alive(&mut self, now: Moment, port: Option<(u16, Mark)>, events: &mut Vec<Event>) {
+        if self.health.is_unheard() {
+            let held_up = 1 + self.flights.values().filter(|flight| flight.woke).count();
+            self.pacer.held_up(held_up, now);
+        }
         let silence = self.health.heard(now, port);
         let lost = silence.lost;
         if self.care.silence_ended(silence, now) {
