@@ -34,9 +34,6 @@ pub(super) struct Limited {
     silent: u32,
     witnesses: u32,
     lost_witnesses: u32,
-    /// Of the pass that asks slowly.
-    sampled: u32,
-    sampled_refused: u32,
     recognised: bool,
 }
 
@@ -57,19 +54,12 @@ impl Limited {
         self.looks += 1;
         self.refused += u32::from(refused);
         self.silent += u32::from(silent);
-        self.sampled += 1;
-        self.sampled_refused += u32::from(refused);
     }
 
     /// An open port was asked once more while this was suspected.
     pub(super) fn note_witness(&mut self, lost: bool) {
         self.witnesses += 1;
         self.lost_witnesses += u32::from(lost);
-    }
-
-    /// A pass begins.
-    pub(super) fn start_sample(&mut self) {
-        (self.sampled, self.sampled_refused) = (0, 0);
     }
 
     /// Whether some ports refuse while many are silent.
@@ -89,17 +79,18 @@ impl Limited {
             && self.lost_witnesses.saturating_mul(MANY) <= self.witnesses
     }
 
-    /// What the looks of this slow pass say; `left`: ports of the pass not asked yet; `ports`: of the job.
-    pub(super) fn judge(&mut self, left: u32, ports: u32) -> Sample {
-        if self.sampled < SAMPLE || !self.is_credible() {
+    /// What so many looks of a slow pass say, so many of them refused; `left`: ports of the pass not asked yet;
+    /// `ports`: of the job.
+    pub(super) fn judge(&mut self, looks: u32, refused: u32, left: u32, ports: u32) -> Sample {
+        if looks < SAMPLE || !self.is_credible() {
             return Sample::Open;
         }
-        let silent = self.sampled - self.sampled_refused;
-        if silent.saturating_mul(EXCEPTIONS) <= self.sampled && left >= ports / WORTH {
+        let silent = looks - refused;
+        if silent.saturating_mul(EXCEPTIONS) <= looks && left >= ports / WORTH {
             self.recognised = true;
             return Sample::Limited;
         }
-        if silent * 2 > self.sampled { Sample::Silent } else { Sample::Open }
+        if silent * 2 > looks { Sample::Silent } else { Sample::Open }
     }
 
     pub(super) const fn is_recognised(&self) -> bool {
@@ -116,13 +107,11 @@ mod tests {
         let mut limited = Limited::default();
         (0..1000).for_each(|look| limited.note_look(look % 10 == 0, look % 10 != 0));
         (0..WITNESSES).for_each(|witness| limited.note_witness(witness < lost));
-        limited.start_sample();
         limited
     }
 
     fn sample(limited: &mut Limited, silent: u32) -> Sample {
-        (0..SAMPLE).for_each(|look| limited.note_look(look >= silent, look < silent));
-        limited.judge(800, 1000)
+        limited.judge(SAMPLE, SAMPLE - silent, 800, 1000)
     }
 
     #[test]

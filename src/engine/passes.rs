@@ -37,6 +37,9 @@ const SLOW_PASS: u8 = 3;
 /// So few ports are asked slowly in any case: a quarter of a minute.
 const FEW: u32 = 2048;
 
+/// A slow pass begins when the second is over for which a host that limits its refusals may have none left.
+const RATIONED: Duration = Duration::from_millis(1100);
+
 /// Canaries lost, one in so many, that tell of a host or a way that is overwhelmed.
 const OVERWHELMED: u32 = 8;
 
@@ -91,6 +94,7 @@ pub(super) enum Search {
 #[derive(Debug, Default)]
 struct Seen {
     looks: u32,
+    refused: u32,
     /// Whether an open port answered that had been silent.
     late_open: bool,
     /// Closed ones that did. Not ICMP errors: they are rationed, and late for that reason.
@@ -152,8 +156,8 @@ impl Passes {
         self.limited.is_suspected()
     }
 
-    /// Whether an open port is worth asking once more: does it answer while others are silent? In a slow pass it
-    /// proves nothing.
+    /// Whether an open port is worth asking once more: does it answer while others are silent? In a slow pass
+    /// it proves nothing.
     pub(super) const fn wants_witness(&self) -> bool {
         self.number < SLOW_PASS && self.limited.wants_witness()
     }
@@ -251,6 +255,7 @@ impl Passes {
     /// A look came back with this.
     pub(super) fn note_look(&mut self, change: Change, mark: Mark) {
         self.seen.looks += 1;
+        self.seen.refused += u32::from(mark == Mark::Closed);
         if change == (Change::Answered { late: true }) {
             self.seen.late_open |= mark == Mark::Open;
             self.seen.late += u32::from(mark == Mark::Closed);
@@ -264,7 +269,7 @@ impl Passes {
     /// What a slow pass has shown so far. Its other ports need no look where it is clear.
     fn judge(&mut self) {
         let left = self.lacked.saturating_sub(self.seen.looks);
-        match self.limited.judge(left, self.ports) {
+        match self.limited.judge(self.seen.looks, self.seen.refused, left, self.ports) {
             Sample::Limited => self.tries = self.number - 1,
             Sample::Silent if self.on_suspicion => self.tries = self.number - 1,
             Sample::Silent | Sample::Open => {}
@@ -288,11 +293,10 @@ impl Passes {
         if lacking > 0 {
             self.number = self.number.saturating_add(1);
             let last = if board.lacking(self.tries) > 0 { self.last_look } else { self.last_special };
-            self.opens = last + between;
             let doubtful = self.limited.is_suspected() || self.seen.is_overwhelmed();
             self.slow = self.number >= SLOW_PASS && (lacking <= FEW || doubtful);
+            self.opens = last + if self.slow { between.max(RATIONED) } else { between };
             self.lacked = lacking;
-            self.limited.start_sample();
             (self.position, self.seen) = (0, Seen::default());
         }
         lacking
