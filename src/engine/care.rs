@@ -14,7 +14,8 @@ const EVENT: u8 = 3;
 /// reach so far.
 const AWAY: Duration = Duration::from_secs(4);
 
-/// Without a lost canary for so long, twice as long after each further event, it is treated a little less gently.
+/// Without a lost canary for so long, twice as long after each further event, it is treated a little less
+/// gently.
 const CALM: Duration = Duration::from_secs(60);
 
 /// 50 a second, one by one.

@@ -19,8 +19,8 @@ pub(super) const CHECK_WAIT: Duration = Duration::from_millis(3900);
 /// until it says that nobody is there, and these looks take 15.6 s.
 const NEIGHBOUR_LOOKS: u8 = 4;
 
-/// Likely ports asked: of a neighbour all at once, for one of them mostly answers even where a firewall drops the
-/// rest; behind a router one after the other, before silence counts as absence.
+/// Likely ports asked: of a neighbour all at once, for one of them mostly answers even where a firewall drops
+/// the rest; behind a router one after the other, before silence counts as absence.
 const PORTS: usize = 8;
 
 /// Probes at once behind a router after the first was silent.

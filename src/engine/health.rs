@@ -18,8 +18,9 @@ const QUIET: Duration = Duration::from_secs(2);
 /// every 2 s would be 450 connections in the quarter of an hour that a silent host takes.
 const QUIET_OPEN: Duration = Duration::from_secs(10);
 
-/// The same where a scan presses: in 2 s it would send 20,000 probes into the silence, and it takes seconds, not a
-/// quarter of an hour. Longer than the second of which a host that limits its refusals is silent for the most.
+/// The same where a scan presses: in 2 s it would send 20,000 probes into the silence, and it takes seconds,
+/// not a quarter of an hour. Longer than the second of which a host that limits its refusals is silent for the
+/// most.
 const QUIET_PRESSED: Duration = Duration::from_millis(1100);
 const QUIET_OPEN_PRESSED: Duration = Duration::from_millis(2500);
 
@@ -229,7 +230,10 @@ impl Health {
             0 if self.wanted => asked,
             0 if witness => asked + WITNESS_PAUSE,
             0 if wish.curious && self.canaries < self.warm_up().0 => asked + self.warm_up().1,
-            0 if self.sent => self.heard.unwrap_or_default().max(asked) + self.quiet(wish),
+            0 if self.sent => {
+                let quiet = self.quiet(wish.pressing).max(wish.delay * QUIET_PAUSES);
+                self.heard.unwrap_or_default().max(asked) + quiet
+            }
             0 => return None,
             1 => asked,
             _ if self.asked.is_none() => asked,
@@ -247,20 +251,19 @@ impl Health {
     }
 
     /// How long a silence is left alone.
-    fn quiet(&self, wish: &Wish) -> Duration {
+    fn quiet(&self, pressing: bool) -> Duration {
         let open = u32::try_from(self.open.0.len().max(1)).unwrap_or(u32::MAX);
-        let (quiet, quiet_open) = match wish.pressing {
+        let (quiet, quiet_open) = match pressing {
             true => (QUIET_PRESSED, QUIET_OPEN_PRESSED),
             false => (QUIET, QUIET_OPEN),
         };
-        let quiet = if self.closed.first().is_some() { quiet } else { quiet.max(quiet_open / open) };
-        quiet.max(wish.delay * QUIET_PAUSES)
+        if self.closed.first().is_some() { quiet } else { quiet.max(quiet_open / open) }
     }
 
     /// Whether it was silent for so long that it ought to be asked: silence on filtered ports then says nothing
     /// good.
-    pub(super) fn is_overdue(&self, now: Moment, wish: &Wish) -> bool {
-        self.has_canary() && self.heard.is_some_and(|heard| now.since(heard) >= self.quiet(wish))
+    pub(super) fn is_overdue(&self, now: Moment, pressing: bool) -> bool {
+        self.has_canary() && self.heard.is_some_and(|heard| now.since(heard) >= self.quiet(pressing))
     }
 
     pub(super) fn canary_left(&mut self, port: u16, now: Moment) {

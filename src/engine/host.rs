@@ -72,6 +72,8 @@ struct Flight {
     purpose: Purpose,
     /// Whether it may have waited for ARP, so that its time is not a round trip.
     woke: bool,
+    /// Until when it might leave, if that is the pacer's affair.
+    start_by: Option<Moment>,
     /// When its window slot is given to another; `None` if it has none.
     timeout: Option<Moment>,
 }
@@ -344,9 +346,9 @@ impl Host {
         self.runs[run].left(ask, now);
         let woke = self.health.is_unheard();
         let (job, port, purpose) = (self.runs[run].id(), ask.port, ask.purpose);
-        let flight = Flight { job, port, purpose, woke, timeout: slot };
-        self.flights.insert(id, flight);
         let start_by = now + if paced { START_WITHIN } else { START_EVENTUALLY };
+        let flight = Flight { job, port, purpose, woke, start_by: paced.then_some(start_by), timeout: slot };
+        self.flights.insert(id, flight);
         Probe { id, address: self.address.clone(), port: ask.port, start_by, give_up }
     }
 

@@ -31,6 +31,7 @@ mod pacer;
 mod passes;
 mod probe;
 mod quota;
+mod rate;
 mod rtt;
 mod run;
 mod scheduler;

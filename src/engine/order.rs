@@ -117,7 +117,10 @@ mod tests {
         }
 
         #[test]
-        fn places_and_ports_are_each_others_inverse(ports in prop::collection::vec(any::<u16>(), 1..300), other: u16) {
+        fn places_and_ports_are_each_others_inverse(
+            ports in prop::collection::vec(any::<u16>(), 1..300),
+            other: u16,
+        ) {
             let set: PortSet = ports.into_iter().collect();
             let places = Places::new(&set);
             prop_assert_eq!(places.len(), set.len());

@@ -11,6 +11,8 @@ use std::{num::NonZeroU32, time::Duration};
 
 use crate::model::Moment;
 
+use super::rate::Rate;
+
 /// How much may be spent at once, in the time that it takes to come back: enough for the first probes of a
 /// few hosts that are not known to answer yet, too little to be felt by the table.
 const BURST: Duration = Duration::from_millis(250);
@@ -29,52 +31,48 @@ pub(super) enum Left {
     Nothing,
 }
 
-/// What may stay silent (the generic cell rate algorithm, ITU-T I.371, annex A, with refunds).
+/// What may stay silent.
 #[derive(Debug)]
-pub(super) struct Quota {
-    /// Zero: there is no bound.
-    interval: Duration,
-    /// When all that was spent will have come back.
-    due: Moment,
-}
+pub(super) struct Quota(Rate);
 
 impl Quota {
     pub(super) fn new(per_second: Option<NonZeroU32>) -> Self {
-        Self { interval: interval(per_second), due: Moment::ZERO }
+        Self(Rate::new(interval(per_second), BURST, Moment::ZERO))
     }
 
     /// From now on so many. What is spent takes as long as before to come back.
     pub(super) fn set(&mut self, per_second: Option<NonZeroU32>) {
-        self.interval = interval(per_second);
-        if per_second.is_none() {
-            self.due = Moment::ZERO;
+        match per_second {
+            Some(_) => self.0.set_interval(interval(per_second)),
+            None => *self = Self::new(None),
         }
     }
 
     pub(super) fn left(&self, now: Moment) -> Left {
-        match now.until(self.due) {
-            debt if debt <= BURST => Left::Enough,
-            debt if debt <= DEEPEST => Left::Little,
+        match now.until(self.enough_at()) {
+            Duration::ZERO => Left::Enough,
+            wait if wait <= DEEPEST - BURST => Left::Little,
             _ => Left::Nothing,
         }
     }
 
     /// When there is enough for anybody.
     pub(super) fn enough_at(&self) -> Moment {
-        self.due - BURST
+        self.0.next()
     }
 
     /// A probe stays silent, or may.
     pub(super) fn charge(&mut self, now: Moment) {
-        self.due = self.due.max(now) + self.interval;
+        self.0.take(now);
     }
 
     /// One that was charged was answered.
     pub(super) fn refund(&mut self) {
-        self.due = self.due - self.interval;
+        self.0.give_back();
     }
 }
 
+/// Zero: there is no bound.
 fn interval(per_second: Option<NonZeroU32>) -> Duration {
     per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get())
 }

@@ -10,8 +10,9 @@ use super::{
     check::{self, CHECK_WAIT, Check},
     job::{HostJob, JobId, Link, Liveness, Progress},
     order::{Places, mix},
-    pacer::{HALF_PACE, Rate},
+    pacer::HALF_PACE,
     passes::{Passes, Search, USUAL_TRIES},
+    rate::Rate,
     scheduler::SOON,
     timing::{BEFORE_RETRANSMIT, MOST_TRIES, Template},
 };
@@ -98,7 +99,7 @@ impl Run {
         let passes = Passes::new(&places, &job.first, mix(seed ^ mix(id.0)), tries);
         let mut run = Self {
             board: Board::new(&places),
-            pace: Rate::new(Duration::ZERO, PACE_SLACK),
+            pace: Rate::new(Duration::ZERO, PACE_SLACK, Moment::ZERO),
             doubtful: Vec::new(),
             under_way: 0,
             probes: 0,
@@ -179,7 +180,8 @@ impl Run {
         overdue.then(|| Ending::partial("out of time: the host's deadline passed"))
     }
 
-    /// What it wants now. Asking again sends nothing, but goes on with a long search, and so may have come to the end.
+    /// What it wants now. Asking again sends nothing, but goes on with a long search, and so may have come to
+    /// the end.
     pub(super) fn want(&mut self, now: Moment) -> Want {
         match self.check.as_ref().map(Check::next) {
             Some(check::Next::Probe(port)) => {

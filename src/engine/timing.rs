@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::model::Timing;
 
 /// Longest a probe of a paced scan holds its socket. The kernel sends a SYN again after 1 s (RFC 6298, 2),
-/// which would be a packet that no pacer asked for; a socket closed before that never sends a second one. The price: hosts more
-/// than 0.9 s away (two satellite hops) are up to the liveness check and silent to the scan. The tenth of a
-/// second between is for a prober's thread that had to wait for the processor.
+/// which would be a packet that no pacer asked for; a socket closed before that never sends a second one. The
+/// price: hosts more than 0.9 s away (two satellite hops) are up to the liveness check and silent to the scan.
+/// The tenth of a second between is for a prober's thread that had to wait for the processor.
 pub(super) const BEFORE_RETRANSMIT: Duration = Duration::from_millis(900);
 
 /// What one template allows.

@@ -8,8 +8,8 @@ use super::{HostReport, HostStatus};
 /// More open ports than any host has services: a tarpit, or a firewall that completes every handshake itself.
 const TOO_MANY: usize = 200;
 
-/// Hosts from which on one port open on nearly all of them is strange. A rack of servers may really be alike, so
-/// it is told as a question.
+/// Hosts from which on one port open on nearly all of them is strange. A rack of servers may really be alike,
+/// so it is told as a question.
 const CROWD: usize = 10;
 
 /// Nearly all, in per cent.

@@ -3,8 +3,8 @@
 //! A few threads, one epoll loop each, and no task, timer or registration object per probe: on a Pi what a
 //! probe costs beside the kernel's own work is what bounds the rate. System calls of a refused probe: two
 //! `connect`s, one to ask and one for the answer, and its share of an `epoll_wait`; a socket is opened and
-//! closed only for those that are accepted or silent. Memory of a probe in flight: about 120 bytes here, 2-3 kB in
-//! the kernel.
+//! closed only for those that are accepted or silent. Memory of a probe in flight: about 120 bytes here, 2-3 kB
+//! in the kernel.
 
 mod verdict;
 mod worker;

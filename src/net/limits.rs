@@ -5,7 +5,7 @@
 //! | descriptors | `RLIMIT_NOFILE` | sockets open at once |
 //! | connection table | `nf_conntrack_max`, `_count`, `_tcp_timeout_syn_sent` | silent probes a second, sockets |
 //! | local ports | `ip_local_port_range` | nothing: a lack of them costs time (see [`Limits::local_ports`]) |
-//! | neighbours | the kernel's `gc_thresh3`, 1024 | nothing: hosts in progress are 16, one probe each until ARP answers |
+//! | neighbours | the kernel's `gc_thresh3`, 1024 | nothing: 16 hosts in progress, one ARP entry each |
 
 use std::{
     fmt, fs, io, num::NonZeroU32, ops::RangeInclusive, path::Path, str::FromStr,

@@ -20,6 +20,10 @@ impl Host {
     /// What became of a probe. Ends jobs that this decides.
     pub(in crate::engine) fn reply(&mut self, reply: &Reply, events: &mut Vec<Event>) {
         let Some(flight) = self.flights.remove(&reply.id) else { return };
+        if let Some(start_by) = flight.start_by {
+            let started = Some(reply.started).filter(|_| reply.outcome != Outcome::NotStarted);
+            self.pacer.left(start_by, started);
+        }
         let used = self.slots.len();
         flight.timeout.into_iter().for_each(|timeout| _ = self.slots.remove(&(timeout, reply.id)));
         if flight.purpose == Purpose::Canary {
@@ -95,7 +99,7 @@ impl Host {
                     self.alive(reply.ended, None, events);
                 }
             }
-            Purpose::Port(_) if self.health.is_overdue(reply.ended, &self.wish(Duration::ZERO)) => {}
+            Purpose::Port(_) if self.health.is_overdue(reply.ended, !self.is_paced()) => {}
             Purpose::Port(_) => self.window.grow(used),
         }
         let doubt = self.health.has_canary();

@@ -143,8 +143,8 @@ fn icmp(socket: &Socket, peer: SocketAddr) -> Option<Outcome> {
     Some(meaning(error.ee_origin, error.ee_type, error.ee_code, own))
 }
 
-/// Where this machine speaks from to this peer. The socket that failed has forgotten it; a datagram socket finds
-/// out without sending anything.
+/// Where this machine speaks from to this peer. The socket that failed has forgotten it; a datagram socket
+/// finds out without sending anything.
 fn own_address(peer: SocketAddr) -> Option<IpAddr> {
     let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, None).ok()?;
     socket.connect(&peer.into()).ok()?;

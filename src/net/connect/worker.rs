@@ -46,8 +46,8 @@ pub(super) struct Worker {
     slots: Slab<Slot>,
     /// Those whose sockets wait for another probe, IPv4 and IPv6, the latest last.
     idle: [Vec<usize>; 2],
-    /// The slots in flight by the time at which they are given up. A tree rather than a heap: nearly every probe is
-    /// answered long before, and an entry that stayed until its time would outnumber those in flight.
+    /// The slots in flight by the time at which they are given up. A tree rather than a heap: nearly every probe
+    /// is answered long before, and an entry that stayed until its time would outnumber those in flight.
     deadlines: BTreeSet<(Moment, usize)>,
     /// Replies of this turn of the loop.
     done: Vec<Reply>,
@@ -180,8 +180,8 @@ impl Worker {
         Ok(())
     }
 
-    /// A connect is over. A socket that was refused is kept for the next; any other is closed, which takes it out
-    /// of epoll, too.
+    /// A connect is over. A socket that was refused is kept for the next; any other is closed, which takes it
+    /// out of epoll, too.
     fn give_back(&mut self, key: usize, peer: SocketAddr, outcome: Outcome) {
         let idle = &mut self.idle[usize::from(peer.is_ipv6())];
         if outcome == Outcome::Refused && idle.len() < MOST_IDLE {
@@ -195,8 +195,9 @@ impl Worker {
         self.idle.iter_mut().flat_map(|idle| idle.drain(..)).for_each(|key| _ = self.slots.remove(key));
     }
 
-    /// A socket may have something to say. It may also not: one event may tell of two things, and a child process
-    /// between fork and exec holds a copy of it, so that an event can come for a slot that has another since.
+    /// A socket may have something to say. It may also not: one event may tell of two things, and a child
+    /// process between fork and exec holds a copy of it, so that an event can come for a slot that has another
+    /// since.
     fn look_at(&mut self, key: usize) {
         let Some(slot) = self.slots.get(key) else { return };
         let Some(flight) = slot.flight else { return };
