@@ -28,10 +28,13 @@ pub enum Target {
     Wifi,
     /// One that drops what it does not serve; 4 open
     Silent,
-    /// One that refuses at most 200 times a second; 6 open
+    /// One that refuses at most 200 times a second; 5 open
     Limited,
-    /// One that reboots for 5 s above 60 SYNs in 100 ms; 3 open
+    /// One that reboots for 5 s above 60 SYNs in 100 ms; 2 open
     Gadget,
+    /// One that does above 45; 2 open
+    #[value(name = "gadget-45")]
+    Gadget45,
     /// 60 devices of all these kinds
     Mixed,
 }
@@ -60,7 +63,7 @@ impl Target {
                 &[C::Floor, C::PortscanT4, C::PortscanT5, C::NmapConnect, C::NmapSyn, C::RustScan, C::Masscan]
             }
             // What portscan does unless told otherwise was made for these.
-            Self::Gadget => &[
+            Self::Gadget | Self::Gadget45 => &[
                 C::PortscanT3,
                 C::PortscanT4,
                 C::PortscanT5,
@@ -92,7 +95,8 @@ impl Target {
                 let open = "22,80,111,443,3306,8080,32400,51413".parse().expect("a set of ports");
                 Network::Kernel(KernelHost::enter(&open))
             }
-            simulated => Network::Lab(Lab::enter(&format!("bench-{simulated}"))),
+            Self::Limited => Network::Lab(Lab::enter("rst-limited")),
+            simulated => Network::Lab(Lab::enter(&simulated.to_string())),
         };
         let home = tempfile::tempdir().expect("a temporary directory");
         let hosts = network.hosts();

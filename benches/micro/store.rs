@@ -66,7 +66,8 @@ fn open(dir: &Path) -> (Store, WriterThread) {
     Store::open_at_pace(&dir.join(FILE_NAME), Arc::new(SystemClock::start()), PACE).unwrap()
 }
 
-/// One scan of all hosts, from its begin, which is a commit of its own, to that of the last. Each change is one port that no scan has seen before.
+/// One scan of all hosts, from its begin, which is a commit of its own, to that of the last. Each change is one
+/// port that no scan has seen before.
 async fn scan(store: &Store, change: u16) {
     let scan = store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
     let records = join_all((0..HOSTS).map(|host| store.record(observation(scan, host, change))));

@@ -349,8 +349,7 @@ mod tests {
             })
             .collect();
         counts.sort_unstable();
-        let expected = "absent 234, backlog 2, bench-gadget 1, bench-limited 1, bench-mixed 60, bench-silent 1, \
-                        bench-wifi 1, big 254, bursts 2, descriptors 2, everything 1, far 2, forty 40, \
+        let expected = "absent 234, backlog 2, big 254, bursts 2, descriptors 2, everything 1, far 2, forty 40, \
                         gadget 1, gadget-45 1, half 1, handover 2, icmp-limited 1, loss-1 2, loss-3 2, \
                         loss-half 2, mixed 60, near 3, policer 1, ports-taken 2, rejecting 2, rst-limited 1, \
                         silent 1, small-stack 1, vanish 2, wake 2, wake-silent 1, wifi 1";
