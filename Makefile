@@ -23,6 +23,9 @@ RUNS    ?= 3
 # The peers that Debian does not have are built here.
 PEERS   := $(CURDIR)/target/peers
 
+# Prometheus for the tests: unpacked, for an installed one would run here from then on.
+TOOLS   := $(CURDIR)/target/tools
+
 # What the tests run for real: ip (network namespaces), nmap (a peer to agree with), unshare, curl.
 PACKAGES := iproute2 nmap util-linux curl
 
@@ -45,8 +48,9 @@ test: setup ## run all tests, in networks of their own
 	$(AS_ROOT) $(CARGO) test --locked --offline
 
 acceptance: setup ## the long runs behind the figures in README: an hour or two, all 65,535 ports
-	PORTSCAN_TEST_PORTS=1-65535 PORTSCAN_TEST_SEEDS=1000 $(CARGO) test --locked --profile quick --lib \
-	  --test integration -- --nocapture engine::simulation::worlds appliance:: truth::forty answers_are_quick
+	PORTSCAN_TEST_PORTS=1-65535 PORTSCAN_TEST_SEEDS=1000 PORTSCAN_TEST_RUNS=20 \
+	  $(CARGO) test --locked --profile quick --lib --test integration -- --nocapture \
+	  engine::simulation::worlds appliance:: says_the_same answers_are_quick
 
 bench: release bench-setup ## renew README's figures: side by side with nmap, RustScan and masscan, hours
 	$(CARGO) bench --locked --profile quick --bench compare --no-run
@@ -69,13 +73,20 @@ lint: ## formatting, clippy's lints and documentation, without a warning
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
-setup: # installs what the tests need where it may, else says how
+setup: $(TOOLS)/usr/bin/promtool # installs what the tests need where it may, else says how
 	@missing=; for command in ip nmap unshare curl cc; do \
 	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(PACKAGES) gcc >/dev/null; \
 	else echo "The tests need:$$missing. Install them with: sudo apt-get install $(PACKAGES) gcc"; exit 1; fi
+
+$(TOOLS)/usr/bin/promtool:
+	@mkdir -p $(TOOLS); cd $(TOOLS); if apt-get download -qq prometheus >/dev/null 2>&1 \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq prometheus >/dev/null 2>&1; }; \
+	then dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; \
+	else command -v promtool >/dev/null && command -v prometheus >/dev/null \
+	  || { echo "The tests need Prometheus. Install it: https://prometheus.io/download/"; exit 1; }; fi
 
 services: ## renew port names and the ranking of ports from their pinned sources (src/services/README.md)
 	python3 src/services/update.py

@@ -16,5 +16,6 @@ mod identity;
 mod lab;
 mod limits;
 mod metrics;
+mod monitoring;
 mod politeness;
 mod truth;

@@ -6,7 +6,7 @@ use crate::{
     harness::{
         Portscan, eventually,
         feed::{FeedServer, Says},
-        prometheus::Page,
+        prometheus::{Page, promtool},
         scanner, static_feed,
     },
     lab::Lab,
@@ -22,6 +22,7 @@ fn the_figures_are_those_of_the_scan() {
     let portscan = Portscan::new(&lab, &config);
     let running = portscan.start();
     running.wait_for_devices(3, LONG);
+    promtool(&["check", "metrics"], &running.get("/metrics").body);
     let metrics = eventually(LONG, "the scan is closed", || {
         let metrics = Page::parse(&running.get("/metrics").body);
         metrics.get("portscan_last_scan_timestamp_seconds").is_some().then_some(metrics)

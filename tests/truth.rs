@@ -1,6 +1,6 @@
 //! `portscan scan` sees what is there: every open port, no other, on every kind of device.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, thread, time::Duration};
 
 use portscan::model::{PortSet, Timing};
 use rstest::rstest;
@@ -156,6 +156,37 @@ fn a_whole_network_is_seen() {
     let asked = "20-29,80-89,443,8443".parse().unwrap();
     let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[]);
     assert_eq!(found(&document, &asked), truth(&lab, &asked));
+}
+
+/// Every host's verdicts, without what may differ from scan to scan: times.
+fn verdicts(document: &Value) -> Vec<String> {
+    let listed = |port: &Value| format!("{}:{}:{}", port["port"], port["state"], port["reason"]);
+    let of = |host: &Value| {
+        let ports: Vec<String> = host["ports"].as_array().unwrap().iter().map(listed).collect();
+        format!("{} {} {} {}", host["address"], host["status"], host["default_state"], ports.join(" "))
+    };
+    document["hosts"].as_array().unwrap().iter().map(of).collect()
+}
+
+/// Twice every day; `make acceptance` asks for more.
+#[rstest]
+#[case("rst-limited", 2000)]
+#[case("mixed", 300)]
+fn a_scan_says_the_same_every_time(#[case] name: &str, #[case] last: u16) {
+    let runs = std::env::var("PORTSCAN_TEST_RUNS").map_or(2, |text| text.parse().unwrap());
+    let look = || {
+        let lab = Lab::enter(name);
+        let asked = ports(&lab, last);
+        let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
+        assert_eq!(found(&document, &asked), truth(&lab, &asked));
+        verdicts(&document)
+    };
+    // A network for each, and so a thread.
+    let apart = |_| thread::scope(|scope| scope.spawn(&look).join().unwrap());
+    let said: Vec<_> = (0..runs).map(apart).collect();
+    assert!(said.len() > 1);
+    said.iter().for_each(|again| assert_eq!(again, &said[0]));
+    eprintln!("{name}: the same in {runs} of {runs} scans");
 }
 
 #[test]

@@ -225,13 +225,7 @@ impl Running {
             theirs.lines().1 = true;
             theirs.grown.notify_all();
         });
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_global(Some(Duration::from_secs(5)))
-            .build()
-            .into();
-        Self { child, log, base: String::new(), agent, _home: home }
+        Self { child, log, base: String::new(), agent: agent(), _home: home }
     }
 
     /// Waits until it listens: before that it cannot be asked.
@@ -359,6 +353,16 @@ impl Drop for Running {
             eprintln!("--- the binary's log ends with ---\n{}\n---", last.join("\n"));
         }
     }
+}
+
+/// A client that takes every answer as it is.
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .timeout_global(Some(Duration::from_secs(5)))
+        .build()
+        .into()
 }
 
 /// Looks again and again until there is something to see; panics when it takes too long.

@@ -1,7 +1,102 @@
-//! Reads a page of metrics as strictly as Prometheus' own checker does (`promtool check metrics`; the text
-//! format's definition is <https://prometheus.io/docs/instrumenting/exposition_formats/>).
+//! Prometheus' own programs, and its text format read (the definition:
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/>).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Reaped, agent, eventually};
+
+/// From start to the first answer, on a busy machine.
+const READY: Duration = Duration::from_secs(30);
+
+/// One of Prometheus' programs: what `make setup` unpacked, else what is installed.
+fn program(name: &str) -> Command {
+    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/usr/bin").join(name);
+    let mut command = if unpacked.exists() { Command::new(unpacked) } else { Command::new(name) };
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/monitoring"));
+    command
+}
+
+/// Runs promtool beside the files of `monitoring/`; panics with what it has to complain of.
+pub fn promtool(arguments: &[&str], input: &str) {
+    let mut command = program("promtool");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("promtool: {e}; `make setup` gets it"));
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let said =
+        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    assert!(output.status.success(), "promtool {arguments:?}: {}\n{said}\n{input}", output.status);
+}
+
+/// A Prometheus of the test's own, in the test's network: it asks the appliance once a second, and weighs the
+/// rules of `monitoring/` as often.
+pub struct Prometheus {
+    _child: Reaped,
+    base: String,
+    agent: ureq::Agent,
+    _home: TempDir,
+}
+
+impl Prometheus {
+    /// Starts it, with the appliance at `http://ADDRESS:PORT` as its one target, and waits until it can be asked.
+    pub fn watching(appliance: &str) -> Self {
+        let home = TempDir::new().expect("a temporary directory");
+        let config = home.path().join("prometheus.yml");
+        let target = appliance.trim_start_matches("http://");
+        let text = format!(
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
+             rule_files: [{:?}]\n\
+             scrape_configs: [{{ job_name: portscan, static_configs: [{{ targets: [{target:?}] }}] }}]\n",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/monitoring/portscan.rules.yml")
+        );
+        fs::write(&config, text).expect("writing its configuration");
+        // The network is this test's alone, so any port is free.
+        let listen = "127.0.0.1:9090";
+        let child = program("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", home.path().join("data").display()))
+            .arg(format!("--web.listen-address={listen}"))
+            .arg("--log.level=error")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|e| panic!("prometheus: {e}; `make setup` gets it"));
+        let base = format!("http://{listen}");
+        let prometheus = Self { _child: Reaped(child), base, agent: agent(), _home: home };
+        eventually(READY, "Prometheus is ready", || {
+            prometheus
+                .agent
+                .get(format!("{}/-/ready", prometheus.base))
+                .call()
+                .ok()
+                .filter(|r| r.status() == 200)
+        });
+        prometheus
+    }
+
+    /// The labels of every alert of this name that fires.
+    pub fn firing(&self, name: &str) -> Vec<BTreeMap<String, String>> {
+        let mut response =
+            self.agent.get(format!("{}/api/v1/alerts", self.base)).call().expect("Prometheus answers");
+        let answer: Value = serde_json::from_str(&response.body_mut().read_to_string().expect("a body"))
+            .expect("a JSON document");
+        let alerts = answer["data"]["alerts"].as_array().expect("alerts").iter();
+        alerts
+            .filter(|alert| alert["state"] == "firing" && alert["labels"]["alertname"] == name)
+            .map(|alert| serde_json::from_value(alert["labels"].clone()).expect("texts"))
+            .collect()
+    }
+}
 
 /// A page that keeps the rules.
 #[derive(Debug)]
