@@ -13,6 +13,9 @@ use hyper::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::store::StoreError;
 
 /// Longest text of a library's own error that is passed on, in bytes.
 const TEXT_MAX: usize = 1024;
@@ -41,9 +44,11 @@ pub(super) struct Refusal {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-#[derive(Serialize)]
-struct ErrorBody<'a> {
-    error: &'a str,
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErrorBody<'a> {
+    /// What it is and how to mend it.
+    pub(super) error: Cow<'a, str>,
 }
 
 impl Refusal {
@@ -66,9 +71,17 @@ impl Refusal {
     }
 }
 
+/// The database cannot be read, which may pass.
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "cannot read the database");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = json(self.status, &ErrorBody { error: &self.error });
+        let mut response = json(self.status, &ErrorBody { error: self.error });
         response.headers_mut().extend(self.headers);
         response
     }

@@ -127,6 +127,13 @@ impl Drop for Seat {
 /// One request's time, from its complete head to the end of the answer's body.
 pub(super) struct Turn(Arc<Seat>);
 
+impl Turn {
+    /// Gives the request its whole time once more.
+    pub(super) fn renew(&self) {
+        self.0.busy.send_replace(true);
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         let seat = &self.0;

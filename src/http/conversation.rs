@@ -5,8 +5,11 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -49,6 +52,39 @@ const LINGER_BYTES: u64 = 256 * 1024;
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
+
+/// A request's leave to take longer than others: what is large, or goes on for as long as its client listens.
+/// Found among the request's extensions. Once taken, time is counted anew from every piece that moves.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Leisure(Arc<Moves>);
+
+#[derive(Debug, Default)]
+struct Moves {
+    taken: AtomicBool,
+    moved: AtomicBool,
+}
+
+impl Leisure {
+    /// From now on; each frame of the answer's body is a move.
+    pub(super) fn take(&self) {
+        self.0.taken.store(true, Ordering::Relaxed);
+        self.moved();
+    }
+
+    /// A piece of the request's body has come.
+    pub(super) fn moved(&self) {
+        self.0.moved.store(true, Ordering::Relaxed);
+    }
+
+    fn is_taken(&self) -> bool {
+        self.0.taken.load(Ordering::Relaxed)
+    }
+
+    /// Whether something moved since this was last asked.
+    fn has_moved(&self) -> bool {
+        self.is_taken() && self.0.moved.swap(false, Ordering::Relaxed)
+    }
+}
 
 /// What all connections have in common.
 pub(super) struct Host {
@@ -130,19 +166,23 @@ impl Host {
         mut request: Request<Incoming>,
     ) -> Result<Response<TurnBody>, Evicted> {
         let turn = seat.begin().ok_or(Evicted)?;
+        let leisure = Leisure::default();
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(leisure.clone());
         // The last tenth of the request's time is for writing the answer.
         let patience = self.limits.request * 9 / 10;
-        let response = match timeout(patience, self.router.clone().oneshot(request)).await {
-            Ok(response) => response.unwrap_or_else(|never: Infallible| match never {}),
-            Err(_) => Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("no answer within {} s; try again later", patience.as_secs()),
-            )
-            .closing()
-            .into_response(),
+        let mut answer = pin!(self.router.clone().oneshot(request));
+        let response = loop {
+            match timeout(patience, &mut answer).await {
+                Ok(response) => break response.unwrap_or_else(|never: Infallible| match never {}),
+                Err(_) if leisure.has_moved() => turn.renew(),
+                Err(_) => {
+                    let why = format!("no answer within {} s; try again later", patience.as_secs());
+                    break Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why).closing().into_response();
+                }
+            }
         };
-        Ok(response.map(|body| TurnBody { body, _turn: turn }))
+        Ok(response.map(|body| TurnBody { body, turn, leisure }))
     }
 }
 
@@ -164,7 +204,8 @@ struct Evicted;
 /// An answer's body; its end is the end of the request's turn.
 struct TurnBody {
     body: axum::body::Body,
-    _turn: Turn,
+    turn: Turn,
+    leisure: Leisure,
 }
 
 impl Body for TurnBody {
@@ -175,7 +216,12 @@ impl Body for TurnBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        // It is asked for only when there is room for it: the client has taken what came before.
+        if self.leisure.is_taken() {
+            self.turn.renew();
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -19,9 +19,11 @@ mod metrics;
 mod names;
 mod portscan;
 mod probes;
+mod rows;
 mod server;
 mod site;
 mod token;
+mod v1;
 
 pub use auth::{Gate, require as require_authority};
 pub use limits::Limits;

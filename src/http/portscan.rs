@@ -3,23 +3,24 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
     extract::{Path, State},
     response::Response,
-    routing::get,
 };
 use hyper::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    answer::{Refusal, json},
+    answer::{ErrorBody, Refusal, json},
     probes::Probes,
 };
 use crate::{
     clock::Clock,
     model::{Address, Mac, PortFinding, PortState, Reason, TargetSpec},
+    resolve::ResolveError,
     service::queries::{ProbeAnswer, ProbeError, Queries},
-    store::{CachedHost, StoreError},
+    store::CachedHost,
 };
 
 #[derive(Clone)]
@@ -29,29 +30,50 @@ struct Api {
 }
 
 /// The paths under `/base`.
-pub(super) fn routes(base: &str, queries: Arc<Queries>, clock: Arc<dyn Clock>) -> Router {
+pub(super) fn routes(base: &str, queries: Arc<Queries>, clock: Arc<dyn Clock>) -> OpenApiRouter {
     // Braces would be the router's wildcards.
     let base = base.replace('{', "{{").replace('}', "}}");
-    Router::new()
-        .route(&format!("/{base}/json"), get(macs))
-        .route(&format!("/{base}/{{mac}}/json"), get(device))
-        .route(&format!("/{base}/{{host}}/{{port}}/json"), get(probe))
-        .with_state(Api { queries, probes: Arc::new(Probes::new(clock)) })
+    let below = OpenApiRouter::new().routes(routes!(macs)).routes(routes!(device)).routes(routes!(probe));
+    let api = Api { queries, probes: Arc::new(Probes::new(clock)) };
+    OpenApiRouter::new().nest(&format!("/{base}"), below.with_state(api))
 }
 
+/// The devices that have a result.
+#[utoipa::path(get, path = "/json", tag = "portscan", responses((status = 200, body = MacsBody)))]
 async fn macs(State(api): State<Api>) -> Result<Response, Refusal> {
-    let macs = api.queries.macs().await.map_err(|error| unreadable(&error))?;
-    Ok(json(StatusCode::OK, &MacsBody { macs }))
+    Ok(json(StatusCode::OK, &MacsBody { macs: api.queries.macs().await? }))
 }
 
+/// A device's open TCP ports.
+#[utoipa::path(
+    get, path = "/{mac}/json", tag = "portscan",
+    params(("mac" = String, Path, description = "In any case, with any separator", example = "B8:27:EB:AC:14:3E")),
+    responses((status = 200, body = DeviceBody), (status = 400, body = ErrorBody)),
+)]
 async fn device(State(api): State<Api>, Path(mac): Path<String>) -> Result<Response, Refusal> {
     let mac: Mac = mac.parse().map_err(|error| Refusal::bad_request(format!("{error}")))?;
-    match api.queries.device(mac).await.map_err(|error| unreadable(&error))? {
-        Some(host) => Ok(json(StatusCode::OK, &HostBody::of(&host, mac))),
-        None => Ok(original_error("host not found")),
-    }
+    let host = api.queries.device(mac).await?;
+    let body = match &host {
+        Some(host) => DeviceBody::Known(HostBody::of(host, mac)),
+        None => DeviceBody::Unknown(ErrorBody { error: "host not found".into() }),
+    };
+    Ok(json(StatusCode::OK, &body))
 }
 
+/// Looks at one port of any host, now. Like the original it answers 200 whatever it finds: a port that is not
+/// open has the key `error`.
+#[utoipa::path(
+    get, path = "/{host}/{port}/json", tag = "portscan",
+    params(
+        ("host" = String, Path, description = "Address or name", example = "127.0.0.1"),
+        ("port" = u16, Path, description = "1 to 65535", minimum = 1),
+    ),
+    responses(
+        (status = 200, body = ProbeBody),
+        (status = 400, body = ErrorBody),
+        (status = 403, description = "The owner said never", body = ErrorBody),
+    ),
+)]
 async fn probe(
     State(api): State<Api>,
     Path((host, port)): Path<(String, String)>,
@@ -59,30 +81,21 @@ async fn probe(
     let number = port_number(&port)?;
     check_host(&host)?;
     let _admitted = api.probes.admit()?;
-    match api.queries.probe(&host, number).await {
-        Ok(answer) => Ok(json(StatusCode::OK, &ProbeBody::of(&host, &port, &answer))),
-        Err(error) => probe_refused(&error),
-    }
+    let body = match api.queries.probe(&host, number).await {
+        Ok(answer) => ProbeBody::of(&host, &port, answer),
+        Err(ProbeError::Unresolved(error)) => ProbeBody::unresolved(&error),
+        Err(refused) => return Err(probe_refused(&refused)),
+    };
+    Ok(json(StatusCode::OK, &body))
 }
 
-/// The original answers 200 whatever happened, and its clients look for the key `error`.
-fn original_error(error: &str) -> Response {
-    json(StatusCode::OK, &serde_json::json!({ "error": error }))
-}
-
-fn probe_refused(error: &ProbeError) -> Result<Response, Refusal> {
+fn probe_refused(error: &ProbeError) -> Refusal {
     let status = match error {
-        ProbeError::Unresolved(error) => return Ok(original_error(&error.to_string())),
         ProbeError::NoHost(_) => StatusCode::BAD_REQUEST,
         ProbeError::Excluded(_) => StatusCode::FORBIDDEN,
-        ProbeError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        ProbeError::Stopping | ProbeError::Unresolved(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
-    Err(Refusal::new(status, error.to_string()))
-}
-
-fn unreadable(error: &StoreError) -> Refusal {
-    tracing::warn!(%error, "cannot read the database");
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    Refusal::new(status, error.to_string())
 }
 
 fn port_number(text: &str) -> Result<u16, Refusal> {
@@ -105,27 +118,45 @@ fn check_host(text: &str) -> Result<(), Refusal> {
     }
 }
 
-#[derive(Serialize)]
+/// Who has a result.
+#[derive(Serialize, ToSchema)]
 struct MacsBody {
+    /// Sorted, in upper case.
+    #[schema(value_type = Vec<String>)]
     macs: Vec<Mac>,
 }
 
-#[derive(Serialize)]
+/// A device, if it is known.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum DeviceBody<'a> {
+    Known(HostBody<'a>),
+    Unknown(ErrorBody<'a>),
+}
+
+/// A device's newest result.
+#[derive(Serialize, ToSchema)]
 struct HostBody<'a> {
     host: HostPart<'a>,
     time: TimePart,
+    /// The open TCP ports, ascending.
     ports: &'a [u16],
     count: usize,
 }
 
-#[derive(Serialize)]
+/// Who it is, and where it was last seen.
+#[derive(Serialize, ToSchema)]
 struct HostPart<'a> {
+    #[schema(value_type = String)]
     ipv4: &'a Address,
+    #[schema(value_type = String)]
     mac: Mac,
 }
 
-#[derive(Serialize)]
+/// When it was looked at, and how long that took.
+#[derive(Serialize, ToSchema)]
 struct TimePart {
+    #[schema(example = "2022-12-11 21:18:02")]
     utc: String,
     prep_sec: f64,
     scan_sec: f64,
@@ -157,20 +188,27 @@ fn seconds(duration: Duration) -> f64 {
 }
 
 /// The original's keys first (its text says `ip`, its code `ipv4`), then ours.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ProbeBody<'a> {
     #[serde(flatten)]
     original: OriginalPart<'a>,
-    address: &'a Address,
+    /// Where it looked: the first address of the name.
+    #[schema(value_type = Option<String>, nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<Address>,
+    #[schema(value_type = Option<String>, nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<PortState>,
+    #[schema(value_type = Option<String>, nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     rtt_ms: Option<f64>,
 }
 
-#[derive(Serialize)]
+/// What the original would have said.
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum OriginalPart<'a> {
     Open { ip: &'a str, ipv4: &'a str, port: &'a str },
@@ -179,20 +217,25 @@ enum OriginalPart<'a> {
 
 impl<'a> ProbeBody<'a> {
     /// `host` and `port` as the client wrote them.
-    fn of(host: &'a str, port: &'a str, answer: &'a ProbeAnswer) -> Self {
-        let finding = answer.found.as_ref().ok();
+    fn of(host: &'a str, port: &'a str, answer: ProbeAnswer) -> Self {
+        let finding = answer.found.as_ref().ok().copied();
         Self {
             original: match finding {
                 Some(PortFinding { state: PortState::Open, .. }) => {
                     OriginalPart::Open { ip: host, ipv4: host, port }
                 }
-                _ => OriginalPart::Error { error: why_not_open(host, port, answer) },
+                _ => OriginalPart::Error { error: why_not_open(host, port, &answer) },
             },
-            address: &answer.address,
+            address: Some(answer.address),
             state: finding.map(|finding| finding.state),
             reason: finding.map(|finding| finding.reason),
-            rtt_ms: finding.and_then(PortFinding::rtt_ms),
+            rtt_ms: finding.as_ref().and_then(PortFinding::rtt_ms),
         }
+    }
+
+    fn unresolved(error: &ResolveError) -> Self {
+        let original = OriginalPart::Error { error: error.to_string() };
+        Self { original, address: None, state: None, reason: None, rtt_ms: None }
     }
 }
 
@@ -236,7 +279,7 @@ mod tests {
 
     fn body(found: Result<PortFinding, String>) -> String {
         let answer = ProbeAnswer { address: "192.168.1.7".parse().unwrap(), found };
-        serde_json::to_string(&ProbeBody::of("nas.lan", "80", &answer)).unwrap()
+        serde_json::to_string(&ProbeBody::of("nas.lan", "80", answer)).unwrap()
     }
 
     #[rstest]

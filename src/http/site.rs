@@ -22,7 +22,7 @@ use super::{
     limits::Limits,
     metrics,
     names::{self, Names},
-    portscan,
+    portscan, v1,
 };
 use crate::{
     clock::Clock,
@@ -51,9 +51,10 @@ pub struct Site {
 pub fn router(site: Site) -> Router {
     let base = site.config.borrow().base_url.clone();
     let queries = Arc::clone(&site.queries);
+    let original = portscan::routes(&base, Arc::clone(&site.queries), site.clock);
     let routes = common(&base, move || queries.health())
         .merge(metrics::routes(Arc::clone(&site.queries)))
-        .merge(portscan::routes(&base, site.queries, site.clock));
+        .merge(v1::routes(v1::Api { queries: site.queries }, &site.gate, original));
     dressed(body::bounded(routes, site.limits.body), site.names)
 }
 
@@ -111,6 +112,8 @@ fn index_page(base: &str) -> String {
          <li><a href=\"/{base}/json\">/{base}/json</a>: the devices that have a result\n\
          <li>/{base}/MAC/json: one device's open ports\n\
          <li>/{base}/HOST/PORT/json: one port, looked at now\n\
+         <li><a href=\"/v1/info\">/v1</a>: scans, runs and hosts; \
+         <a href=\"/v1/openapi.json\">its description</a>\n\
          <li><a href=\"/healthz\">/healthz</a>: whether the appliance is well\n\
          <li><a href=\"/metrics\">/metrics</a>: its figures, for Prometheus\n</ul>\n</html>\n"
     )

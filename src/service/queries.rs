@@ -1,7 +1,8 @@
 //! What others ask of the appliance: its memory, its health, and one port, now.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs::File, sync::Arc, time::Duration};
 
+use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
     },
     net::{Limits, Links, neighbour},
     resolve::{Resolve, ResolveError},
-    store::{CachedHost, Store, StoreError, StoreHealth},
+    store::{CachedHost, Page, ScanHost, ScanId, Store, StoreError, StoreHealth, Totals},
 };
 
 /// The longest that a port asked for by hand is looked at. The original gave it 5 s; ours may first have to
@@ -82,6 +83,34 @@ impl Queries {
     /// The newest result of a device.
     pub async fn device(&self, mac: Mac) -> Result<Option<CachedHost>, StoreError> {
         self.store.latest(&DeviceKey::Mac(mac)).await
+    }
+
+    /// How much is remembered, and how new it is.
+    pub async fn totals(&self) -> Result<Totals, StoreError> {
+        self.store.totals().await
+    }
+
+    /// Every scan there was, by id.
+    pub fn scans(&self) -> impl Stream<Item = Result<Vec<ScanId>, StoreError>> + use<> {
+        let store = self.store.clone();
+        pages(move |after| {
+            let store = store.clone();
+            async move { store.scan_ids(after).await }
+        })
+    }
+
+    /// What a scan found, host by host; nothing if there is no such scan.
+    pub fn scan(&self, id: ScanId) -> impl Stream<Item = Result<Vec<ScanHost>, StoreError>> + use<> {
+        let store = self.store.clone();
+        pages(move |after| {
+            let store = store.clone();
+            async move { store.scan_hosts(id, after).await }
+        })
+    }
+
+    /// A copy of the database, for a while on the disk and in no directory.
+    pub async fn backup(&self) -> Result<File, StoreError> {
+        self.store.backup().await
     }
 
     /// How the appliance is.
@@ -164,6 +193,18 @@ impl Queries {
         let fed = inventory.devices.iter().map(|known| &known.device);
         std::iter::once(seen).chain(fed.filter(|device| device.address == *address).cloned()).collect()
     }
+}
+
+/// All rows, read a page at a time as they are taken: between two pages the reader is free for others.
+fn pages<T, F>(read: impl Fn(i64) -> F) -> impl Stream<Item = Result<Vec<T>, StoreError>>
+where
+    F: Future<Output = Result<Page<T>, StoreError>>,
+{
+    stream::try_unfold((Some(i64::MIN), read), async |(next, read)| {
+        let Some(next) = next else { return Ok(None) };
+        let Page { rows, next } = read(next).await?;
+        Ok(Some((rows, (next, read))))
+    })
 }
 
 fn probe_facts(stats: &Stats) -> ProbeFacts {

@@ -57,6 +57,20 @@ pub enum StoreError {
         /// What the system or SQLite says.
         reason: String,
     },
+    /// There is nothing to copy.
+    #[error("there is no database {}; is this the right data_dir?", path.display())]
+    NoDatabase {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A copy that was asked for could not be made.
+    #[error("cannot copy the database to {}: {reason}", to.display())]
+    Backup {
+        /// Where the copy was to be.
+        to: PathBuf,
+        /// What the system or SQLite says.
+        reason: String,
+    },
     /// An upgrade failed; the database is as it was.
     #[error(
         "cannot upgrade the database {} from schema {from}: {source}; it is unchanged, the version before still reads it",

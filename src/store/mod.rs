@@ -8,7 +8,8 @@
 //!
 //! [`Store`] is the handle: its methods wait for a thread's answer and block nobody. What is written is
 //! acknowledged when it is *committed*; commits are shared ([`Pace`]). `apply` is the writer's SQL, `reader`
-//! the reader's, `schema` the file and its versions, `verdicts` how a host's result is spelled in bytes.
+//! the reader's, `pages` what is read in pieces, `schema` the file and its versions, `verdicts` how a
+//! host's result is spelled in bytes.
 //!
 //! **Order.** The wall clock of a machine without a battery jumps. The newest observation is that with the
 //! greatest sequence number, the newest scan that with the greatest id; times are only shown.
@@ -16,8 +17,10 @@
 //! another MAC takes begins another.
 
 mod apply;
+mod backup;
 mod error;
 mod lock;
+mod pages;
 mod reader;
 mod schema;
 mod verdicts;
@@ -29,8 +32,8 @@ mod tests;
 use std::{
     collections::{HashMap, HashSet},
     fmt, fs,
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
+    sync::{Arc, Mutex},
     thread::JoinHandle,
     time::Duration,
 };
@@ -44,8 +47,10 @@ use crate::{
     model::{Device, DeviceKey, HostReport, Mac, PortSet, ScanStatus},
 };
 
+pub use backup::backup;
 pub use error::{Result, StoreError};
 pub use lock::{DirLock, lock};
+pub use pages::{Page, ScanHost};
 
 /// The database's name in the data directory.
 pub const FILE_NAME: &str = "portscan.db";
@@ -194,6 +199,8 @@ pub struct Store {
     reads: mpsc::Sender<reader::Request>,
     health: watch::Receiver<StoreHealth>,
     path: Arc<Path>,
+    /// Held while a copy is made.
+    copying: Arc<Mutex<()>>,
 }
 
 /// The threads behind a [`Store`]. Dropping it lets them finish what is queued without waiting for it.
@@ -250,7 +257,8 @@ impl Store {
             .spawn(move || reader::run(&read_only, &mut read_requests))
             .map_err(thread_error)?;
 
-        let store = Self { writes, reads, health: watched, path: path.into() };
+        backup::tidy(path);
+        let store = Self { writes, reads, health: watched, path: path.into(), copying: Arc::default() };
         Ok((store.clone(), WriterThread { stop, writer, reader, store }))
     }
 
@@ -362,10 +370,8 @@ impl Store {
 
     /// The size of the database and its log on disk.
     pub fn bytes(&self) -> u64 {
-        let mut log = PathBuf::from(&*self.path).into_os_string();
-        log.push("-wal");
         let size = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
-        size(&self.path) + size(Path::new(&log))
+        size(&self.path) + size(&schema::beside(&self.path, "-wal"))
     }
 
     async fn write<T>(&self, request: impl FnOnce(writer::Done<T>) -> writer::Request) -> Result<T> {

@@ -1,6 +1,9 @@
 //! The thread that reads, and what it reads. A write-ahead log lets it never wait for the writer.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    str::FromStr,
+};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -68,7 +71,11 @@ pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<
         looks.push(Verdicts::decode(row.get_ref(7)?.as_blob().map_err(rusqlite::Error::from)?)?);
         if newest.is_none() {
             newest = Some(CachedHost {
-                device: Device { address: parsed(row.get(1)?)?, mac: mac(row, 0)?, name: row.get(2)? },
+                device: Device {
+                    address: parsed(row.get::<_, String>(1)?)?,
+                    mac: mac(row, 0)?,
+                    name: row.get(2)?,
+                },
                 scan: ScanId(row.get(3)?),
                 started: timestamp(row.get(4)?)?,
                 preparation: duration(row.get(5)?),
@@ -147,7 +154,7 @@ pub(super) fn schedule(connection: &Connection, scanner: &str) -> Result<Option<
 fn key(row: &Row<'_>, mac_column: usize, address_column: usize) -> Result<DeviceKey> {
     match mac(row, mac_column)? {
         Some(mac) => Ok(DeviceKey::Mac(mac)),
-        None => Ok(DeviceKey::Address(parsed::<Address>(row.get(address_column)?)?)),
+        None => Ok(DeviceKey::Address(parsed::<Address>(row.get::<_, String>(address_column)?)?)),
     }
 }
 
@@ -155,12 +162,12 @@ fn mac(row: &Row<'_>, column: usize) -> Result<Option<Mac>> {
     row.get::<_, Option<String>>(column)?.map(parsed).transpose()
 }
 
-fn parsed<T>(text: String) -> Result<T>
+pub(super) fn parsed<T>(text: impl AsRef<str>) -> Result<T>
 where
-    T: TryFrom<String>,
-    T::Error: std::fmt::Display,
+    T: FromStr,
+    T::Err: std::fmt::Display,
 {
-    T::try_from(text).map_err(|error| StoreError::Damaged(error.to_string()))
+    text.as_ref().parse().map_err(|error: T::Err| StoreError::Damaged(error.to_string()))
 }
 
 fn timestamp(milliseconds: i64) -> Result<Timestamp> {

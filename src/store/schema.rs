@@ -63,12 +63,25 @@ pub(super) fn open_writer(path: &Path, ladder: &[&str]) -> Result<Connection> {
 
 /// Opens the reader's connection to a file that [`open_writer`] has prepared.
 pub(super) fn open_reader(path: &Path) -> Result<Connection> {
+    let connection = open_read_only(path)?;
+    let open_error = |source| StoreError::Open { path: path.to_owned(), source };
+    connection.execute_batch(READER).map_err(open_error)?;
+    Ok(connection)
+}
+
+/// Opens a file of any schema, as long as it is ours, to be copied.
+pub(super) fn open_copied(path: &Path) -> Result<Connection> {
+    let connection = open_read_only(path)?;
+    version(&connection, path, LADDER)?;
+    Ok(connection)
+}
+
+fn open_read_only(path: &Path) -> Result<Connection> {
     let open_error = |source| StoreError::Open { path: path.to_owned(), source };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(open_error)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(open_error)?;
     connection.execute_batch(EVERY_CONNECTION).map_err(open_error)?;
-    connection.execute_batch(READER).map_err(open_error)?;
     Ok(connection)
 }
 
@@ -114,7 +127,7 @@ fn migrate(connection: &mut Connection, path: &Path, found: usize, ladder: &[&st
         return Ok(());
     }
     if found > 0 {
-        let copy = copy(connection, path, found)?;
+        let copy = copy_of_version(connection, path, found)?;
         tracing::info!(from = found, to = ladder.len(), copy = %copy.display(), "upgrading the database");
     }
     climb(connection, found, ladder).map_err(|source| StoreError::Migrate {
@@ -136,26 +149,39 @@ fn climb(connection: &mut Connection, found: usize, ladder: &[&str]) -> rusqlite
     transaction.commit()
 }
 
-/// Copies the database to `NAME.vN`, N being its schema, under that name only once it is whole and synced.
-fn copy(connection: &Connection, path: &Path, version: usize) -> Result<PathBuf> {
-    let beside = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let (copy, partial) = (beside(&format!(".v{version}")), beside(".partial"));
+/// Copies the database to `NAME.vN`, N being its schema.
+fn copy_of_version(connection: &Connection, path: &Path, version: usize) -> Result<PathBuf> {
+    let copy = beside(path, &format!(".v{version}"));
+    match self::copy(connection, &copy) {
+        Ok(()) => Ok(copy),
+        Err(reason) => Err(StoreError::Copy { copy, reason }),
+    }
+}
+
+/// A file's neighbour, whose name is this much longer.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Copies the database to a file, under that name only once it is whole and synced.
+///
+/// By VACUUM INTO: one read transaction, so that the copy is of one moment, and no room is copied that holds
+/// nothing. SQLite's online backup would begin anew with every commit in between.
+pub(super) fn copy(connection: &Connection, to: &Path) -> Result<(), String> {
+    let partial = beside(to, ".partial");
     let copied = || -> Result<(), Box<dyn std::error::Error>> {
         let _ = fs::remove_file(&partial);
         // VACUUM INTO accepts an empty file, and so the mode is ours.
         create_private(&partial)?;
         connection.execute("VACUUM INTO ?1", [partial.to_str().ok_or("the path is not UTF-8")?])?;
         File::open(&partial)?.sync_all()?;
-        fs::rename(&partial, &copy)?;
-        Ok(sync_dir(path)?)
+        fs::rename(&partial, to)?;
+        Ok(sync_dir(to)?)
     };
     copied().map_err(|reason| {
         let _ = fs::remove_file(&partial);
-        StoreError::Copy { copy: copy.clone(), reason: reason.to_string() }
-    })?;
-    Ok(copy)
+        reason.to_string()
+    })
 }

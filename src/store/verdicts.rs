@@ -76,6 +76,11 @@ impl Verdicts {
         &self.coverage
     }
 
+    /// First and last port of every run in one state other than the default, ascending.
+    pub(super) fn into_exceptions(self) -> Vec<(u16, u16, PortState)> {
+        self.exceptions
+    }
+
     /// The open ports, ascending.
     fn open(&self) -> Vec<u16> {
         if self.default_state == PortState::Open {

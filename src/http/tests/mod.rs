@@ -5,6 +5,7 @@ mod bounds;
 mod manners;
 mod metrics;
 mod portscan;
+mod v1;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -16,7 +16,7 @@ use crate::{
         queries::Queries,
         scanner::{Scanner, ScannerThread},
     },
-    store::{Observation, Pace, ScanKind, Store, WriterThread},
+    store::{Observation, Pace, ScanId, ScanKind, Store, WriterThread},
 };
 
 /// A name server that knows `here`, and addresses.
@@ -33,7 +33,8 @@ impl Resolve for Table {
 /// The appliance's routes over an empty store.
 pub(super) struct Appliance {
     pub(super) served: Served,
-    store: Store,
+    pub(super) token: Token,
+    pub(super) store: Store,
     scanner: Scanner,
     inventory: watch::Sender<Inventory>,
     _threads: (ScannerThread, WriterThread),
@@ -64,7 +65,7 @@ pub(super) fn appliance() -> Appliance {
     let names = Names::new(None, config_seen.clone());
     let token = Token::load(dir.path(), None).unwrap();
     let site = Site {
-        gate: Gate::new(token, names.clone(), config_seen.clone()),
+        gate: Gate::new(token.clone(), names.clone(), config_seen.clone()),
         names,
         config: config_seen,
         queries: Arc::new(queries),
@@ -74,11 +75,20 @@ pub(super) fn appliance() -> Appliance {
     let (address, stop, task) = start(router(site), limits);
     Appliance {
         served: Served { address, config, health, stop, task },
+        token,
         store,
         scanner,
         inventory,
         _threads: (thread, writer),
         _dir: dir,
+    }
+}
+
+impl Appliance {
+    /// A request with the token.
+    pub(super) async fn authorised(&self, method: &str, path: &str) -> Answer {
+        let shown = format!("Authorization: Bearer {}", self.token.reveal());
+        self.served.request(method, path, &[&shown]).await
     }
 }
 
@@ -90,8 +100,8 @@ fn open_and_closed() -> (TcpListener, u16, u16) {
     (listener, open, closed)
 }
 
-/// Stores that the device has these ports open.
-async fn remember(store: &Store, mac: &str, open: &[u16]) {
+/// Stores that the device has these ports open, in a scan of its own.
+pub(super) async fn remember(store: &Store, mac: &str, open: &[u16]) -> ScanId {
     let clock = SystemClock::start();
     let address: Address = "192.168.1.7".parse().unwrap();
     let ports = PortSet::from_ranges([(1, 1000)]);
@@ -115,6 +125,7 @@ async fn remember(store: &Store, mac: &str, open: &[u16]) {
     let started = "2022-12-11T21:21:18Z".parse().unwrap();
     let observation = Observation { scan, device, report, started, finished: clock.wall() };
     store.record(observation).await.unwrap();
+    scan
 }
 
 #[tokio::test]

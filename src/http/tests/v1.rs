@@ -1,0 +1,160 @@
+//! /v1 with the real store behind it.
+
+use serde_json::{Value, json};
+
+use super::{
+    portscan::{appliance, remember},
+    *,
+};
+use crate::{model::ScanStatus, store::ScanKind};
+
+impl Answer {
+    fn json(&self) -> Value {
+        assert_eq!((self.status, self.header("content-type")), (200, Some("application/json")), "{self:?}");
+        assert!(self.body.ends_with('\n'), "{self:?}");
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+#[tokio::test]
+async fn hello_whatever_the_method() {
+    let appliance = appliance();
+    for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
+        let answer = appliance.served.request(method, "/v1/hello", &[]).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "hello\n"), "{method}");
+        assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
+    }
+    assert_eq!(appliance.served.request("HEAD", "/v1/hello", &[]).await.body, "");
+}
+
+#[tokio::test]
+async fn info_moves_with_complete_scans() {
+    let appliance = appliance();
+    let before = appliance.served.get("/v1/info").await.json();
+    assert_eq!(before, json!({"last_successful_import": 0, "devices": 0, "last_scan": null}));
+    let scan = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22]).await;
+    assert_eq!(appliance.served.get("/v1/info").await.json()["last_successful_import"], 0);
+    appliance.store.end_scan(scan, ScanStatus::Complete).await.unwrap();
+    let after = appliance.served.get("/v1/info").await.json();
+    assert!(after["last_successful_import"].as_i64().unwrap() >= scan.0, "{after}");
+    assert_eq!(after["devices"], 1);
+    let told: jiff::Timestamp = after["last_scan"].as_str().unwrap().parse().unwrap();
+    assert_eq!(after["last_successful_import"], told.as_second());
+}
+
+#[tokio::test]
+async fn scans_and_what_each_listed() {
+    let appliance = appliance();
+    let served = &appliance.served;
+    assert_eq!(served.get("/v1/scans").await.json(), json!([]));
+    let first = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22, 80]).await.0;
+    let second = remember(&appliance.store, "B8:27:EB:AC:14:3F", &[]).await.0;
+    assert_eq!(served.get("/v1/scans").await.json(), json!([{"id": first}, {"id": second}]));
+    let row = |port: u16| json!({"address": "192.168.1.7", "port": port, "protocol": "tcp", "state": "open", "scan_id": first});
+    assert_eq!(served.get(&format!("/v1/scan/{first}")).await.json(), json!([row(22), row(80)]));
+    for nothing in [second.to_string(), "1".to_owned(), "-7".to_owned(), i64::MAX.to_string()] {
+        assert_eq!(served.get(&format!("/v1/scan/{nothing}")).await.json(), json!([]), "{nothing}");
+    }
+    for malformed in ["x", "1.5", "99999999999999999999", "%00", "1%20"] {
+        let answer = served.get(&format!("/v1/scan/{malformed}")).await;
+        assert_eq!(answer.status, 400, "{malformed}");
+        assert!(answer.error().contains("/v1/scans"), "{answer:?}");
+    }
+}
+
+/// 65,535 rows are many frames, and more pages of scans than one.
+#[tokio::test]
+async fn long_arrays_are_whole() {
+    let appliance = appliance();
+    let ports = "1".parse().unwrap();
+    let scans = (0..1003).map(|_| appliance.store.begin_scan("lan", ScanKind::Manual, &ports));
+    let begun = futures_util::future::join_all(scans).await.len();
+    let all: Vec<u16> = (1..=u16::MAX).collect();
+    let scan = remember(&appliance.store, "B8:27:EB:AC:14:3E", &all).await.0;
+    let scans = appliance.served.get("/v1/scans").await;
+    assert_eq!(dechunked(&scans.body).as_array().unwrap().len(), begun + 1);
+    let ports = appliance.served.get(&format!("/v1/scan/{scan}")).await;
+    assert_eq!(ports.header("transfer-encoding"), Some("chunked"));
+    let told = dechunked(&ports.body);
+    let told: Vec<u64> = told.as_array().unwrap().iter().map(|row| row["port"].as_u64().unwrap()).collect();
+    assert!(told.iter().copied().eq(1..=65_535));
+}
+
+/// The document within a chunked body (RFC 9112, 7.1), or within one that is not.
+fn dechunked(body: &str) -> Value {
+    let mut rest = body;
+    let mut document = String::new();
+    if body.starts_with('[') {
+        return serde_json::from_str(body).unwrap();
+    }
+    loop {
+        let (size, after) = rest.split_once("\r\n").unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return serde_json::from_str(&document).unwrap();
+        }
+        document.push_str(&after[..size]);
+        rest = after[size..].strip_prefix("\r\n").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_is_missing_is_not_guessed() {
+    let appliance = appliance();
+    for path in ["/v1/diff/", "/v1/scan/", "/v1/scans/"] {
+        for method in ["GET", "DELETE"] {
+            let answer = appliance.served.request(method, path, &[]).await;
+            assert_eq!(answer.status, 400, "{method} {path}");
+            assert!(answer.error().contains("/v1/scans"), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn methods_are_told() {
+    let appliance = appliance();
+    for path in ["/v1/info", "/v1/scans", "/v1/scan/1", "/v1/openapi.json"] {
+        let post = appliance.served.request("PUT", path, &[]).await;
+        assert_eq!(post.status, 405, "{path}");
+        assert!(post.header("allow").unwrap().starts_with("GET, HEAD, "), "{post:?}");
+        assert_eq!(appliance.served.request("OPTIONS", path, &[]).await.status, 204, "{path}");
+        assert_eq!(appliance.served.request("HEAD", path, &[]).await.status, 200, "{path}");
+    }
+    assert_eq!(appliance.served.get("/v1").await.status, 404);
+    assert_eq!(appliance.served.get("/v1/nothing").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_backup_is_for_who_has_the_token() {
+    let appliance = appliance();
+    remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22]).await;
+    let refused = appliance.served.get("/v1/backup").await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.error().contains("portscan token"), "{refused:?}");
+    let mut stream = appliance.served.connect().await;
+    let ask = format!(
+        "GET /v1/backup HTTP/1.1\r\nHost: pi\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
+        appliance.token.reveal()
+    );
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(AT_MOST, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    let (head, body) = (String::from_utf8_lossy(&answer[..head]).into_owned(), &answer[head + 4..]);
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+    assert!(body.starts_with(b"SQLite format 3\0"), "{head}");
+}
+
+#[tokio::test]
+async fn the_description_names_every_path() {
+    let appliance = appliance();
+    let document = appliance.served.get("/v1/openapi.json").await.json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{document}");
+    let paths = document["paths"].as_object().unwrap();
+    for path in ["/portscan/json", "/portscan/{mac}/json", "/portscan/{host}/{port}/json", "/v1/scan/{id}"] {
+        assert!(paths.contains_key(path), "{path} in {:?}", paths.keys());
+    }
+    let backup = &document["paths"]["/v1/backup"]["get"];
+    assert_eq!(backup["security"], json!([{"token": []}, {}]));
+    assert!(backup["responses"]["401"].is_object() && backup["responses"]["421"].is_object(), "{backup}");
+}

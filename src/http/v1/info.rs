@@ -1,0 +1,53 @@
+//! Whether the appliance answers, and how much it knows.
+
+use axum::{extract::State, response::Response, routing::any};
+use hyper::StatusCode;
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt},
+    routes,
+};
+
+use super::Api;
+use crate::http::answer::{Refusal, json};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    // The document names the methods one by one; whatever else may come is greeted, too.
+    let named: UtoipaMethodRouter<Api> = routes!(hello);
+    OpenApiRouter::new().routes(routes!(info)).routes(named.map(|_| any(hello)))
+}
+
+/// What the appliance knows.
+#[derive(Serialize, ToSchema)]
+struct InfoBody {
+    /// When the newest complete scan ended, own or imported, in Unix seconds; 0 before the first.
+    last_successful_import: i64,
+    /// Devices that have a complete result.
+    devices: u32,
+    /// The same time as `last_successful_import`, for people; `null` before the first.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_scan: Option<Timestamp>,
+}
+
+/// How much is known, and how new it is.
+#[utoipa::path(get, path = "/v1/info", tag = "appliance", responses((status = 200, body = InfoBody)))]
+async fn info(State(api): State<Api>) -> Result<Response, Refusal> {
+    let totals = api.queries.totals().await?;
+    let body = InfoBody {
+        last_successful_import: totals.last_scan.map_or(0, Timestamp::as_second),
+        devices: totals.devices,
+        last_scan: totals.last_scan,
+    };
+    Ok(json(StatusCode::OK, &body))
+}
+
+/// Greets, whatever the method: a client's first sign that it has the right address.
+#[utoipa::path(
+    method(get, head, options, post, put, patch, delete), path = "/v1/hello", tag = "appliance",
+    responses((status = 200, body = String, content_type = "text/plain; charset=utf-8", example = "hello\n")),
+)]
+async fn hello() -> &'static str {
+    "hello\n"
+}

@@ -1,0 +1,47 @@
+//! /v1: portmantool's API, and what an appliance adds to it.
+//!
+//! One file for each thing that can be asked of, each with its `routes`. A handler is registered together with
+//! its description ([`utoipa::path`]), so that /v1/openapi.json never tells of what is not there. One that
+//! changes something is registered by [`gated`], and by nothing else.
+
+mod backup;
+mod info;
+mod openapi;
+mod scans;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware::from_fn_with_state, routing::any};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use super::{
+    answer::Refusal,
+    auth::{self, Gate},
+};
+use crate::service::queries::Queries;
+
+/// What the handlers answer from.
+#[derive(Clone)]
+pub(super) struct Api {
+    pub(super) queries: Arc<Queries>,
+}
+
+/// Everything under /v1, together with the description of it and of these other paths.
+pub(super) fn routes(api: Api, gate: &Gate, others: OpenApiRouter) -> Router {
+    let own = OpenApiRouter::new().merge(backup::routes(gate)).merge(info::routes()).merge(scans::routes());
+    // Another's id is not guessed from an empty one.
+    let own = ["/v1/diff/", "/v1/scan/", "/v1/scans/"]
+        .into_iter()
+        .fold(own, |routes, path| routes.route(path, any(without_id)));
+    openapi::served(own.with_state(api).merge(others))
+}
+
+async fn without_id() -> Refusal {
+    Refusal::bad_request("there is no scan's id behind the last slash; write one that /v1/scans lists")
+}
+
+/// A route that changes something: it takes [who may](Gate), and its description says so.
+fn gated(gate: &Gate, (schemas, paths, router): UtoipaMethodRouter<Api>) -> UtoipaMethodRouter<Api> {
+    let paths = openapi::with_authority(paths);
+    (schemas, paths, router.route_layer(from_fn_with_state(gate.clone(), auth::require)))
+}

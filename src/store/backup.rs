@@ -1,0 +1,126 @@
+//! Copies of the whole database while it is in use.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use nix::sys::statvfs::statvfs;
+use tokio::sync::oneshot;
+
+use super::{
+    Store,
+    error::{Result, StoreError},
+    schema,
+};
+
+/// What a copy leaves of the disk, in bytes: results that are found meanwhile are written, too.
+const SPARED: u64 = 16 << 20;
+
+/// How much longer than the database's a copy's name is, for as long as it has one.
+const SUFFIX: &str = ".backup";
+
+/// Copies the database to a file that nobody else can read, in place of what was there: whole and on the disk,
+/// or not at all. Blocks for as long as that takes: a Pi copies some 10 MB a second. The database may be in
+/// use, by whomever.
+///
+/// # Errors
+/// The database cannot be read, or the file not written.
+pub fn backup(database: &Path, to: &Path) -> Result<()> {
+    if !database.exists() {
+        return Err(StoreError::NoDatabase { path: database.to_owned() });
+    }
+    let connection = schema::open_copied(database)?;
+    schema::copy(&connection, to).map_err(|reason| StoreError::Backup { to: to.to_owned(), reason })
+}
+
+impl Store {
+    /// A copy of the database, open to be read. It has no name, so that its room on the disk is free again
+    /// once the file is closed, however that comes about.
+    ///
+    /// # Errors
+    /// The database cannot be read, the disk has no room for a copy, or another is being made.
+    pub async fn backup(&self) -> Result<File> {
+        let (done, copied) = oneshot::channel();
+        let (path, bytes, copying) = (Arc::clone(&self.path), self.bytes(), Arc::clone(&self.copying));
+        // Not on the runtime's threads for blocking: look-ups of names may have taken them all.
+        let thread = thread::Builder::new().name("store-backup".to_owned());
+        let spawned = thread.spawn(move || drop(done.send(nameless(&path, bytes, &copying))));
+        spawned.map_err(|source| StoreError::File { path: self.path.to_path_buf(), source })?;
+        copied.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+fn nameless(database: &Path, bytes: u64, copying: &Mutex<()>) -> Result<File> {
+    let to = schema::beside(database, SUFFIX);
+    let refused = |reason: String| StoreError::Backup { to: to.clone(), reason };
+    let Ok(_alone) = copying.try_lock() else { return Err(refused("another copy is being made".into())) };
+    let disk = statvfs(database.parent().unwrap_or(database)).map_err(|errno| refused(errno.to_string()))?;
+    let free = disk.blocks_available() as u64 * disk.fragment_size() as u64;
+    if free < bytes + SPARED {
+        return Err(refused("the disk has too little room for a copy; free some space".into()));
+    }
+    backup(database, &to)?;
+    let copy = File::open(&to).and_then(|copy| fs::remove_file(&to).map(|()| copy));
+    copy.map_err(|source| StoreError::File { path: to.clone(), source })
+}
+
+/// Removes what a crash in the middle of a copy has left.
+pub(super) fn tidy(database: &Path) {
+    for suffix in [SUFFIX.to_owned(), format!("{SUFFIX}.partial")] {
+        // Most of the time there is none.
+        let _ = fs::remove_file(schema::beside(database, &suffix));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        model::PortSet,
+        store::{FILE_NAME, ScanKind},
+    };
+
+    #[tokio::test]
+    async fn a_copy_is_whole_and_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        fs::write(dir.path().join("portscan.db.backup.partial"), "cut short").unwrap();
+        let (store, writer) = Store::open(&path, Arc::new(SystemClock::start())).unwrap();
+        let scan = store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
+        let mut copy = store.backup().await.unwrap();
+        let mut bytes = Vec::new();
+        copy.read_to_end(&mut bytes).unwrap();
+        let names: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(names.iter().all(|name| !name.to_string_lossy().contains("backup")), "{names:?}");
+
+        let restored = dir.path().join("restored.db");
+        fs::write(&restored, bytes).unwrap();
+        let connection = Connection::open(&restored).unwrap();
+        let id: i64 = connection.query_row("SELECT id FROM scans", [], |row| row.get(0)).unwrap();
+        assert_eq!(id, scan.0);
+        let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+        drop(store);
+        tokio::task::spawn_blocking(|| writer.join()).await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_database_of_ours_is_not_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let (missing, foreign) = (dir.path().join("none.db"), dir.path().join("foreign.db"));
+        let to = dir.path().join("copy");
+        assert!(matches!(backup(&missing, &to), Err(StoreError::NoDatabase { .. })));
+        Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+        assert!(matches!(backup(&foreign, &to), Err(StoreError::Foreign { .. })));
+        assert!(!to.exists() && !missing.exists());
+    }
+}

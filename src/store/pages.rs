@@ -1,0 +1,88 @@
+//! What is listed a page at a time: a history of years is told in little memory, and no reader who takes
+//! long over it keeps the others waiting.
+
+use rusqlite::{Connection, params};
+
+use super::{ScanId, Store, error::Result, reader::parsed, verdicts::Verdicts};
+use crate::model::{Address, PortState, Protocol};
+
+/// Rows of a page of scans: some 20 KB of JSON.
+const SCANS: u32 = 1000;
+
+/// Hosts of a page of one scan.
+const HOSTS: u32 = 64;
+
+/// Some rows, and where the next ones begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// In order; may be empty only at the end.
+    pub rows: Vec<T>,
+    /// What to ask for next; `None` at the end.
+    pub next: Option<i64>,
+}
+
+impl<T> Page<T> {
+    /// The page that these rows are, if a full one has `most`. A row's place is its own number, and the next
+    /// page has the greater ones.
+    fn of(rows: Vec<(i64, T)>, most: u32) -> Self {
+        let next = (rows.len() >= most as usize).then(|| rows.last().map(|(place, _)| *place)).flatten();
+        Self { rows: rows.into_iter().map(|(_, row)| row).collect(), next }
+    }
+}
+
+/// What one scan found on one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanHost {
+    /// Where it was then.
+    pub address: Address,
+    /// Of which protocol the ports are.
+    pub protocol: Protocol,
+    /// First and last port of a run in one state other than the host's default; ascending.
+    pub listed: Vec<(u16, u16, PortState)>,
+}
+
+impl Store {
+    /// The scans after this one, by id. The first page is that after [`i64::MIN`].
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn scan_ids(&self, after: i64) -> Result<Page<ScanId>> {
+        self.read(move |connection| scan_ids(connection, after)).await
+    }
+
+    /// The hosts that were up in a scan, in the order in which they were finished; none if there is no such
+    /// scan. The first page is that after [`i64::MIN`].
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn scan_hosts(&self, scan: ScanId, after: i64) -> Result<Page<ScanHost>> {
+        self.read(move |connection| scan_hosts(connection, scan, after)).await
+    }
+}
+
+fn scan_ids(connection: &Connection, after: i64) -> Result<Page<ScanId>> {
+    let sql = "SELECT id FROM scans WHERE id > ?1 ORDER BY id LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params![after, SCANS], |row| row.get(0))?;
+    let rows = rows.map(|id| id.map(|id| (id, ScanId(id)))).collect::<Result<_, _>>()?;
+    Ok(Page::of(rows, SCANS))
+}
+
+fn scan_hosts(connection: &Connection, scan: ScanId, after: i64) -> Result<Page<ScanHost>> {
+    let sql = "SELECT o.seq, o.address, o.protocol, r.body
+               FROM observations o JOIN results r ON r.id = o.result
+               WHERE o.scan = ?1 AND o.seq > ?2 ORDER BY o.seq LIMIT ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![scan.0, after, HOSTS])?;
+    let mut hosts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let verdicts = Verdicts::decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        let host = ScanHost {
+            address: parsed(row.get::<_, String>(1)?)?,
+            protocol: parsed(row.get::<_, String>(2)?)?,
+            listed: verdicts.into_exceptions(),
+        };
+        hosts.push((row.get(0)?, host));
+    }
+    Ok(Page::of(hosts, HOSTS))
+}
