@@ -16,5 +16,6 @@ mod identity;
 mod lab;
 mod limits;
 mod metrics;
+mod nmap;
 mod politeness;
 mod truth;
