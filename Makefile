@@ -26,8 +26,9 @@ PEERS   := $(CURDIR)/target/peers
 # Prometheus for the tests: unpacked, for an installed one would run here from then on.
 TOOLS   := $(CURDIR)/target/tools
 
-# What the tests run for real: ip (network namespaces), nmap (a peer to agree with), unshare, curl.
-PACKAGES := iproute2 nmap util-linux curl
+# What the tests run for real: ip (network namespaces), nmap (a peer to agree with), unshare, curl; ndiff, xmllint
+# and python-libnmap judge what is written in nmap's formats.
+PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap
 
 .DEFAULT_GOAL := run
 .PHONY: run build release test acceptance bench bench-micro bench-setup lint setup services stats help clean
@@ -74,8 +75,9 @@ lint: ## formatting, clippy's lints and documentation, without a warning
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
 setup: $(TOOLS)/usr/bin/promtool # installs what the tests need where it may, else says how
-	@missing=; for command in ip nmap unshare curl cc; do \
+	@missing=; for command in ip nmap ndiff unshare curl xmllint cc; do \
 	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
+	python3 -c 'import libnmap' 2>/dev/null || missing="$$missing python3-libnmap"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(PACKAGES) gcc >/dev/null; \

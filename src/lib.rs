@@ -25,7 +25,7 @@
 //! | F5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
 //! | F4 | [`http`] | the server, its bounds, the APIs |
 //! | F3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
-//! | F2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names |
+//! | F2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, nmap's files |
 //! | F1 | [`engine`], [`config`], [`clock`], [`resolve`] | decisions without I/O, and the traits of what is injected |
 //! | F0 | [`model`] | the values that all speak in |
 //!
@@ -63,6 +63,7 @@ pub mod http;
 pub mod metrics;
 pub mod model;
 pub mod net;
+pub mod nmap;
 pub mod resolve;
 pub mod service;
 pub mod services;

@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("feed", 2),
     ("metrics", 2),
     ("net", 2),
+    ("nmap", 2),
     ("services", 2),
     ("store", 2),
     ("service", 3),

@@ -17,5 +17,6 @@ mod lab;
 mod limits;
 mod metrics;
 mod monitoring;
+mod nmap;
 mod politeness;
 mod truth;

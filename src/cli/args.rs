@@ -13,6 +13,7 @@ use super::{nmap, ports};
 use crate::{
     config::Overrides,
     model::{PortSet, TargetSpec, Timing},
+    nmap::Format,
 };
 
 /// What listens on my network, what changed, and is that all right?
@@ -61,7 +62,7 @@ pub enum Command {
 #[derive(Subcommand, Debug, Clone, PartialEq)]
 pub enum Now {
     /// Scan now and print what was found; stores nothing
-    Scan(ScanArgs),
+    Scan(Box<ScanArgs>),
     /// Make one connect, now: is this port open?
     Probe(ProbeArgs),
     /// Ask a running appliance how it is and what it knows
@@ -87,6 +88,7 @@ Examples:
   portscan scan -F --open 10.0.0.5-20    only what is open among the 100 commonest
   portscan scan -p 22,80,8000-8100 -iL hosts.txt --exclude 10.0.0.9
   portscan scan --json fe80::1%eth0 | jq '.hosts[].ports[]'
+  portscan scan -F -oA today 10.0.0.0/24 today.xml, today.nmap and today.gnmap, as nmap writes them
 
 Exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what is known so far is printed).";
 
@@ -152,6 +154,21 @@ pub struct ScanArgs {
     /// Print one JSON document instead of the tables
     #[arg(long)]
     pub json: bool,
+    /// Write nmap's XML too (nmap's -oX); "-" is standard output, instead of the tables
+    #[arg(long, value_name = "FILE")]
+    pub output_xml: Option<PathBuf>,
+    /// Write what nmap would print (nmap's -oN)
+    #[arg(long, value_name = "FILE")]
+    pub output_normal: Option<PathBuf>,
+    /// Write a line or two for each host, for grep (nmap's -oG)
+    #[arg(long, value_name = "FILE")]
+    pub output_grepable: Option<PathBuf>,
+    /// Write NAME.xml, NAME.nmap and NAME.gnmap (nmap's -oA)
+    #[arg(long, value_name = "NAME")]
+    pub output_all: Option<PathBuf>,
+    /// The whole command line, which reports quote.
+    #[arg(skip)]
+    pub line: String,
 }
 
 impl Arguments {
@@ -166,6 +183,33 @@ impl Arguments {
 }
 
 impl ScanArgs {
+    /// The reports to write, each with its file.
+    pub(super) fn outputs(&self) -> Vec<(Format, PathBuf)> {
+        let named = [
+            (Format::Xml, &self.output_xml),
+            (Format::Normal, &self.output_normal),
+            (Format::Grepable, &self.output_grepable),
+        ];
+        let all = self.output_all.iter().flat_map(|name| {
+            let with = |suffix| {
+                let mut file = name.clone().into_os_string();
+                file.push(suffix);
+                PathBuf::from(file)
+            };
+            [(Format::Xml, with(".xml")), (Format::Normal, with(".nmap")), (Format::Grepable, with(".gnmap"))]
+        });
+        named.into_iter().filter_map(|(format, file)| Some((format, file.clone()?))).chain(all).collect()
+    }
+
+    /// Whether the tables are left out, because a report takes their place.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.outputs_on_stdout() > 0
+    }
+
+    fn outputs_on_stdout(&self) -> usize {
+        usize::from(self.json) + self.outputs().iter().filter(|(_, file)| file.as_os_str() == "-").count()
+    }
+
     /// The ports to look at.
     pub fn port_set(&self) -> PortSet {
         use crate::services::{RANKED, commonest};
@@ -221,8 +265,13 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap
     };
     let translated =
         nmap::translate(&argv).map_err(|refusal| usage(ErrorKind::UnknownArgument, refusal.to_string()))?;
-    let arguments = Arguments::try_parse_from(translated).map_err(|error| hint_at_scan(error, &argv))?;
-    if let Command::Now(Now::Scan(scan)) = &arguments.command {
+    let mut arguments = Arguments::try_parse_from(translated).map_err(|error| hint_at_scan(error, &argv))?;
+    if let Command::Now(Now::Scan(scan)) = &mut arguments.command {
+        scan.line = argv.join(OsStr::new(" ")).to_string_lossy().into_owned();
+        if scan.outputs_on_stdout() > 1 {
+            let message = "only one report fits on standard output; name files for the others".to_owned();
+            return Err(usage(ErrorKind::ArgumentConflict, message));
+        }
         if let Some(mac) = scan.targets.iter().find(|target| matches!(target, TargetSpec::Mac(_))) {
             let message =
                 format!("{mac} is a MAC: who has it is known to the appliance only; name an address");
@@ -289,7 +338,7 @@ mod tests {
             .unwrap_or_else(|error| panic!("{line}: {error}"))
             .command
         {
-            Command::Now(Now::Scan(scan)) => scan,
+            Command::Now(Now::Scan(scan)) => *scan,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -354,6 +403,8 @@ mod tests {
             ("scan --host-timeout 5x a.lan", "90s"),
             ("scan --host-timeout 0 a.lan", "90s"),
             ("scan --max-rate 0 a.lan", "--max-rate"),
+            ("scan -oX - --json a.lan", "only one report"),
+            ("scan -oX", "name a file"),
             ("scan --openn a.lan", "--open"),
             ("192.168.1.0/24 -p 22", "Write: portscan scan 192.168.1.0/24 -p 22"),
             ("nas.lan", "Write: portscan scan nas.lan"),

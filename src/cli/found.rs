@@ -15,6 +15,8 @@ pub(super) struct Found {
     pub(super) mac: Option<Mac>,
     /// The name that was typed for it.
     pub(super) name: Option<String>,
+    /// When it was begun with and when it was over, by the wall clock.
+    pub(super) times: (Timestamp, Timestamp),
 }
 
 /// The whole scan.
@@ -85,7 +87,7 @@ pub(super) mod tests {
             scanning: Duration::from_secs(240),
             detail: String::new(),
         };
-        Found { report, mac: None, name: None }
+        Found { report, mac: None, name: None, times: (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH) }
     }
 
     /// A host on which all ports but these are open.

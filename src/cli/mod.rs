@@ -10,6 +10,7 @@ mod found;
 mod interrupt;
 mod json;
 mod nmap;
+mod output;
 mod ports;
 mod probe;
 mod progress;
@@ -20,6 +21,7 @@ mod targets;
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -85,6 +87,8 @@ enum CliError {
     Interrupt(io::Error),
     #[error("the scanner stopped before its time")]
     Stopped,
+    #[error("cannot write {}: {source}", .path.display())]
+    File { path: PathBuf, source: io::Error },
     #[error("cannot print: {0}")]
     Output(#[from] io::Error),
 }

@@ -25,7 +25,11 @@ const PING: &str = "portscan always scans ports; `portscan probe HOST PORT` asks
 const LIVENESS: &str =
     "whether a host is up is always found out by TCP connects; leave it out, or write -Pn to skip it";
 const FORGED: &str = "a TCP connect cannot forge or alter packets; leave it out";
-const OUTPUT: &str = "only tables and --json are printed; redirect --json to a file";
+const OUTPUT: &str =
+    "the formats are -oX (XML), -oN (text), -oG (a line for each host), -oA (all three) and --json";
+const WHERE: &str = "name a file for it, or - for standard output";
+const OVER: &str = "a report is written whole, over the one before; give each its own name";
+const STYLE: &str = "the XML names no stylesheet; leave it out";
 const RANDOM: &str = "only what is named is scanned, never random addresses of the internet";
 const PACE: &str = "the pace follows each host's answers; choose a template with -T, or bound it with --max-rate, \
                     --max-parallelism, --max-retries and --host-timeout";
@@ -33,6 +37,14 @@ const ORDER: &str = "likely ports come first and the rest in random order, so th
                      leave it out";
 const NAMES: &str = "names are looked up by this machine's resolver, and only those you give; leave it out";
 const RESUME: &str = "an interrupted scan cannot be resumed; scan again, or let `portscan serve` do it";
+
+/// nmap's spellings of where a report goes, and ours.
+const OUTPUTS: &[(&str, &str)] = &[
+    ("-oX", "--output-xml"),
+    ("-oN", "--output-normal"),
+    ("-oG", "--output-grepable"),
+    ("-oA", "--output-all"),
+];
 
 /// Long options of nmap's, by their beginning up to `=`, that cannot be had.
 const LONG: &[(&str, &str)] = &[
@@ -70,6 +82,9 @@ const LONG: &[(&str, &str)] = &[
     ("dns-servers", NAMES),
     ("system-dns", NAMES),
     ("resume", RESUME),
+    ("append-output", OVER),
+    ("stylesheet", STYLE),
+    ("webxml", STYLE),
 ];
 
 /// The command line for clap, or the first option in it that cannot be had.
@@ -82,6 +97,15 @@ pub(super) fn translate(argv: &[OsString]) -> Result<Vec<OsString>, Refusal> {
             translated.push(argument.clone());
             translated.extend(rest.cloned());
             break;
+        }
+        if let Some(option) = output_option(argument) {
+            // A name that begins with a dash is an option that was forgotten to have one before it.
+            let file = rest.next().filter(|file| *file == "-" || !file.as_encoded_bytes().starts_with(b"-"));
+            let file = file.ok_or_else(|| refusal(&argument.to_string_lossy(), WHERE))?;
+            let mut joined = OsString::from(format!("{option}="));
+            joined.push(file);
+            translated.push(joined);
+            continue;
         }
         // What is not UTF-8 can only be a file's name.
         match argument.to_str() {
@@ -105,8 +129,17 @@ fn position_of_scan(argv: &[OsString]) -> Option<usize> {
     }
 }
 
+/// Our name of an output option that has its file in the next argument.
+fn output_option(argument: &OsString) -> Option<&'static str> {
+    OUTPUTS.iter().find(|(option, _)| argument == option).map(|&(_, ours)| ours)
+}
+
+fn refusal(argument: &str, reason: &'static str) -> Refusal {
+    Refusal { option: argument.chars().take(40).collect(), reason }
+}
+
 fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), Refusal> {
-    let refuse = |reason| Err(Refusal { option: argument.chars().take(40).collect(), reason });
+    let refuse = |reason| Err(refusal(argument, reason));
     if let Some(long) = argument.strip_prefix("--") {
         let name = long.split_once('=').map_or(long, |(name, _)| name);
         if let Some((_, reason)) = LONG.iter().find(|(refused, _)| *refused == name) {
@@ -141,8 +174,16 @@ fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), Refusal> {
             });
             Ok(())
         }
-        (Some('o'), "" | "X" | "N" | "G" | "A" | "S" | "J") => refuse(OUTPUT),
-        (Some('o'), file) if file.starts_with(['X', 'N', 'G', 'A', 'S']) => refuse(OUTPUT),
+        (Some('o'), "" | "S" | "J" | "M") => refuse(OUTPUT),
+        (Some('o'), _) => {
+            match OUTPUTS.iter().find_map(|(option, ours)| Some((argument.strip_prefix(option)?, ours))) {
+                Some((file, ours)) => {
+                    translated.push(format!("{ours}={file}").into());
+                    Ok(())
+                }
+                None => refuse(OUTPUT),
+            }
+        }
         (Some('A' | 'O'), "") => refuse(if short == "O" { SYSTEM } else { VERSIONS }),
         (Some('b' | 'D' | 'e' | 'f' | 'g' | 'S'), _) => refuse(FORGED),
         (Some('r'), "") => refuse(ORDER),
@@ -187,7 +228,14 @@ mod tests {
             ("portscan scan -iLhosts.txt", "portscan scan --input-list=hosts.txt"),
             ("portscan scan -iL -", "portscan scan --input-list -"),
             ("portscan scan -p -100 a.lan", "portscan scan -p -100 a.lan"),
-            ("portscan scan --open -oops", "portscan scan --open -oops"),
+            (
+                "portscan scan -oX out.xml -oG - a.lan",
+                "portscan scan --output-xml=out.xml --output-grepable=- a.lan",
+            ),
+            (
+                "portscan scan -oNout.txt -oA today a.lan",
+                "portscan scan --output-normal=out.txt --output-all=today a.lan",
+            ),
             ("portscan -v --config f scan -P0 a.lan", "portscan -v --config f scan --skip-liveness a.lan"),
             ("portscan scan -- -sS", "portscan scan -- -sS"),
             ("portscan serve -sS", "portscan serve -sS"),
@@ -215,9 +263,11 @@ mod tests {
             ("-sn", "portscan probe"),
             ("-PS22,80", "write -Pn"),
             ("-PE", "write -Pn"),
-            ("-oX", "--json"),
-            ("-oA", "--json"),
-            ("-oXout.xml", "--json"),
+            ("-oS out.txt", "-oX"),
+            ("-oJ out.json", "--json"),
+            ("-oops", "-oX"),
+            ("--append-output", "over the one before"),
+            ("--webxml", "stylesheet"),
             ("-iR", "random addresses"),
             ("-D", "forge"),
             ("--spoof-mac", "forge"),
@@ -228,7 +278,12 @@ mod tests {
             ("--resume", "resumed"),
         ] {
             let refusal = translated(&format!("portscan scan {typed} 10.0.0.1")).unwrap_err().to_string();
-            assert!(refusal.starts_with(typed) && refusal.contains(why), "{refusal}");
+            let option = typed.split(' ').next().unwrap();
+            assert!(refusal.starts_with(option) && refusal.contains(why), "{refusal}");
+        }
+        for typed in ["-oX", "-oX -p 22", "-oA -oX out.xml"] {
+            let refusal = translated(&format!("portscan scan a.lan {typed}")).unwrap_err().to_string();
+            assert!(refusal.contains("name a file"), "{typed}: {refusal}");
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{
     CliError, DONE, FAILED, INTERRUPTED, Probing, ScanArgs, Terminal, World,
     found::{Found, Scan},
     json,
+    output::Outputs,
     progress::{Bar, TICK, Totals},
     table::{self, Style},
     targets::{Target, Wanted},
@@ -40,12 +41,14 @@ pub(super) async fn scan(
     if expanded.targets.is_empty() {
         return Err(CliError::NoTargets);
     }
+    // Before anything is sent: a report that cannot be written should not cost a scan.
+    let outputs = Outputs::open(args.outputs())?;
     let Probing { scanner, thread, limits, links } = (world.prober)().map_err(CliError::Prober)?;
     let mut run = Run::new(args, verbose, expanded.targets, (&scanner, &links), &*world.clock, terminal);
     run.drive(interrupted).await?;
     // Only a thread that has ended has published its last counts.
     thread.join();
-    run.conclude(&scanner.stats(), limits.descriptors)
+    run.conclude(&scanner.stats(), limits.descriptors, outputs)
 }
 
 /// A host under way.
@@ -53,6 +56,7 @@ struct Running {
     index: usize,
     target: Target,
     ticket: Ticket,
+    started: jiff::Timestamp,
 }
 
 /// What happens next.
@@ -146,7 +150,7 @@ impl<'a, 'w> Run<'a, 'w> {
             && let Some((index, target)) = self.waiting.pop_front()
         {
             let ticket = self.scanner.submit(self.job(&target.address));
-            self.running.push(Running { index, target, ticket });
+            self.running.push(Running { index, target, ticket, started: self.clock.wall() });
         }
     }
 
@@ -183,11 +187,13 @@ impl<'a, 'w> Run<'a, 'w> {
 
     fn finish(&mut self, done: Running, report: HostReport) -> Result<(), CliError> {
         let mac = mac_of(&report, self.links);
-        let found = Found { report, mac, name: done.target.name };
+        // By the monotonic clock, should the other have been set meanwhile.
+        let finished = done.started + report.preparation + report.scanning;
+        let found = Found { report, mac, name: done.target.name, times: (done.started, finished) };
         self.finished.settled += u64::from(self.ports.len());
         self.finished.open += found.open() as u64;
         self.finished.probes += found.report.probes;
-        if !self.args.json {
+        if !self.args.is_quiet() {
             let out = &mut *self.terminal.out;
             self.bar.above(|| table::host(out, &found, &self.style).and_then(|()| out.flush()))?;
         }
@@ -203,7 +209,7 @@ impl<'a, 'w> Run<'a, 'w> {
     }
 
     /// The end of the output, and the exit code.
-    fn conclude(mut self, stats: &Stats, descriptors: u32) -> Result<u8, CliError> {
+    fn conclude(mut self, stats: &Stats, descriptors: u32, outputs: Outputs) -> Result<u8, CliError> {
         self.found.sort_by_key(|(index, _)| *index);
         let found: Vec<Found> = self.found.into_iter().map(|(_, found)| found).collect();
         let scan = Scan {
@@ -213,10 +219,12 @@ impl<'a, 'w> Run<'a, 'w> {
             targets: self.targets,
             interrupted: self.stopping,
         };
-        match self.args.json {
-            true => json::write(self.terminal.out, &scan, &found, self.args.open)?,
-            false => table::summary(self.terminal.out, &scan, &found)?,
+        match (self.args.json, self.args.is_quiet()) {
+            (true, _) => json::write(self.terminal.out, &scan, &found, self.args.open)?,
+            (false, true) => {}
+            (false, false) => table::summary(self.terminal.out, &scan, &found)?,
         }
+        outputs.write(self.terminal.out, self.args, self.style.verbose, &scan, &found)?;
         self.terminal.out.flush()?;
         for warning in doubts(&found, self.links).into_iter().chain(troubles(stats, descriptors)) {
             self.terminal.warn(&warning);

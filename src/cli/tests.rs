@@ -98,6 +98,59 @@ async fn json_is_one_document_in_the_order_of_the_targets() {
 }
 
 #[tokio::test]
+async fn reports_are_written_where_nmap_would() {
+    let ((_listener, open), folder) = (listener(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("old.gnmap"), "before").unwrap();
+    let line = format!(
+        "portscan scan -T4 -p {open} -oA {} -oG {} 127.0.0.1",
+        at("all").display(),
+        at("old.gnmap").display()
+    );
+    let done = ran(&line).await;
+    assert_eq!((done.code, done.err.as_str()), (0, ""));
+    assert!(done.out.contains("1 port open"), "the table is printed too: {}", done.out);
+    let text = |name: &str| std::fs::read_to_string(at(name)).unwrap();
+    assert!(text("all.nmap").contains("Nmap scan report for 127.0.0.1\n"));
+    assert!(text("all.gnmap").contains(&format!("Ports: {open}/open/tcp")));
+    assert_eq!(text("all.gnmap").lines().nth(1), text("old.gnmap").lines().nth(1), "over the one before");
+    let xml = text("all.xml");
+    assert!(xml.contains(&format!("args=\"{line}\"")), "{xml}");
+    let mut report = crate::nmap::Report::open(xml.as_bytes()).unwrap();
+    let host = report.next_host().unwrap().unwrap();
+    assert_eq!(host.reports[0].open_ports().collect::<Vec<_>>(), [open]);
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 4, "nothing is left beside them: {left:?}");
+}
+
+#[tokio::test]
+async fn a_report_on_standard_output_stands_alone() {
+    let (_listener, open) = listener();
+    for (option, begins) in [("-oX", "<?xml"), ("-oN", "# Nmap"), ("-oG", "# Nmap")] {
+        let ran = ran(&format!("portscan scan -T4 -p {open} {option} - 127.0.0.1")).await;
+        assert!(ran.code == 0 && ran.out.starts_with(begins), "{}", ran.out);
+        assert!(!ran.out.contains("probes/s"), "{}", ran.out);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_said_before_anything_is_scanned() {
+    let ran = ran("portscan scan -p- -oX /nowhere/out.xml 127.0.0.1").await;
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(ran.err.contains("/nowhere/out.xml"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn an_interrupted_report_says_so() {
+    let (_sender, interrupted) = watch::channel(true);
+    let ran = ran_with("portscan scan -p- -oX - 127.0.0.0/26", interrupted).await;
+    assert_eq!(ran.code, 130);
+    assert!(ran.out.contains("exit=\"error\" errormsg=\"interrupted"), "{}", ran.out);
+    assert!(ran.out.ends_with("</nmaprun>\n"));
+}
+
+#[tokio::test]
 async fn interrupted_it_tells_what_is_known() {
     let (_sender, interrupted) = watch::channel(true);
     let ran = ran_with("portscan scan -p- 127.0.0.0/26", interrupted).await;

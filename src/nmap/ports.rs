@@ -1,0 +1,215 @@
+//! What one host's `<ports>` says, in our terms: coverage, a default state, and what differs from it.
+
+use std::collections::BTreeMap;
+
+use crate::model::{PortFinding, PortSet, PortState, Protocol, Reason};
+
+/// Most groups of unlisted ports that a host may have: six states, each for four protocols and a few reasons.
+const GROUPS_MAX: usize = 256;
+
+/// Unlisted ports: an `extrareasons`, or an `extraports` that has none.
+#[derive(Debug)]
+struct Group {
+    state: PortState,
+    reason: Reason,
+    count: u32,
+    /// `None`: of all protocols together, as nmap told before 7.60 or so.
+    protocol: Option<Protocol>,
+    /// `None`: which ones is not told.
+    ports: Option<PortSet>,
+}
+
+/// A host's ports as they are read.
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    groups: Vec<Group>,
+    listed: BTreeMap<(Protocol, u16), (PortState, Reason)>,
+}
+
+/// One protocol's part of a [`HostReport`](crate::model::HostReport).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) protocol: Protocol,
+    pub(super) coverage: PortSet,
+    pub(super) default_state: PortState,
+    pub(super) default_reason: Reason,
+    pub(super) findings: Vec<PortFinding>,
+}
+
+/// nmap has more words for reasons than we: what is not one of ours is the usual one of its state.
+pub(super) fn reason(word: &str, state: PortState) -> Reason {
+    word.parse().unwrap_or(match state {
+        PortState::Open => Reason::SynAck,
+        PortState::Closed | PortState::Unfiltered => Reason::ConnRefused,
+        PortState::Filtered | PortState::OpenFiltered | PortState::ClosedFiltered => Reason::NoResponse,
+    })
+}
+
+impl Ports {
+    /// A listed port; of two lines for one port the later counts.
+    pub(super) fn list(&mut self, protocol: Protocol, port: u16, state: PortState, reason: Reason) {
+        self.listed.insert((protocol, port), (state, reason));
+    }
+
+    /// Unlisted ports; false if there are more groups of them than any report has.
+    pub(super) fn add_group(
+        &mut self,
+        (state, reason): (PortState, Reason),
+        count: u32,
+        protocol: Option<Protocol>,
+        ports: Option<PortSet>,
+    ) -> bool {
+        self.groups.push(Group { state, reason, count, protocol, ports });
+        self.groups.len() <= GROUPS_MAX
+    }
+
+    /// What is known of each protocol, `asked` being what the report says it looked at.
+    pub(super) fn parts(&self, asked: &BTreeMap<Protocol, PortSet>) -> Vec<Part> {
+        let parts = Protocol::ALL.iter().map(|&protocol| self.part(protocol, asked.get(&protocol)));
+        parts.filter(|part| !part.coverage.is_empty()).collect()
+    }
+
+    fn part(&self, protocol: Protocol, asked: Option<&PortSet>) -> Part {
+        let groups: Vec<&Group> =
+            self.groups.iter().filter(|group| group.protocol.is_none_or(|of| of == protocol)).collect();
+        let default = default_of(&groups);
+        let default_state = default.map_or(PortState::Closed, |group| group.state);
+        let mut findings = BTreeMap::new();
+        let mut coverage = PortSet::default();
+        for group in &groups {
+            // Of all protocols together is of none for sure: that a port is meant, only the coverage can tell.
+            let Some(ports) = group.ports.as_ref().filter(|_| group.protocol.is_some()) else { continue };
+            coverage = coverage.union(ports);
+            if group.state != default_state {
+                findings.extend(ports.iter().map(|port| (port, (group.state, group.reason))));
+            }
+        }
+        // Where a group does not name its ports, they are the rest of those that were looked at; where all
+        // do, or there is no group, a port that nobody names was not looked at (masscan names none).
+        if groups.iter().any(|group| group.ports.is_none()) {
+            coverage = coverage.union(asked.unwrap_or(&PortSet::default()));
+        }
+        let listed = self.listed.range((protocol, 0)..=(protocol, u16::MAX));
+        findings.extend(listed.map(|(&(_, port), &verdict)| (port, verdict)));
+        let found = |(&port, &(state, reason)): (&u16, &(PortState, Reason))| PortFinding {
+            port,
+            state,
+            reason,
+            rtt: None,
+        };
+        Part {
+            protocol,
+            coverage: coverage.union(&findings.keys().copied().collect()),
+            default_state,
+            default_reason: default.map_or(Reason::ConnRefused, |group| group.reason),
+            findings: findings.iter().filter(|(_, verdict)| verdict.0 != default_state).map(found).collect(),
+        }
+    }
+}
+
+/// The group whose state is the default: that of most ports, but never open. Where every port's state is known
+/// anyway, `open|filtered` before all others: listed, it would be taken for something found.
+fn default_of<'a>(groups: &[&'a Group]) -> Option<&'a Group> {
+    let located = groups.iter().all(|group| group.ports.is_some());
+    let of_state = |state| {
+        let alike = groups.iter().filter(|group| group.state == state);
+        let count: u64 = alike.clone().map(|group| u64::from(group.count)).sum();
+        let largest = alike.max_by_key(|group| group.count).copied()?;
+        Some((located && state == PortState::OpenFiltered, count, largest))
+    };
+    let states = PortState::ALL.iter().copied().filter(|&state| state != PortState::Open);
+    let largest = states.filter_map(of_state).max_by_key(|&(hides, count, _)| (hides, count));
+    largest.map(|(_, _, group)| group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOSED: (PortState, Reason) = (PortState::Closed, Reason::ConnRefused);
+    const FILTERED: (PortState, Reason) = (PortState::Filtered, Reason::NoResponse);
+    const EITHER: (PortState, Reason) = (PortState::OpenFiltered, Reason::NoResponse);
+
+    fn set(text: &str) -> PortSet {
+        text.parse().unwrap()
+    }
+
+    fn told(ports: &Ports, asked: &[(Protocol, &str)]) -> Vec<String> {
+        let asked = asked.iter().map(|&(protocol, ports)| (protocol, set(ports))).collect();
+        let part = |part: &Part| {
+            let findings: Vec<String> =
+                part.findings.iter().map(|found| format!(" {} {}", found.port, found.state)).collect();
+            format!("{} {} {};{}", part.protocol, part.coverage, part.default_state, findings.concat())
+        };
+        ports.parts(&asked).iter().map(part).collect()
+    }
+
+    #[test]
+    fn the_rest_is_in_the_default_state() {
+        let mut ports = Ports::default();
+        ports.list(Protocol::Tcp, 22, PortState::Open, Reason::SynAck);
+        ports.add_group(CLOSED, 99, None, None);
+        assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 1-100 closed; 22 open"]);
+    }
+
+    #[test]
+    fn groups_that_name_their_ports_are_told_apart() {
+        let mut ports = Ports::default();
+        ports.list(Protocol::Tcp, 22, PortState::Open, Reason::SynAck);
+        ports.add_group(FILTERED, 2, Some(Protocol::Tcp), Some(set("5-6")));
+        ports.add_group(CLOSED, 97, Some(Protocol::Tcp), Some(set("1-4,7-21,23-100")));
+        let expected = "tcp 1-100 closed; 5 filtered 6 filtered 22 open";
+        assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), [expected]);
+        assert_eq!(told(&ports, &[]), [expected], "even if nobody says what was asked");
+    }
+
+    #[test]
+    fn of_groups_that_do_not_the_largest_is_the_default() {
+        let mut ports = Ports::default();
+        ports.add_group(FILTERED, 40, None, None);
+        ports.add_group(CLOSED, 30, None, None);
+        ports.add_group((PortState::Closed, Reason::AdminProhibited), 30, None, None);
+        assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 1-100 closed;"]);
+    }
+
+    #[test]
+    fn silence_that_may_mean_open_is_not_listed_for_being_rarer() {
+        let mut ports = Ports::default();
+        ports.add_group(CLOSED, 90, Some(Protocol::Udp), Some(set("1-90")));
+        ports.add_group(EITHER, 3, Some(Protocol::Udp), Some(set("91-93")));
+        let closed: String = (1..=90).map(|port| format!(" {port} closed")).collect();
+        assert_eq!(told(&ports, &[]), [format!("udp 1-93 open|filtered;{closed}")]);
+    }
+
+    #[test]
+    fn protocols_are_apart() {
+        let mut ports = Ports::default();
+        ports.list(Protocol::Tcp, 53, PortState::Open, Reason::SynAck);
+        ports.list(Protocol::Udp, 53, PortState::OpenFiltered, Reason::NoResponse);
+        ports.add_group(CLOSED, 9, Some(Protocol::Udp), Some(set("60-68")));
+        let asked = [(Protocol::Tcp, "53"), (Protocol::Udp, "53,60-68"), (Protocol::Sctp, "9")];
+        assert_eq!(told(&ports, &asked), ["tcp 53 closed; 53 open", "udp 53,60-68 closed; 53 open|filtered"]);
+    }
+
+    #[test]
+    fn what_nobody_names_was_not_looked_at() {
+        let mut ports = Ports::default();
+        ports.list(Protocol::Tcp, 80, PortState::Open, Reason::SynAck);
+        ports.list(Protocol::Tcp, 80, PortState::Filtered, Reason::NoResponse);
+        assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 80 closed; 80 filtered"]);
+    }
+
+    #[test]
+    fn reasons_that_are_not_ours_are_the_usual_ones() {
+        assert_eq!(reason("admin-prohibited", PortState::Filtered), Reason::AdminProhibited);
+        assert_eq!(reason("resets", PortState::Closed), Reason::ConnRefused);
+        assert_eq!(reason("udp-response", PortState::Open), Reason::SynAck);
+    }
+
+    #[test]
+    fn groups_are_bounded() {
+        let mut ports = Ports::default();
+        assert!((0..GROUPS_MAX).all(|_| ports.add_group(CLOSED, 1, None, None)));
+        assert!(!ports.add_group(CLOSED, 1, None, None));
+    }
+}

@@ -1,0 +1,50 @@
+//! `-oG`: a host's state on one line, its ports on another, tabs between the fields.
+
+use std::io::{self, Write};
+
+use super::{Run, Scanned, headline, xml::service};
+use crate::model::{HostStatus, PortSet, Protocol};
+
+pub(super) fn begin(out: &mut dyn Write, run: &Run<'_>) -> io::Result<()> {
+    writeln!(out, "# {}", headline(run))?;
+    if run.verbose == 0 {
+        return Ok(());
+    }
+    let asked = |protocol| {
+        let ports: Option<&PortSet> = run.asked.get(&protocol);
+        ports.map_or_else(|| "0;".to_owned(), |ports| format!("{};{ports}", ports.len()))
+    };
+    writeln!(
+        out,
+        "# Ports scanned: TCP({}) UDP({}) SCTP({}) PROTOCOLS({})",
+        asked(Protocol::Tcp),
+        asked(Protocol::Udp),
+        asked(Protocol::Sctp),
+        asked(Protocol::Ip)
+    )
+}
+
+pub(super) fn host(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io::Result<()> {
+    let Some(address) = host.address() else { return Ok(()) };
+    let start = format!("Host: {address} ({})", host.name.unwrap_or_default());
+    if host.status() == HostStatus::Down {
+        return writeln!(out, "{start}\tStatus: Down");
+    }
+    writeln!(out, "{start}\tStatus: Up")?;
+    let listing = host.listing(run);
+    let ports = listing.listed.iter().map(|&(protocol, found)| {
+        let name = service(run, protocol, found.port).unwrap_or_default();
+        // Owner, RPC and version are for scans that ask for them.
+        format!("{}/{}/{protocol}//{name}///", found.port, found.state)
+    });
+    write!(out, "{start}\tPorts: {}", ports.collect::<Vec<_>>().join(", "))?;
+    // There is room for one: the largest.
+    if let Some(extra) = listing.extra.first() {
+        write!(out, "\tIgnored State: {} ({})", extra.state, extra.count())?;
+    }
+    writeln!(out)?;
+    if host.unfinished().is_some() {
+        writeln!(out, "{start}\tStatus: Timeout")?;
+    }
+    Ok(())
+}

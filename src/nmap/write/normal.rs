@@ -1,0 +1,84 @@
+//! `-oN`: what nmap prints, as people grep it (`Nmap scan report for`, `22/tcp open`).
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use super::{Run, Scanned, headline, listing::Listing, xml::service};
+use crate::model::{HostReport, HostStatus};
+
+pub(super) fn begin(out: &mut dyn Write, run: &Run<'_>) -> io::Result<()> {
+    writeln!(out, "# {}", headline(run))
+}
+
+pub(super) fn host(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io::Result<()> {
+    if host.status() == HostStatus::Down {
+        return writeln!(out, "Nmap scan report for {} [host down]", host.title());
+    }
+    writeln!(out, "Nmap scan report for {}", host.title())?;
+    let received = if run.reasons { format!(", received {}", host.reason()) } else { String::new() };
+    match host.latency() {
+        Some(time) => writeln!(out, "Host is up{received} ({}s latency).", seconds(time))?,
+        None => writeln!(out, "Host is up{received}.")?,
+    }
+    if let Some(why) = host.unfinished() {
+        let known: u32 = host.reports.iter().map(|report| report.coverage.len()).sum();
+        writeln!(out, "Unfinished, {known} ports have a verdict: {why}")?;
+    }
+    ports(out, run, host)?;
+    if let Some(mac) = host.mac {
+        writeln!(out, "MAC Address: {mac} (Unknown)")?;
+    }
+    writeln!(out)
+}
+
+fn ports(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io::Result<()> {
+    let listing = host.listing(run);
+    if listing.listed.is_empty() && !listing.extra.is_empty() {
+        let all: u32 = host.reports.iter().map(|report: &HostReport| report.coverage.len()).sum();
+        writeln!(out, "All {all} scanned ports on {} are in ignored states.", host.title())?;
+    }
+    let not_shown = not_shown(&listing);
+    if !not_shown.is_empty() {
+        writeln!(out, "Not shown: {not_shown}")?;
+    }
+    let mut rows = vec![["PORT", "STATE", "SERVICE", "REASON"].map(str::to_owned)];
+    rows.extend(listing.listed.iter().map(|&(protocol, found)| {
+        let service = service(run, protocol, found.port).unwrap_or("unknown");
+        [
+            format!("{}/{protocol}", found.port),
+            found.state.to_string(),
+            service.to_owned(),
+            found.reason.to_string(),
+        ]
+    }));
+    if rows.len() == 1 {
+        return Ok(());
+    }
+    let shown = if run.reasons { 4 } else { 3 };
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2), 0];
+    for row in &rows {
+        let cells = row.iter().zip(widths).take(shown).map(|(cell, width)| format!("{cell:width$}"));
+        writeln!(out, "{}", cells.collect::<Vec<_>>().join(" ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// `8997 closed tcp ports (conn-refused), 1 filtered tcp port (no-response)`
+fn not_shown(listing: &Listing) -> String {
+    let reasons = listing.extra.iter().flat_map(|extra| {
+        extra.reasons.iter().map(|(reason, protocol, ports)| {
+            let (count, plural) = (ports.len(), if ports.len() == 1 { "" } else { "s" });
+            format!("{count} {} {protocol} port{plural} ({reason})", extra.state)
+        })
+    });
+    reasons.collect::<Vec<_>>().join(", ")
+}
+
+/// Two digits that mean something: `0.00013`, `0.039`, `1.50`.
+pub(super) fn seconds(time: Duration) -> String {
+    let decimals = (2..6).find(|&decimals| time.as_secs_f64() * 10_f64.powi(decimals) >= 10.0).unwrap_or(6);
+    format!("{:.*}", usize::try_from(decimals).unwrap_or(6), time.as_secs_f64())
+}

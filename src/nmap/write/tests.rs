@@ -1,0 +1,170 @@
+//! What is written is what nmap would have written, and is read again as what it was.
+
+use std::io::BufReader;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    model::{PortFinding, Reason},
+    nmap::Report,
+};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_772_359_200 + seconds).unwrap()
+}
+
+fn service(port: u16) -> Option<&'static str> {
+    match port {
+        22 => Some("ssh"),
+        80 => Some("http"),
+        _ => None,
+    }
+}
+
+fn asked(ports: &str) -> BTreeMap<Protocol, PortSet> {
+    [(Protocol::Tcp, ports.parse().unwrap())].into()
+}
+
+fn run(asked: &BTreeMap<Protocol, PortSet>) -> Run<'_> {
+    Run {
+        args: "portscan scan -oA out --open \"<nas>\" 192.0.2.0/24",
+        started: at(0),
+        elapsed: Duration::from_millis(4_123),
+        asked,
+        targets: 4,
+        unfinished: None,
+        service,
+        zone: TimeZone::UTC,
+        verbose: 0,
+        open_only: false,
+        reasons: false,
+    }
+}
+
+fn found(port: u16, state: PortState, reason: Reason, micros: u64) -> PortFinding {
+    let rtt = (micros > 0).then(|| Duration::from_micros(micros));
+    PortFinding { port, state, reason, rtt }
+}
+
+fn up(address: &str, coverage: &str, findings: &[PortFinding]) -> HostReport {
+    HostReport {
+        address: address.parse().unwrap(),
+        status: HostStatus::Up,
+        coverage: coverage.parse().unwrap(),
+        default_state: PortState::Closed,
+        default_reason: Reason::ConnRefused,
+        findings: findings.to_vec(),
+        protocol: Protocol::Tcp,
+        probes: 0,
+        preparation: Duration::ZERO,
+        scanning: Duration::from_secs(3),
+        detail: String::new(),
+    }
+}
+
+/// One of each kind.
+fn network() -> Vec<(HostReport, Option<Mac>, Option<&'static str>)> {
+    let mac = "02:00:00:00:00:05".parse().ok();
+    let printer = up(
+        "192.0.2.5",
+        "1-1000",
+        &[
+            found(22, PortState::Open, Reason::SynAck, 412),
+            found(80, PortState::Open, Reason::SynAck, 1_300),
+            found(999, PortState::Filtered, Reason::NoResponse, 0),
+        ],
+    );
+    let mut silent = up("fe80::1%eth0", "1-1000", &[]);
+    (silent.default_state, silent.default_reason) = (PortState::Filtered, Reason::NoResponse);
+    let mut down = up("192.0.2.7", "22", &[]);
+    (down.status, down.coverage) = (HostStatus::Down, PortSet::default());
+    let mut partial = up("192.0.2.8", "1-30", &[found(22, PortState::Open, Reason::SynAck, 0)]);
+    (partial.status, partial.detail) = (HostStatus::Partial, "the host went \"silent\"".to_owned());
+    vec![(printer, mac, Some("printer.lan")), (silent, None, None), (down, None, None), (partial, mac, None)]
+}
+
+fn written(format: Format, run: &Run<'_>, network: &[(HostReport, Option<Mac>, Option<&str>)]) -> String {
+    let hosts = network.iter().map(|(report, mac, name)| Scanned {
+        reports: std::slice::from_ref(report),
+        mac: *mac,
+        name: *name,
+        started: at(1),
+        finished: at(4),
+    });
+    let mut out = Vec::new();
+    let up = network.iter().filter(|(report, ..)| report.status != HostStatus::Down).count();
+    write(&mut out, format, run, up, hosts).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn the_three_formats() {
+    let asked = asked("1-1000");
+    let run = run(&asked);
+    insta::assert_snapshot!("xml", written(Format::Xml, &run, &network()));
+    insta::assert_snapshot!("normal", written(Format::Normal, &run, &network()));
+    insta::assert_snapshot!("grepable", written(Format::Grepable, &run, &network()));
+}
+
+#[test]
+fn more_is_told_if_asked_for() {
+    let asked = asked("1-1000");
+    let run = Run { verbose: 1, reasons: true, unfinished: Some("interrupted"), ..run(&asked) };
+    insta::assert_snapshot!("normal_verbose", written(Format::Normal, &run, &network()));
+    insta::assert_snapshot!("grepable_verbose", written(Format::Grepable, &run, &network()));
+    let xml = written(Format::Xml, &run, &network());
+    assert!(
+        xml.contains("exit=\"error\" errormsg=\"interrupted\"") && xml.contains("state=\"down\""),
+        "{xml}"
+    );
+}
+
+#[test]
+fn only_what_is_open_is_listed_if_asked_for() {
+    let asked = asked("1-1000");
+    let run = Run { open_only: true, ..run(&asked) };
+    let text = written(Format::Grepable, &run, &network());
+    assert!(!text.contains("filtered/") && text.contains("22/open/tcp//ssh///, 80/open"), "{text}");
+}
+
+#[test]
+fn latencies_have_two_digits_that_mean_something() {
+    for (micros, expected) in [(130, "0.00013"), (39_000, "0.039"), (1_500_000, "1.50"), (3, "0.000003")] {
+        assert_eq!(normal::seconds(Duration::from_micros(micros)), expected);
+    }
+}
+
+proptest! {
+    /// Names and reasons are strangers' words; and what differs from the default is found again.
+    #[test]
+    fn what_is_written_is_read_again(
+        name in "\\PC{1,60}",
+        detail in ".{0,60}",
+        states in prop::collection::btree_map(1..2000_u16, prop::sample::select(PortState::ALL), 0..200),
+    ) {
+        let findings: Vec<PortFinding> = states
+            .into_iter()
+            .filter(|&(_, state)| state != PortState::Closed)
+            .map(|(port, state)| found(port, state, crate::nmap::ports::reason("", state), 0))
+            .collect();
+        let report = up("192.0.2.5", "1-2000", &findings);
+        let mut partial = report.clone();
+        (partial.status, partial.detail) = (HostStatus::Partial, detail);
+        let asked = asked("1-2000");
+        let network = [(report.clone(), None, Some(name.as_str())), (partial, None, None)];
+        let text = written(Format::Xml, &run(&asked), &network);
+        let mut reading = Report::open(BufReader::new(text.as_bytes())).unwrap();
+        let host = reading.next_host().unwrap().unwrap();
+        prop_assert_eq!(host.name, Some(name));
+        let read = &host.reports[0];
+        // Which state most ports are in may be seen otherwise; what each port is may not.
+        prop_assert_eq!(&read.coverage, &report.coverage);
+        for port in report.coverage.iter() {
+            prop_assert_eq!(read.verdict(port).unwrap().state, report.verdict(port).unwrap().state);
+        }
+        let given_up = reading.next_host().unwrap().unwrap();
+        prop_assert_eq!(given_up.reports[0].status, HostStatus::Partial);
+        prop_assert_eq!(reading.next_host().unwrap(), None);
+    }
+}

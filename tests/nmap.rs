@@ -1,0 +1,120 @@
+//! nmap's files, judged by nmap's own tools: its DTD, ndiff, the parser that most scripts use, and nmap itself.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use portscan::nmap::{Host, Report};
+
+use crate::{harness::Portscan, lab::Lab};
+
+/// Where nmap keeps its DTD.
+const DTD: &str = "/usr/share/nmap/nmap.dtd";
+
+/// Runs a tool to its end; what it printed, if it was content.
+fn tool(name: &str, arguments: &[&str]) -> Result<String, String> {
+    let ran = Command::new(name).args(arguments).output();
+    let ran = ran.unwrap_or_else(|error| panic!("{name} is not here ({error}); `make setup` installs it"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if ran.status.success() { Ok(text(&ran.stdout)) } else { Err(text(&ran.stdout) + &text(&ran.stderr)) }
+}
+
+/// Scans with both, the same ports of the same hosts; the two XML files.
+fn scan_with_both(lab: &Lab, folder: &Path, ports: &str, options: &[&str]) -> (PathBuf, PathBuf) {
+    let (ours, theirs) = (folder.join("ours.xml"), folder.join("theirs.xml"));
+    let targets: Vec<String> = lab.hosts().map(|host| host.address().to_string()).collect();
+    let arguments = |file: &Path| {
+        let mut arguments =
+            vec!["-sT".to_owned(), "-n".into(), "-T4".into(), "-p".into(), ports.into(), "-oX".into()];
+        arguments.push(file.to_str().unwrap().to_owned());
+        arguments.extend(options.iter().map(|&option| option.to_owned()));
+        arguments.extend(targets.iter().cloned());
+        arguments
+    };
+    let scan: Vec<String> = [vec!["scan".to_owned()], arguments(&ours)].concat();
+    let scan: Vec<&str> = scan.iter().map(String::as_str).collect();
+    let ran = Portscan::new(lab, "").run(&scan, Duration::from_secs(120));
+    assert!(ran.status.success(), "{}", ran.stderr);
+    let nmap = arguments(&theirs);
+    let nmap: Vec<&str> = nmap.iter().map(String::as_str).collect();
+    tool("nmap", &nmap).unwrap_or_else(|error| panic!("{error}"));
+    (ours, theirs)
+}
+
+fn hosts(file: &Path) -> Vec<Host> {
+    let text = fs::read(file).unwrap();
+    let mut report = Report::open(text.as_slice()).unwrap();
+    std::iter::from_fn(|| report.next_host().unwrap()).collect()
+}
+
+/// The lines in which `ndiff` finds two files to differ, but for the headline with time and command.
+fn ndiff(ours: &Path, theirs: &Path) -> Vec<String> {
+    let said = match tool("ndiff", &[theirs.to_str().unwrap(), ours.to_str().unwrap()]) {
+        Ok(said) => said,
+        // Exit 1: they differ; 2: it could not read them, and then says why.
+        Err(said) => said,
+    };
+    let differs = |line: &&str| line.starts_with(['+', '-']) && !line.contains(" scan initiated ");
+    said.lines().filter(differs).map(str::to_owned).collect()
+}
+
+#[test]
+fn our_xml_is_valid_and_tells_what_nmaps_tells() {
+    let (lab, folder) = (Lab::enter("near"), tempfile::tempdir().unwrap());
+    let (ours, theirs) = scan_with_both(&lab, folder.path(), "20-90,443", &["-Pn"]);
+    tool("xmllint", &["--noout", "--dtdvalid", DTD, ours.to_str().unwrap()])
+        .unwrap_or_else(|error| panic!("{error}\n{}", fs::read_to_string(&ours).unwrap()));
+    assert_eq!(ndiff(&ours, &theirs), Vec::<String>::new());
+    // Read by us, both are the same hosts with the same ports; nmap's reasons are finer.
+    let (ours, theirs) = (hosts(&ours), hosts(&theirs));
+    assert_eq!(ours.len(), 3);
+    for (our, their) in ours.iter().zip(&theirs) {
+        assert_eq!((&our.address, our.mac), (&their.address, their.mac));
+        let states = |host: &Host| {
+            let report = &host.reports[0];
+            report.verdicts().map(|found| (found.port, found.state)).collect::<Vec<_>>()
+        };
+        assert_eq!(states(our), states(their), "{}", our.address);
+    }
+}
+
+#[test]
+fn everything_that_may_be_in_our_xml_is_valid() {
+    let (lab, folder) = (Lab::enter("near"), tempfile::tempdir().unwrap());
+    let file = folder.path().join("all.xml");
+    let file = file.to_str().unwrap();
+    // One that is not there, told of with -v; one that is left unfinished; a name.
+    let scan = ["scan", "-v", "-T4", "-p", "1-3000", "--host-timeout", "1500ms", "-oX", file];
+    let targets = ["10.77.0.5", "10.77.0.6", "10.77.0.99", "localhost"];
+    let ran = Portscan::new(&lab, "").run(&[&scan[..], &targets].concat(), Duration::from_secs(60));
+    assert!(ran.status.success(), "{}", ran.stderr);
+    let text = fs::read_to_string(file).unwrap();
+    for part in ["state=\"down\"", "timedout=\"true\"", "hostname name=\"localhost\"", "addrtype=\"mac\""] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    tool("xmllint", &["--noout", "--dtdvalid", DTD, file]).unwrap_or_else(|error| panic!("{error}\n{text}"));
+}
+
+/// python-libnmap is what most scripts read nmap's XML with.
+#[test]
+fn the_usual_parser_reads_it() {
+    let (lab, folder) = (Lab::enter("near"), tempfile::tempdir().unwrap());
+    let file = folder.path().join("out.xml");
+    let file = file.to_str().unwrap();
+    let scan = ["scan", "-T4", "-p", "1-100", "-oX", file, "10.77.0.5-7"];
+    let ran = Portscan::new(&lab, "").run(&scan, Duration::from_secs(60));
+    assert!(ran.status.success(), "{}", ran.stderr);
+    let script = "import sys\nfrom libnmap.parser import NmapParser\n\
+                  report = NmapParser.parse_fromfile(sys.argv[1])\n\
+                  print(report.hosts_up, report.hosts_total, report.summary != '')\n\
+                  for host in report.hosts: print(host.address, host.mac, host.status, host.get_open_ports())\n";
+    let said = tool("python3", &["-c", script, file]).unwrap_or_else(|error| panic!("{error}"));
+    let expected = "3 3 True\n\
+                    10.77.0.5 02:00:00:00:00:05 up [(22, 'tcp'), (80, 'tcp')]\n\
+                    10.77.0.6 02:00:00:00:00:06 up [(22, 'tcp')]\n\
+                    10.77.0.7 02:00:00:00:00:07 up [(80, 'tcp')]\n";
+    assert_eq!(said, expected);
+}
