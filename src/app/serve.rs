@@ -22,7 +22,7 @@ use crate::{
         feeds::{self, Inventory},
         health::Health,
         queries::Queries,
-        runner::Runner,
+        runner::{self, Runner, Runs},
     },
     store::{self, Store, WriterThread},
 };
@@ -148,6 +148,7 @@ impl Parts<'_> {
         let watching = health::watch(self.store.health(), inventory.clone(), health);
         tasks.spawn(until_stopped(self.stop.clone(), watching));
 
+        let (runs, requests) = runner::runs();
         let runner = Runner {
             store: self.store.clone(),
             scanner: self.probing.scanner.clone(),
@@ -155,11 +156,12 @@ impl Parts<'_> {
             resolver,
             config: self.config.clone(),
             inventory: inventory.clone(),
+            requests,
         };
         let running = runner.run(self.stop.clone());
         tasks.spawn(async move { running.await.context("the runner cannot go on") });
 
-        let site = self.site(inventory, seen_health, names, gate);
+        let site = self.site(inventory, seen_health, names, gate, runs);
         let serving = http::serve(listeners, http::router(site), http::Limits::default(), self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
     }
@@ -170,6 +172,7 @@ impl Parts<'_> {
         health: watch::Receiver<Health>,
         names: Names,
         gate: Gate,
+        runs: Runs,
     ) -> Site {
         // One of their own: what clients ask for must not keep the feeds waiting.
         let resolver = Arc::new(SystemResolver::default());
@@ -186,6 +189,7 @@ impl Parts<'_> {
             names,
             gate,
             queries: Arc::new(queries),
+            runs,
             clock: Arc::new(self.clock),
             limits: http::Limits::default(),
         }

@@ -13,11 +13,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, response::IntoResponse};
+use axum::{Router, extract::FromRequestParts, response::IntoResponse};
 use bytes::Bytes;
 use hyper::{
     Request, Response, StatusCode,
     body::{Body, Frame, Incoming, SizeHint},
+    http::request::Parts,
     server::conn::http1,
     service::service_fn,
 };
@@ -83,6 +84,15 @@ impl Leisure {
     /// Whether something moved since this was last asked.
     fn has_moved(&self) -> bool {
         self.is_taken() && self.0.moved.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Leisure {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        // A request that came by no connection has all the time there is.
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
     }
 }
 

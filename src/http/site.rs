@@ -27,7 +27,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    service::{health::Health, queries::Queries},
+    service::{health::Health, queries::Queries, runner::Runs},
 };
 
 /// What the appliance's paths answer from.
@@ -41,6 +41,8 @@ pub struct Site {
     pub gate: Gate,
     /// Answers the questions.
     pub queries: Arc<Queries>,
+    /// Starts and stops scans.
+    pub runs: Runs,
     /// Paces what clients may ask for.
     pub clock: Arc<dyn Clock>,
     /// What a request may bring along.
@@ -54,7 +56,7 @@ pub fn router(site: Site) -> Router {
     let original = portscan::routes(&base, Arc::clone(&site.queries), site.clock);
     let routes = common(&base, move || queries.health())
         .merge(metrics::routes(Arc::clone(&site.queries)))
-        .merge(v1::routes(v1::Api { queries: site.queries }, &site.gate, original));
+        .merge(v1::routes(v1::Api { queries: site.queries, runs: site.runs }, &site.gate, original));
     dressed(body::bounded(routes, site.limits.body), site.names)
 }
 

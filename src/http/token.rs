@@ -66,6 +66,11 @@ impl Token {
         }
     }
 
+    /// The token where [`Token::load`] would look for it, if it is there and this user may read it.
+    pub fn find(data_dir: &Path, given: Option<&Path>) -> Option<Self> {
+        Self::read(given.unwrap_or(&data_dir.join(FILE))).ok()
+    }
+
     /// Whether this is the token, in a time that does not tell how much of it is right.
     pub(super) fn is(&self, shown: &str) -> bool {
         self.0.as_bytes().ct_eq(shown.as_bytes()).into()

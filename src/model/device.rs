@@ -1,6 +1,8 @@
 //! A device as a feed tells of it.
 
-use super::{Address, Mac};
+use std::{fmt, str::FromStr};
+
+use super::{Address, AddressError, Mac};
 
 /// One device of the LAN: where it is now, and who it is.
 ///
@@ -31,11 +33,37 @@ impl Device {
     }
 }
 
-impl std::fmt::Display for DeviceKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for DeviceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mac(mac) => mac.fmt(f),
             Self::Address(address) => address.fmt(f),
         }
+    }
+}
+
+/// Why a text names no device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceKeyError {
+    /// Neither kind.
+    #[error("\"{0}\" is neither a MAC (B8:27:EB:AC:14:3E) nor an IP address")]
+    Neither(String),
+    /// An address, but not one.
+    #[error(transparent)]
+    Address(AddressError),
+}
+
+impl FromStr for DeviceKey {
+    type Err = DeviceKeyError;
+
+    /// Reads every spelling of a [`Mac`] and of an [`Address`].
+    fn from_str(text: &str) -> Result<Self, DeviceKeyError> {
+        if let Ok(mac) = text.parse() {
+            return Ok(Self::Mac(mac));
+        }
+        text.parse().map(Self::Address).map_err(|error| match error {
+            AddressError::Malformed(text) => DeviceKeyError::Neither(text),
+            error @ AddressError::NeedlessZone(_) => DeviceKeyError::Address(error),
+        })
     }
 }

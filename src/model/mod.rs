@@ -16,7 +16,7 @@ mod timing;
 
 pub use address::{Address, AddressError};
 pub use delays::Delays;
-pub use device::{Device, DeviceKey};
+pub use device::{Device, DeviceKey, DeviceKeyError};
 pub use mac::{Mac, MacError};
 pub use moment::Moment;
 pub use ports::{PortSet, PortSetError};

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     clock::Clock,
@@ -13,7 +13,7 @@ use crate::{
     net::{self, Links},
     service::{
         agenda::{Look, Looked, is_wanted},
-        scanner::{Scanner, Ticket},
+        scanner::{Follower, Scanner, Ticket},
     },
     store::{Observation, Store},
 };
@@ -66,11 +66,17 @@ enum Witness {
 
 impl Looker {
     /// Looks at a device until its report is in or `cancel` is notified. An observation is returned where
-    /// there is something to store: never under a MAC that did not hold the address before *and* after.
-    pub async fn look(&self, look: Look, cancel: Arc<Notify>) -> (Looked, Option<Observation>) {
+    /// there is something to store: never under a MAC that did not hold the address before *and* after. Whoever
+    /// wants to know how far it is finds that in `follow` as soon as there is anything to know.
+    pub async fn look(
+        &self,
+        look: Look,
+        cancel: Arc<Notify>,
+        follow: watch::Sender<Option<Follower>>,
+    ) -> (Looked, Option<Observation>) {
         // Cancelled, the attempt is dropped, and with it its ticket.
         let attempt = tokio::select! {
-            attempt = self.attempt(&look) => attempt,
+            attempt = self.attempt(&look, &follow) => attempt,
             () = cancel.notified() => return (Looked::Partial, None),
         };
         match attempt {
@@ -89,7 +95,11 @@ impl Looker {
         }
     }
 
-    async fn attempt(&self, look: &Look) -> Result<Observation, Nothing> {
+    async fn attempt(
+        &self,
+        look: &Look,
+        follow: &watch::Sender<Option<Follower>>,
+    ) -> Result<Observation, Nothing> {
         let address = &look.device.address;
         let links = Links::read()?;
         let witness = Witness::of(&links, address);
@@ -102,12 +112,14 @@ impl Looker {
         let started = self.clock.wall();
         let way = self.way(look, known);
         let mut ticket = self.submit(look, &way, &first, links.link_of(address));
+        follow.send_replace(Some(ticket.follower()));
         let before = if ticket.host_up().await { witness.sighted(address)? } else { None };
         self.may_look(&look.device, before)?;
         let own_way = self.way(look, before);
         if before.is_some() && own_way != way {
             // A gadget that the owner wants treated gently is known by its MAC, and only now.
             ticket = self.submit(look, &own_way, &first, links.link_of(address));
+            follow.send_replace(Some(ticket.follower()));
         }
         let report = ticket.report().await.ok_or(Nothing::Stopped)?;
         let mac = match report.status {
@@ -131,7 +143,8 @@ impl Looker {
     fn way(&self, look: &Look, found: Option<Mac>) -> (PortSet, Timing) {
         let device = Device { mac: found.or(look.device.mac), ..look.device.clone() };
         let rule = self.config.rule_for(&device);
-        let ports = rule.and_then(|rule| rule.ports.clone()).unwrap_or_else(|| look.ports.clone());
+        let own = rule.filter(|_| !look.is_exact).and_then(|rule| rule.ports.clone());
+        let ports = own.unwrap_or_else(|| look.ports.clone());
         (ports, rule.and_then(|rule| rule.timing).unwrap_or(look.timing))
     }
 

@@ -19,7 +19,7 @@ use crate::{
     },
     net::{Limits, Links, neighbour},
     resolve::{Resolve, ResolveError},
-    store::{CachedHost, Page, ScanHost, ScanId, Store, StoreError, StoreHealth, Totals},
+    store::{CachedHost, Page, ScanHost, ScanId, ScanSummary, Store, StoreError, StoreHealth, Totals},
 };
 
 /// The longest that a port asked for by hand is looked at. The original gave it 5 s; ours may first have to
@@ -106,6 +106,11 @@ impl Queries {
             let store = store.clone();
             async move { store.scan_hosts(id, after).await }
         })
+    }
+
+    /// A scan as a whole; `None` if there is none.
+    pub async fn scan_summary(&self, id: ScanId) -> Result<Option<ScanSummary>, StoreError> {
+        self.store.scan_summary(id).await
     }
 
     /// A copy of the database, for a while on the disk and in no directory.

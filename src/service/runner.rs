@@ -1,6 +1,7 @@
 //! Carries out the [`Agenda`]: one task, one `select!`, one `match` for what happened and one for what to do.
 
 mod finished;
+mod runs;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,7 +16,8 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use self::finished::Finished;
+pub use self::runs::{Requests, RunError, RunView, Runs, Started, runs};
+use self::{finished::Finished, runs::Waiting};
 use crate::{
     clock::Clock,
     config::Config,
@@ -25,7 +27,7 @@ use crate::{
         agenda::{Action, Agenda, Look, LookId, Looked, RunId},
         feeds::Inventory,
         look::Looker,
-        scanner::Scanner,
+        scanner::{Follower, Scanner},
         schedule::{LastStart, Times},
     },
     store::{Observation, OpenScan, ScanId, ScanKind, Schedule, Store, StoreError, StoreHealth},
@@ -54,6 +56,8 @@ pub struct Runner {
     pub config: watch::Receiver<Arc<Config>>,
     /// The feed's devices.
     pub inventory: watch::Receiver<Inventory>,
+    /// What others ask for; see [`runs`].
+    pub requests: Requests,
 }
 
 /// Something that happened elsewhere.
@@ -72,6 +76,10 @@ struct Running {
     started: Moment,
     looks: JoinSet<Done>,
     cancels: HashMap<LookId, Arc<Notify>>,
+    /// How far each look is, once there is anything to know.
+    followers: HashMap<LookId, watch::Receiver<Option<Follower>>>,
+    /// Those who started something and do not know its id yet.
+    waiting: Vec<Waiting>,
     writes: JoinSet<Done>,
     /// Observations on their way to the disk, by scan.
     unwritten: HashMap<ScanId, usize>,
@@ -85,7 +93,7 @@ impl Runner {
     ///
     /// # Errors
     /// When the store cannot be read at start; later faults of the store only pause the scanning.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), StoreError> {
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), StoreError> {
         let started = self.clock.now();
         tokio::select! {
             () = self.clock_is_set(started) => {}
@@ -98,12 +106,15 @@ impl Runner {
     }
 
     /// Waits for the wall clock to be set, [`CLOCK_WAIT`] at most.
-    async fn clock_is_set(&self, started: Moment) {
+    async fn clock_is_set(&mut self, started: Moment) {
         if !self.clock.is_synchronised() {
             tracing::info!("the clock has not been set yet: scanning waits for it, 5 minutes at most");
         }
         while !self.clock.is_synchronised() && self.clock.now().since(started) < CLOCK_WAIT {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                Some(request) = self.requests.next() => request.refuse(),
+            }
         }
     }
 
@@ -133,6 +144,8 @@ impl Running {
             started,
             looks: JoinSet::new(),
             cancels: HashMap::new(),
+            followers: HashMap::new(),
+            waiting: Vec::new(),
             writes: JoinSet::new(),
             unwritten: HashMap::new(),
             ending: HashMap::new(),
@@ -169,6 +182,7 @@ impl Running {
                 }
                 Some(Ok(done)) = self.looks.join_next() => self.take(done),
                 Some(Ok(done)) = self.writes.join_next() => self.take(done),
+                Some(request) = self.parts.requests.next() => self.serve(request),
                 _ = tick.tick() => self.save_schedules_hourly(),
             }
             for action in self.agenda.poll(&self.parts.times()) {
@@ -201,14 +215,17 @@ impl Running {
                 if let Some(action) = self.agenda.begun(run, scan, addresses, &self.parts.times()) {
                     self.act(action);
                 }
+                self.tell_started();
             }
             Done::Resolved(run, addresses) => self.agenda.resolved(run, addresses),
             Done::Begun(run, Err(error), _) => {
                 tracing::error!(%error, "a scan could not be opened");
                 self.agenda.begin_failed(run, &self.parts.times());
+                self.tell_started();
             }
             Done::Looked(id, looked, observation) => {
                 self.cancels.remove(&id);
+                self.followers.remove(&id);
                 self.agenda.looked(id, &looked, &self.parts.times());
                 if let Some(observation) = observation {
                     self.record(observation);
@@ -256,7 +273,9 @@ impl Running {
 
     fn look(&mut self, look: Look) {
         let cancel = Arc::new(Notify::new());
+        let (follow, follower) = watch::channel(None);
         self.cancels.insert(look.id, Arc::clone(&cancel));
+        self.followers.insert(look.id, follower);
         let looker = Looker {
             scanner: self.parts.scanner.clone(),
             store: self.parts.store.clone(),
@@ -265,7 +284,7 @@ impl Running {
         };
         self.looks.spawn(async move {
             let id = look.id;
-            let (looked, observation) = looker.look(look, cancel).await;
+            let (looked, observation) = looker.look(look, cancel, follow).await;
             Done::Looked(id, looked, observation)
         });
     }

@@ -60,6 +60,10 @@ pub struct Ticket {
     report: Option<oneshot::Receiver<HostReport>>,
 }
 
+/// Watches a job without any say in it.
+#[derive(Clone)]
+pub struct Follower(watch::Receiver<News>);
+
 /// Names a job before the engine has: it is cancelled by whoever submitted it, who does not wait for a name.
 type TicketId = u64;
 
@@ -161,9 +165,21 @@ impl Ticket {
         self.news.borrow().progress
     }
 
+    /// Somebody else who wants to know how far it is.
+    pub fn follower(&self) -> Follower {
+        Follower(self.news.clone())
+    }
+
     /// Ends the job with what is known; the report follows, partial.
     pub fn cancel(&self) {
         let _ = self.commands.send(Command::Cancel(self.number)); // fails where the scanner has stopped
+    }
+}
+
+impl Follower {
+    /// How far the job is, or was at its end; at most 250 ms old.
+    pub fn progress(&self) -> Progress {
+        self.0.borrow().progress
     }
 }
 

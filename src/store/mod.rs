@@ -50,7 +50,7 @@ use crate::{
 pub use backup::backup;
 pub use error::{Result, StoreError};
 pub use lock::{DirLock, lock};
-pub use pages::{Page, ScanHost};
+pub use pages::{Page, ScanHost, ScanSummary};
 
 /// The database's name in the data directory.
 pub const FILE_NAME: &str = "portscan.db";

@@ -1,9 +1,15 @@
 //! What is listed a page at a time: a history of years is told in little memory, and no reader who takes
 //! long over it keeps the others waiting.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::{ScanId, Store, error::Result, reader::parsed, verdicts::Verdicts};
+use super::{
+    ScanId, Store,
+    error::Result,
+    reader::{parsed, timestamp},
+    verdicts::Verdicts,
+};
 use crate::model::{Address, PortState, Protocol};
 
 /// Rows of a page of scans: some 20 KB of JSON.
@@ -41,7 +47,34 @@ pub struct ScanHost {
     pub listed: Vec<(u16, u16, PortState)>,
 }
 
+/// What there is to say of a scan as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanSummary {
+    /// Which.
+    pub id: ScanId,
+    /// Who made it.
+    pub scanner: String,
+    /// Why: the word of a [`ScanKind`](super::ScanKind).
+    pub kind: String,
+    /// How it is: the word of a [`ScanStatus`](crate::model::ScanStatus).
+    pub status: String,
+    /// When it began, by the wall clock of then.
+    pub started: Timestamp,
+    /// When it ended; `None` before.
+    pub finished: Option<Timestamp>,
+    /// Hosts that it is done with: up or down.
+    pub hosts: u32,
+}
+
 impl Store {
+    /// A scan as a whole; `None` if there is none.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn scan_summary(&self, scan: ScanId) -> Result<Option<ScanSummary>> {
+        self.read(move |connection| scan_summary(connection, scan)).await
+    }
+
     /// The scans after this one, by id. The first page is that after [`i64::MIN`].
     ///
     /// # Errors
@@ -58,6 +91,24 @@ impl Store {
     pub async fn scan_hosts(&self, scan: ScanId, after: i64) -> Result<Page<ScanHost>> {
         self.read(move |connection| scan_hosts(connection, scan, after)).await
     }
+}
+
+fn scan_summary(connection: &Connection, scan: ScanId) -> Result<Option<ScanSummary>> {
+    let sql = "SELECT scanner, kind, status, started, finished,
+                      (SELECT count(*) FROM observations o WHERE o.scan = s.id AND o.status <> 'partial')
+               FROM scans s WHERE id = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([scan.0])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(ScanSummary {
+        id: scan,
+        scanner: row.get(0)?,
+        kind: row.get(1)?,
+        status: row.get(2)?,
+        started: timestamp(row.get(3)?)?,
+        finished: row.get::<_, Option<i64>>(4)?.map(timestamp).transpose()?,
+        hosts: row.get(5)?,
+    }))
 }
 
 fn scan_ids(connection: &Connection, after: i64) -> Result<Page<ScanId>> {

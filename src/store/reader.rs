@@ -170,7 +170,7 @@ where
     text.as_ref().parse().map_err(|error: T::Err| StoreError::Damaged(error.to_string()))
 }
 
-fn timestamp(milliseconds: i64) -> Result<Timestamp> {
+pub(super) fn timestamp(milliseconds: i64) -> Result<Timestamp> {
     Timestamp::from_millisecond(milliseconds).map_err(|error| StoreError::Damaged(error.to_string()))
 }
 

@@ -5,6 +5,7 @@ use std::{net::TcpListener, num::NonZeroUsize};
 use super::*;
 use crate::{
     clock::{Clock, SystemClock},
+    config::Overrides,
     engine::Bounds,
     model::{
         Address, Device, HostReport, HostStatus, Moment, PortFinding, PortSet, PortState, Protocol, Reason,
@@ -14,6 +15,7 @@ use crate::{
     service::{
         feeds::{Inventory, Known, SourceId},
         queries::Queries,
+        runner::{self, Runner},
         scanner::{Scanner, ScannerThread},
     },
     store::{Observation, Pace, ScanId, ScanKind, Store, WriterThread},
@@ -36,7 +38,8 @@ pub(super) struct Appliance {
     pub(super) token: Token,
     pub(super) store: Store,
     scanner: Scanner,
-    inventory: watch::Sender<Inventory>,
+    pub(super) inventory: watch::Sender<Inventory>,
+    runner: Option<Runner>,
     _threads: (ScannerThread, WriterThread),
     _dir: tempfile::TempDir,
 }
@@ -53,6 +56,16 @@ pub(super) fn appliance() -> Appliance {
     let (config, config_seen) = watch::channel(Arc::new(config()));
     let (health, health_seen) = watch::channel(Health::default());
     let (inventory, inventory_seen) = watch::channel(Inventory::default());
+    let (runs, requests) = runner::runs();
+    let runner = Runner {
+        store: store.clone(),
+        scanner: scanner.clone(),
+        clock: Arc::new(clock),
+        resolver: Arc::new(Table),
+        config: config_seen.clone(),
+        inventory: inventory_seen.clone(),
+        requests,
+    };
     let limits = Limits::default();
     let queries = Queries::new(
         store.clone(),
@@ -69,6 +82,7 @@ pub(super) fn appliance() -> Appliance {
         names,
         config: config_seen,
         queries: Arc::new(queries),
+        runs,
         clock: Arc::new(clock),
         limits,
     };
@@ -79,12 +93,30 @@ pub(super) fn appliance() -> Appliance {
         store,
         scanner,
         inventory,
+        runner: Some(runner),
         _threads: (thread, writer),
         _dir: dir,
     }
 }
 
 impl Appliance {
+    /// Lets it scan these addresses, which the inventory names from now on.
+    pub(super) fn start_scanning(&mut self, config: &str, addresses: &[&str]) {
+        let file = Some((std::path::Path::new("test.toml"), config));
+        let config = Config::load(&Overrides::default(), &|_| None, file).unwrap();
+        let trust = Vec::new();
+        self.served.config.send_replace(Arc::new(Config { auth_trust: trust, ..config }));
+        let known = |address: &&str| Known {
+            device: Device { address: address.parse().unwrap(), mac: None, name: None },
+            source: SourceId::Hosts,
+            fresh: true,
+            since: Moment::ZERO,
+        };
+        self.inventory.send_modify(|inventory| inventory.devices = addresses.iter().map(known).collect());
+        let runner = self.runner.take().unwrap();
+        tokio::spawn(runner.run(self.served.stop.subscribe()));
+    }
+
     /// A request with the token.
     pub(super) async fn authorised(&self, method: &str, path: &str) -> Answer {
         let shown = format!("Authorization: Bearer {}", self.token.reveal());

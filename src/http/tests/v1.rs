@@ -158,3 +158,75 @@ async fn the_description_names_every_path() {
     assert_eq!(backup["security"], json!([{"token": []}, {}]));
     assert!(backup["responses"]["401"].is_object() && backup["responses"]["421"].is_object(), "{backup}");
 }
+
+/// Slow enough to be watched: 300 probes at one in 0.4 s are two minutes.
+const SLOW: &str = "[feed]\nurl = []\n[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\nports = \"1-300\"\n\
+    timing = \"T2\"\n[[scanner]]\nname = \"never\"\ntargets = [\"127.0.0.9\"]\n";
+
+#[tokio::test]
+async fn a_run_is_started_watched_and_stopped() {
+    let mut appliance = appliance();
+    appliance.start_scanning(&format!("exclude = [\"127.0.0.9\"]\n{SLOW}"), &["127.0.0.1"]);
+    let refused = appliance.served.request("POST", "/v1/run", &[]).await;
+    assert_eq!(refused.status, 401);
+    let started = appliance.authorised("POST", "/v1/run/lan").await;
+    assert_eq!(started.status, 202, "{started:?}");
+    let started: Value = serde_json::from_str(&started.body).unwrap();
+    let id = started["id"].as_i64().unwrap();
+    assert_eq!(started["runs"], json!([{"id": id, "scanner": "lan"}]));
+    let again: Value = serde_json::from_str(&appliance.authorised("POST", "/v1/run").await.body).unwrap();
+    assert_eq!(again["id"], id, "the same run, and the other scanner has nobody");
+
+    let runs = appliance.served.get("/v1/runs").await.json();
+    assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
+    let run = appliance.served.get(&format!("/v1/runs/{id}")).await.json();
+    assert_eq!(
+        (&run["status"], &run["kind"], &run["scanner"]),
+        (&json!("running"), &json!("run"), &json!("lan"))
+    );
+    assert_eq!(run["hosts"], json!({"done": 0, "total": 1}));
+    assert_eq!(run["progress"]["ports"]["total"], 300, "{run}");
+
+    assert_eq!(appliance.served.request("DELETE", &format!("/v1/runs/{id}"), &[]).await.status, 401);
+    let stopped = appliance.authorised("DELETE", &format!("/v1/runs/{id}")).await;
+    assert_eq!((stopped.status, stopped.body.as_str()), (204, ""));
+    let over = async {
+        loop {
+            let run = appliance.served.get(&format!("/v1/runs/{id}")).await.json();
+            if run["status"] != "running" {
+                return run;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let over = timeout(AT_MOST, over).await.expect("it stops");
+    assert_eq!((&over["status"], &over["progress"]), (&json!("partial"), &Value::Null));
+    assert!(over["finished"].is_string(), "{over}");
+    assert_eq!(appliance.authorised("DELETE", &format!("/v1/runs/{id}")).await.status, 204, "over already");
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_is_told() {
+    let mut appliance = appliance();
+    appliance.start_scanning(&format!("exclude = [\"127.0.0.9\"]\n{SLOW}"), &["127.0.0.1", "127.0.0.9"]);
+    for (path, status, why) in [
+        ("/v1/run/iot", 404, "no scanner \"iot\""),
+        ("/v1/run/never", 503, "nobody to look at"),
+        ("/v1/run?host=127.0.0.7", 404, "not known"),
+        ("/v1/run?host=127.0.0.9", 403, "`exclude`"),
+        ("/v1/run?host=nas", 400, "neither a MAC"),
+        ("/v1/run?host=127.0.0.1&ports=x", 400, "not a port"),
+        ("/v1/run?ports=22", 400, "`host`"),
+        ("/v1/run?hots=127.0.0.1", 400, "hots"),
+    ] {
+        let answer = appliance.authorised("POST", path).await;
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert!(answer.error().contains(why), "{path}: {answer:?}");
+    }
+    for method in ["GET", "DELETE"] {
+        assert_eq!(appliance.authorised(method, "/v1/runs/7").await.status, 404, "{method}");
+        assert_eq!(appliance.authorised(method, "/v1/runs/x").await.status, 400, "{method}");
+    }
+    let device = appliance.authorised("POST", "/v1/run?host=127.0.0.1&ports=1-3").await;
+    assert_eq!(device.status, 202, "{device:?}");
+}

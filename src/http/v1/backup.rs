@@ -3,7 +3,6 @@
 use std::io;
 
 use axum::{
-    Extension,
     body::Body,
     extract::State,
     response::{IntoResponse, Response},
@@ -30,7 +29,7 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
     get, path = "/v1/backup", tag = "appliance",
     responses((status = 200, body = Vec<u8>, content_type = "application/vnd.sqlite3")),
 )]
-async fn backup(State(api): State<Api>, Extension(leisure): Extension<Leisure>) -> Result<Response, Refusal> {
+async fn backup(State(api): State<Api>, leisure: Leisure) -> Result<Response, Refusal> {
     let copy = File::from_std(api.queries.backup().await?);
     let length = copy.metadata().await.map(|data| data.len());
     leisure.take();

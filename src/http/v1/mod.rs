@@ -7,6 +7,7 @@
 mod backup;
 mod info;
 mod openapi;
+mod runs;
 mod scans;
 
 use std::sync::Arc;
@@ -18,17 +19,22 @@ use super::{
     answer::Refusal,
     auth::{self, Gate},
 };
-use crate::service::queries::Queries;
+use crate::service::{queries::Queries, runner::Runs};
 
 /// What the handlers answer from.
 #[derive(Clone)]
 pub(super) struct Api {
     pub(super) queries: Arc<Queries>,
+    pub(super) runs: Runs,
 }
 
 /// Everything under /v1, together with the description of it and of these other paths.
 pub(super) fn routes(api: Api, gate: &Gate, others: OpenApiRouter) -> Router {
-    let own = OpenApiRouter::new().merge(backup::routes(gate)).merge(info::routes()).merge(scans::routes());
+    let own = OpenApiRouter::new()
+        .merge(backup::routes(gate))
+        .merge(info::routes())
+        .merge(runs::routes(gate))
+        .merge(scans::routes());
     // Another's id is not guessed from an empty one.
     let own = ["/v1/diff/", "/v1/scan/", "/v1/scans/"]
         .into_iter()

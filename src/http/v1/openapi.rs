@@ -29,6 +29,7 @@ const TOKEN: &str = "token";
     components(schemas(ErrorBody)),
     tags(
         (name = "appliance", description = "The appliance itself"),
+        (name = "runs", description = "Scans under way: start, watch, stop"),
         (name = "scans", description = "What was looked at, and what was found"),
         (name = "portscan", description = "The original portscan's three paths"),
     ),

@@ -58,6 +58,8 @@ pub struct Look {
     pub device: Device,
     /// Which ports.
     pub ports: PortSet,
+    /// Whether the device's own rule has no say in which ports.
+    pub is_exact: bool,
     /// How hard.
     pub timing: Timing,
 }

@@ -5,6 +5,8 @@
 //! caller carries out the [`Action`]s that [`Agenda::poll`] returns.
 
 mod actions;
+mod orders;
+mod progress;
 mod results;
 mod run;
 mod start;
@@ -22,6 +24,8 @@ use jiff::Timestamp;
 
 pub use self::{
     actions::{Action, Look, LookId, Looked},
+    orders::{Order, OrderError},
+    progress::Standing,
     run::RunId,
     targets::is_wanted,
 };
@@ -58,6 +62,8 @@ struct Scanner {
 struct Assignment {
     run: RunId,
     device: Device,
+    /// How many are looked at.
+    ports: u32,
     cancelled: bool,
 }
 
@@ -221,7 +227,7 @@ impl Agenda {
             _ => self.results.tried(assignment.device.key(), times.now),
         }
         if let Some(run) = self.runs.get_mut(&assignment.run) {
-            run.count(&assignment.device, looked);
+            run.count(&assignment.device, looked, assignment.ports);
         }
     }
 

@@ -68,9 +68,19 @@ impl Results {
         self.tried.insert(key, (now, pause));
     }
 
+    /// Somebody has stopped a look at it: no other is taken between runs for the longest pause.
+    pub(super) fn put_off(&mut self, key: DeviceKey, now: Moment) {
+        self.tried.insert(key, (now, RETRY_MAX));
+    }
+
     /// The feed tells of the device after it did not: there is reason to try at once.
     pub(super) fn seen_again(&mut self, key: &DeviceKey) {
         self.tried.remove(key);
+    }
+
+    /// Whose result was last found where.
+    pub(super) fn identities(&self) -> impl Iterator<Item = (&Address, &DeviceKey)> {
+        self.identities.iter()
     }
 
     /// Under which keys a device's result may be kept, the likeliest first: that of whoever was found at the

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::Looked;
+use super::{Looked, Order};
 use crate::{
     config::{ScannerConfig, Targets},
     model::{Device, DeviceKey, Moment, PortSet, ScanStatus, Timing},
@@ -30,7 +30,12 @@ pub(super) struct Run {
     pub(super) kind: ScanKind,
     pub(super) targets: Targets,
     pub(super) ports: PortSet,
+    /// The ports of single devices, in place of the run's and of the device's own rule.
+    pub(super) exact: HashMap<DeviceKey, PortSet>,
     pub(super) timing: Timing,
+    /// What it was asked for with, if it was.
+    pub(super) order: Option<Order>,
+    pub(super) began: Moment,
     pub(super) deadline: Moment,
     /// `None` until the store has opened it.
     pub(super) scan: Option<ScanId>,
@@ -50,6 +55,9 @@ pub(super) struct Run {
     results: usize,
     partial: usize,
     failed: usize,
+    absent: usize,
+    /// Of the devices that this process is through with.
+    pub(super) ports_done: u64,
 }
 
 impl Run {
@@ -59,7 +67,10 @@ impl Run {
             kind,
             targets: config.targets.clone(),
             ports: config.ports.clone(),
+            exact: HashMap::new(),
             timing: config.timing,
+            order: None,
+            began: now,
             deadline: now + (config.interval * 2).max(MIN_DEADLINE),
             scan: None,
             todo: VecDeque::new(),
@@ -72,6 +83,8 @@ impl Run {
             results: 0,
             partial: 0,
             failed: 0,
+            absent: 0,
+            ports_done: 0,
         }
     }
 
@@ -106,12 +119,19 @@ impl Run {
         }
     }
 
-    /// Nobody is at a device's address: the next one of its addresses is as good.
+    /// Nobody is at a device's address: the next one of its addresses is as good, if there is one.
     pub(super) fn try_elsewhere(&mut self, device: &Device) {
         let others = self.elsewhere.get_mut(&device.key());
-        if let Some(next) = others.and_then(VecDeque::pop_front) {
-            self.todo.push_front(next);
+        match others.and_then(VecDeque::pop_front) {
+            Some(next) => self.todo.push_front(next),
+            None if self.done.contains(&device.key()) => {}
+            None => self.absent += 1,
         }
+    }
+
+    /// How many devices it is through with, whatever came of it.
+    pub(super) fn ended(&self) -> usize {
+        self.results + self.partial + self.failed + self.absent
     }
 
     /// Nothing further is started; what is in progress is to be cancelled.
@@ -137,11 +157,12 @@ impl Run {
         opened && self.todo.is_empty() && self.in_progress == 0 && !self.resolving && !self.awaits_targets()
     }
 
-    pub(super) fn count(&mut self, device: &Device, looked: &Looked) {
+    pub(super) fn count(&mut self, device: &Device, looked: &Looked, ports: u32) {
         self.in_progress -= 1;
+        self.ports_done += u64::from(ports);
         match looked {
             Looked::Result(_) => self.results += 1,
-            Looked::Absent if self.stopped => {}
+            Looked::Absent if self.stopped => self.absent += 1,
             Looked::Absent => self.try_elsewhere(device),
             Looked::Partial => self.partial += 1,
             Looked::Failed => self.failed += 1,

@@ -18,19 +18,32 @@ impl Agenda {
     pub(super) fn begin_runs(&mut self, times: &Times, actions: &mut Vec<Action>) {
         for index in 0..self.scanners.len() {
             let scanner = &self.scanners[index];
-            let config = scanner.config.clone();
+            let config = &scanner.config;
             let waits = need_feed(&config.targets) && !self.feed_is_known(times);
             if waits || scanner.run.is_some() || !is_due(config.interval, config.at, scanner.last, times) {
                 continue;
             }
-            let (devices, names) = self.targets(&config.targets);
-            if devices.is_empty() && names.is_empty() {
-                continue;
-            }
-            let mut run = Run::new(&config, ScanKind::Run, times.now);
-            run.enqueue(devices);
-            self.scanners[index].run = Some(self.insert(run, names, actions));
+            self.begin_run(index, times, actions);
         }
+    }
+
+    /// Starts a scanner's run; `None` if it has nobody to look at yet.
+    pub(super) fn begin_run(
+        &mut self,
+        index: usize,
+        times: &Times,
+        actions: &mut Vec<Action>,
+    ) -> Option<RunId> {
+        let config = self.scanners[index].config.clone();
+        let (devices, names) = self.targets(&config.targets);
+        if devices.is_empty() && names.is_empty() {
+            return None;
+        }
+        let mut run = Run::new(&config, ScanKind::Run, times.now);
+        run.enqueue(devices);
+        let id = self.insert(run, names, actions);
+        self.scanners[index].run = Some(id);
+        Some(id)
     }
 
     /// Starts a scan of the devices that need a look between runs: never seen before, missed by the last
@@ -65,7 +78,7 @@ impl Agenda {
         self.insert(run, Vec::new(), actions);
     }
 
-    fn insert(&mut self, run: Run, names: Vec<String>, actions: &mut Vec<Action>) -> RunId {
+    pub(super) fn insert(&mut self, run: Run, names: Vec<String>, actions: &mut Vec<Action>) -> RunId {
         let id = self.new_run();
         let (scanner, kind, ports) = (run.scanner.clone(), run.kind, run.ports.clone());
         self.runs.insert(id, run);
@@ -98,14 +111,14 @@ impl Agenda {
         }
     }
 
-    /// Fills the free places: scans on sight first, then runs in turn, so that none starves another.
+    /// Fills the free places: single devices first, then runs in turn, so that none starves another.
     pub(super) fn start_looks(&mut self, actions: &mut Vec<Action>) {
         while self.looks.len() < MAX_IN_PROGRESS {
             let next = self
                 .runs
                 .iter()
                 .filter(|(_, run)| run.has_work())
-                .min_by_key(|(id, run)| (run.kind != ScanKind::Seen, run.in_progress, **id))
+                .min_by_key(|(id, run)| (run.kind == ScanKind::Run, run.in_progress, **id))
                 .map(|(id, _)| *id);
             let Some(id) = next else { return };
             let Some(queued) = self.runs.get_mut(&id).and_then(|run| run.todo.pop_front()) else { return };
@@ -119,12 +132,18 @@ impl Agenda {
                 (Some(device), Some(scan)) => {
                     run.in_progress += 1;
                     let rule = self.config.rule_for(&device);
-                    let ports = rule.and_then(|rule| rule.ports.clone()).unwrap_or_else(|| run.ports.clone());
+                    let exact = run.exact.get(&queued.key());
+                    let is_exact = exact.is_some();
+                    let ports = exact.or(rule.and_then(|rule| rule.ports.as_ref())).unwrap_or(&run.ports);
+                    let ports = ports.clone();
                     let timing = rule.and_then(|rule| rule.timing).unwrap_or(run.timing);
                     self.next_look += 1;
                     let look = LookId(self.next_look);
-                    self.looks.insert(look, Assignment { run: id, device: device.clone(), cancelled: false });
-                    actions.push(Action::Look(Look { id: look, scan, device, ports, timing }));
+                    let asked = ports.len();
+                    let assignment =
+                        Assignment { run: id, device: device.clone(), ports: asked, cancelled: false };
+                    self.looks.insert(look, assignment);
+                    actions.push(Action::Look(Look { id: look, scan, device, ports, is_exact, timing }));
                 }
                 _ => run.try_elsewhere(&queued),
             }

@@ -1,5 +1,7 @@
 //! The agenda against a clock of the test's own.
 
+mod by_hand;
+
 use std::net::Ipv4Addr;
 
 use jiff::tz::TimeZone;

@@ -20,7 +20,10 @@ use crate::{
     engine::Bounds,
     net::ConnectProber,
     resolve::{ResolveError, Resolving},
-    service::feeds::{Known, SourceId},
+    service::{
+        agenda::Order,
+        feeds::{Known, SourceId},
+    },
     store::FILE_NAME,
 };
 
@@ -60,6 +63,7 @@ struct Bench {
     dir: TempDir,
     store: Store,
     clock: Arc<Boot>,
+    runs: Runs,
     /// Open, they keep what hangs on them going.
     _open: Box<dyn std::any::Any>,
     running: tokio::task::JoinHandle<Result<(), StoreError>>,
@@ -94,6 +98,7 @@ impl Bench {
         let (inventory_sender, inventory) = watch::channel(Inventory { devices, sources: Vec::new() });
         let clock = Arc::new(Boot { start: Instant::now(), set: AtomicBool::new(false) });
         let (stop, stopped) = watch::channel(false);
+        let (runs, requests) = runs();
         let runner = Runner {
             store: store.clone(),
             scanner,
@@ -101,10 +106,11 @@ impl Bench {
             resolver: Arc::new(Nobody),
             config,
             inventory,
+            requests,
         };
         let running = tokio::spawn(runner.run(stopped));
         let open = Box::new((config_sender, inventory_sender, thread, writer));
-        Self { dir, store, clock, _open: open, running, stop, _still: still }
+        Self { dir, store, clock, runs, _open: open, running, stop, _still: still }
     }
 
     async fn pass(&self, time: Duration) {
@@ -168,6 +174,21 @@ async fn starts_as_soon_as_the_clock_is_set_and_notes_who_is_there() {
     let seen = |address| bench.count(&format!("SELECT count(*) FROM devices WHERE address = '{address}'"));
     assert_eq!(seen("127.0.0.2"), 1, "there, though it is never scanned");
     assert_eq!(seen("127.0.0.3"), 0, "a frozen source's word says nothing of today");
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_for_waits_for_the_clock_as_well() {
+    let bench = Bench::start();
+    let order = Order::Scanner(None);
+    let refused = bench.runs.start(order.clone()).await.unwrap_err();
+    assert!(matches!(refused, RunError::NoClock), "{refused}");
+    assert_eq!(bench.runs.under_way().await.unwrap(), []);
+    bench.clock.set.store(true, Ordering::Relaxed);
+    bench.pass(2 * SECOND).await;
+    let started = bench.runs.start(order).await.unwrap();
+    assert_eq!((started.len(), started[0].scanner.as_str()), (1, "lan"));
+    bench.scanned().await;
     bench.finish().await;
 }
 

@@ -1,0 +1,244 @@
+//! Scans under way: start, watch, stop.
+
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use hyper::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{Api, gated, scans::scan_id};
+use crate::{
+    http::{
+        answer::{ErrorBody, Refusal, json},
+        auth::Gate,
+    },
+    service::{
+        agenda::{Order, OrderError},
+        runner::{RunError, RunView, Started},
+    },
+    store::{ScanId, ScanSummary},
+};
+
+pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(gated(gate, routes!(start_all)))
+        .routes(gated(gate, routes!(start)))
+        .routes(routes!(runs))
+        .routes(routes!(run))
+        .routes(gated(gate, routes!(stop)))
+}
+
+/// What to look at, if not all.
+#[derive(Deserialize, utoipa::IntoParams)]
+// A slip of the pen must not start a scan of everybody.
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wish {
+    /// Just this device: its MAC or address. It has to be known.
+    #[param(example = "B8:27:EB:AC:14:3E")]
+    host: Option<String>,
+    /// Just these ports of that device, whatever is configured.
+    #[param(example = "22,80,8000-8100")]
+    ports: Option<String>,
+}
+
+impl Wish {
+    fn order(self, scanner: Option<String>) -> Result<Order, Refusal> {
+        let bad = |error: &dyn std::fmt::Display| Refusal::bad_request(error.to_string());
+        let ports = self.ports.map(|ports| ports.parse()).transpose().map_err(|error| bad(&error))?;
+        match self.host {
+            Some(host) => {
+                Ok(Order::Device { key: host.parse().map_err(|error| bad(&error))?, scanner, ports })
+            }
+            None if ports.is_some() => {
+                Err(Refusal::bad_request("`ports` is for one device; say which by `host`, too"))
+            }
+            None => Ok(Order::Scanner(scanner)),
+        }
+    }
+}
+
+/// What was started, or was under way already.
+#[derive(Serialize, ToSchema)]
+struct StartedBody {
+    /// The first one's id: that of its scan.
+    id: i64,
+    runs: Vec<StartedRun>,
+}
+
+/// One scanner's run.
+#[derive(Serialize, ToSchema)]
+struct StartedRun {
+    id: i64,
+    scanner: String,
+}
+
+/// A run, under way or over.
+#[derive(Serialize, ToSchema)]
+struct RunBody {
+    /// That of its scan.
+    id: i64,
+    scanner: String,
+    /// `run`: by schedule; `seen`: of devices just seen; `manual`: asked for.
+    kind: String,
+    /// `running`, `complete`, `partial`, `failed`
+    status: String,
+    /// By the clock of then.
+    #[schema(value_type = String, format = DateTime)]
+    started: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished: Option<Timestamp>,
+    /// Devices that are through, and how many there are.
+    hosts: Share,
+    /// `null` when it is over.
+    progress: Option<ProgressBody>,
+}
+
+/// How much of how many.
+#[derive(Serialize, ToSchema)]
+struct Share {
+    done: u64,
+    total: u64,
+}
+
+/// How far a run is.
+#[derive(Serialize, ToSchema)]
+struct ProgressBody {
+    /// Ports with a verdict, and how many there are on all devices together.
+    ports: Share,
+    /// Ports a second since it was begun or resumed.
+    rate: f64,
+    /// Since it was begun or resumed.
+    seconds: f64,
+    /// At this rate; `null` before the first verdict.
+    seconds_left: Option<f64>,
+}
+
+impl RunBody {
+    fn of(summary: ScanSummary, view: Option<&RunView>) -> Self {
+        let seen = summary.hosts.into();
+        Self {
+            id: summary.id.0,
+            scanner: summary.scanner,
+            kind: summary.kind,
+            status: summary.status,
+            started: summary.started,
+            finished: summary.finished,
+            hosts: view.map_or(Share { done: seen, total: seen }, |view| Share {
+                done: view.hosts_done as u64,
+                total: view.hosts as u64,
+            }),
+            progress: view.map(|view| ProgressBody {
+                ports: Share { done: view.ports_done, total: view.ports },
+                rate: tenths(view.rate),
+                seconds: tenths(view.elapsed.as_secs_f64()),
+                seconds_left: view.left.map(|left| tenths(left.as_secs_f64())),
+            }),
+        }
+    }
+}
+
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
+impl From<RunError> for Refusal {
+    fn from(error: RunError) -> Self {
+        let status = match &error {
+            RunError::Order(OrderError::UnknownScanner { .. } | OrderError::UnknownDevice(_)) => {
+                StatusCode::NOT_FOUND
+            }
+            RunError::Order(OrderError::Unwanted(_)) => StatusCode::FORBIDDEN,
+            RunError::Order(OrderError::Nobody | OrderError::Paused)
+            | RunError::NoClock
+            | RunError::Unopened
+            | RunError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+/// Starts every scanner's run now, or a scan of one device. What is under way already goes on as it is.
+#[utoipa::path(
+    post, path = "/v1/run", tag = "runs", params(Wish),
+    responses(
+        (status = 202, body = StartedBody),
+        (status = 400, body = ErrorBody),
+        (status = 404, description = "The device is not known", body = ErrorBody),
+    ),
+)]
+async fn start_all(State(api): State<Api>, Query(wish): Query<Wish>) -> Result<Response, Refusal> {
+    begin(&api, wish.order(None)?).await
+}
+
+/// Starts one scanner's run now, or a scan of one device with its ports and timing.
+#[utoipa::path(
+    post, path = "/v1/run/{name}", tag = "runs",
+    params(("name" = String, Path, description = "A [[scanner]]'s", example = "lan"), Wish),
+    responses(
+        (status = 202, body = StartedBody),
+        (status = 400, body = ErrorBody),
+        (status = 404, description = "There is no such scanner, or the device is not known", body = ErrorBody),
+    ),
+)]
+async fn start(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(wish): Query<Wish>,
+) -> Result<Response, Refusal> {
+    begin(&api, wish.order(Some(name))?).await
+}
+
+async fn begin(api: &Api, order: Order) -> Result<Response, Refusal> {
+    let started = api.runs.start(order).await?;
+    let first = started.first().map(|run| run.id).ok_or(RunError::Unopened)?;
+    let runs = started.into_iter().map(|Started { id: ScanId(id), scanner }| StartedRun { id, scanner });
+    Ok(json(StatusCode::ACCEPTED, &StartedBody { id: first.0, runs: runs.collect() }))
+}
+
+/// The runs under way, oldest first.
+#[utoipa::path(get, path = "/v1/runs", tag = "runs", responses((status = 200, body = Vec<RunBody>)))]
+async fn runs(State(api): State<Api>) -> Result<Response, Refusal> {
+    let mut bodies = Vec::new();
+    for view in api.runs.under_way().await? {
+        let summary = api.queries.scan_summary(view.id).await?;
+        bodies.extend(summary.map(|summary| RunBody::of(summary, Some(&view))));
+    }
+    Ok(json(StatusCode::OK, &bodies))
+}
+
+/// One run, under way or over.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}", tag = "runs",
+    params(("id" = i64, Path, description = "What its start was answered with")),
+    responses((status = 200, body = RunBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
+)]
+async fn run(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let id = scan_id(&id)?;
+    let views = api.runs.under_way().await?;
+    let summary = api.queries.scan_summary(id).await?.ok_or_else(|| no_such_run(id))?;
+    let view = views.iter().find(|view| view.id == id);
+    Ok(json(StatusCode::OK, &RunBody::of(summary, view)))
+}
+
+/// Stops a run; what it found so far stays. One that is over stays as it is.
+#[utoipa::path(
+    delete, path = "/v1/runs/{id}", tag = "runs",
+    params(("id" = i64, Path, description = "What its start was answered with")),
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
+)]
+async fn stop(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+    let id = scan_id(&id)?;
+    if !api.runs.stop(id).await? && api.queries.scan_summary(id).await?.is_none() {
+        return Err(no_such_run(id));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn no_such_run(ScanId(id): ScanId) -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, format!("there is no run {id}; /v1/runs lists those under way"))
+}

@@ -1,0 +1,173 @@
+//! What somebody asks for by hand.
+
+use super::{Action, Agenda, Run, RunId, targets::is_wanted};
+use crate::{
+    config::{ScannerConfig, Targets},
+    model::{Address, Device, DeviceKey, PortSet, TargetSpec},
+    service::schedule::Times,
+    store::ScanKind,
+};
+
+/// What to look at now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// All that this scanner looks at; all that any does.
+    Scanner(Option<String>),
+    /// Just one device.
+    Device {
+        /// Whom.
+        key: DeviceKey,
+        /// Whose ports and timing hold; the first over the feed, if none is named.
+        scanner: Option<String>,
+        /// These ports, whatever is configured.
+        ports: Option<PortSet>,
+    },
+}
+
+/// Why it is not looked at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// Not configured.
+    #[error("there is no scanner \"{asked}\"; name one of these: {known}")]
+    UnknownScanner {
+        /// The name.
+        asked: String,
+        /// Those there are.
+        known: String,
+    },
+    /// Neither is it in the feed, nor is there a result.
+    #[error("{0} is not known; a device is once a feed names it or it has a result (/v1/hosts lists them)")]
+    UnknownDevice(DeviceKey),
+    /// The owner said never.
+    #[error(
+        "{0} must not be scanned; take it out of `exclude`, or out of the [[device]] with `scan = false`"
+    )]
+    Unwanted(DeviceKey),
+    /// No targets.
+    #[error("there is nobody to look at yet: the feed names no device that may be scanned")]
+    Nobody,
+    /// Nothing could be kept.
+    #[error("the database cannot be written, so nothing is scanned; /healthz says why")]
+    Paused,
+}
+
+impl Agenda {
+    /// Begins what is ordered, or finds it under way already. Who is excluded stays so.
+    ///
+    /// # Errors
+    /// Nothing is begun.
+    pub fn order(&mut self, order: &Order, times: &Times) -> Result<(Vec<RunId>, Vec<Action>), OrderError> {
+        if self.paused {
+            return Err(OrderError::Paused);
+        }
+        let mut actions = Vec::new();
+        let runs = match order {
+            Order::Scanner(name) => self.order_scanners(name.as_deref(), times, &mut actions)?,
+            Order::Device { key, scanner, ports } => {
+                vec![self.order_device(
+                    order,
+                    key,
+                    scanner.as_deref(),
+                    ports.as_ref(),
+                    times,
+                    &mut actions,
+                )?]
+            }
+        };
+        Ok((runs, actions))
+    }
+
+    fn order_scanners(
+        &mut self,
+        name: Option<&str>,
+        times: &Times,
+        actions: &mut Vec<Action>,
+    ) -> Result<Vec<RunId>, OrderError> {
+        let chosen = match name {
+            Some(name) => {
+                let place = self.place_of(name)?;
+                place..place + 1
+            }
+            None => 0..self.scanners.len(),
+        };
+        let runs: Vec<RunId> = chosen
+            .filter_map(|place| self.scanners[place].run.or_else(|| self.begin_run(place, times, actions)))
+            .collect();
+        if runs.is_empty() { Err(OrderError::Nobody) } else { Ok(runs) }
+    }
+
+    fn order_device(
+        &mut self,
+        order: &Order,
+        key: &DeviceKey,
+        scanner: Option<&str>,
+        ports: Option<&PortSet>,
+        times: &Times,
+        actions: &mut Vec<Action>,
+    ) -> Result<RunId, OrderError> {
+        let scanner = match scanner {
+            Some(name) => self.place_of(name)?,
+            None => {
+                let feeds = |config: &ScannerConfig| config.targets == Targets::Feed;
+                self.scanners.iter().position(|scanner| feeds(&scanner.config)).unwrap_or(0)
+            }
+        };
+        let unknown = || OrderError::UnknownDevice(key.clone());
+        let device = self.known(key).ok_or_else(unknown)?;
+        if !is_wanted(&self.config, &device) {
+            return Err(OrderError::Unwanted(key.clone()));
+        }
+        if let Some((id, _)) = self.runs.iter().find(|(_, run)| run.order.as_ref() == Some(order)) {
+            return Ok(*id);
+        }
+        let config = &self.scanners.get(scanner).ok_or(OrderError::Nobody)?.config;
+        let mut run = Run::new(config, ScanKind::Manual, times.now);
+        run.targets = Targets::List(vec![self.as_target(&device)]);
+        run.order = Some(order.clone());
+        if let Some(ports) = ports {
+            run.ports.clone_from(ports);
+            run.exact.insert(device.key(), ports.clone());
+        }
+        run.enqueue(vec![device]);
+        Ok(self.insert(run, Vec::new(), actions))
+    }
+
+    fn place_of(&self, name: &str) -> Result<usize, OrderError> {
+        self.scanners.iter().position(|scanner| scanner.config.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.scanners.iter().map(|scanner| scanner.config.name.as_str()).collect();
+            OrderError::UnknownScanner { asked: name.chars().take(40).collect(), known: known.join(", ") }
+        })
+    }
+
+    /// A device that the feed names, or that has a result: where it was then.
+    fn known(&self, key: &DeviceKey) -> Option<Device> {
+        let fed = match key {
+            DeviceKey::Mac(mac) => self.devices.values().find(|device| device.mac == Some(*mac)),
+            DeviceKey::Address(address) => self.devices.get(address),
+        };
+        fed.cloned().or_else(|| self.results.last_found(key))
+    }
+
+    /// A target that means this device wherever the feed says it is by now; one that the feed does not name is
+    /// looked for where it was.
+    fn as_target(&self, device: &Device) -> TargetSpec {
+        match device.mac.filter(|_| self.devices.contains_key(&device.address)) {
+            Some(mac) => TargetSpec::Mac(mac.octets().to_vec()),
+            None => TargetSpec::Address(device.address.clone()),
+        }
+    }
+}
+
+impl super::Results {
+    /// Where a device had its result, and who it was.
+    fn last_found(&self, key: &DeviceKey) -> Option<Device> {
+        let device = |(address, key): (&Address, &DeviceKey)| {
+            let mac = if let DeviceKey::Mac(mac) = key { Some(*mac) } else { None };
+            Device { address: address.clone(), mac, name: None }
+        };
+        match key {
+            DeviceKey::Mac(_) => self.identities().find(|(_, found)| *found == key).map(device),
+            DeviceKey::Address(address) => self.identities().find(|(at, _)| *at == address).map(device),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The runner as others see it: what is under way, start this, stop that.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::Running;
+use crate::{
+    service::{
+        agenda::{LookId, Order, OrderError, RunId, Standing},
+        scanner::Follower,
+    },
+    store::ScanId,
+};
+
+/// Requests that wait for the runner.
+const QUEUE: usize = 16;
+
+/// The handle to the runner; clones lead to the same.
+#[derive(Clone, Debug)]
+pub struct Runs(mpsc::Sender<Request>);
+
+/// Where the runner takes them from.
+#[derive(Debug)]
+pub struct Requests(mpsc::Receiver<Request>);
+
+type Answer<T> = oneshot::Sender<Result<T, RunError>>;
+
+#[derive(Debug)]
+pub(super) enum Request {
+    Start(Order, Answer<Vec<Started>>),
+    Stop(ScanId, Answer<bool>),
+    UnderWay(Answer<Vec<RunView>>),
+}
+
+/// A run that was started, or was under way already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// The id of its scan.
+    pub id: ScanId,
+    /// Its scanner's name.
+    pub scanner: String,
+}
+
+/// A run under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunView {
+    /// The id of its scan.
+    pub id: ScanId,
+    /// Devices that are through, whatever came of it.
+    pub hosts_done: usize,
+    /// How many there are.
+    pub hosts: usize,
+    /// Ports with a verdict.
+    pub ports_done: u64,
+    /// How many there are, on all devices together.
+    pub ports: u64,
+    /// Ports a second since it was begun or resumed; 0 before the first verdict.
+    pub rate: f64,
+    /// Since it was begun, or resumed.
+    pub elapsed: Duration,
+    /// How long it goes on at this rate; `None` before the first verdict.
+    pub left: Option<Duration>,
+}
+
+/// Why the runner does not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It must not, or cannot.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// The wall clock would date its scan wrongly.
+    #[error("the clock has not been set yet; scanning waits for it, 5 minutes at most: try again later")]
+    NoClock,
+    /// The store refused it.
+    #[error("the scan could not be opened in the database; the log says why")]
+    Unopened,
+    /// The runner has ended.
+    #[error("the appliance is stopping; try again when it is back")]
+    Stopping,
+}
+
+/// The runner's two ends: one to ask by, one for [`Runner`](super::Runner).
+pub fn runs() -> (Runs, Requests) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (Runs(sender), Requests(receiver))
+}
+
+impl Runs {
+    /// Starts what is ordered and tells the ids, once the store has opened the scans.
+    ///
+    /// # Errors
+    /// Nothing was started.
+    pub async fn start(&self, order: Order) -> Result<Vec<Started>, RunError> {
+        self.ask(|answer| Request::Start(order, answer)).await
+    }
+
+    /// Ends a run early; whether it was under way.
+    ///
+    /// # Errors
+    /// The runner has ended.
+    pub async fn stop(&self, scan: ScanId) -> Result<bool, RunError> {
+        self.ask(|answer| Request::Stop(scan, answer)).await
+    }
+
+    /// The runs that have an id and are not over, oldest first.
+    ///
+    /// # Errors
+    /// The runner has ended.
+    pub async fn under_way(&self) -> Result<Vec<RunView>, RunError> {
+        self.ask(Request::UnderWay).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, RunError> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(request(answer)).await.map_err(|_| RunError::Stopping)?;
+        answered.await.map_err(|_| RunError::Stopping)?
+    }
+}
+
+impl Requests {
+    pub(super) async fn next(&mut self) -> Option<Request> {
+        self.0.recv().await
+    }
+}
+
+impl Request {
+    /// What is said before the runner has begun.
+    pub(super) fn refuse(self) {
+        // Whoever asked may have gone, here and below.
+        match self {
+            Self::Start(_, answer) => drop(answer.send(Err(RunError::NoClock))),
+            Self::Stop(_, answer) => drop(answer.send(Ok(false))),
+            Self::UnderWay(answer) => drop(answer.send(Ok(Vec::new()))),
+        }
+    }
+}
+
+/// Somebody who waits for the ids of runs.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    runs: Vec<RunId>,
+    answer: Answer<Vec<Started>>,
+}
+
+impl Running {
+    pub(super) fn serve(&mut self, request: Request) {
+        match request {
+            Request::Start(_, answer) if answer.is_closed() => {}
+            Request::Start(order, answer) => match self.agenda.order(&order, &self.parts.times()) {
+                Ok((runs, actions)) => {
+                    tracing::info!(?order, "asked for");
+                    actions.into_iter().for_each(|action| self.act(action));
+                    self.waiting.push(Waiting { runs, answer });
+                    self.tell_started();
+                }
+                Err(error) => drop(answer.send(Err(error.into()))),
+            },
+            Request::Stop(scan, answer) => {
+                let stopped = self.agenda.stop(scan, self.parts.clock.now());
+                if stopped {
+                    tracing::info!(scan = scan.0, "stopped by hand");
+                }
+                drop(answer.send(Ok(stopped)));
+            }
+            Request::UnderWay(answer) => {
+                let standings = self.agenda.standings(self.parts.clock.now());
+                let views = standings.iter().filter_map(|standing| view(standing, &self.followers));
+                drop(answer.send(Ok(views.collect())));
+            }
+        }
+    }
+
+    /// Tells those who wait whose runs all have their ids, or are gone without.
+    pub(super) fn tell_started(&mut self) {
+        let standings = self.agenda.standings(self.parts.clock.now());
+        for Waiting { runs, answer } in std::mem::take(&mut self.waiting) {
+            let mut started = Vec::with_capacity(runs.len());
+            for run in &runs {
+                match standings.iter().find(|standing| standing.run == *run) {
+                    Some(Standing { scan: Some(id), scanner, .. }) => {
+                        started.push(Ok(Some(Started { id: *id, scanner: scanner.clone() })));
+                    }
+                    Some(_) => started.push(Ok(None)),
+                    None => started.push(Err(RunError::Unopened)),
+                }
+            }
+            match started.into_iter().collect::<Result<Option<Vec<Started>>, RunError>>() {
+                Ok(Some(all)) => drop(answer.send(Ok(all))),
+                Ok(None) => self.waiting.push(Waiting { runs, answer }),
+                Err(error) => drop(answer.send(Err(error))),
+            }
+        }
+    }
+}
+
+/// A run with what the engine knows of the looks in progress; `None` while it has no id.
+fn view(
+    standing: &Standing,
+    followers: &HashMap<LookId, watch::Receiver<Option<Follower>>>,
+) -> Option<RunView> {
+    let settled = |look| -> Option<u64> {
+        let follower = followers.get(look)?.borrow();
+        Some(follower.as_ref()?.progress().settled.into())
+    };
+    let ports_done = standing.ports_done + standing.looks.iter().filter_map(settled).sum::<u64>();
+    let seconds = standing.elapsed.as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a rate is told to three digits")]
+    let (done, all) = (ports_done as f64, standing.ports as f64);
+    let rate = if seconds > 0.0 { done / seconds } else { 0.0 };
+    let left = (rate > 0.0).then(|| Duration::try_from_secs_f64((all - done).max(0.0) / rate).ok()).flatten();
+    Some(RunView {
+        id: standing.scan?,
+        hosts_done: standing.hosts_done,
+        hosts: standing.hosts,
+        ports_done,
+        ports: standing.ports,
+        rate,
+        elapsed: standing.elapsed,
+        left,
+    })
+}
