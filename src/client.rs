@@ -1,4 +1,4 @@
-//! F2: a small HTTP client for feeds and for the command line: one GET, bounded in time and size.
+//! F2: a small HTTP client for feeds and for the command line: one request, bounded in time and size.
 //!
 //! No redirects: a feed's URL is configuration, and who may move it is its owner. No pool: a connection that
 //! idles for a minute between two polls is memory on both sides. No proxy: feeds are on the LAN.
@@ -6,6 +6,7 @@
 use std::{
     error::Error,
     future::Future,
+    io,
     net::{SocketAddr, SocketAddrV6},
     pin::Pin,
     sync::{Arc, OnceLock},
@@ -14,11 +15,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{
-    Request, Response, StatusCode, Uri,
+    Method, Request, Response, StatusCode, Uri,
     body::{Body, Incoming},
-    header::{ACCEPT, LOCATION, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, USER_AGENT},
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -76,7 +77,7 @@ pub enum ClientError {
     /// Too slow.
     #[error("no complete answer within {0:?}")]
     TimedOut(Duration),
-    /// Another status than 200.
+    /// Another status than 200 (or of a success, where something was asked to be done).
     #[error("the answer is {status}; is the path right?")]
     Status {
         /// The status.
@@ -93,6 +94,22 @@ pub enum ClientError {
     /// The connection ended early, or it is not HTTP.
     #[error("the answer is cut short or not HTTP: {0}")]
     Broken(String),
+    /// Whoever takes the answer cannot.
+    #[error("the answer cannot be written: {0}")]
+    Unwritten(String),
+}
+
+/// What is asked of a resource, where that is more than its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask<'a> {
+    /// What to do.
+    pub method: Method,
+    /// http or https.
+    pub url: &'a str,
+    /// Bearer token (RFC 6750).
+    pub token: Option<&'a str>,
+    /// JSON.
+    pub body: Option<Bytes>,
 }
 
 /// Makes requests; cheap to clone.
@@ -101,9 +118,9 @@ pub struct Client(Arc<Connectors>);
 
 struct Connectors {
     connector: HttpConnector<Lookup>,
-    plain: legacy::Client<HttpConnector<Lookup>, Empty<Bytes>>,
+    plain: legacy::Client<HttpConnector<Lookup>, Full<Bytes>>,
     /// Made when first needed: the certificates of the authorities take memory that http never uses.
-    tls: OnceLock<legacy::Client<HttpsConnector<HttpConnector<Lookup>>, Empty<Bytes>>>,
+    tls: OnceLock<legacy::Client<HttpsConnector<HttpConnector<Lookup>>, Full<Bytes>>>,
 }
 
 impl Client {
@@ -121,37 +138,82 @@ impl Client {
     /// # Errors
     /// Anything else, and whatever exceeds the limits.
     pub async fn get(&self, url: &str, limits: Limits) -> Result<Bytes, ClientError> {
-        let bad = || ClientError::BadUrl(one_line(url, MAX_TEXT));
-        let uri: Uri = url.parse().map_err(|_| bad())?;
-        let secure = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(bad()),
-        };
-        let request = Request::get(uri)
-            .header(USER_AGENT, AGENT)
-            .header(ACCEPT, "application/json")
-            .body(Empty::new())
-            .map_err(|_| bad())?;
+        let ask = Ask { method: Method::GET, url, token: None, body: None };
         let answer = async {
-            let response = if secure {
-                self.0.tls.get_or_init(|| build(tls(self.0.connector.clone()))).request(request).await
-            } else {
-                self.0.plain.request(request).await
-            };
-            let response = response.map_err(|error| failure(&error))?;
+            let response = self.request(&ask).await?;
             match response.status() {
                 StatusCode::OK => read(response.into_body(), limits.max_bytes).await,
                 _ => Err(refusal(response, limits.max_bytes.min(MAX_EXCERPT)).await),
             }
         };
-        tokio::time::timeout(limits.timeout, answer)
-            .await
-            .unwrap_or(Err(ClientError::TimedOut(limits.timeout)))
+        within(limits.timeout, answer).await
+    }
+
+    /// Asks, and hands the body to `take` piece by piece if the status is one of success.
+    ///
+    /// # Errors
+    /// Another status, whatever exceeds the limits, and what `take` says.
+    pub async fn ask(
+        &self,
+        ask: Ask<'_>,
+        limits: Limits,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), ClientError> {
+        let answer = async {
+            let response = self.request(&ask).await?;
+            if !response.status().is_success() {
+                return Err(refusal(response, limits.max_bytes.min(MAX_EXCERPT)).await);
+            }
+            let mut left = limits.max_bytes;
+            let mut body = response.into_body();
+            while let Some(frame) = body.frame().await {
+                let data = frame.map_err(|error| ClientError::Broken(innermost(&error)))?;
+                let data = data.into_data().unwrap_or_default();
+                left = left.checked_sub(data.len()).ok_or(ClientError::TooLarge(limits.max_bytes))?;
+                take(&data).map_err(|error| ClientError::Unwritten(error.to_string()))?;
+            }
+            Ok(())
+        };
+        within(limits.timeout, answer).await
+    }
+
+    async fn request(&self, ask: &Ask<'_>) -> Result<Response<Incoming>, ClientError> {
+        let bad = || ClientError::BadUrl(one_line(ask.url, MAX_TEXT));
+        let uri: Uri = ask.url.parse().map_err(|_| bad())?;
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(bad()),
+        };
+        let mut request = Request::builder()
+            .method(ask.method.clone())
+            .uri(uri)
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, "application/json");
+        if let Some(token) = ask.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if ask.body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(ask.body.clone().unwrap_or_default())).map_err(|_| bad())?;
+        let response = if secure {
+            self.0.tls.get_or_init(|| build(tls(self.0.connector.clone()))).request(request).await
+        } else {
+            self.0.plain.request(request).await
+        };
+        response.map_err(|error| failure(&error))
     }
 }
 
-fn build<C: Connect + Clone>(connector: C) -> legacy::Client<C, Empty<Bytes>> {
+async fn within<T>(
+    timeout: Duration,
+    answer: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    tokio::time::timeout(timeout, answer).await.unwrap_or(Err(ClientError::TimedOut(timeout)))
+}
+
+fn build<C: Connect + Clone>(connector: C) -> legacy::Client<C, Full<Bytes>> {
     legacy::Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
         .http1_max_buf_size(MAX_HEAD)

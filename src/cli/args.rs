@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
-use super::{nmap, ports};
+use super::{backup::BackupArgs, nmap, ports, run::RunArgs};
 use crate::{
     config::Overrides,
     model::{PortSet, TargetSpec, Timing},
@@ -67,6 +67,12 @@ pub enum Now {
     Probe(ProbeArgs),
     /// Ask a running appliance how it is and what it knows
     Status(StatusArgs),
+    /// Have the appliance look now, at all devices or at one
+    Run(RunArgs),
+    /// Copy the database, while the appliance is at work or not
+    Backup(BackupArgs),
+    /// Print the token that may change things over HTTP
+    Token,
     /// Check the configuration and say every fault
     CheckConfig,
 }

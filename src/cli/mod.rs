@@ -4,7 +4,9 @@
 //! ([`Command::Serve`]) is `app`'s. Everything printed goes through the two writers of a [`Terminal`], and
 //! whatever a command needs of the machine comes with the [`World`].
 
+mod appliance;
 mod args;
+mod backup;
 mod check;
 mod found;
 mod interrupt;
@@ -14,10 +16,12 @@ mod output;
 mod ports;
 mod probe;
 mod progress;
+mod run;
 mod scan;
 mod status;
 mod table;
 mod targets;
+mod token;
 
 use std::{
     io::{self, Write},
@@ -25,10 +29,14 @@ use std::{
     sync::Arc,
 };
 
+pub use appliance::Access;
 pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, StatusArgs, parse};
+pub use backup::BackupArgs;
+pub use run::RunArgs;
 
 use crate::{
     clock::Clock,
+    http::TokenError,
     net::{Limits, Links},
     resolve::{Resolve, ResolveError},
     service::scanner::{Scanner, ScannerThread},
@@ -81,6 +89,12 @@ enum CliError {
     Config(#[from] crate::config::ConfigError),
     #[error(transparent)]
     Status(#[from] status::StatusError),
+    #[error(transparent)]
+    Appliance(#[from] appliance::ApplianceError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("cannot write {}: {error}", file.display())]
+    File { file: PathBuf, error: io::Error },
     #[error("cannot start the scanner: {0}")]
     Prober(io::Error),
     #[error("cannot wait for Ctrl-C: {0}")]
@@ -138,6 +152,12 @@ async fn dispatch(
         }
         Now::Probe(probe) => probe::probe(probe, world, terminal).await,
         Now::Status(status) => status::status(status, &arguments.overrides(), world, terminal).await,
+        Now::Run(run) => {
+            let interrupted = interrupt::listen().map_err(CliError::Interrupt)?;
+            run::run(run, &arguments.overrides(), world, terminal, interrupted).await
+        }
+        Now::Backup(backup) => backup::backup(backup, &arguments.overrides(), world, terminal).await,
+        Now::Token => token::token(&arguments.overrides(), terminal),
         Now::CheckConfig => {
             check::check_config(&arguments.overrides(), arguments.verbose, world, terminal).await
         }

@@ -85,6 +85,13 @@ impl Bar {
         self.bar.set_position(totals.settled);
     }
 
+    /// Draws what an appliance says: so many ports of so many, and this.
+    pub(super) fn tell(&self, done: u64, total: u64, message: String) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        self.bar.set_message(message);
+    }
+
     /// Prints while the bar is out of the way.
     pub(super) fn above<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)

@@ -2,14 +2,14 @@
 
 use std::{
     io::{self, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     time::Duration,
 };
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::{CliError, DONE, FAILED, StatusArgs, Terminal, World, found::harmless, table};
+use super::{CliError, DONE, FAILED, StatusArgs, Terminal, World, appliance::url_of, found::harmless, table};
 use crate::{
     client::{Client, ClientError, Limits},
     config::{Config, Overrides},
@@ -106,22 +106,6 @@ pub(super) async fn status(
     }
     terminal.out.flush()?;
     Ok(if told.health.is_well() { DONE } else { FAILED })
-}
-
-/// Where an appliance that listens on these addresses is reached from its own machine.
-fn url_of(listen: &[SocketAddr]) -> String {
-    let own = |address: &SocketAddr| {
-        let ip = match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        match address.port() {
-            80 if ip.is_ipv4() => format!("http://{ip}"),
-            port => format!("http://{}", SocketAddr::new(ip, port)),
-        }
-    };
-    listen.first().map_or_else(|| "http://localhost".to_owned(), own)
 }
 
 async fn ask(client: &Client, url: String, base_url: &str) -> Result<Told, StatusError> {
@@ -243,17 +227,5 @@ mod tests {
         let expected = "http://127.0.0.1:8080: not well\nerror: the disk is full; free some space\n\
                         its results cannot be read; its log may say more: journalctl -u portscan\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
-    }
-
-    #[test]
-    fn the_appliance_is_asked_where_it_listens() {
-        for (listen, url) in [
-            ("0.0.0.0:80", "http://127.0.0.1"),
-            ("0.0.0.0:8080", "http://127.0.0.1:8080"),
-            ("[::]:8080", "http://[::1]:8080"),
-            ("192.168.1.2:80", "http://192.168.1.2"),
-        ] {
-            assert_eq!(url_of(&[listen.parse().unwrap()]), url);
-        }
     }
 }

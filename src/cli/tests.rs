@@ -217,3 +217,33 @@ fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     assert_eq!(code(io::ErrorKind::BrokenPipe), 0);
     assert_eq!(code(io::ErrorKind::StorageFull), 1);
 }
+
+/// A data directory of its own, with the options that lead there.
+fn at_home() -> (tempfile::TempDir, String) {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("portscan.toml");
+    std::fs::write(&file, "[feed]\nurl = []\n").unwrap();
+    let options = format!("--config {} --data-dir {}", file.display(), home.path().display());
+    (home, options)
+}
+
+#[tokio::test]
+async fn a_backup_is_made_while_no_appliance_runs() {
+    let (home, options) = at_home();
+    let file = home.path().join("copy.db");
+    let backup = ran(&format!("portscan {options} backup {}", file.display())).await;
+    assert_eq!((backup.code, backup.err.as_str()), (0, ""), "{}", backup.out);
+    assert!(std::fs::read(&file).unwrap().starts_with(b"SQLite format 3\0"));
+    let nowhere = ran(&format!("portscan {options} backup /nonexistent/copy.db")).await;
+    assert_eq!(nowhere.code, 1);
+    assert!(nowhere.err.contains("/nonexistent/copy.db"), "{}", nowhere.err);
+}
+
+#[tokio::test]
+async fn what_takes_an_appliance_says_so() {
+    let (_home, options) = at_home();
+    let run = ran(&format!("portscan {options} backup --url http://127.0.0.1:{} x", closed_port())).await;
+    assert!(run.code == 1 && run.err.contains("--url"), "{}", run.err);
+    let token = ran(&format!("portscan {options} token")).await;
+    assert_eq!((token.code, token.out.trim_end().len()), (0, 48));
+}

@@ -1,0 +1,15 @@
+//! `portscan token`: what whoever may change something shows.
+
+use super::{CliError, DONE, Terminal};
+use crate::{
+    config::{Config, Overrides},
+    http::Token,
+};
+
+/// Prints the token of the appliance here; makes it, where the appliance has not been started yet.
+pub(super) fn token(overrides: &Overrides, terminal: &mut Terminal<'_>) -> Result<u8, CliError> {
+    let config = Config::read(overrides)?;
+    let token = Token::load(&config.data_dir, config.auth_token_file.as_deref())?;
+    writeln!(terminal.out, "{}", token.reveal())?;
+    Ok(DONE)
+}
