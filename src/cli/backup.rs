@@ -45,7 +45,7 @@ pub(super) async fn backup(
 }
 
 async fn copy(appliance: &Appliance, to: &Path) -> Result<u64, CliError> {
-    let unwritable = |error: io::Error| CliError::File { file: to.to_owned(), error };
+    let unwritable = |source: io::Error| CliError::File { path: to.to_owned(), source };
     // It tells what everybody has open: for its owner's eyes.
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to);
     let mut file = BufWriter::new(file.map_err(unwritable)?);

@@ -93,8 +93,6 @@ enum CliError {
     Appliance(#[from] appliance::ApplianceError),
     #[error(transparent)]
     Token(#[from] TokenError),
-    #[error("cannot write {}: {error}", file.display())]
-    File { file: PathBuf, error: io::Error },
     #[error("cannot start the scanner: {0}")]
     Prober(io::Error),
     #[error("cannot wait for Ctrl-C: {0}")]
