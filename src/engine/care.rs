@@ -52,14 +52,16 @@ impl Care {
         self.interval.map(|interval| usize::try_from(pace(interval)).unwrap_or(usize::MAX).max(LEAST_WINDOW))
     }
 
-    /// A silence has ended. Whether the pace changes.
-    pub(super) fn silence_ended(&mut self, silence: Silence, now: Moment) -> bool {
+    /// A silence has ended. Whether the pace changes. Who fell over while it was `pressed` gets T3's pace, which
+    /// is kind to gadgets; who does so at that gets less.
+    pub(super) fn silence_ended(&mut self, silence: Silence, pressed: bool, now: Moment) -> bool {
         if silence.lost < EVENT {
             return false;
         }
         (self.events, self.since) = (self.events + 1, now);
         let suffers = silence.length >= AWAY || self.events >= 2;
-        suffers && self.interval.replace(GENTLE) != Some(GENTLE)
+        let wanted = if pressed { USUAL } else { GENTLE };
+        suffers && self.interval.replace(wanted) != Some(wanted)
     }
 
     /// A canary was lost, or nothing was asked for a while: calm is counted from now.
@@ -94,19 +96,28 @@ mod tests {
     #[test]
     fn chance_makes_nobody_fragile() {
         let mut care = Care::default();
-        assert!(!care.silence_ended(silence(2, 9), at(10)), "two canaries");
-        assert!(!care.silence_ended(silence(3, 3), at(20)), "a short silence");
+        assert!(!care.silence_ended(silence(2, 9), false, at(10)), "two canaries");
+        assert!(!care.silence_ended(silence(3, 3), false, at(20)), "a short silence");
         assert_eq!(care.window(Duration::from_secs(1)), None);
-        assert!(care.silence_ended(silence(3, 3), at(30)), "another one");
+        assert!(care.silence_ended(silence(3, 3), false, at(30)), "another one");
         assert_eq!(care.interval(), Some(GENTLE));
         let window = |millis| care.window(Duration::from_millis(millis));
         assert_eq!((window(20), window(300)), (Some(4), Some(15)));
     }
 
     #[test]
+    fn who_fell_over_in_haste_is_only_spared_the_haste() {
+        let mut care = Care::default();
+        assert!(care.silence_ended(silence(3, 5), true, at(10)));
+        assert_eq!(care.interval(), Some(USUAL));
+        assert!(care.silence_ended(silence(3, 5), false, at(20)), "at T3's pace, too");
+        assert_eq!(care.interval(), Some(GENTLE));
+    }
+
+    #[test]
     fn calm_brings_the_usual_pace_back() {
         let mut care = Care::default();
-        assert!(care.silence_ended(silence(3, 5), at(0)));
+        assert!(care.silence_ended(silence(3, 5), false, at(0)));
         care.disturbed(at(30));
         assert!(!care.calm_down(at(89)));
         assert!(care.calm_down(at(90)));
@@ -114,7 +125,7 @@ mod tests {
         assert!(care.calm_down(at(150)));
         assert_eq!(care.interval(), Some(USUAL));
         assert!(!care.calm_down(at(999)), "no faster, ever");
-        assert!(care.silence_ended(silence(3, 3), at(1000)));
+        assert!(care.silence_ended(silence(3, 3), false, at(1000)));
         assert!(!care.calm_down(at(1119)) && care.calm_down(at(1120)), "twice as long");
     }
 }

@@ -169,7 +169,7 @@ impl Host {
         }
         let silence = self.health.heard(now, port);
         let lost = silence.lost;
-        if self.care.silence_ended(silence, now) {
+        if self.care.silence_ended(silence, !self.is_paced(), now) {
             self.be_gentle(now);
         }
         let mut given_up = Vec::new();
