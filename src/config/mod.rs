@@ -40,7 +40,7 @@ pub use self::{
     error::{ConfigError, Fault, Place},
     load::{DEFAULT_PATH, Overrides},
 };
-use crate::model::{Device, PortSet, TargetSpec, Timing};
+use crate::model::{Address, Device, Mac, PortSet, TargetSpec, Timing};
 
 /// The feed where neither the file nor the environment names one: the original's.
 pub const DEFAULT_FEED: &str = "http://lanscan.local/lanscan/json";
@@ -152,6 +152,19 @@ impl Config {
     /// The rule that holds for a device: the first that matches, as in a firewall; rules do not add up.
     pub fn rule_for(&self, device: &Device) -> Option<&DeviceRule> {
         self.devices.iter().find(|rule| rule.matches.matches(&device.address, device.mac))
+    }
+
+    /// The ports of a device that are known noise: of a MAC, where that is known, and of an address, where it is
+    /// the device's.
+    pub fn ignored_ports(&self, mac: Option<Mac>, address: Option<&Address>) -> PortSet {
+        let is_meant = |rule: &&IgnoreRule| match (&rule.device, address) {
+            (None, _) => true,
+            (Some(spec), Some(address)) => spec.matches(address, mac),
+            (Some(TargetSpec::Mac(prefix)), None) => mac.is_some_and(|mac| mac.octets().starts_with(prefix)),
+            (Some(_), None) => false,
+        };
+        let rules = self.ignore.iter().filter(is_meant);
+        PortSet::from_ranges(rules.flat_map(|rule| rule.ports.ranges().iter().copied()))
     }
 
     /// Whether a device must never be probed. An exclusion by MAC needs the MAC: ask again as soon as the

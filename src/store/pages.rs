@@ -30,7 +30,7 @@ pub struct Page<T> {
 impl<T> Page<T> {
     /// The page that these rows are, if a full one has `most`. A row's place is its own number, and the next
     /// page has the greater ones.
-    fn of(rows: Vec<(i64, T)>, most: u32) -> Self {
+    pub(super) fn of(rows: Vec<(i64, T)>, most: u32) -> Self {
         let next = (rows.len() >= most as usize).then(|| rows.last().map(|(place, _)| *place)).flatten();
         Self { rows: rows.into_iter().map(|(_, row)| row).collect(), next }
     }

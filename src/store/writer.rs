@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use nix::sys::statvfs::statvfs;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,9 +16,10 @@ use crate::{
 };
 
 use super::{
-    Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth,
+    Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
     apply::Change,
     error::{Result, StoreError},
+    news,
 };
 
 /// Changes that wait for the writer. When the disk is full this is what makes the askers wait.
@@ -42,8 +44,12 @@ pub(super) enum Request {
     End(ScanId, ScanStatus, Done<()>),
     /// Note that devices were seen.
     See(Vec<Device>, Done<()>),
+    /// Tell who was not seen since.
+    Miss(Timestamp, Done<()>),
     /// Keep a schedule.
     Schedule(String, Schedule, Done<()>),
+    /// Change what is expected: committed at once, because somebody waits for it.
+    Expect(Vec<Wish>, Done<()>),
     /// Commit what was asked before.
     Flush(Done<()>),
 }
@@ -68,6 +74,8 @@ pub(super) struct Writer {
     clock: Arc<dyn Clock>,
     pace: Pace,
     health: watch::Sender<StoreHealth>,
+    /// The id of the latest news on the disk.
+    news: watch::Sender<i64>,
     batch: Vec<Pending>,
     flushes: Vec<Done<()>>,
     /// Whether what waits is to be committed without waiting for company.
@@ -88,12 +96,13 @@ impl Writer {
         path: PathBuf,
         clock: Arc<dyn Clock>,
         pace: Pace,
-        health: watch::Sender<StoreHealth>,
+        (health, news): (watch::Sender<StoreHealth>, watch::Sender<i64>),
     ) -> Result<Self> {
         let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         // Reads the whole table: some 50 bytes a row, once at start. An index would cost a page per commit.
         let last_seq = number("SELECT coalesce(max(seq), 0) FROM observations")?;
         let last_scan = number("SELECT coalesce(max(id), 0) FROM scans")?;
+        news.send_replace(news::newest(&connection)?);
         let abandoned = number("SELECT count(*) FROM scans WHERE status = 'running' AND kind <> 'run'")? > 0;
         // The first change in the queue and not made here: the disk may be full, which is no reason not to
         // start and serve.
@@ -104,6 +113,7 @@ impl Writer {
             clock,
             pace,
             health,
+            news,
             batch: Vec::from_iter(abandon),
             flushes: Vec::new(),
             urgent: false,
@@ -193,7 +203,12 @@ impl Writer {
                 }
                 (Change::See { devices, at: self.clock.wall() }, done)
             }
+            Request::Miss(since, done) => (Change::Miss { since, at: self.clock.wall() }, done),
             Request::Schedule(scanner, schedule, done) => (Change::Schedule { scanner, schedule }, done),
+            Request::Expect(wishes, done) => {
+                self.urgent = true;
+                (Change::Expect { wishes, at: self.clock.wall() }, done)
+            }
             Request::Flush(done) => {
                 self.urgent = true;
                 self.flushes.push(done);
@@ -231,6 +246,7 @@ impl Writer {
                     self.last_hosts = Some(now);
                 }
                 self.tell(StoreHealth::Ok);
+                self.tell_news();
                 for (pending, made) in self.batch.drain(..).zip(made) {
                     (pending.tell)(made);
                 }
@@ -256,6 +272,14 @@ impl Writer {
             Some(ErrorCode::DiskFull) => StoreHealth::Full,
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if nearly_full() => StoreHealth::Full,
             _ => StoreHealth::Failing(error.to_string()),
+        }
+    }
+
+    /// Tells that there are news since the last commit, if so.
+    fn tell_news(&self) {
+        // One that cannot be read now is told with the next commit.
+        if let Ok(newest) = news::newest(&self.connection) {
+            self.news.send_if_modified(|told| std::mem::replace(told, newest) != newest);
         }
     }
 
