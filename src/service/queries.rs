@@ -28,10 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers questions; to be shared in an `Arc`.
 pub struct Queries {
-    store: Store,
+    pub(super) store: Store,
     scanner: Scanner,
     resolver: Arc<dyn Resolve>,
-    config: watch::Receiver<Arc<Config>>,
+    pub(super) config: watch::Receiver<Arc<Config>>,
     inventory: watch::Receiver<Inventory>,
     health: watch::Receiver<Health>,
 }
@@ -201,7 +201,7 @@ impl Queries {
 }
 
 /// All rows, read a page at a time as they are taken: between two pages the reader is free for others.
-fn pages<T, F>(read: impl Fn(i64) -> F) -> impl Stream<Item = Result<Vec<T>, StoreError>>
+pub(super) fn pages<T, F>(read: impl Fn(i64) -> F) -> impl Stream<Item = Result<Vec<T>, StoreError>>
 where
     F: Future<Output = Result<Page<T>, StoreError>>,
 {
