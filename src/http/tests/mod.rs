@@ -2,6 +2,7 @@
 
 mod authority;
 mod bounds;
+mod expected;
 mod manners;
 mod metrics;
 mod portscan;

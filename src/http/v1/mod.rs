@@ -5,6 +5,10 @@
 //! changes something is registered by [`gated`], and by nothing else.
 
 mod backup;
+mod changes;
+mod diff;
+mod events;
+mod expected;
 mod info;
 mod openapi;
 mod runs;
@@ -32,6 +36,10 @@ pub(super) struct Api {
 pub(super) fn routes(api: Api, gate: &Gate, others: OpenApiRouter) -> Router {
     let own = OpenApiRouter::new()
         .merge(backup::routes(gate))
+        .merge(changes::routes())
+        .merge(diff::routes())
+        .merge(events::routes())
+        .merge(expected::routes(gate))
         .merge(info::routes())
         .merge(runs::routes(gate))
         .merge(scans::routes());
