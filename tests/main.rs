@@ -6,6 +6,7 @@
 
 mod appliance;
 mod bench;
+mod changes;
 mod crash;
 mod disk;
 mod feeds;

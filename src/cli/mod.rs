@@ -7,7 +7,10 @@
 mod appliance;
 mod args;
 mod backup;
+mod changes;
 mod check;
+mod diff;
+mod expected;
 mod found;
 mod interrupt;
 mod json;
@@ -32,6 +35,9 @@ use std::{
 pub use appliance::Access;
 pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, StatusArgs, parse};
 pub use backup::BackupArgs;
+pub use changes::ChangesArgs;
+pub use diff::DiffArgs;
+pub use expected::Expected;
 pub use run::RunArgs;
 
 use crate::{
@@ -155,6 +161,9 @@ async fn dispatch(
             run::run(run, &arguments.overrides(), world, terminal, interrupted).await
         }
         Now::Backup(backup) => backup::backup(backup, &arguments.overrides(), world, terminal).await,
+        Now::Expected(what) => expected::expected(what, &arguments.overrides(), world, terminal).await,
+        Now::Diff(diff) => diff::diff(diff, &arguments.overrides(), world, terminal).await,
+        Now::Changes(changes) => changes::changes(changes, &arguments.overrides(), world, terminal).await,
         Now::Token => token::token(&arguments.overrides(), terminal),
         Now::CheckConfig => {
             check::check_config(&arguments.overrides(), arguments.verbose, world, terminal).await
