@@ -14,6 +14,7 @@ mod floors;
 mod harness;
 mod http_bounds;
 mod identity;
+mod imports;
 mod lab;
 mod limits;
 mod metrics;

@@ -10,7 +10,8 @@ use std::{
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{
-    backup::BackupArgs, changes::ChangesArgs, diff::DiffArgs, expected::Expected, nmap, ports, run::RunArgs,
+    backup::BackupArgs, changes::ChangesArgs, diff::DiffArgs, expected::Expected, import::ImportArgs, nmap,
+    ports, run::RunArgs,
 };
 use crate::{
     config::Overrides,
@@ -78,6 +79,8 @@ pub enum Now {
     Diff(DiffArgs),
     /// What has changed
     Changes(ChangesArgs),
+    /// Take in what nmap found (-oX), or what the original portscan has kept
+    Import(ImportArgs),
     /// Copy the database, while the appliance is at work or not
     Backup(BackupArgs),
     /// Print the token that may change things over HTTP

@@ -12,6 +12,7 @@ mod check;
 mod diff;
 mod expected;
 mod found;
+mod import;
 mod interrupt;
 mod json;
 mod nmap;
@@ -38,6 +39,7 @@ pub use backup::BackupArgs;
 pub use changes::ChangesArgs;
 pub use diff::DiffArgs;
 pub use expected::Expected;
+pub use import::ImportArgs;
 pub use run::RunArgs;
 
 use crate::{
@@ -105,6 +107,8 @@ enum CliError {
     Interrupt(io::Error),
     #[error("the scanner stopped before its time")]
     Stopped,
+    #[error("cannot read it: {0}")]
+    Unreadable(io::Error),
     #[error("cannot write {}: {source}", .path.display())]
     File { path: PathBuf, source: io::Error },
     #[error("cannot print: {0}")]
@@ -160,6 +164,7 @@ async fn dispatch(
             let interrupted = interrupt::listen().map_err(CliError::Interrupt)?;
             run::run(run, &arguments.overrides(), world, terminal, interrupted).await
         }
+        Now::Import(import) => import::import(import, &arguments.overrides(), world, terminal).await,
         Now::Backup(backup) => backup::backup(backup, &arguments.overrides(), world, terminal).await,
         Now::Expected(what) => expected::expected(what, &arguments.overrides(), world, terminal).await,
         Now::Diff(diff) => diff::diff(diff, &arguments.overrides(), world, terminal).await,

@@ -66,6 +66,8 @@ pub struct Config {
     pub cache_expiry: Duration,
     /// A device that was not seen for this long is forgotten unless something is expected of it; default 30 d.
     pub forget: Duration,
+    /// Where reports of other scanners' are put to be imported; `None`: nowhere.
+    pub spool: Option<PathBuf>,
     /// Where devices come from.
     pub feed: FeedConfig,
     /// What is scanned when; never empty, names unique.
@@ -186,6 +188,7 @@ impl Default for Config {
             max_in_flight: 50,
             cache_expiry: 7 * DAY,
             forget: 30 * DAY,
+            spool: None,
             feed: FeedConfig::default(),
             scanners: vec![ScannerConfig::named("lan".to_owned())],
             devices: Vec::new(),

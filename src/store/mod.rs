@@ -24,10 +24,12 @@ mod compared;
 mod current;
 mod error;
 mod expected;
+mod import;
 mod lock;
 mod news;
 mod pages;
 mod reader;
+mod reports;
 mod residents;
 mod schema;
 mod verdicts;
@@ -59,9 +61,11 @@ pub use compared::ScanDevice;
 pub use current::HostState;
 pub use error::{Result, StoreError};
 pub use expected::Wish;
+pub use import::{Hosts, Import, Imported, ImportedHost};
 pub use lock::{DirLock, lock};
 pub use news::{Asked, Doubt, News, What};
 pub use pages::{Page, ScanHost, ScanSummary};
+pub use reports::HostRecord;
 
 /// The database's name in the data directory.
 pub const FILE_NAME: &str = "portscan.db";

@@ -75,6 +75,12 @@ impl Verdicts {
         self.exceptions
     }
 
+    /// Coverage, default state and the ports that differ from it.
+    pub(super) fn into_parts(self) -> (PortSet, PortState, impl Iterator<Item = (u16, PortState)>) {
+        let ports = |(first, last, state)| (first..=last).map(move |port| (port, state));
+        (self.coverage, self.default_state, self.exceptions.into_iter().flat_map(ports))
+    }
+
     /// What they say, stretch by stretch, of a look that was part of this scan.
     pub(super) fn stretches(&self, scan: ScanId) -> impl Iterator<Item = Stretch> {
         let named = PortSet::from_ranges(self.exceptions.iter().map(|&(first, last, _)| (first, last)));

@@ -19,6 +19,7 @@ use super::{
     Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
     apply::Change,
     error::{Result, StoreError},
+    import::{self, Hosts, Import, Imported},
     news,
 };
 
@@ -42,6 +43,8 @@ pub(super) enum Request {
     Record(Box<Observation>, Done<()>),
     /// End a scan.
     End(ScanId, ScanStatus, Done<()>),
+    /// Take in a scan that somebody else made, in a commit of its own: it may be large.
+    Import(Box<Import>, Hosts, Done<Imported>),
     /// Note that devices were seen.
     See(Vec<Device>, Done<()>),
     /// Tell who was not seen since.
@@ -101,7 +104,8 @@ impl Writer {
         let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         // Reads the whole table: some 50 bytes a row, once at start. An index would cost a page per commit.
         let last_seq = number("SELECT coalesce(max(seq), 0) FROM observations")?;
-        let last_scan = number("SELECT coalesce(max(id), 0) FROM scans")?;
+        // An import from tomorrow is not to carry our own ids with it.
+        let last_scan = number("SELECT coalesce(max(id), 0) FROM scans WHERE kind <> 'import'")?;
         news.send_replace(news::newest(&connection)?);
         let abandoned = number("SELECT count(*) FROM scans WHERE status = 'running' AND kind <> 'run'")? > 0;
         // The first change in the queue and not made here: the disk may be full, which is no reason not to
@@ -177,7 +181,9 @@ impl Writer {
         let (change, done) = match request {
             Request::Begin { scanner, kind, ports, done } => {
                 let started = self.clock.wall();
-                self.last_scan = started.as_second().max(self.last_scan + 1);
+                let wanted = started.as_second().max(self.last_scan + 1);
+                // An import may have it. What cannot be read now will not be written either.
+                self.last_scan = import::free(&self.connection, wanted).unwrap_or(wanted);
                 let id = ScanId(self.last_scan);
                 self.urgent = true;
                 let change = Change::Begin { id, scanner, kind, ports, started };
@@ -191,6 +197,10 @@ impl Writer {
                 }
                 self.last_seq += 1;
                 (Change::Record { seq: self.last_seq, observation }, done)
+            }
+            Request::Import(import, hosts, done) => {
+                let _ = done.send(self.import(&import, hosts));
+                return;
             }
             Request::End(id, status, done) => (Change::End { id, status, finished: self.clock.wall() }, done),
             Request::See(mut devices, done) => {
@@ -218,6 +228,18 @@ impl Writer {
         // Nobody minds if the asker no longer waits: the change is made all the same.
         let tell = Box::new(move |made| drop(done.send(made)));
         self.batch.push(Pending { change, tell });
+    }
+
+    /// Takes in a scan that somebody else made, after all that was asked before. It is not kept for another try
+    /// as our own results are: whoever brings it still has it.
+    fn import(&mut self, import: &Import, hosts: Hosts) -> Result<Imported> {
+        self.commit();
+        if !self.batch.is_empty() {
+            return Err(StoreError::Unwell(self.health.borrow().to_string()));
+        }
+        let imported = import::write(&mut self.connection, import, hosts, &mut self.last_seq);
+        self.tell_news();
+        imported
     }
 
     /// Whether a sighting is to be written: something is new, or nothing was written for an hour. Takes it

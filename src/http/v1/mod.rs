@@ -9,6 +9,7 @@ mod changes;
 mod diff;
 mod events;
 mod expected;
+mod import;
 mod info;
 mod openapi;
 mod runs;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use axum::{Router, middleware::from_fn_with_state, routing::any};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
+pub(super) use self::import::Imports;
 use super::{
     answer::Refusal,
     auth::{self, Gate},
@@ -30,6 +32,7 @@ use crate::service::{queries::Queries, runner::Runs};
 pub(super) struct Api {
     pub(super) queries: Arc<Queries>,
     pub(super) runs: Runs,
+    pub(super) imports: Imports,
 }
 
 /// Everything under /v1, together with the description of it and of these other paths.
@@ -40,6 +43,7 @@ pub(super) fn routes(api: Api, gate: &Gate, others: OpenApiRouter) -> Router {
         .merge(diff::routes())
         .merge(events::routes())
         .merge(expected::routes(gate))
+        .merge(import::routes(gate))
         .merge(info::routes())
         .merge(runs::routes(gate))
         .merge(scans::routes());
