@@ -104,3 +104,31 @@ async fn a_report_may_be_larger_than_other_bodies_but_not_endless() {
         "nothing is left of it"
     );
 }
+
+#[tokio::test]
+async fn what_was_taken_in_can_be_taken_out_again() {
+    let appliance = appliance();
+    assert_eq!(appliance.post("text/xml", &report("22")).await.status, 204);
+    // HTTP/1.0: in one piece.
+    let ask = async |query: &str| {
+        appliance.served.ask(&format!("GET /v1/scan/{query} HTTP/1.0\r\nHost: pi\r\n\r\n")).await
+    };
+    let get = async |format: &str| ask(&format!("{START}?format={format}")).await;
+    let csv = get("csv").await;
+    assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
+    assert_eq!(csv.body, format!("address,port,protocol,state,scan_id\n192.0.2.5,22,tcp,open,{START}\n"));
+    let xml = get("xml").await;
+    assert_eq!((xml.status, xml.header("content-type")), (200, Some("application/xml")));
+    let mut taken = crate::nmap::Report::open(xml.body.as_bytes()).unwrap();
+    let host = taken.next_host().unwrap().unwrap();
+    assert_eq!((taken.started().as_second(), host.address.to_string()), (START, "192.0.2.5".to_owned()));
+    assert_eq!(host.reports[0].coverage.to_string(), "1-100");
+    assert_eq!(host.reports[0].open_ports().collect::<Vec<_>>(), [22]);
+    assert_eq!(taken.next_host().unwrap(), None);
+    assert_eq!(taken.summary().status, crate::model::ScanStatus::Complete);
+    // Another appliance takes it as it would nmap's.
+    assert_eq!(self::appliance().post("text/xml", &xml.body).await.status, 204);
+    assert_eq!(get("yaml").await.status, 400);
+    assert_eq!(ask("7?format=xml").await.status, 404);
+    assert_eq!(ask("7?format=csv").await.body, "address,port,protocol,state,scan_id\n");
+}

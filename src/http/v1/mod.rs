@@ -9,6 +9,7 @@ mod changes;
 mod diff;
 mod events;
 mod expected;
+mod export;
 mod import;
 mod info;
 mod openapi;
