@@ -77,7 +77,7 @@ lint: ## formatting, clippy's lints and documentation, without a warning
 setup: $(TOOLS)/usr/bin/promtool # installs what the tests need where it may, else says how
 	@missing=; for command in ip nmap ndiff unshare curl xmllint cc; do \
 	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
-	python3 -c 'import libnmap' 2>/dev/null || missing="$$missing python3-libnmap"; \
+	/usr/bin/python3 -c 'import libnmap' 2>/dev/null || missing="$$missing python3-libnmap"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(PACKAGES) gcc >/dev/null; \

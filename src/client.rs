@@ -108,8 +108,8 @@ pub struct Ask<'a> {
     pub url: &'a str,
     /// Bearer token (RFC 6750).
     pub token: Option<&'a str>,
-    /// JSON.
-    pub body: Option<Bytes>,
+    /// What is sent, behind its media type.
+    pub body: Option<(&'static str, Bytes)>,
 }
 
 /// Makes requests; cheap to clone.
@@ -193,10 +193,12 @@ impl Client {
         if let Some(token) = ask.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        if ask.body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
+        let mut sent = Bytes::new();
+        if let Some((kind, body)) = &ask.body {
+            request = request.header(CONTENT_TYPE, *kind);
+            sent = body.clone();
         }
-        let request = request.body(Full::new(ask.body.clone().unwrap_or_default())).map_err(|_| bad())?;
+        let request = request.body(Full::new(sent)).map_err(|_| bad())?;
         let response = if secure {
             self.0.tls.get_or_init(|| build(tls(self.0.connector.clone()))).request(request).await
         } else {

@@ -42,7 +42,9 @@
 //!
 //! - another kind of probe: implement [`engine::Prober`] in [`net`];
 //! - another source of devices: a reader in [`feed`], a task in [`service::feeds`];
+//! - another scanner's reports: a reader beside [`nmap`], handed on by [`service::import`];
 //! - another question over HTTP: a method in [`service::queries`], a handler in [`http`];
+//! - another kind of change: a word of [`store::What`], told by the store where it is certain, shown in [`http`];
 //! - another figure: a field of [`model::Snapshot`], filled in [`service::queries`], written in [`metrics`];
 //! - another setting: a field of [`config::Config`], its key in the file, and a faulty file in
 //!   `tests/config` for each way to get it wrong;

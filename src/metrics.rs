@@ -10,7 +10,7 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use crate::model::{Delays, FeedFacts, LimitFacts, ProbeFacts, Snapshot, StoreFacts};
+use crate::model::{Delays, FeedFacts, ImportFacts, LimitFacts, ProbeFacts, Snapshot, StoreFacts};
 
 /// The page's media type: that of the text format, version 0.0.4.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -49,6 +49,7 @@ pub fn encode(snapshot: &Snapshot) -> Result<String, MetricsError> {
     families.extend(snapshot.limits.iter().flat_map(limits));
     families.extend(feeds(&snapshot.feeds));
     families.extend(store(&snapshot.store));
+    families.extend(imports(&snapshot.imports));
     // The format has no families without samples.
     families.retain(|family| !family.get_metric().is_empty());
     Ok(TextEncoder::new().encode_to_string(&families)?)
@@ -159,6 +160,23 @@ fn store(store: &StoreFacts) -> [MetricFamily; 4] {
     ]
 }
 
+/// In portmantool's names and shapes: 0 before the first.
+fn imports(imports: &ImportFacts) -> [MetricFamily; 2] {
+    let last = imports.last.map_or(0.0, |last| last.as_second() as f64);
+    [
+        counters(
+            "portmantool_imports_failed_total",
+            "Reports of other scanners' that were not taken.",
+            [counter(&[], imports.failed)],
+        ),
+        gauges(
+            "portmantool_imports_last",
+            "When the last report was taken in, or an own scan was complete.",
+            [gauge(&[], last)],
+        ),
+    ]
+}
+
 fn gauges(name: &str, help: &str, samples: impl IntoIterator<Item = Metric>) -> MetricFamily {
     family(name, help, MetricType::GAUGE, samples)
 }
@@ -257,6 +275,7 @@ mod tests {
                 devices: Some(40),
                 last_scan: Some("2026-11-22T04:47:20.5Z".parse().unwrap()),
             },
+            imports: ImportFacts { failed: 2, last: Some("2026-11-22T05:00:00Z".parse().unwrap()) },
             ..Snapshot::default()
         }
     }

@@ -6,6 +6,7 @@
 
 mod appliance;
 mod bench;
+mod changes;
 mod crash;
 mod disk;
 mod feeds;
@@ -13,6 +14,7 @@ mod floors;
 mod harness;
 mod http_bounds;
 mod identity;
+mod imports;
 mod lab;
 mod limits;
 mod metrics;

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot be made fails")]
 #![allow(clippy::print_stdout, reason = "it prints what it measures")]
 
+mod differences;
 mod engine;
 mod store;
 
-criterion::criterion_main!(engine::all, store::all);
+criterion::criterion_main!(engine::all, store::all, differences::all);

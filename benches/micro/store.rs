@@ -62,7 +62,7 @@ fn weigh(runtime: &Runtime, changes: bool) -> f64 {
     f64::from(grown) / f64::from(SCANS - 1) / f64::from(HOSTS)
 }
 
-fn open(dir: &Path) -> (Store, WriterThread) {
+pub(super) fn open(dir: &Path) -> (Store, WriterThread) {
     Store::open_at_pace(&dir.join(FILE_NAME), Arc::new(SystemClock::start()), PACE).unwrap()
 }
 
@@ -78,24 +78,30 @@ async fn scan(store: &Store, change: u16) {
 }
 
 fn observation(scan: ScanId, host: u8, change: u16) -> Observation {
-    let address = format!("192.0.2.{host}").parse().unwrap();
-    let device = Device { address, mac: Some(Mac::new([2, 0, 0, 0, 0, host])), name: None };
-    let open = |port| PortFinding {
+    // No two hosts have the same result.
+    let mut ports = vec![22, 80, 443, 8000 + u16::from(host)];
+    ports.extend((change > 0).then_some(10_000 + change));
+    look(scan, host.into(), &ports)
+}
+
+/// A whole look at a host that has these ports open.
+pub(super) fn look(scan: ScanId, host: u16, ports: &[u16]) -> Observation {
+    let [high, low] = host.to_be_bytes();
+    let address = std::net::Ipv4Addr::new(198, 18, high, low).into();
+    let device = Device { address, mac: Some(Mac::new([2, 0, 0, 0, high, low])), name: None };
+    let open = |&port: &u16| PortFinding {
         port,
         state: PortState::Open,
         reason: Reason::SynAck,
         rtt: Some(Duration::from_micros(port.into())),
     };
-    // No two hosts have the same result.
-    let mut ports = vec![22, 80, 443, 8000 + u16::from(host)];
-    ports.extend((change > 0).then_some(10_000 + change));
     let report = HostReport {
         address: device.address.clone(),
         status: HostStatus::Up,
         coverage: PortSet::all(),
         default_state: PortState::Closed,
         default_reason: Reason::ConnRefused,
-        findings: ports.into_iter().map(open).collect(),
+        findings: ports.iter().map(open).collect(),
         protocol: Protocol::Tcp,
         probes: 65_600,
         preparation: Duration::from_millis(12),

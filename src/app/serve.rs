@@ -21,8 +21,10 @@ use crate::{
     service::{
         feeds::{self, Inventory},
         health::Health,
+        import::Importer,
         queries::Queries,
         runner::{self, Runner, Runs},
+        spool::Spool,
     },
     store::{self, Store, WriterThread},
 };
@@ -161,7 +163,12 @@ impl Parts<'_> {
         let running = runner.run(self.stop.clone());
         tasks.spawn(async move { running.await.context("the runner cannot go on") });
 
-        let site = self.site(inventory, seen_health, names, gate, runs);
+        let clock: Arc<dyn Clock> = Arc::new(self.clock);
+        let importer = Importer::new(self.store.clone(), Arc::clone(&clock), &self.config.borrow().data_dir);
+        let spool = Spool::new(importer.clone(), clock, self.config.clone());
+        tasks.spawn(until_stopped(self.stop.clone(), spool.run()));
+
+        let site = self.site(inventory, seen_health, (names, gate), runs, importer);
         let serving = http::serve(listeners, http::router(site), http::Limits::default(), self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
     }
@@ -170,9 +177,9 @@ impl Parts<'_> {
         &self,
         inventory: watch::Receiver<Inventory>,
         health: watch::Receiver<Health>,
-        names: Names,
-        gate: Gate,
+        (names, gate): (Names, Gate),
         runs: Runs,
+        importer: Importer,
     ) -> Site {
         // One of their own: what clients ask for must not keep the feeds waiting.
         let resolver = Arc::new(SystemResolver::default());
@@ -183,6 +190,7 @@ impl Parts<'_> {
             self.config.clone(),
             inventory,
             health,
+            importer,
         );
         Site {
             config: self.config.clone(),

@@ -22,7 +22,7 @@ use crate::{
     client::{Ask, Client, ClientError, Limits},
     config::{Config, ConfigError, Overrides},
     http::{self, Gate, Names, Site, Token, TokenError},
-    service::{feeds::Inventory, health::Health, queries::Queries, runner},
+    service::{feeds::Inventory, health::Health, import::Importer, queries::Queries, runner},
     store::{self, DirLock, Store, StoreError, WriterThread},
 };
 
@@ -141,7 +141,8 @@ impl Appliance {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<Bytes, ApplianceError> {
-        let body = body.map(serde_json::to_vec).transpose()?.map(Bytes::from);
+        let body =
+            body.map(serde_json::to_vec).transpose()?.map(|body| ("application/json", Bytes::from(body)));
         let limits = Limits { timeout: PATIENCE, max_bytes: ANSWER_MAX };
         let mut answer = Vec::new();
         let take = |piece: &[u8]| {
@@ -150,6 +151,17 @@ impl Appliance {
         };
         self.fetch(method, path, body, limits, take).await?;
         Ok(answer.into())
+    }
+
+    /// Hands a document in, of any length; nothing is answered.
+    pub(super) async fn hand_in(
+        &self,
+        path: &str,
+        kind: &'static str,
+        document: Bytes,
+    ) -> Result<(), ApplianceError> {
+        let limits = Limits { timeout: LONG_PATIENCE, max_bytes: ANSWER_MAX };
+        self.fetch(Method::POST, path, Some((kind, document)), limits, |_| Ok(())).await
     }
 
     /// Reads an answer of any length, piece by piece.
@@ -166,7 +178,7 @@ impl Appliance {
         &self,
         method: Method,
         path: &str,
-        body: Option<Bytes>,
+        body: Option<(&'static str, Bytes)>,
         limits: Limits,
         take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ApplianceError> {
@@ -202,6 +214,7 @@ impl Resting {
         let (_, config) = watch::channel(Arc::new(config));
         let (_, inventory) = watch::channel(Inventory::default());
         let (_, health) = watch::channel(Health::default());
+        let importer = Importer::new(store.clone(), Arc::clone(&world.clock), &config.borrow().data_dir);
         let queries = Queries::new(
             store,
             probing.scanner.clone(),
@@ -209,6 +222,7 @@ impl Resting {
             config.clone(),
             inventory,
             health,
+            importer,
         );
         let names = Names::new(None, config.clone());
         let (runs, _) = runner::runs();
@@ -228,16 +242,17 @@ impl Resting {
         &self,
         method: Method,
         path: &str,
-        body: Option<Bytes>,
+        body: Option<(&'static str, Bytes)>,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ApplianceError> {
+        let (kind, body) = body.unwrap_or(("application/json", Bytes::new()));
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, "localhost")
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, kind)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
-            .body(Body::from(body.unwrap_or_default()))
+            .body(Body::from(body))
             .map_err(|error| ApplianceError::Broken(error.to_string()))?;
         let answer = self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
         let status = answer.status();

@@ -9,7 +9,10 @@ use std::{
 
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
-use super::{backup::BackupArgs, nmap, ports, run::RunArgs};
+use super::{
+    backup::BackupArgs, changes::ChangesArgs, diff::DiffArgs, expected::Expected, import::ImportArgs, nmap,
+    ports, run::RunArgs,
+};
 use crate::{
     config::Overrides,
     model::{PortSet, TargetSpec, Timing},
@@ -69,6 +72,15 @@ pub enum Now {
     Status(StatusArgs),
     /// Have the appliance look now, at all devices or at one
     Run(RunArgs),
+    /// What should be: print it, write it, or take what is there as that
+    #[command(subcommand)]
+    Expected(Expected),
+    /// Where the network is not as it should be, and where one scan is not as another
+    Diff(DiffArgs),
+    /// What has changed
+    Changes(ChangesArgs),
+    /// Take in what nmap found (-oX), or what the original portscan has kept
+    Import(ImportArgs),
     /// Copy the database, while the appliance is at work or not
     Backup(BackupArgs),
     /// Print the token that may change things over HTTP

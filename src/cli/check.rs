@@ -41,6 +41,7 @@ pub(super) async fn check_config(
 async fn machine(config: &Config, client: &Client) -> io::Result<Machine> {
     let mut machine = Machine {
         data_dir: writable(&config.data_dir).err().map(|error| error.to_string()),
+        spool: config.spool.as_deref().and_then(|spool| writable(spool).err()).map(|error| error.to_string()),
         token: unusable_token(config).map(|error| error.to_string()),
         ..Machine::default()
     };

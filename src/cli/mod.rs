@@ -7,8 +7,12 @@
 mod appliance;
 mod args;
 mod backup;
+mod changes;
 mod check;
+mod diff;
+mod expected;
 mod found;
+mod import;
 mod interrupt;
 mod json;
 mod nmap;
@@ -32,6 +36,10 @@ use std::{
 pub use appliance::Access;
 pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, StatusArgs, parse};
 pub use backup::BackupArgs;
+pub use changes::ChangesArgs;
+pub use diff::DiffArgs;
+pub use expected::Expected;
+pub use import::ImportArgs;
 pub use run::RunArgs;
 
 use crate::{
@@ -99,6 +107,8 @@ enum CliError {
     Interrupt(io::Error),
     #[error("the scanner stopped before its time")]
     Stopped,
+    #[error("cannot read it: {0}")]
+    Unreadable(io::Error),
     #[error("cannot write {}: {source}", .path.display())]
     File { path: PathBuf, source: io::Error },
     #[error("cannot print: {0}")]
@@ -154,7 +164,11 @@ async fn dispatch(
             let interrupted = interrupt::listen().map_err(CliError::Interrupt)?;
             run::run(run, &arguments.overrides(), world, terminal, interrupted).await
         }
+        Now::Import(import) => import::import(import, &arguments.overrides(), world, terminal).await,
         Now::Backup(backup) => backup::backup(backup, &arguments.overrides(), world, terminal).await,
+        Now::Expected(what) => expected::expected(what, &arguments.overrides(), world, terminal).await,
+        Now::Diff(diff) => diff::diff(diff, &arguments.overrides(), world, terminal).await,
+        Now::Changes(changes) => changes::changes(changes, &arguments.overrides(), world, terminal).await,
         Now::Token => token::token(&arguments.overrides(), terminal),
         Now::CheckConfig => {
             check::check_config(&arguments.overrides(), arguments.verbose, world, terminal).await

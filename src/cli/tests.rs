@@ -207,6 +207,34 @@ async fn a_faulty_configuration_is_told_line_by_line() {
     assert!(busy.out.contains(&format!("127.0.0.1:{taken}")), "{}", busy.out);
 }
 
+#[tokio::test]
+async fn what_others_found_is_taken_in_though_no_appliance_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let config = format!("listen = [\"127.0.0.1:0\"]\ndata_dir = \"{}\"\n", at("data"));
+    std::fs::write(at("portscan.toml"), config).unwrap();
+    std::fs::create_dir(at("data")).unwrap();
+    let (_listener, open) = listener();
+    assert_eq!(ran(&format!("portscan scan -T4 -p {open} -oX {} 127.0.0.1", at("out.xml"))).await.code, 0);
+    let kept = r#"{"host":{"ipv4":"192.0.2.5","mac":"02:00:00:00:00:05"},"time":{"utc":"2022-12-11 21:18:02","total_sec":2.0},"ports":[22],"count":1}"#;
+    std::fs::write(at("kept.json"), kept).unwrap();
+    std::fs::write(at("other.xml"), "<html/>").unwrap();
+    for _ in 0..2 {
+        let files = ["out.xml", "other.xml", "kept.json"].map(at).join(" ");
+        let ran = ran(&format!("portscan import --config {} {files}", at("portscan.toml"))).await;
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{}", ran.err);
+        assert!(
+            ran.err.lines().count() == 1 && ran.err.contains("other.xml: this is not nmap's"),
+            "{}",
+            ran.err
+        );
+    }
+    let database =
+        rusqlite::Connection::open(folder.path().join("data").join(crate::store::FILE_NAME)).unwrap();
+    let scans: i64 = database.query_row("SELECT count(*) FROM scans", [], |row| row.get(0)).unwrap();
+    assert_eq!(scans, 2);
+}
+
 #[test]
 fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     let code = |kind: io::ErrorKind| {

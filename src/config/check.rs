@@ -9,6 +9,8 @@ use super::{Config, Targets, parse::covers};
 pub struct Machine {
     /// Why `data_dir` cannot be written to, if so.
     pub data_dir: Option<String>,
+    /// Why `spool` cannot be written to, if so.
+    pub spool: Option<String>,
     /// Why the token in `auth.token_file` cannot be used, if so.
     pub token: Option<String>,
     /// Why addresses of `listen` cannot be bound, and what to do about it.
@@ -56,6 +58,13 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
         let dir = config.data_dir.display();
         findings.push(error(format!(
             "data_dir {dir} cannot be written to ({reason}); make it and give it to the user that portscan runs as"
+        )));
+    }
+    if let (Some(spool), Some(reason)) = (&config.spool, &machine.spool) {
+        findings.push(error(format!(
+            "spool {} cannot be written to ({reason}): what was imported is moved within it; give it to the user that \
+             portscan runs as",
+            spool.display()
         )));
     }
     findings.extend(machine.token.iter().map(|reason| error(format!("auth.token_file: {reason}"))));

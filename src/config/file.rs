@@ -38,6 +38,7 @@ fn top(file: &mut Section<'_, '_>, config: &mut Config) {
     set(&mut config.max_in_flight, file.one("max_in_flight", parse::max_in_flight));
     set(&mut config.cache_expiry, file.one("cache_expiry", parse::duration));
     set(&mut config.forget, file.one("forget", parse::duration));
+    config.spool = file.one("spool", parse::path);
     // Sections last: by now every key that may stand above them is known.
     set(&mut config.feed, file.table("feed", feed));
     file.table("http", |http| set(&mut config.http_names, http.list("names", parse::host_name)));

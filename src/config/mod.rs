@@ -40,7 +40,7 @@ pub use self::{
     error::{ConfigError, Fault, Place},
     load::{DEFAULT_PATH, Overrides},
 };
-use crate::model::{Device, PortSet, TargetSpec, Timing};
+use crate::model::{Address, Device, Mac, PortSet, TargetSpec, Timing};
 
 /// The feed where neither the file nor the environment names one: the original's.
 pub const DEFAULT_FEED: &str = "http://lanscan.local/lanscan/json";
@@ -66,6 +66,8 @@ pub struct Config {
     pub cache_expiry: Duration,
     /// A device that was not seen for this long is forgotten unless something is expected of it; default 30 d.
     pub forget: Duration,
+    /// Where reports of other scanners' are put to be imported; `None`: nowhere.
+    pub spool: Option<PathBuf>,
     /// Where devices come from.
     pub feed: FeedConfig,
     /// What is scanned when; never empty, names unique.
@@ -154,6 +156,19 @@ impl Config {
         self.devices.iter().find(|rule| rule.matches.matches(&device.address, device.mac))
     }
 
+    /// The ports of a device that are known noise: of a MAC, where that is known, and of an address, where it is
+    /// the device's.
+    pub fn ignored_ports(&self, mac: Option<Mac>, address: Option<&Address>) -> PortSet {
+        let is_meant = |rule: &&IgnoreRule| match (&rule.device, address) {
+            (None, _) => true,
+            (Some(spec), Some(address)) => spec.matches(address, mac),
+            (Some(TargetSpec::Mac(prefix)), None) => mac.is_some_and(|mac| mac.octets().starts_with(prefix)),
+            (Some(_), None) => false,
+        };
+        let rules = self.ignore.iter().filter(is_meant);
+        PortSet::from_ranges(rules.flat_map(|rule| rule.ports.ranges().iter().copied()))
+    }
+
     /// Whether a device must never be probed. An exclusion by MAC needs the MAC: ask again as soon as the
     /// neighbour table knows it.
     pub fn is_excluded(&self, device: &Device) -> bool {
@@ -173,6 +188,7 @@ impl Default for Config {
             max_in_flight: 50,
             cache_expiry: 7 * DAY,
             forget: 30 * DAY,
+            spool: None,
             feed: FeedConfig::default(),
             scanners: vec![ScannerConfig::named("lan".to_owned())],
             devices: Vec::new(),

@@ -33,6 +33,9 @@ impl fmt::Display for Config {
         writeln!(f, "max_in_flight = {}", self.max_in_flight)?;
         writeln!(f, "cache_expiry = {}", duration(self.cache_expiry))?;
         writeln!(f, "forget = {}", duration(self.forget))?;
+        if let Some(spool) = &self.spool {
+            writeln!(f, "spool = {}", quoted(spool.display()))?;
+        }
         writeln!(f, "\n[feed]\nurl = {}", list(&self.feed.urls))?;
         writeln!(f, "discover = {}", list(&self.feed.discover))?;
         writeln!(f, "allow = {}", list(&self.feed.allow))?;

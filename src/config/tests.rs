@@ -88,6 +88,7 @@ exclude = ["192.168.1.9", "AA:BB:CC:*"]
 max_in_flight = 8
 cache_expiry = "90m"
 forget = "36h"
+spool = "/srv/reports"
 [feed]
 url = "https://feed.example/json"
 discover = ["eth0", "wlan0"]
@@ -129,6 +130,7 @@ fn reads_every_key() {
         ("ports", LevelFilter::DEBUG, 8)
     );
     assert_eq!((config.cache_expiry.as_secs(), config.forget.as_secs()), (5400, 36 * 3600));
+    assert_eq!(config.spool, Some("/srv/reports".into()));
     assert_eq!(config.feed.hosts[0].name.as_deref(), Some("n\"as"));
     assert_eq!((config.feed.hosts[1].address.zone(), config.feed.hosts[1].mac), (Some("eth0"), None));
     assert_eq!(config.http_names, ["portscan.example.org"]);
@@ -272,11 +274,12 @@ fn rules_hold_in_order_and_exclusion_beats_all() {
 #[test]
 fn a_machine_that_does_not_fit_is_told() {
     let config = file(concat!(
-        "exclude = [\"10.0.0.0/24\"]\n[feed]\ndiscover = []\n[[scanner]]\nname = \"a\"\n[[scanner]]\nname = \"b\"\n",
+        "exclude = [\"10.0.0.0/24\"]\nspool = \"/srv/reports\"\n[feed]\ndiscover = []\n[[scanner]]\nname = \"a\"\n[[scanner]]\nname = \"b\"\n",
         "targets = [\"10.0.0.1-9\", \"10.0.0.77\"]\n[[scanner]]\nname = \"c\"\ntargets = [\"fe80::1%eth7\"]",
     ));
     let machine = Machine {
         data_dir: Some("Permission denied".to_owned()),
+        spool: Some("Read-only file system".to_owned()),
         token: Some("/run/token holds no token".to_owned()),
         unbound: vec!["cannot listen on 0.0.0.0:80: something else does".to_owned()],
         left_out: vec![config.listen[1]],
@@ -285,6 +288,7 @@ fn a_machine_that_does_not_fit_is_told() {
     let told: Vec<String> = check(&config, &machine).iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(told.join("\n"), @r"
     error: data_dir /var/lib/portscan cannot be written to (Permission denied); make it and give it to the user that portscan runs as
+    error: spool /srv/reports cannot be written to (Read-only file system): what was imported is moved within it; give it to the user that portscan runs as
     error: auth.token_file: /run/token holds no token
     error: cannot listen on 0.0.0.0:80: something else does
     warning: listen [::]:80 is left out: this machine has no IPv6

@@ -71,9 +71,12 @@ impl Refusal {
     }
 }
 
-/// The database cannot be read, which may pass.
+/// There is no such scan; or the database cannot be read, which may pass.
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
+        if let StoreError::UnknownScan(_) = error {
+            return Self::new(StatusCode::NOT_FOUND, error.to_string());
+        }
         tracing::warn!(%error, "cannot read the database");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }

@@ -12,6 +12,8 @@ pub struct Limits {
     pub request: Duration,
     /// Request body, in bytes. Default 1 MB.
     pub body: usize,
+    /// A scan that is handed in, in bytes. Default 128 MB.
+    pub upload: usize,
     /// Connections open at once, over all listeners. Default 256.
     pub connections: usize,
     /// From the stop signal to the last connection's end, for requests under way. Default 800 ms.
@@ -24,6 +26,7 @@ impl Default for Limits {
             header: Duration::from_secs(5),
             request: Duration::from_secs(30),
             body: 1 << 20,
+            upload: 128 << 20,
             connections: 256,
             stop: Duration::from_millis(800),
         }

@@ -53,11 +53,13 @@ pub struct Site {
 pub fn router(site: Site) -> Router {
     let base = site.config.borrow().base_url.clone();
     let queries = Arc::clone(&site.queries);
+    let imports = v1::Imports::new(site.queries.importer(), site.limits.upload);
+    let api = v1::Api { queries: Arc::clone(&site.queries), runs: site.runs, imports };
     let original = portscan::routes(&base, Arc::clone(&site.queries), site.clock);
     let routes = common(&base, move || queries.health())
         .merge(metrics::routes(Arc::clone(&site.queries)))
-        .merge(v1::routes(v1::Api { queries: site.queries, runs: site.runs }, &site.gate, original));
-    dressed(body::bounded(routes, site.limits.body), site.names)
+        .merge(v1::routes(api, &site.gate, original));
+    dressed(body::bounded(routes, site.limits), site.names)
 }
 
 /// The paths that belong to no API.

@@ -3,25 +3,32 @@
 mod address;
 mod delays;
 mod device;
+mod difference;
 mod mac;
 mod moment;
 pub mod phantoms;
 mod ports;
 mod report;
 mod snapshot;
+mod standing;
 mod state;
 mod target;
 mod text;
 mod timing;
+pub mod unconfirmed;
 
 pub use address::{Address, AddressError};
 pub use delays::Delays;
 pub use device::{Device, DeviceKey, DeviceKeyError};
+pub use difference::{
+    Deviation, Difference, Disagreement, Expectation, Expected, Known, Standings, disagreements,
+};
 pub use mac::{Mac, MacError};
 pub use moment::Moment;
 pub use ports::{PortSet, PortSetError};
 pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
-pub use snapshot::{FeedFacts, LimitFacts, ProbeFacts, Snapshot, StoreFacts, TableFacts};
+pub use snapshot::{FeedFacts, ImportFacts, LimitFacts, ProbeFacts, Snapshot, StoreFacts, TableFacts};
+pub use standing::{Standing, Stretch};
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use target::{TargetError, TargetSpec};
 pub use text::one_line;

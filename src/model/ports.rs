@@ -85,6 +85,34 @@ impl PortSet {
         Self::from_ranges(self.ranges.iter().chain(&other.ranges).copied())
     }
 
+    /// The ports that are in both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut ranges = Vec::new();
+        for &(first, last) in &self.ranges {
+            let before = other.ranges.partition_point(|&(_, end)| end < first);
+            let meeting = other.ranges.iter().skip(before).take_while(|&&(start, _)| start <= last);
+            ranges.extend(meeting.map(|&(start, end)| (first.max(start), last.min(end))));
+        }
+        Self { ranges }
+    }
+
+    /// These ports without those of the other set.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        let mut gaps = Vec::with_capacity(other.ranges.len() + 1);
+        let mut next = 0;
+        for &(first, last) in &other.ranges {
+            gaps.extend(first.checked_sub(1).filter(|&end| next <= end).map(|end| (next, end)));
+            let Some(after) = last.checked_add(1) else {
+                return self.intersection(&Self { ranges: gaps });
+            };
+            next = after;
+        }
+        gaps.push((next, u16::MAX));
+        self.intersection(&Self { ranges: gaps })
+    }
+
     /// Whether the other set has all of these ports.
     pub fn is_subset(&self, other: &Self) -> bool {
         // A range of one set lies within one range of the other or not at all, for ranges never touch.
@@ -228,6 +256,16 @@ mod tests {
         }
 
         #[test]
+        fn what_is_taken_away_is_what_was_left(ports in prop::collection::vec(any::<u16>(), 0..40)) {
+            let some: PortSet = ports.into_iter().chain([0, u16::MAX]).collect();
+            let every = PortSet::from_ranges([(0, u16::MAX)]);
+            let rest = every.minus(&some);
+            prop_assert_eq!(rest.len() + some.len(), 65_536);
+            prop_assert!(rest.intersection(&some).is_empty());
+            prop_assert_eq!(every.minus(&rest), some);
+        }
+
+        #[test]
         fn sets_add_up_and_contain_each_other(
             one in prop::collection::btree_set(0..12_u16, 0..12),
             other in prop::collection::btree_set(0..12_u16, 0..12),
@@ -236,6 +274,8 @@ mod tests {
             prop_assert_eq!(a.union(&b), one.union(&other).copied().collect::<PortSet>());
             prop_assert_eq!(a.is_subset(&b), one.is_subset(&other));
             prop_assert!(a.is_subset(&a.union(&b)));
+            prop_assert_eq!(a.intersection(&b), one.intersection(&other).copied().collect::<PortSet>());
+            prop_assert_eq!(a.minus(&b), one.difference(&other).copied().collect::<PortSet>());
         }
     }
 }

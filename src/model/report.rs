@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Address, PortSet, PortState, Protocol, Reason};
+use super::{Address, PortSet, PortState, Protocol, Reason, state::words};
 
 /// How a look at a host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,17 +13,6 @@ pub enum HostStatus {
     Down,
     /// The host vanished, the deadline passed or the user stopped it: some ports have no verdict.
     Partial,
-}
-
-impl HostStatus {
-    /// The word that stands for it in APIs and the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Partial => "partial",
-        }
-    }
 }
 
 /// How a scan of many hosts ended.
@@ -39,17 +28,15 @@ pub enum ScanStatus {
     Failed,
 }
 
-impl ScanStatus {
-    /// The word that stands for it in APIs and the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Complete => "complete",
-            Self::Partial => "partial",
-            Self::Failed => "failed",
-        }
-    }
-}
+words!(HostStatus, "up, down, partial", Up = "up", Down = "down", Partial = "partial");
+words!(
+    ScanStatus,
+    "running, complete, partial, failed",
+    Running = "running",
+    Complete = "complete",
+    Partial = "partial",
+    Failed = "failed",
+);
 
 /// What one port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

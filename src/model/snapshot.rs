@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub feeds: Vec<FeedFacts>,
     /// What is remembered.
     pub store: StoreFacts,
+    /// What others found.
+    pub imports: ImportFacts,
 }
 
 /// What leaves and comes back.
@@ -92,4 +94,13 @@ pub struct StoreFacts {
     pub devices: Option<u32>,
     /// When the newest complete scan ended, by the wall clock of then; `None` if there is none.
     pub last_scan: Option<Timestamp>,
+}
+
+/// What others found and handed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportFacts {
+    /// Reports that were not taken.
+    pub failed: u64,
+    /// When the last one was, or a scan of our own was complete, by the wall clock of then.
+    pub last: Option<Timestamp>,
 }

@@ -1,7 +1,5 @@
 //! What a port can be found to be, and why we say so.
 
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
 
 /// A port's state, in nmap's words (its manual, "Port Scanning Basics").
@@ -73,6 +71,17 @@ pub struct StateError {
     pub expected: &'static str,
 }
 
+impl PortState {
+    /// What a verdict of this state rests on as a rule, where nothing more is known.
+    pub const fn usual_reason(self) -> Reason {
+        match self {
+            Self::Open => Reason::SynAck,
+            Self::Closed | Self::Unfiltered => Reason::ConnRefused,
+            Self::Filtered | Self::OpenFiltered | Self::ClosedFiltered => Reason::NoResponse,
+        }
+    }
+}
+
 /// Gives an enum its words once: `as_str`, `Display`, `FromStr`.
 macro_rules! words {
     ($type:ty, $expected:literal, $($variant:ident = $word:literal),+ $(,)?) => {
@@ -86,22 +95,24 @@ macro_rules! words {
             }
         }
 
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
 
-        impl FromStr for $type {
-            type Err = StateError;
+        impl std::str::FromStr for $type {
+            type Err = $crate::model::StateError;
 
-            fn from_str(text: &str) -> Result<Self, StateError> {
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
                 let found = Self::ALL.iter().copied().find(|value| value.as_str() == text);
-                found.ok_or_else(|| StateError { text: text.chars().take(40).collect(), expected: $expected })
+                found.ok_or_else(|| $crate::model::StateError { text: text.chars().take(40).collect(), expected: $expected })
             }
         }
     };
 }
+
+pub(super) use words;
 
 words!(
     PortState,

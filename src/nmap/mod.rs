@@ -15,4 +15,4 @@ mod write;
 mod xml;
 
 pub use read::{Host, ReadError, Report, Summary};
-pub use write::{Format, Run, Scanned, write};
+pub use write::{Format, Run, Scanned, begin, end, write, write_host};

@@ -38,11 +38,7 @@ pub(super) struct Part {
 
 /// nmap has more words for reasons than we: what is not one of ours is the usual one of its state.
 pub(super) fn reason(word: &str, state: PortState) -> Reason {
-    word.parse().unwrap_or(match state {
-        PortState::Open => Reason::SynAck,
-        PortState::Closed | PortState::Unfiltered => Reason::ConnRefused,
-        PortState::Filtered | PortState::OpenFiltered | PortState::ClosedFiltered => Reason::NoResponse,
-    })
+    word.parse().unwrap_or(state.usual_reason())
 }
 
 impl Ports {

@@ -84,19 +84,43 @@ pub fn write<'a>(
     up: usize,
     hosts: impl Iterator<Item = Scanned<'a>>,
 ) -> io::Result<()> {
-    let told = hosts.filter(|host| run.verbose > 0 || host.status() != HostStatus::Down);
+    begin(out, format, run)?;
+    for host in hosts {
+        write_host(out, format, run, &host)?;
+    }
+    end(out, format, run, up)
+}
+
+/// Writes what comes before the hosts.
+///
+/// # Errors
+/// `out` does not take it.
+pub fn begin(out: &mut dyn Write, format: Format, run: &Run<'_>) -> io::Result<()> {
     match format {
-        Format::Xml => xml::begin(out, run)?,
-        Format::Normal => normal::begin(out, run)?,
-        Format::Grepable => grepable::begin(out, run)?,
+        Format::Xml => xml::begin(out, run),
+        Format::Normal => normal::begin(out, run),
+        Format::Grepable => grepable::begin(out, run),
     }
-    for host in told {
-        match format {
-            Format::Xml => xml::host(out, run, &host)?,
-            Format::Normal => normal::host(out, run, &host)?,
-            Format::Grepable => grepable::host(out, run, &host)?,
-        }
+}
+
+/// Writes a host, unless it is not to be told of.
+///
+/// # Errors
+/// `out` does not take it.
+pub fn write_host(out: &mut dyn Write, format: Format, run: &Run<'_>, host: &Scanned<'_>) -> io::Result<()> {
+    match format {
+        _ if run.verbose == 0 && host.status() == HostStatus::Down => Ok(()),
+        Format::Xml => xml::host(out, run, host),
+        Format::Normal => normal::host(out, run, host),
+        Format::Grepable => grepable::host(out, run, host),
     }
+}
+
+/// Writes what follows the hosts, of which so many were up.
+///
+/// # Errors
+/// `out` does not take it.
+pub fn end(out: &mut dyn Write, format: Format, run: &Run<'_>, up: usize) -> io::Result<()> {
     match format {
         Format::Xml => xml::end(out, run, up),
         Format::Normal | Format::Grepable => writeln!(out, "# {}", summary(run, up)),

@@ -1,11 +1,15 @@
 //! F3: the tasks of the appliance. Feeds say who is there, the agenda what to look at next, the runner has
 //! it looked at by the scanner, and the store keeps what was found.
 
+pub mod absence;
 pub mod agenda;
+pub mod differences;
 pub mod feeds;
 pub mod health;
+pub mod import;
 pub mod look;
 pub mod queries;
 pub mod runner;
 pub mod scanner;
 pub mod schedule;
+pub mod spool;

@@ -3,23 +3,27 @@
 use std::{fs::File, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
     feeds::{Inventory, SourceStatus},
     health::Health,
+    import::Importer,
     scanner::Scanner,
 };
 use crate::{
     config::Config,
     engine::{HostJob, Liveness, LocalError, Stats},
     model::{
-        Address, Device, DeviceKey, FeedFacts, HostReport, LimitFacts, Mac, PortFinding, PortSet, ProbeFacts,
-        Snapshot, StoreFacts, TableFacts, Timing,
+        Address, Device, DeviceKey, FeedFacts, HostReport, ImportFacts, LimitFacts, Mac, PortFinding,
+        PortSet, ProbeFacts, Snapshot, StoreFacts, TableFacts, Timing,
     },
     net::{Limits, Links, neighbour},
     resolve::{Resolve, ResolveError},
-    store::{CachedHost, Page, ScanHost, ScanId, ScanSummary, Store, StoreError, StoreHealth, Totals},
+    store::{
+        CachedHost, HostRecord, Page, ScanHost, ScanId, ScanSummary, Store, StoreError, StoreHealth, Totals,
+    },
 };
 
 /// The longest that a port asked for by hand is looked at. The original gave it 5 s; ours may first have to
@@ -28,12 +32,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers questions; to be shared in an `Arc`.
 pub struct Queries {
-    store: Store,
+    pub(super) store: Store,
     scanner: Scanner,
     resolver: Arc<dyn Resolve>,
-    config: watch::Receiver<Arc<Config>>,
+    pub(super) config: watch::Receiver<Arc<Config>>,
     inventory: watch::Receiver<Inventory>,
     health: watch::Receiver<Health>,
+    importer: Importer,
 }
 
 /// What one look at one port found.
@@ -71,8 +76,9 @@ impl Queries {
         config: watch::Receiver<Arc<Config>>,
         inventory: watch::Receiver<Inventory>,
         health: watch::Receiver<Health>,
+        importer: Importer,
     ) -> Self {
-        Self { store, scanner, resolver, config, inventory, health }
+        Self { store, scanner, resolver, config, inventory, health, importer }
     }
 
     /// The MACs that have a result, sorted.
@@ -113,9 +119,23 @@ impl Queries {
         self.store.scan_summary(id).await
     }
 
+    /// All that a scan found, host by host.
+    pub fn records(&self, id: ScanId) -> impl Stream<Item = Result<Vec<HostRecord>, StoreError>> + use<> {
+        let store = self.store.clone();
+        pages(move |after| {
+            let store = store.clone();
+            async move { store.host_records(id, after).await }
+        })
+    }
+
     /// A copy of the database, for a while on the disk and in no directory.
     pub async fn backup(&self) -> Result<File, StoreError> {
         self.store.backup().await
+    }
+
+    /// Takes in what others found.
+    pub fn importer(&self) -> Importer {
+        self.importer.clone()
     }
 
     /// How the appliance is.
@@ -140,9 +160,16 @@ impl Queries {
                 devices: totals.map(|totals| totals.devices),
                 last_scan: totals.and_then(|totals| totals.last_scan),
             },
+            imports: self.import_facts(totals.and_then(|totals| totals.last_scan)),
             lag: stats.lag,
             start_delay: stats.start_delay,
         }
+    }
+
+    /// As portmantool told them, to whom every scan was an import.
+    fn import_facts(&self, last_scan: Option<Timestamp>) -> ImportFacts {
+        let facts = self.importer.facts();
+        ImportFacts { last: facts.last.max(last_scan), ..facts }
     }
 
     /// Looks at one port of any host, within the budget that the host's other scans leave. Nothing is
@@ -201,7 +228,7 @@ impl Queries {
 }
 
 /// All rows, read a page at a time as they are taken: between two pages the reader is free for others.
-fn pages<T, F>(read: impl Fn(i64) -> F) -> impl Stream<Item = Result<Vec<T>, StoreError>>
+pub(super) fn pages<T, F>(read: impl Fn(i64) -> F) -> impl Stream<Item = Result<Vec<T>, StoreError>>
 where
     F: Future<Output = Result<Page<T>, StoreError>>,
 {

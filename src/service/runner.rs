@@ -1,5 +1,6 @@
 //! Carries out the [`Agenda`]: one task, one `select!`, one `match` for what happened and one for what to do.
 
+mod afterwards;
 mod finished;
 mod runs;
 
@@ -24,13 +25,14 @@ use crate::{
     model::{Address, Device, DeviceKey, Moment, ScanStatus},
     resolve::Resolve,
     service::{
+        absence::Absence,
         agenda::{Action, Agenda, Look, LookId, Looked, RunId},
         feeds::Inventory,
         look::Looker,
         scanner::{Follower, Scanner},
         schedule::{LastStart, Times},
     },
-    store::{Observation, OpenScan, ScanId, ScanKind, Schedule, Store, StoreError, StoreHealth},
+    store::{Doubt, Observation, OpenScan, ScanId, ScanKind, Schedule, Store, StoreError, StoreHealth},
 };
 
 /// The longest wait for a clock that has not been set: without a network it may never be.
@@ -66,6 +68,7 @@ enum Done {
     Resolved(RunId, Vec<Address>),
     Looked(LookId, Looked, Option<Observation>),
     Recorded(ScanId),
+    Doubts(Vec<Doubt>),
     Other,
 }
 
@@ -73,6 +76,7 @@ enum Done {
 struct Running {
     parts: Runner,
     agenda: Agenda,
+    absence: Absence,
     started: Moment,
     looks: JoinSet<Done>,
     cancels: HashMap<LookId, Arc<Notify>>,
@@ -141,6 +145,7 @@ impl Running {
         let saved = times.now;
         let mut running = Self {
             agenda,
+            absence: Absence::default(),
             started,
             looks: JoinSet::new(),
             cancels: HashMap::new(),
@@ -168,6 +173,7 @@ impl Running {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.take_inventory(&inventory.borrow_and_update());
+        self.ask_for_doubts();
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -183,7 +189,10 @@ impl Running {
                 Some(Ok(done)) = self.looks.join_next() => self.take(done),
                 Some(Ok(done)) = self.writes.join_next() => self.take(done),
                 Some(request) = self.parts.requests.next() => self.serve(request),
-                _ = tick.tick() => self.save_schedules_hourly(),
+                _ = tick.tick() => {
+                    self.save_schedules_hourly();
+                    self.miss(&inventory.borrow());
+                }
             }
             for action in self.agenda.poll(&self.parts.times()) {
                 self.act(action);
@@ -236,7 +245,9 @@ impl Running {
                     *left -= 1;
                 }
                 self.end_if_written(scan);
+                self.ask_for_doubts();
             }
+            Done::Doubts(doubts) => self.agenda.set_doubts(doubts, &self.parts.times()),
             Done::Other => {}
         }
     }

@@ -104,6 +104,12 @@ pub enum StoreError {
     /// There is no such scan.
     #[error("there is no scan {}; ask for /v1/scans to see those there are", .0.0)]
     UnknownScan(ScanId),
+    /// A scan that somebody else made cannot be read to its end.
+    #[error("{0}")]
+    Import(String),
+    /// The disk takes nothing for the moment.
+    #[error("nothing can be stored for the moment: {0}")]
+    Unwell(String),
     /// The store was closed before this was done.
     #[error("the store is closed; nothing more is written or read")]
     Closed,

@@ -8,20 +8,29 @@
 //!
 //! [`Store`] is the handle: its methods wait for a thread's answer and block nobody. What is written is
 //! acknowledged when it is *committed*; commits are shared ([`Pace`]). `apply` is the writer's SQL, `reader`
-//! the reader's, `pages` what is read in pieces, `schema` the file and its versions, `verdicts` how a
-//! host's result is spelled in bytes.
+//! the reader's, `pages` what is read in pieces, `current` what all looks together say, `expected` what they
+//! should, `compared` what single scans say, `news` what has changed, `residents` who is where, `schema` the file
+//! and its versions, `verdicts` how a host's result is spelled in bytes.
 //!
-//! **Order.** The wall clock of a machine without a battery jumps. The newest observation is that with the
-//! greatest sequence number, the newest scan that with the greatest id; times are only shown.
+//! **Order.** The wall clock of a machine without a battery jumps. The newest of our observations is that with
+//! the greatest sequence number, the newest scan that with the greatest id; times are only shown. Imports alone
+//! take their places by their time.
 //! **History** belongs to the [`DeviceKey`]: a MAC keeps its own wherever it goes, and an address that
 //! another MAC takes begins another.
 
 mod apply;
 mod backup;
+mod compared;
+mod current;
 mod error;
+mod expected;
+mod import;
 mod lock;
+mod news;
 mod pages;
 mod reader;
+mod reports;
+mod residents;
 mod schema;
 mod verdicts;
 mod writer;
@@ -48,9 +57,15 @@ use crate::{
 };
 
 pub use backup::backup;
+pub use compared::ScanDevice;
+pub use current::HostState;
 pub use error::{Result, StoreError};
+pub use expected::Wish;
+pub use import::{Hosts, Import, Imported, ImportedHost};
 pub use lock::{DirLock, lock};
+pub use news::{Asked, Doubt, News, What};
 pub use pages::{Page, ScanHost, ScanSummary};
+pub use reports::HostRecord;
 
 /// The database's name in the data directory.
 pub const FILE_NAME: &str = "portscan.db";
@@ -69,6 +84,10 @@ pub enum ScanKind {
     Seen,
     /// Asked for by hand.
     Manual,
+    /// A second look at ports that seem to have changed.
+    Confirm,
+    /// Made by somebody else. Its looks take their places among ours by their time.
+    Import,
 }
 
 impl ScanKind {
@@ -78,6 +97,8 @@ impl ScanKind {
             Self::Run => "run",
             Self::Seen => "seen",
             Self::Manual => "manual",
+            Self::Confirm => "confirm",
+            Self::Import => "import",
         }
     }
 }
@@ -198,6 +219,7 @@ pub struct Store {
     writes: mpsc::Sender<writer::Request>,
     reads: mpsc::Sender<reader::Request>,
     health: watch::Receiver<StoreHealth>,
+    newest: watch::Receiver<i64>,
     path: Arc<Path>,
     /// Held while a copy is made.
     copying: Arc<Mutex<()>>,
@@ -240,7 +262,8 @@ impl Store {
     ) -> Result<(Self, WriterThread)> {
         let thread_error = |source| StoreError::File { path: path.to_owned(), source };
         let (health, watched) = watch::channel(StoreHealth::Ok);
-        let writer = writer::Writer::new(connection, path.to_owned(), clock, pace, health)?;
+        let (news, newest) = watch::channel(0);
+        let writer = writer::Writer::new(connection, path.to_owned(), clock, pace, (health, news))?;
         let (writes, write_requests) = mpsc::channel(writer::QUEUE);
         let (stop, stopped) = oneshot::channel();
         let runtime =
@@ -258,7 +281,8 @@ impl Store {
             .map_err(thread_error)?;
 
         backup::tidy(path);
-        let store = Self { writes, reads, health: watched, path: path.into(), copying: Arc::default() };
+        let store =
+            Self { writes, reads, health: watched, newest, path: path.into(), copying: Arc::default() };
         Ok((store.clone(), WriterThread { stop, writer, reader, store }))
     }
 

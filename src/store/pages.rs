@@ -10,7 +10,7 @@ use super::{
     reader::{parsed, timestamp},
     verdicts::Verdicts,
 };
-use crate::model::{Address, PortState, Protocol};
+use crate::model::{Address, PortSet, PortState, Protocol};
 
 /// Rows of a page of scans: some 20 KB of JSON.
 const SCANS: u32 = 1000;
@@ -30,7 +30,7 @@ pub struct Page<T> {
 impl<T> Page<T> {
     /// The page that these rows are, if a full one has `most`. A row's place is its own number, and the next
     /// page has the greater ones.
-    fn of(rows: Vec<(i64, T)>, most: u32) -> Self {
+    pub(super) fn of(rows: Vec<(i64, T)>, most: u32) -> Self {
         let next = (rows.len() >= most as usize).then(|| rows.last().map(|(place, _)| *place)).flatten();
         Self { rows: rows.into_iter().map(|(_, row)| row).collect(), next }
     }
@@ -58,6 +58,8 @@ pub struct ScanSummary {
     pub kind: String,
     /// How it is: the word of a [`ScanStatus`](crate::model::ScanStatus).
     pub status: String,
+    /// The TCP ports that were asked for.
+    pub ports: PortSet,
     /// When it began, by the wall clock of then.
     pub started: Timestamp,
     /// When it ended; `None` before.
@@ -95,11 +97,13 @@ impl Store {
 
 fn scan_summary(connection: &Connection, scan: ScanId) -> Result<Option<ScanSummary>> {
     let sql = "SELECT scanner, kind, status, started, finished,
-                      (SELECT count(*) FROM observations o WHERE o.scan = s.id AND o.status <> 'partial')
+                      (SELECT count(*) FROM observations o WHERE o.scan = s.id AND o.status <> 'partial'), ports
                FROM scans s WHERE id = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([scan.0])?;
     let Some(row) = rows.next()? else { return Ok(None) };
+    // An import may have asked for none.
+    let ports = Some(row.get::<_, String>(6)?).filter(|ports| !ports.is_empty());
     Ok(Some(ScanSummary {
         id: scan,
         scanner: row.get(0)?,
@@ -108,6 +112,7 @@ fn scan_summary(connection: &Connection, scan: ScanId) -> Result<Option<ScanSumm
         started: timestamp(row.get(3)?)?,
         finished: row.get::<_, Option<i64>>(4)?.map(timestamp).transpose()?,
         hosts: row.get(5)?,
+        ports: ports.map(parsed).transpose()?.unwrap_or_default(),
     }))
 }
 

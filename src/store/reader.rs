@@ -9,12 +9,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::sync::mpsc;
 
-use crate::model::{Address, Device, DeviceKey, Mac};
+use crate::model::{Address, Device, DeviceKey, Mac, Protocol};
 
 use super::{
-    CachedHost, OpenScan, ScanId, Schedule, Totals,
+    CachedHost, OpenScan, ScanId, Schedule, Totals, current,
     error::{Result, StoreError},
-    verdicts::{self, Verdicts},
 };
 
 /// Queries that wait for the reader.
@@ -55,36 +54,29 @@ pub(super) fn macs(connection: &Connection) -> Result<Vec<Mac>> {
 /// A device's present state, with the times of its newest complete observation.
 pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<CachedHost>> {
     let (filter, key) = match key {
-        DeviceKey::Mac(mac) => ("d.mac = ?1", mac.to_string()),
-        DeviceKey::Address(address) => ("d.mac IS NULL AND d.address = ?1", address.to_string()),
+        DeviceKey::Mac(mac) => ("mac = ?1", mac.to_string()),
+        DeviceKey::Address(address) => ("mac IS NULL AND address = ?1", address.to_string()),
     };
-    let sql = format!(
-        "SELECT d.mac, d.address, d.name, o.scan, o.started, o.preparation, o.scanning, r.body
-         FROM {TCP} JOIN results r ON r.id = o.result
-         WHERE {filter} ORDER BY o.seq DESC"
-    );
+    let sql = format!("SELECT mac, address, name, id FROM devices WHERE {filter}");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([key])?;
-    let mut newest = None;
-    let mut looks = Vec::new();
-    while let Some(row) = rows.next()? {
-        looks.push(Verdicts::decode(row.get_ref(7)?.as_blob().map_err(rusqlite::Error::from)?)?);
-        if newest.is_none() {
-            newest = Some(CachedHost {
-                device: Device {
-                    address: parsed(row.get::<_, String>(1)?)?,
-                    mac: mac(row, 0)?,
-                    name: row.get(2)?,
-                },
-                scan: ScanId(row.get(3)?),
-                started: timestamp(row.get(4)?)?,
-                preparation: duration(row.get(5)?),
-                scanning: duration(row.get(6)?),
-                open: Vec::new(),
-            });
-        }
-    }
-    Ok(newest.map(|host| CachedHost { open: verdicts::open_ports(&looks), ..host }))
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let device = Device { address: parsed(row.get::<_, String>(1)?)?, mac: mac(row, 0)?, name: row.get(2)? };
+    let looks = current::looks(connection, row.get(3)?)?;
+    let Some(newest) = looks.iter().find(|look| look.protocol == Protocol::Tcp) else { return Ok(None) };
+    let sql = "SELECT preparation, scanning FROM observations WHERE scan = ?1 AND seq = ?2";
+    let (preparation, scanning) = connection
+        .prepare_cached(sql)?
+        .query_row([newest.scan.0, newest.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let open = current::standings(&looks).remove(&Protocol::Tcp).unwrap_or_default().open();
+    Ok(Some(CachedHost {
+        device,
+        scan: newest.scan,
+        started: newest.started,
+        preparation: duration(preparation),
+        scanning: duration(scanning),
+        open: open.iter().collect(),
+    }))
 }
 
 /// When the oldest observation that each device's present state rests on was started.
@@ -158,7 +150,7 @@ fn key(row: &Row<'_>, mac_column: usize, address_column: usize) -> Result<Device
     }
 }
 
-fn mac(row: &Row<'_>, column: usize) -> Result<Option<Mac>> {
+pub(super) fn mac(row: &Row<'_>, column: usize) -> Result<Option<Mac>> {
     row.get::<_, Option<String>>(column)?.map(parsed).transpose()
 }
 

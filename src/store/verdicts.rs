@@ -2,9 +2,12 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{HostReport, PortSet, PortState};
+use crate::model::{HostReport, PortSet, PortState, Stretch};
 
-use super::error::{Result, StoreError};
+use super::{
+    ScanId,
+    error::{Result, StoreError},
+};
 
 /// The verdicts on one host's ports: what was looked at, what most of it is, and what differs.
 ///
@@ -62,15 +65,6 @@ impl Verdicts {
         Self { coverage, default_state: report.default_state, exceptions }
     }
 
-    /// A port's state; `None` if it was not looked at.
-    fn state(&self, port: u16) -> Option<PortState> {
-        let exception = self.exceptions.iter().find(|&&(first, last, _)| (first..=last).contains(&port));
-        match exception {
-            Some(&(_, _, state)) => Some(state),
-            None => self.coverage.contains(port).then_some(self.default_state),
-        }
-    }
-
     /// The ports that were looked at.
     pub(super) fn coverage(&self) -> &PortSet {
         &self.coverage
@@ -81,13 +75,25 @@ impl Verdicts {
         self.exceptions
     }
 
-    /// The open ports, ascending.
-    fn open(&self) -> Vec<u16> {
-        if self.default_state == PortState::Open {
-            return self.coverage.iter().filter(|&port| self.state(port) == Some(PortState::Open)).collect();
-        }
-        let open = self.exceptions.iter().filter(|&&(_, _, state)| state == PortState::Open);
-        open.flat_map(|&(first, last, _)| first..=last).collect()
+    /// Coverage, default state and the ports that differ from it.
+    pub(super) fn into_parts(self) -> (PortSet, PortState, impl Iterator<Item = (u16, PortState)>) {
+        let ports = |(first, last, state)| (first..=last).map(move |port| (port, state));
+        (self.coverage, self.default_state, self.exceptions.into_iter().flat_map(ports))
+    }
+
+    /// What they say, stretch by stretch, of a look that was part of this scan.
+    pub(super) fn stretches(&self, scan: ScanId) -> impl Iterator<Item = Stretch> {
+        let named = PortSet::from_ranges(self.exceptions.iter().map(|&(first, last, _)| (first, last)));
+        let rest = self.coverage.minus(&named);
+        let rest: Vec<_> = rest.ranges().iter().map(|&(first, last)| (first, last, None)).collect();
+        let named = self.exceptions.iter().map(|&(first, last, state)| (first, last, Some(state)));
+        named.chain(rest).map(move |(first, last, named)| Stretch {
+            first,
+            last,
+            state: named.unwrap_or(self.default_state),
+            listed: named.is_some(),
+            scan: scan.0,
+        })
     }
 
     /// The one spelling of these verdicts in bytes: format, default state, number of ranges and the ranges,
@@ -118,19 +124,6 @@ impl Verdicts {
         let mut bytes = Bytes(body);
         bytes.verdicts().ok_or_else(|| StoreError::Damaged("a stored result does not decode".to_owned()))
     }
-}
-
-/// The ports that several looks at a device together tell to be open, ascending: each port is what the first
-/// look in the list says that covered it. The newest comes first.
-pub(super) fn open_ports(newest_first: &[Verdicts]) -> Vec<u16> {
-    let mut covered = PortSet::default();
-    let mut open = Vec::new();
-    for verdicts in newest_first {
-        open.extend(verdicts.open().into_iter().filter(|&port| !covered.contains(port)));
-        covered = covered.union(&verdicts.coverage);
-    }
-    open.sort_unstable();
-    open
 }
 
 /// What a body is found by.
@@ -215,7 +208,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{HostStatus, PortFinding, Protocol, Reason};
+    use crate::model::{HostStatus, PortFinding, Protocol, Reason, Standing};
 
     fn report(
         coverage: PortSet,
@@ -266,12 +259,13 @@ mod tests {
             let read = Verdicts::decode(&body).unwrap();
             prop_assert_eq!(&read, &stored);
             prop_assert!(read.coverage.iter().eq(naive.keys().copied()));
+            let mut told = Standing::default();
+            told.add_older(read.stretches(ScanId(7)));
+            prop_assert_eq!(told.covered(), read.coverage.clone());
             for (port, state) in &naive {
-                prop_assert_eq!(read.state(*port), Some(*state));
+                let stretch = told.at(*port).unwrap();
+                prop_assert_eq!((stretch.state, stretch.listed, stretch.scan), (*state, *state != default, 7));
             }
-            let open: Vec<u16> =
-                naive.iter().filter(|(_, state)| **state == PortState::Open).map(|(port, _)| *port).collect();
-            prop_assert_eq!(read.open(), open);
             prop_assert_eq!(read.encode(), body);
         }
 

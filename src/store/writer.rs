@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use nix::sys::statvfs::statvfs;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,9 +16,11 @@ use crate::{
 };
 
 use super::{
-    Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth,
+    Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
     apply::Change,
     error::{Result, StoreError},
+    import::{self, Hosts, Import, Imported},
+    news,
 };
 
 /// Changes that wait for the writer. When the disk is full this is what makes the askers wait.
@@ -40,10 +43,16 @@ pub(super) enum Request {
     Record(Box<Observation>, Done<()>),
     /// End a scan.
     End(ScanId, ScanStatus, Done<()>),
+    /// Take in a scan that somebody else made, in a commit of its own: it may be large.
+    Import(Box<Import>, Hosts, Done<Imported>),
     /// Note that devices were seen.
     See(Vec<Device>, Done<()>),
+    /// Tell who was not seen since.
+    Miss(Timestamp, Done<()>),
     /// Keep a schedule.
     Schedule(String, Schedule, Done<()>),
+    /// Change what is expected: committed at once, because somebody waits for it.
+    Expect(Vec<Wish>, Done<()>),
     /// Commit what was asked before.
     Flush(Done<()>),
 }
@@ -68,6 +77,8 @@ pub(super) struct Writer {
     clock: Arc<dyn Clock>,
     pace: Pace,
     health: watch::Sender<StoreHealth>,
+    /// The id of the latest news on the disk.
+    news: watch::Sender<i64>,
     batch: Vec<Pending>,
     flushes: Vec<Done<()>>,
     /// Whether what waits is to be committed without waiting for company.
@@ -88,12 +99,14 @@ impl Writer {
         path: PathBuf,
         clock: Arc<dyn Clock>,
         pace: Pace,
-        health: watch::Sender<StoreHealth>,
+        (health, news): (watch::Sender<StoreHealth>, watch::Sender<i64>),
     ) -> Result<Self> {
         let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         // Reads the whole table: some 50 bytes a row, once at start. An index would cost a page per commit.
         let last_seq = number("SELECT coalesce(max(seq), 0) FROM observations")?;
-        let last_scan = number("SELECT coalesce(max(id), 0) FROM scans")?;
+        // An import from tomorrow is not to carry our own ids with it.
+        let last_scan = number("SELECT coalesce(max(id), 0) FROM scans WHERE kind <> 'import'")?;
+        news.send_replace(news::newest(&connection)?);
         let abandoned = number("SELECT count(*) FROM scans WHERE status = 'running' AND kind <> 'run'")? > 0;
         // The first change in the queue and not made here: the disk may be full, which is no reason not to
         // start and serve.
@@ -104,6 +117,7 @@ impl Writer {
             clock,
             pace,
             health,
+            news,
             batch: Vec::from_iter(abandon),
             flushes: Vec::new(),
             urgent: false,
@@ -167,7 +181,9 @@ impl Writer {
         let (change, done) = match request {
             Request::Begin { scanner, kind, ports, done } => {
                 let started = self.clock.wall();
-                self.last_scan = started.as_second().max(self.last_scan + 1);
+                let wanted = started.as_second().max(self.last_scan + 1);
+                // An import may have it. What cannot be read now will not be written either.
+                self.last_scan = import::free(&self.connection, wanted).unwrap_or(wanted);
                 let id = ScanId(self.last_scan);
                 self.urgent = true;
                 let change = Change::Begin { id, scanner, kind, ports, started };
@@ -182,6 +198,10 @@ impl Writer {
                 self.last_seq += 1;
                 (Change::Record { seq: self.last_seq, observation }, done)
             }
+            Request::Import(import, hosts, done) => {
+                let _ = done.send(self.import(&import, hosts));
+                return;
+            }
             Request::End(id, status, done) => (Change::End { id, status, finished: self.clock.wall() }, done),
             Request::See(mut devices, done) => {
                 let now = self.clock.now();
@@ -193,7 +213,12 @@ impl Writer {
                 }
                 (Change::See { devices, at: self.clock.wall() }, done)
             }
+            Request::Miss(since, done) => (Change::Miss { since, at: self.clock.wall() }, done),
             Request::Schedule(scanner, schedule, done) => (Change::Schedule { scanner, schedule }, done),
+            Request::Expect(wishes, done) => {
+                self.urgent = true;
+                (Change::Expect { wishes, at: self.clock.wall() }, done)
+            }
             Request::Flush(done) => {
                 self.urgent = true;
                 self.flushes.push(done);
@@ -203,6 +228,18 @@ impl Writer {
         // Nobody minds if the asker no longer waits: the change is made all the same.
         let tell = Box::new(move |made| drop(done.send(made)));
         self.batch.push(Pending { change, tell });
+    }
+
+    /// Takes in a scan that somebody else made, after all that was asked before. It is not kept for another try
+    /// as our own results are: whoever brings it still has it.
+    fn import(&mut self, import: &Import, hosts: Hosts) -> Result<Imported> {
+        self.commit();
+        if !self.batch.is_empty() {
+            return Err(StoreError::Unwell(self.health.borrow().to_string()));
+        }
+        let imported = import::write(&mut self.connection, import, hosts, &mut self.last_seq);
+        self.tell_news();
+        imported
     }
 
     /// Whether a sighting is to be written: something is new, or nothing was written for an hour. Takes it
@@ -231,6 +268,7 @@ impl Writer {
                     self.last_hosts = Some(now);
                 }
                 self.tell(StoreHealth::Ok);
+                self.tell_news();
                 for (pending, made) in self.batch.drain(..).zip(made) {
                     (pending.tell)(made);
                 }
@@ -256,6 +294,14 @@ impl Writer {
             Some(ErrorCode::DiskFull) => StoreHealth::Full,
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if nearly_full() => StoreHealth::Full,
             _ => StoreHealth::Failing(error.to_string()),
+        }
+    }
+
+    /// Tells that there are news since the last commit, if so.
+    fn tell_news(&self) {
+        // One that cannot be read now is told with the next commit.
+        if let Ok(newest) = news::newest(&self.connection) {
+            self.news.send_if_modified(|told| std::mem::replace(told, newest) != newest);
         }
     }
 

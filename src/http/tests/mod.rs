@@ -2,6 +2,8 @@
 
 mod authority;
 mod bounds;
+mod expected;
+mod import;
 mod manners;
 mod metrics;
 mod portscan;
@@ -50,8 +52,8 @@ fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
     let writes = Router::new()
         .route("/write", post(async || StatusCode::NO_CONTENT))
         .route_layer(from_fn_with_state(gate, require_authority));
-    let more = body::bounded(reads.merge(writes), limits.body);
-    let own = body::bounded(common("a\"<b", move || health_seen.borrow().clone()), limits.body);
+    let more = body::bounded(reads.merge(writes), limits);
+    let own = body::bounded(common("a\"<b", move || health_seen.borrow().clone()), limits);
     let router = dressed(own.merge(more), names);
     let (address, stop, task) = start(router, limits);
     Served { address, config, health, stop, task }

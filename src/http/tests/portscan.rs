@@ -14,6 +14,7 @@ use crate::{
     resolve::{Resolve, ResolveError, Resolving},
     service::{
         feeds::{Inventory, Known, SourceId},
+        import::Importer,
         queries::Queries,
         runner::{self, Runner},
         scanner::{Scanner, ScannerThread},
@@ -41,10 +42,14 @@ pub(super) struct Appliance {
     pub(super) inventory: watch::Sender<Inventory>,
     runner: Option<Runner>,
     _threads: (ScannerThread, WriterThread),
-    _dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
 pub(super) fn appliance() -> Appliance {
+    appliance_with(Limits::default())
+}
+
+pub(super) fn appliance_with(limits: Limits) -> Appliance {
     let dir = tempfile::tempdir().unwrap();
     let clock = SystemClock::start();
     let at_once = Pace { commit: Duration::ZERO, ..Pace::default() };
@@ -66,7 +71,6 @@ pub(super) fn appliance() -> Appliance {
         inventory: inventory_seen.clone(),
         requests,
     };
-    let limits = Limits::default();
     let queries = Queries::new(
         store.clone(),
         scanner.clone(),
@@ -74,6 +78,7 @@ pub(super) fn appliance() -> Appliance {
         config_seen.clone(),
         inventory_seen,
         health_seen,
+        Importer::new(store.clone(), Arc::new(clock), dir.path()),
     );
     let names = Names::new(None, config_seen.clone());
     let token = Token::load(dir.path(), None).unwrap();
@@ -95,7 +100,7 @@ pub(super) fn appliance() -> Appliance {
         inventory,
         runner: Some(runner),
         _threads: (thread, writer),
-        _dir: dir,
+        dir,
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{model::ScanStatus, store::ScanKind};
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         assert_eq!((self.status, self.header("content-type")), (200, Some("application/json")), "{self:?}");
         assert!(self.body.ends_with('\n'), "{self:?}");
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -31,13 +31,16 @@ async fn hello_whatever_the_method() {
 async fn info_moves_with_complete_scans() {
     let appliance = appliance();
     let before = appliance.served.get("/v1/info").await.json();
-    assert_eq!(before, json!({"last_successful_import": 0, "devices": 0, "last_scan": null}));
+    assert_eq!(
+        before,
+        json!({"last_successful_import": 0, "devices": 0, "open": 0, "rogue": 0, "missing": 0, "last_scan": null})
+    );
     let scan = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22]).await;
     assert_eq!(appliance.served.get("/v1/info").await.json()["last_successful_import"], 0);
     appliance.store.end_scan(scan, ScanStatus::Complete).await.unwrap();
     let after = appliance.served.get("/v1/info").await.json();
     assert!(after["last_successful_import"].as_i64().unwrap() >= scan.0, "{after}");
-    assert_eq!(after["devices"], 1);
+    assert_eq!((&after["devices"], &after["open"], &after["rogue"]), (&json!(1), &json!(1), &json!(1)));
     let told: jiff::Timestamp = after["last_scan"].as_str().unwrap().parse().unwrap();
     assert_eq!(after["last_successful_import"], told.as_second());
 }

@@ -26,6 +26,12 @@ struct InfoBody {
     last_successful_import: i64,
     /// Devices that have a complete result.
     devices: u32,
+    /// Open ports by all that is known.
+    open: u64,
+    /// Of those, how many are not expected to be.
+    rogue: u64,
+    /// Ports that are expected to be open and were not seen to be.
+    missing: u64,
     /// The same time as `last_successful_import`, for people; `null` before the first.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_scan: Option<Timestamp>,
@@ -35,9 +41,13 @@ struct InfoBody {
 #[utoipa::path(get, path = "/v1/info", tag = "appliance", responses((status = 200, body = InfoBody)))]
 async fn info(State(api): State<Api>) -> Result<Response, Refusal> {
     let totals = api.queries.totals().await?;
+    let tally = api.queries.tally().await?;
     let body = InfoBody {
         last_successful_import: totals.last_scan.map_or(0, Timestamp::as_second),
         devices: totals.devices,
+        open: tally.open,
+        rogue: tally.rogue,
+        missing: tally.missing,
         last_scan: totals.last_scan,
     };
     Ok(json(StatusCode::OK, &body))

@@ -5,6 +5,12 @@
 //! changes something is registered by [`gated`], and by nothing else.
 
 mod backup;
+mod changes;
+mod diff;
+mod events;
+mod expected;
+mod export;
+mod import;
 mod info;
 mod openapi;
 mod runs;
@@ -15,6 +21,7 @@ use std::sync::Arc;
 use axum::{Router, middleware::from_fn_with_state, routing::any};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
+pub(super) use self::import::Imports;
 use super::{
     answer::Refusal,
     auth::{self, Gate},
@@ -26,12 +33,18 @@ use crate::service::{queries::Queries, runner::Runs};
 pub(super) struct Api {
     pub(super) queries: Arc<Queries>,
     pub(super) runs: Runs,
+    pub(super) imports: Imports,
 }
 
 /// Everything under /v1, together with the description of it and of these other paths.
 pub(super) fn routes(api: Api, gate: &Gate, others: OpenApiRouter) -> Router {
     let own = OpenApiRouter::new()
         .merge(backup::routes(gate))
+        .merge(changes::routes())
+        .merge(diff::routes())
+        .merge(events::routes())
+        .merge(expected::routes(gate))
+        .merge(import::routes(gate))
         .merge(info::routes())
         .merge(runs::routes(gate))
         .merge(scans::routes());

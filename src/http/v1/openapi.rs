@@ -29,6 +29,9 @@ const TOKEN: &str = "token";
     components(schemas(ErrorBody)),
     tags(
         (name = "appliance", description = "The appliance itself"),
+        (name = "changes", description = "What has changed, and when"),
+        (name = "differences", description = "Where the network is not as it should be"),
+        (name = "expected", description = "What should be"),
         (name = "runs", description = "Scans under way: start, watch, stop"),
         (name = "scans", description = "What was looked at, and what was found"),
         (name = "portscan", description = "The original portscan's three paths"),

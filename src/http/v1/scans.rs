@@ -1,15 +1,15 @@
 //! What was looked at, and what each look found.
 
 use axum::{
-    extract::{Path, State},
+    extract::{Path, Query, State},
     response::Response,
 };
 use futures_util::TryStreamExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::Api;
+use super::{Api, export};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal},
@@ -32,7 +32,7 @@ struct ScanRow {
 
 /// A port that a scan listed.
 #[derive(Serialize, ToSchema)]
-struct PortRow {
+pub(super) struct PortRow {
     #[schema(value_type = String, example = "192.168.1.7")]
     address: Address,
     port: u16,
@@ -41,6 +41,28 @@ struct PortRow {
     #[schema(value_type = String, example = "open")]
     state: PortState,
     scan_id: i64,
+}
+
+/// How a scan is told.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// json (the default), csv, or xml: nmap's, with the hosts that were down and the ports that are not listed
+    #[param(value_type = Option<String>, example = "xml")]
+    format: Option<String>,
+}
+
+impl PortRow {
+    /// As a line of CSV (RFC 4180).
+    pub(super) fn csv(&self) -> String {
+        let Self { address, port, protocol, state, scan_id } = self;
+        let mut address = address.to_string();
+        // An interface may be called almost anything.
+        if address.contains([',', '"']) {
+            address = format!("\"{}\"", address.replace('"', "\"\""));
+        }
+        format!("{address},{port},{protocol},{state},{scan_id}\n")
+    }
 }
 
 /// Every scan, by id.
@@ -53,16 +75,32 @@ async fn scans(State(api): State<Api>) -> Result<Response, Refusal> {
 /// What a scan listed: the ports in another state than most of their host's. None if there is no such scan.
 #[utoipa::path(
     get, path = "/v1/scan/{id}", tag = "scans",
-    params(("id" = i64, Path, description = "Unix seconds, as /v1/scans tells them")),
-    responses((status = 200, body = Vec<PortRow>), (status = 400, body = ErrorBody)),
+    params(("id" = i64, Path, description = "Unix seconds, as /v1/scans tells them"), Wanted),
+    responses(
+        (status = 200, content(
+            (Vec<PortRow> = "application/json"), (String = "text/csv"), (String = "application/xml"),
+        )),
+        (status = 400, body = ErrorBody),
+        (status = 404, body = ErrorBody, description = "There is no such scan; told only of xml"),
+    ),
 )]
-async fn scan(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Refusal> {
+async fn scan(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Refusal> {
     let id = scan_id(&id)?;
+    match wanted.format.as_deref() {
+        None | Some("json") => {}
+        Some("csv") => return Ok(export::csv(&api, id)),
+        Some("xml") => return export::xml(&api, id).await,
+        Some(_) => return Err(Refusal::bad_request("the format is unknown; write json, csv or xml")),
+    }
     let pages = api.queries.scan(id);
     rows::array(pages.map_ok(move |hosts| hosts.into_iter().flat_map(move |host| port_rows(host, id)))).await
 }
 
-fn port_rows(host: ScanHost, scan: ScanId) -> impl Iterator<Item = PortRow> {
+pub(super) fn port_rows(host: ScanHost, scan: ScanId) -> impl Iterator<Item = PortRow> {
     let ScanHost { address, protocol, listed } = host;
     let listed =
         listed.into_iter().flat_map(|(first, last, state)| (first..=last).map(move |port| (port, state)));

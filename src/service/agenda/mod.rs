@@ -5,6 +5,7 @@
 //! caller carries out the [`Action`]s that [`Agenda::poll`] returns.
 
 mod actions;
+mod doubts;
 mod orders;
 mod progress;
 mod results;
@@ -29,7 +30,7 @@ pub use self::{
     run::RunId,
     targets::is_wanted,
 };
-use self::{results::Results, run::Run};
+use self::{doubts::Doubts, results::Results, run::Run};
 use crate::{
     config::{Config, ScannerConfig},
     model::{Address, Device, DeviceKey, Moment, ScanStatus},
@@ -41,6 +42,10 @@ use crate::{
 /// keep a Pi busy while single hosts are paced. It bounds, too, how many addresses wait for ARP at once: the
 /// kernel's table bears 512 for more than 5 s (`gc_thresh2`, arp(7)).
 pub const MAX_IN_PROGRESS: usize = 16;
+
+/// Second looks beside those: at a port or two they take seconds, and should not wait for a place that a slow
+/// host keeps for hours.
+const CONFIRMING: usize = 4;
 
 /// The longest that the word of a feed that has not answered yet is waited for: who starts with half of the
 /// devices scans the other half as strangers. An answer takes 10 s at most.
@@ -80,6 +85,7 @@ pub struct Agenda {
     runs: BTreeMap<RunId, Run>,
     looks: BTreeMap<LookId, Assignment>,
     results: Results,
+    doubts: Doubts,
     paused: bool,
     /// No scan is opened before this.
     begin_after: Moment,
@@ -107,6 +113,7 @@ impl Agenda {
             runs: BTreeMap::new(),
             looks: BTreeMap::new(),
             results: Results::new(stored),
+            doubts: Doubts::default(),
             paused: false,
             begin_after: times.now,
             next_run: 0,
@@ -222,11 +229,15 @@ impl Agenda {
     /// How a look ended.
     pub fn looked(&mut self, look: LookId, looked: &Looked, times: &Times) {
         let Some(assignment) = self.looks.remove(&look) else { return };
+        let run = self.runs.get_mut(&assignment.run);
+        // A look at one port makes no result new.
+        let is_confirming = run.as_ref().is_some_and(|run| run.is_confirming());
         match looked {
+            _ if is_confirming => {}
             Looked::Result(key) => self.results.found(&assignment.device, key, times.now),
             _ => self.results.tried(assignment.device.key(), times.now),
         }
-        if let Some(run) = self.runs.get_mut(&assignment.run) {
+        if let Some(run) = run {
             run.count(&assignment.device, looked, assignment.ports);
         }
     }
@@ -244,6 +255,7 @@ impl Agenda {
         self.cancel_looks(times, &mut actions);
         if !self.paused {
             if times.now >= self.begin_after {
+                self.begin_confirming(times, &mut actions);
                 self.begin_runs(times, &mut actions);
                 self.begin_seen(times, &mut actions);
             }

@@ -88,6 +88,36 @@ impl Run {
         }
     }
 
+    /// Second looks at these ports of these devices.
+    pub(super) fn confirm(due: Vec<(Device, PortSet)>, now: Moment) -> Self {
+        let ports = due.iter().fold(PortSet::default(), |all, (_, ports)| all.union(ports));
+        let config = ScannerConfig {
+            name: ScanKind::Confirm.as_str().to_owned(),
+            interval: Duration::ZERO,
+            at: None,
+            targets: Targets::List(Vec::new()),
+            ports,
+            timing: Timing::T3,
+        };
+        let mut run = Self::new(&config, ScanKind::Confirm, now);
+        run.exact = due.iter().map(|(device, ports)| (device.key(), ports.clone())).collect();
+        run.enqueue(due.into_iter().map(|(device, _)| device).collect());
+        run
+    }
+
+    pub(super) fn is_confirming(&self) -> bool {
+        self.kind == ScanKind::Confirm
+    }
+
+    /// The later a run may wait, the greater.
+    pub(super) fn rank(&self) -> u8 {
+        match self.kind {
+            ScanKind::Confirm => 0,
+            ScanKind::Seen | ScanKind::Manual => 1,
+            ScanKind::Run | ScanKind::Import => 2,
+        }
+    }
+
     /// Makes it the rest of a scan that has an id already.
     pub(super) fn resume(&mut self, scan: ScanId, done: HashSet<DeviceKey>, now: Moment) {
         self.scan = Some(scan);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    Action, Agenda, Assignment, Look, LookId, MAX_IN_PROGRESS, Run, RunId,
+    Action, Agenda, Assignment, CONFIRMING, Look, LookId, MAX_IN_PROGRESS, Run, RunId,
     targets::{is_wanted, need_feed},
 };
 use crate::{
@@ -113,17 +113,23 @@ impl Agenda {
 
     /// Fills the free places: single devices first, then runs in turn, so that none starves another.
     pub(super) fn start_looks(&mut self, actions: &mut Vec<Action>) {
-        while self.looks.len() < MAX_IN_PROGRESS {
+        loop {
+            let confirming = |run: &Run| if run.is_confirming() { CONFIRMING } else { 0 };
             let next = self
                 .runs
                 .iter()
-                .filter(|(_, run)| run.has_work())
-                .min_by_key(|(id, run)| (run.kind == ScanKind::Run, run.in_progress, **id))
+                .filter(|(_, run)| run.has_work() && self.looks.len() < MAX_IN_PROGRESS + confirming(run))
+                .min_by_key(|(id, run)| (run.rank(), run.in_progress, **id))
                 .map(|(id, _)| *id);
             let Some(id) = next else { return };
             let Some(queued) = self.runs.get_mut(&id).and_then(|run| run.todo.pop_front()) else { return };
             // What was queued hours ago may have moved, gone, or been excluded since.
-            let device = self.present(&self.runs[&id].targets, &queued).filter(|device| {
+            let run = &self.runs[&id];
+            let device = match run.is_confirming() {
+                true => self.findable(&queued),
+                false => self.present(&run.targets, &queued),
+            };
+            let device = device.filter(|device| {
                 is_wanted(&self.config, device)
                     && !self.results.keys(device).any(|key| self.runs[&id].done.contains(&key))
             });

@@ -23,7 +23,7 @@ pub(super) fn need_feed(targets: &Targets) -> bool {
 }
 
 /// Whether targets name a device by its address, or by its MAC.
-fn name(specs: &[TargetSpec], device: &Device) -> bool {
+pub(super) fn name(specs: &[TargetSpec], device: &Device) -> bool {
     specs.iter().any(|spec| spec.matches(&device.address, device.mac))
 }
 

@@ -1,6 +1,8 @@
 //! The agenda against a clock of the test's own.
 
 mod by_hand;
+mod doubts;
+mod month;
 
 use std::net::Ipv4Addr;
 
@@ -29,6 +31,8 @@ struct World {
     /// Whether scans are opened at once; else by the test.
     opens: bool,
     opening: Vec<RunId>,
+    /// Looks beside those that there are places for.
+    crowd: usize,
 }
 
 fn device(n: u8) -> Device {
@@ -59,6 +63,7 @@ impl World {
             resolving: Vec::new(),
             opens: true,
             opening: Vec::new(),
+            crowd: 0,
         }
     }
 
@@ -115,7 +120,7 @@ impl World {
             Action::Cancel(look) => self.cancelled.push(look),
             Action::End { scan, status } => self.ended.push((scan, status)),
         }
-        assert!(self.open.len() <= MAX_IN_PROGRESS);
+        assert!(self.open.len() <= MAX_IN_PROGRESS + self.crowd);
     }
 
     /// Ends the open looks of these devices.

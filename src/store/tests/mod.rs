@@ -1,7 +1,10 @@
 //! The store on real files: what is written is there, in order, and stays there.
 
 mod disk;
+mod expected;
 mod history;
+mod imports;
+mod news;
 mod present;
 mod upgrade;
 
@@ -136,6 +139,13 @@ fn ended(scan: ScanId, device: Device, status: HostStatus) -> Observation {
     observation.report.coverage = PortSet::default();
     observation.report.detail = "vanished".to_owned();
     observation
+}
+
+/// What stands of a device's TCP ports, if it is told of at all.
+async fn open_now(store: &Store, device: &Device) -> Option<String> {
+    let page = store.host_states(0).await.unwrap();
+    let host = page.rows.into_iter().find(|host| host.device.key() == device.key())?;
+    Some(host.standings.get(&Protocol::Tcp).map_or_else(String::new, |standing| standing.open().to_string()))
 }
 
 async fn run(store: &Store) -> ScanId {

@@ -119,3 +119,33 @@ proptest! {
         }
     }
 }
+
+/// What a device's state is read from is all that reading it costs.
+#[tokio::test]
+async fn it_costs_the_same_after_any_number_of_scans() {
+    let bench = Bench::new(LAZY);
+    let (store, _threads) = bench.open();
+    let scan_twice = async || {
+        let (whole, part) = (run(&store).await, run(&store).await);
+        let looks = (1..=30).flat_map(|last| {
+            let mut narrow = up(part, device(last), &[22]);
+            narrow.report.coverage = "22,80".parse().unwrap();
+            [up(whole, device(last), &[22, 8080]), narrow]
+        });
+        let records = looks.map(|look| store.record(look));
+        let (recorded, flushed) = tokio::join!(futures_util::future::join_all(records), store.flush());
+        assert!(recorded.into_iter().all(|made| made.is_ok()) && flushed.is_ok());
+    };
+    scan_twice().await;
+    let (once, states) = (contributors(&bench), store.host_states(0).await.unwrap().rows);
+    for _ in 0..20 {
+        scan_twice().await;
+    }
+    assert_eq!((contributors(&bench), once), (60, 60));
+    let open = |states: &[HostState]| -> Vec<PortSet> {
+        states.iter().map(|host| host.standings[&Protocol::Tcp].open()).collect()
+    };
+    assert_eq!(open(&store.host_states(0).await.unwrap().rows), open(&states));
+    assert_eq!(bench.count("SELECT count(*) FROM unconfirmed"), 0);
+    assert_eq!(bench.count("SELECT count(*) FROM changes"), 30, "30 new devices, and nothing else");
+}

@@ -1,0 +1,152 @@
+//! `portscan changes`: what has changed.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CliError, DONE, Terminal, World,
+    appliance::{Access, Appliance, in_path},
+    found::harmless,
+    table,
+};
+use crate::{config::Overrides, model::DeviceKey};
+
+/// Which changes.
+#[derive(Args, Debug, Clone, PartialEq)]
+pub struct ChangesArgs {
+    /// Those of the last so many s, m, h or d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = since)]
+    pub since: Duration,
+    /// Those of this device: its MAC, or its address where it has none
+    #[arg(long, value_name = "MAC|ADDRESS")]
+    pub host: Option<DeviceKey>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub access: Access,
+}
+
+/// A change, as /v1/changes tells it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Change {
+    id: i64,
+    time: jiff::Timestamp,
+    scan_id: Option<i64>,
+    kind: String,
+    address: String,
+    mac: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    alert: bool,
+}
+
+/// Asks and prints.
+pub(super) async fn changes(
+    args: &ChangesArgs,
+    overrides: &Overrides,
+    world: &World,
+    terminal: &mut Terminal<'_>,
+) -> Result<u8, CliError> {
+    let since = world.clock.wall() - args.since;
+    let host = args.host.as_ref().map(|host| format!("&mac={}", in_path(&host.to_string())));
+    let appliance = Appliance::find(&args.access, overrides, world)?;
+    let path = format!("/v1/changes?since={}{}", in_path(&since.to_string()), host.unwrap_or_default());
+    let found: Result<Vec<Change>, _> = appliance.get(&path).await;
+    appliance.close().await?;
+    let found = found?;
+    if args.json {
+        serde_json::to_writer(&mut *terminal.out, &found).map_err(io::Error::from)?;
+        writeln!(terminal.out)?;
+    } else if !found.is_empty() {
+        print(&found, terminal.out, terminal.width)?;
+    }
+    terminal.out.flush()?;
+    Ok(DONE)
+}
+
+fn print(found: &[Change], out: &mut dyn Write, width: Option<u16>) -> io::Result<()> {
+    let zone = jiff::tz::TimeZone::system();
+    let rows = found.iter().map(|change| {
+        let time = change.time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let alert = if change.alert { "!" } else { "" };
+        vec![
+            time,
+            harmless(&change.address),
+            change.what(),
+            alert.to_owned(),
+            harmless(change.mac.as_deref().unwrap_or_default()),
+        ]
+    });
+    table::write(out, &["TIME", "ADDRESS", "WHAT", "", "MAC"], rows, 4, width)
+}
+
+impl Change {
+    /// `opened 80/tcp`, `moved from 192.168.1.6`
+    fn what(&self) -> String {
+        let ports = self.port.map(|port| port.to_string()).or_else(|| self.ports.clone());
+        let ports = ports.zip(self.protocol.as_ref()).map(|(ports, protocol)| format!(" {ports}/{protocol}"));
+        let from = self.from.as_ref().map(|from| format!(" from {from}"));
+        harmless(&format!("{}{}{}", self.kind, ports.unwrap_or_default(), from.unwrap_or_default()))
+    }
+}
+
+/// `24h`, `30d`
+fn since(text: &str) -> Result<Duration, String> {
+    let malformed = || format!("\"{text}\" is not a span of time; write 90s, 30m, 24h or 7d");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(malformed)?;
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(malformed()),
+    };
+    // A hundred years are longer ago than any change, and still a date.
+    let number = number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds));
+    number.filter(|&total| total <= 100 * 366 * 86_400).map(Duration::from_secs).ok_or_else(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_a_number_and_a_unit() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("24h", 86_400), ("7d", 604_800), ("0s", 0)] {
+            assert_eq!(since(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "h", "24", "24 h", "-1h", "1w", "99999999999d", "1é"] {
+            assert!(since(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_told_in_a_few_words() {
+        let change = |more: &str| -> Change {
+            let common =
+                r#""id":1,"time":"2026-03-01T10:00:00Z","scan_id":7,"address":"192.0.2.1","mac":null"#;
+            serde_json::from_str(&format!("{{{common},{more}}}")).unwrap()
+        };
+        for (more, what) in [
+            (r#""kind":"opened","protocol":"tcp","port":80,"alert":true"#, "opened 80/tcp"),
+            (r#""kind":"closed","protocol":"tcp","ports":"1-99","alert":false"#, "closed 1-99/tcp"),
+            (r#""kind":"moved","from":"192.0.2.9","alert":false"#, "moved from 192.0.2.9"),
+            (r#""kind":"new","alert":false"#, "new"),
+        ] {
+            assert_eq!(change(more).what(), what);
+        }
+    }
+}

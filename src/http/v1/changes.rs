@@ -1,0 +1,143 @@
+//! What has changed.
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use futures_util::{TryStreamExt, stream};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::Api;
+use crate::{
+    http::{
+        answer::{ErrorBody, Refusal},
+        rows,
+    },
+    model::{Address, DeviceKey, Mac, PortSet, Protocol},
+    store::{Asked, News, What},
+};
+
+/// The least number that is taken for Unix seconds; a lesser one is an id. No card bears so many changes.
+const SECONDS: i64 = 1_000_000_000;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(changes))
+}
+
+/// Something that has changed, and is certain: an opened port was seen twice, a closed one a minute apart.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ChangeRow {
+    /// Ascending: what to go on from.
+    id: i64,
+    /// When it was seen.
+    #[schema(value_type = String, format = DateTime)]
+    time: Timestamp,
+    /// The scan that saw it; `null` where a feed told.
+    scan_id: Option<i64>,
+    /// `new` (a device never seen before), `opened`, `closed`, `moved`, `gone` (unseen for a week) or `back`.
+    #[schema(value_type = String, example = "opened")]
+    kind: &'static str,
+    /// Where the device was then.
+    #[schema(value_type = String, example = "192.168.1.7")]
+    address: Address,
+    #[schema(value_type = Option<String>, example = "B8:27:EB:AC:14:3E")]
+    mac: Option<Mac>,
+    /// Of `opened` and `closed`.
+    #[schema(value_type = Option<String>, example = "tcp")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<Protocol>,
+    /// The port, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    /// The ports, where too many changed at once to be told one by one.
+    #[schema(value_type = Option<String>, example = "1-65535")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports: Option<PortSet>,
+    /// Of `moved`: the address before.
+    #[schema(value_type = Option<String>, example = "192.168.1.6")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Address>,
+    /// Whether it was not expected. Before the first accept nothing is alarming.
+    alert: bool,
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// What comes after the change with this id; or since a time, in Unix seconds or as 2026-03-01T10:00:00Z.
+    #[param(example = "0")]
+    since: Option<String>,
+    /// One device's: its MAC, or its address where it has none.
+    #[param(example = "B8:27:EB:AC:14:3E")]
+    mac: Option<String>,
+}
+
+/// What has changed, oldest first.
+#[utoipa::path(
+    get, path = "/v1/changes", tag = "changes", params(Which),
+    responses((status = 200, body = Vec<ChangeRow>), (status = 400, body = ErrorBody)),
+)]
+async fn changes(State(api): State<Api>, Query(which): Query<Which>) -> Result<Response, Refusal> {
+    let asked = which.asked()?;
+    let pages = stream::try_unfold(Some(asked), move |asked| {
+        let queries = api.queries.clone();
+        async move {
+            let Some(asked) = asked else { return Ok(None) };
+            let page = queries.news(asked.clone()).await?;
+            Ok(Some((page.rows, page.next.map(|after| Asked { after, ..asked }))))
+        }
+    });
+    rows::array(pages.map_ok(|page: Vec<News>| page.into_iter().map(ChangeRow::of))).await
+}
+
+impl Which {
+    fn asked(self) -> Result<Asked, Refusal> {
+        let mut asked = Asked::default();
+        match self.since.as_deref().filter(|since| !since.is_empty()) {
+            None => {}
+            Some(since) => match since.parse::<i64>() {
+                Ok(id) if id < SECONDS => asked.after = id,
+                Ok(seconds) => asked.since = Some(Timestamp::from_second(seconds).map_err(|_| no_time())?),
+                Err(_) => asked.since = Some(since.parse().map_err(|_| no_time())?),
+            },
+        }
+        if let Some(device) = self.mac.filter(|mac| !mac.is_empty()) {
+            let device = device.parse::<DeviceKey>();
+            asked.device = Some(device.map_err(|error| Refusal::bad_request(error.to_string()))?);
+        }
+        Ok(asked)
+    }
+}
+
+fn no_time() -> Refusal {
+    Refusal::bad_request(
+        "`since` is malformed; write the id of a change, Unix seconds, or a time as 2026-03-01T10:00:00Z",
+    )
+}
+
+impl ChangeRow {
+    pub(super) const fn id(&self) -> i64 {
+        self.id
+    }
+
+    pub(super) fn of(news: News) -> Self {
+        let News { id, at, scan, device, address, what, alert } = news;
+        let kind = what.as_str();
+        let mac = if let DeviceKey::Mac(mac) = device { Some(mac) } else { None };
+        let (mut protocol, mut port, mut ports, mut from) = (None, None, None, None);
+        match what {
+            What::Opened(of, which) | What::Closed(of, which) => {
+                protocol = Some(of);
+                port = which.nth(0).filter(|_| which.len() == 1);
+                ports = port.is_none().then_some(which);
+            }
+            What::Moved { from: before } => from = Some(before),
+            What::New | What::Gone | What::Back => {}
+        }
+        let scan_id = scan.map(|scan| scan.0);
+        Self { id, time: at, scan_id, kind, address, mac, protocol, port, ports, from, alert }
+    }
+}

@@ -1,0 +1,161 @@
+//! What should be: read, written, taken back.
+
+use axum::{extract::State, response::Response};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use hyper::{
+    StatusCode,
+    header::{self, HeaderMap},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{Api, gated};
+use crate::{
+    http::{
+        answer::{ErrorBody, Refusal},
+        auth::Gate,
+        rows,
+    },
+    model::{DeviceKey, Expectation, PortState, Protocol},
+    store::Wish,
+};
+
+/// The longest comment, in characters: people write sentences, and a gadget's owner no more than that.
+const COMMENT_MAX: usize = 1000;
+
+pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(expected))
+        .routes(gated(gate, routes!(expect)))
+        .routes(gated(gate, routes!(expect_no_more)))
+}
+
+/// What is expected of one port.
+#[derive(Serialize, Deserialize, ToSchema)]
+struct ExpectedRow {
+    /// An address, or a MAC: then the device is meant wherever it is.
+    #[schema(example = "192.168.1.7")]
+    address: String,
+    port: u16,
+    #[schema(value_type = String, example = "tcp")]
+    protocol: String,
+    /// One of open, closed, filtered, unfiltered, open|filtered, closed|filtered.
+    #[schema(example = "open")]
+    state: String,
+    /// Why; at most 1,000 characters.
+    #[serde(default)]
+    comment: Option<String>,
+}
+
+/// A port of which nothing is expected any more.
+#[derive(Deserialize, ToSchema)]
+struct TargetRow {
+    /// As it was written: an address, or a MAC.
+    #[schema(example = "192.168.1.7")]
+    address: String,
+    port: u16,
+    #[schema(value_type = String, example = "tcp")]
+    protocol: String,
+}
+
+/// All that is expected, in the order in which it was written.
+#[utoipa::path(get, path = "/v1/expected", tag = "expected", responses((status = 200, body = Vec<ExpectedRow>)))]
+async fn expected(State(api): State<Api>) -> Result<Response, Refusal> {
+    rows::array(api.queries.expectations().map_ok(|page| page.into_iter().map(ExpectedRow::of))).await
+}
+
+/// Expects these: all of them or, if one is wrong, none. What was expected of the same ports is replaced.
+///
+/// The first such request makes the baseline: from then on what differs is alarming, be the list empty.
+#[utoipa::path(
+    patch, path = "/v1/expected", tag = "expected", request_body = Vec<ExpectedRow>,
+    responses((status = 204, description = "It is kept"), (status = 400, body = ErrorBody),
+              (status = 413, body = ErrorBody), (status = 415, body = ErrorBody)),
+)]
+async fn expect(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Refusal> {
+    let rows: Vec<ExpectedRow> = read(&headers, &body)?;
+    let wishes = rows.into_iter().enumerate().map(|(index, row)| row.wish().map_err(|error| error.at(index)));
+    api.queries.expect(wishes.collect::<Result<_, _>>()?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Expects nothing of these ports any more. One of which nothing is expected is no error.
+#[utoipa::path(
+    delete, path = "/v1/expected", tag = "expected", request_body = Vec<TargetRow>,
+    responses((status = 204, description = "It is gone"), (status = 400, body = ErrorBody),
+              (status = 413, body = ErrorBody), (status = 415, body = ErrorBody)),
+)]
+async fn expect_no_more(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let rows: Vec<TargetRow> = read(&headers, &body)?;
+    let wishes = rows.into_iter().enumerate().map(|(index, row)| row.wish().map_err(|error| error.at(index)));
+    let wishes: Vec<_> = wishes.collect::<Result<_, _>>()?;
+    if !wishes.is_empty() {
+        api.queries.expect(wishes).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is wrong with a row.
+struct RowError(String);
+
+impl RowError {
+    fn of(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+
+    fn at(self, index: usize) -> Refusal {
+        Refusal::bad_request(format!("row {}: {}; nothing was changed", index + 1, self.0))
+    }
+}
+
+impl ExpectedRow {
+    fn of(expectation: Expectation) -> Self {
+        let Expectation { device, protocol, port, state, comment, .. } = expectation;
+        Self {
+            address: device.to_string(),
+            port,
+            protocol: protocol.to_string(),
+            state: state.to_string(),
+            comment: Some(comment),
+        }
+    }
+
+    fn wish(self) -> Result<Wish, RowError> {
+        let Self { address, port, protocol, state, comment } = self;
+        let state: PortState = state.parse().map_err(RowError::of)?;
+        let comment = comment.unwrap_or_default();
+        if comment.chars().count() > COMMENT_MAX {
+            return Err(RowError(format!("the comment is longer than {COMMENT_MAX} characters; shorten it")));
+        }
+        let wish = TargetRow { address, port, protocol }.wish()?;
+        Ok(Wish { state: Some((state, comment)), ..wish })
+    }
+}
+
+impl TargetRow {
+    fn wish(self) -> Result<Wish, RowError> {
+        let device: DeviceKey = self.address.parse().map_err(RowError::of)?;
+        let protocol: Protocol = self.protocol.parse().map_err(RowError::of)?;
+        Ok(Wish { device, protocol, port: self.port, state: None })
+    }
+}
+
+/// A JSON array in a request that says it is one; unknown keys are ignored.
+fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<Vec<T>, Refusal> {
+    let content = headers.get(header::CONTENT_TYPE).and_then(|content| content.to_str().ok());
+    let essence = content.and_then(|content| content.split(';').next()).unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body must be JSON; send it with `Content-Type: application/json`",
+        ));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Refusal::bad_request(format!("the body is not the array it should be: {error}")))
+}

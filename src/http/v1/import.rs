@@ -1,0 +1,129 @@
+//! Scans that others made, handed in.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{body::Body, extract::State};
+use futures_util::StreamExt;
+use hyper::{
+    StatusCode,
+    header::{self, HeaderMap},
+};
+use tokio::{fs::File, io::AsyncWriteExt, sync::Semaphore, time::interval};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{Api, gated};
+use crate::{
+    http::{
+        answer::{ErrorBody, Refusal},
+        auth::Gate,
+        body,
+        conversation::Leisure,
+    },
+    service::import::{ImportError, Importer},
+};
+
+/// How often a client is granted more time while its report is read and stored.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Takes in reports, one at a time: each may need the room of the largest on the disk.
+#[derive(Clone)]
+pub(in crate::http) struct Imports {
+    importer: Importer,
+    turns: Arc<Semaphore>,
+    /// Of one report, in bytes.
+    most: usize,
+}
+
+impl Imports {
+    pub(in crate::http) fn new(importer: Importer, most: usize) -> Self {
+        Self { importer, turns: Arc::new(Semaphore::new(1)), most }
+    }
+}
+
+pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(gated(gate, routes!(import)))
+}
+
+/// Takes in a scan that nmap made: what `nmap -oX FILE` writes, whole; or, as JSON, a result of the original
+/// portscan's. The same report again changes nothing.
+#[utoipa::path(
+    post, path = "/v1/scan", tag = "scans",
+    request_body(content((String = "application/xml"), (String = "text/xml"), (String = "application/json"))),
+    responses(
+        (status = 204, description = "It is stored, or was already"),
+        (status = 400, body = ErrorBody, description = "It is no report of nmap's, or not a whole one"),
+        (status = 413, body = ErrorBody, description = "It is larger than 128 MB"),
+        (status = 415, body = ErrorBody, description = "It says of itself that it is something else"),
+    ),
+)]
+async fn import(
+    State(api): State<Api>,
+    leisure: Leisure,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refusal> {
+    if !is_report(&headers) {
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send what `nmap -oX FILE` has written as Content-Type: application/xml (or text/xml)",
+        )
+        .closing());
+    }
+    let Imports { importer, turns, most } = api.imports;
+    leisure.take();
+    // Never closed; who waits in vain is told to come again by the time limit.
+    let _turn = turns.acquire().await;
+    let file = receive(&importer, most, body, &leisure).await?;
+    // Should the client hang up now, what it has sent whole is taken in all the same.
+    let mut importing = tokio::spawn(async move { importer.import(file).await });
+    let mut ticks = interval(PATIENCE);
+    loop {
+        tokio::select! {
+            imported = &mut importing => {
+                // The task ends before its time only when the process does.
+                let imported = imported.unwrap_or(Err(ImportError::Stopping));
+                return imported.map(|_| StatusCode::NO_CONTENT).map_err(|error| refusal(&error));
+            }
+            _ = ticks.tick() => leisure.moved(),
+        }
+    }
+}
+
+/// Whether it may be a report by its own word; which, the file itself tells.
+fn is_report(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    ["application/xml", "text/xml", "application/json"].iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// Writes the body to a file as it comes.
+async fn receive(
+    importer: &Importer,
+    most: usize,
+    body: Body,
+    leisure: &Leisure,
+) -> Result<std::fs::File, Refusal> {
+    let full = |error: std::io::Error| {
+        let error = format!("the report cannot be kept for the moment: {error}; try again later");
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error).closing()
+    };
+    let mut file = File::from_std(importer.room().map_err(full)?);
+    let mut pieces = body.into_data_stream();
+    let mut length = 0;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| Refusal::bad_request(format!("the report broke off: {error}")))?;
+        length += piece.len();
+        if length > most {
+            return Err(body::too_large());
+        }
+        file.write_all(&piece).await.map_err(full)?;
+        leisure.moved();
+    }
+    file.flush().await.map_err(full)?;
+    Ok(file.into_std().await)
+}
+
+fn refusal(error: &ImportError) -> Refusal {
+    let status = if error.may_pass() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
+    Refusal::new(status, error.to_string())
+}

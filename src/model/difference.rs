@@ -1,0 +1,280 @@
+//! What is expected of ports, and where they differ from it.
+
+use std::collections::BTreeMap;
+
+use super::{DeviceKey, PortSet, PortState, Protocol, Standing, Stretch};
+
+/// What somebody expects of one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// Whose: a device's, wherever it is, or that of whoever is at an address.
+    pub device: DeviceKey,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// 0 to 65535.
+    pub port: u16,
+    /// What it is to be.
+    pub state: PortState,
+    /// Why; may be empty.
+    pub comment: String,
+    /// Ascending with every one that is written.
+    pub written: i64,
+}
+
+/// The expectations that hold for a device: of that of its MAC and that of its address for the same port the
+/// later written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected(BTreeMap<(Protocol, u16), Expectation>);
+
+/// What is known of a device's ports, by protocol.
+pub type Standings = BTreeMap<Protocol, Standing>;
+
+/// A port's state and the scan that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What it is.
+    pub state: PortState,
+    /// The scan's id.
+    pub scan: i64,
+}
+
+/// A port that is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+    /// What it should be; `None`: nobody said.
+    pub expected: Option<PortState>,
+    /// What it is; `None`: nobody has ever looked.
+    pub actual: Option<Known>,
+    /// The expectation's comment.
+    pub comment: String,
+}
+
+/// In which way a port is not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Deviation {
+    /// Open, perhaps, and not expected to be.
+    Rogue,
+    /// Expected to be open, and not seen to be.
+    Missing,
+    /// Neither is open: closed is not filtered.
+    Other,
+}
+
+/// A port that two looks do not agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+    /// What the one says; `None`: it did not look.
+    pub one: Option<Known>,
+    /// What the other says.
+    pub other: Option<Known>,
+}
+
+impl FromIterator<Expectation> for Expected {
+    fn from_iter<I: IntoIterator<Item = Expectation>>(expectations: I) -> Self {
+        let mut holding = BTreeMap::<_, Expectation>::new();
+        for expectation in expectations {
+            let key = (expectation.protocol, expectation.port);
+            if holding.get(&key).is_none_or(|held| held.written < expectation.written) {
+                holding.insert(key, expectation);
+            }
+        }
+        Self(holding)
+    }
+}
+
+impl Expected {
+    /// Whether nothing is expected.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a port is expected to be in this state.
+    pub fn is(&self, protocol: Protocol, port: u16, state: PortState) -> bool {
+        self.0.get(&(protocol, port)).is_some_and(|expected| expected.state == state)
+    }
+
+    /// Where a device differs from this, by protocol and port. Where nothing is expected only what is open is a
+    /// difference, or named as perhaps open; what is expected differs unless it is exactly that, and also where
+    /// nobody has ever looked. `ignored` ports never differ.
+    pub fn differences(&self, standings: &Standings, ignored: &PortSet) -> Vec<Difference> {
+        let expected = self.0.values().filter_map(|expected| {
+            let actual = standings.get(&expected.protocol).and_then(|standing| standing.at(expected.port));
+            let as_expected = actual.is_some_and(|actual| actual.state == expected.state);
+            (!as_expected).then(|| Difference {
+                protocol: expected.protocol,
+                port: expected.port,
+                expected: Some(expected.state),
+                actual: actual.map(Known::from),
+                comment: expected.comment.clone(),
+            })
+        });
+        let unexpected = standings.iter().flat_map(|(&protocol, standing)| {
+            let notable =
+                standing.notable().filter(move |(port, _)| !self.0.contains_key(&(protocol, *port)));
+            notable.map(move |(port, actual)| Difference {
+                protocol,
+                port,
+                expected: None,
+                actual: Some(actual.into()),
+                comment: String::new(),
+            })
+        });
+        let mut differences: Vec<_> =
+            expected.chain(unexpected).filter(|difference| !ignored.contains(difference.port)).collect();
+        differences.sort_unstable_by_key(|difference| (difference.protocol, difference.port));
+        differences
+    }
+}
+
+impl Difference {
+    /// In which way the port differs.
+    pub fn deviation(&self) -> Deviation {
+        let is_open = |state| matches!(state, PortState::Open | PortState::OpenFiltered);
+        match (self.expected, self.actual) {
+            (_, Some(Known { state: PortState::Open, .. })) | (None, Some(_)) => Deviation::Rogue,
+            (Some(expected), _) if is_open(expected) => Deviation::Missing,
+            (_, Some(Known { state, .. })) if is_open(state) => Deviation::Rogue,
+            _ => Deviation::Other,
+        }
+    }
+}
+
+impl From<&Stretch> for Known {
+    fn from(stretch: &Stretch) -> Self {
+        Self { state: stretch.state, scan: stretch.scan }
+    }
+}
+
+/// Where two looks at one device, or a look and what is known of it now, disagree: by protocol and port. Only
+/// ports that one of them names, or has open, are told of: that all the rest was closed and is filtered is one
+/// fact, not 65,000.
+pub fn disagreements(one: &Standings, other: &Standings) -> Vec<Disagreement> {
+    let mut found = Vec::new();
+    for &protocol in Protocol::ALL {
+        let (one, other) = (one.get(&protocol), other.get(&protocol));
+        let named = |stretch: &&Stretch| stretch.listed || stretch.is_notable();
+        let stretches = [one, other].into_iter().flatten().flat_map(Standing::stretches).filter(named);
+        let ports = PortSet::from_ranges(stretches.map(|stretch| (stretch.first, stretch.last)));
+        let known = |standing: Option<&Standing>, port| standing.and_then(|it| it.at(port)).map(Known::from);
+        found.extend(ports.iter().filter_map(|port| {
+            let (one, other) = (known(one, port), known(other, port));
+            let state = |known: Option<Known>| known.map(|known| known.state);
+            (state(one) != state(other)).then_some(Disagreement { protocol, port, one, other })
+        }));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::model::PortState::{Closed, Filtered, Open, OpenFiltered};
+
+    const TCP: Protocol = Protocol::Tcp;
+
+    /// Ports 1 to 100 were looked at by scan 7; these are named, all others in `default`.
+    fn standings(default: PortState, named: &[(u16, PortState)]) -> Standings {
+        let mut standing = Standing::default();
+        let stretch = |first, last, state, listed| Stretch { first, last, state, listed, scan: 7 };
+        standing.add_older(named.iter().map(|&(port, state)| stretch(port, port, state, true)));
+        standing.add_older([stretch(1, 100, default, false)]);
+        Standings::from([(TCP, standing)])
+    }
+
+    fn expectation(device: &str, port: u16, state: PortState, written: i64) -> Expectation {
+        let device = device.parse().unwrap();
+        Expectation { device, protocol: TCP, port, state, comment: "why".to_owned(), written }
+    }
+
+    fn told(expected: &Expected, standings: &Standings, ignored: &str) -> Vec<String> {
+        let ignored = ignored.parse().unwrap_or_default();
+        let word = |state: Option<PortState>| state.map_or("-", PortState::as_str);
+        let differences = expected.differences(standings, &ignored).into_iter();
+        differences
+            .map(|difference| {
+                let Difference { port, expected, actual, .. } = difference;
+                let actual = actual.map(|actual| actual.state);
+                format!("{port} {} {} {:?}", word(expected), word(actual), difference.deviation())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn without_expectations_only_what_is_open_is_told() {
+        let found = standings(Closed, &[(22, Open), (53, OpenFiltered), (80, Filtered)]);
+        let nothing = Expected::default();
+        assert_eq!(told(&nothing, &found, ""), ["22 - open Rogue", "53 - open|filtered Rogue"]);
+        assert_eq!(told(&nothing, &standings(OpenFiltered, &[]), ""), [""; 0], "the default is no finding");
+        assert_eq!(told(&nothing, &found, "22,50-60"), [""; 0], "known noise");
+    }
+
+    #[rstest]
+    #[case::as_it_should_be(Open, Open, "")]
+    #[case::still_closed(Closed, Closed, "")]
+    #[case::not_there_any_more(Open, Closed, "10 open closed Missing")]
+    #[case::behind_a_firewall_now(Open, Filtered, "10 open filtered Missing")]
+    #[case::perhaps(Open, OpenFiltered, "10 open open|filtered Missing")]
+    #[case::certainly(OpenFiltered, Open, "10 open|filtered open Rogue")]
+    #[case::opened(Closed, Open, "10 closed open Rogue")]
+    #[case::perhaps_opened(Closed, OpenFiltered, "10 closed open|filtered Rogue")]
+    #[case::filtered_is_not_closed(Closed, Filtered, "10 closed filtered Other")]
+    fn what_is_expected_has_to_be_exactly_that(
+        #[case] expected: PortState,
+        #[case] actual: PortState,
+        #[case] difference: &str,
+    ) {
+        let expected: Expected = [expectation("192.0.2.1", 10, expected, 1)].into_iter().collect();
+        // Named, or as what most of the ports are: the same.
+        for found in [standings(Closed, &[(10, actual)]), standings(actual, &[])] {
+            let found = told(&expected, &found, "1-9,11-100");
+            assert_eq!(found.join(""), difference);
+        }
+    }
+
+    #[test]
+    fn what_nobody_has_looked_at_is_unknown_and_not_closed() {
+        let expected: Expected =
+            [expectation("192.0.2.1", 443, Open, 1), expectation("192.0.2.1", 444, Closed, 2)]
+                .into_iter()
+                .collect();
+        let unknown = ["443 open - Missing", "444 closed - Other"];
+        assert_eq!(told(&expected, &standings(Closed, &[]), ""), unknown);
+        assert_eq!(told(&expected, &Standings::new(), ""), unknown);
+    }
+
+    #[test]
+    fn the_last_written_holds() {
+        let by_mac = |written| expectation("B8:27:EB:00:00:01", 22, Open, written);
+        let by_address = |written| expectation("192.0.2.1", 22, Closed, written);
+        let found = standings(Closed, &[(22, Open)]);
+        for both in [[by_mac(2), by_address(1)], [by_address(1), by_mac(2)]] {
+            assert!(told(&both.into_iter().collect(), &found, "").is_empty());
+        }
+        for both in [[by_mac(1), by_address(2)], [by_address(2), by_mac(1)]] {
+            assert_eq!(told(&both.into_iter().collect(), &found, ""), ["22 closed open Rogue"]);
+        }
+    }
+
+    #[test]
+    fn two_looks_disagree_on_what_one_of_them_names() {
+        let before = standings(Closed, &[(22, Open), (80, Open), (90, Filtered)]);
+        let after = standings(Filtered, &[(22, Open), (80, Closed), (200, Open)]);
+        let found: Vec<_> = disagreements(&before, &after)
+            .into_iter()
+            .map(|at| (at.port, at.one.map(|known| known.state), at.other.map(|known| known.state)))
+            .collect();
+        // 90 is filtered in both, and 1 only by default in either.
+        assert_eq!(found, [(80, Some(Open), Some(Closed)), (200, None, Some(Open))]);
+        assert_eq!(disagreements(&before, &before), []);
+    }
+}

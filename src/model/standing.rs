@@ -1,0 +1,132 @@
+//! What several looks at a device together say of its ports.
+
+use super::{PortSet, PortState};
+
+/// Ports in a row of which one look said the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The first port.
+    pub first: u16,
+    /// The last one, included.
+    pub last: u16,
+    /// What they are.
+    pub state: PortState,
+    /// Whether the look named them; else they are what it says of all that it does not name.
+    pub listed: bool,
+    /// The id of the look's scan.
+    pub scan: i64,
+}
+
+/// The state of a device's ports of one protocol: each is what the newest look says that covered it.
+///
+/// As large as what differs from port to port: some twenty stretches for a host with ten services.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Ascending, never overlapping; where there is none nobody has looked.
+    stretches: Vec<Stretch>,
+}
+
+impl Stretch {
+    /// Whether its ports are worth a word where nothing is expected of them: open, or named as perhaps open.
+    pub const fn is_notable(&self) -> bool {
+        match self.state {
+            PortState::Open => true,
+            PortState::OpenFiltered => self.listed,
+            _ => false,
+        }
+    }
+
+    /// Its ports.
+    pub fn ports(&self) -> PortSet {
+        PortSet::from_ranges([(self.first, self.last)])
+    }
+}
+
+impl Standing {
+    /// Adds an older look than all before: it counts where no newer one covers. Its stretches never overlap.
+    pub fn add_older(&mut self, look: impl IntoIterator<Item = Stretch>) {
+        let covered = self.covered();
+        for stretch in look {
+            let uncovered = stretch.ports().minus(&covered);
+            let parts = uncovered.ranges().iter();
+            self.stretches.extend(parts.map(|&(first, last)| Stretch { first, last, ..stretch }));
+        }
+        self.stretches.sort_unstable_by_key(|stretch| stretch.first);
+    }
+
+    /// The stretches, ascending.
+    pub fn stretches(&self) -> &[Stretch] {
+        &self.stretches
+    }
+
+    /// The stretch that a port is in; `None` where nobody has looked.
+    pub fn at(&self, port: u16) -> Option<&Stretch> {
+        let index = self.stretches.partition_point(|stretch| stretch.last < port);
+        self.stretches.get(index).filter(|stretch| stretch.first <= port)
+    }
+
+    /// The ports that any look covered.
+    pub fn covered(&self) -> PortSet {
+        PortSet::from_ranges(self.stretches.iter().map(|stretch| (stretch.first, stretch.last)))
+    }
+
+    /// The open ports.
+    pub fn open(&self) -> PortSet {
+        let open = self.stretches.iter().filter(|stretch| stretch.state == PortState::Open);
+        PortSet::from_ranges(open.map(|stretch| (stretch.first, stretch.last)))
+    }
+
+    /// The ports that are worth a word where nothing is expected of them, ascending, with what is known.
+    pub fn notable(&self) -> impl Iterator<Item = (u16, &Stretch)> {
+        let notable = self.stretches.iter().filter(|stretch| stretch.is_notable());
+        notable.flat_map(|stretch| (stretch.first..=stretch.last).map(move |port| (port, stretch)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn silence_is_worth_a_word_only_where_it_was_named() {
+        let stretch = |state, listed| Stretch { first: 1, last: 2, state, listed, scan: 0 };
+        assert!(stretch(PortState::Open, false).is_notable());
+        assert!(stretch(PortState::OpenFiltered, true).is_notable());
+        assert!(!stretch(PortState::OpenFiltered, false).is_notable());
+        assert!(!stretch(PortState::Filtered, true).is_notable());
+    }
+
+    proptest! {
+        /// Against the naive model: a map that every look writes into, oldest first.
+        #[test]
+        fn each_port_is_what_the_newest_look_says(
+            looks in prop::collection::vec(
+                prop::collection::btree_map(0..40_u16, (0..6_usize, any::<bool>()), 0..20), 0..6,
+            ),
+        ) {
+            let mut naive = BTreeMap::new();
+            let mut standing = Standing::default();
+            for (look, scan) in looks.iter().zip(0..) {
+                naive.extend(look.iter().map(|(&port, &said)| (port, (said, scan))));
+            }
+            for (look, scan) in looks.iter().zip(0..).collect::<Vec<_>>().into_iter().rev() {
+                standing.add_older(look.iter().map(|(&port, &(state, listed))| Stretch {
+                    first: port, last: port, state: PortState::ALL[state], listed, scan,
+                }));
+            }
+            for port in 0..50 {
+                let found = standing.at(port).map(|at| ((at.state, at.listed), at.scan));
+                let said = naive.get(&port).map(|&((state, listed), scan)| ((PortState::ALL[state], listed), scan));
+                prop_assert_eq!(found, said);
+            }
+            let open = |(_, ((state, _), _)): &(&u16, &((usize, bool), i64))| *state == 0;
+            let open: PortSet = naive.iter().filter(open).map(|(&port, _)| port).collect();
+            prop_assert_eq!(standing.open(), open);
+            prop_assert_eq!(standing.covered(), naive.keys().copied().collect::<PortSet>());
+        }
+    }
+}

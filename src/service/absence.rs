@@ -1,0 +1,100 @@
+//! When it may be said of a device that it is gone: pure, so that a test can let the clock jump.
+//!
+//! A gadget that is switched off every night is not gone, and neither is one whose feed fails. Nobody is, while
+//! the date is in doubt: a clock that jumps by a year makes everybody look absent for that long.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::schedule::Times;
+use crate::model::Moment;
+
+/// How long nobody must have seen a device: a holiday home's router is switched off from Sunday to Friday.
+pub const GONE_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long all feeds and the clock must have been right: whoever is there has been noted since, for that is
+/// written hourly.
+const SETTLED: Duration = Duration::from_secs(2 * 3600);
+
+/// By how much the wall clock may differ from what the monotonic one says it should be.
+const JUMP: Duration = Duration::from_secs(3600);
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub struct Absence {
+    /// Since when all has been right, or since the last answer.
+    steady: Option<Moment>,
+    /// What both clocks said last.
+    last: Option<(Moment, Timestamp)>,
+}
+
+impl Absence {
+    /// Since when a device must have been seen, or is gone; `None` if that cannot be told now, or was a while ago.
+    /// To be asked every few seconds, with whether every feed is believed.
+    pub fn due(&mut self, feeds_up: bool, times: &Times) -> Option<Timestamp> {
+        let Some(wall) = times.wall.filter(|_| feeds_up) else {
+            *self = Self::default();
+            return None;
+        };
+        let last = self.last.replace((times.now, wall));
+        let jumped = last.is_some_and(|(now, before)| {
+            (wall - times.now.since(now)).duration_since(before).unsigned_abs() > JUMP
+        });
+        if jumped {
+            self.steady = None;
+        }
+        let since = *self.steady.get_or_insert(times.now);
+        (times.now.since(since) >= SETTLED).then(|| {
+            self.steady = Some(times.now);
+            wall - GONE_AFTER
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    struct Clocks {
+        absence: Absence,
+        times: Times,
+    }
+
+    impl Clocks {
+        /// How often it is told within this time.
+        fn pass(&mut self, time: Duration, feeds_up: bool) -> usize {
+            let end = self.times.now + time;
+            let mut told = 0;
+            while self.times.now < end {
+                self.times.now += MINUTE;
+                self.times.wall = self.times.wall.map(|wall| wall + MINUTE);
+                let due = self.absence.due(feeds_up, &self.times);
+                assert!(due.is_none_or(|since| Some(since + GONE_AFTER) == self.times.wall));
+                told += usize::from(due.is_some());
+            }
+            told
+        }
+    }
+
+    #[test]
+    fn is_told_now_and_then_but_not_while_anything_is_in_doubt() {
+        let wall = "2026-06-01T00:00:00Z".parse().ok();
+        let times = Times { now: Moment::ZERO, wall, zone: TimeZone::UTC };
+        let mut clocks = Clocks { absence: Absence::default(), times };
+        assert_eq!(clocks.pass(119 * MINUTE, true), 0);
+        assert_eq!(clocks.pass(600 * MINUTE, true), 5);
+        assert_eq!(clocks.pass(600 * MINUTE, false), 0, "a feed has failed");
+        assert_eq!(clocks.pass(100 * MINUTE, true), 0);
+        // The clock jumps by a year: two hours pass before anybody is missed.
+        clocks.times.wall = clocks.times.wall.map(|wall| wall + Duration::from_secs(365 * 86_400));
+        assert_eq!(clocks.pass(119 * MINUTE, true), 0);
+        assert_eq!(clocks.pass(2 * MINUTE, true), 1);
+        clocks.times.wall = None;
+        assert_eq!(clocks.pass(600 * MINUTE, true), 0, "nobody knows the date");
+    }
+}

@@ -1,0 +1,107 @@
+//! Second looks: at ports that seem to have changed, before anybody is told.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{Action, Agenda, Run, targets::name};
+use crate::{
+    config::Targets,
+    model::{Device, DeviceKey, Moment, PortSet, unconfirmed::CLOSED_FOR},
+    service::schedule::Times,
+    store::Doubt,
+};
+
+/// Added to the wait: what is dated by the wall clock is rounded.
+const SLACK: Duration = Duration::from_secs(1);
+/// The pause after a look that settled nothing, for the host was down; doubled with every further one up to
+/// [`RETRY_MAX`]. Any other look at the port settles it, too.
+const RETRY: Duration = Duration::from_secs(2 * 60);
+/// The longest pause between two such looks.
+const RETRY_MAX: Duration = Duration::from_secs(6 * 3600);
+
+/// Which ports are meant: a device's that were found open, or not open, by the look that ended then.
+type Key = (DeviceKey, bool, Timestamp);
+
+/// Ports that wait for a second look.
+#[derive(Debug)]
+struct Waiting {
+    device: Device,
+    ports: PortSet,
+    due: Moment,
+    /// Until the next look, if this one settles nothing.
+    pause: Duration,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Doubts(BTreeMap<Key, Waiting>);
+
+impl Doubts {
+    /// Takes all that is in doubt. What was before keeps its time.
+    fn set(&mut self, doubts: Vec<Doubt>, now: Moment) {
+        let mut before = std::mem::take(&mut self.0);
+        for Doubt { device, unconfirmed } in doubts {
+            let openings = unconfirmed.openings.into_iter().map(|waiting| (true, waiting));
+            let closings = unconfirmed.closings.into_iter().map(|waiting| (false, waiting));
+            for (opening, (since, ports)) in openings.chain(closings) {
+                let key = (device.key(), opening, since);
+                let wait = if opening { Duration::ZERO } else { CLOSED_FOR + SLACK };
+                let (due, pause) =
+                    before.remove(&key).map_or((now + wait, RETRY), |known| (known.due, known.pause));
+                self.0.insert(key, Waiting { device: device.clone(), ports, due, pause });
+            }
+        }
+    }
+
+    /// Who is due and not busy, with the ports; each is taken for looked at.
+    fn take_due(&mut self, now: Moment, busy: &HashSet<DeviceKey>) -> Vec<(Device, PortSet)> {
+        let mut due: BTreeMap<DeviceKey, (Device, PortSet)> = BTreeMap::new();
+        let ready =
+            self.0.iter_mut().filter(|((key, ..), waiting)| waiting.due <= now && !busy.contains(key));
+        for ((key, ..), waiting) in ready {
+            waiting.due = now + waiting.pause;
+            waiting.pause = (waiting.pause * 2).min(RETRY_MAX);
+            let (_, ports) =
+                due.entry(key.clone()).or_insert_with(|| (waiting.device.clone(), PortSet::default()));
+            *ports = ports.union(&waiting.ports);
+        }
+        due.into_values().collect()
+    }
+}
+
+impl Agenda {
+    /// Takes the ports that wait for a second look, as the store has them now.
+    pub fn set_doubts(&mut self, doubts: Vec<Doubt>, times: &Times) {
+        self.doubts.set(doubts, times.now);
+    }
+
+    /// Starts the second looks that are due, all in one scan.
+    pub(super) fn begin_confirming(&mut self, times: &Times, actions: &mut Vec<Action>) {
+        let confirming = self.runs.values().filter(|run| run.is_confirming());
+        let queued = confirming.flat_map(|run| run.todo.iter().map(Device::key));
+        let busy = queued.chain(self.looks.values().map(|look| look.device.key())).collect();
+        let due = self.doubts.take_due(times.now, &busy);
+        let due = due.into_iter().filter_map(|(device, ports)| Some((self.findable(&device)?, ports)));
+        let due: Vec<_> = due.filter(|(device, _)| super::is_wanted(&self.config, device)).collect();
+        if !due.is_empty() {
+            let run = Run::confirm(due, times.now);
+            self.insert(run, Vec::new(), actions);
+        }
+    }
+
+    /// A device where the feed has it now, or where a scanner's own list names it; `None` if neither does.
+    pub(super) fn findable(&self, device: &Device) -> Option<Device> {
+        let listed = |specs| name(specs, device).then(|| device.clone());
+        self.present(&Targets::Feed, device).or_else(|| {
+            let held = self.devices.contains_key(&device.address);
+            self.config.scanners.iter().filter(|_| !held).find_map(|scanner| match &scanner.targets {
+                Targets::Feed => None,
+                Targets::List(specs) => listed(specs),
+            })
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! Second looks at ports that seem to have changed.
+
+use super::*;
+use crate::{
+    model::{PortSet, unconfirmed::Unconfirmed},
+    store::Doubt,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn doubt(n: u8, openings: &str, closings: &str) -> Doubt {
+    let since = "2026-06-01T00:00:00Z".parse().unwrap();
+    let waiting = |ports: &str| ports.parse::<PortSet>().map(|ports| (since, ports)).into_iter().collect();
+    let unconfirmed = Unconfirmed { openings: waiting(openings), closings: waiting(closings) };
+    Doubt { device: device(n), unconfirmed }
+}
+
+/// A LAN whose devices all have their result.
+fn scanned(toml: &str) -> World {
+    let mut world = World::new(toml, Vec::new());
+    world.tell((1..=20).map(device).collect());
+    world.poll();
+    while !world.open.is_empty() {
+        world.end(|_| true, |device| Looked::Result(device.key()));
+    }
+    world
+}
+
+impl World {
+    fn doubt(&mut self, doubts: Vec<Doubt>) -> &mut Self {
+        self.agenda.set_doubts(doubts, &self.times);
+        self.poll()
+    }
+
+    fn asked(&self) -> Vec<(u8, String)> {
+        let last = |look: &Look| look.device.mac.map_or(0, |mac| mac.octets()[5]);
+        self.open.iter().map(|look| (last(look), look.ports.to_string())).collect()
+    }
+}
+
+#[test]
+fn an_opening_is_looked_at_at_once_and_a_closing_a_minute_later() {
+    let mut world = scanned("");
+    let both = || vec![doubt(1, "80,443", "22"), doubt(2, "", "23")];
+    world.doubt(both());
+    assert_eq!(world.asked(), [(1, "80,443".to_owned())]);
+    assert_eq!(world.begun.last().unwrap().2, ScanKind::Confirm);
+    world.end(|_| true, |device| Looked::Result(device.key()));
+    world.doubt(vec![doubt(1, "", "22"), doubt(2, "", "23")]);
+    world.pass(59 * SECOND);
+    assert_eq!(world.asked(), []);
+    world.pass(2 * SECOND);
+    assert_eq!(world.asked(), [(1, "22".to_owned()), (2, "23".to_owned())], "in one scan");
+    world.end(|_| true, |device| Looked::Result(device.key()));
+    world.doubt(Vec::new()).pass(HOUR);
+    assert_eq!(world.asked(), []);
+    let confirming = world.begun.iter().filter(|(.., kind)| *kind == ScanKind::Confirm).count();
+    assert_eq!(confirming, 2);
+}
+
+#[test]
+fn who_is_down_is_tried_ever_more_seldom() {
+    let mut world = scanned("[[scanner]]\nname = \"lan\"\ninterval = \"99d\"\n");
+    let mut looks = 0;
+    for _ in 0..24 * 60 {
+        world.doubt(vec![doubt(1, "80", "")]);
+        looks += world.asked().len();
+        world.end(|_| true, |_| Looked::Absent);
+        world.pass(MINUTE);
+    }
+    assert!((8..=12).contains(&looks), "{looks} in a day");
+}
+
+#[test]
+fn what_was_moved_is_found_and_what_must_not_be_looked_at_is_not() {
+    let mut world = scanned("exclude = [\"10.0.0.2\"]\n[[device]]\nmatch = \"10.0.0.3\"\nports = \"1-9\"\n");
+    let moved = Device { address: Ipv4Addr::new(10, 0, 0, 99).into(), ..device(1) };
+    world.tell(vec![moved.clone(), device(2), device(3)]);
+    world.doubt(vec![doubt(1, "80", ""), doubt(2, "80", ""), doubt(3, "80", ""), doubt(4, "80", "")]);
+    assert_eq!(world.asked(), [(1, "80".to_owned()), (3, "80".to_owned())], "excluded; gone from the feed");
+    assert_eq!(world.open[0].device, moved);
+    assert!(world.open[1].is_exact, "the rule's ports are for whole looks");
+}
+
+#[test]
+fn slow_hosts_do_not_keep_second_looks_waiting() {
+    let mut world = World::new("", Vec::new());
+    world.tell((1..=40).map(device).collect());
+    world.poll();
+    assert_eq!(world.open.len(), MAX_IN_PROGRESS);
+    world.crowd = CONFIRMING;
+    world.doubt((21..=30).map(|n| doubt(n, "80", "")).collect());
+    let (asked, places) = (world.asked(), MAX_IN_PROGRESS + CONFIRMING);
+    assert_eq!((asked.len(), asked.iter().filter(|(_, ports)| ports == "80").count()), (places, CONFIRMING));
+}

@@ -1,0 +1,253 @@
+//! Thirty days of a LAN whose gadgets restart, sleep and move: the agenda and the store against a simulated
+//! network, in virtual time. Two things really change, and they alone may alarm.
+
+use std::sync::Mutex;
+
+use fastrand::Rng;
+
+use super::*;
+use crate::{
+    clock::Clock,
+    model::{HostReport, HostStatus, PortFinding, PortSet, PortState, Protocol, Reason},
+    store::{Asked, FILE_NAME, News, Observation, Pace, Store, What, Wish},
+};
+
+/// Each gadget listens here.
+const SERVICES: [u16; 4] = [22, 80, 443, 8883];
+/// What a look at all ports takes, and one at a few.
+const LOOK: [Duration; 2] = [Duration::from_secs(200), Duration::from_secs(1)];
+
+/// Virtual time, for the store.
+struct Virtual(Mutex<Duration>);
+
+impl Clock for Virtual {
+    fn now(&self) -> Moment {
+        Moment::ZERO + *self.0.lock().unwrap()
+    }
+
+    fn wall(&self) -> Timestamp {
+        wall(*self.0.lock().unwrap())
+    }
+
+    fn is_synchronised(&self) -> bool {
+        true
+    }
+}
+
+fn wall(since: Duration) -> Timestamp {
+    "2026-06-01T00:00:00Z".parse::<Timestamp>().unwrap() + since
+}
+
+/// One gadget, with all that will ever happen to it.
+struct Gadget {
+    number: u8,
+    /// When one of its services is down, and which.
+    restarts: Vec<(Duration, Duration, u16)>,
+}
+
+impl Gadget {
+    /// It restarts a service every quarter of an hour or so, for up to 45 seconds.
+    fn new(number: u8, rng: &mut Rng) -> Self {
+        let mut restarts = Vec::new();
+        let mut at = Duration::ZERO;
+        while at < 31 * DAY {
+            at += Duration::from_secs(rng.u64(600..1800));
+            let end = at + Duration::from_secs(rng.u64(5..45));
+            restarts.push((at, end, SERVICES[rng.usize(..SERVICES.len())]));
+        }
+        Self { number, restarts }
+    }
+
+    /// Where it is; the second sleeps from midnight to six, the third moves every three days.
+    fn device(&self, at: Duration) -> Option<Device> {
+        let day = at.as_secs() / DAY.as_secs();
+        let hour = at.as_secs() % DAY.as_secs() / HOUR.as_secs();
+        match self.number {
+            2 if hour < 6 => None,
+            3 if day / 3 % 2 == 1 => {
+                Some(Device { address: Ipv4Addr::new(10, 0, 0, 103).into(), ..device(3) })
+            }
+            number => Some(device(number)),
+        }
+    }
+
+    fn listens(&self, port: u16, at: Duration) -> bool {
+        let restarts = self.restarts.partition_point(|(_, end, _)| *end <= at);
+        let is_down =
+            self.restarts.get(restarts).is_some_and(|(from, _, which)| *from <= at && *which == port);
+        match (self.number, port) {
+            // The two real changes.
+            (7, 4444) => at >= 12 * DAY,
+            (5, 80) if at >= 20 * DAY => false,
+            _ => SERVICES.contains(&port) && !is_down,
+        }
+    }
+
+    /// What a look finds that asks each port at some time between its begin and its end.
+    fn report(&self, look: &Look, (began, ended): (Duration, Duration), rng: &mut Rng) -> HostReport {
+        let is_there = |at| self.device(at).is_some_and(|device| device.address == look.device.address);
+        let status = match (is_there(began), is_there(ended)) {
+            (true, true) => HostStatus::Up,
+            (true, false) => HostStatus::Partial,
+            (false, _) => HostStatus::Down,
+        };
+        let candidates = SERVICES.into_iter().chain([4444]).filter(|&port| look.ports.contains(port));
+        let mut open: Vec<u16> = candidates
+            .filter(|&port| {
+                self.listens(port, Duration::from_secs(rng.u64(began.as_secs()..=ended.as_secs())))
+            })
+            .collect();
+        open.sort_unstable();
+        let finding = |port| PortFinding { port, state: PortState::Open, reason: Reason::SynAck, rtt: None };
+        HostReport {
+            address: look.device.address.clone(),
+            status,
+            coverage: if status == HostStatus::Up { look.ports.clone() } else { PortSet::default() },
+            default_state: PortState::Closed,
+            default_reason: Reason::ConnRefused,
+            findings: open.into_iter().map(finding).collect(),
+            protocol: Protocol::Tcp,
+            probes: 1,
+            preparation: Duration::ZERO,
+            scanning: ended - began,
+            detail: String::new(),
+        }
+    }
+}
+
+/// The appliance without sockets.
+struct Appliance {
+    agenda: Agenda,
+    store: Store,
+    clock: Arc<Virtual>,
+    gadgets: Vec<Gadget>,
+    rng: Rng,
+    /// Looks under way: when each ends, and when it began.
+    open: Vec<(Duration, Duration, Look)>,
+    seen: Vec<Device>,
+    doubtful: usize,
+}
+
+impl Appliance {
+    fn now(&self) -> Duration {
+        *self.clock.0.lock().unwrap()
+    }
+
+    fn times(&self) -> Times {
+        Times { now: self.clock.now(), wall: Some(self.clock.wall()), zone: TimeZone::UTC }
+    }
+
+    async fn run_until(&mut self, end: Duration) {
+        while self.now() < end {
+            let here: Vec<_> = self.gadgets.iter().filter_map(|gadget| gadget.device(self.now())).collect();
+            if here != self.seen {
+                self.seen = here.clone();
+                self.agenda.set_devices(here.clone(), true, &self.times());
+                self.store.see(here).await.unwrap();
+            }
+            for action in self.agenda.poll(&self.times()) {
+                self.act(action).await;
+            }
+            let ended = self.open.iter().map(|(ends, ..)| *ends);
+            let next = ended.chain([self.now() + MINUTE]).min().unwrap();
+            *self.clock.0.lock().unwrap() = next;
+            while let Some(index) = self.open.iter().position(|(ends, ..)| *ends <= next) {
+                let (_, began, look) = self.open.swap_remove(index);
+                self.end(look, began).await;
+            }
+        }
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::Begin { run, scanner, kind, ports, .. } => {
+                let scan = self.store.begin_scan(&scanner, kind, &ports).await.unwrap();
+                let times = self.times();
+                assert_eq!(self.agenda.begun(run, scan, Vec::new(), &times), None);
+            }
+            Action::Look(look) => {
+                let lasts = LOOK[usize::from(look.ports.len() < 100)];
+                self.open.push((self.now() + lasts, self.now(), look));
+            }
+            Action::End { scan, status } => self.store.end_scan(scan, status).await.unwrap(),
+            Action::Cancel(_) | Action::Resolve { .. } => {}
+        }
+    }
+
+    async fn end(&mut self, look: Look, began: Duration) {
+        let mac = look.device.mac;
+        let gadget = self.gadgets.iter().find(|gadget| device(gadget.number).mac == mac).unwrap();
+        let ended = *self.clock.0.lock().unwrap();
+        let report = gadget.report(&look, (began, ended), &mut self.rng);
+        let looked = match report.status {
+            HostStatus::Up => Looked::Result(look.device.key()),
+            HostStatus::Down => Looked::Absent,
+            HostStatus::Partial => Looked::Partial,
+        };
+        let times = self.times();
+        self.agenda.looked(look.id, &looked, &times);
+        let (started, finished) = (wall(began), wall(ended));
+        let observation = Observation { scan: look.scan, device: look.device, report, started, finished };
+        self.store.record(observation).await.unwrap();
+        let doubts = self.store.doubts().await.unwrap();
+        self.doubtful += usize::from(!look.is_exact && !doubts.is_empty());
+        self.agenda.set_doubts(doubts, &times);
+    }
+
+    /// Accepts all that is there, as the command does.
+    async fn accept(&self) {
+        let hosts = self.store.host_states(0).await.unwrap().rows;
+        let wishes = hosts.iter().flat_map(|host| {
+            let differences = host.expected.differences(&host.standings, &PortSet::default()).into_iter();
+            differences.map(|found| Wish {
+                device: host.device.key(),
+                protocol: found.protocol,
+                port: found.port,
+                state: found.actual.map(|actual| (actual.state, String::new())),
+            })
+        });
+        self.store.expect(wishes.collect()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn thirty_days_of_restarts_alarm_of_the_two_real_changes_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Virtual(Mutex::new(Duration::ZERO)));
+    let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
+    let (store, _threads) = Store::open_at_pace(&dir.path().join(FILE_NAME), clock.clone(), pace).unwrap();
+    let mut rng = Rng::with_seed(30);
+    let gadgets = (1..=20).map(|number| Gadget::new(number, &mut rng)).collect();
+    let times = Times { now: Moment::ZERO, wall: Some(wall(Duration::ZERO)), zone: TimeZone::UTC };
+    let toml = "[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\nat = \"02:30\"\n";
+    let agenda = Agenda::new(config(toml), Vec::new(), &times);
+    let mut appliance =
+        Appliance { agenda, store, clock, gadgets, rng, open: Vec::new(), seen: Vec::new(), doubtful: 0 };
+    appliance.run_until(DAY).await;
+    appliance.accept().await;
+    let accepted = *appliance.store.newest().borrow();
+    appliance.run_until(30 * DAY).await;
+
+    let (mut news, mut after) = (Vec::new(), Some(accepted));
+    while let Some(from) = after {
+        let page = appliance.store.news(Asked { after: from, ..Asked::default() }).await.unwrap();
+        news.extend(page.rows);
+        after = page.next;
+    }
+    let alarms: Vec<(DeviceKey, What)> = news
+        .iter()
+        .filter(|news| news.alert)
+        .map(|news: &News| (news.device.clone(), news.what.clone()))
+        .collect();
+    let port = |port: u16| (Protocol::Tcp, PortSet::from_ranges([(port, port)]));
+    let (opened, closed) = (port(4444), port(80));
+    let expected = [
+        (device(7).key(), What::Opened(opened.0, opened.1)),
+        (device(5).key(), What::Closed(closed.0, closed.1)),
+    ];
+    assert_eq!(alarms, expected);
+    let silent = |news: &&News| !matches!(news.what, What::Moved { .. }) && !news.alert;
+    assert_eq!(news.iter().filter(silent).collect::<Vec<_>>(), [&news[0]; 0]);
+    assert!(news.len() > 5, "the one that moves is told of");
+    assert!(appliance.doubtful > 15, "only {} restarts were met: it proves nothing", appliance.doubtful);
+}

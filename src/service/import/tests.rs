@@ -1,0 +1,161 @@
+//! Reports that come, twice, late, or not at all as they should.
+
+use std::io::Write;
+
+use super::*;
+use crate::{
+    clock::SystemClock,
+    model::{DeviceKey, Mac, Moment},
+    store::{FILE_NAME, ScanId, WriterThread},
+};
+
+/// A clock that was set.
+struct Fixed(Timestamp);
+
+impl Clock for Fixed {
+    fn now(&self) -> Moment {
+        SystemClock::start().now()
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.0
+    }
+
+    fn is_synchronised(&self) -> bool {
+        self.0.as_second() > 1_000_000_000
+    }
+}
+
+/// A store in a directory of its own, and who imports into it.
+pub(in crate::service) struct Bench {
+    pub(in crate::service) store: Store,
+    pub(in crate::service) importer: Importer,
+    pub(in crate::service) clock: Arc<dyn Clock>,
+    pub(in crate::service) dir: tempfile::TempDir,
+    _threads: WriterThread,
+}
+
+impl Bench {
+    pub(in crate::service) fn at(wall: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(Fixed(wall.parse().unwrap()));
+        let (store, threads) = Store::open(&dir.path().join(FILE_NAME), Arc::clone(&clock)).unwrap();
+        let importer = Importer::new(store.clone(), Arc::clone(&clock), dir.path());
+        Self { store, importer, clock, dir, _threads: threads }
+    }
+
+    async fn import(&self, text: &str) -> Result<Imported, ImportError> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        self.importer.import(file).await
+    }
+
+    pub(in crate::service) fn count(&self, table: &str) -> i64 {
+        let connection = rusqlite::Connection::open(self.dir.path().join(FILE_NAME)).unwrap();
+        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    }
+
+    pub(in crate::service) async fn open_ports(&self, mac: &str) -> Option<Vec<u16>> {
+        let mac: Mac = mac.parse().unwrap();
+        self.store.latest(&DeviceKey::Mac(mac)).await.unwrap().map(|host| host.open)
+    }
+}
+
+pub(in crate::service) const NAS: &str = "02:00:00:00:00:05";
+
+/// A whole report of the device, begun then, with this port open of those up to 1000.
+pub(in crate::service) fn report(start: i64, open: u16) -> String {
+    let end = start + 10;
+    format!(
+        r#"<?xml version="1.0"?>
+<!DOCTYPE nmaprun>
+<nmaprun scanner="nmap" start="{start}" version="7.93" xmloutputversion="1.05">
+<scaninfo type="syn" protocol="tcp" numservices="1000" services="1-1000"/>
+<host starttime="{start}" endtime="{end}"><status state="up" reason="arp-response"/>
+<address addr="192.0.2.5" addrtype="ipv4"/><address addr="{NAS}" addrtype="mac"/>
+<ports><extraports state="closed" count="999"/><port protocol="tcp" portid="{open}"><state state="open" reason="syn-ack"/></port></ports>
+</host>
+<runstats><finished time="{end}" exit="success"/><hosts up="1" down="0" total="1"/></runstats>
+</nmaprun>
+"#
+    )
+}
+
+/// 2026-03-01T10:00:00Z
+pub(in crate::service) const START: i64 = 1_772_359_200;
+
+#[tokio::test]
+async fn a_report_keeps_its_own_time_and_is_stored_once() {
+    let bench = Bench::at("2026-03-01T12:00:00Z");
+    let expected = ScanId(START);
+    assert_eq!(bench.import(&report(START, 22)).await.unwrap(), Imported::New(expected));
+    assert_eq!(bench.import(&report(START, 22)).await.unwrap(), Imported::Known(expected));
+    assert_eq!((bench.count("scans"), bench.count("observations")), (1, 1));
+    assert_eq!(bench.open_ports(NAS).await, Some(vec![22]));
+    assert_eq!(bench.importer.facts().failed, 0);
+}
+
+#[tokio::test]
+async fn another_report_of_the_same_second_is_another_scan() {
+    let bench = Bench::at("2026-03-01T12:00:00Z");
+    bench.import(&report(START, 22)).await.unwrap();
+    let other = report(START, 22).replace("192.0.2.5", "192.0.2.6").replace(NAS, "02:00:00:00:00:06");
+    assert_eq!(bench.import(&other).await.unwrap(), Imported::New(ScanId(START + 1)));
+}
+
+#[tokio::test]
+async fn a_late_report_takes_its_place_by_its_time() {
+    let bench = Bench::at("2026-03-01T12:00:00Z");
+    bench.import(&report(START, 22)).await.unwrap();
+    bench.import(&report(START - 3600, 80)).await.unwrap();
+    assert_eq!(bench.open_ports(NAS).await, Some(vec![22]), "the newer one stands");
+    bench.import(&report(START + 60, 443)).await.unwrap();
+    assert_eq!(bench.open_ports(NAS).await, Some(vec![443]));
+}
+
+#[tokio::test]
+async fn nothing_is_stored_of_what_is_refused() {
+    let bench = Bench::at("2026-03-01T12:00:00Z");
+    let whole = report(START, 22);
+    let truncated = &whole[..whole.len() - 20];
+    assert!(matches!(bench.import(truncated).await, Err(ImportError::Report(ReadError::Truncated))));
+    let tomorrow = report(START + 2 * 86_400, 22);
+    let error = bench.import(&tomorrow).await.unwrap_err();
+    assert!(matches!(error, ImportError::Future(_)) && !error.may_pass(), "{error}");
+    assert!(bench.import("{\"macs\":[]}").await.unwrap_err().to_string().contains("one for each MAC"));
+    assert!(bench.import("").await.is_err());
+    assert_eq!((bench.count("scans"), bench.count("devices")), (0, 0));
+    assert_eq!(bench.importer.facts().failed, 4);
+    // Within a day it may be the other clock that is right.
+    assert!(bench.import(&report(START + 86_400, 22)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_machine_without_the_time_refuses_no_report_for_its_time() {
+    let bench = Bench::at("2000-01-01T00:00:10Z");
+    assert!(bench.import(&report(START, 22)).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_originals_results_are_taken_in() {
+    let bench = Bench::at("2026-03-01T12:00:00Z");
+    let document = format!(
+        r#"{{"host":{{"ipv4":"192.0.2.5","mac":"{NAS}"}},"time":{{"utc":"2022-12-11 21:18:02","prep_sec":1.0,"scan_sec":9.5,"total_sec":10.5}},"ports":[22,80],"count":2}}"#
+    );
+    let ended: Timestamp = "2022-12-11T21:18:02Z".parse().unwrap();
+    let id = ScanId((ended - Duration::from_millis(10_500)).as_second());
+    assert_eq!(bench.import(&document).await.unwrap(), Imported::New(id));
+    assert_eq!(bench.import(&document).await.unwrap(), Imported::Known(id));
+    assert_eq!(bench.open_ports(NAS).await, Some(vec![22, 80]));
+}
+
+#[tokio::test]
+async fn ids_of_imports_and_of_own_scans_never_meet() {
+    let bench = Bench::at("2026-03-01T10:00:00Z");
+    bench.import(&report(START, 22)).await.unwrap();
+    bench.import(&report(START + 86_000, 22)).await.unwrap();
+    let kind = crate::store::ScanKind::Manual;
+    let own = bench.store.begin_scan("lan", kind, &"22".parse().unwrap()).await.unwrap();
+    assert_eq!(own, ScanId(START + 1), "one from the future does not carry ours with it");
+    assert_eq!(bench.import(&report(START + 1, 22)).await.unwrap(), Imported::New(ScanId(START + 2)));
+}

@@ -1,0 +1,178 @@
+//! A directory into which reports are put, for runners that know no HTTP.
+//!
+//! A report (`.xml`, `.json`) that lies there unchanged for a while is taken in, then moved to `archive`, or to
+//! `failed` with the reason beside. Only after it is committed: a process that ends in between finds the file
+//! again, and the store knows it again. Looked at every few seconds rather than by inotify, which tells nothing
+//! of network file systems.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{sync::watch, time::MissedTickBehavior};
+
+use super::import::{ImportError, Importer};
+use crate::{clock::Clock, config::Config, model::Moment, nmap::ReadError};
+
+/// From one look into the directory to the next. What has not changed in between is complete.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long half a report is waited for: nmap writes its file while it scans, and may pause for hours.
+const HALF_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Most files of one look, so that a directory full of rubbish costs no memory; the others come next.
+const MOST: usize = 1024;
+
+/// From a try that failed for no fault of the file's to the next.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// A file as it was at a look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Version {
+    bytes: u64,
+    changed: SystemTime,
+}
+
+/// A file that was there at the last look.
+struct Seen {
+    version: Version,
+    /// When this version is to be tried again; `None`: it was not tried yet.
+    again: Option<Moment>,
+}
+
+/// The directory's keeper.
+pub struct Spool {
+    importer: Importer,
+    clock: Arc<dyn Clock>,
+    config: watch::Receiver<Arc<Config>>,
+    seen: HashMap<PathBuf, Seen>,
+    /// What was said last of the directory, so that it is said once.
+    trouble: Option<String>,
+}
+
+impl Spool {
+    /// Takes in what is put into the configuration's `spool`, which may change while we run.
+    pub fn new(importer: Importer, clock: Arc<dyn Clock>, config: watch::Receiver<Arc<Config>>) -> Self {
+        Self { importer, clock, config, seen: HashMap::new(), trouble: None }
+    }
+
+    /// Looks, until it is dropped.
+    pub async fn run(mut self) {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Some(directory) = self.config.borrow().spool.clone() else { continue };
+            let trouble = self.look(&directory).await.err();
+            let trouble = trouble.map(|error| format!("the spool {}: {error}", directory.display()));
+            if let Some(trouble) = trouble.as_ref().filter(|trouble| Some(*trouble) != self.trouble.as_ref())
+            {
+                tracing::warn!("{trouble}; give it to the user that this runs as");
+            }
+            self.trouble = trouble;
+        }
+    }
+
+    /// Takes in what is complete. A file that cannot be moved does not keep the others waiting.
+    async fn look(&mut self, directory: &Path) -> io::Result<()> {
+        fs::create_dir_all(directory)?;
+        let found = list(directory)?;
+        let mut before = std::mem::take(&mut self.seen);
+        let mut ended = Ok(());
+        for (path, version) in found {
+            let seen = before.remove(&path).filter(|seen| seen.version == version);
+            let is_due = seen.as_ref().is_some_and(|seen| seen.again.is_none_or(|at| at <= self.clock.now()));
+            let again = if is_due {
+                match self.take(directory, &path, version).await {
+                    Ok(None) => continue,
+                    Ok(Some(wait)) => Some(self.clock.now() + wait),
+                    Err(error) => {
+                        ended = Err(error);
+                        Some(self.clock.now() + RETRY)
+                    }
+                }
+            } else {
+                seen.and_then(|seen| seen.again)
+            };
+            self.seen.insert(path, Seen { version, again });
+        }
+        ended
+    }
+
+    /// Takes a file in and puts it away; or tells when to try again.
+    async fn take(
+        &mut self,
+        directory: &Path,
+        path: &Path,
+        version: Version,
+    ) -> io::Result<Option<Duration>> {
+        let error = match self.importer.attempt(File::open(path)?).await {
+            Ok(_) => return file_away(path, &directory.join("archive")).map(|_| None),
+            Err(error) => error,
+        };
+        tracing::debug!(path = %path.display(), %error, "a report in the spool is not taken");
+        if error.may_pass() {
+            return Ok(Some(RETRY));
+        }
+        if matches!(error, ImportError::Report(ReadError::Truncated)) {
+            let age = SystemTime::from(self.clock.wall()).duration_since(version.changed).unwrap_or_default();
+            if age < HALF_KEPT {
+                return Ok(Some(HALF_KEPT - age));
+            }
+        }
+        self.importer.count_failed();
+        tracing::warn!(path = %path.display(), %error, "a report in the spool is put away as failed");
+        let mut reason = file_away(path, &directory.join("failed"))?.into_os_string();
+        reason.push(".reason");
+        fs::write(reason, format!("{error}\n"))?;
+        Ok(None)
+    }
+}
+
+/// The files that say of themselves that they are reports (`.xml`, `.json`), in the order of their names: what else
+/// lies there, somebody may miss. Those that begin with a dot are by custom being written.
+fn list(directory: &Path) -> io::Result<Vec<(PathBuf, Version)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let path = entry.path();
+        let extension = path.extension().unwrap_or_default();
+        let named = ["xml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known));
+        // Of the entry itself: what a link points to is not to be moved.
+        let data = match entry.metadata() {
+            Ok(data) if data.is_file() && named && !hidden => data,
+            // Gone since it was listed, or nothing of ours.
+            _ => continue,
+        };
+        found.push((path, Version { bytes: data.len(), changed: data.modified()? }));
+        if found.len() >= MOST {
+            break;
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+/// Moves a file into this directory, under a name that no other has there.
+fn file_away(path: &Path, directory: &Path) -> io::Result<PathBuf> {
+    fs::create_dir_all(directory)?;
+    let name = path.file_name().unwrap_or_default();
+    let numbered = (1..).map(|number: u32| {
+        let mut numbered = name.to_owned();
+        numbered.push(format!(".{number}"));
+        numbered
+    });
+    let mut places = std::iter::once(name.to_owned()).chain(numbered).map(|name| directory.join(name));
+    let place = places.find(|place| !place.exists()).unwrap_or_else(|| directory.join(name));
+    fs::rename(path, &place)?;
+    Ok(place)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! What single scans said of whom, to be compared.
+
+use rusqlite::Connection;
+
+use super::{
+    HostState, ScanId, Store,
+    error::{Result, StoreError},
+    expected,
+    reader::{mac, parsed},
+    verdicts::Verdicts,
+};
+use crate::model::{Address, Device, Mac, Protocol, Standings};
+
+/// A device that was looked at in a scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanDevice {
+    /// As [`HostState::row`].
+    pub row: i64,
+    /// Who it is.
+    pub mac: Option<Mac>,
+    /// Where it was then.
+    pub address: Address,
+    /// The newest first. Equal ones say the same; there are none of a host that was down.
+    results: Vec<(Protocol, i64)>,
+}
+
+impl ScanDevice {
+    /// Whether the scan found nobody there, or came to no end: it says nothing of the ports.
+    pub const fn is_unknown(&self) -> bool {
+        self.results.is_empty()
+    }
+
+    /// Whether another scan says the same of it.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.results == other.results
+    }
+}
+
+impl Store {
+    /// Whom a scan looked at, by row.
+    ///
+    /// # Errors
+    /// There is no such scan, the database fails, or the store is closed.
+    pub async fn scan_devices(&self, scan: ScanId) -> Result<Vec<ScanDevice>> {
+        self.read(move |connection| scan_devices(connection, scan)).await
+    }
+
+    /// What a scan said of these devices, and what is expected of them and of where they were then.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn scan_states(&self, scan: ScanId, devices: Vec<ScanDevice>) -> Result<Vec<HostState>> {
+        let states = move |connection: &Connection| {
+            devices.into_iter().map(|device| scan_state(connection, scan, device)).collect()
+        };
+        self.read(states).await
+    }
+}
+
+fn scan_devices(connection: &Connection, scan: ScanId) -> Result<Vec<ScanDevice>> {
+    if !connection.prepare_cached("SELECT 1 FROM scans WHERE id = ?1")?.exists([scan.0])? {
+        return Err(StoreError::UnknownScan(scan));
+    }
+    let sql = "SELECT o.device, d.mac, o.address, o.protocol, o.result
+               FROM observations o JOIN devices d ON d.id = o.device
+               WHERE o.scan = ?1 ORDER BY o.device, o.seq DESC";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([scan.0])?;
+    let mut devices: Vec<ScanDevice> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        let protocol = parsed(row.get::<_, String>(3)?)?;
+        let result = row.get::<_, Option<i64>>(4)?.map(|result| (protocol, result));
+        match devices.last_mut().filter(|last| last.row == id) {
+            Some(last) => last.results.extend(result),
+            None => devices.push(ScanDevice {
+                row: id,
+                mac: mac(row, 1)?,
+                address: parsed(row.get::<_, String>(2)?)?,
+                results: result.into_iter().collect(),
+            }),
+        }
+    }
+    Ok(devices)
+}
+
+fn scan_state(connection: &Connection, scan: ScanId, device: ScanDevice) -> Result<HostState> {
+    let ScanDevice { row, mac, address, results } = device;
+    let mut statement = connection.prepare_cached("SELECT body FROM results WHERE id = ?1")?;
+    let mut standings = Standings::new();
+    for (protocol, result) in results {
+        let body: Vec<u8> = statement.query_row([result], |row| row.get(0))?;
+        let stretches = Verdicts::decode(&body)?.stretches(scan).collect::<Vec<_>>();
+        standings.entry(protocol).or_default().add_older(stretches);
+    }
+    let expected = expected::of(connection, mac, Some(&address))?;
+    Ok(HostState { row, device: Device { address, mac, name: None }, is_holder: true, standings, expected })
+}

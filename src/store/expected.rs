@@ -1,0 +1,124 @@
+//! What is expected.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+
+use super::{Page, Store, error::Result, reader::parsed, writer};
+use crate::model::{Address, DeviceKey, Expectation, Expected, Mac, PortState, Protocol};
+
+/// Expectations of a page: some 30 KB.
+const PAGE: u32 = 256;
+
+/// What is to be expected of one port, or no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Of whom: a device, wherever it is, or whoever is at an address.
+    pub device: DeviceKey,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+    /// What it is to be, and why; `None`: nothing is expected any more.
+    pub state: Option<(PortState, String)>,
+}
+
+impl Store {
+    /// Expects these, in this order, all or none; what was expected of the same ports before is replaced.
+    /// The first time something is expected, be it nothing (an empty list), there is a baseline: from then on what
+    /// differs from it is alarming. What is only taken back makes none.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn expect(&self, wishes: Vec<Wish>) -> Result<()> {
+        self.write(|done| writer::Request::Expect(wishes, done)).await
+    }
+
+    /// All that is expected, a page at a time, in the order in which it was written.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn expectations(&self, after: i64) -> Result<Page<Expectation>> {
+        self.read(move |connection| page(connection, ALL, after)).await
+    }
+
+    /// What is expected of nobody who is known, a page at a time: a device that never came, or an address that
+    /// nobody has.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn expectations_of_nobody(&self, after: i64) -> Result<Page<Expectation>> {
+        self.read(move |connection| page(connection, OF_NOBODY, after)).await
+    }
+}
+
+const ALL: &str = "SELECT written, device, protocol, port, state, comment FROM expectations
+                   WHERE written > ?1 ORDER BY written LIMIT ?2";
+
+const OF_NOBODY: &str = "SELECT written, device, protocol, port, state, comment FROM expectations e
+                         WHERE written > ?1
+                             AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.mac = e.device)
+                             AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.address = e.device)
+                         ORDER BY written LIMIT ?2";
+
+/// Writes what is wished for, inside the caller's transaction.
+pub(super) fn write(connection: &Connection, wishes: &[Wish], at: Timestamp) -> Result<()> {
+    let mut delete = connection
+        .prepare_cached("DELETE FROM expectations WHERE device = ?1 AND protocol = ?2 AND port = ?3")?;
+    // Replaced, a row gets the next number: it is the last written again.
+    let mut insert = connection.prepare_cached(
+        "INSERT OR REPLACE INTO expectations (device, protocol, port, state, comment)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for Wish { device, protocol, port, state } in wishes {
+        let device = device.to_string();
+        match state {
+            None => delete.execute(params![device, protocol.as_str(), port])?,
+            Some((state, comment)) => {
+                insert.execute(params![device, protocol.as_str(), port, state.as_str(), comment])?
+            }
+        };
+    }
+    let accepts = wishes.is_empty() || wishes.iter().any(|wish| wish.state.is_some());
+    if accepts {
+        let sql = "INSERT OR IGNORE INTO marks (name, at) VALUES ('baseline', ?1)";
+        connection.prepare_cached(sql)?.execute([at.as_millisecond()])?;
+    }
+    Ok(())
+}
+
+/// What is expected of a device with this MAC, at this address (where it is the one that has it).
+pub(super) fn of(connection: &Connection, mac: Option<Mac>, address: Option<&Address>) -> Result<Expected> {
+    let sql = "SELECT written, device, protocol, port, state, comment FROM expectations WHERE device = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let keys = mac.map(|mac| mac.to_string()).into_iter().chain(address.map(ToString::to_string));
+    let mut found = Vec::new();
+    for key in keys {
+        let mut rows = statement.query([key])?;
+        while let Some(row) = rows.next()? {
+            found.push(one(row)?);
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+fn page(connection: &Connection, sql: &str, after: i64) -> Result<Page<Expectation>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![after, PAGE])?;
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        let expectation = one(row)?;
+        page.push((expectation.written, expectation));
+    }
+    Ok(Page::of(page, PAGE))
+}
+
+fn one(row: &Row<'_>) -> Result<Expectation> {
+    Ok(Expectation {
+        written: row.get(0)?,
+        device: parsed(row.get::<_, String>(1)?)?,
+        protocol: parsed(row.get::<_, String>(2)?)?,
+        port: row.get(3)?,
+        state: parsed(row.get::<_, String>(4)?)?,
+        comment: row.get(5)?,
+    })
+}

@@ -1,0 +1,299 @@
+//! What has changed, for good, and what waits for a second look to have changed.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+use tokio::sync::watch;
+
+use super::{
+    Page, ScanId, Store,
+    error::{Result, StoreError},
+    expected,
+    reader::{mac, parsed, timestamp},
+    writer,
+};
+use crate::model::{
+    Address, Device, DeviceKey, PortSet, PortState, Protocol,
+    unconfirmed::{Told, Unconfirmed},
+};
+
+/// Ports of one device that are told one by one, if they change at once. More are one line: whoever opens a
+/// thousand does so in one go, and must not fill the disk with it.
+const ONE_BY_ONE: u32 = 64;
+
+/// News of a page.
+const PAGE: u32 = 256;
+
+/// Something that has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// Ascending; what a reader goes on from.
+    pub id: i64,
+    /// When it was seen, by the wall clock of then.
+    pub at: Timestamp,
+    /// In which scan; `None` where a feed told.
+    pub scan: Option<ScanId>,
+    /// Of whom.
+    pub device: DeviceKey,
+    /// Where it was then.
+    pub address: Address,
+    /// What.
+    pub what: What,
+    /// Whether it differed from what was expected then, with a baseline there.
+    pub alert: bool,
+}
+
+/// What has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A device is there that never was before: all that is open on it is part of this.
+    New,
+    /// Ports are open: one, or too many to be told one by one.
+    Opened(Protocol, PortSet),
+    /// Ports are open no longer.
+    Closed(Protocol, PortSet),
+    /// It has another address.
+    Moved {
+        /// The one before.
+        from: Address,
+    },
+    /// Nobody has seen it for long.
+    Gone,
+    /// It is there again.
+    Back,
+}
+
+/// Which news are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Those with greater ids.
+    pub after: i64,
+    /// Those since then, by the wall clock.
+    pub since: Option<Timestamp>,
+    /// Those of this device.
+    pub device: Option<DeviceKey>,
+}
+
+/// A device of which some ports wait for a second look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Who, and where it was last seen.
+    pub device: Device,
+    /// Its TCP ports.
+    pub unconfirmed: Unconfirmed,
+}
+
+/// News on their way to the disk.
+pub(super) struct Draft<'a> {
+    pub(super) at: Timestamp,
+    pub(super) scan: Option<ScanId>,
+    pub(super) device: &'a Device,
+    pub(super) what: What,
+    pub(super) alert: bool,
+}
+
+impl What {
+    /// The word that stands for it in the database and in APIs.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Opened(..) => "opened",
+            Self::Closed(..) => "closed",
+            Self::Moved { .. } => "moved",
+            Self::Gone => "gone",
+            Self::Back => "back",
+        }
+    }
+
+    /// The ports it is about, with their protocol.
+    pub const fn ports(&self) -> Option<(Protocol, &PortSet)> {
+        match self {
+            Self::Opened(protocol, ports) | Self::Closed(protocol, ports) => Some((*protocol, ports)),
+            Self::New | Self::Moved { .. } | Self::Gone | Self::Back => None,
+        }
+    }
+}
+
+impl Store {
+    /// What has changed, a page at a time, oldest first.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn news(&self, asked: Asked) -> Result<Page<News>> {
+        self.read(move |connection| read(connection, &asked)).await
+    }
+
+    /// The id of the latest [`News`], and every change of that.
+    pub fn newest(&self) -> watch::Receiver<i64> {
+        self.newest.clone()
+    }
+
+    /// Tells of every device that was not seen since then that it is gone, once.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn miss(&self, since: Timestamp) -> Result<()> {
+        self.write(|done| writer::Request::Miss(since, done)).await
+    }
+
+    /// Whose ports wait for a second look.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn doubts(&self) -> Result<Vec<Doubt>> {
+        self.read(doubts).await
+    }
+}
+
+/// Whether anything was accepted yet: before, all is as it is, and nothing is alarming.
+pub(super) fn is_baseline(connection: &Connection) -> Result<bool> {
+    Ok(connection.prepare_cached("SELECT 1 FROM marks WHERE name = 'baseline'")?.exists([])?)
+}
+
+/// The id of the latest news; 0 before the first.
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT coalesce(max(id), 0) FROM changes";
+    connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
+}
+
+pub(super) fn tell(connection: &Connection, draft: &Draft<'_>) -> Result<()> {
+    let Draft { at, scan, device, what, alert } = draft;
+    let ports = what.ports();
+    let from = if let What::Moved { from } = what { Some(from.to_string()) } else { None };
+    let sql = "INSERT INTO changes (at, scan, device, address, kind, protocol, ports, was, alert)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    connection.prepare_cached(sql)?.execute(params![
+        at.as_millisecond(),
+        scan.map(|scan| scan.0),
+        device.key().to_string(),
+        device.address.to_string(),
+        what.as_str(),
+        ports.map(|(protocol, _)| protocol.as_str()),
+        ports.map(|(_, ports)| ports.to_string()),
+        from,
+        alert,
+    ])?;
+    Ok(())
+}
+
+/// Tells what a look has settled, and keeps what it has put in doubt. `open` are the ports that were open before.
+pub(super) fn settle(
+    connection: &Connection,
+    (id, device, scan): (i64, &Device, ScanId),
+    protocol: Protocol,
+    open: &PortSet,
+    look: &Told,
+) -> Result<()> {
+    let before = unconfirmed(connection, id, protocol)?;
+    let settled = before.settle(open, look);
+    if settled.unconfirmed != before {
+        keep(connection, id, protocol, &settled.unconfirmed)?;
+    }
+    let opened = portions(&settled.opened).map(|ports| What::Opened(protocol, ports));
+    let closed = portions(&settled.closed).map(|ports| What::Closed(protocol, ports));
+    let mut told = opened.chain(closed).peekable();
+    if told.peek().is_none() {
+        return Ok(());
+    }
+    let is_baseline = is_baseline(connection)?;
+    let expected = expected::of(connection, device.mac, Some(&device.address))?;
+    for what in told {
+        let is_odd = what.ports().is_some_and(|(_, ports)| {
+            ports
+                .iter()
+                .any(|port| expected.is(protocol, port, PortState::Open) != matches!(what, What::Opened(..)))
+        });
+        let alert = is_baseline && is_odd;
+        tell(connection, &Draft { at: look.at, scan: Some(scan), device, what, alert })?;
+    }
+    Ok(())
+}
+
+/// Ports as they are told: one by one, or all at once.
+fn portions(ports: &PortSet) -> impl Iterator<Item = PortSet> {
+    let many = (ports.len() > ONE_BY_ONE).then(|| ports.clone());
+    let few = if many.is_some() { PortSet::default() } else { ports.clone() };
+    let few: Vec<_> = few.iter().map(|port| PortSet::from_ranges([(port, port)])).collect();
+    many.into_iter().chain(few)
+}
+
+fn unconfirmed(connection: &Connection, device: i64, protocol: Protocol) -> Result<Unconfirmed> {
+    let sql =
+        "SELECT opening, since, ports FROM unconfirmed WHERE device = ?1 AND protocol = ?2 ORDER BY since";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![device, protocol.as_str()])?;
+    let mut found = Unconfirmed::default();
+    while let Some(row) = rows.next()? {
+        let list = if row.get(0)? { &mut found.openings } else { &mut found.closings };
+        list.push((timestamp(row.get(1)?)?, parsed(row.get::<_, String>(2)?)?));
+    }
+    Ok(found)
+}
+
+fn keep(connection: &Connection, device: i64, protocol: Protocol, doubts: &Unconfirmed) -> Result<()> {
+    let sql = "DELETE FROM unconfirmed WHERE device = ?1 AND protocol = ?2";
+    connection.prepare_cached(sql)?.execute(params![device, protocol.as_str()])?;
+    let openings = doubts.openings.iter().map(|waiting| (true, waiting));
+    let closings = doubts.closings.iter().map(|waiting| (false, waiting));
+    // Two that wait since the same time have become one when a clock was set back.
+    let sql = "INSERT INTO unconfirmed (device, protocol, opening, since, ports) VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT DO UPDATE SET ports = ports || ',' || excluded.ports";
+    let mut statement = connection.prepare_cached(sql)?;
+    for (opening, (since, ports)) in openings.chain(closings) {
+        let (protocol, since) = (protocol.as_str(), since.as_millisecond());
+        statement.execute(params![device, protocol, opening, since, ports.to_string()])?;
+    }
+    Ok(())
+}
+
+fn doubts(connection: &Connection) -> Result<Vec<Doubt>> {
+    let sql = "SELECT DISTINCT d.id, d.mac, d.address, d.name
+               FROM unconfirmed u JOIN devices d ON d.id = u.device WHERE u.protocol = 'tcp'";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut doubts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let address = parsed(row.get::<_, String>(2)?)?;
+        let device = Device { address, mac: mac(row, 1)?, name: row.get(3)? };
+        doubts.push(Doubt { device, unconfirmed: unconfirmed(connection, row.get(0)?, Protocol::Tcp)? });
+    }
+    Ok(doubts)
+}
+
+fn read(connection: &Connection, asked: &Asked) -> Result<Page<News>> {
+    let sql = "SELECT id, at, scan, device, address, kind, protocol, ports, was, alert FROM changes
+               WHERE id > ?1 AND (?2 IS NULL OR at >= ?2) AND (?3 IS NULL OR device = ?3) ORDER BY id LIMIT ?4";
+    let mut statement = connection.prepare_cached(sql)?;
+    let since = asked.since.map(Timestamp::as_millisecond);
+    let device = asked.device.as_ref().map(ToString::to_string);
+    let mut rows = statement.query(params![asked.after, since, device, PAGE])?;
+    let mut news = Vec::new();
+    while let Some(row) = rows.next()? {
+        let told = one(row)?;
+        news.push((told.id, told));
+    }
+    Ok(Page::of(news, PAGE))
+}
+
+fn one(row: &Row<'_>) -> Result<News> {
+    let ports = || -> Result<(Protocol, PortSet)> {
+        Ok((parsed(row.get::<_, String>(6)?)?, parsed(row.get::<_, String>(7)?)?))
+    };
+    let what = match row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)? {
+        "new" => What::New,
+        "opened" => ports().map(|(protocol, ports)| What::Opened(protocol, ports))?,
+        "closed" => ports().map(|(protocol, ports)| What::Closed(protocol, ports))?,
+        "gone" => What::Gone,
+        "back" => What::Back,
+        "moved" => What::Moved { from: parsed(row.get::<_, String>(8)?)? },
+        other => return Err(StoreError::Damaged(format!("\"{other}\" is no kind of change"))),
+    };
+    Ok(News {
+        id: row.get(0)?,
+        at: timestamp(row.get(1)?)?,
+        scan: row.get::<_, Option<i64>>(2)?.map(ScanId),
+        device: parsed(row.get::<_, String>(3)?)?,
+        address: parsed(row.get::<_, String>(4)?)?,
+        what,
+        alert: row.get(9)?,
+    })
+}

@@ -1,0 +1,91 @@
+//! Scans with all that they found, for who takes them elsewhere.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+
+use super::{
+    Page, ScanId, Store,
+    error::Result,
+    reader::{mac, parsed, timestamp},
+    verdicts::Verdicts,
+};
+use crate::model::{Device, HostReport, HostStatus, PortFinding, PortSet, PortState, Reason};
+
+/// Hosts of a page.
+const HOSTS: u32 = 64;
+
+/// One look at one host, as it was stored: without round-trip times, and with the usual reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostRecord {
+    /// Whose result it is, by its present name, where it was then.
+    pub device: Device,
+    /// What was found.
+    pub report: HostReport,
+    /// When the look began, by the wall clock of then.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+}
+
+impl Store {
+    /// Every look of a scan, those that found nobody included, in the order in which they were finished. The
+    /// first page is that after [`i64::MIN`].
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn host_records(&self, scan: ScanId, after: i64) -> Result<Page<HostRecord>> {
+        self.read(move |connection| host_records(connection, scan, after)).await
+    }
+}
+
+fn host_records(connection: &Connection, scan: ScanId, after: i64) -> Result<Page<HostRecord>> {
+    let sql = "SELECT o.seq, d.mac, o.address, d.name, o.protocol, o.status, o.reason, o.probes, o.started,
+                      o.finished, o.preparation, o.scanning, o.detail, r.body
+               FROM observations o JOIN devices d ON d.id = o.device LEFT JOIN results r ON r.id = o.result
+               WHERE o.scan = ?1 AND o.seq > ?2 ORDER BY o.seq LIMIT ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![scan.0, after, HOSTS])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        records.push((row.get(0)?, host_record(row)?));
+    }
+    Ok(Page::of(records, HOSTS))
+}
+
+fn host_record(row: &Row<'_>) -> Result<HostRecord> {
+    let device = Device { address: parsed(row.get::<_, String>(2)?)?, mac: mac(row, 1)?, name: row.get(3)? };
+    let body = row.get_ref(13)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+    let (coverage, default_state, findings) = match body.map(Verdicts::decode).transpose()? {
+        Some(verdicts) => {
+            let (coverage, default_state, ports) = verdicts.into_parts();
+            let found = |(port, state): (u16, PortState)| PortFinding {
+                port,
+                state,
+                reason: state.usual_reason(),
+                rtt: None,
+            };
+            (coverage, default_state, ports.map(found).collect())
+        }
+        None => (PortSet::default(), PortState::Closed, Vec::new()),
+    };
+    let reason: Option<Reason> = row.get::<_, Option<String>>(6)?.map(parsed).transpose()?;
+    let milliseconds = |column| -> Result<Duration> {
+        Ok(Duration::from_millis(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0)))
+    };
+    let report = HostReport {
+        address: device.address.clone(),
+        status: parsed::<HostStatus>(row.get::<_, String>(5)?)?,
+        coverage,
+        default_state,
+        default_reason: reason.unwrap_or(default_state.usual_reason()),
+        findings,
+        protocol: parsed(row.get::<_, String>(4)?)?,
+        probes: u64::try_from(row.get::<_, i64>(7)?).unwrap_or(0),
+        preparation: milliseconds(10)?,
+        scanning: milliseconds(11)?,
+        detail: row.get::<_, Option<String>>(12)?.unwrap_or_default(),
+    };
+    Ok(HostRecord { device, report, started: timestamp(row.get(8)?)?, finished: timestamp(row.get(9)?)? })
+}

@@ -1,0 +1,141 @@
+//! Scans that others made, handed to a running appliance: by HTTP, and by a directory.
+
+use std::{
+    collections::BTreeSet, fmt::Write as _, fs, io::Write as _, path::Path, process::Command, time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    harness::{Portscan, Running, eventually},
+    lab::Lab,
+};
+
+/// Nobody is scanned but by nmap.
+const QUIET: &str = "[feed]\nurl = []\nhosts = []\n";
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// Hands a file in as a runner would; the status.
+fn post(running: &Running, file: &Path) -> String {
+    let curl = Command::new("curl")
+        .args(["-sS", "-X", "POST", "-H", "Content-Type: text/xml", "-o", "/dev/null", "-w", "%{http_code}"])
+        .args(["-T", file.to_str().unwrap(), &format!("{}/v1/scan", running.base())])
+        .output()
+        .expect("curl is there");
+    assert!(curl.status.success(), "{}", String::from_utf8_lossy(&curl.stderr));
+    String::from_utf8(curl.stdout).unwrap()
+}
+
+/// The rows of the one scan there is.
+fn rows(running: &Running) -> BTreeSet<(String, u64, String)> {
+    let scans = running.get("/v1/scans").json();
+    let [scan] = scans.as_array().unwrap().as_slice() else { panic!("{scans}") };
+    let rows = running.get(&format!("/v1/scan/{}", scan["id"])).json();
+    let row = |row: &Value| {
+        let text = |key: &str| row[key].as_str().unwrap().to_owned();
+        (text("address"), row["port"].as_u64().unwrap(), text("state"))
+    };
+    rows.as_array().unwrap().iter().map(row).collect()
+}
+
+#[test]
+fn what_nmap_found_is_told_as_nmap_told_it() {
+    let lab = Lab::enter("near");
+    let portscan = Portscan::new(&lab, QUIET);
+    let running = portscan.start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nmap.xml");
+    let nmap = Command::new("nmap")
+        .args(["-sT", "-n", "-T4", "-p", "1-100,443,8080", "-oX", file.to_str().unwrap(), "10.77.0.5-7"])
+        .output()
+        .expect("nmap is there");
+    assert!(nmap.status.success(), "{}", String::from_utf8_lossy(&nmap.stderr));
+    for _ in 0..2 {
+        assert_eq!(post(&running, &file), "204");
+    }
+    let open = lab.truth().into_iter().flat_map(|(address, ports)| {
+        ports.iter().map(|port| (address.to_string(), u64::from(port), "open".to_owned())).collect::<Vec<_>>()
+    });
+    let expected: BTreeSet<_> = open.filter(|(_, port, _)| *port <= 443 || *port == 8080).collect();
+    assert_eq!(rows(&running), expected);
+    // nmap was their neighbour: they are the same devices as if we had looked.
+    for host in lab.hosts() {
+        assert_eq!(running.open_ports(&host.mac().to_string()), Some(host.open_ports()));
+    }
+    running.stop();
+}
+
+/// A report of so many hosts with 22 open, of which a script has much to say.
+fn large(file: &Path, hosts: u16, chatter: usize) -> u64 {
+    let mut out = std::io::BufWriter::new(fs::File::create(file).unwrap());
+    let head = "<?xml version=\"1.0\"?>\n<!DOCTYPE nmaprun>\n<nmaprun scanner=\"nmap\" start=\"1772359200\" \
+                version=\"7.93\" xmloutputversion=\"1.05\">\n<scaninfo type=\"connect\" protocol=\"tcp\" \
+                numservices=\"100\" services=\"1-100\"/>\n";
+    out.write_all(head.as_bytes()).unwrap();
+    let chatter = "x".repeat(chatter);
+    for host in 0..hosts {
+        let [high, low] = host.to_be_bytes();
+        let mut text = String::new();
+        writeln!(
+            text,
+            "<host><status state=\"up\"/><address addr=\"10.78.{high}.{low}\" addrtype=\"ipv4\"/><ports>\
+             <extraports state=\"closed\" count=\"99\"/><port protocol=\"tcp\" portid=\"22\"><state state=\"open\"/>\
+             <script id=\"x\" output=\"{chatter}\"/></port></ports></host>"
+        )
+        .unwrap();
+        out.write_all(text.as_bytes()).unwrap();
+    }
+    out.write_all(b"<runstats><finished time=\"1772359260\" exit=\"success\"/></runstats></nmaprun>\n")
+        .unwrap();
+    out.into_inner().unwrap().metadata().unwrap().len()
+}
+
+#[test]
+fn a_hundred_megabytes_need_little_memory() {
+    let lab = Lab::enter("near");
+    let running = Portscan::new(&lab, QUIET).start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("large.xml");
+    assert!(large(&file, 1000, 100_000) > 100_000_000);
+    let before = running.peak_rss();
+    assert_eq!(post(&running, &file), "204");
+    let grown = running.peak_rss() - before;
+    assert!(grown < 16 << 20, "{grown} bytes");
+    assert_eq!(rows(&running).len(), 1000);
+    running.stop();
+}
+
+#[test]
+fn the_spool_is_emptied_whatever_happens() {
+    const FILES: u16 = 6;
+    let lab = Lab::enter("near");
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    fs::create_dir(&spool).unwrap();
+    let portscan = Portscan::new(&lab, &format!("spool = {spool:?}\n{QUIET}"));
+    for number in 0..FILES {
+        // Under its own name once it is whole, as a careful runner does.
+        let beside = spool.join(format!("{number}.xml.partial"));
+        large(&beside, 300 + number, 10);
+        fs::rename(&beside, spool.join(format!("{number}.xml"))).unwrap();
+    }
+    fs::write(spool.join("notes.XML"), "not a report").unwrap();
+    let count = |folder: &str| fs::read_dir(spool.join(folder)).map_or(0, Iterator::count);
+    // Each life is ended somewhere in its work.
+    for life in 1..=3 {
+        let running = portscan.start();
+        eventually(LONG, "it is at work", || (count("archive") >= life).then_some(()));
+        running.kill();
+    }
+    let running = portscan.start();
+    eventually(LONG, "the spool is empty", || {
+        (count("archive") == usize::from(FILES) && count("failed") == 2).then_some(())
+    });
+    let reason = fs::read_to_string(spool.join("failed/notes.XML.reason")).unwrap();
+    assert!(reason.contains("nmap -oX"), "{reason}");
+    // All of one second: ids that follow each other, each report once.
+    let scans = running.get("/v1/scans").json();
+    assert_eq!(scans.as_array().unwrap().len(), usize::from(FILES), "{scans}");
+    running.stop();
+}
