@@ -8,7 +8,6 @@ use portscan::{
     model::{PortSet, ScanStatus},
     store::{ScanKind, Store},
 };
-use tokio::runtime::Runtime;
 
 use super::store::{look, open};
 
@@ -24,7 +23,7 @@ criterion_group! {
 
 fn differences(criterion: &mut Criterion) {
     let clock = SystemClock::start();
-    let runtime = Runtime::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for scans in [1, 5] {
         let dir = tempfile::tempdir().unwrap();
         let (store, threads) = open(dir.path());

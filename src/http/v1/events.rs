@@ -1,4 +1,4 @@
-//! The same changes as they happen: server-sent events (WHATWG HTML, 9.2).
+//! The same changes as they happen, and how far scans are: server-sent events (WHATWG HTML, 9.2).
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -14,6 +14,7 @@ use hyper::{
     StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
+use serde::Serialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
@@ -26,8 +27,11 @@ use crate::{
         answer::{ErrorBody, Refusal},
         conversation::Leisure,
     },
-    service::queries::Queries,
-    store::Asked,
+    service::{
+        queries::Queries,
+        runner::{RunView, Runs},
+    },
+    store::{Asked, News},
 };
 
 /// Listeners at once, an eighth of all connections: each holds one for as long as it likes.
@@ -35,6 +39,9 @@ const LISTENERS: usize = 32;
 
 /// The longest silence. Proxies and home routers forget connections that say nothing for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How often it is told how far the scans are, if they have moved.
+const PROGRESS: Duration = Duration::from_secs(5);
 
 /// What a browser is told to wait before it asks again, in milliseconds.
 const RETRY: u32 = 5000;
@@ -49,11 +56,28 @@ struct Listener {
     newest: watch::Receiver<i64>,
     /// The last change that was told.
     told: i64,
+    runs: Runs,
+    /// How far the scans were when that was last told.
+    scans: Vec<ScanRow>,
+    /// How many times [`PROGRESS`] nothing was said.
+    quiet: u32,
     begun: bool,
     _place: OwnedSemaphorePermit,
 }
 
-/// Changes as they happen, each an event `change` with the id to go on from and the row of /v1/changes as data.
+/// How far a scan is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct ScanRow {
+    scan_id: i64,
+    running: bool,
+    hosts_done: usize,
+    hosts: usize,
+    ports_done: u64,
+    ports: u64,
+}
+
+/// Changes as they happen, each an event `change` with the id to go on from and the row of /v1/changes as data; and
+/// every few seconds how far the scans are that move, each an event `scan` without an id.
 ///
 /// With `Last-Event-ID` begins after that change, else with the next one.
 #[utoipa::path(
@@ -78,7 +102,9 @@ async fn events(
         })?,
     };
     leisure.take();
-    let listener = Listener { queries: api.queries, newest, told, begun: false, _place: place };
+    let (queries, runs) = (api.queries, api.runs);
+    let listener =
+        Listener { queries, newest, told, runs, scans: Vec::new(), quiet: 0, begun: false, _place: place };
     let text = stream::unfold(listener, async |mut listener| {
         let text = listener.next().await?;
         Some((Ok::<_, Infallible>(text), listener))
@@ -105,21 +131,88 @@ impl Listener {
             let page = self.queries.news(asked).await.ok()?;
             if let Some(last) = page.rows.last() {
                 self.told = last.id;
-                return Some(
-                    page.rows.into_iter().map(|news| event(&ChangeRow::of(news))).collect::<String>().into(),
-                );
+                return Some(page.rows.into_iter().map(change).collect::<String>().into());
             }
-            match timeout(HEARTBEAT, self.newest.changed()).await {
+            match timeout(PROGRESS, self.newest.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_closed)) => return None,
-                Err(_quiet) => return Some(Bytes::from_static(b":\n\n")),
+                Err(_quiet) => {
+                    let progress = self.progress().await;
+                    self.quiet = if progress.is_empty() { self.quiet + 1 } else { 0 };
+                    if !progress.is_empty() {
+                        return Some(progress.into());
+                    }
+                    if PROGRESS * self.quiet >= HEARTBEAT {
+                        self.quiet = 0;
+                        return Some(Bytes::from_static(b":\n\n"));
+                    }
+                }
             }
+        }
+    }
+
+    /// What there is to say of the scans.
+    async fn progress(&mut self) -> String {
+        // A runner that has ended has nothing under way.
+        let views = self.runs.under_way().await.unwrap_or_default();
+        let now: Vec<ScanRow> = views.iter().map(ScanRow::of).collect();
+        let moved = moved(&self.scans, &now);
+        self.scans = now;
+        moved.iter().map(|row| told("scan", None, row)).collect()
+    }
+}
+
+impl ScanRow {
+    fn of(view: &RunView) -> Self {
+        Self {
+            scan_id: view.id.0,
+            running: true,
+            hosts_done: view.hosts_done,
+            hosts: view.hosts,
+            ports_done: view.ports_done,
+            ports: view.ports,
         }
     }
 }
 
+/// The scans that are not where they were, those that are over included.
+fn moved(before: &[ScanRow], now: &[ScanRow]) -> Vec<ScanRow> {
+    let is_over = |row: &&ScanRow| now.iter().all(|other| other.scan_id != row.scan_id);
+    let over = before.iter().filter(is_over).map(|row| ScanRow { running: false, ..*row });
+    over.chain(now.iter().filter(|row| !before.contains(row)).copied()).collect()
+}
+
+fn change(news: News) -> String {
+    let row = ChangeRow::of(news);
+    told("change", Some(row.id()), &row)
+}
+
 /// JSON has no line breaks of its own, so that it is one line of data.
-fn event(row: &ChangeRow) -> String {
+fn told(event: &str, id: Option<i64>, row: &impl Serialize) -> String {
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     let data = serde_json::to_string(row).unwrap_or_default();
-    format!("id: {}\nevent: change\ndata: {data}\n\n", row.id())
+    format!("{id}event: {event}\ndata: {data}\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_scans_that_have_moved_are_told_and_their_end_is() {
+        let row = |scan_id, ports_done| ScanRow {
+            scan_id,
+            running: true,
+            hosts_done: 1,
+            hosts: 2,
+            ports_done,
+            ports: 9,
+        };
+        let (before, now) = ([row(1, 3), row(2, 3), row(3, 3)], [row(2, 3), row(3, 4), row(4, 0)]);
+        let over = ScanRow { running: false, ..row(1, 3) };
+        assert_eq!(moved(&before, &now), [over, row(3, 4), row(4, 0)]);
+        assert_eq!(moved(&now, &now), []);
+        let text = told("scan", None, &row(4, 0));
+        assert!(text.starts_with("event: scan\ndata: {\"scan_id\":4,\"running\":true,"), "{text}");
+    }
 }
