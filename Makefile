@@ -26,6 +26,9 @@ PEERS   := $(CURDIR)/target/peers
 # Prometheus for the tests: unpacked, for an installed one would run here from then on.
 TOOLS   := $(CURDIR)/target/tools
 
+# Schemathesis for the tests, with what it needs of Python's.
+VENV    := $(CURDIR)/target/venv
+
 # What the tests run for real: ip (network namespaces), nmap (a peer to agree with), unshare, curl; ndiff, xmllint
 # and python-libnmap judge what is written in nmap's formats.
 PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap
@@ -74,7 +77,7 @@ lint: ## formatting, clippy's lints and documentation, without a warning
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
-setup: $(TOOLS)/usr/bin/promtool # installs what the tests need where it may, else says how
+setup: $(TOOLS)/usr/bin/promtool $(VENV)/bin/schemathesis # installs what the tests need where it may, else says how
 	@missing=; for command in ip nmap ndiff unshare curl xmllint cc; do \
 	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
 	/usr/bin/python3 -c 'import libnmap' 2>/dev/null || missing="$$missing python3-libnmap"; \
@@ -89,6 +92,12 @@ $(TOOLS)/usr/bin/promtool:
 	then dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; \
 	else command -v promtool >/dev/null && command -v prometheus >/dev/null \
 	  || { echo "The tests need Prometheus. Install it: https://prometheus.io/download/"; exit 1; }; fi
+
+$(VENV)/bin/schemathesis: tests/requirements.txt
+	@python3 -m venv $(VENV) >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y python3-venv >/dev/null && python3 -m venv $(VENV); } \
+	  || { echo "The tests need Python's venv. Install it with: sudo apt-get install python3-venv"; exit 1; }
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt && touch $@
 
 services: ## renew port names and the ranking of ports from their pinned sources (src/services/README.md)
 	python3 src/services/update.py

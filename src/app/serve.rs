@@ -23,6 +23,7 @@ use crate::{
         health::Health,
         import::Importer,
         queries::Queries,
+        retention,
         runner::{self, Runner, Runs},
         spool::Spool,
     },
@@ -139,7 +140,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Starts the feeds, the health watch, the runner and the server.
+    /// Starts the feeds, the health watch, retention, the runner and the server.
     fn start(&self, listeners: Vec<TcpListener>, names: Names, gate: Gate, tasks: &mut Tasks) {
         let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver::default());
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
@@ -149,6 +150,9 @@ impl Parts<'_> {
         let (health, seen_health) = watch::channel(Health::default());
         let watching = health::watch(self.store.health(), inventory.clone(), health);
         tasks.spawn(until_stopped(self.stop.clone(), watching));
+        let keeping =
+            retention::keep(self.store.clone(), Arc::clone(&clock), self.config.clone(), inventory.clone());
+        tasks.spawn(until_stopped(self.stop.clone(), keeping));
 
         let (runs, requests) = runner::runs();
         let runner = Runner {

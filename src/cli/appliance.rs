@@ -41,7 +41,7 @@ pub struct Access {
     /// Where it is [default: this machine, at the configured address]
     #[arg(long, value_name = "http://HOST[:PORT]")]
     pub url: Option<String>,
-    /// What `portscan token` prints there [default: the token in data_dir]
+    /// What `portscan token` prints there [default: the one here]
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<String>,
 }

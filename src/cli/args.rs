@@ -10,8 +10,8 @@ use std::{
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{
-    backup::BackupArgs, changes::ChangesArgs, diff::DiffArgs, expected::Expected, import::ImportArgs, nmap,
-    ports, run::RunArgs,
+    backup::BackupArgs, changes::ChangesArgs, diff::DiffArgs, expected::Expected, hosts::HostsArgs,
+    import::ImportArgs, nmap, ports, run::RunArgs,
 };
 use crate::{
     config::Overrides,
@@ -81,6 +81,8 @@ pub enum Now {
     Changes(ChangesArgs),
     /// Take in what nmap found (-oX), or what the original portscan has kept
     Import(ImportArgs),
+    /// List the devices that are known, and what is open there
+    Hosts(HostsArgs),
     /// Copy the database, while the appliance is at work or not
     Backup(BackupArgs),
     /// Print the token that may change things over HTTP

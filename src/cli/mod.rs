@@ -12,6 +12,7 @@ mod check;
 mod diff;
 mod expected;
 mod found;
+mod hosts;
 mod import;
 mod interrupt;
 mod json;
@@ -39,6 +40,7 @@ pub use backup::BackupArgs;
 pub use changes::ChangesArgs;
 pub use diff::DiffArgs;
 pub use expected::Expected;
+pub use hosts::HostsArgs;
 pub use import::ImportArgs;
 pub use run::RunArgs;
 
@@ -165,6 +167,7 @@ async fn dispatch(
             run::run(run, &arguments.overrides(), world, terminal, interrupted).await
         }
         Now::Import(import) => import::import(import, &arguments.overrides(), world, terminal).await,
+        Now::Hosts(hosts) => hosts::hosts(hosts, &arguments.overrides(), world, terminal).await,
         Now::Backup(backup) => backup::backup(backup, &arguments.overrides(), world, terminal).await,
         Now::Expected(what) => expected::expected(what, &arguments.overrides(), world, terminal).await,
         Now::Diff(diff) => diff::diff(diff, &arguments.overrides(), world, terminal).await,

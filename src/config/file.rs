@@ -39,9 +39,13 @@ fn top(file: &mut Section<'_, '_>, config: &mut Config) {
     set(&mut config.cache_expiry, file.one("cache_expiry", parse::duration));
     set(&mut config.forget, file.one("forget", parse::duration));
     config.spool = file.one("spool", parse::path);
+    set(&mut config.keep, file.one("keep", parse::duration));
     // Sections last: by now every key that may stand above them is known.
     set(&mut config.feed, file.table("feed", feed));
-    file.table("http", |http| set(&mut config.http_names, http.list("names", parse::host_name)));
+    file.table("http", |http| {
+        set(&mut config.http_names, http.list("names", parse::host_name));
+        config.http_probe = http.list("probe", parse::pattern);
+    });
     file.table("auth", |auth| {
         set(&mut config.auth_trust, auth.list("trust", parse::network));
         config.auth_token_file = auth.one("token_file", parse::path);

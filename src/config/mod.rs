@@ -68,6 +68,8 @@ pub struct Config {
     pub forget: Duration,
     /// Where reports of other scanners' are put to be imported; `None`: nowhere.
     pub spool: Option<PathBuf>,
+    /// A look that is older than this and supplies no port's present state is dropped; default 90 d.
+    pub keep: Duration,
     /// Where devices come from.
     pub feed: FeedConfig,
     /// What is scanned when; never empty, names unique.
@@ -78,6 +80,8 @@ pub struct Config {
     pub ignore: Vec<IgnoreRule>,
     /// Host names that the server answers to, beside the usual ones; lower case.
     pub http_names: Vec<String>,
+    /// Whose ports anybody may have looked at over HTTP, as patterns; `None`: anybody's.
+    pub http_probe: Option<Vec<TargetSpec>>,
     /// Who may change state without the token; default: loopback.
     pub auth_trust: Vec<IpNet>,
     /// A file that holds the token, such as a systemd credential's; `None`: one is made in `data_dir`.
@@ -189,11 +193,13 @@ impl Default for Config {
             cache_expiry: 7 * DAY,
             forget: 30 * DAY,
             spool: None,
+            keep: 90 * DAY,
             feed: FeedConfig::default(),
             scanners: vec![ScannerConfig::named("lan".to_owned())],
             devices: Vec::new(),
             ignore: Vec::new(),
             http_names: Vec::new(),
+            http_probe: None,
             auth_trust: vec![
                 Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
                 Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),

@@ -36,6 +36,7 @@ impl fmt::Display for Config {
         if let Some(spool) = &self.spool {
             writeln!(f, "spool = {}", quoted(spool.display()))?;
         }
+        writeln!(f, "keep = {}", duration(self.keep))?;
         writeln!(f, "\n[feed]\nurl = {}", list(&self.feed.urls))?;
         writeln!(f, "discover = {}", list(&self.feed.discover))?;
         writeln!(f, "allow = {}", list(&self.feed.allow))?;
@@ -47,6 +48,9 @@ impl fmt::Display for Config {
             writeln!(f, " }},")?;
         }
         writeln!(f, "]\n\n[http]\nnames = {}", list(&self.http_names))?;
+        if let Some(probe) = &self.http_probe {
+            writeln!(f, "probe = {}", list(probe))?;
+        }
         writeln!(f, "\n[auth]\ntrust = {}", list(&self.auth_trust))?;
         if let Some(file) = &self.auth_token_file {
             writeln!(f, "token_file = {}", quoted(file.display()))?;

@@ -89,6 +89,7 @@ max_in_flight = 8
 cache_expiry = "90m"
 forget = "36h"
 spool = "/srv/reports"
+keep = "400d"
 [feed]
 url = "https://feed.example/json"
 discover = ["eth0", "wlan0"]
@@ -96,6 +97,7 @@ hosts = [{ address = "192.168.7.2", mac = "02-00-00-00-00-02", name = 'n"as' }, 
 allow = ["203.0.113.0/28"]
 [http]
 names = ["Portscan.Example.org."]
+probe = ["192.168.0.0/16", "AA:BB:CC:*"]
 [auth]
 trust = ["192.168.1.0/24", "10.0.0.7"]
 token_file = "/run/token"
@@ -131,6 +133,7 @@ fn reads_every_key() {
     );
     assert_eq!((config.cache_expiry.as_secs(), config.forget.as_secs()), (5400, 36 * 3600));
     assert_eq!(config.spool, Some("/srv/reports".into()));
+    assert_eq!((config.keep.as_secs(), config.http_probe.as_ref().unwrap().len()), (400 * 86_400, 2));
     assert_eq!(config.feed.hosts[0].name.as_deref(), Some("n\"as"));
     assert_eq!((config.feed.hosts[1].address.zone(), config.feed.hosts[1].mac), (Some("eth0"), None));
     assert_eq!(config.http_names, ["portscan.example.org"]);

@@ -1,4 +1,4 @@
-//! How much a request may bring along.
+//! What a request may bring along: how much, and in which form.
 
 use axum::{
     Router,
@@ -6,7 +6,12 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
-use hyper::{StatusCode, body::Body};
+use hyper::{
+    StatusCode,
+    body::Body,
+    header::{self, HeaderMap},
+};
+use serde::de::DeserializeOwned;
 
 use super::{answer::Refusal, limits::Limits};
 
@@ -26,6 +31,20 @@ async fn check_announced(State(limits): State<Limits>, request: Request, next: N
         return too_large().into_response();
     }
     next.run(request).await
+}
+
+/// A JSON document in a request that says it is one; unknown keys are ignored.
+pub(super) fn document<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Refusal> {
+    let content = headers.get(header::CONTENT_TYPE).and_then(|content| content.to_str().ok());
+    let essence = content.and_then(|content| content.split(';').next()).unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body must be JSON; send it with `Content-Type: application/json`",
+        ));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Refusal::bad_request(format!("the body is not what it should be: {error}")))
 }
 
 pub(super) fn too_large() -> Refusal {

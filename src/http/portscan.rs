@@ -47,7 +47,8 @@ async fn macs(State(api): State<Api>) -> Result<Response, Refusal> {
 /// A device's open TCP ports.
 #[utoipa::path(
     get, path = "/{mac}/json", tag = "portscan",
-    params(("mac" = String, Path, description = "In any case, with any separator", example = "B8:27:EB:AC:14:3E")),
+    params(("mac" = String, Path, description = "In any case, with any separator", example = "B8:27:EB:AC:14:3E",
+            pattern = "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$")),
     responses((status = 200, body = DeviceBody), (status = 400, body = ErrorBody)),
 )]
 async fn device(State(api): State<Api>, Path(mac): Path<String>) -> Result<Response, Refusal> {
@@ -66,7 +67,7 @@ async fn device(State(api): State<Api>, Path(mac): Path<String>) -> Result<Respo
     get, path = "/{host}/{port}/json", tag = "portscan",
     params(
         ("host" = String, Path, description = "Address or name", example = "127.0.0.1"),
-        ("port" = u16, Path, description = "1 to 65535", minimum = 1),
+        ("port" = u16, Path, minimum = 1, maximum = 65535),
     ),
     responses(
         (status = 200, body = ProbeBody),
@@ -92,7 +93,7 @@ async fn probe(
 fn probe_refused(error: &ProbeError) -> Refusal {
     let status = match error {
         ProbeError::NoHost(_) => StatusCode::BAD_REQUEST,
-        ProbeError::Excluded(_) => StatusCode::FORBIDDEN,
+        ProbeError::Excluded(_) | ProbeError::NotAllowed(_) => StatusCode::FORBIDDEN,
         ProbeError::Stopping | ProbeError::Unresolved(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     Refusal::new(status, error.to_string())
@@ -140,6 +141,7 @@ struct HostBody<'a> {
     host: HostPart<'a>,
     time: TimePart,
     /// The open TCP ports, ascending.
+    #[schema(value_type = Vec<u16>)]
     ports: &'a [u16],
     count: usize,
 }

@@ -9,6 +9,7 @@ pub mod health;
 pub mod import;
 pub mod look;
 pub mod queries;
+pub mod retention;
 pub mod runner;
 pub mod scanner;
 pub mod schedule;

@@ -17,12 +17,13 @@ use crate::{
     engine::{HostJob, Liveness, LocalError, Stats},
     model::{
         Address, Device, DeviceKey, FeedFacts, HostReport, ImportFacts, LimitFacts, Mac, PortFinding,
-        PortSet, ProbeFacts, Snapshot, StoreFacts, TableFacts, Timing,
+        PortSet, ProbeFacts, Snapshot, StoreFacts, TableFacts, TargetSpec, Timing,
     },
     net::{Limits, Links, neighbour},
     resolve::{Resolve, ResolveError},
     store::{
-        CachedHost, HostRecord, Page, ScanHost, ScanId, ScanSummary, Store, StoreError, StoreHealth, Totals,
+        CachedHost, Host, HostRecord, NewWords, Page, Pruned, ScanHost, ScanId, ScanSummary, Store,
+        StoreError, StoreHealth, Totals,
     },
 };
 
@@ -62,6 +63,9 @@ pub enum ProbeError {
     /// The owner said never.
     #[error("{0} must not be probed; take it out of `exclude` if that has changed")]
     Excluded(Address),
+    /// The owner named others.
+    #[error("{0} may not be probed from here; if it should be, add it to `probe` under [http]")]
+    NotAllowed(Address),
     /// The scanner has stopped.
     #[error("the appliance is stopping; try again when it is back")]
     Stopping,
@@ -128,6 +132,45 @@ impl Queries {
         })
     }
 
+    /// Every device with all that is known of it.
+    pub fn hosts(&self) -> impl Stream<Item = Result<Vec<Host>, StoreError>> + use<> {
+        let store = self.store.clone();
+        pages(move |after| {
+            let store = store.clone();
+            async move { store.hosts(after).await }
+        })
+    }
+
+    /// One device; by its address whoever has it now.
+    pub async fn host(&self, key: &DeviceKey) -> Result<Option<Host>, StoreError> {
+        self.store.host(key).await
+    }
+
+    /// What the configuration calls a device.
+    pub fn called(&self, device: &Device) -> Option<String> {
+        self.config.borrow().rule_for(device).and_then(|rule| rule.name.clone())
+    }
+
+    /// Keeps what the owner says of the device with this row; whether there is one.
+    pub async fn say(&self, row: i64, words: NewWords) -> Result<bool, StoreError> {
+        self.store.say(row, words).await
+    }
+
+    /// Forgets the device with this row; whether there was one.
+    pub async fn forget(&self, row: i64) -> Result<bool, StoreError> {
+        self.store.forget(row).await
+    }
+
+    /// Drops what supplies no port's present state, of scans before this one or of all.
+    pub async fn prune(&self, before: Option<ScanId>) -> Result<Pruned, StoreError> {
+        self.store.prune(before).await
+    }
+
+    /// What [`Queries::prune`] would drop now.
+    pub async fn would_prune(&self, before: Option<ScanId>) -> Result<Pruned, StoreError> {
+        self.store.would_prune(before).await
+    }
+
     /// A copy of the database, for a while on the disk and in no directory.
     pub async fn backup(&self) -> Result<File, StoreError> {
         self.store.backup().await
@@ -191,6 +234,10 @@ impl Queries {
         let devices = self.devices_at(&address, &links);
         if devices.iter().any(|device| config.is_excluded(device)) {
             return Err(ProbeError::Excluded(address));
+        }
+        let allows = |spec: &TargetSpec| devices.iter().any(|device| spec.matches(&address, device.mac));
+        if config.http_probe.as_ref().is_some_and(|allowed| !allowed.iter().any(allows)) {
+            return Err(ProbeError::NotAllowed(address));
         }
         let rule = devices.iter().find_map(|device| config.rule_for(device));
         let timing = rule.and_then(|rule| rule.timing).unwrap_or(Timing::T3);

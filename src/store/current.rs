@@ -4,7 +4,7 @@
 //! those that cover a port which nothing newer does: usually none. How many scans there were makes no
 //! difference to any of this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -106,17 +106,26 @@ impl Look {
 
 /// The looks that supply a device's state, newest first.
 pub(super) fn looks(connection: &Connection, device: i64) -> Result<Vec<Look>> {
-    let sql = "SELECT o.scan, o.seq, o.protocol, o.started, o.place, r.body
+    Ok(looks_between(connection, device, device)?.remove(&device).unwrap_or_default())
+}
+
+/// The looks that supply the states of the devices with these rows, each device's newest first.
+pub(super) fn looks_between(
+    connection: &Connection,
+    first: i64,
+    last: i64,
+) -> Result<HashMap<i64, Vec<Look>>> {
+    let sql = "SELECT o.scan, o.seq, o.protocol, o.started, o.place, r.body, c.device
                FROM current c
                JOIN observations o ON o.scan = c.scan AND o.seq = c.seq
                JOIN results r ON r.id = o.result
-               WHERE c.device = ?1";
+               WHERE c.device BETWEEN ?1 AND ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([device])?;
-    let mut looks = Vec::new();
+    let mut rows = statement.query([first, last])?;
+    let mut looks: HashMap<i64, Vec<Look>> = HashMap::new();
     while let Some(row) = rows.next()? {
         let (seq, started) = (row.get(1)?, timestamp(row.get(3)?)?);
-        looks.push(Look {
+        looks.entry(row.get(6)?).or_default().push(Look {
             scan: ScanId(row.get(0)?),
             seq,
             protocol: parsed(row.get::<_, String>(2)?)?,
@@ -125,7 +134,9 @@ pub(super) fn looks(connection: &Connection, device: i64) -> Result<Vec<Look>> {
             place: Place::read(row.get(4)?, started, seq),
         });
     }
-    looks.sort_unstable_by_key(|look| std::cmp::Reverse(look.place));
+    for looks in looks.values_mut() {
+        looks.sort_unstable_by_key(|look| std::cmp::Reverse(look.place));
+    }
     Ok(looks)
 }
 

@@ -9,7 +9,7 @@
 //! [`Store`] is the handle: its methods wait for a thread's answer and block nobody. What is written is
 //! acknowledged when it is *committed*; commits are shared ([`Pace`]). `apply` is the writer's SQL, `reader`
 //! the reader's, `pages` what is read in pieces, `current` what all looks together say, `expected` what they
-//! should, `compared` what single scans say, `news` what has changed, `residents` who is where, `schema` the file
+//! should, `compared` what single scans say, `hosts` all that is known of devices, `prune` what is forgotten, `news` what has changed, `residents` who is where, `schema` the file
 //! and its versions, `verdicts` how a host's result is spelled in bytes.
 //!
 //! **Order.** The wall clock of a machine without a battery jumps. The newest of our observations is that with
@@ -24,10 +24,12 @@ mod compared;
 mod current;
 mod error;
 mod expected;
+mod hosts;
 mod import;
 mod lock;
 mod news;
 mod pages;
+mod prune;
 mod reader;
 mod reports;
 mod residents;
@@ -61,10 +63,12 @@ pub use compared::ScanDevice;
 pub use current::HostState;
 pub use error::{Result, StoreError};
 pub use expected::Wish;
+pub use hosts::{Host, NewWords, Residence, Words};
 pub use import::{Hosts, Import, Imported, ImportedHost};
 pub use lock::{DirLock, lock};
 pub use news::{Asked, Doubt, News, What};
 pub use pages::{Page, ScanHost, ScanSummary};
+pub use prune::Pruned;
 pub use reports::HostRecord;
 
 /// The database's name in the data directory.
@@ -402,6 +406,18 @@ impl Store {
         let (done, committed) = oneshot::channel();
         self.writes.send(request(done)).await.map_err(|_| StoreError::Closed)?;
         committed.await.map_err(|_| StoreError::Closed)?
+    }
+
+    async fn aside<T, F>(&self, change: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    {
+        let run = |done: writer::Done<T>| {
+            let job = move |connection: &mut Connection| drop(done.send(change(connection)));
+            writer::Request::Aside(Box::new(job))
+        };
+        self.write(run).await
     }
 
     async fn read<T, F>(&self, query: F) -> Result<T>

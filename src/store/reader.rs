@@ -143,7 +143,7 @@ pub(super) fn schedule(connection: &Connection, scanner: &str) -> Result<Option<
         .transpose()
 }
 
-fn key(row: &Row<'_>, mac_column: usize, address_column: usize) -> Result<DeviceKey> {
+pub(super) fn key(row: &Row<'_>, mac_column: usize, address_column: usize) -> Result<DeviceKey> {
     match mac(row, mac_column)? {
         Some(mac) => Ok(DeviceKey::Mac(mac)),
         None => Ok(DeviceKey::Address(parsed::<Address>(row.get::<_, String>(address_column)?)?)),

@@ -53,6 +53,8 @@ pub(super) enum Request {
     Schedule(String, Schedule, Done<()>),
     /// Change what is expected: committed at once, because somebody waits for it.
     Expect(Vec<Wish>, Done<()>),
+    /// Run this between two commits, in transactions of its own; it answers by itself.
+    Aside(Box<dyn FnOnce(&mut Connection) + Send>),
     /// Commit what was asked before.
     Flush(Done<()>),
 }
@@ -218,6 +220,14 @@ impl Writer {
             Request::Expect(wishes, done) => {
                 self.urgent = true;
                 (Change::Expect { wishes, at: self.clock.wall() }, done)
+            }
+            Request::Aside(change) => {
+                // In the order in which they were asked, unless the disk takes nothing.
+                self.commit();
+                change(&mut self.connection);
+                // Whoever was forgotten is to be written anew.
+                self.sightings.clear();
+                return;
             }
             Request::Flush(done) => {
                 self.urgent = true;

@@ -16,7 +16,7 @@ const NOTHING: [Value; 0] = [];
 
 impl Appliance {
     /// Sends this body with the token and these headers.
-    async fn send(&self, method: &str, path: &str, body: &str, kind: &str) -> Answer {
+    pub(super) async fn send(&self, method: &str, path: &str, body: &str, kind: &str) -> Answer {
         let length = format!("Content-Length: {}\r\nContent-Type: {kind}\r\n", body.len());
         let token = format!("Authorization: Bearer {}", self.token.reveal());
         let head =
@@ -81,7 +81,7 @@ async fn one_wrong_row_changes_nothing_and_is_named() {
         ),
         (json!({"address": "10.0.0.1", "port": 65536, "protocol": "tcp", "state": "open"}), "65536"),
         (json!({"address": "10.0.0.1", "protocol": "tcp", "state": "open"}), "port"),
-        (json!("10.0.0.1"), "array"),
+        (json!("10.0.0.1"), "expected struct"),
     ] {
         let both = json!([self::row("10.0.0.2", 2, "open"), row]);
         let answer = appliance.patch(&both).await;

@@ -263,6 +263,23 @@ async fn refuses_what_is_malformed_or_excluded() {
 }
 
 #[tokio::test]
+async fn an_owner_may_say_whom_to_look_at() {
+    let appliance = appliance();
+    let (_listener, open, _) = open_and_closed();
+    for (allowed, status) in [("192.168.0.0/16", 403), ("127.0.0.1", 200), ("02:00:00:*", 403)] {
+        appliance.served.config.send_modify(|config| {
+            Arc::make_mut(config).http_probe = Some(vec![allowed.parse().unwrap()]);
+        });
+        let answer = appliance.served.get(&format!("/portscan/here/{open}/json")).await;
+        assert_eq!(answer.status, status, "{allowed}: {answer:?}");
+    }
+    appliance.served.config.send_modify(|config| Arc::make_mut(config).http_probe = Some(Vec::new()));
+    let answer = appliance.served.get(&format!("/portscan/127.0.0.1/{open}/json")).await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.error().contains("`probe` under [http]"), "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_feed_tells_which_address_an_excluded_mac_has() {
     let appliance = appliance();
     let served = &appliance.served;

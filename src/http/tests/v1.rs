@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    portscan::{appliance, remember},
+    portscan::{Appliance, appliance, remember},
     *,
 };
 use crate::{model::ScanStatus, store::ScanKind};
@@ -232,4 +232,85 @@ async fn what_cannot_be_run_is_told() {
     }
     let device = appliance.authorised("POST", "/v1/run?host=127.0.0.1&ports=1-3").await;
     assert_eq!(device.status, 202, "{device:?}");
+}
+
+impl Appliance {
+    /// Says something of a device.
+    async fn describe(&self, path: &str, words: &str) -> Answer {
+        self.send("PATCH", path, words, "application/json").await
+    }
+}
+
+#[tokio::test]
+async fn a_device_is_told_described_and_forgotten() {
+    let appliance = appliance();
+    let served = &appliance.served;
+    let scan = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22, 80]).await.0;
+    let hosts = served.get("/v1/hosts").await.json();
+    let host = hosts[0].clone();
+    assert_eq!(hosts, json!([host]));
+    assert_eq!((&host["mac"], &host["address"]), (&json!("B8:27:EB:AC:14:3E"), &json!("192.168.1.7")));
+    assert_eq!((&host["name"], &host["note"]), (&Value::Null, &Value::Null));
+    assert_eq!(host["addresses"][0]["address"], "192.168.1.7");
+    assert_eq!(host["ports"].as_array().unwrap().len(), 2);
+    let since = &host["first_seen"];
+    assert_eq!(host["ports"][1], json!({"port": 80, "protocol": "tcp", "since": since, "scan_id": scan}));
+    for path in ["b8-27-eb-ac-14-3e", "192.168.1.7", "::ffff:192.168.1.7"] {
+        assert_eq!(served.get(&format!("/v1/hosts/{path}")).await.json(), host, "{path}");
+    }
+
+    let path = "/v1/hosts/192.168.1.7";
+    assert_eq!(served.request("PATCH", path, &[]).await.status, 401);
+    assert_eq!(appliance.describe(path, r#"{"name": "nas", "note": "attic\nleft"}"#).await.status, 204);
+    assert_eq!(appliance.describe(path, r#"{"unknown": 1}"#).await.status, 204);
+    let named = served.get(path).await.json();
+    assert_eq!(
+        (&named["name"], &named["own_name"], &named["note"]),
+        (&json!("nas"), &json!("nas"), &json!("attic\nleft"))
+    );
+    assert_eq!(appliance.describe(path, r#"{"name": null}"#).await.status, 204);
+    assert_eq!(served.get(path).await.json()["name"], Value::Null);
+    for (body, why) in [
+        (r#"{"name": "a\nb"}"#, "control"),
+        (&format!(r#"{{"name": "{}"}}"#, "x".repeat(65)), "64"),
+        (r#"{"name": 7}"#, "expected a string"),
+        ("[]", "not what it should be"),
+    ] {
+        let refused = appliance.describe(path, body).await;
+        assert_eq!(refused.status, 400, "{body}");
+        assert!(refused.error().contains(why), "{refused:?}");
+    }
+
+    assert_eq!(served.request("DELETE", path, &[]).await.status, 401);
+    assert_eq!(appliance.authorised("DELETE", path).await.status, 204);
+    assert_eq!(appliance.authorised("DELETE", path).await.status, 404);
+    assert_eq!(appliance.describe(path, "{}").await.status, 404);
+    assert_eq!(served.get("/v1/hosts").await.json(), json!([]));
+    for (unknown, status) in [("192.168.1.8", 404), ("nas", 400), ("10.0.0.0%2F8", 400)] {
+        assert_eq!(served.get(&format!("/v1/hosts/{unknown}")).await.status, status, "{unknown}");
+    }
+}
+
+#[tokio::test]
+async fn old_scans_are_dropped_when_asked_to_be() {
+    let appliance = appliance();
+    let mut scans = Vec::new();
+    for _ in 0..3 {
+        let scan = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22]).await;
+        appliance.store.end_scan(scan, ScanStatus::Complete).await.unwrap();
+        scans.push(scan.0);
+    }
+    assert_eq!(appliance.served.request("DELETE", "/v1/scans", &[]).await.status, 401);
+    let rehearsal = appliance.authorised("DELETE", "/v1/scans?dry_run=1").await;
+    assert_eq!(rehearsal.json(), json!({"scans": 2, "looks": 2}));
+    let older = appliance.authorised("DELETE", &format!("/v1/scans/{}?dry_run=1", scans[1])).await;
+    assert_eq!(older.json(), json!({"scans": 1, "looks": 1}));
+    for wrong in ["/v1/scans?dry_run=2", "/v1/scans?dryrun=1", "/v1/scans/x"] {
+        assert_eq!(appliance.authorised("DELETE", wrong).await.status, 400, "{wrong}");
+    }
+    assert_eq!(appliance.authorised("DELETE", &format!("/v1/scans/{}", scans[1])).await.status, 204);
+    assert_eq!(appliance.served.get("/v1/scans").await.json(), json!([{"id": scans[1]}, {"id": scans[2]}]));
+    assert_eq!(appliance.authorised("DELETE", "/v1/scans").await.status, 204);
+    assert_eq!(appliance.served.get("/v1/scans").await.json(), json!([{"id": scans[2]}]));
+    assert_eq!(appliance.served.get("/v1/hosts").await.json()[0]["ports"][0]["port"], 22);
 }

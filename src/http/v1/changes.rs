@@ -68,7 +68,10 @@ pub(super) struct ChangeRow {
 #[into_params(parameter_in = Query)]
 struct Which {
     /// What comes after the change with this id; or since a time, in Unix seconds or as 2026-03-01T10:00:00Z.
-    #[param(example = "0")]
+    #[param(
+        example = "0",
+        pattern = "^([0-9]{1,10}|20[0-9]{2}-(0[1-9]|1[0-2])-[0-2][1-8]T[01][0-9]:[0-5][0-9]:[0-5][0-9]Z)$"
+    )]
     since: Option<String>,
     /// One device's: its MAC, or its address where it has none.
     #[param(example = "B8:27:EB:AC:14:3E")]

@@ -95,7 +95,7 @@ struct Sides {
 struct Naming {
     /// `device`: each row's `address` is what an expectation is best written under, the MAC where that is known
     /// and was not made up. So these rows, with `actual_state` as `state`, are what accepting them sends.
-    #[param(example = "device")]
+    #[param(example = "device", pattern = "^(device|address)$")]
     by: Option<String>,
     /// Just this device: its MAC or address.
     #[param(example = "192.168.1.7")]

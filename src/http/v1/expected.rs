@@ -3,20 +3,20 @@
 use axum::{extract::State, response::Response};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use hyper::{
-    StatusCode,
-    header::{self, HeaderMap},
-};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use hyper::{StatusCode, header::HeaderMap};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, gated};
+use super::{
+    Api, gated,
+    shapes::{DeviceText, ProtocolText, StateText},
+};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal},
         auth::Gate,
-        rows,
+        body, rows,
     },
     model::{DeviceKey, Expectation, PortState, Protocol},
     store::Wish,
@@ -36,16 +36,18 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
 #[derive(Serialize, Deserialize, ToSchema)]
 struct ExpectedRow {
     /// An address, or a MAC: then the device is meant wherever it is.
-    #[schema(example = "192.168.1.7")]
+    #[schema(value_type = DeviceText, example = "192.168.1.7")]
     address: String,
+    #[schema(maximum = 65535)]
     port: u16,
-    #[schema(value_type = String, example = "tcp")]
+    #[schema(value_type = ProtocolText)]
     protocol: String,
     /// One of open, closed, filtered, unfiltered, open|filtered, closed|filtered.
-    #[schema(example = "open")]
+    #[schema(value_type = StateText)]
     state: String,
     /// Why; at most 1,000 characters.
     #[serde(default)]
+    #[schema(max_length = 1000)]
     comment: Option<String>,
 }
 
@@ -53,10 +55,11 @@ struct ExpectedRow {
 #[derive(Deserialize, ToSchema)]
 struct TargetRow {
     /// As it was written: an address, or a MAC.
-    #[schema(example = "192.168.1.7")]
+    #[schema(value_type = DeviceText, example = "192.168.1.7")]
     address: String,
+    #[schema(maximum = 65535)]
     port: u16,
-    #[schema(value_type = String, example = "tcp")]
+    #[schema(value_type = ProtocolText)]
     protocol: String,
 }
 
@@ -75,7 +78,7 @@ async fn expected(State(api): State<Api>) -> Result<Response, Refusal> {
               (status = 413, body = ErrorBody), (status = 415, body = ErrorBody)),
 )]
 async fn expect(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Refusal> {
-    let rows: Vec<ExpectedRow> = read(&headers, &body)?;
+    let rows: Vec<ExpectedRow> = body::document(&headers, &body)?;
     let wishes = rows.into_iter().enumerate().map(|(index, row)| row.wish().map_err(|error| error.at(index)));
     api.queries.expect(wishes.collect::<Result<_, _>>()?).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -92,7 +95,7 @@ async fn expect_no_more(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
-    let rows: Vec<TargetRow> = read(&headers, &body)?;
+    let rows: Vec<TargetRow> = body::document(&headers, &body)?;
     let wishes = rows.into_iter().enumerate().map(|(index, row)| row.wish().map_err(|error| error.at(index)));
     let wishes: Vec<_> = wishes.collect::<Result<_, _>>()?;
     if !wishes.is_empty() {
@@ -144,18 +147,4 @@ impl TargetRow {
         let protocol: Protocol = self.protocol.parse().map_err(RowError::of)?;
         Ok(Wish { device, protocol, port: self.port, state: None })
     }
-}
-
-/// A JSON array in a request that says it is one; unknown keys are ignored.
-fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<Vec<T>, Refusal> {
-    let content = headers.get(header::CONTENT_TYPE).and_then(|content| content.to_str().ok());
-    let essence = content.and_then(|content| content.split(';').next()).unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body must be JSON; send it with `Content-Type: application/json`",
-        ));
-    }
-    serde_json::from_slice(body)
-        .map_err(|error| Refusal::bad_request(format!("the body is not the array it should be: {error}")))
 }

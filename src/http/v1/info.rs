@@ -55,7 +55,7 @@ async fn info(State(api): State<Api>) -> Result<Response, Refusal> {
 
 /// Greets, whatever the method: a client's first sign that it has the right address.
 #[utoipa::path(
-    method(get, head, options, post, put, patch, delete), path = "/v1/hello", tag = "appliance",
+    method(get, head, options, post, put, patch, delete, trace), path = "/v1/hello", tag = "appliance",
     responses((status = 200, body = String, content_type = "text/plain; charset=utf-8", example = "hello\n")),
 )]
 async fn hello() -> &'static str {

@@ -10,11 +10,13 @@ mod diff;
 mod events;
 mod expected;
 mod export;
+mod hosts;
 mod import;
 mod info;
 mod openapi;
 mod runs;
 mod scans;
+mod shapes;
 
 use std::sync::Arc;
 
@@ -45,9 +47,10 @@ pub(super) fn routes(api: Api, gate: &Gate, others: OpenApiRouter) -> Router {
         .merge(events::routes())
         .merge(expected::routes(gate))
         .merge(import::routes(gate))
+        .merge(hosts::routes(gate))
         .merge(info::routes())
         .merge(runs::routes(gate))
-        .merge(scans::routes());
+        .merge(scans::routes(gate));
     // Another's id is not guessed from an empty one.
     let own = ["/v1/diff/", "/v1/scan/", "/v1/scans/"]
         .into_iter()

@@ -33,6 +33,7 @@ const TOKEN: &str = "token";
         (name = "differences", description = "Where the network is not as it should be"),
         (name = "expected", description = "What should be"),
         (name = "runs", description = "Scans under way: start, watch, stop"),
+        (name = "hosts", description = "Who is there, and what is known of each"),
         (name = "scans", description = "What was looked at, and what was found"),
         (name = "portscan", description = "The original portscan's three paths"),
     ),

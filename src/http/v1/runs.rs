@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, gated, scans::scan_id};
+use super::{Api, gated, scans::scan_id, shapes::DeviceText};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal, json},
@@ -39,10 +39,10 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
 #[into_params(parameter_in = Query)]
 struct Wish {
     /// Just this device: its MAC or address. It has to be known.
-    #[param(example = "B8:27:EB:AC:14:3E")]
+    #[param(value_type = Option<DeviceText>, inline, example = "B8:27:EB:AC:14:3E")]
     host: Option<String>,
     /// Just these ports of that device, whatever is configured.
-    #[param(example = "22,80,8000-8100")]
+    #[param(example = "22,80,8000-8100", pattern = "^[1-5]?[0-9]{1,4}(,[1-5]?[0-9]{1,4})*$")]
     ports: Option<String>,
 }
 

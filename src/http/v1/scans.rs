@@ -2,25 +2,34 @@
 
 use axum::{
     extract::{Path, Query, State},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use futures_util::TryStreamExt;
+use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, export};
+use super::{
+    Api, export, gated,
+    shapes::{ProtocolText, StateText},
+};
 use crate::{
     http::{
-        answer::{ErrorBody, Refusal},
+        answer::{ErrorBody, Refusal, json},
+        auth::Gate,
         rows,
     },
     model::{Address, PortState, Protocol},
-    store::{ScanHost, ScanId},
+    store::{Pruned, ScanHost, ScanId},
 };
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(scans)).routes(routes!(scan))
+pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(scans))
+        .routes(routes!(scan))
+        .routes(gated(gate, routes!(prune_all)))
+        .routes(gated(gate, routes!(prune)))
 }
 
 /// A scan.
@@ -35,10 +44,11 @@ struct ScanRow {
 pub(super) struct PortRow {
     #[schema(value_type = String, example = "192.168.1.7")]
     address: Address,
+    #[schema(maximum = 65535)]
     port: u16,
-    #[schema(value_type = String, example = "tcp")]
+    #[schema(value_type = ProtocolText)]
     protocol: Protocol,
-    #[schema(value_type = String, example = "open")]
+    #[schema(value_type = StateText)]
     state: PortState,
     scan_id: i64,
 }
@@ -111,6 +121,70 @@ pub(super) fn port_rows(host: ScanHost, scan: ScanId) -> impl Iterator<Item = Po
         state,
         scan_id: scan.0,
     })
+}
+
+/// Whether to do it, or only to tell.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Rehearsal {
+    /// 1: only tells what would go.
+    #[param(value_type = Option<u8>, maximum = 1)]
+    dry_run: Option<String>,
+}
+
+/// What would go.
+#[derive(Serialize, ToSchema)]
+struct PrunedBody {
+    /// Scans that would be gone altogether.
+    scans: u64,
+    /// Looks at single devices.
+    looks: u64,
+}
+
+/// Drops whatever does not contribute to the present state of any port. What is running stays.
+#[utoipa::path(
+    delete, path = "/v1/scans", tag = "scans", params(Rehearsal),
+    responses(
+        (status = 200, description = "With `dry_run=1`: what would go", body = PrunedBody),
+        (status = 204, description = "It is gone"),
+        (status = 400, body = ErrorBody),
+    ),
+)]
+async fn prune_all(State(api): State<Api>, Query(rehearsal): Query<Rehearsal>) -> Result<Response, Refusal> {
+    drop_before(&api, None, &rehearsal).await
+}
+
+/// Drops what does not contribute to the present state of any port and is older than that.
+#[utoipa::path(
+    delete, path = "/v1/scans/{keep}", tag = "scans",
+    params(("keep" = i64, Path, description = "Unix seconds: what was begun since then stays"), Rehearsal),
+    responses(
+        (status = 200, description = "With `dry_run=1`: what would go", body = PrunedBody),
+        (status = 204, description = "It is gone"),
+        (status = 400, body = ErrorBody),
+    ),
+)]
+async fn prune(
+    State(api): State<Api>,
+    Path(keep): Path<String>,
+    Query(rehearsal): Query<Rehearsal>,
+) -> Result<Response, Refusal> {
+    drop_before(&api, Some(scan_id(&keep)?), &rehearsal).await
+}
+
+async fn drop_before(api: &Api, keep: Option<ScanId>, rehearsal: &Rehearsal) -> Result<Response, Refusal> {
+    match rehearsal.dry_run.as_deref() {
+        None | Some("0") => {
+            api.queries.prune(keep).await?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        Some("1") => {
+            let Pruned { scans, looks } = api.queries.would_prune(keep).await?;
+            Ok(json(StatusCode::OK, &PrunedBody { scans, looks }))
+        }
+        Some(_) => Err(Refusal::bad_request("`dry_run` is 1, or left out")),
+    }
 }
 
 /// A scan's id in a path.

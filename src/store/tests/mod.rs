@@ -6,6 +6,7 @@ mod history;
 mod imports;
 mod news;
 mod present;
+mod prune;
 mod upgrade;
 
 use std::{

@@ -1,0 +1,245 @@
+//! Who is there, and what is known of each.
+
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use hyper::{StatusCode, header::HeaderMap};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Api, gated,
+    shapes::{DeviceText, ProtocolText},
+};
+use crate::{
+    http::{
+        answer::{ErrorBody, Refusal, json},
+        auth::Gate,
+        body, rows,
+    },
+    model::{Address, DeviceKey, Mac, PortState, Protocol},
+    store::{Host, NewWords, Residence},
+};
+
+/// The longest name, in characters: what fits a column.
+const NAME_MAX: usize = 64;
+
+/// The longest note, in characters.
+const NOTE_MAX: usize = 1000;
+
+pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(hosts))
+        .routes(routes!(host))
+        .routes(gated(gate, routes!(describe)))
+        .routes(gated(gate, routes!(forget)))
+}
+
+/// A device.
+#[derive(Serialize, ToSchema)]
+struct HostRow {
+    /// `null` where no neighbour tells: behind a router, or reached by IPv6.
+    #[schema(value_type = Option<String>, example = "B8:27:EB:AC:14:3E")]
+    mac: Option<Mac>,
+    /// Where it was last seen.
+    #[schema(value_type = String, example = "192.168.1.7")]
+    address: Address,
+    /// What it is called: by its owner here, else in the configuration, else by a feed.
+    name: Option<String>,
+    /// What its owner calls it here.
+    own_name: Option<String>,
+    /// Whatever its owner has noted.
+    note: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    first_seen: Timestamp,
+    /// At most an hour behind.
+    #[schema(value_type = String, format = DateTime)]
+    last_seen: Timestamp,
+    /// Every address that it has had, the latest first.
+    addresses: Vec<ResidenceBody>,
+    /// Its open ports.
+    ports: Vec<OpenPort>,
+}
+
+/// A device at an address.
+#[derive(Serialize, ToSchema)]
+struct ResidenceBody {
+    #[schema(value_type = String)]
+    address: Address,
+    #[schema(value_type = String, format = DateTime)]
+    first_seen: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    last_seen: Timestamp,
+}
+
+/// An open port.
+#[derive(Serialize, ToSchema)]
+struct OpenPort {
+    #[schema(maximum = 65535)]
+    port: u16,
+    #[schema(value_type = ProtocolText)]
+    protocol: Protocol,
+    /// When it was found to have been opened; of one that always was, since when the device is known.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+    /// The newest scan that says so.
+    scan_id: i64,
+}
+
+/// What its owner says of a device. A key that is missing leaves what was said; `null` or nothing takes it back.
+#[derive(Deserialize, ToSchema)]
+struct WordsBody {
+    /// At most 64 characters on one line.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, max_length = 64, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    name: Option<Option<String>>,
+    /// At most 1,000 characters.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(
+        value_type = Option<String>, max_length = 1000,
+        pattern = "^[^\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f]*$",
+    )]
+    note: Option<Option<String>>,
+}
+
+/// A key that is there, were it `null`.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+impl HostRow {
+    /// `called`: by the configuration.
+    fn of(host: Host, called: Option<String>) -> Self {
+        let ports = host.standings.iter().flat_map(|(protocol, standing)| {
+            let open = standing.notable().filter(|(_, stretch)| stretch.state == PortState::Open);
+            open.map(|(port, stretch)| OpenPort {
+                port,
+                protocol: *protocol,
+                since: host.open_since(*protocol, port),
+                scan_id: stretch.scan,
+            })
+        });
+        let ports = ports.collect();
+        let Host { device, words, first_seen, last_seen, addresses, .. } = host;
+        Self {
+            mac: device.mac,
+            address: device.address,
+            name: words.name.clone().or(called).or(device.name),
+            own_name: words.name,
+            note: words.note,
+            first_seen,
+            last_seen,
+            addresses: addresses.into_iter().map(ResidenceBody::of).collect(),
+            ports,
+        }
+    }
+}
+
+impl ResidenceBody {
+    fn of(residence: Residence) -> Self {
+        let Residence { address, first_seen, last_seen } = residence;
+        Self { address, first_seen, last_seen }
+    }
+}
+
+/// Every device, in the order in which they came to be known.
+#[utoipa::path(get, path = "/v1/hosts", tag = "hosts", responses((status = 200, body = Vec<HostRow>)))]
+async fn hosts(State(api): State<Api>) -> Result<Response, Refusal> {
+    let queries = std::sync::Arc::clone(&api.queries);
+    let pages = api.queries.hosts().map_ok(move |hosts| {
+        let body = |host: Host| {
+            let called = queries.called(&host.device);
+            HostRow::of(host, called)
+        };
+        hosts.into_iter().map(body).collect::<Vec<_>>()
+    });
+    rows::array(pages).await
+}
+
+/// One device.
+#[utoipa::path(
+    get, path = "/v1/hosts/{host}", tag = "hosts",
+    params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: whoever has that", example = "192.168.1.7")),
+    responses((status = 200, body = HostRow), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
+)]
+async fn host(State(api): State<Api>, Path(host): Path<String>) -> Result<Response, Refusal> {
+    let host = found(&api, &host).await?;
+    let called = api.queries.called(&host.device);
+    Ok(json(StatusCode::OK, &HostRow::of(host, called)))
+}
+
+/// Keeps what its owner says of a device.
+#[utoipa::path(
+    patch, path = "/v1/hosts/{host}", tag = "hosts", request_body = WordsBody,
+    params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: whoever has that", example = "192.168.1.7")),
+    responses(
+        (status = 204, description = "It is kept"),
+        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
+    ),
+)]
+async fn describe(
+    State(api): State<Api>,
+    Path(host): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let words: Map<String, Value> = body::document(&headers, &body)?;
+    // By way of an object, for serde reads an array as one, too.
+    let words = serde_json::from_value(Value::Object(words));
+    let WordsBody { name, note } = words.map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let words = NewWords {
+        name: name.map(|name| said("name", name, NAME_MAX)).transpose()?,
+        note: note.map(|note| said("note", note, NOTE_MAX)).transpose()?,
+    };
+    let host = found(&api, &host).await?;
+    api.queries.say(host.row, words).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Forgets a device with all that was found on it. What is expected of it stays, and so does what has changed;
+/// if it is still there, it is new.
+#[utoipa::path(
+    delete, path = "/v1/hosts/{host}", tag = "hosts",
+    params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: whoever has that", example = "192.168.1.7")),
+    responses(
+        (status = 204, description = "It is forgotten"),
+        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+    ),
+)]
+async fn forget(State(api): State<Api>, Path(host): Path<String>) -> Result<StatusCode, Refusal> {
+    let host = found(&api, &host).await?;
+    api.queries.forget(host.row).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn found(api: &Api, text: &str) -> Result<Host, Refusal> {
+    let key: DeviceKey = text
+        .parse()
+        .map_err(|error: crate::model::DeviceKeyError| Refusal::bad_request(error.to_string()))?;
+    let unknown = || {
+        let error = format!("{key} is not known; /v1/hosts lists who is");
+        Refusal::new(StatusCode::NOT_FOUND, error)
+    };
+    api.queries.host(&key).await?.ok_or_else(unknown)
+}
+
+/// A text that its owner may give a device: nothing in it that a terminal would obey.
+fn said(what: &str, text: Option<String>, most: usize) -> Result<Option<String>, Refusal> {
+    let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    match &text {
+        Some(text) if text.chars().count() > most => {
+            Err(Refusal::bad_request(format!("the {what} is longer than {most} characters; shorten it")))
+        }
+        Some(text) if text.chars().any(|c| c.is_control() && (c != '\n' || what == "name")) => {
+            Err(Refusal::bad_request(format!("the {what} has control characters; leave them out")))
+        }
+        _ => Ok(text),
+    }
+}

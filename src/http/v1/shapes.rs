@@ -1,0 +1,71 @@
+//! How the texts look that stand for values: for those who make requests up from the description, or check theirs
+//! by it.
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{ObjectBuilder, Schema, Type},
+    },
+};
+
+use crate::model::{PortState, Protocol};
+
+/// A MAC or an address, in these spellings and others.
+pub(super) struct DeviceText;
+
+/// One of the words of [`Protocol`].
+pub(super) struct ProtocolText;
+
+/// One of the words of [`PortState`].
+pub(super) struct StateText;
+
+/// A MAC, an IPv4 address, or an IPv6 address written out, with its zeroes left out, or with an interface.
+const DEVICE: &str = "^(([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\
+    |((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\
+    |([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}\
+    |([0-9a-f]{1,4}:){1,6}:[0-9a-f]{1,4}\
+    |fe80::[0-9a-f]{1,4}%[a-z][a-z0-9]{0,14})$";
+
+impl PartialSchema for DeviceText {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some(DEVICE)).into()
+    }
+}
+
+impl ToSchema for DeviceText {}
+
+impl PartialSchema for ProtocolText {
+    fn schema() -> RefOr<Schema> {
+        words(Protocol::ALL.iter().map(|protocol| protocol.as_str()))
+    }
+}
+
+impl ToSchema for ProtocolText {}
+
+impl PartialSchema for StateText {
+    fn schema() -> RefOr<Schema> {
+        words(PortState::ALL.iter().map(|state| state.as_str()))
+    }
+}
+
+impl ToSchema for StateText {}
+
+fn words(words: impl Iterator<Item = &'static str>) -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::*, string::string_regex};
+
+    use super::*;
+    use crate::model::DeviceKey;
+
+    proptest! {
+        #[test]
+        fn what_looks_like_a_device_is_one(text in string_regex(&DEVICE.replace(['^', '$'], "")).unwrap()) {
+            prop_assert!(text.parse::<DeviceKey>().is_ok(), "{}", text);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Forgets by itself what the configuration does not keep: old looks that supply no port's present state, and
+//! devices that nobody has seen for long.
+//!
+//! Dates decide what is old, and a machine without a battery has wrong ones: so nothing is forgotten before the
+//! clock has kept time for a while ([`Trust`]). What was ever observed in the present state stays whatever the
+//! clock says.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use super::feeds::Inventory;
+use crate::{
+    clock::Clock,
+    config::Config,
+    model::{DeviceKey, Moment},
+    store::{ScanId, Store, StoreError},
+};
+
+/// From one time to the next.
+const EVERY: Duration = Duration::from_secs(3600);
+
+/// A clock that goes wrong by more than this within a day has jumped, and so has one that differs by more from
+/// the latest date that was stored.
+const JUMP: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a clock that has jumped has to keep time before it is believed again.
+const PROBATION: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether what the wall clock says may decide what is old.
+#[derive(Debug)]
+struct Trust {
+    /// What it said when, the last time.
+    said: (Moment, Timestamp),
+    /// Not before this.
+    from: Moment,
+}
+
+impl Trust {
+    /// Trust at the start, given the latest date that is stored: a machine that was off for no longer than
+    /// [`JUMP`] shows a date soon after it.
+    fn new(latest: Option<Timestamp>, now: Moment, wall: Timestamp) -> Self {
+        let near = latest.is_none_or(|latest| wall.duration_since(latest).unsigned_abs() <= JUMP);
+        Self { said: (now, wall), from: if near { now } else { now + PROBATION } }
+    }
+
+    /// Whether it is trusted now. To be asked often: a jump is found by comparing with the last time.
+    fn holds(&mut self, now: Moment, wall: Timestamp) -> bool {
+        let (then, said) = self.said;
+        let passed = now.since(then);
+        let by_wall = wall.duration_since(said);
+        let off = by_wall - SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
+        if off.unsigned_abs() > JUMP {
+            tracing::warn!(%said, %wall, "the clock has jumped: nothing is forgotten for a day");
+            self.from = now + PROBATION;
+        }
+        self.said = (now, wall);
+        now >= self.from
+    }
+}
+
+/// Forgets what is old, for ever.
+pub async fn keep(
+    store: Store,
+    clock: Arc<dyn Clock>,
+    config: watch::Receiver<Arc<Config>>,
+    inventory: watch::Receiver<Inventory>,
+) {
+    let latest = store.latest_date().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the latest date cannot be read");
+        None
+    });
+    let mut trust = Trust::new(latest, clock.now(), clock.wall());
+    loop {
+        tokio::time::sleep(EVERY).await;
+        // Asked in any case, so that a jump is noticed.
+        let trusted = trust.holds(clock.now(), clock.wall());
+        if !trusted || !clock.is_synchronised() {
+            continue;
+        }
+        let config = Arc::clone(&config.borrow());
+        let inventory = inventory.borrow().clone();
+        match forget(&store, clock.wall(), &config, &inventory).await {
+            Ok(()) | Err(StoreError::Closed) => {}
+            Err(error) => tracing::warn!(%error, "what is old could not be forgotten; it is tried again"),
+        }
+    }
+}
+
+async fn forget(
+    store: &Store,
+    wall: Timestamp,
+    config: &Config,
+    inventory: &Inventory,
+) -> Result<(), StoreError> {
+    for (row, device) in forgettable(store.unseen_since(wall - config.forget).await?, inventory) {
+        store.forget(row).await?;
+        tracing::info!(%device, "forgotten: nobody has seen it for long");
+    }
+    let pruned = store.prune(Some(ScanId((wall - config.keep).as_second()))).await?;
+    if pruned.looks + pruned.scans > 0 {
+        tracing::info!(looks = pruned.looks, scans = pruned.scans, "old looks are dropped");
+    }
+    Ok(())
+}
+
+/// Those of them that no source names. While a source is frozen nobody is: it may well be that nobody was seen
+/// because nobody looked.
+fn forgettable(unseen: Vec<(i64, DeviceKey)>, inventory: &Inventory) -> Vec<(i64, DeviceKey)> {
+    if inventory.sources.iter().any(|source| !source.up) {
+        return Vec::new();
+    }
+    let named = |key: &DeviceKey| {
+        inventory.devices.iter().any(|known| match key {
+            DeviceKey::Mac(mac) => known.device.mac == Some(*mac),
+            DeviceKey::Address(address) => known.device.address == *address,
+        })
+    };
+    unseen.into_iter().filter(|(_, key)| !named(key)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Device,
+        service::feeds::{Known, SourceId, SourceStatus},
+    };
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    /// The clock as it is for so many hours, asked every hour; whether it was trusted at the end of each.
+    fn hours(trust: &mut Trust, now: &mut Moment, wall: &mut Timestamp, count: u32) -> Vec<bool> {
+        (0..count)
+            .map(|_| {
+                (*now, *wall) = (*now + HOUR, *wall + HOUR);
+                trust.holds(*now, *wall)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_clock_that_goes_right_is_trusted() {
+        let (mut now, mut wall) = (Moment::ZERO, at("2026-06-01T12:00:00Z"));
+        for latest in [None, Some(at("2026-06-01T11:00:00Z")), Some(at("2026-05-31T18:00:00Z"))] {
+            let mut trust = Trust::new(latest, now, wall);
+            assert_eq!(hours(&mut trust, &mut now, &mut wall, 1), [true], "{latest:?}");
+        }
+    }
+
+    #[test]
+    fn a_jump_puts_it_on_probation_be_it_for_better_or_worse() {
+        for jump in ["2036-06-01T12:00:00Z", "2000-01-01T00:00:00Z", "2026-06-03T12:00:00Z"] {
+            let (mut now, mut wall) = (Moment::ZERO, at("2026-06-01T12:00:00Z"));
+            let mut trust = Trust::new(None, now, wall);
+            assert_eq!(hours(&mut trust, &mut now, &mut wall, 2), [true, true]);
+            wall = at(jump);
+            assert_eq!(hours(&mut trust, &mut now, &mut wall, 24), [false; 24], "{jump}");
+            assert_eq!(hours(&mut trust, &mut now, &mut wall, 1), [true], "{jump}");
+        }
+    }
+
+    #[test]
+    fn so_does_a_start_far_from_what_is_stored() {
+        let (mut now, mut wall) = (Moment::ZERO, at("2036-06-01T12:00:00Z"));
+        let mut trust = Trust::new(Some(at("2026-06-01T11:00:00Z")), now, wall);
+        let day = hours(&mut trust, &mut now, &mut wall, 24);
+        assert_eq!(day.iter().position(|trusted| *trusted), Some(23), "a day later");
+        // Summer time and a slow crystal are no jumps.
+        wall += HOUR;
+        assert_eq!(hours(&mut trust, &mut now, &mut wall, 1), [true]);
+    }
+
+    #[test]
+    fn who_is_named_or_may_only_be_hidden_is_not_forgotten() {
+        let mac = |text: &str| DeviceKey::Mac(text.parse().unwrap());
+        let unseen = || vec![(1, mac("02:00:00:00:00:01")), (2, mac("02:00:00:00:00:02"))];
+        let device = Device {
+            address: "192.0.2.1".parse().unwrap(),
+            mac: "02:00:00:00:00:01".parse().ok(),
+            name: None,
+        };
+        let known = Known { device, source: SourceId::Hosts, fresh: false, since: Moment::ZERO };
+        let source = |up| SourceStatus {
+            name: "hosts".to_owned(),
+            up,
+            asked: true,
+            detail: String::new(),
+            devices: 1,
+            rejected: 0,
+            last_success: None,
+        };
+        let inventory = |up| Inventory { devices: vec![known.clone()], sources: vec![source(up)] };
+        assert_eq!(forgettable(unseen(), &inventory(true)), unseen()[1..]);
+        assert_eq!(forgettable(unseen(), &inventory(false)), []);
+    }
+}

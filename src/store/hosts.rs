@@ -1,0 +1,215 @@
+//! Devices with all that is known of them, a page at a time: four statements for a page, however many devices
+//! there are on it.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    Page, Store, current,
+    error::Result,
+    reader::{mac, parsed, timestamp},
+};
+use crate::model::{Address, Device, DeviceKey, PortSet, Protocol, Standings};
+
+/// Devices of a page.
+const PAGE: u32 = 128;
+
+/// A device with all that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Names the device as long as it is remembered; ascending from page to page.
+    pub row: i64,
+    /// Who, where it was last seen, and what a feed calls it.
+    pub device: Device,
+    /// What its owner says.
+    pub words: Words,
+    /// When it was seen for the first time, by the wall clock of then.
+    pub first_seen: Timestamp,
+    /// When it was last seen, at most an hour behind.
+    pub last_seen: Timestamp,
+    /// Every address that it has had, the latest first.
+    pub addresses: Vec<Residence>,
+    /// Its ports.
+    pub standings: Standings,
+    /// Which ports were found open when, oldest first; those of the first look are not among them.
+    opened: Vec<Opened>,
+}
+
+/// Ports that were found open, and when.
+type Opened = (Timestamp, Protocol, PortSet);
+
+/// What the owner says of a device; `None` where nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// What it is called, whatever feeds say.
+    pub name: Option<String>,
+    /// Anything else.
+    pub note: Option<String>,
+}
+
+/// What the owner has to say anew. `None`: it stays as it is; `Some(None)`: nothing any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewWords {
+    /// See [`Words::name`].
+    pub name: Option<Option<String>>,
+    /// See [`Words::note`].
+    pub note: Option<Option<String>>,
+}
+
+/// A device at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Residence {
+    /// Where.
+    pub address: Address,
+    /// Since when.
+    pub first_seen: Timestamp,
+    /// Until when; of the present address when it was last seen at all.
+    pub last_seen: Timestamp,
+}
+
+impl Host {
+    /// Since when an open port is: since it was last found to have been opened, or since the device is known.
+    pub fn open_since(&self, protocol: Protocol, port: u16) -> Timestamp {
+        let of_it =
+            |opened: &&(Timestamp, Protocol, PortSet)| opened.1 == protocol && opened.2.contains(port);
+        self.opened.iter().rev().find(of_it).map_or(self.first_seen, |(at, ..)| self.first_seen.max(*at))
+    }
+}
+
+impl Store {
+    /// Every device, a page at a time. The first page is that after [`i64::MIN`].
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn hosts(&self, after: i64) -> Result<Page<Host>> {
+        self.read(move |connection| hosts(connection, after)).await
+    }
+
+    /// One device; by its address whoever has it now.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn host(&self, key: &DeviceKey) -> Result<Option<Host>> {
+        let key = key.clone();
+        let read = move |connection: &Connection| {
+            let Some(row) = row_of(connection, &key)? else { return Ok(None) };
+            Ok(between(connection, row, row, 1)?.pop().map(|(_, host)| host))
+        };
+        self.read(read).await
+    }
+
+    /// Keeps what the owner says of the device with this row; whether there is one.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn say(&self, row: i64, words: NewWords) -> Result<bool> {
+        self.aside(move |connection| say(connection, row, &words)).await
+    }
+}
+
+/// The row of a device. Of all devices at an address the one that came last has it; one with a MAC before one
+/// without.
+fn row_of(connection: &Connection, key: &DeviceKey) -> Result<Option<i64>> {
+    let (sql, key) = match key {
+        DeviceKey::Mac(mac) => ("SELECT id FROM devices WHERE mac = ?1", mac.to_string()),
+        DeviceKey::Address(address) => (
+            "SELECT id FROM devices WHERE address = ?1 ORDER BY mac IS NULL, last_seen DESC, id DESC LIMIT 1",
+            address.to_string(),
+        ),
+    };
+    Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?)
+}
+
+fn hosts(connection: &Connection, after: i64) -> Result<Page<Host>> {
+    let first = after.saturating_add(1);
+    Ok(Page::of(between(connection, first, i64::MAX, PAGE)?, PAGE))
+}
+
+/// The devices with rows from `first` to `last`, at most so many.
+fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<Vec<(i64, Host)>> {
+    let sql = "SELECT id, mac, address, name, own_name, note, first_seen, last_seen FROM devices
+               WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![first, last, most])?;
+    let mut hosts = Vec::new();
+    while let Some(row) = rows.next()? {
+        hosts.push((row.get(0)?, bare(row)?));
+    }
+    let Some(&(last, _)) = hosts.last() else { return Ok(hosts) };
+    let mut looks = current::looks_between(connection, first, last)?;
+    let mut opened = opened(connection, first, last)?;
+    let mut addresses = addresses(connection, first, last)?;
+    for (id, host) in &mut hosts {
+        host.standings = current::standings(&looks.remove(id).unwrap_or_default());
+        host.opened = opened.remove(id).unwrap_or_default();
+        host.addresses = addresses.remove(id).unwrap_or_default();
+        // The present one's row is brought up to date only when the device moves.
+        for residence in host.addresses.iter_mut().filter(|here| here.address == host.device.address) {
+            residence.last_seen = host.last_seen;
+        }
+        host.addresses.sort_by_key(|residence| std::cmp::Reverse(residence.last_seen));
+    }
+    Ok(hosts)
+}
+
+/// A device without what stands in other tables.
+fn bare(row: &Row<'_>) -> Result<Host> {
+    Ok(Host {
+        row: row.get(0)?,
+        device: Device { mac: mac(row, 1)?, address: parsed(row.get::<_, String>(2)?)?, name: row.get(3)? },
+        words: Words { name: row.get(4)?, note: row.get(5)? },
+        first_seen: timestamp(row.get(6)?)?,
+        last_seen: timestamp(row.get(7)?)?,
+        addresses: Vec::new(),
+        standings: Standings::new(),
+        opened: Vec::new(),
+    })
+}
+
+fn opened(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64, Vec<Opened>>> {
+    let sql = "SELECT d.id, c.at, c.protocol, c.ports
+               FROM devices d JOIN changes c ON c.device = coalesce(d.mac, d.address)
+               WHERE d.id BETWEEN ?1 AND ?2 AND c.kind = 'opened' ORDER BY d.id, c.id";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([first, last])?;
+    let mut opened: HashMap<_, Vec<_>> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let (protocol, ports) = (parsed(row.get::<_, String>(2)?)?, parsed(row.get::<_, String>(3)?)?);
+        opened.entry(row.get(0)?).or_default().push((timestamp(row.get(1)?)?, protocol, ports));
+    }
+    Ok(opened)
+}
+
+fn addresses(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64, Vec<Residence>>> {
+    let sql = "SELECT device, address, first_seen, last_seen FROM addresses WHERE device BETWEEN ?1 AND ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([first, last])?;
+    let mut addresses: HashMap<_, Vec<_>> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        addresses.entry(row.get(0)?).or_default().push(Residence {
+            address: parsed(row.get::<_, String>(1)?)?,
+            first_seen: timestamp(row.get(2)?)?,
+            last_seen: timestamp(row.get(3)?)?,
+        });
+    }
+    Ok(addresses)
+}
+
+fn say(connection: &Connection, row: i64, words: &NewWords) -> Result<bool> {
+    // What is not given stays as it is.
+    let sql = "UPDATE devices SET own_name = iif(?2, ?3, own_name), note = iif(?4, ?5, note) WHERE id = ?1";
+    let NewWords { name, note } = words;
+    let changed = connection.execute(
+        sql,
+        params![
+            row,
+            name.is_some(),
+            name.as_ref().and_then(Option::as_ref),
+            note.is_some(),
+            note.as_ref().and_then(Option::as_ref)
+        ],
+    )?;
+    Ok(changed > 0)
+}

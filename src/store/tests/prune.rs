@@ -1,0 +1,164 @@
+//! What is dropped was of no use to the present, and what is of use is not dropped.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A look at these ports only, of which these are open.
+fn look(scan: ScanId, who: u8, covered: &str, open: &[u16]) -> Observation {
+    let mut observation = up(scan, device(who), open);
+    observation.report.coverage = covered.parse().unwrap();
+    observation
+}
+
+async fn states(store: &Store) -> Vec<HostState> {
+    store.host_states(0).await.unwrap().rows
+}
+
+#[tokio::test]
+async fn only_what_supplies_the_present_stays() {
+    let bench = Bench::new(EAGER);
+    let (store, threads) = bench.open();
+    let mut scans = Vec::new();
+    for (covered, open) in [("1-100", &[22, 80][..]), ("1-100", &[22]), ("80,443", &[443]), ("443", &[443])] {
+        let scan = run(&store).await;
+        store.record(look(scan, 1, covered, open)).await.unwrap();
+        store.end_scan(scan, ScanStatus::Complete).await.unwrap();
+        scans.push(scan);
+        bench.clock.pass(Duration::from_secs(3600));
+    }
+    let running = run(&store).await;
+    store.record(ended(running, device(2), HostStatus::Down)).await.unwrap();
+    let before = states(&store).await;
+
+    // 1-100 was looked at twice, and 80,443 is still what the last but one says of 80.
+    let all = Pruned { looks: 1, scans: 1 };
+    assert_eq!(store.would_prune(None).await.unwrap(), all);
+    assert_eq!(store.would_prune(Some(scans[0])).await.unwrap(), Pruned::default(), "nothing is as old");
+    assert_eq!(store.prune(Some(scans[0])).await.unwrap(), Pruned::default());
+    assert_eq!(store.prune(Some(scans[1])).await.unwrap(), all);
+    assert_eq!(store.prune(None).await.unwrap(), Pruned::default(), "once is enough");
+    assert_eq!(states(&store).await, before);
+    assert_eq!(bench.count("SELECT count(*) FROM results"), 3);
+    assert_eq!(bench.count("SELECT count(*) FROM observations WHERE status = 'down'"), 1, "it is running");
+
+    store.end_scan(running, ScanStatus::Partial).await.unwrap();
+    assert_eq!(
+        store.prune(None).await.unwrap(),
+        Pruned { looks: 1, scans: 0 },
+        "the newest scan keeps its id"
+    );
+    drop(store);
+    join(threads).unwrap();
+    assert_sound(&bench.path());
+}
+
+#[tokio::test]
+async fn a_device_is_forgotten_with_all_its_looks() {
+    let bench = Bench::new(EAGER);
+    let (store, threads) = bench.open();
+    let scan = run(&store).await;
+    for who in [1, 2] {
+        store.record(look(scan, who, "1-100", &[22])).await.unwrap();
+    }
+    let host = store.host(&device(1).key()).await.unwrap().unwrap();
+    assert!(store.forget(host.row).await.unwrap());
+    assert!(!store.forget(host.row).await.unwrap());
+    assert_eq!(store.host(&device(1).key()).await.unwrap(), None);
+    assert_eq!(store.macs().await.unwrap(), [mac(2)]);
+    // Seen again within the hour, it is written again all the same.
+    store.see(vec![device(1)]).await.unwrap();
+    assert!(store.host(&device(1).key()).await.unwrap().is_some());
+    drop(store);
+    join(threads).unwrap();
+    assert_sound(&bench.path());
+}
+
+#[tokio::test]
+async fn who_was_not_seen_for_long_is_known_unless_something_is_expected() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    assert_eq!(store.latest_date().await.unwrap(), None);
+    store.see(vec![device(1), device(2)]).await.unwrap();
+    bench.clock.pass(Duration::from_secs(40 * 86_400));
+    store.see(vec![device(3)]).await.unwrap();
+    let now = bench.clock.wall();
+    assert_eq!(store.latest_date().await.unwrap(), Some(now));
+    let unseen = || async { store.unseen_since(now - Duration::from_secs(30 * 86_400)).await.unwrap() };
+    let keys: Vec<DeviceKey> = unseen().await.into_iter().map(|(_, key)| key).collect();
+    assert_eq!(keys, [device(1).key(), device(2).key()]);
+    let wish = |key: DeviceKey| Wish {
+        device: key,
+        protocol: Protocol::Tcp,
+        port: 22,
+        state: Some((PortState::Open, String::new())),
+    };
+    let by_address = DeviceKey::Address(device(2).address);
+    store.expect(vec![wish(device(1).key()), wish(by_address)]).await.unwrap();
+    assert_eq!(unseen().await, []);
+}
+
+#[tokio::test]
+async fn owners_words_stay_until_they_are_taken_back() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    store.see(vec![device(1)]).await.unwrap();
+    let row = store.host(&device(1).key()).await.unwrap().unwrap().row;
+    let say = |name: Option<Option<&str>>, note: Option<Option<&str>>| {
+        let owned = |word: Option<Option<&str>>| word.map(|word| word.map(str::to_owned));
+        store.say(row, NewWords { name: owned(name), note: owned(note) })
+    };
+    let words = || async { store.host(&device(1).key()).await.unwrap().unwrap().words };
+    let both = Words { name: Some("nas".into()), note: Some("in the attic".into()) };
+    assert!(say(Some(Some("nas")), Some(Some("in the attic"))).await.unwrap());
+    assert_eq!(words().await, both);
+    say(None, None).await.unwrap();
+    store.see(vec![Device { name: Some("feed".into()), ..device(1) }]).await.unwrap();
+    assert_eq!(words().await, both);
+    say(Some(None), None).await.unwrap();
+    assert_eq!(words().await, Words { name: None, ..both });
+    assert!(!store.say(row + 1, NewWords::default()).await.unwrap());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever was looked at in whatever order, pruning changes nothing of the present.
+    #[test]
+    fn the_present_outlives_it(
+        looks in prop::collection::vec((0..4_usize, 1..4_u8, 1..8_u16, 0..8_u16, 0..8_u16), 1..30),
+        before in prop::option::of(0..5_usize),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let bench = Bench::new(EAGER);
+        let (store, threads) = bench.open();
+        let (was, is) = runtime.block_on(async {
+            let mut scans = Vec::new();
+            for _ in 0..4 {
+                scans.push(run(&store).await);
+            }
+            for (scan, who, first, length, open) in looks {
+                let covered = format!("{first}-{}", first + length);
+                store.record(look(scans[scan], who, &covered, &[first + open.min(length)])).await.unwrap();
+            }
+            for scan in &scans {
+                store.end_scan(*scan, ScanStatus::Complete).await.unwrap();
+            }
+            let was = states(&store).await;
+            let would = store.would_prune(None).await.unwrap();
+            let part = store.prune(before.and_then(|index| scans.get(index).copied())).await.unwrap();
+            let rest = store.prune(None).await.unwrap();
+            assert_eq!(part.looks + rest.looks, would.looks);
+            assert_eq!(part.scans + rest.scans, would.scans);
+            (was, states(&store).await)
+        });
+        prop_assert_eq!(was, is);
+        prop_assert_eq!(
+            bench.count("SELECT count(*) FROM observations"),
+            bench.count("SELECT count(*) FROM current")
+        );
+        drop(store);
+        join(threads).unwrap();
+        assert_sound(&bench.path());
+    }
+}
