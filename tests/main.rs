@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 #![allow(clippy::print_stderr, reason = "a failing test shows the binary's log")]
 
+mod alerts;
 mod api;
 mod appliance;
 mod bench;

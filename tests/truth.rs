@@ -182,7 +182,7 @@ fn a_scan_says_the_same_every_time(#[case] name: &str, #[case] last: u16) {
         verdicts(&document)
     };
     // A network for each, and so a thread.
-    let apart = |_| thread::scope(|scope| scope.spawn(&look).join().unwrap());
+    let apart = |_| thread::scope(|scope| scope.spawn(look).join().unwrap());
     let said: Vec<_> = (0..runs).map(apart).collect();
     assert!(said.len() > 1);
     said.iter().for_each(|again| assert_eq!(again, &said[0]));

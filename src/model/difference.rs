@@ -96,6 +96,12 @@ impl Expected {
         self.0.is_empty()
     }
 
+    /// How many ports are expected to be in this state.
+    pub fn count(&self, state: PortState) -> u32 {
+        let ports = self.0.values().filter(|expected| expected.state == state).count();
+        u32::try_from(ports).unwrap_or(u32::MAX)
+    }
+
     /// Whether a port is expected to be in this state.
     pub fn is(&self, protocol: Protocol, port: u16, state: PortState) -> bool {
         self.0.get(&(protocol, port)).is_some_and(|expected| expected.state == state)

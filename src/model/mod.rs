@@ -27,7 +27,10 @@ pub use mac::{Mac, MacError};
 pub use moment::Moment;
 pub use ports::{PortSet, PortSetError};
 pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
-pub use snapshot::{FeedFacts, ImportFacts, LimitFacts, ProbeFacts, Snapshot, StoreFacts, TableFacts};
+pub use snapshot::{
+    FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact, ProbeFacts, ScannerFacts, Snapshot, StoreFacts,
+    TableFacts,
+};
 pub use standing::{Standing, Stretch};
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use target::{TargetError, TargetSpec};

@@ -1,8 +1,10 @@
 //! The appliance at one moment, as far as metrics tell of it.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use jiff::Timestamp;
 
-use super::Delays;
+use super::{Address, Delays, Deviation, Mac, PortState, Protocol, ScanStatus};
 
 /// Facts of one moment; counts are since the start of the process.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +25,10 @@ pub struct Snapshot {
     pub store: StoreFacts,
     /// What others found.
     pub imports: ImportFacts,
+    /// Those that are configured.
+    pub scanners: Vec<ScannerFacts>,
+    /// Every device that has a result.
+    pub hosts: Vec<HostFacts>,
 }
 
 /// What leaves and comes back.
@@ -103,4 +109,56 @@ pub struct ImportFacts {
     pub failed: u64,
     /// When the last one was, or a scan of our own was complete, by the wall clock of then.
     pub last: Option<Timestamp>,
+}
+
+/// A configured scanner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScannerFacts {
+    /// Its name.
+    pub name: String,
+    /// From one start to the next.
+    pub interval: Duration,
+    /// When its newest complete scan ended; `None` if there is none.
+    pub complete: Option<Timestamp>,
+    /// How long its newest ended scan took, however that ended.
+    pub took: Option<Duration>,
+    /// How it ended.
+    pub status: Option<ScanStatus>,
+}
+
+/// A device that has a result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostFacts {
+    /// Who it is.
+    pub mac: Option<Mac>,
+    /// Where it is.
+    pub host: Address,
+    /// What it is called.
+    pub name: Option<String>,
+    /// Whether it answered the newest look at it; `None`: only others have looked.
+    pub up: Option<bool>,
+    /// Whether nobody has accepted it yet, others having been accepted.
+    pub new: bool,
+    /// Ports that are expected to be open.
+    pub expected: u32,
+    /// Ports by state, as far as they are not like most of the device's.
+    pub listed: BTreeMap<(Protocol, PortState), u32>,
+    /// Open ports that nobody expects, by protocol, whether or not anybody is to be told of them.
+    pub rogue: BTreeMap<Protocol, u32>,
+    /// Those that are open, or that somebody is to be told of.
+    pub ports: Vec<PortFact>,
+}
+
+/// A port that is open or ought to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortFact {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// 0 to 65535.
+    pub port: u16,
+    /// Whether it is open.
+    pub open: bool,
+    /// How it differs from what is expected, if somebody is to be told: not before the first accept, and not of
+    /// a device that is new as a whole.
+    pub deviation: Option<Deviation>,
 }

@@ -53,6 +53,11 @@ impl Unconfirmed {
         self.openings.is_empty() && self.closings.is_empty()
     }
 
+    /// Whether a port's change waits.
+    pub fn waits(&self, port: u16) -> bool {
+        self.openings.iter().chain(&self.closings).any(|(_, ports)| ports.contains(port))
+    }
+
     /// What a look settles, where `open` are the ports that were open before it, told or not.
     pub fn settle(&self, open: &PortSet, look: &Told) -> Settled {
         let told_open = open.minus(&all(&self.openings)).union(&all(&self.closings));

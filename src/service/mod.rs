@@ -13,4 +13,5 @@ pub mod retention;
 pub mod runner;
 pub mod scanner;
 pub mod schedule;
+mod snapshot;
 pub mod spool;

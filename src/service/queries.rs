@@ -3,27 +3,18 @@
 use std::{fs::File, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
-use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{
-    feeds::{Inventory, SourceStatus},
-    health::Health,
-    import::Importer,
-    scanner::Scanner,
-};
+use super::{feeds::Inventory, health::Health, import::Importer, scanner::Scanner};
 use crate::{
     config::Config,
-    engine::{HostJob, Liveness, LocalError, Stats},
-    model::{
-        Address, Device, DeviceKey, FeedFacts, HostReport, ImportFacts, LimitFacts, Mac, PortFinding,
-        PortSet, ProbeFacts, Snapshot, StoreFacts, TableFacts, TargetSpec, Timing,
-    },
-    net::{Limits, Links, neighbour},
+    engine::{HostJob, Liveness},
+    model::{Address, Device, DeviceKey, HostReport, Mac, PortFinding, PortSet, TargetSpec, Timing},
+    net::{Links, neighbour},
     resolve::{Resolve, ResolveError},
     store::{
         CachedHost, Host, HostRecord, NewWords, Page, Pruned, ScanHost, ScanId, ScanSummary, Store,
-        StoreError, StoreHealth, Totals,
+        StoreError, Totals,
     },
 };
 
@@ -34,12 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Answers questions; to be shared in an `Arc`.
 pub struct Queries {
     pub(super) store: Store,
-    scanner: Scanner,
+    pub(super) scanner: Scanner,
     resolver: Arc<dyn Resolve>,
     pub(super) config: watch::Receiver<Arc<Config>>,
-    inventory: watch::Receiver<Inventory>,
+    pub(super) inventory: watch::Receiver<Inventory>,
     health: watch::Receiver<Health>,
-    importer: Importer,
+    pub(super) importer: Importer,
 }
 
 /// What one look at one port found.
@@ -186,35 +177,6 @@ impl Queries {
         self.health.borrow().clone()
     }
 
-    /// All facts of this moment that metrics tell of. What cannot be read is left out of it.
-    pub async fn snapshot(&self) -> Snapshot {
-        let totals = self.store.totals().await;
-        let totals = totals.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).ok();
-        let stats = self.scanner.stats();
-        let count = |kind: LocalError| (kind.as_str(), stats.local.get(&kind).copied().unwrap_or(0));
-        Snapshot {
-            probes: probe_facts(&stats),
-            local_errors: LocalError::ALL.map(count).to_vec(),
-            limits: Limits::read().ok().map(|limits| limit_facts(&limits)),
-            feeds: feed_facts(&self.inventory.borrow()),
-            store: StoreFacts {
-                up: *self.store.health().borrow() == StoreHealth::Ok,
-                bytes: self.store.bytes(),
-                devices: totals.map(|totals| totals.devices),
-                last_scan: totals.and_then(|totals| totals.last_scan),
-            },
-            imports: self.import_facts(totals.and_then(|totals| totals.last_scan)),
-            lag: stats.lag,
-            start_delay: stats.start_delay,
-        }
-    }
-
-    /// As portmantool told them, to whom every scan was an import.
-    fn import_facts(&self, last_scan: Option<Timestamp>) -> ImportFacts {
-        let facts = self.importer.facts();
-        ImportFacts { last: facts.last.max(last_scan), ..facts }
-    }
-
     /// Looks at one port of any host, within the budget that the host's other scans leave. Nothing is
     /// stored. Takes at most 5 s to resolve the name, and 10 s for the look.
     pub async fn probe(&self, host: &str, port: u16) -> Result<ProbeAnswer, ProbeError> {
@@ -284,44 +246,6 @@ where
         let Page { rows, next } = read(next).await?;
         Ok(Some((rows, (next, read))))
     })
-}
-
-fn probe_facts(stats: &Stats) -> ProbeFacts {
-    ProbeFacts {
-        accepted: stats.accepted,
-        refused: stats.refused,
-        silent: stats.silent,
-        unreachable: stats.unreachable,
-        not_started: stats.not_started,
-        in_flight: stats.in_flight,
-        hosts: stats.jobs,
-        window: stats.window,
-    }
-}
-
-fn limit_facts(limits: &Limits) -> LimitFacts {
-    let bounds = limits.bounds();
-    let table = limits.conntrack.zip(bounds.silent);
-    LimitFacts {
-        descriptors: limits.descriptors,
-        sockets: bounds.in_flight,
-        local_ports: u32::from(*limits.local_ports.end()) - u32::from(*limits.local_ports.start()) + 1,
-        conntrack: table.map(|(table, silent)| TableFacts {
-            entries: table.count,
-            max: table.max,
-            silent_per_second: silent.get(),
-        }),
-    }
-}
-
-fn feed_facts(inventory: &Inventory) -> Vec<FeedFacts> {
-    let facts = |source: &SourceStatus| FeedFacts {
-        source: source.name.clone(),
-        up: source.up,
-        devices: source.devices,
-        rejected: source.rejected,
-    };
-    inventory.sources.iter().map(facts).collect()
 }
 
 /// What a report says of its only port.

@@ -111,6 +111,10 @@ fn record(connection: &Connection, seq: i64, observation: &Observation) -> Resul
         _ if is_import => residents::imported(connection, device, *started, *scan)?,
         _ => residents::sight(connection, device, *finished, Some(*scan))?,
     };
+    if !is_import {
+        let sql = "UPDATE devices SET up = ?2 WHERE id = ?1 AND up IS NOT ?2";
+        connection.prepare_cached(sql)?.execute(params![device_id, report.status != HostStatus::Down])?;
+    }
     let up = report.status == HostStatus::Up;
     let verdicts = up.then(|| Verdicts::of(report));
     let result = verdicts.as_ref().map(|verdicts| result(connection, &verdicts.encode())).transpose()?;

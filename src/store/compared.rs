@@ -94,5 +94,12 @@ fn scan_state(connection: &Connection, scan: ScanId, device: ScanDevice) -> Resu
         standings.entry(protocol).or_default().add_older(stretches);
     }
     let expected = expected::of(connection, mac, Some(&address))?;
-    Ok(HostState { row, device: Device { address, mac, name: None }, is_holder: true, standings, expected })
+    Ok(HostState {
+        row,
+        device: Device { address, mac, name: None },
+        up: None,
+        is_holder: true,
+        standings,
+        expected,
+    })
 }

@@ -55,6 +55,8 @@ pub struct HostState {
     pub row: i64,
     /// Who, and where it was last seen.
     pub device: Device,
+    /// Whether it answered our newest look at it; `None`: we have not looked yet.
+    pub up: Option<bool>,
     /// Whether nobody else has come to that address since.
     pub is_holder: bool,
     /// Its ports.
@@ -241,7 +243,7 @@ fn tell_changes(
 
 /// Of all devices at an address the one that came last has it; one with a MAC before one without.
 const HOSTS: &str = "
-    SELECT d.id, d.mac, d.address, d.name, NOT EXISTS (
+    SELECT d.id, d.mac, d.address, d.name, d.up, NOT EXISTS (
         SELECT 1 FROM devices o WHERE o.address = d.address AND o.id <> d.id
             AND (o.mac IS NOT NULL, o.last_seen, o.id) > (d.mac IS NOT NULL, d.last_seen, d.id))
     FROM devices d WHERE d.id > ?1 ORDER BY d.id LIMIT ?2";
@@ -260,8 +262,8 @@ fn host_states(connection: &Connection, after: i64) -> Result<Page<HostState>> {
 
 fn host_state(connection: &Connection, row: &Row<'_>) -> Result<HostState> {
     let device = Device { address: parsed(row.get::<_, String>(2)?)?, mac: mac(row, 1)?, name: row.get(3)? };
-    let (id, is_holder) = (row.get(0)?, row.get(4)?);
+    let (id, up, is_holder) = (row.get(0)?, row.get(4)?, row.get(5)?);
     let standings = standings(&looks(connection, id)?);
     let expected = expected::of(connection, device.mac, Some(&device.address).filter(|_| is_holder))?;
-    Ok(HostState { row: id, device, is_holder, standings, expected })
+    Ok(HostState { row: id, device, up, is_holder, standings, expected })
 }

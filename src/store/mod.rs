@@ -34,6 +34,7 @@ mod reader;
 mod reports;
 mod residents;
 mod schema;
+mod summary;
 mod verdicts;
 mod writer;
 
@@ -70,6 +71,7 @@ pub use news::{Asked, Doubt, News, What};
 pub use pages::{Page, ScanHost, ScanSummary};
 pub use prune::Pruned;
 pub use reports::HostRecord;
+pub use summary::ScannerSummary;
 
 /// The database's name in the data directory.
 pub const FILE_NAME: &str = "portscan.db";

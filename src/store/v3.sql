@@ -9,6 +9,8 @@ CREATE UNIQUE INDEX scans_by_digest ON scans (digest) WHERE digest IS NOT NULL;
 
 -- there; gone: unseen for long, which was told; sought: nobody has ever answered there.
 ALTER TABLE devices ADD COLUMN presence TEXT NOT NULL DEFAULT 'there';
+-- Whether it answered our newest look at it; NULL: we have not looked yet.
+ALTER TABLE devices ADD COLUMN up INTEGER;
 
 -- Who is at an address, and who was.
 CREATE INDEX devices_by_address ON devices (address);

@@ -84,12 +84,21 @@ impl Prometheus {
         prometheus
     }
 
+    fn get(&self, path: &str) -> Value {
+        let mut response = self.agent.get(format!("{}{path}", self.base)).call().expect("Prometheus answers");
+        let body = response.body_mut().read_to_string().expect("a body");
+        serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body}"))
+    }
+
+    /// What it last knew of a host by this metric.
+    pub fn value(&self, metric: &str, host: &str) -> Option<f64> {
+        let answer = self.get(&format!("/api/v1/query?query={metric}%7Bhost%3D%22{host}%22%7D"));
+        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+
     /// The labels of every alert of this name that fires.
     pub fn firing(&self, name: &str) -> Vec<BTreeMap<String, String>> {
-        let mut response =
-            self.agent.get(format!("{}/api/v1/alerts", self.base)).call().expect("Prometheus answers");
-        let answer: Value = serde_json::from_str(&response.body_mut().read_to_string().expect("a body"))
-            .expect("a JSON document");
+        let answer = self.get("/api/v1/alerts");
         let alerts = answer["data"]["alerts"].as_array().expect("alerts").iter();
         alerts
             .filter(|alert| alert["state"] == "firing" && alert["labels"]["alertname"] == name)

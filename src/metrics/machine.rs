@@ -1,0 +1,128 @@
+//! The appliance itself: what it sends, what it may, where it learns of devices, what it keeps.
+
+use prometheus::proto::MetricFamily;
+
+use super::family::{counter, counters, gauge, gauges, plain};
+use crate::model::{FeedFacts, ImportFacts, LimitFacts, ProbeFacts, StoreFacts};
+
+pub(super) fn probes(probes: &ProbeFacts) -> [MetricFamily; 5] {
+    let outcomes = [
+        ("accepted", probes.accepted),
+        ("refused", probes.refused),
+        ("silent", probes.silent),
+        ("unreachable", probes.unreachable),
+    ];
+    [
+        counters(
+            "portscan_probes_total",
+            "Probes by what became of them.",
+            outcomes.map(|(outcome, count)| counter(&[("outcome", outcome)], count)),
+        ),
+        counters(
+            "portscan_probes_not_started_total",
+            "Probes that were not made because their moment had passed; others took their place.",
+            [counter(&[], probes.not_started)],
+        ),
+        plain("portscan_probes_in_flight", "Probes under way.", probes.in_flight),
+        plain("portscan_hosts_in_progress", "Hosts being looked at.", probes.hosts),
+        plain(
+            "portscan_sockets_window",
+            "Sockets that probes may have open at present: the limit, or less while this machine cannot keep up.",
+            probes.window,
+        ),
+    ]
+}
+
+pub(super) fn limits(limits: &LimitFacts) -> Vec<MetricFamily> {
+    let mut families = vec![
+        plain(
+            "portscan_descriptors_limit",
+            "File descriptors this process may have open.",
+            limits.descriptors,
+        ),
+        plain("portscan_sockets_limit", "Sockets that probes may have open.", limits.sockets),
+        plain(
+            "portscan_local_ports_limit",
+            "Local ports to connect from, for each destination address and port.",
+            limits.local_ports,
+        ),
+    ];
+    if let Some(table) = limits.conntrack {
+        families.extend([
+            plain("portscan_conntrack_entries", "Connections in the firewall's table.", table.entries),
+            plain(
+                "portscan_conntrack_entries_limit",
+                "Connections that the firewall's table holds.",
+                table.max,
+            ),
+            plain(
+                "portscan_silent_probes_per_second_limit",
+                "Probes per second that may stay without an answer, for the sake of the firewall's table.",
+                table.silent_per_second,
+            ),
+        ]);
+    }
+    families
+}
+
+pub(super) fn feeds(feeds: &[FeedFacts]) -> [MetricFamily; 3] {
+    let each = |value: fn(&FeedFacts) -> f64| {
+        feeds.iter().map(move |feed| gauge(&[("source", &feed.source)], value(feed)))
+    };
+    [
+        gauges(
+            "portscan_feed_up",
+            "Whether the source of devices is believed; one that is not is frozen.",
+            each(|feed| f64::from(u8::from(feed.up))),
+        ),
+        gauges(
+            "portscan_feed_devices",
+            "Devices that the source names, or named last.",
+            each(|feed| feed.devices as f64),
+        ),
+        gauges(
+            "portscan_feed_rejected_entries",
+            "Entries of the source's last good answer that were refused.",
+            each(|feed| feed.rejected as f64),
+        ),
+    ]
+}
+
+pub(super) fn store(store: &StoreFacts) -> [MetricFamily; 4] {
+    let ended = store.last_scan.map(|ended| gauge(&[], ended.as_millisecond() as f64 / 1000.0));
+    [
+        plain(
+            "portscan_store_up",
+            "Whether results reach the disk; if not, scanning waits.",
+            u8::from(store.up),
+        ),
+        gauges(
+            "portscan_database_bytes",
+            "Size of the database and its log.",
+            [gauge(&[], store.bytes as f64)],
+        ),
+        gauges(
+            "portscan_devices_scanned",
+            "Devices that have a complete result.",
+            store.devices.map(|devices| gauge(&[], devices.into())),
+        ),
+        gauges("portscan_last_scan_timestamp_seconds", "When the newest complete scan ended.", ended),
+    ]
+}
+
+/// In portmantool's names and shapes: 0 before the first.
+pub(super) fn imports(imports: &ImportFacts) -> [MetricFamily; 2] {
+    let last = imports.last.map_or(0.0, |last| last.as_second() as f64);
+    [
+        counters(
+            "portmantool_imports_failed_total",
+            "Reports of other scanners' that were not taken.",
+            [counter(&[], imports.failed)],
+        ),
+        gauges(
+            "portmantool_imports_last",
+            "When the last report was taken in, or an own scan was complete.",
+            [gauge(&[], last)],
+        ),
+    ]
+}

@@ -1,0 +1,184 @@
+//! F2: Prometheus' text format.
+//!
+//! One function: a [`Snapshot`] in, a page out. There is no registry and nothing is counted here, so that all
+//! numbers of a page are of one moment, and no series outlives what it is about. Names and units follow
+//! Prometheus' rules (<https://prometheus.io/docs/practices/naming/>): seconds and bytes, counters end in
+//! `_total`, a limit is named after what it limits.
+
+mod family;
+mod machine;
+mod network;
+
+use prometheus::{TextEncoder, proto::MetricFamily};
+
+use self::family::{counter, counters, gauge, gauges, histogram};
+use crate::model::Snapshot;
+
+/// The page's media type: that of the text format, version 0.0.4.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A page could not be written: a family of metrics breaks the format's rules.
+#[derive(Debug, thiserror::Error)]
+#[error("the metrics cannot be written: {0}")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// The page that tells of this moment.
+///
+/// # Errors
+/// None that any snapshot could cause; the encoder checks what this module makes.
+pub fn encode(snapshot: &Snapshot) -> Result<String, MetricsError> {
+    let mut page = String::new();
+    let version = gauge(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    write(&mut page, [gauges("portscan_build_info", "The version that runs; always 1.", [version])])?;
+    write(&mut page, machine::probes(&snapshot.probes))?;
+    write(&mut page, engine(snapshot))?;
+    write(&mut page, snapshot.limits.iter().flat_map(machine::limits))?;
+    write(&mut page, machine::feeds(&snapshot.feeds))?;
+    write(&mut page, machine::store(&snapshot.store))?;
+    write(&mut page, machine::imports(&snapshot.imports))?;
+    write(&mut page, network::scanners(&snapshot.scanners))?;
+    network::hosts(&snapshot.hosts, |family| write(&mut page, [family]))?;
+    network::ports(&snapshot.hosts, |family| write(&mut page, [family]))?;
+    Ok(page)
+}
+
+/// One family after the other: those of ten thousand devices need not lie in memory all at once. The format
+/// has no families without samples.
+fn write(page: &mut String, families: impl IntoIterator<Item = MetricFamily>) -> Result<(), MetricsError> {
+    for family in families.into_iter().filter(|family| !family.get_metric().is_empty()) {
+        TextEncoder::new().encode_utf8(&[family], page)?;
+    }
+    Ok(())
+}
+
+fn engine(snapshot: &Snapshot) -> [MetricFamily; 3] {
+    let errors = snapshot.local_errors.iter().map(|&(kind, count)| counter(&[("kind", kind)], count));
+    [
+        counters(
+            "portscan_local_errors_total",
+            "Connects that this machine itself could not make; they were made again later.",
+            errors,
+        ),
+        histogram(
+            "portscan_event_loop_lag_seconds",
+            "By how much the scanner's loop missed the moments at which it was to wake up.",
+            &snapshot.lag,
+        ),
+        histogram(
+            "portscan_probe_start_delay_seconds",
+            "From the decision to make a probe to its connect.",
+            &snapshot.start_delay,
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use super::*;
+    use crate::model::{
+        Delays, Deviation, FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact, PortState, ProbeFacts,
+        Protocol, ScanStatus, ScannerFacts, StoreFacts, TableFacts,
+    };
+
+    fn full() -> Snapshot {
+        let mut lag = Delays::default();
+        [1, 1, 30].into_iter().for_each(|millis| lag.note(Duration::from_millis(millis)));
+        let probes =
+            ProbeFacts { accepted: 3, refused: 65_000, silent: 7, hosts: 2, ..ProbeFacts::default() };
+        let table = TableFacts { entries: 500, max: 65_536, silent_per_second: 270 };
+        let limits =
+            LimitFacts { descriptors: 1024, sockets: 704, local_ports: 28_232, conntrack: Some(table) };
+        let feed = |source: &str, up| FeedFacts { source: source.to_owned(), up, devices: 40, rejected: 1 };
+        Snapshot {
+            probes,
+            local_errors: vec![("descriptors", 0), ("ports", 12)],
+            lag,
+            limits: Some(limits),
+            feeds: vec![feed("hosts", true), feed("http://a/\"\\\n", false)],
+            store: StoreFacts {
+                up: true,
+                bytes: 4096,
+                devices: Some(40),
+                last_scan: Some("2026-11-22T04:47:20.5Z".parse().unwrap()),
+            },
+            imports: ImportFacts { failed: 2, last: Some("2026-11-22T04:47:20.5Z".parse().unwrap()) },
+            scanners: vec![ScannerFacts {
+                name: "lan".to_owned(),
+                interval: Duration::from_secs(86_400),
+                complete: Some("2026-11-22T04:47:20.5Z".parse().unwrap()),
+                took: Some(Duration::from_millis(1_005_250)),
+                status: Some(ScanStatus::Partial),
+            }],
+            hosts: hosts(),
+            ..Snapshot::default()
+        }
+    }
+
+    /// A printer with a rogue and a missing port, a stranger, and one that is known by its address alone.
+    fn hosts() -> Vec<HostFacts> {
+        let port = |port, open, deviation| PortFact { protocol: Protocol::Tcp, port, open, deviation };
+        let plain = |host: &str| HostFacts {
+            mac: None,
+            host: host.parse().unwrap(),
+            name: None,
+            up: None,
+            new: false,
+            expected: 0,
+            listed: BTreeMap::new(),
+            rogue: BTreeMap::new(),
+            ports: Vec::new(),
+        };
+        let printer = HostFacts {
+            mac: Some("B8:27:EB:AC:14:3E".parse().unwrap()),
+            name: Some("printer".to_owned()),
+            up: Some(true),
+            expected: 2,
+            listed: BTreeMap::from([
+                ((Protocol::Tcp, PortState::Open), 2),
+                ((Protocol::Udp, PortState::OpenFiltered), 1),
+            ]),
+            rogue: BTreeMap::from([(Protocol::Tcp, 1)]),
+            ports: vec![
+                port(80, true, None),
+                port(631, false, Some(Deviation::Missing)),
+                port(8080, true, Some(Deviation::Rogue)),
+            ],
+            ..plain("192.168.7.3")
+        };
+        let stranger = HostFacts {
+            mac: Some("02:00:00:00:00:07".parse().unwrap()),
+            up: Some(false),
+            new: true,
+            rogue: BTreeMap::from([(Protocol::Tcp, 1)]),
+            ports: vec![port(22, true, None)],
+            ..plain("192.168.7.4")
+        };
+        vec![printer, stranger, plain("10.9.0.1")]
+    }
+
+    #[test]
+    fn what_is_too_much_for_prometheus_is_counted() {
+        let open = |port| PortFact { protocol: Protocol::Tcp, port, open: true, deviation: None };
+        let host = HostFacts { ports: (1..=5003).map(open).collect(), ..hosts().remove(1) };
+        let page = encode(&Snapshot { hosts: vec![host], ..Snapshot::default() }).unwrap();
+        assert_eq!(page.matches("\nportscan_port_open{").count(), 5000);
+        assert!(page.contains("\nportscan_series_dropped{metric=\"portscan_port_open\"} 3\n"), "{page}");
+    }
+
+    #[test]
+    fn the_page() {
+        let version = env!("CARGO_PKG_VERSION");
+        insta::assert_snapshot!(encode(&full()).unwrap().replace(version, "VERSION"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let page = encode(&Snapshot::default()).unwrap();
+        for name in ["feed_", "_limit ", "conntrack", "last_scan", "devices_scanned", "local_errors"] {
+            assert!(!page.contains(name), "{name}:\n{page}");
+        }
+        assert!(page.contains("\nportscan_store_up 0\n"), "{page}");
+    }
+}

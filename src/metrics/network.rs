@@ -1,0 +1,147 @@
+//! What is scanned: the scanners, the devices and their ports.
+
+use std::collections::BTreeMap;
+
+use prometheus::proto::{Metric, MetricFamily};
+
+use super::family::{gauge, gauges};
+use crate::model::{Deviation, HostFacts, PortFact, PortState, Protocol, ScanStatus, ScannerFacts};
+
+/// Series of one kind that a page names at most: a host that accepts everything has 65,535, and Prometheus keeps
+/// each for weeks. Those beyond are counted.
+const MOST_SERIES: usize = 5000;
+
+pub(super) fn scanners(scanners: &[ScannerFacts]) -> [MetricFamily; 4] {
+    let each = |value: fn(&ScannerFacts) -> Option<f64>| {
+        scanners.iter().filter_map(move |facts| Some(gauge(&[("scanner", &facts.name)], value(facts)?)))
+    };
+    let ended = [ScanStatus::Complete, ScanStatus::Partial, ScanStatus::Failed];
+    let statuses =
+        scanners.iter().filter_map(|facts| Some((facts, facts.status?))).flat_map(|(facts, is)| {
+            ended.map(|status| {
+                let labels = [("scanner", facts.name.as_str()), ("status", status.as_str())];
+                gauge(&labels, f64::from(u8::from(status == is)))
+            })
+        });
+    [
+        gauges(
+            "portscan_scan_interval_seconds",
+            "From the start of one scan to that of the next, as configured.",
+            each(|facts| Some(facts.interval.as_secs_f64())),
+        ),
+        gauges(
+            "portscan_scan_end_timestamp_seconds",
+            "When the scanner's newest complete scan ended.",
+            each(|facts| facts.complete.map(|ended| ended.as_millisecond() as f64 / 1000.0)),
+        ),
+        gauges(
+            "portscan_scan_duration_seconds",
+            "How long the scanner's newest ended scan took.",
+            each(|facts| facts.took.map(|took| took.as_secs_f64())),
+        ),
+        gauges("portscan_scan_status", "How the scanner's newest ended scan ended: 1 for that.", statuses),
+    ]
+}
+
+/// Families about devices, each handed on as soon as it is made. Those of portmantool count by address.
+pub(super) fn hosts<E>(
+    hosts: &[HostFacts],
+    mut write: impl FnMut(MetricFamily) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut by_address: BTreeMap<String, Vec<&HostFacts>> = BTreeMap::new();
+    hosts.iter().for_each(|host| by_address.entry(host.host.to_string()).or_default().push(host));
+    write(gauges(
+        "portmantool_ports",
+        "Ports of a host by state, as far as they are listed: never those that are like most.",
+        by_address.iter().flat_map(|(address, hosts)| listed(address, hosts)),
+    ))?;
+    write(gauges(
+        "portmantool_ports_rogue",
+        "Open ports of a host that nobody expects.",
+        by_address.iter().flat_map(|(address, hosts)| rogue(address, hosts)),
+    ))?;
+    let each = |value: fn(&HostFacts) -> Option<f64>| {
+        hosts.iter().filter_map(move |host| Some(of_host(host, &[], value(host)?)))
+    };
+    write(gauges(
+        "portscan_host_up",
+        "Whether the device answered the newest look at it.",
+        each(|host| host.up.map(|up| f64::from(u8::from(up)))),
+    ))?;
+    write(gauges(
+        "portscan_host_new",
+        "Whether nobody has accepted the device yet, others having been accepted.",
+        each(|host| Some(f64::from(u8::from(host.new)))),
+    ))?;
+    write(gauges(
+        "portscan_host_expected_ports",
+        "Ports of the device that are expected to be open.",
+        each(|host| Some(host.expected.into())),
+    ))?;
+    let names = hosts.iter().filter_map(|host| Some(of_host(host, &[("name", host.name.as_deref()?)], 1.0)));
+    write(gauges("portscan_host_info", "The device's name; always 1.", names))
+}
+
+/// Families about single ports, each handed on as soon as it is made.
+pub(super) fn ports<E>(
+    hosts: &[HostFacts],
+    mut write: impl FnMut(MetricFamily) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut dropped = Vec::new();
+    for (name, help, is) in KINDS {
+        let all = || hosts.iter().flat_map(|host| host.ports.iter().map(move |port| (host, port)));
+        let of_kind = || all().filter(|(_, port)| is(port));
+        write(gauges(name, help, of_kind().take(MOST_SERIES).map(|(host, port)| of_port(host, port))))?;
+        let beyond = of_kind().count().saturating_sub(MOST_SERIES);
+        dropped.push(gauge(&[("metric", name)], beyond as f64));
+    }
+    let help = "Series that are not told because there are too many of them.";
+    write(gauges("portscan_series_dropped", help, dropped))
+}
+
+/// What is told of single ports: the metric, its help, and which ports.
+type Kind = (&'static str, &'static str, fn(&PortFact) -> bool);
+
+const KINDS: [Kind; 3] = [
+    ("portscan_port_open", "The port is open; always 1.", |port| port.open),
+    ("portscan_port_rogue", "The port is open and nobody expects it; always 1.", |port| {
+        port.deviation == Some(Deviation::Rogue)
+    }),
+    ("portscan_port_missing", "The port ought to be open and is not; always 1.", |port| {
+        port.deviation == Some(Deviation::Missing)
+    }),
+];
+
+fn of_port(host: &HostFacts, port: &PortFact) -> Metric {
+    of_host(host, &[("port", &port.port.to_string()), ("protocol", port.protocol.as_str())], 1.0)
+}
+
+/// A device that is known by no MAC has an empty one, which to Prometheus is none.
+fn of_host(host: &HostFacts, labels: &[(&str, &str)], value: f64) -> Metric {
+    let mac = host.mac.map(|mac| mac.to_string()).unwrap_or_default();
+    let address = host.host.to_string();
+    gauge(&[&[("mac", mac.as_str()), ("host", address.as_str())], labels].concat(), value)
+}
+
+/// An explicit zero for what is open: a host without any is no host that is gone.
+fn listed(address: &str, hosts: &[&HostFacts]) -> Vec<Metric> {
+    let mut counts = BTreeMap::from([((Protocol::Tcp, PortState::Open), 0.0)]);
+    for (&of, &count) in hosts.iter().flat_map(|host| &host.listed) {
+        *counts.entry(of).or_default() += f64::from(count);
+    }
+    let sample = |((protocol, state), count): ((Protocol, PortState), f64)| {
+        gauge(&[("host", address), ("protocol", protocol.as_str()), ("state", state.as_str())], count)
+    };
+    counts.into_iter().map(sample).collect()
+}
+
+fn rogue(address: &str, hosts: &[&HostFacts]) -> Vec<Metric> {
+    let mut counts = BTreeMap::from([(Protocol::Tcp, 0.0)]);
+    for (&protocol, &count) in hosts.iter().flat_map(|host| &host.rogue) {
+        *counts.entry(protocol).or_default() += f64::from(count);
+    }
+    let sample = |(protocol, count): (Protocol, f64)| {
+        gauge(&[("host", address), ("protocol", protocol.as_str())], count)
+    };
+    counts.into_iter().map(sample).collect()
+}

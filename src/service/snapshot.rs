@@ -1,0 +1,183 @@
+//! The appliance at one moment, for metrics.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    feeds::{Inventory, SourceStatus},
+    queries::Queries,
+};
+use crate::{
+    config::ScannerConfig,
+    engine::{LocalError, Stats},
+    model::{
+        Deviation, DeviceKey, Difference, FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact, PortSet,
+        PortState, ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts,
+        unconfirmed::Unconfirmed,
+    },
+    net::Limits,
+    store::{HostState, StoreError, StoreHealth},
+};
+
+impl Queries {
+    /// All facts of this moment that metrics tell of. What cannot be read is left out of it.
+    pub async fn snapshot(&self) -> Snapshot {
+        let totals = self.store.totals().await;
+        let totals = totals.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).ok();
+        let (scanners, hosts) = (known(self.scanner_facts().await), known(self.host_facts().await));
+        let stats = self.scanner.stats();
+        let count = |kind: LocalError| (kind.as_str(), stats.local.get(&kind).copied().unwrap_or(0));
+        Snapshot {
+            probes: probe_facts(&stats),
+            local_errors: LocalError::ALL.map(count).to_vec(),
+            limits: Limits::read().ok().map(|limits| limit_facts(&limits)),
+            feeds: feed_facts(&self.inventory.borrow()),
+            store: StoreFacts {
+                up: *self.store.health().borrow() == StoreHealth::Ok,
+                bytes: self.store.bytes(),
+                devices: totals.map(|totals| totals.devices),
+                last_scan: totals.and_then(|totals| totals.last_scan),
+            },
+            lag: stats.lag,
+            start_delay: stats.start_delay,
+            imports: self.import_facts(totals.and_then(|totals| totals.last_scan)),
+            scanners,
+            hosts,
+        }
+    }
+
+    /// As portmantool told them, to whom every scan was an import.
+    fn import_facts(&self, last_scan: Option<Timestamp>) -> ImportFacts {
+        let facts = self.importer.facts();
+        ImportFacts { last: facts.last.max(last_scan), ..facts }
+    }
+
+    async fn scanner_facts(&self) -> Result<Vec<ScannerFacts>, StoreError> {
+        let config = Arc::clone(&self.config.borrow());
+        let summaries = self.store.scanner_summaries().await?;
+        let facts = |scanner: &ScannerConfig| {
+            let summary = summaries.iter().find(|summary| summary.scanner == scanner.name);
+            ScannerFacts {
+                name: scanner.name.clone(),
+                interval: scanner.interval,
+                complete: summary.and_then(|summary| summary.complete),
+                took: summary.and_then(|summary| summary.took),
+                status: summary.map(|summary| summary.status),
+            }
+        };
+        Ok(config.scanners.iter().map(facts).collect())
+    }
+
+    async fn host_facts(&self) -> Result<Vec<HostFacts>, StoreError> {
+        let config = Arc::clone(&self.config.borrow());
+        let has_baseline = self.store.has_baseline().await?;
+        let doubts = self.store.doubts().await?.into_iter();
+        let doubts: BTreeMap<DeviceKey, Unconfirmed> =
+            doubts.map(|doubt| (doubt.device.key(), doubt.unconfirmed)).collect();
+        let (mut facts, mut after) = (Vec::new(), Some(i64::MIN));
+        while let Some(from) = after {
+            let page = self.store.host_states(from).await?;
+            let has_result = |host: &&HostState| !host.standings.is_empty();
+            facts.extend(page.rows.iter().filter(has_result).map(|host| {
+                let address = Some(&host.device.address).filter(|_| host.is_holder);
+                let ignored = config.ignored_ports(host.device.mac, address);
+                of_host(host, has_baseline, &ignored, doubts.get(&host.device.key()))
+            }));
+            after = page.next;
+        }
+        Ok(facts)
+    }
+}
+
+/// Nothing, where the database cannot be read: why is in the log and in what is told of it.
+fn known<T: Default>(read: Result<T, StoreError>) -> T {
+    read.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).unwrap_or_default()
+}
+
+/// A device and its ports. What waits for a second look alarms nobody, nor does any single port of a device that
+/// is new as a whole.
+fn of_host(
+    host: &HostState,
+    has_baseline: bool,
+    ignored: &PortSet,
+    unconfirmed: Option<&Unconfirmed>,
+) -> HostFacts {
+    let differences = host.expected.differences(&host.standings, ignored);
+    let of_kind = |kind| differences.iter().filter(move |difference| difference.deviation() == kind);
+    let new = has_baseline && host.expected.is_empty() && of_kind(Deviation::Rogue).next().is_some();
+    let waits = |difference: &Difference| {
+        let tcp = difference.protocol == Protocol::Tcp;
+        tcp && unconfirmed.is_some_and(|unconfirmed| unconfirmed.waits(difference.port))
+    };
+    let told = |difference: &&Difference| has_baseline && !new && !waits(difference);
+    let mut ports: BTreeMap<(Protocol, u16), PortFact> = BTreeMap::new();
+    let mut listed = BTreeMap::new();
+    for (&protocol, standing) in &host.standings {
+        for stretch in standing.stretches().iter().filter(|stretch| stretch.listed) {
+            *listed.entry((protocol, stretch.state)).or_default() += stretch.ports().len();
+        }
+        let open = standing.open();
+        ports.extend(
+            open.iter()
+                .map(|port| ((protocol, port), PortFact { protocol, port, open: true, deviation: None })),
+        );
+    }
+    for difference in differences.iter().filter(told) {
+        let Difference { protocol, port, .. } = *difference;
+        let fact = ports.entry((protocol, port));
+        let fact = fact.or_insert(PortFact { protocol, port, open: false, deviation: None });
+        fact.deviation = Some(difference.deviation());
+    }
+    let mut rogue = BTreeMap::new();
+    of_kind(Deviation::Rogue).for_each(|difference| *rogue.entry(difference.protocol).or_default() += 1);
+    HostFacts {
+        mac: host.device.mac,
+        host: host.device.address.clone(),
+        name: host.device.name.clone(),
+        up: host.up,
+        new,
+        expected: host.expected.count(PortState::Open),
+        listed,
+        rogue,
+        ports: ports.into_values().collect(),
+    }
+}
+
+fn probe_facts(stats: &Stats) -> ProbeFacts {
+    ProbeFacts {
+        accepted: stats.accepted,
+        refused: stats.refused,
+        silent: stats.silent,
+        unreachable: stats.unreachable,
+        not_started: stats.not_started,
+        in_flight: stats.in_flight,
+        hosts: stats.jobs,
+        window: stats.window,
+    }
+}
+
+fn limit_facts(limits: &Limits) -> LimitFacts {
+    let bounds = limits.bounds();
+    let table = limits.conntrack.zip(bounds.silent);
+    LimitFacts {
+        descriptors: limits.descriptors,
+        sockets: bounds.in_flight,
+        local_ports: u32::from(*limits.local_ports.end()) - u32::from(*limits.local_ports.start()) + 1,
+        conntrack: table.map(|(table, silent)| TableFacts {
+            entries: table.count,
+            max: table.max,
+            silent_per_second: silent.get(),
+        }),
+    }
+}
+
+fn feed_facts(inventory: &Inventory) -> Vec<FeedFacts> {
+    let facts = |source: &SourceStatus| FeedFacts {
+        source: source.name.clone(),
+        up: source.up,
+        devices: source.devices,
+        rejected: source.rejected,
+    };
+    inventory.sources.iter().map(facts).collect()
+}
