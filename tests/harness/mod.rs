@@ -34,6 +34,8 @@ mod selftest;
 const LISTENING: &str = "listening on http://";
 /// From start to that line, on a busy machine.
 const START: Duration = Duration::from_secs(10);
+/// Octets of an answer: ten thousand devices are told in 20 MB.
+const LONGEST: u64 = 64 << 20;
 /// From SIGTERM to the end: the contract of `systemctl stop`.
 const STOP: Duration = Duration::from_secs(2);
 
@@ -249,7 +251,8 @@ impl Running {
 
     fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
         let mut response = self.agent.get(format!("{}{path}", self.base)).call()?;
-        Ok(Answer { status: response.status().as_u16(), body: response.body_mut().read_to_string()? })
+        let body = response.body_mut().with_config().limit(LONGEST).read_to_string()?;
+        Ok(Answer { status: response.status().as_u16(), body })
     }
 
     /// The open ports that it serves for a device; `None` while it knows of none.

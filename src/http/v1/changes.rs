@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::Api;
+use super::{Api, shapes::DeviceText};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal},
@@ -74,7 +74,7 @@ struct Which {
     )]
     since: Option<String>,
     /// One device's: its MAC, or its address where it has none.
-    #[param(example = "B8:27:EB:AC:14:3E")]
+    #[param(value_type = Option<DeviceText>, inline, example = "B8:27:EB:AC:14:3E")]
     mac: Option<String>,
 }
 
@@ -99,7 +99,7 @@ async fn changes(State(api): State<Api>, Query(which): Query<Which>) -> Result<R
 impl Which {
     fn asked(self) -> Result<Asked, Refusal> {
         let mut asked = Asked::default();
-        match self.since.as_deref().filter(|since| !since.is_empty()) {
+        match self.since.as_deref() {
             None => {}
             Some(since) => match since.parse::<i64>() {
                 Ok(id) if id < SECONDS => asked.after = id,
@@ -107,8 +107,8 @@ impl Which {
                 Err(_) => asked.since = Some(since.parse().map_err(|_| no_time())?),
             },
         }
-        if let Some(device) = self.mac.filter(|mac| !mac.is_empty()) {
-            let device = device.parse::<DeviceKey>();
+        if let Some(mac) = self.mac {
+            let device = mac.parse::<DeviceKey>();
             asked.device = Some(device.map_err(|error| Refusal::bad_request(error.to_string()))?);
         }
         Ok(asked)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, scans::scan_id};
+use super::{Api, scans::scan_id, shapes::DeviceText};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal},
@@ -98,7 +98,7 @@ struct Naming {
     #[param(example = "device", pattern = "^(device|address)$")]
     by: Option<String>,
     /// Just this device: its MAC or address.
-    #[param(example = "192.168.1.7")]
+    #[param(value_type = Option<DeviceText>, inline, example = "192.168.1.7")]
     host: Option<String>,
 }
 

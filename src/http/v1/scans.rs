@@ -58,7 +58,7 @@ pub(super) struct PortRow {
 #[into_params(parameter_in = Query)]
 struct Wanted {
     /// json (the default), csv, or xml: nmap's, with the hosts that were down and the ports that are not listed
-    #[param(value_type = Option<String>, example = "xml")]
+    #[param(value_type = Option<String>, example = "xml", pattern = "^(json|csv|xml)$")]
     format: Option<String>,
 }
 
