@@ -104,7 +104,7 @@ fn p99(lab: &Lab, running: &Running) -> [Duration; 3] {
 }
 
 /// In `make acceptance`, with optimised code, 50 ms are the bound; in a debug build beside a lab that is one,
-/// too, on two cores that others use: ten times what it takes when nothing is scanned.
+/// too, on two cores that others use: twenty times what it takes when nothing is scanned.
 #[test]
 fn answers_are_quick_while_a_whole_network_is_scanned() {
     let lab = Lab::enter("big");
@@ -127,7 +127,7 @@ fn answers_are_quick_while_a_whole_network_is_scanned() {
     assert!(after.value("portscan_hosts_in_progress") >= 8.0, "the scan went on to the end");
     let bound = Duration::from_millis(50);
     for (path, (resting, scanning)) in PATHS.iter().zip(resting.iter().zip(scanning)) {
-        let bound = if cfg!(debug_assertions) { bound.max(*resting * 10) } else { bound };
+        let bound = if cfg!(debug_assertions) { bound.max(*resting * 20) } else { bound };
         assert!(scanning < bound, "{path}: {scanning:?}, at rest {resting:?}");
     }
     // What stopping takes is not the question here.

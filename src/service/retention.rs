@@ -2,7 +2,7 @@
 //! devices that nobody has seen for long.
 //!
 //! Dates decide what is old, and a machine without a battery has wrong ones: so nothing is forgotten before the
-//! clock has kept time for a while ([`Trust`]). What was ever observed in the present state stays whatever the
+//! clock has kept time for a while (`Trust`). What was ever observed in the present state stays whatever the
 //! clock says.
 
 use std::{sync::Arc, time::Duration};
