@@ -53,7 +53,7 @@ test: setup ## run all tests, in networks of their own
 
 acceptance: setup ## the long runs behind the figures in README: an hour or two, all 65,535 ports
 	PORTSCAN_TEST_PORTS=1-65535 PORTSCAN_TEST_SEEDS=1000 PORTSCAN_TEST_RUNS=20 \
-	  $(CARGO) test --locked --profile quick --lib --test integration -- --nocapture \
+	  $(CARGO) test --locked --release --lib --test integration -- --nocapture \
 	  engine::simulation::worlds appliance:: says_the_same answers_are_quick
 
 bench: release bench-setup ## renew README's figures: side by side with nmap, RustScan and masscan, hours
