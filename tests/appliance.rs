@@ -120,7 +120,8 @@ fn memory_is_bounded_with_254_devices() {
     let config = "max_in_flight = 1024\n".to_owned() + &static_feed(&lab) + &lan;
     let running = Portscan::new(&lab, &config).start();
     let began = lab.now();
-    running.wait_for_devices(lab.hosts().count(), LONG);
+    // Twenty million probes, of a lab that answers ten thousand a second.
+    running.wait_for_devices(lab.hosts().count(), LONG * 3);
     let (took, peak) = (lab.now().since(began), running.peak_rss());
     running.stop();
     let idle = Portscan::new(&lab, "[feed]\nurl = []\n").start();
