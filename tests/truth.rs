@@ -125,11 +125,13 @@ fn a_few_are_found_among_many_dead_addresses() {
     assert_eq!(found(&document, &asked), truth(&lab, &asked));
 }
 
-#[test]
-fn a_feeble_gadget_survives_the_usual_template() {
+#[rstest]
+#[case("-T3", 3000)]
+#[case("-T2", 40)]
+fn a_feeble_gadget_survives(#[case] timing: &str, #[case] last: u16) {
     let lab = Lab::enter("gadget-45");
-    let asked = ports(&lab, 3000);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T3"]);
+    let asked = ports(&lab, last);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[timing]);
     assert_eq!(found(&document, &asked), truth(&lab, &asked));
 }
 
