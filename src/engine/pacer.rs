@@ -10,7 +10,8 @@ use super::{rate::Rate, timing::BEFORE_RETRANSMIT};
 /// left for probes that were being connected at that moment: a thread that is interrupted between its look at
 /// the clock and the connect sends one late, and on a machine with more to do than cores two threads at once
 /// have been seen to.
-const SPAN: Duration = Duration::from_millis(101);
+const SPAN: Duration = Duration::from_micros(SPAN_MICROS);
+const SPAN_MICROS: u64 = 101_000;
 const PER_SPAN: usize = 28;
 
 /// How late a paced probe may leave. Later ones are not made and ask anew. Until its reply tells when it left,
@@ -19,10 +20,10 @@ const PER_SPAN: usize = 28;
 pub(super) const START_WITHIN: Duration = Duration::from_millis(5);
 
 /// 277 a second, which leaves 23 of the 300 for retransmits.
-pub(super) const INTERVAL: Duration = Duration::from_micros(101_000 / PER_SPAN as u64 + 1);
+pub(super) const INTERVAL: Duration = Duration::from_micros(SPAN_MICROS / PER_SPAN as u64 + 1);
 
 /// Half of that, for looks that are not urgent.
-pub(super) const HALF_PACE: Duration = Duration::from_micros(2 * 101_000 / PER_SPAN as u64);
+pub(super) const HALF_PACE: Duration = Duration::from_micros(2 * SPAN_MICROS / PER_SPAN as u64);
 
 /// Bursts of three at most.
 const SLACK: Duration = HALF_PACE;

@@ -1,7 +1,7 @@
 //! Where the network is not as it should be, and where one scan is not as another: told a page at a time, so that
 //! a hundred thousand differences begin at once and never lie in memory together.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
@@ -105,26 +105,35 @@ impl Queries {
         self.store.newest()
     }
 
-    /// Where the present state differs from what is expected.
-    pub fn differences(&self) -> impl Stream<Item = Result<Vec<HostDifference>, StoreError>> + use<> {
-        let (store, config) = (self.store.clone(), self.config.clone());
-        let known = pages(move |after| {
+    /// What is known and expected of every device.
+    pub(super) fn host_states(&self) -> impl Stream<Item = Result<Vec<HostState>, StoreError>> + use<> {
+        let store = self.store.clone();
+        pages(move |after| {
             let store = store.clone();
             async move { store.host_states(after).await }
-        });
-        let known = known.map_ok({
+        })
+    }
+
+    /// What is expected of those who were never seen.
+    fn expectations_of_nobody(&self) -> impl Stream<Item = Result<Vec<Expectation>, StoreError>> + use<> {
+        let store = self.store.clone();
+        pages(move |after| {
+            let store = store.clone();
+            async move { store.expectations_of_nobody(after).await }
+        })
+    }
+
+    /// Where the present state differs from what is expected.
+    pub fn differences(&self) -> impl Stream<Item = Result<Vec<HostDifference>, StoreError>> + use<> {
+        let config = self.config.clone();
+        let known = self.host_states().map_ok({
             let config = config.clone();
             move |hosts: Vec<HostState>| {
                 let config = Arc::clone(&config.borrow());
                 hosts.iter().flat_map(|host| of_host(host, &config)).collect()
             }
         });
-        let store = self.store.clone();
-        let of_nobody = pages(move |after| {
-            let store = store.clone();
-            async move { store.expectations_of_nobody(after).await }
-        });
-        let of_nobody = of_nobody.map_ok(move |expectations| {
+        let of_nobody = self.expectations_of_nobody().map_ok(move |expectations| {
             let config = Arc::clone(&config.borrow());
             expectations.into_iter().filter_map(|expectation| unseen(expectation, &config)).collect()
         });
@@ -135,22 +144,18 @@ impl Queries {
     pub async fn tally(&self) -> Result<Tally, StoreError> {
         let config = Arc::clone(&self.config.borrow());
         let mut tally = Tally::default();
-        let mut after = Some(i64::MIN);
-        while let Some(from) = after {
-            let page = self.store.host_states(from).await?;
-            for host in &page.rows {
+        let mut known = pin!(self.host_states());
+        while let Some(hosts) = known.try_next().await? {
+            for host in &hosts {
                 let open = host.standings.values().map(|standing| u64::from(standing.open().len()));
                 tally.open += open.sum::<u64>();
                 tally.count(&of_host(host, &config));
             }
-            after = page.next;
         }
-        after = Some(i64::MIN);
-        while let Some(from) = after {
-            let page = self.store.expectations_of_nobody(from).await?;
-            let unseen = page.rows.into_iter().filter_map(|expectation| unseen(expectation, &config));
+        let mut of_nobody = pin!(self.expectations_of_nobody());
+        while let Some(expectations) = of_nobody.try_next().await? {
+            let unseen = expectations.into_iter().filter_map(|expectation| unseen(expectation, &config));
             tally.count(&unseen.collect::<Vec<_>>());
-            after = page.next;
         }
         Ok(tally)
     }
@@ -273,10 +278,15 @@ fn disagreeing(ones: Vec<HostState>, others: Vec<HostState>) -> Vec<HostDisagree
     found
 }
 
-fn of_host(host: &HostState, config: &Config) -> Vec<HostDifference> {
+/// Where a device's ports differ from what is expected of them, known noise apart.
+pub(super) fn of_ports(host: &HostState, config: &Config) -> Vec<Difference> {
     let address = Some(&host.device.address).filter(|_| host.is_holder);
     let ignored = config.ignored_ports(host.device.mac, address);
-    let differences = host.expected.differences(&host.standings, &ignored).into_iter();
+    host.expected.differences(&host.standings, &ignored)
+}
+
+fn of_host(host: &HostState, config: &Config) -> Vec<HostDifference> {
+    let differences = of_ports(host, config).into_iter();
     let (place, lasting) = (place(host), lasting(&host.device, host.is_holder));
     differences
         .map(|difference| HostDifference {

@@ -1,10 +1,12 @@
 //! The appliance at one moment, for metrics.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 
 use super::{
+    differences::of_ports,
     feeds::{Inventory, SourceStatus},
     queries::Queries,
 };
@@ -12,9 +14,8 @@ use crate::{
     config::ScannerConfig,
     engine::{LocalError, Stats},
     model::{
-        Deviation, DeviceKey, Difference, FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact, PortSet,
-        PortState, ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts,
-        unconfirmed::Unconfirmed,
+        Deviation, DeviceKey, Difference, FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact, PortState,
+        ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts, unconfirmed::Unconfirmed,
     },
     net::Limits,
     store::{HostState, StoreError, StoreHealth},
@@ -75,16 +76,13 @@ impl Queries {
         let doubts = self.store.doubts().await?.into_iter();
         let doubts: BTreeMap<DeviceKey, Unconfirmed> =
             doubts.map(|doubt| (doubt.device.key(), doubt.unconfirmed)).collect();
-        let (mut facts, mut after) = (Vec::new(), Some(i64::MIN));
-        while let Some(from) = after {
-            let page = self.store.host_states(from).await?;
+        let mut facts = Vec::new();
+        let mut known = pin!(self.host_states());
+        while let Some(hosts) = known.try_next().await? {
             let has_result = |host: &&HostState| !host.standings.is_empty();
-            facts.extend(page.rows.iter().filter(has_result).map(|host| {
-                let address = Some(&host.device.address).filter(|_| host.is_holder);
-                let ignored = config.ignored_ports(host.device.mac, address);
-                of_host(host, has_baseline, &ignored, doubts.get(&host.device.key()))
+            facts.extend(hosts.iter().filter(has_result).map(|host| {
+                of_host(host, has_baseline, &of_ports(host, &config), doubts.get(&host.device.key()))
             }));
-            after = page.next;
         }
         Ok(facts)
     }
@@ -100,10 +98,9 @@ fn known<T: Default>(read: Result<T, StoreError>) -> T {
 fn of_host(
     host: &HostState,
     has_baseline: bool,
-    ignored: &PortSet,
+    differences: &[Difference],
     unconfirmed: Option<&Unconfirmed>,
 ) -> HostFacts {
-    let differences = host.expected.differences(&host.standings, ignored);
     let of_kind = |kind| differences.iter().filter(move |difference| difference.deviation() == kind);
     let new = has_baseline && host.expected.is_empty() && of_kind(Deviation::Rogue).next().is_some();
     let waits = |difference: &Difference| {
