@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use portscan::model::PortSet;
+use rusqlite::Connection;
 
 use crate::{
     harness::{
@@ -80,6 +81,29 @@ fn forty_devices_of_a_feed_are_scanned_and_served() {
     );
     assert_truth(&lab, &running);
     running.stop();
+}
+
+/// Of a host that limits its RSTs every scan sees other ports silent; none of that may reach the store.
+#[test]
+fn a_host_that_limits_its_rsts_is_stored_as_one_result() {
+    let lab = Lab::enter("rst-limited");
+    let runs: i64 = std::env::var("PORTSCAN_TEST_RUNS").map_or(2, |text| text.parse().unwrap());
+    let config = static_feed(&lab) + &scanner("lan", "1d", &depth(&lab).to_string()) + "timing = \"T4\"\n";
+    let portscan = Portscan::new(&lab, &config);
+    let running = portscan.start();
+    running.wait_for_devices(1, LONG);
+    for _ in 1..runs {
+        let again = portscan.run(&["run", "--wait", "--url", running.base()], LONG);
+        assert!(again.status.success(), "{}", again.stderr);
+    }
+    running.stop();
+    let database = Connection::open(portscan.database()).unwrap();
+    let count = |what: &str| -> i64 {
+        let sql = format!("SELECT count({what}) FROM observations WHERE status = 'up'");
+        database.query_row(&sql, (), |row| row.get(0)).unwrap()
+    };
+    assert_eq!((count("*"), count("DISTINCT result")), (runs, 1));
+    eprintln!("a limited host: one result of {runs} scans");
 }
 
 #[test]

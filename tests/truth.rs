@@ -173,7 +173,7 @@ fn verdicts(document: &Value) -> Vec<String> {
 /// Twice every day; `make acceptance` asks for more.
 #[rstest]
 #[case("rst-limited", 2000)]
-#[case("mixed", 300)]
+#[case("mixed", 1000)]
 fn a_scan_says_the_same_every_time(#[case] name: &str, #[case] last: u16) {
     let runs = std::env::var("PORTSCAN_TEST_RUNS").map_or(2, |text| text.parse().unwrap());
     let look = || {

@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 use super::{Reaped, agent, eventually};
 
-/// From start to the first answer, on a busy machine.
-const READY: Duration = Duration::from_secs(30);
+/// From start to the first answer, of a program that is large to read from a slow disk on a busy machine.
+const READY: Duration = Duration::from_secs(120);
 
 /// One of Prometheus' programs: what `make setup` unpacked, else what is installed.
 fn program(name: &str) -> Command {
