@@ -23,4 +23,5 @@ mod metrics;
 mod monitoring;
 mod nmap;
 mod politeness;
+mod size;
 mod truth;

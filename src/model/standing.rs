@@ -45,6 +45,12 @@ impl Stretch {
 impl Standing {
     /// Adds an older look than all before: it counts where no newer one covers. Its stretches never overlap.
     pub fn add_older(&mut self, look: impl IntoIterator<Item = Stretch>) {
+        if self.stretches.is_empty() {
+            // Most devices have but one look that counts.
+            self.stretches.extend(look);
+            self.stretches.sort_unstable_by_key(|stretch| stretch.first);
+            return;
+        }
         let covered = self.covered();
         for stretch in look {
             let uncovered = stretch.ports().minus(&covered);

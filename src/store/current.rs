@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     clock::EARLIEST_SANE,
-    model::{Device, Expected, PortSet, Protocol, Standing, Standings, unconfirmed::Told},
+    model::{
+        Device, DeviceKey, Expectation, Expected, PortSet, Protocol, Standing, Standings, unconfirmed::Told,
+    },
 };
 
 /// Devices of a page.
@@ -248,22 +250,39 @@ const HOSTS: &str = "
             AND (o.mac IS NOT NULL, o.last_seen, o.id) > (d.mac IS NOT NULL, d.last_seen, d.id))
     FROM devices d WHERE d.id > ?1 ORDER BY d.id LIMIT ?2";
 
+/// Three statements for a page, however many devices there are on it.
 fn host_states(connection: &Connection, after: i64) -> Result<Page<HostState>> {
     let mut statement = connection.prepare_cached(HOSTS)?;
     let mut rows = statement.query(params![after, PAGE])?;
     let mut hosts = Vec::new();
     while let Some(row) = rows.next()? {
-        hosts.push((row.get(0)?, host_state(connection, row)?));
+        let host = bare(row)?;
+        hosts.push((host.row, host));
+    }
+    if let (Some(&(first, _)), Some(&(last, _))) = (hosts.first(), hosts.last()) {
+        let mut looks = looks_between(connection, first, last)?;
+        let mut expected = expected::between(connection, first, last)?;
+        for (row, host) in &mut hosts {
+            host.standings = standings(&looks.remove(row).unwrap_or_default());
+            let expected = expected.remove(row).unwrap_or_default().into_iter();
+            // What is expected of an address holds for whoever has it now.
+            let holds = |it: &Expectation| host.is_holder || matches!(it.device, DeviceKey::Mac(_));
+            host.expected = expected.filter(holds).collect();
+        }
     }
     let mut page = Page::of(hosts, PAGE);
     page.rows.retain(|host| host.is_holder || host.device.mac.is_some());
     Ok(page)
 }
 
-fn host_state(connection: &Connection, row: &Row<'_>) -> Result<HostState> {
-    let device = Device { address: parsed(row.get::<_, String>(2)?)?, mac: mac(row, 1)?, name: row.get(3)? };
-    let (id, up, is_holder) = (row.get(0)?, row.get(4)?, row.get(5)?);
-    let standings = standings(&looks(connection, id)?);
-    let expected = expected::of(connection, device.mac, Some(&device.address).filter(|_| is_holder))?;
-    Ok(HostState { row: id, device, up, is_holder, standings, expected })
+/// A device without what stands in other tables.
+fn bare(row: &Row<'_>) -> Result<HostState> {
+    Ok(HostState {
+        row: row.get(0)?,
+        device: Device { address: parsed(row.get::<_, String>(2)?)?, mac: mac(row, 1)?, name: row.get(3)? },
+        up: row.get(4)?,
+        is_holder: row.get(5)?,
+        standings: Standings::new(),
+        expected: Expected::default(),
+    })
 }

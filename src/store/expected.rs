@@ -1,5 +1,7 @@
 //! What is expected.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
@@ -99,6 +101,27 @@ pub(super) fn of(connection: &Connection, mac: Option<Mac>, address: Option<&Add
         }
     }
     Ok(found.into_iter().collect())
+}
+
+/// What is expected of the devices with these rows, and of their addresses, whoever has those now.
+pub(super) fn between(
+    connection: &Connection,
+    first: i64,
+    last: i64,
+) -> Result<HashMap<i64, Vec<Expectation>>> {
+    // One table for each of the two indexes: an OR would use neither.
+    let sql = "SELECT e.written, e.device, e.protocol, e.port, e.state, e.comment, d.id
+               FROM devices d JOIN expectations e ON e.device = d.mac WHERE d.id BETWEEN ?1 AND ?2
+               UNION ALL
+               SELECT e.written, e.device, e.protocol, e.port, e.state, e.comment, d.id
+               FROM devices d JOIN expectations e ON e.device = d.address WHERE d.id BETWEEN ?1 AND ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([first, last])?;
+    let mut found: HashMap<_, Vec<_>> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        found.entry(row.get(6)?).or_default().push(one(row)?);
+    }
+    Ok(found)
 }
 
 fn page(connection: &Connection, sql: &str, after: i64) -> Result<Page<Expectation>> {

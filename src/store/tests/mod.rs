@@ -7,6 +7,7 @@ mod imports;
 mod news;
 mod present;
 mod prune;
+mod size;
 mod upgrade;
 
 use std::{

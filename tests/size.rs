@@ -1,0 +1,135 @@
+//! What it costs to tell of a large network: ten thousand devices with ten open ports each, of which nothing is
+//! expected, by the real binary from a database of that size.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use portscan::{
+    clock::{Clock, SystemClock},
+    model::{
+        Address, Device, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol, Reason,
+        ScanStatus,
+    },
+    store::{Observation, Pace, ScanId, ScanKind, Store},
+};
+
+use crate::{
+    harness::{Portscan, Running},
+    lab::Lab,
+};
+
+const DEVICES: u32 = 10_000;
+
+/// Of each device.
+const OPEN: u16 = 10;
+
+/// Unoptimised, on a machine that does other things too, it takes longer; the figures are printed.
+const SLACK: u32 = if cfg!(debug_assertions) { 12 } else { 1 };
+
+/// The most resident memory, in octets. Unoptimised the program itself is larger.
+const MEMORY: u64 = if cfg!(debug_assertions) { 76 << 20 } else { 64 << 20 };
+
+/// A database of that many devices after one scan.
+fn fill(path: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let (store, writer) = Store::open_at_pace(path, Arc::clone(&clock), pace).unwrap();
+    runtime.block_on(async {
+        let scan = store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
+        let looks: Vec<Observation> = (0..DEVICES).map(|number| look(scan, number, clock.wall())).collect();
+        for some in looks.chunks(256) {
+            let recorded = some.iter().map(|look| store.record(look.clone()));
+            for made in futures_util::future::join_all(recorded).await {
+                made.unwrap();
+            }
+        }
+        store.end_scan(scan, ScanStatus::Complete).await.unwrap();
+    });
+    drop(store);
+    writer.join().unwrap();
+}
+
+fn look(scan: ScanId, number: u32, at: jiff::Timestamp) -> Observation {
+    let [_, a, b, c] = number.to_be_bytes();
+    let address = Address::from(Ipv4Addr::new(10, a, b, c));
+    let open = (0..OPEN).map(|index| 20 + index * 7 + (number % 97) as u16);
+    let finding = |port| PortFinding { port, state: PortState::Open, reason: Reason::SynAck, rtt: None };
+    let report = HostReport {
+        address: address.clone(),
+        status: HostStatus::Up,
+        coverage: PortSet::all(),
+        default_state: PortState::Closed,
+        default_reason: Reason::ConnRefused,
+        findings: open.map(finding).collect(),
+        protocol: Protocol::Tcp,
+        probes: 65_535,
+        preparation: Duration::ZERO,
+        scanning: Duration::from_secs(200),
+        detail: String::new(),
+    };
+    let device = Device { address, mac: Some(Mac::new([2, 0, 0, a, b, c])), name: None };
+    Observation { scan, device, report, started: at, finished: at }
+}
+
+/// An answer as it comes over the wire, and when.
+struct Told {
+    begun: Duration,
+    ended: Duration,
+    text: String,
+}
+
+fn ask(lab: &Lab, running: &Running, path: &str) -> Told {
+    let authority = running.base().trim_start_matches("http://");
+    let mut stream = TcpStream::connect(authority).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let asked = lab.now();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut text = vec![0];
+    stream.read_exact(&mut text).unwrap();
+    let begun = lab.now().since(asked);
+    stream.read_to_end(&mut text).unwrap();
+    let ended = lab.now().since(asked);
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{path}: {}", text.lines().next().unwrap());
+    Told { begun, ended, text }
+}
+
+#[test]
+fn ten_thousand_devices_are_told_in_no_time_and_little_memory() {
+    let lab = Lab::enter("near");
+    let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
+    std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
+    fill(&portscan.database());
+    let running = portscan.start();
+    eprintln!("{DEVICES} devices, {OPEN} open ports each; idle: {} KB", running.rss() / 1024);
+    let ports = DEVICES as usize * usize::from(OPEN);
+    for (path, begins, ends, each, count) in [
+        ("/v1/diff", 100, 1000, "\"expected_state\":\"\"", ports),
+        ("/v1/hosts", 100, 300, "\"scan_id\":", ports),
+        ("/metrics", 300, 300, "portscan_host_expected_ports{", DEVICES as usize),
+        ("/v1/info", 300, 300, "\"open\":100000,\"rogue\":100000,", 1),
+        ("/portscan/json", 100, 100, "\"02:00:00:", DEVICES as usize),
+    ] {
+        let mut told: Vec<Told> = (0..5).map(|_| ask(&lab, &running, path)).collect();
+        assert!(told.iter().all(|told| told.text.matches(each).count() == count), "{path}");
+        // The middle one: that this machine did something else meanwhile is not the server's doing.
+        told.sort_unstable_by_key(|told| told.ended);
+        let Told { begun, ended, text } = &told[2];
+        let peak = running.peak_rss() / 1024;
+        eprintln!(
+            "{path}: begins after {begun:.1?}, {} KB in {ended:.1?}; peak {peak} KB",
+            text.len() / 1024
+        );
+        assert!(*begun < Duration::from_millis(begins) * SLACK, "{path} begins after {begun:?}");
+        assert!(*ended < Duration::from_millis(ends) * SLACK, "{path} ends after {ended:?}");
+    }
+    assert!(running.peak_rss() < MEMORY, "{}", running.peak_rss());
+    running.stop();
+}
