@@ -51,7 +51,9 @@ async fn scan(store: &Store) {
         let (recorded, flushed) = tokio::join!(records, store.flush());
         recorded.into_iter().chain([flushed]).for_each(Result::unwrap);
     }
-    store.end_scan(scan, ScanStatus::Complete).await.unwrap();
+    // Committed when told to, as all else.
+    let (ended, flushed) = tokio::join!(store.end_scan(scan, ScanStatus::Complete), store.flush());
+    ended.and(flushed).unwrap();
 }
 
 async fn tell_all(store: &Store) -> usize {
