@@ -171,11 +171,11 @@ impl Responder {
     fn heed(&self, event: &DaemonEvent, label: &str) -> Option<Trouble> {
         match event {
             DaemonEvent::Announce(service, _) => {
-                let told = if service.starts_with(&format!("{label}.")) { label } else { LANSCAN };
-                self.found_as(format!("{told}{DOMAIN}"));
+                // A service's own name may have a number behind it: it is for people to read.
+                let of_lanscan = service.split(['.', ' ']).next() == Some(LANSCAN);
+                self.found_as(format!("{}{DOMAIN}", if of_lanscan { LANSCAN } else { label }));
                 None
             }
-            // A service's own name is for people to read: it may have a number behind it.
             DaemonEvent::NameChange(change) if change.rr_type == RRType::A => {
                 match label_of(&change.original).as_deref() {
                     Some(LANSCAN) => Some(Trouble::IsLanscan),
@@ -255,5 +255,50 @@ async fn too_much(daemon: &Daemon) -> Trouble {
             Some(_) => sleep(LOOK_EVERY).await,
             None => return Trouble::Ended,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mdns_sd::DnsNameChange;
+
+    use super::*;
+
+    fn renamed(original: &str, new_name: &str, rr_type: RRType) -> DaemonEvent {
+        let (original, new_name) = (original.to_owned(), new_name.to_owned());
+        DaemonEvent::NameChange(DnsNameChange { original, new_name, rr_type, intf_name: "eth0".to_owned() })
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_left_and_a_service_may_have_a_number() {
+        let (_, config) = watch::channel(Arc::new(Config::default()));
+        let (responder, _, advertised) = Responder::new(None, config);
+        let told =
+            |service: &str| DaemonEvent::Announce(service.to_owned(), "portscan.local.:eth0".to_owned());
+        for (event, trouble) in [
+            (
+                renamed("portscan.local.", "portscan-2.local.", RRType::A),
+                Some(Trouble::Renamed("portscan-2".into())),
+            ),
+            (renamed("lanscan.local.", "lanscan-2.local.", RRType::A), Some(Trouble::IsLanscan)),
+            (renamed("portscan._http._tcp.local.", "portscan (2)._http._tcp.local.", RRType::SRV), None),
+            (told("portscan (2)._http._tcp.local."), None),
+            (told("portscan._portscan._tcp.local."), None),
+            (told("lanscan (2)._http._tcp.local."), None),
+        ] {
+            assert_eq!(responder.heed(&event, "portscan"), trouble, "{event:?}");
+        }
+        assert_eq!(advertised.borrow().names, ["portscan.local", "lanscan.local"]);
+    }
+
+    #[test]
+    fn off_wants_nothing_and_discovery_wants_lanscans_name() {
+        let mut config = Config::default();
+        let wanted = |lanscan| Some(Wanted { label: "portscan".to_owned(), lanscan });
+        assert_eq!(Wanted::of(&config), wanted(false));
+        config.feed.discover.push("eth0".to_owned());
+        assert_eq!(Wanted::of(&config), wanted(true));
+        config.mdns.enabled = false;
+        assert_eq!(Wanted::of(&config), None);
     }
 }
