@@ -23,8 +23,11 @@ RUNS    ?= 3
 # The peers that Debian does not have are built here.
 PEERS   := $(CURDIR)/target/peers
 
-# Prometheus for the tests: unpacked, for an installed one would run here from then on.
+# Prometheus and avahi for the tests: unpacked, for installed ones would run here from then on.
 TOOLS   := $(CURDIR)/target/tools
+# Avahi with those of its libraries that few machines have, and the bus that it speaks on.
+AVAHI   := avahi-daemon avahi-utils libavahi-core7 libavahi-client3 libavahi-common3 libdaemon0 \
+  dbus-daemon libdbus-1-3 libapparmor1 libexpat1
 
 # Schemathesis for the tests, with what it needs of Python's.
 VENV    := $(CURDIR)/target/venv
@@ -77,7 +80,7 @@ lint: ## formatting, clippy's lints and documentation, without a warning
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
-setup: $(TOOLS)/usr/bin/promtool $(VENV)/bin/schemathesis # installs what the tests need where it may, else says how
+setup: $(TOOLS)/usr/bin/promtool $(TOOLS)/usr/sbin/avahi-daemon $(VENV)/bin/schemathesis # installs what the tests need where it may, else says how
 	@missing=; for command in ip nmap ndiff unshare curl xmllint cc; do \
 	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
 	/usr/bin/python3 -c 'import libnmap' 2>/dev/null || missing="$$missing python3-libnmap"; \
@@ -92,6 +95,13 @@ $(TOOLS)/usr/bin/promtool:
 	then dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; \
 	else command -v promtool >/dev/null && command -v prometheus >/dev/null \
 	  || { echo "The tests need Prometheus. Install it: https://prometheus.io/download/"; exit 1; }; fi
+
+$(TOOLS)/usr/sbin/avahi-daemon:
+	@mkdir -p $(TOOLS); cd $(TOOLS); if apt-get download -qq $(AVAHI) >/dev/null 2>&1 \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq $(AVAHI) >/dev/null 2>&1; }; \
+	then for package in *.deb; do dpkg-deb -x $$package . && rm $$package; done; \
+	else command -v avahi-daemon >/dev/null && command -v avahi-browse >/dev/null && command -v dbus-daemon >/dev/null \
+	  || { echo "The tests need avahi-daemon, avahi-utils and dbus-daemon. Install them."; exit 1; }; fi
 
 $(VENV)/bin/schemathesis: tests/requirements.txt
 	@python3 -m venv $(VENV) >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get update -qq \

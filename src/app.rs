@@ -11,7 +11,7 @@ use std::{
     io,
     num::NonZeroUsize,
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use tokio::runtime::Runtime;
@@ -20,7 +20,11 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     cli::{self, Arguments, Command, Probing, Terminal, World},
     clock::SystemClock,
-    net::{ConnectProber, Limits, Links, SystemResolver},
+    config::{Config, Overrides},
+    net::{
+        ConnectProber, Limits, Links,
+        mdns::{Daemon, LocalResolver, Reach},
+    },
     service::scanner::Scanner,
 };
 
@@ -56,19 +60,35 @@ fn run_on(runtime: &Runtime, arguments: &Arguments) -> ExitCode {
             log::start(LevelFilter::ERROR, arguments.verbose);
             let (mut out, mut err) = (io::stdout().lock(), io::stderr());
             let terminal = Terminal::standard(&mut out, &mut err);
-            ExitCode::from(runtime.block_on(cli::run(now, arguments, &world(), terminal)))
+            ExitCode::from(runtime.block_on(cli::run(
+                now,
+                arguments,
+                &world(arguments.overrides()),
+                terminal,
+            )))
         }
     }
 }
 
 /// The machine, for the commands that are done at once.
-fn world() -> World {
+fn world(flags: Overrides) -> World {
     let clock = SystemClock::start();
+    let daemon = OnceLock::new();
     World {
         clock: Arc::new(clock),
-        resolver: Arc::new(SystemResolver::default()),
+        resolver: Arc::new(LocalResolver::new(move || daemon.get_or_init(|| asking(&flags)).clone())),
         prober: Box::new(move || probing(clock)),
     }
+}
+
+/// What asks for names in `.local`, started with the first of them: most commands name addresses.
+fn asking(flags: &Overrides) -> Option<Daemon> {
+    // A configuration with a fault is for those commands to complain of that need one.
+    if Config::read(flags).is_ok_and(|config| !config.mdns.enabled) {
+        return None;
+    }
+    let told = |error| tracing::warn!("names in .local are left to this machine's resolver: {error}");
+    Daemon::start(&Reach::EVERYWHERE).map_err(told).ok()
 }
 
 /// The one engine of the process, with a prober on every core.

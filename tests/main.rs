@@ -19,6 +19,7 @@ mod identity;
 mod imports;
 mod lab;
 mod limits;
+mod mdns;
 mod metrics;
 mod monitoring;
 mod nmap;

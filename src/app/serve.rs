@@ -16,10 +16,13 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Config, Overrides},
     http::{self, Gate, Names, Site, Token},
-    net::{Links, SystemResolver},
+    net::{
+        Links,
+        mdns::{Advertised, LocalResolver, Reach, Responder},
+    },
     resolve::Resolve,
     service::{
-        feeds::{self, Inventory},
+        feeds,
         health::Health,
         import::Importer,
         queries::Queries,
@@ -142,13 +145,23 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// Starts the feeds, the health watch, retention, the runner and the server.
     fn start(&self, listeners: Vec<TcpListener>, names: Names, gate: Gate, tasks: &mut Tasks) {
-        let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver::default());
+        let reach: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let (responder, daemon, advertised) = Responder::new(Reach::of(&reach), self.config.clone());
+        let mut stop = self.stop.clone();
+        // By itself, not by `until_stopped`: it has a goodbye to say.
+        tasks.spawn(async move {
+            responder.run(async { _ = stop.wait_for(|stop| *stop).await }).await;
+            Ok(())
+        });
+        // One for what clients ask for, too: they must not keep the feeds waiting.
+        let [resolver, asked] = [daemon.clone(), daemon]
+            .map(|daemon| Arc::new(LocalResolver::new(move || daemon.borrow().clone())) as Arc<dyn Resolve>);
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
         let client = Client::new(Arc::clone(&resolver));
         let (inventory, feeds) = feeds::start(client, Arc::clone(&clock), self.config.clone(), Links::read);
         tasks.spawn(until_stopped(self.stop.clone(), feeds));
         let (health, seen_health) = watch::channel(Health::default());
-        let watching = health::watch(self.store.health(), inventory.clone(), health);
+        let watching = health::watch(self.store.health(), inventory.clone(), advertised.clone(), health);
         tasks.spawn(until_stopped(self.stop.clone(), watching));
         let keeping =
             retention::keep(self.store.clone(), Arc::clone(&clock), self.config.clone(), inventory.clone());
@@ -172,34 +185,32 @@ impl Parts<'_> {
         let spool = Spool::new(importer.clone(), clock, self.config.clone());
         tasks.spawn(until_stopped(self.stop.clone(), spool.run()));
 
-        let site = self.site(inventory, seen_health, (names, gate), runs, importer);
+        let queries = Queries::new(
+            self.store.clone(),
+            self.probing.scanner.clone(),
+            asked,
+            self.config.clone(),
+            inventory,
+            seen_health,
+            importer,
+        );
+        let site = self.site(queries, advertised, (names, gate), runs);
         let serving = http::serve(listeners, http::router(site), http::Limits::default(), self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
     }
 
     fn site(
         &self,
-        inventory: watch::Receiver<Inventory>,
-        health: watch::Receiver<Health>,
+        queries: Queries,
+        advertised: watch::Receiver<Advertised>,
         (names, gate): (Names, Gate),
         runs: Runs,
-        importer: Importer,
     ) -> Site {
-        // One of their own: what clients ask for must not keep the feeds waiting.
-        let resolver = Arc::new(SystemResolver::default());
-        let queries = Queries::new(
-            self.store.clone(),
-            self.probing.scanner.clone(),
-            resolver,
-            self.config.clone(),
-            inventory,
-            health,
-            importer,
-        );
         Site {
             config: self.config.clone(),
             names,
             gate,
+            advertised,
             queries: Arc::new(queries),
             runs,
             clock: Arc::new(self.clock),

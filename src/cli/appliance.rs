@@ -22,6 +22,7 @@ use crate::{
     client::{Ask, Client, ClientError, Limits},
     config::{Config, ConfigError, Overrides},
     http::{self, Gate, Names, Site, Token, TokenError},
+    net::mdns::Advertised,
     service::{feeds::Inventory, health::Health, import::Importer, queries::Queries, runner},
     store::{self, DirLock, Store, StoreError, WriterThread},
 };
@@ -226,10 +227,12 @@ impl Resting {
         );
         let names = Names::new(None, config.clone());
         let (runs, _) = runner::runs();
+        let (_, advertised) = watch::channel(Advertised::default());
         let site = Site {
             gate: Gate::new(token.clone(), names.clone(), config.clone()),
             names,
             config,
+            advertised,
             queries: Arc::new(queries),
             runs,
             clock: Arc::clone(&world.clock),

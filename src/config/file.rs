@@ -42,6 +42,10 @@ fn top(file: &mut Section<'_, '_>, config: &mut Config) {
     set(&mut config.keep, file.one("keep", parse::duration));
     // Sections last: by now every key that may stand above them is known.
     set(&mut config.feed, file.table("feed", feed));
+    file.table("mdns", |mdns| {
+        set(&mut config.mdns.enabled, mdns.flag("enabled"));
+        set(&mut config.mdns.name, mdns.one("name", parse::mdns_name));
+    });
     file.table("http", |http| {
         set(&mut config.http_names, http.list("names", parse::host_name));
         config.http_probe = http.list("probe", parse::pattern);

@@ -72,6 +72,8 @@ pub struct Config {
     pub keep: Duration,
     /// Where devices come from.
     pub feed: FeedConfig,
+    /// How the appliance is found by name.
+    pub mdns: MdnsConfig,
     /// What is scanned when; never empty, names unique.
     pub scanners: Vec<ScannerConfig>,
     /// One device's own way; see [`Config::rule_for`].
@@ -100,6 +102,16 @@ pub struct FeedConfig {
     pub hosts: Vec<Device>,
     /// Addresses outside the machine's own subnets and the private ranges that a feed may name.
     pub allow: Vec<TargetSpec>,
+}
+
+/// How the appliance is found by name, and finds by name, without a name server (RFC 6762).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MdnsConfig {
+    /// Whether it takes part at all; default true.
+    pub enabled: bool,
+    /// One label, lower case, without `.local`: 1 to 58 of a-z, 0-9 and hyphen, the latter neither first nor
+    /// last; default `portscan`.
+    pub name: String,
 }
 
 /// One runner.
@@ -195,6 +207,7 @@ impl Default for Config {
             spool: None,
             keep: 90 * DAY,
             feed: FeedConfig::default(),
+            mdns: MdnsConfig::default(),
             scanners: vec![ScannerConfig::named("lan".to_owned())],
             devices: Vec::new(),
             ignore: Vec::new(),
@@ -212,6 +225,12 @@ impl Default for Config {
 impl Default for FeedConfig {
     fn default() -> Self {
         Self { urls: vec![DEFAULT_FEED.to_owned()], discover: vec![], hosts: vec![], allow: vec![] }
+    }
+}
+
+impl Default for MdnsConfig {
+    fn default() -> Self {
+        Self { enabled: true, name: "portscan".to_owned() }
     }
 }
 

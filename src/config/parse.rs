@@ -280,6 +280,32 @@ pub(super) fn host_name(text: &str) -> Parsed<String> {
     }
 }
 
+/// The appliance's own name, to which `.local` is added: one label (RFC 1123, 2.1). A label has 63 octets at most
+/// (RFC 1035, 2.3.4); who finds the name taken puts a number behind it (RFC 6762, 9), for which there must be room.
+pub(super) fn mdns_name(text: &str) -> Parsed<String> {
+    const LONGEST: usize = 58;
+    let name = text.to_ascii_lowercase();
+    if let Some(label) = name.strip_suffix(".local") {
+        return Err(format!("\"{}\" is written without its end; write \"{}\"", shown(text), shown(label)));
+    }
+    if name == "lanscan" {
+        return Err(
+            "lanscan.local is where lanscan is looked for, by this appliance too; it takes that name by \
+                    itself where [feed] discover is on and nobody has it"
+                .to_owned(),
+        );
+    }
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let plain = name.chars().all(valid) && !name.starts_with('-') && !name.ends_with('-');
+    if (1..=LONGEST).contains(&name.len()) && plain {
+        return Ok(name);
+    }
+    Err(format!(
+        "\"{}\" is not one label of a name; write 1 to {LONGEST} of letters, digits and -, as \"portscan\"",
+        shown(text)
+    ))
+}
+
 /// Who is trusted: an address or a prefix of any size.
 pub(super) fn network(text: &str) -> Parsed<IpNet> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);

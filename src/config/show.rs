@@ -47,7 +47,8 @@ impl fmt::Display for Config {
             host.name.as_ref().map_or(Ok(()), |name| write!(f, ", name = {}", quoted(name)))?;
             writeln!(f, " }},")?;
         }
-        writeln!(f, "]\n\n[http]\nnames = {}", list(&self.http_names))?;
+        writeln!(f, "]\n\n[mdns]\nenabled = {}\nname = {}", self.mdns.enabled, quoted(&self.mdns.name))?;
+        writeln!(f, "\n[http]\nnames = {}", list(&self.http_names))?;
         if let Some(probe) = &self.http_probe {
             writeln!(f, "probe = {}", list(probe))?;
         }

@@ -95,6 +95,9 @@ url = "https://feed.example/json"
 discover = ["eth0", "wlan0"]
 hosts = [{ address = "192.168.7.2", mac = "02-00-00-00-00-02", name = 'n"as' }, { address = "fe80::1%eth0" }]
 allow = ["203.0.113.0/28"]
+[mdns]
+enabled = false
+name = "Scanner-2"
 [http]
 names = ["Portscan.Example.org."]
 probe = ["192.168.0.0/16", "AA:BB:CC:*"]
@@ -136,6 +139,7 @@ fn reads_every_key() {
     assert_eq!((config.keep.as_secs(), config.http_probe.as_ref().unwrap().len()), (400 * 86_400, 2));
     assert_eq!(config.feed.hosts[0].name.as_deref(), Some("n\"as"));
     assert_eq!((config.feed.hosts[1].address.zone(), config.feed.hosts[1].mac), (Some("eth0"), None));
+    assert_eq!(config.mdns, MdnsConfig { enabled: false, name: "scanner-2".to_owned() });
     assert_eq!(config.http_names, ["portscan.example.org"]);
     assert_eq!(
         config.auth_trust.iter().map(ToString::to_string).collect::<Vec<_>>(),

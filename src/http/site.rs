@@ -27,6 +27,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
+    net::mdns::Advertised,
     service::{health::Health, queries::Queries, runner::Runs},
 };
 
@@ -39,6 +40,8 @@ pub struct Site {
     /// Decides about writes: for [`require_authority`](super::require_authority) around every route that
     /// changes something.
     pub gate: Gate,
+    /// The names that clients may find it by.
+    pub advertised: watch::Receiver<Advertised>,
     /// Answers the questions.
     pub queries: Arc<Queries>,
     /// Starts and stops scans.
@@ -54,7 +57,8 @@ pub fn router(site: Site) -> Router {
     let base = site.config.borrow().base_url.clone();
     let queries = Arc::clone(&site.queries);
     let imports = v1::Imports::new(site.queries.importer(), site.limits.upload);
-    let api = v1::Api { queries: Arc::clone(&site.queries), runs: site.runs, imports };
+    let api =
+        v1::Api { queries: Arc::clone(&site.queries), runs: site.runs, imports, advertised: site.advertised };
     let original = portscan::routes(&base, Arc::clone(&site.queries), site.clock);
     let routes = common(&base, move || queries.health())
         .merge(metrics::routes(Arc::clone(&site.queries)))

@@ -1,12 +1,15 @@
 //! F2: sockets and what the machine says of itself.
 //!
-//! [`ConnectProber`] makes the connects that the engine asks for; the other modules read what this machine
-//! knows without sending anything: its limits, its interfaces, its neighbours, its name server's answers.
+//! [`ConnectProber`] makes the connects that the engine asks for, [`mdns`] asks and answers for names in `.local`;
+//! the other modules read what this machine knows without sending anything: its limits, its interfaces, its
+//! neighbours, its name server's answers.
 
 mod connect;
+mod hosts;
 mod limits;
 mod links;
 mod lookup;
+pub mod mdns;
 mod neighbours;
 
 pub use connect::ConnectProber;

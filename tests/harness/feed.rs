@@ -49,7 +49,11 @@ pub struct FeedServer {
 impl FeedServer {
     /// Starts it on a free port of the loopback in the test's network.
     pub fn start(says: Says) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::listening(says, TcpListener::bind("127.0.0.1:0").expect("a free port"))
+    }
+
+    /// Starts it on this listener, which another machine may have made.
+    pub fn listening(says: Says, listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared { says: Mutex::new(Some(says)), ..Shared::default() });
         let theirs = Arc::clone(&shared);

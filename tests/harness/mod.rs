@@ -23,10 +23,12 @@ use portscan::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::lab::{Host, Lab, outputs};
+use crate::lab::{Host, Lab, Machine, outputs};
 
+pub mod avahi;
 pub mod disk;
 pub mod feed;
+pub mod liar;
 pub mod prometheus;
 mod selftest;
 
@@ -55,15 +57,20 @@ impl Portscan {
     /// Takes a lab, so that no test can let the binary loose on a real network: by default it looks for a
     /// `lanscan.local` and scans what that tells it.
     pub fn new(within: &Lab, config: &str) -> Self {
+        Self::configured(config, within.machine().descriptors)
+    }
+
+    /// The same on a machine of a LAN, where others find it: it listens at this address, on port 80. To be started
+    /// [`Machine::within`] that machine.
+    pub fn on(_: &Machine, listen: &str, config: &str) -> Self {
+        let here = Self::configured(config, None);
+        here.env("MY_REST_API_HOST_ADDRESS", listen).env("MY_REST_API_PORT", "80")
+    }
+
+    fn configured(config: &str, open_files: Option<u32>) -> Self {
         let home = Arc::new(TempDir::new().expect("a temporary directory"));
         let data = home.path().join("data");
-        Self {
-            config: config.to_owned(),
-            data,
-            environment: Vec::new(),
-            open_files: within.machine().descriptors,
-            home,
-        }
+        Self { config: config.to_owned(), data, environment: Vec::new(), open_files, home }
     }
 
     /// With another data directory.
@@ -236,6 +243,11 @@ impl Running {
         let address = line.split(LISTENING).nth(1).and_then(|rest| rest.split('/').next());
         self.base = format!("http://{}", address.expect("an address follows"));
         self
+    }
+
+    /// Is asked at this address: that on which it listens may be none in particular.
+    pub fn reached_at(self, address: Ipv4Addr) -> Self {
+        Self { base: format!("http://{address}"), ..self }
     }
 
     /// `http://ADDRESS:PORT`, without a slash.

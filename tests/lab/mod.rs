@@ -11,6 +11,7 @@
 //! | `namespace` | namespaces and the wire |
 //! | `responder` | the thread and its socket |
 //! | `kernel` | instead of the thread: a host that is a kernel |
+//! | `switch` | several of them, that talk to each other |
 //! | `world` | all devices and the frames under way; no I/O |
 //! | `manners` | what one device does, in the engine's simulation too |
 //! | `device` | the same in frames |
@@ -45,11 +46,13 @@ mod record;
 mod responder;
 mod scenario;
 mod selftest;
+mod switch;
 mod wire;
 mod world;
 
 pub use kernel::KernelHost;
 pub use record::Stats;
+pub use switch::{Machine, PORT, Switch};
 pub use world::Outside;
 
 use responder::Responder;

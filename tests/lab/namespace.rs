@@ -101,7 +101,8 @@ pub fn link(far_end: bool) -> LinkAddr {
         .unwrap_or_else(|| panic!("interface {name} has no link-layer address"))
 }
 
-fn ip(arguments: &[&str]) {
+/// Runs `ip`, which must succeed.
+pub fn ip(arguments: &[&str]) {
     let output = Command::new("ip").args(arguments).output().unwrap_or_else(|e| {
         panic!("the lab needs the `ip` command (apt install iproute2): {e}");
     });

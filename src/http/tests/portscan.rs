@@ -10,7 +10,7 @@ use crate::{
     model::{
         Address, Device, HostReport, HostStatus, Moment, PortFinding, PortSet, PortState, Protocol, Reason,
     },
-    net::ConnectProber,
+    net::{ConnectProber, mdns::Advertised},
     resolve::{Resolve, ResolveError, Resolving},
     service::{
         feeds::{Inventory, Known, SourceId},
@@ -40,6 +40,7 @@ pub(super) struct Appliance {
     pub(super) store: Store,
     scanner: Scanner,
     pub(super) inventory: watch::Sender<Inventory>,
+    pub(super) advertised: watch::Sender<Advertised>,
     runner: Option<Runner>,
     _threads: (ScannerThread, WriterThread),
     pub(super) dir: tempfile::TempDir,
@@ -61,6 +62,7 @@ pub(super) fn appliance_with(limits: Limits) -> Appliance {
     let (config, config_seen) = watch::channel(Arc::new(config()));
     let (health, health_seen) = watch::channel(Health::default());
     let (inventory, inventory_seen) = watch::channel(Inventory::default());
+    let (advertised, advertised_seen) = watch::channel(Advertised::default());
     let (runs, requests) = runner::runs();
     let runner = Runner {
         store: store.clone(),
@@ -86,6 +88,7 @@ pub(super) fn appliance_with(limits: Limits) -> Appliance {
         gate: Gate::new(token.clone(), names.clone(), config_seen.clone()),
         names,
         config: config_seen,
+        advertised: advertised_seen,
         queries: Arc::new(queries),
         runs,
         clock: Arc::new(clock),
@@ -98,6 +101,7 @@ pub(super) fn appliance_with(limits: Limits) -> Appliance {
         store,
         scanner,
         inventory,
+        advertised,
         runner: Some(runner),
         _threads: (thread, writer),
         dir,

@@ -33,9 +33,11 @@ async fn info_moves_with_complete_scans() {
     let before = appliance.served.get("/v1/info").await.json();
     assert_eq!(
         before,
-        json!({"last_successful_import": 0, "devices": 0, "open": 0, "rogue": 0, "missing": 0, "last_scan": null})
+        json!({"last_successful_import": 0, "devices": 0, "open": 0, "rogue": 0, "missing": 0, "last_scan": null, "names": []})
     );
     let scan = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22]).await;
+    appliance.advertised.send_modify(|advertised| advertised.names.push("portscan.local".to_owned()));
+    assert_eq!(appliance.served.get("/v1/info").await.json()["names"], json!(["portscan.local"]));
     assert_eq!(appliance.served.get("/v1/info").await.json()["last_successful_import"], 0);
     appliance.store.end_scan(scan, ScanStatus::Complete).await.unwrap();
     let after = appliance.served.get("/v1/info").await.json();

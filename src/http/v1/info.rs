@@ -35,6 +35,8 @@ struct InfoBody {
     /// The same time as `last_successful_import`, for people; `null` before the first.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_scan: Option<Timestamp>,
+    /// The names that it is found by on its network (mDNS), such as `portscan.local`; none while that is off.
+    names: Vec<String>,
 }
 
 /// How much is known, and how new it is.
@@ -49,6 +51,7 @@ async fn info(State(api): State<Api>) -> Result<Response, Refusal> {
         rogue: tally.rogue,
         missing: tally.missing,
         last_scan: totals.last_scan,
+        names: api.advertised.borrow().names.clone(),
     };
     Ok(json(StatusCode::OK, &body))
 }

@@ -21,6 +21,7 @@ mod shapes;
 use std::sync::Arc;
 
 use axum::{Router, middleware::from_fn_with_state, routing::any};
+use tokio::sync::watch;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 pub(super) use self::import::Imports;
@@ -28,7 +29,10 @@ use super::{
     answer::Refusal,
     auth::{self, Gate},
 };
-use crate::service::{queries::Queries, runner::Runs};
+use crate::{
+    net::mdns::Advertised,
+    service::{queries::Queries, runner::Runs},
+};
 
 /// What the handlers answer from.
 #[derive(Clone)]
@@ -36,6 +40,7 @@ pub(super) struct Api {
     pub(super) queries: Arc<Queries>,
     pub(super) runs: Runs,
     pub(super) imports: Imports,
+    pub(super) advertised: watch::Receiver<Advertised>,
 }
 
 /// Everything under /v1, together with the description of it and of these other paths.

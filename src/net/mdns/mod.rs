@@ -1,0 +1,63 @@
+//! Names in `.local`, without a name server (multicast DNS, RFC 6762).
+//!
+//! | File | Does |
+//! |---|---|
+//! | `reach.rs` | on which networks: those whose IPv4 addresses `listen` answers on |
+//! | `daemon.rs` | the one [`Daemon`] of the process: mdns-sd's thread and socket, bounded |
+//! | `resolver.rs` | [`LocalResolver`]: `.local` by it, every other name by the system |
+//! | `responder.rs` | [`Responder`]: under which names the appliance is found, and gives way |
+//!
+//! IPv4 only, never the loopback: beside a running avahi, which announces the machine's host name with its IPv6
+//! addresses too, an answer for the same name with other addresses of that family would make it rename the
+//! machine. With the same IPv4 addresses in both answers there is nothing to disagree on.
+//!
+//! Limits, by mdns-sd 0.21: at its start it joins the group on every network for an instant before it is told
+//! which are meant (it says nothing there); a name is compared with others' when it is taken, so two networks
+//! that are joined later may hold it twice until one of them starts anew.
+
+mod daemon;
+mod reach;
+mod resolver;
+mod responder;
+
+pub use daemon::{Daemon, MdnsError};
+pub use reach::Reach;
+pub use resolver::LocalResolver;
+pub use responder::{Advertised, Responder};
+
+/// The domain of all names here (RFC 6762, 3).
+const DOMAIN: &str = ".local";
+
+/// The label before `.local`, in lower case; `None` for what is no such name. A name of more labels is not asked
+/// for by multicast: offices have had DNS domains that end in `.local` since before it existed.
+fn label_of(name: &str) -> Option<String> {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let label = name.strip_suffix(DOMAIN)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    ((1..=63).contains(&label.len()) && label.chars().all(plain)).then(|| label.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_label_before_local_is_asked_for() {
+        for (name, label) in [
+            ("lanscan.local", Some("lanscan")),
+            ("LANSCAN.Local.", Some("lanscan")),
+            ("my_nas-2.local", Some("my_nas-2")),
+            ("lanscan", None),
+            ("lanscan.lan", None),
+            (".local", None),
+            ("nas.office.local", None),
+            ("nas.local.example", None),
+            ("a b.local", None),
+            ("a\\.b.local", None),
+            ("nas\u{1b}.local", None),
+        ] {
+            assert_eq!(label_of(name).as_deref(), label, "{name}");
+        }
+        assert_eq!(label_of(&format!("{}.local", "a".repeat(64))), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! On which of this machine's networks.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use pnet::datalink;
+
+/// The IPv4 addresses under which the appliance may be found, and the port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// `None`: every address of every network.
+    addresses: Option<Vec<Ipv4Addr>>,
+    port: u16,
+}
+
+impl Reach {
+    /// Every network of this machine, to ask on; nothing is offered at port 0.
+    pub const EVERYWHERE: Self = Self { addresses: None, port: 0 };
+
+    /// Where who listens there can be found from outside by IPv4; `None`: nowhere. A service has one port, so of
+    /// several the first one's addresses count.
+    pub fn of(listen: &[SocketAddr]) -> Option<Self> {
+        let reached = |address: &SocketAddr| match address.ip() {
+            // It takes IPv4's connections, too, unless there is somebody else for these.
+            IpAddr::V6(ip) => {
+                ip.is_unspecified() && !listen.iter().any(|v4| v4.is_ipv4() && v4.port() == address.port())
+            }
+            IpAddr::V4(ip) => !ip.is_loopback(),
+        };
+        let reached: Vec<&SocketAddr> = listen.iter().filter(|address| reached(address)).collect();
+        let port = reached.first()?.port();
+        let there = reached.iter().filter(|address| address.port() == port).map(|address| address.ip());
+        let addresses = there
+            .map(|ip| match ip {
+                IpAddr::V4(ip) if !ip.is_unspecified() => Some(ip),
+                _ => None,
+            })
+            .collect();
+        Some(Self { addresses, port })
+    }
+
+    /// The port that listens there.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether the appliance is to be found at this address of this machine's.
+    pub(super) fn covers(&self, ip: IpAddr) -> bool {
+        let IpAddr::V4(ip) = ip else { return false };
+        !ip.is_loopback() && self.addresses.as_ref().is_none_or(|addresses| addresses.contains(&ip))
+    }
+
+    /// Whether this machine is on such a network now, as far as the kernel tells.
+    pub(super) fn is_there(&self) -> bool {
+        datalink::interfaces().iter().any(|interface| {
+            let up = interface.is_up() && interface.is_multicast() && !interface.is_loopback();
+            up && interface.ips.iter().any(|net| self.covers(net.ip()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reach(listen: &[&str]) -> Option<Reach> {
+        Reach::of(&listen.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>())
+    }
+
+    fn at(addresses: &[[u8; 4]], port: u16) -> Option<Reach> {
+        Some(Reach { addresses: Some(addresses.iter().copied().map(Ipv4Addr::from).collect()), port })
+    }
+
+    #[test]
+    fn what_listens_tells_where_it_is_found() {
+        let everywhere = Some(Reach { addresses: None, port: 80 });
+        for (listen, found) in [
+            (&["127.0.0.1:80"][..], None),
+            (&["127.0.0.1:80", "[::1]:80"], None),
+            (&["[2001:db8::1]:80"], None),
+            (&["127.0.0.1:80", "[::]:80"], None),
+            (&["0.0.0.0:80", "[::]:80"], everywhere.clone()),
+            (&["[::]:80"], everywhere.clone()),
+            (&["127.0.0.1:81", "[::]:80"], everywhere),
+            (&["192.168.1.2:8080"], at(&[[192, 168, 1, 2]], 8080)),
+            (&["127.0.0.1:80", "10.0.0.2:80", "10.1.0.2:80"], at(&[[10, 0, 0, 2], [10, 1, 0, 2]], 80)),
+            (&["10.0.0.2:80", "10.1.0.2:81"], at(&[[10, 0, 0, 2]], 80)),
+        ] {
+            assert_eq!(reach(listen), found, "{listen:?}");
+        }
+    }
+
+    #[test]
+    fn only_those_addresses_are_told_and_never_the_loopback() {
+        let one = reach(&["192.168.1.2:80"]).unwrap();
+        for (ip, everywhere, there) in [
+            ("192.168.1.2", true, true),
+            ("192.168.1.3", true, false),
+            ("127.0.0.1", false, false),
+            ("fe80::1", false, false),
+        ] {
+            let ip = ip.parse().unwrap();
+            assert_eq!((Reach::EVERYWHERE.covers(ip), one.covers(ip)), (everywhere, there), "{ip}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Under which names the appliance is found.
+
+use std::{
+    future::{Future, pending},
+    sync::Arc,
+    time::Duration,
+};
+
+use mdns_sd::{DaemonEvent, RRType};
+use tokio::{sync::watch, time::sleep};
+
+use super::{
+    DOMAIN, Reach,
+    daemon::{Daemon, MdnsError, Offer},
+    label_of,
+};
+use crate::{config::Config, model::one_line};
+
+/// The name of the service whose part the appliance plays where it discovers devices itself.
+const LANSCAN: &str = "lanscan";
+
+/// Until the next attempt at what failed.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// How often the thread's memory is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The most records of others' that the thread may remember, a few hundred bytes each. A large school announces a
+/// tenth of it; mdns-sd has no bound of its own.
+const MOST_RECORDS: i64 = 20_000;
+
+/// Under which names the appliance is found now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Advertised {
+    /// `portscan.local`; empty while it is off, or still asks whether a name is free.
+    pub names: Vec<String>,
+    /// What the owner may want to know of it.
+    pub notice: Option<String>,
+}
+
+/// Starts and stops the daemon as the configuration says, and offers the appliance's services by it.
+pub struct Responder {
+    /// `None`: only this machine can reach the appliance, so nobody is to be told of it and nobody asked.
+    reach: Option<Reach>,
+    config: watch::Receiver<Arc<Config>>,
+    daemon: watch::Sender<Option<Daemon>>,
+    advertised: watch::Sender<Advertised>,
+}
+
+/// What the configuration wants of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    label: String,
+    /// Whether to be found as lanscan too.
+    lanscan: bool,
+}
+
+/// Why the daemon is to start anew.
+#[derive(Debug, PartialEq, Eq)]
+enum Trouble {
+    /// Somebody else has our name: this one is free (RFC 6762, 9).
+    Renamed(String),
+    /// Somebody else is lanscan.
+    IsLanscan,
+    /// The network tells it more than it can remember.
+    Flooded,
+    /// Its thread is gone.
+    Ended,
+}
+
+impl Responder {
+    /// For an appliance within this reach; with it the daemon that there is at any time, and the names that it is
+    /// found by.
+    pub fn new(
+        reach: Option<Reach>,
+        config: watch::Receiver<Arc<Config>>,
+    ) -> (Self, watch::Receiver<Option<Daemon>>, watch::Receiver<Advertised>) {
+        let (daemon, present) = watch::channel(None);
+        let (advertised, seen) = watch::channel(Advertised::default());
+        (Self { reach, config, daemon, advertised }, present, seen)
+    }
+
+    /// Goes on until it is told to stop, and then says goodbye to the network.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.follow() => {}
+            () = stop => {}
+        }
+        self.end().await;
+    }
+
+    /// Does what the configuration wants, again whenever it wants something else.
+    async fn follow(&mut self) {
+        let mut config = self.config.clone();
+        loop {
+            let wanted = Wanted::of(&config.borrow_and_update());
+            // What was told of the former name is history.
+            self.advertised.send_replace(Advertised::default());
+            let other = async |config: &mut watch::Receiver<Arc<Config>>| {
+                while config.changed().await.is_ok() {
+                    if Wanted::of(&config.borrow()) != wanted {
+                        return;
+                    }
+                }
+                pending().await
+            };
+            tokio::select! {
+                () = self.offer(wanted.clone()) => {}
+                () = other(&mut config) => {}
+            }
+            self.end().await;
+        }
+    }
+
+    /// Keeps a daemon going that offers what is wanted, under the name that is free.
+    async fn offer(&self, wanted: Option<Wanted>) {
+        let (Some(reach), Some(wanted)) = (&self.reach, wanted) else { return pending().await };
+        let Wanted { mut label, mut lanscan } = wanted.clone();
+        loop {
+            match self.start_and_watch(reach, &label, lanscan).await {
+                Ok(Trouble::Renamed(free)) => {
+                    self.tell(format!(
+                        "{label}{DOMAIN} is another machine's, so this appliance is {free}{DOMAIN}; give one of them \
+                         another name (`name` under [mdns])"
+                    ));
+                    label = free;
+                }
+                Ok(Trouble::IsLanscan) => {
+                    tracing::info!(
+                        "lanscan.local is another machine's; the appliance does not take that name"
+                    );
+                    lanscan = false;
+                }
+                Ok(Trouble::Flooded) => {
+                    tracing::warn!("mDNS: the network tells more than can be; all is forgotten")
+                }
+                Ok(Trouble::Ended) => self.fail("its thread has ended").await,
+                Err(error) => self.fail(&error.to_string()).await,
+            }
+            self.end().await;
+        }
+    }
+
+    async fn start_and_watch(&self, reach: &Reach, label: &str, lanscan: bool) -> Result<Trouble, MdnsError> {
+        let daemon = Daemon::start(reach)?;
+        let events = daemon.events()?;
+        for kind in ["_http._tcp", "_portscan._tcp"] {
+            daemon.offer(&Offer { kind, label, path: "/" })?;
+        }
+        self.daemon.send_replace(Some(daemon.clone()));
+        let told = async {
+            loop {
+                match events.recv_async().await {
+                    Ok(event) => {
+                        if let Some(trouble) = self.heed(&event, label) {
+                            return Ok(trouble);
+                        }
+                    }
+                    Err(_) => return Ok(Trouble::Ended),
+                }
+            }
+        };
+        tokio::select! {
+            trouble = told => trouble,
+            trouble = too_much(&daemon) => Ok(trouble),
+            error = as_lanscan(&daemon), if lanscan => Err(error),
+        }
+    }
+
+    /// What an event means for our names.
+    fn heed(&self, event: &DaemonEvent, label: &str) -> Option<Trouble> {
+        match event {
+            DaemonEvent::Announce(service, _) => {
+                // A service's own name may have a number behind it: it is for people to read.
+                let of_lanscan = service.split(['.', ' ']).next() == Some(LANSCAN);
+                self.found_as(format!("{}{DOMAIN}", if of_lanscan { LANSCAN } else { label }));
+                None
+            }
+            DaemonEvent::NameChange(change) if change.rr_type == RRType::A => {
+                match label_of(&change.original).as_deref() {
+                    Some(LANSCAN) => Some(Trouble::IsLanscan),
+                    _ => label_of(&change.new_name).map(Trouble::Renamed),
+                }
+            }
+            DaemonEvent::Error(error) => {
+                tracing::warn!("mDNS: {}", one_line(&error.to_string(), 200));
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn found_as(&self, name: String) {
+        self.advertised.send_if_modified(|advertised| {
+            let new = !advertised.names.contains(&name);
+            if new {
+                tracing::info!("found as {name}");
+                advertised.names.push(name);
+            }
+            new
+        });
+    }
+
+    fn tell(&self, notice: String) {
+        tracing::warn!("mDNS: {notice}");
+        self.advertised.send_modify(|advertised| advertised.notice = Some(notice));
+    }
+
+    /// Tells once, and waits a while: nothing else depends on it.
+    async fn fail(&self, reason: &str) {
+        let notice = format!("the appliance is not found by name: {reason}");
+        let known = self.advertised.borrow().notice.as_ref() == Some(&notice);
+        if !known {
+            self.tell(notice);
+        }
+        self.advertised.send_modify(|advertised| advertised.names.clear());
+        sleep(AGAIN).await;
+    }
+
+    /// Ends the daemon, if there is one: first nobody is given it any more.
+    async fn end(&self) {
+        if let Some(daemon) = self.daemon.send_replace(None) {
+            daemon.goodbye().await;
+        }
+        self.advertised.send_if_modified(|advertised| !std::mem::take(&mut advertised.names).is_empty());
+    }
+}
+
+impl Wanted {
+    /// `None`: nothing, it is off.
+    fn of(config: &Config) -> Option<Self> {
+        let (mdns, lanscan) = (&config.mdns, !config.feed.discover.is_empty());
+        mdns.enabled.then(|| Self { label: mdns.name.clone(), lanscan })
+    }
+}
+
+/// Offers the appliance as lanscan as soon as nobody answers to that name, this machine under a name of its own
+/// included. Returns only if that fails.
+async fn as_lanscan(daemon: &Daemon) -> MdnsError {
+    while !daemon.ask(LANSCAN).await.is_empty() {
+        tracing::debug!("lanscan.local is there already");
+        sleep(10 * AGAIN).await;
+    }
+    match daemon.offer(&Offer { kind: "_http._tcp", label: LANSCAN, path: "/lanscan/json" }) {
+        Ok(()) => pending().await,
+        Err(error) => error,
+    }
+}
+
+/// Returns when the daemon remembers too much, or no longer answers.
+async fn too_much(daemon: &Daemon) -> Trouble {
+    loop {
+        match daemon.burden().await {
+            Some(records) if records > MOST_RECORDS => return Trouble::Flooded,
+            Some(_) => sleep(LOOK_EVERY).await,
+            None => return Trouble::Ended,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mdns_sd::DnsNameChange;
+
+    use super::*;
+
+    fn renamed(original: &str, new_name: &str, rr_type: RRType) -> DaemonEvent {
+        let (original, new_name) = (original.to_owned(), new_name.to_owned());
+        DaemonEvent::NameChange(DnsNameChange { original, new_name, rr_type, intf_name: "eth0".to_owned() })
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_left_and_a_service_may_have_a_number() {
+        let (_, config) = watch::channel(Arc::new(Config::default()));
+        let (responder, _, advertised) = Responder::new(None, config);
+        let told =
+            |service: &str| DaemonEvent::Announce(service.to_owned(), "portscan.local.:eth0".to_owned());
+        for (event, trouble) in [
+            (
+                renamed("portscan.local.", "portscan-2.local.", RRType::A),
+                Some(Trouble::Renamed("portscan-2".into())),
+            ),
+            (renamed("lanscan.local.", "lanscan-2.local.", RRType::A), Some(Trouble::IsLanscan)),
+            (renamed("portscan._http._tcp.local.", "portscan (2)._http._tcp.local.", RRType::SRV), None),
+            (told("portscan (2)._http._tcp.local."), None),
+            (told("portscan._portscan._tcp.local."), None),
+            (told("lanscan (2)._http._tcp.local."), None),
+        ] {
+            assert_eq!(responder.heed(&event, "portscan"), trouble, "{event:?}");
+        }
+        assert_eq!(advertised.borrow().names, ["portscan.local", "lanscan.local"]);
+    }
+
+    #[test]
+    fn off_wants_nothing_and_discovery_wants_lanscans_name() {
+        let mut config = Config::default();
+        let wanted = |lanscan| Some(Wanted { label: "portscan".to_owned(), lanscan });
+        assert_eq!(Wanted::of(&config), wanted(false));
+        config.feed.discover.push("eth0".to_owned());
+        assert_eq!(Wanted::of(&config), wanted(true));
+        config.mdns.enabled = false;
+        assert_eq!(Wanted::of(&config), None);
+    }
+}

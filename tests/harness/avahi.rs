@@ -1,0 +1,146 @@
+//! Debian's avahi: whom most machines of a LAN use to find each other, and to be found.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use nix::mount::{MsFlags, mount};
+use tempfile::TempDir;
+
+use super::{Reaped, eventually};
+use crate::lab::{Machine, PORT};
+
+/// From start to its first word, on a busy machine.
+const READY: Duration = Duration::from_secs(20);
+
+/// A system bus for avahi alone: everybody on the machine may use it.
+const BUS: &str = "<busconfig><listen>unix:path=/run/bus</listen><auth>EXTERNAL</auth><policy context=\"default\">\
+    <allow user=\"*\"/><allow own=\"*\"/><allow send_destination=\"*\"/><allow receive_sender=\"*\"/>\
+    </policy></busconfig>";
+
+/// An avahi-daemon on a machine, with a bus of its own.
+pub struct Avahi<'a> {
+    machine: &'a Machine,
+    log: PathBuf,
+    _daemon: Reaped,
+    _bus: Reaped,
+    _home: TempDir,
+}
+
+/// A service as `avahi-browse` resolves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub instance: String,
+    pub host: String,
+    pub address: String,
+    pub port: String,
+    pub txt: String,
+}
+
+/// One of avahi's programs, or the bus it needs: what `make setup` unpacked, else what is installed.
+fn program(name: &str) -> Command {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
+    let unpacked = ["usr/bin", "usr/sbin"].map(|folder| tools.join(folder).join(name));
+    let mut command =
+        Command::new(unpacked.iter().find(|path| path.exists()).map_or(Path::new(name), PathBuf::as_path));
+    let libraries = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let libraries =
+        ["usr/lib", "lib"].map(|folder| tools.join(folder).join(&libraries).display().to_string());
+    command.env("LD_LIBRARY_PATH", libraries.join(":")).env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/bus");
+    command.stdin(Stdio::null());
+    command
+}
+
+impl<'a> Avahi<'a> {
+    /// Starts it under this name and waits until the name is established.
+    pub fn start(machine: &'a Machine, host_name: &str) -> Self {
+        let home = TempDir::new().expect("a temporary directory");
+        let log = home.path().join("log");
+        let (daemon, bus) = machine.within(|| spawn(home.path(), &log, host_name));
+        let avahi = Self { machine, log, _daemon: daemon, _bus: bus, _home: home };
+        eventually(READY, "avahi has its name", || {
+            avahi.log().contains("Server startup complete").then_some(())
+        });
+        avahi
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).expect("it writes one")
+    }
+
+    /// The name that it has for its machine now.
+    pub fn host_name(&self) -> String {
+        let log = self.log();
+        let last = log.rsplit("Host name is ").next().expect("it has said so");
+        last.split(". Local").next().expect("and more").to_owned()
+    }
+
+    /// The IPv4 address of a name, or nothing after five seconds.
+    pub fn resolve(&self, name: &str) -> Option<String> {
+        let output = self.output("avahi-resolve", &["-4", "-n", name]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.trim().split_once('\t').map(|(_, address)| address.to_owned())
+    }
+
+    /// The services of a kind that are there now, by IPv4, sorted by name.
+    pub fn browse(&self, kind: &str) -> Vec<Found> {
+        let output = self.output("avahi-browse", &["-rpt", kind]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut found: Vec<Found> = text.lines().filter_map(read).collect();
+        found.sort_by(|a, b| a.instance.cmp(&b.instance));
+        found
+    }
+
+    fn output(&self, name: &str, arguments: &[&str]) -> Output {
+        self.machine.within(|| program(name).args(arguments).output().unwrap_or_else(|e| missing(name, &e)))
+    }
+}
+
+/// `=;eth0;IPv4;INSTANCE;KIND;local;HOST;ADDRESS;PORT;TXT`
+fn read(line: &str) -> Option<Found> {
+    let fields: Vec<&str> = line.split(';').collect();
+    let [_, instance, _, _, host, address, port, txt] = fields.strip_prefix(&["=", PORT])?.try_into().ok()?;
+    let [instance, host, address, port, txt] = [instance, host, address, port, txt].map(str::to_owned);
+    Some(Found { instance, host, address, port, txt })
+}
+
+fn missing(name: &str, error: &std::io::Error) -> ! {
+    panic!("{name}: {error}; `make setup` gets it")
+}
+
+/// Starts the bus and the daemon; on the machine.
+fn spawn(home: &Path, log: &Path, host_name: &str) -> (Reaped, Reaped) {
+    // It wants a user of its name, even where it is to stay what it is.
+    for (file, line) in [("passwd", "avahi:x:0:0::/:/bin/false\n"), ("group", "avahi:x:0:\n")] {
+        let (ours, theirs) = (home.join(file), Path::new("/etc").join(file));
+        fs::write(&ours, fs::read_to_string(&theirs).expect("it is readable") + line).expect("writing");
+        mount(Some(&ours), &theirs, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .expect("a mount of our own");
+    }
+    // One that ran here before may have left it.
+    _ = fs::remove_file("/run/bus");
+    let bus = home.join("bus.conf");
+    fs::write(&bus, BUS).expect("writing");
+    let bus = program("dbus-daemon")
+        .arg(format!("--config-file={}", bus.display()))
+        .args(["--nofork", "--nopidfile"])
+        .stderr(Stdio::null())
+        .spawn();
+    let bus = Reaped(bus.unwrap_or_else(|e| missing("dbus-daemon", &e)));
+    eventually(READY, "the bus is there", || Path::new("/run/bus").exists().then_some(()));
+    fs::create_dir_all("/run/avahi-daemon").expect("a /run of our own");
+    let config = home.join("avahi.conf");
+    fs::write(&config, format!("[server]\nhost-name={host_name}\n[publish]\npublish-workstation=no\n"))
+        .expect("writing");
+    let daemon = program("avahi-daemon")
+        .arg("-f")
+        .arg(&config)
+        .args(["--no-drop-root", "--no-chroot", "--no-rlimits", "--no-proc-title"])
+        .stderr(File::create(log).expect("a log"))
+        .spawn();
+    (Reaped(daemon.unwrap_or_else(|e| missing("avahi-daemon", &e))), bus)
+}

@@ -1,0 +1,92 @@
+//! A LAN of several machines, each a kernel of its own, on one switch: for what machines say to each other.
+
+use std::{
+    fs::File,
+    net::Ipv4Addr,
+    os::fd::OwnedFd,
+    panic::resume_unwind,
+    sync::{MutexGuard, PoisonError},
+    thread,
+};
+
+use ipnet::Ipv4Net;
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns, unshare},
+    unistd::gettid,
+};
+
+use super::{ONE_AT_A_TIME, namespace};
+
+/// What a machine's own end of its cable is called.
+pub const PORT: &str = "eth0";
+
+/// The switch. The calling thread is on this LAN too, and stays in its network for good, as in
+/// [`super::Lab`]'s.
+pub struct Switch {
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// A machine on it: a network, mounts and a /run of its own.
+pub struct Machine {
+    network: OwnedFd,
+    mounts: OwnedFd,
+    address: Ipv4Addr,
+}
+
+impl Switch {
+    /// Enters a LAN without machines; this is the address of who enters.
+    pub fn enter(address: &str) -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        namespace::enter();
+        namespace::ip(&["link", "add", "switch", "type", "bridge"]);
+        namespace::ip(&["addr", "add", address, "dev", "switch"]);
+        namespace::ip(&["link", "set", "switch", "up"]);
+        Self { _turn: turn }
+    }
+
+    /// Plugs in another machine with this address and length of prefix.
+    pub fn plug(&self, address: &str) -> Machine {
+        let net: Ipv4Net = address.parse().expect("an address and its prefix");
+        let cable = format!("to-{}", net.addr().octets()[3]);
+        let here = gettid().to_string();
+        let (network, mounts) = thread::scope(|scope| {
+            let raise = scope.spawn(|| {
+                namespace::enter();
+                mount(None::<&str>, "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a /run");
+                namespace::ip(&["link", "add", PORT, "type", "veth", "peer", "name", &cable, "netns", &here]);
+                namespace::ip(&["addr", "add", address, "dev", PORT]);
+                namespace::ip(&["link", "set", PORT, "up"]);
+                ["net", "mnt"]
+                    .map(|kind| File::open(format!("/proc/thread-self/ns/{kind}")).expect("it is here"))
+            });
+            let [network, mounts] = raise.join().unwrap_or_else(|panic| resume_unwind(panic));
+            (network.into(), mounts.into())
+        });
+        namespace::ip(&["link", "set", &cable, "master", "switch", "up"]);
+        Machine { network, mounts, address: net.addr() }
+    }
+}
+
+impl Machine {
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Does something on this machine: what is opened or started there stays there.
+    pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        let there = || {
+            // A root directory that is shared with other threads cannot be moved.
+            unshare(CloneFlags::CLONE_FS).expect("a thread may leave the others");
+            setns(&self.mounts, CloneFlags::CLONE_NEWNS).expect("the machine's mounts");
+            setns(&self.network, CloneFlags::CLONE_NEWNET).expect("the machine's network");
+            act()
+        };
+        thread::scope(|scope| scope.spawn(there).join()).unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// `ip` with these arguments.
+    pub fn ip(&self, arguments: &[&str]) {
+        self.within(|| namespace::ip(arguments));
+    }
+}
