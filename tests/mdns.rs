@@ -23,7 +23,7 @@ use crate::{
         liar::{self, Liar, Question},
         scanner,
     },
-    lab::{Machine, PORT, Switch},
+    lab::{Node, PORT, Switch},
 };
 
 /// A name is asked for three times before it is taken, a changed address noticed within five seconds, and others
@@ -39,7 +39,7 @@ fn lan() -> Switch {
 }
 
 /// An appliance on that machine, once it can be asked.
-fn start(machine: &Machine, portscan: &Portscan) -> Running {
+fn start(machine: &Node, portscan: &Portscan) -> Running {
     machine.within(|| portscan.start()).reached_at(machine.address())
 }
 
@@ -66,7 +66,7 @@ fn wait_for(avahi: &Avahi<'_>, kind: &str, services: &[Found]) {
 }
 
 /// Whether anything on the machine takes part in multicast DNS: UDP port 5353, in either family.
-fn takes_part(machine: &Machine) -> bool {
+fn takes_part(machine: &Node) -> bool {
     machine.within(|| {
         ["udp", "udp6"].iter().any(|family| {
             let sockets = fs::read_to_string(format!("/proc/thread-self/net/{family}")).unwrap_or_default();

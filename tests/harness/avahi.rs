@@ -11,7 +11,7 @@ use nix::mount::{MsFlags, mount};
 use tempfile::TempDir;
 
 use super::{Reaped, eventually};
-use crate::lab::{Machine, PORT};
+use crate::lab::{Node, PORT};
 
 /// From start to its first word, on a busy machine.
 const READY: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ const BUS: &str = "<busconfig><listen>unix:path=/run/bus</listen><auth>EXTERNAL<
 
 /// An avahi-daemon on a machine, with a bus of its own.
 pub struct Avahi<'a> {
-    machine: &'a Machine,
+    machine: &'a Node,
     log: PathBuf,
     _daemon: Reaped,
     _bus: Reaped,
@@ -56,7 +56,7 @@ fn program(name: &str) -> Command {
 
 impl<'a> Avahi<'a> {
     /// Starts it under this name and waits until the name is established.
-    pub fn start(machine: &'a Machine, host_name: &str) -> Self {
+    pub fn start(machine: &'a Node, host_name: &str) -> Self {
         let home = TempDir::new().expect("a temporary directory");
         let log = home.path().join("log");
         let (daemon, bus) = machine.within(|| spawn(home.path(), &log, host_name));

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::lab::Machine;
+use crate::lab::Node;
 
 const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 251), 5353);
 
@@ -30,7 +30,7 @@ pub struct Question {
 
 impl Liar {
     /// On this machine: what `lie` makes of a question is sent to everybody.
-    pub fn start(machine: &Machine, lie: impl Fn(&Question) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+    pub fn start(machine: &Node, lie: impl Fn(&Question) -> Vec<Vec<u8>> + Send + 'static) -> Self {
         let address = machine.address();
         let socket = machine.within(|| {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5353)).expect("nobody else is here");

@@ -23,7 +23,7 @@ use portscan::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::lab::{Host, Lab, Machine, outputs};
+use crate::lab::{Host, Lab, Node, outputs};
 
 pub mod avahi;
 pub mod disk;
@@ -61,8 +61,8 @@ impl Portscan {
     }
 
     /// The same on a machine of a LAN, where others find it: it listens at this address, on port 80. To be started
-    /// [`Machine::within`] that machine.
-    pub fn on(_: &Machine, listen: &str, config: &str) -> Self {
+    /// [`Node::within`] that machine.
+    pub fn on(_: &Node, listen: &str, config: &str) -> Self {
         let here = Self::configured(config, None);
         here.env("MY_REST_API_HOST_ADDRESS", listen).env("MY_REST_API_PORT", "80")
     }
@@ -246,8 +246,9 @@ impl Running {
     }
 
     /// Is asked at this address: that on which it listens may be none in particular.
-    pub fn reached_at(self, address: Ipv4Addr) -> Self {
-        Self { base: format!("http://{address}"), ..self }
+    pub fn reached_at(mut self, address: Ipv4Addr) -> Self {
+        self.base = format!("http://{address}");
+        self
     }
 
     /// `http://ADDRESS:PORT`, without a slash.

@@ -52,7 +52,7 @@ mod world;
 
 pub use kernel::KernelHost;
 pub use record::Stats;
-pub use switch::{Machine, PORT, Switch};
+pub use switch::{Node, PORT, Switch};
 pub use world::Outside;
 
 use responder::Responder;

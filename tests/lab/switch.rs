@@ -28,7 +28,7 @@ pub struct Switch {
 }
 
 /// A machine on it: a network, mounts and a /run of its own.
-pub struct Machine {
+pub struct Node {
     network: OwnedFd,
     mounts: OwnedFd,
     address: Ipv4Addr,
@@ -46,7 +46,7 @@ impl Switch {
     }
 
     /// Plugs in another machine with this address and length of prefix.
-    pub fn plug(&self, address: &str) -> Machine {
+    pub fn plug(&self, address: &str) -> Node {
         let net: Ipv4Net = address.parse().expect("an address and its prefix");
         let cable = format!("to-{}", net.addr().octets()[3]);
         let here = gettid().to_string();
@@ -64,11 +64,11 @@ impl Switch {
             (network.into(), mounts.into())
         });
         namespace::ip(&["link", "set", &cable, "master", "switch", "up"]);
-        Machine { network, mounts, address: net.addr() }
+        Node { network, mounts, address: net.addr() }
     }
 }
 
-impl Machine {
+impl Node {
     pub fn address(&self) -> Ipv4Addr {
         self.address
     }
