@@ -117,9 +117,12 @@ fn spawn(home: &Path, log: &Path, host_name: &str) -> (Reaped, Reaped) {
     // It wants a user of its name, even where it is to stay what it is.
     for (file, line) in [("passwd", "avahi:x:0:0::/:/bin/false\n"), ("group", "avahi:x:0:\n")] {
         let (ours, theirs) = (home.join(file), Path::new("/etc").join(file));
-        fs::write(&ours, fs::read_to_string(&theirs).expect("it is readable") + line).expect("writing");
-        mount(Some(&ours), &theirs, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-            .expect("a mount of our own");
+        let known = fs::read_to_string(&theirs).expect("it is readable");
+        if !known.contains("\navahi:") {
+            fs::write(&ours, known + line).expect("writing");
+            mount(Some(&ours), &theirs, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+                .expect("a mount of our own");
+        }
     }
     // One that ran here before may have left it.
     _ = fs::remove_file("/run/bus");

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
+
 use crate::lab::Node;
 
 const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 251), 5353);
@@ -35,7 +37,7 @@ impl Liar {
         let socket = machine.within(|| {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5353)).expect("nobody else is here");
             socket.join_multicast_v4(GROUP.ip(), &address).expect("a network");
-            socket.set_multicast_loop_v4(false).expect("an option");
+            SockRef::from(&socket).set_multicast_if_v4(&address).expect("its own address");
             socket
         });
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("an option");
