@@ -177,8 +177,10 @@ async fn next(events: &Receiver<HostnameResolutionEvent>) -> Option<Vec<Address>
         match events.recv_async().await.ok()? {
             HostnameResolutionEvent::AddressesFound(_, found) => {
                 // What does not fit goes first: a thousand addresses are no host's.
-                let found =
-                    believed(found.iter().take(MOST_ADDRESSES).filter_map(address), Links::read().ok());
+                let found = believed(
+                    found.iter().take(MOST_ADDRESSES).filter_map(address),
+                    Links::read().ok().as_ref(),
+                );
                 if !found.is_empty() {
                     return Some(found);
                 }
@@ -203,10 +205,9 @@ fn address(told: &ScopedIp) -> Option<Address> {
 
 /// Anybody on the network may answer anything: what is one host's, not this machine's loopback, and in a private
 /// range or a network that this machine is in. A name must not lead the scanner to strangers.
-fn believed(told: impl Iterator<Item = Address>, links: Option<Links>) -> Vec<Address> {
-    let near = |address: &Address| {
-        address.is_private() || links.as_ref().is_some_and(|links| links.is_own_subnet(address))
-    };
+fn believed(told: impl Iterator<Item = Address>, links: Option<&Links>) -> Vec<Address> {
+    let near =
+        |address: &Address| address.is_private() || links.is_some_and(|links| links.is_own_subnet(address));
     told.filter(|address| address.is_host() && !address.is_loopback() && near(address)).collect()
 }
 

@@ -81,7 +81,7 @@ impl Responder {
     }
 
     /// Goes on until it is told to stop, and then says goodbye to the network.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub async fn run(self, stop: impl Future<Output = ()>) {
         tokio::select! {
             () = self.follow() => {}
             () = stop => {}
@@ -90,23 +90,15 @@ impl Responder {
     }
 
     /// Does what the configuration wants, again whenever it wants something else.
-    async fn follow(&mut self) {
+    async fn follow(&self) {
         let mut config = self.config.clone();
         loop {
             let wanted = Wanted::of(&config.borrow_and_update());
             // What was told of the former name is history.
             self.advertised.send_replace(Advertised::default());
-            let other = async |config: &mut watch::Receiver<Arc<Config>>| {
-                while config.changed().await.is_ok() {
-                    if Wanted::of(&config.borrow()) != wanted {
-                        return;
-                    }
-                }
-                pending().await
-            };
             tokio::select! {
                 () = self.offer(wanted.clone()) => {}
-                () = other(&mut config) => {}
+                () = until_other(&mut config, wanted.as_ref()) => {}
             }
             self.end().await;
         }
@@ -115,9 +107,11 @@ impl Responder {
     /// Keeps a daemon going that offers what is wanted, under the name that is free.
     async fn offer(&self, wanted: Option<Wanted>) {
         let (Some(reach), Some(wanted)) = (&self.reach, wanted) else { return pending().await };
-        let Wanted { mut label, mut lanscan } = wanted.clone();
+        let Wanted { mut label, mut lanscan } = wanted;
         loop {
-            match self.start_and_watch(reach, &label, lanscan).await {
+            let ended = self.start_and_watch(reach, &label, lanscan).await;
+            self.end().await;
+            match ended {
                 Ok(Trouble::Renamed(free)) => {
                     self.tell(format!(
                         "{label}{DOMAIN} is another machine's, so this appliance is {free}{DOMAIN}; give one of them \
@@ -132,12 +126,13 @@ impl Responder {
                     lanscan = false;
                 }
                 Ok(Trouble::Flooded) => {
-                    tracing::warn!("mDNS: the network tells more than can be; all is forgotten")
+                    tracing::warn!(
+                        "mDNS: the network announces more names than a real one has; all are forgotten"
+                    );
                 }
                 Ok(Trouble::Ended) => self.fail("its thread has ended").await,
                 Err(error) => self.fail(&error.to_string()).await,
             }
-            self.end().await;
         }
     }
 
@@ -213,7 +208,6 @@ impl Responder {
         if !known {
             self.tell(notice);
         }
-        self.advertised.send_modify(|advertised| advertised.names.clear());
         sleep(AGAIN).await;
     }
 
@@ -232,6 +226,16 @@ impl Wanted {
         let (mdns, lanscan) = (&config.mdns, !config.feed.discover.is_empty());
         mdns.enabled.then(|| Self { label: mdns.name.clone(), lanscan })
     }
+}
+
+/// Returns when the configuration wants something else.
+async fn until_other(config: &mut watch::Receiver<Arc<Config>>, wanted: Option<&Wanted>) {
+    while config.changed().await.is_ok() {
+        if Wanted::of(&config.borrow()).as_ref() != wanted {
+            return;
+        }
+    }
+    pending::<()>().await;
 }
 
 /// Offers the appliance as lanscan as soon as nobody answers to that name, this machine under a name of its own
