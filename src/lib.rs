@@ -25,7 +25,7 @@
 //! | F5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
 //! | F4 | [`http`] | the server, its bounds, the APIs |
 //! | F3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
-//! | F2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, nmap's files |
+//! | F2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`vendor`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, the IEEE's, nmap's files |
 //! | F1 | [`engine`], [`config`], [`clock`], [`resolve`] | decisions without I/O, and the traits of what is injected |
 //! | F0 | [`model`] | the values that all speak in |
 //!
@@ -70,3 +70,4 @@ pub mod resolve;
 pub mod service;
 pub mod services;
 pub mod store;
+pub mod vendor;
