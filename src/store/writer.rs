@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
+    Hearing, Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
     apply::Change,
     error::{Result, StoreError},
     import::{self, Hosts, Import, Imported},
@@ -47,6 +47,8 @@ pub(super) enum Request {
     Import(Box<Import>, Hosts, Done<Imported>),
     /// Note that devices were seen.
     See(Vec<Device>, Done<()>),
+    /// Keep names.
+    Hear(Vec<Hearing>, Done<()>),
     /// Tell who was not seen since.
     Miss(Timestamp, Done<()>),
     /// Keep a schedule.
@@ -65,7 +67,7 @@ struct Pending {
     tell: Box<dyn FnOnce(Result<()>) + Send>,
 }
 
-/// What was last written of a device, for as long as that spares a write.
+/// What was last written of a device at one of its addresses, for as long as that spares a write.
 struct Sighting {
     address: Address,
     name: Option<String>,
@@ -91,7 +93,7 @@ pub(super) struct Writer {
     last_failure: Option<Moment>,
     last_scan: i64,
     last_seq: i64,
-    sightings: HashMap<DeviceKey, Sighting>,
+    sightings: HashMap<DeviceKey, Vec<Sighting>>,
 }
 
 impl Writer {
@@ -195,7 +197,7 @@ impl Writer {
             }
             Request::Record(observation, done) => {
                 if observation.report.status != HostStatus::Down {
-                    self.is_news(&observation.device);
+                    self.note(&observation.device);
                 }
                 self.last_seq += 1;
                 (Change::Record { seq: self.last_seq, observation }, done)
@@ -205,9 +207,13 @@ impl Writer {
                 return;
             }
             Request::End(id, status, done) => (Change::End { id, status, finished: self.clock.wall() }, done),
-            Request::See(mut devices, done) => {
+            Request::See(devices, done) => {
                 let now = self.clock.now();
-                self.sightings.retain(|_, written| now.since(written.at) < SIGHTING_KEPT);
+                self.sightings.retain(|_, written| {
+                    written.retain(|sighting| now.since(sighting.at) < SIGHTING_KEPT);
+                    !written.is_empty()
+                });
+                let mut devices = by_device(devices);
                 devices.retain(|device| self.is_news(device));
                 if devices.is_empty() {
                     let _ = done.send(Ok(()));
@@ -215,6 +221,7 @@ impl Writer {
                 }
                 (Change::See { devices, at: self.clock.wall() }, done)
             }
+            Request::Hear(heard, done) => (Change::Hear { heard, at: self.clock.wall() }, done),
             Request::Miss(since, done) => (Change::Miss { since, at: self.clock.wall() }, done),
             Request::Schedule(scanner, schedule, done) => (Change::Schedule { scanner, schedule }, done),
             Request::Expect(wishes, done) => {
@@ -252,19 +259,40 @@ impl Writer {
         imported
     }
 
-    /// Whether a sighting is to be written: something is new, or nothing was written for an hour. Takes it
-    /// that the caller writes it then.
-    fn is_news(&mut self, device: &Device) -> bool {
+    /// Whether that a device was seen at these addresses, and at no others, is to be written: something is new,
+    /// or nothing was written for an hour. Takes it that the caller writes it then.
+    fn is_news(&mut self, device: &[Device]) -> bool {
         let now = self.clock.now();
-        let Device { address, name, .. } = device;
-        let written = self.sightings.get(&device.key());
-        let told = written
-            .is_some_and(|written| written.address == *address && (name.is_none() || written.name == *name));
-        if !told {
-            let name = name.clone().or_else(|| written.and_then(|written| written.name.clone()));
-            self.sightings.insert(device.key(), Sighting { address: address.clone(), name, at: now });
+        let Some(key) = device.first().map(Device::key) else { return false };
+        let written = self.sightings.remove(&key).unwrap_or_default();
+        let at = |here: &Device| written.iter().find(|sighting| sighting.address == here.address);
+        let is_told = |here: &Device| {
+            at(here).is_some_and(|sighting| here.name.is_none() || sighting.name == here.name)
+        };
+        let is_news = written.len() != device.len() || !device.iter().all(is_told);
+        let sighting = |here: &Device| {
+            let known = at(here);
+            Sighting {
+                address: here.address.clone(),
+                name: here.name.clone().or_else(|| known.and_then(|known| known.name.clone())),
+                at: known.filter(|_| !is_news).map_or(now, |known| known.at),
+            }
+        };
+        self.sightings.insert(key, device.iter().map(sighting).collect());
+        is_news
+    }
+
+    /// Notes that it is written that a device was seen here, whatever other addresses it has.
+    fn note(&mut self, device: &Device) {
+        let now = self.clock.now();
+        let written = self.sightings.entry(device.key()).or_default();
+        match written.iter_mut().find(|sighting| sighting.address == device.address) {
+            Some(sighting) => sighting.name = device.name.clone().or(sighting.name.take()),
+            None => {
+                let (address, name) = (device.address.clone(), device.name.clone());
+                written.push(Sighting { address, name, at: now });
+            }
         }
-        !told
     }
 
     /// Commits all that waits and tells the askers, or keeps it for the next try.
@@ -329,6 +357,20 @@ impl Writer {
             true
         });
     }
+}
+
+/// The devices, each once for all of its addresses, in the order in which they were told.
+fn by_device(told: Vec<Device>) -> Vec<Vec<Device>> {
+    let mut places = HashMap::new();
+    let mut devices: Vec<Vec<Device>> = Vec::new();
+    for device in told {
+        let place = *places.entry(device.key()).or_insert(devices.len());
+        match devices.get_mut(place) {
+            Some(same) => same.push(device),
+            None => devices.push(vec![device]),
+        }
+    }
+    devices
 }
 
 /// Whether a failure is the disk's or the machine's, so that the same change may well be made later. Any other
