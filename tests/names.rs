@@ -209,7 +209,7 @@ fn what_a_device_calls_itself_harms_nobody() {
                 socket.send_to(other, asker).unwrap();
             }
         }
-        // The third is the last that is asked before the second is over.
+        // That it asks again shows that it has believed none of it.
         question(&socket);
         running.wait_for_devices(1, LONG);
         assert_eq!(host(&running)["names"], json!([]));

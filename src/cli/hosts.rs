@@ -84,7 +84,7 @@ pub(super) async fn hosts(
 }
 
 /// The least width of a column whose cells may be folded.
-const LEAST: usize = 12;
+const LEAST: usize = 10;
 
 /// Between two columns.
 const GAP: usize = 2;

@@ -126,7 +126,8 @@ impl Keeper {
     fn take(&mut self, question: &Question, heard: Option<Hearing>) {
         let now = self.clock.now();
         let answered = heard.as_ref().is_some_and(|heard| heard.name.is_some());
-        let Some(heard) = heard.filter(|_| self.plan.asked(now, question, answered)) else { return };
+        let holds = self.plan.asked(now, question, answered);
+        let Some(heard) = heard.filter(|_| holds) else { return };
         tracing::debug!(device = %heard.device, source = heard.source.as_str(), name = heard.name, "heard of a name");
         self.write_by.get_or_insert(now + GATHER);
         self.heard.push(heard);
@@ -142,7 +143,7 @@ impl Keeper {
         match self.store.hear(std::mem::take(&mut self.heard)).await {
             Ok(()) | Err(StoreError::Closed) => {}
             Err(error) => {
-                tracing::warn!(%error, "names could not be kept; they are asked for again tomorrow")
+                tracing::warn!(%error, "names could not be kept; they are asked for again tomorrow");
             }
         }
     }

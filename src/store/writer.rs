@@ -3,7 +3,7 @@
 //! An SD card is worn by small synchronous writes, so hosts that finish within ten seconds share a commit; a
 //! commit's changes stay in memory until the disk has them, so that a full disk loses none.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use nix::sys::statvfs::statvfs;
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     clock::Clock,
-    model::{Address, Device, DeviceKey, HostStatus, Moment, ScanStatus},
+    model::{Device, HostStatus, Moment, ScanStatus},
 };
 
 use super::{
@@ -21,6 +21,7 @@ use super::{
     error::{Result, StoreError},
     import::{self, Hosts, Import, Imported},
     news,
+    sightings::Sightings,
 };
 
 /// Changes that wait for the writer. When the disk is full this is what makes the askers wait.
@@ -28,9 +29,6 @@ pub(super) const QUEUE: usize = 64;
 
 /// Most changes of one commit: what is kept in memory while the disk takes nothing.
 const BATCH: usize = 256;
-
-/// A device that was seen within this long without a change is not written again.
-const SIGHTING_KEPT: Duration = Duration::from_secs(3600);
 
 /// Who is told when a change is committed.
 pub(super) type Done<T> = oneshot::Sender<Result<T>>;
@@ -67,13 +65,6 @@ struct Pending {
     tell: Box<dyn FnOnce(Result<()>) + Send>,
 }
 
-/// What was last written of a device at one of its addresses, for as long as that spares a write.
-struct Sighting {
-    address: Address,
-    name: Option<String>,
-    at: Moment,
-}
-
 /// The writer's state; lives on its thread.
 pub(super) struct Writer {
     connection: Connection,
@@ -93,7 +84,7 @@ pub(super) struct Writer {
     last_failure: Option<Moment>,
     last_scan: i64,
     last_seq: i64,
-    sightings: HashMap<DeviceKey, Vec<Sighting>>,
+    sightings: Sightings,
 }
 
 impl Writer {
@@ -129,7 +120,7 @@ impl Writer {
             last_failure: None,
             last_scan,
             last_seq,
-            sightings: HashMap::new(),
+            sightings: Sightings::default(),
         })
     }
 
@@ -197,7 +188,7 @@ impl Writer {
             }
             Request::Record(observation, done) => {
                 if observation.report.status != HostStatus::Down {
-                    self.note(&observation.device);
+                    self.sightings.note(&observation.device, self.clock.now());
                 }
                 self.last_seq += 1;
                 (Change::Record { seq: self.last_seq, observation }, done)
@@ -208,13 +199,7 @@ impl Writer {
             }
             Request::End(id, status, done) => (Change::End { id, status, finished: self.clock.wall() }, done),
             Request::See(devices, done) => {
-                let now = self.clock.now();
-                self.sightings.retain(|_, written| {
-                    written.retain(|sighting| now.since(sighting.at) < SIGHTING_KEPT);
-                    !written.is_empty()
-                });
-                let mut devices = by_device(devices);
-                devices.retain(|device| self.is_news(device));
+                let devices = self.sightings.news(devices, self.clock.now());
                 if devices.is_empty() {
                     let _ = done.send(Ok(()));
                     return;
@@ -233,7 +218,7 @@ impl Writer {
                 self.commit();
                 change(&mut self.connection);
                 // Whoever was forgotten is to be written anew.
-                self.sightings.clear();
+                self.sightings = Sightings::default();
                 return;
             }
             Request::Flush(done) => {
@@ -257,42 +242,6 @@ impl Writer {
         let imported = import::write(&mut self.connection, import, hosts, &mut self.last_seq);
         self.tell_news();
         imported
-    }
-
-    /// Whether that a device was seen at these addresses, and at no others, is to be written: something is new,
-    /// or nothing was written for an hour. Takes it that the caller writes it then.
-    fn is_news(&mut self, device: &[Device]) -> bool {
-        let now = self.clock.now();
-        let Some(key) = device.first().map(Device::key) else { return false };
-        let written = self.sightings.remove(&key).unwrap_or_default();
-        let at = |here: &Device| written.iter().find(|sighting| sighting.address == here.address);
-        let is_told = |here: &Device| {
-            at(here).is_some_and(|sighting| here.name.is_none() || sighting.name == here.name)
-        };
-        let is_news = written.len() != device.len() || !device.iter().all(is_told);
-        let sighting = |here: &Device| {
-            let known = at(here);
-            Sighting {
-                address: here.address.clone(),
-                name: here.name.clone().or_else(|| known.and_then(|known| known.name.clone())),
-                at: known.filter(|_| !is_news).map_or(now, |known| known.at),
-            }
-        };
-        self.sightings.insert(key, device.iter().map(sighting).collect());
-        is_news
-    }
-
-    /// Notes that it is written that a device was seen here, whatever other addresses it has.
-    fn note(&mut self, device: &Device) {
-        let now = self.clock.now();
-        let written = self.sightings.entry(device.key()).or_default();
-        match written.iter_mut().find(|sighting| sighting.address == device.address) {
-            Some(sighting) => sighting.name = device.name.clone().or(sighting.name.take()),
-            None => {
-                let (address, name) = (device.address.clone(), device.name.clone());
-                written.push(Sighting { address, name, at: now });
-            }
-        }
     }
 
     /// Commits all that waits and tells the askers, or keeps it for the next try.
@@ -357,20 +306,6 @@ impl Writer {
             true
         });
     }
-}
-
-/// The devices, each once for all of its addresses, in the order in which they were told.
-fn by_device(told: Vec<Device>) -> Vec<Vec<Device>> {
-    let mut places = HashMap::new();
-    let mut devices: Vec<Vec<Device>> = Vec::new();
-    for device in told {
-        let place = *places.entry(device.key()).or_insert(devices.len());
-        match devices.get_mut(place) {
-            Some(same) => same.push(device),
-            None => devices.push(vec![device]),
-        }
-    }
-    devices
 }
 
 /// Whether a failure is the disk's or the machine's, so that the same change may well be made later. Any other

@@ -100,8 +100,7 @@ impl Plan {
         if self.asking.len() >= AT_ONCE {
             return Next::Rest;
         }
-        let is_free =
-            |subject: &Subject| !self.asking.contains_key(subject) && !(dns_is_busy && dns(subject));
+        let is_free = |subject: &Subject| !(self.asking.contains_key(subject) || dns_is_busy && dns(subject));
         let Some((due, subject)) = self.due.iter().find(|(_, subject)| is_free(subject)).cloned() else {
             return Next::Rest;
         };
