@@ -42,6 +42,7 @@
 //!
 //! - another kind of probe: implement [`engine::Prober`] in [`net`];
 //! - another source of devices: a reader in [`feed`], a task in [`service::feeds`];
+//! - another who knows what devices are called: a word of [`model::NameSource`], asked in [`service::names`];
 //! - another scanner's reports: a reader beside [`nmap`], handed on by [`service::import`];
 //! - another question over HTTP: a method in [`service::queries`], a handler in [`http`];
 //! - another kind of change: a word of [`store::What`], told by the store where it is certain, shown in [`http`];

@@ -206,3 +206,29 @@ fn may_be_asked(device: &DeviceKey, address: &Address, config: &Config) -> bool 
         && is_wanted(config, &Device { address: address.clone(), mac, name: None })
         && on_link()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DeviceRule;
+
+    #[test]
+    fn the_configurations_name_stands_between_the_owners_and_a_feeds() {
+        let matches = "02:00:00:*".parse().unwrap();
+        let name = Some("printer".to_owned());
+        let rule = DeviceRule { matches, name, scan: false, timing: None, ports: None };
+        let config = Config { devices: vec![rule], ..Config::default() };
+        let device = |mac: &str| Device {
+            address: "192.0.2.1".parse().unwrap(),
+            mac: mac.parse().ok(),
+            name: Some("box".to_owned()),
+        };
+        let name = |source: NameSource| Name { text: source.as_str().to_owned(), source, at: None };
+        let stored = vec![name(NameSource::Dns), name(NameSource::Feed), name(NameSource::Owner)];
+        let texts = |mac: &str| -> Vec<String> {
+            all(&config, &device(mac), stored.clone()).into_iter().map(|name| name.text).collect()
+        };
+        assert_eq!(texts("02:00:00:00:00:01"), ["owner", "printer", "feed", "dns"]);
+        assert_eq!(texts("B8:27:EB:00:00:01"), ["owner", "feed", "dns"]);
+    }
+}
