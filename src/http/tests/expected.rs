@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     portscan::{Appliance, appliance, remember},
+    v1::SLOW,
     *,
 };
 use crate::store::ScanId;
@@ -214,6 +215,36 @@ async fn changes_are_listed_and_streamed_from_where_one_left_off() {
     assert!(replayed.contains("id: 2\n") && !replayed.contains("id: 1\n"), "{replayed}");
     let malformed = appliance.served.request("GET", "/v1/events", &["Last-Event-ID: x"]).await;
     assert_eq!(malformed.status, 400);
+}
+
+/// Told every five seconds, which is how long this takes.
+#[tokio::test]
+async fn how_far_a_scan_is_is_told_as_it_moves_and_when_it_is_over() {
+    let mut appliance = appliance();
+    appliance.start_scanning(SLOW, &["127.0.0.1"]);
+    let mut listener = appliance.served.connect().await;
+    listener.write_all(b"GET /v1/events HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
+    read_until(&mut listener, "retry: 5000\n\n").await;
+    let started = appliance.authorised("POST", "/v1/run/lan").await;
+    let started: Value = serde_json::from_str(&started.body).unwrap();
+    let mut progress = async || {
+        let mut events = read_until(&mut listener, "event: scan\n").await;
+        if !events.ends_with("\n\n") {
+            events += &read_until(&mut listener, "\n\n").await;
+        }
+        let (before, scan) = events.rsplit_once("event: scan\ndata: ").unwrap();
+        assert!(before.is_empty() || before.ends_with("\n\n"), "only changes have ids: {events}");
+        serde_json::from_str::<Value>(scan.trim_end()).unwrap()
+    };
+    let moves = progress().await;
+    assert_eq!((&moves["scan_id"], &moves["running"]), (&started["id"], &json!(true)), "{moves}");
+    assert_eq!((&moves["hosts_done"], &moves["hosts"], &moves["ports"]), (&json!(0), &json!(1), &json!(300)));
+    assert_eq!(appliance.authorised("DELETE", &format!("/v1/runs/{}", started["id"])).await.status, 204);
+    let mut last = moves;
+    while last["running"] == true {
+        last = progress().await;
+    }
+    assert_eq!(last["scan_id"], started["id"], "{last}");
 }
 
 #[tokio::test]
