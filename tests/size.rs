@@ -29,7 +29,7 @@ const DEVICES: u32 = 10_000;
 /// Of each device.
 const OPEN: u16 = 10;
 
-/// Unoptimised, on a machine that does other things too, it takes longer; the figures are printed.
+/// Unoptimised it takes longer; the figures are printed.
 const SLACK: u32 = if cfg!(debug_assertions) { 12 } else { 1 };
 
 /// The most resident memory, in octets. Unoptimised the program itself is larger.
@@ -78,36 +78,47 @@ fn look(scan: ScanId, number: u32, at: jiff::Timestamp) -> Observation {
     Observation { scan, device, report, started: at, finished: at }
 }
 
-/// An answer as it comes over the wire, and when.
+/// An answer as it comes over the wire: what it had cost of a processor by its first byte and by its last, and how
+/// long that was. On a machine that does nothing else the time is no longer than that; on others it says nothing.
 struct Told {
-    begun: Duration,
-    ended: Duration,
-    /// What it cost of a processor.
-    cpu: Duration,
+    begun: Cost,
+    ended: Cost,
     text: String,
+}
+
+struct Cost {
+    cpu: Duration,
+    time: Duration,
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1?} ({:.1?} of a processor)", self.time, self.cpu)
+    }
 }
 
 fn ask(lab: &Lab, running: &Running, path: &str) -> Told {
     let authority = running.base().trim_start_matches("http://");
     let mut stream = TcpStream::connect(authority).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let (asked, cpu) = (lab.now(), running.cpu());
+    let (asked, before) = (lab.now(), running.cpu());
+    let cost = || Cost { time: lab.now().since(asked), cpu: running.cpu().saturating_sub(before) };
     let head = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut text = vec![0];
     stream.read_exact(&mut text).unwrap();
-    let begun = lab.now().since(asked);
+    let begun = cost();
     stream.read_to_end(&mut text).unwrap();
-    let ended = lab.now().since(asked);
+    let ended = cost();
     let text = String::from_utf8(text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{path}: {}", text.lines().next().unwrap());
-    Told { begun, ended, cpu: running.cpu().saturating_sub(cpu), text }
+    Told { begun, ended, text }
 }
 
-/// Of five: that this machine did something else meanwhile is not the server's doing.
+/// Of three: the first has yet to read what the others find in memory.
 fn quickest(lab: &Lab, running: &Running, path: &str) -> Told {
-    let told = (0..5).map(|_| ask(lab, running, path));
-    told.min_by_key(|told| told.ended).unwrap()
+    let told = (0..3).map(|_| ask(lab, running, path));
+    told.min_by_key(|told| told.ended.cpu).unwrap()
 }
 
 #[test]
@@ -126,14 +137,12 @@ fn ten_thousand_devices_are_told_in_no_time_and_little_memory() {
         ("/v1/info", 300, 300, "\"open\":100000,\"rogue\":100000,", 1),
         ("/portscan/json", 100, 100, "\"02:00:00:", DEVICES as usize),
     ] {
-        let Told { begun, ended, cpu, text } = &quickest(&lab, &running, path);
+        let Told { begun, ended, text } = quickest(&lab, &running, path);
         assert_eq!(text.matches(each).count(), count, "{path}");
         let (peak, length) = (running.peak_rss() / 1024, text.len() / 1024);
-        eprintln!(
-            "{path}: begins after {begun:.1?}, {length} KB in {ended:.1?}, {cpu:.1?} CPU; peak {peak} KB"
-        );
-        assert!(*begun < Duration::from_millis(begins) * SLACK, "{path} begins after {begun:?}");
-        assert!(*ended < Duration::from_millis(ends) * SLACK, "{path} ends after {ended:?}");
+        eprintln!("{path}: begins after {begun}, {length} KB in {ended}; peak {peak} KB");
+        assert!(begun.cpu < Duration::from_millis(begins) * SLACK, "{path} begins after {begun}");
+        assert!(ended.cpu < Duration::from_millis(ends) * SLACK, "{path} ends after {ended}");
     }
     assert!(running.peak_rss() < MEMORY, "{}", running.peak_rss());
     running.stop();
@@ -149,9 +158,9 @@ fn what_a_hundred_devices_were_a_thousand_times_is_told_at_once() {
     fill(&portscan.database(), 100, scans);
     let size = std::fs::metadata(portscan.database()).unwrap().len();
     let running = portscan.start();
-    let Told { ended, cpu, text, .. } = quickest(&lab, &running, "/v1/diff");
+    let Told { ended, text, .. } = quickest(&lab, &running, "/v1/diff");
     assert_eq!(text.matches("\"expected_state\":\"\"").count(), 100 * usize::from(OPEN));
-    eprintln!("100 devices after {scans} scans: {} KB, /v1/diff in {ended:.1?}, {cpu:.1?} CPU", size / 1024);
-    assert!(ended < Duration::from_millis(20) * SLACK, "{ended:?}");
+    eprintln!("100 devices after {scans} scans: {} KB, /v1/diff in {ended}", size / 1024);
+    assert!(ended.cpu < Duration::from_millis(20) * SLACK, "{ended}");
     running.stop();
 }
