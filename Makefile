@@ -23,7 +23,13 @@ RUNS    ?= 3
 # The peers that Debian does not have are built here.
 PEERS   := $(CURDIR)/target/peers
 
-# Prometheus and avahi for the tests: unpacked, for installed ones would run here from then on.
+# What `make fuzz` feeds with bytes, and for how long each.
+INPUTS  ?= feed nmap words config paths
+MINUTES ?= 10
+# It works on any machine, though not at its fastest.
+AFL     := AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_AFFINITY=1 AFL_NO_UI=1
+
+# Prometheus, its Alertmanager and avahi for the tests: unpacked, for installed ones would run here from then on.
 TOOLS   := $(CURDIR)/target/tools
 # Avahi with those of its libraries that few machines have, and the bus that it speaks on.
 AVAHI   := avahi-daemon avahi-utils libavahi-core7 libavahi-client3 libavahi-common3 libdaemon0 \
@@ -37,7 +43,7 @@ VENV    := $(CURDIR)/target/venv
 PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap
 
 .DEFAULT_GOAL := run
-.PHONY: run build release test acceptance bench bench-micro bench-setup lint setup services vendors stats help clean
+.PHONY: run build release test acceptance bench bench-micro bench-setup fuzz lint setup services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
 	@printf '\nTry, in another terminal:\n  %s\n  %s\n  %s\n\n' \
@@ -57,7 +63,7 @@ test: setup ## run all tests, in networks of their own
 acceptance: setup ## the long runs behind the figures in README: an hour or two, all 65,535 ports
 	PORTSCAN_TEST_PORTS=1-65535 PORTSCAN_TEST_SEEDS=1000 PORTSCAN_TEST_RUNS=20 \
 	  $(CARGO) test --locked --release --lib --test integration -- --nocapture \
-	  engine::simulation::worlds appliance:: says_the_same answers_are_quick
+	  engine::simulation::worlds appliance:: says_the_same answers_are_quick size::
 
 bench: release bench-setup ## renew README's figures: side by side with nmap, RustScan and masscan, hours
 	$(CARGO) bench --locked --profile quick --bench compare --no-run
@@ -75,12 +81,21 @@ bench-setup: setup # installs the peers; who cannot be had is left out, and the 
 	  || $(CARGO) install --quiet --locked --root $(PEERS) --version 2.4.1 rustscan \
 	  || echo "RustScan is left out: it could not be built"
 
+fuzz: ## looks for input that breaks something: afl++, MINUTES of each (tests/corpus/inputs.rs)
+	@PATH="$(PEERS)/bin:$$PATH"; command -v cargo-afl >/dev/null \
+	  || $(CARGO) install --quiet --locked --root $(PEERS) --version 0.18.2 cargo-afl
+	cd fuzz && PATH="$(PEERS)/bin:$$PATH" $(CARGO) afl build --locked --release
+	@mkdir -p fuzz/found; cd fuzz; export PATH="$(PEERS)/bin:$$PATH" $(AFL); for input in $(INPUTS); do \
+	  $(CARGO) afl fuzz -V $$(($(MINUTES) * 60)) -i ../tests/corpus/$$input -o found/$$input target/release/$$input \
+	    >found/$$input.log || { cat found/$$input.log; exit 1; }; \
+	  sed -n 's/^\(execs_done\|saved_crashes\|saved_hangs\) *: /'$$input' \1 /p' found/$$input/default/fuzzer_stats; done
+
 lint: ## formatting, clippy's lints and documentation, without a warning
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
-setup: $(TOOLS)/usr/bin/promtool $(TOOLS)/usr/sbin/avahi-daemon $(VENV)/bin/schemathesis # installs what the tests need where it may, else says how
+setup: $(addprefix $(TOOLS)/usr/,bin/promtool bin/amtool sbin/avahi-daemon) $(VENV)/bin/schemathesis # installs what the tests need where it may, else says how
 	@missing=; for command in ip nmap ndiff unshare curl xmllint cc; do \
 	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
 	/usr/bin/python3 -c 'import libnmap' 2>/dev/null || missing="$$missing python3-libnmap"; \
@@ -89,19 +104,15 @@ setup: $(TOOLS)/usr/bin/promtool $(TOOLS)/usr/sbin/avahi-daemon $(VENV)/bin/sche
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(PACKAGES) gcc >/dev/null; \
 	else echo "The tests need:$$missing. Install them with: sudo apt-get install $(PACKAGES) gcc"; exit 1; fi
 
-$(TOOLS)/usr/bin/promtool:
-	@mkdir -p $(TOOLS); cd $(TOOLS); if apt-get download -qq prometheus >/dev/null 2>&1 \
-	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq prometheus >/dev/null 2>&1; }; \
-	then dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; \
-	else command -v promtool >/dev/null && command -v prometheus >/dev/null \
-	  || { echo "The tests need Prometheus. Install it: https://prometheus.io/download/"; exit 1; }; fi
-
-$(TOOLS)/usr/sbin/avahi-daemon:
-	@mkdir -p $(TOOLS); cd $(TOOLS); if apt-get download -qq $(AVAHI) >/dev/null 2>&1 \
-	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq $(AVAHI) >/dev/null 2>&1; }; \
-	then for package in *.deb; do dpkg-deb -x $$package . && rm $$package; done; \
-	else command -v avahi-daemon >/dev/null && command -v avahi-browse >/dev/null && command -v dbus-daemon >/dev/null \
-	  || { echo "The tests need avahi-daemon, avahi-utils and dbus-daemon. Install them."; exit 1; }; fi
+$(TOOLS)/usr/bin/promtool: UNPACKED := prometheus
+$(TOOLS)/usr/bin/amtool: UNPACKED := prometheus-alertmanager
+$(TOOLS)/usr/sbin/avahi-daemon: UNPACKED := $(AVAHI)
+$(TOOLS)/usr/%:
+	@mkdir -p $(TOOLS)/$(@F); cd $(TOOLS)/$(@F); if apt-get download -qq $(UNPACKED) >/dev/null 2>&1 \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq $(UNPACKED) >/dev/null 2>&1; }; \
+	then for package in *.deb; do dpkg-deb -x $$package ..; done; touch $@; \
+	elif command -v $(@F) >/dev/null; then echo "The tests use the $(@F) that is installed."; \
+	else echo "The tests need $(@F). Install it with: sudo apt-get install $(UNPACKED)"; exit 1; fi; rm -r $(TOOLS)/$(@F)
 
 $(VENV)/bin/schemathesis: tests/requirements.txt
 	@python3 -m venv $(VENV) >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get update -qq \

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
     body::{Body, Incoming},
@@ -99,8 +99,11 @@ pub enum ClientError {
     Unwritten(String),
 }
 
+/// What is sent with a request: whole, or piece by piece as the other side takes it.
+pub type Sent = UnsyncBoxBody<Bytes, io::Error>;
+
 /// What is asked of a resource, where that is more than its body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Ask<'a> {
     /// What to do.
     pub method: Method,
@@ -109,7 +112,12 @@ pub struct Ask<'a> {
     /// Bearer token (RFC 6750).
     pub token: Option<&'a str>,
     /// What is sent, behind its media type.
-    pub body: Option<(&'static str, Bytes)>,
+    pub body: Option<(&'static str, Sent)>,
+}
+
+/// A body that is there as a whole.
+pub fn whole(body: Bytes) -> Sent {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Makes requests; cheap to clone.
@@ -118,9 +126,9 @@ pub struct Client(Arc<Connectors>);
 
 struct Connectors {
     connector: HttpConnector<Lookup>,
-    plain: legacy::Client<HttpConnector<Lookup>, Full<Bytes>>,
+    plain: legacy::Client<HttpConnector<Lookup>, Sent>,
     /// Made when first needed: the certificates of the authorities take memory that http never uses.
-    tls: OnceLock<legacy::Client<HttpsConnector<HttpConnector<Lookup>>, Full<Bytes>>>,
+    tls: OnceLock<legacy::Client<HttpsConnector<HttpConnector<Lookup>>, Sent>>,
 }
 
 impl Client {
@@ -140,7 +148,7 @@ impl Client {
     pub async fn get(&self, url: &str, limits: Limits) -> Result<Bytes, ClientError> {
         let ask = Ask { method: Method::GET, url, token: None, body: None };
         let answer = async {
-            let response = self.request(&ask).await?;
+            let response = self.request(ask).await?;
             match response.status() {
                 StatusCode::OK => read(response.into_body(), limits.max_bytes).await,
                 _ => Err(refusal(response, limits.max_bytes.min(MAX_EXCERPT)).await),
@@ -160,7 +168,7 @@ impl Client {
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ClientError> {
         let answer = async {
-            let response = self.request(&ask).await?;
+            let response = self.request(ask).await?;
             if !response.status().is_success() {
                 return Err(refusal(response, limits.max_bytes.min(MAX_EXCERPT)).await);
             }
@@ -177,7 +185,7 @@ impl Client {
         within(limits.timeout, answer).await
     }
 
-    async fn request(&self, ask: &Ask<'_>) -> Result<Response<Incoming>, ClientError> {
+    async fn request(&self, ask: Ask<'_>) -> Result<Response<Incoming>, ClientError> {
         let bad = || ClientError::BadUrl(one_line(ask.url, MAX_TEXT));
         let uri: Uri = ask.url.parse().map_err(|_| bad())?;
         let secure = match uri.scheme_str() {
@@ -186,19 +194,19 @@ impl Client {
             _ => return Err(bad()),
         };
         let mut request = Request::builder()
-            .method(ask.method.clone())
+            .method(ask.method)
             .uri(uri)
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, "application/json");
         if let Some(token) = ask.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let mut sent = Bytes::new();
-        if let Some((kind, body)) = &ask.body {
-            request = request.header(CONTENT_TYPE, *kind);
-            sent = body.clone();
+        let mut sent = None;
+        if let Some((kind, body)) = ask.body {
+            request = request.header(CONTENT_TYPE, kind);
+            sent = Some(body);
         }
-        let request = request.body(Full::new(sent)).map_err(|_| bad())?;
+        let request = request.body(sent.unwrap_or_else(|| whole(Bytes::new()))).map_err(|_| bad())?;
         let response = if secure {
             self.0.tls.get_or_init(|| build(tls(self.0.connector.clone()))).request(request).await
         } else {
@@ -215,7 +223,7 @@ async fn within<T>(
     tokio::time::timeout(timeout, answer).await.unwrap_or(Err(ClientError::TimedOut(timeout)))
 }
 
-fn build<C: Connect + Clone>(connector: C) -> legacy::Client<C, Full<Bytes>> {
+fn build<C: Connect + Clone>(connector: C) -> legacy::Client<C, Sent> {
     legacy::Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
         .http1_max_buf_size(MAX_HEAD)

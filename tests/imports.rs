@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet, fmt::Write as _, fs, io::Write as _, path::Path, process::Command, time::Duration,
 };
 
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::Value;
 
 use crate::{
@@ -66,9 +67,15 @@ fn what_nmap_found_is_told_as_nmap_told_it() {
     running.stop();
 }
 
-/// A report of so many hosts with 22 open, of which a script has much to say.
+/// A report of so many hosts with 22 open, of which a script has much to say; its length.
 fn large(file: &Path, hosts: u16, chatter: usize) -> u64 {
-    let mut out = std::io::BufWriter::new(fs::File::create(file).unwrap());
+    let file = fs::File::create(file).unwrap();
+    write_large(&file, hosts, chatter);
+    file.metadata().unwrap().len()
+}
+
+fn write_large(file: &fs::File, hosts: u16, chatter: usize) {
+    let mut out = std::io::BufWriter::new(file);
     let head = "<?xml version=\"1.0\"?>\n<!DOCTYPE nmaprun>\n<nmaprun scanner=\"nmap\" start=\"1772359200\" \
                 version=\"7.93\" xmloutputversion=\"1.05\">\n<scaninfo type=\"connect\" protocol=\"tcp\" \
                 numservices=\"100\" services=\"1-100\"/>\n";
@@ -88,7 +95,7 @@ fn large(file: &Path, hosts: u16, chatter: usize) -> u64 {
     }
     out.write_all(b"<runstats><finished time=\"1772359260\" exit=\"success\"/></runstats></nmaprun>\n")
         .unwrap();
-    out.into_inner().unwrap().metadata().unwrap().len()
+    out.flush().unwrap();
 }
 
 #[test]
@@ -102,6 +109,27 @@ fn a_hundred_megabytes_need_little_memory() {
     assert_eq!(post(&running, &file), "204");
     let grown = running.peak_rss() - before;
     assert!(grown < 16 << 20, "{grown} bytes");
+    assert_eq!(rows(&running).len(), 1000);
+    running.stop();
+}
+
+#[test]
+fn the_command_hands_in_what_is_larger_than_its_memory() {
+    let lab = Lab::enter("near");
+    let portscan = Portscan::new(&lab, QUIET);
+    let running = portscan.start();
+    let folder = tempfile::tempdir().unwrap();
+    // A pipe, so that the command is still there when it has read nearly all.
+    let pipe = folder.path().join("large.xml");
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let command = portscan.begin(&["import", pipe.to_str().unwrap(), "--url", running.base()]);
+    let writer = fs::File::options().write(true).open(&pipe).unwrap();
+    write_large(&writer, 1000, 60_000);
+    let peak = command.peak_rss();
+    drop(writer);
+    let ended = command.wait(LONG);
+    assert!(ended.success(), "{ended}");
+    assert!(peak < 32 << 20, "{peak} bytes for a report of 60 MB");
     assert_eq!(rows(&running).len(), 1000);
     running.stop();
 }

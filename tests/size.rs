@@ -1,5 +1,5 @@
-//! What it costs to tell of a large network: ten thousand devices with ten open ports each, of which nothing is
-//! expected, by the real binary from a database of that size.
+//! What it costs to tell of a large network, and of one that is scanned for years: devices with ten open ports
+//! each, of which nothing is expected, told by the real binary from a database of that size.
 
 use std::{
     io::{Read, Write},
@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use portscan::{
     clock::{Clock, SystemClock},
     model::{
@@ -28,28 +29,28 @@ const DEVICES: u32 = 10_000;
 /// Of each device.
 const OPEN: u16 = 10;
 
-/// Unoptimised, on a machine that does other things too, it takes longer; the figures are printed.
+/// Unoptimised it takes longer; the figures are printed.
 const SLACK: u32 = if cfg!(debug_assertions) { 12 } else { 1 };
 
 /// The most resident memory, in octets. Unoptimised the program itself is larger.
 const MEMORY: u64 = if cfg!(debug_assertions) { 76 << 20 } else { 64 << 20 };
 
-/// A database of that many devices after one scan.
-fn fill(path: &Path) {
+/// A database of so many devices after so many scans.
+fn fill(path: &Path, devices: u32, scans: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let (store, writer) = Store::open_at_pace(path, Arc::clone(&clock), pace).unwrap();
     runtime.block_on(async {
-        let scan = store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
-        let looks: Vec<Observation> = (0..DEVICES).map(|number| look(scan, number, clock.wall())).collect();
-        for some in looks.chunks(256) {
-            let recorded = some.iter().map(|look| store.record(look.clone()));
-            for made in futures_util::future::join_all(recorded).await {
-                made.unwrap();
+        for _ in 0..scans {
+            let scan = store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
+            for first in (0..devices).step_by(256) {
+                let looks = (first..devices.min(first + 256)).map(|number| look(scan, number, clock.wall()));
+                let recorded = looks.map(|look| store.record(look));
+                join_all(recorded).await.into_iter().for_each(Result::unwrap);
             }
+            store.end_scan(scan, ScanStatus::Complete).await.unwrap();
         }
-        store.end_scan(scan, ScanStatus::Complete).await.unwrap();
     });
     drop(store);
     writer.join().unwrap();
@@ -77,28 +78,47 @@ fn look(scan: ScanId, number: u32, at: jiff::Timestamp) -> Observation {
     Observation { scan, device, report, started: at, finished: at }
 }
 
-/// An answer as it comes over the wire, and when.
+/// An answer as it comes over the wire: what it had cost of a processor by its first byte and by its last, and how
+/// long that was. On a machine that does nothing else the time is no longer than that; on others it says nothing.
 struct Told {
-    begun: Duration,
-    ended: Duration,
+    begun: Cost,
+    ended: Cost,
     text: String,
+}
+
+struct Cost {
+    cpu: Duration,
+    time: Duration,
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1?} ({:.1?} of a processor)", self.time, self.cpu)
+    }
 }
 
 fn ask(lab: &Lab, running: &Running, path: &str) -> Told {
     let authority = running.base().trim_start_matches("http://");
     let mut stream = TcpStream::connect(authority).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let asked = lab.now();
+    let (asked, before) = (lab.now(), running.cpu());
+    let cost = || Cost { time: lab.now().since(asked), cpu: running.cpu().saturating_sub(before) };
     let head = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut text = vec![0];
     stream.read_exact(&mut text).unwrap();
-    let begun = lab.now().since(asked);
+    let begun = cost();
     stream.read_to_end(&mut text).unwrap();
-    let ended = lab.now().since(asked);
+    let ended = cost();
     let text = String::from_utf8(text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{path}: {}", text.lines().next().unwrap());
     Told { begun, ended, text }
+}
+
+/// Of three: the first has yet to read what the others find in memory.
+fn quickest(lab: &Lab, running: &Running, path: &str) -> Told {
+    let told = (0..3).map(|_| ask(lab, running, path));
+    told.min_by_key(|told| told.ended.cpu).unwrap()
 }
 
 #[test]
@@ -106,7 +126,7 @@ fn ten_thousand_devices_are_told_in_no_time_and_little_memory() {
     let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
     std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
-    fill(&portscan.database());
+    fill(&portscan.database(), DEVICES, 1);
     let running = portscan.start();
     eprintln!("{DEVICES} devices, {OPEN} open ports each; idle: {} KB", running.rss() / 1024);
     let ports = DEVICES as usize * usize::from(OPEN);
@@ -117,19 +137,30 @@ fn ten_thousand_devices_are_told_in_no_time_and_little_memory() {
         ("/v1/info", 300, 300, "\"open\":100000,\"rogue\":100000,", 1),
         ("/portscan/json", 100, 100, "\"02:00:00:", DEVICES as usize),
     ] {
-        let mut told: Vec<Told> = (0..5).map(|_| ask(&lab, &running, path)).collect();
-        assert!(told.iter().all(|told| told.text.matches(each).count() == count), "{path}");
-        // The middle one: that this machine did something else meanwhile is not the server's doing.
-        told.sort_unstable_by_key(|told| told.ended);
-        let Told { begun, ended, text } = &told[2];
-        let peak = running.peak_rss() / 1024;
-        eprintln!(
-            "{path}: begins after {begun:.1?}, {} KB in {ended:.1?}; peak {peak} KB",
-            text.len() / 1024
-        );
-        assert!(*begun < Duration::from_millis(begins) * SLACK, "{path} begins after {begun:?}");
-        assert!(*ended < Duration::from_millis(ends) * SLACK, "{path} ends after {ended:?}");
+        let Told { begun, ended, text } = quickest(&lab, &running, path);
+        assert_eq!(text.matches(each).count(), count, "{path}");
+        let (peak, length) = (running.peak_rss() / 1024, text.len() / 1024);
+        eprintln!("{path}: begins after {begun}, {length} KB in {ended}; peak {peak} KB");
+        assert!(begun.cpu < Duration::from_millis(begins) * SLACK, "{path} begins after {begun}");
+        assert!(ended.cpu < Duration::from_millis(ends) * SLACK, "{path} ends after {ended}");
     }
     assert!(running.peak_rss() < MEMORY, "{}", running.peak_rss());
+    running.stop();
+}
+
+#[test]
+fn what_a_hundred_devices_were_a_thousand_times_is_told_at_once() {
+    // Unoptimised, to make that many looks takes minutes.
+    let scans = if cfg!(debug_assertions) { 50 } else { 1000 };
+    let lab = Lab::enter("near");
+    let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
+    std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
+    fill(&portscan.database(), 100, scans);
+    let size = std::fs::metadata(portscan.database()).unwrap().len();
+    let running = portscan.start();
+    let Told { ended, text, .. } = quickest(&lab, &running, "/v1/diff");
+    assert_eq!(text.matches("\"expected_state\":\"\"").count(), 100 * usize::from(OPEN));
+    eprintln!("100 devices after {scans} scans: {} KB, /v1/diff in {ended}", size / 1024);
+    assert!(ended.cpu < Duration::from_millis(20) * SLACK, "{ended}");
     running.stop();
 }

@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 use super::{Probing, World, found::harmless};
 use crate::{
-    client::{Ask, Client, ClientError, Limits},
+    client::{Ask, Client, ClientError, Limits, Sent, whole},
     config::{Config, ConfigError, Overrides},
     http::{self, Gate, Names, Site, Token, TokenError},
     net::mdns::Advertised,
@@ -143,7 +143,7 @@ impl Appliance {
         body: Option<&impl Serialize>,
     ) -> Result<Bytes, ApplianceError> {
         let body =
-            body.map(serde_json::to_vec).transpose()?.map(|body| ("application/json", Bytes::from(body)));
+            body.map(serde_json::to_vec).transpose()?.map(|body| ("application/json", whole(body.into())));
         let limits = Limits { timeout: PATIENCE, max_bytes: ANSWER_MAX };
         let mut answer = Vec::new();
         let take = |piece: &[u8]| {
@@ -159,7 +159,7 @@ impl Appliance {
         &self,
         path: &str,
         kind: &'static str,
-        document: Bytes,
+        document: Sent,
     ) -> Result<(), ApplianceError> {
         let limits = Limits { timeout: LONG_PATIENCE, max_bytes: ANSWER_MAX };
         self.fetch(Method::POST, path, Some((kind, document)), limits, |_| Ok(())).await
@@ -179,14 +179,14 @@ impl Appliance {
         &self,
         method: Method,
         path: &str,
-        body: Option<(&'static str, Bytes)>,
+        body: Option<(&'static str, Sent)>,
         limits: Limits,
         take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ApplianceError> {
         match &self.0 {
             Way::Running { client, url, token } => {
-                let whole = format!("{url}{path}");
-                let ask = Ask { method, url: &whole, token: token.as_deref(), body };
+                let url_of_it = format!("{url}{path}");
+                let ask = Ask { method, url: &url_of_it, token: token.as_deref(), body };
                 client.ask(ask, limits, take).await.map_err(|error| refused(url, error))
             }
             Way::Resting(resting) => resting.answer(method, path, body, take).await,
@@ -245,17 +245,17 @@ impl Resting {
         &self,
         method: Method,
         path: &str,
-        body: Option<(&'static str, Bytes)>,
+        body: Option<(&'static str, Sent)>,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ApplianceError> {
-        let (kind, body) = body.unwrap_or(("application/json", Bytes::new()));
+        let (kind, body) = body.unwrap_or_else(|| ("application/json", whole(Bytes::new())));
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, "localhost")
             .header(header::CONTENT_TYPE, kind)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
-            .body(Body::from(body))
+            .body(Body::new(body))
             .map_err(|error| ApplianceError::Broken(error.to_string()))?;
         let answer = self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
         let status = answer.status();

@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{
     backup::BackupArgs, changes::ChangesArgs, diff::DiffArgs, expected::Expected, hosts::HostsArgs,
-    import::ImportArgs, nmap, ports, run::RunArgs,
+    import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs,
 };
 use crate::{
     config::Overrides,
@@ -81,6 +81,8 @@ pub enum Now {
     Changes(ChangesArgs),
     /// Take in what nmap found (-oX), or what the original portscan has kept
     Import(ImportArgs),
+    /// Take over what a running portmantool, or another appliance, expects
+    ImportExpected(ImportExpectedArgs),
     /// List the devices that are known, and what is open there
     Hosts(HostsArgs),
     /// Copy the database, while the appliance is at work or not

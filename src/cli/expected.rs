@@ -1,6 +1,11 @@
 //! `portscan expected`: what should be.
 
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 use hyper::Method;
@@ -20,6 +25,9 @@ use crate::{
 
 /// How much is sent at a time, in bytes: an appliance takes 1 MB.
 const AT_ONCE: usize = 900_000;
+
+/// The largest file that is taken, in bytes: half a million ports.
+const LARGEST: u64 = 64 << 20;
 
 /// What is to be done with what is expected.
 #[derive(Subcommand, Debug, Clone, PartialEq)]
@@ -62,9 +70,18 @@ pub struct Which {
 /// What to expect.
 #[derive(Args, Debug, Clone, PartialEq)]
 pub struct SetArgs {
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would print it")]
-    pub which: Which,
+    /// A MAC: the device, wherever it is. An address: whoever is there
+    #[arg(value_name = "MAC|ADDRESS", required_unless_present = "file")]
+    pub host: Option<DeviceKey>,
+    /// 22,80,8000-8100
+    #[arg(value_name = "PORTS", value_parser = ports::parse, required_unless_present = "file")]
+    pub ports: Option<PortSet>,
+    /// ip, tcp, udp or sctp
+    #[arg(long, default_value = "tcp")]
+    pub protocol: Protocol,
+    /// Expect what this file says, as `list --json` prints it; "-" is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "ports", "protocol", "state", "comment"])]
+    pub file: Option<PathBuf>,
     /// open, closed, filtered, unfiltered, open|filtered or closed|filtered
     #[arg(long, default_value = "open")]
     pub state: PortState,
@@ -102,12 +119,14 @@ pub struct AcceptArgs {
     pub access: Access,
 }
 
+/// What is expected of one port, as portmantool and every appliance write it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Row {
+pub(super) struct Row {
     address: String,
     port: u16,
     protocol: String,
     state: String,
+    #[serde(default)]
     comment: String,
 }
 
@@ -125,6 +144,16 @@ struct Difference {
     protocol: String,
     actual_state: String,
     comment: String,
+}
+
+impl Row {
+    /// What is wrong with it, if anything is.
+    fn fault(&self) -> Option<String> {
+        let address = self.address.parse::<DeviceKey>().err().map(|error| error.to_string());
+        let protocol = || self.protocol.parse::<Protocol>().err().map(|error| error.to_string());
+        let state = || self.state.parse::<PortState>().err().map(|error| error.to_string());
+        address.or_else(protocol).or_else(state)
+    }
 }
 
 impl Expected {
@@ -174,15 +203,56 @@ async fn list(args: &ListArgs, appliance: &Appliance, terminal: &mut Terminal<'_
 }
 
 async fn set(args: &SetArgs, appliance: &Appliance) -> Result<(), CliError> {
-    let SetArgs { which: Which { host, ports, protocol }, state, comment, .. } = args;
+    let SetArgs { host, ports, protocol, file, state, comment, .. } = args;
+    if let Some(file) = file {
+        return write(appliance, &rows(&text(file)?)?).await;
+    }
+    let address = host.as_ref().map(ToString::to_string).unwrap_or_default();
     let row = |port| Row {
-        address: host.to_string(),
+        address: address.clone(),
         port,
         protocol: protocol.to_string(),
         state: state.to_string(),
         comment: comment.clone(),
     };
-    send(appliance, Method::PATCH, &ports.iter().map(row).collect::<Vec<_>>()).await
+    write(appliance, &ports.iter().flat_map(PortSet::iter).map(row).collect::<Vec<_>>()).await
+}
+
+/// All of a file, or of standard input.
+fn text(file: &Path) -> Result<Vec<u8>, CliError> {
+    let mut text = Vec::new();
+    let source: &mut dyn Read = match file.as_os_str() == "-" {
+        true => &mut io::stdin().lock(),
+        false => &mut File::open(file).map_err(CliError::Unreadable)?,
+    };
+    source.take(LARGEST + 1).read_to_end(&mut text).map_err(CliError::Unreadable)?;
+    match text.len() as u64 > LARGEST {
+        true => Err(CliError::Unreadable(io::ErrorKind::FileTooLarge.into())),
+        false => Ok(text),
+    }
+}
+
+/// What a document says is expected: all of it, or the first fault. It is judged as a whole before any of it is
+/// sent, which may take several requests.
+pub(super) fn rows(document: &[u8]) -> Result<Vec<Row>, CliError> {
+    let foreign = |error: serde_json::Error| CliError::NotExpected(harmless(&error.to_string()));
+    let rows: Vec<Row> = serde_json::from_slice(document).map_err(foreign)?;
+    for (index, row) in rows.iter().enumerate() {
+        let fault = row.fault().map(|fault| format!("row {}: {}", index + 1, harmless(&fault)));
+        fault.map_or(Ok(()), |fault| Err(CliError::NotExpected(fault)))?;
+    }
+    Ok(rows)
+}
+
+/// Expects these ports to be so.
+pub(super) async fn write(appliance: &Appliance, rows: &[Row]) -> Result<(), CliError> {
+    send(appliance, Method::PATCH, rows).await
+}
+
+/// `12 ports of 3 devices`
+pub(super) fn summary(rows: &[Row]) -> String {
+    let devices: BTreeSet<&str> = rows.iter().map(|row| row.address.as_str()).collect();
+    format!("{} of {}", counted(rows.len(), "port"), counted(devices.len(), "device"))
 }
 
 async fn delete(which: &Which, appliance: &Appliance) -> Result<(), CliError> {
@@ -213,14 +283,8 @@ async fn accept(
         })
         .collect();
     // Also where there is nothing to accept: from now on there is a baseline.
-    send(appliance, Method::PATCH, &rows).await?;
-    let devices: BTreeSet<&str> = rows.iter().map(|row| row.address.as_str()).collect();
-    writeln!(
-        terminal.out,
-        "accepted {} of {}",
-        counted(rows.len(), "port"),
-        counted(devices.len(), "device")
-    )?;
+    write(appliance, &rows).await?;
+    writeln!(terminal.out, "accepted {}", summary(&rows))?;
     if !unknown.is_empty() {
         let ports = counted(unknown.len(), "expected port");
         terminal.warn(&format!("{ports} nobody has ever looked at: left as expected"));

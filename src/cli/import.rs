@@ -1,21 +1,29 @@
 //! `portscan import FILE...`: what others found, also while the appliance is at work.
 
 use std::{
-    fs, io,
+    future::ready,
+    io,
     path::{Path, PathBuf},
 };
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use clap::Args;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use tokio::{fs::File, io::AsyncReadExt};
 
 use super::{
     CliError, DONE, FAILED, Terminal, World,
     appliance::{Access, Appliance},
 };
-use crate::config::Overrides;
+use crate::{config::Overrides, http};
 
 /// The largest file that an appliance takes, in bytes.
 const LARGEST: u64 = 128 << 20;
+
+/// How much of a file tells of which kind it is, in bytes: it may begin with blank lines.
+const FIRST: usize = 1024;
 
 /// What to take in.
 #[derive(Args, Debug, Clone, PartialEq)]
@@ -48,13 +56,19 @@ pub(super) async fn import(
     Ok(code)
 }
 
+/// Hands a file in as it is read: it may be larger than what memory there is.
 async fn hand_in(appliance: &Appliance, path: &Path) -> Result<(), CliError> {
-    if fs::metadata(path).map_err(CliError::Unreadable)?.len() > LARGEST {
+    let mut file = File::open(path).await.map_err(CliError::Unreadable)?;
+    let length = file.metadata().await.map_err(CliError::Unreadable)?.len();
+    if length > LARGEST {
         return Err(CliError::Unreadable(io::ErrorKind::FileTooLarge.into()));
     }
-    let report = Bytes::from(fs::read(path).map_err(CliError::Unreadable)?);
+    let mut first = BytesMut::with_capacity(FIRST);
+    while first.len() < FIRST && file.read_buf(&mut first).await.map_err(CliError::Unreadable)? > 0 {}
     // Which of the two it is the appliance sees for itself.
     let kind =
-        if report.trim_ascii_start().starts_with(b"{") { "application/json" } else { "application/xml" };
+        if first.trim_ascii_start().starts_with(b"{") { "application/json" } else { "application/xml" };
+    let rest = stream::once(ready(Ok(first.freeze()))).chain(http::pieces(file));
+    let report = StreamBody::new(rest.map_ok(Frame::data)).boxed_unsync();
     Ok(appliance.hand_in("/v1/scan", kind, report).await?)
 }

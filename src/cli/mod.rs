@@ -14,6 +14,7 @@ mod expected;
 mod found;
 mod hosts;
 mod import;
+mod import_expected;
 mod interrupt;
 mod json;
 mod nmap;
@@ -42,9 +43,11 @@ pub use diff::DiffArgs;
 pub use expected::Expected;
 pub use hosts::HostsArgs;
 pub use import::ImportArgs;
+pub use import_expected::ImportExpectedArgs;
 pub use run::RunArgs;
 
 use crate::{
+    client::ClientError,
     clock::Clock,
     http::TokenError,
     net::{Limits, Links},
@@ -111,6 +114,12 @@ enum CliError {
     Stopped,
     #[error("cannot read it: {0}")]
     Unreadable(io::Error),
+    #[error("{url}: {error}")]
+    Elsewhere { url: String, error: ClientError },
+    #[error(
+        "this is not what is expected as portmantool or `expected list --json` write it ({0}); nothing was changed"
+    )]
+    NotExpected(String),
     #[error("cannot write {}: {source}", .path.display())]
     File { path: PathBuf, source: io::Error },
     #[error("cannot print: {0}")]
@@ -165,6 +174,9 @@ async fn dispatch(
         Now::Run(run) => {
             let interrupted = interrupt::listen().map_err(CliError::Interrupt)?;
             run::run(run, &arguments.overrides(), world, terminal, interrupted).await
+        }
+        Now::ImportExpected(import) => {
+            import_expected::import_expected(import, &arguments.overrides(), world, terminal).await
         }
         Now::Import(import) => import::import(import, &arguments.overrides(), world, terminal).await,
         Now::Hosts(hosts) => hosts::hosts(hosts, &arguments.overrides(), world, terminal).await,

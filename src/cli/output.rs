@@ -4,12 +4,14 @@
 //! it never sees half of one, and a scan that fails leaves the report before it alone.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{self, BufWriter, Write},
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
 };
 
-use jiff::tz::TimeZone;
+use jiff::{Zoned, tz::TimeZone};
 
 use super::{
     CliError, ScanArgs,
@@ -41,10 +43,10 @@ struct Draft {
 }
 
 impl Outputs {
-    /// Makes sure that each can be written.
-    pub(super) fn open(wanted: Vec<(Format, PathBuf)>) -> Result<Self, CliError> {
+    /// Makes sure that each can be written, under the name that it has at this time.
+    pub(super) fn open(wanted: Vec<(Format, PathBuf)>, at: &Zoned) -> Result<Self, CliError> {
         let open = |(format, path): (Format, PathBuf)| {
-            let output = Output::open(&path).map_err(|source| CliError::File { path, source })?;
+            let output = Output::open(&path, at).map_err(|source| CliError::File { path, source })?;
             Ok((format, output))
         };
         wanted.into_iter().map(open).collect::<Result<_, CliError>>().map(Self)
@@ -112,13 +114,43 @@ fn unfinished(scan: &Scan) -> Option<&'static str> {
     }
 }
 
+/// A file's name with the time in it where nmap would put it: `%H`, `%M`, `%S`, `%m`, `%d`, `%y` and `%Y` as C's
+/// strftime has them, `%T` for `%H%M%S`, `%R` for `%H%M`, `%D` for `%m%d%y`; any other character behind a `%`
+/// stands for itself (nmap(1), "Output").
+fn dated(path: &Path, at: &Zoned) -> PathBuf {
+    let mut name = Vec::new();
+    let mut bytes = path.as_os_str().as_bytes().iter();
+    while let Some(&byte) = bytes.next() {
+        let behind = if byte == b'%' { bytes.next() } else { None };
+        let time = match behind {
+            Some(b'T') => "%H%M%S",
+            Some(b'R') => "%H%M",
+            Some(b'D') => "%m%d%y",
+            Some(b'H') => "%H",
+            Some(b'M') => "%M",
+            Some(b'S') => "%S",
+            Some(b'm') => "%m",
+            Some(b'd') => "%d",
+            Some(b'y') => "%y",
+            Some(b'Y') => "%Y",
+            other => {
+                name.push(*other.unwrap_or(&byte));
+                continue;
+            }
+        };
+        name.extend(at.strftime(time).to_string().bytes());
+    }
+    PathBuf::from(OsString::from_vec(name))
+}
+
 impl Output {
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path, at: &Zoned) -> io::Result<Self> {
         if path.as_os_str() == "-" {
             return Ok(Self::Stdout);
         }
+        let path = dated(path, at);
         // A link is followed: to replace it would leave the file that it stands for as it was.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let path = fs::canonicalize(&path).unwrap_or(path);
         match fs::metadata(&path) {
             Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
             Ok(there) if !there.is_file() => {
@@ -149,5 +181,28 @@ impl Drop for Draft {
     fn drop(&mut self) {
         // Once renamed it is no longer there.
         _ = fs::remove_file(&self.beside);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_have_the_time_in_it() {
+        let at: Zoned = "2007-12-13T14:48:40+01:00[+01:00]".parse().unwrap();
+        for (typed, named) in [
+            ("scan-%T-%D.xml", "scan-144840-121307.xml"),
+            ("%Y/%m/%d %H:%M:%S", "2007/12/13 14:48:40"),
+            ("%R%y", "144807"),
+            ("100%%", "100%"),
+            ("%x%é", "xé"),
+            ("100%", "100%"),
+            ("-", "-"),
+        ] {
+            assert_eq!(dated(Path::new(typed), &at), Path::new(named), "{typed}");
+        }
+        let odd = Path::new(std::ffi::OsStr::from_bytes(b"\xff%H"));
+        assert_eq!(dated(odd, &at).as_os_str().as_bytes(), b"\xff14");
     }
 }

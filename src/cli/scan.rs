@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, io, pin::pin};
 
 use futures_util::future::select_all;
+use jiff::tz::TimeZone;
 use tokio::{sync::watch, time};
 
 use super::{
@@ -42,7 +43,7 @@ pub(super) async fn scan(
         return Err(CliError::NoTargets);
     }
     // Before anything is sent: a report that cannot be written should not cost a scan.
-    let outputs = Outputs::open(args.outputs())?;
+    let outputs = Outputs::open(args.outputs(), &world.clock.wall().to_zoned(TimeZone::system()))?;
     let Probing { scanner, thread, limits, links } = (world.prober)().map_err(CliError::Prober)?;
     let mut run = Run::new(args, verbose, expanded.targets, (&scanner, &links), &*world.clock, terminal);
     run.drive(interrupted).await?;

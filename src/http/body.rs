@@ -1,22 +1,39 @@
 //! What a request may bring along: how much, and in which form.
 
+use std::io;
+
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, stream};
 use hyper::{
     StatusCode,
     body::Body,
     header::{self, HeaderMap},
 };
 use serde::de::DeserializeOwned;
+use tokio::{fs::File, io::AsyncReadExt};
 
 use super::{answer::Refusal, limits::Limits};
 
 /// Where whole scans are handed in: it takes more than other paths, and counts for itself what is not announced.
 pub(super) const UPLOAD: &str = "/v1/scan";
+
+/// How much of a file is in memory at a time, in bytes.
+const PIECE: usize = 64 * 1024;
+
+/// A file of any length from where it stands to its end, as it is taken.
+pub fn pieces(file: File) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::try_unfold(file, async |mut file| {
+        let mut piece = BytesMut::with_capacity(PIECE);
+        let read = file.read_buf(&mut piece).await?;
+        Ok((read > 0).then(|| (piece.freeze(), file)))
+    })
+}
 
 /// Bounds the body of every request to these routes, in bytes: at once where the client says how much it is
 /// going to send, else while it is being read.

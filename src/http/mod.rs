@@ -26,6 +26,7 @@ mod token;
 mod v1;
 
 pub use auth::{Gate, require as require_authority};
+pub use body::pieces;
 pub use limits::Limits;
 pub use listen::{BindError, bind, bind_each};
 pub use names::Names;

@@ -70,7 +70,7 @@ pub(super) fn hosts<E>(
     ))?;
     write(gauges(
         "portscan_host_new",
-        "Whether nobody has accepted the device yet, others having been accepted.",
+        "Whether the device has open ports of which nobody has accepted any, others having been accepted.",
         each(|host| Some(f64::from(u8::from(host.new)))),
     ))?;
     write(gauges(

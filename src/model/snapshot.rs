@@ -137,7 +137,8 @@ pub struct HostFacts {
     pub name: Option<String>,
     /// Whether it answered the newest look at it; `None`: only others have looked.
     pub up: Option<bool>,
-    /// Whether nobody has accepted it yet, others having been accepted.
+    /// Whether nobody has accepted it yet, others having been accepted. One without open ports is not: there would
+    /// be nothing to accept, and the alert would never end. That it came is told by the changes, once.
     pub new: bool,
     /// Ports that are expected to be open.
     pub expected: u32,

@@ -126,6 +126,13 @@ impl Portscan {
         Running::spawn(command, Arc::clone(&self.home))
     }
 
+    /// Starts another subcommand, to be watched while it runs.
+    pub fn begin(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command();
+        command.args(arguments);
+        Running::spawn(command, Arc::clone(&self.home))
+    }
+
     /// Runs another subcommand to its end, in the same environment.
     pub fn run(&self, arguments: &[&str], within: Duration) -> Finished {
         let mut command = self.command();
@@ -201,7 +208,7 @@ impl Log {
     }
 }
 
-/// A `portscan serve` that runs.
+/// A `portscan serve`, or another subcommand, that runs.
 pub struct Running {
     child: Reaped,
     log: Arc<Log>,
@@ -329,6 +336,12 @@ impl Running {
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
+    /// Waits until it ends by itself; how it did.
+    pub fn wait(mut self, within: Duration) -> ExitStatus {
+        let what = format!("it ends\n{}", self.log());
+        eventually(within, &what, || self.child.0.try_wait().expect("waiting"))
+    }
+
     /// SIGKILL, and its log to the last line.
     pub fn kill(mut self) -> Vec<String> {
         self.signal(Signal::SIGKILL);
@@ -346,6 +359,18 @@ impl Running {
     /// The most resident memory it ever had, in octets.
     pub fn peak_rss(&self) -> u64 {
         self.memory("VmHWM:")
+    }
+
+    /// Processor time that its threads have had so far (proc(5), schedstat): what another program takes meanwhile
+    /// is no part of it.
+    pub fn cpu(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.0.id())).expect("it runs");
+        let of_thread = |thread: std::io::Result<fs::DirEntry>| {
+            // One that has just ended is gone.
+            let schedstat = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            schedstat.split(' ').next()?.parse::<u64>().ok()
+        };
+        Duration::from_nanos(threads.filter_map(of_thread).sum())
     }
 
     /// Whether it has a handler of its own for the signal by now.

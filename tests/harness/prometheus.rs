@@ -1,4 +1,4 @@
-//! Prometheus' own programs, and its text format read (the definition:
+//! Prometheus' and Alertmanager's own programs, and its text format read (the definition:
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>).
 
 use std::{
@@ -28,14 +28,23 @@ fn program(name: &str) -> Command {
 
 /// Runs promtool beside the files of `monitoring/`; panics with what it has to complain of.
 pub fn promtool(arguments: &[&str], input: &str) {
-    let mut command = program("promtool");
+    judged("promtool", arguments, input);
+}
+
+/// Runs Alertmanager's own tool there.
+pub fn amtool(arguments: &[&str]) {
+    judged("amtool", arguments, "");
+}
+
+fn judged(tool: &str, arguments: &[&str], input: &str) {
+    let mut command = program(tool);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|e| panic!("promtool: {e}; `make setup` gets it"));
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("{tool}: {e}; `make setup` gets it"));
     child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
     let said =
         [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
-    assert!(output.status.success(), "promtool {arguments:?}: {}\n{said}\n{input}", output.status);
+    assert!(output.status.success(), "{tool} {arguments:?}: {}\n{said}\n{input}", output.status);
 }
 
 /// A Prometheus of the test's own, in the test's network: it asks the appliance once a second, and weighs the

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     portscan::{Appliance, appliance, remember},
+    v1::SLOW,
     *,
 };
 use crate::store::ScanId;
@@ -214,6 +215,38 @@ async fn changes_are_listed_and_streamed_from_where_one_left_off() {
     assert!(replayed.contains("id: 2\n") && !replayed.contains("id: 1\n"), "{replayed}");
     let malformed = appliance.served.request("GET", "/v1/events", &["Last-Event-ID: x"]).await;
     assert_eq!(malformed.status, 400);
+}
+
+/// Told every five seconds, which is how long this takes.
+#[tokio::test]
+async fn how_far_a_scan_is_is_told_as_it_moves_and_when_it_is_over() {
+    let mut appliance = appliance();
+    appliance.start_scanning(&format!("exclude = [\"127.0.0.9\"]\n{SLOW}"), &["127.0.0.1"]);
+    let mut listener = appliance.served.connect().await;
+    listener.write_all(b"GET /v1/events HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
+    read_until(&mut listener, "retry: 5000\n\n").await;
+    let started = appliance.authorised("POST", "/v1/run/lan").await;
+    let started: Value = serde_json::from_str(&started.body).unwrap();
+    let id = &started["id"];
+    let mut told = String::new();
+    let mut progress = async || loop {
+        while let Some((event, rest)) = told.split_once("\n\n") {
+            // Behind the length of a chunk, or another event.
+            let data = event.split_once("event: scan\ndata: ").map(|(_, data)| data);
+            let scan = data.map(|data| serde_json::from_str::<Value>(data).unwrap());
+            told = rest.to_owned();
+            if let Some(scan) = scan.filter(|scan| scan["scan_id"] == *id) {
+                return scan;
+            }
+        }
+        told += &read_until(&mut listener, "\n\n").await;
+    };
+    let moves = progress().await;
+    let of_it = |key: &str| moves[key].clone();
+    assert_eq!([of_it("running"), of_it("hosts_done"), of_it("hosts")], [json!(true), json!(0), json!(1)]);
+    assert!(of_it("ports") == 300 && of_it("ports_done").as_u64() < Some(300), "{moves}");
+    assert_eq!(appliance.authorised("DELETE", &format!("/v1/runs/{id}")).await.status, 204);
+    while progress().await["running"] == true {}
 }
 
 #[tokio::test]

@@ -136,6 +136,12 @@ async fn a_backup_is_for_who_has_the_token() {
     let refused = appliance.served.get("/v1/backup").await;
     assert_eq!(refused.status, 401);
     assert!(refused.error().contains("portscan token"), "{refused:?}");
+    // A copy is a file beside the database, for however short a time.
+    let touched = || std::fs::metadata(appliance.dir.path()).unwrap().modified().unwrap();
+    let before = touched();
+    let head = appliance.authorised("HEAD", "/v1/backup").await;
+    assert_eq!((head.status, head.header("content-type")), (200, Some("application/vnd.sqlite3")));
+    assert_eq!((head.header("content-length"), touched()), (None, before), "nothing is copied for a head");
     let mut stream = appliance.served.connect().await;
     let ask = format!(
         "GET /v1/backup HTTP/1.1\r\nHost: pi\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
@@ -165,7 +171,7 @@ async fn the_description_names_every_path() {
 }
 
 /// Slow enough to be watched: 300 probes at one in 0.4 s are two minutes.
-const SLOW: &str = "[feed]\nurl = []\n[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\nports = \"1-300\"\n\
+pub(super) const SLOW: &str = "[feed]\nurl = []\n[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\nports = \"1-300\"\n\
     timing = \"T2\"\n[[scanner]]\nname = \"never\"\ntargets = [\"127.0.0.9\"]\n";
 
 #[tokio::test]

@@ -1,23 +1,23 @@
 //! The database, to be kept elsewhere.
 
-use std::io;
+use std::convert::Infallible;
 
 use axum::{
     body::Body,
     extract::State,
     response::{IntoResponse, Response},
 };
-use bytes::BytesMut;
+use bytes::Bytes;
 use futures_util::stream;
-use hyper::header::{self, HeaderValue};
-use tokio::{fs::File, io::AsyncReadExt};
+use hyper::{
+    Method,
+    header::{self, HeaderValue},
+};
+use tokio::fs::File;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, gated};
-use crate::http::{answer::Refusal, auth::Gate, conversation::Leisure};
-
-/// How much of the file is in memory at a time, in bytes.
-const PIECE: usize = 64 * 1024;
+use crate::http::{answer::Refusal, auth::Gate, body, conversation::Leisure};
 
 pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
     // It changes nothing; but all that is known of everybody at once is not for everybody.
@@ -29,19 +29,19 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
     get, path = "/v1/backup", tag = "appliance",
     responses((status = 200, body = Vec<u8>, content_type = "application/vnd.sqlite3")),
 )]
-async fn backup(State(api): State<Api>, leisure: Leisure) -> Result<Response, Refusal> {
-    let copy = File::from_std(api.queries.backup().await?);
-    let length = copy.metadata().await.map(|data| data.len());
-    leisure.take();
-    let pieces = stream::try_unfold(copy, async |mut copy| {
-        let mut piece = BytesMut::with_capacity(PIECE);
-        let read = copy.read_buf(&mut piece).await?;
-        Ok::<_, io::Error>((read > 0).then(|| (piece.freeze(), copy)))
-    });
+async fn backup(method: Method, State(api): State<Api>, leisure: Leisure) -> Result<Response, Refusal> {
     let kind = HeaderValue::from_static("application/vnd.sqlite3");
     let name = HeaderValue::from_static("attachment; filename=\"portscan.db\"");
     let head = [(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, name)];
-    let mut response = (head, Body::from_stream(pieces)).into_response();
+    if method == Method::HEAD {
+        // How long a copy would be only making it tells, and that may fill the disk: it is left out.
+        let unknown = stream::empty::<Result<Bytes, Infallible>>();
+        return Ok((head, Body::from_stream(unknown)).into_response());
+    }
+    let copy = File::from_std(api.queries.backup().await?);
+    let length = copy.metadata().await.map(|data| data.len());
+    leisure.take();
+    let mut response = (head, Body::from_stream(body::pieces(copy))).into_response();
     // So that a client sees when it was cut short.
     if let Ok(length) = length {
         response.headers_mut().insert(header::CONTENT_LENGTH, length.into());

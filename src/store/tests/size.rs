@@ -12,8 +12,8 @@ const DEVICES: u8 = 100;
 /// share what may be in flight, end together: 100 devices are seven commits, beside the run's begin and end.
 const TOGETHER: usize = 16;
 
-/// Runs after which is measured.
-const RUNS: [u32; 3] = [10, 100, 1000];
+/// Runs after which is measured. Unoptimised, a thousand of them take half a minute.
+const RUNS: [u32; 3] = [10, 100, if cfg!(debug_assertions) { 300 } else { 1000 }];
 
 /// The last of them, of which what is written is counted. All others need not survive a power cut.
 const COUNTED: u32 = 10;
@@ -105,8 +105,8 @@ async fn a_network_that_does_not_change_costs_little_however_long() {
         measured.push(Measured { runs, size, read });
     }
     let [first, .., last] = measured.as_slice() else { unreachable!("there are several") };
-    assert_eq!(last.runs, 1000);
-    assert!(last.size < 12 << 20, "{measured:?}");
+    // A thousand are 12 MB at most.
+    assert!(last.size < u64::from(last.runs) * 12_000, "{measured:?}");
     assert!(last.read < first.read * 2, "{measured:?}");
     match bytes.filter(|&bytes| bytes > 0) {
         Some(bytes) => assert!(bytes <= 2048, "{bytes} bytes are written for an unchanged host"),

@@ -1,0 +1,84 @@
+//! `portscan import-expected URL`: what a portmantool that is to retire, or another appliance, expects.
+
+use std::{sync::Arc, time::Duration};
+
+use clap::Args;
+
+use super::{
+    CliError, DONE, Terminal, World,
+    appliance::{Access, Appliance},
+    expected::{self, rows},
+    found::harmless,
+};
+use crate::{
+    client::{Client, Limits},
+    config::Overrides,
+};
+
+/// Where what is expected is read.
+const PATH: &str = "/v1/expected";
+
+/// For all of it: an old portmantool asks a large database.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The longest answer that is taken, in bytes: half a million ports.
+const ANSWER_MAX: usize = 64 << 20;
+
+/// From where.
+#[derive(Args, Debug, Clone, PartialEq)]
+#[command(after_help = "What is expected here of other ports stays. The same again changes nothing.")]
+pub struct ImportExpectedArgs {
+    /// Where it is: http://HOST[:PORT], or with the path up to /v1/expected
+    #[arg(value_name = "URL")]
+    pub from: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub access: Access,
+}
+
+/// Reads there, writes here, and says how much that was.
+pub(super) async fn import_expected(
+    args: &ImportExpectedArgs,
+    overrides: &Overrides,
+    world: &World,
+    terminal: &mut Terminal<'_>,
+) -> Result<u8, CliError> {
+    let url = whole(&args.from);
+    let limits = Limits { timeout: PATIENCE, max_bytes: ANSWER_MAX };
+    // First, so that nothing is opened here for what cannot be had there.
+    let answer = Client::new(Arc::clone(&world.resolver)).get(&url, limits).await;
+    let rows = rows(&answer.map_err(|error| CliError::Elsewhere { url: harmless(&url), error })?)?;
+    if rows.is_empty() {
+        // To expect nothing would be to alarm of everything.
+        terminal.warn("nothing is expected there: nothing was taken over");
+        return Ok(DONE);
+    }
+    let appliance = Appliance::find(&args.access, overrides, world)?;
+    let written = expected::write(&appliance, &rows).await;
+    appliance.close().await?;
+    written?;
+    writeln!(terminal.out, "took over {}", expected::summary(&rows))?;
+    terminal.out.flush()?;
+    Ok(DONE)
+}
+
+/// The URL of what is expected, given that, its site's or any part in between.
+fn whole(from: &str) -> String {
+    let from = from.trim_end_matches('/');
+    let base = from.strip_suffix(PATH).or_else(|| from.strip_suffix("/v1")).unwrap_or(from);
+    format!("{base}{PATH}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_site_is_enough() {
+        for from in ["http://a", "http://a/", "http://a/v1", "http://a/v1/expected", "http://a/v1/expected/"]
+        {
+            assert_eq!(whole(from), "http://a/v1/expected");
+        }
+        assert_eq!(whole("https://a:8443/portmantool/"), "https://a:8443/portmantool/v1/expected");
+    }
+}

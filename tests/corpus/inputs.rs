@@ -1,0 +1,214 @@
+//! What anybody may send, and what must hold of it whatever it is. A plain test asks this of the inputs that are
+//! kept beside; `make fuzz` looks for others.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be is what it looks for")]
+
+use std::{
+    collections::HashSet,
+    fmt::{Debug, Display},
+    path::Path,
+    str::{FromStr, from_utf8},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use http_body_util::BodyExt;
+use hyper::{Method, Request, StatusCode, header};
+use portscan::{
+    clock::{Clock, SystemClock},
+    config::{Config, Overrides},
+    engine::{Bounds, Probe, Prober, Reply},
+    feed,
+    http::{Gate, Limits, Names, Site, Token, router},
+    model::{
+        Address, Device, DeviceKey, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol,
+        Reason, ScanStatus, TargetSpec, Timing,
+    },
+    nmap::Report,
+    resolve::{Resolve, ResolveError, Resolving},
+    service::{
+        feeds::Inventory, health::Health, import::Importer, queries::Queries, runner, scanner::Scanner,
+    },
+    store::{FILE_NAME, Observation, Pace, ScanKind, Store, Wish},
+};
+use tokio::{runtime::Runtime, sync::watch};
+use tower::ServiceExt;
+
+/// lanscan's JSON: as many devices as may be, each somebody's, no address twice.
+pub fn feed(data: &[u8]) {
+    let Ok(feed) = feed::parse(data) else { return };
+    assert!(feed.devices.len() <= feed::MAX_DEVICES && feed.rejected.reasons.len() <= 8);
+    let addresses: HashSet<&Address> = feed.devices.iter().map(|device| &device.address).collect();
+    assert_eq!(addresses.len(), feed.devices.len());
+    for Device { address, mac, .. } in &feed.devices {
+        assert!(address.is_host() && mac.is_none_or(|mac| mac.is_unicast()));
+    }
+    let told = feed.rejected.reasons.iter().chain(&feed.stamp);
+    told.for_each(|text| assert!(!text.chars().any(char::is_control), "{text:?}"));
+}
+
+/// nmap's XML: hosts one after the other, each with a word on it, no port named that was not covered.
+pub fn nmap(data: &[u8]) {
+    let Ok(mut report) = Report::open(data) else { return };
+    while let Ok(Some(host)) = report.next_host() {
+        assert!(host.address.is_host() && !host.reports.is_empty() && host.started <= host.finished);
+        assert!(host.name.is_none_or(|name| !name.chars().any(char::is_control)));
+        for report in &host.reports {
+            assert_eq!(report.address, host.address);
+            assert!(report.findings.iter().all(|found| report.coverage.contains(found.port)));
+        }
+    }
+    assert!(report.summary().finished >= report.started());
+}
+
+/// The words of targets, ports and devices: what is read is written so that it is read as the same.
+pub fn words(data: &[u8]) {
+    let Ok(text) = from_utf8(data) else { return };
+    if let Some(ports) = read::<PortSet>(text) {
+        assert!((1..=65_536).contains(&ports.len()) && ports.iter().count() == ports.len() as usize);
+        assert!(ports.minus(&ports).is_empty() && ports.union(&ports) == ports);
+    }
+    if let Some(spec) = read::<TargetSpec>(text)
+        && let TargetSpec::Address(address) = &spec
+    {
+        assert!(spec.matches(address, None));
+    }
+    read::<Address>(text);
+    read::<Mac>(text);
+    read::<DeviceKey>(text);
+    read::<Timing>(text);
+    read::<PortState>(text);
+    read::<Protocol>(text);
+}
+
+fn read<T: FromStr + Display + PartialEq + Debug>(text: &str) -> Option<T> {
+    let read: T = text.parse().ok()?;
+    assert_eq!(read.to_string().parse().ok().as_ref(), Some(&read), "{text:?}");
+    Some(read)
+}
+
+/// The configuration: every fault is named, and what is taken is shown so that it is taken as the same.
+pub fn config(data: &[u8]) {
+    let Ok(text) = from_utf8(data) else { return };
+    let load = |text: &str| Config::load(&Overrides::default(), &|_| None, Some((Path::new("f"), text)));
+    match load(text) {
+        Ok(config) => assert_eq!(load(&config.to_string()).unwrap(), config),
+        Err(error) => assert!(error.faults.iter().all(|fault| !fault.text.is_empty())),
+    }
+}
+
+/// The appliance's paths, over a database with something in it; nobody of whom it could ask a name or a port.
+pub struct Paths {
+    runtime: Runtime,
+    router: Router,
+    _home: tempfile::TempDir,
+}
+
+/// What a request is made of: method and target on its first line, then its body.
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST, Method::PATCH, Method::DELETE, Method::PUT];
+
+impl Paths {
+    /// Makes the database, and what answers from it.
+    pub fn open() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let router = runtime.block_on(site(home.path()));
+        Self { runtime, router, _home: home }
+    }
+
+    /// Asks. Nobody who brings no token changes anything; a "no" says why; nothing is ever our own fault.
+    pub fn ask(&self, data: &[u8]) {
+        let Ok(text) = from_utf8(data) else { return };
+        let (line, body) = text.split_once('\n').unwrap_or((text, ""));
+        let (method, target) = line.split_once(' ').unwrap_or(("GET", line));
+        let Some(method) = METHODS.into_iter().find(|known| known.as_str() == method) else { return };
+        // Events have no end.
+        if target.starts_with("/v1/events") {
+            return;
+        }
+        let request = Request::builder().method(&method).uri(target).header(header::HOST, "localhost");
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        let Ok(request) = request.body(Body::from(body.to_owned())) else { return };
+        let greets = request.uri().path() == "/v1/hello";
+        let (status, kind, body) = self.runtime.block_on(async {
+            let answer = self.router.clone().oneshot(request).await.unwrap();
+            let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
+            (answer.status(), kind, answer.into_body().collect().await.unwrap().to_bytes())
+        });
+        assert!(!status.is_server_error() || status == StatusCode::SERVICE_UNAVAILABLE, "{line:?}: {status}");
+        let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&method);
+        assert!(reads || greets || !status.is_success(), "{line:?}: {status}");
+        if method != Method::HEAD && kind.is_some_and(|kind| kind == "application/json") {
+            let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert!(status.is_success() || document["error"].is_string(), "{line:?}: {document}");
+        }
+    }
+}
+
+/// The appliance's router over a new database: a device with two open ports, of which one is expected.
+async fn site(home: &Path) -> Router {
+    let clock = SystemClock::start();
+    let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
+    let (store, _threads) = Store::open_at_pace(&home.join(FILE_NAME), Arc::new(clock), pace).unwrap();
+    let scan = store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
+    let device = Device {
+        address: "192.0.2.1".parse().unwrap(),
+        mac: Some(Mac::new([0xb8, 0x27, 0xeb, 0, 0, 1])),
+        name: Some("printer".to_owned()),
+    };
+    store.record(look(&device, clock.wall(), scan)).await.unwrap();
+    store.end_scan(scan, ScanStatus::Complete).await.unwrap();
+    let state = Some((PortState::Open, "web".to_owned()));
+    let wish = Wish { device: device.key(), protocol: Protocol::Tcp, port: 80, state };
+    store.expect(vec![wish]).await.unwrap();
+
+    let bounds = || Bounds { in_flight: 1, silent: None, full: false };
+    let (scanner, _thread) = Scanner::start(1, Nobody, clock, bounds).unwrap();
+    let (_, config) = watch::channel(Arc::new(Config { auth_trust: Vec::new(), ..Config::default() }));
+    let (_, inventory) = watch::channel(Inventory::default());
+    let (_, health) = watch::channel(Health::default());
+    let importer = Importer::new(store.clone(), Arc::new(clock), home);
+    let queries = Queries::new(store, scanner, Arc::new(Nobody), config.clone(), inventory, health, importer);
+    let names = Names::new(None, config.clone());
+    let gate = Gate::new(Token::load(home, None).unwrap(), names.clone(), config.clone());
+    let (runs, _) = runner::runs();
+    let (queries, clock, limits) = (Arc::new(queries), Arc::new(clock), Limits::default());
+    router(Site { config, names, gate, queries, runs, clock, limits })
+}
+
+fn look(device: &Device, at: jiff::Timestamp, scan: portscan::store::ScanId) -> Observation {
+    let finding = |port| PortFinding { port, state: PortState::Open, reason: Reason::SynAck, rtt: None };
+    let report = HostReport {
+        address: device.address.clone(),
+        status: HostStatus::Up,
+        coverage: PortSet::all(),
+        default_state: PortState::Closed,
+        default_reason: Reason::ConnRefused,
+        findings: [22, 80].map(finding).to_vec(),
+        protocol: Protocol::Tcp,
+        probes: 65_535,
+        preparation: Duration::ZERO,
+        scanning: Duration::from_secs(1),
+        detail: String::new(),
+    };
+    Observation { scan, device: device.clone(), report, started: at, finished: at }
+}
+
+/// Who knows no name, and connects to nobody.
+struct Nobody;
+
+impl Resolve for Nobody {
+    fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
+        Box::pin(std::future::ready(Err(ResolveError::Unknown(name.to_owned()))))
+    }
+}
+
+impl Prober for Nobody {
+    fn launch(&mut self, _: Vec<Probe>) {}
+
+    async fn replies(&mut self) -> Vec<Reply> {
+        std::future::pending().await
+    }
+}
