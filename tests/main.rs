@@ -10,6 +10,7 @@ mod appliance;
 mod bench;
 mod changes;
 mod crash;
+mod discovery;
 mod disk;
 mod feeds;
 mod floors;
