@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::{
     answer::{Refusal, finish, json},
     auth::Gate,
-    body,
+    body, lanscan,
     limits::Limits,
     metrics,
     names::{self, Names},
@@ -59,7 +59,8 @@ pub fn router(site: Site) -> Router {
     let imports = v1::Imports::new(site.queries.importer(), site.limits.upload);
     let api =
         v1::Api { queries: Arc::clone(&site.queries), runs: site.runs, imports, advertised: site.advertised };
-    let original = portscan::routes(&base, Arc::clone(&site.queries), site.clock);
+    let original = portscan::routes(&base, Arc::clone(&site.queries), site.clock)
+        .merge(lanscan::routes(Arc::clone(&site.queries)));
     let routes = common(&base, move || queries.health())
         .merge(metrics::routes(Arc::clone(&site.queries)))
         .merge(v1::routes(api, &site.gate, original));
@@ -71,9 +72,9 @@ pub(super) fn common<H>(base: &str, health: H) -> Router
 where
     H: Fn() -> Health + Clone + Send + Sync + 'static,
 {
-    let page = index_page(base);
+    let (base, told) = (base.to_owned(), health.clone());
     Router::new()
-        .route("/", get(async move || index(page)))
+        .route("/", get(async move || index(index_page(&base, &told()))))
         .route("/healthz", get(async move || healthz(&health())))
         .fallback(not_found)
 }
@@ -111,15 +112,18 @@ fn index(page: String) -> Response {
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
 }
 
-/// A signpost for somebody who typed the address into a browser.
-fn index_page(base: &str) -> String {
+/// A signpost for somebody who typed the address into a browser, and what the owner should know.
+fn index_page(base: &str, health: &Health) -> String {
     let base = escaped(base);
+    let told = health.problems.iter().chain(&health.notices);
+    let told: String = told.map(|sentence| format!("<p><b>{}</b>\n", escaped(sentence))).collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>portscan</title>\n\
-         <h1>portscan</h1>\n<p>What listens on this network.</p>\n<ul>\n\
+         <h1>portscan</h1>\n<p>What listens on this network.</p>\n{told}<ul>\n\
          <li><a href=\"/{base}/json\">/{base}/json</a>: the devices that have a result\n\
          <li>/{base}/MAC/json: one device's open ports\n\
          <li>/{base}/HOST/PORT/json: one port, looked at now\n\
+         <li><a href=\"/lanscan/json\">/lanscan/json</a>: the devices that it has found itself, if it looks for any\n\
          <li><a href=\"/v1/info\">/v1</a>: scans, runs and hosts; \
          <a href=\"/v1/openapi.json\">its description</a>\n\
          <li><a href=\"/healthz\">/healthz</a>: whether the appliance is well\n\

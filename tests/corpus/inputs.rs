@@ -25,6 +25,7 @@ use portscan::{
         Address, Device, DeviceKey, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol,
         Reason, ScanStatus, TargetSpec, Timing,
     },
+    net::mdns::Advertised,
     nmap::Report,
     resolve::{Resolve, ResolveError, Resolving},
     service::{
@@ -175,7 +176,8 @@ async fn site(home: &Path) -> Router {
     let gate = Gate::new(Token::load(home, None).unwrap(), names.clone(), config.clone());
     let (runs, _) = runner::runs();
     let (queries, clock, limits) = (Arc::new(queries), Arc::new(clock), Limits::default());
-    router(Site { config, names, gate, queries, runs, clock, limits })
+    let (_, advertised) = watch::channel(Advertised::default());
+    router(Site { config, names, gate, advertised, queries, runs, clock, limits })
 }
 
 fn look(device: &Device, at: jiff::Timestamp, scan: portscan::store::ScanId) -> Observation {
