@@ -13,7 +13,8 @@
 //!
 //! Limits, by mdns-sd 0.21: at its start it joins the group on every network for an instant before it is told
 //! which are meant (it says nothing there); a name is compared with others' when it is taken, so two networks
-//! that are joined later may hold it twice until one of them starts anew.
+//! that are joined later may hold it twice until one of them starts anew; what it remembers of others is bounded
+//! from outside, which a flood that is faster than its thread reads puts off.
 
 mod daemon;
 mod reach;

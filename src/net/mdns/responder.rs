@@ -58,7 +58,8 @@ struct Wanted {
 /// Why the daemon is to start anew.
 #[derive(Debug, PartialEq, Eq)]
 enum Trouble {
-    /// Somebody else has our name: this one is free (RFC 6762, 9).
+    /// Somebody else has our name: this one is free (RFC 6762, 9). mdns-sd would go on under it, on that network
+    /// alone, and tell who asks for the service's host the former name.
     Renamed(String),
     /// Somebody else is lanscan.
     IsLanscan,
