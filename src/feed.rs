@@ -1,12 +1,20 @@
 //! F2: lanscan's feed, `{"time":{"utc":".."},"scan":[{"ipv4":"..","mac":".."}],"count":1}`. An entry may have a
 //! `name`, too, which lanscan's have not.
 //!
+//! Read from others, and written for them ([`Document`]).
+//!
 //! A feed comes from the network without any authentication. One bad entry must not cost the others, so each
 //! is judged alone; the feed as a whole is refused only when it is none.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+    net::Ipv4Addr,
+    time::Duration,
+};
 
-use serde::Deserialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::model::{Address, Device, Mac, TargetSpec, one_line};
@@ -33,6 +41,10 @@ pub struct Feed {
     pub stamp: Option<String>,
     /// What was refused.
     pub rejected: Rejected,
+    /// What its owner should know beside; our own discovery says so, others' feeds have no words for it.
+    pub remarks: Vec<String>,
+    /// Stations that answer for others, by the word of our own discovery: their MACs are no device's name.
+    pub proxies: BTreeSet<Mac>,
 }
 
 /// The entries of a feed that were refused.
@@ -88,6 +100,62 @@ struct Entry<'a> {
     /// lanscan gives none; others may.
     #[serde(borrow)]
     name: Option<&'a RawValue>,
+}
+
+/// A feed of our own making, as lanscan words it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Document {
+    time: DocumentTime,
+    scan: Vec<DocumentEntry>,
+    count: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct DocumentTime {
+    utc: String,
+    prep_sec: f64,
+    scan_sec: f64,
+    total_sec: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct DocumentEntry {
+    ipv4: Ipv4Addr,
+    /// Lower case; empty where only somebody else answers for the address. Lanscan's clients read the key
+    /// unasked, so it is there.
+    mac: String,
+}
+
+impl Document {
+    /// What was found, when that was over, and how long it took to begin and to do. IPv4 alone, by address.
+    pub fn new(devices: &[Device], ended: Timestamp, preparation: Duration, sweeping: Duration) -> Self {
+        let entry = |device: &Device| {
+            let mac = device.mac.map(Mac::to_lower).unwrap_or_default();
+            device.address.ipv4().map(|ipv4| DocumentEntry { ipv4, mac })
+        };
+        let mut scan: Vec<DocumentEntry> = devices.iter().filter_map(entry).collect();
+        scan.sort_by_key(|entry| entry.ipv4);
+        Self {
+            time: DocumentTime {
+                utc: utc(ended),
+                prep_sec: seconds(preparation),
+                scan_sec: seconds(sweeping),
+                total_sec: seconds(preparation + sweeping),
+            },
+            count: scan.len(),
+            scan,
+        }
+    }
+}
+
+/// A time as lanscan and the original portscan write it.
+pub fn utc(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A length of time as they write it: in seconds, with four decimals.
+pub fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e4).round() / 1e4
 }
 
 impl Rejected {
@@ -328,7 +396,7 @@ mod tests {
                 .map(|(host, mac)| format!(r#"{{"ipv4":"10.0.0.{host}","mac":"02:00:00:00:00:0{mac}"}}"#))
                 .collect();
             let feed = scan(&text.join(","));
-            let distinct: std::collections::BTreeSet<_> = entries.iter().map(|(host, _)| host).collect();
+            let distinct: BTreeSet<_> = entries.iter().map(|(host, _)| host).collect();
             prop_assert_eq!(feed.devices.len(), distinct.len());
             prop_assert!(feed.devices.len() + feed.rejected.count <= entries.len());
         }

@@ -1,35 +1,139 @@
 //! One word on how the appliance is, from all that could be wrong.
 
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
 use tokio::sync::watch;
 
 use crate::{
+    config::Config,
     net::mdns::Advertised,
     service::{feeds::Inventory, health::Health},
     store::StoreHealth,
 };
 
-/// Keeps the health up to date until all sources are gone.
+/// Finds the interface that an owner who named none most likely wants devices to be looked for on.
+type Suggest = fn() -> Option<String>;
+
+/// Keeps the health up to date until all sources are gone. `file` is where the configuration is read from.
 pub(super) async fn watch(
     mut store: watch::Receiver<StoreHealth>,
     mut inventory: watch::Receiver<Inventory>,
     mut advertised: watch::Receiver<Advertised>,
+    mut config: watch::Receiver<Arc<Config>>,
+    (file, suggest): (PathBuf, Suggest),
     health: watch::Sender<Health>,
 ) {
+    let mut advised = None;
     loop {
-        let notice = advertised.borrow_and_update().notice.clone();
-        health.send_replace(sum_up(&store.borrow_and_update(), &inventory.borrow_and_update(), notice));
+        let advice = {
+            let (config, inventory) = (config.borrow_and_update(), inventory.borrow_and_update());
+            is_lost(&config, &inventory).then(|| advice(&config, &file, suggest()))
+        };
+        if advice != advised
+            && let Some(advice) = &advice
+        {
+            tracing::warn!("{advice}");
+        }
+        advised.clone_from(&advice);
+        let more = advice.into_iter().chain(advertised.borrow_and_update().notice.clone());
+        health.send_replace(sum_up(&store.borrow_and_update(), &inventory.borrow(), more));
         tokio::select! {
             Ok(()) = store.changed() => {}
             Ok(()) = inventory.changed() => {}
             Ok(()) = advertised.changed() => {}
+            Ok(()) = config.changed() => {}
             else => return,
         }
     }
 }
 
-/// A feed that is down is worth a notice, and what became of our name.
-fn sum_up(store: &StoreHealth, inventory: &Inventory, name: Option<String>) -> Health {
+/// A feed that is down is worth a notice, and so is whatever one has remarked; what else there is comes first.
+fn sum_up(store: &StoreHealth, inventory: &Inventory, more: impl Iterator<Item = String>) -> Health {
     let down = inventory.sources.iter().filter(|source| !source.up);
-    let feeds = down.map(|source| format!("feed {}: {}", source.name, source.detail));
-    Health::new(store, feeds.chain(name).collect())
+    let down = down.map(|source| format!("feed {}: {}", source.name, source.detail));
+    let remarks = inventory
+        .sources
+        .iter()
+        .flat_map(|source| source.remarks.iter().map(|remark| format!("feed {}: {remark}", source.name)));
+    Health::new(store, more.chain(down).chain(remarks).collect())
+}
+
+/// Whether nobody is known because nobody could tell: every feed was asked, and none of them is our own look
+/// around.
+fn is_lost(config: &Config, inventory: &Inventory) -> bool {
+    let feed = &config.feed;
+    let has_asked = !feed.urls.is_empty() && inventory.is_complete(feed);
+    has_asked && feed.discover.is_empty() && inventory.devices.is_empty()
+}
+
+/// What somebody who has just switched the appliance on should do.
+fn advice(config: &Config, file: &Path, interface: Option<String>) -> String {
+    let urls = config.feed.urls.join(", ");
+    let (interface, aside) = match interface {
+        Some(interface) => (interface, ""),
+        None => ("eth0".to_owned(), " (or whatever `ip link` calls the interface of the LAN)"),
+    };
+    format!(
+        "no device is known yet: nothing was learned from {urls}. To have devices found without a lanscan service, \
+         write discover = [\"{interface}\"]{aside} under [feed] in {}, then: systemctl reload portscan",
+        file.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        config::Discover,
+        feed::Feed,
+        model::{Device, Moment},
+        service::feeds::{FeedState, SourceId, Trouble},
+    };
+
+    fn inventory(config: &Config, word: Option<Result<Feed, Trouble>>) -> Inventory {
+        let mut state = FeedState::default();
+        if let Some(word) = word {
+            state.apply(Moment::ZERO, word);
+        }
+        Inventory::of(&BTreeMap::from([(SourceId::Url(config.feed.urls[0].clone()), state)]))
+    }
+
+    #[test]
+    fn who_knows_nobody_is_told_which_line_to_write() {
+        let config = Config::default();
+        let unresolved =
+            Some(Err(Trouble::Unreachable("Unable to resolve host \"lanscan.local\".".to_owned())));
+        assert!(!is_lost(&config, &inventory(&config, None)), "it was not asked yet");
+        let lost = inventory(&config, unresolved.clone());
+        assert!(is_lost(&config, &lost));
+        let text = advice(&config, Path::new("/etc/portscan/portscan.toml"), Some("enp3s0".to_owned()));
+        let expected = "no device is known yet: nothing was learned from http://lanscan.local/lanscan/json. To have \
+            devices found without a lanscan service, write discover = [\"enp3s0\"] under [feed] in \
+            /etc/portscan/portscan.toml, then: systemctl reload portscan";
+        assert_eq!(text, expected);
+        let health = sum_up(&StoreHealth::Ok, &lost, [text].into_iter());
+        assert!(health.is_ok() && health.notices.len() == 2 && health.notices[0] == expected, "{health:?}");
+
+        let device = Device { address: "10.0.0.1".parse().unwrap(), mac: None, name: None };
+        let fed = Some(Ok(Feed { devices: vec![device], ..Feed::default() }));
+        assert!(!is_lost(&config, &inventory(&config, fed)));
+        let mut looking = config.clone();
+        looking.feed.discover = vec![Discover { interface: "eth0".to_owned(), net: None }];
+        assert!(!is_lost(&looking, &inventory(&looking, unresolved)), "it says itself why it finds nobody");
+    }
+
+    #[test]
+    fn what_a_source_remarks_is_a_notice() {
+        let config = Config::default();
+        let remarks = vec!["one MAC for many".to_owned()];
+        let device = Device { address: "10.0.0.1".parse().unwrap(), mac: None, name: None };
+        let fed = inventory(&config, Some(Ok(Feed { devices: vec![device], remarks, ..Feed::default() })));
+        let notices = sum_up(&StoreHealth::Ok, &fed, std::iter::empty()).notices;
+        assert_eq!(notices, ["feed http://lanscan.local/lanscan/json: one MAC for many"]);
+    }
 }

@@ -14,15 +14,15 @@ use crate::{
     cli::Probing,
     client::Client,
     clock::{Clock, SystemClock},
-    config::{Config, Overrides},
+    config::{self, Config, Overrides},
     http::{self, Gate, Names, Site, Token},
     net::{
-        Links,
+        Lan, Links,
         mdns::{Advertised, LocalResolver, Reach, Responder},
     },
     resolve::Resolve,
     service::{
-        feeds,
+        feeds::{self, Inventory},
         health::Health,
         import::Importer,
         names,
@@ -60,7 +60,8 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     let (current, seen) = watch::channel(Arc::new(config));
 
     let mut tasks = Tasks::new();
-    let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stopped };
+    let file = flags.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
+    let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stopped, file };
     let names = Names::new(hostname().as_deref(), seen.clone());
     let gate = Gate::new(token, names.clone(), seen.clone());
     for listener in &listeners {
@@ -141,6 +142,8 @@ struct Parts<'a> {
     clock: SystemClock,
     config: &'a watch::Receiver<Arc<Config>>,
     stop: &'a watch::Receiver<bool>,
+    /// Where the configuration is read from.
+    file: &'a Path,
 }
 
 impl Parts<'_> {
@@ -161,9 +164,7 @@ impl Parts<'_> {
         let client = Client::new(Arc::clone(&resolver));
         let (inventory, feeds) = feeds::start(client, Arc::clone(&clock), self.config.clone(), Links::read);
         tasks.spawn(until_stopped(self.stop.clone(), feeds));
-        let (health, seen_health) = watch::channel(Health::default());
-        let watching = health::watch(self.store.health(), inventory.clone(), advertised.clone(), health);
-        tasks.spawn(until_stopped(self.stop.clone(), watching));
+        let seen_health = self.watch_health(inventory.clone(), advertised.clone(), tasks);
         let keeping =
             retention::keep(self.store.clone(), Arc::clone(&clock), self.config.clone(), inventory.clone());
         tasks.spawn(until_stopped(self.stop.clone(), keeping));
@@ -201,6 +202,20 @@ impl Parts<'_> {
         let site = self.site(queries, advertised, (names, gate), runs);
         let serving = http::serve(listeners, http::router(site), http::Limits::default(), self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
+    }
+
+    fn watch_health(
+        &self,
+        inventory: watch::Receiver<Inventory>,
+        advertised: watch::Receiver<Advertised>,
+        tasks: &mut Tasks,
+    ) -> watch::Receiver<Health> {
+        let (health, seen) = watch::channel(Health::default());
+        let (store, config) = (self.store.health(), self.config.clone());
+        let lan = (self.file.to_owned(), Lan::likeliest as fn() -> Option<String>);
+        let watching = health::watch(store, inventory, advertised, config, lan, health);
+        tasks.spawn(until_stopped(self.stop.clone(), watching));
+        seen
     }
 
     fn site(

@@ -10,8 +10,8 @@ use std::{
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{
-    backup::BackupArgs, changes::ChangesArgs, diff::DiffArgs, expected::Expected, hosts::HostsArgs,
-    import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs,
+    backup::BackupArgs, changes::ChangesArgs, diff::DiffArgs, discover::DiscoverArgs, expected::Expected,
+    hosts::HostsArgs, import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs,
 };
 use crate::{
     config::Overrides,
@@ -48,6 +48,7 @@ Examples:
   portscan scan 192.168.1.0/24           what listens on this network?
   portscan scan -p- -T4 nas.lan          every port of one machine of your own
   portscan probe printer.lan 9100        does it answer, now?
+  portscan discover eth0                 who is on this network?
   portscan serve                         the appliance: scan by schedule, remember, tell
 `portscan help COMMAND` explains one command.";
 
@@ -68,6 +69,8 @@ pub enum Now {
     Scan(Box<ScanArgs>),
     /// Make one connect, now: is this port open?
     Probe(ProbeArgs),
+    /// Find the devices of the LAN, now, and print them as lanscan's JSON
+    Discover(DiscoverArgs),
     /// Ask a running appliance how it is and what it knows
     Status(StatusArgs),
     /// Have the appliance look now, at all devices or at one
@@ -432,6 +435,9 @@ mod tests {
             ("nas.lan", "Write: portscan scan nas.lan"),
             ("probe 10.0.0.0/24 80", "one host"),
             ("probe a.lan 0", "1..=65535"),
+            ("discover", "IFACE"),
+            ("discover lo", "name the interface of the LAN"),
+            ("discover eth0 10.0.0.0/8", "65,536"),
             ("statos", "status"),
         ] {
             let error = typed(&format!("portscan {line}")).unwrap_err();

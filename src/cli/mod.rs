@@ -10,6 +10,7 @@ mod backup;
 mod changes;
 mod check;
 mod diff;
+mod discover;
 mod expected;
 mod found;
 mod hosts;
@@ -40,6 +41,7 @@ pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, StatusArgs, parse};
 pub use backup::BackupArgs;
 pub use changes::ChangesArgs;
 pub use diff::DiffArgs;
+pub use discover::DiscoverArgs;
 pub use expected::Expected;
 pub use hosts::HostsArgs;
 pub use import::ImportArgs;
@@ -106,6 +108,10 @@ enum CliError {
     Appliance(#[from] appliance::ApplianceError),
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error(transparent)]
+    Discovery(#[from] crate::service::discovery::DiscoveryError),
+    #[error(transparent)]
+    Silence(#[from] crate::service::discovery::Silence),
     #[error("cannot start the scanner: {0}")]
     Prober(io::Error),
     #[error("cannot wait for Ctrl-C: {0}")]
@@ -170,6 +176,7 @@ async fn dispatch(
             scan::scan(scan, arguments.verbose, world, terminal, interrupted).await
         }
         Now::Probe(probe) => probe::probe(probe, world, terminal).await,
+        Now::Discover(args) => discover::discover(args, world, terminal).await,
         Now::Status(status) => status::status(status, &arguments.overrides(), world, terminal).await,
         Now::Run(run) => {
             let interrupted = interrupt::listen().map_err(CliError::Interrupt)?;

@@ -70,9 +70,14 @@ pub(super) struct Bar {
 impl Bar {
     /// A bar for so many ports in all, on a terminal of this width; invisible without one.
     pub(super) fn new(width: Option<u16>, ports: u64, now: Moment) -> Self {
+        Self::with(width, ports, template(width), now)
+    }
+
+    /// A bar of another kind.
+    pub(super) fn with(width: Option<u16>, length: u64, template: &str, now: Moment) -> Self {
         let target = width.map_or_else(ProgressDrawTarget::hidden, |_| ProgressDrawTarget::stderr());
-        let bar = ProgressBar::with_draw_target(Some(ports), target);
-        if let Ok(style) = ProgressStyle::with_template(template(width)) {
+        let bar = ProgressBar::with_draw_target(Some(length), target);
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
         Self { bar, rate: Rate::starting(now) }

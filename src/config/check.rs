@@ -72,7 +72,8 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
     for address in &machine.left_out {
         findings.push(warning(format!("listen {address} is left out: this machine has no IPv6")));
     }
-    for interface in config.feed.discover.iter().filter(|name| !machine.interfaces.contains(name)) {
+    let discover = config.feed.discover.iter().map(|discover| &discover.interface);
+    for interface in discover.filter(|name| !machine.interfaces.contains(name)) {
         let there = machine.interfaces.join(", ");
         findings.push(error(format!("feed.discover: no interface {interface} here; there are {there}")));
     }

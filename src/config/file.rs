@@ -72,11 +72,15 @@ fn feed(section: &mut Section<'_, '_>) -> FeedConfig {
     let silent = !["url", "discover", "hosts"].iter().any(|key| section.has(key));
     let mut hosts: Vec<Device> = Vec::new();
     let urls = section.list("url", parse::feed_url);
-    let discover = section.list("discover", parse::interface);
+    let discover = section.list("discover", parse::discover).unwrap_or_default();
+    if let Some(conflict) = parse::discover_conflict(&discover) {
+        section.fault_of("discover", conflict);
+    }
     section.tables("hosts", |section| host(section, &mut hosts));
     FeedConfig {
         urls: if silent { FeedConfig::default().urls } else { urls.unwrap_or_default() },
-        discover: discover.unwrap_or_default(),
+        discover,
+        grace: section.one("grace", parse::duration).unwrap_or(FeedConfig::default().grace),
         hosts,
         allow: section.list("allow", parse::allowed).unwrap_or_default(),
     }

@@ -27,6 +27,7 @@ mod table;
 mod tests;
 
 use std::{
+    fmt,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
@@ -46,6 +47,9 @@ use crate::model::{Address, Device, Mac, PortSet, TargetSpec, Timing};
 pub const DEFAULT_FEED: &str = "http://lanscan.local/lanscan/json";
 
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// A phone that dozes misses a sweep or two, and is back within minutes.
+const GRACE: Duration = Duration::from_secs(15 * 60);
 
 /// The whole configuration, checked: flags over environment over file over defaults.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,8 +102,10 @@ pub struct Config {
 pub struct FeedConfig {
     /// lanscan feeds, http or https, each polled every 60 s.
     pub urls: Vec<String>,
-    /// Interfaces to discover on.
-    pub discover: Vec<String>,
+    /// Where to look for devices by ourselves; no part twice.
+    pub discover: Vec<Discover>,
+    /// How long a device that discovery no longer finds is still listed; default 15 min.
+    pub grace: Duration,
     /// Devices named by hand; no address twice.
     pub hosts: Vec<Device>,
     /// Addresses outside the machine's own subnets and the private ranges that a feed may name.
@@ -123,6 +129,15 @@ pub struct NamesConfig {
     pub dns: bool,
     /// The devices of the own network themselves, by multicast DNS's protocol.
     pub mdns: bool,
+}
+
+/// Where to look for devices: `eth0`, or `eth0 10.0.0.0/16`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Discover {
+    /// The interface.
+    pub interface: String,
+    /// This part of its subnets, 65,536 addresses at most; `None`: each of them that has at most 1,024.
+    pub net: Option<Ipv4Net>,
 }
 
 /// One runner.
@@ -236,7 +251,40 @@ impl Default for Config {
 
 impl Default for FeedConfig {
     fn default() -> Self {
-        Self { urls: vec![DEFAULT_FEED.to_owned()], discover: vec![], hosts: vec![], allow: vec![] }
+        Self {
+            urls: vec![DEFAULT_FEED.to_owned()],
+            discover: vec![],
+            grace: GRACE,
+            hosts: vec![],
+            allow: vec![],
+        }
+    }
+}
+
+impl Discover {
+    /// Reads an interface's name, as the file does.
+    ///
+    /// # Errors
+    /// What is wrong with it, and how to write it.
+    pub fn interface(text: &str) -> Result<String, String> {
+        parse::interface(text)
+    }
+
+    /// Reads a part of a network, as the file does.
+    ///
+    /// # Errors
+    /// As [`Discover::interface`].
+    pub fn net(text: &str) -> Result<Ipv4Net, String> {
+        parse::discover_net(text)
+    }
+}
+
+impl fmt::Display for Discover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.net {
+            Some(net) => write!(f, "{} {net}", self.interface),
+            None => f.write_str(&self.interface),
+        }
     }
 }
 

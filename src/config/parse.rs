@@ -8,10 +8,11 @@ use std::{
 };
 
 use hyper::Uri;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use jiff::civil::Time;
 use tracing::level_filters::LevelFilter;
 
+use super::Discover;
 use crate::model::{Address, Mac, PortSet, TargetSpec, one_line};
 
 type Parsed<T> = Result<T, String>;
@@ -183,6 +184,38 @@ pub(super) fn interface(text: &str) -> Parsed<String> {
         return Ok(text.to_owned());
     }
     Err(format!("\"{}\" is not an interface's name; `ip link` lists them, such as eth0", shown(text)))
+}
+
+/// Where to look for devices: an interface, and which part of its subnets if not all.
+pub(super) fn discover(text: &str) -> Parsed<Discover> {
+    match text.trim().split_once(' ') {
+        None => Ok(Discover { interface: interface(text)?, net: None }),
+        Some((name, net)) => {
+            Ok(Discover { interface: interface(name)?, net: Some(discover_net(net.trim())?) })
+        }
+    }
+}
+
+/// A part of a network whose every address can be asked.
+pub(super) fn discover_net(text: &str) -> Parsed<Ipv4Net> {
+    let fault = |reason: &str| Err(format!("\"{}\" {reason}", shown(text)));
+    match text.parse() {
+        Ok(IpNet::V4(net)) if net.prefix_len() >= 16 => Ok(net.trunc()),
+        Ok(IpNet::V4(_)) => fault("has more than 65,536 addresses; name the part that is in use"),
+        Ok(IpNet::V6(_)) => fault("is IPv6, where nobody can ask every address; write an IPv4 prefix"),
+        Err(_) => fault("is not a prefix; write it as 10.0.0.0/16"),
+    }
+}
+
+/// Two of these of which one is within the other: its devices would be asked twice.
+pub(super) fn discover_conflict(list: &[Discover]) -> Option<String> {
+    let nets = |discover: &Discover| Some((discover.interface.clone(), discover.net?));
+    list.iter().filter_map(nets).find_map(|(interface, outer)| {
+        let within =
+            |(other, net): &(String, Ipv4Net)| *other == interface && *net != outer && outer.contains(net);
+        let (_, inner) = list.iter().filter_map(nets).find(within)?;
+        Some(format!("{inner} on {interface} is already within {outer}; drop one"))
+    })
 }
 
 /// Whom to scan: everything that can be named.

@@ -39,6 +39,7 @@ impl fmt::Display for Config {
         writeln!(f, "keep = {}", duration(self.keep))?;
         writeln!(f, "\n[feed]\nurl = {}", list(&self.feed.urls))?;
         writeln!(f, "discover = {}", list(&self.feed.discover))?;
+        writeln!(f, "grace = {}", duration(self.feed.grace))?;
         writeln!(f, "allow = {}", list(&self.feed.allow))?;
         writeln!(f, "hosts = [")?;
         for host in &self.feed.hosts {

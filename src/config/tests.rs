@@ -92,7 +92,8 @@ spool = "/srv/reports"
 keep = "400d"
 [feed]
 url = "https://feed.example/json"
-discover = ["eth0", "wlan0"]
+discover = ["eth0", "wlan0 10.1.2.3/16"]
+grace = "20m"
 hosts = [{ address = "192.168.7.2", mac = "02-00-00-00-00-02", name = 'n"as' }, { address = "fe80::1%eth0" }]
 allow = ["203.0.113.0/28"]
 [mdns]
@@ -144,6 +145,11 @@ fn reads_every_key() {
     assert_eq!((config.feed.hosts[1].address.zone(), config.feed.hosts[1].mac), (Some("eth0"), None));
     assert_eq!(config.mdns, MdnsConfig { enabled: false, name: "scanner-2".to_owned() });
     assert_eq!(config.names, NamesConfig { dns: false, mdns: false });
+    let discover: Vec<String> = config.feed.discover.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        (discover, config.feed.grace.as_secs()),
+        (vec!["eth0".into(), "wlan0 10.1.0.0/16".into()], 1200)
+    );
     assert_eq!(config.http_names, ["portscan.example.org"]);
     assert_eq!(
         config.auth_trust.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -219,7 +225,10 @@ fn ports_are_looked_for_in_order_and_empty_counts_as_unset() {
 #[test]
 fn the_environments_feed_replaces_the_files_but_not_its_permissions() {
     let config = load(EVERYTHING, &[("MY_LANSCAN_URL", DEFAULT_FEED)], &Overrides::default()).unwrap();
-    assert_eq!(config.feed, FeedConfig { allow: config.feed.allow.clone(), ..FeedConfig::default() });
+    assert_eq!(
+        config.feed,
+        FeedConfig { allow: config.feed.allow.clone(), grace: config.feed.grace, ..FeedConfig::default() }
+    );
     assert_eq!(config.feed.allow.len(), 1);
 }
 

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    feed::{seconds, utc},
     model::{Address, Mac, PortFinding, PortState, Reason, TargetSpec},
     resolve::ResolveError,
     service::queries::{ProbeAnswer, ProbeError, Queries},
@@ -173,7 +174,7 @@ impl<'a> HostBody<'a> {
         Self {
             host: HostPart { ipv4: &host.device.address, mac },
             time: TimePart {
-                utc: ended.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+                utc: utc(ended),
                 prep_sec: seconds(host.preparation),
                 scan_sec: seconds(host.scanning),
                 total_sec: seconds(total),
@@ -182,11 +183,6 @@ impl<'a> HostBody<'a> {
             count: host.open.len(),
         }
     }
-}
-
-/// With the original's four decimals.
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e4).round() / 1e4
 }
 
 /// The original's keys first (its text says `ip`, its code `ipv4`), then ours.

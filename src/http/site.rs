@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::{
     answer::{Refusal, finish, json},
     auth::Gate,
-    body,
+    body, lanscan,
     limits::Limits,
     metrics,
     names::{self, Names},
@@ -59,7 +59,8 @@ pub fn router(site: Site) -> Router {
     let imports = v1::Imports::new(site.queries.importer(), site.limits.upload);
     let api =
         v1::Api { queries: Arc::clone(&site.queries), runs: site.runs, imports, advertised: site.advertised };
-    let original = portscan::routes(&base, Arc::clone(&site.queries), site.clock);
+    let original = portscan::routes(&base, Arc::clone(&site.queries), site.clock)
+        .merge(lanscan::routes(Arc::clone(&site.queries)));
     let routes = common(&base, move || queries.health())
         .merge(metrics::routes(Arc::clone(&site.queries)))
         .merge(v1::routes(api, &site.gate, original));
@@ -120,6 +121,7 @@ fn index_page(base: &str) -> String {
          <li><a href=\"/{base}/json\">/{base}/json</a>: the devices that have a result\n\
          <li>/{base}/MAC/json: one device's open ports\n\
          <li>/{base}/HOST/PORT/json: one port, looked at now\n\
+         <li><a href=\"/lanscan/json\">/lanscan/json</a>: the devices that it has found itself, if it looks for any\n\
          <li><a href=\"/v1/info\">/v1</a>: scans, runs and hosts; \
          <a href=\"/v1/openapi.json\">its description</a>\n\
          <li><a href=\"/healthz\">/healthz</a>: whether the appliance is well\n\

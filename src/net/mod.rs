@@ -1,21 +1,30 @@
 //! F2: sockets and what the machine says of itself.
 //!
-//! [`ConnectProber`] makes the connects that the engine asks for, [`mdns`] asks and answers for names in `.local`,
-//! [`mdns_name`] asks one neighbour for its name; the other modules read what this machine knows without sending
-//! anything: its limits, its interfaces, its neighbours, its name server's answers.
+//! [`ConnectProber`] makes the connects that the engine asks for, [`ArpSocket`] and, without privileges, [`Nudge`]
+//! ask who is on a [`Lan`], [`mdns`] asks and answers for names in `.local`, [`mdns_name`] asks one neighbour for its
+//! name. The other modules read what this machine knows without sending anything: its limits, its interfaces, its
+//! neighbours, its name server's answers.
 
+mod arp;
+mod asker;
 mod connect;
 mod hosts;
+mod lan;
 mod limits;
 mod links;
 mod lookup;
 pub mod mdns;
 mod neighbours;
+mod nudge;
 mod reverse;
 
+pub use arp::ArpSocket;
+pub use asker::{Answer, Asker};
 pub use connect::ConnectProber;
+pub use lan::{Lan, LanError};
 pub use limits::{Conntrack, Limits};
 pub use links::Links;
 pub use lookup::SystemResolver;
-pub use neighbours::neighbour;
+pub use neighbours::{Family, Neighbour, neighbour, neighbours};
+pub use nudge::Nudge;
 pub use reverse::{Heard, mdns_name};

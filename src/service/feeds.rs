@@ -1,8 +1,8 @@
 //! F3: where devices come from: polls the feeds and keeps the inventory.
 //!
 //! Each source has a state of its own (`state.rs`) and freezes alone; `inventory.rs` puts them together. Here
-//! are only the tasks: one per URL that asks, and one keeper that owns every state, so that no lock is needed.
-//! Whatever else finds devices reports to the keeper as the pollers do.
+//! are only the tasks: one per URL that asks, one per network that our own [`discovery`](super::discovery) sweeps,
+//! and one keeper that owns every state, so that no lock is needed.
 
 mod inventory;
 mod state;
@@ -22,7 +22,7 @@ use tokio::{
 use tracing::{info, warn};
 
 pub use self::{
-    inventory::{Inventory, Known, SourceId, SourceStatus},
+    inventory::{Found, Inventory, Known, SourceId, SourceStatus},
     state::{Change, FeedState, Member, STALE_AFTER, Trouble},
 };
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
     feed::{self, Feed, Inadmissible},
     model::Device,
     net::Links,
+    service::discovery::{self, Made},
 };
 
 /// From one poll of a URL to the next.
@@ -45,6 +46,8 @@ struct Report {
     /// Which; a report that was under way when its source was dropped is dropped too.
     source: SourceId,
     word: Result<Feed, Trouble>,
+    /// Of our own discovery: the sweep.
+    made: Option<Made>,
 }
 
 /// What is known, and the task that keeps it up to date: asks every source that the configuration names, now
@@ -70,6 +73,7 @@ pub fn start(
         reports,
         publish,
         sources: BTreeMap::new(),
+        sweeps: BTreeMap::new(),
         pollers: JoinSet::new(),
         polling: BTreeMap::new(),
     };
@@ -85,8 +89,10 @@ struct Keeper<L> {
     reports: mpsc::Sender<Report>,
     publish: watch::Sender<Inventory>,
     sources: BTreeMap<SourceId, FeedState>,
+    /// The last good sweep of each network.
+    sweeps: BTreeMap<SourceId, Made>,
     pollers: JoinSet<()>,
-    polling: BTreeMap<String, AbortHandle>,
+    polling: BTreeMap<SourceId, AbortHandle>,
 }
 
 impl<L: Fn() -> io::Result<Links>> Keeper<L> {
@@ -115,28 +121,46 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
     fn configure(&mut self, feed: &FeedConfig) {
         let named: BTreeSet<SourceId> = SourceId::all(feed).collect();
         self.sources.retain(|source, _| named.contains(source));
-        self.polling.retain(|url, poller| {
-            let stays = feed.urls.contains(url);
+        self.sweeps.retain(|source, _| named.contains(source));
+        self.polling.retain(|source, poller| {
+            let stays = named.contains(source);
             if !stays {
                 poller.abort();
             }
             stays
         });
-        for source in named {
-            self.sources.entry(source).or_default();
+        for source in &named {
+            self.sources.entry(source.clone()).or_default();
         }
         self.readmit(feed);
-        for url in &feed.urls {
-            if !self.polling.contains_key(url) {
-                let poller = self.pollers.spawn(poll(url.clone(), self.client.clone(), self.reports.clone()));
-                self.polling.insert(url.clone(), poller);
+        for source in named {
+            if !self.polling.contains_key(&source)
+                && let Some(poller) = self.start(&source)
+            {
+                self.polling.insert(source, poller);
             }
         }
         // Aborted pollers are reaped here, not kept until the end.
         while self.pollers.try_join_next().is_some() {}
         if !feed.hosts.is_empty() {
             let hosts = Feed { devices: feed.hosts.clone(), ..Feed::default() };
-            self.take(Report { source: SourceId::Hosts, word: Ok(hosts) }, feed);
+            self.take(Report { source: SourceId::Hosts, word: Ok(hosts), made: None }, feed);
+        }
+    }
+
+    /// The task that asks a source for as long as the configuration names it; the owner's own word needs none.
+    fn start(&mut self, source: &SourceId) -> Option<AbortHandle> {
+        let reports = self.reports.clone();
+        match source {
+            SourceId::Hosts => None,
+            SourceId::Url(url) => Some(self.pollers.spawn(poll(url.clone(), self.client.clone(), reports))),
+            SourceId::Discover(discover) => {
+                let (clock, config) = (Arc::clone(&self.clock), self.config.clone());
+                let grace = move || config.borrow().feed.grace;
+                let source = source.clone();
+                let report = move |word| swept(source.clone(), word);
+                Some(self.pollers.spawn(discovery::keep(discover.clone(), clock, grace, reports, report)))
+            }
         }
     }
 
@@ -161,20 +185,37 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
     }
 
     fn take(&mut self, report: Report, config: &FeedConfig) {
-        let Report { source, mut word } = report;
+        let Report { source, mut word, made } = report;
         if let (Ok(feed), true) = (&mut word, source != SourceId::Hosts) {
             self.read_links();
             admit(feed, &self.last_links, config);
         }
         let Some(state) = self.sources.get_mut(&source) else { return };
+        if let Some(made) = made {
+            self.sweeps.insert(source.clone(), made);
+        }
         for change in state.apply(self.clock.now(), word) {
             tell(&source, &change, state.members().len());
         }
     }
 
+    /// What our own discovery has found on all interfaces, as far as it may name them.
+    fn found(&self) -> Option<Found> {
+        let ended = self.sweeps.values().map(|made| made.ended).max()?;
+        let states = self.sweeps.keys().filter_map(|source| self.sources.get(source));
+        let devices = states.flat_map(FeedState::members).map(|member| member.device.clone());
+        let by_address: BTreeMap<_, _> = devices.map(|device| (device.address.clone(), device)).collect();
+        Some(Found {
+            devices: by_address.into_values().collect(),
+            ended,
+            preparation: self.sweeps.values().map(|made| made.preparation).sum(),
+            sweeping: self.sweeps.values().map(|made| made.sweeping).sum(),
+        })
+    }
+
     /// Wakes nobody when nothing but the time of the last success has changed: that is in every poll.
     fn publish(&self) {
-        let new = Inventory::of(&self.sources);
+        let new = Inventory { found: self.found(), ..Inventory::of(&self.sources) };
         self.publish.send_if_modified(|old| {
             let same =
                 old.devices == new.devices
@@ -185,6 +226,14 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
             *old = new;
             !same
         });
+    }
+}
+
+/// What a sweep says, or why there was none.
+fn swept(source: SourceId, word: Result<(Feed, Made), String>) -> Report {
+    match word {
+        Ok((feed, made)) => Report { source, word: Ok(feed), made: Some(made) },
+        Err(reason) => Report { source, word: Err(Trouble::Unreachable(reason)), made: None },
     }
 }
 
@@ -213,6 +262,7 @@ fn tell(source: &SourceId, change: &Change, devices: usize) {
             }
             None => info!(%source, "no entry of the feed is refused any more"),
         },
+        Change::Remark(remark) => warn!(%source, "{remark}"),
     }
 }
 
@@ -227,7 +277,7 @@ async fn poll(url: String, client: Client, reports: mpsc::Sender<Report>) {
             Ok(body) => feed::parse(&body).map_err(|error| Trouble::Malformed(error.to_string())),
             Err(error) => Err(Trouble::Unreachable(error.to_string())),
         };
-        if reports.send(Report { source: SourceId::Url(url.clone()), word }).await.is_err() {
+        if reports.send(Report { source: SourceId::Url(url.clone()), word, made: None }).await.is_err() {
             return;
         }
     }

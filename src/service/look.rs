@@ -1,6 +1,6 @@
 //! One look at one device: who is really there, what is open, and who was there to the end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
@@ -34,6 +34,8 @@ pub struct Looker {
     pub clock: Arc<dyn Clock>,
     /// For what is said of a MAC that only the look itself finds out.
     pub config: Arc<Config>,
+    /// Stations that answer for others: to see one of them says nothing of who is behind it.
+    pub proxies: BTreeSet<Mac>,
 }
 
 /// Why a look has nothing to store.
@@ -124,7 +126,7 @@ impl Looker {
         let report = ticket.report().await.ok_or(Nothing::Stopped)?;
         let mac = match report.status {
             HostStatus::Down => expected,
-            _ => identify(expected, before, witness.sighted(address)?)?,
+            _ => identify(expected, self.vouched(before), self.vouched(witness.sighted(address)?))?,
         };
         Ok(self.observation(look, mac, report, started))
     }
@@ -137,6 +139,11 @@ impl Looker {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A MAC that was seen, where it tells who the device is.
+    fn vouched(&self, seen: Option<Mac>) -> Option<Mac> {
+        seen.filter(|mac| !self.proxies.contains(mac))
     }
 
     /// Which ports and how hard, by the rule for the device that has this MAC.

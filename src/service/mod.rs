@@ -4,6 +4,7 @@
 pub mod absence;
 pub mod agenda;
 pub mod differences;
+pub mod discovery;
 pub mod feeds;
 pub mod health;
 pub mod import;

@@ -5,7 +5,13 @@ use std::{fs::File, sync::Arc, time::Duration};
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
-use super::{feeds::Inventory, health::Health, import::Importer, names, scanner::Scanner};
+use super::{
+    feeds::{Found, Inventory},
+    health::Health,
+    import::Importer,
+    names,
+    scanner::Scanner,
+};
 use crate::{
     config::Config,
     engine::{HostJob, Liveness},
@@ -40,6 +46,17 @@ pub struct ProbeAnswer {
     pub address: Address,
     /// The verdict, or why there is none.
     pub found: Result<PortFinding, String>,
+}
+
+/// What our own discovery has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discovered {
+    /// The configuration names no interface.
+    Off,
+    /// The first sweep is still to come.
+    NotYet,
+    /// This.
+    Found(Found),
 }
 
 /// Why no look was taken.
@@ -170,6 +187,14 @@ impl Queries {
     /// Takes in what others found.
     pub fn importer(&self) -> Importer {
         self.importer.clone()
+    }
+
+    /// What our own discovery has found.
+    pub fn discovered(&self) -> Discovered {
+        if self.config.borrow().feed.discover.is_empty() {
+            return Discovered::Off;
+        }
+        self.inventory.borrow().found.clone().map_or(Discovered::NotYet, Discovered::Found)
     }
 
     /// How the appliance is.

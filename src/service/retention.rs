@@ -193,9 +193,13 @@ mod tests {
             detail: String::new(),
             devices: 1,
             rejected: 0,
+            remarks: Vec::new(),
             last_success: None,
         };
-        let inventory = |up| Inventory { devices: vec![known.clone()], sources: vec![source(up)] };
+        let inventory = |up| {
+            let (devices, sources) = (vec![known.clone()], vec![source(up)]);
+            Inventory { devices, sources, ..Inventory::default() }
+        };
         assert_eq!(forgettable(unseen(), &inventory(true)), unseen()[1..]);
         assert_eq!(forgettable(unseen(), &inventory(false)), []);
     }

@@ -292,6 +292,7 @@ impl Running {
             store: self.parts.store.clone(),
             clock: Arc::clone(&self.parts.clock),
             config: Arc::clone(&self.parts.config.borrow()),
+            proxies: self.parts.inventory.borrow().proxies.clone(),
         };
         self.looks.spawn(async move {
             let id = look.id;

@@ -35,6 +35,7 @@ const TOKEN: &str = "token";
         (name = "runs", description = "Scans under way: start, watch, stop"),
         (name = "hosts", description = "Who is there, and what is known of each"),
         (name = "scans", description = "What was looked at, and what was found"),
+        (name = "lanscan", description = "lanscan's two paths, answered where [feed] discover is set"),
         (name = "portscan", description = "The original portscan's three paths"),
     ),
 )]

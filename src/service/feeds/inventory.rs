@@ -1,13 +1,16 @@
 //! All sources together: which devices are known, and how each source is.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
     fmt,
+    time::Duration,
 };
+
+use jiff::Timestamp;
 
 use super::state::{FeedState, Member, Trouble};
 use crate::{
-    config::FeedConfig,
+    config::{Discover, FeedConfig},
     model::{Address, Device, Mac, Moment},
 };
 
@@ -17,8 +20,8 @@ use crate::{
 pub enum SourceId {
     /// The file's `feed.hosts`.
     Hosts,
-    /// Our own discovery on this interface.
-    Discover(String),
+    /// Our own discovery.
+    Discover(Discover),
     /// A lanscan feed.
     Url(String),
 }
@@ -51,6 +54,8 @@ pub struct SourceStatus {
     pub devices: usize,
     /// How many of its entries were refused in its last good answer.
     pub rejected: usize,
+    /// What else it said then, one sentence each.
+    pub remarks: Vec<String>,
     /// When it was believed last.
     pub last_success: Option<Moment>,
 }
@@ -62,6 +67,23 @@ pub struct Inventory {
     pub devices: Vec<Known>,
     /// The sources, in the order of precedence.
     pub sources: Vec<SourceStatus>,
+    /// Stations that only answer for others: who is behind them, their MACs do not tell.
+    pub proxies: BTreeSet<Mac>,
+    /// What our own discovery has found; `None` before its first sweep.
+    pub found: Option<Found>,
+}
+
+/// What our own discovery has found, its last sweeps on all interfaces together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The devices, by address, those that it still waits for included.
+    pub devices: Vec<Device>,
+    /// When the last of the sweeps was over.
+    pub ended: Timestamp,
+    /// How long the sweeps took to begin.
+    pub preparation: Duration,
+    /// How long they took from the first question to the end.
+    pub sweeping: Duration,
 }
 
 impl Known {
@@ -94,7 +116,7 @@ impl fmt::Display for SourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hosts => f.write_str("hosts"),
-            Self::Discover(interface) => write!(f, "discover:{interface}"),
+            Self::Discover(discover) => write!(f, "discover:{discover}"),
             Self::Url(url) => f.write_str(url),
         }
     }
@@ -105,6 +127,7 @@ impl Inventory {
     /// decides who holds an address. A frozen source's word on a MAC that a believed one has elsewhere is
     /// history: the device has moved.
     pub fn of(sources: &BTreeMap<SourceId, FeedState>) -> Self {
+        let proxies: BTreeSet<Mac> = sources.values().flat_map(FeedState::proxies).copied().collect();
         let (fresh, frozen): (Vec<_>, Vec<_>) =
             sources.iter().partition(|(_, state)| state.trouble().is_none());
         let seen: HashSet<Mac> = fresh
@@ -115,22 +138,30 @@ impl Inventory {
         let moved = |member: &Member| member.device.mac.is_some_and(|mac| seen.contains(&mac));
         let mut holders = HashMap::new();
         for (source, state) in fresh {
-            state.members().iter().for_each(|member| hold(&mut holders, source, member, true));
+            state.members().iter().for_each(|member| hold(&mut holders, &proxies, source, member, true));
         }
         for (source, state) in frozen {
             let still = state.members().iter().filter(|member| !moved(member));
-            still.for_each(|member| hold(&mut holders, source, member, false));
+            still.for_each(|member| hold(&mut holders, &proxies, source, member, false));
         }
         let mut devices: Vec<Known> = holders.into_values().collect();
         devices.sort_unstable_by(|a, b| a.device.address.cmp(&b.device.address));
-        Self { devices, sources: sources.iter().map(|(source, state)| status(source, state)).collect() }
+        let sources = sources.iter().map(|(source, state)| status(source, state)).collect();
+        Self { devices, sources, proxies, found: None }
     }
 }
 
 /// Who comes first holds the address; who comes later adds what the first does not tell, unless they mean
-/// different devices.
-fn hold(holders: &mut HashMap<Address, Known>, source: &SourceId, member: &Member, fresh: bool) {
-    let Member { device, since } = member.clone();
+/// different devices. A MAC that answers for many is taken for a device's on the owner's word alone.
+fn hold(
+    holders: &mut HashMap<Address, Known>,
+    proxies: &BTreeSet<Mac>,
+    source: &SourceId,
+    member: &Member,
+    fresh: bool,
+) {
+    let Member { mut device, since } = member.clone();
+    device.mac = device.mac.filter(|mac| *source == SourceId::Hosts || !proxies.contains(mac));
     match holders.entry(device.address.clone()) {
         Entry::Vacant(free) => {
             free.insert(Known { device, source: source.clone(), fresh, since });
@@ -159,6 +190,7 @@ fn status(source: &SourceId, state: &FeedState) -> SourceStatus {
         detail,
         devices: state.members().len(),
         rejected: rejected.count,
+        remarks: state.remarks().to_vec(),
         last_success: state.last_success(),
     }
 }
@@ -239,6 +271,22 @@ mod tests {
     }
 
     #[test]
+    fn a_mac_that_answers_for_many_names_nobody_but_by_the_owners_word() {
+        let mut discovered = FeedState::default();
+        let devices = vec![device("10.0.0.1"), device("10.0.0.2"), device("10.0.0.9 09")];
+        let proxies = BTreeSet::from(["02:00:00:00:00:01".parse().unwrap()]);
+        discovered.apply(Moment::ZERO, Ok(Feed { devices, proxies: proxies.clone(), ..Feed::default() }));
+        let eth0 = SourceId::Discover(Discover { interface: "eth0".to_owned(), net: None });
+        let url = SourceId::Url("a".to_owned());
+        let others = source(&["10.0.0.1 01", "10.0.0.2 01", "10.0.0.9 09"], false);
+        let hosts = (SourceId::Hosts, source(&["10.0.0.2 01 router"], false));
+        let inventory = Inventory::of(&BTreeMap::from([(eth0, discovered), (url, others), hosts]));
+        let macs: Vec<_> =
+            inventory.devices.iter().map(|known| known.device.mac.map(|mac| mac.octets()[5])).collect();
+        assert_eq!((macs, inventory.proxies), (vec![None, Some(1), Some(9)], proxies));
+    }
+
+    #[test]
     fn is_complete_once_every_source_has_had_its_say() {
         let url = |url: &str| SourceId::Url(url.to_owned());
         let urls = vec!["a".to_owned(), "b".to_owned()];
@@ -263,7 +311,7 @@ mod tests {
         refusing.apply(Moment::ZERO, Ok(feed));
         let sources = BTreeMap::from([
             (SourceId::Url("http://a/".to_owned()), source(&["10.0.0.1"], true)),
-            (SourceId::Discover("eth0".to_owned()), refusing),
+            (SourceId::Discover(Discover { interface: "eth0".to_owned(), net: None }), refusing),
             (SourceId::Hosts, source(&["10.0.0.7"], false)),
             (SourceId::Url("http://b/".to_owned()), FeedState::default()),
         ]);

@@ -1,10 +1,14 @@
 //! What is known of one source, and what its next word does to that. Pure: the time is a parameter.
 
-use std::{collections::HashMap, mem::discriminant, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    mem::discriminant,
+    time::Duration,
+};
 
 use crate::{
     feed::{Feed, Rejected},
-    model::{Address, Device, DeviceKey, Moment},
+    model::{Address, Device, DeviceKey, Mac, Moment},
 };
 
 /// A feed whose own time has not changed for this long is stale: whoever fills it has died.
@@ -56,6 +60,8 @@ pub enum Change {
     Down(Trouble),
     /// It is believed except for these entries; empty: all are in order again.
     Rejecting(Rejected),
+    /// It has something to say that it did not say last time.
+    Remark(String),
 }
 
 /// One source.
@@ -66,6 +72,8 @@ pub struct FeedState {
     stamp: Option<(String, Moment)>,
     trouble: Option<Trouble>,
     rejected: Rejected,
+    remarks: Vec<String>,
+    proxies: BTreeSet<Mac>,
     last_success: Option<Moment>,
 }
 
@@ -77,6 +85,8 @@ impl Default for FeedState {
             stamp: None,
             trouble: Some(Trouble::Unasked),
             rejected: Rejected::default(),
+            remarks: Vec::new(),
+            proxies: BTreeSet::new(),
             last_success: None,
         }
     }
@@ -96,6 +106,16 @@ impl FeedState {
     /// The entries that were refused in its last good answer.
     pub const fn rejected(&self) -> &Rejected {
         &self.rejected
+    }
+
+    /// What else it said then.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// The stations that only answer for others, as it said then.
+    pub const fn proxies(&self) -> &BTreeSet<Mac> {
+        &self.proxies
     }
 
     /// When it was believed last.
@@ -124,6 +144,10 @@ impl FeedState {
             changes.push(Change::Rejecting(feed.rejected.clone()));
         }
         self.rejected = feed.rejected;
+        let news = feed.remarks.iter().filter(|remark| !self.remarks.contains(remark));
+        changes.extend(news.cloned().map(Change::Remark));
+        self.remarks = feed.remarks;
+        self.proxies = feed.proxies;
         self.last_success = Some(now);
         self.replace(feed.devices, now);
         changes
@@ -289,6 +313,16 @@ mod tests {
         state.apply(at(3), feed("c", &["10.0.0.1", "10.0.0.3"]));
         let since: Vec<Moment> = state.members().iter().map(|member| member.since).collect();
         assert_eq!(since, [at(3), at(1)]);
+    }
+
+    #[test]
+    fn a_remark_is_told_once_for_as_long_as_it_holds() {
+        let mut state = started("");
+        let mut told = |remarks: &[&str]| {
+            let remarks = remarks.iter().map(|&remark| remark.to_owned()).collect();
+            state.apply(Moment::ZERO, feed("", &["10.0.0.1"]).map(|feed| Feed { remarks, ..feed })).len()
+        };
+        assert_eq!([told(&["a"]), told(&["a"]), told(&["a", "b"]), told(&[]), told(&["a"])], [1, 0, 1, 0, 1]);
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Bench {
         let config = Config::load(&Overrides::default(), &|_| None, file).unwrap();
         let (config_sender, config) = watch::channel(Arc::new(config));
         let devices = vec![known("127.0.0.1", true), known("127.0.0.2", true), known("127.0.0.3", false)];
-        let (inventory_sender, inventory) = watch::channel(Inventory { devices, sources: Vec::new() });
+        let (inventory_sender, inventory) = watch::channel(Inventory { devices, ..Inventory::default() });
         let clock = Arc::new(Boot { start: Instant::now(), set: AtomicBool::new(false) });
         let (stop, stopped) = watch::channel(false);
         let (runs, requests) = runs();
@@ -200,7 +200,7 @@ fn a_device_with_several_addresses_is_seen_at_all_of_them() {
         Known { device: Device { mac, ..known.device }, ..known }
     };
     let devices = vec![with_mac("10.0.0.5"), with_mac("10.0.0.9"), with_mac("fd00::5")];
-    let seen = seen(&Inventory { devices, sources: Vec::new() });
+    let seen = seen(&Inventory { devices, ..Inventory::default() });
     let seen: Vec<_> = seen.iter().map(|device| (device.address.to_string(), device.mac)).collect();
     let expected = [("10.0.0.5", mac), ("10.0.0.9", mac), ("fd00::5", None)];
     assert_eq!(seen, expected.map(|(address, mac)| (address.to_owned(), mac)));

@@ -1,0 +1,98 @@
+//! lanscan's API, as its clients know it: two paths, answered from our own discovery's last sweeps.
+//!
+//! Where discovery is off they are 404, not lanscan's `{}`: that says "my first sweep is still to come", and a
+//! client would wait for it for ever. A failed request it tells its owner of, with the reason.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use hyper::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::answer::{ErrorBody, Refusal, json};
+use crate::{
+    feed::{Document, seconds, utc},
+    service::{
+        feeds::Found,
+        queries::{Discovered, Queries},
+    },
+};
+
+pub(super) fn routes(queries: Arc<Queries>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(devices)).routes(routes!(status)).with_state(queries)
+}
+
+/// The devices of the LAN.
+#[utoipa::path(
+    get, path = "/lanscan/json", tag = "lanscan",
+    responses(
+        (status = 200, description = "`{}` before the first sweep", body = Object, example = json!({
+            "time": {"utc": "2022-12-11 21:18:02", "prep_sec": 0.0004, "scan_sec": 5.51, "total_sec": 5.5104},
+            "scan": [{"ipv4": "192.168.1.7", "mac": "b8:27:eb:ac:14:3e"}], "count": 1
+        })),
+        (status = 404, description = "Discovery is off", body = ErrorBody),
+    ),
+)]
+async fn devices(State(queries): State<Arc<Queries>>) -> Result<Response, Refusal> {
+    Ok(match discovered(&queries)? {
+        Some(Found { devices, ended, preparation, sweeping }) => {
+            json(StatusCode::OK, &Document::new(&devices, ended, preparation, sweeping))
+        }
+        None => json(StatusCode::OK, &Nothing {}),
+    })
+}
+
+/// When the last sweep was, and how many it found.
+#[utoipa::path(
+    get, path = "/lanscan/status", tag = "lanscan",
+    responses(
+        (status = 200, body = StatusBody),
+        (status = 404, description = "Discovery is off", body = ErrorBody),
+    ),
+)]
+async fn status(State(queries): State<Arc<Queries>>) -> Result<Response, Refusal> {
+    let status = match discovered(&queries)? {
+        Some(Found { devices, ended, preparation, sweeping }) => StatusPart {
+            last_utc: utc(ended),
+            last_time_sec: seconds(preparation + sweeping),
+            last_count: devices.len(),
+        },
+        // lanscan's words.
+        None => StatusPart { last_utc: "(just starting up)".to_owned(), last_time_sec: 0.0, last_count: 0 },
+    };
+    Ok(json(StatusCode::OK, &StatusBody { status }))
+}
+
+/// `None` before the first sweep.
+fn discovered(queries: &Queries) -> Result<Option<Found>, Refusal> {
+    match queries.discovered() {
+        Discovered::Off => Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "this appliance does not look for devices itself; to have it do so, write discover = [\"eth0\"] (its \
+             interface) under [feed] in its configuration",
+        )),
+        Discovered::NotYet => Ok(None),
+        Discovered::Found(found) => Ok(Some(found)),
+    }
+}
+
+/// `{}`
+#[derive(Serialize)]
+struct Nothing {}
+
+/// lanscan's word on itself.
+#[derive(Serialize, ToSchema)]
+struct StatusBody {
+    status: StatusPart,
+}
+
+#[derive(Serialize, ToSchema)]
+struct StatusPart {
+    /// UTC; "(just starting up)" before the first sweep.
+    #[schema(example = "2022-12-11 21:18:02")]
+    last_utc: String,
+    last_time_sec: f64,
+    last_count: usize,
+}

@@ -1,0 +1,208 @@
+//! Asks by ARP (RFC 826): one broadcast for each address, the answers to ourselves alone.
+//!
+//! A packet socket that is bound to ARP on one interface: the kernel hands over no other frame, and nothing
+//! that is for others. pnet's own channel would have it all, each frame of a scan included. We answer nothing
+//! here: for our own addresses the kernel does.
+
+use std::{
+    io,
+    net::Ipv4Addr,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use nix::sys::socket::{MsgFlags, bind, send};
+use pnet::{
+    packet::{
+        arp::{ArpHardwareTypes, ArpOperations, ArpPacket, MutableArpPacket},
+        ethernet::{EtherTypes, EthernetPacket, MutableEthernetPacket},
+    },
+    util::MacAddr,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
+
+use super::{
+    Lan,
+    asker::{Answer, Asker, is_passing},
+};
+use crate::model::Mac;
+
+const ETHERNET: usize = EthernetPacket::minimum_packet_size();
+const LENGTH: usize = ETHERNET + ArpPacket::minimum_packet_size();
+
+/// Most frames taken at once: a flood of them must not keep everything else waiting.
+const MOST: usize = 64;
+
+/// A packet socket for ARP. To be used within a tokio runtime.
+#[derive(Debug)]
+pub struct ArpSocket {
+    /// Not UDP at all: tokio's type for whatever is waited for, and read by recv(2) and written by send(2). Its
+    /// `AsyncFd`, made for others, can only be had with unsafe code.
+    socket: UdpSocket,
+    lan: Lan,
+}
+
+impl ArpSocket {
+    /// Opens one on this interface.
+    ///
+    /// # Errors
+    /// `PermissionDenied` without `CAP_NET_RAW` (packet(7)); else the interface is gone, or no descriptor is left.
+    pub fn open(lan: &Lan) -> io::Result<Self> {
+        let protocol = Protocol::from(i32::from(EtherTypes::Arp.0.to_be()));
+        let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(protocol))?;
+        bind(socket.as_raw_fd(), &lan.link)?;
+        let socket = UdpSocket::from_std(OwnedFd::from(socket).into())?;
+        Ok(Self { socket, lan: lan.clone() })
+    }
+}
+
+impl Asker for ArpSocket {
+    fn ask(&mut self, address: Ipv4Addr) -> io::Result<()> {
+        let Some(own) = self.lan.own_address(address) else { return Ok(()) };
+        // Not by tokio, which sends nothing before it has seen that there is room.
+        let frame = question(self.lan.mac, own, address);
+        match send(self.socket.as_raw_fd(), &frame, MsgFlags::MSG_DONTWAIT).map_err(io::Error::from) {
+            Err(error) if !is_passing(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn answers(&mut self) -> io::Result<Vec<Answer>> {
+        self.socket.readable().await?;
+        let mut answers = Vec::new();
+        let mut frame = [0; LENGTH];
+        for _ in 0..MOST {
+            // Frames are padded to 60 octets: what follows the answer is cut off.
+            match self.socket.try_recv(&mut frame) {
+                Ok(length) => answers.extend(read(frame.get(..length).unwrap_or(&frame), &self.lan)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(answers)
+    }
+}
+
+/// "Who has `asked`? Tell `own`." With our own address in it: without one (RFC 5227's probe) some stations would
+/// take us for a newcomer to their address and defend it, others would not answer.
+fn question(mac: Mac, own: Ipv4Addr, asked: Ipv4Addr) -> [u8; LENGTH] {
+    let mut frame = [0; LENGTH];
+    let (head, body) = frame.split_at_mut(ETHERNET);
+    if let Some(mut ethernet) = MutableEthernetPacket::new(head) {
+        ethernet.set_destination(MacAddr::broadcast());
+        ethernet.set_source(mac.octets().into());
+        ethernet.set_ethertype(EtherTypes::Arp);
+    }
+    if let Some(mut arp) = MutableArpPacket::new(body) {
+        arp.set_hardware_type(ArpHardwareTypes::Ethernet);
+        arp.set_protocol_type(EtherTypes::Ipv4);
+        arp.set_hw_addr_len(6);
+        arp.set_proto_addr_len(4);
+        arp.set_operation(ArpOperations::Request);
+        arp.set_sender_hw_addr(mac.octets().into());
+        arp.set_sender_proto_addr(own);
+        arp.set_target_proto_addr(asked);
+    }
+    frame
+}
+
+/// An answer to one of our questions, as far as a frame can tell: a reply, to our MAC and to an address of ours,
+/// by one station that is not ourselves.
+fn read(frame: &[u8], lan: &Lan) -> Option<Answer> {
+    let ethernet = EthernetPacket::new(frame)?;
+    let arp = ArpPacket::new(frame.get(ETHERNET..)?)?;
+    let is_ipv4 = ethernet.get_ethertype() == EtherTypes::Arp
+        && arp.get_hardware_type() == ArpHardwareTypes::Ethernet
+        && arp.get_protocol_type() == EtherTypes::Ipv4
+        && (arp.get_hw_addr_len(), arp.get_proto_addr_len()) == (6, 4);
+    let is_ours = ethernet.get_destination().octets() == lan.mac.octets()
+        && arp.get_operation() == ArpOperations::Reply
+        && arp.get_target_hw_addr().octets() == lan.mac.octets()
+        && lan.is_own(arp.get_target_proto_addr());
+    let mac = Mac::new(arp.get_sender_hw_addr().octets());
+    let is_other = mac.is_unicast() && mac != lan.mac;
+    let is_relayed = ethernet.get_source() != arp.get_sender_hw_addr();
+    let address = arp.get_sender_proto_addr();
+    (is_ipv4 && is_ours && is_other).then_some(Answer { address, mac, is_relayed })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OWN: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
+    const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 7];
+
+    fn lan() -> Lan {
+        let link =
+            nix::ifaddrs::getifaddrs().unwrap().find_map(|entry| entry.address?.as_link_addr().copied());
+        Lan {
+            interface: "lan0".to_owned(),
+            index: 7,
+            mac: OWN,
+            nets: vec!["10.0.0.1/24".parse().unwrap(), "192.168.1.5/24".parse().unwrap()],
+            link: link.unwrap(),
+        }
+    }
+
+    /// 10.0.0.7's answer; octets by their places in RFC 826, after 14 of Ethernet.
+    fn reply() -> Vec<u8> {
+        let mut frame = question(Mac::new(OTHER), [10, 0, 0, 7].into(), [10, 0, 0, 1].into()).to_vec();
+        frame[..6].copy_from_slice(&OWN.octets());
+        frame[21] = 2;
+        frame[32..38].copy_from_slice(&OWN.octets());
+        frame
+    }
+
+    #[test]
+    fn a_question_is_as_rfc_826_draws_it() {
+        let frame = question(OWN, [10, 0, 0, 1].into(), [10, 0, 0, 7].into());
+        let expected =
+            "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 0a000001 000000000000 0a000007";
+        let hex: String = frame.iter().map(|octet| format!("{octet:02x}")).collect();
+        assert_eq!(hex, expected.replace(' ', ""));
+        assert_eq!(read(&frame, &lan()), None, "what others ask is no answer");
+    }
+
+    #[test]
+    fn an_answer_tells_who_and_where() {
+        let answer = Answer { address: [10, 0, 0, 7].into(), mac: Mac::new(OTHER), is_relayed: false };
+        assert_eq!(read(&reply(), &lan()), Some(answer));
+        let mut relayed = reply();
+        relayed[11] = 9;
+        assert_eq!(read(&relayed, &lan()), Some(Answer { is_relayed: true, ..answer }));
+    }
+
+    #[test]
+    fn what_is_no_answer_to_us_is_dropped() {
+        for (at, octet, why) in [
+            (5, 9, "another's frame"),
+            (13, 0, "not ARP"),
+            (15, 6, "another hardware"),
+            (17, 1, "another protocol"),
+            (18, 8, "longer MACs"),
+            (19, 16, "longer addresses"),
+            (21, 1, "a question"),
+            (22, 3, "a group's MAC"),
+            (27, 1, "our own MAC"),
+            (37, 9, "to another MAC"),
+            (41, 9, "to another address"),
+        ] {
+            let mut frame = reply();
+            frame[at] = octet;
+            assert_eq!(read(&frame, &lan()), None, "{why}");
+        }
+        assert!((0..LENGTH).all(|length| read(&reply()[..length], &lan()).is_none()));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_fall_over(frame in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Some(answer) = read(&frame, &lan()) {
+                prop_assert!(answer.mac.is_unicast());
+            }
+        }
+    }
+}

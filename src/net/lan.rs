@@ -1,0 +1,231 @@
+//! One interface as a LAN: who we are there, and in which subnets.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read},
+    net::Ipv4Addr,
+};
+
+use ipnet::Ipv4Net;
+use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags, sys::socket::LinkAddr};
+
+use crate::model::Mac;
+
+/// An Ethernet (or wireless) interface that is up and has an IPv4 address.
+#[derive(Clone, Debug)]
+pub struct Lan {
+    /// Its name.
+    pub interface: String,
+    /// The kernel's number of it.
+    pub index: u32,
+    /// Our own hardware address there.
+    pub mac: Mac,
+    /// Our own addresses there, each with the subnet it is in; not empty.
+    pub nets: Vec<Ipv4Net>,
+    /// What a packet socket is bound to.
+    pub(super) link: LinkAddr,
+}
+
+/// Why an interface is none, or not now.
+#[derive(Debug, thiserror::Error)]
+pub enum LanError {
+    /// Nothing has this name.
+    #[error("there is no interface {name}; there are {}", .there.join(", "))]
+    Absent {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        there: Vec<String>,
+    },
+    /// Switched off.
+    #[error("{0} is down; switch it on: ip link set {0} up")]
+    Down(String),
+    /// Nothing is plugged in, or no wireless network was joined.
+    #[error("{0} has no carrier; is its cable plugged in, its wireless network in reach?")]
+    NoCarrier(String),
+    /// A loopback, a tunnel: nobody there has a MAC.
+    #[error("{0} is no Ethernet, so nobody can be asked for a MAC there; name the interface of the LAN")]
+    NotEthernet(String),
+    /// Nothing was configured, or DHCP has not answered yet.
+    #[error("{0} has no IPv4 address; has DHCP given it one?")]
+    NoAddress(String),
+    /// The kernel does not tell.
+    #[error("this machine's network interfaces cannot be read ({0})")]
+    Unreadable(#[from] io::Error),
+}
+
+/// `ARPHRD_ETHER` of linux/if_arp.h; wireless interfaces, bridges and veth pairs are of this kind too.
+const ETHERNET: u16 = 1;
+
+/// Of `proc_net(5)`'s table of routes: some 130 octets a route.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// What the kernel says of one interface.
+#[derive(Debug)]
+struct Seen {
+    name: String,
+    flags: InterfaceFlags,
+    link: Option<LinkAddr>,
+    nets: Vec<Ipv4Net>,
+}
+
+impl Lan {
+    /// The interface of this name, as it is now.
+    ///
+    /// # Errors
+    /// It is not there, or not ready.
+    pub fn of(name: &str) -> Result<Self, LanError> {
+        let mut seen = read()?;
+        match seen.iter().position(|seen| seen.name == name) {
+            Some(at) => seen.swap_remove(at).ready(),
+            None => {
+                let there = seen.into_iter().map(|seen| seen.name).collect();
+                Err(LanError::Absent { name: name.to_owned(), there })
+            }
+        }
+    }
+
+    /// The interface on which an owner who named none most likely wants devices to be looked for.
+    pub fn likeliest() -> Option<String> {
+        let ready = read().ok()?.into_iter().filter_map(|seen| seen.ready().ok());
+        let default = default_route();
+        let candidates = ready.map(|lan| Candidate {
+            // Hardware has a device behind it; bridges, veth pairs and VLANs of containers do not.
+            is_real: fs::exists(format!("/sys/class/net/{}/device", lan.interface)).unwrap_or(false),
+            is_default: default.as_ref() == Some(&lan.interface),
+            name: lan.interface,
+        });
+        likeliest(candidates.collect())
+    }
+
+    /// Our own address in the subnet that this one is in.
+    pub fn own_address(&self, towards: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.nets.iter().find(|net| net.contains(&towards)).map(Ipv4Net::addr)
+    }
+
+    /// Whether the address is one of ours there.
+    pub fn is_own(&self, address: Ipv4Addr) -> bool {
+        self.nets.iter().any(|net| net.addr() == address)
+    }
+}
+
+impl Seen {
+    fn ready(self) -> Result<Lan, LanError> {
+        let Self { name, flags, link, nets } = self;
+        if !flags.contains(InterfaceFlags::IFF_UP) {
+            return Err(LanError::Down(name));
+        }
+        let answers = !flags.intersects(InterfaceFlags::IFF_NOARP | InterfaceFlags::IFF_LOOPBACK);
+        let Some(link) = link.filter(|link| answers && link.hatype() == ETHERNET) else {
+            return Err(LanError::NotEthernet(name));
+        };
+        let mac = link.addr().map(Mac::new).filter(|mac| mac.is_unicast());
+        let (Some(mac), Ok(index)) = (mac, u32::try_from(link.ifindex())) else {
+            return Err(LanError::NotEthernet(name));
+        };
+        if !flags.contains(InterfaceFlags::IFF_RUNNING) {
+            return Err(LanError::NoCarrier(name));
+        }
+        if nets.is_empty() {
+            return Err(LanError::NoAddress(name));
+        }
+        Ok(Lan { interface: name, index, mac, nets, link })
+    }
+}
+
+/// Every interface, in the kernel's order.
+fn read() -> io::Result<Vec<Seen>> {
+    let mut all: Vec<Seen> = Vec::new();
+    for entry in getifaddrs()? {
+        // An alias (`eth0:1`) is another address of the same interface.
+        let name = entry.interface_name.split(':').next().unwrap_or_default();
+        let at = all.iter().position(|seen| seen.name == name).unwrap_or_else(|| {
+            all.push(Seen { name: name.to_owned(), flags: entry.flags, link: None, nets: Vec::new() });
+            all.len() - 1
+        });
+        let address = entry.address.as_ref();
+        if let Some(link) = address.and_then(|address| address.as_link_addr()) {
+            all[at].link = Some(*link);
+        }
+        let ipv4 = |storage: &nix::sys::socket::SockaddrStorage| storage.as_sockaddr_in().map(|ip| ip.ip());
+        if let (Some(ip), Some(mask)) = (address.and_then(ipv4), entry.netmask.as_ref().and_then(ipv4)) {
+            all[at].nets.extend(Ipv4Net::with_netmask(ip, mask));
+        }
+    }
+    Ok(all)
+}
+
+/// The interface that what is for nobody near leaves by.
+fn default_route() -> Option<String> {
+    let table = File::open("/proc/thread-self/net/route").ok()?;
+    route_of(BufReader::new(table.take(MOST_BYTES)))
+}
+
+/// Lines are `Iface Destination Gateway Flags RefCnt Use Metric Mask ...`, numbers in hexadecimal, after a
+/// heading. The one with the lowest metric comes first.
+fn route_of(table: impl BufRead) -> Option<String> {
+    table.lines().map_while(Result::ok).find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [name, "00000000", .., mask, _mtu, _window, _irtt] = fields[..] else { return None };
+        (mask == "00000000").then(|| name.to_owned())
+    })
+}
+
+/// An interface that could be the LAN's.
+#[derive(Debug)]
+struct Candidate {
+    name: String,
+    is_real: bool,
+    is_default: bool,
+}
+
+/// Hardware before what containers and virtual machines are given, then what leads to the rest of the world,
+/// then the first.
+fn likeliest(candidates: Vec<Candidate>) -> Option<String> {
+    let best = candidates.into_iter().min_by_key(|candidate| (!candidate.is_real, !candidate.is_default));
+    best.map(|candidate| candidate.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_lan_says_so() {
+        let there = |error: LanError| error.to_string();
+        let loopback = Lan::of("lo").unwrap_err();
+        assert!(matches!(loopback, LanError::NotEthernet(_) | LanError::Down(_)), "{loopback}");
+        let absent = there(Lan::of("nosuch0").unwrap_err());
+        assert!(absent.starts_with("there is no interface nosuch0; there are ") && absent.contains("lo"));
+    }
+
+    #[test]
+    fn hardware_comes_before_what_was_made_up_and_the_way_out_before_the_rest() {
+        let candidate = |text: &str| {
+            let (name, traits) = text.split_once(' ').unwrap_or((text, ""));
+            let has = |letter| traits.contains(letter);
+            Candidate { name: name.to_owned(), is_real: has('r'), is_default: has('d') }
+        };
+        for (candidates, best) in [
+            (&["docker0", "eth0 r", "wlan0 rd"][..], Some("wlan0")),
+            (&["br0 d", "eth0 r"], Some("eth0")),
+            (&["veth1", "br0 d"], Some("br0")),
+            (&["eth1 r", "eth0 r"], Some("eth1")),
+            (&[], None),
+        ] {
+            let found = likeliest(candidates.iter().map(|text| candidate(text)).collect());
+            assert_eq!(found.as_deref(), best, "{candidates:?}");
+        }
+    }
+
+    #[test]
+    fn finds_the_default_route() {
+        let heading = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n";
+        let near = "eth1\t0001A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        let far = "eth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n";
+        let half = "wg0\t00000000\t00000000\t0001\t0\t0\t0\t00000080\t0\t0\t0\n";
+        let found = |lines: &[&str]| route_of((heading.to_owned() + &lines.concat()).as_bytes());
+        assert_eq!(found(&[half, near, far]).as_deref(), Some("eth0"));
+        assert_eq!(found(&[near]), None);
+    }
+}

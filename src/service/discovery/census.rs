@@ -1,0 +1,304 @@
+//! Sweep after sweep: who is there, who has gone, who only answers for others. Pure: the time is a parameter.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::Ipv4Addr,
+    time::Duration,
+};
+
+use super::sweep::Heard;
+use crate::{
+    feed::{Feed, MAX_DEVICES},
+    model::{Device, Mac, Moment},
+};
+
+/// So many sweeps in a row miss a device before it is gone, whatever the grace: one may be lost to a busy machine.
+const LEAST_MISSED: u32 = 3;
+
+/// A station that answers at more addresses than this answers for others: a router with proxy ARP, a host of
+/// containers or virtual addresses. Behind each address is something of its own, which one MAC would mix up. What
+/// has a handful of addresses, such as a server with aliases, stays one device.
+const MOST_ADDRESSES: usize = 8;
+
+/// Once known to answer for others, it is so until it answers at this many at most: a sweep that finds one less
+/// must not turn them into one device and back.
+const FEW_ADDRESSES: usize = MOST_ADDRESSES / 2;
+
+/// Most addresses of which it is said that two stations claim them.
+const MOST_CONTESTED: usize = 8;
+
+/// What a sweep has found.
+#[derive(Clone, Debug, Default)]
+pub struct Swept {
+    /// Whom it asked.
+    pub asked: BTreeSet<Ipv4Addr>,
+    /// Who answered.
+    pub heard: HashMap<Ipv4Addr, Heard>,
+    /// This machine itself: its own addresses there, and its MAC.
+    pub own: Vec<(Ipv4Addr, Mac)>,
+    /// What its owner should know.
+    pub remarks: Vec<String>,
+}
+
+/// The devices of one network.
+#[derive(Debug, Default)]
+pub struct Census {
+    residents: BTreeMap<Ipv4Addr, Resident>,
+    proxies: BTreeSet<Mac>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Resident {
+    mac: Mac,
+    heard: Moment,
+    /// Sweeps in a row.
+    missed: u32,
+}
+
+/// A network in which everybody has fallen silent at once.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("of {0} devices none answers any more; is the cable plugged in, the switch on?")]
+pub struct Silence(pub usize);
+
+impl Census {
+    /// Takes the next sweep; the devices after it.
+    ///
+    /// # Errors
+    /// Nobody answers though there were several: more likely we are cut off than they are gone. Nothing changes.
+    pub fn take(&mut self, swept: &Swept, grace: Duration, now: Moment) -> Result<Feed, Silence> {
+        let known = self.residents.keys().filter(|address| swept.asked.contains(address)).count();
+        if swept.heard.is_empty() && known > 1 {
+            return Err(Silence(known));
+        }
+        let mut remarks = swept.remarks.clone();
+        self.note(swept, now);
+        self.expire(swept, grace, now);
+        self.know_proxies(swept);
+        remarks.extend(self.proxies.iter().map(|mac| {
+            let count = self.residents.values().filter(|resident| resident.mac == *mac).count();
+            format!(
+                "{mac} answers ARP for {count} addresses: a router with proxy ARP, or one host of many; its MAC \
+                 tells nothing, so each address is a device of its own"
+            )
+        }));
+        remarks.extend(contested(swept));
+        Ok(self.feed(swept, remarks))
+    }
+
+    /// Whoever was heard is there. Where two claim an address, whoever had it keeps it: Linux with two interfaces
+    /// in one network answers with both MACs, now this one first, now that.
+    fn note(&mut self, swept: &Swept, now: Moment) {
+        for (address, heard) in &swept.heard {
+            let before = self.residents.get(address).map(|resident| resident.mac);
+            let mac = before.filter(|mac| heard.rivals.contains(mac)).unwrap_or(heard.mac);
+            self.residents.insert(*address, Resident { mac, heard: now, missed: 0 });
+        }
+    }
+
+    /// Who was missed for long enough is gone; so is, at once, whoever was heard elsewhere, and what is no longer
+    /// asked.
+    fn expire(&mut self, swept: &Swept, grace: Duration, now: Moment) {
+        let elsewhere: BTreeSet<Mac> = swept.heard.values().map(|heard| heard.mac).collect();
+        let proxies = &self.proxies;
+        self.residents.retain(|address, resident| {
+            if swept.heard.contains_key(address) {
+                return true;
+            }
+            resident.missed += 1;
+            let has_moved = elsewhere.contains(&resident.mac) && !proxies.contains(&resident.mac);
+            let is_missing = resident.missed >= LEAST_MISSED && now.since(resident.heard) >= grace;
+            swept.asked.contains(address) && !has_moved && !is_missing
+        });
+    }
+
+    fn know_proxies(&mut self, swept: &Swept) {
+        let mut counts: BTreeMap<Mac, usize> = BTreeMap::new();
+        for resident in self.residents.values() {
+            *counts.entry(resident.mac).or_default() += 1;
+        }
+        // In a small network, fewer tell as much.
+        let is_most = |count: usize| count > 2 && count * 2 > swept.asked.len();
+        let before = std::mem::take(&mut self.proxies);
+        let is_proxy = |(mac, count): &(Mac, usize)| {
+            *count > MOST_ADDRESSES || is_most(*count) || (before.contains(mac) && *count > FEW_ADDRESSES)
+        };
+        self.proxies = counts.into_iter().filter(is_proxy).map(|(mac, _)| mac).collect();
+    }
+
+    fn feed(&self, swept: &Swept, remarks: Vec<String>) -> Feed {
+        let mut macs: BTreeMap<Ipv4Addr, Option<Mac>> = self
+            .residents
+            .iter()
+            .map(|(address, resident)| {
+                (*address, Some(resident.mac).filter(|mac| !self.proxies.contains(mac)))
+            })
+            .collect();
+        macs.extend(swept.own.iter().map(|(address, mac)| (*address, Some(*mac))));
+        let mut feed = Feed { remarks, proxies: self.proxies.clone(), ..Feed::default() };
+        for (address, mac) in macs {
+            if feed.devices.len() < MAX_DEVICES {
+                feed.devices.push(Device { address: address.into(), mac, name: None });
+            } else {
+                feed.rejected.push(&format!("{address}: more than {MAX_DEVICES} devices"));
+            }
+        }
+        feed
+    }
+}
+
+/// Who claims an address beside another.
+fn contested(swept: &Swept) -> impl Iterator<Item = String> {
+    let mut contested: Vec<(&Ipv4Addr, &Heard)> =
+        swept.heard.iter().filter(|(_, heard)| !heard.rivals.is_empty()).collect();
+    contested.sort_unstable_by_key(|(address, _)| **address);
+    contested.into_iter().take(MOST_CONTESTED).map(|(address, heard)| {
+        let mut claimants: Vec<Mac> = heard.rivals.iter().copied().chain([heard.mac]).collect();
+        claimants.sort_unstable();
+        let claimants: Vec<String> = claimants.iter().map(ToString::to_string).collect();
+        format!(
+            "{address} is claimed by {}: one device with two interfaces, or two with one address",
+            claimants.join(" and ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(15 * 60);
+    const EVERY: Duration = Duration::from_secs(5 * 60);
+
+    fn mac(last: u8) -> Mac {
+        Mac::new([2, 0, 0, 0, 0, last])
+    }
+
+    /// A sweep of 10.0.0.1 to `.asked`, in which these answered: the address's last octet and the MAC's.
+    fn swept(asked: u8, answers: &[(u8, u8)]) -> Swept {
+        let address = |last| Ipv4Addr::new(10, 0, 0, last);
+        let mut heard: HashMap<Ipv4Addr, Heard> = HashMap::new();
+        for (last, station) in answers {
+            match heard.get_mut(&address(*last)) {
+                Some(heard) => heard.rivals.push(mac(*station)),
+                None => _ = heard.insert(address(*last), Heard::of(mac(*station))),
+            }
+        }
+        let own = vec![(address(254), mac(254))];
+        Swept { asked: (1..=asked).map(address).collect(), heard, own, remarks: Vec::new() }
+    }
+
+    fn told(feed: &Feed) -> String {
+        let device = |device: &Device| {
+            let last = |text: String| text.rsplit(['.', ':']).next().map(str::to_owned).unwrap_or_default();
+            let mac = device.mac.map_or_else(|| "-".to_owned(), |mac| mac.octets()[5].to_string());
+            format!("{}:{mac}", last(device.address.to_string()))
+        };
+        feed.devices.iter().map(device).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The devices after each of these sweeps, five minutes apart.
+    fn after(sweeps: &[&[(u8, u8)]]) -> Vec<String> {
+        let mut census = Census::default();
+        let mut now = Moment::ZERO;
+        let take = |answers: &&[(u8, u8)]| {
+            now += EVERY;
+            census
+                .take(&swept(200, answers), GRACE, now)
+                .map_or_else(|error| error.to_string(), |feed| told(&feed))
+        };
+        sweeps.iter().map(take).collect()
+    }
+
+    #[test]
+    fn a_device_is_gone_after_three_sweeps_and_the_grace_and_this_machine_never() {
+        let gone = after(&[&[(1, 1), (2, 2)], &[(1, 1)], &[(1, 1)], &[(1, 1)], &[(1, 1)]]);
+        assert_eq!(
+            gone,
+            ["1:1 2:2 254:254", "1:1 2:2 254:254", "1:1 2:2 254:254", "1:1 254:254", "1:1 254:254"]
+        );
+    }
+
+    #[test]
+    fn the_grace_counts_from_when_it_was_heard_and_three_sweeps_hold_whatever_it_is() {
+        for (every, expected) in [(EVERY, 2), (Duration::from_secs(60), 14), (Duration::from_secs(3600), 2)] {
+            let mut census = Census::default();
+            let mut now = Moment::ZERO;
+            census.take(&swept(200, &[(1, 1), (2, 2)]), GRACE, now).unwrap();
+            let listed = (1..100).take_while(|_| {
+                now += every;
+                told(&census.take(&swept(200, &[(1, 1)]), GRACE, now).unwrap()).contains("2:2")
+            });
+            assert_eq!(listed.count(), expected, "{every:?}");
+        }
+    }
+
+    #[test]
+    fn who_has_moved_needs_no_grace() {
+        assert_eq!(after(&[&[(1, 1), (2, 2)], &[(1, 1), (3, 2)]])[1], "1:1 3:2 254:254");
+        assert_eq!(after(&[&[(1, 1), (2, 2)], &[(1, 1), (2, 3)]])[1], "1:1 2:3 254:254");
+        assert_eq!(after(&[&[(1, 1), (2, 1)], &[(1, 1), (2, 1)]])[1], "1:1 2:1 254:254", "two addresses");
+    }
+
+    #[test]
+    fn when_all_fall_silent_at_once_nobody_is_missed() {
+        let silent = after(&[&[(1, 1), (2, 2)], &[], &[], &[], &[], &[], &[(1, 1)]]);
+        assert_eq!(silent[5], "of 2 devices none answers any more; is the cable plugged in, the switch on?");
+        assert_eq!(silent[6], "1:1 2:2 254:254", "2 is missed for the first time");
+        assert_eq!(after(&[&[], &[]]), ["254:254"; 2], "an appliance alone is no fault");
+    }
+
+    #[test]
+    fn what_is_no_longer_asked_is_forgotten() {
+        let mut census = Census::default();
+        census.take(&swept(200, &[(1, 1), (150, 2)]), GRACE, Moment::ZERO).unwrap();
+        let feed = census.take(&swept(100, &[(1, 1)]), GRACE, Moment::ZERO + EVERY).unwrap();
+        assert_eq!(told(&feed), "1:1 254:254");
+    }
+
+    #[test]
+    fn a_mac_that_answers_for_many_is_nobodys() {
+        let many: Vec<(u8, u8)> = (1..=9).map(|last| (last, 77)).chain([(20, 20)]).collect();
+        let few = |count: u8| many.iter().copied().filter(move |(last, _)| *last <= count || *last == 20);
+        let mut census = Census::default();
+        let mut take = |count: u8| {
+            let answers: Vec<(u8, u8)> = few(count).collect();
+            // Without any grace, so that after these it is only they who count.
+            let mut sweep = || census.take(&swept(200, &answers), Duration::ZERO, Moment::ZERO).unwrap();
+            (1..LEAST_MISSED).for_each(|_| _ = sweep());
+            sweep()
+        };
+        let feed = take(8);
+        assert!(told(&feed).starts_with("1:77 2:77") && feed.proxies.is_empty() && feed.remarks.is_empty());
+        let feed = take(9);
+        assert_eq!(told(&feed), "1:- 2:- 3:- 4:- 5:- 6:- 7:- 8:- 9:- 20:20 254:254");
+        assert_eq!(feed.proxies, BTreeSet::from([mac(77)]));
+        assert!(
+            feed.remarks[0].starts_with("02:00:00:00:00:4D answers ARP for 9 addresses"),
+            "{:?}",
+            feed.remarks
+        );
+        assert_eq!(told(&take(5)), "1:- 2:- 3:- 4:- 5:- 20:20 254:254", "still");
+        assert_eq!(told(&take(4)), "1:77 2:77 3:77 4:77 20:20 254:254");
+    }
+
+    #[test]
+    fn in_a_small_network_most_of_it_is_many() {
+        let take = |asked, answers: &[(u8, u8)]| {
+            Census::default().take(&swept(asked, answers), GRACE, Moment::ZERO).unwrap().proxies.len()
+        };
+        assert_eq!(take(5, &[(1, 7), (2, 7), (3, 7)]), 1);
+        assert_eq!(take(5, &[(1, 7), (2, 7)]), 0);
+        assert_eq!(take(6, &[(1, 7), (2, 7), (3, 7)]), 0);
+    }
+
+    #[test]
+    fn who_had_an_address_keeps_it_and_both_are_told() {
+        let mut census = Census::default();
+        census.take(&swept(200, &[(1, 1), (2, 2)]), GRACE, Moment::ZERO).unwrap();
+        let feed = census.take(&swept(200, &[(1, 9), (1, 1), (2, 2)]), GRACE, Moment::ZERO + EVERY).unwrap();
+        assert_eq!(told(&feed), "1:1 2:2 254:254");
+        assert!(
+            feed.remarks[0].starts_with("10.0.0.1 is claimed by 02:00:00:00:00:01 and 02:00:00:00:00:09")
+        );
+    }
+}

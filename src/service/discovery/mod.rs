@@ -1,0 +1,227 @@
+//! F3: finds the LAN's devices without a lanscan service: asks every address of an interface's own subnets who
+//! has it.
+//!
+//! [`sweep`] plans one round of questions and `census` keeps who is there from one to the next, both without any
+//! I/O; here they meet the interface. By ARP where this process may, else by way of the kernel's own table.
+
+mod census;
+mod sweep;
+
+use std::{collections::BTreeSet, io, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+pub use self::{
+    census::{Census, Silence, Swept},
+    sweep::{Heard, Pace, Sweep},
+};
+use crate::{
+    clock::Clock,
+    config::Discover,
+    feed::Feed,
+    model::Moment,
+    net::{ArpSocket, Asker, Lan, LanError, Nudge},
+};
+
+/// From the start of one sweep to the start of the next.
+pub const EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// From a sweep that could not be made to the next try: at boot, the cable or DHCP may take that long.
+const RETRY: Duration = Duration::from_secs(15);
+
+/// Most addresses of a subnet that is asked without being named: more are a site's, whose keeper should know.
+const MOST_UNNAMED: usize = 1024;
+
+/// How to be allowed to ask by ARP.
+pub const GRANT: &str = "AmbientCapabilities=CAP_NET_RAW in the unit (systemctl edit portscan), or: setcap \
+     cap_net_raw+ep /usr/bin/portscan (whichever binary runs)";
+
+/// Why a sweep could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// The interface is not there, or not ready.
+    #[error(transparent)]
+    Lan(#[from] LanError),
+    /// The named prefix is not on the interface.
+    #[error("{net} is in none of {interface}'s own subnets ({}), and ARP asks neighbours alone; name a part of these", list(.own))]
+    Elsewhere {
+        /// The interface.
+        interface: String,
+        /// What was named.
+        net: Ipv4Net,
+        /// What is there.
+        own: Vec<Ipv4Net>,
+    },
+    /// All of the subnets are large, and none was named.
+    #[error("{}", .0.join("; "))]
+    TooLarge(Vec<String>),
+    /// The interface went away in the middle, or the machine is short of something.
+    #[error("cannot ask on {interface}: {source}")]
+    Failed {
+        /// The interface.
+        interface: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A sweep that was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// What it found.
+    pub swept: Swept,
+    /// When it was over.
+    pub ended: Timestamp,
+    /// How long it took to begin, mostly the socket.
+    pub preparation: Duration,
+    /// How long it took from the first question to the end.
+    pub sweeping: Duration,
+}
+
+/// Sweeps for as long as anybody listens, at once and then every five minutes; a sweep that takes longer than half
+/// of that is followed by a rest as long. How long the grace is, is asked anew each time.
+pub(super) async fn keep<R: Send>(
+    discover: Discover,
+    clock: Arc<dyn Clock>,
+    grace: impl Fn() -> Duration + Send,
+    reports: mpsc::Sender<R>,
+    report: impl Fn(Result<(Feed, Made), String>) -> R + Send,
+) {
+    let mut census = Census::default();
+    loop {
+        let began = clock.now();
+        let made = once(&discover, &*clock, |_, _| ()).await.map_err(|error| error.to_string());
+        let word = made.and_then(|made| {
+            let feed = census.take(&made.swept, grace(), clock.now());
+            feed.map(|feed| (feed, made)).map_err(|silence| silence.to_string())
+        });
+        let took = clock.now().since(began);
+        let pause = if word.is_ok() { EVERY.saturating_sub(took).max(took) } else { RETRY.max(took) };
+        if reports.send(report(word)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Sweeps once. `show` is told now and then how far it is.
+///
+/// # Errors
+/// The interface is not ready, or went away.
+pub async fn once(
+    discover: &Discover,
+    clock: &dyn Clock,
+    show: impl FnMut(&Sweep, Moment) + Send,
+) -> Result<Made, DiscoveryError> {
+    let began = clock.now();
+    let lan = Lan::of(&discover.interface)?;
+    let (targets, mut remarks) = targets(&lan, discover.net)?;
+    let failed = |source| DiscoveryError::Failed { interface: lan.interface.clone(), source };
+    let start = |pace| Sweep::new(pace, targets.clone(), clock.now());
+    let preparation = |sweep: &Sweep| sweep.began().since(began);
+    let (sweep, preparation) = match ArpSocket::open(&lan) {
+        Ok(mut socket) => {
+            let sweep = start(Pace::ARP);
+            let preparation = preparation(&sweep);
+            (carry_out(sweep, &mut socket, clock, show).await.map_err(failed)?, preparation)
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            remarks.push(format!(
+                "{}: without CAP_NET_RAW devices are not asked by ARP but nudged by empty datagrams to port 9, and the \
+                 kernel's table is read: slower, and seen only the second time that they are gone. To grant it: {GRANT}",
+                lan.interface
+            ));
+            let mut nudge = Nudge::open(&lan).map_err(failed)?;
+            let sweep = start(Pace::NUDGE);
+            let preparation = preparation(&sweep);
+            (carry_out(sweep, &mut nudge, clock, show).await.map_err(failed)?, preparation)
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let sweeping = clock.now().since(sweep.began());
+    let own = lan.nets.iter().map(|net| (net.addr(), lan.mac)).collect();
+    let swept = Swept { asked: targets.into_iter().collect(), heard: sweep.into_heard(), own, remarks };
+    Ok(Made { swept, ended: clock.wall(), preparation, sweeping })
+}
+
+/// Asks whom the sweep names, when it does, and hands it the answers, until it is over.
+async fn carry_out<A: Asker>(
+    mut sweep: Sweep,
+    asker: &mut A,
+    clock: &dyn Clock,
+    mut show: impl FnMut(&Sweep, Moment) + Send,
+) -> io::Result<Sweep> {
+    loop {
+        let now = clock.now();
+        for address in sweep.due(now) {
+            asker.ask(address)?;
+        }
+        show(&sweep, now);
+        let Some(next) = sweep.next(now) else { return Ok(sweep) };
+        tokio::select! {
+            answers = asker.answers() => answers?.into_iter().for_each(|answer| sweep.hear(answer)),
+            () = tokio::time::sleep(now.until(next)) => {}
+        }
+    }
+}
+
+/// Whom to ask, and which subnets are left out: a network's own first and last address are nobody's, ours are
+/// known.
+fn targets(lan: &Lan, named: Option<Ipv4Net>) -> Result<(Vec<Ipv4Addr>, Vec<String>), DiscoveryError> {
+    let mut asked = BTreeSet::new();
+    let mut left_out = Vec::new();
+    match named {
+        Some(named) => {
+            let around = lan.nets.iter().find(|net| net.contains(&named)).ok_or_else(|| {
+                let (interface, own) = (lan.interface.clone(), lan.nets.clone());
+                DiscoveryError::Elsewhere { interface, net: named, own }
+            })?;
+            asked.extend(hosts(named, around));
+        }
+        None => {
+            for net in &lan.nets {
+                match hosts(*net, net) {
+                    few if few.size_hint().0 <= MOST_UNNAMED => asked.extend(few),
+                    many => left_out.push(too_large(lan, net, many.size_hint().0)),
+                }
+            }
+            if left_out.len() == lan.nets.len() {
+                return Err(DiscoveryError::TooLarge(left_out));
+            }
+        }
+    }
+    Ok((asked.into_iter().filter(|address| !lan.is_own(*address)).collect(), left_out))
+}
+
+/// The addresses of a part that hosts of the whole may have.
+fn hosts(part: Ipv4Net, whole: &Ipv4Net) -> impl Iterator<Item = Ipv4Addr> + use<> {
+    let (mut first, mut last) = (part.network().to_bits(), part.broadcast().to_bits());
+    // RFC 3021: the two of a /31 are both hosts'.
+    if whole.prefix_len() < 31 {
+        first = first.max(whole.network().to_bits() + 1);
+        last = last.min(whole.broadcast().to_bits() - 1);
+    }
+    (first..=last).map(Ipv4Addr::from_bits)
+}
+
+fn too_large(lan: &Lan, net: &Ipv4Net, count: usize) -> String {
+    let interface = &lan.interface;
+    let shown = net.trunc();
+    let named = if net.prefix_len() < 16 {
+        // The part around ourselves, for want of a better guess.
+        Ipv4Net::new_assert(net.addr(), 24).trunc()
+    } else {
+        shown
+    };
+    let all = if named == shown { "all of it" } else { "the part in use, of at most 65,536" };
+    format!(
+        "{interface} is in {shown}, of whose {count} addresses none is asked, for more than {MOST_UNNAMED} must be named: \
+         to ask {all}, write discover = [\"{interface} {named}\"] under [feed]"
+    )
+}
+
+fn list(nets: &[Ipv4Net]) -> String {
+    nets.iter().map(|net| net.trunc().to_string()).collect::<Vec<_>>().join(", ")
+}
