@@ -1,6 +1,6 @@
 //! The portscan API, as the original's clients know it: three paths under `base_url`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     extract::{Path, State},

@@ -72,9 +72,9 @@ pub(super) fn common<H>(base: &str, health: H) -> Router
 where
     H: Fn() -> Health + Clone + Send + Sync + 'static,
 {
-    let page = index_page(base);
+    let (base, told) = (base.to_owned(), health.clone());
     Router::new()
-        .route("/", get(async move || index(page)))
+        .route("/", get(async move || index(index_page(&base, &told()))))
         .route("/healthz", get(async move || healthz(&health())))
         .fallback(not_found)
 }
@@ -112,12 +112,14 @@ fn index(page: String) -> Response {
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
 }
 
-/// A signpost for somebody who typed the address into a browser.
-fn index_page(base: &str) -> String {
+/// A signpost for somebody who typed the address into a browser, and what the owner should know.
+fn index_page(base: &str, health: &Health) -> String {
     let base = escaped(base);
+    let told = health.problems.iter().chain(&health.notices);
+    let told: String = told.map(|sentence| format!("<p><b>{}</b>\n", escaped(sentence))).collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>portscan</title>\n\
-         <h1>portscan</h1>\n<p>What listens on this network.</p>\n<ul>\n\
+         <h1>portscan</h1>\n<p>What listens on this network.</p>\n{told}<ul>\n\
          <li><a href=\"/{base}/json\">/{base}/json</a>: the devices that have a result\n\
          <li>/{base}/MAC/json: one device's open ports\n\
          <li>/{base}/HOST/PORT/json: one port, looked at now\n\

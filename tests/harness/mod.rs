@@ -48,6 +48,8 @@ pub struct Portscan {
     environment: Vec<(String, String)>,
     /// At most so many, soft and hard.
     open_files: Option<u32>,
+    /// Without any of root's capabilities, and without a way to get them.
+    unprivileged: bool,
     home: Arc<TempDir>,
 }
 
@@ -75,7 +77,14 @@ impl Portscan {
     fn configured(config: &str, open_files: Option<u32>) -> Self {
         let home = Arc::new(TempDir::new().expect("a temporary directory"));
         let data = home.path().join("data");
-        Self { config: config.to_owned(), data, environment: Vec::new(), open_files, home }
+        Self {
+            config: config.to_owned(),
+            data,
+            environment: Vec::new(),
+            open_files,
+            unprivileged: false,
+            home,
+        }
     }
 
     /// With another data directory.
@@ -92,6 +101,12 @@ impl Portscan {
     /// With at most so many open files, soft and hard.
     pub fn open_files(self, limit: u32) -> Self {
         Self { open_files: Some(limit), ..self }
+    }
+
+    /// As an ordinary user: what root may do beyond others is taken away, as the kernel does by capabilities. Not by
+    /// another user's number, for in a user namespace (`make test`) there may be none.
+    pub fn unprivileged(self) -> Self {
+        Self { unprivileged: true, ..self }
     }
 
     pub fn database(&self) -> PathBuf {
@@ -156,6 +171,11 @@ impl Portscan {
                 let mut shell = Command::new("sh");
                 shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\""), binary]);
                 shell
+            }
+            None if self.unprivileged => {
+                let mut stripped = Command::new("setpriv");
+                stripped.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", binary]);
+                stripped
             }
             None => Command::new(binary),
         };

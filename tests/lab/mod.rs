@@ -135,6 +135,12 @@ impl Lab {
         self.responder.shared().world.outside.clone()
     }
 
+    /// How often anybody was asked for by ARP.
+    pub fn arp_requests(&self) -> u64 {
+        self.settle();
+        self.responder.shared().world.arp_requests
+    }
+
     /// What a scan may do to its hosts at most.
     pub fn bound(&self) -> Bound {
         self.bound

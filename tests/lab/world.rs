@@ -22,6 +22,8 @@ pub struct World {
     pub outside: Outside,
     /// The newest marker seen.
     pub marker: u64,
+    /// ARP requests, whomever they ask for.
+    pub arp_requests: u64,
     by_address: HashMap<Ipv4Addr, usize>,
     router: Station,
     under_way: BinaryHeap<Reverse<(Moment, u64, Vec<u8>)>>,
@@ -52,6 +54,7 @@ impl World {
             devices: seeded.map(|(host, seed)| Device::new(host, seed)).collect(),
             outside: Outside::default(),
             marker: 0,
+            arp_requests: 0,
             by_address,
             router: Station { mac: Mac::new([2, 0, 0, 0, 0xff, 0xfe]), ip: scenario.lan.router },
             under_way: BinaryHeap::new(),
@@ -93,6 +96,7 @@ impl World {
     }
 
     fn arp(&mut self, at: Moment, from: Station, asked: Ipv4Addr) {
+        self.arp_requests += 1;
         let Some(index) = self.find(asked) else {
             // The machine asks for its own address to see that nobody else has it.
             if asked != from.ip {
