@@ -275,6 +275,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read_as_it_was_meant() {
+        let device = |text: &str| {
+            let (address, mac) = text.split_once(' ').unwrap_or((text, ""));
+            Device { address: address.parse().unwrap(), mac: mac.parse().ok(), name: None }
+        };
+        let devices =
+            ["10.0.0.10 B8:27:EB:AC:14:3E", "10.0.0.9 02:00:00:00:00:09", "10.0.0.11", "fd00::1"].map(device);
+        let ended = "2022-12-11T21:18:02.9Z".parse().unwrap();
+        let document =
+            Document::new(&devices, ended, Duration::from_micros(449), Duration::from_millis(5510));
+        let text = serde_json::to_string(&document).unwrap();
+        let expected = r#"{"time":{"utc":"2022-12-11 21:18:02","prep_sec":0.0004,"scan_sec":5.51,"total_sec":5.5104},"scan":[{"ipv4":"10.0.0.9","mac":"02:00:00:00:00:09"},{"ipv4":"10.0.0.10","mac":"b8:27:eb:ac:14:3e"},{"ipv4":"10.0.0.11","mac":""}],"count":3}"#;
+        assert_eq!(text, expected);
+        let feed = parse(text.as_bytes()).unwrap();
+        let [first, second, third, _] = devices;
+        assert_eq!((feed.devices, feed.rejected.count), (vec![second, first, third], 0));
+        assert_eq!(feed.stamp.as_deref(), Some("2022-12-11 21:18:02"));
+    }
+
+    #[test]
     fn reads_what_lanscan_writes() {
         let feed = parse(ORIGINAL.as_bytes()).unwrap();
         assert_eq!(told(&feed), ["192.168.1.1 B8:27:EB:AC:14:3E", "192.168.1.2 B8:27:EB:00:00:01"]);

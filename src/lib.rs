@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   lanscan feed ─► service::feeds ─► service::agenda ─► service::runner ─► service::scanner
-//!                   who is there      who is next,       one look at one     drives the one
+//!     discovery ─►  who is there      who is next,       one look at one     drives the one
 //!                                     and when           device              engine
 //!                                                            │                   │ probes ▼ ▲ replies
 //!   clients ◄─ http ◄─ service::queries ◄─ store ◄───────────┘               net::connect ─► the LAN
@@ -31,8 +31,8 @@
 //!
 //! ## Three habits
 //!
-//! - **Sans-io where it matters.** [`engine::Engine`] and [`service::agenda::Agenda`] decide; they take `now`
-//!   and return actions. Their tests simulate days and lossy networks in milliseconds.
+//! - **Sans-io where it matters.** [`engine::Engine`], [`service::agenda::Agenda`] and [`service::discovery::Sweep`]
+//!   decide; they take `now` and return actions. Their tests simulate days and lossy networks in milliseconds.
 //! - **Time is a parameter.** Only [`clock`] reads the machine's clocks (clippy sees to it), for a Pi boots
 //!   in the year 2000.
 //! - **Local errors are never verdicts.** A fault of this machine's puts the probe back; it never makes a
@@ -40,6 +40,7 @@
 //!
 //! ## Where to add what
 //!
+//! - another way to find out who is there: implement [`net::Asker`], chosen in [`service::discovery`];
 //! - another kind of probe: implement [`engine::Prober`] in [`net`];
 //! - another source of devices: a reader in [`feed`], a task in [`service::feeds`];
 //! - another who knows what devices are called: a word of [`model::NameSource`], asked in [`service::names`];

@@ -255,6 +255,8 @@ fn why_not_open(host: &str, port: &str, answer: &ProbeAnswer) -> String {
 mod tests {
     use rstest::rstest;
 
+    use std::time::Duration;
+
     use super::*;
     use crate::{model::Device, store::ScanId};
 

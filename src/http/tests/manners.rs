@@ -40,6 +40,10 @@ async fn the_signpost_escapes_what_was_configured() {
     let answer = served.get("/").await;
     assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(answer.body.contains("href=\"/a&quot;&lt;b/json\""), "{}", answer.body);
+    let notices = vec!["feed <b>: write \"x\" & y".to_owned()];
+    served.health.send_replace(Health { problems: Vec::new(), notices });
+    let answer = served.get("/").await;
+    assert!(answer.body.contains("<p><b>feed &lt;b&gt;: write &quot;x&quot; &amp; y</b>"), "{}", answer.body);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod authority;
 mod bounds;
 mod expected;
 mod import;
+mod lanscan;
 mod manners;
 mod metrics;
 mod portscan;
