@@ -166,6 +166,30 @@ fn ip(arguments: &[&str]) {
 }
 
 #[test]
+fn what_is_seen_by_ipv6_is_shown_and_left_alone() {
+    let lab = Lab::enter("near");
+    let running = Portscan::new(&lab, &discovering("")).start();
+    running.wait_for_devices(4, LONG);
+    let host = lab.host("10.77.0.5");
+    std::fs::write("/proc/sys/net/ipv6/conf/lan0/disable_ipv6", "0").unwrap();
+    for address in ["fe80::5", "2001:db8::5"] {
+        ip(&["neigh", "add", address, "lladdr", &host.mac().to_lower(), "dev", "lan0", "nud", "stale"]);
+    }
+    let hosts = running.get("/v1/hosts").json();
+    let told = |address: &str| {
+        let found = hosts.as_array().unwrap().iter().find(|host| host["address"] == address).unwrap();
+        found["ipv6"].clone()
+    };
+    assert_eq!(told("10.77.0.5"), serde_json::json!(["2001:db8::5", "fe80::5%lan0"]));
+    assert_eq!(told("10.77.0.6"), serde_json::json!([]));
+    let one = running.get("/v1/hosts/02:00:00:00:00:05").json();
+    assert_eq!(one["ipv6"].as_array().unwrap().len(), 2);
+    let named = running.get("/lanscan/json").json();
+    assert_eq!(named["count"], 4, "no source names them, so nobody looks at them");
+    running.stop();
+}
+
+#[test]
 fn an_interface_without_an_address_is_waited_for() {
     let lab = Lab::enter("near");
     ip(&["addr", "del", "10.77.0.1/16", "dev", "lan0"]);

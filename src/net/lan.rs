@@ -54,7 +54,7 @@ pub enum LanError {
     Unreadable(#[from] io::Error),
 }
 
-/// `ARPHRD_ETHER` of linux/if_arp.h; wireless interfaces, bridges and veth pairs are of this kind too.
+/// `ARPHRD_ETHER` of `linux/if_arp.h`; wireless interfaces, bridges and veth pairs are of this kind too.
 const ETHERNET: u16 = 1;
 
 /// Of `proc_net(5)`'s table of routes: some 130 octets a route.

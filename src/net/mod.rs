@@ -25,6 +25,6 @@ pub use lan::{Lan, LanError};
 pub use limits::{Conntrack, Limits};
 pub use links::Links;
 pub use lookup::SystemResolver;
-pub use neighbours::{Family, Neighbour, neighbour, neighbours};
+pub use neighbours::{Family, Neighbour, neighbour, neighbours, neighbours_by_ipv6};
 pub use nudge::Nudge;
 pub use reverse::{Heard, mdns_name};

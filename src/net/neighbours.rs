@@ -8,6 +8,7 @@ use std::{io, net::IpAddr, os::fd::AsRawFd};
 use nix::{
     errno::Errno,
     libc,
+    net::if_::if_indextoname,
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
 };
 
@@ -47,6 +48,10 @@ const VALID: u16 = libc::NUD_PERMANENT
     | libc::NUD_DELAY
     | libc::NUD_PROBE;
 
+/// `NLMSG_ERROR` and `NLMSG_DONE` of netlink(7), as wide as a message has them.
+const KIND_ERROR: u16 = 2;
+const KIND_DONE: u16 = 3;
+
 /// Octets of `struct nlmsghdr` and `struct ndmsg`, and of an attribute's own head.
 const HEADER: usize = 16;
 const ENTRY: usize = 12;
@@ -82,6 +87,23 @@ pub fn neighbours(family: Family) -> io::Result<Vec<Neighbour>> {
     }
 }
 
+/// The neighbours that are known by IPv6, with their zones where they need one. Asks nobody.
+///
+/// # Errors
+/// The table cannot be read.
+pub fn neighbours_by_ipv6() -> io::Result<Vec<(Mac, Address)>> {
+    let address = |known: Neighbour| {
+        let is_link_local = matches!(known.ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        if !is_link_local {
+            return Some((known.mac, known.ip.into()));
+        }
+        let interface = if_indextoname(known.index).ok()?;
+        let address = format!("{}%{}", known.ip, interface.to_str().ok()?).parse().ok()?;
+        Some((known.mac, address))
+    };
+    Ok(neighbours(Family::Ipv6)?.into_iter().filter_map(address).collect())
+}
+
 /// `RTM_GETNEIGH` for a whole table.
 fn question(family: Family) -> [u8; HEADER + ENTRY] {
     let family = match family {
@@ -100,7 +122,7 @@ fn question(family: Family) -> [u8; HEADER + ENTRY] {
 
 /// Takes the messages of one portion; whether it was the last. What is cut short is passed over.
 fn read(mut portion: &[u8], found: &mut Vec<Neighbour>) -> io::Result<bool> {
-    while let Some((length, kind)) = short_header(portion) {
+    while let Some((length, kind)) = header(portion) {
         let Some(body) = portion.get(HEADER..length) else { break };
         match kind {
             libc::RTM_NEWNEIGH => found.extend(entry(body)),
@@ -116,10 +138,7 @@ fn read(mut portion: &[u8], found: &mut Vec<Neighbour>) -> io::Result<bool> {
     Ok(false)
 }
 
-const KIND_ERROR: u16 = libc::NLMSG_ERROR as u16;
-const KIND_DONE: u16 = libc::NLMSG_DONE as u16;
-
-fn short_header(message: &[u8]) -> Option<(usize, u16)> {
+fn header(message: &[u8]) -> Option<(usize, u16)> {
     let length = u32::from_ne_bytes(*message.first_chunk()?);
     let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
     usize::try_from(length).ok().filter(|length| *length >= HEADER).map(|length| (length, kind))
@@ -153,5 +172,106 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
         4 => octets.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
         16 => octets.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAC: [u8; 6] = [0xb8, 0x27, 0xeb, 0, 0, 7];
+
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(HEADER + body.len()).unwrap();
+        let mut message = length.to_ne_bytes().to_vec();
+        message.extend(kind.to_ne_bytes());
+        message.resize(HEADER, 0);
+        message.extend(body);
+        message.resize(message.len().next_multiple_of(4), 0);
+        message
+    }
+
+    /// An entry on interface 3, with attributes as (kind, value).
+    fn told(state: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut body = vec![0; ENTRY];
+        body[4] = 3;
+        body[8..10].copy_from_slice(&state.to_ne_bytes());
+        for (kind, value) in attributes {
+            body.extend(u16::try_from(ATTRIBUTE + value.len()).unwrap().to_ne_bytes());
+            body.extend(kind.to_ne_bytes());
+            body.extend(*value);
+            body.resize(body.len().next_multiple_of(4), 0);
+        }
+        message(libc::RTM_NEWNEIGH, &body)
+    }
+
+    fn found(portion: &[u8]) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        read(portion, &mut found).unwrap();
+        found.iter().map(|known| (known.ip.to_string(), known.mac.to_string())).collect()
+    }
+
+    #[test]
+    fn takes_who_is_there_and_was_not_found_missing() {
+        let ip: &[u8] = &[192, 168, 1, 7];
+        let pair = [(libc::NDA_DST, ip), (libc::NDA_LLADDR, &MAC[..])];
+        let known = vec![("192.168.1.7".to_owned(), "B8:27:EB:00:00:07".to_owned())];
+        for (state, is_known) in [
+            (libc::NUD_REACHABLE, true),
+            (libc::NUD_STALE, true),
+            (libc::NUD_DELAY, true),
+            (libc::NUD_PERMANENT, true),
+            (libc::NUD_INCOMPLETE, false),
+            (libc::NUD_FAILED, false),
+            (libc::NUD_NONE, false),
+        ] {
+            assert_eq!(found(&told(state, &pair)), if is_known { known.clone() } else { vec![] }, "{state}");
+        }
+        let others: &[u8] = &[1, 2, 3, 4, 5];
+        let [group, nobody] = [[0x33, 0x33, 0, 0, 0, 1], [0; 6]];
+        for wrong in [&group[..], &nobody[..], others] {
+            let pair = [(libc::NDA_DST, ip), (libc::NDA_LLADDR, wrong)];
+            assert_eq!(found(&told(libc::NUD_REACHABLE, &pair)), [], "{wrong:?}");
+        }
+        let long = [(9, others), (libc::NDA_DST, ip), (libc::NDA_LLADDR, &MAC[..])];
+        let portion = [told(libc::NUD_REACHABLE, &long), message(99, others), told(libc::NUD_STALE, &pair)];
+        assert_eq!(found(&portion.concat()).len(), 2, "what is not known is passed over");
+    }
+
+    #[test]
+    fn ends_where_the_kernel_says_and_tells_its_errors() {
+        let done = [message(KIND_DONE, &[0; 4]), told(libc::NUD_STALE, &[])].concat();
+        assert!(read(&done, &mut Vec::new()).unwrap());
+        assert!(!read(&[], &mut Vec::new()).unwrap());
+        let denied = message(KIND_ERROR, &(-libc::EPERM).to_ne_bytes());
+        let error = read(&denied, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn reads_the_kernels_tables() {
+        assert_eq!(neighbour(&"127.0.0.1".parse().unwrap()).unwrap(), None);
+        assert_eq!(neighbour(&"::1".parse().unwrap()).unwrap(), None);
+        assert!(
+            neighbours_by_ipv6()
+                .unwrap()
+                .iter()
+                .all(|(mac, address)| mac.is_unicast() && address.ipv4().is_none())
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_fall_over(portion in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&portion, &mut Vec::new());
+        }
+
+        #[test]
+        fn nor_does_anything_cut_short(length in 0_usize..64) {
+            let whole = told(libc::NUD_STALE, &[(libc::NDA_DST, &[10, 0, 0, 1]), (libc::NDA_LLADDR, &MAC)]);
+            let _ = read(&whole[..length.min(whole.len())], &mut Vec::new());
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What others ask of the appliance: its memory, its health, and one port, now.
 
-use std::{fs::File, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs::File, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     engine::{HostJob, Liveness},
     model::{Address, Device, DeviceKey, HostReport, Mac, Name, PortFinding, PortSet, TargetSpec, Timing},
-    net::{Links, neighbour},
+    net::{Links, neighbour, neighbours_by_ipv6},
     resolve::{Resolve, ResolveError},
     store::{
         CachedHost, Host, HostRecord, NewWords, Page, Pruned, ScanHost, ScanId, ScanSummary, Store,
@@ -195,6 +195,22 @@ impl Queries {
             return Discovered::Off;
         }
         self.inventory.borrow().found.clone().map_or(Discovered::NotYet, Discovered::Found)
+    }
+
+    /// Where devices are by IPv6, as far as this machine's kernel has come across them: shown, and never a reason
+    /// to scan there. Nobody is asked.
+    pub fn by_ipv6(&self) -> HashMap<Mac, Vec<Address>> {
+        let known = neighbours_by_ipv6().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the table of IPv6 neighbours cannot be read: none are shown");
+            Vec::new()
+        });
+        let inventory = self.inventory.borrow();
+        let mut addresses: HashMap<Mac, Vec<Address>> = HashMap::new();
+        for (mac, address) in known.into_iter().filter(|(mac, _)| !inventory.proxies.contains(mac)) {
+            addresses.entry(mac).or_default().push(address);
+        }
+        addresses.values_mut().for_each(|addresses| addresses.sort_unstable());
+        addresses
     }
 
     /// How the appliance is.

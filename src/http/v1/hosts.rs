@@ -1,5 +1,7 @@
 //! Who is there, and what is known of each.
 
+use std::collections::HashMap;
+
 use axum::{
     extract::{Path, State},
     response::Response,
@@ -75,6 +77,9 @@ struct HostRow {
     last_seen: Timestamp,
     /// Every address that it has had, the latest first.
     addresses: Vec<ResidenceBody>,
+    /// Where this machine's kernel has come across it by IPv6; nothing is scanned there unless it is named.
+    #[schema(value_type = Vec<String>, example = json!(["fe80::ba27:ebff:feac:143e%eth0"]))]
+    ipv6: Vec<Address>,
     /// Its open ports.
     ports: Vec<OpenPort>,
 }
@@ -164,8 +169,14 @@ impl HostRow {
             first_seen,
             last_seen,
             addresses: addresses.into_iter().map(ResidenceBody::of).collect(),
+            ipv6: Vec::new(),
             ports,
         }
+    }
+
+    fn with_neighbours(self, by_ipv6: &HashMap<Mac, Vec<Address>>) -> Self {
+        let ipv6 = self.mac.and_then(|mac| by_ipv6.get(&mac)).cloned().unwrap_or_default();
+        Self { ipv6, ..self }
     }
 }
 
@@ -187,10 +198,11 @@ impl ResidenceBody {
 #[utoipa::path(get, path = "/v1/hosts", tag = "hosts", responses((status = 200, body = Vec<HostRow>)))]
 async fn hosts(State(api): State<Api>) -> Result<Response, Refusal> {
     let queries = std::sync::Arc::clone(&api.queries);
+    let by_ipv6 = queries.by_ipv6();
     let pages = api.queries.hosts().map_ok(move |hosts| {
         let body = |host: Host| {
             let names = queries.names_of(&host);
-            HostRow::of(host, names)
+            HostRow::of(host, names).with_neighbours(&by_ipv6)
         };
         hosts.into_iter().map(body).collect::<Vec<_>>()
     });
@@ -206,7 +218,7 @@ async fn hosts(State(api): State<Api>) -> Result<Response, Refusal> {
 async fn host(State(api): State<Api>, Path(host): Path<String>) -> Result<Response, Refusal> {
     let host = found(&api, &host).await?;
     let names = api.queries.names_of(&host);
-    Ok(json(StatusCode::OK, &HostRow::of(host, names)))
+    Ok(json(StatusCode::OK, &HostRow::of(host, names).with_neighbours(&api.queries.by_ipv6())))
 }
 
 /// Keeps what its owner says of a device.

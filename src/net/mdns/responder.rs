@@ -267,6 +267,7 @@ mod tests {
     use mdns_sd::DnsNameChange;
 
     use super::*;
+    use crate::config::Discover;
 
     fn renamed(original: &str, new_name: &str, rr_type: RRType) -> DaemonEvent {
         let (original, new_name) = (original.to_owned(), new_name.to_owned());
@@ -300,7 +301,7 @@ mod tests {
         let mut config = Config::default();
         let wanted = |lanscan| Some(Wanted { label: "portscan".to_owned(), lanscan });
         assert_eq!(Wanted::of(&config), wanted(false));
-        config.feed.discover.push("eth0".to_owned());
+        config.feed.discover.push(Discover { interface: "eth0".to_owned(), net: None });
         assert_eq!(Wanted::of(&config), wanted(true));
         config.mdns.enabled = false;
         assert_eq!(Wanted::of(&config), None);
