@@ -6,6 +6,7 @@
 use std::{
     collections::HashSet,
     fmt::{Debug, Display},
+    io::Write,
     path::Path,
     str::{FromStr, from_utf8},
     sync::Arc,
@@ -21,17 +22,14 @@ use portscan::{
     engine::{Bounds, Probe, Prober, Reply},
     feed,
     http::{Gate, Limits, Names, Site, Token, router},
-    model::{
-        Address, Device, DeviceKey, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol,
-        Reason, ScanStatus, TargetSpec, Timing,
-    },
+    model::{Address, Device, DeviceKey, Mac, PortSet, PortState, Protocol, TargetSpec, Timing},
     net::mdns::Advertised,
     nmap::Report,
     resolve::{Resolve, ResolveError, Resolving},
     service::{
         feeds::Inventory, health::Health, import::Importer, queries::Queries, runner, scanner::Scanner,
     },
-    store::{FILE_NAME, Observation, Pace, ScanKind, Store, Wish},
+    store::{FILE_NAME, Pace, Store, Wish},
 };
 use tokio::{runtime::Runtime, sync::watch};
 use tower::ServiceExt;
@@ -148,29 +146,31 @@ impl Paths {
     }
 }
 
-/// The appliance's router over a new database: a device with two open ports, of which one is expected.
+/// A printer with two open ports.
+const SEEN: &str = r#"<nmaprun start="1772359200"><scaninfo protocol="tcp" services="1-100"/><host>
+<status state="up"/><address addr="192.0.2.1" addrtype="ipv4"/><address addr="B8:27:EB:00:00:01" addrtype="mac"/>
+<hostnames><hostname name="printer"/></hostnames><ports><extraports state="closed" count="98"/>
+<port protocol="tcp" portid="22"><state state="open"/></port><port protocol="tcp" portid="80"><state state="open"/></port>
+</ports></host><runstats><finished time="1772359260" exit="success"/></runstats></nmaprun>"#;
+
+/// The appliance's router over a database that was told of the printer, of which one port is expected.
 async fn site(home: &Path) -> Router {
     let clock = SystemClock::start();
     let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
     let (store, _threads) = Store::open_at_pace(&home.join(FILE_NAME), Arc::new(clock), pace).unwrap();
-    let scan = store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
-    let device = Device {
-        address: "192.0.2.1".parse().unwrap(),
-        mac: Some(Mac::new([0xb8, 0x27, 0xeb, 0, 0, 1])),
-        name: Some("printer".to_owned()),
-    };
-    store.record(look(&device, clock.wall(), scan)).await.unwrap();
-    store.end_scan(scan, ScanStatus::Complete).await.unwrap();
+    let importer = Importer::new(store.clone(), Arc::new(clock), home);
+    let mut seen = importer.room().unwrap();
+    seen.write_all(SEEN.as_bytes()).unwrap();
+    importer.import(seen).await.unwrap();
     let state = Some((PortState::Open, "web".to_owned()));
-    let wish = Wish { device: device.key(), protocol: Protocol::Tcp, port: 80, state };
-    store.expect(vec![wish]).await.unwrap();
+    let device = DeviceKey::Mac(Mac::new([0xb8, 0x27, 0xeb, 0, 0, 1]));
+    store.expect(vec![Wish { device, protocol: Protocol::Tcp, port: 80, state }]).await.unwrap();
 
     let bounds = || Bounds { in_flight: 1, silent: None, full: false };
     let (scanner, _thread) = Scanner::start(1, Nobody, clock, bounds).unwrap();
     let (_, config) = watch::channel(Arc::new(Config { auth_trust: Vec::new(), ..Config::default() }));
     let (_, inventory) = watch::channel(Inventory::default());
     let (_, health) = watch::channel(Health::default());
-    let importer = Importer::new(store.clone(), Arc::new(clock), home);
     let queries = Queries::new(store, scanner, Arc::new(Nobody), config.clone(), inventory, health, importer);
     let names = Names::new(None, config.clone());
     let gate = Gate::new(Token::load(home, None).unwrap(), names.clone(), config.clone());
@@ -178,24 +178,6 @@ async fn site(home: &Path) -> Router {
     let (queries, clock, limits) = (Arc::new(queries), Arc::new(clock), Limits::default());
     let (_, advertised) = watch::channel(Advertised::default());
     router(Site { config, names, gate, advertised, queries, runs, clock, limits })
-}
-
-fn look(device: &Device, at: jiff::Timestamp, scan: portscan::store::ScanId) -> Observation {
-    let finding = |port| PortFinding { port, state: PortState::Open, reason: Reason::SynAck, rtt: None };
-    let report = HostReport {
-        address: device.address.clone(),
-        status: HostStatus::Up,
-        coverage: PortSet::all(),
-        default_state: PortState::Closed,
-        default_reason: Reason::ConnRefused,
-        findings: [22, 80].map(finding).to_vec(),
-        protocol: Protocol::Tcp,
-        probes: 65_535,
-        preparation: Duration::ZERO,
-        scanning: Duration::from_secs(1),
-        detail: String::new(),
-    };
-    Observation { scan, device: device.clone(), report, started: at, finished: at }
 }
 
 /// Who knows no name, and connects to nobody.
