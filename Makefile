@@ -37,7 +37,7 @@ VENV    := $(CURDIR)/target/venv
 PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap
 
 .DEFAULT_GOAL := run
-.PHONY: run build release test acceptance bench bench-micro bench-setup lint setup services stats help clean
+.PHONY: run build release test acceptance bench bench-micro bench-setup lint setup services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
 	@printf '\nTry, in another terminal:\n  %s\n  %s\n  %s\n\n' \
@@ -111,6 +111,9 @@ $(VENV)/bin/schemathesis: tests/requirements.txt
 
 services: ## renew port names and the ranking of ports from their pinned sources (src/services/README.md)
 	python3 src/services/update.py
+
+vendors: ## renew the makers of network interfaces from their pinned source (src/vendor/README.md)
+	python3 src/vendor/update.py
 
 stats: ## what the appliance that runs here has found so far
 	@$(BINARY) status --url $(SITE)

@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("nmap", 2),
     ("services", 2),
     ("store", 2),
+    ("vendor", 2),
     ("service", 3),
     ("http", 4),
     ("app", 5),
