@@ -46,6 +46,10 @@ fn top(file: &mut Section<'_, '_>, config: &mut Config) {
         set(&mut config.mdns.enabled, mdns.flag("enabled"));
         set(&mut config.mdns.name, mdns.one("name", parse::mdns_name));
     });
+    file.table("names", |names| {
+        set(&mut config.names.dns, names.flag("dns"));
+        set(&mut config.names.mdns, names.flag("mdns"));
+    });
     file.table("http", |http| {
         set(&mut config.http_names, http.list("names", parse::host_name));
         config.http_probe = http.list("probe", parse::pattern);

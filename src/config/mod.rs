@@ -74,6 +74,8 @@ pub struct Config {
     pub feed: FeedConfig,
     /// How the appliance is found by name.
     pub mdns: MdnsConfig,
+    /// Who is asked what devices are called.
+    pub names: NamesConfig,
     /// What is scanned when; never empty, names unique.
     pub scanners: Vec<ScannerConfig>,
     /// One device's own way; see [`Config::rule_for`].
@@ -112,6 +114,15 @@ pub struct MdnsConfig {
     /// One label, lower case, without `.local`: 1 to 58 of a-z, 0-9 and hyphen, the latter neither first nor
     /// last; default `portscan`.
     pub name: String,
+}
+
+/// Who is asked what devices are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamesConfig {
+    /// This machine's resolver.
+    pub dns: bool,
+    /// The devices of the own network themselves, by multicast DNS's protocol.
+    pub mdns: bool,
 }
 
 /// One runner.
@@ -208,6 +219,7 @@ impl Default for Config {
             keep: 90 * DAY,
             feed: FeedConfig::default(),
             mdns: MdnsConfig::default(),
+            names: NamesConfig::default(),
             scanners: vec![ScannerConfig::named("lan".to_owned())],
             devices: Vec::new(),
             ignore: Vec::new(),
@@ -231,6 +243,12 @@ impl Default for FeedConfig {
 impl Default for MdnsConfig {
     fn default() -> Self {
         Self { enabled: true, name: "portscan".to_owned() }
+    }
+}
+
+impl Default for NamesConfig {
+    fn default() -> Self {
+        Self { dns: true, mdns: true }
     }
 }
 

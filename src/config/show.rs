@@ -48,6 +48,7 @@ impl fmt::Display for Config {
             writeln!(f, " }},")?;
         }
         writeln!(f, "]\n\n[mdns]\nenabled = {}\nname = {}", self.mdns.enabled, quoted(&self.mdns.name))?;
+        writeln!(f, "\n[names]\ndns = {}\nmdns = {}", self.names.dns, self.names.mdns)?;
         writeln!(f, "\n[http]\nnames = {}", list(&self.http_names))?;
         if let Some(probe) = &self.http_probe {
             writeln!(f, "probe = {}", list(probe))?;

@@ -98,6 +98,9 @@ allow = ["203.0.113.0/28"]
 [mdns]
 enabled = false
 name = "Scanner-2"
+[names]
+dns = false
+mdns = false
 [http]
 names = ["Portscan.Example.org."]
 probe = ["192.168.0.0/16", "AA:BB:CC:*"]
@@ -140,6 +143,7 @@ fn reads_every_key() {
     assert_eq!(config.feed.hosts[0].name.as_deref(), Some("n\"as"));
     assert_eq!((config.feed.hosts[1].address.zone(), config.feed.hosts[1].mac), (Some("eth0"), None));
     assert_eq!(config.mdns, MdnsConfig { enabled: false, name: "scanner-2".to_owned() });
+    assert_eq!(config.names, NamesConfig { dns: false, mdns: false });
     assert_eq!(config.http_names, ["portscan.example.org"]);
     assert_eq!(
         config.auth_trust.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -6,6 +6,7 @@ mod device;
 mod difference;
 mod mac;
 mod moment;
+mod name;
 pub mod phantoms;
 mod ports;
 mod report;
@@ -25,6 +26,7 @@ pub use difference::{
 };
 pub use mac::{Mac, MacError};
 pub use moment::Moment;
+pub use name::{Name, NameSource, NameSourceError};
 pub use ports::{PortSet, PortSetError};
 pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
 pub use snapshot::{

@@ -18,7 +18,7 @@ use crate::{
 
 /// Longest wait for an answer. The system's own patience can be half a minute (resolv.conf(5)); the thread
 /// that asks goes on without us.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Threads that one resolver has asking at once, those included that nobody waits for any more: whoever may
 /// ask for names cannot take all the threads that there are for what blocks.
@@ -39,7 +39,7 @@ impl Default for SystemResolver {
 
 impl SystemResolver {
     /// Asks on a thread, as soon as one of ours is free. It is taken until it is back, not until we give up.
-    async fn ask<A>(&self, ask: impl FnOnce() -> io::Result<A> + Send + 'static) -> io::Result<A>
+    pub(super) async fn ask<A>(&self, ask: impl FnOnce() -> io::Result<A> + Send + 'static) -> io::Result<A>
     where
         A: Send + 'static,
     {

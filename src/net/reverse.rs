@@ -1,0 +1,154 @@
+//! Addresses to names: what the system's resolver has under an address, and what a neighbour calls itself.
+
+mod message;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use dns_lookup::{LookupErrorKind, lookup_addr};
+use nix::sys::socket::{setsockopt, sockopt::DontRoute};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{net::UdpSocket, time::timeout};
+
+use super::lookup::{PATIENCE, SystemResolver};
+use crate::model::{Address, one_line};
+
+/// Where multicast DNS is spoken.
+const PORT: u16 = 5353;
+
+/// From a question to the same question again, for one or the other may be lost.
+const AGAIN: Duration = Duration::from_millis(400);
+
+/// For an answer, all questions together.
+const MDNS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// More than a frame of Ethernet holds. What is longer is cut off, and read as far as it goes.
+const LONGEST: usize = 2048;
+
+/// The longest name and label, in octets (RFC 1035, 2.3.4).
+const NAME_MAX: usize = 255;
+const LABEL_MAX: usize = 63;
+
+/// What came of asking for a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// This. Not longer than 255 characters, on one line, nothing in it that hides or turns; HTML and the like
+    /// are for whoever shows it to escape.
+    Name(String),
+    /// That there is none.
+    Nameless,
+    /// Nothing, or nothing of use.
+    Silence,
+}
+
+impl SystemResolver {
+    /// The name that the system has for an address: /etc/hosts', or a name server's (a PTR record). Takes 5 s at
+    /// most, on one of the resolver's threads.
+    pub async fn name_of(&self, address: &Address) -> Heard {
+        let ip = address.ip();
+        match timeout(PATIENCE, self.ask(move || Ok(lookup_addr(&ip)))).await {
+            Ok(Ok(Ok(name))) => fit(&name).map_or(Heard::Silence, Heard::Name),
+            Ok(Ok(Err(error)))
+                if matches!(error.kind(), LookupErrorKind::NoName | LookupErrorKind::NoData) =>
+            {
+                Heard::Nameless
+            }
+            // The name server fails, or takes too long.
+            Ok(_) | Err(_) => Heard::Silence,
+        }
+    }
+}
+
+/// What the neighbour at this address calls itself. It alone is asked, at its own port 5353 (RFC 6762, 5.5), from a
+/// port of ours that is not 5353, so that it answers us alone (6.7). Nothing is sent through a router, whatever
+/// the routes say. Takes 1 s at most.
+///
+/// # Errors
+/// This machine cannot ask: it is out of sockets, or has no way there.
+pub async fn mdns_name(neighbour: Ipv4Addr) -> io::Result<Heard> {
+    let socket = socket_to(neighbour)?;
+    let mut id = [0; 2];
+    getrandom::fill(&mut id).map_err(io::Error::other)?;
+    let question = message::question(id, neighbour);
+    let ask = async {
+        loop {
+            socket.send(&question).await?;
+            match timeout(AGAIN, answer(&socket, id, neighbour)).await {
+                Ok(answer) => return answer,
+                Err(_elapsed) => {}
+            }
+        }
+    };
+    match timeout(MDNS_PATIENCE, ask).await {
+        // Nobody listens there: the neighbour says so itself.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Heard::Silence),
+        Ok(heard) => heard,
+        Err(_elapsed) => Ok(Heard::Silence),
+    }
+}
+
+/// A socket that only sends to this neighbour, and only takes what comes from its port 5353.
+fn socket_to(neighbour: Ipv4Addr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    setsockopt(&socket, DontRoute, &true)?;
+    // RFC 6762, 11: so that the neighbour can tell that no router has passed it on.
+    socket.set_ttl_v4(255)?;
+    socket.connect(&SocketAddr::from((neighbour, PORT)).into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// The first message that answers the question; others are passed over.
+async fn answer(socket: &UdpSocket, id: [u8; 2], neighbour: Ipv4Addr) -> io::Result<Heard> {
+    let mut buffer = [0; LONGEST];
+    loop {
+        let length = socket.recv(&mut buffer).await?;
+        if let Some(name) = message::answer(&buffer[..length], id, neighbour).and_then(|name| fit(&name)) {
+            return Ok(Heard::Name(name));
+        }
+    }
+}
+
+/// A name from the network, if it can be one: of a host, and not of an address, which would be believed.
+fn fit(name: &str) -> Option<String> {
+    let name = name.trim_end_matches('.');
+    let is_label = |label: &str| (1..=LABEL_MAX).contains(&label.len());
+    let is_name = name.len() <= NAME_MAX && name.split('.').all(is_label) && name.parse::<IpAddr>().is_err();
+    is_name.then(|| one_line(name, NAME_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_a_name_is_one() {
+        let label = "x".repeat(LABEL_MAX);
+        for name in ["nas", "nas.local", "Büro-Drucker.local", &label, "<b>nas</b>"] {
+            assert_eq!(fit(name).as_deref(), Some(name));
+        }
+        assert_eq!(fit("nas.local.").as_deref(), Some("nas.local"));
+        assert_eq!(fit("n\u{202e}as\u{1b}[2J\n").as_deref(), Some("n\u{fffd}as\u{fffd}[2J\u{fffd}"));
+        let long = [label.as_str(); 5].join(".");
+        for name in ["", ".", "a..b", &format!("{label}x"), &long, "192.0.2.1", "2001:db8::1"] {
+            assert_eq!(fit(name), None, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn asks_the_system() {
+        let loopback = Address::from(Ipv4Addr::LOCALHOST);
+        let heard = SystemResolver::default().name_of(&loopback).await;
+        assert!(matches!(&heard, Heard::Name(name) if name.contains("localhost")), "{heard:?}");
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_silence_at_once() {
+        // The loopback, of which 127.0.0.9 is as good as any.
+        let heard = timeout(Duration::from_millis(300), mdns_name(Ipv4Addr::new(127, 0, 0, 9))).await;
+        assert_eq!(heard.unwrap().unwrap(), Heard::Silence);
+    }
+}
