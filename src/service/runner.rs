@@ -5,7 +5,7 @@ mod finished;
 mod runs;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -22,7 +22,7 @@ use self::{finished::Finished, runs::Waiting};
 use crate::{
     clock::Clock,
     config::Config,
-    model::{Address, Device, DeviceKey, Moment, ScanStatus},
+    model::{Address, Device, Moment, ScanStatus},
     resolve::Resolve,
     service::{
         absence::Absence,
@@ -377,17 +377,11 @@ impl Running {
     }
 }
 
-/// Who is there by the word of the sources that are believed now. One entry for each device, at the address
-/// where it is looked at (the lowest): with several it would seem to move each time. One that is named by
+/// Who is there by the word of the sources that are believed now, at all of their addresses. One that is named by
 /// IPv6 is kept by address, as its results are.
 fn seen(inventory: &Inventory) -> Vec<Device> {
-    let mut seen: BTreeMap<DeviceKey, Device> = BTreeMap::new();
-    for known in inventory.devices.iter().filter(|known| known.fresh) {
-        let mac = known.device.mac.filter(|_| known.device.address.ipv4().is_some());
-        let device = Device { mac, ..known.device.clone() };
-        seen.entry(device.key()).or_insert(device);
-    }
-    seen.into_values().collect()
+    let fresh = inventory.devices.iter().filter(|known| known.fresh);
+    fresh.map(|known| Device { mac: known.kept_under(), ..known.device.clone() }).collect()
 }
 
 /// The addresses of names, one look-up at a time; a name without one is said and left out of this run.

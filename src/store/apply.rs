@@ -6,10 +6,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::model::{Device, HostStatus, ScanStatus};
 
 use super::{
-    Observation, ScanId, ScanKind, Schedule, Wish,
+    Hearing, Observation, ScanId, ScanKind, Schedule, Wish,
     current::{self, Look, Place},
     error::{Result, StoreError},
-    expected, residents,
+    expected, names, residents,
     verdicts::{Verdicts, digest},
 };
 
@@ -24,8 +24,10 @@ pub(super) enum Change {
     Record { seq: i64, observation: Box<Observation> },
     /// A scan ends.
     End { id: ScanId, status: ScanStatus, finished: Timestamp },
-    /// Devices were seen.
-    See { devices: Vec<Device>, at: Timestamp },
+    /// Devices were seen, each at all of its addresses.
+    See { devices: Vec<Vec<Device>>, at: Timestamp },
+    /// Names were heard.
+    Hear { heard: Vec<Hearing>, at: Timestamp },
     /// Who was not seen since then is gone.
     Miss { since: Timestamp, at: Timestamp },
     /// A scanner's schedule moved.
@@ -71,9 +73,10 @@ impl Change {
             }
             Self::See { devices, at } => {
                 for device in devices {
-                    residents::sight(connection, device, *at, None)?;
+                    residents::sight_at_all(connection, device, *at)?;
                 }
             }
+            Self::Hear { heard, at } => names::hear(connection, heard, *at)?,
             Self::Miss { since, at } => residents::miss(connection, *since, *at)?,
             Self::Expect { wishes, at } => expected::write(connection, wishes, *at)?,
             Self::Schedule { scanner, schedule } => {

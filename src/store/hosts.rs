@@ -1,4 +1,4 @@
-//! Devices with all that is known of them, a page at a time: four statements for a page, however many devices
+//! Devices with all that is known of them, a page at a time: five statements for a page, however many devices
 //! there are on it.
 
 use std::collections::HashMap;
@@ -9,9 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{
     Page, Store, current,
     error::Result,
+    names,
     reader::{mac, parsed, timestamp},
 };
-use crate::model::{Address, Device, DeviceKey, PortSet, Protocol, Standings};
+use crate::model::{Address, Device, DeviceKey, Name, PortSet, Protocol, Standings};
 
 /// Devices of a page.
 const PAGE: u32 = 128;
@@ -25,6 +26,8 @@ pub struct Host {
     pub device: Device,
     /// What its owner says.
     pub words: Words,
+    /// What it is called, by its owner here and by all others but the configuration.
+    pub names: Vec<Name>,
     /// When it was seen for the first time, by the wall clock of then.
     pub first_seen: Timestamp,
     /// When it was last seen, at most an hour behind.
@@ -141,10 +144,12 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
     let mut looks = current::looks_between(connection, first, last)?;
     let mut opened = opened(connection, first, last)?;
     let mut addresses = addresses(connection, first, last)?;
+    let mut names = names::between(connection, first, last)?;
     for (id, host) in &mut hosts {
         host.standings = current::standings(&looks.remove(id).unwrap_or_default());
         host.opened = opened.remove(id).unwrap_or_default();
         host.addresses = addresses.remove(id).unwrap_or_default();
+        host.names = names.remove(id).unwrap_or_default();
         // The present one's row is brought up to date only when the device moves.
         for residence in host.addresses.iter_mut().filter(|here| here.address == host.device.address) {
             residence.last_seen = host.last_seen;
@@ -162,6 +167,7 @@ fn bare(row: &Row<'_>) -> Result<Host> {
         words: Words { name: row.get(4)?, note: row.get(5)? },
         first_seen: timestamp(row.get(6)?)?,
         last_seen: timestamp(row.get(7)?)?,
+        names: Vec::new(),
         addresses: Vec::new(),
         standings: Standings::new(),
         opened: Vec::new(),

@@ -9,7 +9,7 @@
 //! [`Store`] is the handle: its methods wait for a thread's answer and block nobody. What is written is
 //! acknowledged when it is *committed*; commits are shared ([`Pace`]). `apply` is the writer's SQL, `reader`
 //! the reader's, `pages` what is read in pieces, `current` what all looks together say, `expected` what they
-//! should, `compared` what single scans say, `hosts` all that is known of devices, `prune` what is forgotten, `news` what has changed, `residents` who is where, `schema` the file
+//! should, `compared` what single scans say, `hosts` all that is known of devices, `names` what they call themselves, `prune` what is forgotten, `news` what has changed, `residents` who is where, `sightings` which of it need not be written again, `schema` the file
 //! and its versions, `verdicts` how a host's result is spelled in bytes.
 //!
 //! **Order.** The wall clock of a machine without a battery jumps. The newest of our observations is that with
@@ -27,6 +27,7 @@ mod expected;
 mod hosts;
 mod import;
 mod lock;
+mod names;
 mod news;
 mod pages;
 mod prune;
@@ -34,6 +35,7 @@ mod reader;
 mod reports;
 mod residents;
 mod schema;
+mod sightings;
 mod summary;
 mod verdicts;
 mod writer;
@@ -67,6 +69,7 @@ pub use expected::Wish;
 pub use hosts::{Host, NewWords, Residence, Words};
 pub use import::{Hosts, Import, Imported, ImportedHost};
 pub use lock::{DirLock, lock};
+pub use names::Hearing;
 pub use news::{Asked, Doubt, News, What};
 pub use pages::{Page, ScanHost, ScanSummary};
 pub use prune::Pruned;

@@ -192,6 +192,9 @@ fn forget(connection: &mut Connection, row: i64) -> Result<bool> {
         for table in ["observations", "earlier", "addresses", "unconfirmed"] {
             connection.execute(&format!("DELETE FROM {table} WHERE device = ?1"), [row])?;
         }
+        let sql =
+            "DELETE FROM names WHERE device = (SELECT coalesce(mac, address) FROM devices WHERE id = ?1)";
+        connection.execute(sql, [row])?;
         Ok(connection.execute("DELETE FROM devices WHERE id = ?1", [row])? > 0)
     })
 }

@@ -1,5 +1,7 @@
 //! Which device is meant, where it is, and who was where.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -23,6 +25,10 @@ pub(super) struct Known {
     last_seen: i64,
     presence: String,
 }
+
+/// For how long a device that answers at an address of before may still have the present one, too: a day's look
+/// and a half. Whoever has two, and is looked at now here and now there, does not move each time.
+const LAPSE: Duration = Duration::from_secs(36 * 3600);
 
 /// Whether a device is known to be there, as the database has it.
 const THERE: &str = "there";
@@ -54,6 +60,20 @@ fn find(connection: &Connection, device: &Device) -> Result<Option<Known>> {
     Ok(connection.prepare_cached(sql)?.query_row([key], Known::read).optional()?)
 }
 
+/// Notes that a device was seen at all of these addresses, and at no others: it keeps that which it is known by, if
+/// it is among them, and has moved to the first if not.
+pub(super) fn sight_at_all(connection: &Connection, device: &[Device], at: Timestamp) -> Result<()> {
+    let Some(first) = device.first() else { return Ok(()) };
+    let known = find(connection, first)?;
+    let kept = |here: &&Device| known.as_ref().is_some_and(|known| known.address == here.address.to_string());
+    let present = device.iter().find(kept).unwrap_or(first);
+    let id = settle(connection, known.as_ref(), present, at, None)?;
+    for other in device.iter().filter(|other| other.address != present.address) {
+        also_at(connection, id, &other.address, at)?;
+    }
+    Ok(())
+}
+
 /// Notes that a device was seen, where, and what it is called; returns its row. That it is new or has moved is
 /// told.
 pub(super) fn sight(
@@ -62,7 +82,45 @@ pub(super) fn sight(
     at: Timestamp,
     scan: Option<ScanId>,
 ) -> Result<i64> {
-    let Some(known) = find(connection, device)? else {
+    let known = find(connection, device)?;
+    match &known {
+        Some(known) if has_both(connection, known, &device.address, at)? => {
+            also_at(connection, known.id, &device.address, at)?;
+            Ok(known.id)
+        }
+        known => settle(connection, known.as_ref(), device, at, scan),
+    }
+}
+
+/// Whether a device that was seen at an address that is not its present one may well have both.
+fn has_both(connection: &Connection, known: &Known, address: &Address, at: Timestamp) -> Result<bool> {
+    let address = address.to_string();
+    let lapse = i64::try_from(LAPSE.as_millis()).unwrap_or(i64::MAX);
+    let is_there = known.presence == THERE && at.as_millisecond() - known.last_seen < lapse;
+    if known.address == address || !is_there {
+        return Ok(false);
+    }
+    let sql = "SELECT 1 FROM addresses WHERE device = ?1 AND address = ?2";
+    Ok(connection.prepare_cached(sql)?.exists(params![known.id, address])?)
+}
+
+/// Notes that a device was seen at another of its addresses.
+fn also_at(connection: &Connection, id: i64, address: &Address, at: Timestamp) -> Result<()> {
+    let sql = "INSERT INTO addresses (device, address, first_seen, last_seen) VALUES (?1, ?2, ?3, ?3)
+               ON CONFLICT (device, address) DO UPDATE SET last_seen = excluded.last_seen";
+    connection.prepare_cached(sql)?.execute(params![id, address.to_string(), at.as_millisecond()])?;
+    Ok(())
+}
+
+/// Notes that a device is at an address and has left any other. `known`: what is known of it so far.
+fn settle(
+    connection: &Connection,
+    known: Option<&Known>,
+    device: &Device,
+    at: Timestamp,
+    scan: Option<ScanId>,
+) -> Result<i64> {
+    let Some(known) = known else {
         let id = insert(connection, device, at, THERE)?;
         news::tell(
             connection,
@@ -74,9 +132,7 @@ pub(super) fn sight(
     if known.address != address {
         let sql = "UPDATE addresses SET last_seen = ?3 WHERE device = ?1 AND address = ?2";
         connection.prepare_cached(sql)?.execute(params![known.id, known.address, known.last_seen])?;
-        let sql = "INSERT INTO addresses (device, address, first_seen, last_seen) VALUES (?1, ?2, ?3, ?3)
-                   ON CONFLICT (device, address) DO UPDATE SET last_seen = excluded.last_seen";
-        connection.prepare_cached(sql)?.execute(params![known.id, address, at.as_millisecond()])?;
+        also_at(connection, known.id, &device.address, at)?;
         // By itself: what is set costs a page of the index, be it the same as before.
         let sql = "UPDATE devices SET address = ?2 WHERE id = ?1";
         connection.prepare_cached(sql)?.execute(params![known.id, address])?;
@@ -93,7 +149,8 @@ pub(super) fn sight(
     }
     // A feed that does not know the name does not take it away.
     let name = device.name.as_ref().or(known.name.as_ref());
-    let sql = "UPDATE devices SET name = ?2, last_seen = ?3 WHERE id = ?1";
+    let sql =
+        "UPDATE devices SET name_at = iif(name IS ?2, name_at, ?3), name = ?2, last_seen = ?3 WHERE id = ?1";
     connection.prepare_cached(sql)?.execute(params![known.id, name, at.as_millisecond()])?;
     Ok(known.id)
 }
@@ -183,8 +240,8 @@ fn is_newest(connection: &Connection, scan: ScanId) -> Result<bool> {
 
 fn insert(connection: &Connection, device: &Device, at: Timestamp, presence: &str) -> Result<i64> {
     let (address, at) = (device.address.to_string(), at.as_millisecond());
-    let sql = "INSERT INTO devices (mac, address, name, first_seen, last_seen, presence)
-               VALUES (?1, ?2, ?3, ?4, ?4, ?5)";
+    let sql = "INSERT INTO devices (mac, address, name, name_at, first_seen, last_seen, presence)
+               VALUES (?1, ?2, ?3, iif(?3 IS NULL, NULL, ?4), ?4, ?4, ?5)";
     let mac = device.mac.map(|mac| mac.to_string());
     connection.prepare_cached(sql)?.execute(params![mac, address, device.name, at, presence])?;
     let id = connection.last_insert_rowid();

@@ -14,8 +14,13 @@ use super::error::{Result, StoreError};
 
 /// Every schema there has been: step N leads from version N to N + 1. A step that was once released never
 /// changes; what it left to be desired is another step.
-pub(super) const LADDER: &[&str] =
-    &[include_str!("v1.sql"), include_str!("v2.sql"), include_str!("v3.sql"), include_str!("v4.sql")];
+pub(super) const LADDER: &[&str] = &[
+    include_str!("v1.sql"),
+    include_str!("v2.sql"),
+    include_str!("v3.sql"),
+    include_str!("v4.sql"),
+    include_str!("v5.sql"),
+];
 
 /// SQLite's mark of whose file it is (`PRAGMA application_id`): "pscn".
 const APPLICATION_ID: i64 = 0x7073_636e;

@@ -3,7 +3,7 @@
 //! An SD card is worn by small synchronous writes, so hosts that finish within ten seconds share a commit; a
 //! commit's changes stay in memory until the disk has them, so that a full disk loses none.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use nix::sys::statvfs::statvfs;
@@ -12,15 +12,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     clock::Clock,
-    model::{Address, Device, DeviceKey, HostStatus, Moment, ScanStatus},
+    model::{Device, HostStatus, Moment, ScanStatus},
 };
 
 use super::{
-    Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
+    Hearing, Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
     apply::Change,
     error::{Result, StoreError},
     import::{self, Hosts, Import, Imported},
     news,
+    sightings::Sightings,
 };
 
 /// Changes that wait for the writer. When the disk is full this is what makes the askers wait.
@@ -28,9 +29,6 @@ pub(super) const QUEUE: usize = 64;
 
 /// Most changes of one commit: what is kept in memory while the disk takes nothing.
 const BATCH: usize = 256;
-
-/// A device that was seen within this long without a change is not written again.
-const SIGHTING_KEPT: Duration = Duration::from_secs(3600);
 
 /// Who is told when a change is committed.
 pub(super) type Done<T> = oneshot::Sender<Result<T>>;
@@ -47,6 +45,8 @@ pub(super) enum Request {
     Import(Box<Import>, Hosts, Done<Imported>),
     /// Note that devices were seen.
     See(Vec<Device>, Done<()>),
+    /// Keep names.
+    Hear(Vec<Hearing>, Done<()>),
     /// Tell who was not seen since.
     Miss(Timestamp, Done<()>),
     /// Keep a schedule.
@@ -63,13 +63,6 @@ pub(super) enum Request {
 struct Pending {
     change: Change,
     tell: Box<dyn FnOnce(Result<()>) + Send>,
-}
-
-/// What was last written of a device, for as long as that spares a write.
-struct Sighting {
-    address: Address,
-    name: Option<String>,
-    at: Moment,
 }
 
 /// The writer's state; lives on its thread.
@@ -91,7 +84,7 @@ pub(super) struct Writer {
     last_failure: Option<Moment>,
     last_scan: i64,
     last_seq: i64,
-    sightings: HashMap<DeviceKey, Sighting>,
+    sightings: Sightings,
 }
 
 impl Writer {
@@ -127,7 +120,7 @@ impl Writer {
             last_failure: None,
             last_scan,
             last_seq,
-            sightings: HashMap::new(),
+            sightings: Sightings::default(),
         })
     }
 
@@ -195,7 +188,7 @@ impl Writer {
             }
             Request::Record(observation, done) => {
                 if observation.report.status != HostStatus::Down {
-                    self.is_news(&observation.device);
+                    self.sightings.note(&observation.device, self.clock.now());
                 }
                 self.last_seq += 1;
                 (Change::Record { seq: self.last_seq, observation }, done)
@@ -205,16 +198,15 @@ impl Writer {
                 return;
             }
             Request::End(id, status, done) => (Change::End { id, status, finished: self.clock.wall() }, done),
-            Request::See(mut devices, done) => {
-                let now = self.clock.now();
-                self.sightings.retain(|_, written| now.since(written.at) < SIGHTING_KEPT);
-                devices.retain(|device| self.is_news(device));
+            Request::See(devices, done) => {
+                let devices = self.sightings.news(devices, self.clock.now());
                 if devices.is_empty() {
                     let _ = done.send(Ok(()));
                     return;
                 }
                 (Change::See { devices, at: self.clock.wall() }, done)
             }
+            Request::Hear(heard, done) => (Change::Hear { heard, at: self.clock.wall() }, done),
             Request::Miss(since, done) => (Change::Miss { since, at: self.clock.wall() }, done),
             Request::Schedule(scanner, schedule, done) => (Change::Schedule { scanner, schedule }, done),
             Request::Expect(wishes, done) => {
@@ -226,7 +218,7 @@ impl Writer {
                 self.commit();
                 change(&mut self.connection);
                 // Whoever was forgotten is to be written anew.
-                self.sightings.clear();
+                self.sightings = Sightings::default();
                 return;
             }
             Request::Flush(done) => {
@@ -250,21 +242,6 @@ impl Writer {
         let imported = import::write(&mut self.connection, import, hosts, &mut self.last_seq);
         self.tell_news();
         imported
-    }
-
-    /// Whether a sighting is to be written: something is new, or nothing was written for an hour. Takes it
-    /// that the caller writes it then.
-    fn is_news(&mut self, device: &Device) -> bool {
-        let now = self.clock.now();
-        let Device { address, name, .. } = device;
-        let written = self.sightings.get(&device.key());
-        let told = written
-            .is_some_and(|written| written.address == *address && (name.is_none() || written.name == *name));
-        if !told {
-            let name = name.clone().or_else(|| written.and_then(|written| written.name.clone()));
-            self.sightings.insert(device.key(), Sighting { address: address.clone(), name, at: now });
-        }
-        !told
     }
 
     /// Commits all that waits and tells the askers, or keeps it for the next try.

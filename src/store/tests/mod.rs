@@ -4,6 +4,7 @@ mod disk;
 mod expected;
 mod history;
 mod imports;
+mod names;
 mod news;
 mod present;
 mod prune;

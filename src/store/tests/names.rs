@@ -1,0 +1,141 @@
+//! What devices are called, and by whom.
+
+use super::*;
+use crate::model::NameSource;
+
+fn heard(device: &Device, source: NameSource, name: &str) -> Hearing {
+    let name = (!name.is_empty()).then(|| name.to_owned());
+    Hearing { device: device.key(), source, name }
+}
+
+/// `source name` of each name of the only device, by precedence.
+async fn told(store: &Store) -> Vec<String> {
+    let mut hosts = store.hosts(0).await.unwrap().rows;
+    let mut host = hosts.pop().unwrap();
+    assert_eq!(store.names().await.unwrap().remove(&host.row).unwrap_or_default(), host.names);
+    host.names.sort_by_key(|name| name.source);
+    host.names.iter().map(|name| format!("{} {}", name.source.as_str(), name.text)).collect()
+}
+
+#[tokio::test]
+async fn each_source_has_a_name_of_its_own() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    // Heard before anybody has written down that it is there.
+    store.hear(vec![heard(&device(1), NameSource::Dns, "host-1.lan")]).await.unwrap();
+    store.see(vec![device(1)]).await.unwrap();
+    assert_eq!(told(&store).await, ["dns host-1.lan"]);
+
+    bench.clock.pass(Duration::from_secs(60));
+    let both = vec![
+        heard(&device(1), NameSource::Mdns, "nas.local"),
+        heard(&device(1), NameSource::Dns, "nas.lan"),
+        heard(&device(2), NameSource::Dns, "another.lan"),
+    ];
+    store.hear(both).await.unwrap();
+    store.see(vec![Device { name: Some("box".to_owned()), ..device(1) }]).await.unwrap();
+    let host = store.host(&device(1).key()).await.unwrap().unwrap();
+    store.say(host.row, NewWords { name: Some(Some("my nas".to_owned())), note: None }).await.unwrap();
+    assert_eq!(told(&store).await, ["owner my nas", "feed box", "mdns nas.local", "dns nas.lan"]);
+    let host = store.host(&device(1).key()).await.unwrap().unwrap();
+    let at = |source| host.names.iter().find(|name| name.source == source).unwrap().at;
+    let now = Some(bench.clock.wall());
+    assert_eq!([at(NameSource::Feed), at(NameSource::Mdns), at(NameSource::Owner)], [now, now, None]);
+
+    // A feed says the same again and again: since when is what there is to know.
+    bench.clock.pass(Duration::from_secs(7200));
+    store.see(vec![Device { name: Some("box".to_owned()), ..device(1) }]).await.unwrap();
+    store
+        .hear(vec![heard(&device(1), NameSource::Mdns, ""), heard(&device(1), NameSource::Dns, "nas.lan")])
+        .await
+        .unwrap();
+    let host = store.host(&device(1).key()).await.unwrap().unwrap();
+    let at = |source| host.names.iter().find(|name| name.source == source).map(|name| name.at);
+    let times = [at(NameSource::Feed), at(NameSource::Mdns), at(NameSource::Dns)];
+    assert_eq!(times, [Some(now), None, Some(Some(bench.clock.wall()))]);
+
+    store.forget(host.row).await.unwrap();
+    assert_eq!(bench.count("SELECT count(*) FROM names"), 1, "the other's");
+}
+
+#[tokio::test]
+async fn version_4_keeps_the_names_that_it_has() {
+    let bench = Bench::new(EAGER);
+    let old = schema::open_writer(&bench.path(), &schema::LADDER[..4]).unwrap();
+    old.execute_batch(
+        "INSERT INTO devices (mac, address, name, own_name, first_seen, last_seen)
+         VALUES ('02:00:00:00:00:01', '192.0.2.1', 'box', 'my nas', 1000, 2000)",
+    )
+    .unwrap();
+    drop(old);
+    let (store, _threads) = bench.open();
+    assert_eq!(told(&store).await, ["owner my nas", "feed box"]);
+    let host = store.hosts(0).await.unwrap().rows.pop().unwrap();
+    assert!(host.names.iter().all(|name| name.at.is_none()), "nobody has noted since when: {host:?}");
+}
+
+fn at(address: &str) -> Device {
+    Device { address: address.parse().unwrap(), ..device(1) }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const MOVES: &str = "SELECT count(*) FROM changes WHERE kind = 'moved'";
+
+#[tokio::test]
+async fn who_has_two_addresses_does_not_move_between_them() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    let scan = run(&store).await;
+    let (one, two) = (at("192.0.2.1"), at("192.0.2.7"));
+    for minute in 0..180 {
+        let written = bench.count("SELECT coalesce(max(last_seen), 0) FROM addresses");
+        store.see(vec![one.clone(), device(9), two.clone()]).await.unwrap();
+        let is_hourly = minute % 60 == 0;
+        assert_eq!(
+            bench.count("SELECT coalesce(max(last_seen), 0) FROM addresses") > written,
+            is_hourly,
+            "{minute}"
+        );
+        bench.clock.pass(MINUTE);
+    }
+    // Whichever of them is looked at.
+    for device in [&two, &one, &two] {
+        store.record(up(scan, device.clone(), &[22])).await.unwrap();
+        store.see(vec![one.clone(), two.clone()]).await.unwrap();
+    }
+    assert_eq!(bench.count(MOVES), 0);
+    let host = store.host(&one.key()).await.unwrap().unwrap();
+    let addresses: Vec<String> = host.addresses.iter().map(|lived| lived.address.to_string()).collect();
+    assert_eq!((host.device.address, addresses.len()), (one.address.clone(), 2), "{addresses:?}");
+
+    // The first is gone, and comes back.
+    store.see(vec![two.clone()]).await.unwrap();
+    assert_eq!(bench.count(MOVES), 1);
+    store.see(vec![one.clone(), two.clone()]).await.unwrap();
+    assert_eq!(bench.count(MOVES), 1);
+    store.see(vec![one.clone()]).await.unwrap();
+    assert_eq!(bench.count(MOVES), 2);
+}
+
+#[tokio::test]
+async fn who_is_only_ever_looked_at_moves_back_when_the_other_address_has_lapsed() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    let scan = run(&store).await;
+    let look = async |address: &str| {
+        let finished = bench.clock.wall();
+        let observation = Observation { finished, ..up(scan, at(address), &[22]) };
+        store.record(observation).await.unwrap();
+        bench.count(MOVES)
+    };
+    assert_eq!(look("192.0.2.1").await, 0);
+    assert_eq!(look("192.0.2.7").await, 1, "nobody knows yet that it has two");
+    for _ in 0..5 {
+        bench.clock.pass(24 * 60 * MINUTE);
+        assert_eq!((look("192.0.2.1").await, look("192.0.2.7").await), (1, 1));
+    }
+    bench.clock.pass(24 * 60 * MINUTE);
+    assert_eq!(look("192.0.2.1").await, 1);
+    bench.clock.pass(24 * 60 * MINUTE);
+    assert_eq!(look("192.0.2.1").await, 2, "for two days nobody has answered at the other");
+}
