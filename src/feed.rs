@@ -1,4 +1,5 @@
-//! F2: lanscan's feed, `{"time":{"utc":".."},"scan":[{"ipv4":"..","mac":".."}],"count":1}`.
+//! F2: lanscan's feed, `{"time":{"utc":".."},"scan":[{"ipv4":"..","mac":".."}],"count":1}`. An entry may have a
+//! `name`, too, which lanscan's have not.
 //!
 //! A feed comes from the network without any authentication. One bad entry must not cost the others, so each
 //! is judged alone; the feed as a whole is refused only when it is none.
@@ -15,6 +16,9 @@ pub const MAX_DEVICES: usize = 4096;
 
 /// The most refusals that are kept with their reasons; the others are only counted.
 const MAX_REASONS: usize = 8;
+
+/// The most characters of a device's name that are kept: what no host's name has more of (RFC 1035, 2.3.4).
+const MAX_NAME: usize = 255;
 
 /// The most characters of a feed's own words that are kept.
 const MAX_TEXT: usize = 200;
@@ -81,6 +85,9 @@ struct Entry<'a> {
     ipv4: Cow<'a, str>,
     #[serde(borrow)]
     mac: Option<Cow<'a, str>>,
+    /// lanscan gives none; others may.
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
 }
 
 impl Rejected {
@@ -135,8 +142,15 @@ fn device(entry: &str) -> Result<Device, String> {
     };
     match mac.filter(|mac| !mac.is_unicast()) {
         Some(mac) => Err(format!("{mac} is nobody's own MAC")),
-        None => Ok(Device { address, mac, name: None }),
+        None => Ok(Device { address, mac, name: entry.name.and_then(name) }),
     }
+}
+
+/// A name, if it is a text at all: a device is not refused for what it is called.
+fn name(value: &RawValue) -> Option<String> {
+    let text: Cow<'_, str> = serde_json::from_str(value.get()).ok()?;
+    let text = one_line(text.trim(), MAX_NAME);
+    (!text.is_empty()).then_some(text)
 }
 
 /// `None` for an entry said before. Of two MACs on one address the first stands: which of them holds it, the
@@ -181,7 +195,7 @@ mod tests {
 
     const ORIGINAL: &str = r#"{"time": {"utc": "2022-12-11 21:18:02", "prep_sec": 1, "scan_sec": 2.5},
         "scan": [{"ipv4": "192.168.1.1", "mac": "b8:27:eb:ac:14:3e"},
-                 {"ipv4": "192.168.1.2", "mac": "B8-27-EB-00-00-01", "name": "ignored"}], "count": 2}"#;
+                 {"ipv4": "192.168.1.2", "mac": "B8-27-EB-00-00-01", "unknown": "ignored"}], "count": 2}"#;
 
     fn told(feed: &Feed) -> Vec<String> {
         let mac = |device: &Device| device.mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string());
@@ -249,6 +263,20 @@ mod tests {
         ];
         assert_eq!(told(&feed), expected);
         assert_eq!(feed.rejected.count, 0);
+    }
+
+    #[test]
+    fn a_name_is_taken_if_it_is_one() {
+        let long = "x".repeat(10_000);
+        let named = scan(&format!(
+            r#"{{"ipv4":"10.0.0.1","name":" nas "}},{{"ipv4":"10.0.0.2","name":"n\u202ea\u001b[2Js\u0000"}},
+               {{"ipv4":"10.0.0.3","name":"{long}"}},{{"ipv4":"10.0.0.4","name":{{"a":1}}}},
+               {{"ipv4":"10.0.0.5","name":null}},{{"ipv4":"10.0.0.6","name":" "}},{{"ipv4":"10.0.0.7","name":7}}"#
+        ));
+        let names: Vec<Option<&str>> = named.devices.iter().map(|device| device.name.as_deref()).collect();
+        let safe = "n\u{fffd}a\u{fffd}[2Js\u{fffd}";
+        assert_eq!(names, [Some("nas"), Some(safe), Some(&long[..MAX_NAME]), None, None, None, None]);
+        assert_eq!(named.rejected, Rejected::default());
     }
 
     #[test]

@@ -25,7 +25,7 @@
 //! | F5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
 //! | F4 | [`http`] | the server, its bounds, the APIs |
 //! | F3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
-//! | F2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, nmap's files |
+//! | F2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`vendor`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, the IEEE's, nmap's files |
 //! | F1 | [`engine`], [`config`], [`clock`], [`resolve`] | decisions without I/O, and the traits of what is injected |
 //! | F0 | [`model`] | the values that all speak in |
 //!
@@ -42,6 +42,7 @@
 //!
 //! - another kind of probe: implement [`engine::Prober`] in [`net`];
 //! - another source of devices: a reader in [`feed`], a task in [`service::feeds`];
+//! - another who knows what devices are called: a word of [`model::NameSource`], asked in [`service::names`];
 //! - another scanner's reports: a reader beside [`nmap`], handed on by [`service::import`];
 //! - another question over HTTP: a method in [`service::queries`], a handler in [`http`];
 //! - another kind of change: a word of [`store::What`], told by the store where it is certain, shown in [`http`];
@@ -70,3 +71,4 @@ pub mod resolve;
 pub mod service;
 pub mod services;
 pub mod store;
+pub mod vendor;

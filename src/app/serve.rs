@@ -25,6 +25,7 @@ use crate::{
         feeds,
         health::Health,
         import::Importer,
+        names,
         queries::Queries,
         retention,
         runner::{self, Runner, Runs},
@@ -143,7 +144,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Starts the feeds, the health watch, retention, the runner and the server.
+    /// Starts the feeds, the health watch, retention, the search for names, the runner and the server.
     fn start(&self, listeners: Vec<TcpListener>, names: Names, gate: Gate, tasks: &mut Tasks) {
         let reach: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let (responder, daemon, advertised) = Responder::new(Reach::of(&reach), self.config.clone());
@@ -166,6 +167,9 @@ impl Parts<'_> {
         let keeping =
             retention::keep(self.store.clone(), Arc::clone(&clock), self.config.clone(), inventory.clone());
         tasks.spawn(until_stopped(self.stop.clone(), keeping));
+        let naming =
+            names::keep(self.store.clone(), Arc::clone(&clock), self.config.clone(), inventory.clone());
+        tasks.spawn(until_stopped(self.stop.clone(), naming));
 
         let (runs, requests) = runner::runs();
         let runner = Runner {

@@ -36,6 +36,11 @@ struct Host {
     mac: Option<String>,
     address: String,
     name: Option<String>,
+    // An appliance of before has neither.
+    #[serde(default)]
+    vendor: Option<String>,
+    #[serde(default)]
+    locally_administered: bool,
     last_seen: jiff::Timestamp,
     ports: Vec<Open>,
 }
@@ -78,20 +83,70 @@ pub(super) async fn hosts(
     Ok(DONE)
 }
 
+/// The least width of a column whose cells may be folded.
+const LEAST: usize = 10;
+
+/// Between two columns.
+const GAP: usize = 2;
+
+/// What of the table goes first where it is too wide for the terminal. Where a device is and what is open there
+/// always stays.
+const DISPENSABLE: [&str; 4] = ["SEEN (UTC)", "VENDOR", "DEVICE", "NAME"];
+
+struct Column {
+    title: &'static str,
+    cells: Vec<String>,
+    /// Whether long cells go on in the next line.
+    folds: bool,
+}
+
+impl Column {
+    fn needs(&self) -> usize {
+        let lengths = self.cells.iter().map(|cell| cell.chars().count());
+        let longest = lengths.fold(self.title.len(), usize::max);
+        GAP + if self.folds { longest.min(LEAST) } else { longest }
+    }
+}
+
 fn print(out: &mut dyn Write, hosts: &[Host], width: Option<u16>) -> io::Result<()> {
     if hosts.is_empty() {
         return writeln!(out, "no device is known yet");
     }
-    let rows = hosts.iter().map(|host| {
-        vec![
-            host.mac.as_deref().map_or_else(|| "-".to_owned(), harmless),
-            harmless(&host.address),
-            host.last_seen.strftime("%Y-%m-%d %H:%M").to_string(),
-            host.name.as_deref().map(harmless).unwrap_or_default(),
-            open(&host.ports),
-        ]
-    });
-    table::write(out, &["DEVICE", "ADDRESS", "SEEN (UTC)", "NAME", "OPEN PORTS"], rows, 3, width)
+    let column = |title, folds, cell: fn(&Host) -> String| Column {
+        title,
+        cells: hosts.iter().map(cell).collect(),
+        folds,
+    };
+    let mut columns = vec![
+        column("DEVICE", false, |host| host.mac.as_deref().map_or_else(|| "-".to_owned(), harmless)),
+        column("ADDRESS", false, |host| harmless(&host.address)),
+        column("SEEN (UTC)", false, |host| host.last_seen.strftime("%Y-%m-%d %H:%M").to_string()),
+        column("NAME", true, |host| host.name.as_deref().map(harmless).unwrap_or_default()),
+        column("VENDOR", true, Host::maker),
+        column("OPEN PORTS", true, |host| open(&host.ports)),
+    ];
+    for title in DISPENSABLE {
+        let needed: usize = columns.iter().map(Column::needs).sum();
+        if width.is_none_or(|width| needed <= usize::from(width) + GAP) {
+            break;
+        }
+        columns.retain(|column| column.title != title);
+    }
+    let titles: Vec<&str> = columns.iter().map(|column| column.title).collect();
+    let rows = (0..hosts.len()).map(|row| columns.iter().map(|column| column.cells[row].clone()).collect());
+    let fixed = columns.iter().filter(|column| !column.folds).count();
+    table::write(out, &titles, rows, fixed, width)
+}
+
+impl Host {
+    /// Who made its network interface, or that nobody can tell.
+    fn maker(&self) -> String {
+        match &self.vendor {
+            Some(vendor) => harmless(vendor),
+            None if self.locally_administered => "random MAC".to_owned(),
+            None => String::new(),
+        }
+    }
 }
 
 /// `22, 80; udp 53`
@@ -110,24 +165,38 @@ fn open(ports: &[Open]) -> String {
 mod tests {
     use super::*;
 
+    fn printed(hosts: &[Host], width: Option<u16>) -> String {
+        let mut out = Vec::new();
+        print(&mut out, hosts, width).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
-    fn devices_are_a_table() {
+    fn devices_are_a_table_as_wide_as_the_terminal() {
         let host = |text| serde_json::from_str::<Host>(text).unwrap();
         let hosts = [
             host(
                 r#"{"mac":"B8:27:EB:AC:14:3E","address":"192.168.1.7","name":"n\u001b[2Jas","own_name":null,
+                    "vendor":"Raspberry Pi Foundation","locally_administered":false,
                     "last_seen":"2026-11-22T09:15:00.123Z","ports":[{"port":22,"protocol":"tcp"},
                     {"port":80,"protocol":"tcp"},{"port":53,"protocol":"udp"}]}"#,
+            ),
+            host(
+                r#"{"mac":"DA:A1:19:00:00:01","address":"192.168.1.101","name":"living-room-tablet.local",
+                    "vendor":null,"locally_administered":true,"last_seen":"2026-11-22T09:15:00Z",
+                    "ports":[{"port":8008,"protocol":"tcp"},{"port":8009,"protocol":"tcp"},
+                    {"port":9000,"protocol":"tcp"},{"port":62078,"protocol":"tcp"}]}"#,
             ),
             host(
                 r#"{"mac":null,"address":"2001:db8::1","name":null,"last_seen":"2026-11-21T00:00:00Z","ports":[]}"#,
             ),
         ];
-        let mut out = Vec::new();
-        print(&mut out, &hosts, None).unwrap();
-        insta::assert_snapshot!("hosts", String::from_utf8(out).unwrap());
-        let mut out = Vec::new();
-        print(&mut out, &[], None).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "no device is known yet\n");
+        insta::assert_snapshot!("hosts", printed(&hosts, None));
+        for width in [40, 80, 120] {
+            let table = printed(&hosts, Some(width));
+            assert!(table.lines().all(|line| line.chars().count() <= usize::from(width)), "{table}");
+            insta::assert_snapshot!(format!("hosts_{width}"), table);
+        }
+        assert_eq!(printed(&[], None), "no device is known yet\n");
     }
 }

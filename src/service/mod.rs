@@ -8,6 +8,7 @@ pub mod feeds;
 pub mod health;
 pub mod import;
 pub mod look;
+pub mod names;
 pub mod queries;
 pub mod retention;
 pub mod runner;

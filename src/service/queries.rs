@@ -5,11 +5,11 @@ use std::{fs::File, sync::Arc, time::Duration};
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
-use super::{feeds::Inventory, health::Health, import::Importer, scanner::Scanner};
+use super::{feeds::Inventory, health::Health, import::Importer, names, scanner::Scanner};
 use crate::{
     config::Config,
     engine::{HostJob, Liveness},
-    model::{Address, Device, DeviceKey, HostReport, Mac, PortFinding, PortSet, TargetSpec, Timing},
+    model::{Address, Device, DeviceKey, HostReport, Mac, Name, PortFinding, PortSet, TargetSpec, Timing},
     net::{Links, neighbour},
     resolve::{Resolve, ResolveError},
     store::{
@@ -137,9 +137,9 @@ impl Queries {
         self.store.host(key).await
     }
 
-    /// What the configuration calls a device.
-    pub fn called(&self, device: &Device) -> Option<String> {
-        self.config.borrow().rule_for(device).and_then(|rule| rule.name.clone())
+    /// All names of a device, the one to show first.
+    pub fn names_of(&self, host: &Host) -> Vec<Name> {
+        names::all(&self.config.borrow(), &host.device, host.names.clone())
     }
 
     /// Keeps what the owner says of the device with this row; whether there is one.

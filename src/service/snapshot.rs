@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{
     differences::of_ports,
     feeds::{Inventory, SourceStatus},
+    names,
     queries::Queries,
 };
 use crate::{
@@ -76,12 +77,16 @@ impl Queries {
         let doubts = self.store.doubts().await?.into_iter();
         let doubts: BTreeMap<DeviceKey, Unconfirmed> =
             doubts.map(|doubt| (doubt.device.key(), doubt.unconfirmed)).collect();
+        let mut called = self.store.names().await?;
         let mut facts = Vec::new();
         let mut known = pin!(self.host_states());
         while let Some(hosts) = known.try_next().await? {
             let has_result = |host: &&HostState| !host.standings.is_empty();
             facts.extend(hosts.iter().filter(has_result).map(|host| {
-                of_host(host, has_baseline, &of_ports(host, &config), doubts.get(&host.device.key()))
+                let called = called.remove(&host.row).unwrap_or_default();
+                let name = names::all(&config, &host.device, called).into_iter().next().map(|name| name.text);
+                let doubts = doubts.get(&host.device.key());
+                HostFacts { name, ..of_host(host, has_baseline, &of_ports(host, &config), doubts) }
             }));
         }
         Ok(facts)
@@ -131,7 +136,7 @@ fn of_host(
     HostFacts {
         mac: host.device.mac,
         host: host.device.address.clone(),
-        name: host.device.name.clone(),
+        name: None,
         up: host.up,
         new,
         expected: host.expected.count(PortState::Open),

@@ -253,6 +253,11 @@ async fn a_device_is_told_described_and_forgotten() {
     assert_eq!(hosts, json!([host]));
     assert_eq!((&host["mac"], &host["address"]), (&json!("B8:27:EB:AC:14:3E"), &json!("192.168.1.7")));
     assert_eq!((&host["name"], &host["note"]), (&Value::Null, &Value::Null));
+    assert_eq!((&host["names"], &host["name_source"]), (&json!([]), &Value::Null));
+    assert_eq!(
+        (&host["vendor"], &host["locally_administered"]),
+        (&json!("Raspberry Pi Foundation"), &json!(false))
+    );
     assert_eq!(host["addresses"][0]["address"], "192.168.1.7");
     assert_eq!(host["ports"].as_array().unwrap().len(), 2);
     let since = &host["first_seen"];
@@ -270,6 +275,8 @@ async fn a_device_is_told_described_and_forgotten() {
         (&named["name"], &named["own_name"], &named["note"]),
         (&json!("nas"), &json!("nas"), &json!("attic\nleft"))
     );
+    assert_eq!(named["name_source"], "owner");
+    assert_eq!(named["names"], json!([{"name": "nas", "source": "owner", "time": null}]));
     assert_eq!(appliance.describe(path, r#"{"name": null}"#).await.status, 204);
     assert_eq!(served.get(path).await.json()["name"], Value::Null);
     for (body, why) in [

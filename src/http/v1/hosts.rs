@@ -15,7 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api, gated,
-    shapes::{DeviceText, ProtocolText},
+    shapes::{DeviceText, NameSourceText, ProtocolText},
 };
 use crate::{
     http::{
@@ -23,8 +23,9 @@ use crate::{
         auth::Gate,
         body, rows,
     },
-    model::{Address, DeviceKey, Mac, PortState, Protocol},
+    model::{Address, DeviceKey, Mac, Name, PortState, Protocol},
     store::{Host, NewWords, Residence},
+    vendor::vendor,
 };
 
 /// The longest name, in characters: what fits a column.
@@ -50,8 +51,19 @@ struct HostRow {
     /// Where it was last seen.
     #[schema(value_type = String, example = "192.168.1.7")]
     address: Address,
-    /// What it is called: by its owner here, else in the configuration, else by a feed.
+    /// Who made its network interface, by the IEEE's registry; `null` where that does not know.
+    #[schema(example = "Raspberry Pi Foundation")]
+    vendor: Option<String>,
+    /// Whether the MAC was made up by software, as phones do: there is no maker, and it may be another tomorrow.
+    locally_administered: bool,
+    /// What it is called: the first of `names`.
     name: Option<String>,
+    /// Who calls it so; see `names`.
+    #[schema(value_type = Option<NameSourceText>)]
+    name_source: Option<&'static str>,
+    /// All that it is called, in the order of precedence: by its owner here (`owner`), in the configuration (`config`),
+    /// by a feed, the list of hosts or an import (`feed`), by itself (`mdns`), by this machine's resolver (`dns`).
+    names: Vec<NameBody>,
     /// What its owner calls it here.
     own_name: Option<String>,
     /// Whatever its owner has noted.
@@ -65,6 +77,18 @@ struct HostRow {
     addresses: Vec<ResidenceBody>,
     /// Its open ports.
     ports: Vec<OpenPort>,
+}
+
+/// What a device is called.
+#[derive(Serialize, ToSchema)]
+struct NameBody {
+    name: String,
+    /// Who calls it so.
+    #[schema(value_type = NameSourceText)]
+    source: &'static str,
+    /// When it was last heard, of `feed` when it first was; `null` where nobody knows.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    time: Option<Timestamp>,
 }
 
 /// A device at an address.
@@ -114,8 +138,8 @@ fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, 
 }
 
 impl HostRow {
-    /// `called`: by the configuration.
-    fn of(host: Host, called: Option<String>) -> Self {
+    /// `names`: all of its names, the one to show first.
+    fn of(host: Host, names: Vec<Name>) -> Self {
         let ports = host.standings.iter().flat_map(|(protocol, standing)| {
             let open = standing.notable().filter(|(_, stretch)| stretch.state == PortState::Open);
             open.map(|(port, stretch)| OpenPort {
@@ -130,7 +154,11 @@ impl HostRow {
         Self {
             mac: device.mac,
             address: device.address,
-            name: words.name.clone().or(called).or(device.name),
+            vendor: device.mac.and_then(vendor),
+            locally_administered: device.mac.is_some_and(Mac::is_locally_administered),
+            name: names.first().map(|name| name.text.clone()),
+            name_source: names.first().map(|name| name.source.as_str()),
+            names: names.into_iter().map(NameBody::of).collect(),
             own_name: words.name,
             note: words.note,
             first_seen,
@@ -138,6 +166,13 @@ impl HostRow {
             addresses: addresses.into_iter().map(ResidenceBody::of).collect(),
             ports,
         }
+    }
+}
+
+impl NameBody {
+    fn of(name: Name) -> Self {
+        let Name { text, source, at } = name;
+        Self { name: text, source: source.as_str(), time: at }
     }
 }
 
@@ -154,8 +189,8 @@ async fn hosts(State(api): State<Api>) -> Result<Response, Refusal> {
     let queries = std::sync::Arc::clone(&api.queries);
     let pages = api.queries.hosts().map_ok(move |hosts| {
         let body = |host: Host| {
-            let called = queries.called(&host.device);
-            HostRow::of(host, called)
+            let names = queries.names_of(&host);
+            HostRow::of(host, names)
         };
         hosts.into_iter().map(body).collect::<Vec<_>>()
     });
@@ -170,8 +205,8 @@ async fn hosts(State(api): State<Api>) -> Result<Response, Refusal> {
 )]
 async fn host(State(api): State<Api>, Path(host): Path<String>) -> Result<Response, Refusal> {
     let host = found(&api, &host).await?;
-    let called = api.queries.called(&host.device);
-    Ok(json(StatusCode::OK, &HostRow::of(host, called)))
+    let names = api.queries.names_of(&host);
+    Ok(json(StatusCode::OK, &HostRow::of(host, names)))
 }
 
 /// Keeps what its owner says of a device.

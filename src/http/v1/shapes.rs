@@ -9,10 +9,13 @@ use utoipa::{
     },
 };
 
-use crate::model::{PortState, Protocol};
+use crate::model::{NameSource, PortState, Protocol};
 
 /// A MAC or an address, in these spellings and others.
 pub(super) struct DeviceText;
+
+/// One of the words of [`NameSource`].
+pub(super) struct NameSourceText;
 
 /// One of the words of [`Protocol`].
 pub(super) struct ProtocolText;
@@ -34,6 +37,14 @@ impl PartialSchema for DeviceText {
 }
 
 impl ToSchema for DeviceText {}
+
+impl PartialSchema for NameSourceText {
+    fn schema() -> RefOr<Schema> {
+        words(NameSource::ALL.iter().map(|source| source.as_str()))
+    }
+}
+
+impl ToSchema for NameSourceText {}
 
 impl PartialSchema for ProtocolText {
     fn schema() -> RefOr<Schema> {

@@ -1,0 +1,234 @@
+//! What devices are called, where neither the owner nor a feed says: asks this machine's resolver, and the devices
+//! of the own network themselves.
+//!
+//! `plan.rs` decides whom to ask when; here it is asked, and what is heard is handed to the store in batches, for
+//! each commit wears an SD card. Who must not be looked at gets no packet.
+
+mod plan;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use self::plan::{Next, Plan, Question, Subject};
+use super::{agenda::is_wanted, feeds::Inventory};
+use crate::{
+    clock::Clock,
+    config::Config,
+    engine::Link,
+    model::{Address, Device, DeviceKey, Moment, Name, NameSource, TargetSpec},
+    net::{Heard, Links, SystemResolver, mdns_name, neighbour},
+    store::{Hearing, Store, StoreError},
+};
+
+/// The longest that what was heard waits for more to be written with it.
+const GATHER: Duration = Duration::from_secs(10);
+
+/// All names of a device, the one to show first: those that the store has, and the configuration's.
+pub fn all(config: &Config, device: &Device, mut stored: Vec<Name>) -> Vec<Name> {
+    let called = config.rule_for(device).and_then(|rule| rule.name.clone());
+    stored.extend(called.map(|text| Name { text, source: NameSource::Config, at: None }));
+    stored.sort_by_key(|name| name.source);
+    stored
+}
+
+/// Asks for ever, or until the configuration's sender is gone.
+pub async fn keep(
+    store: Store,
+    clock: Arc<dyn Clock>,
+    config: watch::Receiver<Arc<Config>>,
+    inventory: watch::Receiver<Inventory>,
+) {
+    let keeper = Keeper {
+        store,
+        clock,
+        config,
+        inventory,
+        // One of its own: a name server that is silent to us keeps nobody else waiting.
+        resolver: SystemResolver::default(),
+        plan: Plan::default(),
+        asking: JoinSet::new(),
+        heard: Vec::new(),
+        write_by: None,
+    };
+    keeper.run().await;
+}
+
+struct Keeper {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    config: watch::Receiver<Arc<Config>>,
+    inventory: watch::Receiver<Inventory>,
+    resolver: SystemResolver,
+    plan: Plan,
+    asking: JoinSet<(Question, Option<Hearing>)>,
+    heard: Vec<Hearing>,
+    write_by: Option<Moment>,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        self.take_devices();
+        loop {
+            let asked_by = self.ask();
+            self.write().await;
+            let now = self.clock.now();
+            let wait = asked_by.into_iter().chain(self.write_by).min().map(|moment| now.until(moment));
+            tokio::select! {
+                changed = self.config.changed() => match changed {
+                    Ok(()) => self.take_devices(),
+                    // The appliance stops.
+                    Err(_) => return,
+                },
+                Ok(()) = self.inventory.changed() => self.take_devices(),
+                Some(Ok((question, heard))) = self.asking.join_next() => self.take(&question, heard),
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+            }
+        }
+    }
+
+    /// Takes who is there, and who may be asked.
+    fn take_devices(&mut self) {
+        let mut devices: BTreeMap<DeviceKey, BTreeSet<Address>> = BTreeMap::new();
+        for known in &self.inventory.borrow_and_update().devices {
+            let device = Device { mac: known.kept_under(), ..known.device.clone() };
+            devices.entry(device.key()).or_default().insert(device.address);
+        }
+        let config = self.config.borrow_and_update().names;
+        let sources = [(NameSource::Mdns, config.mdns), (NameSource::Dns, config.dns)];
+        let sources: Vec<NameSource> =
+            sources.into_iter().filter(|(_, wanted)| *wanted).map(|(source, _)| source).collect();
+        self.plan.set_devices(self.clock.now(), &devices, &sources);
+    }
+
+    /// Asks all that may be asked now; when there is more.
+    fn ask(&mut self) -> Option<Moment> {
+        loop {
+            match self.plan.next(self.clock.now()) {
+                Next::Ask(question) => {
+                    let config = Arc::clone(&self.config.borrow());
+                    let resolver = self.resolver.clone();
+                    self.asking.spawn(async move {
+                        let heard = answer(&question, &config, &resolver).await;
+                        (question, heard)
+                    });
+                }
+                Next::Wait(until) => return Some(until),
+                Next::Rest => return None,
+            }
+        }
+    }
+
+    fn take(&mut self, question: &Question, heard: Option<Hearing>) {
+        let now = self.clock.now();
+        let answered = heard.as_ref().is_some_and(|heard| heard.name.is_some());
+        let holds = self.plan.asked(now, question, answered);
+        let Some(heard) = heard.filter(|_| holds) else { return };
+        tracing::debug!(device = %heard.device, source = heard.source.as_str(), name = heard.name, "heard of a name");
+        self.write_by.get_or_insert(now + GATHER);
+        self.heard.push(heard);
+    }
+
+    /// Writes what was heard, when it is time to or nothing more is to come.
+    async fn write(&mut self) {
+        let now = self.clock.now();
+        if self.heard.is_empty() || self.plan.is_busy(now) && self.write_by.is_some_and(|by| by > now) {
+            return;
+        }
+        self.write_by = None;
+        match self.store.hear(std::mem::take(&mut self.heard)).await {
+            Ok(()) | Err(StoreError::Closed) => {}
+            Err(error) => {
+                tracing::warn!(%error, "names could not be kept; they are asked for again tomorrow");
+            }
+        }
+    }
+}
+
+/// Asks; `None` if nobody says anything of use.
+async fn answer(question: &Question, config: &Config, resolver: &SystemResolver) -> Option<Hearing> {
+    let Question { subject: Subject { device, source }, address } = question;
+    let heard = match source {
+        // A link-local address means nothing beyond its link.
+        NameSource::Dns if address.zone().is_none() => resolver.name_of(address).await,
+        NameSource::Mdns if may_be_asked(device, address, config) => {
+            let ip = address.ipv4()?;
+            mdns_name(ip).await.unwrap_or_else(|error| {
+                tracing::debug!(%address, %error, "a device cannot be asked for its name");
+                Heard::Silence
+            })
+        }
+        _ => Heard::Silence,
+    };
+    let name = match heard {
+        Heard::Name(name) => Some(name),
+        Heard::Nameless => None,
+        Heard::Silence => return None,
+    };
+    // By now the neighbour table knows who has answered.
+    Some(Hearing { device: who(device, address)?, source: *source, name })
+}
+
+/// Under whom results are kept that were got at an address: the device that a source names there, unless another is
+/// seen; where the source does not know who it is, whoever is seen.
+fn who(device: &DeviceKey, address: &Address) -> Option<DeviceKey> {
+    let links = Links::read().ok()?;
+    let (seen, is_link) = match links.link_of(address) {
+        Link::OnLink if address.ipv4().is_some() => (neighbour(address).ok()?, true),
+        Link::Local => (links.own_mac(address), false),
+        Link::OnLink | Link::Routed => (None, false),
+    };
+    match (device, seen) {
+        (DeviceKey::Mac(told), Some(seen)) if *told != seen => None,
+        (DeviceKey::Address(_), Some(seen)) => Some(DeviceKey::Mac(seen)),
+        (DeviceKey::Address(_), None) if is_link => None,
+        _ => Some(device.clone()),
+    }
+}
+
+/// Whether a device may get a packet: a neighbour who may be looked at. Where that depends on its MAC, that must be
+/// known.
+fn may_be_asked(device: &DeviceKey, address: &Address, config: &Config) -> bool {
+    let by_mac = |spec: &TargetSpec| matches!(spec, TargetSpec::Mac(_));
+    let depends = config.exclude.iter().any(by_mac)
+        || config.devices.iter().any(|rule| !rule.scan && by_mac(&rule.matches));
+    let told = if let DeviceKey::Mac(mac) = device { Some(*mac) } else { None };
+    let seen = neighbour(address).unwrap_or_default();
+    let is_itself = told.is_none() || seen.is_none() || told == seen;
+    let mac = told.or(seen);
+    let on_link = || Links::read().is_ok_and(|links| links.link_of(address) == Link::OnLink);
+    is_itself
+        && (mac.is_some() || !depends)
+        && is_wanted(config, &Device { address: address.clone(), mac, name: None })
+        && on_link()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DeviceRule;
+
+    #[test]
+    fn the_configurations_name_stands_between_the_owners_and_a_feeds() {
+        let matches = "02:00:00:*".parse().unwrap();
+        let name = Some("printer".to_owned());
+        let rule = DeviceRule { matches, name, scan: false, timing: None, ports: None };
+        let config = Config { devices: vec![rule], ..Config::default() };
+        let device = |mac: &str| Device {
+            address: "192.0.2.1".parse().unwrap(),
+            mac: mac.parse().ok(),
+            name: Some("box".to_owned()),
+        };
+        let name = |source: NameSource| Name { text: source.as_str().to_owned(), source, at: None };
+        let stored = vec![name(NameSource::Dns), name(NameSource::Feed), name(NameSource::Owner)];
+        let texts = |mac: &str| -> Vec<String> {
+            all(&config, &device(mac), stored.clone()).into_iter().map(|name| name.text).collect()
+        };
+        assert_eq!(texts("02:00:00:00:00:01"), ["owner", "printer", "feed", "dns"]);
+        assert_eq!(texts("B8:27:EB:00:00:01"), ["owner", "feed", "dns"]);
+    }
+}

@@ -1,0 +1,285 @@
+//! Whom to ask for a device's name next, and when: pure, the time is a parameter.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use crate::model::{Address, DeviceKey, Moment, NameSource};
+
+/// From an answer to the next question.
+const AGAIN: Duration = Duration::from_secs(24 * 3600);
+
+/// From the first question that was in vain to the next; each further one doubles it, up to [`AGAIN`].
+const RETRY: Duration = Duration::from_secs(3600);
+
+/// From the start of one question to that of the next: 250 devices are asked by two ways within a minute.
+const PACE: Duration = Duration::from_millis(100);
+
+/// Questions under way at once, all together. A name server that is silent holds up to [`DNS_AT_ONCE`] of them.
+const AT_ONCE: usize = 4;
+const DNS_AT_ONCE: usize = 2;
+
+/// Whom a question is about, and who is asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Subject {
+    pub(super) device: DeviceKey,
+    pub(super) source: NameSource,
+}
+
+/// A question to be asked now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    pub(super) subject: Subject,
+    /// Where the device is.
+    pub(super) address: Address,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// What is known of each.
+    known: HashMap<Subject, State>,
+    /// Who waits to be asked about, by when.
+    due: BTreeSet<(Moment, Subject)>,
+    asking: BTreeMap<Subject, Address>,
+    last: Option<Moment>,
+}
+
+#[derive(Debug)]
+struct State {
+    address: Address,
+    due: Moment,
+    /// Questions in vain, one after the other.
+    in_vain: u32,
+}
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Ask this, and come again.
+    Ask(Question),
+    /// Nothing before this moment.
+    Wait(Moment),
+    /// Nothing before anything changes.
+    Rest,
+}
+
+impl Plan {
+    /// Takes the devices that are there now, each with all of its addresses, and the sources that may be asked.
+    /// Who is new or no longer at the address that was asked about is asked about at once; who is gone no more.
+    pub(super) fn set_devices(
+        &mut self,
+        now: Moment,
+        devices: &BTreeMap<DeviceKey, BTreeSet<Address>>,
+        sources: &[NameSource],
+    ) {
+        let is_wanted = |subject: &Subject, state: &mut State| {
+            sources.contains(&subject.source)
+                && devices.get(&subject.device).is_some_and(|here| here.contains(&state.address))
+        };
+        self.known.retain(is_wanted);
+        let known = &self.known;
+        self.due.retain(|(due, subject)| known.get(subject).is_some_and(|state| state.due == *due));
+        for (device, addresses) in devices {
+            let Some(address) = addresses.first() else { continue };
+            for &source in sources {
+                let subject = Subject { device: device.clone(), source };
+                if !self.known.contains_key(&subject) {
+                    self.due.insert((now, subject.clone()));
+                    self.known.insert(subject, State { address: address.clone(), due: now, in_vain: 0 });
+                }
+            }
+        }
+    }
+
+    /// What to do now.
+    pub(super) fn next(&mut self, now: Moment) -> Next {
+        let dns = |subject: &Subject| subject.source == NameSource::Dns;
+        let dns_is_busy = self.asking.keys().filter(|subject| dns(subject)).count() >= DNS_AT_ONCE;
+        if self.asking.len() >= AT_ONCE {
+            return Next::Rest;
+        }
+        let is_free = |subject: &Subject| !(self.asking.contains_key(subject) || dns_is_busy && dns(subject));
+        let Some((due, subject)) = self.due.iter().find(|(_, subject)| is_free(subject)).cloned() else {
+            return Next::Rest;
+        };
+        let earliest = self.last.map_or(due, |last| due.max(last + PACE));
+        if earliest > now {
+            return Next::Wait(earliest);
+        }
+        self.due.remove(&(due, subject.clone()));
+        let Some(state) = self.known.get(&subject) else { return Next::Wait(now) };
+        self.last = Some(now);
+        self.asking.insert(subject.clone(), state.address.clone());
+        Next::Ask(Question { subject, address: state.address.clone() })
+    }
+
+    /// How a question ended; whether what was heard still holds: the device may have gone or moved meanwhile.
+    pub(super) fn asked(&mut self, now: Moment, question: &Question, answered: bool) -> bool {
+        let Question { subject, address } = question;
+        self.asking.remove(subject);
+        let Some(state) = self.known.get_mut(subject).filter(|state| state.address == *address) else {
+            return false;
+        };
+        state.in_vain = if answered { 0 } else { state.in_vain.saturating_add(1) };
+        let wait = match state.in_vain {
+            0 => AGAIN,
+            // 24 hours are fewer than 2^5.
+            times => AGAIN.min(RETRY * (1 << (times - 1).min(5))),
+        };
+        state.due = now + wait;
+        self.due.insert((state.due, subject.clone()));
+        true
+    }
+
+    /// Whether questions are under way, or will be as soon as the pace allows.
+    pub(super) fn is_busy(&self, now: Moment) -> bool {
+        !self.asking.is_empty() || self.due.first().is_some_and(|(due, _)| *due <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const BOTH: [NameSource; 2] = [NameSource::Mdns, NameSource::Dns];
+
+    /// Devices by the last octets of MAC and addresses.
+    fn devices(here: &[(u8, &[u8])]) -> BTreeMap<DeviceKey, BTreeSet<Address>> {
+        let address = |last: &u8| Address::from(std::net::Ipv4Addr::new(10, 0, 0, *last));
+        let device = |(mac, addresses): &(u8, &[u8])| {
+            let mac = crate::model::Mac::new([2, 0, 0, 0, 0, *mac]);
+            (DeviceKey::Mac(mac), addresses.iter().map(address).collect())
+        };
+        here.iter().map(device).collect()
+    }
+
+    /// A plan, the time, and who answers.
+    struct World {
+        plan: Plan,
+        now: Moment,
+        answers: fn(&Question) -> bool,
+    }
+
+    impl World {
+        fn new(answers: fn(&Question) -> bool) -> Self {
+            Self { plan: Plan::default(), now: Moment::ZERO, answers }
+        }
+
+        fn set(&mut self, here: &[(u8, &[u8])]) {
+            self.plan.set_devices(self.now, &devices(here), &BOTH);
+        }
+
+        /// All that is asked within this time, each answered after a tenth of a second: `address source`, and how
+        /// long after the start.
+        fn pass(&mut self, time: Duration) -> Vec<(String, Duration)> {
+            let (start, end) = (self.now, self.now + time);
+            let mut asked = Vec::new();
+            loop {
+                match self.plan.next(self.now) {
+                    Next::Ask(question) => {
+                        let what = format!("{} {}", question.address, question.subject.source.as_str());
+                        asked.push((what, self.now.since(start)));
+                        self.now += Duration::from_millis(100);
+                        assert!(self.plan.asked(self.now, &question, (self.answers)(&question)));
+                    }
+                    Next::Wait(until) if until < end => self.now = until,
+                    Next::Wait(_) | Next::Rest => break,
+                }
+            }
+            self.now = end;
+            asked
+        }
+    }
+
+    fn whom(asked: &[(String, Duration)]) -> Vec<&str> {
+        asked.iter().map(|(what, _)| what.as_str()).collect()
+    }
+
+    #[test]
+    fn who_is_new_is_asked_at_once_and_again_every_day() {
+        let mut world = World::new(|_| true);
+        world.set(&[(1, &[1])]);
+        assert_eq!(whom(&world.pass(HOUR)), ["10.0.0.1 mdns", "10.0.0.1 dns"]);
+        world.set(&[(1, &[1]), (2, &[2])]);
+        assert_eq!(whom(&world.pass(HOUR)), ["10.0.0.2 mdns", "10.0.0.2 dns"]);
+        assert_eq!(world.pass(21 * HOUR), []);
+        assert_eq!(world.pass(10 * 24 * HOUR).len(), 40);
+    }
+
+    #[test]
+    fn who_has_moved_is_asked_at_once_who_has_two_addresses_is_not() {
+        let mut world = World::new(|_| true);
+        world.set(&[(1, &[1])]);
+        world.pass(HOUR);
+        world.set(&[(1, &[1, 7])]);
+        assert_eq!(world.pass(HOUR), [], "another address");
+        world.set(&[(1, &[7])]);
+        assert_eq!(whom(&world.pass(HOUR)), ["10.0.0.7 mdns", "10.0.0.7 dns"]);
+        world.set(&[]);
+        assert_eq!(world.pass(30 * 24 * HOUR), []);
+        assert!(world.plan.known.is_empty() && world.plan.due.is_empty());
+    }
+
+    #[test]
+    fn who_is_silent_is_asked_less_and_less() {
+        let mut world = World::new(|question| question.subject.source == NameSource::Dns);
+        world.set(&[(1, &[1])]);
+        let asked = world.pass(6 * 24 * HOUR);
+        let hours: Vec<u64> = asked
+            .iter()
+            .filter(|(what, _)| what.ends_with("mdns"))
+            .map(|(_, at)| at.as_secs().div_euclid(3600))
+            .collect();
+        assert_eq!(hours, [0, 1, 3, 7, 15, 31, 55, 79, 103, 127]);
+    }
+
+    #[test]
+    fn few_are_asked_at_once_and_one_after_the_other() {
+        let mut plan = Plan::default();
+        let crowd: Vec<(u8, [u8; 1])> = (1..=250).map(|last| (last, [last])).collect();
+        let here: Vec<(u8, &[u8])> = crowd.iter().map(|(mac, at)| (*mac, &at[..])).collect();
+        plan.set_devices(Moment::ZERO, &devices(&here), &BOTH);
+        let mut now = Moment::ZERO;
+        let mut asking = Vec::new();
+        while asking.len() < AT_ONCE {
+            match plan.next(now) {
+                Next::Ask(question) => asking.push(question),
+                Next::Wait(until) => {
+                    assert_eq!(until.since(now), PACE);
+                    now = until;
+                }
+                Next::Rest => panic!("there is more to ask"),
+            }
+        }
+        assert_eq!(plan.next(now + HOUR), Next::Rest, "enough under way");
+        let dns = asking.iter().filter(|question| question.subject.source == NameSource::Dns).count();
+        assert!(dns <= DNS_AT_ONCE, "{asking:?}");
+        assert!(plan.is_busy(now));
+
+        let mut world = World::new(|_| true);
+        world.set(&here);
+        let asked = world.pass(HOUR);
+        assert_eq!(asked.len(), 500);
+        assert!(asked.last().unwrap().1 < Duration::from_secs(60), "{:?}", asked.last());
+        assert!(!world.plan.is_busy(world.now));
+    }
+
+    #[test]
+    fn what_is_heard_of_who_has_moved_meanwhile_does_not_count() {
+        let mut plan = Plan::default();
+        plan.set_devices(Moment::ZERO, &devices(&[(1, &[1])]), &[NameSource::Mdns]);
+        let Next::Ask(question) = plan.next(Moment::ZERO) else { panic!("nobody to ask") };
+        plan.set_devices(Moment::ZERO, &devices(&[(1, &[7])]), &[NameSource::Mdns]);
+        assert_eq!(plan.next(Moment::ZERO + HOUR), Next::Rest, "one question about a device at a time");
+        assert!(!plan.asked(Moment::ZERO + HOUR, &question, true));
+        let Next::Ask(question) = plan.next(Moment::ZERO + HOUR) else { panic!("nobody to ask") };
+        assert_eq!(question.address.to_string(), "10.0.0.7");
+        // Switched off meanwhile.
+        plan.set_devices(Moment::ZERO + HOUR, &devices(&[(1, &[7])]), &[]);
+        assert!(!plan.asked(Moment::ZERO + HOUR, &question, true));
+        assert_eq!(plan.next(Moment::ZERO + HOUR), Next::Rest);
+    }
+}
