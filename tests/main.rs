@@ -22,6 +22,7 @@ mod limits;
 mod mdns;
 mod metrics;
 mod monitoring;
+mod names;
 mod nmap;
 mod politeness;
 mod size;

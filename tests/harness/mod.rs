@@ -23,7 +23,7 @@ use portscan::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::lab::{Host, Lab, Node, outputs};
+use crate::lab::{Host, KernelHost, Lab, Node, outputs};
 
 pub mod avahi;
 pub mod disk;
@@ -65,6 +65,11 @@ impl Portscan {
     pub fn on(_: &Node, listen: &str, config: &str) -> Self {
         let here = Self::configured(config, None);
         here.env("MY_REST_API_HOST_ADDRESS", listen).env("MY_REST_API_PORT", "80")
+    }
+
+    /// The same in a lab of one host that is a kernel.
+    pub fn beside_kernel(_: &KernelHost, config: &str) -> Self {
+        Self::configured(config, None)
     }
 
     fn configured(config: &str, open_files: Option<u32>) -> Self {

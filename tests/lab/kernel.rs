@@ -40,11 +40,21 @@ pub struct KernelHost {
 impl KernelHost {
     /// Enters a network with one such host, which listens on these ports.
     pub fn enter(open: &PortSet) -> Self {
+        Self::settle(open, None).0
+    }
+
+    /// The same; its UDP port is the test's to speak from.
+    pub fn enter_speaking(open: &PortSet, port: u16) -> (Self, UdpSocket) {
+        let (host, socket) = Self::settle(open, Some(port));
+        (host, socket.expect("it was asked for"))
+    }
+
+    fn settle(open: &PortSet, speaking: Option<u16>) -> (Self, Option<UdpSocket>) {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         namespace::enter();
         let (arrived, arrival) = mpsc::channel();
         let (connected, connection) = mpsc::channel::<()>();
-        let (listening, readiness) = mpsc::channel::<()>();
+        let (listening, readiness) = mpsc::channel();
         let (leave, left) = mpsc::channel::<()>();
         let ports = open.clone();
         let thread = thread::spawn(move || {
@@ -56,7 +66,9 @@ impl KernelHost {
             let _listeners: Vec<TcpListener> = ports.iter().map(listen).collect();
             let chatter = UdpSocket::bind((HOST.addr(), 0)).expect("a free port");
             chatter.set_broadcast(true).expect("leave to broadcast");
-            listening.send(()).expect("the caller waits");
+            // A socket stays in the network that it was made in, wherever it goes.
+            let bind = |port| UdpSocket::bind((HOST.addr(), port)).expect("a free port");
+            listening.send(speaking.map(bind)).expect("the caller waits");
             // No LAN is ever quite silent; masscan, which reads in blocks, sees its last answers only when
             // something else arrives. To the discard port (RFC 863): nobody answers a broadcast.
             while left.recv_timeout(CHATTER) == Err(RecvTimeoutError::Timeout) {
@@ -66,10 +78,10 @@ impl KernelHost {
         let inside = arrival.recv().expect("the host starts");
         namespace::lay_wire(SCANNER, inside);
         connected.send(()).expect("the host waits");
-        readiness.recv().expect("the host listens");
+        let socket = readiness.recv().expect("the host listens");
         await_wire();
         namespace::forget_neighbours();
-        Self { open: open.clone(), inside, leave: Some(leave), thread: Some(thread), _turn: turn }
+        (Self { open: open.clone(), inside, leave: Some(leave), thread: Some(thread), _turn: turn }, socket)
     }
 
     pub fn address(&self) -> Ipv4Addr {

@@ -40,7 +40,7 @@ use portscan::model::{Mac, Moment, PortSet};
 mod device;
 mod kernel;
 mod manners;
-mod namespace;
+pub mod namespace;
 pub mod outputs;
 mod record;
 mod responder;

@@ -1,6 +1,6 @@
 //! A network and a mount namespace for the calling thread, with a wire to nowhere in it.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use ipnet::Ipv4Net;
 use nix::{
@@ -75,6 +75,14 @@ pub fn settle_far_end(address: Ipv4Net, mac: Mac) {
     silence_ipv6(FAR_END);
     ip(&["addr", "add", &address.to_string(), "dev", FAR_END]);
     ip(&["link", "set", FAR_END, "address", &mac.to_lower(), "up"]);
+}
+
+/// Puts another text in the place of a file, for the calling thread and what it will start; the file's owner notices
+/// nothing. The text must stay where it is as long.
+pub fn replace(file: &str, with: &Path) {
+    let with = with.canonicalize().expect("the text is there");
+    mount(Some(&with), file, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .unwrap_or_else(|e| panic!("replacing {file}: {e}"));
 }
 
 /// Has the scanner's kernel look for its neighbours anew.

@@ -1,0 +1,240 @@
+//! What devices are called: by themselves, by the resolver, by a feed, and by those who mean harm.
+
+use std::{
+    fs,
+    net::{SocketAddr, UdpSocket},
+    time::Duration,
+};
+
+use portscan::model::one_line;
+use rusqlite::{Connection, OpenFlags};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{
+        Portscan, Running, eventually,
+        feed::{FeedServer, Says},
+        scanner,
+    },
+    lab::{KernelHost, namespace},
+};
+
+const LONG: Duration = Duration::from_secs(30);
+/// The port of multicast DNS.
+const MDNS: u16 = 5353;
+const MAC: &str = "02:00:00:00:00:05";
+
+/// The question for the name of 10.77.0.5, without its first two octets.
+const QUESTION: &[u8] = b"\0\0\0\x01\0\0\0\0\0\0\x015\x010\x0277\x0210\x07in-addr\x04arpa\0\0\x0c\0\x01";
+
+/// A configuration that names the host, which is looked at with few ports.
+fn config(more: &str) -> String {
+    let hosts = format!("[feed]\nurl = []\nhosts = [{{ address = \"10.77.0.5\", mac = \"{MAC}\" }}]\n");
+    format!("{more}\n{hosts}{}", scanner("lan", "1d", "20-30"))
+}
+
+/// The next question that somebody asks, and who.
+fn question(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 512];
+    socket.set_read_timeout(Some(LONG)).unwrap();
+    let (length, asker) = socket.recv_from(&mut buffer).expect("somebody asks");
+    (buffer[..length].to_vec(), asker)
+}
+
+/// Forgets what an earlier run has asked.
+fn forget_questions(socket: &UdpSocket) {
+    socket.set_nonblocking(true).unwrap();
+    while socket.recv_from(&mut [0; 512]).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+}
+
+/// An answer to a question with one record of this data.
+fn answer(question: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut message = question.to_vec();
+    (message[2], message[7]) = (0x84, 1);
+    message.extend(b"\xc0\x0c\0\x0c\0\x01\0\0\0\x0a");
+    message.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+    message.extend(data);
+    message
+}
+
+/// A name as a record has it.
+fn labels(labels: &[&str]) -> Vec<u8> {
+    let label = |label: &&str| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat();
+    [labels.iter().map(label).collect::<Vec<_>>().concat(), vec![0]].concat()
+}
+
+fn host(running: &Running) -> Value {
+    running.get(&format!("/v1/hosts/{MAC}")).json()
+}
+
+/// The host as soon as it has so many names.
+fn named(running: &Running, count: usize) -> Value {
+    eventually(LONG, "the device has a name", || {
+        let host = host(running);
+        (host["names"].as_array()?.len() >= count).then_some(host)
+    })
+}
+
+#[test]
+fn a_device_is_called_what_it_and_the_resolver_say() {
+    let (lab, socket) = KernelHost::enter_speaking(&"22".parse().unwrap(), MDNS);
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = folder.path().join("hosts");
+    fs::write(&hosts, "127.0.0.1 localhost\n10.77.0.5 by-resolver.lan\n").unwrap();
+    namespace::replace("/etc/hosts", &hosts);
+
+    let portscan = Portscan::beside_kernel(&lab, &config(""));
+    let running = portscan.start();
+    let (asked, asker) = question(&socket);
+    assert_eq!(&asked[2..], QUESTION);
+    assert_eq!(asker.ip().to_string(), "10.77.0.1");
+    assert_ne!(asker.port(), MDNS, "it alone is answered");
+    // Somebody else's answer, then its own.
+    let mut foreign = answer(&asked, &labels(&["forged"]));
+    foreign[0] ^= 1;
+    socket.send_to(&foreign, asker).unwrap();
+    socket.send_to(&answer(&asked, &labels(&["nas", "local"])), asker).unwrap();
+    let told = named(&running, 2);
+    let names = told["names"].as_array().unwrap();
+    let told_by: Vec<(&Value, &Value)> = names.iter().map(|name| (&name["source"], &name["name"])).collect();
+    let (mdns, dns) = (json!("mdns"), json!("dns"));
+    assert_eq!(told_by, [(&mdns, &json!("nas.local")), (&dns, &json!("by-resolver.lan"))]);
+    assert!(names.iter().all(|name| name["time"].is_string()), "{names:?}");
+    assert_eq!((&told["name"], &told["name_source"]), (&json!("nas.local"), &mdns));
+    assert_eq!((&told["vendor"], &told["locally_administered"]), (&Value::Null, &json!(true)));
+    running.wait_for_devices(1, LONG);
+    let metrics = running.get("/metrics").body;
+    let info = format!("portscan_host_info{{mac=\"{MAC}\",host=\"10.77.0.5\",name=\"nas.local\"}} 1");
+    assert!(metrics.contains(&info), "{metrics}");
+    let table = portscan.run(&["hosts", "--url", running.base()], LONG).stdout;
+    assert!(table.contains("nas.local") && table.contains("random MAC"), "{table}");
+    running.stop();
+}
+
+#[test]
+fn who_must_not_be_looked_at_gets_no_packet() {
+    let (lab, socket) = KernelHost::enter_speaking(&"22".parse().unwrap(), MDNS);
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = folder.path().join("hosts");
+    fs::write(&hosts, "10.77.0.5 by-resolver.lan\n").unwrap();
+    namespace::replace("/etc/hosts", &hosts);
+    let left_alone = format!("[[device]]\nmatch = \"{MAC}\"\nscan = false\n");
+    for (above, below) in [
+        ("exclude = [\"10.77.0.5\"]", ""),
+        ("exclude = [\"02:00:00:*\"]", ""),
+        ("", left_alone.as_str()),
+        ("", "[names]\nmdns = false\n"),
+    ] {
+        let running = Portscan::beside_kernel(&lab, &(config(above) + below)).start();
+        // The resolver is asked last.
+        let told = named(&running, 1);
+        assert_eq!(told["name"], "by-resolver.lan");
+        running.stop();
+        socket.set_nonblocking(true).unwrap();
+        let silence = socket.recv_from(&mut [0; 512]).unwrap_err();
+        assert_eq!(silence.kind(), std::io::ErrorKind::WouldBlock, "{above} {below}");
+    }
+}
+
+/// Nothing in it that a terminal or a reader of logs would obey.
+fn assert_harmless(text: &str, what: &str) {
+    for line in text.lines() {
+        assert_eq!(one_line(line, usize::MAX), line, "{what}");
+    }
+}
+
+/// Whatever it calls itself: all that shows it is well formed.
+fn assert_well(portscan: &Portscan, running: &Running) {
+    let told = host(running);
+    for name in told["names"].as_array().unwrap() {
+        let name = name["name"].as_str().unwrap();
+        assert_harmless(name, "/v1/hosts");
+        assert!((1..=255).contains(&name.chars().count()) && !name.contains('\n'), "{name:?}");
+    }
+    let metrics = running.get("/metrics").body;
+    assert_harmless(&metrics, "/metrics");
+    let is_metric = |line: &str| line.starts_with("portscan_") || line.starts_with("portmantool_");
+    assert!(metrics.lines().all(|line| line.starts_with('#') || is_metric(line)), "{metrics}");
+    assert_harmless(&portscan.run(&["hosts", "--url", running.base()], LONG).stdout, "the terminal");
+    assert_harmless(&running.log(), "the log");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let database = Connection::open_with_flags(portscan.database(), flags).unwrap();
+    let sql = "SELECT name FROM names UNION SELECT name FROM devices WHERE name IS NOT NULL";
+    let mut stored = database.prepare(sql).unwrap();
+    for name in stored.query_map([], |row| row.get::<_, String>(0)).unwrap() {
+        assert_harmless(&name.unwrap(), "the database");
+    }
+}
+
+/// Names that would do harm if they were believed.
+const HOSTILE: [&str; 6] = [
+    "n\u{1b}[2Jas\u{7}",
+    "nas\u{202e}gpj",
+    "<script>alert(1)</script>",
+    "\"} 1\nevil{a=\"",
+    "back\\slash\\\"",
+    "a\0b\u{200b}\u{feff}",
+];
+
+#[test]
+fn what_a_device_calls_itself_harms_nobody() {
+    let (lab, socket) = KernelHost::enter_speaking(&"22".parse().unwrap(), MDNS);
+    let config = config("log = \"debug\"") + "[names]\ndns = false\n";
+    for name in HOSTILE {
+        let portscan = Portscan::beside_kernel(&lab, &config);
+        forget_questions(&socket);
+        let running = portscan.start();
+        let (asked, asker) = question(&socket);
+        socket.send_to(&answer(&asked, &labels(&[name, "local"])), asker).unwrap();
+        let told = named(&running, 1);
+        assert_eq!(told["name"], format!("{}.local", one_line(name, 255)));
+        running.wait_for_devices(1, LONG);
+        assert_well(&portscan, &running);
+        running.stop();
+    }
+    // What is no name at all: the question comes again, and again nothing of use.
+    let at = u8::try_from(answer(QUESTION, b"").len() + 2).unwrap();
+    let long = [&[63][..], &[b'x'; 63]].concat().repeat(160);
+    let loops = [vec![0xc0, at], vec![1, b'x', 0xc0, at], vec![0xc0, at + 2, 0xc0, at]];
+    let bombs = loops.into_iter().chain([long, b"\x3fnas".to_vec(), b"\x80nas\0".to_vec(), labels(&["a.b"])]);
+    let portscan = Portscan::beside_kernel(&lab, &config);
+    for bomb in bombs {
+        forget_questions(&socket);
+        let running = portscan.start();
+        for _ in 0..2 {
+            let (asked, asker) = question(&socket);
+            socket.send_to(&answer(&asked, &bomb), asker).unwrap();
+            for other in [&b""[..], b"\0", &[0xff; 9000], &asked] {
+                socket.send_to(other, asker).unwrap();
+            }
+        }
+        // That it asks again shows that it has believed none of it.
+        question(&socket);
+        running.wait_for_devices(1, LONG);
+        assert_eq!(host(&running)["names"], json!([]));
+        assert_well(&portscan, &running);
+        running.stop();
+    }
+}
+
+#[test]
+fn what_a_feed_calls_a_device_harms_nobody() {
+    let (lab, _socket) = KernelHost::enter_speaking(&"22".parse().unwrap(), MDNS);
+    let long = "x".repeat(10_000);
+    for name in HOSTILE.into_iter().chain([long.as_str()]) {
+        let entry = json!({ "ipv4": "10.77.0.5", "mac": MAC, "name": name });
+        let bad = json!({ "ipv4": name, "mac": name, "name": name });
+        let feed = FeedServer::start(Says::Body(json!({ "scan": [entry, bad] }).to_string()));
+        let config =
+            format!("log = \"debug\"\n[feed]\nurl = [{:?}]\n{}", feed.url(), scanner("lan", "1d", "20-30"));
+        let portscan = Portscan::beside_kernel(&lab, &(config + "[names]\ndns = false\nmdns = false\n"));
+        let running = portscan.start();
+        running.wait_for_devices(1, LONG);
+        let told = host(&running);
+        assert_eq!(told["name"], one_line(name, 255));
+        assert_eq!(told["name_source"], "feed");
+        assert_well(&portscan, &running);
+        running.stop();
+    }
+}
