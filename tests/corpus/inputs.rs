@@ -17,7 +17,7 @@ use axum::{Router, body::Body};
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode, header};
 use portscan::{
-    clock::{Clock, SystemClock},
+    clock::SystemClock,
     config::{Config, Overrides},
     engine::{Bounds, Probe, Prober, Reply},
     feed,

@@ -59,8 +59,8 @@ const CERTAIN: [(&str, u16); 18] = [
     ("mixed", 10),
 ];
 
-/// What is about more than an engine, or the lab's own load.
-const NOT_HERE: [&str; 3] = ["big", "forty", "handover"];
+/// What is about more than an engine: the lab's own load, who is there at all.
+const NOT_HERE: [&str; 5] = ["big", "forty", "handover", "lan-250", "proxy-arp"];
 
 /// The templates that may be in a hurry.
 const TIMINGS: [Timing; 3] = [Timing::T3, Timing::T4, Timing::T5];

@@ -139,7 +139,7 @@ proptest! {
     /// Names and reasons are strangers' words; and what differs from the default is found again.
     #[test]
     fn what_is_written_is_read_again(
-        name in "\\PC{1,60}",
+        name in r"[^\pC\p{Zl}\p{Zp}]{1,60}",
         detail in ".{0,60}",
         states in prop::collection::btree_map(1..2000_u16, prop::sample::select(PortState::ALL), 0..200),
     ) {
