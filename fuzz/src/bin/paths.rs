@@ -1,7 +1,10 @@
-use std::sync::OnceLock;
+use portscan_fuzz::inputs::Paths;
+
+thread_local! {
+    /// Begun with the first input, behind afl++'s fork: its threads would not survive that.
+    static PATHS: Paths = Paths::open();
+}
 
 fn main() {
-    // Begun behind the fork: its threads would not survive that.
-    let site = OnceLock::new();
-    afl::fuzz!(|data: &[u8]| site.get_or_init(portscan_fuzz::inputs::Paths::open).ask(data));
+    afl::fuzz!(|data: &[u8]| PATHS.with(|paths| paths.ask(data)));
 }
