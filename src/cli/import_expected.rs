@@ -28,8 +28,8 @@ const ANSWER_MAX: usize = 64 << 20;
 #[derive(Args, Debug, Clone, PartialEq)]
 #[command(after_help = "What is expected here of other ports stays. The same again changes nothing.")]
 pub struct ImportExpectedArgs {
-    /// Where it is: http://HOST[:PORT], or with the path up to /v1/expected
-    #[arg(value_name = "URL")]
+    /// Where it is; the path to /v1/expected may be left out
+    #[arg(value_name = "http://HOST[:PORT]")]
     pub from: String,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
