@@ -37,8 +37,9 @@ pub fn encode(snapshot: &Snapshot) -> Result<String, MetricsError> {
     write(&mut page, machine::store(&snapshot.store))?;
     write(&mut page, machine::imports(&snapshot.imports))?;
     write(&mut page, network::scanners(&snapshot.scanners))?;
-    network::hosts(&snapshot.hosts, |family| write(&mut page, [family]))?;
-    network::ports(&snapshot.hosts, |family| write(&mut page, [family]))?;
+    let hosts: Vec<_> = snapshot.hosts.iter().map(network::Labelled::from).collect();
+    network::hosts(&hosts, |family| write(&mut page, [family]))?;
+    network::ports(&hosts, |family| write(&mut page, [family]))?;
     Ok(page)
 }
 

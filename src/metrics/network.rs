@@ -43,13 +43,28 @@ pub(super) fn scanners(scanners: &[ScannerFacts]) -> [MetricFamily; 4] {
     ]
 }
 
+/// A device, with what stands in the labels of all that is told of it written once.
+pub(super) struct Labelled<'a> {
+    /// A device that is known by no MAC has an empty one, which to Prometheus is none.
+    mac: String,
+    address: String,
+    facts: &'a HostFacts,
+}
+
+impl<'a> From<&'a HostFacts> for Labelled<'a> {
+    fn from(facts: &'a HostFacts) -> Self {
+        let mac = facts.mac.map(|mac| mac.to_string()).unwrap_or_default();
+        Self { mac, address: facts.host.to_string(), facts }
+    }
+}
+
 /// Families about devices, each handed on as soon as it is made. Those of portmantool count by address.
 pub(super) fn hosts<E>(
-    hosts: &[HostFacts],
+    hosts: &[Labelled<'_>],
     mut write: impl FnMut(MetricFamily) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut by_address: BTreeMap<String, Vec<&HostFacts>> = BTreeMap::new();
-    hosts.iter().for_each(|host| by_address.entry(host.host.to_string()).or_default().push(host));
+    let mut by_address: BTreeMap<&str, Vec<&HostFacts>> = BTreeMap::new();
+    hosts.iter().for_each(|host| by_address.entry(&host.address).or_default().push(host.facts));
     write(gauges(
         "portmantool_ports",
         "Ports of a host by state, as far as they are listed: never those that are like most.",
@@ -61,7 +76,7 @@ pub(super) fn hosts<E>(
         by_address.iter().flat_map(|(address, hosts)| rogue(address, hosts)),
     ))?;
     let each = |value: fn(&HostFacts) -> Option<f64>| {
-        hosts.iter().filter_map(move |host| Some(of_host(host, &[], value(host)?)))
+        hosts.iter().filter_map(move |host| Some(of_host(host, &[], value(host.facts)?)))
     };
     write(gauges(
         "portscan_host_up",
@@ -78,18 +93,19 @@ pub(super) fn hosts<E>(
         "Ports of the device that are expected to be open.",
         each(|host| Some(host.expected.into())),
     ))?;
-    let names = hosts.iter().filter_map(|host| Some(of_host(host, &[("name", host.name.as_deref()?)], 1.0)));
+    let named = |host: &Labelled<'_>| Some(of_host(host, &[("name", host.facts.name.as_deref()?)], 1.0));
+    let names = hosts.iter().filter_map(named);
     write(gauges("portscan_host_info", "The device's name; always 1.", names))
 }
 
 /// Families about single ports, each handed on as soon as it is made.
 pub(super) fn ports<E>(
-    hosts: &[HostFacts],
+    hosts: &[Labelled<'_>],
     mut write: impl FnMut(MetricFamily) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut dropped = Vec::new();
     for (name, help, is) in KINDS {
-        let all = || hosts.iter().flat_map(|host| host.ports.iter().map(move |port| (host, port)));
+        let all = || hosts.iter().flat_map(|host| host.facts.ports.iter().map(move |port| (host, port)));
         let of_kind = || all().filter(|(_, port)| is(port));
         write(gauges(name, help, of_kind().take(MOST_SERIES).map(|(host, port)| of_port(host, port))))?;
         let beyond = of_kind().count().saturating_sub(MOST_SERIES);
@@ -112,15 +128,12 @@ const KINDS: [Kind; 3] = [
     }),
 ];
 
-fn of_port(host: &HostFacts, port: &PortFact) -> Metric {
+fn of_port(host: &Labelled<'_>, port: &PortFact) -> Metric {
     of_host(host, &[("port", &port.port.to_string()), ("protocol", port.protocol.as_str())], 1.0)
 }
 
-/// A device that is known by no MAC has an empty one, which to Prometheus is none.
-fn of_host(host: &HostFacts, labels: &[(&str, &str)], value: f64) -> Metric {
-    let mac = host.mac.map(|mac| mac.to_string()).unwrap_or_default();
-    let address = host.host.to_string();
-    gauge(&[&[("mac", mac.as_str()), ("host", address.as_str())], labels].concat(), value)
+fn of_host(host: &Labelled<'_>, labels: &[(&str, &str)], value: f64) -> Metric {
+    gauge(&[&[("mac", host.mac.as_str()), ("host", host.address.as_str())], labels].concat(), value)
 }
 
 /// An explicit zero for what is open: a host without any is no host that is gone.

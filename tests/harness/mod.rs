@@ -38,8 +38,8 @@ const LISTENING: &str = "listening on http://";
 const START: Duration = Duration::from_secs(10);
 /// Octets of an answer: ten thousand devices are told in 20 MB.
 const LONGEST: u64 = 64 << 20;
-/// From SIGTERM to the end: the contract of `systemctl stop`.
-const STOP: Duration = Duration::from_secs(2);
+/// From SIGTERM to the end, of a build without optimisation on a busy machine; what is promised is a test of its own.
+const STOP: Duration = Duration::from_secs(20);
 
 /// How to start the binary. What it keeps outlives it, so that it can be started again.
 pub struct Portscan {
@@ -348,11 +348,16 @@ impl Running {
         kill(pid, signal).expect("signalling the binary");
     }
 
+    /// SIGTERM; it must end and say that all is well.
+    pub fn stop(self) {
+        self.stop_within(STOP);
+    }
+
     /// SIGTERM; it must end in time and say that all is well.
-    pub fn stop(mut self) {
+    pub fn stop_within(mut self, longest: Duration) {
         self.signal(Signal::SIGTERM);
         let what = format!("it stops\n{}", self.log());
-        let status = eventually(STOP, &what, || self.child.0.try_wait().expect("waiting"));
+        let status = eventually(longest, &what, || self.child.0.try_wait().expect("waiting"));
         assert!(status.success(), "{status}\n{}", self.log());
     }
 

@@ -169,7 +169,7 @@ impl Lab {
         let number = self.markers.fetch_add(1, Ordering::Relaxed) + 1;
         let frame = wire::marker(namespace::SCANNER, number);
         send(self.near_end.as_raw_fd(), &frame, MsgFlags::empty()).expect("sending a marker");
-        let deadline = self.now() + Duration::from_secs(5);
+        let deadline = self.now() + Duration::from_secs(30);
         loop {
             let (drops, marker) = {
                 let shared = self.responder.shared();
@@ -180,7 +180,7 @@ impl Lab {
                 return;
             }
             assert!(!self.responder.is_gone(), "the lab's responder has ended; see above");
-            assert!(self.now() < deadline, "the lab's responder is stuck: a marker was not seen in 5 s");
+            assert!(self.now() < deadline, "the lab's responder is stuck: a marker was not seen in 30 s");
             thread::yield_now();
         }
     }
