@@ -1,7 +1,7 @@
 //! F3: where devices come from: polls the feeds and keeps the inventory.
 //!
 //! Each source has a state of its own (`state.rs`) and freezes alone; `inventory.rs` puts them together. Here
-//! are only the tasks: one per URL that asks, one per network that our own [`discovery`](super::discovery) sweeps,
+//! are only the tasks: one per URL that asks, one per network that our own [`discovery`] sweeps,
 //! and one keeper that owns every state, so that no lock is needed.
 
 mod inventory;

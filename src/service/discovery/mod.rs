@@ -1,7 +1,7 @@
 //! F3: finds the LAN's devices without a lanscan service: asks every address of an interface's own subnets who
 //! has it.
 //!
-//! [`sweep`] plans one round of questions and `census` keeps who is there from one to the next, both without any
+//! `sweep` plans one round of questions and `census` keeps who is there from one to the next, both without any
 //! I/O; here they meet the interface. By ARP where this process may, else by way of the kernel's own table.
 
 mod census;
