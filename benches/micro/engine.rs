@@ -60,7 +60,7 @@ fn scan(usual: Outcome, seed: u64) -> u64 {
         {
             answers.pop();
             let outcome = if port == OPEN { Outcome::Accepted } else { usual };
-            engine.reply(Reply { id: ProbeId(id), started, ended, outcome });
+            engine.reply(Reply { id: ProbeId(id), started, left_by: started, ended, outcome });
         }
     }
 }

@@ -31,6 +31,9 @@ pub struct Reply {
     pub id: ProbeId,
     /// When the connect was made (for `NotStarted` and local errors: tried).
     pub started: Moment,
+    /// When the call had returned, and the packet left at the latest: a thread may have been interrupted since
+    /// `started`.
+    pub left_by: Moment,
     /// When the outcome was known.
     pub ended: Moment,
     /// The outcome.

@@ -21,8 +21,8 @@ impl Host {
     pub(in crate::engine) fn reply(&mut self, reply: &Reply, events: &mut Vec<Event>) {
         let Some(flight) = self.flights.remove(&reply.id) else { return };
         if let Some(start_by) = flight.start_by {
-            let started = Some(reply.started).filter(|_| reply.outcome != Outcome::NotStarted);
-            self.pacer.left(start_by, started);
+            let left = Some(reply.left_by).filter(|_| reply.outcome != Outcome::NotStarted);
+            self.pacer.left(start_by, left);
         }
         let used = self.slots.len();
         flight.timeout.into_iter().for_each(|timeout| _ = self.slots.remove(&(timeout, reply.id)));

@@ -330,7 +330,13 @@ impl World {
                 }
                 self.hosts[socket.host].sockets -= 1;
                 self.open_sockets -= usize::from(socket.open);
-                self.engine.reply(Reply { id, started: socket.started, ended: at, outcome });
+                self.engine.reply(Reply {
+                    id,
+                    started: socket.started,
+                    left_by: socket.started,
+                    ended: at,
+                    outcome,
+                });
             }
             Happening::Close(id, host, port) => self.hosts[host].manners.release(id.0, port),
         }

@@ -67,6 +67,7 @@ struct Flight {
     id: ProbeId,
     peer: SocketAddr,
     started: Moment,
+    left_by: Moment,
     give_up_at: Moment,
 }
 
@@ -122,9 +123,10 @@ impl Worker {
     fn start(&mut self, probe: &Probe) {
         let started = self.clock.now();
         if started > probe.start_by {
-            self.tell(probe.id, started, started, Outcome::NotStarted);
+            self.tell(probe.id, [started; 3], Outcome::NotStarted);
         } else if let Err(outcome) = self.connect(probe, started) {
-            self.tell(probe.id, started, self.clock.now(), outcome);
+            let now = self.clock.now();
+            self.tell(probe.id, [started, now, now], outcome);
         }
     }
 
@@ -133,7 +135,9 @@ impl Worker {
         let peer = peer(&probe.address, probe.port)?;
         let key = self.socket(peer).map_err(|error| Outcome::Local(local_error(&error)))?;
         let slot = &mut self.slots[key];
-        let at_once = match connect(&slot.socket, peer) {
+        let asked = connect(&slot.socket, peer);
+        let left_by = self.clock.now();
+        let at_once = match asked {
             Err(outcome) => Some(outcome),
             // Linux says EINPROGRESS even where the answer came within `connect`, as it does on the loopback; a
             // look there saves the wait and would be a wasted system call on any real network.
@@ -149,7 +153,7 @@ impl Worker {
             return Err(outcome);
         }
         let give_up_at = started + probe.give_up;
-        self.slots[key].flight = Some(Flight { id: probe.id, peer, started, give_up_at });
+        self.slots[key].flight = Some(Flight { id: probe.id, peer, started, left_by, give_up_at });
         self.deadlines.insert((give_up_at, key));
         Ok(())
     }
@@ -223,10 +227,10 @@ impl Worker {
         self.deadlines.remove(&(flight.give_up_at, key));
         self.slots[key].flight = None;
         self.give_back(key, flight.peer, outcome);
-        self.tell(flight.id, flight.started, self.clock.now(), outcome);
+        self.tell(flight.id, [flight.started, flight.left_by, self.clock.now()], outcome);
     }
 
-    fn tell(&mut self, id: ProbeId, started: Moment, ended: Moment, outcome: Outcome) {
-        self.done.push(Reply { id, started, ended, outcome });
+    fn tell(&mut self, id: ProbeId, [started, left_by, ended]: [Moment; 3], outcome: Outcome) {
+        self.done.push(Reply { id, started, left_by, ended, outcome });
     }
 }
