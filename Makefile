@@ -81,7 +81,7 @@ deb: cross $(MAKERS)/bin/cargo-deb ## package what `make cross` builds, for `apt
 	PATH="$(MAKERS)/bin:$$PATH" $(CARGO) deb --locked --quiet --no-build --no-strip --target $(TRIPLE) --output $(DEB)
 	@echo "$(DEB)"
 
-deb-test: deb-setup ## install, upgrade, remove and purge the packages in a small Debian of their own; takes root
+deb-test: deb-setup $(EMULATOR) $(BULLSEYE)/lib ## install, upgrade, remove and purge the packages in a small Debian of their own; takes root
 	$(MAKE) deb ARCH=arm64
 	tests/package.sh target/debian/portscan_$(VERSION)_arm64.deb
 	$(MAKE) deb ARCH=$(shell dpkg --print-architecture)
