@@ -335,7 +335,10 @@ async fn a_device_is_told_described_and_forgotten() {
     assert_eq!(host["addresses"][0]["address"], "192.168.1.7");
     assert_eq!(host["ports"].as_array().unwrap().len(), 2);
     let since = &host["first_seen"];
-    assert_eq!(host["ports"][1], json!({"port": 80, "protocol": "tcp", "since": since, "scan_id": scan}));
+    assert_eq!(
+        host["ports"][1],
+        json!({"port": 80, "protocol": "tcp", "service": "http", "since": since, "scan_id": scan})
+    );
     for path in ["b8-27-eb-ac-14-3e", "192.168.1.7", "::ffff:192.168.1.7"] {
         assert_eq!(served.get(&format!("/v1/hosts/{path}")).await.json(), host, "{path}");
     }

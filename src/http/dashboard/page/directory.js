@@ -6,6 +6,7 @@
  * @property {string} address
  * @property {string|null} name
  * @property {string} last_seen
+ * @property {{port: number, protocol: string, service?: string}[]} ports open ones
  */
 
 /**

@@ -5,9 +5,9 @@ import { get } from "../api.js";
 import { dayName, folded, grouped, lastNight, tally, whose } from "../digest.js";
 import { directory } from "../directory.js";
 import { count, day, span, when } from "../format.js";
+import { port } from "../parts/port.js";
 import { rows as list } from "../parts/rows.js";
 import { who } from "../parts/who.js";
-import { soon } from "../soon.js";
 
 const DAY = 86_400;
 
@@ -32,7 +32,6 @@ export default {
     let find = directory([]);
     let most = STEP;
     const asked = { days: "7", by: "day", alerts: "", ...Object.fromEntries(place.query) };
-    const reload = soon(place.reload);
 
     const choose = (name) => (event) => {
       const { type, checked, value } = event.target;
@@ -53,7 +52,7 @@ export default {
         rows = folded(changes);
         find = directory(hosts);
       },
-      heard: ({ kind }) => kind === "change" && reload(),
+      heard: ({ kind }) => kind === "change" && place.reload(),
       view: () => {
         const now = Date.now();
         const from = Number(asked.days) > 0 ? now - asked.days * DAY * 1000 : 0;
@@ -105,20 +104,20 @@ function groups(rows, by, find, now) {
     <h2>${byDay ? dayName(key, now) : who(find(key), key)}</h2>
     ${byDay
       ? list(`Changes of ${key}`, ["What", "Device", "Time"], rows.map((row) =>
-          [what(row), who(find(whose(row)), whose(row)), time(row.time, 11)]))
-      : list(`Changes on ${key}`, ["What", "Time"], rows.map((row) => [what(row), time(row.time)]))}
+          [what(row, find), who(find(whose(row)), whose(row)), time(row.time, 11)]))
+      : list(`Changes on ${key}`, ["What", "Time"], rows.map((row) => [what(row, find), time(row.time)]))}
   </section>`);
 }
 
 const time = (time, from = 0) => html`<time datetime=${time}>${when(time).slice(from)}</time>`;
 
 /** What a change was, with a sign of its kind. */
-function what(row) {
+function what(row, find) {
   const rogue = row.alert ? html` <span class="chip rogue">not expected</span>` : nothing;
   if (row.kind === "moved") return html`<span>moved here from <span class="mono">${row.from}</span> to
     <span class="mono">${row.address}</span>${rogue}</span>`;
   if (row.kind in WORDS) return html`<span>${WORDS[row.kind]}${rogue}</span>`;
-  const ports = html`<span class="mono">${row.port ?? row.ports}/${row.protocol}</span>`;
+  const ports = port({ ...row, port: row.port ?? row.ports }, find(whose(row)));
   if (row.kind === "closed") return html`<span>− ${ports} closed</span>`;
   const over = row.over === undefined ? "" : `, and closed again after ${span(Math.max(row.lasted, 0))}`;
   return html`<span>+ ${ports} opened${over}${rogue}</span>`;

@@ -5,6 +5,7 @@ import { get, part } from "../api.js";
 import { grouped } from "../digest.js";
 import { directory } from "../directory.js";
 import { count, when } from "../format.js";
+import { port } from "../parts/port.js";
 import { rows } from "../parts/rows.js";
 import { who } from "../parts/who.js";
 
@@ -47,7 +48,7 @@ export default {
 const differing = (found, [first, second], find) => grouped(found, ({ address }) => address).map(({ key, rows: ports }) =>
   html`<section><h2>${who(find(key), key)}</h2>
     ${rows(`Ports of ${key} that differ`, ["Port", first, second], ports.map((row) => [
-      html`<span class="mono">${row.port}/${row.protocol}</span>`,
+      port(row, find(key)),
       row.state_a || "not looked at",
       row.state_b || "not looked at",
     ]))}

@@ -8,11 +8,11 @@ import { accepting, key, pieces, undoing } from "../expected.js";
 import { count } from "../format.js";
 import { ask } from "../parts/dialog.js";
 import { add, edit, expectations } from "../parts/expectations.js";
+import { port } from "../parts/port.js";
 import { rows } from "../parts/rows.js";
 import { since } from "../parts/time.js";
 import { fail } from "../parts/toast.js";
 import { who } from "../parts/who.js";
-import { soon } from "../soon.js";
 
 /** With more differences than this, each device shows its own only when it is opened. */
 const FEW = 60;
@@ -32,7 +32,6 @@ export default {
     let search = "";
     let busy = false;
     const opened = new Set();
-    const reload = soon(place.reload);
 
     /** Changes what is expected, and remembers how it was. */
     const change = async (said, { write = [], remove = [] }, isBaseline = false) => {
@@ -47,7 +46,7 @@ export default {
         fail(error);
       }
       busy = false;
-      await place.reload();
+      place.reload();
     };
     const takeBack = async () => {
       const { said, write, remove } = undo;
@@ -85,7 +84,7 @@ export default {
         known = { differences, hosts, expected, baseline };
         find = directory(hosts);
       },
-      heard: reload,
+      heard: place.reload,
       view: () => html`<h1>Differences</h1>
         ${undo ? html`<p class="hint" role="status">Done: ${undo.said}.
           <button ?disabled=${busy} @click=${takeBack}>Undo</button></p>` : nothing}
@@ -151,22 +150,23 @@ function devices({ differences, expected, baseline }, find, opened, does, redraw
       opened[target.open ? "add" : "delete"](key);
       redraw();
     };
-    const name = find(key)?.name ?? key;
+    const host = find(key);
+    const name = host?.name ?? key;
     return html`<section class="card device">
-      <div class="head"><h2>${who(find(key), key)} ${isNew ? html`<span class="chip new">new device</span>` : nothing}</h2>
+      <div class="head"><h2>${who(host, key)} ${isNew ? html`<span class="chip new">new device</span>` : nothing}</h2>
         <button @click=${() => does.accept(rows, name)} aria-label="Accept ${name}">
           Accept ${isNew ? "this device" : count(rows.length, "port")}…</button></div>
-      ${differences.length <= FEW ? list(rows, name, does) : html`<details ?open=${isOpen} @toggle=${toggle}>
-        <summary>${count(rows.length, "port")}</summary>${isOpen ? list(rows, name, does) : nothing}</details>`}
+      ${differences.length <= FEW ? list(rows, host, name, does) : html`<details ?open=${isOpen} @toggle=${toggle}>
+        <summary>${count(rows.length, "port")}</summary>${isOpen ? list(rows, host, name, does) : nothing}</details>`}
     </section>`;
   });
 }
 
-const list = (differences, name, does) => rows(
+const list = (differences, host, name, does) => rows(
   `Differences of ${name}`,
   ["Port", "Expected", "Is", "Seen", "Comment", "Accept"],
   differences.map((row) => [
-    html`<span class="mono">${row.port}/${row.protocol}</span>`,
+    port(row, host),
     row.expected_state || html`<span class="muted">nothing</span>`,
     actual(row),
     row.actual_state ? since(row.scan_id) : nothing,

@@ -2,11 +2,10 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { get } from "../api.js";
-import { bytes, span, when } from "../format.js";
+import { bytes, figure, span, when } from "../format.js";
 import { limitsMet } from "../limits.js";
 import { rows } from "../parts/rows.js";
 import { since } from "../parts/time.js";
-import { soon } from "../soon.js";
 
 /** How often it is asked, in milliseconds. */
 const AGAIN = 15_000;
@@ -21,13 +20,12 @@ export default {
     let health = null;
     let apart = 0;
     const timer = setInterval(place.reload, AGAIN);
-    const reload = soon(place.reload);
     return {
       async load() {
         health = await get("v1/health");
         apart = (Date.parse(health.clock.time) - Date.now()) / 1000;
       },
-      heard: reload,
+      heard: place.reload,
       close: () => clearInterval(timer),
       view: () => html`<h1>Health</h1>
         ${verdict(health)}
@@ -92,11 +90,11 @@ const probes = ({ probes, limits, local_errors }) => {
   const table = limits?.conntrack;
   return card("Probes", [
     ["Under way", `${probes.in_flight} of ${probes.window}`],
-    ["Accepted", probes.accepted.toLocaleString("en")],
-    ["Refused", probes.refused.toLocaleString("en")],
-    ["Silent", probes.silent.toLocaleString("en")],
-    ["Unreachable", probes.unreachable.toLocaleString("en")],
-    ["Local errors", errors.toLocaleString("en")],
+    ["Accepted", figure(probes.accepted)],
+    ["Refused", figure(probes.refused)],
+    ["Silent", figure(probes.silent)],
+    ["Unreachable", figure(probes.unreachable)],
+    ["Local errors", figure(errors)],
     ...(table ? [["Firewall's table", `${table.entries} of ${table.max}`]] : []),
   ]);
 };

@@ -3,7 +3,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { get, part, send } from "../api.js";
 import { directory } from "../directory.js";
-import { count, span } from "../format.js";
+import { count, figure, span } from "../format.js";
 import { bar } from "../parts/bar.js";
 import { ask } from "../parts/dialog.js";
 import { rows } from "../parts/rows.js";
@@ -11,7 +11,6 @@ import { since } from "../parts/time.js";
 import { fail, say } from "../parts/toast.js";
 import { who } from "../parts/who.js";
 import { reason } from "../runs.js";
-import { soon } from "../soon.js";
 
 /** @type {import("../main.js").Page} */
 export default {
@@ -21,13 +20,12 @@ export default {
     let health = null;
     let latest = [];
     let find = directory([]);
-    const reload = soon(place.reload, 500);
 
     const start = async (name) => {
       try {
         const { runs } = await send("POST", name === null ? "v1/run" : `v1/run/${part(name)}`);
         say(`Under way: ${runs.map(({ scanner }) => scanner).join(", ")}.`);
-        await place.reload();
+        place.reload();
       } catch (error) {
         fail(error);
       }
@@ -38,7 +36,7 @@ export default {
       try {
         await send("DELETE", `v1/runs/${run.id}`);
         say(`${run.scanner} is stopped.`);
-        await place.reload();
+        place.reload();
       } catch (error) {
         fail(error);
       }
@@ -50,7 +48,7 @@ export default {
         const [now, how, last, hosts] = await Promise.all(paths.map(get));
         [runs, health, latest, find] = [now, how, last.filter((run) => run.finished), directory(hosts)];
       },
-      heard: reload,
+      heard: place.reload,
       view: () => html`<h1>Running</h1>
         <div class="actions" role="group" aria-label="Run now">
           ${health.scanners.length > 1
@@ -74,8 +72,8 @@ function card(run, find, stop) {
     <dl class="facts">
       <dt>Devices</dt><dd>${hosts.done} of ${hosts.total}</dd>
       ${progress
-        ? html`<dt>Ports</dt><dd>${progress.ports.done.toLocaleString("en")} of ${progress.ports.total.toLocaleString("en")}</dd>
-          <dt>Rate</dt><dd>${count(progress.rate, "port")} a second</dd>
+        ? html`<dt>Ports</dt><dd>${figure(progress.ports.done)} of ${figure(progress.ports.total)}</dd>
+          <dt>Rate</dt><dd>${count(Math.round(progress.rate), "port")} a second</dd>
           <dt>Time left</dt><dd>${progress.seconds_left === null ? "not known yet" : `about ${span(progress.seconds_left)}`}</dd>`
         : nothing}
       <dt>Began</dt><dd>${since(run.started)}</dd>
@@ -90,7 +88,7 @@ const devices = (devices, find) => rows(
   devices.map(({ address, mac, ports, open }) => [
     who(find(mac ?? address), address),
     bar(`Ports of ${address}`, ports),
-    `${ports.done.toLocaleString("en")} of ${ports.total.toLocaleString("en")}`,
+    `${figure(ports.done)} of ${figure(ports.total)}`,
     open,
   ]),
 );

@@ -7,7 +7,6 @@ import { ask } from "../parts/dialog.js";
 import { rows } from "../parts/rows.js";
 import { fail, say } from "../parts/toast.js";
 import { reason, took } from "../runs.js";
-import { soon } from "../soon.js";
 
 /** Scans at first, and so many more each time. */
 const STEP = 50;
@@ -23,7 +22,6 @@ export default {
     let isAll = false;
     /** The ids that are to be compared, at most two. */
     let chosen = [];
-    const reload = soon(place.reload);
 
     const more = async () => {
       const next = await get(`v1/runs?last=${STEP}&before=${scans.at(-1).id}`).catch(fail);
@@ -44,7 +42,7 @@ export default {
         scans = await get(`v1/runs?last=${last}`);
         isAll = scans.length < last;
       },
-      heard: ({ kind }) => kind === "scan" && reload(),
+      heard: ({ kind }) => kind === "scan" && place.reload(),
       view: () => {
         const [first, second = "now"] = [...chosen].sort((a, b) => a - b);
         return html`<h1>Scans</h1>
@@ -101,7 +99,7 @@ async function drop(place) {
     if (!(await ask({ title: "Drop them?", content, action: "Drop", danger: true }))) return;
     await send("DELETE", path);
     say(`Dropped ${all}.`);
-    await place.reload();
+    place.reload();
   } catch (error) {
     fail(error);
   }

@@ -4,6 +4,7 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { key, ports, STATES } from "../expected.js";
 import { count } from "../format.js";
 import { ask } from "./dialog.js";
+import { port } from "./port.js";
 import { rows } from "./rows.js";
 import { fail } from "./toast.js";
 import { who } from "./who.js";
@@ -34,8 +35,8 @@ export function expectations({ expected, search, onSearch, find, onEdit, onRemov
     <label>Search <input type="search" .value=${search} @input=${({ target }) => onSearch(target.value)}></label>
     <p role="status">${count(meant.length, "port")}${meant.length > MOST ? `, of which the first ${MOST} are shown` : nothing}</p>
     ${meant.length ? rows("What is expected", ["Device", "Port", "State", "Comment", "Change"], meant.slice(0, MOST).map((row) => [
-      html`${who(find(row.address), row.address)}`,
-      html`<span class="mono">${row.port}/${row.protocol}</span>`,
+      who(find(row.address), row.address),
+      port(row, find(row.address)),
       row.state,
       row.comment,
       html`<span class="actions">

@@ -2,15 +2,14 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { part } from "../api.js";
+import { keyOf } from "../devices.js";
 
 /**
  * @param {import("../directory.js").Host|null} host
  * @param {string} key the MAC or address that it goes by here
  * @returns {any} a template
  */
-export function who(host, key) {
-  if (!host) return html`<span class="mono">${key}</span>`;
-  const name = host.name ?? host.address;
-  return html`<a href="#/device/${part(host.mac ?? host.address)}">${name}</a>
-    ${host.name ? html`<span class="muted mono">${host.address}</span>` : nothing}`;
-}
+export const who = (host, key) => host
+  ? html`<a href="#/device/${part(keyOf(host))}">${host.name ?? host.address}</a>
+      ${host.name ? html`<span class="muted mono">${host.address}</span>` : nothing}`
+  : html`<span class="mono">${key}</span>`;
