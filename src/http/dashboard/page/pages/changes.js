@@ -103,22 +103,31 @@ function groups(rows, by, find, now) {
   return grouped(rows, byDay ? ({ time }) => day(time) : whose).map(({ key, rows }) => html`<section>
     <h2>${byDay ? dayName(key, now) : who(find(key), key)}</h2>
     ${byDay
-      ? list(`Changes of ${key}`, ["What", "Device", "Time"], rows.map((row) =>
-          [what(row, find), who(find(whose(row)), whose(row)), time(row.time, 11)]))
-      : list(`Changes on ${key}`, ["What", "Time"], rows.map((row) => [what(row, find), time(row.time)]))}
+      ? list(`Changes of ${key}`, ["Device", "What", "Time"], moments(rows).map(({ rows }) =>
+          [who(find(whose(rows[0])), whose(rows[0])), html`<div>${rows.map((row) => what(row, find))}</div>`, time(rows[0].time, 11)]))
+      : list(`Changes on ${key}`, ["Time", "What"], moments(rows).map(({ rows }) =>
+          [time(rows[0].time), html`<div>${rows.map((row) => what(row, find))}</div>`]))}
   </section>`);
 }
+
+/** What a device did at the same time, which is what one look at it found. */
+const moments = (rows) => grouped(rows, (row) => `${row.time} ${whose(row)}`);
 
 const time = (time, from = 0) => html`<time datetime=${time}>${when(time).slice(from)}</time>`;
 
 /** What a change was, with a sign of its kind. */
 function what(row, find) {
   const rogue = row.alert ? html` <span class="chip rogue">not expected</span>` : nothing;
-  if (row.kind === "moved") return html`<span>moved here from <span class="mono">${row.from}</span> to
-    <span class="mono">${row.address}</span>${rogue}</span>`;
-  if (row.kind in WORDS) return html`<span>${WORDS[row.kind]}${rogue}</span>`;
+  return html`<div>${said(row, find)}${rogue}</div>`;
+}
+
+function said(row, find) {
+  if (row.kind === "moved") {
+    return html`moved from <span class="mono">${row.from}</span> to <span class="mono">${row.address}</span>`;
+  }
+  if (row.kind in WORDS) return WORDS[row.kind];
   const ports = port({ ...row, port: row.port ?? row.ports }, find(whose(row)));
-  if (row.kind === "closed") return html`<span>− ${ports} closed</span>`;
-  const over = row.over === undefined ? "" : `, and closed again after ${span(Math.max(row.lasted, 0))}`;
-  return html`<span>+ ${ports} opened${over}${rogue}</span>`;
+  if (row.kind === "closed") return html`− ${ports} closed`;
+  const over = row.over === undefined ? nothing : `, and closed again after ${span(Math.max(row.lasted, 0))}`;
+  return html`+ ${ports} opened${over}`;
 }

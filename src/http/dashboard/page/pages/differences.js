@@ -34,14 +34,14 @@ export default {
     const opened = new Set();
 
     /** Changes what is expected, and remembers how it was. */
-    const change = async (said, { write = [], remove = [] }, isBaseline = false) => {
+    const change = async (said, { write = [], remove = [], isBaseline = false, isBack = false }) => {
       busy = true;
       place.redraw();
       try {
         const former = await get("v1/expected");
         const back = undoing(former, [...write, ...remove]);
         // From the first piece on: what was written before one failed can be taken back, too.
-        await put({ write, remove }, isBaseline, () => (undo = { said, ...back }));
+        await put({ write, remove, isBaseline }, () => (undo = { said, isBack, ...back }));
       } catch (error) {
         fail(error);
       }
@@ -49,8 +49,8 @@ export default {
       place.reload();
     };
     const takeBack = async () => {
-      const { said, write, remove } = undo;
-      await change(`taken back: ${said}`, { write, remove });
+      const { said, isBack, write, remove } = undo;
+      await change(said, { write, remove, isBack: !isBack });
     };
     const accept = async (differences, whom) => {
       const found = accepting(differences, "");
@@ -61,7 +61,7 @@ export default {
       });
       if (!filled) return;
       const said = `accepted ${count(found.length, "port")} of ${whom}`;
-      await change(said, { write: accepting(differences, filled.comment.trim()) }, true);
+      await change(said, { write: accepting(differences, filled.comment.trim()), isBaseline: true });
     };
     const does = {
       accept,
@@ -86,8 +86,8 @@ export default {
       },
       heard: place.reload,
       view: () => html`<h1>Differences</h1>
-        ${undo ? html`<p class="hint" role="status">Done: ${undo.said}.
-          <button ?disabled=${busy} @click=${takeBack}>Undo</button></p>` : nothing}
+        ${undo ? html`<p class="hint" role="status">${undo.isBack ? "Taken back" : "Done"}: ${undo.said}.
+          <button ?disabled=${busy} @click=${takeBack}>${undo.isBack ? "Do it again" : "Undo"}</button></p>` : nothing}
         ${summary(known, () => does.accept(known.differences, "all devices"), busy)}
         ${devices(known, find, opened, does, place.redraw)}
         <h2>What is expected</h2>
@@ -107,7 +107,7 @@ export default {
 };
 
 /** Sends what is to be written, then what is to go, in pieces that are taken; tells after each. */
-async function put({ write, remove }, isBaseline, tell) {
+async function put({ write, remove, isBaseline }, tell) {
   const writes = pieces(write);
   // Accepting nothing says something, too: from now on there is a baseline.
   if (isBaseline && !writes.length) writes.push([]);
@@ -120,10 +120,12 @@ async function put({ write, remove }, isBaseline, tell) {
 }
 
 const question = (found) => html`
-  <ul class="chips">${found.slice(0, NAMED).map((row) =>
+  ${devicesIn(found) > 1 ? html`<p>They are on ${devicesIn(found)} devices.</p>` : html`<ul class="chips">${found.slice(0, NAMED).map((row) =>
       html`<li class="chip"><b>${row.port}</b>/${row.protocol} ${row.state}</li>`)}
-    ${found.length > NAMED ? html`<li>and ${found.length - NAMED} more</li>` : nothing}</ul>
+    ${found.length > NAMED ? html`<li>and ${found.length - NAMED} more</li>` : nothing}</ul>`}
   <label>Comment, why that is all right <input name="comment" maxlength="1000" autocomplete="off"></label>`;
+
+const devicesIn = (found) => new Set(found.map(({ address }) => address)).size;
 
 function summary({ differences, baseline }, acceptAll, busy) {
   const button = html`<button class="primary" ?disabled=${busy} @click=${acceptAll}>Accept all…</button>`;
@@ -139,9 +141,9 @@ function summary({ differences, baseline }, acceptAll, busy) {
 /** Every device with its differences; the devices that are new as a whole come first. */
 function devices({ differences, expected, baseline }, find, opened, does, redraw) {
   const of = (address) => find(address)?.mac ?? address;
-  const accepted = new Set(expected.map(({ address }) => of(address)));
+  const known = new Set(expected.map(({ address }) => of(address)));
   const groups = grouped(differences, ({ address }) => address).map((group) =>
-    ({ ...group, isNew: baseline && !accepted.has(of(group.key)) }));
+    ({ ...group, isNew: baseline && !known.has(of(group.key)) }));
   groups.sort((a, b) => Number(b.isNew) - Number(a.isNew));
   return groups.map(({ key, rows, isNew }) => {
     const isOpen = differences.length <= FEW || opened.has(key);
@@ -152,10 +154,11 @@ function devices({ differences, expected, baseline }, find, opened, does, redraw
     };
     const host = find(key);
     const name = host?.name ?? key;
+    const accepted = accepting(rows, "");
     return html`<section class="card device">
       <div class="head"><h2>${who(host, key)} ${isNew ? html`<span class="chip new">new device</span>` : nothing}</h2>
-        <button @click=${() => does.accept(rows, name)} aria-label="Accept ${name}">
-          Accept ${isNew ? "this device" : count(rows.length, "port")}…</button></div>
+        ${accepted.length ? html`<button @click=${() => does.accept(rows, name)}>
+          Accept ${isNew ? "this device" : count(accepted.length, "port")}…<span class="hidden-text"> of ${name}</span></button>` : nothing}</div>
       ${differences.length <= FEW ? list(rows, host, name, does) : html`<details ?open=${isOpen} @toggle=${toggle}>
         <summary>${count(rows.length, "port")}</summary>${isOpen ? list(rows, host, name, does) : nothing}</details>`}
     </section>`;

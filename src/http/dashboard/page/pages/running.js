@@ -64,22 +64,28 @@ export default {
 };
 
 function card(run, find, stop) {
-  const { hosts, progress } = run;
+  const { progress } = run;
   return html`<section class="card" aria-labelledby="run-${run.id}">
     <div class="head"><h2 id="run-${run.id}">${run.scanner} <span class="muted">${reason(run.kind)}</span></h2>
       <button @click=${() => stop(run)} aria-label="Stop ${run.scanner}">Stop</button></div>
     ${progress ? bar(`Ports of ${run.scanner}`, progress.ports) : nothing}
-    <dl class="facts">
-      <dt>Devices</dt><dd>${hosts.done} of ${hosts.total}</dd>
-      ${progress
-        ? html`<dt>Ports</dt><dd>${figure(progress.ports.done)} of ${figure(progress.ports.total)}</dd>
-          <dt>Rate</dt><dd>${count(Math.round(progress.rate), "port")} a second</dd>
-          <dt>Time left</dt><dd>${progress.seconds_left === null ? "not known yet" : `about ${span(progress.seconds_left)}`}</dd>`
-        : nothing}
-      <dt>Began</dt><dd>${since(run.started)}</dd>
-    </dl>
+    <dl class="across">${facts(run).map(([name, fact]) => html`<div><dt>${name}</dt><dd>${fact}</dd></div>`)}</dl>
     ${progress?.devices.length ? devices(progress.devices, find) : nothing}
   </section>`;
+}
+
+function facts({ hosts, progress, started }) {
+  const devices = ["Devices", `${hosts.done} of ${hosts.total}`];
+  const began = ["Began", since(started)];
+  if (!progress) return [devices, began];
+  const { ports, rate, seconds_left: left } = progress;
+  return [
+    devices,
+    ["Ports", `${figure(ports.done)} of ${figure(ports.total)}`],
+    ["Rate", `${count(Math.round(rate), "port")} a second`],
+    ["Time left", left === null ? "not known yet" : `about ${span(left)}`],
+    began,
+  ];
 }
 
 const devices = (devices, find) => rows(

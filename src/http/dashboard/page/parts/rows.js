@@ -8,7 +8,7 @@ import { html } from "../vendor/lit-html/lit-html.js";
  * @param {any[][]} rows texts or templates
  * @returns {any} a template
  */
-export const rows = (caption, titles, rows) => html`<table role="table" class="cards">
+export const rows = (caption, titles, rows) => html`<table role="table" class="cards plain">
   <caption>${caption}</caption>
   <thead role="rowgroup"><tr role="row">${titles.map((title) =>
     html`<th role="columnheader" scope="col">${title}</th>`)}</tr></thead>

@@ -7,9 +7,12 @@ import { keyOf } from "../devices.js";
 /**
  * @param {import("../directory.js").Host|null} host
  * @param {string} key the MAC or address that it goes by here
+ * @param {string} [beside] what stands beside its name
  * @returns {any} a template
  */
-export const who = (host, key) => host
-  ? html`<a href="#/device/${part(keyOf(host))}">${host.name ?? host.address}</a>
-      ${host.name ? html`<span class="muted mono">${host.address}</span>` : nothing}`
-  : html`<span class="mono">${key}</span>`;
+export function who(host, key, beside = host?.address) {
+  if (!host) return html`<span class="mono">${key}</span>`;
+  const name = host.name ?? host.address;
+  return html`<a href="#/device/${part(keyOf(host))}">${name}</a>
+    ${name === beside ? nothing : html`<span class="muted mono">${beside}</span>`}`;
+}
