@@ -6,6 +6,7 @@
 
 import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { listen } from "./events.js";
+import device from "./pages/device.js";
 import now from "./pages/now.js";
 
 /**
@@ -37,6 +38,7 @@ import now from "./pages/now.js";
 /** `label`: it is in the navigation. */
 const PAGES = [
   { name: "", page: now, label: "Now" },
+  { name: "device", page: device },
 ];
 
 /** During a scan's many changes a page loads again at most this often, in milliseconds. */
