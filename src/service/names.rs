@@ -184,18 +184,27 @@ async fn answer(
     Some(Hearing { device: who(&told, proxies)?, source: *source, name })
 }
 
-/// Whom a name belongs to that was got at an address: the device that a source names there, unless another is seen;
-/// where the source does not know who it is, whoever is seen.
+/// Whom a name belongs to that was got at an address.
 fn who(told: &Device, proxies: &BTreeSet<Mac>) -> Option<DeviceKey> {
     let witness = Witness::of(&Links::read().ok()?, &told.address);
     let expected = witness.expected(told).ok()?;
-    let seen = witness.sighted(&told.address).ok()?;
+    let mac = whose(witness, expected, witness.sighted(&told.address).ok()?, proxies)?;
+    Some(Device { mac, ..told.clone() }.key())
+}
+
+/// The MAC of the device that a source names there, unless another is seen; where the source does not know who it is,
+/// of whoever is seen. `Some(None)`: it has none that could be known, and is kept by its address.
+fn whose(
+    witness: Witness,
+    expected: Option<Mac>,
+    seen: Option<Mac>,
+    proxies: &BTreeSet<Mac>,
+) -> Option<Option<Mac>> {
     if (witness, expected, seen) == (Witness::Neighbours, None, None) {
-        return None;
+        return None; // a neighbour has a MAC, and the next question may find it
     }
     let vouched = seen.filter(|mac| !proxies.contains(mac));
-    let mac = identify(expected, vouched, vouched).ok()?;
-    Some(Device { mac, ..told.clone() }.key())
+    identify(expected, vouched, vouched).ok()
 }
 
 /// Whether a device may get a packet: a neighbour who may be looked at. Where that depends on its MAC, that must be
@@ -217,6 +226,20 @@ fn may_be_asked(told: &Device, config: &Config) -> bool {
 mod tests {
     use super::*;
     use crate::config::DeviceRule;
+
+    #[test]
+    fn a_name_is_kept_under_whoever_is_seen_and_never_under_who_answers_for_others() {
+        let mac = |last: u8| (last != 0).then(|| Mac::new([2, 0, 0, 0, 0, last]));
+        let proxies = BTreeSet::from([Mac::new([2, 0, 0, 0, 0, 9])]);
+        let whose = |witness, expected, seen| whose(witness, mac(expected), mac(seen), &proxies);
+        assert_eq!(whose(Witness::Neighbours, 1, 1), Some(mac(1)));
+        assert_eq!(whose(Witness::Neighbours, 0, 1), Some(mac(1)));
+        assert_eq!(whose(Witness::Neighbours, 1, 2), None, "another has the address");
+        assert_eq!(whose(Witness::Neighbours, 0, 0), None, "not known yet");
+        assert_eq!(whose(Witness::Neighbours, 0, 9), Some(None), "kept by address");
+        assert_eq!(whose(Witness::Neighbours, 1, 9), Some(mac(1)));
+        assert_eq!(whose(Witness::Feed, 0, 0), Some(None));
+    }
 
     #[test]
     fn the_configurations_name_stands_between_the_owners_and_a_feeds() {
