@@ -40,7 +40,7 @@ VENV    := $(CURDIR)/target/venv
 
 # What the tests run for real: ip (network namespaces), nmap (a peer to agree with), unshare, curl; ndiff, xmllint
 # and python-libnmap judge what is written in nmap's formats.
-PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap
+PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap nodejs
 
 .DEFAULT_GOAL := run
 .PHONY: run build release test acceptance bench bench-micro bench-setup fuzz lint setup services vendors stats help clean
@@ -96,7 +96,7 @@ lint: ## formatting, clippy's lints and documentation, without a warning
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
 setup: $(addprefix $(TOOLS)/usr/,bin/promtool bin/amtool sbin/avahi-daemon) $(VENV)/bin/schemathesis # installs what the tests need where it may, else says how
-	@missing=; for command in ip nmap ndiff unshare curl xmllint cc; do \
+	@missing=; for command in ip nmap ndiff unshare curl xmllint node cc; do \
 	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
 	/usr/bin/python3 -c 'import libnmap' 2>/dev/null || missing="$$missing python3-libnmap"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
