@@ -45,6 +45,7 @@ macro_rules! files {
 const FILES: &[File] = &files![
     "api.js",
     "complete.js",
+    "devices.js",
     "events-worker.js",
     "events.js",
     "filter.js",
@@ -52,7 +53,9 @@ const FILES: &[File] = &files![
     "icon.svg",
     "main.js",
     "pages/now.js",
+    "parts/chip.js",
     "parts/dialog.js",
+    "parts/filterbox.js",
     "parts/table.js",
     "parts/time.js",
     "parts/toast.js",
@@ -61,6 +64,7 @@ const FILES: &[File] = &files![
     "vendor/lit-html/LICENSE",
     "vendor/lit-html/directive-helpers.js",
     "vendor/lit-html/directive.js",
+    "vendor/lit-html/directives/guard.js",
     "vendor/lit-html/directives/repeat.js",
     "vendor/lit-html/lit-html.js",
 ];

@@ -232,6 +232,8 @@ pub struct Store {
     health: watch::Receiver<StoreHealth>,
     newest: watch::Receiver<i64>,
     path: Arc<Path>,
+    /// Its size when it was opened.
+    opened_bytes: u64,
     /// Held while a copy is made.
     copying: Arc<Mutex<()>>,
 }
@@ -292,8 +294,8 @@ impl Store {
             .map_err(thread_error)?;
 
         backup::tidy(path);
-        let store =
-            Self { writes, reads, health: watched, newest, path: path.into(), copying: Arc::default() };
+        let (path, opened_bytes, copying) = (path.into(), bytes(path), Arc::default());
+        let store = Self { writes, reads, health: watched, newest, path, opened_bytes, copying };
         Ok((store.clone(), WriterThread { stop, writer, reader, store }))
     }
 
@@ -405,8 +407,12 @@ impl Store {
 
     /// The size of the database and its log on disk.
     pub fn bytes(&self) -> u64 {
-        let size = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
-        size(&self.path) + size(&schema::beside(&self.path, "-wal"))
+        bytes(&self.path)
+    }
+
+    /// What [`Store::bytes`] was when the database was opened.
+    pub const fn opened_bytes(&self) -> u64 {
+        self.opened_bytes
     }
 
     async fn write<T>(&self, request: impl FnOnce(writer::Done<T>) -> writer::Request) -> Result<T> {
@@ -442,6 +448,12 @@ impl Store {
         self.reads.send(reader::Request::Query(job)).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
+}
+
+/// The size of the database at this path and of its log.
+fn bytes(path: &Path) -> u64 {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
+    size(path) + size(&schema::beside(path, "-wal"))
 }
 
 impl WriterThread {

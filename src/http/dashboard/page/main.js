@@ -30,7 +30,7 @@ import now from "./pages/now.js";
  * @property {string[]} path what comes behind the page's name
  * @property {URLSearchParams} query
  * @property {() => void} redraw draws the view soon
- * @property {() => Promise<void>} reload loads again, then draws
+ * @property {() => void} reload loads again soon, then draws
  * @property {(query: Record<string, string>) => void} keep puts this into the address, for a link or a reload
  */
 
@@ -38,6 +38,12 @@ import now from "./pages/now.js";
 const PAGES = [
   { name: "", page: now, label: "Now" },
 ];
+
+/** During a scan's many changes a page loads again at most this often, in milliseconds. */
+const RELOAD = 1000;
+
+/** What has grown old by itself, "5 min ago", is drawn anew this often, in milliseconds. */
+const REDRAW = 30_000;
 
 const main = document.getElementById("main");
 const top = document.getElementById("top");
@@ -77,8 +83,19 @@ const frame = () => html`
   </ul></nav>
   <span class="live ${live ? "on" : ""}" role="status">${live ? "live" : "not live"}</span>`;
 
+let reloading = null;
+let loadedAt = -RELOAD;
+
+function reload() {
+  reloading ??= setTimeout(() => {
+    reloading = null;
+    load();
+  }, Math.max(0, loadedAt + RELOAD - performance.now()));
+}
+
 async function load() {
   const ours = shown;
+  loadedAt = performance.now();
   main.setAttribute("aria-busy", "true");
   try {
     await ours.opened.load();
@@ -104,7 +121,7 @@ async function route() {
     path: rest,
     query: new URLSearchParams(query),
     redraw: () => ours === shown && redraw(),
-    reload: async () => ours === shown && load(),
+    reload: () => ours === shown && reload(),
     keep: (query) => ours === shown && keep(path, query),
   });
   draw();
@@ -132,7 +149,7 @@ function hear(told) {
     live = told.data;
     redraw();
   } else if (told.kind === "again") {
-    load();
+    reload();
   } else {
     shown.opened?.heard?.(told);
   }
@@ -144,7 +161,6 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 addEventListener("hashchange", route);
-// "5 min ago" grows old.
-setInterval(redraw, 30_000);
+setInterval(redraw, REDRAW);
 listen(hear);
 route();
