@@ -41,8 +41,9 @@ VENV    := $(CURDIR)/target/venv
 AXE     := axe-playwright-python==0.1.8
 
 # What the tests run for real: ip (network namespaces), nmap (a peer to agree with), unshare, curl; ndiff, xmllint
-# and python-libnmap judge what is written in nmap's formats; a browser, its driver and letters to show.
-PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap chromium chromium-driver fonts-liberation
+# and python-libnmap judge what is written in nmap's formats; of the page Node, a browser, its driver and letters.
+PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap nodejs \
+  chromium chromium-driver fonts-liberation gcc libc6-dev
 
 .DEFAULT_GOAL := run
 .PHONY: run build release test acceptance screenshots bench bench-micro bench-setup fuzz lint setup services vendors stats help clean
@@ -67,9 +68,9 @@ acceptance: setup ## the long runs behind the figures in README: an hour or two,
 	  $(CARGO) test --locked --release --lib --test integration -- --nocapture \
 	  engine::simulation::worlds appliance:: says_the_same answers_are_quick size::
 
-screenshots: setup $(TOOLS)/usr/bin/pngquant ## renew README's pictures of the page, with devices that are made up
-	PORTSCAN_TEST_SCREENSHOTS=tests/screenshots LD_LIBRARY_PATH=$(TOOLS)/usr/lib/$(shell uname -m)-linux-gnu \
-	  PATH="$(TOOLS)/usr/bin:$$PATH" $(AS_ROOT) $(CARGO) test --locked --test integration -- --exact browser::access::every_page_is_for_everybody
+screenshots: setup $(TOOLS)/usr/bin/pngquant ## renew README's pictures of the page
+	PORTSCAN_TEST_SCREENSHOTS=$(CURDIR)/tests/screenshots LD_LIBRARY_PATH=$(TOOLS)/usr/lib/$(shell uname -m)-linux-gnu \
+	  PATH="$(TOOLS)/usr/bin:$$PATH" $(AS_ROOT) $(CARGO) test --locked --test integration browser::pictures
 
 bench: release bench-setup ## renew README's figures: side by side with nmap, RustScan and masscan, hours
 	$(CARGO) bench --locked --profile quick --bench compare --no-run
@@ -103,13 +104,13 @@ lint: ## formatting, clippy's lints and documentation, without a warning
 
 setup: $(addprefix $(TOOLS)/usr/,bin/promtool bin/amtool sbin/avahi-daemon sbin/nginx) \
   $(TOOLS)/axe $(VENV)/bin/schemathesis # installs what the tests need where it may, else says how
-	@missing=; for command in ip nmap ndiff unshare curl xmllint chromedriver cc; do \
+	@missing=; for command in ip nmap ndiff unshare curl xmllint node chromedriver cc; do \
 	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
 	/usr/bin/python3 -c 'import libnmap' 2>/dev/null || missing="$$missing python3-libnmap"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(PACKAGES) gcc >/dev/null; \
-	else echo "The tests need:$$missing. Install them with: sudo apt-get install $(PACKAGES) gcc"; exit 1; fi
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(PACKAGES) >/dev/null; \
+	else echo "The tests need:$$missing. Install them with: sudo apt-get install $(PACKAGES)"; exit 1; fi
 
 $(TOOLS)/usr/bin/promtool: UNPACKED := prometheus
 $(TOOLS)/usr/bin/amtool: UNPACKED := prometheus-alertmanager

@@ -11,6 +11,7 @@ mod bench;
 mod changes;
 mod corpus;
 mod crash;
+mod dashboard;
 mod discovery;
 mod disk;
 mod expected;

@@ -1,0 +1,150 @@
+// Which page is shown, and the frame around it.
+//
+// A page is a file in pages/ that exports a Page, and a line in PAGES. Main opens it when the address's fragment
+// names it (#/device/KEY?filter=... is the page `device` with the path ["KEY"] and a query), has it load, draws
+// its view, and tells it what happens.
+
+import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
+import { listen } from "./events.js";
+import now from "./pages/now.js";
+
+/**
+ * What a file in pages/ exports by default.
+ * @typedef {object} Page
+ * @property {string} title of the tab, until the page has a heading
+ * @property {(place: Place) => Opened} open
+ */
+
+/**
+ * A page that is shown.
+ * @typedef {object} Opened
+ * @property {() => Promise<void>} load asks the appliance; at first, and whenever something may have been missed
+ * @property {() => any} view a template of what is known, with one <h1>; called after `load` and each `redraw`
+ * @property {(told: import("./events.js").Told) => void} [heard] something has happened: a change, or a scan's progress
+ * @property {() => void} [close] another page comes
+ */
+
+/**
+ * Where a page is, and what it may ask of main.
+ * @typedef {object} Place
+ * @property {string[]} path what comes behind the page's name
+ * @property {URLSearchParams} query
+ * @property {() => void} redraw draws the view soon
+ * @property {() => Promise<void>} reload loads again, then draws
+ * @property {(query: Record<string, string>) => void} keep puts this into the address, for a link or a reload
+ */
+
+/** `label`: it is in the navigation. */
+const PAGES = [
+  { name: "", page: now, label: "Now" },
+];
+
+const main = document.getElementById("main");
+const top = document.getElementById("top");
+
+/** What is shown. */
+let shown = { name: "", page: now, opened: null, loaded: false, error: null };
+let live = false;
+let drawing = false;
+
+function redraw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    draw();
+  });
+}
+
+function draw() {
+  const { opened, loaded, error } = shown;
+  render(html`${error ? failure(error) : nothing}${loaded ? opened.view() : error ? nothing : waiting()}`, main);
+  render(frame(), top);
+  document.title = `${main.querySelector("h1")?.textContent.trim() || shown.page.title} · portscan`;
+}
+
+const waiting = () => html`<p class="waiting">One moment…</p>`;
+
+const failure = (error) => html`<div class="failure" role="alert">
+  <p>${error.message}</p><button @click=${load}>Try again</button>
+</div>`;
+
+const frame = () => html`
+  <a class="brand" href="#/">portscan</a>
+  <nav aria-label="Pages"><ul>
+    ${PAGES.filter((page) => page.label).map(({ name, label }) => html`<li>
+      <a href="#/${name}" aria-current=${name === shown.name ? "page" : nothing}>${label}</a></li>`)}
+  </ul></nav>
+  <span class="live ${live ? "on" : ""}" role="status">${live ? "live" : "not live"}</span>`;
+
+async function load() {
+  const ours = shown;
+  main.setAttribute("aria-busy", "true");
+  try {
+    await ours.opened.load();
+    Object.assign(ours, { loaded: true, error: null });
+  } catch (error) {
+    ours.error = error;
+  }
+  if (ours !== shown) return;
+  main.removeAttribute("aria-busy");
+  draw();
+}
+
+/** Opens the page that the fragment names; the first one if it names none. */
+async function route() {
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
+  const [name, ...rest] = path.split("/").map(decoded);
+  const { page } = PAGES.find((known) => known.name === name) ?? PAGES[0];
+  shown.opened?.close?.();
+  const ours = { name, page, opened: null, loaded: false, error: null };
+  const first = shown.opened === null;
+  shown = ours;
+  ours.opened = page.open({
+    path: rest,
+    query: new URLSearchParams(query),
+    redraw: () => ours === shown && redraw(),
+    reload: async () => ours === shown && load(),
+    keep: (query) => ours === shown && keep(path, query),
+  });
+  draw();
+  await load();
+  if (first || ours !== shown) return;
+  scrollTo(0, 0);
+  main.focus({ preventScroll: true });
+}
+
+function keep(path, query) {
+  const kept = String(new URLSearchParams(Object.entries(query).filter(([, value]) => value)));
+  history.replaceState(null, "", `#/${path}${kept && `?${kept}`}`);
+}
+
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+function hear(told) {
+  if (told.kind === "live") {
+    live = told.data;
+    redraw();
+  } else if (told.kind === "again") {
+    load();
+  } else {
+    shown.opened?.heard?.(told);
+  }
+}
+
+document.querySelector(".skip").addEventListener("click", (event) => {
+  // The fragment is the page's address; the skip link must not change it.
+  event.preventDefault();
+  main.focus();
+});
+addEventListener("hashchange", route);
+// "5 min ago" grows old.
+setInterval(redraw, 30_000);
+listen(hear);
+route();
