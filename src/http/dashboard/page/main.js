@@ -51,7 +51,7 @@ const main = document.getElementById("main");
 const top = document.getElementById("top");
 
 /** What is shown. */
-let shown = { name: "", page: now, opened: null, loaded: false, error: null };
+let shown = { name: "", page: now, opened: null };
 let live = false;
 let drawing = false;
 
@@ -95,8 +95,14 @@ function reload() {
   }, Math.max(0, loadedAt + RELOAD - performance.now()));
 }
 
+/** One at a time: an answer that took longer must not overwrite a later one. */
 async function load() {
   const ours = shown;
+  if (ours.loading) {
+    ours.stale = true;
+    return;
+  }
+  Object.assign(ours, { loading: true, stale: false });
   loadedAt = performance.now();
   main.setAttribute("aria-busy", "true");
   try {
@@ -105,9 +111,11 @@ async function load() {
   } catch (error) {
     ours.error = error;
   }
+  ours.loading = false;
   if (ours !== shown) return;
   main.removeAttribute("aria-busy");
   draw();
+  if (ours.stale) reload();
 }
 
 /** Opens the page that the fragment names; the first one if it names none. */
@@ -116,7 +124,7 @@ async function route() {
   const [name, ...rest] = path.split("/").map(decoded);
   const { page } = PAGES.find((known) => known.name === name) ?? PAGES[0];
   shown.opened?.close?.();
-  const ours = { name, page, opened: null, loaded: false, error: null };
+  const ours = { name, page, opened: null, loading: false, stale: false, loaded: false, error: null };
   const first = shown.opened === null;
   shown = ours;
   ours.opened = page.open({

@@ -132,7 +132,7 @@ const facts = (host) => html`<section class="card"><h2>Device</h2><dl class="fac
   <dt>MAC</dt><dd>${host.mac ? html`<span class="mono">${host.mac}</span>` : "not known: it is behind a router"}
     ${host.locally_administered ? html`<br><span class="muted">made up by software, as phones do; it may be another tomorrow</span>` : nothing}</dd>
   <dt>Vendor</dt><dd>${host.vendor ?? "not known"}</dd>
-  ${host.names.map(({ name, source }) => html`<dt>Name</dt><dd>${name} <span class="muted">by ${SOURCES[source] ?? source}</span></dd>`)}
+  ${host.names.map(({ name, source }) => html`<dt>Name</dt><dd><bdi>${name}</bdi> <span class="muted">by ${SOURCES[source] ?? source}</span></dd>`)}
   <dt>First seen</dt><dd>${since(host.first_seen)} <span class="muted">${when(host.first_seen)}</span></dd>
   <dt>Last seen</dt><dd>${since(host.last_seen)} <span class="muted">${when(host.last_seen)}</span></dd>
 </dl></section>`;
