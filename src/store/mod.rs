@@ -9,8 +9,10 @@
 //! [`Store`] is the handle: its methods wait for a thread's answer and block nobody. What is written is
 //! acknowledged when it is *committed*; commits are shared ([`Pace`]). `apply` is the writer's SQL, `reader`
 //! the reader's, `pages` what is read in pieces, `current` what all looks together say, `expected` what they
-//! should, `compared` what single scans say, `hosts` all that is known of devices, `names` what they call themselves, `prune` what is forgotten, `news` what has changed, `residents` who is where, `sightings` which of it need not be written again, `schema` the file
-//! and its versions, `verdicts` how a host's result is spelled in bytes.
+//! should, `compared` what single scans say, `hosts` all that is known of devices, `names` what they call
+//! themselves, `prune` what is forgotten, `news` what has changed, `residents` who is where, `sightings` which
+//! of it need not be written again, `schema` the file and its versions, `verdicts` how a host's result is
+//! spelled in bytes.
 //!
 //! **Order.** The wall clock of a machine without a battery jumps. The newest of our observations is that with
 //! the greatest sequence number, the newest scan that with the greatest id; times are only shown. Imports alone

@@ -26,9 +26,11 @@ use tempfile::TempDir;
 use crate::lab::{Host, KernelHost, Lab, Node, outputs};
 
 pub mod avahi;
+pub mod browser;
 pub mod disk;
 pub mod feed;
 pub mod liar;
+pub mod nginx;
 pub mod prometheus;
 mod selftest;
 
@@ -428,10 +430,15 @@ impl Drop for Running {
 
 /// A client that takes every answer as it is.
 fn agent() -> ureq::Agent {
+    agent_within(Duration::from_secs(5))
+}
+
+/// The same for a server that may take so long.
+fn agent_within(longest: Duration) -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
-        .timeout_global(Some(Duration::from_secs(5)))
+        .timeout_global(Some(longest))
         .build()
         .into()
 }

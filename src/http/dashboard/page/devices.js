@@ -1,5 +1,6 @@
 // The devices as the pages show them: what /v1/hosts says, joined with how that differs from what is expected. Pure.
 
+import { directory } from "./directory.js";
 import { addressKey } from "./format.js";
 
 /** What is younger than this is new, in milliseconds. */
@@ -87,13 +88,8 @@ const extra = (port, protocol, states) => ({ port, protocol, service: null, stat
 
 /** A difference names its device by the address, which whoever was seen there last has, or by the MAC. */
 function byHost(hosts, differences) {
-  const named = new Map();
-  const latest = [...hosts].sort((a, b) => (a.last_seen < b.last_seen ? -1 : 1));
-  for (const host of latest) {
-    named.set(host.address, host);
-    if (host.mac) named.set(host.mac, host);
-  }
+  const find = directory(hosts);
   const grouped = new Map(hosts.map((host) => [host, []]));
-  for (const difference of differences) grouped.get(named.get(difference.address))?.push(difference);
+  for (const difference of differences) grouped.get(find(difference.address))?.push(difference);
   return grouped;
 }
