@@ -94,7 +94,9 @@ let loadedAt = -RELOAD;
 function reload() {
   reloading ??= setTimeout(() => {
     reloading = null;
-    load();
+    // Nobody looks: the appliance has better to do.
+    if (document.hidden) shown.stale = true;
+    else load();
   }, Math.max(0, loadedAt + RELOAD - performance.now()));
 }
 
@@ -180,6 +182,9 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 addEventListener("hashchange", route);
+addEventListener("visibilitychange", () => {
+  if (!document.hidden && (shown.stale || performance.now() - loadedAt > REDRAW)) reload();
+});
 setInterval(redraw, REDRAW);
 listen(hear);
 route();

@@ -84,7 +84,8 @@ export default {
         const differences = info.baseline ? await get("v1/diff") : [];
         known = { devices: devicesOf(hosts, differences, Date.now()), info, health };
       },
-      heard: ({ kind }) => kind === "change" && place.reload(),
+      // At a scan's end it was also seen who is there.
+      heard: ({ kind, data }) => (kind === "change" || !data.running) && place.reload(),
       view() {
         const { devices, info, health } = known;
         const rows = devices.map(rowOf);
