@@ -54,8 +54,13 @@ pub fn router(site: Site) -> Router {
     let base = site.config.borrow().base_url.clone();
     let queries = Arc::clone(&site.queries);
     let imports = v1::Imports::new(site.queries.importer(), site.limits.upload);
-    let api =
-        v1::Api { queries: Arc::clone(&site.queries), runs: site.runs, imports, advertised: site.advertised };
+    let api = v1::Api {
+        queries: Arc::clone(&site.queries),
+        runs: site.runs,
+        imports,
+        advertised: site.advertised,
+        clock: Arc::clone(&site.clock),
+    };
     let original = portscan::routes(&base, Arc::clone(&site.queries), site.clock)
         .merge(lanscan::routes(Arc::clone(&site.queries)));
     let routes = common(&base, move || queries.health())

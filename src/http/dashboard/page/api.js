@@ -11,10 +11,12 @@ export class Refused extends Error {
   /**
    * @param {number} status HTTP's; 0 if there was no answer at all
    * @param {string} message what is wrong, and how to mend it
+   * @param {any} [said] the whole answer
    */
-  constructor(status, message) {
+  constructor(status, message, said = null) {
     super(message);
     this.status = status;
+    this.said = said;
   }
 }
 
@@ -67,7 +69,7 @@ async function content(answer) {
   const text = await answer.text();
   const said = parsed(text);
   if (!answer.ok) {
-    throw new Refused(answer.status, said?.error ?? `The answer was ${answer.status} ${answer.statusText}.`);
+    throw new Refused(answer.status, said?.error ?? `The answer was ${answer.status} ${answer.statusText}.`, said);
   }
   return said;
 }

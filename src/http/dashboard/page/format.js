@@ -47,7 +47,8 @@ export function day(time) {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
 }
 
-const two = (number) => String(number).padStart(2, "0");
+/** Two digits. @param {number} number */
+export const two = (number) => String(number).padStart(2, "0");
 
 /**
  * So many of something: "1 device", "2,500 ports".
@@ -56,8 +57,14 @@ const two = (number) => String(number).padStart(2, "0");
  * @param {string} [many]
  */
 export function count(number, one, many = `${one}s`) {
-  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+  return `${figure(number)} ${number === 1 ? one : many}`;
 }
+
+/**
+ * A whole number in groups of three: "2,500". Not by `toLocaleString`, whose first call loads half a library.
+ * @param {number} number
+ */
+export const figure = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 
 /**
  * Octets: "512 B", "1.5 MB".

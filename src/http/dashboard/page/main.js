@@ -6,6 +6,7 @@
 
 import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { listen } from "./events.js";
+import device from "./pages/device.js";
 import now from "./pages/now.js";
 
 /**
@@ -30,20 +31,27 @@ import now from "./pages/now.js";
  * @property {string[]} path what comes behind the page's name
  * @property {URLSearchParams} query
  * @property {() => void} redraw draws the view soon
- * @property {() => Promise<void>} reload loads again, then draws
+ * @property {() => void} reload loads again soon, then draws
  * @property {(query: Record<string, string>) => void} keep puts this into the address, for a link or a reload
  */
 
 /** `label`: it is in the navigation. */
 const PAGES = [
   { name: "", page: now, label: "Now" },
+  { name: "device", page: device },
 ];
+
+/** During a scan's many changes a page loads again at most this often, in milliseconds. */
+const RELOAD = 1000;
+
+/** What has grown old by itself, "5 min ago", is drawn anew this often, in milliseconds. */
+const REDRAW = 30_000;
 
 const main = document.getElementById("main");
 const top = document.getElementById("top");
 
 /** What is shown. */
-let shown = { name: "", page: now, opened: null, loaded: false, error: null };
+let shown = { name: "", page: now, opened: null };
 let live = false;
 let drawing = false;
 
@@ -77,8 +85,25 @@ const frame = () => html`
   </ul></nav>
   <span class="live ${live ? "on" : ""}" role="status">${live ? "live" : "not live"}</span>`;
 
+let reloading = null;
+let loadedAt = -RELOAD;
+
+function reload() {
+  reloading ??= setTimeout(() => {
+    reloading = null;
+    load();
+  }, Math.max(0, loadedAt + RELOAD - performance.now()));
+}
+
+/** One at a time: an answer that took longer must not overwrite a later one. */
 async function load() {
   const ours = shown;
+  if (ours.loading) {
+    ours.stale = true;
+    return;
+  }
+  Object.assign(ours, { loading: true, stale: false });
+  loadedAt = performance.now();
   main.setAttribute("aria-busy", "true");
   try {
     await ours.opened.load();
@@ -86,9 +111,11 @@ async function load() {
   } catch (error) {
     ours.error = error;
   }
+  ours.loading = false;
   if (ours !== shown) return;
   main.removeAttribute("aria-busy");
   draw();
+  if (ours.stale) reload();
 }
 
 /** Opens the page that the fragment names; the first one if it names none. */
@@ -97,14 +124,14 @@ async function route() {
   const [name, ...rest] = path.split("/").map(decoded);
   const { page } = PAGES.find((known) => known.name === name) ?? PAGES[0];
   shown.opened?.close?.();
-  const ours = { name, page, opened: null, loaded: false, error: null };
+  const ours = { name, page, opened: null, loading: false, stale: false, loaded: false, error: null };
   const first = shown.opened === null;
   shown = ours;
   ours.opened = page.open({
     path: rest,
     query: new URLSearchParams(query),
     redraw: () => ours === shown && redraw(),
-    reload: async () => ours === shown && load(),
+    reload: () => ours === shown && reload(),
     keep: (query) => ours === shown && keep(path, query),
   });
   draw();
@@ -132,7 +159,7 @@ function hear(told) {
     live = told.data;
     redraw();
   } else if (told.kind === "again") {
-    load();
+    reload();
   } else {
     shown.opened?.heard?.(told);
   }
@@ -144,7 +171,6 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 addEventListener("hashchange", route);
-// "5 min ago" grows old.
-setInterval(redraw, 30_000);
+setInterval(redraw, REDRAW);
 listen(hear);
 route();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addressKey, ago, bytes, count, span, when } from "../page/format.js";
+import { addressKey, ago, bytes, count, figure, span, when } from "../page/format.js";
 
 const NOW = Date.parse("2026-03-01T12:00:00Z");
 
@@ -20,6 +20,7 @@ test("times are told by their largest unit", () => {
 test("one is one, and two are two", () => {
   assert.equal(count(1, "device"), "1 device");
   assert.equal(count(2500, "port"), "2,500 ports");
+  assert.deepEqual([0, 999, 1000, 1234567].map(figure), ["0", "999", "1,000", "1,234,567"]);
   assert.equal(count(0, "box", "boxes"), "0 boxes");
 });
 
