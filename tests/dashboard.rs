@@ -70,7 +70,7 @@ fn every_file_is_served_and_all_are_small() {
             lines += text.lines().count();
         }
     }
-    println!("the page: {octets} octets in the binary, {lines} lines of its own");
+    eprintln!("the page: {octets} octets in the binary, {lines} lines of its own");
     assert!(octets <= LARGEST, "{octets} octets are more than {LARGEST}");
 }
 

@@ -47,7 +47,8 @@ export function day(time) {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
 }
 
-const two = (number) => String(number).padStart(2, "0");
+/** Two digits. @param {number} number */
+export const two = (number) => String(number).padStart(2, "0");
 
 /**
  * So many of something: "1 device", "2,500 ports".

@@ -6,7 +6,15 @@
 
 import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { listen } from "./events.js";
+import changes from "./pages/changes.js";
+import compare from "./pages/compare.js";
+import device from "./pages/device.js";
+import differences from "./pages/differences.js";
+import health from "./pages/health.js";
 import now from "./pages/now.js";
+import running from "./pages/running.js";
+import scan from "./pages/scan.js";
+import scans from "./pages/scans.js";
 
 /**
  * What a file in pages/ exports by default.
@@ -37,6 +45,14 @@ import now from "./pages/now.js";
 /** `label`: it is in the navigation. */
 const PAGES = [
   { name: "", page: now, label: "Now" },
+  { name: "device", page: device },
+  { name: "changes", page: changes, label: "Changes" },
+  { name: "differences", page: differences, label: "Differences" },
+  { name: "scans", page: scans, label: "Scans" },
+  { name: "scan", page: scan },
+  { name: "compare", page: compare },
+  { name: "running", page: running, label: "Running" },
+  { name: "health", page: health, label: "Health" },
 ];
 
 /** During a scan's many changes a page loads again at most this often, in milliseconds. */
@@ -49,7 +65,7 @@ const main = document.getElementById("main");
 const top = document.getElementById("top");
 
 /** What is shown. */
-let shown = { name: "", page: now, opened: null, loaded: false, error: null };
+let shown = { name: "", page: now, opened: null };
 let live = false;
 let drawing = false;
 
@@ -93,8 +109,14 @@ function reload() {
   }, Math.max(0, loadedAt + RELOAD - performance.now()));
 }
 
+/** One at a time: an answer that took longer must not overwrite a later one. */
 async function load() {
   const ours = shown;
+  if (ours.loading) {
+    ours.stale = true;
+    return;
+  }
+  Object.assign(ours, { loading: true, stale: false });
   loadedAt = performance.now();
   main.setAttribute("aria-busy", "true");
   try {
@@ -103,9 +125,11 @@ async function load() {
   } catch (error) {
     ours.error = error;
   }
+  ours.loading = false;
   if (ours !== shown) return;
   main.removeAttribute("aria-busy");
   draw();
+  if (ours.stale) reload();
 }
 
 /** Opens the page that the fragment names; the first one if it names none. */
@@ -114,7 +138,7 @@ async function route() {
   const [name, ...rest] = path.split("/").map(decoded);
   const { page } = PAGES.find((known) => known.name === name) ?? PAGES[0];
   shown.opened?.close?.();
-  const ours = { name, page, opened: null, loaded: false, error: null };
+  const ours = { name, page, opened: null, loading: false, stale: false, loaded: false, error: null };
   const first = shown.opened === null;
   shown = ours;
   ours.opened = page.open({

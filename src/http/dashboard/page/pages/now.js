@@ -52,14 +52,15 @@ export default {
     let fault = null;
     let matches = () => true;
 
-    /** A faulty filter leaves the last good one in force while it is written on. */
+    /** What is wrong with a filter is left out while it is written on; if that does not do, the last one holds. */
     function setFilter(text) {
       filter = text;
+      fault = null;
       try {
         matches = parse(text, Date.now());
-        fault = null;
       } catch (error) {
         fault = error;
+        matches = without(error, text) ?? matches;
       }
       place.keep({ filter });
       place.redraw();
@@ -110,6 +111,15 @@ export default {
     };
   },
 };
+
+/** The filter without the term that is wrong; `null` if more is. */
+function without({ start, end }, text) {
+  try {
+    return parse(text.slice(0, start) + text.slice(end), Date.now());
+  } catch {
+    return null;
+  }
+}
 
 const advice = ({ problems, notices }) => html`
   ${problems.map((problem) => html`<p class="failure" role="alert">${problem}</p>`)}
