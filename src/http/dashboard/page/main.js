@@ -6,8 +6,15 @@
 
 import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { listen } from "./events.js";
+import changes from "./pages/changes.js";
+import compare from "./pages/compare.js";
 import device from "./pages/device.js";
+import differences from "./pages/differences.js";
+import health from "./pages/health.js";
 import now from "./pages/now.js";
+import running from "./pages/running.js";
+import scan from "./pages/scan.js";
+import scans from "./pages/scans.js";
 
 /**
  * What a file in pages/ exports by default.
@@ -39,6 +46,13 @@ import now from "./pages/now.js";
 const PAGES = [
   { name: "", page: now, label: "Now" },
   { name: "device", page: device },
+  { name: "changes", page: changes, label: "Changes" },
+  { name: "differences", page: differences, label: "Differences" },
+  { name: "scans", page: scans, label: "Scans" },
+  { name: "scan", page: scan },
+  { name: "compare", page: compare },
+  { name: "running", page: running, label: "Running" },
+  { name: "health", page: health, label: "Health" },
 ];
 
 /** During a scan's many changes a page loads again at most this often, in milliseconds. */
