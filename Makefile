@@ -69,8 +69,8 @@ acceptance: setup ## the long runs behind the figures in README: an hour or two,
 	  engine::simulation::worlds appliance:: says_the_same answers_are_quick size::
 
 screenshots: setup $(TOOLS)/usr/bin/pngquant ## renew README's pictures of the page
-	PORTSCAN_TEST_SCREENSHOTS=$(CURDIR)/tests/screenshots LD_LIBRARY_PATH=$(TOOLS)/usr/lib/$(shell uname -m)-linux-gnu \
-	  PATH="$(TOOLS)/usr/bin:$$PATH" $(AS_ROOT) $(CARGO) test --locked --test integration browser::pictures
+	PORTSCAN_TEST_SCREENSHOTS=$(CURDIR)/tests/screenshots \
+	  $(AS_ROOT) $(CARGO) test --locked --test integration browser::pictures
 
 bench: release bench-setup ## renew README's figures: side by side with nmap, RustScan and masscan, hours
 	$(CARGO) bench --locked --profile quick --bench compare --no-run

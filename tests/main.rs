@@ -8,6 +8,7 @@ mod alerts;
 mod api;
 mod appliance;
 mod bench;
+mod browser;
 mod changes;
 mod corpus;
 mod crash;

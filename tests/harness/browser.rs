@@ -21,7 +21,7 @@ use nix::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Reaped, eventually};
+use super::{Reaped, eventually, missing, tool};
 use crate::lab::Lab;
 
 mod element;
@@ -117,8 +117,7 @@ impl Browser {
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn();
-        let driver =
-            Reaped(driver.unwrap_or_else(|error| panic!("chromedriver: {error}; `make setup` gets it")));
+        let driver = Reaped(driver.unwrap_or_else(|e| missing("chromedriver", &e)));
         let agent = super::agent_within(READY);
         let status = format!("http://{DRIVER}/status");
         eventually(READY, "chromedriver is ready", || agent.get(&status).call().ok());
@@ -128,7 +127,8 @@ impl Browser {
     }
 
     fn open_session(&mut self) {
-        let under_home = |flag: &str, name: &str| format!("--{flag}={}", self.home.path().join(name).display());
+        let under_home =
+            |flag: &str, name: &str| format!("--{flag}={}", self.home.path().join(name).display());
         let mut flags: Vec<String> = FLAGS.map(str::to_owned).to_vec();
         flags.push(under_home("user-data-dir", "profile"));
         flags.push(under_home("log-net-log", "network.json"));
@@ -197,7 +197,8 @@ impl Browser {
 
     /// What a promise comes to.
     pub fn promised(&self, expression: &str) -> Value {
-        let script = format!("const done = arguments[0]; ({expression}).then(done, (why) => done(String(why)))");
+        let script =
+            format!("const done = arguments[0]; ({expression}).then(done, (why) => done(String(why)))");
         self.ask("POST", "execute/async", &json!({"script": script, "args": []}))
     }
 
@@ -224,9 +225,15 @@ impl Browser {
 
     /// Types on the keyboard, into whatever has the focus.
     pub fn press(&self, keys: impl IntoIterator<Item = char>) {
-        let strokes = keys.into_iter().flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key})));
+        let strokes = keys
+            .into_iter()
+            .flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key})));
         let strokes: Vec<Value> = strokes.collect();
-        self.ask("POST", "actions", &json!({"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]}));
+        self.ask(
+            "POST",
+            "actions",
+            &json!({"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]}),
+        );
     }
 
     /// The role and the name of what has the focus.
@@ -255,7 +262,8 @@ impl Browser {
         let log = self.ask("POST", "se/log", &json!({"type": "browser"}));
         let told = log.as_array().expect("a log").iter();
         // The browser's own pages complain, too.
-        let ours = told.filter(|entry| !entry["message"].as_str().is_some_and(|text| text.starts_with("chrome://")));
+        let ours =
+            told.filter(|entry| !entry["message"].as_str().is_some_and(|text| text.starts_with("chrome://")));
         ours.map(Value::to_string).collect()
     }
 
@@ -272,7 +280,8 @@ impl Browser {
         assert!(found["passes"].as_array().is_some_and(|passes| passes.len() > 5), "axe has looked: {found}");
         let told = |violation: &Value| {
             let nodes = violation["nodes"].as_array().expect("nodes").iter();
-            let nodes: Vec<String> = nodes.map(|node| format!("{} {}", node["html"], node["failureSummary"])).collect();
+            let nodes: Vec<String> =
+                nodes.map(|node| format!("{} {}", node["html"], node["failureSummary"])).collect();
             format!("{}: {}\n  {}", violation["id"], violation["help"], nodes.join("\n  "))
         };
         violations.iter().map(told).collect()
@@ -281,11 +290,21 @@ impl Browser {
     /// Writes what is seen to a file of 64 colours.
     pub fn screenshot(&self, file: &Path) {
         let picture = self.ask("GET", "screenshot", &Value::Null);
-        let smaller = format!("base64 -d | pngquant --strip 64 - > '{}'", file.display());
-        let mut shell = Command::new("sh").args(["-c", &smaller]).stdin(Stdio::piped()).spawn().expect("a shell");
+        let mut decoder = Command::new("base64")
+            .arg("-d")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("coreutils");
+        let smaller = tool("pngquant")
+            .args(["--strip", "64", "-"])
+            .stdin(decoder.stdout.take().expect("piped"))
+            .stdout(fs::File::create(file).expect("a file"))
+            .spawn();
+        let mut smaller = smaller.unwrap_or_else(|e| missing("pngquant", &e));
         let text = picture.as_str().expect("a picture");
-        shell.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
-        assert!(shell.wait().expect("it ends").success(), "{smaller}; `make screenshots` gets pngquant");
+        decoder.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
+        assert!(decoder.wait().expect("it ends").success() && smaller.wait().expect("it ends").success());
     }
 
     /// Ends it.
@@ -306,8 +325,11 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        if std::thread::panicking() && let Some(session) = &self.session {
-            let body = json!({"script": "return location.href + '\\n' + document.body.innerText", "args": []});
+        if std::thread::panicking()
+            && let Some(session) = &self.session
+        {
+            let body =
+                json!({"script": "return location.href + '\\n' + document.body.innerText", "args": []});
             let page = self.try_call("POST", &format!("{session}/execute/sync"), &body);
             eprintln!("--- the page ---\n{}\n---", page.unwrap_or_default().as_str().unwrap_or_default());
         }
@@ -318,7 +340,8 @@ impl Drop for Browser {
 /// The URLs that a log of the network service's says pages have asked for: one event a line, with the origin that
 /// asks. The browser's own errands have none, nor has an address that is typed.
 fn requests(log: &str) -> BTreeSet<String> {
-    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line.trim_end_matches(',')).ok());
+    let events =
+        log.lines().filter_map(|line| serde_json::from_str::<Value>(line.trim_end_matches(',')).ok());
     let asked = events.filter_map(|event| {
         let parameters = &event["params"];
         let initiator = parameters["initiator"].as_str()?;

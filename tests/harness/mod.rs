@@ -205,6 +205,24 @@ impl Finished {
     }
 }
 
+/// A program of Debian's with the libraries that few machines have: what `make setup` unpacked, else what is installed.
+fn tool(name: &str) -> Command {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
+    let unpacked = ["usr/bin", "usr/sbin"].map(|folder| tools.join(folder).join(name));
+    let unpacked = unpacked.iter().find(|path| path.exists());
+    let mut command = Command::new(unpacked.map_or(Path::new(name), PathBuf::as_path));
+    let libraries = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let libraries =
+        ["usr/lib", "lib"].map(|folder| tools.join(folder).join(&libraries).display().to_string());
+    command.env("LD_LIBRARY_PATH", libraries.join(":"));
+    command
+}
+
+/// Panics for a program that does not start.
+fn missing(name: &str, error: &std::io::Error) -> ! {
+    panic!("{name}: {error}; `make setup` gets it")
+}
+
 /// Ends its process when dropped; a test that fails leaves none behind.
 struct Reaped(Child);
 
@@ -294,6 +312,24 @@ impl Running {
     pub fn get(&self, path: &str) -> Answer {
         let url = format!("{}{path}", self.base);
         self.try_get(path).unwrap_or_else(|e| panic!("GET {url}: {e}\n{}", self.log()))
+    }
+
+    /// Writes something, as somebody on this machine may without a token.
+    pub fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.answered(self.agent.patch(format!("{}{path}", self.base)), body)
+    }
+
+    /// The same with POST, which starts something.
+    pub fn post(&self, path: &str) -> Answer {
+        self.answered(self.agent.post(format!("{}{path}", self.base)), &Value::Null)
+    }
+
+    fn answered(&self, request: ureq::RequestBuilder<ureq::typestate::WithBody>, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let sent = request.content_type("application/json").send(body);
+        let mut response = sent.unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
+        let body = response.body_mut().read_to_string().expect("a text");
+        Answer { status: response.status().as_u16(), body }
     }
 
     fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {

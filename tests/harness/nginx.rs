@@ -1,15 +1,10 @@
 //! Debian's nginx, as who already has a web server puts the appliance behind it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, net::TcpStream, process::Stdio, time::Duration};
 
 use tempfile::TempDir;
 
-use super::{Reaped, eventually};
+use super::{Reaped, eventually, missing, tool};
 use crate::lab::Lab;
 
 /// From start to its first answer, on a busy machine.
@@ -46,19 +41,14 @@ impl Nginx {
             location(appliance)
         );
         fs::write(&config, text).expect("writing its configuration");
-        let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/usr/sbin/nginx");
-        let program = if unpacked.exists() { unpacked } else { PathBuf::from("nginx") };
         // One process: workers would be another user's, whom a user namespace does not have.
-        let child = Command::new(program)
+        let child = tool("nginx")
             .args(["-e", "stderr", "-g", "master_process off;", "-c"])
             .arg(&config)
             .stdin(Stdio::null())
             .spawn();
-        let nginx = Self {
-            _child: Reaped(child.unwrap_or_else(|error| panic!("nginx: {error}; `make setup` gets it"))),
-            _home: home,
-        };
-        eventually(READY, "nginx listens", || std::net::TcpStream::connect(LISTEN).ok());
+        let nginx = Self { _child: Reaped(child.unwrap_or_else(|e| missing("nginx", &e))), _home: home };
+        eventually(READY, "nginx listens", || TcpStream::connect(LISTEN).ok());
         nginx
     }
 

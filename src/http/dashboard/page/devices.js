@@ -33,10 +33,11 @@ const NEW = 24 * 3600 * 1000;
 export function devicesOf(hosts, differences, now) {
   const first = hosts.reduce((first, host) => Math.min(first, Date.parse(host.first_seen)), Infinity);
   const differing = byHost(hosts, differences);
-  return hosts.map((host) => deviceOf(host, differing.get(host), first, now));
+  const services = new Map(hosts.flatMap(({ ports }) => ports.map(({ port, protocol, service }) => [`${port}/${protocol}`, service])));
+  return hosts.map((host) => deviceOf(host, differing.get(host), { first, now, services }));
 }
 
-function deviceOf(host, differences, first, now) {
+function deviceOf(host, differences, { first, now, services }) {
   const seen = Date.parse(host.last_seen);
   const began = Date.parse(host.first_seen);
   const names = host.names.map(({ name }) => name.toLowerCase());
@@ -56,7 +57,7 @@ function deviceOf(host, differences, first, now) {
     addresses: [host.address, ...host.ipv6],
     order: addressKey(host.address),
     seen,
-    ports: portsOf(host, differences, began, now),
+    ports: portsOf(host, differences, { began, now, services }),
   };
 }
 
@@ -66,7 +67,7 @@ export const keyOf = (host) => host.mac ?? host.address;
 /** @param {any} host */
 export const titleOf = (host) => host.name ?? (host.vendor ? `unnamed (${host.vendor})` : "unnamed");
 
-function portsOf(host, differences, began, now) {
+function portsOf(host, differences, { began, now, services }) {
   const ports = new Map();
   for (const { port, protocol, service = null, since } of host.ports) {
     const opened = Date.parse(since);
@@ -77,14 +78,14 @@ function portsOf(host, differences, began, now) {
   for (const { port, protocol, expected_state: expected, actual_state: actual } of differences) {
     const key = `${port}/${protocol}`;
     const known = ports.get(key);
+    // What usually listens there is told of open ports; somebody else may have it open.
+    const extra = (states) => ports.set(key, { port, protocol, service: services.get(key) ?? null, states, since: null });
     if (known) known.states.push("rogue");
-    else if (expected === "open") ports.set(key, extra(port, protocol, ["missing", actual || "never seen"]));
-    else if (expected === "") ports.set(key, extra(port, protocol, [actual, "rogue"]));
+    else if (expected === "open") extra(["missing", actual || "never seen"]);
+    else if (expected === "") extra([actual, "rogue"]);
   }
   return [...ports.values()].sort((a, b) => a.port - b.port || (a.protocol < b.protocol ? -1 : 1));
 }
-
-const extra = (port, protocol, states) => ({ port, protocol, service: null, states, since: null });
 
 /** A difference names its device by the address, which whoever was seen there last has, or by the MAC. */
 function byHost(hosts, differences) {
