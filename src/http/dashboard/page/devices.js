@@ -1,7 +1,7 @@
 // The devices as the pages show them: what /v1/hosts says, joined with how that differs from what is expected. Pure.
 
 import { directory } from "./directory.js";
-import { addressKey } from "./format.js";
+import { addressKey, when } from "./format.js";
 
 /** What is younger than this is new, in milliseconds. */
 const NEW = 24 * 3600 * 1000;
@@ -12,7 +12,7 @@ const NEW = 24 * 3600 * 1000;
  * @property {string} protocol
  * @property {string|null} service
  * @property {string[]} states first `open` or `missing`, then what else is to be said of it
- * @property {string|null} since RFC 3339; of a missing port null
+ * @property {string} told all of it in words, with since when it is open
  */
 
 /**
@@ -73,7 +73,7 @@ function portsOf(host, differences, { began, now, services }) {
     const opened = Date.parse(since);
     // What was open when the device was first seen is as new as the device.
     const states = now - opened < NEW && opened > began ? ["open", "new"] : ["open"];
-    ports.set(`${port}/${protocol}`, { port, protocol, service, states, since });
+    ports.set(`${port}/${protocol}`, { port, protocol, service, states, since: opened });
   }
   for (const { port, protocol, expected_state: expected, actual_state: actual } of differences) {
     const key = `${port}/${protocol}`;
@@ -84,7 +84,13 @@ function portsOf(host, differences, { began, now, services }) {
     else if (expected === "open") extra(["missing", actual || "never seen"]);
     else if (expected === "") extra([actual, "rogue"]);
   }
-  return [...ports.values()].sort((a, b) => a.port - b.port || (a.protocol < b.protocol ? -1 : 1));
+  return [...ports.values()].map(withWords).sort((a, b) => a.port - b.port || (a.protocol < b.protocol ? -1 : 1));
+}
+
+/** Once, for the filter draws a chip at every key. */
+function withWords({ since, ...port }) {
+  const words = port.states.map((state) => (state === "rogue" ? "not expected" : state)).join(", ");
+  return { ...port, told: `${port.port}/${port.protocol}: ${words}${since ? ` since ${when(since)}` : ""}` };
 }
 
 /** A difference names its device by the address, which whoever was seen there last has, or by the MAC. */
