@@ -155,6 +155,8 @@ async function route() {
     keep: (query) => ours === shown && keep(path, query),
   });
   draw();
+  // On a phone there is not room for all.
+  top.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   await load();
   if (first || ours !== shown) return;
   scrollTo(0, 0);
