@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use crate::{
     harness::{Portscan, disk::SmallDisk, eventually, scanner, static_feed},
-    lab::Lab,
+    lab::{Host, Lab},
 };
 
 const LONG: Duration = Duration::from_secs(90);
@@ -53,4 +53,33 @@ fn a_full_disk_stops_scanning_until_there_is_room() {
     let database = Connection::open(portscan.database()).unwrap();
     let integrity: String = database.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
     assert_eq!(integrity, "ok");
+}
+
+/// What a card is to bear, in octets a day: of a hundred devices that are scanned every hour and do not change.
+const DAY: u64 = 20_000_000;
+
+#[test]
+fn a_day_of_a_hundred_unchanged_devices_writes_little() {
+    let lab = Lab::enter("big");
+    // Three times as many as are in progress at once, deep enough that each third has a commit of its own: as all
+    // 65,535 ports at the same pace, four minutes a third, would have it.
+    let devices = 48;
+    let entry = |host: Host<'_>| format!("{{ address = \"{}\", mac = \"{}\" }}", host.address(), host.mac());
+    let hosts: Vec<String> = lab.hosts().take(devices).map(entry).collect();
+    let feed = format!("[feed]\nurl = []\nhosts = [{}]\n", hosts.join(", "));
+    let running = Portscan::new(&lab, &(feed + &scanner("lan", "1d", "1-3200"))).start();
+    let portscan = Portscan::new(&lab, "");
+    let run = || {
+        let run = portscan.run(&["run", "--wait", "--url", running.base()], LONG * 2);
+        assert!(run.status.success(), "{}", run.stderr);
+    };
+    // The one that begins with the appliance makes all the rows there are; the next finds nothing new.
+    run();
+    let before = running.written();
+    run();
+    let once = running.written() - before;
+    let day = once * 24 * 100 / devices as u64;
+    eprintln!("{devices} devices scanned again: {once} bytes written; 100 of them hourly: {day} a day");
+    assert!(once > 0 && day <= DAY, "{day} bytes a day");
+    running.stop();
 }

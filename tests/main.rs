@@ -24,6 +24,7 @@ mod identity;
 mod imports;
 mod lab;
 mod limits;
+mod manager;
 mod mdns;
 mod metrics;
 mod monitoring;

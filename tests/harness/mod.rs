@@ -424,6 +424,14 @@ impl Running {
         self.memory("VmHWM:")
     }
 
+    /// Octets that it has had written so far (proc(5), io): to files of a disk, which counts whole pages, or to all
+    /// that it has open, where its files are kept in memory.
+    pub fn written(&self) -> u64 {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.child.0.id())).expect("it runs");
+        let of = |key| io.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+        of("write_bytes:").max(of("wchar:")).expect("proc(5) names it")
+    }
+
     /// Processor time that its threads have had so far (proc(5), schedstat): what another program takes meanwhile
     /// is no part of it.
     pub fn cpu(&self) -> Duration {
