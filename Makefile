@@ -59,9 +59,12 @@ BULLSEYE := $(CURDIR)/target/cross/bullseye
 PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap nodejs \
   chromium chromium-driver fonts-liberation gcc libc6-dev
 
+# What makes the emulated Pi, and what it is emulated by.
+PI_PACKAGES := qemu-system-arm qemu-user-static binfmt-support mmdebstrap arch-test cpio e2fsprogs
+
 .DEFAULT_GOAL := run
-.PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance screenshots bench bench-micro bench-setup \
-  fuzz lint setup services vendors stats help clean
+.PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance \
+  pi-test pi-setup screenshots bench bench-micro bench-setup fuzz lint setup services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
 	@printf '\nTry, in another terminal:\n  %s\n  %s\n  %s\n\n' \
@@ -128,6 +131,18 @@ acceptance: setup ## the long runs behind the figures in README: an hour or two,
 screenshots: setup $(TOOLS)/usr/bin/pngquant ## renew README's pictures of the page
 	PORTSCAN_TEST_SCREENSHOTS=$(CURDIR)/tests/screenshots \
 	  $(AS_ROOT) $(CARGO) test --locked --test integration -- --ignored browser::pictures
+
+pi-test: setup pi-setup deb ## install the package on an emulated Pi, cut its power, fill its card: as root, half an hour
+	$(CARGO) test --locked --test integration --no-run
+	$(CARGO) test --locked --offline --test integration -- --ignored --nocapture pi::
+
+pi-setup: # makes the card of the emulated Pi, once, in some five minutes
+	@missing=; for command in qemu-system-aarch64 qemu-aarch64-static update-binfmts mmdebstrap arch-test cpio mke2fs; do \
+	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
+	if [ -z "$$missing" ]; then :; elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(PI_PACKAGES) >/dev/null; \
+	else echo "The emulated Pi needs:$$missing. Install them with: sudo apt-get install $(PI_PACKAGES)"; exit 1; fi
+	tests/pi/image.sh target/pi
 
 bench: release bench-setup ## renew README's figures: side by side with nmap, RustScan and masscan, hours
 	$(CARGO) bench --locked --profile quick --bench compare --no-run

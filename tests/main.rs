@@ -30,6 +30,7 @@ mod metrics;
 mod monitoring;
 mod names;
 mod nmap;
+mod pi;
 mod politeness;
 mod size;
 mod truth;

@@ -118,7 +118,7 @@ impl Browser {
             .stderr(log)
             .spawn();
         let driver = Reaped(driver.unwrap_or_else(|e| missing("chromedriver", &e)));
-        let agent = super::agent_within(READY);
+        let agent = super::site::agent(READY);
         let status = format!("http://{DRIVER}/status");
         eventually(READY, "chromedriver is ready", || agent.get(&status).call().ok());
         let mut browser = Self { session: None, chromium: Pid::this(), agent, home, _driver: driver };
