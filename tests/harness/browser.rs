@@ -26,7 +26,7 @@ use crate::lab::Lab;
 
 mod element;
 
-pub use element::{Element, Scope};
+pub use element::Scope;
 
 /// Until something that somebody at the page waits for has happened, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -159,7 +159,7 @@ impl Browser {
             _ => self.agent.get(url).call(),
         };
         let mut answer = answered.map_err(|error| error.to_string())?;
-        let text = answer.body_mut().with_config().limit(super::LONGEST).read_to_string();
+        let text = answer.body_mut().with_config().limit(super::site::LONGEST).read_to_string();
         let text = text.map_err(|error| error.to_string())?;
         let value: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
         match (&value["value"]["error"], &value["value"]["message"]) {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::eventually;
 
 /// Octets of an answer: ten thousand devices are told in 20 MB.
-const LONGEST: u64 = 64 << 20;
+pub const LONGEST: u64 = 64 << 20;
 
 /// An answer of the server.
 #[derive(Debug)]
