@@ -29,7 +29,7 @@ MINUTES ?= 10
 # It works on any machine, though not at its fastest.
 AFL     := AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_AFFINITY=1 AFL_NO_UI=1
 
-# Prometheus, its Alertmanager and avahi for the tests: unpacked, for installed ones would run here from then on.
+# Prometheus, its Alertmanager, avahi and nginx for the tests: unpacked, for installed ones would run here from then on.
 TOOLS   := $(CURDIR)/target/tools
 # Avahi with those of its libraries that few machines have, and the bus that it speaks on.
 AVAHI   := avahi-daemon avahi-utils libavahi-core7 libavahi-client3 libavahi-common3 libdaemon0 \
@@ -37,6 +37,8 @@ AVAHI   := avahi-daemon avahi-utils libavahi-core7 libavahi-client3 libavahi-com
 
 # Schemathesis for the tests, with what it needs of Python's.
 VENV    := $(CURDIR)/target/venv
+# axe's rules of accessibility, of a package of Python's that has them whole; what else that needs is left out.
+AXE     := axe-playwright-python==0.1.8
 
 # For which machines `make cross` and `make deb` build: arm64, armhf or amd64, as `dpkg --print-architecture` says.
 ARCH    ?= arm64
@@ -53,11 +55,16 @@ EMULATOR := $(CURDIR)/target/cross/qemu/usr/bin/qemu-aarch64-static
 BULLSEYE := $(CURDIR)/target/cross/bullseye
 
 # What the tests run for real: ip (network namespaces), nmap (a peer to agree with), unshare, curl; ndiff, xmllint
-# and python-libnmap judge what is written in nmap's formats.
-PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap
+# and python-libnmap judge what is written in nmap's formats; of the page Node, a browser, its driver and letters.
+PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap nodejs \
+  chromium chromium-driver fonts-liberation gcc libc6-dev
+
+# What makes the emulated Pi, and what it is emulated by.
+PI_PACKAGES := qemu-system-arm qemu-user-static binfmt-support mmdebstrap arch-test cpio e2fsprogs
 
 .DEFAULT_GOAL := run
-.PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance bench bench-micro bench-setup fuzz lint setup services vendors stats help clean
+.PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance \
+  pi-test pi-setup screenshots bench bench-micro bench-setup fuzz lint setup services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
 	@printf '\nTry, in another terminal:\n  %s\n  %s\n  %s\n\n' \
@@ -121,6 +128,22 @@ acceptance: setup ## the long runs behind the figures in README: an hour or two,
 	  $(CARGO) test --locked --release --lib --test integration -- --nocapture \
 	  engine::simulation::worlds appliance:: says_the_same answers_are_quick size::
 
+screenshots: setup $(TOOLS)/usr/bin/pngquant ## renew README's pictures of the page
+	PORTSCAN_TEST_SCREENSHOTS=$(CURDIR)/tests/screenshots \
+	  $(AS_ROOT) $(CARGO) test --locked --test integration -- --ignored browser::pictures
+
+pi-test: setup pi-setup deb ## install the package on an emulated Pi, cut its power, fill its card: as root, half an hour
+	$(CARGO) test --locked --test integration --no-run
+	$(CARGO) test --locked --offline --test integration -- --ignored --nocapture pi::
+
+pi-setup: # makes the card of the emulated Pi, once, in some five minutes
+	@missing=; for command in qemu-system-aarch64 qemu-aarch64-static update-binfmts mmdebstrap arch-test cpio mke2fs; do \
+	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
+	if [ -z "$$missing" ]; then :; elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(PI_PACKAGES) >/dev/null; \
+	else echo "The emulated Pi needs:$$missing. Install them with: sudo apt-get install $(PI_PACKAGES)"; exit 1; fi
+	tests/pi/image.sh target/pi
+
 bench: release bench-setup ## renew README's figures: side by side with nmap, RustScan and masscan, hours
 	$(CARGO) bench --locked --profile quick --bench compare --no-run
 	PATH="$(PEERS)/bin:$$PATH" $(AS_ROOT) $(CARGO) bench --locked --offline --profile quick --bench compare -- --write \
@@ -151,18 +174,21 @@ lint: ## formatting, clippy's lints and documentation, without a warning
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
-setup: $(addprefix $(TOOLS)/usr/,bin/promtool bin/amtool sbin/avahi-daemon) $(VENV)/bin/schemathesis # installs what the tests need where it may, else says how
-	@missing=; for command in ip nmap ndiff unshare curl xmllint cc; do \
+setup: $(addprefix $(TOOLS)/usr/,bin/promtool bin/amtool sbin/avahi-daemon sbin/nginx) \
+  $(TOOLS)/axe $(VENV)/bin/schemathesis # installs what the tests need where it may, else says how
+	@missing=; for command in ip nmap ndiff unshare curl xmllint node chromedriver cc; do \
 	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
 	/usr/bin/python3 -c 'import libnmap' 2>/dev/null || missing="$$missing python3-libnmap"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(PACKAGES) gcc >/dev/null; \
-	else echo "The tests need:$$missing. Install them with: sudo apt-get install $(PACKAGES) gcc"; exit 1; fi
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(PACKAGES) >/dev/null; \
+	else echo "The tests need:$$missing. Install them with: sudo apt-get install $(PACKAGES)"; exit 1; fi
 
 $(TOOLS)/usr/bin/promtool: UNPACKED := prometheus
 $(TOOLS)/usr/bin/amtool: UNPACKED := prometheus-alertmanager
 $(TOOLS)/usr/sbin/avahi-daemon: UNPACKED := $(AVAHI)
+$(TOOLS)/usr/sbin/nginx: UNPACKED := nginx
+$(TOOLS)/usr/bin/pngquant: UNPACKED := pngquant libimagequant0
 $(TOOLS)/usr/%:
 	@mkdir -p $(TOOLS)/$(@F); cd $(TOOLS)/$(@F); if apt-get download -qq $(UNPACKED) >/dev/null 2>&1 \
 	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq $(UNPACKED) >/dev/null 2>&1; }; \
@@ -175,6 +201,9 @@ $(VENV)/bin/schemathesis: tests/requirements.txt
 	  && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y python3-venv >/dev/null && python3 -m venv $(VENV); } \
 	  || { echo "The tests need Python's venv. Install it with: sudo apt-get install python3-venv"; exit 1; }
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt && touch $@
+
+$(TOOLS)/axe: $(VENV)/bin/schemathesis Makefile
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $@ $(AXE) && touch $@
 
 services: ## renew port names and the ranking of ports from their pinned sources (src/services/README.md)
 	python3 src/services/update.py

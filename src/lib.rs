@@ -23,7 +23,7 @@
 //! | floor | rooms | what is there |
 //! |---|---|---|
 //! | F5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
-//! | F4 | [`http`] | the server, its bounds, the APIs |
+//! | F4 | [`http`] | the server, its bounds, the APIs, the page |
 //! | F3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
 //! | F2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`vendor`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, the IEEE's, nmap's files |
 //! | F1 | [`engine`], [`config`], [`clock`], [`resolve`] | decisions without I/O, and the traits of what is injected |
@@ -46,6 +46,8 @@
 //! - another who knows what devices are called: a word of [`model::NameSource`], asked in [`service::names`];
 //! - another scanner's reports: a reader beside [`nmap`], handed on by [`service::import`];
 //! - another question over HTTP: a method in [`service::queries`], a handler in [`http`];
+//! - another page for people: a file in `http/dashboard/page/pages/`, a line in `main.js` beside it, one in
+//!   `http/dashboard.rs`;
 //! - another kind of change: a word of [`store::What`], told by the store where it is certain, shown in [`http`];
 //! - another figure: a field of [`model::Snapshot`], filled in [`service::queries`], written in [`metrics`];
 //! - another setting: a field of [`config::Config`], its key in the file, and a faulty file in

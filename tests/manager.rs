@@ -1,4 +1,4 @@
-//! What a service manager hears, by sd_notify(3)'s protocol: that it has started, that it is alive, that it stops.
+//! What a service manager hears, by `sd_notify(3)`'s protocol: that it has started, that it is alive, that it stops.
 
 use std::{os::unix::net::UnixDatagram, time::Duration};
 

@@ -36,7 +36,7 @@ const SLACK: u32 = if cfg!(debug_assertions) { 20 } else { 1 };
 const MEMORY: u64 = if cfg!(debug_assertions) { 76 << 20 } else { 64 << 20 };
 
 /// A database of so many devices after so many scans.
-fn fill(path: &Path, devices: u32, scans: u32) {
+pub fn fill(path: &Path, devices: u32, scans: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());

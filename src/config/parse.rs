@@ -18,7 +18,7 @@ use crate::model::{Address, Mac, PortSet, TargetSpec, one_line};
 type Parsed<T> = Result<T, String>;
 
 /// First path segments that the server itself answers on.
-const RESERVED: [&str; 4] = ["v1", "lanscan", "metrics", "healthz"];
+const RESERVED: [&str; 5] = ["v1", "lanscan", "metrics", "healthz", "page"];
 
 /// Ten years: more is a slip, and far from what a `Duration` or a calendar can hold.
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);

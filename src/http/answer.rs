@@ -100,10 +100,14 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
         response = into_json(response).await;
     }
     let headers = response.headers_mut();
-    // The newest one would do, but old proxies know only the older two.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
-    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    headers.insert(header::EXPIRES, HeaderValue::from_static("0"));
+    // The page's own files say themselves how long they may be kept.
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        // The newest one would do, but old proxies know only the older two.
+        headers
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+        headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        headers.insert(header::EXPIRES, HeaderValue::from_static("0"));
+    }
     // Names that devices gave themselves must not be sniffed into a page.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

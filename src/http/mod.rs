@@ -13,6 +13,7 @@ mod auth;
 mod body;
 mod connections;
 mod conversation;
+mod dashboard;
 mod lanscan;
 mod limits;
 mod listen;

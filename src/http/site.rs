@@ -5,20 +5,17 @@ use std::sync::Arc;
 use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
-    response::{Html, IntoResponse, Response},
+    response::Response,
     routing::get,
 };
-use hyper::{
-    StatusCode,
-    header::{self, HeaderValue},
-};
+use hyper::StatusCode;
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
     answer::{Refusal, finish, json},
     auth::Gate,
-    body, lanscan,
+    body, dashboard, lanscan,
     limits::Limits,
     metrics,
     names::{self, Names},
@@ -57,8 +54,13 @@ pub fn router(site: Site) -> Router {
     let base = site.config.borrow().base_url.clone();
     let queries = Arc::clone(&site.queries);
     let imports = v1::Imports::new(site.queries.importer(), site.limits.upload);
-    let api =
-        v1::Api { queries: Arc::clone(&site.queries), runs: site.runs, imports, advertised: site.advertised };
+    let api = v1::Api {
+        queries: Arc::clone(&site.queries),
+        runs: site.runs,
+        imports,
+        advertised: site.advertised,
+        clock: Arc::clone(&site.clock),
+    };
     let original = portscan::routes(&base, Arc::clone(&site.queries), site.clock)
         .merge(lanscan::routes(Arc::clone(&site.queries)));
     let routes = common(&base, move || queries.health())
@@ -72,9 +74,7 @@ pub(super) fn common<H>(base: &str, health: H) -> Router
 where
     H: Fn() -> Health + Clone + Send + Sync + 'static,
 {
-    let (base, told) = (base.to_owned(), health.clone());
-    Router::new()
-        .route("/", get(async move || index(index_page(&base, &told()))))
+    dashboard::routes(base, health.clone())
         .route("/healthz", get(async move || healthz(&health())))
         .fallback(not_found)
 }
@@ -105,43 +105,4 @@ fn healthz(health: &Health) -> Response {
         if health.is_ok() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failing") };
     let error = (!health.is_ok()).then(|| health.problems.join("; "));
     json(code, &HealthBody { status, error, notices: &health.notices })
-}
-
-fn index(page: String) -> Response {
-    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
-}
-
-/// A signpost for somebody who typed the address into a browser, and what the owner should know.
-fn index_page(base: &str, health: &Health) -> String {
-    let base = escaped(base);
-    let told = health.problems.iter().chain(&health.notices);
-    let told: String = told.map(|sentence| format!("<p><b>{}</b>\n", escaped(sentence))).collect();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>portscan</title>\n\
-         <h1>portscan</h1>\n<p>What listens on this network.</p>\n{told}<ul>\n\
-         <li><a href=\"/{base}/json\">/{base}/json</a>: the devices that have a result\n\
-         <li>/{base}/MAC/json: one device's open ports\n\
-         <li>/{base}/HOST/PORT/json: one port, looked at now\n\
-         <li><a href=\"/lanscan/json\">/lanscan/json</a>: the devices that it has found itself, if it looks for any\n\
-         <li><a href=\"/v1/info\">/v1</a>: scans, runs and hosts; \
-         <a href=\"/v1/openapi.json\">its description</a>\n\
-         <li><a href=\"/healthz\">/healthz</a>: whether the appliance is well\n\
-         <li><a href=\"/metrics\">/metrics</a>: its figures, for Prometheus\n</ul>\n</html>\n"
-    )
-}
-
-/// A text as HTML, also within quotes.
-fn escaped(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            _ => html.push(c),
-        }
-    }
-    html
 }

@@ -3,7 +3,7 @@
 use prometheus::proto::MetricFamily;
 
 use super::family::{counter, counters, gauge, gauges, plain};
-use crate::model::{FeedFacts, ImportFacts, LimitFacts, ProbeFacts, StoreFacts};
+use crate::model::{FeedFacts, ImportFacts, LimitFacts, MemoryFacts, ProbeFacts, StoreFacts};
 
 pub(super) fn probes(probes: &ProbeFacts) -> [MetricFamily; 5] {
     let outcomes = [
@@ -63,6 +63,12 @@ pub(super) fn limits(limits: &LimitFacts) -> Vec<MetricFamily> {
         ]);
     }
     families
+}
+
+/// By the name that Prometheus' own libraries give it.
+pub(super) fn memory(memory: &MemoryFacts) -> MetricFamily {
+    let help = "Memory that this process takes.";
+    gauges("process_resident_memory_bytes", help, [gauge(&[], memory.resident as f64)])
 }
 
 pub(super) fn feeds(feeds: &[FeedFacts]) -> [MetricFamily; 3] {

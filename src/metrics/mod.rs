@@ -33,6 +33,7 @@ pub fn encode(snapshot: &Snapshot) -> Result<String, MetricsError> {
     write(&mut page, machine::probes(&snapshot.probes))?;
     write(&mut page, engine(snapshot))?;
     write(&mut page, snapshot.limits.iter().flat_map(machine::limits))?;
+    write(&mut page, snapshot.memory.iter().map(machine::memory))?;
     write(&mut page, machine::feeds(&snapshot.feeds))?;
     write(&mut page, machine::store(&snapshot.store))?;
     write(&mut page, machine::imports(&snapshot.imports))?;
@@ -79,8 +80,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Delays, Deviation, FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact, PortState, ProbeFacts,
-        Protocol, ScanStatus, ScannerFacts, StoreFacts, TableFacts,
+        Delays, Deviation, FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact, PortState,
+        ProbeFacts, Protocol, ScanStatus, ScannerFacts, StoreFacts, TableFacts,
     };
 
     fn full() -> Snapshot {
@@ -91,16 +92,24 @@ mod tests {
         let table = TableFacts { entries: 500, max: 65_536, silent_per_second: 270 };
         let limits =
             LimitFacts { descriptors: 1024, sockets: 704, local_ports: 28_232, conntrack: Some(table) };
-        let feed = |source: &str, up| FeedFacts { source: source.to_owned(), up, devices: 40, rejected: 1 };
+        let feed = |source: &str, up| FeedFacts {
+            source: source.to_owned(),
+            up,
+            detail: String::new(),
+            devices: 40,
+            rejected: 1,
+        };
         Snapshot {
             probes,
             local_errors: vec![("descriptors", 0), ("ports", 12)],
             lag,
             limits: Some(limits),
+            memory: Some(MemoryFacts { resident: 7_180_288, ..MemoryFacts::default() }),
             feeds: vec![feed("hosts", true), feed("http://a/\"\\\n", false)],
             store: StoreFacts {
                 up: true,
                 bytes: 4096,
+                opened_bytes: 4096,
                 devices: Some(40),
                 last_scan: Some("2026-11-22T04:47:20.5Z".parse().unwrap()),
             },

@@ -30,8 +30,8 @@ pub use name::{Name, NameSource, NameSourceError};
 pub use ports::{PortSet, PortSetError};
 pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
 pub use snapshot::{
-    FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact, ProbeFacts, ScannerFacts, Snapshot, StoreFacts,
-    TableFacts,
+    FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact, ProbeFacts, ScannerFacts, Snapshot,
+    StoreFacts, TableFacts,
 };
 pub use standing::{Standing, Stretch};
 pub use state::{PortState, Protocol, Reason, StateError};

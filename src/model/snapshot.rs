@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub start_delay: Delays,
     /// What the machine allows; `None` if it does not tell.
     pub limits: Option<LimitFacts>,
+    /// What memory is taken and left; `None` if the machine does not tell.
+    pub memory: Option<MemoryFacts>,
     /// Where devices come from, in the order of precedence.
     pub feeds: Vec<FeedFacts>,
     /// What is remembered.
@@ -65,6 +67,19 @@ pub struct LimitFacts {
     pub conntrack: Option<TableFacts>,
 }
 
+/// Memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryFacts {
+    /// That this process has in memory.
+    pub resident: u64,
+    /// The most that it ever had.
+    pub peak: u64,
+    /// That the machine can still give.
+    pub available: u64,
+    /// That the machine has.
+    pub total: u64,
+}
+
 /// A firewall's connection table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableFacts {
@@ -83,6 +98,8 @@ pub struct FeedFacts {
     pub source: String,
     /// Whether it is believed now.
     pub up: bool,
+    /// Why it is not, or what of it is refused; empty when all is well.
+    pub detail: String,
     /// Devices it names, or named last.
     pub devices: usize,
     /// Entries of its last good answer that were refused.
@@ -96,6 +113,8 @@ pub struct StoreFacts {
     pub up: bool,
     /// On disk, its log included.
     pub bytes: u64,
+    /// Those when it was opened.
+    pub opened_bytes: u64,
     /// Devices that have a complete result; `None` while the database cannot be read.
     pub devices: Option<u32>,
     /// When the newest complete scan ended, by the wall clock of then; `None` if there is none.

@@ -88,6 +88,11 @@ impl Queries {
         self.store.expect(wishes).await
     }
 
+    /// Whether anything was ever accepted: before that, nothing is alarming.
+    pub async fn has_baseline(&self) -> Result<bool, StoreError> {
+        self.store.has_baseline().await
+    }
+
     /// What has changed, a page at a time. Known noise is told and alarms nobody.
     pub async fn news(&self, asked: Asked) -> Result<Page<News>, StoreError> {
         let mut page = self.store.news(asked).await?;

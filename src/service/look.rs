@@ -9,11 +9,12 @@ use crate::{
     clock::Clock,
     config::Config,
     engine::{HostJob, Link, Liveness},
-    model::{Address, Device, HostReport, HostStatus, Mac, PortSet, Timing},
-    net::{self, Links},
+    model::{Device, HostReport, HostStatus, Mac, PortSet, Timing},
+    net::Links,
     service::{
         agenda::{Look, Looked, is_wanted},
         scanner::{Follower, Scanner, Ticket},
+        witness::{Doubt, Witness, identify},
     },
     store::{Observation, Store},
 };
@@ -41,29 +42,14 @@ pub struct Looker {
 /// Why a look has nothing to store.
 #[derive(Debug, thiserror::Error)]
 enum Nothing {
-    #[error("another device answers at this address: nothing is stored under the MAC that the feed gave")]
-    TakenOver { expected: Option<Mac>, found: Option<Mac> },
+    #[error(transparent)]
+    Doubtful(#[from] Doubt),
     #[error("the device here is excluded, or has `scan = false`: it is left alone")]
     Unwanted(Mac),
-    #[error("whose address it is was only told at the end: nothing is stored, the next look will know")]
-    Unattested,
     #[error("whose address it is cannot be told, so nothing is stored: {0}")]
     Unreadable(#[from] io::Error),
     #[error("the scanner has stopped")]
     Stopped,
-}
-
-/// Who can tell whose hardware answers at an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Witness {
-    /// This machine: the address is its own, and this is its hardware.
-    Own(Option<Mac>),
-    /// The kernel's neighbour table.
-    Neighbours,
-    /// Nobody here. A feed from behind the router may know.
-    Feed,
-    /// Nobody, and the feed might be wrong: IPv6, whose neighbours are not read yet. Kept by address.
-    Nobody,
 }
 
 impl Looker {
@@ -182,61 +168,11 @@ impl Looker {
     }
 }
 
-impl Witness {
-    fn of(links: &Links, address: &Address) -> Self {
-        match links.link_of(address) {
-            Link::Local if address.is_loopback() => Self::Feed,
-            Link::Local => Self::Own(links.own_mac(address)),
-            _ if address.ipv4().is_none() => Self::Nobody,
-            Link::OnLink => Self::Neighbours,
-            Link::Routed => Self::Feed,
-        }
-    }
-
-    /// The MAC that the device should show, or be kept under if it cannot show any.
-    fn expected(self, device: &Device) -> Result<Option<Mac>, Nothing> {
-        match (self, device.mac) {
-            (Self::Own(found), expected @ Some(_)) if found != expected => {
-                Err(Nothing::TakenOver { expected, found })
-            }
-            (Self::Own(found), _) => Ok(found),
-            (Self::Nobody, _) => Ok(None),
-            (Self::Neighbours | Self::Feed, expected) => Ok(expected),
-        }
-    }
-
-    /// The MAC that answers at the address now, as far as this machine sees. A table that cannot be read is
-    /// no empty table: trusting the feed then would store one device's ports under another's MAC.
-    fn sighted(self, address: &Address) -> io::Result<Option<Mac>> {
-        match self {
-            Self::Own(found) => Ok(found),
-            Self::Neighbours => net::neighbour(address),
-            Self::Feed | Self::Nobody => Ok(None),
-        }
-    }
-}
-
-/// Whom a result belongs to: the device that was expected, unless another was seen; where none was expected,
-/// the one that was seen from the beginning. An entry that is gone is no contradiction: the kernel drops the
-/// least used when its table fills up.
-fn identify(expected: Option<Mac>, before: Option<Mac>, after: Option<Mac>) -> Result<Option<Mac>, Nothing> {
-    match (expected, before, after) {
-        (Some(_), Some(_), _) if before != expected => Err(Nothing::TakenOver { expected, found: before }),
-        (Some(_), _, Some(_)) if after != expected => Err(Nothing::TakenOver { expected, found: after }),
-        (Some(_), ..) => Ok(expected),
-        (None, Some(_), Some(_)) if before != after => {
-            Err(Nothing::TakenOver { expected: before, found: after })
-        }
-        (None, None, Some(_)) => Err(Nothing::Unattested),
-        (None, ..) => Ok(before),
-    }
-}
-
 impl Nothing {
     const fn looked(&self) -> Looked {
         match self {
-            Self::TakenOver { .. } | Self::Unwanted(_) => Looked::Absent,
-            Self::Unattested => Looked::Partial,
+            Self::Doubtful(Doubt::TakenOver { .. }) | Self::Unwanted(_) => Looked::Absent,
+            Self::Doubtful(Doubt::Unattested) => Looked::Partial,
             Self::Unreadable(_) | Self::Stopped => Looked::Failed,
         }
     }
@@ -245,11 +181,11 @@ impl Nothing {
         let address = &device.address;
         let text = |mac: &Option<Mac>| mac.map(|mac| mac.to_string()).unwrap_or_default();
         match self {
-            Self::TakenOver { expected, found } => {
+            Self::Doubtful(Doubt::TakenOver { expected, found }) => {
                 tracing::warn!(%address, mac = text(expected), found = text(found), "{self}");
             }
             Self::Unwanted(mac) => tracing::info!(%address, %mac, "{self}"),
-            Self::Unattested | Self::Unreadable(_) => tracing::warn!(%address, "{self}"),
+            Self::Doubtful(Doubt::Unattested) | Self::Unreadable(_) => tracing::warn!(%address, "{self}"),
             Self::Stopped => tracing::debug!(%address, "{self}"),
         }
     }
@@ -259,54 +195,16 @@ impl Nothing {
 mod tests {
     use super::*;
 
-    fn mac(last: u8) -> Option<Mac> {
-        (last != 0).then(|| Mac::new([2, 0, 0, 0, 0, last]))
-    }
-
-    /// 0 stands for "not known".
     #[test]
-    fn a_result_belongs_to_whom_it_was_from_beginning_to_end() {
-        for ((expected, before, after), found) in [
-            ((1, 1, 1), Ok(1)),
-            ((1, 1, 0), Ok(1)),
-            ((1, 0, 1), Ok(1)),
-            ((1, 0, 0), Ok(1)),
-            ((1, 2, 1), Err(Looked::Absent)),
-            ((1, 1, 2), Err(Looked::Absent)),
-            ((1, 0, 2), Err(Looked::Absent)),
-            ((0, 1, 1), Ok(1)),
-            ((0, 1, 0), Ok(1)),
-            ((0, 1, 2), Err(Looked::Absent)),
-            ((0, 0, 1), Err(Looked::Partial)),
-            ((0, 0, 0), Ok(0)),
-        ] {
-            let identity = identify(mac(expected), mac(before), mac(after));
-            let wanted = found.map(mac);
-            assert_eq!(identity.map_err(|nothing| nothing.looked()), wanted, "{expected} {before} {after}");
-        }
+    fn who_was_taken_over_is_absent_and_what_is_unattested_is_looked_at_again() {
+        let taken = Doubt::TakenOver { expected: None, found: None };
+        assert_eq!(Nothing::from(taken).looked(), Looked::Absent);
+        assert_eq!(Nothing::from(Doubt::Unattested).looked(), Looked::Partial);
     }
 
     #[test]
     fn what_cannot_be_checked_is_a_failure() {
         let nothing = Nothing::from(io::Error::other("out of descriptors"));
         assert_eq!(nothing.looked(), Looked::Failed);
-    }
-
-    #[test]
-    fn this_machine_knows_its_own_hardware_and_nobody_vouches_for_ipv6() {
-        let device =
-            |address: &str, last| Device { address: address.parse().unwrap(), mac: mac(last), name: None };
-        let expected = |witness: Witness, last| {
-            witness.expected(&device("192.0.2.1", last)).map_err(|nothing| nothing.looked())
-        };
-        assert_eq!(expected(Witness::Own(mac(1)), 1), Ok(mac(1)));
-        assert_eq!(expected(Witness::Own(mac(1)), 0), Ok(mac(1)));
-        assert_eq!(expected(Witness::Own(mac(1)), 2), Err(Looked::Absent));
-        assert_eq!(expected(Witness::Nobody, 2), Ok(None), "kept by address");
-        assert_eq!(expected(Witness::Neighbours, 2), Ok(mac(2)));
-        let links = Links::read().unwrap();
-        let witness = |address: &str| Witness::of(&links, &address.parse().unwrap());
-        assert_eq!(witness("127.0.0.1"), Witness::Feed);
-        assert_eq!(witness("2001:db8::1"), Witness::Nobody);
     }
 }

@@ -17,3 +17,4 @@ pub mod scanner;
 pub mod schedule;
 mod snapshot;
 pub mod spool;
+mod witness;

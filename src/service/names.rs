@@ -15,13 +15,16 @@ use std::{
 use tokio::{sync::watch, task::JoinSet};
 
 use self::plan::{Next, Plan, Question, Subject};
-use super::{agenda::is_wanted, feeds::Inventory};
+use super::{
+    agenda::is_wanted,
+    feeds::Inventory,
+    witness::{Witness, identify},
+};
 use crate::{
     clock::Clock,
     config::Config,
-    engine::Link,
-    model::{Address, Device, DeviceKey, Moment, Name, NameSource, TargetSpec},
-    net::{Heard, Links, SystemResolver, mdns_name, neighbour},
+    model::{Address, Device, DeviceKey, Mac, Moment, Name, NameSource, TargetSpec},
+    net::{Heard, Links, SystemResolver, mdns_name},
     store::{Hearing, Store, StoreError},
 };
 
@@ -112,8 +115,9 @@ impl Keeper {
                 Next::Ask(question) => {
                     let config = Arc::clone(&self.config.borrow());
                     let resolver = self.resolver.clone();
+                    let proxies = self.inventory.borrow().proxies.clone();
                     self.asking.spawn(async move {
-                        let heard = answer(&question, &config, &resolver).await;
+                        let heard = answer(&question, &config, &proxies, &resolver).await;
                         (question, heard)
                     });
                 }
@@ -150,12 +154,19 @@ impl Keeper {
 }
 
 /// Asks; `None` if nobody says anything of use.
-async fn answer(question: &Question, config: &Config, resolver: &SystemResolver) -> Option<Hearing> {
+async fn answer(
+    question: &Question,
+    config: &Config,
+    proxies: &BTreeSet<Mac>,
+    resolver: &SystemResolver,
+) -> Option<Hearing> {
     let Question { subject: Subject { device, source }, address } = question;
+    let mac = if let DeviceKey::Mac(mac) = device { Some(*mac) } else { None };
+    let told = Device { address: address.clone(), mac, name: None };
     let heard = match source {
         // A link-local address means nothing beyond its link.
         NameSource::Dns if address.zone().is_none() => resolver.name_of(address).await,
-        NameSource::Mdns if may_be_asked(device, address, config) => {
+        NameSource::Mdns if may_be_asked(&told, config) => {
             let ip = address.ipv4()?;
             mdns_name(ip).await.unwrap_or_else(|error| {
                 tracing::debug!(%address, %error, "a device cannot be asked for its name");
@@ -170,47 +181,65 @@ async fn answer(question: &Question, config: &Config, resolver: &SystemResolver)
         Heard::Silence => return None,
     };
     // By now the neighbour table knows who has answered.
-    Some(Hearing { device: who(device, address)?, source: *source, name })
+    Some(Hearing { device: who(&told, proxies)?, source: *source, name })
 }
 
-/// Under whom results are kept that were got at an address: the device that a source names there, unless another is
-/// seen; where the source does not know who it is, whoever is seen.
-fn who(device: &DeviceKey, address: &Address) -> Option<DeviceKey> {
-    let links = Links::read().ok()?;
-    let (seen, is_link) = match links.link_of(address) {
-        Link::OnLink if address.ipv4().is_some() => (neighbour(address).ok()?, true),
-        Link::Local => (links.own_mac(address), false),
-        Link::OnLink | Link::Routed => (None, false),
-    };
-    match (device, seen) {
-        (DeviceKey::Mac(told), Some(seen)) if *told != seen => None,
-        (DeviceKey::Address(_), Some(seen)) => Some(DeviceKey::Mac(seen)),
-        (DeviceKey::Address(_), None) if is_link => None,
-        _ => Some(device.clone()),
+/// Whom a name belongs to that was got at an address.
+fn who(told: &Device, proxies: &BTreeSet<Mac>) -> Option<DeviceKey> {
+    let witness = Witness::of(&Links::read().ok()?, &told.address);
+    let expected = witness.expected(told).ok()?;
+    let mac = whose(witness, expected, witness.sighted(&told.address).ok()?, proxies)?;
+    Some(Device { mac, ..told.clone() }.key())
+}
+
+/// The MAC of the device that a source names there, unless another is seen; where the source does not know who it is,
+/// of whoever is seen. `Some(None)`: it has none that could be known, and is kept by its address.
+fn whose(
+    witness: Witness,
+    expected: Option<Mac>,
+    seen: Option<Mac>,
+    proxies: &BTreeSet<Mac>,
+) -> Option<Option<Mac>> {
+    if (witness, expected, seen) == (Witness::Neighbours, None, None) {
+        return None; // a neighbour has a MAC, and the next question may find it
     }
+    let vouched = seen.filter(|mac| !proxies.contains(mac));
+    identify(expected, vouched, vouched).ok()
 }
 
 /// Whether a device may get a packet: a neighbour who may be looked at. Where that depends on its MAC, that must be
 /// known.
-fn may_be_asked(device: &DeviceKey, address: &Address, config: &Config) -> bool {
+fn may_be_asked(told: &Device, config: &Config) -> bool {
     let by_mac = |spec: &TargetSpec| matches!(spec, TargetSpec::Mac(_));
     let depends = config.exclude.iter().any(by_mac)
         || config.devices.iter().any(|rule| !rule.scan && by_mac(&rule.matches));
-    let told = if let DeviceKey::Mac(mac) = device { Some(*mac) } else { None };
-    let seen = neighbour(address).unwrap_or_default();
-    let is_itself = told.is_none() || seen.is_none() || told == seen;
-    let mac = told.or(seen);
-    let on_link = || Links::read().is_ok_and(|links| links.link_of(address) == Link::OnLink);
-    is_itself
+    let witness = Links::read().map(|links| Witness::of(&links, &told.address));
+    let Ok(witness @ Witness::Neighbours) = witness else { return false };
+    let Ok(seen) = witness.sighted(&told.address) else { return false };
+    let mac = told.mac.or(seen);
+    (seen.is_none() || mac == seen)
         && (mac.is_some() || !depends)
-        && is_wanted(config, &Device { address: address.clone(), mac, name: None })
-        && on_link()
+        && is_wanted(config, &Device { mac, ..told.clone() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::DeviceRule;
+
+    #[test]
+    fn a_name_is_kept_under_whoever_is_seen_and_never_under_who_answers_for_others() {
+        let mac = |last: u8| (last != 0).then(|| Mac::new([2, 0, 0, 0, 0, last]));
+        let proxies = BTreeSet::from([Mac::new([2, 0, 0, 0, 0, 9])]);
+        let whose = |witness, expected, seen| whose(witness, mac(expected), mac(seen), &proxies);
+        assert_eq!(whose(Witness::Neighbours, 1, 1), Some(mac(1)));
+        assert_eq!(whose(Witness::Neighbours, 0, 1), Some(mac(1)));
+        assert_eq!(whose(Witness::Neighbours, 1, 2), None, "another has the address");
+        assert_eq!(whose(Witness::Neighbours, 0, 0), None, "not known yet");
+        assert_eq!(whose(Witness::Neighbours, 0, 9), Some(None), "kept by address");
+        assert_eq!(whose(Witness::Neighbours, 1, 9), Some(mac(1)));
+        assert_eq!(whose(Witness::Feed, 0, 0), Some(None));
+    }
 
     #[test]
     fn the_configurations_name_stands_between_the_owners_and_a_feeds() {

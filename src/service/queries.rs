@@ -131,6 +131,15 @@ impl Queries {
         self.store.scan_summary(id).await
     }
 
+    /// The latest scans before this one (`None`: of all), at most so many, the latest first.
+    pub async fn latest_scans(
+        &self,
+        before: Option<ScanId>,
+        most: u32,
+    ) -> Result<Vec<ScanSummary>, StoreError> {
+        self.store.latest_scans(before, most).await
+    }
+
     /// All that a scan found, host by host.
     pub fn records(&self, id: ScanId) -> impl Stream<Item = Result<Vec<HostRecord>, StoreError>> + use<> {
         let store = self.store.clone();

@@ -17,7 +17,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-pub use self::runs::{Requests, RunError, RunView, Runs, Started, runs};
+pub use self::runs::{LookView, Requests, RunError, RunView, Runs, Started, runs};
 use self::{finished::Finished, runs::Waiting};
 use crate::{
     clock::Clock,

@@ -18,26 +18,34 @@ use crate::{
         Deviation, DeviceKey, Difference, FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact, PortState,
         ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts, unconfirmed::Unconfirmed,
     },
-    net::Limits,
+    net::{Limits, memory},
     store::{HostState, StoreError, StoreHealth},
 };
 
 impl Queries {
     /// All facts of this moment that metrics tell of. What cannot be read is left out of it.
     pub async fn snapshot(&self) -> Snapshot {
+        let hosts = known(self.host_facts().await);
+        Snapshot { hosts, ..self.own_facts().await }
+    }
+
+    /// The same but for the devices: little work, however many there are.
+    pub async fn own_facts(&self) -> Snapshot {
         let totals = self.store.totals().await;
         let totals = totals.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).ok();
-        let (scanners, hosts) = (known(self.scanner_facts().await), known(self.host_facts().await));
+        let scanners = known(self.scanner_facts().await);
         let stats = self.scanner.stats();
         let count = |kind: LocalError| (kind.as_str(), stats.local.get(&kind).copied().unwrap_or(0));
         Snapshot {
             probes: probe_facts(&stats),
             local_errors: LocalError::ALL.map(count).to_vec(),
             limits: Limits::read().ok().map(|limits| limit_facts(&limits)),
+            memory: memory(),
             feeds: feed_facts(&self.inventory.borrow()),
             store: StoreFacts {
                 up: *self.store.health().borrow() == StoreHealth::Ok,
                 bytes: self.store.bytes(),
+                opened_bytes: self.store.opened_bytes(),
                 devices: totals.map(|totals| totals.devices),
                 last_scan: totals.and_then(|totals| totals.last_scan),
             },
@@ -45,7 +53,7 @@ impl Queries {
             start_delay: stats.start_delay,
             imports: self.import_facts(totals.and_then(|totals| totals.last_scan)),
             scanners,
-            hosts,
+            hosts: Vec::new(),
         }
     }
 
@@ -178,6 +186,7 @@ fn feed_facts(inventory: &Inventory) -> Vec<FeedFacts> {
     let facts = |source: &SourceStatus| FeedFacts {
         source: source.name.clone(),
         up: source.up,
+        detail: source.detail.clone(),
         devices: source.devices,
         rejected: source.rejected,
     };

@@ -9,8 +9,10 @@
 //! [`Store`] is the handle: its methods wait for a thread's answer and block nobody. What is written is
 //! acknowledged when it is *committed*; commits are shared ([`Pace`]). `apply` is the writer's SQL, `reader`
 //! the reader's, `pages` what is read in pieces, `current` what all looks together say, `expected` what they
-//! should, `compared` what single scans say, `hosts` all that is known of devices, `names` what they call themselves, `prune` what is forgotten, `news` what has changed, `residents` who is where, `sightings` which of it need not be written again, `schema` the file
-//! and its versions, `verdicts` how a host's result is spelled in bytes.
+//! should, `compared` what single scans say, `hosts` all that is known of devices, `names` what they call
+//! themselves, `prune` what is forgotten, `news` what has changed, `residents` who is where, `sightings` which
+//! of it need not be written again, `schema` the file and its versions, `verdicts` how a host's result is
+//! spelled in bytes.
 //!
 //! **Order.** The wall clock of a machine without a battery jumps. The newest of our observations is that with
 //! the greatest sequence number, the newest scan that with the greatest id; times are only shown. Imports alone
@@ -230,6 +232,8 @@ pub struct Store {
     health: watch::Receiver<StoreHealth>,
     newest: watch::Receiver<i64>,
     path: Arc<Path>,
+    /// Its size when it was opened.
+    opened_bytes: u64,
     /// Held while a copy is made.
     copying: Arc<Mutex<()>>,
 }
@@ -290,8 +294,8 @@ impl Store {
             .map_err(thread_error)?;
 
         backup::tidy(path);
-        let store =
-            Self { writes, reads, health: watched, newest, path: path.into(), copying: Arc::default() };
+        let (path, opened_bytes, copying) = (path.into(), bytes(path), Arc::default());
+        let store = Self { writes, reads, health: watched, newest, path, opened_bytes, copying };
         Ok((store.clone(), WriterThread { stop, writer, reader, store }))
     }
 
@@ -403,8 +407,12 @@ impl Store {
 
     /// The size of the database and its log on disk.
     pub fn bytes(&self) -> u64 {
-        let size = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
-        size(&self.path) + size(&schema::beside(&self.path, "-wal"))
+        bytes(&self.path)
+    }
+
+    /// What [`Store::bytes`] was when the database was opened.
+    pub const fn opened_bytes(&self) -> u64 {
+        self.opened_bytes
     }
 
     async fn write<T>(&self, request: impl FnOnce(writer::Done<T>) -> writer::Request) -> Result<T> {
@@ -440,6 +448,12 @@ impl Store {
         self.reads.send(reader::Request::Query(job)).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
+}
+
+/// The size of the database at this path and of its log.
+fn bytes(path: &Path) -> u64 {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
+    size(path) + size(&schema::beside(path, "-wal"))
 }
 
 impl WriterThread {

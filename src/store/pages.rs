@@ -2,7 +2,7 @@
 //! long over it keeps the others waiting.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use super::{
     ScanId, Store,
@@ -77,6 +77,15 @@ impl Store {
         self.read(move |connection| scan_summary(connection, scan)).await
     }
 
+    /// The latest scans before this one (`None`: of all), at most so many, the latest first.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn latest_scans(&self, before: Option<ScanId>, most: u32) -> Result<Vec<ScanSummary>> {
+        let before = before.map_or(i64::MAX, |scan| scan.0);
+        self.read(move |connection| latest_scans(connection, before, most)).await
+    }
+
     /// The scans after this one, by id. The first page is that after [`i64::MIN`].
     ///
     /// # Errors
@@ -95,17 +104,34 @@ impl Store {
     }
 }
 
+/// What [`summary`] reads.
+const SUMMARY: &str = "
+    SELECT scanner, kind, status, started, finished,
+           (SELECT count(*) FROM observations o WHERE o.scan = s.id AND o.status <> 'partial'), ports, id
+    FROM scans s";
+
 fn scan_summary(connection: &Connection, scan: ScanId) -> Result<Option<ScanSummary>> {
-    let sql = "SELECT scanner, kind, status, started, finished,
-                      (SELECT count(*) FROM observations o WHERE o.scan = s.id AND o.status <> 'partial'), ports
-               FROM scans s WHERE id = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = connection.prepare_cached(&format!("{SUMMARY} WHERE id = ?1"))?;
     let mut rows = statement.query([scan.0])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
+    rows.next()?.map(summary).transpose()
+}
+
+fn latest_scans(connection: &Connection, before: i64, most: u32) -> Result<Vec<ScanSummary>> {
+    let sql = format!("{SUMMARY} WHERE id < ?1 ORDER BY id DESC LIMIT ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![before, most])?;
+    let mut scans = Vec::new();
+    while let Some(row) = rows.next()? {
+        scans.push(summary(row)?);
+    }
+    Ok(scans)
+}
+
+fn summary(row: &Row<'_>) -> Result<ScanSummary> {
     // An import may have asked for none.
     let ports = Some(row.get::<_, String>(6)?).filter(|ports| !ports.is_empty());
-    Ok(Some(ScanSummary {
-        id: scan,
+    Ok(ScanSummary {
+        id: ScanId(row.get(7)?),
         scanner: row.get(0)?,
         kind: row.get(1)?,
         status: row.get(2)?,
@@ -113,7 +139,7 @@ fn scan_summary(connection: &Connection, scan: ScanId) -> Result<Option<ScanSumm
         finished: row.get::<_, Option<i64>>(4)?.map(timestamp).transpose()?,
         hosts: row.get(5)?,
         ports: ports.map(parsed).transpose()?.unwrap_or_default(),
-    }))
+    })
 }
 
 fn scan_ids(connection: &Connection, after: i64) -> Result<Page<ScanId>> {

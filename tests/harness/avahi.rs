@@ -10,7 +10,7 @@ use std::{
 use nix::mount::{MsFlags, mount};
 use tempfile::TempDir;
 
-use super::{Reaped, eventually};
+use super::{Reaped, eventually, missing, tool};
 use crate::lab::{Node, PORT};
 
 /// From start to its first word, on a busy machine.
@@ -40,17 +40,10 @@ pub struct Found {
     pub txt: String,
 }
 
-/// One of avahi's programs, or the bus it needs: what `make setup` unpacked, else what is installed.
+/// One of avahi's programs, or the bus it needs.
 fn program(name: &str) -> Command {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
-    let unpacked = ["usr/bin", "usr/sbin"].map(|folder| tools.join(folder).join(name));
-    let mut command =
-        Command::new(unpacked.iter().find(|path| path.exists()).map_or(Path::new(name), PathBuf::as_path));
-    let libraries = format!("{}-linux-gnu", std::env::consts::ARCH);
-    let libraries =
-        ["usr/lib", "lib"].map(|folder| tools.join(folder).join(&libraries).display().to_string());
-    command.env("LD_LIBRARY_PATH", libraries.join(":")).env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/bus");
-    command.stdin(Stdio::null());
+    let mut command = tool(name);
+    command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/bus").stdin(Stdio::null());
     command
 }
 
@@ -106,10 +99,6 @@ fn read(line: &str) -> Option<Found> {
     let [_, instance, _, _, host, address, port, txt] = fields.strip_prefix(&["=", PORT])?.try_into().ok()?;
     let [instance, host, address, port, txt] = [instance, host, address, port, txt].map(str::to_owned);
     Some(Found { instance, host, address, port, txt })
-}
-
-fn missing(name: &str, error: &std::io::Error) -> ! {
-    panic!("{name}: {error}; `make setup` gets it")
 }
 
 /// Starts the bus and the daemon; on the machine.

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::Ipv4Addr,
+    ops::Deref,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -26,18 +27,24 @@ use tempfile::TempDir;
 use crate::lab::{Host, KernelHost, Lab, Node, outputs};
 
 pub mod avahi;
+pub mod browser;
 pub mod disk;
 pub mod feed;
 pub mod liar;
+pub mod nginx;
+pub mod pi;
 pub mod prometheus;
 mod selftest;
+mod site;
+
+pub use site::Site;
 
 /// What it says on standard error once it can be asked, followed by its address.
 const LISTENING: &str = "listening on http://";
 /// From start to that line, on a busy machine.
 const START: Duration = Duration::from_secs(10);
-/// Octets of an answer: ten thousand devices are told in 20 MB.
-const LONGEST: u64 = 64 << 20;
+/// What it is asked it answers at once.
+const ANSWER: Duration = Duration::from_secs(5);
 /// From SIGTERM to the end, of a build without optimisation on a busy machine; what is promised is a test of its own.
 const STOP: Duration = Duration::from_secs(20);
 
@@ -203,6 +210,24 @@ impl Finished {
     }
 }
 
+/// A program of Debian's with the libraries that few machines have: what `make setup` unpacked, else what is installed.
+fn tool(name: &str) -> Command {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
+    let unpacked = ["usr/bin", "usr/sbin"].map(|folder| tools.join(folder).join(name));
+    let unpacked = unpacked.iter().find(|path| path.exists());
+    let mut command = Command::new(unpacked.map_or(Path::new(name), PathBuf::as_path));
+    let libraries = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let libraries =
+        ["usr/lib", "lib"].map(|folder| tools.join(folder).join(&libraries).display().to_string());
+    command.env("LD_LIBRARY_PATH", libraries.join(":"));
+    command
+}
+
+/// Panics for a program that does not start.
+fn missing(name: &str, error: &std::io::Error) -> ! {
+    panic!("{name}: {error}; `make setup` gets it")
+}
+
 /// Ends its process when dropped; a test that fails leaves none behind.
 struct Reaped(Child);
 
@@ -232,22 +257,17 @@ impl Log {
 pub struct Running {
     child: Reaped,
     log: Arc<Log>,
-    base: String,
-    agent: ureq::Agent,
+    site: Site,
     /// Not removed under its feet, should whoever started it be gone.
     _home: Arc<TempDir>,
 }
 
-/// An answer of the server.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub body: String,
-}
+/// What can be asked of a site can be asked of the one that runs here.
+impl Deref for Running {
+    type Target = Site;
 
-impl Answer {
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    fn deref(&self) -> &Site {
+        &self.site
     }
 }
 
@@ -266,56 +286,21 @@ impl Running {
             theirs.lines().1 = true;
             theirs.grown.notify_all();
         });
-        Self { child, log, base: String::new(), agent: agent(), _home: home }
+        Self { child, log, site: Site::new(String::new(), ANSWER), _home: home }
     }
 
     /// Waits until it listens: before that it cannot be asked.
     pub fn listening(mut self) -> Self {
         let line = self.wait_for_line(START, |line| line.contains(LISTENING));
         let address = line.split(LISTENING).nth(1).and_then(|rest| rest.split('/').next());
-        self.base = format!("http://{}", address.expect("an address follows"));
+        self.site = Site::new(format!("http://{}", address.expect("an address follows")), ANSWER);
         self
     }
 
     /// Is asked at this address: that on which it listens may be none in particular.
     pub fn reached_at(mut self, address: Ipv4Addr) -> Self {
-        self.base = format!("http://{address}");
+        self.site = Site::new(format!("http://{address}"), ANSWER);
         self
-    }
-
-    /// `http://ADDRESS:PORT`, without a slash.
-    pub fn base(&self) -> &str {
-        &self.base
-    }
-
-    /// Asks for a path.
-    pub fn get(&self, path: &str) -> Answer {
-        let url = format!("{}{path}", self.base);
-        self.try_get(path).unwrap_or_else(|e| panic!("GET {url}: {e}\n{}", self.log()))
-    }
-
-    fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
-        let mut response = self.agent.get(format!("{}{path}", self.base)).call()?;
-        let body = response.body_mut().with_config().limit(LONGEST).read_to_string()?;
-        Ok(Answer { status: response.status().as_u16(), body })
-    }
-
-    /// The open ports that it serves for a device; `None` while it knows of none.
-    pub fn open_ports(&self, mac: &str) -> Option<PortSet> {
-        let answer = self.get(&format!("/portscan/{mac}/json")).json();
-        Some(ports(answer.get("ports")?))
-    }
-
-    /// The devices that it serves a result for.
-    pub fn macs(&self) -> Vec<String> {
-        serde_json::from_value(self.get("/portscan/json").json()["macs"].clone()).expect("a list of texts")
-    }
-
-    /// Waits until the results of so many devices are served.
-    pub fn wait_for_devices(&self, count: usize, within: Duration) {
-        eventually(within, &format!("{count} devices are served\n{}", self.log()), || {
-            (self.macs().len() >= count).then_some(())
-        });
     }
 
     /// The first line of the log, past and future, that this holds for.
@@ -434,16 +419,6 @@ impl Drop for Running {
     }
 }
 
-/// A client that takes every answer as it is.
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .timeout_global(Some(Duration::from_secs(5)))
-        .build()
-        .into()
-}
-
 /// Looks again and again until there is something to see; panics when it takes too long.
 pub fn eventually<T>(within: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let clock = SystemClock::start();
@@ -477,11 +452,6 @@ pub fn scanner(name: &str, interval: &str, ports: &str) -> String {
 pub fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = line.split_once(&format!(" {key}="))?;
     Some(rest.split(' ').next()?.trim_matches('"'))
-}
-
-/// A JSON array of port numbers.
-fn ports(numbers: &Value) -> PortSet {
-    serde_json::from_value::<Vec<u16>>(numbers.clone()).expect("port numbers").into_iter().collect()
 }
 
 /// The open ports of every host of a `portscan scan --json` document that is up, or as far as it is known,

@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::Write,
-    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -13,15 +12,14 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Reaped, agent, eventually};
+use super::{ANSWER, Reaped, eventually, missing, site::agent, tool};
 
 /// From start to the first answer, of a program that is large to read from a slow disk on a busy machine.
 const READY: Duration = Duration::from_secs(120);
 
-/// One of Prometheus' programs: what `make setup` unpacked, else what is installed.
+/// One of Prometheus' programs.
 fn program(name: &str) -> Command {
-    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/usr/bin").join(name);
-    let mut command = if unpacked.exists() { Command::new(unpacked) } else { Command::new(name) };
+    let mut command = tool(name);
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/monitoring"));
     command
 }
@@ -36,15 +34,15 @@ pub fn amtool(arguments: &[&str]) {
     judged("amtool", arguments, "");
 }
 
-fn judged(tool: &str, arguments: &[&str], input: &str) {
-    let mut command = program(tool);
+fn judged(judge: &str, arguments: &[&str], input: &str) {
+    let mut command = program(judge);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|e| panic!("{tool}: {e}; `make setup` gets it"));
+    let mut child = command.spawn().unwrap_or_else(|e| missing(judge, &e));
     child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
     let said =
         [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
-    assert!(output.status.success(), "{tool} {arguments:?}: {}\n{said}\n{input}", output.status);
+    assert!(output.status.success(), "{judge} {arguments:?}: {}\n{said}\n{input}", output.status);
 }
 
 /// A Prometheus of the test's own, in the test's network: it asks the appliance once a second, and weighs the
@@ -79,9 +77,9 @@ impl Prometheus {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
-            .unwrap_or_else(|e| panic!("prometheus: {e}; `make setup` gets it"));
+            .unwrap_or_else(|e| missing("prometheus", &e));
         let base = format!("http://{listen}");
-        let prometheus = Self { _child: Reaped(child), base, agent: agent(), _home: home };
+        let prometheus = Self { _child: Reaped(child), base, agent: agent(ANSWER), _home: home };
         eventually(READY, "Prometheus is ready", || {
             prometheus
                 .agent

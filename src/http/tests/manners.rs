@@ -35,18 +35,6 @@ async fn every_answer_is_fresh_and_every_error_is_json() {
 }
 
 #[tokio::test]
-async fn the_signpost_escapes_what_was_configured() {
-    let served = serve_routes(Limits::default(), Router::new());
-    let answer = served.get("/").await;
-    assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
-    assert!(answer.body.contains("href=\"/a&quot;&lt;b/json\""), "{}", answer.body);
-    let notices = vec!["feed <b>: write \"x\" & y".to_owned()];
-    served.health.send_replace(Health { problems: Vec::new(), notices });
-    let answer = served.get("/").await;
-    assert!(answer.body.contains("<p><b>feed &lt;b&gt;: write &quot;x&quot; &amp; y</b>"), "{}", answer.body);
-}
-
-#[tokio::test]
 async fn head_is_get_without_its_body() {
     let served = serve_routes(Limits::default(), Router::new());
     let get = served.get("/healthz").await;

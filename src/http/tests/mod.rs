@@ -2,6 +2,7 @@
 
 mod authority;
 mod bounds;
+mod dashboard;
 mod expected;
 mod import;
 mod lanscan;

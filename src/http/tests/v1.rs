@@ -6,7 +6,7 @@ use super::{
     portscan::{Appliance, appliance, remember},
     *,
 };
-use crate::{model::ScanStatus, store::ScanKind};
+use crate::{model::ScanStatus, service::feeds::SourceStatus, store::ScanKind};
 
 impl Answer {
     pub(super) fn json(&self) -> Value {
@@ -33,7 +33,7 @@ async fn info_moves_with_complete_scans() {
     let before = appliance.served.get("/v1/info").await.json();
     assert_eq!(
         before,
-        json!({"last_successful_import": 0, "devices": 0, "open": 0, "rogue": 0, "missing": 0, "last_scan": null, "names": []})
+        json!({"last_successful_import": 0, "devices": 0, "open": 0, "rogue": 0, "missing": 0, "baseline": false, "last_scan": null, "names": []})
     );
     let scan = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22]).await;
     appliance.advertised.send_modify(|advertised| advertised.names.push("portscan.local".to_owned()));
@@ -190,6 +190,7 @@ async fn a_run_is_started_watched_and_stopped() {
 
     let runs = appliance.served.get("/v1/runs").await.json();
     assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
+    assert_eq!(appliance.served.get("/v1/runs?last=5").await.json()[0]["id"], id);
     let run = appliance.served.get(&format!("/v1/runs/{id}")).await.json();
     assert_eq!(
         (&run["status"], &run["kind"], &run["scanner"]),
@@ -197,6 +198,9 @@ async fn a_run_is_started_watched_and_stopped() {
     );
     assert_eq!(run["hosts"], json!({"done": 0, "total": 1}));
     assert_eq!(run["progress"]["ports"]["total"], 300, "{run}");
+    assert_eq!(run["ports"], "1-300");
+    let device = &run["progress"]["devices"][0];
+    assert_eq!((&device["address"], &device["ports"]["total"]), (&json!("127.0.0.1"), &json!(300)), "{run}");
 
     assert_eq!(appliance.served.request("DELETE", &format!("/v1/runs/{id}"), &[]).await.status, 401);
     let stopped = appliance.authorised("DELETE", &format!("/v1/runs/{id}")).await;
@@ -214,6 +218,71 @@ async fn a_run_is_started_watched_and_stopped() {
     assert_eq!((&over["status"], &over["progress"]), (&json!("partial"), &Value::Null));
     assert!(over["finished"].is_string(), "{over}");
     assert_eq!(appliance.authorised("DELETE", &format!("/v1/runs/{id}")).await.status, 204, "over already");
+}
+
+#[tokio::test]
+async fn the_latest_runs_are_told_a_page_at_a_time() {
+    let mut appliance = appliance();
+    appliance.start_scanning(SLOW, &[]);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let scan = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22]).await;
+        appliance.store.end_scan(scan, ScanStatus::Complete).await.unwrap();
+        ids.insert(0, scan.0);
+    }
+    let told = async |path: &str| -> Vec<i64> {
+        let runs = appliance.served.get(path).await.json();
+        runs.as_array().unwrap().iter().map(|run| run["id"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(told("/v1/runs").await, [0; 0], "none is under way");
+    assert_eq!(told("/v1/runs?last=2").await, ids[..2]);
+    assert_eq!(told(&format!("/v1/runs?last=2&before={}", ids[1])).await, ids[2..]);
+    assert_eq!(told(&format!("/v1/runs?before={}", ids[0])).await, ids[1..]);
+    let run = appliance.served.get("/v1/runs?last=1").await.json()[0].clone();
+    assert_eq!((&run["status"], &run["hosts"]), (&json!("complete"), &json!({"done": 1, "total": 1})));
+    assert_eq!(run, appliance.served.get(&format!("/v1/runs/{}", ids[0])).await.json());
+    assert_eq!(appliance.served.get("/v1/runs?last=many").await.status, 400);
+}
+
+#[tokio::test]
+async fn its_health_is_told_in_figures() {
+    let mut appliance = appliance();
+    appliance.served.health.send_modify(|health| health.notices.push("the printer is on fire".to_owned()));
+    let source = |up, detail: &str| SourceStatus {
+        name: "hosts".to_owned(),
+        up,
+        asked: true,
+        detail: detail.to_owned(),
+        devices: 4,
+        rejected: 1,
+        remarks: Vec::new(),
+        last_success: None,
+    };
+    appliance.inventory.send_modify(|inventory| inventory.sources = vec![source(false, "silent")]);
+    let health = appliance.served.get("/v1/health").await.json();
+    assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!((&health["problems"], &health["notices"]), (&json!([]), &json!(["the printer is on fire"])));
+    assert!(health["clock"]["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{health}");
+    assert!(health["clock"]["uptime_seconds"].is_u64() && health["clock"]["synchronised"].is_boolean());
+    let feed = json!({"source": "hosts", "up": false, "detail": "silent", "devices": 4, "rejected": 1});
+    assert_eq!(health["feeds"], json!([feed]));
+    let database = &health["database"];
+    assert_eq!(database["up"], true);
+    assert!(database["bytes"].as_u64() >= database["bytes_at_start"].as_u64(), "{database}");
+    assert!(database["bytes_at_start"].as_u64() > Some(0), "{database}");
+    assert!(health["memory"]["peak_bytes"].as_u64() >= health["memory"]["resident_bytes"].as_u64());
+    assert_eq!(health["probes"]["in_flight"], 0);
+    assert!(health["local_errors"].as_array().unwrap().contains(&json!({"kind": "ports", "count": 0})));
+    assert!(health["limits"]["sockets"].as_u64() > Some(0), "{health}");
+    assert_eq!(health["last_scan"], Value::Null);
+
+    appliance.start_scanning(SLOW, &[]);
+    let scan = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22]).await;
+    appliance.store.end_scan(scan, ScanStatus::Complete).await.unwrap();
+    let health = appliance.served.get("/v1/health").await.json();
+    assert!(health["last_scan"].is_string(), "{health}");
+    let scanner = &health["scanners"][0];
+    assert_eq!((&scanner["name"], &scanner["interval_seconds"]), (&json!("lan"), &json!(86_400)), "{health}");
 }
 
 #[tokio::test]
@@ -267,7 +336,10 @@ async fn a_device_is_told_described_and_forgotten() {
     assert_eq!(host["addresses"][0]["address"], "192.168.1.7");
     assert_eq!(host["ports"].as_array().unwrap().len(), 2);
     let since = &host["first_seen"];
-    assert_eq!(host["ports"][1], json!({"port": 80, "protocol": "tcp", "since": since, "scan_id": scan}));
+    assert_eq!(
+        host["ports"][1],
+        json!({"port": 80, "protocol": "tcp", "service": "http", "since": since, "scan_id": scan})
+    );
     for path in ["b8-27-eb-ac-14-3e", "192.168.1.7", "::ffff:192.168.1.7"] {
         assert_eq!(served.get(&format!("/v1/hosts/{path}")).await.json(), host, "{path}");
     }

@@ -26,6 +26,7 @@ use crate::{
         body, rows,
     },
     model::{Address, DeviceKey, Mac, Name, PortState, Protocol},
+    services,
     store::{Host, NewWords, Residence},
     vendor::vendor,
 };
@@ -114,6 +115,10 @@ struct OpenPort {
     port: u16,
     #[schema(value_type = ProtocolText)]
     protocol: Protocol,
+    /// What usually listens there, by IANA; what does is not known.
+    #[schema(example = "ssh")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'static str>,
     /// When it was found to have been opened; of one that always was, since when the device is known.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
@@ -150,6 +155,7 @@ impl HostRow {
             open.map(|(port, stretch)| OpenPort {
                 port,
                 protocol: *protocol,
+                service: services::name(port).filter(|_| *protocol == Protocol::Tcp),
                 since: host.open_since(*protocol, port),
                 scan_id: stretch.scan,
             })

@@ -32,6 +32,8 @@ struct InfoBody {
     rogue: u64,
     /// Ports that are expected to be open and were not seen to be.
     missing: u64,
+    /// Whether anything was ever accepted: before that, nothing is alarming.
+    baseline: bool,
     /// The same time as `last_successful_import`, for people; `null` before the first.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_scan: Option<Timestamp>,
@@ -50,6 +52,7 @@ async fn info(State(api): State<Api>) -> Result<Response, Refusal> {
         open: tally.open,
         rogue: tally.rogue,
         missing: tally.missing,
+        baseline: api.queries.has_baseline().await?,
         last_scan: totals.last_scan,
         names: api.advertised.borrow().names.clone(),
     };

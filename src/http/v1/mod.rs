@@ -10,6 +10,7 @@ mod diff;
 mod events;
 mod expected;
 mod export;
+mod health;
 mod hosts;
 mod import;
 mod info;
@@ -30,6 +31,7 @@ use super::{
     auth::{self, Gate},
 };
 use crate::{
+    clock::Clock,
     net::mdns::Advertised,
     service::{queries::Queries, runner::Runs},
 };
@@ -41,6 +43,7 @@ pub(super) struct Api {
     pub(super) runs: Runs,
     pub(super) imports: Imports,
     pub(super) advertised: watch::Receiver<Advertised>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// Everything under /v1, together with the description of it and of these other paths.
@@ -52,6 +55,7 @@ pub(super) fn routes(api: Api, gate: &Gate, others: OpenApiRouter) -> Router {
         .merge(events::routes())
         .merge(expected::routes(gate))
         .merge(import::routes(gate))
+        .merge(health::routes())
         .merge(hosts::routes(gate))
         .merge(info::routes())
         .merge(runs::routes(gate))

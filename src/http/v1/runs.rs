@@ -16,12 +16,16 @@ use crate::{
         answer::{ErrorBody, Refusal, json},
         auth::Gate,
     },
+    model::{Address, Mac, PortSet},
     service::{
         agenda::{Order, OrderError},
-        runner::{RunError, RunView, Started},
+        runner::{LookView, RunError, RunView, Started},
     },
     store::{ScanId, ScanSummary},
 };
+
+/// Most runs that are told at once.
+const MOST: u32 = 200;
 
 pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -83,7 +87,8 @@ struct RunBody {
     /// That of its scan.
     id: i64,
     scanner: String,
-    /// `run`: by schedule; `seen`: of devices just seen; `manual`: asked for.
+    /// `run`: by schedule; `seen`: of devices just seen; `manual`: asked for; `confirm`: a second look; `import`:
+    /// somebody else's.
     kind: String,
     /// `running`, `complete`, `partial`, `failed`
     status: String,
@@ -92,6 +97,9 @@ struct RunBody {
     started: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
     finished: Option<Timestamp>,
+    /// The TCP ports that were asked for.
+    #[schema(value_type = String, example = "1-65535")]
+    ports: PortSet,
     /// Devices that are through, and how many there are.
     hosts: Share,
     /// `null` when it is over.
@@ -116,6 +124,30 @@ struct ProgressBody {
     seconds: f64,
     /// At this rate; `null` before the first verdict.
     seconds_left: Option<f64>,
+    /// The devices that are being looked at.
+    devices: Vec<LookBody>,
+}
+
+/// How far a look at one device is.
+#[derive(Serialize, ToSchema)]
+struct LookBody {
+    #[schema(value_type = String, example = "192.168.1.7")]
+    address: Address,
+    #[schema(value_type = Option<String>, example = "B8:27:EB:AC:14:3E")]
+    mac: Option<Mac>,
+    /// What a feed calls it.
+    name: Option<String>,
+    ports: Share,
+    /// Open ports found so far.
+    open: u32,
+}
+
+impl LookBody {
+    fn of(look: &LookView) -> Self {
+        let LookView { device, ports, settled, open } = look.clone();
+        let ports = Share { done: settled.into(), total: ports.into() };
+        Self { address: device.address, mac: device.mac, name: device.name, ports, open }
+    }
 }
 
 impl RunBody {
@@ -128,6 +160,7 @@ impl RunBody {
             status: summary.status,
             started: summary.started,
             finished: summary.finished,
+            ports: summary.ports,
             hosts: view.map_or(Share { done: seen, total: seen }, |view| Share {
                 done: view.hosts_done as u64,
                 total: view.hosts as u64,
@@ -137,6 +170,7 @@ impl RunBody {
                 rate: tenths(view.rate),
                 seconds: tenths(view.elapsed.as_secs_f64()),
                 seconds_left: view.left.map(|left| tenths(left.as_secs_f64())),
+                devices: view.looks.iter().map(LookBody::of).collect(),
             }),
         }
     }
@@ -200,11 +234,35 @@ async fn begin(api: &Api, order: Order) -> Result<Response, Refusal> {
     Ok(json(StatusCode::ACCEPTED, &StartedBody { id: first.0, runs: runs.collect() }))
 }
 
-/// The runs under way, oldest first.
-#[utoipa::path(get, path = "/v1/runs", tag = "runs", responses((status = 200, body = Vec<RunBody>)))]
-async fn runs(State(api): State<Api>) -> Result<Response, Refusal> {
+/// Which runs, if not those under way.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Latest {
+    /// So many of the latest, the latest first, be they over or not; at most 200 are told.
+    #[param(example = 50)]
+    last: Option<u32>,
+    /// The latest before the one with this id.
+    before: Option<i64>,
+}
+
+/// The runs under way, oldest first; or the latest of all.
+#[utoipa::path(
+    get, path = "/v1/runs", tag = "runs", params(Latest),
+    responses((status = 200, body = Vec<RunBody>), (status = 400, body = ErrorBody)),
+)]
+async fn runs(State(api): State<Api>, Query(latest): Query<Latest>) -> Result<Response, Refusal> {
+    let views = api.runs.under_way().await?;
+    if latest.last.is_some() || latest.before.is_some() {
+        let most = latest.last.map_or(MOST, |last| last.min(MOST));
+        let scans = api.queries.latest_scans(latest.before.map(ScanId), most).await?;
+        let body = |scan: ScanSummary| {
+            let view = views.iter().find(|view| view.id == scan.id);
+            RunBody::of(scan, view)
+        };
+        return Ok(json(StatusCode::OK, &scans.into_iter().map(body).collect::<Vec<_>>()));
+    }
     let mut bodies = Vec::new();
-    for view in api.runs.under_way().await? {
+    for view in views {
         let summary = api.queries.scan_summary(view.id).await?;
         bodies.extend(summary.map(|summary| RunBody::of(summary, Some(&view))));
     }

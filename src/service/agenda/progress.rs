@@ -27,8 +27,8 @@ pub struct Standing {
     pub ports_done: u64,
     /// Ports of those, of the ones in progress and of the ones that wait.
     pub ports: u64,
-    /// The looks in progress.
-    pub looks: Vec<LookId>,
+    /// The looks in progress, each with its device and how many of its ports are looked at.
+    pub looks: Vec<(LookId, Device, u32)>,
 }
 
 impl Agenda {
@@ -51,7 +51,7 @@ impl Agenda {
             hosts: run.ended() + run.in_progress + waiting().count(),
             ports_done: run.ports_done,
             ports: run.ports_done + ports_looked + ports_waiting,
-            looks: looks().map(|(look, _)| *look).collect(),
+            looks: looks().map(|(id, look)| (*id, look.device.clone(), look.ports)).collect(),
         }
     }
 

@@ -120,13 +120,8 @@ pub async fn once(
     let (targets, mut remarks) = targets(&lan, discover.net)?;
     let failed = |source| DiscoveryError::Failed { interface: lan.interface.clone(), source };
     let start = |pace| Sweep::new(pace, targets.clone(), clock.now());
-    let preparation = |sweep: &Sweep| sweep.began().since(began);
-    let (sweep, preparation) = match ArpSocket::open(&lan) {
-        Ok(mut socket) => {
-            let sweep = start(Pace::ARP);
-            let preparation = preparation(&sweep);
-            (carry_out(sweep, &mut socket, clock, show).await.map_err(failed)?, preparation)
-        }
+    let sweep = match ArpSocket::open(&lan) {
+        Ok(mut socket) => carry_out(start(Pace::ARP), &mut socket, clock, show).await,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             remarks.push(format!(
                 "{}: without CAP_NET_RAW devices are not asked by ARP but nudged by empty datagrams to port 9, and the \
@@ -134,12 +129,12 @@ pub async fn once(
                 lan.interface
             ));
             let mut nudge = Nudge::open(&lan).map_err(failed)?;
-            let sweep = start(Pace::NUDGE);
-            let preparation = preparation(&sweep);
-            (carry_out(sweep, &mut nudge, clock, show).await.map_err(failed)?, preparation)
+            carry_out(start(Pace::NUDGE), &mut nudge, clock, show).await
         }
-        Err(error) => return Err(failed(error)),
+        Err(error) => Err(error),
     };
+    let sweep = sweep.map_err(failed)?;
+    let preparation = sweep.began().since(began);
     let sweeping = clock.now().since(sweep.began());
     let own = lan.nets.iter().map(|net| (net.addr(), lan.mac)).collect();
     let swept = Swept { asked: targets.into_iter().collect(), heard: sweep.into_heard(), own, remarks };

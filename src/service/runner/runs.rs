@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Running;
 use crate::{
+    model::Device,
     service::{
         agenda::{LookId, Order, OrderError, RunId, Standing},
         scanner::Follower,
@@ -61,6 +62,21 @@ pub struct RunView {
     pub elapsed: Duration,
     /// How long it goes on at this rate; `None` before the first verdict.
     pub left: Option<Duration>,
+    /// The devices that it looks at now.
+    pub looks: Vec<LookView>,
+}
+
+/// A device that is being looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookView {
+    /// Who.
+    pub device: Device,
+    /// How many of its ports are looked at.
+    pub ports: u32,
+    /// Ports with a verdict.
+    pub settled: u32,
+    /// Open ports found so far.
+    pub open: u32,
 }
 
 /// Why the runner does not do it.
@@ -199,11 +215,14 @@ fn view(
     standing: &Standing,
     followers: &HashMap<LookId, watch::Receiver<Option<Follower>>>,
 ) -> Option<RunView> {
-    let settled = |look| -> Option<u64> {
-        let follower = followers.get(look)?.borrow();
-        Some(follower.as_ref()?.progress().settled.into())
-    };
-    let ports_done = standing.ports_done + standing.looks.iter().filter_map(settled).sum::<u64>();
+    let looks = standing.looks.iter().map(|(look, device, ports)| {
+        let follower = followers.get(look).and_then(|follower| follower.borrow().clone());
+        // Before its first packet there is nothing to follow.
+        let progress = follower.map(|follower| follower.progress()).unwrap_or_default();
+        LookView { device: device.clone(), ports: *ports, settled: progress.settled, open: progress.open }
+    });
+    let looks: Vec<_> = looks.collect();
+    let ports_done = standing.ports_done + looks.iter().map(|look| u64::from(look.settled)).sum::<u64>();
     let seconds = standing.elapsed.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate is told to three digits")]
     let (done, all) = (ports_done as f64, standing.ports as f64);
@@ -218,5 +237,6 @@ fn view(
         rate,
         elapsed: standing.elapsed,
         left,
+        looks,
     })
 }

@@ -1,0 +1,182 @@
+//! The page for people: what a browser gets, every file of it from the binary.
+//!
+//! `page/` holds the files as they are served, no build step between. Data comes to them as JSON by the API, so
+//! nothing here knows what they show. All their URLs are relative: behind a proxy the page may live below a path.
+
+use std::fmt::Write;
+
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use hyper::{
+    StatusCode,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+use sha2::{Digest, Sha256};
+
+use crate::service::health::Health;
+
+/// A file below [`FOLDER`], and what is in it.
+type File = (&'static str, &'static [u8]);
+
+/// Where the page's files are found. No `base_url` may be called so.
+const FOLDER: &str = "/page";
+
+/// Nothing from elsewhere, nothing inline: a device's name that became HTML after all could do nothing.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Stands in `index.html` where [`signpost`] goes.
+const SIGNPOST: &str = "{signpost}";
+
+/// What stands at `/`.
+const INDEX: &str = include_str!("dashboard/page/index.html");
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_bytes!(concat!("dashboard/page/", $name)))),*]
+    };
+}
+
+/// All that is served beside [`INDEX`].
+const FILES: &[File] = &files![
+    "api.js",
+    "complete.js",
+    "devices.js",
+    "digest.js",
+    "directory.js",
+    "events-worker.js",
+    "events.js",
+    "expected.js",
+    "filter.js",
+    "format.js",
+    "icon.svg",
+    "limits.js",
+    "main.js",
+    "pages/changes.js",
+    "pages/compare.js",
+    "pages/device.js",
+    "pages/differences.js",
+    "pages/health.js",
+    "pages/now.js",
+    "pages/running.js",
+    "pages/scan.js",
+    "pages/scans.js",
+    "parts/bar.js",
+    "parts/chip.js",
+    "parts/dialog.js",
+    "parts/expectations.js",
+    "parts/filterbox.js",
+    "parts/port.js",
+    "parts/rows.js",
+    "parts/table.js",
+    "parts/time.js",
+    "parts/timeline.js",
+    "parts/toast.js",
+    "parts/who.js",
+    "runs.js",
+    "sort.js",
+    "style.css",
+    "timeline.js",
+    "vendor/lit-html/LICENSE",
+    "vendor/lit-html/directive-helpers.js",
+    "vendor/lit-html/directive.js",
+    "vendor/lit-html/directives/guard.js",
+    "vendor/lit-html/directives/repeat.js",
+    "vendor/lit-html/lit-html.js",
+];
+
+/// The page at `/` and its files.
+pub(super) fn routes<H>(base: &str, health: H) -> Router
+where
+    H: Fn() -> Health + Clone + Send + Sync + 'static,
+{
+    let base = base.to_owned();
+    let index = async move || {
+        let page = INDEX.replace(SIGNPOST, &signpost(&base, &health()));
+        (common("text/html; charset=utf-8"), page)
+    };
+    FILES.iter().fold(Router::new().route("/", get(index)), |routes, &(name, bytes)| {
+        let tag = tag(bytes);
+        routes.route(
+            &format!("{FOLDER}/{name}"),
+            get(async move |asked: HeaderMap| file(name, bytes, &tag, &asked)),
+        )
+    })
+}
+
+/// A file, or that the browser has it already. It asks each time: after an upgrade no old file meets a new one.
+fn file(name: &str, bytes: &'static [u8], tag: &str, asked: &HeaderMap) -> Response {
+    let known = asked.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).unwrap_or_default();
+    // A proxy that compresses makes the tag a weak one.
+    let is_known = known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag);
+    let told = [(header::ETAG, tag.to_owned()), (header::CACHE_CONTROL, "no-cache".to_owned())];
+    if is_known {
+        return (StatusCode::NOT_MODIFIED, told).into_response();
+    }
+    (told, common(kind(name)), Bytes::from_static(bytes)).into_response()
+}
+
+/// What a browser is told of each file, the scripts included: a worker obeys the policy it came with.
+fn common(kind: &'static str) -> [(HeaderName, HeaderValue); 3] {
+    [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ]
+}
+
+fn kind(name: &str) -> &'static str {
+    match name.rsplit_once('.') {
+        Some((_, "js")) => "text/javascript; charset=utf-8",
+        Some((_, "css")) => "text/css; charset=utf-8",
+        Some((_, "svg")) => "image/svg+xml",
+        _ => "text/plain; charset=utf-8",
+    }
+}
+
+/// The `ETag` of what these are: the first half of a digest is more than enough to tell two builds apart.
+fn tag(bytes: &[u8]) -> String {
+    let mut tag = String::from('"');
+    for octet in Sha256::digest(bytes).iter().take(16) {
+        // Writing to a string cannot fail.
+        let _ = write!(tag, "{octet:02x}");
+    }
+    tag + "\""
+}
+
+/// What somebody without scripts sees, `curl` included: the paths, and what the owner should know.
+fn signpost(base: &str, health: &Health) -> String {
+    let base = escaped(base);
+    let told = health.problems.iter().chain(&health.notices);
+    let told: String = told.map(|sentence| format!("<p><b>{}</b>\n", escaped(sentence))).collect();
+    format!(
+        "{told}<ul>\n\
+         <li><a href=\"{base}/json\">/{base}/json</a>: the devices that have a result\n\
+         <li>/{base}/MAC/json: one device's open ports\n\
+         <li>/{base}/HOST/PORT/json: one port, looked at now\n\
+         <li><a href=\"lanscan/json\">/lanscan/json</a>: the devices that it has found itself, if it looks for any\n\
+         <li><a href=\"v1/info\">/v1</a>: scans, runs and hosts; \
+         <a href=\"v1/openapi.json\">its description</a>\n\
+         <li><a href=\"healthz\">/healthz</a>: whether the appliance is well\n\
+         <li><a href=\"metrics\">/metrics</a>: its figures, for Prometheus\n</ul>"
+    )
+}
+
+/// A text as HTML, also within quotes.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            _ => html.push(c),
+        }
+    }
+    html
+}

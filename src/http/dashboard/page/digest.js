@@ -1,0 +1,111 @@
+// What happened, put in order: openings that were over soon, days, devices, the last night. Pure.
+
+import { day } from "./format.js";
+
+/**
+ * A row of /v1/changes.
+ * @typedef {object} Change
+ * @property {number} id
+ * @property {string} time
+ * @property {"new"|"opened"|"closed"|"moved"|"gone"|"back"} kind
+ * @property {string} address
+ * @property {string|null} mac
+ * @property {string} [protocol]
+ * @property {number} [port]
+ * @property {string} [ports] too many to be told one by one
+ * @property {string} [from]
+ * @property {boolean} alert
+ */
+
+/** @typedef {Change & {over?: number, lasted?: number}} Told `over`: of an opening, the change that ended it */
+
+/**
+ * Whose a change is: the MAC where it is known.
+ * @param {Change} change
+ */
+export const whose = (change) => change.mac ?? change.address;
+
+/**
+ * The changes with those openings that are closed again marked, with the seconds that they lasted; their closings
+ * are left out, for the opening tells of both.
+ * @param {Change[]} changes oldest first
+ * @returns {Told[]} newest first
+ */
+export function folded(changes) {
+  const open = new Map();
+  const told = [];
+  for (const change of changes) {
+    const key = [whose(change), change.protocol, change.port ?? change.ports].join(" ");
+    const opening = change.kind === "closed" && open.get(key);
+    if (opening) {
+      Object.assign(opening, { over: change.id, lasted: (Date.parse(change.time) - Date.parse(opening.time)) / 1000 });
+      open.delete(key);
+      continue;
+    }
+    const row = { ...change };
+    if (change.kind === "opened") open.set(key, row);
+    told.push(row);
+  }
+  return told.reverse();
+}
+
+/**
+ * The rows in groups, in the order of each group's first row.
+ * @template Row
+ * @param {Row[]} rows
+ * @param {(row: Row) => string} key
+ * @returns {{key: string, rows: Row[]}[]}
+ */
+export function grouped(rows, key) {
+  const groups = new Map();
+  for (const row of rows) {
+    const found = key(row);
+    groups.get(found)?.push(row) ?? groups.set(found, [row]);
+  }
+  return [...groups].map(([key, rows]) => ({ key, rows }));
+}
+
+/**
+ * The last night that has begun: from six in the evening to nine in the morning, by this browser's clock.
+ * @param {number} now
+ * @returns {{from: number, to: number}}
+ */
+export function lastNight(now) {
+  const evening = new Date(now);
+  if (evening.getHours() < 18) evening.setDate(evening.getDate() - 1);
+  evening.setHours(18, 0, 0, 0);
+  const morning = new Date(evening);
+  morning.setDate(morning.getDate() + 1);
+  morning.setHours(9);
+  return { from: evening.getTime(), to: morning.getTime() };
+}
+
+/**
+ * What a day is called: "Today", "Yesterday", else its date.
+ * @param {string} date as `day` writes it
+ * @param {number} now
+ */
+export function dayName(date, now) {
+  const yesterday = new Date(now);
+  yesterday.setDate(yesterday.getDate() - 1);
+  if (date === day(now)) return "Today";
+  return date === day(yesterday) ? "Yesterday" : date;
+}
+
+/**
+ * So many of each kind, the alarming ones among them, and the openings that were over.
+ * @param {Told[]} rows
+ */
+export function tally(rows) {
+  const of = (kind) => rows.filter((row) => row.kind === kind).length;
+  return {
+    opened: of("opened"),
+    closed: of("closed"),
+    brief: rows.filter((row) => row.over !== undefined).length,
+    new: of("new"),
+    gone: of("gone"),
+    moved: of("moved"),
+    back: of("back"),
+    alerts: rows.filter((row) => row.alert).length,
+  };
+}

@@ -1,0 +1,56 @@
+// Two scans beside each other, or one beside what is known now.
+
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { get, part } from "../api.js";
+import { grouped } from "../digest.js";
+import { directory } from "../directory.js";
+import { count, when } from "../format.js";
+import { port } from "../parts/port.js";
+import { rows } from "../parts/rows.js";
+import { who } from "../parts/who.js";
+
+/** Rows at first, and so many more each time. */
+const STEP = 500;
+
+/** @type {import("../main.js").Page} */
+export default {
+  title: "Compare",
+  open({ path: [first, second], redraw }) {
+    const isNow = second === "now";
+    let found = [];
+    let times = [];
+    let find = directory([]);
+    let most = STEP;
+    return {
+      async load() {
+        const ids = isNow ? [first] : [first, second];
+        const [rows, hosts, ...scans] = await Promise.all([
+          get(`v1/diff/${part(first)}/${isNow ? "current" : part(second)}`),
+          get("v1/hosts"),
+          ...ids.map((id) => get(`v1/runs/${part(id)}`)),
+        ]);
+        found = rows;
+        find = directory(hosts);
+        times = [...scans.map(({ started }) => when(started)), "now"];
+      },
+      view: () => html`<p><a href="#/scans">All scans</a></p>
+        <h1>Compared: ${times[0]} and ${times[1]}</h1>
+        <p><a href="#/scan/${first}">The scan of ${times[0]}</a>
+          ${isNow ? nothing : html` · <a href="#/scan/${second}">the scan of ${times[1]}</a>`}</p>
+        <p role="status">${found.length
+          ? `${count(found.length, "port")} differ.`
+          : "On every port that one of them lists they agree."}</p>
+        ${found.length ? differing(found.slice(0, most), times, find) : nothing}
+        ${found.length > most ? html`<button @click=${() => ((most += STEP), redraw())}>Show more</button>` : nothing}`,
+    };
+  },
+};
+
+const differing = (found, [first, second], find) => grouped(found, ({ address }) => address).map(({ key, rows: ports }) =>
+  html`<section><h2>${who(find(key), key)}</h2>
+    ${rows(`Ports of ${key} that differ`, ["Port", first, second], ports.map((row) => [
+      port(row, find(key)),
+      row.state_a || "not looked at",
+      row.state_b || "not looked at",
+    ]))}
+  </section>`);

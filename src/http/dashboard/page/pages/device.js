@@ -1,0 +1,164 @@
+// One device: what it is, what was open on it when, and what its owner says of it.
+
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { get, part, send } from "../api.js";
+import { devicesOf, keyOf } from "../devices.js";
+import { count, figure, when } from "../format.js";
+import { chip } from "../parts/chip.js";
+import { ask } from "../parts/dialog.js";
+import { since } from "../parts/time.js";
+import { timeline } from "../parts/timeline.js";
+import { fail, say } from "../parts/toast.js";
+import { history } from "../timeline.js";
+
+/** How often it is asked how far a scan is, in milliseconds. */
+const POLL = 2000;
+
+/** The stretches of time to choose from, in days. */
+const STRETCHES = { day: 1, week: 7, month: 30, year: 365, all: Infinity };
+
+/** Who calls a device something. */
+const SOURCES = { owner: "you", config: "the configuration", feed: "a feed", mdns: "the device", dns: "DNS" };
+
+/** @type {import("../main.js").Page} */
+export default {
+  title: "Device",
+  open(place) {
+    const key = place.path[0] ?? "";
+    let device = null;
+    let past = null;
+    let stretch = place.query.get("time") ?? "month";
+    let run = null;
+    let closed = false;
+
+    async function load() {
+      const [host, info] = await Promise.all([get(`v1/hosts/${part(key)}`), get("v1/info")]);
+      const [differences, changes] = await Promise.all([
+        info.baseline ? get(`v1/diff?host=${part(keyOf(host))}`) : [],
+        get(`v1/changes?mac=${part(keyOf(host))}`),
+      ]);
+      [device] = devicesOf([host], differences, Date.now());
+      past = history(host, changes, Date.now());
+    }
+
+    async function scan() {
+      try {
+        const { id } = await send("POST", `v1/run?host=${part(key)}`);
+        run = { progress: null };
+        place.redraw();
+        await watch(id);
+        say("The scan is over.");
+        place.reload();
+      } catch (error) {
+        fail(error);
+      } finally {
+        run = null;
+        place.redraw();
+      }
+    }
+
+    async function watch(id) {
+      do {
+        run = await get(`v1/runs/${id}`);
+        place.redraw();
+        await new Promise((passed) => setTimeout(passed, POLL));
+      } while (run.status === "running" && !closed);
+    }
+
+    async function save(event) {
+      event.preventDefault();
+      const { name, note } = Object.fromEntries(new FormData(event.target));
+      try {
+        await send("PATCH", `v1/hosts/${part(key)}`, { name, note });
+        say("It is kept.");
+        place.reload();
+      } catch (error) {
+        fail(error);
+      }
+    }
+
+    async function forget() {
+      const sure = await ask({
+        title: `Forget ${device.title}?`,
+        content: html`<p>What was found on it goes; what is expected of it stays. If it is still there, it will be new.</p>`,
+        action: "Forget it",
+        danger: true,
+      });
+      if (!sure) return;
+      try {
+        await send("DELETE", `v1/hosts/${part(key)}`);
+        location.hash = "#/";
+      } catch (error) {
+        fail(error);
+      }
+    }
+
+    function choose(wanted) {
+      stretch = wanted;
+      place.keep({ time: wanted });
+      place.redraw();
+    }
+
+    return {
+      load,
+      heard: ({ kind, data }) => kind === "change" && keyOf(data) === keyOf(device?.host ?? {}) && place.reload(),
+      close: () => (closed = true),
+      view: () => html`
+        <p><a href="#/">All devices</a></p>
+        <div class="actions heading">
+          <h1>${device.title}</h1>
+          <button class="primary" aria-disabled=${run !== null} @click=${() => run ?? scan()}>Scan now</button>
+          <span role="status" class="muted">${run ? progress(run) : nothing}</span>
+        </div>
+        <section class="card"><h2>Now</h2>
+          ${device.ports.length ? html`<ul class="chips">${device.ports.map((port) => chip(port))}</ul>` : html`<p>Nothing is open.</p>`}
+        </section>
+        <div class="columns">${facts(device.host)}${words(device.host, save)}</div>
+        ${pastOf(device, past, stretch, choose)}
+        ${addresses(device.host)}
+        <button class="danger" @click=${forget}>Forget this device…</button>`,
+    };
+  },
+};
+
+function progress({ progress }) {
+  if (!progress) return "The scan begins…";
+  const { done, total } = progress.ports;
+  return `Scanning: ${figure(done)} of ${count(total, "port")}`;
+}
+
+const facts = (host) => html`<section class="card"><h2>Device</h2><dl class="facts">
+  <dt>Address</dt><dd>${host.address}</dd>
+  <dt>MAC</dt><dd>${host.mac ? html`<span class="mono">${host.mac}</span>` : "not known: it is behind a router"}
+    ${host.locally_administered ? html`<br><span class="muted">made up by software, as phones do; it may be another tomorrow</span>` : nothing}</dd>
+  <dt>Vendor</dt><dd>${host.vendor ?? "not known"}</dd>
+  ${host.names.map(({ name, source }) => html`<dt>Name</dt><dd><bdi>${name}</bdi> <span class="muted">by ${SOURCES[source] ?? source}</span></dd>`)}
+  <dt>First seen</dt><dd>${since(host.first_seen)} <span class="muted">${when(host.first_seen)}</span></dd>
+  <dt>Last seen</dt><dd>${since(host.last_seen)} <span class="muted">${when(host.last_seen)}</span></dd>
+</dl></section>`;
+
+const words = (host, save) => html`<section class="card"><h2>What you say of it</h2><form @submit=${save}>
+  <label>Name <input name="name" maxlength="64" autocomplete="off" .value=${host.own_name ?? ""}></label>
+  <label>Note <textarea name="note" maxlength="1000" .value=${host.note ?? ""}></textarea></label>
+  <button>Keep it</button>
+</form></section>`;
+
+function pastOf({ host, ports }, past, stretch, choose) {
+  const now = Date.now();
+  const first = Date.parse(host.first_seen);
+  const from = Math.max(first, now - (STRETCHES[stretch] ?? STRETCHES.month) * 24 * 3600 * 1000);
+  const services = new Map(ports.map(({ port, protocol, service }) => [`${port}/${protocol}`, service]));
+  const name = (label) => html`${label.replace("/tcp", "")} <span class="muted">${services.get(label)}</span>`;
+  return html`<section class="card"><h2>History</h2>
+    <div class="actions" role="group" aria-label="How far back">
+      ${Object.keys(STRETCHES).map((known) => html`<button aria-pressed=${known === stretch} @click=${() => choose(known)}>${known}</button>`)}
+    </div>
+    ${past.tracks.length ? timeline(past, Math.min(from, now - 60_000), now, name) : html`<p>Nothing was ever open.</p>`}
+  </section>`;
+}
+
+const addresses = (host) => html`<section class="card"><h2>Addresses</h2>
+  <ul class="plain">${host.addresses.map(({ address, first_seen, last_seen }) => html`<li>
+    <b>${address}</b> <span class="muted">${when(first_seen)} to ${when(last_seen)}</span></li>`)}
+    ${host.ipv6.map((address) => html`<li><b>${address}</b> <span class="muted">seen as a neighbour, not scanned</span></li>`)}
+  </ul></section>`;

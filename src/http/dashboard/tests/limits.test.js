@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { limitsMet } from "../page/limits.js";
+
+const well = {
+  probes: { window: 700 },
+  limits: { sockets: 700, conntrack: { entries: 100, max: 1600 } },
+  memory: { available_bytes: 5e8, total_bytes: 1e9 },
+  local_errors: [{ kind: "ports", count: 0 }],
+};
+
+test("a machine that is well has met no limit", () => {
+  assert.deepEqual(limitsMet(well), []);
+  assert.deepEqual(limitsMet({ ...well, limits: null, memory: null }), []);
+});
+
+test("each limit that was met is told with its figures", () => {
+  const met = limitsMet({
+    probes: { window: 16 },
+    limits: { sockets: 700, conntrack: { entries: 1501, max: 1600 } },
+    memory: { available_bytes: 5e7, total_bytes: 1e9 },
+    local_errors: [{ kind: "ports", count: 1 }, { kind: "of later days", count: 2000 }],
+  });
+  assert.match(met[0], /16 of 700 sockets/);
+  assert.match(met[1], /1501 of 1600/);
+  assert.match(met[2], /50\.0 MB of 1\.0 GB/);
+  assert.match(met[3], /1 connect .*local port/);
+  assert.match(met[4], /2,000 connects .*of later days/);
+  assert.equal(met.length, 5);
+});

@@ -1,0 +1,138 @@
+//! Whose hardware answers at an address, as far as this machine can tell: nothing that is got there, ports or names,
+//! is kept under another's MAC.
+
+use std::io;
+
+use crate::{
+    engine::Link,
+    model::{Address, Device, Mac},
+    net::{self, Links},
+};
+
+/// Who can tell whose hardware answers at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Witness {
+    /// This machine: the address is its own, and this is its hardware.
+    Own(Option<Mac>),
+    /// The kernel's neighbour table.
+    Neighbours,
+    /// Nobody here. A feed from behind the router may know.
+    Feed,
+    /// Nobody, and the feed might be wrong: IPv6, whose neighbours are not read yet. Kept by address.
+    Nobody,
+}
+
+/// Why it cannot be said whom something belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Doubt {
+    #[error("another device answers at this address: nothing is stored under the MAC that the feed gave")]
+    TakenOver { expected: Option<Mac>, found: Option<Mac> },
+    #[error("whose address it is was only told at the end: nothing is stored, the next look will know")]
+    Unattested,
+}
+
+impl Witness {
+    pub(super) fn of(links: &Links, address: &Address) -> Self {
+        match links.link_of(address) {
+            Link::Local if address.is_loopback() => Self::Feed,
+            Link::Local => Self::Own(links.own_mac(address)),
+            _ if address.ipv4().is_none() => Self::Nobody,
+            Link::OnLink => Self::Neighbours,
+            Link::Routed => Self::Feed,
+        }
+    }
+
+    /// The MAC that the device should show, or be kept under if it cannot show any.
+    pub(super) fn expected(self, device: &Device) -> Result<Option<Mac>, Doubt> {
+        match (self, device.mac) {
+            (Self::Own(found), expected @ Some(_)) if found != expected => {
+                Err(Doubt::TakenOver { expected, found })
+            }
+            (Self::Own(found), _) => Ok(found),
+            (Self::Nobody, _) => Ok(None),
+            (Self::Neighbours | Self::Feed, expected) => Ok(expected),
+        }
+    }
+
+    /// The MAC that answers at the address now, as far as this machine sees. A table that cannot be read is
+    /// no empty table: trusting the feed then would store one device's ports under another's MAC.
+    pub(super) fn sighted(self, address: &Address) -> io::Result<Option<Mac>> {
+        match self {
+            Self::Own(found) => Ok(found),
+            Self::Neighbours => net::neighbour(address),
+            Self::Feed | Self::Nobody => Ok(None),
+        }
+    }
+}
+
+/// Whom something belongs to that was got at an address: the device that was expected, unless another was seen;
+/// where none was expected, the one that was seen from the beginning. An entry that is gone is no contradiction:
+/// the kernel drops the least used when its table fills up.
+pub(super) fn identify(
+    expected: Option<Mac>,
+    before: Option<Mac>,
+    after: Option<Mac>,
+) -> Result<Option<Mac>, Doubt> {
+    match (expected, before, after) {
+        (Some(_), Some(_), _) if before != expected => Err(Doubt::TakenOver { expected, found: before }),
+        (Some(_), _, Some(_)) if after != expected => Err(Doubt::TakenOver { expected, found: after }),
+        (Some(_), ..) => Ok(expected),
+        (None, Some(_), Some(_)) if before != after => {
+            Err(Doubt::TakenOver { expected: before, found: after })
+        }
+        (None, None, Some(_)) => Err(Doubt::Unattested),
+        (None, ..) => Ok(before),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mac(last: u8) -> Option<Mac> {
+        (last != 0).then(|| Mac::new([2, 0, 0, 0, 0, last]))
+    }
+
+    /// 0 stands for "not known".
+    #[test]
+    fn a_result_belongs_to_whom_it_was_from_beginning_to_end() {
+        let taken = |expected, found| Err(Doubt::TakenOver { expected: mac(expected), found: mac(found) });
+        for ((expected, before, after), found) in [
+            ((1, 1, 1), Ok(1)),
+            ((1, 1, 0), Ok(1)),
+            ((1, 0, 1), Ok(1)),
+            ((1, 0, 0), Ok(1)),
+            ((1, 2, 1), taken(1, 2)),
+            ((1, 1, 2), taken(1, 2)),
+            ((1, 0, 2), taken(1, 2)),
+            ((0, 1, 1), Ok(1)),
+            ((0, 1, 0), Ok(1)),
+            ((0, 1, 2), taken(1, 2)),
+            ((0, 0, 1), Err(Doubt::Unattested)),
+            ((0, 0, 0), Ok(0)),
+        ] {
+            let identity = identify(mac(expected), mac(before), mac(after));
+            let wanted = found.map(mac);
+            assert_eq!(identity, wanted, "{expected} {before} {after}");
+        }
+    }
+
+    #[test]
+    fn this_machine_knows_its_own_hardware_and_nobody_vouches_for_ipv6() {
+        let device =
+            |address: &str, last| Device { address: address.parse().unwrap(), mac: mac(last), name: None };
+        let expected = |witness: Witness, last| witness.expected(&device("192.0.2.1", last));
+        assert_eq!(expected(Witness::Own(mac(1)), 1), Ok(mac(1)));
+        assert_eq!(expected(Witness::Own(mac(1)), 0), Ok(mac(1)));
+        assert_eq!(
+            expected(Witness::Own(mac(1)), 2),
+            Err(Doubt::TakenOver { expected: mac(2), found: mac(1) })
+        );
+        assert_eq!(expected(Witness::Nobody, 2), Ok(None), "kept by address");
+        assert_eq!(expected(Witness::Neighbours, 2), Ok(mac(2)));
+        let links = Links::read().unwrap();
+        let witness = |address: &str| Witness::of(&links, &address.parse().unwrap());
+        assert_eq!(witness("127.0.0.1"), Witness::Feed);
+        assert_eq!(witness("2001:db8::1"), Witness::Nobody);
+    }
+}

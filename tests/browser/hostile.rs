@@ -1,0 +1,95 @@
+//! What strangers call themselves is text, wherever it is shown.
+
+use serde_json::{Value, json};
+
+use super::{LONG, pages, visit};
+use crate::{
+    harness::{
+        Portscan, Running,
+        browser::{Browser, Scope},
+        eventually,
+        feed::{FeedServer, Says},
+        scanner,
+    },
+    lab::Lab,
+};
+
+/// Each would set this, if it were ever more than text.
+const SET: &str = "return window.pwned ?? null";
+
+/// One for each way out of a text: an element, an attribute, a script's string, a URL, a template, a style.
+const WORDS: [&str; 9] = [
+    "<script>window.pwned=1</script>",
+    "<img src=x onerror=window.pwned=1>",
+    "\"><svg onload=window.pwned=1>",
+    "' autofocus onfocus=window.pwned=1 x='",
+    "\\\";window.pwned=1;//",
+    "javascript:window.pwned=1",
+    "${window.pwned=1}{{window.pwned=1}}",
+    "</title></style><script src=//evil.example/>",
+    "\u{202e}gnp.\u{200b}sa\u{2066}n",
+];
+
+/// A device for each, and one whose name is 64 kB long.
+const LAN: &str = "
+[[host]]
+address = \"10.77.0.5-14\"
+mac = \"02:00:00:00:00:05+\"
+open = \"22,80\"
+rtt = \"300us\"
+";
+
+fn feed(lab: &Lab) -> FeedServer {
+    let names = WORDS.iter().map(|&word| word.to_owned()).chain([format!("<b>{}", "A".repeat(65_536))]);
+    let entry = |(host, name): (crate::lab::Host<'_>, String)| json!({"ipv4": host.address(), "mac": host.mac().to_lower(), "name": name});
+    let scan: Vec<Value> = lab.hosts().zip(names).map(entry).collect();
+    FeedServer::start(Says::Body(json!({"scan": scan}).to_string()))
+}
+
+/// What the owner was made to paste, in the three fields that there are.
+fn paste(lab: &Lab, running: &Running) {
+    for (host, word) in lab.hosts().zip(WORDS).take(3) {
+        let path = format!("/v1/hosts/{}", host.mac());
+        let words = json!({"name": word, "note": format!("{word}\n{}", word.repeat(10))});
+        assert_eq!(running.patch(&path, &words).status, 200, "{word}");
+        let row = json!([{"address": host.mac(), "port": 443, "protocol": "tcp", "state": "open", "comment": word}]);
+        assert_eq!(running.patch("/v1/expected", &row).status, 204, "{word}");
+    }
+}
+
+#[test]
+fn what_strangers_call_themselves_is_text() {
+    let lab = Lab::describe(LAN);
+    let feed = feed(&lab);
+    let config = format!("[feed]\nurl = [\"{}\"]\n{}", feed.url(), scanner("lan", "1d", "20-90"));
+    let running = Portscan::new(&lab, &config).start();
+    running.wait_for_devices(lab.hosts().count(), LONG);
+    eventually(LONG, "the names are known", || {
+        running.get("/v1/hosts").body.contains("window.pwned").then_some(())
+    });
+    paste(&lab, &running);
+
+    let browser = Browser::start(&lab);
+    for (page, url) in pages(&browser, running.base()) {
+        visit(&browser, &url);
+        assert_eq!((browser.script(SET), browser.complaints()), (Value::Null, vec![]), "{page}");
+    }
+    visit(&browser, running.base());
+    for word in WORDS.iter().filter(|word| word.is_ascii()) {
+        browser.find_reading("row", &[word]);
+    }
+    // Through the address, too: whoever is sent a link clicks on it.
+    for word in WORDS.iter().filter(|word| word.is_ascii()) {
+        let escaped: String = word.bytes().map(|octet| format!("%{octet:02x}")).collect();
+        for place in ["", "device/", "scan/", "?filter=", "changes?filter=", "differences?filter="] {
+            visit(&browser, &format!("{}/#/{place}{escaped}", running.base()));
+            let mut complaints = browser.complaints();
+            // That there is no such device is no fault of the page's.
+            complaints.retain(|complaint| !complaint.contains("\"source\":\"network\""));
+            assert_eq!((browser.script(SET), complaints), (Value::Null, vec![]), "{place}{word}");
+        }
+    }
+    let requests = browser.end().requests;
+    assert!(requests.iter().all(|url| url.starts_with(running.base())), "{requests:?}");
+    running.stop();
+}

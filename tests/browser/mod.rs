@@ -1,0 +1,69 @@
+//! The page in a real browser, of the real binary and the lab's devices: what somebody who sits there sees and does.
+//!
+//! What is on it is found by role and name, as a screen reader finds it (`harness::browser`), not by how it is made.
+
+use std::time::Duration;
+
+use crate::{
+    harness::{Portscan, Running, browser::Browser, scanner, static_feed},
+    lab::Lab,
+};
+
+mod everybody;
+mod hostile;
+mod live;
+mod pictures;
+mod proxy;
+mod speed;
+
+/// A scan, its second look and the commit, on a busy machine.
+const LONG: Duration = Duration::from_secs(120);
+
+/// Looks at all devices of the lab, at few ports.
+fn config(lab: &Lab) -> String {
+    static_feed(lab) + &scanner("lan", "1d", "20-90")
+}
+
+/// An appliance that has done so.
+fn appliance(lab: &Lab) -> Running {
+    let running = Portscan::new(lab, &config(lab)).start();
+    running.wait_for_devices(lab.hosts().count(), LONG);
+    running
+}
+
+/// Goes to a page of the appliance's at this URL, from nowhere, and returns when it is all there.
+fn visit(browser: &Browser, url: &str) {
+    browser.open("about:blank");
+    browser.open(url);
+    settled(browser);
+}
+
+/// Waits until what is asked for has come.
+fn settled(browser: &Browser) {
+    let there = "return document.querySelector('main h1') !== null && !document.querySelector('[aria-busy]')";
+    browser.wait_until("the page is there", || (browser.script(there) == true).then_some(()));
+}
+
+/// Every page that there is, by what it is called: all that the navigation names, and what these lead to.
+fn pages(browser: &Browser, url: &str) -> Vec<(String, String)> {
+    let links = |within: &str| {
+        let script = format!(
+            "return [...document.querySelectorAll('{within}')].map((link) => [link.textContent.trim(), link.href])"
+        );
+        serde_json::from_value::<Vec<(String, String)>>(browser.script(&script)).expect("links")
+    };
+    visit(browser, url);
+    let mut pages = links("nav a");
+    assert!(!pages.is_empty(), "the navigation names no page");
+    for (_, page) in pages.clone() {
+        visit(browser, &page);
+        for (name, part) in [("Device", "device"), ("Scan", "scan")] {
+            let there = |known: &(String, String)| known.0 == name;
+            let link = links(&format!("main a[href*=\"#/{part}/\"]")).into_iter().next();
+            if let Some((_, link)) = link.filter(|_| !pages.iter().any(there)) {
+                pages.push((name.to_owned(), link));
+            }
+        }
+    }
+    pages
+}

@@ -1,0 +1,102 @@
+//! The page's sources: what they promise can be read off them, and what of them is pure runs in Node.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The most that the page may add to the binary, in octets.
+const LARGEST: usize = 150_000;
+
+/// What may not be said of the page: it would load, run or believe something that is not its own.
+const FORBIDDEN: &[&str] = &[
+    "http://",
+    "https://",
+    "\"//",
+    "javascript:",
+    "innerHTML",
+    "outerHTML",
+    "insertAdjacentHTML",
+    "unsafeHTML",
+    "unsafeSVG",
+    "unsafeStatic",
+    "document.write",
+    "eval(",
+    "new Function",
+    "localStorage",
+    "style=\"",
+    " onclick=",
+    " onerror=",
+    " onload=",
+];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/dashboard").join(name)
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// The page's files by their paths below its folder, with their texts.
+fn page() -> Vec<(String, String)> {
+    let page = folder("page");
+    let named = |path: PathBuf| {
+        (path.strip_prefix(&page).unwrap().display().to_string(), fs::read_to_string(&path).unwrap())
+    };
+    files(&page).into_iter().map(named).collect()
+}
+
+#[test]
+fn every_file_is_served_and_all_are_small() {
+    let table = fs::read_to_string(folder("../dashboard.rs")).unwrap();
+    let (mut octets, mut lines) = (0, 0);
+    for (name, text) in page() {
+        if name != "vendor/lit-html/README.md" {
+            assert!(
+                table.contains(&format!("{name}\"")),
+                "{name} is not in the table of src/http/dashboard.rs"
+            );
+            octets += text.len();
+        }
+        if !name.starts_with("vendor/") {
+            lines += text.lines().count();
+        }
+    }
+    eprintln!("the page: {octets} octets in the binary, {lines} lines of its own");
+    assert!(octets <= LARGEST, "{octets} octets are more than {LARGEST}");
+}
+
+#[test]
+fn it_needs_nobody_else_and_runs_nothing_that_is_told() {
+    let names = |text: &str| text.replace("http://www.w3.org/", "");
+    for (name, text) in page().into_iter().filter(|(name, _)| !name.starts_with("vendor/")) {
+        let text = names(&text);
+        let found: Vec<_> = FORBIDDEN.iter().filter(|words| text.contains(**words)).collect();
+        assert!(found.is_empty(), "{name}: {found:?}");
+    }
+    let index = fs::read_to_string(folder("page/index.html")).unwrap();
+    let scripts: Vec<_> = index.matches("<script").collect();
+    assert_eq!(scripts.len(), 1, "{index}");
+    assert!(index.contains("<script type=\"module\" src=\"page/main.js\"></script>"), "{index}");
+    assert!(!index.contains("<style"), "{index}");
+    // An absolute path would leave the folder that a proxy gave us.
+    assert!(!index.contains("=\"/"), "{index}");
+}
+
+#[test]
+fn what_is_pure_in_it_does_what_it_says() {
+    let tests = files(&folder("tests"));
+    assert!(!tests.is_empty());
+    let output = Command::new("node").arg("--test").args(&tests).output();
+    let output = output.unwrap_or_else(|error| panic!("node: {error}; `make setup` gets it"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,109 @@
+//! What is on a page, by what it is to those who use it: its role and its name (<https://www.w3.org/TR/accname-1.2/>).
+
+use serde_json::{Value, json};
+
+use super::Browser;
+
+/// Something on a page.
+pub struct Element<'a> {
+    browser: &'a Browser,
+    /// Chromium's number of it.
+    node: u64,
+    name: String,
+}
+
+/// Where something is looked for: on the page, or within a part of it.
+pub trait Scope {
+    /// Who looks, and from which node on.
+    fn root(&self) -> (&Browser, u64);
+
+    /// All that have this role, as they are on the page, none that is hidden.
+    fn all(&self, role: &str) -> Vec<Element<'_>> {
+        let (browser, root) = self.root();
+        let found = browser.tell("Accessibility.queryAXTree", &json!({"backendNodeId": root, "role": role}));
+        let found = found["nodes"].as_array().expect("nodes").iter();
+        let element = |node: &Value| {
+            let name = node["name"]["value"].as_str().unwrap_or_default().to_owned();
+            Some(Element { browser, node: node["backendDOMNodeId"].as_u64()?, name })
+        };
+        found.filter(|node| node["ignored"] == false).filter_map(element).collect()
+    }
+
+    /// The first of this role whose name is, or contains, this; waits until it is there.
+    fn find(&self, role: &str, name: &str) -> Element<'_> {
+        let (browser, _) = self.root();
+        browser.wait_until(&format!("there is a {role} {name:?}"), || self.look_for(role, name))
+    }
+
+    /// The same, if it is there now.
+    fn look_for(&self, role: &str, name: &str) -> Option<Element<'_>> {
+        let mut found = self.all(role);
+        let at = found.iter().position(|element| element.name == name);
+        let at = at.or_else(|| found.iter().position(|element| element.name.contains(name)))?;
+        Some(found.swap_remove(at))
+    }
+
+    /// The first of this role in which all these can be read; waits until it is there. For what takes no name from
+    /// its content, as a table's row.
+    fn find_reading(&self, role: &str, texts: &[&str]) -> Element<'_> {
+        let (browser, _) = self.root();
+        let reads = |element: &Element| {
+            let text = element.text();
+            texts.iter().all(|wanted| text.contains(wanted))
+        };
+        let what = format!("there is a {role} with {texts:?}");
+        browser.wait_until(&what, || self.all(role).into_iter().find(reads))
+    }
+}
+
+impl Scope for Browser {
+    fn root(&self) -> (&Browser, u64) {
+        let document = self.tell("DOM.getDocument", &json!({"depth": 0}));
+        (self, document["root"]["backendNodeId"].as_u64().expect("a node"))
+    }
+}
+
+impl Scope for Element<'_> {
+    fn root(&self) -> (&Browser, u64) {
+        (self.browser, self.node)
+    }
+}
+
+impl Element<'_> {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What can be read in it; nothing, if it is gone by now.
+    pub fn text(&self) -> String {
+        let node = json!({"backendNodeId": self.node});
+        let Some(object) = self.browser.try_tell("DOM.resolveNode", &node) else { return String::new() };
+        let call = json!({
+            "objectId": object["object"]["objectId"],
+            "functionDeclaration": "function () { return this.innerText }",
+            "returnByValue": true,
+        });
+        let text = self.browser.tell("Runtime.callFunctionOn", &call);
+        text["result"]["value"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Clicks into its middle: whatever lies over it there is what is hit.
+    pub fn click(&self) {
+        let node = json!({"backendNodeId": self.node});
+        self.browser.tell("DOM.scrollIntoViewIfNeeded", &node);
+        let quads = self.browser.tell("DOM.getContentQuads", &node);
+        let corner = |index: usize| quads["quads"][0][index].as_f64().expect("it is shown");
+        let (x, y) = (f64::midpoint(corner(0), corner(4)), f64::midpoint(corner(1), corner(5)));
+        for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
+            let event = json!({"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1});
+            self.browser.tell("Input.dispatchMouseEvent", &event);
+        }
+    }
+
+    /// Writes a text in the place of what is in it.
+    pub fn write(&self, text: &str) {
+        self.browser.tell("DOM.focus", &json!({"backendNodeId": self.node}));
+        self.browser.script("document.activeElement.select?.()");
+        self.browser.tell("Input.insertText", &json!({"text": text}));
+    }
+}
