@@ -222,7 +222,8 @@ async fn a_run_is_started_watched_and_stopped() {
 
 #[tokio::test]
 async fn the_latest_runs_are_told_a_page_at_a_time() {
-    let appliance = appliance();
+    let mut appliance = appliance();
+    appliance.start_scanning(SLOW, &[]);
     let mut ids = Vec::new();
     for _ in 0..3 {
         let scan = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22]).await;

@@ -1,6 +1,7 @@
 // The devices as the pages show them: what /v1/hosts says, joined with how that differs from what is expected. Pure.
 
-import { addressKey } from "./format.js";
+import { directory } from "./directory.js";
+import { addressKey, when } from "./format.js";
 
 /** What is younger than this is new, in milliseconds. */
 const NEW = 24 * 3600 * 1000;
@@ -11,7 +12,7 @@ const NEW = 24 * 3600 * 1000;
  * @property {string} protocol
  * @property {string|null} service
  * @property {string[]} states first `open` or `missing`, then what else is to be said of it
- * @property {string|null} since RFC 3339; of a missing port null
+ * @property {string} told all of it in words, with since when it is open
  */
 
 /**
@@ -32,10 +33,11 @@ const NEW = 24 * 3600 * 1000;
 export function devicesOf(hosts, differences, now) {
   const first = hosts.reduce((first, host) => Math.min(first, Date.parse(host.first_seen)), Infinity);
   const differing = byHost(hosts, differences);
-  return hosts.map((host) => deviceOf(host, differing.get(host), first, now));
+  const services = new Map(hosts.flatMap(({ ports }) => ports.map(({ port, protocol, service }) => [`${port}/${protocol}`, service])));
+  return hosts.map((host) => deviceOf(host, differing.get(host), { first, now, services }));
 }
 
-function deviceOf(host, differences, first, now) {
+function deviceOf(host, differences, { first, now, services }) {
   const seen = Date.parse(host.last_seen);
   const began = Date.parse(host.first_seen);
   const names = host.names.map(({ name }) => name.toLowerCase());
@@ -55,7 +57,7 @@ function deviceOf(host, differences, first, now) {
     addresses: [host.address, ...host.ipv6],
     order: addressKey(host.address),
     seen,
-    ports: portsOf(host, differences, began, now),
+    ports: portsOf(host, differences, { began, now, services }),
   };
 }
 
@@ -65,35 +67,36 @@ export const keyOf = (host) => host.mac ?? host.address;
 /** @param {any} host */
 export const titleOf = (host) => host.name ?? (host.vendor ? `unnamed (${host.vendor})` : "unnamed");
 
-function portsOf(host, differences, began, now) {
+function portsOf(host, differences, { began, now, services }) {
   const ports = new Map();
   for (const { port, protocol, service = null, since } of host.ports) {
     const opened = Date.parse(since);
     // What was open when the device was first seen is as new as the device.
     const states = now - opened < NEW && opened > began ? ["open", "new"] : ["open"];
-    ports.set(`${port}/${protocol}`, { port, protocol, service, states, since });
+    ports.set(`${port}/${protocol}`, { port, protocol, service, states, since: opened });
   }
   for (const { port, protocol, expected_state: expected, actual_state: actual } of differences) {
     const key = `${port}/${protocol}`;
     const known = ports.get(key);
+    // What usually listens there is told of open ports; somebody else may have it open.
+    const extra = (states) => ports.set(key, { port, protocol, service: services.get(key) ?? null, states, since: null });
     if (known) known.states.push("rogue");
-    else if (expected === "open") ports.set(key, extra(port, protocol, ["missing", actual || "never seen"]));
-    else if (expected === "") ports.set(key, extra(port, protocol, [actual, "rogue"]));
+    else if (expected === "open") extra(["missing", actual || "never seen"]);
+    else if (expected === "") extra([actual, "rogue"]);
   }
-  return [...ports.values()].sort((a, b) => a.port - b.port || (a.protocol < b.protocol ? -1 : 1));
+  return [...ports.values()].map(withWords).sort((a, b) => a.port - b.port || (a.protocol < b.protocol ? -1 : 1));
 }
 
-const extra = (port, protocol, states) => ({ port, protocol, service: null, states, since: null });
+/** Once, for the filter draws a chip at every key. */
+function withWords({ since, ...port }) {
+  const words = port.states.map((state) => (state === "rogue" ? "not expected" : state)).join(", ");
+  return { ...port, told: `${port.port}/${port.protocol}: ${words}${since ? ` since ${when(since)}` : ""}` };
+}
 
 /** A difference names its device by the address, which whoever was seen there last has, or by the MAC. */
 function byHost(hosts, differences) {
-  const named = new Map();
-  const latest = [...hosts].sort((a, b) => (a.last_seen < b.last_seen ? -1 : 1));
-  for (const host of latest) {
-    named.set(host.address, host);
-    if (host.mac) named.set(host.mac, host);
-  }
+  const find = directory(hosts);
   const grouped = new Map(hosts.map((host) => [host, []]));
-  for (const difference of differences) grouped.get(named.get(difference.address))?.push(difference);
+  for (const difference of differences) grouped.get(find(difference.address))?.push(difference);
   return grouped;
 }

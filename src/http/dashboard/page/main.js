@@ -58,6 +58,9 @@ const PAGES = [
 /** During a scan's many changes a page loads again at most this often, in milliseconds. */
 const RELOAD = 1000;
 
+/** The address follows what is written when it rests so long, in milliseconds: browsers ration such changes. */
+const KEEP = 300;
+
 /** What has grown old by itself, "5 min ago", is drawn anew this often, in milliseconds. */
 const REDRAW = 30_000;
 
@@ -79,13 +82,13 @@ function redraw() {
 }
 
 function draw() {
-  const { opened, loaded, error } = shown;
-  render(html`${error ? failure(error) : nothing}${loaded ? opened.view() : error ? nothing : waiting()}`, main);
+  const { page, opened, loaded, error } = shown;
+  render(html`${error ? failure(error) : nothing}${loaded ? opened.view() : waiting(page, error)}`, main);
   render(frame(), top);
-  document.title = `${main.querySelector("h1")?.textContent.trim() || shown.page.title} · portscan`;
+  document.title = `${main.querySelector("h1").textContent.trim()} · portscan`;
 }
 
-const waiting = () => html`<p class="waiting">One moment…</p>`;
+const waiting = ({ title }, error) => html`<h1>${title}</h1>${error ? nothing : html`<p class="muted">One moment…</p>`}`;
 
 const failure = (error) => html`<div class="failure" role="alert">
   <p>${error.message}</p><button @click=${load}>Try again</button>
@@ -105,7 +108,9 @@ let loadedAt = -RELOAD;
 function reload() {
   reloading ??= setTimeout(() => {
     reloading = null;
-    load();
+    // Nobody looks: the appliance has better to do.
+    if (document.hidden) shown.stale = true;
+    else load();
   }, Math.max(0, loadedAt + RELOAD - performance.now()));
 }
 
@@ -137,6 +142,7 @@ async function route() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
   const [name, ...rest] = path.split("/").map(decoded);
   const { page } = PAGES.find((known) => known.name === name) ?? PAGES[0];
+  clearTimeout(keeping);
   shown.opened?.close?.();
   const ours = { name, page, opened: null, loading: false, stale: false, loaded: false, error: null };
   const first = shown.opened === null;
@@ -149,15 +155,22 @@ async function route() {
     keep: (query) => ours === shown && keep(path, query),
   });
   draw();
+  // On a phone there is not room for all.
+  top.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   await load();
   if (first || ours !== shown) return;
   scrollTo(0, 0);
   main.focus({ preventScroll: true });
 }
 
+let keeping = null;
+
 function keep(path, query) {
-  const kept = String(new URLSearchParams(Object.entries(query).filter(([, value]) => value)));
-  history.replaceState(null, "", `#/${path}${kept && `?${kept}`}`);
+  clearTimeout(keeping);
+  keeping = setTimeout(() => {
+    const kept = String(new URLSearchParams(Object.entries(query).filter(([, value]) => value)));
+    history.replaceState(null, "", `#/${path}${kept && `?${kept}`}`);
+  }, KEEP);
 }
 
 function decoded(part) {
@@ -185,6 +198,9 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 addEventListener("hashchange", route);
+addEventListener("visibilitychange", () => {
+  if (!document.hidden && (shown.stale || performance.now() - loadedAt > REDRAW)) reload();
+});
 setInterval(redraw, REDRAW);
 listen(hear);
 route();

@@ -26,6 +26,12 @@ test("ports are as they should be, rogue, missing or new", () => {
   ]);
 });
 
+test("a port is told in words", () => {
+  const [nas] = devicesOf([host({ ports: [open(22)] })], [differs("10.0.0.7", 22, "closed", "open"), differs("10.0.0.7", 25, "open", "")], NOW);
+  assert.match(nas.ports[0].told, /^22\/tcp: open, not expected since \d{4}-\d\d-\d\d \d\d:\d\d$/);
+  assert.equal(nas.ports[1].told, "25/tcp: missing, never seen");
+});
+
 test("what was open when a device was first seen is not new, the device is", () => {
   const guest = host({ mac: "02:00:00:00:00:02", address: "10.0.0.8", first_seen: RECENT, ports: [open(22, RECENT)] });
   const [nas, other] = devicesOf([host({}), guest], [], NOW);

@@ -34,8 +34,9 @@ export default {
         times = [...scans.map(({ started }) => when(started)), "now"];
       },
       view: () => html`<p><a href="#/scans">All scans</a></p>
-        <h1>${times[0]} and ${times[1]}</h1>
-        <p><a href="#/scan/${first}">The first</a>${isNow ? nothing : html` · <a href="#/scan/${second}">the second</a>`}</p>
+        <h1>Compared: ${times[0]} and ${times[1]}</h1>
+        <p><a href="#/scan/${first}">The scan of ${times[0]}</a>
+          ${isNow ? nothing : html` · <a href="#/scan/${second}">the scan of ${times[1]}</a>`}</p>
         <p role="status">${found.length
           ? `${count(found.length, "port")} differ.`
           : "On every port that one of them lists they agree."}</p>

@@ -107,7 +107,7 @@ export default {
         <p><a href="#/">All devices</a></p>
         <div class="actions heading">
           <h1>${device.title}</h1>
-          <button class="primary" ?disabled=${run} @click=${scan}>Scan now</button>
+          <button class="primary" aria-disabled=${run !== null} @click=${() => run ?? scan()}>Scan now</button>
           <span role="status" class="muted">${run ? progress(run) : nothing}</span>
         </div>
         <section class="card"><h2>Now</h2>

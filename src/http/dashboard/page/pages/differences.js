@@ -84,7 +84,8 @@ export default {
         known = { differences, hosts, expected, baseline };
         find = directory(hosts);
       },
-      heard: place.reload,
+      // How far a scan is changes nothing here, its end may.
+      heard: ({ kind, data }) => (kind === "change" || !data.running) && place.reload(),
       view: () => html`<h1>Differences</h1>
         ${undo ? html`<p class="hint" role="status">${undo.isBack ? "Taken back" : "Done"}: ${undo.said}.
           <button ?disabled=${busy} @click=${takeBack}>${undo.isBack ? "Do it again" : "Undo"}</button></p>` : nothing}

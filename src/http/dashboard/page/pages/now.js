@@ -18,8 +18,7 @@ import { since } from "../parts/time.js";
 const COLUMNS = [
   { key: "name", title: "Name", cell: name, value: ({ device }) => device.host.name?.toLowerCase() ?? null },
   { key: "vendor", title: "Vendor", cell: vendor, value: ({ device }) => device.vendor || null },
-  { key: "address", title: "Address", cell: ({ device }) => device.host.address, value: ({ device }) => device.order },
-  { key: "mac", title: "MAC", cell: ({ device }) => html`<span class="mono">${device.host.mac}</span>`, value: ({ device }) => device.mac || null },
+  { key: "address", title: "Address", cell: address, value: ({ device }) => device.order },
   { key: "ports", title: "Open ports", cell: ports, value: ({ device }) => device.host.ports.length },
   { key: "seen", title: "Last seen", cell: ({ device }) => since(device.host.last_seen), value: ({ device }) => -device.seen },
 ];
@@ -36,6 +35,10 @@ function name({ device: { key, title, isNew, host } }) {
 function vendor({ device: { host } }) {
   if (host.vendor || !host.locally_administered) return host.vendor;
   return html`<span class="muted" title="Made up by software, as phones do">random MAC</span>`;
+}
+
+function address({ device: { host } }) {
+  return html`${host.address}${host.mac ? html`<br><span class="mono muted">${host.mac}</span>` : nothing}`;
 }
 
 function ports({ device, chosen }) {
@@ -81,7 +84,8 @@ export default {
         const differences = info.baseline ? await get("v1/diff") : [];
         known = { devices: devicesOf(hosts, differences, Date.now()), info, health };
       },
-      heard: ({ kind }) => kind === "change" && place.reload(),
+      // At a scan's end it was also seen who is there.
+      heard: ({ kind, data }) => (kind === "change" || !data.running) && place.reload(),
       view() {
         const { devices, info, health } = known;
         const rows = devices.map(rowOf);

@@ -20,6 +20,7 @@ export default {
     let health = null;
     let latest = [];
     let find = directory([]);
+    let isStale = true;
 
     const start = async (name) => {
       try {
@@ -44,11 +45,17 @@ export default {
 
     return {
       async load() {
-        const paths = ["v1/runs", "v1/health", "v1/runs?last=5", "v1/hosts"];
-        const [now, how, last, hosts] = await Promise.all(paths.map(get));
-        [runs, health, latest, find] = [now, how, last.filter((run) => run.finished), directory(hosts)];
+        const paths = ["v1/runs", "v1/health", "v1/runs?last=5"];
+        const [now, how, last] = await Promise.all(paths.map(get));
+        [runs, health, latest] = [now, how, last.filter((run) => run.finished)];
+        // They are many, and progress comes every few seconds.
+        if (isStale) find = directory(await get("v1/hosts"));
+        isStale = false;
       },
-      heard: place.reload,
+      heard: ({ kind }) => {
+        isStale ||= kind === "change";
+        place.reload();
+      },
       view: () => html`<h1>Running</h1>
         <div class="actions" role="group" aria-label="Run now">
           ${health.scanners.length > 1

@@ -30,13 +30,7 @@ export default {
       },
       view: () => html`<p><a href="#/scans">All scans</a></p>
         <h1>Scan of ${when(scan.started)}</h1>
-        <dl class="facts card">
-          <dt>Scanner</dt><dd>${scan.scanner} <span class="muted">${reason(scan.kind)}</span></dd>
-          <dt>Status</dt><dd>${scan.status}</dd>
-          <dt>Devices</dt><dd>${scan.hosts.done} of ${scan.hosts.total}</dd>
-          <dt>Ports</dt><dd class="mono">${scan.ports || "not said"}</dd>
-          ${scan.finished ? html`<dt>Took</dt><dd>${span(took(scan))}</dd>` : nothing}
-        </dl>
+        <dl class="across card">${facts(scan).map(([name, fact]) => html`<div><dt>${name}</dt><dd>${fact}</dd></div>`)}</dl>
         <div class="actions" role="group" aria-label="What to do with it">
           <a class="button" href="#/compare/${id}/now">Compare with now</a>
           ${["xml", "csv", "json"].map((format) => html`<a class="button" href="${path}?format=${format}"
@@ -47,6 +41,14 @@ export default {
     };
   },
 };
+
+const facts = (scan) => [
+  ["Scanner", html`${scan.scanner} <span class="muted">${reason(scan.kind)}</span>`],
+  ["Status", scan.status],
+  ["Devices", `${scan.hosts.done} of ${scan.hosts.total}`],
+  ["Ports", scan.ports || "not said"],
+  ["Took", scan.finished === null ? "under way" : span(took(scan))],
+];
 
 const found = (devices, find) => rows("What it listed", ["Device", "Ports"], devices.map(({ key, rows: ports }) => [
   who(find(key), key),

@@ -1,10 +1,6 @@
 // A port as a chip. What it means stands there in words, too, though not all of them are seen.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { when } from "../format.js";
-
-/** What is said of the states that are worth a word. */
-const WORDS = { rogue: "not expected", missing: "missing", new: "new" };
 
 /**
  * An item of a list with the class `chips`.
@@ -12,12 +8,10 @@ const WORDS = { rogue: "not expected", missing: "missing", new: "new" };
  * @param {boolean} [hidden]
  * @returns {any} a template
  */
-export function chip({ port, protocol, service, states, since }, hidden = false) {
+export function chip({ port, protocol, service, states, told }, hidden = false) {
   const number = protocol === "tcp" ? port : `${port}/${protocol}`;
-  const said = states.map((state) => WORDS[state] ?? state).join(", ");
-  const title = `${port}/${protocol}: ${said}${since ? ` since ${when(since)}` : ""}`;
   // There are thousands of them: as few bindings as will do.
-  return html`<li class="chip ${states.join(" ")}" title=${title} ?hidden=${hidden}>${sign(states)}<b>${number}</b>${service && ` ${service}`}</li>`;
+  return html`<li class="chip ${states.join(" ")}" title=${told} ?hidden=${hidden}>${sign(states)}<b>${number}</b>${service && ` ${service}`}</li>`;
 }
 
 function sign(states) {
