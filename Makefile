@@ -47,7 +47,9 @@ RUST_OF_armhf := armv7-unknown-linux-gnueabihf
 RUST_OF_amd64 := x86_64-unknown-linux-gnu
 TRIPLE  := $(or $(RUST_OF_$(ARCH)),$(error ARCH=$(ARCH) is none of arm64, armhf and amd64))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
-DEB     := target/debian/portscan_$(VERSION)_$(ARCH).deb
+PROFILE ?= release
+DEB     ?= target/debian/portscan_$(VERSION)_$(ARCH).deb
+HERE    := $(shell dpkg --print-architecture 2>/dev/null)
 # What makes packages, built here.
 MAKERS  := $(CURDIR)/target/makers
 # What runs their tests here.
@@ -78,21 +80,23 @@ release: ## build the binary to install: smallest and fastest
 	$(CARGO) build --locked --release
 
 cross: ## build for a Raspberry Pi, from any machine: ARCH=arm64, armhf or amd64 (cross/)
-	cross/build zigbuild $(TRIPLE) --locked --release
-	@ls -l target/$(TRIPLE)/release/portscan | awk '{ printf "%s: %.2f MB\n", $$NF, $$5 / 1e6 }'
+	cross/build zigbuild $(TRIPLE) --locked --profile $(PROFILE)
+	@ls -l target/$(TRIPLE)/$(PROFILE)/portscan | awk '{ printf "%s: %.2f MB\n", $$NF, $$5 / 1e6 }'
 
 deb: cross $(MAKERS)/bin/cargo-deb ## package what `make cross` builds, for `apt install ./FILE`
 	$(CARGO) run --locked --quiet --example manual
 	@printf 'portscan ($(VERSION)) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' \
 	  "$$(sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)" "$$(git log -1 --format=%cD)" | gzip -9n > target/manual/changelog.gz
-	PATH="$(MAKERS)/bin:$$PATH" $(CARGO) deb --locked --quiet --no-build --no-strip --target $(TRIPLE) --output $(DEB)
+	PATH="$(MAKERS)/bin:$$PATH" $(CARGO) deb --locked --quiet --no-build --no-strip \
+	  --target $(TRIPLE) --profile $(PROFILE) --output $(DEB)
 	@echo "$(DEB)"
 
-deb-test: deb-setup $(EMULATOR) $(BULLSEYE)/lib ## install, upgrade, remove and purge the packages in a small Debian of their own; takes root
+# What a Pi gets is looked at and run by an emulated processor; what is installed is for this machine, built quickly.
+deb-test: deb-setup $(EMULATOR) $(BULLSEYE)/lib ## look at a Pi's package; install, upgrade and purge one here: as root
 	$(MAKE) deb ARCH=arm64
 	tests/package.sh target/debian/portscan_$(VERSION)_arm64.deb
-	$(MAKE) deb ARCH=$(shell dpkg --print-architecture)
-	tests/package.sh target/debian/portscan_$(VERSION)_$(shell dpkg --print-architecture).deb
+	$(MAKE) deb ARCH=$(HERE) PROFILE=quick DEB=target/debian/quick_$(HERE).deb
+	tests/package.sh target/debian/quick_$(HERE).deb
 
 deb-setup:
 	@missing=; for command in lintian mmdebstrap readelf; do \

@@ -18,7 +18,7 @@ said() { grep -q "$1" "$work/said" || { cat "$work/said" >&2; fail "it does not 
 dpkg-deb --extract "$package" "$work/content"
 binary=$work/content/usr/bin/portscan
 size=$(stat --format %s "$binary")
-[ "$size" -le 9000000 ] || fail "the binary has $size bytes, 9 MB are promised"
+[ "$size" -le 9000000 ] || [ "$arch" = amd64 ] || fail "the binary has $size bytes, a Pi was promised 9 MB"
 glibc=$(readelf --wide --dyn-syms "$binary" | grep -o '@GLIBC_[0-9.]*' | sort -Vu | tail -1)
 [ "$(printf '%s\n@GLIBC_2.31\n' "$glibc" | sort -V | tail -1)" = @GLIBC_2.31 ] || fail "it needs ${glibc#@}"
 echo "package: $arch, $size bytes, ${glibc#@} or newer"
