@@ -40,13 +40,31 @@ VENV    := $(CURDIR)/target/venv
 # axe's rules of accessibility, of a package of Python's that has them whole; what else that needs is left out.
 AXE     := axe-playwright-python==0.1.8
 
+# For which machines `make cross` and `make deb` build: arm64, armhf or amd64, as `dpkg --print-architecture` says.
+ARCH    ?= arm64
+RUST_OF_arm64 := aarch64-unknown-linux-gnu
+RUST_OF_armhf := armv7-unknown-linux-gnueabihf
+RUST_OF_amd64 := x86_64-unknown-linux-gnu
+TRIPLE  := $(or $(RUST_OF_$(ARCH)),$(error ARCH=$(ARCH) is none of arm64, armhf and amd64))
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+DEB     := target/debian/portscan_$(VERSION)_$(ARCH).deb
+# What makes packages, built here.
+MAKERS  := $(CURDIR)/target/makers
+# What runs their tests here.
+EMULATOR := $(CURDIR)/target/cross/qemu/usr/bin/qemu-aarch64-static
+BULLSEYE := $(CURDIR)/target/cross/bullseye
+
 # What the tests run for real: ip (network namespaces), nmap (a peer to agree with), unshare, curl; ndiff, xmllint
 # and python-libnmap judge what is written in nmap's formats; of the page Node, a browser, its driver and letters.
 PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap nodejs \
   chromium chromium-driver fonts-liberation gcc libc6-dev
 
+# What makes the emulated Pi, and what it is emulated by.
+PI_PACKAGES := qemu-system-arm qemu-user-static binfmt-support mmdebstrap arch-test cpio e2fsprogs
+
 .DEFAULT_GOAL := run
-.PHONY: run build release test acceptance screenshots bench bench-micro bench-setup fuzz lint setup services vendors stats help clean
+.PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance \
+  pi-test pi-setup screenshots bench bench-micro bench-setup fuzz lint setup services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
 	@printf '\nTry, in another terminal:\n  %s\n  %s\n  %s\n\n' \
@@ -59,6 +77,48 @@ build: ## build the binary that `make run` runs
 release: ## build the binary to install: smallest and fastest
 	$(CARGO) build --locked --release
 
+cross: ## build for a Raspberry Pi, from any machine: ARCH=arm64, armhf or amd64 (cross/)
+	cross/build zigbuild $(TRIPLE) --locked --release
+	@ls -l target/$(TRIPLE)/release/portscan | awk '{ printf "%s: %.2f MB\n", $$NF, $$5 / 1e6 }'
+
+deb: cross $(MAKERS)/bin/cargo-deb ## package what `make cross` builds, for `apt install ./FILE`
+	$(CARGO) run --locked --quiet --example manual
+	@printf 'portscan ($(VERSION)) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' \
+	  "$$(sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)" "$$(git log -1 --format=%cD)" | gzip -9n > target/manual/changelog.gz
+	PATH="$(MAKERS)/bin:$$PATH" $(CARGO) deb --locked --quiet --no-build --no-strip --target $(TRIPLE) --output $(DEB)
+	@echo "$(DEB)"
+
+deb-test: deb-setup $(EMULATOR) $(BULLSEYE)/lib ## install, upgrade, remove and purge the packages in a small Debian of their own; takes root
+	$(MAKE) deb ARCH=arm64
+	tests/package.sh target/debian/portscan_$(VERSION)_arm64.deb
+	$(MAKE) deb ARCH=$(shell dpkg --print-architecture)
+	tests/package.sh target/debian/portscan_$(VERSION)_$(shell dpkg --print-architecture).deb
+
+deb-setup:
+	@missing=; for command in lintian mmdebstrap readelf; do \
+	  command -v $$command >/dev/null || missing="$$missing $$command"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y lintian mmdebstrap binutils >/dev/null; \
+	else echo "This needs:$$missing. Install them with: sudo apt-get install lintian mmdebstrap binutils"; exit 1; fi
+
+# By an emulated processor, with the oldest glibc that is promised. What is random is tried less often, and what
+# starts the binary is left out: it would take hours, or namespaces that the emulator does not have.
+cross-test: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(EMULATOR) -cpu cortex-a53 -L $(BULLSEYE)
+cross-test: export PROPTEST_CASES ?= 8
+cross-test: $(EMULATOR) $(BULLSEYE)/lib ## pass for a Raspberry Pi what needs no network, by an emulated processor
+	cross/build test $(RUST_OF_arm64) --locked --lib
+	cross/build test $(RUST_OF_arm64) --locked --test integration -- floors:: corpus::
+
+$(EMULATOR):
+	cross/fetch target/cross/qemu bookworm qemu-user-static
+
+$(BULLSEYE)/lib:
+	cross/fetch $(BULLSEYE) bullseye libc6:arm64 libgcc-s1:arm64
+
+$(MAKERS)/bin/cargo-deb:
+	$(CARGO) install --quiet --locked --root $(MAKERS) --version 3.8.0 cargo-deb
+
 test: setup ## run all tests, in networks of their own
 	$(CARGO) test --locked --no-run
 	$(AS_ROOT) $(CARGO) test --locked --offline
@@ -70,7 +130,19 @@ acceptance: setup ## the long runs behind the figures in README: an hour or two,
 
 screenshots: setup $(TOOLS)/usr/bin/pngquant ## renew README's pictures of the page
 	PORTSCAN_TEST_SCREENSHOTS=$(CURDIR)/tests/screenshots \
-	  $(AS_ROOT) $(CARGO) test --locked --test integration browser::pictures
+	  $(AS_ROOT) $(CARGO) test --locked --test integration -- --ignored browser::pictures
+
+pi-test: setup pi-setup deb ## install the package on an emulated Pi, cut its power, fill its card: as root, half an hour
+	$(CARGO) test --locked --test integration --no-run
+	$(CARGO) test --locked --offline --test integration -- --ignored --nocapture pi::
+
+pi-setup: # makes the card of the emulated Pi, once, in some five minutes
+	@missing=; for command in qemu-system-aarch64 qemu-aarch64-static update-binfmts mmdebstrap arch-test cpio mke2fs; do \
+	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
+	if [ -z "$$missing" ]; then :; elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(PI_PACKAGES) >/dev/null; \
+	else echo "The emulated Pi needs:$$missing. Install them with: sudo apt-get install $(PI_PACKAGES)"; exit 1; fi
+	tests/pi/image.sh target/pi
 
 bench: release bench-setup ## renew README's figures: side by side with nmap, RustScan and masscan, hours
 	$(CARGO) bench --locked --profile quick --bench compare --no-run

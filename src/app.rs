@@ -3,6 +3,7 @@
 
 mod health;
 mod log;
+mod manager;
 mod reload;
 mod serve;
 

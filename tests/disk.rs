@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::{
-    harness::{Portscan, disk::SmallDisk, eventually, scanner, static_feed},
+    harness::{Portscan, disk::SmallDisk, eventually, feed_of, scanner, static_feed},
     lab::Lab,
 };
 
@@ -53,4 +53,31 @@ fn a_full_disk_stops_scanning_until_there_is_room() {
     let database = Connection::open(portscan.database()).unwrap();
     let integrity: String = database.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
     assert_eq!(integrity, "ok");
+}
+
+/// What a card is to bear, in octets a day: of a hundred devices that are scanned every hour and do not change.
+const DAY: u64 = 20_000_000;
+
+#[test]
+fn a_day_of_a_hundred_unchanged_devices_writes_little() {
+    let lab = Lab::enter("big");
+    // Three times as many as are in progress at once, and so slowly that each third has a commit of its own, as it has
+    // where all 65,535 ports take four minutes.
+    let devices = 48;
+    let slowly = scanner("lan", "1d", "20-47") + "timing = \"T2\"\n";
+    let running = Portscan::new(&lab, &(feed_of(lab.hosts().take(devices)) + &slowly)).start();
+    let portscan = Portscan::new(&lab, "");
+    let run = || {
+        let run = portscan.run(&["run", "--wait", "--url", running.base()], LONG * 2);
+        assert!(run.status.success(), "{}", run.stderr);
+    };
+    // The one that begins with the appliance makes all the rows there are; the next finds nothing new.
+    run();
+    let before = running.written();
+    run();
+    let once = running.written() - before;
+    let day = once * 24 * 100 / devices as u64;
+    eprintln!("{devices} devices scanned again: {once} bytes written; 100 of them hourly: {day} a day");
+    assert!(once > 0 && day <= DAY, "{day} bytes a day");
+    running.stop();
 }

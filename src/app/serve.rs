@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{health, log, probing, reload::reload};
+use super::{health, log, manager, probing, reload::reload};
 use crate::{
     cli::Probing,
     client::Client,
@@ -68,11 +68,10 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
         tracing::info!("listening on http://{}/", listener.local_addr()?);
     }
     parts.start(listeners, names, gate, &mut tasks);
-    // Only systemd listens, and only if it started us.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    manager::ready();
 
     let ended = until_told(signals, flags, &current, &mut tasks).await;
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    manager::stopping();
     stop.send_replace(true);
     let stopping = finish(tasks, probing, store, writer);
     if tokio::time::timeout(STOP, stopping).await.is_err() {
@@ -147,7 +146,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Starts the feeds, the health watch, retention, the search for names, the runner and the server.
+    /// Starts the feeds, the health watch, retention, the search for names, the runner, the server and the heartbeat.
     fn start(&self, listeners: Vec<TcpListener>, names: Names, gate: Gate, tasks: &mut Tasks) {
         let reach: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let (responder, daemon, advertised) = Responder::new(Reach::of(&reach), self.config.clone());
@@ -202,6 +201,7 @@ impl Parts<'_> {
         let site = self.site(queries, advertised, (names, gate), runs);
         let serving = http::serve(listeners, http::router(site), http::Limits::default(), self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
+        tasks.spawn(until_stopped(self.stop.clone(), manager::alive()));
     }
 
     fn watch_health(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{appliance, pages, settled, visit};
+use super::{appliance, pages, visit};
 use crate::{
     harness::browser::{Browser, SCHEMES, Scope, Screen, TAB},
     lab::Lab,
@@ -62,23 +62,5 @@ fn the_keyboard_reaches_everything() {
         let missed: Vec<_> = all.iter().filter(|actor| !reached.contains(actor)).collect();
         assert!(missed.is_empty(), "{page}: {missed:?} are not among {reached:?}");
     }
-    running.stop();
-}
-
-/// Wherever somebody is led, the way back is there.
-#[test]
-fn the_browsers_own_buttons_work() {
-    let lab = Lab::enter("near");
-    let running = appliance(&lab);
-    let browser = Browser::start(&lab);
-    visit(&browser, running.base());
-    let device = lab.hosts().next().unwrap().address().to_string();
-    browser.find_reading("row", &[&device]).all("link").first().expect("the device's page").click();
-    browser.wait_until("the device's page is there", || {
-        browser.all("heading").iter().any(|heading| heading.name().contains(&device)).then_some(())
-    });
-    browser.script("history.back()");
-    browser.wait_until("the list is back", || browser.look_for("heading", "Now").map(drop));
-    settled(&browser);
     running.stop();
 }

@@ -41,9 +41,7 @@ rtt = \"300us\"
 
 fn feed(lab: &Lab) -> FeedServer {
     let names = WORDS.iter().map(|&word| word.to_owned()).chain([format!("<b>{}", "A".repeat(65_536))]);
-    let entry = |(host, name): (crate::lab::Host<'_>, String)| {
-        json!({"ipv4": host.address(), "mac": host.mac().to_lower(), "name": name})
-    };
+    let entry = |(host, name): (crate::lab::Host<'_>, String)| json!({"ipv4": host.address(), "mac": host.mac().to_lower(), "name": name});
     let scan: Vec<Value> = lab.hosts().zip(names).map(entry).collect();
     FeedServer::start(Says::Body(json!({"scan": scan}).to_string()))
 }

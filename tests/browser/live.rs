@@ -1,13 +1,14 @@
-//! What happens is seen as it happens.
+//! What happens is seen as it happens, and what is done about it is, too.
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{LONG, appliance, visit};
 use crate::{
     harness::{
-        browser::{Browser, Scope},
+        Running,
+        browser::{Browser, ESCAPE, RETURN, Scope, TAB},
         eventually,
     },
     lab::Lab,
@@ -16,28 +17,126 @@ use crate::{
 /// From the moment that the appliance tells of it.
 const SHOWN: Duration = Duration::from_secs(2);
 
+/// Waits until what is expected and what is differ in so many ports.
+fn differing(running: &Running, count: usize) {
+    eventually(LONG, &format!("{count} ports differ"), || {
+        (running.get("/v1/diff").json().as_array()?.len() == count).then_some(())
+    });
+}
+
+/// Accepts all that is open, at the page, as at the first use of the appliance.
+fn accept_all(browser: &Browser, running: &Running) {
+    browser.find("link", "Differences").click();
+    browser.find("button", "Accept all").click();
+    browser.find("dialog", "Accept").find("button", "Accept").click();
+    browser.wait_for_text("Everything is as expected");
+    differing(running, 0);
+}
+
 #[test]
-fn a_port_that_opens_is_seen_accepted_and_seen_again() {
+fn a_port_that_opens_is_seen_is_accepted_and_is_seen_again() {
     let lab = Lab::enter("near");
     let running = appliance(&lab);
     let browser = Browser::start(&lab);
     visit(&browser, running.base());
-    let host = lab.host("10.77.0.5");
-    host.open(53);
+    accept_all(&browser, &running);
+
+    browser.find("link", "Now").click();
+    browser.find_reading("row", &["10.77.0.5"]);
+    lab.host("10.77.0.5").open(53);
     assert_eq!(running.post("/v1/run?host=10.77.0.5").status, 202);
     eventually(LONG, "the port is told of", || {
         let changes = running.get("/v1/changes").json();
-        let opened = |change: &serde_json::Value| change["kind"] == "opened" && change["port"] == json!(53);
-        changes.as_array().unwrap().iter().any(opened).then_some(())
+        let opened = |change: &Value| change["kind"] == "opened" && change["port"] == json!(53);
+        changes.as_array()?.iter().any(opened).then_some(())
     });
     let told = lab.now();
     browser.find_reading("row", &["10.77.0.5", "53"]);
     let took = lab.now().since(told);
-    eprintln!("shown {took:.1?} after it was told");
+    eprintln!("a port is shown {took:.1?} after it was told of");
     assert!(took < SHOWN, "{took:?}");
+    browser.find_reading("row", &["10.77.0.5", "rogue"]);
+
+    // One port, with a reason; not after all; and once more.
+    let said = "the new name server";
+    browser.find("link", "Differences").click();
+    for _ in 0..2 {
+        browser.find("button", "Accept 53/tcp").click();
+        let dialog = browser.find("dialog", "Accept 1 port");
+        dialog.find("textbox", "Comment").write(said);
+        dialog.find("button", "Accept").click();
+        browser.wait_for_text("Everything is as expected");
+        differing(&running, 0);
+        let expected = running.get("/v1/expected").body;
+        assert_eq!(expected.matches(said).count(), 1, "{expected}");
+        browser.find("button", "Undo").click();
+        browser.find("button", "Accept 53/tcp");
+        differing(&running, 1);
+        assert_eq!(running.get("/v1/expected").body.matches(said).count(), 0);
+    }
+    browser.find("link", "Changes").click();
+    browser.wait_for_text("53");
     assert_eq!(browser.complaints(), Vec::<String>::new());
-    let seen = browser.end();
-    let foreign: Vec<_> = seen.requests.iter().filter(|url| !url.starts_with(running.base())).collect();
-    assert!(foreign.is_empty() && seen.requests.len() > 5, "{:?}", seen.requests);
+
+    let requests = browser.end().requests;
+    let foreign: Vec<_> = requests.iter().filter(|url| !url.starts_with(running.base())).collect();
+    assert!(foreign.is_empty(), "requests to others: {foreign:?}");
+    assert!(requests.iter().any(|url| url.ends_with("/v1/events")), "a worker's are seen: {requests:?}");
+    running.stop();
+}
+
+#[test]
+fn without_a_mouse_it_is_the_same() {
+    let lab = Lab::enter("near");
+    let running = appliance(&lab);
+    let browser = Browser::start(&lab);
+    visit(&browser, &format!("{}/#/differences", running.base()));
+    let focused = |role: &str, name: &str| {
+        let (has_role, has_name) = browser.focused();
+        has_role == role && has_name.contains(name)
+    };
+    let go_to = |role: &str, name: &str| {
+        let pressed = (0..100).find(|_| {
+            browser.press([TAB]);
+            focused(role, name)
+        });
+        assert!(pressed.is_some(), "Tab never came to the {role} {name:?}");
+    };
+    go_to("button", "Accept all");
+    browser.press([RETURN]);
+    browser.find("dialog", "Accept");
+    browser.press([ESCAPE]);
+    browser.wait_until("the dialog has gone", || browser.all("dialog").is_empty().then_some(()));
+    assert!(focused("button", "Accept all"), "the focus is back: {:?}", browser.focused());
+    browser.press([RETURN]);
+    go_to("textbox", "Comment");
+    browser.press("as it is".chars());
+    browser.press([RETURN]);
+    browser.wait_for_text("Everything is as expected");
+    assert!(running.get("/v1/expected").body.contains("as it is"));
+    running.stop();
+}
+
+#[test]
+fn a_device_is_named_and_looked_at() {
+    let lab = Lab::enter("near");
+    let running = appliance(&lab);
+    let browser = Browser::start(&lab);
+    visit(&browser, running.base());
+    let host = lab.hosts().next().unwrap();
+    browser.find_reading("row", &[&host.address().to_string()]).find("link", "").click();
+    browser.find("textbox", "Name").write("a name of mine");
+    browser.find("textbox", "Note").write("and a note");
+    browser.find("button", "Keep it").click();
+    browser.find("heading", "a name of mine");
+    let kept = running.get(&format!("/v1/hosts/{}", host.mac())).json();
+    assert_eq!((&kept["own_name"], &kept["note"]), (&json!("a name of mine"), &json!("and a note")));
+    let before = host.stats().syns;
+    browser.find("button", "Scan now").click();
+    browser.wait_for_text("The scan is over.");
+    assert!(host.stats().syns > before);
+    browser.script("history.back()");
+    browser.find_reading("row", &["a name of mine"]);
+    assert_eq!(browser.complaints(), Vec::<String>::new());
     running.stop();
 }

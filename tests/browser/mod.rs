@@ -19,9 +19,14 @@ mod speed;
 /// A scan, its second look and the commit, on a busy machine.
 const LONG: Duration = Duration::from_secs(120);
 
-/// An appliance that has looked at all devices of the lab, at few ports.
+/// Looks at all devices of the lab, at few ports.
+fn config(lab: &Lab) -> String {
+    static_feed(lab) + &scanner("lan", "1d", "20-90")
+}
+
+/// An appliance that has done so.
 fn appliance(lab: &Lab) -> Running {
-    let running = Portscan::new(lab, &(static_feed(lab) + &scanner("lan", "1d", "20-90"))).start();
+    let running = Portscan::new(lab, &config(lab)).start();
     running.wait_for_devices(lab.hosts().count(), LONG);
     running
 }

@@ -1,8 +1,9 @@
-//! The page below another server's path, as README advises.
+//! The page below another server's path, as README advises: there nobody is known, so the token is asked for.
 
-use super::{appliance, visit};
+use super::{LONG, config, visit};
 use crate::{
     harness::{
+        Portscan,
         browser::{Browser, Scope},
         nginx::Nginx,
     },
@@ -10,15 +11,39 @@ use crate::{
 };
 
 #[test]
-fn below_a_path_it_is_the_same() {
+fn below_a_path_it_is_the_same_and_the_token_is_asked_for_once() {
     let lab = Lab::enter("near");
-    let running = appliance(&lab);
+    let portscan = Portscan::new(&lab, &config(&lab));
+    let running = portscan.start();
+    running.wait_for_devices(lab.hosts().count(), LONG);
+    let options = ["token", "--config", &portscan.write_config().display().to_string()];
+    let token = portscan.run(&options, LONG).stdout;
+
     let nginx = Nginx::before(&lab, running.base());
     let browser = Browser::start(&lab);
     visit(&browser, &nginx.url());
     browser.find_reading("row", &["10.77.0.5", "22", "80"]);
     // Events pass, too.
     browser.find_reading("status", &["live"]);
+
+    browser.find("link", "Differences").click();
+    browser.find("button", "Accept all").click();
+    browser.find("dialog", "Accept").find("button", "Accept").click();
+    for (token, answer) in [("not this one, nor another", "not the right one"), (token.trim(), "as expected")]
+    {
+        let dialog = browser.find("dialog", "This changes something");
+        dialog.find("textbox", "Token").write(token);
+        dialog.find("button", "Go on").click();
+        browser.wait_for_text(answer);
+    }
+    let expected = || running.get("/v1/expected").json().as_array().unwrap().len();
+    assert!(expected() > 0);
+    browser.find("button", "Undo").click();
+    browser.find("button", "Accept all");
+    assert_eq!((expected(), browser.all("dialog").len()), (0, 0), "it knows the token");
+    let kept = browser.script("return [document.cookie.length, localStorage.length, sessionStorage.length]");
+    assert_eq!(kept, serde_json::json!([0, 0, 1]), "it is kept for this tab alone");
+
     let requests = browser.end().requests;
     assert!(requests.iter().all(|url| url.starts_with(&nginx.url())), "{requests:?}");
     running.stop();

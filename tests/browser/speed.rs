@@ -100,7 +100,7 @@ fn a_full_house_is_shown_and_filtered_at_once() {
     assert!(rendered < RENDERED.max(bare * TIMES_BARE), "{rendered:.0} ms, a bare table {bare:.0} ms");
 
     browser.script(KEYS);
-    browser.find("searchbox", "").click();
+    browser.find("combobox", "Filter").click();
     let filter = "port:22 or 10.0.0.3";
     for (at, key) in filter.chars().enumerate() {
         browser.press([key]);

@@ -26,7 +26,7 @@ use crate::lab::Lab;
 
 mod element;
 
-pub use element::{Element, Scope};
+pub use element::Scope;
 
 /// Until something that somebody at the page waits for has happened, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -118,7 +118,7 @@ impl Browser {
             .stderr(log)
             .spawn();
         let driver = Reaped(driver.unwrap_or_else(|e| missing("chromedriver", &e)));
-        let agent = super::agent_within(READY);
+        let agent = super::site::agent(READY);
         let status = format!("http://{DRIVER}/status");
         eventually(READY, "chromedriver is ready", || agent.get(&status).call().ok());
         let mut browser = Self { session: None, chromium: Pid::this(), agent, home, _driver: driver };
@@ -159,7 +159,7 @@ impl Browser {
             _ => self.agent.get(url).call(),
         };
         let mut answer = answered.map_err(|error| error.to_string())?;
-        let text = answer.body_mut().with_config().limit(super::LONGEST).read_to_string();
+        let text = answer.body_mut().with_config().limit(super::site::LONGEST).read_to_string();
         let text = text.map_err(|error| error.to_string())?;
         let value: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
         match (&value["value"]["error"], &value["value"]["message"]) {

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::Ipv4Addr,
+    ops::Deref,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -31,15 +32,19 @@ pub mod disk;
 pub mod feed;
 pub mod liar;
 pub mod nginx;
+pub mod pi;
 pub mod prometheus;
 mod selftest;
+mod site;
+
+pub use site::Site;
 
 /// What it says on standard error once it can be asked, followed by its address.
 const LISTENING: &str = "listening on http://";
 /// From start to that line, on a busy machine.
 const START: Duration = Duration::from_secs(10);
-/// Octets of an answer: ten thousand devices are told in 20 MB.
-const LONGEST: u64 = 64 << 20;
+/// What it is asked it answers at once.
+const ANSWER: Duration = Duration::from_secs(5);
 /// From SIGTERM to the end, of a build without optimisation on a busy machine; what is promised is a test of its own.
 const STOP: Duration = Duration::from_secs(20);
 
@@ -252,22 +257,17 @@ impl Log {
 pub struct Running {
     child: Reaped,
     log: Arc<Log>,
-    base: String,
-    agent: ureq::Agent,
+    site: Site,
     /// Not removed under its feet, should whoever started it be gone.
     _home: Arc<TempDir>,
 }
 
-/// An answer of the server.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub body: String,
-}
+/// What can be asked of a site can be asked of the one that runs here.
+impl Deref for Running {
+    type Target = Site;
 
-impl Answer {
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    fn deref(&self) -> &Site {
+        &self.site
     }
 }
 
@@ -286,74 +286,21 @@ impl Running {
             theirs.lines().1 = true;
             theirs.grown.notify_all();
         });
-        Self { child, log, base: String::new(), agent: agent(), _home: home }
+        Self { child, log, site: Site::new(String::new(), ANSWER), _home: home }
     }
 
     /// Waits until it listens: before that it cannot be asked.
     pub fn listening(mut self) -> Self {
         let line = self.wait_for_line(START, |line| line.contains(LISTENING));
         let address = line.split(LISTENING).nth(1).and_then(|rest| rest.split('/').next());
-        self.base = format!("http://{}", address.expect("an address follows"));
+        self.site = Site::new(format!("http://{}", address.expect("an address follows")), ANSWER);
         self
     }
 
     /// Is asked at this address: that on which it listens may be none in particular.
     pub fn reached_at(mut self, address: Ipv4Addr) -> Self {
-        self.base = format!("http://{address}");
+        self.site = Site::new(format!("http://{address}"), ANSWER);
         self
-    }
-
-    /// `http://ADDRESS:PORT`, without a slash.
-    pub fn base(&self) -> &str {
-        &self.base
-    }
-
-    /// Asks for a path.
-    pub fn get(&self, path: &str) -> Answer {
-        let url = format!("{}{path}", self.base);
-        self.try_get(path).unwrap_or_else(|e| panic!("GET {url}: {e}\n{}", self.log()))
-    }
-
-    /// Writes something, as somebody on this machine may without a token.
-    pub fn patch(&self, path: &str, body: &Value) -> Answer {
-        self.answered(self.agent.patch(format!("{}{path}", self.base)), body)
-    }
-
-    /// The same with POST, which starts something.
-    pub fn post(&self, path: &str) -> Answer {
-        self.answered(self.agent.post(format!("{}{path}", self.base)), &Value::Null)
-    }
-
-    fn answered(&self, request: ureq::RequestBuilder<ureq::typestate::WithBody>, body: &Value) -> Answer {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let sent = request.content_type("application/json").send(body);
-        let mut response = sent.unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
-        let body = response.body_mut().read_to_string().expect("a text");
-        Answer { status: response.status().as_u16(), body }
-    }
-
-    fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
-        let mut response = self.agent.get(format!("{}{path}", self.base)).call()?;
-        let body = response.body_mut().with_config().limit(LONGEST).read_to_string()?;
-        Ok(Answer { status: response.status().as_u16(), body })
-    }
-
-    /// The open ports that it serves for a device; `None` while it knows of none.
-    pub fn open_ports(&self, mac: &str) -> Option<PortSet> {
-        let answer = self.get(&format!("/portscan/{mac}/json")).json();
-        Some(ports(answer.get("ports")?))
-    }
-
-    /// The devices that it serves a result for.
-    pub fn macs(&self) -> Vec<String> {
-        serde_json::from_value(self.get("/portscan/json").json()["macs"].clone()).expect("a list of texts")
-    }
-
-    /// Waits until the results of so many devices are served.
-    pub fn wait_for_devices(&self, count: usize, within: Duration) {
-        eventually(within, &format!("{count} devices are served\n{}", self.log()), || {
-            (self.macs().len() >= count).then_some(())
-        });
     }
 
     /// The first line of the log, past and future, that this holds for.
@@ -424,6 +371,14 @@ impl Running {
         self.memory("VmHWM:")
     }
 
+    /// Octets that it has had written so far (proc(5), io): to files of a disk, which counts whole pages, or to all
+    /// that it has open, where its files are kept in memory.
+    pub fn written(&self) -> u64 {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.child.0.id())).expect("it runs");
+        let of = |key| io.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+        of("write_bytes:").max(of("wchar:")).expect("proc(5) names it")
+    }
+
     /// Processor time that its threads have had so far (proc(5), schedstat): what another program takes meanwhile
     /// is no part of it.
     pub fn cpu(&self) -> Duration {
@@ -464,21 +419,6 @@ impl Drop for Running {
     }
 }
 
-/// A client that takes every answer as it is.
-fn agent() -> ureq::Agent {
-    agent_within(Duration::from_secs(5))
-}
-
-/// The same for a server that may take so long.
-fn agent_within(longest: Duration) -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .timeout_global(Some(longest))
-        .build()
-        .into()
-}
-
 /// Looks again and again until there is something to see; panics when it takes too long.
 pub fn eventually<T>(within: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let clock = SystemClock::start();
@@ -493,8 +433,13 @@ pub fn eventually<T>(within: Duration, what: &str, mut look: impl FnMut() -> Opt
 
 /// The `[feed]` of a configuration that names all devices of the lab itself, and nothing else.
 pub fn static_feed(lab: &Lab) -> String {
+    feed_of(lab.hosts())
+}
+
+/// A `[feed]` that names these hosts.
+pub fn feed_of<'a>(hosts: impl Iterator<Item = Host<'a>>) -> String {
     let entry = |host: Host<'_>| format!("{{ address = \"{}\", mac = \"{}\" }}", host.address(), host.mac());
-    let hosts: Vec<String> = lab.hosts().map(entry).collect();
+    let hosts: Vec<String> = hosts.map(entry).collect();
     format!("[feed]\nurl = []\nhosts = [{}]\n", hosts.join(", "))
 }
 
@@ -507,11 +452,6 @@ pub fn scanner(name: &str, interval: &str, ports: &str) -> String {
 pub fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = line.split_once(&format!(" {key}="))?;
     Some(rest.split(' ').next()?.trim_matches('"'))
-}
-
-/// A JSON array of port numbers.
-fn ports(numbers: &Value) -> PortSet {
-    serde_json::from_value::<Vec<u16>>(numbers.clone()).expect("port numbers").into_iter().collect()
 }
 
 /// The open ports of every host of a `portscan scan --json` document that is up, or as far as it is known,

@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::Write,
-    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -13,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Reaped, agent, eventually, missing, tool};
+use super::{ANSWER, Reaped, eventually, missing, site::agent, tool};
 
 /// From start to the first answer, of a program that is large to read from a slow disk on a busy machine.
 const READY: Duration = Duration::from_secs(120);
@@ -80,7 +79,7 @@ impl Prometheus {
             .spawn()
             .unwrap_or_else(|e| missing("prometheus", &e));
         let base = format!("http://{listen}");
-        let prometheus = Self { _child: Reaped(child), base, agent: agent(), _home: home };
+        let prometheus = Self { _child: Reaped(child), base, agent: agent(ANSWER), _home: home };
         eventually(READY, "Prometheus is ready", || {
             prometheus
                 .agent

@@ -12,19 +12,21 @@ use std::{
 use ipnet::Ipv4Net;
 use nix::{
     mount::{MsFlags, mount},
+    net::if_::if_nametoindex,
     sched::{CloneFlags, setns, unshare},
     unistd::gettid,
 };
 
-use super::{ONE_AT_A_TIME, namespace};
+use super::{Lab, ONE_AT_A_TIME, namespace};
 
 /// What a machine's own end of its cable is called.
 pub const PORT: &str = "eth0";
 
 /// The switch. The calling thread is on this LAN too, and stays in its network for good, as in
-/// [`super::Lab`]'s.
+/// [`Lab`]'s.
 pub struct Switch {
-    _turn: MutexGuard<'static, ()>,
+    /// Nobody's, where it is the lab that has it.
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 /// A machine on it: a network, mounts and a /run of its own.
@@ -39,10 +41,27 @@ impl Switch {
     pub fn enter(address: &str) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         namespace::enter();
-        namespace::ip(&["link", "add", "switch", "type", "bridge"]);
-        namespace::ip(&["addr", "add", address, "dev", "switch"]);
-        namespace::ip(&["link", "set", "switch", "up"]);
-        Self { _turn: turn }
+        raise(address);
+        Self { _turn: Some(turn) }
+    }
+
+    /// Plugs the lab's wire into a switch, so that others may join its devices; this is the address of who entered
+    /// the lab from now on.
+    pub fn around(_: &Lab, address: &str) -> Self {
+        namespace::ip(&["addr", "flush", "dev", namespace::INTERFACE]);
+        raise(address);
+        namespace::ip(&["link", "set", namespace::INTERFACE, "master", "switch"]);
+        Self { _turn: None }
+    }
+
+    /// The cable for a machine that is emulated: the TAP interface that its emulator takes, and the next one after it.
+    pub fn tap(&self) -> &'static str {
+        let name = "to-emulator";
+        if if_nametoindex(name).is_err() {
+            namespace::ip(&["tuntap", "add", name, "mode", "tap"]);
+            namespace::ip(&["link", "set", name, "master", "switch", "up"]);
+        }
+        name
     }
 
     /// Plugs in another machine with this address and length of prefix.
@@ -66,6 +85,13 @@ impl Switch {
         namespace::ip(&["link", "set", &cable, "master", "switch", "up"]);
         Node { network, mounts, address: net.addr() }
     }
+}
+
+/// The switch and, as the test's own end of it, an address.
+fn raise(address: &str) {
+    namespace::ip(&["link", "add", "switch", "type", "bridge"]);
+    namespace::ip(&["addr", "add", address, "dev", "switch"]);
+    namespace::ip(&["link", "set", "switch", "up"]);
 }
 
 impl Node {

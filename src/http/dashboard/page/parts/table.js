@@ -3,7 +3,11 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { guard } from "../vendor/lit-html/directives/guard.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
+import { figure } from "../format.js";
 import { sorted } from "../sort.js";
+
+/** As many rows are drawn: more would keep a telephone busy for seconds, and nobody reads them. */
+const MOST = 1000;
 
 /**
  * @template Row
@@ -33,12 +37,15 @@ export function table({ caption, columns, rows, id, sort, onSort, shown = () => 
   const cells = (row) => columns.map((column, at) => html`<td role=${at ? "cell" : "rowheader"} class=${column.key}
     data-label=${column.title}>${column.cell(row)}</td>`);
   const drawn = depends ? (row) => guard(depends(row), () => cells(row)) : cells;
+  const ordered = sorted(rows, columns, sort);
+  const few = ordered.length > MOST ? ordered.filter(shown) : ordered;
   // The roles are those that the elements have anyway, until a style makes them cards.
   return html`<table role="table" class="cards ${kind}">
     <caption>${caption}</caption>
     <thead role="rowgroup"><tr role="row">${columns.map((column) => heading(column, sort, onSort))}</tr></thead>
-    <tbody role="rowgroup">${repeat(sorted(rows, columns, sort), id, (row) => html`<tr role="row" ?hidden=${!shown(row)}>${drawn(row)}</tr>`)}</tbody>
-  </table>`;
+    <tbody role="rowgroup">${repeat(few.slice(0, MOST), id, (row) => html`<tr role="row" ?hidden=${!shown(row)}>${drawn(row)}</tr>`)}</tbody>
+  </table>
+  ${few.length > MOST ? html`<p class="muted">and ${figure(few.length - MOST)} more</p>` : nothing}`;
 }
 
 function heading(column, sort, onSort) {

@@ -1,0 +1,363 @@
+//! The package on a whole machine: what no process alone can show. A Pi is emulated, with the lab's devices on its
+//! network; it takes minutes, so it is `make pi-test`.
+
+use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
+
+use jiff::Timestamp;
+use portscan::clock::{Clock, SystemClock};
+
+use crate::{
+    harness::{
+        avahi::Avahi,
+        eventually, field,
+        pi::{self, Card, Pi},
+        scanner, static_feed,
+    },
+    lab::{Lab, Switch},
+};
+
+/// What takes seconds on a Pi takes minutes on an emulated one that has half a processor.
+const LONG: Duration = Duration::from_secs(900);
+
+/// Where the test itself is on the LAN, and another machine; both outside what the Pi looks through.
+const TEST: &str = "10.77.255.1/16";
+const DESK: &str = "10.77.255.2/16";
+
+/// When a Pi without a battery starts, and nobody tells it better.
+const LONG_AGO: Timestamp = Timestamp::constant(946_684_800, 0); // 2000-01-01T00:00:00Z
+
+const CUTS: usize = 10;
+
+/// What `make deb` makes for it.
+const PACKAGE: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/target/debian/portscan_", env!("CARGO_PKG_VERSION"), "_arm64.deb");
+
+/// A card with the package, as it comes.
+fn card() -> Card {
+    let card = Card::new();
+    card.put(Path::new(PACKAGE), "portscan.deb");
+    card
+}
+
+fn today() -> Timestamp {
+    SystemClock::start().wall()
+}
+
+/// Installs the package and has it do this.
+fn install(pi: &mut Pi<'_>, config: &str) {
+    pi.run("dpkg --install /portscan.deb");
+    configure(pi, config);
+}
+
+fn configure(pi: &mut Pi<'_>, config: &str) {
+    pi.run(&format!("cat >/etc/portscan/portscan.toml <<'END'\n{config}\nEND"));
+    pi.run("systemctl restart portscan");
+    wait_for_answers(pi);
+}
+
+fn wait_for_answers(pi: &Pi<'_>) {
+    eventually(LONG, "the appliance answers", || pi.site().try_get("/v1/hello").ok());
+}
+
+fn property(pi: &mut Pi<'_>, name: &str) -> String {
+    pi.run(&format!("systemctl show --property={name} --value portscan"))
+}
+
+/// Of every kind that is met in a house one or two: as many as an emulated processor has time for.
+const HOUSE: &str = r#"
+    [[host]]                                    # computers
+    address = "10.77.0.10-13"
+    mac = "02:00:00:00:00:10+"
+    open = "22,80"
+    rtt = "300us"
+    [[host]]                                    # behind a packet filter
+    address = "10.77.0.20-21"
+    mac = "02:00:00:00:00:20+"
+    open = "53,139"
+    default = "filtered"
+    [[host]]                                    # behind one that says so
+    address = "10.77.0.30"
+    mac = "02:00:00:00:00:30"
+    open = "25"
+    default = "rejected"
+    [[host]]                                    # on WiFi
+    address = "10.77.0.40-41"
+    mac = "02:00:00:00:00:40+"
+    open = "80"
+    rtt = "4ms"
+    jitter = "25ms"
+    [[host]]                                    # asleep between packets
+    address = "10.77.0.50"
+    mac = "02:00:00:00:00:50"
+    open = "80,118"
+    wake = { delay = "100ms", jitter = "200ms", idle = "1s" }
+    [[host]]                                    # falls over when pressed
+    address = "10.77.0.60"
+    mac = "02:00:00:00:00:60"
+    open = "80"
+    rtt = "5ms"
+    reboot = { syns = 60, silent = "5s" }
+    "#;
+
+#[test]
+#[ignore = "boots an emulated Pi: make pi-test"]
+fn it_scans_is_found_by_name_and_gets_up_again() {
+    let lab = Lab::describe(HOUSE);
+    let lan = Switch::around(&lab, TEST);
+    let desk = lan.plug(DESK);
+    let card = card();
+    let mut pi = Pi::boot(&card, &lan, today());
+    let discovers = "[feed]\nurl = []\ndiscover = [\"eth0 10.77.0.0/24\"]\n";
+    install(&mut pi, &(discovers.to_owned() + &scanner("lan", "1d", "1-150")));
+    assert_eq!(pi.run("systemctl is-active portscan"), "active");
+
+    let avahi = Avahi::start(&desk, "desk");
+    for name in ["portscan.local", "lanscan.local", "pi.local"] {
+        let address = eventually(LONG, &format!("{name} is found"), || avahi.resolve(name));
+        assert_eq!(address, pi::ADDRESS.to_string());
+        let url = format!("http://{name}/portscan/json");
+        let known = format!("{name}:80:{address}");
+        let output = Command::new("curl").args(["-sf", "--resolve", &known, &url]).output().unwrap();
+        assert!(output.stdout.starts_with(b"{\"macs\":["), "{url}: {output:?}");
+    }
+
+    for host in lab.hosts() {
+        let mac = host.mac().to_string();
+        let result = eventually(LONG, &format!("{mac} is scanned"), || pi.site().open_ports(&mac));
+        assert_eq!(result, host.open_ports(), "{} {mac}", host.address());
+    }
+    for host in lab.hosts() {
+        let stats = host.stats();
+        assert_eq!((stats.payload, stats.left_open, stats.reboots), (0, 0, 0), "{}", host.address());
+    }
+    let swept = pi.site().get("/lanscan/json").json();
+    assert_eq!(swept["count"], lab.hosts().count() + 1, "and the Pi itself: {swept}");
+
+    let before = property(&mut pi, "MainPID");
+    pi.run("systemctl kill --signal=SIGKILL portscan");
+    eventually(LONG, "systemd starts it again", || {
+        let now = property(&mut pi, "MainPID");
+        (now != "0" && now != before).then_some(())
+    });
+    wait_for_answers(&pi);
+    assert!(pi.site().macs().len() >= lab.hosts().count());
+
+    pi.run("systemctl stop portscan");
+    assert_eq!(property(&mut pi, "ActiveState"), "inactive");
+    assert_eq!(property(&mut pi, "Result"), "success");
+    let gone = || avahi.resolve("portscan.local").is_none().then_some(());
+    eventually(LONG, "its goodbye is heard", gone);
+    pi.shut_down();
+}
+
+#[test]
+#[ignore = "boots an emulated Pi: make pi-test"]
+fn ten_power_cuts_lose_nothing_that_was_finished() {
+    let lab = Lab::describe(
+        r#"
+        [[host]]
+        address = "10.77.0.10-33"
+        mac = "02:00:00:00:00:10+"
+        open = "22,80"
+        spread = 1
+        rtt = "1ms"
+        "#,
+    );
+    let lan = Switch::around(&lab, TEST);
+    let card = card();
+    let mut pi = Pi::boot(&card, &lan, today());
+    install(&mut pi, &(static_feed(&lab) + &scanner("lan", "1s", "20-40,80-104")));
+    let mut moments = fastrand::Rng::with_seed(7);
+    let mut finished = BTreeSet::new();
+    for cut in 1..=CUTS {
+        eventually(LONG, "a run is under way", || {
+            pi.site().get("/v1/runs").json().as_array().is_some_and(|runs| !runs.is_empty()).then_some(())
+        });
+        std::thread::sleep(Duration::from_millis(moments.u64(0..15_000)));
+        finished.extend(pi.cut().lines().filter_map(finished_mac));
+        pi = Pi::boot(&card, &lan, today());
+        wait_for_answers(&pi);
+        assert_eq!(integrity(&mut pi), "ok", "after power cut {cut}");
+        let served: BTreeSet<String> = pi.site().macs().into_iter().collect();
+        assert!(finished.is_subset(&served), "power cut {cut}: {finished:?}, served: {served:?}");
+        eprintln!("power cut {cut}: {} devices were finished, {} are served", finished.len(), served.len());
+    }
+    assert_eq!(finished.len(), lab.hosts().count(), "there was time to finish all of them: {finished:?}");
+    for host in lab.hosts() {
+        assert_eq!(pi.site().open_ports(&host.mac().to_string()), Some(host.open_ports()));
+    }
+    pi.shut_down();
+}
+
+/// Whom a line of the log says to have finished, in the API's spelling; none that was cut off with the power.
+fn finished_mac(line: &str) -> Option<String> {
+    let mac = line.contains("finished").then(|| field(line, "mac")).flatten()?;
+    (mac.len() == "02:00:00:00:00:10".len()).then(|| mac.to_uppercase())
+}
+
+/// What SQLite says of the database, which the appliance has open.
+fn integrity(pi: &mut Pi<'_>) -> String {
+    let database = format!("/var/lib/portscan/{}", portscan::store::FILE_NAME);
+    pi.run(&format!("sqlite3 -cmd '.timeout 60000' {database} 'PRAGMA integrity_check'"))
+}
+
+#[test]
+#[ignore = "boots an emulated Pi: make pi-test"]
+fn from_the_year_2000_to_today_nothing_is_lost_or_reordered() {
+    let lab = Lab::enter("near");
+    let lan = Switch::around(&lab, TEST);
+    let card = card();
+    let mut pi = Pi::boot(&card, &lan, LONG_AGO);
+    assert!(pi.run("date").ends_with("2000"));
+    install(&mut pi, &(static_feed(&lab) + &scanner("lan", "1d", "20-90,443,8080")));
+    // It waits five minutes for somebody to set the clock, then makes do.
+    pi.site().wait_for_devices(3, LONG);
+    let first = scans(&pi);
+    // And back again, as after a power cut without a time server.
+    for (port, clock) in [(33, today()), (34, LONG_AGO)] {
+        lab.host("10.77.0.5").open(port);
+        pi.run(&format!("date --utc --set=@{} && portscan run --wait", clock.as_second()));
+        assert!(
+            pi.site().open_ports("02:00:00:00:00:05").is_some_and(|ports| ports.contains(port)),
+            "{clock}"
+        );
+        eventually(LONG, "the opening is certain", || opened(&pi).contains(&port).then_some(()));
+        assert_eq!(pi.site().get("/healthz").status, 200, "{clock}");
+    }
+    let all = scans(&pi);
+    assert!(all.len() >= 3 && all.starts_with(&first), "{first:?}, then {all:?}");
+    assert_eq!(opened(&pi), [33, 34], "in this order");
+    pi.shut_down();
+}
+
+/// The scans that it knows of, in its order.
+fn scans(pi: &Pi<'_>) -> Vec<i64> {
+    let scans = pi.site().get("/v1/scans").json();
+    scans.as_array().unwrap().iter().map(|scan| scan["id"].as_i64().unwrap()).collect()
+}
+
+/// The ports that it says have opened, in its order.
+fn opened(pi: &Pi<'_>) -> Vec<u16> {
+    let changes = pi.site().get("/v1/changes").json();
+    let opened = changes.as_array().unwrap().iter().filter(|change| change["kind"] == "opened");
+    opened.map(|change| serde_json::from_value(change["port"].clone()).unwrap()).collect()
+}
+
+#[test]
+#[ignore = "boots an emulated Pi: make pi-test"]
+fn a_full_card_pauses_the_scanning_until_there_is_room() {
+    let lab = Lab::enter("near");
+    let lan = Switch::around(&lab, TEST);
+    let card = card();
+    let mut pi = Pi::boot(&card, &lan, today());
+    install(&mut pi, &(static_feed(&lab) + &scanner("lan", "1s", "20-90,443,8080")));
+    pi.site().wait_for_devices(3, LONG);
+    assert_eq!(pi.site().get("/healthz").status, 200);
+
+    // What ext4 keeps for root goes, too.
+    pi.run("fallocate --length=$(df --output=avail --block-size=1 / | tail -n 1) /ballast; ! cat /dev/zero >/filler");
+    lab.host("10.77.0.5").open(33);
+    let ill = eventually(LONG, "the health says so", || {
+        Some(pi.site().get("/healthz")).filter(|answer| answer.status == 503)
+    });
+    assert!(ill.body.contains("full") || ill.body.contains("space"), "{ill:?}");
+    assert!(pi.site().open_ports("02:00:00:00:00:06").is_some(), "results are still served");
+
+    pi.run("rm /ballast /filler");
+    eventually(LONG, "it recovers by itself", || (pi.site().get("/healthz").status == 200).then_some(()));
+    eventually(LONG, "what changed meanwhile is seen", || {
+        pi.site().open_ports("02:00:00:00:00:05").filter(|ports| ports.contains(33))
+    });
+    assert_eq!(integrity(&mut pi), "ok");
+    pi.shut_down();
+}
+
+/// Octets that a hundred unchanged devices, looked at every hour, may have a card written in a day.
+const WRITTEN: u64 = 20_000_000;
+/// Resident memory on the Pi, in octets: what README promises.
+const IDLE: u64 = 12 << 20;
+const SCANNING: u64 = 32 << 20;
+
+#[test]
+#[ignore = "boots an emulated Pi: make pi-test"]
+fn it_spares_memory_processor_and_card() {
+    let lab = Lab::describe(
+        r#"
+        [[host]]
+        address = "10.77.0.10-109"
+        mac = "02:00:00:00:00:10+"
+        open = "22,80"
+        rtt = "1ms"
+        "#,
+    );
+    let lan = Switch::around(&lab, TEST);
+    // Refuses as fast as it is asked: the kernel does.
+    let desk = lan.plug(DESK);
+    let card = card();
+    let mut pi = Pi::boot(&card, &lan, today());
+    install(&mut pi, "[feed]\nurl = []\n");
+    let idle = memory(&mut pi, "VmRSS:");
+    let address = desk.address();
+    // Of a quarter of all ports, for it is minutes.
+    let options = format!("-p 1-16384 -T4 -Pn -n {address}");
+    let ours = 4.0 * processor(&mut pi, &format!("portscan scan {options}"));
+    let theirs = 4.0 * processor(&mut pi, &format!("nmap -sT {options}"));
+
+    // T2 asks every 0.4 s: sixteen devices at a time end so far apart that each time is a commit of its own, as when
+    // all ports are asked for.
+    configure(&mut pi, &(static_feed(&lab) + &scanner("lan", "1d", "10-34,80") + "timing = \"T2\"\n"));
+    pi.site().wait_for_devices(lab.hosts().count(), LONG);
+    pi.run("portscan run --wait && sync");
+    let (card_before, own_before) = (written(&mut pi), own_writes(&mut pi));
+    let runs = 3;
+    pi.run(&format!("for run in $(seq {runs}); do portscan run --wait; done && sync"));
+    let a_day = |before: u64, after: u64| (after - before) * 24 / runs;
+    let to_card = a_day(card_before, written(&mut pi));
+    let by_itself = a_day(own_before, own_writes(&mut pi));
+    let scanning = memory(&mut pi, "VmHWM:");
+    pi.shut_down();
+    eprintln!(
+        "| resident memory, idle | {} MB |\n| the most, scanning 100 devices | {} MB |\n\
+         | processor for 65,535 refused probes (`-T4`) | {ours:.1} s; nmap -sT {theirs:.1} s: {:.2} of it |\n\
+         | written to the card a day, 100 unchanged devices every hour | {:.1} MB, of them {:.1} MB its own |",
+        idle >> 20,
+        scanning >> 20,
+        ours / theirs,
+        to_card as f64 / 1e6,
+        by_itself as f64 / 1e6,
+    );
+    assert!(idle <= IDLE && scanning <= SCANNING, "{idle} octets idle, {scanning} scanning");
+    assert!(ours < theirs, "{ours} s of a processor, nmap {theirs} s");
+    assert!(to_card <= WRITTEN, "{to_card} octets a day");
+}
+
+/// A figure of the appliance's process in its status (proc(5)), in octets.
+fn memory(pi: &mut Pi<'_>, key: &str) -> u64 {
+    let pid = property(pi, "MainPID");
+    let line = pi.run(&format!("grep {key} /proc/{pid}/status"));
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// Seconds of a processor that a command takes, user's and system's.
+fn processor(pi: &mut Pi<'_>, command: &str) -> f64 {
+    // The shell says what it took itself, then what its children did: `0m1.250000s 0m0.340000s`.
+    let said = pi.run(&format!("sh -c '{command} >/dev/null && times'"));
+    let seconds = |text: &str| -> f64 {
+        let (minutes, seconds) = text.trim_end_matches('s').split_once('m').unwrap();
+        minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap()
+    };
+    said.lines().last().unwrap().split(' ').map(seconds).sum()
+}
+
+/// Octets that the card has taken so far, by whomever: sectors of 512 (Linux, Documentation/block/stat.rst).
+fn written(pi: &mut Pi<'_>) -> u64 {
+    let fields = pi.run("cat /sys/block/vda/stat");
+    fields.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap() * 512
+}
+
+/// Octets that the appliance has had written so far (proc(5), io).
+fn own_writes(pi: &mut Pi<'_>) -> u64 {
+    let pid = property(pi, "MainPID");
+    let line = pi.run(&format!("grep '^write_bytes:' /proc/{pid}/io"));
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
