@@ -5,8 +5,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::{
-    harness::{Portscan, disk::SmallDisk, eventually, scanner, static_feed},
-    lab::{Host, Lab},
+    harness::{Portscan, disk::SmallDisk, eventually, feed_of, scanner, static_feed},
+    lab::Lab,
 };
 
 const LONG: Duration = Duration::from_secs(90);
@@ -61,13 +61,11 @@ const DAY: u64 = 20_000_000;
 #[test]
 fn a_day_of_a_hundred_unchanged_devices_writes_little() {
     let lab = Lab::enter("big");
-    // Three times as many as are in progress at once, deep enough that each third has a commit of its own: as all
-    // 65,535 ports at the same pace, four minutes a third, would have it.
+    // Three times as many as are in progress at once, and so slowly that each third has a commit of its own, as it has
+    // where all 65,535 ports take four minutes.
     let devices = 48;
-    let entry = |host: Host<'_>| format!("{{ address = \"{}\", mac = \"{}\" }}", host.address(), host.mac());
-    let hosts: Vec<String> = lab.hosts().take(devices).map(entry).collect();
-    let feed = format!("[feed]\nurl = []\nhosts = [{}]\n", hosts.join(", "));
-    let running = Portscan::new(&lab, &(feed + &scanner("lan", "1d", "1-3200"))).start();
+    let slowly = scanner("lan", "1d", "20-47") + "timing = \"T2\"\n";
+    let running = Portscan::new(&lab, &(feed_of(lab.hosts().take(devices)) + &slowly)).start();
     let portscan = Portscan::new(&lab, "");
     let run = || {
         let run = portscan.run(&["run", "--wait", "--url", running.base()], LONG * 2);

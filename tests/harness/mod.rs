@@ -433,8 +433,13 @@ pub fn eventually<T>(within: Duration, what: &str, mut look: impl FnMut() -> Opt
 
 /// The `[feed]` of a configuration that names all devices of the lab itself, and nothing else.
 pub fn static_feed(lab: &Lab) -> String {
+    feed_of(lab.hosts())
+}
+
+/// A `[feed]` that names these hosts.
+pub fn feed_of<'a>(hosts: impl Iterator<Item = Host<'a>>) -> String {
     let entry = |host: Host<'_>| format!("{{ address = \"{}\", mac = \"{}\" }}", host.address(), host.mac());
-    let hosts: Vec<String> = lab.hosts().map(entry).collect();
+    let hosts: Vec<String> = hosts.map(entry).collect();
     format!("[feed]\nurl = []\nhosts = [{}]\n", hosts.join(", "))
 }
 

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use super::{Reaped, Site, eventually};
 use crate::lab::Switch;
 
-/// Where `make pi-image` puts what the recipe makes.
+/// Where `make pi-setup` puts what the recipe makes.
 const IMAGE: &str = "target/pi";
 
 /// The address that the image gives it, and the lab its scanner.
@@ -47,7 +47,7 @@ impl Card {
         let card = Self(TempDir::new().expect("a temporary directory"));
         let copied =
             Command::new("cp").arg("--sparse=always").arg(image("disk.img")).arg(card.disk()).status();
-        assert!(copied.is_ok_and(|status| status.success()), "no image: `make pi-image` makes it");
+        assert!(copied.is_ok_and(|status| status.success()), "no image: `make pi-setup` makes it");
         card
     }
 
@@ -197,5 +197,5 @@ fn emulator(card: &Card, tap: &str, clock: Timestamp, shell: &Path, serial: &Pat
     qemu.args(["-device", "virtserialport,chardev=shell,name=shell"]);
     qemu.args(["-serial", &format!("file:{}", serial.display())]);
     qemu.stdin(Stdio::null()).stdout(Stdio::null());
-    qemu.spawn().unwrap_or_else(|e| panic!("qemu-system-aarch64: {e}; `make pi-image` installs it"))
+    qemu.spawn().unwrap_or_else(|e| panic!("qemu-system-aarch64: {e}; `make pi-setup` installs it"))
 }
