@@ -29,9 +29,9 @@ mod element;
 pub use element::Scope;
 
 /// Until something that somebody at the page waits for has happened, on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// From start to the first answer, of programs that are large to read from a slow disk.
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_secs(240);
 /// chromedriver's, in the lab's network, where any port is free.
 const DRIVER: &str = "127.0.0.1:9515";
 /// What `make setup` unpacked: axe's rules, all of them.
@@ -41,7 +41,7 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Where chromedriver takes commands of Chromium's own protocol.
 const COMMANDS: &str = "goog/cdp/execute";
 /// Nobody is there to be asked or told; nothing is fetched but what a page asks for, as far as flags go.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 10] = [
     "--headless=new",
     // Root has none, and the lab's namespaces are one.
     "--no-sandbox",
@@ -51,6 +51,8 @@ const FLAGS: [&str; 9] = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    // Its process would outlive the browser.
+    "--disable-crash-reporter",
     "--disable-features=OptimizationHints,AutofillServerCommunication",
 ];
 
@@ -139,6 +141,7 @@ impl Browser {
             "goog:loggingPrefs": {"browser": "ALL"},
             // A page that opens one makes the next request fail: ours never does.
             "unhandledPromptBehavior": "ignore",
+            "timeouts": {"script": PATIENCE.as_millis(), "pageLoad": READY.as_millis()},
         }}});
         let session = self.call("POST", &format!("http://{DRIVER}/session"), &wanted);
         let pid = session["capabilities"]["goog:processID"].as_i64().expect("chromedriver names it");

@@ -35,23 +35,24 @@ export function listen(hear) {
 }
 
 /**
- * The stream itself. The browser reconnects, and by Last-Event-ID is told what it has missed.
+ * The stream itself. The browser reconnects, and by Last-Event-ID is told what it has missed; unless there was no event
+ * yet, or the stream is a new one.
  * @param {URL} url
  * @param {(told: Told) => void} tell
+ * @param {boolean} [again] whether it is a new one
  */
-export function stream(url, tell) {
+export function stream(url, tell, again = false) {
   const source = new EventSource(url);
   for (const kind of ["change", "scan"]) {
     source.addEventListener(kind, ({ data }) => tell({ kind, data: JSON.parse(data) }));
   }
-  source.onopen = () => tell({ kind: "live", data: true });
+  source.onopen = () => {
+    tell({ kind: "live", data: true });
+    if (again) tell({ kind: "again" });
+    again = true;
+  };
   source.onerror = () => {
     tell({ kind: "live", data: false });
-    if (source.readyState !== EventSource.CLOSED) return;
-    // A new stream does not know where the last one was.
-    setTimeout(() => {
-      stream(url, tell);
-      tell({ kind: "again" });
-    }, RETRY);
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => stream(url, tell, true), RETRY);
   };
 }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { limitsMet } from "../page/limits.js";
 
 const well = {
-  probes: { window: 700 },
+  probes: { window: 700, in_flight: 700 },
   limits: { sockets: 700, conntrack: { entries: 100, max: 1600 } },
   memory: { available_bytes: 5e8, total_bytes: 1e9 },
   local_errors: [{ kind: "ports", count: 0 }],
@@ -12,11 +12,12 @@ const well = {
 test("a machine that is well has met no limit", () => {
   assert.deepEqual(limitsMet(well), []);
   assert.deepEqual(limitsMet({ ...well, limits: null, memory: null }), []);
+  assert.deepEqual(limitsMet({ ...well, probes: { window: 100, in_flight: 3 } }), []);
 });
 
 test("each limit that was met is told with its figures", () => {
   const met = limitsMet({
-    probes: { window: 16 },
+    probes: { window: 16, in_flight: 12 },
     limits: { sockets: 700, conntrack: { entries: 1501, max: 1600 } },
     memory: { available_bytes: 5e7, total_bytes: 1e9 },
     local_errors: [{ kind: "ports", count: 1 }, { kind: "of later days", count: 2000 }],

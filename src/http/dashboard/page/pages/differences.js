@@ -121,10 +121,13 @@ async function put({ write, remove, isBaseline }, tell) {
 }
 
 const question = (found) => html`
-  ${devicesIn(found) > 1 ? html`<p>They are on ${devicesIn(found)} devices.</p>` : html`<ul class="chips">${found.slice(0, NAMED).map((row) =>
-      html`<li class="chip"><b>${row.port}</b>/${row.protocol} ${row.state}</li>`)}
-    ${found.length > NAMED ? html`<li>and ${found.length - NAMED} more</li>` : nothing}</ul>`}
+  ${devicesIn(found) > 1 ? html`<p>They are on ${devicesIn(found)} devices.</p>` : named(found)}
   <label>Comment, why that is all right <input name="comment" maxlength="1000" autocomplete="off"></label>`;
+
+const named = (found) => html`<ul class="chips">
+  ${found.slice(0, NAMED).map((row) => html`<li class="chip"><b>${row.port}</b>/${row.protocol} ${row.state}</li>`)}
+  ${found.length > NAMED ? html`<li>and ${found.length - NAMED} more</li>` : nothing}
+</ul>`;
 
 const devicesIn = (found) => new Set(found.map(({ address }) => address)).size;
 

@@ -74,7 +74,7 @@ function card(run, find, stop) {
   const { progress } = run;
   return html`<section class="card" aria-labelledby="run-${run.id}">
     <div class="head"><h2 id="run-${run.id}">${run.scanner} <span class="muted">${reason(run.kind)}</span></h2>
-      <button @click=${() => stop(run)} aria-label="Stop ${run.scanner}">Stop</button></div>
+      <button @click=${() => stop(run)} aria-label="Stop ${run.scanner}, ${reason(run.kind)}">Stop</button></div>
     ${progress ? bar(`Ports of ${run.scanner}`, progress.ports) : nothing}
     <dl class="across">${facts(run).map(([name, fact]) => html`<div><dt>${name}</dt><dd>${fact}</dd></div>`)}</dl>
     ${progress?.devices.length ? devices(progress.devices, find) : nothing}
