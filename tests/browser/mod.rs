@@ -55,15 +55,16 @@ fn pages(browser: &Browser, url: &str) -> Vec<(String, String)> {
     visit(browser, url);
     let mut pages = links("nav a");
     assert!(!pages.is_empty(), "the navigation names no page");
-    for (_, page) in pages.clone() {
-        visit(browser, &page);
-        for (name, part) in [("Device", "device"), ("Scan", "scan")] {
-            let there = |known: &(String, String)| known.0 == name;
+    let mut at = 0;
+    while let Some((_, page)) = pages.get(at) {
+        visit(browser, page);
+        for (name, part) in [("Device", "device"), ("Scan", "scan"), ("Compare", "compare")] {
             let link = links(&format!("main a[href*=\"#/{part}/\"]")).into_iter().next();
-            if let Some((_, link)) = link.filter(|_| !pages.iter().any(there)) {
+            if let Some((_, link)) = link.filter(|_| pages.iter().all(|(known, _)| known != name)) {
                 pages.push((name.to_owned(), link));
             }
         }
+        at += 1;
     }
     pages
 }
