@@ -239,7 +239,7 @@ async fn begin(api: &Api, order: Order) -> Result<Response, Refusal> {
 #[into_params(parameter_in = Query)]
 struct Latest {
     /// So many of the latest, the latest first, be they over or not; at most 200 are told.
-    #[param(example = 50)]
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64, example = 50)]
     last: Option<u32>,
     /// The latest before the one with this id.
     before: Option<i64>,
