@@ -41,7 +41,7 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Where chromedriver takes commands of Chromium's own protocol.
 const COMMANDS: &str = "goog/cdp/execute";
 /// Nobody is there to be asked or told; nothing is fetched but what a page asks for, as far as flags go.
-const FLAGS: [&str; 10] = [
+const FLAGS: [&str; 11] = [
     "--headless=new",
     // Root has none, and the lab's namespaces are one.
     "--no-sandbox",
@@ -53,6 +53,8 @@ const FLAGS: [&str; 10] = [
     "--disable-sync",
     // Its process would outlive the browser.
     "--disable-crash-reporter",
+    // What is on its way from one colour to another has neither's contrast.
+    "--force-prefers-reduced-motion",
     "--disable-features=OptimizationHints,AutofillServerCommunication",
 ];
 
