@@ -19,8 +19,10 @@ const SHOWN: i64 = 2000;
 /// Has the page itself note when it shows the port: to ask it again and again would keep it from that.
 const WATCH: &str = "
     window.shown = new Promise((done) => {
-        new MutationObserver(() => {
-            if (document.querySelector('table').textContent.includes('53 domain')) done(Date.now());
+        new MutationObserver((_, observer) => {
+            if (!document.querySelector('table')?.textContent.includes('53 domain')) return;
+            observer.disconnect();
+            done(Date.now());
         }).observe(document.body, { childList: true, subtree: true, characterData: true });
     });";
 

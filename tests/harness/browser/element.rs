@@ -44,16 +44,20 @@ pub trait Scope {
     }
 
     /// The first of this role in which all these can be read; waits until it is there. For what takes no name from
-    /// its content, as a table's row.
+    /// its content, as a table's row. Where a line ends is the browser's affair.
     fn find_reading(&self, role: &str, texts: &[&str]) -> Element<'_> {
         let (browser, _) = self.root();
         let reads = |element: &Element| {
-            let text = element.text();
-            texts.iter().all(|wanted| text.contains(wanted))
+            let text = in_one_line(&element.text());
+            texts.iter().all(|wanted| text.contains(&in_one_line(wanted)))
         };
         let what = format!("there is a {role} with {texts:?}");
         browser.wait_until(&what, || self.all(role).into_iter().find(reads))
     }
+}
+
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl Scope for Browser {
