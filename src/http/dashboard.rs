@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use axum::{
     Router,
+    extract::Path,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -17,6 +18,7 @@ use hyper::{
 };
 use sha2::{Digest, Sha256};
 
+use super::site::not_found;
 use crate::service::health::Health;
 
 /// A file below [`FOLDER`], and what is in it.
@@ -99,21 +101,24 @@ where
         let page = INDEX.replace(SIGNPOST, &signpost(&base, &health()));
         (common("text/html; charset=utf-8"), page)
     };
-    FILES.iter().fold(Router::new().route("/", get(index)), |routes, &(name, bytes)| {
-        let tag = tag(bytes);
-        routes.route(
-            &format!("{FOLDER}/{name}"),
-            get(async move |asked: HeaderMap| file(name, bytes, &tag, &asked)),
-        )
-    })
+    // One route for all: fifty would be as many tables in memory, for a page that is seldom looked at.
+    Router::new().route("/", get(index)).route(&format!("{FOLDER}/{{*name}}"), get(named))
+}
+
+async fn named(Path(name): Path<String>, asked: HeaderMap) -> Response {
+    match FILES.iter().find(|(known, _)| *known == name) {
+        Some((name, bytes)) => file(name, bytes, &asked),
+        None => not_found().await.into_response(),
+    }
 }
 
 /// A file, or that the browser has it already. It asks each time: after an upgrade no old file meets a new one.
-fn file(name: &str, bytes: &'static [u8], tag: &str, asked: &HeaderMap) -> Response {
+fn file(name: &str, bytes: &'static [u8], asked: &HeaderMap) -> Response {
+    let tag = tag(bytes);
     let known = asked.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).unwrap_or_default();
     // A proxy that compresses makes the tag a weak one.
     let is_known = known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag);
-    let told = [(header::ETAG, tag.to_owned()), (header::CACHE_CONTROL, "no-cache".to_owned())];
+    let told = [(header::ETAG, tag), (header::CACHE_CONTROL, "no-cache".to_owned())];
     if is_known {
         return (StatusCode::NOT_MODIFIED, told).into_response();
     }

@@ -88,7 +88,7 @@ pub(super) fn dressed(routes: Router, names: Names) -> Router {
         .layer(from_fn(finish))
 }
 
-async fn not_found() -> Refusal {
+pub(super) async fn not_found() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path; / lists what there is")
 }
 
