@@ -65,7 +65,7 @@ fn config(devices: usize) -> String {
 fn live(lab: &Lab, portscan: &mut Portscan, running: &Running) {
     running.wait_for_devices(DEVICES.len() - 1, LONG);
     let note = json!({"note": "Scans to the share \"in\" of the nas.\nToner: TN-243."});
-    assert_eq!(running.patch("/v1/hosts/192.0.2.20", &note).status, 200);
+    assert_eq!(running.patch("/v1/hosts/192.0.2.20", &note).status, 204);
     let accept = portscan.run(&["expected", "accept", "--all", "--url", running.base()], LONG);
     assert!(accept.status.success(), "{accept:?}");
     let rows = json!([
