@@ -154,9 +154,8 @@ fn assert_well(portscan: &Portscan, running: &Running) {
     }
     let metrics = running.get("/metrics").body;
     assert_harmless(&metrics, "/metrics");
-    let is_metric = |line: &str| {
-        ["portscan_", "portmantool_", "process_"].iter().any(|prefix| line.starts_with(prefix))
-    };
+    let is_metric =
+        |line: &str| ["portscan_", "portmantool_", "process_"].iter().any(|prefix| line.starts_with(prefix));
     assert!(metrics.lines().all(|line| line.starts_with('#') || is_metric(line)), "{metrics}");
     assert_harmless(&portscan.run(&["hosts", "--url", running.base()], LONG).stdout, "the terminal");
     assert_harmless(&running.log(), "the log");
