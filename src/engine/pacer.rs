@@ -77,10 +77,9 @@ impl Pacer {
         let Some(room) = UNTOLD_PER_SPAN.checked_sub(soon).filter(|&room| room > 0) else {
             return now + START_WITHIN;
         };
-        let untold = self.recent.iter().filter(|(_, known)| *known == Known::Untold);
-        let over = untold.clone().count().checked_sub(room);
-        let untold = over.and_then(|over| untold.clone().nth(over));
-        let any = self.recent.len().checked_sub(PER_SPAN - soon).map(|over| &self.recent[over]);
+        // One more may leave when the last of those that fill the room is a span old.
+        let untold = self.recent.iter().rev().filter(|(_, known)| *known == Known::Untold).nth(room - 1);
+        let any = self.recent.iter().rev().nth(PER_SPAN - soon - 1);
         [untold, any].into_iter().flatten().map(|&(at, _)| at + SPAN).fold(self.rate.next(), Moment::max)
     }
 
