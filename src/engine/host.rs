@@ -17,7 +17,7 @@ use super::{
     faults::Faults,
     health::{Health, Wish},
     job::{Event, JobId, Link, Progress},
-    pacer::{Pacer, START_WITHIN},
+    pacer::Pacer,
     probe::{Probe, ProbeId},
     quota::{Expectation, Left},
     rtt::{ENOUGH, Rtt},
@@ -49,6 +49,8 @@ pub(super) struct Room {
     pub(super) tight: bool,
     /// How many probes may still stay without an answer.
     pub(super) left: Left,
+    /// How late a paced probe may leave.
+    pub(super) start_within: Duration,
 }
 
 /// What a host does next.
@@ -285,7 +287,7 @@ impl Host {
         }
         not_before(self.runs[run].paced_until())?;
         if self.is_paced() {
-            not_before(self.pacer.next(now))?;
+            not_before(self.pacer.next(now, room.start_within))?;
         }
         match room.left {
             _ if !room.free => Err(Denied::Sockets),
@@ -337,7 +339,7 @@ impl Host {
         };
         let give_up = ask.wait.unwrap_or_else(usual);
         let slot = matches!(ask.purpose, Purpose::Port(_)).then(|| now + timeout.min(give_up));
-        self.pacer.take(now, give_up, paced);
+        self.pacer.take(now, room.start_within, give_up, paced);
         self.health.sent();
         if ask.purpose == Purpose::Canary {
             self.health.canary_left(ask.port, now);
@@ -346,7 +348,7 @@ impl Host {
         self.runs[run].left(ask, now);
         let woke = self.health.is_unheard();
         let (job, port, purpose) = (self.runs[run].id(), ask.port, ask.purpose);
-        let start_by = now + if paced { START_WITHIN } else { START_EVENTUALLY };
+        let start_by = now + if paced { room.start_within } else { START_EVENTUALLY };
         let flight = Flight { job, port, purpose, woke, start_by: paced.then_some(start_by), timeout: slot };
         self.flights.insert(id, flight);
         Probe { id, address: self.address.clone(), port: ask.port, start_by, give_up }

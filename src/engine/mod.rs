@@ -6,7 +6,8 @@
 //!  HostJob ─► Engine ─► Host (one per address) ─► Run (one per job) ─► Board (one byte per port)
 //!             scheduler  window, pacer, rtt,       check, passes        verdicts, report
 //!             global     health, care,      barred
-//!             quota      faults
+//!             quota,     faults
+//!             haste
 //! ```
 //!
 //! What may be sent at all is decided from left to right (sockets of this machine and silence that it bears,
@@ -22,6 +23,7 @@ mod board;
 mod care;
 mod check;
 mod faults;
+mod haste;
 mod health;
 mod host;
 mod job;

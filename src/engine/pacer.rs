@@ -19,11 +19,6 @@ const PER_SPAN: usize = 28;
 /// of a silent host's 28 have been seen in 100 ms.
 const UNTOLD_PER_SPAN: usize = 26;
 
-/// How late a paced probe may leave. Later ones are not made and ask anew. Until its reply tells when it left,
-/// it counts as leaving as late as that: towards a host that answers 277 a second leave, towards one that is
-/// silent 245.
-pub(super) const START_WITHIN: Duration = Duration::from_millis(5);
-
 /// 277 a second, which leaves 23 of the 300 for retransmits.
 pub(super) const INTERVAL: Duration = Duration::from_micros(SPAN_MICROS / PER_SPAN as u64 + 1);
 
@@ -70,12 +65,12 @@ impl Default for Pacer {
 }
 
 impl Pacer {
-    /// The earliest moment at which a probe may leave; in the past or present: now.
-    pub(super) fn next(&mut self, now: Moment) -> Moment {
+    /// The earliest moment at which a probe may leave, or so much later; in the past or present: now.
+    pub(super) fn next(&mut self, now: Moment, start_within: Duration) -> Moment {
         self.settle(now);
-        let soon = self.retransmits.partition_point(|&(at, _)| at < now + START_WITHIN + SPAN);
+        let soon = self.retransmits.partition_point(|&(at, _)| at < now + start_within + SPAN);
         let Some(room) = UNTOLD_PER_SPAN.checked_sub(soon).filter(|&room| room > 0) else {
-            return now + START_WITHIN;
+            return now + start_within;
         };
         // One more may leave when the last of those that fill the room is a span old.
         let untold = self.recent.iter().rev().filter(|(_, known)| *known == Known::Untold).nth(room - 1);
@@ -83,12 +78,13 @@ impl Pacer {
         [untold, any].into_iter().flatten().map(|&(at, _)| at + SPAN).fold(self.rate.next(), Moment::max)
     }
 
-    /// A probe may leave, until [`START_WITHIN`] from now; `give_up` tells which retransmits the kernel may make
-    /// of it. Only a paced one is charged to the rate: what leaves unpaced must not silence a paced job that
-    /// comes later.
-    pub(super) fn take(&mut self, now: Moment, give_up: Duration, paced: bool) {
+    /// A probe leaves now or so much later, and until its reply tells when, it counts as leaving as late as that:
+    /// where that is 5 ms, 277 a second leave towards a host that answers and 245 towards one that is silent.
+    /// `give_up` tells which retransmits the kernel may make of it. Only a paced one is charged to the rate: what
+    /// leaves unpaced must not silence a paced job that comes later.
+    pub(super) fn take(&mut self, now: Moment, start_within: Duration, give_up: Duration, paced: bool) {
         self.settle(now);
-        insert(&mut self.recent, (now + START_WITHIN, Known::Untold));
+        insert(&mut self.recent, (now + start_within, Known::Untold));
         if paced {
             self.rate.take(now);
         }
@@ -156,29 +152,34 @@ mod tests {
         #[test]
         fn keeps_both_bounds_whatever_comes(
             steps in prop::collection::vec(
-                (0_u64..3_000, prop::bool::weighted(0.1), 0_u64..6_000, prop::bool::weighted(0.7)), 1..900
+                (
+                    0_u64..3_000, prop::bool::weighted(0.1), 0.0..1.2, prop::bool::weighted(0.7),
+                    prop_oneof![9 => Just(5), 1 => 5_u64..160],
+                ),
+                1..900
             ),
         ) {
             let mut pacer = Pacer::default();
             let mut now = Moment::ZERO;
             let mut sent = Vec::new();
-            for (wait, patient, late, told) in steps {
+            for (wait, patient, late, told, within) in steps {
+                let within = Duration::from_millis(within);
                 now += Duration::from_micros(wait);
                 loop {
-                    let next = pacer.next(now);
+                    let next = pacer.next(now, within);
                     if next <= now { break }
                     now = next;
                 }
                 let give_up = Duration::from_millis(if patient { 3900 } else { 900 });
-                pacer.take(now, give_up, true);
-                let start_by = now + START_WITHIN;
-                let left = Some(now + Duration::from_micros(late)).filter(|&left| left <= start_by);
+                pacer.take(now, within, give_up, true);
+                let start_by = now + within;
+                let left = Some(now + within.mul_f64(late)).filter(|&left| left <= start_by);
                 if told {
                     pacer.left(start_by, left);
                 }
                 sent.extend(left);
                 if let (Some(left), true) = (left, patient) {
-                    sent.extend([1, 3].map(|seconds| left + Duration::from_millis(seconds * 1000 + late % 40)));
+                    sent.extend([1, 3].map(|seconds| left + Duration::from_millis(seconds * 1000) + Duration::from_millis(40).mul_f64(late / 1.2)));
                 }
             }
             sent.sort_unstable();
@@ -187,13 +188,15 @@ mod tests {
         }
     }
 
+    const WITHIN: Duration = Duration::from_millis(5);
+
     /// How long 2,660 probes take of which this becomes known at once.
-    fn seconds(told: impl Fn(&mut Pacer, Moment)) -> f64 {
+    fn seconds(within: Duration, told: impl Fn(&mut Pacer, Moment)) -> f64 {
         let mut pacer = Pacer::default();
         let mut now = Moment::ZERO;
         for _ in 0..2660 {
-            now = now.max(pacer.next(now));
-            pacer.take(now, BEFORE_RETRANSMIT, true);
+            now = now.max(pacer.next(now, within));
+            pacer.take(now, within, BEFORE_RETRANSMIT, true);
             told(&mut pacer, now);
         }
         now.since(Moment::ZERO).as_secs_f64()
@@ -201,15 +204,24 @@ mod tests {
 
     #[test]
     fn is_even_and_nearly_as_fast_as_allowed() {
-        let silent = seconds(|_, _| {});
+        let silent = seconds(WITHIN, |_, _| {});
         assert!((10.7..10.9).contains(&silent), "{silent} s");
-        let answered = seconds(|pacer, now| pacer.left(now + START_WITHIN, Some(now)));
+        let answered = seconds(WITHIN, |pacer, now| pacer.left(now + WITHIN, Some(now)));
+        assert!((9.5..9.7).contains(&answered), "{answered} s");
+    }
+
+    #[test]
+    fn is_slower_where_it_may_leave_late_and_is_not_told() {
+        let late = Duration::from_millis(160);
+        let silent = seconds(late, |_, _| {});
+        assert!((26.0..27.0).contains(&silent), "{silent} s");
+        let answered = seconds(late, |pacer, now| pacer.left(now + late, Some(now)));
         assert!((9.5..9.7).contains(&answered), "{answered} s");
     }
 
     #[test]
     fn what_never_left_costs_nothing() {
-        let took = seconds(|pacer, now| pacer.left(now + START_WITHIN, None));
+        let took = seconds(WITHIN, |pacer, now| pacer.left(now + WITHIN, None));
         assert!(took < 0.001, "{took} s");
     }
 }

@@ -270,6 +270,13 @@ impl Run {
         self.answered = self.answered.or(Some(at));
     }
 
+    /// A probe was not made, so it is not counted.
+    pub(super) fn unstarted(&mut self, port: u16, purpose: Purpose) {
+        self.probes -= 1;
+        self.pace.give_back();
+        self.returned(port, purpose);
+    }
+
     /// A probe came back that says nothing about its port.
     pub(super) fn returned(&mut self, port: u16, purpose: Purpose) {
         self.released(port, purpose).into_iter().for_each(|place| self.passes.again(place));

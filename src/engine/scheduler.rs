@@ -8,13 +8,14 @@ use std::{
 use crate::model::{Address, Moment};
 
 use super::{
+    haste::Haste,
     host::{Host, Room, Step},
     job::{Event, HostJob, JobId, Progress},
     probe::{LocalError, Outcome, Probe, ProbeId, Reply},
     quota::{Left, Quota},
     run::Run,
     stats::{Bounds, Stats},
-    window::{GlobalWindow, Haste, LATE},
+    window::{GlobalWindow, LATE},
 };
 
 /// How long it is remembered that a host without jobs is fragile: until the next day's scan.
@@ -165,8 +166,9 @@ impl Engine {
         if is_shortage(reply.outcome) {
             self.global.shrink(reply.ended, in_flight);
         }
-        if reply.outcome == Outcome::NotStarted {
-            self.haste.unstarted(reply.ended);
+        match reply.outcome {
+            Outcome::NotStarted => self.haste.unstarted(reply.ended),
+            _ => self.haste.started(reply.started.since(launched)),
         }
         if let Some(seat) = self.hosts.get_mut(&host) {
             seat.host.reply(&reply, &mut self.events);
@@ -193,6 +195,7 @@ impl Engine {
                 free: in_flight < window && resting.is_none(),
                 tight: self.global.is_tight(in_flight),
                 left: self.quota.left(now),
+                start_within: self.haste.start_within(),
             };
             let Some(host) = self.next_in_turn(room) else { break };
             let before = events.len();

@@ -128,51 +128,6 @@ impl GlobalWindow {
     }
 }
 
-/// Whether the prober keeps up. A probe that it could not start in time says that threads get too little of
-/// the processor; now and then that is nothing.
-#[derive(Debug, Default)]
-pub(super) struct Haste {
-    /// When the second began that is counted; half of what was before counts, too.
-    second: Moment,
-    launched: u32,
-    unstarted: u32,
-    until: Moment,
-}
-
-/// One in so many not started in time is too many.
-const TOO_MANY: u32 = 50;
-
-/// How long everything waits then: several times what a probe may be late.
-const BREATH: Duration = Duration::from_millis(20);
-
-impl Haste {
-    /// When the next probes may leave.
-    pub(super) const fn until(&self) -> Moment {
-        self.until
-    }
-
-    /// Nothing leaves until then.
-    pub(super) fn rest(&mut self, until: Moment) {
-        self.until = self.until.max(until);
-    }
-
-    /// A probe leaves.
-    pub(super) fn launched(&mut self, now: Moment) {
-        if now.since(self.second) >= Duration::from_secs(1) {
-            (self.second, self.launched, self.unstarted) = (now, self.launched / 2, self.unstarted / 2);
-        }
-        self.launched += 1;
-    }
-
-    /// A probe was not started. A single one is none too many.
-    pub(super) fn unstarted(&mut self, now: Moment) {
-        self.unstarted += 1;
-        if self.unstarted > 1 && self.unstarted.saturating_mul(TOO_MANY) > self.launched {
-            self.rest(now + BREATH);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,22 +151,6 @@ mod tests {
         assert_eq!(window.size(), 64);
         (0..9).for_each(|n| window.shrink(at(2000 + n * 150), timeout));
         assert_eq!(window.size(), 4);
-    }
-
-    #[test]
-    fn a_prober_that_falls_behind_is_given_a_breath() {
-        let mut haste = Haste::default();
-        let mut now = at(0);
-        for probe in 0..1000 {
-            now += Duration::from_millis(4);
-            haste.launched(now);
-            if probe % 100 == 99 {
-                haste.unstarted(now);
-            }
-        }
-        assert_eq!(haste.until(), Moment::ZERO, "one in a hundred");
-        (0..10).for_each(|_| haste.unstarted(now));
-        assert_eq!(haste.until(), now + BREATH);
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Host {
             Outcome::NoNeighbour => self.no_neighbour(&flight, reply.ended, events),
             Outcome::Local(error) => self.fault(&flight, error, reply.ended, events),
             Outcome::NotStarted => {
-                self.run_of(&flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
+                self.run_of(&flight).into_iter().for_each(|run| run.unstarted(flight.port, flight.purpose));
             }
         }
     }
