@@ -43,20 +43,22 @@ async fn nightly(store: &Store) {
 }
 
 /// Processor time of the reader for asking once what stands and is expected of every device, which is all that
-/// is read for a diff. Not by the clock: others use this machine, too.
+/// is read for a diff. Not by the clock, and the least of many: others use this machine and its caches, too.
 async fn reading(store: &Store) -> Duration {
     const TIMES: u32 = 50;
     let used = async || {
         let own = |_: &Connection| Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
         Duration::from(store.read(own).await.unwrap())
     };
-    let before = used().await;
+    let mut least = Duration::MAX;
     for _ in 0..TIMES {
+        let before = used().await;
         let page = store.host_states(i64::MIN).await.unwrap();
+        least = least.min(used().await - before);
         let open = |host: &HostState| host.standings[&Protocol::Tcp].open().len();
         assert_eq!(page.rows.iter().map(open).sum::<u32>(), u32::from(DEVICES) * 10);
     }
-    (used().await - before) / TIMES
+    least
 }
 
 /// What the writer has had the kernel write so far, in bytes; `None` where the kernel does not count that.
