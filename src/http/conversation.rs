@@ -10,7 +10,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use axum::{Router, extract::FromRequestParts, response::IntoResponse};
@@ -24,7 +23,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncReadExt, copy, sink},
+    io::{AsyncReadExt, AsyncWriteExt, copy, sink},
     net::TcpStream,
     select,
     sync::watch,
@@ -42,12 +41,8 @@ use super::{
 /// of all connections together to some MB.
 const BUFFER: usize = 16 * 1024;
 
-/// How long a client may still send after our last word. Closing a socket that holds unread bytes makes
-/// the kernel send RST, which can destroy an answer that is still on its way (RFC 9112, 9.6).
-const LINGER: Duration = Duration::from_secs(1);
-
-/// How much it may still send: a little more than is in flight on a LAN. Who sends on regardless of the
-/// answer would not have read it.
+/// How much a client may still send after our last word: a little more than is in flight on a LAN. Who sends on
+/// regardless of the answer would not have read it.
 const LINGER_BYTES: u64 = 256 * 1024;
 
 /// Where a request came from.
@@ -142,7 +137,9 @@ impl Host {
         let mut stopping = false;
         loop {
             let answering = *busy.borrow_and_update();
+            // In this order: a machine that stalls may find an answer and the end of its time both due.
             let event = select! {
+                biased;
                 _ = &mut connection => Event::Ended,
                 _ = busy.changed() => Event::Turn,
                 () = &mut deadline => Event::TooLong,
@@ -160,10 +157,12 @@ impl Host {
                 Event::Ended => break,
             }
         }
-        // hyper has flushed and shut down its side; it does not wait for the other.
-        let stream = connection.into_parts().io.into_inner();
+        // hyper has flushed; it does not wait for the other side, nor does it always say that it has ended: a client
+        // that does not know sends its next request to nobody. A connection that is gone cannot be told.
+        let mut stream = connection.into_parts().io.into_inner();
+        let _ = stream.shutdown().await;
         select! {
-            _ = timeout(LINGER, hear_out(stream)) => {}
+            _ = timeout(self.limits.linger, hear_out(stream)) => {}
             () = eviction.called() => {}
             () = stopped(&mut stop) => {}
         }

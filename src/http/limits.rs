@@ -10,6 +10,10 @@ pub struct Limits {
     pub header: Duration,
     /// From a complete head to the last byte of the answer having been taken by the kernel. Default 30 s.
     pub request: Duration,
+    /// From our last word on a connection to its end, for what the client still sends. Closing a socket that holds
+    /// unread bytes makes the kernel send RST, which can destroy an answer that is still on its way (RFC 9112, 9.6).
+    /// Default 1 s.
+    pub linger: Duration,
     /// Request body, in bytes. Default 1 MB.
     pub body: usize,
     /// A scan that is handed in, in bytes. Default 128 MB.
@@ -25,6 +29,7 @@ impl Default for Limits {
         Self {
             header: Duration::from_secs(5),
             request: Duration::from_secs(30),
+            linger: Duration::from_secs(1),
             body: 1 << 20,
             upload: 128 << 20,
             connections: 256,

@@ -54,17 +54,26 @@ async fn a_head_has_its_time_however_it_dribbles() {
 
 #[tokio::test]
 async fn an_idle_connection_is_kept_for_a_while_only() {
-    let served = serve_routes(short(), Router::new());
+    let served = serve_routes(Limits::default(), Router::new());
     let mut stream = served.connect().await;
     for _ in 0..3 {
-        stream.write_all(b"HEAD /healthz HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            answer.push(timeout(AT_MOST, stream.read_u8()).await.unwrap().unwrap());
-        }
-        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        assert!(head(&mut stream).await.starts_with("HTTP/1.1 200"));
     }
-    assert!(is_closed(&mut stream).await);
+    // Who is told late would ask again where nobody listens.
+    let served = serve_routes(Limits { linger: AT_MOST * 2, ..short() }, Router::new());
+    let mut stream = served.connect().await;
+    assert!(head(&mut stream).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(timeout(AT_MOST, stream.read(&mut [0])).await.expect("told at once").unwrap(), 0);
+}
+
+/// Asks for a head, on a connection that goes on.
+async fn head(stream: &mut TcpStream) -> String {
+    stream.write_all(b"HEAD /healthz HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(timeout(AT_MOST, stream.read_u8()).await.unwrap().unwrap());
+    }
+    String::from_utf8(answer).unwrap()
 }
 
 #[tokio::test]
@@ -221,36 +230,50 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     timeout(AT_MOST, dropped.notified()).await.expect("given up");
 }
 
-#[tokio::test]
-async fn stops_within_a_second_whoever_is_connected() {
-    let begun = Arc::new(Notify::new());
-    let handler = {
-        let begun = Arc::clone(&begun);
-        async move |path: axum::extract::Path<u64>| {
-            begun.notify_one();
-            sleep(Duration::from_millis(path.0)).await;
-            "done"
-        }
+/// A route that answers when it is told to; with it who says that a request has come, and who has it go on.
+fn waiting() -> (Router, Arc<Notify>, Arc<Notify>) {
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (beginning, going) = (Arc::clone(&begun), Arc::clone(&go));
+    let handler = async move || {
+        beginning.notify_one();
+        going.notified().await;
+        "done"
     };
-    let served = serve_routes(Limits::default(), Router::new().route("/take/{ms}", get(handler)));
+    (Router::new().route("/wait", get(handler)), begun, go)
+}
+
+#[tokio::test]
+async fn who_is_nearly_done_when_it_stops_gets_his_answer() {
+    let (routes, begun, go) = waiting();
+    let served = serve_routes(Limits { stop: AT_MOST, ..Limits::default() }, routes);
     let mut idle = served.connect().await;
-    idle.write_all(b"HEAD /healthz HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
-    assert!(idle.read_u8().await.is_ok());
+    head(&mut idle).await;
     let mut dribbling = served.connect().await;
     dribbling.write_all(b"GET /healthz HT").await.unwrap();
     let mut soon_done = served.connect().await;
-    let mut stuck = served.connect().await;
-    soon_done.write_all(b"GET /take/200 HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
-    begun.notified().await;
-    stuck.write_all(b"GET /take/60000 HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
+    soon_done.write_all(b"GET /wait HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
     begun.notified().await;
 
     let Served { address, stop, task, .. } = served;
     stop.send_replace(true);
-    let second = Duration::from_secs(1);
-    timeout(second, task).await.expect("within a second").unwrap().unwrap();
-    assert_eq!(read_to_end(&mut soon_done).await.body, "done", "who was nearly done got his answer");
-    assert!(is_closed(&mut stuck).await);
-    assert!(is_closed(&mut dribbling).await);
+    assert!(is_closed(&mut idle).await && is_closed(&mut dribbling).await, "they are not waited for");
+    assert!(!task.is_finished(), "but who is being answered is");
+    go.notify_one();
+    assert_eq!(read_to_end(&mut soon_done).await.body, "done");
+    timeout(AT_MOST, task).await.expect("then it ends").unwrap().unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn it_stops_in_time_whoever_is_stuck() {
+    let (routes, begun, _never) = waiting();
+    let limits = Limits::default();
+    assert!(limits.stop < Duration::from_secs(1));
+    let served = serve_routes(limits, routes);
+    let mut stuck = served.connect().await;
+    stuck.write_all(b"GET /wait HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
+    begun.notified().await;
+    served.stop.send_replace(true);
+    timeout(AT_MOST / 3, served.task).await.expect("it ends before the request would").unwrap().unwrap();
+    assert!(is_closed(&mut stuck).await);
 }

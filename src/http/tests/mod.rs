@@ -30,7 +30,7 @@ use super::{
 use crate::{config::Config, service::health::Health};
 
 /// No answer of a healthy server takes this long, however busy the machine that tests it.
-const AT_MOST: Duration = Duration::from_secs(10);
+const AT_MOST: Duration = Duration::from_secs(60);
 
 /// A server on a port of its own, with what feeds it.
 struct Served {
