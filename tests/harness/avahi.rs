@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
@@ -14,7 +15,7 @@ use super::{Reaped, eventually, missing, tool};
 use crate::lab::{Node, PORT};
 
 /// From start to its first word, on a busy machine.
-const READY: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_secs(60);
 
 /// A system bus for avahi alone: everybody on the machine may use it.
 const BUS: &str = "<busconfig><listen>unix:path=/run/bus</listen><auth>EXTERNAL</auth><policy context=\"default\">\
@@ -123,7 +124,7 @@ fn spawn(home: &Path, log: &Path, host_name: &str) -> (Reaped, Reaped) {
         .stderr(Stdio::null())
         .spawn();
     let bus = Reaped(bus.unwrap_or_else(|e| missing("dbus-daemon", &e)));
-    eventually(READY, "the bus is there", || Path::new("/run/bus").exists().then_some(()));
+    eventually(READY, "the bus is there", || UnixStream::connect("/run/bus").ok());
     fs::create_dir_all("/run/avahi-daemon").expect("a /run of our own");
     let config = home.join("avahi.conf");
     fs::write(&config, format!("[server]\nhost-name={host_name}\n[publish]\npublish-workstation=no\n"))

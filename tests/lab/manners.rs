@@ -64,18 +64,18 @@ struct Awake {
     since: Moment,
 }
 
-/// So many in each second, counted from the first of it.
+/// So many in each second, which the first that is asked for begins.
 #[derive(Debug, Default)]
 struct Ration {
-    since: Moment,
+    since: Option<Moment>,
     used: u32,
 }
 
 impl Ration {
     fn allows(&mut self, limit: Option<u32>, at: Moment) -> bool {
         let Some(limit) = limit else { return true };
-        if at.since(self.since) >= Duration::from_secs(1) {
-            *self = Self { since: at, used: 0 };
+        if self.since.is_none_or(|since| at.since(since) >= Duration::from_secs(1)) {
+            *self = Self { since: Some(at), used: 0 };
         }
         self.used += 1;
         self.used <= limit
@@ -339,7 +339,10 @@ impl Manners {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::scenario::{Reboot, Vanish},
+        *,
+    };
 
     fn at(millis: u64) -> Moment {
         Moment::from_start(Duration::from_millis(millis))
@@ -347,15 +350,22 @@ mod tests {
 
     /// How many of so many SYNs are answered, one each millisecond and each at another port.
     fn answered(behaviour: Behaviour, syns: u16) -> usize {
+        answered_since(1, behaviour, syns)
+    }
+
+    fn answered_since(first: u64, behaviour: Behaviour, syns: u16) -> usize {
         let mut manners = Manners::new(behaviour, 1);
-        (1..=syns).filter(|&port| manners.syn(at(port.into()), port.into(), port).is_some()).count()
+        let asked = (first..).zip(1..=syns);
+        asked.filter(|&(millis, port)| manners.syn(at(millis), port.into(), port).is_some()).count()
     }
 
     #[test]
     fn what_is_limited_is_given_so_often_and_no_more() {
         let refusing = Behaviour::default;
         assert_eq!(answered(refusing(), 3000), 3000);
-        assert_eq!(answered(Behaviour { rst_rate: Some(200), ..refusing() }, 2999), 600);
+        let rationing = || Behaviour { rst_rate: Some(200), ..refusing() };
+        assert_eq!(answered(rationing(), 2999), 600);
+        assert_eq!(answered_since(700, rationing(), 999), 200, "a second begins with whoever asks first");
         let rejecting = Behaviour { default: Unopened::Rejected, icmp_rate: Some(1), ..refusing() };
         assert_eq!(answered(rejecting, 2999), 3);
         let police = Some(Police { rate: 500, burst: 100 });
@@ -372,6 +382,31 @@ mod tests {
         let jammed = answered(Behaviour { burst: Some(Burst { every, lasts }), ..plain() }, 20_000);
         // A tenth of 20 s in some 200 jams: one standard deviation is some 200.
         assert!((17_000..=19_000).contains(&jammed), "{jammed}");
+    }
+
+    #[test]
+    fn who_is_overrun_reboots_and_comes_back() {
+        let reboot = Some(Reboot { syns: 20, silent: Duration::from_millis(400) });
+        let mut manners = Manners::new(Behaviour { reboot, ..Behaviour::default() }, 1);
+        let mut hears = |millis, port: u16| manners.syn(at(millis), port.into(), port).is_some();
+        assert!((1..=20).all(|port| hears(0, port)) && hears(100, 21), "no more than 20 within 100 ms");
+        assert!((22..=40).all(|port| hears(110, port)) && !hears(199, 41), "too many");
+        assert!(!hears(598, 42) && hears(599, 43));
+        assert_eq!(manners.reboots(), 1);
+    }
+
+    #[test]
+    fn who_leaves_comes_back_when_he_is_to() {
+        let back = Some(Duration::from_millis(300));
+        let vanish = Some(Vanish { when: When::AfterSyns(3), back });
+        let mut manners = Manners::new(Behaviour { vanish, ..Behaviour::default() }, 1);
+        let mut hears = |millis, port: u16| {
+            manners.asked(at(millis));
+            manners.advance(at(millis));
+            manners.syn(at(millis), port.into(), port).is_some()
+        };
+        assert!(hears(1, 1) && hears(2, 2) && !hears(3, 3), "the third is too much");
+        assert!(!hears(302, 4) && hears(303, 5));
     }
 
     #[test]

@@ -65,6 +65,9 @@ const LOST: &str = "the lab was too slow and lost frames: its fault, not the sca
 /// For a frame to get through the lab, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// No answer of a scenario's takes as long; an announcement's second frame does, and is not waited for.
+const LONGEST_WAY: Duration = Duration::from_secs(1);
+
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A simulated LAN around the calling thread.
@@ -166,9 +169,22 @@ impl Lab {
         if self.responder.shared().buffer >= 16 << 20 { 10_000 } else { 6_000 }
     }
 
-    /// Returns when every frame that was sent before has been seen by its device: a marker follows them
-    /// through the same queue. Panics if the lab lost a frame, for then its numbers mean nothing.
+    /// Returns when every frame that was sent before has been seen by its device, and what the scanner's kernel had
+    /// to say to the answer. Panics if the lab lost a frame, for then its numbers mean nothing.
     pub fn settle(&self) {
+        self.pass_marker();
+        let longest = self.now() + LONGEST_WAY;
+        let Some(last) = self.responder.shared().world.last_arrival_by(longest) else { return };
+        let deadline = last + PATIENCE;
+        while self.responder.shared().world.next_arrival().is_some_and(|next| next <= last) {
+            assert!(self.now() < deadline, "the lab's responder is stuck: answers are not sent");
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.pass_marker();
+    }
+
+    /// A marker follows the frames through the same queue.
+    fn pass_marker(&self) {
         let seen = self.is_seen(self.mark(), PATIENCE);
         assert!(seen, "the lab's responder is stuck: a marker was not seen in {PATIENCE:?}");
     }
@@ -229,7 +245,7 @@ impl Host<'_> {
         self.lab.settle();
         let shared = self.lab.responder.shared();
         let device = &shared.world.devices[self.index];
-        device.record.stats(device.manners.reboots())
+        device.record.stats(device.manners.reboots(), &shared.world.stalls)
     }
 
     /// When it last went silent for good.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use portscan::model::Moment;
+use portscan::model::{Moment, PortSet};
 
 use super::wire::{Segment, TcpFlags};
 
@@ -17,6 +17,8 @@ use super::wire::{Segment, TcpFlags};
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     sequence: u32,
+    /// Octets of data that the scanner has written, each once however often the kernel sends it.
+    written: u32,
     started: Moment,
     /// A SYN-ACK went out.
     accepted: bool,
@@ -27,8 +29,11 @@ struct Attempt {
 /// Everything seen so far.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    syns: Vec<Moment>,
+    /// When, and whether the kernel had sent the same before.
+    syns: Vec<(Moment, bool)>,
     ports: HashSet<u16>,
+    accepted: HashSet<u16>,
+    refused: HashSet<u16>,
     retransmits: usize,
     /// By client port and host port; an attempt that reuses a pair moves the old one to `past`.
     attempts: HashMap<(u16, u16), Attempt>,
@@ -43,11 +48,15 @@ pub struct Stats {
     pub syns: usize,
     /// Distinct ports that got one.
     pub ports: usize,
+    /// Ports that answered with a SYN-ACK, lost on its way or not.
+    pub accepted: PortSet,
+    /// Ports that answered with an RST or an ICMP error, lost on its way or not.
+    pub refused: PortSet,
     /// SYNs that repeat an earlier one's ports and sequence number: the kernel's.
     pub retransmits: usize,
-    /// Most SYNs in any 100 ms.
+    /// Most SYNs in any 100 ms, but for retransmits that a stall of the machine has brought about.
     pub peak_100ms: usize,
-    /// Most SYNs in any second.
+    /// The same in any second.
     pub peak_1s: usize,
     /// Connections that the host accepted and the scanner has not ended.
     pub left_open: usize,
@@ -70,25 +79,67 @@ impl fmt::Debug for Attempts {
     }
 }
 
+/// A time in which the lab, and so the machine, did nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Stall {
+    pub from: Moment,
+    pub to: Moment,
+}
+
+impl Stall {
+    /// What takes longer than this is one: the lab looks every 20 ms.
+    pub const SHORTEST: Duration = Duration::from_millis(100);
+
+    /// Whether a retransmit at this time is the stall's doing: the kernel's timers went on, and fire together before
+    /// any scanner can close its socket.
+    fn explains(self, at: Moment) -> bool {
+        (self.from..=self.to + Duration::from_millis(200)).contains(&at)
+    }
+}
+
+impl Attempt {
+    /// Octets of data in the segment that were not in any before.
+    fn written_by(&mut self, segment: &Segment<'_>) -> u32 {
+        if segment.payload == 0 {
+            return 0;
+        }
+        let reached =
+            segment.sequence.wrapping_add(segment.payload).wrapping_sub(self.sequence.wrapping_add(1));
+        let fresh = reached.saturating_sub(self.written);
+        self.written += fresh;
+        fresh
+    }
+}
+
 impl Record {
     pub fn sent(&mut self, at: Moment, segment: &Segment<'_>) {
-        self.payload += u64::from(segment.payload);
         let pair = (segment.from_port, segment.to_port);
+        let known = self.attempts.get_mut(&pair).filter(|_| !segment.is_syn());
+        self.payload += u64::from(known.map_or(segment.payload, |attempt| attempt.written_by(segment)));
         if segment.is_syn() {
-            self.syns.push(at);
-            self.ports.insert(segment.to_port);
-            let fresh = Attempt { sequence: segment.sequence, started: at, accepted: false, ended: None };
-            match self.attempts.get(&pair) {
-                Some(known) if known.sequence == segment.sequence => self.retransmits += 1,
-                _ => self.past.extend(self.attempts.insert(pair, fresh)),
-            }
-        } else if segment.has(TcpFlags::RST) || segment.has(TcpFlags::FIN) {
+            self.asked(at, pair, segment.sequence);
+            return;
+        }
+        if segment.has(TcpFlags::RST) || segment.has(TcpFlags::FIN) {
             self.end(pair, at);
         }
     }
 
+    fn asked(&mut self, at: Moment, pair: (u16, u16), sequence: u32) {
+        self.ports.insert(pair.1);
+        let again = self.attempts.get(&pair).is_some_and(|known| known.sequence == sequence);
+        self.syns.push((at, again));
+        if again {
+            self.retransmits += 1;
+            return;
+        }
+        let fresh = Attempt { sequence, written: 0, started: at, accepted: false, ended: None };
+        self.past.extend(self.attempts.insert(pair, fresh));
+    }
+
     /// The host has answered with a SYN-ACK.
     pub fn accepted(&mut self, segment: &Segment<'_>) {
+        self.accepted.insert(segment.to_port);
         if let Some(attempt) = self.attempts.get_mut(&(segment.from_port, segment.to_port)) {
             attempt.accepted = true;
         }
@@ -96,6 +147,7 @@ impl Record {
 
     /// The host's RST or ICMP error is due at this time.
     pub fn refused(&mut self, segment: &Segment<'_>, due: Moment) {
+        self.refused.insert(segment.to_port);
         self.end((segment.from_port, segment.to_port), due);
     }
 
@@ -105,23 +157,29 @@ impl Record {
         }
     }
 
-    /// Its numbers; the device knows how often it fell over.
-    pub fn stats(&self, reboots: usize) -> Stats {
+    /// Its numbers; the device knows how often it fell over, and the lab when its machine stalled.
+    pub fn stats(&self, reboots: usize, stalls: &[Stall]) -> Stats {
         // Two processors may queue their frames a little out of order.
-        let mut times = self.syns.clone();
-        times.sort_unstable();
+        let mut syns = self.syns.clone();
+        syns.sort_unstable();
+        let (first, last) = (syns.first(), syns.last());
+        let counted =
+            syns.iter().filter(|&&(at, again)| !again || !stalls.iter().any(|stall| stall.explains(at)));
+        let times: Vec<Moment> = counted.map(|&(at, _)| at).collect();
         let attempts: Vec<Attempt> = self.past.iter().chain(self.attempts.values()).copied().collect();
         Stats {
-            syns: times.len(),
+            syns: syns.len(),
             ports: self.ports.len(),
+            accepted: self.accepted.iter().copied().collect(),
+            refused: self.refused.iter().copied().collect(),
             retransmits: self.retransmits,
             peak_100ms: peak(&times, Duration::from_millis(100)),
             peak_1s: peak(&times, Duration::from_secs(1)),
             left_open: attempts.iter().filter(|a| a.accepted && a.ended.is_none()).count(),
             payload: self.payload,
             reboots,
-            first_syn: times.first().copied(),
-            last_syn: times.last().copied(),
+            first_syn: first.map(|&(at, _)| at),
+            last_syn: last.map(|&(at, _)| at),
             attempts: Attempts(attempts),
         }
     }
@@ -170,4 +228,52 @@ fn peak(times: &[Moment], window: Duration) -> usize {
         })
         .max()
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_start(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn a_peak_is_the_most_in_any_window() {
+        let times = [0, 10, 99, 100, 250].map(at);
+        assert_eq!(peak(&times, Duration::from_millis(100)), 3);
+        assert_eq!(peak(&times, Duration::from_secs(1)), 5);
+        assert_eq!(peak(&[], Duration::from_secs(1)), 0);
+    }
+
+    #[test]
+    fn retransmits_count_but_where_the_machine_stalled() {
+        let mut record = Record::default();
+        for port in 1..=20 {
+            record.asked(at(0), (40_000 + port, port), 7);
+        }
+        for port in 1..=20 {
+            record.asked(at(1000), (40_000 + port, port), 7);
+        }
+        record.asked(at(1001), (40_000, 80), 7);
+        let peaks = |stalls: &[Stall]| {
+            let stats = record.stats(0, stalls);
+            assert_eq!((stats.syns, stats.ports, stats.retransmits), (41, 21, 20));
+            (stats.peak_100ms, stats.last_syn)
+        };
+        assert_eq!(peaks(&[]), (21, Some(at(1001))));
+        assert_eq!(peaks(&[Stall { from: at(2000), to: at(2200) }]), (21, Some(at(1001))));
+        assert_eq!(peaks(&[Stall { from: at(100), to: at(990) }]), (20, Some(at(1001))));
+    }
+
+    #[test]
+    fn a_socket_is_held_until_it_ends_or_is_given_up() {
+        let mut record = Record::default();
+        for port in 1..=3 {
+            record.asked(at(u64::from(port)), (40_000, port), 7);
+        }
+        record.end((40_000, 1), at(2));
+        let held = |silence| record.stats(0, &[]).most_half_open(Duration::from_millis(silence));
+        assert_eq!((held(100), held(1)), (2, 1));
+    }
 }

@@ -27,7 +27,7 @@ use portscan::{
     model::Moment,
 };
 
-use super::{namespace, world::World};
+use super::{namespace, record::Stall, world::World};
 
 /// Doubled by the kernel (socket(7)): see `Lab::syns_per_second` for what it holds.
 const RECEIVE_BUFFER: usize = 16 << 20;
@@ -142,12 +142,17 @@ fn listen() -> OwnedFd {
 
 fn respond(socket: &OwnedFd, clock: LabClock, shared: &Mutex<Shared>) {
     let mut buffer = vec![0; 65_536];
+    let mut last = clock.now();
     loop {
         let next = {
             // Poisoned: the test has failed, and said so.
             let Ok(mut shared) = shared.lock() else { return };
             if shared.stop {
                 return;
+            }
+            let from = std::mem::replace(&mut last, clock.now());
+            if last.since(from) >= Stall::SHORTEST {
+                shared.world.stalls.push(Stall { from, to: last });
             }
             receive(socket, clock, &mut buffer, &mut shared);
             while let Some(frame) = shared.world.arrived(clock.now()) {

@@ -12,6 +12,7 @@ use portscan::model::{Mac, Moment};
 
 use super::{
     device::Device,
+    record::Stall,
     scenario::{Scenario, Station},
     wire::{self, Received},
 };
@@ -22,6 +23,8 @@ pub struct World {
     pub outside: Outside,
     /// The newest marker seen.
     pub marker: u64,
+    /// When nothing was done, though it was time to.
+    pub stalls: Vec<Stall>,
     /// ARP requests, whomever they ask for.
     pub arp_requests: u64,
     by_address: HashMap<Ipv4Addr, usize>,
@@ -54,6 +57,7 @@ impl World {
             devices: seeded.map(|(host, seed)| Device::new(host, seed)).collect(),
             outside: Outside::default(),
             marker: 0,
+            stalls: Vec::new(),
             arp_requests: 0,
             by_address,
             router: Station { mac: Mac::new([2, 0, 0, 0, 0xff, 0xfe]), ip: scenario.lan.router },
@@ -152,6 +156,12 @@ impl World {
     pub fn arrived(&mut self, now: Moment) -> Option<Vec<u8>> {
         self.next_arrival().filter(|due| *due <= now)?;
         self.under_way.pop().map(|Reverse((_, _, frame))| frame)
+    }
+
+    /// When the last of the frames arrives that are under way now, and will have arrived by this time.
+    pub fn last_arrival_by(&self, limit: Moment) -> Option<Moment> {
+        let due = self.under_way.iter().map(|Reverse((due, ..))| *due);
+        due.filter(|due| *due <= limit).max()
     }
 
     /// When the next frame arrives.
