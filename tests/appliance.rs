@@ -124,7 +124,7 @@ fn a_device_is_scanned_as_soon_as_the_feed_tells_of_it() {
     portscan.set_config(&config(&["10.77.0.5", "10.77.0.6"]));
     portscan.write_config();
     running.signal(Signal::SIGHUP);
-    running.wait_for_devices(2, Duration::from_secs(30));
+    running.wait_for_devices(2, LONG);
     assert_eq!(lab.host("10.77.0.5").stats().syns, before, "the other has its result and is left alone");
     running.stop();
 }

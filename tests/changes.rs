@@ -35,9 +35,7 @@ fn what_opens_and_what_closes_is_told_once_it_is_certain() {
         Portscan::new(&lab, &format!("[feed]\nurl = []\nhosts = [{{ address = \"127.0.0.1\" }}]\n{lan}"));
     let running = portscan.start();
     let url = running.base().to_owned();
-    let ask = |words: &[&str]| -> Finished {
-        portscan.run(&[words, &["--url", &url]].concat(), Duration::from_secs(20))
-    };
+    let ask = |words: &[&str]| -> Finished { portscan.run(&[words, &["--url", &url]].concat(), LONG) };
     let differing = || running.get("/v1/diff").json().as_array().unwrap().len();
     eventually(LONG, "the open port is found", || (differing() == 1).then_some(()));
 
@@ -58,9 +56,8 @@ fn what_opens_and_what_closes_is_told_once_it_is_certain() {
 
     // Nobody is at work: the same commands open the database.
     let config = portscan.write_config();
-    let offline = |words: &[&str]| {
-        portscan.run(&[words, &["--config", config.to_str().unwrap()]].concat(), Duration::from_secs(20))
-    };
+    let offline =
+        |words: &[&str]| portscan.run(&[words, &["--config", config.to_str().unwrap()]].concat(), LONG);
     assert_eq!(offline(&["changes", "--json"]).json(), listed);
     let delete = offline(&["expected", "delete", "127.0.0.1", &accepted.to_string()]);
     assert!(delete.status.success(), "{}", delete.stderr);

@@ -9,7 +9,7 @@ use crate::{
     lab::Lab,
 };
 
-const LONG: Duration = Duration::from_secs(90);
+const LONG: Duration = Duration::from_secs(300);
 
 #[test]
 fn a_full_disk_stops_scanning_until_there_is_room() {

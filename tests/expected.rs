@@ -14,7 +14,7 @@ use crate::{
 
 const QUIET: &str = "[feed]\nurl = []\n";
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(300);
 
 fn row(address: &str, port: u16, protocol: &str, state: &str) -> Value {
     json!({"address": address, "port": port, "protocol": protocol, "state": state, "comment": "why"})

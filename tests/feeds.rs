@@ -13,7 +13,7 @@ use crate::{
 
 /// Feeds are asked every 60 s.
 const TWO_POLLS: Duration = Duration::from_secs(80);
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(300);
 
 fn names(hosts: &[Host<'_>]) -> Vec<(String, String)> {
     hosts.iter().map(|host| (host.address().to_string(), host.mac().to_lower())).collect()

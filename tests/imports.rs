@@ -48,7 +48,7 @@ fn what_nmap_found_is_told_as_nmap_told_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("nmap.xml");
     let nmap = Command::new("nmap")
-        .args(["-sT", "-n", "-T4", "-p", "1-100,443,8080", "-oX", file.to_str().unwrap(), "10.77.0.5-7"])
+        .args(["-sS", "-n", "-T4", "-p", "1-100,443,8080", "-oX", file.to_str().unwrap(), "10.77.0.5-7"])
         .output()
         .expect("nmap is there");
     assert!(nmap.status.success(), "{}", String::from_utf8_lossy(&nmap.stderr));

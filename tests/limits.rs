@@ -53,7 +53,8 @@ fn local_ports_that_run_out_cost_time_and_no_verdict() {
     let lab = Lab::enter("near");
     let asked: PortSet = "1-1000,8080".parse().unwrap();
     let taken = few_local_ports();
-    let hold = Duration::from_secs(3);
+    // Long enough for a slow machine to have started the scan by then.
+    let hold = Duration::from_secs(10);
     let freed = thread::spawn(move || {
         thread::sleep(hold);
         drop(taken);

@@ -28,7 +28,7 @@ use crate::{
 
 /// A name is asked for three times before it is taken, a changed address noticed within five seconds, and others
 /// run here as well.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(300);
 
 const ANY: &str = "0.0.0.0";
 const NO_FEED: &str = "[feed]\nurl = []\n";

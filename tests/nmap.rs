@@ -89,10 +89,11 @@ fn everything_that_may_be_in_our_xml_is_valid() {
     let (lab, folder) = (Lab::enter("near"), tempfile::tempdir().unwrap());
     let file = folder.path().join("all.xml");
     let file = file.to_str().unwrap();
-    // One that is not there, told of with -v; one that is left unfinished; a name.
-    let scan = ["scan", "-v", "-T4", "-p", "1-20000", "--host-timeout", "5s", "-oX", file];
+    // One that is not there, told of with -v; some that are left unfinished; a name.
+    let options = ["-v", "-T4", "-p", "1-20000", "--max-rate", "50", "--host-timeout", "20s"];
+    let scan = [&["scan"][..], &options, &["-oX", file]].concat();
     let targets = ["10.77.0.5", "10.77.0.6", "10.77.0.99", "localhost"];
-    let ran = Portscan::new(&lab, "").run(&[&scan[..], &targets].concat(), Duration::from_secs(60));
+    let ran = Portscan::new(&lab, "").run(&[&scan[..], &targets].concat(), Duration::from_secs(240));
     assert!(ran.status.success(), "{}", ran.stderr);
     let text = fs::read_to_string(file).unwrap();
     for part in ["state=\"down\"", "timedout=\"true\"", "hostname name=\"localhost\"", "addrtype=\"mac\""] {
@@ -108,7 +109,7 @@ fn the_usual_parser_reads_it() {
     let file = folder.path().join("out.xml");
     let file = file.to_str().unwrap();
     let scan = ["scan", "-T4", "-p", "1-100", "-oX", file, "10.77.0.5-7"];
-    let ran = Portscan::new(&lab, "").run(&scan, Duration::from_secs(60));
+    let ran = Portscan::new(&lab, "").run(&scan, Duration::from_secs(240));
     assert!(ran.status.success(), "{}", ran.stderr);
     let script = "import sys\nfrom libnmap.parser import NmapParser\n\
                   report = NmapParser.parse_fromfile(sys.argv[1])\n\

@@ -156,36 +156,66 @@ fn ten_power_cuts_lose_nothing_that_was_finished() {
     let lab = Lab::describe(
         r#"
         [[host]]
-        address = "10.77.0.10-33"
+        address = "10.77.0.10-49"
         mac = "02:00:00:00:00:10+"
         open = "22,80"
-        spread = 1
         rtt = "1ms"
         "#,
     );
     let lan = Switch::around(&lab, TEST);
     let card = card();
-    let mut pi = Pi::boot(&card, &lan, today());
-    install(&mut pi, &(static_feed(&lab) + &scanner("lan", "1s", "20-40,80-104")));
     let mut moments = fastrand::Rng::with_seed(7);
-    let mut finished = BTreeSet::new();
+    let mut interrupted = 0;
+    // Each run has a port to find that was closed before: what is served after the cut is of that run.
+    let open_everywhere = |port| lab.hosts().for_each(|host| host.open(port));
+    open_everywhere(opened_before(1));
+    let mut pi = Pi::boot(&card, &lan, today());
+    // Sixteen devices end every eight seconds: there is a middle to cut in.
+    let slowly = scanner("lan", "1d", "20-24,80-94") + "timing = \"T2\"\n";
+    install(&mut pi, &(static_feed(&lab) + &slowly));
     for cut in 1..=CUTS {
-        // Its scans follow each other closely, so another is under way, or begins, once some have finished.
-        eventually(LONG, "somebody is finished", || pi.log().lines().find_map(finished_mac));
-        std::thread::sleep(Duration::from_millis(moments.u64(0..15_000)));
-        finished.extend(pi.cut().lines().filter_map(finished_mac));
+        let open = 2 + cut;
+        eventually(LONG, "somebody is finished", || finished(&pi.log(), open).pop_first());
+        std::thread::sleep(Duration::from_millis(moments.u64(0..8_000)));
+        let finished = finished(&pi.cut(), open);
         pi = Pi::boot(&card, &lan, today());
         wait_for_answers(&pi);
+        let port = opened_before(cut);
+        for mac in &finished {
+            let ports = pi.site().open_ports(mac).unwrap_or_default();
+            assert!(ports.contains(port), "power cut {cut}: {mac} was finished and is at {ports:?}");
+        }
         assert_eq!(integrity(&mut pi), "ok", "after power cut {cut}");
-        let served: BTreeSet<String> = pi.site().macs().into_iter().collect();
-        assert!(finished.is_subset(&served), "power cut {cut}: {finished:?}, served: {served:?}");
-        eprintln!("power cut {cut}: {} devices were finished, {} are served", finished.len(), served.len());
+        // What was lost would be looked at again: none is. An earlier run may not have come to its end, either.
+        let log = pi.log();
+        let resumed = log.lines().rfind(|line| line.contains("resuming"));
+        let done = resumed.map_or(lab.hosts().count(), |line| field(line, "done").unwrap().parse().unwrap());
+        assert!(done >= finished.len(), "power cut {cut}: {} were finished: {resumed:?}", finished.len());
+        interrupted += u32::from(done < lab.hosts().count());
+        eprintln!("power cut {cut}: {} devices were finished, {done} are kept", finished.len());
+        for host in lab.hosts() {
+            let mac = host.mac().to_string();
+            eventually(LONG, &format!("{mac} is scanned after power cut {cut}"), || {
+                pi.site().open_ports(&mac).filter(|ports| *ports == host.open_ports())
+            });
+        }
+        open_everywhere(opened_before(cut + 1));
+        pi.run("portscan run");
     }
-    assert_eq!(finished.len(), lab.hosts().count(), "there was time to finish all of them: {finished:?}");
-    for host in lab.hosts() {
-        assert_eq!(pi.site().open_ports(&host.mac().to_string()), Some(host.open_ports()));
-    }
+    assert!(interrupted > 5, "{interrupted} cuts were in the middle of a run");
     pi.shut_down();
+}
+
+/// The port that opens before the run that is cut for the so-many-th time.
+fn opened_before(cut: usize) -> u16 {
+    80 + u16::try_from(cut).unwrap()
+}
+
+/// Whom a log says to have finished with so many open ports, in the API's spelling: a look of an earlier run found
+/// fewer, and one that confirms an opening only that.
+fn finished(log: &str, open: usize) -> BTreeSet<String> {
+    let open = open.to_string();
+    log.lines().filter(|line| field(line, "open") == Some(&open)).filter_map(finished_mac).collect()
 }
 
 /// Whom a line of the log says to have finished, in the API's spelling; none that was cut off with the power.
@@ -297,10 +327,9 @@ fn it_spares_memory_processor_and_card() {
     install(&mut pi, "[feed]\nurl = []\n");
     let idle = memory(&mut pi, "VmRSS:");
     let address = desk.address();
-    // Of a sixteenth of all ports: the emulated processor takes 4 ms for one.
-    let options = format!("-p 1-4096 -T4 -Pn -n {address}");
-    let ours = 16.0 * processor(&mut pi, &format!("portscan scan {options}"));
-    let theirs = 16.0 * processor(&mut pi, &format!("nmap -sT {options}"));
+    let options = format!("-p- -T4 -Pn -n {address}");
+    let ours = processor(&mut pi, &format!("portscan scan {options}"));
+    let theirs = processor(&mut pi, &format!("nmap -sT {options}"));
 
     let [to_card, by_itself] = written_a_day(&mut pi, &lab);
     let scanning = memory(&mut pi, "VmHWM:");
@@ -323,24 +352,17 @@ fn it_spares_memory_processor_and_card() {
 /// Octets that looking at the lab's devices every hour has the card written in a day: by the whole machine, and by the
 /// appliance alone.
 fn written_a_day(pi: &mut Pi<'_>, lab: &Lab) -> [u64; 2] {
-    // Where all ports are asked for, sixteen devices at a time end together and the next sixteen minutes later, each
-    // time with a commit of its own. Here every fifteen are a scanner's of their own, which is a little more to write.
-    let addresses: Vec<String> =
-        lab.hosts().map(|host| format!("{:?}", host.address().to_string())).collect();
-    let mut config = static_feed(lab);
-    let groups = addresses.chunks(15);
-    let names: Vec<String> = (0..groups.len()).map(|number| format!("g{number}")).collect();
-    for (name, devices) in names.iter().zip(groups) {
-        let targets = format!("targets = [{}]\ntiming = \"T4\"\n", devices.join(", "));
-        config += &(scanner(name, "1d", "20-30,80") + &targets);
-    }
+    // Sixteen devices are in progress at a time, and so slowly that each sixteen have a commit of their own, as they
+    // have where all 65,535 ports take four minutes.
+    let config = static_feed(lab) + &scanner("lan", "1d", "20-47") + "timing = \"T2\"\n";
     configure(pi, &config);
-    pi.site().wait_for_devices(addresses.len(), LONG);
-    let hour = format!("for name in {}; do portscan run $name --wait; done && sync", names.join(" "));
-    pi.run(&hour);
+    pi.site().wait_for_devices(lab.hosts().count(), LONG);
+    let hour = "portscan run --wait && sync";
+    // By then the write-ahead log has its size, 1 MB, and is written over from then on: a file that grows costs more.
+    (0..4).for_each(|_| drop(pi.run(hour)));
     let before = [written(pi), own_writes(pi)];
     let hours = 3;
-    (0..hours).for_each(|_| drop(pi.run(&hour)));
+    (0..hours).for_each(|_| drop(pi.run(hour)));
     let after = [written(pi), own_writes(pi)];
     [0, 1].map(|which| (after[which] - before[which]) * 24 / hours)
 }
@@ -352,10 +374,11 @@ fn memory(pi: &mut Pi<'_>, key: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// Seconds of a processor that a command takes, user's and system's.
+/// Seconds of a processor that a command takes, user's and system's. It gets one of the four: they are threads of the
+/// emulator's, and where those outnumber this machine's processors, who uses several is charged for its waits.
 fn processor(pi: &mut Pi<'_>, command: &str) -> f64 {
     // The shell says what it took itself, then what its children did: `0m1.250000s 0m0.340000s`.
-    let said = pi.run(&format!("sh -c '{command} >/dev/null && times'"));
+    let said = pi.run(&format!("taskset --cpu-list 0 sh -c '{command} >/dev/null && times'"));
     let seconds = |text: &str| -> f64 {
         let (minutes, seconds) = text.trim_end_matches('s').split_once('m').unwrap();
         minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap()

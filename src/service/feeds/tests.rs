@@ -33,11 +33,12 @@ fn serve(body: &'static str) -> (String, Receiver<()>) {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             assert!(stream.read(&mut [0; 2048]).unwrap() > 0);
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-            stream.write_all((head + body).as_bytes()).unwrap();
+            // Before whoever has the answer can look for it.
             if asked.send(()).is_err() {
                 return;
             }
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + body).as_bytes()).unwrap();
         }
     });
     (url, requests)
