@@ -126,6 +126,8 @@ $(BULLSEYE)/lib:
 $(MAKERS)/bin/cargo-deb:
 	$(CARGO) install --quiet --locked --root $(MAKERS) --version 3.8.0 cargo-deb
 
+# Most of them wait for a slow network most of the time; who needs the cores to itself says so (tests/lab/turn.rs).
+test: export RUST_TEST_THREADS ?= 6
 test: setup ## run all tests, in networks of their own
 	$(CARGO) test --locked --no-run
 	$(AS_ROOT) $(CARGO) test --locked --offline

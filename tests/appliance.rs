@@ -137,7 +137,7 @@ const SCANNING: u64 = (32 << 20) + DEBUG_CODE;
 
 #[test]
 fn memory_is_bounded_with_254_devices() {
-    let lab = Lab::enter("big");
+    let lab = Lab::alone("big");
     let asked = std::env::var("PORTSCAN_TEST_PORTS").unwrap_or_else(|_| "1-200".to_owned());
     // As fast as it goes: how much is in flight is what could cost memory, and T3 would take hours. But for
     // the gadgets, which would not survive it.

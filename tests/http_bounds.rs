@@ -110,7 +110,7 @@ fn p99(lab: &Lab, running: &Running) -> [Duration; 3] {
 /// cores that others use, only shows that nobody waits for the scan.
 #[test]
 fn answers_are_quick_while_a_whole_network_is_scanned() {
-    let lab = Lab::enter("big");
+    let lab = Lab::alone("big");
     let idle = Portscan::new(&lab, "[feed]\nurl = []\n").start();
     let resting = p99(&lab, &idle);
     idle.stop();

@@ -123,7 +123,7 @@ fn quickest(lab: &Lab, running: &Running, path: &str) -> Told {
 
 #[test]
 fn ten_thousand_devices_are_told_in_no_time_and_little_memory() {
-    let lab = Lab::enter("near");
+    let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
     std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
     fill(&portscan.database(), DEVICES, 1);
@@ -152,7 +152,7 @@ fn ten_thousand_devices_are_told_in_no_time_and_little_memory() {
 fn what_a_hundred_devices_were_a_thousand_times_is_told_at_once() {
     // Unoptimised, to make that many looks takes minutes.
     let scans = if cfg!(debug_assertions) { 50 } else { 1000 };
-    let lab = Lab::enter("near");
+    let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
     std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
     fill(&portscan.database(), 100, scans);
@@ -168,7 +168,7 @@ fn what_a_hundred_devices_were_a_thousand_times_is_told_at_once() {
 /// What the processor needs until then, for on a machine that does other things, too, the time says nothing.
 #[test]
 fn it_answers_within_a_second_of_its_start() {
-    let lab = Lab::enter("near");
+    let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
     std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
     fill(&portscan.database(), 100, 10);

@@ -75,7 +75,7 @@ fn number(value: &Value) -> f64 {
 
 #[test]
 fn a_full_house_is_shown_and_filtered_at_once() {
-    let lab = Lab::enter("near");
+    let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
     std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
     size::fill(&portscan.database(), DEVICES, 1);

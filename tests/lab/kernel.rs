@@ -7,10 +7,7 @@ use std::{
     fs,
     io::ErrorKind,
     net::{Ipv4Addr, TcpListener, UdpSocket},
-    sync::{
-        MutexGuard, PoisonError,
-        mpsc::{self, RecvTimeoutError},
-    },
+    sync::mpsc::{self, RecvTimeoutError},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -19,7 +16,7 @@ use ipnet::Ipv4Net;
 use nix::unistd::Pid;
 use portscan::model::{Mac, PortSet};
 
-use super::{ONE_AT_A_TIME, namespace};
+use super::{namespace, turn::Turn};
 
 const SCANNER: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 1), 16);
 const HOST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 5), 16);
@@ -34,7 +31,7 @@ pub struct KernelHost {
     inside: Pid,
     leave: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl KernelHost {
@@ -50,7 +47,7 @@ impl KernelHost {
     }
 
     fn settle(open: &PortSet, speaking: Option<u16>) -> (Self, Option<UdpSocket>) {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::shared();
         namespace::enter();
         let (arrived, arrival) = mpsc::channel();
         let (connected, connection) = mpsc::channel::<()>();

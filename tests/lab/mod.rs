@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `scenario` | the files under `tests/scenarios` |
 //! | `namespace` | namespaces and the wire |
+//! | `turn` | who has the machine's cores |
 //! | `responder` | the thread and its socket |
 //! | `kernel` | instead of the thread: a host that is a kernel |
 //! | `switch` | several of them, that talk to each other |
@@ -19,17 +20,12 @@
 //! | `wire` | frames in and out |
 //! | `outputs` | what scanners print, read |
 //!
-//! Two cores carry the scanner and its LAN, so one lab runs at a time within a process; others wait in
-//! `enter`.
 
 use std::{
     collections::BTreeMap,
     net::Ipv4Addr,
     os::fd::{AsRawFd, OwnedFd},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
 };
@@ -47,6 +43,7 @@ mod responder;
 mod scenario;
 mod selftest;
 mod switch;
+mod turn;
 mod wire;
 mod world;
 
@@ -57,6 +54,7 @@ pub use world::Outside;
 
 use responder::Responder;
 use scenario::{Bound, Machine, Scenario};
+use turn::Turn;
 use world::World;
 
 const LOST: &str = "the lab was too slow and lost frames: its fault, not the scanner's. Without root its buffer is \
@@ -68,8 +66,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// No answer of a scenario's takes as long; an announcement's second frame does, and is not waited for.
 const LONGEST_WAY: Duration = Duration::from_secs(1);
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
 /// A simulated LAN around the calling thread.
 pub struct Lab {
     responder: Responder,
@@ -77,7 +73,7 @@ pub struct Lab {
     markers: AtomicU64,
     bound: Bound,
     machine: Machine,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 /// One device of the lab.
@@ -92,17 +88,23 @@ impl Lab {
     ///
     /// Panics with the remedy where namespaces are not allowed: a test that cannot run has failed.
     pub fn enter(name: &str) -> Self {
-        Self::build(&Scenario::load(name))
+        Self::build(&Scenario::load(name), Turn::shared())
+    }
+
+    /// The same with the machine's cores to itself, for a test that measures or takes them all.
+    pub fn alone(name: &str) -> Self {
+        Self::build(&Scenario::load(name), Turn::alone())
     }
 
     /// Enters a LAN described in the test itself.
     pub fn describe(scenario: &str) -> Self {
-        Self::build(&Scenario::parse(scenario).unwrap_or_else(|e| panic!("the test's scenario: {e}")))
+        Self::build(
+            &Scenario::parse(scenario).unwrap_or_else(|e| panic!("the test's scenario: {e}")),
+            Turn::shared(),
+        )
     }
 
-    fn build(scenario: &Scenario) -> Self {
-        // A test that failed while it had its turn says nothing about the next.
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    fn build(scenario: &Scenario, turn: Turn) -> Self {
         namespace::enter();
         let &Scenario { bound, machine, .. } = scenario;
         assert!(machine.no_port.is_none(), "in the lab a test takes the ports itself");

@@ -1,13 +1,6 @@
 //! A LAN of several machines, each a kernel of its own, on one switch: for what machines say to each other.
 
-use std::{
-    fs::File,
-    net::Ipv4Addr,
-    os::fd::OwnedFd,
-    panic::resume_unwind,
-    sync::{MutexGuard, PoisonError},
-    thread,
-};
+use std::{fs::File, net::Ipv4Addr, os::fd::OwnedFd, panic::resume_unwind, thread};
 
 use ipnet::Ipv4Net;
 use nix::{
@@ -17,7 +10,7 @@ use nix::{
     unistd::gettid,
 };
 
-use super::{Lab, ONE_AT_A_TIME, namespace};
+use super::{Lab, namespace, turn::Turn};
 
 /// What a machine's own end of its cable is called.
 pub const PORT: &str = "eth0";
@@ -26,7 +19,7 @@ pub const PORT: &str = "eth0";
 /// [`Lab`]'s.
 pub struct Switch {
     /// Nobody's, where it is the lab that has it.
-    _turn: Option<MutexGuard<'static, ()>>,
+    _turn: Option<Turn>,
 }
 
 /// A machine on it: a network, mounts and a /run of its own.
@@ -39,7 +32,7 @@ pub struct Node {
 impl Switch {
     /// Enters a LAN without machines; this is the address of who enters.
     pub fn enter(address: &str) -> Self {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::shared();
         namespace::enter();
         raise(address);
         Self { _turn: Some(turn) }
