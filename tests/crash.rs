@@ -94,7 +94,7 @@ fn stopped_in_the_middle_of_a_run_it_resumes_the_rest() {
 
 #[test]
 fn a_reload_during_the_start_is_not_the_end() {
-    let lab = Lab::enter("near");
+    let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
     portscan.start().stop();
     // Opening the database waits for whoever has it to himself, which makes the start last.

@@ -45,7 +45,7 @@ fn health_takes(lab: &Lab, running: &Running) -> Duration {
 
 #[test]
 fn five_hundred_slow_clients_keep_nobody_waiting() {
-    let lab = Lab::enter("near");
+    let lab = Lab::alone("near");
     let running = Portscan::new(&lab, &static_feed(&lab)).start();
     let before = running.rss();
     let mut slow: Vec<TcpStream> = (0..500).map(|_| connect(&running)).collect();
@@ -63,7 +63,7 @@ fn five_hundred_slow_clients_keep_nobody_waiting() {
 
 #[test]
 fn a_gigabyte_is_refused_before_it_is_sent() {
-    let lab = Lab::enter("near");
+    let lab = Lab::alone("near");
     let running = Portscan::new(&lab, &static_feed(&lab)).start();
     let announced = connect(&running);
     let head = b"POST /portscan/json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1073741824\r\n\r\n";
@@ -138,7 +138,7 @@ fn answers_are_quick_while_a_whole_network_is_scanned() {
 
 #[test]
 fn stops_in_time_with_idle_connections_open() {
-    let lab = Lab::enter("near");
+    let lab = Lab::alone("near");
     let running = Portscan::new(&lab, &static_feed(&lab)).start();
     let mut idle = connect(&running);
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
