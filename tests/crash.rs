@@ -6,13 +6,11 @@ use nix::sys::signal::Signal;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    harness::{Portscan, eventually, field, scanner, static_feed},
+    harness::{LONG, Portscan, eventually, field, scanner, static_feed},
     lab::Lab,
 };
 
 const KILLS: usize = 50;
-/// For the scans below, on a busy machine.
-const LONG: Duration = Duration::from_secs(300);
 
 #[test]
 fn fifty_kills_lose_nothing_that_was_finished() {

@@ -4,17 +4,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     process::Command,
-    time::Duration,
 };
 
 use serde_json::Value;
 
 use crate::{
-    harness::{Portscan, Running, eventually, scanner},
+    harness::{LONG, Portscan, Running, eventually, scanner},
     lab::Lab,
 };
-
-const LONG: Duration = Duration::from_secs(300);
 
 /// The scanner's own MAC in the lab.
 const OWN: &str = "02:00:00:00:ff:01";

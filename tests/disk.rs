@@ -5,11 +5,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::{
-    harness::{Portscan, disk::SmallDisk, eventually, feed_of, scanner, static_feed},
+    harness::{LONG, Portscan, disk::SmallDisk, eventually, feed_of, scanner, static_feed},
     lab::Lab,
 };
-
-const LONG: Duration = Duration::from_secs(300);
 
 #[test]
 fn a_full_disk_stops_scanning_until_there_is_room() {

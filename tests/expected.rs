@@ -1,20 +1,18 @@
 //! What should be, brought along: from a file, and from whoever has told so far.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use serde_json::{Value, json};
 
 use crate::{
     harness::{
-        Finished, Portscan,
+        Finished, LONG, Portscan,
         feed::{FeedServer, Says},
     },
     lab::Lab,
 };
 
 const QUIET: &str = "[feed]\nurl = []\n";
-
-const LONG: Duration = Duration::from_secs(300);
 
 fn row(address: &str, port: u16, protocol: &str, state: &str) -> Value {
     json!({"address": address, "port": port, "protocol": protocol, "state": state, "comment": "why"})

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     harness::{
-        Portscan, eventually,
+        LONG, Portscan, eventually,
         feed::{FeedServer, Says},
         scanner,
     },
@@ -13,7 +13,6 @@ use crate::{
 
 /// Feeds are asked every 60 s.
 const TWO_POLLS: Duration = Duration::from_secs(80);
-const LONG: Duration = Duration::from_secs(300);
 
 fn names(hosts: &[Host<'_>]) -> Vec<(String, String)> {
     hosts.iter().map(|host| (host.address().to_string(), host.mac().to_lower())).collect()

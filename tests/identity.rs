@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    harness::{Portscan, Running, eventually, scanner, static_feed},
+    harness::{LONG, Portscan, Running, eventually, scanner, static_feed},
     lab::Lab,
 };
-
-const LONG: Duration = Duration::from_secs(300);
 
 #[test]
 fn a_device_that_moves_keeps_its_history() {

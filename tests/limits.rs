@@ -7,12 +7,9 @@ use portscan::model::PortSet;
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Portscan, eventually, found, prometheus::Page, scanner, static_feed},
+    harness::{LONG, Portscan, eventually, found, prometheus::Page, scanner, static_feed},
     lab::{Host, Lab},
 };
-
-/// For the scans below, on a busy machine.
-const LONG: Duration = Duration::from_secs(300);
 
 fn open_of(host: Host<'_>, asked: &PortSet) -> PortSet {
     host.open_ports().iter().filter(|&port| asked.contains(port)).collect()

@@ -5,7 +5,6 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::Path,
     process::Command,
-    time::Duration,
 };
 
 use nix::{
@@ -16,7 +15,7 @@ use serde_json::json;
 
 use crate::{
     harness::{
-        Portscan, Running,
+        LONG, Portscan, Running,
         avahi::{Avahi, Found},
         eventually,
         feed::{FeedServer, Says},
@@ -25,10 +24,6 @@ use crate::{
     },
     lab::{Node, PORT, Switch},
 };
-
-/// A name is asked for three times before it is taken, a changed address noticed within five seconds, and others
-/// run here as well.
-const LONG: Duration = Duration::from_secs(300);
 
 const ANY: &str = "0.0.0.0";
 const NO_FEED: &str = "[feed]\nurl = []\n";

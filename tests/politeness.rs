@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    harness::{Portscan, eventually, feed_of, scanner, static_feed},
+    harness::{LONG, Portscan, eventually, feed_of, scanner, static_feed},
     lab::{Lab, Stats},
 };
 
@@ -11,8 +11,6 @@ use crate::{
 /// the SYN may be on the wire a good deal later than that, so a socket is known to be held for less: what is
 /// held for longer is not counted, and a count is never too high.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
-/// For the scans below, on a busy machine.
-const LONG: Duration = Duration::from_secs(300);
 
 fn assert_kind(name: &str, stats: &Stats) {
     assert!(stats.peak_100ms <= 30 && stats.peak_1s <= 300, "{name}: {stats:?}");

@@ -39,6 +39,9 @@ mod site;
 
 pub use site::Site;
 
+/// What a test waits for has come by then, even on a machine that is slow or stalls: who waits so long has failed.
+pub const LONG: Duration = Duration::from_secs(300);
+
 /// What it says on standard error once it can be asked, followed by its address.
 const LISTENING: &str = "listening on http://";
 /// From start to that line, on a machine that may stall.

@@ -19,7 +19,6 @@
 //! | `record` | what was done to it |
 //! | `wire` | frames in and out |
 //! | `outputs` | what scanners print, read |
-//!
 
 use std::{
     collections::BTreeMap,
@@ -98,10 +97,8 @@ impl Lab {
 
     /// Enters a LAN described in the test itself.
     pub fn describe(scenario: &str) -> Self {
-        Self::build(
-            &Scenario::parse(scenario).unwrap_or_else(|e| panic!("the test's scenario: {e}")),
-            Turn::shared(),
-        )
+        let scenario = Scenario::parse(scenario).unwrap_or_else(|e| panic!("the test's scenario: {e}"));
+        Self::build(&scenario, Turn::shared())
     }
 
     fn build(scenario: &Scenario, turn: Turn) -> Self {
