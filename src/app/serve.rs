@@ -199,7 +199,9 @@ impl Parts<'_> {
             importer,
         );
         let site = self.site(queries, advertised, (names, gate), runs);
-        let serving = http::serve(listeners, http::router(site), http::Limits::default(), self.stop.clone());
+        let limits =
+            http::Limits { connections: self.probing.limits.connections(), ..http::Limits::default() };
+        let serving = http::serve(listeners, http::router(site), limits, self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
         tasks.spawn(until_stopped(self.stop.clone(), manager::alive()));
     }

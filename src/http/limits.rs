@@ -18,7 +18,8 @@ pub struct Limits {
     pub body: usize,
     /// A scan that is handed in, in bytes. Default 128 MB.
     pub upload: usize,
-    /// Connections open at once, over all listeners. Default 256.
+    /// Connections open at once, over all listeners. Default 256; where descriptors are few, fewer
+    /// ([`connections`](crate::net::Limits::connections)).
     pub connections: usize,
     /// From the stop signal to the last connection's end, for requests under way. Default 800 ms.
     pub stop: Duration,

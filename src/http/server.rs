@@ -7,7 +7,6 @@ use std::{io, net::TcpListener, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use futures_util::FutureExt;
-use nix::sys::resource::{Resource, getrlimit};
 use tokio::{
     select,
     sync::watch,
@@ -27,24 +26,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Least time between two log lines about that.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
-/// The part of the process's descriptors that connections may take, as a divisor: the rest is for scanning,
-/// the database and look-ups, and a flood of connections must not stop those.
-const DESCRIPTORS_PART: u64 = 4;
-
 /// Serves on these listeners (see [`bind`](super::bind)) until `stop` becomes true or its sender is gone,
-/// and for at most [`Limits::stop`] longer. Where descriptors are few (`ulimit -n`), so are connections.
+/// and for at most [`Limits::stop`] longer.
 ///
 /// # Errors
 ///
-/// If a listener cannot be registered with the runtime or the limit of descriptors cannot be read, at the
-/// start only.
+/// If a listener cannot be registered with the runtime, at the start only.
 pub async fn serve(
     listeners: Vec<TcpListener>,
     router: Router,
     limits: Limits,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let connections = Connections::new(limits.connections.min(affordable()?));
+    let connections = Connections::new(limits.connections);
     let host = Arc::new(Host::new(router, limits));
     let mut loops = JoinSet::new();
     // One loop each, so that a flood on one address leaves the others their turn.
@@ -59,12 +53,6 @@ pub async fn serve(
     }
     while loops.join_next().await.is_some() {}
     Ok(())
-}
-
-/// How many connections the process has descriptors for, at least one.
-fn affordable() -> io::Result<usize> {
-    let (descriptors, _hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    Ok(usize::try_from(descriptors / DESCRIPTORS_PART).unwrap_or(usize::MAX).max(1))
 }
 
 /// One listener with what its connections need.

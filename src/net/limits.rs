@@ -2,7 +2,7 @@
 //!
 //! | bound | read from | what it bounds |
 //! |---|---|---|
-//! | descriptors | `RLIMIT_NOFILE` | sockets open at once |
+//! | descriptors | `RLIMIT_NOFILE` | sockets of probes, and connections of clients, open at once |
 //! | connection table | `nf_conntrack_max`, `_count`, `_tcp_timeout_syn_sent` | silent probes a second, sockets |
 //! | local ports | `ip_local_port_range` | nothing: a lack of them costs time (see [`Limits::local_ports`]) |
 //! | neighbours | the kernel's `gc_thresh3`, 1024 | nothing: 16 hosts in progress, one ARP entry each |
@@ -49,8 +49,17 @@ pub struct Conntrack {
 /// 12 MB of kernel memory.
 const MOST_IN_FLIGHT: u32 = 4096;
 
-/// Descriptors for everything else: 256 HTTP connections, and the database, event loops, sweeps and logs.
-const HEADROOM: u32 = 256 + 64;
+/// More clients than this at once are served one after the other.
+const MOST_CONNECTIONS: u32 = 256;
+
+/// The part of the descriptors that clients may take, as a divisor: a flood of connections must not stop scanning.
+const CONNECTIONS_PART: u32 = 4;
+
+/// Descriptors for all else: the database, event loops, sweeps, look-ups and logs. Some 25 are always open.
+const OTHERS: u32 = 64;
+
+/// The part of the descriptors that is for all else where they are few, as a divisor.
+const OTHERS_PART: u32 = 2;
 
 /// The part of the connection table that probes under way may take, as a divisor.
 const IN_FLIGHT_PART: u32 = 8;
@@ -91,14 +100,27 @@ impl Limits {
         })
     }
 
+    /// How many clients may be connected to us at once, at least one.
+    pub fn connections(&self) -> usize {
+        usize::try_from(self.shares().0).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// The descriptors for clients' connections and for probes. What is left for all else is promised to neither:
+    /// a look at a device that cannot ask the kernel who answered there has nothing to store.
+    fn shares(&self) -> (u32, u32) {
+        let connections = MOST_CONNECTIONS.min(self.descriptors / CONNECTIONS_PART);
+        let others = OTHERS.min(self.descriptors / OTHERS_PART);
+        (connections, self.descriptors - connections - others)
+    }
+
     /// What the engine may use of them.
     ///
-    /// Half of a small limit of descriptors stays usable (`ulimit -n 64` gives 32 sockets). Probes that nothing
+    /// A quarter of a small limit of descriptors is for probes (`ulimit -n 64` gives 16 sockets). Probes that nothing
     /// answers fill at most half of what is free in the connection table. Read anew while they do, their own
     /// entries count as taken, so that they settle at a third of what others leave. What is answered is
     /// bounded by its sockets alone: before its entries fill the table, everything waits for them to go.
     pub fn bounds(&self) -> Bounds {
-        let sockets = self.descriptors - HEADROOM.min(self.descriptors / 2);
+        let (_, sockets) = self.shares();
         let tracked =
             self.conntrack.map_or(u32::MAX, |table| (table.max / IN_FLIGHT_PART).max(LEAST_IN_FLIGHT));
         Bounds {
@@ -171,8 +193,11 @@ mod tests {
 
     #[test]
     fn descriptors_bound_the_sockets_and_leave_room() {
-        let in_flight = |descriptors| bounds(descriptors, None).in_flight;
-        assert_eq!([1_048_576, 1024, 64, 1].map(in_flight), [4096, 704, 32, 1]);
+        let shares = |descriptors| {
+            let limits = Limits { descriptors, local_ports: 1..=2, conntrack: None, cores: 4 };
+            (limits.connections(), limits.bounds().in_flight)
+        };
+        assert_eq!([1_048_576, 1024, 64, 1].map(shares), [(256, 4096), (256, 704), (16, 16), (1, 1)]);
     }
 
     #[test]

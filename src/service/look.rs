@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 use crate::{
     clock::Clock,
@@ -23,6 +26,13 @@ use crate::{
 /// a half. A device that takes longer gives its place to the next, and its last result stands. Below T3, where
 /// the pauses alone take days, the run's own deadline is the bound.
 const LOOK: Duration = Duration::from_secs(4 * 3600);
+
+/// From one try to ask the kernel to the next, where it lacks what the answer takes.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// How often it is asked at most: for 30 s. An entry of the kernel's table is as old as that at any time
+/// (`gc_stale_time` of arp(7), 60 s), so that an answer that late says no less of who was there before.
+const TRIES: usize = 120;
 
 /// What looking takes.
 #[derive(Clone)]
@@ -89,11 +99,12 @@ impl Looker {
         follow: &watch::Sender<Option<Follower>>,
     ) -> Result<Observation, Nothing> {
         let address = &look.device.address;
-        let links = Links::read()?;
+        let links = told(Links::read).await?;
         let witness = Witness::of(&links, address);
         let expected = witness.expected(&look.device)?;
         // What the table knows already spares an excluded device even the first probe.
-        let known = witness.sighted(address)?;
+        let sighted = || told(|| witness.sighted(address));
+        let known = sighted().await?;
         self.may_look(&look.device, known)?;
         let key = Device { mac: expected, ..look.device.clone() }.key();
         let first = self.store.latest(&key).await.ok().flatten().map_or_else(Vec::new, |host| host.open);
@@ -101,7 +112,7 @@ impl Looker {
         let way = self.way(look, known);
         let mut ticket = self.submit(look, &way, &first, links.link_of(address));
         follow.send_replace(Some(ticket.follower()));
-        let before = if ticket.host_up().await { witness.sighted(address)? } else { None };
+        let before = if ticket.host_up().await { sighted().await? } else { None };
         self.may_look(&look.device, before)?;
         let own_way = self.way(look, before);
         if before.is_some() && own_way != way {
@@ -112,7 +123,7 @@ impl Looker {
         let report = ticket.report().await.ok_or(Nothing::Stopped)?;
         let mac = match report.status {
             HostStatus::Down => expected,
-            _ => identify(expected, self.vouched(before), self.vouched(witness.sighted(address)?))?,
+            _ => identify(expected, self.vouched(before), self.vouched(sighted().await?))?,
         };
         Ok(self.observation(look, mac, report, started))
     }
@@ -168,6 +179,19 @@ impl Looker {
     }
 }
 
+/// What the kernel says, asked again where it cannot: another's burst may have taken the last descriptors, and a
+/// finished scan is worth a moment's patience.
+async fn told<T>(ask: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..TRIES {
+        match ask() {
+            Ok(told) => return Ok(told),
+            Err(error) => tracing::debug!(%error, "asking the kernel again"),
+        }
+        sleep(AGAIN).await;
+    }
+    ask()
+}
+
 impl Nothing {
     const fn looked(&self) -> Looked {
         match self {
@@ -193,6 +217,10 @@ impl Nothing {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use nix::errno::Errno;
+
     use super::*;
 
     #[test]
@@ -200,6 +228,19 @@ mod tests {
         let taken = Doubt::TakenOver { expected: None, found: None };
         assert_eq!(Nothing::from(taken).looked(), Looked::Absent);
         assert_eq!(Nothing::from(Doubt::Unattested).looked(), Looked::Partial);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_kernel_is_asked_again_but_not_for_ever() {
+        let asks = Cell::new(0);
+        let lacks = |tries| {
+            asks.set(asks.get() + 1);
+            if asks.get() < tries { Err(Errno::EMFILE.into()) } else { Ok(asks.get()) }
+        };
+        assert_eq!(told(|| lacks(3)).await.unwrap(), 3);
+        asks.set(0);
+        assert_eq!(told(|| lacks(usize::MAX)).await.unwrap_err().raw_os_error(), Some(Errno::EMFILE as i32));
+        assert_eq!(asks.get(), TRIES);
     }
 
     #[test]
