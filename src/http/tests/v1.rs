@@ -168,6 +168,23 @@ async fn the_description_names_every_path() {
     let backup = &document["paths"]["/v1/backup"]["get"];
     assert_eq!(backup["security"], json!([{"token": []}, {}]));
     assert!(backup["responses"]["401"].is_object() && backup["responses"]["421"].is_object(), "{backup}");
+    let referred = references(&document);
+    assert!(referred.contains(&"#/components/responses/Unauthorized"), "{referred:?}");
+    for place in referred {
+        assert!(document.pointer(place.trim_start_matches('#')).is_some(), "{place} is not there");
+    }
+}
+
+/// The places that parts of a document refer to.
+fn references(document: &Value) -> Vec<&str> {
+    match document {
+        Value::Object(members) => {
+            let own = members.get("$ref").and_then(|place| place.as_str());
+            own.into_iter().chain(members.values().flat_map(references)).collect()
+        }
+        Value::Array(elements) => elements.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Slow enough to be watched: 300 probes at one in 0.4 s are two minutes.

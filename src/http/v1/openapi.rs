@@ -11,7 +11,7 @@ use hyper::header::{self, HeaderValue};
 use utoipa::{
     OpenApi, ToSchema,
     openapi::{
-        ContentBuilder, Ref, RefOr, ResponseBuilder,
+        self, ContentBuilder, Ref, RefOr, ResponseBuilder,
         path::{Operation, PathItem, Paths},
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
@@ -22,6 +22,40 @@ use crate::http::answer::ErrorBody;
 
 /// The security scheme's name in the document.
 const TOKEN: &str = "token";
+
+/// What many operations may answer. It is described once, and they refer to it: written out with each of them it was
+/// half a megabyte on the heap at the start, and a sixth of the document.
+struct Common {
+    status: &'static str,
+    name: &'static str,
+    why: &'static str,
+}
+
+const UNAUTHORIZED: Common = Common {
+    status: "401",
+    name: "Unauthorized",
+    why: "It changes something, and the token is missing or wrong",
+};
+const FORBIDDEN: Common = Common { status: "403", name: "Forbidden", why: "Another site's page asks for it" };
+const MISDIRECTED: Common = Common {
+    status: "421",
+    name: "Misdirected",
+    why: "The Host header names somebody else; `names` under [http] would help",
+};
+const UNAVAILABLE: Common = Common { status: "503", name: "Unavailable", why: "Not now; try again later" };
+
+impl Common {
+    fn response(&self) -> openapi::Response {
+        let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
+        ResponseBuilder::new().description(self.why).content("application/json", body).build()
+    }
+
+    /// Says of an operation that it may answer this, too, unless that is described already.
+    fn may_answer(&self, operation: &mut Operation) {
+        let described = operation.responses.responses.entry(self.status.to_owned());
+        described.or_insert_with(|| RefOr::Ref(Ref::from_response_name(self.name)));
+    }
+}
 
 #[derive(OpenApi)]
 #[openapi(
@@ -47,8 +81,8 @@ pub(super) fn served(routes: OpenApiRouter) -> Router {
     let mut document = Document::openapi();
     document.merge(described);
     for operation in document.paths.paths.values_mut().flat_map(operations) {
-        refuse(operation, "421", "The Host header names somebody else; `names` under [http] would help");
-        refuse(operation, "503", "Not now; try again later");
+        MISDIRECTED.may_answer(operation);
+        UNAVAILABLE.may_answer(operation);
     }
     let token = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -56,6 +90,9 @@ pub(super) fn served(routes: OpenApiRouter) -> Router {
         .build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(TOKEN, SecurityScheme::Http(token));
+    for common in [UNAUTHORIZED, FORBIDDEN, MISDIRECTED, UNAVAILABLE] {
+        components.responses.insert(common.name.to_owned(), RefOr::T(common.response()));
+    }
     // Only maps with keys that are no strings cannot be written, and it has none.
     let text = document.to_pretty_json().unwrap_or_default() + "\n";
     let own = Router::new().route("/v1/openapi.json", get(self::document)).with_state(Bytes::from(text));
@@ -73,17 +110,10 @@ pub(super) fn with_authority(mut paths: Paths) -> Paths {
     for operation in paths.paths.values_mut().flat_map(operations) {
         let token = SecurityRequirement::new::<_, _, String>(TOKEN, []);
         operation.security.get_or_insert_default().extend([token, SecurityRequirement::default()]);
-        refuse(operation, "401", "It changes something, and the token is missing or wrong");
-        refuse(operation, "403", "Another site's page asks for it");
+        UNAUTHORIZED.may_answer(operation);
+        FORBIDDEN.may_answer(operation);
     }
     paths
-}
-
-/// Adds an error to what an operation may answer.
-fn refuse(operation: &mut Operation, status: &str, why: &str) {
-    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
-    let response = ResponseBuilder::new().description(why).content("application/json", body).build();
-    operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response));
 }
 
 fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
