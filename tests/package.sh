@@ -19,10 +19,11 @@ dpkg-deb --extract "$package" "$work/content"
 binary=$work/content/usr/bin/portscan
 size=$(stat --format %s "$binary")
 [ "$size" -le 9000000 ] || [ "$arch" = amd64 ] || fail "the binary has $size bytes, a Pi was promised 9 MB"
-glibc=$(readelf --wide --dyn-syms "$binary" | grep -o '@GLIBC_[0-9.]*' | sort -Vu | tail -1)
+symbols=$(readelf --wide --dyn-syms "$binary")
+glibc=$(grep -o '@GLIBC_[0-9.]*' <<<"$symbols" | sort -Vu | tail -1)
 [ "$(printf '%s\n@GLIBC_2.31\n' "$glibc" | sort -V | tail -1)" = @GLIBC_2.31 ] || fail "it needs ${glibc#@}"
 # A card is worn by what fsync has written besides (.cargo/config.toml).
-readelf --wide --dyn-syms "$binary" | grep ' fdatasync@' >/dev/null || fail "SQLite does not use fdatasync"
+grep -q ' fdatasync@' <<<"$symbols" || fail "SQLite does not use fdatasync"
 echo "package: $arch, $size bytes, ${glibc#@} or newer"
 lintian --fail-on error "$package"
 
