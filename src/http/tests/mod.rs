@@ -8,6 +8,7 @@ mod import;
 mod lanscan;
 mod manners;
 mod metrics;
+mod openapi;
 mod portscan;
 mod v1;
 

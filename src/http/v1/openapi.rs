@@ -24,7 +24,7 @@ use crate::http::answer::ErrorBody;
 const TOKEN: &str = "token";
 
 /// What many operations may answer. It is described once, and they refer to it: written out with each of them it was
-/// half a megabyte on the heap at the start, and a sixth of the document.
+/// a third of a megabyte of the memory after the start, and a sixth of the document.
 struct Common {
     status: &'static str,
     name: &'static str,
