@@ -39,7 +39,7 @@ pub fn encode(snapshot: &Snapshot) -> Result<String, MetricsError> {
     write(&mut page, machine::imports(&snapshot.imports))?;
     write(&mut page, network::scanners(&snapshot.scanners))?;
     let hosts: Vec<_> = snapshot.hosts.iter().map(network::Labelled::from).collect();
-    network::hosts(&hosts, |family| write(&mut page, [family]))?;
+    network::hosts(&hosts, &snapshot.differing, |family| write(&mut page, [family]))?;
     network::ports(&hosts, |family| write(&mut page, [family]))?;
     Ok(page)
 }
@@ -80,8 +80,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Delays, Deviation, FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact, PortState,
-        ProbeFacts, Protocol, ScanStatus, ScannerFacts, StoreFacts, TableFacts,
+        Delays, Deviation, DeviceKey, FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact,
+        PortState, ProbeFacts, Protocol, ScanStatus, ScannerFacts, StoreFacts, TableFacts,
     };
 
     fn full() -> Snapshot {
@@ -122,8 +122,15 @@ mod tests {
                 status: Some(ScanStatus::Partial),
             }],
             hosts: hosts(),
+            differing: differing(),
             ..Snapshot::default()
         }
+    }
+
+    /// As many as the printer and the stranger have differences, and one of a host that was never seen.
+    fn differing() -> BTreeMap<(DeviceKey, Protocol), u32> {
+        let host = |host: &str, count| ((host.parse().unwrap(), Protocol::Tcp), count);
+        BTreeMap::from([host("192.168.7.3", 2), host("192.168.7.4", 1), host("192.168.7.99", 1)])
     }
 
     /// A printer with a rogue and a missing port, a stranger, and one that is known by its address alone.
@@ -137,7 +144,6 @@ mod tests {
             new: false,
             expected: 0,
             listed: BTreeMap::new(),
-            rogue: BTreeMap::new(),
             ports: Vec::new(),
         };
         let printer = HostFacts {
@@ -149,7 +155,6 @@ mod tests {
                 ((Protocol::Tcp, PortState::Open), 2),
                 ((Protocol::Udp, PortState::OpenFiltered), 1),
             ]),
-            rogue: BTreeMap::from([(Protocol::Tcp, 1)]),
             ports: vec![
                 port(80, true, None),
                 port(631, false, Some(Deviation::Missing)),
@@ -161,7 +166,6 @@ mod tests {
             mac: Some("02:00:00:00:00:07".parse().unwrap()),
             up: Some(false),
             new: true,
-            rogue: BTreeMap::from([(Protocol::Tcp, 1)]),
             ports: vec![port(22, true, None)],
             ..plain("192.168.7.4")
         };

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use prometheus::proto::{Metric, MetricFamily};
 
 use super::family::{gauge, gauges};
-use crate::model::{Deviation, HostFacts, PortFact, PortState, Protocol, ScanStatus, ScannerFacts};
+use crate::model::{
+    Deviation, DeviceKey, HostFacts, PortFact, PortState, Protocol, ScanStatus, ScannerFacts,
+};
 
 /// Series of one kind that a page names at most: a host that accepts everything has 65,535, and Prometheus keeps
 /// each for weeks. Those beyond are counted.
@@ -61,6 +63,7 @@ impl<'a> From<&'a HostFacts> for Labelled<'a> {
 /// Families about devices, each handed on as soon as it is made. Those of portmantool count by address.
 pub(super) fn hosts<E>(
     hosts: &[Labelled<'_>],
+    counts: &BTreeMap<(DeviceKey, Protocol), u32>,
     mut write: impl FnMut(MetricFamily) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut by_address: BTreeMap<&str, Vec<&HostFacts>> = BTreeMap::new();
@@ -72,8 +75,8 @@ pub(super) fn hosts<E>(
     ))?;
     write(gauges(
         "portmantool_ports_rogue",
-        "Open ports of a host that nobody expects.",
-        by_address.iter().flat_map(|(address, hosts)| rogue(address, hosts)),
+        "Ports of a host in another state than the expected one: open and not expected, or missing.",
+        differing(by_address.keys().copied(), counts),
     ))?;
     let each = |value: fn(&HostFacts) -> Option<f64>| {
         hosts.iter().filter_map(move |host| Some(of_host(host, &[], value(host.facts)?)))
@@ -148,13 +151,16 @@ fn listed(address: &str, hosts: &[&HostFacts]) -> Vec<Metric> {
     counts.into_iter().map(sample).collect()
 }
 
-fn rogue(address: &str, hosts: &[&HostFacts]) -> Vec<Metric> {
-    let mut counts = BTreeMap::from([(Protocol::Tcp, 0.0)]);
-    for (&protocol, &count) in hosts.iter().flat_map(|host| &host.rogue) {
-        *counts.entry(protocol).or_default() += f64::from(count);
-    }
-    let sample = |(protocol, count): (Protocol, f64)| {
-        gauge(&[("host", address), ("protocol", protocol.as_str())], count)
+/// An explicit zero for each host that has a result, so that an alert on it can end.
+fn differing<'a>(
+    hosts: impl Iterator<Item = &'a str>,
+    counts: &BTreeMap<(DeviceKey, Protocol), u32>,
+) -> Vec<Metric> {
+    let zero = |host: &str| ((host.to_owned(), Protocol::Tcp), 0);
+    let mut all: BTreeMap<(String, Protocol), u32> = hosts.map(zero).collect();
+    all.extend(counts.iter().map(|((host, protocol), &count)| ((host.to_string(), *protocol), count)));
+    let sample = |((host, protocol), count): ((String, Protocol), u32)| {
+        gauge(&[("host", host.as_str()), ("protocol", protocol.as_str())], count.into())
     };
-    counts.into_iter().map(sample).collect()
+    all.into_iter().map(sample).collect()
 }

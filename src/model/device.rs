@@ -17,7 +17,7 @@ pub struct Device {
     pub name: Option<String>,
 }
 
-/// Who a device is: its MAC where that is known, else its address.
+/// A device's identity: its MAC where that is known, else its address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DeviceKey {
     /// A neighbour.
@@ -26,10 +26,24 @@ pub enum DeviceKey {
     Address(Address),
 }
 
+/// A device at one of its addresses: what is looked at, confirmed, and has a state.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The device.
+    pub device: DeviceKey,
+    /// Where.
+    pub address: Address,
+}
+
 impl Device {
-    /// Who it is.
+    /// Its identity.
     pub fn key(&self) -> DeviceKey {
         self.mac.map_or_else(|| DeviceKey::Address(self.address.clone()), DeviceKey::Mac)
+    }
+
+    /// The device at this address of its own.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint { device: self.key(), address: self.address.clone() }
     }
 }
 

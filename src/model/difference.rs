@@ -1,6 +1,6 @@
 //! What is expected of ports, and where they differ from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DeviceKey, PortSet, PortState, Protocol, Standing, Stretch};
 
@@ -140,6 +140,54 @@ impl Expected {
     }
 }
 
+/// A device at one of its addresses, as far as it takes to find differences.
+#[derive(Clone, Debug)]
+pub struct Place<'a> {
+    /// What is expected there: of the device, and of the address.
+    pub expected: &'a Expected,
+    /// What is known there.
+    pub standings: &'a Standings,
+    /// Ports that never differ.
+    pub ignored: PortSet,
+}
+
+impl Place<'_> {
+    fn state(&self, protocol: Protocol, port: u16) -> Option<PortState> {
+        self.standings.get(&protocol)?.at(port).map(|known| known.state)
+    }
+}
+
+/// Where a device differs from what is expected of it, for each of its addresses in turn. An open port that is not
+/// expected differs at every address where it is open. What is expected of the device as a whole is as expected if it is
+/// so at one of them, else it differs once: at the first address where anything is known of the port.
+pub fn device_differences(places: &[Place<'_>]) -> Vec<Vec<Difference>> {
+    let mut found: Vec<_> =
+        places.iter().map(|place| place.expected.differences(place.standings, &place.ignored)).collect();
+    if places.len() < 2 {
+        return found;
+    }
+    let mut told = BTreeSet::new();
+    for (differences, place) in found.iter_mut().zip(places) {
+        differences.retain(|difference| {
+            let (protocol, port) = (difference.protocol, difference.port);
+            let expectation = place.expected.0.get(&(protocol, port));
+            let Some(whole) = expectation.filter(|it| matches!(it.device, DeviceKey::Mac(_))) else {
+                return true;
+            };
+            if difference.actual.is_some_and(|actual| actual.state == PortState::Open) {
+                return true;
+            }
+            let is_met = places.iter().any(|place| {
+                let same = place.expected.0.get(&(protocol, port)) == Some(whole);
+                same && place.state(protocol, port) == Some(whole.state)
+            });
+            let is_known = places.iter().any(|place| place.state(protocol, port).is_some());
+            !is_met && (difference.actual.is_some() || !is_known) && told.insert((protocol, port))
+        });
+    }
+    found
+}
+
 impl Difference {
     /// In which way the port differs.
     pub fn deviation(&self) -> Deviation {
@@ -204,15 +252,19 @@ mod tests {
 
     fn told(expected: &Expected, standings: &Standings, ignored: &str) -> Vec<String> {
         let ignored = ignored.parse().unwrap_or_default();
+        expected.differences(standings, &ignored).iter().map(line).collect()
+    }
+
+    fn line(difference: &Difference) -> String {
         let word = |state: Option<PortState>| state.map_or("-", PortState::as_str);
-        let differences = expected.differences(standings, &ignored).into_iter();
-        differences
-            .map(|difference| {
-                let Difference { port, expected, actual, .. } = difference;
-                let actual = actual.map(|actual| actual.state);
-                format!("{port} {} {} {:?}", word(expected), word(actual), difference.deviation())
-            })
-            .collect()
+        let Difference { port, expected, actual, .. } = difference;
+        let actual = actual.map(|actual| actual.state);
+        format!("{port} {} {} {:?}", word(*expected), word(actual), difference.deviation())
+    }
+
+    /// What is told of each address.
+    fn lines(found: &[Vec<Difference>]) -> Vec<String> {
+        found.iter().map(|found| found.iter().map(line).collect::<Vec<_>>().join(", ")).collect()
     }
 
     #[test]
@@ -269,6 +321,38 @@ mod tests {
         for both in [[by_mac(1), by_address(2)], [by_address(2), by_mac(1)]] {
             assert_eq!(told(&both.into_iter().collect(), &found, ""), ["22 closed open Rogue"]);
         }
+    }
+
+    #[rstest]
+    #[case::open_at_one_is_enough(&[(22, Open)], &[], &["", ""])]
+    #[case::open_at_both(&[(22, Open)], &[(22, Open)], &["", ""])]
+    #[case::missing_is_told_once(&[], &[], &["22 open closed Missing", ""])]
+    #[case::unexpected_is_told_where_it_is(&[(22, Open)], &[(80, Open)], &["", "80 - open Rogue"])]
+    #[case::unexpected_at_both(&[(22, Open), (80, Open)], &[(80, Open)], &["80 - open Rogue", "80 - open Rogue"])]
+    fn what_is_expected_of_a_device_may_be_at_any_of_its_addresses(
+        #[case] first: &[(u16, PortState)],
+        #[case] second: &[(u16, PortState)],
+        #[case] told: &[&str],
+    ) {
+        let expected: Expected = [expectation("B8:27:EB:00:00:01", 22, Open, 1)].into_iter().collect();
+        let (first, second) = (standings(Closed, first), standings(Closed, second));
+        let place = |standings| Place { expected: &expected, standings, ignored: PortSet::default() };
+        assert_eq!(lines(&device_differences(&[place(&first), place(&second)])), told);
+    }
+
+    #[test]
+    fn what_was_looked_at_at_one_address_is_known_and_what_is_expected_of_an_address_is_its_own() {
+        let (nothing, found) = (Standings::new(), standings(Closed, &[(80, Open)]));
+        let by_mac: Expected = [expectation("B8:27:EB:00:00:01", 22, Open, 1)].into_iter().collect();
+        let by_address: Expected = [expectation("192.0.2.1", 80, Open, 1)].into_iter().collect();
+        let (none, closed) = (Expected::default(), standings(Closed, &[]));
+        fn of<'a>(expected: &'a Expected, standings: &'a Standings) -> Place<'a> {
+            Place { expected, standings, ignored: PortSet::default() }
+        }
+        let unknown_first = [of(&by_mac, &nothing), of(&by_mac, &closed)];
+        assert_eq!(lines(&device_differences(&unknown_first)), ["", "22 open closed Missing"]);
+        let of_the_address = [of(&by_address, &nothing), of(&none, &found)];
+        assert_eq!(lines(&device_differences(&of_the_address)), ["80 open - Missing", "80 - open Rogue"]);
     }
 
     #[test]

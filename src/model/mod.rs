@@ -20,9 +20,10 @@ pub mod unconfirmed;
 
 pub use address::{Address, AddressError};
 pub use delays::Delays;
-pub use device::{Device, DeviceKey, DeviceKeyError};
+pub use device::{Device, DeviceKey, DeviceKeyError, Endpoint};
 pub use difference::{
-    Deviation, Difference, Disagreement, Expectation, Expected, Known, Standings, disagreements,
+    Deviation, Difference, Disagreement, Expectation, Expected, Known, Place, Standings, device_differences,
+    disagreements,
 };
 pub use mac::{Mac, MacError};
 pub use moment::Moment;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Address, Delays, Deviation, Mac, PortState, Protocol, ScanStatus};
+use super::{Address, Delays, Deviation, DeviceKey, Mac, PortState, Protocol, ScanStatus};
 
 /// Facts of one moment; counts are since the start of the process.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,8 +29,11 @@ pub struct Snapshot {
     pub imports: ImportFacts,
     /// Those that are configured.
     pub scanners: Vec<ScannerFacts>,
-    /// Every device that has a result.
+    /// Every endpoint that has a result.
     pub hosts: Vec<HostFacts>,
+    /// How many ports are in another state than the expected one, by host and protocol: as many as there are
+    /// differences, of hosts that were never seen, too.
+    pub differing: BTreeMap<(DeviceKey, Protocol), u32>,
 }
 
 /// What leaves and comes back.
@@ -145,7 +148,7 @@ pub struct ScannerFacts {
     pub status: Option<ScanStatus>,
 }
 
-/// A device that has a result.
+/// A device at an address, where it has a result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostFacts {
     /// Who it is.
@@ -163,8 +166,6 @@ pub struct HostFacts {
     pub expected: u32,
     /// Ports by state, as far as they are not like most of the device's.
     pub listed: BTreeMap<(Protocol, PortState), u32>,
-    /// Open ports that nobody expects, by protocol, whether or not anybody is to be told of them.
-    pub rogue: BTreeMap<Protocol, u32>,
     /// Those that are open, or that somebody is to be told of.
     pub ports: Vec<PortFact>,
 }

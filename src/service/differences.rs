@@ -1,15 +1,19 @@
 //! Where the network is not as it should be, and where one scan is not as another: told a page at a time, so that
 //! a hundred thousand differences begin at once and never lie in memory together.
 
+mod pairing;
+
 use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
+use self::pairing::side_by_side;
 use super::queries::{Queries, pages};
 use crate::{
     config::Config,
     model::{
-        Address, Deviation, Device, DeviceKey, Difference, Disagreement, Expectation, Mac, disagreements,
+        Address, Deviation, Device, DeviceKey, Difference, Disagreement, Expectation, Mac, Place, PortSet,
+        Protocol, device_differences, disagreements,
     },
     store::{Asked, HostState, News, Page, ScanDevice, ScanId, Store, StoreError, Wish},
 };
@@ -135,7 +139,7 @@ impl Queries {
             let config = config.clone();
             move |hosts: Vec<HostState>| {
                 let config = Arc::clone(&config.borrow());
-                hosts.iter().flat_map(|host| of_host(host, &config)).collect()
+                by_device(&hosts).flat_map(|hosts| of_device(hosts, &config)).collect()
             }
         });
         let of_nobody = self.expectations_of_nobody().map_ok(move |expectations| {
@@ -151,10 +155,9 @@ impl Queries {
         let mut tally = Tally::default();
         let mut known = pin!(self.host_states());
         while let Some(hosts) = known.try_next().await? {
-            for host in &hosts {
-                let open = host.standings.values().map(|standing| u64::from(standing.open().len()));
-                tally.open += open.sum::<u64>();
-                tally.count(&of_host(host, &config));
+            for hosts in by_device(&hosts) {
+                tally.open += count_open(hosts);
+                tally.count(&of_device(hosts, &config));
             }
         }
         let mut of_nobody = pin!(self.expectations_of_nobody());
@@ -175,12 +178,12 @@ impl Queries {
     ) -> Result<impl Stream<Item = Result<Vec<HostDifference>, StoreError>> + use<>, StoreError> {
         let devices = self.store.scan_devices(scan).await?;
         let (store, config) = (self.store.clone(), self.config.clone());
-        let chunks = chunks(devices);
+        let chunks = chunks(devices, |device| device.device_row);
         Ok(chunks.then(move |devices| {
             let (store, config) = (store.clone(), Arc::clone(&config.borrow()));
             async move {
                 let hosts = store.scan_states(scan, devices).await?;
-                let differences = hosts.iter().flat_map(|host| of_host(host, &config));
+                let differences = by_device(&hosts).flat_map(|hosts| of_device(hosts, &config));
                 // What this scan did not cover is no difference of its.
                 Ok(differences.filter(|found| found.difference.actual.is_some()).collect())
             }
@@ -198,7 +201,7 @@ impl Queries {
     ) -> Result<impl Stream<Item = Result<Vec<HostDisagreement>, StoreError>> + use<>, StoreError> {
         let (ones, others) = (self.store.scan_devices(one).await?, self.store.scan_devices(other).await?);
         let store = self.store.clone();
-        Ok(chunks(paired(ones, others)).then(move |pairs| {
+        Ok(chunks(paired(ones, others), pair_row).then(move |pairs| {
             let store = store.clone();
             async move { compared(&store, (one, other), pairs).await }
         }))
@@ -213,8 +216,9 @@ impl Queries {
         scan: ScanId,
     ) -> Result<impl Stream<Item = Result<Vec<HostDisagreement>, StoreError>> + use<>, StoreError> {
         let seen = self.store.scan_devices(scan).await?;
-        let seen: Arc<BTreeMap<i64, ScanDevice>> =
-            Arc::new(seen.into_iter().map(|device| (device.row, device)).collect());
+        let mut by_row = BTreeMap::<i64, Vec<ScanDevice>>::new();
+        seen.into_iter().for_each(|device| by_row.entry(device.device_row).or_default().push(device));
+        let seen = Arc::new(by_row);
         let store = self.store.clone();
         let hosts = pages({
             let store = store.clone();
@@ -226,11 +230,12 @@ impl Queries {
         Ok(hosts.and_then(move |hosts| {
             let (store, seen) = (store.clone(), Arc::clone(&seen));
             async move {
-                let is_unknown = |host: &HostState| seen.get(&host.row).is_some_and(ScanDevice::is_unknown);
-                let hosts: Vec<_> = hosts.into_iter().filter(|host| !is_unknown(host)).collect();
-                let then = hosts.iter().filter_map(|host| seen.get(&host.row).cloned()).collect();
+                let mut rows: Vec<i64> = hosts.iter().map(|host| host.device_row).collect();
+                rows.dedup();
+                let then = rows.iter().filter_map(|row| seen.get(row)).flatten().cloned().collect();
+                let (then, now) = known_both_times(then, hosts);
                 let then = store.scan_states(scan, then).await?;
-                Ok(disagreeing(then, hosts))
+                Ok(disagreeing(then, now))
             }
         }))
     }
@@ -250,7 +255,8 @@ async fn compared(
 /// The devices of two scans side by side, without those that both say the same of, and those that one of them has
 /// no word on: that a host is down is one fact, and none of its ports'.
 fn paired(ones: Vec<ScanDevice>, others: Vec<ScanDevice>) -> Vec<Pair> {
-    let mut pairs = side_by_side(ones, others, |device| device.row);
+    let row = |device: &ScanDevice| (device.device_row, device.row);
+    let mut pairs = side_by_side(ones, others, row, row);
     pairs.retain(|(one, other)| {
         let same = one.as_ref().zip(other.as_ref()).is_some_and(|(one, other)| one.is_same(other));
         !same && !one.iter().chain(other).any(ScanDevice::is_unknown)
@@ -258,23 +264,26 @@ fn paired(ones: Vec<ScanDevice>, others: Vec<ScanDevice>) -> Vec<Pair> {
     pairs
 }
 
-/// Both sides of each device, by row; it may be on one of them only.
-fn side_by_side<T>(ones: Vec<T>, others: Vec<T>, row: impl Fn(&T) -> i64) -> Vec<(Option<T>, Option<T>)> {
-    let mut pairs: BTreeMap<i64, (Option<T>, Option<T>)> = BTreeMap::new();
-    for one in ones {
-        let row = row(&one);
-        pairs.entry(row).or_default().0 = Some(one);
-    }
-    for other in others {
-        let row = row(&other);
-        pairs.entry(row).or_default().1 = Some(other);
-    }
-    pairs.into_values().collect()
+/// What a scan saw of devices, and what is known of them now, without the endpoints of which the scan knows nothing
+/// although it looked there.
+fn known_both_times(then: Vec<ScanDevice>, now: Vec<HostState>) -> (Vec<ScanDevice>, Vec<HostState>) {
+    let pairs =
+        side_by_side(then, now, |device| (device.device_row, device.row), |host| (host.device_row, host.row));
+    let (then, now): (Vec<_>, Vec<_>) = pairs
+        .into_iter()
+        .filter(|(then, now)| now.is_some() && !then.as_ref().is_some_and(ScanDevice::is_unknown))
+        .unzip();
+    (then.into_iter().flatten().collect(), now.into_iter().flatten().collect())
+}
+
+fn pair_row((one, other): &Pair) -> i64 {
+    one.as_ref().or(other.as_ref()).map_or(0, |device| device.device_row)
 }
 
 fn disagreeing(ones: Vec<HostState>, others: Vec<HostState>) -> Vec<HostDisagreement> {
     let mut found = Vec::new();
-    for (one, other) in side_by_side(ones, others, |host| host.row) {
+    let row = |host: &HostState| (host.device_row, host.row);
+    for (one, other) in side_by_side(ones, others, row, row) {
         let Some(host) = other.as_ref().or(one.as_ref()).map(place) else { continue };
         let standings = |side: Option<HostState>| side.map(|host| host.standings).unwrap_or_default();
         let disagreements = disagreements(&standings(one), &standings(other)).into_iter();
@@ -283,24 +292,47 @@ fn disagreeing(ones: Vec<HostState>, others: Vec<HostState>) -> Vec<HostDisagree
     found
 }
 
-/// Where a device's ports differ from what is expected of them, known noise apart.
-pub(super) fn of_ports(host: &HostState, config: &Config) -> Vec<Difference> {
-    let address = Some(&host.device.address).filter(|_| host.is_holder);
-    let ignored = config.ignored_ports(host.device.mac, address);
-    host.expected.differences(&host.standings, &ignored)
+/// The endpoints of each device.
+pub(super) fn by_device(hosts: &[HostState]) -> impl Iterator<Item = &[HostState]> {
+    hosts.chunk_by(|one, next| one.device_row == next.device_row)
 }
 
-fn of_host(host: &HostState, config: &Config) -> Vec<HostDifference> {
-    let differences = of_ports(host, config).into_iter();
-    let (place, lasting) = (place(host), lasting(&host.device, host.is_holder));
-    differences
-        .map(|difference| HostDifference {
+/// Where a device's ports differ from what is expected of them, known noise apart: for each of its endpoints.
+pub(super) fn of_ports(endpoints: &[HostState], config: &Config) -> Vec<Vec<Difference>> {
+    let place = |host: &HostState| {
+        let address = Some(&host.device.address).filter(|_| host.is_holder);
+        config.ignored_ports(host.device.mac, address)
+    };
+    let places: Vec<Place<'_>> = endpoints
+        .iter()
+        .map(|host| Place { expected: &host.expected, standings: &host.standings, ignored: place(host) })
+        .collect();
+    device_differences(&places)
+}
+
+/// How many ports of a device are open, at whichever of its addresses.
+fn count_open(endpoints: &[HostState]) -> u64 {
+    let mut open = BTreeMap::<Protocol, PortSet>::new();
+    for (protocol, standing) in endpoints.iter().flat_map(|host| &host.standings) {
+        let ports = open.entry(*protocol).or_default();
+        *ports = ports.union(&standing.open());
+    }
+    open.values().map(|ports| u64::from(ports.len())).sum()
+}
+
+fn of_device(endpoints: &[HostState], config: &Config) -> Vec<HostDifference> {
+    let differences = of_ports(endpoints, config);
+    let mut found = Vec::new();
+    for (host, differences) in endpoints.iter().zip(differences) {
+        let (place, lasting) = (place(host), lasting(&host.device, host.is_holder));
+        found.extend(differences.into_iter().map(|difference| HostDifference {
             host: place.clone(),
             lasting: lasting.clone(),
             mac: host.device.mac,
             difference,
-        })
-        .collect()
+        }));
+    }
+    found
 }
 
 /// What is expected of somebody who was never seen.
@@ -341,10 +373,17 @@ fn lasting(device: &Device, is_holder: bool) -> DeviceKey {
     }
 }
 
-fn chunks<T: Send>(all: Vec<T>) -> impl Stream<Item = Vec<T>> {
-    let mut all = all.into_iter();
+/// Parts of some [`PAGE`] rows, none of which divides a device.
+fn chunks<T: Send>(all: Vec<T>, device: impl Fn(&T) -> i64) -> impl Stream<Item = Vec<T>> {
+    let mut all = all.into_iter().peekable();
     stream::iter(std::iter::from_fn(move || {
-        let chunk: Vec<T> = all.by_ref().take(PAGE).collect();
+        let mut chunk: Vec<T> = Vec::new();
+        let fits = |chunk: &[T], next: &T| {
+            chunk.len() < PAGE || chunk.last().is_some_and(|last| device(last) == device(next))
+        };
+        while let Some(next) = all.next_if(|next| fits(&chunk, next)) {
+            chunk.push(next);
+        }
         (!chunk.is_empty()).then_some(chunk)
     }))
 }

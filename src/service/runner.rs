@@ -68,6 +68,7 @@ enum Done {
     Resolved(RunId, Vec<Address>),
     Looked(LookId, Looked, Option<Observation>),
     Recorded(ScanId),
+    Sighted,
     Doubts(Vec<Doubt>),
     Other,
 }
@@ -132,11 +133,7 @@ impl Running {
     async fn restore(parts: Runner, started: Moment) -> Result<Self, StoreError> {
         let times = parts.times();
         let config = Arc::clone(&parts.config.borrow());
-        let mut stored = Vec::new();
-        for (key, found) in parts.store.ages().await? {
-            stored.extend(parts.store.latest(&key).await?.map(|host| (host.device, found)));
-        }
-        let mut agenda = Agenda::new(Arc::clone(&config), stored, &times);
+        let mut agenda = Agenda::new(Arc::clone(&config), parts.store.ages().await?, &times);
         for scanner in &config.scanners {
             if let Some(Schedule { since_start, started }) = parts.store.schedule(&scanner.name).await? {
                 agenda.restore(&scanner.name, LastStart::restored(since_start, started, &times));
@@ -212,9 +209,9 @@ impl Running {
         let store = self.parts.store.clone();
         self.writes.spawn(async move {
             if let Err(error) = store.see(devices).await {
-                tracing::error!(%error, "who was seen could not be noted");
+                tracing::error!(%error, "failed to record device sightings");
             }
-            Done::Other
+            Done::Sighted
         });
     }
 
@@ -247,6 +244,8 @@ impl Running {
                 self.end_if_written(scan);
                 self.ask_for_doubts();
             }
+            // A device that has moved is to be looked at again where it is now.
+            Done::Sighted => self.ask_for_doubts(),
             Done::Doubts(doubts) => self.agenda.set_doubts(doubts, &self.parts.times()),
             Done::Other => {}
         }

@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use jiff::Timestamp;
 
 use super::{
-    differences::of_ports,
+    differences::{HostDifference, by_device, of_ports},
     feeds::{Inventory, SourceStatus},
     names,
     queries::Queries,
@@ -15,8 +15,9 @@ use crate::{
     config::ScannerConfig,
     engine::{LocalError, Stats},
     model::{
-        Deviation, DeviceKey, Difference, FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact, PortState,
-        ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts, unconfirmed::Unconfirmed,
+        Deviation, DeviceKey, Difference, Endpoint, FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact,
+        PortState, ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts,
+        unconfirmed::Unconfirmed,
     },
     net::{Limits, memory},
     store::{HostState, StoreError, StoreHealth},
@@ -26,7 +27,8 @@ impl Queries {
     /// All facts of this moment that metrics tell of. What cannot be read is left out of it.
     pub async fn snapshot(&self) -> Snapshot {
         let hosts = known(self.host_facts().await);
-        Snapshot { hosts, ..self.own_facts().await }
+        let differing = known(self.count_differences().await);
+        Snapshot { hosts, differing, ..self.own_facts().await }
     }
 
     /// The same but for the devices: little work, however many there are.
@@ -54,7 +56,20 @@ impl Queries {
             imports: self.import_facts(totals.and_then(|totals| totals.last_scan)),
             scanners,
             hosts: Vec::new(),
+            differing: BTreeMap::new(),
         }
+    }
+
+    /// How many rows /v1/diff has, by host and protocol.
+    async fn count_differences(&self) -> Result<BTreeMap<(DeviceKey, Protocol), u32>, StoreError> {
+        let mut differing = BTreeMap::new();
+        let mut found = pin!(self.differences());
+        while let Some(found) = found.try_next().await? {
+            for HostDifference { host, difference, .. } in found {
+                *differing.entry((host, difference.protocol)).or_default() += 1;
+            }
+        }
+        Ok(differing)
     }
 
     /// As portmantool told them, to whom every scan was an import.
@@ -83,19 +98,29 @@ impl Queries {
         let config = Arc::clone(&self.config.borrow());
         let has_baseline = self.store.has_baseline().await?;
         let doubts = self.store.doubts().await?.into_iter();
-        let doubts: BTreeMap<DeviceKey, Unconfirmed> =
-            doubts.map(|doubt| (doubt.device.key(), doubt.unconfirmed)).collect();
+        let doubts: BTreeMap<Endpoint, Unconfirmed> =
+            doubts.map(|doubt| (doubt.device.endpoint(), doubt.unconfirmed)).collect();
         let mut called = self.store.names().await?;
         let mut facts = Vec::new();
         let mut known = pin!(self.host_states());
         while let Some(hosts) = known.try_next().await? {
-            let has_result = |host: &&HostState| !host.standings.is_empty();
-            facts.extend(hosts.iter().filter(has_result).map(|host| {
-                let called = called.remove(&host.row).unwrap_or_default();
-                let name = names::all(&config, &host.device, called).into_iter().next().map(|name| name.text);
-                let doubts = doubts.get(&host.device.key());
-                HostFacts { name, ..of_host(host, has_baseline, &of_ports(host, &config), doubts) }
-            }));
+            for endpoints in by_device(&hosts) {
+                let row = endpoints.first().map_or(0, |host| host.device_row);
+                let called = called.remove(&row).unwrap_or_default();
+                let differences = of_ports(endpoints, &config);
+                // A stranger is new as a whole; another address of a known device is not.
+                let is_new = has_baseline && endpoints.iter().all(|host| host.expected.is_empty());
+                for (host, differences) in endpoints.iter().zip(differences) {
+                    if host.standings.is_empty() {
+                        continue;
+                    }
+                    let names = names::all(&config, &host.device, called.clone());
+                    let name = names.into_iter().next().map(|name| name.text);
+                    let doubts = doubts.get(&host.device.endpoint());
+                    let facts_of = of_host(host, (has_baseline, is_new), &differences, doubts);
+                    facts.push(HostFacts { name, ..facts_of });
+                }
+            }
         }
         Ok(facts)
     }
@@ -106,16 +131,16 @@ fn known<T: Default>(read: Result<T, StoreError>) -> T {
     read.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).unwrap_or_default()
 }
 
-/// A device and its ports. What waits for a second look alarms nobody, nor does any single port of a device that
+/// An endpoint and its ports. What waits for a second look alarms nobody, nor does any single port of a device that
 /// is new as a whole.
 fn of_host(
     host: &HostState,
-    has_baseline: bool,
+    (has_baseline, is_stranger): (bool, bool),
     differences: &[Difference],
     unconfirmed: Option<&Unconfirmed>,
 ) -> HostFacts {
     let of_kind = |kind| differences.iter().filter(move |difference| difference.deviation() == kind);
-    let new = has_baseline && host.expected.is_empty() && of_kind(Deviation::Rogue).next().is_some();
+    let new = is_stranger && of_kind(Deviation::Rogue).next().is_some();
     let waits = |difference: &Difference| {
         let tcp = difference.protocol == Protocol::Tcp;
         tcp && unconfirmed.is_some_and(|unconfirmed| unconfirmed.waits(difference.port))
@@ -139,8 +164,6 @@ fn of_host(
         let fact = fact.or_insert(PortFact { protocol, port, open: false, deviation: None });
         fact.deviation = Some(difference.deviation());
     }
-    let mut rogue = BTreeMap::new();
-    of_kind(Deviation::Rogue).for_each(|difference| *rogue.entry(difference.protocol).or_default() += 1);
     HostFacts {
         mac: host.device.mac,
         host: host.device.address.clone(),
@@ -149,7 +172,6 @@ fn of_host(
         new,
         expected: host.expected.count(PortState::Open),
         listed,
-        rogue,
         ports: ports.into_values().collect(),
     }
 }

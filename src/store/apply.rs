@@ -9,7 +9,7 @@ use super::{
     Hearing, Observation, ScanId, ScanKind, Schedule, Wish,
     current::{self, Look, Place},
     error::{Result, StoreError},
-    expected, names, residents,
+    expected, identity, names, presence,
     verdicts::{Verdicts, digest},
 };
 
@@ -73,11 +73,11 @@ impl Change {
             }
             Self::See { devices, at } => {
                 for device in devices {
-                    residents::sight_at_all(connection, device, *at)?;
+                    identity::record_all_addresses(connection, device, *at)?;
                 }
             }
             Self::Hear { heard, at } => names::hear(connection, heard, *at)?,
-            Self::Miss { since, at } => residents::miss(connection, *since, *at)?,
+            Self::Miss { since, at } => presence::mark_absent_since(connection, *since, *at)?,
             Self::Expect { wishes, at } => expected::write(connection, wishes, *at)?,
             Self::Schedule { scanner, schedule } => {
                 let sql = "INSERT INTO schedules (scanner, since_start, started) VALUES (?1, ?2, ?3)
@@ -108,30 +108,36 @@ fn record(connection: &Connection, seq: i64, observation: &Observation) -> Resul
     let kind: Option<String> =
         connection.prepare_cached(sql)?.query_row([scan.0], |row| row.get(0)).optional()?;
     let is_import = kind.ok_or(StoreError::UnknownScan(*scan))? == ScanKind::Import.as_str();
-    // Nobody has seen a host that is down: it keeps the address and the date of when somebody did.
-    let device_id = match report.status {
-        HostStatus::Down => residents::sought(connection, device, *finished)?,
-        _ if is_import => residents::imported(connection, device, *started, *scan)?,
-        _ => residents::sight(connection, device, *finished, Some(*scan))?,
+    // A host that is down was not seen: it keeps the address and the date of when it was.
+    let credit = match report.status {
+        HostStatus::Down => identity::credit_absence(connection, device, *finished, *scan)?,
+        _ if is_import => Some(identity::credit_import(connection, device, *started, *scan)?),
+        _ => Some(identity::record_sighting(connection, device, *finished, Some(*scan))?),
     };
+    let Some(credit) = credit else {
+        let sql = "INSERT OR IGNORE INTO unanswered (scan, address) VALUES (?1, ?2)";
+        connection.prepare_cached(sql)?.execute(params![scan.0, report.address.to_string()])?;
+        return Ok(());
+    };
+    let endpoint = credit.endpoint;
     if !is_import {
-        let sql = "UPDATE devices SET up = ?2 WHERE id = ?1 AND up IS NOT ?2";
-        connection.prepare_cached(sql)?.execute(params![device_id, report.status != HostStatus::Down])?;
+        let sql = "UPDATE endpoints SET up = ?2 WHERE id = ?1 AND up IS NOT ?2";
+        connection.prepare_cached(sql)?.execute(params![endpoint, report.status != HostStatus::Down])?;
     }
     let up = report.status == HostStatus::Up;
     let verdicts = up.then(|| Verdicts::of(report));
     let result = verdicts.as_ref().map(|verdicts| result(connection, &verdicts.encode())).transpose()?;
     let detail: Option<String> = (!up).then(|| report.detail.chars().take(DETAIL_MAX).collect());
-    let before = if up { current::looks(connection, device_id)? } else { Vec::new() };
+    let before = if up { current::looks(connection, endpoint)? } else { Vec::new() };
     let place = if is_import { Place::of_import(*started, seq, &before) } else { Place::own(seq) };
     let sql =
-        "INSERT INTO observations (scan, seq, device, address, protocol, status, result, reason, probes,
+        "INSERT INTO observations (scan, seq, endpoint, address, protocol, status, result, reason, probes,
                                    started, finished, preparation, scanning, detail, place)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
     connection.prepare_cached(sql)?.execute(params![
         scan.0,
         seq,
-        device_id,
+        endpoint,
         report.address.to_string(),
         report.protocol.as_str(),
         report.status.as_str(),
@@ -148,9 +154,9 @@ fn record(connection: &Connection, seq: i64, observation: &Observation) -> Resul
     if verdicts.is_some() {
         let (scan, started, protocol) = (*scan, *started, report.protocol);
         let look = Look { scan, seq, protocol, started, verdicts, place };
-        // An import may not know whose it is.
-        let device = Device { mac: residents::mac_of(connection, device_id)?, ..device.clone() };
-        current::take_in(connection, (device_id, &device), before, look, *finished)?;
+        // An import may not know its MAC.
+        let device = Device { mac: credit.mac, ..device.clone() };
+        current::take_in(connection, (credit, &device), before, look, *finished)?;
     }
     Ok(())
 }

@@ -11,12 +11,14 @@ use super::{
 };
 use crate::model::{Address, Device, Mac, Protocol, Standings};
 
-/// A device that was looked at in a scan.
+/// A device at an address, as it was looked at in a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanDevice {
     /// As [`HostState::row`].
     pub row: i64,
-    /// Who it is.
+    /// As [`HostState::device_row`].
+    pub device_row: i64,
+    /// The device's MAC.
     pub mac: Option<Mac>,
     /// Where it was then.
     pub address: Address,
@@ -37,7 +39,7 @@ impl ScanDevice {
 }
 
 impl Store {
-    /// Whom a scan looked at, by row.
+    /// What a scan looked at, device by device.
     ///
     /// # Errors
     /// There is no such scan, the database fails, or the store is closed.
@@ -61,9 +63,9 @@ fn scan_devices(connection: &Connection, scan: ScanId) -> Result<Vec<ScanDevice>
     if !connection.prepare_cached("SELECT 1 FROM scans WHERE id = ?1")?.exists([scan.0])? {
         return Err(StoreError::UnknownScan(scan));
     }
-    let sql = "SELECT o.device, d.mac, o.address, o.protocol, o.result
-               FROM observations o JOIN devices d ON d.id = o.device
-               WHERE o.scan = ?1 ORDER BY o.device, o.seq DESC";
+    let sql = "SELECT o.endpoint, d.mac, o.address, o.protocol, o.result, d.id
+               FROM observations o JOIN endpoints e ON e.id = o.endpoint JOIN devices d ON d.id = e.device
+               WHERE o.scan = ?1 ORDER BY d.id, o.endpoint, o.seq DESC";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([scan.0])?;
     let mut devices: Vec<ScanDevice> = Vec::new();
@@ -75,6 +77,7 @@ fn scan_devices(connection: &Connection, scan: ScanId) -> Result<Vec<ScanDevice>
             Some(last) => last.results.extend(result),
             None => devices.push(ScanDevice {
                 row: id,
+                device_row: row.get(5)?,
                 mac: mac(row, 1)?,
                 address: parsed(row.get::<_, String>(2)?)?,
                 results: result.into_iter().collect(),
@@ -85,7 +88,7 @@ fn scan_devices(connection: &Connection, scan: ScanId) -> Result<Vec<ScanDevice>
 }
 
 fn scan_state(connection: &Connection, scan: ScanId, device: ScanDevice) -> Result<HostState> {
-    let ScanDevice { row, mac, address, results } = device;
+    let ScanDevice { row, device_row, mac, address, results } = device;
     let mut statement = connection.prepare_cached("SELECT body FROM results WHERE id = ?1")?;
     let mut standings = Standings::new();
     for (protocol, result) in results {
@@ -96,6 +99,7 @@ fn scan_state(connection: &Connection, scan: ScanId, device: ScanDevice) -> Resu
     let expected = expected::of(connection, mac, Some(&address))?;
     Ok(HostState {
         row,
+        device_row,
         device: Device { address, mac, name: None },
         up: None,
         is_holder: true,

@@ -1,19 +1,20 @@
-//! The present state of devices: the looks that supply it, and what they say together.
+//! The present state of endpoints: the looks that supply it, and what they say together.
 //!
-//! A port is what the newest look says that covered it. So a device needs its newest look, and of the others only
+//! A port is what the newest look says that covered it. So an endpoint needs its newest look, and of the others only
 //! those that cover a port which nothing newer does: usually none. How many scans there were makes no
 //! difference to any of this.
 
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{
     Page, ScanId, Store,
     error::Result,
     expected,
-    news::{self},
+    identity::Credit,
+    news,
     reader::{mac, parsed, timestamp},
     verdicts::Verdicts,
 };
@@ -25,9 +26,9 @@ use crate::{
 };
 
 /// Devices of a page.
-const PAGE: u32 = 128;
+const PAGE: i64 = 128;
 
-/// Where a look stands among a device's looks; the newest is the greatest. Ours are in the order of their
+/// Where a look stands among an endpoint's looks; the newest is the greatest. Ours are in the order of their
 /// sequence numbers, whatever the clock said; an import follows the last of ours that was not begun after it,
 /// whichever of the two came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +40,7 @@ pub(super) struct Place {
     seq: i64,
 }
 
-/// A look that supplies a device's state, or is about to.
+/// A look that supplies an endpoint's state, or is about to.
 pub(super) struct Look {
     pub(super) scan: ScanId,
     pub(super) seq: i64,
@@ -50,16 +51,19 @@ pub(super) struct Look {
     pub(super) place: Place,
 }
 
-/// What is known of a device, and what is expected of it.
+/// What is known of a device at one of its addresses, and what is expected of it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostState {
-    /// Names the device as long as it is remembered; ascending from page to page.
+    /// The endpoint's row.
     pub row: i64,
-    /// Who, and where it was last seen.
+    /// Names the device as long as it is remembered; ascending from page to page, and all of a device's endpoints are
+    /// on one page, the main one first.
+    pub device_row: i64,
+    /// The device at this address.
     pub device: Device,
-    /// Whether it answered our newest look at it; `None`: we have not looked yet.
+    /// Whether it answered our newest look there; `None`: we have not looked yet.
     pub up: Option<bool>,
-    /// Whether nobody else has come to that address since.
+    /// Whether no other device has been seen at that address since.
     pub is_holder: bool,
     /// Its ports.
     pub standings: Standings,
@@ -68,8 +72,7 @@ pub struct HostState {
 }
 
 impl Store {
-    /// What is known and expected of every device, a page at a time. What was once imported under an address
-    /// alone is left out as soon as a device with a MAC has that address.
+    /// What is known and expected of every endpoint, device by device, a page at a time.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -84,7 +87,7 @@ impl Place {
         Self { after: seq, import: None, seq }
     }
 
-    /// That of an import among the looks that supply a device's state. A look whose date cannot be right says
+    /// That of an import among the looks that supply an endpoint's state. A look whose date cannot be right says
     /// nothing of what was before or after it.
     pub(super) fn of_import(started: Timestamp, seq: i64, newest_first: &[Look]) -> Self {
         let before = |look: &&Look| (EARLIEST_SANE..=started).contains(&look.started);
@@ -108,23 +111,37 @@ impl Look {
     }
 }
 
-/// The looks that supply a device's state, newest first.
-pub(super) fn looks(connection: &Connection, device: i64) -> Result<Vec<Look>> {
-    Ok(looks_between(connection, device, device)?.remove(&device).unwrap_or_default())
+/// The looks that supply an endpoint's state, newest first.
+pub(super) fn looks(connection: &Connection, endpoint: i64) -> Result<Vec<Look>> {
+    let found = looks_where(connection, "e.id = ?1 AND ?2 = ?1", endpoint, endpoint)?;
+    Ok(found.into_values().next().unwrap_or_default())
 }
 
-/// The looks that supply the states of the devices with these rows, each device's newest first.
+/// The looks that supply the states of the endpoints of the devices with these rows, by endpoint, the newest first.
 pub(super) fn looks_between(
     connection: &Connection,
     first: i64,
     last: i64,
 ) -> Result<HashMap<i64, Vec<Look>>> {
-    let sql = "SELECT o.scan, o.seq, o.protocol, o.started, o.place, r.body, c.device
-               FROM current c
-               JOIN observations o ON o.scan = c.scan AND o.seq = c.seq
-               JOIN results r ON r.id = o.result
-               WHERE c.device BETWEEN ?1 AND ?2";
-    let mut statement = connection.prepare_cached(sql)?;
+    looks_where(connection, "e.device BETWEEN ?1 AND ?2", first, last)
+}
+
+fn looks_where(
+    connection: &Connection,
+    filter: &str,
+    first: i64,
+    last: i64,
+) -> Result<HashMap<i64, Vec<Look>>> {
+    // The order of the joins is fixed: the view is read for each endpoint, and never as a whole.
+    let sql = format!(
+        "SELECT o.scan, o.seq, o.protocol, o.started, o.place, r.body, e.id
+         FROM endpoints e
+         CROSS JOIN current c ON c.endpoint = e.id
+         CROSS JOIN observations o ON o.scan = c.scan AND o.seq = c.seq
+         CROSS JOIN results r ON r.id = o.result
+         WHERE {filter}"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([first, last])?;
     let mut looks: HashMap<i64, Vec<Look>> = HashMap::new();
     while let Some(row) = rows.next()? {
@@ -154,46 +171,77 @@ pub(super) fn standings<'a>(newest_first: impl IntoIterator<Item = &'a Look>) ->
     standings
 }
 
-/// Puts a look, whose row is written, among those that supply its device's state, tells what it has changed, and
-/// drops those that supply nothing any more. Writes nothing to the list where there is nothing to change, as
-/// after two looks at the same ports.
+/// Puts a look, whose row is written, among those that supply its endpoint's state, tells what it has changed, and
+/// drops those that supply nothing any more.
 pub(super) fn take_in(
     connection: &Connection,
-    (id, device): (i64, &Device),
+    (credit, device): (Credit, &Device),
     before: Vec<Look>,
     look: Look,
     ended: Timestamp,
 ) -> Result<()> {
-    let latest = before.first().map(|look| look.seq);
-    let known: Vec<i64> = before.iter().skip(1).map(|look| look.seq).collect();
+    let listed = Listed::of(&before);
     let mut all = before;
     lift_imports(connection, &mut all, &look)?;
     let index = all.partition_point(|known| known.place > look.place);
-    tell_changes(connection, (id, device), all.split_at(index), &look, ended)?;
+    tell_changes(connection, (credit, device), all.split_at(index), &look, ended)?;
     all.insert(index, look);
+    keep_contributors(connection, credit.endpoint, &listed, &all)
+}
+
+/// Adds the looks of another endpoint, which turns out to be the same, to those that supply this one's state.
+pub(super) fn join(
+    connection: &Connection,
+    endpoint: i64,
+    before: Vec<Look>,
+    others: Vec<Look>,
+) -> Result<()> {
+    let listed = Listed::of(&before);
+    let mut all = before;
+    all.extend(others);
+    all.sort_unstable_by_key(|look| std::cmp::Reverse(look.place));
+    keep_contributors(connection, endpoint, &listed, &all)
+}
+
+/// The looks that are on record as supplying an endpoint's state, by their sequence numbers.
+struct Listed {
+    latest: Option<i64>,
+    earlier: Vec<i64>,
+}
+
+impl Listed {
+    fn of(newest_first: &[Look]) -> Self {
+        let latest = newest_first.first().map(|look| look.seq);
+        Self { latest, earlier: newest_first.iter().skip(1).map(|look| look.seq).collect() }
+    }
+}
+
+/// Records which of an endpoint's looks, newest first, supply its state. Writes nothing where there is nothing to
+/// change, as after two looks at the same ports.
+fn keep_contributors(connection: &Connection, endpoint: i64, listed: &Listed, all: &[Look]) -> Result<()> {
     let mut covered = BTreeMap::<Protocol, PortSet>::new();
     let mut spent = Vec::new();
     for (index, look) in all.iter().enumerate() {
         let covered = covered.entry(look.protocol).or_default();
         let coverage = look.coverage();
-        // The newest always counts: it says when the device was looked at last.
+        // The newest always counts: it says when the endpoint was looked at last.
         let counts = index == 0 || !coverage.is_subset(covered);
         *covered = covered.union(&coverage);
-        let is_listed = known.contains(&look.seq);
+        let is_listed = listed.earlier.contains(&look.seq);
         if counts && index > 0 && !is_listed {
-            let sql = "INSERT INTO earlier (device, scan, seq) VALUES (?1, ?2, ?3)";
-            connection.prepare_cached(sql)?.execute([id, look.scan.0, look.seq])?;
-        } else if !counts && is_listed {
+            let sql = "INSERT INTO earlier (endpoint, scan, seq) VALUES (?1, ?2, ?3)";
+            connection.prepare_cached(sql)?.execute([endpoint, look.scan.0, look.seq])?;
+        } else if is_listed && !(counts && index > 0) {
             spent.push(look.seq);
         }
     }
     for seq in spent {
-        let sql = "DELETE FROM earlier WHERE device = ?1 AND seq = ?2";
-        connection.prepare_cached(sql)?.execute([id, seq])?;
+        let sql = "DELETE FROM earlier WHERE endpoint = ?1 AND seq = ?2";
+        connection.prepare_cached(sql)?.execute([endpoint, seq])?;
     }
-    if let Some(newest) = all.first().filter(|newest| Some(newest.seq) != latest) {
-        let sql = "UPDATE devices SET latest_scan = ?2, latest_seq = ?3 WHERE id = ?1";
-        connection.prepare_cached(sql)?.execute([id, newest.scan.0, newest.seq])?;
+    if let Some(newest) = all.first().filter(|newest| Some(newest.seq) != listed.latest) {
+        let sql = "UPDATE endpoints SET latest_scan = ?2, latest_seq = ?3 WHERE id = ?1";
+        connection.prepare_cached(sql)?.execute([endpoint, newest.scan.0, newest.seq])?;
     }
     Ok(())
 }
@@ -216,10 +264,10 @@ fn lift_imports(connection: &Connection, newest_first: &mut [Look], look: &Look)
 
 /// Tells what a look has changed of what was known, for the ports that nothing newer covers. An import tells
 /// nothing unless it is the newest of all. The first look at a device's ports of a protocol changes nothing: that
-/// the device is new has been told.
+/// the device is new has been told. The first look at another of its addresses opens what is not open elsewhere on it.
 fn tell_changes(
     connection: &Connection,
-    (id, device): (i64, &Device),
+    (credit, device): (Credit, &Device),
     (newer, older): (&[Look], &[Look]),
     look: &Look,
     ended: Timestamp,
@@ -227,58 +275,81 @@ fn tell_changes(
     let is_import = look.place.import.is_some();
     let same = |looks: &&Look| looks.protocol == look.protocol;
     let known = || newer.iter().chain(older).filter(same);
-    if known().next().is_none() || is_import && !newer.is_empty() {
+    let open = |looks: Standings| looks.get(&look.protocol).map_or_else(PortSet::default, Standing::open);
+    let (is_first, elsewhere) = match known().next() {
+        Some(_) => (false, PortSet::default()),
+        None => match open_elsewhere(connection, credit, look.protocol)? {
+            Some(open) => (false, open),
+            None => (true, PortSet::default()),
+        },
+    };
+    if is_first || is_import && !newer.is_empty() {
         return Ok(());
     }
-    let open = |looks: Standings| looks.get(&look.protocol).map_or_else(PortSet::default, Standing::open);
     let hidden = newer.iter().filter(same).fold(PortSet::default(), |all, look| all.union(&look.coverage()));
     let open_before = open(standings(known()));
     let told = Told {
         covered: look.coverage().minus(&hidden),
-        open: open(standings([look])).minus(&hidden),
+        open: open(standings([look])).minus(&hidden).minus(&elsewhere),
         at: ended,
-        // Whoever made it looked as often as he wanted, and need not be there to be asked again.
+        // An import's scanner looked as often as its owner wanted, and need not be there to look again.
         is_final: is_import,
     };
-    news::settle(connection, (id, device, look.scan), look.protocol, &open_before, &told)
+    news::settle(connection, (credit.endpoint, device, look.scan), look.protocol, &open_before, &told)
+}
+
+/// The ports that are open on a device's other endpoints; `None` where none of them was looked at for this protocol.
+fn open_elsewhere(connection: &Connection, credit: Credit, protocol: Protocol) -> Result<Option<PortSet>> {
+    let mut found = looks_between(connection, credit.device, credit.device)?;
+    found.remove(&credit.endpoint);
+    let standings = found.values().map(|looks| standings(looks));
+    let known = standings.filter_map(|mut standings| standings.remove(&protocol));
+    Ok(known
+        .fold(None, |open: Option<PortSet>, standing| Some(open.unwrap_or_default().union(&standing.open()))))
 }
 
 /// Of all devices at an address the one that came last has it; one with a MAC before one without.
 const HOSTS: &str = "
-    SELECT d.id, d.mac, d.address, d.name, d.up, NOT EXISTS (
-        SELECT 1 FROM devices o WHERE o.address = d.address AND o.id <> d.id
-            AND (o.mac IS NOT NULL, o.last_seen, o.id) > (d.mac IS NOT NULL, d.last_seen, d.id))
-    FROM devices d WHERE d.id > ?1 ORDER BY d.id LIMIT ?2";
+    SELECT e.id, d.mac, e.address, d.name, e.up, NOT EXISTS (
+        SELECT 1 FROM endpoints o JOIN devices h ON h.id = o.device
+        WHERE o.address = e.address AND o.held = 'now' AND o.id <> e.id
+            AND (h.mac IS NOT NULL, o.last_seen, o.id) > (d.mac IS NOT NULL, e.last_seen, e.id)), d.id
+    FROM devices d JOIN endpoints e ON e.device = d.id AND e.held = 'now'
+    WHERE d.id BETWEEN ?1 AND ?2 ORDER BY d.id, instr(e.address, ':') > 0, e.id";
 
-/// Three statements for a page, however many devices there are on it.
+/// Four statements for a page, however many devices there are on it.
 fn host_states(connection: &Connection, after: i64) -> Result<Page<HostState>> {
+    let (first, after_page) = (after.saturating_add(1), page_after(connection, after)?);
+    let last = after_page.unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(HOSTS)?;
-    let mut rows = statement.query(params![after, PAGE])?;
+    let mut rows = statement.query([first, last])?;
     let mut hosts = Vec::new();
     while let Some(row) = rows.next()? {
-        let host = bare(row)?;
-        hosts.push((host.row, host));
+        hosts.push(bare(row)?);
     }
-    if let (Some(&(first, _)), Some(&(last, _))) = (hosts.first(), hosts.last()) {
-        let mut looks = looks_between(connection, first, last)?;
-        let mut expected = expected::between(connection, first, last)?;
-        for (row, host) in &mut hosts {
-            host.standings = standings(&looks.remove(row).unwrap_or_default());
-            let expected = expected.remove(row).unwrap_or_default().into_iter();
-            // What is expected of an address holds for whoever has it now.
-            let holds = |it: &Expectation| host.is_holder || matches!(it.device, DeviceKey::Mac(_));
-            host.expected = expected.filter(holds).collect();
-        }
+    let mut looks = looks_between(connection, first, last)?;
+    let mut expected = expected::between(connection, first, last)?;
+    for host in &mut hosts {
+        host.standings = standings(&looks.remove(&host.row).unwrap_or_default());
+        let expected = expected.remove(&host.row).unwrap_or_default().into_iter();
+        // What is expected of an address holds for the device that has it now.
+        let holds = |it: &Expectation| host.is_holder || matches!(it.device, DeviceKey::Mac(_));
+        host.expected = expected.filter(holds).collect();
     }
-    let mut page = Page::of(hosts, PAGE);
-    page.rows.retain(|host| host.is_holder || host.device.mac.is_some());
-    Ok(page)
+    Ok(Page { rows: hosts, next: after_page })
 }
 
-/// A device without what stands in other tables.
+/// The last device of the page that begins after this row; `None` if there are no more pages.
+fn page_after(connection: &Connection, after: i64) -> Result<Option<i64>> {
+    let sql = "SELECT id FROM devices WHERE id > ?1 ORDER BY id LIMIT 1 OFFSET ?2";
+    Ok(connection.prepare_cached(sql)?.query_row([after, PAGE - 1], |row| row.get(0)).optional()?)
+}
+
+/// An endpoint without what stands in other tables.
 fn bare(row: &Row<'_>) -> Result<HostState> {
     Ok(HostState {
         row: row.get(0)?,
+        device_row: row.get(6)?,
         device: Device { address: parsed(row.get::<_, String>(2)?)?, mac: mac(row, 1)?, name: row.get(3)? },
         up: row.get(4)?,
         is_holder: row.get(5)?,

@@ -59,7 +59,7 @@ const ALL: &str = "SELECT written, device, protocol, port, state, comment FROM e
 const OF_NOBODY: &str = "SELECT written, device, protocol, port, state, comment FROM expectations e
                          WHERE written > ?1
                              AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.mac = e.device)
-                             AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.address = e.device)
+                             AND NOT EXISTS (SELECT 1 FROM endpoints h WHERE h.address = e.device AND h.held = 'now')
                          ORDER BY written LIMIT ?2";
 
 /// Writes what is wished for, inside the caller's transaction.
@@ -103,18 +103,21 @@ pub(super) fn of(connection: &Connection, mac: Option<Mac>, address: Option<&Add
     Ok(found.into_iter().collect())
 }
 
-/// What is expected of the devices with these rows, and of their addresses, whoever has those now.
+/// What is expected of the endpoints of the devices with these rows, by endpoint: of the device, and of the address,
+/// whichever device has that now.
 pub(super) fn between(
     connection: &Connection,
     first: i64,
     last: i64,
 ) -> Result<HashMap<i64, Vec<Expectation>>> {
     // One table for each of the two indexes: an OR would use neither.
-    let sql = "SELECT e.written, e.device, e.protocol, e.port, e.state, e.comment, d.id
-               FROM devices d JOIN expectations e ON e.device = d.mac WHERE d.id BETWEEN ?1 AND ?2
+    let sql = "SELECT e.written, e.device, e.protocol, e.port, e.state, e.comment, h.id
+               FROM devices d JOIN expectations e ON e.device = d.mac
+               JOIN endpoints h ON h.device = d.id AND h.held = 'now' WHERE d.id BETWEEN ?1 AND ?2
                UNION ALL
-               SELECT e.written, e.device, e.protocol, e.port, e.state, e.comment, d.id
-               FROM devices d JOIN expectations e ON e.device = d.address WHERE d.id BETWEEN ?1 AND ?2";
+               SELECT e.written, e.device, e.protocol, e.port, e.state, e.comment, h.id
+               FROM endpoints h JOIN expectations e ON e.device = h.address
+               WHERE h.held = 'now' AND h.device BETWEEN ?1 AND ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([first, last])?;
     let mut found: HashMap<_, Vec<_>> = HashMap::new();

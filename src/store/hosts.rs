@@ -1,7 +1,7 @@
 //! Devices with all that is known of them, a page at a time: five statements for a page, however many devices
 //! there are on it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -12,7 +12,7 @@ use super::{
     names,
     reader::{mac, parsed, timestamp},
 };
-use crate::model::{Address, Device, DeviceKey, Name, PortSet, Protocol, Standings};
+use crate::model::{Address, Device, DeviceKey, Name, PortSet, PortState, Protocol, Standings};
 
 /// Devices of a page.
 const PAGE: u32 = 128;
@@ -33,9 +33,9 @@ pub struct Host {
     /// When it was last seen, at most an hour behind.
     pub last_seen: Timestamp,
     /// Every address that it has had, the latest first.
-    pub addresses: Vec<Residence>,
-    /// Its ports.
-    pub standings: Standings,
+    pub addresses: Vec<AddressRecord>,
+    /// Its ports at each address that it has, the main one first.
+    pub endpoints: Vec<(Address, Standings)>,
     /// Which ports were found open when, oldest first; those of the first look are not among them.
     opened: Vec<Opened>,
 }
@@ -61,18 +61,49 @@ pub struct NewWords {
     pub note: Option<Option<String>>,
 }
 
-/// A device at an address.
+/// An address that a device has or had.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Residence {
-    /// Where.
+pub struct AddressRecord {
+    /// The address.
     pub address: Address,
     /// Since when.
     pub first_seen: Timestamp,
-    /// Until when; of the present address when it was last seen at all.
+    /// When the device was last seen there.
     pub last_seen: Timestamp,
 }
 
+/// An open port of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenPort {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// 0 to 65535.
+    pub port: u16,
+    /// The newest scan that says so, of any address.
+    pub scan: i64,
+    /// At which of the device's addresses it is open.
+    pub addresses: Vec<Address>,
+}
+
 impl Host {
+    /// The ports that are open at any of the device's addresses, by protocol and port.
+    pub fn open_ports(&self) -> Vec<OpenPort> {
+        let mut open: BTreeMap<(Protocol, u16), OpenPort> = BTreeMap::new();
+        for (address, standings) in &self.endpoints {
+            for (&protocol, standing) in standings {
+                let found = standing.notable().filter(|(_, stretch)| stretch.state == PortState::Open);
+                for (port, stretch) in found {
+                    let scan = stretch.scan;
+                    let first = OpenPort { protocol, port, scan, addresses: Vec::new() };
+                    let known = open.entry((protocol, port)).or_insert(first);
+                    known.scan = known.scan.max(scan);
+                    known.addresses.push(address.clone());
+                }
+            }
+        }
+        open.into_values().collect()
+    }
+
     /// Since when an open port is: since it was last found to have been opened, or since the device is known.
     pub fn open_since(&self, protocol: Protocol, port: u16) -> Timestamp {
         let of_it =
@@ -118,7 +149,9 @@ fn row_of(connection: &Connection, key: &DeviceKey) -> Result<Option<i64>> {
     let (sql, key) = match key {
         DeviceKey::Mac(mac) => ("SELECT id FROM devices WHERE mac = ?1", mac.to_string()),
         DeviceKey::Address(address) => (
-            "SELECT id FROM devices WHERE address = ?1 ORDER BY mac IS NULL, last_seen DESC, id DESC LIMIT 1",
+            "SELECT e.device FROM endpoints e JOIN devices d ON d.id = e.device
+             WHERE e.address = ?1 AND e.held = 'now'
+             ORDER BY d.mac IS NULL, e.last_seen DESC, e.id DESC LIMIT 1",
             address.to_string(),
         ),
     };
@@ -132,8 +165,9 @@ fn hosts(connection: &Connection, after: i64) -> Result<Page<Host>> {
 
 /// The devices with rows from `first` to `last`, at most so many.
 fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<Vec<(i64, Host)>> {
-    let sql = "SELECT id, mac, address, name, own_name, note, first_seen, last_seen FROM devices
-               WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
+    let sql = "SELECT i.device, i.mac, i.address, i.name, d.own_name, d.note, d.first_seen, i.last_seen
+               FROM identities i JOIN devices d ON d.id = i.device
+               WHERE i.device BETWEEN ?1 AND ?2 ORDER BY i.device LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![first, last, most])?;
     let mut hosts = Vec::new();
@@ -146,15 +180,16 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
     let mut addresses = addresses(connection, first, last)?;
     let mut names = names::between(connection, first, last)?;
     for (id, host) in &mut hosts {
-        host.standings = current::standings(&looks.remove(id).unwrap_or_default());
-        host.opened = opened.remove(id).unwrap_or_default();
-        host.addresses = addresses.remove(id).unwrap_or_default();
-        host.names = names.remove(id).unwrap_or_default();
-        // The present one's row is brought up to date only when the device moves.
-        for residence in host.addresses.iter_mut().filter(|here| here.address == host.device.address) {
-            residence.last_seen = host.last_seen;
+        for (endpoint, record, is_present) in addresses.remove(id).unwrap_or_default() {
+            if is_present {
+                let looks = looks.remove(&endpoint).unwrap_or_default();
+                host.endpoints.push((record.address.clone(), current::standings(&looks)));
+            }
+            host.addresses.push(record);
         }
-        host.addresses.sort_by_key(|residence| std::cmp::Reverse(residence.last_seen));
+        host.opened = opened.remove(id).unwrap_or_default();
+        host.names = names.remove(id).unwrap_or_default();
+        host.addresses.sort_by_key(|record| std::cmp::Reverse(record.last_seen));
     }
     Ok(hosts)
 }
@@ -169,15 +204,15 @@ fn bare(row: &Row<'_>) -> Result<Host> {
         last_seen: timestamp(row.get(7)?)?,
         names: Vec::new(),
         addresses: Vec::new(),
-        standings: Standings::new(),
+        endpoints: Vec::new(),
         opened: Vec::new(),
     })
 }
 
 fn opened(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64, Vec<Opened>>> {
-    let sql = "SELECT d.id, c.at, c.protocol, c.ports
-               FROM devices d JOIN changes c ON c.device = coalesce(d.mac, d.address)
-               WHERE d.id BETWEEN ?1 AND ?2 AND c.kind = 'opened' ORDER BY d.id, c.id";
+    let sql = "SELECT i.device, c.at, c.protocol, c.ports
+               FROM identities i JOIN changes c ON c.device = i.key
+               WHERE i.device BETWEEN ?1 AND ?2 AND c.kind = 'opened' ORDER BY i.device, c.id";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([first, last])?;
     let mut opened: HashMap<_, Vec<_>> = HashMap::new();
@@ -188,17 +223,23 @@ fn opened(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64,
     Ok(opened)
 }
 
-fn addresses(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64, Vec<Residence>>> {
-    let sql = "SELECT device, address, first_seen, last_seen FROM addresses WHERE device BETWEEN ?1 AND ?2";
+/// An endpoint's row, where and when it is or was, and whether the device has the address.
+type Endpoint = (i64, AddressRecord, bool);
+
+/// Every address of the devices with rows from `first` to `last`, the main one first.
+fn addresses(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64, Vec<Endpoint>>> {
+    let sql = "SELECT device, id, address, first_seen, last_seen, held = 'now' FROM endpoints
+               WHERE device BETWEEN ?1 AND ?2 ORDER BY device, instr(address, ':') > 0, id";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([first, last])?;
     let mut addresses: HashMap<_, Vec<_>> = HashMap::new();
     while let Some(row) = rows.next()? {
-        addresses.entry(row.get(0)?).or_default().push(Residence {
-            address: parsed(row.get::<_, String>(1)?)?,
-            first_seen: timestamp(row.get(2)?)?,
-            last_seen: timestamp(row.get(3)?)?,
-        });
+        let record = AddressRecord {
+            address: parsed(row.get::<_, String>(2)?)?,
+            first_seen: timestamp(row.get(3)?)?,
+            last_seen: timestamp(row.get(4)?)?,
+        };
+        addresses.entry(row.get(0)?).or_default().push((row.get(1)?, record, row.get(5)?));
     }
     Ok(addresses)
 }

@@ -10,32 +10,40 @@
 //! acknowledged when it is *committed*; commits are shared ([`Pace`]). `apply` is the writer's SQL, `reader`
 //! the reader's, `pages` what is read in pieces, `current` what all looks together say, `expected` what they
 //! should, `compared` what single scans say, `hosts` all that is known of devices, `names` what they call
-//! themselves, `prune` what is forgotten, `news` what has changed, `residents` who is where, `sightings` which
-//! of it need not be written again, `schema` the file and its versions, `verdicts` how a host's result is
-//! spelled in bytes.
+//! themselves, `prune` what is forgotten, `news` what has changed, `sightings` which sightings need not be written
+//! again, `schema` the file and its versions, `verdicts` how a host's result is spelled in bytes.
+//!
+//! **Identity.** A device is its MAC, else its one address; an *endpoint* is a device at an address, and it is
+//! endpoints that are looked at and have a state. `identity` alone answers which device something belongs to;
+//! `placement` decides, without I/O, what addresses a device has; `merge` makes two rows one, `endpoints` has the
+//! rows, `presence` tells which devices are gone.
 //!
 //! **Order.** The wall clock of a machine without a battery jumps. The newest of our observations is that with
 //! the greatest sequence number, the newest scan that with the greatest id; times are only shown. Imports alone
 //! take their places by their time.
-//! **History** belongs to the [`DeviceKey`]: a MAC keeps its own wherever it goes, and an address that
-//! another MAC takes begins another.
+//! **History** belongs to the device: a MAC keeps its own wherever it goes, and an address that another MAC takes
+//! begins another.
 
 mod apply;
 mod backup;
 mod compared;
 mod current;
+mod endpoints;
 mod error;
 mod expected;
 mod hosts;
+mod identity;
 mod import;
 mod lock;
+mod merge;
 mod names;
 mod news;
 mod pages;
+mod placement;
+mod presence;
 mod prune;
 mod reader;
 mod reports;
-mod residents;
 mod schema;
 mod sightings;
 mod summary;
@@ -46,7 +54,6 @@ mod writer;
 mod tests;
 
 use std::{
-    collections::{HashMap, HashSet},
     fmt, fs,
     path::Path,
     sync::{Arc, Mutex},
@@ -68,7 +75,7 @@ pub use compared::ScanDevice;
 pub use current::HostState;
 pub use error::{Result, StoreError};
 pub use expected::Wish;
-pub use hosts::{Host, NewWords, Residence, Words};
+pub use hosts::{AddressRecord, Host, NewWords, OpenPort, Words};
 pub use import::{Hosts, Import, Imported, ImportedHost};
 pub use lock::{DirLock, lock};
 pub use names::Hearing;
@@ -141,14 +148,16 @@ pub struct OpenScan {
     pub scanner: String,
     /// When it began, by the wall clock of then.
     pub started: Timestamp,
-    /// The devices it has an answer for (up or down).
-    pub done: HashSet<DeviceKey>,
+    /// What it has an answer for (up or down): devices at the addresses that they have now, and addresses at which
+    /// nothing answered.
+    pub done: Vec<Device>,
 }
 
-/// The present state of a device's TCP ports: each is what the newest complete look says that covered it.
+/// The present state of a device's TCP ports at all of its addresses: each is what the newest complete look there says
+/// that covered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedHost {
-    /// Who, and where it was last seen: if it has moved since the scan, the new address.
+    /// The device at its main address: if it has moved since the scan, the new one.
     pub device: Device,
     /// The scan of the newest complete look, whatever it covered.
     pub scan: ScanId,
@@ -365,13 +374,13 @@ impl Store {
         self.read(move |connection| reader::latest(connection, &device)).await
     }
 
-    /// How old each device's present state is: when the oldest look began that still supplies a port of it,
+    /// How old the present state of each endpoint is: when the oldest look began that still supplies a port of it,
     /// by the wall clock of then. A narrower look since does not make the rest any younger; ports that are
-    /// asked for no more stay, and so do their age. A device that is not in it has no complete look.
+    /// asked for no more stay, and so does their age. An endpoint that is not in it has no complete look.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn ages(&self) -> Result<HashMap<DeviceKey, Timestamp>> {
+    pub async fn ages(&self) -> Result<Vec<(Device, Timestamp)>> {
         self.read(reader::ages).await
     }
 

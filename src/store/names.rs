@@ -34,7 +34,7 @@ impl Store {
         self.write(|done| Request::Hear(heard, done)).await
     }
 
-    /// The names of all devices that have any, by the rows of [`Host`](super::Host) and of
+    /// The names of all devices that have any, by the rows of [`Host`](super::Host), which are the `device_row`s of
     /// [`HostState`](super::HostState).
     ///
     /// # Errors
@@ -70,9 +70,8 @@ pub(super) fn between(connection: &Connection, first: i64, last: i64) -> Result<
                UNION ALL
                SELECT id, 'feed', name, name_at FROM devices WHERE id BETWEEN ?1 AND ?2 AND name IS NOT NULL
                UNION ALL
-               SELECT d.id, n.source, n.name, n.heard
-               FROM devices d JOIN names n ON n.device = coalesce(d.mac, d.address)
-               WHERE d.id BETWEEN ?1 AND ?2";
+               SELECT i.device, n.source, n.name, n.heard
+               FROM identities i JOIN names n ON n.device = i.key WHERE i.device BETWEEN ?1 AND ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([first, last])?;
     let mut names: HashMap<_, Vec<_>> = HashMap::new();

@@ -73,10 +73,10 @@ pub struct Asked {
     pub device: Option<DeviceKey>,
 }
 
-/// A device of which some ports wait for a second look.
+/// An endpoint of which some ports wait for a second look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// Who, and where it was last seen.
+    /// The device at the address that is to be looked at again.
     pub device: Device,
     /// Its TCP ports.
     pub unconfirmed: Unconfirmed,
@@ -216,11 +216,11 @@ fn portions(ports: &PortSet) -> impl Iterator<Item = PortSet> {
     many.into_iter().chain(few)
 }
 
-fn unconfirmed(connection: &Connection, device: i64, protocol: Protocol) -> Result<Unconfirmed> {
+fn unconfirmed(connection: &Connection, endpoint: i64, protocol: Protocol) -> Result<Unconfirmed> {
     let sql =
-        "SELECT opening, since, ports FROM unconfirmed WHERE device = ?1 AND protocol = ?2 ORDER BY since";
+        "SELECT opening, since, ports FROM unconfirmed WHERE endpoint = ?1 AND protocol = ?2 ORDER BY since";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![device, protocol.as_str()])?;
+    let mut rows = statement.query(params![endpoint, protocol.as_str()])?;
     let mut found = Unconfirmed::default();
     while let Some(row) = rows.next()? {
         let list = if row.get(0)? { &mut found.openings } else { &mut found.closings };
@@ -229,25 +229,27 @@ fn unconfirmed(connection: &Connection, device: i64, protocol: Protocol) -> Resu
     Ok(found)
 }
 
-fn keep(connection: &Connection, device: i64, protocol: Protocol, doubts: &Unconfirmed) -> Result<()> {
-    let sql = "DELETE FROM unconfirmed WHERE device = ?1 AND protocol = ?2";
-    connection.prepare_cached(sql)?.execute(params![device, protocol.as_str()])?;
+fn keep(connection: &Connection, endpoint: i64, protocol: Protocol, doubts: &Unconfirmed) -> Result<()> {
+    let sql = "DELETE FROM unconfirmed WHERE endpoint = ?1 AND protocol = ?2";
+    connection.prepare_cached(sql)?.execute(params![endpoint, protocol.as_str()])?;
     let openings = doubts.openings.iter().map(|waiting| (true, waiting));
     let closings = doubts.closings.iter().map(|waiting| (false, waiting));
     // Two that wait since the same time have become one when a clock was set back.
-    let sql = "INSERT INTO unconfirmed (device, protocol, opening, since, ports) VALUES (?1, ?2, ?3, ?4, ?5)
+    let sql =
+        "INSERT INTO unconfirmed (endpoint, protocol, opening, since, ports) VALUES (?1, ?2, ?3, ?4, ?5)
                ON CONFLICT DO UPDATE SET ports = ports || ',' || excluded.ports";
     let mut statement = connection.prepare_cached(sql)?;
     for (opening, (since, ports)) in openings.chain(closings) {
         let (protocol, since) = (protocol.as_str(), since.as_millisecond());
-        statement.execute(params![device, protocol, opening, since, ports.to_string()])?;
+        statement.execute(params![endpoint, protocol, opening, since, ports.to_string()])?;
     }
     Ok(())
 }
 
 fn doubts(connection: &Connection) -> Result<Vec<Doubt>> {
-    let sql = "SELECT DISTINCT d.id, d.mac, d.address, d.name
-               FROM unconfirmed u JOIN devices d ON d.id = u.device WHERE u.protocol = 'tcp'";
+    let sql = "SELECT DISTINCT e.id, d.mac, e.address, d.name
+               FROM unconfirmed u JOIN endpoints e ON e.id = u.endpoint JOIN devices d ON d.id = e.device
+               WHERE u.protocol = 'tcp'";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
     let mut doubts = Vec::new();

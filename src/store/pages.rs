@@ -107,7 +107,8 @@ impl Store {
 /// What [`summary`] reads.
 const SUMMARY: &str = "
     SELECT scanner, kind, status, started, finished,
-           (SELECT count(*) FROM observations o WHERE o.scan = s.id AND o.status <> 'partial'), ports, id
+           (SELECT count(*) FROM observations o WHERE o.scan = s.id AND o.status <> 'partial')
+               + (SELECT count(*) FROM unanswered u WHERE u.scan = s.id), ports, id
     FROM scans s";
 
 fn scan_summary(connection: &Connection, scan: ScanId) -> Result<Option<ScanSummary>> {

@@ -17,7 +17,7 @@ use super::{
     error::Result,
     reader::{key, timestamp},
 };
-use crate::model::DeviceKey;
+use crate::{clock::EARLIEST_SANE, model::DeviceKey};
 
 /// Looks of one step: some milliseconds on a Pi.
 const STEP: u32 = 500;
@@ -57,6 +57,7 @@ impl Store {
             pruned.looks += step.looks;
             after = step.at;
         }
+        pruned.looks += self.aside(move |connection| drop_unanswered(connection, before)).await?;
         pruned.scans = self.aside(move |connection| drop_scans(connection, before)).await?;
         self.aside(tidy).await?;
         Ok(pruned)
@@ -93,7 +94,7 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn latest_date(&self) -> Result<Option<Timestamp>> {
-        let sql = "SELECT max(at) FROM (SELECT max(last_seen) AS at FROM devices UNION SELECT max(started) FROM scans)";
+        let sql = "SELECT max(at) FROM (SELECT max(last_seen) AS at FROM endpoints UNION SELECT max(started) FROM scans)";
         let read = move |connection: &Connection| {
             let latest: Option<i64> = connection.query_row(sql, [], |row| row.get(0))?;
             latest.map(timestamp).transpose()
@@ -105,10 +106,11 @@ impl Store {
 /// Looks of scans that are over which supply nothing: the rows `o`, with the scan `s`.
 const SPENT: &str = "
     observations o JOIN scans s ON s.id = o.scan
-    WHERE s.status <> 'running' AND o.scan < ?1
-      AND NOT EXISTS (SELECT 1 FROM devices d
-                      WHERE d.id = o.device AND d.latest_scan = o.scan AND d.latest_seq = o.seq)
-      AND NOT EXISTS (SELECT 1 FROM earlier e WHERE e.device = o.device AND e.seq = o.seq)";
+    WHERE s.status <> 'running' AND o.scan < ?1 AND o.seq NOT IN (SELECT seq FROM current)";
+
+/// Addresses that did not answer a scan that is over.
+const UNANSWERED: &str =
+    "unanswered WHERE scan IN (SELECT id FROM scans WHERE status <> 'running' AND id < ?1)";
 
 /// Scans that are neither running nor the newest, nor the newest complete one: the rows `s`.
 const OLD_SCANS: &str = "
@@ -150,6 +152,10 @@ fn drop_looks(connection: &mut Connection, before: i64, from: (i64, i64)) -> Res
     })
 }
 
+fn drop_unanswered(connection: &mut Connection, before: i64) -> Result<u64> {
+    Ok(connection.execute(&format!("DELETE FROM {UNANSWERED}"), [before])? as u64)
+}
+
 fn drop_scans(connection: &mut Connection, before: i64) -> Result<u64> {
     unchecked(connection, |connection| {
         let sql = format!(
@@ -157,6 +163,7 @@ fn drop_scans(connection: &mut Connection, before: i64) -> Result<u64> {
              AND NOT EXISTS (SELECT 1 FROM observations o WHERE o.scan = s.id))"
         );
         let dropped = connection.execute(&sql, [before])?;
+
         let sql = "DELETE FROM results WHERE id NOT IN
                    (SELECT result FROM observations WHERE result IS NOT NULL)";
         connection.execute(sql, [])?;
@@ -177,11 +184,11 @@ fn tidy(connection: &mut Connection) -> Result<()> {
 
 fn would_prune(connection: &Connection, before: i64) -> Result<Pruned> {
     let count = |sql: &str| connection.query_row(sql, [before], |row| row.get::<_, i64>(0));
-    let looks = count(&format!("SELECT count(*) FROM {SPENT}"))?;
+    let looks = count(&format!("SELECT count(*) FROM {SPENT}"))?
+        + count(&format!("SELECT count(*) FROM {UNANSWERED}"))?;
     let scans = count(&format!(
         "SELECT count(*) FROM {OLD_SCANS}
-         AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.latest_scan = s.id)
-         AND NOT EXISTS (SELECT 1 FROM earlier e WHERE e.scan = s.id)"
+         AND s.id NOT IN (SELECT scan FROM current)"
     ))?;
     let number = |count: i64| u64::try_from(count).unwrap_or(0);
     Ok(Pruned { looks: number(looks), scans: number(scans) })
@@ -189,21 +196,29 @@ fn would_prune(connection: &Connection, before: i64) -> Result<Pruned> {
 
 fn forget(connection: &mut Connection, row: i64) -> Result<bool> {
     unchecked(connection, |connection| {
-        for table in ["observations", "earlier", "addresses", "unconfirmed"] {
-            connection.execute(&format!("DELETE FROM {table} WHERE device = ?1"), [row])?;
+        connection.execute(
+            "DELETE FROM names WHERE device = (SELECT key FROM identities WHERE device = ?1)",
+            [row],
+        )?;
+        for table in ["observations", "earlier", "unconfirmed"] {
+            let sql =
+                format!("DELETE FROM {table} WHERE endpoint IN (SELECT id FROM endpoints WHERE device = ?1)");
+            connection.execute(&sql, [row])?;
         }
-        let sql =
-            "DELETE FROM names WHERE device = (SELECT coalesce(mac, address) FROM devices WHERE id = ?1)";
-        connection.execute(sql, [row])?;
+        connection.execute("DELETE FROM endpoints WHERE device = ?1", [row])?;
         Ok(connection.execute("DELETE FROM devices WHERE id = ?1", [row])? > 0)
     })
 }
 
 fn unseen_since(connection: &Connection, since: Timestamp) -> Result<Vec<(i64, DeviceKey)>> {
-    let sql = "SELECT id, mac, address FROM devices d WHERE last_seen < ?1 AND NOT EXISTS
-               (SELECT 1 FROM expectations e WHERE e.device IN (d.mac, d.address))";
+    // A date from before the clock was set says nothing of how long ago that was.
+    let sql = "SELECT device, mac, address FROM identities i WHERE last_seen BETWEEN ?2 AND ?1 - 1
+               AND NOT EXISTS (SELECT 1 FROM expectations e WHERE e.device = i.mac)
+               AND NOT EXISTS (SELECT 1 FROM expectations e JOIN endpoints h ON h.address = e.device
+                               WHERE h.device = i.device AND h.held = 'now')
+               ORDER BY device";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([since.as_millisecond()])?;
+    let mut rows = statement.query([since.as_millisecond(), EARLIEST_SANE.as_millisecond()])?;
     let mut unseen = Vec::new();
     while let Some(row) = rows.next()? {
         unseen.push((row.get(0)?, key(row, 1, 2)?));

@@ -1,18 +1,16 @@
 //! The thread that reads, and what it reads. A write-ahead log lets it never wait for the writer.
 
-use std::{
-    collections::{HashMap, HashSet},
-    str::FromStr,
-};
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::sync::mpsc;
 
-use crate::model::{Address, Device, DeviceKey, Mac, Protocol};
+use crate::model::{Address, Device, DeviceKey, Mac, PortSet, Protocol};
 
 use super::{
-    CachedHost, OpenScan, ScanId, Schedule, Totals, current,
+    CachedHost, OpenScan, ScanId, Schedule, Totals,
+    current::{self, Look},
     error::{Result, StoreError},
 };
 
@@ -36,7 +34,7 @@ pub(super) fn run(connection: &Connection, requests: &mut mpsc::Receiver<Request
 }
 
 /// The observations that supply the present state of TCP ports, with their devices.
-const TCP: &str = "current c JOIN devices d ON d.id = c.device
+const TCP: &str = "current c JOIN endpoints e ON e.id = c.endpoint JOIN devices d ON d.id = e.device
                    JOIN observations o ON o.scan = c.scan AND o.seq = c.seq AND o.protocol = 'tcp'";
 
 /// The MACs of the devices that have a complete result, ascending.
@@ -51,24 +49,24 @@ pub(super) fn macs(connection: &Connection) -> Result<Vec<Mac>> {
     Ok(macs)
 }
 
-/// A device's present state, with the times of its newest complete observation.
+/// A device's present state at all of its addresses, with the times of its newest complete observation.
 pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<CachedHost>> {
-    let (filter, key) = match key {
-        DeviceKey::Mac(mac) => ("mac = ?1", mac.to_string()),
-        DeviceKey::Address(address) => ("mac IS NULL AND address = ?1", address.to_string()),
-    };
-    let sql = format!("SELECT mac, address, name, id FROM devices WHERE {filter}");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([key])?;
+    let sql = "SELECT mac, address, name, device FROM identities WHERE key = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([key.to_string()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let device = Device { address: parsed(row.get::<_, String>(1)?)?, mac: mac(row, 0)?, name: row.get(2)? };
-    let looks = current::looks(connection, row.get(3)?)?;
-    let Some(newest) = looks.iter().find(|look| look.protocol == Protocol::Tcp) else { return Ok(None) };
+    let id = row.get(3)?;
+    let looks: Vec<Vec<Look>> = current::looks_between(connection, id, id)?.into_values().collect();
+    let tcp = looks.iter().flatten().filter(|look| look.protocol == Protocol::Tcp);
+    let Some(newest) = tcp.max_by_key(|look| look.place) else { return Ok(None) };
     let sql = "SELECT preparation, scanning FROM observations WHERE scan = ?1 AND seq = ?2";
     let (preparation, scanning) = connection
         .prepare_cached(sql)?
         .query_row([newest.scan.0, newest.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let open = current::standings(&looks).remove(&Protocol::Tcp).unwrap_or_default().open();
+    let open = looks.iter().fold(PortSet::default(), |open, looks| {
+        open.union(&current::standings(looks).remove(&Protocol::Tcp).unwrap_or_default().open())
+    });
     Ok(Some(CachedHost {
         device,
         scan: newest.scan,
@@ -79,22 +77,22 @@ pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<
     }))
 }
 
-/// When the oldest observation that each device's present state rests on was started.
-pub(super) fn ages(connection: &Connection) -> Result<HashMap<DeviceKey, Timestamp>> {
+/// When the oldest observation that each endpoint's present state rests on was started.
+pub(super) fn ages(connection: &Connection) -> Result<Vec<(Device, Timestamp)>> {
     // Beside min(), SQLite takes the other columns from the row that has the minimum.
-    let sql = format!("SELECT d.mac, d.address, o.started, min(o.seq) FROM {TCP} GROUP BY d.id");
+    let sql = format!("SELECT d.mac, e.address, d.name, o.started, min(o.seq) FROM {TCP} GROUP BY e.id");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
-    let mut ages = HashMap::new();
+    let mut ages = Vec::new();
     while let Some(row) = rows.next()? {
-        ages.insert(key(row, 0, 1)?, timestamp(row.get(2)?)?);
+        ages.push((device(row)?, timestamp(row.get(3)?)?));
     }
     Ok(ages)
 }
 
 /// How much there is, and how new.
 pub(super) fn totals(connection: &Connection) -> Result<Totals> {
-    let sql = "SELECT (SELECT count(*) FROM devices WHERE latest_seq IS NOT NULL),
+    let sql = "SELECT (SELECT count(DISTINCT device) FROM endpoints WHERE latest_seq IS NOT NULL),
                       (SELECT finished FROM scans WHERE status = 'complete' ORDER BY id DESC LIMIT 1)";
     let (devices, ended) = connection
         .prepare_cached(sql)?
@@ -116,15 +114,20 @@ pub(super) fn open_scans(connection: &Connection) -> Result<Vec<OpenScan>> {
     Ok(scans)
 }
 
-/// The devices that a scan is done with: up or down. One that was cut short is to be looked at again.
-fn done(connection: &Connection, scan: ScanId) -> Result<HashSet<DeviceKey>> {
-    let sql = "SELECT d.mac, d.address FROM observations o JOIN devices d ON d.id = o.device
-               WHERE o.scan = ?1 AND o.status <> 'partial'";
+/// The endpoints that a scan is done with, up or down, each at the address that the device has now; and the addresses
+/// at which nothing answered. One that was cut short is to be looked at again.
+fn done(connection: &Connection, scan: ScanId) -> Result<Vec<Device>> {
+    let sql = "SELECT d.mac, coalesce(n.address, e.address), d.name
+               FROM observations o JOIN endpoints e ON e.id = o.endpoint JOIN devices d ON d.id = e.device
+               LEFT JOIN endpoints n ON n.held = 'now' AND n.latest_scan = o.scan AND n.latest_seq = o.seq
+                   AND n.device = e.device
+               WHERE o.scan = ?1 AND o.status <> 'partial'
+               UNION SELECT NULL, address, NULL FROM unanswered WHERE scan = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([scan.0])?;
-    let mut done = HashSet::new();
+    let mut done = Vec::new();
     while let Some(row) = rows.next()? {
-        done.insert(key(row, 0, 1)?);
+        done.push(device(row)?);
     }
     Ok(done)
 }
@@ -141,6 +144,11 @@ pub(super) fn schedule(connection: &Connection, scanner: &str) -> Result<Option<
             Ok(Schedule { since_start: duration(since_start), started: timestamp(started)? })
         })
         .transpose()
+}
+
+/// A device, where the first three columns are its MAC, its address and its name.
+fn device(row: &Row<'_>) -> Result<Device> {
+    Ok(Device { mac: mac(row, 0)?, address: parsed(row.get::<_, String>(1)?)?, name: row.get(2)? })
 }
 
 pub(super) fn key(row: &Row<'_>, mac_column: usize, address_column: usize) -> Result<DeviceKey> {

@@ -43,7 +43,8 @@ impl Store {
 fn host_records(connection: &Connection, scan: ScanId, after: i64) -> Result<Page<HostRecord>> {
     let sql = "SELECT o.seq, d.mac, o.address, d.name, o.protocol, o.status, o.reason, o.probes, o.started,
                       o.finished, o.preparation, o.scanning, o.detail, r.body
-               FROM observations o JOIN devices d ON d.id = o.device LEFT JOIN results r ON r.id = o.result
+               FROM observations o JOIN endpoints e ON e.id = o.endpoint JOIN devices d ON d.id = e.device
+               LEFT JOIN results r ON r.id = o.result
                WHERE o.scan = ?1 AND o.seq > ?2 ORDER BY o.seq LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![scan.0, after, HOSTS])?;

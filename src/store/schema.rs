@@ -21,6 +21,7 @@ pub(super) const LADDER: &[&str] = &[
     include_str!("v4.sql"),
     include_str!("v5.sql"),
     include_str!("v6.sql"),
+    include_str!("v7.sql"),
 ];
 
 /// SQLite's mark of whose file it is (`PRAGMA application_id`): "pscn".

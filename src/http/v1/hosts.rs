@@ -25,9 +25,9 @@ use crate::{
         auth::Gate,
         body, rows,
     },
-    model::{Address, DeviceKey, Mac, Name, PortState, Protocol},
+    model::{Address, DeviceKey, Mac, Name, Protocol},
     services,
-    store::{Host, NewWords, Residence},
+    store::{self, AddressRecord, Host, NewWords},
     vendor::vendor,
 };
 
@@ -77,7 +77,7 @@ struct HostRow {
     #[schema(value_type = String, format = DateTime)]
     last_seen: Timestamp,
     /// Every address that it has had, the latest first.
-    addresses: Vec<ResidenceBody>,
+    addresses: Vec<AddressBody>,
     /// Where this machine's kernel has come across it by IPv6; nothing is scanned there unless it is named.
     #[schema(value_type = Vec<String>, example = json!(["fe80::ba27:ebff:feac:143e%eth0"]))]
     ipv6: Vec<Address>,
@@ -97,9 +97,9 @@ struct NameBody {
     time: Option<Timestamp>,
 }
 
-/// A device at an address.
+/// An address that a device has or had.
 #[derive(Serialize, ToSchema)]
-struct ResidenceBody {
+struct AddressBody {
     #[schema(value_type = String)]
     address: Address,
     #[schema(value_type = String, format = DateTime)]
@@ -124,6 +124,10 @@ struct OpenPort {
     since: Timestamp,
     /// The newest scan that says so.
     scan_id: i64,
+    /// At which of its addresses it is open, where the device has several.
+    #[schema(value_type = Option<Vec<String>>, nullable = false)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    addresses: Vec<Address>,
 }
 
 /// What its owner says of a device. A key that is missing leaves what was said; `null` or nothing takes it back.
@@ -150,17 +154,19 @@ fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, 
 impl HostRow {
     /// `names`: all of its names, the one to show first.
     fn of(host: Host, names: Vec<Name>) -> Self {
-        let ports = host.standings.iter().flat_map(|(protocol, standing)| {
-            let open = standing.notable().filter(|(_, stretch)| stretch.state == PortState::Open);
-            open.map(|(port, stretch)| OpenPort {
+        let has_several = host.endpoints.len() > 1;
+        let body = |open: store::OpenPort| {
+            let store::OpenPort { protocol, port, scan, addresses } = open;
+            OpenPort {
                 port,
-                protocol: *protocol,
-                service: services::name(port).filter(|_| *protocol == Protocol::Tcp),
-                since: host.open_since(*protocol, port),
-                scan_id: stretch.scan,
-            })
-        });
-        let ports = ports.collect();
+                protocol,
+                service: services::name(port).filter(|_| protocol == Protocol::Tcp),
+                since: host.open_since(protocol, port),
+                scan_id: scan,
+                addresses: if has_several { addresses } else { Vec::new() },
+            }
+        };
+        let ports = host.open_ports().into_iter().map(body).collect();
         let Host { device, words, first_seen, last_seen, addresses, .. } = host;
         Self {
             mac: device.mac,
@@ -174,7 +180,7 @@ impl HostRow {
             note: words.note,
             first_seen,
             last_seen,
-            addresses: addresses.into_iter().map(ResidenceBody::of).collect(),
+            addresses: addresses.into_iter().map(AddressBody::of).collect(),
             ipv6: Vec::new(),
             ports,
         }
@@ -193,9 +199,9 @@ impl NameBody {
     }
 }
 
-impl ResidenceBody {
-    fn of(residence: Residence) -> Self {
-        let Residence { address, first_seen, last_seen } = residence;
+impl AddressBody {
+    fn of(record: AddressRecord) -> Self {
+        let AddressRecord { address, first_seen, last_seen } = record;
         Self { address, first_seen, last_seen }
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{Action, Agenda, Run, targets::name};
 use crate::{
     config::Targets,
-    model::{Device, DeviceKey, Moment, PortSet, unconfirmed::CLOSED_FOR},
+    model::{Device, Endpoint, Moment, PortSet, unconfirmed::CLOSED_FOR},
     service::schedule::Times,
     store::Doubt,
 };
@@ -23,8 +23,8 @@ const RETRY: Duration = Duration::from_secs(2 * 60);
 /// The longest pause between two such looks.
 const RETRY_MAX: Duration = Duration::from_secs(6 * 3600);
 
-/// Which ports are meant: a device's that were found open, or not open, by the look that ended then.
-type Key = (DeviceKey, bool, Timestamp);
+/// Which ports are meant: an endpoint's that were found open, or not open, by the look that ended then.
+type Key = (Endpoint, bool, Timestamp);
 
 /// Ports that wait for a second look.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Doubts {
             let openings = unconfirmed.openings.into_iter().map(|waiting| (true, waiting));
             let closings = unconfirmed.closings.into_iter().map(|waiting| (false, waiting));
             for (opening, (since, ports)) in openings.chain(closings) {
-                let key = (device.key(), opening, since);
+                let key = (device.endpoint(), opening, since);
                 let wait = if opening { Duration::ZERO } else { CLOSED_FOR + SLACK };
                 let (due, pause) =
                     before.remove(&key).map_or((now + wait, RETRY), |known| (known.due, known.pause));
@@ -57,9 +57,9 @@ impl Doubts {
         }
     }
 
-    /// Who is due and not busy, with the ports; each is taken for looked at.
-    fn take_due(&mut self, now: Moment, busy: &HashSet<DeviceKey>) -> Vec<(Device, PortSet)> {
-        let mut due: BTreeMap<DeviceKey, (Device, PortSet)> = BTreeMap::new();
+    /// What is due and not busy, with the ports; each is taken for looked at.
+    fn take_due(&mut self, now: Moment, busy: &HashSet<Endpoint>) -> Vec<(Device, PortSet)> {
+        let mut due: BTreeMap<Endpoint, (Device, PortSet)> = BTreeMap::new();
         let ready =
             self.0.iter_mut().filter(|((key, ..), waiting)| waiting.due <= now && !busy.contains(key));
         for ((key, ..), waiting) in ready {
@@ -82,8 +82,8 @@ impl Agenda {
     /// Starts the second looks that are due, all in one scan.
     pub(super) fn begin_confirming(&mut self, times: &Times, actions: &mut Vec<Action>) {
         let confirming = self.runs.values().filter(|run| run.is_confirming());
-        let queued = confirming.flat_map(|run| run.todo.iter().map(Device::key));
-        let busy = queued.chain(self.looks.values().map(|look| look.device.key())).collect();
+        let queued = confirming.flat_map(|run| run.todo.iter().map(Device::endpoint));
+        let busy = queued.chain(self.looks.values().map(|look| look.device.endpoint())).collect();
         let due = self.doubts.take_due(times.now, &busy);
         let due = due.into_iter().filter_map(|(device, ports)| Some((self.findable(&device)?, ports)));
         let due: Vec<_> = due.filter(|(device, _)| super::is_wanted(&self.config, device)).collect();
@@ -93,10 +93,17 @@ impl Agenda {
         }
     }
 
-    /// A device where the feed has it now, or where a scanner's own list names it; `None` if neither does.
+    /// A device where it is to be looked at again: a finding is confirmed at the address where it was made, if the feed
+    /// has the device there; at its one address if it has moved; or where a scanner's own list names it.
     pub(super) fn findable(&self, device: &Device) -> Option<Device> {
         let listed = |specs| name(specs, device).then(|| device.clone());
-        self.present(&Targets::Feed, device).or_else(|| {
+        let same = |known: &&Device| device.mac.is_none() || known.mac == device.mac;
+        let moved = || {
+            let mut its_own =
+                self.devices.values().filter(|known| device.mac.is_some() && known.mac == device.mac);
+            its_own.next().filter(|_| its_own.next().is_none())
+        };
+        self.devices.get(&device.address).filter(same).or_else(moved).cloned().or_else(|| {
             let held = self.devices.contains_key(&device.address);
             self.config.scanners.iter().filter(|_| !held).find_map(|scanner| match &scanner.targets {
                 Targets::Feed => None,

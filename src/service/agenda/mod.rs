@@ -33,7 +33,7 @@ pub use self::{
 use self::{doubts::Doubts, results::Results, run::Run};
 use crate::{
     config::{Config, ScannerConfig},
-    model::{Address, Device, DeviceKey, Moment, ScanStatus},
+    model::{Address, Device, Endpoint, Moment, ScanStatus},
     service::schedule::{LastStart, Times},
     store::{ScanId, ScanKind},
 };
@@ -128,14 +128,14 @@ impl Agenda {
         }
     }
 
-    /// Takes up a run that an earlier process left unfinished; the devices in `done` have their result. Its
+    /// Takes up a run that an earlier process left unfinished; the devices in `done` have their result at their addresses. Its
     /// targets and names are found again with [`Agenda::poll`].
     /// A scan whose scanner is configured no more is closed as partial.
     pub fn resume(
         &mut self,
         scanner: &str,
         scan: ScanId,
-        done: HashSet<DeviceKey>,
+        done: Vec<Device>,
         times: &Times,
     ) -> Option<Action> {
         let Some(index) =
@@ -153,10 +153,11 @@ impl Agenda {
 
     /// Takes the feed's devices as they are now; `complete` if every source has had its say.
     pub fn set_devices(&mut self, devices: Vec<Device>, complete: bool, times: &Times) {
-        let before: HashSet<DeviceKey> = self.devices.values().map(Device::key).collect();
-        for device in devices.iter().filter(|device| !before.contains(&device.key())) {
-            self.results.seen_again(&device.key());
+        let before: HashSet<Endpoint> = self.devices.values().map(Device::endpoint).collect();
+        for endpoint in devices.iter().map(Device::endpoint).filter(|endpoint| !before.contains(endpoint)) {
+            self.results.seen_again(&endpoint);
         }
+        self.results.relocate(devices.iter());
         self.devices = devices.into_iter().map(|device| (device.address.clone(), device)).collect();
         self.incomplete_since = (!complete).then(|| self.incomplete_since.unwrap_or(times.now));
     }
@@ -235,10 +236,10 @@ impl Agenda {
         match looked {
             _ if is_confirming => {}
             Looked::Result(key) => self.results.found(&assignment.device, key, times.now),
-            _ => self.results.tried(assignment.device.key(), times.now),
+            _ => self.results.tried(assignment.device.endpoint(), times.now),
         }
         if let Some(run) = run {
-            run.count(&assignment.device, looked, assignment.ports);
+            run.count(looked, assignment.ports);
         }
     }
 

@@ -113,8 +113,12 @@ impl Agenda {
             }
         };
         let unknown = || OrderError::UnknownDevice(key.clone());
-        let device = self.known(key).ok_or_else(unknown)?;
-        if !is_wanted(&self.config, &device) {
+        let mut devices = self.known(key);
+        if devices.is_empty() {
+            return Err(unknown());
+        }
+        devices.retain(|device| is_wanted(&self.config, device));
+        if devices.is_empty() {
             return Err(OrderError::Unwanted(key.clone()));
         }
         if let Some((id, _)) = self.runs.iter().find(|(_, run)| run.order.as_ref() == Some(order)) {
@@ -122,13 +126,13 @@ impl Agenda {
         }
         let config = &self.scanners.get(scanner).ok_or(OrderError::Nobody)?.config;
         let mut run = Run::new(config, ScanKind::Manual, times.now);
-        run.targets = Targets::List(vec![self.as_target(&device)]);
+        run.targets = Targets::List(devices.iter().map(|device| self.as_target(device)).collect());
         run.order = Some(order.clone());
         if let Some(ports) = ports {
             run.ports.clone_from(ports);
-            run.exact.insert(device.key(), ports.clone());
+            run.exact = devices.iter().map(|device| (device.endpoint(), ports.clone())).collect();
         }
-        run.enqueue(vec![device]);
+        run.enqueue(devices);
         Ok(self.insert(run, Vec::new(), actions))
     }
 
@@ -139,13 +143,16 @@ impl Agenda {
         })
     }
 
-    /// A device that the feed names, or that has a result: where it was then.
-    fn known(&self, key: &DeviceKey) -> Option<Device> {
-        let fed = match key {
-            DeviceKey::Mac(mac) => self.devices.values().find(|device| device.mac == Some(*mac)),
-            DeviceKey::Address(address) => self.devices.get(address),
+    /// A device that the feed names, at all of its addresses, or that has a result: where it was then. Asked for by an
+    /// address, it is looked at there alone.
+    fn known(&self, key: &DeviceKey) -> Vec<Device> {
+        let fed: Vec<Device> = match key {
+            DeviceKey::Mac(mac) => {
+                self.devices.values().filter(|device| device.mac == Some(*mac)).cloned().collect()
+            }
+            DeviceKey::Address(address) => self.devices.get(address).cloned().into_iter().collect(),
         };
-        fed.cloned().or_else(|| self.results.last_found(key))
+        if fed.is_empty() { self.results.last_found(key) } else { fed }
     }
 
     /// A target that means this device wherever the feed says it is by now; one that the feed does not name is
@@ -159,15 +166,17 @@ impl Agenda {
 }
 
 impl super::Results {
-    /// Where a device had its result, and who it was.
-    fn last_found(&self, key: &DeviceKey) -> Option<Device> {
+    /// Where a device had its results, and its identity.
+    fn last_found(&self, key: &DeviceKey) -> Vec<Device> {
         let device = |(address, key): (&Address, &DeviceKey)| {
             let mac = if let DeviceKey::Mac(mac) = key { Some(*mac) } else { None };
             Device { address: address.clone(), mac, name: None }
         };
         match key {
-            DeviceKey::Mac(_) => self.identities().find(|(_, found)| *found == key).map(device),
-            DeviceKey::Address(address) => self.identities().find(|(at, _)| *at == address).map(device),
+            DeviceKey::Mac(_) => self.identities().filter(|(_, found)| *found == key).map(device).collect(),
+            DeviceKey::Address(address) => {
+                self.identities().filter(|(at, _)| *at == address).map(device).collect()
+            }
         }
     }
 }

@@ -39,7 +39,7 @@ impl Agenda {
 
     fn standing(&self, id: RunId, run: &Run, now: Moment) -> Standing {
         let looks = || self.looks.iter().filter(|(_, look)| look.run == id);
-        let waiting = || run.todo.iter().filter(|device| !run.done.contains(&device.key()));
+        let waiting = || run.todo.iter().filter(|device| !run.is_done(device));
         let ports_waiting: u64 = waiting().map(|device| u64::from(self.ports_of(run, device))).sum();
         let ports_looked: u64 = looks().map(|(_, look)| u64::from(look.ports)).sum();
         Standing {
@@ -58,7 +58,7 @@ impl Agenda {
     /// How many ports of a device a run looks at.
     fn ports_of(&self, run: &Run, device: &Device) -> u32 {
         let rule = || self.config.rule_for(device).and_then(|rule| rule.ports.as_ref());
-        run.exact.get(&device.key()).or_else(rule).unwrap_or(&run.ports).len()
+        run.exact.get(&device.endpoint()).or_else(rule).unwrap_or(&run.ports).len()
     }
 
     /// Ends a run that is under way under this id; whether there is one. Its devices are left alone for a
@@ -67,9 +67,9 @@ impl Agenda {
         let Some((id, run)) = self.runs.iter_mut().find(|(_, run)| run.scan == Some(scan)) else {
             return false;
         };
-        let looked_at = self.looks.values().filter(|look| look.run == *id).map(|look| look.device.key());
-        for key in run.todo.iter().map(Device::key).chain(looked_at) {
-            self.results.put_off(key, now);
+        let looked_at = self.looks.values().filter(|look| look.run == *id).map(|look| look.device.endpoint());
+        for endpoint in run.todo.iter().map(Device::endpoint).chain(looked_at) {
+            self.results.put_off(endpoint, now);
         }
         run.stop();
         true

@@ -1,12 +1,15 @@
-//! How fresh each device's result is, and whether it needs a new one.
+//! How fresh the result of each device is at each of its addresses, and whether it needs a new one.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
 use crate::{
     clock::EARLIEST_SANE,
-    model::{Address, Device, DeviceKey, Moment},
+    model::{Address, Device, DeviceKey, Endpoint, Moment},
     service::schedule::Times,
 };
 
@@ -40,9 +43,9 @@ impl Freshness {
 
 #[derive(Debug, Default)]
 pub(super) struct Results {
-    found: HashMap<DeviceKey, Freshness>,
+    found: HashMap<Endpoint, Freshness>,
     /// The last try that gave no result and the pause after it, since the device was last told of anew.
-    tried: HashMap<DeviceKey, (Moment, Duration)>,
+    tried: HashMap<Endpoint, (Moment, Duration)>,
     /// Whose result was last found at an address, for devices that the feed knows by address alone.
     identities: HashMap<Address, DeviceKey>,
 }
@@ -51,31 +54,54 @@ impl Results {
     pub(super) fn new(stored: impl IntoIterator<Item = (Device, Timestamp)>) -> Self {
         let mut results = Self::default();
         for (device, found) in stored {
-            results.found.insert(device.key(), Freshness::Earlier(found));
+            results.found.insert(device.endpoint(), Freshness::Earlier(found));
             results.identities.insert(device.address.clone(), device.key());
         }
         results
     }
 
     pub(super) fn found(&mut self, device: &Device, key: &DeviceKey, now: Moment) {
-        self.tried.remove(&device.key());
+        self.tried.remove(&device.endpoint());
         self.identities.insert(device.address.clone(), key.clone());
-        self.found.insert(key.clone(), Freshness::Here(now));
+        let endpoint = Endpoint { device: key.clone(), address: device.address.clone() };
+        self.found.insert(endpoint, Freshness::Here(now));
     }
 
-    pub(super) fn tried(&mut self, key: DeviceKey, now: Moment) {
-        let pause = self.tried.get(&key).map_or(RETRY, |(_, pause)| (*pause * 2).min(RETRY_MAX));
-        self.tried.insert(key, (now, pause));
+    pub(super) fn tried(&mut self, endpoint: Endpoint, now: Moment) {
+        let pause = self.tried.get(&endpoint).map_or(RETRY, |(_, pause)| (*pause * 2).min(RETRY_MAX));
+        self.tried.insert(endpoint, (now, pause));
+    }
+
+    /// Takes the feed's devices as they are now. The result of one that has moved moves along: another address alone
+    /// is no reason for another look.
+    pub(super) fn relocate<'a>(&mut self, devices: impl Iterator<Item = &'a Device> + Clone) {
+        let held: HashSet<Endpoint> = devices.clone().map(Device::endpoint).collect();
+        let fed: HashSet<DeviceKey> = devices.map(Device::key).collect();
+        let left = |known: &&Endpoint| fed.contains(&known.device) && !held.contains(*known);
+        let left: Vec<Endpoint> = self.found.keys().filter(left).cloned().collect();
+        let mut entered: Vec<Endpoint> =
+            held.into_iter().filter(|new| !self.found.contains_key(new)).collect();
+        for old in left {
+            let is_successor = |new: &Endpoint| {
+                new.device == old.device && new.address.ipv4().is_some() == old.address.ipv4().is_some()
+            };
+            let Some(place) = entered.iter().position(is_successor) else { continue };
+            let new = entered.swap_remove(place);
+            if let Some(freshness) = self.found.remove(&old) {
+                self.identities.insert(new.address.clone(), new.device.clone());
+                self.found.insert(new, freshness);
+            }
+        }
     }
 
     /// Somebody has stopped a look at it: no other is taken between runs for the longest pause.
-    pub(super) fn put_off(&mut self, key: DeviceKey, now: Moment) {
-        self.tried.insert(key, (now, RETRY_MAX));
+    pub(super) fn put_off(&mut self, endpoint: Endpoint, now: Moment) {
+        self.tried.insert(endpoint, (now, RETRY_MAX));
     }
 
     /// The feed tells of the device after it did not: there is reason to try at once.
-    pub(super) fn seen_again(&mut self, key: &DeviceKey) {
-        self.tried.remove(key);
+    pub(super) fn seen_again(&mut self, endpoint: &Endpoint) {
+        self.tried.remove(endpoint);
     }
 
     /// Whose result was last found where.
@@ -100,11 +126,11 @@ impl Results {
         expiry: Duration,
         times: &Times,
     ) -> bool {
-        let key = device.key();
-        if self.tried.get(&key).is_some_and(|(tried, pause)| times.now.since(*tried) < *pause) {
+        if self.tried.get(&device.endpoint()).is_some_and(|(tried, pause)| times.now.since(*tried) < *pause) {
             return false;
         }
-        let Some(freshness) = self.keys(device).find_map(|key| self.found.get(&key)) else { return true };
+        let found = |key| self.found.get(&Endpoint { device: key, address: device.address.clone() });
+        let Some(freshness) = self.keys(device).find_map(found) else { return true };
         let missed = |age: Duration| last_run.is_some_and(|last_run| age > last_run);
         freshness.age(times).is_some_and(|age| age > expiry || missed(age))
     }

@@ -8,7 +8,7 @@ use std::{
 use super::{Looked, Order};
 use crate::{
     config::{ScannerConfig, Targets},
-    model::{Device, DeviceKey, Moment, PortSet, ScanStatus, Timing},
+    model::{Address, Device, Endpoint, Mac, Moment, PortSet, ScanStatus, Timing},
     store::{ScanId, ScanKind},
 };
 
@@ -30,8 +30,8 @@ pub(super) struct Run {
     pub(super) kind: ScanKind,
     pub(super) targets: Targets,
     pub(super) ports: PortSet,
-    /// The ports of single devices, in place of the run's and of the device's own rule.
-    pub(super) exact: HashMap<DeviceKey, PortSet>,
+    /// The ports of single endpoints, in place of the run's and of the device's own rule.
+    pub(super) exact: HashMap<Endpoint, PortSet>,
     pub(super) timing: Timing,
     /// What it was asked for with, if it was.
     pub(super) order: Option<Order>,
@@ -39,14 +39,13 @@ pub(super) struct Run {
     pub(super) deadline: Moment,
     /// `None` until the store has opened it.
     pub(super) scan: Option<ScanId>,
-    /// No device twice.
+    /// No address twice: a device that has several is looked at at each.
     pub(super) todo: VecDeque<Device>,
-    /// Further addresses of those devices, for where nobody is at the first: one result per device and run,
-    /// and always the same address's, or the two would seem to change from run to run.
-    elsewhere: HashMap<DeviceKey, VecDeque<Device>>,
+    /// Every address that was ever in it.
+    queued: HashSet<Address>,
     pub(super) in_progress: usize,
-    /// The devices that had their answer before an interruption.
-    pub(super) done: HashSet<DeviceKey>,
+    /// The addresses that had their answer before an interruption, each with the MAC that was there.
+    done: HashMap<Address, Option<Mac>>,
     /// Its names are being looked up although the scan is open: it was resumed.
     pub(super) resolving: bool,
     /// Resumed, and not yet told of its devices: until when it waits for them.
@@ -74,9 +73,9 @@ impl Run {
             deadline: now + (config.interval * 2).max(MIN_DEADLINE),
             scan: None,
             todo: VecDeque::new(),
-            elsewhere: HashMap::new(),
+            queued: HashSet::new(),
             in_progress: 0,
-            done: HashSet::new(),
+            done: HashMap::new(),
             resolving: false,
             awaits_until: None,
             stopped: false,
@@ -100,7 +99,7 @@ impl Run {
             timing: Timing::T3,
         };
         let mut run = Self::new(&config, ScanKind::Confirm, now);
-        run.exact = due.iter().map(|(device, ports)| (device.key(), ports.clone())).collect();
+        run.exact = due.iter().map(|(device, ports)| (device.endpoint(), ports.clone())).collect();
         run.enqueue(due.into_iter().map(|(device, _)| device).collect());
         run
     }
@@ -119,10 +118,10 @@ impl Run {
     }
 
     /// Makes it the rest of a scan that has an id already.
-    pub(super) fn resume(&mut self, scan: ScanId, done: HashSet<DeviceKey>, now: Moment) {
+    pub(super) fn resume(&mut self, scan: ScanId, done: Vec<Device>, now: Moment) {
         self.scan = Some(scan);
         self.results = done.len();
-        self.done = done;
+        self.done = done.into_iter().map(|device| (device.address, device.mac)).collect();
         self.awaits_until = Some(now + TARGETS_WAIT);
     }
 
@@ -136,26 +135,29 @@ impl Run {
         self.awaits_until
     }
 
-    /// Adds devices; of one that has several addresses the first is looked at, the others if that is in vain.
+    /// Adds devices, each at the address that it is given with.
     pub(super) fn enqueue(&mut self, devices: Vec<Device>) {
         self.awaits_until = None;
-        let mut queued: HashSet<DeviceKey> = self.todo.iter().map(Device::key).collect();
-        for device in devices {
-            if queued.insert(device.key()) {
-                self.todo.push_back(device);
-            } else {
-                self.elsewhere.entry(device.key()).or_default().push_back(device);
-            }
-        }
+        let fresh = devices.into_iter().filter(|device| self.queued.insert(device.address.clone()));
+        self.todo.extend(fresh);
     }
 
-    /// Nobody is at a device's address: the next one of its addresses is as good, if there is one.
-    pub(super) fn try_elsewhere(&mut self, device: &Device) {
-        let others = self.elsewhere.get_mut(&device.key());
-        match others.and_then(VecDeque::pop_front) {
-            Some(next) => self.todo.push_front(next),
-            None if self.done.contains(&device.key()) => {}
-            None => self.absent += 1,
+    /// Whether an address is, or was, among those to be looked at.
+    pub(super) fn has_queued(&self, address: &Address) -> bool {
+        self.queued.contains(address)
+    }
+
+    /// Whether a device had its answer at its address before an interruption. Where one of the two was known by its
+    /// address alone they are the same.
+    pub(super) fn is_done(&self, device: &Device) -> bool {
+        let same = |mac: &Option<Mac>| mac.is_none() || device.mac.is_none() || *mac == device.mac;
+        self.done.get(&device.address).is_some_and(same)
+    }
+
+    /// A device that was to be looked at is not there any more, or not to be looked at.
+    pub(super) fn skip(&mut self, device: &Device) {
+        if !self.is_done(device) {
+            self.absent += 1;
         }
     }
 
@@ -169,7 +171,6 @@ impl Run {
         self.stopped = true;
         self.partial += self.todo.len();
         self.todo.clear();
-        self.elsewhere.clear();
         self.resolving = false;
         self.awaits_until = None;
     }
@@ -178,8 +179,14 @@ impl Run {
         self.stopped
     }
 
-    pub(super) fn has_work(&self) -> bool {
-        self.scan.is_some() && !self.todo.is_empty()
+    /// The first that may be looked at now: never a device at two of its addresses at a time, for it is the device that
+    /// has to bear it, and the engine's bounds are an address's. Second looks are a few probes, and need not wait.
+    pub(super) fn next_free(&self, busy: &HashMap<Mac, Address>) -> Option<usize> {
+        self.scan?;
+        let is_elsewhere = |device: &Device| {
+            device.mac.and_then(|mac| busy.get(&mac)).is_some_and(|address| *address != device.address)
+        };
+        self.todo.iter().position(|device| self.is_confirming() || !is_elsewhere(device))
     }
 
     pub(super) fn is_through(&self) -> bool {
@@ -187,13 +194,12 @@ impl Run {
         opened && self.todo.is_empty() && self.in_progress == 0 && !self.resolving && !self.awaits_targets()
     }
 
-    pub(super) fn count(&mut self, device: &Device, looked: &Looked, ports: u32) {
+    pub(super) fn count(&mut self, looked: &Looked, ports: u32) {
         self.in_progress -= 1;
         self.ports_done += u64::from(ports);
         match looked {
             Looked::Result(_) => self.results += 1,
-            Looked::Absent if self.stopped => self.absent += 1,
-            Looked::Absent => self.try_elsewhere(device),
+            Looked::Absent => self.absent += 1,
             Looked::Partial => self.partial += 1,
             Looked::Failed => self.failed += 1,
         }

@@ -1,6 +1,6 @@
 //! What is begun: runs that are due, scans on sight, and looks while there are free places.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Action, Agenda, Assignment, CONFIRMING, Look, LookId, MAX_IN_PROGRESS, Run, RunId,
@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     config::Targets,
-    model::{Device, DeviceKey},
+    model::{Address, Device, DeviceKey, Endpoint, Mac},
     service::schedule::{LastStart, Times, is_due},
-    store::ScanKind,
+    store::{ScanId, ScanKind},
 };
 
 impl Agenda {
@@ -57,16 +57,22 @@ impl Agenda {
         else {
             return;
         };
-        let busy: HashSet<DeviceKey> = self
+        let busy: HashSet<Endpoint> = self
             .runs
             .values()
-            .flat_map(|run| run.todo.iter().map(Device::key))
-            .chain(self.looks.values().map(|look| look.device.key()))
+            .flat_map(|run| run.todo.iter().map(Device::endpoint))
+            .chain(self.looks.values().map(|look| look.device.endpoint()))
             .collect();
+        // What waits for its turn and has moved meanwhile is looked at where it is by then.
+        let is_moving = |endpoint: &&Endpoint| {
+            self.devices.get(&endpoint.address).is_none_or(|here| here.key() != endpoint.device)
+        };
+        let moving: HashSet<&DeviceKey> =
+            busy.iter().filter(is_moving).map(|endpoint| &endpoint.device).collect();
         let last_run = scanner.last.age(times.now).filter(|_| scanner.run.is_none());
         let needy: Vec<Device> = self
             .scannable()
-            .filter(|device| !busy.contains(&device.key()))
+            .filter(|device| !busy.contains(&device.endpoint()) && !moving.contains(&device.key()))
             .filter(|device| self.results.needs_look(device, last_run, self.config.cache_expiry, times))
             .cloned()
             .collect();
@@ -113,47 +119,62 @@ impl Agenda {
 
     /// Fills the free places: single devices first, then runs in turn, so that none starves another.
     pub(super) fn start_looks(&mut self, actions: &mut Vec<Action>) {
-        loop {
-            let confirming = |run: &Run| if run.is_confirming() { CONFIRMING } else { 0 };
-            let next = self
-                .runs
-                .iter()
-                .filter(|(_, run)| run.has_work() && self.looks.len() < MAX_IN_PROGRESS + confirming(run))
-                .min_by_key(|(id, run)| (run.rank(), run.in_progress, **id))
-                .map(|(id, _)| *id);
-            let Some(id) = next else { return };
-            let Some(queued) = self.runs.get_mut(&id).and_then(|run| run.todo.pop_front()) else { return };
+        let at = |device: &Device| Some((device.mac?, device.address.clone()));
+        let mut busy: HashMap<Mac, Address> =
+            self.looks.values().filter_map(|look| at(&look.device)).collect();
+        while let Some((id, queued)) = self.next_queued(&busy) {
             // What was queued hours ago may have moved, gone, or been excluded since.
             let run = &self.runs[&id];
             let device = match run.is_confirming() {
                 true => self.findable(&queued),
-                false => self.present(&run.targets, &queued),
+                false => self.present(run, &queued),
             };
-            let device = device.filter(|device| {
-                is_wanted(&self.config, device)
-                    && !self.results.keys(device).any(|key| self.runs[&id].done.contains(&key))
-            });
-            let Some(run) = self.runs.get_mut(&id) else { return };
-            match (device, run.scan) {
-                (Some(device), Some(scan)) => {
-                    run.in_progress += 1;
-                    let rule = self.config.rule_for(&device);
-                    let exact = run.exact.get(&queued.key());
-                    let is_exact = exact.is_some();
-                    let ports = exact.or(rule.and_then(|rule| rule.ports.as_ref())).unwrap_or(&run.ports);
-                    let ports = ports.clone();
-                    let timing = rule.and_then(|rule| rule.timing).unwrap_or(run.timing);
-                    self.next_look += 1;
-                    let look = LookId(self.next_look);
-                    let asked = ports.len();
-                    let assignment =
-                        Assignment { run: id, device: device.clone(), ports: asked, cancelled: false };
-                    self.looks.insert(look, assignment);
-                    actions.push(Action::Look(Look { id: look, scan, device, ports, is_exact, timing }));
+            let device = device.filter(|device| is_wanted(&self.config, device) && !run.is_done(device));
+            match device.zip(run.scan) {
+                Some((device, scan)) => {
+                    busy.extend(at(&device));
+                    let look = self.assign(id, scan, &queued, device);
+                    actions.push(Action::Look(look));
                 }
-                _ => run.try_elsewhere(&queued),
+                None => {
+                    if let Some(run) = self.runs.get_mut(&id) {
+                        run.skip(&queued);
+                    }
+                }
             }
         }
+    }
+
+    /// Takes what is to be looked at next out of its run, if there is a place for it.
+    fn next_queued(&mut self, busy: &HashMap<Mac, Address>) -> Option<(RunId, Device)> {
+        let confirming = |run: &Run| if run.is_confirming() { CONFIRMING } else { 0 };
+        let (id, index) = self
+            .runs
+            .iter()
+            .filter(|(_, run)| self.looks.len() < MAX_IN_PROGRESS + confirming(run))
+            .filter_map(|(id, run)| Some((id, run, run.next_free(busy)?)))
+            .min_by_key(|(id, run, _)| (run.rank(), run.in_progress, **id))
+            .map(|(id, _, index)| (*id, index))?;
+        let queued = self.runs.get_mut(&id)?.todo.remove(index)?;
+        Some((id, queued))
+    }
+
+    /// Puts a device, which was queued as it was then, among the looks under way.
+    fn assign(&mut self, id: RunId, scan: ScanId, queued: &Device, device: Device) -> Look {
+        let run = &self.runs[&id];
+        let rule = self.config.rule_for(&device);
+        let exact = run.exact.get(&queued.endpoint());
+        let is_exact = exact.is_some();
+        let ports = exact.or(rule.and_then(|rule| rule.ports.as_ref())).unwrap_or(&run.ports).clone();
+        let timing = rule.and_then(|rule| rule.timing).unwrap_or(run.timing);
+        self.next_look += 1;
+        let look = LookId(self.next_look);
+        let assignment = Assignment { run: id, device: device.clone(), ports: ports.len(), cancelled: false };
+        self.looks.insert(look, assignment);
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.in_progress += 1;
+        }
+        Look { id: look, scan, device, ports, is_exact, timing }
     }
 
     /// The start of a run that the store has now opened counts from here.

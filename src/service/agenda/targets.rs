@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Agenda;
+use super::{Agenda, Run};
 use crate::{
     config::{Config, Targets},
     model::{Address, Device, TargetSpec},
@@ -59,16 +59,20 @@ impl Agenda {
         devices.into_values().filter(|device| !name(specs, device)).collect()
     }
 
-    /// A device that was queued a while ago, as it is now: a MAC where it has moved to within the targets,
-    /// an address with whoever has it. `None` if it is gone.
-    pub(super) fn present(&self, targets: &Targets, queued: &Device) -> Option<Device> {
+    /// A device that a run queued a while ago, as it is now: a MAC where it has moved to within the run's targets, an
+    /// address with the device that has it. `None` if it is gone, or at another of its addresses, which the run has
+    /// queued anyway.
+    pub(super) fn present(&self, run: &Run, queued: &Device) -> Option<Device> {
         let here = self.devices.get(&queued.address);
         let same = |known: &&Device| queued.mac.is_none() || known.mac == queued.mac;
         if let Some(device) = here.filter(same) {
             return Some(device.clone());
         }
-        let moved = || self.devices.values().filter(|known| queued.mac.is_some() && known.mac == queued.mac);
-        match targets {
+        let is_it = |known: &&Device| {
+            queued.mac.is_some() && known.mac == queued.mac && !run.has_queued(&known.address)
+        };
+        let moved = || self.devices.values().filter(is_it);
+        match &run.targets {
             Targets::Feed => moved().next().cloned(),
             Targets::List(specs) => moved().find(|known| name(specs, known)).cloned().or_else(|| {
                 let by_mac = |spec: &TargetSpec| matches!(spec, TargetSpec::Mac(_));

@@ -171,7 +171,7 @@ async fn starts_as_soon_as_the_clock_is_set_and_notes_who_is_there() {
     bench.pass(2 * SECOND).await;
     bench.scanned().await;
     assert_eq!(bench.count("SELECT count(*) FROM scans"), 1);
-    let seen = |address| bench.count(&format!("SELECT count(*) FROM devices WHERE address = '{address}'"));
+    let seen = |address| bench.count(&format!("SELECT count(*) FROM endpoints WHERE address = '{address}'"));
     assert_eq!(seen("127.0.0.2"), 1, "there, though it is never scanned");
     assert_eq!(seen("127.0.0.3"), 0, "a frozen source's word says nothing of today");
     bench.finish().await;

@@ -1,6 +1,6 @@
 //! When and how the disk is written, and what happens when it takes nothing.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt};
 
 use super::*;
 

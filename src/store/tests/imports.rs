@@ -35,14 +35,14 @@ async fn an_older_import_supplies_only_what_nothing_newer_covers() {
     store.record(look(own, device(1), 20, "1-50", &[22])).await.unwrap();
     store.record(look(other, device(1), 15, "40-200", &[45, 80, 150])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "22,80,150");
-    assert_eq!(bench.count("SELECT latest_seq FROM devices"), 2);
+    assert_eq!(bench.count("SELECT latest_seq FROM endpoints"), 2);
     // Older still than all of ours.
     store.record(look(other, device(1), 5, "1-300", &[1, 99, 199, 299])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "22,80,150,299");
     // Newer than all: it is the latest, and only ports of its own are closed by it.
     store.record(look(other, device(1), 30, "22,150", &[])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "80,299");
-    assert_eq!(bench.count("SELECT latest_seq FROM devices"), 5);
+    assert_eq!(bench.count("SELECT latest_seq FROM endpoints"), 5);
     // Stored after it, but begun before.
     store.record(look(own, device(1), 25, "150", &[150])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "80,299");
@@ -77,9 +77,10 @@ async fn an_import_without_macs_is_whose_the_address_was() {
     // Nobody knows who had this one.
     store.record(look(other, without_mac(5), 30, "1-100", &[30])).await.unwrap();
     assert_eq!(open_now(&store, &without_mac(5)).await.unwrap(), "30");
-    // Somebody comes and has it: it is his address now.
+    // A MAC is seen there: it is one device, which was known by its address alone.
     store.see(vec![device(5)]).await.unwrap();
     assert_eq!(open_now(&store, &without_mac(5)).await, None);
+    assert_eq!(open_now(&store, &device(5)).await.unwrap(), "30");
 }
 
 #[tokio::test]
@@ -126,8 +127,14 @@ async fn old_imports_move_nobody_and_are_no_news() {
     store.record(look(other, without_mac(7), 30, "1-200", &[20])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "10,150");
     assert_eq!(bench.count("SELECT count(*) FROM changes"), news);
-    assert_eq!(bench.count("SELECT count(*) FROM devices WHERE address = '192.0.2.66'"), 0);
-    assert_eq!(bench.count("SELECT count(*) FROM addresses WHERE address = '192.0.2.66'"), 1);
+    assert_eq!(
+        bench.count("SELECT count(*) FROM endpoints WHERE address = '192.0.2.66' AND held = 'now'"),
+        0
+    );
+    assert_eq!(
+        bench.count("SELECT count(*) FROM endpoints WHERE address = '192.0.2.66' AND held = 'once'"),
+        1
+    );
 }
 
 proptest! {

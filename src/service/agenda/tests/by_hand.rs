@@ -1,6 +1,7 @@
 //! Runs that somebody asks for.
 
 use super::*;
+use crate::model::DeviceKey;
 
 const QUIET: &str = "cache_expiry = \"90d\"\n[[scanner]]\nname = \"lan\"\ninterval = \"30d\"\nports = \"1-100\"\n\
     [[device]]\nmatch = \"10.0.0.3\"\nports = \"7\"\n";

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use super::*;
 use crate::{
     clock::Clock,
-    model::{HostReport, HostStatus, PortFinding, PortSet, PortState, Protocol, Reason},
+    model::{DeviceKey, HostReport, HostStatus, PortFinding, PortSet, PortState, Protocol, Reason},
     store::{Asked, FILE_NAME, News, Observation, Pace, Store, What, Wish},
 };
 

@@ -1,0 +1,140 @@
+//! A device at an address: the rows of `endpoints`.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::{error::Result, placement::Present, reader::parsed};
+use crate::{clock::EARLIEST_SANE, model::Address};
+
+/// What `held` says of an address that the device does not have any more.
+pub(super) const LEFT: &str = "left";
+
+/// The addresses that a device has.
+pub(super) fn held_by(connection: &Connection, device: i64) -> Result<Vec<Present>> {
+    let sql = "SELECT e.id, e.address, e.first_seen, e.last_seen, e.up, EXISTS (
+                   SELECT 1 FROM endpoints o JOIN devices d ON d.id = o.device
+                   WHERE o.address = e.address AND o.held = 'now' AND o.device <> e.device
+                       AND d.mac IS NOT NULL AND (o.last_seen, o.id) > (e.last_seen, e.id))
+               FROM endpoints e WHERE e.device = ?1 AND e.held = 'now'
+               ORDER BY instr(e.address, ':') > 0, e.id";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([device])?;
+    let mut present = Vec::new();
+    while let Some(row) = rows.next()? {
+        present.push(Present {
+            endpoint: row.get(0)?,
+            address: parsed(row.get::<_, String>(1)?)?,
+            first_seen: row.get(2)?,
+            last_seen: row.get(3)?,
+            up: row.get(4)?,
+            is_taken: row.get(5)?,
+        });
+    }
+    Ok(present)
+}
+
+/// The endpoint that has the state of a device which was looked at here: that of the address, else, for a look from
+/// before the device moved, its main one.
+pub(super) fn of(connection: &Connection, device: i64, address: &Address) -> Result<i64> {
+    let sql = "SELECT id FROM endpoints WHERE device = ?1 AND held = 'now'
+               ORDER BY address <> ?2, instr(address, ':') > 0, id LIMIT 1";
+    Ok(connection.prepare_cached(sql)?.query_row(params![device, address.to_string()], |row| row.get(0))?)
+}
+
+/// Whether a device has an address in this way: `now`, `left`, or `once`, by the word of an old import alone.
+pub(super) fn is_held(connection: &Connection, device: i64, address: &Address, held: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM endpoints WHERE device = ?1 AND address = ?2 AND held = ?3";
+    Ok(connection.prepare_cached(sql)?.exists(params![device, address.to_string(), held])?)
+}
+
+/// When a device was last seen at any address, in Unix milliseconds.
+pub(super) fn last_seen(connection: &Connection, device: i64) -> Result<i64> {
+    let sql = "SELECT max(last_seen) FROM endpoints WHERE device = ?1";
+    Ok(connection.prepare_cached(sql)?.query_row([device], |row| row.get(0))?)
+}
+
+/// By how much a date must lie ahead of a sighting to be taken for that of a clock which was wrong.
+const AHEAD: Duration = Duration::from_secs(24 * 3600);
+
+/// Dates a sighting. What is written a little later than something newer takes nothing back; a date from when the clock
+/// was wrong goes, and a clock that was not set yet makes nothing look older than it is.
+pub(super) fn touch(connection: &Connection, endpoint: i64, at: Timestamp) -> Result<()> {
+    let (at, sane) = (at.as_millisecond(), EARLIEST_SANE.as_millisecond());
+    let ahead = at.saturating_add(i64::try_from(AHEAD.as_millis()).unwrap_or(i64::MAX));
+    let sql = "UPDATE endpoints SET last_seen = ?2
+               WHERE id = ?1 AND (last_seen < ?3 OR ?2 >= ?3 AND last_seen NOT BETWEEN ?2 AND ?4)";
+    connection.prepare_cached(sql)?.execute(params![endpoint, at, sane, ahead])?;
+    Ok(())
+}
+
+/// Gives a device an address, perhaps again; returns the endpoint's row.
+pub(super) fn enter(connection: &Connection, device: i64, address: &Address, at: Timestamp) -> Result<i64> {
+    let sql =
+        "INSERT INTO endpoints (device, address, held, first_seen, last_seen) VALUES (?1, ?2, 'now', ?3, ?3)
+               ON CONFLICT (device, address) DO UPDATE SET
+                   held = 'now', last_seen = max(last_seen, excluded.last_seen)
+               RETURNING id";
+    let row = params![device, address.to_string(), at.as_millisecond()];
+    Ok(connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?)
+}
+
+/// Takes an address from a device; what was open there is no part of its state any more.
+pub(super) fn leave(connection: &Connection, endpoint: i64) -> Result<()> {
+    drop_state(connection, endpoint)?;
+    let sql =
+        "UPDATE endpoints SET held = 'left', up = NULL, latest_scan = NULL, latest_seq = NULL WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute([endpoint])?;
+    Ok(())
+}
+
+/// Drops what supplies the state of an endpoint, but for its latest look, and what waits to be confirmed of it.
+fn drop_state(connection: &Connection, endpoint: i64) -> Result<()> {
+    for table in ["earlier", "unconfirmed"] {
+        let sql = format!("DELETE FROM {table} WHERE endpoint = ?1");
+        connection.prepare_cached(&sql)?.execute([endpoint])?;
+    }
+    Ok(())
+}
+
+/// Hands the state of an endpoint on to the one that the device has moved to.
+pub(super) fn carry_state(connection: &Connection, from: i64, to: i64) -> Result<()> {
+    // That it did not answer where it was says nothing of where it is.
+    let sql = "UPDATE endpoints SET (latest_scan, latest_seq, up) =
+                   (SELECT latest_scan, latest_seq, nullif(up, 0) FROM endpoints WHERE id = ?1) WHERE id = ?2";
+    connection.prepare_cached(sql)?.execute([from, to])?;
+    for table in ["earlier", "unconfirmed"] {
+        let sql = format!("UPDATE {table} SET endpoint = ?2 WHERE endpoint = ?1");
+        connection.prepare_cached(&sql)?.execute([from, to])?;
+    }
+    Ok(())
+}
+
+/// Takes an address from the other devices that were seen there, but for those that would be left without any: where
+/// they were last is still known.
+pub(super) fn evict_others(connection: &Connection, device: i64, address: &Address) -> Result<()> {
+    let sql =
+        "SELECT e.id FROM endpoints e WHERE e.address = ?2 AND e.held = 'now' AND e.device <> ?1 AND EXISTS (
+                   SELECT 1 FROM endpoints o WHERE o.device = e.device AND o.held = 'now' AND o.id <> e.id)";
+    let mut statement = connection.prepare_cached(sql)?;
+    let others = statement.query_map(params![device, address.to_string()], |row| row.get(0))?;
+    let others: Vec<i64> = others.collect::<rusqlite::Result<_>>()?;
+    others.into_iter().try_for_each(|endpoint| leave(connection, endpoint))
+}
+
+/// Notes that a device had an address at a time in the past.
+pub(super) fn note_past(
+    connection: &Connection,
+    device: i64,
+    address: &Address,
+    at: Timestamp,
+) -> Result<()> {
+    let sql =
+        "INSERT INTO endpoints (device, address, held, first_seen, last_seen) VALUES (?1, ?2, 'once', ?3, ?3)
+               ON CONFLICT (device, address) DO UPDATE SET
+                   first_seen = min(first_seen, excluded.first_seen),
+                   last_seen = max(last_seen, excluded.last_seen)";
+    connection.prepare_cached(sql)?.execute(params![device, address.to_string(), at.as_millisecond()])?;
+    Ok(())
+}

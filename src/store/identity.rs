@@ -1,0 +1,283 @@
+//! Which device is this? All that is told of a device, by a feed, a look or an import, is credited here.
+//!
+//! A device is its MAC where that is known, else its one address. **One thing on the network is one row**, in whatever
+//! order addresses, MACs, looks, imports and feeds tell of it: what is told of an address without a MAC belongs to the
+//! device with a MAC that has the address; and a row that is known by its address alone becomes that of the MAC which
+//! is found there (`merge`). A row is made by a sighting alone: an address that did not answer is no device.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    ScanId, endpoints,
+    error::Result,
+    merge,
+    news::{self, Draft, What},
+    placement::{Claim, Step, moved_to, place},
+    presence::{GONE, THERE},
+    reader::mac,
+};
+use crate::model::{Address, Device, Mac};
+
+/// What something is credited to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Credit {
+    /// The device's row.
+    pub(super) device: i64,
+    /// The row of the endpoint whose state it is part of.
+    pub(super) endpoint: i64,
+    pub(super) mac: Option<Mac>,
+}
+
+/// A device's row as it is.
+struct Known {
+    id: i64,
+    mac: Option<Mac>,
+    name: Option<String>,
+    presence: String,
+}
+
+impl Known {
+    fn read(row: &Row<'_>) -> Result<Self> {
+        Ok(Self { id: row.get(0)?, mac: mac(row, 1)?, name: row.get(2)?, presence: row.get(3)? })
+    }
+}
+
+/// Records that a device was seen at all of these addresses, and at no others. `seen` is one device's.
+pub(super) fn record_all_addresses(connection: &Connection, seen: &[Device], at: Timestamp) -> Result<()> {
+    record(connection, seen, Claim::AllAddresses, at, None)
+}
+
+/// Records that a device was seen at an address; of its others nothing is said.
+pub(super) fn record_sighting(
+    connection: &Connection,
+    device: &Device,
+    at: Timestamp,
+    scan: Option<ScanId>,
+) -> Result<Credit> {
+    record(connection, std::slice::from_ref(device), Claim::SomeAddresses, at, scan)?;
+    let known = find(connection, device)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    credit(connection, &known, &device.address)
+}
+
+/// Credits an imported look, or sighting, of this time. Without a MAC it is that of the device which had the address
+/// then. What is older than what is known moves nothing, and is no news.
+pub(super) fn credit_import(
+    connection: &Connection,
+    device: &Device,
+    at: Timestamp,
+    scan: ScanId,
+) -> Result<Credit> {
+    let holder = match device.mac {
+        None => holder_at(connection, &device.address, at)?,
+        Some(mac) => match find(connection, device)? {
+            None => learn(connection, mac, std::slice::from_ref(device))?,
+            known => known,
+        },
+    };
+    let known = match holder {
+        None if device.mac.is_none() => find(connection, device)?,
+        holder => holder,
+    };
+    let Some(known) = known else { return credit_stranger(connection, device, at, scan) };
+    if at.as_millisecond() <= endpoints::last_seen(connection, known.id)? {
+        endpoints::note_past(connection, known.id, &device.address, at)?;
+        absorb_from_past(connection, &known, &device.address, at)?;
+        return credit(connection, &known, &device.address);
+    }
+    // The name that a feed gave is better than one that another scanner looked up.
+    let device = Device { name: known.name.or_else(|| device.name.clone()), ..device.clone() };
+    record_sighting(connection, &device, at, Some(scan))
+}
+
+/// An imported look at a device that nothing was known of.
+fn credit_stranger(connection: &Connection, device: &Device, at: Timestamp, scan: ScanId) -> Result<Credit> {
+    if is_newest(connection, scan)? {
+        return record_sighting(connection, device, at, Some(scan));
+    }
+    // It was there, once: that it was not seen since is no news either.
+    let id = insert(connection, device, at, GONE)?;
+    let known = Known { id, mac: device.mac, name: None, presence: GONE.to_owned() };
+    credit(connection, &known, &device.address)
+}
+
+/// A device that an import of the past names at an address where by now a row is known by the address alone: the same,
+/// unless the device is known to have left.
+fn absorb_from_past(connection: &Connection, known: &Known, address: &Address, at: Timestamp) -> Result<()> {
+    let is_past = endpoints::is_held(connection, known.id, address, endpoints::LEFT)?;
+    if known.mac.is_none() || is_past || merge::nameless_at(connection, address)?.is_none() {
+        return Ok(());
+    }
+    endpoints::enter(connection, known.id, address, at)?;
+    merge::absorb_at(connection, (known.id, known.mac), address)
+}
+
+/// Credits a look that was not answered: `None` where nothing is known at the address. Where the device has come to
+/// answer at another address since it was last seen here, it has moved.
+pub(super) fn credit_absence(
+    connection: &Connection,
+    device: &Device,
+    at: Timestamp,
+    scan: ScanId,
+) -> Result<Option<Credit>> {
+    let Some(known) = find(connection, device)? else { return Ok(None) };
+    let present = endpoints::held_by(connection, known.id)?;
+    let Some(absent) = present.iter().find(|here| here.address == device.address) else { return Ok(None) };
+    if let Some(successor) = moved_to(&present, absent) {
+        endpoints::leave(connection, absent.endpoint)?;
+        let here = Device { address: successor.address.clone(), mac: known.mac, name: None };
+        let what = What::Moved { from: absent.address.clone() };
+        news::tell(connection, &Draft { at, scan: Some(scan), device: &here, what, alert: false })?;
+        return Ok(None);
+    }
+    Ok(Some(Credit { device: known.id, endpoint: absent.endpoint, mac: known.mac }))
+}
+
+fn record(
+    connection: &Connection,
+    seen: &[Device],
+    claim: Claim,
+    at: Timestamp,
+    scan: Option<ScanId>,
+) -> Result<()> {
+    let Some(first) = seen.first() else { return Ok(()) };
+    let name = seen.iter().find_map(|device| device.name.clone());
+    let named = Device { name, ..first.clone() };
+    let mut found = find(connection, first)?;
+    if let Some(mac) = first.mac.filter(|_| found.is_none()) {
+        found = learn(connection, mac, seen)?;
+    }
+    let known = match found {
+        Some(known) => known,
+        None => {
+            let id = insert(connection, &named, at, THERE)?;
+            let alert = news::is_baseline(connection)?;
+            news::tell(connection, &Draft { at, scan, device: &named, what: What::New, alert })?;
+            let (mac, name) = (first.mac, named.name.clone());
+            Known { id, mac, name, presence: THERE.to_owned() }
+        }
+    };
+    // Told without its MAC, a device may have addresses that whoever tells does not know to be its own.
+    let claim = if first.mac.is_some() { claim } else { Claim::SomeAddresses };
+    let addresses: Vec<Address> = seen.iter().map(|device| device.address.clone()).collect();
+    settle(connection, &known, &addresses, claim, (at, scan))?;
+    if first.mac.is_some() {
+        for address in &addresses {
+            merge::absorb_at(connection, (known.id, known.mac), address)?;
+            endpoints::evict_others(connection, known.id, address)?;
+        }
+    }
+    if known.presence != THERE {
+        let sql = "UPDATE devices SET presence = ?2 WHERE id = ?1";
+        connection.prepare_cached(sql)?.execute(params![known.id, THERE])?;
+        let device = Device { mac: known.mac, ..named.clone() };
+        news::tell(connection, &Draft { at, scan, device: &device, what: What::Back, alert: false })?;
+    }
+    // A feed that does not know the name does not take it away.
+    if named.name.is_some() && named.name != known.name {
+        let sql = "UPDATE devices SET name = ?2, name_at = ?3 WHERE id = ?1";
+        connection.prepare_cached(sql)?.execute(params![known.id, named.name, at.as_millisecond()])?;
+    }
+    Ok(())
+}
+
+/// Carries out where a device is now.
+fn settle(
+    connection: &Connection,
+    known: &Known,
+    seen: &[Address],
+    claim: Claim,
+    (at, scan): (Timestamp, Option<ScanId>),
+) -> Result<()> {
+    let present = endpoints::held_by(connection, known.id)?;
+    let mut left = Vec::new();
+    for step in place(&present, seen, claim, at.as_millisecond()) {
+        match step {
+            Step::Keep(endpoint) => endpoints::touch(connection, endpoint, at)?,
+            Step::Add(address) => {
+                endpoints::enter(connection, known.id, &address, at)?;
+            }
+            Step::Leave(endpoint) => {
+                endpoints::leave(connection, endpoint)?;
+                left.push((endpoint, seen.first().cloned()));
+            }
+            Step::Move { from, to } => {
+                let entered = endpoints::enter(connection, known.id, &to, at)?;
+                endpoints::carry_state(connection, from, entered)?;
+                endpoints::leave(connection, from)?;
+                left.push((from, Some(to)));
+            }
+        }
+    }
+    for (endpoint, to) in left {
+        let from = present.iter().find(|here| here.endpoint == endpoint).map(|here| here.address.clone());
+        if let Some((from, address)) = from.zip(to) {
+            let device = Device { address, mac: known.mac, name: None };
+            let what = What::Moved { from };
+            news::tell(connection, &Draft { at, scan, device: &device, what, alert: false })?;
+        }
+    }
+    Ok(())
+}
+
+/// The device that is meant: that with this MAC; told without one, that which has the address, or had it last.
+fn find(connection: &Connection, device: &Device) -> Result<Option<Known>> {
+    let by_mac = "SELECT id, mac, name, presence FROM devices WHERE mac = ?1";
+    let by_address =
+        "SELECT d.id, d.mac, d.name, d.presence FROM endpoints e JOIN devices d ON d.id = e.device
+                      WHERE e.address = ?1 AND e.held <> 'left'
+                      ORDER BY e.held <> 'now', d.mac IS NULL, e.last_seen DESC, e.id DESC LIMIT 1";
+    let (sql, key) = match device.mac {
+        Some(mac) => (by_mac, mac.to_string()),
+        None => (by_address, device.address.to_string()),
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([key])?;
+    rows.next()?.map(Known::read).transpose()
+}
+
+/// The device with a MAC that had an address at a time: of those that were seen there before and after, or have it
+/// still, the last that came; before any was seen there, the first that was.
+fn holder_at(connection: &Connection, address: &Address, at: Timestamp) -> Result<Option<Known>> {
+    let sql = "SELECT d.id, d.mac, d.name, d.presence FROM endpoints e JOIN devices d ON d.id = e.device
+               WHERE e.address = ?1 AND d.mac IS NOT NULL AND (?2 <= e.last_seen OR e.held = 'now')
+               ORDER BY e.first_seen > ?2, abs(e.first_seen - ?2) LIMIT 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![address.to_string(), at.as_millisecond()])?;
+    rows.next()?.map(Known::read).transpose()
+}
+
+/// Gives a MAC that is new to the row which is known by one of these addresses alone: it was this device all along.
+fn learn(connection: &Connection, mac: Mac, seen: &[Device]) -> Result<Option<Known>> {
+    for device in seen {
+        if let Some(row) = merge::nameless_at(connection, &device.address)? {
+            merge::learn_mac(connection, row, mac, &device.address)?;
+            return find(connection, device);
+        }
+    }
+    Ok(None)
+}
+
+fn credit(connection: &Connection, known: &Known, address: &Address) -> Result<Credit> {
+    let endpoint = endpoints::of(connection, known.id, address)?;
+    Ok(Credit { device: known.id, endpoint, mac: known.mac })
+}
+
+fn is_newest(connection: &Connection, scan: ScanId) -> Result<bool> {
+    let newest: Option<i64> = connection
+        .prepare_cached("SELECT max(id) FROM scans")?
+        .query_row([], |row| row.get(0))
+        .optional()?
+        .flatten();
+    Ok(newest == Some(scan.0))
+}
+
+fn insert(connection: &Connection, device: &Device, at: Timestamp, presence: &str) -> Result<i64> {
+    let sql = "INSERT INTO devices (mac, name, name_at, first_seen, presence)
+               VALUES (?1, ?2, iif(?2 IS NULL, NULL, ?3), ?3, ?4)";
+    let mac = device.mac.map(|mac| mac.to_string());
+    connection.prepare_cached(sql)?.execute(params![mac, device.name, at.as_millisecond(), presence])?;
+    let id = connection.last_insert_rowid();
+    endpoints::enter(connection, id, &device.address, at)?;
+    Ok(id)
+}

@@ -1,0 +1,91 @@
+//! Two rows that turn out to be one device: what was known by an address alone is that of the MAC which is found there.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{current, endpoints, error::Result};
+use crate::model::{Address, Mac};
+
+/// The row of the device that is known by this address alone.
+pub(super) fn nameless_at(connection: &Connection, address: &Address) -> Result<Option<i64>> {
+    let sql = "SELECT d.id FROM endpoints e JOIN devices d ON d.id = e.device
+               WHERE e.address = ?1 AND e.held = 'now' AND d.mac IS NULL";
+    Ok(connection.prepare_cached(sql)?.query_row([address.to_string()], |row| row.get(0)).optional()?)
+}
+
+/// Gives the row that is known by this address alone its MAC, with all that other tables keep under the address as the
+/// name of the device. What is expected of the address stays: it holds for the device that has it.
+pub(super) fn learn_mac(connection: &Connection, device: i64, mac: Mac, address: &Address) -> Result<()> {
+    let mac = mac.to_string();
+    connection.prepare_cached("UPDATE devices SET mac = ?2 WHERE id = ?1")?.execute(params![device, mac])?;
+    rename(connection, &address.to_string(), &mac)
+}
+
+/// Merges the row that is known by this address alone, if there is one, into that of the device with a MAC (row, MAC)
+/// which was seen there.
+pub(super) fn absorb_at(
+    connection: &Connection,
+    (kept, mac): (i64, Option<Mac>),
+    address: &Address,
+) -> Result<()> {
+    let (Some(mac), Some(old)) = (mac, nameless_at(connection, address)?) else { return Ok(()) };
+    let (of_old, of_kept) =
+        (endpoints::of(connection, old, address)?, endpoints::of(connection, kept, address)?);
+    merge_endpoints(connection, of_old, of_kept)?;
+    merge_rows(connection, old, kept)?;
+    rename(connection, &address.to_string(), &mac.to_string())
+}
+
+/// The state of two endpoints is what the looks at both together say.
+fn merge_endpoints(connection: &Connection, old: i64, kept: i64) -> Result<()> {
+    let before = current::looks(connection, kept)?;
+    let others = current::looks(connection, old)?;
+    endpoints::leave(connection, old)?;
+    if others.is_empty() {
+        return Ok(());
+    }
+    current::join(connection, kept, before, others)
+}
+
+/// What is known of the old row becomes the kept one's, whose own word comes first.
+fn merge_rows(connection: &Connection, old: i64, kept: i64) -> Result<()> {
+    let sql = "UPDATE devices SET
+                   name_at = iif(devices.name IS NULL, o.name_at, devices.name_at),
+                   name = coalesce(devices.name, o.name),
+                   own_name = coalesce(devices.own_name, o.own_name),
+                   note = iif(devices.note <> o.note, substr(devices.note || char(10) || o.note, 1, 1000),
+                              coalesce(devices.note, o.note)),
+                   first_seen = min(devices.first_seen, o.first_seen)
+               FROM (SELECT * FROM devices WHERE id = ?1) o WHERE devices.id = ?2";
+    connection.prepare_cached(sql)?.execute([old, kept])?;
+    // Rare, and without an index that every look would have to pay for: this reads all observations.
+    let sql = "SELECT id, address, first_seen, last_seen FROM endpoints WHERE device = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([old])?;
+    while let Some(row) = rows.next()? {
+        let (endpoint, address): (i64, String) = (row.get(0)?, row.get(1)?);
+        let (first_seen, last_seen): (i64, i64) = (row.get(2)?, row.get(3)?);
+        let sql = "INSERT INTO endpoints (device, address, held, first_seen, last_seen) VALUES (?1, ?2, 'left', ?3, ?4)
+                   ON CONFLICT (device, address) DO UPDATE SET
+                       first_seen = min(first_seen, excluded.first_seen),
+                       last_seen = max(last_seen, excluded.last_seen)
+                   RETURNING id";
+        let same: i64 = connection
+            .prepare_cached(sql)?
+            .query_row(params![kept, address, first_seen, last_seen], |row| row.get(0))?;
+        let sql = "UPDATE observations SET endpoint = ?2 WHERE endpoint = ?1";
+        connection.prepare_cached(sql)?.execute([endpoint, same])?;
+    }
+    connection.prepare_cached("DELETE FROM endpoints WHERE device = ?1")?.execute([old])?;
+    connection.prepare_cached("DELETE FROM devices WHERE id = ?1")?.execute([old])?;
+    Ok(())
+}
+
+/// What tables keep under the name of a device goes by the new one. Of a name that both have the new one's stays.
+fn rename(connection: &Connection, old: &str, new: &str) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE OR IGNORE names SET device = ?2 WHERE device = ?1")?
+        .execute([old, new])?;
+    connection.prepare_cached("DELETE FROM names WHERE device = ?1")?.execute([old])?;
+    connection.prepare_cached("UPDATE changes SET device = ?2 WHERE device = ?1")?.execute([old, new])?;
+    Ok(())
+}

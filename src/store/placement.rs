@@ -1,0 +1,205 @@
+//! Where a device is now, by where it was and where it is seen: pure.
+//!
+//! A device may have several addresses at once (an alias, a container, a virtual address), and a device that has
+//! another address today need not have left that of yesterday. What cannot be told from a single look at one address
+//! is told by a source that names all of them, or by time.
+
+use std::time::Duration;
+
+use crate::model::Address;
+
+/// How long an address that the device was seen at may go unseen before the device has left it: a day's look and a
+/// half. A sweep of the network may miss one of several.
+const LAPSE: Duration = Duration::from_secs(36 * 3600);
+
+/// The same of an address that answered the newest look there, where no source says that the device does not have it: a
+/// scanner that looks there weekly may be the only witness.
+const LAPSE_ANSWERED: Duration = Duration::from_secs(8 * 24 * 3600);
+
+/// An address that the device has, for all that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Present {
+    /// The endpoint's row.
+    pub(super) endpoint: i64,
+    pub(super) address: Address,
+    /// Unix milliseconds, by the wall clock of then.
+    pub(super) first_seen: i64,
+    pub(super) last_seen: i64,
+    /// Whether our newest look there was answered; `None`: we have not looked.
+    pub(super) up: Option<bool>,
+    /// Whether another device was seen at the address since.
+    pub(super) is_taken: bool,
+}
+
+/// What a sighting says of the addresses that it does not name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// That the device does not have them.
+    AllAddresses,
+    /// Nothing.
+    SomeAddresses,
+}
+
+/// What becomes of an address of the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The device was seen at this endpoint.
+    Keep(i64),
+    /// It has this address in place of that endpoint's, and the state goes with it.
+    Move { from: i64, to: Address },
+    /// It has this address, too.
+    Add(Address),
+    /// It does not have this endpoint's address any more.
+    Leave(i64),
+}
+
+impl Present {
+    fn has_lapsed(&self, claim: Claim, at: i64) -> bool {
+        let is_trusted = claim == Claim::SomeAddresses && self.up == Some(true);
+        let lapse = if is_trusted { LAPSE_ANSWERED } else { LAPSE };
+        at - self.last_seen >= i64::try_from(lapse.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Whether the device may have left the address, although nothing says so.
+    fn is_doubtful(&self, at: i64) -> bool {
+        self.is_taken || self.up == Some(false) || self.has_lapsed(Claim::SomeAddresses, at)
+    }
+
+    fn is_ipv4(&self) -> bool {
+        self.address.ipv4().is_some()
+    }
+}
+
+/// What becomes of a device's addresses when it is seen at these. The last address that a device is known by is never
+/// left, only moved from: where it was last is worth knowing of a device that is gone.
+pub(super) fn place(present: &[Present], seen: &[Address], claim: Claim, at: i64) -> Vec<Step> {
+    let (kept, other): (Vec<_>, Vec<_>) = present.iter().partition(|known| seen.contains(&known.address));
+    let mut steps: Vec<Step> = kept.iter().map(|known| Step::Keep(known.endpoint)).collect();
+    let mut left: Vec<&Present> = other.clone();
+    if claim == Claim::SomeAddresses {
+        left.retain(|known| known.is_doubtful(at));
+    }
+    let is_new = |address: &&Address| !kept.iter().any(|known| known.address == **address);
+    for address in seen.iter().filter(is_new) {
+        // An IPv4 address never replaces an IPv6 one: a device commonly has both.
+        let is_same_family = |known: &&Present| known.is_ipv4() == address.ipv4().is_some();
+        match left.iter().position(is_same_family) {
+            Some(index) => steps.push(Step::Move { from: left.remove(index).endpoint, to: address.clone() }),
+            None => steps.push(Step::Add(address.clone())),
+        }
+    }
+    let moved = |known: &Present| {
+        steps.iter().any(|step| matches!(step, Step::Move { from, .. } if *from == known.endpoint))
+    };
+    let gone: Vec<Step> = other
+        .iter()
+        .filter(|known| !moved(known) && (known.is_taken || known.has_lapsed(claim, at)))
+        .map(|known| Step::Leave(known.endpoint))
+        .collect();
+    steps.extend(gone);
+    steps
+}
+
+/// The endpoint that a device turns out to have moved to, where it does not answer at this one any more: one that came
+/// after it was last seen here, and that answers.
+pub(super) fn moved_to<'a>(present: &'a [Present], absent: &Present) -> Option<&'a Present> {
+    let is_successor = |known: &&Present| {
+        known.endpoint != absent.endpoint
+            && known.is_ipv4() == absent.is_ipv4()
+            && known.up == Some(true)
+            && known.first_seen > absent.last_seen
+    };
+    present.iter().find(is_successor)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn address(last: u8) -> Address {
+        match last {
+            100.. => format!("fd00::{last}").parse().unwrap(),
+            _ => format!("192.0.2.{last}").parse().unwrap(),
+        }
+    }
+
+    fn present(last: u8, hours_ago: i64) -> Present {
+        let last_seen = -hours_ago * HOUR;
+        let endpoint = i64::from(last);
+        Present {
+            endpoint,
+            address: address(last),
+            first_seen: last_seen,
+            last_seen,
+            up: None,
+            is_taken: false,
+        }
+    }
+
+    fn told(steps: &[Step]) -> String {
+        let word = |step: &Step| match step {
+            Step::Keep(endpoint) => format!("keep {endpoint}"),
+            Step::Move { from, to } => {
+                format!("move {from} to {}", to.to_string().rsplit(['.', ':']).next().unwrap())
+            }
+            Step::Add(to) => format!("add {}", to.to_string().rsplit(['.', ':']).next().unwrap()),
+            Step::Leave(endpoint) => format!("leave {endpoint}"),
+        };
+        steps.iter().map(word).collect::<Vec<_>>().join(", ")
+    }
+
+    #[rstest]
+    #[case::stays(&[1], &[1], "keep 1")]
+    #[case::moves(&[1], &[2], "move 1 to 2")]
+    #[case::has_another(&[1], &[1, 2], "keep 1, add 2")]
+    #[case::moves_with_one_of_two(&[1, 2], &[1, 3], "keep 1, move 2 to 3")]
+    #[case::one_is_missed(&[1, 2], &[2], "keep 2")]
+    #[case::families_do_not_mix(&[1, 101], &[2, 101], "keep 101, move 1 to 2")]
+    #[case::ipv6_beside_ipv4(&[1], &[101], "add 101")]
+    fn a_source_that_names_all_addresses_moves_the_device(
+        #[case] before: &[u8],
+        #[case] seen: &[u8],
+        #[case] steps: &str,
+    ) {
+        let before: Vec<_> = before.iter().map(|last| present(*last, 1)).collect();
+        let seen: Vec<_> = seen.iter().map(|last| address(*last)).collect();
+        assert_eq!(told(&place(&before, &seen, Claim::AllAddresses, 0)), steps);
+    }
+
+    #[test]
+    fn a_look_at_one_address_says_nothing_of_another_that_was_seen_lately() {
+        let look = |known: Present| told(&place(&[known], &[address(2)], Claim::SomeAddresses, 0));
+        assert_eq!(look(present(1, 35)), "add 2");
+        assert_eq!(look(present(1, 36)), "move 1 to 2", "lapsed");
+        assert_eq!(look(Present { up: Some(false), ..present(1, 1) }), "move 1 to 2", "did not answer");
+        assert_eq!(look(Present { is_taken: true, ..present(1, 1) }), "move 1 to 2", "another has it");
+        assert_eq!(look(Present { up: Some(true), ..present(1, 8 * 24 - 1) }), "add 2");
+        assert_eq!(look(Present { up: Some(true), ..present(1, 8 * 24) }), "move 1 to 2");
+    }
+
+    #[test]
+    fn an_address_that_goes_unseen_is_left_once_it_has_lapsed() {
+        let both =
+            |hours| told(&place(&[present(1, 1), present(2, hours)], &[address(1)], Claim::AllAddresses, 0));
+        assert_eq!(both(35), "keep 1");
+        assert_eq!(both(36), "keep 1, leave 2");
+        assert_eq!(
+            told(&place(&[present(1, 900)], &[address(101)], Claim::AllAddresses, 0)),
+            "add 101, leave 1"
+        );
+    }
+
+    #[test]
+    fn the_successor_came_after_the_last_sighting_and_answers() {
+        let answering = |known: Present| Present { up: Some(true), ..known };
+        let (old, new) = (present(1, 24), answering(present(2, 1)));
+        assert_eq!(moved_to(&[old.clone(), new.clone()], &old), Some(&new));
+        assert_eq!(moved_to(&[old.clone(), present(2, 1)], &old), None, "not known to answer");
+        assert_eq!(moved_to(&[old.clone(), answering(present(2, 30))], &old), None, "was there before");
+        assert_eq!(moved_to(&[old.clone(), answering(present(102, 1))], &old), None, "of the other family");
+    }
+}
