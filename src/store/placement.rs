@@ -187,6 +187,10 @@ mod tests {
             |hours| told(&place(&[present(1, 1), present(2, hours)], &[address(1)], Claim::AllAddresses, 0));
         assert_eq!(both(35), "keep 1");
         assert_eq!(both(36), "keep 1, leave 2");
+        let answered = Present { up: Some(true), ..present(2, 36) };
+        let of_both = |claim| told(&place(&[present(1, 1), answered.clone()], &[address(1)], claim, 0));
+        assert_eq!(of_both(Claim::AllAddresses), "keep 1, leave 2");
+        assert_eq!(of_both(Claim::SomeAddresses), "keep 1");
         assert_eq!(
             told(&place(&[present(1, 900)], &[address(101)], Claim::AllAddresses, 0)),
             "add 101, leave 1"

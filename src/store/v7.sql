@@ -71,14 +71,12 @@ CREATE TABLE devices (
     first_seen INTEGER NOT NULL,
     presence   TEXT NOT NULL        -- there; gone: unseen for long, which was told
 ) STRICT;
+-- At most one row merges into another: there is one row an address, and a device has one address.
 INSERT INTO devices (id, mac, name, name_at, own_name, note, first_seen, presence)
-    SELECT e.id, e.mac, e.name, e.name_at,
-        coalesce(e.own_name, (SELECT x.own_name FROM merging m JOIN endpoints x ON x.id = m.old WHERE m.kept = e.id)),
-        coalesce(e.note, (SELECT x.note FROM merging m JOIN endpoints x ON x.id = m.old WHERE m.kept = e.id)),
-        coalesce((SELECT min(x.first_seen, e.first_seen) FROM merging m JOIN endpoints x ON x.id = m.old
-                  WHERE m.kept = e.id), e.first_seen),
-        iif(e.presence = 'sought', 'gone', e.presence)
-    FROM endpoints e
+    SELECT e.id, e.mac, coalesce(e.name, x.name), iif(e.name IS NULL, x.name_at, e.name_at),
+        coalesce(e.own_name, x.own_name), coalesce(e.note, x.note),
+        min(e.first_seen, coalesce(x.first_seen, e.first_seen)), iif(e.presence = 'sought', 'gone', e.presence)
+    FROM endpoints e LEFT JOIN merging m ON m.kept = e.id LEFT JOIN endpoints x ON x.id = m.old
     WHERE e.id NOT IN (SELECT id FROM ghosts) AND e.id NOT IN (SELECT old FROM merging);
 
 -- Every address that a device has had; of those that it has left the state is gone.
@@ -98,12 +96,10 @@ CREATE TABLE next_endpoints (
 INSERT INTO next_endpoints (id, device, address, held, first_seen, last_seen, up, latest_scan, latest_seq)
     SELECT e.id, e.id, e.address, 'now',
         coalesce((SELECT min(a.first_seen) FROM addresses a
-                  WHERE a.address = e.address
-                      AND a.device IN (SELECT e.id UNION SELECT old FROM merging WHERE kept = e.id)), e.first_seen),
-        max(e.last_seen, coalesce((SELECT x.last_seen FROM merging m JOIN endpoints x ON x.id = m.old
-                                   WHERE m.kept = e.id), e.last_seen)),
-        e.up, e.latest_scan, e.latest_seq
-    FROM endpoints e JOIN devices d ON d.id = e.id;
+                  WHERE a.address = e.address AND a.device IN (e.id, x.id)), e.first_seen),
+        max(e.last_seen, coalesce(x.last_seen, e.last_seen)), e.up, e.latest_scan, e.latest_seq
+    FROM endpoints e JOIN devices d ON d.id = e.id
+    LEFT JOIN merging m ON m.kept = e.id LEFT JOIN endpoints x ON x.id = m.old;
 INSERT OR IGNORE INTO next_endpoints (device, address, held, first_seen, last_seen)
     SELECT a.device, a.address, 'left', a.first_seen, a.last_seen FROM addresses a JOIN devices d ON d.id = a.device;
 DROP TABLE addresses;

@@ -3,6 +3,7 @@
 mod disk;
 mod expected;
 mod history;
+mod identity;
 mod imports;
 mod names;
 mod news;

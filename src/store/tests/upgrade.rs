@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rstest::rstest;
+
 use super::*;
 
 /// A database as version 1 left it: a device that moved, and one that is down.
@@ -66,6 +68,89 @@ async fn version_1_keeps_its_data_and_is_copied_first() {
     assert_eq!(count(&copied, "PRAGMA user_version"), 1);
     assert_eq!(count(&copied, "SELECT count(*) FROM observations"), 3);
     assert!(!beside(&bench, ".partial").exists());
+}
+
+/// A database of this version in which one thing is two rows: at 192.0.2.5 one that is known by the address alone, with
+/// a look and a note where there were notes, and the device with a MAC that was found there since. From version 3 on two
+/// addresses that never answered have rows, of which the owner has said something of one.
+fn one_thing_twice(path: &Path, version: usize) {
+    let connection = schema::open_writer(path, &schema::LADDER[..version]).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO scans (id, scanner, kind, ports, status, started, finished) VALUES
+                 (100, 'lan', 'run', '1-65535', 'complete', 100000, 160000),
+                 (200, 'lan', 'run', '1-65535', 'running', 200000, NULL);
+             INSERT INTO devices (id, mac, address, name, first_seen, last_seen) VALUES
+                 (1, NULL, '192.0.2.5', 'nas', 100000, 120000),
+                 (2, '02:00:00:00:00:05', '192.0.2.5', NULL, 210000, 230000),
+                 (3, '02:00:00:00:00:06', '192.0.2.6', NULL, 100000, 230000);
+             -- Of ports 1-65535 21 and 79 are open; of port 21 alone it is closed.
+             INSERT INTO results VALUES (1, x'00', x'01010101fdff0302150000390000'), (2, x'01', x'010101150000');
+             INSERT INTO observations (scan, seq, device, address, protocol, status, result, reason, probes, started,
+                                       finished, preparation, scanning, detail) VALUES
+                 (100, 1, 1, '192.0.2.5', 'tcp', 'up', 1, 'conn-refused', 9, 110000, 120000, 1, 2, NULL),
+                 (200, 2, 2, '192.0.2.5', 'tcp', 'up', 2, 'conn-refused', 9, 220000, 230000, 1, 2, NULL);
+             UPDATE devices SET latest_scan = 100, latest_seq = 1 WHERE id = 1;
+             UPDATE devices SET latest_scan = 200, latest_seq = 2 WHERE id = 2;",
+        )
+        .unwrap();
+    if version >= 2 {
+        let sql = "INSERT INTO addresses SELECT id, address, first_seen, last_seen FROM devices;
+                   INSERT INTO addresses VALUES (3, '192.0.2.66', 50000, 60000);";
+        connection.execute_batch(sql).unwrap();
+    }
+    if version >= 3 {
+        let sql = "INSERT INTO changes (at, device, address, kind, alert) VALUES
+                       (1, '192.0.2.5', '192.0.2.5', 'new', 0);
+                   INSERT INTO devices (id, mac, address, first_seen, last_seen, presence) VALUES
+                       (4, NULL, '192.0.2.7', 210000, 210000, 'sought'), (5, NULL, '192.0.2.8', 1, 1, 'sought');
+                   INSERT INTO observations (scan, seq, device, address, protocol, status, probes, started, finished,
+                                             preparation, scanning) VALUES
+                       (200, 3, 4, '192.0.2.7', 'tcp', 'down', 1, 210000, 214000, 0, 0),
+                       (100, 4, 5, '192.0.2.8', 'tcp', 'down', 1, 110000, 114000, 0, 0);";
+        connection.execute_batch(sql).unwrap();
+    }
+    if version >= 4 {
+        let sql = "UPDATE devices SET note = 'in the attic' WHERE id = 1;
+                   UPDATE devices SET note = 'not there yet' WHERE id = 5;";
+        connection.execute_batch(sql).unwrap();
+    }
+    if version >= 5 {
+        connection.execute("INSERT INTO names VALUES ('192.0.2.5', 'dns', 'nas.lan', 1)", []).unwrap();
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn every_older_version_ends_with_one_row_for_one_thing(#[values(1, 2, 3, 4, 5, 6)] version: usize) {
+    let bench = Bench::new(EAGER);
+    one_thing_twice(&bench.path(), version);
+    let (store, threads) = bench.open();
+    let hosts = store.hosts(0).await.unwrap().rows;
+    let keys: Vec<String> = hosts.iter().map(|host| host.device.key().to_string()).collect();
+    let annotated = if version >= 4 { vec!["192.0.2.8"] } else { Vec::new() };
+    assert_eq!(keys, [vec!["02:00:00:00:00:05", "02:00:00:00:00:06"], annotated].concat());
+    let host = &hosts[0];
+    assert_eq!(host.device.name.as_deref(), Some("nas"));
+    assert_eq!(host.words.note.as_deref(), (version >= 4).then_some("in the attic"));
+    assert_eq!((host.first_seen.as_second(), host.last_seen.as_second()), (100, 230));
+    assert_eq!(host.names.len(), if version >= 5 { 2 } else { 1 });
+    // What each of the two rows was found to have open; the newer look closes 21.
+    let open: Vec<u16> = host.open_ports().iter().map(|open| open.port).collect();
+    assert_eq!(open, [79]);
+    let latest = store.latest(&host.device.key()).await.unwrap().unwrap();
+    assert_eq!((latest.scan, latest.open), (ScanId(200), vec![79]));
+    let lived: Vec<String> = hosts[1].addresses.iter().map(|record| record.address.to_string()).collect();
+    assert_eq!(lived, if version >= 2 { vec!["192.0.2.6", "192.0.2.66"] } else { vec!["192.0.2.6"] });
+    let news = store.news(Asked::default()).await.unwrap().rows;
+    assert!(news.iter().all(|news| news.device == host.device.key()), "{news:?}");
+    // The run that is resumed knows where nothing answered.
+    let done: Vec<String> =
+        store.open_scans().await.unwrap()[0].done.iter().map(|done| done.address.to_string()).collect();
+    assert_eq!(done, if version >= 3 { vec!["192.0.2.7", "192.0.2.5"] } else { vec!["192.0.2.5"] });
+    drop(store);
+    join(threads).unwrap();
+    assert_sound(&bench.path());
 }
 
 #[tokio::test]

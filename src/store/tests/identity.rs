@@ -1,0 +1,309 @@
+//! One thing on the network is one row, whatever is told of it in whatever order.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::apply::Change;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn at(last: u8, mac_of: Option<u8>) -> Device {
+    Device { address: device(last).address, mac: mac_of.map(mac), name: None }
+}
+
+fn look(scan: ScanId, device: Device, when: Timestamp, covered: &str, open: &[u16]) -> Observation {
+    let mut observation = up(scan, device, open);
+    observation.report.coverage = covered.parse().unwrap();
+    Observation { started: when, finished: when, ..observation }
+}
+
+/// The devices as they are shown: MAC or "-", and the addresses that each has with what is open there.
+async fn rows(store: &Store) -> Vec<String> {
+    let hosts = store.hosts(0).await.unwrap().rows;
+    let row = |host: &Host| {
+        let mac = host.device.mac.map_or_else(|| "-".to_owned(), |mac| mac.octets()[5].to_string());
+        let endpoint = |(address, standings): &(crate::model::Address, crate::model::Standings)| {
+            let open = standings.get(&Protocol::Tcp).map_or_else(String::new, |tcp| tcp.open().to_string());
+            format!(" .{}:{open}", address.ipv4().unwrap().octets()[3])
+        };
+        mac + &host.endpoints.iter().map(endpoint).collect::<String>()
+    };
+    hosts.iter().map(row).collect()
+}
+
+async fn events(store: &Store) -> Vec<String> {
+    let news = store.news(Asked::default()).await.unwrap().rows;
+    let line = |news: &News| {
+        let ports = news.what.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
+        format!("{} {}{ports}", news.device, news.what.as_str())
+    };
+    news.iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn an_address_that_did_not_answer_is_no_device() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    for scan in
+        [run(&store).await, store.begin_scan("nmap", ScanKind::Import, &PortSet::all()).await.unwrap()]
+    {
+        for last in 1..=14 {
+            store.record(ended(scan, at(last, None), HostStatus::Down)).await.unwrap();
+        }
+    }
+    assert_eq!(rows(&store).await, [""; 0]);
+    assert_eq!(store.totals().await.unwrap().devices, 0);
+    assert_eq!(
+        store.scan_summary(ScanId(1_772_359_200)).await.unwrap().unwrap().hosts,
+        14,
+        "asked all the same"
+    );
+}
+
+#[tokio::test]
+async fn a_row_known_by_its_address_becomes_that_of_the_mac_found_there_with_all_that_it_had() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    let scan = run(&store).await;
+    store.see(vec![at(1, None)]).await.unwrap();
+    let row = store.host(&at(1, None).key()).await.unwrap().unwrap().row;
+    let words = |text: &str| Some(Some(text.to_owned()));
+    store.say(row, NewWords { name: words("nas"), note: words("in the attic") }).await.unwrap();
+    let wish = Wish {
+        device: at(1, None).key(),
+        protocol: Protocol::Tcp,
+        port: 22,
+        state: Some((PortState::Open, "ssh".to_owned())),
+    };
+    store.expect(vec![wish]).await.unwrap();
+    store.record(look(scan, at(1, Some(7)), bench.clock.wall(), "1-100", &[22])).await.unwrap();
+    assert_eq!(rows(&store).await, ["7 .1:22"]);
+    let host = store.host(&at(1, Some(7)).key()).await.unwrap().unwrap();
+    assert_eq!(host.words, Words { name: Some("nas".into()), note: Some("in the attic".into()) });
+    let states = store.host_states(0).await.unwrap().rows;
+    assert!(states[0].expected.is(Protocol::Tcp, 22, PortState::Open));
+    assert_eq!(events(&store).await, ["02:00:00:00:00:07 new"], "told once, and by the name it has now");
+}
+
+#[tokio::test]
+async fn a_row_known_by_its_address_is_merged_into_the_device_that_turns_out_to_have_it() {
+    let bench = Bench::new(EAGER);
+    let (store, threads) = bench.open();
+    let scan = run(&store).await;
+    let import = store.begin_scan("nmap", ScanKind::Import, &PortSet::all()).await.unwrap();
+    store.record(look(scan, at(1, Some(7)), bench.clock.wall(), "1-100", &[22])).await.unwrap();
+    store.record(look(import, at(2, None), bench.clock.wall(), "1-100", &[80])).await.unwrap();
+    assert_eq!(rows(&store).await, ["7 .1:22", "- .2:80"]);
+    let row = store.host(&at(2, None).key()).await.unwrap().unwrap().row;
+    store.say(row, NewWords { name: None, note: Some(Some("a web page".to_owned())) }).await.unwrap();
+    bench.clock.pass(HOUR);
+    store.see(vec![at(1, Some(7)), at(2, Some(7))]).await.unwrap();
+    assert_eq!(rows(&store).await, ["7 .1:22 .2:80"]);
+    let host = store.host(&at(2, None).key()).await.unwrap().unwrap();
+    assert_eq!((host.device.mac, host.words.note.as_deref()), (Some(mac(7)), Some("a web page")));
+    let open: Vec<_> = host.open_ports().into_iter().map(|open| (open.port, open.addresses)).collect();
+    assert_eq!(open, [(22, vec![at(1, None).address]), (80, vec![at(2, None).address])]);
+    assert_eq!(store.latest(&at(1, Some(7)).key()).await.unwrap().unwrap().open, [22, 80]);
+    drop(store);
+    join(threads).unwrap();
+    assert_sound(&bench.path());
+}
+
+#[tokio::test]
+async fn each_address_has_its_own_ports_and_the_device_tells_what_opens_on_it_once() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    let scan = run(&store).await;
+    let both = || vec![at(1, Some(7)), at(2, Some(7))];
+    store.see(both()).await.unwrap();
+    let looked = async |last: u8, open: &[u16]| {
+        bench.clock.pass(Duration::from_secs(61));
+        store.record(look(scan, at(last, Some(7)), bench.clock.wall(), "1-100", open)).await.unwrap();
+    };
+    looked(1, &[22, 80]).await;
+    looked(2, &[22, 90]).await;
+    assert_eq!(rows(&store).await, ["7 .1:22,80 .2:22,90"]);
+    let doubts = store.doubts().await.unwrap();
+    assert_eq!(doubts[0].device, at(2, Some(7)), "it is confirmed where it was found");
+    assert_eq!(doubts[0].unconfirmed.openings[0].1.to_string(), "90", "22 is open on the device already");
+    looked(2, &[22, 90]).await;
+    looked(1, &[22]).await;
+    looked(1, &[22]).await;
+    let told = ["02:00:00:00:00:07 new", "02:00:00:00:00:07 opened 90", "02:00:00:00:00:07 closed 80"];
+    assert_eq!(events(&store).await, told);
+    assert_eq!(rows(&store).await, ["7 .1:22 .2:22,90"]);
+}
+
+#[tokio::test]
+async fn what_moved_while_it_was_not_looked_for_is_found_to_have_moved() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    let scan = run(&store).await;
+    store.record(look(scan, at(1, Some(7)), bench.clock.wall(), "1-100", &[22])).await.unwrap();
+    bench.clock.pass(24 * HOUR);
+    // The new address is looked at before the old one.
+    store.record(look(scan, at(2, Some(7)), bench.clock.wall(), "1-100", &[22])).await.unwrap();
+    assert_eq!(rows(&store).await, ["7 .1:22 .2:22"]);
+    store.record(ended(scan, at(1, None), HostStatus::Down)).await.unwrap();
+    assert_eq!(rows(&store).await, ["7 .2:22"]);
+    assert_eq!(events(&store).await, ["02:00:00:00:00:07 new", "02:00:00:00:00:07 moved"]);
+}
+
+#[tokio::test]
+async fn what_was_looked_at_is_seen_and_not_forgotten() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    let scan = run(&store).await;
+    let import = store.begin_scan("nmap", ScanKind::Import, &PortSet::all()).await.unwrap();
+    store
+        .see(vec![at(1, Some(1)), at(2, Some(2)), at(3, None), at(4, Some(4)), at(5, Some(5))])
+        .await
+        .unwrap();
+    bench.clock.pass(40 * 24 * HOUR);
+    let now = bench.clock.wall();
+    store.record(look(scan, at(1, Some(1)), now, "1-100", &[])).await.unwrap();
+    let partial = Observation { finished: now, ..ended(scan, at(2, Some(2)), HostStatus::Partial) };
+    store.record(partial).await.unwrap();
+    // Credited to the device that has the address, and to one that is looked at elsewhere.
+    store.record(look(import, at(4, None), now, "1-100", &[])).await.unwrap();
+    store.record(look(scan, at(55, Some(5)), now, "1-100", &[])).await.unwrap();
+    let unseen = store.unseen_since(now - 30 * 24 * HOUR).await.unwrap();
+    assert_eq!(unseen.into_iter().map(|(_, key)| key).collect::<Vec<_>>(), [at(3, None).key()]);
+    let hosts = store.hosts(0).await.unwrap().rows;
+    let seen: Vec<bool> = hosts.iter().map(|host| host.last_seen == now).collect();
+    assert_eq!(seen, [true, true, false, true, true]);
+}
+
+/// Something on the network, which does not change: its MAC, as far as neighbours can tell it, and its addresses.
+#[derive(Clone, Debug)]
+struct Thing {
+    mac: Option<u8>,
+    addresses: Vec<u8>,
+}
+
+/// What is told of a thing.
+#[derive(Clone, Debug)]
+enum Telling {
+    /// A feed that knows MACs names all of its addresses.
+    Feed,
+    /// A list of hosts names one of its addresses, and no MAC.
+    List(usize),
+    /// Our own look at one of its addresses.
+    Look(usize),
+    /// An import, so many hours old, of one of its addresses; with the MAC, if there is one to tell, or without.
+    Import(usize, bool, u8),
+    /// Our own look at an address that nothing has.
+    Vain(u8),
+}
+
+fn things() -> Vec<Thing> {
+    let thing = |mac, addresses: &[u8]| Thing { mac, addresses: addresses.to_vec() };
+    vec![thing(Some(1), &[1]), thing(Some(2), &[20, 21]), thing(Some(3), &[30, 31, 32]), thing(None, &[40])]
+}
+
+fn tellings() -> impl Strategy<Value = Vec<(usize, Telling)>> {
+    let telling = prop_oneof![
+        2 => Just(Telling::Feed),
+        3 => (0..3_usize).prop_map(Telling::List),
+        4 => (0..3_usize).prop_map(Telling::Look),
+        4 => (0..3_usize, any::<bool>(), 0..48_u8).prop_map(|(at, mac, age)| Telling::Import(at, mac, age)),
+        1 => (100..110_u8).prop_map(Telling::Vain),
+    ];
+    prop::collection::vec((0..4_usize, telling), 1..24)
+}
+
+impl Thing {
+    fn at(&self, index: usize, with_mac: bool) -> Device {
+        at(self.addresses[index % self.addresses.len()], self.mac.filter(|_| with_mac))
+    }
+
+    fn all(&self) -> Vec<Device> {
+        (0..self.addresses.len()).map(|index| self.at(index, true)).collect()
+    }
+
+    /// What is open at one of its addresses: a port of the thing and one of the address.
+    fn open(&self, index: usize) -> Vec<u16> {
+        let address = self.addresses[index % self.addresses.len()];
+        vec![22, 100 + u16::from(address)]
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn one_thing_is_one_row(tellings in tellings()) {
+        let bench = Bench::new(EAGER);
+        let connection = schema::open_writer(&bench.path(), schema::LADDER).unwrap();
+        let transaction = connection.unchecked_transaction().unwrap();
+        let (own, other) = (ScanId(1), ScanId(2));
+        for (id, kind) in [(own, ScanKind::Run), (other, ScanKind::Import)] {
+            let (scanner, ports, started) = ("lan".to_owned(), "1-200".to_owned(), bench.clock.wall());
+            Change::Begin { id, scanner, kind, ports, started }.apply(&transaction).unwrap();
+        }
+        let things = things();
+        let mut told = BTreeSet::new();
+        for ((index, telling), seq) in tellings.into_iter().zip(1..) {
+            bench.clock.pass(Duration::from_secs(600));
+            let now = bench.clock.wall();
+            let thing = &things[index];
+            let record = |observation| Change::Record { seq, observation: Box::new(observation) };
+            let change = match telling {
+                Telling::Feed => Change::See { devices: vec![thing.all()], at: now },
+                Telling::List(at) => Change::See { devices: vec![vec![thing.at(at, false)]], at: now },
+                Telling::Look(at) => record(look(own, thing.at(at, true), now, "1-200", &thing.open(at))),
+                Telling::Import(at, with_mac, age) => {
+                    let then = now - u32::from(age) * HOUR;
+                    record(look(other, thing.at(at, with_mac), then, "1-200", &thing.open(at)))
+                }
+                Telling::Vain(last) => record(ended(own, at(last, None), HostStatus::Down)),
+            };
+            if !matches!(telling, Telling::Vain(_)) {
+                told.insert(index);
+            }
+            change.apply(&transaction).unwrap();
+            let shared = "SELECT count(*) FROM (SELECT 1 FROM endpoints WHERE held = 'now'
+                          GROUP BY address HAVING count(*) > 1)";
+            prop_assert_eq!(count(&transaction, shared), 0, "an address has one device");
+            let homeless = "SELECT count(*) FROM devices WHERE id NOT IN (SELECT device FROM endpoints WHERE held = 'now')";
+            prop_assert_eq!(count(&transaction, homeless), 0);
+        }
+        // By now every feed has told, and every address that a device has was looked at.
+        let now = bench.clock.wall();
+        let all = told.iter().map(|index| things[*index].all()).collect();
+        Change::See { devices: all, at: now }.apply(&transaction).unwrap();
+        let mut seq = 1000;
+        for thing in told.iter().map(|index| &things[*index]) {
+            for index in 0..thing.addresses.len() {
+                seq += 1;
+                let observation = look(own, thing.at(index, true), now, "1-200", &thing.open(index));
+                Change::Record { seq, observation: Box::new(observation) }.apply(&transaction).unwrap();
+            }
+        }
+        let mut found = Vec::new();
+        let mut statement = transaction
+            .prepare("SELECT d.mac, e.address, e.id FROM devices d JOIN endpoints e ON e.device = d.id
+                      WHERE e.held = 'now' ORDER BY d.id, e.id").unwrap();
+        let mut rows = statement.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let looks = current::looks(&transaction, row.get(2).unwrap()).unwrap();
+            let open = current::standings(&looks).remove(&Protocol::Tcp).unwrap_or_default().open();
+            let (mac, address): (Option<String>, String) = (row.get(0).unwrap(), row.get(1).unwrap());
+            found.push((mac, address, open.to_string()));
+        }
+        found.sort();
+        let mut expected: Vec<_> = told.iter().flat_map(|index| {
+            let thing = &things[*index];
+            (0..thing.addresses.len()).map(|at| {
+                let device = thing.at(at, true);
+                let open: PortSet = thing.open(at).into_iter().collect();
+                (device.mac.map(|mac| mac.to_string()), device.address.to_string(), open.to_string())
+            })
+        }).collect();
+        expected.sort();
+        prop_assert_eq!(found, expected);
+        prop_assert_eq!(count(&transaction, "SELECT count(*) FROM devices"), i64::try_from(told.len()).unwrap());
+    }
+}
