@@ -90,8 +90,12 @@ fn a_backup_is_the_database_whether_the_appliance_is_at_work_or_not() {
         let copy = Connection::open(file).unwrap();
         let sound: String = copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(sound, "ok");
-        copy.query_row("SELECT count(*) FROM devices WHERE latest_seq IS NOT NULL", [], |row| row.get(0))
-            .unwrap()
+        copy.query_row(
+            "SELECT count(DISTINCT device) FROM endpoints WHERE latest_seq IS NOT NULL",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap()
     };
     let (first, second) = (dir.path().join("first.db"), dir.path().join("second.db"));
     let made = run(&portscan, &options, &["backup", first.to_str().unwrap()]);

@@ -123,3 +123,117 @@ fn this_machine_is_known_by_its_own_hardware() {
     assert_eq!(running.macs(), ["02:00:00:00:FF:01"]);
     running.stop();
 }
+
+/// A server with two addresses: what is open on both, and on each alone.
+const TWO_ADDRESSES: &str = "
+    [[host]]
+    address = \"10.77.0.5\"
+    mac = \"02:00:00:00:00:05\"
+    open = \"22,80\"
+    [[host]]
+    address = \"10.77.0.6\"
+    mac = \"02:00:00:00:00:05\"
+    open = \"22,8080\"
+    [[host]]
+    address = \"10.77.0.7\"
+    mac = \"02:00:00:00:00:07\"
+    open = \"443\"
+";
+
+/// The rows of /v1/hosts, each as MAC or "-", address, and open ports with the addresses that they are told with.
+fn devices(running: &Running) -> Vec<String> {
+    let hosts = running.get("/v1/hosts").json();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+    let row = |host: &serde_json::Value| {
+        let ports = host["ports"].as_array().unwrap().iter().map(|port| {
+            let at = port["addresses"].as_array().map(|at| at.iter().map(text).collect::<Vec<_>>().join("+"));
+            format!(" {}{}", port["port"], at.map(|at| format!("@{at}")).unwrap_or_default())
+        });
+        format!("{} {}:{}", text(&host["mac"]), text(&host["address"]), ports.collect::<String>())
+    };
+    hosts.as_array().unwrap().iter().map(row).collect()
+}
+
+/// How many ports are open by /v1/info, and how many rows /v1/diff has.
+fn totals(running: &Running) -> (u64, usize) {
+    let open = running.get("/v1/info").json()["open"].as_u64().unwrap();
+    (open, running.get("/v1/diff").json().as_array().unwrap().len())
+}
+
+#[test]
+fn every_address_of_a_device_is_scanned_and_what_opens_there_is_confirmed_there() {
+    let lab = Lab::describe(TWO_ADDRESSES);
+    let config = static_feed(&lab) + &scanner("lan", "3s", "20-100,443,8000-8100");
+    let running = Portscan::new(&lab, &config).start();
+    let both = "02:00:00:00:00:05 10.77.0.5: 22@10.77.0.5+10.77.0.6 80@10.77.0.5 8080@10.77.0.6";
+    eventually(LONG, "both addresses are scanned", || (devices(&running).first()? == both).then_some(()));
+    eventually(LONG, "all three are", || (totals(&running) == (4, 5)).then_some(()));
+    assert_eq!(running.open_ports("02:00:00:00:00:05").unwrap().to_string(), "22,80,8080");
+    let accepted = serde_json::json!([
+        { "address": "02:00:00:00:00:05", "port": 22, "protocol": "tcp", "state": "open" },
+        { "address": "02:00:00:00:00:05", "port": 80, "protocol": "tcp", "state": "open" },
+        { "address": "02:00:00:00:00:05", "port": 8080, "protocol": "tcp", "state": "open" },
+        { "address": "10.77.0.7", "port": 443, "protocol": "tcp", "state": "open" },
+    ]);
+    assert_eq!(running.patch("/v1/expected", &accepted).status, 204);
+    assert_eq!(totals(&running), (4, 0), "as expected, at whichever of its addresses");
+
+    lab.host("10.77.0.6").open(8090);
+    let news = || running.get("/v1/changes").json();
+    let opened = eventually(LONG, "the opening is confirmed", || {
+        let news = news();
+        news.as_array()?.iter().find(|news| news["kind"] == "opened" && news["port"] == 8090).cloned()
+    });
+    assert_eq!((&opened["address"], &opened["alert"]), (&"10.77.0.6".into(), &true.into()), "{opened}");
+    let diff = running.get("/v1/diff").json();
+    assert_eq!((&diff[0]["address"], &diff[0]["port"]), (&"10.77.0.6".into(), &8090.into()), "{diff}");
+    let metrics = running.get("/metrics").body;
+    for line in [
+        "portmantool_ports_rogue{host=\"10.77.0.5\",protocol=\"tcp\"} 0",
+        "portmantool_ports_rogue{host=\"10.77.0.6\",protocol=\"tcp\"} 1",
+        "portscan_port_rogue{mac=\"02:00:00:00:00:05\",host=\"10.77.0.6\",port=\"8090\",protocol=\"tcp\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
+    }
+    running.stop();
+}
+
+#[test]
+fn addresses_of_a_list_that_do_not_answer_are_no_devices() {
+    let lab = Lab::enter("near");
+    let config = "[feed]\nurl = []\n".to_owned()
+        + &scanner("dmz", "1d", "22,80,443")
+        + "targets = [\"10.77.0.0/28\"]\n";
+    let running = Portscan::new(&lab, &config).start();
+    eventually(LONG, "the run is over", || {
+        let scans = running.get("/v1/runs").json();
+        let info = running.get("/v1/info").json();
+        (scans.as_array()?.is_empty() && !info["last_scan"].is_null()).then_some(())
+    });
+    let expected = [
+        "02:00:00:00:FF:01 10.77.0.1:",
+        "02:00:00:00:00:05 10.77.0.5: 22 80 443",
+        "02:00:00:00:00:06 10.77.0.6: 22",
+        "02:00:00:00:00:07 10.77.0.7: 80",
+    ];
+    let mut found = devices(&running);
+    found.sort_by_key(|row| row.split(' ').nth(1).unwrap().to_owned());
+    assert_eq!(found, expected);
+    let new = running.get("/v1/changes").json();
+    assert_eq!(new.as_array().unwrap().len(), expected.len(), "{new}");
+    running.stop();
+}
+
+#[test]
+fn a_host_that_the_owner_names_by_its_address_is_one_device_and_one_event() {
+    let lab = Lab::enter("near");
+    let config = "[feed]\nurl = []\nhosts = [{ address = \"10.77.0.5\", name = \"nas\" }]\n".to_owned()
+        + &scanner("lan", "1d", "20-100");
+    let running = Portscan::new(&lab, &config).start();
+    running.wait_for_devices(1, LONG);
+    assert_eq!(devices(&running), ["02:00:00:00:00:05 10.77.0.5: 22 80"]);
+    let news = running.get("/v1/changes").json();
+    let told: Vec<_> = news.as_array().unwrap().iter().map(|news| (&news["kind"], &news["mac"])).collect();
+    assert_eq!(told, [(&"new".into(), &"02:00:00:00:00:05".into())], "{news}");
+    running.stop();
+}
