@@ -70,6 +70,8 @@ pub struct AddressRecord {
     pub first_seen: Timestamp,
     /// When the device was last seen there.
     pub last_seen: Timestamp,
+    /// Whether the device has it, for all that is known.
+    pub is_present: bool,
 }
 
 /// An open port of a device.
@@ -180,8 +182,8 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
     let mut addresses = addresses(connection, first, last)?;
     let mut names = names::between(connection, first, last)?;
     for (id, host) in &mut hosts {
-        for (endpoint, record, is_present) in addresses.remove(id).unwrap_or_default() {
-            if is_present {
+        for (endpoint, record) in addresses.remove(id).unwrap_or_default() {
+            if record.is_present {
                 let looks = looks.remove(&endpoint).unwrap_or_default();
                 host.endpoints.push((record.address.clone(), current::standings(&looks)));
             }
@@ -223,11 +225,12 @@ fn opened(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64,
     Ok(opened)
 }
 
-/// An endpoint's row, where and when it is or was, and whether the device has the address.
-type Endpoint = (i64, AddressRecord, bool);
-
-/// Every address of the devices with rows from `first` to `last`, the main one first.
-fn addresses(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64, Vec<Endpoint>>> {
+/// Every address of the devices with rows from `first` to `last`, each with the row of the endpoint.
+fn addresses(
+    connection: &Connection,
+    first: i64,
+    last: i64,
+) -> Result<HashMap<i64, Vec<(i64, AddressRecord)>>> {
     let sql = "SELECT device, id, address, first_seen, last_seen, held = 'now' FROM endpoints
                WHERE device BETWEEN ?1 AND ?2 ORDER BY device, instr(address, ':') > 0, id";
     let mut statement = connection.prepare_cached(sql)?;
@@ -238,8 +241,9 @@ fn addresses(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i
             address: parsed(row.get::<_, String>(2)?)?,
             first_seen: timestamp(row.get(3)?)?,
             last_seen: timestamp(row.get(4)?)?,
+            is_present: row.get(5)?,
         };
-        addresses.entry(row.get(0)?).or_default().push((row.get(1)?, record, row.get(5)?));
+        addresses.entry(row.get(0)?).or_default().push((row.get(1)?, record));
     }
     Ok(addresses)
 }

@@ -106,6 +106,8 @@ struct AddressBody {
     first_seen: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     last_seen: Timestamp,
+    /// Whether the device has it now, for all that is known.
+    present: bool,
 }
 
 /// An open port.
@@ -201,8 +203,8 @@ impl NameBody {
 
 impl AddressBody {
     fn of(record: AddressRecord) -> Self {
-        let AddressRecord { address, first_seen, last_seen } = record;
-        Self { address, first_seen, last_seen }
+        let AddressRecord { address, first_seen, last_seen, is_present } = record;
+        Self { address, first_seen, last_seen, present: is_present }
     }
 }
 

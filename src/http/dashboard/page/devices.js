@@ -1,6 +1,6 @@
 // The devices as the pages show them: what /v1/hosts says, joined with how that differs from what is expected. Pure.
 
-import { directory } from "./directory.js";
+import { addressesOf, directory } from "./directory.js";
 import { addressKey, when } from "./format.js";
 
 /** What is younger than this is new, in milliseconds. */
@@ -54,7 +54,7 @@ function deviceOf(host, differences, { first, now, services }) {
     vendor,
     note,
     mac: (host.mac ?? "").toLowerCase().replaceAll(":", ""),
-    addresses: [host.address, ...host.ipv6],
+    addresses: [...new Set([...addressesOf(host), ...host.ipv6])],
     order: addressKey(host.address),
     seen,
     ports: portsOf(host, differences, { began, now, services }),
@@ -69,18 +69,18 @@ export const titleOf = (host) => host.name ?? (host.vendor ? `unnamed (${host.ve
 
 function portsOf(host, differences, { began, now, services }) {
   const ports = new Map();
-  for (const { port, protocol, service = null, since } of host.ports) {
+  for (const { port, protocol, service = null, since, addresses: at = [] } of host.ports) {
     const opened = Date.parse(since);
     // What was open when the device was first seen is as new as the device.
     const states = now - opened < NEW && opened > began ? ["open", "new"] : ["open"];
-    ports.set(`${port}/${protocol}`, { port, protocol, service, states, since: opened });
+    ports.set(`${port}/${protocol}`, { port, protocol, service, states, since: opened, at });
   }
   for (const { port, protocol, expected_state: expected, actual_state: actual } of differences) {
     const key = `${port}/${protocol}`;
     const known = ports.get(key);
     // What usually listens there is told of open ports; somebody else may have it open.
     const extra = (states) => ports.set(key, { port, protocol, service: services.get(key) ?? null, states, since: null });
-    if (known) known.states.push("rogue");
+    if (known) known.states.includes("rogue") || known.states.push("rogue");
     else if (expected === "open") extra(["missing", actual || "never seen"]);
     else if (expected === "") extra([actual, "rogue"]);
   }
@@ -88,9 +88,9 @@ function portsOf(host, differences, { began, now, services }) {
 }
 
 /** Once, for the filter draws a chip at every key. */
-function withWords({ since, ...port }) {
+function withWords({ since, at = [], ...port }) {
   const words = port.states.map((state) => (state === "rogue" ? "not expected" : state)).join(", ");
-  return { ...port, told: `${port.port}/${port.protocol}: ${words}${since ? ` since ${when(since)}` : ""}` };
+  return { ...port, told: `${port.port}/${port.protocol}: ${words}${since ? ` since ${when(since)}` : ""}${at.length ? `, at ${at.join(", ")}` : ""}` };
 }
 
 /** A difference names its device by the address, which whoever was seen there last has, or by the MAC. */

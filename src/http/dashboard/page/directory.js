@@ -6,11 +6,18 @@
  * @property {string} address
  * @property {string|null} name
  * @property {string} last_seen
+ * @property {{address: string, present: boolean}[]} [addresses] that it has or had
  * @property {{port: number, protocol: string, service?: string}[]} ports open ones
  */
 
+/** Every address that a device has now, the one that it is shown at first. */
+export function addressesOf({ address, addresses = [] }) {
+  const others = addresses.filter((known) => known.present && known.address !== address);
+  return [address, ...others.map((known) => known.address)];
+}
+
 /**
- * Finds devices by MAC, or by the address that they have now.
+ * Finds devices by MAC, or by an address that they have now.
  * @param {Host[]} hosts
  * @returns {(key: string) => Host|null}
  */
@@ -19,7 +26,7 @@ export function directory(hosts) {
   // Two may have had an address: it is whose who was seen there last.
   for (const host of [...hosts].sort((a, b) => Date.parse(a.last_seen) - Date.parse(b.last_seen))) {
     if (host.mac) known.set(host.mac, host);
-    known.set(host.address, host);
+    for (const address of addressesOf(host)) known.set(address, host);
   }
   return (key) => known.get(key) ?? null;
 }

@@ -32,6 +32,16 @@ test("a port is told in words", () => {
   assert.equal(nas.ports[1].told, "25/tcp: missing, never seen");
 });
 
+test("a port says at which addresses of its device it is open, and differs once", () => {
+  const addresses = [{ address: "10.0.0.7", present: true }, { address: "10.0.0.8", present: true }];
+  const ports = [{ ...open(22), addresses: ["10.0.0.7", "10.0.0.8"] }, { ...open(80), addresses: ["10.0.0.8"] }];
+  const differences = [differs("10.0.0.7", 22, "", "open"), differs("10.0.0.8", 22, "", "open"), differs("10.0.0.8", 80, "", "open")];
+  const [nas] = devicesOf([host({ addresses, ports })], differences, NOW);
+  assert.deepEqual(shown(nas), ["22 open rogue", "80 open rogue"]);
+  assert.match(nas.ports[1].told, /, at 10\.0\.0\.8$/);
+  assert.deepEqual(nas.addresses, ["10.0.0.7", "10.0.0.8"]);
+});
+
 test("what was open when a device was first seen is not new, the device is", () => {
   const guest = host({ mac: "02:00:00:00:00:02", address: "10.0.0.8", first_seen: RECENT, ports: [open(22, RECENT)] });
   const [nas, other] = devicesOf([host({}), guest], [], NOW);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { directory } from "../page/directory.js";
+import { addressesOf, directory } from "../page/directory.js";
 
 test("a device is found by its MAC and by the address that it has", () => {
   const nas = { mac: "B8:27:EB:AC:14:3E", address: "10.0.0.7", name: "nas", last_seen: "2026-03-01T12:00:00Z" };
@@ -12,4 +12,13 @@ test("a device is found by its MAC and by the address that it has", () => {
   assert.equal(find("10.0.0.7"), nas, "who was seen there last");
   assert.equal(find("10.9.0.1"), far);
   assert.equal(find("10.0.0.9"), null);
+});
+
+test("a device is found by every address that it has now, and by none that it had", () => {
+  const addresses = [{ address: "10.0.0.8", present: true }, { address: "10.0.0.7", present: true }, { address: "10.0.0.9", present: false }];
+  const nas = { mac: "B8:27:EB:AC:14:3E", address: "10.0.0.7", name: "nas", last_seen: "2026-03-01T12:00:00Z", addresses };
+  const find = directory([nas]);
+  assert.equal(find("10.0.0.8"), nas);
+  assert.equal(find("10.0.0.9"), null);
+  assert.deepEqual(addressesOf(nas), ["10.0.0.7", "10.0.0.8"]);
 });

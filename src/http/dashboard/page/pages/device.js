@@ -158,7 +158,7 @@ function pastOf({ host, ports }, past, stretch, choose) {
 }
 
 const addresses = (host) => html`<section class="card"><h2>Addresses</h2>
-  <ul class="plain">${host.addresses.map(({ address, first_seen, last_seen }) => html`<li>
-    <b>${address}</b> <span class="muted">${when(first_seen)} to ${when(last_seen)}</span></li>`)}
+  <ul class="plain">${host.addresses.map(({ address, first_seen, last_seen, present }) => html`<li>
+    <b>${address}</b> <span class="muted">${when(first_seen)} to ${when(last_seen)}${present ? "" : ", not any more"}</span></li>`)}
     ${host.ipv6.map((address) => html`<li><b>${address}</b> <span class="muted">seen as a neighbour, not scanned</span></li>`)}
   </ul></section>`;
