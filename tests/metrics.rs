@@ -1,6 +1,8 @@
 //! What Prometheus is told is what happened.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::json;
 
 use crate::{
     harness::{
@@ -64,5 +66,45 @@ fn a_feed_that_does_not_answer_is_down_and_no_more() {
     assert_eq!(metrics.value(&format!("portscan_feed_up{{source=\"{}\"}}", feed.url())), 0.0);
     assert_eq!(metrics.value("portscan_devices_scanned"), 0.0);
     assert_eq!(metrics.get("portscan_last_scan_timestamp_seconds"), None);
+    running.stop();
+}
+
+#[test]
+fn rogue_ports_are_as_many_as_there_are_differences() {
+    let lab = Lab::enter("near");
+    let config = static_feed(&lab) + &scanner("lan", "1d", "20-90,443");
+    let running = Portscan::new(&lab, &config).start();
+    running.wait_for_devices(3, LONG);
+    // Open and not expected; expected and closed; never looked at; of a host that was never seen; closed, not filtered.
+    let wish = |address: &str, port: u16, state: &str| json!({ "address": address, "port": port, "protocol": "tcp", "state": state });
+    let expected = json!([
+        wish("10.77.0.5", 22, "open"),
+        wish("02:00:00:00:00:05", 25, "open"),
+        wish("10.77.0.5", 9000, "open"),
+        wish("10.77.0.6", 22, "open"),
+        wish("10.77.0.6", 23, "closed"),
+        wish("10.77.0.99", 80, "open"),
+        wish("02:00:00:00:00:99", 80, "open"),
+    ]);
+    assert_eq!(running.patch("/v1/expected", &expected).status, 204);
+    let rows = running.get("/v1/diff").json();
+    let mut differences = BTreeMap::<String, usize>::new();
+    for row in rows.as_array().unwrap() {
+        *differences.entry(row["address"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    let told = |host: &str, count| (host.to_owned(), count);
+    let truth = [
+        told("02:00:00:00:00:99", 1),
+        told("10.77.0.5", 4),
+        told("10.77.0.6", 1),
+        told("10.77.0.7", 1),
+        told("10.77.0.99", 1),
+    ];
+    assert_eq!(differences, BTreeMap::from(truth), "{rows}");
+    let metrics = Page::parse(&running.get("/metrics").body);
+    for (host, count) in differences {
+        let series = format!("portmantool_ports_rogue{{host=\"{host}\",protocol=\"tcp\"}}");
+        assert_eq!(metrics.value(&series), count as f64, "{series}");
+    }
     running.stop();
 }
