@@ -26,7 +26,7 @@
 //! | F4 | [`http`] | the server, its bounds, the APIs, the page |
 //! | F3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
 //! | F2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`vendor`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, the IEEE's, nmap's files |
-//! | F1 | [`engine`], [`config`], [`clock`], [`resolve`] | decisions without I/O, and the traits of what is injected |
+//! | F1 | [`engine`], [`config`], [`clock`], [`resolve`], [`data_dir`] | decisions without I/O, the traits of what is injected, and to which user the appliance's files belong |
 //! | F0 | [`model`] | the values that all speak in |
 //!
 //! ## Three habits
@@ -63,6 +63,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod data_dir;
 pub mod engine;
 pub mod feed;
 pub mod http;

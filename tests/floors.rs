@@ -11,6 +11,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("model", 0),
     ("clock", 1),
     ("config", 1),
+    ("data_dir", 1),
     ("engine", 1),
     ("resolve", 1),
     ("client", 2),

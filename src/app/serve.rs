@@ -3,6 +3,7 @@
 use std::{fs, net::TcpListener, path::Path, sync::Arc, thread, time::Duration};
 
 use anyhow::Context;
+use nix::unistd::{getegid, geteuid};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{oneshot, watch},
@@ -15,6 +16,7 @@ use crate::{
     client::Client,
     clock::{Clock, SystemClock},
     config::{self, Config, Overrides},
+    data_dir::{self, Obstacle},
     http::{self, Gate, Names, Site, Token},
     net::{
         Lan, Links,
@@ -31,7 +33,7 @@ use crate::{
         runner::{self, Runner, Runs},
         spool::Spool,
     },
-    store::{self, Store, WriterThread},
+    store::{self, DirLock, Store, StoreError, WriterThread},
 };
 
 /// The longest that stopping may take, commits included: systemd's patience is longer, a user's is not.
@@ -46,13 +48,8 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     let signals = Signals::catch()?;
     let config = Config::read(flags)?;
     log::start(config.log, verbose);
-    fs::create_dir_all(&config.data_dir).with_context(|| {
-        format!("cannot make data_dir {}; make it and give it to this user", config.data_dir.display())
-    })?;
-    let _lock = store::lock(&config.data_dir)?;
+    let (listeners, _lock) = take(&config)?;
     let token = Token::load(&config.data_dir, config.auth_token_file.as_deref())?;
-    // Before anything is started: a port that is taken should be the only thing said.
-    let listeners = http::bind(&config.listen)?;
     let clock = SystemClock::start();
     let (store, writer) = Store::open(&config.data_dir.join(store::FILE_NAME), Arc::new(clock))?;
     let probing = probing(clock).context("the scanner cannot start")?;
@@ -78,6 +75,33 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
         tracing::warn!("stopped without waiting any longer");
     }
     ended
+}
+
+/// Takes the addresses and the data directory. Where an address is taken nothing is created: a first start that
+/// fails leaves the machine as it was.
+fn take(config: &Config) -> anyhow::Result<(Vec<TcpListener>, DirLock)> {
+    let dir = &config.data_dir;
+    // Before the addresses: another appliance at work here has them, and it is what there is to say.
+    let lock = store::lock_existing(dir)?;
+    // Before anything is started: a port that is taken should be the only thing said.
+    let listeners = http::bind(&config.listen)?;
+    if let Err(error) = data_dir::create_dir(dir) {
+        let explained =
+            data_dir::obstacle(dir, &[], true).filter(|found| !matches!(found, Obstacle::Missing(_)));
+        let remedy = || {
+            let (user, group) = (geteuid(), getegid());
+            format!(
+                "cannot make data_dir {0}; make it with: sudo install -d -m 700 -o {user} -g {group} {0}",
+                dir.display()
+            )
+        };
+        return Err(explained.map_or_else(
+            || anyhow::Error::new(error).context(remedy()),
+            |found| StoreError::from(found).into(),
+        ));
+    }
+    let lock = lock.map_or_else(|| store::lock(dir), Ok)?;
+    Ok((listeners, lock))
 }
 
 /// The signals that are meant for us. One that comes before anybody waits for it is kept.

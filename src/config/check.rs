@@ -9,6 +9,10 @@ use super::{Config, Targets, parse::covers};
 pub struct Machine {
     /// Why `data_dir` cannot be written to, if so.
     pub data_dir: Option<String>,
+    /// What keeps this user from `data_dir` or a file in it, and how to mend it, if anything does.
+    pub obstacle: Option<String>,
+    /// Which files in `data_dir` do not belong to whom it belongs, and how to mend it, if there are any.
+    pub strangers: Option<String>,
     /// Why `spool` cannot be written to, if so.
     pub spool: Option<String>,
     /// Why the token in `auth.token_file` cannot be used, if so.
@@ -60,6 +64,8 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
             "data_dir {dir} cannot be written to ({reason}); make it and give it to the user that portscan runs as"
         )));
     }
+    findings.extend(machine.obstacle.iter().map(|told| error(format!("data_dir: {told}"))));
+    findings.extend(machine.strangers.iter().map(|told| warning(format!("data_dir: {told}"))));
     if let (Some(spool), Some(reason)) = (&config.spool, &machine.spool) {
         findings.push(error(format!(
             "spool {} cannot be written to ({reason}): what was imported is moved within it; give it to the user that \

@@ -299,6 +299,8 @@ fn a_machine_that_does_not_fit_is_told() {
     ));
     let machine = Machine {
         data_dir: Some("Permission denied".to_owned()),
+        obstacle: Some("/var/lib/portscan belongs to alice (uid 1000)".to_owned()),
+        strangers: Some("/var/lib/portscan/token belongs to root (uid 0)".to_owned()),
         spool: Some("Read-only file system".to_owned()),
         token: Some("/run/token holds no token".to_owned()),
         unbound: vec!["cannot listen on 0.0.0.0:80: something else does".to_owned()],
@@ -308,6 +310,8 @@ fn a_machine_that_does_not_fit_is_told() {
     let told: Vec<String> = check(&config, &machine).iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(told.join("\n"), @r"
     error: data_dir /var/lib/portscan cannot be written to (Permission denied); make it and give it to the user that portscan runs as
+    error: data_dir: /var/lib/portscan belongs to alice (uid 1000)
+    warning: data_dir: /var/lib/portscan/token belongs to root (uid 0)
     error: spool /srv/reports cannot be written to (Read-only file system): what was imported is moved within it; give it to the user that portscan runs as
     error: auth.token_file: /run/token holds no token
     error: cannot listen on 0.0.0.0:80: something else does

@@ -34,7 +34,7 @@ pub use listen::{BindError, bind, bind_each};
 pub use names::Names;
 pub use server::serve;
 pub use site::{Site, router};
-pub use token::{Token, TokenError};
+pub use token::{FILE as TOKEN_FILE, Token, TokenError};
 
 #[cfg(test)]
 mod tests;

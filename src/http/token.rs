@@ -2,16 +2,18 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use subtle::ConstantTimeEq;
 
+use crate::data_dir::{Obstacle, create_file, obstacle, parent};
+
 /// The token's name in `data_dir`.
-const FILE: &str = "token";
+pub const FILE: &str = "token";
 
 /// Random bytes in a token that we make: more than can be guessed.
 const BYTES: usize = 24;
@@ -29,6 +31,9 @@ pub struct Token(String);
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
+    /// This user cannot use the file or its directory.
+    #[error("cannot use the token: {0}")]
+    Inaccessible(#[from] Obstacle),
     /// The file cannot be read or written.
     #[error(
         "cannot use the token file {path}: {source}; see that this user may read it, and write to `data_dir`"
@@ -54,16 +59,29 @@ impl Token {
     /// The token in the file `given` (such as a systemd credential), if one is, else that in `data_dir`,
     /// where it is made if there is none, readable by its owner alone.
     pub fn load(data_dir: &Path, given: Option<&Path>) -> Result<Self, TokenError> {
-        if let Some(given) = given {
-            return Self::read(given);
-        }
-        let path = data_dir.join(FILE);
+        let own = data_dir.join(FILE);
+        let path = given.map_or(own, Path::to_owned);
         match Self::read(&path) {
+            Ok(token) => {
+                warn_of_readers(&path);
+                Ok(token)
+            }
+            refused if given.is_some() => refused,
             Err(TokenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Self::make(&path).map_err(|source| TokenError::File { path, source })
+                Self::make(&path, data_dir).map_err(|source| refused(path, source, true))
             }
             read => read,
         }
+    }
+
+    /// A token that is kept nowhere, for a conversation within this process.
+    ///
+    /// # Errors
+    /// The system has no random bytes.
+    pub fn ephemeral() -> io::Result<Self> {
+        let mut random = [0; BYTES];
+        getrandom::fill(&mut random)?;
+        Ok(Self(random.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
     /// The token where [`Token::load`] would look for it, if it is there and this user may read it.
@@ -82,8 +100,7 @@ impl Token {
     }
 
     fn read(path: &Path) -> Result<Self, TokenError> {
-        let file = |source| TokenError::File { path: path.to_owned(), source };
-        let text = fs::read_to_string(path).map_err(file)?;
+        let text = fs::read_to_string(path).map_err(|source| refused(path.to_owned(), source, false))?;
         let token = text.trim_end();
         // RFC 6750, 2.1: the characters that a header can carry.
         let valid = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
@@ -95,21 +112,41 @@ impl Token {
     }
 
     /// Written beside and renamed, so that a power cut leaves a whole token or none.
-    fn make(path: &Path) -> io::Result<Self> {
-        let mut random = [0; BYTES];
-        getrandom::fill(&mut random)?;
-        let token = Self(random.iter().map(|byte| format!("{byte:02x}")).collect());
+    fn make(path: &Path, data_dir: &Path) -> io::Result<Self> {
+        let token = Self::ephemeral()?;
         let draft = path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        // A draft that an earlier start left behind keeps its own mode.
-        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        match fs::remove_file(&draft) {
+            // Of an earlier start, with an owner, a mode or a target of its own.
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let mut file = create_file(&draft, data_dir)?;
         writeln!(file, "{}", token.0)?;
         file.sync_all()?;
         fs::rename(&draft, path)?;
-        if let Some(dir) = path.parent() {
-            File::open(dir)?.sync_all()?;
-        }
+        File::open(parent(path))?.sync_all()?;
         Ok(token)
+    }
+}
+
+/// Why a token cannot be used, with what this user can do about it.
+fn refused(path: PathBuf, source: io::Error, writes: bool) -> TokenError {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match obstacle(parent(&path), &[&name], writes) {
+        Some(obstacle) => obstacle.into(),
+        None => TokenError::File { path, source },
+    }
+}
+
+/// Says that a token can be read by more than its owner, if so.
+fn warn_of_readers(path: &Path) {
+    // A group may be meant; everybody is not.
+    if fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o007 != 0) {
+        tracing::warn!(
+            "the token {0} is open to every user of this machine; close it: chmod 600 {0}",
+            path.display()
+        );
     }
 }
 
@@ -121,6 +158,8 @@ impl fmt::Debug for Token {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -150,6 +189,31 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_leads_nowhere_is_neither_replaced_nor_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (elsewhere, link) = (dir.path().join("elsewhere"), dir.path().join(FILE));
+        symlink(&elsewhere, &link).unwrap();
+        let error = Token::load(dir.path(), None).unwrap_err().to_string();
+        assert!(error.contains("token is a symbolic link to") && error.contains("does not exist"), "{error}");
+        assert!(!elsewhere.exists() && link.is_symlink());
+        fs::write(&elsewhere, "a-token-of-the-owners-own").unwrap();
+        assert_eq!(Token::load(dir.path(), None).unwrap().reveal(), "a-token-of-the-owners-own");
+    }
+
+    #[test]
+    fn a_draft_that_lies_there_is_neither_written_nor_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let precious = dir.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        symlink(&precious, dir.path().join("token.new")).unwrap();
+        let made = Token::load(dir.path(), None).unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        let kept = dir.path().join(FILE);
+        assert!(!kept.is_symlink() && fs::read_to_string(kept).unwrap().trim_end() == made.reveal());
+        assert!(!dir.path().join("token.new").exists());
+    }
+
+    #[test]
     fn a_bad_file_is_an_error_not_an_open_door() {
         let dir = tempfile::tempdir().unwrap();
         for text in ["", "\n", "short", "has a space in the middle of it", "ümlaut-ümlaut-ümlaut"] {
@@ -158,6 +222,6 @@ mod tests {
         }
         let nowhere = dir.path().join("nowhere");
         let error = Token::load(&nowhere, None).unwrap_err().to_string();
-        assert!(error.contains("nowhere/token"), "{error}");
+        assert!(error.contains(&format!("there is no directory {}", nowhere.display())), "{error}");
     }
 }

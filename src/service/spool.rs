@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -17,7 +17,13 @@ use std::{
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 use super::import::{ImportError, Importer};
-use crate::{clock::Clock, config::Config, model::Moment, nmap::ReadError};
+use crate::{
+    clock::Clock,
+    config::Config,
+    data_dir::{create_dir, create_readable_file},
+    model::Moment,
+    nmap::ReadError,
+};
 
 /// From one look into the directory to the next. What has not changed in between is complete.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -80,7 +86,7 @@ impl Spool {
 
     /// Takes in what is complete. A file that cannot be moved does not keep the others waiting.
     async fn look(&mut self, directory: &Path) -> io::Result<()> {
-        fs::create_dir_all(directory)?;
+        create_dir(directory)?;
         let found = list(directory)?;
         let mut before = std::mem::take(&mut self.seen);
         let mut ended = Ok(());
@@ -129,7 +135,9 @@ impl Spool {
         tracing::warn!(path = %path.display(), %error, "a report in the spool is put away as failed");
         let mut reason = file_away(path, &directory.join("failed"))?.into_os_string();
         reason.push(".reason");
-        fs::write(reason, format!("{error}\n"))?;
+        // One of an earlier report of that name, which somebody has taken away since.
+        let _ = fs::remove_file(&reason);
+        writeln!(create_readable_file(Path::new(&reason), directory)?, "{error}")?;
         Ok(None)
     }
 }
@@ -161,7 +169,7 @@ fn list(directory: &Path) -> io::Result<Vec<(PathBuf, Version)>> {
 
 /// Moves a file into this directory, under a name that no other has there.
 fn file_away(path: &Path, directory: &Path) -> io::Result<PathBuf> {
-    fs::create_dir_all(directory)?;
+    create_dir(directory)?;
     let name = path.file_name().unwrap_or_default();
     let numbered = (1..).map(|number: u32| {
         let mut numbered = name.to_owned();

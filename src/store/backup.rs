@@ -8,6 +8,7 @@ use std::{
 };
 
 use nix::sys::statvfs::statvfs;
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
     error::{Result, StoreError},
     schema,
 };
+use crate::data_dir::parent;
 
 /// What a copy leaves of the disk, in bytes: results that are found meanwhile are written, too.
 const SPARED: u64 = 16 << 20;
@@ -22,18 +24,19 @@ const SPARED: u64 = 16 << 20;
 /// How much longer than the database's a copy's name is, for as long as it has one.
 const SUFFIX: &str = ".backup";
 
-/// Copies the database to a file that nobody else can read, in place of what was there: whole and on the disk,
-/// or not at all. Blocks for as long as that takes: a Pi copies some 10 MB a second. The database may be in
-/// use, by whomever.
+/// Copies a database that no appliance has open to a file that nobody else can read, in place of what was there:
+/// whole and on the disk, or not at all. Blocks for as long as that takes: a Pi copies some 10 MB a second. Nothing
+/// is created but that file.
 ///
 /// # Errors
 /// The database cannot be read, or the file not written.
 pub fn backup(database: &Path, to: &Path) -> Result<()> {
-    if !database.exists() {
-        return Err(StoreError::NoDatabase { path: database.to_owned() });
-    }
-    let connection = schema::open_copied(database)?;
-    schema::copy(&connection, to).map_err(|reason| StoreError::Backup { to: to.to_owned(), reason })
+    copy(&schema::open_copied_at_rest(database)?, database, to)
+}
+
+fn copy(connection: &Connection, database: &Path, to: &Path) -> Result<()> {
+    let copied = schema::copy(connection, to, parent(database));
+    copied.map_err(|reason| StoreError::Backup { to: to.to_owned(), reason })
 }
 
 impl Store {
@@ -62,7 +65,7 @@ fn nameless(database: &Path, bytes: u64, copying: &Mutex<()>) -> Result<File> {
     if free < bytes + SPARED {
         return Err(refused("the disk has too little room for a copy; free some space".into()));
     }
-    backup(database, &to)?;
+    copy(&schema::open_copied(database)?, database, &to)?;
     let copy = File::open(&to).and_then(|copy| fs::remove_file(&to).map(|()| copy));
     copy.map_err(|source| StoreError::File { path: to.clone(), source })
 }
@@ -78,8 +81,6 @@ pub(super) fn tidy(database: &Path) {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-
-    use rusqlite::Connection;
 
     use super::*;
     use crate::{

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use super::ScanId;
+use crate::data_dir::Obstacle;
 
 /// A `Result` of the store's.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -10,6 +11,9 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 /// Why the store could not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// This user cannot use the directory or a file in it.
+    #[error("cannot use the data directory: {0}")]
+    Inaccessible(#[from] Obstacle),
     /// The file cannot be made, read or locked.
     #[error("cannot use {}: {source}; it must be on a writable disk and belong to this user", path.display())]
     File {
@@ -57,11 +61,41 @@ pub enum StoreError {
         /// What the system or SQLite says.
         reason: String,
     },
-    /// There is nothing to copy.
-    #[error("there is no database {}; is this the right data_dir?", path.display())]
+    /// There is nothing to read.
+    #[error(
+        "there is no database {}: no appliance has stored anything there yet; start it with `portscan serve`, or \
+         name the right data_dir",
+        path.display()
+    )]
     NoDatabase {
         /// Which file.
         path: PathBuf,
+    },
+    /// Written by an earlier version, where nothing is to be changed.
+    #[error(
+        "the database {} has schema {found}, and this version of portscan reads schema {known}; \
+         `portscan serve` upgrades it when it starts, and keeps a copy",
+        path.display()
+    )]
+    Older {
+        /// Which file.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: usize,
+        /// The schema of this program.
+        known: usize,
+    },
+    /// It was not closed in order, which is to be mended by who may write it.
+    #[error(
+        "the database {} was not closed in order, and this user cannot mend that ({source}); start the appliance, or \
+         run this as the user that it belongs to",
+        path.display()
+    )]
+    Unclosed {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
     },
     /// A copy that was asked for could not be made.
     #[error("cannot copy the database to {}: {reason}", to.display())]

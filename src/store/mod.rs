@@ -25,6 +25,7 @@
 //! begins another.
 
 mod apply;
+mod at_rest;
 mod backup;
 mod compared;
 mod current;
@@ -70,6 +71,7 @@ use crate::{
     model::{Device, DeviceKey, HostReport, Mac, PortSet, ScanStatus},
 };
 
+pub use at_rest::ReaderThread;
 pub use backup::backup;
 pub use compared::ScanDevice;
 pub use current::HostState;
@@ -77,7 +79,7 @@ pub use error::{Result, StoreError};
 pub use expected::Wish;
 pub use hosts::{AddressRecord, Host, NewWords, OpenPort, Words};
 pub use import::{Hosts, Import, Imported, ImportedHost};
-pub use lock::{DirLock, lock};
+pub use lock::{DirLock, lock, lock_existing};
 pub use names::Hearing;
 pub use news::{Asked, Doubt, News, What};
 pub use pages::{Page, ScanHost, ScanSummary};

@@ -1,9 +1,11 @@
 //! The file and its schema: how it is opened, and the ladder from every older version.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    ffi::OsString,
+    fmt::Write as _,
+    fs::{self, File},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,6 +13,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::{Result, StoreError};
+use crate::data_dir::{self, parent};
 
 /// Every schema there has been: step N leads from version N to N + 1. A step that was once released never
 /// changes; what it left to be desired is another step.
@@ -57,7 +60,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the writer's connection: makes the file (mode 0600) or brings it up to the newest schema.
 pub(super) fn open_writer(path: &Path, ladder: &[&str]) -> Result<Connection> {
-    create_private(path)?;
+    create_private(path, parent(path)).or_else(|source| match source.kind() {
+        io::ErrorKind::NotFound => Err(StoreError::File { path: path.to_owned(), source }),
+        _ => check_access(path, true).and(Err(StoreError::File { path: path.to_owned(), source })),
+    })?;
+    // First: what SQLite may not write, it opens to be read, and the first commit would fail.
+    check_access(path, true)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open_error = |source| StoreError::Open { path: path.to_owned(), source };
     let mut connection = Connection::open_with_flags(path, flags).map_err(open_error)?;
@@ -69,46 +77,128 @@ pub(super) fn open_writer(path: &Path, ladder: &[&str]) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Says what keeps this user from the database, its log or its directory, if anything does.
+fn check_access(path: &Path, writes: bool) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let files = ["", "-wal", "-shm"].map(|suffix| format!("{name}{suffix}"));
+    let files = files.each_ref().map(String::as_str);
+    data_dir::obstacle(parent(path), &files, writes).map_or(Ok(()), |obstacle| Err(obstacle.into()))
+}
+
 /// Opens the reader's connection to a file that [`open_writer`] has prepared.
 pub(super) fn open_reader(path: &Path) -> Result<Connection> {
-    let connection = open_read_only(path)?;
+    ready_to_read(open_read_only(path)?, path)
+}
+
+/// Opens a file that nobody else has open, and creates none beside it: no log, no index of the log.
+///
+/// # Errors
+/// There is none, it cannot be read, or it has another schema than the newest.
+pub(super) fn open_at_rest(path: &Path) -> Result<Connection> {
+    let connection = open_resting(path)?;
+    let known = LADDER.len();
+    match version(&connection, path, LADDER)? {
+        0 => Err(StoreError::NoDatabase { path: path.to_owned() }),
+        found if found < known => Err(StoreError::Older { path: path.to_owned(), found, known }),
+        _ => ready_to_read(connection, path),
+    }
+}
+
+fn ready_to_read(connection: Connection, path: &Path) -> Result<Connection> {
     let open_error = |source| StoreError::Open { path: path.to_owned(), source };
     connection.execute_batch(READER).map_err(open_error)?;
     Ok(connection)
 }
 
-/// Opens a file of any schema, as long as it is ours, to be copied.
+/// Opens a file of any schema, as long as it is ours, to be copied; it may be in use.
 pub(super) fn open_copied(path: &Path) -> Result<Connection> {
     let connection = open_read_only(path)?;
     version(&connection, path, LADDER)?;
     Ok(connection)
 }
 
+/// As [`open_copied`], for a file that nobody else has open; creates none beside it.
+pub(super) fn open_copied_at_rest(path: &Path) -> Result<Connection> {
+    let connection = open_resting(path)?;
+    match version(&connection, path, LADDER)? {
+        0 => Err(StoreError::NoDatabase { path: path.to_owned() }),
+        _ => Ok(connection),
+    }
+}
+
 fn open_read_only(path: &Path) -> Result<Connection> {
-    let open_error = |source| StoreError::Open { path: path.to_owned(), source };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open_error = |source| StoreError::Open { path: path.to_owned(), source };
     let connection = Connection::open_with_flags(path, flags).map_err(open_error)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(open_error)?;
-    connection.execute_batch(EVERY_CONNECTION).map_err(open_error)?;
+    prepare(connection).map_err(open_error)
+}
+
+fn prepare(connection: Connection) -> rusqlite::Result<Connection> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.execute_batch(EVERY_CONNECTION)?;
     Ok(connection)
 }
 
-/// Makes the file, if it is not there, readable by nobody else; SQLite gives its log the same mode.
-fn create_private(path: &Path) -> Result<()> {
-    let file_error = |source| StoreError::File { path: path.to_owned(), source };
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(file) => file.sync_all().and_then(|()| sync_dir(path)).map_err(file_error),
+/// Opens a file that nobody else has open, of whatever schema.
+///
+/// SQLite makes a log and its index for whoever reads a database that has one, and leaves them there if that one
+/// may not write. As nobody else has it open, it can be told that the file does not change. What a crash has left
+/// in a log is only read when that is put into the database, as every start of the appliance does.
+fn open_resting(path: &Path) -> Result<Connection> {
+    check_access(path, false)?;
+    let has = |suffix| fs::metadata(beside(path, suffix)).is_ok_and(|log| log.len() > 0);
+    let is_unclosed = has("-wal") || has("-journal");
+    let opened = match is_unclosed {
+        true => {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            Connection::open_with_flags(path, flags)
+        }
+        false => {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            Connection::open_with_flags(unchanging(path), flags | OpenFlags::SQLITE_OPEN_URI)
+        }
+    };
+    opened.and_then(prepare).and_then(readable).map_err(|source| match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            StoreError::NoDatabase { path: path.to_owned() }
+        }
+        _ if is_unclosed => StoreError::Unclosed { path: path.to_owned(), source },
+        _ => StoreError::Open { path: path.to_owned(), source },
+    })
+}
+
+/// Has the file read, and its log put into it: SQLite does neither until it must.
+fn readable(connection: Connection) -> rusqlite::Result<Connection> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// The file as a URI that says that nothing changes it (SQLite, "URI Filenames").
+fn unchanging(path: &Path) -> PathBuf {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            // A text takes what is written.
+            byte => drop(write!(uri, "%{byte:02X}")),
+        }
+    }
+    PathBuf::from(OsString::from(uri + "?immutable=1"))
+}
+
+/// Makes the file, if it is not there, readable by nobody else; SQLite gives its log the same mode and owner.
+fn create_private(path: &Path, data_dir: &Path) -> io::Result<()> {
+    match data_dir::create_file(path, data_dir) {
+        Ok(file) => file.sync_all().and_then(|()| sync_dir(path)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(source) => Err(file_error(source)),
+        Err(error) => Err(error),
     }
 }
 
 /// Makes a name in a directory as durable as the file is.
 fn sync_dir(path: &Path) -> io::Result<()> {
-    match path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        Some(dir) => File::open(dir)?.sync_all(),
-        None => Ok(()),
-    }
+    File::open(parent(path))?.sync_all()
 }
 
 /// The file's schema version, if the file is ours and not from the future. Changes nothing, so that a file
@@ -160,7 +250,7 @@ fn climb(connection: &mut Connection, found: usize, ladder: &[&str]) -> rusqlite
 /// Copies the database to `NAME.vN`, N being its schema.
 fn copy_of_version(connection: &Connection, path: &Path, version: usize) -> Result<PathBuf> {
     let copy = beside(path, &format!(".v{version}"));
-    match self::copy(connection, &copy) {
+    match self::copy(connection, &copy, parent(path)) {
         Ok(()) => Ok(copy),
         Err(reason) => Err(StoreError::Copy { copy, reason }),
     }
@@ -173,16 +263,17 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Copies the database to a file, under that name only once it is whole and synced.
+/// Copies the database to a file, under that name only once it is whole and synced. In `data_dir` the copy belongs
+/// to whom that belongs.
 ///
 /// By VACUUM INTO: one read transaction, so that the copy is of one moment, and no room is copied that holds
 /// nothing. SQLite's online backup would begin anew with every commit in between.
-pub(super) fn copy(connection: &Connection, to: &Path) -> Result<(), String> {
+pub(super) fn copy(connection: &Connection, to: &Path, data_dir: &Path) -> Result<(), String> {
     let partial = beside(to, ".partial");
     let copied = || -> Result<(), Box<dyn std::error::Error>> {
         let _ = fs::remove_file(&partial);
         // VACUUM INTO accepts an empty file, and so the mode is ours.
-        create_private(&partial)?;
+        create_private(&partial, data_dir)?;
         connection.execute("VACUUM INTO ?1", [partial.to_str().ok_or("the path is not UTF-8")?])?;
         File::open(&partial)?.sync_all()?;
         fs::rename(&partial, to)?;

@@ -1,0 +1,158 @@
+//! F1: the files in the data directory: to which user they belong, and what keeps this user from them.
+//!
+//! Files that hold what is open where are closed to everybody but their owner. So a single `sudo portscan import`
+//! in the service's directory would leave a database that the service can never open. [`create_file`] and
+//! [`create_dir`] therefore give what root creates to the owner of the directory around it. What cannot be
+//! opened all the same, [`obstacle`] explains.
+//!
+//! The directory's owner may be another user than root, and may be hostile: nothing here follows a link that
+//! lies in the directory, and only what was created just now is given away.
+
+mod obstacle;
+
+pub use obstacle::{Obstacle, obstacle, strangers};
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
+    path::Path,
+};
+
+use nix::{fcntl::OFlag, unistd::geteuid};
+
+/// Creates a file that only its owner may read and write: the owner of its directory, if that is `data_dir` or in
+/// it and this user is root; else this user.
+///
+/// Elsewhere root's files stay root's, as a copy by `cp` would: a backup in another user's directory is not for
+/// that user to read.
+///
+/// # Errors
+/// The file exists already, be it as a link that leads nowhere; or it cannot be created.
+pub fn create_file(path: &Path, data_dir: &Path) -> io::Result<File> {
+    create(path, data_dir, 0o600)
+}
+
+/// As [`create_file`], for others to read, too, where the process's umask lets them.
+///
+/// # Errors
+/// As [`create_file`].
+pub fn create_readable_file(path: &Path, data_dir: &Path) -> io::Result<File> {
+    create(path, data_dir, 0o644)
+}
+
+fn create(path: &Path, data_dir: &Path, mode: u32) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)?;
+    let parent = parent(path);
+    if is_within(parent, data_dir) {
+        give(&file, parent);
+    }
+    Ok(file)
+}
+
+/// Creates a directory, and those around it that are missing; each belongs to the owner of the one around it, if
+/// this user is root. One that exists stays as it is.
+///
+/// # Errors
+/// It cannot be created, or is something else than a directory.
+pub fn create_dir(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = parent(path);
+    create_dir(parent)?;
+    match DirBuilder::new().mode(0o777).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let created = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    give(&created, parent);
+    Ok(())
+}
+
+/// Gives what root has just created to the owner of the directory around it.
+fn give(created: &File, directory: &Path) {
+    if !geteuid().is_root() {
+        return;
+    }
+    let given = || -> io::Result<()> {
+        let (wanted, found) = (fs::metadata(directory)?, created.metadata()?);
+        match (wanted.uid(), wanted.gid()) == (found.uid(), found.gid()) {
+            true => Ok(()),
+            false => fchown(created, Some(wanted.uid()), Some(wanted.gid())),
+        }
+    };
+    // No reason to give up: where files cannot change hands (a user namespace without that user, some network
+    // disks), root is likely to be the only user of the directory.
+    if let Err(error) = given() {
+        tracing::warn!("cannot give a file in {} to the directory's owner: {error}", directory.display());
+    }
+}
+
+/// The directory that a path is in.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        // The root, which is in itself.
+        None => path,
+    }
+}
+
+/// Whether a directory is another or in it, by whichever links that is said.
+fn is_within(directory: &Path, other: &Path) -> bool {
+    let real = directory.canonicalize().ok().zip(other.canonicalize().ok());
+    real.is_some_and(|(directory, other)| directory.starts_with(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_created_file_is_its_owners_alone_and_replaces_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = create_file(&path, dir.path()).unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let again = create_file(&path, dir.path()).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn no_link_is_followed_to_create_something() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        let link = dir.path().join("link");
+        symlink(&elsewhere, &link).unwrap();
+        assert!(create_file(&link, dir.path()).is_err());
+        assert!(create_dir(&link).is_err());
+        assert!(!elsewhere.exists());
+    }
+
+    #[test]
+    fn missing_directories_are_created_and_a_file_in_the_way_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("one/two/three");
+        create_dir(&path).unwrap();
+        create_dir(&path).unwrap();
+        assert!(path.is_dir());
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(create_dir(&dir.path().join("file")).is_err());
+        assert!(create_dir(&dir.path().join("file/below")).is_err());
+    }
+
+    #[test]
+    fn a_directory_is_within_another_by_whichever_path() {
+        let dir = tempfile::tempdir().unwrap();
+        create_dir(&dir.path().join("data/archive")).unwrap();
+        symlink("data", dir.path().join("link")).unwrap();
+        let at = |path: &str| dir.path().join(path);
+        assert!(is_within(&at("link/archive"), &at("data")) && is_within(&at("data"), &at("link")));
+        assert!(!is_within(dir.path(), &at("data")) && !is_within(&at("missing"), dir.path()));
+    }
+}

@@ -1,0 +1,404 @@
+//! What keeps this user from the data directory's files, and the command that mends it.
+
+use std::{
+    fmt, fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    unistd::{AccessFlags, Gid, Uid, User, eaccess, getegid, geteuid},
+};
+
+use super::parent;
+
+/// How the names of the files begin that this program keeps in its data directory; others may lie there, too.
+const OURS: [&str; 2] = ["portscan.", "token"];
+
+/// What keeps this user from a file of the data directory.
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// Nothing is there.
+    #[error("there is no directory {}; `portscan serve` makes it where it may; is data_dir right?", .0.display())]
+    Missing(PathBuf),
+    /// A link that leads nowhere.
+    #[error(
+        "{} is a symbolic link to {}, which does not exist; mount or make what it leads to, or remove the link",
+        link.display(), target.display()
+    )]
+    Dangling {
+        /// The link.
+        link: PathBuf,
+        /// What it says.
+        target: PathBuf,
+    },
+    /// A link where none is followed.
+    #[error("{} is a symbolic link, which is not followed; remove it", .0.display())]
+    Link(PathBuf),
+    /// A file where a directory should be.
+    #[error("{} is not a directory; move it away, or choose another data_dir", .0.display())]
+    NotDirectory(PathBuf),
+    /// The file system takes nothing.
+    #[error(
+        "the file system of {} is mounted read-only; mount it for writing (the kernel's log may say why it is not: \
+         dmesg)",
+        .0.display()
+    )]
+    ReadOnly(PathBuf),
+    /// Its owner or its mode forbids it.
+    #[error(transparent)]
+    Closed(Box<Closed>),
+}
+
+impl Obstacle {
+    /// Whether another user may well use the files, such as the service that they belong to.
+    pub const fn is_of_permission(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+}
+
+/// A user of this machine, as files and processes tell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Account {
+    uid: u32,
+    gid: u32,
+    /// `None`: it has no name, such as that of a service which does not run (systemd's `DynamicUser`).
+    name: Option<String>,
+}
+
+impl Account {
+    fn of(uid: Uid, gid: Gid) -> Self {
+        let name = User::from_uid(uid).ok().flatten().map(|user| user.name);
+        Self { uid: uid.as_raw(), gid: gid.as_raw(), name }
+    }
+
+    fn owner_of(data: &fs::Metadata) -> Self {
+        Self::of(data.uid().into(), data.gid().into())
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} (uid {})", self.uid),
+            None => write!(f, "uid {}", self.uid),
+        }
+    }
+}
+
+/// What is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A directory on the way to the data directory, in which others have theirs.
+    Around,
+    /// The data directory.
+    Directory,
+    /// A file in it.
+    File,
+}
+
+/// A file or directory whose owner or mode keeps this user out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Closed {
+    path: PathBuf,
+    kind: Kind,
+    owner: Account,
+    mode: u32,
+    /// This process's user.
+    me: Account,
+    /// The owner of the directory that the file is in.
+    around: Account,
+    /// The files beside it with the same wrong owner, itself included.
+    alike: Vec<PathBuf>,
+}
+
+impl std::error::Error for Closed {}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, kind, owner, mode, me, around, alike } = self;
+        let shown = path.display();
+        let (needed, add) = if *kind == Kind::File { (0o600, "u+rw") } else { (0o700, "u+rwx") };
+        if owner.uid == me.uid && mode & needed != needed {
+            let path = quoted(path);
+            return write!(
+                f,
+                "{shown} belongs to this user, {me}, but its mode is {mode:04o}; mend it with: chmod {add} {path}"
+            );
+        }
+        if owner.uid == me.uid || me.uid == 0 {
+            return write!(
+                f,
+                "{shown} belongs to {owner}, and the system keeps {me} from it all the same: an access control list, \
+                 a security module, a network disk or a container does so; allow it there"
+            );
+        }
+        if *kind == Kind::File && owner.uid != around.uid {
+            let Account { uid, gid, .. } = around;
+            return write!(
+                f,
+                "{shown} belongs to {owner}, but its directory to {around}, and this is {me}; give it back with: \
+                 sudo chown {uid}:{gid}{}",
+                listed(alike)
+            );
+        }
+        write!(f, "{shown} belongs to {owner}, and this is {me}; run this with sudo or as that user")?;
+        let Account { uid, gid, .. } = me;
+        match kind {
+            // Others' ways lead through it.
+            Kind::Around => Ok(()),
+            Kind::Directory => {
+                write!(f, ", or, if {me} is to have it: sudo chown -R {uid}:{gid} {}", quoted(path))
+            }
+            Kind::File => write!(f, ", or, if {me} is to have it: sudo chown {uid}:{gid}{}", listed(alike)),
+        }
+    }
+}
+
+/// The paths as arguments of a command, each after a space.
+fn listed(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| format!(" {}", quoted(path))).collect()
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+/// What keeps this user from reading these files of a directory, or from writing them and others beside; `None`
+/// where nothing does. Files that are missing keep nobody from anything.
+pub fn obstacle(directory: &Path, files: &[&str], writes: bool) -> Option<Obstacle> {
+    let around = match fs::metadata(directory) {
+        Ok(data) if data.is_dir() => data,
+        Ok(_) => return Some(Obstacle::NotDirectory(directory.to_owned())),
+        Err(error) => return unreached(directory, error.kind()),
+    };
+    let needed = AccessFlags::X_OK | if writes { AccessFlags::W_OK } else { AccessFlags::empty() };
+    if let Some(obstacle) = refused(directory, needed, &around) {
+        return Some(obstacle);
+    }
+    let needed = AccessFlags::R_OK | if writes { AccessFlags::W_OK } else { AccessFlags::empty() };
+    files.iter().find_map(|name| {
+        let path = directory.join(name);
+        if let Ok(target) = fs::read_link(&path)
+            && !path.exists()
+        {
+            return Some(Obstacle::Dangling { link: path, target });
+        }
+        refused(&path, needed, &around)
+    })
+}
+
+/// What the system has against using a path so.
+fn refused(path: &Path, needed: AccessFlags, around: &fs::Metadata) -> Option<Obstacle> {
+    match eaccess(path, needed) {
+        Err(Errno::EROFS) => Some(Obstacle::ReadOnly(path.to_owned())),
+        Err(Errno::EACCES | Errno::EPERM) => closed(path, around),
+        // Others are not about who may what; whoever uses the path is told of them.
+        Ok(()) | Err(_) => None,
+    }
+}
+
+fn closed(path: &Path, around: &fs::Metadata) -> Option<Obstacle> {
+    let data = fs::metadata(path).ok()?;
+    let kind = if data.is_dir() { Kind::Directory } else { Kind::File };
+    Some(closed_as(kind, path, &data, around))
+}
+
+fn closed_as(kind: Kind, path: &Path, data: &fs::Metadata, around: &fs::Metadata) -> Obstacle {
+    Obstacle::Closed(Box::new(Closed {
+        path: path.to_owned(),
+        kind,
+        owner: Account::owner_of(data),
+        mode: data.mode() & 0o7777,
+        me: Account::of(geteuid(), getegid()),
+        around: Account::owner_of(around),
+        alike: alike(path, data.uid()),
+    }))
+}
+
+/// Why a directory is not even seen: the first thing on the way to it that is not as it should be.
+fn unreached(directory: &Path, kind: io::ErrorKind) -> Option<Obstacle> {
+    let (seen, data) = last_seen(directory, MOST_LINKS)?;
+    match kind {
+        io::ErrorKind::NotFound if data.is_symlink() => {
+            let target = fs::read_link(&seen).ok()?;
+            Some(Obstacle::Dangling { link: seen, target })
+        }
+        io::ErrorKind::NotFound => Some(Obstacle::Missing(directory.to_owned())),
+        io::ErrorKind::NotADirectory => Some(Obstacle::NotDirectory(seen)),
+        io::ErrorKind::PermissionDenied => Some(closed_as(Kind::Around, &seen, &data, &data)),
+        _ => None,
+    }
+}
+
+/// The most links that are followed to find what is in the way, as the kernel does (`path_resolution(7)`).
+const MOST_LINKS: u8 = 40;
+
+/// The last thing on the way to a path that can be looked at; a link only if nothing is known of its target.
+fn last_seen(path: &Path, links: u8) -> Option<(PathBuf, fs::Metadata)> {
+    let ways = path.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    let (seen, data) = ways.filter_map(|path| Some((path, fs::symlink_metadata(path).ok()?))).next()?;
+    // With systemd's DynamicUser, /var/lib/portscan is a link into /var/lib/private, which is root's alone.
+    let behind = || {
+        let target = parent(seen).join(fs::read_link(seen).ok()?);
+        let forbidden = fs::metadata(seen).err()?.kind() == io::ErrorKind::PermissionDenied;
+        if forbidden { last_seen(&target, links.checked_sub(1)?) } else { None }
+    };
+    behind().or_else(|| Some((seen.to_owned(), data)))
+}
+
+/// This program's files beside one, and itself, that belong to this user.
+fn alike(path: &Path, uid: u32) -> Vec<PathBuf> {
+    let mut alike = ours(parent(path), |owner| owner == uid);
+    if !alike.iter().any(|other| other == path) {
+        alike.push(path.to_owned());
+    }
+    alike.sort();
+    alike
+}
+
+/// This program's files in a directory whose owner is meant.
+fn ours(directory: &Path, is_meant: impl Fn(u32) -> bool) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_ours = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        OURS.iter().any(|begin| name.as_encoded_bytes().starts_with(begin.as_bytes()))
+            // Of the entry itself: what a link leads to is not for us to give away.
+            && entry.metadata().is_ok_and(|data| data.is_file() && is_meant(data.uid()))
+    };
+    let mut found: Vec<_> = entries.filter(is_ours).map(|entry| entry.path()).collect();
+    found.sort();
+    found
+}
+
+/// The files of this program that another user than the directory's owner has, as root's commands of earlier
+/// versions left them: a sentence with what mends it, or `None` where there are none.
+pub fn strangers(directory: &Path) -> Option<String> {
+    let around = fs::metadata(directory).ok()?;
+    let files = ours(directory, |owner| owner != around.uid());
+    let first = files.first()?;
+    let stranger = Account::owner_of(&fs::symlink_metadata(first).ok()?);
+    let owner = Account::owner_of(&around);
+    Some(format!(
+        "{} belongs to {stranger}, but its directory to {owner}, which cannot open it; give it back with: sudo chown \
+         {}:{}{}",
+        first.display(),
+        owner.uid,
+        owner.gid,
+        listed(&files)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn account(uid: u32, name: Option<&str>) -> Account {
+        Account { uid, gid: uid + 1, name: name.map(str::to_owned) }
+    }
+
+    fn closed_file() -> Closed {
+        let path = PathBuf::from("/d/portscan.db");
+        Closed {
+            alike: vec![path.clone(), "/d/it's.lock".into()],
+            path,
+            kind: Kind::File,
+            owner: account(0, Some("root")),
+            mode: 0o600,
+            me: account(998, None),
+            around: account(998, None),
+        }
+    }
+
+    /// Who is who is told by name and number, and the command mends what is told.
+    #[test]
+    fn the_command_gives_the_file_to_whom_it_should_belong() {
+        let alice = account(1000, Some("alice"));
+        let roots = closed_file();
+        assert_eq!(
+            roots.to_string(),
+            "/d/portscan.db belongs to root (uid 0), but its directory to uid 998, and this is uid 998; give it back \
+             with: sudo chown 998:999 /d/portscan.db '/d/it'\\''s.lock'"
+        );
+        // Whoever else is kept out: the files are the service's, not the passer-by's.
+        let passer_by = Closed { me: alice.clone(), ..closed_file() };
+        assert!(
+            passer_by.to_string().contains("this is alice (uid 1000); give it back with: sudo chown 998:999")
+        );
+        let shared = Closed { around: account(0, Some("root")), ..closed_file() };
+        assert!(shared.to_string().contains("sudo chown 998:999 /d/portscan.db"), "{shared}");
+        let directory = Closed {
+            path: "/d".into(),
+            kind: Kind::Directory,
+            owner: account(998, Some("portscan")),
+            me: alice,
+            ..closed_file()
+        };
+        assert_eq!(
+            directory.to_string(),
+            "/d belongs to portscan (uid 998), and this is alice (uid 1000); run this with sudo or as that user, or, \
+             if alice (uid 1000) is to have it: sudo chown -R 1000:1001 /d"
+        );
+        // /var/lib/private, say, is nobody's to take.
+        let around = Closed { kind: Kind::Around, ..directory };
+        assert!(around.to_string().ends_with("run this with sudo or as that user"), "{around}");
+    }
+
+    #[test]
+    fn a_mode_is_mended_without_sudo_and_what_no_chown_mends_is_said() {
+        let own = Closed { owner: account(998, None), mode: 0o400, ..closed_file() };
+        assert!(
+            own.to_string().ends_with("its mode is 0400; mend it with: chmod u+rw /d/portscan.db"),
+            "{own}"
+        );
+        let folder = Closed { kind: Kind::Directory, mode: 0o555, ..own };
+        assert!(folder.to_string().ends_with("chmod u+rwx /d/portscan.db"), "{folder}");
+        let listed = Closed { owner: account(998, None), ..closed_file() };
+        let mapped = Closed { me: account(0, Some("root")), owner: account(65_534, None), ..closed_file() };
+        for odd in [listed, mapped] {
+            assert!(
+                !odd.to_string().contains("chown") && odd.to_string().contains("security module"),
+                "{odd}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_on_the_way_is_told_as_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        fs::write(at("file"), "").unwrap();
+        symlink("nowhere", at("link")).unwrap();
+        assert!(obstacle(dir.path(), &["missing", "file"], true).is_none());
+        assert!(
+            matches!(obstacle(&at("file"), &[], false), Some(Obstacle::NotDirectory(path)) if path == at("file"))
+        );
+        assert!(
+            matches!(obstacle(&at("file/below"), &[], false), Some(Obstacle::NotDirectory(path)) if path == at("file"))
+        );
+        assert!(
+            matches!(obstacle(&at("a/b"), &[], false), Some(Obstacle::Missing(path)) if path == at("a/b"))
+        );
+        for (directory, files) in [(at("link"), &[] as &[_]), (at("link/below"), &[]), (at(""), &["link"])] {
+            let found = obstacle(&directory, files, false);
+            let Some(Obstacle::Dangling { link, target }) = &found else { panic!("{found:?}") };
+            assert_eq!((link, target), (&at("link"), &PathBuf::from("nowhere")));
+        }
+    }
+
+    #[test]
+    fn nothing_is_strange_where_all_belongs_to_one() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("portscan.db"), "").unwrap();
+        assert_eq!(strangers(dir.path()), None);
+    }
+}
