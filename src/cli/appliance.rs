@@ -1,30 +1,32 @@
 //! The appliance that a command is about: asked over HTTP where one runs, else its database is opened here and
 //! asked the same questions through the same router. So a command is written once, and there is one writer.
+//!
+//! A command that only reads creates nothing where no appliance runs: neither a database nor a lock, a token or a
+//! directory.
+
+mod resting;
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use axum::{Router, body::Body};
 use bytes::Bytes;
 use clap::Args;
-use http_body_util::BodyExt;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::watch;
-use tower::ServiceExt;
 
-use super::{Probing, World, found::harmless};
+use self::resting::Resting;
+use super::{World, found::harmless};
 use crate::{
     client::{Ask, Client, ClientError, Limits, Sent, whole},
     config::{Config, ConfigError, Overrides},
-    http::{self, Gate, Names, Site, Token, TokenError},
-    net::mdns::Advertised,
-    service::{feeds::Inventory, health::Health, import::Importer, queries::Queries, runner},
-    store::{self, DirLock, Store, StoreError, WriterThread},
+    data_dir::Obstacle,
+    http::Token,
+    store::{self, DirLock, StoreError},
 };
 
 /// The longest answer that is taken into memory, in bytes: a thousand devices with all they have are 2 MB.
@@ -54,12 +56,14 @@ pub(super) enum ApplianceError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(transparent)]
-    Token(#[from] TokenError),
     #[error("cannot start what the database is asked with: {0}")]
     Prober(io::Error),
     #[error("{url}: {error}. Is `portscan serve` running there? Name another appliance with --url")]
     Unreachable { url: String, error: ClientError },
+    #[error(
+        "{url}: {error}. Is `portscan serve` running there? Its database cannot be read in its place: {obstacle}"
+    )]
+    Neither { url: String, error: ClientError, obstacle: String },
     #[error("{0}")]
     Refused(String),
     #[error("the answer is not what an appliance says ({0}); is it another program's port?")]
@@ -70,21 +74,94 @@ pub(super) enum ApplianceError {
     Resting,
 }
 
+/// What a command does with the database, where no appliance runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Creates nothing.
+    Reading,
+    /// Creates what is missing, but for the directory.
+    Writing,
+}
+
+/// Where the appliance is that is meant.
+pub(super) enum Located {
+    /// At work.
+    Running(Appliance),
+    /// Not at work: its database, which is there or not, and the lock that keeps others from it, if one ever was.
+    AtRest { database: PathBuf, lock: Option<DirLock> },
+}
+
+impl Located {
+    /// Looks for it, and creates nothing.
+    pub(super) fn find(
+        access: &Access,
+        overrides: &Overrides,
+        world: &World,
+    ) -> Result<Self, ApplianceError> {
+        let config = configuration(access, overrides)?;
+        Ok(match locate(access, &config, world, store::lock_existing)? {
+            Ok(running) => Self::Running(running),
+            Err(lock) => Self::AtRest { database: config.data_dir.join(store::FILE_NAME), lock },
+        })
+    }
+}
+
+fn configuration(access: &Access, overrides: &Overrides) -> Result<Config, ConfigError> {
+    match (&access.url, Config::read(overrides)) {
+        // Another machine's can be asked whatever is wrong with the configuration here.
+        (Some(_), Err(_)) => Ok(Config::default()),
+        (_, read) => read,
+    }
+}
+
+/// The appliance that is at work, or the lock of the one that is not.
+fn locate<L>(
+    access: &Access,
+    config: &Config,
+    world: &World,
+    lock: impl FnOnce(&Path) -> Result<L, StoreError>,
+) -> Result<Result<Appliance, L>, ApplianceError> {
+    let mut obstacle = None;
+    if access.url.is_none() {
+        match lock(&config.data_dir) {
+            Ok(lock) => return Ok(Err(lock)),
+            Err(StoreError::Locked { .. }) => {}
+            // Nobody needs to see the service's files to ask it.
+            Err(StoreError::Inaccessible(found)) if found.is_of_permission() => obstacle = Some(found),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let url = match &access.url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => url_of(&config.listen),
+    };
+    // Another machine's token is not in this machine's files.
+    let own = || Token::find(&config.data_dir, config.auth_token_file.as_deref());
+    let token = access
+        .token
+        .clone()
+        .or_else(|| access.url.is_none().then(own).flatten().map(|token| token.reveal().to_owned()));
+    let client = Client::new(Arc::clone(&world.resolver));
+    let running = Running { client, url, token, data_dir: config.data_dir.clone(), obstacle };
+    Ok(Ok(Appliance(Way::Running(Box::new(running)))))
+}
+
 /// See the module's documentation.
 pub(super) struct Appliance(Way);
 
 enum Way {
-    Running { client: Client, url: String, token: Option<String> },
+    Running(Box<Running>),
     Resting(Box<Resting>),
 }
 
-/// A data directory that no appliance is at work in, and what answers from it.
-struct Resting {
-    router: Router,
-    token: Token,
-    writer: WriterThread,
-    probing: Probing,
-    _lock: DirLock,
+/// What is asked over HTTP.
+struct Running {
+    client: Client,
+    url: String,
+    token: Option<String>,
+    data_dir: PathBuf,
+    /// What keeps this user from looking whether it runs at all.
+    obstacle: Option<Obstacle>,
 }
 
 impl Appliance {
@@ -93,40 +170,36 @@ impl Appliance {
         access: &Access,
         overrides: &Overrides,
         world: &World,
+        purpose: Use,
     ) -> Result<Self, ApplianceError> {
-        let config = match (&access.url, Config::read(overrides)) {
-            (_, Ok(config)) => config,
-            // Another machine's can be asked whatever is wrong with the configuration here.
-            (Some(_), Err(_)) => Config::default(),
-            (None, Err(error)) => return Err(error.into()),
+        let config = configuration(access, overrides)?;
+        let lock = |dir: &Path| match purpose {
+            Use::Reading => store::lock_existing(dir),
+            Use::Writing => store::lock(dir).map(Some),
         };
-        if access.url.is_none() {
-            match store::lock(&config.data_dir) {
-                Ok(lock) => return Ok(Self(Way::Resting(Box::new(Resting::open(config, lock, world)?)))),
-                Err(StoreError::Locked { .. }) => {}
-                // Nobody needs to see the service's files to ask it.
-                Err(StoreError::File { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {}
-                Err(error) => return Err(error.into()),
-            }
+        match locate(access, &config, world, lock)? {
+            Ok(running) => Ok(running),
+            Err(lock) => Ok(Self(Way::Resting(Box::new(Resting::open(config, lock, world, purpose)?)))),
         }
-        let url = match &access.url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => url_of(&config.listen),
-        };
-        // Another machine's token is not in this machine's files.
-        let own = || Token::find(&config.data_dir, config.auth_token_file.as_deref());
-        let token = access
-            .token
-            .clone()
-            .or_else(|| access.url.is_none().then(own).flatten().map(|token| token.reveal().to_owned()));
-        Ok(Self(Way::Running { client: Client::new(Arc::clone(&world.resolver)), url, token }))
     }
 
-    /// Only if it is at work: what it is asked for takes time.
-    pub(super) fn running(self) -> Result<Self, ApplianceError> {
-        match self.0 {
-            Way::Running { .. } => Ok(self),
-            Way::Resting(_) => Err(ApplianceError::Resting),
+    /// Finds it only if it is at work: what it is asked for takes time.
+    pub(super) fn find_running(
+        access: &Access,
+        overrides: &Overrides,
+        world: &World,
+    ) -> Result<Self, ApplianceError> {
+        match Located::find(access, overrides, world)? {
+            Located::Running(running) => Ok(running),
+            Located::AtRest { .. } => Err(ApplianceError::Resting),
+        }
+    }
+
+    /// Where its files are, if it is on this machine.
+    pub(super) fn data_dir(&self) -> &Path {
+        match &self.0 {
+            Way::Running(running) => &running.data_dir,
+            Way::Resting(resting) => resting.data_dir(),
         }
     }
 
@@ -184,10 +257,10 @@ impl Appliance {
         take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ApplianceError> {
         match &self.0 {
-            Way::Running { client, url, token } => {
-                let url_of_it = format!("{url}{path}");
-                let ask = Ask { method, url: &url_of_it, token: token.as_deref(), body };
-                client.ask(ask, limits, take).await.map_err(|error| refused(url, error))
+            Way::Running(running) => {
+                let url = format!("{}{path}", running.url);
+                let ask = Ask { method, url: &url, token: running.token.as_deref(), body };
+                running.client.ask(ask, limits, take).await.map_err(|error| running.refused(error))
             }
             Way::Resting(resting) => resting.answer(method, path, body, take).await,
         }
@@ -196,89 +269,20 @@ impl Appliance {
     /// Ends it, if it was opened here: what was written is on the disk then.
     pub(super) async fn close(self) -> Result<(), ApplianceError> {
         let Way::Resting(resting) = self.0 else { return Ok(()) };
-        let Resting { router, writer, probing, .. } = *resting;
-        drop(router);
-        probing.thread.join();
-        // Waits for the disk: not on the thread that others' tasks run on.
-        let joined = tokio::task::spawn_blocking(|| writer.join()).await;
-        Ok(joined.unwrap_or(Err(StoreError::Closed))?)
+        Ok(resting.close().await?)
     }
 }
 
-impl Resting {
-    fn open(config: Config, lock: DirLock, world: &World) -> Result<Self, ApplianceError> {
-        let token = Token::load(&config.data_dir, config.auth_token_file.as_deref())?;
-        let database = config.data_dir.join(store::FILE_NAME);
-        let (store, writer) = Store::open(&database, Arc::clone(&world.clock))?;
-        let probing = (world.prober)().map_err(ApplianceError::Prober)?;
-        // Nobody who could change any of it: they stay as they are at their senders' end.
-        let (_, config) = watch::channel(Arc::new(config));
-        let (_, inventory) = watch::channel(Inventory::default());
-        let (_, health) = watch::channel(Health::default());
-        let importer = Importer::new(store.clone(), Arc::clone(&world.clock), &config.borrow().data_dir);
-        let queries = Queries::new(
-            store,
-            probing.scanner.clone(),
-            Arc::clone(&world.resolver),
-            config.clone(),
-            inventory,
-            health,
-            importer,
-        );
-        let names = Names::new(None, config.clone());
-        let (runs, _) = runner::runs();
-        let (_, advertised) = watch::channel(Advertised::default());
-        let site = Site {
-            gate: Gate::new(token.clone(), names.clone(), config.clone()),
-            names,
-            config,
-            advertised,
-            queries: Arc::new(queries),
-            runs,
-            clock: Arc::clone(&world.clock),
-            limits: http::Limits::default(),
-        };
-        Ok(Self { router: http::router(site), token, writer, probing, _lock: lock })
-    }
-
-    async fn answer(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<(&'static str, Sent)>,
-        mut take: impl FnMut(&[u8]) -> io::Result<()>,
-    ) -> Result<(), ApplianceError> {
-        let (kind, body) = body.unwrap_or_else(|| ("application/json", whole(Bytes::new())));
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "localhost")
-            .header(header::CONTENT_TYPE, kind)
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
-            .body(Body::new(body))
-            .map_err(|error| ApplianceError::Broken(error.to_string()))?;
-        let answer = self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
-        let status = answer.status();
-        let mut body = answer.into_body();
-        let mut excerpt = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let data = frame.map_err(|error| ApplianceError::Broken(error.to_string()))?;
-            let data = data.into_data().unwrap_or_default();
-            match status.is_success() {
-                true => take(&data).map_err(|error| ApplianceError::Broken(error.to_string()))?,
-                false => excerpt.extend_from_slice(&data),
-            }
+impl Running {
+    /// An appliance's "no" in its own words.
+    fn refused(&self, error: ClientError) -> ApplianceError {
+        let url = harmless(&self.url);
+        match (error, &self.obstacle) {
+            (ClientError::Status { status, body }, _) => said(status, &body),
+            (ClientError::Broken(why) | ClientError::Unwritten(why), _) => ApplianceError::Broken(why),
+            (error, None) => ApplianceError::Unreachable { url, error },
+            (error, Some(obstacle)) => ApplianceError::Neither { url, error, obstacle: obstacle.to_string() },
         }
-        if status.is_success() { Ok(()) } else { Err(said(status, &excerpt)) }
-    }
-}
-
-/// An appliance's "no" in its own words.
-fn refused(url: &str, error: ClientError) -> ApplianceError {
-    match error {
-        ClientError::Status { status, body } => said(status, &body),
-        ClientError::Broken(why) | ClientError::Unwritten(why) => ApplianceError::Broken(why),
-        error => ApplianceError::Unreachable { url: harmless(url), error },
     }
 }
 

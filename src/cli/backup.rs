@@ -1,9 +1,8 @@
 //! `portscan backup FILE`: a copy of the database, also while the appliance is at work.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, BufWriter, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -11,9 +10,9 @@ use clap::Args;
 
 use super::{
     CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError},
+    appliance::{Access, Appliance, ApplianceError, Located},
 };
-use crate::config::Overrides;
+use crate::{config::Overrides, data_dir::create_file, store};
 
 /// Where to.
 #[derive(Args, Debug, Clone, PartialEq)]
@@ -32,26 +31,36 @@ pub(super) async fn backup(
     world: &World,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
-    let appliance = Appliance::find(&args.access, overrides, world)?;
-    let mut partial = args.file.clone().into_os_string();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let copied = copy(&appliance, &partial).await;
-    appliance.close().await?;
-    let kept = copied.and_then(|bytes| Ok(fs::rename(&partial, &args.file).map(|()| bytes)?));
-    let bytes = kept.inspect_err(|_| drop(fs::remove_file(&partial)))?;
+    match Located::find(&args.access, overrides, world)? {
+        Located::Running(appliance) => receive(&appliance, &args.file).await?,
+        // Its API would take room for another copy, in a directory that may be read-only.
+        Located::AtRest { database, lock: _lock } => {
+            store::backup(&database, &args.file).map_err(ApplianceError::Store)?;
+        }
+    }
+    let bytes = fs::metadata(&args.file)?.len();
     writeln!(terminal.out, "{}: {:.1} MB", args.file.display(), bytes as f64 / 1e6)?;
     Ok(DONE)
 }
 
-async fn copy(appliance: &Appliance, to: &Path) -> Result<u64, CliError> {
+async fn receive(appliance: &Appliance, file: &Path) -> Result<(), CliError> {
+    let mut partial = file.to_owned().into_os_string();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let copied = copy(appliance, &partial).await;
+    let kept = copied.and_then(|()| Ok(fs::rename(&partial, file)?));
+    kept.inspect_err(|_| drop(fs::remove_file(&partial)))
+}
+
+async fn copy(appliance: &Appliance, to: &Path) -> Result<(), CliError> {
     let unwritable = |source: io::Error| CliError::File { path: to.to_owned(), source };
-    // It tells what everybody has open: for its owner's eyes.
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to);
-    let mut file = BufWriter::new(file.map_err(unwritable)?);
+    // What an earlier try has left; another's link is not to be followed.
+    let _ = fs::remove_file(to);
+    let file = create_file(to, appliance.data_dir()).map_err(unwritable)?;
+    let mut file = BufWriter::new(file);
     let mut bytes = 0;
     let take = |piece: &[u8]| {
-        bytes += piece.len() as u64;
+        bytes += piece.len();
         file.write_all(piece)
     };
     appliance.read_long("/v1/backup", take).await?;
@@ -59,6 +68,6 @@ async fn copy(appliance: &Appliance, to: &Path) -> Result<u64, CliError> {
     file.sync_all().map_err(unwritable)?;
     match bytes {
         0 => Err(ApplianceError::Broken("nothing came".to_owned()).into()),
-        bytes => Ok(bytes),
+        _ => Ok(()),
     }
 }

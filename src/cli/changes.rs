@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, in_path},
+    appliance::{Access, Appliance, Use, in_path},
     found::harmless,
     table,
 };
@@ -62,7 +62,7 @@ pub(super) async fn changes(
 ) -> Result<u8, CliError> {
     let since = world.clock.wall() - args.since;
     let host = args.host.as_ref().map(|host| format!("&mac={}", in_path(&host.to_string())));
-    let appliance = Appliance::find(&args.access, overrides, world)?;
+    let appliance = Appliance::find(&args.access, overrides, world, Use::Reading)?;
     let path = format!("/v1/changes?since={}{}", in_path(&since.to_string()), host.unwrap_or_default());
     let found: Result<Vec<Change>, _> = appliance.get(&path).await;
     appliance.close().await?;

@@ -8,7 +8,9 @@ use super::{CliError, DONE, FAILED, Terminal, World, status::is_appliance};
 use crate::{
     client::Client,
     config::{Config, Machine, Overrides, Severity, check},
+    data_dir::{Obstacle, obstacle, strangers},
     http::{self, BindError, Token, TokenError},
+    store,
 };
 
 /// Loads, compares with the machine, prints; returns 0 if it will work.
@@ -39,8 +41,17 @@ pub(super) async fn check_config(
 
 /// What the configuration is compared with.
 async fn machine(config: &Config, client: &Client) -> io::Result<Machine> {
+    let is_missing = !config.data_dir.exists();
     let mut machine = Machine {
-        data_dir: writable(&config.data_dir).err().map(|error| error.to_string()),
+        data_dir: is_missing
+            .then(|| writable(&config.data_dir).err())
+            .flatten()
+            .map(|error| error.to_string()),
+        obstacle: obstacle(&config.data_dir, &[store::FILE_NAME, http::TOKEN_FILE], true)
+            // The first start makes it.
+            .filter(|found| !matches!(found, Obstacle::Missing(_)))
+            .map(|found| found.to_string()),
+        strangers: strangers(&config.data_dir),
         spool: config.spool.as_deref().and_then(|spool| writable(spool).err()).map(|error| error.to_string()),
         token: unusable_token(config).map(|error| error.to_string()),
         ..Machine::default()

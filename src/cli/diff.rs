@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CliError, DONE, FAILED, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError},
+    appliance::{Access, Appliance, ApplianceError, Use},
     found::harmless,
     table,
 };
@@ -64,7 +64,7 @@ pub(super) async fn diff(
         (Some(one), None) => format!("/v1/diff/{one}"),
         (Some(one), Some(other)) => format!("/v1/diff/{one}/{other}"),
     };
-    let appliance = Appliance::find(&args.access, overrides, world)?;
+    let appliance = Appliance::find(&args.access, overrides, world, Use::Reading)?;
     let found: Result<Vec<serde_json::Value>, _> = appliance.get(&path).await;
     appliance.close().await?;
     let found = found?;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, in_path},
+    appliance::{Access, Appliance, ApplianceError, Use, in_path},
     found::harmless,
     ports,
     table::{self, counted},
@@ -174,7 +174,8 @@ pub(super) async fn expected(
     world: &World,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
-    let appliance = Appliance::find(what.access(), overrides, world)?;
+    let purpose = if matches!(what, Expected::List(_)) { Use::Reading } else { Use::Writing };
+    let appliance = Appliance::find(what.access(), overrides, world, purpose)?;
     let done = match what {
         Expected::List(args) => list(args, &appliance, terminal).await,
         Expected::Set(args) => set(args, &appliance).await,

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, in_path},
+    appliance::{Access, Appliance, ApplianceError, Use, in_path},
     found::harmless,
     table,
 };
@@ -58,7 +58,7 @@ pub(super) async fn hosts(
     world: &World,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
-    let appliance = Appliance::find(&args.access, overrides, world)?;
+    let appliance = Appliance::find(&args.access, overrides, world, Use::Reading)?;
     let asked = match &args.host {
         Some(host) => {
             let path = format!("/v1/hosts/{}", in_path(&host.to_string()));

@@ -15,7 +15,7 @@ use tokio::{fs::File, io::AsyncReadExt};
 
 use super::{
     CliError, DONE, FAILED, Terminal, World,
-    appliance::{Access, Appliance},
+    appliance::{Access, Appliance, Use},
 };
 use crate::{config::Overrides, http};
 
@@ -44,7 +44,7 @@ pub(super) async fn import(
     world: &World,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
-    let appliance = Appliance::find(&args.access, overrides, world)?;
+    let appliance = Appliance::find(&args.access, overrides, world, Use::Writing)?;
     let mut code = DONE;
     for file in &args.files {
         if let Err(error) = hand_in(&appliance, file).await {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance},
+    appliance::{Access, Appliance, Use},
     expected::{self, rows},
     found::harmless,
 };
@@ -53,7 +53,7 @@ pub(super) async fn import_expected(
         terminal.warn("nothing is expected there: nothing was taken over");
         return Ok(DONE);
     }
-    let appliance = Appliance::find(&args.access, overrides, world)?;
+    let appliance = Appliance::find(&args.access, overrides, world, Use::Writing)?;
     let written = expected::write(&appliance, &rows).await;
     appliance.close().await?;
     written?;

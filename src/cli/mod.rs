@@ -52,6 +52,7 @@ use crate::{
     client::ClientError,
     clock::Clock,
     http::TokenError,
+    model::one_line,
     net::{Limits, Links},
     resolve::{Resolve, ResolveError},
     service::scanner::{Scanner, ScannerThread},
@@ -137,6 +138,10 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const INTERRUPTED: u8 = 130;
 
+/// The most characters of a line that warns. What strangers say in it is shorter by far; a command that mends
+/// something names files by their whole paths, and is of no use cut off.
+const LONGEST_WARNING: usize = 16 * 1024;
+
 impl<'a> Terminal<'a> {
     /// The process's own, given its locked standard output and error.
     pub fn standard(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
@@ -153,7 +158,7 @@ impl<'a> Terminal<'a> {
     fn warn(&mut self, warning: &str) {
         // Who closed standard error does not want to hear; the results still count.
         for line in warning.lines() {
-            _ = writeln!(self.err, "portscan: {}", found::harmless(line));
+            _ = writeln!(self.err, "portscan: {}", one_line(line, LONGEST_WARNING));
         }
     }
 }

@@ -89,7 +89,7 @@ pub(super) async fn run(
     terminal: &mut Terminal<'_>,
     mut interrupted: watch::Receiver<bool>,
 ) -> Result<u8, CliError> {
-    let appliance = Appliance::find(&args.access, overrides, world)?.running()?;
+    let appliance = Appliance::find_running(&args.access, overrides, world)?;
     let started = appliance.ask(Method::POST, &args.path(), None::<&()>).await?;
     let started: Started = serde_json::from_slice(&started).map_err(ApplianceError::Foreign)?;
     let mut runs = read(&appliance, &started).await?;

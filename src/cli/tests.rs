@@ -5,6 +5,7 @@ use std::{
     io,
     net::{Ipv4Addr, TcpListener},
     num::NonZeroUsize,
+    path::Path,
     sync::Arc,
 };
 
@@ -259,6 +260,8 @@ fn at_home() -> (tempfile::TempDir, String) {
 async fn a_backup_is_made_while_no_appliance_runs() {
     let (home, options) = at_home();
     let file = home.path().join("copy.db");
+    let stored = ran(&format!("portscan {options} expected set 192.0.2.1 22")).await;
+    assert_eq!((stored.code, stored.err.as_str()), (0, ""));
     let backup = ran(&format!("portscan {options} backup {}", file.display())).await;
     assert_eq!((backup.code, backup.err.as_str()), (0, ""), "{}", backup.out);
     assert!(std::fs::read(&file).unwrap().starts_with(b"SQLite format 3\0"));
@@ -274,4 +277,106 @@ async fn what_takes_an_appliance_says_so() {
     assert!(run.code == 1 && run.err.contains("--url"), "{}", run.err);
     let token = ran(&format!("portscan {options} token")).await;
     assert_eq!((token.code, token.out.trim_end().len()), (0, 48));
+}
+
+/// Everything in a directory and below, with what it is and what it says.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let is_dir = path.is_dir();
+        found.push((path.clone(), if is_dir { Vec::new() } else { std::fs::read(&path).unwrap() }));
+        if is_dir {
+            found.extend(contents(&path));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The commands that only read, with a port at which nobody answers.
+fn reading_commands(copy: &Path) -> Vec<String> {
+    let words =
+        ["hosts", "hosts --json", "changes", "diff", "diff --exit-code", "expected list", "run", "status"];
+    let backup = format!("backup {}", copy.display());
+    words.into_iter().map(str::to_owned).chain([backup]).collect()
+}
+
+#[tokio::test]
+async fn commands_that_only_read_create_nothing_where_no_appliance_ever_ran() {
+    for missing in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("data");
+        if !missing {
+            std::fs::create_dir(&data).unwrap();
+        }
+        let file = home.path().join("portscan.toml");
+        std::fs::write(&file, "[feed]\nurl = []\n").unwrap();
+        let (before, copy) = (contents(home.path()), home.path().join("copy.db"));
+        let options = format!(
+            "--config {} --data-dir {} --listen 127.0.0.1:{}",
+            file.display(),
+            data.display(),
+            closed_port()
+        );
+        for command in reading_commands(&copy) {
+            let ran = ran(&format!("portscan {options} {command}")).await;
+            assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{command}: {}", ran.err);
+            // What is wrong and what to do about it.
+            assert!(ran.err.contains("portscan serve"), "{command}: {}", ran.err);
+            assert_eq!(contents(home.path()), before, "{command}");
+        }
+        let checked = ran(&format!("portscan {options} check-config")).await;
+        assert_eq!(checked.code, 0, "{}", checked.out);
+        assert_eq!(contents(home.path()), before);
+    }
+}
+
+#[tokio::test]
+async fn commands_that_only_read_leave_the_database_of_a_stopped_appliance_as_it_is() {
+    let (home, options) = at_home();
+    let stored = ran(&format!("portscan {options} expected set 192.0.2.1 22")).await;
+    assert_eq!((stored.code, stored.err.as_str()), (0, ""));
+    assert!(!home.path().join(crate::http::TOKEN_FILE).exists(), "no client needs one yet");
+    let elsewhere = tempfile::tempdir().unwrap();
+    // Where it was restored from a backup there is no lock yet.
+    for with_lock in [true, false] {
+        if !with_lock {
+            std::fs::remove_file(home.path().join("portscan.lock")).unwrap();
+        }
+        let before = contents(home.path());
+        for command in reading_commands(&elsewhere.path().join("copy.db")) {
+            let ran =
+                ran(&format!("portscan {options} --listen 127.0.0.1:{} {command}", closed_port())).await;
+            let expected = match command.as_str() {
+                "run" | "status" | "diff --exit-code" => 1,
+                _ => 0,
+            };
+            assert_eq!(ran.code, expected, "{command}: {}", ran.err);
+            assert_eq!(contents(home.path()), before, "{command}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_data_directory_that_is_none_is_told_as_what_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name).display().to_string();
+    std::fs::write(at("portscan.toml"), "[feed]\nurl = []\n").unwrap();
+    std::fs::write(at("file"), "").unwrap();
+    std::os::unix::fs::symlink(at("nowhere"), at("link")).unwrap();
+    for (data, commands, said) in [
+        ("file", &["hosts", "expected set 192.0.2.1 22", "token", "check-config"][..], "is not a directory"),
+        ("link", &["hosts", "expected set 192.0.2.1 22", "token", "check-config"], "is a symbolic link to"),
+        ("missing", &["expected set 192.0.2.1 22", "token"], "there is no directory"),
+    ] {
+        for command in commands {
+            let ran =
+                ran(&format!("portscan --config {} --data-dir {} {command}", at("portscan.toml"), at(data)))
+                    .await;
+            let told = format!("{}{}", ran.out, ran.err);
+            assert!(ran.code == 1 && told.contains(said) && told.contains(&at(data)), "{command}: {told}");
+        }
+        assert!(!home.path().join("nowhere").exists() && !home.path().join("missing").exists());
+    }
 }

@@ -1,0 +1,156 @@
+//! The database of an appliance that is not at work, and the appliance's own router in front of it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::{Router, body::Body};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::{Method, Request, header};
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+use super::{
+    super::{Probing, World},
+    ApplianceError, Use, said,
+};
+use crate::{
+    client::{Sent, whole},
+    config::Config,
+    http::{self, Gate, Names, Site, Token},
+    net::mdns::Advertised,
+    service::{feeds::Inventory, health::Health, import::Importer, queries::Queries, runner},
+    store::{self, DirLock, ReaderThread, Store, StoreError, WriterThread},
+};
+
+/// A data directory that no appliance is at work in, and what answers from it.
+pub(super) struct Resting {
+    router: Router,
+    token: Token,
+    threads: Threads,
+    probing: Probing,
+    data_dir: PathBuf,
+    _lock: Option<DirLock>,
+}
+
+/// What works on the database.
+enum Threads {
+    Reading(ReaderThread),
+    Writing(WriterThread),
+}
+
+impl Threads {
+    fn join(self) -> Result<(), StoreError> {
+        match self {
+            Self::Reading(reader) => {
+                reader.join();
+                Ok(())
+            }
+            Self::Writing(writer) => writer.join(),
+        }
+    }
+}
+
+impl Resting {
+    /// Opens the database for this purpose; `lock` keeps an appliance from starting meanwhile.
+    pub(super) fn open(
+        config: Config,
+        lock: Option<DirLock>,
+        world: &World,
+        purpose: Use,
+    ) -> Result<Self, ApplianceError> {
+        // Nobody but this process asks: the appliance's own token need not even be there.
+        let token = Token::ephemeral().map_err(ApplianceError::Prober)?;
+        let data_dir = config.data_dir.clone();
+        let database = data_dir.join(store::FILE_NAME);
+        let (store, threads) = match purpose {
+            Use::Reading => {
+                let (store, reader) = Store::open_at_rest(&database)?;
+                (store, Threads::Reading(reader))
+            }
+            Use::Writing => {
+                let (store, writer) = Store::open(&database, Arc::clone(&world.clock))?;
+                (store, Threads::Writing(writer))
+            }
+        };
+        let probing = (world.prober)().map_err(ApplianceError::Prober)?;
+        // Nobody who could change any of it: they stay as they are at their senders' end.
+        let (_, config) = watch::channel(Arc::new(config));
+        let (_, inventory) = watch::channel(Inventory::default());
+        let (_, health) = watch::channel(Health::default());
+        let importer = Importer::new(store.clone(), Arc::clone(&world.clock), &data_dir);
+        let queries = Queries::new(
+            store,
+            probing.scanner.clone(),
+            Arc::clone(&world.resolver),
+            config.clone(),
+            inventory,
+            health,
+            importer,
+        );
+        let names = Names::new(None, config.clone());
+        let (runs, _) = runner::runs();
+        let (_, advertised) = watch::channel(Advertised::default());
+        let site = Site {
+            gate: Gate::new(token.clone(), names.clone(), config.clone()),
+            names,
+            config,
+            advertised,
+            queries: Arc::new(queries),
+            runs,
+            clock: Arc::clone(&world.clock),
+            limits: http::Limits::default(),
+        };
+        Ok(Self { router: http::router(site), token, threads, probing, data_dir, _lock: lock })
+    }
+
+    pub(super) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Ends it: what was written is on the disk then.
+    pub(super) async fn close(self) -> Result<(), StoreError> {
+        let Self { router, threads, probing, _lock: lock, .. } = self;
+        drop(router);
+        probing.thread.join();
+        // Waits for the disk: not on the thread that others' tasks run on.
+        let joined = tokio::task::spawn_blocking(|| threads.join()).await;
+        drop(lock);
+        joined.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Answers as the appliance would over HTTP.
+    pub(super) async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Sent)>,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), ApplianceError> {
+        let (kind, body) = body.unwrap_or_else(|| ("application/json", whole(Bytes::new())));
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, kind)
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
+            .body(Body::new(body))
+            .map_err(|error| ApplianceError::Broken(error.to_string()))?;
+        let answer = self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+        let status = answer.status();
+        let mut body = answer.into_body();
+        let mut excerpt = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let data = frame.map_err(|error| ApplianceError::Broken(error.to_string()))?;
+            let data = data.into_data().unwrap_or_default();
+            match status.is_success() {
+                true => take(&data).map_err(|error| ApplianceError::Broken(error.to_string()))?,
+                false => excerpt.extend_from_slice(&data),
+            }
+        }
+        if status.is_success() { Ok(()) } else { Err(said(status, &excerpt)) }
+    }
+}
