@@ -30,6 +30,7 @@ mod metrics;
 mod monitoring;
 mod names;
 mod nmap;
+mod owners;
 mod pi;
 mod politeness;
 mod size;

@@ -6,6 +6,7 @@ use std::{
     io::{BufRead, BufReader},
     net::Ipv4Addr,
     ops::Deref,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -36,6 +37,7 @@ pub mod pi;
 pub mod prometheus;
 mod selftest;
 mod site;
+pub mod users;
 
 pub use site::Site;
 
@@ -60,6 +62,8 @@ pub struct Portscan {
     open_files: Option<u32>,
     /// Without any of root's capabilities, and without a way to get them.
     unprivileged: bool,
+    /// As this user, in the group of the same number, with a copy of the binary that it may run.
+    user: Option<(u32, PathBuf)>,
     home: Arc<TempDir>,
 }
 
@@ -93,6 +97,7 @@ impl Portscan {
             environment: Vec::new(),
             open_files,
             unprivileged: false,
+            user: None,
             home,
         }
     }
@@ -119,6 +124,20 @@ impl Portscan {
         Self { unprivileged: true, ..self }
     }
 
+    /// As the user of this number. Of another than root there may be none ([`users::users`]).
+    pub fn as_user(self, user: u32) -> Self {
+        // Where the binary was built, other users may not be let in.
+        let binary = self.home.path().join("portscan");
+        // By a process of its own: a child that another test starts meanwhile would inherit the file as one that is
+        // written to, and such a file cannot be run.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_portscan")).arg(&binary).status();
+        assert!(copied.is_ok_and(|status| status.success()), "copying the binary");
+        for path in [self.home.path(), &binary] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("letting others in");
+        }
+        Self { user: Some((user, binary)), ..self }
+    }
+
     pub fn database(&self) -> PathBuf {
         self.data.join(portscan::store::FILE_NAME)
     }
@@ -135,6 +154,7 @@ impl Portscan {
         let listen = "listen = [\"127.0.0.1:0\"]";
         let text = format!("{listen}\ndata_dir = {:?}\n{}", self.data, self.config);
         fs::write(&path, text).expect("writing the configuration");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("letting others read it");
         path
     }
 
@@ -176,6 +196,12 @@ impl Portscan {
     fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_portscan");
         let mut command = match self.open_files {
+            _ if self.user.is_some() => {
+                let (user, binary) = self.user.as_ref().expect("just seen");
+                let mut command = Command::new(binary);
+                command.uid(*user).gid(*user);
+                command
+            }
             // The shell's own limit is inherited; setting a child's from here would need unsafe code.
             Some(limit) => {
                 let mut shell = Command::new("sh");
