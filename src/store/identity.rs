@@ -6,7 +6,7 @@
 //! is found there (`merge`). A row is made by a sighting alone: an address that did not answer is no device.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::{
     ScanId, endpoints,
@@ -263,13 +263,10 @@ fn credit(connection: &Connection, known: &Known, address: &Address) -> Result<C
     Ok(Credit { device: known.id, endpoint, mac: known.mac })
 }
 
+/// Whether an import was the newest scan of all when it began.
 fn is_newest(connection: &Connection, scan: ScanId) -> Result<bool> {
-    let newest: Option<i64> = connection
-        .prepare_cached("SELECT max(id) FROM scans")?
-        .query_row([], |row| row.get(0))
-        .optional()?
-        .flatten();
-    Ok(newest == Some(scan.0))
+    let sql = "SELECT coalesce(is_newest, id = (SELECT max(id) FROM scans)) FROM scans WHERE id = ?1";
+    Ok(connection.prepare_cached(sql)?.query_row([scan.0], |row| row.get(0))?)
 }
 
 fn insert(connection: &Connection, device: &Device, at: Timestamp, presence: &str) -> Result<i64> {

@@ -126,3 +126,7 @@ CREATE VIEW identities (device, mac, address, key, name, last_seen) AS
         ORDER BY instr(e.address, ':') > 0,
             e.last_seen < (SELECT max(o.last_seen) FROM endpoints o WHERE o.device = d.id) - 7200000, e.id
         LIMIT 1);
+
+-- What an import finds first is news only if nothing newer was known when it began. It is stored in steps, and a scan of
+-- our own may begin between two of them: so it is decided once. NULL: a scan of our own, or an import of before.
+ALTER TABLE scans ADD COLUMN is_newest INTEGER;
