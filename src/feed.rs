@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::model::{Address, Device, Mac, TargetSpec, one_line};
+use crate::model::{Address, Device, Mac, TargetSpec, bytes_without_mark, one_line};
 
 /// The most devices that are taken from one feed: sixteen times a full /24, or a /20.
 pub const MAX_DEVICES: usize = 4096;
@@ -175,6 +175,7 @@ impl Rejected {
 /// When it is not lanscan's JSON at all.
 pub fn parse(body: &[u8]) -> Result<Feed, FeedError> {
     let malformed = |error: serde_json::Error| FeedError::Malformed(one_line(&error.to_string(), MAX_TEXT));
+    let body = bytes_without_mark(body);
     let Body { time, scan } = serde_json::from_slice(body).map_err(malformed)?;
     let Some(entries) = scan else {
         let keys: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(body).map_err(malformed)?;
@@ -301,6 +302,14 @@ mod tests {
         assert_eq!(feed.stamp.as_deref(), Some("2022-12-11 21:18:02"));
         assert_eq!(feed.rejected, Rejected::default());
         assert_eq!(parse(b" {} "), Ok(Feed::default()));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        assert_eq!(
+            parse(format!("\u{feff}{ORIGINAL}").as_bytes()).unwrap(),
+            parse(ORIGINAL.as_bytes()).unwrap()
+        );
     }
 
     #[test]

@@ -218,24 +218,18 @@ impl Appliance {
         let body =
             body.map(serde_json::to_vec).transpose()?.map(|body| ("application/json", whole(body.into())));
         let limits = Limits { timeout: PATIENCE, max_bytes: ANSWER_MAX };
-        let mut answer = Vec::new();
-        let take = |piece: &[u8]| {
-            answer.extend_from_slice(piece);
-            Ok(())
-        };
-        self.fetch(method, path, body, limits, take).await?;
-        Ok(answer.into())
+        self.fetch_whole(method, path, body, limits).await
     }
 
-    /// Hands a document in, of any length; nothing is answered.
+    /// Hands a document in, of any length; the answer may be empty.
     pub(super) async fn hand_in(
         &self,
         path: &str,
         kind: &'static str,
         document: Sent,
-    ) -> Result<(), ApplianceError> {
+    ) -> Result<Bytes, ApplianceError> {
         let limits = Limits { timeout: LONG_PATIENCE, max_bytes: ANSWER_MAX };
-        self.fetch(Method::POST, path, Some((kind, document)), limits, |_| Ok(())).await
+        self.fetch_whole(Method::POST, path, Some((kind, document)), limits).await
     }
 
     /// Reads an answer of any length, piece by piece.
@@ -246,6 +240,22 @@ impl Appliance {
     ) -> Result<(), ApplianceError> {
         let limits = Limits { timeout: LONG_PATIENCE, max_bytes: usize::MAX };
         self.fetch(Method::GET, path, None, limits, take).await
+    }
+
+    async fn fetch_whole(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Sent)>,
+        limits: Limits,
+    ) -> Result<Bytes, ApplianceError> {
+        let mut answer = Vec::new();
+        let take = |piece: &[u8]| {
+            answer.extend_from_slice(piece);
+            Ok(())
+        };
+        self.fetch(method, path, body, limits, take).await?;
+        Ok(answer.into())
     }
 
     async fn fetch(

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::Overrides,
-    model::{DeviceKey, PortSet, PortState, Protocol},
+    model::{DeviceKey, PortSet, PortState, Protocol, bytes_without_mark},
 };
 
 /// How much is sent at a time, in bytes: an appliance takes 1 MB.
@@ -237,7 +237,7 @@ fn text(file: &Path) -> Result<Vec<u8>, CliError> {
 /// sent, which may take several requests.
 pub(super) fn rows(document: &[u8]) -> Result<Vec<Row>, CliError> {
     let foreign = |error: serde_json::Error| CliError::NotExpected(harmless(&error.to_string()));
-    let rows: Vec<Row> = serde_json::from_slice(document).map_err(foreign)?;
+    let rows: Vec<Row> = serde_json::from_slice(bytes_without_mark(document)).map_err(foreign)?;
     for (index, row) in rows.iter().enumerate() {
         let fault = row.fault().map(|fault| format!("row {}: {}", index + 1, harmless(&fault)));
         fault.map_or(Ok(()), |fault| Err(CliError::NotExpected(fault)))?;

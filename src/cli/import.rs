@@ -3,19 +3,26 @@
 use std::{
     future::ready,
     io,
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use tokio::{fs::File, io::AsyncReadExt};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    fs::File,
+    io::{AsyncRead, AsyncReadExt},
+};
 
 use super::{
     CliError, DONE, FAILED, Terminal, World,
-    appliance::{Access, Appliance, Use},
+    appliance::{Access, Appliance, ApplianceError, Use},
+    found::harmless,
+    table::counted,
 };
 use crate::{config::Overrides, http};
 
@@ -29,12 +36,56 @@ const FIRST: usize = 1024;
 #[derive(Args, Debug, Clone, PartialEq)]
 #[command(after_help = "Exit: 0 all are taken in (or were before), 1 some are not, 2 wrong usage.")]
 pub struct ImportArgs {
-    /// Files that `nmap -oX FILE` has written, or the original portscan's results (one for each MAC)
+    /// Files that nmap or masscan has written with -oX FILE, or the original portscan's results (one for each MAC);
+    /// - reads standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+    /// Print what was taken and what was left out as JSON
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub access: Access,
+}
+
+/// What became of a file, as `--json` prints it.
+#[derive(Serialize)]
+struct Outcome {
+    file: String,
+    #[serde(flatten)]
+    summary: Option<Summary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// What an appliance says that it took.
+#[derive(Debug, Serialize, Deserialize)]
+struct Summary {
+    id: i64,
+    known: bool,
+    hosts: Hosts,
+    ports: Ports,
+    left_out: Vec<Omission>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Hosts {
+    scanned: u64,
+    seen: u64,
+    unfinished: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Ports {
+    listed: u64,
+    open: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Omission {
+    what: String,
+    count: u64,
+    reason: String,
 }
 
 /// Takes one file after the other in; one that is refused does not keep the others out.
@@ -46,29 +97,90 @@ pub(super) async fn import(
 ) -> Result<u8, CliError> {
     let appliance = Appliance::find(&args.access, overrides, world, Use::Writing)?;
     let mut code = DONE;
-    for file in &args.files {
-        if let Err(error) = hand_in(&appliance, file).await {
-            terminal.warn(&format!("{}: {error}", file.display()));
+    let mut outcomes = Vec::new();
+    for path in &args.files {
+        let handed_in = hand_in(&appliance, path).await;
+        let file = path.display().to_string();
+        if let Err(error) = &handed_in {
+            terminal.warn(&format!("{file}: {error}"));
             code = FAILED;
+        }
+        let error = handed_in.as_ref().err().map(ToString::to_string);
+        let summary = handed_in.ok().flatten();
+        match (&summary, args.json) {
+            (_, true) => outcomes.push(Outcome { file, summary, error }),
+            (Some(summary), false) => writeln!(terminal.out, "{}: {}", harmless(&file), sentence(summary))?,
+            (None, false) => {}
         }
     }
     appliance.close().await?;
+    if args.json {
+        serde_json::to_writer_pretty(&mut *terminal.out, &outcomes).map_err(io::Error::from)?;
+        writeln!(terminal.out)?;
+    }
+    terminal.out.flush()?;
     Ok(code)
 }
 
-/// Hands a file in as it is read: it may be larger than what memory there is.
-async fn hand_in(appliance: &Appliance, path: &Path) -> Result<(), CliError> {
-    let mut file = File::open(path).await.map_err(CliError::Unreadable)?;
-    let length = file.metadata().await.map_err(CliError::Unreadable)?.len();
-    if length > LARGEST {
-        return Err(CliError::Unreadable(io::ErrorKind::FileTooLarge.into()));
+/// `scan 1772359200: 3 hosts with 12 listed ports (7 open), 1 host only seen; left out: 253 hosts (down)`
+fn sentence(summary: &Summary) -> String {
+    let Summary { id, known, hosts, ports, left_out } = summary;
+    if *known {
+        return format!("scan {id} has been imported before: nothing is changed");
     }
+    let scanned = format!(
+        "{} with {} ({} open)",
+        number(hosts.scanned, "host"),
+        number(ports.listed, "listed port"),
+        ports.open
+    );
+    let others = [(hosts.seen, "only seen"), (hosts.unfinished, "without a result")];
+    let others = others.iter().filter(|(count, _)| *count > 0);
+    let others = others.map(|(count, what)| format!("{} {what}", number(*count, "host")));
+    let taken: Vec<String> = (hosts.scanned > 0).then_some(scanned).into_iter().chain(others).collect();
+    let taken = if taken.is_empty() { "no hosts".to_owned() } else { taken.join(", ") };
+    let omission = |it: &Omission| {
+        let what = number(it.count, it.what.trim_end_matches('s'));
+        format!("{} ({})", harmless(&what), harmless(&it.reason))
+    };
+    match left_out.iter().map(omission).collect::<Vec<_>>() {
+        none if none.is_empty() => format!("scan {id}: {taken}"),
+        omissions => format!("scan {id}: {taken}; left out: {}", omissions.join(", ")),
+    }
+}
+
+fn number(count: u64, what: &str) -> String {
+    counted(usize::try_from(count).unwrap_or(usize::MAX), what)
+}
+
+/// Hands a file in as it is read: it may be larger than what memory there is. `None`: the appliance does not say what
+/// it took; it is an older version.
+async fn hand_in(appliance: &Appliance, path: &Path) -> Result<Option<Summary>, CliError> {
+    let answer = if path.as_os_str() == "-" {
+        let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(CliError::Unreadable)?;
+        send(appliance, File::from_std(stdin.into())).await?
+    } else {
+        let file = File::open(path).await.map_err(CliError::Unreadable)?;
+        let length = file.metadata().await.map_err(CliError::Unreadable)?.len();
+        if length > LARGEST {
+            return Err(CliError::Unreadable(io::ErrorKind::FileTooLarge.into()));
+        }
+        send(appliance, file).await?
+    };
+    let summary = (!answer.is_empty()).then(|| serde_json::from_slice(&answer)).transpose();
+    Ok(summary.map_err(ApplianceError::Foreign)?)
+}
+
+async fn send(
+    appliance: &Appliance,
+    mut source: impl AsyncRead + Unpin + Send + 'static,
+) -> Result<Bytes, CliError> {
     let mut first = BytesMut::with_capacity(FIRST);
-    while first.len() < FIRST && file.read_buf(&mut first).await.map_err(CliError::Unreadable)? > 0 {}
+    while first.len() < FIRST && source.read_buf(&mut first).await.map_err(CliError::Unreadable)? > 0 {}
     // Which of the two it is the appliance sees for itself.
     let kind =
         if first.trim_ascii_start().starts_with(b"{") { "application/json" } else { "application/xml" };
-    let rest = stream::once(ready(Ok(first.freeze()))).chain(http::pieces(file));
+    let rest = stream::once(ready(Ok(first.freeze()))).chain(http::pieces(source));
     let report = StreamBody::new(rest.map_ok(Frame::data)).boxed_unsync();
     Ok(appliance.hand_in("/v1/scan", kind, report).await?)
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::ScanArgs;
 use crate::{
-    model::{Address, TargetError, TargetSpec},
+    model::{Address, TargetError, TargetSpec, without_mark},
     resolve::{Resolve, ResolveError},
 };
 
@@ -161,7 +161,7 @@ fn read_list(path: &Path, stdin: &mut dyn Read) -> Result<Vec<TargetSpec>, Targe
 
 /// As nmap reads its lists: blanks and line ends part the targets, `#` begins a comment.
 fn parse_list(text: &str, path: &Path) -> Result<Vec<TargetSpec>, TargetsError> {
-    let words = text.lines().enumerate().flat_map(|(index, line)| {
+    let words = without_mark(text).lines().enumerate().flat_map(|(index, line)| {
         let wanted = line.split('#').next().unwrap_or_default();
         wanted.split_whitespace().map(move |word| (index + 1, word))
     });
@@ -261,6 +261,10 @@ mod tests {
     fn lists_have_comments_and_say_where_they_are_wrong() {
         let text = "# the lab\n10.0.0.1 10.0.0.2\t# two\n\n  nas.lan\r\n";
         assert_eq!(parse_list(text, Path::new("l")).unwrap(), specs("10.0.0.1 10.0.0.2 nas.lan"));
+        assert_eq!(
+            parse_list(&format!("\u{feff}{text}"), Path::new("l")).unwrap(),
+            parse_list(text, Path::new("l")).unwrap()
+        );
         let error = parse_list("10.0.0.1\n10.0.0.300\n", Path::new("hosts.txt")).unwrap_err().to_string();
         assert!(error.starts_with("hosts.txt:2: \"10.0.0.300\""), "{error}");
     }

@@ -220,10 +220,12 @@ async fn what_others_found_is_taken_in_though_no_appliance_runs() {
     let kept = r#"{"host":{"ipv4":"192.0.2.5","mac":"02:00:00:00:00:05"},"time":{"utc":"2022-12-11 21:18:02","total_sec":2.0},"ports":[22],"count":1}"#;
     std::fs::write(at("kept.json"), kept).unwrap();
     std::fs::write(at("other.xml"), "<html/>").unwrap();
-    for _ in 0..2 {
+    for taken in ["1 host with 1 listed port (1 open)", "has been imported before: nothing is changed"] {
         let files = ["out.xml", "other.xml", "kept.json"].map(at).join(" ");
         let ran = ran(&format!("portscan import --config {} {files}", at("portscan.toml"))).await;
-        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{}", ran.err);
+        let lines: Vec<&str> = ran.out.lines().collect();
+        assert_eq!((ran.code, lines.len()), (1, 2), "{}{}", ran.out, ran.err);
+        assert!(lines.iter().all(|line| line.ends_with(taken)), "{}", ran.out);
         assert!(
             ran.err.lines().count() == 1 && ran.err.contains("other.xml: this is not nmap's"),
             "{}",
@@ -234,6 +236,54 @@ async fn what_others_found_is_taken_in_though_no_appliance_runs() {
         rusqlite::Connection::open(folder.path().join("data").join(crate::store::FILE_NAME)).unwrap();
     let scans: i64 = database.query_row("SELECT count(*) FROM scans", [], |row| row.get(0)).unwrap();
     assert_eq!(scans, 2);
+}
+
+#[tokio::test]
+async fn an_import_says_what_it_took_and_what_it_left_out() {
+    let (home, options) = at_home();
+    let at = |name: &str| home.path().join(name).display().to_string();
+    let host = |status: &str, address: &str, ports: &str| {
+        format!(
+            "<host><status state=\"{status}\"/><address addr=\"{address}\"/><ports>{ports}</ports></host>"
+        )
+    };
+    let open = "<port protocol=\"tcp\" portid=\"22\"><state state=\"open\"/></port>";
+    let hosts = [
+        host("up", "192.0.2.5", &(open.to_owned() + &open.replace("tcp", "icmp"))),
+        host("up", "192.0.2.6", ""),
+        host("down", "192.0.2.7", ""),
+        host("down", "192.0.2.8", ""),
+        host("unknown", "192.0.2.9", ""),
+        host("up", "192.0.2.10", open).replace("<host>", "<host timedout=\"true\">"),
+    ];
+    let end = "<runstats><finished time=\"1772359260\" exit=\"success\"/></runstats></nmaprun>";
+    let report = format!("<nmaprun scanner=\"nmap\" start=\"1772359200\">{}{end}", hosts.concat());
+    std::fs::write(at("a.xml"), &report).unwrap();
+    std::fs::write(at("b.xml"), report.replace("1772359200", "1772359300")).unwrap();
+    std::fs::write(at("c.xml"), b"\x1f\x8b\x08").unwrap();
+    let told = ran(&format!("portscan {options} import {}", at("a.xml"))).await;
+    let expected = format!(
+        "{}: scan 1772359200: 1 host with 1 listed port (1 open), 1 host only seen, 1 host without a result; left out: \
+         2 hosts (down), 1 host (not looked at (-sL, or skipped)), 1 port (of a protocol, number or state that is not \
+         known here), 1 port (of hosts that nmap gave up)\n",
+        at("a.xml")
+    );
+    assert_eq!((told.code, told.out), (0, expected), "{}", told.err);
+    let json = ran(&format!("portscan {options} import --json {} {}", at("b.xml"), at("c.xml"))).await;
+    assert_eq!(json.code, 1, "{}", json.err);
+    let told: Value = serde_json::from_str(&json.out).unwrap();
+    let expected = serde_json::json!({
+        "file": at("b.xml"), "id": 1_772_359_300, "known": false,
+        "hosts": {"scanned": 1, "seen": 1, "unfinished": 1}, "ports": {"listed": 1, "open": 1},
+        "left_out": [
+            {"what": "hosts", "count": 2, "reason": "down"},
+            {"what": "hosts", "count": 1, "reason": "not looked at (-sL, or skipped)"},
+            {"what": "ports", "count": 1, "reason": "of a protocol, number or state that is not known here"},
+            {"what": "ports", "count": 1, "reason": "of hosts that nmap gave up"},
+        ],
+    });
+    assert_eq!(told[0], expected);
+    assert!(told[1]["error"].as_str().unwrap().contains("gunzip"), "{told}");
 }
 
 #[test]

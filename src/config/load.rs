@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{Config, ConfigError, Fault, Place, env::Environment, file, parse};
+use crate::model::without_mark;
 
 /// The file that is read when no flag names one; it may be missing.
 pub const DEFAULT_PATH: &str = "/etc/portscan/portscan.toml";
@@ -39,7 +40,7 @@ impl Config {
         let mut config = Self::default();
         let mut faults = Vec::new();
         if let Some((path, text)) = file {
-            faults.extend(file::apply(path, text, &mut config));
+            faults.extend(file::apply(path, without_mark(text), &mut config));
         }
         let mut environment = Environment { lookup: env, faults: Vec::new() };
         environment.apply(&mut config);

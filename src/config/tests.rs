@@ -51,6 +51,7 @@ fn every_fault_is_told_with_its_line_and_remedy() {
 #[test]
 fn nothing_said_is_the_default() {
     assert_eq!(file(""), Config::default());
+    assert_eq!(file("\u{feff}"), Config::default(), "an editor's byte order mark says nothing");
     assert_eq!(Config::default().feed.urls, [DEFAULT_FEED]);
     assert_eq!(Config::default().scanners[0].ports, PortSet::all());
     let none = Config::load(&Overrides::default(), &|_| None, None).unwrap();

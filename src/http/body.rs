@@ -16,9 +16,10 @@ use hyper::{
     header::{self, HeaderMap},
 };
 use serde::de::DeserializeOwned;
-use tokio::{fs::File, io::AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{answer::Refusal, limits::Limits};
+use crate::model::bytes_without_mark;
 
 /// Where whole scans are handed in: it takes more than other paths, and counts for itself what is not announced.
 pub(super) const UPLOAD: &str = "/v1/scan";
@@ -26,12 +27,12 @@ pub(super) const UPLOAD: &str = "/v1/scan";
 /// How much of a file is in memory at a time, in bytes.
 const PIECE: usize = 64 * 1024;
 
-/// A file of any length from where it stands to its end, as it is taken.
-pub fn pieces(file: File) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    stream::try_unfold(file, async |mut file| {
+/// A file, or another source, of any length from where it stands to its end, as it is taken.
+pub fn pieces(source: impl AsyncRead + Unpin + Send) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::try_unfold(source, async |mut source| {
         let mut piece = BytesMut::with_capacity(PIECE);
-        let read = file.read_buf(&mut piece).await?;
-        Ok((read > 0).then(|| (piece.freeze(), file)))
+        let read = source.read_buf(&mut piece).await?;
+        Ok((read > 0).then(|| (piece.freeze(), source)))
     })
 }
 
@@ -60,7 +61,7 @@ pub(super) fn document<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) ->
             "the body must be JSON; send it with `Content-Type: application/json`",
         ));
     }
-    serde_json::from_slice(body)
+    serde_json::from_slice(bytes_without_mark(body))
         .map_err(|error| Refusal::bad_request(format!("the body is not what it should be: {error}")))
 }
 

@@ -10,7 +10,10 @@ use std::{
 
 use subtle::ConstantTimeEq;
 
-use crate::data_dir::{Obstacle, create_file, obstacle, parent};
+use crate::{
+    data_dir::{Obstacle, create_file, obstacle, parent},
+    model::without_mark,
+};
 
 /// The token's name in `data_dir`.
 pub const FILE: &str = "token";
@@ -101,7 +104,7 @@ impl Token {
 
     fn read(path: &Path) -> Result<Self, TokenError> {
         let text = fs::read_to_string(path).map_err(|source| refused(path.to_owned(), source, false))?;
-        let token = text.trim_end();
+        let token = without_mark(&text).trim_end();
         // RFC 6750, 2.1: the characters that a header can carry.
         let valid = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
         if (SHORTEST..=LONGEST).contains(&token.len()) && token.chars().all(valid) {
@@ -211,6 +214,14 @@ mod tests {
         let kept = dir.path().join(FILE);
         assert!(!kept.is_symlink() && fs::read_to_string(kept).unwrap().trim_end() == made.reveal());
         assert!(!dir.path().join("token.new").exists());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("given");
+        fs::write(&file, "\u{feff}0123456789abcdef\r\n").unwrap();
+        assert_eq!(Token::load(dir.path(), Some(&file)).unwrap().reveal(), "0123456789abcdef");
     }
 
     #[test]

@@ -37,5 +37,5 @@ pub use snapshot::{
 pub use standing::{Standing, Stretch};
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use target::{TargetError, TargetSpec};
-pub use text::one_line;
+pub use text::{bytes_without_mark, one_line, without_mark};
 pub use timing::{Timing, TimingError};

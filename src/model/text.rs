@@ -10,6 +10,19 @@ pub fn one_line(text: &str, max: usize) -> String {
     text.chars().take(max).map(|c| if is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
+/// The byte order mark, which editors of another system put before a text, in UTF-8.
+const MARK: &str = "\u{feff}";
+
+/// A text without a byte order mark.
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix(MARK).unwrap_or(text)
+}
+
+/// The bytes of a text without a byte order mark.
+pub fn bytes_without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(MARK.as_bytes()).unwrap_or(text)
+}
+
 /// Whether a character acts on those around it instead of being seen (Unicode 4.5: Cc, Cf, Zl, Zp).
 fn is_unseen(c: char) -> bool {
     use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
@@ -19,6 +32,16 @@ fn is_unseen(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_first_character_is_a_byte_order_mark() {
+        for (text, rest) in
+            [("\u{feff}a", "a"), ("a\u{feff}", "a\u{feff}"), ("", ""), ("\u{feff}\u{feff}", "\u{feff}")]
+        {
+            assert_eq!(without_mark(text), rest);
+            assert_eq!(bytes_without_mark(text.as_bytes()), rest.as_bytes());
+        }
+    }
 
     #[test]
     fn nothing_forges_a_line() {

@@ -2,17 +2,23 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `read` | a report as a stream of hosts |
+//! | `read` | a report as a stream of elements, each of which tells of a host |
+//! | `gather` | each host once, whatever number of elements tell of it |
+//! | `piece` | what one element tells, and one host out of several |
 //! | `ports` | what one host's `<ports>` says, in our terms |
 //! | `xml` | elements out of a hostile file, in bounded memory |
 //! | `write` | the same report as XML (`-oX`), text (`-oN`) and lines for grep (`-oG`) |
 //!
 //! What is known of the format comes from the DTD that nmap installs and from files that it wrote.
 
+mod gather;
+mod piece;
 mod ports;
 mod read;
 mod write;
 mod xml;
 
-pub use read::{Host, ReadError, Report, Summary};
+pub use gather::{Gathered, gather};
+pub use piece::Host;
+pub use read::{LeftOut, ReadError, Report, Summary};
 pub use write::{Format, Run, Scanned, begin, end, write, write_host};

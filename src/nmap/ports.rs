@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{PortFinding, PortSet, PortState, Protocol, Reason};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{PortSet, PortState, Protocol, Reason};
+
+/// What a port is, and why nmap says so.
+pub(super) type Verdict = (PortState, Reason);
 
 /// Most groups of unlisted ports that a host may have: six states, each for four protocols and a few reasons.
 const GROUPS_MAX: usize = 256;
@@ -23,17 +28,22 @@ struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Ports {
     groups: Vec<Group>,
-    listed: BTreeMap<(Protocol, u16), (PortState, Reason)>,
+    listed: BTreeMap<(Protocol, u16), Verdict>,
+    /// `<port>` elements, those that are not kept included.
+    elements: u64,
+    unreadable: u64,
 }
 
 /// One protocol's part of a [`HostReport`](crate::model::HostReport).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Part {
     pub(super) protocol: Protocol,
+    /// Never empty.
     pub(super) coverage: PortSet,
-    pub(super) default_state: PortState,
-    pub(super) default_reason: Reason,
-    pub(super) findings: Vec<PortFinding>,
+    /// Of every covered port that is not among the findings; never open.
+    pub(super) default: Verdict,
+    /// Ascending; the state is never the default's.
+    pub(super) findings: Vec<(u16, Verdict)>,
 }
 
 /// nmap has more words for reasons than we: what is not one of ours is the usual one of its state.
@@ -42,15 +52,29 @@ pub(super) fn reason(word: &str, state: PortState) -> Reason {
 }
 
 impl Ports {
-    /// A listed port; of two lines for one port the later counts.
-    pub(super) fn list(&mut self, protocol: Protocol, port: u16, state: PortState, reason: Reason) {
-        self.listed.insert((protocol, port), (state, reason));
+    /// A listed port; of two lines for one port the later counts. `None`: the line is not one that can be kept.
+    pub(super) fn list(&mut self, line: Option<((Protocol, u16), Verdict)>) {
+        self.elements += 1;
+        match line {
+            Some((port, verdict)) => _ = self.listed.insert(port, verdict),
+            None => self.unreadable += 1,
+        }
+    }
+
+    /// How many lines for ports there were.
+    pub(super) fn elements(&self) -> u64 {
+        self.elements
+    }
+
+    /// How many of them name no port that is kept: another protocol (`icmp`), or no number or state that ports have.
+    pub(super) fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 
     /// Unlisted ports; false if there are more groups of them than any report has.
     pub(super) fn add_group(
         &mut self,
-        (state, reason): (PortState, Reason),
+        (state, reason): Verdict,
         count: u32,
         protocol: Option<Protocol>,
         ports: Option<PortSet>,
@@ -87,18 +111,11 @@ impl Ports {
         }
         let listed = self.listed.range((protocol, 0)..=(protocol, u16::MAX));
         findings.extend(listed.map(|(&(_, port), &verdict)| (port, verdict)));
-        let found = |(&port, &(state, reason)): (&u16, &(PortState, Reason))| PortFinding {
-            port,
-            state,
-            reason,
-            rtt: None,
-        };
         Part {
             protocol,
             coverage: coverage.union(&findings.keys().copied().collect()),
-            default_state,
-            default_reason: default.map_or(Reason::ConnRefused, |group| group.reason),
-            findings: findings.iter().filter(|(_, verdict)| verdict.0 != default_state).map(found).collect(),
+            default: (default_state, default.map_or(Reason::ConnRefused, |group| group.reason)),
+            findings: findings.into_iter().filter(|(_, (state, _))| *state != default_state).collect(),
         }
     }
 }
@@ -134,8 +151,8 @@ mod tests {
         let asked = asked.iter().map(|&(protocol, ports)| (protocol, set(ports))).collect();
         let part = |part: &Part| {
             let findings: Vec<String> =
-                part.findings.iter().map(|found| format!(" {} {}", found.port, found.state)).collect();
-            format!("{} {} {};{}", part.protocol, part.coverage, part.default_state, findings.concat())
+                part.findings.iter().map(|(port, (state, _))| format!(" {port} {state}")).collect();
+            format!("{} {} {};{}", part.protocol, part.coverage, part.default.0, findings.concat())
         };
         ports.parts(&asked).iter().map(part).collect()
     }
@@ -143,7 +160,7 @@ mod tests {
     #[test]
     fn the_rest_is_in_the_default_state() {
         let mut ports = Ports::default();
-        ports.list(Protocol::Tcp, 22, PortState::Open, Reason::SynAck);
+        ports.list(Some(((Protocol::Tcp, 22), (PortState::Open, Reason::SynAck))));
         ports.add_group(CLOSED, 99, None, None);
         assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 1-100 closed; 22 open"]);
     }
@@ -151,7 +168,7 @@ mod tests {
     #[test]
     fn groups_that_name_their_ports_are_told_apart() {
         let mut ports = Ports::default();
-        ports.list(Protocol::Tcp, 22, PortState::Open, Reason::SynAck);
+        ports.list(Some(((Protocol::Tcp, 22), (PortState::Open, Reason::SynAck))));
         ports.add_group(FILTERED, 2, Some(Protocol::Tcp), Some(set("5-6")));
         ports.add_group(CLOSED, 97, Some(Protocol::Tcp), Some(set("1-4,7-21,23-100")));
         let expected = "tcp 1-100 closed; 5 filtered 6 filtered 22 open";
@@ -180,8 +197,8 @@ mod tests {
     #[test]
     fn protocols_are_apart() {
         let mut ports = Ports::default();
-        ports.list(Protocol::Tcp, 53, PortState::Open, Reason::SynAck);
-        ports.list(Protocol::Udp, 53, PortState::OpenFiltered, Reason::NoResponse);
+        ports.list(Some(((Protocol::Tcp, 53), (PortState::Open, Reason::SynAck))));
+        ports.list(Some(((Protocol::Udp, 53), (PortState::OpenFiltered, Reason::NoResponse))));
         ports.add_group(CLOSED, 9, Some(Protocol::Udp), Some(set("60-68")));
         let asked = [(Protocol::Tcp, "53"), (Protocol::Udp, "53,60-68"), (Protocol::Sctp, "9")];
         assert_eq!(told(&ports, &asked), ["tcp 53 closed; 53 open", "udp 53,60-68 closed; 53 open|filtered"]);
@@ -190,8 +207,8 @@ mod tests {
     #[test]
     fn what_nobody_names_was_not_looked_at() {
         let mut ports = Ports::default();
-        ports.list(Protocol::Tcp, 80, PortState::Open, Reason::SynAck);
-        ports.list(Protocol::Tcp, 80, PortState::Filtered, Reason::NoResponse);
+        ports.list(Some(((Protocol::Tcp, 80), (PortState::Open, Reason::SynAck))));
+        ports.list(Some(((Protocol::Tcp, 80), (PortState::Filtered, Reason::NoResponse))));
         assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 80 closed; 80 filtered"]);
     }
 

@@ -1,24 +1,25 @@
 //! A report as a stream of hosts: one at a time is in memory, whatever the size of the file.
+//!
+//! A host that answered and of which no port is told (`nmap -sn`) has no reports: it was seen. One that did not
+//! answer, or that nothing was sent to (`nmap -sL`), is left out and counted.
 
 use std::{
     collections::BTreeMap,
     io::{self, BufRead},
     sync::Arc,
-    time::Duration,
 };
 
 use jiff::Timestamp;
 
 use super::{
+    piece::{Host, Piece},
     ports::{Ports, reason},
     xml::{Element, Token, Tokens},
 };
-use crate::model::{
-    Address, HostReport, HostStatus, Mac, PortSet, PortState, Protocol, Reason, ScanStatus, one_line,
-};
+use crate::model::{Address, Mac, PortSet, PortState, Protocol, ScanStatus, one_line};
 
 /// Most hosts of a report: as many as a scan of ours may have targets.
-const HOSTS_MAX: u32 = 65_536;
+pub(super) const HOSTS_MAX: usize = 65_536;
 
 /// The longest name or reason that is kept, in characters; no DNS name is longer (RFC 1035, 2.3.4).
 const TEXT_MAX: usize = 253;
@@ -49,32 +50,43 @@ pub enum ReadError {
     /// Some other XML, or none.
     #[error("this is not nmap's XML: it begins with {0}; make it with `nmap -oX FILE`")]
     Foreign(String),
+    /// No XML at all, or no more than a declaration. Masscan writes an empty file when it has found nothing.
+    #[error(
+        "the report has no XML element: the file is empty, or of another format; make it with `nmap -oX FILE`"
+    )]
+    NoElement,
     /// When it was made decides where it belongs.
     #[error("the report does not say when its scan started (nmaprun's attribute `start`)")]
     NoStart,
     /// More than a scan of ours would have.
     #[error("the report has more than {HOSTS_MAX} hosts; split it")]
     TooManyHosts,
+    /// More verdicts than are kept aside while a report is read.
+    #[error("the report has more than {0} MB of results; split it")]
+    TooManyResults(u64),
+    /// What was read cannot be kept aside.
+    #[error(
+        "the report's results cannot be kept for the moment: {0}; free some space in data_dir, then try again"
+    )]
+    Unkept(Arc<io::Error>),
     /// A host with more `extraports` than there are states.
     #[error("the report has a host with more groups of unlisted ports than nmap can write")]
     TooManyGroups,
 }
 
-/// One host of a report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Host {
-    /// Where it was.
-    pub address: Address,
-    /// Who it was, where nmap was its neighbour.
-    pub mac: Option<Mac>,
-    /// The name that was typed for it, else the one that DNS had.
-    pub name: Option<String>,
-    /// When nmap began with it; the scan's start where that is not told.
-    pub started: Timestamp,
-    /// When nmap was done with it; its start where that is not told.
-    pub finished: Timestamp,
-    /// What was found, a report for each protocol that was looked at; never empty.
-    pub reports: Vec<HostReport>,
+/// What a report has that is not taken, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Hosts that did not answer.
+    pub down: u64,
+    /// Hosts that nothing was sent to (`nmap -sL`), or of which nothing is said.
+    pub unknown: u64,
+    /// Hosts without an address that one host can have.
+    pub unaddressed: u64,
+    /// Ports of a protocol, number or state that is not known here.
+    pub unreadable_ports: u64,
+    /// Ports of hosts that nmap gave up: the others look like those that it never asked for.
+    pub given_up_ports: u64,
 }
 
 /// The end of a report.
@@ -90,8 +102,9 @@ pub struct Summary {
 pub struct Report<R> {
     tokens: Tokens<R>,
     started: Timestamp,
+    is_masscan: bool,
     asked: BTreeMap<Protocol, PortSet>,
-    hosts: u32,
+    left_out: LeftOut,
     summary: Summary,
 }
 
@@ -107,13 +120,20 @@ impl<R: BufRead> Report<R> {
             Token::Open(other) => {
                 return Err(ReadError::Foreign(format!("<{}>", one_line(other.name(), 40))));
             }
-            Token::Close | Token::End => return Err(ReadError::Foreign("nothing".to_owned())),
+            Token::Close | Token::End => return Err(ReadError::NoElement),
         };
         let started =
             time(&root, "start")?.filter(|start| start.as_second() > 0).ok_or(ReadError::NoStart)?;
         // Whole as it may be, nothing says that it ended well until `finished` does.
         let summary = Summary { finished: started, status: ScanStatus::Partial };
-        Ok(Self { tokens, started, asked: BTreeMap::new(), hosts: 0, summary })
+        let is_masscan = root.text("scanner")?.is_some_and(|scanner| scanner == "masscan");
+        let (asked, left_out) = (BTreeMap::new(), LeftOut::default());
+        Ok(Self { tokens, started, is_masscan, asked, left_out, summary })
+    }
+
+    /// What made it: `nmap`, or `masscan`, which writes the same format.
+    pub fn scanner(&self) -> &'static str {
+        if self.is_masscan { "masscan" } else { "nmap" }
     }
 
     /// When the scan began: a report's identity.
@@ -131,11 +151,21 @@ impl<R: BufRead> Report<R> {
         self.summary
     }
 
-    /// The next host; `None` at the end of a whole report.
+    /// What was left out so far: complete once every host has been read.
+    pub fn left_out(&self) -> LeftOut {
+        self.left_out
+    }
+
+    /// What the next `<host>` tells; `None` at the end of a whole report. There may be several for one host: see
+    /// [`gather`](super::gather).
     ///
     /// # Errors
     /// The file cannot be read, or is not what it seemed to be.
     pub fn next_host(&mut self) -> Result<Option<Host>, ReadError> {
+        Ok(self.next_piece()?.map(|(address, piece)| piece.into_host(address)))
+    }
+
+    pub(super) fn next_piece(&mut self) -> Result<Option<(Address, Piece)>, ReadError> {
         while let Some(element) = self.tokens.child()? {
             match element.name() {
                 "scaninfo" => {
@@ -144,13 +174,8 @@ impl<R: BufRead> Report<R> {
                 }
                 "runstats" => self.runstats()?,
                 "host" => {
-                    if let Some(host) = self.host(&element)? {
-                        self.hosts += 1;
-                        return if self.hosts > HOSTS_MAX {
-                            Err(ReadError::TooManyHosts)
-                        } else {
-                            Ok(Some(host))
-                        };
+                    if let Some(piece) = self.host(&element)? {
+                        return Ok(Some(piece));
                     }
                 }
                 // Progress, hints, scripts' output, and whatever later versions will have.
@@ -188,8 +213,8 @@ impl<R: BufRead> Report<R> {
         Ok(())
     }
 
-    /// The host that begins here; `None` if it has no address, or nothing is said of it.
-    fn host(&mut self, element: &Element) -> Result<Option<Host>, ReadError> {
+    /// The host that begins here; `None` if it is left out.
+    fn host(&mut self, element: &Element) -> Result<Option<(Address, Piece)>, ReadError> {
         let started = time(element, "starttime")?;
         let finished = time(element, "endtime")?;
         let timed_out = element.text("timedout")?.is_some_and(|yes| yes == "true");
@@ -199,7 +224,6 @@ impl<R: BufRead> Report<R> {
             match child.name() {
                 "status" => {
                     draft.state = child.text("state")?;
-                    draft.reason = child.text("reason")?;
                     self.tokens.skip()?;
                 }
                 "address" => {
@@ -214,8 +238,8 @@ impl<R: BufRead> Report<R> {
         // Masscan says only when it was done with a host.
         let started = started.or(finished).unwrap_or(self.started);
         let finished = finished.unwrap_or(started).max(started);
-        let detail = timed_out.then(|| comment.unwrap_or_else(|| "nmap gave it up (timed out)".to_owned()));
-        Ok(draft.finish(started, finished, detail, &self.asked))
+        let given_up = timed_out.then(|| comment.unwrap_or_else(|| "nmap gave it up (timed out)".to_owned()));
+        Ok(draft.finish(started, finished, given_up, &self.asked, &mut self.left_out))
     }
 
     fn hostnames(&mut self, draft: &mut Draft) -> Result<(), ReadError> {
@@ -269,15 +293,17 @@ impl<R: BufRead> Report<R> {
     }
 
     fn port(&mut self, element: &Element, ports: &mut Ports) -> Result<(), ReadError> {
-        let (protocol, port) = (element.value("protocol")?, element.value("portid")?);
+        let port = element.value("protocol")?.zip(element.value("portid")?);
+        let mut verdict = None;
         while let Some(child) = self.tokens.child()? {
             if child.name() == "state"
-                && let (Some(protocol), Some(port), Some(state)) = (protocol, port, child.value("state")?)
+                && let Some(state) = child.value("state")?
             {
-                ports.list(protocol, port, state, reason(&child.text("reason")?.unwrap_or_default(), state));
+                verdict = Some((state, reason(&child.text("reason")?.unwrap_or_default(), state)));
             }
             self.tokens.skip()?;
         }
+        ports.list(port.zip(verdict));
         Ok(())
     }
 }
@@ -291,7 +317,6 @@ fn time(element: &Element, name: &str) -> Result<Option<Timestamp>, ReadError> {
 #[derive(Default)]
 struct Draft {
     state: Option<String>,
-    reason: Option<String>,
     address: Option<Address>,
     mac: Option<Mac>,
     name: Option<String>,
@@ -309,52 +334,48 @@ impl Draft {
         Ok(())
     }
 
-    /// The host; of one that was given up only that it was is told, for the ports that have no verdict look
-    /// like those that were never asked for.
+    /// What is told of the host; `None`, and counted, if that is nothing to keep. Of one that was given up only
+    /// that it was is told, for the ports that have no verdict look like those that were never asked for.
     fn finish(
         self,
         started: Timestamp,
         finished: Timestamp,
-        timed_out: Option<String>,
+        given_up: Option<String>,
         asked: &BTreeMap<Protocol, PortSet>,
-    ) -> Option<Host> {
-        let address = self.address?;
-        let scanning = Duration::try_from(finished.duration_since(started)).unwrap_or_default();
-        let report = |status, protocol| HostReport {
-            address: address.clone(),
-            status,
-            coverage: PortSet::default(),
-            default_state: PortState::Closed,
-            default_reason: Reason::NoResponse,
-            findings: Vec::new(),
-            protocol,
-            probes: 0,
-            preparation: Duration::ZERO,
-            scanning,
-            detail: String::new(),
+        left_out: &mut LeftOut,
+    ) -> Option<(Address, Piece)> {
+        let Some(address) = self.address else {
+            left_out.unaddressed += 1;
+            return None;
         };
-        let portless = |status, detail: &str| {
-            let protocol = asked.keys().next().copied().unwrap_or(Protocol::Tcp);
-            vec![HostReport { detail: one_line(detail, TEXT_MAX), ..report(status, protocol) }]
-        };
-        let reports = match (self.state.as_deref(), timed_out) {
-            (Some("down"), _) => portless(HostStatus::Down, self.reason.as_deref().unwrap_or_default()),
-            (Some("up") | None, Some(detail)) => portless(HostStatus::Partial, &detail),
-            (Some("up") | None, None) => {
-                let part = |part: super::ports::Part| HostReport {
-                    coverage: part.coverage,
-                    default_state: part.default_state,
-                    default_reason: part.default_reason,
-                    findings: part.findings,
-                    ..report(HostStatus::Up, part.protocol)
-                };
-                self.ports.parts(asked).into_iter().map(part).collect()
+        match self.state.as_deref() {
+            Some("up") => {}
+            // Masscan has no states of hosts, and tells only of those that answered.
+            None if self.ports.elements() > 0 => {}
+            Some("down") => {
+                left_out.down += 1;
+                return None;
             }
-            // Skipped, or unknown: nobody looked.
-            _ => Vec::new(),
+            // Skipped, or unknown: nothing was sent there.
+            _ => {
+                left_out.unknown += 1;
+                return None;
+            }
+        }
+        let (mac, name) = (self.mac, self.name);
+        let piece = Piece { mac, name, started, finished, given_up: None, parts: Vec::new() };
+        let piece = match given_up {
+            Some(detail) => {
+                left_out.given_up_ports += self.ports.elements();
+                let protocol = asked.keys().next().copied().unwrap_or(Protocol::Tcp);
+                Piece { given_up: Some((protocol, one_line(&detail, TEXT_MAX))), ..piece }
+            }
+            None => {
+                left_out.unreadable_ports += self.ports.unreadable();
+                Piece { parts: self.ports.parts(asked), ..piece }
+            }
         };
-        let host = Host { address, mac: self.mac, name: self.name, started, finished, reports };
-        (!host.reports.is_empty()).then_some(host)
+        Some((address, piece))
     }
 }
 

@@ -1,14 +1,17 @@
 //! Scans that others made, on their way from a file to the store.
 //!
-//! A report is read twice. First as a whole, which tells that it is one, when it was made and by what digest it
-//! is known again; then host by host within the store's transaction. So the one writer is never kept waiting by
-//! a file that turns out to be half of one, and no more than a host of it is ever in memory.
+//! A report is read as a whole, on a thread of its own, before anything of it is stored: that tells that it is one, when
+//! it was made and by what digest it is known again. What it tells of each host is kept aside meanwhile, in a file
+//! without a name; from there the hosts go to the store, each once, in short steps. So the one writer never waits for
+//! a parser, or for a file that turns out to be half of one, and no more than a few hundred hosts are in memory.
 
 mod cached;
+mod encoding;
+mod taken;
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead, BufReader, Read, Seek},
+    io::{self, BufReader, Read, Seek},
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{
@@ -21,14 +24,21 @@ use std::{
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
-use self::cached::{CacheError, CachedReport};
+use self::{
+    cached::{CacheError, CachedReport},
+    encoding::{Kind, Text},
+};
+pub use self::{
+    encoding::EncodingError,
+    taken::{Counts, Taken},
+};
 use crate::{
     clock::Clock,
     model::{Device, ImportFacts, Protocol},
-    nmap::{self, ReadError, Report},
-    store::{Hosts, Import, Imported, ImportedHost, Store, StoreError},
+    nmap::{self, LeftOut, ReadError, Report},
+    store::{Import, Imported, ImportedHost, Store, StoreError},
 };
 
 /// How far in the future a report may be: clocks differ, time zones that were mistaken too.
@@ -45,6 +55,8 @@ pub struct Importer {
     /// Where there is room for what is on its way.
     directory: Arc<Path>,
     rooms: Arc<AtomicU64>,
+    /// One report at a time: of two that are the same the later is then known.
+    turn: Arc<Mutex<()>>,
     failed: Arc<AtomicU64>,
     /// In Unix milliseconds; 0: none yet.
     last: Arc<AtomicI64>,
@@ -56,6 +68,9 @@ pub enum ImportError {
     /// It is not what it should be.
     #[error(transparent)]
     Report(#[from] ReadError),
+    /// It is packed, or in another format.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
     /// It begins like a result of the original portscan's, and is none.
     #[error(transparent)]
     Cached(#[from] CacheError),
@@ -76,9 +91,11 @@ impl ImportError {
     /// Whether the same file may be taken another time: the fault was not its own.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Report(ReadError::Unreadable(_)) | Self::Stopping => true,
-            Self::Store(error) => !matches!(error, StoreError::Import(_)),
-            Self::Report(_) | Self::Cached(_) | Self::Future(_) => false,
+            Self::Report(ReadError::Unreadable(_) | ReadError::Unkept(_))
+            | Self::Encoding(EncodingError::Unreadable(_))
+            | Self::Stopping
+            | Self::Store(_) => true,
+            Self::Report(_) | Self::Encoding(_) | Self::Cached(_) | Self::Future(_) => false,
         }
     }
 }
@@ -91,6 +108,7 @@ impl Importer {
             clock,
             directory: directory.into(),
             rooms: Arc::default(),
+            turn: Arc::default(),
             failed: Arc::default(),
             last: Arc::default(),
         }
@@ -109,16 +127,18 @@ impl Importer {
         Ok(file)
     }
 
-    /// Takes in a report of nmap's, or a result of the original portscan's. The file is read from its start.
+    /// Takes in a report of nmap's or masscan's, or a result of the original portscan's. The file is read from its
+    /// start.
     ///
     /// # Errors
-    /// It is none, or is not whole, or the store does not take it; then nothing of it is stored.
-    pub async fn import(&self, file: File) -> Result<Imported, ImportError> {
-        let imported = self.attempt(file).await;
-        if imported.is_err() {
+    /// It is none, or is not whole: then nothing of it is stored. Or the store does not take all of it: then the same
+    /// report again completes it.
+    pub async fn import(&self, file: File) -> Result<Taken, ImportError> {
+        let taken = self.attempt(file).await;
+        if taken.is_err() {
             self.count_failed();
         }
-        imported
+        taken
     }
 
     /// How many were not taken since the start of the process, and when the last one was.
@@ -136,52 +156,69 @@ impl Importer {
     }
 
     /// As [`Importer::import`], for who tries again and counts by itself.
-    pub(super) async fn attempt(&self, file: File) -> Result<Imported, ImportError> {
-        let (done, checked) = oneshot::channel();
+    pub(super) async fn attempt(&self, file: File) -> Result<Taken, ImportError> {
+        let _turn = self.turn.lock().await;
+        let (done, taken) = oneshot::channel();
+        let importer = self.clone();
         // Not on the runtime's threads for blocking: look-ups of names may have taken them all.
         let thread = thread::Builder::new().name("import".to_owned());
-        thread.spawn(move || drop(done.send(check(file)))).map_err(unreadable)?;
-        let (import, hosts) = checked.await.map_err(|_| ImportError::Stopping)??;
+        thread.spawn(move || drop(done.send(importer.take(file)))).map_err(unreadable)?;
+        let taken = taken.await.map_err(|_| ImportError::Stopping)??;
+        self.last.store(self.clock.wall().as_millisecond(), Ordering::Relaxed);
+        let (scan, counts) = (taken.imported.scan().0, taken.counts);
+        match taken.imported {
+            Imported::New(_) => tracing::info!(scan, ?counts, "a report has been imported"),
+            Imported::Known(_) => tracing::info!(scan, "a report was there already"),
+        }
+        Ok(taken)
+    }
+
+    /// Reads the report, and stores it.
+    fn take(&self, file: File) -> Result<Taken, ImportError> {
+        let Checked { import, hosts, left_out } = self.check(file)?;
         // Without a clock of our own nobody's can be wrong.
         if self.clock.is_synchronised() && import.started > self.clock.wall() + AHEAD {
             return Err(ImportError::Future(import.started));
         }
-        let imported = self.store.import(import, hosts).await?;
-        self.last.store(self.clock.wall().as_millisecond(), Ordering::Relaxed);
-        match imported {
-            Imported::New(id) => tracing::info!(scan = id.0, "a report has been imported"),
-            Imported::Known(id) => tracing::info!(scan = id.0, "a report was there already"),
+        let mut counts = Counts::default();
+        let counted = hosts.inspect(|host| host.iter().for_each(|host| counts.add(host)));
+        let imported = self.store.import(import, counted)?;
+        Ok(Taken { imported, counts, left_out })
+    }
+
+    /// Reads all of it; tells what it is.
+    fn check(&self, mut file: File) -> Result<Checked, ImportError> {
+        file.rewind().map_err(unreadable)?;
+        let reader = BufReader::with_capacity(BUFFER, Digesting { file, sha: Sha256::new() });
+        let (mut text, kind) = Text::open(reader)?;
+        if kind == Kind::Json {
+            let report = CachedReport::read(&mut text)?;
+            let hosts = Box::new(std::iter::once(Ok(report.host())));
+            return Ok(Checked { import: report.import(digest(text)), hosts, left_out: LeftOut::default() });
         }
-        Ok(imported)
+        let mut report = Report::open(&mut text)?;
+        let aside = self.room().map_err(|error| ReadError::Unkept(Arc::new(error)))?;
+        let gathered = nmap::gather(&mut report, aside)?;
+        let (started, summary, left_out) = (report.started(), report.summary(), report.left_out());
+        let ports = report.asked().get(&Protocol::Tcp).cloned().unwrap_or_default();
+        let scanner = report.scanner().to_owned();
+        let import = Import {
+            scanner,
+            digest: digest(text),
+            ports,
+            status: summary.status,
+            started,
+            finished: summary.finished,
+        };
+        Ok(Checked { import, hosts: Box::new(gathered.map(|host| host.map(imported))), left_out })
     }
 }
 
-/// Reads all of it; tells what it is, and how to read it again.
-fn check(mut file: File) -> Result<(Import, Hosts), ImportError> {
-    file.rewind().map_err(unreadable)?;
-    let mut reader = BufReader::with_capacity(BUFFER, Digesting { file, sha: Sha256::new() });
-    let is_json = reader.fill_buf().map_err(unreadable)?.trim_ascii_start().starts_with(b"{");
-    if is_json {
-        let report = CachedReport::read(&mut reader)?;
-        let (digest, _) = digested(reader);
-        return Ok((report.import(digest), Box::new(std::iter::once(Ok(report.host())))));
-    }
-    let mut report = Report::open(&mut reader)?;
-    while report.next_host()?.is_some() {}
-    let (started, summary) = (report.started(), report.summary());
-    let ports = report.asked().get(&Protocol::Tcp).cloned().unwrap_or_default();
-    let (digest, mut file) = digested(reader);
-    let import = Import {
-        scanner: "nmap".to_owned(),
-        digest,
-        ports,
-        status: summary.status,
-        started,
-        finished: summary.finished,
-    };
-    file.rewind().map_err(unreadable)?;
-    let again = Report::open(BufReader::with_capacity(BUFFER, file))?;
-    Ok((import, Box::new(HostsOf(again))))
+/// A report that was read to its end.
+struct Checked {
+    import: Import,
+    hosts: Box<dyn Iterator<Item = io::Result<ImportedHost>>>,
+    left_out: LeftOut,
 }
 
 fn unreadable(error: io::Error) -> ReadError {
@@ -202,22 +239,9 @@ impl Read for Digesting {
     }
 }
 
-/// The digest of a file that was read to its end, and the file.
-fn digested(reader: BufReader<Digesting>) -> ([u8; 32], File) {
-    let Digesting { file, sha } = reader.into_inner();
-    (sha.finalize().into(), file)
-}
-
-/// The hosts of a report, as the store takes them.
-struct HostsOf(Report<BufReader<File>>);
-
-impl Iterator for HostsOf {
-    type Item = Result<ImportedHost, String>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let host = self.0.next_host().transpose()?;
-        Some(host.map(imported).map_err(|error| error.to_string()))
-    }
+/// The digest of a file that was read to its end.
+fn digest(text: Text<BufReader<Digesting>>) -> [u8; 32] {
+    text.into_inner().into_inner().sha.finalize().into()
 }
 
 fn imported(host: nmap::Host) -> ImportedHost {

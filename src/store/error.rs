@@ -139,8 +139,8 @@ pub enum StoreError {
     #[error("there is no scan {}; ask for /v1/scans to see those there are", .0.0)]
     UnknownScan(ScanId),
     /// A scan that somebody else made cannot be read to its end.
-    #[error("{0}")]
-    Import(String),
+    #[error("the report's results cannot be read again: {0}; check the disk and its file system")]
+    Import(io::Error),
     /// The disk takes nothing for the moment.
     #[error("nothing can be stored for the moment: {0}")]
     Unwell(String),

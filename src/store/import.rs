@@ -1,4 +1,14 @@
-//! Scans that others made, in one transaction each.
+//! Scans that others made, stored in short steps.
+//!
+//! A report may have 65,536 hosts, which take a Pi minutes, and there is one writer. So an import is made in steps of
+//! one transaction each, and whatever else is asked is done between them: a step holds the writer for [`HOLD`] and
+//! one host. A host is stored in one step, whole; it is there from then on, as those of a running scan of our own are.
+//!
+//! The scan has no end until the last step: until then `/v1/scans` does not list it. An import that a crash or a full
+//! disk has cut short stays without one, and the same report again completes it: what it has stored is not stored
+//! twice, so that nothing is told twice. To take it back instead is impossible: what has changed has been told.
+
+use std::{collections::HashSet, io, time::Duration};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
@@ -7,9 +17,20 @@ use super::{
     Observation, ScanId, ScanKind, Store,
     apply::Change,
     error::{Result, StoreError},
-    writer,
+    identity,
+    reader::parsed,
+    writer::{Done, Request},
 };
-use crate::model::{Device, HostReport, PortSet, ScanStatus};
+use crate::{
+    clock::Clock,
+    model::{Address, Device, HostReport, PortSet, ScanStatus},
+};
+
+/// After this time a step takes no other host. A commit takes an SD card some 50 ms; both are to be less than 100 ms.
+const HOLD: Duration = Duration::from_millis(25);
+
+/// Hosts that are on their way to the writer at once: more than it takes in one step.
+const HOSTS: usize = 256;
 
 /// A scan that somebody else made, but for its hosts.
 #[derive(Clone, Debug)]
@@ -31,9 +52,9 @@ pub struct Import {
 /// A host of it.
 #[derive(Clone, Debug)]
 pub struct ImportedHost {
-    /// Whose result it is; without a MAC it is that of whoever had the address then.
+    /// Which device was found; without a MAC it is the one that had the address then.
     pub device: Device,
-    /// What was found, a report for each protocol.
+    /// What was found, a report for each protocol; none of a device that was only seen.
     pub reports: Vec<HostReport>,
     /// When the look began.
     pub started: Timestamp,
@@ -50,66 +71,210 @@ pub enum Imported {
     Known(ScanId),
 }
 
-/// The hosts, one at a time; a fault undoes the whole import.
-pub type Hosts = Box<dyn Iterator<Item = std::result::Result<ImportedHost, String>> + Send>;
-
-impl Store {
-    /// Stores a scan that somebody else made, all of it or nothing; resolves when it is committed. Its looks
-    /// take their places among ours by their time. While the disk takes nothing it fails at once, for whoever
-    /// brings it still has it.
-    ///
-    /// # Errors
-    /// The hosts cannot be read to their end, the database fails, or the store is closed.
-    pub async fn import(&self, import: Import, hosts: Hosts) -> Result<Imported> {
-        self.write(|done| writer::Request::Import(Box::new(import), hosts, done)).await
+impl Imported {
+    /// The id under which it is stored.
+    pub const fn scan(self) -> ScanId {
+        match self {
+            Self::New(scan) | Self::Known(scan) => scan,
+        }
     }
 }
 
-/// Makes the import; `last_seq` is that of the newest observation so far.
-pub(super) fn write(
-    connection: &mut Connection,
-    import: &Import,
-    hosts: Hosts,
-    last_seq: &mut i64,
-) -> Result<Imported> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let sql = "SELECT id FROM scans WHERE digest = ?1";
-    let known = transaction.prepare_cached(sql)?.query_row([import.digest], |row| row.get(0)).optional()?;
-    if let Some(id) = known {
-        return Ok(Imported::Known(ScanId(id)));
-    }
-    let scan = begin(&transaction, import)?;
-    let mut seq = *last_seq;
-    for host in hosts {
-        let ImportedHost { device, reports, started, finished } = host.map_err(StoreError::Import)?;
-        for report in reports {
-            seq += 1;
-            let observation = Observation { scan, device: device.clone(), report, started, finished };
-            Change::Record { seq, observation: Box::new(observation) }.apply(&transaction)?;
+/// One step, and who is told of it.
+pub(super) enum Step {
+    /// The scan begins.
+    Begin(Import, Done<Begun>),
+    /// Some of these hosts are stored; the others are given back.
+    Hosts(ScanId, Vec<ImportedHost>, Done<Vec<ImportedHost>>),
+    /// The scan ends; without a time it is cut short.
+    End(ScanId, ScanStatus, Option<Timestamp>, Done<()>),
+}
+
+/// How an import begins.
+#[derive(Clone, Copy)]
+pub(super) enum Begun {
+    New(ScanId),
+    /// It was begun before, and cut short.
+    Again(ScanId),
+    Known(ScanId),
+}
+
+impl Store {
+    /// Stores a scan that somebody else made; returns when it is committed. Its looks take their places among ours by
+    /// their time. While the disk takes nothing it fails at once, for whoever brings it still has it. Two imports of
+    /// one report at the same time would store it twice.
+    ///
+    /// Blocks: for a thread of its own, which also makes the hosts.
+    ///
+    /// # Errors
+    /// The hosts cannot be read to their end, the database fails, or the store is closed. The same import again stores
+    /// what is missing then.
+    pub fn import(
+        &self,
+        import: Import,
+        hosts: impl Iterator<Item = io::Result<ImportedHost>>,
+    ) -> Result<Imported> {
+        let (status, finished) = (import.status, import.finished);
+        let (scan, stored) = match self.step(|done| Step::Begin(import, done))? {
+            Begun::Known(scan) => return Ok(Imported::Known(scan)),
+            Begun::New(scan) => (scan, HashSet::new()),
+            Begun::Again(scan) => (scan, self.read_blocking(move |connection| addresses(connection, scan))?),
+        };
+        match self.import_hosts(scan, &stored, hosts) {
+            Ok(()) => {
+                self.step(|done| Step::End(scan, status, Some(finished), done))?;
+                Ok(Imported::New(scan))
+            }
+            Err(error) => {
+                // Should this fail, too, the next start does it.
+                let _ = self.step(|done| Step::End(scan, ScanStatus::Partial, None, done));
+                Err(error)
+            }
         }
     }
+
+    fn import_hosts(
+        &self,
+        scan: ScanId,
+        stored: &HashSet<Address>,
+        hosts: impl Iterator<Item = io::Result<ImportedHost>>,
+    ) -> Result<()> {
+        let is_missing = |host: &ImportedHost| !stored.contains(&host.device.address);
+        let mut missing = hosts.filter(|host| host.as_ref().map_or(true, is_missing));
+        let mut waiting = Vec::new();
+        loop {
+            for host in missing.by_ref().take(HOSTS - waiting.len()) {
+                waiting.push(host.map_err(StoreError::Import)?);
+            }
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            waiting = self.step(|done| Step::Hosts(scan, waiting, done))?;
+        }
+    }
+
+    fn step<T>(&self, step: impl FnOnce(Done<T>) -> Step) -> Result<T> {
+        self.write_blocking(|done| Request::Import(Box::new(step(done))))
+    }
+}
+
+impl Step {
+    /// Makes the step; `last_seq` is the sequence number of the newest observation so far.
+    pub(super) fn make(self, connection: &mut Connection, clock: &dyn Clock, last_seq: &mut i64) {
+        // Nobody minds if the import no longer waits.
+        match self {
+            Self::Begin(import, done) => drop(done.send(begin(connection, &import))),
+            Self::Hosts(scan, hosts, done) => {
+                drop(done.send(store(connection, clock, scan, hosts, last_seq)));
+            }
+            Self::End(scan, status, finished, done) => {
+                drop(done.send(end(connection, scan, status, finished)));
+            }
+        }
+    }
+
+    /// Says why the step is not made.
+    pub(super) fn refuse(self, why: StoreError) {
+        match self {
+            Self::Begin(_, done) => drop(done.send(Err(why))),
+            Self::Hosts(_, _, done) => drop(done.send(Err(why))),
+            Self::End(_, _, _, done) => drop(done.send(Err(why))),
+        }
+    }
+}
+
+fn begin(connection: &mut Connection, import: &Import) -> Result<Begun> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let sql = "SELECT id, finished IS NOT NULL FROM scans WHERE digest = ?1";
+    let known: Option<(i64, bool)> = transaction
+        .prepare_cached(sql)?
+        .query_row([import.digest], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let begun = match known {
+        Some((id, true)) => Begun::Known(ScanId(id)),
+        Some((id, false)) => {
+            let sql = "UPDATE scans SET status = ?2 WHERE id = ?1";
+            transaction.prepare_cached(sql)?.execute(params![id, ScanStatus::Running.as_str()])?;
+            Begun::Again(ScanId(id))
+        }
+        None => Begun::New(insert(&transaction, import)?),
+    };
     transaction.commit()?;
-    *last_seq = seq;
-    Ok(Imported::New(scan))
+    Ok(begun)
 }
 
 /// The row of the scan, under the second of its start, or the next one that no other scan has: two reports of one
 /// second are two scans, and one of ours is nobody else's.
-fn begin(connection: &Connection, import: &Import) -> Result<ScanId> {
+fn insert(connection: &Connection, import: &Import) -> Result<ScanId> {
     let id = free(connection, import.started.as_second())?;
-    let sql = "INSERT INTO scans (id, scanner, kind, ports, status, started, finished, digest)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let sql = "INSERT INTO scans (id, scanner, kind, ports, status, started, digest, is_newest)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NOT EXISTS (SELECT 1 FROM scans WHERE id > ?1))";
     connection.prepare_cached(sql)?.execute(params![
         id,
         import.scanner,
         ScanKind::Import.as_str(),
         import.ports.to_string(),
-        import.status.as_str(),
+        ScanStatus::Running.as_str(),
         import.started.as_millisecond(),
-        import.finished.as_millisecond(),
         import.digest,
     ])?;
     Ok(ScanId(id))
+}
+
+/// Stores hosts until [`HOLD`] is over; returns those that are left.
+fn store(
+    connection: &mut Connection,
+    clock: &dyn Clock,
+    scan: ScanId,
+    hosts: Vec<ImportedHost>,
+    last_seq: &mut i64,
+) -> Result<Vec<ImportedHost>> {
+    let end = clock.now() + HOLD;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut seq = *last_seq;
+    let mut left = hosts.into_iter();
+    for ImportedHost { device, reports, started, finished } in left.by_ref() {
+        if reports.is_empty() {
+            identity::credit_import(&transaction, &device, started, scan)?;
+        }
+        for report in reports {
+            seq += 1;
+            let observation = Observation { scan, device: device.clone(), report, started, finished };
+            Change::Record { seq, observation: Box::new(observation) }.apply(&transaction)?;
+        }
+        if clock.now() >= end {
+            break;
+        }
+    }
+    transaction.commit()?;
+    *last_seq = seq;
+    Ok(left.collect())
+}
+
+fn end(
+    connection: &mut Connection,
+    scan: ScanId,
+    status: ScanStatus,
+    finished: Option<Timestamp>,
+) -> Result<()> {
+    let sql = "UPDATE scans SET status = ?2, finished = ?3 WHERE id = ?1";
+    let finished = finished.map(Timestamp::as_millisecond);
+    match connection.prepare_cached(sql)?.execute(params![scan.0, status.as_str(), finished])? {
+        0 => Err(StoreError::UnknownScan(scan)),
+        _ => Ok(()),
+    }
+}
+
+/// Where the hosts were that an import has stored.
+fn addresses(connection: &Connection, scan: ScanId) -> Result<HashSet<Address>> {
+    let mut statement =
+        connection.prepare_cached("SELECT DISTINCT address FROM observations WHERE scan = ?1")?;
+    let mut rows = statement.query([scan.0])?;
+    let mut addresses = HashSet::new();
+    while let Some(row) = rows.next()? {
+        addresses.insert(parsed(row.get::<_, String>(0)?)?);
+    }
+    Ok(addresses)
 }
 
 /// The first id from this one on that no scan has.

@@ -78,7 +78,7 @@ pub use current::HostState;
 pub use error::{Result, StoreError};
 pub use expected::Wish;
 pub use hosts::{AddressRecord, Host, NewWords, OpenPort, Words};
-pub use import::{Hosts, Import, Imported, ImportedHost};
+pub use import::{Import, Imported, ImportedHost};
 pub use lock::{DirLock, lock, lock_existing};
 pub use names::Hearing;
 pub use news::{Asked, Doubt, News, What};
@@ -432,6 +432,13 @@ impl Store {
         committed.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// As `write`, for a thread of its own.
+    fn write_blocking<T>(&self, request: impl FnOnce(writer::Done<T>) -> writer::Request) -> Result<T> {
+        let (done, committed) = oneshot::channel();
+        self.writes.blocking_send(request(done)).map_err(|_| StoreError::Closed)?;
+        committed.blocking_recv().map_err(|_| StoreError::Closed)?
+    }
+
     async fn aside<T, F>(&self, change: F) -> Result<T>
     where
         T: Send + 'static,
@@ -449,16 +456,37 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let job = Box::new(move |connection: &Connection| {
-            // Whoever asked may have gone: an HTTP client that hung up.
-            if !answer.is_closed() {
-                let _ = answer.send(query(connection));
-            }
-        });
-        self.reads.send(reader::Request::Query(job)).await.map_err(|_| StoreError::Closed)?;
+        let (request, answered) = query_request(query);
+        self.reads.send(request).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
+
+    /// As `read`, for a thread of its own.
+    fn read_blocking<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (request, answered) = query_request(query);
+        self.reads.blocking_send(request).map_err(|_| StoreError::Closed)?;
+        answered.blocking_recv().map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// A query for the reader's thread, and where its answer comes.
+fn query_request<T, F>(query: F) -> (reader::Request, oneshot::Receiver<Result<T>>)
+where
+    T: Send + 'static,
+    F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+{
+    let (answer, answered) = oneshot::channel();
+    let job = Box::new(move |connection: &Connection| {
+        // Whoever asked may have gone: an HTTP client that hung up.
+        if !answer.is_closed() {
+            let _ = answer.send(query(connection));
+        }
+    });
+    (reader::Request::Query(job), answered)
 }
 
 /// The size of the database at this path and of its log.

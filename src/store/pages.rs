@@ -111,6 +111,9 @@ const SUMMARY: &str = "
                + (SELECT count(*) FROM unanswered u WHERE u.scan = s.id), ports, id
     FROM scans s";
 
+/// An import that is being stored is not listed before its last host is.
+const IS_LISTED: &str = "NOT (kind = 'import' AND status = 'running')";
+
 fn scan_summary(connection: &Connection, scan: ScanId) -> Result<Option<ScanSummary>> {
     let mut statement = connection.prepare_cached(&format!("{SUMMARY} WHERE id = ?1"))?;
     let mut rows = statement.query([scan.0])?;
@@ -118,7 +121,7 @@ fn scan_summary(connection: &Connection, scan: ScanId) -> Result<Option<ScanSumm
 }
 
 fn latest_scans(connection: &Connection, before: i64, most: u32) -> Result<Vec<ScanSummary>> {
-    let sql = format!("{SUMMARY} WHERE id < ?1 ORDER BY id DESC LIMIT ?2");
+    let sql = format!("{SUMMARY} WHERE id < ?1 AND {IS_LISTED} ORDER BY id DESC LIMIT ?2");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params![before, most])?;
     let mut scans = Vec::new();
@@ -144,8 +147,8 @@ fn summary(row: &Row<'_>) -> Result<ScanSummary> {
 }
 
 fn scan_ids(connection: &Connection, after: i64) -> Result<Page<ScanId>> {
-    let sql = "SELECT id FROM scans WHERE id > ?1 ORDER BY id LIMIT ?2";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!("SELECT id FROM scans WHERE id > ?1 AND {IS_LISTED} ORDER BY id LIMIT ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(params![after, SCANS], |row| row.get(0))?;
     let rows = rows.map(|id| id.map(|id| (id, ScanId(id)))).collect::<Result<_, _>>()?;
     Ok(Page::of(rows, SCANS))

@@ -19,7 +19,7 @@ use super::{
     Hearing, Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
     apply::Change,
     error::{Result, StoreError},
-    import::{self, Hosts, Import, Imported},
+    import::{self, Step},
     news,
     sightings::Sightings,
 };
@@ -41,8 +41,8 @@ pub(super) enum Request {
     Record(Box<Observation>, Done<()>),
     /// End a scan.
     End(ScanId, ScanStatus, Done<()>),
-    /// Take in a scan that somebody else made, in a commit of its own: it may be large.
-    Import(Box<Import>, Hosts, Done<Imported>),
+    /// Make a step of an import, in a commit of its own.
+    Import(Box<Step>),
     /// Note that devices were seen.
     See(Vec<Device>, Done<()>),
     /// Keep names.
@@ -193,10 +193,7 @@ impl Writer {
                 self.last_seq += 1;
                 (Change::Record { seq: self.last_seq, observation }, done)
             }
-            Request::Import(import, hosts, done) => {
-                let _ = done.send(self.import(&import, hosts));
-                return;
-            }
+            Request::Import(step) => return self.import(*step),
             Request::End(id, status, done) => (Change::End { id, status, finished: self.clock.wall() }, done),
             Request::See(devices, done) => {
                 let devices = self.sightings.news(devices, self.clock.now());
@@ -232,16 +229,19 @@ impl Writer {
         self.batch.push(Pending { change, tell });
     }
 
-    /// Takes in a scan that somebody else made, after all that was asked before. It is not kept for another try
-    /// as our own results are: whoever brings it still has it.
-    fn import(&mut self, import: &Import, hosts: Hosts) -> Result<Imported> {
-        self.commit();
-        if !self.batch.is_empty() {
-            return Err(StoreError::Unwell(self.health.borrow().to_string()));
+    /// Makes a step of an import, after all that was asked before it began and whatever else is due: who asks for
+    /// something meanwhile waits for one step at most. It is not kept for another try as our own results are:
+    /// whoever brings it still has it.
+    fn import(&mut self, step: Step) {
+        if matches!(step, Step::Begin(..)) || self.wait().is_some_and(|wait| wait.is_zero()) {
+            self.commit();
         }
-        let imported = import::write(&mut self.connection, import, hosts, &mut self.last_seq);
+        if self.last_failure.is_some() {
+            step.refuse(StoreError::Unwell(self.health.borrow().to_string()));
+            return;
+        }
+        step.make(&mut self.connection, &*self.clock, &mut self.last_seq);
         self.tell_news();
-        imported
     }
 
     /// Commits all that waits and tells the askers, or keeps it for the next try.

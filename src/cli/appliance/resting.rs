@@ -135,6 +135,7 @@ impl Resting {
             .method(method)
             .uri(path)
             .header(header::HOST, "localhost")
+            .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, kind)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
             .body(Body::new(body))

@@ -89,6 +89,8 @@ async fn one_wrong_row_changes_nothing_and_is_named() {
         assert_eq!(answer.status, 400, "{row}");
         assert!(answer.error().contains(hint), "{answer:?}");
     }
+    let marked = appliance.send("PATCH", "/v1/expected", "\u{feff}[]", "application/json").await;
+    assert_eq!(marked.status, 204, "a byte order mark is passed over: {marked:?}");
     let kind = appliance.send("PATCH", "/v1/expected", "[]", "text/plain").await;
     assert_eq!(kind.status, 415);
     assert!(kind.error().contains("application/json"), "{kind:?}");

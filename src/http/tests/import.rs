@@ -22,10 +22,14 @@ fn report(open: &str) -> String {
 
 impl Appliance {
     async fn post(&self, kind: &str, body: &str) -> Answer {
+        self.post_accepting("", kind, body).await
+    }
+
+    async fn post_accepting(&self, accept: &str, kind: &str, body: &str) -> Answer {
         let token = self.token.reveal();
         let head = format!(
             "POST /v1/scan HTTP/1.1\r\nHost: pi\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
-             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+             {accept}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         self.served.ask(&(head + body)).await
@@ -51,13 +55,50 @@ async fn a_report_is_taken_once() {
 }
 
 #[tokio::test]
+async fn what_was_taken_is_told_if_json_and_nothing_else_is_asked_for() {
+    let appliance = appliance();
+    let seen = report("22").replace(
+        "<runstats>",
+        "<host><status state=\"up\"/><address addr=\"192.0.2.6\"/></host>\
+         <host><status state=\"down\"/><address addr=\"192.0.2.7\"/></host><runstats>",
+    );
+    for known in [false, true] {
+        let asked = "Accept: application/json; charset=utf-8\r\n";
+        let answer = appliance.post_accepting(asked, "text/xml", &seen).await;
+        let count = |count: u8| if known { 0 } else { count };
+        let expected = json!({
+            "id": START, "known": known,
+            "hosts": {"scanned": count(1), "seen": count(1), "unfinished": 0},
+            "ports": {"listed": count(1), "open": count(1)},
+            "left_out": [{"what": "hosts", "count": 1, "reason": "down"}],
+        });
+        assert_eq!((answer.status, answer.json()), (200, expected));
+    }
+    for accept in [
+        "",
+        "Accept: */*\r\n",
+        "Accept: application/json, text/plain, */*\r\n",
+        "Accept: application/json\r\nAccept: */*\r\n",
+        "Accept: text/html\r\n",
+    ] {
+        let answer = appliance.post_accepting(accept, "text/xml", &seen).await;
+        assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{accept:?}");
+    }
+    let hosts = appliance.served.get("/v1/hosts").await.json();
+    let addresses: Vec<_> =
+        hosts.as_array().unwrap().iter().map(|host| host["address"].as_str().unwrap()).collect();
+    assert_eq!(addresses, ["192.0.2.5", "192.0.2.6"], "{hosts}");
+}
+
+#[tokio::test]
 async fn what_is_no_report_is_refused_with_the_reason() {
     let appliance = appliance();
     let whole = report("22");
     for (kind, body, status, why) in [
         ("text/plain", whole.as_str(), 415, "application/xml"),
         ("", &whole, 415, "application/xml"),
-        ("text/xml", "", 400, "begins with nothing"),
+        ("text/xml", "", 400, "the file is empty"),
+        ("text/xml", "hello", 400, "no XML element"),
         ("application/json", "{\"macs\":[]}", 400, "one for each MAC"),
         ("text/xml", "<html/>", 400, "<html>"),
         ("text/xml", &whole[..whole.len() - 30], 400, "in the middle"),
@@ -69,7 +110,7 @@ async fn what_is_no_report_is_refused_with_the_reason() {
     }
     assert_eq!(appliance.served.get("/v1/scans").await.body, "[]\n");
     let metrics = appliance.served.get("/metrics").await.body;
-    assert!(metrics.contains("\nportmantool_imports_failed_total 6\n"), "{metrics}");
+    assert!(metrics.contains("\nportmantool_imports_failed_total 7\n"), "{metrics}");
 }
 
 #[tokio::test]

@@ -2,24 +2,30 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::State};
+use axum::{
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use futures_util::StreamExt;
 use hyper::{
     StatusCode,
     header::{self, HeaderMap},
 };
+use serde::Serialize;
 use tokio::{fs::File, io::AsyncWriteExt, sync::Semaphore, time::interval};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, gated};
 use crate::{
     http::{
-        answer::{ErrorBody, Refusal},
+        answer::{ErrorBody, Refusal, json},
         auth::Gate,
         body,
         conversation::Leisure,
     },
-    service::import::{ImportError, Importer},
+    service::import::{Counts, ImportError, Importer, Taken},
 };
 
 /// How often a client is granted more time while its report is read and stored.
@@ -40,16 +46,75 @@ impl Imports {
     }
 }
 
+/// What was taken of a report, and what was left out.
+#[derive(Serialize, ToSchema)]
+struct ImportSummary {
+    /// Under which id the scan is stored, in Unix seconds.
+    id: i64,
+    /// Whether it was stored before: then nothing was changed, and `hosts` and `ports` are 0.
+    known: bool,
+    hosts: ImportedHosts,
+    ports: ImportedPorts,
+    /// What is in the report and not taken.
+    left_out: Vec<ImportOmission>,
+}
+
+/// Hosts that were taken, each once, whatever number of entries it has.
+#[derive(Serialize, ToSchema)]
+struct ImportedHosts {
+    /// Those of which ports are told.
+    scanned: u64,
+    /// Those that were up, and of which no ports are told (`nmap -sn`).
+    seen: u64,
+    /// Those that the scanner gave up: that they are there is taken, their ports are not.
+    unfinished: u64,
+}
+
+/// Ports that were taken.
+#[derive(Serialize, ToSchema)]
+struct ImportedPorts {
+    /// Those in another state than most of their host's.
+    listed: u64,
+    /// Those that are open.
+    open: u64,
+}
+
+/// What was not taken, and why.
+#[derive(Serialize, ToSchema)]
+struct ImportOmission {
+    /// `hosts` or `ports`.
+    what: &'static str,
+    count: u64,
+    /// For people.
+    reason: &'static str,
+}
+
+impl From<&Taken> for ImportSummary {
+    fn from(taken: &Taken) -> Self {
+        let Counts { scanned, seen, unfinished, listed, open } = taken.counts;
+        let omission = |(what, count, reason)| ImportOmission { what, count, reason };
+        Self {
+            id: taken.imported.scan().0,
+            known: taken.is_known(),
+            hosts: ImportedHosts { scanned, seen, unfinished },
+            ports: ImportedPorts { listed, open },
+            left_out: taken.reasons().map(omission).collect(),
+        }
+    }
+}
+
 pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(gated(gate, routes!(import)))
 }
 
-/// Takes in a scan that nmap made: what `nmap -oX FILE` writes, whole; or, as JSON, a result of the original
-/// portscan's. The same report again changes nothing.
+/// Takes in a scan that nmap or masscan made: what `-oX FILE` writes, whole; or, as JSON, a result of the original
+/// portscan's. The same report again changes nothing. What was taken and what was left out is told only with
+/// `Accept: application/json` and no other type: portmantool's clients wait for a 204.
 #[utoipa::path(
     post, path = "/v1/scan", tag = "scans",
     request_body(content((String = "application/xml"), (String = "text/xml"), (String = "application/json"))),
     responses(
+        (status = 200, body = ImportSummary, description = "It is stored, or was already; asked for as JSON"),
         (status = 204, description = "It is stored, or was already"),
         (status = 400, body = ErrorBody, description = "It is no report of nmap's, or not a whole one"),
         (status = 413, body = ErrorBody, description = "It is larger than 128 MB"),
@@ -61,7 +126,7 @@ async fn import(
     leisure: Leisure,
     headers: HeaderMap,
     body: Body,
-) -> Result<StatusCode, Refusal> {
+) -> Result<Response, Refusal> {
     if !is_report(&headers) {
         return Err(Refusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -82,7 +147,11 @@ async fn import(
             imported = &mut importing => {
                 // The task ends before its time only when the process does.
                 let imported = imported.unwrap_or(Err(ImportError::Stopping));
-                return imported.map(|_| StatusCode::NO_CONTENT).map_err(|error| refusal(&error));
+                let taken = imported.map_err(|error| refusal(&error))?;
+                return Ok(match wants_summary(&headers) {
+                    true => json(StatusCode::OK, &ImportSummary::from(&taken)),
+                    false => StatusCode::NO_CONTENT.into_response(),
+                });
             }
             _ = ticks.tick() => leisure.moved(),
         }
@@ -94,6 +163,14 @@ fn is_report(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     ["application/xml", "text/xml", "application/json"].iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// Whether the client asks for JSON and nothing else: libraries that send `*/*` or a list of their own do not ask.
+fn wants_summary(headers: &HeaderMap) -> bool {
+    let mut accepted = headers.get_all(header::ACCEPT).iter();
+    let only = accepted.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = only.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json") && !only.contains(',') && accepted.next().is_none()
 }
 
 /// Writes the body to a file as it comes.

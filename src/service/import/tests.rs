@@ -45,8 +45,12 @@ impl Bench {
     }
 
     async fn import(&self, text: &str) -> Result<Imported, ImportError> {
+        Ok(self.take(text.as_bytes()).await?.imported)
+    }
+
+    async fn take(&self, bytes: &[u8]) -> Result<Taken, ImportError> {
         let mut file = tempfile::tempfile().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
+        file.write_all(bytes).unwrap();
         self.importer.import(file).await
     }
 
@@ -158,4 +162,84 @@ async fn ids_of_imports_and_of_own_scans_never_meet() {
     let own = bench.store.begin_scan("lan", kind, &"22".parse().unwrap()).await.unwrap();
     assert_eq!(own, ScanId(START + 1), "one from the future does not carry ours with it");
     assert_eq!(bench.import(&report(START + 1, 22)).await.unwrap(), Imported::New(ScanId(START + 2)));
+}
+
+/// As masscan writes it: an element for each port.
+fn masscanned(elements: impl Iterator<Item = (u8, u16)>) -> String {
+    let element = |(last, port): (u8, u16)| {
+        format!(
+            "<host endtime=\"{START}\"><address addr=\"192.0.2.{last}\" addrtype=\"ipv4\"/><ports><port protocol=\"tcp\" \
+             portid=\"{port}\"><state state=\"open\" reason=\"syn-ack\" reason_ttl=\"64\"/></port></ports></host>\r\n"
+        )
+    };
+    format!(
+        "<?xml version=\"1.0\"?>\r\n<nmaprun scanner=\"masscan\" start=\"{START}\" version=\"1.0-BETA\" \
+         xmloutputversion=\"1.03\">\r\n<scaninfo type=\"syn\" protocol=\"tcp\" />\r\n{}<runstats>\r\n<finished \
+         time=\"{START}\" elapsed=\"1\" />\r\n</runstats>\r\n</nmaprun>\r\n",
+        elements.map(element).collect::<String>()
+    )
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_elements_of_two_hosts_are_two_looks() {
+    let bench = Bench::at("2026-03-01T12:00:00Z");
+    let elements = (0..100_000_u32).map(|n| (5 + u8::from(n % 2 == 1), 1 + u16::try_from(n / 2).unwrap()));
+    let taken = bench.take(masscanned(elements).as_bytes()).await.unwrap();
+    let counts = Counts { scanned: 2, listed: 100_000, open: 100_000, ..Counts::default() };
+    assert_eq!((taken.imported, taken.counts), (Imported::New(ScanId(START)), counts));
+    assert_eq!((bench.count("observations"), bench.count("devices")), (2, 2));
+    assert_eq!(bench.count("changes"), 2, "two new devices, and no port that opened");
+    assert_eq!(bench.count("scans WHERE scanner = 'masscan'"), 1);
+}
+
+#[tokio::test]
+async fn a_report_in_another_encoding_is_the_same_report() {
+    for (number, begin) in [(0, "\u{feff}"), (1, "")] {
+        let bench = Bench::at("2026-03-01T12:00:00Z");
+        let text = format!("{begin}{}", report(START, 22));
+        assert!(bench.take(text.as_bytes()).await.is_ok(), "UTF-8, {number}");
+        let swapped: Vec<u8> =
+            report(START + 1, 80).replace("22", "80").encode_utf16().flat_map(u16::to_be_bytes).collect();
+        assert!(bench.take(&swapped).await.is_ok(), "UTF-16, big-endian, {number}");
+        let text = format!("{begin}{}", report(START + 2, 443));
+        let powershell: Vec<u8> =
+            text.replace('\n', "\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(bench.take(&powershell).await.is_ok(), "UTF-16, little-endian, {number}");
+        assert!(matches!(
+            bench.take(&powershell[..powershell.len() - 41]).await,
+            Err(ImportError::Report(ReadError::Truncated))
+        ));
+        assert_eq!(bench.open_ports(NAS).await, Some(vec![443]));
+    }
+    let bench = Bench::at("2026-03-01T12:00:00Z");
+    let kept = format!(
+        "\u{feff}{{\"host\":{{\"ipv4\":\"192.0.2.5\",\"mac\":\"{NAS}\"}},\"time\":{{\"utc\":\"2022-12-11 21:18:02\"}},\"ports\":[22]}}"
+    );
+    assert!(bench.take(kept.as_bytes()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_packed_report_is_named_and_not_tried_again() {
+    let bench = Bench::at("2026-03-01T12:00:00Z");
+    let error = bench.take(b"\x1f\x8b\x08\x00\x00\x00\x00\x00").await.unwrap_err();
+    assert!(error.to_string().contains("gzip") && error.to_string().contains("gunzip"), "{error}");
+    assert!(!error.may_pass());
+}
+
+#[tokio::test]
+async fn hosts_that_were_not_there_make_no_device() {
+    let bench = Bench::at("2026-03-01T12:00:00Z");
+    let down = "<host><status state=\"down\" reason=\"no-response\"/><address addr=\"192.0.2.6\" addrtype=\"ipv4\"/></host>";
+    let listed = down.replace("down", "unknown").replace(".6", ".7");
+    let seen = down.replace("down", "up").replace(".6", ".8");
+    let text = report(START, 22).replace("<runstats>", &format!("{down}{listed}{seen}<runstats>"));
+    let taken = bench.take(text.as_bytes()).await.unwrap();
+    assert_eq!(taken.counts, Counts { scanned: 1, seen: 1, listed: 1, open: 1, ..Counts::default() });
+    assert_eq!(taken.left_out, LeftOut { down: 1, unknown: 1, ..LeftOut::default() });
+    assert_eq!((bench.count("devices"), bench.count("observations")), (2, 1));
+    // That one which is known did not answer somebody else changes nothing.
+    let later = report(START + 60, 22).replace("state=\"up\"", "state=\"down\"");
+    assert_eq!(bench.take(later.as_bytes()).await.unwrap().left_out.down, 1);
+    assert_eq!(bench.count("devices WHERE presence = 'there'"), 2);
+    assert_eq!(bench.open_ports(NAS).await, Some(vec![22]));
 }

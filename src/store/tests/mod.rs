@@ -4,6 +4,7 @@ mod disk;
 mod expected;
 mod history;
 mod identity;
+mod import_steps;
 mod imports;
 mod names;
 mod news;

@@ -1,0 +1,70 @@
+//! What an import took of a report, and what it left out and why.
+
+use crate::{
+    model::{HostReport, HostStatus},
+    nmap::LeftOut,
+    store::{Imported, ImportedHost},
+};
+
+/// What an import took, and what it left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Under which id it is stored, and whether it was before: then it counts no hosts.
+    pub imported: Imported,
+    /// How much was taken.
+    pub counts: Counts,
+    /// What was left out.
+    pub left_out: LeftOut,
+}
+
+/// How much a report tells that is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Hosts of which ports are told.
+    pub scanned: u64,
+    /// Hosts that were only seen.
+    pub seen: u64,
+    /// Hosts that were given up.
+    pub unfinished: u64,
+    /// Ports that are told one by one: those that are not in their host's default state.
+    pub listed: u64,
+    /// How many of them are open.
+    pub open: u64,
+}
+
+impl Counts {
+    /// Counts a host.
+    pub(super) fn add(&mut self, host: &ImportedHost) {
+        let is_scanned = host.reports.iter().any(|report| report.status == HostStatus::Up);
+        let number = match (is_scanned, host.reports.is_empty()) {
+            (true, _) => &mut self.scanned,
+            (_, true) => &mut self.seen,
+            _ => &mut self.unfinished,
+        };
+        *number += 1;
+        let sum = |count: fn(&HostReport) -> usize| host.reports.iter().map(count).sum::<usize>() as u64;
+        self.listed += sum(|report| report.findings.len());
+        self.open += sum(|report| report.open_ports().count());
+    }
+}
+
+impl Taken {
+    /// Whether the store had the report before.
+    pub const fn is_known(&self) -> bool {
+        matches!(self.imported, Imported::Known(_))
+    }
+
+    /// What was left out, `hosts` or `ports`, how many, and why; no zeros.
+    pub fn reasons(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
+        let LeftOut { down, unknown, unaddressed, unreadable_ports, given_up_ports } = self.left_out;
+        [
+            ("hosts", down, "down"),
+            ("hosts", unknown, "not looked at (-sL, or skipped)"),
+            ("hosts", unaddressed, "without the address of one host"),
+            ("ports", unreadable_ports, "of a protocol, number or state that is not known here"),
+            ("ports", given_up_ports, "of hosts that nmap gave up"),
+        ]
+        .into_iter()
+        .filter(|(_, count, _)| *count > 0)
+    }
+}

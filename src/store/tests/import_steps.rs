@@ -1,0 +1,189 @@
+//! Imports are stored in short steps, between which others write, and what is cut short is completed.
+
+use std::{
+    io,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use super::*;
+use crate::store::import::{Begun, Step};
+
+/// More hosts than go to the writer at once.
+const MANY: u16 = 300;
+
+const DIGEST: [u8; 32] = [7; 32];
+
+fn report() -> Import {
+    let started = "2026-03-01T09:00:00Z".parse().unwrap();
+    let (scanner, ports) = ("nmap".to_owned(), PortSet::all());
+    Import { scanner, digest: DIGEST, ports, status: ScanStatus::Complete, started, finished: started }
+}
+
+fn host(number: u16) -> ImportedHost {
+    let [high, low] = number.to_be_bytes();
+    let address: crate::model::Address = format!("10.0.{high}.{low}").parse().unwrap();
+    let device = Device { address, mac: Some(Mac::new([2, 0, 0, 1, high, low])), name: None };
+    let Observation { device, report, started, finished, .. } = up(ScanId(0), device, &[22]);
+    ImportedHost { device, reports: vec![report], started, finished }
+}
+
+fn hosts(count: u16) -> impl Iterator<Item = io::Result<ImportedHost>> {
+    (0..count).map(|number| Ok(host(number)))
+}
+
+/// Imports on a thread of its own, as it has to be.
+async fn import(
+    store: &Store,
+    hosts: impl Iterator<Item = io::Result<ImportedHost>> + Send + 'static,
+) -> Result<Imported> {
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || store.import(report(), hosts)).await.unwrap()
+}
+
+/// What is done while the host with this number is made.
+fn paused_at(
+    number: u16,
+) -> (impl Iterator<Item = io::Result<ImportedHost>>, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (reached, at_it) = mpsc::channel();
+    let (go_on, going_on) = mpsc::channel();
+    let hosts = hosts(MANY).inspect(move |made| {
+        if made.as_ref().unwrap().device == host(number).device {
+            reached.send(()).unwrap();
+            going_on.recv().unwrap();
+        }
+    });
+    (hosts, at_it, go_on)
+}
+
+/// A clock on which ten milliseconds pass whenever it is looked at.
+struct TickingClock(AtomicU64);
+
+impl Clock for TickingClock {
+    fn now(&self) -> Moment {
+        Moment::from_start(Duration::from_millis(self.0.fetch_add(10, Ordering::Relaxed)))
+    }
+
+    fn wall(&self) -> Timestamp {
+        report().started
+    }
+
+    fn is_synchronised(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_step_takes_no_other_host_when_its_time_is_over() {
+    let bench = Bench::new(EAGER);
+    let mut connection = schema::open_writer(&bench.path(), schema::LADDER).unwrap();
+    let (clock, mut last_seq) = (TickingClock(AtomicU64::new(0)), 0);
+    let (done, begun) = oneshot::channel();
+    Step::Begin(report(), done).make(&mut connection, &clock, &mut last_seq);
+    let Begun::New(scan) = begun.blocking_recv().unwrap().unwrap() else { panic!("it is new") };
+    let mut left: Vec<ImportedHost> = (0..20).map(host).collect();
+    let mut steps = Vec::new();
+    while !left.is_empty() {
+        let before = left.len();
+        let (done, given_back) = oneshot::channel();
+        Step::Hosts(scan, left, done).make(&mut connection, &clock, &mut last_seq);
+        left = given_back.blocking_recv().unwrap().unwrap();
+        steps.push(before - left.len());
+    }
+    // 25 ms are over at the third look at the clock after the one at the beginning.
+    assert_eq!(steps, [3, 3, 3, 3, 3, 3, 2]);
+    assert_eq!(count(&connection, "SELECT count(*) FROM observations"), 20);
+}
+
+#[tokio::test]
+async fn others_write_while_hosts_are_made() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    let (hosts, at_it, go_on) = paused_at(280);
+    let importing = tokio::spawn({
+        let store = store.clone();
+        async move { import(&store, hosts).await }
+    });
+    tokio::task::spawn_blocking(move || at_it.recv().unwrap()).await.unwrap();
+    let own = run(&store).await;
+    store.record(up(own, device(1), &[80])).await.unwrap();
+    let ids = async || store.scan_ids(0).await.unwrap().rows;
+    assert_eq!(ids().await, [own], "an import is listed when all of it is there");
+    go_on.send(()).unwrap();
+    let imported = importing.await.unwrap().unwrap();
+    assert_eq!(imported, Imported::New(ScanId(report().started.as_second())));
+    assert_eq!(ids().await, [imported.scan(), own]);
+    // That our scan began meanwhile makes no host of the import old news.
+    assert_eq!(bench.count("SELECT count(*) FROM changes WHERE kind = 'new'"), i64::from(MANY) + 1);
+    assert_eq!(bench.count("SELECT count(*) FROM devices WHERE presence = 'there'"), i64::from(MANY) + 1);
+    assert_eq!(bench.count("SELECT count(DISTINCT seq) FROM observations"), i64::from(MANY) + 1);
+}
+
+#[tokio::test]
+async fn an_import_that_is_cut_short_is_completed_by_the_same_report() {
+    let bench = Bench::new(EAGER);
+    let (store, threads) = bench.open();
+    let fails = hosts(MANY).take(290).chain([Err(io::ErrorKind::Other.into())]);
+    let error = import(&store, fails).await.unwrap_err();
+    assert!(matches!(error, StoreError::Import(_)), "{error}");
+    let state = || bench.count("SELECT count(*) FROM scans WHERE status = 'partial' AND finished IS NULL");
+    let stored = bench.count("SELECT count(*) FROM observations");
+    assert!(state() == 1 && stored > 0, "{stored} hosts are there, and the scan has no end");
+    drop(store);
+    join(threads).unwrap();
+
+    let (store, _threads) = bench.open();
+    let scan = ScanId(report().started.as_second());
+    assert_eq!(import(&store, hosts(MANY)).await.unwrap(), Imported::New(scan));
+    assert_eq!(state(), 0);
+    for table in ["observations", "devices", "changes"] {
+        assert_eq!(bench.count(&format!("SELECT count(*) FROM {table}")), i64::from(MANY), "{table}");
+    }
+    assert_eq!(import(&store, hosts(MANY)).await.unwrap(), Imported::Known(scan));
+    assert_sound(&bench.path());
+}
+
+#[tokio::test]
+async fn an_import_that_a_crash_cut_short_is_completed_too() {
+    let bench = Bench::new(EAGER);
+    let (store, threads) = bench.open();
+    let (hosts_until, at_it, go_on) = paused_at(280);
+    let importing = thread::spawn({
+        let store = store.clone();
+        move || store.import(report(), hosts_until)
+    });
+    tokio::task::spawn_blocking(move || at_it.recv().unwrap()).await.unwrap();
+    // The store ends in the middle, as with the process.
+    drop(store);
+    join(threads).unwrap();
+    go_on.send(()).unwrap();
+    assert!(matches!(importing.join().unwrap(), Err(StoreError::Closed)));
+    assert_eq!(bench.count("SELECT count(*) FROM scans WHERE status = 'running'"), 1);
+
+    let (store, _threads) = bench.open();
+    store.flush().await.unwrap();
+    assert_eq!(bench.count("SELECT count(*) FROM scans WHERE status = 'partial'"), 1, "nothing runs");
+    import(&store, hosts(MANY)).await.unwrap();
+    assert_eq!(bench.count("SELECT count(*) FROM scans WHERE status = 'complete'"), 1);
+    assert_eq!(bench.count("SELECT count(*) FROM observations"), i64::from(MANY));
+    assert_eq!(bench.count("SELECT count(*) FROM changes"), i64::from(MANY), "nothing is told twice");
+}
+
+#[tokio::test]
+async fn a_device_that_was_only_seen_is_there_and_has_no_result() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    let mut seen = host(1);
+    seen.reports.clear();
+    seen.device.name = Some("nas.lan".to_owned());
+    import(&store, std::iter::once(Ok(seen.clone()))).await.unwrap();
+    let states = store.host_states(0).await.unwrap().rows;
+    assert_eq!(states.iter().map(|state| &state.device).collect::<Vec<_>>(), [&seen.device]);
+    assert!(states[0].standings.is_empty());
+    assert_eq!(store.macs().await.unwrap(), []);
+    assert_eq!(bench.count("SELECT count(*) FROM observations"), 0);
+    assert_eq!(bench.count("SELECT count(*) FROM changes WHERE kind = 'new'"), 1);
+}
