@@ -33,5 +33,6 @@ mod nmap;
 mod owners;
 mod pi;
 mod politeness;
+mod reports;
 mod size;
 mod truth;

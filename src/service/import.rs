@@ -165,9 +165,10 @@ impl Importer {
         thread.spawn(move || drop(done.send(importer.take(file)))).map_err(unreadable)?;
         let taken = taken.await.map_err(|_| ImportError::Stopping)??;
         self.last.store(self.clock.wall().as_millisecond(), Ordering::Relaxed);
-        let (scan, counts) = (taken.imported.scan().0, taken.counts);
+        let scan = taken.imported.scan().0;
+        let Counts { scanned, seen, open, .. } = taken.counts;
         match taken.imported {
-            Imported::New(_) => tracing::info!(scan, ?counts, "a report has been imported"),
+            Imported::New(_) => tracing::info!(scan, scanned, seen, open, "a report has been imported"),
             Imported::Known(_) => tracing::info!(scan, "a report was there already"),
         }
         Ok(taken)

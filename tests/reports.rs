@@ -1,0 +1,189 @@
+//! Reports of other scanners' as an independent reader sees them, host for host and port for port.
+//!
+//! Those that are kept are small, and each has what was once read wrongly. `PORTSCAN_TEST_REPORTS=DIR` compares the
+//! reports of a directory instead, such as the samples that come with nmap or with its parsers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use portscan::nmap::{Report, gather};
+use serde_json::Value;
+
+use crate::{harness::Portscan, lab::Lab};
+
+/// The interpreter that sees Debian's packages, whatever else is on the PATH.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// python-libnmap, and where it fails (masscan has no states of hosts) no more than an XML parser: of an address that
+/// is told of twice the later counts, port by port.
+const READER: &str = r#"
+import sys, xml.etree.ElementTree
+def parsed(name):
+    from libnmap.parser import NmapParser
+    for host in NmapParser.parse_fromfile(name).hosts:
+        ports = [(protocol, port, host.get_service(port, protocol).state) for port, protocol in host.get_ports()]
+        yield host.address, host.status, ports
+def plain(name):
+    for host in xml.etree.ElementTree.parse(name).getroot().iter("host"):
+        state, ports = host.find("status"), host.findall("ports/port")
+        address = [a.get("addr") for a in host.findall("address") if a.get("addrtype") != "mac"]
+        found = [(port.get("protocol"), port.get("portid"), port.find("state").get("state")) for port in ports]
+        if address: yield address[0], "up" if state is None else state.get("state"), found
+try: hosts = list(parsed(sys.argv[1]))
+except Exception: hosts = list(plain(sys.argv[1]))
+for address, status, ports in hosts:
+    print(address, status)
+    for protocol, port, state in ports: print(address, status, protocol, port, state)
+"#;
+
+type Ports = BTreeMap<(String, u16), String>;
+
+/// The hosts that are up, and their listed ports; `None` if the reader cannot read it.
+fn seen_by_others(file: &Path) -> Option<BTreeMap<String, Ports>> {
+    let ran = Command::new(PYTHON).args(["-c", READER, file.to_str().unwrap()]).output().unwrap();
+    let mut hosts = BTreeMap::<String, Ports>::new();
+    for line in String::from_utf8(ran.stdout).unwrap().lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if words[1] != "up" {
+            continue;
+        }
+        let host = hosts.entry(words[0].to_owned()).or_default();
+        // ICMP and ARP, which masscan calls ports, have none.
+        if let [_, _, protocol @ ("tcp" | "udp" | "sctp" | "ip"), port, state] = words[..] {
+            host.insert((protocol.to_owned(), port.parse().unwrap()), state.to_owned());
+        }
+    }
+    ran.status.success().then_some(hosts)
+}
+
+/// What the reader here makes of it: hosts, and of those ports of which the other one tells, the states.
+fn seen_by_us(file: &Path, asked: &BTreeMap<String, Ports>) -> Result<BTreeMap<String, Ports>, String> {
+    let text = fs::read(file).unwrap();
+    let mut report = Report::open(text.as_slice()).map_err(|error| error.to_string())?;
+    let hosts = gather(&mut report, tempfile::tempfile().unwrap()).map_err(|error| error.to_string())?;
+    let mut seen = BTreeMap::new();
+    for host in hosts.map(Result::unwrap) {
+        let address = host.address.to_string();
+        let mut ports = Ports::new();
+        for report in &host.reports {
+            let protocol = report.protocol.as_str().to_owned();
+            let listed = report.findings.iter().map(|found| found.port);
+            let theirs = asked.get(&address).into_iter().flat_map(Ports::keys);
+            let theirs = theirs.filter(|(of, _)| *of == protocol).map(|(_, port)| *port);
+            for port in listed.chain(theirs) {
+                let state = report.verdict(port).map_or("none", |found| found.state.as_str());
+                ports.insert((protocol.clone(), port), state.to_owned());
+            }
+        }
+        seen.insert(address, ports);
+    }
+    Ok(seen)
+}
+
+fn reports() -> Vec<PathBuf> {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/nmap");
+    let root = std::env::var_os("PORTSCAN_TEST_REPORTS").map_or(kept, PathBuf::from);
+    let (mut folders, mut files) = (vec![root], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "xml") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+/// `(address, protocol, port, state)` of every row of a scan.
+fn rows(answer: &Value) -> BTreeSet<(String, String, u64, String)> {
+    let row = |row: &Value| {
+        let text = |key: &str| row[key].as_str().unwrap().to_owned();
+        (text("address"), text("protocol"), row["port"].as_u64().unwrap(), text("state"))
+    };
+    let all: Vec<_> = answer.as_array().unwrap().iter().map(row).collect();
+    let each: BTreeSet<_> = all.iter().cloned().collect();
+    assert_eq!(all.len(), each.len(), "no row twice: {all:?}");
+    each
+}
+
+#[test]
+fn every_host_and_port_is_as_an_independent_reader_sees_it() {
+    let mut differing = Vec::new();
+    for file in reports() {
+        let name = file.display();
+        let Some(theirs) = seen_by_others(&file) else {
+            eprintln!("{name}: unreadable for others; here: {:?}", seen_by_us(&file, &BTreeMap::new()).err());
+            continue;
+        };
+        let ports: usize = theirs.values().map(Ports::len).sum();
+        match seen_by_us(&file, &theirs) {
+            Err(why) => eprintln!("{name}: {} hosts, {ports} ports; refused: {why}", theirs.len()),
+            // Of the hosts that were given up the ports are left out.
+            Ok(mut ours) => {
+                // Groups that name their ports are listed here where they differ from the default.
+                for (address, ports) in &mut ours {
+                    let named = theirs.get(address);
+                    ports.retain(|port, state| {
+                        state == "open" || named.is_none_or(|it| it.contains_key(port))
+                    });
+                }
+                eprintln!("{name}: {} hosts, {ports} ports; alike: {}", theirs.len(), ours == theirs);
+                if ours != theirs {
+                    differing.push(format!("{name}: theirs {theirs:?}\nours {ours:?}"));
+                }
+            }
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+#[test]
+fn what_a_report_tells_is_what_the_appliance_tells() {
+    let lab = Lab::enter("near");
+    for file in reports() {
+        let Some(theirs) = seen_by_others(&file) else { continue };
+        if seen_by_us(&file, &theirs).is_err() {
+            continue;
+        }
+        let portscan = Portscan::new(&lab, "[feed]\nurl = []\nhosts = []\n");
+        let running = portscan.start();
+        let curl = Command::new("curl")
+            .args(["-sS", "-X", "POST", "-H", "Content-Type: text/xml", "-H", "Accept: application/json"])
+            .args(["-T", file.to_str().unwrap(), &format!("{}/v1/scan", running.base())])
+            .output()
+            .unwrap();
+        let taken: Value = serde_json::from_slice(&curl.stdout).unwrap();
+        let told = rows(&running.get(&format!("/v1/scan/{}", taken["id"])).json());
+        let open = |state: &String| state == "open";
+        let open_ports: BTreeSet<_> = theirs
+            .iter()
+            .flat_map(|(address, ports)| {
+                ports.iter().filter(|(_, state)| open(state)).map(|((protocol, port), state)| {
+                    (address.clone(), protocol.clone(), u64::from(*port), state.clone())
+                })
+            })
+            .collect();
+        let told: BTreeSet<_> = told.into_iter().filter(|(.., state)| open(state)).collect();
+        assert_eq!(told, open_ports, "{}", file.display());
+        let hosts = running.get("/v1/hosts").json();
+        let hosts: BTreeSet<String> = hosts
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|host| host["address"].as_str().unwrap().to_owned())
+            .collect();
+        // Of two addresses on one MAC the device may show the other: there are no more devices than hosts.
+        let theirs: BTreeSet<String> = theirs.into_keys().collect();
+        assert!(hosts.is_subset(&theirs), "{}: {hosts:?}", file.display());
+        running.stop();
+    }
+}
