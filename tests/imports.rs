@@ -167,3 +167,46 @@ fn the_spool_is_emptied_whatever_happens() {
     assert_eq!(scans.as_array().unwrap().len(), usize::from(FILES), "{scans}");
     running.stop();
 }
+
+#[test]
+fn standard_input_is_handed_in_and_told_of() {
+    let lab = Lab::enter("near");
+    let running = Portscan::new(&lab, QUIET).start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("small.xml");
+    large(&file, 3, 10);
+    let ran = Command::new(env!("CARGO_BIN_EXE_portscan"))
+        .args(["import", "-", "--url", running.base()])
+        .stdin(fs::File::open(&file).unwrap())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let said = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!(said, "-: scan 1772359200: 3 hosts with 3 listed ports (3 open)\n");
+    assert_eq!(rows(&running).len(), 3);
+    running.stop();
+}
+
+#[test]
+fn what_is_expected_may_be_changed_while_a_report_is_stored() {
+    let lab = Lab::enter("near");
+    let running = Portscan::new(&lab, QUIET).start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("large.xml");
+    large(&file, 5000, 10);
+    let expected = serde_json::json!([{"address": "10.78.0.1", "port": 22, "protocol": "tcp", "state": "open", "comment": ""}]);
+    let devices = || running.get("/v1/info").json()["devices"].as_u64().unwrap();
+    std::thread::scope(|scope| {
+        let import = scope.spawn(|| post(&running, &file));
+        let before =
+            eventually(LONG, "the first hosts are there", || Some(devices()).filter(|&count| count > 0));
+        assert_eq!(running.patch("/v1/expected", &expected).status, 204);
+        assert!(
+            before < 5000 && running.get("/v1/scans").json().as_array().unwrap().is_empty()
+                || import.is_finished()
+        );
+        assert_eq!(import.join().unwrap(), "204");
+    });
+    assert_eq!((devices(), rows(&running).len()), (5000, 5000));
+    running.stop();
+}
