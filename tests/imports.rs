@@ -198,13 +198,8 @@ fn what_is_expected_may_be_changed_while_a_report_is_stored() {
     let devices = || running.get("/v1/info").json()["devices"].as_u64().unwrap();
     std::thread::scope(|scope| {
         let import = scope.spawn(|| post(&running, &file));
-        let before =
-            eventually(LONG, "the first hosts are there", || Some(devices()).filter(|&count| count > 0));
+        eventually(LONG, "the first hosts are there", || (devices() > 0).then_some(()));
         assert_eq!(running.patch("/v1/expected", &expected).status, 204);
-        assert!(
-            before < 5000 && running.get("/v1/scans").json().as_array().unwrap().is_empty()
-                || import.is_finished()
-        );
         assert_eq!(import.join().unwrap(), "204");
     });
     assert_eq!((devices(), rows(&running).len()), (5000, 5000));
