@@ -11,6 +11,9 @@ use crate::{clock::EARLIEST_SANE, model::Address};
 /// What `held` says of an address that the device does not have any more.
 pub(super) const LEFT: &str = "left";
 
+/// What it says of one that a device had by the word of an import of the past alone.
+pub(super) const ONCE: &str = "once";
+
 /// The addresses that a device has.
 pub(super) fn held_by(connection: &Connection, device: i64) -> Result<Vec<Present>> {
     let sql = "SELECT e.id, e.address, e.first_seen, e.last_seen, e.up, EXISTS (
@@ -123,18 +126,21 @@ pub(super) fn evict_others(connection: &Connection, device: i64, address: &Addre
     others.into_iter().try_for_each(|endpoint| leave(connection, endpoint))
 }
 
-/// Notes that a device had an address at a time in the past.
+/// Notes that a device had an address from one time to another; how it has it (`held`) is for addresses that are new to
+/// it. Returns the endpoint's row.
 pub(super) fn note_past(
     connection: &Connection,
     device: i64,
     address: &Address,
-    at: Timestamp,
-) -> Result<()> {
+    (first_seen, last_seen): (i64, i64),
+    held: &str,
+) -> Result<i64> {
     let sql =
-        "INSERT INTO endpoints (device, address, held, first_seen, last_seen) VALUES (?1, ?2, 'once', ?3, ?3)
+        "INSERT INTO endpoints (device, address, held, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?5)
                ON CONFLICT (device, address) DO UPDATE SET
                    first_seen = min(first_seen, excluded.first_seen),
-                   last_seen = max(last_seen, excluded.last_seen)";
-    connection.prepare_cached(sql)?.execute(params![device, address.to_string(), at.as_millisecond()])?;
-    Ok(())
+                   last_seen = max(last_seen, excluded.last_seen)
+               RETURNING id";
+    let row = params![device, address.to_string(), held, first_seen, last_seen];
+    Ok(connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?)
 }

@@ -81,7 +81,8 @@ pub(super) fn credit_import(
     };
     let Some(known) = known else { return credit_stranger(connection, device, at, scan) };
     if at.as_millisecond() <= endpoints::last_seen(connection, known.id)? {
-        endpoints::note_past(connection, known.id, &device.address, at)?;
+        let then = (at.as_millisecond(), at.as_millisecond());
+        endpoints::note_past(connection, known.id, &device.address, then, endpoints::ONCE)?;
         absorb_from_past(connection, &known, &device.address, at)?;
         return credit(connection, &known, &device.address);
     }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{current, endpoints, error::Result};
+use super::{current, endpoints, error::Result, reader::parsed};
 use crate::model::{Address, Mac};
 
 /// The row of the device that is known by this address alone.
@@ -57,21 +57,14 @@ fn merge_rows(connection: &Connection, old: i64, kept: i64) -> Result<()> {
                    first_seen = min(devices.first_seen, o.first_seen)
                FROM (SELECT * FROM devices WHERE id = ?1) o WHERE devices.id = ?2";
     connection.prepare_cached(sql)?.execute([old, kept])?;
-    // Rare, and without an index that every look would have to pay for: this reads all observations.
     let sql = "SELECT id, address, first_seen, last_seen FROM endpoints WHERE device = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([old])?;
     while let Some(row) = rows.next()? {
-        let (endpoint, address): (i64, String) = (row.get(0)?, row.get(1)?);
-        let (first_seen, last_seen): (i64, i64) = (row.get(2)?, row.get(3)?);
-        let sql = "INSERT INTO endpoints (device, address, held, first_seen, last_seen) VALUES (?1, ?2, 'left', ?3, ?4)
-                   ON CONFLICT (device, address) DO UPDATE SET
-                       first_seen = min(first_seen, excluded.first_seen),
-                       last_seen = max(last_seen, excluded.last_seen)
-                   RETURNING id";
-        let same: i64 = connection
-            .prepare_cached(sql)?
-            .query_row(params![kept, address, first_seen, last_seen], |row| row.get(0))?;
+        let (endpoint, address): (i64, Address) = (row.get(0)?, parsed(row.get::<_, String>(1)?)?);
+        let seen = (row.get(2)?, row.get(3)?);
+        let same = endpoints::note_past(connection, kept, &address, seen, endpoints::LEFT)?;
+        // Rare, and without an index that every look would have to pay for: this reads all observations.
         let sql = "UPDATE observations SET endpoint = ?2 WHERE endpoint = ?1";
         connection.prepare_cached(sql)?.execute([endpoint, same])?;
     }
