@@ -74,5 +74,7 @@ fn what_is_something_else_changes_nothing() {
     other.set(Says::Body("[]".into()));
     let nothing = resting(&new, &["import-expected", &from]);
     assert!(nothing.status.success() && nothing.stderr.contains("nothing is expected there"), "{nothing:?}");
-    assert_eq!(resting(&new, &["expected", "list", "--json"]).json(), json!([]));
+    let listed = resting(&new, &["expected", "list", "--json"]);
+    assert!(!listed.status.success() && listed.stderr.contains("there is no database"), "{listed:?}");
+    assert!(!new.database().exists(), "nothing was ever stored");
 }

@@ -140,7 +140,7 @@ pub struct ScanArgs {
     /// Read targets from a file (nmap's -iL), "-" is standard input
     #[arg(long, value_name = "FILE")]
     pub input_list: Vec<PathBuf>,
-    /// Leave these targets out, separated by commas
+    /// Leave these targets out, separated by commas; a neighbour also by its MAC
     #[arg(long, value_name = "TARGETS", value_delimiter = ',')]
     pub exclude: Vec<TargetSpec>,
     /// Leave out the targets in this file

@@ -25,6 +25,7 @@ mod probe;
 mod progress;
 mod run;
 mod scan;
+mod stage;
 mod status;
 mod table;
 mod targets;
@@ -52,7 +53,7 @@ use crate::{
     client::ClientError,
     clock::Clock,
     http::TokenError,
-    model::one_line,
+    model::{Address, one_line},
     net::{Limits, Links},
     resolve::{Resolve, ResolveError},
     service::scanner::{Scanner, ScannerThread},
@@ -115,6 +116,13 @@ enum CliError {
     Silence(#[from] crate::service::discovery::Silence),
     #[error("cannot start the scanner: {0}")]
     Prober(io::Error),
+    #[error("cannot find out which MAC has {address}, which --exclude needs to know: {source}")]
+    Unsolicited { address: Address, source: io::Error },
+    #[error(
+        "--exclude names a MAC, and this process may not ask which MAC {0} has; run it as root, or grant it CAP_NET_RAW \
+         (sudo setcap cap_net_raw+ep $(command -v portscan)), or leave out an address instead"
+    )]
+    MayNotAsk(Address),
     #[error("cannot wait for Ctrl-C: {0}")]
     Interrupt(io::Error),
     #[error("the scanner stopped before its time")]

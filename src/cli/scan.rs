@@ -1,6 +1,6 @@
 //! `portscan scan`: hands hosts to the scanner, prints them as they come back.
 
-use std::{collections::VecDeque, io, pin::pin};
+use std::{collections::VecDeque, future::ready, io, pin::pin};
 
 use futures_util::future::select_all;
 use jiff::tz::TimeZone;
@@ -12,15 +12,16 @@ use super::{
     json,
     output::Outputs,
     progress::{Bar, TICK, Totals},
+    stage::{Ended, Running, Stage},
     table::{self, Style},
-    targets::{Target, Wanted},
+    targets::{Expanded, LeftOut, Target, Wanted},
 };
 use crate::{
     clock::Clock,
     engine::{HostJob, Link, Liveness, LocalError, Stats},
     model::{Address, HostReport, HostStatus, Mac, Moment, PortSet, ScanStatus, phantoms},
-    net::{Links, neighbour},
-    service::scanner::{Scanner, Ticket},
+    net::{Links, Solicited, neighbour, solicit},
+    service::{retry::retry_kernel_read, scanner::Scanner},
 };
 
 /// Hosts in progress at once: enough to fill the time that one host's pace leaves, and few enough that the
@@ -45,25 +46,17 @@ pub(super) async fn scan(
     // Before anything is sent: a report that cannot be written should not cost a scan.
     let outputs = Outputs::open(args.outputs(), &world.clock.wall().to_zoned(TimeZone::system()))?;
     let Probing { scanner, thread, limits, links } = (world.prober)().map_err(CliError::Prober)?;
-    let mut run = Run::new(args, verbose, expanded.targets, (&scanner, &links), &*world.clock, terminal);
+    let mut run = Run::new(args, verbose, expanded, (&scanner, &links), &*world.clock, terminal);
     run.drive(interrupted).await?;
     // Only a thread that has ended has published its last counts.
     thread.join();
     run.conclude(&scanner.stats(), limits.descriptors, outputs)
 }
 
-/// A host under way.
-struct Running {
-    index: usize,
-    target: Target,
-    ticket: Ticket,
-    started: jiff::Timestamp,
-}
-
 /// What happens next.
 enum Step {
-    /// The one at this place among those under way is over; `None`: the scanner stopped.
-    Finished(usize, Option<HostReport>),
+    /// The stage of the one at this place among those under way.
+    Ended(usize, Ended),
     Tick,
     Interrupted,
 }
@@ -77,8 +70,9 @@ struct Run<'a, 'w> {
     links: &'a Links,
     clock: &'a dyn Clock,
     terminal: &'a mut Terminal<'w>,
+    left_out: LeftOut,
     waiting: VecDeque<(usize, Target)>,
-    running: Vec<Running>,
+    running: Vec<Running<'a>>,
     /// With the place among the targets, for hosts finish in another order.
     found: Vec<(usize, Found)>,
     finished: Totals,
@@ -86,13 +80,15 @@ struct Run<'a, 'w> {
     targets: usize,
     started: (Moment, jiff::Timestamp),
     stopping: bool,
+    /// Which hosts were left out, and why.
+    warnings: Vec<String>,
 }
 
 impl<'a, 'w> Run<'a, 'w> {
     fn new(
         args: &'a ScanArgs,
         verbose: u8,
-        targets: Vec<Target>,
+        Expanded { targets, left_out, .. }: Expanded,
         (scanner, links): (&'a Scanner, &'a Links),
         clock: &'a dyn Clock,
         terminal: &'a mut Terminal<'w>,
@@ -103,11 +99,13 @@ impl<'a, 'w> Run<'a, 'w> {
         Self {
             bar: Bar::new(terminal.progress, targets.len() as u64 * u64::from(ports.len()), started.0),
             targets: targets.len(),
+            left_out,
             waiting: targets.into_iter().enumerate().collect(),
             running: Vec::with_capacity(AT_ONCE),
             found: Vec::new(),
             finished: Totals::default(),
             stopping: false,
+            warnings: Vec::new(),
             args,
             ports,
             style,
@@ -129,7 +127,11 @@ impl<'a, 'w> Run<'a, 'w> {
                 break;
             }
             match self.next(&mut interrupted, &mut tick).await {
-                Step::Finished(place, report) => {
+                Step::Ended(place, Ended::Asked(solicited)) => {
+                    let asked = self.running.swap_remove(place);
+                    self.answered(asked, solicited)?;
+                }
+                Step::Ended(place, Ended::Probed(report)) => {
                     let done = self.running.swap_remove(place);
                     self.finish(done, report.ok_or(CliError::Stopped)?)?;
                 }
@@ -137,7 +139,7 @@ impl<'a, 'w> Run<'a, 'w> {
                 Step::Interrupted => {
                     self.stopping = true;
                     self.waiting.clear();
-                    self.running.iter().for_each(|running| running.ticket.cancel());
+                    self.running.retain(Running::cancel);
                 }
             }
         }
@@ -150,9 +152,56 @@ impl<'a, 'w> Run<'a, 'w> {
         while self.running.len() < AT_ONCE
             && let Some((index, target)) = self.waiting.pop_front()
         {
-            let ticket = self.scanner.submit(self.job(&target.address));
-            self.running.push(Running { index, target, ticket, started: self.clock.wall() });
+            let stage = self.first_stage(&target.address);
+            self.running.push(Running { index, target, stage, started: self.clock.wall() });
         }
+    }
+
+    /// A neighbour is asked for its MAC first where that decides whether it is scanned.
+    fn first_stage(&self, address: &Address) -> Stage<'a> {
+        if self.left_out.is_empty() {
+            return self.probe(address);
+        }
+        let (links, asked) = (self.links, address.clone());
+        match links.link_of(address) {
+            Link::OnLink => {
+                let solicited = async move { retry_kernel_read(|| solicit(links, &asked)).await };
+                Stage::Asked(Box::pin(solicited))
+            }
+            Link::Local => match links.own_mac(address) {
+                Some(mac) => Stage::Asked(Box::pin(ready(Ok(Solicited::Answered(mac))))),
+                None => self.probe(address),
+            },
+            // Behind a router no MAC is known.
+            Link::Routed => self.probe(address),
+        }
+    }
+
+    fn probe(&self, address: &Address) -> Stage<'a> {
+        Stage::Probed(self.scanner.submit(self.job(address)))
+    }
+
+    /// Probes a host whose MAC is known by now, or leaves it out.
+    fn answered(&mut self, asked: Running<'a>, solicited: io::Result<Solicited>) -> Result<(), CliError> {
+        let address = &asked.target.address;
+        match solicited {
+            Ok(Solicited::Answered(mac)) if self.left_out.has(address, mac) => {
+                self.targets -= 1;
+                self.warnings.push(format!("{address} is left out: it has the MAC {mac}"));
+                self.finished.settled += u64::from(self.ports.len());
+            }
+            Ok(Solicited::Answered(_)) => {
+                let stage = self.probe(address);
+                self.running.push(Running { stage, ..asked });
+            }
+            Ok(Solicited::Silent) => {
+                let report = HostReport::no_neighbour(address.clone());
+                self.finish(asked, report)?;
+            }
+            Ok(Solicited::NotAllowed) => return Err(CliError::MayNotAsk(address.clone())),
+            Err(source) => return Err(CliError::Unsolicited { address: address.clone(), source }),
+        }
+        Ok(())
     }
 
     fn job(&self, address: &Address) -> HostJob {
@@ -172,7 +221,7 @@ impl<'a, 'w> Run<'a, 'w> {
     }
 
     async fn next(&mut self, interrupted: &mut watch::Receiver<bool>, tick: &mut time::Interval) -> Step {
-        let finished = select_all(self.running.iter_mut().map(|running| Box::pin(running.ticket.report())));
+        let ended = select_all(self.running.iter_mut().map(|running| Box::pin(running.stage.end())));
         let mut interrupt = pin!(async {
             // Heard once: a second one ends the process elsewhere.
             if self.stopping || interrupted.wait_for(|yes| *yes).await.is_err() {
@@ -180,13 +229,13 @@ impl<'a, 'w> Run<'a, 'w> {
             }
         });
         tokio::select! {
-            (report, place, _) = finished => Step::Finished(place, report),
+            (ended, place, _) = ended => Step::Ended(place, ended),
             () = &mut interrupt => Step::Interrupted,
             _ = tick.tick() => Step::Tick,
         }
     }
 
-    fn finish(&mut self, done: Running, report: HostReport) -> Result<(), CliError> {
+    fn finish(&mut self, done: Running<'_>, report: HostReport) -> Result<(), CliError> {
         let mac = mac_of(&report, self.links);
         // By the monotonic clock, should the other have been set meanwhile.
         let finished = done.started + report.preparation + report.scanning;
@@ -204,8 +253,7 @@ impl<'a, 'w> Run<'a, 'w> {
     }
 
     fn show(&mut self) {
-        let totals =
-            self.running.iter().fold(self.finished, |sum, running| sum.with(running.ticket.progress()));
+        let totals = self.running.iter().fold(self.finished, |sum, running| sum.with(running.progress()));
         self.bar.show(totals, self.clock.now());
     }
 
@@ -227,7 +275,8 @@ impl<'a, 'w> Run<'a, 'w> {
         }
         outputs.write(self.terminal.out, self.args, self.style.verbose, &scan, &found)?;
         self.terminal.out.flush()?;
-        for warning in doubts(&found, self.links).into_iter().chain(troubles(stats, descriptors)) {
+        let doubts = doubts(&found, self.links).into_iter().chain(troubles(stats, descriptors));
+        for warning in self.warnings.into_iter().chain(doubts) {
             self.terminal.warn(&warning);
         }
         Ok(match scan.status {
@@ -244,7 +293,7 @@ fn mac_of(report: &HostReport, links: &Links) -> Option<Mac> {
         _ if report.status == HostStatus::Down => None,
         Link::Local => links.own_mac(&report.address),
         // A table that cannot be read is no reason to withhold the ports.
-        Link::OnLink => neighbour(&report.address).ok().flatten(),
+        Link::OnLink => neighbour(&report.address).ok().flatten().map(|known| known.mac),
         Link::Routed => None,
     }
 }
@@ -274,8 +323,8 @@ fn doubts(found: &[Found], links: &Links) -> Vec<String> {
         let claimed = mac.is_some() || links.link_of(address) != Link::OnLink;
         if !claimed && report.open_ports().next().is_some() {
             doubts.push(format!(
-                "{address}: ports are open, but nobody on the own network has this address; something on the way \
-                 may answer for it (a proxy, a firewall)"
+                "{address}: ports are open, but no device on the own network has this address; something on the \
+                 way may answer for it (a proxy, a firewall)"
             ));
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use super::ScanArgs;
 use crate::{
-    model::{Address, TargetError, TargetSpec, without_mark},
+    model::{Address, Mac, TargetError, TargetSpec, without_mark},
     resolve::{Resolve, ResolveError},
 };
 
@@ -32,6 +32,22 @@ pub(super) struct Expanded {
     pub(super) targets: Vec<Target>,
     /// Each a sentence for the user: a name that is unknown, an address that is no host's.
     pub(super) warnings: Vec<String>,
+    /// The MACs to leave out: which target has one of them is only known when it is asked for.
+    pub(super) left_out: LeftOut,
+}
+
+/// The MACs, or beginnings of MACs, that a scan leaves out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct LeftOut(Vec<TargetSpec>);
+
+impl LeftOut {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn has(&self, address: &Address, mac: Mac) -> bool {
+        self.0.iter().any(|spec| spec.matches(address, Some(mac)))
+    }
 }
 
 /// Why the targets cannot be used.
@@ -46,8 +62,6 @@ pub(super) enum TargetsError {
     /// Not a warning only: scanning what was to be left out cannot be undone.
     #[error("to be left out, but: {0} Write its address")]
     Excluded(ResolveError),
-    #[error("{0} is to be left out, but who has a MAC is not known before the scan; write the address")]
-    ExcludedMac(TargetSpec),
     #[error("more than 65,536 addresses in all; scan them in parts")]
     TooMany,
 }
@@ -57,6 +71,7 @@ pub(super) enum TargetsError {
 struct Excluded {
     hosts: HashSet<Address>,
     spans: Vec<TargetSpec>,
+    macs: LeftOut,
 }
 
 impl Excluded {
@@ -120,6 +135,7 @@ impl Wanted {
                 expanded.warnings.push(format!("{spec}: left out {no_hosts} that can be no host's address"));
             }
         }
+        expanded.left_out = exclude.macs;
         Ok(expanded)
     }
 
@@ -131,7 +147,7 @@ impl Wanted {
                     excluded.hosts.extend(resolver.resolve(name).await.map_err(TargetsError::Excluded)?);
                 }
                 TargetSpec::Address(address) => _ = excluded.hosts.insert(address.clone()),
-                TargetSpec::Mac(_) => return Err(TargetsError::ExcludedMac(spec.clone())),
+                TargetSpec::Mac(_) => excluded.macs.0.push(spec.clone()),
                 span => excluded.spans.push(span.clone()),
             }
         }
@@ -245,10 +261,18 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_left_out_stops_the_scan() {
-        for exclude in ["gone.lan", "AA:BB:CC:*"] {
-            let wanted = Wanted { targets: specs("10.0.0.1"), exclude: specs(exclude), ipv6: false };
-            assert!(wanted.expand(&Table).await.is_err(), "{exclude}");
-        }
+        let wanted = Wanted { targets: specs("10.0.0.1"), exclude: specs("gone.lan"), ipv6: false };
+        assert!(wanted.expand(&Table).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn macs_to_leave_out_are_kept_for_when_a_target_is_asked_for_its_own() {
+        let found = expand("10.0.0.1", "10.0.0.2 AA:BB:CC:*", false).await;
+        let address = "10.0.0.1".parse().unwrap();
+        let has = |mac: &str| found.left_out.has(&address, mac.parse().unwrap());
+        assert_eq!((addresses(&found).as_str(), found.left_out.is_empty()), ("10.0.0.1", false));
+        assert!(has("AA:BB:CC:00:00:01") && !has("AA:BB:CD:00:00:01"));
+        assert!(expand("10.0.0.1", "10.0.0.2", false).await.left_out.is_empty());
     }
 
     #[tokio::test]

@@ -211,6 +211,12 @@ impl Config {
         PortSet::from_ranges(rules.flat_map(|rule| rule.ports.ranges().iter().copied()))
     }
 
+    /// Whether a device must be left alone for its MAC: then that has to be known before the first probe.
+    pub fn excludes_by_mac(&self) -> bool {
+        let by_mac = |spec: &TargetSpec| matches!(spec, TargetSpec::Mac(_));
+        self.exclude.iter().any(by_mac) || self.devices.iter().any(|rule| !rule.scan && by_mac(&rule.matches))
+    }
+
     /// Whether a device must never be probed. An exclusion by MAC needs the MAC: ask again as soon as the
     /// neighbour table knows it.
     pub fn is_excluded(&self, device: &Device) -> bool {

@@ -6,7 +6,7 @@ use super::{Address, AddressError, Mac};
 
 /// One device of the LAN: where it is now, and who it is.
 ///
-/// Its identity is the MAC where that is known, else the address (routed subnets, IPv6).
+/// Its identity is the MAC where that is known, else the address (routed subnets).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device {
     /// Where it was last said to be.
@@ -22,7 +22,7 @@ pub struct Device {
 pub enum DeviceKey {
     /// A neighbour.
     Mac(Mac),
-    /// A host behind a router, or one reached by IPv6.
+    /// A host behind a router.
     Address(Address),
 }
 

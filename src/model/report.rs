@@ -86,6 +86,32 @@ pub struct HostReport {
 }
 
 impl HostReport {
+    /// The report on a neighbour's address that no device has: no port was probed, and none has a verdict.
+    pub fn no_neighbour(address: Address) -> Self {
+        let detail = Self::no_neighbour_detail(&address).to_owned();
+        Self {
+            address,
+            status: HostStatus::Down,
+            coverage: PortSet::default(),
+            default_state: PortState::Filtered,
+            default_reason: Reason::NoResponse,
+            findings: Vec::new(),
+            protocol: Protocol::Tcp,
+            probes: 0,
+            preparation: Duration::ZERO,
+            scanning: Duration::ZERO,
+            detail,
+        }
+    }
+
+    /// Why such an address is down.
+    pub const fn no_neighbour_detail(address: &Address) -> &'static str {
+        match address.ipv4() {
+            Some(_) => "nothing answers ARP at the address",
+            None => "nothing answers neighbour discovery at the address",
+        }
+    }
+
     /// The open ports, ascending.
     pub fn open_ports(&self) -> impl Iterator<Item = u16> + '_ {
         self.findings.iter().filter(|finding| finding.state == PortState::Open).map(|finding| finding.port)

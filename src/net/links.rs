@@ -1,6 +1,6 @@
 //! This machine's interfaces and subnets: how a host is reached.
 
-use std::io;
+use std::{io, net::IpAddr};
 
 use ipnet::IpNet;
 use pnet::datalink::{self, NetworkInterface};
@@ -25,6 +25,17 @@ struct Interface {
     resolves: bool,
     /// Own addresses, each with the subnet it is in.
     nets: Vec<IpNet>,
+}
+
+/// How a neighbour is asked for its MAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way<'a> {
+    /// The interface.
+    pub(super) interface: &'a str,
+    /// This machine's own address there, in the subnet that the neighbour's is in.
+    pub(super) own: IpAddr,
+    /// The interface's MAC, if it has one.
+    pub(super) mac: Option<Mac>,
 }
 
 /// linux/if.h: no ARP on this interface.
@@ -68,6 +79,19 @@ impl Links {
         self.owner(address)?.mac
     }
 
+    /// The interface on which a neighbour's address is asked for, and who asks there; `None` where the address is no
+    /// neighbour's.
+    pub(super) fn way_to(&self, address: &Address) -> Option<Way<'_>> {
+        let mut through = self.interfaces.iter().filter(|link| link.resolves && link.reaches(address));
+        through.find_map(|link| {
+            // A link-local address has no subnet in common with others but that of its own kind.
+            let own = link.nets.iter().find(|net| net.contains(&address.ip()))?;
+            // An alias (`eth0:1`) is another address of the same interface.
+            let interface = link.name.split(':').next().unwrap_or_default();
+            Some(Way { interface, own: own.addr(), mac: link.mac })
+        })
+    }
+
     fn owner(&self, address: &Address) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| {
             address.zone().is_none_or(|zone| zone == interface.name)
@@ -92,7 +116,7 @@ impl Interface {
     fn reaches(&self, address: &Address) -> bool {
         match (address.zone(), address.ip()) {
             (Some(zone), _) => zone == self.name,
-            (None, std::net::IpAddr::V6(ip)) if ip.is_unicast_link_local() => false,
+            (None, IpAddr::V6(ip)) if ip.is_unicast_link_local() => false,
             (None, ip) => self.nets.iter().any(|net| net.contains(&ip)),
         }
     }
@@ -138,6 +162,24 @@ mod tests {
             ("192.168.2.1", Link::Routed),
         ] {
             assert_eq!(links().link_of(&address(text)), link, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_the_interface_on_which_a_neighbour_is_asked_for() {
+        for (text, way) in [
+            ("192.168.1.77", Some(("eth0", "192.168.1.2"))),
+            ("fd00::77", Some(("eth0", "fd00::2"))),
+            ("fe80::77%eth0", Some(("eth0", "fe80::2"))),
+            ("fe80::77", None),
+            ("fe80::77%wg0", None),
+            ("10.8.0.77", None),
+            ("127.0.0.9", None),
+            ("192.168.2.1", None),
+        ] {
+            let links = links();
+            let found = links.way_to(&address(text)).map(|way| (way.interface, way.own.to_string()));
+            assert_eq!(found, way.map(|(interface, own)| (interface, own.to_owned())), "{text}");
         }
     }
 

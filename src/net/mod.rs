@@ -1,13 +1,14 @@
 //! F2: sockets and what the machine says of itself.
 //!
 //! [`ConnectProber`] makes the connects that the engine asks for, [`ArpSocket`] and, without privileges, [`Nudge`]
-//! ask who is on a [`Lan`], [`mdns`] asks and answers for names in `.local`, [`mdns_name`] asks one neighbour for its
+//! ask who is on a [`Lan`], [`solicit`] asks for the MAC at one address before any port is probed there, [`mdns`] asks and answers for names in `.local`, [`mdns_name`] asks one neighbour for its
 //! name. The other modules read what this machine knows without sending anything: its limits, its interfaces, its
 //! neighbours, its name server's answers.
 
 mod arp;
 mod asker;
 mod connect;
+mod echo;
 mod hosts;
 mod lan;
 mod limits;
@@ -15,9 +16,11 @@ mod links;
 mod lookup;
 pub mod mdns;
 mod memory;
+mod ndp;
 mod neighbours;
 mod nudge;
 mod reverse;
+mod solicit;
 
 pub use arp::ArpSocket;
 pub use asker::{Answer, Asker};
@@ -30,3 +33,4 @@ pub use memory::memory;
 pub use neighbours::{Family, Neighbour, neighbour, neighbours, neighbours_by_ipv6};
 pub use nudge::Nudge;
 pub use reverse::{Heard, mdns_name};
+pub use solicit::{Solicited, solicit};

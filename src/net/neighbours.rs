@@ -3,12 +3,16 @@
 //! By netlink (rtnetlink(7)), for only it tells of IPv6. One question and one kind of answer: the crates that
 //! speak all of rtnetlink would be five more.
 
-use std::{io, net::IpAddr, os::fd::AsRawFd};
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr},
+    os::fd::AsRawFd,
+};
 
 use nix::{
     errno::Errno,
     libc,
-    net::if_::if_indextoname,
+    net::if_::{if_indextoname, if_nametoindex},
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
 };
 
@@ -19,10 +23,34 @@ use crate::model::{Address, Mac};
 pub struct Neighbour {
     /// Its address.
     pub ip: IpAddr,
-    /// Who answered there; one station's.
+    /// The MAC that answered there; one station's.
     pub mac: Mac,
     /// The kernel's number of the interface.
     pub index: u32,
+    /// Whether the answer came within the last half a minute or so (`base_reachable_time` of arp(7)), or the owner of
+    /// this machine wrote the entry. An older entry may name a device that has left the address since.
+    pub is_confirmed: bool,
+}
+
+/// What became of the kernel's questions for an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resolution {
+    /// There was an answer, lately or some time ago.
+    Answered,
+    /// There is none yet.
+    Asking,
+    /// There was none.
+    GivenUp,
+}
+
+/// An entry of a table.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    ip: IpAddr,
+    /// One station's, where there is one.
+    mac: Option<Mac>,
+    index: u32,
+    state: u16,
 }
 
 /// Which of the kernel's tables.
@@ -40,13 +68,11 @@ const MOST: usize = 1 << 16;
 /// What the kernel fills at most at once when it lists (`NLMSG_GOODSIZE` and what it grew to).
 const BUFFER: usize = 32 * 1024;
 
-/// linux/neighbour.h: permanent, static, reachable, or was so and is being asked again.
-const VALID: u16 = libc::NUD_PERMANENT
-    | libc::NUD_NOARP
-    | libc::NUD_REACHABLE
-    | libc::NUD_STALE
-    | libc::NUD_DELAY
-    | libc::NUD_PROBE;
+/// linux/neighbour.h: permanent, static or reachable.
+const CONFIRMED: u16 = libc::NUD_PERMANENT | libc::NUD_NOARP | libc::NUD_REACHABLE;
+
+/// Those, or was reachable and is being asked again.
+const VALID: u16 = CONFIRMED | libc::NUD_STALE | libc::NUD_DELAY | libc::NUD_PROBE;
 
 /// `NLMSG_ERROR` and `NLMSG_DONE` of netlink(7), as wide as a message has them.
 const KIND_ERROR: u16 = 2;
@@ -57,16 +83,41 @@ const HEADER: usize = 16;
 const ENTRY: usize = 12;
 const ATTRIBUTE: usize = 4;
 
-/// The MAC that answers at this address, if it is a neighbour's and known; this machine's own addresses
-/// have none here ([`Links::own_mac`](super::Links::own_mac) knows theirs). Only IPv4: what is found by IPv6 is
-/// kept by address.
+/// What the kernel knows of the neighbour at this address; this machine's own addresses have no entry
+/// ([`Links::own_mac`](super::Links::own_mac) knows their MACs). A link-local address is looked for on the interface
+/// that it names, and nowhere if it names none.
 ///
 /// # Errors
 /// The table cannot be read.
-pub fn neighbour(address: &Address) -> io::Result<Option<Mac>> {
-    let Some(ip) = address.ipv4() else { return Ok(None) };
-    let known = neighbours(Family::Ipv4)?;
-    Ok(known.iter().find(|known| known.ip == IpAddr::V4(ip)).map(|known| known.mac))
+pub fn neighbour(address: &Address) -> io::Result<Option<Neighbour>> {
+    let (family, index) = match (address.ip(), address.zone()) {
+        (IpAddr::V4(_), _) => (Family::Ipv4, None),
+        (IpAddr::V6(_), Some(zone)) => match if_nametoindex(zone) {
+            Ok(index) => (Family::Ipv6, Some(index)),
+            Err(_) => return Ok(None), // the interface is gone, and its neighbours with it
+        },
+        (IpAddr::V6(ip), None) if ip.is_unicast_link_local() => return Ok(None),
+        (IpAddr::V6(_), None) => (Family::Ipv6, None),
+    };
+    let is_meant =
+        |known: &Neighbour| known.ip == address.ip() && index.is_none_or(|index| known.index == index);
+    Ok(neighbours(family)?.into_iter().find(is_meant))
+}
+
+/// What became of the kernel's own questions for this address on the interface of this number; `None` where it has not
+/// asked, or has forgotten.
+///
+/// # Errors
+/// The table cannot be read.
+pub(super) fn resolution(ip: Ipv6Addr, index: u32) -> io::Result<Option<Resolution>> {
+    let entries = entries(Family::Ipv6)?;
+    let entry = entries.iter().find(|entry| entry.ip == IpAddr::V6(ip) && entry.index == index);
+    Ok(entry.and_then(|entry| match entry.state {
+        state if state & VALID != 0 => Some(Resolution::Answered),
+        libc::NUD_INCOMPLETE => Some(Resolution::Asking),
+        libc::NUD_FAILED => Some(Resolution::GivenUp),
+        _ => None,
+    }))
 }
 
 /// All that the kernel of the calling thread's network namespace knows. Asks nobody else.
@@ -74,6 +125,10 @@ pub fn neighbour(address: &Address) -> io::Result<Option<Mac>> {
 /// # Errors
 /// The table cannot be read.
 pub fn neighbours(family: Family) -> io::Result<Vec<Neighbour>> {
+    Ok(entries(family)?.iter().filter_map(Entry::neighbour).collect())
+}
+
+fn entries(family: Family) -> io::Result<Vec<Entry>> {
     let (kind, protocol) = (SockType::Raw, SockProtocol::NetlinkRoute);
     let socket = socket(AddressFamily::Netlink, kind, SockFlag::SOCK_CLOEXEC, protocol)?;
     send(socket.as_raw_fd(), &question(family), MsgFlags::empty())?;
@@ -121,7 +176,7 @@ fn question(family: Family) -> [u8; HEADER + ENTRY] {
 }
 
 /// Takes the messages of one portion; whether it was the last. What is cut short is passed over.
-fn read(mut portion: &[u8], found: &mut Vec<Neighbour>) -> io::Result<bool> {
+fn read(mut portion: &[u8], found: &mut Vec<Entry>) -> io::Result<bool> {
     while let Some((length, kind)) = header(portion) {
         let Some(body) = portion.get(HEADER..length) else { break };
         match kind {
@@ -144,8 +199,16 @@ fn header(message: &[u8]) -> Option<(usize, u16)> {
     usize::try_from(length).ok().filter(|length| *length >= HEADER).map(|length| (length, kind))
 }
 
-/// A neighbour that is there and has one station's MAC.
-fn entry(body: &[u8]) -> Option<Neighbour> {
+impl Entry {
+    /// The neighbour, if it is there and has one station's MAC.
+    fn neighbour(&self) -> Option<Neighbour> {
+        let Self { ip, mac, index, state } = *self;
+        let is_confirmed = state & CONFIRMED != 0;
+        (state & VALID != 0).then_some(Neighbour { ip, mac: mac?, index, is_confirmed })
+    }
+}
+
+fn entry(body: &[u8]) -> Option<Entry> {
     let index = u32::from_ne_bytes(*body.get(4..)?.first_chunk()?);
     let state = u16::from_ne_bytes(*body.get(8..)?.first_chunk()?);
     let (mut ip, mut mac) = (None, None);
@@ -158,7 +221,7 @@ fn entry(body: &[u8]) -> Option<Neighbour> {
         }
         attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    (state & VALID != 0).then_some(Neighbour { ip: ip?, mac: mac?, index })
+    Some(Entry { ip: ip?, mac, index, state })
 }
 
 fn attribute(attributes: &[u8]) -> Option<(usize, u16, &[u8])> {
@@ -207,27 +270,36 @@ mod tests {
         message(libc::RTM_NEWNEIGH, &body)
     }
 
-    fn found(portion: &[u8]) -> Vec<(String, String)> {
+    fn known(portion: &[u8]) -> Vec<Neighbour> {
         let mut found = Vec::new();
         read(portion, &mut found).unwrap();
-        found.iter().map(|known| (known.ip.to_string(), known.mac.to_string())).collect()
+        found.iter().filter_map(Entry::neighbour).collect()
+    }
+
+    fn found(portion: &[u8]) -> Vec<(String, String)> {
+        known(portion).iter().map(|known| (known.ip.to_string(), known.mac.to_string())).collect()
     }
 
     #[test]
     fn takes_who_is_there_and_was_not_found_missing() {
         let ip: &[u8] = &[192, 168, 1, 7];
         let pair = [(libc::NDA_DST, ip), (libc::NDA_LLADDR, &MAC[..])];
-        let known = vec![("192.168.1.7".to_owned(), "B8:27:EB:00:00:07".to_owned())];
-        for (state, is_known) in [
-            (libc::NUD_REACHABLE, true),
-            (libc::NUD_STALE, true),
-            (libc::NUD_DELAY, true),
-            (libc::NUD_PERMANENT, true),
-            (libc::NUD_INCOMPLETE, false),
-            (libc::NUD_FAILED, false),
-            (libc::NUD_NONE, false),
+        let there = vec![("192.168.1.7".to_owned(), "B8:27:EB:00:00:07".to_owned())];
+        for (state, is_confirmed) in [
+            (libc::NUD_REACHABLE, Some(true)),
+            (libc::NUD_PERMANENT, Some(true)),
+            (libc::NUD_NOARP, Some(true)),
+            (libc::NUD_STALE, Some(false)),
+            (libc::NUD_DELAY, Some(false)),
+            (libc::NUD_PROBE, Some(false)),
+            (libc::NUD_INCOMPLETE, None),
+            (libc::NUD_FAILED, None),
+            (libc::NUD_NONE, None),
         ] {
-            assert_eq!(found(&told(state, &pair)), if is_known { known.clone() } else { vec![] }, "{state}");
+            let entry = told(state, &pair);
+            assert_eq!(found(&entry), if is_confirmed.is_some() { there.clone() } else { vec![] }, "{state}");
+            let confirmed = known(&entry).first().map(|known| known.is_confirmed);
+            assert_eq!(confirmed, is_confirmed, "{state}");
         }
         let others: &[u8] = &[1, 2, 3, 4, 5];
         let [group, nobody] = [[0x33, 0x33, 0, 0, 0, 1], [0; 6]];
@@ -253,7 +325,9 @@ mod tests {
     #[test]
     fn reads_the_kernels_tables() {
         assert_eq!(neighbour(&"127.0.0.1".parse().unwrap()).unwrap(), None);
-        assert_eq!(neighbour(&"::1".parse().unwrap()).unwrap(), None);
+        for address in ["::1", "fe80::1", "fe80::1%nosuch0"] {
+            assert_eq!(neighbour(&address.parse().unwrap()).unwrap(), None, "{address}");
+        }
         assert!(
             neighbours_by_ipv6()
                 .unwrap()

@@ -1,6 +1,12 @@
 //! One look at one device: who is really there, what is open, and who was there to the end.
 
-use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    future::{pending, ready},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::{
@@ -12,12 +18,13 @@ use crate::{
     clock::Clock,
     config::Config,
     engine::{HostJob, Link, Liveness},
-    model::{Device, HostReport, HostStatus, Mac, PortSet, Timing},
+    model::{Address, Device, HostReport, HostStatus, Mac, PortSet, Timing},
     net::Links,
     service::{
         agenda::{Look, Looked, is_wanted},
+        retry::retry_kernel_read,
         scanner::{Follower, Scanner, Ticket},
-        witness::{Doubt, Witness, identify},
+        witness::{Doubt, Unsighted, Witness, identify},
     },
     store::{Observation, Store},
 };
@@ -27,12 +34,9 @@ use crate::{
 /// the pauses alone take days, the run's own deadline is the bound.
 const LOOK: Duration = Duration::from_secs(4 * 3600);
 
-/// From one try to ask the kernel to the next, where it lacks what the answer takes.
-const AGAIN: Duration = Duration::from_millis(250);
-
-/// How often it is asked at most: for 30 s. An entry of the kernel's table is as old as that at any time
-/// (`gc_stale_time` of arp(7), 60 s), so that an answer that late says no less of who was there before.
-const TRIES: usize = 120;
+/// From one look at which MAC has the address to the next during a scan: less than the second for which the kernel itself
+/// ignores a change (`locktime` of arp(7) is one).
+const WATCH: Duration = Duration::from_millis(500);
 
 /// What looking takes.
 #[derive(Clone)]
@@ -56,7 +60,9 @@ enum Nothing {
     Doubtful(#[from] Doubt),
     #[error("the device here is excluded, or has `scan = false`: it is left alone")]
     Unwanted(Mac),
-    #[error("whose address it is cannot be told, so nothing is stored: {0}")]
+    #[error(transparent)]
+    Unsighted(Unsighted),
+    #[error("which device has the address cannot be told, so nothing is stored: {0}")]
     Unreadable(#[from] io::Error),
     #[error("the scanner has stopped")]
     Stopped,
@@ -99,16 +105,22 @@ impl Looker {
         follow: &watch::Sender<Option<Follower>>,
     ) -> Result<Observation, Nothing> {
         let address = &look.device.address;
-        let links = told(Links::read).await?;
+        let links = retry_kernel_read(|| ready(Links::read())).await?;
         let witness = Witness::of(&links, address);
         let expected = witness.expected(&look.device)?;
-        // What the table knows already spares an excluded device even the first probe.
-        let sighted = || told(|| witness.sighted(address));
-        let known = sighted().await?;
+        let started = self.clock.wall();
+        let known = match self.first_sighted(witness, &links, address).await {
+            Ok(known) => known,
+            Err(Unsighted::Silent) => {
+                let report = HostReport::no_neighbour(address.clone());
+                return Ok(self.observation(look, expected, report, started));
+            }
+            Err(unsighted) => return Err(unsighted.into()),
+        };
         self.may_look(&look.device, known)?;
+        let sighted = || retry_kernel_read(|| ready(witness.sighted(address)));
         let key = Device { mac: expected, ..look.device.clone() }.key();
         let first = self.store.latest(&key).await.ok().flatten().map_or_else(Vec::new, |host| host.open);
-        let started = self.clock.wall();
         let way = self.way(look, known);
         let mut ticket = self.submit(look, &way, &first, links.link_of(address));
         follow.send_replace(Some(ticket.follower()));
@@ -120,12 +132,31 @@ impl Looker {
             ticket = self.submit(look, &own_way, &first, links.link_of(address));
             follow.send_replace(Some(ticket.follower()));
         }
-        let report = ticket.report().await.ok_or(Nothing::Stopped)?;
+        let report = tokio::select! {
+            report = ticket.report() => report.ok_or(Nothing::Stopped)?,
+            mac = self.until_unwanted(witness, &look.device) => return Err(Nothing::Unwanted(mac)),
+        };
         let mac = match report.status {
             HostStatus::Down => expected,
             _ => identify(expected, self.vouched(before), self.vouched(sighted().await?))?,
         };
         Ok(self.observation(look, mac, report, started))
+    }
+
+    /// The MAC at the address before the first probe: an excluded device gets not even that.
+    async fn first_sighted(
+        &self,
+        witness: Witness,
+        links: &Links,
+        address: &Address,
+    ) -> Result<Option<Mac>, Unsighted> {
+        retry_kernel_read(|| async {
+            match witness.first_sighted(&self.config, links, address).await {
+                Err(Unsighted::Unreadable(error)) => Err(error),
+                sighted => Ok(sighted),
+            }
+        })
+        .await?
     }
 
     /// Asks again whether the device may be looked at, now that its MAC is known.
@@ -135,6 +166,21 @@ impl Looker {
                 Err(Nothing::Unwanted(mac))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Waits for an excluded device to take the address, while another is being scanned there.
+    async fn until_unwanted(&self, witness: Witness, device: &Device) -> Mac {
+        if !self.config.excludes_by_mac() {
+            return pending().await;
+        }
+        loop {
+            sleep(WATCH).await;
+            // A table that cannot be read now can be a moment later.
+            let found = witness.sighted(&device.address).ok().flatten();
+            if let Err(Nothing::Unwanted(mac)) = self.may_look(device, found) {
+                return mac;
+            }
         }
     }
 
@@ -179,17 +225,13 @@ impl Looker {
     }
 }
 
-/// What the kernel says, asked again where it cannot: another's burst may have taken the last descriptors, and a
-/// finished scan is worth a moment's patience.
-async fn told<T>(ask: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    for _ in 1..TRIES {
-        match ask() {
-            Ok(told) => return Ok(told),
-            Err(error) => tracing::debug!(%error, "asking the kernel again"),
+impl From<Unsighted> for Nothing {
+    fn from(unsighted: Unsighted) -> Self {
+        match unsighted {
+            Unsighted::Unreadable(error) => Self::Unreadable(error),
+            unsighted => Self::Unsighted(unsighted),
         }
-        sleep(AGAIN).await;
     }
-    ask()
 }
 
 impl Nothing {
@@ -197,7 +239,7 @@ impl Nothing {
         match self {
             Self::Doubtful(Doubt::TakenOver { .. }) | Self::Unwanted(_) => Looked::Absent,
             Self::Doubtful(Doubt::Unattested) => Looked::Partial,
-            Self::Unreadable(_) | Self::Stopped => Looked::Failed,
+            Self::Unsighted(_) | Self::Unreadable(_) | Self::Stopped => Looked::Failed,
         }
     }
 
@@ -209,7 +251,9 @@ impl Nothing {
                 tracing::warn!(%address, mac = text(expected), found = text(found), "{self}");
             }
             Self::Unwanted(mac) => tracing::info!(%address, %mac, "{self}"),
-            Self::Doubtful(Doubt::Unattested) | Self::Unreadable(_) => tracing::warn!(%address, "{self}"),
+            Self::Doubtful(Doubt::Unattested) | Self::Unsighted(_) | Self::Unreadable(_) => {
+                tracing::warn!(%address, "{self}");
+            }
             Self::Stopped => tracing::debug!(%address, "{self}"),
         }
     }
@@ -217,10 +261,6 @@ impl Nothing {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
-    use nix::errno::Errno;
-
     use super::*;
 
     #[test]
@@ -228,19 +268,6 @@ mod tests {
         let taken = Doubt::TakenOver { expected: None, found: None };
         assert_eq!(Nothing::from(taken).looked(), Looked::Absent);
         assert_eq!(Nothing::from(Doubt::Unattested).looked(), Looked::Partial);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_kernel_is_asked_again_but_not_for_ever() {
-        let asks = Cell::new(0);
-        let lacks = |tries| {
-            asks.set(asks.get() + 1);
-            if asks.get() < tries { Err(Errno::EMFILE.into()) } else { Ok(asks.get()) }
-        };
-        assert_eq!(told(|| lacks(3)).await.unwrap(), 3);
-        asks.set(0);
-        assert_eq!(told(|| lacks(usize::MAX)).await.unwrap_err().raw_os_error(), Some(Errno::EMFILE as i32));
-        assert_eq!(asks.get(), TRIES);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod look;
 pub mod names;
 pub mod queries;
 pub mod retention;
+pub mod retry;
 pub mod runner;
 pub mod scanner;
 pub mod schedule;

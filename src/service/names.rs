@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    model::{Address, Device, DeviceKey, Mac, Moment, Name, NameSource, TargetSpec},
+    model::{Address, Device, DeviceKey, Mac, Moment, Name, NameSource},
     net::{Heard, Links, SystemResolver, mdns_name},
     store::{Hearing, Store, StoreError},
 };
@@ -98,8 +98,8 @@ impl Keeper {
     fn take_devices(&mut self) {
         let mut devices: BTreeMap<DeviceKey, BTreeSet<Address>> = BTreeMap::new();
         for known in &self.inventory.borrow_and_update().devices {
-            let device = Device { mac: known.kept_under(), ..known.device.clone() };
-            devices.entry(device.key()).or_default().insert(device.address);
+            let device = &known.device;
+            devices.entry(device.key()).or_default().insert(device.address.clone());
         }
         let config = self.config.borrow_and_update().names;
         let sources = [(NameSource::Mdns, config.mdns), (NameSource::Dns, config.dns)];
@@ -166,7 +166,7 @@ async fn answer(
     let heard = match source {
         // A link-local address means nothing beyond its link.
         NameSource::Dns if address.zone().is_none() => resolver.name_of(address).await,
-        NameSource::Mdns if may_be_asked(&told, config) => {
+        NameSource::Mdns if address.ipv4().is_some() && may_be_asked(&told, config).await => {
             let ip = address.ipv4()?;
             mdns_name(ip).await.unwrap_or_else(|error| {
                 tracing::debug!(%address, %error, "a device cannot be asked for its name");
@@ -207,19 +207,17 @@ fn whose(
     identify(expected, vouched, vouched).ok()
 }
 
-/// Whether a device may get a packet: a neighbour who may be looked at. Where that depends on its MAC, that must be
-/// known.
-fn may_be_asked(told: &Device, config: &Config) -> bool {
-    let by_mac = |spec: &TargetSpec| matches!(spec, TargetSpec::Mac(_));
-    let depends = config.exclude.iter().any(by_mac)
-        || config.devices.iter().any(|rule| !rule.scan && by_mac(&rule.matches));
-    let witness = Links::read().map(|links| Witness::of(&links, &told.address));
-    let Ok(witness @ Witness::Neighbours) = witness else { return false };
-    let Ok(seen) = witness.sighted(&told.address) else { return false };
+/// Whether a device may get a packet: a neighbour that may be looked at. Where that depends on its MAC, the MAC must be
+/// seen first: what a source says of it may be out of date.
+async fn may_be_asked(told: &Device, config: &Config) -> bool {
+    let Ok(links) = Links::read() else { return false };
+    let witness = Witness::of(&links, &told.address);
+    if witness != Witness::Neighbours {
+        return false;
+    }
+    let Ok(seen) = witness.first_sighted(config, &links, &told.address).await else { return false };
     let mac = told.mac.or(seen);
-    (seen.is_none() || mac == seen)
-        && (mac.is_some() || !depends)
-        && is_wanted(config, &Device { mac, ..told.clone() })
+    (seen.is_none() || mac == seen) && is_wanted(config, &Device { mac, ..told.clone() })
 }
 
 #[cfg(test)]

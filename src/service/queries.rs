@@ -6,17 +6,19 @@ use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
 use super::{
+    agenda::is_wanted,
     feeds::{Found, Inventory},
     health::Health,
     import::Importer,
     names,
     scanner::Scanner,
+    witness::{Unsighted, Witness},
 };
 use crate::{
     config::Config,
     engine::{HostJob, Liveness},
     model::{Address, Device, DeviceKey, HostReport, Mac, Name, PortFinding, PortSet, TargetSpec, Timing},
-    net::{Links, neighbour, neighbours_by_ipv6},
+    net::{Links, neighbours_by_ipv6},
     resolve::{Resolve, ResolveError},
     store::{
         CachedHost, Host, HostRecord, NewWords, Page, Pruned, ScanHost, ScanId, ScanSummary, Store,
@@ -69,7 +71,10 @@ pub enum ProbeError {
     #[error("{0} is not the address of one host; name another")]
     NoHost(Address),
     /// The owner said never.
-    #[error("{0} must not be probed; take it out of `exclude` if that has changed")]
+    #[error(
+        "{0} must not be probed; if that has changed, take it out of `exclude`, or out of the [[device]] with \
+         `scan = false`"
+    )]
     Excluded(Address),
     /// The owner named others.
     #[error("{0} may not be probed from here; if it should be, add it to `probe` under [http]")]
@@ -240,13 +245,28 @@ impl Queries {
         // Read anew each time: interfaces come and go.
         let links = match Links::read() {
             Ok(links) => links,
-            // Who is excluded by the MAC of this machine itself could not be told.
+            // Whether this machine itself is excluded by its MAC could not be told.
             Err(error) => return Ok(ProbeAnswer { address, found: Err(error.to_string()) }),
         };
-        let devices = self.devices_at(&address, &links);
-        if devices.iter().any(|device| config.is_excluded(device)) {
+        let fed = self.fed_at(&address);
+        // Without a question where the address, or what a feed says of it, is enough.
+        let unseen = Device { address: address.clone(), mac: None, name: None };
+        if config.is_excluded(&unseen) || !fed.iter().all(|device| is_wanted(&config, device)) {
             return Err(ProbeError::Excluded(address));
         }
+        let seen = match Witness::of(&links, &address).first_sighted(&config, &links, &address).await {
+            Ok(mac) => Device { mac, ..unseen },
+            Err(Unsighted::Silent) => {
+                let why = HostReport::no_neighbour_detail(&address).to_owned();
+                return Ok(ProbeAnswer { address, found: Err(why) });
+            }
+            Err(error) => return Ok(ProbeAnswer { address, found: Err(error.to_string()) }),
+        };
+        // A rule for the address alone does not overrule one for the MAC that a feed gives.
+        if (seen.mac.is_some() || fed.is_empty()) && !is_wanted(&config, &seen) {
+            return Err(ProbeError::Excluded(address));
+        }
+        let devices: Vec<Device> = std::iter::once(seen).chain(fed).collect();
         let allows = |spec: &TargetSpec| devices.iter().any(|device| spec.matches(&address, device.mac));
         if config.http_probe.as_ref().is_some_and(|allowed| !allowed.iter().any(allows)) {
             return Err(ProbeError::NotAllowed(address));
@@ -269,20 +289,11 @@ impl Queries {
         Ok(ProbeAnswer { found: verdict(&report, port), address: report.address })
     }
 
-    /// Who is at an address, by this machine's word and by the feeds', which may differ. A device that
-    /// neither knows by its MAC cannot be told from others before it has answered once.
-    fn devices_at(&self, address: &Address, links: &Links) -> Vec<Device> {
-        let neighbour = || {
-            neighbour(address).unwrap_or_else(|error| {
-                tracing::warn!(%error, "the neighbour table cannot be read: only feeds tell who is excluded");
-                None
-            })
-        };
-        let mac = links.own_mac(address).or_else(neighbour);
-        let seen = Device { address: address.clone(), mac, name: None };
+    /// The device at an address, as the feeds have it.
+    fn fed_at(&self, address: &Address) -> Vec<Device> {
         let inventory = self.inventory.borrow();
         let fed = inventory.devices.iter().map(|known| &known.device);
-        std::iter::once(seen).chain(fed.filter(|device| device.address == *address).cloned()).collect()
+        fed.filter(|device| device.address == *address).cloned().collect()
     }
 }
 

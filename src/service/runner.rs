@@ -377,11 +377,10 @@ impl Running {
     }
 }
 
-/// Who is there by the word of the sources that are believed now, at all of their addresses. One that is named by
-/// IPv6 is kept by address, as its results are.
+/// The devices that the sources name which are believed now, at all of their addresses.
 fn seen(inventory: &Inventory) -> Vec<Device> {
     let fresh = inventory.devices.iter().filter(|known| known.fresh);
-    fresh.map(|known| Device { mac: known.kept_under(), ..known.device.clone() }).collect()
+    fresh.map(|known| known.device.clone()).collect()
 }
 
 /// The addresses of names, one look-up at a time; a name without one is said and left out of this run.

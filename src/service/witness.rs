@@ -4,9 +4,10 @@
 use std::io;
 
 use crate::{
+    config::Config,
     engine::Link,
     model::{Address, Device, Mac},
-    net::{self, Links},
+    net::{self, Links, Solicited},
 };
 
 /// Who can tell whose hardware answers at an address.
@@ -16,10 +17,8 @@ pub(super) enum Witness {
     Own(Option<Mac>),
     /// The kernel's neighbour table.
     Neighbours,
-    /// Nobody here. A feed from behind the router may know.
+    /// Nothing here. A feed from behind the router may know.
     Feed,
-    /// Nobody, and the feed might be wrong: IPv6, whose neighbours are not read yet. Kept by address.
-    Nobody,
 }
 
 /// Why it cannot be said whom something belongs to.
@@ -31,12 +30,26 @@ pub(super) enum Doubt {
     Unattested,
 }
 
+/// Why it cannot be said, before anything is sent, which MAC has an address.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unsighted {
+    #[error("nothing answers at the address")]
+    Silent,
+    #[error(
+        "not probed: the configuration leaves devices alone by their MAC, and this process may not ask for the MAC at the \
+         address; grant it CAP_NET_RAW or a place in net.ipv4.ping_group_range, or name addresses in `exclude` and \
+         [[device]] instead"
+    )]
+    NotAllowed,
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
+}
+
 impl Witness {
     pub(super) fn of(links: &Links, address: &Address) -> Self {
         match links.link_of(address) {
             Link::Local if address.is_loopback() => Self::Feed,
             Link::Local => Self::Own(links.own_mac(address)),
-            _ if address.ipv4().is_none() => Self::Nobody,
             Link::OnLink => Self::Neighbours,
             Link::Routed => Self::Feed,
         }
@@ -49,7 +62,6 @@ impl Witness {
                 Err(Doubt::TakenOver { expected, found })
             }
             (Self::Own(found), _) => Ok(found),
-            (Self::Nobody, _) => Ok(None),
             (Self::Neighbours | Self::Feed, expected) => Ok(expected),
         }
     }
@@ -59,8 +71,26 @@ impl Witness {
     pub(super) fn sighted(self, address: &Address) -> io::Result<Option<Mac>> {
         match self {
             Self::Own(found) => Ok(found),
-            Self::Neighbours => net::neighbour(address),
-            Self::Feed | Self::Nobody => Ok(None),
+            Self::Neighbours => Ok(net::neighbour(address)?.map(|known| known.mac)),
+            Self::Feed => Ok(None),
+        }
+    }
+
+    /// The same before anything is sent to the device. Where the configuration names MACs that must be left alone, a
+    /// neighbour whose MAC is unknown, or known from long ago, is asked for it first; otherwise that question is spared.
+    pub(super) async fn first_sighted(
+        self,
+        config: &Config,
+        links: &Links,
+        address: &Address,
+    ) -> Result<Option<Mac>, Unsighted> {
+        if self != Self::Neighbours || !config.excludes_by_mac() {
+            return Ok(self.sighted(address)?);
+        }
+        match net::solicit(links, address).await? {
+            Solicited::Answered(mac) => Ok(Some(mac)),
+            Solicited::Silent => Err(Unsighted::Silent),
+            Solicited::NotAllowed => Err(Unsighted::NotAllowed),
         }
     }
 }
@@ -118,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_knows_its_own_hardware_and_nobody_vouches_for_ipv6() {
+    fn this_machine_knows_its_own_hardware_and_what_is_far_is_the_feeds_to_know() {
         let device =
             |address: &str, last| Device { address: address.parse().unwrap(), mac: mac(last), name: None };
         let expected = |witness: Witness, last| witness.expected(&device("192.0.2.1", last));
@@ -128,11 +158,10 @@ mod tests {
             expected(Witness::Own(mac(1)), 2),
             Err(Doubt::TakenOver { expected: mac(2), found: mac(1) })
         );
-        assert_eq!(expected(Witness::Nobody, 2), Ok(None), "kept by address");
         assert_eq!(expected(Witness::Neighbours, 2), Ok(mac(2)));
         let links = Links::read().unwrap();
         let witness = |address: &str| Witness::of(&links, &address.parse().unwrap());
         assert_eq!(witness("127.0.0.1"), Witness::Feed);
-        assert_eq!(witness("2001:db8::1"), Witness::Nobody);
+        assert_eq!(witness("2001:db8::1"), Witness::Feed);
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         run::{Purpose, Run},
         timing::BEFORE_RETRANSMIT,
     },
-    model::Moment,
+    model::{HostReport, Moment},
 };
 
 use super::{Flight, Host};
@@ -118,7 +118,8 @@ impl Host {
         }
         let mute = !self.health.has_answered();
         let absent = |run: &Run| mute || !run.is_up() || (run.is_patient() && run.id() == flight.job);
-        self.end_all(absent, &Ending::down("nobody answers ARP at the address"), now, events);
+        let detail = HostReport::no_neighbour_detail(&self.address);
+        self.end_all(absent, &Ending::down(detail), now, events);
     }
 
     /// This machine's fault.

@@ -48,7 +48,7 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
 /// A device.
 #[derive(Serialize, ToSchema)]
 struct HostRow {
-    /// `null` where no neighbour tells: behind a router, or reached by IPv6.
+    /// `null` where no neighbour tells: behind a router.
     #[schema(value_type = Option<String>, example = "B8:27:EB:AC:14:3E")]
     mac: Option<Mac>,
     /// Where it was last seen.

@@ -30,7 +30,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::{
     engine::{LocalError, Outcome},
     model::{Address, Reason},
+    net::neighbours::{Resolution, resolution},
 };
+
+/// When the kernel gives up a neighbour that it has to ask for: three questions, a second apart (RFC 4861, 10).
+const GIVEN_UP: Duration = Duration::from_secs(3);
+
+/// The table is read for probes that wait as long: they are few, and the others are repeated.
+const WORTH_A_LOOK: Duration = Duration::from_millis(1500);
 
 /// Where to connect to. A zone is looked up each time, three more system calls: interfaces come and go
 /// under the same name, and link-local targets are rare.
@@ -106,6 +113,24 @@ pub(super) fn verdict(socket: &Socket, peer: SocketAddr) -> Option<Outcome> {
         Errno::ENETUNREACH => icmp(socket, peer).unwrap_or(Outcome::Unreachable(Reason::NetUnreach)),
         _ => icmp(socket, peer).unwrap_or(Outcome::Local(LocalError::Other)),
     })
+}
+
+/// What no answer means after this long.
+///
+/// A link-local address that no device has is silent to the socket: the kernel's own ICMP error about it reaches none,
+/// unlike the error about any other address. Its neighbour table tells.
+pub(super) fn silence(peer: SocketAddr, waited: Duration) -> Outcome {
+    let SocketAddr::V6(peer) = peer else { return Outcome::Silent };
+    if !peer.ip().is_unicast_link_local() || waited < WORTH_A_LOOK {
+        return Outcome::Silent;
+    }
+    match resolution(*peer.ip(), peer.scope_id()) {
+        Ok(Some(Resolution::GivenUp)) => Outcome::NoNeighbour,
+        // It has given up once, and the kernel's next SYN makes it ask anew.
+        Ok(Some(Resolution::Asking)) if waited >= GIVEN_UP => Outcome::NoNeighbour,
+        Ok(_) => Outcome::Silent,
+        Err(error) => Outcome::Local(local_error(&error)),
+    }
 }
 
 /// Connected, but to whom? A socket that asks for a port from which the kernel happens to let it ask meets

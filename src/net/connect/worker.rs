@@ -14,7 +14,7 @@ use slab::Slab;
 use socket2::Socket;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::verdict::{connect, local_error, open, peer, verdict};
+use super::verdict::{connect, local_error, open, peer, silence, verdict};
 use crate::{
     clock::{Clock, SystemClock},
     engine::{Outcome, Probe, ProbeId, Reply},
@@ -218,7 +218,8 @@ impl Worker {
         {
             let slot = &self.slots[key];
             let Some(flight) = slot.flight else { unreachable!("who has a deadline is in flight") };
-            let outcome = verdict(&slot.socket, flight.peer).unwrap_or(Outcome::Silent);
+            let outcome = verdict(&slot.socket, flight.peer)
+                .unwrap_or_else(|| silence(flight.peer, now.since(flight.started)));
             self.end(key, flight, outcome);
         }
     }

@@ -109,12 +109,11 @@ impl Results {
         self.identities.iter()
     }
 
-    /// Under which keys a device's result may be kept, the likeliest first: that of whoever was found at the
-    /// address, where the feed gives no MAC; the address alone for IPv6, whatever MAC the feed gives.
+    /// Under which keys a device's result may be kept, the likeliest first: that of the device that was found at the
+    /// address, where the feed gives no MAC.
     pub(super) fn keys<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = DeviceKey> + 'a {
         let found = self.identities.get(&device.address).filter(|_| device.mac.is_none()).cloned();
-        let by_address = device.address.ipv4().is_none().then(|| DeviceKey::Address(device.address.clone()));
-        found.into_iter().chain([device.key()]).chain(by_address)
+        found.into_iter().chain([device.key()])
     }
 
     /// Whether the device needs a look between runs. `last_run` is the age of the start of the last run over

@@ -86,13 +86,6 @@ pub struct Found {
     pub sweeping: Duration,
 }
 
-impl Known {
-    /// The MAC that its results are kept under: none where no neighbour table could contradict the feed.
-    pub fn kept_under(&self) -> Option<Mac> {
-        self.device.mac.filter(|_| self.device.address.ipv4().is_some())
-    }
-}
-
 impl SourceId {
     /// The sources that a configuration names.
     pub fn all(feed: &FeedConfig) -> impl Iterator<Item = Self> {

@@ -1,0 +1,241 @@
+//! Learns which MAC answers at a neighbour's address before anything is sent to the device's ports.
+//!
+//! | what this process may do | what is asked | what the device gets |
+//! |---|---|---|
+//! | whatever | the kernel's table, where its answer is fresh | nothing |
+//! | `CAP_NET_RAW` | ARP ([`ArpSocket`]), neighbour solicitation ([`NdpSocket`]) | that question |
+//! | ICMP echo, by `net.ipv4.ping_group_range` | the kernel's table, after an [`Echo`] | an echo request |
+//! | neither | nothing | nothing: the MAC stays unknown |
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use nix::errno::Errno;
+use tokio::time::timeout;
+
+use super::{
+    ArpSocket, Asker, Lan, LanError, Links, echo::Echo, links::Way, ndp::NdpSocket, neighbours::neighbour,
+};
+use crate::model::{Address, Mac};
+
+/// Questions without an answer after which nothing is there. The kernel's own limit is three (arp(7)); one more costs a
+/// second, and a device that dozes or is far from its access point misses some.
+const QUESTIONS: u8 = 4;
+
+/// From one question to the next: the kernel's own pause.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Questions in all where the kernel verifies an old entry first, which takes 8 s before it asks everybody.
+const MOST_QUESTIONS: u8 = 13;
+
+/// What became of the question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Solicited {
+    /// This MAC has the address.
+    Answered(Mac),
+    /// Nothing answers at the address.
+    Silent,
+    /// This process has no way to ask.
+    NotAllowed,
+}
+
+/// Which MAC has this neighbour's address? Takes a round trip where there is an answer, 4 s where there is none, and up
+/// to 13 s without `CAP_NET_RAW`. To be used within a tokio runtime.
+///
+/// # Errors
+/// The interface is down, or this machine is short of something: nothing can be said of the device.
+pub async fn solicit(links: &Links, address: &Address) -> io::Result<Solicited> {
+    if let Some(known) = neighbour(address)?.filter(|known| known.is_confirmed) {
+        return Ok(Solicited::Answered(known.mac));
+    }
+    let way = links.way_to(address);
+    let asked = match (address.ip(), way) {
+        (IpAddr::V4(ip), Some(way)) => ask(ByArp::open(way, ip)).await?,
+        (IpAddr::V6(ip), Some(Way { interface, own: IpAddr::V6(own), mac: Some(mac) })) => {
+            ask(NdpSocket::open(interface, own, mac, ip)).await?
+        }
+        _ => Solicited::NotAllowed,
+    };
+    match asked {
+        Solicited::NotAllowed => ask(Echo::open(address)).await,
+        asked => Ok(asked),
+    }
+}
+
+/// One way to ask for one address.
+trait Question {
+    /// Asks once more.
+    fn ask(&mut self) -> io::Result<()>;
+
+    /// Waits for the answer; may be dropped at any time.
+    fn answer(&mut self) -> impl Future<Output = io::Result<Mac>> + Send;
+
+    /// Whether the silence so far says nothing.
+    fn is_undecided(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
+/// By ARP, on one interface.
+struct ByArp {
+    socket: ArpSocket,
+    asked: Ipv4Addr,
+}
+
+impl ByArp {
+    fn open(way: Way<'_>, asked: Ipv4Addr) -> io::Result<Self> {
+        let lan = Lan::of(way.interface).map_err(|error| match error {
+            LanError::Unreadable(error) => error,
+            // Infiniband and the like have other MACs than ARP's questions here.
+            error @ LanError::NotEthernet(_) => io::Error::new(io::ErrorKind::Unsupported, error),
+            error => io::Error::other(error),
+        })?;
+        if lan.own_address(asked).is_none() {
+            // It would be asked for nothing, and be taken for silent.
+            return Err(io::Error::other(LanError::NoAddress(lan.interface)));
+        }
+        Ok(Self { socket: ArpSocket::open(&lan)?, asked })
+    }
+}
+
+impl Question for ByArp {
+    fn ask(&mut self) -> io::Result<()> {
+        Asker::ask(&mut self.socket, self.asked)
+    }
+
+    async fn answer(&mut self) -> io::Result<Mac> {
+        loop {
+            let answers = self.socket.answers().await?;
+            // What a station says of itself counts before what another says of it.
+            let meant = answers.iter().filter(|answer| answer.address == self.asked);
+            if let Some(answer) = meant.min_by_key(|answer| answer.is_relayed) {
+                return Ok(answer.mac);
+            }
+        }
+    }
+}
+
+impl Question for NdpSocket {
+    fn ask(&mut self) -> io::Result<()> {
+        Self::ask(self)
+    }
+
+    async fn answer(&mut self) -> io::Result<Mac> {
+        Self::answer(self).await
+    }
+}
+
+impl Question for Echo {
+    fn ask(&mut self) -> io::Result<()> {
+        Self::ask(self)
+    }
+
+    async fn answer(&mut self) -> io::Result<Mac> {
+        Self::answer(self).await
+    }
+
+    fn is_undecided(&self) -> io::Result<bool> {
+        self.is_verifying()
+    }
+}
+
+/// Asks until there is an answer, or enough questions had none.
+async fn ask(opened: io::Result<impl Question>) -> io::Result<Solicited> {
+    let mut question = match opened {
+        Err(error) if is_denied(&error) => return Ok(Solicited::NotAllowed),
+        opened => opened?,
+    };
+    let mut silent = 0;
+    for _ in 0..MOST_QUESTIONS {
+        match question.ask() {
+            // This machine's own firewall: there may be another way.
+            Err(error) if is_denied(&error) => return Ok(Solicited::NotAllowed),
+            asked => asked?,
+        }
+        if let Ok(answer) = timeout(PAUSE, question.answer()).await {
+            return answer.map(Solicited::Answered);
+        }
+        silent = if question.is_undecided()? { 0 } else { silent + 1 };
+        if silent == QUESTIONS {
+            break;
+        }
+    }
+    Ok(Solicited::Silent)
+}
+
+/// Whether this process, or this kind of interface, lacks the way rather than something for the moment.
+fn is_denied(error: &io::Error) -> bool {
+    // EAFNOSUPPORT: systemd's RestrictAddressFamilies. EPROTONOSUPPORT: a kernel without such sockets.
+    let lacks = [Errno::EAFNOSUPPORT, Errno::EPROTONOSUPPORT].map(|errno| Some(errno as i32));
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
+        || lacks.contains(&error.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    const MAC: Mac = Mac::new([2, 0, 0, 0, 0, 7]);
+
+    /// Answers the question of this number, if any; says for so many that it is undecided.
+    struct Scripted {
+        asked: u8,
+        answers_at: Option<u8>,
+        undecided: u8,
+        faults: VecDeque<io::Error>,
+    }
+
+    fn scripted(answers_at: Option<u8>, undecided: u8) -> Scripted {
+        Scripted { asked: 0, answers_at, undecided, faults: VecDeque::new() }
+    }
+
+    impl Question for &mut Scripted {
+        fn ask(&mut self) -> io::Result<()> {
+            self.asked += 1;
+            self.faults.pop_front().map_or(Ok(()), Err)
+        }
+
+        async fn answer(&mut self) -> io::Result<Mac> {
+            if self.answers_at == Some(self.asked) { Ok(MAC) } else { std::future::pending().await }
+        }
+
+        fn is_undecided(&self) -> io::Result<bool> {
+            Ok(self.asked <= self.undecided)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn asks_until_it_is_answered_and_not_for_ever() {
+        for (answers_at, undecided, questions, expected) in [
+            (Some(1), 0, 1, Solicited::Answered(MAC)),
+            (Some(4), 0, 4, Solicited::Answered(MAC)),
+            (Some(5), 0, 4, Solicited::Silent),
+            (Some(11), 8, 11, Solicited::Answered(MAC)),
+            (None, 8, 12, Solicited::Silent),
+            (None, 255, 13, Solicited::Silent),
+        ] {
+            let mut question = scripted(answers_at, undecided);
+            assert_eq!(ask(Ok(&mut question)).await.unwrap(), expected, "{answers_at:?} {undecided}");
+            assert_eq!(question.asked, questions, "{answers_at:?} {undecided}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_this_machine_lacks_is_no_silence() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(ask(Err::<&mut Scripted, _>(denied())).await.unwrap(), Solicited::NotAllowed);
+        let family = io::Error::from(Errno::EAFNOSUPPORT);
+        assert_eq!(ask(Err::<&mut Scripted, _>(family)).await.unwrap(), Solicited::NotAllowed);
+        let mut question = scripted(None, 0);
+        question.faults.push_back(denied());
+        assert_eq!(ask(Ok(&mut question)).await.unwrap(), Solicited::NotAllowed);
+        question.faults.push_back(Errno::ENETDOWN.into());
+        assert!(ask(Ok(&mut question)).await.is_err());
+        assert!(ask(Err::<&mut Scripted, _>(Errno::EMFILE.into())).await.is_err());
+    }
+}

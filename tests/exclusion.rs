@@ -1,0 +1,275 @@
+//! What the owner has excluded by MAC gets no SYN, however it is reached: the MAC is learned first.
+
+use std::{fs, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    harness::{Finished, LONG, Portscan, eventually, scanner},
+    lab::{Lab, namespace},
+};
+
+/// Of the scenario `near`: .5 may be scanned, .6 and .7 must be left alone.
+const EXCLUDED: &str = "exclude = [\"02:00:00:00:00:07\"]\n";
+const UNWANTED: &str = "[[device]]\nmatch = \"02:00:00:00:00:06\"\nscan = false\n";
+const TIMINGS: [&str; 3] = ["T3", "T4", "T5"];
+
+/// The network that a configuration's `[feed]` names by address alone.
+const BY_ADDRESS: &str = "[feed]\nurl = []\nhosts = [{ address = \"10.77.0.5\" }, { address = \"10.77.0.6\" }, { address = \"10.77.0.7\" }]\n";
+
+fn syns(lab: &Lab, address: &str) -> usize {
+    lab.host(address).stats().syns
+}
+
+/// Neither of those to be left alone has had a SYN, whereas the other one has.
+fn assert_left_alone(lab: &Lab, what: &str) {
+    let syns = ["10.77.0.5", "10.77.0.6", "10.77.0.7"].map(|address| syns(lab, address));
+    assert!(syns[0] > 0 && syns[1..] == [0, 0], "{what}: {syns:?} SYNs");
+}
+
+/// May an ordinary user send echo requests? Each network namespace says so for itself.
+fn allow_echo() {
+    fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0").unwrap();
+}
+
+#[test]
+fn a_scheduled_run_sends_no_syn_to_an_excluded_mac() {
+    for timing in TIMINGS {
+        let lab = Lab::enter("near");
+        let lan = scanner("lan", "1d", "20-3000") + "targets = [\"10.77.0.5-7\"]\n";
+        let config = format!("{EXCLUDED}[feed]\nurl = []\n{lan}timing = \"{timing}\"\n{UNWANTED}");
+        let running = Portscan::new(&lab, &config).start();
+        for address in ["10.77.0.6", "10.77.0.7"] {
+            running.wait_for_line(LONG, |line| line.contains(address) && line.contains("left alone"));
+        }
+        running.wait_for_devices(1, LONG);
+        assert_left_alone(&lab, timing);
+        running.stop();
+    }
+}
+
+#[test]
+fn neither_a_scan_on_sight_nor_one_by_hand_sends_a_syn_to_an_excluded_mac() {
+    for timing in TIMINGS {
+        let lab = Lab::enter("near");
+        let lan = scanner("lan", "1d", "20-100") + &format!("timing = \"{timing}\"\n");
+        let config = format!("{EXCLUDED}{BY_ADDRESS}{lan}{UNWANTED}");
+        let running = Portscan::new(&lab, &config).start();
+        running.wait_for_devices(1, LONG);
+        for address in ["10.77.0.6", "10.77.0.7"] {
+            let left = |line: &str| line.contains(address) && line.contains("left alone");
+            running.wait_for_line(LONG, left);
+            let before = running.lines().iter().filter(|line| left(line)).count();
+            namespace::forget_neighbours();
+            let started = running.post(&format!("/v1/run?host={address}"));
+            assert_eq!(started.status, 202, "{started:?}");
+            eventually(LONG, "it is left alone again", || {
+                (running.lines().iter().filter(|line| left(line)).count() > before).then_some(())
+            });
+        }
+        assert_left_alone(&lab, timing);
+        running.stop();
+    }
+}
+
+#[test]
+fn a_second_look_sends_no_syn_to_an_excluded_mac_that_has_taken_the_address() {
+    let lab = Lab::enter("near");
+    let lan = scanner("lan", "1d", "20-100") + "targets = [\"10.77.0.5-7\"]\n";
+    let running = Portscan::new(&lab, &format!("{EXCLUDED}[feed]\nurl = []\n{lan}{UNWANTED}")).start();
+    running.wait_for_devices(1, LONG);
+    let host = lab.host("10.77.0.5");
+    host.close(22);
+    assert_eq!(running.post("/v1/run?host=10.77.0.5").status, 202);
+    eventually(LONG, "the closed port waits for its second look", || {
+        let looks = running.lines().iter().filter(|line| line.contains("finished")).count();
+        (looks == 2).then_some(())
+    });
+    // Another device: the one at .7 is not there.
+    lab.host("10.77.0.7").vanish();
+    host.set_mac("02:00:00:00:00:07");
+    namespace::forget_neighbours();
+    let before = host.stats().syns;
+    running.wait_for_line(LONG, |line| line.contains("10.77.0.5") && line.contains("left alone"));
+    assert_eq!(host.stats().syns, before);
+    running.stop();
+}
+
+#[test]
+fn a_scan_ends_when_an_excluded_mac_takes_the_address() {
+    let lab = Lab::enter("handover");
+    let lan = scanner("lan", "1d", "1-20000") + "targets = [\"10.77.0.5\"]\n";
+    let excluded = "exclude = [\"02:00:00:00:01:05\"]\n";
+    let running = Portscan::new(&lab, &format!("{excluded}[feed]\nurl = []\n{lan}")).start();
+    running.wait_for_line(LONG, |line| line.contains("10.77.0.5") && line.contains("left alone"));
+    // It takes the address after 300 SYNs, which the kernel believes when it is told for the second time, 2 s later.
+    let stats = lab.host("10.77.0.5").stats();
+    assert!((300..6_000).contains(&stats.syns), "{stats:?}");
+    assert!(running.macs().is_empty());
+    running.stop();
+}
+
+#[test]
+fn a_probe_over_http_sends_no_syn_to_an_excluded_mac() {
+    for timing in TIMINGS {
+        let lab = Lab::enter("near");
+        let gentle = format!("[[device]]\nmatch = \"10.77.0.0/16\"\ntiming = \"{timing}\"\n");
+        let config = format!("{EXCLUDED}[feed]\nurl = []\n{UNWANTED}{gentle}");
+        let running = Portscan::new(&lab, &config).start();
+        for (address, status) in [("10.77.0.5", 200), ("10.77.0.6", 403), ("10.77.0.7", 403)] {
+            let answer = running.get(&format!("/portscan/{address}/22/json"));
+            assert_eq!(answer.status, status, "{timing}: {answer:?}");
+        }
+        let absent = running.get("/portscan/10.77.0.99/22/json").json();
+        assert!(absent["error"].as_str().unwrap().contains("nothing answers ARP"), "{absent}");
+        assert_left_alone(&lab, timing);
+        running.stop();
+    }
+}
+
+fn scan(portscan: &Portscan, arguments: &[&str]) -> Finished {
+    portscan.run(&[&["scan", "--json"], arguments].concat(), LONG)
+}
+
+fn up(document: &Value) -> Vec<&str> {
+    let hosts = document["hosts"].as_array().unwrap().iter();
+    hosts.filter(|host| host["status"] == "up").map(|host| host["address"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_scan_by_hand_sends_no_syn_to_a_mac_that_it_is_told_to_leave_out() {
+    for timing in ["-T3", "-T4", "-T5"] {
+        let lab = Lab::enter("near");
+        let portscan = Portscan::new(&lab, "");
+        let leave_out = ["--exclude", "02:00:00:00:00:07,02:00:00:00:00:06"];
+        let targets = [timing, "-p", "20-3000", "10.77.0.5-8"];
+        let finished = scan(&portscan, &[&leave_out[..], &targets].concat());
+        let document = finished.json();
+        assert_eq!((up(&document), &document["scan"]["status"]), (vec!["10.77.0.5"], &"complete".into()));
+        for (address, mac) in [("10.77.0.6", "02:00:00:00:00:06"), ("10.77.0.7", "02:00:00:00:00:07")] {
+            let told = format!("{address} is left out: it has the MAC {mac}");
+            assert!(finished.stderr.contains(&told), "{}", finished.stderr);
+        }
+        assert_left_alone(&lab, timing);
+        assert!(lab.outside().sent.is_empty());
+    }
+}
+
+#[test]
+fn an_old_entry_of_the_kernels_table_is_not_believed() {
+    let lab = Lab::enter("near");
+    let old = ["neigh", "replace", "10.77.0.7", "lladdr", "02:00:00:00:00:99", "dev", "lan0", "nud", "stale"];
+    namespace::ip(&old);
+    let finished = scan(
+        &Portscan::new(&lab, ""),
+        &["-T4", "-p", "20-90", "--exclude", "02:00:00:00:00:07", "10.77.0.5", "10.77.0.7"],
+    );
+    assert_eq!(up(&finished.json()), ["10.77.0.5"]);
+    assert_eq!(syns(&lab, "10.77.0.7"), 0);
+}
+
+#[test]
+fn the_extra_question_is_asked_only_where_a_mac_is_excluded() {
+    let lab = Lab::enter("near");
+    let portscan = Portscan::new(&lab, "");
+    let asked = |more: &[&str]| {
+        namespace::forget_neighbours();
+        let before = lab.arp_requests();
+        scan(&portscan, &[&["-p", "22", "10.77.0.5"], more].concat()).json();
+        lab.arp_requests() - before
+    };
+    assert_eq!(asked(&[]), 1, "the kernel's own");
+    assert_eq!(asked(&["--exclude", "10.77.0.9"]), 1);
+    assert_eq!(asked(&["--exclude", "02:00:00:00:00:07"]), 2);
+}
+
+#[test]
+fn without_privileges_an_echo_request_makes_the_kernel_ask() {
+    let lab = Lab::enter("near");
+    allow_echo();
+    let lan = scanner("lan", "1d", "20-100") + "timing = \"T4\"\n";
+    let config = format!("{EXCLUDED}{BY_ADDRESS}{lan}{UNWANTED}");
+    let portscan = Portscan::new(&lab, &config).unprivileged();
+    let running = portscan.start();
+    running.wait_for_devices(1, LONG);
+    for address in ["10.77.0.6", "10.77.0.7"] {
+        running.wait_for_line(LONG, |line| line.contains(address) && line.contains("left alone"));
+    }
+    running.stop();
+    // An old entry is verified by the kernel before it asks everybody, which takes its time.
+    let old = ["neigh", "replace", "10.77.0.7", "lladdr", "02:00:00:00:00:99", "dev", "lan0", "nud", "stale"];
+    namespace::ip(&old);
+    let leave_out = ["--exclude", "02:00:00:00:00:07,02:00:00:00:00:06"];
+    let finished = scan(&portscan, &[&leave_out[..], &["-T4", "-p", "20-90", "10.77.0.5-8"]].concat());
+    assert_eq!(up(&finished.json()), ["10.77.0.5"], "{}", finished.stderr);
+    assert_left_alone(&lab, "without privileges");
+}
+
+#[test]
+fn where_no_question_is_allowed_nothing_is_probed_and_the_remedy_is_told() {
+    let lab = Lab::enter("near");
+    let config = format!("{EXCLUDED}{BY_ADDRESS}{}", scanner("lan", "1d", "20-100"));
+    let portscan = Portscan::new(&lab, &config).unprivileged();
+    let running = portscan.start();
+    for address in ["10.77.0.5", "10.77.0.6", "10.77.0.7"] {
+        let line = running.wait_for_line(LONG, |line| line.contains(address) && line.contains("not probed"));
+        assert!(line.contains("CAP_NET_RAW") && line.contains("ping_group_range"), "{line}");
+    }
+    let answer = running.get("/portscan/10.77.0.5/22/json").json();
+    assert!(answer["error"].as_str().unwrap().contains("CAP_NET_RAW"), "{answer}");
+    running.stop();
+    let finished = scan(&portscan, &["-p", "22", "--exclude", "02:00:00:00:00:07", "10.77.0.5"]);
+    assert!(!finished.status.success() && finished.stderr.contains("CAP_NET_RAW"), "{finished:?}");
+    assert_eq!(lab.hosts().map(|host| host.stats().syns).sum::<usize>(), 0);
+    let finished = scan(&portscan, &["-p", "22", "--exclude", "10.77.0.7", "10.77.0.5"]);
+    assert_eq!(up(&finished.json()), ["10.77.0.5"], "an address takes no question");
+}
+
+#[test]
+fn a_neighbour_in_the_subnet_of_an_alias_is_asked_on_its_interface() {
+    let lab = Lab::describe(
+        r#"
+        [lan]
+        scanner = "10.77.0.1/24"
+        [[host]]
+        address = "10.78.0.5-6"
+        mac = "02:00:00:00:00:05+"
+        open = "22"
+        "#,
+    );
+    namespace::ip(&["addr", "add", "10.78.0.1/24", "dev", "lan0", "label", "lan0:1"]);
+    let arguments = ["--exclude", "02:00:00:00:00:06", "-p", "22", "10.78.0.5", "10.78.0.6"];
+    assert_eq!(up(&scan(&Portscan::new(&lab, ""), &arguments).json()), ["10.78.0.5"]);
+    assert_eq!(syns(&lab, "10.78.0.6"), 0);
+}
+
+#[test]
+fn what_is_behind_a_router_has_no_mac_and_is_scanned() {
+    let lab = Lab::enter("near");
+    namespace::ip(&["route", "add", "10.99.0.9", "via", "10.77.0.5"]);
+    let router = ["--exclude", "02:00:00:00:00:05"];
+    let far = ["--skip-liveness", "-p", "22", "10.99.0.9"];
+    let document = scan(&Portscan::new(&lab, ""), &[&router[..], &far].concat()).json();
+    assert_eq!(document["hosts"][0]["default_state"], "filtered", "{document}");
+    assert!(lab.outside().sent.contains_key(&"10.99.0.9".parse().unwrap()));
+}
+
+#[test]
+fn a_router_that_answers_arp_for_others_takes_them_with_it() {
+    let lab = Lab::enter("proxy-arp");
+    let leave_out = ["--exclude", "02:00:00:00:00:fe", "-p", "22,80", "10.77.0.5", "10.77.0.100"];
+    let document = scan(&Portscan::new(&lab, ""), &leave_out).json();
+    assert_eq!(up(&document), ["10.77.0.5"]);
+    assert_eq!(syns(&lab, "10.77.0.100"), 0);
+}
+
+#[test]
+fn an_address_where_nothing_answers_is_down() {
+    let lab = Lab::enter("near");
+    let began = lab.now();
+    let document =
+        scan(&Portscan::new(&lab, ""), &["--exclude", "02:00:00:00:00:07", "-p", "22", "10.77.0.99"]).json();
+    assert_eq!(document["hosts"][0]["status"], "down", "{document}");
+    assert!(lab.now().since(began) < Duration::from_secs(60));
+    assert_eq!(lab.outside().asked.get(&"10.77.0.99".parse().unwrap()), Some(&4));
+}

@@ -1,0 +1,180 @@
+//! Neighbours by IPv6: their MACs are read from the kernel's table as those by IPv4 are.
+
+use std::{
+    fs,
+    net::{Ipv6Addr, TcpListener},
+};
+
+use portscan::model::PortSet;
+use serde_json::Value;
+
+use crate::{
+    harness::{Finished, LONG, Portscan, Running, scanner},
+    lab::{Node, PORT, Switch},
+};
+
+const MAC: &str = "02:00:00:00:00:05";
+const GLOBAL: &str = "fd00:79::5";
+const LINK_LOCAL: &str = "fe80::5%eth0";
+const ABSENT: [&str; 2] = ["fd00:79::77", "fe80::77%eth0"];
+
+/// Two machines on a LAN: the appliance's, and one that listens at ports 22 and 80 by IPv6.
+struct Lan {
+    _switch: Switch,
+    here: Node,
+    there: Node,
+    _listeners: Vec<TcpListener>,
+}
+
+impl Lan {
+    fn enter() -> Self {
+        let switch = Switch::enter("10.79.0.254/24");
+        let [here, there] = ["10.79.0.2/24", "10.79.0.5/24"].map(|address| switch.plug(address));
+        for (node, number) in [(&here, 2), (&there, 5)] {
+            let mac = format!("02:00:00:00:00:0{number}");
+            node.ip(&["link", "set", PORT, "down"]);
+            node.ip(&["link", "set", PORT, "address", &mac, "addrgenmode", "none", "up"]);
+            for address in [format!("fd00:79::{number}/64"), format!("fe80::{number}/64")] {
+                node.ip(&["-6", "addr", "add", &address, "dev", PORT, "nodad"]);
+            }
+        }
+        let listen = |port| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap();
+        let listeners = there.within(|| [22, 80].map(listen).into());
+        Self { _switch: switch, here, there, _listeners: listeners }
+    }
+
+    /// TCP segments that have reached the other machine.
+    fn segments(&self) -> u64 {
+        let text = self.there.within(|| fs::read_to_string("/proc/thread-self/net/snmp").unwrap());
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        let mut counters = names.split(' ').zip(values.split(' '));
+        counters.find_map(|(name, value)| (name == "InSegs").then(|| value.parse().unwrap())).unwrap()
+    }
+
+    fn portscan(&self, config: &str) -> Portscan {
+        Portscan::on(&self.here, "10.79.0.2", config)
+    }
+
+    fn start(&self, config: &str) -> Running {
+        let portscan = self.portscan(config);
+        self.here.within(|| portscan.start()).reached_at(self.here.address())
+    }
+
+    fn scan(&self, arguments: &[&str]) -> Finished {
+        self.scan_by(&self.portscan(""), arguments)
+    }
+
+    fn scan_by(&self, portscan: &Portscan, arguments: &[&str]) -> Finished {
+        self.here.within(|| portscan.run(&[&["scan", "--json", "-p", "20-90"], arguments].concat(), LONG))
+    }
+}
+
+fn feed(address: &str, mac: &str) -> String {
+    format!(
+        "[feed]\nurl = []\nhosts = [{{ address = \"{address}\"{mac} }}]\n{}",
+        scanner("lan", "1d", "20-90")
+    )
+}
+
+fn host<'a>(document: &'a Value, address: &str) -> &'a Value {
+    let mut hosts = document["hosts"].as_array().unwrap().iter();
+    hosts.find(|host| host["address"] == address).unwrap_or_else(|| panic!("{address}: {document}"))
+}
+
+#[test]
+fn a_scan_by_hand_shows_the_mac_and_casts_no_doubt_on_who_answers() {
+    let lan = Lan::enter();
+    let finished = lan.scan(&[GLOBAL, LINK_LOCAL]);
+    let document = finished.json();
+    for address in [GLOBAL, LINK_LOCAL] {
+        let host = host(&document, address);
+        assert_eq!((&host["status"], &host["mac"]), (&"up".into(), &MAC.into()), "{host}");
+    }
+    assert_eq!(finished.stderr, "");
+}
+
+#[test]
+fn an_address_that_no_device_has_is_down() {
+    let lan = Lan::enter();
+    for timing in ["-T3", "-T4", "-T5"] {
+        let document = lan.scan(&[&[timing][..], &ABSENT].concat()).json();
+        for address in ABSENT {
+            assert_eq!(host(&document, address)["status"], "down", "{timing} {address}: {document}");
+        }
+    }
+    let probed = lan.here.within(|| lan.portscan("").run(&["probe", ABSENT[1], "22"], LONG));
+    assert!(probed.stdout.contains("nothing answers neighbour discovery"), "{probed:?}");
+}
+
+#[test]
+fn a_device_that_a_feed_names_by_ipv6_is_kept_by_its_mac() {
+    for address in [GLOBAL, LINK_LOCAL] {
+        for mac in [format!(", mac = \"{MAC}\""), String::new()] {
+            let lan = Lan::enter();
+            let running = lan.start(&feed(address, &mac));
+            running.wait_for_devices(1, LONG);
+            assert_eq!(running.macs(), [MAC], "{address}{mac}");
+            assert_eq!(running.open_ports(MAC), Some("22,80".parse::<PortSet>().unwrap()));
+            let device = running.get(&format!("/portscan/{MAC}/json")).json();
+            assert_eq!(device["host"]["ipv4"], address, "the key's name is the original's");
+            running.stop();
+        }
+    }
+}
+
+#[test]
+fn a_feed_that_names_the_wrong_mac_stores_nothing_under_it() {
+    let lan = Lan::enter();
+    let running = lan.start(&feed(GLOBAL, ", mac = \"02:00:00:00:00:99\""));
+    let line = running.wait_for_line(LONG, |line| line.contains(GLOBAL) && line.contains("another device"));
+    assert!(line.contains("02:00:00:00:00:99") && line.contains(MAC), "{line}");
+    assert!(running.macs().is_empty());
+    running.stop();
+}
+
+#[test]
+fn an_absent_device_has_no_result() {
+    let lan = Lan::enter();
+    let running = lan.start(&feed(ABSENT[1], ""));
+    running
+        .wait_for_line(LONG, |line| line.contains("fe80::77%eth0") && line.contains("neighbour discovery"));
+    assert!(running.macs().is_empty());
+    running.stop();
+}
+
+#[test]
+fn an_excluded_mac_gets_no_syn_by_ipv6() {
+    for address in [GLOBAL, LINK_LOCAL] {
+        let lan = Lan::enter();
+        let config = format!("exclude = [\"{MAC}\"]\n{}timing = \"T4\"\n", feed(address, ""));
+        let running = lan.start(&config);
+        running.wait_for_line(LONG, |line| line.contains(address) && line.contains("left alone"));
+        let path = format!("/portscan/{}/22/json", address.replace('%', "%25"));
+        let probed = running.get(&path);
+        assert_eq!(probed.status, 403, "{probed:?}");
+        running.stop();
+        for timing in ["-T3", "-T4", "-T5"] {
+            let finished = lan.scan(&[timing, "--exclude", MAC, address]);
+            assert!(finished.stderr.contains("is left out"), "{finished:?}");
+        }
+        assert_eq!(lan.segments(), 0, "{address}");
+        assert_eq!(lan.scan(&["--exclude", "02:00:00:00:00:09", address]).json()["hosts"][0]["mac"], MAC);
+    }
+}
+
+#[test]
+fn without_privileges_an_echo_request_makes_the_kernel_ask_by_ipv6() {
+    let lan = Lan::enter();
+    lan.here.within(|| fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0").unwrap());
+    let portscan = lan.portscan("").unprivileged();
+    for address in [GLOBAL, LINK_LOCAL] {
+        let finished = lan.scan_by(&portscan, &["-T5", "--exclude", MAC, address, ABSENT[0], ABSENT[1]]);
+        assert!(finished.stderr.contains("is left out"), "{finished:?}");
+        let document = finished.json();
+        for absent in ABSENT {
+            assert_eq!(host(&document, absent)["status"], "down", "{document}");
+        }
+    }
+    assert_eq!(lan.segments(), 0);
+}
