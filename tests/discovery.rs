@@ -121,7 +121,19 @@ fn one_appliance_discovers_and_another_uses_it_as_its_lanscan() {
 
 #[test]
 fn without_privileges_the_kernel_is_made_to_ask_and_the_log_says_what_would_help() {
+    discovers_without_privileges("empty datagrams to port 9");
+}
+
+#[test]
+fn where_echo_requests_are_allowed_they_make_the_kernel_ask_and_no_port_gets_a_packet() {
+    discovers_without_privileges("echo requests");
+}
+
+fn discovers_without_privileges(by: &str) {
     let lab = Lab::enter("near");
+    if by == "echo requests" {
+        std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0").unwrap();
+    }
     let running = Portscan::new(&lab, &discovering("")).unprivileged().start();
     let truth = truth(&lab, "10.77.0.1");
     running.wait_for_devices(truth.len(), LONG);
@@ -130,7 +142,7 @@ fn without_privileges_the_kernel_is_made_to_ask_and_the_log_says_what_would_help
     let lines = running.lines();
     let told: Vec<&String> = lines.iter().filter(|line| line.contains("without CAP_NET_RAW")).collect();
     assert_eq!(told.len(), 1, "{}", running.log());
-    for remedy in ["AmbientCapabilities=CAP_NET_RAW", "setcap cap_net_raw+ep"] {
+    for remedy in ["AmbientCapabilities=CAP_NET_RAW", "setcap cap_net_raw+ep", by] {
         assert!(told[0].contains(remedy), "{}", told[0]);
     }
     assert!(running.get("/healthz").body.contains("without CAP_NET_RAW"));

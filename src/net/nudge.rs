@@ -1,4 +1,5 @@
-//! Asks without any privilege: an empty datagram makes the kernel ask by ARP, and its table tells who answered.
+//! Asks without any privilege: a packet makes the kernel ask by ARP, and its table tells which MAC answered. An echo
+//! request where this process may send them, for that goes to no port of the device; else an empty datagram.
 
 use std::{
     io,
@@ -6,11 +7,13 @@ use std::{
     time::Duration,
 };
 
+use socket2::Socket;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{
     Lan,
     asker::{Answer, Asker, is_passing},
+    echo,
     neighbours::{Family, neighbours},
 };
 
@@ -20,10 +23,17 @@ const DISCARD: u16 = 9;
 /// How often the table is read.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// A datagram socket, and the kernel's table. To be used within a tokio runtime.
+/// What makes the kernel ask.
+#[derive(Debug)]
+enum Packet {
+    Echo(Socket),
+    Datagram(UdpSocket),
+}
+
+/// A socket, and the kernel's table. To be used within a tokio runtime.
 #[derive(Debug)]
 pub struct Nudge {
-    socket: UdpSocket,
+    packet: Packet,
     index: u32,
     look: Interval,
 }
@@ -34,11 +44,26 @@ impl Nudge {
     /// # Errors
     /// No descriptor is left.
     pub fn open(lan: &Lan) -> io::Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.set_nonblocking(true)?;
+        let any = (Ipv4Addr::UNSPECIFIED, 0);
+        let packet = match echo::socket_for(any.into()) {
+            Ok(socket) => Packet::Echo(socket),
+            Err(_) => {
+                let socket = UdpSocket::bind(any)?;
+                socket.set_nonblocking(true)?;
+                Packet::Datagram(socket)
+            }
+        };
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { socket, index: lan.index, look })
+        Ok(Self { packet, index: lan.index, look })
+    }
+
+    /// What the devices get.
+    pub const fn packets(&self) -> &'static str {
+        match self.packet {
+            Packet::Echo(_) => "echo requests (ping)",
+            Packet::Datagram(_) => "empty datagrams to port 9",
+        }
     }
 }
 
@@ -46,7 +71,11 @@ impl Asker for Nudge {
     /// The kernel asks three times, a second apart. What a firewall of our own forbids is not sent, and so nobody
     /// is found there.
     fn ask(&mut self, address: Ipv4Addr) -> io::Result<()> {
-        match self.socket.send_to(&[], (address, DISCARD)) {
+        let sent = match &self.packet {
+            Packet::Echo(socket) => echo::send(socket, (address, 0).into()),
+            Packet::Datagram(socket) => socket.send_to(&[], (address, DISCARD)),
+        };
+        match sent {
             Err(error) if !is_passing(&error) && error.kind() != io::ErrorKind::PermissionDenied => {
                 Err(error)
             }

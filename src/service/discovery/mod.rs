@@ -123,12 +123,13 @@ pub async fn once(
     let sweep = match ArpSocket::open(&lan) {
         Ok(mut socket) => carry_out(start(Pace::ARP), &mut socket, clock, show).await,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            remarks.push(format!(
-                "{}: without CAP_NET_RAW devices are not asked by ARP but nudged by empty datagrams to port 9, and the \
-                 kernel's table is read: slower, and seen only the second time that they are gone. To grant it: {GRANT}",
-                lan.interface
-            ));
             let mut nudge = Nudge::open(&lan).map_err(failed)?;
+            remarks.push(format!(
+                "{}: without CAP_NET_RAW devices are not asked by ARP but nudged by {}, and the \
+                 kernel's table is read: slower, and seen only the second time that they are gone. To grant it: {GRANT}",
+                lan.interface,
+                nudge.packets()
+            ));
             carry_out(start(Pace::NUDGE), &mut nudge, clock, show).await
         }
         Err(error) => Err(error),
