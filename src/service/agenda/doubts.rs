@@ -97,13 +97,16 @@ impl Agenda {
     /// has the device there; at its one address if it has moved; or where a scanner's own list names it.
     pub(super) fn findable(&self, device: &Device) -> Option<Device> {
         let listed = |specs| name(specs, device).then(|| device.clone());
-        let same = |known: &&Device| device.mac.is_none() || known.mac == device.mac;
+        // The feed need not know its MAC.
+        let same = |known: &&Device| device.mac.is_none() || known.mac.is_none() || known.mac == device.mac;
         let moved = || {
             let mut its_own =
                 self.devices.values().filter(|known| device.mac.is_some() && known.mac == device.mac);
             its_own.next().filter(|_| its_own.next().is_none())
         };
-        self.devices.get(&device.address).filter(same).or_else(moved).cloned().or_else(|| {
+        let fed = self.devices.get(&device.address).filter(same).or_else(moved);
+        let fed = fed.map(|known| Device { mac: known.mac.or(device.mac), ..known.clone() });
+        fed.or_else(|| {
             let held = self.devices.contains_key(&device.address);
             self.config.scanners.iter().filter(|_| !held).find_map(|scanner| match &scanner.targets {
                 Targets::Feed => None,

@@ -83,6 +83,21 @@ fn what_was_moved_is_found_and_what_must_not_be_looked_at_is_not() {
 }
 
 #[test]
+fn a_finding_is_confirmed_at_its_address_though_the_feed_knows_no_mac_there_and_another_address_has_it() {
+    let at = |last| Device { address: Ipv4Addr::new(10, 0, 0, last).into(), ..device(1) };
+    let nameless = Device { mac: None, ..device(2) };
+    let mut world = scanned("");
+    world.tell(vec![at(1), at(101), nameless]);
+    world.poll();
+    world.end(|_| true, |device| Looked::Result(device.key()));
+    let second = Doubt { device: at(101), ..doubt(1, "90", "") };
+    world.doubt(vec![doubt(1, "80", ""), second, doubt(2, "22", "")]);
+    let asked: Vec<_> = world.open.iter().map(|look| (look.device.clone(), look.ports.to_string())).collect();
+    let expected = [(at(1), "80".to_owned()), (at(101), "90".to_owned()), (device(2), "22".to_owned())];
+    assert_eq!(asked, expected);
+}
+
+#[test]
 fn slow_hosts_do_not_keep_second_looks_waiting() {
     let mut world = World::new("", Vec::new());
     world.tell((1..=40).map(device).collect());
