@@ -72,7 +72,7 @@ impl Place {
     fn service(&self, lab: &Lab, config: &str) -> Portscan {
         let portscan = self.root(lab, config);
         match self.users {
-            Users::Many { service, .. } => portscan.as_user(service),
+            Users::Many { service, .. } => portscan.run_by(service),
             Users::RootAlone => portscan.unprivileged(),
         }
     }
@@ -249,7 +249,7 @@ fn what_earlier_roots_left_is_told_with_the_command_that_mends_it() {
     let (Users::Many { service: uid, .. }, owner) = (place.users, "belongs to root (uid 0)") else {
         // There is nobody whom a chown could help; a mode keeps root without its capabilities out all the same.
         for name in ["portscan.lock", "portscan.db", "token"] {
-            fs::set_permissions(at(name), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(at(name), fs::Permissions::from_mode(0o0)).unwrap();
             let refused = run(&service, &["serve"]);
             let command = format!("its mode is 0000; mend it with: chmod u+rw {}", at(name).display());
             assert!(refused.stderr.contains(&command), "{refused:?}");
@@ -300,13 +300,13 @@ fn another_users_directory_is_told_to_belong_to_that_user() {
     service.start().stop();
     let Users::Many { service: uid, passer_by } = place.users else {
         // Nobody passes by. Root itself, though, is kept out by a mode where it has no more rights than others.
-        fs::set_permissions(place.data(), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(place.data(), fs::Permissions::from_mode(0o0)).unwrap();
         let refused = run(&service, &["hosts"]);
         let command = format!("its mode is 0000; mend it with: chmod u+rwx {}", place.data().display());
         assert!(refused.stderr.contains(&command), "{refused:?}");
         return;
     };
-    let stranger = place.root(&lab, QUIET).as_user(passer_by);
+    let stranger = place.root(&lab, QUIET).run_by(passer_by);
     let data = place.data().display().to_string();
     let told = format!(
         "{data} belongs to uid {uid}, and this is uid {passer_by}; run this with sudo or as that user"
@@ -323,7 +323,7 @@ fn another_users_directory_is_told_to_belong_to_that_user() {
     fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
     symlink("private/data", &link).unwrap();
     fs::rename(place.data(), private.join("data")).unwrap();
-    let refused = run(&Portscan::new(&lab, QUIET).as_user(passer_by).data_dir(&link), &["hosts"]);
+    let refused = run(&Portscan::new(&lab, QUIET).run_by(passer_by).data_dir(&link), &["hosts"]);
     let told = format!(
         "{} belongs to root (uid 0), and this is uid {passer_by}; run this with sudo",
         private.display()
@@ -332,7 +332,7 @@ fn another_users_directory_is_told_to_belong_to_that_user() {
     // The service itself it is that is asked, wherever its files are.
     let served = Portscan::new(&lab, QUIET).data_dir(&link).start();
     let url = served.base().trim_start_matches("http://").to_owned();
-    let asked = Portscan::new(&lab, QUIET).as_user(passer_by).data_dir(&link);
+    let asked = Portscan::new(&lab, QUIET).run_by(passer_by).data_dir(&link);
     let config = asked.write_config().display().to_string();
     let hosts = asked.run(&["hosts", "--json", "--config", &config, "--listen", &url], LONG);
     assert_eq!(hosts.json(), json!([]));

@@ -302,8 +302,7 @@ fn tell_changes(
 fn open_elsewhere(connection: &Connection, credit: Credit, protocol: Protocol) -> Result<Option<PortSet>> {
     let mut found = looks_between(connection, credit.device, credit.device)?;
     found.remove(&credit.endpoint);
-    let standings = found.values().map(|looks| standings(looks));
-    let known = standings.filter_map(|mut standings| standings.remove(&protocol));
+    let known = found.values().map(standings).filter_map(|mut known| known.remove(&protocol));
     Ok(known
         .fold(None, |open: Option<PortSet>, standing| Some(open.unwrap_or_default().union(&standing.open()))))
 }

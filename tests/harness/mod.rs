@@ -125,7 +125,7 @@ impl Portscan {
     }
 
     /// As the user of this number. Of another than root there may be none ([`users::users`]).
-    pub fn as_user(self, user: u32) -> Self {
+    pub fn run_by(self, user: u32) -> Self {
         // Where the binary was built, other users may not be let in.
         let binary = self.home.path().join("portscan");
         // By a process of its own: a child that another test starts meanwhile would inherit the file as one that is

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 /// Where something belongs: the rows of the device and of the endpoint.
 pub(super) type Rows = (i64, i64);
 
+type ByRow<T> = BTreeMap<i64, T>;
+
 /// Both sides of each endpoint, device by device; it may be on one of them only. A device that has moved in between is
 /// at one endpoint on the one side and at another on the other: those belong together.
 pub(super) fn side_by_side<A, B>(
@@ -13,7 +15,7 @@ pub(super) fn side_by_side<A, B>(
     rows_of_one: impl Fn(&A) -> Rows,
     rows_of_other: impl Fn(&B) -> Rows,
 ) -> Vec<(Option<A>, Option<B>)> {
-    let mut devices: BTreeMap<i64, (BTreeMap<i64, A>, BTreeMap<i64, B>)> = BTreeMap::new();
+    let mut devices: ByRow<(ByRow<A>, ByRow<B>)> = BTreeMap::new();
     for one in ones {
         let (device, endpoint) = rows_of_one(&one);
         devices.entry(device).or_default().0.insert(endpoint, one);
