@@ -91,6 +91,18 @@ pub(super) fn credit_import(
     record_sighting(connection, &device, at, Some(scan))
 }
 
+/// Records an address that a device had, at the time of an import, beside another that the import has already told of:
+/// unless it is known to have left it, it has both. Without this, the later of the two would be taken for where the
+/// device was before, and what is open there for a finding at the other.
+pub(super) fn record_alias(connection: &Connection, device: &Device, at: Timestamp) -> Result<()> {
+    let Some(known) = find(connection, device)? else { return Ok(()) };
+    if endpoints::is_held(connection, known.id, &device.address, endpoints::LEFT)? {
+        return Ok(());
+    }
+    endpoints::enter(connection, known.id, &device.address, at)?;
+    merge::absorb_at(connection, (known.id, known.mac), &device.address)
+}
+
 /// An imported look at a device that nothing was known of.
 fn credit_stranger(connection: &Connection, device: &Device, at: Timestamp, scan: ScanId) -> Result<Credit> {
     if is_newest(connection, scan)? {

@@ -85,9 +85,16 @@ pub(super) enum Step {
     /// The scan begins.
     Begin(Import, Done<Begun>),
     /// Some of these hosts are stored; the others are given back.
-    Hosts(ScanId, Vec<ImportedHost>, Done<Vec<ImportedHost>>),
+    Hosts(ScanId, Vec<Arrival>, Done<Vec<Arrival>>),
     /// The scan ends; without a time it is cut short.
     End(ScanId, ScanStatus, Option<Timestamp>, Done<()>),
+}
+
+/// A host on its way to the writer.
+pub(super) struct Arrival {
+    pub(super) host: ImportedHost,
+    /// Whether the report has its device at another address, too: it had both at the same time.
+    pub(super) is_alias: bool,
 }
 
 /// How an import begins.
@@ -139,8 +146,15 @@ impl Store {
         stored: &HashSet<Address>,
         hosts: impl Iterator<Item = io::Result<ImportedHost>>,
     ) -> Result<()> {
-        let is_missing = |host: &ImportedHost| !stored.contains(&host.device.address);
-        let mut missing = hosts.filter(|host| host.as_ref().map_or(true, is_missing));
+        let mut macs = HashSet::new();
+        let arrivals = hosts.map(|host| {
+            let host = host?;
+            let is_alias = host.device.mac.is_some_and(|mac| !macs.insert(mac));
+            Ok(Arrival { host, is_alias })
+        });
+        let is_missing = |arrival: &Arrival| !stored.contains(&arrival.host.device.address);
+        let mut missing =
+            arrivals.filter(|arrival: &io::Result<_>| arrival.as_ref().map_or(true, is_missing));
         let mut waiting = Vec::new();
         loop {
             for host in missing.by_ref().take(HOSTS - waiting.len()) {
@@ -226,14 +240,18 @@ fn store(
     connection: &mut Connection,
     clock: &dyn Clock,
     scan: ScanId,
-    hosts: Vec<ImportedHost>,
+    hosts: Vec<Arrival>,
     last_seq: &mut i64,
-) -> Result<Vec<ImportedHost>> {
+) -> Result<Vec<Arrival>> {
     let end = clock.now() + HOLD;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut seq = *last_seq;
     let mut left = hosts.into_iter();
-    for ImportedHost { device, reports, started, finished } in left.by_ref() {
+    for Arrival { host, is_alias } in left.by_ref() {
+        let ImportedHost { device, reports, started, finished } = host;
+        if is_alias {
+            identity::record_alias(&transaction, &device, started)?;
+        }
         if reports.is_empty() {
             identity::credit_import(&transaction, &device, started, scan)?;
         }

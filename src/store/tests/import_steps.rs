@@ -9,8 +9,10 @@ use std::{
     thread,
 };
 
+use rstest::rstest;
+
 use super::*;
-use crate::store::import::{Begun, Step};
+use crate::store::import::{Arrival, Begun, Step};
 
 /// More hosts than go to the writer at once.
 const MANY: u16 = 300;
@@ -84,7 +86,8 @@ fn a_step_takes_no_other_host_when_its_time_is_over() {
     let (done, begun) = oneshot::channel();
     Step::Begin(report(), done).make(&mut connection, &clock, &mut last_seq);
     let Begun::New(scan) = begun.blocking_recv().unwrap().unwrap() else { panic!("it is new") };
-    let mut left: Vec<ImportedHost> = (0..20).map(host).collect();
+    let mut left: Vec<Arrival> =
+        (0..20).map(|number| Arrival { host: host(number), is_alias: false }).collect();
     let mut steps = Vec::new();
     while !left.is_empty() {
         let before = left.len();
@@ -170,6 +173,38 @@ async fn an_import_that_a_crash_cut_short_is_completed_too() {
     assert_eq!(bench.count("SELECT count(*) FROM scans WHERE status = 'complete'"), 1);
     assert_eq!(bench.count("SELECT count(*) FROM observations"), i64::from(MANY));
     assert_eq!(bench.count("SELECT count(*) FROM changes"), i64::from(MANY), "nothing is told twice");
+}
+
+/// A server with two addresses in one report: nmap begins with both at once, or with either first, and the server may
+/// have been seen since.
+#[rstest]
+#[tokio::test]
+async fn two_addresses_of_a_device_in_one_report_are_its_endpoints(
+    #[values(0, 1, -1)] later: i64,
+    #[values(false, true)] is_old: bool,
+    #[values(false, true)] is_nameless: bool,
+) {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = bench.open();
+    let (first, second) = (host(1), host(2));
+    if is_nameless {
+        store.see(vec![Device { mac: None, ..second.device.clone() }]).await.unwrap();
+    }
+    if is_old {
+        bench.clock.pass(Duration::from_secs(3600));
+        store.see(vec![first.device.clone()]).await.unwrap();
+    }
+    let mut second = ImportedHost { device: Device { mac: first.device.mac, ..second.device }, ..second };
+    second.started += jiff::SignedDuration::from_secs(later);
+    second.reports[0].findings[0].port = 80;
+    let key = first.device.key();
+    import(&store, [Ok(first), Ok(second)].into_iter()).await.unwrap();
+    let hosts = store.hosts(0).await.unwrap().rows;
+    assert_eq!(hosts.len(), 1, "{hosts:#?}");
+    let open: Vec<String> =
+        hosts[0].open_ports().into_iter().map(|open| format!("{} {:?}", open.port, open.addresses)).collect();
+    assert_eq!(open, ["22 [10.0.0.1]", "80 [10.0.0.2]"]);
+    assert_eq!(store.latest(&key).await.unwrap().unwrap().open, [22, 80]);
 }
 
 #[tokio::test]
