@@ -122,7 +122,7 @@ Exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what is known so far is 
 #[command(after_help = SCAN_HELP)]
 pub struct ScanArgs {
     /// Address, name, 192.0.2.0/24, 192.0.2.10-20; at most 65,536 addresses
-    #[arg(value_name = "TARGET", required_unless_present = "input_list")]
+    #[arg(value_name = "TARGET", required_unless_present = "input_list", value_parser = TargetSpec::parse_target)]
     pub targets: Vec<TargetSpec>,
     /// 22,80,8000-8100 or ssh,http; -p- is all [default: the 1000 commonest]
     #[arg(short, long, value_name = "PORTS", value_parser = ports::parse, allow_hyphen_values = true,
@@ -140,7 +140,8 @@ pub struct ScanArgs {
     /// Read targets from a file (nmap's -iL), "-" is standard input
     #[arg(long, value_name = "FILE")]
     pub input_list: Vec<PathBuf>,
-    /// Leave these targets out, separated by commas; a neighbour also by its MAC
+    /// Leave these out, separated by commas: addresses, names, prefixes and ranges of any size; a neighbour also by its
+    /// MAC
     #[arg(long, value_name = "TARGETS", value_delimiter = ',')]
     pub exclude: Vec<TargetSpec>,
     /// Leave out the targets in this file
@@ -394,6 +395,9 @@ mod tests {
         assert_eq!(line.input_list, [PathBuf::from("hosts.txt")]);
         assert_eq!(line.exclude_file, [PathBuf::from("not.txt")]);
         assert_eq!(line.port_set().len(), 10);
+
+        let line = scan("--exclude ::/0,10.0.0.0/8,fd00::/64 127.0.0.1");
+        assert_eq!(line.exclude.len(), 3);
 
         let line = scan("-p -100 --exclude-ports 22,80 127.0.0.1");
         assert_eq!(line.port_set().to_string(), "1-21,23-79,81-100");

@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     io::{self, Read},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -66,17 +67,33 @@ pub(super) enum TargetsError {
     TooMany,
 }
 
-/// Who is left out: a list may name many hosts, so those are hashed.
-#[derive(Default)]
+/// What is left out. A list of a provider's prefixes may be long, and each may be large: their ends are kept, and
+/// looked up by bisection.
+#[derive(Debug, Default, PartialEq)]
 struct Excluded {
-    hosts: HashSet<Address>,
-    spans: Vec<TargetSpec>,
-    macs: LeftOut,
+    /// First and last addresses, ascending, without overlaps.
+    ranges: Vec<(IpAddr, IpAddr)>,
+    /// Link-local addresses on one interface.
+    on_interface: HashSet<Address>,
 }
 
 impl Excluded {
+    fn new(mut ranges: Vec<(IpAddr, IpAddr)>, on_interface: HashSet<Address>) -> Self {
+        ranges.sort_unstable();
+        ranges.dedup_by(|(first, last), (_, before)| {
+            let overlaps = *first <= *before;
+            if overlaps {
+                *before = (*before).max(*last);
+            }
+            overlaps
+        });
+        Self { ranges, on_interface }
+    }
+
     fn has(&self, address: &Address) -> bool {
-        self.hosts.contains(address) || self.spans.iter().any(|span| span.matches(address, None))
+        let ip = address.ip();
+        let begun = self.ranges.partition_point(|(first, _)| *first <= ip);
+        begun > 0 && self.ranges[begun - 1].1 >= ip || self.on_interface.contains(address)
     }
 }
 
@@ -95,10 +112,10 @@ impl Wanted {
         let mut wanted =
             Self { targets: args.targets.clone(), exclude: args.exclude.clone(), ipv6: args.ipv6 };
         for path in &args.input_list {
-            wanted.targets.extend(read_list(path, stdin)?);
+            wanted.targets.extend(read_list(path, stdin, TargetSpec::parse_target)?);
         }
         for path in &args.exclude_file {
-            wanted.exclude.extend(read_list(path, stdin)?);
+            wanted.exclude.extend(read_list(path, stdin, str::parse)?);
         }
         Ok(wanted)
     }
@@ -106,8 +123,8 @@ impl Wanted {
     /// The addresses in the order in which they were named, each once. A name stands for its first address,
     /// as with nmap: the others are the same host more often than not.
     pub(super) async fn expand(&self, resolver: &dyn Resolve) -> Result<Expanded, TargetsError> {
-        let exclude = self.excluded(resolver).await?;
-        let mut expanded = Expanded::default();
+        let (exclude, left_out) = self.excluded(resolver).await?;
+        let mut expanded = Expanded { left_out, ..Expanded::default() };
         let mut seen = HashSet::new();
         for spec in &self.targets {
             let (addresses, name): (Box<dyn Iterator<Item = Address>>, _) = match spec {
@@ -135,23 +152,26 @@ impl Wanted {
                 expanded.warnings.push(format!("{spec}: left out {no_hosts} that can be no host's address"));
             }
         }
-        expanded.left_out = exclude.macs;
         Ok(expanded)
     }
 
-    async fn excluded(&self, resolver: &dyn Resolve) -> Result<Excluded, TargetsError> {
-        let mut excluded = Excluded::default();
+    /// What is left out by its address, and what by its MAC.
+    async fn excluded(&self, resolver: &dyn Resolve) -> Result<(Excluded, LeftOut), TargetsError> {
+        let mut on_interface = HashSet::new();
+        let (mut ranges, mut macs) = (Vec::new(), Vec::new());
         for spec in &self.exclude {
             match spec {
                 TargetSpec::Name(name) => {
-                    excluded.hosts.extend(resolver.resolve(name).await.map_err(TargetsError::Excluded)?);
+                    on_interface.extend(resolver.resolve(name).await.map_err(TargetsError::Excluded)?);
                 }
-                TargetSpec::Address(address) => _ = excluded.hosts.insert(address.clone()),
-                TargetSpec::Mac(_) => excluded.macs.0.push(spec.clone()),
-                span => excluded.spans.push(span.clone()),
+                TargetSpec::Address(address) if address.zone().is_some() => {
+                    on_interface.insert(address.clone());
+                }
+                TargetSpec::Mac(_) => macs.push(spec.clone()),
+                other => ranges.extend(other.ends()),
             }
         }
-        Ok(excluded)
+        Ok((Excluded::new(ranges, on_interface), LeftOut(macs)))
     }
 
     async fn look_up(&self, name: &str, resolver: &dyn Resolve) -> Result<Address, String> {
@@ -161,7 +181,10 @@ impl Wanted {
     }
 }
 
-fn read_list(path: &Path, stdin: &mut dyn Read) -> Result<Vec<TargetSpec>, TargetsError> {
+/// What a word of a list means.
+type ParseWord = fn(&str) -> Result<TargetSpec, TargetError>;
+
+fn read_list(path: &Path, stdin: &mut dyn Read, parse: ParseWord) -> Result<Vec<TargetSpec>, TargetsError> {
     let unreadable = |source| TargetsError::Unreadable { path: path.to_owned(), source };
     let mut text = String::new();
     let read = if path == Path::new("-") {
@@ -172,18 +195,18 @@ fn read_list(path: &Path, stdin: &mut dyn Read) -> Result<Vec<TargetSpec>, Targe
     if read.map_err(unreadable)? as u64 > LONGEST_LIST {
         return Err(TargetsError::TooLong(path.to_owned()));
     }
-    parse_list(&text, path)
+    parse_list(&text, path, parse)
 }
 
 /// As nmap reads its lists: blanks and line ends part the targets, `#` begins a comment.
-fn parse_list(text: &str, path: &Path) -> Result<Vec<TargetSpec>, TargetsError> {
+fn parse_list(text: &str, path: &Path, parse: ParseWord) -> Result<Vec<TargetSpec>, TargetsError> {
     let words = without_mark(text).lines().enumerate().flat_map(|(index, line)| {
         let wanted = line.split('#').next().unwrap_or_default();
         wanted.split_whitespace().map(move |word| (index + 1, word))
     });
     words
         .map(|(line, word)| {
-            word.parse().map_err(|source| TargetsError::Malformed { path: path.to_owned(), line, source })
+            parse(word).map_err(|source| TargetsError::Malformed { path: path.to_owned(), line, source })
         })
         .collect()
 }
@@ -241,6 +264,57 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn networks_of_any_size_are_left_out() {
+        let targets = "10.0.0.1 192.0.2.1-4 fd00::9 fe80::1%eth0 fe80::2%eth0 2001:db8::1";
+        for (exclude, left) in [
+            (
+                "10.0.0.0/8 fd00::/64",
+                "192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 fe80::1%eth0 fe80::2%eth0 2001:db8::1",
+            ),
+            ("0.0.0.0/0 fe80::1%eth0 fe80::2%eth1", "fd00::9 fe80::2%eth0 2001:db8::1"),
+            ("::/0", "10.0.0.1 192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4"),
+            (
+                "fe80::2 192.0.0.0-192.0.2.2 192.0.2.2/32 10.0.0.0/7 10.0.0.0-9",
+                "192.0.2.3 192.0.2.4 fd00::9 fe80::1%eth0 2001:db8::1",
+            ),
+        ] {
+            assert_eq!(addresses(&expand(targets, exclude, false).await), left, "{exclude}");
+        }
+    }
+
+    #[test]
+    fn what_overlaps_is_kept_as_one_range() {
+        let ends = |text: &str| specs(text).iter().filter_map(TargetSpec::ends).collect::<Vec<_>>();
+        let excluded = Excluded::new(
+            ends("10.0.0.9 10.0.0.0/8 10.5.0.0/16 9.0.0.1-10.0.0.3 ::/0 fd00::/8"),
+            HashSet::new(),
+        );
+        assert_eq!(excluded.ranges, ends("9.0.0.1-10.255.255.255 ::/0"));
+    }
+
+    #[tokio::test]
+    async fn files_leave_out_networks_of_any_size_and_name_bounded_targets() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nets");
+        std::fs::write(&file, "10.0.0.0/8\nfd00::/64\n").unwrap();
+        let parsed = |line: &str| {
+            let line = format!("portscan scan {line}").replace("FILE", file.to_str().unwrap());
+            match super::super::parse(line.split(' ').map(Into::into)).unwrap().command {
+                super::super::Command::Now(super::super::Now::Scan(scan)) => *scan,
+                other => panic!("{other:?}"),
+            }
+        };
+        let wanted =
+            Wanted::read(&parsed("--excludefile FILE 10.0.0.1 10.1.0.0/30 11.0.0.1"), &mut io::empty());
+        assert_eq!(addresses(&wanted.unwrap().expand(&Table).await.unwrap()), "11.0.0.1");
+        let error = Wanted::read(&parsed("-iL FILE"), &mut io::empty()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("nets:1: \"10.0.0.0/8\" has more than 65,536 addresses; name a smaller prefix"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
     async fn six_takes_the_ipv6_address() {
         assert_eq!(addresses(&expand("nas.lan", "", true).await), "fd00::5");
         let none = expand("old.lan", "", true).await;
@@ -284,12 +358,11 @@ mod tests {
     #[test]
     fn lists_have_comments_and_say_where_they_are_wrong() {
         let text = "# the lab\n10.0.0.1 10.0.0.2\t# two\n\n  nas.lan\r\n";
-        assert_eq!(parse_list(text, Path::new("l")).unwrap(), specs("10.0.0.1 10.0.0.2 nas.lan"));
-        assert_eq!(
-            parse_list(&format!("\u{feff}{text}"), Path::new("l")).unwrap(),
-            parse_list(text, Path::new("l")).unwrap()
-        );
-        let error = parse_list("10.0.0.1\n10.0.0.300\n", Path::new("hosts.txt")).unwrap_err().to_string();
+        let read = |text, file| parse_list(text, Path::new(file), TargetSpec::parse_target);
+        assert_eq!(read(text, "l").unwrap(), specs("10.0.0.1 10.0.0.2 nas.lan"));
+        let error = read("10.0.0.1\n10.0.0.300\n", "hosts.txt").unwrap_err().to_string();
+        let marked = format!("\u{feff}{text}");
+        assert_eq!(read(&marked, "l").unwrap(), read(text, "l").unwrap());
         assert!(error.starts_with("hosts.txt:2: \"10.0.0.300\""), "{error}");
     }
 
@@ -299,11 +372,11 @@ mod tests {
         let file = folder.path().join("hosts");
         std::fs::write(&file, "10.0.0.1\n").unwrap();
         let mut stdin: &[u8] = b"10.0.0.2";
-        assert_eq!(read_list(&file, &mut stdin).unwrap(), specs("10.0.0.1"));
-        assert_eq!(read_list(Path::new("-"), &mut stdin).unwrap(), specs("10.0.0.2"));
-        let missing = read_list(&folder.path().join("none"), &mut stdin).unwrap_err();
+        assert_eq!(read_list(&file, &mut stdin, str::parse).unwrap(), specs("10.0.0.1"));
+        assert_eq!(read_list(Path::new("-"), &mut stdin, str::parse).unwrap(), specs("10.0.0.2"));
+        let missing = read_list(&folder.path().join("none"), &mut stdin, str::parse).unwrap_err();
         assert!(missing.to_string().contains("none"), "{missing}");
         let endless = &mut io::repeat(b'#');
-        assert!(matches!(read_list(Path::new("-"), endless), Err(TargetsError::TooLong(_))));
+        assert!(matches!(read_list(Path::new("-"), endless, str::parse), Err(TargetsError::TooLong(_))));
     }
 }

@@ -13,7 +13,7 @@ use jiff::civil::Time;
 use tracing::level_filters::LevelFilter;
 
 use super::Discover;
-use crate::model::{Address, Mac, PortSet, TargetSpec, one_line};
+use crate::model::{Address, Mac, PortSet, TargetSpec, canonical_net, one_line};
 
 type Parsed<T> = Result<T, String>;
 
@@ -220,13 +220,14 @@ pub(super) fn discover_conflict(list: &[Discover]) -> Option<String> {
 
 /// Whom to scan: everything that can be named.
 pub(super) fn target(text: &str) -> Parsed<TargetSpec> {
-    let spec: TargetSpec = value(text)?;
+    let spec = TargetSpec::parse_target(text).map_err(|error| error.to_string())?;
     // The first address of a prefix such as 224.0.0.0/24 or fe80::/112 tells of all of it.
     let first = spec.addresses().next();
     first.map_or(Ok(()), |first| host_address(&first)).map(|()| spec)
 }
 
-/// Whom a rule is about: what can be compared with a device, so no names, which may lead elsewhere tomorrow.
+/// Whom a rule is about, prefixes and ranges of any size: what can be compared with a device, so no names, which
+/// may lead elsewhere tomorrow.
 pub(super) fn pattern(text: &str) -> Parsed<TargetSpec> {
     match value(text)? {
         TargetSpec::Name(_) => Err(format!(
@@ -342,7 +343,7 @@ pub(super) fn mdns_name(text: &str) -> Parsed<String> {
 /// Who is trusted: an address or a prefix of any size.
 pub(super) fn network(text: &str) -> Parsed<IpNet> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
-    text.parse::<IpNet>().map(|net| net.trunc()).or_else(|_| address()).map_err(|_| {
+    text.parse::<IpNet>().or_else(|_| address()).map(canonical_net).map_err(|_| {
         format!("\"{}\" is not an address or a prefix; write 192.0.2.1 or 192.0.2.0/24", shown(text))
     })
 }
@@ -352,14 +353,10 @@ pub(super) fn covers(outer: &TargetSpec, inner: &TargetSpec) -> bool {
     match (outer, inner) {
         (outer, inner) if outer == inner => true,
         (TargetSpec::Mac(outer), TargetSpec::Mac(inner)) => inner.starts_with(outer),
-        // Prefixes and ranges have no gaps, so their ends tell.
-        (outer, TargetSpec::Net(net)) => ends_match(outer, net.network(), net.broadcast()),
-        (outer, TargetSpec::Range(first, last)) => ends_match(outer, *first, *last),
         (outer, TargetSpec::Address(address)) => outer.matches(address, None),
-        _ => false,
+        // Prefixes and ranges have no gaps, so their ends tell.
+        (outer, inner) => inner.ends().is_some_and(|(first, last)| {
+            outer.matches(&first.into(), None) && outer.matches(&last.into(), None)
+        }),
     }
-}
-
-fn ends_match(outer: &TargetSpec, first: IpAddr, last: IpAddr) -> bool {
-    outer.matches(&first.into(), None) && outer.matches(&last.into(), None)
 }

@@ -293,6 +293,42 @@ fn rules_hold_in_order_and_exclusion_beats_all() {
 }
 
 #[test]
+fn what_is_matched_may_be_of_any_size() {
+    let config = file(
+        r#"
+exclude = ["fd00::/64", "10.0.0.0/8", "172.16.0.0-172.31.255.255"]
+[feed]
+allow = ["0.0.0.0/0", "::/0"]
+[http]
+probe = ["fd00::/8", "192.168.0.0-192.170.0.0"]
+[auth]
+trust = ["::/0", "0.0.0.0/0", "::ffff:192.0.2.0/120", "::ffff:192.0.2.9"]
+[[device]]
+match = "2001:db8::/32"
+scan = false
+[[ignore]]
+device = "172.0.0.0/8"
+ports = 80
+"#,
+    );
+    for (address, excluded) in [
+        ("fd00::1:2", true),
+        ("10.9.8.7", true),
+        ("172.20.0.1", true),
+        ("fd00:1::", false),
+        ("11.0.0.1", false),
+    ] {
+        assert_eq!(config.is_excluded(&device(address, "")), excluded, "{address}");
+    }
+    assert!(!config.rule_for(&device("2001:db8:ffff::1", "")).unwrap().scan);
+    assert!(config.ignored_ports(None, Some(&"172.99.0.1".parse().unwrap())).contains(80));
+    assert_eq!((config.feed.allow.len(), config.http_probe.as_ref().unwrap().len()), (2, 2));
+    let trust: Vec<String> = config.auth_trust.iter().map(ToString::to_string).collect();
+    assert_eq!(trust, ["::/0", "0.0.0.0/0", "192.0.2.0/24", "192.0.2.9/32"]);
+    assert_eq!(file(&config.to_string()), config);
+}
+
+#[test]
 fn a_machine_that_does_not_fit_is_told() {
     let config = file(concat!(
         "exclude = [\"10.0.0.0/24\"]\nspool = \"/srv/reports\"\n[feed]\ndiscover = []\n[[scanner]]\nname = \"a\"\n[[scanner]]\nname = \"b\"\n",

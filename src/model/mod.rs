@@ -36,6 +36,6 @@ pub use snapshot::{
 };
 pub use standing::{Standing, Stretch};
 pub use state::{PortState, Protocol, Reason, StateError};
-pub use target::{TargetError, TargetSpec};
+pub use target::{TargetError, TargetSpec, canonical_net};
 pub use text::{bytes_without_mark, one_line, without_mark};
 pub use timing::{Timing, TimingError};

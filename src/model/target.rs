@@ -2,19 +2,22 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::{Address, Mac};
 
-/// The largest prefix or range that is accepted, in addresses: a /16 is a large site, more is a slip.
+/// The largest prefix or range that is scanned, in addresses: a /16 is a large site, more is a slip.
 const MAX_ADDRESSES: u128 = 65_536;
 
-/// One target in the spellings that nmap's users type, and ours for devices.
+/// Which hosts are meant, in the spellings that nmap's users type, and ours for devices.
+///
+/// To match an address costs the same for `::/0` as for one address, so what is excluded, allowed or ignored may
+/// be of any size. What is to be scanned is bounded: [`TargetSpec::parse_target`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetSpec {
     /// `192.0.2.1`, `fe80::1%eth0`
     Address(Address),
-    /// `192.0.2.0/24`, at most 65,536 addresses.
+    /// `192.0.2.0/24`
     Net(IpNet),
     /// `192.0.2.10-20` or `192.0.2.10-192.0.2.20`, both ends included.
     Range(IpAddr, IpAddr),
@@ -36,27 +39,49 @@ pub enum TargetError {
          192.0.2.10-20 or 192.0.2.10-192.0.3.9, and 192.0.2.0/24 for 192.0.2.*"
     )]
     OctetRanges(String),
-    /// More addresses than one target may have.
+    /// More addresses than one target of a scan may have.
     #[error("\"{0}\" has more than 65,536 addresses; name a smaller prefix")]
     TooLarge(String),
 }
 
 impl TargetSpec {
-    /// Whether a device at this address with this MAC is meant. A name never matches: look it up first.
-    pub fn matches(&self, address: &Address, mac: Option<Mac>) -> bool {
-        match self {
-            Self::Address(named) => named == address,
-            Self::Net(net) => net.contains(&address.ip()),
-            Self::Range(first, last) => {
-                first.is_ipv4() == address.ip().is_ipv4() && (*first..=*last).contains(&address.ip())
+    /// Reads what is to be scanned: a prefix or range of at most 65,536 addresses.
+    ///
+    /// # Errors
+    /// It is none of the forms, or larger.
+    pub fn parse_target(text: &str) -> Result<Self, TargetError> {
+        let spec: Self = text.parse()?;
+        match spec.ends() {
+            Some((first, last)) if bits(last) - bits(first) >= MAX_ADDRESSES => {
+                Err(TargetError::TooLarge(shown(text)))
             }
-            Self::Mac(prefix) => mac.is_some_and(|mac| mac.octets().starts_with(prefix)),
-            Self::Name(_) => false,
+            _ => Ok(spec),
         }
     }
 
-    /// The addresses it stands for; none for a MAC or a name. As nmap does, a prefix includes its first
-    /// and last address: on many networks today they are hosts.
+    /// Whether a device at this address with this MAC is meant. A link-local address without an interface is
+    /// meant on each of them. A name never matches: look it up first.
+    pub fn matches(&self, address: &Address, mac: Option<Mac>) -> bool {
+        match self {
+            Self::Address(named) if named.zone().is_some() => named == address,
+            Self::Mac(prefix) => mac.is_some_and(|mac| mac.octets().starts_with(prefix)),
+            // Every IPv4 address sorts before every IPv6 one, and both ends are of the same family.
+            _ => self.ends().is_some_and(|(first, last)| (first..=last).contains(&address.ip())),
+        }
+    }
+
+    /// Its first and its last address; `None` for a MAC or a name.
+    pub fn ends(&self) -> Option<(IpAddr, IpAddr)> {
+        match self {
+            Self::Address(address) => Some((address.ip(), address.ip())),
+            Self::Net(net) => Some((net.network(), net.broadcast())),
+            Self::Range(first, last) => Some((*first, *last)),
+            Self::Mac(_) | Self::Name(_) => None,
+        }
+    }
+
+    /// The addresses it stands for, one after the other; none for a MAC or a name. As nmap does, a prefix includes
+    /// its first and last address: only in the network that the prefix is of are they no hosts.
     pub fn addresses(&self) -> Box<dyn Iterator<Item = Address> + '_> {
         match self {
             Self::Address(address) => Box::new(std::iter::once(address.clone())),
@@ -65,6 +90,24 @@ impl TargetSpec {
             Self::Mac(_) | Self::Name(_) => Box::new(std::iter::empty()),
         }
     }
+}
+
+/// What of a text fits into a message about it.
+fn shown(text: &str) -> String {
+    text.trim().chars().take(80).collect()
+}
+
+/// A prefix with its host bits cleared; one of IPv4-mapped addresses (`::ffff:10.0.0.0/104`) is the IPv4 prefix
+/// that it stands for, as every [`Address`] is.
+pub fn canonical_net(net: IpNet) -> IpNet {
+    let mapped = match net {
+        IpNet::V6(net) if net.prefix_len() >= 96 => {
+            let ipv4 = net.network().to_ipv4_mapped();
+            ipv4.and_then(|ipv4| Ipv4Net::new(ipv4, net.prefix_len() - 96).ok())
+        }
+        _ => None,
+    };
+    mapped.map_or(net, IpNet::V4).trunc()
 }
 
 fn span(first: IpAddr, last: IpAddr) -> Box<dyn Iterator<Item = Address>> {
@@ -133,14 +176,6 @@ impl FromStr for TargetSpec {
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let text = text.trim();
-        let shown = || text.chars().take(80).collect::<String>();
-        let at_most = |first: IpAddr, last: IpAddr| {
-            if bits(last) - bits(first) < MAX_ADDRESSES {
-                Ok(())
-            } else {
-                Err(TargetError::TooLarge(shown()))
-            }
-        };
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
         }
@@ -148,25 +183,23 @@ impl FromStr for TargetSpec {
             return Ok(Self::Mac(prefix));
         }
         if let Ok(net) = text.parse::<IpNet>() {
-            at_most(net.network(), net.broadcast())?;
-            return Ok(Self::Net(net.trunc()));
+            return Ok(Self::Net(canonical_net(net)));
         }
         let range = text.split_once('-').and_then(|(first, last)| {
-            let first: IpAddr = first.parse().ok()?;
-            let last = range_end(first, last)?;
+            let first = first.parse::<IpAddr>().ok()?.to_canonical();
+            let last = range_end(first, last)?.to_canonical();
             (first.is_ipv4() == last.is_ipv4() && first <= last).then_some((first, last))
         });
         if let Some((first, last)) = range {
-            at_most(first, last)?;
             return Ok(Self::Range(first, last));
         }
         if has_octet_ranges(text) {
-            return Err(TargetError::OctetRanges(shown()));
+            return Err(TargetError::OctetRanges(shown(text)));
         }
         if is_name(text) {
             return Ok(Self::Name(text.to_owned()));
         }
-        Err(TargetError::Malformed(shown()))
+        Err(TargetError::Malformed(shown(text)))
     }
 }
 
@@ -201,6 +234,8 @@ mod tests {
             ("192.0.2.10-20", "192.0.2.10-192.0.2.20", 11),
             ("192.0.2.250-192.0.3.5", "192.0.2.250-192.0.3.5", 12),
             ("2001:db8::/120", "2001:db8::/120", 256),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24", 256),
+            ("::ffff:192.0.2.1-::ffff:192.0.2.9", "192.0.2.1-192.0.2.9", 9),
             ("aa:bb:cc:*", "AA:BB:CC:*", 0),
             ("printer.lan", "printer.lan", 0),
             ("my-nas", "my-nas", 0),
@@ -215,8 +250,33 @@ mod tests {
         for text in ["", "192.0.2.300", "192.0.2.9-3", "10.0.0.0/33", "a b", "-x", "aa:bb:*:cc", "1.2.3"] {
             assert!(text.parse::<TargetSpec>().is_err(), "{text}");
         }
-        assert!(matches!("10.0.0.0/8".parse::<TargetSpec>(), Err(TargetError::TooLarge(_))));
-        assert!(matches!("::/0".parse::<TargetSpec>(), Err(TargetError::TooLarge(_))));
+    }
+
+    #[test]
+    fn bounds_what_is_scanned_and_matches_networks_of_any_size() {
+        for (text, inside, outside) in [
+            ("10.0.0.0/8", "10.255.255.255", "11.0.0.0"),
+            ("10.0.0.0-11.255.0.0", "11.0.0.1", "11.255.0.1"),
+            ("0.0.0.0/0", "255.255.255.255", "::1"),
+            ("fd00::/64", "fd00::ffff:ffff:ffff:ffff", "fd00:0:0:1::"),
+            ("fe80::/10", "fe80::1%eth0", "fec0::1"),
+            ("::/0", "ffff::1", "10.0.0.1"),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", "11.0.0.1"),
+        ] {
+            assert_eq!(TargetSpec::parse_target(text), Err(TargetError::TooLarge(text.to_owned())));
+            assert!(spec(text).matches(&inside.parse().unwrap(), None), "{text}");
+            assert!(!spec(text).matches(&outside.parse().unwrap(), None), "{text}");
+        }
+        for text in ["10.0.0.0/16", "10.0.0.1-10.1.0.0", "fd00::/112", "::ffff:10.0.0.0/112"] {
+            assert_eq!(TargetSpec::parse_target(text).unwrap().addresses().count(), 65_536, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_link_local_address_without_an_interface_is_meant_on_each() {
+        let on_eth0: Address = "fe80::1%eth0".parse().unwrap();
+        assert!(spec("fe80::1").matches(&on_eth0, None) && spec("fe80::1%eth0").matches(&on_eth0, None));
+        assert!(!spec("fe80::1%eth1").matches(&on_eth0, None));
     }
 
     #[test]
