@@ -78,6 +78,7 @@ fn world(flags: Overrides) -> World {
     World {
         clock: Arc::new(clock),
         resolver: Arc::new(LocalResolver::new(move || daemon.get_or_init(|| asking(&flags)).clone())),
+        links: Box::new(Links::read),
         prober: Box::new(move || probing(clock)),
     }
 }
@@ -106,7 +107,7 @@ fn probing(clock: SystemClock) -> io::Result<Probing> {
     };
     tracing::info!("this machine allows {limits}");
     let (scanner, thread) = Scanner::start(seed, prober, clock, bounds)?;
-    Ok(Probing { scanner, thread, limits, links: Links::read()? })
+    Ok(Probing { scanner, thread, limits })
 }
 
 /// Says why nothing goes on, with all the causes, and how it ends.

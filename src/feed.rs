@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::model::{Address, Device, Mac, TargetSpec, bytes_without_mark, one_line};
+use crate::model::{Address, Device, HostAddressError, Mac, TargetSpec, bytes_without_mark, one_line};
 
 /// The most devices that are taken from one feed: sixteen times a full /24, or a /20.
 pub const MAX_DEVICES: usize = 4096;
@@ -76,6 +76,9 @@ pub enum Inadmissible {
     /// What listens on the loopback is nobody else's business, so no feed makes it known by itself.
     #[error("{0} is this machine's loopback; if that is meant, name it in feed.allow")]
     Loopback(Address),
+    /// Nobody's, or on a network that this machine is not in.
+    #[error(transparent)]
+    NoHost(#[from] HostAddressError),
 }
 
 #[derive(Deserialize)]
@@ -201,9 +204,7 @@ pub fn parse(body: &[u8]) -> Result<Feed, FeedError> {
 fn device(entry: &str) -> Result<Device, String> {
     let entry: Entry<'_> = serde_json::from_str(entry).map_err(|error| error.to_string())?;
     let address: Address = entry.ipv4.trim().parse().map_err(|error| format!("{error}"))?;
-    if !address.is_host() {
-        return Err(format!("{address} is not one host's own address"));
-    }
+    address.check_host().map_err(|error| error.to_string())?;
     // A routed host has none; others leave the text empty.
     let mac = match entry.mac.as_deref().map(str::trim) {
         None | Some("") => None,
@@ -331,7 +332,7 @@ mod tests {
             (r#"{"ipv4":"192.168.1.1","mac":"02:00"}"#, "\"02:00\" is not a MAC"),
             (r#"{"ipv4":"192.168.1.1","mac":"ff:ff:ff:ff:ff:ff"}"#, "nobody's own MAC"),
             (r#"{"ipv4":"192.168.1.1","mac":"00:00:00:00:00:00"}"#, "nobody's own MAC"),
-            (r#"{"ipv4":"224.0.0.251","mac":"02:00:00:00:00:01"}"#, "not one host's own"),
+            (r#"{"ipv4":"224.0.0.251","mac":"02:00:00:00:00:01"}"#, "not the address of one host"),
             (r#"{"mac":"02:00:00:00:00:01"}"#, "missing field `ipv4`"),
             (r#"{"ipv4":7}"#, "invalid type"),
             ("17", "invalid type"),

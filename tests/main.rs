@@ -37,4 +37,5 @@ mod pi;
 mod politeness;
 mod reports;
 mod size;
+mod targets;
 mod truth;

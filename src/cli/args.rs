@@ -140,8 +140,7 @@ pub struct ScanArgs {
     /// Read targets from a file (nmap's -iL), "-" is standard input
     #[arg(long, value_name = "FILE")]
     pub input_list: Vec<PathBuf>,
-    /// Leave these out, separated by commas: addresses, names, prefixes and ranges of any size; a neighbour also by its
-    /// MAC
+    /// Leave these out, separated by commas; networks of any size; a neighbour also by its MAC
     #[arg(long, value_name = "TARGETS", value_delimiter = ',')]
     pub exclude: Vec<TargetSpec>,
     /// Leave out the targets in this file

@@ -53,7 +53,7 @@ use crate::{
     client::ClientError,
     clock::Clock,
     http::TokenError,
-    model::{Address, one_line},
+    model::{Address, HostAddressError, one_line},
     net::{Limits, Links},
     resolve::{Resolve, ResolveError},
     service::scanner::{Scanner, ScannerThread},
@@ -65,6 +65,8 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Names to addresses.
     pub resolver: Arc<dyn Resolve>,
+    /// This machine's networks, as of now.
+    pub links: Box<dyn Fn() -> io::Result<Links>>,
     /// Starts what probes: only the commands that do so pay for its threads.
     pub prober: Box<dyn Fn() -> io::Result<Probing>>,
 }
@@ -77,8 +79,6 @@ pub struct Probing {
     pub thread: ScannerThread,
     /// This machine's limits.
     pub limits: Limits,
-    /// This machine's networks.
-    pub links: Links,
 }
 
 /// Where output goes.
@@ -102,6 +102,12 @@ enum CliError {
     NoTargets,
     #[error(transparent)]
     Unresolved(#[from] ResolveError),
+    #[error(transparent)]
+    Target(#[from] HostAddressError),
+    #[error("\"{name}\" leads nowhere: {source}")]
+    NameTarget { name: String, source: HostAddressError },
+    #[error("cannot read this machine's networks: {0}")]
+    Links(io::Error),
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
     #[error(transparent)]

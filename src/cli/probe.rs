@@ -34,9 +34,14 @@ pub(super) async fn probe(
 ) -> Result<u8, CliError> {
     let found = world.resolver.resolve(&args.host).await?;
     let address = found.into_iter().next().ok_or(CliError::NoTargets)?;
+    let links = (world.links)().map_err(CliError::Links)?;
+    links.check_host(&address).map_err(|source| match args.host.parse::<Address>() {
+        Ok(_) => CliError::Target(source),
+        Err(_) => CliError::NameTarget { name: args.host.clone(), source },
+    })?;
     let probing = (world.prober)().map_err(CliError::Prober)?;
     let job = HostJob {
-        link: probing.links.link_of(&address),
+        link: links.link_of(&address),
         address,
         ports: [args.port].into_iter().collect(),
         first: Vec::new(),

@@ -36,7 +36,9 @@ pub(super) async fn scan(
     terminal: &mut Terminal<'_>,
     interrupted: watch::Receiver<bool>,
 ) -> Result<u8, CliError> {
-    let expanded = Wanted::read(args, &mut io::stdin())?.expand(&*world.resolver).await?;
+    let links = (world.links)().map_err(CliError::Links)?;
+    let wanted = Wanted::read(args, &mut io::stdin())?;
+    let expanded = wanted.expand(&*world.resolver, |address| links.check_host(address)).await?;
     for warning in &expanded.warnings {
         terminal.warn(warning);
     }
@@ -45,7 +47,7 @@ pub(super) async fn scan(
     }
     // Before anything is sent: a report that cannot be written should not cost a scan.
     let outputs = Outputs::open(args.outputs(), &world.clock.wall().to_zoned(TimeZone::system()))?;
-    let Probing { scanner, thread, limits, links } = (world.prober)().map_err(CliError::Prober)?;
+    let Probing { scanner, thread, limits } = (world.prober)().map_err(CliError::Prober)?;
     let mut run = Run::new(args, verbose, expanded, (&scanner, &links), &*world.clock, terminal);
     run.drive(interrupted).await?;
     // Only a thread that has ended has published its last counts.

@@ -9,7 +9,7 @@ use std::{
 
 use super::ScanArgs;
 use crate::{
-    model::{Address, Mac, TargetError, TargetSpec, without_mark},
+    model::{Address, HostAddressError, Mac, TargetError, TargetSpec, without_mark},
     resolve::{Resolve, ResolveError},
 };
 
@@ -97,6 +97,36 @@ impl Excluded {
     }
 }
 
+/// Addresses of one target at which no host can be.
+#[derive(Default)]
+struct NoHosts {
+    count: u32,
+    first: Option<HostAddressError>,
+}
+
+impl NoHosts {
+    fn add(&mut self, error: HostAddressError) {
+        self.count += 1;
+        // What every network has says less than what is wrong.
+        let tells_less = |first: &HostAddressError| matches!(first, HostAddressError::WholeNetwork { .. });
+        if self.first.as_ref().is_none_or(tells_less) {
+            self.first = Some(error);
+        }
+    }
+
+    /// What the user should know. Whoever has a network scanned means its hosts: that its first and last address
+    /// are none is no news.
+    fn warning(self, spec: &TargetSpec) -> Option<String> {
+        let (count, first) = (self.count, self.first?);
+        match (spec, &first) {
+            (TargetSpec::Address(_), _) => Some(first.to_string()),
+            (TargetSpec::Name(name), _) => Some(format!("\"{name}\" leads nowhere: {first}")),
+            (_, HostAddressError::WholeNetwork { .. }) => None,
+            _ => Some(format!("{spec}: left out {count} of its addresses: {first}")),
+        }
+    }
+}
+
 /// What is wanted and what is not, before names are looked up.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
@@ -122,7 +152,12 @@ impl Wanted {
 
     /// The addresses in the order in which they were named, each once. A name stands for its first address,
     /// as with nmap: the others are the same host more often than not.
-    pub(super) async fn expand(&self, resolver: &dyn Resolve) -> Result<Expanded, TargetsError> {
+    /// `check` says whether a host can be at an address.
+    pub(super) async fn expand(
+        &self,
+        resolver: &dyn Resolve,
+        check: impl Fn(&Address) -> Result<(), HostAddressError>,
+    ) -> Result<Expanded, TargetsError> {
         let (exclude, left_out) = self.excluded(resolver).await?;
         let mut expanded = Expanded { left_out, ..Expanded::default() };
         let mut seen = HashSet::new();
@@ -137,20 +172,21 @@ impl Wanted {
                 },
                 other => (other.addresses(), None),
             };
-            let mut no_hosts = 0_u32;
+            let mut no_hosts = NoHosts::default();
             for address in addresses {
-                if !address.is_host() {
-                    no_hosts += 1;
-                } else if !exclude.has(&address) && seen.insert(address.clone()) {
+                if exclude.has(&address) {
+                    continue;
+                }
+                if let Err(error) = check(&address) {
+                    no_hosts.add(error);
+                } else if seen.insert(address.clone()) {
                     if expanded.targets.len() == MOST {
                         return Err(TargetsError::TooMany);
                     }
                     expanded.targets.push(Target { address, name: name.cloned() });
                 }
             }
-            if no_hosts > 0 {
-                expanded.warnings.push(format!("{spec}: left out {no_hosts} that can be no host's address"));
-            }
+            expanded.warnings.extend(no_hosts.warning(spec));
         }
         Ok(expanded)
     }
@@ -216,7 +252,7 @@ mod tests {
     use super::*;
     use crate::resolve::Resolving;
 
-    /// A resolver that knows two names.
+    /// A resolver that knows three names.
     struct Table;
 
     impl Resolve for Table {
@@ -224,6 +260,7 @@ mod tests {
             let addresses: &[&str] = match name {
                 "nas.lan" => &["10.0.0.5", "10.0.0.6", "fd00::5"],
                 "old.lan" => &["10.0.0.7"],
+                "nowhere.lan" => &["0.0.0.0", "::"],
                 _ => &[],
             };
             let found: Vec<Address> = addresses.iter().map(|text| text.parse().unwrap()).collect();
@@ -239,7 +276,7 @@ mod tests {
 
     async fn expand(targets: &str, exclude: &str, ipv6: bool) -> Expanded {
         let wanted = Wanted { targets: specs(targets), exclude: specs(exclude), ipv6 };
-        wanted.expand(&Table).await.unwrap()
+        wanted.expand(&Table, Address::check_host).await.unwrap()
     }
 
     fn addresses(expanded: &Expanded) -> String {
@@ -306,7 +343,10 @@ mod tests {
         };
         let wanted =
             Wanted::read(&parsed("--excludefile FILE 10.0.0.1 10.1.0.0/30 11.0.0.1"), &mut io::empty());
-        assert_eq!(addresses(&wanted.unwrap().expand(&Table).await.unwrap()), "11.0.0.1");
+        assert_eq!(
+            addresses(&wanted.unwrap().expand(&Table, Address::check_host).await.unwrap()),
+            "11.0.0.1"
+        );
         let error = Wanted::read(&parsed("-iL FILE"), &mut io::empty()).unwrap_err().to_string();
         assert!(
             error.ends_with("nets:1: \"10.0.0.0/8\" has more than 65,536 addresses; name a smaller prefix"),
@@ -323,20 +363,64 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_used_is_said() {
-        let found = expand("no.lan 0.0.0.0 224.0.0.0/24 10.0.0.1", "", false).await;
-        assert_eq!(addresses(&found), "10.0.0.1");
+        let targets =
+            "no.lan 0.0.0.0 nowhere.lan 224.0.0.0/24 fe80::/127 fe80::1 223.255.255.255-224.0.0.1 10.0.0.1";
+        let found = expand(targets, "", false).await;
+        assert_eq!(addresses(&found), "223.255.255.255 10.0.0.1");
         let expected = [
             "Unable to resolve host \"no.lan\".",
-            "0.0.0.0: left out 1 that can be no host's address",
-            "224.0.0.0/24: left out 256 that can be no host's address",
+            "0.0.0.0 is not the address of one host; name another",
+            "\"nowhere.lan\" leads nowhere: 0.0.0.0 is not the address of one host; name another",
+            "224.0.0.0/24: left out 256 of its addresses: 224.0.0.0 is not the address of one host; name another",
+            "fe80::/127: left out 2 of its addresses: fe80:: is valid on one link only; name its interface: fe80::%eth0",
+            "fe80::1 is valid on one link only; name its interface: fe80::1%eth0",
+            "223.255.255.255-224.0.0.1: left out 2 of its addresses: 224.0.0.0 is not the address of one host; name another",
         ];
         assert_eq!(found.warnings, expected);
+        assert_eq!(expand("224.0.0.0/24 0.0.0.0", "224.0.0.0/4 0.0.0.0", false).await, Expanded::default());
+    }
+
+    #[tokio::test]
+    async fn a_networks_first_and_last_address_are_left_out_in_silence_unless_they_were_typed() {
+        let check = |address: &Address| match address.to_string().as_str() {
+            "10.0.0.0" | "10.0.0.7" => Err(HostAddressError::WholeNetwork {
+                address: address.clone(),
+                net: "10.0.0.0/29".parse().unwrap(),
+                interface: "eth0".to_owned(),
+            }),
+            _ => Ok(()),
+        };
+        for (targets, left, warnings) in [
+            ("10.0.0.0/29", "10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6", &[][..]),
+            ("10.0.0.6-9", "10.0.0.6 10.0.0.8 10.0.0.9", &[]),
+            (
+                "old.lan",
+                "",
+                &[
+                    "\"old.lan\" leads nowhere: 10.0.0.7 stands for the whole network 10.0.0.0/29 on eth0, not for one host; name another",
+                ],
+            ),
+            (
+                "10.0.0.7 10.0.0.1",
+                "10.0.0.1",
+                &[
+                    "10.0.0.7 stands for the whole network 10.0.0.0/29 on eth0, not for one host; name another",
+                ],
+            ),
+        ] {
+            let wanted = Wanted { targets: specs(targets), ..Wanted::default() };
+            let found = wanted.expand(&Table, check).await.unwrap();
+            assert_eq!(
+                (addresses(&found).as_str(), &found.warnings[..]),
+                (left, &warnings.iter().map(ToString::to_string).collect::<Vec<_>>()[..])
+            );
+        }
     }
 
     #[tokio::test]
     async fn what_cannot_be_left_out_stops_the_scan() {
         let wanted = Wanted { targets: specs("10.0.0.1"), exclude: specs("gone.lan"), ipv6: false };
-        assert!(wanted.expand(&Table).await.is_err());
+        assert!(wanted.expand(&Table, Address::check_host).await.is_err());
     }
 
     #[tokio::test]
@@ -352,7 +436,7 @@ mod tests {
     #[tokio::test]
     async fn the_whole_is_bounded() {
         let wanted = Wanted { targets: specs("10.0.0.0/16 10.1.0.1"), ..Wanted::default() };
-        assert!(matches!(wanted.expand(&Table).await, Err(TargetsError::TooMany)));
+        assert!(matches!(wanted.expand(&Table, Address::check_host).await, Err(TargetsError::TooMany)));
     }
 
     #[test]

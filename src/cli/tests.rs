@@ -23,12 +23,13 @@ fn world() -> World {
     World {
         clock: Arc::new(clock),
         resolver: Arc::new(SystemResolver::default()),
+        links: Box::new(Links::read),
         prober: Box::new(move || {
             let limits = Limits::raise_and_read()?;
             let prober = ConnectProber::start(NonZeroUsize::MIN, clock)?;
             let bounds = limits.bounds();
             let (scanner, thread) = Scanner::start(1, prober, clock, move || bounds)?;
-            Ok(Probing { scanner, thread, limits, links: Links::read()? })
+            Ok(Probing { scanner, thread, limits })
         }),
     }
 }
@@ -41,16 +42,19 @@ struct Ran {
 }
 
 async fn ran_with(line: &str, interrupted: watch::Receiver<bool>) -> Ran {
+    ran_in(&world(), line, interrupted).await
+}
+
+async fn ran_in(world: &World, line: &str, interrupted: watch::Receiver<bool>) -> Ran {
     let arguments = parse(line.split_whitespace().map(OsString::from)).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut terminal = Terminal { out: &mut out, err: &mut err, width: None, progress: None };
-    let world = world();
     let ended = match &arguments.command {
         // Not by `dispatch`, which would take Ctrl-C from whoever runs the tests.
         Command::Now(Now::Scan(scan)) => {
-            scan::scan(scan, arguments.verbose, &world, &mut terminal, interrupted).await
+            scan::scan(scan, arguments.verbose, world, &mut terminal, interrupted).await
         }
-        Command::Now(now) => dispatch(now, &arguments, &world, &mut terminal).await,
+        Command::Now(now) => dispatch(now, &arguments, world, &mut terminal).await,
         Command::Serve => panic!("not a command that ends"),
     };
     let code = exit_code(ended, &mut terminal);
@@ -169,6 +173,58 @@ async fn a_probe_is_a_line_and_an_exit_code() {
     let missing = ran(&format!("portscan probe --json 127.0.0.1 {closed}")).await;
     assert_eq!(missing.code, 1);
     assert_eq!(serde_json::from_str::<Value>(&missing.out).unwrap()["state"], "closed");
+}
+
+/// A name server as it is used to filter advertisements.
+struct Blocking;
+
+impl Resolve for Blocking {
+    fn resolve<'a>(&'a self, name: &'a str) -> crate::resolve::Resolving<'a> {
+        let text = if name == "blocked.example" { "0.0.0.0" } else { name };
+        let answer = text.parse().map(|address| vec![address]);
+        Box::pin(std::future::ready(answer.map_err(|_| ResolveError::Unknown(name.to_owned()))))
+    }
+}
+
+/// Every command that takes a target, as it is typed and as a name leads there.
+#[tokio::test]
+async fn what_is_no_hosts_address_is_refused_before_anything_is_sent() {
+    for (target, why) in [
+        ("0.0.0.0", "0.0.0.0 is not the address of one host; name another"),
+        ("::", ":: is not the address of one host; name another"),
+        ("::ffff:0.0.0.0", "0.0.0.0 is not the address of one host; name another"),
+        ("224.0.0.1", "224.0.0.1 is not the address of one host; name another"),
+        ("ff02::1", "ff02::1 is not the address of one host; name another"),
+        ("255.255.255.255", "255.255.255.255 is not the address of one host; name another"),
+        (
+            "127.255.255.255",
+            "127.255.255.255 stands for the whole network 127.0.0.0/8 on lo, not for one host; name another",
+        ),
+        (
+            "blocked.example",
+            "\"blocked.example\" leads nowhere: 0.0.0.0 is not the address of one host; name another",
+        ),
+        ("fe80::1", "fe80::1 is valid on one link only; name its interface: fe80::1%"),
+        ("fe80::1%nosuch0", "fe80::1%nosuch0: no interface nosuch0 is up here; there are lo"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list");
+        std::fs::write(&list, target).unwrap();
+        let commands = [
+            format!("portscan probe {target} 22"),
+            format!("portscan scan -Pn -p 22 {target}"),
+            format!("portscan scan -Pn -p 22 -iL {}", list.display()),
+        ];
+        for command in commands {
+            // There is nothing to probe with.
+            let prober = Box::new(|| -> io::Result<Probing> { panic!("it would be probed") });
+            let world = World { resolver: Arc::new(Blocking), prober, ..world() };
+            let (_sender, interrupted) = watch::channel(false);
+            let ran = ran_in(&world, &command, interrupted).await;
+            assert_eq!((ran.code, ran.out.as_str()), (FAILED, ""), "{command}: {}", ran.err);
+            assert!(ran.err.contains(why), "{command}: {}", ran.err);
+        }
+    }
 }
 
 #[tokio::test]

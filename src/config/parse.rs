@@ -263,15 +263,7 @@ pub(super) fn address(text: &str) -> Parsed<Address> {
 }
 
 fn host_address(address: &Address) -> Parsed<()> {
-    let link_local = matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
-    if link_local && address.zone().is_none() {
-        return Err(format!("{address} is valid on one link only; name its interface: {address}%eth0"));
-    }
-    if address.is_host() {
-        Ok(())
-    } else {
-        Err(format!("{address} is not one host's own address; write that"))
-    }
+    address.check_host().map_err(|error| error.to_string())
 }
 
 /// A station's MAC.

@@ -4,6 +4,7 @@ mod address;
 mod delays;
 mod device;
 mod difference;
+mod host_address;
 mod mac;
 mod moment;
 mod name;
@@ -25,6 +26,7 @@ pub use difference::{
     Deviation, Difference, Disagreement, Expectation, Expected, Known, Place, Standings, device_differences,
     disagreements,
 };
+pub use host_address::HostAddressError;
 pub use mac::{Mac, MacError};
 pub use moment::Moment;
 pub use name::{Name, NameSource, NameSourceError};

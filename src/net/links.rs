@@ -7,7 +7,7 @@ use pnet::datalink::{self, NetworkInterface};
 
 use crate::{
     engine::Link,
-    model::{Address, Mac},
+    model::{Address, HostAddressError, Mac},
 };
 
 /// The interfaces that are up, as of one moment.
@@ -74,6 +74,39 @@ impl Links {
         self.interfaces.iter().any(|interface| interface.reaches(address))
     }
 
+    /// Whether one host can be at an address, and be reached there from this machine: the one check of all that is
+    /// probed. An address in a name's answer is checked as one that was typed.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_host(&self, address: &Address) -> Result<(), HostAddressError> {
+        use HostAddressError::{NoInterface, UnknownInterface, WholeNetwork};
+        let names = |interfaces: &mut dyn Iterator<Item = &Interface>| -> Vec<String> {
+            interfaces.map(|interface| interface.name.clone()).collect()
+        };
+        match address.check_host() {
+            Err(NoInterface { address, .. }) => {
+                let interfaces =
+                    names(&mut self.interfaces.iter().filter(|interface| !interface.is_loopback()));
+                return Err(NoInterface { address, interfaces });
+            }
+            other => other?,
+        }
+        if let Some(zone) = address.zone()
+            && !self.interfaces.iter().any(|interface| interface.name == zone)
+        {
+            let interfaces = names(&mut self.interfaces.iter());
+            return Err(UnknownInterface { address: address.clone(), interfaces });
+        }
+        let whole = self.interfaces.iter().find_map(|interface| Some((interface, interface.whole(address)?)));
+        match whole.filter(|_| self.owner(address).is_none()) {
+            Some((interface, net)) => {
+                Err(WholeNetwork { address: address.clone(), net, interface: interface.name.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The hardware address behind one of this machine's own addresses; the neighbour table has none.
     pub fn own_mac(&self, address: &Address) -> Option<Mac> {
         self.owner(address)?.mac
@@ -109,6 +142,21 @@ impl Interface {
             nets: interface.ips.iter().filter_map(|net| IpNet::new(net.ip(), net.prefix()).ok()).collect(),
             name: interface.name,
         })
+    }
+
+    fn is_loopback(&self) -> bool {
+        self.nets.iter().any(|net| net.addr().is_loopback())
+    }
+
+    /// The subnet that the address stands for as a whole: of IPv4, its first or last address. One of two addresses
+    /// or a single one has neither (RFC 3021); and in IPv6 both are hosts' (RFC 4291, 2.6.1: the first may be any
+    /// router's).
+    fn whole(&self, address: &Address) -> Option<IpNet> {
+        let ip = address.ip();
+        let stands_for = |net: &&IpNet| {
+            net.addr().is_ipv4() && net.prefix_len() < 31 && (ip == net.network() || ip == net.broadcast())
+        };
+        self.nets.iter().find(stands_for).map(IpNet::trunc)
     }
 
     /// Whether the address is in one of its subnets. A link-local one is only where its zone says; without
@@ -193,6 +241,50 @@ mod tests {
         assert_eq!(links().own_mac(&address("fd00::2")), "B8:27:EB:00:00:02".parse().ok());
         assert_eq!(links().own_mac(&address("192.168.1.77")), None);
         assert_eq!(links().own_mac(&address("10.8.0.2")), None);
+    }
+
+    #[test]
+    fn checks_what_is_probed_against_this_machines_networks() {
+        let mut links = links();
+        links.interfaces.push(interface("ppp0", false, None, &["198.51.100.0/31", "203.0.113.255/32"]));
+        for text in [
+            "192.168.1.1",
+            "192.168.0.255",
+            "10.8.1.0",
+            "127.0.0.1",
+            "fd00::",
+            "fe80::1%wg0",
+            "198.51.100.1",
+            "203.0.113.255",
+        ] {
+            assert_eq!(links.check_host(&address(text)), Ok(()), "{text}");
+        }
+        for (text, why) in [
+            ("0.0.0.0", "0.0.0.0 is not the address of one host; name another"),
+            ("ff02::1", "ff02::1 is not the address of one host; name another"),
+            (
+                "192.168.1.255",
+                "192.168.1.255 stands for the whole network 192.168.1.0/24 on eth0, not for one host; name another",
+            ),
+            (
+                "192.168.1.0",
+                "192.168.1.0 stands for the whole network 192.168.1.0/24 on eth0, not for one host; name another",
+            ),
+            (
+                "10.8.0.255",
+                "10.8.0.255 stands for the whole network 10.8.0.0/24 on wg0, not for one host; name another",
+            ),
+            (
+                "fe80::1",
+                "fe80::1 is valid on one link only; name its interface: fe80::1%eth0 or fe80::1%wg0 or fe80::1%ppp0",
+            ),
+            (
+                "fe80::1%nosuch",
+                "fe80::1%nosuch: no interface nosuch is up here; there are lo, eth0, wg0, ppp0",
+            ),
+        ] {
+            assert_eq!(links.check_host(&address(text)).unwrap_err().to_string(), why);
+        }
     }
 
     #[test]

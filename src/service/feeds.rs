@@ -30,7 +30,7 @@ use crate::{
     clock::Clock,
     config::{Config, FeedConfig},
     feed::{self, Feed, Inadmissible},
-    model::Device,
+    model::{Device, HostAddressError},
     net::Links,
     service::discovery::{self, Made},
 };
@@ -247,6 +247,11 @@ fn admit(feed: &mut Feed, links: &Links, config: &FeedConfig) {
 
 /// Whether a source may name the device.
 fn judge(device: &Device, links: &Links, config: &FeedConfig) -> Result<(), Inadmissible> {
+    match links.check_host(&device.address) {
+        // It may be back in a moment, and then the device still is what it was.
+        Ok(()) | Err(HostAddressError::UnknownInterface { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
     feed::admissible(&device.address, |address| links.is_own_subnet(address), &config.allow)
 }
 

@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     config::Config,
     engine::{HostJob, Link, Liveness},
-    model::{Address, Device, HostReport, HostStatus, Mac, PortSet, Timing},
+    model::{Address, Device, HostAddressError, HostReport, HostStatus, Mac, PortSet, Timing},
     net::Links,
     service::{
         agenda::{Look, Looked, is_wanted},
@@ -60,6 +60,8 @@ enum Nothing {
     Doubtful(#[from] Doubt),
     #[error("the device here is excluded, or has `scan = false`: it is left alone")]
     Unwanted(Mac),
+    #[error("left out: {0}")]
+    NoHost(#[from] HostAddressError),
     #[error(transparent)]
     Unsighted(Unsighted),
     #[error("which device has the address cannot be told, so nothing is stored: {0}")]
@@ -106,6 +108,7 @@ impl Looker {
     ) -> Result<Observation, Nothing> {
         let address = &look.device.address;
         let links = retry_kernel_read(|| ready(Links::read())).await?;
+        links.check_host(address)?;
         let witness = Witness::of(&links, address);
         let expected = witness.expected(&look.device)?;
         let started = self.clock.wall();
@@ -237,7 +240,11 @@ impl From<Unsighted> for Nothing {
 impl Nothing {
     const fn looked(&self) -> Looked {
         match self {
-            Self::Doubtful(Doubt::TakenOver { .. }) | Self::Unwanted(_) => Looked::Absent,
+            // An interface may come back, and is no reason to believe that a device is gone.
+            Self::NoHost(
+                HostAddressError::NoInterface { .. } | HostAddressError::UnknownInterface { .. },
+            ) => Looked::Failed,
+            Self::Doubtful(Doubt::TakenOver { .. }) | Self::Unwanted(_) | Self::NoHost(_) => Looked::Absent,
             Self::Doubtful(Doubt::Unattested) => Looked::Partial,
             Self::Unsighted(_) | Self::Unreadable(_) | Self::Stopped => Looked::Failed,
         }
@@ -251,7 +258,12 @@ impl Nothing {
                 tracing::warn!(%address, mac = text(expected), found = text(found), "{self}");
             }
             Self::Unwanted(mac) => tracing::info!(%address, %mac, "{self}"),
-            Self::Doubtful(Doubt::Unattested) | Self::Unsighted(_) | Self::Unreadable(_) => {
+            // A scan of one's own network means its hosts.
+            Self::NoHost(HostAddressError::WholeNetwork { .. }) => tracing::debug!(%address, "{self}"),
+            Self::NoHost(_)
+            | Self::Doubtful(Doubt::Unattested)
+            | Self::Unsighted(_)
+            | Self::Unreadable(_) => {
                 tracing::warn!(%address, "{self}");
             }
             Self::Stopped => tracing::debug!(%address, "{self}"),

@@ -17,7 +17,10 @@ use super::{
 use crate::{
     config::Config,
     engine::{HostJob, Liveness},
-    model::{Address, Device, DeviceKey, HostReport, Mac, Name, PortFinding, PortSet, TargetSpec, Timing},
+    model::{
+        Address, Device, DeviceKey, HostAddressError, HostReport, Mac, Name, PortFinding, PortSet,
+        TargetSpec, Timing,
+    },
     net::{Links, neighbours_by_ipv6},
     resolve::{Resolve, ResolveError},
     store::{
@@ -67,9 +70,9 @@ pub enum ProbeError {
     /// The name has no address.
     #[error(transparent)]
     Unresolved(#[from] ResolveError),
-    /// The address stands for nobody, or for many.
-    #[error("{0} is not the address of one host; name another")]
-    NoHost(Address),
+    /// No host can be there.
+    #[error(transparent)]
+    NoHost(#[from] HostAddressError),
     /// The owner said never.
     #[error(
         "{0} must not be probed; if that has changed, take it out of `exclude`, or out of the [[device]] with \
@@ -238,9 +241,6 @@ impl Queries {
         // Never empty; IPv4 first, as the original did.
         let found = self.resolver.resolve(host).await?;
         let address = found.into_iter().next().ok_or_else(|| ResolveError::Unknown(host.to_owned()))?;
-        if !address.is_host() {
-            return Err(ProbeError::NoHost(address));
-        }
         let config = Arc::clone(&self.config.borrow());
         // Read anew each time: interfaces come and go.
         let links = match Links::read() {
@@ -248,6 +248,13 @@ impl Queries {
             // Whether this machine itself is excluded by its MAC could not be told.
             Err(error) => return Ok(ProbeAnswer { address, found: Err(error.to_string()) }),
         };
+        match links.check_host(&address) {
+            // It may be there tomorrow: no fault of the question.
+            Err(error @ HostAddressError::UnknownInterface { .. }) => {
+                return Ok(ProbeAnswer { address, found: Err(error.to_string()) });
+            }
+            checked => checked?,
+        }
         let fed = self.fed_at(&address);
         // Without a question where the address, or what a feed says of it, is enough.
         let unseen = Device { address: address.clone(), mac: None, name: None };

@@ -24,12 +24,16 @@ use crate::{
     store::{Observation, Pace, ScanId, ScanKind, Store, WriterThread},
 };
 
-/// A name server that knows `here`, and addresses.
+/// A name server that knows `here`, addresses, and a name that it answers as a filter of advertisements does.
 struct Table;
 
 impl Resolve for Table {
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
-        let known = if name == "here" { "127.0.0.1" } else { name };
+        let known = match name {
+            "here" => "127.0.0.1",
+            "blocked.example" => "0.0.0.0",
+            other => other,
+        };
         let found = known.parse::<Address>().map(|address| vec![address]);
         Box::pin(std::future::ready(found.map_err(|_| ResolveError::Unknown(name.to_owned()))))
     }
@@ -258,6 +262,15 @@ async fn refuses_what_is_malformed_or_excluded() {
         let answer = served.get(&format!("/portscan/{path}/json")).await;
         assert_eq!(answer.status, 400, "{path}: {answer:?}");
         assert!(!answer.error().is_empty(), "{path}");
+    }
+    for host in
+        ["0.0.0.0", "blocked.example", "%3A%3A", "::ffff:0.0.0.0", "ff02::1", "255.255.255.255", "fe80::1"]
+    {
+        let answer = served.get(&format!("/portscan/{host}/80/json")).await;
+        assert_eq!(answer.status, 400, "{host}: {answer:?}");
+        let why =
+            if host == "fe80::1" { "name its interface: fe80::1%" } else { "is not the address of one host" };
+        assert!(answer.error().contains(why), "{host}: {answer:?}");
     }
     let (_listener, open, _) = open_and_closed();
     served.config.send_modify(|config| Arc::make_mut(config).exclude = vec!["127.0.0.0/16".parse().unwrap()]);
