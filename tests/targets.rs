@@ -1,6 +1,9 @@
 //! What is probed is a host: whatever names a target, an address that can be no host's is left out or refused.
 
+use std::fs;
+
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{
     harness::{
@@ -8,7 +11,7 @@ use crate::{
         feed::{FeedServer, Says},
         scanner,
     },
-    lab::Lab,
+    lab::{Lab, namespace},
 };
 
 /// A network of sixteen addresses with one device.
@@ -58,6 +61,49 @@ fn commands_refuse_what_is_no_hosts_address() {
     let elsewhere = portscan.run(&["discover", "lan0", "224.0.0.0/24"], LONG);
     assert_eq!(elsewhere.status.code(), Some(1));
     assert!(elsewhere.stderr.contains("is in none of lan0's own subnets"), "{}", elsewhere.stderr);
+}
+
+/// What a name leads to is checked as what was typed; a name of another script is looked up as it is registered, and
+/// told as it was typed.
+#[test]
+fn names_are_looked_up_and_checked_by_everything_that_takes_one() {
+    let lab = Lab::describe(SMALL);
+    let folder = TempDir::new().unwrap();
+    let hosts = folder.path().join("hosts");
+    let names = "127.0.0.1 localhost\n10.77.1.5 xn--mnchen-3ya.example xn--bcher-kva.local\n0.0.0.0 blocked.example\n";
+    fs::write(&hosts, names).unwrap();
+    namespace::replace("/etc/hosts", &hosts);
+    let targets = "targets = [\"Bücher.local\", \"blocked.example\"]\n";
+    let portscan =
+        Portscan::new(&lab, &format!("[feed]\nurl = []\n{}{targets}", scanner("named", "1d", "22")));
+    for name in ["münchen.example", "bücher.local"] {
+        let probed = portscan.run(&["probe", "--json", name, "22"], LONG).json();
+        assert_eq!((&probed["host"], &probed["address"]), (&name.into(), &"10.77.1.5".into()), "{probed}");
+        assert_eq!(probed["state"], "open", "{probed}");
+        let scanned = portscan.run(&["scan", "-p", "22", name], LONG);
+        assert!(scanned.stdout.starts_with(&format!("10.77.1.5 ({name})")), "{}", scanned.stdout);
+    }
+    for command in [&["probe", "blocked.example", "22"][..], &["scan", "-p", "22", "blocked.example"]] {
+        let refused = portscan.run(command, LONG);
+        let why = "\"blocked.example\" leads nowhere: 0.0.0.0 is not the address of one host; name another";
+        assert!(refused.stderr.contains(why) && refused.stdout.is_empty(), "{command:?}: {}", refused.stderr);
+    }
+    let running = portscan.start();
+    let known = eventually(LONG, "the named device is known", || {
+        let hosts = running.get("/v1/hosts").json();
+        (!hosts.as_array().unwrap().is_empty()).then_some(hosts)
+    });
+    assert_eq!((&known[0]["address"], known.as_array().unwrap().len()), (&"10.77.1.5".into(), 1), "{known}");
+    running.wait_for_line(LONG, |line| line.contains("left out: 0.0.0.0 is not the address of one host"));
+    let probed = running.get("/portscan/m%C3%BCnchen.example/22/json").json();
+    assert_eq!(
+        (&probed["ip"], &probed["address"]),
+        (&"münchen.example".into(), &"10.77.1.5".into()),
+        "{probed}"
+    );
+    assert_eq!(probed["state"], "open", "{probed}");
+    assert_eq!(running.get("/portscan/blocked.example/22/json").status, 400);
+    running.stop();
 }
 
 /// By a scanner's targets, a feed, the path that probes, and a run by hand.

@@ -135,7 +135,7 @@ pub struct ScanArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub top_ports: Option<u16>,
     /// Leave these ports out
-    #[arg(long, value_name = "PORTS", value_parser = ports::parse)]
+    #[arg(long, value_name = "PORTS", value_parser = ports::parse, allow_hyphen_values = true)]
     pub exclude_ports: Option<PortSet>,
     /// Read targets from a file (nmap's -iL), "-" is standard input
     #[arg(long, value_name = "FILE")]
@@ -297,6 +297,11 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap
             let message = "only one report fits on standard output; name files for the others".to_owned();
             return Err(usage(ErrorKind::ArgumentConflict, message));
         }
+        if scan.output_all.as_deref().is_some_and(|name| name.as_os_str() == "-") {
+            let message = "-oA writes three files, which do not fit on standard output; name them, as in -oA today, or \
+                           write one of -oX -, -oN - and -oG -";
+            return Err(usage(ErrorKind::ValueValidation, message.to_owned()));
+        }
         if let Some(mac) = scan.targets.iter().find(|target| matches!(target, TargetSpec::Mac(_))) {
             let message =
                 format!("{mac} is a MAC: who has it is known to the appliance only; name an address");
@@ -400,6 +405,20 @@ mod tests {
 
         let line = scan("-p -100 --exclude-ports 22,80 127.0.0.1");
         assert_eq!(line.port_set().to_string(), "1-21,23-79,81-100");
+        for (typed, left) in [
+            ("-p 79-81 --exclude-ports -79", "80-81"),
+            ("-p -79 --exclude-ports -21,23-77", "22,78-79"),
+            ("-p60000- --exclude-ports 60002-", "60000-60001"),
+            ("--exclude-ports=-65533 -p-", "65534-65535"),
+        ] {
+            assert_eq!(scan(&format!("{typed} 127.0.0.1")).port_set().to_string(), left, "{typed}");
+        }
+        let Command::Now(Now::Run(run)) = typed("portscan run --host 10.0.0.5 --ports -79").unwrap().command
+        else {
+            panic!("another command")
+        };
+        assert_eq!(run.ports.unwrap().to_string(), "1-79");
+
         assert_eq!(scan("127.0.0.1").port_set().len(), 1000);
         assert_eq!(scan("127.0.0.1").timing, Timing::T3);
     }
@@ -433,6 +452,10 @@ mod tests {
             ("scan --max-rate 0 a.lan", "--max-rate"),
             ("scan -oX - --json a.lan", "only one report"),
             ("scan -oX", "name a file"),
+            ("scan -oA - a.lan", "three files"),
+            ("scan -oA- a.lan", "three files"),
+            ("scan --output-all=- a.lan", "three files"),
+            ("scan --exclude-ports -p 22 a.lan", "not a port"),
             ("scan --openn a.lan", "--open"),
             ("192.168.1.0/24 -p 22", "Write: portscan scan 192.168.1.0/24 -p 22"),
             ("nas.lan", "Write: portscan scan nas.lan"),

@@ -60,7 +60,7 @@ pub struct Which {
     #[arg(value_name = "MAC|ADDRESS")]
     pub host: DeviceKey,
     /// 22,80,8000-8100
-    #[arg(value_name = "PORTS", value_parser = ports::parse)]
+    #[arg(value_name = "PORTS", value_parser = ports::parse, allow_negative_numbers = true)]
     pub ports: PortSet,
     /// ip, tcp, udp or sctp
     #[arg(long, default_value = "tcp")]
@@ -74,7 +74,7 @@ pub struct SetArgs {
     #[arg(value_name = "MAC|ADDRESS", required_unless_present = "file")]
     pub host: Option<DeviceKey>,
     /// 22,80,8000-8100
-    #[arg(value_name = "PORTS", value_parser = ports::parse, required_unless_present = "file")]
+    #[arg(value_name = "PORTS", value_parser = ports::parse, allow_negative_numbers = true, required_unless_present = "file")]
     pub ports: Option<PortSet>,
     /// ip, tcp, udp or sctp
     #[arg(long, default_value = "tcp")]

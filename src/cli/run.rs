@@ -35,7 +35,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "MAC|ADDRESS")]
     pub host: Option<DeviceKey>,
     /// Just these ports of that device
-    #[arg(short, long, value_name = "PORTS", value_parser = ports::parse, requires = "host")]
+    #[arg(short, long, value_name = "PORTS", value_parser = ports::parse, requires = "host", allow_hyphen_values = true)]
     pub ports: Option<PortSet>,
     /// Wait until it is through
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! One text to one checked value; the errors say what would have been right.
 
 use std::{
+    borrow::Cow,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     str::FromStr,
@@ -13,7 +14,7 @@ use jiff::civil::Time;
 use tracing::level_filters::LevelFilter;
 
 use super::Discover;
-use crate::model::{Address, Mac, PortSet, TargetSpec, canonical_net, one_line};
+use crate::model::{Address, Mac, PortSet, TargetSpec, ascii_name, canonical_net, one_line};
 
 type Parsed<T> = Result<T, String>;
 
@@ -300,10 +301,13 @@ pub(super) fn label(text: &str) -> Parsed<String> {
 
 /// A name that clients may call this server by.
 pub(super) fn host_name(text: &str) -> Parsed<String> {
-    match text.parse() {
-        Ok(TargetSpec::Name(name)) => Ok(name.trim_end_matches('.').to_ascii_lowercase()),
-        _ => Err(format!("\"{}\" is not a host name; write it as portscan.example.org", shown(text))),
-    }
+    let name = match text.parse() {
+        // Clients ask for it as it is looked up.
+        Ok(TargetSpec::Name(name)) => ascii_name(&name).map(Cow::into_owned),
+        _ => None,
+    };
+    let name = name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+    name.ok_or_else(|| format!("\"{}\" is not a host name; write it as portscan.example.org", shown(text)))
 }
 
 /// The appliance's own name, to which `.local` is added: one label (RFC 1123, 2.1). A label has 63 octets at most

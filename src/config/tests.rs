@@ -104,7 +104,7 @@ name = "Scanner-2"
 dns = false
 mdns = false
 [http]
-names = ["Portscan.Example.org."]
+names = ["Portscan.Example.org.", "Bücher.example"]
 probe = ["192.168.0.0/16", "AA:BB:CC:*"]
 [auth]
 trust = ["192.168.1.0/24", "10.0.0.7"]
@@ -113,7 +113,7 @@ token_file = "/run/token"
 name = "night"
 interval = "2d"
 at = 02:30:00
-targets = ["192.168.1.10-20", "nas.lan", "2001:db8::/120", "aa:bb:cc:dd:ee:ff"]
+targets = ["192.168.1.10-20", "münchen.lan", "2001:db8::/120", "aa:bb:cc:dd:ee:ff"]
 ports = [22, "8000-8100", 23]
 timing = 4
 [[scanner]]
@@ -151,7 +151,7 @@ fn reads_every_key() {
         (discover, config.feed.grace.as_secs()),
         (vec!["eth0".into(), "wlan0 10.1.0.0/16".into()], 1200)
     );
-    assert_eq!(config.http_names, ["portscan.example.org"]);
+    assert_eq!(config.http_names, ["portscan.example.org", "xn--bcher-kva.example"]);
     assert_eq!(
         config.auth_trust.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["192.168.1.0/24", "10.0.0.7/32"]

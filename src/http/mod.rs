@@ -2,13 +2,15 @@
 //!
 //! A request passes, from outside in: `server` (accepts), `conversation` (one connection under its time
 //! limits), `answer::finish` (methods, JSON errors, cache headers), `names` (is it us that is meant?), `body`
-//! (how much may be sent), `auth` (around routes that change state), then the route's handler. Handlers are
-//! thin: they ask a question of a lower floor and give its answer the contract's shape.
+//! (how much may be sent), `auth` (around routes that change state), `asked` (what path and query say), then the
+//! route's handler. Handlers are thin: they ask a question of a lower floor and give its answer the contract's
+//! shape.
 //!
 //! The release build aborts on a panic, so nothing here may: no indexing, no unwrap, no arithmetic on what
 //! a client sent.
 
 mod answer;
+mod asked;
 mod auth;
 mod body;
 mod connections;

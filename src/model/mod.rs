@@ -5,6 +5,7 @@ mod delays;
 mod device;
 mod difference;
 mod host_address;
+mod idn;
 mod mac;
 mod moment;
 mod name;
@@ -27,6 +28,7 @@ pub use difference::{
     disagreements,
 };
 pub use host_address::HostAddressError;
+pub use idn::ascii_name;
 pub use mac::{Mac, MacError};
 pub use moment::Moment;
 pub use name::{Name, NameSource, NameSourceError};

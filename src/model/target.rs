@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Address, Mac};
+use super::{Address, Mac, ascii_name};
 
 /// The largest prefix or range that is scanned, in addresses: a /16 is a large site, more is a slip.
 const MAX_ADDRESSES: u128 = 65_536;
@@ -23,7 +23,7 @@ pub enum TargetSpec {
     Range(IpAddr, IpAddr),
     /// `AA:BB:CC:DD:EE:FF`, or a beginning of one as `AA:BB:CC:*` (1 to 6 octets).
     Mac(Vec<u8>),
-    /// `printer.lan`: to be looked up.
+    /// `printer.lan`, `münchen.example`, as it was typed: to be looked up.
     Name(String),
 }
 
@@ -160,15 +160,17 @@ fn has_octet_ranges(text: &str) -> bool {
     text.split('.').count() == 4 && text.split('.').all(octet) && text.contains(['*', '-', ','])
 }
 
-/// RFC 1123, 2.1: letters, digits and hyphens; underscores occur on LANs and do no harm.
+/// RFC 1123, 2.1: letters, digits and hyphens; underscores occur on LANs and do no harm. Letters of every script,
+/// as long as they can be looked up.
 fn is_name(text: &str) -> bool {
+    let Some(text) = ascii_name(text) else { return false };
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
             && !label.starts_with('-')
     };
     let digits_only = text.chars().all(|c| c.is_ascii_digit() || c == '.');
-    text.len() <= 253 && !digits_only && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+    text.len() <= 253 && !digits_only && text.strip_suffix('.').unwrap_or(&text).split('.').all(label)
 }
 
 impl FromStr for TargetSpec {
@@ -239,6 +241,7 @@ mod tests {
             ("aa:bb:cc:*", "AA:BB:CC:*", 0),
             ("printer.lan", "printer.lan", 0),
             ("my-nas", "my-nas", 0),
+            ("münchen.local", "münchen.local", 0),
         ] {
             assert_eq!(spec(text).to_string(), printed);
             assert_eq!(spec(text).addresses().count(), count, "{text}");
@@ -247,7 +250,19 @@ mod tests {
 
     #[test]
     fn refuses_slips() {
-        for text in ["", "192.0.2.300", "192.0.2.9-3", "10.0.0.0/33", "a b", "-x", "aa:bb:*:cc", "1.2.3"] {
+        for text in [
+            "",
+            "192.0.2.300",
+            "192.0.2.9-3",
+            "10.0.0.0/33",
+            "a b",
+            "-x",
+            "aa:bb:*:cc",
+            "1.2.3",
+            "ü b",
+            "-ü\u{308}",
+            "☕.lan",
+        ] {
             assert!(text.parse::<TargetSpec>().is_err(), "{text}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::model::Address;
+use crate::model::{Address, ascii_name};
 
 /// Where it is.
 const HOSTS: &str = "/etc/hosts";
@@ -15,12 +15,14 @@ pub(super) async fn listed(name: &str) -> Vec<Address> {
 
 /// A line is an address and its names; `#` begins a comment.
 fn find(text: &str, name: &str) -> Vec<Address> {
-    let name = name.strip_suffix('.').unwrap_or(name);
+    let looked_up =
+        |name: &str| ascii_name(name.strip_suffix('.').unwrap_or(name)).map(|name| name.to_ascii_lowercase());
+    let Some(name) = looked_up(name) else { return Vec::new() };
     let mut found = Vec::new();
     for line in text.lines() {
         let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
         let address = words.next().and_then(|word| word.parse::<Address>().ok());
-        let named = words.any(|word| word.eq_ignore_ascii_case(name));
+        let named = words.any(|word| looked_up(word).as_ref() == Some(&name));
         found.extend(address.filter(|address| named && !found.contains(address)));
     }
     found
@@ -42,5 +44,8 @@ mod tests {
         assert_eq!(found("lanscan.local"), ["192.168.1.7", "fd00::7"]);
         assert_eq!(found("LANSCAN.local."), ["192.168.1.7", "fd00::7"]);
         assert_eq!(found("nas.local"), [""; 0]);
+        let text = "192.168.1.9 münchen.local\n192.168.1.10 xn--mnchen-3ya.local\n";
+        assert_eq!(find(text, "MÜNCHEN.local."), find(text, "xn--mnchen-3ya.local"));
+        assert_eq!(find(text, "münchen.local").len(), 2);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use crate::{
-    model::Address,
+    model::{Address, ascii_name},
     resolve::{Resolve, ResolveError, Resolving},
 };
 
@@ -61,9 +61,12 @@ impl SystemResolver {
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
         Box::pin(async move {
-            match name.parse() {
-                Ok(address) => Ok(vec![address]),
-                Err(_) => bounded(name, self.look_up(name)).await,
+            if let Ok(address) = name.parse() {
+                return Ok(vec![address]);
+            }
+            match ascii_name(name) {
+                Some(ascii) => bounded(name, self.look_up(&ascii)).await,
+                None => Err(ResolveError::Unknown(name.to_owned())),
             }
         })
     }
@@ -127,6 +130,15 @@ mod tests {
         assert!(found.iter().all(Address::is_loopback) && !found.is_empty(), "{found:?}");
         // Refused by the resolver itself, without asking anybody.
         let name = "no\0name";
+        assert_eq!(
+            SystemResolver::default().resolve(name).await,
+            Err(ResolveError::Unknown(name.to_owned()))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_that_no_name_server_can_know_is_told_as_it_was_typed() {
+        let name = "☕.invalid";
         assert_eq!(
             SystemResolver::default().resolve(name).await,
             Err(ResolveError::Unknown(name.to_owned()))

@@ -30,7 +30,7 @@ struct Table;
 impl Resolve for Table {
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
         let known = match name {
-            "here" => "127.0.0.1",
+            "here" | "münchen.example" => "127.0.0.1",
             "blocked.example" => "0.0.0.0",
             other => other,
         };
@@ -205,8 +205,14 @@ async fn looks_at_a_port_now() {
     let appliance = appliance();
     let served = &appliance.served;
     let (_listener, open, closed) = open_and_closed();
-    for host in ["127.0.0.1", "here", "::ffff:127.0.0.1", "[::ffff:127.0.0.1]"] {
-        let answer = served.get(&format!("/portscan/{host}/{open}/json")).await;
+    for (host, asked) in [
+        ("127.0.0.1", "127.0.0.1"),
+        ("here", "here"),
+        ("::ffff:127.0.0.1", "::ffff:127.0.0.1"),
+        ("[::ffff:127.0.0.1]", "[::ffff:127.0.0.1]"),
+        ("münchen.example", "m%C3%BCnchen.example"),
+    ] {
+        let answer = served.get(&format!("/portscan/{asked}/{open}/json")).await;
         let start = format!(
             "{{\"ip\":\"{host}\",\"ipv4\":\"{host}\",\"port\":\"{open}\",\"address\":\"127.0.0.1\",\
              \"state\":\"open\",\"reason\":\"syn-ack\",\"rtt_ms\":"

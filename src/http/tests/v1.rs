@@ -392,3 +392,52 @@ async fn old_scans_are_dropped_when_asked_to_be() {
     assert_eq!(appliance.served.get("/v1/scans").await.json(), json!([{"id": scans[2]}]));
     assert_eq!(appliance.served.get("/v1/hosts").await.json()[0]["ports"][0]["port"], 22);
 }
+
+/// Whatever is wrong with a path or a query is said in words that tell how to mend it, not in a library's.
+#[tokio::test]
+async fn wrong_paths_and_queries_are_answered_in_our_own_words() {
+    const ID: &str = "the scan's id is malformed; write one of those that /v1/scans lists";
+    const LAST: &str = "`last` is not a number from 0 to 4294967295; write last=50";
+    const SINCE: &str =
+        "`since` is malformed; write the id of a change, Unix seconds, or a time as 2026-03-01T10:00:00Z";
+    let mut appliance = appliance();
+    appliance.start_scanning(NOBODY, &[]);
+    for (asked, why) in [
+        ("GET /v1/scan/xyz", ID),
+        ("GET /v1/scan/99999999999999999999", ID),
+        ("GET /v1/scan/1.5", ID),
+        ("GET /v1/runs/xyz", ID),
+        ("DELETE /v1/runs/99999999999999999999", ID),
+        ("GET /v1/diff/1/99999999999999999999", ID),
+        ("GET /v1/diff/xyz/current", ID),
+        ("DELETE /v1/scans/99999999999999999999", ID),
+        ("GET /v1/runs?before=abc", ID),
+        ("GET /v1/runs?before=99999999999999999999", ID),
+        ("GET /v1/runs?last=abc", LAST),
+        ("GET /v1/runs?last=-1", LAST),
+        ("GET /v1/runs?last=", LAST),
+        ("GET /v1/runs?last=%2B5", LAST),
+        ("GET /v1/runs?last=4294967296", LAST),
+        ("GET /v1/runs?last=5&last=6", "`last` is there twice; write it once"),
+        ("GET /v1/changes?since=abc", SINCE),
+        ("GET /v1/changes?since=99999999999999999999", SINCE),
+        ("GET /v1/changes?since=9223372036854775807", SINCE),
+        ("POST /v1/run?limit=-1", "there is no parameter `limit` here; there is `host`, `ports`"),
+        ("POST /v1/run?host=10.0.0.1&host=10.0.0.2", "`host` is there twice; write it once"),
+        ("DELETE /v1/scans?dry-run=1", "there is no parameter `dry-run` here; there is `dry_run`"),
+        ("GET /v1/hosts/%FF", "the path has escapes that are not UTF-8; write é as %C3%A9"),
+        ("GET /portscan/%FF/80/json", "the path has escapes that are not UTF-8; write é as %C3%A9"),
+    ] {
+        let (method, path) = asked.split_once(' ').unwrap();
+        let answer = appliance.authorised(method, path).await;
+        assert_eq!((answer.status, answer.error().as_str()), (400, why), "{asked}");
+    }
+    for path in [
+        "/v1/runs?last=0",
+        "/v1/runs?last=4294967295&before=-1",
+        "/v1/runs?limit=-1",
+        "/v1/changes?since=0&x=1",
+    ] {
+        assert_eq!(appliance.served.get(path).await.status, 200, "{path}");
+    }
+}

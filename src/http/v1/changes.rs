@@ -1,9 +1,6 @@
 //! What has changed.
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use futures_util::{TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,6 +11,7 @@ use super::{Api, shapes::DeviceText};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal},
+        asked::Query,
         rows,
     },
     model::{Address, DeviceKey, Mac, PortSet, Protocol},

@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use axum::{
-    extract::{Path, Query, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,6 +13,7 @@ use super::{Api, scans::scan_id, shapes::DeviceText};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal},
+        asked::{Path, Query},
         rows,
     },
     model::{DeviceKey, Known, PortState, Protocol},

@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use axum::{
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use hyper::{StatusCode, header::HeaderMap};
@@ -22,6 +19,7 @@ use super::{
 use crate::{
     http::{
         answer::{ErrorBody, Refusal, json},
+        asked::Path,
         auth::Gate,
         body, rows,
     },

@@ -1,9 +1,6 @@
 //! Scans under way: start, watch, stop.
 
-use axum::{
-    extract::{Path, Query, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use hyper::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,6 +11,7 @@ use super::{Api, gated, scans::scan_id, shapes::DeviceText};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal, json},
+        asked::{Path, Query, number},
         auth::Gate,
     },
     model::{Address, Mac, PortSet},
@@ -240,9 +238,10 @@ async fn begin(api: &Api, order: Order) -> Result<Response, Refusal> {
 struct Latest {
     /// So many of the latest, the latest first, be they over or not; at most 200 are told.
     #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64, example = 50)]
-    last: Option<u32>,
+    last: Option<String>,
     /// The latest before the one with this id.
-    before: Option<i64>,
+    #[param(value_type = Option<i64>)]
+    before: Option<String>,
 }
 
 /// The runs under way, oldest first; or the latest of all.
@@ -251,10 +250,12 @@ struct Latest {
     responses((status = 200, body = Vec<RunBody>), (status = 400, body = ErrorBody)),
 )]
 async fn runs(State(api): State<Api>, Query(latest): Query<Latest>) -> Result<Response, Refusal> {
+    let last = latest.last.map(|last| number("last", &last)).transpose()?;
+    let before = latest.before.map(|id| scan_id(&id)).transpose()?;
     let views = api.runs.under_way().await?;
-    if latest.last.is_some() || latest.before.is_some() {
-        let most = latest.last.map_or(MOST, |last| last.min(MOST));
-        let scans = api.queries.latest_scans(latest.before.map(ScanId), most).await?;
+    if last.is_some() || before.is_some() {
+        let most = last.map_or(MOST, |last| last.min(MOST));
+        let scans = api.queries.latest_scans(before, most).await?;
         let body = |scan: ScanSummary| {
             let view = views.iter().find(|view| view.id == scan.id);
             RunBody::of(scan, view)

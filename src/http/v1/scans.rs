@@ -1,7 +1,7 @@
 //! What was looked at, and what each look found.
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use futures_util::TryStreamExt;
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     http::{
         answer::{ErrorBody, Refusal, json},
+        asked::{Path, Query},
         auth::Gate,
         rows,
     },

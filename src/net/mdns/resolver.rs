@@ -6,7 +6,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{Daemon, label_of};
 use crate::{
-    model::Address,
+    model::{Address, ascii_name},
     net::{SystemResolver, hosts},
     resolve::{Resolve, ResolveError, Resolving},
 };
@@ -61,7 +61,7 @@ impl LocalResolver {
 
 impl Resolve for LocalResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
-        match label_of(name) {
+        match ascii_name(name).and_then(|ascii| label_of(&ascii)) {
             Some(label) => Box::pin(async move {
                 let found = timeout(PATIENCE, self.look_up(name, &label)).await;
                 found.unwrap_or_else(|_| Err(ResolveError::TimedOut(name.to_owned())))

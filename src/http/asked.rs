@@ -1,0 +1,65 @@
+//! What a request's path and query say. Where they cannot be read they are refused in this project's words, not
+//! in those of the libraries that read them.
+
+use axum::extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery};
+use hyper::{Uri, http::request::Parts};
+use serde::de::DeserializeOwned;
+use utoipa::{IntoParams, openapi::path::ParameterIn};
+
+use super::answer::Refusal;
+
+/// The variable parts of a path, without their escapes.
+pub(super) struct Path<T>(pub(super) T);
+
+/// The parameters of a query. They are texts: whoever knows what one means says what is wrong with it.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let read = AxumPath::from_request_parts(parts, state).await;
+        let refused = |_| Refusal::bad_request("the path has escapes that are not UTF-8; write é as %C3%A9");
+        read.map(|AxumPath(path)| Self(path)).map_err(refused)
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + IntoParams> FromRequestParts<S> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let read = AxumQuery::try_from_uri(&parts.uri);
+        read.map(|AxumQuery(query)| Self(query)).map_err(|_| Refusal::bad_request(fault::<T>(&parts.uri)))
+    }
+}
+
+/// What is wrong with a query that could not be read.
+fn fault<T: IntoParams>(uri: &Uri) -> String {
+    let known: Vec<String> =
+        T::into_params(|| Some(ParameterIn::Query)).into_iter().map(|parameter| parameter.name).collect();
+    let there = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let pairs = AxumQuery::<Vec<(String, String)>>::try_from_uri(uri).map(|AxumQuery(pairs)| pairs);
+    let pairs = pairs.unwrap_or_default();
+    let times = |name: &str| pairs.iter().filter(|(key, _)| key == name).count();
+    if let Some(twice) = known.iter().find(|name| times(name) > 1) {
+        return format!("`{twice}` is there twice; write it once");
+    }
+    match pairs.iter().find(|(key, _)| !known.contains(key)) {
+        Some((unknown, _)) => {
+            let unknown: String = unknown.chars().take(40).collect();
+            format!("there is no parameter `{unknown}` here; there is {there}")
+        }
+        None => {
+            format!("the query is malformed; write it as ?NAME=VALUE, with & between two; there is {there}")
+        }
+    }
+}
+
+/// How many of something a query asks for.
+pub(super) fn number(name: &str, text: &str) -> Result<u32, Refusal> {
+    // To the standard library, `+5` is a number, too.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or_else(|| {
+        Refusal::bad_request(format!("`{name}` is not a number from 0 to {}; write {name}=50", u32::MAX))
+    })
+}
