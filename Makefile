@@ -23,6 +23,9 @@ RUNS    ?= 3
 # The peers that Debian does not have are built here.
 PEERS   := $(CURDIR)/target/peers
 
+# On how many simulated hosts `make properties` tries the engine.
+CASES   ?= 200000
+
 # What `make fuzz` feeds with bytes, and for how long each.
 INPUTS  ?= feed nmap words config paths
 MINUTES ?= 10
@@ -65,7 +68,7 @@ PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap no
 PI_PACKAGES := qemu-system-arm qemu-user-static binfmt-support mmdebstrap arch-test cpio e2fsprogs
 
 .DEFAULT_GOAL := run
-.PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance \
+.PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance properties \
   pi-test pi-setup screenshots bench bench-micro bench-setup fuzz lint setup services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
@@ -138,6 +141,10 @@ acceptance: setup ## the long runs behind the figures in README: an hour or two,
 	PORTSCAN_TEST_PORTS=1-65535 PORTSCAN_TEST_SEEDS=1000 PORTSCAN_TEST_RUNS=20 \
 	  $(CARGO) test --locked --release --lib --test integration -- --nocapture \
 	  engine::simulation::worlds appliance:: says_the_same answers_are_quick size::
+
+properties: ## try the engine on CASES (200000) simulated hosts, those that doze too: twenty minutes of one core
+	PROPTEST_CASES=$(CASES) $(CARGO) test --locked --lib --config profile.dev.package.portscan.opt-level=2 -- \
+	  without_loss_the_report_is_the_truth faults_of_this_machine_are_never_verdicts whatever_dozes_is_found
 
 screenshots: setup $(TOOLS)/usr/bin/pngquant ## renew README's pictures of the page
 	PORTSCAN_TEST_SCREENSHOTS=$(CURDIR)/tests/screenshots \

@@ -2,6 +2,7 @@
 //! Here is what leaves for it; what comes back is in `replies`.
 
 mod replies;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,9 +24,12 @@ use super::{
     rtt::{ENOUGH, Rtt},
     run::{Ask, Purpose, Run, Want},
     scheduler::SOON,
+    spread::Spread,
+    streak::{Streak, stays_awake},
     timing::BEFORE_RETRANSMIT,
     window::Window,
 };
+use waiting::{Denied, Waiting};
 
 /// First looks after which the share of silent ones is taken seriously.
 const TELLING: u32 = 64;
@@ -34,8 +38,12 @@ const TELLING: u32 = 64;
 const SILENCES: u32 = 8;
 
 /// Time-out towards a neighbour that never answered anything: ARP has shown that it is near, and a dozing
-/// Wi-Fi client takes 0.3 s. Waiting longer for each of 65,535 silent ports would cost hours.
+/// Wi-Fi client takes 0.3 s. Waiting longer for each of 65,535 silent ports would cost hours; what takes longer to wake
+/// is kept awake instead.
 const MUTE_NEIGHBOUR: Duration = Duration::from_millis(300);
+
+/// Least time between probes that only wake a host: their silence says nothing, so few are enough.
+const WAKING: Duration = Duration::from_millis(15);
 
 /// How late an unpaced probe may leave.
 const START_EVENTUALLY: Duration = Duration::from_secs(1);
@@ -78,6 +86,9 @@ struct Flight {
     start_by: Option<Moment>,
     /// When its window slot is given to another; `None` if it has none.
     timeout: Option<Moment>,
+    launched: Moment,
+    /// Silence that ends before says nothing, because the host may have dozed.
+    counts_from: Option<Moment>,
 }
 
 /// One address.
@@ -93,6 +104,8 @@ pub(super) struct Host {
     rtt: Rtt,
     window: Window,
     pacer: Pacer,
+    spread: Spread,
+    streak: Streak,
     health: Health,
     faults: Faults,
     care: Care,
@@ -100,15 +113,6 @@ pub(super) struct Host {
     /// First looks that ended, and those of them that were silent.
     looks: u32,
     silences: u32,
-}
-
-/// Why an ask cannot be granted now.
-#[derive(Clone, Copy, Debug)]
-enum Denied {
-    Until(Moment),
-    Reply,
-    Sockets,
-    Quota,
 }
 
 impl Host {
@@ -122,6 +126,8 @@ impl Host {
             rtt: Rtt::default(),
             window: Window::new(0, 0),
             pacer: Pacer::default(),
+            spread: Spread::default(),
+            streak: Streak::default(),
             health: Health::default(),
             faults: Faults::default(),
             care: Care::default(),
@@ -279,18 +285,23 @@ impl Host {
         if self.runs[run].is_check_fresh() && self.flights.values().any(checking) {
             return Err(Denied::Reply);
         }
-        let gentle = self.care.window(self.timeout(run));
-        let window = gentle.unwrap_or_else(|| self.window.size());
+        let window = self.window(self.timeout(run));
         let windowed = matches!(ask.purpose, Purpose::Port(_)) && !self.runs[run].is_patient();
         if let Some(&(timeout, _)) = self.slots.first().filter(|_| windowed && self.slots.len() >= window) {
             return Err(Denied::Until(timeout));
+        }
+        if windowed && self.may_doze() {
+            not_before(self.spread.next(now))?;
         }
         not_before(self.runs[run].paced_until())?;
         if self.is_paced() {
             not_before(self.pacer.next(now, room.start_within))?;
         }
         match room.left {
-            _ if !room.free => Err(Denied::Sockets),
+            _ if !room.free => {
+                self.spread.note_shortage(self.flights.len(), now);
+                Err(Denied::Sockets)
+            }
             Left::Enough => Ok(()),
             Left::Little if !self.expects_silence() => Ok(()),
             Left::Little | Left::Nothing => Err(Denied::Quota),
@@ -308,6 +319,11 @@ impl Host {
         self.runs.iter().map(bound).min().unwrap_or(1).into()
     }
 
+    /// Probes that may be unanswered and not yet timed out.
+    fn window(&self, timeout: Duration) -> usize {
+        self.care.window(timeout).unwrap_or_else(|| self.window.size())
+    }
+
     fn be_gentle(&mut self, now: Moment) {
         self.care.interval().into_iter().for_each(|interval| self.pacer.be_gentle(interval, now));
     }
@@ -320,6 +336,11 @@ impl Host {
         self.looks >= TELLING && self.silences * 2 > self.looks
     }
 
+    /// Whether it may doze between two probes, and be taken for silent because of that.
+    fn may_doze(&self) -> bool {
+        self.is_mute() && !self.rtt.is_prompt()
+    }
+
     fn timeout(&self, run: usize) -> Duration {
         let near = self.runs[run].job().link == Link::OnLink && self.is_mute();
         self.rtt.timeout(if near { MUTE_NEIGHBOUR } else { BEFORE_RETRANSMIT }, !self.is_paced())
@@ -327,6 +348,8 @@ impl Host {
 
     fn launch(&mut self, id: ProbeId, run: usize, ask: &Ask, now: Moment, room: Room) -> Probe {
         let timeout = self.timeout(run);
+        self.streak.left(now, room.start_within);
+        let (counts_from, patience) = self.keep_awake(run, ask, timeout, now, room);
         let crowded = self.flights.len() * 2 > self.sockets();
         // A socket kept past the time-out gives a late answer its chance. Where most are silent, or sockets
         // run out, that chance costs more than another pass.
@@ -337,7 +360,7 @@ impl Host {
             most if paced => most.min(BEFORE_RETRANSMIT),
             most => most,
         };
-        let give_up = ask.wait.unwrap_or_else(usual);
+        let give_up = ask.wait.or(patience).unwrap_or_else(usual);
         let slot = matches!(ask.purpose, Purpose::Port(_)).then(|| now + timeout.min(give_up));
         self.pacer.take(now, room.start_within, give_up, paced);
         self.health.sent();
@@ -349,44 +372,41 @@ impl Host {
         let woke = self.health.is_unheard();
         let (job, port, purpose) = (self.runs[run].id(), ask.port, ask.purpose);
         let start_by = now + if paced { room.start_within } else { START_EVENTUALLY };
-        let flight = Flight { job, port, purpose, woke, start_by: paced.then_some(start_by), timeout: slot };
+        let (launched, held) = (now, paced.then_some(start_by));
+        let flight =
+            Flight { job, port, purpose, woke, start_by: held, timeout: slot, launched, counts_from };
         self.flights.insert(id, flight);
         Probe { id, address: self.address.clone(), port: ask.port, start_by, give_up }
+    }
+
+    /// Sees to it that a host that may doze is awake when a port is looked at for the last time: from when on its
+    /// silence counts, and how long the probe waits where it is to wake the host itself.
+    ///
+    /// To wait so long for every port would treble a scan's time. Only where the probes are too far apart to keep
+    /// the host awake is there no other way; and where its round trips were measured, they tell how long it takes.
+    fn keep_awake(
+        &mut self,
+        run: usize,
+        ask: &Ask,
+        timeout: Duration,
+        now: Moment,
+        room: Room,
+    ) -> (Option<Moment>, Option<Duration>) {
+        if !self.may_doze() {
+            return (None, None);
+        }
+        let even = self.spread.interval(timeout, self.window(timeout).min(self.sockets()), now);
+        let decides = ask.wait.is_none() && self.runs[run].is_last_look(ask.purpose);
+        let counts_from = if decides { self.streak.counts_from(now + timeout) } else { None };
+        let only_wakes = counts_from.is_some_and(|from| now + timeout < from);
+        self.spread.take(if only_wakes { even.max(WAKING) } else { even }, now);
+        let waits = self.rtt.samples() == 0 || stays_awake(even, room.start_within);
+        let patience = (decides && waits && counts_from.is_none()).then_some(BEFORE_RETRANSMIT);
+        (counts_from, patience)
     }
 
     fn end(&mut self, run: usize, ending: Ending, now: Moment, events: &mut Vec<Event>) {
         let mut run = self.runs.remove(run);
         events.push(Event::Finished(run.id(), Box::new(run.report(ending, now))));
-    }
-}
-
-/// The earliest of several reasons to look again.
-#[derive(Debug, Default)]
-struct Waiting {
-    at: Option<Moment>,
-    starved: bool,
-    hushed: bool,
-}
-
-impl Waiting {
-    fn until(&mut self, at: Moment) {
-        self.at = Some(self.at.map_or(at, |earlier| earlier.min(at)));
-    }
-
-    fn note(&mut self, denied: Denied) {
-        match denied {
-            Denied::Until(at) => self.until(at),
-            Denied::Reply => {}
-            Denied::Sockets => self.starved = true,
-            Denied::Quota => self.hushed = true,
-        }
-    }
-
-    fn step(self) -> Step {
-        match self {
-            Self { starved: true, at, .. } => Step::Starved(at),
-            Self { hushed: true, at, .. } => Step::Hushed(at),
-            Self { at, .. } => Step::Wait(at),
-        }
     }
 }

@@ -6,8 +6,8 @@
 //!  HostJob ─► Engine ─► Host (one per address) ─► Run (one per job) ─► Board (one byte per port)
 //!             scheduler  window, pacer, rtt,       check, passes        verdicts, report
 //!             global     health, care,      barred
-//!             quota,     faults
-//!             haste
+//!             quota,     faults, spread,
+//!             haste      streak
 //! ```
 //!
 //! What may be sent at all is decided from left to right (sockets of this machine and silence that it bears,
@@ -39,7 +39,9 @@ mod run;
 mod scheduler;
 #[cfg(test)]
 mod simulation;
+mod spread;
 mod stats;
+mod streak;
 mod timing;
 mod window;
 

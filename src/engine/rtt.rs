@@ -93,6 +93,11 @@ impl Rtt {
         self.expected.map_or(unknown, |expected| expected.clamp(floor, BEFORE_RETRANSMIT))
     }
 
+    /// Whether every answer so far came as fast as a wired neighbour's.
+    pub(super) const fn is_prompt(&self) -> bool {
+        self.samples > 0 && self.slow == 0
+    }
+
     fn is_near(&self) -> bool {
         (self.samples >= ENOUGH && self.slow == 0)
             || (self.samples >= PLENTY && self.slow.saturating_mul(100) <= self.samples)
@@ -156,6 +161,16 @@ mod tests {
             rtt.timeout(UNKNOWN, true)
         };
         assert_eq!((timeout(800), timeout(100_000) > LEAST), (LEAST_NEAR, true));
+    }
+
+    #[test]
+    fn one_slow_answer_is_enough_to_be_no_prompt_host() {
+        let is_prompt = |samples: &[u64]| {
+            let mut rtt = Rtt::default();
+            samples.iter().for_each(|&micros| rtt.sample(Duration::from_micros(micros)));
+            rtt.is_prompt()
+        };
+        assert_eq!([&[][..], &[4_999; 9], &[800, 800, 5_000]].map(is_prompt), [false, true, false]);
     }
 
     #[test]

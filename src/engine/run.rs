@@ -330,6 +330,11 @@ impl Run {
         matches!(purpose, Purpose::Port(place) if self.board.tries(place) == 0)
     }
 
+    /// Whether this is the look after which the silence of a port is its verdict.
+    pub(super) fn is_last_look(&self, purpose: Purpose) -> bool {
+        matches!(purpose, Purpose::Port(place) if self.board.tries(place) + 1 >= self.passes.tries_at(place))
+    }
+
     /// A liveness probe ended without a sign of life. Whether that shows that a neighbour is there.
     pub(super) fn check_silent(&mut self) -> bool {
         self.check.as_mut().is_some_and(|check| {

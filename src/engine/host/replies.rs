@@ -42,6 +42,7 @@ impl Host {
             Outcome::NoNeighbour => self.no_neighbour(&flight, reply.ended, events),
             Outcome::Local(error) => self.fault(&flight, error, reply.ended, events),
             Outcome::NotStarted => {
+                self.streak.stayed(flight.launched);
                 self.run_of(&flight).into_iter().for_each(|run| run.unstarted(flight.port, flight.purpose));
             }
         }
@@ -103,7 +104,11 @@ impl Host {
             Purpose::Port(_) => self.window.grow(used),
         }
         let doubt = self.health.has_canary();
+        let dozed = flight.counts_from.is_some_and(|from| reply.ended < from);
         if let Some(run) = self.run_of(flight) {
+            if dozed {
+                return run.returned(flight.port, flight.purpose);
+            }
             run.settle(flight.purpose, Mark::Silent, Duration::ZERO, doubt);
         }
     }
@@ -124,6 +129,7 @@ impl Host {
 
     /// This machine's fault.
     fn fault(&mut self, flight: &Flight, error: LocalError, now: Moment, events: &mut Vec<Event>) {
+        self.streak.stayed(flight.launched);
         self.run_of(flight).into_iter().for_each(|run| run.faulted(flight.port, flight.purpose));
         if self.faults.note(error, now) {
             let (up, down) = (

@@ -5,6 +5,7 @@
 //! here in virtual time can be seen there on a wire.
 
 mod device;
+mod dozing;
 #[path = "../../../tests/lab/manners.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the lab's, which needs more of it")]
 mod manners;

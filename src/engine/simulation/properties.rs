@@ -9,6 +9,13 @@ use scenario::{Burst, Reboot, Vanish, Wake, When};
 
 const PORTS: u16 = 300;
 
+/// So many cases every day, or as many as `PROPTEST_CASES` asks for (`make properties`).
+pub(super) fn cases(usual: u32) -> ProptestConfig {
+    let cases =
+        std::env::var("PROPTEST_CASES").map_or(usual, |text| text.parse().expect("a number of cases"));
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
+}
+
 fn some_ports() -> impl Strategy<Value = PortSet> {
     let few = prop::collection::vec(1..=PORTS, 0..8).prop_map(PortSet::from_iter);
     let many = prop::collection::vec((1..=PORTS, 1..60_u16), 0..8)
@@ -104,7 +111,7 @@ fn troubles() -> impl Strategy<Value = Troubles> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
+    #![proptest_config(cases(60))]
 
     /// Without loss the report is the truth, at every template, on every kind of host.
     #[test]

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{properties::cases, *};
 
 /// How long the table keeps a probe that nothing answers.
 const ENTRY: Duration = Duration::from_secs(120);
@@ -138,7 +138,7 @@ fn lateness_shrinks_the_window_and_time_brings_it_back() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(25) })]
+    #![proptest_config(cases(25))]
 
     /// However many answer, and whichever: what is silent keeps to the bound, but for what two seconds' debt
     /// and the probes under way when a host fell silent add to it. No verdict suffers.

@@ -1,0 +1,133 @@
+//! Neighbours that drop everything but a port which nobody would guess, and doze off whenever they are left alone:
+//! what is found of them, and what that costs where hosts stay silent.
+
+use proptest::prelude::*;
+
+use crate::model::HostStatus;
+
+use super::{properties::cases, *};
+use scenario::{Unopened, Wake};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// Answers within 0.4 s when it was asleep, and is asleep after 60 ms.
+fn dozer(open: &str) -> Behaviour {
+    let wake = Some(Wake { delay: 290 * MILLI, jitter: Duration::ZERO, idle: 60 * MILLI });
+    Behaviour { wake, rtt: 100 * MILLI, ..silent(open) }
+}
+
+fn silent(open: &str) -> Behaviour {
+    Behaviour { default: Unopened::Filtered, ..neighbour(open) }
+}
+
+/// A look at so many ports, with so many sockets at most: what was found, and how long it took.
+fn look(
+    device: Behaviour,
+    (timing, max_in_flight, last): (Timing, u16, u16),
+    seed: u64,
+) -> (Vec<u16>, Duration) {
+    let mut world = World::new(vec![device], seed);
+    let job = world.job(0, &format!("1-{last}"));
+    let id = world.submit(HostJob { timing, max_in_flight, liveness: Liveness::Assume, ..job });
+    let took = world.run();
+    if timing <= Timing::T3 {
+        world.assert_polite();
+    }
+    assert_eq!(world.reports[&id].status, HostStatus::Up);
+    (world.reports[&id].open_ports().collect(), took)
+}
+
+#[test]
+fn the_only_port_of_a_neighbour_that_dozes_is_found() {
+    for (timing, sockets, last) in [
+        (Timing::T2, 1, 100),
+        (Timing::T3, 1, 150),
+        (Timing::T3, 5, 300),
+        (Timing::T3, 12, 300),
+        (Timing::T3, 50, 500),
+        (Timing::T3, u16::MAX, 800),
+        (Timing::T4, 23, 300),
+        (Timing::T4, u16::MAX, 800),
+        (Timing::T5, 64, 300),
+        (Timing::T5, u16::MAX, 800),
+    ] {
+        let missed =
+            (0..6).filter(|&seed| look(dozer("90"), (timing, sockets, last), seed).0 != [90]).count();
+        assert_eq!(missed, 0, "{timing}, {sockets} sockets: missed of six times");
+    }
+}
+
+#[test]
+fn it_is_found_by_a_look_at_all_ports() {
+    for (timing, sockets) in [(Timing::T3, 50), (Timing::T4, u16::MAX)] {
+        assert_eq!(look(dozer("40000"), (timing, sockets, u16::MAX), 1).0, [40000], "{timing}");
+    }
+}
+
+/// Those that stay silent pay for those that doze; `before`: seconds it took when these were missed. From seven
+/// sockets on: fewer do not keep a host awake, and then every port's last look waits thrice as long.
+#[test]
+fn silent_hosts_cost_hardly_more_than_if_none_dozed() {
+    for (timing, sockets, last, before) in [
+        (Timing::T3, 8, 2000, 159.8),
+        (Timing::T3, 50, 300, 9.0),
+        (Timing::T3, 50, 2000, 29.4),
+        (Timing::T3, u16::MAX, 2000, 21.8),
+        (Timing::T4, 50, 300, 8.1),
+        (Timing::T4, 50, 2000, 28.3),
+        (Timing::T4, u16::MAX, 300, 6.8),
+        (Timing::T4, u16::MAX, 2000, 7.7),
+        (Timing::T4, u16::MAX, u16::MAX, 24.7),
+    ] {
+        let (open, took) = look(silent(""), (timing, sockets, last), 1);
+        assert!(open.is_empty());
+        assert!(
+            took.as_secs_f64() <= before * 1.15,
+            "{timing}, {sockets} sockets, {last} ports: {took:?} in place of {before} s"
+        );
+    }
+}
+
+/// Sixteen hosts that share 256 sockets, looked at all at once: how long that takes.
+fn look_together(device: &Behaviour, last: u16) -> Duration {
+    let mut world = World::bounded(vec![device.clone(); 16], 1, 256);
+    for host in 0..16 {
+        let job = world.job(host, &format!("1-{last}"));
+        world.submit(HostJob { liveness: Liveness::Assume, ..job });
+    }
+    let took = world.run();
+    let there: Vec<u16> = device.open.iter().collect();
+    assert!(world.reports.values().all(|report| report.open_ports().eq(there.iter().copied())));
+    took
+}
+
+#[test]
+fn hosts_that_share_few_sockets_are_kept_awake_together() {
+    look_together(&dozer("90"), 1000);
+    let took = look_together(&silent(""), 2000);
+    assert!(took.as_secs_f64() <= 81.6 * 1.15, "{took:?} in place of 81.6 s");
+}
+
+fn a_dozer() -> impl Strategy<Value = Behaviour> {
+    let millis = |range: std::ops::Range<u32>| range.prop_map(|millis| millis * MILLI);
+    let wake = (millis(150..300), millis(0..100), millis(50..400));
+    (wake, millis(0..200), millis(0..50), 1..=300_u16).prop_map(
+        |((delay, woken, idle), rtt, jitter, open)| {
+            let wake = Some(Wake { delay, jitter: woken, idle });
+            Behaviour { wake, rtt, jitter, ..silent(&open.to_string()) }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    #[test]
+    fn whatever_dozes_is_found(
+        device in a_dozer(), sockets in 1..120_u16, seed: u64,
+        timing in prop_oneof![Just(Timing::T2), Just(Timing::T3), Just(Timing::T4), Just(Timing::T5)],
+    ) {
+        let there: Vec<u16> = device.open.iter().collect();
+        prop_assert_eq!(look(device, (timing, sockets, 300), seed).0, there);
+    }
+}

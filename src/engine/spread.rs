@@ -1,0 +1,108 @@
+//! When a probe leaves that is likely to stay silent: evenly. A window's worth at once, and then nothing until all
+//! of them have timed out, would let a host doze off in between and meet it asleep again.
+
+use std::time::Duration;
+
+use crate::model::Moment;
+
+use super::rate::Rate;
+
+/// How far ahead a probe may be: what a coarse timer loses is caught up, and a processor is not woken for each.
+const SLACK: Duration = Duration::from_millis(10);
+
+/// How long a host does not count on more sockets than it had when none was free.
+const SHORTAGE: Duration = Duration::from_secs(1);
+
+/// An even spacing of a host's probes.
+#[derive(Debug)]
+pub(super) struct Spread {
+    rate: Rate,
+    shortage: Option<Shortage>,
+}
+
+/// No socket was free for the host.
+#[derive(Clone, Copy, Debug)]
+struct Shortage {
+    /// The first time, and the latest.
+    began: Moment,
+    at: Moment,
+    /// The most that the host had at such a time.
+    had: usize,
+}
+
+impl Default for Spread {
+    fn default() -> Self {
+        Self { rate: Rate::new(Duration::ZERO, SLACK, Moment::ZERO), shortage: None }
+    }
+}
+
+impl Spread {
+    /// When the next probe may leave. Who must wait waits for several.
+    pub(super) fn next(&self, now: Moment) -> Moment {
+        let next = self.rate.next();
+        if next > now { next + SLACK } else { next }
+    }
+
+    /// No socket was free for the host, which had so many.
+    pub(super) fn note_shortage(&mut self, had: usize, now: Moment) {
+        let this = Shortage { began: now, at: now, had };
+        let lately = self.shortage.filter(|shortage| now.since(shortage.began) < SHORTAGE);
+        self.shortage =
+            Some(lately.map_or(this, |that| Shortage { at: now, had: that.had.max(had), ..that }));
+    }
+
+    /// The spacing at which so many sockets suffice for probes that hold one for so long.
+    pub(super) fn interval(&self, held: Duration, sockets: usize, now: Moment) -> Duration {
+        let lately = self.shortage.filter(|shortage| now.since(shortage.at) < SHORTAGE);
+        let sockets = lately.map_or(sockets, |shortage| shortage.had.min(sockets)).max(1);
+        held / u32::try_from(sockets).unwrap_or(u32::MAX)
+    }
+
+    /// A probe leaves, and the next one so much later.
+    pub(super) fn take(&mut self, interval: Duration, now: Moment) {
+        self.rate.set_interval(interval);
+        self.rate.take(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_start(Duration::from_millis(millis))
+    }
+
+    const HELD: Duration = Duration::from_millis(300);
+
+    #[test]
+    fn sockets_are_used_evenly_and_the_processor_is_woken_for_several_probes_at_once() {
+        let mut spread = Spread::default();
+        let interval = spread.interval(HELD, 300, at(0));
+        let (mut now, mut left) = (at(0), Vec::new());
+        while now < at(1000) {
+            match spread.next(now) {
+                next if next > now => now = next,
+                _ => {
+                    left.push(now);
+                    spread.take(interval, now);
+                }
+            }
+        }
+        assert_eq!(left.len(), 1001);
+        left.dedup();
+        assert_eq!(left.len(), 91, "{left:?}");
+    }
+
+    #[test]
+    fn a_host_counts_on_what_it_had_when_sockets_were_short() {
+        let mut spread = Spread::default();
+        spread.note_shortage(10, at(5000));
+        spread.note_shortage(7, at(5000));
+        let interval = |sockets, millis| spread.interval(HELD, sockets, at(millis));
+        assert_eq!((interval(50, 5999), interval(50, 6000)), (HELD / 10, HELD / 50));
+        assert_eq!(interval(5, 5000), HELD / 5, "and on no more than it may have");
+        spread.note_shortage(0, at(7000));
+        assert_eq!(spread.interval(HELD, 50, at(7000)), HELD);
+    }
+}
