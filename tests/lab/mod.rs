@@ -30,7 +30,7 @@ use std::{
 };
 
 use nix::sys::socket::{MsgFlags, send};
-use portscan::model::{Mac, Moment, PortSet};
+use portscan::model::{Mac, Moment, PortSet, PortState};
 
 mod device;
 mod kernel;
@@ -237,6 +237,11 @@ impl Host<'_> {
 
     pub fn open_ports(self) -> PortSet {
         self.lab.responder.shared().world.devices[self.index].manners.open_ports()
+    }
+
+    /// What a scan is to find of a port.
+    pub fn state(self, port: u16) -> PortState {
+        self.lab.responder.shared().world.devices[self.index].manners.state(port)
     }
 
     /// What was done to it so far.
