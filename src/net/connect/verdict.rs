@@ -126,8 +126,10 @@ pub(super) fn silence(peer: SocketAddr, waited: Duration) -> Outcome {
     }
     match resolution(*peer.ip(), peer.scope_id()) {
         Ok(Some(Resolution::GivenUp)) => Outcome::NoNeighbour,
-        // It has given up once, and the kernel's next SYN makes it ask anew.
-        Ok(Some(Resolution::Asking)) if waited >= GIVEN_UP => Outcome::NoNeighbour,
+        // It has given up once, and the kernel's next SYN makes it ask anew. Or it has forgotten that it gave up: its
+        // table, which all network namespaces share, is swept of failures as soon as it has 128 entries (`gc_thresh1`,
+        // arp(7)), but keeps a neighbour that has answered for a minute.
+        Ok(Some(Resolution::Asking) | None) if waited >= GIVEN_UP => Outcome::NoNeighbour,
         Ok(_) => Outcome::Silent,
         Err(error) => Outcome::Local(local_error(&error)),
     }
