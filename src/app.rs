@@ -113,6 +113,37 @@ fn probing(clock: SystemClock) -> io::Result<Probing> {
 /// Says why nothing goes on, with all the causes, and how it ends.
 #[expect(clippy::print_stderr, reason = "the last word of the process, also where no log was started")]
 fn complain(error: &anyhow::Error) -> ExitCode {
-    eprintln!("portscan: {error:#}");
+    eprintln!("portscan: {}", with_causes(error));
     ExitCode::FAILURE
+}
+
+/// An error and its causes, each said once: many an error quotes its cause in the middle of its own sentence.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told.push_str(": ");
+            told.push_str(&cause);
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use anyhow::Context;
+
+    use super::*;
+    use crate::store::StoreError;
+
+    #[test]
+    fn a_cause_that_is_quoted_is_not_said_again() {
+        let source = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let quoted = StoreError::File { path: PathBuf::from("/d/portscan.db"), source: source() };
+        assert_eq!(with_causes(&quoted.into()).matches("permission denied").count(), 1);
+        let added = Err::<(), _>(source()).context("the runtime cannot start").unwrap_err();
+        assert_eq!(with_causes(&added), "the runtime cannot start: permission denied");
+    }
 }

@@ -249,7 +249,7 @@ fn what_earlier_roots_left_is_told_with_the_command_that_mends_it() {
     let (Users::Many { service: uid, .. }, owner) = (place.users, "belongs to root (uid 0)") else {
         // There is nobody whom a chown could help; a mode keeps root without its capabilities out all the same.
         for name in ["portscan.lock", "portscan.db", "token"] {
-            fs::set_permissions(at(name), fs::Permissions::from_mode(0o0)).unwrap();
+            fs::set_permissions(at(name), fs::Permissions::from_mode(0o000)).unwrap();
             let refused = run(&service, &["serve"]);
             let command = format!("its mode is 0000; mend it with: chmod u+rw {}", at(name).display());
             assert!(refused.stderr.contains(&command), "{refused:?}");
@@ -300,7 +300,7 @@ fn another_users_directory_is_told_to_belong_to_that_user() {
     service.start().stop();
     let Users::Many { service: uid, passer_by } = place.users else {
         // Nobody passes by. Root itself, though, is kept out by a mode where it has no more rights than others.
-        fs::set_permissions(place.data(), fs::Permissions::from_mode(0o0)).unwrap();
+        fs::set_permissions(place.data(), fs::Permissions::from_mode(0o000)).unwrap();
         let refused = run(&service, &["hosts"]);
         let command = format!("its mode is 0000; mend it with: chmod u+rwx {}", place.data().display());
         assert!(refused.stderr.contains(&command), "{refused:?}");
@@ -371,6 +371,16 @@ fn what_is_read_only_can_be_read_and_says_why_it_cannot_be_written() {
     }
     fs::set_permissions(place.data(), fs::Permissions::from_mode(0o700)).unwrap();
 
+    // SQLite opens to be read what it may not write; who stored something would wait for ever.
+    fs::set_permissions(service.database(), fs::Permissions::from_mode(0o400)).unwrap();
+    reads(&service, &copies.path().join("1.db"));
+    let mend = format!("its mode is 0400; mend it with: chmod u+rw {}", service.database().display());
+    for words in writes {
+        let refused = run(&service, words);
+        assert!(!refused.status.success() && refused.stderr.contains(&mend), "{words:?}: {refused:?}");
+    }
+    fs::set_permissions(service.database(), fs::Permissions::from_mode(0o600)).unwrap();
+
     let bind = |flags| mount(Some(&place.data()), &place.data(), None::<&str>, flags, None::<&str>).unwrap();
     bind(MsFlags::MS_BIND);
     bind(MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
@@ -386,6 +396,24 @@ fn what_is_read_only_can_be_read_and_says_why_it_cannot_be_written() {
         let checked = run(portscan, &["check-config"]);
         assert!(checked.stdout.contains("is mounted read-only"), "{checked:?}");
     }
+}
+
+#[test]
+fn a_token_that_every_user_may_read_is_warned_of() {
+    let lab = Lab::enter("near");
+    let place = Place::new();
+    let service = place.service(&lab, QUIET);
+    service.start().stop();
+    let token = place.data().join("token");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
+    let running = service.start();
+    let told = format!("is open to every user of this machine; close it: chmod 600 {}", token.display());
+    running.wait_for_line(LONG, |line| line.contains("WARN") && line.contains(&told));
+    running.stop();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let running = service.start();
+    assert!(!running.log().contains("every user"), "{}", running.log());
+    running.stop();
 }
 
 /// Whoever owns the directory may lay links there, and root comes by.

@@ -49,9 +49,12 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     let config = Config::read(flags)?;
     log::start(config.log, verbose);
     let (listeners, _lock) = take(&config)?;
-    let token = Token::load(&config.data_dir, config.auth_token_file.as_deref())?;
+    let token_file = config.auth_token_file.as_deref();
+    // One that cannot be used is said before the database is made; one that is missing is made after it.
+    let token = Token::existing(&config.data_dir, token_file)?;
     let clock = SystemClock::start();
     let (store, writer) = Store::open(&config.data_dir.join(store::FILE_NAME), Arc::new(clock))?;
+    let token = token.map_or_else(|| Token::load(&config.data_dir, token_file), Ok)?;
     let probing = probing(clock).context("the scanner cannot start")?;
     let (stop, stopped) = watch::channel(false);
     let (current, seen) = watch::channel(Arc::new(config));

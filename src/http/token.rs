@@ -35,7 +35,7 @@ pub struct Token(String);
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// This user cannot use the file or its directory.
-    #[error("cannot use the token: {0}")]
+    #[error(transparent)]
     Inaccessible(#[from] Obstacle),
     /// The file cannot be read or written.
     #[error(
@@ -62,18 +62,30 @@ impl Token {
     /// The token in the file `given` (such as a systemd credential), if one is, else that in `data_dir`,
     /// where it is made if there is none, readable by its owner alone.
     pub fn load(data_dir: &Path, given: Option<&Path>) -> Result<Self, TokenError> {
-        let own = data_dir.join(FILE);
-        let path = given.map_or(own, Path::to_owned);
-        match Self::read(&path) {
-            Ok(token) => {
-                warn_of_readers(&path);
-                Ok(token)
-            }
-            refused if given.is_some() => refused,
-            Err(TokenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        match Self::existing(data_dir, given)? {
+            Some(token) => Ok(token),
+            None => {
+                let path = data_dir.join(FILE);
                 Self::make(&path, data_dir).map_err(|source| refused(path, source, true))
             }
-            read => read,
+        }
+    }
+
+    /// As [`Token::load`], but makes none: `None` if there is none in `data_dir`.
+    pub fn existing(data_dir: &Path, given: Option<&Path>) -> Result<Option<Self>, TokenError> {
+        let own = data_dir.join(FILE);
+        let path = given.unwrap_or(&own);
+        match Self::read(path) {
+            Ok(token) => {
+                warn_of_readers(path);
+                Ok(Some(token))
+            }
+            Err(TokenError::File { source, .. })
+                if given.is_none() && source.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 

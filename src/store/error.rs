@@ -12,7 +12,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// This user cannot use the directory or a file in it.
-    #[error("cannot use the data directory: {0}")]
+    #[error(transparent)]
     Inaccessible(#[from] Obstacle),
     /// The file cannot be made, read or locked.
     #[error("cannot use {}: {source}; it must be on a writable disk and belong to this user", path.display())]

@@ -124,7 +124,7 @@ impl Portscan {
         Self { unprivileged: true, ..self }
     }
 
-    /// As the user of this number. Of another than root there may be none ([`users::users`]).
+    /// By the user of this number. Of another than root there may be none ([`users::users`]).
     pub fn run_by(self, user: u32) -> Self {
         // Where the binary was built, other users may not be let in.
         let binary = self.home.path().join("portscan");
