@@ -32,17 +32,6 @@ pub struct Neighbour {
     pub is_confirmed: bool,
 }
 
-/// What became of the kernel's questions for an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Resolution {
-    /// There was an answer, lately or some time ago.
-    Answered,
-    /// There is none yet.
-    Asking,
-    /// There was none.
-    GivenUp,
-}
-
 /// An entry of a table.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -104,20 +93,15 @@ pub fn neighbour(address: &Address) -> io::Result<Option<Neighbour>> {
     Ok(neighbours(family)?.into_iter().find(is_meant))
 }
 
-/// What became of the kernel's own questions for this address on the interface of this number; `None` where it has not
-/// asked, or has forgotten.
+/// Whether the neighbour at this address on the interface of this number has answered the kernel's questions, lately or
+/// some time ago.
 ///
 /// # Errors
 /// The table cannot be read.
-pub(super) fn resolution(ip: Ipv6Addr, index: u32) -> io::Result<Option<Resolution>> {
+pub(super) fn has_answered(ip: Ipv6Addr, index: u32) -> io::Result<bool> {
     let entries = entries(Family::Ipv6)?;
-    let entry = entries.iter().find(|entry| entry.ip == IpAddr::V6(ip) && entry.index == index);
-    Ok(entry.and_then(|entry| match entry.state {
-        state if state & VALID != 0 => Some(Resolution::Answered),
-        libc::NUD_INCOMPLETE => Some(Resolution::Asking),
-        libc::NUD_FAILED => Some(Resolution::GivenUp),
-        _ => None,
-    }))
+    let is_it = |entry: &&Entry| entry.ip == IpAddr::V6(ip) && entry.index == index;
+    Ok(entries.iter().find(is_it).is_some_and(|entry| entry.state & VALID != 0))
 }
 
 /// All that the kernel of the calling thread's network namespace knows. Asks nobody else.

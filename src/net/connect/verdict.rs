@@ -30,13 +30,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::{
     engine::{LocalError, Outcome},
     model::{Address, Reason},
-    net::neighbours::{Resolution, resolution},
+    net::neighbours::has_answered,
 };
 
-/// When the kernel gives up a neighbour that it has to ask for: three questions, a second apart (RFC 4861, 10).
-const GIVEN_UP: Duration = Duration::from_secs(3);
-
-/// The table is read for probes that wait as long: they are few, and the others are repeated.
+/// The table is read for probes that wait as long: they are few, and the others are repeated. By then the kernel has
+/// asked twice (RFC 4861, 10: a second apart).
 const WORTH_A_LOOK: Duration = Duration::from_millis(1500);
 
 /// Where to connect to. A zone is looked up each time, three more system calls: interfaces come and go
@@ -124,13 +122,12 @@ pub(super) fn silence(peer: SocketAddr, waited: Duration) -> Outcome {
     if !peer.ip().is_unicast_link_local() || waited < WORTH_A_LOOK {
         return Outcome::Silent;
     }
-    match resolution(*peer.ip(), peer.scope_id()) {
-        Ok(Some(Resolution::GivenUp)) => Outcome::NoNeighbour,
-        // It has given up once, and the kernel's next SYN makes it ask anew. Or it has forgotten that it gave up: its
-        // table, which all network namespaces share, is swept of failures as soon as it has 128 entries (`gc_thresh1`,
-        // arp(7)), but keeps a neighbour that has answered for a minute.
-        Ok(Some(Resolution::Asking) | None) if waited >= GIVEN_UP => Outcome::NoNeighbour,
-        Ok(_) => Outcome::Silent,
+    // Not whether the kernel has given up: with the next SYN it asks anew, and its table, which all network namespaces
+    // share, is swept of failures as soon as it has 128 entries (`gc_thresh1`, arp(7)). A neighbour that has answered
+    // stays in it for a minute.
+    match has_answered(*peer.ip(), peer.scope_id()) {
+        Ok(true) => Outcome::Silent,
+        Ok(false) => Outcome::NoNeighbour,
         Err(error) => Outcome::Local(local_error(&error)),
     }
 }
