@@ -135,18 +135,22 @@ impl Queries {
     /// Where the present state differs from what is expected.
     pub fn differences(&self) -> impl Stream<Item = Result<Vec<HostDifference>, StoreError>> + use<> {
         let config = self.config.clone();
-        let known = self.host_states().map_ok({
-            let config = config.clone();
-            move |hosts: Vec<HostState>| {
-                let config = Arc::clone(&config.borrow());
-                by_device(&hosts).flat_map(|hosts| of_device(hosts, &config)).collect()
-            }
+        let known = self.host_states().map_ok(move |hosts: Vec<HostState>| {
+            let config = Arc::clone(&config.borrow());
+            by_device(&hosts).flat_map(|hosts| of_device(hosts, &config)).collect()
         });
-        let of_nobody = self.expectations_of_nobody().map_ok(move |expectations| {
+        known.chain(self.unseen_differences())
+    }
+
+    /// What is expected of devices that were never seen, each as a difference.
+    pub(super) fn unseen_differences(
+        &self,
+    ) -> impl Stream<Item = Result<Vec<HostDifference>, StoreError>> + use<> {
+        let config = self.config.clone();
+        self.expectations_of_nobody().map_ok(move |expectations| {
             let config = Arc::clone(&config.borrow());
             expectations.into_iter().filter_map(|expectation| unseen(expectation, &config)).collect()
-        });
-        known.chain(of_nobody)
+        })
     }
 
     /// How many ports are open, rogue and missing now.
@@ -160,10 +164,9 @@ impl Queries {
                 tally.count(&of_device(hosts, &config));
             }
         }
-        let mut of_nobody = pin!(self.expectations_of_nobody());
-        while let Some(expectations) = of_nobody.try_next().await? {
-            let unseen = expectations.into_iter().filter_map(|expectation| unseen(expectation, &config));
-            tally.count(&unseen.collect::<Vec<_>>());
+        let mut unseen = pin!(self.unseen_differences());
+        while let Some(found) = unseen.try_next().await? {
+            tally.count(&found);
         }
         Ok(tally)
     }
@@ -284,7 +287,7 @@ fn disagreeing(ones: Vec<HostState>, others: Vec<HostState>) -> Vec<HostDisagree
     let mut found = Vec::new();
     let row = |host: &HostState| (host.device_row, host.row);
     for (one, other) in side_by_side(ones, others, row, row) {
-        let Some(host) = other.as_ref().or(one.as_ref()).map(place) else { continue };
+        let Some(host) = other.as_ref().or(one.as_ref()).map(shown_at) else { continue };
         let standings = |side: Option<HostState>| side.map(|host| host.standings).unwrap_or_default();
         let disagreements = disagreements(&standings(one), &standings(other)).into_iter();
         found.extend(disagreements.map(|disagreement| HostDisagreement { host: host.clone(), disagreement }));
@@ -299,13 +302,13 @@ pub(super) fn by_device(hosts: &[HostState]) -> impl Iterator<Item = &[HostState
 
 /// Where a device's ports differ from what is expected of them, known noise apart: for each of its endpoints.
 pub(super) fn of_ports(endpoints: &[HostState], config: &Config) -> Vec<Vec<Difference>> {
-    let place = |host: &HostState| {
+    let ignored = |host: &HostState| {
         let address = Some(&host.device.address).filter(|_| host.is_holder);
         config.ignored_ports(host.device.mac, address)
     };
     let places: Vec<Place<'_>> = endpoints
         .iter()
-        .map(|host| Place { expected: &host.expected, standings: &host.standings, ignored: place(host) })
+        .map(|host| Place { expected: &host.expected, standings: &host.standings, ignored: ignored(host) })
         .collect();
     device_differences(&places)
 }
@@ -324,7 +327,7 @@ fn of_device(endpoints: &[HostState], config: &Config) -> Vec<HostDifference> {
     let differences = of_ports(endpoints, config);
     let mut found = Vec::new();
     for (host, differences) in endpoints.iter().zip(differences) {
-        let (place, lasting) = (place(host), lasting(&host.device, host.is_holder));
+        let (place, lasting) = (shown_at(host), lasting(&host.device, host.is_holder));
         found.extend(differences.into_iter().map(|difference| HostDifference {
             host: place.clone(),
             lasting: lasting.clone(),
@@ -357,7 +360,7 @@ fn unseen(expectation: Expectation, config: &Config) -> Option<HostDifference> {
 }
 
 /// Where a device is shown: at its address, unless another has come to that since.
-fn place(host: &HostState) -> DeviceKey {
+pub(super) fn shown_at(host: &HostState) -> DeviceKey {
     match host.device.mac {
         Some(mac) if !host.is_holder => DeviceKey::Mac(mac),
         _ => DeviceKey::Address(host.device.address.clone()),

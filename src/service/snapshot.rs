@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use jiff::Timestamp;
 
 use super::{
-    differences::{HostDifference, by_device, of_ports},
+    differences::{HostDifference, by_device, of_ports, shown_at},
     feeds::{Inventory, SourceStatus},
     names,
     queries::Queries,
@@ -26,8 +26,7 @@ use crate::{
 impl Queries {
     /// All facts of this moment that metrics tell of. What cannot be read is left out of it.
     pub async fn snapshot(&self) -> Snapshot {
-        let hosts = known(self.host_facts().await);
-        let differing = known(self.count_differences().await);
+        let (hosts, differing) = known(self.host_facts().await);
         Snapshot { hosts, differing, ..self.own_facts().await }
     }
 
@@ -56,20 +55,8 @@ impl Queries {
             imports: self.import_facts(totals.and_then(|totals| totals.last_scan)),
             scanners,
             hosts: Vec::new(),
-            differing: BTreeMap::new(),
+            differing: Differing::new(),
         }
-    }
-
-    /// How many rows /v1/diff has, by host and protocol.
-    async fn count_differences(&self) -> Result<BTreeMap<(DeviceKey, Protocol), u32>, StoreError> {
-        let mut differing = BTreeMap::new();
-        let mut found = pin!(self.differences());
-        while let Some(found) = found.try_next().await? {
-            for HostDifference { host, difference, .. } in found {
-                *differing.entry((host, difference.protocol)).or_default() += 1;
-            }
-        }
-        Ok(differing)
     }
 
     /// As portmantool told them, to whom every scan was an import.
@@ -94,14 +81,15 @@ impl Queries {
         Ok(config.scanners.iter().map(facts).collect())
     }
 
-    async fn host_facts(&self) -> Result<Vec<HostFacts>, StoreError> {
+    /// What is known of every endpoint that has a result, and how many rows /v1/diff has: read once for both.
+    async fn host_facts(&self) -> Result<(Vec<HostFacts>, Differing), StoreError> {
         let config = Arc::clone(&self.config.borrow());
         let has_baseline = self.store.has_baseline().await?;
         let doubts = self.store.doubts().await?.into_iter();
         let doubts: BTreeMap<Endpoint, Unconfirmed> =
             doubts.map(|doubt| (doubt.device.endpoint(), doubt.unconfirmed)).collect();
         let mut called = self.store.names().await?;
-        let mut facts = Vec::new();
+        let (mut facts, mut differing) = (Vec::new(), Differing::new());
         let mut known = pin!(self.host_states());
         while let Some(hosts) = known.try_next().await? {
             for endpoints in by_device(&hosts) {
@@ -111,6 +99,9 @@ impl Queries {
                 // A stranger is new as a whole; another address of a known device is not.
                 let is_new = has_baseline && endpoints.iter().all(|host| host.expected.is_empty());
                 for (host, differences) in endpoints.iter().zip(differences) {
+                    for difference in &differences {
+                        *differing.entry((shown_at(host), difference.protocol)).or_default() += 1;
+                    }
                     if host.standings.is_empty() {
                         continue;
                     }
@@ -122,9 +113,18 @@ impl Queries {
                 }
             }
         }
-        Ok(facts)
+        let mut unseen = pin!(self.unseen_differences());
+        while let Some(found) = unseen.try_next().await? {
+            for HostDifference { host, difference, .. } in found {
+                *differing.entry((host, difference.protocol)).or_default() += 1;
+            }
+        }
+        Ok((facts, differing))
     }
 }
+
+/// How many ports differ from what is expected, by host and protocol.
+type Differing = BTreeMap<(DeviceKey, Protocol), u32>;
 
 /// Nothing, where the database cannot be read: why is in the log and in what is told of it.
 fn known<T: Default>(read: Result<T, StoreError>) -> T {

@@ -128,8 +128,8 @@ impl Agenda {
         }
     }
 
-    /// Takes up a run that an earlier process left unfinished; the devices in `done` have their result at their addresses. Its
-    /// targets and names are found again with [`Agenda::poll`].
+    /// Takes up a run that an earlier process left unfinished; the devices in `done` have their result at their
+    /// addresses. Its targets and names are found again with [`Agenda::poll`].
     /// A scan whose scanner is configured no more is closed as partial.
     pub fn resume(
         &mut self,
