@@ -84,6 +84,8 @@ struct Flight {
     woke: bool,
     /// Until when it might leave, if that is the pacer's affair.
     start_by: Option<Moment>,
+    /// Whether its socket is to be closed before the kernel sends its SYN again.
+    closes_early: bool,
     /// When its window slot is given to another; `None` if it has none.
     timeout: Option<Moment>,
     launched: Moment,
@@ -372,9 +374,18 @@ impl Host {
         let woke = self.health.is_unheard();
         let (job, port, purpose) = (self.runs[run].id(), ask.port, ask.purpose);
         let start_by = now + if paced { room.start_within } else { START_EVENTUALLY };
-        let (launched, held) = (now, paced.then_some(start_by));
-        let flight =
-            Flight { job, port, purpose, woke, start_by: held, timeout: slot, launched, counts_from };
+        let (launched, held, closes_early) = (now, paced.then_some(start_by), give_up <= BEFORE_RETRANSMIT);
+        let flight = Flight {
+            job,
+            port,
+            purpose,
+            woke,
+            start_by: held,
+            closes_early,
+            timeout: slot,
+            launched,
+            counts_from,
+        };
         self.flights.insert(id, flight);
         Probe { id, address: self.address.clone(), port: ask.port, start_by, give_up }
     }

@@ -105,6 +105,16 @@ impl Pacer {
         }
     }
 
+    /// A probe that left by the first moment kept its socket until the second, although it was to be closed before the
+    /// kernel sends its SYN again: the prober's thread had to wait for the processor. Those SYNs count like others, as
+    /// late as can be, and what leaves next makes room for them.
+    pub(super) fn outstayed(&mut self, left_by: Moment, closed: Moment) {
+        for _ in RETRANSMITS.into_iter().filter(|&after| left_by + after <= closed) {
+            self.rate.take(closed);
+            insert(&mut self.recent, (closed, Known::Told));
+        }
+    }
+
     /// So many that left earlier have waited in the kernel for ARP and went out together only now.
     pub(super) fn held_up(&mut self, probes: usize, now: Moment) {
         (0..probes).for_each(|_| insert(&mut self.recent, (now, Known::Told)));
@@ -217,6 +227,39 @@ mod tests {
         assert!((26.0..27.0).contains(&silent), "{silent} s");
         let answered = seconds(late, |pacer, now| pacer.left(now + late, Some(now)));
         assert!((9.5..9.7).contains(&answered), "{answered} s");
+    }
+
+    #[test]
+    fn what_the_kernel_sends_again_from_a_socket_closed_late_takes_the_next_ones_place() {
+        let mut pacer = Pacer::default();
+        let mut sent = Vec::new();
+        let mut now = Moment::ZERO;
+        for _ in 0..600 {
+            now = now.max(pacer.next(now, WITHIN));
+            pacer.take(now, WITHIN, BEFORE_RETRANSMIT, true);
+            sent.push(now);
+        }
+        // From here on the process waits for the processor; its sockets stay open meanwhile.
+        let stalled = now;
+        let awake = stalled + Duration::from_millis(180);
+        let closed = |left: Moment| (left + BEFORE_RETRANSMIT).max(awake);
+        let open = sent.iter().filter(|&&left| left + BEFORE_RETRANSMIT > stalled);
+        let late: Vec<Moment> = open.copied().filter(|&left| closed(left) == awake).collect();
+        let again: Vec<Moment> =
+            late.iter().map(|&left| left + RETRANSMITS[0]).filter(|&at| at <= awake).collect();
+        assert!(again.len() > 15, "{}", again.len());
+        late.iter().for_each(|&left| pacer.outstayed(left, awake));
+        now = awake;
+        let resumed = sent.len();
+        for _ in 0..60 {
+            now = now.max(pacer.next(now, WITHIN));
+            pacer.take(now, WITHIN, BEFORE_RETRANSMIT, true);
+            sent.push(now);
+        }
+        assert!(sent[resumed] > awake, "the next one waits");
+        sent.extend(again);
+        sent.sort_unstable();
+        assert!(peak(&sent, Duration::from_millis(100)) <= 30, "{}", peak(&sent, Duration::from_millis(100)));
     }
 
     #[test]

@@ -23,6 +23,9 @@ impl Host {
         if let Some(start_by) = flight.start_by {
             let left = Some(reply.left_by).filter(|_| reply.outcome != Outcome::NotStarted);
             self.pacer.left(start_by, left);
+            if flight.closes_early && left.is_some() {
+                self.pacer.outstayed(reply.left_by, reply.ended);
+            }
         }
         let used = self.slots.len();
         flight.timeout.into_iter().for_each(|timeout| _ = self.slots.remove(&(timeout, reply.id)));
