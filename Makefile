@@ -33,6 +33,7 @@ MINUTES ?= 10
 AFL     := AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_AFFINITY=1 AFL_NO_UI=1
 
 # Prometheus, its Alertmanager, avahi and nginx for the tests: unpacked, for installed ones would run here from then on.
+# libfaketime sets one program's clock.
 TOOLS   := $(CURDIR)/target/tools
 # Avahi with those of its libraries that few machines have, and the bus that it speaks on.
 AVAHI   := avahi-daemon avahi-utils libavahi-core7 libavahi-client3 libavahi-common3 libdaemon0 \
@@ -192,7 +193,7 @@ lint: ## formatting, clippy's lints and documentation, without a warning
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
-setup: $(addprefix $(TOOLS)/usr/,bin/promtool bin/amtool sbin/avahi-daemon sbin/nginx) \
+setup: $(addprefix $(TOOLS)/usr/,bin/promtool bin/amtool bin/faketime sbin/avahi-daemon sbin/nginx) \
   $(TOOLS)/axe $(VENV)/bin/schemathesis # installs what the tests need where it may, else says how
 	@missing=; for command in ip nmap ndiff unshare curl xmllint node chromedriver cc; do \
 	  command -v $$command >/dev/null || [ -x /usr/sbin/$$command ] || missing="$$missing $$command"; done; \
@@ -206,6 +207,7 @@ $(TOOLS)/usr/bin/promtool: UNPACKED := prometheus
 $(TOOLS)/usr/bin/amtool: UNPACKED := prometheus-alertmanager
 $(TOOLS)/usr/sbin/avahi-daemon: UNPACKED := $(AVAHI)
 $(TOOLS)/usr/sbin/nginx: UNPACKED := nginx
+$(TOOLS)/usr/bin/faketime: UNPACKED := faketime libfaketime
 $(TOOLS)/usr/bin/pngquant: UNPACKED := pngquant libimagequant0
 $(TOOLS)/usr/%:
 	@mkdir -p $(TOOLS)/$(@F); cd $(TOOLS)/$(@F); if apt-get download -qq $(UNPACKED) >/dev/null 2>&1 \

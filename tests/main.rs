@@ -36,6 +36,7 @@ mod owners;
 mod pi;
 mod politeness;
 mod reports;
+mod siege;
 mod size;
 mod targets;
 mod truth;

@@ -252,6 +252,14 @@ fn tool(name: &str) -> Command {
     command
 }
 
+/// A library of Debian's for programs to load first, from where `make setup` unpacked it or where it is installed.
+pub fn library(name: &str) -> PathBuf {
+    let below = format!("usr/lib/{}-linux-gnu/{name}", std::env::consts::ARCH);
+    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(&below);
+    let found = [unpacked, Path::new("/").join(&below)].into_iter().find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is missing; `make setup` gets it"))
+}
+
 /// Panics for a program that does not start.
 fn missing(name: &str, error: &std::io::Error) -> ! {
     panic!("{name}: {error}; `make setup` gets it")

@@ -21,6 +21,11 @@ impl Answer {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
+
+    /// The open ports that it tells of a device; `None` if it knows of none.
+    pub fn open_ports(&self) -> Option<PortSet> {
+        Some(ports(self.json().get("ports")?))
+    }
 }
 
 /// A `portscan serve` somewhere, as whoever asks it over the network knows it.
@@ -63,6 +68,13 @@ impl Site {
         Answer { status: response.status().as_u16(), body }
     }
 
+    /// Writes something to one that may be off.
+    pub fn try_patch(&self, path: &str, body: &Value) -> Result<Answer, ureq::Error> {
+        let request = self.agent.patch(format!("{}{path}", self.base)).content_type("application/json");
+        let mut response = request.send(body.to_string())?;
+        Ok(Answer { status: response.status().as_u16(), body: response.body_mut().read_to_string()? })
+    }
+
     /// Asks for a path of one that may be off.
     pub fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
         let mut response = self.agent.get(format!("{}{path}", self.base)).call()?;
@@ -72,8 +84,7 @@ impl Site {
 
     /// The open ports that it serves for a device; `None` while it knows of none.
     pub fn open_ports(&self, mac: &str) -> Option<PortSet> {
-        let answer = self.get(&format!("/portscan/{mac}/json")).json();
-        Some(ports(answer.get("ports")?))
+        self.get(&format!("/portscan/{mac}/json")).open_ports()
     }
 
     /// The devices that it serves a result for.

@@ -16,6 +16,7 @@
 //! | `world` | all devices and the frames under way; no I/O |
 //! | `manners` | what one device does, in the engine's simulation too |
 //! | `device` | the same in frames |
+//! | `impostor` | a machine that claims addresses that are not its own |
 //! | `record` | what was done to it |
 //! | `wire` | frames in and out |
 //! | `outputs` | what scanners print, read |
@@ -33,6 +34,7 @@ use nix::sys::socket::{MsgFlags, send};
 use portscan::model::{Mac, Moment, PortSet, PortState};
 
 mod device;
+mod impostor;
 mod kernel;
 mod manners;
 pub mod namespace;
@@ -46,6 +48,7 @@ mod turn;
 mod wire;
 mod world;
 
+pub use impostor::claim_addresses;
 pub use kernel::KernelHost;
 pub use record::Stats;
 pub use switch::{Node, PORT, Switch};
@@ -101,6 +104,14 @@ impl Lab {
         Self::build(&scenario, Turn::shared())
     }
 
+    /// The same with the machine's cores to itself.
+    pub fn describe_alone(scenario: &str) -> Self {
+        Self::build(
+            &Scenario::parse(scenario).unwrap_or_else(|e| panic!("the test's scenario: {e}")),
+            Turn::alone(),
+        )
+    }
+
     fn build(scenario: &Scenario, turn: Turn) -> Self {
         namespace::enter();
         let &Scenario { bound, machine, .. } = scenario;
@@ -108,7 +119,7 @@ impl Lab {
         let scanner = scenario.lan.scanner;
         let world = World::new(scenario);
         let responder = Responder::start(world, |far_end| namespace::lay_wire(scanner, far_end));
-        let near_end = responder::packet_socket(namespace::link(false), false);
+        let near_end = responder::packet_socket(namespace::link(namespace::INTERFACE), false);
         let lab = Self { responder, near_end, markers: AtomicU64::new(0), bound, machine, _turn: turn };
         lab.wait_for_link();
         lab

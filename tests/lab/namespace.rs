@@ -16,7 +16,7 @@ use portscan::model::Mac;
 /// The scanner's interface.
 pub const INTERFACE: &str = "lan0";
 /// The other end of the wire, in a namespace of its own where no kernel answers.
-const FAR_END: &str = "wire";
+pub const FAR_END: &str = "wire";
 /// The scanner's own MAC.
 pub const SCANNER: Mac = Mac::new([2, 0, 0, 0, 0xff, 1]);
 
@@ -98,9 +98,8 @@ fn silence_ipv6(interface: &str) {
     }
 }
 
-/// The link-layer address to bind a packet socket to; the interface is looked up in this thread's namespace.
-pub fn link(far_end: bool) -> LinkAddr {
-    let name = if far_end { FAR_END } else { INTERFACE };
+/// The link-layer address of an interface of this thread's namespace, to bind a packet socket to.
+pub fn link(name: &str) -> LinkAddr {
     let index = if_nametoindex(name).unwrap_or_else(|e| panic!("interface {name}: {e}"));
     nix::ifaddrs::getifaddrs()
         .expect("reading interfaces")

@@ -130,7 +130,7 @@ pub fn packet_socket(link: LinkAddr, receives: bool) -> OwnedFd {
 }
 
 fn listen() -> OwnedFd {
-    let socket = packet_socket(namespace::link(true), true);
+    let socket = packet_socket(namespace::link(namespace::FAR_END), true);
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true).expect("time stamps");
     setsockopt(&socket, sockopt::RxqOvfl, &1).expect("counting drops");
     // Beyond net.core.rmem_max only for real root; in a user namespace that bound is what there is.

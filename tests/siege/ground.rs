@@ -1,0 +1,245 @@
+//! Where a siege takes place: a LAN of sixty devices, the appliance's machine on it with a small disk and a clock that
+//! can be set, and one machine that stands for every hostile client.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    harness::{LONG, Portscan, Running, disk::SmallDisk, scanner, static_feed},
+    lab::{Lab, Node, Switch},
+};
+
+/// Sixty devices: computers, some behind packet filters, some on a bad WiFi, gadgets that fall over when pressed, and
+/// six with so many open ports that telling of them is long.
+const DEVICES: &str = r#"
+    [lan]
+    scanner = "10.77.0.1/22"
+    router = "10.77.3.254"
+    [[host]]
+    address = "10.77.0.10-39"
+    mac = "02:00:00:00:00:10+"
+    open = "22,80,443"
+    spread = 3
+    rtt = "300us"
+    [[host]]
+    address = "10.77.0.40-49"
+    mac = "02:00:00:00:00:40+"
+    open = "53,139"
+    spread = 1
+    default = "rejected"
+    rtt = "400us"
+    [[host]]
+    address = "10.77.0.50-57"
+    mac = "02:00:00:00:00:50+"
+    open = "80,554"
+    spread = 1
+    rtt = "4ms"
+    jitter = "25ms"
+    loss = 0.01
+    [[host]]
+    address = "10.77.0.60-65"
+    mac = "02:00:00:00:00:60+"
+    open = "80,266"
+    spread = 1
+    rtt = "5ms"
+    reboot = { syns = 60, silent = "5s" }
+    [[host]]
+    address = "10.77.0.70-75"
+    mac = "02:00:00:00:00:70+"
+    open = "1-600"
+    rtt = "500us"
+    "#;
+
+/// The appliance's machine.
+pub const PI: &str = "10.77.0.1/22";
+pub const PI_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// The machine of the hostile clients. Its other addresses are those of the clients.
+const FOES: &str = "10.77.1.2/22";
+pub const CLIENTS: std::ops::RangeInclusive<u8> = 10..=29;
+/// Addresses that no device has, and that whoever lies by ARP claims: 10.77.2.0/23.
+pub const CLAIMED: [u8; 3] = [10, 77, 2];
+
+/// Behind a router, told of by a report.
+pub const OPEN_HOST: &str = "192.0.2.7";
+
+/// The appliance's disk: room for what is known of sixty devices and of some thousand that do not exist.
+const DISK: u64 = 64 << 20;
+
+/// The network, and the appliance that is besieged.
+pub struct Ground {
+    pub lab: Lab,
+    pub pi: Node,
+    pub foes: Node,
+    pub disk: SmallDisk,
+    pub portscan: Portscan,
+    pub toll: Toll,
+    clock: PathBuf,
+    running: RwLock<Option<Running>>,
+    over: AtomicBool,
+}
+
+/// What the appliance has cost so far, over all its lives.
+#[derive(Default)]
+pub struct Toll {
+    /// The most resident memory of any life, in octets.
+    pub peak: AtomicU64,
+    /// Octets written by the lives that have ended.
+    written_before: AtomicU64,
+    /// Octets written by the present life, as last seen.
+    written_now: AtomicU64,
+    /// What the lives that have ended said was finished.
+    pub finished: Mutex<Vec<String>>,
+}
+
+impl Toll {
+    pub fn written(&self) -> u64 {
+        self.written_before.load(Ordering::Relaxed) + self.written_now.load(Ordering::Relaxed)
+    }
+
+    fn see(&self, running: &Running) {
+        self.peak.fetch_max(running.peak_rss(), Ordering::Relaxed);
+        self.written_now.store(running.written(), Ordering::Relaxed);
+    }
+
+    fn close(&self) {
+        self.written_before.fetch_add(self.written_now.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+impl Ground {
+    /// Lays the network and starts the appliance. `feed`: where a forged feed will be served.
+    pub fn lay(feed: &str) -> Self {
+        let lab = Lab::describe_alone(DEVICES);
+        let disk = SmallDisk::new(DISK);
+        let switch = Switch::around(&lab, "10.77.1.250/22");
+        let (pi, foes) = (switch.plug(PI), switch.plug(FOES));
+        for client in CLIENTS {
+            foes.ip(&["addr", "add", &format!("10.77.1.{client}/22"), "dev", crate::lab::PORT]);
+        }
+        let clock = disk.path().with_extension("clock");
+        let config = static_feed(&lab)
+            .replace("url = []", &format!("url = [\"{feed}\"]\ndiscover = [\"eth0\"]"))
+            + "[names]\ndns = false\n"
+            + &scanner("lan", "15s", "1-600");
+        let portscan = Portscan::on(&pi, "0.0.0.0", &config).data_dir(&disk.path().join("data"));
+        let portscan = with_clock(portscan, &clock);
+        let ground = Self {
+            lab,
+            pi,
+            foes,
+            disk,
+            portscan,
+            toll: Toll::default(),
+            clock,
+            running: RwLock::new(None),
+            over: AtomicBool::new(false),
+        };
+        ground.set_clock("+0");
+        ground.start();
+        ground.import_open_host();
+        ground
+    }
+
+    /// Has it know a host that is nothing but open ports, whose answer is ten megabytes long.
+    fn import_open_host(&self) {
+        let open = |port: u16| {
+            format!(
+                "<port protocol=\"tcp\" portid=\"{port}\"><state state=\"open\" reason=\"syn-ack\"/></port>"
+            )
+        };
+        let ports: String = (1..=u16::MAX).map(open).collect();
+        let report = format!(
+            "<?xml version=\"1.0\"?><nmaprun scanner=\"nmap\" start=\"1790000000\"><host><status state=\"up\"/>\
+             <address addr=\"{OPEN_HOST}\" addrtype=\"ipv4\"/><ports>{ports}</ports></host>\
+             <runstats><finished time=\"1790000001\" exit=\"success\"/></runstats></nmaprun>"
+        );
+        let file = self.disk.path().with_extension("xml");
+        fs::write(&file, report).expect("writing the report");
+        let url = "http://127.0.0.1";
+        let imported = self
+            .pi
+            .within(|| self.portscan.run(&["import", &file.display().to_string(), "--url", url], LONG));
+        assert!(imported.status.success(), "{imported:?}");
+        fs::remove_file(file).expect("it was just written");
+    }
+
+    /// Does something with the appliance while it runs: it is killed before or after, never meanwhile.
+    pub fn with_appliance<T>(&self, act: impl FnOnce(&Running) -> T) -> T {
+        let guard: RwLockReadGuard<'_, _> = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        act(guard.as_ref().expect("it is started at once after it was killed"))
+    }
+
+    /// Notes what it costs.
+    pub fn weigh(&self) {
+        self.with_appliance(|running| self.toll.see(running));
+    }
+
+    /// Kills it by SIGKILL and starts it again.
+    pub fn kill(&self) {
+        let mut guard: RwLockWriteGuard<'_, _> = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        let killed = guard.take().expect("it runs");
+        self.toll.see(&killed);
+        let finished = killed.kill().into_iter().filter(|line| line.contains("finished"));
+        self.toll.finished.lock().unwrap().extend(finished);
+        self.toll.close();
+        *guard = Some(self.begin());
+    }
+
+    /// SIGTERM; it must end in time and say that all is well.
+    pub fn stop(self) {
+        self.running.into_inner().unwrap_or_else(PoisonError::into_inner).expect("it runs").stop();
+    }
+
+    fn start(&self) {
+        *self.running.write().unwrap_or_else(PoisonError::into_inner) = Some(self.begin());
+    }
+
+    fn begin(&self) -> Running {
+        self.pi.within(|| self.portscan.start()).reached_at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Sets its machine's clock by this much, e.g. `+10d`, `-2y`; `+0` sets it right.
+    pub fn set_clock(&self, by: &str) {
+        fs::write(&self.clock, by).expect("writing the clock's file");
+    }
+
+    /// Ends the siege: every assault goes home.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits so long, less if the siege is over meanwhile; whether it goes on.
+    pub fn goes_on_after(&self, pause: Duration) -> bool {
+        const STEP: Duration = Duration::from_millis(50);
+        let mut left = pause;
+        while !left.is_zero() && !self.is_over() {
+            thread::sleep(left.min(STEP));
+            left = left.saturating_sub(STEP);
+        }
+        !self.is_over()
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+}
+
+/// With libfaketime, which tells another time of day as a file says; time that passes is left alone.
+fn with_clock(portscan: Portscan, clock: &Path) -> Portscan {
+    let library = crate::harness::library("faketime/libfaketimeMT.so.1");
+    portscan
+        .env("LD_PRELOAD", &library.display().to_string())
+        .env("FAKETIME_TIMESTAMP_FILE", &clock.display().to_string())
+        .env("FAKETIME_CACHE_DURATION", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("NO_FAKE_STAT", "1")
+}

@@ -1,0 +1,70 @@
+//! What befalls the appliance's own machine: it loses its power, its cable, its clock and the room on its disk.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use fastrand::Rng;
+
+use super::ground::Ground;
+use crate::lab::PORT;
+
+/// How often each has happened.
+#[derive(Default)]
+pub struct Mishaps {
+    pub kills: AtomicUsize,
+    pub flaps: AtomicUsize,
+    pub jumps: AtomicUsize,
+    pub full_disks: AtomicUsize,
+}
+
+/// Killed every few seconds.
+pub fn kill(ground: &Ground, mishaps: &Mishaps) {
+    let mut rng = Rng::with_seed(9);
+    while ground.goes_on_after(Duration::from_millis(rng.u64(4_000..12_000))) {
+        ground.kill();
+        mishaps.kills.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The cable is loose: out for three seconds, or the address is gone for as long.
+pub fn unplug(ground: &Ground, mishaps: &Mishaps) {
+    let mut rng = Rng::with_seed(3);
+    while ground.goes_on_after(Duration::from_millis(rng.u64(8_000..20_000))) {
+        let (away, back): ([&str; 5], [&str; 5]) = match rng.bool() {
+            true => (["link", "set", "dev", PORT, "down"], ["link", "set", "dev", PORT, "up"]),
+            false => (
+                ["addr", "del", super::ground::PI, "dev", PORT],
+                ["addr", "add", super::ground::PI, "dev", PORT],
+            ),
+        };
+        ground.pi.ip(&away);
+        ground.goes_on_after(Duration::from_secs(3));
+        ground.pi.ip(&back);
+        mishaps.flaps.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The clock is set, far and near, and set right after some seconds.
+pub fn set_clock(ground: &Ground, mishaps: &Mishaps) {
+    let mut rng = Rng::with_seed(2100);
+    while ground.goes_on_after(Duration::from_millis(rng.u64(8_000..20_000))) {
+        let by = ["+74y", "-20y", "+1d", "-1d", "+40d", "-90"];
+        ground.set_clock(by[rng.usize(..by.len())]);
+        ground.goes_on_after(Duration::from_secs(5));
+        ground.set_clock("+0");
+        mishaps.jumps.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The disk is full for some seconds.
+pub fn fill_disk(ground: &Ground, mishaps: &Mishaps) {
+    let mut rng = Rng::with_seed(28);
+    while ground.goes_on_after(Duration::from_millis(rng.u64(6_000..15_000))) {
+        let ballast = ground.disk.fill();
+        ground.goes_on_after(Duration::from_secs(4));
+        drop(ballast);
+        mishaps.full_disks.fetch_add(1, Ordering::Relaxed);
+    }
+}
