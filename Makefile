@@ -69,7 +69,7 @@ PACKAGES := iproute2 nmap ndiff util-linux curl libxml2-utils python3-libnmap no
 PI_PACKAGES := qemu-system-arm qemu-user-static binfmt-support mmdebstrap arch-test cpio e2fsprogs
 
 .DEFAULT_GOAL := run
-.PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance properties \
+.PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance properties siege \
   pi-test pi-setup screenshots bench bench-micro bench-setup fuzz lint setup services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
@@ -146,6 +146,14 @@ acceptance: setup ## the long runs behind the figures in README: an hour or two,
 properties: ## try the engine on CASES (200000) simulated hosts, those that doze too: twenty minutes of one core
 	PROPTEST_CASES=$(CASES) $(CARGO) test --locked --lib --config profile.dev.package.portscan.opt-level=2 -- \
 	  without_loss_the_report_is_the_truth faults_of_this_machine_are_never_verdicts whatever_dozes_is_found
+
+siege: export PORTSCAN_TEST_SIEGE ?= 10
+siege: export PORTSCAN_TEST_KILLS ?= 900
+siege: export PORTSCAN_TEST_FULL_DISK_KILLS ?= 100
+siege: setup ## ten minutes of hostile clients, neighbours and mishaps at once, then a thousand kills: an hour
+	$(CARGO) test --locked --release --test integration --no-run
+	$(AS_ROOT) $(CARGO) test --locked --offline --release --test integration -- --include-ignored --nocapture \
+	  --test-threads 1 siege::a_long crash::kills
 
 screenshots: setup $(TOOLS)/usr/bin/pngquant ## renew README's pictures of the page
 	PORTSCAN_TEST_SCREENSHOTS=$(CURDIR)/tests/screenshots \

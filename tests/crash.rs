@@ -4,49 +4,106 @@ use std::{collections::BTreeSet, time::Duration};
 
 use nix::sys::signal::Signal;
 use rusqlite::{Connection, OpenFlags};
+use serde_json::json;
 
 use crate::{
-    harness::{LONG, Portscan, eventually, field, scanner, static_feed},
+    harness::{LONG, Portscan, Running, disk::SmallDisk, eventually, field, scanner, static_feed},
     lab::Lab,
 };
 
-const KILLS: usize = 50;
+/// So many of each kind every day; `make siege` asks for a thousand in all.
+fn kills(variable: &str, every_day: usize) -> usize {
+    std::env::var(variable).map_or(every_day, |text| text.parse().expect("a number of kills"))
+}
+
+const DEVICES: &str = r#"
+    [[host]]
+    address = "10.77.0.10-21"
+    mac = "02:00:00:00:00:10+"
+    open = "22,80"
+    spread = 1
+    rtt = "1ms"
+    "#;
 
 #[test]
-fn fifty_kills_lose_nothing_that_was_finished() {
-    let lab = Lab::describe(
-        r#"
-        [[host]]
-        address = "10.77.0.10-21"
-        mac = "02:00:00:00:00:10+"
-        open = "22,80"
-        spread = 1
-        rtt = "1ms"
-        "#,
-    );
+fn kills_lose_nothing_that_was_finished_or_acknowledged() {
+    let lab = Lab::describe(DEVICES);
+    let portscan = Portscan::new(&lab, &(static_feed(&lab) + &scanner("lan", "1s", "20-40,80-92")));
+    survive(&lab, &portscan, kills("PORTSCAN_TEST_KILLS", 50), |_| None::<()>);
+}
+
+/// Its disk is full at every other kill, from some moment on, and at the start that follows.
+#[test]
+fn kills_on_a_full_disk_lose_nothing_that_was_finished_or_acknowledged() {
+    let lab = Lab::describe(DEVICES);
+    let disk = SmallDisk::new(4 << 20);
     let config = static_feed(&lab) + &scanner("lan", "1s", "20-40,80-92");
-    let portscan = Portscan::new(&lab, &config);
+    let portscan = Portscan::new(&lab, &config).data_dir(&disk.path().join("data"));
+    let ballast = |kill: usize| kill.is_multiple_of(2).then(|| disk.fill());
+    survive(&lab, &portscan, kills("PORTSCAN_TEST_FULL_DISK_KILLS", 10), ballast);
+}
+
+/// Kills it so often, at random moments, while somebody writes down what is expected. Before each kill `burden` may
+/// lay something on the machine, which is taken away once it runs again.
+fn survive<T>(lab: &Lab, portscan: &Portscan, kills: usize, burden: impl Fn(usize) -> Option<T>) {
     let mut moments = fastrand::Rng::with_seed(7);
     let mut finished = BTreeSet::new();
-    for kill in 0..KILLS {
+    let mut acknowledged = BTreeSet::new();
+    let mut laid = None;
+    for kill in 0..kills {
         let running = portscan.start();
         let served: BTreeSet<String> = running.macs().into_iter().collect();
         assert!(finished.is_subset(&served), "said to be finished: {finished:?}, served: {served:?}");
+        let kept = expected_ports(&running);
+        assert!(acknowledged.is_subset(&kept), "acknowledged: {acknowledged:?}, kept: {kept:?}");
+        drop(laid.take());
         // Some are sure to have got as far, however slow the machine; and no moment is more delicate.
         if kill % 4 == 0 {
             running.wait_for_line(LONG, |line| line.contains("finished"));
-        } else {
-            std::thread::sleep(Duration::from_millis(moments.u64(0..2000)));
+        }
+        let until = lab.now() + Duration::from_millis(moments.u64(0..2000));
+        while lab.now() < until {
+            write_one_more(&running, &mut acknowledged);
+            if laid.is_none() && moments.u8(..20) == 0 {
+                laid = burden(kill);
+            }
         }
         finished.extend(running.kill().iter().filter_map(|line| finished_mac(line)));
-        assert_eq!(integrity(&portscan), "ok");
+        // Looked at by SQLite, which needs room for it.
+        assert!(laid.is_some() || integrity(portscan) == "ok");
     }
+    drop(laid);
+    assert_eq!(integrity(portscan), "ok");
     let running = portscan.start();
-    assert_eq!(finished.len(), lab.hosts().count(), "there was time to finish all of them: {finished:?}");
+    running.wait_for_devices(lab.hosts().count(), LONG);
+    assert!(acknowledged.is_subset(&expected_ports(&running)));
     for host in lab.hosts() {
         assert_eq!(running.open_ports(&host.mac().to_string()), Some(host.open_ports()));
     }
+    eprintln!(
+        "{kills} kills: {} devices finished, {} writes acknowledged",
+        finished.len(),
+        acknowledged.len()
+    );
+    assert!(!finished.is_empty() && !acknowledged.is_empty());
     running.stop();
+}
+
+/// Writes down one more expected port; noted only if that was acknowledged.
+fn write_one_more(running: &Running, acknowledged: &mut BTreeSet<u64>) {
+    let port = acknowledged.last().map_or(1, |last| last % 65_535 + 1);
+    let row = json!([{ "address": "198.51.100.7", "port": port, "protocol": "tcp", "state": "open" }]);
+    let answer = running.patch("/v1/expected", &row);
+    match answer.status {
+        204 => _ = acknowledged.insert(port),
+        503 | 507 => {}
+        _ => panic!("{answer:?}"),
+    }
+}
+
+fn expected_ports(running: &Running) -> BTreeSet<u64> {
+    let rows = running.get("/v1/expected").json();
+    rows.as_array().unwrap().iter().filter_map(|row| row["port"].as_u64()).collect()
 }
 
 /// Whom a line of the log says to have finished, in the API's spelling.

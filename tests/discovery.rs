@@ -142,7 +142,7 @@ fn discovers_without_privileges(by: &str) {
     let lines = running.lines();
     let told: Vec<&String> = lines.iter().filter(|line| line.contains("without CAP_NET_RAW")).collect();
     assert_eq!(told.len(), 1, "{}", running.log());
-    for remedy in ["AmbientCapabilities=CAP_NET_RAW", "setcap cap_net_raw+ep", by] {
+    for remedy in ["/usr/share/portscan/ask-by-arp.conf", "setcap cap_net_raw+ep", by] {
         assert!(told[0].contains(remedy), "{}", told[0]);
     }
     assert!(running.get("/healthz").body.contains("without CAP_NET_RAW"));

@@ -74,8 +74,13 @@ there $config $enabled $manual /usr/share/man/man1/portscan-scan.1.gz \
 
 inside env "systemd-analyze verify --man=no portscan.service 2>&1 | grep -v 'RestartSteps\|RestartMaxDelaySec' || true"
 [ ! -s "$work/said" ] || fail "the unit has faults: $(cat "$work/said")"
-inside env "systemd-analyze security --offline=true --threshold=15 portscan.service"
+inside env "systemd-analyze security --offline=true --threshold=14 portscan.service"
 echo "package: $(grep -o 'Overall exposure.*: [0-9.]*' "$work/said")"
+# What the appliance itself says to do for ARP, but for starting anything.
+inside env "install -D -m 644 -t /etc/systemd/system/portscan.service.d /usr/share/portscan/ask-by-arp.conf
+systemd-analyze verify --man=no portscan.service 2>&1 | grep -v 'RestartSteps\|RestartMaxDelaySec' || true"
+[ ! -s "$work/said" ] || fail "the unit has faults where it may ask by ARP: $(cat "$work/said")"
+inside env "systemd-analyze security --offline=true --threshold=15 portscan.service; rm -r /etc/systemd/system/portscan.service.d"
 
 # What the owner wrote, and what was learned, outlives an upgrade and a removal.
 echo '# mine' >> "$work/root$config"

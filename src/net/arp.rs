@@ -10,7 +10,10 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-use nix::sys::socket::{MsgFlags, bind, send};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, bind, send},
+};
 use pnet::{
     packet::{
         arp::{ArpHardwareTypes, ArpOperations, ArpPacket, MutableArpPacket},
@@ -46,10 +49,15 @@ impl ArpSocket {
     /// Opens one on this interface.
     ///
     /// # Errors
-    /// `PermissionDenied` without `CAP_NET_RAW` (packet(7)); else the interface is gone, or no descriptor is left.
+    /// `PermissionDenied` without `CAP_NET_RAW` (packet(7)), and where the unit's `RestrictAddressFamilies=` leaves
+    /// out `AF_PACKET`, for which the kernel knows no such family; else the interface is gone, or no descriptor is left.
     pub fn open(lan: &Lan) -> io::Result<Self> {
         let protocol = Protocol::from(i32::from(EtherTypes::Arp.0.to_be()));
-        let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(protocol))?;
+        let socket =
+            Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(protocol)).map_err(|error| {
+                let forbidden = error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32);
+                if forbidden { io::ErrorKind::PermissionDenied.into() } else { error }
+            })?;
         bind(socket.as_raw_fd(), &lan.link)?;
         let socket = UdpSocket::from_std(OwnedFd::from(socket).into())?;
         Ok(Self { socket, lan: lan.clone() })

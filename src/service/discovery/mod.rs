@@ -35,8 +35,9 @@ const RETRY: Duration = Duration::from_secs(15);
 const MOST_UNNAMED: usize = 1024;
 
 /// How to be allowed to ask by ARP.
-pub const GRANT: &str = "AmbientCapabilities=CAP_NET_RAW in the unit (systemctl edit portscan), or: setcap \
-     cap_net_raw+ep /usr/bin/portscan (whichever binary runs)";
+pub const GRANT: &str = "sudo install -D -m 644 -t /etc/systemd/system/portscan.service.d \
+     /usr/share/portscan/ask-by-arp.conf && sudo systemctl daemon-reload && sudo systemctl restart portscan; without \
+     the package: sudo setcap cap_net_raw+ep /usr/bin/portscan (whichever binary runs)";
 
 /// Why a sweep could not be made.
 #[derive(Debug, thiserror::Error)]
