@@ -21,6 +21,7 @@ mod limits;
 mod listen;
 mod metrics;
 mod names;
+mod peer;
 mod portscan;
 mod probes;
 mod rows;
