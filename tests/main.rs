@@ -17,6 +17,7 @@ mod discovery;
 mod disk;
 mod exclusion;
 mod expected;
+mod fairness;
 mod feeds;
 mod floors;
 mod harness;

@@ -225,10 +225,11 @@ impl Parts<'_> {
             seen_health,
             importer,
         );
-        let site = self.site(queries, advertised, (names, gate), runs);
+        let site = self.site(queries, advertised, (names, gate.clone()), runs);
         let limits =
             http::Limits { connections: self.probing.limits.connections(), ..http::Limits::default() };
-        let serving = http::serve(listeners, http::router(site), limits, self.stop.clone());
+        let server = http::Server { router: http::router(site), gate, clock: Arc::new(self.clock), limits };
+        let serving = http::serve(listeners, server, self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
         tasks.spawn(until_stopped(self.stop.clone(), manager::alive()));
     }

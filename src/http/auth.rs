@@ -66,6 +66,13 @@ impl Gate {
         Err(refusal.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
     }
 
+    /// Whether a request is the owner's, for whom places are kept: it comes from this machine and by no proxy, or it
+    /// shows the token. No leave to change anything.
+    pub(super) fn is_owner(&self, is_from_here: bool, headers: &HeaderMap) -> bool {
+        let is_direct = !FORWARDED.iter().any(|name| headers.contains_key(name));
+        (is_from_here && is_direct) || bearer(headers).is_some_and(|shown| self.token.is(shown))
+    }
+
     fn trusts(&self, Peer(peer): Peer, headers: &HeaderMap) -> bool {
         let direct = !FORWARDED.iter().any(|name| headers.contains_key(name));
         direct && self.config.borrow().auth_trust.iter().any(|net| net.contains(&peer.ip()))

@@ -1,20 +1,29 @@
-//! Who is connected, and who has to go when there is no room.
+//! Which clients are connected, and which connection is closed when there is no room.
 //!
-//! A plain semaphore would let a few hundred silent connections lock everybody out for as long as their
-//! time limit lasts, and then again. So a newcomer who finds the house full takes the place of the
-//! connection that has been the longest without a complete request head; one whose request is being
-//! answered is never closed for another's sake.
+//! A plain semaphore would let a few hundred silent connections lock every client out for as long as their time limit
+//! lasts, and then again. So a newcomer that finds no room takes the place of a connection that has no complete request
+//! head yet; and of the requests that are being answered each client has its share. Which connection closes and which
+//! request is refused is decided in [`admission`](super::admission).
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::{
+    admission::{Client, Held, Quota, Reason, Verdict, connection_to_close},
+    peer::PeerKey,
+    refusals::{self, Refusals},
+};
+use crate::clock::Clock;
+
 /// All connections of the server.
 pub(super) struct Connections {
-    most: usize,
+    quota: Quota,
+    clock: Arc<dyn Clock>,
     table: Mutex<Table>,
     /// Told when a connection ended or became one that may be closed.
     room: Notify,
@@ -22,14 +31,18 @@ pub(super) struct Connections {
 
 #[derive(Default)]
 struct Table {
-    /// Counts events, so that "longest" needs no clock.
+    /// Counts events, so that "oldest" needs no clock.
     ticks: u64,
     open: HashMap<u64, Entry>,
+    refusals: Refusals,
 }
 
 struct Entry {
-    /// The tick since which it has had no complete head; `None` while a request is being answered.
-    waiting_since: Option<u64>,
+    /// As a connection, then as a request: whether it is the owner's is known for certain by its head.
+    client: Client,
+    since: u64,
+    /// Whether a request is being answered, else it has had no complete head since.
+    is_busy: bool,
     /// Dropping it tells the connection to close.
     _keep: oneshot::Sender<()>,
 }
@@ -40,54 +53,97 @@ impl Table {
         self.ticks
     }
 
-    /// Closes the connection that has waited longest; false if all are busy.
-    fn close_oldest(&mut self) -> bool {
-        let waiting = self.open.iter().filter_map(|(&id, entry)| Some((entry.waiting_since?, id)));
-        match waiting.min() {
-            Some((_, id)) => self.open.remove(&id).is_some(),
-            None => false,
-        }
+    fn held(&self, is_busy: bool) -> Vec<Held> {
+        let these = self.open.iter().filter(|(_, entry)| entry.is_busy == is_busy);
+        these.map(|(&id, entry)| Held { id, client: entry.client, since: entry.since }).collect()
     }
+
+    /// Closes a connection without a complete head; false if there is none that may be.
+    fn close_waiting(&mut self, newcomer: Option<Client>, safe: usize) -> bool {
+        let closed = connection_to_close(&self.held(false), newcomer, safe);
+        closed.is_some_and(|id| self.open.remove(&id).is_some())
+    }
+}
+
+/// What becomes of a connection that has been accepted.
+pub(super) enum Seated {
+    /// It is served.
+    Seat(Seat, Eviction),
+    /// It is closed: there is no room for strangers.
+    Refused,
+}
+
+/// What becomes of a request whose head is complete.
+pub(super) enum Begun {
+    /// It is answered.
+    Turn(Turn),
+    /// It is told to come back later.
+    Refused(Reason),
+    /// Its connection has been closed meanwhile.
+    Closed,
 }
 
 impl Connections {
     /// Room for this many.
-    pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, table: Mutex::default(), room: Notify::new() })
+    pub(super) fn new(most: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let quota = Quota::of_requests(most);
+        Arc::new(Self { quota, clock, table: Mutex::default(), room: Notify::new() })
     }
 
-    /// Whether the next seat costs somebody theirs.
+    /// Whether the next seat costs another connection its own.
     pub(super) fn is_full(&self) -> bool {
-        self.table().open.len() >= self.most
+        self.table().open.len() >= self.quota.total
     }
 
-    /// Closes the connection that has waited longest; false if all are busy. Frees a descriptor when those
-    /// run out.
-    pub(super) fn close_oldest(&self) -> bool {
-        self.table().close_oldest()
+    /// Closes a connection without a complete head; false if all are busy. Frees a descriptor when those run out.
+    pub(super) fn close_one(&self) -> bool {
+        self.table().close_waiting(None, 0)
     }
 
-    /// A seat for one more connection; waits while every connection is in the middle of a request.
-    pub(super) async fn seat(self: &Arc<Self>) -> (Seat, Eviction) {
+    /// A seat for one more connection. Of this machine it waits while every connection is in the middle of a request;
+    /// of another it does not, for it would keep those that come after it waiting.
+    pub(super) async fn seat(self: &Arc<Self>, peer: SocketAddr, is_from_here: bool) -> Seated {
+        let client = Client { key: PeerKey::of(peer), address: peer.ip(), is_owner: is_from_here };
         loop {
             // Made before looking, so that what changes in between is not missed.
             let room = self.room.notified();
-            if let Some(seated) = self.try_seat() {
-                return seated;
+            if let Some((seat, eviction)) = self.try_seat(client) {
+                return Seated::Seat(seat, eviction);
+            }
+            if !is_from_here {
+                self.log(|refusals, now| refusals.note(now, Reason::Full));
+                return Seated::Refused;
             }
             room.await;
         }
     }
 
-    fn try_seat(self: &Arc<Self>) -> Option<(Seat, Eviction)> {
+    fn try_seat(self: &Arc<Self>, client: Client) -> Option<(Seat, Eviction)> {
+        self.log(|refusals, now| refusals.end(now));
         let mut table = self.table();
-        if table.open.len() >= self.most && !table.close_oldest() {
+        // Half of what is kept from strangers' requests: the other half is for the heads of those who have the token.
+        let safe = (self.quota.total - self.quota.strangers).div_ceil(2);
+        if table.open.len() >= self.quota.total && !table.close_waiting(Some(client), safe) {
             return None;
         }
         let (keep, eviction) = oneshot::channel();
         let id = table.tick();
-        table.open.insert(id, Entry { waiting_since: Some(id), _keep: keep });
-        Some((Seat { id, all: Arc::clone(self), busy: watch::Sender::new(false) }, Eviction(eviction)))
+        table.open.insert(id, Entry { client, since: id, is_busy: false, _keep: keep });
+        Some((
+            Seat { id, client, all: Arc::clone(self), busy: watch::Sender::new(false) },
+            Eviction(eviction),
+        ))
+    }
+
+    /// Changes what is known of refusals, and writes what there is to say.
+    fn log<C: IntoIterator<Item = refusals::Change>>(
+        &self,
+        change: impl FnOnce(&mut Refusals, crate::model::Moment) -> C,
+    ) {
+        let changes = change(&mut self.table().refusals, self.clock.now());
+        for change in changes {
+            refusals::log("requests", change);
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -99,16 +155,42 @@ impl Connections {
 /// One connection's place; dropping it frees the place.
 pub(super) struct Seat {
     id: u64,
+    client: Client,
     all: Arc<Connections>,
     busy: watch::Sender<bool>,
 }
 
 impl Seat {
-    /// A complete head has come; `None` if the place has been given away meanwhile.
-    pub(super) fn begin(self: &Arc<Self>) -> Option<Turn> {
-        self.all.table().open.get_mut(&self.id)?.waiting_since = None;
+    /// The connection's client.
+    pub(super) fn client(&self) -> Client {
+        self.client
+    }
+
+    /// A complete head has come.
+    pub(super) fn begin(self: &Arc<Self>, client: Client) -> Begun {
+        match self.take_turn(client) {
+            Begun::Refused(reason) => {
+                self.all.log(|refusals, now| refusals.note(now, reason));
+                Begun::Refused(reason)
+            }
+            begun => begun,
+        }
+    }
+
+    fn take_turn(self: &Arc<Self>, client: Client) -> Begun {
+        let mut table = self.all.table();
+        let now = table.tick();
+        match self.all.quota.decide(&table.held(true), client) {
+            _ if !table.open.contains_key(&self.id) => return Begun::Closed,
+            Verdict::Admitted => {}
+            Verdict::InPlaceOf(id) => drop(table.open.remove(&id)),
+            Verdict::Refused(reason) => return Begun::Refused(reason),
+        }
+        let Some(entry) = table.open.get_mut(&self.id) else { return Begun::Closed };
+        (entry.client, entry.since, entry.is_busy) = (client, now, true);
+        drop(table);
         self.busy.send_replace(true);
-        Some(Turn(Arc::clone(self)))
+        Begun::Turn(Turn(Arc::clone(self)))
     }
 
     /// Whether a request is being answered, as it changes.
@@ -141,7 +223,7 @@ impl Drop for Turn {
             let mut table = seat.all.table();
             let now = table.tick();
             if let Some(entry) = table.open.get_mut(&seat.id) {
-                entry.waiting_since = Some(now);
+                (entry.client, entry.since, entry.is_busy) = (seat.client, now, false);
             }
         }
         seat.busy.send_replace(false);
@@ -165,48 +247,93 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::clock::SystemClock;
 
-    fn seat(all: &Arc<Connections>) -> Option<(Arc<Seat>, Eviction)> {
-        all.seat().now_or_never().map(|(seat, eviction)| (Arc::new(seat), eviction))
+    fn connections(most: usize) -> Arc<Connections> {
+        Connections::new(most, Arc::new(SystemClock::start()))
+    }
+
+    const HERE: &str = "127.0.0.1:1";
+
+    fn seat(all: &Arc<Connections>, peer: &str) -> Option<(Arc<Seat>, Eviction)> {
+        match all.seat(peer.parse().unwrap(), peer == HERE).now_or_never() {
+            Some(Seated::Seat(seat, eviction)) => Some((Arc::new(seat), eviction)),
+            Some(Seated::Refused) | None => None,
+        }
+    }
+
+    fn turn(seat: &Arc<Seat>) -> Turn {
+        match seat.begin(seat.client()) {
+            Begun::Turn(turn) => turn,
+            Begun::Refused(reason) => panic!("{reason:?}"),
+            Begun::Closed => panic!("closed"),
+        }
+    }
+
+    fn is_called(eviction: &mut Eviction) -> bool {
+        eviction.called().now_or_never().is_some()
     }
 
     #[test]
     fn the_one_that_waited_longest_makes_room() {
-        let all = Connections::new(3);
-        let (first, mut first_out) = seat(&all).unwrap();
-        let (second, mut second_out) = seat(&all).unwrap();
-        let (third, mut third_out) = seat(&all).unwrap();
+        let all = connections(3);
+        let (first, mut first_out) = seat(&all, HERE).unwrap();
+        let (second, mut second_out) = seat(&all, HERE).unwrap();
+        let (third, mut third_out) = seat(&all, HERE).unwrap();
         // The first is answered once and waits anew: now the third has waited longest but for the busy one.
-        drop(first.begin());
-        let turn = second.begin();
+        drop(turn(&first));
+        let turn = turn(&second);
 
-        let (fourth, mut fourth_out) = seat(&all).unwrap();
-        assert!(third_out.called().now_or_never().is_some());
-        assert!(third.begin().is_none(), "a request that came too late is not begun");
+        let (fourth, mut fourth_out) = seat(&all, HERE).unwrap();
+        assert!(is_called(&mut third_out));
+        let late = third.begin(third.client());
+        assert!(matches!(late, Begun::Closed), "a request that came too late is not begun");
         for out in [&mut first_out, &mut second_out, &mut fourth_out] {
-            assert!(out.called().now_or_never().is_none());
+            assert!(!is_called(out));
         }
         drop((turn, fourth));
     }
 
     #[test]
-    fn busy_ones_stay_and_the_newcomer_waits() {
-        let all = Connections::new(1);
-        let (busy, mut out) = seat(&all).unwrap();
-        let turn = busy.begin();
-        let newcomer = all.seat();
+    fn busy_ones_stay_and_the_newcomer_waits_unless_it_is_a_stranger() {
+        let all = connections(1);
+        let (busy, mut out) = seat(&all, HERE).unwrap();
+        let turn = turn(&busy);
+        assert!(seat(&all, "192.0.2.1:1").is_none());
+        let newcomer = all.seat(HERE.parse().unwrap(), true);
         let mut newcomer = std::pin::pin!(newcomer);
         assert!(newcomer.as_mut().now_or_never().is_none());
-        assert!(out.called().now_or_never().is_none());
+        assert!(!is_called(&mut out));
         drop(turn);
         assert!(newcomer.now_or_never().is_some());
-        assert!(out.called().now_or_never().is_some());
+        assert!(is_called(&mut out));
+    }
+
+    #[test]
+    fn a_stranger_that_fills_its_quota_is_refused_and_others_are_answered() {
+        let all = connections(16);
+        let begin = |peer: &str, is_owner: bool| {
+            let (seat, eviction) = seat(&all, peer)?;
+            match seat.begin(Client { is_owner, ..seat.client() }) {
+                Begun::Turn(turn) => Some((turn, eviction)),
+                Begun::Refused(_) | Begun::Closed => None,
+            }
+        };
+        let greedy: Vec<_> = (0..20).filter_map(|_| begin("192.0.2.1:1", false)).collect();
+        assert_eq!(greedy.len(), 6);
+        assert!(begin("192.0.2.1:1", true).is_some(), "with the token");
+        let others: Vec<_> = (2..=9).filter_map(|last| begin(&format!("192.0.2.{last}:1"), false)).collect();
+        assert_eq!(others.len(), 8, "14 for strangers");
+        assert!(begin("192.0.2.99:1", false).is_none());
+        assert!(begin(HERE, true).is_some() && begin("192.0.2.99:1", true).is_some());
+        drop(greedy);
+        assert!(begin("192.0.2.99:1", false).is_some());
     }
 
     #[test]
     fn a_place_is_freed_at_the_end() {
-        let all = Connections::new(1);
-        let (only, _out) = seat(&all).unwrap();
+        let all = connections(1);
+        let (only, _out) = seat(&all, HERE).unwrap();
         assert!(all.is_full());
         drop(only);
         assert!(!all.is_full());

@@ -12,11 +12,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::{Router, extract::FromRequestParts, response::IntoResponse};
+use axum::{
+    Router,
+    extract::FromRequestParts,
+    response::{IntoResponse, Response as Answer},
+};
 use bytes::Bytes;
 use hyper::{
     Request, Response, StatusCode,
     body::{Body, Frame, Incoming, SizeHint},
+    header::{self, HeaderValue},
     http::request::Parts,
     server::conn::http1,
     service::service_fn,
@@ -32,8 +37,10 @@ use tokio::{
 use tower::ServiceExt;
 
 use super::{
+    admission::{Client, Reason},
     answer::Refusal,
-    connections::{Eviction, Seat, Turn},
+    auth::Gate,
+    connections::{Begun, Eviction, Seat, Turn},
     limits::Limits,
 };
 
@@ -44,6 +51,9 @@ const BUFFER: usize = 16 * 1024;
 /// How much a client may still send after our last word: a little more than is in flight on a LAN. Who sends on
 /// regardless of the answer would not have read it.
 const LINGER_BYTES: u64 = 256 * 1024;
+
+/// When a client that is refused may come back, in seconds.
+const RETRY: u16 = 5;
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +104,7 @@ impl<S: Sync> FromRequestParts<S> for Leisure {
 /// What all connections have in common.
 pub(super) struct Host {
     router: Router,
+    gate: Gate,
     limits: Limits,
     http: http1::Builder,
 }
@@ -109,10 +120,10 @@ enum Event {
 }
 
 impl Host {
-    pub(super) fn new(router: Router, limits: Limits) -> Self {
+    pub(super) fn new(router: Router, gate: Gate, limits: Limits) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(limits.header).max_buf_size(BUFFER);
-        Self { router, limits, http }
+        Self { router, gate, limits, http }
     }
 
     /// Serves a connection to its end.
@@ -174,8 +185,15 @@ impl Host {
         peer: SocketAddr,
         mut request: Request<Incoming>,
     ) -> Result<Response<TurnBody>, Evicted> {
-        let turn = seat.begin().ok_or(Evicted)?;
+        let is_owner = self.gate.is_owner(seat.client().is_owner, request.headers());
+        let client = Client { is_owner, ..seat.client() };
+        let turn = match seat.begin(client) {
+            Begun::Turn(turn) => turn,
+            Begun::Refused(reason) => return Ok(busy(reason).map(TurnBody::of_no_turn)),
+            Begun::Closed => return Err(Evicted),
+        };
         let leisure = Leisure::default();
+        request.extensions_mut().insert(client);
         request.extensions_mut().insert(Peer(peer));
         request.extensions_mut().insert(leisure.clone());
         // The last tenth of the request's time is for writing the answer.
@@ -191,8 +209,21 @@ impl Host {
                 }
             }
         };
-        Ok(response.map(|body| TurnBody { body, turn, leisure }))
+        Ok(response.map(|body| TurnBody { body, turn: Some(turn), leisure }))
     }
+}
+
+/// The answer to a request that gets no turn. It is small enough for the kernel to take it at once.
+fn busy(reason: Reason) -> Answer {
+    let why = match reason {
+        Reason::Quota(_) => {
+            "as many requests of this client are being answered as one client may have; read those answers, or close \
+             their connections, and try again"
+        }
+        Reason::Full => "too many requests are being answered; try again later",
+    };
+    let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why);
+    refusal.with(header::RETRY_AFTER, HeaderValue::from(RETRY)).closing().into_response()
 }
 
 /// Resolves when the server is to stop; so it does when nobody is left who could say so. Cancel-safe.
@@ -210,11 +241,17 @@ async fn hear_out(stream: TcpStream) -> io::Result<u64> {
 #[error("closed to make room for a newer connection")]
 struct Evicted;
 
-/// An answer's body; its end is the end of the request's turn.
+/// An answer's body; its end is the end of the request's turn, if it has one.
 struct TurnBody {
     body: axum::body::Body,
-    turn: Turn,
+    turn: Option<Turn>,
     leisure: Leisure,
+}
+
+impl TurnBody {
+    fn of_no_turn(body: axum::body::Body) -> Self {
+        Self { body, turn: None, leisure: Leisure::default() }
+    }
 }
 
 impl Body for TurnBody {
@@ -227,8 +264,8 @@ impl Body for TurnBody {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         // It is asked for only when there is room for it: the client has taken what came before.
-        if self.leisure.is_taken() {
-            self.turn.renew();
+        if let Some(turn) = self.turn.as_ref().filter(|_| self.leisure.is_taken()) {
+            turn.renew();
         }
         Poll::Ready(frame)
     }

@@ -9,6 +9,7 @@
 //! The release build aborts on a panic, so nothing here may: no indexing, no unwrap, no arithmetic on what
 //! a client sent.
 
+mod admission;
 mod answer;
 mod asked;
 mod auth;
@@ -19,11 +20,13 @@ mod dashboard;
 mod lanscan;
 mod limits;
 mod listen;
+mod listeners;
 mod metrics;
 mod names;
 mod peer;
 mod portscan;
 mod probes;
+mod refusals;
 mod rows;
 mod server;
 mod site;
@@ -35,7 +38,7 @@ pub use body::pieces;
 pub use limits::Limits;
 pub use listen::{BindError, bind, bind_each};
 pub use names::Names;
-pub use server::serve;
+pub use server::{Server, serve};
 pub use site::{Site, router};
 pub use token::{FILE as TOKEN_FILE, Token, TokenError};
 

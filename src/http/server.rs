@@ -3,11 +3,18 @@
 //! hyper on our own sockets rather than `axum::serve`, which sets no timer, so that a client may take for
 //! ever over its request's head, and bounds no number of connections.
 
-use std::{io, net::TcpListener, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use futures_util::FutureExt;
 use tokio::{
+    net::TcpStream,
     select,
     sync::watch,
     task::{JoinSet, yield_now},
@@ -15,16 +22,30 @@ use tokio::{
 };
 
 use super::{
-    connections::Connections,
+    auth::Gate,
+    connections::{Connections, Seated},
     conversation::{Host, stopped},
     limits::Limits,
 };
+use crate::clock::Clock;
 
 /// How long to leave the kernel alone after it could not give us a connection (no descriptors, no memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Least time between two log lines about that.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
+
+/// What is served, within which bounds.
+pub struct Server {
+    /// Answers the requests.
+    pub router: Router,
+    /// Tells the owner's requests from others.
+    pub gate: Gate,
+    /// Dates what is logged.
+    pub clock: Arc<dyn Clock>,
+    /// How much of it a client may have.
+    pub limits: Limits,
+}
 
 /// Serves on these listeners (see [`bind`](super::bind)) until `stop` becomes true or its sender is gone,
 /// and for at most [`Limits::stop`] longer.
@@ -34,12 +55,12 @@ const LOG_PAUSE: Duration = Duration::from_secs(60);
 /// If a listener cannot be registered with the runtime, at the start only.
 pub async fn serve(
     listeners: Vec<TcpListener>,
-    router: Router,
-    limits: Limits,
+    server: Server,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let connections = Connections::new(limits.connections);
-    let host = Arc::new(Host::new(router, limits));
+    let Server { router, gate, clock, limits } = server;
+    let connections = Connections::new(limits.connections, clock);
+    let host = Arc::new(Host::new(router, gate, limits));
     let mut loops = JoinSet::new();
     // One loop each, so that a flood on one address leaves the others their turn.
     for listener in listeners {
@@ -77,15 +98,17 @@ impl Door {
                 Ok((stream, mut peer)) => {
                     peer.set_ip(peer.ip().to_canonical());
                     if self.connections.is_full() {
-                        // Heads that lie complete in the kernel are read before anybody is turned out.
+                        // Heads that lie complete in the kernel are read before any connection is closed.
                         yield_now().await;
                     }
                     let seated = select! {
-                        seated = self.connections.seat() => seated,
+                        seated = self.connections.seat(peer, is_from_here(&stream, peer)) => seated,
                         () = stopped(&mut stop) => break,
                     };
-                    let host = Arc::clone(&self.host);
-                    conversations.spawn(host.converse((stream, peer), seated, stop.clone()));
+                    if let Seated::Seat(seat, eviction) = seated {
+                        let host = Arc::clone(&self.host);
+                        conversations.spawn(host.converse((stream, peer), (seat, eviction), stop.clone()));
+                    }
                 }
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
@@ -93,7 +116,7 @@ impl Door {
                         tracing::warn!(%error, "cannot accept connections for now; trying on");
                         quiet.set(sleep(LOG_PAUSE));
                     }
-                    if self.connections.close_oldest() {
+                    if self.connections.close_one() {
                         yield_now().await; // to the one that closes
                     } else {
                         sleep(ACCEPT_PAUSE).await;
@@ -105,6 +128,11 @@ impl Door {
         drop(self.listener);
         let _ = timeout(self.patience, async { while conversations.join_next().await.is_some() {} }).await;
     }
+}
+
+/// Whether a connection is from this machine: no other one can complete a handshake with an address of this one's.
+fn is_from_here(stream: &TcpStream, peer: SocketAddr) -> bool {
+    peer.ip().is_loopback() || stream.local_addr().is_ok_and(|local| local.ip().to_canonical() == peer.ip())
 }
 
 /// Whether accept(2) reported that the new connection is already over: no reason to pause.

@@ -257,7 +257,7 @@ async fn no_more_than_32_listen() {
     let mut listeners = Vec::new();
     for _ in 0..32 {
         let mut listener = appliance.served.connect().await;
-        listener.write_all(b"GET /v1/events HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
+        listener.write_all(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         read_until(&mut listener, "retry: 5000\n\n").await;
         listeners.push(listener);
     }

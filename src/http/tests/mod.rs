@@ -25,10 +25,10 @@ use tokio::{
 };
 
 use super::{
-    Gate, Limits, Names, Site, Token, bind, body, require_authority, router, serve,
+    Gate, Limits, Names, Server, Site, Token, bind, body, require_authority, router, serve,
     site::{common, dressed},
 };
-use crate::{config::Config, service::health::Health};
+use crate::{clock::SystemClock, config::Config, service::health::Health};
 
 /// No answer of a healthy server takes this long, however busy the machine that tests it.
 const AT_MOST: Duration = Duration::from_secs(60);
@@ -54,23 +54,25 @@ fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
     let gate = Gate::new(token, names.clone(), config_seen);
     let writes = Router::new()
         .route("/write", post(async || StatusCode::NO_CONTENT))
-        .route_layer(from_fn_with_state(gate, require_authority));
+        .route_layer(from_fn_with_state(gate.clone(), require_authority));
     let more = body::bounded(reads.merge(writes), limits);
     let own = body::bounded(common("a\"<b", move || health_seen.borrow().clone()), limits);
     let router = dressed(own.merge(more), names);
-    let (address, stop, task) = start(router, limits);
+    let (address, stop, task) = start(router, gate, limits);
     Served { address, config, health, stop, task }
 }
 
 /// Starts the server on a free port; tells its address and how to stop it.
 fn start(
     router: Router,
+    gate: Gate,
     limits: Limits,
 ) -> (SocketAddr, watch::Sender<bool>, JoinHandle<std::io::Result<()>>) {
     let (stop, stop_seen) = watch::channel(false);
     let listeners = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
     let address = listeners[0].local_addr().unwrap();
-    (address, stop, tokio::spawn(serve(listeners, router, limits, stop_seen)))
+    let server = Server { router, gate, clock: Arc::new(SystemClock::start()), limits };
+    (address, stop, tokio::spawn(serve(listeners, server, stop_seen)))
 }
 
 fn serve_routes(limits: Limits, reads: Router) -> Served {

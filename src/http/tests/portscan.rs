@@ -90,8 +90,9 @@ pub(super) fn appliance_with(limits: Limits) -> Appliance {
     );
     let names = Names::new(None, config_seen.clone());
     let token = Token::load(dir.path(), None).unwrap();
+    let gate = Gate::new(token.clone(), names.clone(), config_seen.clone());
     let site = Site {
-        gate: Gate::new(token.clone(), names.clone(), config_seen.clone()),
+        gate: gate.clone(),
         names,
         config: config_seen,
         advertised: advertised_seen,
@@ -100,7 +101,7 @@ pub(super) fn appliance_with(limits: Limits) -> Appliance {
         clock: Arc::new(clock),
         limits,
     };
-    let (address, stop, task) = start(router(site), limits);
+    let (address, stop, task) = start(router(site), gate, limits);
     Appliance {
         served: Served { address, config, health, stop, task },
         token,

@@ -15,17 +15,16 @@ use hyper::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::Serialize;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::timeout,
-};
+use tokio::{select, sync::watch, time::timeout};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, changes::ChangeRow};
 use crate::{
     http::{
+        admission::{Client, Reason},
         answer::{ErrorBody, Refusal},
         conversation::Leisure,
+        listeners::{Listeners, Listening},
     },
     service::{
         queries::Queries,
@@ -33,9 +32,6 @@ use crate::{
     },
     store::{Asked, News},
 };
-
-/// Listeners at once, an eighth of all connections: each holds one for as long as it likes.
-const LISTENERS: usize = 32;
 
 /// The longest silence. Proxies and home routers forget connections that say nothing for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -47,7 +43,7 @@ const PROGRESS: Duration = Duration::from_secs(5);
 const RETRY: u32 = 5000;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(events)).layer(Extension(Arc::new(Semaphore::new(LISTENERS))))
+    OpenApiRouter::new().routes(routes!(events)).layer(Extension(Listeners::default()))
 }
 
 /// Somebody who listens.
@@ -62,7 +58,6 @@ struct Listener {
     /// How many times [`PROGRESS`] nothing was said.
     quiet: u32,
     begun: bool,
-    _place: OwnedSemaphorePermit,
 }
 
 /// How far a scan is.
@@ -83,17 +78,16 @@ struct ScanRow {
 #[utoipa::path(
     get, path = "/v1/events", tag = "changes",
     params(("Last-Event-ID" = Option<i64>, Header, description = "The last change that was heard of")),
-    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 400, body = ErrorBody)),
+    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 400, body = ErrorBody),
+        (status = 503, body = ErrorBody, description = "Too many listen already")),
 )]
 async fn events(
     State(api): State<Api>,
-    Extension(places): Extension<Arc<Semaphore>>,
+    Extension(listeners): Extension<Listeners>,
+    Extension(client): Extension<Client>,
     Extension(leisure): Extension<Leisure>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let place = places.try_acquire_owned().map_err(|_| {
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many are listening already; try again later")
-    })?;
     let newest = api.queries.newest();
     let told = match headers.get("last-event-id") {
         None => *newest.borrow(),
@@ -101,13 +95,16 @@ async fn events(
             Refusal::bad_request("Last-Event-ID is malformed; it is the number of the last event")
         })?,
     };
+    let place = listeners.admit(api.clock.now(), client).map_err(refusal)?;
     leisure.take();
     let (queries, runs) = (api.queries, api.runs);
-    let listener =
-        Listener { queries, newest, told, runs, scans: Vec::new(), quiet: 0, begun: false, _place: place };
-    let text = stream::unfold(listener, async |mut listener| {
-        let text = listener.next().await?;
-        Some((Ok::<_, Infallible>(text), listener))
+    let listener = Listener { queries, newest, told, runs, scans: Vec::new(), quiet: 0, begun: false };
+    let text = stream::unfold((listener, place), async |(mut listener, mut place): (Listener, Listening)| {
+        let text = select! {
+            text = listener.next() => text,
+            () = place.ended() => None,
+        }?;
+        Some((Ok::<_, Infallible>(text), (listener, place)))
     });
     let head = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -115,6 +112,17 @@ async fn events(
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     Ok((head, Body::from_stream(text)).into_response())
+}
+
+fn refusal(reason: Reason) -> Refusal {
+    let why = match reason {
+        Reason::Quota(_) => {
+            "too many listeners of this client already; close some of them (pages that are open) and try again"
+        }
+        Reason::Full => "too many are listening already; try again later",
+    };
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why)
+        .with(header::RETRY_AFTER, HeaderValue::from(RETRY.div_ceil(1000)))
 }
 
 impl Listener {

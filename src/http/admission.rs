@@ -1,0 +1,261 @@
+//! Which client is admitted, and which one makes room for it. Decides, and holds nothing.
+//!
+//! One client must not lock the others out, and no stranger the owner. So each client has a quota, some places are kept
+//! for the owner, and where all others are taken the client that holds the most makes room for one that holds less.
+//! What a client is: see [`PeerKey`]; within a /64 that has met its quota the same holds among its addresses.
+//!
+//! A token is seen only with the head of a request, so a connection is admitted before it is known whose it is. It
+//! waits in a place from which any newcomer may push it out ([`connection_to_close`]), and takes one of the bounded
+//! ones only with a complete head ([`Quota::decide`]). The places that are kept from the requests of strangers are thus
+//! always free for heads to be read in.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::peer::PeerKey;
+
+/// A client, as far as admission depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Client {
+    pub(super) key: PeerKey,
+    pub(super) address: IpAddr,
+    /// Of a request: it comes from this machine itself or shows the token. Of a connection: it is from this machine.
+    pub(super) is_owner: bool,
+}
+
+/// A place that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) id: u64,
+    pub(super) client: Client,
+    /// When it was taken, in events.
+    pub(super) since: u64,
+}
+
+/// What becomes of a client that wants a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Admitted,
+    /// It takes the place of the holder with this id.
+    InPlaceOf(u64),
+    Refused(Reason),
+}
+
+/// Why a client is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reason {
+    /// This client has all that one client may have.
+    Quota(PeerKey),
+    /// All places are taken by clients that have no more than is left to each.
+    Full,
+}
+
+/// How many places there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Quota {
+    /// In all.
+    pub(super) total: usize,
+    /// For strangers; the rest is the owner's alone.
+    pub(super) strangers: usize,
+    /// For one client. Does not hold for this machine's loopback: a proxy here is one peer for many clients.
+    pub(super) each: usize,
+    /// So many a client never loses to another.
+    pub(super) spared: usize,
+}
+
+/// The connections that a browser opens to one server, event streams included.
+const BROWSER: usize = 6;
+
+impl Quota {
+    /// For the requests that are answered at the same time on so many connections: 28 each of 224 where there are 256,
+    /// so that four browsers behind one address do not notice, and eight hostile addresses fill it.
+    pub(super) fn of_requests(connections: usize) -> Self {
+        let strangers = connections - connections / 8;
+        let each = (strangers / 8).max(BROWSER).min(strangers);
+        Self { total: connections, strangers, each, spared: BROWSER }
+    }
+
+    /// Whether this newcomer gets a place beside, or in the place of, those that hold one.
+    pub(super) fn decide(&self, held: &[Held], newcomer: Client) -> Verdict {
+        let is_full = held.len() >= self.total;
+        let strangers: Vec<Held> = held.iter().filter(|held| !held.client.is_owner).copied().collect();
+        if newcomer.is_owner {
+            return match largest(&strangers, |client| client.key, None) {
+                _ if !is_full => Verdict::Admitted,
+                Some(group) => Verdict::InPlaceOf(group.oldest.id),
+                None => Verdict::Refused(Reason::Full),
+            };
+        }
+        let is_own = |held: &&Held| held.client.key == newcomer.key;
+        let own: Vec<Held> = strangers.iter().filter(is_own).copied().collect();
+        if own.len() >= self.each && !newcomer.key.is_loopback() {
+            self.share(&own, |client| client.address, newcomer, Reason::Quota(newcomer.key))
+        } else if is_full || strangers.len() >= self.strangers {
+            self.share(&strangers, |client| client.key, newcomer, Reason::Full)
+        } else {
+            Verdict::Admitted
+        }
+    }
+
+    /// Where all are taken: the group that holds the most makes room, if it still has no fewer than the newcomer's then,
+    /// nor than what is left to each.
+    fn share<K: Ord>(
+        &self,
+        held: &[Held],
+        group_of: impl Fn(&Client) -> K,
+        newcomer: Client,
+        otherwise: Reason,
+    ) -> Verdict {
+        let group = group_of(&newcomer);
+        let own = held.iter().filter(|held| group_of(&held.client) == group).count();
+        match largest(held, group_of, None) {
+            Some(largest) if largest.size > self.spared.max(own + 1) => Verdict::InPlaceOf(largest.oldest.id),
+            _ => Verdict::Refused(otherwise),
+        }
+    }
+}
+
+/// Which of the connections without a complete head closes so that another can be accepted, of `newcomer` if it is
+/// known of whom: one of the client that has the most of them, its oldest. Of this machine's so many are safe from
+/// strangers.
+pub(super) fn connection_to_close(waiting: &[Held], newcomer: Option<Client>, safe: usize) -> Option<u64> {
+    let from_here = waiting.iter().filter(|held| held.client.is_owner).count();
+    let is_stranger = newcomer.is_some_and(|newcomer| !newcomer.is_owner);
+    let may_close = |held: &&Held| !(is_stranger && held.client.is_owner && from_here <= safe);
+    let closable: Vec<Held> = waiting.iter().filter(may_close).copied().collect();
+    let own = newcomer.map(|newcomer| newcomer.key);
+    largest(&closable, |client| client.key, own.as_ref()).map(|group| group.oldest.id)
+}
+
+/// Those that hold places together.
+struct Group {
+    size: usize,
+    oldest: Held,
+}
+
+/// The group that holds the most, of several the preferred one, else that which has waited longest.
+fn largest<K: Ord>(held: &[Held], group_of: impl Fn(&Client) -> K, preferred: Option<&K>) -> Option<Group> {
+    let mut groups: BTreeMap<K, Group> = BTreeMap::new();
+    for &held in held {
+        let group = groups.entry(group_of(&held.client)).or_insert(Group { size: 0, oldest: held });
+        group.size += 1;
+        if held.since < group.oldest.since {
+            group.oldest = held;
+        }
+    }
+    let rank =
+        |key: &K, group: &Group| (group.size, preferred == Some(key), std::cmp::Reverse(group.oldest.since));
+    groups.into_iter().max_by_key(|(key, group)| rank(key, group)).map(|(_, group)| group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(address: &str, is_owner: bool) -> Client {
+        let address: IpAddr = address.parse().unwrap();
+        Client { key: PeerKey::of((address, 1).into()), address, is_owner }
+    }
+
+    fn stranger(address: &str) -> Client {
+        client(address, false)
+    }
+
+    const OWNER: &str = "127.0.0.1";
+
+    /// Places taken in this order, with ids from 1.
+    fn held(clients: &[(Client, usize)]) -> Vec<Held> {
+        let each = clients.iter().flat_map(|&(client, count)| std::iter::repeat_n(client, count));
+        each.zip(1..).map(|(client, id)| Held { id, client, since: id }).collect()
+    }
+
+    const QUOTA: Quota = Quota { total: 16, strangers: 12, each: 6, spared: 2 };
+
+    #[test]
+    fn shares_fit_the_connections_that_there_are() {
+        for (connections, strangers, each) in
+            [(256, 224, 28), (64, 56, 7), (16, 14, 6), (4, 4, 4), (3, 3, 3), (1, 1, 1)]
+        {
+            let quota = Quota::of_requests(connections);
+            assert_eq!((quota.total, quota.strangers, quota.each), (connections, strangers, each));
+        }
+    }
+
+    #[test]
+    fn a_client_gets_its_quota_and_no_more() {
+        let (greedy, other) = (stranger("192.0.2.1"), stranger("192.0.2.2"));
+        assert_eq!(QUOTA.decide(&held(&[(greedy, 5)]), greedy), Verdict::Admitted);
+        let full = held(&[(greedy, 6)]);
+        assert_eq!(QUOTA.decide(&full, greedy), Verdict::Refused(Reason::Quota(greedy.key)));
+        assert_eq!(QUOTA.decide(&full, other), Verdict::Admitted);
+        assert_eq!(QUOTA.decide(&full, client("192.0.2.1", true)), Verdict::Admitted, "it shows the token");
+    }
+
+    #[test]
+    fn the_client_with_the_most_makes_room_for_one_that_has_less() {
+        let [many, more, new] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(stranger);
+        let full = held(&[(many, 5), (more, 6), (new, 1)]);
+        assert_eq!(QUOTA.decide(&full, new), Verdict::InPlaceOf(6), "the first of the second client's");
+        // Two each: nobody loses what is left to each.
+        let spread: Vec<(Client, usize)> =
+            (1..=6).map(|last| (stranger(&format!("192.0.2.{last}")), 2)).collect();
+        assert_eq!(QUOTA.decide(&held(&spread), stranger("192.0.2.9")), Verdict::Refused(Reason::Full));
+        // It would have as many as the other then, or more.
+        let three: Vec<(Client, usize)> =
+            (1..=4).map(|last| (stranger(&format!("192.0.2.{last}")), 3)).collect();
+        let full = held(&three);
+        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.1")), Verdict::Refused(Reason::Full));
+        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.9")), Verdict::InPlaceOf(1));
+    }
+
+    #[test]
+    fn places_are_kept_for_the_owner_who_may_also_have_the_strangers() {
+        let owner = client(OWNER, true);
+        let strangers: Vec<(Client, usize)> =
+            (1..=6).map(|last| (stranger(&format!("192.0.2.{last}")), 2)).collect();
+        let full = held(&strangers);
+        assert_eq!(QUOTA.decide(&full, owner), Verdict::Admitted);
+        let with_owner = held(&[&strangers[..], &[(owner, 4)]].concat());
+        assert_eq!(QUOTA.decide(&with_owner, owner), Verdict::InPlaceOf(1), "even of the two left to each");
+        let alone = held(&[(owner, 16)]);
+        assert_eq!(QUOTA.decide(&alone, owner), Verdict::Refused(Reason::Full));
+        assert_eq!(QUOTA.decide(&alone, stranger("192.0.2.1")), Verdict::Refused(Reason::Full));
+    }
+
+    #[test]
+    fn a_proxy_on_this_machine_has_no_quota_but_makes_room() {
+        let proxy = stranger(OWNER);
+        assert_eq!(QUOTA.decide(&held(&[(proxy, 11)]), proxy), Verdict::Admitted);
+        let full = held(&[(proxy, 12)]);
+        assert_eq!(QUOTA.decide(&full, proxy), Verdict::Refused(Reason::Full));
+        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.1")), Verdict::InPlaceOf(1));
+    }
+
+    #[test]
+    fn addresses_of_one_network_share_its_quota_fairly() {
+        let [greedy, other, far] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"].map(stranger);
+        let full = held(&[(other, 1), (greedy, 5)]);
+        assert_eq!(QUOTA.decide(&full, greedy), Verdict::Refused(Reason::Quota(greedy.key)));
+        assert_eq!(QUOTA.decide(&full, other), Verdict::InPlaceOf(2));
+        assert_eq!(QUOTA.decide(&full, far), Verdict::Admitted);
+    }
+
+    #[test]
+    fn the_client_with_the_most_silent_connections_loses_one() {
+        let (owner, flood, new) = (client(OWNER, true), stranger("192.0.2.1"), stranger("192.0.2.2"));
+        let waiting = held(&[(owner, 1), (new, 1), (flood, 5)]);
+        for newcomer in [Some(owner), Some(flood), Some(new), None] {
+            assert_eq!(connection_to_close(&waiting, newcomer, 1), Some(3), "{newcomer:?}");
+        }
+        // One each: a client that comes again gives up its own, a new one takes the oldest that is not the owner's.
+        let waiting = held(&[(owner, 1), (flood, 1), (new, 1)]);
+        assert_eq!(connection_to_close(&waiting, Some(new), 1), Some(3));
+        assert_eq!(connection_to_close(&waiting, Some(stranger("192.0.2.3")), 1), Some(2));
+        assert_eq!(connection_to_close(&waiting, None, 1), Some(1));
+        // What is beyond the owner's share is nobody's.
+        let waiting = held(&[(owner, 2)]);
+        assert_eq!(connection_to_close(&waiting, Some(new), 2), None);
+        assert_eq!(connection_to_close(&waiting, Some(new), 1), Some(1));
+        assert_eq!(connection_to_close(&waiting, Some(owner), 2), Some(1));
+        assert_eq!(connection_to_close(&[], Some(owner), 0), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! Which clients are being refused, for one log line when that begins and one when it is over.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{admission::Reason, peer::PeerKey};
+use crate::model::Moment;
+
+/// So long without a refusal, and it is over.
+const QUIET: Duration = Duration::from_secs(300);
+
+/// So many are told apart: an attacker may have any number of addresses, a log has not.
+const NAMED: usize = 16;
+
+/// The refusals under way.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    ongoing: BTreeMap<Reason, Ongoing>,
+    /// Since when there have been more than can be told apart.
+    crowded_at: Option<Moment>,
+}
+
+#[derive(Debug)]
+struct Ongoing {
+    began: Moment,
+    last: Moment,
+    count: u64,
+}
+
+/// A change that is worth a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Began(Reason),
+    Over {
+        reason: Reason,
+        count: u64,
+        lasted: Duration,
+    },
+    /// More clients are refused than are named.
+    Crowded,
+}
+
+impl Refusals {
+    /// Notes a refusal.
+    pub(super) fn note(&mut self, now: Moment, reason: Reason) -> Option<Change> {
+        if let Some(ongoing) = self.ongoing.get_mut(&reason) {
+            ongoing.last = now;
+            ongoing.count += 1;
+            return None;
+        }
+        if self.ongoing.len() < NAMED {
+            self.ongoing.insert(reason, Ongoing { began: now, last: now, count: 1 });
+            return Some(Change::Began(reason));
+        }
+        self.crowded_at.replace(now).is_none().then_some(Change::Crowded)
+    }
+
+    /// What has come to its end by now.
+    pub(super) fn end(&mut self, now: Moment) -> Vec<Change> {
+        let mut over = Vec::new();
+        self.ongoing.retain(|&reason, &mut Ongoing { began, last, count }| {
+            let goes_on = now.since(last) < QUIET;
+            if !goes_on {
+                over.push(Change::Over { reason, count, lasted: last.since(began) });
+            }
+            goes_on
+        });
+        self.crowded_at = self.crowded_at.filter(|&last| now.since(last) < QUIET);
+        over
+    }
+}
+
+/// Writes the line; `of` says what is refused, as in "requests".
+pub(super) fn log(of: &str, change: Change) {
+    match change {
+        Change::Began(Reason::Quota(client)) => tracing::warn!(
+            %client,
+            "refusing {of}: this client holds as many as one client may; it is served again when some of them end"
+        ),
+        Change::Began(Reason::Full) => {
+            tracing::warn!(
+                "refusing {of}: all places but those kept for this machine and the token are taken"
+            );
+        }
+        Change::Over { reason, count, lasted } => {
+            let client = match reason {
+                Reason::Quota(client) => Some(tracing::field::display(client)),
+                Reason::Full => None::<tracing::field::DisplayValue<PeerKey>>,
+            };
+            tracing::info!(client, refused = count, seconds = lasted.as_secs(), "no longer refusing {of}");
+        }
+        Change::Crowded => {
+            tracing::warn!("refusing {of} of more than {NAMED} clients; further ones are not named");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_start(Duration::from_secs(seconds))
+    }
+
+    fn of(last: u8) -> Reason {
+        Reason::Quota(PeerKey::of(([192, 0, 2, last], 1).into()))
+    }
+
+    #[test]
+    fn a_client_that_is_refused_a_thousand_times_makes_two_lines() {
+        let mut refusals = Refusals::default();
+        let mut changes = Vec::new();
+        for tenth in 0..1000 {
+            let now = Moment::from_start(Duration::from_millis(100 * tenth));
+            changes.extend(refusals.end(now));
+            changes.extend(refusals.note(now, of(1)));
+        }
+        assert_eq!(changes, [Change::Began(of(1))]);
+        assert_eq!(refusals.end(at(399)), []);
+        let over = Change::Over { reason: of(1), count: 1000, lasted: Duration::from_millis(99_900) };
+        assert_eq!(refusals.end(at(400)), [over]);
+        assert_eq!(refusals.end(at(401)), []);
+    }
+
+    #[test]
+    fn a_flood_of_addresses_makes_a_bounded_number_of_lines() {
+        let mut refusals = Refusals::default();
+        let mut lines = 0;
+        for round in 0..100 {
+            for last in 0..=255 {
+                lines += usize::from(refusals.note(at(round), of(last)).is_some());
+            }
+        }
+        assert_eq!(lines, NAMED + 1);
+        assert_eq!(refusals.ongoing.len(), NAMED);
+        assert_eq!(refusals.end(at(1000)).len(), NAMED);
+        assert_eq!(refusals.note(at(1000), Reason::Full), Some(Change::Began(Reason::Full)));
+    }
+}
