@@ -73,6 +73,12 @@ pub enum Inadmissible {
     /// Somewhere on the internet.
     #[error("{0} is neither in this machine's networks nor private; if it is yours, name it in feed.allow")]
     Foreign(Address),
+    /// Not routed, and yet perhaps a stranger's.
+    #[error(
+        "{0} is of a range that carriers, VPNs and clouds use (100.64.0.0/10, 169.254.0.0/16); if it is yours, name \
+         it in feed.allow"
+    )]
+    BeyondTheLan(Address),
     /// What listens on the loopback is nobody else's business, so no feed makes it known by itself.
     #[error("{0} is this machine's loopback; if that is meant, name it in feed.allow")]
     Loopback(Address),
@@ -237,7 +243,8 @@ fn unclaimed(device: Device, holders: &mut HashMap<Address, Option<Mac>>) -> Res
 }
 
 /// Whether a feed may name this address: the machine's own networks and private ranges, or what the owner
-/// allows. A forged feed must not turn this machine against the internet, nor inwards.
+/// allows. A forged feed must not turn this machine against the internet, nor inwards. Ranges that strangers may be in
+/// need the owner's word even where this machine has an address in them: on a router, that is its carrier's side.
 ///
 /// # Errors
 /// Why not.
@@ -250,6 +257,8 @@ pub fn admissible(
         Ok(())
     } else if address.is_loopback() {
         Err(Inadmissible::Loopback(address.clone()))
+    } else if address.is_beyond_the_lan() {
+        Err(Inadmissible::BeyondTheLan(address.clone()))
     } else if address.is_private() || own_subnet(address) {
         Ok(())
     } else {
@@ -393,8 +402,11 @@ mod tests {
 
     #[test]
     fn only_near_addresses_are_admissible() {
-        let allow: Vec<TargetSpec> = vec!["203.0.113.0/28".parse().unwrap(), "127.0.0.1".parse().unwrap()];
-        let own = |address: &Address| address.to_string().starts_with("198.51.100.");
+        let allow = ["203.0.113.0/28", "127.0.0.1", "100.64.7.0/24", "169.254.7.7"];
+        let allow: Vec<TargetSpec> = allow.iter().map(|spec| spec.parse().unwrap()).collect();
+        let own = |address: &Address| {
+            ["198.51.100.", "100.64.", "169.254."].iter().any(|net| address.to_string().starts_with(net))
+        };
         for (address, admitted) in [
             ("192.168.1.1", true),
             ("10.1.2.3", true),
@@ -408,6 +420,11 @@ mod tests {
             ("203.0.113.16", false),
             ("192.0.2.1", false),
             ("2001:db8::1", false),
+            ("100.64.0.1", false),
+            ("100.127.255.254", false),
+            ("100.64.7.1", true),
+            ("169.254.169.254", false),
+            ("169.254.7.7", true),
         ] {
             let address: Address = address.parse().unwrap();
             assert_eq!(admissible(&address, own, &allow).is_ok(), admitted, "{address}");

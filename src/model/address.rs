@@ -62,11 +62,20 @@ impl Address {
     /// and some mesh VPNs' 100.64.0.0/10), link-local, loopback, IPv6 unique local.
     pub const fn is_private(&self) -> bool {
         match self.ip {
+            IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || self.is_beyond_the_lan(),
+            IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local(),
+        }
+    }
+
+    /// Whether the internet does not route the address, and yet it may be a stranger's: a carrier's other customers
+    /// and the members of a mesh VPN are in RFC 6598's 100.64.0.0/10, a cloud's metadata service in 169.254.0.0/16.
+    pub const fn is_beyond_the_lan(&self) -> bool {
+        match self.ip {
             IpAddr::V4(ip) => {
                 let [a, b, ..] = ip.octets();
-                ip.is_private() || ip.is_loopback() || ip.is_link_local() || (a == 100 && b & 0xc0 == 64)
+                ip.is_link_local() || (a == 100 && b & 0xc0 == 64)
             }
-            IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local(),
+            IpAddr::V6(_) => false,
         }
     }
 
@@ -174,6 +183,16 @@ mod tests {
             assert!(matches!(text.parse::<Address>(), Err(AddressError::Malformed(_))), "{text}");
         }
         assert!(matches!("10.0.0.1%eth0".parse::<Address>(), Err(AddressError::NeedlessZone(_))));
+    }
+
+    #[test]
+    fn knows_what_is_unrouted_and_yet_beyond_the_lan() {
+        for text in ["100.64.0.0", "100.127.255.255", "169.254.0.0", "169.254.169.254", "169.254.255.255"] {
+            assert!(text.parse::<Address>().unwrap().is_beyond_the_lan(), "{text}");
+        }
+        for text in ["100.63.255.255", "100.128.0.0", "169.253.255.255", "169.255.0.0", "10.0.0.1", "fe80::1"] {
+            assert!(!text.parse::<Address>().unwrap().is_beyond_the_lan(), "{text}");
+        }
     }
 
     #[test]

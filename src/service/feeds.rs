@@ -169,7 +169,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
     fn readmit(&mut self, config: &FeedConfig) {
         self.read_links();
         for (source, state) in self.sources.iter_mut().filter(|(source, _)| **source != SourceId::Hosts) {
-            let dropped = state.keep(|device| judge(device, &self.last_links, config).is_ok());
+            let dropped = state.keep(|device| judge(source, device, &self.last_links, config).is_ok());
             if dropped > 0 {
                 info!(%source, dropped, "devices of the feed are no longer allowed");
             }
@@ -188,7 +188,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         let Report { source, mut word, made } = report;
         if let (Ok(feed), true) = (&mut word, source != SourceId::Hosts) {
             self.read_links();
-            admit(feed, &self.last_links, config);
+            admit(&source, feed, &self.last_links, config);
         }
         let Some(state) = self.sources.get_mut(&source) else { return };
         if let Some(made) = made {
@@ -238,19 +238,27 @@ fn swept(source: SourceId, word: Result<(Feed, Made), String>) -> Report {
 }
 
 /// Drops what a source may not name.
-fn admit(feed: &mut Feed, links: &Links, config: &FeedConfig) {
+fn admit(source: &SourceId, feed: &mut Feed, links: &Links, config: &FeedConfig) {
     let Feed { devices, rejected, .. } = feed;
     devices.retain(|device| {
-        judge(device, links, config).map_err(|reason| rejected.push(&reason.to_string())).is_ok()
+        judge(source, device, links, config).map_err(|reason| rejected.push(&reason.to_string())).is_ok()
     });
 }
 
-/// Whether a source may name the device.
-fn judge(device: &Device, links: &Links, config: &FeedConfig) -> Result<(), Inadmissible> {
+/// Whether a source may name the device. Our own discovery asks in the networks of interfaces that the owner has named.
+fn judge(
+    source: &SourceId,
+    device: &Device,
+    links: &Links,
+    config: &FeedConfig,
+) -> Result<(), Inadmissible> {
     match links.check_host(&device.address) {
         // It may be back in a moment, and then the device still is what it was.
         Ok(()) | Err(HostAddressError::UnknownInterface { .. }) => {}
         Err(error) => return Err(error.into()),
+    }
+    if matches!(source, SourceId::Discover(_)) && links.is_own_subnet(&device.address) {
+        return Ok(());
     }
     feed::admissible(&device.address, |address| links.is_own_subnet(address), &config.allow)
 }
