@@ -31,7 +31,7 @@ use hyper_util::{
 };
 
 use crate::{
-    model::{Address, one_line},
+    model::{Address, one_line, without_secrets},
     resolve::{Resolve, ResolveError},
 };
 
@@ -186,7 +186,7 @@ impl Client {
     }
 
     async fn request(&self, ask: Ask<'_>) -> Result<Response<Incoming>, ClientError> {
-        let bad = || ClientError::BadUrl(one_line(ask.url, MAX_TEXT));
+        let bad = || ClientError::BadUrl(one_line(&without_secrets(ask.url), MAX_TEXT));
         let uri: Uri = ask.url.parse().map_err(|_| bad())?;
         let secure = match uri.scheme_str() {
             Some("http") => false,
@@ -273,7 +273,7 @@ async fn refusal(response: Response<Incoming>, max: usize) -> ClientError {
     let status = response.status();
     let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
     if let Some(location) = location.filter(|_| status.is_redirection()) {
-        return ClientError::Redirected(one_line(location, MAX_TEXT));
+        return ClientError::Redirected(one_line(&without_secrets(location), MAX_TEXT));
     }
     let mut excerpt = Vec::new();
     // A body that is cut short is an excerpt as well.

@@ -9,6 +9,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
+    fmt,
     net::Ipv4Addr,
     time::Duration,
 };
@@ -41,6 +42,8 @@ pub struct Feed {
     pub stamp: Option<String>,
     /// What was refused.
     pub rejected: Rejected,
+    /// Devices that were in order, and too many; that is for who takes the feed to say.
+    pub held_back: Option<HeldBack>,
     /// What its owner should know beside; our own discovery says so, others' feeds have no words for it.
     pub remarks: Vec<String>,
     /// Stations that answer for others, by the word of our own discovery: their MACs are no device's name.
@@ -54,6 +57,39 @@ pub struct Rejected {
     pub count: usize,
     /// Why, for the first eight.
     pub reasons: Vec<String>,
+}
+
+/// Devices that a source names and that are not let in for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// How many.
+    pub count: usize,
+    /// What they are too many for.
+    pub bound: Bound,
+}
+
+/// What bounds the devices that are let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// How many are known at once.
+    Devices,
+    /// How many become known within an hour.
+    Newcomers,
+}
+
+impl fmt::Display for HeldBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, key) = match self.bound {
+            Bound::Devices => ("as many devices are known as may be", "max_devices"),
+            Bound::Newcomers => ("too many that are new within an hour", "max_newcomers"),
+        };
+        write!(
+            f,
+            "{} of its devices are held back: {what}; if they are yours, raise {key} under [feed], else find out \
+             where they come from",
+            self.count
+        )
+    }
 }
 
 /// Why a text is no feed.

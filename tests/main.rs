@@ -24,6 +24,7 @@ mod harness;
 mod http_bounds;
 mod identity;
 mod imports;
+mod invented;
 mod ipv6;
 mod lab;
 mod limits;

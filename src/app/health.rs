@@ -54,11 +54,15 @@ pub(super) async fn watch(
 fn sum_up(store: &StoreHealth, inventory: &Inventory, more: impl Iterator<Item = String>) -> Health {
     let down = inventory.sources.iter().filter(|source| !source.up);
     let down = down.map(|source| format!("feed {}: {}", source.name, source.detail));
+    let held_back = inventory
+        .sources
+        .iter()
+        .filter_map(|source| source.held_back.map(|held_back| format!("feed {}: {held_back}", source.name)));
     let remarks = inventory
         .sources
         .iter()
         .flat_map(|source| source.remarks.iter().map(|remark| format!("feed {}: {remark}", source.name)));
-    Health::new(store, more.chain(down).chain(remarks).collect())
+    Health::new(store, more.chain(down).chain(held_back).chain(remarks).collect())
 }
 
 /// Whether nobody is known because nobody could tell: every feed was asked, and none of them is our own look
@@ -71,7 +75,7 @@ fn is_lost(config: &Config, inventory: &Inventory) -> bool {
 
 /// What somebody who has just switched the appliance on should do.
 fn advice(config: &Config, file: &Path, interface: Option<String>) -> String {
-    let urls = config.feed.urls.join(", ");
+    let urls = config.feed.urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (interface, aside) = match interface {
         Some(interface) => (interface, ""),
         None => ("eth0".to_owned(), " (or whatever `ip link` calls the interface of the LAN)"),

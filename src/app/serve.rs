@@ -188,7 +188,8 @@ impl Parts<'_> {
             .map(|daemon| Arc::new(LocalResolver::new(move || daemon.borrow().clone())) as Arc<dyn Resolve>);
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
         let client = Client::new(Arc::clone(&resolver));
-        let (inventory, feeds) = feeds::start(client, Arc::clone(&clock), self.config.clone(), Links::read);
+        let (inventory, feeds) =
+            feeds::start(client, self.store.clone(), Arc::clone(&clock), self.config.clone(), Links::read);
         tasks.spawn(until_stopped(self.stop.clone(), feeds));
         let seen_health = self.watch_health(inventory.clone(), advertised.clone(), tasks);
         let keeping =

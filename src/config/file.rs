@@ -82,6 +82,12 @@ fn feed(section: &mut Section<'_, '_>) -> FeedConfig {
         discover,
         grace: section.one("grace", parse::duration).unwrap_or(FeedConfig::default().grace),
         hosts,
+        max_devices: section
+            .one("max_devices", parse::device_count)
+            .unwrap_or(FeedConfig::default().max_devices),
+        max_newcomers: section
+            .one("max_newcomers", parse::newcomer_count)
+            .unwrap_or(FeedConfig::default().max_newcomers),
         allow: section.list("allow", parse::allowed).unwrap_or_default(),
     }
 }

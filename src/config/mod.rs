@@ -41,7 +41,7 @@ pub use self::{
     error::{ConfigError, Fault, Place},
     load::{DEFAULT_PATH, Overrides},
 };
-use crate::model::{Address, Device, Mac, PortSet, TargetSpec, Timing};
+use crate::model::{Address, Device, Mac, PortSet, TargetSpec, Timing, without_secrets};
 
 /// The feed where neither the file nor the environment names one: the original's.
 pub const DEFAULT_FEED: &str = "http://lanscan.local/lanscan/json";
@@ -101,16 +101,24 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeedConfig {
     /// lanscan feeds, http or https, each polled every 60 s.
-    pub urls: Vec<String>,
+    pub urls: Vec<FeedUrl>,
     /// Where to look for devices by ourselves; no part twice.
     pub discover: Vec<Discover>,
     /// How long a device that discovery no longer finds is still listed; default 15 min.
     pub grace: Duration,
     /// Devices named by hand; no address twice.
     pub hosts: Vec<Device>,
+    /// The most devices at their addresses that are known at once; default 1,024.
+    pub max_devices: usize,
+    /// The most that a source makes known within an hour, and at once; default 512.
+    pub max_newcomers: u32,
     /// Addresses outside the machine's own subnets and the private ranges that a feed may name.
     pub allow: Vec<TargetSpec>,
 }
+
+/// A feed's URL. It may hold a key, so what is shown of it is less than what is asked for.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FeedUrl(String);
 
 /// How the appliance is found by name, and finds by name, without a name server (RFC 6762).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,6 +206,17 @@ impl Config {
         self.devices.iter().find(|rule| rule.matches.matches(&device.address, device.mac))
     }
 
+    /// Whether the owner has written of this device alone: its MAC, or its one address.
+    pub fn names(&self, device: &Device) -> bool {
+        let is_one = |spec: &TargetSpec| match spec {
+            TargetSpec::Address(_) => true,
+            TargetSpec::Mac(octets) => octets.len() == 6,
+            _ => false,
+        };
+        let rules = self.devices.iter().map(|rule| &rule.matches);
+        rules.filter(|spec| is_one(spec)).any(|spec| spec.matches(&device.address, device.mac))
+    }
+
     /// The ports of a device that are known noise: of a MAC, where that is known, and of an address, where it is
     /// the device's.
     pub fn ignored_ports(&self, mac: Option<Mac>, address: Option<&Address>) -> PortSet {
@@ -258,12 +277,39 @@ impl Default for Config {
 impl Default for FeedConfig {
     fn default() -> Self {
         Self {
-            urls: vec![DEFAULT_FEED.to_owned()],
+            urls: vec![FeedUrl::from(DEFAULT_FEED.to_owned())],
             discover: vec![],
             grace: GRACE,
             hosts: vec![],
+            max_devices: 1024,
+            max_newcomers: 512,
             allow: vec![],
         }
+    }
+}
+
+impl FeedUrl {
+    /// All of it, for the one who asks there.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for FeedUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Display for FeedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_secrets(&self.0))
+    }
+}
+
+impl fmt::Debug for FeedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_string(), f)
     }
 }
 

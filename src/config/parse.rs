@@ -13,8 +13,8 @@ use ipnet::{IpNet, Ipv4Net};
 use jiff::civil::Time;
 use tracing::level_filters::LevelFilter;
 
-use super::Discover;
-use crate::model::{Address, Mac, PortSet, TargetSpec, ascii_name, canonical_net, one_line};
+use super::{Discover, FeedUrl};
+use crate::model::{Address, Mac, PortSet, TargetSpec, ascii_name, canonical_net, one_line, without_secrets};
 
 type Parsed<T> = Result<T, String>;
 
@@ -156,10 +156,10 @@ pub(super) fn max_in_flight(text: &str) -> Parsed<u16> {
 }
 
 /// A feed's URL. A password in it is not printed.
-pub(super) fn feed_url(text: &str) -> Parsed<String> {
+pub(super) fn feed_url(text: &str) -> Parsed<FeedUrl> {
     let example = super::DEFAULT_FEED;
     if !["http://", "https://"].iter().any(|scheme| text.starts_with(scheme)) {
-        let shown = shown(text);
+        let shown = shown(&without_secrets(text));
         return Err(format!("\"{shown}\" does not start with http:// or https://; write it as {example}"));
     }
     let uri: Uri = text.parse().map_err(|_| format!("this is not a URL; write it as {example}"))?;
@@ -168,7 +168,7 @@ pub(super) fn feed_url(text: &str) -> Parsed<String> {
             Err("a feed that wants a user and a password is not supported; write the URL without them"
                 .to_owned())
         }
-        Some(authority) if !authority.host().is_empty() => Ok(text.to_owned()),
+        Some(authority) if !authority.host().is_empty() => Ok(FeedUrl::from(text.to_owned())),
         _ => Err(format!("this URL names no host; write it as {example}")),
     }
 }
@@ -280,6 +280,20 @@ pub(super) fn ports(text: &str) -> Parsed<PortSet> {
         return Err(format!("\"{}\" has port 0, on which nothing can listen; start at 1", shown(text)));
     }
     Ok(ports)
+}
+
+/// How many devices may be known: fewer would not hold a household, more not the memory of a Pi.
+pub(super) fn device_count(text: &str) -> Parsed<usize> {
+    text.parse().ok().filter(|count| (16..=65_536).contains(count)).ok_or_else(|| {
+        format!("\"{}\" is not a number of devices from 16 to 65536; the default is 1024", shown(text))
+    })
+}
+
+/// How many devices may become known within an hour.
+pub(super) fn newcomer_count(text: &str) -> Parsed<u32> {
+    text.parse().ok().filter(|count| (1..=65_536).contains(count)).ok_or_else(|| {
+        format!("\"{}\" is not a number of devices from 1 to 65536; the default is 512", shown(text))
+    })
 }
 
 /// A scanner's name, which becomes part of URLs and metrics.

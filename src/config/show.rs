@@ -1,4 +1,5 @@
-//! The effective configuration as a file: what `check-config -v` prints, and what loads to the same again.
+//! The effective configuration as a file: what `check-config -v` prints, and what loads to the same again,
+//! but for the keys that URLs may hold.
 
 use std::{fmt, time::Duration};
 
@@ -40,6 +41,7 @@ impl fmt::Display for Config {
         writeln!(f, "\n[feed]\nurl = {}", list(&self.feed.urls))?;
         writeln!(f, "discover = {}", list(&self.feed.discover))?;
         writeln!(f, "grace = {}", duration(self.feed.grace))?;
+        writeln!(f, "max_devices = {}\nmax_newcomers = {}", self.feed.max_devices, self.feed.max_newcomers)?;
         writeln!(f, "allow = {}", list(&self.feed.allow))?;
         writeln!(f, "hosts = [")?;
         for host in &self.feed.hosts {

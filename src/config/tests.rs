@@ -52,7 +52,7 @@ fn every_fault_is_told_with_its_line_and_remedy() {
 fn nothing_said_is_the_default() {
     assert_eq!(file(""), Config::default());
     assert_eq!(file("\u{feff}"), Config::default(), "an editor's byte order mark says nothing");
-    assert_eq!(Config::default().feed.urls, [DEFAULT_FEED]);
+    assert_eq!(Config::default().feed.urls, [FeedUrl::from(DEFAULT_FEED.to_owned())]);
     assert_eq!(Config::default().scanners[0].ports, PortSet::all());
     let none = Config::load(&Overrides::default(), &|_| None, None).unwrap();
     assert_eq!(none, Config::default());
@@ -174,6 +174,28 @@ fn what_is_shown_loads_to_the_same() {
 }
 
 #[test]
+fn a_key_in_a_url_is_asked_with_and_never_shown() {
+    let url = "http://nas.lan/lanscan/json?key=s3cret";
+    let config = file(&format!("[feed]\nurl = [\"{url}\"]"));
+    assert_eq!(config.feed.urls[0].reveal(), url);
+    for shown in [config.to_string(), format!("{config:?}")] {
+        assert!(shown.contains("http://nas.lan/lanscan/json?...") && !shown.contains("s3cret"), "{shown}");
+    }
+    for url in [
+        "ftp://me:s3cret@nas.lan/",
+        "http://me:s3cret@nas.lan/",
+        "nas.lan/json?s3cret",
+        "http://nas.lan/ ?s3cret",
+    ] {
+        let error =
+            load(&format!("[feed]\nurl = [\"{url}\"]"), &[("MY_LANSCAN_URL", url)], &Overrides::default());
+        let error = error.unwrap_err();
+        assert_eq!(error.faults.len(), 2, "{error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
 fn the_default_feed_is_for_those_who_name_no_source() {
     for (text, urls) in [
         ("[feed]\nallow = [\"203.0.113.1\"]", 1),
@@ -196,7 +218,7 @@ fn the_environment_means_what_it_means_to_the_original() {
         ("MY_NUM_THREADS", "8"),
         ("MY_CACHE_DIRECTORY", "/cache"),
     ]);
-    assert_eq!(config.feed.urls, ["http://10.0.0.1:8000/lanscan/json"]);
+    assert_eq!(config.feed.urls, [FeedUrl::from("http://10.0.0.1:8000/lanscan/json".to_owned())]);
     assert_eq!((config.base_url.as_str(), config.max_in_flight), ("ports", 8));
     assert_eq!((listen(&config), config.data_dir), (vec!["127.0.0.1:8080".to_owned()], "/cache".into()));
 }

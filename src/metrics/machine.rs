@@ -71,7 +71,7 @@ pub(super) fn memory(memory: &MemoryFacts) -> MetricFamily {
     gauges("process_resident_memory_bytes", help, [gauge(&[], memory.resident as f64)])
 }
 
-pub(super) fn feeds(feeds: &[FeedFacts]) -> [MetricFamily; 3] {
+pub(super) fn feeds(feeds: &[FeedFacts]) -> [MetricFamily; 4] {
     let each = |value: fn(&FeedFacts) -> f64| {
         feeds.iter().map(move |feed| gauge(&[("source", &feed.source)], value(feed)))
     };
@@ -90,6 +90,11 @@ pub(super) fn feeds(feeds: &[FeedFacts]) -> [MetricFamily; 3] {
             "portscan_feed_rejected_entries",
             "Entries of the source's last good answer that were refused.",
             each(|feed| feed.rejected as f64),
+        ),
+        gauges(
+            "portscan_feed_devices_held_back",
+            "Devices of the source's last good answer that were too many to be let in.",
+            each(|feed| feed.held_back as f64),
         ),
     ]
 }

@@ -39,8 +39,8 @@ pub fn encode(snapshot: &Snapshot) -> Result<String, MetricsError> {
     write(&mut page, machine::imports(&snapshot.imports))?;
     write(&mut page, network::scanners(&snapshot.scanners))?;
     let hosts: Vec<_> = snapshot.hosts.iter().map(network::Labelled::from).collect();
-    network::hosts(&hosts, &snapshot.differing, |family| write(&mut page, [family]))?;
-    network::ports(&hosts, |family| write(&mut page, [family]))?;
+    let dropped = network::hosts(&hosts, &snapshot.differing, |family| write(&mut page, [family]))?;
+    network::ports(&hosts, dropped, |family| write(&mut page, [family]))?;
     Ok(page)
 }
 
@@ -98,6 +98,7 @@ mod tests {
             detail: String::new(),
             devices: 40,
             rejected: 1,
+            held_back: 3,
         };
         Snapshot {
             probes,
@@ -179,6 +180,27 @@ mod tests {
         let page = encode(&Snapshot { hosts: vec![host], ..Snapshot::default() }).unwrap();
         assert_eq!(page.matches("\nportscan_port_open{").count(), 5000);
         assert!(page.contains("\nportscan_series_dropped{metric=\"portscan_port_open\"} 3\n"), "{page}");
+    }
+
+    #[test]
+    fn hosts_that_are_too_many_for_prometheus_are_counted() {
+        let host = |index: u32| {
+            let address = std::net::Ipv4Addr::from(0x0a00_0000 + index).into();
+            HostFacts { host: address, name: Some("nas".to_owned()), ..hosts().remove(1) }
+        };
+        let page = encode(&Snapshot { hosts: (0..5002).map(host).collect(), ..Snapshot::default() }).unwrap();
+        for name in [
+            "portmantool_ports",
+            "portmantool_ports_rogue",
+            "portscan_host_up",
+            "portscan_host_new",
+            "portscan_host_expected_ports",
+            "portscan_host_info",
+            "portscan_port_open",
+        ] {
+            assert_eq!(page.matches(&format!("\n{name}{{")).count(), 5000, "{name}");
+            assert!(page.contains(&format!("\nportscan_series_dropped{{metric=\"{name}\"}} 2\n")), "{name}");
+        }
     }
 
     #[test]

@@ -60,53 +60,61 @@ impl<'a> From<&'a HostFacts> for Labelled<'a> {
     }
 }
 
-/// Families about devices, each handed on as soon as it is made. Those of portmantool count by address.
+/// Families about devices, each handed on as soon as it is made. Those of portmantool count by address. Returns how many
+/// series of each are left out.
 pub(super) fn hosts<E>(
     hosts: &[Labelled<'_>],
     counts: &BTreeMap<(DeviceKey, Protocol), u32>,
     mut write: impl FnMut(MetricFamily) -> Result<(), E>,
-) -> Result<(), E> {
+) -> Result<Vec<Metric>, E> {
+    let mut dropped = Vec::new();
+    let mut bounded = |name: &'static str, help: &str, samples: &mut dyn Iterator<Item = Metric>| {
+        let family = gauges(name, help, samples.take(MOST_SERIES));
+        dropped.push(gauge(&[("metric", name)], samples.count() as f64));
+        write(family)
+    };
     let mut by_address: BTreeMap<&str, Vec<&HostFacts>> = BTreeMap::new();
     hosts.iter().for_each(|host| by_address.entry(&host.address).or_default().push(host.facts));
-    write(gauges(
+    bounded(
         "portmantool_ports",
         "Ports of a host by state, as far as they are listed: never those that are like most.",
-        by_address.iter().flat_map(|(address, hosts)| listed(address, hosts)),
-    ))?;
-    write(gauges(
+        &mut by_address.iter().flat_map(|(address, hosts)| listed(address, hosts)),
+    )?;
+    bounded(
         "portmantool_ports_rogue",
         "Ports of a host in another state than the expected one: open and not expected, or missing.",
-        differing(by_address.keys().copied(), counts),
-    ))?;
+        &mut differing(by_address.keys().copied(), counts).into_iter(),
+    )?;
     let each = |value: fn(&HostFacts) -> Option<f64>| {
         hosts.iter().filter_map(move |host| Some(of_host(host, &[], value(host.facts)?)))
     };
-    write(gauges(
+    bounded(
         "portscan_host_up",
         "Whether the device answered the newest look at it.",
-        each(|host| host.up.map(|up| f64::from(u8::from(up)))),
-    ))?;
-    write(gauges(
+        &mut each(|host| host.up.map(|up| f64::from(u8::from(up)))),
+    )?;
+    bounded(
         "portscan_host_new",
         "Whether the device has open ports of which nobody has accepted any, others having been accepted.",
-        each(|host| Some(f64::from(u8::from(host.new)))),
-    ))?;
-    write(gauges(
+        &mut each(|host| Some(f64::from(u8::from(host.new)))),
+    )?;
+    bounded(
         "portscan_host_expected_ports",
         "Ports of the device that are expected to be open.",
-        each(|host| Some(host.expected.into())),
-    ))?;
+        &mut each(|host| Some(host.expected.into())),
+    )?;
     let named = |host: &Labelled<'_>| Some(of_host(host, &[("name", host.facts.name.as_deref()?)], 1.0));
-    let names = hosts.iter().filter_map(named);
-    write(gauges("portscan_host_info", "The device's name; always 1.", names))
+    bounded("portscan_host_info", "The device's name; always 1.", &mut hosts.iter().filter_map(named))?;
+    Ok(dropped)
 }
 
-/// Families about single ports, each handed on as soon as it is made.
+/// Families about single ports, each handed on as soon as it is made, and how many series are left out of these and of
+/// those before.
 pub(super) fn ports<E>(
     hosts: &[Labelled<'_>],
+    mut dropped: Vec<Metric>,
     mut write: impl FnMut(MetricFamily) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut dropped = Vec::new();
     for (name, help, is) in KINDS {
         let all = || hosts.iter().flat_map(|host| host.facts.ports.iter().map(move |port| (host, port)));
         let of_kind = || all().filter(|(_, port)| is(port));

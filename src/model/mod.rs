@@ -1,6 +1,7 @@
 //! F0: the values that every other floor speaks in. Nothing here does I/O, reads a clock or spawns.
 
 mod address;
+mod allowance;
 mod delays;
 mod device;
 mod difference;
@@ -21,6 +22,7 @@ mod timing;
 pub mod unconfirmed;
 
 pub use address::{Address, AddressError};
+pub use allowance::Allowance;
 pub use delays::Delays;
 pub use device::{Device, DeviceKey, DeviceKeyError, Endpoint};
 pub use difference::{
@@ -41,5 +43,5 @@ pub use snapshot::{
 pub use standing::{Standing, Stretch};
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use target::{TargetError, TargetSpec, canonical_net};
-pub use text::{bytes_without_mark, one_line, without_mark};
+pub use text::{bytes_without_mark, one_line, without_mark, without_secrets};
 pub use timing::{Timing, TimingError};

@@ -107,6 +107,8 @@ pub struct FeedFacts {
     pub devices: usize,
     /// Entries of its last good answer that were refused.
     pub rejected: usize,
+    /// Devices of that which are too many to be let in.
+    pub held_back: usize,
 }
 
 /// What is remembered.

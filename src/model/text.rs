@@ -10,6 +10,19 @@ pub fn one_line(text: &str, max: usize) -> String {
     text.chars().take(max).map(|c| if is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
+/// A URL without what may be a secret in it: the user with the password, and all that comes after the path. Only the
+/// one who asks there needs those.
+pub fn without_secrets(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = url.split_at(start);
+    let (kept, hidden) = rest.find(['?', '#']).map_or((rest, ""), |at| (&rest[..at], &rest[at..]));
+    let (authority, path) = kept.split_at(kept.find('/').unwrap_or(kept.len()));
+    let authority =
+        authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("...@{host}"));
+    let rest = hidden.get(..1).map(|mark| format!("{mark}...")).unwrap_or_default();
+    format!("{scheme}{authority}{path}{rest}")
+}
+
 /// The byte order mark, which editors of another system put before a text, in UTF-8.
 const MARK: &str = "\u{feff}";
 
@@ -40,6 +53,24 @@ mod tests {
         {
             assert_eq!(without_mark(text), rest);
             assert_eq!(bytes_without_mark(text.as_bytes()), rest.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_user_password_query_and_fragment() {
+        for (url, shown) in [
+            ("http://lanscan.local/lanscan/json", "http://lanscan.local/lanscan/json"),
+            ("https://[fd00::1]:8443/a@b/json", "https://[fd00::1]:8443/a@b/json"),
+            ("http://nas.lan/json?key=s3cret&site=1", "http://nas.lan/json?..."),
+            ("http://nas.lan?s3cret", "http://nas.lan?..."),
+            ("http://nas.lan/#s3cret?a", "http://nas.lan/#..."),
+            ("http://me:s3cr@et@nas.lan/json", "http://...@nas.lan/json"),
+            ("ftp://s3cret@nas.lan", "ftp://...@nas.lan"),
+            ("me:s3cret@nas.lan/json?s3cret", "...@nas.lan/json?..."),
+            ("/elsewhere?key=s3cret", "/elsewhere?..."),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(url), shown, "{url}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! are only the tasks: one per URL that asks, one per network that our own [`discovery`] sweeps,
 //! and one keeper that owns every state, so that no lock is needed.
 
+mod admission;
 mod inventory;
 mod state;
 
@@ -21,6 +22,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+use self::admission::{Admission, Record};
 pub use self::{
     inventory::{Found, Inventory, Known, SourceId, SourceStatus},
     state::{Change, FeedState, Member, STALE_AFTER, Trouble},
@@ -28,11 +30,12 @@ pub use self::{
 use crate::{
     client::{Client, Limits},
     clock::Clock,
-    config::{Config, FeedConfig},
+    config::{Config, FeedConfig, FeedUrl},
     feed::{self, Feed, Inadmissible},
     model::{Device, HostAddressError},
     net::Links,
     service::discovery::{self, Made},
+    store::Store,
 };
 
 /// From one poll of a URL to the next.
@@ -55,8 +58,11 @@ struct Report {
 /// the configuration's sender, and stops asking when it is dropped. The networks are read for every feed
 /// anew, for they change: at boot the feed may be there before the address is. Where they cannot be read, the
 /// last ones hold.
+///
+/// `store` tells which devices need no leave to be let in: those that it has.
 pub fn start(
     client: Client,
+    store: Store,
     clock: Arc<dyn Clock>,
     config: watch::Receiver<Arc<Config>>,
     links: impl Fn() -> io::Result<Links> + Send,
@@ -67,6 +73,8 @@ pub fn start(
     let keeper = Keeper {
         config,
         client,
+        store,
+        admission: Admission::default(),
         clock,
         links,
         last_links: Links::default(),
@@ -83,6 +91,8 @@ pub fn start(
 struct Keeper<L> {
     config: watch::Receiver<Arc<Config>>,
     client: Client,
+    store: Store,
+    admission: Admission,
     clock: Arc<dyn Clock>,
     links: L,
     last_links: Links,
@@ -99,7 +109,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
     async fn run(mut self, mut inbox: mpsc::Receiver<Report>) {
         loop {
             let config = Arc::clone(&self.config.borrow_and_update());
-            self.configure(&config.feed);
+            self.configure(&config).await;
             self.publish();
             loop {
                 tokio::select! {
@@ -109,7 +119,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
                         Err(_) => return,
                     },
                     Some(report) = inbox.recv() => {
-                        self.take(report, &config.feed);
+                        self.take(report, &config).await;
                         self.publish();
                     }
                 }
@@ -118,10 +128,12 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
     }
 
     /// Starts what is new, stops what is no longer named, leaves the rest alone.
-    fn configure(&mut self, feed: &FeedConfig) {
+    async fn configure(&mut self, config: &Config) {
+        let feed = &config.feed;
         let named: BTreeSet<SourceId> = SourceId::all(feed).collect();
         self.sources.retain(|source, _| named.contains(source));
         self.sweeps.retain(|source, _| named.contains(source));
+        self.admission.retain(|source| named.contains(source));
         self.polling.retain(|source, poller| {
             let stays = named.contains(source);
             if !stays {
@@ -144,7 +156,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         while self.pollers.try_join_next().is_some() {}
         if !feed.hosts.is_empty() {
             let hosts = Feed { devices: feed.hosts.clone(), ..Feed::default() };
-            self.take(Report { source: SourceId::Hosts, word: Ok(hosts), made: None }, feed);
+            self.take(Report { source: SourceId::Hosts, word: Ok(hosts), made: None }, config).await;
         }
     }
 
@@ -184,11 +196,12 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         }
     }
 
-    fn take(&mut self, report: Report, config: &FeedConfig) {
+    async fn take(&mut self, report: Report, config: &Config) {
         let Report { source, mut word, made } = report;
         if let (Ok(feed), true) = (&mut word, source != SourceId::Hosts) {
             self.read_links();
-            admit(&source, feed, &self.last_links, config);
+            drop_inadmissible(&source, feed, &self.last_links, &config.feed);
+            self.admit(&source, feed, config).await;
         }
         let Some(state) = self.sources.get_mut(&source) else { return };
         if let Some(made) = made {
@@ -196,6 +209,24 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         }
         for change in state.apply(self.clock.now(), word) {
             tell(&source, &change, state.members().len());
+        }
+    }
+
+    /// Holds the newcomers back that are too many; what our own discovery has found takes the room of what others
+    /// only tell of.
+    async fn admit(&mut self, source: &SourceId, feed: &mut Feed, config: &Config) {
+        let known = self.store.known_among(feed.devices.clone()).await;
+        // Its newcomers are let in at their rate, whatever the store could say of them.
+        let known = known.inspect_err(|error| warn!(%error, "which devices are known cannot be read"));
+        let known = known.unwrap_or_default();
+        let mut record = Record { known: known.endpoints, stored: known.total };
+        let named = feed.devices.iter().filter(|device| config.names(device));
+        record.known.extend(named.map(Device::endpoint));
+        self.admission.admit(source, feed, &record, &config.feed, self.clock.now());
+        for (source, leaving) in self.admission.too_many(record.stored, &config.feed) {
+            if let Some(state) = self.sources.get_mut(&source) {
+                state.keep(|device| !leaving.contains(&device.endpoint()));
+            }
         }
     }
 
@@ -238,7 +269,7 @@ fn swept(source: SourceId, word: Result<(Feed, Made), String>) -> Report {
 }
 
 /// Drops what a source may not name.
-fn admit(source: &SourceId, feed: &mut Feed, links: &Links, config: &FeedConfig) {
+fn drop_inadmissible(source: &SourceId, feed: &mut Feed, links: &Links, config: &FeedConfig) {
     let Feed { devices, rejected, .. } = feed;
     devices.retain(|device| {
         judge(source, device, links, config).map_err(|reason| rejected.push(&reason.to_string())).is_ok()
@@ -246,12 +277,7 @@ fn admit(source: &SourceId, feed: &mut Feed, links: &Links, config: &FeedConfig)
 }
 
 /// Whether a source may name the device. Our own discovery asks in the networks of interfaces that the owner has named.
-fn judge(
-    source: &SourceId,
-    device: &Device,
-    links: &Links,
-    config: &FeedConfig,
-) -> Result<(), Inadmissible> {
+fn judge(source: &SourceId, device: &Device, links: &Links, config: &FeedConfig) -> Result<(), Inadmissible> {
     match links.check_host(&device.address) {
         // It may be back in a moment, and then the device still is what it was.
         Ok(()) | Err(HostAddressError::UnknownInterface { .. }) => {}
@@ -275,18 +301,20 @@ fn tell(source: &SourceId, change: &Change, devices: usize) {
             }
             None => info!(%source, "no entry of the feed is refused any more"),
         },
+        Change::HoldingBack(Some(held_back)) => warn!(%source, devices, "the feed: {held_back}"),
+        Change::HoldingBack(None) => info!(%source, devices, "no device of the feed is held back any more"),
         Change::Remark(remark) => warn!(%source, "{remark}"),
     }
 }
 
 /// Asks one URL for as long as anybody listens.
-async fn poll(url: String, client: Client, reports: mpsc::Sender<Report>) {
+async fn poll(url: FeedUrl, client: Client, reports: mpsc::Sender<Report>) {
     let mut ticks = tokio::time::interval(POLL_EVERY);
     // After a slow answer the next poll is a whole interval away.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let word = match client.get(&url, LIMITS).await {
+        let word = match client.get(url.reveal(), LIMITS).await {
             Ok(body) => feed::parse(&body).map_err(|error| Trouble::Malformed(error.to_string())),
             Err(error) => Err(Trouble::Unreachable(error.to_string())),
         };

@@ -22,6 +22,7 @@ use crate::{
     net::Links,
     service::{
         agenda::{Look, Looked, is_wanted},
+        lines::Lines,
         retry::retry_kernel_read,
         scanner::{Follower, Scanner, Ticket},
         witness::{Doubt, Unsighted, Witness, identify},
@@ -49,6 +50,8 @@ pub struct Looker {
     pub clock: Arc<dyn Clock>,
     /// For what is said of a MAC that only the look itself finds out.
     pub config: Arc<Config>,
+    /// How often the log says why nothing is stored.
+    pub(super) lines: Arc<Lines>,
     /// Stations that answer for others: to see one of them says nothing of who is behind it.
     pub proxies: BTreeSet<Mac>,
 }
@@ -95,7 +98,16 @@ impl Looker {
                 (looked, Some(observation))
             }
             Err(nothing) => {
-                nothing.log(&look.device);
+                if let Some(left_out) = self.lines.admit(nothing.kind(), self.clock.now()) {
+                    nothing.log(&look.device);
+                    if left_out > 0 {
+                        tracing::warn!(
+                            left_out,
+                            kind = nothing.kind(),
+                            "lines of this kind were left out before"
+                        );
+                    }
+                }
                 (nothing.looked(), None)
             }
         }
@@ -247,6 +259,18 @@ impl Nothing {
             Self::Doubtful(Doubt::TakenOver { .. }) | Self::Unwanted(_) | Self::NoHost(_) => Looked::Absent,
             Self::Doubtful(Doubt::Unattested) => Looked::Partial,
             Self::Unsighted(_) | Self::Unreadable(_) | Self::Stopped => Looked::Failed,
+        }
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Doubtful(Doubt::TakenOver { .. }) => "taken over",
+            Self::Doubtful(Doubt::Unattested) => "unattested",
+            Self::Unwanted(_) => "unwanted",
+            Self::NoHost(_) => "no host",
+            Self::Unsighted(_) => "unsighted",
+            Self::Unreadable(_) => "unreadable",
+            Self::Stopped => "stopped",
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, fs::File, sync::Arc, time::Duration};
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
     config::Config,
     engine::{HostJob, Liveness},
     model::{
-        Address, Device, DeviceKey, HostAddressError, HostReport, Mac, Name, PortFinding, PortSet,
+        Address, Device, DeviceKey, HostAddressError, HostReport, Mac, Moment, Name, PortFinding, PortSet,
         TargetSpec, Timing,
     },
     net::{Links, neighbours_by_ipv6},
@@ -157,18 +158,34 @@ impl Queries {
         })
     }
 
-    /// Every device with all that is known of it.
-    pub fn hosts(&self) -> impl Stream<Item = Result<Vec<Host>, StoreError>> + use<> {
-        let store = self.store.clone();
-        pages(move |after| {
+    /// Every device with all that is known of it; at the end those that are only told of, as they are shown at this
+    /// time by both clocks.
+    pub fn hosts(
+        self: &Arc<Self>,
+        times: (Moment, Timestamp),
+    ) -> impl Stream<Item = Result<Vec<Host>, StoreError>> + use<> {
+        let (store, told) = (self.store.clone(), Arc::clone(self));
+        let stored = pages(move |after| {
             let store = store.clone();
             async move { store.hosts(after).await }
-        })
+        });
+        stored.chain(stream::once(async move { told.hosts_without_row(times).await }))
     }
 
     /// One device; by its address whoever has it now.
-    pub async fn host(&self, key: &DeviceKey) -> Result<Option<Host>, StoreError> {
-        self.store.host(key).await
+    pub async fn host(
+        &self,
+        key: &DeviceKey,
+        times: (Moment, Timestamp),
+    ) -> Result<Option<Host>, StoreError> {
+        if let Some(host) = self.store.host(key).await? {
+            return Ok(Some(host));
+        }
+        let is_meant = |host: &Host| match key {
+            DeviceKey::Mac(mac) => host.device.mac == Some(*mac),
+            DeviceKey::Address(at) => host.addresses.iter().any(|record| record.address == *at),
+        };
+        Ok(self.hosts_without_row(times).await?.into_iter().find(is_meant))
     }
 
     /// All names of a device, the one to show first.
@@ -176,14 +193,21 @@ impl Queries {
         names::all(&self.config.borrow(), &host.device, host.names.clone())
     }
 
-    /// Keeps what the owner says of the device with this row; whether there is one.
-    pub async fn say(&self, row: i64, words: NewWords) -> Result<bool, StoreError> {
+    /// Keeps what the owner says of a device, and from then on the device; whether it was still there.
+    pub async fn say(&self, host: &Host, words: NewWords) -> Result<bool, StoreError> {
+        let row = match host.row {
+            Some(row) => row,
+            None => self.store.enter(host.device.clone(), host.last_seen).await?,
+        };
         self.store.say(row, words).await
     }
 
-    /// Forgets the device with this row; whether there was one.
-    pub async fn forget(&self, row: i64) -> Result<bool, StoreError> {
-        self.store.forget(row).await
+    /// Forgets a device; of one that is only told of nothing is kept anyway.
+    pub async fn forget(&self, host: &Host) -> Result<bool, StoreError> {
+        match host.row {
+            Some(row) => self.store.forget(row).await,
+            None => Ok(false),
+        }
     }
 
     /// Drops what supplies no port's present state, of scans before this one or of all.

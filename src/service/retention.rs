@@ -98,9 +98,38 @@ async fn forget(
         store.forget(row).await?;
         tracing::info!(%device, "forgotten: nobody has seen it for long");
     }
+    make_room(store, wall, config, inventory).await?;
+    let changes = store.drop_old_changes().await?;
+    if changes > 0 {
+        tracing::info!(changes, "old changes are dropped");
+    }
     let pruned = store.prune(Some(ScanId((wall - config.keep).as_second()))).await?;
     if pruned.looks + pruned.scans > 0 {
         tracing::info!(looks = pruned.looks, scans = pruned.scans, "old looks are dropped");
+    }
+    Ok(())
+}
+
+/// Forgets devices where more are remembered than may be known. While a source is frozen, those that it does not name
+/// are there for all that is known.
+async fn make_room(
+    store: &Store,
+    wall: Timestamp,
+    config: &Config,
+    inventory: &Inventory,
+) -> Result<(), StoreError> {
+    if inventory.sources.iter().any(|source| !source.up) {
+        return Ok(());
+    }
+    let named = inventory.devices.iter().map(|known| known.device.key()).collect();
+    let most = config.feed.max_devices;
+    let forgotten = store.make_room(most, named, wall).await?;
+    if forgotten > 0 {
+        tracing::warn!(
+            forgotten,
+            max_devices = most,
+            "too many devices were known: those that never answered, or not for long, are forgotten"
+        );
     }
     Ok(())
 }
@@ -187,12 +216,14 @@ mod tests {
         };
         let known = Known { device, source: SourceId::Hosts, fresh: false, since: Moment::ZERO };
         let source = |up| SourceStatus {
+            source: SourceId::Hosts,
             name: "hosts".to_owned(),
             up,
             asked: true,
             detail: String::new(),
             devices: 1,
             rejected: 0,
+            held_back: None,
             remarks: Vec::new(),
             last_success: None,
         };

@@ -22,15 +22,17 @@ use self::{finished::Finished, runs::Waiting};
 use crate::{
     clock::Clock,
     config::Config,
-    model::{Address, Device, Moment, ScanStatus},
+    model::{Address, Device, HostStatus, Moment, ScanStatus},
     resolve::Resolve,
     service::{
         absence::Absence,
         agenda::{Action, Agenda, Look, LookId, Looked, RunId},
         feeds::Inventory,
+        lines::Lines,
         look::Looker,
         scanner::{Follower, Scanner},
         schedule::{LastStart, Times},
+        told::sightings,
     },
     store::{Doubt, Observation, OpenScan, ScanId, ScanKind, Schedule, Store, StoreError, StoreHealth},
 };
@@ -91,6 +93,9 @@ struct Running {
     /// Scans that are through but for those.
     ending: HashMap<ScanId, ScanStatus>,
     saved: Moment,
+    lines: Arc<Lines>,
+    /// How many hosts of each scan under way were down.
+    down: HashMap<ScanId, usize>,
 }
 
 impl Runner {
@@ -152,6 +157,8 @@ impl Running {
             unwritten: HashMap::new(),
             ending: HashMap::new(),
             saved,
+            lines: Arc::default(),
+            down: HashMap::new(),
             parts,
         };
         for OpenScan { id, scanner, done, .. } in running.parts.store.open_scans().await? {
@@ -201,14 +208,15 @@ impl Running {
         let complete = inventory.is_complete(&self.parts.config.borrow().feed);
         let devices = inventory.devices.iter().map(|known| known.device.clone()).collect();
         self.agenda.set_devices(devices, complete, &self.parts.times());
-        self.see(seen(inventory));
+        let (seen, told) = sightings(inventory, &self.parts.config.borrow());
+        self.see(seen, told);
     }
 
-    /// Notes who is there, scanned or not: dates and addresses move without a scan.
-    fn see(&mut self, devices: Vec<Device>) {
+    /// Notes what is there, scanned or not: dates and addresses move without a scan.
+    fn see(&mut self, seen: Vec<Device>, told: Vec<Device>) {
         let store = self.parts.store.clone();
         self.writes.spawn(async move {
-            if let Err(error) = store.see(devices).await {
+            if let Err(error) = store.see(seen, told).await {
                 tracing::error!(%error, "failed to record device sightings");
             }
             Done::Sighted
@@ -291,6 +299,7 @@ impl Running {
             store: self.parts.store.clone(),
             clock: Arc::clone(&self.parts.clock),
             config: Arc::clone(&self.parts.config.borrow()),
+            lines: Arc::clone(&self.lines),
             proxies: self.parts.inventory.borrow().proxies.clone(),
         };
         self.looks.spawn(async move {
@@ -304,6 +313,9 @@ impl Running {
     /// are up to ten seconds apart. "finished" is said only of what is on the disk.
     fn record(&mut self, observation: Observation) {
         let scan = observation.scan;
+        if observation.report.status == HostStatus::Down {
+            *self.down.entry(scan).or_default() += 1;
+        }
         *self.unwritten.entry(scan).or_default() += 1;
         let store = self.parts.store.clone();
         self.writes.spawn(async move {
@@ -324,6 +336,9 @@ impl Running {
         }
         self.unwritten.remove(&scan);
         if let Some(status) = self.ending.remove(&scan) {
+            if let Some(hosts) = self.down.remove(&scan) {
+                tracing::info!(scan = scan.0, hosts, "hosts down");
+            }
             let store = self.parts.store.clone();
             self.writes.spawn(async move {
                 if let Err(error) = store.end_scan(scan, status).await {
@@ -375,12 +390,6 @@ impl Running {
         }
         tracing::debug!(uptime = ?self.parts.clock.now().since(self.started), "the runner has stopped");
     }
-}
-
-/// The devices that the sources name which are believed now, at all of their addresses.
-fn seen(inventory: &Inventory) -> Vec<Device> {
-    let fresh = inventory.devices.iter().filter(|known| known.fresh);
-    fresh.map(|known| known.device.clone()).collect()
 }
 
 /// The addresses of names, one look-up at a time; a name without one is said and left out of this run.

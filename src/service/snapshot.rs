@@ -211,6 +211,7 @@ fn feed_facts(inventory: &Inventory) -> Vec<FeedFacts> {
         detail: source.detail.clone(),
         devices: source.devices,
         rejected: source.rejected,
+        held_back: source.held_back.map_or(0, |held_back| held_back.count),
     };
     inventory.sources.iter().map(facts).collect()
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::model::{Device, HostStatus, ScanStatus};
+use crate::model::{Device, HostStatus, Protocol, ScanStatus};
 
 use super::{
     Hearing, Observation, ScanId, ScanKind, Schedule, Wish,
@@ -107,7 +107,8 @@ fn record(connection: &Connection, seq: i64, observation: &Observation) -> Resul
     let sql = "SELECT kind FROM scans WHERE id = ?1";
     let kind: Option<String> =
         connection.prepare_cached(sql)?.query_row([scan.0], |row| row.get(0)).optional()?;
-    let is_import = kind.ok_or(StoreError::UnknownScan(*scan))? == ScanKind::Import.as_str();
+    let kind = kind.ok_or(StoreError::UnknownScan(*scan))?;
+    let is_import = kind == ScanKind::Import.as_str();
     // A host that is down was not seen: it keeps the address and the date of when it was.
     let credit = match report.status {
         HostStatus::Down => identity::credit_absence(connection, device, *finished, *scan)?,
@@ -115,6 +116,10 @@ fn record(connection: &Connection, seq: i64, observation: &Observation) -> Resul
         _ => Some(identity::record_sighting(connection, device, *finished, Some(*scan))?),
     };
     let Some(credit) = credit else {
+        // Where somebody makes devices up, most of these scans find nothing, and none of them is resumed.
+        if kind == ScanKind::Seen.as_str() {
+            return Ok(());
+        }
         let sql = "INSERT OR IGNORE INTO unanswered (scan, address) VALUES (?1, ?2)";
         connection.prepare_cached(sql)?.execute(params![scan.0, report.address.to_string()])?;
         return Ok(());
@@ -125,10 +130,14 @@ fn record(connection: &Connection, seq: i64, observation: &Observation) -> Resul
         connection.prepare_cached(sql)?.execute(params![endpoint, report.status != HostStatus::Down])?;
     }
     let up = report.status == HostStatus::Up;
+    let before = if up { current::looks(connection, endpoint)? } else { Vec::new() };
     let verdicts = up.then(|| Verdicts::of(report));
+    let verdicts = verdicts.map(|verdicts| match before_chance(&before, report.protocol, &verdicts) {
+        Some(same) if !is_import => same.clone(),
+        _ => verdicts,
+    });
     let result = verdicts.as_ref().map(|verdicts| result(connection, &verdicts.encode())).transpose()?;
     let detail: Option<String> = (!up).then(|| report.detail.chars().take(DETAIL_MAX).collect());
-    let before = if up { current::looks(connection, endpoint)? } else { Vec::new() };
     let place = if is_import { Place::of_import(*started, seq, &before) } else { Place::own(seq) };
     let sql =
         "INSERT INTO observations (scan, seq, endpoint, address, protocol, status, result, reason, probes,
@@ -159,6 +168,21 @@ fn record(connection: &Connection, seq: i64, observation: &Observation) -> Resul
         current::take_in(connection, (credit, &device), before, look, *finished)?;
     }
     Ok(())
+}
+
+/// As many ports as this open and as many close between two looks on no host that has services.
+const BY_CHANCE: u32 = 128;
+
+/// What an earlier look at the same ports has found, where so much has opened *and* closed since that what answers
+/// does so at random: a honeypot with other ports for each look. Each of its answers is as good as the last, and takes a
+/// hundred kilobytes; so the first of them is kept, and nothing has changed.
+fn before_chance<'a>(before: &'a [Look], protocol: Protocol, now: &Verdicts) -> Option<&'a Verdicts> {
+    let same_ports = before.iter().filter(|look| look.protocol == protocol);
+    let mut same_ports = same_ports.filter_map(|look| look.verdicts.as_ref());
+    let then = same_ports.find(|verdicts| verdicts.coverage() == now.coverage())?;
+    let (open_then, open_now) = (then.open(), now.open());
+    let flips = [open_now.minus(&open_then).len(), open_then.minus(&open_now).len()];
+    flips.iter().all(|&flips| flips >= BY_CHANCE).then_some(then)
 }
 
 /// The row of these verdicts, written only if nobody had them before.

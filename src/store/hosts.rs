@@ -9,10 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{
     Page, Store, current,
     error::Result,
-    names,
+    identity, names,
     reader::{mac, parsed, timestamp},
 };
-use crate::model::{Address, Device, DeviceKey, Name, PortSet, PortState, Protocol, Standings};
+use crate::model::{Address, Device, DeviceKey, Name, NameSource, PortSet, PortState, Protocol, Standings};
 
 /// Devices of a page.
 const PAGE: u32 = 128;
@@ -20,8 +20,9 @@ const PAGE: u32 = 128;
 /// A device with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// Names the device as long as it is remembered; ascending from page to page.
-    pub row: i64,
+    /// Names the device as long as it is remembered; ascending from page to page. `None`: it has no row, for it has
+    /// never answered and nothing is said of it.
+    pub row: Option<i64>,
     /// Who, where it was last seen, and what a feed calls it.
     pub device: Device,
     /// What its owner says.
@@ -88,6 +89,34 @@ pub struct OpenPort {
 }
 
 impl Host {
+    /// A device that has no row, at all of the addresses at which it is said to be, by the main one first.
+    pub fn told<'a>(
+        devices: impl Iterator<Item = &'a Device>,
+        first_seen: Timestamp,
+        last_seen: Timestamp,
+    ) -> Option<Self> {
+        let devices: Vec<&Device> = devices.collect();
+        let name = devices.iter().find_map(|device| device.name.clone());
+        let device = Device { name, ..(*devices.first()?).clone() };
+        let record = |device: &&Device| {
+            let address = device.address.clone();
+            AddressRecord { address, first_seen, last_seen, is_present: true }
+        };
+        let named = device.name.clone();
+        let names = named.map(|text| Name { text, source: NameSource::Feed, at: Some(first_seen) });
+        Some(Self {
+            row: None,
+            words: Words::default(),
+            names: names.into_iter().collect(),
+            first_seen,
+            last_seen,
+            addresses: devices.iter().map(record).collect(),
+            endpoints: Vec::new(),
+            opened: Vec::new(),
+            device,
+        })
+    }
+
     /// The ports that are open at any of the device's addresses, by protocol and port.
     pub fn open_ports(&self) -> Vec<OpenPort> {
         let mut open: BTreeMap<(Protocol, u16), OpenPort> = BTreeMap::new();
@@ -134,6 +163,20 @@ impl Store {
             Ok(between(connection, row, row, 1)?.pop().map(|(_, host)| host))
         };
         self.read(read).await
+    }
+
+    /// Gives a device that is only told of a row, for its owner has something to say of it.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn enter(&self, device: Device, at: Timestamp) -> Result<i64> {
+        let enter = move |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            let credit = identity::record_sighting(&transaction, &device, at, None)?;
+            transaction.commit()?;
+            Ok(credit.device)
+        };
+        self.aside(enter).await
     }
 
     /// Keeps what the owner says of the device with this row; whether there is one.
@@ -199,7 +242,7 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
 /// A device without what stands in other tables.
 fn bare(row: &Row<'_>) -> Result<Host> {
     Ok(Host {
-        row: row.get(0)?,
+        row: Some(row.get(0)?),
         device: Device { mac: mac(row, 1)?, address: parsed(row.get::<_, String>(2)?)?, name: row.get(3)? },
         words: Words { name: row.get(4)?, note: row.get(5)? },
         first_seen: timestamp(row.get(6)?)?,

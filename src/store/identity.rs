@@ -3,7 +3,8 @@
 //! A device is its MAC where that is known, else its one address. **One thing on the network is one row**, in whatever
 //! order addresses, MACs, looks, imports and feeds tell of it: what is told of an address without a MAC belongs to the
 //! device with a MAC that has the address; and a row that is known by its address alone becomes that of the MAC which
-//! is found there (`merge`). A row is made by a sighting alone: an address that did not answer is no device.
+//! is found there (`merge`). A row is made by a sighting alone: an address that did not answer is no device, and
+//! what is only told of has no row before it answers.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -247,6 +248,12 @@ fn find(connection: &Connection, device: &Device) -> Result<Option<Known>> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([key])?;
     rows.next()?.map(Known::read).transpose()
+}
+
+/// Whether a device has a row, were it one that is known by the address alone so far.
+pub(super) fn is_known(connection: &Connection, device: &Device) -> Result<bool> {
+    let is_nameless = || Ok(merge::nameless_at(connection, &device.address)?.is_some());
+    if find(connection, device)?.is_some() { Ok(true) } else { is_nameless() }
 }
 
 /// The device with a MAC that had an address at a time: of those that were seen there before and after, or have it

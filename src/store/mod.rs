@@ -10,7 +10,8 @@
 //! acknowledged when it is *committed*; commits are shared ([`Pace`]). `apply` is the writer's SQL, `reader`
 //! the reader's, `pages` what is read in pieces, `current` what all looks together say, `expected` what they
 //! should, `compared` what single scans say, `hosts` all that is known of devices, `names` what they call
-//! themselves, `prune` what is forgotten, `news` what has changed, `sightings` which sightings need not be written
+//! themselves, `prune` what is forgotten, `room` what is forgotten
+//! where too much is remembered, `news` what has changed, `sightings` which sightings need not be written
 //! again, `schema` the file and its versions, `verdicts` how a host's result is spelled in bytes.
 //!
 //! **Identity.** A device is its MAC, else its one address; an *endpoint* is a device at an address, and it is
@@ -35,6 +36,7 @@ mod expected;
 mod hosts;
 mod identity;
 mod import;
+mod known;
 mod lock;
 mod merge;
 mod names;
@@ -45,6 +47,7 @@ mod presence;
 mod prune;
 mod reader;
 mod reports;
+mod room;
 mod schema;
 mod sightings;
 mod summary;
@@ -79,6 +82,7 @@ pub use error::{Result, StoreError};
 pub use expected::Wish;
 pub use hosts::{AddressRecord, Host, NewWords, OpenPort, Words};
 pub use import::{Import, Imported, ImportedHost};
+pub use known::KnownDevices;
 pub use lock::{DirLock, lock, lock_existing};
 pub use names::Hearing;
 pub use news::{Asked, Doubt, News, What};
@@ -335,12 +339,14 @@ impl Store {
         self.write(|done| writer::Request::End(scan, status, done)).await
     }
 
-    /// Notes that devices are there now. Written at most hourly for a device that has not changed.
+    /// Notes that devices are there now: those that were `seen`, and those that somebody has only `told` of, as far
+    /// as they have answered before. Written at most hourly for a device that has not changed, and for one that keeps
+    /// changing only now and then.
     ///
     /// # Errors
     /// The store is closed.
-    pub async fn see(&self, devices: Vec<Device>) -> Result<()> {
-        self.write(|done| writer::Request::See(devices, done)).await
+    pub async fn see(&self, seen: Vec<Device>, told: Vec<Device>) -> Result<()> {
+        self.write(|done| writer::Request::See { seen, told, done }).await
     }
 
     /// Keeps a scanner's schedule.
@@ -444,9 +450,26 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     {
+        self.run_aside(change, false).await
+    }
+
+    /// As [`Store::aside`], for a change that forgets devices.
+    async fn forget_aside<T, F>(&self, change: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    {
+        self.run_aside(change, true).await
+    }
+
+    async fn run_aside<T, F>(&self, change: F, forgets: bool) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    {
         let run = |done: writer::Done<T>| {
             let job = move |connection: &mut Connection| drop(done.send(change(connection)));
-            writer::Request::Aside(Box::new(job))
+            writer::Request::Aside { change: Box::new(job), forgets }
         };
         self.write(run).await
     }

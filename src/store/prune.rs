@@ -20,7 +20,7 @@ use super::{
 use crate::{clock::EARLIEST_SANE, model::DeviceKey};
 
 /// Looks of one step: some milliseconds on a Pi.
-const STEP: u32 = 500;
+pub(super) const STEP: u32 = 500;
 
 /// A file is not rewritten for less than this, in bytes.
 const WORTHWHILE: i64 = 16 << 20;
@@ -78,7 +78,7 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn forget(&self, row: i64) -> Result<bool> {
-        self.aside(move |connection| forget(connection, row)).await
+        self.forget_aside(move |connection| forget(connection, row)).await
     }
 
     /// The devices that nobody has seen since and nothing is expected of, with their rows.
@@ -119,7 +119,10 @@ const OLD_SCANS: &str = "
 
 /// Makes a change without SQLite looking for rows that refer to those that go: it would read every device for
 /// every look, there being no index by which to find them, and the change itself has made sure.
-fn unchecked<T>(connection: &mut Connection, change: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+pub(super) fn unchecked<T>(
+    connection: &mut Connection,
+    change: impl FnOnce(&Connection) -> Result<T>,
+) -> Result<T> {
     connection.execute_batch("PRAGMA foreign_keys = OFF")?;
     let changed = || -> Result<T> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -70,6 +70,17 @@ impl Verdicts {
         &self.coverage
     }
 
+    /// The open ports.
+    pub(super) fn open(&self) -> PortSet {
+        let open = self.exceptions.iter().filter(|(.., state)| *state == PortState::Open);
+        let named = PortSet::from_ranges(open.map(|&(first, last, _)| (first, last)));
+        if self.default_state != PortState::Open {
+            return named;
+        }
+        let others = self.exceptions.iter().map(|&(first, last, _)| (first, last));
+        self.coverage.minus(&PortSet::from_ranges(others)).union(&named)
+    }
+
     /// First and last port of every run in one state other than the default, ascending.
     pub(super) fn into_exceptions(self) -> Vec<(u16, u16, PortState)> {
         self.exceptions

@@ -19,6 +19,7 @@ use super::{
     Hearing, Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
     apply::Change,
     error::{Result, StoreError},
+    identity,
     import::{self, Step},
     news,
     sightings::Sightings,
@@ -43,8 +44,8 @@ pub(super) enum Request {
     End(ScanId, ScanStatus, Done<()>),
     /// Make a step of an import, in a commit of its own.
     Import(Box<Step>),
-    /// Note that devices were seen.
-    See(Vec<Device>, Done<()>),
+    /// Note that devices were seen, and which others somebody tells of.
+    See { seen: Vec<Device>, told: Vec<Device>, done: Done<()> },
     /// Keep names.
     Hear(Vec<Hearing>, Done<()>),
     /// Tell who was not seen since.
@@ -54,7 +55,7 @@ pub(super) enum Request {
     /// Change what is expected: committed at once, because somebody waits for it.
     Expect(Vec<Wish>, Done<()>),
     /// Run this between two commits, in transactions of its own; it answers by itself.
-    Aside(Box<dyn FnOnce(&mut Connection) + Send>),
+    Aside { change: Box<dyn FnOnce(&mut Connection) + Send>, forgets: bool },
     /// Commit what was asked before.
     Flush(Done<()>),
 }
@@ -195,8 +196,11 @@ impl Writer {
             }
             Request::Import(step) => return self.import(*step),
             Request::End(id, status, done) => (Change::End { id, status, finished: self.clock.wall() }, done),
-            Request::See(devices, done) => {
-                let devices = self.sightings.news(devices, self.clock.now());
+            Request::See { mut seen, mut told, done } => {
+                // One that cannot be looked up now is told of again in a minute.
+                told.retain(|device| identity::is_known(&self.connection, device).unwrap_or(false));
+                seen.append(&mut told);
+                let devices = self.sightings.news(seen, self.clock.now());
                 if devices.is_empty() {
                     let _ = done.send(Ok(()));
                     return;
@@ -210,12 +214,14 @@ impl Writer {
                 self.urgent = true;
                 (Change::Expect { wishes, at: self.clock.wall() }, done)
             }
-            Request::Aside(change) => {
+            Request::Aside { change, forgets } => {
                 // In the order in which they were asked, unless the disk takes nothing.
                 self.commit();
                 change(&mut self.connection);
-                // Whoever was forgotten is to be written anew.
-                self.sightings = Sightings::default();
+                if forgets {
+                    // Whatever was forgotten is to be written anew.
+                    self.sightings.forget();
+                }
                 return;
             }
             Request::Flush(done) => {

@@ -19,6 +19,8 @@ pub enum Says {
     Devices(Vec<(String, String)>),
     /// The same, with a time stamp that never changes.
     Stale(Vec<(String, String)>),
+    /// These devices, and so many beside that are made up: each time others.
+    Inventing(Vec<(String, String)>, u32),
     /// This body.
     Body(String),
     /// This status line's rest, e.g. `500 Internal Server Error`.
@@ -37,6 +39,8 @@ struct Shared {
     served: Mutex<u32>,
     more: Condvar,
     stop: AtomicBool,
+    /// Its port: another for each feed of a test.
+    number: u16,
 }
 
 /// The server.
@@ -55,7 +59,8 @@ impl FeedServer {
     /// Starts it on this listener, which another machine may have made.
     pub fn listening(says: Says, listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("it is bound");
-        let shared = Arc::new(Shared { says: Mutex::new(Some(says)), ..Shared::default() });
+        let shared = Shared { says: Mutex::new(Some(says)), number: address.port(), ..Shared::default() };
+        let shared = Arc::new(shared);
         let theirs = Arc::clone(&shared);
         let thread = thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -111,6 +116,10 @@ impl Shared {
         match says {
             Says::Devices(devices) => respond(stream, "200 OK", &lanscan(devices, asked)),
             Says::Stale(devices) => respond(stream, "200 OK", &lanscan(devices, 0)),
+            Says::Inventing(devices, count) => {
+                let invented = invented(self.number, asked, *count);
+                respond(stream, "200 OK", &lanscan(&[devices.clone(), invented].concat(), asked))
+            }
             Says::Body(body) => respond(stream, "200 OK", body),
             Says::Status(status) => respond(stream, status, "{}"),
             Says::Down => Ok(()),
@@ -131,6 +140,16 @@ impl Shared {
             }
         }
     }
+}
+
+/// Devices that are nowhere, of this feed's this answer: no two of them have anything in common.
+fn invented(feed: u16, answer: u32, count: u32) -> Vec<(String, String)> {
+    let [high, low] = feed.to_be_bytes();
+    let device = |index: u32| {
+        let [_, b, c, d] = (answer * count + index).to_be_bytes();
+        (format!("10.77.{c}.{d}"), format!("02:{high:02x}:{low:02x}:{b:02x}:{c:02x}:{d:02x}"))
+    };
+    (1..=count).map(device).collect()
 }
 
 fn respond(mut stream: &TcpStream, status: &str, body: &str) -> std::io::Result<()> {

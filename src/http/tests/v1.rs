@@ -6,7 +6,11 @@ use super::{
     portscan::{Appliance, appliance, remember},
     *,
 };
-use crate::{model::ScanStatus, service::feeds::SourceStatus, store::ScanKind};
+use crate::{
+    model::ScanStatus,
+    service::feeds::{SourceId, SourceStatus},
+    store::ScanKind,
+};
 
 impl Answer {
     pub(super) fn json(&self) -> Value {
@@ -240,12 +244,14 @@ async fn its_health_is_told_in_figures() {
     let mut appliance = appliance();
     appliance.served.health.send_modify(|health| health.notices.push("the printer is on fire".to_owned()));
     let source = |up, detail: &str| SourceStatus {
+        source: SourceId::Hosts,
         name: "hosts".to_owned(),
         up,
         asked: true,
         detail: detail.to_owned(),
         devices: 4,
         rejected: 1,
+        held_back: None,
         remarks: Vec::new(),
         last_success: None,
     };
@@ -255,7 +261,7 @@ async fn its_health_is_told_in_figures() {
     assert_eq!((&health["problems"], &health["notices"]), (&json!([]), &json!(["the printer is on fire"])));
     assert!(health["clock"]["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{health}");
     assert!(health["clock"]["uptime_seconds"].is_u64() && health["clock"]["synchronised"].is_boolean());
-    let feed = json!({"source": "hosts", "up": false, "detail": "silent", "devices": 4, "rejected": 1});
+    let feed = json!({"source": "hosts", "up": false, "detail": "silent", "devices": 4, "rejected": 1, "held_back": 0});
     assert_eq!(health["feeds"], json!([feed]));
     let database = &health["database"];
     assert_eq!(database["up"], true);

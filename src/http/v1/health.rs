@@ -82,6 +82,8 @@ struct FeedBody {
     devices: usize,
     /// Entries that were refused.
     rejected: usize,
+    /// Devices that are too many to be let in.
+    held_back: usize,
 }
 
 /// The database and its log, on the disk.
@@ -193,8 +195,8 @@ impl ScannerBody {
 
 impl FeedBody {
     fn of(feed: FeedFacts) -> Self {
-        let FeedFacts { source, up, detail, devices, rejected } = feed;
-        Self { source, up, detail, devices, rejected }
+        let FeedFacts { source, up, detail, devices, rejected, held_back } = feed;
+        Self { source, up, detail, devices, rejected, held_back }
     }
 }
 

@@ -211,7 +211,7 @@ impl AddressBody {
 async fn hosts(State(api): State<Api>) -> Result<Response, Refusal> {
     let queries = std::sync::Arc::clone(&api.queries);
     let by_ipv6 = queries.by_ipv6();
-    let pages = api.queries.hosts().map_ok(move |hosts| {
+    let pages = api.queries.hosts((api.clock.now(), api.clock.wall())).map_ok(move |hosts| {
         let body = |host: Host| {
             let names = queries.names_of(&host);
             HostRow::of(host, names).with_neighbours(&by_ipv6)
@@ -258,7 +258,7 @@ async fn describe(
         note: note.map(|note| said("note", note, NOTE_MAX)).transpose()?,
     };
     let host = found(&api, &host).await?;
-    api.queries.say(host.row, words).await?;
+    api.queries.say(&host, words).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -274,7 +274,7 @@ async fn describe(
 )]
 async fn forget(State(api): State<Api>, Path(host): Path<String>) -> Result<StatusCode, Refusal> {
     let host = found(&api, &host).await?;
-    api.queries.forget(host.row).await?;
+    api.queries.forget(&host).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -286,7 +286,7 @@ async fn found(api: &Api, text: &str) -> Result<Host, Refusal> {
         let error = format!("{key} is not known; /v1/hosts lists who is");
         Refusal::new(StatusCode::NOT_FOUND, error)
     };
-    api.queries.host(&key).await?.ok_or_else(unknown)
+    api.queries.host(&key, (api.clock.now(), api.clock.wall())).await?.ok_or_else(unknown)
 }
 
 /// A text that its owner may give a device: nothing in it that a terminal would obey.

@@ -33,7 +33,7 @@ pub use self::{
 use self::{doubts::Doubts, results::Results, run::Run};
 use crate::{
     config::{Config, ScannerConfig},
-    model::{Address, Device, Endpoint, Moment, ScanStatus},
+    model::{Address, Allowance, Device, Endpoint, Moment, ScanStatus},
     service::schedule::{LastStart, Times},
     store::{ScanId, ScanKind},
 };
@@ -50,6 +50,13 @@ const CONFIRMING: usize = 4;
 /// The longest that the word of a feed that has not answered yet is waited for: who starts with half of the
 /// devices scans the other half as strangers. An answer takes 10 s at most.
 const FEED_WAIT: Duration = Duration::from_secs(15);
+
+/// Scans between runs within [`SIGHTS_STRETCH`], and at once: each costs some pages of the card, so where devices keep
+/// turning up one by one, which somebody who invents them can do, those of ten minutes share a scan.
+const SIGHTS: u32 = 24;
+
+/// See [`SIGHTS`].
+const SIGHTS_STRETCH: Duration = Duration::from_secs(4 * 3600);
 
 /// The pause after a scan could not be opened.
 const BEGIN_RETRY: Duration = Duration::from_secs(60);
@@ -86,6 +93,8 @@ pub struct Agenda {
     looks: BTreeMap<LookId, Assignment>,
     results: Results,
     doubts: Doubts,
+    /// Scans between runs.
+    sights: Allowance,
     paused: bool,
     /// No scan is opened before this.
     begin_after: Moment,
@@ -114,6 +123,7 @@ impl Agenda {
             looks: BTreeMap::new(),
             results: Results::new(stored),
             doubts: Doubts::default(),
+            sights: Allowance::new(SIGHTS, SIGHTS_STRETCH),
             paused: false,
             begin_after: times.now,
             next_run: 0,
@@ -157,6 +167,7 @@ impl Agenda {
         for endpoint in devices.iter().map(Device::endpoint).filter(|endpoint| !before.contains(endpoint)) {
             self.results.seen_again(&endpoint);
         }
+        self.results.drop_spent(times.now);
         self.results.relocate(devices.iter());
         self.devices = devices.into_iter().map(|device| (device.address.clone(), device)).collect();
         self.incomplete_since = (!complete).then(|| self.incomplete_since.unwrap_or(times.now));

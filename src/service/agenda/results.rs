@@ -104,6 +104,11 @@ impl Results {
         self.tried.remove(endpoint);
     }
 
+    /// Forgets the tries whose pause has been over for long.
+    pub(super) fn drop_spent(&mut self, now: Moment) {
+        self.tried.retain(|_, (tried, pause)| now.since(*tried) < *pause + RETRY_MAX);
+    }
+
     /// Whose result was last found where.
     pub(super) fn identities(&self) -> impl Iterator<Item = (&Address, &DeviceKey)> {
         self.identities.iter()

@@ -76,7 +76,7 @@ impl Agenda {
             .filter(|device| self.results.needs_look(device, last_run, self.config.cache_expiry, times))
             .cloned()
             .collect();
-        if needy.is_empty() {
+        if needy.is_empty() || !self.sights.take(times.now) {
             return;
         }
         let mut run = Run::new(&scanner.config, ScanKind::Seen, times.now);

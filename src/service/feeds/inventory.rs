@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use super::state::{FeedState, Member, Trouble};
 use crate::{
-    config::{Discover, FeedConfig},
+    config::{Discover, FeedConfig, FeedUrl},
+    feed::HeldBack,
     model::{Address, Device, Mac, Moment},
 };
 
@@ -23,7 +24,7 @@ pub enum SourceId {
     /// Our own discovery.
     Discover(Discover),
     /// A lanscan feed.
-    Url(String),
+    Url(FeedUrl),
 }
 
 /// A device that a source names, or named before it froze.
@@ -42,7 +43,9 @@ pub struct Known {
 /// How a source is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceStatus {
-    /// `hosts`, `discover:eth0` or a URL.
+    /// Which it is.
+    pub source: SourceId,
+    /// `hosts`, `discover:eth0` or a URL; another for each.
     pub name: String,
     /// Whether it is believed now.
     pub up: bool,
@@ -54,6 +57,8 @@ pub struct SourceStatus {
     pub devices: usize,
     /// How many of its entries were refused in its last good answer.
     pub rejected: usize,
+    /// Those of its devices that are too many to be let in.
+    pub held_back: Option<HeldBack>,
     /// What else it said then, one sentence each.
     pub remarks: Vec<String>,
     /// When it was believed last.
@@ -98,10 +103,8 @@ impl SourceId {
 impl Inventory {
     /// Whether every source of this configuration has had its say, were it only that it cannot be reached.
     pub fn is_complete(&self, feed: &FeedConfig) -> bool {
-        SourceId::all(feed).all(|source| {
-            let name = source.to_string();
-            self.sources.iter().any(|status| status.name == name && status.asked)
-        })
+        SourceId::all(feed)
+            .all(|source| self.sources.iter().any(|status| status.source == source && status.asked))
     }
 }
 
@@ -110,7 +113,7 @@ impl fmt::Display for SourceId {
         match self {
             Self::Hosts => f.write_str("hosts"),
             Self::Discover(discover) => write!(f, "discover:{discover}"),
-            Self::Url(url) => f.write_str(url),
+            Self::Url(url) => write!(f, "{url}"),
         }
     }
 }
@@ -139,7 +142,8 @@ impl Inventory {
         }
         let mut devices: Vec<Known> = holders.into_values().collect();
         devices.sort_unstable_by(|a, b| a.device.address.cmp(&b.device.address));
-        let sources = sources.iter().map(|(source, state)| status(source, state)).collect();
+        let mut sources: Vec<_> = sources.iter().map(|(source, state)| status(source, state)).collect();
+        tell_apart(&mut sources);
         Self { devices, sources, proxies, found: None }
     }
 }
@@ -169,6 +173,18 @@ fn hold(
     }
 }
 
+/// Numbers the sources of which the same is shown, because they differ in what is hidden.
+fn tell_apart(sources: &mut [SourceStatus]) {
+    let mut times: HashMap<String, usize> = HashMap::new();
+    for source in sources {
+        let before = times.entry(source.name.clone()).or_default();
+        *before += 1;
+        if *before > 1 {
+            source.name = format!("{} ({before})", source.name);
+        }
+    }
+}
+
 fn status(source: &SourceId, state: &FeedState) -> SourceStatus {
     let rejected = state.rejected();
     let detail = match (state.trouble(), &rejected.reasons[..]) {
@@ -177,12 +193,14 @@ fn status(source: &SourceId, state: &FeedState) -> SourceStatus {
         (None, []) => String::new(),
     };
     SourceStatus {
+        source: source.clone(),
         name: source.to_string(),
         up: state.trouble().is_none(),
         asked: state.trouble() != Some(&Trouble::Unasked),
         detail,
         devices: state.members().len(),
         rejected: rejected.count,
+        held_back: state.held_back(),
         remarks: state.remarks().to_vec(),
         last_success: state.last_success(),
     }
@@ -212,7 +230,8 @@ mod tests {
 
     /// The inventory of sources that are given as (URL, devices, whether frozen); the URL "" is `hosts`.
     fn told(sources: &[(&str, &[&str], bool)]) -> Vec<String> {
-        let id = |url: &str| if url.is_empty() { SourceId::Hosts } else { SourceId::Url(url.to_owned()) };
+        let id =
+            |url: &str| if url.is_empty() { SourceId::Hosts } else { SourceId::Url(url.to_owned().into()) };
         let sources =
             sources.iter().map(|(url, devices, frozen)| (id(url), source(devices, *frozen))).collect();
         let line = |Known { device, source, fresh, .. }: &Known| {
@@ -270,7 +289,7 @@ mod tests {
         let proxies = BTreeSet::from(["02:00:00:00:00:01".parse().unwrap()]);
         discovered.apply(Moment::ZERO, Ok(Feed { devices, proxies: proxies.clone(), ..Feed::default() }));
         let eth0 = SourceId::Discover(Discover { interface: "eth0".to_owned(), net: None });
-        let url = SourceId::Url("a".to_owned());
+        let url = SourceId::Url("a".to_owned().into());
         let others = source(&["10.0.0.1 01", "10.0.0.2 01", "10.0.0.9 09"], false);
         let hosts = (SourceId::Hosts, source(&["10.0.0.2 01 router"], false));
         let inventory = Inventory::of(&BTreeMap::from([(eth0, discovered), (url, others), hosts]));
@@ -281,8 +300,8 @@ mod tests {
 
     #[test]
     fn is_complete_once_every_source_has_had_its_say() {
-        let url = |url: &str| SourceId::Url(url.to_owned());
-        let urls = vec!["a".to_owned(), "b".to_owned()];
+        let url = |url: &str| SourceId::Url(url.to_owned().into());
+        let urls = ["a", "b"].map(|url| url.to_owned().into()).to_vec();
         let feed = FeedConfig { urls, hosts: vec![device("10.0.0.7")], ..FeedConfig::default() };
         assert!(!Inventory::default().is_complete(&feed), "nothing was told yet");
         let hosts = || (SourceId::Hosts, source(&["10.0.0.7"], false));
@@ -297,16 +316,25 @@ mod tests {
     }
 
     #[test]
+    fn sources_that_differ_in_what_is_hidden_have_different_names() {
+        let urls = ["http://a/?1", "http://a/?2", "http://b/"]
+            .map(|url| (SourceId::Url(url.to_owned().into()), source(&[], true)));
+        let inventory = Inventory::of(&BTreeMap::from(urls));
+        let names: Vec<_> = inventory.sources.iter().map(|source| source.name.as_str()).collect();
+        assert_eq!(names, ["http://a/?...", "http://a/?... (2)", "http://b/"]);
+    }
+
+    #[test]
     fn each_source_says_how_it_is() {
         let mut refusing = source(&["10.0.0.1"], false);
         let mut feed = Feed { devices: vec![device("10.0.0.1")], ..Feed::default() };
         feed.rejected.push("scan[1]: bad");
         refusing.apply(Moment::ZERO, Ok(feed));
         let sources = BTreeMap::from([
-            (SourceId::Url("http://a/".to_owned()), source(&["10.0.0.1"], true)),
+            (SourceId::Url("http://a/".to_owned().into()), source(&["10.0.0.1"], true)),
             (SourceId::Discover(Discover { interface: "eth0".to_owned(), net: None }), refusing),
             (SourceId::Hosts, source(&["10.0.0.7"], false)),
-            (SourceId::Url("http://b/".to_owned()), FeedState::default()),
+            (SourceId::Url("http://b/".to_owned().into()), FeedState::default()),
         ]);
         let lines: Vec<String> = Inventory::of(&sources)
             .sources

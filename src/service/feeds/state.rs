@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    feed::{Feed, Rejected},
+    feed::{Feed, HeldBack, Rejected},
     model::{Address, Device, DeviceKey, Mac, Moment},
 };
 
@@ -60,6 +60,8 @@ pub enum Change {
     Down(Trouble),
     /// It is believed except for these entries; empty: all are in order again.
     Rejecting(Rejected),
+    /// More of its devices than before are too many to be let in, or none any more.
+    HoldingBack(Option<HeldBack>),
     /// It has something to say that it did not say last time.
     Remark(String),
 }
@@ -72,6 +74,7 @@ pub struct FeedState {
     stamp: Option<(String, Moment)>,
     trouble: Option<Trouble>,
     rejected: Rejected,
+    held_back: Option<HeldBack>,
     remarks: Vec<String>,
     proxies: BTreeSet<Mac>,
     last_success: Option<Moment>,
@@ -85,6 +88,7 @@ impl Default for FeedState {
             stamp: None,
             trouble: Some(Trouble::Unasked),
             rejected: Rejected::default(),
+            held_back: None,
             remarks: Vec::new(),
             proxies: BTreeSet::new(),
             last_success: None,
@@ -106,6 +110,11 @@ impl FeedState {
     /// The entries that were refused in its last good answer.
     pub const fn rejected(&self) -> &Rejected {
         &self.rejected
+    }
+
+    /// The devices of that answer which were too many to be let in.
+    pub const fn held_back(&self) -> Option<HeldBack> {
+        self.held_back
     }
 
     /// What else it said then.
@@ -144,6 +153,12 @@ impl FeedState {
             changes.push(Change::Rejecting(feed.rejected.clone()));
         }
         self.rejected = feed.rejected;
+        // How many those are changes with every poll.
+        let bound = |held_back: Option<HeldBack>| held_back.map(|held_back| held_back.bound);
+        if bound(self.held_back) != bound(feed.held_back) {
+            changes.push(Change::HoldingBack(feed.held_back));
+        }
+        self.held_back = feed.held_back;
         let news = feed.remarks.iter().filter(|remark| !self.remarks.contains(remark));
         changes.extend(news.cloned().map(Change::Remark));
         self.remarks = feed.remarks;
@@ -155,7 +170,7 @@ impl FeedState {
 
     /// The feed, unless it is empty or has told the same time for too long. Its time is noted either way.
     fn believe(&mut self, feed: Feed, now: Moment) -> Result<Feed, Trouble> {
-        if feed.devices.is_empty() {
+        if feed.devices.is_empty() && feed.held_back.is_none() {
             let Rejected { count, reasons } = feed.rejected;
             let refused = |first| Trouble::Refused { count, first };
             return Err(reasons.into_iter().next().map_or(Trouble::Empty, refused));
@@ -323,6 +338,26 @@ mod tests {
             state.apply(Moment::ZERO, feed("", &["10.0.0.1"]).map(|feed| Feed { remarks, ..feed })).len()
         };
         assert_eq!([told(&["a"]), told(&["a"]), told(&["a", "b"]), told(&[]), told(&["a"])], [1, 0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn what_is_held_back_is_told_when_it_begins_ends_or_has_another_reason() {
+        use crate::feed::Bound::{Devices, Newcomers};
+        let mut state = started("");
+        let held = |count, bound| Some(HeldBack { count, bound });
+        for (held_back, told) in [
+            (held(9, Newcomers), true),
+            (held(4000, Newcomers), false),
+            (held(4000, Devices), true),
+            (None, true),
+            (None, false),
+        ] {
+            let word = feed("", &[]).map(|feed| Feed { held_back, ..feed });
+            let word = if held_back.is_some() { word } else { feed("", &["10.0.0.1"]) };
+            let expected = if told { vec![Change::HoldingBack(held_back)] } else { vec![] };
+            assert_eq!(state.apply(Moment::ZERO, word), expected, "{held_back:?}");
+            assert_eq!((state.held_back(), state.trouble()), (held_back, None));
+        }
     }
 
     #[test]

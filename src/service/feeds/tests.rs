@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     clock::SystemClock,
     resolve::{Resolve, ResolveError, Resolving},
+    store::FILE_NAME,
 };
 
 /// Nothing here has a name.
@@ -48,6 +49,10 @@ fn config(feed: FeedConfig) -> Arc<Config> {
     Arc::new(Config { feed, ..Config::default() })
 }
 
+fn urls(urls: impl IntoIterator<Item = String>) -> Vec<FeedUrl> {
+    urls.into_iter().map(FeedUrl::from).collect()
+}
+
 fn nothing() -> FeedConfig {
     FeedConfig { urls: vec![], ..FeedConfig::default() }
 }
@@ -58,8 +63,14 @@ fn start(feed: FeedConfig) -> Started {
     let (sender, receiver) = watch::channel(config(feed));
     let clock = Arc::new(SystemClock::start());
     let client = Client::new(Arc::new(Nobody));
-    let (inventory, task) = super::start(client, clock, receiver, || Ok(Links::default()));
-    (sender, inventory, tokio::spawn(task))
+    let directory = tempfile::tempdir().unwrap();
+    let (store, writer) = Store::open(&directory.path().join(FILE_NAME), clock.clone()).unwrap();
+    let (inventory, task) = super::start(client, store, clock, receiver, || Ok(Links::default()));
+    let keeping = async move {
+        task.await;
+        drop((writer, directory));
+    };
+    (sender, inventory, tokio::spawn(keeping))
 }
 
 /// The inventory as soon as it is as wanted.
@@ -84,7 +95,7 @@ async fn asks_at_once_and_combines_with_what_the_owner_wrote() {
     let (url, _requests) =
         serve(r#"{"scan":[{"ipv4":"10.0.0.1","mac":"02:00:00:00:00:01"},{"ipv4":"203.0.113.7"}]}"#);
     let hosts = vec![host("203.0.113.9")];
-    let (_config, mut inventory, _task) = start(FeedConfig { urls: vec![url], hosts, ..nothing() });
+    let (_config, mut inventory, _task) = start(FeedConfig { urls: urls([url]), hosts, ..nothing() });
     let inventory = until(&mut inventory, |inventory| inventory.devices.len() == 2).await;
     assert_eq!(addresses(&inventory), ["10.0.0.1", "203.0.113.9"]);
     let refusing = &inventory.sources[1];
@@ -97,7 +108,7 @@ async fn a_source_that_fails_does_so_alone() {
     let (empty, _requests) = serve("{}");
     let (wrong, _requests) = serve("<html>");
     let urls = vec![good, empty, wrong, "http://nobody.test/".to_owned()];
-    let (_config, mut inventory, _task) = start(FeedConfig { urls: urls.clone(), ..nothing() });
+    let (_config, mut inventory, _task) = start(FeedConfig { urls: self::urls(urls.clone()), ..nothing() });
     let asked =
         |inventory: &Inventory| inventory.sources.iter().all(|source| source.detail != "not asked yet");
     let inventory = until(&mut inventory, |inventory| inventory.sources.len() == 4 && asked(inventory)).await;
@@ -112,11 +123,11 @@ async fn a_source_that_fails_does_so_alone() {
 async fn a_change_of_the_configuration_leaves_other_sources_alone() {
     let (stays, asked) = serve(r#"{"scan":[{"ipv4":"10.0.0.1"}]}"#);
     let (goes, _requests) = serve(r#"{"scan":[{"ipv4":"10.0.0.2"}]}"#);
-    let both = FeedConfig { urls: vec![stays.clone(), goes], hosts: vec![host("10.0.0.3")], ..nothing() };
+    let both = FeedConfig { urls: urls([stays.clone(), goes]), hosts: vec![host("10.0.0.3")], ..nothing() };
     let (sender, mut inventory, task) = start(both);
     until(&mut inventory, |inventory| inventory.devices.len() == 3).await;
     sender
-        .send(config(FeedConfig { urls: vec![stays], hosts: vec![host("10.0.0.4")], ..nothing() }))
+        .send(config(FeedConfig { urls: urls([stays]), hosts: vec![host("10.0.0.4")], ..nothing() }))
         .unwrap();
     let inventory = until(&mut inventory, |inventory| inventory.sources.len() == 2).await;
     assert_eq!(addresses(&inventory), ["10.0.0.1", "10.0.0.4"]);
@@ -130,7 +141,7 @@ async fn what_is_no_longer_allowed_goes_at_once() {
     let (url, asked) = serve(r#"{"scan":[{"ipv4":"10.0.0.1"},{"ipv4":"203.0.113.7"}]}"#);
     let hosts = vec![host("203.0.113.9")];
     let allowing = |allow: &[&str]| FeedConfig {
-        urls: vec![url.clone()],
+        urls: urls([url.clone()]),
         hosts: hosts.clone(),
         allow: allow.iter().map(|spec| spec.parse().unwrap()).collect(),
         ..nothing()

@@ -41,7 +41,8 @@ impl Finished {
                     tracing::warn!(%address, mac, open, "more open ports than anybody offers: a tarpit or a firewall may answer");
                 }
             }
-            HostStatus::Down => tracing::info!(%address, mac, detail, "nobody there"),
+            // The end of its scan tells how many those were.
+            HostStatus::Down => tracing::debug!(%address, mac, detail, "host down"),
             HostStatus::Partial => {
                 tracing::warn!(%address, mac, detail, "left unfinished; its last result stands");
             }

@@ -200,7 +200,8 @@ fn a_device_with_several_addresses_is_seen_at_all_of_them() {
         Known { device: Device { mac, ..known.device }, ..known }
     };
     let devices = vec![with_mac("10.0.0.5"), with_mac("10.0.0.9"), with_mac("fd00::5")];
-    let seen = seen(&Inventory { devices, ..Inventory::default() });
+    let (seen, told) = sightings(&Inventory { devices, ..Inventory::default() }, &Config::default());
+    assert_eq!(told, []);
     let seen: Vec<_> = seen.iter().map(|device| (device.address.to_string(), device.mac)).collect();
     let expected = [("10.0.0.5", mac), ("10.0.0.9", mac), ("fd00::5", mac)];
     assert_eq!(seen, expected.map(|(address, mac)| (address.to_owned(), mac)));

@@ -54,7 +54,7 @@ async fn the_last_written_replaces_and_holds() {
 async fn of_nobody_is_what_nobody_answers_for() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
-    store.see(vec![device(1), device(2)]).await.unwrap();
+    store.see(vec![device(1), device(2)], Vec::new()).await.unwrap();
     let known = ["02:00:00:00:00:01", "192.0.2.2"];
     let unknown = ["02:00:00:00:00:09", "192.0.2.9", "fe80::1%eth0"];
     let wishes = known.iter().chain(&unknown).map(|device| wish(device, 80, Some(Open)));

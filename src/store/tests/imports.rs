@@ -59,11 +59,14 @@ async fn an_import_without_macs_is_whose_the_address_was() {
     let (store, _threads) = bench.open();
     let heir = Device { mac: Some(mac(9)), ..device(1) };
     bench.clock.set_wall("2026-03-01T10:00:00Z");
-    store.see(vec![device(1)]).await.unwrap();
+    store.see(vec![device(1)], Vec::new()).await.unwrap();
     bench.clock.set_wall("2026-03-01T11:00:00Z");
-    store.see(vec![Device { address: "192.0.2.77".parse().unwrap(), ..device(1) }]).await.unwrap();
+    store
+        .see(vec![Device { address: "192.0.2.77".parse().unwrap(), ..device(1) }], Vec::new())
+        .await
+        .unwrap();
     bench.clock.set_wall("2026-03-01T12:00:00Z");
-    store.see(vec![heir.clone()]).await.unwrap();
+    store.see(vec![heir.clone()], Vec::new()).await.unwrap();
     let other = import(&store).await;
     for (minutes, port) in [(0, 10), (180, 20)] {
         store.record(look(other, without_mac(1), minutes, "1-100", &[port])).await.unwrap();
@@ -78,7 +81,7 @@ async fn an_import_without_macs_is_whose_the_address_was() {
     store.record(look(other, without_mac(5), 30, "1-100", &[30])).await.unwrap();
     assert_eq!(open_now(&store, &without_mac(5)).await.unwrap(), "30");
     // A MAC is seen there: it is one device, which was known by its address alone.
-    store.see(vec![device(5)]).await.unwrap();
+    store.see(vec![device(5)], Vec::new()).await.unwrap();
     assert_eq!(open_now(&store, &without_mac(5)).await, None);
     assert_eq!(open_now(&store, &device(5)).await.unwrap(), "30");
 }

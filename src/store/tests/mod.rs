@@ -10,6 +10,7 @@ mod names;
 mod news;
 mod present;
 mod prune;
+mod room;
 mod size;
 mod upgrade;
 

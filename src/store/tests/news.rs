@@ -152,11 +152,11 @@ async fn who_is_not_seen_for_long_is_gone_once_and_may_come_back() {
     watched.look("1-100", &[22]).await;
     watched.accept(&[22]).await;
     watched.bench.clock.pass(100 * MINUTE);
-    watched.store.see(vec![device(2)]).await.unwrap();
+    watched.store.see(vec![device(2)], Vec::new()).await.unwrap();
     let since = watched.bench.clock.wall() - MINUTE;
     watched.store.miss(since).await.unwrap();
     watched.store.miss(since).await.unwrap();
-    watched.store.see(vec![device(1)]).await.unwrap();
+    watched.store.see(vec![device(1)], Vec::new()).await.unwrap();
     let news = watched.store.news(Asked::default()).await.unwrap().rows;
     assert_eq!(news.iter().map(told).collect::<Vec<_>>(), ["new", "new!", "gone!", "back"]);
     assert_eq!((news[2].device.clone(), news[3].device.clone()), (device(1).key(), device(1).key()));
@@ -168,7 +168,7 @@ async fn what_moves_is_told_and_found_by_device_and_time() {
     watched.look("1-100", &[22]).await;
     watched.bench.clock.pass(MINUTE);
     let moved = Device { address: "192.0.2.77".parse().unwrap(), ..device(1) };
-    watched.store.see(vec![moved, device(2)]).await.unwrap();
+    watched.store.see(vec![moved, device(2)], Vec::new()).await.unwrap();
     let ask = async |asked: Asked| {
         let page = watched.store.news(asked).await.unwrap();
         page.rows.iter().map(told).collect::<Vec<_>>()

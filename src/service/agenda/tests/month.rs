@@ -143,7 +143,7 @@ impl Appliance {
             if here != self.seen {
                 self.seen = here.clone();
                 self.agenda.set_devices(here.clone(), true, &self.times());
-                self.store.see(here).await.unwrap();
+                self.store.see(here, Vec::new()).await.unwrap();
             }
             for action in self.agenda.poll(&self.times()) {
                 self.act(action).await;

@@ -1,0 +1,121 @@
+//! Devices that somebody tells of and that have not answered yet: shown, scanned, and kept in memory alone. A feed is
+//! not authenticated, so its word is no reason to write anything down.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{
+    feeds::{Inventory, Known, SourceId},
+    queries::Queries,
+};
+use crate::{
+    config::Config,
+    model::{Device, DeviceKey, Moment},
+    store::{Host, KnownDevices, StoreError},
+};
+
+/// Of a device with more addresses than this by a feed's word alone, none is noted: our own discovery takes a station
+/// with as many for one that answers for others.
+const MOST_ADDRESSES: usize = 8;
+
+/// The devices that the sources name which are believed now, at all of their addresses: those that were seen or that
+/// the owner names, and those that are only told of.
+pub(super) fn sightings(inventory: &Inventory, config: &Config) -> (Vec<Device>, Vec<Device>) {
+    let fresh = inventory.devices.iter().filter(|known| known.fresh);
+    let (seen, told): (Vec<&Known>, Vec<&Known>) =
+        fresh.partition(|known| !matches!(known.source, SourceId::Url(_)) || config.names(&known.device));
+    let mut addresses: BTreeMap<DeviceKey, usize> = BTreeMap::new();
+    told.iter().for_each(|known| *addresses.entry(known.device.key()).or_default() += 1);
+    let told = told.into_iter().filter(|known| addresses[&known.device.key()] <= MOST_ADDRESSES);
+    (
+        seen.into_iter().map(|known| known.device.clone()).collect(),
+        told.map(|known| known.device.clone()).collect(),
+    )
+}
+
+/// The devices that have no row, as they are shown.
+fn without_row(inventory: &Inventory, known: &KnownDevices, (now, wall): (Moment, Timestamp)) -> Vec<Host> {
+    let mut devices: BTreeMap<DeviceKey, Vec<&Known>> = BTreeMap::new();
+    for told in inventory.devices.iter().filter(|told| !known.devices.contains(&told.device.key())) {
+        devices.entry(told.device.key()).or_default().push(told);
+    }
+    let host = |told: Vec<&Known>| {
+        let since = told.iter().map(|told| told.since).min().unwrap_or(now);
+        Host::told(told.into_iter().map(|told| &told.device), wall - now.since(since), wall)
+    };
+    devices.into_values().filter_map(host).collect()
+}
+
+impl Queries {
+    /// The devices that have no row yet, as they are shown at this time by both clocks.
+    pub(super) async fn hosts_without_row(
+        &self,
+        times: (Moment, Timestamp),
+    ) -> Result<Vec<Host>, StoreError> {
+        let inventory = self.inventory.borrow().clone();
+        let devices = inventory.devices.iter().map(|told| told.device.clone()).collect();
+        let known = self.store.known_among(devices).await?;
+        Ok(without_row(&inventory, &known, times))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Discover, FeedConfig};
+
+    const LATER: Moment = Moment::ZERO;
+
+    fn known(address: &str, mac: &str, source: SourceId) -> Known {
+        let device = Device { address: address.parse().unwrap(), mac: mac.parse().ok(), name: None };
+        Known { device, source, fresh: true, since: Moment::ZERO }
+    }
+
+    fn url() -> SourceId {
+        SourceId::Url("http://a/".to_owned().into())
+    }
+
+    fn addresses(devices: &[Device]) -> Vec<String> {
+        devices.iter().map(|device| device.address.to_string()).collect()
+    }
+
+    #[test]
+    fn what_a_feed_names_is_told_and_what_was_found_or_written_is_seen() {
+        let eth0 = SourceId::Discover(Discover { interface: "eth0".to_owned(), net: None });
+        let rule = crate::config::DeviceRule {
+            matches: "02:00:00:00:00:04".parse().unwrap(),
+            name: None,
+            scan: false,
+            timing: None,
+            ports: None,
+        };
+        let config = Config { devices: vec![rule], feed: FeedConfig::default(), ..Config::default() };
+        let mut devices = vec![
+            known("10.0.0.1", "02:00:00:00:00:01", SourceId::Hosts),
+            known("10.0.0.2", "02:00:00:00:00:02", eth0),
+            known("10.0.0.3", "02:00:00:00:00:03", url()),
+            known("10.0.0.4", "02:00:00:00:00:04", url()),
+            Known { fresh: false, ..known("10.0.0.5", "02:00:00:00:00:05", url()) },
+        ];
+        devices.extend((1..=9).map(|last| known(&format!("10.0.1.{last}"), "02:00:00:00:00:06", url())));
+        let (seen, told) = sightings(&Inventory { devices, ..Inventory::default() }, &config);
+        assert_eq!(addresses(&seen), ["10.0.0.1", "10.0.0.2", "10.0.0.4"]);
+        assert_eq!(addresses(&told), ["10.0.0.3"]);
+    }
+
+    #[test]
+    fn a_device_without_a_row_is_shown_once_with_all_its_addresses() {
+        let devices = vec![
+            known("10.0.0.1", "02:00:00:00:00:01", url()),
+            known("10.0.0.2", "02:00:00:00:00:02", url()),
+            known("10.0.0.3", "02:00:00:00:00:02", url()),
+        ];
+        let stored = KnownDevices { devices: [devices[0].device.key()].into(), ..KnownDevices::default() };
+        let wall = "2026-03-01T10:00:00Z".parse().unwrap();
+        let hosts = without_row(&Inventory { devices, ..Inventory::default() }, &stored, (LATER, wall));
+        let [host] = &hosts[..] else { panic!("{hosts:?}") };
+        assert_eq!((host.row, host.addresses.len(), host.open_ports().len()), (None, 2, 0));
+        assert_eq!(host.device.address.to_string(), "10.0.0.2");
+    }
+}

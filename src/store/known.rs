@@ -1,0 +1,64 @@
+//! Which devices have a row: they have answered, or their owner has said something of them.
+
+use std::collections::HashSet;
+
+use rusqlite::Connection;
+
+use super::{Store, error::Result, identity, merge};
+use crate::model::{Device, DeviceKey, Endpoint};
+
+/// What the store knows of some devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownDevices {
+    /// Those of them that have a row, wherever they are, or of which something is expected.
+    pub devices: HashSet<DeviceKey>,
+    /// Those that it has where they are said to be, or of which something is expected.
+    pub endpoints: HashSet<Endpoint>,
+    /// How many devices at their addresses it has in all.
+    pub total: usize,
+}
+
+impl Store {
+    /// Which of these devices the store has, and how many it has in all.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn known_among(&self, devices: Vec<Device>) -> Result<KnownDevices> {
+        self.read(move |connection| known_among(connection, &devices)).await
+    }
+}
+
+fn known_among(connection: &Connection, devices: &[Device]) -> Result<KnownDevices> {
+    let total: i64 = connection
+        .prepare_cached("SELECT count(*) FROM endpoints WHERE held = 'now'")?
+        .query_row([], |row| row.get(0))?;
+    let mut known = KnownDevices { total: usize::try_from(total).unwrap_or(0), ..KnownDevices::default() };
+    for device in devices {
+        let is_expected = is_expected(connection, device)?;
+        if is_expected || identity::is_known(connection, device)? {
+            known.devices.insert(device.key());
+        }
+        if is_expected || has_endpoint(connection, device)? {
+            known.endpoints.insert(device.endpoint());
+        }
+    }
+    Ok(known)
+}
+
+fn is_expected(connection: &Connection, device: &Device) -> Result<bool> {
+    let sql = "SELECT 1 FROM expectations WHERE device IN (?1, ?2)";
+    let keys = [device.key().to_string(), device.address.to_string()];
+    Ok(connection.prepare_cached(sql)?.exists(keys)?)
+}
+
+fn has_endpoint(connection: &Connection, device: &Device) -> Result<bool> {
+    let address = device.address.to_string();
+    let Some(mac) = device.mac else {
+        let sql = "SELECT 1 FROM endpoints WHERE address = ?1 AND held = 'now'";
+        return Ok(connection.prepare_cached(sql)?.exists([address])?);
+    };
+    let sql = "SELECT 1 FROM endpoints e JOIN devices d ON d.id = e.device
+               WHERE d.mac = ?1 AND e.address = ?2 AND e.held = 'now'";
+    let has = connection.prepare_cached(sql)?.exists([mac.to_string(), address])?;
+    Ok(has || merge::nameless_at(connection, &device.address)?.is_some())
+}

@@ -1,0 +1,150 @@
+//! Room for devices that are new, where as many are remembered as may be: what somebody has made up goes first, what is
+//! likely to be real goes last, and what has answered lately or its owner has said something of never goes.
+
+use std::{collections::HashSet, time::Duration};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::{
+    Store, current,
+    error::Result,
+    prune::{STEP, unchecked},
+    reader::{key, timestamp},
+};
+use crate::{clock::EARLIEST_SANE, model::DeviceKey};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a device must not have been seen before it makes room, where no look at it was ever answered.
+const NEVER_ANSWERED: Duration = HOUR;
+
+/// The same of one that answered, and on which nothing was open: whoever answers ARP for a thousand addresses has such.
+const NOTHING_OPEN: Duration = DAY;
+
+/// The same of any other.
+const ANSWERED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The most that make room within one call, so that a card has the pages of a full database to bear on several days.
+const MOST: usize = 4096;
+
+/// Changes that are kept: of a household, those of years; of somebody who makes devices up, those of weeks.
+const CHANGES: i64 = 50_000;
+
+/// A device that may make room.
+struct Candidate {
+    row: i64,
+    device: DeviceKey,
+    has_answered: bool,
+}
+
+impl Store {
+    /// Forgets devices until there is room for an eighth of `most`, in short steps, if there is hardly any; how many.
+    /// Those that are `named` now stay.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed; what was forgotten by then stays forgotten.
+    pub async fn make_room(&self, most: usize, named: HashSet<DeviceKey>, at: Timestamp) -> Result<usize> {
+        let total = self.known_among(Vec::new()).await?.total;
+        if total <= most - most / 16 {
+            return Ok(0);
+        }
+        let excess = total.saturating_sub(most - most / 8).min(MOST);
+        let mut candidates = self.read(move |connection| candidates(connection, at)).await?;
+        candidates.retain(|candidate| !named.contains(&candidate.device));
+        candidates.truncate(excess);
+        let count = candidates.len();
+        while !candidates.is_empty() {
+            let step = candidates.split_off(candidates.len().saturating_sub(STEP as usize));
+            self.forget_aside(move |connection| forget_all(connection, &step)).await?;
+        }
+        Ok(count)
+    }
+
+    /// Drops the oldest changes that are too many, but for those which tell since when a port is open, and the names of
+    /// devices that are no longer known; in short steps.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed; what was dropped by then stays dropped.
+    pub async fn drop_old_changes(&self) -> Result<u64> {
+        let mut dropped = 0;
+        loop {
+            let step = self.aside(|connection| drop_changes(connection)).await?;
+            dropped += step;
+            if step < u64::from(STEP) {
+                return Ok(dropped);
+            }
+        }
+    }
+}
+
+/// The devices that may make room, in the order in which they do.
+fn candidates(connection: &Connection, at: Timestamp) -> Result<Vec<Candidate>> {
+    let sql = "SELECT i.device, i.mac, i.address, i.last_seen, EXISTS (
+                   SELECT 1 FROM endpoints e WHERE e.device = i.device AND e.latest_seq IS NOT NULL) AS answered
+               FROM identities i JOIN devices d ON d.id = i.device
+               WHERE i.last_seen BETWEEN ?1 AND ?2 AND d.own_name IS NULL AND d.note IS NULL
+               AND NOT EXISTS (SELECT 1 FROM expectations e WHERE e.device = i.mac)
+               AND NOT EXISTS (SELECT 1 FROM expectations e JOIN endpoints h ON h.address = e.device
+                               WHERE h.device = i.device AND h.held = 'now')
+               ORDER BY answered, i.last_seen";
+    let mut statement = connection.prepare_cached(sql)?;
+    let latest = (at - NEVER_ANSWERED).as_millisecond();
+    let mut rows = statement.query(params![EARLIEST_SANE.as_millisecond(), latest])?;
+    let mut candidates = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (device_row, seen, has_answered): (i64, _, bool) =
+            (row.get(0)?, timestamp(row.get(3)?)?, row.get(4)?);
+        let may_go = !has_answered
+            || seen < at - ANSWERED
+            || seen < at - NOTHING_OPEN && !has_open_ports(connection, device_row)?;
+        if may_go {
+            candidates.push(Candidate { row: device_row, device: key(row, 1, 2)?, has_answered });
+        }
+    }
+    Ok(candidates)
+}
+
+fn has_open_ports(connection: &Connection, device: i64) -> Result<bool> {
+    let looks = current::looks_between(connection, device, device)?;
+    let is_open = |looks: &Vec<current::Look>| {
+        current::standings(looks).values().any(|standing| !standing.open().is_empty())
+    };
+    Ok(looks.values().any(is_open))
+}
+
+/// All in one go: without an index, each table is read once for all of them.
+fn forget_all(connection: &mut Connection, candidates: &[Candidate]) -> Result<()> {
+    unchecked(connection, |connection| {
+        connection.execute_batch(
+            "CREATE TEMP TABLE leaving (device INTEGER PRIMARY KEY, name TEXT, ever INTEGER)",
+        )?;
+        let mut insert = connection.prepare_cached("INSERT INTO leaving VALUES (?1, ?2, ?3)")?;
+        for Candidate { row, device, has_answered } in candidates {
+            insert.execute(params![row, device.to_string(), has_answered])?;
+        }
+        let endpoints = "SELECT id FROM endpoints WHERE device IN (SELECT device FROM leaving)";
+        connection.execute_batch(&format!(
+            "DELETE FROM names WHERE device IN (SELECT name FROM leaving);
+             DELETE FROM changes WHERE device IN (SELECT name FROM leaving WHERE NOT ever);
+             DELETE FROM observations WHERE endpoint IN ({endpoints});
+             DELETE FROM earlier WHERE endpoint IN ({endpoints});
+             DELETE FROM unconfirmed WHERE endpoint IN ({endpoints});
+             DELETE FROM endpoints WHERE device IN (SELECT device FROM leaving);
+             DELETE FROM devices WHERE id IN (SELECT device FROM leaving);
+             DROP TABLE leaving"
+        ))?;
+        Ok(())
+    })
+}
+
+fn drop_changes(connection: &Connection) -> Result<u64> {
+    connection.execute("DELETE FROM names WHERE device NOT IN (SELECT key FROM identities)", [])?;
+    let sql = "DELETE FROM changes WHERE id IN (
+                   SELECT id FROM changes c
+                   WHERE id <= (SELECT max(id) FROM changes) - ?1
+                   AND NOT (kind = 'opened' AND EXISTS (SELECT 1 FROM identities i WHERE i.key = c.device))
+                   ORDER BY id LIMIT ?2)";
+    Ok(connection.execute(sql, params![CHANGES, STEP])? as u64)
+}
