@@ -257,8 +257,15 @@ fn what_earlier_roots_left_is_told_with_the_command_that_mends_it() {
         }
         return;
     };
-    // As a crash leaves it, so that there is a log.
-    service.start().kill();
+    // As a crash leaves it, so that there is a log with something in it.
+    let crash = || {
+        let running = service.start();
+        assert_eq!(running.get("/healthz").status, 200);
+        done(&service, &["expected", "set", "192.0.2.7", "80", "--url", running.base()]);
+        running.kill();
+        assert!(fs::metadata(at("portscan.db-wal")).unwrap().len() > 0);
+    };
+    crash();
     let cases: [(&[&str], &str); 6] = [
         (&["portscan.lock"], "portscan.lock"),
         (&["portscan.db"], "portscan.db"),
@@ -286,9 +293,7 @@ fn what_earlier_roots_left_is_told_with_the_command_that_mends_it() {
         assert!(checked.stdout.contains(&format!("sudo chown {uid}:{uid} ")), "{checked:?}");
         mend(&refused.stderr);
         place.assert_services("mended");
-        let running = service.start();
-        assert_eq!(running.get("/healthz").status, 200);
-        running.kill();
+        crash();
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    unistd::{AccessFlags, Gid, Uid, User, eaccess, getegid, geteuid},
+    unistd::{AccessFlags, Gid, Uid, User, access, getegid, geteuid},
 };
 
 use super::parent;
@@ -172,7 +172,8 @@ fn quoted(path: &Path) -> String {
 }
 
 /// What keeps this user from reading these files of a directory, or from writing them and others beside; `None`
-/// where nothing does. Files that are missing keep nobody from anything.
+/// where nothing does. Files that are missing keep nobody from anything. Capabilities of a user other than root are
+/// left out of account, so it is what explains a refusal rather than what foresees one.
 pub fn obstacle(directory: &Path, files: &[&str], writes: bool) -> Option<Obstacle> {
     let around = match fs::metadata(directory) {
         Ok(data) if data.is_dir() => data,
@@ -197,7 +198,7 @@ pub fn obstacle(directory: &Path, files: &[&str], writes: bool) -> Option<Obstac
 
 /// What the system has against using a path so.
 fn refused(path: &Path, needed: AccessFlags, around: &fs::Metadata) -> Option<Obstacle> {
-    match eaccess(path, needed) {
+    match access(path, needed) {
         Err(Errno::EROFS) => Some(Obstacle::ReadOnly(path.to_owned())),
         Err(Errno::EACCES | Errno::EPERM) => closed(path, around),
         // Others are not about who may what; whoever uses the path is told of them.

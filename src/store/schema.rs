@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior, ffi};
 
 use super::error::{Result, StoreError};
-use crate::data_dir::{self, parent};
+use crate::data_dir::{self, Obstacle, parent};
 
 /// Every schema there has been: step N leads from version N to N + 1. A step that was once released never
 /// changes; what it left to be desired is another step.
@@ -60,29 +60,50 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the writer's connection: makes the file (mode 0600) or brings it up to the newest schema.
 pub(super) fn open_writer(path: &Path, ladder: &[&str]) -> Result<Connection> {
-    create_private(path, parent(path)).or_else(|source| match source.kind() {
-        io::ErrorKind::NotFound => Err(StoreError::File { path: path.to_owned(), source }),
-        _ => check_access(path, true).and(Err(StoreError::File { path: path.to_owned(), source })),
+    create_private(path, parent(path)).map_err(|source| match obstacle(path, true) {
+        Some(obstacle) if source.kind() != io::ErrorKind::NotFound => obstacle.into(),
+        _ => StoreError::File { path: path.to_owned(), source },
     })?;
-    // First: what SQLite may not write, it opens to be read, and the first commit would fail.
-    check_access(path, true)?;
+    open_to_write(path, ladder).map_err(|error| match &error {
+        StoreError::Open { source, .. } if is_refusal(source) => {
+            obstacle(path, true).map_or(error, StoreError::from)
+        }
+        _ => error,
+    })
+}
+
+fn open_to_write(path: &Path, ladder: &[&str]) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open_error = |source| StoreError::Open { path: path.to_owned(), source };
     let mut connection = Connection::open_with_flags(path, flags).map_err(open_error)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(open_error)?;
+    // SQLite opens to be read what it may not write, and says so only when it is to write something, which a caller
+    // would wait for in vain. First, for what reads makes a log and leaves it.
+    if connection.is_readonly(MAIN_DB).map_err(open_error)? {
+        let read_only = ffi::Error::new(ffi::SQLITE_READONLY);
+        return Err(open_error(rusqlite::Error::SqliteFailure(read_only, None)));
+    }
     let found = version(&connection, path, ladder)?;
     connection.execute_batch(WRITER).map_err(open_error)?;
+    // The same of the log.
+    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(open_error)?;
     migrate(&mut connection, path, found, ladder)?;
     connection.execute_batch(EVERY_CONNECTION).map_err(open_error)?;
     Ok(connection)
 }
 
-/// Says what keeps this user from the database, its log or its directory, if anything does.
-fn check_access(path: &Path, writes: bool) -> Result<()> {
+/// Whether the system has refused the database, its log or its directory, as far as SQLite tells.
+fn is_refusal(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{CannotOpen, PermissionDenied, ReadOnly, SystemIoFailure};
+    matches!(error.sqlite_error_code(), Some(CannotOpen | PermissionDenied | ReadOnly | SystemIoFailure))
+}
+
+/// What keeps this user from the database, its log or its directory, if anything does. To explain what the system has
+/// refused, not to foresee it: a capability or an access control list may allow more than owner and mode tell.
+fn obstacle(path: &Path, writes: bool) -> Option<Obstacle> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let files = ["", "-wal", "-shm"].map(|suffix| format!("{name}{suffix}"));
-    let files = files.each_ref().map(String::as_str);
-    data_dir::obstacle(parent(path), &files, writes).map_or(Ok(()), |obstacle| Err(obstacle.into()))
+    data_dir::obstacle(parent(path), &files.each_ref().map(String::as_str), writes)
 }
 
 /// Opens the reader's connection to a file that [`open_writer`] has prepared.
@@ -145,7 +166,6 @@ fn prepare(connection: Connection) -> rusqlite::Result<Connection> {
 /// may not write. As nobody else has it open, it can be told that the file does not change. What a crash has left
 /// in a log is only read when that is put into the database, as every start of the appliance does.
 fn open_resting(path: &Path) -> Result<Connection> {
-    check_access(path, false)?;
     let has = |suffix| fs::metadata(beside(path, suffix)).is_ok_and(|log| log.len() > 0);
     let is_unclosed = has("-wal") || has("-journal");
     let opened = match is_unclosed {
@@ -158,12 +178,16 @@ fn open_resting(path: &Path) -> Result<Connection> {
             Connection::open_with_flags(unchanging(path), flags | OpenFlags::SQLITE_OPEN_URI)
         }
     };
-    opened.and_then(prepare).and_then(readable).map_err(|source| match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            StoreError::NoDatabase { path: path.to_owned() }
+    opened.and_then(prepare).and_then(readable).map_err(|source| {
+        let is_missing = fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        match obstacle(path, is_unclosed) {
+            Some(obstacle) if is_refusal(&source) && !matches!(obstacle, Obstacle::Missing(_)) => {
+                obstacle.into()
+            }
+            _ if is_missing => StoreError::NoDatabase { path: path.to_owned() },
+            _ if is_unclosed => StoreError::Unclosed { path: path.to_owned(), source },
+            _ => StoreError::Open { path: path.to_owned(), source },
         }
-        _ if is_unclosed => StoreError::Unclosed { path: path.to_owned(), source },
-        _ => StoreError::Open { path: path.to_owned(), source },
     })
 }
 
