@@ -1,11 +1,11 @@
 //! A disk that is full is said so, loses nothing, and is used again when there is room.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use rusqlite::Connection;
 
 use crate::{
-    harness::{LONG, Portscan, disk::SmallDisk, eventually, feed_of, scanner, static_feed},
+    harness::{LONG, Portscan, Running, disk::SmallDisk, eventually, feed_of, field, scanner, static_feed},
     lab::Lab,
 };
 
@@ -48,6 +48,171 @@ fn a_full_disk_stops_scanning_until_there_is_room() {
         running.open_ports("02:00:00:00:00:05").filter(|ports| ports.contains(33))
     });
     running.stop();
+    assert_sound(&portscan);
+}
+
+/// A start as an owner sees it: it listens, and says what it found.
+fn assert_starts_and_serves(portscan: &Portscan, devices: &[String], word: &str, what: &str) -> Running {
+    let running = portscan.start();
+    assert_eq!(running.macs(), devices, "{what}");
+    let ill = eventually(LONG, &format!("{what}: the health says so"), || {
+        Some(running.get("/healthz")).filter(|answer| answer.status == 503)
+    });
+    assert!(ill.body.contains(word), "{what}: {ill:?}");
+    assert!(!running.log().contains("restore"), "{what}: {}", running.log());
+    let up = running.get("/metrics").body;
+    assert!(up.lines().any(|line| line == "portscan_store_up 0"), "{what}: {up}");
+    running
+}
+
+/// The index of the log alone takes 32 KB, the first commit some pages: each is the first that there is no room for.
+#[test]
+fn a_start_on_a_full_disk_serves_what_there_is_and_goes_on_when_there_is_room() {
+    let lab = Lab::enter("near");
+    let disk = SmallDisk::new(4 << 20);
+    let config = static_feed(&lab) + &scanner("lan", "1s", "20-90,443,8080");
+    let portscan = Portscan::new(&lab, &config).data_dir(&disk.path().join("data"));
+    let running = portscan.start();
+    running.wait_for_devices(3, LONG);
+    let devices = running.macs();
+    running.stop();
+    for (round, left) in [0, 4, 12, 28, 32, 36].into_iter().enumerate() {
+        for is_killed in [false, true] {
+            let what = format!("{left} KB left, killed: {is_killed}");
+            let ballast = disk.fill_but(left << 10);
+            let port = 33 + u16::try_from(round).unwrap() * 2 + u16::from(is_killed);
+            lab.host("10.77.0.5").open(port);
+            let running = assert_starts_and_serves(&portscan, &devices, "disk is full", &what);
+            drop(ballast);
+            eventually(LONG, &what, || (running.get("/healthz").status == 200).then_some(()));
+            eventually(LONG, &what, || {
+                running.open_ports("02:00:00:00:00:05").filter(|ports| ports.contains(port))
+            });
+            if is_killed { drop(running.kill()) } else { running.stop() }
+        }
+    }
+    assert_sound(&portscan);
+}
+
+/// As the kernel leaves a card that fails.
+#[test]
+fn a_start_on_a_read_only_disk_serves_what_there_is_and_goes_on_when_it_can_be_written() {
+    let lab = Lab::enter("near");
+    let disk = SmallDisk::new(4 << 20);
+    let config = static_feed(&lab) + &scanner("lan", "1s", "20-90,443,8080");
+    let portscan = Portscan::new(&lab, &config).data_dir(&disk.path().join("data"));
+    portscan.start().stop();
+    for (round, is_killed) in [false, true].into_iter().enumerate() {
+        let running = portscan.start();
+        running.wait_for_devices(3, LONG);
+        let devices = running.macs();
+        if is_killed {
+            drop(running.kill())
+        } else {
+            running.stop()
+        }
+        disk.set_read_only(true);
+        let what = format!("killed before: {is_killed}");
+        let port = 33 + u16::try_from(round).unwrap();
+        lab.host("10.77.0.5").open(port);
+        let running = assert_starts_and_serves(&portscan, &devices, "mounted read-only", &what);
+        disk.set_read_only(false);
+        eventually(LONG, &what, || (running.get("/healthz").status == 200).then_some(()));
+        eventually(LONG, &what, || {
+            running.open_ports("02:00:00:00:00:05").filter(|ports| ports.contains(port))
+        });
+        running.stop();
+        let running = portscan.start();
+        assert!(running.open_ports("02:00:00:00:00:05").is_some_and(|ports| ports.contains(port)), "{what}");
+        running.stop();
+    }
+    assert_sound(&portscan);
+}
+
+const KILLS: usize = 20;
+
+#[test]
+fn kills_on_a_disk_that_is_full_now_and_then_lose_nothing_that_was_finished() {
+    let lab = Lab::enter("near");
+    let disk = SmallDisk::new(2 << 20);
+    let config = static_feed(&lab) + &scanner("lan", "1s", "20-40,80-92");
+    let portscan = Portscan::new(&lab, &config).data_dir(&disk.path().join("data"));
+    let mut moments = fastrand::Rng::with_seed(18);
+    let mut finished = BTreeSet::new();
+    for kill in 0..KILLS {
+        // The first makes the database.
+        let ballast = (kill % 3 == 1).then(|| disk.fill_but(moments.usize(0..80) << 10));
+        let running = portscan.start();
+        let served: BTreeSet<String> = running.macs().into_iter().collect();
+        assert!(finished.is_subset(&served), "said to be finished: {finished:?}, served: {served:?}");
+        if kill == 0 {
+            running.wait_for_devices(3, LONG);
+        }
+        let ballast = ballast.or_else(|| moments.bool().then(|| disk.fill_but(moments.usize(0..80) << 10)));
+        std::thread::sleep(Duration::from_millis(moments.u64(0..2000)));
+        let lines = running.kill();
+        let done = lines.iter().filter(|line| line.contains("finished"));
+        finished.extend(done.filter_map(|line| field(line, "mac").map(str::to_uppercase)));
+        drop(ballast);
+        assert_sound(&portscan);
+    }
+    assert!(finished.len() >= 3, "{finished:?}");
+}
+
+/// A database of the first version, with so much in it that a copy takes a megabyte.
+fn write_old_database(path: &Path) {
+    let old = Connection::open(path).unwrap();
+    old.execute_batch(include_str!("../src/store/v1.sql")).unwrap();
+    // "pscn", as src/store/schema.rs has it.
+    old.execute_batch(
+        "PRAGMA application_id = 0x7073636e; PRAGMA user_version = 1; PRAGMA journal_mode = WAL",
+    )
+    .unwrap();
+    for number in 0..1024 {
+        let sql = "INSERT INTO results VALUES (?1, randomblob(32), randomblob(900))";
+        old.execute(sql, [number]).unwrap();
+    }
+}
+
+#[test]
+fn an_upgrade_that_the_disk_has_no_room_for_says_so_and_changes_nothing() {
+    let lab = Lab::enter("near");
+    let disk = SmallDisk::new(8 << 20);
+    let portscan = Portscan::new(&lab, "[feed]\nurl = []\nhosts = []\n").data_dir(&disk.path().join("data"));
+    let config = portscan.write_config().display().to_string();
+    write_old_database(&portscan.database());
+    let before = fs::read(portscan.database()).unwrap();
+    // Neither the index of the log nor the copy fits; the index does; the copy does, but not what is to be changed.
+    for left in [0, 64 << 10, before.len() + (80 << 10)] {
+        let ballast = disk.fill_but(left);
+        let refused = portscan.run(&["serve", "--config", &config], LONG);
+        assert_eq!(refused.status.code(), Some(1), "{left}: {refused:?}");
+        assert!(refused.stderr.contains("free some space"), "{left}: {refused:?}");
+        assert!(refused.stderr.contains("unchanged") || refused.stderr.contains("nothing was changed"));
+        assert!(fs::read(portscan.database()).unwrap() == before, "{left}: it is as it was");
+        drop(ballast);
+    }
+    portscan.start().stop();
+    assert_sound(&portscan);
+}
+
+#[test]
+fn a_first_start_on_a_full_disk_says_that_it_is_full() {
+    let lab = Lab::enter("near");
+    let disk = SmallDisk::new(1 << 20);
+    let portscan = Portscan::new(&lab, "[feed]\nurl = []\nhosts = []\n").data_dir(&disk.path().join("data"));
+    let config = portscan.write_config().display().to_string();
+    for left in [0, 16, 40, 48] {
+        let ballast = disk.fill_but(left << 10);
+        let refused = portscan.run(&["serve", "--config", &config], LONG);
+        assert_eq!(refused.status.code(), Some(1), "{left}: {refused:?}");
+        assert!(refused.stderr.contains("the disk is full; free some space"), "{left}: {refused:?}");
+        drop(ballast);
+    }
+    portscan.start().stop();
+}
+
+fn assert_sound(portscan: &Portscan) {
     let database = Connection::open(portscan.database()).unwrap();
     let integrity: String = database.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
     assert_eq!(integrity, "ok");

@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 /// Finished in time for one commit: 16 are in progress at once, and a commit comes every 10 s.
 const HOSTS: u8 = 32;
 /// Commits when told to.
-const PACE: Pace = Pace { commit: Duration::from_secs(3600), retry: Duration::from_secs(5) };
+const PACE: Pace = Pace { commit: Duration::from_secs(3600), ..Pace::DEFAULT };
 /// How many scans of a device's life are weighed: some months of days.
 const SCANS: u16 = 100;
 

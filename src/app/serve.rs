@@ -33,7 +33,7 @@ use crate::{
         runner::{self, Runner, Runs},
         spool::Spool,
     },
-    store::{self, DirLock, Store, StoreError, WriterThread},
+    store::{self, DirLock, Pace, Store, StoreError, WriterThread},
 };
 
 /// The longest that stopping may take, commits included: systemd's patience is longer, a user's is not.
@@ -53,7 +53,8 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     // One that cannot be used is said before the database is made; one that is missing is made after it.
     let token = Token::existing(&config.data_dir, token_file)?;
     let clock = SystemClock::start();
-    let (store, writer) = Store::open(&config.data_dir.join(store::FILE_NAME), Arc::new(clock))?;
+    let (store, writer) =
+        Store::open_to_serve(&config.data_dir.join(store::FILE_NAME), Arc::new(clock), Pace::DEFAULT)?;
     let token = token.map_or_else(|| Token::load(&config.data_dir, token_file), Ok)?;
     let probing = probing(clock).context("the scanner cannot start")?;
     let (stop, stopped) = watch::channel(false);

@@ -17,7 +17,7 @@ impl Health {
     pub fn new(store: &StoreHealth, notices: Vec<String>) -> Self {
         let problems = match store {
             StoreHealth::Ok => Vec::new(),
-            StoreHealth::Full | StoreHealth::Failing(_) => vec![store.to_string()],
+            unwell => vec![unwell.to_string()],
         };
         Self { problems, notices }
     }

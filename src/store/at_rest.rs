@@ -1,11 +1,16 @@
 //! Reading a database that no appliance has open.
 
-use std::{path::Path, sync::Arc, thread::JoinHandle};
+use std::{
+    path::Path,
+    sync::{Arc, mpsc::sync_channel},
+    thread::JoinHandle,
+};
 
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Store, StoreHealth, bytes,
+    Store, bytes,
+    condition::Condition,
     error::{Result, StoreError},
     news, reader, schema,
 };
@@ -24,18 +29,18 @@ impl Store {
     /// # Errors
     /// There is none, it cannot be read, is not ours, or an earlier or later version wrote it.
     pub fn open_at_rest(path: &Path) -> Result<(Self, ReaderThread)> {
-        let connection = schema::open_at_rest(path)?;
+        let mut connection = schema::open_at_rest(path)?;
         // Nobody takes what is written, and nothing happens that could change either.
         let (writes, _) = mpsc::channel(1);
-        let (_, health) = watch::channel(StoreHealth::Ok);
+        let condition = Arc::new(Condition::new(path, sync_channel(1).0));
         let (_, newest) = watch::channel(news::newest(&connection)?);
         let (reads, mut requests) = mpsc::channel(reader::QUEUE);
         let reader = std::thread::Builder::new()
             .name("store-reader".to_owned())
-            .spawn(move || reader::run(&connection, &mut requests))
+            .spawn(move || reader::run(&mut connection, &mut requests))
             .map_err(|source| StoreError::File { path: path.to_owned(), source })?;
         let (path, opened_bytes, copying) = (path.into(), bytes(path), Arc::default());
-        let store = Self { writes, reads, health, newest, path, opened_bytes, copying };
+        let store = Self { writes, reads, condition, newest, path, opened_bytes, copying };
         Ok((store.clone(), ReaderThread { reader, store }))
     }
 }

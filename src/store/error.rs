@@ -2,7 +2,9 @@
 
 use std::{io, path::PathBuf};
 
-use super::ScanId;
+use rusqlite::ErrorCode;
+
+use super::{ScanId, StoreHealth};
 use crate::data_dir::Obstacle;
 
 /// A `Result` of the store's.
@@ -22,8 +24,14 @@ pub enum StoreError {
         /// What the system says.
         source: io::Error,
     },
+    /// There is no room for what is to be written before anything can be read.
+    #[error("cannot open the database {}: the disk is full; free some space there", path.display())]
+    Full {
+        /// Which file.
+        path: PathBuf,
+    },
     /// SQLite cannot open it, or it is damaged.
-    #[error("cannot open the database {}: {source}; restore a backup, or move it away to start anew", path.display())]
+    #[error("cannot open the database {}: {source}; {}", path.display(), remedy(source))]
     Open {
         /// Which file.
         path: PathBuf,
@@ -107,8 +115,8 @@ pub enum StoreError {
     },
     /// An upgrade failed; the database is as it was.
     #[error(
-        "cannot upgrade the database {} from schema {from}: {source}; it is unchanged, the version before still reads it",
-        path.display()
+        "cannot upgrade the database {} from schema {from}: {source}; {}it is unchanged, the version before still reads it",
+        path.display(), if is_full(source) { "free some space; " } else { "" }
     )]
     Migrate {
         /// Which file.
@@ -155,4 +163,30 @@ pub enum StoreError {
         /// What the disk's last answer was.
         reason: String,
     },
+}
+
+impl StoreError {
+    /// What keeps the store from writing for the moment, if that is all that is wrong with it.
+    pub(super) fn passing(&self) -> Option<StoreHealth> {
+        match self {
+            Self::Full { .. } => Some(StoreHealth::Full),
+            Self::Inaccessible(Obstacle::ReadOnly(_)) => Some(StoreHealth::ReadOnly),
+            _ => None,
+        }
+    }
+}
+
+/// What mends a database that does not open: a disk that fails may hold one that is sound.
+fn remedy(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => {
+            "check the disk and its file system (the kernel's log may say more: dmesg); where these are sound, restore \
+             a backup, or move it away to start anew"
+        }
+        _ => "restore a backup, or move it away to start anew",
+    }
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }

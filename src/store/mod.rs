@@ -7,12 +7,12 @@
 //! ```
 //!
 //! [`Store`] is the handle: its methods wait for a thread's answer and block nobody. What is written is
-//! acknowledged when it is *committed*; commits are shared ([`Pace`]). `apply` is the writer's SQL, `reader`
-//! the reader's, `pages` what is read in pieces, `current` what all looks together say, `expected` what they
+//! acknowledged when it is *committed*; commits are shared ([`Pace`]). `opened` starts the threads, `commit` and
+//! `apply` are what the writer does, `condition` tells how the store is, `check` looks whether the file is sound.
+//! `reader` has the reader's SQL, `pages` what is read in pieces, `current` what all looks together say, `expected` what they
 //! should, `compared` what single scans say, `hosts` all that is known of devices, `names` what they call
-//! themselves, `prune` what is forgotten, `room` what is forgotten
-//! where too much is remembered, `news` what has changed, `sightings` which sightings need not be written
-//! again, `schema` the file and its versions, `verdicts` how a host's result is spelled in bytes.
+//! themselves, `prune` what is forgotten, `room` what is forgotten where too much is remembered, `news` what has
+//! changed, `sightings` which sightings need not be written again, `schema` the file and its versions, `verdicts` how a host's result is spelled in bytes.
 //!
 //! **Identity.** A device is its MAC, else its one address; an *endpoint* is a device at an address, and it is
 //! endpoints that are looked at and have a state. `identity` alone answers which device something belongs to;
@@ -28,7 +28,10 @@
 mod apply;
 mod at_rest;
 mod backup;
+mod check;
+mod commit;
 mod compared;
+mod condition;
 mod current;
 mod endpoints;
 mod error;
@@ -41,6 +44,7 @@ mod lock;
 mod merge;
 mod names;
 mod news;
+mod opened;
 mod pages;
 mod placement;
 mod presence;
@@ -58,10 +62,9 @@ mod writer;
 mod tests;
 
 use std::{
-    fmt, fs,
+    fs,
     path::Path,
     sync::{Arc, Mutex},
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -69,14 +72,13 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{
-    clock::Clock,
-    model::{Device, DeviceKey, HostReport, Mac, PortSet, ScanStatus},
-};
+use self::condition::Condition;
+use crate::model::{Device, DeviceKey, HostReport, Mac, PortSet, ScanStatus};
 
 pub use at_rest::ReaderThread;
 pub use backup::backup;
 pub use compared::ScanDevice;
+pub use condition::StoreHealth;
 pub use current::HostState;
 pub use error::{Result, StoreError};
 pub use expected::Wish;
@@ -86,6 +88,7 @@ pub use known::KnownDevices;
 pub use lock::{DirLock, lock, lock_existing};
 pub use names::Hearing;
 pub use news::{Asked, Doubt, News, What};
+pub use opened::WriterThread;
 pub use pages::{Page, ScanHost, ScanSummary};
 pub use prune::Pruned;
 pub use reports::HostRecord;
@@ -195,31 +198,6 @@ pub struct Schedule {
     pub started: Timestamp,
 }
 
-/// Whether what is recorded reaches the disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreHealth {
-    /// It does.
-    Ok,
-    /// The disk is full. Records wait in memory; the writer tries again by itself.
-    Full,
-    /// The disk or the file fails otherwise. Records wait and are tried again, too.
-    Failing(String),
-}
-
-impl fmt::Display for StoreHealth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ok => f.write_str("the database is written"),
-            Self::Full => f.write_str(
-                "the disk is full: results are kept in memory and scanning waits; free some space in data_dir",
-            ),
-            Self::Failing(reason) => {
-                write!(f, "the database cannot be written: {reason}; check the disk and its file system")
-            }
-        }
-    }
-}
-
 /// How often the disk is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -228,11 +206,28 @@ pub struct Pace {
     pub commit: Duration,
     /// Time between tries while the disk takes nothing. Default 5 s.
     pub retry: Duration,
+    /// From one look whether the file is still there to the next. Default 10 s.
+    pub look: Duration,
+    /// From one check of the whole file to the next. Default a week.
+    pub check: Duration,
+    /// The same while damage is known or suspected. Default 10 min.
+    pub recheck: Duration,
+}
+
+impl Pace {
+    /// What a card bears for years.
+    pub const DEFAULT: Self = Self {
+        commit: Duration::from_secs(10),
+        retry: Duration::from_secs(5),
+        look: Duration::from_secs(10),
+        check: Duration::from_secs(7 * 24 * 3600),
+        recheck: Duration::from_secs(600),
+    };
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { commit: Duration::from_secs(10), retry: Duration::from_secs(5) }
+        Self::DEFAULT
     }
 }
 
@@ -244,7 +239,7 @@ impl Default for Pace {
 pub struct Store {
     writes: mpsc::Sender<writer::Request>,
     reads: mpsc::Sender<reader::Request>,
-    health: watch::Receiver<StoreHealth>,
+    condition: Arc<Condition>,
     newest: watch::Receiver<i64>,
     path: Arc<Path>,
     /// Its size when it was opened.
@@ -253,67 +248,7 @@ pub struct Store {
     copying: Arc<Mutex<()>>,
 }
 
-/// The threads behind a [`Store`]. Dropping it lets them finish what is queued without waiting for it.
-#[derive(Debug)]
-pub struct WriterThread {
-    stop: oneshot::Sender<()>,
-    writer: JoinHandle<Result<()>>,
-    reader: JoinHandle<()>,
-    /// Keeps both threads waiting for work when every other handle is gone: they stop in order or not at all.
-    store: Store,
-}
-
 impl Store {
-    /// Opens the database, making it or bringing it up to date as needed; an existing one is copied to
-    /// `PATH.vN` before it is upgraded. The caller holds the directory's [`lock`].
-    ///
-    /// # Errors
-    /// The file cannot be used, is not ours, is damaged, was written by a later version, or its upgrade
-    /// failed and changed nothing.
-    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<(Self, WriterThread)> {
-        Self::open_at_pace(path, clock, Pace::default())
-    }
-
-    /// [`Store::open`] with another pace than the default.
-    ///
-    /// # Errors
-    /// As [`Store::open`].
-    pub fn open_at_pace(path: &Path, clock: Arc<dyn Clock>, pace: Pace) -> Result<(Self, WriterThread)> {
-        Self::start(schema::open_writer(path, schema::LADDER)?, path, clock, pace)
-    }
-
-    fn start(
-        connection: Connection,
-        path: &Path,
-        clock: Arc<dyn Clock>,
-        pace: Pace,
-    ) -> Result<(Self, WriterThread)> {
-        let thread_error = |source| StoreError::File { path: path.to_owned(), source };
-        let (health, watched) = watch::channel(StoreHealth::Ok);
-        let (news, newest) = watch::channel(0);
-        let writer = writer::Writer::new(connection, path.to_owned(), clock, pace, (health, news))?;
-        let (writes, write_requests) = mpsc::channel(writer::QUEUE);
-        let (stop, stopped) = oneshot::channel();
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(thread_error)?;
-        let writer = std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || runtime.block_on(writer.run(write_requests, stopped)))
-            .map_err(thread_error)?;
-
-        let read_only = schema::open_reader(path)?;
-        let (reads, mut read_requests) = mpsc::channel(reader::QUEUE);
-        let reader = std::thread::Builder::new()
-            .name("store-reader".to_owned())
-            .spawn(move || reader::run(&read_only, &mut read_requests))
-            .map_err(thread_error)?;
-
-        backup::tidy(path);
-        let (path, opened_bytes, copying) = (path.into(), bytes(path), Arc::default());
-        let store = Self { writes, reads, health: watched, newest, path, opened_bytes, copying };
-        Ok((store.clone(), WriterThread { stop, writer, reader, store }))
-    }
-
     /// Begins a scan and tells its id, which is committed at once.
     ///
     /// # Errors
@@ -417,9 +352,9 @@ impl Store {
         self.read(move |connection| reader::schedule(connection, &scanner)).await
     }
 
-    /// Whether what is recorded reaches the disk, and every change of that.
+    /// Whether what is recorded reaches the disk and can be read, and every change of that.
     pub fn health(&self) -> watch::Receiver<StoreHealth> {
-        self.health.clone()
+        self.condition.watch()
     }
 
     /// The size of the database and its log on disk.
@@ -468,7 +403,9 @@ impl Store {
         F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     {
         let run = |done: writer::Done<T>| {
-            let job = move |connection: &mut Connection| drop(done.send(change(connection)));
+            let job = move |connection: Result<&mut Connection>| {
+                drop(done.send(connection.and_then(change)));
+            };
             writer::Request::Aside { change: Box::new(job), forgets }
         };
         self.write(run).await
@@ -479,7 +416,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let (request, answered) = query_request(query);
+        let (request, answered) = query_request(query, &self.condition);
         self.reads.send(request).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
@@ -490,23 +427,28 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let (request, answered) = query_request(query);
+        let (request, answered) = query_request(query, &self.condition);
         self.reads.blocking_send(request).map_err(|_| StoreError::Closed)?;
         answered.blocking_recv().map_err(|_| StoreError::Closed)?
     }
 }
 
 /// A query for the reader's thread, and where its answer comes.
-fn query_request<T, F>(query: F) -> (reader::Request, oneshot::Receiver<Result<T>>)
+fn query_request<T, F>(
+    query: F,
+    condition: &Arc<Condition>,
+) -> (reader::Request, oneshot::Receiver<Result<T>>)
 where
     T: Send + 'static,
     F: FnOnce(&Connection) -> Result<T> + Send + 'static,
 {
     let (answer, answered) = oneshot::channel();
+    let condition = Arc::clone(condition);
     let job = Box::new(move |connection: &Connection| {
         // Whoever asked may have gone: an HTTP client that hung up.
         if !answer.is_closed() {
-            let _ = answer.send(query(connection));
+            let found = query(connection);
+            let _ = answer.send(found.inspect_err(|error| condition.note_failed_read(error)));
         }
     });
     (reader::Request::Query(job), answered)
@@ -516,21 +458,4 @@ where
 fn bytes(path: &Path) -> u64 {
     let size = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
     size(path) + size(&schema::beside(path, "-wal"))
-}
-
-impl WriterThread {
-    /// Commits what is queued and closes the database; handles that are left get [`StoreError::Closed`].
-    /// Blocks: not for a task.
-    ///
-    /// # Errors
-    /// [`StoreError::Unwritten`] if the disk did not take the last of it.
-    pub fn join(self) -> Result<()> {
-        let Self { stop, writer, reader, store } = self;
-        // The reader first: SQLite tidies the log away only for the last connection, and only for one that
-        // may write. A thread that is already gone needs no telling.
-        let _ = store.reads.blocking_send(reader::Request::Stop);
-        let _ = reader.join();
-        let _ = stop.send(());
-        writer.join().unwrap_or(Err(StoreError::Closed))
-    }
 }

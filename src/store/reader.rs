@@ -21,15 +21,21 @@ pub(super) const QUEUE: usize = 64;
 pub(super) enum Request {
     /// Run this; it answers by itself.
     Query(Box<dyn FnOnce(&Connection) + Send>),
+    /// Put another connection in the place of this one.
+    Reopen(Box<dyn FnOnce(&mut Connection) + Send>),
     /// Close the connection.
     Stop,
 }
 
 /// Works until told to stop or nobody is left to ask. One thread is enough: the longest query of an
 /// appliance takes milliseconds, and a second connection would cost its cache.
-pub(super) fn run(connection: &Connection, requests: &mut mpsc::Receiver<Request>) {
-    while let Some(Request::Query(query)) = requests.blocking_recv() {
-        query(connection);
+pub(super) fn run(connection: &mut Connection, requests: &mut mpsc::Receiver<Request>) {
+    loop {
+        match requests.blocking_recv() {
+            Some(Request::Query(query)) => query(connection),
+            Some(Request::Reopen(reopen)) => reopen(connection),
+            Some(Request::Stop) | None => return,
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The file and its schema: how it is opened, and the ladder from every older version.
 
 use std::{
-    ffi::OsString,
+    ffi::{CStr, OsString},
     fmt::Write as _,
     fs::{self, File},
-    io,
+    io, mem,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -12,7 +12,11 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior, ffi};
 
-use super::error::{Result, StoreError};
+use super::{
+    StoreHealth,
+    condition::diagnose,
+    error::{Result, StoreError},
+};
 use crate::data_dir::{self, Obstacle, parent};
 
 /// Every schema there has been: step N leads from version N to N + 1. A step that was once released never
@@ -58,13 +62,30 @@ const READER: &str = "
 /// How long a connection waits for a lock. Only a backup or a curious `sqlite3` ever holds one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The VFS of a writer that needs no file for the index of the log: it is in memory, where all connections of the
+/// process find it, and other processes are kept out (SQLite, "The OS Backend For SQLite"). Not the usual one, for then
+/// a curious `sqlite3` could not look while the appliance is at work.
+const WITHOUT_INDEX_FILE: &CStr = c"unix-excl";
+
 /// Opens the writer's connection: makes the file (mode 0600) or brings it up to the newest schema.
 pub(super) fn open_writer(path: &Path, ladder: &[&str]) -> Result<Connection> {
-    create_private(path, parent(path)).map_err(|source| match obstacle(path, true) {
-        Some(obstacle) if source.kind() != io::ErrorKind::NotFound => obstacle.into(),
-        _ => StoreError::File { path: path.to_owned(), source },
+    create_private(path, parent(path)).map_err(|source| match (source.kind(), obstacle(path, true)) {
+        (io::ErrorKind::StorageFull, _) => StoreError::Full { path: path.to_owned() },
+        (io::ErrorKind::NotFound, _) | (_, None) => StoreError::File { path: path.to_owned(), source },
+        (_, Some(obstacle)) => obstacle.into(),
     })?;
-    open_to_write(path, ladder).map_err(|error| match &error {
+    let is_full = |source: &rusqlite::Error| diagnose(path, source) == StoreHealth::Full;
+    let opened = match open_to_write(path, ladder, None) {
+        // SQLite wants 32 KB for the index. A disk that has no room for it may hold years of results.
+        Err(StoreError::Open { source, .. }) if is_full(&source) => {
+            open_to_write(path, ladder, Some(WITHOUT_INDEX_FILE))
+        }
+        opened => opened,
+    };
+    opened.map_err(|error| match &error {
+        StoreError::Open { source, .. } | StoreError::Migrate { source, from: 0, .. } if is_full(source) => {
+            StoreError::Full { path: path.to_owned() }
+        }
         StoreError::Open { source, .. } if is_refusal(source) => {
             obstacle(path, true).map_or(error, StoreError::from)
         }
@@ -72,10 +93,14 @@ pub(super) fn open_writer(path: &Path, ladder: &[&str]) -> Result<Connection> {
     })
 }
 
-fn open_to_write(path: &Path, ladder: &[&str]) -> Result<Connection> {
+fn open_to_write(path: &Path, ladder: &[&str], vfs: Option<&CStr>) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open_error = |source| StoreError::Open { path: path.to_owned(), source };
-    let mut connection = Connection::open_with_flags(path, flags).map_err(open_error)?;
+    let opened = match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+        None => Connection::open_with_flags(path, flags),
+    };
+    let mut connection = opened.map_err(open_error)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(open_error)?;
     // SQLite opens to be read what it may not write, and says so only when it is to write something, which a caller
     // would wait for in vain. First, for what reads makes a log and leaves it.
@@ -90,6 +115,36 @@ fn open_to_write(path: &Path, ladder: &[&str]) -> Result<Connection> {
     migrate(&mut connection, path, found, ladder)?;
     connection.execute_batch(EVERY_CONNECTION).map_err(open_error)?;
     Ok(connection)
+}
+
+/// Whether the disk takes another file beside the database.
+pub(super) fn takes_files(path: &Path) -> bool {
+    let another = beside(path, ".try");
+    let removed = || fs::remove_file(&another);
+    // One that a crash has left says nothing.
+    let _ = removed();
+    data_dir::create_file(&another, parent(path)).is_ok_and(|_| removed().is_ok())
+}
+
+/// Opens the writer's connection to a file that was opened [at rest](open_at_rest), and puts a connection that sees what
+/// is written in the place of that one.
+///
+/// Which is closed first: of a file that is said not to change SQLite takes no note, and with the first descriptor that a
+/// process closes it loses all its locks on a file (fcntl(2)), the writer's too.
+pub(super) fn reopen(path: &Path, reader: &mut Connection) -> Result<Connection> {
+    let open_error = |source| StoreError::Open { path: path.to_owned(), source };
+    drop(mem::replace(reader, Connection::open_in_memory().map_err(open_error)?));
+    let opened = open_writer(path, LADDER).and_then(|writer| Ok((writer, open_reader(path)?)));
+    match opened {
+        Ok((writer, opened)) => {
+            *reader = opened;
+            Ok(writer)
+        }
+        Err(error) => {
+            *reader = open_at_rest(path)?;
+            Err(error)
+        }
+    }
 }
 
 /// Whether the system has refused the database, its log or its directory, as far as SQLite tells.

@@ -6,9 +6,11 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use nix::sys::statvfs::statvfs;
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
-use tokio::sync::{mpsc, oneshot, watch};
+use rusqlite::Connection;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{MissedTickBehavior, interval},
+};
 
 use crate::{
     clock::Clock,
@@ -18,10 +20,13 @@ use crate::{
 use super::{
     Hearing, Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
     apply::Change,
+    commit::{Pending, touch, write},
+    condition::{Condition, FileId, diagnose, is_short_of_room},
     error::{Result, StoreError},
     identity,
     import::{self, Step},
     news,
+    opened::Reopening,
     sightings::Sightings,
 };
 
@@ -54,26 +59,35 @@ pub(super) enum Request {
     Schedule(String, Schedule, Done<()>),
     /// Change what is expected: committed at once, because somebody waits for it.
     Expect(Vec<Wish>, Done<()>),
-    /// Run this between two commits, in transactions of its own; it answers by itself.
-    Aside { change: Box<dyn FnOnce(&mut Connection) + Send>, forgets: bool },
+    /// Run this between two commits, in transactions of its own; it answers by itself, also that nothing can be
+    /// written.
+    Aside { change: Box<dyn FnOnce(Result<&mut Connection>) + Send>, forgets: bool },
     /// Commit what was asked before.
     Flush(Done<()>),
 }
 
-/// A change that waits for its commit, and what then tells the asker.
-struct Pending {
-    change: Change,
-    tell: Box<dyn FnOnce(Result<()>) + Send>,
+/// What the writer works on.
+pub(super) struct Parts {
+    /// `None`: the file could be opened to be read only, until `reopening` succeeds.
+    pub(super) connection: Option<Connection>,
+    pub(super) reopening: Reopening,
+    pub(super) path: PathBuf,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) pace: Pace,
+    pub(super) condition: Arc<Condition>,
+    /// The id of the latest news on the disk.
+    pub(super) news: watch::Sender<i64>,
 }
 
 /// The writer's state; lives on its thread.
 pub(super) struct Writer {
-    connection: Connection,
+    connection: Option<Connection>,
+    reopening: Reopening,
     path: PathBuf,
+    file: FileId,
     clock: Arc<dyn Clock>,
     pace: Pace,
-    health: watch::Sender<StoreHealth>,
-    /// The id of the latest news on the disk.
+    condition: Arc<Condition>,
     news: watch::Sender<i64>,
     batch: Vec<Pending>,
     flushes: Vec<Done<()>>,
@@ -89,36 +103,36 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// A writer on a connection to a file of the newest schema.
-    pub(super) fn new(
-        connection: Connection,
-        path: PathBuf,
-        clock: Arc<dyn Clock>,
-        pace: Pace,
-        (health, news): (watch::Sender<StoreHealth>, watch::Sender<i64>),
-    ) -> Result<Self> {
-        let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    /// A writer of a file of the newest schema, which `reader` reads.
+    pub(super) fn new(reader: &Connection, parts: Parts) -> Result<Self> {
+        let Parts { connection, reopening, path, clock, pace, condition, news } = parts;
+        let number = |sql| reader.query_row(sql, [], |row| row.get::<_, i64>(0));
         // Reads the whole table: some 50 bytes a row, once at start. An index would cost a page per commit.
         let last_seq = number("SELECT coalesce(max(seq), 0) FROM observations")?;
         // An import from tomorrow is not to carry our own ids with it.
         let last_scan = number("SELECT coalesce(max(id), 0) FROM scans WHERE kind <> 'import'")?;
-        news.send_replace(news::newest(&connection)?);
+        news.send_replace(news::newest(reader)?);
         let abandoned = number("SELECT count(*) FROM scans WHERE status = 'running' AND kind <> 'run'")? > 0;
         // The first change in the queue and not made here: the disk may be full, which is no reason not to
         // start and serve.
         let abandon = abandoned.then(|| Pending { change: Change::Abandon, tell: Box::new(drop) });
+        let file = FileId::of(&path).map_err(|source| StoreError::File { path: path.clone(), source })?;
+        // Whether a disk with no room to spare takes a commit is known only once it is tried.
+        let is_unsure = connection.is_none() || is_short_of_room(&path);
         Ok(Self {
+            last_failure: is_unsure.then(|| clock.now()),
             connection,
+            reopening,
             path,
+            file,
             clock,
             pace,
-            health,
+            condition,
             news,
             batch: Vec::from_iter(abandon),
             flushes: Vec::new(),
             urgent: false,
             last_hosts: None,
-            last_failure: None,
             last_scan,
             last_seq,
             sightings: Sightings::default(),
@@ -134,6 +148,11 @@ impl Writer {
         mut requests: mpsc::Receiver<Request>,
         mut stop: oneshot::Receiver<()>,
     ) -> Result<()> {
+        if self.last_failure.is_some() {
+            self.commit();
+        }
+        let mut looks = interval(self.pace.look);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wait = self.wait();
             tokio::select! {
@@ -143,7 +162,11 @@ impl Writer {
                     Some(request) => self.take(request),
                     None => break,
                 },
-                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => self.commit(),
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
+                    self.reopen().await;
+                    self.commit();
+                }
+                _ = looks.tick() => drop(self.look()),
             }
         }
         requests.close();
@@ -153,18 +176,18 @@ impl Writer {
         self.commit();
         match self.batch.len() {
             0 => Ok(()),
-            count => Err(StoreError::Unwritten { count, reason: self.health.borrow().to_string() }),
+            count => Err(StoreError::Unwritten { count, reason: self.health().to_string() }),
         }
     }
 
     /// How long until the next commit is due; `None` if there is nothing to commit.
     fn wait(&self) -> Option<Duration> {
-        if self.batch.is_empty() && self.flushes.is_empty() {
-            return None;
-        }
         let now = self.clock.now();
         if let Some(failed) = self.last_failure {
             return Some(now.until(failed + self.pace.retry));
+        }
+        if self.batch.is_empty() && self.flushes.is_empty() {
+            return None;
         }
         if self.urgent || self.batch.len() >= BATCH {
             return Some(Duration::ZERO);
@@ -179,7 +202,8 @@ impl Writer {
                 let started = self.clock.wall();
                 let wanted = started.as_second().max(self.last_scan + 1);
                 // An import may have it. What cannot be read now will not be written either.
-                self.last_scan = import::free(&self.connection, wanted).unwrap_or(wanted);
+                let free = self.connection.as_ref().and_then(|it| import::free(it, wanted).ok());
+                self.last_scan = free.unwrap_or(wanted);
                 let id = ScanId(self.last_scan);
                 self.urgent = true;
                 let change = Change::Begin { id, scanner, kind, ports, started };
@@ -198,7 +222,10 @@ impl Writer {
             Request::End(id, status, done) => (Change::End { id, status, finished: self.clock.wall() }, done),
             Request::See { mut seen, mut told, done } => {
                 // One that cannot be looked up now is told of again in a minute.
-                told.retain(|device| identity::is_known(&self.connection, device).unwrap_or(false));
+                let connection = self.connection.as_ref();
+                let is_known =
+                    |device: &_| connection.is_some_and(|it| identity::is_known(it, device).unwrap_or(false));
+                told.retain(is_known);
                 seen.append(&mut told);
                 let devices = self.sightings.news(seen, self.clock.now());
                 if devices.is_empty() {
@@ -217,7 +244,11 @@ impl Writer {
             Request::Aside { change, forgets } => {
                 // In the order in which they were asked, unless the disk takes nothing.
                 self.commit();
-                change(&mut self.connection);
+                let unwell = StoreError::Unwell(self.health().to_string());
+                match &mut self.connection {
+                    Some(connection) if !self.file.is_replaced_at(&self.path) => change(Ok(connection)),
+                    _ => change(Err(unwell)),
+                }
                 if forgets {
                     // Whatever was forgotten is to be written anew.
                     self.sightings.forget();
@@ -242,25 +273,26 @@ impl Writer {
         if matches!(step, Step::Begin(..)) || self.wait().is_some_and(|wait| wait.is_zero()) {
             self.commit();
         }
-        if self.last_failure.is_some() {
-            step.refuse(StoreError::Unwell(self.health.borrow().to_string()));
-            return;
+        match &mut self.connection {
+            Some(connection) if self.last_failure.is_none() => {
+                step.make(connection, &*self.clock, &mut self.last_seq);
+                self.tell_news();
+            }
+            _ => step.refuse(StoreError::Unwell(self.health().to_string())),
         }
-        step.make(&mut self.connection, &*self.clock, &mut self.last_seq);
-        self.tell_news();
     }
 
     /// Commits all that waits and tells the askers, or keeps it for the next try.
     fn commit(&mut self) {
         let now = self.clock.now();
-        match write(&mut self.connection, &self.batch) {
+        match self.write() {
             Ok(made) => {
                 self.last_failure = None;
                 self.urgent = false;
                 if self.batch.iter().any(|pending| matches!(pending.change, Change::Record { .. })) {
                     self.last_hosts = Some(now);
                 }
-                self.tell(StoreHealth::Ok);
+                self.condition.note_writing(StoreHealth::Ok);
                 self.tell_news();
                 for (pending, made) in self.batch.drain(..).zip(made) {
                     (pending.tell)(made);
@@ -269,96 +301,55 @@ impl Writer {
                     let _ = done.send(Ok(()));
                 }
             }
-            Err(error) => {
+            Err(health) => {
                 self.last_failure = Some(now);
-                self.tell(self.diagnose(&error));
+                if let Some(health) = health {
+                    self.condition.note_writing(health);
+                }
             }
         }
     }
 
-    /// What a failed commit means.
-    fn diagnose(&self, error: &rusqlite::Error) -> StoreHealth {
-        // Some file systems say "full" only by the way. 64 blocks are 256 KB on most.
-        let nearly_full = || {
-            let dir = self.path.parent().unwrap_or(&self.path);
-            statvfs(dir).is_ok_and(|disk| disk.blocks_available() < 64)
+    /// Makes the changes that wait; or why not, where that is not told yet.
+    fn write(&mut self) -> Result<Vec<Result<()>>, Option<StoreHealth>> {
+        self.look().map_err(|()| None)?;
+        let connection = self.connection.as_mut().ok_or(None)?;
+        let made = match self.last_failure {
+            Some(_) if self.batch.is_empty() => touch(connection).map(|()| Vec::new()),
+            _ => write(connection, &self.batch),
         };
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => StoreHealth::Full,
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if nearly_full() => StoreHealth::Full,
-            _ => StoreHealth::Failing(error.to_string()),
+        made.map_err(|error| Some(diagnose(&self.path, &error)))
+    }
+
+    /// Looks whether the file still has its name, for what is written to one without a name is lost.
+    fn look(&mut self) -> Result<(), ()> {
+        let is_replaced = self.file.is_replaced_at(&self.path);
+        if is_replaced && let Some(connection) = &self.connection {
+            // To the file, wherever it is now, goes what is its own. Otherwise the log, which kept its name, would be
+            // put into the file that has come instead. Whether there was anything to do tells the next look, too.
+            let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         }
+        self.condition.note_replaced(is_replaced);
+        if is_replaced { Err(()) } else { Ok(()) }
+    }
+
+    /// Opens what could not be opened to be written before, if it can be now.
+    async fn reopen(&mut self) {
+        if self.connection.is_none() {
+            self.connection = self.reopening.attempt(&self.path).await;
+        }
+    }
+
+    /// What is told of the store.
+    fn health(&self) -> StoreHealth {
+        self.condition.watch().borrow().clone()
     }
 
     /// Tells that there are news since the last commit, if so.
     fn tell_news(&self) {
         // One that cannot be read now is told with the next commit.
-        if let Ok(newest) = news::newest(&self.connection) {
+        if let Some(Ok(newest)) = self.connection.as_ref().map(news::newest) {
             self.news.send_if_modified(|told| std::mem::replace(told, newest) != newest);
         }
     }
-
-    /// Tells the health if it is another than before.
-    fn tell(&self, health: StoreHealth) {
-        self.health.send_if_modified(|told| {
-            if *told == health {
-                return false;
-            }
-            match &health {
-                StoreHealth::Ok => tracing::info!("the database is written again"),
-                unwell => tracing::warn!(kept = self.batch.len(), "{unwell}"),
-            }
-            *told = health;
-            true
-        });
-    }
-}
-
-/// Whether a failure is the disk's or the machine's, so that the same change may well be made later. Any other
-/// would fail again and again, and with it all that is in the same commit.
-fn may_pass(error: &rusqlite::Error) -> bool {
-    use ErrorCode::{
-        CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
-        NotADatabase, OperationInterrupted, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure,
-    };
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            CannotOpen
-                | DatabaseBusy
-                | DatabaseCorrupt
-                | DatabaseLocked
-                | DiskFull
-                | FileLockingProtocolFailed
-                | NotADatabase
-                | OperationInterrupted
-                | OutOfMemory
-                | PermissionDenied
-                | ReadOnly
-                | SystemIoFailure
-        )
-    )
-}
-
-/// Makes the changes in one transaction. A change that cannot be made, whatever the disk, is left out and its
-/// asker told; a failure that may pass undoes them all.
-fn write(connection: &mut Connection, batch: &[Pending]) -> rusqlite::Result<Vec<Result<()>>> {
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut made = Vec::with_capacity(batch.len());
-    for pending in batch {
-        let savepoint = transaction.savepoint()?;
-        match pending.change.apply(&savepoint) {
-            Ok(()) => {
-                savepoint.commit()?;
-                made.push(Ok(()));
-            }
-            Err(StoreError::Sqlite(error)) if may_pass(&error) => return Err(error),
-            Err(refused) => made.push(Err(refused)),
-        }
-    }
-    transaction.commit()?;
-    Ok(made)
 }

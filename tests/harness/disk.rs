@@ -23,6 +23,22 @@ impl SmallDisk {
         self.directory.path()
     }
 
+    /// Mounts it anew, to be read only or to be written again; nothing may have a file open that it writes to.
+    pub fn set_read_only(&self, is_read_only: bool) {
+        let flags = if is_read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };
+        mount(None::<&str>, self.path(), None::<&str>, MsFlags::MS_REMOUNT | flags, None::<&str>)
+            .unwrap_or_else(|e| panic!("mounting it anew: {e}"));
+    }
+
+    /// Takes all space that is left but for so many octets, until the returned file is dropped.
+    pub fn fill_but(&self, left: usize) -> Ballast {
+        let spared = self.path().join("spared");
+        std::fs::write(&spared, vec![1; left]).expect("there is room for what is to be left");
+        let ballast = self.fill();
+        std::fs::remove_file(&spared).expect("removing a file");
+        ballast
+    }
+
     /// Takes all space that is left, until the returned file is dropped.
     pub fn fill(&self) -> Ballast {
         use std::io::Write;

@@ -92,6 +92,11 @@ async fn an_unchanged_host_costs_two_pages_of_log_and_one_short_row() {
     assert!(row <= 100, "{row} bytes a row");
 }
 
+fn start(writer: Connection, bench: &Bench) -> (Store, WriterThread) {
+    let reader = schema::open_reader(&bench.path()).unwrap();
+    Store::start(Some(writer), reader, &bench.path(), bench.clock.clone(), bench.pace).unwrap()
+}
+
 /// `max_page_count` makes SQLite answer `SQLITE_FULL` as it does when write(2) says `ENOSPC`.
 #[tokio::test]
 async fn a_full_disk_loses_nothing_and_recovers_by_itself() {
@@ -103,7 +108,7 @@ async fn a_full_disk_loses_nothing_and_recovers_by_itself() {
         .unwrap();
     let pages = count(&outside, "PRAGMA page_count");
     connection.pragma_update(None, "max_page_count", pages).unwrap();
-    let (store, threads) = Store::start(connection, &bench.path(), bench.clock.clone(), bench.pace).unwrap();
+    let (store, threads) = start(connection, &bench);
     let mut health = store.health();
     let scan = run(&store).await;
 
@@ -140,9 +145,9 @@ async fn a_full_disk_loses_nothing_and_recovers_by_itself() {
 async fn closing_on_a_full_disk_says_what_is_lost() {
     let bench = Bench::new(EAGER);
     let connection = schema::open_writer(&bench.path(), schema::LADDER).unwrap();
-    let (path, clock) = (bench.path(), bench.clock.clone());
+    let path = bench.path();
     connection.pragma_update(None, "max_page_count", count(&connection, "PRAGMA page_count")).unwrap();
-    let (store, threads) = Store::start(connection, &path, clock, bench.pace).unwrap();
+    let (store, threads) = start(connection, &bench);
     let scan = run(&store).await;
     let ports: Vec<u16> = (0..20_000).map(|n| n * 2 + 1).collect();
     let mut health = store.health();

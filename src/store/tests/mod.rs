@@ -25,7 +25,10 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{HostReport, HostStatus, Moment, PortFinding, PortState, Protocol, Reason};
+use crate::{
+    clock::Clock,
+    model::{HostReport, HostStatus, Moment, PortFinding, PortState, Protocol, Reason},
+};
 
 /// A clock that a test sets.
 struct SetClock(Mutex<(Moment, Timestamp)>);
@@ -62,9 +65,10 @@ impl Clock for SetClock {
 }
 
 /// Commits at once, so that a test need not wait.
-const EAGER: Pace = Pace { commit: Duration::ZERO, retry: Duration::from_millis(5) };
+const EAGER: Pace = Pace { commit: Duration::ZERO, retry: Duration::from_millis(5), ..Pace::DEFAULT };
 /// Commits the first change at once and the others only when flushed or closed.
-const LAZY: Pace = Pace { commit: Duration::from_secs(3600), retry: Duration::from_millis(5) };
+const LAZY: Pace =
+    Pace { commit: Duration::from_secs(3600), retry: Duration::from_millis(5), ..Pace::DEFAULT };
 
 /// A store in a directory of its own.
 struct Bench {

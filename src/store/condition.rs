@@ -1,0 +1,256 @@
+//! How the store is. Whatever finds a fault of it, be it the writer, the reader or the check, says so here, and here
+//! alone it is decided which fault is told.
+
+use std::{
+    fmt, fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError, mpsc},
+};
+
+use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
+use rusqlite::ErrorCode;
+use tokio::sync::watch;
+
+use super::{check::Word, error::StoreError};
+use crate::data_dir::parent;
+
+/// Whether what is recorded reaches the disk, and what is on it can be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StoreHealth {
+    /// It does.
+    #[default]
+    Ok,
+    /// The disk is full. Records wait in memory; the writer tries again by itself.
+    Full,
+    /// The file system takes nothing. Records wait and are tried again, too.
+    ReadOnly,
+    /// The disk or the file fails otherwise. Records wait and are tried again, too.
+    Failing(String),
+    /// What is in the file, or some of it, cannot be read.
+    Damaged(String),
+    /// The file that is open has this name no longer. What would be written to it nothing would find again.
+    Replaced(PathBuf),
+}
+
+impl fmt::Display for StoreHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok => f.write_str("the database is written"),
+            Self::Full => f.write_str(
+                "the disk is full: results are kept in memory and scanning waits; free some space in data_dir",
+            ),
+            Self::ReadOnly => f.write_str(
+                "the file system of data_dir is mounted read-only: what is stored is served, and scanning waits. The \
+                 kernel does so when a card fails: see dmesg, copy the database with `portscan backup` to another \
+                 disk, check or replace the card, and mount it for writing",
+            ),
+            Self::Failing(reason) => {
+                write!(f, "the database cannot be written: {reason}; check the disk and its file system")
+            }
+            Self::Damaged(reason) => write!(
+                f,
+                "the database is damaged: {reason}. What can be read is served, and scanning waits. Stop the \
+                 appliance, restore a backup or move portscan.db away to start anew, and check the disk"
+            ),
+            Self::Replaced(path) => write!(
+                f,
+                "{} was deleted or replaced while the appliance has it open: nothing is stored, and scanning waits. \
+                 What it knows, `portscan backup FILE` saves. Put the file back, or restart the appliance, which uses \
+                 what is there and otherwise begins anew",
+                path.display()
+            ),
+        }
+    }
+}
+
+/// What is known of the store's faults, and where they are told.
+#[derive(Debug)]
+pub(super) struct Condition {
+    path: PathBuf,
+    faults: Mutex<Faults>,
+    told: watch::Sender<StoreHealth>,
+    /// The check, which tells damage from a fault that passes.
+    check: mpsc::SyncSender<Word>,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    is_replaced: bool,
+    damage: Option<String>,
+    /// What the last try to write has met.
+    writing: StoreHealth,
+}
+
+impl Condition {
+    /// A store's at this path, which is well.
+    pub(super) fn new(path: &Path, check: mpsc::SyncSender<Word>) -> Self {
+        let (told, _) = watch::channel(StoreHealth::Ok);
+        Self { path: path.to_owned(), faults: Mutex::default(), told, check }
+    }
+
+    /// What is told now, and every change of it.
+    pub(super) fn watch(&self) -> watch::Receiver<StoreHealth> {
+        self.told.subscribe()
+    }
+
+    /// The last try to write has ended so.
+    pub(super) fn note_writing(&self, writing: StoreHealth) {
+        self.change(|faults| faults.writing = writing);
+    }
+
+    /// Whether the file has its name no longer.
+    pub(super) fn note_replaced(&self, is_replaced: bool) {
+        self.change(|faults| faults.is_replaced = is_replaced);
+    }
+
+    /// What the check has found: damage or none.
+    pub(super) fn note_checked(&self, damage: Option<String>) {
+        self.change(|faults| faults.damage = damage);
+    }
+
+    /// A query has failed. What may be damage is told until the check finds none.
+    pub(super) fn note_failed_read(&self, error: &StoreError) {
+        let Some(damage) = self.damage(error) else { return };
+        self.change(|faults| faults.damage = Some(damage));
+        // One that waits is as good as two; and without a check, as in a store that only reads, the damage stays.
+        let _ = self.check.try_send(Word::Suspicion);
+    }
+
+    /// What a failure says of the file itself, if anything.
+    pub(super) fn damage(&self, error: &StoreError) -> Option<String> {
+        match error {
+            StoreError::Damaged(reason) => Some(reason.clone()),
+            StoreError::Sqlite(error) => match diagnose(&self.path, error) {
+                StoreHealth::Damaged(reason) => Some(reason),
+                StoreHealth::Failing(reason) if is_io_failure(error) => Some(reason),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn change(&self, note: impl FnOnce(&mut Faults)) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        note(&mut faults);
+        let health = match &*faults {
+            Faults { is_replaced: true, .. } => StoreHealth::Replaced(self.path.clone()),
+            Faults { damage: Some(reason), .. } => StoreHealth::Damaged(reason.clone()),
+            Faults { writing, .. } => writing.clone(),
+        };
+        self.told.send_if_modified(|told| {
+            if *told == health {
+                return false;
+            }
+            match &health {
+                StoreHealth::Ok => tracing::info!("the database is written again"),
+                unwell => tracing::warn!("{unwell}"),
+            }
+            *told = health;
+            true
+        });
+    }
+}
+
+/// What SQLite's answer means, for the database at this path.
+pub(super) fn diagnose(path: &Path, error: &rusqlite::Error) -> StoreHealth {
+    use ErrorCode::{CannotOpen, DatabaseCorrupt, DiskFull, NotADatabase, ReadOnly, SystemIoFailure};
+    let disk = || statvfs(parent(path)).ok();
+    match error.sqlite_error_code() {
+        Some(DiskFull) => StoreHealth::Full,
+        Some(DatabaseCorrupt | NotADatabase) => StoreHealth::Damaged(error.to_string()),
+        // SQLite says "disk I/O error" of many things; the file system says which.
+        Some(SystemIoFailure | CannotOpen | ReadOnly) => match disk() {
+            Some(disk) if disk.flags().contains(FsFlags::ST_RDONLY) => StoreHealth::ReadOnly,
+            Some(disk) if is_nearly_full(&disk) => StoreHealth::Full,
+            _ => StoreHealth::Failing(error.to_string()),
+        },
+        _ => StoreHealth::Failing(error.to_string()),
+    }
+}
+
+fn is_io_failure(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+}
+
+/// Whether so little is left that a failure to write may be for want of room: 64 blocks are 256 KB on most disks. A
+/// disk that counts its files may have no room for another.
+fn is_nearly_full(disk: &Statvfs) -> bool {
+    disk.blocks_available() < 64 || (disk.files() > 0 && disk.files_available() == 0)
+}
+
+/// Whether the disk of the database at this path may have no room for a commit.
+pub(super) fn is_short_of_room(path: &Path) -> bool {
+    statvfs(parent(path)).is_ok_and(|disk| is_nearly_full(&disk))
+}
+
+/// Which file a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// That of the file at this path.
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|data| Self { device: data.dev(), inode: data.ino() })
+    }
+
+    /// Whether the path leads to another file, or to none. What cannot be looked at is not known to be another.
+    pub(super) fn is_replaced_at(self, path: &Path) -> bool {
+        match Self::of(path) {
+            Ok(found) => found != self,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    fn failure(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn the_gravest_fault_is_told_and_each_is_cleared_by_what_found_it() {
+        let (check, words) = mpsc::sync_channel(1);
+        let condition = Condition::new(Path::new("/nowhere/portscan.db"), check);
+        let health = condition.watch();
+        let told = || health.borrow().clone();
+        condition.note_writing(StoreHealth::Full);
+        assert_eq!(told(), StoreHealth::Full);
+        condition.note_failed_read(&StoreError::Sqlite(failure(ffi::SQLITE_CORRUPT)));
+        assert!(matches!(told(), StoreHealth::Damaged(_)), "{}", told());
+        assert!(matches!(words.try_recv(), Ok(Word::Suspicion)));
+        condition.note_replaced(true);
+        assert_eq!(told(), StoreHealth::Replaced("/nowhere/portscan.db".into()));
+        condition.note_writing(StoreHealth::Ok);
+        condition.note_replaced(false);
+        assert!(
+            matches!(told(), StoreHealth::Damaged(_)),
+            "a commit says nothing of what is read: {}",
+            told()
+        );
+        condition.note_checked(None);
+        assert_eq!(told(), StoreHealth::Ok);
+    }
+
+    #[test]
+    fn only_what_may_be_damage_is_taken_for_it() {
+        let (check, _words) = mpsc::sync_channel(1);
+        let condition = Condition::new(Path::new("/nowhere/portscan.db"), check);
+        for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB, ffi::SQLITE_IOERR_READ] {
+            assert!(condition.damage(&failure(code).into()).is_some(), "{code}");
+        }
+        assert!(condition.damage(&StoreError::Damaged("no address".to_owned())).is_some());
+        for code in [ffi::SQLITE_BUSY, ffi::SQLITE_INTERRUPT, ffi::SQLITE_FULL, ffi::SQLITE_NOMEM] {
+            assert_eq!(condition.damage(&failure(code).into()), None, "{code}");
+        }
+        assert_eq!(condition.damage(&StoreError::UnknownScan(crate::store::ScanId(1))), None);
+    }
+}

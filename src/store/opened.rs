@@ -1,0 +1,150 @@
+//! Opening the store, and its threads: they are started together and end in order.
+
+use std::{
+    path::Path,
+    sync::{Arc, mpsc::sync_channel},
+    thread::{self, JoinHandle},
+};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    Pace, Store, backup, bytes,
+    check::CheckThread,
+    condition::Condition,
+    error::{Result, StoreError},
+    reader, schema, writer,
+};
+use crate::clock::Clock;
+
+/// The threads behind a [`Store`]. Dropping it lets them finish what is queued without waiting for it.
+#[derive(Debug)]
+pub struct WriterThread {
+    stop: oneshot::Sender<()>,
+    writer: JoinHandle<Result<()>>,
+    reader: JoinHandle<()>,
+    check: CheckThread,
+    /// Keeps the threads waiting for work when every other handle is gone: they stop in order or not at all.
+    store: Store,
+}
+
+impl Store {
+    /// Opens the database, making it or bringing it up to date as needed; an existing one is copied to
+    /// `PATH.vN` before it is upgraded. The caller holds the directory's [`lock`](super::lock()).
+    ///
+    /// # Errors
+    /// The file cannot be used, is not ours, is damaged, was written by a later version, or its upgrade
+    /// failed and changed nothing.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<(Self, WriterThread)> {
+        Self::open_at_pace(path, clock, Pace::default())
+    }
+
+    /// [`Store::open`] with another pace than the default.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_at_pace(path: &Path, clock: Arc<dyn Clock>, pace: Pace) -> Result<(Self, WriterThread)> {
+        let writer = schema::open_writer(path, schema::LADDER)?;
+        Self::start(Some(writer), schema::open_reader(path)?, path, clock, pace)
+    }
+
+    /// As [`Store::open`], for an appliance, which has something to serve also where nothing can be written for the
+    /// moment: the disk is full or mounted read-only. Writes wait then until something can be, which the store finds
+    /// out by itself.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; or nothing can be written, and there is nothing to be read either.
+    pub fn open_to_serve(path: &Path, clock: Arc<dyn Clock>, pace: Pace) -> Result<(Self, WriterThread)> {
+        let error = match Self::open_at_pace(path, Arc::clone(&clock), pace) {
+            Err(error) => error,
+            opened => return opened,
+        };
+        let Some(health) = error.passing() else { return Err(error) };
+        // Why that fails is not what is to be mended.
+        let Ok(reader) = schema::open_at_rest(path) else { return Err(error) };
+        let (store, threads) = Self::start(None, reader, path, clock, pace)?;
+        store.condition.note_writing(health);
+        Ok((store, threads))
+    }
+
+    pub(super) fn start(
+        connection: Option<Connection>,
+        mut read_only: Connection,
+        path: &Path,
+        clock: Arc<dyn Clock>,
+        pace: Pace,
+    ) -> Result<(Self, WriterThread)> {
+        let thread_error = |source| StoreError::File { path: path.to_owned(), source };
+        let (words, heard) = sync_channel(1);
+        let condition = Arc::new(Condition::new(path, words.clone()));
+        let (news, newest) = watch::channel(0);
+        let (reads, mut read_requests) = mpsc::channel(reader::QUEUE);
+        let parts = writer::Parts {
+            connection,
+            reopening: Reopening(reads.clone()),
+            path: path.to_owned(),
+            clock: Arc::clone(&clock),
+            pace,
+            condition: Arc::clone(&condition),
+            news,
+        };
+        let writer = writer::Writer::new(&read_only, parts)?;
+        let (writes, write_requests) = mpsc::channel(writer::QUEUE);
+        let (stop, stopped) = oneshot::channel();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(thread_error)?;
+        let writer = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || runtime.block_on(writer.run(write_requests, stopped)))
+            .map_err(thread_error)?;
+        let reader = thread::Builder::new()
+            .name("store-reader".to_owned())
+            .spawn(move || reader::run(&mut read_only, &mut read_requests))
+            .map_err(thread_error)?;
+        let check = CheckThread::start(path, clock, pace, Arc::clone(&condition), (words, heard));
+        let check = check.map_err(thread_error)?;
+
+        backup::tidy(path);
+        let (path, opened_bytes, copying) = (path.into(), bytes(path), Arc::default());
+        let store = Self { writes, reads, condition, newest, path, opened_bytes, copying };
+        Ok((store.clone(), WriterThread { stop, writer, reader, check, store }))
+    }
+}
+
+impl WriterThread {
+    /// Commits what is queued and closes the database; handles that are left get [`StoreError::Closed`].
+    /// Blocks: not for a task.
+    ///
+    /// # Errors
+    /// [`StoreError::Unwritten`] if the disk did not take the last of it.
+    pub fn join(self) -> Result<()> {
+        let Self { stop, writer, reader, check, store } = self;
+        // Those that read first: SQLite tidies the log away only for the last connection, and only for one that
+        // may write. A thread that is already gone needs no telling.
+        check.join();
+        let _ = store.reads.blocking_send(reader::Request::Stop);
+        let _ = reader.join();
+        let _ = stop.send(());
+        writer.join().unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+/// How a writer without a connection gets one.
+pub(super) struct Reopening(mpsc::Sender<reader::Request>);
+
+impl Reopening {
+    /// Opens the database to be written, if the disk takes anything; the reader reads from the new one then.
+    pub(super) async fn attempt(&self, path: &Path) -> Option<Connection> {
+        // Not asked for nothing: the reader does nothing else meanwhile.
+        if !schema::takes_files(path) {
+            return None;
+        }
+        let (done, opened) = oneshot::channel();
+        let path = path.to_owned();
+        let job = move |reader: &mut Connection| drop(done.send(schema::reopen(&path, reader)));
+        self.0.send(reader::Request::Reopen(Box::new(job))).await.ok()?;
+        let opened = opened.await.ok()?;
+        opened.inspect_err(|error| tracing::debug!(%error, "the database cannot be written yet")).ok()
+    }
+}
