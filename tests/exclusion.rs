@@ -155,6 +155,64 @@ fn a_scan_by_hand_sends_no_syn_to_a_mac_that_it_is_told_to_leave_out() {
     }
 }
 
+/// What a command by hand says of each of .5 to .7 under a configuration: those that it found up, and its warnings.
+fn scanned(portscan: &Portscan, more: &[&str]) -> (Vec<String>, String) {
+    let config = portscan.write_config();
+    let config = ["--config", config.to_str().unwrap(), "-p", "20-100", "10.77.0.5-7"];
+    let finished = scan(portscan, &[&config[..], more].concat());
+    (up(&finished.json()).into_iter().map(str::to_owned).collect(), finished.stderr)
+}
+
+/// Probes an address by hand under a configuration.
+fn probed(portscan: &Portscan, address: &str, more: &[&str]) -> Finished {
+    let config = portscan.write_config();
+    let config = ["probe", "--json", "--config", config.to_str().unwrap(), address, "22"];
+    portscan.run(&[&config[..], more].concat(), LONG)
+}
+
+#[test]
+fn by_hand_what_the_configuration_excludes_gets_no_syn_unless_that_is_ignored() {
+    let by_mac = format!("{EXCLUDED}{UNWANTED}");
+    let by_address =
+        "exclude = [\"10.77.0.6\"]\n[[device]]\nmatch = \"10.77.0.7\"\nscan = false\n".to_owned();
+    let with_exceptions =
+        format!("{EXCLUDED}[[device]]\nmatch = \"02:00:00:00:00:05\"\n[[device]]\nmatch = \"10.77.0.0/24\"\nscan = false\n")
+            .replace("00:05\"\n[", "00:05\"\ntiming = \"T4\"\n[");
+    for config in [by_mac, by_address, with_exceptions] {
+        let lab = Lab::enter("near");
+        let portscan = Portscan::new(&lab, &config);
+        let (found, warnings) = scanned(&portscan, &[]);
+        assert_eq!(found, ["10.77.0.5"], "{config}\n{warnings}");
+        assert!(warnings.contains("--ignore-exclude"), "{warnings}");
+        for address in ["10.77.0.6", "10.77.0.7"] {
+            let refused = probed(&portscan, address, &[]);
+            assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+            assert!(refused.stderr.contains("--ignore-exclude"), "{refused:?}");
+        }
+        assert_eq!(probed(&portscan, "10.77.0.5", &[]).json()["state"], "open");
+        assert_left_alone(&lab, &config);
+        let (found, warnings) = scanned(&portscan, &["--ignore-exclude"]);
+        assert_eq!(found, ["10.77.0.5", "10.77.0.6", "10.77.0.7"], "{config}\n{warnings}");
+        let probed = probed(&portscan, "10.77.0.6", &["--ignore-exclude"]);
+        assert!(probed.stdout.contains("\"state\":"), "{probed:?}");
+    }
+}
+
+#[test]
+fn by_hand_nothing_is_probed_while_the_configuration_cannot_be_read() {
+    let lab = Lab::enter("near");
+    let portscan = Portscan::new(&lab, "exclude = [\"02:00:00:00\n");
+    let config = portscan.write_config();
+    let config = ["--config", config.to_str().unwrap()];
+    for command in [&["scan", "-p", "22", "10.77.0.5"][..], &["probe", "10.77.0.5", "22"]] {
+        let refused = portscan.run(&[command, &config].concat(), LONG);
+        assert!(!refused.status.success() && refused.stderr.contains("--ignore-exclude"), "{refused:?}");
+        assert_eq!(syns(&lab, "10.77.0.5"), 0);
+    }
+    let ignoring = [&["scan", "--json", "-p", "22", "10.77.0.5", "--ignore-exclude"][..], &config].concat();
+    assert_eq!(up(&portscan.run(&ignoring, LONG).json()), ["10.77.0.5"]);
+}
+
 #[test]
 fn an_old_entry_of_the_kernels_table_is_not_believed() {
     let lab = Lab::enter("near");

@@ -146,6 +146,9 @@ pub struct ScanArgs {
     /// Leave out the targets in this file
     #[arg(long, alias = "excludefile", value_name = "FILE")]
     pub exclude_file: Vec<PathBuf>,
+    /// Scan also what the configuration excludes
+    #[arg(long)]
+    pub ignore_exclude: bool,
     /// Scan as if every host were up (nmap's -Pn): slow where none is
     #[arg(long)]
     pub skip_liveness: bool,
@@ -260,6 +263,9 @@ pub struct ProbeArgs {
     /// 1 to 65535
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
+    /// Probe it also if the configuration excludes it
+    #[arg(long)]
+    pub ignore_exclude: bool,
     /// Print JSON instead of a line
     #[arg(long)]
     pub json: bool,

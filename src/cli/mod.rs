@@ -18,6 +18,7 @@ mod import;
 mod import_expected;
 mod interrupt;
 mod json;
+mod left_out;
 mod nmap;
 mod output;
 mod ports;
@@ -122,13 +123,20 @@ enum CliError {
     Silence(#[from] crate::service::discovery::Silence),
     #[error("cannot start the scanner: {0}")]
     Prober(io::Error),
-    #[error("cannot find out which MAC has {address}, which --exclude needs to know: {source}")]
+    #[error("cannot find out which MAC has {address}, which decides whether it is excluded: {source}")]
     Unsolicited { address: Address, source: io::Error },
     #[error(
-        "--exclude names a MAC, and this process may not ask which MAC {0} has; run it as root, or grant it CAP_NET_RAW \
-         (sudo setcap cap_net_raw+ep $(command -v portscan)), or leave out an address instead"
+        "--exclude or the configuration names a MAC, and this process may not ask which MAC {0} has; run it as root, or \
+         grant it CAP_NET_RAW (sudo setcap cap_net_raw+ep $(command -v portscan)), or leave out an address instead, or, \
+         if the configuration names it, ignore that with --ignore-exclude"
     )]
     MayNotAsk(Address),
+    #[error("{0}: the configuration excludes it; --ignore-exclude probes it")]
+    Excluded(Address),
+    #[error(
+        "what the configuration excludes is not known; mend it, or scan without it by --ignore-exclude:\n{0}"
+    )]
+    Exclusions(crate::config::ConfigError),
     #[error("cannot wait for Ctrl-C: {0}")]
     Interrupt(io::Error),
     #[error("the scanner stopped before its time")]
@@ -192,9 +200,9 @@ async fn dispatch(
     match now {
         Now::Scan(scan) => {
             let interrupted = interrupt::listen().map_err(CliError::Interrupt)?;
-            scan::scan(scan, arguments.verbose, world, terminal, interrupted).await
+            scan::scan(scan, (arguments.verbose, &arguments.overrides()), world, terminal, interrupted).await
         }
-        Now::Probe(probe) => probe::probe(probe, world, terminal).await,
+        Now::Probe(probe) => probe::probe(probe, &arguments.overrides(), world, terminal).await,
         Now::Discover(args) => discover::discover(args, world, terminal).await,
         Now::Status(status) => status::status(status, &arguments.overrides(), world, terminal).await,
         Now::Run(run) => {

@@ -4,10 +4,18 @@ use std::{fmt::Write as _, time::Duration};
 
 use serde::Serialize;
 
-use super::{CliError, DONE, FAILED, ProbeArgs, Terminal, World, found::harmless, table::milliseconds};
+use super::{
+    CliError, DONE, FAILED, ProbeArgs, Terminal, World,
+    found::harmless,
+    left_out::{First, LeftOut},
+    table::milliseconds,
+};
 use crate::{
+    config::Overrides,
     engine::{HostJob, Liveness},
     model::{Address, HostReport, PortState, Reason, Timing},
+    net::{Links, Solicited, solicit},
+    service::retry::retry_kernel_read,
     services,
 };
 
@@ -29,9 +37,11 @@ struct Answer {
 /// Probes, prints, returns 0 if the port is open and 1 otherwise.
 pub(super) async fn probe(
     args: &ProbeArgs,
+    overrides: &Overrides,
     world: &World,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
+    let left_out = LeftOut::read(overrides, args.ignore_exclude).map_err(CliError::Exclusions)?;
     let found = world.resolver.resolve(&args.host).await?;
     let address = found.into_iter().next().ok_or(CliError::NoTargets)?;
     let links = (world.links)().map_err(CliError::Links)?;
@@ -39,21 +49,10 @@ pub(super) async fn probe(
         Ok(_) => CliError::Target(source),
         Err(_) => CliError::NameTarget { name: args.host.clone(), source },
     })?;
-    let probing = (world.prober)().map_err(CliError::Prober)?;
-    let job = HostJob {
-        link: links.link_of(&address),
-        address,
-        ports: [args.port].into_iter().collect(),
-        first: Vec::new(),
-        timing: Timing::T4,
-        max_in_flight: 1,
-        max_retries: None,
-        max_rate: None,
-        liveness: Liveness::Assume,
-        deadline: None,
+    let report = match is_there(&left_out, &links, &address).await? {
+        true => look(args.port, &links, address, world).await?,
+        false => HostReport::no_neighbour(address),
     };
-    let report = probing.scanner.submit(job).report().await.ok_or(CliError::Stopped)?;
-    probing.thread.join();
     let answer = Answer::new(args, &report);
     match args.json {
         true => {
@@ -64,6 +63,46 @@ pub(super) async fn probe(
     }
     terminal.out.flush()?;
     Ok(if answer.state == Some(PortState::Open) { DONE } else { FAILED })
+}
+
+/// Whether the address may be probed and, where it had to be asked for its MAC, whether anything is there.
+async fn is_there(left_out: &LeftOut, links: &Links, address: &Address) -> Result<bool, CliError> {
+    let solicited = match left_out.first(address, links) {
+        First::Probe => return Ok(true),
+        First::LeaveOut => return Err(CliError::Excluded(address.clone())),
+        First::AskForMac => match links.own_mac(address) {
+            Some(mac) => Ok(Solicited::Answered(mac)),
+            None => retry_kernel_read(|| solicit(links, address)).await,
+        },
+    };
+    let unsolicited = |source| CliError::Unsolicited { address: address.clone(), source };
+    match solicited.map_err(unsolicited)? {
+        Solicited::Answered(mac) if left_out.reason(address, mac).is_some() => {
+            Err(CliError::Excluded(address.clone()))
+        }
+        Solicited::Answered(_) => Ok(true),
+        Solicited::Silent => Ok(false),
+        Solicited::NotAllowed => Err(CliError::MayNotAsk(address.clone())),
+    }
+}
+
+async fn look(port: u16, links: &Links, address: Address, world: &World) -> Result<HostReport, CliError> {
+    let probing = (world.prober)().map_err(CliError::Prober)?;
+    let job = HostJob {
+        link: links.link_of(&address),
+        address,
+        ports: [port].into_iter().collect(),
+        first: Vec::new(),
+        timing: Timing::T4,
+        max_in_flight: 1,
+        max_retries: None,
+        max_rate: None,
+        liveness: Liveness::Assume,
+        deadline: None,
+    };
+    let report = probing.scanner.submit(job).report().await.ok_or(CliError::Stopped)?;
+    probing.thread.join();
+    Ok(report)
 }
 
 impl Answer {
@@ -115,7 +154,10 @@ mod tests {
     ) -> Answer {
         let mut report = host(address, "22", findings).report;
         change(&mut report);
-        Answer::new(&ProbeArgs { host: "nas.lan".to_owned(), port: 22, json: false }, &report)
+        Answer::new(
+            &ProbeArgs { host: "nas.lan".to_owned(), port: 22, ignore_exclude: false, json: false },
+            &report,
+        )
     }
 
     #[test]

@@ -10,14 +10,16 @@ use super::{
     CliError, DONE, FAILED, INTERRUPTED, Probing, ScanArgs, Terminal, World,
     found::{Found, Scan},
     json,
+    left_out::{First, LeftOut, Reason},
     output::Outputs,
     progress::{Bar, TICK, Totals},
     stage::{Ended, Running, Stage},
     table::{self, Style},
-    targets::{Expanded, LeftOut, Target, Wanted},
+    targets::{Expanded, Target, Wanted},
 };
 use crate::{
     clock::Clock,
+    config::Overrides,
     engine::{HostJob, Link, Liveness, LocalError, Stats},
     model::{Address, HostReport, HostStatus, Mac, Moment, PortSet, ScanStatus, phantoms},
     net::{Links, Solicited, neighbour, solicit},
@@ -31,24 +33,32 @@ const AT_ONCE: usize = 16;
 /// Scans, prints, returns the exit code. Once `interrupted` is true it tells what is known and ends.
 pub(super) async fn scan(
     args: &ScanArgs,
-    verbose: u8,
+    (verbose, overrides): (u8, &Overrides),
     world: &World,
     terminal: &mut Terminal<'_>,
     interrupted: watch::Receiver<bool>,
 ) -> Result<u8, CliError> {
+    let left_out = LeftOut::read(overrides, args.ignore_exclude).map_err(CliError::Exclusions)?;
     let links = (world.links)().map_err(CliError::Links)?;
     let wanted = Wanted::read(args, &mut io::stdin())?;
-    let expanded = wanted.expand(&*world.resolver, |address| links.check_host(address)).await?;
-    for warning in &expanded.warnings {
+    let Expanded { targets, warnings, left_out: macs } =
+        wanted.expand(&*world.resolver, |address| links.check_host(address)).await?;
+    for warning in &warnings {
         terminal.warn(warning);
     }
-    if expanded.targets.is_empty() {
+    let left_out = left_out.with_macs(macs);
+    let is_left_out = |target: &Target| left_out.first(&target.address, &links) == First::LeaveOut;
+    let (excluded, targets): (Vec<_>, Vec<_>) = targets.into_iter().partition(is_left_out);
+    if let Some(warning) = warning_of_excluded(&excluded) {
+        terminal.warn(&warning);
+    }
+    if targets.is_empty() {
         return Err(CliError::NoTargets);
     }
     // Before anything is sent: a report that cannot be written should not cost a scan.
     let outputs = Outputs::open(args.outputs(), &world.clock.wall().to_zoned(TimeZone::system()))?;
     let Probing { scanner, thread, limits } = (world.prober)().map_err(CliError::Prober)?;
-    let mut run = Run::new(args, verbose, expanded, (&scanner, &links), &*world.clock, terminal);
+    let mut run = Run::new((args, verbose), (targets, left_out), (&scanner, &links), &*world.clock, terminal);
     run.drive(interrupted).await?;
     // Only a thread that has ended has published its last counts.
     thread.join();
@@ -88,9 +98,8 @@ struct Run<'a, 'w> {
 
 impl<'a, 'w> Run<'a, 'w> {
     fn new(
-        args: &'a ScanArgs,
-        verbose: u8,
-        Expanded { targets, left_out, .. }: Expanded,
+        (args, verbose): (&'a ScanArgs, u8),
+        (targets, left_out): (Vec<Target>, LeftOut),
         (scanner, links): (&'a Scanner, &'a Links),
         clock: &'a dyn Clock,
         terminal: &'a mut Terminal<'w>,
@@ -161,22 +170,15 @@ impl<'a, 'w> Run<'a, 'w> {
 
     /// A neighbour is asked for its MAC first where that decides whether it is scanned.
     fn first_stage(&self, address: &Address) -> Stage<'a> {
-        if self.left_out.is_empty() {
+        if self.left_out.first(address, self.links) != First::AskForMac {
             return self.probe(address);
         }
-        let (links, asked) = (self.links, address.clone());
-        match links.link_of(address) {
-            Link::OnLink => {
-                let solicited = async move { retry_kernel_read(|| solicit(links, &asked)).await };
-                Stage::Asked(Box::pin(solicited))
-            }
-            Link::Local => match links.own_mac(address) {
-                Some(mac) => Stage::Asked(Box::pin(ready(Ok(Solicited::Answered(mac))))),
-                None => self.probe(address),
-            },
-            // Behind a router no MAC is known.
-            Link::Routed => self.probe(address),
+        if let Some(mac) = self.links.own_mac(address) {
+            return Stage::Asked(Box::pin(ready(Ok(Solicited::Answered(mac)))));
         }
+        let (links, asked) = (self.links, address.clone());
+        let solicited = async move { retry_kernel_read(|| solicit(links, &asked)).await };
+        Stage::Asked(Box::pin(solicited))
     }
 
     fn probe(&self, address: &Address) -> Stage<'a> {
@@ -187,15 +189,17 @@ impl<'a, 'w> Run<'a, 'w> {
     fn answered(&mut self, asked: Running<'a>, solicited: io::Result<Solicited>) -> Result<(), CliError> {
         let address = &asked.target.address;
         match solicited {
-            Ok(Solicited::Answered(mac)) if self.left_out.has(address, mac) => {
-                self.targets -= 1;
-                self.warnings.push(format!("{address} is left out: it has the MAC {mac}"));
-                self.finished.settled += u64::from(self.ports.len());
-            }
-            Ok(Solicited::Answered(_)) => {
-                let stage = self.probe(address);
-                self.running.push(Running { stage, ..asked });
-            }
+            Ok(Solicited::Answered(mac)) => match self.left_out.reason(address, mac) {
+                Some(reason) => {
+                    self.warnings.push(left_out_for(address, mac, reason));
+                    self.targets -= 1;
+                    self.finished.settled += u64::from(self.ports.len());
+                }
+                None => {
+                    let stage = self.probe(address);
+                    self.running.push(Running { stage, ..asked });
+                }
+            },
             Ok(Solicited::Silent) => {
                 let report = HostReport::no_neighbour(address.clone());
                 self.finish(asked, report)?;
@@ -286,6 +290,28 @@ impl<'a, 'w> Run<'a, 'w> {
             ScanStatus::Failed => FAILED,
             _ => DONE,
         })
+    }
+}
+
+/// What the user is told of targets that the configuration excludes by their addresses.
+fn warning_of_excluded(excluded: &[Target]) -> Option<String> {
+    let others = match excluded.len() {
+        0 => return None,
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    let first = &excluded.first()?.address;
+    Some(format!(
+        "{first}{others}: left out, as the configuration excludes them; --ignore-exclude scans them"
+    ))
+}
+
+fn left_out_for(address: &Address, mac: Mac, reason: Reason) -> String {
+    match reason {
+        Reason::CommandLine => format!("{address} is left out: it has the MAC {mac}"),
+        Reason::Configuration => format!(
+            "{address} is left out: the configuration excludes it by its MAC {mac}; --ignore-exclude scans it"
+        ),
     }
 }
 

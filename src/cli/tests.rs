@@ -52,7 +52,8 @@ async fn ran_in(world: &World, line: &str, interrupted: watch::Receiver<bool>) -
     let ended = match &arguments.command {
         // Not by `dispatch`, which would take Ctrl-C from whoever runs the tests.
         Command::Now(Now::Scan(scan)) => {
-            scan::scan(scan, arguments.verbose, world, &mut terminal, interrupted).await
+            scan::scan(scan, (arguments.verbose, &arguments.overrides()), world, &mut terminal, interrupted)
+                .await
         }
         Command::Now(now) => dispatch(now, &arguments, world, &mut terminal).await,
         Command::Serve => panic!("not a command that ends"),

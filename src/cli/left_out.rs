@@ -1,0 +1,139 @@
+//! What a scan by hand leaves out: what the command line says, and what the configuration excludes.
+//!
+//! An exclusion by MAC needs the MAC before the first probe, so a neighbour is asked for it where that decides.
+
+use crate::{
+    config::{Config, ConfigError, Overrides},
+    engine::Link,
+    model::{Address, Device, Mac, TargetSpec},
+    net::Links,
+    service::agenda::is_wanted,
+};
+
+/// What is left out of a scan.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    /// MACs, or beginnings of MACs, of the command line. Its addresses are no targets in the first place.
+    macs: Vec<TargetSpec>,
+    /// The configuration, unless it is to be ignored.
+    config: Option<Box<Config>>,
+}
+
+/// How a target is to be treated at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    Probe,
+    /// Its MAC decides.
+    AskForMac,
+    LeaveOut,
+}
+
+/// Why a device is left out, for its MAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    CommandLine,
+    Configuration,
+}
+
+impl LeftOut {
+    /// What the configuration of this machine's appliance excludes, unless that is to be ignored.
+    ///
+    /// # Errors
+    /// The configuration cannot be used: what it excludes is not known then.
+    pub(super) fn read(overrides: &Overrides, ignores_exclusions: bool) -> Result<Self, ConfigError> {
+        let config = if ignores_exclusions { None } else { Some(Box::new(Config::read(overrides)?)) };
+        Ok(Self { macs: Vec::new(), config })
+    }
+
+    /// These as well.
+    pub(super) fn with_macs(self, macs: Vec<TargetSpec>) -> Self {
+        Self { macs, ..self }
+    }
+
+    /// What the address alone says.
+    pub(super) fn first(&self, address: &Address, links: &Links) -> First {
+        let unseen = Device { address: address.clone(), mac: None, name: None };
+        if self.config.as_ref().is_some_and(|config| config.is_excluded(&unseen)) {
+            return First::LeaveOut;
+        }
+        let has_mac = match links.link_of(address) {
+            Link::OnLink => true,
+            Link::Local => links.own_mac(address).is_some(),
+            // Behind a router no MAC is known.
+            Link::Routed => false,
+        };
+        let by_mac = |spec: &TargetSpec| matches!(spec, TargetSpec::Mac(_));
+        // Also where a rule for the MAC may come before one for the address that leaves it out.
+        let decides_by_mac = self.config.as_ref().is_some_and(|config| {
+            let has_rules_of_both_kinds = config.devices.iter().any(|rule| !rule.scan)
+                && config.devices.iter().any(|rule| by_mac(&rule.matches));
+            config.excludes_by_mac() || has_rules_of_both_kinds
+        });
+        match self.config.as_ref().is_none_or(|config| is_wanted(config, &unseen)) {
+            _ if has_mac && (decides_by_mac || !self.macs.is_empty()) => First::AskForMac,
+            true => First::Probe,
+            false => First::LeaveOut,
+        }
+    }
+
+    /// Why a device with this MAC is left out, if it is.
+    pub(super) fn reason(&self, address: &Address, mac: Mac) -> Option<Reason> {
+        if self.macs.iter().any(|spec| spec.matches(address, Some(mac))) {
+            return Some(Reason::CommandLine);
+        }
+        let device = Device { address: address.clone(), mac: Some(mac), name: None };
+        let is_unwanted = self.config.as_ref().is_some_and(|config| !is_wanted(config, &device));
+        is_unwanted.then_some(Reason::Configuration)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn left_out(config: &str) -> LeftOut {
+        let file = Some((Path::new("test.toml"), config));
+        let config = Config::load(&Overrides::default(), &|_| None, file).unwrap();
+        LeftOut { macs: Vec::new(), config: Some(Box::new(config)) }
+    }
+
+    /// An address of another network has no MAC that could be asked for.
+    #[test]
+    fn an_address_is_left_out_by_exclusions_and_by_the_first_rule_that_matches() {
+        let links = Links::default();
+        let mac = "[[device]]\nmatch = \"02:00:00:00:00:06\"\nscan = false\n";
+        for (config, first) in [
+            ("", First::Probe),
+            ("exclude = [\"192.0.2.0/24\"]", First::LeaveOut),
+            ("exclude = [\"192.0.3.0/24\", \"02:00:00:*\"]", First::Probe),
+            ("[[device]]\nmatch = \"192.0.2.9\"\nscan = false\n", First::LeaveOut),
+            (
+                "[[device]]\nmatch = \"192.0.2.9\"\ntiming = \"T2\"\n[[device]]\nmatch = \"192.0.2.0/24\"\nscan = false\n",
+                First::Probe,
+            ),
+            (mac, First::Probe),
+        ] {
+            assert_eq!(left_out(config).first(&"192.0.2.9".parse().unwrap(), &links), first, "{config}");
+        }
+        assert_eq!(LeftOut::default().first(&"192.0.2.9".parse().unwrap(), &links), First::Probe);
+    }
+
+    #[test]
+    fn a_mac_is_left_out_by_the_command_line_or_by_the_configuration() {
+        let address: Address = "192.0.2.9".parse().unwrap();
+        let [printer, nas] = ["02:00:00:00:00:06", "02:00:00:00:00:07"].map(|mac| mac.parse().unwrap());
+        let both = left_out("exclude = [\"02:00:00:00:00:06\"]")
+            .with_macs(vec!["02:00:00:00:00:07".parse().unwrap()]);
+        assert_eq!(both.reason(&address, printer), Some(Reason::Configuration));
+        assert_eq!(both.reason(&address, nas), Some(Reason::CommandLine));
+        // The first rule that matches holds.
+        let rules = left_out(
+            "[[device]]\nmatch = \"02:00:00:00:00:06\"\ntiming = \"T2\"\n[[device]]\nmatch = \"192.0.2.0/24\"\nscan = false\n",
+        );
+        assert_eq!(rules.reason(&address, printer), None);
+        assert_eq!(rules.reason(&address, nas), Some(Reason::Configuration));
+        assert_eq!(LeftOut::default().reason(&address, nas), None);
+    }
+}
