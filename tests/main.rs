@@ -38,6 +38,7 @@ mod owners;
 mod pi;
 mod politeness;
 mod reports;
+mod senders;
 mod siege;
 mod size;
 mod targets;

@@ -64,7 +64,7 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     let file = flags.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
     let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stopped, file };
     let names = Names::new(hostname().as_deref(), seen.clone());
-    let gate = Gate::new(token, names.clone(), seen.clone());
+    let gate = Gate::new(token, names.clone(), seen.clone(), Arc::new(clock));
     for listener in &listeners {
         tracing::info!("listening on http://{}/", listener.local_addr()?);
     }

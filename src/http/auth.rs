@@ -1,6 +1,6 @@
 //! Who may change things: the layer around routes that do.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -8,103 +8,139 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::{
-    StatusCode, Uri,
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    StatusCode,
+    header::{self, HeaderMap, HeaderValue},
 };
 use tokio::sync::watch;
 
 use super::{
     answer::Refusal,
     conversation::Peer,
-    names::{Names, host_of},
+    cross_site::{is_anonymous_navigation, is_cross_site_probe, is_cross_site_write},
+    names::Names,
+    peer::PeerKey,
+    probes::ProbeClient,
+    sender::Sender,
     token::Token,
+    wrong_tokens::WrongTokens,
 };
-use crate::config::Config;
+use crate::{clock::Clock, config::Config};
 
-/// What a proxy adds: then the peer is the proxy, and who stands behind it we do not know. Without this a
-/// proxy on the same machine would make everybody a trusted neighbour.
-const FORWARDED: [HeaderName; 6] = [
-    header::FORWARDED,
-    header::VIA,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-];
-
-/// Decides about writes.
+/// Decides about writes, and which requests are the owner's.
 #[derive(Clone)]
 pub struct Gate {
     token: Arc<Token>,
     names: Names,
     config: watch::Receiver<Arc<Config>>,
+    wrong_tokens: Arc<WrongTokens>,
+}
+
+/// What a request shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Nothing,
+    Token,
+    WrongToken,
 }
 
 impl Gate {
     /// Writes take this token, or come from `[auth] trust`, which may change while we run.
-    pub fn new(token: Token, names: Names, config: watch::Receiver<Arc<Config>>) -> Self {
-        Self { token: Arc::new(token), names, config }
+    pub fn new(
+        token: Token,
+        names: Names,
+        config: watch::Receiver<Arc<Config>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { token: Arc::new(token), names, config, wrong_tokens: Arc::new(WrongTokens::new(clock)) }
     }
 
-    fn check(&self, peer: Option<Peer>, headers: &HeaderMap) -> Result<(), Refusal> {
-        if self.is_cross_site(headers) {
+    /// `Ok`: no other site's page is behind this request for a probe.
+    pub(super) fn check_probe_site(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        if !is_cross_site_probe(headers, &self.names) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "another site's page may not have ports looked at; type the address into the browser, or, if the page is \
+             yours, add its name to `names` under [http]",
+        ))
+    }
+
+    /// For whom a port is looked at.
+    pub(super) async fn client(
+        &self,
+        sender: Sender,
+        peer: Option<Peer>,
+        headers: &HeaderMap,
+    ) -> ProbeClient {
+        let shown = self.shown(headers);
+        if shown == Shown::Token || sender.is_this_machine() {
+            return ProbeClient::Owner;
+        }
+        let peer = key_of(peer);
+        if shown == Shown::WrongToken {
+            // The place among the owner's must not tell sooner than a write whether a token is right.
+            self.wrong_tokens.hold_back(peer).await;
+        }
+        if is_anonymous_navigation(headers) { ProbeClient::Browser(peer) } else { ProbeClient::Peer(peer) }
+    }
+
+    /// `Ok`: the request may change something.
+    async fn check(&self, sender: Sender, peer: Option<Peer>, headers: &HeaderMap) -> Result<(), Refusal> {
+        if is_cross_site_write(headers, &self.names) {
             return Err(Refusal::new(
                 StatusCode::FORBIDDEN,
                 "another site's page may not change anything here; if the page is yours, add its name to \
                  `names` under [http]",
             ));
         }
-        let trusted = peer.is_some_and(|peer| self.trusts(peer, headers));
-        if trusted || bearer(headers).is_some_and(|shown| self.token.is(shown)) {
+        if sender.is_within(&self.config.borrow().auth_trust) {
             return Ok(());
         }
-        let refusal = Refusal::new(
-            StatusCode::UNAUTHORIZED,
-            "this changes something: send `Authorization: Bearer TOKEN` with the token that `portscan token` \
-             prints, or add your address to `trust` under [auth]",
-        );
-        Err(refusal.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+        match self.shown(headers) {
+            Shown::Token => Ok(()),
+            Shown::Nothing => Err(needs_token(sender)),
+            Shown::WrongToken if self.wrong_tokens.hold_back(key_of(peer)).await => Err(needs_token(sender)),
+            Shown::WrongToken => Err(needs_token(sender).closing()),
+        }
     }
 
-    /// Whether a request is the owner's, for whom places are kept: it comes from this machine and by no proxy, or it
-    /// shows the token. No leave to change anything.
-    pub(super) fn is_owner(&self, is_from_here: bool, headers: &HeaderMap) -> bool {
-        let is_direct = !FORWARDED.iter().any(|name| headers.contains_key(name));
-        (is_from_here && is_direct) || bearer(headers).is_some_and(|shown| self.token.is(shown))
+    /// Whether a request is the owner's, for whom places are kept: a program on this machine sends it, or it shows the
+    /// token. No leave to change anything.
+    pub(super) fn is_owner(&self, sender: Sender, headers: &HeaderMap) -> bool {
+        sender.is_this_machine() || self.shown(headers) == Shown::Token
     }
 
-    fn trusts(&self, Peer(peer): Peer, headers: &HeaderMap) -> bool {
-        let direct = !FORWARDED.iter().any(|name| headers.contains_key(name));
-        direct && self.config.borrow().auth_trust.iter().any(|net| net.contains(&peer.ip()))
-    }
-
-    /// Whether a browser sends this for a page that is not ours. Other clients send neither header.
-    fn is_cross_site(&self, headers: &HeaderMap) -> bool {
-        let site = headers.get("sec-fetch-site");
-        let origin = headers.get(header::ORIGIN);
-        site.is_some_and(|site| site == "cross-site")
-            || origin.is_some_and(|origin| !self.ours(origin, headers))
-    }
-
-    /// Whether an Origin is the Host of the same request, or one of the owner's names.
-    fn ours(&self, origin: &HeaderValue, headers: &HeaderMap) -> bool {
-        let Some((origin, default_port)) = origin.to_str().ok().and_then(origin_of) else { return false };
-        let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
-        let bare =
-            |authority: &str| authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
-        bare(&origin) == bare(host) || host_of(&origin).is_some_and(|name| self.names.are(name))
+    fn shown(&self, headers: &HeaderMap) -> Shown {
+        match bearer(headers) {
+            None => Shown::Nothing,
+            Some(shown) if self.token.is(shown) => Shown::Token,
+            Some(_) => Shown::WrongToken,
+        }
     }
 }
 
-/// The authority of an Origin, and what its default port looks like; `None` for `null` and the like.
-fn origin_of(origin: &str) -> Option<(String, &'static str)> {
-    let uri: Uri = origin.parse().ok()?;
-    let default_port = match uri.scheme_str()? {
-        "http" => ":80",
-        "https" => ":443",
-        _ => return None,
+/// The key of a request's connection; all that came by none have one together.
+fn key_of(peer: Option<Peer>) -> PeerKey {
+    PeerKey::of(peer.map_or((Ipv4Addr::UNSPECIFIED, 0).into(), |Peer(address)| address))
+}
+
+fn needs_token(sender: Sender) -> Refusal {
+    let remedy = match sender {
+        Sender::Forwarded(_) => {
+            "; without it only a program on this machine may, that asks http://localhost or the address that it \
+             connects to, with no proxy or forwarder between"
+        }
+        Sender::ThisMachine(_) | Sender::Other(_) => ", or add your address to `trust` under [auth]",
     };
-    Some((uri.authority()?.as_str().to_owned(), default_port))
+    let refusal = Refusal::new(
+        StatusCode::UNAUTHORIZED,
+        format!(
+            "this changes something: send `Authorization: Bearer TOKEN` with the token that `portscan token` \
+             prints{remedy}"
+        ),
+    );
+    refusal.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
 /// The token that a request shows (RFC 6750, 2.1; the scheme in any case, RFC 9110, 11.1).
@@ -115,9 +151,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// The layer, for `route_layer` around routes that change state.
 pub async fn require(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().copied();
-    match gate.check(peer, request.headers()) {
-        Ok(()) => next.run(request).await,
+    let (parts, body) = request.into_parts();
+    let sender = Sender::of(&parts.uri, &parts.headers, &parts.extensions);
+    match gate.check(sender, parts.extensions.get().copied(), &parts.headers).await {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(refusal) => refusal.into_response(),
     }
 }

@@ -42,6 +42,7 @@ use super::{
     auth::Gate,
     connections::{Begun, Eviction, Seat, Turn},
     limits::Limits,
+    sender::Sender,
 };
 
 /// Buffer for a connection's requests and answers each, in bytes: bounds a head (then 431), and the memory
@@ -58,6 +59,10 @@ const RETRY: u16 = 5;
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
+
+/// The address of this machine at which a request arrived.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ArrivedAt(pub(super) SocketAddr);
 
 /// A request's leave to take longer than others: what is large, or goes on for as long as its client listens.
 /// Found among the request's extensions. Once taken, time is counted anew from every piece that moves.
@@ -135,9 +140,12 @@ impl Host {
     ) {
         // An answer is written whole; waiting for more would only delay it (by 40 ms).
         let _ = stream.set_nodelay(true);
+        let Ok(mut local) = stream.local_addr() else { return };
+        local.set_ip(local.ip().to_canonical());
         let seat = Arc::new(seat);
         let mut busy = seat.busy();
-        let service = service_fn(|request| {
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ArrivedAt(local));
             let answer = Arc::clone(&self).answer(Arc::clone(&seat), peer, request);
             Box::pin(answer) as Pin<Box<dyn Future<Output = _> + Send>>
         });
@@ -185,7 +193,9 @@ impl Host {
         peer: SocketAddr,
         mut request: Request<Incoming>,
     ) -> Result<Response<TurnBody>, Evicted> {
-        let is_owner = self.gate.is_owner(seat.client().is_owner, request.headers());
+        request.extensions_mut().insert(Peer(peer));
+        let sender = Sender::of(request.uri(), request.headers(), request.extensions());
+        let is_owner = self.gate.is_owner(sender, request.headers());
         let client = Client { is_owner, ..seat.client() };
         let turn = match seat.begin(client) {
             Begun::Turn(turn) => turn,
@@ -194,7 +204,6 @@ impl Host {
         };
         let leisure = Leisure::default();
         request.extensions_mut().insert(client);
-        request.extensions_mut().insert(Peer(peer));
         request.extensions_mut().insert(leisure.clone());
         // The last tenth of the request's time is for writing the answer.
         let patience = self.limits.request * 9 / 10;

@@ -11,7 +11,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use hyper::{StatusCode, header};
+use hyper::{
+    StatusCode, Uri,
+    header::{self, HeaderMap},
+};
 use tokio::sync::watch;
 
 use super::answer::Refusal;
@@ -58,33 +61,57 @@ fn without_dot(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// The host of `HOST[:PORT]`, without brackets and port; `None` if that is malformed (RFC 9112, 3.2).
-pub(super) fn host_of(authority: &str) -> Option<&str> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']')?;
-            host.parse::<Address>().ok().filter(|address| matches!(address.ip(), IpAddr::V6(_)))?;
-            (host, port)
-        }
-        None => {
-            let host = authority.split(':').next()?;
-            let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-            if host.is_empty() || host.len() > NAME_MAX || !host.chars().all(named) {
-                return None;
+/// `HOST[:PORT]`, as Host and URLs name a server (RFC 9112, 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Authority<'a> {
+    /// Without brackets.
+    pub(super) host: &'a str,
+    /// `None`: the scheme's own.
+    pub(super) port: Option<u16>,
+}
+
+impl<'a> Authority<'a> {
+    /// `None` if it is malformed.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, port) = rest.split_once(']')?;
+                // Told by its colons: `::ffff:127.0.0.1` reads as the IPv4 address that it stands for.
+                host.parse::<Address>().ok().filter(|_| host.contains(':'))?;
+                (host, port)
             }
-            (host, authority.get(host.len()..)?)
-        }
-    };
-    let digits = if port.is_empty() { "" } else { port.strip_prefix(':')? };
-    (digits.is_empty() || digits.parse::<u16>().is_ok()).then_some(host)
+            None => {
+                let host = text.split(':').next()?;
+                let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+                if host.is_empty() || host.len() > NAME_MAX || !host.chars().all(named) {
+                    return None;
+                }
+                (host, text.get(host.len()..)?)
+            }
+        };
+        let digits = if port.is_empty() { "" } else { port.strip_prefix(':')? };
+        let port = if digits.is_empty() { None } else { Some(digits.parse().ok()?) };
+        Some(Self { host, port })
+    }
+
+    /// The address, if the host is one.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        self.host.parse::<Address>().ok().map(|address| address.ip())
+    }
+
+    /// Whether it names the loopback, which is another machine's only for a client that lies.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.ip().is_some_and(|ip| ip.is_loopback())
+            || without_dot(self.host).eq_ignore_ascii_case("localhost")
+    }
 }
 
 /// The layer: one Host, well formed, and ours.
 pub(super) async fn check(State(names): State<Names>, request: Request, next: Next) -> Response {
-    match meant(&request) {
+    match authority(request.uri(), request.headers()) {
         Err(refusal) => refusal.into_response(),
-        Ok(host) if names.admit(host) => next.run(request).await,
-        Ok(host) => Refusal::new(
+        Ok(Authority { host, .. }) if names.admit(host) => next.run(request).await,
+        Ok(Authority { host, .. }) => Refusal::new(
             StatusCode::MISDIRECTED_REQUEST,
             format!(
                 "\"{host}\" is not a name of this appliance; if it should be, add it to `names` under [http]"
@@ -94,19 +121,19 @@ pub(super) async fn check(State(names): State<Names>, request: Request, next: Ne
     }
 }
 
-/// The host that the request is for. A target in absolute form overrides Host (RFC 9112, 3.2.2).
-fn meant(request: &Request) -> Result<&str, Refusal> {
+/// The server that a request is for. A target in absolute form overrides Host (RFC 9112, 3.2.2).
+pub(super) fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<Authority<'a>, Refusal> {
     let bad = |what: &'static str| Refusal::bad_request(what).closing();
-    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().ok_or_else(|| bad("there is no Host header; send one"))?;
     if hosts.next().is_some() {
         return Err(bad("there is more than one Host header; send one"));
     }
-    let host = host.to_str().ok().and_then(host_of);
+    let host = host.to_str().ok().and_then(Authority::parse);
     let host = host.ok_or_else(|| bad("the Host header is malformed; write it as name:port"))?;
-    match request.uri().authority() {
+    match uri.authority() {
         Some(authority) => {
-            host_of(authority.as_str()).ok_or_else(|| bad("the request's URL has a malformed host"))
+            Authority::parse(authority.as_str()).ok_or_else(|| bad("the request's URL has a malformed host"))
         }
         None => Ok(host),
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
-use hyper::StatusCode;
+use hyper::{StatusCode, http::request::Parts};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -11,14 +11,19 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     answer::{ErrorBody, Refusal, json},
     asked::Path,
+    auth::Gate,
     probes::Probes,
+    sender::Sender,
 };
 use crate::{
     clock::Clock,
     feed::{seconds, utc},
     model::{Address, Mac, PortFinding, PortState, Reason, TargetSpec},
     resolve::ResolveError,
-    service::queries::{ProbeAnswer, ProbeError, Queries},
+    service::{
+        probe::{Asker, ProbeAnswer, ProbeError},
+        queries::Queries,
+    },
     store::CachedHost,
 };
 
@@ -26,14 +31,15 @@ use crate::{
 struct Api {
     queries: Arc<Queries>,
     probes: Arc<Probes>,
+    gate: Gate,
 }
 
 /// The paths under `/base`.
-pub(super) fn routes(base: &str, queries: Arc<Queries>, clock: Arc<dyn Clock>) -> OpenApiRouter {
+pub(super) fn routes(base: &str, queries: Arc<Queries>, gate: Gate, clock: Arc<dyn Clock>) -> OpenApiRouter {
     // Braces would be the router's wildcards.
     let base = base.replace('{', "{{").replace('}', "}}");
     let below = OpenApiRouter::new().routes(routes!(macs)).routes(routes!(device)).routes(routes!(probe));
-    let api = Api { queries, probes: Arc::new(Probes::new(clock)) };
+    let api = Api { queries, probes: Arc::new(Probes::new(clock)), gate };
     OpenApiRouter::new().nest(&format!("/{base}"), below.with_state(api))
 }
 
@@ -71,17 +77,26 @@ async fn device(State(api): State<Api>, Path(mac): Path<String>) -> Result<Respo
     responses(
         (status = 200, body = ProbeBody),
         (status = 400, body = ErrorBody),
-        (status = 403, description = "The owner said never", body = ErrorBody),
+        (
+            status = 403, body = ErrorBody,
+            description = "Excluded; or one of this machine's own addresses, for another machine; or a cloud's metadata \
+                           service; or asked for by another site's page",
+        ),
     ),
 )]
 async fn probe(
     State(api): State<Api>,
+    parts: Parts,
     Path((host, port)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
+    api.gate.check_probe_site(&parts.headers)?;
     let number = port_number(&port)?;
     check_host(&host)?;
-    let _admitted = api.probes.admit()?;
-    let body = match api.queries.probe(&host, number).await {
+    let sender = Sender::of(&parts.uri, &parts.headers, &parts.extensions);
+    let client = api.gate.client(sender, parts.extensions.get().copied(), &parts.headers).await;
+    let _admitted = api.probes.admit(client)?;
+    let asker = if sender.is_this_machine() { Asker::ThisMachine } else { Asker::Network };
+    let body = match api.queries.probe(&host, number, asker).await {
         Ok(answer) => ProbeBody::of(&host, &port, answer),
         Err(ProbeError::Unresolved(error)) => ProbeBody::unresolved(&error),
         Err(refused) => return Err(probe_refused(&refused)),
@@ -92,7 +107,10 @@ async fn probe(
 fn probe_refused(error: &ProbeError) -> Refusal {
     let status = match error {
         ProbeError::NoHost(_) => StatusCode::BAD_REQUEST,
-        ProbeError::Excluded(_) | ProbeError::NotAllowed(_) => StatusCode::FORBIDDEN,
+        ProbeError::Excluded(_)
+        | ProbeError::NotAllowed(_)
+        | ProbeError::OwnAddress(_)
+        | ProbeError::Metadata(_) => StatusCode::FORBIDDEN,
         ProbeError::Stopping | ProbeError::Unresolved(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     Refusal::new(status, error.to_string())

@@ -1,11 +1,13 @@
-//! How many ports anybody may have looked at.
+//! How many ports clients may have looked at, and how those are shared.
 //!
-//! The probe path makes this machine connect anywhere on anybody's word. That is its purpose, so what bounds
-//! the harm is its rate: too low for a scan of others, or for drowning out our own. One bound for all
-//! clients, because on a LAN an address is easily had.
+//! The probe path makes this machine connect anywhere on a client's word. That is its purpose, so what bounds the harm
+//! is its rate: too low for a scan of others, or for drowning out our own. One rate holds for all clients together,
+//! because on a LAN an address is easily had. It is shared so that no client waits for what another takes: each has at
+//! most an equal share, one share is left for a client that comes, and half of the burst is kept for the owner.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,58 +15,149 @@ use hyper::{
     StatusCode,
     header::{self, HeaderValue},
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::answer::Refusal;
+use super::{answer::Refusal, pace::Pace, peer::PeerKey};
 use crate::{clock::Clock, model::Moment};
 
-/// Probes under way at once.
+/// Probes under way at once for all clients but the owner. A port that does not answer takes 10 s.
 const AT_ONCE: usize = 16;
+
+/// Probes under way at once for the owner, whatever the others have.
+const AT_ONCE_FOR_OWNER: usize = 32;
 
 /// Time from one to the next in the long run: 20 a second.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// How many may come in a bunch after a pause.
-const BURST: u32 = 40;
+/// How many may come in a bunch after a pause, as the time that they take.
+const BURST: Duration = Duration::from_secs(2);
+
+/// A client takes part in the sharing for so long after its last question.
+const MEMORY: Duration = BURST;
+
+/// Clients that the rate is shared among. Further ones are refused: by then a share is one probe in a minute.
+const CLIENTS: usize = 1024;
+
+/// What a probe takes of its client's share if a page may be behind it: a user who types addresses does not need more
+/// than one a second.
+const COST_OF_PAGE: u32 = 10;
+
+/// For whom a port is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProbeClient {
+    /// A program on this machine, or one that shows the token.
+    Owner,
+    /// Another.
+    Peer(PeerKey),
+    /// A browser there that does not say whether its user or a page wants it.
+    Browser(PeerKey),
+}
 
 /// Admits probes.
 pub(super) struct Probes {
     clock: Arc<dyn Clock>,
-    under_way: Semaphore,
-    pace: Mutex<Pace>,
+    shares: Mutex<Shares>,
 }
 
-/// A token bucket kept as the time at which it will be full again (ITU-T I.371's virtual scheduling): no
-/// fractions, no refill.
-#[derive(Debug, Default)]
-struct Pace {
-    full_at: Moment,
+#[derive(Default)]
+struct Shares {
+    pace: Pace,
+    of_owner: usize,
+    of_peers: usize,
+    peers: HashMap<PeerKey, Share>,
 }
 
-impl Pace {
-    /// Takes a token, or tells how long until there is one.
-    fn take(&mut self, now: Moment) -> Result<(), Duration> {
-        let full_at = self.full_at.max(now) + INTERVAL;
-        let missing = now.until(full_at);
-        if missing > INTERVAL * BURST {
-            return Err(missing - INTERVAL * BURST);
+/// What one client takes.
+#[derive(Default)]
+struct Share {
+    pace: Pace,
+    under_way: usize,
+    asked: Moment,
+}
+
+impl Shares {
+    /// Takes a place, or tells how long until there may be one.
+    fn take(&mut self, now: Moment, client: ProbeClient) -> Result<(), Duration> {
+        let (peer, weight) = match client {
+            ProbeClient::Owner => return self.take_for_owner(now),
+            ProbeClient::Peer(peer) => (peer, 1),
+            ProbeClient::Browser(peer) => (peer, COST_OF_PAGE),
+        };
+        let is_active = |share: &Share| share.under_way > 0 || share.asked.until(now) < MEMORY;
+        self.peers.retain(|_, share| is_active(share));
+        if self.peers.len() >= CLIENTS && !self.peers.contains_key(&peer) {
+            return Err(MEMORY);
         }
-        self.full_at = full_at;
+        self.peers.entry(peer).or_default().asked = now;
+        // One more than there are: the share of the next to come.
+        let shares = self.peers.len() + 1;
+        let cost = INTERVAL * u32::try_from(shares).unwrap_or(u32::MAX) * weight;
+        let share = self.peers.entry(peer).or_default();
+        if self.of_peers >= AT_ONCE || share.under_way >= (AT_ONCE / shares).max(1) {
+            return Err(Duration::ZERO);
+        }
+        // The other half of the burst is the owner's.
+        // One at a time is let through however many share.
+        let burst = BURST.max(cost);
+        let wait = share.pace.wait(now, cost, burst).max(self.pace.wait(now, INTERVAL, BURST / 2));
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        share.pace.spend(now, cost);
+        self.pace.spend(now, INTERVAL);
+        share.under_way += 1;
+        self.of_peers += 1;
         Ok(())
+    }
+
+    fn take_for_owner(&mut self, now: Moment) -> Result<(), Duration> {
+        if self.of_owner >= AT_ONCE_FOR_OWNER {
+            return Err(Duration::ZERO);
+        }
+        if !self.pace.try_spend(now, INTERVAL, BURST) {
+            return Err(self.pace.wait(now, INTERVAL, BURST));
+        }
+        self.of_owner += 1;
+        Ok(())
+    }
+
+    fn give_back(&mut self, client: ProbeClient) {
+        match client {
+            ProbeClient::Owner => self.of_owner -= 1,
+            ProbeClient::Peer(peer) | ProbeClient::Browser(peer) => {
+                self.of_peers -= 1;
+                if let Some(share) = self.peers.get_mut(&peer) {
+                    share.under_way -= 1;
+                }
+            }
+        }
     }
 }
 
 impl Probes {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, under_way: Semaphore::new(AT_ONCE), pace: Mutex::default() }
+        Self { clock, shares: Mutex::default() }
     }
 
-    /// Lets one begin, or says when to come back. Dropping what it returns ends it.
-    pub(super) fn admit(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        let permit = self.under_way.try_acquire().map_err(|_| refusal(Duration::ZERO))?;
-        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        pace.take(self.clock.now()).map_err(refusal)?;
-        Ok(permit)
+    /// Lets one begin, or says when to come back.
+    pub(super) fn admit(&self, client: ProbeClient) -> Result<Admitted<'_>, Refusal> {
+        self.shares().take(self.clock.now(), client).map_err(refusal)?;
+        Ok(Admitted { probes: self, client })
+    }
+
+    fn shares(&self) -> MutexGuard<'_, Shares> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A probe under way; dropping it ends it.
+pub(super) struct Admitted<'a> {
+    probes: &'a Probes,
+    client: ProbeClient,
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.probes.shares().give_back(self.client);
     }
 }
 
@@ -72,7 +165,8 @@ fn refusal(wait: Duration) -> Refusal {
     Refusal::new(
         StatusCode::SERVICE_UNAVAILABLE,
         format!(
-            "too many ports are asked for; ask for at most {AT_ONCE} at once and {} a second",
+            "too many ports are asked for; {} a second, {AT_ONCE} at once, are shared among all clients, of which one has \
+             at most half; ask for fewer",
             1000 / INTERVAL.as_millis()
         ),
     )
@@ -82,30 +176,124 @@ fn refusal(wait: Duration) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
 
-    #[test]
-    fn a_bunch_then_a_steady_pace() {
-        let mut pace = Pace::default();
-        let start = Moment::from_start(Duration::from_secs(1000));
-        for _ in 0..BURST {
-            assert_eq!(pace.take(start), Ok(()));
-        }
-        assert_eq!(pace.take(start), Err(INTERVAL));
-        let mut taken = 0;
+    fn peer(number: u8) -> ProbeClient {
+        ProbeClient::Peer(PeerKey::of(([192, 168, 1, number], 40_000).into()))
+    }
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_start(Duration::from_millis(1_000_000 + millis))
+    }
+
+    /// How many of these clients' probes begin in ten seconds, if each asks every millisecond and each probe is over at
+    /// once.
+    fn taken(shares: &mut Shares, clients: &[ProbeClient]) -> Vec<u32> {
+        let mut taken = vec![0; clients.len()];
         for millis in 0..10_000 {
-            taken += u32::from(pace.take(start + Duration::from_millis(millis)).is_ok());
+            for (client, taken) in clients.iter().zip(&mut taken) {
+                if shares.take(at(millis), *client).is_ok() {
+                    shares.give_back(*client);
+                    *taken += 1;
+                }
+            }
         }
-        assert_eq!(taken, 199, "20 a second for ten seconds, less the one that is due at the very end");
-        assert_eq!(pace.take(start + Duration::from_secs(60)), Ok(()));
+        taken
     }
 
     #[test]
-    fn so_many_at_once() {
-        let probes = Probes::new(Arc::new(SystemClock::start()));
-        let admitted: Vec<_> = (0..AT_ONCE).map(|_| probes.admit().unwrap()).collect();
-        assert!(probes.admit().is_err());
-        drop(admitted);
-        assert!(probes.admit().is_ok());
+    fn one_client_has_half_of_the_rate_and_two_a_third_each() {
+        assert_eq!(taken(&mut Shares::default(), &[peer(1)]), [119], "20 at once, then 10 a second");
+        let two = taken(&mut Shares::default(), &[peer(1), peer(2)]);
+        assert!(two.iter().all(|taken| (70..=90).contains(taken)), "{two:?}");
+    }
+
+    #[test]
+    fn a_page_behind_a_browser_has_one_a_second() {
+        let browser = ProbeClient::Browser(PeerKey::of(([192, 168, 1, 1], 40_000).into()));
+        assert_eq!(taken(&mut Shares::default(), &[browser]), [11], "2 at once, then 1 a second");
+    }
+
+    #[test]
+    fn no_client_waits_for_ever_however_many_there_are() {
+        let clients: Vec<ProbeClient> = (0..100).map(peer).collect();
+        let taken = taken(&mut Shares::default(), &clients);
+        assert!(taken.iter().all(|taken| *taken > 0), "{taken:?}");
+    }
+
+    #[test]
+    fn all_clients_together_keep_to_the_rate() {
+        let mut clients: Vec<ProbeClient> = (0..100).map(peer).collect();
+        clients.push(ProbeClient::Owner);
+        let taken = taken(&mut Shares::default(), &clients).into_iter().sum::<u32>();
+        assert!(taken <= 240, "{taken}: 40 at once, then 20 a second");
+    }
+
+    #[test]
+    fn the_owner_and_a_client_that_comes_are_served_while_others_flood() {
+        for flooding in [1, 3, 30] {
+            let mut shares = Shares::default();
+            let (mut owner, mut refused) = (0, 0);
+            for millis in 0..20_000 {
+                for number in 0..flooding {
+                    // These take their time.
+                    let _ = shares.take(at(millis), peer(number));
+                }
+                if millis >= 10_000 && millis != 15_000 && millis % 500 == 0 {
+                    owner += u32::from(shares.take(at(millis), ProbeClient::Owner).is_ok());
+                }
+                if millis == 15_000 {
+                    // All twenty at once.
+                    refused =
+                        (0..20).filter(|_| shares.take(at(millis), ProbeClient::Owner).is_err()).count();
+                }
+                while shares.of_owner > 0 {
+                    shares.give_back(ProbeClient::Owner);
+                }
+            }
+            assert_eq!((owner, refused), (19, 0), "{flooding} flood");
+        }
+    }
+
+    #[test]
+    fn a_newcomer_finds_a_place_beside_one_that_floods() {
+        let mut shares = Shares::default();
+        for millis in 0..10_000 {
+            let _ = shares.take(at(millis), peer(1));
+        }
+        assert_eq!(shares.take(at(10_000), peer(2)), Ok(()));
+    }
+
+    #[test]
+    fn places_are_bounded_for_each_client_for_all_and_for_the_owner() {
+        let mut shares = Shares::default();
+        let mut under_way = |client| (0..).take_while(|_| shares.take(at(0), client).is_ok()).count();
+        assert_eq!(under_way(peer(1)), AT_ONCE / 2);
+        assert_eq!(under_way(peer(2)), AT_ONCE / 3);
+        assert_eq!(under_way(peer(3)), AT_ONCE - AT_ONCE / 2 - AT_ONCE / 3);
+        assert_eq!(under_way(peer(4)), 0);
+        assert_eq!(
+            under_way(ProbeClient::Owner),
+            AT_ONCE_FOR_OWNER - 8,
+            "of the burst of 40, 16 are the others'"
+        );
+        for _ in 0..AT_ONCE / 2 {
+            shares.give_back(peer(1));
+        }
+        assert_eq!(shares.take(at(1_500), peer(5)), Ok(()));
+    }
+
+    #[test]
+    fn clients_are_forgotten_and_their_number_is_bounded() {
+        let mut shares = Shares::default();
+        for number in 0..3_000u32 {
+            let _ = shares.take(at(0), ProbeClient::Peer(PeerKey::of((number.to_be_bytes(), 1).into())));
+        }
+        assert_eq!(shares.peers.len(), CLIENTS);
+        while shares.of_peers > 0 {
+            let peer = shares.peers.iter().find(|(_, share)| share.under_way > 0).map(|(peer, _)| *peer);
+            shares.give_back(ProbeClient::Peer(peer.unwrap()));
+        }
+        let _ = shares.take(at(5_000), peer(1));
+        assert_eq!(shares.peers.len(), 1);
     }
 }

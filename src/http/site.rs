@@ -61,7 +61,7 @@ pub fn router(site: Site) -> Router {
         advertised: site.advertised,
         clock: Arc::clone(&site.clock),
     };
-    let original = portscan::routes(&base, Arc::clone(&site.queries), site.clock)
+    let original = portscan::routes(&base, Arc::clone(&site.queries), site.gate.clone(), site.clock)
         .merge(lanscan::routes(Arc::clone(&site.queries)));
     let routes = common(&base, move || queries.health())
         .merge(metrics::routes(Arc::clone(&site.queries)))

@@ -14,6 +14,8 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
     interfaces: Vec<Interface>,
+    /// Every address of this machine's. The kernel answers at one that an interface was given while it was down, too.
+    own: Vec<IpAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +59,8 @@ impl Links {
                 "this machine's network interfaces cannot be read; is it out of files or memory?",
             ));
         }
-        Ok(Self { interfaces: interfaces.into_iter().filter_map(Interface::of).collect() })
+        let own = interfaces.iter().flat_map(|interface| interface.ips.iter().map(|net| net.ip())).collect();
+        Ok(Self { interfaces: interfaces.into_iter().filter_map(Interface::of).collect(), own })
     }
 
     /// How a host is reached.
@@ -67,6 +70,11 @@ impl Links {
         }
         let mut through = self.interfaces.iter().filter(|interface| interface.reaches(address));
         if through.any(|interface| interface.resolves) { Link::OnLink } else { Link::Routed }
+    }
+
+    /// Whether this machine itself answers at the address.
+    pub fn is_own(&self, address: &Address) -> bool {
+        address.is_loopback() || self.own.contains(&address.ip())
     }
 
     /// Whether the address lies in a subnet that one of the interfaces is in, the loopback's included.
@@ -182,6 +190,8 @@ mod tests {
     fn links() -> Links {
         let eth0 = ["192.168.1.2/24", "fd00::2/64", "fe80::2/64"];
         Links {
+            // Of eth0, and of an interface that is down.
+            own: ["192.168.1.2", "fe80::2", "10.9.0.1"].map(|own| own.parse().unwrap()).into(),
             interfaces: vec![
                 interface("lo", false, None, &["127.0.0.1/8", "::1/128"]),
                 interface("eth0", true, Some("B8:27:EB:00:00:02"), &eth0),
@@ -284,6 +294,24 @@ mod tests {
             ),
         ] {
             assert_eq!(links.check_host(&address(text)).unwrap_err().to_string(), why);
+        }
+    }
+
+    #[test]
+    fn knows_its_own_addresses_of_interfaces_that_are_down_too() {
+        for (text, own) in [
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("::ffff:127.0.0.1", true),
+            ("::1", true),
+            ("192.168.1.2", true),
+            ("::ffff:192.168.1.2", true),
+            ("10.9.0.1", true),
+            ("fe80::2%eth0", true),
+            ("192.168.1.77", false),
+            ("fe80::77%eth0", false),
+        ] {
+            assert_eq!(links().is_own(&address(text)), own, "{text}");
         }
     }
 

@@ -11,6 +11,7 @@ pub mod import;
 mod lines;
 pub mod look;
 pub mod names;
+pub mod probe;
 pub mod queries;
 pub mod retention;
 pub mod retry;

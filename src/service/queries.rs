@@ -1,57 +1,38 @@
-//! What others ask of the appliance: its memory, its health, and one port, now.
+//! What others ask of the appliance: its memory and its health; one port, now, is asked of `probe`.
 
-use std::{collections::HashMap, fs::File, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs::File, sync::Arc};
 
 use futures_util::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    agenda::is_wanted,
     feeds::{Found, Inventory},
     health::Health,
     import::Importer,
     names,
     scanner::Scanner,
-    witness::{Unsighted, Witness},
 };
 use crate::{
     config::Config,
-    engine::{HostJob, Liveness},
-    model::{
-        Address, Device, DeviceKey, HostAddressError, HostReport, Mac, Moment, Name, PortFinding, PortSet,
-        TargetSpec, Timing,
-    },
-    net::{Links, neighbours_by_ipv6},
-    resolve::{Resolve, ResolveError},
+    model::{Address, DeviceKey, Mac, Moment, Name},
+    net::neighbours_by_ipv6,
+    resolve::Resolve,
     store::{
         CachedHost, Host, HostRecord, NewWords, Page, Pruned, ScanHost, ScanId, ScanSummary, Store,
         StoreError, Totals,
     },
 };
 
-/// The longest that a port asked for by hand is looked at. The original gave it 5 s; ours may first have to
-/// wait its turn where the same host is being scanned.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Answers questions; to be shared in an `Arc`.
 pub struct Queries {
     pub(super) store: Store,
     pub(super) scanner: Scanner,
-    resolver: Arc<dyn Resolve>,
+    pub(super) resolver: Arc<dyn Resolve>,
     pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) inventory: watch::Receiver<Inventory>,
     health: watch::Receiver<Health>,
     pub(super) importer: Importer,
-}
-
-/// What one look at one port found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeAnswer {
-    /// Where it looked: the first address of the name.
-    pub address: Address,
-    /// The verdict, or why there is none.
-    pub found: Result<PortFinding, String>,
 }
 
 /// What our own discovery has to say.
@@ -63,29 +44,6 @@ pub enum Discovered {
     NotYet,
     /// This.
     Found(Found),
-}
-
-/// Why no look was taken.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProbeError {
-    /// The name has no address.
-    #[error(transparent)]
-    Unresolved(#[from] ResolveError),
-    /// No host can be there.
-    #[error(transparent)]
-    NoHost(#[from] HostAddressError),
-    /// The owner said never.
-    #[error(
-        "{0} must not be probed; if that has changed, take it out of `exclude`, or out of the [[device]] with \
-         `scan = false`"
-    )]
-    Excluded(Address),
-    /// The owner named others.
-    #[error("{0} may not be probed from here; if it should be, add it to `probe` under [http]")]
-    NotAllowed(Address),
-    /// The scanner has stopped.
-    #[error("the appliance is stopping; try again when it is back")]
-    Stopping,
 }
 
 impl Queries {
@@ -258,74 +216,6 @@ impl Queries {
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
     }
-
-    /// Looks at one port of any host, within the budget that the host's other scans leave. Nothing is
-    /// stored. Takes at most 5 s to resolve the name, and 10 s for the look.
-    pub async fn probe(&self, host: &str, port: u16) -> Result<ProbeAnswer, ProbeError> {
-        // Never empty; IPv4 first, as the original did.
-        let found = self.resolver.resolve(host).await?;
-        let address = found.into_iter().next().ok_or_else(|| ResolveError::Unknown(host.to_owned()))?;
-        let config = Arc::clone(&self.config.borrow());
-        // Read anew each time: interfaces come and go.
-        let links = match Links::read() {
-            Ok(links) => links,
-            // Whether this machine itself is excluded by its MAC could not be told.
-            Err(error) => return Ok(ProbeAnswer { address, found: Err(error.to_string()) }),
-        };
-        match links.check_host(&address) {
-            // It may be there tomorrow: no fault of the question.
-            Err(error @ HostAddressError::UnknownInterface { .. }) => {
-                return Ok(ProbeAnswer { address, found: Err(error.to_string()) });
-            }
-            checked => checked?,
-        }
-        let fed = self.fed_at(&address);
-        // Without a question where the address, or what a feed says of it, is enough.
-        let unseen = Device { address: address.clone(), mac: None, name: None };
-        if config.is_excluded(&unseen) || !fed.iter().all(|device| is_wanted(&config, device)) {
-            return Err(ProbeError::Excluded(address));
-        }
-        let seen = match Witness::of(&links, &address).first_sighted(&config, &links, &address).await {
-            Ok(mac) => Device { mac, ..unseen },
-            Err(Unsighted::Silent) => {
-                let why = HostReport::no_neighbour_detail(&address).to_owned();
-                return Ok(ProbeAnswer { address, found: Err(why) });
-            }
-            Err(error) => return Ok(ProbeAnswer { address, found: Err(error.to_string()) }),
-        };
-        // A rule for the address alone does not overrule one for the MAC that a feed gives.
-        if (seen.mac.is_some() || fed.is_empty()) && !is_wanted(&config, &seen) {
-            return Err(ProbeError::Excluded(address));
-        }
-        let devices: Vec<Device> = std::iter::once(seen).chain(fed).collect();
-        let allows = |spec: &TargetSpec| devices.iter().any(|device| spec.matches(&address, device.mac));
-        if config.http_probe.as_ref().is_some_and(|allowed| !allowed.iter().any(allows)) {
-            return Err(ProbeError::NotAllowed(address));
-        }
-        let rule = devices.iter().find_map(|device| config.rule_for(device));
-        let timing = rule.and_then(|rule| rule.timing).unwrap_or(Timing::T3);
-        let mut ticket = self.scanner.submit(HostJob {
-            link: links.link_of(&address),
-            address,
-            ports: PortSet::from_ranges([(port, port)]),
-            first: Vec::new(),
-            timing,
-            max_in_flight: config.max_in_flight,
-            max_retries: None,
-            max_rate: None,
-            liveness: Liveness::Assume,
-            deadline: Some(PATIENCE),
-        });
-        let report = ticket.report().await.ok_or(ProbeError::Stopping)?;
-        Ok(ProbeAnswer { found: verdict(&report, port), address: report.address })
-    }
-
-    /// The device at an address, as the feeds have it.
-    fn fed_at(&self, address: &Address) -> Vec<Device> {
-        let inventory = self.inventory.borrow();
-        let fed = inventory.devices.iter().map(|known| &known.device);
-        fed.filter(|device| device.address == *address).cloned().collect()
-    }
 }
 
 /// All rows, read a page at a time as they are taken: between two pages the reader is free for others.
@@ -338,10 +228,4 @@ where
         let Page { rows, next } = read(next).await?;
         Ok(Some((rows, (next, read))))
     })
-}
-
-/// What a report says of its only port.
-fn verdict(report: &HostReport, port: u16) -> Result<PortFinding, String> {
-    let why = if report.detail.is_empty() { report.status.as_str() } else { &report.detail };
-    report.verdict(port).ok_or_else(|| why.to_owned())
 }

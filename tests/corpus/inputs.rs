@@ -176,7 +176,7 @@ async fn site(home: &Path) -> Router {
     let (_, health) = watch::channel(Health::default());
     let queries = Queries::new(store, scanner, Arc::new(Nobody), config.clone(), inventory, health, importer);
     let names = Names::new(None, config.clone());
-    let gate = Gate::new(Token::load(home, None).unwrap(), names.clone(), config.clone());
+    let gate = Gate::new(Token::load(home, None).unwrap(), names.clone(), config.clone(), Arc::new(clock));
     let (runs, _) = runner::runs();
     let (queries, clock, limits) = (Arc::new(queries), Arc::new(clock), Limits::default());
     let (_, advertised) = watch::channel(Advertised::default());

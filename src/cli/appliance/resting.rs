@@ -95,7 +95,7 @@ impl Resting {
         let (runs, _) = runner::runs();
         let (_, advertised) = watch::channel(Advertised::default());
         let site = Site {
-            gate: Gate::new(token.clone(), names.clone(), config.clone()),
+            gate: Gate::new(token.clone(), names.clone(), config.clone(), Arc::clone(&world.clock)),
             names,
             config,
             advertised,

@@ -51,7 +51,7 @@ fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
     let (config, config_seen) = watch::channel(Arc::new(config()));
     let (health, health_seen) = watch::channel(Health::default());
     let names = Names::new(Some("pi.home.example.net"), config_seen.clone());
-    let gate = Gate::new(token, names.clone(), config_seen);
+    let gate = Gate::new(token, names.clone(), config_seen, Arc::new(SystemClock::start()));
     let writes = Router::new()
         .route("/write", post(async || StatusCode::NO_CONTENT))
         .route_layer(from_fn_with_state(gate.clone(), require_authority));
@@ -95,10 +95,16 @@ impl Served {
         read_to_end(&mut stream).await
     }
 
-    /// One request with the usual headers and these.
+    /// One request of a program on this machine, with the usual headers and these.
     async fn request(&self, method: &str, path: &str, headers: &[&str]) -> Answer {
+        self.request_to("localhost", method, path, headers).await
+    }
+
+    /// The same under another name: as a forwarder on this machine passes on what its clients ask for.
+    async fn request_to(&self, host: &str, method: &str, path: &str, headers: &[&str]) -> Answer {
         let headers: String = headers.iter().flat_map(|line| [*line, "\r\n"]).collect();
-        self.ask(&format!("{method} {path} HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n{headers}\r\n")).await
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
+        self.ask(&head).await
     }
 
     async fn get(&self, path: &str) -> Answer {

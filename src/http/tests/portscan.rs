@@ -90,7 +90,7 @@ pub(super) fn appliance_with(limits: Limits) -> Appliance {
     );
     let names = Names::new(None, config_seen.clone());
     let token = Token::load(dir.path(), None).unwrap();
-    let gate = Gate::new(token.clone(), names.clone(), config_seen.clone());
+    let gate = Gate::new(token.clone(), names.clone(), config_seen.clone(), Arc::new(clock));
     let site = Site {
         gate: gate.clone(),
         names,
@@ -303,6 +303,61 @@ async fn an_owner_may_say_whom_to_look_at() {
     let answer = appliance.served.get(&format!("/portscan/127.0.0.1/{open}/json")).await;
     assert_eq!(answer.status, 403);
     assert!(answer.error().contains("`probe` under [http]"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_listens_on_this_machine_is_told_to_its_own_programs_alone() {
+    let appliance = appliance();
+    let (_listener, open, _) = open_and_closed();
+    for host in ["127.0.0.1", "127.9.9.9", "here", "::ffff:127.0.0.1", "[::ffff:7f00:1]", "::1"] {
+        let path = format!("/portscan/{host}/{open}/json");
+        // A forwarder's clients are not on this machine.
+        let answer = appliance.served.request_to("192.168.1.2:8080", "GET", &path, &[]).await;
+        assert_eq!(answer.status, 403, "{host}: {answer:?}");
+        assert!(answer.error().contains("the appliance's own address"), "{host}: {answer:?}");
+        let proxied = appliance.served.request("GET", &path, &["X-Forwarded-For: 192.168.1.7"]).await;
+        assert_eq!(proxied.status, 403, "{host}: {proxied:?}");
+        assert_eq!(appliance.served.get(&path).await.status, 200, "{host}");
+    }
+    for host in ["169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254"] {
+        let answer = appliance.served.get(&format!("/portscan/{host}/80/json")).await;
+        assert_eq!(answer.status, 403, "{host}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_owners_list_narrows_and_opens_nothing() {
+    let appliance = appliance();
+    let (_listener, open, _) = open_and_closed();
+    appliance.served.config.send_modify(|config| {
+        Arc::make_mut(config).http_probe = Some(vec!["127.0.0.1".parse().unwrap()]);
+    });
+    let path = format!("/portscan/127.0.0.1/{open}/json");
+    assert_eq!(appliance.served.request_to("pi", "GET", &path, &[]).await.status, 403);
+    assert_eq!(appliance.served.get(&path).await.status, 200);
+}
+
+#[tokio::test]
+async fn another_sites_page_has_no_port_looked_at() {
+    let appliance = appliance();
+    let (listener, open, _) = open_and_closed();
+    listener.set_nonblocking(true).unwrap();
+    let path = format!("/portscan/127.0.0.1/{open}/json");
+    let shown = format!("Authorization: Bearer {}", appliance.token.reveal());
+    for header in
+        ["Sec-Fetch-Site: cross-site", "Origin: http://evil.example", "Referer: http://evil.example/a"]
+    {
+        for method in ["GET", "HEAD"] {
+            let answer = appliance.served.request(method, &path, &[header, &shown]).await;
+            assert_eq!(answer.status, 403, "{method} {header}: {answer:?}");
+        }
+    }
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "a SYN was sent");
+    for header in
+        ["Sec-Fetch-Site: none", "Sec-Fetch-Site: same-origin", "Referer: http://localhost/", "Accept: */*"]
+    {
+        assert_eq!(appliance.served.request("GET", &path, &[header]).await.status, 200, "{header}");
+    }
 }
 
 #[tokio::test]

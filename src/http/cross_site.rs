@@ -1,0 +1,145 @@
+//! Whether a browser sends a request on behalf of another site's page.
+//!
+//! Clients that are no browsers send none of these headers, and pages cannot forge them. A browser sends
+//! `Sec-Fetch-Site` only where the connection is encrypted or the loopback's, so the others count, too.
+
+use hyper::{
+    Uri,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+
+use super::names::{Authority, Names};
+
+const SITE: &str = "sec-fetch-site";
+
+/// Whether this would have another site's page change something.
+pub(super) fn is_cross_site_write(headers: &HeaderMap, names: &Names) -> bool {
+    let site = headers.get(SITE);
+    let origin = headers.get(header::ORIGIN);
+    site.is_some_and(|site| site == "cross-site")
+        || origin.is_some_and(|origin| !is_own_origin(origin, headers, names))
+}
+
+/// Whether this would have another site's page make this machine connect somewhere. Stricter than for a write, because a
+/// page may send a GET without its origin; laxer in that another port of the same host is the same site.
+pub(super) fn is_cross_site_probe(headers: &HeaderMap, names: &Names) -> bool {
+    if headers.contains_key(SITE) {
+        // The browser's own judgement. `none`: a user typed the address or has it as a bookmark.
+        let is_own = |site: &HeaderValue| site == "same-origin" || site == "same-site" || site == "none";
+        return !headers.get_all(SITE).iter().all(is_own);
+    }
+    let told = [header::ORIGIN, header::REFERER];
+    let mut told = told.iter().flat_map(|name| headers.get_all(name)).peekable();
+    if told.peek().is_none() {
+        return is_anonymous_subresource(headers);
+    }
+    !told.all(|url| is_own_host(url, headers, names))
+}
+
+/// Whether a page had this loaded and keeps its own address to itself (`referrerpolicy="no-referrer"`): a browser's
+/// request that nothing navigated to. What Chromium 156 sends for an image, a script, a fetch or a prefetch.
+fn is_anonymous_subresource(headers: &HeaderMap) -> bool {
+    is_browser(headers) && !headers.contains_key(header::UPGRADE_INSECURE_REQUESTS)
+}
+
+/// Whether a browser navigates here and does not say from where: its user typed the address, or a page that keeps its
+/// own address to itself has it in a frame. Without encryption Chromium sends the same for both.
+pub(super) fn is_anonymous_navigation(headers: &HeaderMap) -> bool {
+    let tells = [header::ORIGIN, header::REFERER, HeaderName::from_static(SITE)];
+    is_browser(headers) && !tells.iter().any(|name| headers.contains_key(name))
+}
+
+/// Whether a browser sends this: such names languages.
+fn is_browser(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT);
+    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"))
+        && headers.contains_key(header::ACCEPT_LANGUAGE)
+}
+
+/// Whether an Origin is the Host of the same request, or one of the owner's names.
+fn is_own_origin(origin: &HeaderValue, headers: &HeaderMap, names: &Names) -> bool {
+    let Some((origin, default_port)) = server_of(origin) else { return false };
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+    let bare =
+        |authority: &str| authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
+    bare(&origin) == bare(host) || Authority::parse(&origin).is_some_and(|origin| names.are(origin.host))
+}
+
+/// Whether the host of an Origin or a Referer is that of the same request, or one of the owner's names.
+fn is_own_host(url: &HeaderValue, headers: &HeaderMap, names: &Names) -> bool {
+    let Some((server, _)) = server_of(url) else { return false };
+    let Some(theirs) = Authority::parse(&server) else { return false };
+    let asked = headers.get(header::HOST).and_then(|host| Authority::parse(host.to_str().ok()?));
+    names.are(theirs.host) || asked.is_some_and(|asked| asked.host.eq_ignore_ascii_case(theirs.host))
+}
+
+/// The authority of a URL, and what its default port looks like; `None` for `null` and the like.
+fn server_of(url: &HeaderValue) -> Option<(String, &'static str)> {
+    let uri: Uri = url.to_str().ok()?.parse().ok()?;
+    let default_port = match uri.scheme_str()? {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return None,
+    };
+    Some((uri.authority()?.as_str().to_owned(), default_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rstest::rstest;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::config::Config;
+
+    const BROWSER: &str = "user-agent: Mozilla/5.0 (X11; Linux x86_64)|accept-language: en";
+
+    #[rstest]
+    #[case::curl("user-agent: curl/8.5.0|accept: */*", false)]
+    #[case::nothing("", false)]
+    #[case::powershell("user-agent: Mozilla/5.0 (Windows NT; en-US) WindowsPowerShell/5.1", false)]
+    #[case::text_browser("user-agent: Lynx/2.9|accept-language: en", false)]
+    #[case::typed_over_http("BROWSER|upgrade-insecure-requests: 1", false)]
+    #[case::typed("BROWSER|sec-fetch-site: none", false)]
+    #[case::own_page("BROWSER|sec-fetch-site: same-origin", false)]
+    #[case::own_page_behind_a_proxy("sec-fetch-site: same-origin|referer: https://pi.example/lan/", false)]
+    #[case::neighbouring_page("sec-fetch-site: same-site|origin: http://pi:3000", false)]
+    #[case::own_page_over_http("BROWSER|referer: http://pi/", false)]
+    #[case::own_page_any_case("BROWSER|referer: http://PI:80/#/now", false)]
+    #[case::other_port_over_http("BROWSER|origin: http://pi:3000|referer: http://pi:3000/", false)]
+    #[case::configured_name("BROWSER|referer: https://scan.example.org/a?b", false)]
+    #[case::other_site("sec-fetch-site: cross-site", true)]
+    #[case::other_site_with_two_words("sec-fetch-site: none|sec-fetch-site: cross-site", true)]
+    #[case::a_word_that_is_none("sec-fetch-site: friendly", true)]
+    #[case::other_origin("origin: http://evil.example", true)]
+    #[case::other_referer("referer: http://evil.example/pi/", true)]
+    #[case::referer_without_path("referer: http://evil.example", true)]
+    #[case::one_of_both("origin: http://pi|referer: http://evil.example/", true)]
+    #[case::two_referers("referer: http://pi/|referer: http://evil.example/", true)]
+    #[case::ours_as_a_user("referer: http://pi@evil.example/", true)]
+    #[case::ours_as_the_beginning("referer: http://pi.evil.example/", true)]
+    #[case::sandboxed("origin: null", true)]
+    #[case::other_scheme("referer: android-app://pi/", true)]
+    #[case::empty("referer: ", true)]
+    #[case::image_without_referer("BROWSER|accept: image/avif,*/*", true)]
+    #[case::prefetch_without_referer("BROWSER|sec-purpose: prefetch|accept: text/html", true)]
+    #[case::fetch_without_referer("BROWSER|accept: text/html", true)]
+    fn a_probe_is_refused_to_another_sites_page_and_to_nobody_else(
+        #[case] lines: &str,
+        #[case] is_cross_site: bool,
+    ) {
+        let config = Config { http_names: vec!["scan.example.org".into()], ..Config::default() };
+        let names = Names::new(None, watch::channel(Arc::new(config)).1);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static("pi"));
+        for line in lines.replace("BROWSER", BROWSER).split('|').filter(|line| !line.is_empty()) {
+            let (name, value) = line.split_once(": ").unwrap();
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        assert_eq!(is_cross_site_probe(&headers, &names), is_cross_site);
+        let is_anonymous = lines == "BROWSER|upgrade-insecure-requests: 1";
+        assert!(is_cross_site || is_anonymous_navigation(&headers) == is_anonymous);
+    }
+}

@@ -1,0 +1,204 @@
+//! What becomes of wrong tokens: their answers come late, and the log names their senders.
+//!
+//! A token that this program makes cannot be guessed; one that the owner chose may be. The right token is never late,
+//! so that nothing a stranger does keeps the owner waiting.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::sleep;
+
+use super::{pace::Pace, peer::PeerKey};
+use crate::{clock::Clock, model::Moment};
+
+/// How late the answer to a sender's first wrong token is; to each further one twice as late.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+
+/// The latest, well within the time that a request has.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// A sender's wrong tokens are forgotten so long after the last.
+const MEMORY: Duration = Duration::from_secs(600);
+
+/// Senders that are remembered; the one that was heard longest ago makes room.
+const SENDERS: usize = 256;
+
+/// Answers that are held back at once, of one sender and in all: each holds a connection. Further ones are given at
+/// once and end theirs.
+const HELD_OF_ONE: usize = 4;
+const HELD: usize = 32;
+
+/// Least time between two lines of the log about one sender.
+const LINE: Duration = Duration::from_secs(60);
+
+/// The same about all: ten at once, then ten a minute.
+const ANY_LINE: Duration = Duration::from_secs(6);
+const LINES_BURST: Duration = Duration::from_secs(60);
+
+/// Counts wrong tokens.
+pub(super) struct WrongTokens {
+    clock: Arc<dyn Clock>,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    senders: HashMap<PeerKey, Entry>,
+    held: usize,
+    lines: Pace,
+}
+
+#[derive(Default)]
+struct Entry {
+    wrong: u32,
+    /// Since the last line of the log.
+    untold: u32,
+    told: Option<Moment>,
+    last: Moment,
+    held: usize,
+}
+
+/// What to do about one.
+#[derive(Debug, PartialEq, Eq)]
+struct Due {
+    /// How late the answer is to be; `None`: too many are held back as it is.
+    delay: Option<Duration>,
+    /// For how many wrong tokens a line of the log is due.
+    line: Option<u32>,
+}
+
+impl Table {
+    fn note(&mut self, now: Moment, sender: PeerKey) -> Due {
+        self.senders.retain(|_, entry| entry.held > 0 || entry.last.until(now) < MEMORY);
+        if self.senders.len() >= SENDERS && !self.senders.contains_key(&sender) {
+            // Fewer are held than remembered, so one is there.
+            let idle = self.senders.iter().filter(|(_, entry)| entry.held == 0);
+            if let Some(oldest) = idle.min_by_key(|(_, entry)| entry.last).map(|(sender, _)| *sender) {
+                self.senders.remove(&oldest);
+            }
+        }
+        let entry = self.senders.entry(sender).or_default();
+        let delay = FIRST_DELAY.saturating_mul(1 << entry.wrong.min(16)).min(LONGEST_DELAY);
+        entry.wrong = entry.wrong.saturating_add(1);
+        entry.untold = entry.untold.saturating_add(1);
+        entry.last = now;
+        let is_due = entry.told.is_none_or(|told| told.until(now) >= LINE)
+            && self.lines.try_spend(now, ANY_LINE, LINES_BURST);
+        let line = is_due.then(|| {
+            entry.told = Some(now);
+            std::mem::take(&mut entry.untold)
+        });
+        let may_hold = entry.held < HELD_OF_ONE && self.held < HELD;
+        if may_hold {
+            entry.held += 1;
+            self.held += 1;
+        }
+        Due { delay: may_hold.then_some(delay), line }
+    }
+
+    fn release(&mut self, sender: PeerKey) {
+        self.held -= 1;
+        if let Some(entry) = self.senders.get_mut(&sender) {
+            entry.held -= 1;
+        }
+    }
+}
+
+impl WrongTokens {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, table: Mutex::default() }
+    }
+
+    /// Counts one of this sender; returns when its answer is due. False: the connection should end with it.
+    pub(super) async fn hold_back(&self, sender: PeerKey) -> bool {
+        let Due { delay, line } = self.table().note(self.clock.now(), sender);
+        if let Some(count) = line {
+            tracing::warn!(%sender, count, "refused a wrong token; the sender's next ones are answered later and later");
+        }
+        let Some(delay) = delay else { return false };
+        // A client that leaves meanwhile drops it.
+        let _held = Held { all: self, sender };
+        sleep(delay).await;
+        true
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An answer that is held back.
+struct Held<'a> {
+    all: &'a WrongTokens,
+    sender: PeerKey,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.all.table().release(self.sender);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sender(number: u32) -> PeerKey {
+        PeerKey::of((number.to_be_bytes(), 40_000).into())
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_start(Duration::from_secs(1_000 + seconds))
+    }
+
+    fn delay(table: &mut Table, seconds: u64, number: u32) -> Option<Duration> {
+        let delay = table.note(at(seconds), sender(number)).delay;
+        if delay.is_some() {
+            table.release(sender(number));
+        }
+        delay
+    }
+
+    #[test]
+    fn each_wrong_token_of_a_sender_is_answered_later_until_it_has_paused() {
+        let mut table = Table::default();
+        for millis in [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000] {
+            assert_eq!(delay(&mut table, 0, 1), Some(Duration::from_millis(millis)));
+        }
+        assert_eq!(delay(&mut table, 0, 2), Some(FIRST_DELAY), "another sender");
+        assert_eq!(delay(&mut table, 599, 1), Some(LONGEST_DELAY));
+        assert_eq!(delay(&mut table, 1_200, 1), Some(FIRST_DELAY));
+    }
+
+    #[test]
+    fn few_answers_are_held_back_at_once() {
+        let mut table = Table::default();
+        let mut held = |number| table.note(at(0), sender(number)).delay.is_some();
+        assert_eq!((0..10).filter(|_| held(1)).count(), HELD_OF_ONE);
+        assert_eq!((2..100).filter(|number| held(*number)).count(), HELD - HELD_OF_ONE);
+    }
+
+    #[test]
+    fn senders_are_bounded_and_the_oldest_makes_room() {
+        let mut table = Table::default();
+        for number in 0..10_000 {
+            delay(&mut table, u64::from(number) / 100, number);
+        }
+        assert_eq!(table.senders.len(), SENDERS);
+        assert!(table.senders.contains_key(&sender(9_999)) && !table.senders.contains_key(&sender(0)));
+    }
+
+    #[test]
+    fn the_log_has_a_line_a_minute_for_each_sender_and_ten_for_all() {
+        let mut table = Table::default();
+        let mut lines = |seconds, number| table.note(at(seconds), sender(number)).line;
+        assert_eq!(lines(0, 1), Some(1));
+        assert!((0..60).all(|seconds| lines(seconds, 1).is_none()));
+        assert_eq!(lines(60, 1), Some(61));
+        let told = (2..1_000).filter(|number| lines(60, *number).is_some()).count();
+        assert_eq!(told, 9);
+    }
+}
