@@ -407,6 +407,57 @@ fn a_network_that_tells_too_much_is_forgotten() {
     running.stop();
 }
 
+/// As fast as a machine can, for so many packets.
+fn flood(liar: &Liar, packets: u32, packet: impl Fn(u32) -> Vec<u8>) {
+    for number in 0..packets {
+        liar.say(&packet(number));
+    }
+}
+
+/// Names of hosts that nobody asked for, 100 a packet.
+fn hosts(number: u32) -> Vec<u8> {
+    let [_, a, b, c] = number.to_be_bytes();
+    let host = |last: u8| liar::address(&format!("h{last}-{number}.local"), [a | 10, b, c, last]);
+    liar::answer(&(0..100).map(host).collect::<Vec<_>>())
+}
+
+/// Few records, but large ones.
+fn texts(number: u32) -> Vec<u8> {
+    let text = [&[250][..], &[b'x'; 250]].concat().repeat(30);
+    liar::answer(&[liar::record(&liar::name(&format!("t{number}.local")), 16, &text)])
+}
+
+/// Questions for what the appliance offers, each of which is answered a little later.
+fn questions(number: u32) -> Vec<u8> {
+    let mut packet = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    packet.extend(liar::name(KINDS[number as usize % 2].to_owned().as_str()).split_last().unwrap().1);
+    packet.extend(liar::name("local"));
+    packet.extend([0, 12, 0, 1]);
+    packet
+}
+
+#[test]
+fn a_flood_of_mdns_takes_little_memory() {
+    let lan = lan();
+    let [here, there] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| lan.plug(address));
+    let liar = Liar::start(&there, |_| vec![]);
+    for (kind, packets, packet) in [
+        ("hosts", 20_000, hosts as fn(u32) -> Vec<u8>),
+        ("texts", 20_000, texts),
+        ("questions", 100_000, questions),
+    ] {
+        let running = start(&here, &Portscan::on(&here, ANY, NO_FEED));
+        wait_for_names(&running, &["portscan.local"]);
+        let before = running.rss();
+        flood(&liar, packets, packet);
+        wait_for_names(&running, &["portscan.local"]);
+        let grown = running.peak_rss().saturating_sub(before) >> 20;
+        eprintln!("{kind}: {grown} MB more");
+        assert!(grown < 32, "{grown} MB for a flood of {kind}");
+        running.stop();
+    }
+}
+
 #[test]
 fn who_claims_every_name_keeps_it_from_none_but_the_name() {
     let lan = lan();

@@ -6,6 +6,7 @@
 //! | `daemon.rs` | the one [`Daemon`] of the process: mdns-sd's thread and socket, bounded |
 //! | `resolver.rs` | [`LocalResolver`]: `.local` by it, every other name by the system |
 //! | `responder.rs` | [`Responder`]: under which names the appliance is found, and gives way |
+//! | `valve.rs` | shuts mdns-sd's sockets in a flood |
 //!
 //! IPv4 only, never the loopback: beside a running avahi, which announces the machine's host name with its IPv6
 //! addresses too, an answer for the same name with other addresses of that family would make it rename the
@@ -14,12 +15,14 @@
 //! Limits, by mdns-sd 0.21: at its start it joins the group on every network for an instant before it is told
 //! which are meant (it says nothing there); a name is compared with others' when it is taken, so two networks
 //! that are joined later may hold it twice until one of them starts anew; what it remembers of others is bounded
-//! from outside, which a flood that is faster than its thread reads puts off.
+//! from outside: its sockets are shut when it remembers too much or has more to read than it can, so that in a flood the
+//! appliance may not be found by name.
 
 mod daemon;
 mod reach;
 mod resolver;
 mod responder;
+mod valve;
 
 pub use daemon::{Daemon, MdnsError};
 pub use reach::Reach;

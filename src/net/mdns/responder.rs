@@ -2,17 +2,24 @@
 
 use std::{
     future::{Future, pending},
+    io,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use mdns_sd::{DaemonEvent, RRType};
-use tokio::{sync::watch, time::sleep};
+use futures_util::FutureExt;
+use mdns_sd::{DaemonEvent, MDNS_PORT, RRType};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{
     DOMAIN, Reach,
     daemon::{Daemon, MdnsError, Offer},
     label_of,
+    valve::Valve,
 };
 use crate::{config::Config, model::one_line};
 
@@ -22,12 +29,25 @@ const LANSCAN: &str = "lanscan";
 /// Until the next attempt at what failed.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// How often the thread's memory is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often the thread's memory is looked at: as much as a network carries in that time is the most that it grows by
+/// unseen.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// The most records of others' that the thread may remember, a few hundred bytes each. A large school announces a
-/// tenth of it; mdns-sd has no bound of its own.
-const MOST_RECORDS: i64 = 20_000;
+/// A thread that does not say how much it remembers within this time has more to read than it can.
+const PROMPT: Duration = Duration::from_millis(100);
+
+/// For how long nothing is received where that is so.
+const RELIEF: Duration = Duration::from_secs(1);
+
+/// The most that the thread may remember of others: records of up to 9 kB, and two timers for each, so that it is 15 MB at
+/// worst. mdns-sd has no bound of its own. 250 devices that announce four records each come to 3000.
+const MOST_REMEMBERED: i64 = 5000;
+
+/// From a flood to the next attempt. Not to be found meanwhile costs less than to start anew all the time.
+const FLOOD_PAUSE: Duration = Duration::from_secs(10);
+
+/// After so long without a flood, the next one is told again.
+const CALM: Duration = Duration::from_secs(600);
 
 /// Under which names the appliance is found now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,6 +129,7 @@ impl Responder {
     async fn offer(&self, wanted: Option<Wanted>) {
         let (Some(reach), Some(wanted)) = (&self.reach, wanted) else { return pending().await };
         let Wanted { mut label, mut lanscan } = wanted;
+        let mut calm = pin!(sleep(Duration::ZERO));
         loop {
             let ended = self.start_and_watch(reach, &label, lanscan).await;
             self.end().await;
@@ -127,9 +148,15 @@ impl Responder {
                     lanscan = false;
                 }
                 Ok(Trouble::Flooded) => {
-                    tracing::warn!(
-                        "mDNS: the network announces more names than a real one has; all are forgotten"
-                    );
+                    if calm.as_mut().now_or_never().is_some() {
+                        tracing::warn!(
+                            "mDNS: the network announces more names than a real one has; all are forgotten, again \
+                             every {} s while it does",
+                            FLOOD_PAUSE.as_secs()
+                        );
+                    }
+                    calm.set(sleep(CALM));
+                    sleep(FLOOD_PAUSE).await;
                 }
                 Ok(Trouble::Ended) => self.fail("its thread has ended").await,
                 Err(error) => self.fail(&error.to_string()).await,
@@ -252,15 +279,33 @@ async fn as_lanscan(daemon: &Daemon) -> MdnsError {
     }
 }
 
-/// Returns when the daemon remembers too much, or no longer answers.
+/// Returns when the daemon remembers too much, or no longer answers. In a flood its sockets are shut, for good where it
+/// remembers too much: it would neither answer nor end.
 async fn too_much(daemon: &Daemon) -> Trouble {
     loop {
-        match daemon.burden().await {
-            Some(records) if records > MOST_RECORDS => return Trouble::Flooded,
-            Some(_) => sleep(LOOK_EVERY).await,
-            None => return Trouble::Ended,
+        match timeout(PROMPT, daemon.burden()).await {
+            Ok(None) => return Trouble::Ended,
+            Ok(Some(remembered)) if remembered <= MOST_REMEMBERED => sleep(LOOK_EVERY).await,
+            Ok(Some(_)) | Err(_) => {
+                let valve = shut();
+                match daemon.burden().await {
+                    None => return Trouble::Ended,
+                    Some(remembered) if remembered > MOST_REMEMBERED => return Trouble::Flooded,
+                    Some(_) => sleep(RELIEF).await,
+                }
+                if let Err(error) = valve.and_then(|valve| valve.open()) {
+                    tracing::debug!(%error, "mDNS: its sockets cannot be shut and opened");
+                }
+            }
         }
     }
+}
+
+/// Has the daemon receive nothing more, so that it comes to an end with what it has.
+fn shut() -> io::Result<Valve> {
+    let valve = Valve::on_port(MDNS_PORT)?;
+    valve.shut()?;
+    Ok(valve)
 }
 
 #[cfg(test)]

@@ -1,0 +1,117 @@
+//! Shuts the sockets of mdns-sd, which does not hand them out.
+//!
+//! mdns-sd 0.21 reads until nothing is left to read, and only then heeds what it is told. While more arrives than its
+//! thread can read, it remembers all of it and can be neither asked how much that is nor ended. A filter that refuses
+//! every datagram (`SO_ATTACH_FILTER`, socket(7)) has the kernel drop them before it.
+//!
+//! The sockets are found among this process's descriptors, and used by copies that the process sends to itself
+//! (`SCM_RIGHTS`, unix(7)): the way to a descriptor's owned copy without unsafe code. `pidfd_getfd(2)` would be shorter,
+//! but the service's filter of system calls does not let it pass.
+
+use std::{
+    fs,
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsRawFd, OwnedFd, RawFd},
+        unix::net::UnixDatagram,
+    },
+};
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use socket2::{SockFilter, Socket, Type};
+
+/// `BPF_RET | BPF_K` of `linux/bpf_common.h`: how much of a datagram passes; 0 drops it.
+const RETURN: u16 = 0x06;
+
+/// The datagram sockets that this process has on one port.
+pub(super) struct Valve(Vec<Socket>);
+
+impl Valve {
+    /// Those on this port at the moment.
+    ///
+    /// # Errors
+    /// /proc is not there, or no descriptor is free for a copy.
+    pub(super) fn on_port(port: u16) -> io::Result<Self> {
+        let to_self = UnixDatagram::pair()?;
+        let mut sockets = Vec::new();
+        for entry in fs::read_dir("/proc/self/fd")? {
+            let entry = entry?;
+            // One that has been closed meanwhile leads nowhere.
+            let Ok(target) = fs::read_link(entry.path()) else { continue };
+            let number = entry.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
+            let Some(number) = number.filter(|_| target.to_string_lossy().starts_with("socket:")) else {
+                continue;
+            };
+            let Ok(Some(copy)) = copy_of(number, &to_self) else { continue };
+            let socket = Socket::from(copy);
+            let is_on_port = || Some(socket.local_addr().ok()?.as_socket()?.port() == port);
+            if socket.r#type().is_ok_and(|kind| kind == Type::DGRAM) && is_on_port() == Some(true) {
+                sockets.push(socket);
+            }
+        }
+        Ok(Self(sockets))
+    }
+
+    /// From now on they receive nothing. What the kernel has taken for them already can still be read.
+    pub(super) fn shut(&self) -> io::Result<()> {
+        self.0.iter().try_for_each(|socket| socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)]))
+    }
+
+    /// They receive again.
+    pub(super) fn open(&self) -> io::Result<()> {
+        self.0.iter().try_for_each(Socket::detach_filter)
+    }
+}
+
+/// A copy of the descriptor with this number, if there is one.
+fn copy_of(number: RawFd, (sender, receiver): &(UnixDatagram, UnixDatagram)) -> io::Result<Option<OwnedFd>> {
+    let number = [number];
+    let message = [ControlMessage::ScmRights(&number)];
+    sendmsg::<()>(sender.as_raw_fd(), &[IoSlice::new(b"-")], &message, MsgFlags::empty(), None)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(receiver, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let copies = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut copies) => copies.next(),
+        _ => None,
+    });
+    Ok(copies.last())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn what_is_shut_receives_nothing_until_it_is_opened() {
+        let [shut, other, sender] = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        for socket in [&shut, &other] {
+            socket.set_nonblocking(true).unwrap();
+        }
+        let send = |to: &UdpSocket| sender.send_to(b"x", to.local_addr().unwrap()).unwrap();
+        let receives = |socket: &UdpSocket| socket.recv(&mut [0]).is_ok();
+        let valve = Valve::on_port(shut.local_addr().unwrap().port()).unwrap();
+        assert_eq!(valve.0.len(), 1);
+        valve.shut().unwrap();
+        // On the loopback it has arrived, or not, when sending returns.
+        send(&shut);
+        send(&other);
+        assert!(!receives(&shut) && receives(&other));
+        valve.open().unwrap();
+        send(&shut);
+        assert!(receives(&shut));
+        drop(valve);
+        send(&shut);
+        assert!(receives(&shut), "the copies alone are closed");
+    }
+
+    #[test]
+    fn a_port_without_sockets_has_nothing_to_shut() {
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        assert!(Valve::on_port(free).unwrap().0.is_empty());
+    }
+}
