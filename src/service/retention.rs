@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     config::Config,
     model::{DeviceKey, Moment},
-    store::{ScanId, Store, StoreError},
+    store::{Repaired, ScanId, Store, StoreError},
 };
 
 /// From one time to the next.
@@ -94,6 +94,14 @@ async fn forget(
     config: &Config,
     inventory: &Inventory,
 ) -> Result<(), StoreError> {
+    let repaired = store.repair_dates(wall).await?;
+    if repaired != Repaired::default() {
+        tracing::info!(
+            scans = repaired.scans,
+            dates = repaired.dates,
+            "dates that a wrong clock had written are set back: they lay ahead; scans have new ids"
+        );
+    }
     for (row, device) in forgettable(store.unseen_since(wall - config.forget).await?, inventory) {
         store.forget(row).await?;
         tracing::info!(%device, "forgotten: nobody has seen it for long");

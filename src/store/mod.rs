@@ -25,6 +25,7 @@
 //! **History** belongs to the device: a MAC keeps its own wherever it goes, and an address that another MAC takes
 //! begins another.
 
+mod ahead;
 mod apply;
 mod at_rest;
 mod backup;
@@ -75,6 +76,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::condition::Condition;
 use crate::model::{Device, DeviceKey, HostReport, Mac, PortSet, ScanStatus};
 
+pub use ahead::Repaired;
 pub use at_rest::ReaderThread;
 pub use backup::backup;
 pub use compared::ScanDevice;

@@ -25,6 +25,9 @@ pub(super) const STEP: u32 = 500;
 /// A file is not rewritten for less than this, in bytes.
 const WORTHWHILE: i64 = 16 << 20;
 
+/// After every id that a clock can give, and small enough to be taken for a date in milliseconds.
+const ALL: i64 = i64::MAX / 1000;
+
 /// What pruning has taken away, or would.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -49,7 +52,7 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed; what was dropped by then stays dropped.
     pub async fn prune(&self, before: Option<ScanId>) -> Result<Pruned> {
-        let before = before.map_or(i64::MAX, |scan| scan.0);
+        let before = before.map_or(ALL, |scan| scan.0.min(ALL));
         let mut pruned = Pruned::default();
         let mut after = Some((i64::MIN, 0));
         while let Some(from) = after {
@@ -68,7 +71,7 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn would_prune(&self, before: Option<ScanId>) -> Result<Pruned> {
-        let before = before.map_or(i64::MAX, |scan| scan.0);
+        let before = before.map_or(ALL, |scan| scan.0.min(ALL));
         self.read(move |connection| would_prune(connection, before)).await
     }
 
@@ -103,19 +106,31 @@ impl Store {
     }
 }
 
+/// The scans `s` that are over and older than ?1. Where that is the id of a scan, ids decide; where it is a date, so does
+/// the start, if the clock can have been right by then: a clock that was ahead has led all later ids away from it.
+macro_rules! older {
+    () => {
+        "s.status <> 'running' AND (s.id < ?1 OR s.started BETWEEN 1767225600000 AND ?1 * 1000 - 1
+           AND NOT EXISTS (SELECT 1 FROM scans WHERE id = ?1))"
+    };
+}
+
 /// Looks of scans that are over which supply nothing: the rows `o`, with the scan `s`.
-const SPENT: &str = "
-    observations o JOIN scans s ON s.id = o.scan
-    WHERE s.status <> 'running' AND o.scan < ?1 AND o.seq NOT IN (SELECT seq FROM current)";
+const SPENT: &str = concat!(
+    "observations o JOIN scans s ON s.id = o.scan WHERE ",
+    older!(),
+    " AND o.seq NOT IN (SELECT seq FROM current)"
+);
 
 /// Addresses that did not answer a scan that is over.
-const UNANSWERED: &str =
-    "unanswered WHERE scan IN (SELECT id FROM scans WHERE status <> 'running' AND id < ?1)";
+const UNANSWERED: &str = concat!("unanswered WHERE scan IN (SELECT s.id FROM scans s WHERE ", older!(), ")");
 
 /// Scans that are neither running nor the newest, nor the newest complete one: the rows `s`.
-const OLD_SCANS: &str = "
-    scans s WHERE s.status <> 'running' AND s.id < ?1
-      AND s.id NOT IN (SELECT max(id) FROM scans UNION SELECT max(id) FROM scans WHERE status = 'complete')";
+const OLD_SCANS: &str = concat!(
+    "scans s WHERE ",
+    older!(),
+    " AND s.id NOT IN (SELECT max(id) FROM scans UNION SELECT max(id) FROM scans WHERE status = 'complete')"
+);
 
 /// Makes a change without SQLite looking for rows that refer to those that go: it would read every device for
 /// every look, there being no index by which to find them, and the change itself has made sure.

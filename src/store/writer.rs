@@ -109,8 +109,7 @@ impl Writer {
         let number = |sql| reader.query_row(sql, [], |row| row.get::<_, i64>(0));
         // Reads the whole table: some 50 bytes a row, once at start. An index would cost a page per commit.
         let last_seq = number("SELECT coalesce(max(seq), 0) FROM observations")?;
-        // An import from tomorrow is not to carry our own ids with it.
-        let last_scan = number("SELECT coalesce(max(id), 0) FROM scans WHERE kind <> 'import'")?;
+        let last_scan = last_scan(reader)?;
         news.send_replace(news::newest(reader)?);
         let abandoned = number("SELECT count(*) FROM scans WHERE status = 'running' AND kind <> 'run'")? > 0;
         // The first change in the queue and not made here: the disk may be full, which is no reason not to
@@ -253,6 +252,10 @@ impl Writer {
                     // Whatever was forgotten is to be written anew.
                     self.sightings.forget();
                 }
+                // Ids that lay ahead may have been mended; those of what waits are given already.
+                if let (true, Some(connection)) = (self.batch.is_empty(), &self.connection) {
+                    self.last_scan = last_scan(connection).unwrap_or(self.last_scan);
+                }
                 return;
             }
             Request::Flush(done) => {
@@ -352,4 +355,11 @@ impl Writer {
             self.news.send_if_modified(|told| std::mem::replace(told, newest) != newest);
         }
     }
+}
+
+/// The latest id of ours: an import from tomorrow is not to carry our own with it.
+fn last_scan(connection: &Connection) -> Result<i64> {
+    let sql = "SELECT coalesce(max(id), 0) FROM scans WHERE kind <> 'import'";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+
 }

@@ -1,5 +1,6 @@
 //! The store on real files: what is written is there, in order, and stays there.
 
+mod ahead;
 mod disk;
 mod expected;
 mod history;
