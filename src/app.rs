@@ -2,6 +2,7 @@
 //! probers are made and handed down. Nothing else in the house makes its own.
 
 mod health;
+mod links;
 mod log;
 mod manager;
 mod reload;
@@ -106,8 +107,9 @@ fn probing(clock: SystemClock) -> io::Result<Probing> {
         known
     };
     tracing::info!("this machine allows {limits}");
+    let watch = prober.links().clone();
     let (scanner, thread) = Scanner::start(seed, prober, clock, bounds)?;
-    Ok(Probing { scanner, thread, limits })
+    Ok(Probing { scanner, thread, limits, watch })
 }
 
 /// Says why nothing goes on, with all the causes, and how it ends.

@@ -9,6 +9,7 @@ mod api;
 mod appliance;
 mod bench;
 mod browser;
+mod cable;
 mod changes;
 mod corpus;
 mod crash;

@@ -77,6 +77,7 @@ fn job() -> HostJob {
         liveness: Liveness::Check,
         link: Link::OnLink,
         deadline: None,
+        sits_out: Duration::MAX,
     }
 }
 

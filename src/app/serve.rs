@@ -10,7 +10,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{health, log, manager, probing, reload::reload};
+use super::{health, links, log, manager, probing, reload::reload};
 use crate::{
     cli::Probing,
     client::Client,
@@ -204,6 +204,7 @@ impl Parts<'_> {
         let runner = Runner {
             store: self.store.clone(),
             scanner: self.probing.scanner.clone(),
+            watch: self.probing.watch.clone(),
             clock,
             resolver,
             config: self.config.clone(),
@@ -245,7 +246,9 @@ impl Parts<'_> {
         let (health, seen) = watch::channel(Health::default());
         let (store, config) = (self.store.health(), self.config.clone());
         let lan = (self.file.to_owned(), Lan::likeliest as fn() -> Option<String>);
-        let watching = health::watch(store, inventory, advertised, config, lan, health);
+        let (down, seen_down) = watch::channel(Vec::new());
+        tasks.spawn(until_stopped(self.stop.clone(), links::watch(self.probing.watch.clone(), down)));
+        let watching = health::watch(store, inventory, advertised, config, seen_down, lan, health);
         tasks.spawn(until_stopped(self.stop.clone(), watching));
         seen
     }

@@ -55,7 +55,7 @@ use crate::{
     clock::Clock,
     http::TokenError,
     model::{Address, HostAddressError, one_line},
-    net::{Limits, Links},
+    net::{Limits, LinkWatch, Links},
     resolve::{Resolve, ResolveError},
     service::scanner::{Scanner, ScannerThread},
 };
@@ -80,6 +80,8 @@ pub struct Probing {
     pub thread: ScannerThread,
     /// This machine's limits.
     pub limits: Limits,
+    /// This machine's links.
+    pub watch: LinkWatch,
 }
 
 /// Where output goes.

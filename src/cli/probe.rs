@@ -19,6 +19,9 @@ use crate::{
     services,
 };
 
+/// How long a link may be down while its user waits.
+const OUTAGE: Duration = Duration::from_secs(2);
+
 /// The answer, in the order in which JSON shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Answer {
@@ -99,6 +102,7 @@ async fn look(port: u16, links: &Links, address: Address, world: &World) -> Resu
         max_rate: None,
         liveness: Liveness::Assume,
         deadline: None,
+        sits_out: OUTAGE,
     };
     let report = probing.scanner.submit(job).report().await.ok_or(CliError::Stopped)?;
     probing.thread.join();

@@ -1,6 +1,6 @@
 //! `portscan scan`: hands hosts to the scanner, prints them as they come back.
 
-use std::{collections::VecDeque, future::ready, io, pin::pin};
+use std::{collections::VecDeque, future::ready, io, pin::pin, time::Duration};
 
 use futures_util::future::select_all;
 use jiff::tz::TimeZone;
@@ -25,6 +25,9 @@ use crate::{
     net::{Links, Solicited, neighbour, solicit},
     service::{retry::retry_kernel_read, scanner::Scanner},
 };
+
+/// How long a link may be down: a plug that is loose, or a switch that restarts.
+const OUTAGE: Duration = Duration::from_secs(60);
 
 /// Hosts in progress at once: enough to fill the time that one host's pace leaves, and few enough that the
 /// first results come early and the kernel's table of neighbours is not filled with addresses that nobody has.
@@ -57,7 +60,7 @@ pub(super) async fn scan(
     }
     // Before anything is sent: a report that cannot be written should not cost a scan.
     let outputs = Outputs::open(args.outputs(), &world.clock.wall().to_zoned(TimeZone::system()))?;
-    let Probing { scanner, thread, limits } = (world.prober)().map_err(CliError::Prober)?;
+    let Probing { scanner, thread, limits, .. } = (world.prober)().map_err(CliError::Prober)?;
     let mut run = Run::new((args, verbose), (targets, left_out), (&scanner, &links), &*world.clock, terminal);
     run.drive(interrupted).await?;
     // Only a thread that has ended has published its last counts.
@@ -223,6 +226,7 @@ impl<'a, 'w> Run<'a, 'w> {
             liveness: if self.args.skip_liveness { Liveness::Assume } else { Liveness::Check },
             link: self.links.link_of(address),
             deadline: self.args.host_timeout,
+            sits_out: OUTAGE,
         }
     }
 
@@ -381,6 +385,11 @@ fn troubles(stats: &Stats, descriptors: u32) -> Vec<String> {
                 .to_owned(),
             LocalError::NoRoute => {
                 "this machine has no route to some of the addresses; see `ip route`".to_owned()
+            }
+            LocalError::LinkDown => {
+                "the link to some of the addresses was down; check the cable, the switch or the \
+                                     access point"
+                    .to_owned()
             }
             LocalError::SelfConnect => return None,
             LocalError::Other => "connects failed on this machine for an unusual reason".to_owned(),

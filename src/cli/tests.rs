@@ -28,8 +28,9 @@ fn world() -> World {
             let limits = Limits::raise_and_read()?;
             let prober = ConnectProber::start(NonZeroUsize::MIN, clock)?;
             let bounds = limits.bounds();
+            let watch = prober.links().clone();
             let (scanner, thread) = Scanner::start(1, prober, clock, move || bounds)?;
-            Ok(Probing { scanner, thread, limits })
+            Ok(Probing { scanner, thread, limits, watch })
         }),
     }
 }

@@ -14,7 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A route that is missing for a moment (an interface that comes up) is given longer.
 const NO_ROUTE_PAUSE: Duration = Duration::from_millis(250);
 
-/// No route so often in a row: it is not for a moment.
+/// No route so often in a row: there is none.
 const NO_ROUTE: u32 = 3;
 
 /// A self-connect is a coincidence of one in 28,000 and is simply tried again.
@@ -25,7 +25,22 @@ const COINCIDENCES: u32 = 3;
 pub(super) struct Faults {
     row: u32,
     no_route: u32,
+    /// Since when the way has been interrupted.
+    link_down: Option<Moment>,
+    /// Whether a probe is under way that shows whether it still is.
+    trying: bool,
     until: Moment,
+}
+
+/// What a fault means for the jobs on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Another try is due later.
+    Passing,
+    /// The way has been interrupted for so long.
+    Interrupted(Duration),
+    /// There is no way to the host.
+    NoRoute,
 }
 
 impl Faults {
@@ -34,21 +49,41 @@ impl Faults {
         self.until
     }
 
-    /// Takes a fault; true if there is no way to the host. What comes back during a pause belongs to the fault
-    /// that began it.
-    pub(super) fn note(&mut self, error: LocalError, now: Moment) -> bool {
+    /// Whether a probe towards an interrupted way is under way: one at a time shows as much as a window of them.
+    pub(super) const fn is_trying(&self) -> bool {
+        self.trying
+    }
+
+    /// A probe leaves.
+    pub(super) fn left(&mut self) {
+        self.trying = self.link_down.is_some();
+    }
+
+    /// A probe was not made.
+    pub(super) fn not_made(&mut self) {
+        self.trying = false;
+    }
+
+    /// Takes a fault. What comes back during a pause belongs to the fault that began it.
+    pub(super) fn note(&mut self, error: LocalError, now: Moment) -> Meaning {
         if now < self.until {
-            return false;
+            return Meaning::Passing;
         }
+        self.trying = false;
         self.row += 1;
         self.no_route = if error == LocalError::NoRoute { self.no_route + 1 } else { 0 };
+        self.link_down = (error == LocalError::LinkDown).then(|| self.link_down.unwrap_or(now));
         let pause = match error {
             LocalError::SelfConnect if self.row <= COINCIDENCES => Duration::ZERO,
-            LocalError::NoRoute => NO_ROUTE_PAUSE,
+            LocalError::NoRoute | LocalError::LinkDown => NO_ROUTE_PAUSE,
             _ => PAUSE,
         };
         self.until = now + (pause * (1 << (self.row - 1).min(7))).min(LONGEST_PAUSE);
-        self.no_route >= NO_ROUTE
+        match self.link_down {
+            Some(since) => Meaning::Interrupted(now.since(since)),
+            None if self.no_route >= NO_ROUTE => Meaning::NoRoute,
+            None => Meaning::Passing,
+        }
     }
 
     /// A probe got out.
@@ -66,8 +101,8 @@ mod tests {
         let mut faults = Faults::default();
         let mut now = Moment::ZERO;
         for pause in [10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
-            assert!(!faults.note(LocalError::Memory, now));
-            assert!(!faults.note(LocalError::NoRoute, now), "belongs to the same fault");
+            assert_eq!(faults.note(LocalError::Memory, now), Meaning::Passing);
+            assert_eq!(faults.note(LocalError::NoRoute, now), Meaning::Passing, "belongs to the same fault");
             assert_eq!(now.until(faults.until()), Duration::from_millis(pause));
             now = faults.until();
         }
@@ -83,7 +118,21 @@ mod tests {
             faults.note(error, now)
         };
         let told = [LocalError::NoRoute, LocalError::NoRoute, LocalError::Memory].map(&mut note);
-        assert_eq!(told, [false; 3]);
-        assert_eq!([LocalError::NoRoute; 3].map(note), [false, false, true]);
+        assert_eq!(told, [Meaning::Passing; 3]);
+        let told = [LocalError::NoRoute; 3].map(note);
+        assert_eq!(told, [Meaning::Passing, Meaning::Passing, Meaning::NoRoute]);
+    }
+
+    #[test]
+    fn tells_how_long_the_way_has_been_interrupted() {
+        let (mut faults, mut now) = (Faults::default(), Moment::ZERO);
+        for millis in [0, 250, 750, 1750, 2750] {
+            let meaning = Meaning::Interrupted(Duration::from_millis(millis));
+            assert_eq!(faults.note(LocalError::LinkDown, now), meaning);
+            now = faults.until();
+        }
+        assert_eq!(faults.note(LocalError::Memory, now), Meaning::Passing);
+        now = faults.until();
+        assert_eq!(faults.note(LocalError::LinkDown, now), Meaning::Interrupted(Duration::ZERO));
     }
 }

@@ -280,7 +280,7 @@ impl Host {
     fn allow(&mut self, run: usize, ask: &Ask, now: Moment, room: Room) -> Result<(), Denied> {
         let not_before = |at: Moment| if at > now { Err(Denied::Until(at)) } else { Ok(()) };
         not_before(self.faults.until())?;
-        if self.flights.len() >= self.sockets() {
+        if self.faults.is_trying() || self.flights.len() >= self.sockets() {
             return Err(Denied::Reply);
         }
         let checking = |flight: &Flight| matches!(flight.purpose, Purpose::Check(_));
@@ -366,6 +366,7 @@ impl Host {
         let slot = matches!(ask.purpose, Purpose::Port(_)).then(|| now + timeout.min(give_up));
         self.pacer.take(now, room.start_within, give_up, paced);
         self.health.sent();
+        self.faults.left();
         if ask.purpose == Purpose::Canary {
             self.health.canary_left(ask.port, now);
         }
@@ -387,7 +388,8 @@ impl Host {
             counts_from,
         };
         self.flights.insert(id, flight);
-        Probe { id, address: self.address.clone(), port: ask.port, start_by, give_up }
+        let link = self.runs[run].job().link;
+        Probe { id, address: self.address.clone(), link, port: ask.port, start_by, give_up }
     }
 
     /// Sees to it that a host that may doze is awake when a port is looked at for the last time: from when on its

@@ -28,6 +28,8 @@ pub struct HostJob {
     pub link: Link,
     /// The time after which the job ends with what is known (nmap's --host-timeout).
     pub deadline: Option<Duration>,
+    /// How long the way to the host may be interrupted (no carrier, no address) before the job ends with what is known.
+    pub sits_out: Duration,
 }
 
 /// Whether to look for a sign of life before scanning.

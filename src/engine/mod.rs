@@ -16,6 +16,8 @@
 //! all hosts, and all ports of a job are looked at once per pass: deadlines lie in ordered sets, a pass walks a
 //! permutation that is computed, not stored.
 //!
+//! Beside them [`Ways`] judges whether the way to a host was open: the prober asks it before and after each probe.
+//!
 //! The constants stand beside the decision they belong to, each with its reason.
 
 mod barred;
@@ -43,9 +45,11 @@ mod spread;
 mod stats;
 mod streak;
 mod timing;
+mod ways;
 mod window;
 
 pub use job::{Event, HostJob, JobId, Link, Liveness, Progress};
 pub use probe::{LocalError, Outcome, Probe, ProbeId, Prober, Reply};
 pub use scheduler::Engine;
 pub use stats::{Bounds, Stats};
+pub use ways::{Closed, LinkFacts, Passage, Reach, Ways};

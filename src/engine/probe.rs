@@ -4,6 +4,8 @@ use std::{future::Future, time::Duration};
 
 use crate::model::{Address, Moment, Reason};
 
+use super::job::Link;
+
 /// Names a probe until its reply is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeId(pub u64);
@@ -15,6 +17,8 @@ pub struct Probe {
     pub id: ProbeId,
     /// The host.
     pub address: Address,
+    /// How the host is reached: a neighbour is not looked for behind a router.
+    pub link: Link,
     /// The port.
     pub port: u16,
     /// When this has passed before the socket could be connected, the probe is not made but returned as
@@ -62,7 +66,7 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the host's own TCP answered; `None`: the probe never left. What a router says of a probe, or
     /// this machine of a missing neighbour, ends no entry of a connection table, and counts as silence there.
-    pub(super) const fn is_answer(self) -> Option<bool> {
+    pub const fn is_answer(self) -> Option<bool> {
         match self {
             Self::Accepted | Self::Refused => Some(true),
             Self::Silent | Self::Unreachable(_) | Self::NoNeighbour => Some(false),
@@ -82,8 +86,11 @@ pub enum LocalError {
     Memory,
     /// EPERM, EACCES: the local firewall.
     Denied,
-    /// ENETUNREACH, EHOSTUNREACH, EINVAL at once, from this machine: no route, interface down, bad zone.
+    /// No way leads to the host's network, and none is to be expected: the job ends without a verdict.
     NoRoute,
+    /// The way to the host's network is interrupted, or was while the probe was under way: no carrier, no address, no
+    /// interface. Waited for.
+    LinkDown,
     /// The socket connected to itself (TCP simultaneous open on the loopback).
     SelfConnect,
     /// Anything else.
@@ -92,12 +99,13 @@ pub enum LocalError {
 
 impl LocalError {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Descriptors,
         Self::Ports,
         Self::Memory,
         Self::Denied,
         Self::NoRoute,
+        Self::LinkDown,
         Self::SelfConnect,
         Self::Other,
     ];
@@ -110,6 +118,7 @@ impl LocalError {
             Self::Memory => "memory",
             Self::Denied => "denied",
             Self::NoRoute => "no-route",
+            Self::LinkDown => "link-down",
             Self::SelfConnect => "self-connect",
             Self::Other => "other",
         }

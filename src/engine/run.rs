@@ -12,6 +12,7 @@ use super::{
     order::{Places, mix},
     pacer::HALF_PACE,
     passes::{Passes, Search, USUAL_TRIES},
+    probe::LocalError,
     rate::Rate,
     scheduler::SOON,
     timing::{BEFORE_RETRANSMIT, MOST_TRIES, Template},
@@ -282,11 +283,13 @@ impl Run {
         self.released(port, purpose).into_iter().for_each(|place| self.passes.again(place));
     }
 
-    /// A probe met a fault of this machine's.
-    pub(super) fn faulted(&mut self, port: u16, purpose: Purpose) {
+    /// A probe met a fault of this machine's. Only one that can be this port's own counts against the port: the last
+    /// port that lacks an answer must not be given up because the cable is pulled, or descriptors are short.
+    pub(super) fn faulted(&mut self, port: u16, purpose: Purpose, error: LocalError) {
         let Some(place) = self.released(port, purpose) else { return };
         self.passes.faulted(place);
-        if self.barred.fault(place, port) {
+        let is_of_port = matches!(error, LocalError::Denied | LocalError::Other);
+        if is_of_port && self.barred.fault(place, port) {
             self.passes.leave_out(place);
         }
     }

@@ -340,11 +340,13 @@ impl Engine {
     }
 }
 
-/// Whether a fault says that this machine has too few sockets. No route and a self-connect do not, nor does a
+/// Whether a fault says that this machine has too few sockets. A missing way and a self-connect do not, nor does a
 /// probe that was not started: what lacks then is time.
 const fn is_shortage(outcome: Outcome) -> bool {
     match outcome {
-        Outcome::Local(error) => !matches!(error, LocalError::NoRoute | LocalError::SelfConnect),
+        Outcome::Local(error) => {
+            !matches!(error, LocalError::NoRoute | LocalError::LinkDown | LocalError::SelfConnect)
+        }
         _ => false,
     }
 }
@@ -369,6 +371,7 @@ mod tests {
             liveness: Liveness::Assume,
             link: Link::OnLink,
             deadline: None,
+            sits_out: Duration::MAX,
         }
     }
 

@@ -6,6 +6,7 @@
 //! closed only for those that are accepted or silent. Memory of a probe in flight: about 120 bytes here, 2-3 kB
 //! in the kernel.
 
+mod faults;
 mod verdict;
 mod worker;
 
@@ -23,6 +24,7 @@ use self::worker::{WAKE, Worker};
 use crate::{
     clock::SystemClock,
     engine::{Probe, Prober, Reply},
+    net::LinkWatch,
 };
 
 /// Most probes handed to a thread at once. Between two such portions it looks after its sockets, so that a
@@ -38,6 +40,7 @@ pub struct ConnectProber {
     threads: Vec<Thread>,
     next: usize,
     replies: UnboundedReceiver<Vec<Reply>>,
+    links: LinkWatch,
 }
 
 struct Thread {
@@ -54,17 +57,23 @@ impl ConnectProber {
     pub fn start(threads: NonZeroUsize, clock: SystemClock) -> io::Result<Self> {
         let (sender, replies) = unbounded_channel();
         // Filled one by one, so that those already started are joined when a later one fails.
-        let mut prober = Self { threads: Vec::with_capacity(threads.get()), next: 0, replies };
+        let links = LinkWatch::open(clock)?;
+        let mut prober = Self { threads: Vec::with_capacity(threads.get()), next: 0, replies, links };
         for number in 0..threads.get() {
             let (batches, portions) = channel();
             let poll = Poll::new()?;
             let waker = Waker::new(poll.registry(), WAKE)?;
-            let worker = Worker::new(poll, portions, sender.clone(), clock);
+            let worker = Worker::new(poll, portions, sender.clone(), prober.links.clone(), clock);
             let handle =
                 std::thread::Builder::new().name(format!("prober-{number}")).spawn(move || worker.run())?;
             prober.threads.push(Thread { batches, waker, handle });
         }
         Ok(prober)
+    }
+
+    /// What it knows of this machine's links.
+    pub fn links(&self) -> &LinkWatch {
+        &self.links
     }
 }
 

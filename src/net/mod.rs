@@ -18,9 +18,11 @@ pub mod mdns;
 mod memory;
 mod ndp;
 mod neighbours;
+mod netlink;
 mod nudge;
 mod reverse;
 mod solicit;
+mod watch;
 
 pub use arp::ArpSocket;
 pub use asker::{Answer, Asker};
@@ -34,3 +36,4 @@ pub use neighbours::{Family, Neighbour, neighbour, neighbours, neighbours_by_ipv
 pub use nudge::Nudge;
 pub use reverse::{Heard, mdns_name};
 pub use solicit::{Solicited, solicit};
+pub use watch::LinkWatch;

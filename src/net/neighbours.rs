@@ -1,21 +1,18 @@
 //! Whose hardware address answers at a neighbour's address, as the kernel found out itself.
 //!
-//! By netlink (rtnetlink(7)), for only it tells of IPv6. One question and one kind of answer: the crates that
-//! speak all of rtnetlink would be five more.
+//! By netlink, for only it tells of IPv6.
 
 use std::{
     io,
     net::{IpAddr, Ipv6Addr},
-    os::fd::AsRawFd,
 };
 
 use nix::{
-    errno::Errno,
     libc,
     net::if_::{if_indextoname, if_nametoindex},
-    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
 };
 
+use super::netlink::{Netlink, Scope, address, attributes};
 use crate::model::{Address, Mac};
 
 /// One that has been found, and was not found missing since.
@@ -54,23 +51,14 @@ pub enum Family {
 /// `gc_thresh3` of arp(7) bounds the table, by default to 1,024; whoever has raised it further has more to read.
 const MOST: usize = 1 << 16;
 
-/// What the kernel fills at most at once when it lists (`NLMSG_GOODSIZE` and what it grew to).
-const BUFFER: usize = 32 * 1024;
-
 /// linux/neighbour.h: permanent, static or reachable.
 const CONFIRMED: u16 = libc::NUD_PERMANENT | libc::NUD_NOARP | libc::NUD_REACHABLE;
 
 /// Those, or was reachable and is being asked again.
 const VALID: u16 = CONFIRMED | libc::NUD_STALE | libc::NUD_DELAY | libc::NUD_PROBE;
 
-/// `NLMSG_ERROR` and `NLMSG_DONE` of netlink(7), as wide as a message has them.
-const KIND_ERROR: u16 = 2;
-const KIND_DONE: u16 = 3;
-
-/// Octets of `struct nlmsghdr` and `struct ndmsg`, and of an attribute's own head.
-const HEADER: usize = 16;
+/// Octets of `struct ndmsg`.
 const ENTRY: usize = 12;
-const ATTRIBUTE: usize = 4;
 
 /// What the kernel knows of the neighbour at this address; this machine's own addresses have no entry
 /// ([`Links::own_mac`](super::Links::own_mac) knows their MACs). A link-local address is looked for on the interface
@@ -113,16 +101,23 @@ pub fn neighbours(family: Family) -> io::Result<Vec<Neighbour>> {
 }
 
 fn entries(family: Family) -> io::Result<Vec<Entry>> {
-    let (kind, protocol) = (SockType::Raw, SockProtocol::NetlinkRoute);
-    let socket = socket(AddressFamily::Netlink, kind, SockFlag::SOCK_CLOEXEC, protocol)?;
-    send(socket.as_raw_fd(), &question(family), MsgFlags::empty())?;
+    let mut question = [0; ENTRY];
+    question[0] = u8::try_from(match family {
+        Family::Ipv4 => libc::AF_INET,
+        Family::Ipv6 => libc::AF_INET6,
+    })
+    .unwrap_or_default();
     let mut found = Vec::new();
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        if read(&buffer[..length], &mut found)? || found.len() > MOST {
-            return Ok(found);
-        }
+    Netlink::open()?.ask(libc::RTM_GETNEIGH, Scope::All, &question, |kind, body| {
+        take(kind, body, &mut found);
+        found.len() > MOST
+    })?;
+    Ok(found)
+}
+
+fn take(kind: u16, body: &[u8], found: &mut Vec<Entry>) {
+    if kind == libc::RTM_NEWNEIGH {
+        found.extend(entry(body));
     }
 }
 
@@ -143,46 +138,6 @@ pub fn neighbours_by_ipv6() -> io::Result<Vec<(Mac, Address)>> {
     Ok(neighbours(Family::Ipv6)?.into_iter().filter_map(address).collect())
 }
 
-/// `RTM_GETNEIGH` for a whole table.
-fn question(family: Family) -> [u8; HEADER + ENTRY] {
-    let family = match family {
-        Family::Ipv4 => libc::AF_INET,
-        Family::Ipv6 => libc::AF_INET6,
-    };
-    let mut message = [0; HEADER + ENTRY];
-    let length = u32::try_from(message.len()).unwrap_or_default();
-    message[..4].copy_from_slice(&length.to_ne_bytes());
-    message[4..6].copy_from_slice(&libc::RTM_GETNEIGH.to_ne_bytes());
-    let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_DUMP).unwrap_or_default();
-    message[6..8].copy_from_slice(&flags.to_ne_bytes());
-    message[HEADER] = u8::try_from(family).unwrap_or_default();
-    message
-}
-
-/// Takes the messages of one portion; whether it was the last. What is cut short is passed over.
-fn read(mut portion: &[u8], found: &mut Vec<Entry>) -> io::Result<bool> {
-    while let Some((length, kind)) = header(portion) {
-        let Some(body) = portion.get(HEADER..length) else { break };
-        match kind {
-            libc::RTM_NEWNEIGH => found.extend(entry(body)),
-            KIND_DONE => return Ok(true),
-            KIND_ERROR => {
-                let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                return Err(Errno::from_raw(-code).into());
-            }
-            _ => {}
-        }
-        portion = portion.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Ok(false)
-}
-
-fn header(message: &[u8]) -> Option<(usize, u16)> {
-    let length = u32::from_ne_bytes(*message.first_chunk()?);
-    let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
-    usize::try_from(length).ok().filter(|length| *length >= HEADER).map(|length| (length, kind))
-}
-
 impl Entry {
     /// The neighbour, if it is there and has one station's MAC.
     fn neighbour(&self) -> Option<Neighbour> {
@@ -196,37 +151,32 @@ fn entry(body: &[u8]) -> Option<Entry> {
     let index = u32::from_ne_bytes(*body.get(4..)?.first_chunk()?);
     let state = u16::from_ne_bytes(*body.get(8..)?.first_chunk()?);
     let (mut ip, mut mac) = (None, None);
-    let mut attributes = body.get(ENTRY..)?;
-    while let Some((length, kind, value)) = attribute(attributes) {
+    for (kind, value) in attributes(body.get(ENTRY..)?) {
         match kind {
             libc::NDA_DST => ip = address(value),
             libc::NDA_LLADDR => mac = value.try_into().ok().map(Mac::new).filter(|mac| mac.is_unicast()),
             _ => {}
         }
-        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Some(Entry { ip: ip?, mac, index, state })
-}
-
-fn attribute(attributes: &[u8]) -> Option<(usize, u16, &[u8])> {
-    let length = usize::from(u16::from_ne_bytes(*attributes.first_chunk()?));
-    let kind = u16::from_ne_bytes(*attributes.get(2..)?.first_chunk()?);
-    Some((length, kind, attributes.get(ATTRIBUTE..length)?))
-}
-
-fn address(octets: &[u8]) -> Option<IpAddr> {
-    match octets.len() {
-        4 => octets.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
-        16 => octets.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        super::netlink::{ATTRIBUTE, HEADER, read as read_portion},
+        *,
+    };
+
+    /// `NLMSG_ERROR` and `NLMSG_DONE` of netlink(7).
+    const KIND_ERROR: u16 = 2;
+    const KIND_DONE: u16 = 3;
+
+    fn read(portion: &[u8], found: &mut Vec<Entry>) -> io::Result<bool> {
+        read_portion(portion, |kind, body| take(kind, body, found))
+    }
 
     const MAC: [u8; 6] = [0xb8, 0x27, 0xeb, 0, 0, 7];
 

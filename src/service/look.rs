@@ -17,9 +17,9 @@ use tokio::{
 use crate::{
     clock::Clock,
     config::Config,
-    engine::{HostJob, Link, Liveness},
+    engine::{HostJob, Link, Liveness, Passage, Reach},
     model::{Address, Device, HostAddressError, HostReport, HostStatus, Mac, PortSet, Timing},
-    net::Links,
+    net::{LinkWatch, Links},
     service::{
         agenda::{Look, Looked, is_wanted},
         lines::Lines,
@@ -39,11 +39,16 @@ const LOOK: Duration = Duration::from_secs(4 * 3600);
 /// ignores a change (`locktime` of arp(7) is one).
 const WATCH: Duration = Duration::from_millis(500);
 
+/// From one look at an interrupted way to the next.
+const WAY: Duration = Duration::from_millis(250);
+
 /// What looking takes.
 #[derive(Clone)]
 pub struct Looker {
     /// The one engine's handle.
     pub scanner: Scanner,
+    /// Whether the device can be reached at all.
+    pub watch: LinkWatch,
     /// For the ports that were open last time: they come first, and get more tries.
     pub store: Store,
     /// For the dates of what is found.
@@ -65,6 +70,11 @@ enum Nothing {
     Unwanted(Mac),
     #[error("left out: {0}")]
     NoHost(#[from] HostAddressError),
+    #[error(
+        "left out of this run: no route from this machine leads there; add one (see `ip route`), or take it from the \
+         targets"
+    )]
+    NoRoute,
     #[error(transparent)]
     Unsighted(Unsighted),
     #[error("which device has the address cannot be told, so nothing is stored: {0}")]
@@ -119,18 +129,12 @@ impl Looker {
         follow: &watch::Sender<Option<Follower>>,
     ) -> Result<Observation, Nothing> {
         let address = &look.device.address;
-        let links = retry_kernel_read(|| ready(Links::read())).await?;
-        links.check_host(address)?;
-        let witness = Witness::of(&links, address);
+        let (links, witness, known) = self.sight(address).await?;
         let expected = witness.expected(&look.device)?;
         let started = self.clock.wall();
-        let known = match self.first_sighted(witness, &links, address).await {
-            Ok(known) => known,
-            Err(Unsighted::Silent) => {
-                let report = HostReport::no_neighbour(address.clone());
-                return Ok(self.observation(look, expected, report, started));
-            }
-            Err(unsighted) => return Err(unsighted.into()),
+        let Some(known) = known else {
+            let report = HostReport::no_neighbour(address.clone());
+            return Ok(self.observation(look, expected, report, started));
         };
         self.may_look(&look.device, known)?;
         let sighted = || retry_kernel_read(|| ready(witness.sighted(address)));
@@ -156,6 +160,37 @@ impl Looker {
             _ => identify(expected, self.vouched(before), self.vouched(sighted().await?))?,
         };
         Ok(self.observation(look, mac, report, started))
+    }
+
+    /// How the device is reached, and the MAC at its address; `None`: nothing answers there. What is found while the
+    /// way is interrupted says nothing, not even how the device is reached.
+    async fn sight(&self, address: &Address) -> Result<(Links, Witness, Option<Option<Mac>>), Nothing> {
+        loop {
+            let passage = self.passage(address).await?;
+            let links = retry_kernel_read(|| ready(Links::read())).await?;
+            if !self.watch.holds(passage) {
+                continue;
+            }
+            links.check_host(address)?;
+            let witness = Witness::of(&links, address);
+            match self.first_sighted(witness, &links, address).await {
+                Ok(known) => return Ok((links, witness, Some(known))),
+                Err(_) if !self.watch.holds(passage) => {}
+                Err(Unsighted::Silent) => return Ok((links, witness, None)),
+                Err(unsighted) => return Err(unsighted.into()),
+            }
+        }
+    }
+
+    /// Waits for the way to the device to be open.
+    async fn passage(&self, address: &Address) -> Result<Passage, Nothing> {
+        loop {
+            match self.watch.reach(address, None) {
+                Reach::Open(passage) => return Ok(passage),
+                Reach::Closed => sleep(WAY).await,
+                Reach::NoRoute => return Err(Nothing::NoRoute),
+            }
+        }
     }
 
     /// The MAC at the address before the first probe: an excluded device gets not even that.
@@ -225,6 +260,7 @@ impl Looker {
             liveness: Liveness::Check,
             link,
             deadline: (*timing >= Timing::T3).then_some(LOOK),
+            sits_out: Duration::MAX,
         })
     }
 
@@ -258,7 +294,7 @@ impl Nothing {
             ) => Looked::Failed,
             Self::Doubtful(Doubt::TakenOver { .. }) | Self::Unwanted(_) | Self::NoHost(_) => Looked::Absent,
             Self::Doubtful(Doubt::Unattested) => Looked::Partial,
-            Self::Unsighted(_) | Self::Unreadable(_) | Self::Stopped => Looked::Failed,
+            Self::NoRoute | Self::Unsighted(_) | Self::Unreadable(_) | Self::Stopped => Looked::Failed,
         }
     }
 
@@ -268,6 +304,7 @@ impl Nothing {
             Self::Doubtful(Doubt::Unattested) => "unattested",
             Self::Unwanted(_) => "unwanted",
             Self::NoHost(_) => "no host",
+            Self::NoRoute => "no route",
             Self::Unsighted(_) => "unsighted",
             Self::Unreadable(_) => "unreadable",
             Self::Stopped => "stopped",
@@ -285,6 +322,7 @@ impl Nothing {
             // A scan of one's own network means its hosts.
             Self::NoHost(HostAddressError::WholeNetwork { .. }) => tracing::debug!(%address, "{self}"),
             Self::NoHost(_)
+            | Self::NoRoute
             | Self::Doubtful(Doubt::Unattested)
             | Self::Unsighted(_)
             | Self::Unreadable(_) => {

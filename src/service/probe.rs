@@ -20,6 +20,9 @@ use crate::{
     resolve::ResolveError,
 };
 
+/// How long a link may be down while a client waits.
+const OUTAGE: Duration = Duration::from_secs(2);
+
 /// The longest that a port asked for by hand is looked at. The original gave it 5 s; ours may first have to
 /// wait its turn where the same host is being scanned.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -165,6 +168,7 @@ impl Queries {
             max_rate: None,
             liveness: Liveness::Assume,
             deadline: Some(PATIENCE),
+            sits_out: OUTAGE,
         });
         let report = ticket.report().await.ok_or(ProbeError::Stopping)?;
         Ok(ProbeAnswer { found: verdict(&report, port), address: report.address })

@@ -23,6 +23,7 @@ use crate::{
     clock::Clock,
     config::Config,
     model::{Address, Device, HostStatus, Moment, ScanStatus},
+    net::LinkWatch,
     resolve::Resolve,
     service::{
         absence::Absence,
@@ -52,6 +53,8 @@ pub struct Runner {
     pub store: Store,
     /// The one engine's handle.
     pub scanner: Scanner,
+    /// Whether devices can be reached.
+    pub watch: LinkWatch,
     /// Both clocks.
     pub clock: Arc<dyn Clock>,
     /// For targets that are names.
@@ -296,6 +299,7 @@ impl Running {
         self.followers.insert(look.id, follower);
         let looker = Looker {
             scanner: self.parts.scanner.clone(),
+            watch: self.parts.watch.clone(),
             store: self.parts.store.clone(),
             clock: Arc::clone(&self.parts.clock),
             config: Arc::clone(&self.parts.config.borrow()),

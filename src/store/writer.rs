@@ -361,5 +361,4 @@ impl Writer {
 fn last_scan(connection: &Connection) -> Result<i64> {
     let sql = "SELECT coalesce(max(id), 0) FROM scans WHERE kind <> 'import'";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
-
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     engine::{
         board::{Ending, Mark},
+        faults::Meaning,
         health::OUTAGE,
         job::{Event, Link},
         probe::{LocalError, Outcome, Reply},
@@ -46,6 +47,7 @@ impl Host {
             Outcome::Local(error) => self.fault(&flight, error, reply.ended, events),
             Outcome::NotStarted => {
                 self.streak.stayed(flight.launched);
+                self.faults.not_made();
                 self.run_of(&flight).into_iter().for_each(|run| run.unstarted(flight.port, flight.purpose));
             }
         }
@@ -130,17 +132,19 @@ impl Host {
         self.end_all(absent, &Ending::down(detail), now, events);
     }
 
-    /// This machine's fault.
+    /// This machine's fault: no verdict, whatever comes of it.
     fn fault(&mut self, flight: &Flight, error: LocalError, now: Moment, events: &mut Vec<Event>) {
         self.streak.stayed(flight.launched);
-        self.run_of(flight).into_iter().for_each(|run| run.faulted(flight.port, flight.purpose));
-        if self.faults.note(error, now) {
-            let (up, down) = (
-                Ending::partial("no route from this machine any more"),
-                Ending::down("no route from this machine"),
-            );
-            self.end_all(Run::is_up, &up, now, events);
-            self.end_all(|_| true, &down, now, events);
+        self.run_of(flight).into_iter().for_each(|run| run.faulted(flight.port, flight.purpose, error));
+        match self.faults.note(error, now) {
+            Meaning::Passing => {}
+            Meaning::Interrupted(lasts) => {
+                let ending = Ending::partial("the link to the host's network is down");
+                self.end_all(|run| run.job().sits_out <= lasts, &ending, now, events);
+            }
+            Meaning::NoRoute => {
+                self.end_all(|_| true, &Ending::partial("no route from this machine"), now, events);
+            }
         }
     }
 

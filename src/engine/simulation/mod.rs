@@ -6,6 +6,7 @@
 
 mod device;
 mod dozing;
+mod flaps;
 #[path = "../../../tests/lab/manners.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the lab's, which needs more of it")]
 mod manners;
@@ -27,11 +28,12 @@ use std::{
 use fastrand::Rng;
 
 use super::{
-    Bounds, Engine, Event, HostJob, JobId, Link, Liveness, LocalError, Outcome, Probe, ProbeId, Reply,
-    order::mix,
+    Bounds, Engine, Event, HostJob, JobId, Link, Liveness, LocalError, Outcome, Passage, Probe, ProbeId,
+    Reach, Reply, order::mix,
 };
 use crate::model::{Address, HostReport, Moment, PortSet, PortState, Timing};
 use device::{Host, peak};
+use flaps::Wire;
 use scenario::{Behaviour, Scenario};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -74,6 +76,7 @@ struct Socket {
     port: u16,
     started: Moment,
     give_up: Duration,
+    passage: Passage,
     /// Whether a descriptor is held: not for a connect that failed at once.
     open: bool,
 }
@@ -88,6 +91,7 @@ struct World {
     /// How its hosts are reached.
     link: Link,
     troubles: Troubles,
+    wire: Wire,
     rng: Rng,
     agenda: BTreeMap<(Moment, u64), Happening>,
     happenings: u64,
@@ -153,6 +157,7 @@ impl World {
             by_address,
             link: Link::OnLink,
             troubles: Troubles::default(),
+            wire: Wire::new(),
             rng: Rng::with_seed(mix(!seed)),
             agenda: BTreeMap::new(),
             happenings: 0,
@@ -182,6 +187,7 @@ impl World {
             liveness: Liveness::Check,
             link: self.link,
             deadline: None,
+            sits_out: Duration::MAX,
         }
     }
 
@@ -263,13 +269,20 @@ impl World {
         let hiccup = self.troubles.hiccup.is_some_and(|every| self.launched.is_multiple_of(every));
         let late = self.troubles.late.mul_f64(self.rng.f64());
         let started = if hiccup { probe.start_by + Duration::from_millis(1) } else { self.now + late };
-        let socket = Socket { host, port: probe.port, started, give_up: probe.give_up, open: false };
+        let reach = self.wire.reach(probe, started);
+        let passage = if let Reach::Open(passage) = reach { passage } else { Passage::LOCAL };
+        let socket = Socket { host, port: probe.port, started, give_up: probe.give_up, passage, open: false };
         self.sockets.insert(probe.id, socket);
         self.hosts[host].sockets += 1;
         let towards = self.hosts[host].sockets;
         assert!(towards <= usize::from(bound.max(1)), "{towards} sockets towards one host, {bound} allowed");
         assert!(self.sockets.len() <= self.bounds.in_flight as usize, "{} sockets", self.sockets.len());
-        let outcome = self.trouble(probe, started);
+        let closed = match reach {
+            Reach::Open(_) => None,
+            Reach::Closed => Some(Outcome::Local(LocalError::LinkDown)),
+            Reach::NoRoute => Some(Outcome::Local(LocalError::NoRoute)),
+        };
+        let outcome = closed.or_else(|| self.trouble(probe, started));
         if let Some(outcome) = outcome {
             return self.plan(started, Happening::End(probe.id, outcome));
         }
@@ -309,7 +322,8 @@ impl World {
                 let Some(socket) = self.sockets.get(&id) else { return };
                 let (host, port, started, give_up) =
                     (socket.host, socket.port, socket.started, socket.give_up);
-                if !self.hosts[host].is_neighbour(at) {
+                // The carrier is gone, and the kernel asks for the address in vain.
+                if !self.hosts[host].is_neighbour(at) || !self.wire.carries(at) {
                     let fails = self.arp_fails(host, at);
                     return self.plan(fails, Happening::End(id, Outcome::NoNeighbour));
                 }
@@ -324,6 +338,7 @@ impl World {
                     self.plan(started + after, Happening::Syn(id, number + 1));
                 }
             }
+            Happening::End(_, outcome) if outcome.is_answer() == Some(true) && !self.wire.carries(at) => {}
             Happening::End(id, outcome) => {
                 let Some(socket) = self.sockets.remove(&id) else { return };
                 if outcome.is_answer() == Some(false) {
@@ -331,6 +346,7 @@ impl World {
                 }
                 self.hosts[socket.host].sockets -= 1;
                 self.open_sockets -= usize::from(socket.open);
+                let outcome = self.wire.judged(outcome, socket.passage, at);
                 self.engine.reply(Reply {
                     id,
                     started: socket.started,

@@ -88,6 +88,7 @@ fn a_job() -> impl Strategy<Value = HostJob> {
         liveness,
         link,
         deadline: None,
+        sits_out: Duration::MAX,
     })
 }
 
@@ -97,6 +98,7 @@ fn troubles() -> impl Strategy<Value = Troubles> {
         Just(LocalError::Ports),
         Just(LocalError::Memory),
         Just(LocalError::Denied),
+        Just(LocalError::LinkDown),
         Just(LocalError::SelfConnect),
         Just(LocalError::Other),
     ];

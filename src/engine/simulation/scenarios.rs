@@ -395,8 +395,8 @@ fn no_route_is_a_fact_about_this_machine() {
     let mut world = world(neighbour(SOME));
     world.troubles.fault = Some((LocalError::NoRoute, 1.0, after(&world, 60 * SECOND)));
     let report = scan(&mut world, "1-500");
-    assert!(report.status == HostStatus::Down && report.probes < 10, "{report:?}");
-    assert!(report.detail.contains("no route"));
+    assert!(report.status == HostStatus::Partial && report.probes < 10, "{report:?}");
+    assert!(report.detail.contains("no route") && report.coverage.is_empty());
 }
 
 /// Where the processor is too slow for what it has to do, probes get more time rather than being tried in vain.

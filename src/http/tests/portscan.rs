@@ -63,6 +63,7 @@ pub(super) fn appliance_with(limits: Limits) -> Appliance {
     let file = dir.path().join("portscan.db");
     let (store, writer) = Store::open_at_pace(&file, Arc::new(clock), at_once).unwrap();
     let prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
+    let watch_links = prober.links().clone();
     let bounds = || Bounds { in_flight: 64, silent: None, full: false };
     let (scanner, thread) = Scanner::start(1, prober, clock, bounds).unwrap();
     let (config, config_seen) = watch::channel(Arc::new(config()));
@@ -73,6 +74,7 @@ pub(super) fn appliance_with(limits: Limits) -> Appliance {
     let runner = Runner {
         store: store.clone(),
         scanner: scanner.clone(),
+        watch: watch_links,
         clock: Arc::new(clock),
         resolver: Arc::new(Table),
         config: config_seen.clone(),

@@ -18,7 +18,7 @@ use socket2::{Domain, Socket, Type};
 use super::*;
 use crate::{
     clock::Clock,
-    engine::{LocalError, Outcome, ProbeId},
+    engine::{Link, LocalError, Outcome, ProbeId, Reach},
     model::{Address, Moment, Reason},
 };
 
@@ -26,7 +26,7 @@ const LATER: Moment = Moment::from_start(Duration::MAX);
 
 fn probe(id: u64, address: &str, port: u16, give_up: Duration) -> Probe {
     let address: Address = address.parse().unwrap();
-    Probe { id: ProbeId(id), address, port, start_by: LATER, give_up }
+    Probe { id: ProbeId(id), address, link: Link::Routed, port, start_by: LATER, give_up }
 }
 
 fn prober(threads: usize) -> ConnectProber {
@@ -165,6 +165,19 @@ async fn what_this_machine_lacks_is_no_verdict() {
     }
 }
 
+#[test]
+fn every_fault_of_this_machine_is_no_verdict() {
+    // A fault that is not listed is none, either.
+    let errors = (1..200).map(io::Error::from_raw_os_error);
+    let mut listed = BTreeMap::new();
+    for error in errors {
+        *listed.entry(faults::local_error(&error).as_str()).or_insert(0) += 1;
+    }
+    let other = listed.remove("other");
+    let expected = [("denied", 2), ("descriptors", 2), ("memory", 4), ("no-route", 7), ("ports", 2)];
+    assert_eq!((listed, other), (expected.into(), Some(182)));
+}
+
 #[tokio::test]
 async fn a_late_probe_is_not_made() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -277,6 +290,21 @@ fn an_icmp_error_tells_who_says_what() {
     far.join().unwrap();
 }
 
+/// A link that was raised has a carrier some time before the kernel sends over it.
+fn wait_for_link(address: &str) {
+    let is_open = || {
+        let links = LinkWatch::open(SystemClock::start()).unwrap();
+        matches!(links.reach(&address.parse().unwrap(), None), Reach::Open(_))
+    };
+    assert!(
+        (0..3000).any(|_| is_open() || {
+            thread::sleep(SECOND / 100);
+            false
+        }),
+        "{address}"
+    );
+}
+
 fn outcomes_at_the_router() -> Vec<(&'static str, Outcome, Outcome)> {
     let expected = [
         ("10.9.0.1", Outcome::Refused),
@@ -302,6 +330,7 @@ fn outcomes_at_the_router() -> Vec<(&'static str, Outcome, Outcome)> {
         Outcome::NoNeighbour if address.contains('%') => SECOND * 4,
         _ => SECOND * 60,
     };
+    wait_for_link("10.9.0.1");
     let asked = (0..).zip(&expected);
     let batch =
         asked.map(|(id, (address, outcome))| probe(id, address, 9, patience(address, outcome))).collect();

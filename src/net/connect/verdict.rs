@@ -27,6 +27,7 @@ use nix::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::faults::local_error;
 use crate::{
     engine::{LocalError, Outcome},
     model::{Address, Reason},
@@ -71,25 +72,6 @@ pub(super) fn connect(socket: &Socket, peer: SocketAddr) -> Result<(), Outcome> 
     }
 }
 
-/// What a fault is called that this machine found in itself, before anything could be sent.
-pub(super) fn local_error(error: &io::Error) -> LocalError {
-    match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-        Errno::EMFILE | Errno::ENFILE => LocalError::Descriptors,
-        Errno::EADDRNOTAVAIL => LocalError::Ports,
-        // ENOSPC is epoll's, at /proc/sys/fs/epoll/max_user_watches.
-        Errno::ENOBUFS | Errno::ENOMEM | Errno::EAGAIN | Errno::ENOSPC => LocalError::Memory,
-        Errno::EPERM | Errno::EACCES => LocalError::Denied,
-        // EINVAL: a link-local address without zone. EAFNOSUPPORT: IPv6 is switched off.
-        Errno::ENETUNREACH
-        | Errno::EHOSTUNREACH
-        | Errno::ENETDOWN
-        | Errno::ENODEV
-        | Errno::EINVAL
-        | Errno::EAFNOSUPPORT => LocalError::NoRoute,
-        _ => LocalError::Other,
-    }
-}
-
 /// How the connect ended; `None` while it is under way.
 ///
 /// An ICMP error that comes while the kernel holds the socket's lock wakes us and leaves the connect under way:
@@ -106,9 +88,10 @@ pub(super) fn verdict(socket: &Socket, peer: SocketAddr) -> Option<Outcome> {
         // A reset of what had been accepted before we came to look (a reset while connecting is a refusal).
         Errno::ECONNRESET | Errno::EPIPE => Outcome::Accepted,
         Errno::ETIMEDOUT => Outcome::Silent,
-        // The queue is empty only where the kernel had no memory for it.
-        Errno::EHOSTUNREACH => icmp(socket, peer).unwrap_or(Outcome::Unreachable(Reason::HostUnreach)),
-        Errno::ENETUNREACH => icmp(socket, peer).unwrap_or(Outcome::Unreachable(Reason::NetUnreach)),
+        // The queue is empty only where the kernel had no memory for it: nothing tells then which machine said so.
+        Errno::EHOSTUNREACH | Errno::ENETUNREACH => {
+            icmp(socket, peer).unwrap_or(Outcome::Local(LocalError::Memory))
+        }
         _ => icmp(socket, peer).unwrap_or(Outcome::Local(LocalError::Other)),
     })
 }

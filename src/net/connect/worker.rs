@@ -14,11 +14,15 @@ use slab::Slab;
 use socket2::Socket;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::verdict::{connect, local_error, open, peer, silence, verdict};
+use super::{
+    faults::local_error,
+    verdict::{connect, open, peer, silence, verdict},
+};
 use crate::{
     clock::{Clock, SystemClock},
-    engine::{Outcome, Probe, ProbeId, Reply},
+    engine::{Link, LocalError, Outcome, Passage, Probe, ProbeId, Reach, Reply},
     model::Moment,
+    net::LinkWatch,
 };
 
 /// The token of the waker; sockets have their slot's index, which never gets there.
@@ -42,6 +46,7 @@ pub(super) struct Worker {
     poll: Poll,
     portions: Receiver<Vec<Probe>>,
     replies: UnboundedSender<Vec<Reply>>,
+    links: LinkWatch,
     clock: SystemClock,
     slots: Slab<Slot>,
     /// Those whose sockets wait for another probe, IPv4 and IPv6, the latest last.
@@ -66,6 +71,7 @@ struct Slot {
 struct Flight {
     id: ProbeId,
     peer: SocketAddr,
+    passage: Passage,
     started: Moment,
     left_by: Moment,
     give_up_at: Moment,
@@ -76,11 +82,12 @@ impl Worker {
         poll: Poll,
         portions: Receiver<Vec<Probe>>,
         replies: UnboundedSender<Vec<Reply>>,
+        links: LinkWatch,
         clock: SystemClock,
     ) -> Self {
         let (slots, idle) = (Slab::new(), Default::default());
         let (deadlines, done) = (BTreeSet::new(), Vec::new());
-        Self { poll, portions, replies, clock, slots, idle, deadlines, done }
+        Self { poll, portions, replies, links, clock, slots, idle, deadlines, done }
     }
 
     /// Serves until the prober is dropped.
@@ -132,6 +139,13 @@ impl Worker {
 
     /// Sets a connect under way; what is known of it at once comes back as the error.
     fn connect(&mut self, probe: &Probe, started: Moment) -> Result<(), Outcome> {
+        let passage = match self.links.reach(&probe.address, Some(probe.link)) {
+            Reach::Open(passage) => passage,
+            Reach::Closed => return Err(Outcome::Local(LocalError::LinkDown)),
+            Reach::NoRoute if probe.link == Link::OnLink => return Err(Outcome::Local(LocalError::NoRoute)),
+            // Which error it is the kernel says itself.
+            Reach::NoRoute => Passage::LOCAL,
+        };
         let peer = peer(&probe.address, probe.port)?;
         let key = self.socket(peer).map_err(|error| Outcome::Local(local_error(&error)))?;
         let slot = &mut self.slots[key];
@@ -150,10 +164,16 @@ impl Worker {
         };
         if let Err(outcome) = watched {
             self.give_back(key, peer, outcome);
-            return Err(outcome);
+            return Err(match outcome {
+                // The kernel has seen before we have that the way is interrupted.
+                Outcome::Local(LocalError::NoRoute) if self.links.is_interrupted(&probe.address) => {
+                    Outcome::Local(LocalError::LinkDown)
+                }
+                outcome => self.judged(outcome, passage),
+            });
         }
         let give_up_at = started + probe.give_up;
-        self.slots[key].flight = Some(Flight { id: probe.id, peer, started, left_by, give_up_at });
+        self.slots[key].flight = Some(Flight { id: probe.id, peer, passage, started, left_by, give_up_at });
         self.deadlines.insert((give_up_at, key));
         Ok(())
     }
@@ -228,7 +248,19 @@ impl Worker {
         self.deadlines.remove(&(flight.give_up_at, key));
         self.slots[key].flight = None;
         self.give_back(key, flight.peer, outcome);
+        let outcome = self.judged(outcome, flight.passage);
         self.tell(flight.id, [flight.started, flight.left_by, self.clock.now()], outcome);
+    }
+
+    /// What became of a probe that went over this passage: silence, or what others said of the host, counts only if the
+    /// link was up all the time.
+    fn judged(&self, outcome: Outcome, passage: Passage) -> Outcome {
+        match outcome.is_answer() {
+            Some(true) => self.links.heard(passage),
+            Some(false) if !self.links.holds(passage) => return Outcome::Local(LocalError::LinkDown),
+            Some(false) | None => {}
+        }
+        outcome
     }
 
     fn tell(&mut self, id: ProbeId, [started, left_by, ended]: [Moment; 3], outcome: Outcome) {

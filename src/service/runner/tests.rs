@@ -89,6 +89,7 @@ impl Bench {
         let system = SystemClock::start();
         let (store, writer) = Store::open(&dir.path().join(FILE_NAME), Arc::new(system)).unwrap();
         let prober = ConnectProber::start(NonZeroUsize::MIN, system).unwrap();
+        let watch_links = prober.links().clone();
         let bounds = || Bounds { in_flight: 64, silent: None, full: false };
         let (scanner, thread) = Scanner::start(1, prober, system, bounds).unwrap();
         let file = Some((std::path::Path::new("test.toml"), CONFIG));
@@ -102,6 +103,7 @@ impl Bench {
         let runner = Runner {
             store: store.clone(),
             scanner,
+            watch: watch_links,
             clock: clock.clone(),
             resolver: Arc::new(Nobody),
             config,

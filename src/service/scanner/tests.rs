@@ -32,6 +32,7 @@ fn job(ports: PortSet) -> HostJob {
         liveness: Liveness::Assume,
         link: Link::Local,
         deadline: None,
+        sits_out: Duration::MAX,
     }
 }
 

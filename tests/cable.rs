@@ -1,0 +1,117 @@
+//! A link of the appliance's own that is interrupted in the middle of a run: that costs time, never a verdict.
+
+use std::{collections::BTreeMap, thread, time::Duration};
+
+use portscan::model::PortSet;
+use rstest::rstest;
+use serde_json::Value;
+
+use crate::{
+    harness::{LONG, Portscan, Running, eventually, feed_of, scanner, static_feed},
+    lab::{
+        Lab,
+        namespace::{INTERFACE, ip},
+    },
+};
+
+/// Sixty devices; some drop what they do not offer.
+const SIXTY: &str = r#"
+[[host]]
+address = "10.77.0.10-54"
+mac = "02:00:00:00:00:10+"
+open = "22,80,443"
+spread = 2
+rtt = "500us"
+
+[[host]]
+address = "10.77.0.60-74"
+mac = "02:00:00:00:01:00+"
+open = "53,139,445"
+default = "filtered"
+rtt = "500us"
+"#;
+
+const PORTS: &str = "1-900";
+
+/// How long the link is down.
+const OUTAGE: Duration = Duration::from_secs(3);
+
+/// What is open on each device, as served, and as it is.
+fn assert_all_right(lab: &Lab, running: &Running) {
+    let asked: PortSet = PORTS.parse().unwrap();
+    let among = |open: PortSet| open.iter().filter(|&port| asked.contains(port)).collect();
+    let truth: BTreeMap<String, PortSet> =
+        lab.hosts().map(|host| (host.mac().to_string(), among(host.open_ports()))).collect();
+    let served: BTreeMap<String, PortSet> =
+        truth.keys().map(|mac| (mac.clone(), running.open_ports(mac).unwrap_or_default())).collect();
+    assert_eq!(served, truth);
+    assert_eq!(running.macs().len(), 60);
+}
+
+/// How the one run has ended, once it has.
+fn run_status(running: &Running) -> String {
+    eventually(LONG, "the run is over", || {
+        let health = running.get("/v1/health").json();
+        health["scanners"][0]["status"].as_str().map(str::to_owned)
+    })
+}
+
+fn notices(running: &Running) -> Vec<String> {
+    let health = running.get("/v1/health").json();
+    let notices = health["notices"].as_array().cloned().unwrap_or_default();
+    notices.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Interrupts the link when the first device of the first run is through, and mends it.
+#[rstest]
+#[case::link(&["link set lan0 down"], &["link set lan0 up"], "has no link")]
+#[case::address(&["addr del 10.77.0.1/16 dev lan0"], &["addr add 10.77.0.1/16 broadcast 10.77.255.255 dev lan0"], "lost its address")]
+fn a_link_that_is_down_for_three_seconds_costs_no_verdict(
+    #[case] breaks: &[&str],
+    #[case] mends: &[&str],
+    #[case] told: &str,
+) {
+    let lab = Lab::describe(SIXTY);
+    let config = format!("{}{}", static_feed(&lab), scanner("lan", "1d", PORTS));
+    let running = Portscan::new(&lab, &config).start();
+    running.wait_for_line(LONG, |line| line.contains("finished"));
+    let run = |line: &&str| ip(&line.split(' ').collect::<Vec<_>>());
+    breaks.iter().for_each(run);
+    let warned = running.wait_for_line(LONG, |line| line.contains(told));
+    assert!(warned.contains(INTERFACE), "{warned}");
+    eventually(LONG, "the health tells of the link", || {
+        notices(&running)
+            .iter()
+            .any(|notice| notice.contains(INTERFACE) && notice.contains(told))
+            .then_some(())
+    });
+    assert!(running.get("/healthz").body.contains(INTERFACE));
+    // It is the length of the outage, and waits for nothing.
+    thread::sleep(OUTAGE);
+    mends.iter().for_each(run);
+    running.wait_for_line(LONG, |line| line.contains("lan0 is back after"));
+    assert_eq!(run_status(&running), "complete");
+    assert_all_right(&lab, &running);
+    assert!(notices(&running).iter().all(|notice| !notice.contains(INTERFACE)));
+    let wrong: Vec<String> = running
+        .lines()
+        .into_iter()
+        .filter(|line| line.contains("nobody there") || line.contains("unfinished"))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    running.stop();
+}
+
+#[test]
+fn a_network_that_no_route_leads_to_is_left_out_of_the_run_and_holds_nothing_up() {
+    let lab = Lab::enter("near");
+    let feed = feed_of(lab.hosts()).replacen("hosts = [", "hosts = [{ address = \"203.0.113.9\" }, ", 1);
+    let running = Portscan::new(&lab, &format!("{feed}{}", scanner("lan", "1d", "20-90"))).start();
+    running.wait_for_devices(lab.hosts().count(), LONG);
+    let line = running.wait_for_line(LONG, |line| line.contains("no route"));
+    assert!(line.contains("203.0.113.9") && line.contains("left out of this run"), "{line}");
+    assert_eq!(run_status(&running), "partial");
+    let told: Vec<String> = running.lines().into_iter().filter(|line| line.contains("203.0.113.9")).collect();
+    assert_eq!(told, [line], "no verdict");
+    running.stop();
+}
