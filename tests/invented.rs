@@ -1,7 +1,8 @@
 //! Somebody makes devices up: what is real is complete all the same, and memory, disk and log stay small.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
+use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
 use crate::{
@@ -19,6 +20,10 @@ const FORGED: usize = 14;
 /// From one poll of the feeds to the next, with some patience.
 const NEXT_POLL: Duration = Duration::from_secs(80);
 
+/// What is written in a day is that of so many scans of newcomers, however many minutes it has: 24 at once and six an
+/// hour, and the sightings beside them.
+const SCANS_OF_A_DAY: u64 = 24 + 24 * 6;
+
 fn named(hosts: &[Host<'_>]) -> Vec<(String, String)> {
     hosts.iter().map(|host| (host.address().to_string(), host.mac().to_lower())).collect()
 }
@@ -33,6 +38,10 @@ fn metric(running: &Running, name: &str) -> f64 {
     let page = running.get("/metrics").body;
     let samples = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
     samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+fn scans(running: &Running) -> usize {
+    running.get("/v1/scans").json().as_array().map_or(0, Vec::len)
 }
 
 fn listed(running: &Running) -> usize {
@@ -70,6 +79,15 @@ fn forged_feeds_cost_little_and_sixty_real_neighbours_are_complete() {
     assert!(written < 4_000_000, "{written} bytes");
     assert!(rss < 64, "{rss} MB");
     assert!(lines < 500, "{lines} lines");
+    let (before, scans) = (running.written(), scans(&running));
+    for feed in &feeds {
+        feed.wait_for_requests(4, 2 * NEXT_POLL);
+    }
+    let scans = self::scans(&running) - scans;
+    let each = (running.written() - before) / scans.max(1) as u64;
+    let day = each * SCANS_OF_A_DAY;
+    eprintln!("{scans} scans of newcomers, {each} bytes each: {day} bytes a day");
+    assert!(day < 20_000_000, "{day} bytes a day");
     let notices = running.get("/healthz").body;
     assert!(notices.contains("max_newcomers") || notices.contains("max_devices"), "{notices}");
     let stored: Value = running.get("/v1/changes").json();
@@ -125,4 +143,50 @@ fn a_key_in_a_feeds_url_is_shown_nowhere() {
         assert!(pages[1].contains(&series), "{series}: {}", pages[1]);
     }
     running.stop();
+}
+
+#[test]
+fn an_arp_liar_with_other_macs_each_time_fills_no_more_than_the_owner_allows() {
+    let lab = Lab::enter("lan-250");
+    let hosts: Vec<Host<'_>> = lab.hosts().collect();
+    let (real, liars) = hosts.split_at(60);
+    let config = "[feed]\nurl = []\ndiscover = [\"lan0\"]\nmax_devices = 300\n".to_owned();
+    let portscan = Portscan::new(&lab, &(config + &scanner("lan", "1d", "22,80")));
+    let mut rows = Vec::new();
+    // Each start sweeps the network at once; what was stored before is known.
+    for round in 0..4_u8 {
+        for (liar, index) in liars.iter().zip(0_u8..) {
+            liar.set_mac(&format!("02:66:00:00:{round:02x}:{index:02x}"));
+        }
+        let running = portscan.start();
+        running.wait_for_line(LONG, |line| line.contains("the feed is up"));
+        rows.push(eventually(LONG, "the sweep is stored", || {
+            let rows = stored(&portscan.database());
+            (rows.iter().filter(|mac| !mac.starts_with("02:66")).count() > 60).then_some(rows)
+        }));
+        if round > 1 {
+            running.wait_for_line(LONG, |line| line.contains("WARN") && line.contains("max_devices"));
+            assert!(running.get("/healthz").body.contains("max_devices"));
+        }
+        if round == 3 {
+            running.wait_for_devices(61, LONG * 2);
+            for host in real {
+                let open = host.open_ports().iter().filter(|port| [22, 80].contains(port)).collect();
+                let found = eventually(LONG, "it is scanned", || running.open_ports(&host.mac().to_string()));
+                assert_eq!(found, open, "{}", host.address());
+            }
+            eprintln!("{} MB", running.peak_rss() >> 20);
+        }
+        running.stop();
+    }
+    let counts: Vec<usize> = rows.iter().map(Vec::len).collect();
+    eprintln!("devices after each sweep, of which 61 are real: {counts:?}");
+    assert!(counts.iter().all(|count| *count <= 300), "{counts:?}");
+}
+
+/// The MACs of the devices in a database.
+fn stored(database: &Path) -> Vec<String> {
+    let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let mut statement = connection.prepare("SELECT mac FROM devices WHERE mac IS NOT NULL").unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }

@@ -142,12 +142,15 @@ impl Shared {
     }
 }
 
-/// Devices that are nowhere, of this feed's this answer: no two of them have anything in common.
+/// Devices that are nowhere, of this answer of this feed: hardly any two of them have anything in common.
 fn invented(feed: u16, answer: u32, count: u32) -> Vec<(String, String)> {
     let [high, low] = feed.to_be_bytes();
     let device = |index: u32| {
         let [_, b, c, d] = (answer * count + index).to_be_bytes();
-        (format!("10.77.{c}.{d}"), format!("02:{high:02x}:{low:02x}:{b:02x}:{c:02x}:{d:02x}"))
+        (
+            format!("10.{}.{c}.{d}", 100 + feed % 100),
+            format!("02:{high:02x}:{low:02x}:{b:02x}:{c:02x}:{d:02x}"),
+        )
     };
     (1..=count).map(device).collect()
 }

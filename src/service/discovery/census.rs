@@ -24,8 +24,8 @@ const MOST_ADDRESSES: usize = 8;
 /// must not turn them into one device and back.
 const FEW_ADDRESSES: usize = MOST_ADDRESSES / 2;
 
-/// Most addresses of which it is said that two stations claim them.
-const MOST_CONTESTED: usize = 8;
+/// Most remarks of one kind: a station that makes up others could have one for each address.
+const MOST_REMARKS: usize = 8;
 
 /// What a sweep has found.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +74,7 @@ impl Census {
         self.note(swept, now);
         self.expire(swept, grace, now);
         self.know_proxies(swept);
-        remarks.extend(self.proxies.iter().map(|mac| {
+        remarks.extend(self.proxies.iter().take(MOST_REMARKS).map(|mac| {
             let count = self.residents.values().filter(|resident| resident.mac == *mac).count();
             format!(
                 "{mac} answers ARP for {count} addresses: a router with proxy ARP, or one host of many; its MAC \
@@ -151,7 +151,7 @@ fn contested(swept: &Swept) -> impl Iterator<Item = String> {
     let mut contested: Vec<(&Ipv4Addr, &Heard)> =
         swept.heard.iter().filter(|(_, heard)| !heard.rivals.is_empty()).collect();
     contested.sort_unstable_by_key(|(address, _)| **address);
-    contested.into_iter().take(MOST_CONTESTED).map(|(address, heard)| {
+    contested.into_iter().take(MOST_REMARKS).map(|(address, heard)| {
         let mut claimants: Vec<Mac> = heard.rivals.iter().copied().chain([heard.mac]).collect();
         claimants.sort_unstable();
         let claimants: Vec<String> = claimants.iter().map(ToString::to_string).collect();
@@ -300,5 +300,12 @@ mod tests {
         assert!(
             feed.remarks[0].starts_with("10.0.0.1 is claimed by 02:00:00:00:00:01 and 02:00:00:00:00:09")
         );
+    }
+
+    #[test]
+    fn stations_that_answer_for_others_are_named_up_to_a_few() {
+        let answers: Vec<(u8, u8)> = (1..=200).map(|last| (last, last % 20)).collect();
+        let feed = Census::default().take(&swept(250, &answers), GRACE, Moment::ZERO).unwrap();
+        assert_eq!((feed.proxies.len(), feed.remarks.len()), (20, MOST_REMARKS));
     }
 }
