@@ -131,11 +131,9 @@ fn record(connection: &Connection, seq: i64, observation: &Observation) -> Resul
     }
     let up = report.status == HostStatus::Up;
     let before = if up { current::looks(connection, endpoint)? } else { Vec::new() };
-    let verdicts = up.then(|| Verdicts::of(report));
-    let verdicts = verdicts.map(|verdicts| match before_chance(&before, report.protocol, &verdicts) {
-        Some(same) if !is_import => same.clone(),
-        _ => verdicts,
-    });
+    let verdicts = up
+        .then(|| Verdicts::of(report))
+        .map(|verdicts| settled(verdicts, report.protocol, &before, is_import));
     let result = verdicts.as_ref().map(|verdicts| result(connection, &verdicts.encode())).transpose()?;
     let detail: Option<String> = (!up).then(|| report.detail.chars().take(DETAIL_MAX).collect());
     let place = if is_import { Place::of_import(*started, seq, &before) } else { Place::own(seq) };
@@ -168,6 +166,12 @@ fn record(connection: &Connection, seq: i64, observation: &Observation) -> Resul
         current::take_in(connection, (credit, &device), before, look, *finished)?;
     }
     Ok(())
+}
+
+/// What is stored of these verdicts.
+fn settled(verdicts: Verdicts, protocol: Protocol, before: &[Look], is_import: bool) -> Verdicts {
+    let same = before_chance(before, protocol, &verdicts).filter(|_| !is_import).cloned();
+    same.unwrap_or(verdicts)
 }
 
 /// As many ports as this open and as many close between two looks on no host that has services.

@@ -1,0 +1,49 @@
+//! What is on its way to the disk, and what is said once it is there.
+
+use super::{Done, Running, finished::Finished};
+use crate::{
+    model::HostStatus,
+    store::{Observation, ScanId},
+};
+
+impl Running {
+    /// Hands an observation to the store; its place among those in progress is free meanwhile, for commits
+    /// are up to ten seconds apart. "finished" is said only of what is on the disk.
+    pub(super) fn record(&mut self, observation: Observation) {
+        let scan = observation.scan;
+        if observation.report.status == HostStatus::Down {
+            *self.down.entry(scan).or_default() += 1;
+        }
+        *self.unwritten.entry(scan).or_default() += 1;
+        let store = self.parts.store.clone();
+        self.writes.spawn(async move {
+            let line = Finished::of(&observation);
+            match store.record(observation).await {
+                Ok(()) => line.log(),
+                Err(error) => {
+                    tracing::error!(%error, address = %line.address, "a result could not be stored");
+                }
+            }
+            Done::Recorded(scan)
+        });
+    }
+
+    pub(super) fn end_if_written(&mut self, scan: ScanId) {
+        if self.unwritten.get(&scan).is_some_and(|left| *left > 0) {
+            return;
+        }
+        self.unwritten.remove(&scan);
+        if let Some(status) = self.ending.remove(&scan) {
+            if let Some(hosts) = self.down.remove(&scan) {
+                tracing::info!(scan = scan.0, hosts, "hosts down");
+            }
+            let store = self.parts.store.clone();
+            self.writes.spawn(async move {
+                if let Err(error) = store.end_scan(scan, status).await {
+                    tracing::error!(%error, scan = scan.0, "a scan could not be closed");
+                }
+                Done::Other
+            });
+        }
+    }
+}
