@@ -208,3 +208,27 @@ fn what_is_expected_may_be_changed_while_a_report_is_stored() {
     assert_eq!((devices(), rows(&running).len()), (5000, 5000));
     running.stop();
 }
+
+#[test]
+fn a_spool_name_forges_no_line_of_the_log_and_acts_on_no_terminal() {
+    let lab = Lab::enter("near");
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    fs::create_dir(&spool).unwrap();
+    let portscan = Portscan::new(&lab, &format!("spool = {spool:?}\n{QUIET}"));
+    let running = portscan.start();
+    let name =
+        "a\n2026-11-29T00:00:00Z  INFO forged\r\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{2028}.xml";
+    fs::write(spool.join(name), "<html/>").unwrap();
+    let line = running.wait_for_line(LONG, |line| line.contains("put away as failed"));
+    let shown =
+        r"a\n2026-11-29T00:00:00Z  INFO forged\r\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{2028}.xml";
+    assert!(line.contains(shown), "{line:?}");
+    let log = running.log();
+    let unseen = |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{2028}".contains(c));
+    assert!(
+        !log.contains(unseen)
+            && !log.lines().any(|line| line.contains("INFO forged") && !line.contains(shown))
+    );
+    running.stop();
+}

@@ -454,3 +454,71 @@ fn root_writes_nothing_where_a_link_in_the_directory_points() {
         fs::remove_file(at(name)).unwrap();
     }
 }
+
+/// Root may read all there is; a service with a user of its own may not.
+#[test]
+fn check_config_by_root_judges_for_the_services_user() {
+    let lab = Lab::enter("near");
+    let place = Place::new();
+    let Users::Many { service: uid, passer_by } = place.users else {
+        eprintln!("this user namespace has no user but root: there is no other to judge for");
+        return;
+    };
+    let spool = place.around.path().join("spool");
+    fs::create_dir(&spool).unwrap();
+    let (token, report) = (place.beside("token", "a-token-of-the-owners"), spool.join("r.xml"));
+    fs::write(&report, REPORT).unwrap();
+    let set_mode = |path: &str, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let config = format!("spool = {spool:?}\n{QUIET}[auth]\ntoken_file = {token:?}\n");
+    let root = place.root(&lab, &config);
+    let file = root.write_config().display().to_string();
+    fs::set_permissions(Path::new(&file).parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    let check = |more: &[&str]| {
+        let words = ["check-config", "--config", &file, "--listen", "127.0.0.1:0"];
+        root.run(&[&words, more].concat(), LONG)
+    };
+    set_mode(&token, 0o600);
+    set_mode(&report.display().to_string(), 0o600);
+    set_mode(&file, 0o600);
+    let closed = check(&[]);
+    assert_eq!(closed.status.code(), Some(1), "{closed:?}");
+    for told in [
+        format!("error: the configuration {file} cannot be read by uid {uid}"),
+        format!("error: auth.token_file {token} cannot be read by uid {uid}"),
+        format!("error: spool {} cannot be written to by uid {uid}", spool.display()),
+        format!("error: the report {} cannot be read by uid {uid}", report.display()),
+        format!("LoadCredential=token:{token}"),
+        format!("sudo chown {uid} {}", spool.display()),
+    ] {
+        assert!(closed.stdout.contains(&told), "{told}: {closed:?}");
+    }
+    assert!(check(&["--user", "root"]).status.success());
+
+    set_mode(&file, 0o644);
+    set_mode(&report.display().to_string(), 0o644);
+    give(Path::new(&token), uid);
+    give(&spool, uid);
+    let open = check(&[]);
+    assert!(open.status.success() && !open.stdout.contains("cannot be"), "{open:?}");
+    let other = check(&["--user", &passer_by.to_string()]);
+    assert!(other.stdout.contains(&format!("auth.token_file {token} cannot be read by uid {passer_by}")));
+    assert!(other.stdout.contains("data_dir"), "{other:?}");
+    let unknown = check(&["--user", "no-such-user"]);
+    assert!(unknown.stderr.contains("there is no user \"no-such-user\""), "{unknown:?}");
+    let stranger = root.run_by(passer_by);
+    let refused = stranger.run(&["check-config", "--config", &file, "--user", "root"], LONG);
+    assert!(refused.stderr.contains("only root can judge for another user"), "{refused:?}");
+}
+
+#[test]
+fn check_config_warns_of_a_token_that_every_user_may_read() {
+    let lab = Lab::enter("near");
+    let place = Place::new();
+    let given = place.beside("given", "a-token-of-the-owners");
+    fs::set_permissions(&given, fs::Permissions::from_mode(0o644)).unwrap();
+    let root = place.root(&lab, &format!("{QUIET}[auth]\ntoken_file = {given:?}\n"));
+    let told =
+        format!("warning: the token {given} is open to every user of this machine; close it: chmod 600");
+    let checked = run(&root, &["check-config", "--user", "root"]);
+    assert!(checked.status.success() && checked.stdout.contains(&told), "{checked:?}");
+}

@@ -1,11 +1,26 @@
-//! Where the log goes: standard error, which systemd keeps.
+//! Where the log goes, standard error, which systemd keeps; and how: one line an event.
+//!
+//! Names of files and devices, and what libraries say of what they have read, come from outside. Here, where all of it
+//! passes, characters that would end the line, act on a terminal or turn the direction of the text are escaped, so that no
+//! event has to see to it.
 
-use std::io::{self, IsTerminal};
-
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{
-    Layer, filter::Targets, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt,
+use std::{
+    fmt::{self, Write as _},
+    io::{self, IsTerminal},
 };
+
+use tracing::{field::Field, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer,
+    field::MakeExt,
+    filter::Targets,
+    fmt::{FormatFields, format, layer},
+    layer::SubscriberExt,
+    registry,
+    util::SubscriberInitExt,
+};
+
+use crate::model::is_unseen;
 
 /// Starts logging at this level; `-v` and `-vv` ask for more, `RUST_LOG` (`debug`, or
 /// `info,portscan::engine=trace`) overrides all; one that cannot be read is told of and changes nothing.
@@ -23,10 +38,77 @@ pub(super) fn start(level: LevelFilter, verbose: u8) {
     let filter = parsed.ok().flatten().unwrap_or_else(|| Targets::new().with_default(level));
     // Under systemd the journal dates every line itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let lines = fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(io::stderr().is_terminal());
+    let lines = layer().fmt_fields(fields()).with_writer(io::stderr).with_target(false);
+    let lines = lines.with_ansi(io::stderr().is_terminal());
     let lines = if journal { lines.without_time().boxed() } else { lines.boxed() };
     registry().with(lines.with_filter(filter)).init();
     if unreadable {
         tracing::warn!("RUST_LOG is left aside: write a level (info), or target=level, with commas between");
+    }
+}
+
+/// Writes the fields of an event as `tracing_subscriber` does by default, `message name=value`, each escaped.
+fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    let write = |writer: &mut format::Writer<'_>, field: &Field, value: &dyn fmt::Debug| {
+        if field.name() != "message" {
+            write!(writer, "{field}=")?;
+        }
+        write!(Escaping(writer), "{value:?}")
+    };
+    format::debug_fn(write).delimited(" ")
+}
+
+/// Escapes what is not seen: a line feed as `\n`, others by their number, `\u{1b}`.
+struct Escaping<'a, 'writer>(&'a mut format::Writer<'writer>);
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| match is_unseen(c) {
+            true => write!(self.0, "{}", c.escape_default()),
+            false => self.0.write_char(c),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Where a test's lines go.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_from_outside_forges_a_line_or_acts_on_a_terminal() {
+        let written = Lines::default();
+        let writer = written.clone();
+        let log = layer().fmt_fields(fields()).with_writer(move || writer.clone()).with_target(false);
+        let subscriber = registry().with(log.without_time().with_ansi(false));
+        let hostile = "a\nINFO forged\r\u{1b}[2J\u{9b}31m\u{202e}\u{2066}\u{2028}\u{200b}é";
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(path = %hostile, name = hostile, ?hostile, count = 3, "a report of {hostile}");
+            let error = io::Error::other(hostile);
+            tracing::warn!(%error, error = &error as &dyn std::error::Error, "{error}");
+        });
+        let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(written.lines().count(), 2, "{written:?}");
+        let unseen: Vec<char> = written.chars().filter(|&c| c != '\n' && is_unseen(c)).collect();
+        assert_eq!(unseen, [], "{written:?}");
+        let shown = r"a\nINFO forged\r\u{1b}[2J\u{9b}31m\u{202e}\u{2066}\u{2028}\u{200b}é";
+        let told = format!(" INFO a report of {shown} path={shown} name=\"{shown}\" ");
+        assert!(written.starts_with(&told) && written.contains(" count=3\n"), "{written}");
+        assert!(written.contains(&format!(" WARN {shown} error={shown}")), "{written}");
     }
 }

@@ -9,7 +9,11 @@ use crate::config::{Config, Overrides};
 /// Reads the configuration again. A faulty one changes nothing; what only a restart can change is said.
 pub(super) fn reload(flags: &Overrides, current: &watch::Sender<Arc<Config>>) {
     match Config::read(flags) {
-        Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+        // A line for each fault.
+        Err(error) => error
+            .to_string()
+            .lines()
+            .for_each(|fault| tracing::error!("the configuration stays as it was: {fault}")),
         Ok(new) => {
             let old = Arc::clone(&current.borrow());
             for key in fixed_keys(&old, &new) {

@@ -10,8 +10,9 @@ use std::{
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{
-    backup::BackupArgs, changes::ChangesArgs, diff::DiffArgs, discover::DiscoverArgs, expected::Expected,
-    hosts::HostsArgs, import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs,
+    backup::BackupArgs, changes::ChangesArgs, check::CheckArgs, diff::DiffArgs, discover::DiscoverArgs,
+    expected::Expected, hosts::HostsArgs, import::ImportArgs, import_expected::ImportExpectedArgs, nmap,
+    ports, run::RunArgs,
 };
 use crate::{
     config::Overrides,
@@ -93,7 +94,7 @@ pub enum Now {
     /// Print the token that may change things over HTTP
     Token,
     /// Check the configuration and say every fault
-    CheckConfig,
+    CheckConfig(CheckArgs),
 }
 
 const SCAN_HELP: &str = "\

@@ -1,20 +1,43 @@
 //! `portscan check-config`: is the configuration valid, and does it fit this machine?
 
-use std::{io, path::Path};
+use std::{
+    fs, io,
+    path::{self, Path, PathBuf},
+};
 
+use clap::Args;
 use nix::unistd::{AccessFlags, access};
 
-use super::{CliError, DONE, FAILED, Terminal, World, status::is_appliance};
+use super::{
+    CliError, DONE, FAILED, Terminal, World,
+    service_user::{Access, ServiceUser},
+    status::is_appliance,
+};
 use crate::{
     client::Client,
-    config::{Config, Machine, Overrides, Severity, check},
+    config::{self, Config, Machine, Overrides, Severity, check},
     data_dir::{Obstacle, obstacle, strangers},
     http::{self, BindError, Token, TokenError},
     store,
 };
 
+/// Where systemd puts what a unit loads (`LoadCredential=`), for as long as the unit runs.
+const CREDENTIALS: &str = "/run/credentials";
+
+/// The most reports in the spool that are looked at.
+const MOST_REPORTS: usize = 1024;
+
+/// For which user the files are judged.
+#[derive(Args, Debug, Clone, Default, PartialEq)]
+pub struct CheckArgs {
+    /// The user that the appliance runs as, by name or number [default: this one; root: the data directory's owner]
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
 /// Loads, compares with the machine, prints; returns 0 if it will work.
 pub(super) async fn check_config(
+    args: &CheckArgs,
     overrides: &Overrides,
     verbose: u8,
     world: &World,
@@ -22,7 +45,14 @@ pub(super) async fn check_config(
 ) -> Result<u8, CliError> {
     let config = Config::read(overrides)?;
     let client = Client::new(world.resolver.clone());
-    let findings = check(&config, &machine(&config, &client).await?);
+    let service = ServiceUser::find(args.user.as_deref(), &config.data_dir)?;
+    let mut machine = machine(&config, &client).await?;
+    if let Some(service) = &service {
+        let file = overrides.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
+        let closed = closed_to(service, &config, file);
+        if service.is_guess { machine.maybe_closed = closed } else { machine.closed = closed }
+    }
+    let findings = check(&config, &machine);
     for finding in &findings {
         writeln!(terminal.out, "{finding}")?;
     }
@@ -54,6 +84,7 @@ async fn machine(config: &Config, client: &Client) -> io::Result<Machine> {
         strangers: strangers(&config.data_dir),
         spool: config.spool.as_deref().and_then(|spool| writable(spool).err()).map(|error| error.to_string()),
         token: unusable_token(config).map(|error| error.to_string()),
+        open_token: http::open_token(&config.data_dir, config.auth_token_file.as_deref()),
         ..Machine::default()
     };
     // As the server binds, and all at once, as it does: two addresses may be in each other's way.
@@ -76,7 +107,62 @@ async fn machine(config: &Config, client: &Client) -> io::Result<Machine> {
 /// Why the token that the owner gave cannot be used. Without one, the first start makes it.
 fn unusable_token(config: &Config) -> Option<TokenError> {
     let given = config.auth_token_file.as_deref()?;
+    // It is there while the unit runs.
+    if given.starts_with(CREDENTIALS) && !given.exists() {
+        return None;
+    }
     Token::load(&config.data_dir, Some(given)).err()
+}
+
+/// What of the files that the configuration names is closed to this user, and how to open it.
+fn closed_to(service: &ServiceUser, config: &Config, file: &Path) -> Vec<String> {
+    let mut closed = Vec::new();
+    let mut look = |key: &str, path: &Path, access: Access, mend: &dyn Fn(&str) -> String| {
+        let path = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        if path.exists() && !service.may(&path, access) {
+            let verb = if access == Access::Read { "read" } else { "written to" };
+            let shown = path.display();
+            let mend = mend(&shown.to_string());
+            closed.push(format!(
+                "{key} {shown} cannot be {verb} by {service}; that root can proves nothing. {mend}"
+            ));
+        }
+    };
+    let name_user = if service.is_guess { ", or name that user with --user if it can" } else { "" };
+    look("the configuration", file, Access::Read, &|path| {
+        format!("Open it to all, for it holds no secret: chmod a+r {path}{name_user}")
+    });
+    if let Some(token) = config.auth_token_file.as_deref().filter(|path| !path.starts_with(CREDENTIALS)) {
+        look("auth.token_file", token, Access::Read, &|path| {
+            format!(
+                "Under systemd, write LoadCredential=token:{path} in the unit and token_file = \
+                 \"{CREDENTIALS}/portscan.service/token\" here{name_user}"
+            )
+        });
+    }
+    let owner = service.as_owner();
+    let give = |path: &str| format!("Give it to that user: sudo chown {owner} {path}{name_user}");
+    look("data_dir", &config.data_dir, Access::Write, &give);
+    if let Some(spool) = &config.spool {
+        // What is missing is made, if that is allowed where it would be.
+        let there = spool.ancestors().find(|folder| folder.exists()).unwrap_or(spool);
+        match there == spool {
+            true => look("spool", spool, Access::Write, &give),
+            false => look("the directory around spool,", there, Access::Write, &|_| {
+                format!("Make the spool: sudo install -d -o {owner} {}{name_user}", spool.display())
+            }),
+        }
+        for report in reports(spool) {
+            look("the report", &report, Access::Read, &|path| format!("chmod a+r {path}{name_user}"));
+        }
+    }
+    closed
+}
+
+/// What lies in the spool to be imported, or some of it.
+fn reports(spool: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(spool).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_file()).take(MOST_REPORTS).collect()
 }
 
 /// Whether files could be made there; where it is missing: whether it could be made.
@@ -101,7 +187,7 @@ mod tests {
     async fn a_taken_port_and_a_bad_token_are_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let token = folder.path().join("token");
-        std::fs::write(&token, "short").unwrap();
+        fs::write(&token, "short").unwrap();
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = holder.local_addr().unwrap();
         let mut config = Config {
@@ -116,7 +202,7 @@ mod tests {
         assert!(found.token.is_some_and(|reason| reason.contains("holds no token")));
 
         config.listen.remove(0);
-        std::fs::write(&token, "long-enough-to-be-a-token").unwrap();
+        fs::write(&token, "long-enough-to-be-a-token").unwrap();
         let found = machine(&config, &client).await.unwrap();
         assert_eq!((found.unbound.len(), found.token, found.data_dir), (0, None, None));
     }
@@ -126,7 +212,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         writable(&folder.path().join("not/there/yet")).unwrap();
         let file = folder.path().join("file");
-        std::fs::write(&file, "").unwrap();
+        fs::write(&file, "").unwrap();
         assert!(writable(&file.join("below")).is_err());
     }
 }

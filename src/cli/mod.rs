@@ -26,6 +26,7 @@ mod probe;
 mod progress;
 mod run;
 mod scan;
+mod service_user;
 mod stage;
 mod status;
 mod table;
@@ -153,6 +154,8 @@ enum CliError {
     NotExpected(String),
     #[error("cannot write {}: {source}", .path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    User(#[from] service_user::UserError),
     #[error("cannot print: {0}")]
     Output(#[from] io::Error),
 }
@@ -221,8 +224,8 @@ async fn dispatch(
         Now::Diff(diff) => diff::diff(diff, &arguments.overrides(), world, terminal).await,
         Now::Changes(changes) => changes::changes(changes, &arguments.overrides(), world, terminal).await,
         Now::Token => token::token(&arguments.overrides(), terminal),
-        Now::CheckConfig => {
-            check::check_config(&arguments.overrides(), arguments.verbose, world, terminal).await
+        Now::CheckConfig(args) => {
+            check::check_config(args, &arguments.overrides(), arguments.verbose, world, terminal).await
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr};
 
+use ipnet::IpNet;
+
 use super::{Config, Targets, parse::covers};
 
 /// What the caller found out about this machine; nothing here looks for itself.
@@ -17,6 +19,12 @@ pub struct Machine {
     pub spool: Option<String>,
     /// Why the token in `auth.token_file` cannot be used, if so.
     pub token: Option<String>,
+    /// What the user that the appliance runs as may not use, and how to mend it.
+    pub closed: Vec<String>,
+    /// The same where it is not known which user that is.
+    pub maybe_closed: Vec<String>,
+    /// That every user of this machine may read the token, and how to mend it, if so.
+    pub open_token: Option<String>,
     /// Why addresses of `listen` cannot be bound, and what to do about it.
     pub unbound: Vec<String>,
     /// The addresses of `listen` that are left out because this machine has no IPv6.
@@ -74,6 +82,15 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
         )));
     }
     findings.extend(machine.token.iter().map(|reason| error(format!("auth.token_file: {reason}"))));
+    findings.extend(machine.closed.iter().map(|told| error(told.clone())));
+    findings.extend(machine.maybe_closed.iter().map(|told| warning(told.clone())));
+    findings.extend(machine.open_token.iter().map(|told| warning(told.clone())));
+    findings.extend(config.auth_trust.iter().filter(|net| is_anywhere(net)).map(|net| {
+        warning(format!(
+            "auth.trust {net} means hosts anywhere: without the token, they may change all there is; name your own \
+             networks, as 192.168.1.0/24"
+        ))
+    }));
     findings.extend(machine.unbound.iter().map(|reason| error(reason.clone())));
     for address in &machine.left_out {
         findings.push(warning(format!("listen {address} is left out: this machine has no IPv6")));
@@ -105,6 +122,19 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether a network is so large that it is not the owner's: the largest private range is a /8, and
+/// providers of IPv6 have less than a /16. Half of the address space, twice, is all of it.
+fn is_anywhere(net: &IpNet) -> bool {
+    match net {
+        IpNet::V4(net) => net.prefix_len() < 8,
+        IpNet::V6(net) => {
+            // Unique local and link-local addresses, which no router of the internet forwards.
+            let is_local = net.network().is_unique_local() || net.network().is_unicast_link_local();
+            net.prefix_len() < if is_local { 7 } else { 16 }
+        }
+    }
 }
 
 /// The interfaces that addresses are said to be on.

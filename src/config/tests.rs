@@ -362,6 +362,9 @@ fn a_machine_that_does_not_fit_is_told() {
         strangers: Some("/var/lib/portscan/token belongs to root (uid 0)".to_owned()),
         spool: Some("Read-only file system".to_owned()),
         token: Some("/run/token holds no token".to_owned()),
+        closed: vec!["spool /srv/reports is closed to portscan (uid 998)".to_owned()],
+        maybe_closed: vec!["the configuration file may be closed".to_owned()],
+        open_token: Some("the token is open to every user".to_owned()),
         unbound: vec!["cannot listen on 0.0.0.0:80: something else does".to_owned()],
         left_out: vec![config.listen[1]],
         interfaces: vec!["lo".to_owned(), "eth0".to_owned()],
@@ -373,6 +376,9 @@ fn a_machine_that_does_not_fit_is_told() {
     warning: data_dir: /var/lib/portscan/token belongs to root (uid 0)
     error: spool /srv/reports cannot be written to (Read-only file system): what was imported is moved within it; give it to the user that portscan runs as
     error: auth.token_file: /run/token holds no token
+    error: spool /srv/reports is closed to portscan (uid 998)
+    warning: the configuration file may be closed
+    warning: the token is open to every user
     error: cannot listen on 0.0.0.0:80: something else does
     warning: listen [::]:80 is left out: this machine has no IPv6
     warning: an address names the interface eth7, which is not here
@@ -382,4 +388,30 @@ fn a_machine_that_does_not_fit_is_told() {
     let fits = Machine { interfaces: vec!["eth0".to_owned(), "wlan0".to_owned()], ..Machine::default() };
     assert_eq!(check(&file(EVERYTHING), &fits), []);
     assert_eq!(check(&file("[feed]\ndiscover = [\"eth9\"]"), &fits)[0].severity, Severity::Error);
+}
+
+#[test]
+fn trust_in_hosts_anywhere_is_warned_of() {
+    let warned = |trust: &str| {
+        let config = file(&format!("[auth]\ntrust = [{trust:?}]"));
+        let findings = check(&config, &Machine::default());
+        findings.iter().any(|finding| {
+            finding.severity == Severity::Warning
+                && finding.text.contains(&format!("auth.trust {trust} means"))
+        })
+    };
+    for anywhere in ["0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "64.0.0.0/7", "2000::/3", "::/1"] {
+        assert!(warned(anywhere), "{anywhere}");
+    }
+    for own in [
+        "10.0.0.0/8",
+        "192.168.0.0/16",
+        "192.0.2.9/32",
+        "fc00::/7",
+        "fe80::/10",
+        "2001:db8::/32",
+        "127.0.0.0/8",
+    ] {
+        assert!(!warned(own), "{own}");
+    }
 }

@@ -44,7 +44,7 @@ pub use listen::{BindError, bind, bind_each};
 pub use names::Names;
 pub use server::{Server, serve};
 pub use site::{Site, router};
-pub use token::{FILE as TOKEN_FILE, Token, TokenError};
+pub use token::{FILE as TOKEN_FILE, Token, TokenError, open_token};
 
 #[cfg(test)]
 mod tests;

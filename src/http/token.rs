@@ -156,13 +156,25 @@ fn refused(path: PathBuf, source: io::Error, writes: bool) -> TokenError {
 
 /// Says that a token can be read by more than its owner, if so.
 fn warn_of_readers(path: &Path) {
+    if let Some(told) = told_of_readers(path) {
+        tracing::warn!("{told}");
+    }
+}
+
+fn told_of_readers(path: &Path) -> Option<String> {
     // A group may be meant; everybody is not.
-    if fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o007 != 0) {
-        tracing::warn!(
+    let is_open = fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o007 != 0);
+    is_open.then(|| {
+        format!(
             "the token {0} is open to every user of this machine; close it: chmod 600 {0}",
             path.display()
-        );
-    }
+        )
+    })
+}
+
+/// That the token where [`Token::load`] would look for it is open to every user of this machine, if so.
+pub fn open_token(data_dir: &Path, given: Option<&Path>) -> Option<String> {
+    told_of_readers(given.unwrap_or(&data_dir.join(FILE)))
 }
 
 impl fmt::Debug for Token {

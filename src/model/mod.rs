@@ -43,5 +43,5 @@ pub use snapshot::{
 pub use standing::{Standing, Stretch};
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use target::{TargetError, TargetSpec, canonical_net};
-pub use text::{bytes_without_mark, one_line, without_mark, without_secrets};
+pub use text::{bytes_without_mark, is_unseen, one_line, without_mark, without_secrets};
 pub use timing::{Timing, TimingError};

@@ -37,7 +37,7 @@ pub fn bytes_without_mark(text: &[u8]) -> &[u8] {
 }
 
 /// Whether a character acts on those around it instead of being seen (Unicode 4.5: Cc, Cf, Zl, Zp).
-fn is_unseen(c: char) -> bool {
+pub fn is_unseen(c: char) -> bool {
     use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
     matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator)
 }

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
-    Store,
+    Store, StoreHealth,
     error::{Result, StoreError},
     schema,
 };
@@ -48,15 +48,38 @@ impl Store {
     pub async fn backup(&self) -> Result<File> {
         let (done, copied) = oneshot::channel();
         let (path, bytes, copying) = (Arc::clone(&self.path), self.bytes(), Arc::clone(&self.copying));
+        let is_replaced = matches!(*self.health().borrow(), StoreHealth::Replaced(_));
+        if is_replaced {
+            // By its name it is not found any more; the reader has it still, and others wait.
+            return self
+                .read(move |reader| nameless(&path, bytes, &copying, |to| copy_read(reader, &path, to)))
+                .await;
+        }
         // Not on the runtime's threads for blocking: look-ups of names may have taken them all.
         let thread = thread::Builder::new().name("store-backup".to_owned());
-        let spawned = thread.spawn(move || drop(done.send(nameless(&path, bytes, &copying))));
+        let spawned = thread.spawn(move || {
+            let made = nameless(&path, bytes, &copying, |to| copy(&schema::open_copied(&path)?, &path, to));
+            drop(done.send(made));
+        });
         spawned.map_err(|source| StoreError::File { path: self.path.to_path_buf(), source })?;
         copied.await.map_err(|_| StoreError::Closed)?
     }
 }
 
-fn nameless(database: &Path, bytes: u64, copying: &Mutex<()>) -> Result<File> {
+/// Copies what the reader's connection has, which may write nothing else.
+fn copy_read(reader: &Connection, database: &Path, to: &Path) -> Result<()> {
+    reader.execute_batch("PRAGMA query_only = OFF")?;
+    let copied = copy(reader, database, to);
+    reader.execute_batch("PRAGMA query_only = ON")?;
+    copied
+}
+
+fn nameless(
+    database: &Path,
+    bytes: u64,
+    copying: &Mutex<()>,
+    copy: impl FnOnce(&Path) -> Result<()>,
+) -> Result<File> {
     let to = schema::beside(database, SUFFIX);
     let refused = |reason: String| StoreError::Backup { to: to.clone(), reason };
     let Ok(_alone) = copying.try_lock() else { return Err(refused("another copy is being made".into())) };
@@ -65,7 +88,7 @@ fn nameless(database: &Path, bytes: u64, copying: &Mutex<()>) -> Result<File> {
     if free < bytes + SPARED {
         return Err(refused("the disk has too little room for a copy; free some space".into()));
     }
-    copy(&schema::open_copied(database)?, database, &to)?;
+    copy(&to)?;
     let copy = File::open(&to).and_then(|copy| fs::remove_file(&to).map(|()| copy));
     copy.map_err(|source| StoreError::File { path: to.clone(), source })
 }

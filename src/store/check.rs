@@ -95,6 +95,8 @@ impl Checker {
             let mut next = begun + self.pace.recheck;
             match damage {
                 Ok(damage) => {
+                    let took = self.clock.now().since(begun);
+                    tracing::debug!(?took, sound = damage.is_none(), "the database has been checked");
                     if damage.is_none() {
                         next = begun + self.pace.check;
                     }

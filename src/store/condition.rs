@@ -42,8 +42,8 @@ impl fmt::Display for StoreHealth {
             ),
             Self::ReadOnly => f.write_str(
                 "the file system of data_dir is mounted read-only: what is stored is served, and scanning waits. The \
-                 kernel does so when a card fails: see dmesg, copy the database with `portscan backup` to another \
-                 disk, check or replace the card, and mount it for writing",
+                 kernel does so when a card fails (see dmesg): stop the appliance, save the database elsewhere with \
+                 `portscan backup FILE`, check or replace the card, and mount it for writing",
             ),
             Self::Failing(reason) => {
                 write!(f, "the database cannot be written: {reason}; check the disk and its file system")

@@ -89,7 +89,10 @@ impl Store {
             condition: Arc::clone(&condition),
             news,
         };
-        let writer = writer::Writer::new(&read_only, parts)?;
+        let writer = writer::Writer::new(&read_only, parts).map_err(|error| match error {
+            StoreError::Sqlite(source) => StoreError::Open { path: path.to_owned(), source },
+            error => error,
+        })?;
         let (writes, write_requests) = mpsc::channel(writer::QUEUE);
         let (stop, stopped) = oneshot::channel();
         let runtime =

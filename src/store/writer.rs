@@ -39,6 +39,9 @@ const BATCH: usize = 256;
 /// Who is told when a change is committed.
 pub(super) type Done<T> = oneshot::Sender<Result<T>>;
 
+/// What is run on the writer's connection, if there is one that may write.
+pub(super) type Aside = Box<dyn FnOnce(Result<&mut Connection>) + Send>;
+
 /// What the writer is asked to do.
 pub(super) enum Request {
     /// Start a scan: committed at once, because its id is told to others.
@@ -61,7 +64,7 @@ pub(super) enum Request {
     Expect(Vec<Wish>, Done<()>),
     /// Run this between two commits, in transactions of its own; it answers by itself, also that nothing can be
     /// written.
-    Aside { change: Box<dyn FnOnce(Result<&mut Connection>) + Send>, forgets: bool },
+    Aside { change: Aside, forgets: bool },
     /// Commit what was asked before.
     Flush(Done<()>),
 }

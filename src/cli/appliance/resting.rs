@@ -23,7 +23,7 @@ use crate::{
     http::{self, Gate, Names, Site, Token},
     net::mdns::Advertised,
     service::{feeds::Inventory, health::Health, import::Importer, queries::Queries, runner},
-    store::{self, DirLock, ReaderThread, Store, StoreError, WriterThread},
+    store::{self, DirLock, ReaderThread, Store, StoreError, StoreHealth, WriterThread},
 };
 
 /// A data directory that no appliance is at work in, and what answers from it.
@@ -31,6 +31,8 @@ pub(super) struct Resting {
     router: Router,
     token: Token,
     threads: Threads,
+    /// Whether the disk takes what is written.
+    stored: watch::Receiver<StoreHealth>,
     probing: Probing,
     data_dir: PathBuf,
     _lock: Option<DirLock>,
@@ -81,6 +83,7 @@ impl Resting {
         let (_, config) = watch::channel(Arc::new(config));
         let (_, inventory) = watch::channel(Inventory::default());
         let (_, health) = watch::channel(Health::default());
+        let stored = store.health();
         let importer = Importer::new(store.clone(), Arc::clone(&world.clock), &data_dir);
         let queries = Queries::new(
             store,
@@ -104,7 +107,7 @@ impl Resting {
             clock: Arc::clone(&world.clock),
             limits: http::Limits::default(),
         };
-        Ok(Self { router: http::router(site), token, threads, probing, data_dir, _lock: lock })
+        Ok(Self { router: http::router(site), token, threads, stored, probing, data_dir, _lock: lock })
     }
 
     pub(super) fn data_dir(&self) -> &Path {
@@ -140,7 +143,15 @@ impl Resting {
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
             .body(Body::new(body))
             .map_err(|error| ApplianceError::Broken(error.to_string()))?;
-        let answer = self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+        let mut stored = self.stored.clone();
+        let answer = tokio::select! {
+            biased;
+            answer = self.router.clone().oneshot(request) => answer.unwrap_or_else(|never| match never {}),
+            // An appliance waits until there is room; the user of a command is to make it.
+            Ok(unwell) = stored.wait_for(|health| *health != StoreHealth::Ok) => {
+                return Err(StoreError::Unwell(unwell.to_string()).into());
+            }
+        };
         let status = answer.status();
         let mut body = answer.into_body();
         let mut excerpt = Vec::new();

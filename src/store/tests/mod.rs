@@ -1,6 +1,7 @@
 //! The store on real files: what is written is there, in order, and stays there.
 
 mod ahead;
+mod damage;
 mod disk;
 mod expected;
 mod history;

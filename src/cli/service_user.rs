@@ -1,0 +1,117 @@
+//! Whether the user that the appliance runs as may use a file. Root may use any, so that what root can read proves nothing
+//! for a service with a user of its own.
+
+use std::{
+    fmt,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use nix::unistd::{Gid, Uid, User, geteuid};
+
+/// The name of the packaged unit, and so of the user that systemd makes for it (`DynamicUser`) while it runs.
+const UNIT: &str = "portscan";
+
+/// A user without rights of its own: what is closed to it may be closed to the service.
+const NOBODY: u32 = 65_534;
+
+/// The user that is meant is not there, or cannot be asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UserError {
+    #[error("there is no user \"{0}\"; name one of `getent passwd`, or write a number")]
+    Unknown(String),
+    #[error("only root can judge for another user; run this with sudo, or as that user without --user")]
+    NotRoot,
+}
+
+/// A user that this process, being root, judges for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ServiceUser {
+    uid: u32,
+    gid: u32,
+    name: Option<String>,
+    /// Whether nothing tells which user it is.
+    pub(super) is_guess: bool,
+}
+
+/// How a path is to be used: the option of `test`(1) that asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
+impl ServiceUser {
+    /// The user that the appliance runs as: the one that is named; else, where root asks, to whom `data_dir` belongs,
+    /// else that of the packaged unit, else a guess. `None`: this process's own, whose own tries tell.
+    ///
+    /// # Errors
+    /// There is no such user, or this process cannot judge for it.
+    pub(super) fn find(named: Option<&str>, data_dir: &Path) -> Result<Option<Self>, UserError> {
+        let me = geteuid();
+        let known = |user: User| Self::new(user.uid, user.gid, Some(user.name));
+        let by_name = |name: &str| User::from_name(name).ok().flatten().map(known);
+        let found = match named {
+            Some(name) => {
+                let by_number =
+                    || name.parse().ok().map(|uid| Self::of(Uid::from_raw(uid), Gid::from_raw(uid)));
+                by_name(name).or_else(by_number).ok_or_else(|| UserError::Unknown(name.to_owned()))?
+            }
+            None if !me.is_root() => return Ok(None),
+            None => std::fs::metadata(data_dir)
+                .ok()
+                .filter(|data| data.uid() != 0)
+                .map(|data| Self::of(Uid::from_raw(data.uid()), Gid::from_raw(data.gid())))
+                .or_else(|| by_name(UNIT))
+                .unwrap_or_else(|| Self {
+                    is_guess: true,
+                    ..Self::of(Uid::from_raw(NOBODY), Gid::from_raw(NOBODY))
+                }),
+        };
+        match (found.uid == me.as_raw(), me.is_root()) {
+            (true, _) => Ok(None),
+            (false, true) => Ok(Some(found)),
+            (false, false) => Err(UserError::NotRoot),
+        }
+    }
+
+    const fn new(uid: Uid, gid: Gid, name: Option<String>) -> Self {
+        Self { uid: uid.as_raw(), gid: gid.as_raw(), name, is_guess: false }
+    }
+
+    fn of(uid: Uid, gid: Gid) -> Self {
+        let user = User::from_uid(uid).ok().flatten();
+        Self::new(uid, user.as_ref().map_or(gid, |user| user.gid), user.map(|user| user.name))
+    }
+
+    /// As a command names it that gives it a file.
+    pub(super) fn as_owner(&self) -> String {
+        if self.is_guess { "USER".to_owned() } else { self.uid.to_string() }
+    }
+
+    /// Whether the system lets it use a path so. What cannot be found out is allowed.
+    ///
+    /// By a process of that user's, for nothing but the kernel knows all that counts: every directory on the way, access
+    /// control lists, security modules. It has no groups but its own, as a service of systemd's has none.
+    pub(super) fn may(&self, path: &Path, access: Access) -> bool {
+        let option = match access {
+            Access::Read => "-r",
+            Access::Write => "-w",
+        };
+        let mut test = Command::new("test");
+        test.arg(option).arg(path).uid(self.uid).gid(self.gid);
+        test.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+        test.status().map_or(true, |status| status.code() != Some(1))
+    }
+}
+
+impl fmt::Display for ServiceUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            _ if self.is_guess => f.write_str("the user that portscan runs as"),
+            Some(name) => write!(f, "{name} (uid {}), the user that portscan runs as", self.uid),
+            None => write!(f, "uid {}, the user that portscan runs as", self.uid),
+        }
+    }
+}
