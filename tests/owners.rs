@@ -466,7 +466,7 @@ fn check_config_by_root_judges_for_the_services_user() {
     };
     let spool = place.around.path().join("spool");
     fs::create_dir(&spool).unwrap();
-    let (token, report) = (place.beside("token", "a-token-of-the-owners"), spool.join("r.xml"));
+    let (token, report) = (place.beside("token", "a-token-of-the-owners"), spool.join("r\u{1b}[2J\n.xml"));
     fs::write(&report, REPORT).unwrap();
     let set_mode = |path: &str, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     let config = format!("spool = {spool:?}\n{QUIET}[auth]\ntoken_file = {token:?}\n");
@@ -486,7 +486,7 @@ fn check_config_by_root_judges_for_the_services_user() {
         format!("error: the configuration {file} cannot be read by uid {uid}"),
         format!("error: auth.token_file {token} cannot be read by uid {uid}"),
         format!("error: spool {} cannot be written to by uid {uid}", spool.display()),
-        format!("error: the report {} cannot be read by uid {uid}", report.display()),
+        format!("error: the report {}/r\u{fffd}[2J\u{fffd}.xml cannot be read by uid {uid}", spool.display()),
         format!("LoadCredential=token:{token}"),
         format!("sudo chown {uid} {}", spool.display()),
     ] {

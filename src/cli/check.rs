@@ -9,7 +9,7 @@ use clap::Args;
 use nix::unistd::{AccessFlags, access};
 
 use super::{
-    CliError, DONE, FAILED, Terminal, World,
+    CliError, DONE, FAILED, LONGEST_WARNING, Terminal, World,
     service_user::{Access, ServiceUser},
     status::is_appliance,
 };
@@ -18,6 +18,7 @@ use crate::{
     config::{self, Config, Machine, Overrides, Severity, check},
     data_dir::{Obstacle, obstacle, strangers},
     http::{self, BindError, Token, TokenError},
+    model::one_line,
     store,
 };
 
@@ -54,7 +55,8 @@ pub(super) async fn check_config(
     }
     let findings = check(&config, &machine);
     for finding in &findings {
-        writeln!(terminal.out, "{finding}")?;
+        // Names of reports in the spool are others' words.
+        writeln!(terminal.out, "{}", one_line(&finding.to_string(), LONGEST_WARNING))?;
     }
     let works = findings.iter().all(|finding| finding.severity < Severity::Error);
     writeln!(

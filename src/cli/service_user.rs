@@ -109,7 +109,9 @@ impl ServiceUser {
 impl fmt::Display for ServiceUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
-            _ if self.is_guess => f.write_str("the user that portscan runs as"),
+            _ if self.is_guess => {
+                f.write_str("every user of this machine, so perhaps not by the one that portscan runs as")
+            }
             Some(name) => write!(f, "{name} (uid {}), the user that portscan runs as", self.uid),
             None => write!(f, "uid {}, the user that portscan runs as", self.uid),
         }

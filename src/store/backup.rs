@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
-    Store, StoreHealth,
+    Store,
     error::{Result, StoreError},
     schema,
 };
@@ -48,8 +48,7 @@ impl Store {
     pub async fn backup(&self) -> Result<File> {
         let (done, copied) = oneshot::channel();
         let (path, bytes, copying) = (Arc::clone(&self.path), self.bytes(), Arc::clone(&self.copying));
-        let is_replaced = matches!(*self.health().borrow(), StoreHealth::Replaced(_));
-        if is_replaced {
+        if self.condition.is_replaced() {
             // By its name it is not found any more; the reader has it still, and others wait.
             return self
                 .read(move |reader| nameless(&path, bytes, &copying, |to| copy_read(reader, &path, to)))

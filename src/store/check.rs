@@ -18,7 +18,12 @@ use std::{
     time::Duration,
 };
 
-use super::{Pace, condition::Condition, error::Result, schema};
+use super::{
+    Pace,
+    condition::Condition,
+    error::{Result, StoreError},
+    schema,
+};
 use crate::{clock::Clock, model::Moment};
 
 /// Steps of SQLite's from one look at the time to the next: well below a millisecond, but for a slow disk.
@@ -133,6 +138,9 @@ impl Checker {
     }
 
     fn quick_check(&self) -> Result<Option<String>> {
+        if self.condition.is_replaced() {
+            return Err(StoreError::Unwell("it has its name no longer".to_owned()));
+        }
         let connection = schema::open_reader(&self.path)?;
         let (clock, stopping) = (Arc::clone(&self.clock), Arc::clone(&self.stopping));
         let mut working = clock.now();
@@ -147,6 +155,8 @@ impl Checker {
         connection.progress_handler(STEPS, Some(rest))?;
         // The first fault is enough.
         let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        Ok((found != "ok").then(|| found.lines().collect::<Vec<_>>().join(" ")))
+        // A headline names the database, of which there is one.
+        let faults = found.lines().filter(|line| !line.starts_with("***"));
+        Ok((found != "ok").then(|| faults.collect::<Vec<_>>().join(" ")))
     }
 }

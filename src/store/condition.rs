@@ -68,6 +68,8 @@ impl fmt::Display for StoreHealth {
 #[derive(Debug)]
 pub(super) struct Condition {
     path: PathBuf,
+    /// The file that is open; `None` where that is not known.
+    file: Option<FileId>,
     faults: Mutex<Faults>,
     told: watch::Sender<StoreHealth>,
     /// The check, which tells damage from a fault that passes.
@@ -83,10 +85,10 @@ struct Faults {
 }
 
 impl Condition {
-    /// A store's at this path, which is well.
+    /// That of the store in the file that is at this path now: it is well.
     pub(super) fn new(path: &Path, check: mpsc::SyncSender<Word>) -> Self {
         let (told, _) = watch::channel(StoreHealth::Ok);
-        Self { path: path.to_owned(), faults: Mutex::default(), told, check }
+        Self { path: path.to_owned(), file: FileId::of(path).ok(), faults: Mutex::default(), told, check }
     }
 
     /// What is told now, and every change of it.
@@ -99,9 +101,14 @@ impl Condition {
         self.change(|faults| faults.writing = writing);
     }
 
-    /// Whether the file has its name no longer.
-    pub(super) fn note_replaced(&self, is_replaced: bool) {
+    /// Whether the file has its name no longer; looks, and tells.
+    ///
+    /// To be asked before anything is opened by that name. Of another file SQLite would take the log and its index for
+    /// those of that one, and cut off the index, which this process has mapped.
+    pub(super) fn is_replaced(&self) -> bool {
+        let is_replaced = self.file.is_some_and(|file| file.is_replaced_at(&self.path));
         self.change(|faults| faults.is_replaced = is_replaced);
+        is_replaced
     }
 
     /// What the check has found: damage or none.
@@ -186,19 +193,19 @@ pub(super) fn is_short_of_room(path: &Path) -> bool {
 
 /// Which file a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileId {
+struct FileId {
     device: u64,
     inode: u64,
 }
 
 impl FileId {
     /// That of the file at this path.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    fn of(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|data| Self { device: data.dev(), inode: data.ino() })
     }
 
     /// Whether the path leads to another file, or to none. What cannot be looked at is not known to be another.
-    pub(super) fn is_replaced_at(self, path: &Path) -> bool {
+    fn is_replaced_at(self, path: &Path) -> bool {
         match Self::of(path) {
             Ok(found) => found != self,
             Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -219,7 +226,10 @@ mod tests {
     #[test]
     fn the_gravest_fault_is_told_and_each_is_cleared_by_what_found_it() {
         let (check, words) = mpsc::sync_channel(1);
-        let condition = Condition::new(Path::new("/nowhere/portscan.db"), check);
+        let dir = tempfile::tempdir().unwrap();
+        let (path, aside) = (dir.path().join("portscan.db"), dir.path().join("aside"));
+        fs::write(&path, "").unwrap();
+        let condition = Condition::new(&path, check);
         let health = condition.watch();
         let told = || health.borrow().clone();
         condition.note_writing(StoreHealth::Full);
@@ -227,10 +237,14 @@ mod tests {
         condition.note_failed_read(&StoreError::Sqlite(failure(ffi::SQLITE_CORRUPT)));
         assert!(matches!(told(), StoreHealth::Damaged(_)), "{}", told());
         assert!(matches!(words.try_recv(), Ok(Word::Suspicion)));
-        condition.note_replaced(true);
-        assert_eq!(told(), StoreHealth::Replaced("/nowhere/portscan.db".into()));
+        fs::rename(&path, &aside).unwrap();
+        assert!(condition.is_replaced());
+        assert_eq!(told(), StoreHealth::Replaced(path.clone()));
+        fs::write(&path, "").unwrap();
+        assert!(condition.is_replaced(), "another of that name is another");
         condition.note_writing(StoreHealth::Ok);
-        condition.note_replaced(false);
+        fs::rename(&aside, &path).unwrap();
+        assert!(!condition.is_replaced());
         assert!(
             matches!(told(), StoreHealth::Damaged(_)),
             "a commit says nothing of what is read: {}",

@@ -21,7 +21,7 @@ use super::{
     Hearing, Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
     apply::Change,
     commit::{Pending, touch, write},
-    condition::{Condition, FileId, diagnose, is_short_of_room},
+    condition::{Condition, diagnose, is_short_of_room},
     error::{Result, StoreError},
     identity,
     import::{self, Step},
@@ -87,7 +87,6 @@ pub(super) struct Writer {
     connection: Option<Connection>,
     reopening: Reopening,
     path: PathBuf,
-    file: FileId,
     clock: Arc<dyn Clock>,
     pace: Pace,
     condition: Arc<Condition>,
@@ -118,7 +117,6 @@ impl Writer {
         // The first change in the queue and not made here: the disk may be full, which is no reason not to
         // start and serve.
         let abandon = abandoned.then(|| Pending { change: Change::Abandon, tell: Box::new(drop) });
-        let file = FileId::of(&path).map_err(|source| StoreError::File { path: path.clone(), source })?;
         // Whether a disk with no room to spare takes a commit is known only once it is tried.
         let is_unsure = connection.is_none() || is_short_of_room(&path);
         Ok(Self {
@@ -126,7 +124,6 @@ impl Writer {
             connection,
             reopening,
             path,
-            file,
             clock,
             pace,
             condition,
@@ -248,7 +245,7 @@ impl Writer {
                 self.commit();
                 let unwell = StoreError::Unwell(self.health().to_string());
                 match &mut self.connection {
-                    Some(connection) if !self.file.is_replaced_at(&self.path) => change(Ok(connection)),
+                    Some(connection) if !self.condition.is_replaced() => change(Ok(connection)),
                     _ => change(Err(unwell)),
                 }
                 if forgets {
@@ -329,13 +326,12 @@ impl Writer {
 
     /// Looks whether the file still has its name, for what is written to one without a name is lost.
     fn look(&mut self) -> Result<(), ()> {
-        let is_replaced = self.file.is_replaced_at(&self.path);
+        let is_replaced = self.condition.is_replaced();
         if is_replaced && let Some(connection) = &self.connection {
             // To the file, wherever it is now, goes what is its own. Otherwise the log, which kept its name, would be
             // put into the file that has come instead. Whether there was anything to do tells the next look, too.
             let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         }
-        self.condition.note_replaced(is_replaced);
         if is_replaced { Err(()) } else { Ok(()) }
     }
 

@@ -131,6 +131,14 @@ async fn a_file_that_is_put_in_the_place_is_not_spoilt_by_the_log_of_the_one_bef
     }
     fs::rename(&backup, bench.path()).unwrap();
     until(&store, |health| *health == StoreHealth::Replaced(bench.path())).await;
+    // Whatever has noticed it first: the writer does so, too, and puts the log where it belongs.
+    let log = bench.path().with_extension("db-wal");
+    let emptied = async {
+        while fs::metadata(&log).unwrap().len() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), emptied).await.expect("in time");
     // As after a kill: what is there is opened, while those that have the other open close nothing.
     let images = tempfile::tempdir().unwrap();
     for suffix in ["", "-wal"] {
