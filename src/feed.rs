@@ -163,8 +163,9 @@ struct DocumentTime {
     total_sec: f64,
 }
 
+/// A device, as lanscan words it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct DocumentEntry {
+pub struct DocumentEntry {
     ipv4: Ipv4Addr,
     /// Lower case; empty where only somebody else answers for the address. Lanscan's clients read the key
     /// unasked, so it is there.
@@ -174,11 +175,7 @@ struct DocumentEntry {
 impl Document {
     /// What was found, when that was over, and how long it took to begin and to do. IPv4 alone, by address.
     pub fn new(devices: &[Device], ended: Timestamp, preparation: Duration, sweeping: Duration) -> Self {
-        let entry = |device: &Device| {
-            let mac = device.mac.map(Mac::to_lower).unwrap_or_default();
-            device.address.ipv4().map(|ipv4| DocumentEntry { ipv4, mac })
-        };
-        let mut scan: Vec<DocumentEntry> = devices.iter().filter_map(entry).collect();
+        let mut scan: Vec<DocumentEntry> = devices.iter().filter_map(DocumentEntry::of).collect();
         scan.sort_by_key(|entry| entry.ipv4);
         Self {
             time: DocumentTime {
@@ -190,6 +187,14 @@ impl Document {
             count: scan.len(),
             scan,
         }
+    }
+}
+
+impl DocumentEntry {
+    /// A device, if it is to be told of: IPv4 alone.
+    pub fn of(device: &Device) -> Option<Self> {
+        let mac = device.mac.map(Mac::to_lower).unwrap_or_default();
+        device.address.ipv4().map(|ipv4| Self { ipv4, mac })
     }
 }
 

@@ -32,6 +32,7 @@ mod lab;
 mod limits;
 mod manager;
 mod mdns;
+mod memory;
 mod metrics;
 mod monitoring;
 mod names;

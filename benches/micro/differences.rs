@@ -31,7 +31,7 @@ fn differences(criterion: &mut Criterion) {
             runtime.block_on(scan(&store));
         }
         let start = clock.now();
-        let first = runtime.block_on(store.host_states(0)).unwrap();
+        let first = runtime.block_on(store.host_states(0, 128)).unwrap();
         let began = clock.now().since(start);
         assert!(!first.rows.is_empty());
         println!("differences/after {scans} scans: the first page takes {began:?}");
@@ -59,7 +59,7 @@ async fn scan(store: &Store) {
 async fn tell_all(store: &Store) -> usize {
     let (mut found, mut after) = (0, Some(0));
     while let Some(from) = after {
-        let page = store.host_states(from).await.unwrap();
+        let page = store.host_states(from, 128).await.unwrap();
         let none = PortSet::default();
         let differences =
             page.rows.iter().map(|host| host.expected.differences(&host.standings, &none).len());

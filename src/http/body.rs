@@ -1,6 +1,6 @@
 //! What a request may bring along: how much, and in which form.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use axum::{
     Router,
@@ -16,16 +16,23 @@ use hyper::{
     header::{self, HeaderMap},
 };
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    sync::Semaphore,
+    time::timeout,
+};
 
-use super::{answer::Refusal, limits::Limits};
+use super::{answer::Refusal, budget::no_room, limits::Limits};
 use crate::model::bytes_without_mark;
 
 /// Where whole scans are handed in: it takes more than other paths, and counts for itself what is not announced.
 pub(super) const UPLOAD: &str = "/v1/scan";
 
 /// How much of a file is in memory at a time, in bytes.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 32 * 1024;
+
+/// Bodies up to this need no room of their own: they lie in the connection's buffer.
+const SMALL: usize = 16 * 1024;
 
 /// A file, or another source, of any length from where it stands to its end, as it is taken.
 pub fn pieces(source: impl AsyncRead + Unpin + Send) -> impl Stream<Item = io::Result<Bytes>> + Send {
@@ -38,17 +45,40 @@ pub fn pieces(source: impl AsyncRead + Unpin + Send) -> impl Stream<Item = io::R
 
 /// Bounds the body of every request to these routes, in bytes: at once where the client says how much it is
 /// going to send, else while it is being read.
+///
+/// Those of all requests together are bounded, too: a body waits until there is room for it, for a while.
 pub(super) fn bounded(routes: Router, limits: Limits) -> Router {
-    routes.layer(DefaultBodyLimit::max(limits.body)).layer(from_fn_with_state(limits, check_announced))
+    let bounds = Bounds { limits, room: Arc::new(Semaphore::new(limits.bodies.max(limits.body))) };
+    routes.layer(DefaultBodyLimit::max(limits.body)).layer(from_fn_with_state(bounds, check_announced))
 }
 
-async fn check_announced(State(limits): State<Limits>, request: Request, next: Next) -> Response {
-    let most = if request.uri().path() == UPLOAD { limits.upload } else { limits.body };
+#[derive(Clone)]
+struct Bounds {
+    limits: Limits,
+    /// Bytes.
+    room: Arc<Semaphore>,
+}
+
+async fn check_announced(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
+    let Bounds { limits, room } = bounds;
+    let is_upload = request.uri().path() == UPLOAD;
+    let most = if is_upload { limits.upload } else { limits.body };
+    let size = request.body().size_hint();
     // The lower bound is Content-Length where there is one, 0 for a chunked body.
-    if request.body().size_hint().lower() > most as u64 {
+    if size.lower() > most as u64 {
         return too_large().into_response();
     }
-    next.run(request).await
+    let largest =
+        size.upper().and_then(|upper| usize::try_from(upper).ok()).map_or(most, |upper| upper.min(most));
+    // An upload goes to a file as it comes.
+    if is_upload || largest <= SMALL {
+        return next.run(request).await;
+    }
+    let bytes = u32::try_from(largest).unwrap_or(u32::MAX);
+    match timeout(limits.queue, room.acquire_many_owned(bytes)).await {
+        Ok(_room) => next.run(request).await,
+        Err(_) => no_room(limits.queue).into_response(),
+    }
 }
 
 /// A JSON document in a request that says it is one; unknown keys are ignored.

@@ -2,12 +2,13 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -27,12 +28,13 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, sink},
     net::TcpStream,
     select,
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, Sleep, sleep, sleep_until, timeout},
 };
 use tower::ServiceExt;
 
@@ -40,8 +42,11 @@ use super::{
     admission::{Client, Reason},
     answer::Refusal,
     auth::Gate,
+    budget::{Budget, Flow, no_room},
     connections::{Begun, Eviction, Seat, Turn},
     limits::Limits,
+    metered::{Meter, Metered},
+    reading::{LeastRate, Reading, Verdict},
     sender::Sender,
 };
 
@@ -56,6 +61,10 @@ const LINGER_BYTES: u64 = 256 * 1024;
 /// When a client that is refused may come back, in seconds.
 const RETRY: u16 = 5;
 
+/// What the kernel keeps of an answer for a client that does not read, in bytes (it doubles this, for its own needs).
+/// By itself it would go up to 4 MB, which count for the service's memory. At 1 ms away it is 64 MB a second.
+const SEND_BUFFER: usize = 64 * 1024;
+
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
@@ -65,35 +74,45 @@ pub(super) struct Peer(pub(super) SocketAddr);
 pub(super) struct ArrivedAt(pub(super) SocketAddr);
 
 /// A request's leave to take longer than others: what is large, or goes on for as long as its client listens.
-/// Found among the request's extensions. Once taken, time is counted anew from every piece that moves.
+/// Found among the request's extensions. Once taken, time is counted anew as long as the client keeps up: from every
+/// piece of the answer, and as long as [`Limits::sending`] of the request comes in time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Leisure(Arc<Moves>);
 
 #[derive(Debug, Default)]
 struct Moves {
     taken: AtomicBool,
-    moved: AtomicBool,
+    /// We ourselves are at work.
+    working: AtomicBool,
+    /// Bytes.
+    moved: AtomicU64,
 }
 
 impl Leisure {
     /// From now on; each frame of the answer's body is a move.
     pub(super) fn take(&self) {
         self.0.taken.store(true, Ordering::Relaxed);
-        self.moved();
+        self.works();
     }
 
-    /// A piece of the request's body has come.
-    pub(super) fn moved(&self) {
-        self.0.moved.store(true, Ordering::Relaxed);
+    /// The client has nothing to do but wait: we are at work.
+    pub(super) fn works(&self) {
+        self.0.working.store(true, Ordering::Relaxed);
+    }
+
+    /// So many bytes of the request's body have come.
+    pub(super) fn moved(&self, bytes: usize) {
+        self.0.moved.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     fn is_taken(&self) -> bool {
         self.0.taken.load(Ordering::Relaxed)
     }
 
-    /// Whether something moved since this was last asked.
-    fn has_moved(&self) -> bool {
-        self.is_taken() && self.0.moved.swap(false, Ordering::Relaxed)
+    /// Whether enough came since this was last asked, or we were at work.
+    fn has_gone_on(&self, least: u64) -> bool {
+        let came = self.0.moved.swap(0, Ordering::Relaxed) >= least;
+        (self.0.working.swap(false, Ordering::Relaxed) || came) && self.is_taken()
     }
 }
 
@@ -111,6 +130,7 @@ pub(super) struct Host {
     router: Router,
     gate: Gate,
     limits: Limits,
+    budget: Budget,
     http: http1::Builder,
 }
 
@@ -120,6 +140,8 @@ enum Event {
     /// A request begins or ends.
     Turn,
     TooLong,
+    /// The client does not take what it asked for.
+    TooSlow,
     Evicted,
     Stop,
 }
@@ -128,7 +150,7 @@ impl Host {
     pub(super) fn new(router: Router, gate: Gate, limits: Limits) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(limits.header).max_buf_size(BUFFER);
-        Self { router, gate, limits, http }
+        Self { router, gate, limits, budget: Budget::new(limits.in_flight), http }
     }
 
     /// Serves a connection to its end.
@@ -140,6 +162,7 @@ impl Host {
     ) {
         // An answer is written whole; waiting for more would only delay it (by 40 ms).
         let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let Ok(mut local) = stream.local_addr() else { return };
         local.set_ip(local.ip().to_canonical());
         let seat = Arc::new(seat);
@@ -149,6 +172,8 @@ impl Host {
             let answer = Arc::clone(&self).answer(Arc::clone(&seat), peer, request);
             Box::pin(answer) as Pin<Box<dyn Future<Output = _> + Send>>
         });
+        let stream = Metered::new(stream);
+        let mut watch = Watch::new(self.limits.reading, stream.meter());
         let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
         // Runs on when an answer has been handed over, for it may still lie in buffers that the client does
         // not empty; hyper's own limit for the next head starts only after that.
@@ -159,7 +184,10 @@ impl Host {
             // In this order: a machine that stalls may find an answer and the end of its time both due.
             let event = select! {
                 biased;
-                _ = &mut connection => Event::Ended,
+                event = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+                    Poll::Ready(_) => Poll::Ready(Event::Ended),
+                    Poll::Pending => watch.poll(cx).map(|()| Event::TooSlow),
+                }) => event,
                 _ = busy.changed() => Event::Turn,
                 () = &mut deadline => Event::TooLong,
                 () = eviction.called() => Event::Evicted,
@@ -172,13 +200,17 @@ impl Host {
                     Pin::new(&mut connection).graceful_shutdown();
                     stopping = true;
                 }
+                Event::TooSlow => {
+                    tracing::debug!(%peer, "a client takes its answer too slowly; disconnected");
+                    return;
+                }
                 Event::Stop | Event::TooLong | Event::Evicted => return,
                 Event::Ended => break,
             }
         }
         // hyper has flushed; it does not wait for the other side, nor does it always say that it has ended: a client
         // that does not know sends its next request to nobody. A connection that is gone cannot be told.
-        let mut stream = connection.into_parts().io.into_inner();
+        let mut stream = connection.into_parts().io.into_inner().into_inner();
         let _ = stream.shutdown().await;
         select! {
             _ = timeout(self.limits.linger, hear_out(stream)) => {}
@@ -205,20 +237,63 @@ impl Host {
         let leisure = Leisure::default();
         request.extensions_mut().insert(client);
         request.extensions_mut().insert(leisure.clone());
+        let Ok(flow) = timeout(self.limits.queue, Flow::begin(self.budget.clone())).await else {
+            let refused = no_room(self.limits.queue).into_response();
+            return Ok(refused.map(|body| TurnBody { body, turn: Some(turn), leisure, flow: Flow::free() }));
+        };
         // The last tenth of the request's time is for writing the answer.
         let patience = self.limits.request * 9 / 10;
         let mut answer = pin!(self.router.clone().oneshot(request));
         let response = loop {
             match timeout(patience, &mut answer).await {
                 Ok(response) => break response.unwrap_or_else(|never: Infallible| match never {}),
-                Err(_) if leisure.has_moved() => turn.renew(),
+                Err(_) if leisure.has_gone_on(self.limits.sending) => turn.renew(),
                 Err(_) => {
                     let why = format!("no answer within {} s; try again later", patience.as_secs());
                     break Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why).closing().into_response();
                 }
             }
         };
-        Ok(response.map(|body| TurnBody { body, turn: Some(turn), leisure }))
+        Ok(response.map(|body| TurnBody { body, turn: Some(turn), leisure, flow }))
+    }
+}
+
+/// Watches how fast a client takes what is written to it.
+struct Watch {
+    reading: Reading,
+    meter: Arc<Meter>,
+    began: Instant,
+    /// When it is to be judged again, while something waits.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watch {
+    fn new(least: LeastRate, meter: Arc<Meter>) -> Self {
+        Self { reading: Reading::new(least), meter, began: Instant::now(), timer: None }
+    }
+
+    /// Ready when the client is too slow. To be asked whenever something may have been written.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let (taken, is_waiting) = (self.meter.taken(), self.meter.is_waiting());
+            match self.reading.judge(self.began.elapsed(), taken, is_waiting) {
+                Verdict::TooSlow => return Poll::Ready(()),
+                Verdict::Idle => {
+                    self.timer = None;
+                    return Poll::Pending;
+                }
+                Verdict::WaitsUntil(time) => {
+                    let until = self.began + time;
+                    if self.timer.as_ref().is_none_or(|timer| timer.deadline() != until) {
+                        self.timer = Some(Box::pin(sleep_until(until)));
+                    }
+                    if let Some(timer) = &mut self.timer {
+                        ready!(timer.as_mut().poll(cx));
+                    }
+                    self.timer = None;
+                }
+            }
+        }
     }
 }
 
@@ -255,11 +330,12 @@ struct TurnBody {
     body: axum::body::Body,
     turn: Option<Turn>,
     leisure: Leisure,
+    flow: Flow,
 }
 
 impl TurnBody {
     fn of_no_turn(body: axum::body::Body) -> Self {
-        Self { body, turn: None, leisure: Leisure::default() }
+        Self { body, turn: None, leisure: Leisure::default(), flow: Flow::free() }
     }
 }
 
@@ -271,7 +347,9 @@ impl Body for TurnBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        ready!(self.flow.poll_ready(cx));
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = frame.map(|frame| frame.map(|frame| frame.map_data(|text| self.flow.send(text))));
         // It is asked for only when there is room for it: the client has taken what came before.
         if let Some(turn) = self.turn.as_ref().filter(|_| self.leisure.is_taken()) {
             turn.renew();

@@ -5,23 +5,31 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::{Extension, extract::State, response::Response};
 use hyper::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::answer::{ErrorBody, Refusal, json};
+use super::{
+    answer::{ErrorBody, Refusal, json},
+    rows::{self, Desks, Source, write_elements, write_json},
+};
 use crate::{
-    feed::{Document, seconds, utc},
+    feed::{Document, DocumentEntry, seconds, utc},
     service::{
         feeds::Found,
         queries::{Discovered, Queries},
     },
+    store::StoreError,
 };
 
-pub(super) fn routes(queries: Arc<Queries>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(devices)).routes(routes!(status)).with_state(queries)
+/// Devices that are written at a time: some 10 KB.
+const ENTRIES: usize = 200;
+
+pub(super) fn routes(queries: Arc<Queries>, desks: Desks) -> OpenApiRouter {
+    let routes = OpenApiRouter::new().routes(routes!(devices)).routes(routes!(status));
+    routes.layer(Extension(desks)).with_state(queries)
 }
 
 /// The devices of the LAN.
@@ -35,14 +43,45 @@ pub(super) fn routes(queries: Arc<Queries>) -> OpenApiRouter {
         (status = 404, description = "Discovery is off", body = ErrorBody),
     ),
 )]
-async fn devices(State(queries): State<Arc<Queries>>) -> Result<Response, Refusal> {
-    Ok(match discovered(&queries)? {
-        Some(Found { devices, ended, preparation, sweeping }) => {
-            json(StatusCode::OK, &Document::new(&devices, ended, preparation, sweeping))
-        }
-        None => json(StatusCode::OK, &Nothing {}),
-    })
+async fn devices(
+    State(queries): State<Arc<Queries>>,
+    Extension(desks): Extension<Desks>,
+) -> Result<Response, Refusal> {
+    match discovered(&queries)? {
+        Some(found) => rows::streamed(&desks, "application/json", Devices { found, told: 0 }).await,
+        None => Ok(json(StatusCode::OK, &Nothing {})),
+    }
 }
+
+/// What was found, as far as it is written. All readers share it.
+struct Devices {
+    found: Found,
+    /// So many are written.
+    told: usize,
+}
+
+impl Source for Devices {
+    async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
+        let Found { devices, ended, preparation, sweeping } = &self.found;
+        if self.told == 0 {
+            write_json(text, &Document::new(&[], *ended, *preparation, *sweeping))?;
+            text.truncate(text.len() - NONE_END.len());
+        }
+        let count = devices.iter().filter_map(DocumentEntry::of).count();
+        let mut begun = self.told > 0;
+        let entries = devices.iter().filter_map(DocumentEntry::of).skip(self.told).take(ENTRIES);
+        write_elements(text, &mut begun, entries)?;
+        self.told += ENTRIES;
+        if self.told < count {
+            return Ok(true);
+        }
+        text.extend_from_slice(format!("],\"count\":{count}}}\n").as_bytes());
+        Ok(false)
+    }
+}
+
+/// What ends a document without devices.
+const NONE_END: &[u8] = b"],\"count\":0}";
 
 /// When the last sweep was, and how many it found.
 #[utoipa::path(

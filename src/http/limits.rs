@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::reading::LeastRate;
+
 /// The server's bounds. The defaults are the appliance's; tests pass shorter ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -14,6 +16,19 @@ pub struct Limits {
     /// unread bytes makes the kernel send RST, which can destroy an answer that is still on its way (RFC 9112, 9.6).
     /// Default 1 s.
     pub linger: Duration,
+    /// What a client has to take of an answer that waits for it, or is disconnected. Default 16 KB within 10 s; no
+    /// network that a page can be used on is slower.
+    pub reading: LeastRate,
+    /// What a client has to send of a scan that it hands in, in bytes, within nine tenths of [`Limits::request`], or
+    /// it is given up. Default 16 KB.
+    pub sending: u64,
+    /// Bytes of all answers together that wait in memory for their clients. Default 8 MB: a piece of 32 KB for each of
+    /// 256 connections.
+    pub in_flight: usize,
+    /// Bytes of all requests' bodies together that are in memory, those of scans handed in apart. Default 4 MB.
+    pub bodies: usize,
+    /// How long a request waits for either, before it is told to come again (503). Default 5 s.
+    pub queue: Duration,
     /// Request body, in bytes. Default 1 MB.
     pub body: usize,
     /// A scan that is handed in, in bytes. Default 128 MB.
@@ -31,6 +46,11 @@ impl Default for Limits {
             header: Duration::from_secs(5),
             request: Duration::from_secs(30),
             linger: Duration::from_secs(1),
+            reading: LeastRate { bytes: 16 << 10, within: Duration::from_secs(10) },
+            sending: 16 << 10,
+            in_flight: 8 << 20,
+            bodies: 4 << 20,
+            queue: Duration::from_secs(5),
             body: 1 << 20,
             upload: 128 << 20,
             connections: 256,

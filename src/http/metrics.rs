@@ -1,27 +1,120 @@
-//! What Prometheus scrapes.
+//! What Prometheus scrapes. The part about the devices, by far the larger one, is written once for all who ask until
+//! something in it changes; each reader holds the same bytes.
 
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    sync::{Arc, Weak},
+};
 
 use axum::{
     Router,
+    body::Body,
     extract::State,
     response::{IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
+use futures_util::stream;
 use hyper::{StatusCode, header};
+use tokio::sync::Mutex;
 
 use super::answer::Refusal;
-use crate::{metrics, service::queries::Queries};
+use crate::{
+    metrics::{self, MetricsError},
+    model::Snapshot,
+    service::{queries::Queries, snapshot::HostsVersion},
+};
+
+/// Parts that were replaced and are still read by slow clients, at most. If there are more, nothing is written anew
+/// until one of them is done or disconnected: within half a minute.
+const REPLACED: usize = 1;
 
 /// `/metrics`. Open to all, like every read: Prometheus scrapes without a token by default.
 pub(super) fn routes(queries: Arc<Queries>) -> Router {
-    Router::new().route("/metrics", get(page)).with_state(queries)
+    Router::new()
+        .route("/metrics", get(page))
+        .with_state(Arc::new(Pages { queries, hosts: Mutex::default() }))
 }
 
-async fn page(State(queries): State<Arc<Queries>>) -> Result<Response, Refusal> {
-    let page = metrics::encode(&queries.snapshot().await).map_err(|error| {
-        tracing::error!(%error);
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
-    })?;
-    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response())
+/// What pages are made of.
+struct Pages {
+    queries: Arc<Queries>,
+    /// Locked while it is written, so that it is written once.
+    hosts: Mutex<HostParts>,
+}
+
+/// The part about the devices.
+#[derive(Default)]
+struct HostParts {
+    newest: Option<(HostsVersion, Arc<String>)>,
+    replaced: Vec<Weak<String>>,
+}
+
+/// One reader's hold of it.
+struct Shared(Arc<String>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+async fn page(State(pages): State<Arc<Pages>>) -> Result<Response, Refusal> {
+    let own = metrics::encode_own(&pages.queries.own_facts().await).map_err(|error| failed(&error))?;
+    let hosts = pages.hosts().await.map_err(|error| failed(&error))?;
+    let length = own.len() + hosts.len();
+    let parts = [Bytes::from(own), Bytes::from_owner(Shared(hosts))];
+    let parts = parts.into_iter().filter(|part| !part.is_empty()).map(Ok::<_, Infallible>);
+    let kind = (header::CONTENT_TYPE, metrics::CONTENT_TYPE);
+    let mut response = ([kind], Body::from_stream(stream::iter(parts))).into_response();
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    Ok(response)
+}
+
+fn failed(error: &MetricsError) -> Refusal {
+    tracing::error!(%error);
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+}
+
+impl Pages {
+    /// The part about the devices as they are now; nothing where the database cannot be read.
+    async fn hosts(&self) -> Result<Arc<String>, MetricsError> {
+        let mut parts = self.hosts.lock().await;
+        // Before the facts: what changes while they are read is written the next time.
+        let version = self.queries.hosts_version().await;
+        if let Some(known) = version.as_ref().ok().and_then(|version| parts.still_good(version)) {
+            return Ok(known);
+        }
+        let snapshot = self.queries.host_snapshot().await;
+        match (version, snapshot) {
+            (Ok(version), Ok(snapshot)) => {
+                let mut written = metrics::encode_hosts(&snapshot)?;
+                written.shrink_to_fit();
+                let written = Arc::new(written);
+                parts.replace(version, Arc::clone(&written));
+                Ok(written)
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(%error, "metrics without the database");
+                Ok(metrics::encode_hosts(&Snapshot::default())?.into())
+            }
+        }
+    }
+}
+
+impl HostParts {
+    /// The newest part, if it is of this version, or too many older ones are still read.
+    fn still_good(&mut self, version: &HostsVersion) -> Option<Arc<String>> {
+        self.replaced.retain(|part| part.strong_count() > 0);
+        let (of, part) = self.newest.as_ref()?;
+        let is_read = Arc::strong_count(part) > 1;
+        let is_too_many = is_read && self.replaced.len() >= REPLACED;
+        (of == version || is_too_many).then(|| Arc::clone(part))
+    }
+
+    fn replace(&mut self, version: HostsVersion, part: Arc<String>) {
+        if let Some((_, before)) = self.newest.replace((version, part)) {
+            self.replaced.push(Arc::downgrade(&before));
+        }
+    }
 }

@@ -13,6 +13,7 @@ use super::{
     asked::Path,
     auth::Gate,
     probes::Probes,
+    rows::{self, Desks, Source, write_elements, write_json},
     sender::Sender,
 };
 use crate::{
@@ -24,29 +25,43 @@ use crate::{
         probe::{Asker, ProbeAnswer, ProbeError},
         queries::Queries,
     },
-    store::CachedHost,
+    store::{CachedHost, StoreError},
 };
+
+/// Devices that are read at a time: some 10 KB of their MACs.
+const MACS: u32 = 512;
+
+/// Ports that are written at a time, with the same aim.
+const PORTS: usize = 2048;
 
 #[derive(Clone)]
 struct Api {
     queries: Arc<Queries>,
     probes: Arc<Probes>,
     gate: Gate,
+    desks: Desks,
 }
 
 /// The paths under `/base`.
-pub(super) fn routes(base: &str, queries: Arc<Queries>, gate: Gate, clock: Arc<dyn Clock>) -> OpenApiRouter {
+pub(super) fn routes(
+    base: &str,
+    queries: Arc<Queries>,
+    gate: Gate,
+    clock: Arc<dyn Clock>,
+    desks: Desks,
+) -> OpenApiRouter {
     // Braces would be the router's wildcards.
     let base = base.replace('{', "{{").replace('}', "}}");
     let below = OpenApiRouter::new().routes(routes!(macs)).routes(routes!(device)).routes(routes!(probe));
-    let api = Api { queries, probes: Arc::new(Probes::new(clock)), gate };
+    let api = Api { queries, probes: Arc::new(Probes::new(clock)), gate, desks };
     OpenApiRouter::new().nest(&format!("/{base}"), below.with_state(api))
 }
 
 /// The devices that have a result.
 #[utoipa::path(get, path = "/json", tag = "portscan", responses((status = 200, body = MacsBody)))]
 async fn macs(State(api): State<Api>) -> Result<Response, Refusal> {
-    Ok(json(StatusCode::OK, &MacsBody { macs: api.queries.macs().await? }))
+    let list = Macs { queries: api.queries, after: None };
+    rows::streamed(&api.desks, "application/json", list).await
 }
 
 /// A device's open TCP ports.
@@ -58,12 +73,8 @@ async fn macs(State(api): State<Api>) -> Result<Response, Refusal> {
 )]
 async fn device(State(api): State<Api>, Path(mac): Path<String>) -> Result<Response, Refusal> {
     let mac: Mac = mac.parse().map_err(|error| Refusal::bad_request(format!("{error}")))?;
-    let host = api.queries.device(mac).await?;
-    let body = match &host {
-        Some(host) => DeviceBody::Known(HostBody::of(host, mac)),
-        None => DeviceBody::Unknown(ErrorBody { error: "host not found".into() }),
-    };
-    Ok(json(StatusCode::OK, &body))
+    let ports = Ports { queries: api.queries, mac, begun: false, next: 0, count: 0 };
+    rows::streamed(&api.desks, "application/json", ports).await
 }
 
 /// Looks at one port of any host, now. Like the original it answers 200 whatever it finds: a port that is not
@@ -144,6 +155,76 @@ struct MacsBody {
     macs: Vec<Mac>,
 }
 
+/// The list of devices, as far as it is written.
+struct Macs {
+    queries: Arc<Queries>,
+    after: Option<Mac>,
+}
+
+impl Source for Macs {
+    async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
+        let macs = self.queries.macs(self.after, MACS).await?;
+        if self.after.is_none() {
+            write_json(text, &MacsBody { macs: Vec::new() })?;
+            text.truncate(text.len() - MACS_END.len());
+        }
+        let mut begun = self.after.is_some();
+        self.after = macs.last().copied().or(self.after);
+        let more = macs.len() == MACS as usize;
+        write_elements(text, &mut begun, macs)?;
+        if !more {
+            text.extend_from_slice(MACS_END);
+            text.push(b'\n');
+        }
+        Ok(more)
+    }
+}
+
+/// What ends the list of devices.
+const MACS_END: &[u8] = b"]}";
+
+/// A device's open ports, as far as they are written.
+struct Ports {
+    queries: Arc<Queries>,
+    mac: Mac,
+    begun: bool,
+    /// The port to go on from.
+    next: u16,
+    /// How many are written.
+    count: usize,
+}
+
+impl Source for Ports {
+    async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
+        let host = self.queries.device(self.mac).await?;
+        if !std::mem::replace(&mut self.begun, true) {
+            let Some(host) = &host else {
+                write_json(text, &DeviceBody::Unknown(ErrorBody { error: "host not found".into() }))?;
+                text.push(b'\n');
+                return Ok(false);
+            };
+            write_json(text, &DeviceBody::Known(HostBody::without_ports(host, self.mac)))?;
+            text.truncate(text.len() - NO_PORTS_END.len());
+        }
+        // One that has been forgotten meanwhile has no more ports.
+        let open = host.map(|host| host.open).unwrap_or_default();
+        let from = open.partition_point(|&port| port < self.next);
+        let rest = open.get(from..).unwrap_or_default();
+        let (now, later) = rest.split_at(rest.len().min(PORTS));
+        write_elements(text, &mut (self.count > 0), now)?;
+        self.count += now.len();
+        if let Some(&next) = later.first() {
+            self.next = next;
+            return Ok(true);
+        }
+        text.extend_from_slice(format!("],\"count\":{}}}\n", self.count).as_bytes());
+        Ok(false)
+    }
+}
+
+/// What ends a device without ports.
+const NO_PORTS_END: &[u8] = b"],\"count\":0}";
+
 /// A device, if it is known.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
@@ -158,6 +239,7 @@ struct HostBody<'a> {
     host: HostPart<'a>,
     time: TimePart,
     /// The open TCP ports, ascending.
+    // With their number the last: there may be so many of them that they are written apart, by `Ports`.
     #[schema(value_type = Vec<u16>)]
     ports: &'a [u16],
     count: usize,
@@ -183,7 +265,7 @@ struct TimePart {
 }
 
 impl<'a> HostBody<'a> {
-    fn of(host: &'a CachedHost, mac: Mac) -> Self {
+    fn without_ports(host: &'a CachedHost, mac: Mac) -> Self {
         let total = host.preparation + host.scanning;
         // The original dates a result by when it was written, not by when it was begun.
         let ended = host.started.checked_add(total).unwrap_or(host.started);
@@ -195,8 +277,8 @@ impl<'a> HostBody<'a> {
                 scan_sec: seconds(host.scanning),
                 total_sec: seconds(total),
             },
-            ports: &host.open,
-            count: host.open.len(),
+            ports: &[],
+            count: 0,
         }
     }
 }
@@ -288,8 +370,8 @@ mod tests {
             open: vec![22, 80],
         };
         assert_eq!(
-            serde_json::to_string(&HostBody::of(&host, mac)).unwrap(),
-            r#"{"host":{"ipv4":"192.168.1.7","mac":"B8:27:EB:AC:14:3E"},"time":{"utc":"2022-12-11 21:21:29","prep_sec":1.2346,"scan_sec":10.5,"total_sec":11.7346},"ports":[22,80],"count":2}"#
+            serde_json::to_string(&HostBody::without_ports(&host, mac)).unwrap(),
+            r#"{"host":{"ipv4":"192.168.1.7","mac":"B8:27:EB:AC:14:3E"},"time":{"utc":"2022-12-11 21:21:29","prep_sec":1.2346,"scan_sec":10.5,"total_sec":11.7346},"ports":[],"count":0}"#
         );
     }
 

@@ -1,7 +1,7 @@
-//! A JSON array that is written while it is read: a hundred thousand rows begin at once and never lie in
-//! memory together.
+//! Long answers, written while they are read: a hundred thousand rows begin at once and never lie in memory together.
+//! While a client takes its time nothing is held for it but one piece of text, and where to go on reading.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use axum::{
     body::Body,
@@ -11,77 +11,129 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use hyper::header::{self, HeaderValue};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use super::answer::Refusal;
 use crate::store::StoreError;
 
-/// How much is written at a time, in bytes: what a socket takes in one go.
-const FRAME: usize = 32 * 1024;
+/// How much is written before it is sent, in bytes; what is read at a time may exceed it by some kilobytes.
+const PIECE: usize = 8 * 1024;
 
-/// Answers with all rows of all pages as one array. Until the first [`FRAME`] is full a failure is an answer
-/// of its own; after that it cuts the answer short, which its client sees, for the array has no end.
+/// Pieces that are being made at a time, of all answers: to make one may take a device's 65,535 ports in memory, and
+/// the reader's thread could prepare for hundreds of clients what waits here to be written.
+const DESKS: usize = 2;
+
+/// Where pieces are made.
+#[derive(Clone)]
+pub(super) struct Desks(Arc<Semaphore>);
+
+impl Default for Desks {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(DESKS)))
+    }
+}
+
+/// What a long answer is written by.
+pub(super) trait Source: Send + 'static {
+    /// Appends what comes next, some kilobytes; whether more may follow.
+    fn write(&mut self, text: &mut Vec<u8>) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// Answers with all that the source has to say. Until the first piece is full a failure is an answer of its own; after
+/// that it cuts the answer short, which its client sees, for the text has no end.
+pub(super) async fn streamed(
+    desks: &Desks,
+    kind: &'static str,
+    mut source: impl Source,
+) -> Result<Response, Refusal> {
+    let (first, more) = piece(desks, &mut source).await?;
+    let body = if more {
+        let rest = stream::try_unfold((desks.clone(), source, true), async |(desks, mut source, more)| {
+            if !more {
+                return Ok(None);
+            }
+            let (text, more) = piece(&desks, &mut source).await.inspect_err(|error| {
+                tracing::warn!(%error, "an answer is cut short");
+            })?;
+            Ok::<_, StoreError>(Some((text, (desks, source, more))))
+        });
+        Body::from_stream(stream::once(async { Ok(first) }).chain(rest))
+    } else {
+        Body::from(first)
+    };
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response())
+}
+
+async fn piece(desks: &Desks, source: &mut impl Source) -> Result<(Bytes, bool), StoreError> {
+    // Never closed.
+    let _desk = desks.0.acquire().await;
+    let mut text = Vec::with_capacity(PIECE);
+    while text.len() < PIECE {
+        if !source.write(&mut text).await? {
+            return Ok((text.into(), false));
+        }
+    }
+    // It may wait for long.
+    text.shrink_to_fit();
+    Ok((text.into(), true))
+}
+
+/// Appends a value as JSON.
+pub(super) fn write_json(text: &mut Vec<u8>, value: &impl Serialize) -> Result<(), StoreError> {
+    serde_json::to_writer(text, value).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+/// Appends the elements of an array, after a comma if any were written before.
+pub(super) fn write_elements<T: Serialize>(
+    text: &mut Vec<u8>,
+    begun: &mut bool,
+    elements: impl IntoIterator<Item = T>,
+) -> Result<(), StoreError> {
+    for element in elements {
+        if std::mem::replace(begun, true) {
+            text.push(b',');
+        }
+        write_json(text, &element)?;
+    }
+    Ok(())
+}
+
+/// Answers with all rows of all pages as one JSON array. A page is written whole, and should be small.
 pub(super) async fn array<P, T>(
+    desks: &Desks,
     pages: impl Stream<Item = Result<P, StoreError>> + Send + 'static,
 ) -> Result<Response, Refusal>
 where
-    P: IntoIterator<Item = T> + 'static,
+    P: IntoIterator<Item = T> + Send + 'static,
     P::IntoIter: Send,
-    T: Serialize,
+    T: Serialize + Send,
 {
-    let mut array = Array { pages: Box::pin(pages), rows: None, begun: false, ended: false };
-    let first = array.frame().await?;
-    let body = if array.ended {
-        Body::from(first)
-    } else {
-        let rest = stream::try_unfold(array, async |mut array| {
-            if array.ended {
-                return Ok(None);
-            }
-            let frame = array.frame().await.inspect_err(|error| {
-                tracing::warn!(%error, "an answer is cut short");
-            })?;
-            Ok::<_, StoreError>(Some((frame, array)))
-        });
-        Body::from_stream(stream::once(async { Ok(first) }).chain(rest))
-    };
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+    streamed(desks, "application/json", Array { pages: Box::pin(pages), begun: false }).await
 }
 
 /// An array as far as it is written.
-struct Array<P: IntoIterator> {
+struct Array<P> {
     pages: Pin<Box<dyn Stream<Item = Result<P, StoreError>> + Send>>,
-    /// What is left of the present page.
-    rows: Option<P::IntoIter>,
     /// The bracket is written, and a row.
     begun: bool,
-    ended: bool,
 }
 
-impl<P, T> Array<P>
+impl<P, T> Source for Array<P>
 where
-    P: IntoIterator<Item = T>,
-    T: Serialize,
+    P: IntoIterator<Item = T> + Send + 'static,
+    P::IntoIter: Send,
+    T: Serialize + Send,
 {
-    /// The next piece, the last one with the closing bracket.
-    async fn frame(&mut self) -> Result<Bytes, StoreError> {
-        let mut frame = Vec::with_capacity(FRAME + FRAME / 8);
-        loop {
-            while let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
-                frame.push(if self.begun { b',' } else { b'[' });
-                self.begun = true;
-                serde_json::to_writer(&mut frame, &row)
-                    .map_err(|error| StoreError::Damaged(error.to_string()))?;
-                if frame.len() >= FRAME {
-                    return Ok(frame.into());
-                }
-            }
-            match self.pages.next().await {
-                Some(page) => self.rows = Some(page?.into_iter()),
-                None => break,
-            }
+    async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
+        let Some(page) = self.pages.next().await else {
+            text.extend_from_slice(if self.begun { b"]\n" } else { b"[]\n" });
+            return Ok(false);
+        };
+        for row in page? {
+            text.push(if self.begun { b',' } else { b'[' });
+            self.begun = true;
+            write_json(text, &row)?;
         }
-        frame.extend_from_slice(if self.begun { b"]\n" } else { b"[]\n" });
-        self.ended = true;
-        Ok(frame.into())
+        Ok(true)
     }
 }

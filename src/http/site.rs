@@ -19,7 +19,9 @@ use super::{
     limits::Limits,
     metrics,
     names::{self, Names},
-    portscan, v1,
+    portscan,
+    rows::Desks,
+    v1,
 };
 use crate::{
     clock::Clock,
@@ -53,6 +55,7 @@ pub struct Site {
 pub fn router(site: Site) -> Router {
     let base = site.config.borrow().base_url.clone();
     let queries = Arc::clone(&site.queries);
+    let desks = Desks::default();
     let imports = v1::Imports::new(site.queries.importer(), site.limits.upload);
     let api = v1::Api {
         queries: Arc::clone(&site.queries),
@@ -60,9 +63,11 @@ pub fn router(site: Site) -> Router {
         imports,
         advertised: site.advertised,
         clock: Arc::clone(&site.clock),
+        desks: desks.clone(),
     };
-    let original = portscan::routes(&base, Arc::clone(&site.queries), site.gate.clone(), site.clock)
-        .merge(lanscan::routes(Arc::clone(&site.queries)));
+    let original =
+        portscan::routes(&base, Arc::clone(&site.queries), site.gate.clone(), site.clock, desks.clone())
+            .merge(lanscan::routes(Arc::clone(&site.queries), desks));
     let routes = common(&base, move || queries.health())
         .merge(metrics::routes(Arc::clone(&site.queries)))
         .merge(v1::routes(api, &site.gate, original));

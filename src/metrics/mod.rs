@@ -1,6 +1,6 @@
 //! F2: Prometheus' text format.
 //!
-//! One function: a [`Snapshot`] in, a page out. There is no registry and nothing is counted here, so that all
+//! A [`Snapshot`] in, a page out, in two parts: what is told of the appliance and what of its devices. There is no registry and nothing is counted here, so that all
 //! numbers of a page are of one moment, and no series outlives what it is about. Names and units follow
 //! Prometheus' rules (<https://prometheus.io/docs/practices/naming/>): seconds and bytes, counters end in
 //! `_total`, a limit is named after what it limits.
@@ -9,7 +9,10 @@ mod family;
 mod machine;
 mod network;
 
-use prometheus::{TextEncoder, proto::MetricFamily};
+use prometheus::{
+    TextEncoder,
+    proto::{Metric, MetricFamily},
+};
 
 use self::family::{counter, counters, gauge, gauges, histogram};
 use crate::model::Snapshot;
@@ -22,11 +25,11 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[error("the metrics cannot be written: {0}")]
 pub struct MetricsError(#[from] prometheus::Error);
 
-/// The page that tells of this moment.
+/// The page's first part: what is told of the appliance at this moment.
 ///
 /// # Errors
 /// None that any snapshot could cause; the encoder checks what this module makes.
-pub fn encode(snapshot: &Snapshot) -> Result<String, MetricsError> {
+pub fn encode_own(snapshot: &Snapshot) -> Result<String, MetricsError> {
     let mut page = String::new();
     let version = gauge(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     write(&mut page, [gauges("portscan_build_info", "The version that runs; always 1.", [version])])?;
@@ -38,19 +41,57 @@ pub fn encode(snapshot: &Snapshot) -> Result<String, MetricsError> {
     write(&mut page, machine::store(&snapshot.store))?;
     write(&mut page, machine::imports(&snapshot.imports))?;
     write(&mut page, network::scanners(&snapshot.scanners))?;
-    let hosts: Vec<_> = snapshot.hosts.iter().map(network::Labelled::from).collect();
-    let dropped = network::hosts(&hosts, &snapshot.differing, |family| write(&mut page, [family]))?;
-    network::ports(&hosts, dropped, |family| write(&mut page, [family]))?;
     Ok(page)
 }
 
-/// One family after the other: those of ten thousand devices need not lie in memory all at once. The format
-/// has no families without samples.
+/// The page's second part: what is told of the devices.
+///
+/// # Errors
+/// As [`encode_own`].
+pub fn encode_hosts(snapshot: &Snapshot) -> Result<String, MetricsError> {
+    let mut page = String::new();
+    let hosts: Vec<_> = snapshot.hosts.iter().map(network::Labelled::from).collect();
+    let mut put = |name: &str, help: &str, samples: &mut dyn Iterator<Item = Metric>| {
+        write_gauges(&mut page, name, help, samples)
+    };
+    let dropped = network::hosts(&hosts, &snapshot.differing, &mut put)?;
+    network::ports(&hosts, dropped, &mut put)?;
+    Ok(page)
+}
+
+/// One family after the other. The format has no families without samples.
 fn write(page: &mut String, families: impl IntoIterator<Item = MetricFamily>) -> Result<(), MetricsError> {
     for family in families.into_iter().filter(|family| !family.get_metric().is_empty()) {
         TextEncoder::new().encode_utf8(&[family], page)?;
     }
     Ok(())
+}
+
+/// Samples that lie in memory at a time: each is some 700 bytes, and there may be one for each of thousands of devices.
+const SAMPLES: usize = 256;
+
+/// A family that is written part by part: of all parts but the first, its name and help are left out.
+fn write_gauges(
+    page: &mut String,
+    name: &str,
+    help: &str,
+    samples: &mut dyn Iterator<Item = Metric>,
+) -> Result<(), MetricsError> {
+    let mut head = 0;
+    loop {
+        let part: Vec<Metric> = (&mut *samples).take(SAMPLES).collect();
+        if part.is_empty() {
+            return Ok(());
+        }
+        let begin = page.len();
+        write(page, [gauges(name, help, part)])?;
+        if head == 0 {
+            head =
+                page.get(begin..).and_then(|text| Some(text.match_indices('\n').nth(1)?.0 + 1)).unwrap_or(0);
+        } else {
+            page.replace_range(begin..begin + head, "");
+        }
+    }
 }
 
 fn engine(snapshot: &Snapshot) -> [MetricFamily; 3] {
@@ -83,6 +124,10 @@ mod tests {
         Delays, Deviation, DeviceKey, FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact,
         PortState, ProbeFacts, Protocol, ScanStatus, ScannerFacts, StoreFacts, TableFacts,
     };
+
+    fn encode(snapshot: &Snapshot) -> Result<String, MetricsError> {
+        Ok(encode_own(snapshot)? + &encode_hosts(snapshot)?)
+    }
 
     fn full() -> Snapshot {
         let mut lag = Delays::default();

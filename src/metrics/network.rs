@@ -1,6 +1,6 @@
 //! What is scanned: the scanners, the devices and their ports.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use prometheus::proto::{Metric, MetricFamily};
 
@@ -60,18 +60,18 @@ impl<'a> From<&'a HostFacts> for Labelled<'a> {
     }
 }
 
-/// Families about devices, each handed on as soon as it is made. Those of portmantool count by address. Returns how many
+/// Families about devices, each handed on sample by sample. Those of portmantool count by address. Returns how many
 /// series of each are left out.
 pub(super) fn hosts<E>(
     hosts: &[Labelled<'_>],
     counts: &BTreeMap<(DeviceKey, Protocol), u32>,
-    mut write: impl FnMut(MetricFamily) -> Result<(), E>,
+    mut write: impl FnMut(&str, &str, &mut dyn Iterator<Item = Metric>) -> Result<(), E>,
 ) -> Result<Vec<Metric>, E> {
     let mut dropped = Vec::new();
     let mut bounded = |name: &'static str, help: &str, samples: &mut dyn Iterator<Item = Metric>| {
-        let family = gauges(name, help, samples.take(MOST_SERIES));
+        let written = write(name, help, &mut (&mut *samples).take(MOST_SERIES));
         dropped.push(gauge(&[("metric", name)], samples.count() as f64));
-        write(family)
+        written
     };
     let mut by_address: BTreeMap<&str, Vec<&HostFacts>> = BTreeMap::new();
     hosts.iter().for_each(|host| by_address.entry(&host.address).or_default().push(host.facts));
@@ -83,7 +83,7 @@ pub(super) fn hosts<E>(
     bounded(
         "portmantool_ports_rogue",
         "Ports of a host in another state than the expected one: open and not expected, or missing.",
-        &mut differing(by_address.keys().copied(), counts).into_iter(),
+        &mut differing(by_address.keys().copied(), counts),
     )?;
     let each = |value: fn(&HostFacts) -> Option<f64>| {
         hosts.iter().filter_map(move |host| Some(of_host(host, &[], value(host.facts)?)))
@@ -108,22 +108,22 @@ pub(super) fn hosts<E>(
     Ok(dropped)
 }
 
-/// Families about single ports, each handed on as soon as it is made, and how many series are left out of these and of
-/// those before.
+/// Families about single ports, each handed on sample by sample, and how many series are left out of these and of those
+/// before.
 pub(super) fn ports<E>(
     hosts: &[Labelled<'_>],
     mut dropped: Vec<Metric>,
-    mut write: impl FnMut(MetricFamily) -> Result<(), E>,
+    mut write: impl FnMut(&str, &str, &mut dyn Iterator<Item = Metric>) -> Result<(), E>,
 ) -> Result<(), E> {
     for (name, help, is) in KINDS {
         let all = || hosts.iter().flat_map(|host| host.facts.ports.iter().map(move |port| (host, port)));
         let of_kind = || all().filter(|(_, port)| is(port));
-        write(gauges(name, help, of_kind().take(MOST_SERIES).map(|(host, port)| of_port(host, port))))?;
+        write(name, help, &mut of_kind().take(MOST_SERIES).map(|(host, port)| of_port(host, port)))?;
         let beyond = of_kind().count().saturating_sub(MOST_SERIES);
         dropped.push(gauge(&[("metric", name)], beyond as f64));
     }
     let help = "Series that are not told because there are too many of them.";
-    write(gauges("portscan_series_dropped", help, dropped))
+    write("portscan_series_dropped", help, &mut dropped.into_iter())
 }
 
 /// What is told of single ports: the metric, its help, and which ports.
@@ -163,12 +163,11 @@ fn listed(address: &str, hosts: &[&HostFacts]) -> Vec<Metric> {
 fn differing<'a>(
     hosts: impl Iterator<Item = &'a str>,
     counts: &BTreeMap<(DeviceKey, Protocol), u32>,
-) -> Vec<Metric> {
-    let zero = |host: &str| ((host.to_owned(), Protocol::Tcp), 0);
-    let mut all: BTreeMap<(String, Protocol), u32> = hosts.map(zero).collect();
-    all.extend(counts.iter().map(|((host, protocol), &count)| ((host.to_string(), *protocol), count)));
-    let sample = |((host, protocol), count): ((String, Protocol), u32)| {
-        gauge(&[("host", host.as_str()), ("protocol", protocol.as_str())], count.into())
-    };
-    all.into_iter().map(sample).collect()
+) -> impl Iterator<Item = Metric> {
+    let mut all: BTreeMap<(Cow<'a, str>, Protocol), u32> =
+        hosts.map(|host| ((Cow::Borrowed(host), Protocol::Tcp), 0)).collect();
+    all.extend(counts.iter().map(|((host, protocol), &count)| ((host.to_string().into(), *protocol), count)));
+    all.into_iter().map(|((host, protocol), count)| {
+        gauge(&[("host", &*host), ("protocol", protocol.as_str())], count.into())
+    })
 }

@@ -96,6 +96,18 @@ impl Expected {
         self.0.is_empty()
     }
 
+    /// Of how many ports anything is expected.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What is expected of the ports from `first` to `last` of a protocol.
+    #[must_use]
+    pub fn within(&self, protocol: Protocol, first: u16, last: u16) -> Self {
+        let within = self.0.range((protocol, first)..=(protocol, last));
+        Self(within.map(|(key, expectation)| (*key, expectation.clone())).collect())
+    }
+
     /// How many ports are expected to be in this state.
     pub fn count(&self, state: PortState) -> u32 {
         let ports = self.0.values().filter(|expected| expected.state == state).count();

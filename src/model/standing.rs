@@ -84,8 +84,27 @@ impl Standing {
 
     /// The ports that are worth a word where nothing is expected of them, ascending, with what is known.
     pub fn notable(&self) -> impl Iterator<Item = (u16, &Stretch)> {
-        let notable = self.stretches.iter().filter(|stretch| stretch.is_notable());
-        notable.flat_map(|stretch| (stretch.first..=stretch.last).map(move |port| (port, stretch)))
+        self.notable_from(0)
+    }
+
+    /// Those of them from this port on.
+    pub fn notable_from(&self, from: u16) -> impl Iterator<Item = (u16, &Stretch)> {
+        let index = self.stretches.partition_point(|stretch| stretch.last < from);
+        let later = self.stretches.get(index..).unwrap_or_default();
+        let notable = later.iter().filter(|stretch| stretch.is_notable());
+        notable.flat_map(move |stretch| {
+            (stretch.first.max(from)..=stretch.last).map(move |port| (port, stretch))
+        })
+    }
+
+    /// What is known of the ports from `first` to `last`.
+    #[must_use]
+    pub fn within(&self, first: u16, last: u16) -> Self {
+        let from = self.stretches.partition_point(|stretch| stretch.last < first);
+        let to = self.stretches.partition_point(|stretch| stretch.first <= last);
+        let within = self.stretches.get(from..to).unwrap_or_default().iter();
+        let cut = |at: &Stretch| Stretch { first: at.first.max(first), last: at.last.min(last), ..*at };
+        Self { stretches: within.map(cut).collect() }
     }
 }
 

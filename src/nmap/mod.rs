@@ -21,4 +21,4 @@ mod xml;
 pub use gather::{Gathered, gather};
 pub use piece::Host;
 pub use read::{LeftOut, ReadError, Report, Summary};
-pub use write::{Format, Run, Scanned, begin, end, write, write_host};
+pub use write::{Format, Run, Scanned, begin, end, write, write_host, write_xml_part};

@@ -12,6 +12,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     io::{self, Write},
+    ops::Range,
     time::Duration,
 };
 
@@ -114,6 +115,20 @@ pub fn write_host(out: &mut dyn Write, format: Format, run: &Run<'_>, host: &Sca
         Format::Normal => normal::host(out, run, host),
         Format::Grepable => grepable::host(out, run, host),
     }
+}
+
+/// Writes a part of a host as XML: these of the ports that are listed, what comes before them with the first, and what
+/// follows with the last. Whether there are more.
+///
+/// # Errors
+/// `out` does not take it.
+pub fn write_xml_part(
+    out: &mut dyn Write,
+    run: &Run<'_>,
+    host: &Scanned<'_>,
+    ports: Range<usize>,
+) -> io::Result<bool> {
+    xml::part(out, run, host, ports)
 }
 
 /// Writes what follows the hosts, of which so many were up.

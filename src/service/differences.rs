@@ -2,24 +2,37 @@
 //! a hundred thousand differences begin at once and never lie in memory together.
 
 mod pairing;
+mod portions;
+mod walk;
 
-use std::{collections::BTreeMap, pin::pin, sync::Arc};
+use std::{collections::BTreeMap, ops::RangeInclusive, pin::pin, sync::Arc};
 
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 
-use self::pairing::side_by_side;
+use self::{
+    pairing::side_by_side,
+    portions::{Block, Spot, blocks, count_named, portion, within},
+    walk::{one_by_one, walked},
+};
 use super::queries::{Queries, pages};
 use crate::{
     config::Config,
     model::{
         Address, Deviation, Device, DeviceKey, Difference, Disagreement, Expectation, Mac, Place, PortSet,
-        Protocol, device_differences, disagreements,
+        Protocol, Standings, device_differences, disagreements,
     },
-    store::{Asked, HostState, News, Page, ScanDevice, ScanId, Store, StoreError, Wish},
+    store::{Asked, HostState, News, Page, ScanDevice, ScanId, StoreError, Wish},
 };
 
-/// Devices that are compared at a time.
-const PAGE: usize = 128;
+/// Devices that are read at a time where few of them have rows of their own.
+const COUNTED: u32 = 64;
+
+/// Devices that are read at a time where each has rows of its own: with ten open ports each, little more than is told.
+const TOLD: u32 = 8;
+
+/// Devices of a scan that are listed at a time, and remembered for a slow reader in some 10 KB. What was found on them
+/// is read of one after the other: each may have much to say.
+const SIFTED: u32 = 64;
 
 /// A port that is not what it should be, and whose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +90,9 @@ pub struct HostDisagreement {
 /// A device in two scans, of which at least one saw it.
 type Pair = (Option<ScanDevice>, Option<ScanDevice>);
 
+/// The same, with what each of the two says.
+type HostPair = (Option<HostState>, Option<HostState>);
+
 impl Queries {
     /// All that is expected, in the order in which it was written.
     pub fn expectations(&self) -> impl Stream<Item = Result<Vec<Expectation>, StoreError>> + use<> {
@@ -119,7 +135,7 @@ impl Queries {
         let store = self.store.clone();
         pages(move |after| {
             let store = store.clone();
-            async move { store.host_states(after).await }
+            async move { store.host_states(after, COUNTED).await }
         })
     }
 
@@ -134,10 +150,13 @@ impl Queries {
 
     /// Where the present state differs from what is expected.
     pub fn differences(&self) -> impl Stream<Item = Result<Vec<HostDifference>, StoreError>> + use<> {
-        let config = self.config.clone();
-        let known = self.host_states().map_ok(move |hosts: Vec<HostState>| {
-            let config = Arc::clone(&config.borrow());
-            by_device(&hosts).flat_map(|hosts| of_device(hosts, &config)).collect()
+        let (store, config) = (self.store.clone(), self.config.clone());
+        let known = walked(move |walk| {
+            let (store, config) = (store.clone(), Arc::clone(&config.borrow()));
+            async move {
+                let Page { rows, next } = store.host_states(walk.after, TOLD).await?;
+                Ok(walk.through(by_device(&rows), next, |hosts, spot| of_device(hosts, &config, spot)))
+            }
         });
         known.chain(self.unseen_differences())
     }
@@ -161,7 +180,12 @@ impl Queries {
         while let Some(hosts) = known.try_next().await? {
             for hosts in by_device(&hosts) {
                 tally.open += count_open(hosts);
-                tally.count(&of_device(hosts, &config));
+                let mut next = Some(Spot::default());
+                while let Some(spot) = next {
+                    let (found, after) = of_device(hosts, &config, spot);
+                    tally.count(&found);
+                    next = after;
+                }
             }
         }
         let mut unseen = pin!(self.unseen_differences());
@@ -179,16 +203,27 @@ impl Queries {
         &self,
         scan: ScanId,
     ) -> Result<impl Stream<Item = Result<Vec<HostDifference>, StoreError>> + use<>, StoreError> {
-        let devices = self.store.scan_devices(scan).await?;
+        self.store.check_scan(scan).await?;
         let (store, config) = (self.store.clone(), self.config.clone());
-        let chunks = chunks(devices, |device| device.device_row);
-        Ok(chunks.then(move |devices| {
+        let read = {
+            let store = store.clone();
+            move |after| {
+                let store = store.clone();
+                async move {
+                    let devices = store.scan_devices(scan, behind(after), SIFTED).await?;
+                    let next = last_of(&devices);
+                    Ok((grouped(devices, |device| device.device_row), next))
+                }
+            }
+        };
+        Ok(one_by_one(read, move |devices: Vec<ScanDevice>, spot| {
             let (store, config) = (store.clone(), Arc::clone(&config.borrow()));
             async move {
                 let hosts = store.scan_states(scan, devices).await?;
-                let differences = by_device(&hosts).flat_map(|hosts| of_device(hosts, &config));
+                let (mut found, next) = of_device(&hosts, &config, spot);
                 // What this scan did not cover is no difference of its.
-                Ok(differences.filter(|found| found.difference.actual.is_some()).collect())
+                found.retain(|found| found.difference.actual.is_some());
+                Ok((found, next))
             }
         }))
     }
@@ -202,11 +237,33 @@ impl Queries {
         one: ScanId,
         other: ScanId,
     ) -> Result<impl Stream<Item = Result<Vec<HostDisagreement>, StoreError>> + use<>, StoreError> {
-        let (ones, others) = (self.store.scan_devices(one).await?, self.store.scan_devices(other).await?);
+        self.store.check_scan(one).await?;
+        self.store.check_scan(other).await?;
         let store = self.store.clone();
-        Ok(chunks(paired(ones, others), pair_row).then(move |pairs| {
+        let read = {
             let store = store.clone();
-            async move { compared(&store, (one, other), pairs).await }
+            move |after| {
+                let store = store.clone();
+                async move {
+                    let mut ones = store.scan_devices(one, behind(after), SIFTED).await?;
+                    let mut others = store.scan_devices(other, behind(after), SIFTED).await?;
+                    // As far as both reach; one that was read to its end reaches as far as the other.
+                    let next = last_of(&ones).into_iter().chain(last_of(&others)).min();
+                    let reach = next.unwrap_or(i64::MAX);
+                    ones.retain(|device| device.device_row <= reach);
+                    others.retain(|device| device.device_row <= reach);
+                    Ok((grouped(paired(ones, others), pair_row), next))
+                }
+            }
+        };
+        Ok(one_by_one(read, move |pairs: Vec<Pair>, spot| {
+            let store = store.clone();
+            async move {
+                let (ones, others): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+                let ones = store.scan_states(one, ones.into_iter().flatten().collect()).await?;
+                let others = store.scan_states(other, others.into_iter().flatten().collect()).await?;
+                Ok(disagreeing(&hosts_side_by_side(ones, others), spot))
+            }
         }))
     }
 
@@ -218,41 +275,22 @@ impl Queries {
         &self,
         scan: ScanId,
     ) -> Result<impl Stream<Item = Result<Vec<HostDisagreement>, StoreError>> + use<>, StoreError> {
-        let seen = self.store.scan_devices(scan).await?;
-        let mut by_row = BTreeMap::<i64, Vec<ScanDevice>>::new();
-        seen.into_iter().for_each(|device| by_row.entry(device.device_row).or_default().push(device));
-        let seen = Arc::new(by_row);
+        self.store.check_scan(scan).await?;
         let store = self.store.clone();
-        let hosts = pages({
+        Ok(walked(move |walk| {
             let store = store.clone();
-            move |after| {
-                let store = store.clone();
-                async move { store.host_states(after).await }
-            }
-        });
-        Ok(hosts.and_then(move |hosts| {
-            let (store, seen) = (store.clone(), Arc::clone(&seen));
             async move {
-                let mut rows: Vec<i64> = hosts.iter().map(|host| host.device_row).collect();
-                rows.dedup();
-                let then = rows.iter().filter_map(|row| seen.get(row)).flatten().cloned().collect();
-                let (then, now) = known_both_times(then, hosts);
-                let then = store.scan_states(scan, then).await?;
-                Ok(disagreeing(then, now))
+                let Page { rows: now, next } = store.host_states(walk.after, COUNTED).await?;
+                let page = walk.after.saturating_add(1)..=next.unwrap_or(i64::MAX);
+                let mut then = store.scan_devices(scan, page, u32::MAX).await?;
+                then.retain(|device| now.iter().any(|host| host.device_row == device.device_row));
+                let (then, now) = known_both_times(then, now);
+                let pairs = hosts_side_by_side(store.scan_states(scan, then).await?, now);
+                let devices = pairs.chunk_by(|one, next| host_row(one) == host_row(next));
+                Ok(walk.through_rows(devices.map(|pairs| (host_row(&pairs[0]), pairs)), next, disagreeing))
             }
         }))
     }
-}
-
-async fn compared(
-    store: &Store,
-    (one, other): (ScanId, ScanId),
-    pairs: Vec<Pair>,
-) -> Result<Vec<HostDisagreement>, StoreError> {
-    let (ones, others): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    let ones = store.scan_states(one, ones.into_iter().flatten().collect()).await?;
-    let others = store.scan_states(other, others.into_iter().flatten().collect()).await?;
-    Ok(disagreeing(ones, others))
 }
 
 /// The devices of two scans side by side, without those that both say the same of, and those that one of them has
@@ -283,16 +321,62 @@ fn pair_row((one, other): &Pair) -> i64 {
     one.as_ref().or(other.as_ref()).map_or(0, |device| device.device_row)
 }
 
-fn disagreeing(ones: Vec<HostState>, others: Vec<HostState>) -> Vec<HostDisagreement> {
-    let mut found = Vec::new();
-    let row = |host: &HostState| (host.device_row, host.row);
-    for (one, other) in side_by_side(ones, others, row, row) {
-        let Some(host) = other.as_ref().or(one.as_ref()).map(shown_at) else { continue };
-        let standings = |side: Option<HostState>| side.map(|host| host.standings).unwrap_or_default();
-        let disagreements = disagreements(&standings(one), &standings(other)).into_iter();
-        found.extend(disagreements.map(|disagreement| HostDisagreement { host: host.clone(), disagreement }));
+/// The last device of a page that may not be the last one.
+fn last_of(devices: &[ScanDevice]) -> Option<i64> {
+    let count = devices.chunk_by(|one, next| one.device_row == next.device_row).count();
+    devices.last().map(|device| device.device_row).filter(|_| count >= SIFTED as usize)
+}
+
+/// The devices after this one.
+const fn behind(after: i64) -> RangeInclusive<i64> {
+    after.saturating_add(1)..=i64::MAX
+}
+
+/// What is known of each device.
+fn grouped<T>(all: Vec<T>, device: impl Fn(&T) -> i64) -> Vec<Vec<T>> {
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    for next in all {
+        match groups.last_mut().filter(|group| group.last().is_some_and(|last| device(last) == device(&next)))
+        {
+            Some(group) => group.push(next),
+            None => groups.push(vec![next]),
+        }
     }
-    found
+    groups
+}
+
+fn hosts_side_by_side(ones: Vec<HostState>, others: Vec<HostState>) -> Vec<HostPair> {
+    let row = |host: &HostState| (host.device_row, host.row);
+    side_by_side(ones, others, row, row)
+}
+
+fn host_row((one, other): &HostPair) -> i64 {
+    one.as_ref().or(other.as_ref()).map_or(0, |host| host.device_row)
+}
+
+/// The next of the rows on which both words on a device disagree.
+fn disagreeing(pairs: &[HostPair], from: Spot) -> (Vec<HostDisagreement>, Option<Spot>) {
+    let nothing = Standings::new();
+    let standings = |side: &Option<HostState>| side.as_ref().map(|host| &host.standings).cloned();
+    let known = |host: &HostState| count_named(&host.standings);
+    let rows = pairs.iter().flat_map(|(one, other)| one.iter().chain(other)).map(known).sum();
+    portion(pairs.len(), rows, from, |block| {
+        let mut found = Vec::new();
+        let wanted = |index: &usize| block.as_ref().is_none_or(|block| block.endpoint == *index);
+        for (_, (one, other)) in pairs.iter().enumerate().filter(|(index, _)| wanted(index)) {
+            let Some(host) = other.as_ref().or(one.as_ref()).map(shown_at) else { continue };
+            let of = |side: &Option<HostState>| match (side, &block) {
+                (None, _) => nothing.clone(),
+                (Some(host), Some(block)) => within(&host.standings, block),
+                (side, None) => standings(side).unwrap_or_default(),
+            };
+            let disagreements = disagreements(&of(one), &of(other)).into_iter();
+            found.extend(
+                disagreements.map(|disagreement| HostDisagreement { host: host.clone(), disagreement }),
+            );
+        }
+        found
+    })
 }
 
 /// The endpoints of each device.
@@ -301,7 +385,7 @@ pub(super) fn by_device(hosts: &[HostState]) -> impl Iterator<Item = &[HostState
 }
 
 /// Where a device's ports differ from what is expected of them, known noise apart: for each of its endpoints.
-pub(super) fn of_ports(endpoints: &[HostState], config: &Config) -> Vec<Vec<Difference>> {
+fn of_ports(endpoints: &[HostState], config: &Config) -> Vec<Vec<Difference>> {
     let ignored = |host: &HostState| {
         let address = Some(&host.device.address).filter(|_| host.is_holder);
         config.ignored_ports(host.device.mac, address)
@@ -323,19 +407,63 @@ fn count_open(endpoints: &[HostState]) -> u64 {
     open.values().map(|ports| u64::from(ports.len())).sum()
 }
 
-fn of_device(endpoints: &[HostState], config: &Config) -> Vec<HostDifference> {
-    let differences = of_ports(endpoints, config);
-    let mut found = Vec::new();
-    for (host, differences) in endpoints.iter().zip(differences) {
-        let (place, lasting) = (shown_at(host), lasting(&host.device, host.is_holder));
-        found.extend(differences.into_iter().map(|difference| HostDifference {
-            host: place.clone(),
-            lasting: lasting.clone(),
-            mac: host.device.mac,
-            difference,
-        }));
+/// The next of the rows of a device that differ from what is expected of it.
+fn of_device(endpoints: &[HostState], config: &Config, from: Spot) -> (Vec<HostDifference>, Option<Spot>) {
+    let rows = endpoints.iter().map(|host| count_named(&host.standings) + host.expected.len()).sum();
+    portion(endpoints.len(), rows, from, |block| {
+        let differences = match &block {
+            None => of_ports(endpoints, config),
+            Some(block) => of_block(endpoints, config, block),
+        };
+        let mut found = Vec::new();
+        for (host, differences) in endpoints.iter().zip(differences) {
+            let (place, lasting) = (shown_at(host), lasting(&host.device, host.is_holder));
+            found.extend(differences.into_iter().map(|difference| HostDifference {
+                host: place.clone(),
+                lasting: lasting.clone(),
+                mac: host.device.mac,
+                difference,
+            }));
+        }
+        found
+    })
+}
+
+/// Which ports of each endpoint of a device differ, and how: block by block, for the differences themselves of a device
+/// with 65,535 open ports are 5 MB.
+pub(super) fn deviations(endpoints: &[HostState], config: &Config) -> Vec<Vec<PortDeviation>> {
+    let rows = endpoints.iter().map(|host| count_named(&host.standings) + host.expected.len()).sum();
+    let mut found = vec![Vec::new(); endpoints.len()];
+    for block in blocks(endpoints.len(), rows) {
+        let differences = match &block {
+            None => of_ports(endpoints, config),
+            Some(block) => of_block(endpoints, config, block),
+        };
+        for (found, differences) in found.iter_mut().zip(differences) {
+            let deviation = |at: Difference| (at.protocol, at.port, at.deviation());
+            found.extend(differences.into_iter().map(deviation));
+        }
     }
     found
+}
+
+/// A port that differs, and how.
+pub(super) type PortDeviation = (Protocol, u16, Deviation);
+
+/// [`of_ports`] of one block: nothing of the other endpoints, which still count for what is expected of the device.
+fn of_block(endpoints: &[HostState], config: &Config, block: &Block) -> Vec<Vec<Difference>> {
+    let part = |host: &HostState| HostState {
+        standings: within(&host.standings, block),
+        expected: host.expected.within(block.protocol, *block.ports.start(), *block.ports.end()),
+        device: host.device.clone(),
+        ..*host
+    };
+    let parts: Vec<HostState> = endpoints.iter().map(part).collect();
+    let mut differences = of_ports(&parts, config);
+    for (_, other) in differences.iter_mut().enumerate().filter(|(index, _)| *index != block.endpoint) {
+        other.clear();
+    }
+    differences
 }
 
 /// What is expected of somebody who was never seen.
@@ -374,21 +502,6 @@ fn lasting(device: &Device, is_holder: bool) -> DeviceKey {
         Some(mac) if !(is_holder && mac.is_locally_administered()) => DeviceKey::Mac(mac),
         _ => DeviceKey::Address(device.address.clone()),
     }
-}
-
-/// Parts of some [`PAGE`] rows, none of which divides a device.
-fn chunks<T: Send>(all: Vec<T>, device: impl Fn(&T) -> i64) -> impl Stream<Item = Vec<T>> {
-    let mut all = all.into_iter().peekable();
-    stream::iter(std::iter::from_fn(move || {
-        let mut chunk: Vec<T> = Vec::new();
-        let fits = |chunk: &[T], next: &T| {
-            chunk.len() < PAGE || chunk.last().is_some_and(|last| device(last) == device(next))
-        };
-        while let Some(next) = all.next_if(|next| fits(&chunk, next)) {
-            chunk.push(next);
-        }
-        (!chunk.is_empty()).then_some(chunk)
-    }))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub mod retry;
 pub mod runner;
 pub mod scanner;
 pub mod schedule;
-mod snapshot;
+pub mod snapshot;
 pub mod spool;
 mod told;
 mod witness;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs::File, sync::Arc};
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, stream};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -60,9 +60,9 @@ impl Queries {
         Self { store, scanner, resolver, config, inventory, health, importer }
     }
 
-    /// The MACs that have a result, sorted.
-    pub async fn macs(&self) -> Result<Vec<Mac>, StoreError> {
-        self.store.macs().await
+    /// The MACs after this one that have a result, sorted, at most so many.
+    pub async fn macs(&self, after: Option<Mac>, most: u32) -> Result<Vec<Mac>, StoreError> {
+        self.store.macs_after(after, most).await
     }
 
     /// The newest result of a device.
@@ -84,13 +84,9 @@ impl Queries {
         })
     }
 
-    /// What a scan found, host by host; nothing if there is no such scan.
-    pub fn scan(&self, id: ScanId) -> impl Stream<Item = Result<Vec<ScanHost>, StoreError>> + use<> {
-        let store = self.store.clone();
-        pages(move |after| {
-            let store = store.clone();
-            async move { store.scan_hosts(id, after).await }
-        })
+    /// What a scan found, host by host, after this place; nothing if there is no such scan.
+    pub async fn scan(&self, id: ScanId, after: i64) -> Result<Page<ScanHost>, StoreError> {
+        self.store.scan_hosts(id, after).await
     }
 
     /// A scan as a whole; `None` if there is none.
@@ -107,30 +103,17 @@ impl Queries {
         self.store.latest_scans(before, most).await
     }
 
-    /// All that a scan found, host by host.
-    pub fn records(&self, id: ScanId) -> impl Stream<Item = Result<Vec<HostRecord>, StoreError>> + use<> {
-        let store = self.store.clone();
-        pages(move |after| {
-            let store = store.clone();
-            async move { store.host_records(id, after).await }
-        })
+    /// All that a scan found, host by host, after this place.
+    pub async fn records(&self, id: ScanId, after: i64) -> Result<Page<HostRecord>, StoreError> {
+        self.store.host_records(id, after).await
     }
 
-    /// Every device with all that is known of it; at the end those that are only told of, as they are shown at this
-    /// time by both clocks.
-    pub fn hosts(
-        self: &Arc<Self>,
-        times: (Moment, Timestamp),
-    ) -> impl Stream<Item = Result<Vec<Host>, StoreError>> + use<> {
-        let (store, told) = (self.store.clone(), Arc::clone(self));
-        let stored = pages(move |after| {
-            let store = store.clone();
-            async move { store.hosts(after).await }
-        });
-        stored.chain(stream::once(async move { told.hosts_without_row(times).await }))
+    /// The devices after this row with all that is known of them, at most so many.
+    pub async fn hosts(&self, after: i64, most: u32) -> Result<Page<Host>, StoreError> {
+        self.store.hosts(after, most).await
     }
 
-    /// One device; by its address whoever has it now.
+    /// One device, as it is shown at this time by both clocks; by its address whoever has it now.
     pub async fn host(
         &self,
         key: &DeviceKey,

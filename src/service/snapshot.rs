@@ -6,31 +6,42 @@ use futures_util::TryStreamExt;
 use jiff::Timestamp;
 
 use super::{
-    differences::{HostDifference, by_device, of_ports, shown_at},
+    differences::{HostDifference, PortDeviation, by_device, deviations, shown_at},
     feeds::{Inventory, SourceStatus},
     names,
     queries::Queries,
 };
 use crate::{
-    config::ScannerConfig,
+    config::{Config, ScannerConfig},
     engine::{LocalError, Stats},
     model::{
-        Deviation, DeviceKey, Difference, Endpoint, FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact,
-        PortState, ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts,
-        unconfirmed::Unconfirmed,
+        Deviation, DeviceKey, Endpoint, FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact, PortState,
+        ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts, unconfirmed::Unconfirmed,
     },
     net::{Limits, memory},
     store::{HostState, StoreError, StoreHealth},
 };
 
 impl Queries {
-    /// All facts of this moment that metrics tell of. What cannot be read is left out of it.
-    pub async fn snapshot(&self) -> Snapshot {
-        let (hosts, differing) = known(self.host_facts().await);
-        Snapshot { hosts, differing, ..self.own_facts().await }
+    /// What the facts about devices that would be read now depend on.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn hosts_version(&self) -> Result<HostsVersion, StoreError> {
+        Ok(HostsVersion { store: self.store.version().await?, config: Arc::clone(&self.config.borrow()) })
     }
 
-    /// The same but for the devices: little work, however many there are.
+    /// The facts about devices, and nothing else.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn host_snapshot(&self) -> Result<Snapshot, StoreError> {
+        let (hosts, differing) = self.host_facts().await?;
+        Ok(Snapshot { hosts, differing, ..Snapshot::default() })
+    }
+
+    /// All facts of this moment that metrics tell of but those about devices: little work, however many there are.
+    /// What cannot be read is left out of it.
     pub async fn own_facts(&self) -> Snapshot {
         let totals = self.store.totals().await;
         let totals = totals.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).ok();
@@ -95,12 +106,12 @@ impl Queries {
             for endpoints in by_device(&hosts) {
                 let row = endpoints.first().map_or(0, |host| host.device_row);
                 let called = called.remove(&row).unwrap_or_default();
-                let differences = of_ports(endpoints, &config);
+                let differences = deviations(endpoints, &config);
                 // A stranger is new as a whole; another address of a known device is not.
                 let is_new = has_baseline && endpoints.iter().all(|host| host.expected.is_empty());
                 for (host, differences) in endpoints.iter().zip(differences) {
-                    for difference in &differences {
-                        *differing.entry((shown_at(host), difference.protocol)).or_default() += 1;
+                    for (protocol, ..) in &differences {
+                        *differing.entry((shown_at(host), *protocol)).or_default() += 1;
                     }
                     if host.standings.is_empty() {
                         continue;
@@ -123,6 +134,19 @@ impl Queries {
     }
 }
 
+/// Two that are equal stand for the same facts about devices.
+#[derive(Clone, Debug)]
+pub struct HostsVersion {
+    store: i64,
+    config: Arc<Config>,
+}
+
+impl PartialEq for HostsVersion {
+    fn eq(&self, other: &Self) -> bool {
+        self.store == other.store && Arc::ptr_eq(&self.config, &other.config)
+    }
+}
+
 /// How many ports differ from what is expected, by host and protocol.
 type Differing = BTreeMap<(DeviceKey, Protocol), u32>;
 
@@ -136,16 +160,14 @@ fn known<T: Default>(read: Result<T, StoreError>) -> T {
 fn of_host(
     host: &HostState,
     (has_baseline, is_stranger): (bool, bool),
-    differences: &[Difference],
+    differences: &[PortDeviation],
     unconfirmed: Option<&Unconfirmed>,
 ) -> HostFacts {
-    let of_kind = |kind| differences.iter().filter(move |difference| difference.deviation() == kind);
-    let new = is_stranger && of_kind(Deviation::Rogue).next().is_some();
-    let waits = |difference: &Difference| {
-        let tcp = difference.protocol == Protocol::Tcp;
-        tcp && unconfirmed.is_some_and(|unconfirmed| unconfirmed.waits(difference.port))
+    let new = is_stranger && differences.iter().any(|&(_, _, kind)| kind == Deviation::Rogue);
+    let waits = |&(protocol, port, _): &PortDeviation| {
+        protocol == Protocol::Tcp && unconfirmed.is_some_and(|unconfirmed| unconfirmed.waits(port))
     };
-    let told = |difference: &&Difference| has_baseline && !new && !waits(difference);
+    let told = |difference: &&PortDeviation| has_baseline && !new && !waits(difference);
     let mut ports: BTreeMap<(Protocol, u16), PortFact> = BTreeMap::new();
     let mut listed = BTreeMap::new();
     for (&protocol, standing) in &host.standings {
@@ -159,10 +181,10 @@ fn of_host(
         );
     }
     for difference in differences.iter().filter(told) {
-        let Difference { protocol, port, .. } = *difference;
+        let (protocol, port, deviation) = *difference;
         let fact = ports.entry((protocol, port));
         let fact = fact.or_insert(PortFact { protocol, port, open: false, deviation: None });
-        fact.deviation = Some(difference.deviation());
+        fact.deviation = Some(deviation);
     }
     HostFacts {
         mac: host.device.mac,

@@ -49,10 +49,10 @@ fn without_row(inventory: &Inventory, known: &KnownDevices, (now, wall): (Moment
 
 impl Queries {
     /// The devices that have no row yet, as they are shown at this time by both clocks.
-    pub(super) async fn hosts_without_row(
-        &self,
-        times: (Moment, Timestamp),
-    ) -> Result<Vec<Host>, StoreError> {
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn hosts_without_row(&self, times: (Moment, Timestamp)) -> Result<Vec<Host>, StoreError> {
         let inventory = self.inventory.borrow().clone();
         let devices = inventory.devices.iter().map(|told| told.device.clone()).collect();
         let known = self.store.known_among(devices).await?;
@@ -115,7 +115,7 @@ mod tests {
         let wall = "2026-03-01T10:00:00Z".parse().unwrap();
         let hosts = without_row(&Inventory { devices, ..Inventory::default() }, &stored, (LATER, wall));
         let [host] = &hosts[..] else { panic!("{hosts:?}") };
-        assert_eq!((host.row, host.addresses.len(), host.open_ports().len()), (None, 2, 0));
+        assert_eq!((host.row, host.addresses.len(), host.endpoints.len()), (None, 2, 0));
         assert_eq!(host.device.address.to_string(), "10.0.0.2");
     }
 }

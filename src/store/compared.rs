@@ -1,5 +1,7 @@
 //! What single scans said of whom, to be compared.
 
+use std::ops::RangeInclusive;
+
 use rusqlite::Connection;
 
 use super::{
@@ -39,12 +41,25 @@ impl ScanDevice {
 }
 
 impl Store {
-    /// What a scan looked at, device by device.
+    /// Sees to it that there is such a scan.
     ///
     /// # Errors
-    /// There is no such scan, the database fails, or the store is closed.
-    pub async fn scan_devices(&self, scan: ScanId) -> Result<Vec<ScanDevice>> {
-        self.read(move |connection| scan_devices(connection, scan)).await
+    /// There is none, the database fails, or the store is closed.
+    pub async fn check_scan(&self, scan: ScanId) -> Result<()> {
+        self.read(move |connection| check_scan(connection, scan)).await
+    }
+
+    /// What a scan looked at, device by device: the first `most` of the devices with these rows.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn scan_devices(
+        &self,
+        scan: ScanId,
+        rows: RangeInclusive<i64>,
+        most: u32,
+    ) -> Result<Vec<ScanDevice>> {
+        self.read(move |connection| scan_devices(connection, scan, &rows, most)).await
     }
 
     /// What a scan said of these devices, and what is expected of them and of where they were then.
@@ -59,17 +74,32 @@ impl Store {
     }
 }
 
-fn scan_devices(connection: &Connection, scan: ScanId) -> Result<Vec<ScanDevice>> {
-    if !connection.prepare_cached("SELECT 1 FROM scans WHERE id = ?1")?.exists([scan.0])? {
-        return Err(StoreError::UnknownScan(scan));
-    }
+fn check_scan(connection: &Connection, scan: ScanId) -> Result<()> {
+    let is_known = connection.prepare_cached("SELECT 1 FROM scans WHERE id = ?1")?.exists([scan.0])?;
+    is_known.then_some(()).ok_or(StoreError::UnknownScan(scan))
+}
+
+fn scan_devices(
+    connection: &Connection,
+    scan: ScanId,
+    wanted: &RangeInclusive<i64>,
+    most: u32,
+) -> Result<Vec<ScanDevice>> {
     let sql = "SELECT o.endpoint, d.mac, o.address, o.protocol, o.result, d.id
                FROM observations o JOIN endpoints e ON e.id = o.endpoint JOIN devices d ON d.id = e.device
-               WHERE o.scan = ?1 ORDER BY d.id, o.endpoint, o.seq DESC";
+               WHERE o.scan = ?1 AND d.id BETWEEN ?2 AND ?3 ORDER BY d.id, o.endpoint, o.seq DESC";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([scan.0])?;
+    let mut rows = statement.query([scan.0, *wanted.start(), *wanted.end()])?;
     let mut devices: Vec<ScanDevice> = Vec::new();
+    let mut left = most;
     while let Some(row) = rows.next()? {
+        let device_row = row.get(5)?;
+        if devices.last().is_none_or(|last| last.device_row != device_row) {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+        }
         let id = row.get(0)?;
         let protocol = parsed(row.get::<_, String>(3)?)?;
         let result = row.get::<_, Option<i64>>(4)?.map(|result| (protocol, result));
@@ -77,7 +107,7 @@ fn scan_devices(connection: &Connection, scan: ScanId) -> Result<Vec<ScanDevice>
             Some(last) => last.results.extend(result),
             None => devices.push(ScanDevice {
                 row: id,
-                device_row: row.get(5)?,
+                device_row,
                 mac: mac(row, 1)?,
                 address: parsed(row.get::<_, String>(2)?)?,
                 results: result.into_iter().collect(),

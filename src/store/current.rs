@@ -25,8 +25,9 @@ use crate::{
     },
 };
 
-/// Devices of a page.
-const PAGE: i64 = 128;
+/// How much of what looks found is decoded for one page, beyond its first device, in bytes as stored: some 100 KB
+/// in memory. A result of usual size has 40, that of a device with every other port open 100,000.
+const PAGE_BYTES: usize = 16 * 1024;
 
 /// Where a look stands among an endpoint's looks; the newest is the greatest. Ours are in the order of their
 /// sequence numbers, whatever the clock said; an import follows the last of ours that was not begun after it,
@@ -72,12 +73,13 @@ pub struct HostState {
 }
 
 impl Store {
-    /// What is known and expected of every endpoint, device by device, a page at a time.
+    /// What is known and expected of the endpoints of the devices after this one, device by device: of at most so
+    /// many devices, and of fewer where there is much to say of each.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn host_states(&self, after: i64) -> Result<Page<HostState>> {
-        self.read(move |connection| host_states(connection, after)).await
+    pub async fn host_states(&self, after: i64, most: u32) -> Result<Page<HostState>> {
+        self.read(move |connection| host_states(connection, after, most)).await
     }
 }
 
@@ -113,8 +115,8 @@ impl Look {
 
 /// The looks that supply an endpoint's state, newest first.
 pub(super) fn looks(connection: &Connection, endpoint: i64) -> Result<Vec<Look>> {
-    let found = looks_where(connection, "e.id = ?1 AND ?2 = ?1", endpoint, endpoint)?;
-    Ok(found.into_values().next().unwrap_or_default())
+    let found = looks_where(connection, "e.id = ?1 AND ?2 = ?1", (endpoint, endpoint), usize::MAX)?;
+    Ok(found.looks.into_values().next().unwrap_or_default())
 }
 
 /// The looks that supply the states of the endpoints of the devices with these rows, by endpoint, the newest first.
@@ -123,42 +125,67 @@ pub(super) fn looks_between(
     first: i64,
     last: i64,
 ) -> Result<HashMap<i64, Vec<Look>>> {
-    looks_where(connection, "e.device BETWEEN ?1 AND ?2", first, last)
+    Ok(looks_where(connection, BETWEEN, (first, last), usize::MAX)?.looks)
 }
 
+/// The same of as many of these devices as fit a page.
+pub(super) fn looks_of_page(connection: &Connection, first: i64, last: i64) -> Result<PageOfLooks> {
+    looks_where(connection, BETWEEN, (first, last), PAGE_BYTES)
+}
+
+const BETWEEN: &str = "e.device BETWEEN ?1 AND ?2";
+
+/// Looks by endpoint, the newest first.
+#[derive(Default)]
+pub(super) struct PageOfLooks {
+    pub(super) looks: HashMap<i64, Vec<Look>>,
+    /// The last device whose looks are here; `None`: all are.
+    pub(super) cut_after: Option<i64>,
+}
+
+/// Stops before the first device that begins beyond so many bytes.
 fn looks_where(
     connection: &Connection,
     filter: &str,
-    first: i64,
-    last: i64,
-) -> Result<HashMap<i64, Vec<Look>>> {
+    (first, last): (i64, i64),
+    most: usize,
+) -> Result<PageOfLooks> {
     // The order of the joins is fixed: the view is read for each endpoint, and never as a whole.
     let sql = format!(
-        "SELECT o.scan, o.seq, o.protocol, o.started, o.place, r.body, e.id
+        "SELECT o.scan, o.seq, o.protocol, o.started, o.place, r.body, e.id, e.device
          FROM endpoints e
          CROSS JOIN current c ON c.endpoint = e.id
          CROSS JOIN observations o ON o.scan = c.scan AND o.seq = c.seq
          CROSS JOIN results r ON r.id = o.result
-         WHERE {filter}"
+         WHERE {filter} ORDER BY e.device"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([first, last])?;
-    let mut looks: HashMap<i64, Vec<Look>> = HashMap::new();
+    let mut page = PageOfLooks::default();
+    let (mut bytes, mut device) = (0, None);
     while let Some(row) = rows.next()? {
+        let next = Some(row.get::<_, i64>(7)?);
+        if bytes > most && device != next {
+            page.cut_after = device;
+            break;
+        }
+        device = next;
+        let body = row.get_ref(5)?.as_blob().map_err(rusqlite::Error::from)?;
+        bytes += body.len();
         let (seq, started) = (row.get(1)?, timestamp(row.get(3)?)?);
-        looks.entry(row.get(6)?).or_default().push(Look {
+        page.looks.entry(row.get(6)?).or_default().push(Look {
             scan: ScanId(row.get(0)?),
             seq,
             protocol: parsed(row.get::<_, String>(2)?)?,
             started,
-            verdicts: Verdicts::decode(row.get_ref(5)?.as_blob().map_err(rusqlite::Error::from)?).ok(),
+            verdicts: Verdicts::decode(body).ok(),
             place: Place::read(row.get(4)?, started, seq),
         });
     }
-    for looks in looks.values_mut() {
+    for looks in page.looks.values_mut() {
         looks.sort_unstable_by_key(|look| std::cmp::Reverse(look.place));
     }
-    Ok(looks)
+    Ok(page)
 }
 
 /// What looks together say, newest first.
@@ -317,16 +344,17 @@ const HOSTS: &str = "
     WHERE d.id BETWEEN ?1 AND ?2 ORDER BY d.id, instr(e.address, ':') > 0, e.id";
 
 /// Four statements for a page, however many devices there are on it.
-fn host_states(connection: &Connection, after: i64) -> Result<Page<HostState>> {
-    let (first, after_page) = (after.saturating_add(1), page_after(connection, after)?);
-    let last = after_page.unwrap_or(i64::MAX);
+fn host_states(connection: &Connection, after: i64, most: u32) -> Result<Page<HostState>> {
+    let (first, next) = (after.saturating_add(1), page_after(connection, after, most)?);
+    let PageOfLooks { mut looks, cut_after } = looks_of_page(connection, first, next.unwrap_or(i64::MAX))?;
+    let next = cut_after.or(next);
+    let last = next.unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(HOSTS)?;
     let mut rows = statement.query([first, last])?;
     let mut hosts = Vec::new();
     while let Some(row) = rows.next()? {
         hosts.push(bare(row)?);
     }
-    let mut looks = looks_between(connection, first, last)?;
     let mut expected = expected::between(connection, first, last)?;
     for host in &mut hosts {
         host.standings = standings(&looks.remove(&host.row).unwrap_or_default());
@@ -335,13 +363,14 @@ fn host_states(connection: &Connection, after: i64) -> Result<Page<HostState>> {
         let holds = |it: &Expectation| host.is_holder || matches!(it.device, DeviceKey::Mac(_));
         host.expected = expected.filter(holds).collect();
     }
-    Ok(Page { rows: hosts, next: after_page })
+    Ok(Page { rows: hosts, next })
 }
 
 /// The last device of the page that begins after this row; `None` if there are no more pages.
-fn page_after(connection: &Connection, after: i64) -> Result<Option<i64>> {
+fn page_after(connection: &Connection, after: i64, most: u32) -> Result<Option<i64>> {
     let sql = "SELECT id FROM devices WHERE id > ?1 ORDER BY id LIMIT 1 OFFSET ?2";
-    Ok(connection.prepare_cached(sql)?.query_row([after, PAGE - 1], |row| row.get(0)).optional()?)
+    let skipped = i64::from(most) - 1;
+    Ok(connection.prepare_cached(sql)?.query_row([after, skipped], |row| row.get(0)).optional()?)
 }
 
 /// An endpoint without what stands in other tables.

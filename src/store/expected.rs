@@ -8,8 +8,8 @@ use rusqlite::{Connection, Row, params};
 use super::{Page, Store, error::Result, reader::parsed, writer};
 use crate::model::{Address, DeviceKey, Expectation, Expected, Mac, PortState, Protocol};
 
-/// Expectations of a page: some 30 KB.
-const PAGE: u32 = 256;
+/// Expectations of a page: some 10 KB, and 250 KB at most.
+const PAGE: u32 = 64;
 
 /// What is to be expected of one port, or no longer.
 #[derive(Clone, Debug, PartialEq, Eq)]

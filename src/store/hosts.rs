@@ -7,15 +7,13 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Page, Store, current,
+    Page, Store,
+    current::{self, PageOfLooks},
     error::Result,
     identity, names,
     reader::{mac, parsed, timestamp},
 };
 use crate::model::{Address, Device, DeviceKey, Name, NameSource, PortSet, PortState, Protocol, Standings};
-
-/// Devices of a page.
-const PAGE: u32 = 128;
 
 /// A device with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +35,7 @@ pub struct Host {
     pub addresses: Vec<AddressRecord>,
     /// Its ports at each address that it has, the main one first.
     pub endpoints: Vec<(Address, Standings)>,
-    /// Which ports were found open when, oldest first; those of the first look are not among them.
+    /// Which ports were last found to have been opened when; those of the first look are not among them.
     opened: Vec<Opened>,
 }
 
@@ -74,6 +72,9 @@ pub struct AddressRecord {
     /// Whether the device has it, for all that is known.
     pub is_present: bool,
 }
+
+/// A port of a device, of one protocol. In this order they are told.
+pub type PortKey = (Protocol, u16);
 
 /// An open port of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,13 +118,18 @@ impl Host {
         })
     }
 
-    /// The ports that are open at any of the device's addresses, by protocol and port.
-    pub fn open_ports(&self) -> Vec<OpenPort> {
-        let mut open: BTreeMap<(Protocol, u16), OpenPort> = BTreeMap::new();
+    /// The first `most` or so of the ports that are open at any of the device's addresses, from this one on, by
+    /// protocol and port; and where the others begin. A device may have 65,535, which are 20 MB if told at once.
+    pub fn open_ports_from(&self, from: PortKey, most: usize) -> (Vec<OpenPort>, Option<PortKey>) {
+        let mut open: BTreeMap<PortKey, OpenPort> = BTreeMap::new();
         for (address, standings) in &self.endpoints {
-            for (&protocol, standing) in standings {
-                let found = standing.notable().filter(|(_, stretch)| stretch.state == PortState::Open);
-                for (port, stretch) in found {
+            // Of each address as many as are wanted of all, and one more to go on from.
+            let mut left = most + 1;
+            for (&protocol, standing) in standings.range(from.0..) {
+                let first = if protocol == from.0 { from.1 } else { 0 };
+                let found = standing.notable_from(first).filter(|(_, at)| at.state == PortState::Open);
+                for (port, stretch) in found.take(left) {
+                    left -= 1;
                     let scan = stretch.scan;
                     let first = OpenPort { protocol, port, scan, addresses: Vec::new() };
                     let known = open.entry((protocol, port)).or_insert(first);
@@ -132,24 +138,32 @@ impl Host {
                 }
             }
         }
-        open.into_values().collect()
+        let next = open.keys().nth(most).copied();
+        (open.into_values().take(most).collect(), next)
+    }
+
+    /// All of them, for tests.
+    #[cfg(test)]
+    pub(super) fn open_ports(&self) -> Vec<OpenPort> {
+        self.open_ports_from((Protocol::Ip, 0), usize::from(u16::MAX)).0
     }
 
     /// Since when an open port is: since it was last found to have been opened, or since the device is known.
     pub fn open_since(&self, protocol: Protocol, port: u16) -> Timestamp {
         let of_it =
             |opened: &&(Timestamp, Protocol, PortSet)| opened.1 == protocol && opened.2.contains(port);
-        self.opened.iter().rev().find(of_it).map_or(self.first_seen, |(at, ..)| self.first_seen.max(*at))
+        self.opened.iter().find(of_it).map_or(self.first_seen, |(at, ..)| self.first_seen.max(*at))
     }
 }
 
 impl Store {
-    /// Every device, a page at a time. The first page is that after [`i64::MIN`].
+    /// The devices after the one with this row: at most so many, and fewer where there is much to say of each. The
+    /// first page is that after [`i64::MIN`].
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn hosts(&self, after: i64) -> Result<Page<Host>> {
-        self.read(move |connection| hosts(connection, after)).await
+    pub async fn hosts(&self, after: i64, most: u32) -> Result<Page<Host>> {
+        self.read(move |connection| between(connection, after.saturating_add(1), i64::MAX, most)).await
     }
 
     /// One device; by its address whoever has it now.
@@ -160,7 +174,7 @@ impl Store {
         let key = key.clone();
         let read = move |connection: &Connection| {
             let Some(row) = row_of(connection, &key)? else { return Ok(None) };
-            Ok(between(connection, row, row, 1)?.pop().map(|(_, host)| host))
+            Ok(between(connection, row, row, 1)?.rows.pop())
         };
         self.read(read).await
     }
@@ -203,13 +217,8 @@ fn row_of(connection: &Connection, key: &DeviceKey) -> Result<Option<i64>> {
     Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?)
 }
 
-fn hosts(connection: &Connection, after: i64) -> Result<Page<Host>> {
-    let first = after.saturating_add(1);
-    Ok(Page::of(between(connection, first, i64::MAX, PAGE)?, PAGE))
-}
-
 /// The devices with rows from `first` to `last`, at most so many.
-fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<Vec<(i64, Host)>> {
+fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<Page<Host>> {
     let sql = "SELECT i.device, i.mac, i.address, i.name, d.own_name, d.note, d.first_seen, i.last_seen
                FROM identities i JOIN devices d ON d.id = i.device
                WHERE i.device BETWEEN ?1 AND ?2 ORDER BY i.device LIMIT ?3";
@@ -219,24 +228,27 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
     while let Some(row) = rows.next()? {
         hosts.push((row.get(0)?, bare(row)?));
     }
-    let Some(&(last, _)) = hosts.last() else { return Ok(hosts) };
-    let mut looks = current::looks_between(connection, first, last)?;
+    let is_full = hosts.len() >= most as usize;
+    let Some(&(last, _)) = hosts.last() else { return Ok(Page::of(hosts, most)) };
+    let PageOfLooks { mut looks, cut_after } = current::looks_of_page(connection, first, last)?;
+    let last = cut_after.unwrap_or(last);
+    hosts.retain(|&(row, _)| row <= last);
     let mut opened = opened(connection, first, last)?;
     let mut addresses = addresses(connection, first, last)?;
     let mut names = names::between(connection, first, last)?;
-    for (id, host) in &mut hosts {
-        for (endpoint, record) in addresses.remove(id).unwrap_or_default() {
+    for (row, host) in &mut hosts {
+        for (endpoint, record) in addresses.remove(row).unwrap_or_default() {
             if record.is_present {
                 let looks = looks.remove(&endpoint).unwrap_or_default();
                 host.endpoints.push((record.address.clone(), current::standings(&looks)));
             }
             host.addresses.push(record);
         }
-        host.opened = opened.remove(id).unwrap_or_default();
-        host.names = names.remove(id).unwrap_or_default();
+        host.opened = opened.remove(row).unwrap_or_default();
+        host.names = names.remove(row).unwrap_or_default();
         host.addresses.sort_by_key(|record| std::cmp::Reverse(record.last_seen));
     }
-    Ok(hosts)
+    Ok(if is_full || cut_after.is_some() { Page::cut(hosts) } else { Page::of(hosts, most) })
 }
 
 /// A device without what stands in other tables.
@@ -254,16 +266,24 @@ fn bare(row: &Row<'_>) -> Result<Host> {
     })
 }
 
+/// Each port with the last time it was opened: however often a device's ports come and go, no more than it has ports.
 fn opened(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64, Vec<Opened>>> {
     let sql = "SELECT i.device, c.at, c.protocol, c.ports
                FROM identities i JOIN changes c ON c.device = i.key
-               WHERE i.device BETWEEN ?1 AND ?2 AND c.kind = 'opened' ORDER BY i.device, c.id";
+               WHERE i.device BETWEEN ?1 AND ?2 AND c.kind = 'opened' ORDER BY i.device, c.id DESC";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([first, last])?;
     let mut opened: HashMap<_, Vec<_>> = HashMap::new();
+    let mut later: BTreeMap<(i64, Protocol), PortSet> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let (protocol, ports) = (parsed(row.get::<_, String>(2)?)?, parsed(row.get::<_, String>(3)?)?);
-        opened.entry(row.get(0)?).or_default().push((timestamp(row.get(1)?)?, protocol, ports));
+        let (device, protocol) = (row.get(0)?, parsed(row.get::<_, String>(2)?)?);
+        let ports: PortSet = parsed(row.get::<_, String>(3)?)?;
+        let later = later.entry((device, protocol)).or_default();
+        let last_opened = ports.minus(later);
+        if !last_opened.is_empty() {
+            *later = later.union(&last_opened);
+            opened.entry(device).or_default().push((timestamp(row.get(1)?)?, protocol, last_opened));
+        }
     }
     Ok(opened)
 }

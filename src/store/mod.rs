@@ -84,7 +84,7 @@ pub use condition::StoreHealth;
 pub use current::HostState;
 pub use error::{Result, StoreError};
 pub use expected::Wish;
-pub use hosts::{AddressRecord, Host, NewWords, OpenPort, Words};
+pub use hosts::{AddressRecord, Host, NewWords, OpenPort, PortKey, Words};
 pub use import::{Import, Imported, ImportedHost};
 pub use known::KnownDevices;
 pub use lock::{DirLock, lock, lock_existing};
@@ -307,7 +307,15 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn macs(&self) -> Result<Vec<Mac>> {
-        self.read(reader::macs).await
+        self.macs_after(None, u32::MAX).await
+    }
+
+    /// Those of them after this one, at most so many.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn macs_after(&self, after: Option<Mac>, most: u32) -> Result<Vec<Mac>> {
+        self.read(move |connection| reader::macs(connection, after, most)).await
     }
 
     /// The present state of a device's ports; `None` if there is no complete look at it.
@@ -335,6 +343,14 @@ impl Store {
     /// The database fails, or the store is closed.
     pub async fn totals(&self) -> Result<Totals> {
         self.read(reader::totals).await
+    }
+
+    /// A number that is another after every change of the database.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn version(&self) -> Result<i64> {
+        self.read(reader::version).await
     }
 
     /// The scheduled runs that have no end, oldest first: right after opening, what a crash interrupted.

@@ -21,7 +21,11 @@ use crate::model::{
 const ONE_BY_ONE: u32 = 64;
 
 /// News of a page.
-const PAGE: u32 = 256;
+const PAGE: u32 = 64;
+
+/// How much of the lists of ports is read for one page, beyond its first row, in bytes: where every other port has
+/// changed, one list is 200 KB.
+const PAGE_BYTES: usize = 16 * 1024;
 
 /// Something that has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,10 +272,14 @@ fn read(connection: &Connection, asked: &Asked) -> Result<Page<News>> {
     let since = asked.since.map(Timestamp::as_millisecond);
     let device = asked.device.as_ref().map(ToString::to_string);
     let mut rows = statement.query(params![asked.after, since, device, PAGE])?;
-    let mut news = Vec::new();
+    let (mut news, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let told = one(row)?;
+        bytes += row.get_ref(7)?.as_str_or_null().map_err(rusqlite::Error::from)?.map_or(0, str::len);
         news.push((told.id, told));
+        if bytes > PAGE_BYTES {
+            return Ok(Page::cut(news));
+        }
     }
     Ok(Page::of(news, PAGE))
 }

@@ -12,11 +12,14 @@ use super::{
 };
 use crate::model::{Address, PortSet, PortState, Protocol};
 
-/// Rows of a page of scans: some 20 KB of JSON.
-const SCANS: u32 = 1000;
+/// Rows of a page of scans: some 10 KB of JSON.
+const SCANS: u32 = 500;
 
 /// Hosts of a page of one scan.
-const HOSTS: u32 = 64;
+pub(super) const HOSTS: u32 = 16;
+
+/// How much of what a scan found is decoded for one page, beyond its first host, in bytes as stored.
+pub(super) const HOSTS_BYTES: usize = 16 * 1024;
 
 /// Some rows, and where the next ones begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,12 @@ impl<T> Page<T> {
     /// page has the greater ones.
     pub(super) fn of(rows: Vec<(i64, T)>, most: u32) -> Self {
         let next = (rows.len() >= most as usize).then(|| rows.last().map(|(place, _)| *place)).flatten();
+        Self { next, ..Self::cut(rows) }
+    }
+
+    /// A page that ends with these rows because they are large: there may be more.
+    pub(super) fn cut(rows: Vec<(i64, T)>) -> Self {
+        let next = rows.last().map(|(place, _)| *place);
         Self { rows: rows.into_iter().map(|(_, row)| row).collect(), next }
     }
 }
@@ -39,6 +48,8 @@ impl<T> Page<T> {
 /// What one scan found on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanHost {
+    /// Its place in the scan; ascending from page to page.
+    pub place: i64,
     /// Where it was then.
     pub address: Address,
     /// Of which protocol the ports are.
@@ -160,15 +171,21 @@ fn scan_hosts(connection: &Connection, scan: ScanId, after: i64) -> Result<Page<
                WHERE o.scan = ?1 AND o.seq > ?2 ORDER BY o.seq LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![scan.0, after, HOSTS])?;
-    let mut hosts = Vec::new();
+    let (mut hosts, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        let verdicts = Verdicts::decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        let (place, body) = (row.get(0)?, row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?);
+        bytes += body.len();
+        let verdicts = Verdicts::decode(body)?;
         let host = ScanHost {
+            place,
             address: parsed(row.get::<_, String>(1)?)?,
             protocol: parsed(row.get::<_, String>(2)?)?,
             listed: verdicts.into_exceptions(),
         };
-        hosts.push((row.get(0)?, host));
+        hosts.push((place, host));
+        if bytes > HOSTS_BYTES {
+            return Ok(Page::cut(hosts));
+        }
     }
     Ok(Page::of(hosts, HOSTS))
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::mpsc;
 
 use crate::model::{Address, Device, DeviceKey, Mac, PortSet, Protocol};
@@ -43,11 +43,17 @@ pub(super) fn run(connection: &mut Connection, requests: &mut mpsc::Receiver<Req
 const TCP: &str = "current c JOIN endpoints e ON e.id = c.endpoint JOIN devices d ON d.id = e.device
                    JOIN observations o ON o.scan = c.scan AND o.seq = c.seq AND o.protocol = 'tcp'";
 
-/// The MACs of the devices that have a complete result, ascending.
-pub(super) fn macs(connection: &Connection) -> Result<Vec<Mac>> {
-    let sql = format!("SELECT DISTINCT d.mac FROM {TCP} WHERE d.mac IS NOT NULL ORDER BY d.mac");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([])?;
+/// The MACs after this one of the devices that have a complete result, ascending, at most so many.
+pub(super) fn macs(connection: &Connection, after: Option<Mac>, most: u32) -> Result<Vec<Mac>> {
+    // The order of the joins is fixed: the view is read for each endpoint, and never as a whole.
+    let sql = "SELECT d.mac FROM devices d WHERE d.mac > ?1 AND EXISTS (
+                   SELECT 1 FROM endpoints e CROSS JOIN current c ON c.endpoint = e.id
+                   CROSS JOIN observations o ON o.scan = c.scan AND o.seq = c.seq AND o.protocol = 'tcp'
+                   WHERE e.device = d.id)
+               ORDER BY d.mac LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let after = after.map(|mac| mac.to_string()).unwrap_or_default();
+    let mut rows = statement.query(params![after, most])?;
     let mut macs = Vec::new();
     while let Some(row) = rows.next()? {
         macs.push(parsed(row.get::<_, String>(0)?)?);
@@ -94,6 +100,11 @@ pub(super) fn ages(connection: &Connection) -> Result<Vec<(Device, Timestamp)>> 
         ages.push((device(row)?, timestamp(row.get(3)?)?));
     }
     Ok(ages)
+}
+
+/// Another number whenever another connection, the writer's, has committed.
+pub(super) fn version(connection: &Connection) -> Result<i64> {
+    Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
 }
 
 /// How much there is, and how new.

@@ -8,17 +8,17 @@ use rusqlite::{Connection, Row, params};
 use super::{
     Page, ScanId, Store,
     error::Result,
+    pages::{HOSTS, HOSTS_BYTES},
     reader::{mac, parsed, timestamp},
     verdicts::Verdicts,
 };
 use crate::model::{Device, HostReport, HostStatus, PortFinding, PortSet, PortState, Reason};
 
-/// Hosts of a page.
-const HOSTS: u32 = 64;
-
 /// One look at one host, as it was stored: without round-trip times, and with the usual reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRecord {
+    /// Its place in the scan; ascending from page to page.
+    pub place: i64,
     /// Whose result it is, by its present name, where it was then.
     pub device: Device,
     /// What was found.
@@ -48,9 +48,14 @@ fn host_records(connection: &Connection, scan: ScanId, after: i64) -> Result<Pag
                WHERE o.scan = ?1 AND o.seq > ?2 ORDER BY o.seq LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![scan.0, after, HOSTS])?;
-    let mut records = Vec::new();
+    let (mut records, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        records.push((row.get(0)?, host_record(row)?));
+        let record = host_record(row)?;
+        bytes += row.get_ref(13)?.as_blob_or_null().map_err(rusqlite::Error::from)?.map_or(0, <[u8]>::len);
+        records.push((record.place, record));
+        if bytes > HOSTS_BYTES {
+            return Ok(Page::cut(records));
+        }
     }
     Ok(Page::of(records, HOSTS))
 }
@@ -88,5 +93,11 @@ fn host_record(row: &Row<'_>) -> Result<HostRecord> {
         scanning: milliseconds(11)?,
         detail: row.get::<_, Option<String>>(12)?.unwrap_or_default(),
     };
-    Ok(HostRecord { device, report, started: timestamp(row.get(8)?)?, finished: timestamp(row.get(9)?)? })
+    Ok(HostRecord {
+        place: row.get(0)?,
+        device,
+        report,
+        started: timestamp(row.get(8)?)?,
+        finished: timestamp(row.get(9)?)?,
+    })
 }

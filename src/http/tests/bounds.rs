@@ -9,7 +9,7 @@ use axum::{
     body::Body,
     routing::{get, post},
 };
-use futures_util::{future::join_all, stream};
+use futures_util::{FutureExt, future::join_all, stream};
 use tokio::{sync::Notify, time::sleep};
 
 use super::*;
@@ -205,7 +205,15 @@ async fn a_large_answer_arrives_whole_though_it_is_the_last() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_given_up() {
-    /// Tells when the server has let go of the answer.
+    let (routes, dropped) = endless();
+    let served = serve_routes(short(), routes);
+    let mut stream = served.connect().await;
+    stream.write_all(ENDLESS).await.unwrap();
+    timeout(AT_MOST, dropped.notified()).await.expect("given up");
+}
+
+/// A route without an end, and who is told when the server has let go of an answer.
+fn endless() -> (Router, Arc<Notify>) {
     struct Held(Arc<Notify>);
     impl Drop for Held {
         fn drop(&mut self) {
@@ -213,21 +221,98 @@ async fn an_answer_that_nobody_reads_is_given_up() {
         }
     }
     let dropped = Arc::new(Notify::new());
-    let endless = {
-        let dropped = Arc::clone(&dropped);
-        async move || {
-            let held = Held(dropped);
-            let chunks = stream::repeat_with(move || {
-                let _ = &held;
-                Ok::<_, Infallible>(vec![0; 65_536])
-            });
-            Body::from_stream(chunks)
+    let told = Arc::clone(&dropped);
+    let handler = async move || {
+        let held = Held(told);
+        let chunks = stream::repeat_with(move || {
+            let _ = &held;
+            Ok::<_, Infallible>(vec![0; 8192])
+        });
+        Body::from_stream(chunks)
+    };
+    (Router::new().route("/endless", get(handler)), dropped)
+}
+
+const ENDLESS: &[u8] = b"GET /endless HTTP/1.1\r\nHost: pi\r\n\r\n";
+
+#[tokio::test]
+async fn a_reader_that_takes_too_little_is_disconnected_long_before_its_request_is_over() {
+    let reading = LeastRate { bytes: 16 << 10, within: Duration::from_millis(300) };
+    let limits = Limits { reading, request: AT_MOST * 2, ..Limits::default() };
+    for trickles in [false, true] {
+        let (routes, dropped) = endless();
+        let served = serve_routes(limits, routes);
+        let mut stream = served.connect().await;
+        stream.write_all(ENDLESS).await.unwrap();
+        let trickle = async {
+            if !trickles {
+                std::future::pending::<()>().await;
+            }
+            loop {
+                let _ = stream.read(&mut [0; 16]).await;
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            done = timeout(AT_MOST, dropped.notified()) => done.expect("disconnected"),
+            () = trickle => unreachable!("it never ends"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_keeps_up_is_never_too_slow() {
+    let reading = LeastRate { bytes: 1, within: Duration::from_millis(200) };
+    let (routes, dropped) = endless();
+    let served = serve_routes(Limits { reading, ..Limits::default() }, routes);
+    let mut stream = served.connect().await;
+    stream.write_all(ENDLESS).await.unwrap();
+    let mut taken = 0;
+    while taken < 64 << 20 {
+        taken += timeout(AT_MOST, stream.read(&mut [0; 65_536])).await.unwrap().unwrap();
+    }
+    assert!(dropped.notified().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn when_too_much_is_in_flight_others_are_told_to_come_again() {
+    let limits = Limits { in_flight: 1, queue: Duration::from_millis(100), ..Limits::default() };
+    let (routes, dropped) = endless();
+    let served = serve_routes(limits, routes);
+    let mut stuck = served.connect().await;
+    stuck.write_all(ENDLESS).await.unwrap();
+    // Once more than the kernel keeps is written, a piece stays in flight.
+    let refused = loop {
+        let answer = served.get("/healthz").await;
+        if answer.status != 200 {
+            break answer;
         }
     };
-    let served = serve_routes(short(), Router::new().route("/endless", get(endless)));
-    let mut stream = served.connect().await;
-    stream.write_all(b"GET /endless HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
-    timeout(AT_MOST, dropped.notified()).await.expect("given up");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("10")));
+    assert!(refused.error().contains("try again"), "{refused:?}");
+    drop(stuck);
+    timeout(AT_MOST, dropped.notified()).await.unwrap();
+    assert_eq!(served.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn bodies_wait_for_room_and_are_told_to_come_again() {
+    let limits =
+        Limits { body: 40_000, bodies: 40_000, queue: Duration::from_millis(100), ..Limits::default() };
+    let served = serve_routes(limits, uploads());
+    let head = "POST /upload HTTP/1.1\r\nHost: pi\r\nConnection: close\r\nContent-Length: 40000\r\n\r\n";
+    let mut slow = served.connect().await;
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let refused = loop {
+        let answer = served.ask(&format!("{head}{}", "x".repeat(40_000))).await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("10")));
+    slow.write_all("x".repeat(40_000).as_bytes()).await.unwrap();
+    assert_eq!(read_to_end(&mut slow).await.body, "40000");
+    assert_eq!(served.ask(&format!("{head}{}", "x".repeat(40_000))).await.status, 200);
 }
 
 /// A route that answers when it is told to; with it who says that a request has come, and who has it go on.

@@ -30,7 +30,7 @@ async fn says_that_discovery_is_off_that_it_has_begun_and_what_it_found() {
         name: Some("nas".to_owned()),
     };
     let found = Found {
-        devices: vec![device],
+        devices: [device].into(),
         ended: "2022-12-11T21:18:02Z".parse().unwrap(),
         preparation: Duration::from_millis(250),
         sweeping: Duration::from_millis(5500),

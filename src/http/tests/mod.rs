@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    Gate, Limits, Names, Server, Site, Token, bind, body, require_authority, router, serve,
+    Gate, LeastRate, Limits, Names, Server, Site, Token, bind, body, require_authority, router, serve,
     site::{common, dressed},
 };
 use crate::{clock::SystemClock, config::Config, service::health::Health};

@@ -1,5 +1,7 @@
 //! What has changed.
 
+use std::sync::Arc;
+
 use axum::{extract::State, response::Response};
 use futures_util::{TryStreamExt, stream};
 use jiff::Timestamp;
@@ -83,15 +85,16 @@ struct Which {
 )]
 async fn changes(State(api): State<Api>, Query(which): Query<Which>) -> Result<Response, Refusal> {
     let asked = which.asked()?;
+    let queries = Arc::clone(&api.queries);
     let pages = stream::try_unfold(Some(asked), move |asked| {
-        let queries = api.queries.clone();
+        let queries = Arc::clone(&queries);
         async move {
             let Some(asked) = asked else { return Ok(None) };
             let page = queries.news(asked.clone()).await?;
             Ok(Some((page.rows, page.next.map(|after| Asked { after, ..asked }))))
         }
     });
-    rows::array(pages.map_ok(|page: Vec<News>| page.into_iter().map(ChangeRow::of))).await
+    rows::array(&api.desks, pages.map_ok(|page: Vec<News>| page.into_iter().map(ChangeRow::of))).await
 }
 
 impl Which {

@@ -121,7 +121,7 @@ async fn differences(State(api): State<Api>, Query(naming): Query<Naming>) -> Re
         let meant = move |found: &HostDifference| host.as_ref().is_none_or(|host| found.is_of(host));
         page.into_iter().filter(meant).map(move |found| DifferenceRow::of(found, by_device))
     });
-    rows::array(found).await
+    rows::array(&api.desks, found).await
 }
 
 /// Where a scan differs from what is expected now of what it looked at.
@@ -133,7 +133,7 @@ async fn differences(State(api): State<Api>, Query(naming): Query<Naming>) -> Re
 )]
 async fn scan_differences(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Refusal> {
     let found = api.queries.scan_differences(scan_id(&id)?).await?;
-    rows::array(found.map_ok(|page| page.into_iter().map(ScanDifferenceRow::of))).await
+    rows::array(&api.desks, found.map_ok(|page| page.into_iter().map(ScanDifferenceRow::of))).await
 }
 
 /// Where a scan (a) differs from the present state (b).
@@ -145,7 +145,7 @@ async fn scan_differences(State(api): State<Api>, Path(id): Path<String>) -> Res
 )]
 async fn disagreements_now(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Refusal> {
     let found = api.queries.disagreements_now(scan_id(&id)?).await?;
-    rows::array(found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
+    rows::array(&api.desks, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
 }
 
 /// Where two scans (a and b) differ: on what one of them lists.
@@ -161,7 +161,7 @@ async fn disagreements(
     Path((one, other)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
     let found = api.queries.disagreements(scan_id(&one)?, scan_id(&other)?).await?;
-    rows::array(found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
+    rows::array(&api.desks, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
 }
 
 impl DifferenceRow {

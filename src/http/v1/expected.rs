@@ -66,7 +66,8 @@ struct TargetRow {
 /// All that is expected, in the order in which it was written.
 #[utoipa::path(get, path = "/v1/expected", tag = "expected", responses((status = 200, body = Vec<ExpectedRow>)))]
 async fn expected(State(api): State<Api>) -> Result<Response, Refusal> {
-    rows::array(api.queries.expectations().map_ok(|page| page.into_iter().map(ExpectedRow::of))).await
+    rows::array(&api.desks, api.queries.expectations().map_ok(|page| page.into_iter().map(ExpectedRow::of)))
+        .await
 }
 
 /// Expects these: all of them or, if one is wrong, none. What was expected of the same ports is replaced.

@@ -1,37 +1,53 @@
 //! Scans in other tools' formats: nmap's XML, and CSV.
 
-use std::{collections::BTreeMap, io, mem, time::Duration};
+use std::{collections::BTreeMap, io, mem, sync::Arc, time::Duration};
 
-use axum::{
-    body::Body,
-    response::{IntoResponse, Response},
-};
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use hyper::{
-    StatusCode,
-    header::{self, HeaderValue},
-};
+use axum::response::Response;
+use futures_util::{Stream, StreamExt};
+use hyper::StatusCode;
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::Api;
+use super::{
+    Api,
+    scans::{PortRow, port_rows},
+};
 use crate::{
-    http::answer::Refusal,
+    http::{
+        answer::Refusal,
+        rows::{self, Source},
+    },
     model::{Device, HostReport, HostStatus, PortSet, Protocol, ScanStatus},
     nmap::{self, Format, Run, Scanned},
+    service::queries::Queries,
     services,
-    store::{HostRecord, ScanId, ScanSummary},
+    store::{HostRecord, Page, ScanId, ScanSummary, StoreError},
 };
 
 /// The scan's listed ports, a line each; only the headline if there is no such scan.
-pub(super) fn csv(api: &Api, id: ScanId) -> Response {
-    let pages = api.queries.scan(id).map(move |page| {
-        let rows = page?.into_iter().flat_map(|host| super::scans::port_rows(host, id));
-        let lines: String = rows.map(|row| row.csv()).collect();
-        Ok::<_, crate::store::StoreError>(Bytes::from(lines))
-    });
-    let head = stream::once(async { Ok(Bytes::from_static(b"address,port,protocol,state,scan_id\n")) });
-    streamed("text/csv; charset=utf-8", Body::from_stream(head.chain(pages)))
+pub(super) async fn csv(api: &Api, id: ScanId) -> Result<Response, Refusal> {
+    let rows = Box::pin(port_rows(Arc::clone(&api.queries), id));
+    rows::streamed(&api.desks, "text/csv; charset=utf-8", Lines { rows, begun: false }).await
+}
+
+/// Ports as lines, as far as they are written.
+struct Lines<S> {
+    rows: S,
+    /// The headline is written.
+    begun: bool,
+}
+
+impl<S> Source for Lines<S>
+where
+    S: Stream<Item = Result<Vec<PortRow>, StoreError>> + Send + Unpin + 'static,
+{
+    async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
+        if !mem::replace(&mut self.begun, true) {
+            text.extend_from_slice(b"address,port,protocol,state,scan_id\n");
+        }
+        let Some(rows) = self.rows.next().await else { return Ok(false) };
+        rows?.iter().for_each(|row| text.extend_from_slice(row.csv().as_bytes()));
+        Ok(true)
+    }
 }
 
 /// The whole scan as nmap would have told it.
@@ -39,55 +55,91 @@ pub(super) async fn xml(api: &Api, id: ScanId) -> Result<Response, Refusal> {
     let scan = api.queries.scan_summary(id).await?.ok_or_else(|| {
         Refusal::new(StatusCode::NOT_FOUND, "there is no such scan; /v1/scans lists those there are")
     })?;
-    let mut report = Report::new(scan);
-    let pages = api.queries.records(id).map(Some).chain(stream::once(async { None }));
-    let pieces = pages.map(move |page| {
-        let written = match page {
-            Some(page) => report.hosts(page.map_err(io::Error::other)?),
-            None => report.end(),
-        };
-        written.map(|()| Bytes::from(mem::take(&mut report.text)))
-    });
-    Ok(streamed("application/xml", Body::from_stream(pieces)))
+    let report = Report::new(Arc::clone(&api.queries), scan);
+    rows::streamed(&api.desks, "application/xml", report).await
 }
 
-fn streamed(kind: &'static str, body: Body) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response()
-}
+/// Ports of a host that are written at a time: some 16 KB.
+const PORTS: usize = 128;
 
-/// A report that is being written.
+/// A report, as far as it is written.
 struct Report {
+    queries: Arc<Queries>,
     scan: ScanSummary,
     args: String,
     asked: BTreeMap<Protocol, PortSet>,
-    /// A host of which more protocols may follow.
-    pending: Option<(Device, Vec<HostReport>, (Timestamp, Timestamp))>,
     has_begun: bool,
+    /// All records up to this one are written.
+    after: i64,
+    /// So many ports of the host behind it are, too.
+    told: usize,
     hosts: usize,
     up: usize,
-    /// What was written and not yet sent.
-    text: Vec<u8>,
+}
+
+/// A host's records: of each protocol one.
+#[derive(Default)]
+struct Host {
+    device: Option<Device>,
+    reports: Vec<HostReport>,
+    times: Option<(Timestamp, Timestamp)>,
+    /// The place of the last of them.
+    last: i64,
+}
+
+impl Host {
+    /// Takes one more, if it is of the same host: its protocols follow each other, for they were stored so. Whether it is.
+    fn take(&mut self, record: HostRecord) -> bool {
+        let is_first = self.device.is_none();
+        let same = self.device.as_ref() == Some(&record.device);
+        let is_other_protocol = self.reports.iter().all(|other| other.protocol != record.report.protocol);
+        let belongs = is_first || same && is_other_protocol;
+        if !belongs {
+            return false;
+        }
+        self.times.get_or_insert((record.started, record.finished));
+        self.device = Some(record.device);
+        self.reports.push(record.report);
+        self.last = record.place;
+        true
+    }
+}
+
+impl Source for Report {
+    async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
+        if !mem::replace(&mut self.has_begun, true) {
+            self.with_run(|run| nmap::begin(text, Format::Xml, run)).map_err(|error| unwritten(&error))?;
+        }
+        let Some(host) = self.next_host().await? else {
+            self.with_run(|run| nmap::end(text, Format::Xml, run, self.up))
+                .map_err(|error| unwritten(&error))?;
+            return Ok(false);
+        };
+        self.write_host(text, &host).map_err(|error| unwritten(&error))?;
+        Ok(true)
+    }
 }
 
 impl Report {
-    fn new(scan: ScanSummary) -> Self {
+    fn new(queries: Arc<Queries>, scan: ScanSummary) -> Self {
         let asked = [(Protocol::Tcp, scan.ports.clone())].into_iter().filter(|(_, ports)| !ports.is_empty());
         Self {
+            queries,
             args: format!("portscan: {}", scan.scanner),
             asked: asked.collect(),
             scan,
-            pending: None,
             has_begun: false,
+            after: i64::MIN,
+            told: 0,
             hosts: 0,
             up: 0,
-            text: Vec::new(),
         }
     }
 
     /// Writes with what is known of the scan.
-    fn with_run(&mut self, write: impl FnOnce(&mut Vec<u8>, &Run<'_>) -> io::Result<()>) -> io::Result<()> {
+    fn with_run<T>(&self, write: impl FnOnce(&Run<'_>) -> io::Result<T>) -> io::Result<T> {
         let ended = self.scan.finished.unwrap_or(self.scan.started);
-        let run = Run {
+        write(&Run {
             args: &self.args,
             started: self.scan.started,
             elapsed: Duration::try_from(ended.duration_since(self.scan.started)).unwrap_or_default(),
@@ -103,49 +155,42 @@ impl Report {
             verbose: 1,
             open_only: false,
             reasons: true,
-        };
-        write(&mut self.text, &run)
+        })
     }
 
-    /// A host's protocols follow each other, for they were stored so.
-    fn hosts(&mut self, records: Vec<HostRecord>) -> io::Result<()> {
-        self.begin()?;
-        for HostRecord { device, report, started, finished } in records {
-            match &mut self.pending {
-                Some((same, reports, _))
-                    if *same == device && reports.iter().all(|other| other.protocol != report.protocol) =>
-                {
-                    reports.push(report);
-                }
-                _ => {
-                    self.host()?;
-                    self.pending = Some((device, vec![report], (started, finished)));
+    /// The host behind what is written.
+    async fn next_host(&self) -> Result<Option<Host>, StoreError> {
+        let mut host = Host::default();
+        let mut after = self.after;
+        loop {
+            let Page { rows, next } = self.queries.records(self.scan.id, after).await?;
+            for record in rows {
+                if !host.take(record) {
+                    return Ok(Some(host));
                 }
             }
+            let Some(next) = next else { return Ok(host.device.is_some().then_some(host)) };
+            after = next;
         }
-        Ok(())
     }
 
-    fn begin(&mut self) -> io::Result<()> {
-        if mem::replace(&mut self.has_begun, true) {
+    fn write_host(&mut self, text: &mut Vec<u8>, host: &Host) -> io::Result<()> {
+        let (Some(device), Some((started, finished))) = (&host.device, host.times) else { return Ok(()) };
+        let name = device.name.as_deref();
+        let scanned = Scanned { reports: &host.reports, mac: device.mac, name, started, finished };
+        let ports = self.told..self.told + PORTS;
+        if self.with_run(|run| nmap::write_xml_part(text, run, &scanned, ports))? {
+            self.told += PORTS;
             return Ok(());
         }
-        self.with_run(|out, run| nmap::begin(out, Format::Xml, run))
-    }
-
-    fn host(&mut self) -> io::Result<()> {
-        let Some((device, reports, (started, finished))) = self.pending.take() else { return Ok(()) };
+        (self.after, self.told) = (host.last, 0);
         self.hosts += 1;
-        self.up += usize::from(reports[0].status != HostStatus::Down);
-        let name = device.name.as_deref();
-        let host = Scanned { reports: &reports, mac: device.mac, name, started, finished };
-        self.with_run(|out, run| nmap::write_host(out, Format::Xml, run, &host))
+        self.up += usize::from(host.reports.first().is_some_and(|report| report.status != HostStatus::Down));
+        Ok(())
     }
+}
 
-    fn end(&mut self) -> io::Result<()> {
-        self.begin()?;
-        self.host()?;
-        let up = self.up;
-        self.with_run(|out, run| nmap::end(out, Format::Xml, run, up))
-    }
+/// Memory takes what is written.
+fn unwritten(error: &io::Error) -> StoreError {
+    StoreError::Damaged(error.to_string())
 }

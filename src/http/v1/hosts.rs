@@ -1,10 +1,12 @@
 //! Who is there, and what is known of each.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use axum::{extract::State, response::Response};
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use hyper::{StatusCode, header::HeaderMap};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -21,16 +23,27 @@ use crate::{
         answer::{ErrorBody, Refusal, json},
         asked::Path,
         auth::Gate,
-        body, rows,
+        body,
+        rows::{self, Source, write_elements, write_json},
     },
-    model::{Address, DeviceKey, Mac, Name, Protocol},
+    model::{Address, DeviceKey, Mac, Moment, Name, Protocol},
+    service::queries::Queries,
     services,
-    store::{self, AddressRecord, Host, NewWords},
+    store::{self, AddressRecord, Host, NewWords, PortKey, StoreError},
     vendor::vendor,
 };
 
 /// The longest name, in characters: what fits a column.
 const NAME_MAX: usize = 64;
+
+/// Devices that are read at a time: with ten open ports each, what is written at a time.
+const DEVICES: u32 = 8;
+
+/// Ports of a device that are written at a time: some 10 KB.
+const PORTS: usize = 128;
+
+/// The first of a device's ports.
+const FIRST_PORT: PortKey = (Protocol::Ip, 0);
 
 /// The longest note, in characters.
 const NOTE_MAX: usize = 1000;
@@ -80,6 +93,7 @@ struct HostRow {
     #[schema(value_type = Vec<String>, example = json!(["fe80::ba27:ebff:feac:143e%eth0"]))]
     ipv6: Vec<Address>,
     /// Its open ports.
+    // The last field: there may be so many of them that they are written apart, by `write_device`.
     ports: Vec<OpenPort>,
 }
 
@@ -152,37 +166,24 @@ fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, 
 }
 
 impl HostRow {
-    /// `names`: all of its names, the one to show first.
-    fn of(host: Host, names: Vec<Name>) -> Self {
-        let has_several = host.endpoints.len() > 1;
-        let body = |open: store::OpenPort| {
-            let store::OpenPort { protocol, port, scan, addresses } = open;
-            OpenPort {
-                port,
-                protocol,
-                service: services::name(port).filter(|_| protocol == Protocol::Tcp),
-                since: host.open_since(protocol, port),
-                scan_id: scan,
-                addresses: if has_several { addresses } else { Vec::new() },
-            }
-        };
-        let ports = host.open_ports().into_iter().map(body).collect();
-        let Host { device, words, first_seen, last_seen, addresses, .. } = host;
+    /// Without its ports. `names`: all of its names, the one to show first.
+    fn of(host: &Host, names: Vec<Name>) -> Self {
+        let (device, words) = (&host.device, &host.words);
         Self {
             mac: device.mac,
-            address: device.address,
+            address: device.address.clone(),
             vendor: device.mac.and_then(vendor),
             locally_administered: device.mac.is_some_and(Mac::is_locally_administered),
             name: names.first().map(|name| name.text.clone()),
             name_source: names.first().map(|name| name.source.as_str()),
             names: names.into_iter().map(NameBody::of).collect(),
-            own_name: words.name,
-            note: words.note,
-            first_seen,
-            last_seen,
-            addresses: addresses.into_iter().map(AddressBody::of).collect(),
+            own_name: words.name.clone(),
+            note: words.note.clone(),
+            first_seen: host.first_seen,
+            last_seen: host.last_seen,
+            addresses: host.addresses.iter().cloned().map(AddressBody::of).collect(),
             ipv6: Vec::new(),
-            ports,
+            ports: Vec::new(),
         }
     }
 
@@ -209,16 +210,160 @@ impl AddressBody {
 /// Every device, in the order in which they came to be known.
 #[utoipa::path(get, path = "/v1/hosts", tag = "hosts", responses((status = 200, body = Vec<HostRow>)))]
 async fn hosts(State(api): State<Api>) -> Result<Response, Refusal> {
-    let queries = std::sync::Arc::clone(&api.queries);
-    let by_ipv6 = queries.by_ipv6();
-    let pages = api.queries.hosts((api.clock.now(), api.clock.wall())).map_ok(move |hosts| {
-        let body = |host: Host| {
-            let names = queries.names_of(&host);
-            HostRow::of(host, names).with_neighbours(&by_ipv6)
-        };
-        hosts.into_iter().map(body).collect::<Vec<_>>()
-    });
-    rows::array(pages).await
+    let times = (api.clock.now(), api.clock.wall());
+    let list =
+        Devices { queries: api.queries, times, begun: false, after: i64::MIN, within: None, told: None };
+    rows::streamed(&api.desks, "application/json", list).await
+}
+
+/// All devices, as far as they are written.
+struct Devices {
+    queries: Arc<Queries>,
+    /// As of when those are shown that have no row.
+    times: (Moment, Timestamp),
+    /// A device is written.
+    begun: bool,
+    /// The last one that is written whole.
+    after: i64,
+    /// The one of which the ports from this one on are not.
+    within: Option<(i64, PortKey)>,
+    /// Those that are only told of, and are not written yet, once all others are.
+    told: Option<VecDeque<Host>>,
+}
+
+impl Source for Devices {
+    async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
+        if self.told.is_none() {
+            return self.write_stored(text).await;
+        }
+        self.write_told(text)
+    }
+}
+
+impl Devices {
+    /// A page of the devices that have a row.
+    async fn write_stored(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
+        let page = self.queries.hosts(self.after, DEVICES).await?;
+        let by_ipv6 = self.queries.by_ipv6();
+        for host in &page.rows {
+            let row = host.row.unwrap_or(self.after);
+            let from = match self.within.take() {
+                Some((begun, port)) if begun == row => Some(port),
+                Some(_) => {
+                    // It has been forgotten in the middle of its ports.
+                    text.extend_from_slice(PORTS_END);
+                    None
+                }
+                None => None,
+            };
+            if from.is_none() {
+                self.separate(text);
+            }
+            if let Some(port) = write_device(text, &self.queries, host, &by_ipv6, from)? {
+                self.within = Some((row, port));
+                return Ok(true);
+            }
+            self.after = row;
+        }
+        self.after = page.next.unwrap_or(self.after);
+        if page.next.is_none() {
+            if self.within.take().is_some() {
+                text.extend_from_slice(PORTS_END);
+            }
+            self.told = Some(self.queries.hosts_without_row(self.times).await?.into());
+        }
+        Ok(true)
+    }
+
+    /// As many of those that are only told of as a page has, and then the end.
+    fn write_told(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
+        let by_ipv6 = self.queries.by_ipv6();
+        let mut told = self.told.take().unwrap_or_default();
+        for _ in 0..DEVICES {
+            let Some(host) = told.pop_front() else {
+                text.extend_from_slice(if self.begun { b"]\n" } else { b"[]\n" });
+                return Ok(false);
+            };
+            self.separate(text);
+            write_device(text, &self.queries, &host, &by_ipv6, None)?;
+        }
+        self.told = Some(told);
+        Ok(true)
+    }
+
+    /// Before each device but the first a comma.
+    fn separate(&mut self, text: &mut Vec<u8>) {
+        text.push(if self.begun { b',' } else { b'[' });
+        self.begun = true;
+    }
+}
+
+/// One device, as far as it is written.
+struct Device {
+    queries: Arc<Queries>,
+    row: i64,
+    /// The ports from this one on are not; `None`: nothing is.
+    from: Option<PortKey>,
+}
+
+impl Source for Device {
+    async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
+        let by_ipv6 = self.queries.by_ipv6();
+        let found = self.queries.hosts(self.row.saturating_sub(1), 1).await?.rows.pop();
+        match found.filter(|host| host.row == Some(self.row)) {
+            Some(host) => {
+                self.from = write_device(text, &self.queries, &host, &by_ipv6, self.from)?;
+            }
+            // It has just been forgotten: before it was written, or in the middle of its ports.
+            None if self.from.is_none() => {
+                return Err(StoreError::Damaged("the device has just been forgotten".to_owned()));
+            }
+            None => {
+                text.extend_from_slice(PORTS_END);
+                self.from = None;
+            }
+        }
+        if self.from.is_none() {
+            text.push(b'\n');
+        }
+        Ok(self.from.is_some())
+    }
+}
+
+/// What ends the list of ports, and the device.
+const PORTS_END: &[u8] = b"]}";
+
+/// Writes a device, or the rest of it, up to the port that is told: the others are to follow.
+fn write_device(
+    text: &mut Vec<u8>,
+    queries: &Queries,
+    host: &Host,
+    by_ipv6: &HashMap<Mac, Vec<Address>>,
+    from: Option<PortKey>,
+) -> Result<Option<PortKey>, StoreError> {
+    if from.is_none() {
+        write_json(text, &HostRow::of(host, queries.names_of(host)).with_neighbours(by_ipv6))?;
+        text.truncate(text.len() - PORTS_END.len());
+    }
+    let (ports, next) = host.open_ports_from(from.unwrap_or(FIRST_PORT), PORTS);
+    let has_several = host.endpoints.len() > 1;
+    let body = |open: store::OpenPort| {
+        let store::OpenPort { protocol, port, scan, addresses } = open;
+        OpenPort {
+            port,
+            protocol,
+            service: services::name(port).filter(|_| protocol == Protocol::Tcp),
+            since: host.open_since(protocol, port),
+            scan_id: scan,
+            addresses: if has_several { addresses } else { Vec::new() },
+        }
+    };
+    // A rest follows ports that are written.
+    write_elements(text, &mut from.is_some(), ports.into_iter().map(body))?;
+    if next.is_none() {
+        text.extend_from_slice(PORTS_END);
+    }
+    Ok(next)
 }
 
 /// One device.
@@ -229,8 +374,12 @@ async fn hosts(State(api): State<Api>) -> Result<Response, Refusal> {
 )]
 async fn host(State(api): State<Api>, Path(host): Path<String>) -> Result<Response, Refusal> {
     let host = found(&api, &host).await?;
-    let names = api.queries.names_of(&host);
-    Ok(json(StatusCode::OK, &HostRow::of(host, names).with_neighbours(&api.queries.by_ipv6())))
+    let Some(row) = host.row else {
+        let row = HostRow::of(&host, api.queries.names_of(&host));
+        return Ok(json(StatusCode::OK, &row.with_neighbours(&api.queries.by_ipv6())));
+    };
+    let device = Device { queries: api.queries, row, from: None };
+    rows::streamed(&api.desks, "application/json", device).await
 }
 
 /// Keeps what its owner says of a device.
@@ -278,6 +427,7 @@ async fn forget(State(api): State<Api>, Path(host): Path<String>) -> Result<Stat
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The device.
 async fn found(api: &Api, text: &str) -> Result<Host, Refusal> {
     let key: DeviceKey = text
         .parse()

@@ -153,7 +153,7 @@ async fn import(
                     false => StatusCode::NO_CONTENT.into_response(),
                 });
             }
-            _ = ticks.tick() => leisure.moved(),
+            _ = ticks.tick() => leisure.works(),
         }
     }
 }
@@ -194,7 +194,7 @@ async fn receive(
             return Err(body::too_large());
         }
         file.write_all(&piece).await.map_err(full)?;
-        leisure.moved();
+        leisure.moved(piece.len());
     }
     file.flush().await.map_err(full)?;
     Ok(file.into_std().await)

@@ -1,10 +1,12 @@
 //! What was looked at, and what each look found.
 
+use std::sync::Arc;
+
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt, stream};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,8 +24,12 @@ use crate::{
         rows,
     },
     model::{Address, PortState, Protocol},
-    store::{Pruned, ScanHost, ScanId},
+    service::queries::Queries,
+    store::{Page, Pruned, ScanHost, ScanId, StoreError},
 };
+
+/// Ports that are told at a time: some 10 KB.
+const ROWS: usize = 128;
 
 pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -80,7 +86,7 @@ impl PortRow {
 #[utoipa::path(get, path = "/v1/scans", tag = "scans", responses((status = 200, body = Vec<ScanRow>)))]
 async fn scans(State(api): State<Api>) -> Result<Response, Refusal> {
     let pages = api.queries.scans().map_ok(|ids| ids.into_iter().map(|ScanId(id)| ScanRow { id }));
-    rows::array(pages).await
+    rows::array(&api.desks, pages).await
 }
 
 /// What a scan listed: the ports in another state than most of their host's. None if there is no such scan.
@@ -102,26 +108,52 @@ async fn scan(
 ) -> Result<Response, Refusal> {
     let id = scan_id(&id)?;
     match wanted.format.as_deref() {
-        None | Some("json") => {}
-        Some("csv") => return Ok(export::csv(&api, id)),
-        Some("xml") => return export::xml(&api, id).await,
-        Some(_) => return Err(Refusal::bad_request("the format is unknown; write json, csv or xml")),
+        None | Some("json") => rows::array(&api.desks, port_rows(api.queries, id)).await,
+        Some("csv") => export::csv(&api, id).await,
+        Some("xml") => export::xml(&api, id).await,
+        Some(_) => Err(Refusal::bad_request("the format is unknown; write json, csv or xml")),
     }
-    let pages = api.queries.scan(id);
-    rows::array(pages.map_ok(move |hosts| hosts.into_iter().flat_map(move |host| port_rows(host, id)))).await
 }
 
-pub(super) fn port_rows(host: ScanHost, scan: ScanId) -> impl Iterator<Item = PortRow> {
-    let ScanHost { address, protocol, listed } = host;
-    let listed =
-        listed.into_iter().flat_map(|(first, last, state)| (first..=last).map(move |port| (port, state)));
-    listed.map(move |(port, state)| PortRow {
-        address: address.clone(),
-        port,
-        protocol,
-        state,
-        scan_id: scan.0,
+/// Where a reader of a scan is: behind this host, or so many ports into the next.
+#[derive(Clone, Copy)]
+struct Spot {
+    after: i64,
+    told: usize,
+}
+
+/// The listed ports of a scan, some at a time; nothing is remembered of what was read.
+pub(super) fn port_rows(
+    queries: Arc<Queries>,
+    scan: ScanId,
+) -> impl Stream<Item = Result<Vec<PortRow>, StoreError>> {
+    let start = Spot { after: i64::MIN, told: 0 };
+    stream::try_unfold((queries, scan, Some(start)), async |(queries, scan, spot)| {
+        let Some(spot) = spot else { return Ok(None) };
+        let page = queries.scan(scan, spot.after).await?;
+        let (rows, next) = some_rows(page, spot, scan);
+        Ok(Some((rows, (queries, scan, next))))
     })
+}
+
+fn some_rows(page: Page<ScanHost>, mut spot: Spot, scan: ScanId) -> (Vec<PortRow>, Option<Spot>) {
+    let mut rows = Vec::new();
+    for ScanHost { place, address, protocol, listed } in page.rows {
+        let ports = listed.iter().flat_map(|&(first, last, state)| (first..=last).map(move |at| (at, state)));
+        let mut ports = ports.skip(spot.told);
+        let room = ROWS - rows.len();
+        let row =
+            |(port, state)| PortRow { address: address.clone(), port, protocol, state, scan_id: scan.0 };
+        rows.extend(ports.by_ref().take(room).map(row));
+        if ports.next().is_some() {
+            return (rows, Some(Spot { told: spot.told + room, ..spot }));
+        }
+        spot = Spot { after: place, told: 0 };
+        if rows.len() >= ROWS {
+            return (rows, Some(spot));
+        }
+    }
+    (rows, page.next.map(|after| Spot { after, told: 0 }))
 }
 
 /// Whether to do it, or only to tell.

@@ -1,9 +1,16 @@
 //! `-oX`: what nmap's DTD (nmap.dtd, 7.9x) allows, in the order it demands.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    ops::Range,
+};
 
-use super::{Run, Scanned, clock, headline, listing::Extra, summary};
-use crate::model::{HostStatus, PortFinding, Protocol};
+use super::{
+    Run, Scanned, clock, headline,
+    listing::{Extra, Listing},
+    summary,
+};
+use crate::model::{Address, HostStatus, PortFinding, Protocol};
 
 /// The version of the format that is written (nmap 7.x).
 const FORMAT: &str = "1.05";
@@ -38,7 +45,40 @@ pub(super) fn begin(out: &mut dyn Write, run: &Run<'_>) -> io::Result<()> {
 }
 
 pub(super) fn host(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io::Result<()> {
-    let Some(address) = host.address() else { return Ok(()) };
+    part(out, run, host, 0..usize::MAX).map(|_| ())
+}
+
+/// These of the ports that are listed, with what comes before and after them; whether there are more.
+pub(super) fn part(
+    out: &mut dyn Write,
+    run: &Run<'_>,
+    host: &Scanned<'_>,
+    listed: Range<usize>,
+) -> io::Result<bool> {
+    let Some(address) = host.address() else { return Ok(false) };
+    let listing = (host.status() != HostStatus::Down).then(|| host.listing(run));
+    if listed.start == 0 {
+        head(out, host, address)?;
+        if let Some(listing) = &listing {
+            extra(out, &listing.extra)?;
+        }
+    }
+    let Some(Listing { listed: ports, .. }) = listing else {
+        writeln!(out, "</host>")?;
+        return Ok(false);
+    };
+    let is_last = ports.len() <= listed.end;
+    for (protocol, found) in ports.into_iter().take(listed.end).skip(listed.start) {
+        port(out, run, protocol, &found)?;
+    }
+    if is_last {
+        writeln!(out, "</ports>\n</host>")?;
+    }
+    Ok(!is_last)
+}
+
+/// All that is told of a host as a whole.
+fn head(out: &mut dyn Write, host: &Scanned<'_>, address: &Address) -> io::Result<()> {
     let (started, finished) = (host.started.as_second(), host.finished.as_second());
     write!(out, "<host starttime=\"{started}\" endtime=\"{finished}\"")?;
     if let Some(why) = host.unfinished() {
@@ -58,15 +98,14 @@ pub(super) fn host(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io
             writeln!(out, "<hostname name=\"{}\" type=\"user\"/>", escaped(name))?;
         }
         writeln!(out, "</hostnames>")?;
-        ports(out, run, host)?;
     }
-    writeln!(out, "</host>")
+    Ok(())
 }
 
-fn ports(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io::Result<()> {
-    let listing = host.listing(run);
+/// The ports that are only counted.
+fn extra(out: &mut dyn Write, extra: &[Extra]) -> io::Result<()> {
     write!(out, "<ports>")?;
-    for Extra { state, reasons } in &listing.extra {
+    for Extra { state, reasons } in extra {
         let count: u32 = reasons.iter().map(|(_, _, ports)| ports.len()).sum();
         writeln!(out, "<extraports state=\"{state}\" count=\"{count}\">")?;
         for (reason, protocol, ports) in reasons {
@@ -78,18 +117,20 @@ fn ports(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io::Result<(
         }
         writeln!(out, "</extraports>")?;
     }
-    for (protocol, PortFinding { port, state, reason, .. }) in listing.listed {
-        write!(
-            out,
-            "<port protocol=\"{protocol}\" portid=\"{port}\"><state state=\"{state}\" reason=\"{reason}\" \
-             reason_ttl=\"0\"/>"
-        )?;
-        if let Some(name) = service(run, protocol, port) {
-            write!(out, "<service name=\"{name}\" method=\"table\" conf=\"3\"/>")?;
-        }
-        writeln!(out, "</port>")?;
+    Ok(())
+}
+
+fn port(out: &mut dyn Write, run: &Run<'_>, protocol: Protocol, found: &PortFinding) -> io::Result<()> {
+    let PortFinding { port, state, reason, .. } = *found;
+    write!(
+        out,
+        "<port protocol=\"{protocol}\" portid=\"{port}\"><state state=\"{state}\" reason=\"{reason}\" \
+         reason_ttl=\"0\"/>"
+    )?;
+    if let Some(name) = service(run, protocol, port) {
+        write!(out, "<service name=\"{name}\" method=\"table\" conf=\"3\"/>")?;
     }
-    writeln!(out, "</ports>")
+    writeln!(out, "</port>")
 }
 
 pub(super) fn end(out: &mut dyn Write, run: &Run<'_>, up: usize) -> io::Result<()> {

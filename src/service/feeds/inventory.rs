@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
     fmt,
+    sync::Arc,
     time::Duration,
 };
 
@@ -82,7 +83,7 @@ pub struct Inventory {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// The devices, by address, those that it still waits for included.
-    pub devices: Vec<Device>,
+    pub devices: Arc<[Device]>,
     /// When the last of the sweeps was over.
     pub ended: Timestamp,
     /// How long the sweeps took to begin.

@@ -137,7 +137,7 @@ proptest! {
                 look(&store, &bench, number % 3, &[number.into()]).await;
             }
             bench.clock.set_wall("2026-06-01T00:00:00Z");
-            let before = store.host_states(0).await.unwrap().rows;
+            let before = store.host_states(0, 1000).await.unwrap().rows;
             store.repair_dates(bench.clock.wall()).await.unwrap();
             let ids = store.scan_ids(i64::MIN).await.unwrap().rows;
             let limit = bench.clock.wall().as_second() + 86_400;
@@ -145,7 +145,7 @@ proptest! {
             let open = |rows: &[HostState]| -> Vec<_> {
                 rows.iter().map(|row| (row.device.clone(), row.standings[&Protocol::Tcp].open().to_string())).collect()
             };
-            assert_eq!(open(&store.host_states(0).await.unwrap().rows), open(&before));
+            assert_eq!(open(&store.host_states(0, 1000).await.unwrap().rows), open(&before));
             drop(store);
             join(threads).unwrap();
             assert_sound(&bench.path());

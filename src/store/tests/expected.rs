@@ -26,7 +26,7 @@ async fn the_last_written_replaces_and_holds() {
     let scan = run(&store).await;
     store.record(up(scan, device(1), &[22])).await.unwrap();
     let differences = async |store: &Store| {
-        let host = store.host_states(0).await.unwrap().rows.remove(0);
+        let host = store.host_states(0, 128).await.unwrap().rows.remove(0);
         host.expected.differences(&host.standings, &PortSet::default())
     };
     let found = differences(&store).await;
@@ -63,7 +63,7 @@ async fn of_nobody_is_what_nobody_answers_for() {
     let devices: Vec<_> = of_nobody.iter().map(|row: &Expectation| row.device.to_string()).collect();
     assert_eq!(devices, unknown);
     // Known, but never looked at: the port is missing and its state is not known.
-    let hosts = store.host_states(0).await.unwrap().rows;
+    let hosts = store.host_states(0, 128).await.unwrap().rows;
     for host in hosts {
         let found = host.expected.differences(&host.standings, &PortSet::default());
         assert_eq!((found.len(), found[0].actual), (1, None));

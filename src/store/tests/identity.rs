@@ -21,7 +21,7 @@ fn look(scan: ScanId, device: Device, when: Timestamp, covered: &str, open: &[u1
 
 /// The devices as they are shown: MAC or "-", and the addresses that each has with what is open there.
 async fn rows(store: &Store) -> Vec<String> {
-    let hosts = store.hosts(0).await.unwrap().rows;
+    let hosts = store.hosts(0, 128).await.unwrap().rows;
     let row = |host: &Host| {
         let mac = host.device.mac.map_or_else(|| "-".to_owned(), |mac| mac.octets()[5].to_string());
         let endpoint = |(address, standings): &(crate::model::Address, crate::model::Standings)| {
@@ -82,7 +82,7 @@ async fn a_row_known_by_its_address_becomes_that_of_the_mac_found_there_with_all
     assert_eq!(rows(&store).await, ["7 .1:22"]);
     let host = store.host(&at(1, Some(7)).key()).await.unwrap().unwrap();
     assert_eq!(host.words, Words { name: Some("nas".into()), note: Some("in the attic".into()) });
-    let states = store.host_states(0).await.unwrap().rows;
+    let states = store.host_states(0, 128).await.unwrap().rows;
     assert!(states[0].expected.is(Protocol::Tcp, 22, PortState::Open));
     assert_eq!(events(&store).await, ["02:00:00:00:00:07 new"], "told once, and by the name it has now");
 }
@@ -171,7 +171,7 @@ async fn what_was_looked_at_is_seen_and_not_forgotten() {
     store.record(look(scan, at(55, Some(5)), now, "1-100", &[])).await.unwrap();
     let unseen = store.unseen_since(now - 30 * 24 * HOUR).await.unwrap();
     assert_eq!(unseen.into_iter().map(|(_, key)| key).collect::<Vec<_>>(), [at(3, None).key()]);
-    let hosts = store.hosts(0).await.unwrap().rows;
+    let hosts = store.hosts(0, 128).await.unwrap().rows;
     let seen: Vec<bool> = hosts.iter().map(|host| host.last_seen == now).collect();
     assert_eq!(seen, [true, true, false, true, true]);
 }
@@ -313,12 +313,12 @@ async fn what_is_only_told_of_has_no_row_before_it_has_answered() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     store.see(Vec::new(), vec![at(1, Some(1)), at(2, None)]).await.unwrap();
-    assert_eq!(store.hosts(0).await.unwrap().rows, []);
+    assert_eq!(store.hosts(0, 128).await.unwrap().rows, []);
     assert_eq!(store.known_among(vec![at(1, Some(1))]).await.unwrap(), KnownDevices::default());
     let told = vec![at(1, Some(1)), at(2, None), at(9, Some(9))];
     store.see(vec![at(1, None), at(2, None)], Vec::new()).await.unwrap();
     store.see(Vec::new(), told.clone()).await.unwrap();
-    let hosts = store.hosts(0).await.unwrap().rows;
+    let hosts = store.hosts(0, 128).await.unwrap().rows;
     let macs: Vec<_> = hosts.iter().map(|host| (host.device.address.clone(), host.device.mac)).collect();
     let expected = [at(1, Some(1)), at(2, None)].map(|device| (device.address, device.mac));
     assert_eq!(macs, expected, "a row that was known by its address alone has learned its MAC");

@@ -199,7 +199,7 @@ async fn two_addresses_of_a_device_in_one_report_are_its_endpoints(
     second.reports[0].findings[0].port = 80;
     let key = first.device.key();
     import(&store, [Ok(first), Ok(second)].into_iter()).await.unwrap();
-    let hosts = store.hosts(0).await.unwrap().rows;
+    let hosts = store.hosts(0, 128).await.unwrap().rows;
     assert_eq!(hosts.len(), 1, "{hosts:#?}");
     let open: Vec<String> =
         hosts[0].open_ports().into_iter().map(|open| format!("{} {:?}", open.port, open.addresses)).collect();
@@ -215,7 +215,7 @@ async fn a_device_that_was_only_seen_is_there_and_has_no_result() {
     seen.reports.clear();
     seen.device.name = Some("nas.lan".to_owned());
     import(&store, std::iter::once(Ok(seen.clone()))).await.unwrap();
-    let states = store.host_states(0).await.unwrap().rows;
+    let states = store.host_states(0, 128).await.unwrap().rows;
     assert_eq!(states.iter().map(|state| &state.device).collect::<Vec<_>>(), [&seen.device]);
     assert!(states[0].standings.is_empty());
     assert_eq!(store.macs().await.unwrap(), []);

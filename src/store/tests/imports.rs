@@ -96,7 +96,7 @@ async fn an_address_shows_its_present_holder() {
     let heir = Device { mac: Some(mac(9)), ..device(1) };
     store.record(look(scan, heir.clone(), 1, "1-100", &[20])).await.unwrap();
     let holders = async || {
-        let hosts = store.host_states(0).await.unwrap().rows.into_iter();
+        let hosts = store.host_states(0, 128).await.unwrap().rows.into_iter();
         hosts.map(|host| (host.device.mac.unwrap(), host.is_holder)).collect::<Vec<_>>()
     };
     assert_eq!(holders().await, [(mac(1), false), (mac(9), true)]);
@@ -107,7 +107,7 @@ async fn an_address_shows_its_present_holder() {
         state: Some((PortState::Open, String::new())),
     };
     store.expect(vec![expected]).await.unwrap();
-    let hosts = store.host_states(0).await.unwrap().rows;
+    let hosts = store.host_states(0, 128).await.unwrap().rows;
     let differences =
         |host: &HostState| host.expected.differences(&host.standings, &PortSet::default()).len();
     assert_eq!(

@@ -155,7 +155,7 @@ fn ended(scan: ScanId, device: Device, status: HostStatus) -> Observation {
 
 /// What stands of a device's TCP ports, if it is told of at all.
 async fn open_now(store: &Store, device: &Device) -> Option<String> {
-    let page = store.host_states(0).await.unwrap();
+    let page = store.host_states(0, 128).await.unwrap();
     let host = page.rows.into_iter().find(|host| host.device.key() == device.key())?;
     Some(host.standings.get(&Protocol::Tcp).map_or_else(String::new, |standing| standing.open().to_string()))
 }

@@ -10,7 +10,7 @@ fn heard(device: &Device, source: NameSource, name: &str) -> Hearing {
 
 /// `source name` of each name of the only device, by precedence.
 async fn told(store: &Store) -> Vec<String> {
-    let mut hosts = store.hosts(0).await.unwrap().rows;
+    let mut hosts = store.hosts(0, 128).await.unwrap().rows;
     let mut host = hosts.pop().unwrap();
     assert_eq!(store.names().await.unwrap().remove(&host.row.unwrap()).unwrap_or_default(), host.names);
     host.names.sort_by_key(|name| name.source);
@@ -73,7 +73,7 @@ async fn version_4_keeps_the_names_that_it_has() {
     drop(old);
     let (store, _threads) = bench.open();
     assert_eq!(told(&store).await, ["owner my nas", "feed box"]);
-    let host = store.hosts(0).await.unwrap().rows.pop().unwrap();
+    let host = store.hosts(0, 128).await.unwrap().rows.pop().unwrap();
     assert!(host.names.iter().all(|name| name.at.is_none()), "nobody has noted since when: {host:?}");
 }
 

@@ -137,7 +137,7 @@ async fn it_costs_the_same_after_any_number_of_scans() {
         assert!(recorded.into_iter().all(|made| made.is_ok()) && flushed.is_ok());
     };
     scan_twice().await;
-    let (once, states) = (contributors(&bench), store.host_states(0).await.unwrap().rows);
+    let (once, states) = (contributors(&bench), store.host_states(0, 128).await.unwrap().rows);
     for _ in 0..20 {
         scan_twice().await;
     }
@@ -145,7 +145,7 @@ async fn it_costs_the_same_after_any_number_of_scans() {
     let open = |states: &[HostState]| -> Vec<PortSet> {
         states.iter().map(|host| host.standings[&Protocol::Tcp].open()).collect()
     };
-    assert_eq!(open(&store.host_states(0).await.unwrap().rows), open(&states));
+    assert_eq!(open(&store.host_states(0, 128).await.unwrap().rows), open(&states));
     assert_eq!(bench.count("SELECT count(*) FROM unconfirmed"), 0);
     assert_eq!(bench.count("SELECT count(*) FROM changes"), 30, "30 new devices, and nothing else");
 }

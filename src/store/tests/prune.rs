@@ -12,7 +12,7 @@ fn look(scan: ScanId, who: u8, covered: &str, open: &[u16]) -> Observation {
 }
 
 async fn states(store: &Store) -> Vec<HostState> {
-    store.host_states(0).await.unwrap().rows
+    store.host_states(0, 128).await.unwrap().rows
 }
 
 #[tokio::test]

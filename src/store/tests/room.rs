@@ -37,7 +37,7 @@ fn fill(bench: &Bench, numbers: std::ops::Range<u32>) {
 async fn keys(store: &Store) -> HashSet<DeviceKey> {
     let (mut keys, mut next) = (HashSet::new(), Some(i64::MIN));
     while let Some(after) = next {
-        let page = store.hosts(after).await.unwrap();
+        let page = store.hosts(after, 128).await.unwrap();
         keys.extend(page.rows.iter().map(|host| host.device.key()));
         next = page.next;
     }

@@ -126,7 +126,7 @@ async fn every_older_version_ends_with_one_row_for_one_thing(#[values(1, 2, 3, 4
     let bench = Bench::new(EAGER);
     one_thing_twice(&bench.path(), version);
     let (store, threads) = bench.open();
-    let hosts = store.hosts(0).await.unwrap().rows;
+    let hosts = store.hosts(0, 128).await.unwrap().rows;
     let keys: Vec<String> = hosts.iter().map(|host| host.device.key().to_string()).collect();
     let annotated = if version >= 4 { vec!["192.0.2.8"] } else { Vec::new() };
     assert_eq!(keys, [vec!["02:00:00:00:00:05", "02:00:00:00:00:06"], annotated].concat());

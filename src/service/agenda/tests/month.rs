@@ -196,7 +196,7 @@ impl Appliance {
 
     /// Accepts all that is there, as the command does.
     async fn accept(&self) {
-        let hosts = self.store.host_states(0).await.unwrap().rows;
+        let hosts = self.store.host_states(0, 128).await.unwrap().rows;
         let wishes = hosts.iter().flat_map(|host| {
             let differences = host.expected.differences(&host.standings, &PortSet::default()).into_iter();
             differences.map(|found| Wish {

@@ -1,0 +1,207 @@
+//! The most memory that clients can make the appliance take: readers that stop reading the longest answers there
+//! are, and clients that never finish what they send.
+
+use std::{
+    io::{ErrorKind, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use portscan::{
+    clock::{Clock, SystemClock},
+    model::{
+        Address, Device, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol, Reason,
+        ScanStatus,
+    },
+    store::{Observation, Pace, ScanId, ScanKind, Store},
+};
+use rstest::rstest;
+use socket2::{Domain, Socket, Type};
+use tempfile::TempDir;
+
+use crate::{
+    harness::{Portscan, Running},
+    lab::Lab,
+};
+
+/// As many as are served at once.
+const READERS: usize = 250;
+
+/// Devices with ten open ports each, beside those of which every port, or every other one, is open.
+const DEVICES: u32 = 4000;
+
+/// What is promised of the release build. Unoptimised, the program's own code is that much larger.
+const MEMORY: u64 = if cfg!(debug_assertions) { 56 << 20 } else { 32 << 20 };
+
+const ALL_OPEN: &str = "02:01:00:00:00:01";
+const EVERY_OTHER_OPEN: &str = "02:01:00:00:00:02";
+
+/// An appliance with the database that the longest answers are told from, which is made once; the id of its only scan.
+fn filled(lab: &Lab) -> (Portscan, ScanId) {
+    static MADE: OnceLock<(TempDir, ScanId)> = OnceLock::new();
+    let (made, scan) = MADE.get_or_init(|| {
+        let directory = TempDir::new().unwrap();
+        let scan = fill(&directory.path().join("portscan.db"));
+        (directory, scan)
+    });
+    let portscan = Portscan::new(lab, "[feed]\nurl = []\n");
+    std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
+    std::fs::copy(made.path().join("portscan.db"), portscan.database()).unwrap();
+    (portscan, *scan)
+}
+
+fn fill(path: &Path) -> ScanId {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let (store, writer) = Store::open_at_pace(path, Arc::clone(&clock), pace).unwrap();
+    let scan = runtime.block_on(async {
+        let scan = store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
+        let look = |mac: Mac, number: u32, open: &mut dyn Iterator<Item = u16>| Observation {
+            scan,
+            report: report(number, open),
+            device: Device { address: address(number), mac: Some(mac), name: None },
+            started: clock.wall(),
+            finished: clock.wall(),
+        };
+        store.record(look(ALL_OPEN.parse().unwrap(), 1 << 16, &mut (1..=u16::MAX))).await.unwrap();
+        let every_other = look(EVERY_OTHER_OPEN.parse().unwrap(), 2 << 16, &mut (1..=u16::MAX).step_by(2));
+        store.record(every_other).await.unwrap();
+        for first in (0..DEVICES).step_by(256) {
+            let looks = (first..DEVICES.min(first + 256)).map(|number| {
+                let [_, a, b, c] = number.to_be_bytes();
+                let mut open = (0..10).map(|index| 20 + index * 7 + (number % 97) as u16);
+                store.record(look(Mac::new([2, 0, 0, a, b, c]), number, &mut open))
+            });
+            join_all(looks).await.into_iter().for_each(Result::unwrap);
+        }
+        store.end_scan(scan, ScanStatus::Complete).await.unwrap();
+        scan
+    });
+    drop(store);
+    writer.join().unwrap();
+    scan
+}
+
+fn address(number: u32) -> Address {
+    let [_, a, b, c] = number.to_be_bytes();
+    Address::from(Ipv4Addr::new(10, a, b, c))
+}
+
+fn report(number: u32, open: &mut dyn Iterator<Item = u16>) -> HostReport {
+    let finding = |port| PortFinding { port, state: PortState::Open, reason: Reason::SynAck, rtt: None };
+    HostReport {
+        address: address(number),
+        status: HostStatus::Up,
+        coverage: PortSet::all(),
+        default_state: PortState::Closed,
+        default_reason: Reason::ConnRefused,
+        findings: open.map(finding).collect(),
+        protocol: Protocol::Tcp,
+        probes: 65_535,
+        preparation: Duration::ZERO,
+        scanning: Duration::from_secs(200),
+        detail: String::new(),
+    }
+}
+
+/// A connection that takes as little as the kernel allows, with this already sent.
+fn hostile(running: &Running, text: &str) -> TcpStream {
+    let address: SocketAddr = running.base().trim_start_matches("http://").parse().unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    // The server may have closed it by then to make room.
+    let _ = stream.write_all(text.as_bytes());
+    stream
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+}
+
+/// Waits until the server has begun to answer, or closed the connection, without taking anything.
+fn is_begun(stream: &TcpStream) -> bool {
+    match stream.peek(&mut [0]) {
+        Ok(bytes) => bytes > 0,
+        Err(error) => {
+            assert!(!matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "never answered");
+            false
+        }
+    }
+}
+
+#[rstest]
+#[case::device("/v1/hosts/02:01:00:00:00:01")]
+#[case::fragmented_device("/v1/hosts/02:01:00:00:00:02")]
+#[case::devices("/v1/hosts")]
+#[case::differences("/v1/diff")]
+#[case::scan("/v1/scan/SCAN")]
+#[case::csv("/v1/scan/SCAN?format=csv")]
+#[case::xml("/v1/scan/SCAN?format=xml")]
+#[case::original_device("/portscan/02:01:00:00:00:01/json")]
+#[case::original_devices("/portscan/json")]
+#[case::metrics("/metrics")]
+fn readers_that_stop_reading_cost_little_memory(#[case] path: &str) {
+    let lab = Lab::alone("near");
+    let (portscan, ScanId(scan)) = filled(&lab);
+    let running = portscan.start();
+    let path = path.replace("SCAN", &scan.to_string());
+    let idle = running.rss() >> 10;
+    let readers: Vec<TcpStream> = (0..READERS).map(|_| hostile(&running, &get(&path))).collect();
+    let begun = readers.iter().filter(|stream| is_begun(stream)).count();
+    let peak = running.peak_rss();
+    eprintln!("{path}: idle {idle} KB, peak {} KB, {begun} of {READERS} begun", peak >> 10);
+    assert!(peak < MEMORY, "{} KB for {READERS} readers of {path}", peak >> 10);
+    drop(readers);
+    running.stop();
+}
+
+/// What clients do that mean no good, in turn.
+const MISDEEDS: [&str; 8] = [
+    // Readers that stop.
+    "GET /v1/hosts/02:01:00:00:00:01 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "GET /v1/diff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    // A head, and a body, that never end.
+    "GET /healthz HTTP/1.1\r\nHost: local",
+    "PATCH /v1/expected HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1048576\r\n\r\n[",
+    // One that is kept and idle.
+    "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "",
+    "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n",
+];
+
+#[test]
+fn a_thousand_hostile_connections_cost_little_memory() {
+    let lab = Lab::alone("near");
+    let (portscan, _) = filled(&lab);
+    let running = portscan.start();
+    let mut hostile: Vec<TcpStream> = Vec::new();
+    let pipelined = get("/v1/hosts").repeat(200);
+    let body = "{},".repeat(340_000);
+    for number in 0..1000 {
+        let misdeed = MISDEEDS[number % MISDEEDS.len()];
+        let text = if number % 50 == 0 { &pipelined } else { misdeed };
+        let mut stream = self::hostile(&running, text);
+        if misdeed.starts_with("PATCH") {
+            stream.set_nonblocking(true).unwrap();
+            // As much as the server takes.
+            let _ = stream.write(body.as_bytes());
+        }
+        hostile.push(stream);
+    }
+    // The first of them are in the server; it answers others once slow ones are disconnected.
+    let answered = running.get("/healthz").status;
+    let peak = running.peak_rss();
+    eprintln!("1000 hostile connections: peak {} KB", peak >> 10);
+    assert_eq!(answered, 200);
+    assert!(peak < MEMORY, "{} KB", peak >> 10);
+    drop(hostile);
+    running.stop();
+}
