@@ -25,7 +25,7 @@ pub struct Limits {
     /// Bytes of all answers together that wait in memory for their clients. Default 8 MB: a piece of 32 KB for each of
     /// 256 connections.
     pub in_flight: usize,
-    /// Bytes of all requests' bodies together that are in memory, those of scans handed in apart. Default 4 MB.
+    /// Bytes of all requests' bodies together that are in memory, those of scans handed in apart. Default 2 MB.
     pub bodies: usize,
     /// How long a request waits for either, before it is told to come again (503). Default 5 s.
     pub queue: Duration,
@@ -49,7 +49,7 @@ impl Default for Limits {
             reading: LeastRate { bytes: 16 << 10, within: Duration::from_secs(10) },
             sending: 16 << 10,
             in_flight: 8 << 20,
-            bodies: 4 << 20,
+            bodies: 2 << 20,
             queue: Duration::from_secs(5),
             body: 1 << 20,
             upload: 128 << 20,

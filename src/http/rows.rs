@@ -21,7 +21,7 @@ const PIECE: usize = 8 * 1024;
 
 /// Pieces that are being made at a time, of all answers: to make one may take a device's 65,535 ports in memory, and
 /// the reader's thread could prepare for hundreds of clients what waits here to be written.
-const DESKS: usize = 2;
+const DESKS: usize = 1;
 
 /// Where pieces are made.
 #[derive(Clone)]
