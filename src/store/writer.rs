@@ -240,24 +240,7 @@ impl Writer {
                 self.urgent = true;
                 (Change::Expect { wishes, at: self.clock.wall() }, done)
             }
-            Request::Aside { change, forgets } => {
-                // In the order in which they were asked, unless the disk takes nothing.
-                self.commit();
-                let unwell = StoreError::Unwell(self.health().to_string());
-                match &mut self.connection {
-                    Some(connection) if !self.condition.is_replaced() => change(Ok(connection)),
-                    _ => change(Err(unwell)),
-                }
-                if forgets {
-                    // Whatever was forgotten is to be written anew.
-                    self.sightings.forget();
-                }
-                // Ids that lay ahead may have been mended; those of what waits are given already.
-                if let (true, Some(connection)) = (self.batch.is_empty(), &self.connection) {
-                    self.last_scan = last_scan(connection).unwrap_or(self.last_scan);
-                }
-                return;
-            }
+            Request::Aside { change, forgets } => return self.step_aside(change, forgets),
             Request::Flush(done) => {
                 self.urgent = true;
                 self.flushes.push(done);
@@ -267,6 +250,25 @@ impl Writer {
         // Nobody minds if the asker no longer waits: the change is made all the same.
         let tell = Box::new(move |made| drop(done.send(made)));
         self.batch.push(Pending { change, tell });
+    }
+
+    /// Runs something else between two commits.
+    fn step_aside(&mut self, change: Aside, forgets: bool) {
+        // In the order in which they were asked, unless the disk takes nothing.
+        self.commit();
+        let unwell = StoreError::Unwell(self.health().to_string());
+        match &mut self.connection {
+            Some(connection) if !self.condition.is_replaced() => change(Ok(connection)),
+            _ => change(Err(unwell)),
+        }
+        if forgets {
+            // Whatever was forgotten is to be written anew.
+            self.sightings.forget();
+        }
+        // Ids that lay ahead may have been mended; those of what waits are given already.
+        if let (true, Some(connection)) = (self.batch.is_empty(), &self.connection) {
+            self.last_scan = last_scan(connection).unwrap_or(self.last_scan);
+        }
     }
 
     /// Makes a step of an import, after all that was asked before it began and whatever else is due: who asks for
