@@ -75,6 +75,7 @@ fn besiege(length: Duration) {
     });
     let tale = tell(&ground, &mishaps, &diary, length);
     eprintln!("{tale}");
+    ground.with_appliance(|running| eprintln!("{}", running.log()));
     judge(&ground, &diary, length, &tale);
     ground.stop();
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, extract::State, response::Response};
+use axum::{extract::State, response::Response};
 use hyper::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     answer::{ErrorBody, Refusal, json},
-    rows::{self, Desks, Source, write_elements, write_json},
+    rows::{self, Desk, Source, write_elements, write_json},
 };
 use crate::{
     feed::{Document, DocumentEntry, seconds, utc},
@@ -27,9 +27,8 @@ use crate::{
 /// Devices that are written at a time: some 10 KB.
 const ENTRIES: usize = 200;
 
-pub(super) fn routes(queries: Arc<Queries>, desks: Desks) -> OpenApiRouter {
-    let routes = OpenApiRouter::new().routes(routes!(devices)).routes(routes!(status));
-    routes.layer(Extension(desks)).with_state(queries)
+pub(super) fn routes(queries: Arc<Queries>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(devices)).routes(routes!(status)).with_state(queries)
 }
 
 /// The devices of the LAN.
@@ -43,12 +42,9 @@ pub(super) fn routes(queries: Arc<Queries>, desks: Desks) -> OpenApiRouter {
         (status = 404, description = "Discovery is off", body = ErrorBody),
     ),
 )]
-async fn devices(
-    State(queries): State<Arc<Queries>>,
-    Extension(desks): Extension<Desks>,
-) -> Result<Response, Refusal> {
+async fn devices(State(queries): State<Arc<Queries>>, desk: Desk) -> Result<Response, Refusal> {
     match discovered(&queries)? {
-        Some(found) => rows::streamed(&desks, "application/json", Devices { found, told: 0 }).await,
+        Some(found) => rows::streamed(&desk, "application/json", Devices { found, told: 0 }).await,
         None => Ok(json(StatusCode::OK, &Nothing {})),
     }
 }

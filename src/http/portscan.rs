@@ -13,7 +13,7 @@ use super::{
     asked::Path,
     auth::Gate,
     probes::Probes,
-    rows::{self, Desks, Source, write_elements, write_json},
+    rows::{self, Desk, Source, write_elements, write_json},
     sender::Sender,
 };
 use crate::{
@@ -39,29 +39,22 @@ struct Api {
     queries: Arc<Queries>,
     probes: Arc<Probes>,
     gate: Gate,
-    desks: Desks,
 }
 
 /// The paths under `/base`.
-pub(super) fn routes(
-    base: &str,
-    queries: Arc<Queries>,
-    gate: Gate,
-    clock: Arc<dyn Clock>,
-    desks: Desks,
-) -> OpenApiRouter {
+pub(super) fn routes(base: &str, queries: Arc<Queries>, gate: Gate, clock: Arc<dyn Clock>) -> OpenApiRouter {
     // Braces would be the router's wildcards.
     let base = base.replace('{', "{{").replace('}', "}}");
     let below = OpenApiRouter::new().routes(routes!(macs)).routes(routes!(device)).routes(routes!(probe));
-    let api = Api { queries, probes: Arc::new(Probes::new(clock)), gate, desks };
+    let api = Api { queries, probes: Arc::new(Probes::new(clock)), gate };
     OpenApiRouter::new().nest(&format!("/{base}"), below.with_state(api))
 }
 
 /// The devices that have a result.
 #[utoipa::path(get, path = "/json", tag = "portscan", responses((status = 200, body = MacsBody)))]
-async fn macs(State(api): State<Api>) -> Result<Response, Refusal> {
+async fn macs(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
     let list = Macs { queries: api.queries, after: None };
-    rows::streamed(&api.desks, "application/json", list).await
+    rows::streamed(&desk, "application/json", list).await
 }
 
 /// A device's open TCP ports.
@@ -71,10 +64,10 @@ async fn macs(State(api): State<Api>) -> Result<Response, Refusal> {
             pattern = "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$")),
     responses((status = 200, body = DeviceBody), (status = 400, body = ErrorBody)),
 )]
-async fn device(State(api): State<Api>, Path(mac): Path<String>) -> Result<Response, Refusal> {
+async fn device(State(api): State<Api>, desk: Desk, Path(mac): Path<String>) -> Result<Response, Refusal> {
     let mac: Mac = mac.parse().map_err(|error| Refusal::bad_request(format!("{error}")))?;
     let ports = Ports { queries: api.queries, mac, begun: false, next: 0, count: 0 };
-    rows::streamed(&api.desks, "application/json", ports).await
+    rows::streamed(&desk, "application/json", ports).await
 }
 
 /// Looks at one port of any host, now. Like the original it answers 200 whatever it finds: a port that is not

@@ -1,35 +1,58 @@
 //! Long answers, written while they are read: a hundred thousand rows begin at once and never lie in memory together.
 //! While a client takes its time nothing is held for it but one piece of text, and where to go on reading.
 
-use std::{pin::Pin, sync::Arc};
+use std::{convert::Infallible, pin::Pin, sync::Arc};
 
 use axum::{
     body::Body,
+    extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use hyper::header::{self, HeaderValue};
+use hyper::{
+    header::{self, HeaderValue},
+    http::request::Parts,
+};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use super::answer::Refusal;
+use super::{admission::Client, answer::Refusal};
 use crate::store::StoreError;
 
 /// How much is written before it is sent, in bytes; what is read at a time may exceed it by some kilobytes.
 const PIECE: usize = 8 * 1024;
 
-/// Pieces that are being made at a time, of all answers: to make one may take a device's 65,535 ports in memory, and
-/// the reader's thread could prepare for hundreds of clients what waits here to be written.
-const DESKS: usize = 1;
+/// Pieces that are being made at a time at a desk: to make one may take a device's 65,535 ports in memory, and the
+/// reader's thread could prepare for hundreds of clients what waits here to be written.
+const AT_ONCE: usize = 1;
 
-/// Where pieces are made.
+/// Where pieces are made. The owner's are not kept waiting by those of a crowd of other clients.
+#[derive(Clone, Default)]
+pub(super) struct Desks {
+    clients: Desk,
+    owner: Desk,
+}
+
+/// Where the pieces of one request are made. Found among the request's extensions, by who has sent it.
 #[derive(Clone)]
-pub(super) struct Desks(Arc<Semaphore>);
+pub(super) struct Desk(Arc<Semaphore>);
 
-impl Default for Desks {
+impl Default for Desk {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(DESKS)))
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Desk {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let is_owner = parts.extensions.get::<Client>().is_some_and(|client| client.is_owner);
+        let desks = parts.extensions.get::<Desks>();
+        // A request that came by no server has a desk of its own.
+        Ok(desks
+            .map_or_else(Self::default, |desks| if is_owner { &desks.owner } else { &desks.clients }.clone()))
     }
 }
 
@@ -42,20 +65,20 @@ pub(super) trait Source: Send + 'static {
 /// Answers with all that the source has to say. Until the first piece is full a failure is an answer of its own; after
 /// that it cuts the answer short, which its client sees, for the text has no end.
 pub(super) async fn streamed(
-    desks: &Desks,
+    desk: &Desk,
     kind: &'static str,
     mut source: impl Source,
 ) -> Result<Response, Refusal> {
-    let (first, more) = piece(desks, &mut source).await?;
+    let (first, more) = piece(desk, &mut source).await?;
     let body = if more {
-        let rest = stream::try_unfold((desks.clone(), source, true), async |(desks, mut source, more)| {
+        let rest = stream::try_unfold((desk.clone(), source, true), async |(desk, mut source, more)| {
             if !more {
                 return Ok(None);
             }
-            let (text, more) = piece(&desks, &mut source).await.inspect_err(|error| {
+            let (text, more) = piece(&desk, &mut source).await.inspect_err(|error| {
                 tracing::warn!(%error, "an answer is cut short");
             })?;
-            Ok::<_, StoreError>(Some((text, (desks, source, more))))
+            Ok::<_, StoreError>(Some((text, (desk, source, more))))
         });
         Body::from_stream(stream::once(async { Ok(first) }).chain(rest))
     } else {
@@ -64,9 +87,9 @@ pub(super) async fn streamed(
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response())
 }
 
-async fn piece(desks: &Desks, source: &mut impl Source) -> Result<(Bytes, bool), StoreError> {
+async fn piece(desk: &Desk, source: &mut impl Source) -> Result<(Bytes, bool), StoreError> {
     // Never closed.
-    let _desk = desks.0.acquire().await;
+    let _leave = desk.0.acquire().await;
     let mut text = Vec::with_capacity(PIECE);
     while text.len() < PIECE {
         if !source.write(&mut text).await? {
@@ -100,7 +123,7 @@ pub(super) fn write_elements<T: Serialize>(
 
 /// Answers with all rows of all pages as one JSON array. A page is written whole, and should be small.
 pub(super) async fn array<P, T>(
-    desks: &Desks,
+    desk: &Desk,
     pages: impl Stream<Item = Result<P, StoreError>> + Send + 'static,
 ) -> Result<Response, Refusal>
 where
@@ -108,7 +131,7 @@ where
     P::IntoIter: Send,
     T: Serialize + Send,
 {
-    streamed(desks, "application/json", Array { pages: Box::pin(pages), begun: false }).await
+    streamed(desk, "application/json", Array { pages: Box::pin(pages), begun: false }).await
 }
 
 /// An array as far as it is written.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     middleware::{from_fn, from_fn_with_state},
     response::Response,
     routing::get,
@@ -55,7 +55,6 @@ pub struct Site {
 pub fn router(site: Site) -> Router {
     let base = site.config.borrow().base_url.clone();
     let queries = Arc::clone(&site.queries);
-    let desks = Desks::default();
     let imports = v1::Imports::new(site.queries.importer(), site.limits.upload);
     let api = v1::Api {
         queries: Arc::clone(&site.queries),
@@ -63,15 +62,13 @@ pub fn router(site: Site) -> Router {
         imports,
         advertised: site.advertised,
         clock: Arc::clone(&site.clock),
-        desks: desks.clone(),
     };
-    let original =
-        portscan::routes(&base, Arc::clone(&site.queries), site.gate.clone(), site.clock, desks.clone())
-            .merge(lanscan::routes(Arc::clone(&site.queries), desks));
+    let original = portscan::routes(&base, Arc::clone(&site.queries), site.gate.clone(), site.clock)
+        .merge(lanscan::routes(Arc::clone(&site.queries)));
     let routes = common(&base, move || queries.health())
         .merge(metrics::routes(Arc::clone(&site.queries)))
         .merge(v1::routes(api, &site.gate, original));
-    dressed(body::bounded(routes, site.limits), site.names)
+    dressed(body::bounded(routes, site.limits).layer(Extension(Desks::default())), site.names)
 }
 
 /// The paths that belong to no API.

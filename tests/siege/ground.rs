@@ -18,7 +18,7 @@ use crate::{
     lab::{Lab, Node, Switch},
 };
 
-/// Sixty devices: computers, some behind packet filters, some on a bad WiFi, gadgets that fall over when pressed, and
+/// Sixty devices: computers, some behind packet filters, some on a bad wireless link, gadgets that fall over when pressed, and
 /// six with so many open ports that telling of them is long.
 const DEVICES: &str = r#"
     [lan]

@@ -14,7 +14,7 @@ use crate::{
     http::{
         answer::{ErrorBody, Refusal},
         asked::Query,
-        rows,
+        rows::{self, Desk},
     },
     model::{Address, DeviceKey, Mac, PortSet, Protocol},
     store::{Asked, News, What},
@@ -83,7 +83,11 @@ struct Which {
     get, path = "/v1/changes", tag = "changes", params(Which),
     responses((status = 200, body = Vec<ChangeRow>), (status = 400, body = ErrorBody)),
 )]
-async fn changes(State(api): State<Api>, Query(which): Query<Which>) -> Result<Response, Refusal> {
+async fn changes(
+    State(api): State<Api>,
+    desk: Desk,
+    Query(which): Query<Which>,
+) -> Result<Response, Refusal> {
     let asked = which.asked()?;
     let queries = Arc::clone(&api.queries);
     let pages = stream::try_unfold(Some(asked), move |asked| {
@@ -94,7 +98,7 @@ async fn changes(State(api): State<Api>, Query(which): Query<Which>) -> Result<R
             Ok(Some((page.rows, page.next.map(|after| Asked { after, ..asked }))))
         }
     });
-    rows::array(&api.desks, pages.map_ok(|page: Vec<News>| page.into_iter().map(ChangeRow::of))).await
+    rows::array(&desk, pages.map_ok(|page: Vec<News>| page.into_iter().map(ChangeRow::of))).await
 }
 
 impl Which {

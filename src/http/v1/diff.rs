@@ -14,7 +14,7 @@ use crate::{
     http::{
         answer::{ErrorBody, Refusal},
         asked::{Path, Query},
-        rows,
+        rows::{self, Desk},
     },
     model::{DeviceKey, Known, PortState, Protocol},
     service::differences::{HostDifference, HostDisagreement},
@@ -108,7 +108,11 @@ struct Naming {
     get, path = "/v1/diff", tag = "differences", params(Naming),
     responses((status = 200, body = Vec<DifferenceRow>), (status = 400, body = ErrorBody)),
 )]
-async fn differences(State(api): State<Api>, Query(naming): Query<Naming>) -> Result<Response, Refusal> {
+async fn differences(
+    State(api): State<Api>,
+    desk: Desk,
+    Query(naming): Query<Naming>,
+) -> Result<Response, Refusal> {
     let by_device = match naming.by.as_deref() {
         None | Some("address") => false,
         Some("device") => true,
@@ -121,7 +125,7 @@ async fn differences(State(api): State<Api>, Query(naming): Query<Naming>) -> Re
         let meant = move |found: &HostDifference| host.as_ref().is_none_or(|host| found.is_of(host));
         page.into_iter().filter(meant).map(move |found| DifferenceRow::of(found, by_device))
     });
-    rows::array(&api.desks, found).await
+    rows::array(&desk, found).await
 }
 
 /// Where a scan differs from what is expected now of what it looked at.
@@ -131,9 +135,13 @@ async fn differences(State(api): State<Api>, Query(naming): Query<Naming>) -> Re
     responses((status = 200, body = Vec<ScanDifferenceRow>), (status = 400, body = ErrorBody),
               (status = 404, body = ErrorBody)),
 )]
-async fn scan_differences(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Refusal> {
+async fn scan_differences(
+    State(api): State<Api>,
+    desk: Desk,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
     let found = api.queries.scan_differences(scan_id(&id)?).await?;
-    rows::array(&api.desks, found.map_ok(|page| page.into_iter().map(ScanDifferenceRow::of))).await
+    rows::array(&desk, found.map_ok(|page| page.into_iter().map(ScanDifferenceRow::of))).await
 }
 
 /// Where a scan (a) differs from the present state (b).
@@ -143,9 +151,13 @@ async fn scan_differences(State(api): State<Api>, Path(id): Path<String>) -> Res
     responses((status = 200, body = Vec<DisagreementRow>), (status = 400, body = ErrorBody),
               (status = 404, body = ErrorBody)),
 )]
-async fn disagreements_now(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Refusal> {
+async fn disagreements_now(
+    State(api): State<Api>,
+    desk: Desk,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
     let found = api.queries.disagreements_now(scan_id(&id)?).await?;
-    rows::array(&api.desks, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
+    rows::array(&desk, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
 }
 
 /// Where two scans (a and b) differ: on what one of them lists.
@@ -158,10 +170,11 @@ async fn disagreements_now(State(api): State<Api>, Path(id): Path<String>) -> Re
 )]
 async fn disagreements(
     State(api): State<Api>,
+    desk: Desk,
     Path((one, other)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
     let found = api.queries.disagreements(scan_id(&one)?, scan_id(&other)?).await?;
-    rows::array(&api.desks, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
+    rows::array(&desk, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
 }
 
 impl DifferenceRow {

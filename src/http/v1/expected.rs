@@ -16,7 +16,8 @@ use crate::{
     http::{
         answer::{ErrorBody, Refusal},
         auth::Gate,
-        body, rows,
+        body,
+        rows::{self, Desk},
     },
     model::{DeviceKey, Expectation, PortState, Protocol},
     store::Wish,
@@ -65,9 +66,8 @@ struct TargetRow {
 
 /// All that is expected, in the order in which it was written.
 #[utoipa::path(get, path = "/v1/expected", tag = "expected", responses((status = 200, body = Vec<ExpectedRow>)))]
-async fn expected(State(api): State<Api>) -> Result<Response, Refusal> {
-    rows::array(&api.desks, api.queries.expectations().map_ok(|page| page.into_iter().map(ExpectedRow::of)))
-        .await
+async fn expected(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
+    rows::array(&desk, api.queries.expectations().map_ok(|page| page.into_iter().map(ExpectedRow::of))).await
 }
 
 /// Expects these: all of them or, if one is wrong, none. What was expected of the same ports is replaced.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     http::{
         answer::Refusal,
-        rows::{self, Source},
+        rows::{self, Desk, Source},
     },
     model::{Device, HostReport, HostStatus, PortSet, Protocol, ScanStatus},
     nmap::{self, Format, Run, Scanned},
@@ -24,9 +24,9 @@ use crate::{
 };
 
 /// The scan's listed ports, a line each; only the headline if there is no such scan.
-pub(super) async fn csv(api: &Api, id: ScanId) -> Result<Response, Refusal> {
+pub(super) async fn csv(desk: &Desk, api: &Api, id: ScanId) -> Result<Response, Refusal> {
     let rows = Box::pin(port_rows(Arc::clone(&api.queries), id));
-    rows::streamed(&api.desks, "text/csv; charset=utf-8", Lines { rows, begun: false }).await
+    rows::streamed(desk, "text/csv; charset=utf-8", Lines { rows, begun: false }).await
 }
 
 /// Ports as lines, as far as they are written.
@@ -51,12 +51,12 @@ where
 }
 
 /// The whole scan as nmap would have told it.
-pub(super) async fn xml(api: &Api, id: ScanId) -> Result<Response, Refusal> {
+pub(super) async fn xml(desk: &Desk, api: &Api, id: ScanId) -> Result<Response, Refusal> {
     let scan = api.queries.scan_summary(id).await?.ok_or_else(|| {
         Refusal::new(StatusCode::NOT_FOUND, "there is no such scan; /v1/scans lists those there are")
     })?;
     let report = Report::new(Arc::clone(&api.queries), scan);
-    rows::streamed(&api.desks, "application/xml", report).await
+    rows::streamed(desk, "application/xml", report).await
 }
 
 /// Ports of a host that are written at a time: some 16 KB.

@@ -24,7 +24,7 @@ use crate::{
         asked::Path,
         auth::Gate,
         body,
-        rows::{self, Source, write_elements, write_json},
+        rows::{self, Desk, Source, write_elements, write_json},
     },
     model::{Address, DeviceKey, Mac, Moment, Name, Protocol},
     service::queries::Queries,
@@ -209,11 +209,11 @@ impl AddressBody {
 
 /// Every device, in the order in which they came to be known.
 #[utoipa::path(get, path = "/v1/hosts", tag = "hosts", responses((status = 200, body = Vec<HostRow>)))]
-async fn hosts(State(api): State<Api>) -> Result<Response, Refusal> {
+async fn hosts(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
     let times = (api.clock.now(), api.clock.wall());
     let list =
         Devices { queries: api.queries, times, begun: false, after: i64::MIN, within: None, told: None };
-    rows::streamed(&api.desks, "application/json", list).await
+    rows::streamed(&desk, "application/json", list).await
 }
 
 /// All devices, as far as they are written.
@@ -372,14 +372,14 @@ fn write_device(
     params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: whoever has that", example = "192.168.1.7")),
     responses((status = 200, body = HostRow), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
-async fn host(State(api): State<Api>, Path(host): Path<String>) -> Result<Response, Refusal> {
+async fn host(State(api): State<Api>, desk: Desk, Path(host): Path<String>) -> Result<Response, Refusal> {
     let host = found(&api, &host).await?;
     let Some(row) = host.row else {
         let row = HostRow::of(&host, api.queries.names_of(&host));
         return Ok(json(StatusCode::OK, &row.with_neighbours(&api.queries.by_ipv6())));
     };
     let device = Device { queries: api.queries, row, from: None };
-    rows::streamed(&api.desks, "application/json", device).await
+    rows::streamed(&desk, "application/json", device).await
 }
 
 /// Keeps what its owner says of a device.

@@ -29,7 +29,6 @@ pub(super) use self::import::Imports;
 use super::{
     answer::Refusal,
     auth::{self, Gate},
-    rows::Desks,
 };
 use crate::{
     clock::Clock,
@@ -45,7 +44,6 @@ pub(super) struct Api {
     pub(super) imports: Imports,
     pub(super) advertised: watch::Receiver<Advertised>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) desks: Desks,
 }
 
 /// Everything under /v1, together with the description of it and of these other paths.

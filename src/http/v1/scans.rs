@@ -21,7 +21,7 @@ use crate::{
         answer::{ErrorBody, Refusal, json},
         asked::{Path, Query},
         auth::Gate,
-        rows,
+        rows::{self, Desk},
     },
     model::{Address, PortState, Protocol},
     service::queries::Queries,
@@ -84,9 +84,9 @@ impl PortRow {
 
 /// Every scan, by id.
 #[utoipa::path(get, path = "/v1/scans", tag = "scans", responses((status = 200, body = Vec<ScanRow>)))]
-async fn scans(State(api): State<Api>) -> Result<Response, Refusal> {
+async fn scans(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
     let pages = api.queries.scans().map_ok(|ids| ids.into_iter().map(|ScanId(id)| ScanRow { id }));
-    rows::array(&api.desks, pages).await
+    rows::array(&desk, pages).await
 }
 
 /// What a scan listed: the ports in another state than most of their host's. None if there is no such scan.
@@ -103,14 +103,15 @@ async fn scans(State(api): State<Api>) -> Result<Response, Refusal> {
 )]
 async fn scan(
     State(api): State<Api>,
+    desk: Desk,
     Path(id): Path<String>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Refusal> {
     let id = scan_id(&id)?;
     match wanted.format.as_deref() {
-        None | Some("json") => rows::array(&api.desks, port_rows(api.queries, id)).await,
-        Some("csv") => export::csv(&api, id).await,
-        Some("xml") => export::xml(&api, id).await,
+        None | Some("json") => rows::array(&desk, port_rows(api.queries, id)).await,
+        Some("csv") => export::csv(&desk, &api, id).await,
+        Some("xml") => export::xml(&desk, &api, id).await,
         Some(_) => Err(Refusal::bad_request("the format is unknown; write json, csv or xml")),
     }
 }
