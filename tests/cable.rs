@@ -102,6 +102,30 @@ fn a_link_that_is_down_for_three_seconds_costs_no_verdict(
     running.stop();
 }
 
+/// How long the appliance waits for a first answer over the link that is back, of the half minute that it would.
+const WAITING: Duration = Duration::from_secs(4);
+
+#[test]
+fn to_wait_for_a_first_answer_after_an_outage_takes_no_processor() {
+    let lab = Lab::alone("near");
+    let config = format!("{}{}", static_feed(&lab), scanner("lan", "1d", "20-90"));
+    let running = Portscan::new(&lab, &config).start();
+    running.wait_for_devices(lab.hosts().count(), LONG);
+    lab.hosts().for_each(|host| host.vanish());
+    ip(&["link", "set", INTERFACE, "down"]);
+    running.wait_for_line(LONG, |line| line.contains("has no link"));
+    ip(&["link", "set", INTERFACE, "up"]);
+    running.wait_for_line(LONG, |line| line.contains("lan0 is back after"));
+    assert_eq!(running.post("/v1/run").status, 202);
+    let before = running.cpu();
+    // It is the length of what is measured.
+    thread::sleep(WAITING);
+    let took = running.cpu() - before;
+    eprintln!("{took:?} of a processor in {WAITING:?}");
+    assert!(took < WAITING / 4, "{took:?} of a processor in {WAITING:?}");
+    running.kill();
+}
+
 #[test]
 fn a_network_that_no_route_leads_to_is_left_out_of_the_run_and_holds_nothing_up() {
     let lab = Lab::enter("near");

@@ -279,10 +279,16 @@ impl Ways {
     /// Whether an outcome that is not the host's own answer says something of the host, for the passage was open all
     /// the time.
     pub fn holds(&self, passage: Passage, now: Moment) -> bool {
+        let settles = |(id, _): (u32, u64)| self.interfaces.get(&id).is_some_and(|known| known.settles > now);
+        self.is_uninterrupted(passage) && !passage.0.is_some_and(settles)
+    }
+
+    /// Whether the passage has been open all the time. That is enough for what this machine itself is asked; for the
+    /// silence of others it takes [`Self::holds`].
+    pub fn is_uninterrupted(&self, passage: Passage) -> bool {
         let Some((id, interruptions)) = passage.0 else { return true };
-        self.interfaces.get(&id).is_some_and(|known| {
-            known.closed.is_none() && known.interruptions == interruptions && known.settles <= now
-        })
+        let known = self.interfaces.get(&id);
+        known.is_some_and(|known| known.closed.is_none() && known.interruptions == interruptions)
     }
 
     /// A host has answered over this passage: the link works.

@@ -126,13 +126,15 @@ impl LinkWatch {
     /// Whether silence over this passage up to now says something of the host. What cannot be read says nothing.
     pub fn holds(&self, passage: Passage) -> bool {
         passage == Passage::LOCAL
+            || self
+                .with(|state, now| state.look_along(passage, now).is_ok() && state.ways.holds(passage, now))
+    }
+
+    /// Whether this passage has been open up to now, so that what this machine says of its own networks counts.
+    pub fn is_uninterrupted(&self, passage: Passage) -> bool {
+        passage == Passage::LOCAL
             || self.with(|state, now| {
-                let index = state.ways.index(passage);
-                let looked = state.take_told(now).and_then(|()| match index {
-                    Some(index) => state.look_at(index, now),
-                    None => Ok(()),
-                });
-                looked.is_ok() && state.ways.holds(passage, now)
+                state.look_along(passage, now).is_ok() && state.ways.is_uninterrupted(passage)
             })
     }
 
@@ -180,6 +182,13 @@ impl State {
             }
         };
         self.ways.reach(address, link, source, now)
+    }
+
+    /// Reads what has become of the interface of a passage.
+    fn look_along(&mut self, passage: Passage, now: Moment) -> io::Result<()> {
+        let index = self.ways.index(passage);
+        self.take_told(now)?;
+        index.map_or(Ok(()), |index| self.look_at(index, now))
     }
 
     /// Reads what may have changed, carriers included.

@@ -168,14 +168,15 @@ impl Looker {
         loop {
             let passage = self.passage(address).await?;
             let links = retry_kernel_read(|| ready(Links::read())).await?;
-            if !self.watch.holds(passage) {
+            if !self.watch.is_uninterrupted(passage) {
+                sleep(WAY).await;
                 continue;
             }
             links.check_host(address)?;
             let witness = Witness::of(&links, address);
             match self.first_sighted(witness, &links, address).await {
                 Ok(known) => return Ok((links, witness, Some(known))),
-                Err(_) if !self.watch.holds(passage) => {}
+                Err(_) if !self.watch.holds(passage) => sleep(WAY).await,
                 Err(Unsighted::Silent) => return Ok((links, witness, None)),
                 Err(unsighted) => return Err(unsighted.into()),
             }
