@@ -92,26 +92,13 @@ pub struct Ground {
 pub struct Toll {
     /// The most resident memory of any life, in octets.
     pub peak: AtomicU64,
-    /// Octets written by the lives that have ended.
-    written_before: AtomicU64,
-    /// Octets written by the present life, as last seen.
-    written_now: AtomicU64,
     /// What the lives that have ended said was finished.
     pub finished: Mutex<Vec<String>>,
 }
 
 impl Toll {
-    pub fn written(&self) -> u64 {
-        self.written_before.load(Ordering::Relaxed) + self.written_now.load(Ordering::Relaxed)
-    }
-
     fn see(&self, running: &Running) {
         self.peak.fetch_max(running.peak_rss(), Ordering::Relaxed);
-        self.written_now.store(running.written(), Ordering::Relaxed);
-    }
-
-    fn close(&self) {
-        self.written_before.fetch_add(self.written_now.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -190,7 +177,6 @@ impl Ground {
         self.toll.see(&killed);
         let finished = killed.kill().into_iter().filter(|line| line.contains("finished"));
         self.toll.finished.lock().unwrap().extend(finished);
-        self.toll.close();
         *guard = Some(self.begin());
     }
 
