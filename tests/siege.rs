@@ -32,8 +32,9 @@ use crate::harness::{LONG, eventually, field};
 /// The most resident memory, in octets. Unoptimised the program itself is larger.
 const MEMORY: u64 = if cfg!(debug_assertions) { 56 << 20 } else { 32 << 20 };
 
-/// The owner's slowest answer. Every day this runs beside other things on two cores, without optimisation.
-const ANSWER: Duration = Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 });
+/// The owner's slowest answer. Without optimisation, on a machine that does other things, it only shows that the owner is
+/// answered at all.
+const ANSWER: Duration = if cfg!(debug_assertions) { owner::PATIENCE } else { Duration::from_secs(1) };
 
 #[test]
 fn a_siege_of_half_a_minute_leaves_it_right_and_responsive() {

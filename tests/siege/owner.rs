@@ -19,7 +19,7 @@ use super::ground::Ground;
 use crate::harness::Site;
 
 /// An owner who waits longer for an answer gives up.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the owner looks at.
 const PATHS: [&str; 5] = ["/healthz", "/portscan/json", "/", "/v1/info", "/v1/hosts/02:00:00:00:00:10"];
