@@ -1,11 +1,11 @@
 //! A disk that is full is said so, loses nothing, and is used again when there is room.
 
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use rusqlite::Connection;
 
 use crate::{
-    harness::{LONG, Portscan, Running, disk::SmallDisk, eventually, feed_of, field, scanner, static_feed},
+    harness::{LONG, Portscan, Running, disk::SmallDisk, eventually, feed_of, scanner, static_feed},
     lab::Lab,
 };
 
@@ -127,36 +127,6 @@ fn a_start_on_a_read_only_disk_serves_what_there_is_and_goes_on_when_it_can_be_w
         running.stop();
     }
     assert_sound(&portscan);
-}
-
-const KILLS: usize = 20;
-
-#[test]
-fn kills_on_a_disk_that_is_full_now_and_then_lose_nothing_that_was_finished() {
-    let lab = Lab::enter("near");
-    let disk = SmallDisk::new(2 << 20);
-    let config = static_feed(&lab) + &scanner("lan", "1s", "20-40,80-92");
-    let portscan = Portscan::new(&lab, &config).data_dir(&disk.path().join("data"));
-    let mut moments = fastrand::Rng::with_seed(18);
-    let mut finished = BTreeSet::new();
-    for kill in 0..KILLS {
-        // The first makes the database.
-        let ballast = (kill % 3 == 1).then(|| disk.fill_but(moments.usize(0..80) << 10));
-        let running = portscan.start();
-        let served: BTreeSet<String> = running.macs().into_iter().collect();
-        assert!(finished.is_subset(&served), "said to be finished: {finished:?}, served: {served:?}");
-        if kill == 0 {
-            running.wait_for_devices(3, LONG);
-        }
-        let ballast = ballast.or_else(|| moments.bool().then(|| disk.fill_but(moments.usize(0..80) << 10)));
-        std::thread::sleep(Duration::from_millis(moments.u64(0..2000)));
-        let lines = running.kill();
-        let done = lines.iter().filter(|line| line.contains("finished"));
-        finished.extend(done.filter_map(|line| field(line, "mac").map(str::to_uppercase)));
-        drop(ballast);
-        assert_sound(&portscan);
-    }
-    assert!(finished.len() >= 3, "{finished:?}");
 }
 
 /// A database of the first version, with so much in it that a copy takes a megabyte.
