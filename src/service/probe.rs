@@ -78,7 +78,7 @@ pub enum ProbeError {
         "{0} is the appliance's own address; ask for it on the appliance's machine itself, by http://localhost"
     )]
     OwnAddress(Address),
-    /// See [`METADATA_IPV4`].
+    /// Where a cloud's metadata service gives keys to whatever runs on the machine (`METADATA_IPV4`).
     #[error("{0} is where a cloud's metadata service listens; it is never probed over HTTP")]
     Metadata(Address),
     /// The owner said never.
