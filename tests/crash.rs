@@ -39,7 +39,7 @@ fn kills_on_a_full_disk_lose_nothing_that_was_finished_or_acknowledged() {
     let disk = SmallDisk::new(4 << 20);
     let config = static_feed(&lab) + &scanner("lan", "1s", "20-40,80-92");
     let portscan = Portscan::new(&lab, &config).data_dir(&disk.path().join("data"));
-    let ballast = |kill: usize| kill.is_multiple_of(2).then(|| disk.fill_but(kill * 7 % 80 << 10));
+    let ballast = |kill: usize| kill.is_multiple_of(2).then(|| disk.fill_but((kill * 7 % 80) << 10));
     survive(&lab, &portscan, kills("PORTSCAN_TEST_FULL_DISK_KILLS", 10), ballast);
 }
 
