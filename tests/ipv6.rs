@@ -57,7 +57,8 @@ impl Lan {
     }
 
     fn start(&self, config: &str) -> Running {
-        let portscan = self.portscan(config);
+        // Each host that is down has a line of its own at this level.
+        let portscan = self.portscan(config).env("RUST_LOG", "debug");
         self.here.within(|| portscan.start()).reached_at(self.here.address())
     }
 

@@ -165,6 +165,8 @@ impl Looker {
     /// How the device is reached, and the MAC at its address; `None`: nothing answers there. What is found while the
     /// way is interrupted says nothing, not even how the device is reached.
     async fn sight(&self, address: &Address) -> Result<(Links, Witness, Option<Option<Mac>>), Nothing> {
+        // What no host can have is no question of routes.
+        address.check_host()?;
         loop {
             let passage = self.passage(address).await?;
             let links = retry_kernel_read(|| ready(Links::read())).await?;

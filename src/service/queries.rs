@@ -24,6 +24,14 @@ use crate::{
     },
 };
 
+/// A device that was asked for.
+pub enum FoundHost {
+    /// It has this row: what is known of it may be much, and is read piece by piece.
+    Stored(i64),
+    /// It is only told of, and this is all.
+    Told(Box<Host>),
+}
+
 /// Answers questions; to be shared in an `Arc`.
 pub struct Queries {
     pub(super) store: Store,
@@ -114,19 +122,20 @@ impl Queries {
     }
 
     /// One device, as it is shown at this time by both clocks; by its address whoever has it now.
-    pub async fn host(
+    pub async fn find_host(
         &self,
         key: &DeviceKey,
         times: (Moment, Timestamp),
-    ) -> Result<Option<Host>, StoreError> {
-        if let Some(host) = self.store.host(key).await? {
-            return Ok(Some(host));
+    ) -> Result<Option<FoundHost>, StoreError> {
+        if let Some(row) = self.store.host_row(key).await? {
+            return Ok(Some(FoundHost::Stored(row)));
         }
         let is_meant = |host: &Host| match key {
             DeviceKey::Mac(mac) => host.device.mac == Some(*mac),
             DeviceKey::Address(at) => host.addresses.iter().any(|record| record.address == *at),
         };
-        Ok(self.hosts_without_row(times).await?.into_iter().find(is_meant))
+        let told = self.hosts_without_row(times).await?.into_iter().find(is_meant);
+        Ok(told.map(|host| FoundHost::Told(Box::new(host))))
     }
 
     /// All names of a device, the one to show first.
@@ -135,19 +144,19 @@ impl Queries {
     }
 
     /// Keeps what the owner says of a device, and from then on the device; whether it was still there.
-    pub async fn say(&self, host: &Host, words: NewWords) -> Result<bool, StoreError> {
-        let row = match host.row {
-            Some(row) => row,
-            None => self.store.enter(host.device.clone(), host.last_seen).await?,
+    pub async fn say(&self, host: FoundHost, words: NewWords) -> Result<bool, StoreError> {
+        let row = match host {
+            FoundHost::Stored(row) => row,
+            FoundHost::Told(host) => self.store.enter(host.device, host.last_seen).await?,
         };
         self.store.say(row, words).await
     }
 
     /// Forgets a device; of one that is only told of nothing is kept anyway.
-    pub async fn forget(&self, host: &Host) -> Result<bool, StoreError> {
-        match host.row {
-            Some(row) => self.store.forget(row).await,
-            None => Ok(false),
+    pub async fn forget(&self, host: &FoundHost) -> Result<bool, StoreError> {
+        match host {
+            FoundHost::Stored(row) => self.store.forget(*row).await,
+            FoundHost::Told(_) => Ok(false),
         }
     }
 

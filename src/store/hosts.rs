@@ -179,6 +179,15 @@ impl Store {
         self.read(read).await
     }
 
+    /// The row of a device; by its address of whoever has it now.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn host_row(&self, key: &DeviceKey) -> Result<Option<i64>> {
+        let key = key.clone();
+        self.read(move |connection| row_of(connection, &key)).await
+    }
+
     /// Gives a device that is only told of a row, for its owner has something to say of it.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ use crate::{
         rows::{self, Desk, Source, write_elements, write_json},
     },
     model::{Address, DeviceKey, Mac, Moment, Name, Protocol},
-    service::queries::Queries,
+    service::queries::{FoundHost, Queries},
     services,
     store::{self, AddressRecord, Host, NewWords, PortKey, StoreError},
     vendor::vendor,
@@ -373,13 +373,16 @@ fn write_device(
     responses((status = 200, body = HostRow), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
 async fn host(State(api): State<Api>, desk: Desk, Path(host): Path<String>) -> Result<Response, Refusal> {
-    let host = found(&api, &host).await?;
-    let Some(row) = host.row else {
-        let row = HostRow::of(&host, api.queries.names_of(&host));
-        return Ok(json(StatusCode::OK, &row.with_neighbours(&api.queries.by_ipv6())));
-    };
-    let device = Device { queries: api.queries, row, from: None };
-    rows::streamed(&desk, "application/json", device).await
+    match found(&api, &host).await? {
+        FoundHost::Stored(row) => {
+            let device = Device { queries: api.queries, row, from: None };
+            rows::streamed(&desk, "application/json", device).await
+        }
+        FoundHost::Told(host) => {
+            let row = HostRow::of(&host, api.queries.names_of(&host));
+            Ok(json(StatusCode::OK, &row.with_neighbours(&api.queries.by_ipv6())))
+        }
+    }
 }
 
 /// Keeps what its owner says of a device.
@@ -407,7 +410,7 @@ async fn describe(
         note: note.map(|note| said("note", note, NOTE_MAX)).transpose()?,
     };
     let host = found(&api, &host).await?;
-    api.queries.say(&host, words).await?;
+    api.queries.say(host, words).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -428,7 +431,7 @@ async fn forget(State(api): State<Api>, Path(host): Path<String>) -> Result<Stat
 }
 
 /// The device.
-async fn found(api: &Api, text: &str) -> Result<Host, Refusal> {
+async fn found(api: &Api, text: &str) -> Result<FoundHost, Refusal> {
     let key: DeviceKey = text
         .parse()
         .map_err(|error: crate::model::DeviceKeyError| Refusal::bad_request(error.to_string()))?;
@@ -436,7 +439,7 @@ async fn found(api: &Api, text: &str) -> Result<Host, Refusal> {
         let error = format!("{key} is not known; /v1/hosts lists who is");
         Refusal::new(StatusCode::NOT_FOUND, error)
     };
-    api.queries.host(&key, (api.clock.now(), api.clock.wall())).await?.ok_or_else(unknown)
+    api.queries.find_host(&key, (api.clock.now(), api.clock.wall())).await?.ok_or_else(unknown)
 }
 
 /// A text that its owner may give a device: nothing in it that a terminal would obey.

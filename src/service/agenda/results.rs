@@ -39,7 +39,19 @@ impl Freshness {
             }
         }
     }
+
+    /// By how much the age may be too great, against one by the monotonic clock.
+    const fn tolerance(self) -> Duration {
+        match self {
+            Self::Here(_) => Duration::ZERO,
+            Self::Earlier(_) => CLOCKS_APART,
+        }
+    }
 }
+
+/// How far the wall clock may run ahead of the monotonic one between two looks at both: it is slewed and stepped until it
+/// is right. The first look of a run begins within milliseconds of the run.
+const CLOCKS_APART: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Results {
@@ -135,7 +147,29 @@ impl Results {
         }
         let found = |key| self.found.get(&Endpoint { device: key, address: device.address.clone() });
         let Some(freshness) = self.keys(device).find_map(found) else { return true };
-        let missed = |age: Duration| last_run.is_some_and(|last_run| age > last_run);
+        let missed = |age: Duration| last_run.is_some_and(|last_run| age > last_run + freshness.tolerance());
         freshness.age(times).is_some_and(|age| age > expiry || missed(age))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    #[test]
+    fn a_result_of_the_last_run_is_no_missed_one_where_the_wall_clock_runs_a_little_fast() {
+        let device = Device { address: "10.0.0.1".parse().unwrap(), mac: None, name: None };
+        let found: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
+        let results = Results::new([(device.clone(), found)]);
+        let run = Duration::from_secs(20);
+        let needs_look = |fast: Duration| {
+            let wall = Some(found + run + fast);
+            let times = Times { now: Moment::from_start(run), wall, zone: TimeZone::UTC };
+            results.needs_look(&device, Some(run), Duration::from_secs(7 * 86_400), &times)
+        };
+        assert!(!needs_look(Duration::from_millis(5)));
+        assert!(needs_look(Duration::from_secs(120)), "it was found before the run");
     }
 }
