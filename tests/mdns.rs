@@ -442,7 +442,8 @@ fn questions(number: u32) -> Vec<u8> {
 
 #[test]
 fn a_flood_of_mdns_takes_little_memory() {
-    let lan = lan();
+    // How much comes in from one look at the memory to the next depends on who else wants the cores.
+    let lan = Switch::enter_alone("10.78.0.254/24");
     let [here, there] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| lan.plug(address));
     let liar = Liar::start(&there, |_| vec![]);
     for (kind, packets, packet) in [

@@ -32,7 +32,15 @@ pub struct Node {
 impl Switch {
     /// Enters a LAN without machines; this is the address of who enters.
     pub fn enter(address: &str) -> Self {
-        let turn = Turn::shared();
+        Self::enter_in(Turn::shared(), address)
+    }
+
+    /// The same with the machine's cores to itself.
+    pub fn enter_alone(address: &str) -> Self {
+        Self::enter_in(Turn::alone(), address)
+    }
+
+    fn enter_in(turn: Turn, address: &str) -> Self {
         namespace::enter();
         raise(address);
         Self { _turn: Some(turn) }
