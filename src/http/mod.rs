@@ -26,7 +26,6 @@ mod listeners;
 mod metered;
 mod metrics;
 mod names;
-mod pace;
 mod peer;
 mod portscan;
 mod probes;

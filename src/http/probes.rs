@@ -16,8 +16,11 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
-use super::{answer::Refusal, pace::Pace, peer::PeerKey};
-use crate::{clock::Clock, model::Moment};
+use super::{answer::Refusal, peer::PeerKey};
+use crate::{
+    clock::Clock,
+    model::{Bucket, Moment},
+};
 
 /// Probes under way at once for all clients but the owner. A port that does not answer takes 10 s.
 const AT_ONCE: usize = 16;
@@ -60,7 +63,7 @@ pub(super) struct Probes {
 
 #[derive(Default)]
 struct Shares {
-    pace: Pace,
+    bucket: Bucket,
     of_owner: usize,
     of_peers: usize,
     peers: HashMap<PeerKey, Share>,
@@ -69,7 +72,7 @@ struct Shares {
 /// What one client takes.
 #[derive(Default)]
 struct Share {
-    pace: Pace,
+    bucket: Bucket,
     under_way: usize,
     asked: Moment,
 }
@@ -98,12 +101,12 @@ impl Shares {
         // The other half of the burst is the owner's.
         // One at a time is let through however many share.
         let burst = BURST.max(cost);
-        let wait = share.pace.wait(now, cost, burst).max(self.pace.wait(now, INTERVAL, BURST / 2));
+        let wait = share.bucket.wait(now, cost, burst).max(self.bucket.wait(now, INTERVAL, BURST / 2));
         if !wait.is_zero() {
             return Err(wait);
         }
-        share.pace.spend(now, cost);
-        self.pace.spend(now, INTERVAL);
+        share.bucket.spend(now, cost);
+        self.bucket.spend(now, INTERVAL);
         share.under_way += 1;
         self.of_peers += 1;
         Ok(())
@@ -113,8 +116,8 @@ impl Shares {
         if self.of_owner >= AT_ONCE_FOR_OWNER {
             return Err(Duration::ZERO);
         }
-        if !self.pace.try_spend(now, INTERVAL, BURST) {
-            return Err(self.pace.wait(now, INTERVAL, BURST));
+        if !self.bucket.try_spend(now, INTERVAL, BURST) {
+            return Err(self.bucket.wait(now, INTERVAL, BURST));
         }
         self.of_owner += 1;
         Ok(())

@@ -11,8 +11,11 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{pace::Pace, peer::PeerKey};
-use crate::{clock::Clock, model::Moment};
+use super::peer::PeerKey;
+use crate::{
+    clock::Clock,
+    model::{Bucket, Moment},
+};
 
 /// How late the answer to a sender's first wrong token is; to each further one twice as late.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
@@ -48,7 +51,7 @@ pub(super) struct WrongTokens {
 struct Table {
     senders: HashMap<PeerKey, Entry>,
     held: usize,
-    lines: Pace,
+    lines: Bucket,
 }
 
 #[derive(Default)]

@@ -2,43 +2,38 @@
 
 use std::time::Duration;
 
-use super::Moment;
+use super::{Bucket, Moment};
 
-/// So many times at once, and as often again in each stretch of time: a bucket of tokens, which is full at first.
+/// So many times at once, and as often again in each stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
     most: u32,
     /// In which one token comes back.
     step: Duration,
-    /// When the bucket is full again.
-    full_at: Moment,
+    bucket: Bucket,
 }
 
 impl Allowance {
     /// At most so many in each stretch of this length.
     pub fn new(most: u32, stretch: Duration) -> Self {
-        Self { most, step: stretch / most.max(1), full_at: Moment::ZERO }
+        Self { most, step: stretch / most.max(1), bucket: Bucket::default() }
     }
 
     /// How many may happen now.
     pub fn left(&self, now: Moment) -> u32 {
-        let missing = now.until(self.full_at).as_nanos().div_ceil(self.step.as_nanos().max(1));
+        let missing = self.bucket.missing(now).as_nanos().div_ceil(self.step.as_nanos().max(1));
         self.most.saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX))
     }
 
     /// Takes one, if one is left; whether it may happen.
     pub fn take(&mut self, now: Moment) -> bool {
-        let is_left = self.left(now) > 0;
-        if is_left {
-            self.full_at = self.full_at.max(now) + self.step;
-        }
-        is_left
+        self.bucket.try_spend(now, self.step, self.step * self.most)
     }
 
     /// Changes how often from now on; what was taken stays taken.
     pub fn resize(&mut self, most: u32, stretch: Duration) {
         if self.most != most {
-            *self = Self { full_at: self.full_at, ..Self::new(most, stretch) };
+            *self = Self { bucket: self.bucket, ..Self::new(most, stretch) };
         }
     }
 }

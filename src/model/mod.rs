@@ -2,6 +2,7 @@
 
 mod address;
 mod allowance;
+mod bucket;
 mod delays;
 mod device;
 mod difference;
@@ -23,6 +24,7 @@ pub mod unconfirmed;
 
 pub use address::{Address, AddressError};
 pub use allowance::Allowance;
+pub use bucket::Bucket;
 pub use delays::Delays;
 pub use device::{Device, DeviceKey, DeviceKeyError, Endpoint};
 pub use difference::{
