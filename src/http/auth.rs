@@ -14,8 +14,8 @@ use hyper::{
 use tokio::sync::watch;
 
 use super::{
+    admission::Client,
     answer::Refusal,
-    conversation::Peer,
     cross_site::{is_anonymous_navigation, is_cross_site_probe, is_cross_site_write},
     names::Names,
     peer::PeerKey,
@@ -70,14 +70,14 @@ impl Gate {
     pub(super) async fn client(
         &self,
         sender: Sender,
-        peer: Option<Peer>,
+        client: Option<&Client>,
         headers: &HeaderMap,
     ) -> ProbeClient {
         let shown = self.shown(headers);
         if shown == Shown::Token || sender.is_this_machine() {
             return ProbeClient::Owner;
         }
-        let peer = key_of(peer);
+        let peer = key_of(client);
         if shown == Shown::WrongToken {
             // The place among the owner's must not tell sooner than a write whether a token is right.
             self.wrong_tokens.hold_back(peer).await;
@@ -86,7 +86,12 @@ impl Gate {
     }
 
     /// `Ok`: the request may change something.
-    async fn check(&self, sender: Sender, peer: Option<Peer>, headers: &HeaderMap) -> Result<(), Refusal> {
+    async fn check(
+        &self,
+        sender: Sender,
+        client: Option<&Client>,
+        headers: &HeaderMap,
+    ) -> Result<(), Refusal> {
         if is_cross_site_write(headers, &self.names) {
             return Err(Refusal::new(
                 StatusCode::FORBIDDEN,
@@ -100,7 +105,9 @@ impl Gate {
         match self.shown(headers) {
             Shown::Token => Ok(()),
             Shown::Nothing => Err(needs_token(sender)),
-            Shown::WrongToken if self.wrong_tokens.hold_back(key_of(peer)).await => Err(needs_token(sender)),
+            Shown::WrongToken if self.wrong_tokens.hold_back(key_of(client)).await => {
+                Err(needs_token(sender))
+            }
             Shown::WrongToken => Err(needs_token(sender).closing()),
         }
     }
@@ -120,9 +127,9 @@ impl Gate {
     }
 }
 
-/// The key of a request's connection; all that came by none have one together.
-fn key_of(peer: Option<Peer>) -> PeerKey {
-    PeerKey::of(peer.map_or((Ipv4Addr::UNSPECIFIED, 0).into(), |Peer(address)| address))
+/// What a request counts for; all that came by no connection have one key together.
+fn key_of(client: Option<&Client>) -> PeerKey {
+    client.map_or_else(|| PeerKey::of((Ipv4Addr::UNSPECIFIED, 0).into()), |client| client.key)
 }
 
 fn needs_token(sender: Sender) -> Refusal {
@@ -150,11 +157,14 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The layer, for `route_layer` around routes that change state.
-pub async fn require(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    let sender = Sender::of(&parts.uri, &parts.headers, &parts.extensions);
-    match gate.check(sender, parts.extensions.get().copied(), &parts.headers).await {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+pub(super) async fn require(
+    State(gate): State<Gate>,
+    sender: Sender,
+    request: Request,
+    next: Next,
+) -> Response {
+    match gate.check(sender, request.extensions().get(), request.headers()).await {
+        Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
 }

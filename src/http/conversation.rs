@@ -4,7 +4,6 @@ use std::{
     convert::Infallible,
     future::poll_fn,
     io,
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -47,7 +46,7 @@ use super::{
     limits::Limits,
     metered::{Meter, Metered},
     reading::{LeastRate, Reading, Verdict},
-    sender::Sender,
+    sender::{Ends, Sender},
 };
 
 /// Buffer for a connection's requests and answers each, in bytes: bounds a head (then 431), and the memory
@@ -64,14 +63,6 @@ const RETRY: u16 = 5;
 /// What the kernel keeps of an answer for a client that does not read, in bytes (it doubles this, for its own needs).
 /// By itself it would go up to 4 MB, which count for the service's memory. At 1 ms away it is 64 MB a second.
 const SEND_BUFFER: usize = 64 * 1024;
-
-/// Where a request came from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
-/// The address of this machine at which a request arrived.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ArrivedAt(pub(super) SocketAddr);
 
 /// A request's leave to take longer than others: what is large, or goes on for as long as its client listens.
 /// Found among the request's extensions. Once taken, time is counted anew as long as the client keeps up: from every
@@ -156,20 +147,17 @@ impl Host {
     /// Serves a connection to its end.
     pub(super) async fn converse(
         self: Arc<Self>,
-        (stream, peer): (TcpStream, SocketAddr),
+        (stream, ends): (TcpStream, Ends),
         (seat, mut eviction): (Seat, Eviction),
         mut stop: watch::Receiver<bool>,
     ) {
         // An answer is written whole; waiting for more would only delay it (by 40 ms).
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
-        let Ok(mut local) = stream.local_addr() else { return };
-        local.set_ip(local.ip().to_canonical());
         let seat = Arc::new(seat);
         let mut busy = seat.busy();
-        let service = service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ArrivedAt(local));
-            let answer = Arc::clone(&self).answer(Arc::clone(&seat), peer, request);
+        let service = service_fn(|request: Request<Incoming>| {
+            let answer = Arc::clone(&self).answer(Arc::clone(&seat), ends, request);
             Box::pin(answer) as Pin<Box<dyn Future<Output = _> + Send>>
         });
         let stream = Metered::new(stream);
@@ -201,7 +189,7 @@ impl Host {
                     stopping = true;
                 }
                 Event::TooSlow => {
-                    tracing::debug!(%peer, "a client takes its answer too slowly; disconnected");
+                    tracing::debug!(peer = %ends.peer, "a client takes its answer too slowly; disconnected");
                     return;
                 }
                 Event::Stop | Event::TooLong | Event::Evicted => return,
@@ -222,11 +210,10 @@ impl Host {
     async fn answer(
         self: Arc<Self>,
         seat: Arc<Seat>,
-        peer: SocketAddr,
+        ends: Ends,
         mut request: Request<Incoming>,
     ) -> Result<Response<TurnBody>, Evicted> {
-        request.extensions_mut().insert(Peer(peer));
-        let sender = Sender::of(request.uri(), request.headers(), request.extensions());
+        let sender = Sender::of(ends, request.uri(), request.headers());
         let is_owner = self.gate.is_owner(sender, request.headers());
         let client = Client { is_owner, ..seat.client() };
         let turn = match seat.begin(client) {
@@ -235,6 +222,7 @@ impl Host {
             Begun::Closed => return Err(Evicted),
         };
         let leisure = Leisure::default();
+        request.extensions_mut().insert(sender);
         request.extensions_mut().insert(client);
         request.extensions_mut().insert(leisure.clone());
         let Ok(flow) = timeout(self.limits.queue, Flow::begin(self.budget.clone())).await else {

@@ -39,7 +39,7 @@ mod token;
 mod v1;
 mod wrong_tokens;
 
-pub use auth::{Gate, require as require_authority};
+pub use auth::Gate;
 pub use body::pieces;
 pub use limits::Limits;
 pub use listen::{BindError, bind, bind_each};

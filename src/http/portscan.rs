@@ -90,14 +90,14 @@ async fn device(State(api): State<Api>, desk: Desk, Path(mac): Path<String>) -> 
 )]
 async fn probe(
     State(api): State<Api>,
+    sender: Sender,
     parts: Parts,
     Path((host, port)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
     api.gate.check_probe_site(&parts.headers)?;
     let number = port_number(&port)?;
     check_host(&host)?;
-    let sender = Sender::of(&parts.uri, &parts.headers, &parts.extensions);
-    let client = api.gate.client(sender, parts.extensions.get().copied(), &parts.headers).await;
+    let client = api.gate.client(sender, parts.extensions.get(), &parts.headers).await;
     let _admitted = api.probes.admit(client)?;
     let asker = if sender.is_this_machine() { Asker::ThisMachine } else { Asker::Network };
     let body = match api.queries.probe(&host, number, asker).await {

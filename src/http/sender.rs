@@ -1,24 +1,27 @@
 //! Which machine a request comes from, as far as its connection tells.
 //!
-//! A forwarder on this machine (socat, `ssh -L -g`, `HAProxy`, docker-proxy) connects from a loopback address on behalf of
-//! every client that it has, and adds no header. Its clients still name in Host the address at which they reached the
-//! forwarder, so a request counts as this machine's own only where Host names the loopback, or the very address and
+//! A forwarder on this machine (socat, `ssh -L -g`, `HAProxy`, docker-proxy) connects from a loopback address on
+//! behalf of every client that it has, and adds no header. Its clients still name in Host the address at which they
+//! reached the forwarder, so a request counts as this machine's own only where Host names the loopback, or the very address and
 //! port that a program here connected to. A client that knows of the forwarder can name the loopback all the same:
 //! against that only `trust` without the loopback helps.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
+use axum::extract::FromRequestParts;
 use hyper::{
     Uri,
     header::{self, HeaderMap, HeaderName},
-    http::Extensions,
+    http::request::Parts,
 };
 use ipnet::IpNet;
+use tokio::net::TcpStream;
 
-use super::{
-    conversation::{ArrivedAt, Peer},
-    names::{Authority, authority},
-};
+use super::names::{Authority, authority};
 
 /// The headers that a proxy adds: the peer is the proxy, and the client behind it is unknown.
 const FORWARDED: [HeaderName; 6] = [
@@ -33,7 +36,31 @@ const FORWARDED: [HeaderName; 6] = [
 /// The port of a URL that names none.
 const HTTP: u16 = 80;
 
-/// The sender of a request.
+/// The two ends of a connection; an IPv4-mapped address stands as the IPv4 address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) peer: SocketAddr,
+    /// Of this machine.
+    local: SocketAddr,
+}
+
+impl Ends {
+    /// # Errors
+    /// The kernel does not know the connection any more.
+    pub(super) fn of(stream: &TcpStream, mut peer: SocketAddr) -> io::Result<Self> {
+        let mut local = stream.local_addr()?;
+        peer.set_ip(peer.ip().to_canonical());
+        local.set_ip(local.ip().to_canonical());
+        Ok(Self { peer, local })
+    }
+
+    /// Whether both are of this machine: no other one can complete a handshake with an address of this one's.
+    pub(super) fn are_here(self) -> bool {
+        self.peer.ip().is_loopback() || self.peer.ip() == self.local.ip()
+    }
+}
+
+/// The sender of a request. Found among its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sender {
     /// A program on this machine, connected from this address.
@@ -45,25 +72,22 @@ pub(super) enum Sender {
 }
 
 impl Sender {
-    /// A request that came by no connection, or of which it is not known by which, is trusted with nothing.
-    pub(super) fn of(uri: &Uri, headers: &HeaderMap, extensions: &Extensions) -> Self {
-        let ends = extensions.get::<Peer>().zip(extensions.get::<ArrivedAt>());
-        let (Some((Peer(peer), ArrivedAt(local))), Ok(asked)) = (ends, authority(uri, headers)) else {
-            return Self::Forwarded(Ipv4Addr::UNSPECIFIED.into());
-        };
-        let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(name));
-        Self::at(peer.ip(), *local, asked, is_forwarded)
+    /// Of which nothing is known; it is trusted with nothing.
+    const UNKNOWN: Self = Self::Forwarded(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+
+    pub(super) fn of(ends: Ends, uri: &Uri, headers: &HeaderMap) -> Self {
+        let Ok(asked) = authority(uri, headers) else { return Self::UNKNOWN };
+        Self::at(ends, asked, FORWARDED.iter().any(|name| headers.contains_key(name)))
     }
 
-    fn at(peer: IpAddr, local: SocketAddr, asked: Authority<'_>, is_forwarded: bool) -> Self {
-        // No other machine can complete a handshake with an address of this one.
-        let is_here = peer.is_loopback() || peer == local.ip();
+    fn at(ends: Ends, asked: Authority<'_>, is_forwarded: bool) -> Self {
+        let (peer, local) = (ends.peer.ip(), ends.local);
         let names_here = if peer.is_loopback() {
             asked.is_loopback()
         } else {
             asked.ip() == Some(local.ip()) && asked.port.unwrap_or(HTTP) == local.port()
         };
-        match (is_here, names_here) {
+        match (ends.are_here(), names_here) {
             _ if is_forwarded => Self::Forwarded(peer),
             (true, true) => Self::ThisMachine(peer),
             (true, false) => Self::Forwarded(peer),
@@ -89,16 +113,28 @@ impl Sender {
     }
 }
 
+impl<S: Sync> FromRequestParts<S> for Sender {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        // None has been found for a request that came by no connection.
+        Ok(parts.extensions.get().copied().unwrap_or(Self::UNKNOWN))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
 
     use super::*;
 
+    fn ends(peer: &str, local: &str) -> Ends {
+        Ends { peer: SocketAddr::new(peer.parse().unwrap(), 40_000), local: local.parse().unwrap() }
+    }
+
     /// What the sender is, of whom it is said where its connection comes from, where it arrived and what it asks for.
     fn sender(peer: &str, local: &str, host: &str) -> Sender {
-        let local = local.parse().unwrap();
-        Sender::at(peer.parse().unwrap(), local, Authority::parse(host).unwrap(), false)
+        Sender::at(ends(peer, local), Authority::parse(host).unwrap(), false)
     }
 
     const HERE: &str = "here";
@@ -161,7 +197,7 @@ mod tests {
         };
         assert_eq!(sender(peer, local, host), expected);
         let asked = Authority::parse(host).unwrap();
-        let by_proxy = Sender::at(address, local.parse().unwrap(), asked, true);
+        let by_proxy = Sender::at(ends(peer, local), asked, true);
         assert_eq!(by_proxy, Sender::Forwarded(address));
     }
 

@@ -3,18 +3,11 @@
 //! hyper on our own sockets rather than `axum::serve`, which sets no timer, so that a client may take for
 //! ever over its request's head, and bounds no number of connections.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::TcpListener, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use futures_util::FutureExt;
 use tokio::{
-    net::TcpStream,
     select,
     sync::watch,
     task::{JoinSet, yield_now},
@@ -26,6 +19,7 @@ use super::{
     connections::{Connections, Seated},
     conversation::{Host, stopped},
     limits::Limits,
+    sender::Ends,
 };
 use crate::clock::Clock;
 
@@ -95,19 +89,19 @@ impl Door {
                 () = stopped(&mut stop) => break,
             };
             match accepted {
-                Ok((stream, mut peer)) => {
-                    peer.set_ip(peer.ip().to_canonical());
+                Ok((stream, peer)) => {
+                    let Ok(ends) = Ends::of(&stream, peer) else { continue };
                     if self.connections.is_full() {
                         // Heads that lie complete in the kernel are read before any connection is closed.
                         yield_now().await;
                     }
                     let seated = select! {
-                        seated = self.connections.seat(peer, is_from_here(&stream, peer)) => seated,
+                        seated = self.connections.seat(ends.peer, ends.are_here()) => seated,
                         () = stopped(&mut stop) => break,
                     };
                     if let Seated::Seat(seat, eviction) = seated {
                         let host = Arc::clone(&self.host);
-                        conversations.spawn(host.converse((stream, peer), (seat, eviction), stop.clone()));
+                        conversations.spawn(host.converse((stream, ends), (seat, eviction), stop.clone()));
                     }
                 }
                 Err(error) if is_the_clients(&error) => {}
@@ -128,11 +122,6 @@ impl Door {
         drop(self.listener);
         let _ = timeout(self.patience, async { while conversations.join_next().await.is_some() {} }).await;
     }
-}
-
-/// Whether a connection is from this machine: no other one can complete a handshake with an address of this one's.
-fn is_from_here(stream: &TcpStream, peer: SocketAddr) -> bool {
-    peer.ip().is_loopback() || stream.local_addr().is_ok_and(|local| local.ip().to_canonical() == peer.ip())
 }
 
 /// Whether accept(2) reported that the new connection is already over: no reason to pause.

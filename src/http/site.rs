@@ -36,8 +36,7 @@ pub struct Site {
     pub config: watch::Receiver<Arc<Config>>,
     /// Whose requests are answered.
     pub names: Names,
-    /// Decides about writes: for [`require_authority`](super::require_authority) around every route that
-    /// changes something.
+    /// Decides about writes, around every route that changes something.
     pub gate: Gate,
     /// The names that clients may find it by.
     pub advertised: watch::Receiver<Advertised>,

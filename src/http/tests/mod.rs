@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    Gate, LeastRate, Limits, Names, Server, Site, Token, bind, body, require_authority, router, serve,
+    Gate, LeastRate, Limits, Names, Server, Site, Token, auth, bind, body, router, serve,
     site::{common, dressed},
 };
 use crate::{clock::SystemClock, config::Config, service::health::Health};
@@ -54,7 +54,7 @@ fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
     let gate = Gate::new(token, names.clone(), config_seen, Arc::new(SystemClock::start()));
     let writes = Router::new()
         .route("/write", post(async || StatusCode::NO_CONTENT))
-        .route_layer(from_fn_with_state(gate.clone(), require_authority));
+        .route_layer(from_fn_with_state(gate.clone(), auth::require));
     let more = body::bounded(reads.merge(writes), limits);
     let own = body::bounded(common("a\"<b", move || health_seen.borrow().clone()), limits);
     let router = dressed(own.merge(more), names);
