@@ -60,6 +60,12 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
+    /// Too much is asked for; the client may come back in so many seconds.
+    pub(super) fn again_in(seconds: u64, error: impl Into<Cow<'static, str>>) -> Self {
+        let later = HeaderValue::from(seconds);
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error).with(header::RETRY_AFTER, later)
+    }
+
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self

@@ -11,10 +11,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::{
-    StatusCode,
-    header::{self, HeaderValue},
-};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::Refusal;
@@ -107,13 +103,11 @@ pub(super) fn no_room(waited: Duration) -> Refusal {
         "too much waits in memory for other clients, and none was done within {} s; try again later",
         waited.as_secs()
     );
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why)
-        .with(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER))
-        .closing()
+    Refusal::again_in(RETRY, why).closing()
 }
 
 /// What a client is to wait that was told to come again, in seconds: slow ones have been disconnected by then.
-const RETRY_AFTER: &str = "10";
+const RETRY: u64 = 10;
 
 /// A piece in flight.
 struct Sent {

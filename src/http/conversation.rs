@@ -21,7 +21,6 @@ use bytes::Bytes;
 use hyper::{
     Request, Response, StatusCode,
     body::{Body, Frame, Incoming, SizeHint},
-    header::{self, HeaderValue},
     http::request::Parts,
     server::conn::http1,
     service::service_fn,
@@ -58,7 +57,7 @@ const BUFFER: usize = 16 * 1024;
 const LINGER_BYTES: u64 = 256 * 1024;
 
 /// When a client that is refused may come back, in seconds.
-const RETRY: u16 = 5;
+const RETRY: u64 = 5;
 
 /// What the kernel keeps of an answer for a client that does not read, in bytes (it doubles this, for its own needs).
 /// By itself it would go up to 4 MB, which count for the service's memory. At 1 ms away it is 64 MB a second.
@@ -294,8 +293,7 @@ fn busy(reason: Reason) -> Answer {
         }
         Reason::Full => "too many requests are being answered; try again later",
     };
-    let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why);
-    refusal.with(header::RETRY_AFTER, HeaderValue::from(RETRY)).closing().into_response()
+    Refusal::again_in(RETRY, why).closing().into_response()
 }
 
 /// Resolves when the server is to stop; so it does when nobody is left who could say so. Cancel-safe.

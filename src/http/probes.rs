@@ -11,11 +11,6 @@ use std::{
     time::Duration,
 };
 
-use hyper::{
-    StatusCode,
-    header::{self, HeaderValue},
-};
-
 use super::{answer::Refusal, peer::PeerKey};
 use crate::{
     clock::Clock,
@@ -165,15 +160,14 @@ impl Drop for Admitted<'_> {
 }
 
 fn refusal(wait: Duration) -> Refusal {
-    Refusal::new(
-        StatusCode::SERVICE_UNAVAILABLE,
+    Refusal::again_in(
+        wait.as_secs() + 1,
         format!(
             "too many ports are asked for; {} a second, {AT_ONCE} at once, are shared among all clients, of which one has \
              at most half; ask for fewer",
             1000 / INTERVAL.as_millis()
         ),
     )
-    .with(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1))
 }
 
 #[cfg(test)]

@@ -10,10 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use hyper::{
-    StatusCode,
-    header::{self, HeaderMap, HeaderName, HeaderValue},
-};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use tokio::{select, sync::watch, time::timeout};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -40,7 +37,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const PROGRESS: Duration = Duration::from_secs(5);
 
 /// What a browser is told to wait before it asks again, in milliseconds.
-const RETRY: u32 = 5000;
+const RETRY: u64 = 5000;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(events)).layer(Extension(Listeners::default()))
@@ -121,8 +118,7 @@ fn refusal(reason: Reason) -> Refusal {
         }
         Reason::Full => "too many are listening already; try again later",
     };
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why)
-        .with(header::RETRY_AFTER, HeaderValue::from(RETRY.div_ceil(1000)))
+    Refusal::again_in(RETRY.div_ceil(1000), why)
 }
 
 impl Listener {
