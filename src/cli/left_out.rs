@@ -2,12 +2,14 @@
 //!
 //! An exclusion by MAC needs the MAC before the first probe, so a neighbour is asked for it where that decides.
 
+use std::io;
+
 use crate::{
     config::{Config, ConfigError, Overrides},
     engine::Link,
     model::{Address, Device, Mac, TargetSpec},
-    net::Links,
-    service::agenda::is_wanted,
+    net::{Links, Solicited, solicit},
+    service::{agenda::is_wanted, retry::retry_kernel_read},
 };
 
 /// What is left out of a scan.
@@ -84,6 +86,14 @@ impl LeftOut {
         let device = Device { address: address.clone(), mac: Some(mac), name: None };
         let is_unwanted = self.config.as_ref().is_some_and(|config| !is_wanted(config, &device));
         is_unwanted.then_some(Reason::Configuration)
+    }
+}
+
+/// Asks a neighbour for its MAC; this machine's own are known.
+pub(super) async fn ask_for_mac(links: &Links, address: &Address) -> io::Result<Solicited> {
+    match links.own_mac(address) {
+        Some(mac) => Ok(Solicited::Answered(mac)),
+        None => retry_kernel_read(|| solicit(links, address)).await,
     }
 }
 

@@ -7,15 +7,14 @@ use serde::Serialize;
 use super::{
     CliError, DONE, FAILED, ProbeArgs, Terminal, World,
     found::harmless,
-    left_out::{First, LeftOut},
+    left_out::{First, LeftOut, ask_for_mac},
     table::milliseconds,
 };
 use crate::{
     config::Overrides,
     engine::{HostJob, Liveness},
     model::{Address, HostReport, PortState, Reason, Timing},
-    net::{Links, Solicited, solicit},
-    service::retry::retry_kernel_read,
+    net::{Links, Solicited},
     services,
 };
 
@@ -73,10 +72,7 @@ async fn is_there(left_out: &LeftOut, links: &Links, address: &Address) -> Resul
     let solicited = match left_out.first(address, links) {
         First::Probe => return Ok(true),
         First::LeaveOut => return Err(CliError::Excluded(address.clone())),
-        First::AskForMac => match links.own_mac(address) {
-            Some(mac) => Ok(Solicited::Answered(mac)),
-            None => retry_kernel_read(|| solicit(links, address)).await,
-        },
+        First::AskForMac => ask_for_mac(links, address).await,
     };
     let unsolicited = |source| CliError::Unsolicited { address: address.clone(), source };
     match solicited.map_err(unsolicited)? {

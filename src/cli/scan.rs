@@ -1,6 +1,6 @@
 //! `portscan scan`: hands hosts to the scanner, prints them as they come back.
 
-use std::{collections::VecDeque, future::ready, io, pin::pin, time::Duration};
+use std::{collections::VecDeque, io, pin::pin, time::Duration};
 
 use futures_util::future::select_all;
 use jiff::tz::TimeZone;
@@ -10,7 +10,7 @@ use super::{
     CliError, DONE, FAILED, INTERRUPTED, Probing, ScanArgs, Terminal, World,
     found::{Found, Scan},
     json,
-    left_out::{First, LeftOut, Reason},
+    left_out::{First, LeftOut, Reason, ask_for_mac},
     output::Outputs,
     progress::{Bar, TICK, Totals},
     stage::{Ended, Running, Stage},
@@ -22,8 +22,8 @@ use crate::{
     config::Overrides,
     engine::{HostJob, Link, Liveness, LocalError, Stats},
     model::{Address, HostReport, HostStatus, Mac, Moment, PortSet, ScanStatus, phantoms},
-    net::{Links, Solicited, neighbour, solicit},
-    service::{retry::retry_kernel_read, scanner::Scanner},
+    net::{Links, Solicited, neighbour},
+    service::scanner::Scanner,
 };
 
 /// How long a link may be down: a plug that is loose, or a switch that restarts.
@@ -176,12 +176,8 @@ impl<'a, 'w> Run<'a, 'w> {
         if self.left_out.first(address, self.links) != First::AskForMac {
             return self.probe(address);
         }
-        if let Some(mac) = self.links.own_mac(address) {
-            return Stage::Asked(Box::pin(ready(Ok(Solicited::Answered(mac)))));
-        }
         let (links, asked) = (self.links, address.clone());
-        let solicited = async move { retry_kernel_read(|| solicit(links, &asked)).await };
-        Stage::Asked(Box::pin(solicited))
+        Stage::Asked(Box::pin(async move { ask_for_mac(links, &asked).await }))
     }
 
     fn probe(&self, address: &Address) -> Stage<'a> {
@@ -387,9 +383,8 @@ fn troubles(stats: &Stats, descriptors: u32) -> Vec<String> {
                 "this machine has no route to some of the addresses; see `ip route`".to_owned()
             }
             LocalError::LinkDown => {
-                "the link to some of the addresses was down; check the cable, the switch or the \
-                                     access point"
-                    .to_owned()
+                let link = "the link to some of the addresses was down";
+                format!("{link}; check the cable, the switch or the access point")
             }
             LocalError::SelfConnect => return None,
             LocalError::Other => "connects failed on this machine for an unusual reason".to_owned(),
