@@ -1,7 +1,9 @@
 //! Who is there, and what is known of each.
 
 use std::{
+    cell::LazyCell,
     collections::{HashMap, VecDeque},
+    ops::Deref,
     sync::Arc,
 };
 
@@ -244,9 +246,10 @@ impl Devices {
     /// A page of the devices that have a row.
     async fn write_stored(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
         let page = self.queries.hosts(self.after, DEVICES).await?;
-        let by_ipv6 = self.queries.by_ipv6();
+        let queries = Arc::clone(&self.queries);
+        let by_ipv6 = LazyCell::new(|| queries.by_ipv6());
         for host in &page.rows {
-            let row = host.row.unwrap_or(self.after);
+            let Some(row) = host.row else { continue };
             let from = match self.within.take() {
                 Some((begun, port)) if begun == row => Some(port),
                 Some(_) => {
@@ -259,7 +262,7 @@ impl Devices {
             if from.is_none() {
                 self.separate(text);
             }
-            if let Some(port) = write_device(text, &self.queries, host, &by_ipv6, from)? {
+            if let Some(port) = write_device(text, &queries, host, &by_ipv6, from)? {
                 self.within = Some((row, port));
                 return Ok(true);
             }
@@ -277,7 +280,8 @@ impl Devices {
 
     /// As many of those that are only told of as a page has, and then the end.
     fn write_told(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
-        let by_ipv6 = self.queries.by_ipv6();
+        let queries = Arc::clone(&self.queries);
+        let by_ipv6 = LazyCell::new(|| queries.by_ipv6());
         let mut told = self.told.take().unwrap_or_default();
         for _ in 0..DEVICES {
             let Some(host) = told.pop_front() else {
@@ -285,7 +289,7 @@ impl Devices {
                 return Ok(false);
             };
             self.separate(text);
-            write_device(text, &self.queries, &host, &by_ipv6, None)?;
+            write_device(text, &queries, &host, &by_ipv6, None)?;
         }
         self.told = Some(told);
         Ok(true)
@@ -308,10 +312,10 @@ struct Device {
 
 impl Source for Device {
     async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
-        let by_ipv6 = self.queries.by_ipv6();
         let found = self.queries.hosts(self.row.saturating_sub(1), 1).await?.rows.pop();
         match found.filter(|host| host.row == Some(self.row)) {
             Some(host) => {
+                let by_ipv6 = LazyCell::new(|| self.queries.by_ipv6());
                 self.from = write_device(text, &self.queries, &host, &by_ipv6, self.from)?;
             }
             // It has just been forgotten: before it was written, or in the middle of its ports.
@@ -333,12 +337,13 @@ impl Source for Device {
 /// What ends the list of ports, and the device.
 const PORTS_END: &[u8] = b"]}";
 
-/// Writes a device, or the rest of it, up to the port that is told: the others are to follow.
+/// Writes a device, or the rest of it, up to the port that is told: the others are to follow. `by_ipv6` is looked at
+/// only for the beginning of a device, for the kernel has to list its neighbours for it.
 fn write_device(
     text: &mut Vec<u8>,
     queries: &Queries,
     host: &Host,
-    by_ipv6: &HashMap<Mac, Vec<Address>>,
+    by_ipv6: &impl Deref<Target = HashMap<Mac, Vec<Address>>>,
     from: Option<PortKey>,
 ) -> Result<Option<PortKey>, StoreError> {
     if from.is_none() {
