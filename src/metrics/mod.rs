@@ -1,9 +1,9 @@
 //! F2: Prometheus' text format.
 //!
-//! A [`Snapshot`] in, a page out, in two parts: what is told of the appliance and what of its devices. There is no registry and nothing is counted here, so that all
-//! numbers of a page are of one moment, and no series outlives what it is about. Names and units follow
-//! Prometheus' rules (<https://prometheus.io/docs/practices/naming/>): seconds and bytes, counters end in
-//! `_total`, a limit is named after what it limits.
+//! A [`Snapshot`] in, a page out, in two parts: what is told of the appliance and what of its devices. There is no
+//! registry and nothing is counted here, so that all numbers of a page are of one moment, and no series outlives what
+//! it is about. Names and units follow Prometheus' rules (<https://prometheus.io/docs/practices/naming/>): seconds and
+//! bytes, counters end in `_total`, a limit is named after what it limits.
 
 mod family;
 mod machine;
@@ -51,11 +51,9 @@ pub fn encode_own(snapshot: &Snapshot) -> Result<String, MetricsError> {
 pub fn encode_hosts(snapshot: &Snapshot) -> Result<String, MetricsError> {
     let mut page = String::new();
     let hosts: Vec<_> = snapshot.hosts.iter().map(network::Labelled::from).collect();
-    let mut put = |name: &str, help: &str, samples: &mut dyn Iterator<Item = Metric>| {
+    network::devices(&hosts, &snapshot.differing, |name, help, samples| {
         write_gauges(&mut page, name, help, samples)
-    };
-    let dropped = network::hosts(&hosts, &snapshot.differing, &mut put)?;
-    network::ports(&hosts, dropped, &mut put)?;
+    })?;
     Ok(page)
 }
 

@@ -1,6 +1,6 @@
 //! What is scanned: the scanners, the devices and their ports.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, convert::identity};
 
 use prometheus::proto::{Metric, MetricFamily};
 
@@ -60,70 +60,99 @@ impl<'a> From<&'a HostFacts> for Labelled<'a> {
     }
 }
 
-/// Families about devices, each handed on sample by sample. Those of portmantool count by address. Returns how many
-/// series of each are left out.
-pub(super) fn hosts<E>(
-    hosts: &[Labelled<'_>],
-    counts: &BTreeMap<(DeviceKey, Protocol), u32>,
-    mut write: impl FnMut(&str, &str, &mut dyn Iterator<Item = Metric>) -> Result<(), E>,
-) -> Result<Vec<Metric>, E> {
-    let mut dropped = Vec::new();
-    let mut bounded = |name: &'static str, help: &str, samples: &mut dyn Iterator<Item = Metric>| {
-        let written = write(name, help, &mut (&mut *samples).take(MOST_SERIES));
-        dropped.push(gauge(&[("metric", name)], samples.count() as f64));
-        written
-    };
-    let mut by_address: BTreeMap<&str, Vec<&HostFacts>> = BTreeMap::new();
-    hosts.iter().for_each(|host| by_address.entry(&host.address).or_default().push(host.facts));
-    bounded(
-        "portmantool_ports",
-        "Ports of a host by state, as far as they are listed: never those that are like most.",
-        &mut by_address.iter().flat_map(|(address, hosts)| listed(address, hosts)),
-    )?;
-    bounded(
-        "portmantool_ports_rogue",
-        "Ports of a host in another state than the expected one: open and not expected, or missing.",
-        &mut differing(by_address.keys().copied(), counts),
-    )?;
-    let each = |value: fn(&HostFacts) -> Option<f64>| {
-        hosts.iter().filter_map(move |host| Some(of_host(host, &[], value(host.facts)?)))
-    };
-    bounded(
-        "portscan_host_up",
-        "Whether the device answered the newest look at it.",
-        &mut each(|host| host.up.map(|up| f64::from(u8::from(up)))),
-    )?;
-    bounded(
-        "portscan_host_new",
-        "Whether the device has open ports of which nobody has accepted any, others having been accepted.",
-        &mut each(|host| Some(f64::from(u8::from(host.new)))),
-    )?;
-    bounded(
-        "portscan_host_expected_ports",
-        "Ports of the device that are expected to be open.",
-        &mut each(|host| Some(host.expected.into())),
-    )?;
-    let named = |host: &Labelled<'_>| Some(of_host(host, &[("name", host.facts.name.as_deref()?)], 1.0));
-    bounded("portscan_host_info", "The device's name; always 1.", &mut hosts.iter().filter_map(named))?;
-    Ok(dropped)
+/// Hands families on sample by sample, none of them too long.
+struct Bounded<W> {
+    write: W,
+    /// How many series of each are left out.
+    dropped: Vec<Metric>,
 }
 
-/// Families about single ports, each handed on sample by sample, and how many series are left out of these and of those
-/// before.
-pub(super) fn ports<E>(
+impl<W, E> Bounded<W>
+where
+    W: FnMut(&str, &str, &mut dyn Iterator<Item = Metric>) -> Result<(), E>,
+{
+    /// Of what is left out no samples are made.
+    fn write<T>(
+        &mut self,
+        (name, help): (&'static str, &'static str),
+        mut items: impl Iterator<Item = T>,
+        sample: impl FnMut(T) -> Metric,
+    ) -> Result<(), E> {
+        (self.write)(name, help, &mut items.by_ref().take(MOST_SERIES).map(sample))?;
+        self.dropped.push(gauge(&[("metric", name)], items.count() as f64));
+        Ok(())
+    }
+}
+
+/// Families about devices and their ports, each handed on sample by sample, and how many series of each are left out.
+pub(super) fn devices<E>(
     hosts: &[Labelled<'_>],
-    mut dropped: Vec<Metric>,
-    mut write: impl FnMut(&str, &str, &mut dyn Iterator<Item = Metric>) -> Result<(), E>,
+    counts: &BTreeMap<(DeviceKey, Protocol), u32>,
+    write: impl FnMut(&str, &str, &mut dyn Iterator<Item = Metric>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut bounded = Bounded { write, dropped: Vec::new() };
+    about_devices(hosts, counts, &mut bounded)?;
+    about_ports(hosts, &mut bounded)?;
+    let help = "Series that are not told because there are too many of them.";
+    (bounded.write)("portscan_series_dropped", help, &mut bounded.dropped.into_iter())
+}
+
+/// Those of portmantool count by address.
+fn about_devices<E>(
+    hosts: &[Labelled<'_>],
+    counts: &BTreeMap<(DeviceKey, Protocol), u32>,
+    bounded: &mut Bounded<impl FnMut(&str, &str, &mut dyn Iterator<Item = Metric>) -> Result<(), E>>,
+) -> Result<(), E> {
+    let mut by_address: BTreeMap<&str, Vec<&HostFacts>> = BTreeMap::new();
+    hosts.iter().for_each(|host| by_address.entry(&host.address).or_default().push(host.facts));
+    bounded.write(
+        (
+            "portmantool_ports",
+            "Ports of a host by state, as far as they are listed: never those that are like most.",
+        ),
+        by_address.iter().flat_map(|(address, hosts)| listed(address, hosts)),
+        identity,
+    )?;
+    bounded.write(
+        (
+            "portmantool_ports_rogue",
+            "Ports of a host in another state than the expected one: open and not expected, or missing.",
+        ),
+        differing(by_address.keys().copied(), counts),
+        identity,
+    )?;
+    let mut each = |name_and_help, value: fn(&HostFacts) -> Option<f64>| {
+        let values = hosts.iter().filter_map(|host| Some((host, value(host.facts)?)));
+        bounded.write(name_and_help, values, |(host, value)| of_host(host, &[], value))
+    };
+    each(("portscan_host_up", "Whether the device answered the newest look at it."), |host| {
+        host.up.map(|up| f64::from(u8::from(up)))
+    })?;
+    each(
+        (
+            "portscan_host_new",
+            "Whether the device has open ports of which nobody has accepted any, others having been accepted.",
+        ),
+        |host| Some(f64::from(u8::from(host.new))),
+    )?;
+    each(("portscan_host_expected_ports", "Ports of the device that are expected to be open."), |host| {
+        Some(host.expected.into())
+    })?;
+    let names = hosts.iter().filter_map(|host| Some((host, host.facts.name.as_deref()?)));
+    bounded.write(("portscan_host_info", "The device's name; always 1."), names, |(host, name)| {
+        of_host(host, &[("name", name)], 1.0)
+    })
+}
+
+fn about_ports<E>(
+    hosts: &[Labelled<'_>],
+    bounded: &mut Bounded<impl FnMut(&str, &str, &mut dyn Iterator<Item = Metric>) -> Result<(), E>>,
 ) -> Result<(), E> {
     for (name, help, is) in KINDS {
-        let all = || hosts.iter().flat_map(|host| host.facts.ports.iter().map(move |port| (host, port)));
-        let of_kind = || all().filter(|(_, port)| is(port));
-        write(name, help, &mut of_kind().take(MOST_SERIES).map(|(host, port)| of_port(host, port)))?;
-        let beyond = of_kind().count().saturating_sub(MOST_SERIES);
-        dropped.push(gauge(&[("metric", name)], beyond as f64));
+        let all = hosts.iter().flat_map(|host| host.facts.ports.iter().map(move |port| (host, port)));
+        bounded.write((name, help), all.filter(|(_, port)| is(port)), |(host, port)| of_port(host, port))?;
     }
-    let help = "Series that are not told because there are too many of them.";
-    write("portscan_series_dropped", help, &mut dropped.into_iter())
+    Ok(())
 }
 
 /// What is told of single ports: the metric, its help, and which ports.
