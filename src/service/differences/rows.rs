@@ -84,12 +84,8 @@ pub(super) fn of_device(
     config: &Config,
     from: Spot,
 ) -> (Vec<HostDifference>, Option<Spot>) {
-    let rows = endpoints.iter().map(|host| count_named(&host.standings) + host.expected.len()).sum();
-    portion(endpoints.len(), rows, from, |block| {
-        let differences = match &block {
-            None => of_ports(endpoints, config),
-            Some(block) => of_block(endpoints, config, block),
-        };
+    portion(endpoints.len(), count_rows(endpoints), from, |block| {
+        let differences = of_block(endpoints, config, block.as_ref());
         let mut found = Vec::new();
         for (host, differences) in endpoints.iter().zip(differences) {
             let (place, lasting) = (shown_at(host), lasting(&host.device, host.is_holder));
@@ -107,13 +103,9 @@ pub(super) fn of_device(
 /// Which ports of each endpoint of a device differ, and how: block by block, for the differences themselves of a device
 /// with 65,535 open ports are 5 MB.
 pub(in crate::service) fn deviations(endpoints: &[HostState], config: &Config) -> Vec<Vec<PortDeviation>> {
-    let rows = endpoints.iter().map(|host| count_named(&host.standings) + host.expected.len()).sum();
     let mut found = vec![Vec::new(); endpoints.len()];
-    for block in blocks(endpoints.len(), rows) {
-        let differences = match &block {
-            None => of_ports(endpoints, config),
-            Some(block) => of_block(endpoints, config, block),
-        };
+    for block in blocks(endpoints.len(), count_rows(endpoints)) {
+        let differences = of_block(endpoints, config, block.as_ref());
         for (found, differences) in found.iter_mut().zip(differences) {
             let deviation = |at: Difference| (at.protocol, at.port, at.deviation());
             found.extend(differences.into_iter().map(deviation));
@@ -125,8 +117,15 @@ pub(in crate::service) fn deviations(endpoints: &[HostState], config: &Config) -
 /// A port that differs, and how.
 pub(in crate::service) type PortDeviation = (Protocol, u16, Deviation);
 
-/// [`of_ports`] of one block: nothing of the other endpoints, which still count for what is expected of the device.
-fn of_block(endpoints: &[HostState], config: &Config, block: &Block) -> Vec<Vec<Difference>> {
+/// How many rows may come of a device, at most.
+fn count_rows(endpoints: &[HostState]) -> usize {
+    endpoints.iter().map(|host| count_named(&host.standings) + host.expected.len()).sum()
+}
+
+/// [`of_ports`] of one block, if not of all: nothing of the other endpoints, which still count for what is expected of
+/// the device.
+fn of_block(endpoints: &[HostState], config: &Config, block: Option<&Block>) -> Vec<Vec<Difference>> {
+    let Some(block) = block else { return of_ports(endpoints, config) };
     let part = |host: &HostState| HostState {
         standings: within(&host.standings, block),
         expected: host.expected.within(block.protocol, *block.ports.start(), *block.ports.end()),
