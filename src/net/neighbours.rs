@@ -166,13 +166,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::netlink::{ATTRIBUTE, HEADER, read as read_portion},
+        super::netlink::{ATTRIBUTE, HEADER, KIND_DONE, KIND_ERROR, read as read_portion},
         *,
     };
-
-    /// `NLMSG_ERROR` and `NLMSG_DONE` of netlink(7).
-    const KIND_ERROR: u16 = 2;
-    const KIND_DONE: u16 = 3;
 
     fn read(portion: &[u8], found: &mut Vec<Entry>) -> io::Result<bool> {
         read_portion(portion, |kind, body| take(kind, body, found))

@@ -20,8 +20,8 @@ use nix::{
 const BUFFER: usize = 32 * 1024;
 
 /// `NLMSG_ERROR` and `NLMSG_DONE` of netlink(7), as wide as a message has them.
-const KIND_ERROR: u16 = 2;
-const KIND_DONE: u16 = 3;
+pub(super) const KIND_ERROR: u16 = 2;
+pub(super) const KIND_DONE: u16 = 3;
 
 /// Octets of `struct nlmsghdr`, and of an attribute's own head.
 pub(super) const HEADER: usize = 16;

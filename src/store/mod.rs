@@ -9,10 +9,11 @@
 //! [`Store`] is the handle: its methods wait for a thread's answer and block nobody. What is written is
 //! acknowledged when it is *committed*; commits are shared ([`Pace`]). `opened` starts the threads, `commit` and
 //! `apply` are what the writer does, `condition` tells how the store is, `check` looks whether the file is sound.
-//! `reader` has the reader's SQL, `pages` what is read in pieces, `current` what all looks together say, `expected` what they
-//! should, `compared` what single scans say, `hosts` all that is known of devices, `names` what they call
+//! `reader` has the reader's SQL, `pages` what is read in pieces, `current` what all looks together say, `expected`
+//! what they should, `compared` what single scans say, `hosts` all that is known of devices, `names` what they call
 //! themselves, `prune` what is forgotten, `room` what is forgotten where too much is remembered, `news` what has
-//! changed, `sightings` which sightings need not be written again, `schema` the file and its versions, `verdicts` how a host's result is spelled in bytes.
+//! changed, `sightings` which sightings need not be written again, `schema` the file and its versions, `verdicts` how
+//! a host's result is spelled in bytes.
 //!
 //! **Identity.** A device is its MAC, else its one address; an *endpoint* is a device at an address, and it is
 //! endpoints that are looked at and have a state. `identity` alone answers which device something belongs to;
