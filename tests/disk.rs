@@ -9,12 +9,24 @@ use crate::{
     lab::Lab,
 };
 
+const NO_DEVICES: &str = "[feed]\nurl = []\nhosts = []\n";
+
+/// The lab's devices, scanned all the time.
+fn scanned(lab: &Lab) -> String {
+    static_feed(lab) + &scanner("lan", "1s", "20-90,443,8080")
+}
+
+/// An appliance that keeps its data on a disk of so many octets.
+fn on_small_disk(lab: &Lab, octets: u64, config: &str) -> (SmallDisk, Portscan) {
+    let disk = SmallDisk::new(octets);
+    let portscan = Portscan::new(lab, config).data_dir(&disk.path().join("data"));
+    (disk, portscan)
+}
+
 #[test]
 fn a_full_disk_stops_scanning_until_there_is_room() {
     let lab = Lab::enter("near");
-    let disk = SmallDisk::new(4 << 20);
-    let config = static_feed(&lab) + &scanner("lan", "1s", "20-90,443,8080");
-    let portscan = Portscan::new(&lab, &config).data_dir(&disk.path().join("data"));
+    let (disk, portscan) = on_small_disk(&lab, 4 << 20, &scanned(&lab));
     let running = portscan.start();
     running.wait_for_devices(3, LONG);
     assert_eq!(running.get("/healthz").status, 200);
@@ -69,9 +81,7 @@ fn assert_starts_and_serves(portscan: &Portscan, devices: &[String], word: &str,
 #[test]
 fn a_start_on_a_full_disk_serves_what_there_is_and_goes_on_when_there_is_room() {
     let lab = Lab::enter("near");
-    let disk = SmallDisk::new(4 << 20);
-    let config = static_feed(&lab) + &scanner("lan", "1s", "20-90,443,8080");
-    let portscan = Portscan::new(&lab, &config).data_dir(&disk.path().join("data"));
+    let (disk, portscan) = on_small_disk(&lab, 4 << 20, &scanned(&lab));
     let running = portscan.start();
     running.wait_for_devices(3, LONG);
     let devices = running.macs();
@@ -98,9 +108,7 @@ fn a_start_on_a_full_disk_serves_what_there_is_and_goes_on_when_there_is_room() 
 #[test]
 fn a_start_on_a_read_only_disk_serves_what_there_is_and_goes_on_when_it_can_be_written() {
     let lab = Lab::enter("near");
-    let disk = SmallDisk::new(4 << 20);
-    let config = static_feed(&lab) + &scanner("lan", "1s", "20-90,443,8080");
-    let portscan = Portscan::new(&lab, &config).data_dir(&disk.path().join("data"));
+    let (disk, portscan) = on_small_disk(&lab, 4 << 20, &scanned(&lab));
     portscan.start().stop();
     for (round, is_killed) in [false, true].into_iter().enumerate() {
         let running = portscan.start();
@@ -147,8 +155,7 @@ fn write_old_database(path: &Path) {
 #[test]
 fn an_upgrade_that_the_disk_has_no_room_for_says_so_and_changes_nothing() {
     let lab = Lab::enter("near");
-    let disk = SmallDisk::new(8 << 20);
-    let portscan = Portscan::new(&lab, "[feed]\nurl = []\nhosts = []\n").data_dir(&disk.path().join("data"));
+    let (disk, portscan) = on_small_disk(&lab, 8 << 20, NO_DEVICES);
     let config = portscan.write_config().display().to_string();
     write_old_database(&portscan.database());
     let before = fs::read(portscan.database()).unwrap();
@@ -169,8 +176,7 @@ fn an_upgrade_that_the_disk_has_no_room_for_says_so_and_changes_nothing() {
 #[test]
 fn a_command_on_a_full_disk_says_so_and_does_not_wait() {
     let lab = Lab::enter("near");
-    let disk = SmallDisk::new(1 << 20);
-    let portscan = Portscan::new(&lab, "[feed]\nurl = []\nhosts = []\n").data_dir(&disk.path().join("data"));
+    let (disk, portscan) = on_small_disk(&lab, 1 << 20, NO_DEVICES);
     portscan.start().stop();
     let config = portscan.write_config().display().to_string();
     let run = |words: &[&str]| {
@@ -187,8 +193,7 @@ fn a_command_on_a_full_disk_says_so_and_does_not_wait() {
 #[test]
 fn a_first_start_on_a_full_disk_says_that_it_is_full() {
     let lab = Lab::enter("near");
-    let disk = SmallDisk::new(1 << 20);
-    let portscan = Portscan::new(&lab, "[feed]\nurl = []\nhosts = []\n").data_dir(&disk.path().join("data"));
+    let (disk, portscan) = on_small_disk(&lab, 1 << 20, NO_DEVICES);
     let config = portscan.write_config().display().to_string();
     for left in [0, 16, 40, 48] {
         let ballast = disk.fill_but(left << 10);

@@ -10,9 +10,8 @@ use portscan::clock::{Clock, SystemClock};
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    harness::{LONG, Portscan, Running, Site, eventually},
+    harness::{LONG, Portscan, Running, Site, eventually, history},
     lab::{Node, Switch},
-    size,
 };
 
 /// What the owner's every answer comes within.
@@ -44,9 +43,7 @@ impl Lan {
             node.ip(&["addr", "add", address, "dev", "eth0", "nodad"]);
         }
         let portscan = Portscan::on(&here, listen, "[feed]\nurl = []\n[mdns]\nenabled = false\n");
-        // Beside the database that is filled.
-        portscan.write_config();
-        size::fill(&portscan.database(), DEVICES, 1);
+        history::write(&portscan.database(), 1, &history::devices(DEVICES));
         let running = here.within(|| portscan.start()).reached_at(here.address());
         Self { here, greedy, other, running, portscan, _switch: switch }
     }

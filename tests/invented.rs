@@ -52,8 +52,7 @@ fn listed(running: &Running) -> usize {
 fn forged_feeds_cost_little_and_sixty_real_neighbours_are_complete() {
     let lab = Lab::enter("lan-250");
     let real: Vec<Host<'_>> = lab.hosts().take(60).collect();
-    let mut feeds: Vec<_> =
-        (0..FORGED).map(|_| FeedServer::start(Says::Inventing(Vec::new(), 4096))).collect();
+    let mut feeds: Vec<_> = (0..FORGED).map(|_| FeedServer::start(Says::Inventing(4096))).collect();
     feeds.push(FeedServer::start(Says::Devices(named(&real))));
     let running = Portscan::new(&lab, &config(&feeds, "")).start();
     let before = running.written();

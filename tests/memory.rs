@@ -3,27 +3,21 @@
 
 use std::{
     io::{ErrorKind, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
-    path::Path,
-    sync::{Arc, OnceLock},
+    net::{SocketAddr, TcpStream},
+    sync::OnceLock,
     time::Duration,
 };
 
-use futures_util::future::join_all;
-use portscan::{
-    clock::{Clock, SystemClock},
-    model::{
-        Address, Device, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol, Reason,
-        ScanStatus,
-    },
-    store::{Observation, Pace, ScanId, ScanKind, Store},
-};
+use portscan::store::ScanId;
 use rstest::rstest;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Portscan, Running},
+    harness::{
+        Portscan, Running,
+        history::{self, Found},
+    },
     lab::Lab,
 };
 
@@ -44,68 +38,26 @@ fn filled(lab: &Lab) -> (Portscan, ScanId) {
     static MADE: OnceLock<(TempDir, ScanId)> = OnceLock::new();
     let (made, scan) = MADE.get_or_init(|| {
         let directory = TempDir::new().unwrap();
-        let scan = fill(&directory.path().join("portscan.db"));
+        let devices = [
+            Found {
+                mac: ALL_OPEN.parse().unwrap(),
+                address: history::numbered(1 << 16),
+                open: (1..=u16::MAX).collect(),
+            },
+            Found {
+                mac: EVERY_OTHER_OPEN.parse().unwrap(),
+                address: history::numbered(2 << 16),
+                open: (1..=u16::MAX).step_by(2).collect(),
+            },
+        ];
+        let devices: Vec<Found> = devices.into_iter().chain(history::devices(DEVICES)).collect();
+        let scan = history::write(&directory.path().join("portscan.db"), 1, &devices);
         (directory, scan)
     });
     let portscan = Portscan::new(lab, "[feed]\nurl = []\n");
     std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
     std::fs::copy(made.path().join("portscan.db"), portscan.database()).unwrap();
     (portscan, *scan)
-}
-
-fn fill(path: &Path) -> ScanId {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let (store, writer) = Store::open_at_pace(path, Arc::clone(&clock), pace).unwrap();
-    let scan = runtime.block_on(async {
-        let scan = store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
-        let look = |mac: Mac, number: u32, open: &mut dyn Iterator<Item = u16>| Observation {
-            scan,
-            report: report(number, open),
-            device: Device { address: address(number), mac: Some(mac), name: None },
-            started: clock.wall(),
-            finished: clock.wall(),
-        };
-        store.record(look(ALL_OPEN.parse().unwrap(), 1 << 16, &mut (1..=u16::MAX))).await.unwrap();
-        let every_other = look(EVERY_OTHER_OPEN.parse().unwrap(), 2 << 16, &mut (1..=u16::MAX).step_by(2));
-        store.record(every_other).await.unwrap();
-        for first in (0..DEVICES).step_by(256) {
-            let looks = (first..DEVICES.min(first + 256)).map(|number| {
-                let [_, a, b, c] = number.to_be_bytes();
-                let mut open = (0..10).map(|index| 20 + index * 7 + (number % 97) as u16);
-                store.record(look(Mac::new([2, 0, 0, a, b, c]), number, &mut open))
-            });
-            join_all(looks).await.into_iter().for_each(Result::unwrap);
-        }
-        store.end_scan(scan, ScanStatus::Complete).await.unwrap();
-        scan
-    });
-    drop(store);
-    writer.join().unwrap();
-    scan
-}
-
-fn address(number: u32) -> Address {
-    let [_, a, b, c] = number.to_be_bytes();
-    Address::from(Ipv4Addr::new(10, a, b, c))
-}
-
-fn report(number: u32, open: &mut dyn Iterator<Item = u16>) -> HostReport {
-    let finding = |port| PortFinding { port, state: PortState::Open, reason: Reason::SynAck, rtt: None };
-    HostReport {
-        address: address(number),
-        status: HostStatus::Up,
-        coverage: PortSet::all(),
-        default_state: PortState::Closed,
-        default_reason: Reason::ConnRefused,
-        findings: open.map(finding).collect(),
-        protocol: Protocol::Tcp,
-        probes: 65_535,
-        preparation: Duration::ZERO,
-        scanning: Duration::from_secs(200),
-        detail: String::new(),
-    }
 }
 
 /// A connection that takes as little as the kernel allows, with this already sent.

@@ -3,80 +3,25 @@
 
 use std::{
     io::{Read, Write},
-    net::{Ipv4Addr, TcpStream},
-    path::Path,
-    sync::Arc,
+    net::TcpStream,
     time::Duration,
 };
 
-use futures_util::future::join_all;
-use portscan::{
-    clock::{Clock, SystemClock},
-    model::{
-        Address, Device, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol, Reason,
-        ScanStatus,
-    },
-    store::{Observation, Pace, ScanId, ScanKind, Store},
-};
-
 use crate::{
-    harness::{Portscan, Running},
+    harness::{
+        Portscan, Running,
+        history::{self, OPEN},
+    },
     lab::Lab,
 };
 
 const DEVICES: u32 = 10_000;
-
-/// Of each device.
-const OPEN: u16 = 10;
 
 /// Unoptimised it takes longer; the figures are printed.
 const SLACK: u32 = if cfg!(debug_assertions) { 20 } else { 1 };
 
 /// The most resident memory, in octets. Unoptimised the program itself is larger.
 const MEMORY: u64 = if cfg!(debug_assertions) { 76 << 20 } else { 64 << 20 };
-
-/// A database of so many devices after so many scans.
-pub fn fill(path: &Path, devices: u32, scans: u32) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let (store, writer) = Store::open_at_pace(path, Arc::clone(&clock), pace).unwrap();
-    runtime.block_on(async {
-        for _ in 0..scans {
-            let scan = store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
-            for first in (0..devices).step_by(256) {
-                let looks = (first..devices.min(first + 256)).map(|number| look(scan, number, clock.wall()));
-                let recorded = looks.map(|look| store.record(look));
-                join_all(recorded).await.into_iter().for_each(Result::unwrap);
-            }
-            store.end_scan(scan, ScanStatus::Complete).await.unwrap();
-        }
-    });
-    drop(store);
-    writer.join().unwrap();
-}
-
-fn look(scan: ScanId, number: u32, at: jiff::Timestamp) -> Observation {
-    let [_, a, b, c] = number.to_be_bytes();
-    let address = Address::from(Ipv4Addr::new(10, a, b, c));
-    let open = (0..OPEN).map(|index| 20 + index * 7 + (number % 97) as u16);
-    let finding = |port| PortFinding { port, state: PortState::Open, reason: Reason::SynAck, rtt: None };
-    let report = HostReport {
-        address: address.clone(),
-        status: HostStatus::Up,
-        coverage: PortSet::all(),
-        default_state: PortState::Closed,
-        default_reason: Reason::ConnRefused,
-        findings: open.map(finding).collect(),
-        protocol: Protocol::Tcp,
-        probes: 65_535,
-        preparation: Duration::ZERO,
-        scanning: Duration::from_secs(200),
-        detail: String::new(),
-    };
-    let device = Device { address, mac: Some(Mac::new([2, 0, 0, a, b, c])), name: None };
-    Observation { scan, device, report, started: at, finished: at }
-}
 
 /// An answer as it comes over the wire: what it had cost of a processor by its first byte and by its last, and how
 /// long that was. On a machine that does nothing else the time is no longer than that; on others it says nothing.
@@ -125,8 +70,7 @@ fn quickest(lab: &Lab, running: &Running, path: &str) -> Told {
 fn ten_thousand_devices_are_told_in_no_time_and_little_memory() {
     let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
-    std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
-    fill(&portscan.database(), DEVICES, 1);
+    history::write(&portscan.database(), 1, &history::devices(DEVICES));
     let running = portscan.start();
     eprintln!("{DEVICES} devices, {OPEN} open ports each; idle: {} KB", running.rss() / 1024);
     let ports = DEVICES as usize * usize::from(OPEN);
@@ -155,8 +99,7 @@ fn what_a_hundred_devices_were_a_thousand_times_is_told_at_once() {
     let scans = if cfg!(debug_assertions) { 50 } else { 1000 };
     let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
-    std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
-    fill(&portscan.database(), 100, scans);
+    history::write(&portscan.database(), scans, &history::devices(100));
     let size = std::fs::metadata(portscan.database()).unwrap().len();
     let running = portscan.start();
     let Told { ended, text, .. } = quickest(&lab, &running, "/v1/diff");
@@ -171,8 +114,7 @@ fn what_a_hundred_devices_were_a_thousand_times_is_told_at_once() {
 fn it_answers_within_a_second_of_its_start() {
     let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
-    std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
-    fill(&portscan.database(), 100, 10);
+    history::write(&portscan.database(), 10, &history::devices(100));
     let start = |_| {
         let began = lab.now();
         let running = portscan.start();

@@ -7,9 +7,9 @@ use crate::{
     harness::{
         Portscan,
         browser::{Browser, Scope},
+        history,
     },
     lab::Lab,
-    size,
 };
 
 const DEVICES: u32 = 250;
@@ -77,8 +77,7 @@ fn number(value: &Value) -> f64 {
 fn a_full_house_is_shown_and_filtered_at_once() {
     let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
-    std::fs::create_dir_all(portscan.database().parent().unwrap()).unwrap();
-    size::fill(&portscan.database(), DEVICES, 1);
+    history::write(&portscan.database(), 1, &history::devices(DEVICES));
     let running = portscan.start();
     let browser = Browser::start(&lab);
     browser.before_each_page(WATCH);

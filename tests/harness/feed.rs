@@ -19,8 +19,8 @@ pub enum Says {
     Devices(Vec<(String, String)>),
     /// The same, with a time stamp that never changes.
     Stale(Vec<(String, String)>),
-    /// These devices, and so many beside that are made up: each time others.
-    Inventing(Vec<(String, String)>, u32),
+    /// So many devices that are made up: each time others.
+    Inventing(u32),
     /// This body.
     Body(String),
     /// This status line's rest, e.g. `500 Internal Server Error`.
@@ -116,9 +116,8 @@ impl Shared {
         match says {
             Says::Devices(devices) => respond(stream, "200 OK", &lanscan(devices, asked)),
             Says::Stale(devices) => respond(stream, "200 OK", &lanscan(devices, 0)),
-            Says::Inventing(devices, count) => {
-                let invented = invented(self.number, asked, *count);
-                respond(stream, "200 OK", &lanscan(&[devices.clone(), invented].concat(), asked))
+            Says::Inventing(count) => {
+                respond(stream, "200 OK", &lanscan(&invented(self.number, asked, *count), asked))
             }
             Says::Body(body) => respond(stream, "200 OK", body),
             Says::Status(status) => respond(stream, status, "{}"),

@@ -31,6 +31,7 @@ pub mod avahi;
 pub mod browser;
 pub mod disk;
 pub mod feed;
+pub mod history;
 pub mod liar;
 pub mod nginx;
 pub mod pi;
