@@ -42,6 +42,9 @@ pub enum MdnsError {
         "port 5353 (UDP) cannot be shared: {0}; something else keeps it to itself (`ss -lnup` shows what it is)"
     )]
     Port(io::Error),
+    /// What arrives cannot be bounded.
+    #[error("the sockets of multicast DNS are not found under /proc/self/fd: {0}")]
+    Valve(io::Error),
     /// mdns-sd has something to complain of.
     #[error("{0}")]
     Daemon(#[from] mdns_sd::Error),

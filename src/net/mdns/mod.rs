@@ -6,7 +6,7 @@
 //! | `daemon.rs` | the one [`Daemon`] of the process: mdns-sd's thread and socket, bounded |
 //! | `resolver.rs` | [`LocalResolver`]: `.local` by it, every other name by the system |
 //! | `responder.rs` | [`Responder`]: under which names the appliance is found, and gives way |
-//! | `valve.rs` | shuts mdns-sd's sockets in a flood |
+//! | `valve.rs` | watches mdns-sd's sockets, and shuts them in a flood |
 //!
 //! IPv4 only, never the loopback: beside a running avahi, which announces the machine's host name with its IPv6
 //! addresses too, an answer for the same name with other addresses of that family would make it rename the

@@ -11,7 +11,7 @@ use std::{
 use futures_util::FutureExt;
 use mdns_sd::{DaemonEvent, MDNS_PORT, RRType};
 use tokio::{
-    sync::watch,
+    sync::{OnceCell, watch},
     time::{sleep, timeout},
 };
 
@@ -29,12 +29,12 @@ const LANSCAN: &str = "lanscan";
 /// Until the next attempt at what failed.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// How often the thread's memory is looked at: as much as a network carries in that time is the most that it grows by
-/// unseen.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The least time from one look at the thread's memory to the next; while nothing arrives there is none. What a network
+/// carries in this time and [`PROMPT`] is the most that it grows by unseen.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// A thread that does not say how much it remembers within this time has more to read than it can.
-const PROMPT: Duration = Duration::from_millis(100);
+const PROMPT: Duration = Duration::from_millis(50);
 
 /// For how long nothing is received where that is so.
 const RELIEF: Duration = Duration::from_secs(1);
@@ -185,7 +185,7 @@ impl Responder {
         };
         tokio::select! {
             trouble = told => trouble,
-            trouble = too_much(&daemon) => Ok(trouble),
+            trouble = too_much(&daemon) => trouble,
             error = as_lanscan(&daemon), if lanscan => Err(error),
         }
     }
@@ -281,16 +281,22 @@ async fn as_lanscan(daemon: &Daemon) -> MdnsError {
 
 /// Returns when the daemon remembers too much, or no longer answers. In a flood its sockets are shut, for good where it
 /// remembers too much: it would neither answer nor end.
-async fn too_much(daemon: &Daemon) -> Trouble {
+async fn too_much(daemon: &Daemon) -> Result<Trouble, MdnsError> {
+    // Its thread makes its sockets before it answers for the first time.
+    let watched = OnceCell::new();
+    let watch = async || watched.get_or_try_init(async || Valve::on_port(MDNS_PORT)).await;
     loop {
         match timeout(PROMPT, daemon.burden()).await {
-            Ok(None) => return Trouble::Ended,
-            Ok(Some(remembered)) if remembered <= MOST_REMEMBERED => sleep(LOOK_EVERY).await,
+            Ok(None) => return Ok(Trouble::Ended),
+            Ok(Some(remembered)) if remembered <= MOST_REMEMBERED => {
+                sleep(LOOK_EVERY).await;
+                watch().await.map_err(MdnsError::Valve)?.arrival().await;
+            }
             Ok(Some(_)) | Err(_) => {
                 let valve = shut();
                 match daemon.burden().await {
-                    None => return Trouble::Ended,
-                    Some(remembered) if remembered > MOST_REMEMBERED => return Trouble::Flooded,
+                    None => return Ok(Trouble::Ended),
+                    Some(remembered) if remembered > MOST_REMEMBERED => return Ok(Trouble::Flooded),
                     Some(_) => sleep(RELIEF).await,
                 }
                 if let Err(error) = valve.and_then(|valve| valve.open()) {

@@ -1,4 +1,4 @@
-//! Shuts the sockets of mdns-sd, which does not hand them out.
+//! Watches and shuts the sockets of mdns-sd, which does not hand them out.
 //!
 //! mdns-sd 0.21 reads until nothing is left to read, and only then heeds what it is told. While more arrives than its
 //! thread can read, it remembers all of it and can be neither asked how much that is nor ended. A filter that refuses
@@ -18,18 +18,20 @@ use std::{
     },
 };
 
+use futures_util::future::{pending, select_all};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use socket2::{SockFilter, Socket, Type};
+use socket2::{SockFilter, SockRef, Socket, Type};
+use tokio::{io::Interest, net::UdpSocket};
 
 /// `BPF_RET | BPF_K` of `linux/bpf_common.h`: how much of a datagram passes; 0 drops it.
 const RETURN: u16 = 0x06;
 
 /// The datagram sockets that this process has on one port.
-pub(super) struct Valve(Vec<Socket>);
+pub(super) struct Valve(Vec<UdpSocket>);
 
 impl Valve {
-    /// Those on this port at the moment.
+    /// Those on this port at the moment. Within a runtime.
     ///
     /// # Errors
     /// /proc is not there, or no descriptor is free for a copy.
@@ -48,20 +50,40 @@ impl Valve {
             let socket = Socket::from(copy);
             let is_on_port = || Some(socket.local_addr().ok()?.as_socket()?.port() == port);
             if socket.r#type().is_ok_and(|kind| kind == Type::DGRAM) && is_on_port() == Some(true) {
-                sockets.push(socket);
+                // The mode of all copies, and mdns-sd's already.
+                socket.set_nonblocking(true)?;
+                sockets.push(UdpSocket::from_std(socket.into())?);
             }
         }
         Ok(Self(sockets))
     }
 
+    /// Returns when a datagram has arrived since the last time that this returned, whether it has been read or not.
+    pub(super) async fn arrival(&self) {
+        let arrivals = self.0.iter().map(|socket| {
+            Box::pin(async {
+                // An error: the runtime is at its end.
+                let Ok(()) = socket.readable().await else { return pending().await };
+                // As if it had been read: the kernel tells of the next arrival all the same (`EPOLLET`, epoll(7)).
+                _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            })
+        });
+        match arrivals.collect::<Vec<_>>() {
+            none if none.is_empty() => pending().await,
+            arrivals => _ = select_all(arrivals).await,
+        }
+    }
+
     /// From now on they receive nothing. What the kernel has taken for them already can still be read.
     pub(super) fn shut(&self) -> io::Result<()> {
-        self.0.iter().try_for_each(|socket| socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)]))
+        self.0
+            .iter()
+            .try_for_each(|socket| SockRef::from(socket).attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)]))
     }
 
     /// They receive again.
     pub(super) fn open(&self) -> io::Result<()> {
-        self.0.iter().try_for_each(Socket::detach_filter)
+        self.0.iter().try_for_each(|socket| SockRef::from(socket).detach_filter())
     }
 }
 
@@ -82,18 +104,20 @@ fn copy_of(number: RawFd, (sender, receiver): &(UnixDatagram, UnixDatagram)) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::{net::UdpSocket as StdSocket, time::Duration};
+
+    use tokio::time::timeout;
 
     use super::*;
 
-    #[test]
-    fn what_is_shut_receives_nothing_until_it_is_opened() {
-        let [shut, other, sender] = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    #[tokio::test]
+    async fn what_is_shut_receives_nothing_until_it_is_opened() {
+        let [shut, other, sender] = [(); 3].map(|()| StdSocket::bind("127.0.0.1:0").unwrap());
         for socket in [&shut, &other] {
             socket.set_nonblocking(true).unwrap();
         }
-        let send = |to: &UdpSocket| sender.send_to(b"x", to.local_addr().unwrap()).unwrap();
-        let receives = |socket: &UdpSocket| socket.recv(&mut [0]).is_ok();
+        let send = |to: &StdSocket| sender.send_to(b"x", to.local_addr().unwrap()).unwrap();
+        let receives = |socket: &StdSocket| socket.recv(&mut [0]).is_ok();
         let valve = Valve::on_port(shut.local_addr().unwrap().port()).unwrap();
         assert_eq!(valve.0.len(), 1);
         valve.shut().unwrap();
@@ -109,9 +133,23 @@ mod tests {
         assert!(receives(&shut), "the copies alone are closed");
     }
 
-    #[test]
-    fn a_port_without_sockets_has_nothing_to_shut() {
-        let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    #[tokio::test]
+    async fn each_arrival_is_told_also_while_nothing_is_read() {
+        let [watched, sender] = [(); 2].map(|()| StdSocket::bind("127.0.0.1:0").unwrap());
+        let address = watched.local_addr().unwrap();
+        let valve = Valve::on_port(address.port()).unwrap();
+        let told = || timeout(Duration::from_millis(50), valve.arrival());
+        assert!(told().await.is_err(), "nothing has arrived");
+        for _ in 0..2 {
+            sender.send_to(b"x", address).unwrap();
+            told().await.expect("it has arrived");
+            assert!(told().await.is_err(), "and is told once");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_without_sockets_has_nothing_to_shut() {
+        let free = StdSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         assert!(Valve::on_port(free).unwrap().0.is_empty());
     }
 }
