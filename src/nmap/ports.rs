@@ -93,7 +93,7 @@ impl Ports {
         let groups: Vec<&Group> =
             self.groups.iter().filter(|group| group.protocol.is_none_or(|of| of == protocol)).collect();
         let default = default_of(&groups);
-        let default_state = default.map_or(PortState::Closed, |group| group.state);
+        let (default_state, _) = default;
         let mut findings = BTreeMap::new();
         let mut coverage = PortSet::default();
         for group in &groups {
@@ -114,25 +114,36 @@ impl Ports {
         Part {
             protocol,
             coverage: coverage.union(&findings.keys().copied().collect()),
-            default: (default_state, default.map_or(Reason::ConnRefused, |group| group.reason)),
+            default,
             findings: findings.into_iter().filter(|(_, (state, _))| *state != default_state).collect(),
         }
     }
 }
 
-/// The group whose state is the default: that of most ports, but never open. Where every port's state is known
-/// anyway, `open|filtered` before all others: listed, it would be taken for something found.
-fn default_of<'a>(groups: &[&'a Group]) -> Option<&'a Group> {
+/// The state of most ports, but never open. Where every port's state is known anyway, `open|filtered` before all others:
+/// listed, it would be taken for something found.
+fn default_of(groups: &[&Group]) -> Verdict {
     let located = groups.iter().all(|group| group.ports.is_some());
+    if !located && hides_which(groups) {
+        return (PortState::ClosedFiltered, Reason::NoResponse);
+    }
     let of_state = |state| {
         let alike = groups.iter().filter(|group| group.state == state);
         let count: u64 = alike.clone().map(|group| u64::from(group.count)).sum();
-        let largest = alike.max_by_key(|group| group.count).copied()?;
+        let largest = alike.max_by_key(|group| group.count)?;
         Some((located && state == PortState::OpenFiltered, count, largest))
     };
     let states = PortState::ALL.iter().copied().filter(|&state| state != PortState::Open);
     let largest = states.filter_map(of_state).max_by_key(|&(hides, count, _)| (hides, count));
-    largest.map(|(_, _, group)| group)
+    largest.map_or((PortState::Closed, Reason::ConnRefused), |(_, _, group)| (group.state, group.reason))
+}
+
+/// Whether closed ports and filtered ones are told by their numbers alone, as nmap did before 7.60 or so: of each port
+/// it is known that it is one of both.
+fn hides_which(groups: &[&Group]) -> bool {
+    let unlocated = || groups.iter().filter(|group| group.ports.is_none()).map(|group| group.state);
+    let is_either = |state| matches!(state, PortState::Closed | PortState::Filtered | PortState::ClosedFiltered);
+    unlocated().all(is_either) && unlocated().any(|state| unlocated().next() != Some(state))
 }
 
 #[cfg(test)]
@@ -177,9 +188,20 @@ mod tests {
     }
 
     #[test]
-    fn of_groups_that_do_not_the_largest_is_the_default() {
+    fn of_groups_that_do_not_name_theirs_each_port_is_one_of_both() {
         let mut ports = Ports::default();
-        ports.add_group(FILTERED, 40, None, None);
+        ports.add_group(CLOSED, 90, None, None);
+        ports.add_group((PortState::Closed, Reason::AdminProhibited), 1, None, None);
+        assert_eq!(told(&ports, &[(Protocol::Tcp, "1-91")]), ["tcp 1-91 closed;"]);
+        ports.list(Some(((Protocol::Tcp, 22), (PortState::Open, Reason::SynAck))));
+        ports.add_group(FILTERED, 9, None, None);
+        assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 1-100 closed|filtered; 22 open"]);
+    }
+
+    #[test]
+    fn where_some_of_them_may_be_open_the_largest_is_the_default() {
+        let mut ports = Ports::default();
+        ports.add_group(EITHER, 40, None, None);
         ports.add_group(CLOSED, 30, None, None);
         ports.add_group((PortState::Closed, Reason::AdminProhibited), 30, None, None);
         assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 1-100 closed;"]);

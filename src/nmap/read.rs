@@ -344,10 +344,6 @@ impl Draft {
         asked: &BTreeMap<Protocol, PortSet>,
         left_out: &mut LeftOut,
     ) -> Option<(Address, Piece)> {
-        let Some(address) = self.address else {
-            left_out.unaddressed += 1;
-            return None;
-        };
         match self.state.as_deref() {
             Some("up") => {}
             // Masscan has no states of hosts, and tells only of those that answered.
@@ -362,6 +358,10 @@ impl Draft {
                 return None;
             }
         }
+        let Some(address) = self.address else {
+            left_out.unaddressed += 1;
+            return None;
+        };
         let (mac, name) = (self.mac, self.name);
         let piece = Piece { mac, name, started, finished, given_up: None, parts: Vec::new() };
         let piece = match given_up {

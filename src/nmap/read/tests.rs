@@ -151,6 +151,7 @@ fn hosts_that_were_not_there_are_left_out_and_counted() {
     let text = report(&format!(
         r#"<host><status state="down" reason="no-response"/><address addr="192.0.2.6" addrtype="ipv4"/></host>
 <host><status state="down"/><address addr="192.0.2.10" addrtype="ipv4"/>{PORTS}</host>
+<host><status state="down"/><address addr="225.0.0.1" addrtype="ipv4"/></host>
 <host><status state="unknown"/><address addr="192.0.2.8" addrtype="ipv4"/>{PORTS}</host>
 <host><status state="skipped"/><address addr="192.0.2.8" addrtype="ipv4"/></host>
 <host><address addr="192.0.2.8" addrtype="ipv4"/></host>
@@ -159,7 +160,7 @@ fn hosts_that_were_not_there_are_left_out_and_counted() {
     ));
     let mut reading = Report::open(text.as_bytes()).unwrap();
     assert_eq!(reading.next_host().unwrap(), None);
-    let expected = LeftOut { down: 2, unknown: 3, unaddressed: 2, ..LeftOut::default() };
+    let expected = LeftOut { down: 3, unknown: 3, unaddressed: 2, ..LeftOut::default() };
     assert_eq!(reading.left_out(), expected);
 }
 
