@@ -3,6 +3,7 @@
 mod address;
 mod allowance;
 mod bucket;
+mod change_event;
 mod delays;
 mod device;
 mod difference;
@@ -14,6 +15,7 @@ mod name;
 pub mod phantoms;
 mod ports;
 mod report;
+mod scan;
 mod snapshot;
 mod standing;
 mod state;
@@ -25,6 +27,7 @@ pub mod unconfirmed;
 pub use address::{Address, AddressError};
 pub use allowance::Allowance;
 pub use bucket::Bucket;
+pub use change_event::{ChangeEvent, ChangeFilter, ChangeKind};
 pub use delays::Delays;
 pub use device::{Device, DeviceKey, DeviceKeyError, Endpoint};
 pub use difference::{
@@ -38,6 +41,7 @@ pub use moment::Moment;
 pub use name::{Name, NameSource, NameSourceError};
 pub use ports::{PortSet, PortSetError};
 pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
+pub use scan::{ScanId, ScanKind};
 pub use snapshot::{
     FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact, ProbeFacts, ScannerFacts, Snapshot,
     StoreFacts, TableFacts,

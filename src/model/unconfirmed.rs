@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::PortSet;
+use super::{Device, PortSet};
 
 /// How long after a port was found closed a look must find it so again: services restart.
 pub const CLOSED_FOR: Duration = Duration::from_secs(60);
@@ -21,6 +21,15 @@ pub struct Unconfirmed {
     pub openings: Waiting,
     /// Open before, and not now. The second look has to come [`CLOSED_FOR`] later.
     pub closings: Waiting,
+}
+
+/// An endpoint of which some ports wait for a second look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnconfirmedEndpoint {
+    /// The device at the address that is to be scanned again.
+    pub device: Device,
+    /// Its TCP ports.
+    pub unconfirmed: Unconfirmed,
 }
 
 /// A look at a device's ports, as far as they are its to tell: without those that a newer look covered.

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::model::{Device, HostStatus, Protocol, ScanStatus};
+use crate::model::{Device, HostStatus, Protocol, ScanId, ScanKind, ScanStatus};
 
 use super::{
-    Hearing, Observation, ScanId, ScanKind, Schedule, Wish,
+    Hearing, Observation, Schedule, Wish,
     current::{self, Look, Place},
     error::{Result, StoreError},
     expected, identity, names, presence,

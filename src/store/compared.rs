@@ -5,13 +5,13 @@ use std::ops::RangeInclusive;
 use rusqlite::Connection;
 
 use super::{
-    HostState, ScanId, Store,
+    HostState, Store,
     error::{Result, StoreError},
     expected,
     reader::{mac, parsed},
     verdicts::Verdicts,
 };
-use crate::model::{Address, Device, Mac, Protocol, Standings};
+use crate::model::{Address, Device, Mac, Protocol, ScanId, Standings};
 
 /// A device at an address, as it was looked at in a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -265,6 +265,6 @@ mod tests {
         for code in [ffi::SQLITE_BUSY, ffi::SQLITE_INTERRUPT, ffi::SQLITE_FULL, ffi::SQLITE_NOMEM] {
             assert_eq!(condition.damage(&failure(code).into()), None, "{code}");
         }
-        assert_eq!(condition.damage(&StoreError::UnknownScan(crate::store::ScanId(1))), None);
+        assert_eq!(condition.damage(&StoreError::UnknownScan(crate::model::ScanId(1))), None);
     }
 }

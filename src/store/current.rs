@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{
-    Page, ScanId, Store,
+    Page, Store,
     error::Result,
     expected,
     identity::Credit,
@@ -21,7 +21,8 @@ use super::{
 use crate::{
     clock::EARLIEST_SANE,
     model::{
-        Device, DeviceKey, Expectation, Expected, PortSet, Protocol, Standing, Standings, unconfirmed::Told,
+        Device, DeviceKey, Expectation, Expected, PortSet, Protocol, ScanId, Standing, Standings,
+        unconfirmed::Told,
     },
 };
 

@@ -4,8 +4,9 @@ use std::{io, path::PathBuf};
 
 use rusqlite::ErrorCode;
 
-use super::{ScanId, StoreHealth};
+use super::StoreHealth;
 use crate::data_dir::Obstacle;
+use crate::model::ScanId;
 
 /// A `Result` of the store's.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;

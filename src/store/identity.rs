@@ -10,15 +10,15 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::{
-    ScanId, endpoints,
+    endpoints,
     error::Result,
     merge,
-    news::{self, Draft, What},
+    news::{self, Draft},
     placement::{Claim, Step, moved_to, place},
     presence::{GONE, THERE},
     reader::mac,
 };
-use crate::model::{Address, Device, Mac};
+use crate::model::{Address, ChangeKind, Device, Mac, ScanId};
 
 /// What something is credited to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ pub(super) fn credit_absence(
     if let Some(successor) = moved_to(&present, absent) {
         endpoints::leave(connection, absent.endpoint)?;
         let here = Device { address: successor.address.clone(), mac: known.mac, name: None };
-        let what = What::Moved { from: absent.address.clone() };
+        let what = ChangeKind::Moved { from: absent.address.clone() };
         news::tell(connection, &Draft { at, scan: Some(scan), device: &here, what, alert: false })?;
         return Ok(None);
     }
@@ -166,7 +166,7 @@ fn record(
         None => {
             let id = insert(connection, &named, at, THERE)?;
             let alert = news::is_baseline(connection)?;
-            news::tell(connection, &Draft { at, scan, device: &named, what: What::New, alert })?;
+            news::tell(connection, &Draft { at, scan, device: &named, what: ChangeKind::New, alert })?;
             let (mac, name) = (first.mac, named.name.clone());
             Known { id, mac, name, presence: THERE.to_owned() }
         }
@@ -185,7 +185,7 @@ fn record(
         let sql = "UPDATE devices SET presence = ?2 WHERE id = ?1";
         connection.prepare_cached(sql)?.execute(params![known.id, THERE])?;
         let device = Device { mac: known.mac, ..named.clone() };
-        news::tell(connection, &Draft { at, scan, device: &device, what: What::Back, alert: false })?;
+        news::tell(connection, &Draft { at, scan, device: &device, what: ChangeKind::Back, alert: false })?;
     }
     // A feed that does not know the name does not take it away.
     if named.name.is_some() && named.name != known.name {
@@ -227,7 +227,7 @@ fn settle(
         let from = present.iter().find(|here| here.endpoint == endpoint).map(|here| here.address.clone());
         if let Some((from, address)) = from.zip(to) {
             let device = Device { address, mac: known.mac, name: None };
-            let what = What::Moved { from };
+            let what = ChangeKind::Moved { from };
             news::tell(connection, &Draft { at, scan, device: &device, what, alert: false })?;
         }
     }

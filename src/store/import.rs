@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::{
-    Observation, ScanId, ScanKind, Store,
+    Observation, Store,
     apply::Change,
     error::{Result, StoreError},
     identity,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{Address, Device, HostReport, PortSet, ScanStatus},
+    model::{Address, Device, HostReport, PortSet, ScanId, ScanKind, ScanStatus},
 };
 
 /// After this time a step takes no other host. A commit takes an SD card some 50 ms; both are to be less than 100 ms.

@@ -75,7 +75,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::condition::Condition;
-use crate::model::{Device, DeviceKey, HostReport, Mac, PortSet, ScanStatus};
+use crate::model::{Device, DeviceKey, HostReport, Mac, PortSet, ScanId, ScanKind, ScanStatus};
 
 pub use ahead::Repaired;
 pub use at_rest::ReaderThread;
@@ -90,7 +90,6 @@ pub use import::{Import, Imported, ImportedHost};
 pub use known::KnownDevices;
 pub use lock::{DirLock, lock, lock_existing};
 pub use names::Hearing;
-pub use news::{Asked, Doubt, News, What};
 pub use opened::WriterThread;
 pub use pages::{Page, ScanHost, ScanSummary};
 pub use prune::Pruned;
@@ -99,39 +98,6 @@ pub use summary::ScannerSummary;
 
 /// The database's name in the data directory.
 pub const FILE_NAME: &str = "portscan.db";
-
-/// Names a scan: Unix seconds of its start, as portmantool's clients expect, or one more than the scan
-/// before it where the clock is behind. Ascending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ScanId(pub i64);
-
-/// Why a scan is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ScanKind {
-    /// A scheduled run over a scanner's targets: resumed after a crash.
-    Run,
-    /// One device that was just seen, never scanned before or too long ago.
-    Seen,
-    /// Asked for by hand.
-    Manual,
-    /// A second look at ports that seem to have changed.
-    Confirm,
-    /// Made by somebody else. Its looks take their places among ours by their time.
-    Import,
-}
-
-impl ScanKind {
-    /// The word that stands for it in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Run => "run",
-            Self::Seen => "seen",
-            Self::Manual => "manual",
-            Self::Confirm => "confirm",
-            Self::Import => "import",
-        }
-    }
-}
 
 /// One look at one host, to be stored.
 ///

@@ -5,15 +5,15 @@ use rusqlite::{Connection, Row, params};
 use tokio::sync::watch;
 
 use super::{
-    Page, ScanId, Store,
+    Page, Store,
     error::{Result, StoreError},
     expected,
     reader::{mac, parsed, timestamp},
     writer,
 };
 use crate::model::{
-    Address, Device, DeviceKey, PortSet, PortState, Protocol,
-    unconfirmed::{Told, Unconfirmed},
+    ChangeEvent, ChangeFilter, ChangeKind, Device, PortSet, PortState, Protocol, ScanId,
+    unconfirmed::{Told, Unconfirmed, UnconfirmedEndpoint},
 };
 
 /// Ports of one device that are told one by one, if they change at once. More are one line: whoever opens a
@@ -27,94 +27,13 @@ const PAGE: u32 = 64;
 /// changed, one list is 200 KB.
 const PAGE_BYTES: usize = 16 * 1024;
 
-/// Something that has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
-    /// Ascending; what a reader goes on from.
-    pub id: i64,
-    /// When it was seen, by the wall clock of then.
-    pub at: Timestamp,
-    /// In which scan; `None` where a feed told.
-    pub scan: Option<ScanId>,
-    /// Of whom.
-    pub device: DeviceKey,
-    /// Where it was then.
-    pub address: Address,
-    /// What.
-    pub what: What,
-    /// Whether it differed from what was expected then, with a baseline there.
-    pub alert: bool,
-}
-
-/// What has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// A device is there that never was before: all that is open on it is part of this.
-    New,
-    /// Ports are open: one, or too many to be told one by one.
-    Opened(Protocol, PortSet),
-    /// Ports are open no longer.
-    Closed(Protocol, PortSet),
-    /// It has another address.
-    Moved {
-        /// The one before.
-        from: Address,
-    },
-    /// Nobody has seen it for long.
-    Gone,
-    /// It is there again.
-    Back,
-}
-
-/// Which news are asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// Those with greater ids.
-    pub after: i64,
-    /// Those since then, by the wall clock.
-    pub since: Option<Timestamp>,
-    /// Those of this device.
-    pub device: Option<DeviceKey>,
-}
-
-/// An endpoint of which some ports wait for a second look.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doubt {
-    /// The device at the address that is to be looked at again.
-    pub device: Device,
-    /// Its TCP ports.
-    pub unconfirmed: Unconfirmed,
-}
-
 /// News on their way to the disk.
 pub(super) struct Draft<'a> {
     pub(super) at: Timestamp,
     pub(super) scan: Option<ScanId>,
     pub(super) device: &'a Device,
-    pub(super) what: What,
+    pub(super) what: ChangeKind,
     pub(super) alert: bool,
-}
-
-impl What {
-    /// The word that stands for it in the database and in APIs.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Opened(..) => "opened",
-            Self::Closed(..) => "closed",
-            Self::Moved { .. } => "moved",
-            Self::Gone => "gone",
-            Self::Back => "back",
-        }
-    }
-
-    /// The ports it is about, with their protocol.
-    pub const fn ports(&self) -> Option<(Protocol, &PortSet)> {
-        match self {
-            Self::Opened(protocol, ports) | Self::Closed(protocol, ports) => Some((*protocol, ports)),
-            Self::New | Self::Moved { .. } | Self::Gone | Self::Back => None,
-        }
-    }
 }
 
 impl Store {
@@ -122,11 +41,11 @@ impl Store {
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn news(&self, asked: Asked) -> Result<Page<News>> {
+    pub async fn news(&self, asked: ChangeFilter) -> Result<Page<ChangeEvent>> {
         self.read(move |connection| read(connection, &asked)).await
     }
 
-    /// The id of the latest [`News`], and every change of that.
+    /// The id of the latest [`ChangeEvent`], and every change of that.
     pub fn newest(&self) -> watch::Receiver<i64> {
         self.newest.clone()
     }
@@ -143,7 +62,7 @@ impl Store {
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn doubts(&self) -> Result<Vec<Doubt>> {
+    pub async fn doubts(&self) -> Result<Vec<UnconfirmedEndpoint>> {
         self.read(doubts).await
     }
 }
@@ -162,7 +81,7 @@ pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
 pub(super) fn tell(connection: &Connection, draft: &Draft<'_>) -> Result<()> {
     let Draft { at, scan, device, what, alert } = draft;
     let ports = what.ports();
-    let from = if let What::Moved { from } = what { Some(from.to_string()) } else { None };
+    let from = if let ChangeKind::Moved { from } = what { Some(from.to_string()) } else { None };
     let sql = "INSERT INTO changes (at, scan, device, address, kind, protocol, ports, was, alert)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     connection.prepare_cached(sql)?.execute(params![
@@ -192,8 +111,8 @@ pub(super) fn settle(
     if settled.unconfirmed != before {
         keep(connection, id, protocol, &settled.unconfirmed)?;
     }
-    let opened = portions(&settled.opened).map(|ports| What::Opened(protocol, ports));
-    let closed = portions(&settled.closed).map(|ports| What::Closed(protocol, ports));
+    let opened = portions(&settled.opened).map(|ports| ChangeKind::Opened(protocol, ports));
+    let closed = portions(&settled.closed).map(|ports| ChangeKind::Closed(protocol, ports));
     let mut told = opened.chain(closed).peekable();
     if told.peek().is_none() {
         return Ok(());
@@ -202,9 +121,9 @@ pub(super) fn settle(
     let expected = expected::of(connection, device.mac, Some(&device.address))?;
     for what in told {
         let is_odd = what.ports().is_some_and(|(_, ports)| {
-            ports
-                .iter()
-                .any(|port| expected.is(protocol, port, PortState::Open) != matches!(what, What::Opened(..)))
+            ports.iter().any(|port| {
+                expected.is(protocol, port, PortState::Open) != matches!(what, ChangeKind::Opened(..))
+            })
         });
         let alert = is_baseline && is_odd;
         tell(connection, &Draft { at: look.at, scan: Some(scan), device, what, alert })?;
@@ -250,7 +169,7 @@ fn keep(connection: &Connection, endpoint: i64, protocol: Protocol, doubts: &Unc
     Ok(())
 }
 
-fn doubts(connection: &Connection) -> Result<Vec<Doubt>> {
+fn doubts(connection: &Connection) -> Result<Vec<UnconfirmedEndpoint>> {
     let sql = "SELECT DISTINCT e.id, d.mac, e.address, d.name
                FROM unconfirmed u JOIN endpoints e ON e.id = u.endpoint JOIN devices d ON d.id = e.device
                WHERE u.protocol = 'tcp'";
@@ -260,12 +179,15 @@ fn doubts(connection: &Connection) -> Result<Vec<Doubt>> {
     while let Some(row) = rows.next()? {
         let address = parsed(row.get::<_, String>(2)?)?;
         let device = Device { address, mac: mac(row, 1)?, name: row.get(3)? };
-        doubts.push(Doubt { device, unconfirmed: unconfirmed(connection, row.get(0)?, Protocol::Tcp)? });
+        doubts.push(UnconfirmedEndpoint {
+            device,
+            unconfirmed: unconfirmed(connection, row.get(0)?, Protocol::Tcp)?,
+        });
     }
     Ok(doubts)
 }
 
-fn read(connection: &Connection, asked: &Asked) -> Result<Page<News>> {
+fn read(connection: &Connection, asked: &ChangeFilter) -> Result<Page<ChangeEvent>> {
     let sql = "SELECT id, at, scan, device, address, kind, protocol, ports, was, alert FROM changes
                WHERE id > ?1 AND (?2 IS NULL OR at >= ?2) AND (?3 IS NULL OR device = ?3) ORDER BY id LIMIT ?4";
     let mut statement = connection.prepare_cached(sql)?;
@@ -284,20 +206,20 @@ fn read(connection: &Connection, asked: &Asked) -> Result<Page<News>> {
     Ok(Page::of(news, PAGE))
 }
 
-fn one(row: &Row<'_>) -> Result<News> {
+fn one(row: &Row<'_>) -> Result<ChangeEvent> {
     let ports = || -> Result<(Protocol, PortSet)> {
         Ok((parsed(row.get::<_, String>(6)?)?, parsed(row.get::<_, String>(7)?)?))
     };
     let what = match row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)? {
-        "new" => What::New,
-        "opened" => ports().map(|(protocol, ports)| What::Opened(protocol, ports))?,
-        "closed" => ports().map(|(protocol, ports)| What::Closed(protocol, ports))?,
-        "gone" => What::Gone,
-        "back" => What::Back,
-        "moved" => What::Moved { from: parsed(row.get::<_, String>(8)?)? },
+        "new" => ChangeKind::New,
+        "opened" => ports().map(|(protocol, ports)| ChangeKind::Opened(protocol, ports))?,
+        "closed" => ports().map(|(protocol, ports)| ChangeKind::Closed(protocol, ports))?,
+        "gone" => ChangeKind::Gone,
+        "back" => ChangeKind::Back,
+        "moved" => ChangeKind::Moved { from: parsed(row.get::<_, String>(8)?)? },
         other => return Err(StoreError::Damaged(format!("\"{other}\" is no kind of change"))),
     };
-    Ok(News {
+    Ok(ChangeEvent {
         id: row.get(0)?,
         at: timestamp(row.get(1)?)?,
         scan: row.get::<_, Option<i64>>(2)?.map(ScanId),

@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::{
-    ScanId, Store,
+    Store,
     error::Result,
     reader::{parsed, timestamp},
     verdicts::Verdicts,
 };
-use crate::model::{Address, PortSet, PortState, Protocol};
+use crate::model::{Address, PortSet, PortState, Protocol, ScanId};
 
 /// Rows of a page of scans: some 10 KB of JSON.
 const SCANS: u32 = 500;

@@ -6,10 +6,13 @@ use rusqlite::{Connection, params};
 use super::{
     error::Result,
     expected,
-    news::{self, Draft, What},
+    news::{self, Draft},
     reader::{mac, parsed},
 };
-use crate::{clock::EARLIEST_SANE, model::Device};
+use crate::{
+    clock::EARLIEST_SANE,
+    model::{ChangeKind, Device},
+};
 
 /// A device is there, as the database has it.
 pub(super) const THERE: &str = "there";
@@ -35,7 +38,7 @@ pub(super) fn mark_absent_since(connection: &Connection, since: Timestamp, at: T
         connection.prepare_cached(sql)?.execute(params![id, GONE])?;
         // A device of which nothing is expected is not missed.
         let alert = is_baseline && !expected::of(connection, device.mac, Some(&device.address))?.is_empty();
-        news::tell(connection, &Draft { at, scan: None, device: &device, what: What::Gone, alert })?;
+        news::tell(connection, &Draft { at, scan: None, device: &device, what: ChangeKind::Gone, alert })?;
     }
     Ok(())
 }

@@ -13,11 +13,14 @@ use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{
-    ScanId, Store,
+    Store,
     error::Result,
     reader::{key, timestamp},
 };
-use crate::{clock::EARLIEST_SANE, model::DeviceKey};
+use crate::{
+    clock::EARLIEST_SANE,
+    model::{DeviceKey, ScanId},
+};
 
 /// Looks of one step: some milliseconds on a Pi.
 pub(super) const STEP: u32 = 500;

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::mpsc;
 
-use crate::model::{Address, Device, DeviceKey, Mac, PortSet, Protocol};
+use crate::model::{Address, Device, DeviceKey, Mac, PortSet, Protocol, ScanId};
 
 use super::{
-    CachedHost, OpenScan, ScanId, Schedule, Totals,
+    CachedHost, OpenScan, Schedule, Totals,
     current::{self, Look},
     error::{Result, StoreError},
 };

@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::{
-    Page, ScanId, Store,
+    Page, Store,
     error::Result,
     pages::{HOSTS, HOSTS_BYTES},
     reader::{mac, parsed, timestamp},
     verdicts::Verdicts,
 };
-use crate::model::{Device, HostReport, HostStatus, PortFinding, PortSet, PortState, Reason};
+use crate::model::{Device, HostReport, HostStatus, PortFinding, PortSet, PortState, Reason, ScanId};
 
 /// One look at one host, as it was stored: without round-trip times, and with the usual reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,12 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{HostReport, PortSet, PortState, Stretch};
+use crate::model::{HostReport, PortSet, PortState, ScanId, Stretch};
 
-use super::{
-    ScanId,
-    error::{Result, StoreError},
-};
+use super::error::{Result, StoreError};
 
 /// The verdicts on one host's ports: what was looked at, what most of it is, and what differs.
 ///

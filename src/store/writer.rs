@@ -14,11 +14,11 @@ use tokio::{
 
 use crate::{
     clock::Clock,
-    model::{Device, HostStatus, Moment, ScanStatus},
+    model::{Device, HostStatus, Moment, ScanId, ScanKind, ScanStatus},
 };
 
 use super::{
-    Hearing, Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
+    Hearing, Observation, Pace, Schedule, StoreHealth, Wish,
     apply::Change,
     commit::{Pending, touch, write},
     condition::{Condition, diagnose, is_short_of_room},

@@ -34,8 +34,8 @@ async fn rows(store: &Store) -> Vec<String> {
 }
 
 async fn events(store: &Store) -> Vec<String> {
-    let news = store.news(Asked::default()).await.unwrap().rows;
-    let line = |news: &News| {
+    let news = store.news(ChangeFilter::default()).await.unwrap().rows;
+    let line = |news: &ChangeEvent| {
         let ports = news.what.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
         format!("{} {}{ports}", news.device, news.what.as_str())
     };

@@ -75,7 +75,7 @@ async fn an_import_without_macs_is_whose_the_address_was() {
     assert_eq!(open_now(&store, &heir).await.unwrap(), "20");
     assert_eq!(open_now(&store, &without_mac(1)).await, None);
     store.record(look(other, without_mac(1), 240, "1-100", &[20, 21])).await.unwrap();
-    let news = store.news(Asked::default()).await.unwrap().rows;
+    let news = store.news(ChangeFilter::default()).await.unwrap().rows;
     assert_eq!(news.last().map(|news| &news.device), Some(&heir.key()), "told of the one it is about");
     // Nobody knows who had this one.
     store.record(look(other, without_mac(5), 30, "1-100", &[30])).await.unwrap();

@@ -29,7 +29,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     clock::Clock,
-    model::{HostReport, HostStatus, Moment, PortFinding, PortState, Protocol, Reason},
+    model::{
+        ChangeEvent, ChangeFilter, HostReport, HostStatus, Moment, PortFinding, PortState, Protocol, Reason,
+    },
 };
 
 /// A clock that a test sets.

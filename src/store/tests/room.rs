@@ -75,7 +75,7 @@ async fn a_database_full_of_invented_devices_gets_room_and_keeps_what_is_real() 
     }
     let kept = keys(&store).await;
     assert!((1..=5).all(|last| kept.contains(&device(last).key())), "what is real is kept");
-    let told = store.news(Asked { after: 0, ..Asked::default() }).await.unwrap().rows;
+    let told = store.news(ChangeFilter { after: 0, ..ChangeFilter::default() }).await.unwrap().rows;
     assert!(told.iter().all(|news| kept.contains(&news.device)), "what was made up leaves no change behind");
 }
 
