@@ -10,6 +10,7 @@ use super::{
     current::{self, Look, Place},
     error::{Result, StoreError},
     expected, identity, names, presence,
+    row::milliseconds,
     verdicts::{Verdicts, digest},
 };
 
@@ -93,10 +94,6 @@ impl Change {
         }
         Ok(())
     }
-}
-
-fn milliseconds(duration: std::time::Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The longest reason for a failure that is kept, in characters.

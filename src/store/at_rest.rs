@@ -12,7 +12,7 @@ use super::{
     Store, bytes,
     condition::Condition,
     error::{Result, StoreError},
-    news, reader, schema,
+    numbers, reader, schema,
 };
 
 /// The thread behind a [`Store`] that only reads.
@@ -33,7 +33,7 @@ impl Store {
         // Nobody takes what is written, and nothing happens that could change either.
         let (writes, _) = mpsc::channel(1);
         let condition = Arc::new(Condition::new(path, sync_channel(1).0));
-        let (_, newest) = watch::channel(news::newest(&connection)?);
+        let (_, newest) = watch::channel(numbers::latest_event(&connection)?);
         let (reads, mut requests) = mpsc::channel(reader::QUEUE);
         let reader = std::thread::Builder::new()
             .name("store-reader".to_owned())

@@ -20,7 +20,7 @@ use std::{
 
 use super::{
     Pace,
-    condition::Condition,
+    condition::{CheckSignal, Condition},
     error::{Result, StoreError},
     schema,
 };
@@ -38,20 +38,11 @@ const REST: u32 = 3;
 /// The longest rest, so that it can be stopped: after a disk that hangs it would be as long.
 const LONGEST_REST: Duration = Duration::from_millis(200);
 
-/// What the thread is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
-    /// A query has failed.
-    Suspicion,
-    /// It is to end.
-    Stop,
-}
-
 /// The thread that checks.
 #[derive(Debug)]
 pub(super) struct CheckThread {
     stopping: Arc<AtomicBool>,
-    words: mpsc::SyncSender<Word>,
+    words: mpsc::SyncSender<CheckSignal>,
     thread: JoinHandle<()>,
 }
 
@@ -62,7 +53,7 @@ impl CheckThread {
         clock: Arc<dyn Clock>,
         pace: Pace,
         condition: Arc<Condition>,
-        (words, heard): (mpsc::SyncSender<Word>, mpsc::Receiver<Word>),
+        (words, heard): (mpsc::SyncSender<CheckSignal>, mpsc::Receiver<CheckSignal>),
     ) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let checker =
@@ -76,7 +67,7 @@ impl CheckThread {
     pub(super) fn join(self) {
         self.stopping.store(true, Ordering::Relaxed);
         // A thread that is already gone needs no telling.
-        let _ = self.words.send(Word::Stop);
+        let _ = self.words.send(CheckSignal::Stop);
         let _ = self.thread.join();
     }
 }
@@ -90,7 +81,7 @@ struct Checker {
 }
 
 impl Checker {
-    fn run(self, words: &mpsc::Receiver<Word>) {
+    fn run(self, words: &mpsc::Receiver<CheckSignal>) {
         loop {
             let begun = self.clock.now();
             let damage = self.check();
@@ -118,11 +109,11 @@ impl Checker {
 
     /// Waits until the next check is due, and no longer than it takes to follow a suspicion; whether there is to be
     /// one. What fails again and again is not followed more often than [`Pace::recheck`].
-    fn wait(&self, words: &mpsc::Receiver<Word>, begun: Moment, mut next: Moment) -> bool {
+    fn wait(&self, words: &mpsc::Receiver<CheckSignal>, begun: Moment, mut next: Moment) -> bool {
         loop {
             match words.recv_timeout(self.clock.now().until(next)) {
-                Ok(Word::Suspicion) => next = next.min(begun + self.pace.recheck),
-                Ok(Word::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+                Ok(CheckSignal::Suspicion) => next = next.min(begun + self.pace.recheck),
+                Ok(CheckSignal::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
                 Err(RecvTimeoutError::Timeout) => return true,
             }
         }

@@ -8,7 +8,7 @@ use super::{
     HostState, Store,
     error::{Result, StoreError},
     expected,
-    reader::{mac, parsed},
+    row::{mac, text},
     verdicts::Verdicts,
 };
 use crate::model::{Address, Device, Mac, Protocol, ScanId, Standings};
@@ -101,7 +101,7 @@ fn scan_devices(
             left -= 1;
         }
         let id = row.get(0)?;
-        let protocol = parsed(row.get::<_, String>(3)?)?;
+        let protocol = text(row, 3)?;
         let result = row.get::<_, Option<i64>>(4)?.map(|result| (protocol, result));
         match devices.last_mut().filter(|last| last.row == id) {
             Some(last) => last.results.extend(result),
@@ -109,7 +109,7 @@ fn scan_devices(
                 row: id,
                 device_row,
                 mac: mac(row, 1)?,
-                address: parsed(row.get::<_, String>(2)?)?,
+                address: text(row, 2)?,
                 results: result.into_iter().collect(),
             }),
         }

@@ -15,7 +15,7 @@ use super::{
     expected,
     identity::Credit,
     news,
-    reader::{mac, parsed, timestamp},
+    row::{device, text, timestamp},
     verdicts::Verdicts,
 };
 use crate::{
@@ -177,7 +177,7 @@ fn looks_where(
         page.looks.entry(row.get(6)?).or_default().push(Look {
             scan: ScanId(row.get(0)?),
             seq,
-            protocol: parsed(row.get::<_, String>(2)?)?,
+            protocol: text(row, 2)?,
             started,
             verdicts: Verdicts::decode(body).ok(),
             place: Place::read(row.get(4)?, started, seq),
@@ -379,7 +379,7 @@ fn bare(row: &Row<'_>) -> Result<HostState> {
     Ok(HostState {
         row: row.get(0)?,
         device_row: row.get(6)?,
-        device: Device { address: parsed(row.get::<_, String>(2)?)?, mac: mac(row, 1)?, name: row.get(3)? },
+        device: device(row, 1)?,
         up: row.get(4)?,
         is_holder: row.get(5)?,
         standings: Standings::new(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::{error::Result, placement::Present, reader::parsed};
+use super::{error::Result, placement::Present, row::text};
 use crate::{clock::EARLIEST_SANE, model::Address};
 
 /// What `held` says of an address that the device does not have any more.
@@ -28,7 +28,7 @@ pub(super) fn held_by(connection: &Connection, device: i64) -> Result<Vec<Presen
     while let Some(row) = rows.next()? {
         present.push(Present {
             endpoint: row.get(0)?,
-            address: parsed(row.get::<_, String>(1)?)?,
+            address: text(row, 1)?,
             first_seen: row.get(2)?,
             last_seen: row.get(3)?,
             up: row.get(4)?,

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use rusqlite::ErrorCode;
 
-use super::StoreHealth;
+use super::health::StoreHealth;
 use crate::data_dir::Obstacle;
 use crate::model::ScanId;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
-use super::{Page, Store, error::Result, reader::parsed, writer};
+use super::{Page, Store, error::Result, row::text, writer};
 use crate::model::{Address, DeviceKey, Expectation, Expected, Mac, PortState, Protocol};
 
 /// Expectations of a page: some 10 KB, and 250 KB at most.
@@ -141,10 +141,10 @@ fn page(connection: &Connection, sql: &str, after: i64) -> Result<Page<Expectati
 fn one(row: &Row<'_>) -> Result<Expectation> {
     Ok(Expectation {
         written: row.get(0)?,
-        device: parsed(row.get::<_, String>(1)?)?,
-        protocol: parsed(row.get::<_, String>(2)?)?,
+        device: text(row, 1)?,
+        protocol: text(row, 2)?,
         port: row.get(3)?,
-        state: parsed(row.get::<_, String>(4)?)?,
+        state: text(row, 4)?,
         comment: row.get(5)?,
     })
 }

@@ -11,7 +11,7 @@ use super::{
     current::{self, PageOfLooks},
     error::Result,
     identity, names,
-    reader::{mac, parsed, timestamp},
+    row::{device, text, timestamp},
 };
 use crate::model::{Address, Device, DeviceKey, Name, NameSource, PortSet, PortState, Protocol, Standings};
 
@@ -264,7 +264,7 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
 fn bare(row: &Row<'_>) -> Result<Host> {
     Ok(Host {
         row: Some(row.get(0)?),
-        device: Device { mac: mac(row, 1)?, address: parsed(row.get::<_, String>(2)?)?, name: row.get(3)? },
+        device: device(row, 1)?,
         words: Words { name: row.get(4)?, note: row.get(5)? },
         first_seen: timestamp(row.get(6)?)?,
         last_seen: timestamp(row.get(7)?)?,
@@ -285,8 +285,8 @@ fn opened(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64,
     let mut opened: HashMap<_, Vec<_>> = HashMap::new();
     let mut later: BTreeMap<(i64, Protocol), PortSet> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let (device, protocol) = (row.get(0)?, parsed(row.get::<_, String>(2)?)?);
-        let ports: PortSet = parsed(row.get::<_, String>(3)?)?;
+        let (device, protocol) = (row.get(0)?, text(row, 2)?);
+        let ports: PortSet = text(row, 3)?;
         let later = later.entry((device, protocol)).or_default();
         let last_opened = ports.minus(later);
         if !last_opened.is_empty() {
@@ -310,7 +310,7 @@ fn addresses(
     let mut addresses: HashMap<_, Vec<_>> = HashMap::new();
     while let Some(row) = rows.next()? {
         let record = AddressRecord {
-            address: parsed(row.get::<_, String>(2)?)?,
+            address: text(row, 2)?,
             first_seen: timestamp(row.get(3)?)?,
             last_seen: timestamp(row.get(4)?)?,
             is_present: row.get(5)?,

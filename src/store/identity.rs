@@ -16,7 +16,7 @@ use super::{
     news::{self, Draft},
     placement::{Claim, Step, moved_to, place},
     presence::{GONE, THERE},
-    reader::mac,
+    row::mac,
 };
 use crate::model::{Address, ChangeKind, Device, Mac, ScanId};
 

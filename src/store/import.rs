@@ -17,8 +17,8 @@ use super::{
     Observation, Store,
     apply::Change,
     error::{Result, StoreError},
-    identity,
-    reader::parsed,
+    identity, numbers,
+    row::text,
     writer::{Done, Request},
 };
 use crate::{
@@ -220,7 +220,7 @@ fn begin(connection: &mut Connection, import: &Import) -> Result<Begun> {
 /// The row of the scan, under the second of its start, or the next one that no other scan has: two reports of one
 /// second are two scans, and one of ours is nobody else's.
 fn insert(connection: &Connection, import: &Import) -> Result<ScanId> {
-    let id = free(connection, import.started.as_second())?;
+    let id = numbers::free_scan_id(connection, import.started.as_second())?;
     let sql = "INSERT INTO scans (id, scanner, kind, ports, status, started, digest, is_newest)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NOT EXISTS (SELECT 1 FROM scans WHERE id > ?1))";
     connection.prepare_cached(sql)?.execute(params![
@@ -290,17 +290,7 @@ fn addresses(connection: &Connection, scan: ScanId) -> Result<HashSet<Address>> 
     let mut rows = statement.query([scan.0])?;
     let mut addresses = HashSet::new();
     while let Some(row) = rows.next()? {
-        addresses.insert(parsed(row.get::<_, String>(0)?)?);
+        addresses.insert(text(row, 0)?);
     }
     Ok(addresses)
-}
-
-/// The first id from this one on that no scan has.
-pub(super) fn free(connection: &Connection, wanted: i64) -> Result<i64> {
-    let mut taken = connection.prepare_cached("SELECT 1 FROM scans WHERE id = ?1")?;
-    let mut id = wanted;
-    while taken.exists([id])? {
-        id += 1;
-    }
-    Ok(id)
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{current, endpoints, error::Result, reader::parsed};
+use super::{current, endpoints, error::Result, row::text};
 use crate::model::{Address, Mac};
 
 /// The row of the device that is known by this address alone.
@@ -61,7 +61,7 @@ fn merge_rows(connection: &Connection, old: i64, kept: i64) -> Result<()> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([old])?;
     while let Some(row) = rows.next()? {
-        let (endpoint, address): (i64, Address) = (row.get(0)?, parsed(row.get::<_, String>(1)?)?);
+        let (endpoint, address): (i64, Address) = (row.get(0)?, text(row, 1)?);
         let seen = (row.get(2)?, row.get(3)?);
         let same = endpoints::note_past(connection, kept, &address, seen, endpoints::LEFT)?;
         // Rare, and without an index that every look would have to pay for: this reads all observations.

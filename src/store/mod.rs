@@ -38,15 +38,19 @@ mod current;
 mod endpoints;
 mod error;
 mod expected;
+mod health;
 mod hosts;
 mod identity;
 mod import;
 mod known;
 mod lock;
+mod lookups;
 mod merge;
 mod names;
 mod news;
+mod numbers;
 mod opened;
+mod page;
 mod pages;
 mod placement;
 mod presence;
@@ -54,6 +58,7 @@ mod prune;
 mod reader;
 mod reports;
 mod room;
+mod row;
 mod schema;
 mod sightings;
 mod summary;
@@ -81,17 +86,18 @@ pub use ahead::Repaired;
 pub use at_rest::ReaderThread;
 pub use backup::backup;
 pub use compared::ScanDevice;
-pub use condition::StoreHealth;
 pub use current::HostState;
 pub use error::{Result, StoreError};
 pub use expected::Wish;
+pub use health::StoreHealth;
 pub use hosts::{AddressRecord, Host, NewWords, OpenPort, PortKey, Words};
 pub use import::{Import, Imported, ImportedHost};
 pub use known::KnownDevices;
 pub use lock::{DirLock, lock, lock_existing};
 pub use names::Hearing;
 pub use opened::WriterThread;
-pub use pages::{Page, ScanHost, ScanSummary};
+pub use page::Page;
+pub use pages::{ScanHost, ScanSummary};
 pub use prune::Pruned;
 pub use reports::HostRecord;
 pub use summary::ScannerSummary;
@@ -282,7 +288,7 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn macs_after(&self, after: Option<Mac>, most: u32) -> Result<Vec<Mac>> {
-        self.read(move |connection| reader::macs(connection, after, most)).await
+        self.read(move |connection| lookups::macs(connection, after, most)).await
     }
 
     /// The present state of a device's ports; `None` if there is no complete look at it.
@@ -291,7 +297,7 @@ impl Store {
     /// The database fails, or the store is closed.
     pub async fn latest(&self, device: &DeviceKey) -> Result<Option<CachedHost>> {
         let device = device.clone();
-        self.read(move |connection| reader::latest(connection, &device)).await
+        self.read(move |connection| lookups::latest(connection, &device)).await
     }
 
     /// How old the present state of each endpoint is: when the oldest look began that still supplies a port of it,
@@ -301,7 +307,7 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn ages(&self) -> Result<Vec<(Device, Timestamp)>> {
-        self.read(reader::ages).await
+        self.read(lookups::ages).await
     }
 
     /// How much is remembered, and how new it is.
@@ -309,7 +315,7 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn totals(&self) -> Result<Totals> {
-        self.read(reader::totals).await
+        self.read(lookups::totals).await
     }
 
     /// A number that is another after every change of the database.
@@ -317,7 +323,7 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn version(&self) -> Result<i64> {
-        self.read(reader::version).await
+        self.read(lookups::version).await
     }
 
     /// The scheduled runs that have no end, oldest first: right after opening, what a crash interrupted.
@@ -325,7 +331,7 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn open_scans(&self) -> Result<Vec<OpenScan>> {
-        self.read(reader::open_scans).await
+        self.read(lookups::open_scans).await
     }
 
     /// A scanner's schedule as last saved.
@@ -334,7 +340,7 @@ impl Store {
     /// The database fails, or the store is closed.
     pub async fn schedule(&self, scanner: &str) -> Result<Option<Schedule>> {
         let scanner = scanner.to_owned();
-        self.read(move |connection| reader::schedule(connection, &scanner)).await
+        self.read(move |connection| lookups::schedule(connection, &scanner)).await
     }
 
     /// Whether what is recorded reaches the disk and can be read, and every change of that.

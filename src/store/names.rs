@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use super::{
     Store,
     error::Result,
-    reader::{parsed, timestamp},
+    row::{text, timestamp},
     writer::Request,
 };
 use crate::model::{DeviceKey, Name, NameSource};
@@ -77,7 +77,7 @@ pub(super) fn between(connection: &Connection, first: i64, last: i64) -> Result<
     let mut names: HashMap<_, Vec<_>> = HashMap::new();
     while let Some(row) = rows.next()? {
         let at = row.get::<_, Option<i64>>(3)?.map(timestamp).transpose()?;
-        let name = Name { text: row.get(2)?, source: parsed(row.get::<_, String>(1)?)?, at };
+        let name = Name { text: row.get(2)?, source: text(row, 1)?, at };
         names.entry(row.get(0)?).or_default().push(name);
     }
     Ok(names)

@@ -8,7 +8,7 @@ use super::{
     Page, Store,
     error::{Result, StoreError},
     expected,
-    reader::{mac, parsed, timestamp},
+    row::{device, text, timestamp},
     writer,
 };
 use crate::model::{
@@ -70,12 +70,6 @@ impl Store {
 /// Whether anything was accepted yet: before, all is as it is, and nothing is alarming.
 pub(super) fn is_baseline(connection: &Connection) -> Result<bool> {
     Ok(connection.prepare_cached("SELECT 1 FROM marks WHERE name = 'baseline'")?.exists([])?)
-}
-
-/// The id of the latest news; 0 before the first.
-pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
-    let sql = "SELECT coalesce(max(id), 0) FROM changes";
-    connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
 }
 
 pub(super) fn tell(connection: &Connection, draft: &Draft<'_>) -> Result<()> {
@@ -147,7 +141,7 @@ fn unconfirmed(connection: &Connection, endpoint: i64, protocol: Protocol) -> Re
     let mut found = Unconfirmed::default();
     while let Some(row) = rows.next()? {
         let list = if row.get(0)? { &mut found.openings } else { &mut found.closings };
-        list.push((timestamp(row.get(1)?)?, parsed(row.get::<_, String>(2)?)?));
+        list.push((timestamp(row.get(1)?)?, text(row, 2)?));
     }
     Ok(found)
 }
@@ -177,8 +171,7 @@ fn doubts(connection: &Connection) -> Result<Vec<UnconfirmedEndpoint>> {
     let mut rows = statement.query([])?;
     let mut doubts = Vec::new();
     while let Some(row) = rows.next()? {
-        let address = parsed(row.get::<_, String>(2)?)?;
-        let device = Device { address, mac: mac(row, 1)?, name: row.get(3)? };
+        let device = device(row, 1)?;
         doubts.push(UnconfirmedEndpoint {
             device,
             unconfirmed: unconfirmed(connection, row.get(0)?, Protocol::Tcp)?,
@@ -207,24 +200,22 @@ fn read(connection: &Connection, asked: &ChangeFilter) -> Result<Page<ChangeEven
 }
 
 fn one(row: &Row<'_>) -> Result<ChangeEvent> {
-    let ports = || -> Result<(Protocol, PortSet)> {
-        Ok((parsed(row.get::<_, String>(6)?)?, parsed(row.get::<_, String>(7)?)?))
-    };
+    let ports = || -> Result<(Protocol, PortSet)> { Ok((text(row, 6)?, text(row, 7)?)) };
     let what = match row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)? {
         "new" => ChangeKind::New,
         "opened" => ports().map(|(protocol, ports)| ChangeKind::Opened(protocol, ports))?,
         "closed" => ports().map(|(protocol, ports)| ChangeKind::Closed(protocol, ports))?,
         "gone" => ChangeKind::Gone,
         "back" => ChangeKind::Back,
-        "moved" => ChangeKind::Moved { from: parsed(row.get::<_, String>(8)?)? },
+        "moved" => ChangeKind::Moved { from: text(row, 8)? },
         other => return Err(StoreError::Damaged(format!("\"{other}\" is no kind of change"))),
     };
     Ok(ChangeEvent {
         id: row.get(0)?,
         at: timestamp(row.get(1)?)?,
         scan: row.get::<_, Option<i64>>(2)?.map(ScanId),
-        device: parsed(row.get::<_, String>(3)?)?,
-        address: parsed(row.get::<_, String>(4)?)?,
+        device: text(row, 3)?,
+        address: text(row, 4)?,
         what,
         alert: row.get(9)?,
     })

@@ -7,7 +7,8 @@ use rusqlite::{Connection, Row, params};
 use super::{
     Store,
     error::Result,
-    reader::{parsed, timestamp},
+    page::Page,
+    row::{parse, text, timestamp},
     verdicts::Verdicts,
 };
 use crate::model::{Address, PortSet, PortState, Protocol, ScanId};
@@ -20,30 +21,6 @@ pub(super) const HOSTS: u32 = 16;
 
 /// How much of what a scan found is decoded for one page, beyond its first host, in bytes as stored.
 pub(super) const HOSTS_BYTES: usize = 16 * 1024;
-
-/// Some rows, and where the next ones begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
-    /// In order; may be empty only at the end.
-    pub rows: Vec<T>,
-    /// What to ask for next; `None` at the end.
-    pub next: Option<i64>,
-}
-
-impl<T> Page<T> {
-    /// The page that these rows are, if a full one has `most`. A row's place is its own number, and the next
-    /// page has the greater ones.
-    pub(super) fn of(rows: Vec<(i64, T)>, most: u32) -> Self {
-        let next = (rows.len() >= most as usize).then(|| rows.last().map(|(place, _)| *place)).flatten();
-        Self { next, ..Self::cut(rows) }
-    }
-
-    /// A page that ends with these rows because they are large: there may be more.
-    pub(super) fn cut(rows: Vec<(i64, T)>) -> Self {
-        let next = rows.last().map(|(place, _)| *place);
-        Self { rows: rows.into_iter().map(|(_, row)| row).collect(), next }
-    }
-}
 
 /// What one scan found on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +130,7 @@ fn summary(row: &Row<'_>) -> Result<ScanSummary> {
         started: timestamp(row.get(3)?)?,
         finished: row.get::<_, Option<i64>>(4)?.map(timestamp).transpose()?,
         hosts: row.get(5)?,
-        ports: ports.map(parsed).transpose()?.unwrap_or_default(),
+        ports: ports.map(parse).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -178,8 +155,8 @@ fn scan_hosts(connection: &Connection, scan: ScanId, after: i64) -> Result<Page<
         let verdicts = Verdicts::decode(body)?;
         let host = ScanHost {
             place,
-            address: parsed(row.get::<_, String>(1)?)?,
-            protocol: parsed(row.get::<_, String>(2)?)?,
+            address: text(row, 1)?,
+            protocol: text(row, 2)?,
             listed: verdicts.into_exceptions(),
         };
         hosts.push((place, host));

@@ -7,12 +7,9 @@ use super::{
     error::Result,
     expected,
     news::{self, Draft},
-    reader::{mac, parsed},
+    row::device,
 };
-use crate::{
-    clock::EARLIEST_SANE,
-    model::{ChangeKind, Device},
-};
+use crate::{clock::EARLIEST_SANE, model::ChangeKind};
 
 /// A device is there, as the database has it.
 pub(super) const THERE: &str = "there";
@@ -29,8 +26,7 @@ pub(super) fn mark_absent_since(connection: &Connection, since: Timestamp, at: T
     let is_baseline = news::is_baseline(connection)?;
     let mut gone = Vec::new();
     while let Some(row) = rows.next()? {
-        let device =
-            Device { address: parsed(row.get::<_, String>(2)?)?, mac: mac(row, 1)?, name: row.get(3)? };
+        let device = device(row, 1)?;
         gone.push((row.get::<_, i64>(0)?, device));
     }
     for (id, device) in gone {

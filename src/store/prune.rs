@@ -15,7 +15,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use super::{
     Store,
     error::Result,
-    reader::{key, timestamp},
+    row::{key, timestamp},
 };
 use crate::{
     clock::EARLIEST_SANE,
@@ -242,7 +242,7 @@ fn unseen_since(connection: &Connection, since: Timestamp) -> Result<Vec<(i64, D
     let mut rows = statement.query([since.as_millisecond(), EARLIEST_SANE.as_millisecond()])?;
     let mut unseen = Vec::new();
     while let Some(row) = rows.next()? {
-        unseen.push((row.get(0)?, key(row, 1, 2)?));
+        unseen.push((row.get(0)?, key(row, 1)?));
     }
     Ok(unseen)
 }

@@ -9,7 +9,7 @@ use super::{
     Page, Store,
     error::Result,
     pages::{HOSTS, HOSTS_BYTES},
-    reader::{mac, parsed, timestamp},
+    row::{device, parse, text, timestamp},
     verdicts::Verdicts,
 };
 use crate::model::{Device, HostReport, HostStatus, PortFinding, PortSet, PortState, Reason, ScanId};
@@ -61,7 +61,7 @@ fn host_records(connection: &Connection, scan: ScanId, after: i64) -> Result<Pag
 }
 
 fn host_record(row: &Row<'_>) -> Result<HostRecord> {
-    let device = Device { address: parsed(row.get::<_, String>(2)?)?, mac: mac(row, 1)?, name: row.get(3)? };
+    let device = device(row, 1)?;
     let body = row.get_ref(13)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
     let (coverage, default_state, findings) = match body.map(Verdicts::decode).transpose()? {
         Some(verdicts) => {
@@ -76,18 +76,18 @@ fn host_record(row: &Row<'_>) -> Result<HostRecord> {
         }
         None => (PortSet::default(), PortState::Closed, Vec::new()),
     };
-    let reason: Option<Reason> = row.get::<_, Option<String>>(6)?.map(parsed).transpose()?;
+    let reason: Option<Reason> = row.get::<_, Option<String>>(6)?.map(parse).transpose()?;
     let milliseconds = |column| -> Result<Duration> {
         Ok(Duration::from_millis(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0)))
     };
     let report = HostReport {
         address: device.address.clone(),
-        status: parsed::<HostStatus>(row.get::<_, String>(5)?)?,
+        status: text::<HostStatus>(row, 5)?,
         coverage,
         default_state,
         default_reason: reason.unwrap_or(default_state.usual_reason()),
         findings,
-        protocol: parsed(row.get::<_, String>(4)?)?,
+        protocol: text(row, 4)?,
         probes: u64::try_from(row.get::<_, i64>(7)?).unwrap_or(0),
         preparation: milliseconds(10)?,
         scanning: milliseconds(11)?,

@@ -10,7 +10,7 @@ use super::{
     Store, current,
     error::Result,
     prune::{STEP, unchecked},
-    reader::{key, timestamp},
+    row::{key, timestamp},
 };
 use crate::{clock::EARLIEST_SANE, model::DeviceKey};
 
@@ -100,7 +100,7 @@ fn candidates(connection: &Connection, at: Timestamp) -> Result<Vec<Candidate>> 
             || seen < at - ANSWERED
             || seen < at - NOTHING_OPEN && !has_open_ports(connection, device_row)?;
         if may_go {
-            candidates.push(Candidate { row: device_row, device: key(row, 1, 2)?, has_answered });
+            candidates.push(Candidate { row: device_row, device: key(row, 1)?, has_answered });
         }
     }
     Ok(candidates)

@@ -13,9 +13,8 @@ use std::{
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior, ffi};
 
 use super::{
-    StoreHealth,
-    condition::diagnose,
     error::{Result, StoreError},
+    health::{StoreHealth, diagnose},
 };
 use crate::data_dir::{self, Obstacle, parent};
 

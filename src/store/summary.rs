@@ -9,7 +9,7 @@ use super::{
     Store,
     error::Result,
     news,
-    reader::{parsed, timestamp},
+    row::{text, timestamp},
 };
 use crate::model::ScanStatus;
 
@@ -59,7 +59,7 @@ fn scanner_summaries(connection: &Connection) -> Result<Vec<ScannerSummary>> {
         let (started, finished) = (timestamp(row.get(2)?)?, timestamp(row.get(3)?)?);
         summaries.push(ScannerSummary {
             scanner: row.get(0)?,
-            status: parsed(row.get::<_, String>(1)?)?,
+            status: text(row, 1)?,
             took: finished.duration_since(started).try_into().ok(),
             complete: row.get::<_, Option<i64>>(4)?.map(timestamp).transpose()?,
         });

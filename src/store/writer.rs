@@ -18,14 +18,15 @@ use crate::{
 };
 
 use super::{
-    Hearing, Observation, Pace, Schedule, StoreHealth, Wish,
+    Hearing, Observation, Pace, Schedule, Wish,
     apply::Change,
     commit::{Pending, touch, write},
-    condition::{Condition, diagnose, is_short_of_room},
+    condition::Condition,
     error::{Result, StoreError},
+    health::{StoreHealth, diagnose, is_short_of_room},
     identity,
-    import::{self, Step},
-    news,
+    import::Step,
+    numbers,
     opened::Reopening,
     sightings::Sightings,
 };
@@ -109,10 +110,9 @@ impl Writer {
     pub(super) fn new(reader: &Connection, parts: Parts) -> Result<Self> {
         let Parts { connection, reopening, path, clock, pace, condition, news } = parts;
         let number = |sql| reader.query_row(sql, [], |row| row.get::<_, i64>(0));
-        // Reads the whole table: some 50 bytes a row, once at start. An index would cost a page per commit.
-        let last_seq = number("SELECT coalesce(max(seq), 0) FROM observations")?;
-        let last_scan = last_scan(reader)?;
-        news.send_replace(news::newest(reader)?);
+        let last_seq = numbers::latest_observation(reader)?;
+        let last_scan = numbers::latest_own_scan(reader)?;
+        news.send_replace(numbers::latest_event(reader)?);
         let abandoned = number("SELECT count(*) FROM scans WHERE status = 'running' AND kind <> 'run'")? > 0;
         // The first change in the queue and not made here: the disk may be full, which is no reason not to
         // start and serve.
@@ -201,7 +201,7 @@ impl Writer {
                 let started = self.clock.wall();
                 let wanted = started.as_second().max(self.last_scan + 1);
                 // An import may have it. What cannot be read now will not be written either.
-                let free = self.connection.as_ref().and_then(|it| import::free(it, wanted).ok());
+                let free = self.connection.as_ref().and_then(|it| numbers::free_scan_id(it, wanted).ok());
                 self.last_scan = free.unwrap_or(wanted);
                 let id = ScanId(self.last_scan);
                 self.urgent = true;
@@ -267,7 +267,7 @@ impl Writer {
         }
         // Ids that lay ahead may have been mended; those of what waits are given already.
         if let (true, Some(connection)) = (self.batch.is_empty(), &self.connection) {
-            self.last_scan = last_scan(connection).unwrap_or(self.last_scan);
+            self.last_scan = numbers::latest_own_scan(connection).unwrap_or(self.last_scan);
         }
     }
 
@@ -352,14 +352,8 @@ impl Writer {
     /// Tells that there are news since the last commit, if so.
     fn tell_news(&self) {
         // One that cannot be read now is told with the next commit.
-        if let Some(Ok(newest)) = self.connection.as_ref().map(news::newest) {
+        if let Some(Ok(newest)) = self.connection.as_ref().map(numbers::latest_event) {
             self.news.send_if_modified(|told| std::mem::replace(told, newest) != newest);
         }
     }
-}
-
-/// The latest id of ours: an import from tomorrow is not to carry our own with it.
-fn last_scan(connection: &Connection) -> Result<i64> {
-    let sql = "SELECT coalesce(max(id), 0) FROM scans WHERE kind <> 'import'";
-    Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }

@@ -176,7 +176,7 @@ proptest! {
                 states.extend(coverage.iter().map(|port| (port, open.contains(&port))));
             }
             let expected: Vec<u16> = states.into_iter().filter(|(_, open)| *open).map(|(port, _)| port).collect();
-            let found = reader::latest(&transaction, &device(1).key()).unwrap().unwrap().open;
+            let found = lookups::latest(&transaction, &device(1).key()).unwrap().unwrap().open;
             prop_assert_eq!(found, expected);
         }
     }

@@ -107,7 +107,7 @@ proptest! {
             let observation = Box::new(narrow(scan, &coverage.to_string(), &open));
             Change::Record { seq, observation }.apply(&transaction).unwrap();
 
-            let found = reader::latest(&transaction, &device(1).key()).unwrap().unwrap().open;
+            let found = lookups::latest(&transaction, &device(1).key()).unwrap().unwrap().open;
             let expected: Vec<u16> =
                 naive.iter().filter(|(_, (_, open))| *open).map(|(port, _)| *port).collect();
             prop_assert_eq!(found, expected);
