@@ -23,7 +23,7 @@ use crate::{
         ChangeEvent as News, ChangeFilter as Asked, Deviation, DeviceKey, Difference, Disagreement,
         Expectation, Mac, ScanId,
     },
-    store::{HostState, Page, ScanDevice, StoreError, Wish},
+    store::{ExpectationUpdate as Wish, HostState, Page, ScanDevice, StoreError},
 };
 
 /// Devices that are read at a time where few of them have rows of their own.

@@ -19,8 +19,8 @@ use crate::{
     net::neighbours_by_ipv6,
     resolve::Resolve,
     store::{
-        CachedHost, Host, HostRecord, NewWords, Page, Pruned, ScanHost, ScanSummary, Store, StoreError,
-        Totals,
+        AnnotationPatch as NewWords, CachedHost, Host, HostRecord, Page, Pruned, ScanHost, ScanSummary,
+        Store, StoreError, Totals,
     },
 };
 

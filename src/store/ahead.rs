@@ -18,7 +18,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
-use super::{Store, error::Result, numbers, prune::unchecked};
+use super::{error::Result, handle::Store, numbers, prune::unchecked};
 use crate::clock::EARLIEST_SANE;
 
 /// By how much a date must lie ahead to be that of another clock: more than one that is set back a little.
@@ -61,7 +61,8 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn repair_dates(&self, now: Timestamp) -> Result<Repaired> {
-        self.aside(move |connection| unchecked(connection, |connection| repair(connection, now))).await
+        self.run_exclusive(move |connection| unchecked(connection, |connection| repair(connection, now)))
+            .await
     }
 }
 

@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 use rusqlite::Connection;
 
 use super::{
-    HostState, Store,
     error::{Result, StoreError},
     expected,
+    handle::Store,
+    host_states::HostState,
     row::{mac, text},
     verdicts::Verdicts,
 };

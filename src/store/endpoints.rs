@@ -6,7 +6,20 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{error::Result, placement::Present, row::text};
-use crate::{clock::EARLIEST_SANE, model::Address};
+use crate::{
+    clock::EARLIEST_SANE,
+    model::{Address, Mac},
+};
+
+/// The device, and its endpoint, that an observation or a sighting belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Credit {
+    /// The device's row.
+    pub(super) device: i64,
+    /// The row of the endpoint whose state it is part of.
+    pub(super) endpoint: i64,
+    pub(super) mac: Option<Mac>,
+}
 
 /// What `held` says of an address that the device does not have any more.
 pub(super) const LEFT: &str = "left";

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Page, Store,
-    current::{self, PageOfLooks},
+    contributors::{ContributorPage, contributors_of_page, standings},
     error::Result,
+    handle::Store,
     identity, names,
+    page::Page,
     row::{device, text, timestamp},
 };
 use crate::model::{Address, Device, DeviceKey, Name, NameSource, PortSet, PortState, Protocol, Standings};
@@ -24,7 +25,7 @@ pub struct Host {
     /// Who, where it was last seen, and what a feed calls it.
     pub device: Device,
     /// What its owner says.
-    pub words: Words,
+    pub words: Annotation,
     /// What it is called, by its owner here and by all others but the configuration.
     pub names: Vec<Name>,
     /// When it was seen for the first time, by the wall clock of then.
@@ -44,7 +45,7 @@ type Opened = (Timestamp, Protocol, PortSet);
 
 /// What the owner says of a device; `None` where nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Words {
+pub struct Annotation {
     /// What it is called, whatever feeds say.
     pub name: Option<String>,
     /// Anything else.
@@ -53,10 +54,10 @@ pub struct Words {
 
 /// What the owner has to say anew. `None`: it stays as it is; `Some(None)`: nothing any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NewWords {
-    /// See [`Words::name`].
+pub struct AnnotationPatch {
+    /// See [`Annotation::name`].
     pub name: Option<Option<String>>,
-    /// See [`Words::note`].
+    /// See [`Annotation::note`].
     pub note: Option<Option<String>>,
 }
 
@@ -107,7 +108,7 @@ impl Host {
         let names = named.map(|text| Name { text, source: NameSource::Feed, at: Some(first_seen) });
         Some(Self {
             row: None,
-            words: Words::default(),
+            words: Annotation::default(),
             names: names.into_iter().collect(),
             first_seen,
             last_seen,
@@ -199,15 +200,15 @@ impl Store {
             transaction.commit()?;
             Ok(credit.device)
         };
-        self.aside(enter).await
+        self.run_exclusive(enter).await
     }
 
     /// Keeps what the owner says of the device with this row; whether there is one.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn say(&self, row: i64, words: NewWords) -> Result<bool> {
-        self.aside(move |connection| say(connection, row, &words)).await
+    pub async fn say(&self, row: i64, patch: AnnotationPatch) -> Result<bool> {
+        self.run_exclusive(move |connection| annotate(connection, row, &patch)).await
     }
 }
 
@@ -239,7 +240,7 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
     }
     let is_full = hosts.len() >= most as usize;
     let Some(&(last, _)) = hosts.last() else { return Ok(Page::of(hosts, most)) };
-    let PageOfLooks { mut looks, cut_after } = current::looks_of_page(connection, first, last)?;
+    let ContributorPage { mut contributors, cut_after } = contributors_of_page(connection, first, last)?;
     let last = cut_after.unwrap_or(last);
     hosts.retain(|&(row, _)| row <= last);
     let mut opened = opened(connection, first, last)?;
@@ -248,8 +249,8 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
     for (row, host) in &mut hosts {
         for (endpoint, record) in addresses.remove(row).unwrap_or_default() {
             if record.is_present {
-                let looks = looks.remove(&endpoint).unwrap_or_default();
-                host.endpoints.push((record.address.clone(), current::standings(&looks)));
+                let newest_first = contributors.remove(&endpoint).unwrap_or_default();
+                host.endpoints.push((record.address.clone(), standings(&newest_first)));
             }
             host.addresses.push(record);
         }
@@ -265,7 +266,7 @@ fn bare(row: &Row<'_>) -> Result<Host> {
     Ok(Host {
         row: Some(row.get(0)?),
         device: device(row, 1)?,
-        words: Words { name: row.get(4)?, note: row.get(5)? },
+        words: Annotation { name: row.get(4)?, note: row.get(5)? },
         first_seen: timestamp(row.get(6)?)?,
         last_seen: timestamp(row.get(7)?)?,
         names: Vec::new(),
@@ -320,10 +321,10 @@ fn addresses(
     Ok(addresses)
 }
 
-fn say(connection: &Connection, row: i64, words: &NewWords) -> Result<bool> {
+fn annotate(connection: &Connection, row: i64, patch: &AnnotationPatch) -> Result<bool> {
     // What is not given stays as it is.
     let sql = "UPDATE devices SET own_name = iif(?2, ?3, own_name), note = iif(?4, ?5, note) WHERE id = ?1";
-    let NewWords { name, note } = words;
+    let AnnotationPatch { name, note } = patch;
     let changed = connection.execute(
         sql,
         params![

@@ -1,22 +1,104 @@
-//! Short lookups: the current ports of one device, how old the state of each endpoint is, which runs are open.
+//! Short lookups: the current ports of one device, how old the state of each endpoint is, how much is stored.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::{
-    CachedHost, OpenScan, Schedule, Totals,
-    current::{self, Look},
+    contributors::{Contributor, contributors_between, standings},
     error::Result,
+    handle::Store,
     row::{device, duration, text, timestamp},
 };
 use crate::model::{Device, DeviceKey, Mac, PortSet, Protocol, ScanId};
+
+/// The present state of a device's TCP ports at all of its addresses: each is what the newest complete look there says
+/// that covered it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedHost {
+    /// The device at its main address: if it has moved since the scan, the new one.
+    pub device: Device,
+    /// The scan of the newest complete look, whatever it covered.
+    pub scan: ScanId,
+    /// When that look began, by the wall clock of then.
+    pub started: Timestamp,
+    /// Its time to the first answer; resolution 1 ms.
+    pub preparation: Duration,
+    /// Time from then to the last verdict; resolution 1 ms.
+    pub scanning: Duration,
+    /// The open ports by all looks that still count, ascending.
+    pub open: Vec<u16>,
+}
+
+/// How much is remembered, and how new it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Devices that have a complete result.
+    pub devices: u32,
+    /// When the newest complete scan ended, by the wall clock of then.
+    pub last_scan: Option<Timestamp>,
+}
+
+impl Store {
+    /// The MACs of the devices that have a complete result, ascending.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn macs(&self) -> Result<Vec<Mac>> {
+        self.macs_after(None, u32::MAX).await
+    }
+
+    /// Those of them after this one, at most so many.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn macs_after(&self, after: Option<Mac>, most: u32) -> Result<Vec<Mac>> {
+        self.read(move |connection| macs(connection, after, most)).await
+    }
+
+    /// The present state of a device's ports; `None` if there is no complete look at it.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn latest(&self, device: &DeviceKey) -> Result<Option<CachedHost>> {
+        let device = device.clone();
+        self.read(move |connection| latest(connection, &device)).await
+    }
+
+    /// How old the present state of each endpoint is: when the oldest look began that still supplies a port of it,
+    /// by the wall clock of then. A narrower look since does not make the rest any younger; ports that are
+    /// asked for no more stay, and so does their age. An endpoint that is not in it has no complete look.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn ages(&self) -> Result<Vec<(Device, Timestamp)>> {
+        self.read(ages).await
+    }
+
+    /// How much is remembered, and how new it is.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn totals(&self) -> Result<Totals> {
+        self.read(totals).await
+    }
+
+    /// A number that is another after every change of the database.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn version(&self) -> Result<i64> {
+        self.read(version).await
+    }
+}
 
 /// The observations that supply the present state of TCP ports, with their devices.
 const TCP: &str = "current c JOIN endpoints e ON e.id = c.endpoint JOIN devices d ON d.id = e.device
                    JOIN observations o ON o.scan = c.scan AND o.seq = c.seq AND o.protocol = 'tcp'";
 
 /// The MACs after this one of the devices that have a complete result, ascending, at most so many.
-pub(super) fn macs(connection: &Connection, after: Option<Mac>, most: u32) -> Result<Vec<Mac>> {
+fn macs(connection: &Connection, after: Option<Mac>, most: u32) -> Result<Vec<Mac>> {
     // The order of the joins is fixed: the view is read for each endpoint, and never as a whole.
     let sql = "SELECT d.mac FROM devices d WHERE d.mac > ?1 AND EXISTS (
                    SELECT 1 FROM endpoints e CROSS JOIN current c ON c.endpoint = e.id
@@ -41,15 +123,15 @@ pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<
     let Some(row) = rows.next()? else { return Ok(None) };
     let device = device(row, 0)?;
     let id = row.get(3)?;
-    let looks: Vec<Vec<Look>> = current::looks_between(connection, id, id)?.into_values().collect();
-    let tcp = looks.iter().flatten().filter(|look| look.protocol == Protocol::Tcp);
-    let Some(newest) = tcp.max_by_key(|look| look.place) else { return Ok(None) };
+    let endpoints: Vec<Vec<Contributor>> = contributors_between(connection, id, id)?.into_values().collect();
+    let tcp = endpoints.iter().flatten().filter(|known| known.protocol == Protocol::Tcp);
+    let Some(newest) = tcp.max_by_key(|known| known.order) else { return Ok(None) };
     let sql = "SELECT preparation, scanning FROM observations WHERE scan = ?1 AND seq = ?2";
     let (preparation, scanning) = connection
         .prepare_cached(sql)?
         .query_row([newest.scan.0, newest.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let open = looks.iter().fold(PortSet::default(), |open, looks| {
-        open.union(&current::standings(looks).remove(&Protocol::Tcp).unwrap_or_default().open())
+    let open = endpoints.iter().fold(PortSet::default(), |open, newest_first| {
+        open.union(&standings(newest_first).remove(&Protocol::Tcp).unwrap_or_default().open())
     });
     Ok(Some(CachedHost {
         device,
@@ -62,7 +144,7 @@ pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<
 }
 
 /// When the oldest observation that each endpoint's present state rests on was started.
-pub(super) fn ages(connection: &Connection) -> Result<Vec<(Device, Timestamp)>> {
+fn ages(connection: &Connection) -> Result<Vec<(Device, Timestamp)>> {
     // Beside min(), SQLite takes the other columns from the row that has the minimum.
     let sql = format!("SELECT d.mac, e.address, d.name, o.started, min(o.seq) FROM {TCP} GROUP BY e.id");
     let mut statement = connection.prepare_cached(&sql)?;
@@ -75,62 +157,16 @@ pub(super) fn ages(connection: &Connection) -> Result<Vec<(Device, Timestamp)>> 
 }
 
 /// Another number whenever another connection, the writer's, has committed.
-pub(super) fn version(connection: &Connection) -> Result<i64> {
+fn version(connection: &Connection) -> Result<i64> {
     Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
 }
 
 /// How much there is, and how new.
-pub(super) fn totals(connection: &Connection) -> Result<Totals> {
+fn totals(connection: &Connection) -> Result<Totals> {
     let sql = "SELECT (SELECT count(DISTINCT device) FROM endpoints WHERE latest_seq IS NOT NULL),
                       (SELECT finished FROM scans WHERE status = 'complete' ORDER BY id DESC LIMIT 1)";
     let (devices, ended) = connection
         .prepare_cached(sql)?
         .query_row([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))?;
     Ok(Totals { devices, last_scan: ended.map(timestamp).transpose()? })
-}
-
-/// The scheduled runs that have no end, oldest first.
-pub(super) fn open_scans(connection: &Connection) -> Result<Vec<OpenScan>> {
-    let sql = "SELECT id, scanner, started FROM scans WHERE kind = 'run' AND status = 'running' ORDER BY id";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([])?;
-    let mut scans = Vec::new();
-    while let Some(row) = rows.next()? {
-        let id = ScanId(row.get(0)?);
-        let started = timestamp(row.get(2)?)?;
-        scans.push(OpenScan { id, scanner: row.get(1)?, started, done: done(connection, id)? });
-    }
-    Ok(scans)
-}
-
-/// The endpoints that a scan is done with, up or down, each at the address that the device has now; and the addresses
-/// at which nothing answered. One that was cut short is to be looked at again.
-fn done(connection: &Connection, scan: ScanId) -> Result<Vec<Device>> {
-    let sql = "SELECT d.mac, coalesce(n.address, e.address), d.name
-               FROM observations o JOIN endpoints e ON e.id = o.endpoint JOIN devices d ON d.id = e.device
-               LEFT JOIN endpoints n ON n.held = 'now' AND n.latest_scan = o.scan AND n.latest_seq = o.seq
-                   AND n.device = e.device
-               WHERE o.scan = ?1 AND o.status <> 'partial'
-               UNION SELECT NULL, address, NULL FROM unanswered WHERE scan = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([scan.0])?;
-    let mut done = Vec::new();
-    while let Some(row) = rows.next()? {
-        done.push(device(row, 0)?);
-    }
-    Ok(done)
-}
-
-/// A scanner's schedule, if it ever ran.
-pub(super) fn schedule(connection: &Connection, scanner: &str) -> Result<Option<Schedule>> {
-    let sql = "SELECT since_start, started FROM schedules WHERE scanner = ?1";
-    let found = connection
-        .prepare_cached(sql)?
-        .query_row([scanner], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    found
-        .map(|(since_start, started)| {
-            Ok(Schedule { since_start: duration(since_start), started: timestamp(started)? })
-        })
-        .transpose()
 }

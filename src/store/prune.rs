@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{
-    Store,
     error::Result,
+    handle::Store,
     row::{key, timestamp},
 };
 use crate::{
@@ -59,13 +59,13 @@ impl Store {
         let mut pruned = Pruned::default();
         let mut after = Some((i64::MIN, 0));
         while let Some(from) = after {
-            let step = self.aside(move |connection| drop_looks(connection, before, from)).await?;
+            let step = self.run_exclusive(move |connection| drop_looks(connection, before, from)).await?;
             pruned.looks += step.looks;
             after = step.at;
         }
-        pruned.looks += self.aside(move |connection| drop_unanswered(connection, before)).await?;
-        pruned.scans = self.aside(move |connection| drop_scans(connection, before)).await?;
-        self.aside(tidy).await?;
+        pruned.looks += self.run_exclusive(move |connection| drop_unanswered(connection, before)).await?;
+        pruned.scans = self.run_exclusive(move |connection| drop_scans(connection, before)).await?;
+        self.run_exclusive(tidy).await?;
         Ok(pruned)
     }
 
@@ -84,7 +84,7 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn forget(&self, row: i64) -> Result<bool> {
-        self.forget_aside(move |connection| forget(connection, row)).await
+        self.run_exclusive_deletion(move |connection| forget(connection, row)).await
     }
 
     /// The devices that nobody has seen since and nothing is expected of, with their rows.

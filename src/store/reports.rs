@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::{
-    Page, Store,
     error::Result,
-    pages::{HOSTS, HOSTS_BYTES},
+    handle::Store,
+    page::Page,
     row::{device, parse, text, timestamp},
+    scan_pages::{HOSTS, HOSTS_BYTES},
     verdicts::Verdicts,
 };
 use crate::model::{Device, HostReport, HostStatus, PortFinding, PortSet, PortState, Reason, ScanId};

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{
-    Store, current,
+    contributors::{Contributor, contributors_between, standings},
     error::Result,
+    handle::Store,
     prune::{STEP, unchecked},
     row::{key, timestamp},
 };
@@ -57,7 +58,7 @@ impl Store {
         let count = candidates.len();
         while !candidates.is_empty() {
             let step = candidates.split_off(candidates.len().saturating_sub(STEP as usize));
-            self.forget_aside(move |connection| forget_all(connection, &step)).await?;
+            self.run_exclusive_deletion(move |connection| forget_all(connection, &step)).await?;
         }
         Ok(count)
     }
@@ -70,7 +71,7 @@ impl Store {
     pub async fn drop_old_changes(&self) -> Result<u64> {
         let mut dropped = 0;
         loop {
-            let step = self.aside(|connection| drop_changes(connection)).await?;
+            let step = self.run_exclusive(|connection| drop_changes(connection)).await?;
             dropped += step;
             if step < u64::from(STEP) {
                 return Ok(dropped);
@@ -107,11 +108,10 @@ fn candidates(connection: &Connection, at: Timestamp) -> Result<Vec<Candidate>> 
 }
 
 fn has_open_ports(connection: &Connection, device: i64) -> Result<bool> {
-    let looks = current::looks_between(connection, device, device)?;
-    let is_open = |looks: &Vec<current::Look>| {
-        current::standings(looks).values().any(|standing| !standing.open().is_empty())
+    let is_open = |newest_first: &Vec<Contributor>| {
+        standings(newest_first).values().any(|standing| !standing.open().is_empty())
     };
-    Ok(looks.values().any(is_open))
+    Ok(contributors_between(connection, device, device)?.values().any(is_open))
 }
 
 /// All in one go: without an index, each table is read once for all of them.

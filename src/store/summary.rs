@@ -1,4 +1,4 @@
-//! What there is to say of the scanners and of what is expected as a whole.
+//! How the latest runs of each scanner went.
 
 use std::time::Duration;
 
@@ -6,9 +6,8 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::{
-    Store,
     error::Result,
-    news,
+    handle::Store,
     row::{text, timestamp},
 };
 use crate::model::ScanStatus;
@@ -33,14 +32,6 @@ impl Store {
     /// The database fails, or the store is closed.
     pub async fn scanner_summaries(&self) -> Result<Vec<ScannerSummary>> {
         self.read(scanner_summaries).await
-    }
-
-    /// Whether anything was ever accepted: before, nothing is alarming.
-    ///
-    /// # Errors
-    /// The database fails, or the store is closed.
-    pub async fn has_baseline(&self) -> Result<bool> {
-        self.read(news::is_baseline).await
     }
 }
 

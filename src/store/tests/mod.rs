@@ -30,7 +30,8 @@ use super::*;
 use crate::{
     clock::Clock,
     model::{
-        ChangeEvent, ChangeFilter, HostReport, HostStatus, Moment, PortFinding, PortState, Protocol, Reason,
+        ChangeEvent, ChangeFilter, Device, DeviceKey, HostReport, HostStatus, Mac, Moment, PortFinding,
+        PortSet, PortState, Protocol, Reason, ScanId, ScanKind, ScanStatus,
     },
 };
 

@@ -39,13 +39,13 @@ impl Watched {
     }
 
     async fn accept(&self, open: &[u16]) {
-        let wish = |&port| Wish {
+        let update = |&port| ExpectationUpdate {
             device: self.device.key(),
             protocol: Protocol::Tcp,
             port,
             state: Some((PortState::Open, String::new())),
         };
-        self.store.expect(open.iter().map(wish).collect()).await.unwrap();
+        self.store.expect(open.iter().map(update).collect()).await.unwrap();
     }
 
     async fn doubts(&self) -> Unconfirmed {

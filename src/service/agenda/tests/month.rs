@@ -12,7 +12,7 @@ use crate::{
         ChangeEvent as News, ChangeFilter as Asked, ChangeKind as What, DeviceKey, HostReport, HostStatus,
         PortFinding, PortSet, PortState, Protocol, Reason,
     },
-    store::{FILE_NAME, Observation, Pace, Store, Wish},
+    store::{ExpectationUpdate as Wish, FILE_NAME, Observation, Pace, Store},
 };
 
 /// Each gadget listens here.

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::{
-    Store,
     error::Result,
+    handle::Store,
     page::Page,
     row::{parse, text, timestamp},
     verdicts::Verdicts,
