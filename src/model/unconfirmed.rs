@@ -41,7 +41,7 @@ pub struct Told {
     pub open: PortSet,
     /// When the look ended.
     pub at: Timestamp,
-    /// Whether it is taken at its word: nobody can be asked to look again.
+    /// Whether it is final: the scanner that made it cannot be asked to scan again.
     pub is_final: bool,
 }
 

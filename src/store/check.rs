@@ -1,4 +1,4 @@
-//! Whether the file is sound, looked at in the background: what nobody asks for may be damaged for years, and every
+//! Whether the file is sound, checked in the background: what is never read may be damaged for years, and every
 //! backup with it.
 //!
 //! The check reads the whole file (`PRAGMA quick_check`: its structure, not whether indices have every row), on a

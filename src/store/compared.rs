@@ -1,4 +1,4 @@
-//! What single scans said of whom, to be compared.
+//! What single scans found of each device, to be compared.
 
 use std::ops::RangeInclusive;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::model::{Address, Device, Mac, Protocol, ScanId, Standings};
 
-/// A device at an address, as it was looked at in a scan.
+/// A device at an address, as one scan found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanDevice {
     /// As [`HostState::row`].
@@ -30,19 +30,19 @@ pub struct ScanDevice {
 }
 
 impl ScanDevice {
-    /// Whether the scan found nobody there, or came to no end: it says nothing of the ports.
+    /// Whether the host was down, or its scan came to no end: it says nothing of the ports.
     pub const fn is_unknown(&self) -> bool {
         self.results.is_empty()
     }
 
-    /// Whether another scan says the same of it.
+    /// Whether another scan found the same.
     pub fn is_same(&self, other: &Self) -> bool {
         self.results == other.results
     }
 }
 
 impl Store {
-    /// Sees to it that there is such a scan.
+    /// Checks that there is such a scan.
     ///
     /// # Errors
     /// There is none, the database fails, or the store is closed.
@@ -50,7 +50,7 @@ impl Store {
         self.read(move |connection| check_scan(connection, scan)).await
     }
 
-    /// What a scan looked at, device by device: the first `most` of the devices with these rows.
+    /// What a scan covered, device by device: the first `most` of the devices with these rows.
     ///
     /// # Errors
     /// The database fails, or the store is closed.

@@ -22,7 +22,7 @@ pub struct HostState {
     pub device_row: i64,
     /// The device at this address.
     pub device: Device,
-    /// Whether it answered our newest look there; `None`: we have not looked yet.
+    /// Whether it was up in our newest scan there; `None`: it has not been scanned yet.
     pub up: Option<bool>,
     /// Whether no other device has been seen at that address since.
     pub is_holder: bool,

@@ -20,13 +20,13 @@ use crate::model::{Address, Device, DeviceKey, Name, NameSource, PortSet, PortSt
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// Names the device as long as it is remembered; ascending from page to page. `None`: it has no row, for it has
-    /// never answered and nothing is said of it.
+    /// never answered and has no annotation.
     pub row: Option<i64>,
-    /// Who, where it was last seen, and what a feed calls it.
+    /// Its MAC, where it was last seen, and the name that a feed gives it.
     pub device: Device,
-    /// What its owner says.
+    /// The owner's annotation.
     pub words: Annotation,
-    /// What it is called, by its owner here and by all others but the configuration.
+    /// Its names, by its owner here and by all other sources but the configuration.
     pub names: Vec<Name>,
     /// When it was seen for the first time, by the wall clock of then.
     pub first_seen: Timestamp,
@@ -36,23 +36,23 @@ pub struct Host {
     pub addresses: Vec<AddressRecord>,
     /// Its ports at each address that it has, the main one first.
     pub endpoints: Vec<(Address, Standings)>,
-    /// Which ports were last found to have been opened when; those of the first look are not among them.
+    /// Which ports were last found to have been opened when; those of the first observation are not among them.
     opened: Vec<Opened>,
 }
 
 /// Ports that were found open, and when.
 type Opened = (Timestamp, Protocol, PortSet);
 
-/// What the owner says of a device; `None` where nothing.
+/// What the owner has written about a device; `None` where nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotation {
-    /// What it is called, whatever feeds say.
+    /// Its name, whatever feeds report.
     pub name: Option<String>,
     /// Anything else.
     pub note: Option<String>,
 }
 
-/// What the owner has to say anew. `None`: it stays as it is; `Some(None)`: nothing any more.
+/// A change of an annotation. `None`: it stays as it is; `Some(None)`: it is deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnnotationPatch {
     /// See [`Annotation::name`].
@@ -74,7 +74,7 @@ pub struct AddressRecord {
     pub is_present: bool,
 }
 
-/// A port of a device, of one protocol. In this order they are told.
+/// A port of a device, of one protocol, in the order in which ports are listed.
 pub type PortKey = (Protocol, u16);
 
 /// An open port of a device.
@@ -167,7 +167,7 @@ impl Store {
         self.read(move |connection| between(connection, after.saturating_add(1), i64::MAX, most)).await
     }
 
-    /// One device; by its address whoever has it now.
+    /// One device; by an address the device that has it now.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -180,7 +180,7 @@ impl Store {
         self.read(read).await
     }
 
-    /// The row of a device; by its address of whoever has it now.
+    /// The row of a device; by an address of the device that has it now.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -189,7 +189,7 @@ impl Store {
         self.read(move |connection| row_of(connection, &key)).await
     }
 
-    /// Gives a device that is only told of a row, for its owner has something to say of it.
+    /// Gives a device a row that is only known from feeds: its owner annotates it.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -203,7 +203,7 @@ impl Store {
         self.run_exclusive(enter).await
     }
 
-    /// Keeps what the owner says of the device with this row; whether there is one.
+    /// Changes the annotation of the device with this row; whether there is one.
     ///
     /// # Errors
     /// The database fails, or the store is closed.

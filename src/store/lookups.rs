@@ -13,21 +13,21 @@ use super::{
 };
 use crate::model::{Device, DeviceKey, Mac, PortSet, Protocol, ScanId};
 
-/// The present state of a device's TCP ports at all of its addresses: each is what the newest complete look there says
-/// that covered it.
+/// The current state of a device's TCP ports at all of its addresses: each is what the newest complete observation
+/// there says that covered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedHost {
     /// The device at its main address: if it has moved since the scan, the new one.
     pub device: Device,
-    /// The scan of the newest complete look, whatever it covered.
+    /// The scan of the newest complete observation, whatever it covered.
     pub scan: ScanId,
-    /// When that look began, by the wall clock of then.
+    /// When that observation began, by the wall clock of then.
     pub started: Timestamp,
     /// Its time to the first answer; resolution 1 ms.
     pub preparation: Duration,
     /// Time from then to the last verdict; resolution 1 ms.
     pub scanning: Duration,
-    /// The open ports by all looks that still count, ascending.
+    /// The open ports by all observations that still count, ascending.
     pub open: Vec<u16>,
 }
 
@@ -57,7 +57,7 @@ impl Store {
         self.read(move |connection| macs(connection, after, most)).await
     }
 
-    /// The present state of a device's ports; `None` if there is no complete look at it.
+    /// The present state of a device's ports; `None` if there is no complete observation of it.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -66,9 +66,9 @@ impl Store {
         self.read(move |connection| latest(connection, &device)).await
     }
 
-    /// How old the present state of each endpoint is: when the oldest look began that still supplies a port of it,
-    /// by the wall clock of then. A narrower look since does not make the rest any younger; ports that are
-    /// asked for no more stay, and so does their age. An endpoint that is not in it has no complete look.
+    /// How old the current state of each endpoint is: when the oldest observation began that still supplies a port of
+    /// it, by the wall clock of then. A narrower observation since does not make the rest any younger; ports that are
+    /// no longer scanned stay, and so does their age. An endpoint that is not listed has no complete observation.
     ///
     /// # Errors
     /// The database fails, or the store is closed.

@@ -51,7 +51,7 @@ fn merge_endpoints(connection: &Connection, old: i64, kept: i64) -> Result<()> {
     join_contributors(connection, kept, before, others)
 }
 
-/// What is known of the old row becomes the kept one's, whose own word comes first.
+/// What is known of the old row becomes the kept one's; where both have something, the kept one's counts.
 fn merge_rows(connection: &Connection, old: i64, kept: i64) -> Result<()> {
     let sql = "UPDATE devices SET
                    name_at = iif(devices.name IS NULL, o.name_at, devices.name_at),

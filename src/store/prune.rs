@@ -87,7 +87,7 @@ impl Store {
         self.run_exclusive_deletion(move |connection| forget(connection, row)).await
     }
 
-    /// The devices that nobody has seen since and nothing is expected of, with their rows.
+    /// The devices that have not been seen since and of which nothing is expected, with their rows.
     ///
     /// # Errors
     /// The database fails, or the store is closed.

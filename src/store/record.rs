@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{
     change::{Change, Urgency},
     contributors::{Contributor, ObservationOrder, contributors_of},
+    endpoints::Credit,
     error::{Result, StoreError},
     handle::Store,
     identity,
@@ -64,82 +65,105 @@ impl Change for RecordObservation {
     }
 
     fn apply(&self, connection: &Connection) -> Result<()> {
-        record(connection, self.seq, &self.observation)
+        let Observation { scan, device, report, started, finished } = &self.observation;
+        let kind = scan_kind(connection, *scan)?;
+        let is_import = kind == ScanKind::Import.as_str();
+        let Some(credit) = self.credit(connection, is_import)? else {
+            // Where devices are made up, most of these scans find nothing, and none of them is resumed.
+            let is_kept = kind != ScanKind::Seen.as_str();
+            return if is_kept { self.record_unanswered(connection) } else { Ok(()) };
+        };
+        if !is_import {
+            let sql = "UPDATE endpoints SET up = ?2 WHERE id = ?1 AND up IS NOT ?2";
+            let is_up = report.status != HostStatus::Down;
+            connection.prepare_cached(sql)?.execute(params![credit.endpoint, is_up])?;
+        }
+        let is_complete = report.status == HostStatus::Up;
+        let before = if is_complete { contributors_of(connection, credit.endpoint)? } else { Vec::new() };
+        let verdicts = is_complete
+            .then(|| Verdicts::of(report))
+            .map(|verdicts| settled(verdicts, report.protocol, &before, is_import));
+        let order = if is_import {
+            ObservationOrder::of_import(*started, self.seq, &before)
+        } else {
+            ObservationOrder::own(self.seq)
+        };
+        self.insert_row(connection, credit.endpoint, verdicts.as_ref(), order)?;
+        if verdicts.is_some() {
+            let (scan, seq, started, protocol) = (*scan, self.seq, *started, report.protocol);
+            let new = Contributor { scan, seq, protocol, started, verdicts, order };
+            // An import may not know its MAC.
+            let device = Device { mac: credit.mac, ..device.clone() };
+            insert_observation(connection, (credit, &device), before, new, *finished)?;
+        }
+        Ok(())
     }
+}
+
+impl RecordObservation {
+    /// The device and the endpoint that it belongs to. A host that is down was not seen: it keeps the address and the
+    /// date of when it was, and `None` says that nothing is known at the address.
+    fn credit(&self, connection: &Connection, is_import: bool) -> Result<Option<Credit>> {
+        let Observation { scan, device, report, started, finished } = &self.observation;
+        match report.status {
+            HostStatus::Down => identity::credit_absence(connection, device, *finished, *scan),
+            _ if is_import => identity::credit_import(connection, device, *started, *scan).map(Some),
+            _ => identity::record_sighting(connection, device, *finished, Some(*scan)).map(Some),
+        }
+    }
+
+    fn record_unanswered(&self, connection: &Connection) -> Result<()> {
+        let Observation { scan, report, .. } = &self.observation;
+        let sql = "INSERT OR IGNORE INTO unanswered (scan, address) VALUES (?1, ?2)";
+        connection.prepare_cached(sql)?.execute(params![scan.0, report.address.to_string()])?;
+        Ok(())
+    }
+
+    fn insert_row(
+        &self,
+        connection: &Connection,
+        endpoint: i64,
+        verdicts: Option<&Verdicts>,
+        order: ObservationOrder,
+    ) -> Result<()> {
+        let Observation { scan, report, started, finished, .. } = &self.observation;
+        let result = verdicts.map(|verdicts| result(connection, &verdicts.encode())).transpose()?;
+        let detail: Option<String> =
+            verdicts.is_none().then(|| report.detail.chars().take(DETAIL_MAX).collect());
+        let sql =
+            "INSERT INTO observations (scan, seq, endpoint, address, protocol, status, result, reason, probes,
+                                       started, finished, preparation, scanning, detail, place)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        connection.prepare_cached(sql)?.execute(params![
+            scan.0,
+            self.seq,
+            endpoint,
+            report.address.to_string(),
+            report.protocol.as_str(),
+            report.status.as_str(),
+            result,
+            verdicts.map(|_| report.default_reason.as_str()),
+            i64::try_from(report.probes).unwrap_or(i64::MAX),
+            started.as_millisecond(),
+            finished.as_millisecond(),
+            milliseconds(report.preparation),
+            milliseconds(report.scanning),
+            detail,
+            order.stored(),
+        ])?;
+        Ok(())
+    }
+}
+
+/// The word of a [`ScanKind`] that a scan has.
+fn scan_kind(connection: &Connection, scan: ScanId) -> Result<String> {
+    let sql = "SELECT kind FROM scans WHERE id = ?1";
+    let kind = connection.prepare_cached(sql)?.query_row([scan.0], |row| row.get(0)).optional()?;
+    kind.ok_or(StoreError::UnknownScan(scan))
 }
 
 /// The longest reason for a failure that is kept, in characters.
 const DETAIL_MAX: usize = 200;
-
-fn record(connection: &Connection, seq: i64, observation: &Observation) -> Result<()> {
-    let Observation { scan, device, report, started, finished } = observation;
-    let sql = "SELECT kind FROM scans WHERE id = ?1";
-    let kind: Option<String> =
-        connection.prepare_cached(sql)?.query_row([scan.0], |row| row.get(0)).optional()?;
-    let kind = kind.ok_or(StoreError::UnknownScan(*scan))?;
-    let is_import = kind == ScanKind::Import.as_str();
-    // A host that is down was not seen: it keeps the address and the date of when it was.
-    let credit = match report.status {
-        HostStatus::Down => identity::credit_absence(connection, device, *finished, *scan)?,
-        _ if is_import => Some(identity::credit_import(connection, device, *started, *scan)?),
-        _ => Some(identity::record_sighting(connection, device, *finished, Some(*scan))?),
-    };
-    let Some(credit) = credit else {
-        // Where devices are made up, most of these scans find nothing, and none of them is resumed.
-        if kind == ScanKind::Seen.as_str() {
-            return Ok(());
-        }
-        let sql = "INSERT OR IGNORE INTO unanswered (scan, address) VALUES (?1, ?2)";
-        connection.prepare_cached(sql)?.execute(params![scan.0, report.address.to_string()])?;
-        return Ok(());
-    };
-    let endpoint = credit.endpoint;
-    if !is_import {
-        let sql = "UPDATE endpoints SET up = ?2 WHERE id = ?1 AND up IS NOT ?2";
-        connection.prepare_cached(sql)?.execute(params![endpoint, report.status != HostStatus::Down])?;
-    }
-    let up = report.status == HostStatus::Up;
-    let before = if up { contributors_of(connection, endpoint)? } else { Vec::new() };
-    let verdicts = up
-        .then(|| Verdicts::of(report))
-        .map(|verdicts| settled(verdicts, report.protocol, &before, is_import));
-    let result = verdicts.as_ref().map(|verdicts| result(connection, &verdicts.encode())).transpose()?;
-    let detail: Option<String> = (!up).then(|| report.detail.chars().take(DETAIL_MAX).collect());
-    let order = if is_import {
-        ObservationOrder::of_import(*started, seq, &before)
-    } else {
-        ObservationOrder::own(seq)
-    };
-    let sql =
-        "INSERT INTO observations (scan, seq, endpoint, address, protocol, status, result, reason, probes,
-                                   started, finished, preparation, scanning, detail, place)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-    connection.prepare_cached(sql)?.execute(params![
-        scan.0,
-        seq,
-        endpoint,
-        report.address.to_string(),
-        report.protocol.as_str(),
-        report.status.as_str(),
-        result,
-        up.then(|| report.default_reason.as_str()),
-        i64::try_from(report.probes).unwrap_or(i64::MAX),
-        started.as_millisecond(),
-        finished.as_millisecond(),
-        milliseconds(report.preparation),
-        milliseconds(report.scanning),
-        detail,
-        order.stored(),
-    ])?;
-    if verdicts.is_some() {
-        let (scan, started, protocol) = (*scan, *started, report.protocol);
-        let new = Contributor { scan, seq, protocol, started, verdicts, order };
-        // An import may not know its MAC.
-        let device = Device { mac: credit.mac, ..device.clone() };
-        insert_observation(connection, (credit, &device), before, new, *finished)?;
-    }
-    Ok(())
-}
 
 /// What is stored of these verdicts.
 fn settled(verdicts: Verdicts, protocol: Protocol, before: &[Contributor], is_import: bool) -> Verdicts {

@@ -1,4 +1,4 @@
-//! Scans with all that they found, for who takes them elsewhere.
+//! Scans with all that they found, to be exported.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use super::{
 };
 use crate::model::{Device, HostReport, HostStatus, PortFinding, PortSet, PortState, Reason, ScanId};
 
-/// One look at one host, as it was stored: without round-trip times, and with the usual reasons.
+/// The result of one host in one scan, as it was stored: without round-trip times, and with the usual reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRecord {
     /// Its place in the scan; ascending from page to page.
     pub place: i64,
-    /// Whose result it is, by its present name, where it was then.
+    /// The device, by its present name, where it was then.
     pub device: Device,
     /// What was found.
     pub report: HostReport,
-    /// When the look began, by the wall clock of then.
+    /// When the host's scan began, by the wall clock of then.
     pub started: Timestamp,
     /// When it ended.
     pub finished: Timestamp,
 }
 
 impl Store {
-    /// Every look of a scan, those that found nobody included, in the order in which they were finished. The
+    /// Every observation of a scan, hosts that were down included, in the order in which they were finished. The
     /// first page is that after [`i64::MIN`].
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! Room for devices that are new, where as many are remembered as may be: what somebody has made up goes first, what is
-//! likely to be real goes last, and what has answered lately or its owner has said something of never goes.
+//! Room for devices that are new, where as many are remembered as may be: what is probably made up goes first, what is
+//! likely to be real goes last, and what has answered lately or has an annotation never goes.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -18,10 +18,10 @@ use crate::{clock::EARLIEST_SANE, model::DeviceKey};
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a device must not have been seen before it makes room, where no look at it was ever answered.
+/// How long a device must not have been seen before it makes room, where it never was up in a scan.
 const NEVER_ANSWERED: Duration = HOUR;
 
-/// The same of one that answered, and on which nothing was open: whoever answers ARP for a thousand addresses has such.
+/// The same of one that answered, and on which nothing was open: a machine that answers ARP for a thousand addresses has such.
 const NOTHING_OPEN: Duration = DAY;
 
 /// The same of any other.
@@ -30,7 +30,7 @@ const ANSWERED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The most that make room within one call, so that a card has the pages of a full database to bear on several days.
 const MOST: usize = 4096;
 
-/// Changes that are kept: of a household, those of years; of somebody who makes devices up, those of weeks.
+/// Changes that are kept: of a household, those of years; where devices are made up, those of weeks.
 const CHANGES: i64 = 50_000;
 
 /// A device that may make room.

@@ -1,5 +1,4 @@
-//! What is listed a page at a time: a history of years is told in little memory, and no reader who takes
-//! long over it keeps the others waiting.
+//! Scans and the hosts of one scan, listed a page at a time.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -35,14 +34,14 @@ pub struct ScanHost {
     pub listed: Vec<(u16, u16, PortState)>,
 }
 
-/// What there is to say of a scan as a whole.
+/// A scan as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanSummary {
-    /// Which.
+    /// Its id.
     pub id: ScanId,
-    /// Who made it.
+    /// The scanner's name.
     pub scanner: String,
-    /// Why: the word of a [`ScanKind`](super::ScanKind).
+    /// Why: the word of a [`ScanKind`](crate::model::ScanKind).
     pub kind: String,
     /// How it is: the word of a [`ScanStatus`](crate::model::ScanStatus).
     pub status: String,

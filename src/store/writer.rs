@@ -46,8 +46,10 @@ pub(super) type Completion = Box<dyn FnOnce(&mut ChangeContext<'_>) -> Option<Bo
 /// answer itself, also that nothing can be written, and is not kept for another try.
 pub(super) struct RunExclusive {
     pub(super) turn: Turn,
-    pub(super) job: Box<dyn FnOnce(Result<&mut Connection>, &mut WriterState) + Send>,
+    pub(super) job: Job,
 }
+
+pub(super) type Job = Box<dyn FnOnce(Result<&mut Connection>, &mut WriterState) + Send>;
 
 /// When a job runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
