@@ -13,11 +13,11 @@ mod mac;
 mod moment;
 mod name;
 pub mod phantoms;
+mod port_states;
 mod ports;
 mod report;
 mod scan;
 mod snapshot;
-mod standing;
 mod state;
 mod target;
 mod text;
@@ -39,6 +39,7 @@ pub use idn::ascii_name;
 pub use mac::{Mac, MacError};
 pub use moment::Moment;
 pub use name::{Name, NameSource, NameSourceError};
+pub use port_states::{PortRange, PortStates};
 pub use ports::{PortSet, PortSetError};
 pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
 pub use scan::{ScanId, ScanKind};
@@ -46,7 +47,6 @@ pub use snapshot::{
     FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact, ProbeFacts, ScannerFacts, Snapshot,
     StoreFacts, TableFacts,
 };
-pub use standing::{Standing, Stretch};
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use target::{TargetError, TargetSpec, canonical_net};
 pub use text::{bytes_without_mark, is_unseen, one_line, without_mark, without_secrets};

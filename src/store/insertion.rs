@@ -9,7 +9,7 @@ use super::{
     error::Result,
     unconfirmed,
 };
-use crate::model::{Device, PortSet, Protocol, Standing, Standings, unconfirmed::Told};
+use crate::model::{Device, PortSet, PortStates, Protocol, Standings, unconfirmed::Told};
 
 /// Adds an observation, whose row is written, to the contributors of its endpoint, reports what it found changed, and
 /// drops the contributors that supply nothing any more.
@@ -43,7 +43,7 @@ fn report_changes(
     let same = |known: &&Contributor| known.protocol == new.protocol;
     let known = || newer.iter().chain(older).filter(same);
     let open =
-        |standings: Standings| standings.get(&new.protocol).map_or_else(PortSet::default, Standing::open);
+        |standings: Standings| standings.get(&new.protocol).map_or_else(PortSet::default, PortStates::open);
     let (is_first, elsewhere) = match known().next() {
         Some(_) => (false, PortSet::default()),
         None => match open_elsewhere(connection, credit, new.protocol)? {
