@@ -55,8 +55,8 @@ pub struct Repaired {
 }
 
 impl Store {
-    /// Gives scans whose ids lie ahead of `now` ids by their start, in the order in which they were made, and dates that
-    /// lie ahead that of now. To be asked where the clock is trusted. While such a scan is running nothing is done.
+    /// Gives scans whose ids lie ahead of `now` ids by their start, in the order in which they were made, and dates
+    /// that lie ahead that of now. To be asked where the clock is trusted. While such a scan is running nothing is done.
     ///
     /// # Errors
     /// The database fails, or the store is closed.

@@ -199,8 +199,8 @@ impl Listed {
     }
 }
 
-/// Records which of an endpoint's observations, newest first, supply its state. Writes nothing where there is nothing to
-/// change, as after two scans of the same ports.
+/// Records which of an endpoint's observations, newest first, supply its state. Writes nothing where there is nothing
+/// to change, as after two scans of the same ports.
 pub(super) fn keep_contributors(
     connection: &Connection,
     endpoint: i64,

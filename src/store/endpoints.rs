@@ -51,7 +51,7 @@ pub(super) fn held_by(connection: &Connection, device: i64) -> Result<Vec<Presen
     Ok(present)
 }
 
-/// The endpoint that has the state of a device which was looked at here: that of the address, else, for a look from
+/// The endpoint that has the state of a device that was scanned here: that of the address, else, for a scan from
 /// before the device moved, its main one.
 pub(super) fn of(connection: &Connection, device: i64, address: &Address) -> Result<i64> {
     let sql = "SELECT id FROM endpoints WHERE device = ?1 AND held = 'now'
@@ -105,7 +105,7 @@ pub(super) fn leave(connection: &Connection, endpoint: i64) -> Result<()> {
     Ok(())
 }
 
-/// Drops what supplies the state of an endpoint, but for its latest look, and what waits to be confirmed of it.
+/// Drops what supplies the state of an endpoint, but for its latest observation, and what waits to be confirmed of it.
 fn drop_state(connection: &Connection, endpoint: i64) -> Result<()> {
     for table in ["earlier", "unconfirmed"] {
         let sql = format!("DELETE FROM {table} WHERE endpoint = ?1");

@@ -57,8 +57,8 @@ impl Store {
         self.read(move |connection| page(connection, ALL, after)).await
     }
 
-    /// What is expected of no device that is known, a page at a time: of a device that never came, or of an address that
-    /// no device has.
+    /// What is expected of no device that is known, a page at a time: of a device that never came, or of an address
+    /// that no device has.
     ///
     /// # Errors
     /// The database fails, or the store is closed.

@@ -1,9 +1,9 @@
 //! Which device is this? Whatever a feed, a scan or an import reports of a device is credited here.
 //!
 //! A device is its MAC where that is known, else its one address. **One thing on the network is one row**, in whatever
-//! order addresses, MACs, scans, imports and feeds report it: what is reported of an address without a MAC belongs to the
-//! device with a MAC that has the address; and a row that is known by its address alone becomes that of the MAC which
-//! is found there (`merge`). A row is made by a sighting alone: an address that did not answer is no device, and
+//! order addresses, MACs, scans, imports and feeds report it: what is reported of an address without a MAC belongs to
+//! the device with a MAC that has the address; and a row that is known by its address alone becomes that of the MAC
+//! which is found there (`merge`). A row is made by a sighting alone: an address that did not answer is no device, and
 //! what is only announced has no row before it answers.
 
 use jiff::Timestamp;
@@ -52,8 +52,8 @@ pub(super) fn record_sighting(
     credit(connection, &known, &device.address)
 }
 
-/// Credits an imported observation, or sighting, of this time. Without a MAC it is that of the device which had the address
-/// then. What is older than what is known moves nothing, and is no change.
+/// Credits an imported observation, or sighting, of this time. Without a MAC it is that of the device which had the
+/// address then. What is older than what is known moves nothing, and is no change.
 pub(super) fn credit_import(
     connection: &Connection,
     device: &Device,
@@ -83,7 +83,7 @@ pub(super) fn credit_import(
     record_sighting(connection, &device, at, Some(scan))
 }
 
-/// Records an address that a device had, at the time of an import, beside another that the import has already told of:
+/// Records an address that a device had, at the time of an import, beside another that the import has already named:
 /// unless it is known to have left it, it has both. Without this, the later of the two would be taken for where the
 /// device was before, and what is open there for a finding at the other.
 pub(super) fn record_alias(connection: &Connection, device: &Device, at: Timestamp) -> Result<()> {
@@ -117,8 +117,8 @@ fn absorb_from_past(connection: &Connection, known: &Known, address: &Address, a
     merge::absorb_at(connection, (known.id, known.mac), address)
 }
 
-/// Credits an observation of a host that was down: `None` where nothing is known at the address. Where the device has come to
-/// answer at another address since it was last seen here, it has moved.
+/// Credits an observation of a host that was down: `None` where nothing is known at the address. Where the device has
+/// come to answer at another address since it was last seen here, it has moved.
 pub(super) fn credit_absence(
     connection: &Connection,
     device: &Device,

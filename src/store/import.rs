@@ -6,7 +6,7 @@
 //!
 //! The scan has no end until the last step: until then `/v1/scans` does not list it. An import that a crash or a full
 //! disk has cut short stays without one, and the same report again completes it: what it has stored is not stored
-//! twice, so that nothing is told twice. To take it back instead is impossible: what has changed has been told.
+//! twice, so that no change is reported twice. To take it back instead is impossible: its changes have been reported.
 
 use std::{collections::HashSet, io, time::Duration};
 

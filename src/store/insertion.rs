@@ -29,9 +29,9 @@ pub(super) fn insert_observation(
     keep_contributors(connection, credit.endpoint, &listed, &all)
 }
 
-/// Reports what an observation found changed, for the ports that nothing newer covers. An import reports
-/// nothing unless it is the newest of all. The first observation of a device's ports of a protocol changes nothing: that
-/// the device is new is reported. The first one at another of its addresses opens what is not open elsewhere on it.
+/// Reports what an observation found changed, for the ports that nothing newer covers. An import reports nothing
+/// unless it is the newest of all. The first observation of a device's ports of a protocol changes nothing: that the
+/// device is new is reported. The first one at another of its addresses opens what is not open elsewhere on it.
 fn report_changes(
     connection: &Connection,
     (credit, device): (Credit, &Device),

@@ -10,18 +10,19 @@
 //! acknowledged when it is *committed*; commits are shared ([`Pace`]).
 //!
 //! # Layers
-//! A file imports only from the layers below its own, and in its own layer from no file that imports it.
+//! A file imports from the layers below its own and from its own layer, never in a circle. From the top:
 //!
-//! | layer | files |
-//! |---|---|
-//! | opening | `open` and `at_rest` start the threads |
-//! | subjects: SQL, the changes and the queries of one subject, its methods of [`Store`] | `scans`, `record`, `import`, `sightings`, `names`, `schedules`, `hosts`, `host_states`, `known`, `lookups`, `compared`, `scan_pages`, `reports`, `summary`, `prune`, `room`, `ahead`, `backup` |
-//! | the same, where other subjects use their SQL | `identity`, `merge`, `endpoints`, `presence`, `insertion`, `contributors`, `unconfirmed`, `events`, `expected` |
-//! | handle | `handle` |
-//! | threads | `writer`, `reader`, `check`; `commit`, `condition`, `reopen` |
-//! | changes | `change`: the trait that every write implements |
-//! | file | `schema`, `lock`, `numbers` |
-//! | values | `row`, `verdicts`, `page`, `pace`, `placement`, `sighting_filter`, `health`, `error` |
+//! - *opening*: `open` and `at_rest` start the threads;
+//! - *subjects*, each with its SQL, its changes and queries, and its methods of [`Store`]: `scans`, `record`, `import`,
+//!   `sightings`, `names`, `schedules`, `hosts`, `host_states`, `known`, `lookups`, `compared`, `scan_pages`, `reports`,
+//!   `summary`, `prune`, `room`, `ahead`, `backup`;
+//! - *subjects whose SQL those share*: `identity`, `merge`, `endpoints`, `presence`, `insertion`, `contributors`,
+//!   `unconfirmed`, `events`, `expected`;
+//! - `handle`: what a task holds, and how it reaches the threads;
+//! - *threads*: `writer`, `reader` and `check`, with `commit`, `condition` and `reopen`;
+//! - `change`: the trait that every write implements;
+//! - *the file*: `schema`, `lock`, `numbers`;
+//! - *values*: `row`, `verdicts`, `page`, `pace`, `placement`, `sighting_filter`, `health`, `error`.
 //!
 //! A new write is a type that implements `Change` and a method of [`Store`], both in the file of its subject: the
 //! threads need not know it. A new query is a function and a method there.

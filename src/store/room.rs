@@ -21,7 +21,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long a device must not have been seen before it makes room, where it never was up in a scan.
 const NEVER_ANSWERED: Duration = HOUR;
 
-/// The same of one that answered, and on which nothing was open: a machine that answers ARP for a thousand addresses has such.
+/// The same of one that answered, and on which nothing was open: a machine that answers ARP for a thousand addresses
+/// makes such devices.
 const NOTHING_OPEN: Duration = DAY;
 
 /// The same of any other.

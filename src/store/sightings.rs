@@ -7,7 +7,7 @@ use super::{change::Change, error::Result, handle::Store, identity};
 use crate::model::Device;
 
 impl Store {
-    /// Records that devices are there now: those that were `seen`, and those that were only `told` of, as far as they
+    /// Records that devices are there now: those that were `seen`, and those that were only reported (`told`), if they
     /// have answered before. Written at most hourly for a device that has not changed, and for one that keeps changing
     /// only now and then.
     ///

@@ -130,8 +130,8 @@ impl Writer {
         if self.last_failure.is_some() {
             self.commit();
         }
-        let mut looks = interval(self.pace.look);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut name_checks = interval(self.pace.look);
+        name_checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wait = self.wait();
             tokio::select! {
@@ -145,7 +145,7 @@ impl Writer {
                     self.reopen().await;
                     self.commit();
                 }
-                _ = looks.tick() => drop(self.look()),
+                _ = name_checks.tick() => drop(self.check_name()),
             }
         }
         requests.close();
@@ -248,7 +248,7 @@ impl Writer {
 
     /// Makes the changes that wait; or why not, where that is not reported yet.
     fn write(&mut self) -> Result<(), Option<StoreHealth>> {
-        self.look().map_err(|()| None)?;
+        self.check_name().map_err(|()| None)?;
         let connection = self.connection.as_mut().ok_or(None)?;
         let made = match self.last_failure {
             Some(_) if self.batch.is_empty() => touch(connection),
@@ -257,12 +257,12 @@ impl Writer {
         made.map_err(|error| Some(diagnose(&self.path, &error)))
     }
 
-    /// Looks whether the file still has its name, for what is written to one without a name is lost.
-    fn look(&mut self) -> Result<(), ()> {
+    /// Checks that the file still has its name: what is written to a file without a name is lost.
+    fn check_name(&mut self) -> Result<(), ()> {
         let is_replaced = self.condition.is_replaced();
         if is_replaced && let Some(connection) = &self.connection {
             // To the file, wherever it is now, goes what is its own. Otherwise the log, which kept its name, would be
-            // put into the file that has come instead. Whether there was anything to do tells the next look, too.
+            // put into the file that has come instead. If this fails, the next check tries it again.
             let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         }
         if is_replaced { Err(()) } else { Ok(()) }
