@@ -3,13 +3,13 @@
 mod ahead;
 mod damage;
 mod disk;
+mod events;
 mod expected;
 mod history;
 mod identity;
 mod import_steps;
 mod imports;
 mod names;
-mod news;
 mod present;
 mod prune;
 mod room;
