@@ -48,7 +48,7 @@
 //! - another question over HTTP: a method in [`service::queries`], a handler in [`http`];
 //! - another page for people: a file in `http/dashboard/page/pages/`, a line in `main.js` beside it, one in
 //!   `http/dashboard.rs`;
-//! - another kind of change: a word of [`store::What`], told by the store where it is certain, shown in [`http`];
+//! - another kind of change: a word of [`model::ChangeKind`], told by the store where it is certain, shown in [`http`];
 //! - another figure: a field of [`model::Snapshot`], filled in [`service::queries`], written in [`metrics`];
 //! - another setting: a field of [`config::Config`], its key in the file, and a faulty file in
 //!   `tests/config` for each way to get it wrong;

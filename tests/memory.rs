@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use portscan::store::ScanId;
+use portscan::model::ScanId;
 use rstest::rstest;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;

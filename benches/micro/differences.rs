@@ -5,8 +5,8 @@ use criterion::{Criterion, criterion_group};
 use futures_util::future::join_all;
 use portscan::{
     clock::{Clock, SystemClock},
-    model::{PortSet, ScanStatus},
-    store::{ScanKind, Store},
+    model::{PortSet, ScanKind, ScanStatus},
+    store::Store,
 };
 
 use super::store::{look, open};

@@ -7,9 +7,10 @@ use futures_util::future::join_all;
 use portscan::{
     clock::{Clock, SystemClock},
     model::{
-        Device, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol, Reason, ScanStatus,
+        Device, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol, Reason, ScanId,
+        ScanKind, ScanStatus,
     },
-    store::{FILE_NAME, Observation, Pace, ScanId, ScanKind, Store, WriterThread},
+    store::{FILE_NAME, Observation, Pace, Store, WriterThread},
 };
 use tokio::runtime::Runtime;
 

@@ -349,7 +349,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{model::Device, store::ScanId};
+    use crate::model::{Device, ScanId};
 
     #[test]
     fn a_device_is_told_as_the_original_did() {

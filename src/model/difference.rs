@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DeviceKey, PortSet, PortState, Protocol, Standing, Stretch};
+use super::{DeviceKey, PortRange, PortSet, PortState, PortStates, Protocol};
 
 /// What somebody expects of one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Expectation {
 pub struct Expected(BTreeMap<(Protocol, u16), Expectation>);
 
 /// What is known of a device's ports, by protocol.
-pub type Standings = BTreeMap<Protocol, Standing>;
+pub type Standings = BTreeMap<Protocol, PortStates>;
 
 /// A port's state and the scan that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,8 +213,8 @@ impl Difference {
     }
 }
 
-impl From<&Stretch> for Known {
-    fn from(stretch: &Stretch) -> Self {
+impl From<&PortRange> for Known {
+    fn from(stretch: &PortRange) -> Self {
         Self { state: stretch.state, scan: stretch.scan }
     }
 }
@@ -226,10 +226,11 @@ pub fn disagreements(one: &Standings, other: &Standings) -> Vec<Disagreement> {
     let mut found = Vec::new();
     for &protocol in Protocol::ALL {
         let (one, other) = (one.get(&protocol), other.get(&protocol));
-        let named = |stretch: &&Stretch| stretch.listed || stretch.is_notable();
-        let stretches = [one, other].into_iter().flatten().flat_map(Standing::stretches).filter(named);
+        let named = |stretch: &&PortRange| stretch.listed || stretch.is_notable();
+        let stretches = [one, other].into_iter().flatten().flat_map(PortStates::stretches).filter(named);
         let ports = PortSet::from_ranges(stretches.map(|stretch| (stretch.first, stretch.last)));
-        let known = |standing: Option<&Standing>, port| standing.and_then(|it| it.at(port)).map(Known::from);
+        let known =
+            |standing: Option<&PortStates>, port| standing.and_then(|it| it.at(port)).map(Known::from);
         found.extend(ports.iter().filter_map(|port| {
             let (one, other) = (known(one, port), known(other, port));
             let state = |known: Option<Known>| known.map(|known| known.state);
@@ -250,8 +251,8 @@ mod tests {
 
     /// Ports 1 to 100 were looked at by scan 7; these are named, all others in `default`.
     fn standings(default: PortState, named: &[(u16, PortState)]) -> Standings {
-        let mut standing = Standing::default();
-        let stretch = |first, last, state, listed| Stretch { first, last, state, listed, scan: 7 };
+        let mut standing = PortStates::default();
+        let stretch = |first, last, state, listed| PortRange { first, last, state, listed, scan: 7 };
         standing.add_older(named.iter().map(|&(port, state)| stretch(port, port, state, true)));
         standing.add_older([stretch(1, 100, default, false)]);
         Standings::from([(TCP, standing)])

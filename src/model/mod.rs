@@ -3,6 +3,7 @@
 mod address;
 mod allowance;
 mod bucket;
+mod change_event;
 mod delays;
 mod device;
 mod difference;
@@ -12,10 +13,11 @@ mod mac;
 mod moment;
 mod name;
 pub mod phantoms;
+mod port_states;
 mod ports;
 mod report;
+mod scan;
 mod snapshot;
-mod standing;
 mod state;
 mod target;
 mod text;
@@ -25,6 +27,7 @@ pub mod unconfirmed;
 pub use address::{Address, AddressError};
 pub use allowance::Allowance;
 pub use bucket::Bucket;
+pub use change_event::{ChangeEvent, ChangeFilter, ChangeKind};
 pub use delays::Delays;
 pub use device::{Device, DeviceKey, DeviceKeyError, Endpoint};
 pub use difference::{
@@ -36,13 +39,14 @@ pub use idn::ascii_name;
 pub use mac::{Mac, MacError};
 pub use moment::Moment;
 pub use name::{Name, NameSource, NameSourceError};
+pub use port_states::{PortRange, PortStates};
 pub use ports::{PortSet, PortSetError};
 pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
+pub use scan::{ScanId, ScanKind};
 pub use snapshot::{
     FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact, ProbeFacts, ScannerFacts, Snapshot,
     StoreFacts, TableFacts,
 };
-pub use standing::{Standing, Stretch};
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use target::{TargetError, TargetSpec, canonical_net};
 pub use text::{bytes_without_mark, is_unseen, one_line, without_mark, without_secrets};

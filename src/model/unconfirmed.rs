@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::PortSet;
+use super::{Device, PortSet};
 
 /// How long after a port was found closed a look must find it so again: services restart.
 pub const CLOSED_FOR: Duration = Duration::from_secs(60);
@@ -23,6 +23,15 @@ pub struct Unconfirmed {
     pub closings: Waiting,
 }
 
+/// An endpoint of which some ports wait for a second look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnconfirmedEndpoint {
+    /// The device at the address that is to be scanned again.
+    pub device: Device,
+    /// Its TCP ports.
+    pub unconfirmed: Unconfirmed,
+}
+
 /// A look at a device's ports, as far as they are its to tell: without those that a newer look covered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -32,7 +41,7 @@ pub struct Told {
     pub open: PortSet,
     /// When the look ended.
     pub at: Timestamp,
-    /// Whether it is taken at its word: nobody can be asked to look again.
+    /// Whether it is final: the scanner that made it cannot be asked to scan again.
     pub is_final: bool,
 }
 

@@ -19,8 +19,11 @@ use self::{
 };
 use super::queries::{Queries, pages};
 use crate::{
-    model::{Deviation, DeviceKey, Difference, Disagreement, Expectation, Mac},
-    store::{Asked, HostState, News, Page, ScanDevice, ScanId, StoreError, Wish},
+    model::{
+        ChangeEvent as News, ChangeFilter as Asked, Deviation, DeviceKey, Difference, Disagreement,
+        Expectation, Mac, ScanId,
+    },
+    store::{ExpectationUpdate as Wish, HostState, Page, ScanDevice, StoreError},
 };
 
 /// Devices that are read at a time where few of them have rows of their own.

@@ -25,7 +25,7 @@ use crate::{
     config::Config,
     model::{Address, Device, DeviceKey, Mac, Moment, Name, NameSource},
     net::{Heard, Links, SystemResolver, mdns_name},
-    store::{Hearing, Store, StoreError},
+    store::{NameLookup as Hearing, Store, StoreError},
 };
 
 /// The longest that what was heard waits for more to be written with it.

@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{
     config::Config,
-    model::{Address, DeviceKey, Mac, Moment, Name},
+    model::{Address, DeviceKey, Mac, Moment, Name, ScanId},
     net::neighbours_by_ipv6,
     resolve::Resolve,
     store::{
-        CachedHost, Host, HostRecord, NewWords, Page, Pruned, ScanHost, ScanId, ScanSummary, Store,
-        StoreError, Totals,
+        AnnotationPatch as NewWords, CachedHost, Host, HostRecord, Page, Pruned, ScanHost, ScanSummary,
+        Store, StoreError, Totals,
     },
 };
 

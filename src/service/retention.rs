@@ -14,8 +14,8 @@ use super::feeds::Inventory;
 use crate::{
     clock::Clock,
     config::Config,
-    model::{DeviceKey, Moment},
-    store::{Repaired, ScanId, Store, StoreError},
+    model::{DeviceKey, Moment, ScanId},
+    store::{Repaired, Store, StoreError},
 };
 
 /// From one time to the next.

@@ -23,7 +23,9 @@ pub use self::runs::{LookView, Requests, RunError, RunView, Runs, Started, runs}
 use crate::{
     clock::Clock,
     config::Config,
-    model::{Address, Device, Moment, ScanStatus},
+    model::{
+        Address, Device, Moment, ScanId, ScanKind, ScanStatus, unconfirmed::UnconfirmedEndpoint as Doubt,
+    },
     net::LinkWatch,
     resolve::Resolve,
     service::{
@@ -36,7 +38,7 @@ use crate::{
         schedule::{LastStart, Times},
         told::sightings,
     },
-    store::{Doubt, Observation, OpenScan, ScanId, ScanKind, Schedule, Store, StoreError, StoreHealth},
+    store::{Observation, OpenScan, Schedule, Store, StoreError, StoreHealth},
 };
 
 /// The longest wait for a clock that has not been set: without a network it may never be.

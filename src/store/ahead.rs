@@ -18,7 +18,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
-use super::{Store, error::Result, import, prune::unchecked};
+use super::{error::Result, handle::Store, numbers, prune::unchecked};
 use crate::clock::EARLIEST_SANE;
 
 /// By how much a date must lie ahead to be that of another clock: more than one that is set back a little.
@@ -55,13 +55,14 @@ pub struct Repaired {
 }
 
 impl Store {
-    /// Gives scans whose ids lie ahead of `now` ids by their start, in the order in which they were made, and dates that
-    /// lie ahead that of now. To be asked where the clock is trusted. While such a scan is running nothing is done.
+    /// Gives scans whose ids lie ahead of `now` ids by their start, in the order in which they were made, and dates
+    /// that lie ahead that of now. To be asked where the clock is trusted. While such a scan is running nothing is done.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn repair_dates(&self, now: Timestamp) -> Result<Repaired> {
-        self.aside(move |connection| unchecked(connection, |connection| repair(connection, now))).await
+        self.run_exclusive(move |connection| unchecked(connection, |connection| repair(connection, now)))
+            .await
     }
 }
 
@@ -103,7 +104,7 @@ fn renumber(connection: &Connection, limit: Timestamp) -> Result<u64> {
     let sane = EARLIEST_SANE.as_millisecond()..=limit.as_millisecond();
     for (id, started) in &ahead {
         let by_start = if sane.contains(started) { started / 1000 } else { 0 };
-        last = import::free(connection, by_start.max(last + 1))?;
+        last = numbers::free_scan_id(connection, by_start.max(last + 1))?;
         connection.execute("UPDATE scans SET id = ?2 WHERE id = ?1", params![id, last])?;
         for (table, column) in REFERENCES {
             let sql = format!("UPDATE {table} SET {column} = ?2 WHERE {column} = ?1");

@@ -9,10 +9,10 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Store, bytes,
     condition::Condition,
     error::{Result, StoreError},
-    news, reader, schema,
+    handle::Store,
+    numbers, reader, schema,
 };
 
 /// The thread behind a [`Store`] that only reads.
@@ -30,17 +30,17 @@ impl Store {
     /// There is none, it cannot be read, is not ours, or an earlier or later version wrote it.
     pub fn open_at_rest(path: &Path) -> Result<(Self, ReaderThread)> {
         let mut connection = schema::open_at_rest(path)?;
-        // Nobody takes what is written, and nothing happens that could change either.
+        // No thread takes changes, and nothing happens that could alter either of the two.
         let (writes, _) = mpsc::channel(1);
         let condition = Arc::new(Condition::new(path, sync_channel(1).0));
-        let (_, newest) = watch::channel(news::newest(&connection)?);
+        let (_, latest_event) = watch::channel(numbers::latest_event(&connection)?);
         let (reads, mut requests) = mpsc::channel(reader::QUEUE);
         let reader = std::thread::Builder::new()
             .name("store-reader".to_owned())
             .spawn(move || reader::run(&mut connection, &mut requests))
             .map_err(|source| StoreError::File { path: path.to_owned(), source })?;
-        let (path, opened_bytes, copying) = (path.into(), bytes(path), Arc::default());
-        let store = Self { writes, reads, condition, newest, path, opened_bytes, copying };
+        let (path, opened_bytes, copying) = (path.into(), schema::size_on_disk(path), Arc::default());
+        let store = Self { writes, reads, condition, latest_event, path, opened_bytes, copying };
         Ok((store.clone(), ReaderThread { reader, store }))
     }
 }
@@ -67,8 +67,8 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
-        model::PortSet,
-        store::{FILE_NAME, ScanKind, backup},
+        model::{PortSet, ScanKind},
+        store::{FILE_NAME, backup},
     };
 
     fn names(dir: &Path) -> Vec<PathBuf> {

@@ -12,8 +12,8 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
-    Store,
     error::{Result, StoreError},
+    handle::Store,
     schema,
 };
 use crate::data_dir::parent;
@@ -107,8 +107,8 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
-        model::PortSet,
-        store::{FILE_NAME, ScanKind},
+        model::{PortSet, ScanKind},
+        store::FILE_NAME,
     };
 
     #[tokio::test]

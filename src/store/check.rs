@@ -1,4 +1,4 @@
-//! Whether the file is sound, looked at in the background: what nobody asks for may be damaged for years, and every
+//! Whether the file is sound, checked in the background: what is never read may be damaged for years, and every
 //! backup with it.
 //!
 //! The check reads the whole file (`PRAGMA quick_check`: its structure, not whether indices have every row), on a
@@ -19,9 +19,9 @@ use std::{
 };
 
 use super::{
-    Pace,
-    condition::Condition,
+    condition::{CheckSignal, Condition},
     error::{Result, StoreError},
+    pace::Pace,
     schema,
 };
 use crate::{clock::Clock, model::Moment};
@@ -38,20 +38,11 @@ const REST: u32 = 3;
 /// The longest rest, so that it can be stopped: after a disk that hangs it would be as long.
 const LONGEST_REST: Duration = Duration::from_millis(200);
 
-/// What the thread is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
-    /// A query has failed.
-    Suspicion,
-    /// It is to end.
-    Stop,
-}
-
 /// The thread that checks.
 #[derive(Debug)]
 pub(super) struct CheckThread {
     stopping: Arc<AtomicBool>,
-    words: mpsc::SyncSender<Word>,
+    signals: mpsc::SyncSender<CheckSignal>,
     thread: JoinHandle<()>,
 }
 
@@ -62,21 +53,21 @@ impl CheckThread {
         clock: Arc<dyn Clock>,
         pace: Pace,
         condition: Arc<Condition>,
-        (words, heard): (mpsc::SyncSender<Word>, mpsc::Receiver<Word>),
+        (signals, received): (mpsc::SyncSender<CheckSignal>, mpsc::Receiver<CheckSignal>),
     ) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let checker =
             Checker { path: path.to_owned(), clock, pace, condition, stopping: Arc::clone(&stopping) };
         let thread =
-            thread::Builder::new().name("store-check".to_owned()).spawn(move || checker.run(&heard))?;
-        Ok(Self { stopping, words, thread })
+            thread::Builder::new().name("store-check".to_owned()).spawn(move || checker.run(&received))?;
+        Ok(Self { stopping, signals, thread })
     }
 
     /// Ends the check that is under way, and the thread. Blocks for as long as the disk takes over one page.
     pub(super) fn join(self) {
         self.stopping.store(true, Ordering::Relaxed);
         // A thread that is already gone needs no telling.
-        let _ = self.words.send(Word::Stop);
+        let _ = self.signals.send(CheckSignal::Stop);
         let _ = self.thread.join();
     }
 }
@@ -90,7 +81,7 @@ struct Checker {
 }
 
 impl Checker {
-    fn run(self, words: &mpsc::Receiver<Word>) {
+    fn run(self, signals: &mpsc::Receiver<CheckSignal>) {
         loop {
             let begun = self.clock.now();
             let damage = self.check();
@@ -110,7 +101,7 @@ impl Checker {
                 // It is busy, or cannot be opened, which says nothing of what is in it.
                 Err(error) => tracing::debug!(%error, "the database could not be checked; it is tried again"),
             }
-            if !self.wait(words, begun, next) {
+            if !self.wait(signals, begun, next) {
                 return;
             }
         }
@@ -118,11 +109,11 @@ impl Checker {
 
     /// Waits until the next check is due, and no longer than it takes to follow a suspicion; whether there is to be
     /// one. What fails again and again is not followed more often than [`Pace::recheck`].
-    fn wait(&self, words: &mpsc::Receiver<Word>, begun: Moment, mut next: Moment) -> bool {
+    fn wait(&self, signals: &mpsc::Receiver<CheckSignal>, begun: Moment, mut next: Moment) -> bool {
         loop {
-            match words.recv_timeout(self.clock.now().until(next)) {
-                Ok(Word::Suspicion) => next = next.min(begun + self.pace.recheck),
-                Ok(Word::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            match signals.recv_timeout(self.clock.now().until(next)) {
+                Ok(CheckSignal::Suspicion) => next = next.min(begun + self.pace.recheck),
+                Ok(CheckSignal::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
                 Err(RecvTimeoutError::Timeout) => return true,
             }
         }

@@ -1,19 +1,20 @@
-//! What single scans said of whom, to be compared.
+//! What single scans found of each device, to be compared.
 
 use std::ops::RangeInclusive;
 
 use rusqlite::Connection;
 
 use super::{
-    HostState, ScanId, Store,
     error::{Result, StoreError},
     expected,
-    reader::{mac, parsed},
+    handle::Store,
+    host_states::HostState,
+    row::{mac, text},
     verdicts::Verdicts,
 };
-use crate::model::{Address, Device, Mac, Protocol, Standings};
+use crate::model::{Address, Device, Mac, Protocol, ScanId, Standings};
 
-/// A device at an address, as it was looked at in a scan.
+/// A device at an address, as one scan found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanDevice {
     /// As [`HostState::row`].
@@ -29,19 +30,19 @@ pub struct ScanDevice {
 }
 
 impl ScanDevice {
-    /// Whether the scan found nobody there, or came to no end: it says nothing of the ports.
+    /// Whether the host was down, or its scan came to no end: it says nothing of the ports.
     pub const fn is_unknown(&self) -> bool {
         self.results.is_empty()
     }
 
-    /// Whether another scan says the same of it.
+    /// Whether another scan found the same.
     pub fn is_same(&self, other: &Self) -> bool {
         self.results == other.results
     }
 }
 
 impl Store {
-    /// Sees to it that there is such a scan.
+    /// Checks that there is such a scan.
     ///
     /// # Errors
     /// There is none, the database fails, or the store is closed.
@@ -49,7 +50,7 @@ impl Store {
         self.read(move |connection| check_scan(connection, scan)).await
     }
 
-    /// What a scan looked at, device by device: the first `most` of the devices with these rows.
+    /// What a scan covered, device by device: the first `most` of the devices with these rows.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -101,7 +102,7 @@ fn scan_devices(
             left -= 1;
         }
         let id = row.get(0)?;
-        let protocol = parsed(row.get::<_, String>(3)?)?;
+        let protocol = text(row, 3)?;
         let result = row.get::<_, Option<i64>>(4)?.map(|result| (protocol, result));
         match devices.last_mut().filter(|last| last.row == id) {
             Some(last) => last.results.extend(result),
@@ -109,7 +110,7 @@ fn scan_devices(
                 row: id,
                 device_row,
                 mac: mac(row, 1)?,
-                address: parsed(row.get::<_, String>(2)?)?,
+                address: text(row, 2)?,
                 results: result.into_iter().collect(),
             }),
         }

@@ -1,67 +1,28 @@
-//! How the store is. Whatever finds a fault of it, be it the writer, the reader or the check, says so here, and here
-//! alone it is decided which fault is told.
+//! The faults of the store. The writer, the reader and the check report here what they find, and this file alone
+//! decides which fault is shown.
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError, mpsc},
 };
 
-use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 use rusqlite::ErrorCode;
 use tokio::sync::watch;
 
-use super::{check::Word, error::StoreError};
-use crate::data_dir::parent;
+use super::{
+    error::StoreError,
+    health::{StoreHealth, diagnose},
+};
 
-/// Whether what is recorded reaches the disk, and what is on it can be read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum StoreHealth {
-    /// It does.
-    #[default]
-    Ok,
-    /// The disk is full. Records wait in memory; the writer tries again by itself.
-    Full,
-    /// The file system takes nothing. Records wait and are tried again, too.
-    ReadOnly,
-    /// The disk or the file fails otherwise. Records wait and are tried again, too.
-    Failing(String),
-    /// What is in the file, or some of it, cannot be read.
-    Damaged(String),
-    /// The file that is open has this name no longer. What would be written to it nothing would find again.
-    Replaced(PathBuf),
-}
-
-impl fmt::Display for StoreHealth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ok => f.write_str("the database is written"),
-            Self::Full => f.write_str(
-                "the disk is full: results are kept in memory and scanning waits; free some space in data_dir",
-            ),
-            Self::ReadOnly => f.write_str(
-                "the file system of data_dir is mounted read-only: what is stored is served, and scanning waits. The \
-                 kernel does so when a card fails (see dmesg): stop the appliance, save the database elsewhere with \
-                 `portscan backup FILE`, check or replace the card, and mount it for writing",
-            ),
-            Self::Failing(reason) => {
-                write!(f, "the database cannot be written: {reason}; check the disk and its file system")
-            }
-            Self::Damaged(reason) => write!(
-                f,
-                "the database is damaged: {reason}. What can be read is served, and scanning waits. Stop the \
-                 appliance, restore a backup or move portscan.db away to start anew, and check the disk"
-            ),
-            Self::Replaced(path) => write!(
-                f,
-                "{} was deleted or replaced while the appliance has it open: nothing is stored, and scanning waits. \
-                 What it knows, `portscan backup FILE` saves. Put the file back, or restart the appliance, which uses \
-                 what is there and otherwise begins anew",
-                path.display()
-            ),
-        }
-    }
+/// What the check is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CheckSignal {
+    /// A query has failed.
+    Suspicion,
+    /// The check is to end.
+    Stop,
 }
 
 /// What is known of the store's faults, and where they are told.
@@ -73,7 +34,7 @@ pub(super) struct Condition {
     faults: Mutex<Faults>,
     told: watch::Sender<StoreHealth>,
     /// The check, which tells damage from a fault that passes.
-    check: mpsc::SyncSender<Word>,
+    check: mpsc::SyncSender<CheckSignal>,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +47,7 @@ struct Faults {
 
 impl Condition {
     /// That of the store in the file that is at this path now: it is well.
-    pub(super) fn new(path: &Path, check: mpsc::SyncSender<Word>) -> Self {
+    pub(super) fn new(path: &Path, check: mpsc::SyncSender<CheckSignal>) -> Self {
         let (told, _) = watch::channel(StoreHealth::Ok);
         Self { path: path.to_owned(), file: FileId::of(path).ok(), faults: Mutex::default(), told, check }
     }
@@ -121,7 +82,7 @@ impl Condition {
         let Some(damage) = self.damage(error) else { return };
         self.change(|faults| faults.damage = Some(damage));
         // One that waits is as good as two; and without a check, as in a store that only reads, the damage stays.
-        let _ = self.check.try_send(Word::Suspicion);
+        let _ = self.check.try_send(CheckSignal::Suspicion);
     }
 
     /// What a failure says of the file itself, if anything.
@@ -159,36 +120,8 @@ impl Condition {
     }
 }
 
-/// What SQLite's answer means, for the database at this path.
-pub(super) fn diagnose(path: &Path, error: &rusqlite::Error) -> StoreHealth {
-    use ErrorCode::{CannotOpen, DatabaseCorrupt, DiskFull, NotADatabase, ReadOnly, SystemIoFailure};
-    let disk = || statvfs(parent(path)).ok();
-    match error.sqlite_error_code() {
-        Some(DiskFull) => StoreHealth::Full,
-        Some(DatabaseCorrupt | NotADatabase) => StoreHealth::Damaged(error.to_string()),
-        // SQLite says "disk I/O error" of many things; the file system says which.
-        Some(SystemIoFailure | CannotOpen | ReadOnly) => match disk() {
-            Some(disk) if disk.flags().contains(FsFlags::ST_RDONLY) => StoreHealth::ReadOnly,
-            Some(disk) if is_nearly_full(&disk) => StoreHealth::Full,
-            _ => StoreHealth::Failing(error.to_string()),
-        },
-        _ => StoreHealth::Failing(error.to_string()),
-    }
-}
-
 fn is_io_failure(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
-}
-
-/// Whether so little is left that a failure to write may be for want of room: 64 blocks are 256 KB on most disks. A
-/// disk that counts its files may have no room for another.
-fn is_nearly_full(disk: &Statvfs) -> bool {
-    disk.blocks_available() < 64 || (disk.files() > 0 && disk.files_available() == 0)
-}
-
-/// Whether the disk of the database at this path may have no room for a commit.
-pub(super) fn is_short_of_room(path: &Path) -> bool {
-    statvfs(parent(path)).is_ok_and(|disk| is_nearly_full(&disk))
 }
 
 /// Which file a path leads to.
@@ -236,7 +169,7 @@ mod tests {
         assert_eq!(told(), StoreHealth::Full);
         condition.note_failed_read(&StoreError::Sqlite(failure(ffi::SQLITE_CORRUPT)));
         assert!(matches!(told(), StoreHealth::Damaged(_)), "{}", told());
-        assert!(matches!(words.try_recv(), Ok(Word::Suspicion)));
+        assert!(matches!(words.try_recv(), Ok(CheckSignal::Suspicion)));
         fs::rename(&path, &aside).unwrap();
         assert!(condition.is_replaced());
         assert_eq!(told(), StoreHealth::Replaced(path.clone()));
@@ -265,6 +198,6 @@ mod tests {
         for code in [ffi::SQLITE_BUSY, ffi::SQLITE_INTERRUPT, ffi::SQLITE_FULL, ffi::SQLITE_NOMEM] {
             assert_eq!(condition.damage(&failure(code).into()), None, "{code}");
         }
-        assert_eq!(condition.damage(&StoreError::UnknownScan(crate::store::ScanId(1))), None);
+        assert_eq!(condition.damage(&StoreError::UnknownScan(crate::model::ScanId(1))), None);
     }
 }

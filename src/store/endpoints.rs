@@ -5,8 +5,21 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::{error::Result, placement::Present, reader::parsed};
-use crate::{clock::EARLIEST_SANE, model::Address};
+use super::{error::Result, placement::Present, row::text};
+use crate::{
+    clock::EARLIEST_SANE,
+    model::{Address, Mac},
+};
+
+/// The device, and its endpoint, that an observation or a sighting belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Credit {
+    /// The device's row.
+    pub(super) device: i64,
+    /// The row of the endpoint whose state it is part of.
+    pub(super) endpoint: i64,
+    pub(super) mac: Option<Mac>,
+}
 
 /// What `held` says of an address that the device does not have any more.
 pub(super) const LEFT: &str = "left";
@@ -28,7 +41,7 @@ pub(super) fn held_by(connection: &Connection, device: i64) -> Result<Vec<Presen
     while let Some(row) = rows.next()? {
         present.push(Present {
             endpoint: row.get(0)?,
-            address: parsed(row.get::<_, String>(1)?)?,
+            address: text(row, 1)?,
             first_seen: row.get(2)?,
             last_seen: row.get(3)?,
             up: row.get(4)?,
@@ -38,7 +51,7 @@ pub(super) fn held_by(connection: &Connection, device: i64) -> Result<Vec<Presen
     Ok(present)
 }
 
-/// The endpoint that has the state of a device which was looked at here: that of the address, else, for a look from
+/// The endpoint that has the state of a device that was scanned here: that of the address, else, for a scan from
 /// before the device moved, its main one.
 pub(super) fn of(connection: &Connection, device: i64, address: &Address) -> Result<i64> {
     let sql = "SELECT id FROM endpoints WHERE device = ?1 AND held = 'now'
@@ -92,7 +105,7 @@ pub(super) fn leave(connection: &Connection, endpoint: i64) -> Result<()> {
     Ok(())
 }
 
-/// Drops what supplies the state of an endpoint, but for its latest look, and what waits to be confirmed of it.
+/// Drops what supplies the state of an endpoint, but for its latest observation, and what waits to be confirmed of it.
 fn drop_state(connection: &Connection, endpoint: i64) -> Result<()> {
     for table in ["earlier", "unconfirmed"] {
         let sql = format!("DELETE FROM {table} WHERE endpoint = ?1");

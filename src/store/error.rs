@@ -4,8 +4,9 @@ use std::{io, path::PathBuf};
 
 use rusqlite::ErrorCode;
 
-use super::{ScanId, StoreHealth};
+use super::health::StoreHealth;
 use crate::data_dir::Obstacle;
+use crate::model::ScanId;
 
 /// A `Result` of the store's.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -93,7 +94,7 @@ pub enum StoreError {
         /// The schema of this program.
         known: usize,
     },
-    /// It was not closed in order, which is to be mended by who may write it.
+    /// It was not closed in order, and this user may not write it, which mending that takes.
     #[error(
         "the database {} was not closed in order, and this user cannot mend that ({source}); start the appliance, or \
          run this as the user that it belongs to",
@@ -146,7 +147,7 @@ pub enum StoreError {
     /// There is no such scan.
     #[error("there is no scan {}; ask for /v1/scans to see those there are", .0.0)]
     UnknownScan(ScanId),
-    /// A scan that somebody else made cannot be read to its end.
+    /// A report of another scanner cannot be read to its end.
     #[error("the report's results cannot be read again: {0}; check the disk and its file system")]
     Import(io::Error),
     /// The disk takes nothing for the moment.

@@ -1,20 +1,26 @@
-//! What is expected.
+//! The expected state: which ports are to be open or closed, and whether there is a baseline.
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
-use super::{Page, Store, error::Result, reader::parsed, writer};
+use super::{
+    change::{Change, Urgency},
+    error::Result,
+    handle::Store,
+    page::Page,
+    row::text,
+};
 use crate::model::{Address, DeviceKey, Expectation, Expected, Mac, PortState, Protocol};
 
 /// Expectations of a page: some 10 KB, and 250 KB at most.
 const PAGE: u32 = 64;
 
-/// What is to be expected of one port, or no longer.
+/// What is expected of one port from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
-    /// Of whom: a device, wherever it is, or whoever is at an address.
+pub struct ExpectationUpdate {
+    /// A device, wherever it is, or the address of whichever device has it.
     pub device: DeviceKey,
     /// The protocol.
     pub protocol: Protocol,
@@ -31,8 +37,16 @@ impl Store {
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn expect(&self, wishes: Vec<Wish>) -> Result<()> {
-        self.write(|done| writer::Request::Expect(wishes, done)).await
+    pub async fn expect(&self, updates: Vec<ExpectationUpdate>) -> Result<()> {
+        self.write(move |context| UpdateExpectations { updates, at: context.wall() }).await
+    }
+
+    /// Whether anything was ever accepted: before, nothing is alarming.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn has_baseline(&self) -> Result<bool> {
+        self.read(has_baseline).await
     }
 
     /// All that is expected, a page at a time, in the order in which it was written.
@@ -43,49 +57,68 @@ impl Store {
         self.read(move |connection| page(connection, ALL, after)).await
     }
 
-    /// What is expected of nobody who is known, a page at a time: a device that never came, or an address that
-    /// nobody has.
+    /// What is expected of no device that is known, a page at a time: of a device that never came, or of an address
+    /// that no device has.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn expectations_of_nobody(&self, after: i64) -> Result<Page<Expectation>> {
-        self.read(move |connection| page(connection, OF_NOBODY, after)).await
+        self.read(move |connection| page(connection, UNMATCHED, after)).await
     }
 }
 
 const ALL: &str = "SELECT written, device, protocol, port, state, comment FROM expectations
                    WHERE written > ?1 ORDER BY written LIMIT ?2";
 
-const OF_NOBODY: &str = "SELECT written, device, protocol, port, state, comment FROM expectations e
+const UNMATCHED: &str = "SELECT written, device, protocol, port, state, comment FROM expectations e
                          WHERE written > ?1
                              AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.mac = e.device)
                              AND NOT EXISTS (SELECT 1 FROM endpoints h WHERE h.address = e.device AND h.held = 'now')
                          ORDER BY written LIMIT ?2";
 
-/// Writes what is wished for, inside the caller's transaction.
-pub(super) fn write(connection: &Connection, wishes: &[Wish], at: Timestamp) -> Result<()> {
-    let mut delete = connection
-        .prepare_cached("DELETE FROM expectations WHERE device = ?1 AND protocol = ?2 AND port = ?3")?;
-    // Replaced, a row gets the next number: it is the last written again.
-    let mut insert = connection.prepare_cached(
-        "INSERT OR REPLACE INTO expectations (device, protocol, port, state, comment)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
-    for Wish { device, protocol, port, state } in wishes {
-        let device = device.to_string();
-        match state {
-            None => delete.execute(params![device, protocol.as_str(), port])?,
-            Some((state, comment)) => {
-                insert.execute(params![device, protocol.as_str(), port, state.as_str(), comment])?
-            }
-        };
+/// All of these updates, or none.
+struct UpdateExpectations {
+    updates: Vec<ExpectationUpdate>,
+    at: Timestamp,
+}
+
+impl Change for UpdateExpectations {
+    type Answer = ();
+
+    /// A client waits for it.
+    fn urgency(&self) -> Urgency {
+        Urgency::Immediate
     }
-    let accepts = wishes.is_empty() || wishes.iter().any(|wish| wish.state.is_some());
-    if accepts {
-        let sql = "INSERT OR IGNORE INTO marks (name, at) VALUES ('baseline', ?1)";
-        connection.prepare_cached(sql)?.execute([at.as_millisecond()])?;
+
+    fn apply(&self, connection: &Connection) -> Result<()> {
+        let mut delete = connection
+            .prepare_cached("DELETE FROM expectations WHERE device = ?1 AND protocol = ?2 AND port = ?3")?;
+        // Replaced, a row gets the next number: it is the last written again.
+        let mut insert = connection.prepare_cached(
+            "INSERT OR REPLACE INTO expectations (device, protocol, port, state, comment)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        for ExpectationUpdate { device, protocol, port, state } in &self.updates {
+            let device = device.to_string();
+            match state {
+                None => delete.execute(params![device, protocol.as_str(), port])?,
+                Some((state, comment)) => {
+                    insert.execute(params![device, protocol.as_str(), port, state.as_str(), comment])?
+                }
+            };
+        }
+        let accepts = self.updates.is_empty() || self.updates.iter().any(|update| update.state.is_some());
+        if accepts {
+            let sql = "INSERT OR IGNORE INTO marks (name, at) VALUES ('baseline', ?1)";
+            connection.prepare_cached(sql)?.execute([self.at.as_millisecond()])?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Whether anything was accepted yet: before, all is as it is, and nothing is alarming.
+pub(super) fn has_baseline(connection: &Connection) -> Result<bool> {
+    Ok(connection.prepare_cached("SELECT 1 FROM marks WHERE name = 'baseline'")?.exists([])?)
 }
 
 /// What is expected of a device with this MAC, at this address (where it is the one that has it).
@@ -141,10 +174,10 @@ fn page(connection: &Connection, sql: &str, after: i64) -> Result<Page<Expectati
 fn one(row: &Row<'_>) -> Result<Expectation> {
     Ok(Expectation {
         written: row.get(0)?,
-        device: parsed(row.get::<_, String>(1)?)?,
-        protocol: parsed(row.get::<_, String>(2)?)?,
+        device: text(row, 1)?,
+        protocol: text(row, 2)?,
         port: row.get(3)?,
-        state: parsed(row.get::<_, String>(4)?)?,
+        state: text(row, 4)?,
         comment: row.get(5)?,
     })
 }

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Page, Store,
-    current::{self, PageOfLooks},
+    contributors::{ContributorPage, contributors_of_page, standings},
     error::Result,
+    handle::Store,
     identity, names,
-    reader::{mac, parsed, timestamp},
+    page::Page,
+    row::{device, text, timestamp},
 };
 use crate::model::{Address, Device, DeviceKey, Name, NameSource, PortSet, PortState, Protocol, Standings};
 
@@ -19,13 +20,13 @@ use crate::model::{Address, Device, DeviceKey, Name, NameSource, PortSet, PortSt
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// Names the device as long as it is remembered; ascending from page to page. `None`: it has no row, for it has
-    /// never answered and nothing is said of it.
+    /// never answered and has no annotation.
     pub row: Option<i64>,
-    /// Who, where it was last seen, and what a feed calls it.
+    /// Its MAC, where it was last seen, and the name that a feed gives it.
     pub device: Device,
-    /// What its owner says.
-    pub words: Words,
-    /// What it is called, by its owner here and by all others but the configuration.
+    /// The owner's annotation.
+    pub words: Annotation,
+    /// Its names, by its owner here and by all other sources but the configuration.
     pub names: Vec<Name>,
     /// When it was seen for the first time, by the wall clock of then.
     pub first_seen: Timestamp,
@@ -35,28 +36,28 @@ pub struct Host {
     pub addresses: Vec<AddressRecord>,
     /// Its ports at each address that it has, the main one first.
     pub endpoints: Vec<(Address, Standings)>,
-    /// Which ports were last found to have been opened when; those of the first look are not among them.
+    /// Which ports were last found to have been opened when; those of the first observation are not among them.
     opened: Vec<Opened>,
 }
 
 /// Ports that were found open, and when.
 type Opened = (Timestamp, Protocol, PortSet);
 
-/// What the owner says of a device; `None` where nothing.
+/// What the owner has written about a device; `None` where nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Words {
-    /// What it is called, whatever feeds say.
+pub struct Annotation {
+    /// Its name, whatever feeds report.
     pub name: Option<String>,
     /// Anything else.
     pub note: Option<String>,
 }
 
-/// What the owner has to say anew. `None`: it stays as it is; `Some(None)`: nothing any more.
+/// A change of an annotation. `None`: it stays as it is; `Some(None)`: it is deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NewWords {
-    /// See [`Words::name`].
+pub struct AnnotationPatch {
+    /// See [`Annotation::name`].
     pub name: Option<Option<String>>,
-    /// See [`Words::note`].
+    /// See [`Annotation::note`].
     pub note: Option<Option<String>>,
 }
 
@@ -73,7 +74,7 @@ pub struct AddressRecord {
     pub is_present: bool,
 }
 
-/// A port of a device, of one protocol. In this order they are told.
+/// A port of a device, of one protocol, in the order in which ports are listed.
 pub type PortKey = (Protocol, u16);
 
 /// An open port of a device.
@@ -107,7 +108,7 @@ impl Host {
         let names = named.map(|text| Name { text, source: NameSource::Feed, at: Some(first_seen) });
         Some(Self {
             row: None,
-            words: Words::default(),
+            words: Annotation::default(),
             names: names.into_iter().collect(),
             first_seen,
             last_seen,
@@ -166,7 +167,7 @@ impl Store {
         self.read(move |connection| between(connection, after.saturating_add(1), i64::MAX, most)).await
     }
 
-    /// One device; by its address whoever has it now.
+    /// One device; by an address the device that has it now.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -179,7 +180,7 @@ impl Store {
         self.read(read).await
     }
 
-    /// The row of a device; by its address of whoever has it now.
+    /// The row of a device; by an address of the device that has it now.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -188,7 +189,7 @@ impl Store {
         self.read(move |connection| row_of(connection, &key)).await
     }
 
-    /// Gives a device that is only told of a row, for its owner has something to say of it.
+    /// Gives a device a row that is only known from feeds: its owner annotates it.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -199,15 +200,15 @@ impl Store {
             transaction.commit()?;
             Ok(credit.device)
         };
-        self.aside(enter).await
+        self.run_exclusive(enter).await
     }
 
-    /// Keeps what the owner says of the device with this row; whether there is one.
+    /// Changes the annotation of the device with this row; whether there is one.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn say(&self, row: i64, words: NewWords) -> Result<bool> {
-        self.aside(move |connection| say(connection, row, &words)).await
+    pub async fn say(&self, row: i64, patch: AnnotationPatch) -> Result<bool> {
+        self.run_exclusive(move |connection| annotate(connection, row, &patch)).await
     }
 }
 
@@ -239,7 +240,7 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
     }
     let is_full = hosts.len() >= most as usize;
     let Some(&(last, _)) = hosts.last() else { return Ok(Page::of(hosts, most)) };
-    let PageOfLooks { mut looks, cut_after } = current::looks_of_page(connection, first, last)?;
+    let ContributorPage { mut contributors, cut_after } = contributors_of_page(connection, first, last)?;
     let last = cut_after.unwrap_or(last);
     hosts.retain(|&(row, _)| row <= last);
     let mut opened = opened(connection, first, last)?;
@@ -248,8 +249,8 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
     for (row, host) in &mut hosts {
         for (endpoint, record) in addresses.remove(row).unwrap_or_default() {
             if record.is_present {
-                let looks = looks.remove(&endpoint).unwrap_or_default();
-                host.endpoints.push((record.address.clone(), current::standings(&looks)));
+                let newest_first = contributors.remove(&endpoint).unwrap_or_default();
+                host.endpoints.push((record.address.clone(), standings(&newest_first)));
             }
             host.addresses.push(record);
         }
@@ -264,8 +265,8 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
 fn bare(row: &Row<'_>) -> Result<Host> {
     Ok(Host {
         row: Some(row.get(0)?),
-        device: Device { mac: mac(row, 1)?, address: parsed(row.get::<_, String>(2)?)?, name: row.get(3)? },
-        words: Words { name: row.get(4)?, note: row.get(5)? },
+        device: device(row, 1)?,
+        words: Annotation { name: row.get(4)?, note: row.get(5)? },
         first_seen: timestamp(row.get(6)?)?,
         last_seen: timestamp(row.get(7)?)?,
         names: Vec::new(),
@@ -285,8 +286,8 @@ fn opened(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64,
     let mut opened: HashMap<_, Vec<_>> = HashMap::new();
     let mut later: BTreeMap<(i64, Protocol), PortSet> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let (device, protocol) = (row.get(0)?, parsed(row.get::<_, String>(2)?)?);
-        let ports: PortSet = parsed(row.get::<_, String>(3)?)?;
+        let (device, protocol) = (row.get(0)?, text(row, 2)?);
+        let ports: PortSet = text(row, 3)?;
         let later = later.entry((device, protocol)).or_default();
         let last_opened = ports.minus(later);
         if !last_opened.is_empty() {
@@ -310,7 +311,7 @@ fn addresses(
     let mut addresses: HashMap<_, Vec<_>> = HashMap::new();
     while let Some(row) = rows.next()? {
         let record = AddressRecord {
-            address: parsed(row.get::<_, String>(2)?)?,
+            address: text(row, 2)?,
             first_seen: timestamp(row.get(3)?)?,
             last_seen: timestamp(row.get(4)?)?,
             is_present: row.get(5)?,
@@ -320,10 +321,10 @@ fn addresses(
     Ok(addresses)
 }
 
-fn say(connection: &Connection, row: i64, words: &NewWords) -> Result<bool> {
+fn annotate(connection: &Connection, row: i64, patch: &AnnotationPatch) -> Result<bool> {
     // What is not given stays as it is.
     let sql = "UPDATE devices SET own_name = iif(?2, ?3, own_name), note = iif(?4, ?5, note) WHERE id = ?1";
-    let NewWords { name, note } = words;
+    let AnnotationPatch { name, note } = patch;
     let changed = connection.execute(
         sql,
         params![

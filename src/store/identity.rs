@@ -1,34 +1,25 @@
-//! Which device is this? All that is told of a device, by a feed, a look or an import, is credited here.
+//! Which device is this? Whatever a feed, a scan or an import reports of a device is credited here.
 //!
 //! A device is its MAC where that is known, else its one address. **One thing on the network is one row**, in whatever
-//! order addresses, MACs, looks, imports and feeds tell of it: what is told of an address without a MAC belongs to the
-//! device with a MAC that has the address; and a row that is known by its address alone becomes that of the MAC which
-//! is found there (`merge`). A row is made by a sighting alone: an address that did not answer is no device, and
-//! what is only told of has no row before it answers.
+//! order addresses, MACs, scans, imports and feeds report it: what is reported of an address without a MAC belongs to
+//! the device with a MAC that has the address; and a row that is known by its address alone becomes that of the MAC
+//! which is found there (`merge`). A row is made by a sighting alone: an address that did not answer is no device, and
+//! what is only announced has no row before it answers.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::{
-    ScanId, endpoints,
+    endpoints::{self, Credit},
     error::Result,
+    events::{NewEvent, record_event},
+    expected::has_baseline,
     merge,
-    news::{self, Draft, What},
     placement::{Claim, Step, moved_to, place},
     presence::{GONE, THERE},
-    reader::mac,
+    row::mac,
 };
-use crate::model::{Address, Device, Mac};
-
-/// What something is credited to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Credit {
-    /// The device's row.
-    pub(super) device: i64,
-    /// The row of the endpoint whose state it is part of.
-    pub(super) endpoint: i64,
-    pub(super) mac: Option<Mac>,
-}
+use crate::model::{Address, ChangeKind, Device, Mac, ScanId};
 
 /// A device's row as it is.
 struct Known {
@@ -61,8 +52,8 @@ pub(super) fn record_sighting(
     credit(connection, &known, &device.address)
 }
 
-/// Credits an imported look, or sighting, of this time. Without a MAC it is that of the device which had the address
-/// then. What is older than what is known moves nothing, and is no news.
+/// Credits an imported observation, or sighting, of this time. Without a MAC it is that of the device which had the
+/// address then. What is older than what is known moves nothing, and is no change.
 pub(super) fn credit_import(
     connection: &Connection,
     device: &Device,
@@ -92,7 +83,7 @@ pub(super) fn credit_import(
     record_sighting(connection, &device, at, Some(scan))
 }
 
-/// Records an address that a device had, at the time of an import, beside another that the import has already told of:
+/// Records an address that a device had, at the time of an import, beside another that the import has already named:
 /// unless it is known to have left it, it has both. Without this, the later of the two would be taken for where the
 /// device was before, and what is open there for a finding at the other.
 pub(super) fn record_alias(connection: &Connection, device: &Device, at: Timestamp) -> Result<()> {
@@ -104,12 +95,12 @@ pub(super) fn record_alias(connection: &Connection, device: &Device, at: Timesta
     merge::absorb_at(connection, (known.id, known.mac), &device.address)
 }
 
-/// An imported look at a device that nothing was known of.
+/// Credits an imported observation of a device of which nothing was known.
 fn credit_stranger(connection: &Connection, device: &Device, at: Timestamp, scan: ScanId) -> Result<Credit> {
     if is_newest(connection, scan)? {
         return record_sighting(connection, device, at, Some(scan));
     }
-    // It was there, once: that it was not seen since is no news either.
+    // It was there, once: that it was not seen since is no change either.
     let id = insert(connection, device, at, GONE)?;
     let known = Known { id, mac: device.mac, name: None, presence: GONE.to_owned() };
     credit(connection, &known, &device.address)
@@ -126,8 +117,8 @@ fn absorb_from_past(connection: &Connection, known: &Known, address: &Address, a
     merge::absorb_at(connection, (known.id, known.mac), address)
 }
 
-/// Credits a look that was not answered: `None` where nothing is known at the address. Where the device has come to
-/// answer at another address since it was last seen here, it has moved.
+/// Credits an observation of a host that was down: `None` where nothing is known at the address. Where the device has
+/// come to answer at another address since it was last seen here, it has moved.
 pub(super) fn credit_absence(
     connection: &Connection,
     device: &Device,
@@ -140,8 +131,8 @@ pub(super) fn credit_absence(
     if let Some(successor) = moved_to(&present, absent) {
         endpoints::leave(connection, absent.endpoint)?;
         let here = Device { address: successor.address.clone(), mac: known.mac, name: None };
-        let what = What::Moved { from: absent.address.clone() };
-        news::tell(connection, &Draft { at, scan: Some(scan), device: &here, what, alert: false })?;
+        let what = ChangeKind::Moved { from: absent.address.clone() };
+        record_event(connection, &NewEvent { at, scan: Some(scan), device: &here, what, alert: false })?;
         return Ok(None);
     }
     Ok(Some(Credit { device: known.id, endpoint: absent.endpoint, mac: known.mac }))
@@ -165,13 +156,13 @@ fn record(
         Some(known) => known,
         None => {
             let id = insert(connection, &named, at, THERE)?;
-            let alert = news::is_baseline(connection)?;
-            news::tell(connection, &Draft { at, scan, device: &named, what: What::New, alert })?;
+            let alert = has_baseline(connection)?;
+            record_event(connection, &NewEvent { at, scan, device: &named, what: ChangeKind::New, alert })?;
             let (mac, name) = (first.mac, named.name.clone());
             Known { id, mac, name, presence: THERE.to_owned() }
         }
     };
-    // Told without its MAC, a device may have addresses that whoever tells does not know to be its own.
+    // Reported without its MAC, a device may have addresses that the source does not know to be its own.
     let claim = if first.mac.is_some() { claim } else { Claim::SomeAddresses };
     let addresses: Vec<Address> = seen.iter().map(|device| device.address.clone()).collect();
     settle(connection, &known, &addresses, claim, (at, scan))?;
@@ -185,7 +176,10 @@ fn record(
         let sql = "UPDATE devices SET presence = ?2 WHERE id = ?1";
         connection.prepare_cached(sql)?.execute(params![known.id, THERE])?;
         let device = Device { mac: known.mac, ..named.clone() };
-        news::tell(connection, &Draft { at, scan, device: &device, what: What::Back, alert: false })?;
+        record_event(
+            connection,
+            &NewEvent { at, scan, device: &device, what: ChangeKind::Back, alert: false },
+        )?;
     }
     // A feed that does not know the name does not take it away.
     if named.name.is_some() && named.name != known.name {
@@ -227,14 +221,14 @@ fn settle(
         let from = present.iter().find(|here| here.endpoint == endpoint).map(|here| here.address.clone());
         if let Some((from, address)) = from.zip(to) {
             let device = Device { address, mac: known.mac, name: None };
-            let what = What::Moved { from };
-            news::tell(connection, &Draft { at, scan, device: &device, what, alert: false })?;
+            let what = ChangeKind::Moved { from };
+            record_event(connection, &NewEvent { at, scan, device: &device, what, alert: false })?;
         }
     }
     Ok(())
 }
 
-/// The device that is meant: that with this MAC; told without one, that which has the address, or had it last.
+/// The device that is meant: that with this MAC; without a MAC, that which has the address, or had it last.
 fn find(connection: &Connection, device: &Device) -> Result<Option<Known>> {
     let by_mac = "SELECT id, mac, name, presence FROM devices WHERE mac = ?1";
     let by_address =

@@ -1,4 +1,4 @@
-//! Scans that others made, stored in short steps.
+//! Scans of other scanners, stored in short steps.
 //!
 //! A report may have 65,536 hosts, which take a Pi minutes, and there is one writer. So an import is made in steps of
 //! one transaction each, and whatever else is asked is done between them: a step holds the writer for [`HOLD`] and
@@ -6,7 +6,7 @@
 //!
 //! The scan has no end until the last step: until then `/v1/scans` does not list it. An import that a crash or a full
 //! disk has cut short stays without one, and the same report again completes it: what it has stored is not stored
-//! twice, so that nothing is told twice. To take it back instead is impossible: what has changed has been told.
+//! twice, so that no change is reported twice. To take it back instead is impossible: its changes have been reported.
 
 use std::{collections::HashSet, io, time::Duration};
 
@@ -14,17 +14,16 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::{
-    Observation, ScanId, ScanKind, Store,
-    apply::Change,
+    change::{Change, WriterState},
     error::{Result, StoreError},
-    identity,
-    reader::parsed,
-    writer::{Done, Request},
+    handle::Store,
+    identity, numbers,
+    record::{Observation, RecordObservation},
+    row::text,
+    scans,
+    writer::Turn,
 };
-use crate::{
-    clock::Clock,
-    model::{Address, Device, HostReport, PortSet, ScanStatus},
-};
+use crate::model::{Address, Device, HostReport, PortSet, ScanId, ScanKind, ScanStatus};
 
 /// After this time a step takes no other host. A commit takes an SD card some 50 ms; both are to be less than 100 ms.
 const HOLD: Duration = Duration::from_millis(25);
@@ -32,7 +31,7 @@ const HOLD: Duration = Duration::from_millis(25);
 /// Hosts that are on their way to the writer at once: more than it takes in one step.
 const HOSTS: usize = 256;
 
-/// A scan that somebody else made, but for its hosts.
+/// A scan of another scanner, but for its hosts.
 #[derive(Clone, Debug)]
 pub struct Import {
     /// What made it, in place of a scanner's name.
@@ -56,7 +55,7 @@ pub struct ImportedHost {
     pub device: Device,
     /// What was found, a report for each protocol; none of a device that was only seen.
     pub reports: Vec<HostReport>,
-    /// When the look began.
+    /// When the host's scan began.
     pub started: Timestamp,
     /// When it ended.
     pub finished: Timestamp,
@@ -80,16 +79,6 @@ impl Imported {
     }
 }
 
-/// One step, and who is told of it.
-pub(super) enum Step {
-    /// The scan begins.
-    Begin(Import, Done<Begun>),
-    /// Some of these hosts are stored; the others are given back.
-    Hosts(ScanId, Vec<Arrival>, Done<Vec<Arrival>>),
-    /// The scan ends; without a time it is cut short.
-    End(ScanId, ScanStatus, Option<Timestamp>, Done<()>),
-}
-
 /// A host on its way to the writer.
 pub(super) struct Arrival {
     pub(super) host: ImportedHost,
@@ -107,8 +96,8 @@ pub(super) enum Begun {
 }
 
 impl Store {
-    /// Stores a scan that somebody else made; returns when it is committed. Its looks take their places among ours by
-    /// their time. While the disk takes nothing it fails at once, for whoever brings it still has it. Two imports of
+    /// Stores a scan of another scanner; returns when it is committed. Its observations are ordered among ours by
+    /// their time. While the disk takes nothing it fails at once, for the client still has the report. Two imports of
     /// one report at the same time would store it twice.
     ///
     /// Blocks: for a thread of its own, which also makes the hosts.
@@ -122,19 +111,26 @@ impl Store {
         hosts: impl Iterator<Item = io::Result<ImportedHost>>,
     ) -> Result<Imported> {
         let (status, finished) = (import.status, import.finished);
-        let (scan, stored) = match self.step(|done| Step::Begin(import, done))? {
+        let begun =
+            self.run_step_blocking(Turn::FirstStep, move |connection, _| begin(connection, &import))?;
+        let (scan, stored) = match begun {
             Begun::Known(scan) => return Ok(Imported::Known(scan)),
             Begun::New(scan) => (scan, HashSet::new()),
             Begun::Again(scan) => (scan, self.read_blocking(move |connection| addresses(connection, scan))?),
         };
+        let end = |status, finished| {
+            self.run_step_blocking(Turn::NextStep, move |connection, _| {
+                scans::end(connection, scan, status, finished)
+            })
+        };
         match self.import_hosts(scan, &stored, hosts) {
             Ok(()) => {
-                self.step(|done| Step::End(scan, status, Some(finished), done))?;
+                end(status, Some(finished))?;
                 Ok(Imported::New(scan))
             }
             Err(error) => {
                 // Should this fail, too, the next start does it.
-                let _ = self.step(|done| Step::End(scan, ScanStatus::Partial, None, done));
+                let _ = end(ScanStatus::Partial, None);
                 Err(error)
             }
         }
@@ -163,41 +159,14 @@ impl Store {
             if waiting.is_empty() {
                 return Ok(());
             }
-            waiting = self.step(|done| Step::Hosts(scan, waiting, done))?;
-        }
-    }
-
-    fn step<T>(&self, step: impl FnOnce(Done<T>) -> Step) -> Result<T> {
-        self.write_blocking(|done| Request::Import(Box::new(step(done))))
-    }
-}
-
-impl Step {
-    /// Makes the step; `last_seq` is the sequence number of the newest observation so far.
-    pub(super) fn make(self, connection: &mut Connection, clock: &dyn Clock, last_seq: &mut i64) {
-        // Nobody minds if the import no longer waits.
-        match self {
-            Self::Begin(import, done) => drop(done.send(begin(connection, &import))),
-            Self::Hosts(scan, hosts, done) => {
-                drop(done.send(store(connection, clock, scan, hosts, last_seq)));
-            }
-            Self::End(scan, status, finished, done) => {
-                drop(done.send(end(connection, scan, status, finished)));
-            }
-        }
-    }
-
-    /// Says why the step is not made.
-    pub(super) fn refuse(self, why: StoreError) {
-        match self {
-            Self::Begin(_, done) => drop(done.send(Err(why))),
-            Self::Hosts(_, _, done) => drop(done.send(Err(why))),
-            Self::End(_, _, _, done) => drop(done.send(Err(why))),
+            waiting = self.run_step_blocking(Turn::NextStep, move |connection, state| {
+                store(connection, state, scan, waiting)
+            })?;
         }
     }
 }
 
-fn begin(connection: &mut Connection, import: &Import) -> Result<Begun> {
+pub(super) fn begin(connection: &mut Connection, import: &Import) -> Result<Begun> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let sql = "SELECT id, finished IS NOT NULL FROM scans WHERE digest = ?1";
     let known: Option<(i64, bool)> = transaction
@@ -218,9 +187,9 @@ fn begin(connection: &mut Connection, import: &Import) -> Result<Begun> {
 }
 
 /// The row of the scan, under the second of its start, or the next one that no other scan has: two reports of one
-/// second are two scans, and one of ours is nobody else's.
+/// second are two scans, and none has the id of one of ours.
 fn insert(connection: &Connection, import: &Import) -> Result<ScanId> {
-    let id = free(connection, import.started.as_second())?;
+    let id = numbers::free_scan_id(connection, import.started.as_second())?;
     let sql = "INSERT INTO scans (id, scanner, kind, ports, status, started, digest, is_newest)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NOT EXISTS (SELECT 1 FROM scans WHERE id > ?1))";
     connection.prepare_cached(sql)?.execute(params![
@@ -236,16 +205,15 @@ fn insert(connection: &Connection, import: &Import) -> Result<ScanId> {
 }
 
 /// Stores hosts until [`HOLD`] is over; returns those that are left.
-fn store(
+pub(super) fn store(
     connection: &mut Connection,
-    clock: &dyn Clock,
+    state: &mut WriterState,
     scan: ScanId,
     hosts: Vec<Arrival>,
-    last_seq: &mut i64,
 ) -> Result<Vec<Arrival>> {
-    let end = clock.now() + HOLD;
+    let end = state.now() + HOLD;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut seq = *last_seq;
+    let mut seq = state.last_seq;
     let mut left = hosts.into_iter();
     for Arrival { host, is_alias } in left.by_ref() {
         let ImportedHost { device, reports, started, finished } = host;
@@ -258,29 +226,15 @@ fn store(
         for report in reports {
             seq += 1;
             let observation = Observation { scan, device: device.clone(), report, started, finished };
-            Change::Record { seq, observation: Box::new(observation) }.apply(&transaction)?;
+            RecordObservation { seq, observation }.apply(&transaction)?;
         }
-        if clock.now() >= end {
+        if state.now() >= end {
             break;
         }
     }
     transaction.commit()?;
-    *last_seq = seq;
+    state.last_seq = seq;
     Ok(left.collect())
-}
-
-fn end(
-    connection: &mut Connection,
-    scan: ScanId,
-    status: ScanStatus,
-    finished: Option<Timestamp>,
-) -> Result<()> {
-    let sql = "UPDATE scans SET status = ?2, finished = ?3 WHERE id = ?1";
-    let finished = finished.map(Timestamp::as_millisecond);
-    match connection.prepare_cached(sql)?.execute(params![scan.0, status.as_str(), finished])? {
-        0 => Err(StoreError::UnknownScan(scan)),
-        _ => Ok(()),
-    }
 }
 
 /// Where the hosts were that an import has stored.
@@ -290,17 +244,7 @@ fn addresses(connection: &Connection, scan: ScanId) -> Result<HashSet<Address>> 
     let mut rows = statement.query([scan.0])?;
     let mut addresses = HashSet::new();
     while let Some(row) = rows.next()? {
-        addresses.insert(parsed(row.get::<_, String>(0)?)?);
+        addresses.insert(text(row, 0)?);
     }
     Ok(addresses)
-}
-
-/// The first id from this one on that no scan has.
-pub(super) fn free(connection: &Connection, wanted: i64) -> Result<i64> {
-    let mut taken = connection.prepare_cached("SELECT 1 FROM scans WHERE id = ?1")?;
-    let mut id = wanted;
-    while taken.exists([id])? {
-        id += 1;
-    }
-    Ok(id)
 }

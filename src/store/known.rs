@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use rusqlite::Connection;
 
-use super::{Store, error::Result, identity, merge};
+use super::{error::Result, handle::Store, identity, merge};
 use crate::model::{Device, DeviceKey, Endpoint};
 
 /// What the store knows of some devices.

@@ -13,8 +13,8 @@ use nix::{
 };
 
 use super::{
-    FILE_NAME,
     error::{Result, StoreError},
+    schema::FILE_NAME,
 };
 use crate::data_dir::{Obstacle, create_file, obstacle};
 

@@ -2,7 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{current, endpoints, error::Result, reader::parsed};
+use super::{
+    contributors::{contributors_of, join_contributors},
+    endpoints,
+    error::Result,
+    row::text,
+};
 use crate::model::{Address, Mac};
 
 /// The row of the device that is known by this address alone.
@@ -35,18 +40,18 @@ pub(super) fn absorb_at(
     rename(connection, &address.to_string(), &mac.to_string())
 }
 
-/// The state of two endpoints is what the looks at both together say.
+/// The state of two endpoints is what the observations of both together say.
 fn merge_endpoints(connection: &Connection, old: i64, kept: i64) -> Result<()> {
-    let before = current::looks(connection, kept)?;
-    let others = current::looks(connection, old)?;
+    let before = contributors_of(connection, kept)?;
+    let others = contributors_of(connection, old)?;
     endpoints::leave(connection, old)?;
     if others.is_empty() {
         return Ok(());
     }
-    current::join(connection, kept, before, others)
+    join_contributors(connection, kept, before, others)
 }
 
-/// What is known of the old row becomes the kept one's, whose own word comes first.
+/// What is known of the old row becomes the kept one's; where both have something, the kept one's counts.
 fn merge_rows(connection: &Connection, old: i64, kept: i64) -> Result<()> {
     let sql = "UPDATE devices SET
                    name_at = iif(devices.name IS NULL, o.name_at, devices.name_at),
@@ -61,10 +66,10 @@ fn merge_rows(connection: &Connection, old: i64, kept: i64) -> Result<()> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([old])?;
     while let Some(row) = rows.next()? {
-        let (endpoint, address): (i64, Address) = (row.get(0)?, parsed(row.get::<_, String>(1)?)?);
+        let (endpoint, address): (i64, Address) = (row.get(0)?, text(row, 1)?);
         let seen = (row.get(2)?, row.get(3)?);
         let same = endpoints::note_past(connection, kept, &address, seen, endpoints::LEFT)?;
-        // Rare, and without an index that every look would have to pay for: this reads all observations.
+        // Rare, and without an index for which every observation would have to pay: this reads all of them.
         let sql = "UPDATE observations SET endpoint = ?2 WHERE endpoint = ?1";
         connection.prepare_cached(sql)?.execute([endpoint, same])?;
     }

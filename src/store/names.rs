@@ -1,5 +1,5 @@
-//! What devices are called by themselves and by name servers; what feeds and the owner call them stands with the
-//! devices.
+//! The names that devices and name servers report when they are asked; those that feeds and the owner give are in the
+//! rows of the devices.
 
 use std::collections::HashMap;
 
@@ -7,31 +7,31 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{
-    Store,
+    change::Change,
     error::Result,
-    reader::{parsed, timestamp},
-    writer::Request,
+    handle::Store,
+    row::{text, timestamp},
 };
 use crate::model::{DeviceKey, Name, NameSource};
 
-/// What somebody who was asked for a device's name has said.
+/// The answer of one source that was asked for a device's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hearing {
-    /// Whose name.
+pub struct NameLookup {
+    /// The device.
     pub device: DeviceKey,
-    /// Who was asked.
+    /// The source that was asked.
     pub source: NameSource,
-    /// The name; `None`: that there is none.
+    /// The name; `None`: there is none.
     pub name: Option<String>,
 }
 
 impl Store {
-    /// Keeps the names that devices have by those who were asked.
+    /// Records the names that devices have by the sources that were asked.
     ///
     /// # Errors
     /// The store is closed.
-    pub async fn hear(&self, heard: Vec<Hearing>) -> Result<()> {
-        self.write(|done| Request::Hear(heard, done)).await
+    pub async fn hear(&self, lookups: Vec<NameLookup>) -> Result<()> {
+        self.write(move |context| RecordNames { lookups, at: context.wall() }).await
     }
 
     /// The names of all devices that have any, by the rows of [`Host`](super::Host), which are the `device_row`s of
@@ -44,26 +44,33 @@ impl Store {
     }
 }
 
-pub(super) fn hear(connection: &Connection, heard: &[Hearing], at: Timestamp) -> Result<()> {
-    let keep = "INSERT INTO names (device, source, name, heard) VALUES (?1, ?2, ?3, ?4)
-                ON CONFLICT (device, source) DO UPDATE SET name = excluded.name, heard = excluded.heard";
-    let drop = "DELETE FROM names WHERE device = ?1 AND source = ?2";
-    for Hearing { device, source, name } in heard {
-        let (device, source) = (device.to_string(), source.as_str());
-        match name {
-            Some(name) => connection.prepare_cached(keep)?.execute(params![
-                device,
-                source,
-                name,
-                at.as_millisecond()
-            ])?,
-            None => connection.prepare_cached(drop)?.execute([device.as_str(), source])?,
-        };
-    }
-    Ok(())
+struct RecordNames {
+    lookups: Vec<NameLookup>,
+    at: Timestamp,
 }
 
-/// Those of the devices with rows from `first` to `last`.
+impl Change for RecordNames {
+    type Answer = ();
+
+    fn apply(&self, connection: &Connection) -> Result<()> {
+        let keep = "INSERT INTO names (device, source, name, heard) VALUES (?1, ?2, ?3, ?4)
+                    ON CONFLICT (device, source) DO UPDATE SET name = excluded.name, heard = excluded.heard";
+        let drop = "DELETE FROM names WHERE device = ?1 AND source = ?2";
+        for NameLookup { device, source, name } in &self.lookups {
+            let (device, source) = (device.to_string(), source.as_str());
+            match name {
+                Some(name) => {
+                    let row = params![device, source, name, self.at.as_millisecond()];
+                    connection.prepare_cached(keep)?.execute(row)?
+                }
+                None => connection.prepare_cached(drop)?.execute([device.as_str(), source])?,
+            };
+        }
+        Ok(())
+    }
+}
+
+/// The names of the devices with rows from `first` to `last`.
 pub(super) fn between(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64, Vec<Name>>> {
     let sql = "SELECT id, 'owner', own_name, NULL FROM devices
                WHERE id BETWEEN ?1 AND ?2 AND own_name IS NOT NULL
@@ -77,7 +84,7 @@ pub(super) fn between(connection: &Connection, first: i64, last: i64) -> Result<
     let mut names: HashMap<_, Vec<_>> = HashMap::new();
     while let Some(row) = rows.next()? {
         let at = row.get::<_, Option<i64>>(3)?.map(timestamp).transpose()?;
-        let name = Name { text: row.get(2)?, source: parsed(row.get::<_, String>(1)?)?, at };
+        let name = Name { text: row.get(2)?, source: text(row, 1)?, at };
         names.entry(row.get(0)?).or_default().push(name);
     }
     Ok(names)

@@ -13,11 +13,14 @@ use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{
-    ScanId, Store,
     error::Result,
-    reader::{key, timestamp},
+    handle::Store,
+    row::{key, timestamp},
 };
-use crate::{clock::EARLIEST_SANE, model::DeviceKey};
+use crate::{
+    clock::EARLIEST_SANE,
+    model::{DeviceKey, ScanId},
+};
 
 /// Looks of one step: some milliseconds on a Pi.
 pub(super) const STEP: u32 = 500;
@@ -56,13 +59,13 @@ impl Store {
         let mut pruned = Pruned::default();
         let mut after = Some((i64::MIN, 0));
         while let Some(from) = after {
-            let step = self.aside(move |connection| drop_looks(connection, before, from)).await?;
+            let step = self.run_exclusive(move |connection| drop_looks(connection, before, from)).await?;
             pruned.looks += step.looks;
             after = step.at;
         }
-        pruned.looks += self.aside(move |connection| drop_unanswered(connection, before)).await?;
-        pruned.scans = self.aside(move |connection| drop_scans(connection, before)).await?;
-        self.aside(tidy).await?;
+        pruned.looks += self.run_exclusive(move |connection| drop_unanswered(connection, before)).await?;
+        pruned.scans = self.run_exclusive(move |connection| drop_scans(connection, before)).await?;
+        self.run_exclusive(tidy).await?;
         Ok(pruned)
     }
 
@@ -81,10 +84,10 @@ impl Store {
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn forget(&self, row: i64) -> Result<bool> {
-        self.forget_aside(move |connection| forget(connection, row)).await
+        self.run_exclusive_deletion(move |connection| forget(connection, row)).await
     }
 
-    /// The devices that nobody has seen since and nothing is expected of, with their rows.
+    /// The devices that have not been seen since and of which nothing is expected, with their rows.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -239,7 +242,7 @@ fn unseen_since(connection: &Connection, since: Timestamp) -> Result<Vec<(i64, D
     let mut rows = statement.query([since.as_millisecond(), EARLIEST_SANE.as_millisecond()])?;
     let mut unseen = Vec::new();
     while let Some(row) = rows.next()? {
-        unseen.push((row.get(0)?, key(row, 1, 2)?));
+        unseen.push((row.get(0)?, key(row, 1)?));
     }
     Ok(unseen)
 }

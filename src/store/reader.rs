@@ -1,18 +1,7 @@
-//! The thread that reads, and what it reads. A write-ahead log lets it never wait for the writer.
+//! The thread that reads. A write-ahead log lets it never wait for the writer.
 
-use std::str::FromStr;
-
-use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::Connection;
 use tokio::sync::mpsc;
-
-use crate::model::{Address, Device, DeviceKey, Mac, PortSet, Protocol};
-
-use super::{
-    CachedHost, OpenScan, ScanId, Schedule, Totals,
-    current::{self, Look},
-    error::{Result, StoreError},
-};
 
 /// Queries that wait for the reader.
 pub(super) const QUEUE: usize = 64;
@@ -27,7 +16,7 @@ pub(super) enum Request {
     Stop,
 }
 
-/// Works until told to stop or nobody is left to ask. One thread is enough: the longest query of an
+/// Works until it is stopped or every handle is gone. One thread is enough: the longest query of an
 /// appliance takes milliseconds, and a second connection would cost its cache.
 pub(super) fn run(connection: &mut Connection, requests: &mut mpsc::Receiver<Request>) {
     loop {
@@ -37,160 +26,4 @@ pub(super) fn run(connection: &mut Connection, requests: &mut mpsc::Receiver<Req
             Some(Request::Stop) | None => return,
         }
     }
-}
-
-/// The observations that supply the present state of TCP ports, with their devices.
-const TCP: &str = "current c JOIN endpoints e ON e.id = c.endpoint JOIN devices d ON d.id = e.device
-                   JOIN observations o ON o.scan = c.scan AND o.seq = c.seq AND o.protocol = 'tcp'";
-
-/// The MACs after this one of the devices that have a complete result, ascending, at most so many.
-pub(super) fn macs(connection: &Connection, after: Option<Mac>, most: u32) -> Result<Vec<Mac>> {
-    // The order of the joins is fixed: the view is read for each endpoint, and never as a whole.
-    let sql = "SELECT d.mac FROM devices d WHERE d.mac > ?1 AND EXISTS (
-                   SELECT 1 FROM endpoints e CROSS JOIN current c ON c.endpoint = e.id
-                   CROSS JOIN observations o ON o.scan = c.scan AND o.seq = c.seq AND o.protocol = 'tcp'
-                   WHERE e.device = d.id)
-               ORDER BY d.mac LIMIT ?2";
-    let mut statement = connection.prepare_cached(sql)?;
-    let after = after.map(|mac| mac.to_string()).unwrap_or_default();
-    let mut rows = statement.query(params![after, most])?;
-    let mut macs = Vec::new();
-    while let Some(row) = rows.next()? {
-        macs.push(parsed(row.get::<_, String>(0)?)?);
-    }
-    Ok(macs)
-}
-
-/// A device's present state at all of its addresses, with the times of its newest complete observation.
-pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<CachedHost>> {
-    let sql = "SELECT mac, address, name, device FROM identities WHERE key = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([key.to_string()])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let device = Device { address: parsed(row.get::<_, String>(1)?)?, mac: mac(row, 0)?, name: row.get(2)? };
-    let id = row.get(3)?;
-    let looks: Vec<Vec<Look>> = current::looks_between(connection, id, id)?.into_values().collect();
-    let tcp = looks.iter().flatten().filter(|look| look.protocol == Protocol::Tcp);
-    let Some(newest) = tcp.max_by_key(|look| look.place) else { return Ok(None) };
-    let sql = "SELECT preparation, scanning FROM observations WHERE scan = ?1 AND seq = ?2";
-    let (preparation, scanning) = connection
-        .prepare_cached(sql)?
-        .query_row([newest.scan.0, newest.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let open = looks.iter().fold(PortSet::default(), |open, looks| {
-        open.union(&current::standings(looks).remove(&Protocol::Tcp).unwrap_or_default().open())
-    });
-    Ok(Some(CachedHost {
-        device,
-        scan: newest.scan,
-        started: newest.started,
-        preparation: duration(preparation),
-        scanning: duration(scanning),
-        open: open.iter().collect(),
-    }))
-}
-
-/// When the oldest observation that each endpoint's present state rests on was started.
-pub(super) fn ages(connection: &Connection) -> Result<Vec<(Device, Timestamp)>> {
-    // Beside min(), SQLite takes the other columns from the row that has the minimum.
-    let sql = format!("SELECT d.mac, e.address, d.name, o.started, min(o.seq) FROM {TCP} GROUP BY e.id");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([])?;
-    let mut ages = Vec::new();
-    while let Some(row) = rows.next()? {
-        ages.push((device(row)?, timestamp(row.get(3)?)?));
-    }
-    Ok(ages)
-}
-
-/// Another number whenever another connection, the writer's, has committed.
-pub(super) fn version(connection: &Connection) -> Result<i64> {
-    Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
-}
-
-/// How much there is, and how new.
-pub(super) fn totals(connection: &Connection) -> Result<Totals> {
-    let sql = "SELECT (SELECT count(DISTINCT device) FROM endpoints WHERE latest_seq IS NOT NULL),
-                      (SELECT finished FROM scans WHERE status = 'complete' ORDER BY id DESC LIMIT 1)";
-    let (devices, ended) = connection
-        .prepare_cached(sql)?
-        .query_row([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))?;
-    Ok(Totals { devices, last_scan: ended.map(timestamp).transpose()? })
-}
-
-/// The scheduled runs that have no end, oldest first.
-pub(super) fn open_scans(connection: &Connection) -> Result<Vec<OpenScan>> {
-    let sql = "SELECT id, scanner, started FROM scans WHERE kind = 'run' AND status = 'running' ORDER BY id";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([])?;
-    let mut scans = Vec::new();
-    while let Some(row) = rows.next()? {
-        let id = ScanId(row.get(0)?);
-        let started = timestamp(row.get(2)?)?;
-        scans.push(OpenScan { id, scanner: row.get(1)?, started, done: done(connection, id)? });
-    }
-    Ok(scans)
-}
-
-/// The endpoints that a scan is done with, up or down, each at the address that the device has now; and the addresses
-/// at which nothing answered. One that was cut short is to be looked at again.
-fn done(connection: &Connection, scan: ScanId) -> Result<Vec<Device>> {
-    let sql = "SELECT d.mac, coalesce(n.address, e.address), d.name
-               FROM observations o JOIN endpoints e ON e.id = o.endpoint JOIN devices d ON d.id = e.device
-               LEFT JOIN endpoints n ON n.held = 'now' AND n.latest_scan = o.scan AND n.latest_seq = o.seq
-                   AND n.device = e.device
-               WHERE o.scan = ?1 AND o.status <> 'partial'
-               UNION SELECT NULL, address, NULL FROM unanswered WHERE scan = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([scan.0])?;
-    let mut done = Vec::new();
-    while let Some(row) = rows.next()? {
-        done.push(device(row)?);
-    }
-    Ok(done)
-}
-
-/// A scanner's schedule, if it ever ran.
-pub(super) fn schedule(connection: &Connection, scanner: &str) -> Result<Option<Schedule>> {
-    let sql = "SELECT since_start, started FROM schedules WHERE scanner = ?1";
-    let found = connection
-        .prepare_cached(sql)?
-        .query_row([scanner], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    found
-        .map(|(since_start, started)| {
-            Ok(Schedule { since_start: duration(since_start), started: timestamp(started)? })
-        })
-        .transpose()
-}
-
-/// A device, where the first three columns are its MAC, its address and its name.
-fn device(row: &Row<'_>) -> Result<Device> {
-    Ok(Device { mac: mac(row, 0)?, address: parsed(row.get::<_, String>(1)?)?, name: row.get(2)? })
-}
-
-pub(super) fn key(row: &Row<'_>, mac_column: usize, address_column: usize) -> Result<DeviceKey> {
-    match mac(row, mac_column)? {
-        Some(mac) => Ok(DeviceKey::Mac(mac)),
-        None => Ok(DeviceKey::Address(parsed::<Address>(row.get::<_, String>(address_column)?)?)),
-    }
-}
-
-pub(super) fn mac(row: &Row<'_>, column: usize) -> Result<Option<Mac>> {
-    row.get::<_, Option<String>>(column)?.map(parsed).transpose()
-}
-
-pub(super) fn parsed<T>(text: impl AsRef<str>) -> Result<T>
-where
-    T: FromStr,
-    T::Err: std::fmt::Display,
-{
-    text.as_ref().parse().map_err(|error: T::Err| StoreError::Damaged(error.to_string()))
-}
-
-pub(super) fn timestamp(milliseconds: i64) -> Result<Timestamp> {
-    Timestamp::from_millisecond(milliseconds).map_err(|error| StoreError::Damaged(error.to_string()))
-}
-
-fn duration(milliseconds: i64) -> std::time::Duration {
-    std::time::Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! Scans with all that they found, for who takes them elsewhere.
+//! Scans with all that they found, to be exported.
 
 use std::time::Duration;
 
@@ -6,31 +6,32 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::{
-    Page, ScanId, Store,
     error::Result,
-    pages::{HOSTS, HOSTS_BYTES},
-    reader::{mac, parsed, timestamp},
+    handle::Store,
+    page::Page,
+    row::{device, parse, text, timestamp},
+    scan_pages::{HOSTS, HOSTS_BYTES},
     verdicts::Verdicts,
 };
-use crate::model::{Device, HostReport, HostStatus, PortFinding, PortSet, PortState, Reason};
+use crate::model::{Device, HostReport, HostStatus, PortFinding, PortSet, PortState, Reason, ScanId};
 
-/// One look at one host, as it was stored: without round-trip times, and with the usual reasons.
+/// The result of one host in one scan, as it was stored: without round-trip times, and with the usual reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRecord {
     /// Its place in the scan; ascending from page to page.
     pub place: i64,
-    /// Whose result it is, by its present name, where it was then.
+    /// The device, by its present name, where it was then.
     pub device: Device,
     /// What was found.
     pub report: HostReport,
-    /// When the look began, by the wall clock of then.
+    /// When the host's scan began, by the wall clock of then.
     pub started: Timestamp,
     /// When it ended.
     pub finished: Timestamp,
 }
 
 impl Store {
-    /// Every look of a scan, those that found nobody included, in the order in which they were finished. The
+    /// Every observation of a scan, hosts that were down included, in the order in which they were finished. The
     /// first page is that after [`i64::MIN`].
     ///
     /// # Errors
@@ -61,7 +62,7 @@ fn host_records(connection: &Connection, scan: ScanId, after: i64) -> Result<Pag
 }
 
 fn host_record(row: &Row<'_>) -> Result<HostRecord> {
-    let device = Device { address: parsed(row.get::<_, String>(2)?)?, mac: mac(row, 1)?, name: row.get(3)? };
+    let device = device(row, 1)?;
     let body = row.get_ref(13)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
     let (coverage, default_state, findings) = match body.map(Verdicts::decode).transpose()? {
         Some(verdicts) => {
@@ -76,18 +77,18 @@ fn host_record(row: &Row<'_>) -> Result<HostRecord> {
         }
         None => (PortSet::default(), PortState::Closed, Vec::new()),
     };
-    let reason: Option<Reason> = row.get::<_, Option<String>>(6)?.map(parsed).transpose()?;
+    let reason: Option<Reason> = row.get::<_, Option<String>>(6)?.map(parse).transpose()?;
     let milliseconds = |column| -> Result<Duration> {
         Ok(Duration::from_millis(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0)))
     };
     let report = HostReport {
         address: device.address.clone(),
-        status: parsed::<HostStatus>(row.get::<_, String>(5)?)?,
+        status: text::<HostStatus>(row, 5)?,
         coverage,
         default_state,
         default_reason: reason.unwrap_or(default_state.usual_reason()),
         findings,
-        protocol: parsed(row.get::<_, String>(4)?)?,
+        protocol: text(row, 4)?,
         probes: u64::try_from(row.get::<_, i64>(7)?).unwrap_or(0),
         preparation: milliseconds(10)?,
         scanning: milliseconds(11)?,

@@ -1,5 +1,5 @@
-//! Room for devices that are new, where as many are remembered as may be: what somebody has made up goes first, what is
-//! likely to be real goes last, and what has answered lately or its owner has said something of never goes.
+//! Room for devices that are new, where as many are remembered as may be: what is probably made up goes first, what is
+//! likely to be real goes last, and what has answered lately or has an annotation never goes.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -7,20 +7,22 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{
-    Store, current,
+    contributors::{Contributor, contributors_between, standings},
     error::Result,
+    handle::Store,
     prune::{STEP, unchecked},
-    reader::{key, timestamp},
+    row::{key, timestamp},
 };
 use crate::{clock::EARLIEST_SANE, model::DeviceKey};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a device must not have been seen before it makes room, where no look at it was ever answered.
+/// How long a device must not have been seen before it makes room, where it never was up in a scan.
 const NEVER_ANSWERED: Duration = HOUR;
 
-/// The same of one that answered, and on which nothing was open: whoever answers ARP for a thousand addresses has such.
+/// The same of one that answered, and on which nothing was open: a machine that answers ARP for a thousand addresses
+/// makes such devices.
 const NOTHING_OPEN: Duration = DAY;
 
 /// The same of any other.
@@ -29,7 +31,7 @@ const ANSWERED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The most that make room within one call, so that a card has the pages of a full database to bear on several days.
 const MOST: usize = 4096;
 
-/// Changes that are kept: of a household, those of years; of somebody who makes devices up, those of weeks.
+/// Changes that are kept: of a household, those of years; where devices are made up, those of weeks.
 const CHANGES: i64 = 50_000;
 
 /// A device that may make room.
@@ -57,7 +59,7 @@ impl Store {
         let count = candidates.len();
         while !candidates.is_empty() {
             let step = candidates.split_off(candidates.len().saturating_sub(STEP as usize));
-            self.forget_aside(move |connection| forget_all(connection, &step)).await?;
+            self.run_exclusive_deletion(move |connection| forget_all(connection, &step)).await?;
         }
         Ok(count)
     }
@@ -70,7 +72,7 @@ impl Store {
     pub async fn drop_old_changes(&self) -> Result<u64> {
         let mut dropped = 0;
         loop {
-            let step = self.aside(|connection| drop_changes(connection)).await?;
+            let step = self.run_exclusive(|connection| drop_changes(connection)).await?;
             dropped += step;
             if step < u64::from(STEP) {
                 return Ok(dropped);
@@ -100,18 +102,17 @@ fn candidates(connection: &Connection, at: Timestamp) -> Result<Vec<Candidate>> 
             || seen < at - ANSWERED
             || seen < at - NOTHING_OPEN && !has_open_ports(connection, device_row)?;
         if may_go {
-            candidates.push(Candidate { row: device_row, device: key(row, 1, 2)?, has_answered });
+            candidates.push(Candidate { row: device_row, device: key(row, 1)?, has_answered });
         }
     }
     Ok(candidates)
 }
 
 fn has_open_ports(connection: &Connection, device: i64) -> Result<bool> {
-    let looks = current::looks_between(connection, device, device)?;
-    let is_open = |looks: &Vec<current::Look>| {
-        current::standings(looks).values().any(|standing| !standing.open().is_empty())
+    let is_open = |newest_first: &Vec<Contributor>| {
+        standings(newest_first).values().any(|standing| !standing.open().is_empty())
     };
-    Ok(looks.values().any(is_open))
+    Ok(contributors_between(connection, device, device)?.values().any(is_open))
 }
 
 /// All in one go: without an index, each table is read once for all of them.

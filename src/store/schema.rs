@@ -13,11 +13,13 @@ use std::{
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior, ffi};
 
 use super::{
-    StoreHealth,
-    condition::diagnose,
     error::{Result, StoreError},
+    health::{StoreHealth, diagnose},
 };
 use crate::data_dir::{self, Obstacle, parent};
+
+/// The database's name in the data directory.
+pub const FILE_NAME: &str = "portscan.db";
 
 /// Every schema there has been: step N leads from version N to N + 1. A step that was once released never
 /// changes; what it left to be desired is another step.
@@ -340,6 +342,12 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// The size of the database at this path and of its log.
+pub(super) fn size_on_disk(path: &Path) -> u64 {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
+    size(path) + size(&beside(path, "-wal"))
 }
 
 /// Copies the database to a file, under that name only once it is whole and synced. In `data_dir` the copy belongs

@@ -1,4 +1,4 @@
-//! What there is to say of the scanners and of what is expected as a whole.
+//! How the latest runs of each scanner went.
 
 use std::time::Duration;
 
@@ -6,10 +6,9 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::{
-    Store,
     error::Result,
-    news,
-    reader::{parsed, timestamp},
+    handle::Store,
+    row::{text, timestamp},
 };
 use crate::model::ScanStatus;
 
@@ -34,14 +33,6 @@ impl Store {
     pub async fn scanner_summaries(&self) -> Result<Vec<ScannerSummary>> {
         self.read(scanner_summaries).await
     }
-
-    /// Whether anything was ever accepted: before, nothing is alarming.
-    ///
-    /// # Errors
-    /// The database fails, or the store is closed.
-    pub async fn has_baseline(&self) -> Result<bool> {
-        self.read(news::is_baseline).await
-    }
 }
 
 fn scanner_summaries(connection: &Connection) -> Result<Vec<ScannerSummary>> {
@@ -59,7 +50,7 @@ fn scanner_summaries(connection: &Connection) -> Result<Vec<ScannerSummary>> {
         let (started, finished) = (timestamp(row.get(2)?)?, timestamp(row.get(3)?)?);
         summaries.push(ScannerSummary {
             scanner: row.get(0)?,
-            status: parsed(row.get::<_, String>(1)?)?,
+            status: text(row, 1)?,
             took: finished.duration_since(started).try_into().ok(),
             complete: row.get::<_, Option<i64>>(4)?.map(timestamp).transpose()?,
         });

@@ -2,12 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{HostReport, PortSet, PortState, Stretch};
+use crate::model::{HostReport, PortRange, PortSet, PortState, ScanId};
 
-use super::{
-    ScanId,
-    error::{Result, StoreError},
-};
+use super::error::{Result, StoreError};
 
 /// The verdicts on one host's ports: what was looked at, what most of it is, and what differs.
 ///
@@ -93,12 +90,12 @@ impl Verdicts {
     }
 
     /// What they say, stretch by stretch, of a look that was part of this scan.
-    pub(super) fn stretches(&self, scan: ScanId) -> impl Iterator<Item = Stretch> {
+    pub(super) fn stretches(&self, scan: ScanId) -> impl Iterator<Item = PortRange> {
         let named = PortSet::from_ranges(self.exceptions.iter().map(|&(first, last, _)| (first, last)));
         let rest = self.coverage.minus(&named);
         let rest: Vec<_> = rest.ranges().iter().map(|&(first, last)| (first, last, None)).collect();
         let named = self.exceptions.iter().map(|&(first, last, state)| (first, last, Some(state)));
-        named.chain(rest).map(move |(first, last, named)| Stretch {
+        named.chain(rest).map(move |(first, last, named)| PortRange {
             first,
             last,
             state: named.unwrap_or(self.default_state),
@@ -219,7 +216,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{HostStatus, PortFinding, Protocol, Reason, Standing};
+    use crate::model::{HostStatus, PortFinding, PortStates, Protocol, Reason};
 
     fn report(
         coverage: PortSet,
@@ -270,7 +267,7 @@ mod tests {
             let read = Verdicts::decode(&body).unwrap();
             prop_assert_eq!(&read, &stored);
             prop_assert!(read.coverage.iter().eq(naive.keys().copied()));
-            let mut told = Standing::default();
+            let mut told = PortStates::default();
             told.add_older(read.stretches(ScanId(7)));
             prop_assert_eq!(told.covered(), read.coverage.clone());
             for (port, state) in &naive {

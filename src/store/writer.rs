@@ -5,68 +5,62 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{
-    clock::Clock,
-    model::{Device, HostStatus, Moment, ScanStatus},
-};
-
 use super::{
-    Hearing, Observation, Pace, ScanId, ScanKind, Schedule, StoreHealth, Wish,
-    apply::Change,
-    commit::{Pending, touch, write},
-    condition::{Condition, diagnose, is_short_of_room},
+    change::{ChangeContext, Urgency, WriterState},
+    commit::{Done, Pending, touch, write},
+    condition::Condition,
     error::{Result, StoreError},
-    identity,
-    import::{self, Step},
-    news,
-    opened::Reopening,
-    sightings::Sightings,
+    health::{StoreHealth, diagnose, is_short_of_room},
+    numbers,
+    pace::Pace,
+    reopen::Reopening,
 };
+use crate::model::Moment;
 
-/// Changes that wait for the writer. When the disk is full this is what makes the askers wait.
+/// Requests that wait for the writer. When the disk is full this is what makes the callers wait.
 pub(super) const QUEUE: usize = 64;
 
 /// Most changes of one commit: what is kept in memory while the disk takes nothing.
 const BATCH: usize = 256;
 
-/// Who is told when a change is committed.
-pub(super) type Done<T> = oneshot::Sender<Result<T>>;
-
-/// What is run on the writer's connection, if there is one that may write.
-pub(super) type Aside = Box<dyn FnOnce(Result<&mut Connection>) + Send>;
-
 /// What the writer is asked to do.
 pub(super) enum Request {
-    /// Start a scan: committed at once, because its id is told to others.
-    Begin { scanner: String, kind: ScanKind, ports: String, done: Done<ScanId> },
-    /// Note a finished host.
-    Record(Box<Observation>, Done<()>),
-    /// End a scan.
-    End(ScanId, ScanStatus, Done<()>),
-    /// Make a step of an import, in a commit of its own.
-    Import(Box<Step>),
-    /// Note that devices were seen, and which others somebody tells of.
-    See { seen: Vec<Device>, told: Vec<Device>, done: Done<()> },
-    /// Keep names.
-    Hear(Vec<Hearing>, Done<()>),
-    /// Tell who was not seen since.
-    Miss(Timestamp, Done<()>),
-    /// Keep a schedule.
-    Schedule(String, Schedule, Done<()>),
-    /// Change what is expected: committed at once, because somebody waits for it.
-    Expect(Vec<Wish>, Done<()>),
-    /// Run this between two commits, in transactions of its own; it answers by itself, also that nothing can be
-    /// written.
-    Aside { change: Aside, forgets: bool },
+    /// Complete this change, and commit it with others.
+    Change(Completion),
+    /// Run this job alone.
+    Exclusive(RunExclusive),
     /// Commit what was asked before.
     Flush(Done<()>),
+}
+
+/// Completes a change when the writer takes it; `None`: there is nothing to write, and the caller has its answer.
+pub(super) type Completion = Box<dyn FnOnce(&mut ChangeContext<'_>) -> Option<Box<dyn Pending>> + Send>;
+
+/// A job that has the connection to itself between two commits, in transactions of its own. It gives its caller the
+/// answer itself, also that nothing can be written, and is not kept for another try.
+pub(super) struct RunExclusive {
+    pub(super) turn: Turn,
+    pub(super) job: Job,
+}
+
+pub(super) type Job = Box<dyn FnOnce(Result<&mut Connection>, &mut WriterState) + Send>;
+
+/// When a job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// After all that was asked before is committed, or the disk did not take it.
+    AfterCommit,
+    /// As the first of several short steps: after the same commit, and not at all while the disk takes nothing.
+    FirstStep,
+    /// As another step: before it only what is due is committed. So other writes wait for one step at most, and do not
+    /// cost a commit per step.
+    NextStep,
 }
 
 /// What the writer works on.
@@ -75,11 +69,13 @@ pub(super) struct Parts {
     pub(super) connection: Option<Connection>,
     pub(super) reopening: Reopening,
     pub(super) path: PathBuf,
-    pub(super) clock: Arc<dyn Clock>,
     pub(super) pace: Pace,
     pub(super) condition: Arc<Condition>,
-    /// The id of the latest news on the disk.
-    pub(super) news: watch::Sender<i64>,
+    pub(super) state: WriterState,
+    /// The id of the latest change event on the disk.
+    pub(super) latest_event: watch::Sender<i64>,
+    /// Changes to begin with.
+    pub(super) batch: Vec<Box<dyn Pending>>,
 }
 
 /// The writer's state; lives on its thread.
@@ -87,58 +83,42 @@ pub(super) struct Writer {
     connection: Option<Connection>,
     reopening: Reopening,
     path: PathBuf,
-    clock: Arc<dyn Clock>,
     pace: Pace,
     condition: Arc<Condition>,
-    news: watch::Sender<i64>,
-    batch: Vec<Pending>,
+    state: WriterState,
+    latest_event: watch::Sender<i64>,
+    batch: Vec<Box<dyn Pending>>,
     flushes: Vec<Done<()>>,
     /// Whether what waits is to be committed without waiting for company.
-    urgent: bool,
+    is_urgent: bool,
     /// When hosts were last committed. What else is written is rare, and the first host of a scan is not to
     /// wait because the scan has just begun.
     last_hosts: Option<Moment>,
     last_failure: Option<Moment>,
-    last_scan: i64,
-    last_seq: i64,
-    sightings: Sightings,
 }
 
 impl Writer {
-    /// A writer of a file of the newest schema, which `reader` reads.
-    pub(super) fn new(reader: &Connection, parts: Parts) -> Result<Self> {
-        let Parts { connection, reopening, path, clock, pace, condition, news } = parts;
-        let number = |sql| reader.query_row(sql, [], |row| row.get::<_, i64>(0));
-        // Reads the whole table: some 50 bytes a row, once at start. An index would cost a page per commit.
-        let last_seq = number("SELECT coalesce(max(seq), 0) FROM observations")?;
-        let last_scan = last_scan(reader)?;
-        news.send_replace(news::newest(reader)?);
-        let abandoned = number("SELECT count(*) FROM scans WHERE status = 'running' AND kind <> 'run'")? > 0;
-        // The first change in the queue and not made here: the disk may be full, which is no reason not to
-        // start and serve.
-        let abandon = abandoned.then(|| Pending { change: Change::Abandon, tell: Box::new(drop) });
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { connection, reopening, path, pace, condition, state, latest_event, batch } = parts;
         // Whether a disk with no room to spare takes a commit is known only once it is tried.
         let is_unsure = connection.is_none() || is_short_of_room(&path);
-        Ok(Self {
-            last_failure: is_unsure.then(|| clock.now()),
+        Self {
+            last_failure: is_unsure.then(|| state.now()),
             connection,
             reopening,
             path,
-            clock,
             pace,
             condition,
-            news,
-            batch: Vec::from_iter(abandon),
+            state,
+            latest_event,
+            batch,
             flushes: Vec::new(),
-            urgent: false,
+            is_urgent: false,
             last_hosts: None,
-            last_scan,
-            last_seq,
-            sightings: Sightings::default(),
-        })
+        }
     }
 
-    /// Works until told to stop or nobody is left to ask, then commits what is queued.
+    /// Works until it is stopped or every handle is gone, then commits what is queued.
     ///
     /// # Errors
     /// [`StoreError::Unwritten`] if the disk does not take the last of it.
@@ -150,8 +130,8 @@ impl Writer {
         if self.last_failure.is_some() {
             self.commit();
         }
-        let mut looks = interval(self.pace.look);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut name_checks = interval(self.pace.look);
+        name_checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wait = self.wait();
             tokio::select! {
@@ -165,7 +145,7 @@ impl Writer {
                     self.reopen().await;
                     self.commit();
                 }
-                _ = looks.tick() => drop(self.look()),
+                _ = name_checks.tick() => drop(self.check_name()),
             }
         }
         requests.close();
@@ -181,126 +161,77 @@ impl Writer {
 
     /// How long until the next commit is due; `None` if there is nothing to commit.
     fn wait(&self) -> Option<Duration> {
-        let now = self.clock.now();
+        let now = self.state.now();
         if let Some(failed) = self.last_failure {
             return Some(now.until(failed + self.pace.retry));
         }
         if self.batch.is_empty() && self.flushes.is_empty() {
             return None;
         }
-        if self.urgent || self.batch.len() >= BATCH {
+        if self.is_urgent || self.batch.len() >= BATCH {
             return Some(Duration::ZERO);
         }
         Some(self.last_hosts.map_or(Duration::ZERO, |last| now.until(last + self.pace.commit)))
     }
 
-    /// Turns a request into a change that no longer depends on when it is made.
     fn take(&mut self, request: Request) {
-        let (change, done) = match request {
-            Request::Begin { scanner, kind, ports, done } => {
-                let started = self.clock.wall();
-                let wanted = started.as_second().max(self.last_scan + 1);
-                // An import may have it. What cannot be read now will not be written either.
-                let free = self.connection.as_ref().and_then(|it| import::free(it, wanted).ok());
-                self.last_scan = free.unwrap_or(wanted);
-                let id = ScanId(self.last_scan);
-                self.urgent = true;
-                let change = Change::Begin { id, scanner, kind, ports, started };
-                let tell = Box::new(move |made: Result<()>| drop(done.send(made.map(|()| id))));
-                self.batch.push(Pending { change, tell });
-                return;
-            }
-            Request::Record(observation, done) => {
-                if observation.report.status != HostStatus::Down {
-                    self.sightings.note(&observation.device, self.clock.now());
-                }
-                self.last_seq += 1;
-                (Change::Record { seq: self.last_seq, observation }, done)
-            }
-            Request::Import(step) => return self.import(*step),
-            Request::End(id, status, done) => (Change::End { id, status, finished: self.clock.wall() }, done),
-            Request::See { mut seen, mut told, done } => {
-                // One that cannot be looked up now is told of again in a minute.
+        match request {
+            Request::Change(complete) => {
                 let connection = self.connection.as_ref();
-                let is_known =
-                    |device: &_| connection.is_some_and(|it| identity::is_known(it, device).unwrap_or(false));
-                told.retain(is_known);
-                seen.append(&mut told);
-                let devices = self.sightings.news(seen, self.clock.now());
-                if devices.is_empty() {
-                    let _ = done.send(Ok(()));
-                    return;
-                }
-                (Change::See { devices, at: self.clock.wall() }, done)
+                let change = complete(&mut ChangeContext { connection, state: &mut self.state });
+                self.is_urgent |= change.as_ref().is_some_and(|it| it.urgency() == Urgency::Immediate);
+                self.batch.extend(change);
             }
-            Request::Hear(heard, done) => (Change::Hear { heard, at: self.clock.wall() }, done),
-            Request::Miss(since, done) => (Change::Miss { since, at: self.clock.wall() }, done),
-            Request::Schedule(scanner, schedule, done) => (Change::Schedule { scanner, schedule }, done),
-            Request::Expect(wishes, done) => {
-                self.urgent = true;
-                (Change::Expect { wishes, at: self.clock.wall() }, done)
-            }
-            Request::Aside { change, forgets } => return self.step_aside(change, forgets),
+            Request::Exclusive(exclusive) => self.run_exclusive(exclusive),
             Request::Flush(done) => {
-                self.urgent = true;
+                self.is_urgent = true;
                 self.flushes.push(done);
-                return;
             }
-        };
-        // Nobody minds if the asker no longer waits: the change is made all the same.
-        let tell = Box::new(move |made| drop(done.send(made)));
-        self.batch.push(Pending { change, tell });
-    }
-
-    /// Runs something else between two commits.
-    fn step_aside(&mut self, change: Aside, forgets: bool) {
-        // In the order in which they were asked, unless the disk takes nothing.
-        self.commit();
-        let unwell = StoreError::Unwell(self.health().to_string());
-        match &mut self.connection {
-            Some(connection) if !self.condition.is_replaced() => change(Ok(connection)),
-            _ => change(Err(unwell)),
-        }
-        if forgets {
-            // Whatever was forgotten is to be written anew.
-            self.sightings.forget();
-        }
-        // Ids that lay ahead may have been mended; those of what waits are given already.
-        if let (true, Some(connection)) = (self.batch.is_empty(), &self.connection) {
-            self.last_scan = last_scan(connection).unwrap_or(self.last_scan);
         }
     }
 
-    /// Makes a step of an import, after all that was asked before it began and whatever else is due: who asks for
-    /// something meanwhile waits for one step at most. It is not kept for another try as our own results are:
-    /// whoever brings it still has it.
-    fn import(&mut self, step: Step) {
-        if matches!(step, Step::Begin(..)) || self.wait().is_some_and(|wait| wait.is_zero()) {
+    fn run_exclusive(&mut self, RunExclusive { turn, job }: RunExclusive) {
+        let is_due = self.wait().is_some_and(|wait| wait.is_zero());
+        if turn != Turn::NextStep || is_due {
             self.commit();
         }
-        match &mut self.connection {
-            Some(connection) if self.last_failure.is_none() => {
-                step.make(connection, &*self.clock, &mut self.last_seq);
-                self.tell_news();
+        let may_write = match turn {
+            Turn::AfterCommit => !self.condition.is_replaced(),
+            Turn::FirstStep | Turn::NextStep => self.last_failure.is_none(),
+        };
+        let unwell = StoreError::Unwell(self.health().to_string());
+        let connection = self.connection.as_mut().filter(|_| may_write).ok_or(unwell);
+        let is_run = connection.is_ok();
+        job(connection, &mut self.state);
+        match turn {
+            // The job may have given scans other ids; those of the changes that wait are fixed already.
+            Turn::AfterCommit => {
+                if let (true, Some(connection)) = (self.batch.is_empty(), &self.connection) {
+                    self.state.read_last_scan(connection);
+                }
             }
-            _ => step.refuse(StoreError::Unwell(self.health().to_string())),
+            Turn::FirstStep | Turn::NextStep => {
+                if is_run {
+                    self.announce_events();
+                }
+            }
         }
     }
 
-    /// Commits all that waits and tells the askers, or keeps it for the next try.
+    /// Commits all that waits and answers the callers, or keeps it for the next try.
     fn commit(&mut self) {
-        let now = self.clock.now();
+        let now = self.state.now();
         match self.write() {
-            Ok(made) => {
+            Ok(()) => {
                 self.last_failure = None;
-                self.urgent = false;
-                if self.batch.iter().any(|pending| matches!(pending.change, Change::Record { .. })) {
+                self.is_urgent = false;
+                if self.batch.iter().any(|pending| pending.urgency() == Urgency::Paced) {
                     self.last_hosts = Some(now);
                 }
                 self.condition.note_writing(StoreHealth::Ok);
-                self.tell_news();
-                for (pending, made) in self.batch.drain(..).zip(made) {
-                    (pending.tell)(made);
+                self.announce_events();
+                for pending in self.batch.drain(..) {
+                    pending.answer();
                 }
                 for done in self.flushes.drain(..) {
                     let _ = done.send(Ok(()));
@@ -315,23 +246,23 @@ impl Writer {
         }
     }
 
-    /// Makes the changes that wait; or why not, where that is not told yet.
-    fn write(&mut self) -> Result<Vec<Result<()>>, Option<StoreHealth>> {
-        self.look().map_err(|()| None)?;
+    /// Makes the changes that wait; or why not, where that is not reported yet.
+    fn write(&mut self) -> Result<(), Option<StoreHealth>> {
+        self.check_name().map_err(|()| None)?;
         let connection = self.connection.as_mut().ok_or(None)?;
         let made = match self.last_failure {
-            Some(_) if self.batch.is_empty() => touch(connection).map(|()| Vec::new()),
-            _ => write(connection, &self.batch),
+            Some(_) if self.batch.is_empty() => touch(connection),
+            _ => write(connection, &mut self.batch),
         };
         made.map_err(|error| Some(diagnose(&self.path, &error)))
     }
 
-    /// Looks whether the file still has its name, for what is written to one without a name is lost.
-    fn look(&mut self) -> Result<(), ()> {
+    /// Checks that the file still has its name: what is written to a file without a name is lost.
+    fn check_name(&mut self) -> Result<(), ()> {
         let is_replaced = self.condition.is_replaced();
         if is_replaced && let Some(connection) = &self.connection {
             // To the file, wherever it is now, goes what is its own. Otherwise the log, which kept its name, would be
-            // put into the file that has come instead. Whether there was anything to do tells the next look, too.
+            // put into the file that has come instead. If this fails, the next check tries it again.
             let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         }
         if is_replaced { Err(()) } else { Ok(()) }
@@ -344,22 +275,16 @@ impl Writer {
         }
     }
 
-    /// What is told of the store.
+    /// The fault of the store that is shown now, if any.
     fn health(&self) -> StoreHealth {
         self.condition.watch().borrow().clone()
     }
 
-    /// Tells that there are news since the last commit, if so.
-    fn tell_news(&self) {
-        // One that cannot be read now is told with the next commit.
-        if let Some(Ok(newest)) = self.connection.as_ref().map(news::newest) {
-            self.news.send_if_modified(|told| std::mem::replace(told, newest) != newest);
+    /// Announces that there are change events since the last commit, if there are.
+    fn announce_events(&self) {
+        // What cannot be read now is announced with the next commit.
+        if let Some(Ok(latest)) = self.connection.as_ref().map(numbers::latest_event) {
+            self.latest_event.send_if_modified(|announced| std::mem::replace(announced, latest) != latest);
         }
     }
-}
-
-/// The latest id of ours: an import from tomorrow is not to carry our own with it.
-fn last_scan(connection: &Connection) -> Result<i64> {
-    let sql = "SELECT coalesce(max(id), 0) FROM scans WHERE kind <> 'import'";
-    Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }

@@ -29,7 +29,7 @@ use portscan::{
     service::{
         feeds::Inventory, health::Health, import::Importer, queries::Queries, runner, scanner::Scanner,
     },
-    store::{FILE_NAME, Pace, Store, Wish},
+    store::{ExpectationUpdate as Wish, FILE_NAME, Pace, Store},
 };
 use tokio::{runtime::Runtime, sync::watch};
 use tower::ServiceExt;

@@ -7,9 +7,9 @@ use portscan::{
     clock::{Clock, SystemClock},
     model::{
         Address, Device, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol, Reason,
-        ScanStatus,
+        ScanId, ScanKind, ScanStatus,
     },
-    store::{Observation, Pace, ScanId, ScanKind, Store},
+    store::{Observation, Pace, Store},
 };
 
 /// How many open ports each of [`devices`] has.

@@ -8,7 +8,7 @@ use super::{
     v1::SLOW,
     *,
 };
-use crate::store::ScanId;
+use crate::model::ScanId;
 
 /// Bought from the IEEE, so that what is accepted is kept under it.
 const MAC: &str = "B8:27:EB:AC:14:3E";

@@ -11,6 +11,7 @@ use crate::{
     engine::Bounds,
     model::{
         Address, Device, HostReport, HostStatus, Moment, PortFinding, PortSet, PortState, Protocol, Reason,
+        ScanId, ScanKind,
     },
     net::{ConnectProber, mdns::Advertised},
     resolve::{Resolve, ResolveError, Resolving},
@@ -21,7 +22,7 @@ use crate::{
         runner::{self, Runner},
         scanner::{Scanner, ScannerThread},
     },
-    store::{Observation, Pace, ScanId, ScanKind, Store, WriterThread},
+    store::{Observation, Pace, Store, WriterThread},
 };
 
 /// A name server that knows `here`, addresses, and a name that it answers as a filter of advertisements does.

@@ -7,9 +7,8 @@ use super::{
     *,
 };
 use crate::{
-    model::ScanStatus,
+    model::{ScanKind, ScanStatus},
     service::feeds::{SourceId, SourceStatus},
-    store::ScanKind,
 };
 
 impl Answer {

@@ -16,8 +16,10 @@ use crate::{
         asked::Query,
         rows::{self, Desk},
     },
-    model::{Address, DeviceKey, Mac, PortSet, Protocol},
-    store::{Asked, News, What},
+    model::{
+        Address, ChangeEvent as News, ChangeFilter as Asked, ChangeKind as What, DeviceKey, Mac, PortSet,
+        Protocol,
+    },
 };
 
 /// The least number that is taken for Unix seconds; a lesser one is an id. No card bears so many changes.

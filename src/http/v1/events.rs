@@ -23,11 +23,11 @@ use crate::{
         conversation::Leisure,
         listeners::{Listeners, Listening},
     },
+    model::{ChangeEvent as News, ChangeFilter as Asked},
     service::{
         queries::Queries,
         runner::{RunView, Runs},
     },
-    store::{Asked, News},
 };
 
 /// The longest silence. Proxies and home routers forget connections that say nothing for a minute.

@@ -20,7 +20,7 @@ use crate::{
         rows::{self, Desk},
     },
     model::{DeviceKey, Expectation, PortState, Protocol},
-    store::Wish,
+    store::ExpectationUpdate as Wish,
 };
 
 /// The longest comment, in characters: people write sentences, and a gadget's owner no more than that.

@@ -16,11 +16,11 @@ use crate::{
         answer::Refusal,
         rows::{self, Desk, Source},
     },
-    model::{Device, HostReport, HostStatus, PortSet, Protocol, ScanStatus},
+    model::{Device, HostReport, HostStatus, PortSet, Protocol, ScanId, ScanStatus},
     nmap::{self, Format, Run, Scanned},
     service::queries::Queries,
     services,
-    store::{HostRecord, Page, ScanId, ScanSummary, StoreError},
+    store::{HostRecord, Page, ScanSummary, StoreError},
 };
 
 /// The scan's listed ports, a line each; only the headline if there is no such scan.

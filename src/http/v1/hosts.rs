@@ -31,7 +31,7 @@ use crate::{
     model::{Address, DeviceKey, Mac, Moment, Name, Protocol},
     service::queries::{FoundHost, Queries},
     services,
-    store::{self, AddressRecord, Host, NewWords, PortKey, StoreError},
+    store::{self, AddressRecord, AnnotationPatch as NewWords, Host, PortKey, StoreError},
     vendor::vendor,
 };
 

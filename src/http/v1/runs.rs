@@ -14,12 +14,12 @@ use crate::{
         asked::{Path, Query, number},
         auth::Gate,
     },
-    model::{Address, Mac, PortSet},
+    model::{Address, Mac, PortSet, ScanId},
     service::{
         agenda::{Order, OrderError},
         runner::{LookView, RunError, RunView, Started},
     },
-    store::{ScanId, ScanSummary},
+    store::ScanSummary,
 };
 
 /// Most runs that are told at once.

@@ -23,9 +23,9 @@ use crate::{
         auth::Gate,
         rows::{self, Desk},
     },
-    model::{Address, PortState, Protocol},
+    model::{Address, PortState, Protocol, ScanId},
     service::queries::Queries,
-    store::{Page, Pruned, ScanHost, ScanId, StoreError},
+    store::{Page, Pruned, ScanHost, StoreError},
 };
 
 /// Ports that are told at a time: some 10 KB.

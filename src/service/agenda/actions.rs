@@ -1,10 +1,7 @@
 //! What the agenda and its caller say to each other.
 
 use super::RunId;
-use crate::{
-    model::{Device, DeviceKey, PortSet, ScanStatus, Timing},
-    store::{ScanId, ScanKind},
-};
+use crate::model::{Device, DeviceKey, PortSet, ScanId, ScanKind, ScanStatus, Timing};
 
 /// Names a look at a device for as long as the agenda lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,9 +10,11 @@ use jiff::Timestamp;
 use super::{Action, Agenda, Run, targets::name};
 use crate::{
     config::Targets,
-    model::{Device, Endpoint, Moment, PortSet, unconfirmed::CLOSED_FOR},
+    model::{
+        Device, Endpoint, Moment, PortSet,
+        unconfirmed::{CLOSED_FOR, UnconfirmedEndpoint as Doubt},
+    },
     service::schedule::Times,
-    store::Doubt,
 };
 
 /// Added to the wait: what is dated by the wall clock is rounded.

@@ -33,9 +33,8 @@ pub use self::{
 use self::{doubts::Doubts, results::Results, run::Run};
 use crate::{
     config::{Config, ScannerConfig},
-    model::{Address, Allowance, Device, Endpoint, Moment, ScanStatus},
+    model::{Address, Allowance, Device, Endpoint, Moment, ScanId, ScanKind, ScanStatus},
     service::schedule::{LastStart, Times},
-    store::{ScanId, ScanKind},
 };
 
 /// Devices in progress at once, over all runs: few enough that the first results come early, enough to

@@ -3,9 +3,8 @@
 use super::{Action, Agenda, Run, RunId, targets::is_wanted};
 use crate::{
     config::{ScannerConfig, Targets},
-    model::{Address, Device, DeviceKey, PortSet, TargetSpec},
+    model::{Address, Device, DeviceKey, PortSet, ScanKind, TargetSpec},
     service::schedule::Times,
-    store::ScanKind,
 };
 
 /// What to look at now.

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use super::{Agenda, LookId, Run, RunId};
-use crate::{
-    model::{Device, Moment},
-    store::ScanId,
-};
+use crate::model::{Device, Moment, ScanId};
 
 /// A run under way, but for what the engine knows of the looks in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]

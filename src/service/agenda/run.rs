@@ -8,8 +8,7 @@ use std::{
 use super::{Looked, Order};
 use crate::{
     config::{ScannerConfig, Targets},
-    model::{Address, Device, Endpoint, Mac, Moment, PortSet, ScanStatus, Timing},
-    store::{ScanId, ScanKind},
+    model::{Address, Device, Endpoint, Mac, Moment, PortSet, ScanId, ScanKind, ScanStatus, Timing},
 };
 
 /// A run ends after twice its interval, but never before a day has passed: a /24 of silent devices takes

@@ -8,9 +8,8 @@ use super::{
 };
 use crate::{
     config::Targets,
-    model::{Address, Device, DeviceKey, Endpoint, Mac},
+    model::{Address, Device, DeviceKey, Endpoint, Mac, ScanId, ScanKind},
     service::schedule::{LastStart, Times, is_due},
-    store::{ScanId, ScanKind},
 };
 
 impl Agenda {

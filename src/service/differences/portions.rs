@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::model::{Protocol, Standing, Standings};
+use crate::model::{PortStates as Standing, Protocol, Standings};
 
 /// Rows of a portion: some 10 KB of JSON.
 pub(super) const ROWS: usize = 64;

@@ -5,8 +5,8 @@ use std::io::Write;
 use super::*;
 use crate::{
     clock::SystemClock,
-    model::{DeviceKey, Mac, Moment},
-    store::{FILE_NAME, ScanId, WriterThread},
+    model::{DeviceKey, Mac, Moment, ScanId},
+    store::{FILE_NAME, WriterThread},
 };
 
 /// A clock that was set.
@@ -158,7 +158,7 @@ async fn ids_of_imports_and_of_own_scans_never_meet() {
     let bench = Bench::at("2026-03-01T10:00:00Z");
     bench.import(&report(START, 22)).await.unwrap();
     bench.import(&report(START + 86_000, 22)).await.unwrap();
-    let kind = crate::store::ScanKind::Manual;
+    let kind = crate::model::ScanKind::Manual;
     let own = bench.store.begin_scan("lan", kind, &"22".parse().unwrap()).await.unwrap();
     assert_eq!(own, ScanId(START + 1), "one from the future does not carry ours with it");
     assert_eq!(bench.import(&report(START + 1, 22)).await.unwrap(), Imported::New(ScanId(START + 2)));

@@ -6,12 +6,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Running;
 use crate::{
-    model::Device,
+    model::{Device, ScanId},
     service::{
         agenda::{LookId, Order, OrderError, RunId, Standing},
         scanner::Follower,
     },
-    store::ScanId,
 };
 
 /// Requests that wait for the runner.

@@ -2,8 +2,8 @@
 
 use super::{Done, Running, finished::Finished};
 use crate::{
-    model::HostStatus,
-    store::{Observation, ScanId},
+    model::{HostStatus, ScanId},
+    store::Observation,
 };
 
 impl Running {

@@ -6,9 +6,9 @@ use crate::model::{
     PortState::{Closed, Open},
 };
 
-fn wish(device: &str, port: u16, state: Option<PortState>) -> Wish {
+fn update(device: &str, port: u16, state: Option<PortState>) -> ExpectationUpdate {
     let state = state.map(|state| (state, format!("since {port}")));
-    Wish { device: device.parse().unwrap(), protocol: Protocol::Tcp, port, state }
+    ExpectationUpdate { device: device.parse().unwrap(), protocol: Protocol::Tcp, port, state }
 }
 
 async fn written(store: &Store) -> Vec<(String, u16, PortState)> {
@@ -22,7 +22,7 @@ async fn the_last_written_replaces_and_holds() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let (mac, address) = ("02:00:00:00:00:01", "192.0.2.1");
-    store.expect(vec![wish(mac, 22, Some(Open)), wish(address, 22, Some(Closed))]).await.unwrap();
+    store.expect(vec![update(mac, 22, Some(Open)), update(address, 22, Some(Closed))]).await.unwrap();
     let scan = run(&store).await;
     store.record(up(scan, device(1), &[22])).await.unwrap();
     let differences = async |store: &Store| {
@@ -36,7 +36,7 @@ async fn the_last_written_replaces_and_holds() {
     );
     assert_eq!(found[0].comment, "since 22");
     // Written again, that of the MAC is the later one; and so it stays.
-    store.expect(vec![wish(mac, 22, Some(Open))]).await.unwrap();
+    store.expect(vec![update(mac, 22, Some(Open))]).await.unwrap();
     assert_eq!(differences(&store).await, []);
     drop(store);
     join(threads).unwrap();
@@ -45,7 +45,7 @@ async fn the_last_written_replaces_and_holds() {
     let both = [(address.to_owned(), 22, Closed), (mac.to_owned(), 22, Open)];
     assert_eq!(written(&store).await, both);
 
-    store.expect(vec![wish(mac, 22, None), wish(mac, 23, None)]).await.unwrap();
+    store.expect(vec![update(mac, 22, None), update(mac, 23, None)]).await.unwrap();
     assert_eq!(written(&store).await, both[..1]);
     assert_eq!(differences(&store).await.len(), 1);
 }
@@ -57,8 +57,8 @@ async fn of_nobody_is_what_nobody_answers_for() {
     store.see(vec![device(1), device(2)], Vec::new()).await.unwrap();
     let known = ["02:00:00:00:00:01", "192.0.2.2"];
     let unknown = ["02:00:00:00:00:09", "192.0.2.9", "fe80::1%eth0"];
-    let wishes = known.iter().chain(&unknown).map(|device| wish(device, 80, Some(Open)));
-    store.expect(wishes.collect()).await.unwrap();
+    let updates = known.iter().chain(&unknown).map(|device| update(device, 80, Some(Open)));
+    store.expect(updates.collect()).await.unwrap();
     let of_nobody = store.expectations_of_nobody(0).await.unwrap().rows;
     let devices: Vec<_> = of_nobody.iter().map(|row: &Expectation| row.device.to_string()).collect();
     assert_eq!(devices, unknown);
@@ -74,7 +74,7 @@ async fn of_nobody_is_what_nobody_answers_for() {
 async fn many_are_listed_page_by_page() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
-    store.expect((1..=600).map(|port| wish("192.0.2.1", port, Some(Open))).collect()).await.unwrap();
+    store.expect((1..=600).map(|port| update("192.0.2.1", port, Some(Open))).collect()).await.unwrap();
     let (mut ports, mut after) = (Vec::new(), Some(0));
     while let Some(from) = after {
         let page = store.expectations(from).await.unwrap();

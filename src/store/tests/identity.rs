@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::apply::Change;
+use crate::store::{change::Change, record::RecordObservation, scans::BeginScan, sightings::RecordSightings};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -34,8 +34,8 @@ async fn rows(store: &Store) -> Vec<String> {
 }
 
 async fn events(store: &Store) -> Vec<String> {
-    let news = store.news(Asked::default()).await.unwrap().rows;
-    let line = |news: &News| {
+    let news = store.news(ChangeFilter::default()).await.unwrap().rows;
+    let line = |news: &ChangeEvent| {
         let ports = news.what.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
         format!("{} {}{ports}", news.device, news.what.as_str())
     };
@@ -70,18 +70,18 @@ async fn a_row_known_by_its_address_becomes_that_of_the_mac_found_there_with_all
     store.see(vec![at(1, None)], Vec::new()).await.unwrap();
     let row = store.host(&at(1, None).key()).await.unwrap().unwrap().row.unwrap();
     let words = |text: &str| Some(Some(text.to_owned()));
-    store.say(row, NewWords { name: words("nas"), note: words("in the attic") }).await.unwrap();
-    let wish = Wish {
+    store.say(row, AnnotationPatch { name: words("nas"), note: words("in the attic") }).await.unwrap();
+    let update = ExpectationUpdate {
         device: at(1, None).key(),
         protocol: Protocol::Tcp,
         port: 22,
         state: Some((PortState::Open, "ssh".to_owned())),
     };
-    store.expect(vec![wish]).await.unwrap();
+    store.expect(vec![update]).await.unwrap();
     store.record(look(scan, at(1, Some(7)), bench.clock.wall(), "1-100", &[22])).await.unwrap();
     assert_eq!(rows(&store).await, ["7 .1:22"]);
     let host = store.host(&at(1, Some(7)).key()).await.unwrap().unwrap();
-    assert_eq!(host.words, Words { name: Some("nas".into()), note: Some("in the attic".into()) });
+    assert_eq!(host.words, Annotation { name: Some("nas".into()), note: Some("in the attic".into()) });
     let states = store.host_states(0, 128).await.unwrap().rows;
     assert!(states[0].expected.is(Protocol::Tcp, 22, PortState::Open));
     assert_eq!(events(&store).await, ["02:00:00:00:00:07 new"], "told once, and by the name it has now");
@@ -97,7 +97,7 @@ async fn a_row_known_by_its_address_is_merged_into_the_device_that_turns_out_to_
     store.record(look(import, at(2, None), bench.clock.wall(), "1-100", &[80])).await.unwrap();
     assert_eq!(rows(&store).await, ["7 .1:22", "- .2:80"]);
     let row = store.host(&at(2, None).key()).await.unwrap().unwrap().row.unwrap();
-    store.say(row, NewWords { name: None, note: Some(Some("a web page".to_owned())) }).await.unwrap();
+    store.say(row, AnnotationPatch { name: None, note: Some(Some("a web page".to_owned())) }).await.unwrap();
     bench.clock.pass(HOUR);
     store.see(vec![at(1, Some(7)), at(2, Some(7))], Vec::new()).await.unwrap();
     assert_eq!(rows(&store).await, ["7 .1:22 .2:80"]);
@@ -241,7 +241,7 @@ proptest! {
         let (own, other) = (ScanId(1), ScanId(2));
         for (id, kind) in [(own, ScanKind::Run), (other, ScanKind::Import)] {
             let (scanner, ports, started) = ("lan".to_owned(), "1-200".to_owned(), bench.clock.wall());
-            Change::Begin { id, scanner, kind, ports, started }.apply(&transaction).unwrap();
+            BeginScan { id, scanner, kind, ports, started }.apply(&transaction).unwrap();
         }
         let things = things();
         let mut told = BTreeSet::new();
@@ -249,10 +249,11 @@ proptest! {
             bench.clock.pass(Duration::from_secs(600));
             let now = bench.clock.wall();
             let thing = &things[index];
-            let record = |observation| Change::Record { seq, observation: Box::new(observation) };
-            let change = match telling {
-                Telling::Feed => Change::See { devices: vec![thing.all()], at: now },
-                Telling::List(at) => Change::See { devices: vec![vec![thing.at(at, false)]], at: now },
+            let see = |devices| RecordSightings { devices, at: now }.apply(&transaction);
+            let record = |observation| RecordObservation { seq, observation }.apply(&transaction);
+            let made = match telling {
+                Telling::Feed => see(vec![thing.all()]),
+                Telling::List(at) => see(vec![vec![thing.at(at, false)]]),
                 Telling::Look(at) => record(look(own, thing.at(at, true), now, "1-200", &thing.open(at))),
                 Telling::Import(at, with_mac, age) => {
                     let then = now - u32::from(age) * HOUR;
@@ -263,7 +264,7 @@ proptest! {
             if !matches!(telling, Telling::Vain(_)) {
                 told.insert(index);
             }
-            change.apply(&transaction).unwrap();
+            made.unwrap();
             let shared = "SELECT count(*) FROM (SELECT 1 FROM endpoints WHERE held = 'now'
                           GROUP BY address HAVING count(*) > 1)";
             prop_assert_eq!(count(&transaction, shared), 0, "an address has one device");
@@ -273,13 +274,13 @@ proptest! {
         // By now every feed has told, and every address that a device has was looked at.
         let now = bench.clock.wall();
         let all = told.iter().map(|index| things[*index].all()).collect();
-        Change::See { devices: all, at: now }.apply(&transaction).unwrap();
+        RecordSightings { devices: all, at: now }.apply(&transaction).unwrap();
         let mut seq = 1000;
         for thing in told.iter().map(|index| &things[*index]) {
             for index in 0..thing.addresses.len() {
                 seq += 1;
                 let observation = look(own, thing.at(index, true), now, "1-200", &thing.open(index));
-                Change::Record { seq, observation: Box::new(observation) }.apply(&transaction).unwrap();
+                RecordObservation { seq, observation }.apply(&transaction).unwrap();
             }
         }
         let mut found = Vec::new();
@@ -288,8 +289,8 @@ proptest! {
                       WHERE e.held = 'now' ORDER BY d.id, e.id").unwrap();
         let mut rows = statement.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
-            let looks = current::looks(&transaction, row.get(2).unwrap()).unwrap();
-            let open = current::standings(&looks).remove(&Protocol::Tcp).unwrap_or_default().open();
+            let looks = contributors::contributors_of(&transaction, row.get(2).unwrap()).unwrap();
+            let open = contributors::standings(&looks).remove(&Protocol::Tcp).unwrap_or_default().open();
             let (mac, address): (Option<String>, String) = (row.get(0).unwrap(), row.get(1).unwrap());
             found.push((mac, address, open.to_string()));
         }

@@ -12,7 +12,10 @@ use std::{
 use rstest::rstest;
 
 use super::*;
-use crate::store::import::{Arrival, Begun, Step};
+use crate::store::{
+    change::WriterState,
+    import::{self, Arrival, Begun},
+};
 
 /// More hosts than go to the writer at once.
 const MANY: u16 = 300;
@@ -82,18 +85,14 @@ impl Clock for TickingClock {
 fn a_step_takes_no_other_host_when_its_time_is_over() {
     let bench = Bench::new(EAGER);
     let mut connection = schema::open_writer(&bench.path(), schema::LADDER).unwrap();
-    let (clock, mut last_seq) = (TickingClock(AtomicU64::new(0)), 0);
-    let (done, begun) = oneshot::channel();
-    Step::Begin(report(), done).make(&mut connection, &clock, &mut last_seq);
-    let Begun::New(scan) = begun.blocking_recv().unwrap().unwrap() else { panic!("it is new") };
+    let mut state = WriterState::read(&connection, Arc::new(TickingClock(AtomicU64::new(0)))).unwrap();
+    let Begun::New(scan) = import::begin(&mut connection, &report()).unwrap() else { panic!("it is new") };
     let mut left: Vec<Arrival> =
         (0..20).map(|number| Arrival { host: host(number), is_alias: false }).collect();
     let mut steps = Vec::new();
     while !left.is_empty() {
         let before = left.len();
-        let (done, given_back) = oneshot::channel();
-        Step::Hosts(scan, left, done).make(&mut connection, &clock, &mut last_seq);
-        left = given_back.blocking_recv().unwrap().unwrap();
+        left = import::store(&mut connection, &mut state, scan, left).unwrap();
         steps.push(before - left.len());
     }
     // 25 ms are over at the third look at the clock after the one at the beginning.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::apply::Change;
+use crate::store::{change::Change, record::RecordObservation, scans::BeginScan};
 
 fn at(minutes: i64) -> Timestamp {
     "2026-03-01T10:00:00Z".parse::<Timestamp>().unwrap() + Duration::from_secs(60 * minutes.unsigned_abs())
@@ -75,7 +75,7 @@ async fn an_import_without_macs_is_whose_the_address_was() {
     assert_eq!(open_now(&store, &heir).await.unwrap(), "20");
     assert_eq!(open_now(&store, &without_mac(1)).await, None);
     store.record(look(other, without_mac(1), 240, "1-100", &[20, 21])).await.unwrap();
-    let news = store.news(Asked::default()).await.unwrap().rows;
+    let news = store.news(ChangeFilter::default()).await.unwrap().rows;
     assert_eq!(news.last().map(|news| &news.device), Some(&heir.key()), "told of the one it is about");
     // Nobody knows who had this one.
     store.record(look(other, without_mac(5), 30, "1-100", &[30])).await.unwrap();
@@ -100,7 +100,7 @@ async fn an_address_shows_its_present_holder() {
         hosts.map(|host| (host.device.mac.unwrap(), host.is_holder)).collect::<Vec<_>>()
     };
     assert_eq!(holders().await, [(mac(1), false), (mac(9), true)]);
-    let expected = Wish {
+    let expected = ExpectationUpdate {
         device: DeviceKey::Address(heir.address),
         protocol: Protocol::Tcp,
         port: 20,
@@ -157,7 +157,7 @@ proptest! {
         let transaction = connection.unchecked_transaction().unwrap();
         for (id, kind) in [(ScanId(1), ScanKind::Run), (ScanId(2), ScanKind::Import)] {
             let (scanner, ports, started) = ("lan".to_owned(), "1-40".to_owned(), at(0));
-            Change::Begin { id, scanner, kind, ports, started }.apply(&transaction).unwrap();
+            BeginScan { id, scanner, kind, ports, started }.apply(&transaction).unwrap();
         }
         // By time; of the same time ours comes first, then in the order of their coming.
         let mut naive: BTreeMap<(i64, bool, i64), (PortSet, Vec<u16>)> = BTreeMap::new();
@@ -167,8 +167,8 @@ proptest! {
             let open: Vec<u16> = coverage.iter().filter(|port| open.contains(port)).collect();
             minute += i64::from(imported.is_none());
             let (scan, time) = imported.map_or((ScanId(1), minute), |time| (ScanId(2), time));
-            let observation = Box::new(look(scan, device(1), time, &coverage.to_string(), &open));
-            Change::Record { seq, observation }.apply(&transaction).unwrap();
+            let observation = look(scan, device(1), time, &coverage.to_string(), &open);
+            RecordObservation { seq, observation }.apply(&transaction).unwrap();
             naive.insert((time, imported.is_some(), seq), (coverage, open));
 
             let mut states: BTreeMap<u16, bool> = BTreeMap::new();
@@ -176,7 +176,7 @@ proptest! {
                 states.extend(coverage.iter().map(|port| (port, open.contains(&port))));
             }
             let expected: Vec<u16> = states.into_iter().filter(|(_, open)| *open).map(|(port, _)| port).collect();
-            let found = reader::latest(&transaction, &device(1).key()).unwrap().unwrap().open;
+            let found = lookups::latest(&transaction, &device(1).key()).unwrap().unwrap().open;
             prop_assert_eq!(found, expected);
         }
     }

@@ -3,13 +3,13 @@
 mod ahead;
 mod damage;
 mod disk;
+mod events;
 mod expected;
 mod history;
 mod identity;
 mod import_steps;
 mod imports;
 mod names;
-mod news;
 mod present;
 mod prune;
 mod room;
@@ -29,7 +29,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     clock::Clock,
-    model::{HostReport, HostStatus, Moment, PortFinding, PortState, Protocol, Reason},
+    model::{
+        ChangeEvent, ChangeFilter, Device, DeviceKey, HostReport, HostStatus, Mac, Moment, PortFinding,
+        PortSet, PortState, Protocol, Reason, ScanId, ScanKind, ScanStatus,
+    },
 };
 
 /// A clock that a test sets.

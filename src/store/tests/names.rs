@@ -3,9 +3,9 @@
 use super::*;
 use crate::model::NameSource;
 
-fn heard(device: &Device, source: NameSource, name: &str) -> Hearing {
+fn heard(device: &Device, source: NameSource, name: &str) -> NameLookup {
     let name = (!name.is_empty()).then(|| name.to_owned());
-    Hearing { device: device.key(), source, name }
+    NameLookup { device: device.key(), source, name }
 }
 
 /// `source name` of each name of the only device, by precedence.
@@ -36,7 +36,7 @@ async fn each_source_has_a_name_of_its_own() {
     store.see(vec![Device { name: Some("box".to_owned()), ..device(1) }], Vec::new()).await.unwrap();
     let host = store.host(&device(1).key()).await.unwrap().unwrap();
     store
-        .say(host.row.unwrap(), NewWords { name: Some(Some("my nas".to_owned())), note: None })
+        .say(host.row.unwrap(), AnnotationPatch { name: Some(Some("my nas".to_owned())), note: None })
         .await
         .unwrap();
     assert_eq!(told(&store).await, ["owner my nas", "feed box", "mdns nas.local", "dns nas.lan"]);

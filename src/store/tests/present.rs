@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::apply::Change;
+use crate::store::{change::Change, record::RecordObservation, scans::BeginScan};
 
 /// A look at these ports only, of which these are open.
 fn narrow(scan: ScanId, covered: &str, open: &[u16]) -> Observation {
@@ -97,17 +97,17 @@ proptest! {
         let transaction = connection.unchecked_transaction().unwrap();
         let (scan, started) = (ScanId(1), bench.clock.wall());
         let (scanner, ports) = ("lan".to_owned(), "1-27".to_owned());
-        Change::Begin { id: scan, scanner, kind: ScanKind::Run, ports, started }.apply(&transaction).unwrap();
+        BeginScan { id: scan, scanner, kind: ScanKind::Run, ports, started }.apply(&transaction).unwrap();
         // For every port: the look that covered it last, and whether it was open then.
         let mut naive: BTreeMap<u16, (i64, bool)> = BTreeMap::new();
         for ((ranges, open), seq) in looks.into_iter().zip(1..) {
             let coverage = PortSet::from_ranges(ranges.into_iter().map(|(at, more)| (at, at + more)));
             let open: Vec<u16> = coverage.iter().filter(|port| open.contains(port)).collect();
             naive.extend(coverage.iter().map(|port| (port, (seq, open.contains(&port)))));
-            let observation = Box::new(narrow(scan, &coverage.to_string(), &open));
-            Change::Record { seq, observation }.apply(&transaction).unwrap();
+            let observation = narrow(scan, &coverage.to_string(), &open);
+            RecordObservation { seq, observation }.apply(&transaction).unwrap();
 
-            let found = reader::latest(&transaction, &device(1).key()).unwrap().unwrap().open;
+            let found = lookups::latest(&transaction, &device(1).key()).unwrap().unwrap().open;
             let expected: Vec<u16> =
                 naive.iter().filter(|(_, (_, open))| *open).map(|(port, _)| *port).collect();
             prop_assert_eq!(found, expected);

@@ -87,14 +87,14 @@ async fn who_was_not_seen_for_long_is_known_unless_something_is_expected() {
     let unseen = || async { store.unseen_since(now - Duration::from_secs(30 * 86_400)).await.unwrap() };
     let keys: Vec<DeviceKey> = unseen().await.into_iter().map(|(_, key)| key).collect();
     assert_eq!(keys, [device(1).key(), device(2).key()]);
-    let wish = |key: DeviceKey| Wish {
+    let update = |key: DeviceKey| ExpectationUpdate {
         device: key,
         protocol: Protocol::Tcp,
         port: 22,
         state: Some((PortState::Open, String::new())),
     };
     let by_address = DeviceKey::Address(device(2).address);
-    store.expect(vec![wish(device(1).key()), wish(by_address)]).await.unwrap();
+    store.expect(vec![update(device(1).key()), update(by_address)]).await.unwrap();
     assert_eq!(unseen().await, []);
 }
 
@@ -106,18 +106,18 @@ async fn owners_words_stay_until_they_are_taken_back() {
     let row = store.host(&device(1).key()).await.unwrap().unwrap().row.unwrap();
     let say = |name: Option<Option<&str>>, note: Option<Option<&str>>| {
         let owned = |word: Option<Option<&str>>| word.map(|word| word.map(str::to_owned));
-        store.say(row, NewWords { name: owned(name), note: owned(note) })
+        store.say(row, AnnotationPatch { name: owned(name), note: owned(note) })
     };
     let words = || async { store.host(&device(1).key()).await.unwrap().unwrap().words };
-    let both = Words { name: Some("nas".into()), note: Some("in the attic".into()) };
+    let both = Annotation { name: Some("nas".into()), note: Some("in the attic".into()) };
     assert!(say(Some(Some("nas")), Some(Some("in the attic"))).await.unwrap());
     assert_eq!(words().await, both);
     say(None, None).await.unwrap();
     store.see(vec![Device { name: Some("feed".into()), ..device(1) }], Vec::new()).await.unwrap();
     assert_eq!(words().await, both);
     say(Some(None), None).await.unwrap();
-    assert_eq!(words().await, Words { name: None, ..both });
-    assert!(!store.say(row + 1, NewWords::default()).await.unwrap());
+    assert_eq!(words().await, Annotation { name: None, ..both });
+    assert!(!store.say(row + 1, AnnotationPatch::default()).await.unwrap());
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use std::{collections::HashSet, net::Ipv4Addr};
 use super::*;
 use crate::{
     model::{DeviceKey, Mac},
-    store::{Wish, identity},
+    store::{ExpectationUpdate, identity},
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -56,10 +56,13 @@ async fn a_database_full_of_invented_devices_gets_room_and_keeps_what_is_real() 
     }
     store.see(vec![device(3), device(4), device(5)], Vec::new()).await.unwrap();
     let row = store.host(&device(3).key()).await.unwrap().unwrap().row.unwrap();
-    store.say(row, NewWords { note: Some(Some("mine".to_owned())), ..NewWords::default() }).await.unwrap();
+    store
+        .say(row, AnnotationPatch { note: Some(Some("mine".to_owned())), ..AnnotationPatch::default() })
+        .await
+        .unwrap();
     let state = Some((PortState::Open, String::new()));
     store
-        .expect(vec![Wish { device: device(4).key(), protocol: Protocol::Tcp, port: 22, state }])
+        .expect(vec![ExpectationUpdate { device: device(4).key(), protocol: Protocol::Tcp, port: 22, state }])
         .await
         .unwrap();
     fill(&bench, 0..9000);
@@ -75,7 +78,7 @@ async fn a_database_full_of_invented_devices_gets_room_and_keeps_what_is_real() 
     }
     let kept = keys(&store).await;
     assert!((1..=5).all(|last| kept.contains(&device(last).key())), "what is real is kept");
-    let told = store.news(Asked { after: 0, ..Asked::default() }).await.unwrap().rows;
+    let told = store.news(ChangeFilter { after: 0, ..ChangeFilter::default() }).await.unwrap().rows;
     assert!(told.iter().all(|news| kept.contains(&news.device)), "what was made up leaves no change behind");
 }
 

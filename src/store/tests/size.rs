@@ -1,6 +1,8 @@
 //! What a network that does not change costs: a device's thousandth scan is a short row, and nothing is read
 //! more slowly for it.
 
+use std::fs;
+
 use futures_util::future::join_all;
 use nix::time::{ClockId, clock_gettime};
 
@@ -64,7 +66,7 @@ async fn reading(store: &Store) -> Duration {
 /// What the writer has had the kernel write so far, in bytes; `None` where the kernel does not count that.
 async fn written(store: &Store) -> Option<u64> {
     let own = |_: &mut Connection| Ok(fs::read_to_string("/proc/thread-self/io").unwrap_or_default());
-    let counts = store.aside(own).await.unwrap();
+    let counts = store.run_exclusive(own).await.unwrap();
     counts.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
 }
 
@@ -80,7 +82,7 @@ async fn a_network_that_does_not_change_costs_little_however_long() {
         let sync = async |how: &'static str| {
             let set =
                 move |connection: &mut Connection| Ok(connection.pragma_update(None, "synchronous", how)?);
-            store.aside(set).await.unwrap();
+            store.run_exclusive(set).await.unwrap();
         };
         sync("OFF").await;
         let mut before = None;

@@ -1,9 +1,9 @@
 //! Second looks at ports that seem to have changed.
 
 use super::*;
-use crate::{
-    model::{PortSet, unconfirmed::Unconfirmed},
-    store::Doubt,
+use crate::model::{
+    PortSet,
+    unconfirmed::{Unconfirmed, UnconfirmedEndpoint as Doubt},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

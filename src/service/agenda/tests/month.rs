@@ -8,8 +8,11 @@ use fastrand::Rng;
 use super::*;
 use crate::{
     clock::Clock,
-    model::{DeviceKey, HostReport, HostStatus, PortFinding, PortSet, PortState, Protocol, Reason},
-    store::{Asked, FILE_NAME, News, Observation, Pace, Store, What, Wish},
+    model::{
+        ChangeEvent as News, ChangeFilter as Asked, ChangeKind as What, DeviceKey, HostReport, HostStatus,
+        PortFinding, PortSet, PortState, Protocol, Reason,
+    },
+    store::{ExpectationUpdate as Wish, FILE_NAME, Observation, Pace, Store},
 };
 
 /// Each gadget listens here.

@@ -1,32 +1,32 @@
-//! What several looks at a device together say of its ports.
+//! What several observations of a device together say of its ports.
 
 use super::{PortSet, PortState};
 
-/// Ports in a row of which one look said the same.
+/// Ports in a row of which one observation said the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stretch {
+pub struct PortRange {
     /// The first port.
     pub first: u16,
     /// The last one, included.
     pub last: u16,
     /// What they are.
     pub state: PortState,
-    /// Whether the look named them; else they are what it says of all that it does not name.
+    /// Whether the observation named them; else they are what it says of all that it does not name.
     pub listed: bool,
-    /// The id of the look's scan.
+    /// The id of the observation's scan.
     pub scan: i64,
 }
 
-/// The state of a device's ports of one protocol: each is what the newest look says that covered it.
+/// The state of a device's ports of one protocol: each is what the newest observation says that covered it.
 ///
 /// As large as what differs from port to port: some twenty stretches for a host with ten services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Ascending, never overlapping; where there is none nobody has looked.
-    stretches: Vec<Stretch>,
+pub struct PortStates {
+    /// Ascending, never overlapping; where there is none, no scan has covered the ports.
+    stretches: Vec<PortRange>,
 }
 
-impl Stretch {
+impl PortRange {
     /// Whether its ports are worth a word where nothing is expected of them: open, or named as perhaps open.
     pub const fn is_notable(&self) -> bool {
         match self.state {
@@ -42,11 +42,11 @@ impl Stretch {
     }
 }
 
-impl Standing {
-    /// Adds an older look than all before: it counts where no newer one covers. Its stretches never overlap.
-    pub fn add_older(&mut self, look: impl IntoIterator<Item = Stretch>) {
+impl PortStates {
+    /// Adds an older observation than all before: it counts where no newer one covers. Its stretches never overlap.
+    pub fn add_older(&mut self, look: impl IntoIterator<Item = PortRange>) {
         if self.stretches.is_empty() {
-            // Most devices have but one look that counts.
+            // Most devices have but one observation that counts.
             self.stretches.extend(look);
             self.stretches.sort_unstable_by_key(|stretch| stretch.first);
             return;
@@ -55,23 +55,23 @@ impl Standing {
         for stretch in look {
             let uncovered = stretch.ports().minus(&covered);
             let parts = uncovered.ranges().iter();
-            self.stretches.extend(parts.map(|&(first, last)| Stretch { first, last, ..stretch }));
+            self.stretches.extend(parts.map(|&(first, last)| PortRange { first, last, ..stretch }));
         }
         self.stretches.sort_unstable_by_key(|stretch| stretch.first);
     }
 
     /// The stretches, ascending.
-    pub fn stretches(&self) -> &[Stretch] {
+    pub fn stretches(&self) -> &[PortRange] {
         &self.stretches
     }
 
-    /// The stretch that a port is in; `None` where nobody has looked.
-    pub fn at(&self, port: u16) -> Option<&Stretch> {
+    /// The stretch that a port is in; `None` where no scan covered it.
+    pub fn at(&self, port: u16) -> Option<&PortRange> {
         let index = self.stretches.partition_point(|stretch| stretch.last < port);
         self.stretches.get(index).filter(|stretch| stretch.first <= port)
     }
 
-    /// The ports that any look covered.
+    /// The ports that any observation covered.
     pub fn covered(&self) -> PortSet {
         PortSet::from_ranges(self.stretches.iter().map(|stretch| (stretch.first, stretch.last)))
     }
@@ -83,12 +83,12 @@ impl Standing {
     }
 
     /// The ports that are worth a word where nothing is expected of them, ascending, with what is known.
-    pub fn notable(&self) -> impl Iterator<Item = (u16, &Stretch)> {
+    pub fn notable(&self) -> impl Iterator<Item = (u16, &PortRange)> {
         self.notable_from(0)
     }
 
     /// Those of them from this port on.
-    pub fn notable_from(&self, from: u16) -> impl Iterator<Item = (u16, &Stretch)> {
+    pub fn notable_from(&self, from: u16) -> impl Iterator<Item = (u16, &PortRange)> {
         let index = self.stretches.partition_point(|stretch| stretch.last < from);
         let later = self.stretches.get(index..).unwrap_or_default();
         let notable = later.iter().filter(|stretch| stretch.is_notable());
@@ -103,7 +103,7 @@ impl Standing {
         let from = self.stretches.partition_point(|stretch| stretch.last < first);
         let to = self.stretches.partition_point(|stretch| stretch.first <= last);
         let within = self.stretches.get(from..to).unwrap_or_default().iter();
-        let cut = |at: &Stretch| Stretch { first: at.first.max(first), last: at.last.min(last), ..*at };
+        let cut = |at: &PortRange| PortRange { first: at.first.max(first), last: at.last.min(last), ..*at };
         Self { stretches: within.map(cut).collect() }
     }
 }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn silence_is_worth_a_word_only_where_it_was_named() {
-        let stretch = |state, listed| Stretch { first: 1, last: 2, state, listed, scan: 0 };
+        let stretch = |state, listed| PortRange { first: 1, last: 2, state, listed, scan: 0 };
         assert!(stretch(PortState::Open, false).is_notable());
         assert!(stretch(PortState::OpenFiltered, true).is_notable());
         assert!(!stretch(PortState::OpenFiltered, false).is_notable());
@@ -134,12 +134,12 @@ mod tests {
             ),
         ) {
             let mut naive = BTreeMap::new();
-            let mut standing = Standing::default();
+            let mut standing = PortStates::default();
             for (look, scan) in looks.iter().zip(0..) {
                 naive.extend(look.iter().map(|(&port, &said)| (port, (said, scan))));
             }
             for (look, scan) in looks.iter().zip(0..).collect::<Vec<_>>().into_iter().rev() {
-                standing.add_older(look.iter().map(|(&port, &(state, listed))| Stretch {
+                standing.add_older(look.iter().map(|(&port, &(state, listed))| PortRange {
                     first: port, last: port, state: PortState::ALL[state], listed, scan,
                 }));
             }

@@ -10,11 +10,17 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Pace, Store, backup, bytes,
+    backup,
+    change::WriterState,
     check::CheckThread,
     condition::Condition,
     error::{Result, StoreError},
-    reader, schema, writer,
+    handle::Store,
+    numbers,
+    pace::Pace,
+    reader,
+    reopen::Reopening,
+    scans, schema, writer,
 };
 use crate::clock::Clock;
 
@@ -76,23 +82,29 @@ impl Store {
         pace: Pace,
     ) -> Result<(Self, WriterThread)> {
         let thread_error = |source| StoreError::File { path: path.to_owned(), source };
-        let (words, heard) = sync_channel(1);
-        let condition = Arc::new(Condition::new(path, words.clone()));
-        let (news, newest) = watch::channel(0);
+        let (signals, received) = sync_channel(1);
+        let condition = Arc::new(Condition::new(path, signals.clone()));
         let (reads, mut read_requests) = mpsc::channel(reader::QUEUE);
-        let parts = writer::Parts {
-            connection,
-            reopening: Reopening(reads.clone()),
-            path: path.to_owned(),
-            clock: Arc::clone(&clock),
-            pace,
-            condition: Arc::clone(&condition),
-            news,
+        let stored = || -> Result<_> {
+            let state = WriterState::read(&read_only, Arc::clone(&clock))?;
+            let latest_event = numbers::latest_event(&read_only)?;
+            Ok((state, latest_event, scans::close_abandoned(&read_only)?))
         };
-        let writer = writer::Writer::new(&read_only, parts).map_err(|error| match error {
+        let (state, latest_event, close_abandoned) = stored().map_err(|error| match error {
             StoreError::Sqlite(source) => StoreError::Open { path: path.to_owned(), source },
             error => error,
         })?;
+        let (events, latest_event) = watch::channel(latest_event);
+        let writer = writer::Writer::new(writer::Parts {
+            connection,
+            reopening: Reopening(reads.clone()),
+            path: path.to_owned(),
+            pace,
+            condition: Arc::clone(&condition),
+            state,
+            latest_event: events,
+            batch: Vec::from_iter(close_abandoned),
+        });
         let (writes, write_requests) = mpsc::channel(writer::QUEUE);
         let (stop, stopped) = oneshot::channel();
         let runtime =
@@ -105,12 +117,12 @@ impl Store {
             .name("store-reader".to_owned())
             .spawn(move || reader::run(&mut read_only, &mut read_requests))
             .map_err(thread_error)?;
-        let check = CheckThread::start(path, clock, pace, Arc::clone(&condition), (words, heard));
+        let check = CheckThread::start(path, clock, pace, Arc::clone(&condition), (signals, received));
         let check = check.map_err(thread_error)?;
 
         backup::tidy(path);
-        let (path, opened_bytes, copying) = (path.into(), bytes(path), Arc::default());
-        let store = Self { writes, reads, condition, newest, path, opened_bytes, copying };
+        let (path, opened_bytes, copying) = (path.into(), schema::size_on_disk(path), Arc::default());
+        let store = Self { writes, reads, condition, latest_event, path, opened_bytes, copying };
         Ok((store.clone(), WriterThread { stop, writer, reader, check, store }))
     }
 }
@@ -130,24 +142,5 @@ impl WriterThread {
         let _ = reader.join();
         let _ = stop.send(());
         writer.join().unwrap_or(Err(StoreError::Closed))
-    }
-}
-
-/// How a writer without a connection gets one.
-pub(super) struct Reopening(mpsc::Sender<reader::Request>);
-
-impl Reopening {
-    /// Opens the database to be written, if the disk takes anything; the reader reads from the new one then.
-    pub(super) async fn attempt(&self, path: &Path) -> Option<Connection> {
-        // Not asked for nothing: the reader does nothing else meanwhile.
-        if !schema::takes_files(path) {
-            return None;
-        }
-        let (done, opened) = oneshot::channel();
-        let path = path.to_owned();
-        let job = move |reader: &mut Connection| drop(done.send(schema::reopen(&path, reader)));
-        self.0.send(reader::Request::Reopen(Box::new(job))).await.ok()?;
-        let opened = opened.await.ok()?;
-        opened.inspect_err(|error| tracing::debug!(%error, "the database cannot be written yet")).ok()
     }
 }

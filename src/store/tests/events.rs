@@ -33,19 +33,19 @@ impl Watched {
     async fn record(&self, observation: Observation) -> Vec<String> {
         let after = *self.store.newest().borrow();
         self.store.record(observation).await.unwrap();
-        let news = self.store.news(Asked { after, ..Asked::default() }).await.unwrap();
+        let news = self.store.news(ChangeFilter { after, ..ChangeFilter::default() }).await.unwrap();
         assert_eq!(*self.store.newest().borrow(), news.rows.last().map_or(after, |last| last.id));
         news.rows.iter().map(told).collect()
     }
 
     async fn accept(&self, open: &[u16]) {
-        let wish = |&port| Wish {
+        let update = |&port| ExpectationUpdate {
             device: self.device.key(),
             protocol: Protocol::Tcp,
             port,
             state: Some((PortState::Open, String::new())),
         };
-        self.store.expect(open.iter().map(wish).collect()).await.unwrap();
+        self.store.expect(open.iter().map(update).collect()).await.unwrap();
     }
 
     async fn doubts(&self) -> Unconfirmed {
@@ -55,7 +55,7 @@ impl Watched {
     }
 }
 
-fn told(news: &News) -> String {
+fn told(news: &ChangeEvent) -> String {
     let ports = news.what.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
     format!("{}{ports}{}", news.what.as_str(), if news.alert { "!" } else { "" })
 }
@@ -157,7 +157,7 @@ async fn who_is_not_seen_for_long_is_gone_once_and_may_come_back() {
     watched.store.miss(since).await.unwrap();
     watched.store.miss(since).await.unwrap();
     watched.store.see(vec![device(1)], Vec::new()).await.unwrap();
-    let news = watched.store.news(Asked::default()).await.unwrap().rows;
+    let news = watched.store.news(ChangeFilter::default()).await.unwrap().rows;
     assert_eq!(news.iter().map(told).collect::<Vec<_>>(), ["new", "new!", "gone!", "back"]);
     assert_eq!((news[2].device.clone(), news[3].device.clone()), (device(1).key(), device(1).key()));
 }
@@ -169,13 +169,13 @@ async fn what_moves_is_told_and_found_by_device_and_time() {
     watched.bench.clock.pass(MINUTE);
     let moved = Device { address: "192.0.2.77".parse().unwrap(), ..device(1) };
     watched.store.see(vec![moved, device(2)], Vec::new()).await.unwrap();
-    let ask = async |asked: Asked| {
+    let ask = async |asked: ChangeFilter| {
         let page = watched.store.news(asked).await.unwrap();
         page.rows.iter().map(told).collect::<Vec<_>>()
     };
-    assert_eq!(ask(Asked::default()).await, ["new", "moved", "new"]);
-    let of_one = Asked { device: Some(device(1).key()), ..Asked::default() };
+    assert_eq!(ask(ChangeFilter::default()).await, ["new", "moved", "new"]);
+    let of_one = ChangeFilter { device: Some(device(1).key()), ..ChangeFilter::default() };
     assert_eq!(ask(of_one).await, ["new", "moved"]);
-    let since = Asked { since: Some(watched.bench.clock.wall()), ..Asked::default() };
+    let since = ChangeFilter { since: Some(watched.bench.clock.wall()), ..ChangeFilter::default() };
     assert_eq!(ask(since).await, ["moved", "new"]);
 }

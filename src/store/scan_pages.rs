@@ -1,16 +1,16 @@
-//! What is listed a page at a time: a history of years is told in little memory, and no reader who takes
-//! long over it keeps the others waiting.
+//! Scans and the hosts of one scan, listed a page at a time.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::{
-    ScanId, Store,
     error::Result,
-    reader::{parsed, timestamp},
+    handle::Store,
+    page::Page,
+    row::{parse, text, timestamp},
     verdicts::Verdicts,
 };
-use crate::model::{Address, PortSet, PortState, Protocol};
+use crate::model::{Address, PortSet, PortState, Protocol, ScanId};
 
 /// Rows of a page of scans: some 10 KB of JSON.
 const SCANS: u32 = 500;
@@ -20,30 +20,6 @@ pub(super) const HOSTS: u32 = 16;
 
 /// How much of what a scan found is decoded for one page, beyond its first host, in bytes as stored.
 pub(super) const HOSTS_BYTES: usize = 16 * 1024;
-
-/// Some rows, and where the next ones begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
-    /// In order; may be empty only at the end.
-    pub rows: Vec<T>,
-    /// What to ask for next; `None` at the end.
-    pub next: Option<i64>,
-}
-
-impl<T> Page<T> {
-    /// The page that these rows are, if a full one has `most`. A row's place is its own number, and the next
-    /// page has the greater ones.
-    pub(super) fn of(rows: Vec<(i64, T)>, most: u32) -> Self {
-        let next = (rows.len() >= most as usize).then(|| rows.last().map(|(place, _)| *place)).flatten();
-        Self { next, ..Self::cut(rows) }
-    }
-
-    /// A page that ends with these rows because they are large: there may be more.
-    pub(super) fn cut(rows: Vec<(i64, T)>) -> Self {
-        let next = rows.last().map(|(place, _)| *place);
-        Self { rows: rows.into_iter().map(|(_, row)| row).collect(), next }
-    }
-}
 
 /// What one scan found on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,14 +34,14 @@ pub struct ScanHost {
     pub listed: Vec<(u16, u16, PortState)>,
 }
 
-/// What there is to say of a scan as a whole.
+/// A scan as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanSummary {
-    /// Which.
+    /// Its id.
     pub id: ScanId,
-    /// Who made it.
+    /// The scanner's name.
     pub scanner: String,
-    /// Why: the word of a [`ScanKind`](super::ScanKind).
+    /// Why: the word of a [`ScanKind`](crate::model::ScanKind).
     pub kind: String,
     /// How it is: the word of a [`ScanStatus`](crate::model::ScanStatus).
     pub status: String,
@@ -153,7 +129,7 @@ fn summary(row: &Row<'_>) -> Result<ScanSummary> {
         started: timestamp(row.get(3)?)?,
         finished: row.get::<_, Option<i64>>(4)?.map(timestamp).transpose()?,
         hosts: row.get(5)?,
-        ports: ports.map(parsed).transpose()?.unwrap_or_default(),
+        ports: ports.map(parse).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -178,8 +154,8 @@ fn scan_hosts(connection: &Connection, scan: ScanId, after: i64) -> Result<Page<
         let verdicts = Verdicts::decode(body)?;
         let host = ScanHost {
             place,
-            address: parsed(row.get::<_, String>(1)?)?,
-            protocol: parsed(row.get::<_, String>(2)?)?,
+            address: text(row, 1)?,
+            protocol: text(row, 2)?,
             listed: verdicts.into_exceptions(),
         };
         hosts.push((place, host));

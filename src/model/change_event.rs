@@ -1,0 +1,77 @@
+//! Changes of devices that are reported: what changed, on which device, when, and which of them a reader asks for.
+
+use jiff::Timestamp;
+
+use super::{Address, DeviceKey, PortSet, Protocol, ScanId};
+
+/// A change that is certain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeEvent {
+    /// Ascending; a reader continues after the greatest that it has.
+    pub id: i64,
+    /// When it was found, by the wall clock of then.
+    pub at: Timestamp,
+    /// In which scan; `None` where a feed reported it.
+    pub scan: Option<ScanId>,
+    /// The device that changed.
+    pub device: DeviceKey,
+    /// The device's address at that time.
+    pub address: Address,
+    /// What changed.
+    pub what: ChangeKind,
+    /// Whether it differed from the expected state of that time, while there was a baseline.
+    pub alert: bool,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// The device was seen for the first time. Its open ports are part of this change.
+    New,
+    /// Ports opened: one, or too many to be reported one by one.
+    Opened(Protocol, PortSet),
+    /// Ports closed.
+    Closed(Protocol, PortSet),
+    /// The device has another address.
+    Moved {
+        /// The one before.
+        from: Address,
+    },
+    /// The device has not been seen for long.
+    Gone,
+    /// The device was seen again after it was gone.
+    Back,
+}
+
+/// Which change events a reader asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangeFilter {
+    /// Those with greater ids.
+    pub after: i64,
+    /// Those since then, by the wall clock.
+    pub since: Option<Timestamp>,
+    /// Those of this device.
+    pub device: Option<DeviceKey>,
+}
+
+impl ChangeKind {
+    /// The word that stands for it in the database and in APIs.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Opened(..) => "opened",
+            Self::Closed(..) => "closed",
+            Self::Moved { .. } => "moved",
+            Self::Gone => "gone",
+            Self::Back => "back",
+        }
+    }
+
+    /// The ports that changed, with their protocol.
+    pub const fn ports(&self) -> Option<(Protocol, &PortSet)> {
+        match self {
+            Self::Opened(protocol, ports) | Self::Closed(protocol, ports) => Some((*protocol, ports)),
+            Self::New | Self::Moved { .. } | Self::Gone | Self::Back => None,
+        }
+    }
+}

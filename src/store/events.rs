@@ -1,0 +1,105 @@
+//! Change events: what has changed for certain, in the order in which it was found.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+use tokio::sync::watch;
+
+use super::{
+    error::{Result, StoreError},
+    handle::Store,
+    page::Page,
+    row::{text, timestamp},
+};
+use crate::model::{ChangeEvent, ChangeFilter, ChangeKind, Device, PortSet, Protocol, ScanId};
+
+/// Events of a page.
+const PAGE: u32 = 64;
+
+/// How much of the lists of ports is read for one page, beyond its first row, in bytes: where every other port has
+/// changed, one list is 200 KB.
+const PAGE_BYTES: usize = 16 * 1024;
+
+/// An event that is to be written.
+pub(super) struct NewEvent<'a> {
+    pub(super) at: Timestamp,
+    pub(super) scan: Option<ScanId>,
+    pub(super) device: &'a Device,
+    pub(super) what: ChangeKind,
+    pub(super) alert: bool,
+}
+
+impl Store {
+    /// The change events of a filter, a page at a time, oldest first.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn news(&self, filter: ChangeFilter) -> Result<Page<ChangeEvent>> {
+        self.read(move |connection| read(connection, &filter)).await
+    }
+
+    /// The id of the latest [`ChangeEvent`], and every change of that.
+    pub fn newest(&self) -> watch::Receiver<i64> {
+        self.latest_event.clone()
+    }
+}
+
+pub(super) fn record_event(connection: &Connection, event: &NewEvent<'_>) -> Result<()> {
+    let NewEvent { at, scan, device, what, alert } = event;
+    let ports = what.ports();
+    let from = if let ChangeKind::Moved { from } = what { Some(from.to_string()) } else { None };
+    let sql = "INSERT INTO changes (at, scan, device, address, kind, protocol, ports, was, alert)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    connection.prepare_cached(sql)?.execute(params![
+        at.as_millisecond(),
+        scan.map(|scan| scan.0),
+        device.key().to_string(),
+        device.address.to_string(),
+        what.as_str(),
+        ports.map(|(protocol, _)| protocol.as_str()),
+        ports.map(|(_, ports)| ports.to_string()),
+        from,
+        alert,
+    ])?;
+    Ok(())
+}
+
+fn read(connection: &Connection, filter: &ChangeFilter) -> Result<Page<ChangeEvent>> {
+    let sql = "SELECT id, at, scan, device, address, kind, protocol, ports, was, alert FROM changes
+               WHERE id > ?1 AND (?2 IS NULL OR at >= ?2) AND (?3 IS NULL OR device = ?3) ORDER BY id LIMIT ?4";
+    let mut statement = connection.prepare_cached(sql)?;
+    let since = filter.since.map(Timestamp::as_millisecond);
+    let device = filter.device.as_ref().map(ToString::to_string);
+    let mut rows = statement.query(params![filter.after, since, device, PAGE])?;
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let event = event(row)?;
+        bytes += row.get_ref(7)?.as_str_or_null().map_err(rusqlite::Error::from)?.map_or(0, str::len);
+        events.push((event.id, event));
+        if bytes > PAGE_BYTES {
+            return Ok(Page::cut(events));
+        }
+    }
+    Ok(Page::of(events, PAGE))
+}
+
+fn event(row: &Row<'_>) -> Result<ChangeEvent> {
+    let ports = || -> Result<(Protocol, PortSet)> { Ok((text(row, 6)?, text(row, 7)?)) };
+    let what = match row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)? {
+        "new" => ChangeKind::New,
+        "opened" => ports().map(|(protocol, ports)| ChangeKind::Opened(protocol, ports))?,
+        "closed" => ports().map(|(protocol, ports)| ChangeKind::Closed(protocol, ports))?,
+        "gone" => ChangeKind::Gone,
+        "back" => ChangeKind::Back,
+        "moved" => ChangeKind::Moved { from: text(row, 8)? },
+        other => return Err(StoreError::Damaged(format!("\"{other}\" is no kind of change"))),
+    };
+    Ok(ChangeEvent {
+        id: row.get(0)?,
+        at: timestamp(row.get(1)?)?,
+        scan: row.get::<_, Option<i64>>(2)?.map(ScanId),
+        device: text(row, 3)?,
+        address: text(row, 4)?,
+        what,
+        alert: row.get(9)?,
+    })
+}

@@ -1,0 +1,186 @@
+//! The handle that tasks use: it sends changes to the writer's thread and queries to the reader's, and waits for the
+//! answers without blocking a thread. What may be written and asked is in the files that have the SQL of it.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    change::{Change, ChangeContext, WriterState},
+    commit::pending,
+    condition::Condition,
+    error::{Result, StoreError},
+    health::StoreHealth,
+    reader, schema,
+    writer::{Request, RunExclusive, Turn},
+};
+
+/// A handle to the database; cheap to clone, usable from any task.
+///
+/// A write's future may be dropped: once it has been polled to the point of waiting for the commit, the
+/// change is made all the same. While the disk is full, writes wait; reads never do.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(super) writes: mpsc::Sender<Request>,
+    pub(super) reads: mpsc::Sender<reader::Request>,
+    pub(super) condition: Arc<Condition>,
+    /// The id of the latest change event.
+    pub(super) latest_event: watch::Receiver<i64>,
+    pub(super) path: Arc<Path>,
+    /// Its size when it was opened.
+    pub(super) opened_bytes: u64,
+    /// Held while a copy is made.
+    pub(super) copying: Arc<Mutex<()>>,
+}
+
+impl Store {
+    /// Commits all that was asked before.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn flush(&self) -> Result<()> {
+        let (done, committed) = oneshot::channel();
+        self.writes.send(Request::Flush(done)).await.map_err(|_| StoreError::Closed)?;
+        answer(committed).await
+    }
+
+    /// Whether what is recorded reaches the disk and can be read, and every change of that.
+    pub fn health(&self) -> watch::Receiver<StoreHealth> {
+        self.condition.watch()
+    }
+
+    /// The size of the database and its log on disk.
+    pub fn bytes(&self) -> u64 {
+        schema::size_on_disk(&self.path)
+    }
+
+    /// What [`Store::bytes`] was when the database was opened.
+    pub const fn opened_bytes(&self) -> u64 {
+        self.opened_bytes
+    }
+
+    /// Commits a change, which is completed when the writer takes it.
+    pub(super) async fn write<C: Change>(
+        &self,
+        complete: impl FnOnce(&mut ChangeContext<'_>) -> C + Send + 'static,
+    ) -> Result<C::Answer> {
+        let (done, committed) = oneshot::channel();
+        let complete = move |context: &mut ChangeContext<'_>| Some(pending(complete(context), done));
+        self.writes.send(Request::Change(Box::new(complete))).await.map_err(|_| StoreError::Closed)?;
+        answer(committed).await
+    }
+
+    /// As [`Store::write`], where there may turn out to be nothing to write.
+    pub(super) async fn write_if<C: Change<Answer = ()>>(
+        &self,
+        complete: impl FnOnce(&mut ChangeContext<'_>) -> Option<C> + Send + 'static,
+    ) -> Result<()> {
+        let (done, committed) = oneshot::channel();
+        let complete = move |context: &mut ChangeContext<'_>| match complete(context) {
+            Some(change) => Some(pending(change, done)),
+            None => {
+                let _ = done.send(Ok(()));
+                None
+            }
+        };
+        self.writes.send(Request::Change(Box::new(complete))).await.map_err(|_| StoreError::Closed)?;
+        answer(committed).await
+    }
+
+    /// Runs a job alone on the writer's connection, in transactions of its own.
+    pub(super) async fn run_exclusive<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    {
+        let (request, made) = exclusive(Turn::AfterCommit, |connection, _| job(connection?));
+        self.writes.send(request).await.map_err(|_| StoreError::Closed)?;
+        answer(made).await
+    }
+
+    /// As [`Store::run_exclusive`], for a job that deletes devices: seen again, they are written again.
+    pub(super) async fn run_exclusive_deletion<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    {
+        let (request, made) = exclusive(Turn::AfterCommit, |connection, state| {
+            state.sightings.forget();
+            job(connection?)
+        });
+        self.writes.send(request).await.map_err(|_| StoreError::Closed)?;
+        answer(made).await
+    }
+
+    /// Runs a step of a long job alone. Blocks: for a thread of its own.
+    pub(super) fn run_step_blocking<T, F>(&self, turn: Turn, step: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection, &mut WriterState) -> Result<T> + Send + 'static,
+    {
+        let (request, made) = exclusive(turn, |connection, state| step(connection?, state));
+        self.writes.blocking_send(request).map_err(|_| StoreError::Closed)?;
+        made.blocking_recv().map_err(|_| StoreError::Closed)?
+    }
+
+    /// The answer of a query.
+    pub(super) async fn read<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (request, answered) = self.query(query);
+        self.reads.send(request).await.map_err(|_| StoreError::Closed)?;
+        answer(answered).await
+    }
+
+    /// As [`Store::read`]. Blocks: for a thread of its own.
+    pub(super) fn read_blocking<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (request, answered) = self.query(query);
+        self.reads.blocking_send(request).map_err(|_| StoreError::Closed)?;
+        answered.blocking_recv().map_err(|_| StoreError::Closed)?
+    }
+
+    /// A query for the reader's thread, and where its answer comes.
+    fn query<T, F>(&self, query: F) -> (reader::Request, oneshot::Receiver<Result<T>>)
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (done, answered) = oneshot::channel();
+        let condition = Arc::clone(&self.condition);
+        let job = Box::new(move |connection: &Connection| {
+            // The caller may have gone: an HTTP client that hung up.
+            if !done.is_closed() {
+                let found = query(connection);
+                let _ = done.send(found.inspect_err(|error| condition.note_failed_read(error)));
+            }
+        });
+        (reader::Request::Query(job), answered)
+    }
+}
+
+/// A job for the writer's thread, and where its answer comes.
+fn exclusive<T, F>(turn: Turn, job: F) -> (Request, oneshot::Receiver<Result<T>>)
+where
+    T: Send + 'static,
+    F: FnOnce(Result<&mut Connection>, &mut WriterState) -> Result<T> + Send + 'static,
+{
+    let (done, made) = oneshot::channel();
+    let job = move |connection: Result<&mut Connection>, state: &mut WriterState| {
+        let _ = done.send(job(connection, state));
+    };
+    (Request::Exclusive(RunExclusive { turn, job: Box::new(job) }), made)
+}
+
+async fn answer<T>(answered: oneshot::Receiver<Result<T>>) -> Result<T> {
+    answered.await.map_err(|_| StoreError::Closed)?
+}

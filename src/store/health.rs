@@ -1,0 +1,88 @@
+//! Whether the database is written and can be read, and what a failure of SQLite says of that.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
+use rusqlite::ErrorCode;
+
+use crate::data_dir::parent;
+
+/// Whether what is recorded reaches the disk, and what is on it can be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StoreHealth {
+    /// It does.
+    #[default]
+    Ok,
+    /// The disk is full. Records wait in memory; the writer tries again by itself.
+    Full,
+    /// The file system takes nothing. Records wait and are tried again, too.
+    ReadOnly,
+    /// The disk or the file fails otherwise. Records wait and are tried again, too.
+    Failing(String),
+    /// What is in the file, or some of it, cannot be read.
+    Damaged(String),
+    /// The file that is open has this name no longer. What would be written to it nothing would find again.
+    Replaced(PathBuf),
+}
+
+impl fmt::Display for StoreHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok => f.write_str("the database is written"),
+            Self::Full => f.write_str(
+                "the disk is full: results are kept in memory and scanning waits; free some space in data_dir",
+            ),
+            Self::ReadOnly => f.write_str(
+                "the file system of data_dir is mounted read-only: what is stored is served, and scanning waits. The \
+                 kernel does so when a card fails (see dmesg): stop the appliance, save the database elsewhere with \
+                 `portscan backup FILE`, check or replace the card, and mount it for writing",
+            ),
+            Self::Failing(reason) => {
+                write!(f, "the database cannot be written: {reason}; check the disk and its file system")
+            }
+            Self::Damaged(reason) => write!(
+                f,
+                "the database is damaged: {reason}. What can be read is served, and scanning waits. Stop the \
+                 appliance, restore a backup or move portscan.db away to start anew, and check the disk"
+            ),
+            Self::Replaced(path) => write!(
+                f,
+                "{} was deleted or replaced while the appliance has it open: nothing is stored, and scanning waits. \
+                 What it knows, `portscan backup FILE` saves. Put the file back, or restart the appliance, which uses \
+                 what is there and otherwise begins anew",
+                path.display()
+            ),
+        }
+    }
+}
+
+/// What SQLite's answer means, for the database at this path.
+pub(super) fn diagnose(path: &Path, error: &rusqlite::Error) -> StoreHealth {
+    use ErrorCode::{CannotOpen, DatabaseCorrupt, DiskFull, NotADatabase, ReadOnly, SystemIoFailure};
+    let disk = || statvfs(parent(path)).ok();
+    match error.sqlite_error_code() {
+        Some(DiskFull) => StoreHealth::Full,
+        Some(DatabaseCorrupt | NotADatabase) => StoreHealth::Damaged(error.to_string()),
+        // SQLite says "disk I/O error" of many things; the file system says which.
+        Some(SystemIoFailure | CannotOpen | ReadOnly) => match disk() {
+            Some(disk) if disk.flags().contains(FsFlags::ST_RDONLY) => StoreHealth::ReadOnly,
+            Some(disk) if is_nearly_full(&disk) => StoreHealth::Full,
+            _ => StoreHealth::Failing(error.to_string()),
+        },
+        _ => StoreHealth::Failing(error.to_string()),
+    }
+}
+
+/// Whether so little is left that a failure to write may be for want of room: 64 blocks are 256 KB on most disks. A
+/// disk that counts its files may have no room for another.
+fn is_nearly_full(disk: &Statvfs) -> bool {
+    disk.blocks_available() < 64 || (disk.files() > 0 && disk.files_available() == 0)
+}
+
+/// Whether the disk of the database at this path may have no room for a commit.
+pub(super) fn is_short_of_room(path: &Path) -> bool {
+    statvfs(parent(path)).is_ok_and(|disk| is_nearly_full(&disk))
+}

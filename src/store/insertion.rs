@@ -1,0 +1,77 @@
+//! What an observation changes: it supplies ports of its endpoint's state, and what it finds changed is reported.
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use super::{
+    contributors::{Contributor, Listed, contributors_between, keep_contributors, lift_imports, standings},
+    endpoints::Credit,
+    error::Result,
+    unconfirmed,
+};
+use crate::model::{Device, PortSet, PortStates, Protocol, Standings, unconfirmed::Told};
+
+/// Adds an observation, whose row is written, to the contributors of its endpoint, reports what it found changed, and
+/// drops the contributors that supply nothing any more.
+pub(super) fn insert_observation(
+    connection: &Connection,
+    (credit, device): (Credit, &Device),
+    before: Vec<Contributor>,
+    new: Contributor,
+    ended: Timestamp,
+) -> Result<()> {
+    let listed = Listed::of(&before);
+    let mut all = before;
+    lift_imports(connection, &mut all, &new)?;
+    let index = all.partition_point(|known| known.order > new.order);
+    report_changes(connection, (credit, device), all.split_at(index), &new, ended)?;
+    all.insert(index, new);
+    keep_contributors(connection, credit.endpoint, &listed, &all)
+}
+
+/// Reports what an observation found changed, for the ports that nothing newer covers. An import reports nothing
+/// unless it is the newest of all. The first observation of a device's ports of a protocol changes nothing: that the
+/// device is new is reported. The first one at another of its addresses opens what is not open elsewhere on it.
+fn report_changes(
+    connection: &Connection,
+    (credit, device): (Credit, &Device),
+    (newer, older): (&[Contributor], &[Contributor]),
+    new: &Contributor,
+    ended: Timestamp,
+) -> Result<()> {
+    let is_import = new.order.is_import();
+    let same = |known: &&Contributor| known.protocol == new.protocol;
+    let known = || newer.iter().chain(older).filter(same);
+    let open =
+        |standings: Standings| standings.get(&new.protocol).map_or_else(PortSet::default, PortStates::open);
+    let (is_first, elsewhere) = match known().next() {
+        Some(_) => (false, PortSet::default()),
+        None => match open_elsewhere(connection, credit, new.protocol)? {
+            Some(open) => (false, open),
+            None => (true, PortSet::default()),
+        },
+    };
+    if is_first || is_import && !newer.is_empty() {
+        return Ok(());
+    }
+    let hidden =
+        newer.iter().filter(same).fold(PortSet::default(), |all, newer| all.union(&newer.coverage()));
+    let open_before = open(standings(known()));
+    let told = Told {
+        covered: new.coverage().minus(&hidden),
+        open: open(standings([new])).minus(&hidden).minus(&elsewhere),
+        at: ended,
+        // An import's scanner scanned as often as its owner wanted, and need not be there to scan again.
+        is_final: is_import,
+    };
+    unconfirmed::settle(connection, (credit.endpoint, device, new.scan), new.protocol, &open_before, &told)
+}
+
+/// The ports that are open on a device's other endpoints; `None` where none of them was scanned for this protocol.
+fn open_elsewhere(connection: &Connection, credit: Credit, protocol: Protocol) -> Result<Option<PortSet>> {
+    let mut found = contributors_between(connection, credit.device, credit.device)?;
+    found.remove(&credit.endpoint);
+    let known = found.values().map(standings).filter_map(|mut known| known.remove(&protocol));
+    Ok(known
+        .fold(None, |open: Option<PortSet>, standing| Some(open.unwrap_or_default().union(&standing.open()))))
+}

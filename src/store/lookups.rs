@@ -1,0 +1,172 @@
+//! Short lookups: the current ports of one device, how old the state of each endpoint is, how much is stored.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::{
+    contributors::{Contributor, contributors_between, standings},
+    error::Result,
+    handle::Store,
+    row::{device, duration, text, timestamp},
+};
+use crate::model::{Device, DeviceKey, Mac, PortSet, Protocol, ScanId};
+
+/// The current state of a device's TCP ports at all of its addresses: each is what the newest complete observation
+/// there says that covered it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedHost {
+    /// The device at its main address: if it has moved since the scan, the new one.
+    pub device: Device,
+    /// The scan of the newest complete observation, whatever it covered.
+    pub scan: ScanId,
+    /// When that observation began, by the wall clock of then.
+    pub started: Timestamp,
+    /// Its time to the first answer; resolution 1 ms.
+    pub preparation: Duration,
+    /// Time from then to the last verdict; resolution 1 ms.
+    pub scanning: Duration,
+    /// The open ports by all observations that still count, ascending.
+    pub open: Vec<u16>,
+}
+
+/// How much is remembered, and how new it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Devices that have a complete result.
+    pub devices: u32,
+    /// When the newest complete scan ended, by the wall clock of then.
+    pub last_scan: Option<Timestamp>,
+}
+
+impl Store {
+    /// The MACs of the devices that have a complete result, ascending.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn macs(&self) -> Result<Vec<Mac>> {
+        self.macs_after(None, u32::MAX).await
+    }
+
+    /// Those of them after this one, at most so many.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn macs_after(&self, after: Option<Mac>, most: u32) -> Result<Vec<Mac>> {
+        self.read(move |connection| macs(connection, after, most)).await
+    }
+
+    /// The present state of a device's ports; `None` if there is no complete observation of it.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn latest(&self, device: &DeviceKey) -> Result<Option<CachedHost>> {
+        let device = device.clone();
+        self.read(move |connection| latest(connection, &device)).await
+    }
+
+    /// How old the current state of each endpoint is: when the oldest observation began that still supplies a port of
+    /// it, by the wall clock of then. A narrower observation since does not make the rest any younger; ports that are
+    /// no longer scanned stay, and so does their age. An endpoint that is not listed has no complete observation.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn ages(&self) -> Result<Vec<(Device, Timestamp)>> {
+        self.read(ages).await
+    }
+
+    /// How much is remembered, and how new it is.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn totals(&self) -> Result<Totals> {
+        self.read(totals).await
+    }
+
+    /// A number that is another after every change of the database.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn version(&self) -> Result<i64> {
+        self.read(version).await
+    }
+}
+
+/// The observations that supply the present state of TCP ports, with their devices.
+const TCP: &str = "current c JOIN endpoints e ON e.id = c.endpoint JOIN devices d ON d.id = e.device
+                   JOIN observations o ON o.scan = c.scan AND o.seq = c.seq AND o.protocol = 'tcp'";
+
+/// The MACs after this one of the devices that have a complete result, ascending, at most so many.
+fn macs(connection: &Connection, after: Option<Mac>, most: u32) -> Result<Vec<Mac>> {
+    // The order of the joins is fixed: the view is read for each endpoint, and never as a whole.
+    let sql = "SELECT d.mac FROM devices d WHERE d.mac > ?1 AND EXISTS (
+                   SELECT 1 FROM endpoints e CROSS JOIN current c ON c.endpoint = e.id
+                   CROSS JOIN observations o ON o.scan = c.scan AND o.seq = c.seq AND o.protocol = 'tcp'
+                   WHERE e.device = d.id)
+               ORDER BY d.mac LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let after = after.map(|mac| mac.to_string()).unwrap_or_default();
+    let mut rows = statement.query(params![after, most])?;
+    let mut macs = Vec::new();
+    while let Some(row) = rows.next()? {
+        macs.push(text(row, 0)?);
+    }
+    Ok(macs)
+}
+
+/// A device's present state at all of its addresses, with the times of its newest complete observation.
+pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<CachedHost>> {
+    let sql = "SELECT mac, address, name, device FROM identities WHERE key = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([key.to_string()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let device = device(row, 0)?;
+    let id = row.get(3)?;
+    let endpoints: Vec<Vec<Contributor>> = contributors_between(connection, id, id)?.into_values().collect();
+    let tcp = endpoints.iter().flatten().filter(|known| known.protocol == Protocol::Tcp);
+    let Some(newest) = tcp.max_by_key(|known| known.order) else { return Ok(None) };
+    let sql = "SELECT preparation, scanning FROM observations WHERE scan = ?1 AND seq = ?2";
+    let (preparation, scanning) = connection
+        .prepare_cached(sql)?
+        .query_row([newest.scan.0, newest.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let open = endpoints.iter().fold(PortSet::default(), |open, newest_first| {
+        open.union(&standings(newest_first).remove(&Protocol::Tcp).unwrap_or_default().open())
+    });
+    Ok(Some(CachedHost {
+        device,
+        scan: newest.scan,
+        started: newest.started,
+        preparation: duration(preparation),
+        scanning: duration(scanning),
+        open: open.iter().collect(),
+    }))
+}
+
+/// When the oldest observation that each endpoint's present state rests on was started.
+fn ages(connection: &Connection) -> Result<Vec<(Device, Timestamp)>> {
+    // Beside min(), SQLite takes the other columns from the row that has the minimum.
+    let sql = format!("SELECT d.mac, e.address, d.name, o.started, min(o.seq) FROM {TCP} GROUP BY e.id");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut ages = Vec::new();
+    while let Some(row) = rows.next()? {
+        ages.push((device(row, 0)?, timestamp(row.get(3)?)?));
+    }
+    Ok(ages)
+}
+
+/// Another number whenever another connection, the writer's, has committed.
+fn version(connection: &Connection) -> Result<i64> {
+    Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
+}
+
+/// How much there is, and how new.
+fn totals(connection: &Connection) -> Result<Totals> {
+    let sql = "SELECT (SELECT count(DISTINCT device) FROM endpoints WHERE latest_seq IS NOT NULL),
+                      (SELECT finished FROM scans WHERE status = 'complete' ORDER BY id DESC LIMIT 1)";
+    let (devices, ended) = connection
+        .prepare_cached(sql)?
+        .query_row([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))?;
+    Ok(Totals { devices, last_scan: ended.map(timestamp).transpose()? })
+}

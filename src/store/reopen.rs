@@ -1,0 +1,27 @@
+//! How a writer without a connection gets one: the disk was full or mounted read-only when the store was opened.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{reader, schema};
+
+/// Opens the database to be written, by way of the reader's thread: it then reads what is written.
+pub(super) struct Reopening(pub(super) mpsc::Sender<reader::Request>);
+
+impl Reopening {
+    /// The writer's connection; `None` while the disk takes nothing.
+    pub(super) async fn attempt(&self, path: &Path) -> Option<Connection> {
+        // The disk is tried first: while it opens the file the reader answers no query.
+        if !schema::takes_files(path) {
+            return None;
+        }
+        let (done, opened) = oneshot::channel();
+        let path = path.to_owned();
+        let job = move |reader: &mut Connection| drop(done.send(schema::reopen(&path, reader)));
+        self.0.send(reader::Request::Reopen(Box::new(job))).await.ok()?;
+        let opened = opened.await.ok()?;
+        opened.inspect_err(|error| tracing::debug!(%error, "the database cannot be written yet")).ok()
+    }
+}

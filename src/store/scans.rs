@@ -1,0 +1,171 @@
+//! The life of a scan: it begins, ends, or is cut short.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::{
+    change::{Change, Urgency},
+    commit::{Pending, pending},
+    error::{Result, StoreError},
+    handle::Store,
+    row::{device, timestamp},
+};
+use crate::model::{Device, PortSet, ScanId, ScanKind, ScanStatus};
+
+/// A scheduled run that was begun and not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenScan {
+    /// Its id, to go on recording under.
+    pub id: ScanId,
+    /// The scanner's name.
+    pub scanner: String,
+    /// When it began, by the wall clock of then.
+    pub started: Timestamp,
+    /// What it has an answer for (up or down): devices at the addresses that they have now, and addresses at which
+    /// nothing answered.
+    pub done: Vec<Device>,
+}
+
+impl Store {
+    /// Begins a scan; returns its id, which is committed at once.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn begin_scan(&self, scanner: &str, kind: ScanKind, ports: &PortSet) -> Result<ScanId> {
+        let (scanner, ports) = (scanner.to_owned(), ports.to_string());
+        self.write(move |context| {
+            let started = context.wall();
+            BeginScan { id: context.next_scan(started), scanner, kind, ports, started }
+        })
+        .await
+    }
+
+    /// Ends a scan; what was begun and never ended is resumed (runs) or partial (others) after a restart.
+    ///
+    /// # Errors
+    /// There is no such scan, or the store is closed.
+    pub async fn end_scan(&self, scan: ScanId, status: ScanStatus) -> Result<()> {
+        self.write(move |context| EndScan { id: scan, status, finished: context.wall() }).await
+    }
+
+    /// The scheduled runs that have no end, oldest first: right after opening, what a crash interrupted.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn open_scans(&self) -> Result<Vec<OpenScan>> {
+        self.read(open_scans).await
+    }
+}
+
+pub(super) struct BeginScan {
+    pub(super) id: ScanId,
+    pub(super) scanner: String,
+    pub(super) kind: ScanKind,
+    pub(super) ports: String,
+    pub(super) started: Timestamp,
+}
+
+impl Change for BeginScan {
+    type Answer = ScanId;
+
+    /// The id is given to others.
+    fn urgency(&self) -> Urgency {
+        Urgency::Immediate
+    }
+
+    fn apply(&self, connection: &Connection) -> Result<ScanId> {
+        let sql = "INSERT INTO scans (id, scanner, kind, ports, status, started)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        connection.prepare_cached(sql)?.execute(params![
+            self.id.0,
+            self.scanner,
+            self.kind.as_str(),
+            self.ports,
+            ScanStatus::Running.as_str(),
+            self.started.as_millisecond()
+        ])?;
+        Ok(self.id)
+    }
+}
+
+struct EndScan {
+    id: ScanId,
+    status: ScanStatus,
+    finished: Timestamp,
+}
+
+impl Change for EndScan {
+    type Answer = ();
+
+    fn apply(&self, connection: &Connection) -> Result<()> {
+        end(connection, self.id, self.status, Some(self.finished))
+    }
+}
+
+/// Ends a scan; without a time it is cut short.
+pub(super) fn end(
+    connection: &Connection,
+    scan: ScanId,
+    status: ScanStatus,
+    finished: Option<Timestamp>,
+) -> Result<()> {
+    let sql = "UPDATE scans SET status = ?2, finished = ?3 WHERE id = ?1";
+    let finished = finished.map(Timestamp::as_millisecond);
+    match connection.prepare_cached(sql)?.execute(params![scan.0, status.as_str(), finished])? {
+        0 => Err(StoreError::UnknownScan(scan)),
+        _ => Ok(()),
+    }
+}
+
+/// Closes what a crash left running, but for the runs, which the service resumes.
+struct CloseAbandoned;
+
+impl Change for CloseAbandoned {
+    type Answer = ();
+
+    fn apply(&self, connection: &Connection) -> Result<()> {
+        let sql = "UPDATE scans SET status = 'partial' WHERE status = 'running' AND kind <> 'run'";
+        connection.execute(sql, [])?;
+        Ok(())
+    }
+}
+
+/// The change that closes what a crash left running, if there is anything. It is the first in the queue and not made
+/// when the store is opened: the disk may be full, which is no reason not to start and serve.
+pub(super) fn close_abandoned(reader: &Connection) -> Result<Option<Box<dyn Pending>>> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM scans WHERE status = 'running' AND kind <> 'run')";
+    let is_any: bool = reader.query_row(sql, [], |row| row.get(0))?;
+    let (unheard, _) = tokio::sync::oneshot::channel();
+    Ok(is_any.then(|| pending(CloseAbandoned, unheard)))
+}
+
+fn open_scans(connection: &Connection) -> Result<Vec<OpenScan>> {
+    let sql = "SELECT id, scanner, started FROM scans WHERE kind = 'run' AND status = 'running' ORDER BY id";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut scans = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = ScanId(row.get(0)?);
+        let started = timestamp(row.get(2)?)?;
+        scans.push(OpenScan { id, scanner: row.get(1)?, started, done: done(connection, id)? });
+    }
+    Ok(scans)
+}
+
+/// The endpoints that a scan is done with, up or down, each at the address that the device has now; and the addresses
+/// at which nothing answered. One that was cut short is to be scanned again.
+fn done(connection: &Connection, scan: ScanId) -> Result<Vec<Device>> {
+    let sql = "SELECT d.mac, coalesce(n.address, e.address), d.name
+               FROM observations o JOIN endpoints e ON e.id = o.endpoint JOIN devices d ON d.id = e.device
+               LEFT JOIN endpoints n ON n.held = 'now' AND n.latest_scan = o.scan AND n.latest_seq = o.seq
+                   AND n.device = e.device
+               WHERE o.scan = ?1 AND o.status <> 'partial'
+               UNION SELECT NULL, address, NULL FROM unanswered WHERE scan = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([scan.0])?;
+    let mut done = Vec::new();
+    while let Some(row) = rows.next()? {
+        done.push(device(row, 0)?);
+    }
+    Ok(done)
+}
