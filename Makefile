@@ -54,8 +54,13 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 PROFILE ?= release
 DEB     ?= target/debian/portscan_$(VERSION)_$(ARCH).deb
 HERE    := $(shell dpkg --print-architecture 2>/dev/null)
-# What makes packages, and what judges the dependencies: built here.
+# What makes packages and the book, and what judges the dependencies: built here.
 MAKERS  := $(CURDIR)/target/makers
+# The book, and the files that it consists of or links to, each at its place (docs/SUMMARY.md).
+BOOK    := target/book
+LINKED  := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-APACHE LICENSE-MIT deny.toml \
+  benches/RESULTS.md cross/README.md docs monitoring src/services/README.md src/vendor/README.md systemd \
+  tests/screenshots
 # The oldest Rust that is promised.
 MSRV    := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 # What runs their tests here.
@@ -72,7 +77,7 @@ PI_PACKAGES := qemu-system-arm qemu-user-static binfmt-support mmdebstrap arch-t
 
 .DEFAULT_GOAL := run
 .PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance properties siege \
-  pi-test pi-setup screenshots bench bench-micro bench-setup fuzz lint deny deny-advisories msrv setup \
+  pi-test pi-setup screenshots bench bench-micro bench-setup fuzz lint deny deny-advisories msrv docs setup \
   services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
@@ -213,8 +218,18 @@ deny-advisories: $(MAKERS)/bin/cargo-deny ## known vulnerabilities of the depend
 	PATH="$(MAKERS)/bin:$$PATH" $(CARGO) deny --locked check advisories
 
 msrv: ## compile everything with the oldest Rust that is promised, installed by rustup
-	rustup toolchain install $(MSRV) --profile minimal --no-self-update
+	rustup run $(MSRV) rustc --version || rustup toolchain install $(MSRV) --profile minimal --no-self-update
 	CARGO_TARGET_DIR=target/msrv rustup run $(MSRV) cargo check --locked --all-targets
+
+docs: $(MAKERS)/bin/mdbook ## build the documents as a book with a search: target/book/html
+	@rm -rf $(BOOK) && mkdir -p $(BOOK)/src
+	@cp --recursive --parents $(LINKED) $(BOOK)/src
+	@sed -e 's#](\.\./#](#' -e t -e 's#](#](docs/#' docs/SUMMARY.md > $(BOOK)/src/SUMMARY.md
+	@rm $(BOOK)/src/docs/SUMMARY.md
+	$(MAKERS)/bin/mdbook build
+
+$(MAKERS)/bin/mdbook:
+	$(CARGO) install --quiet --locked --root $(MAKERS) --version 0.5.4 --no-default-features --features search mdbook
 
 $(MAKERS)/bin/cargo-deny:
 	$(CARGO) install --quiet --locked --root $(MAKERS) --version 0.20.2 cargo-deny
