@@ -54,8 +54,15 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 PROFILE ?= release
 DEB     ?= target/debian/portscan_$(VERSION)_$(ARCH).deb
 HERE    := $(shell dpkg --print-architecture 2>/dev/null)
-# What makes packages, built here.
+# What makes packages and the book, and what judges the dependencies: built here.
 MAKERS  := $(CURDIR)/target/makers
+# The book, and the files that it consists of or links to, each at its place (docs/SUMMARY.md).
+BOOK    := target/book
+LINKED  := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-APACHE LICENSE-MIT deny.toml \
+  benches/RESULTS.md cross/README.md docs monitoring src/services/README.md src/vendor/README.md systemd \
+  tests/screenshots
+# The oldest Rust that is promised.
+MSRV    := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 # What runs their tests here.
 EMULATOR := $(CURDIR)/target/cross/qemu/usr/bin/qemu-aarch64-static
 BULLSEYE := $(CURDIR)/target/cross/bullseye
@@ -70,7 +77,8 @@ PI_PACKAGES := qemu-system-arm qemu-user-static binfmt-support mmdebstrap arch-t
 
 .DEFAULT_GOAL := run
 .PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance properties siege \
-  pi-test pi-setup screenshots bench bench-micro bench-setup fuzz lint setup services vendors stats help clean
+  pi-test pi-setup screenshots bench bench-micro bench-setup fuzz lint deny deny-advisories msrv docs setup \
+  services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
 	@printf '\nTry, in another terminal:\n  %s\n  %s\n  %s\n\n' \
@@ -139,7 +147,7 @@ test: setup ## run all tests, in networks of their own
 	$(CARGO) test --locked --no-run
 	$(AS_ROOT) $(CARGO) test --locked --offline
 
-acceptance: setup ## the long runs behind the figures in README: an hour or two, all 65,535 ports
+acceptance: setup ## the long runs behind the figures in docs/performance.md: an hour or two, all 65,535 ports
 	PORTSCAN_TEST_PORTS=1-65535 PORTSCAN_TEST_SEEDS=1000 PORTSCAN_TEST_RUNS=20 \
 	  $(CARGO) test --locked --release --lib --test integration -- --nocapture \
 	  engine::simulation::worlds appliance:: says_the_same answers_are_quick size::
@@ -156,7 +164,7 @@ siege: setup ## ten minutes of hostile clients, neighbours and mishaps at once, 
 	$(AS_ROOT) $(CARGO) test --locked --offline --release --test integration -- --include-ignored --nocapture \
 	  --test-threads 1 siege::a_long crash::kills
 
-screenshots: setup $(TOOLS)/usr/bin/pngquant ## renew README's pictures of the page
+screenshots: setup $(TOOLS)/usr/bin/pngquant ## renew the pictures of the page (docs/page.md)
 	PORTSCAN_TEST_SCREENSHOTS=$(CURDIR)/tests/screenshots \
 	  $(AS_ROOT) $(CARGO) test --locked --test integration -- --ignored browser::pictures
 
@@ -172,7 +180,7 @@ pi-setup: # makes the card of the emulated Pi, once, in some five minutes
 	else echo "The emulated Pi needs:$$missing. Install them with: sudo apt-get install $(PI_PACKAGES)"; exit 1; fi
 	tests/pi/image.sh target/pi
 
-bench: release bench-setup ## renew README's figures: side by side with nmap, RustScan and masscan, hours
+bench: release bench-setup ## renew docs/performance.md: side by side with nmap, RustScan and masscan, hours
 	$(CARGO) bench --locked --profile quick --bench compare --no-run
 	PATH="$(PEERS)/bin:$$PATH" $(AS_ROOT) $(CARGO) bench --locked --offline --profile quick --bench compare -- --write \
 	  --portscan $(CURDIR)/target/release/portscan --targets $(TARGETS) --runs $(RUNS)
@@ -201,6 +209,30 @@ lint: ## formatting, clippy's lints and documentation, without a warning
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+
+deny: $(MAKERS)/bin/cargo-deny ## licences, banned crates and sources of the dependencies (deny.toml)
+	PATH="$(MAKERS)/bin:$$PATH" $(CARGO) deny --locked check --hide-inclusion-graph licenses bans sources
+
+# Apart, because it fetches the advisory database, which not every machine can.
+deny-advisories: $(MAKERS)/bin/cargo-deny ## known vulnerabilities of the dependencies: needs the network
+	PATH="$(MAKERS)/bin:$$PATH" $(CARGO) deny --locked check advisories
+
+msrv: ## compile everything with the oldest Rust that is promised, installed by rustup
+	rustup run $(MSRV) rustc --version || rustup toolchain install $(MSRV) --profile minimal --no-self-update
+	CARGO_TARGET_DIR=target/msrv rustup run $(MSRV) cargo check --locked --all-targets
+
+docs: $(MAKERS)/bin/mdbook ## build the documents as a book with a search: target/book/html
+	@rm -rf $(BOOK) && mkdir -p $(BOOK)/src
+	@cp --recursive --parents $(LINKED) $(BOOK)/src
+	@sed -e 's#](\.\./#](#' -e t -e 's#](#](docs/#' docs/SUMMARY.md > $(BOOK)/src/SUMMARY.md
+	@rm $(BOOK)/src/docs/SUMMARY.md
+	$(MAKERS)/bin/mdbook build
+
+$(MAKERS)/bin/mdbook:
+	$(CARGO) install --quiet --locked --root $(MAKERS) --version 0.5.4 --no-default-features --features search mdbook
+
+$(MAKERS)/bin/cargo-deny:
+	$(CARGO) install --quiet --locked --root $(MAKERS) --version 0.20.2 cargo-deny
 
 setup: $(addprefix $(TOOLS)/usr/,bin/promtool bin/amtool bin/faketime sbin/avahi-daemon sbin/nginx) \
   $(TOOLS)/axe $(VENV)/bin/schemathesis # installs what the tests need where it may, else says how
@@ -244,7 +276,7 @@ stats: ## what the appliance that runs here has found so far
 	@$(BINARY) status --url $(SITE)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 clean: ## remove what was built; the data below ./var stays
 	$(CARGO) clean

@@ -1,7 +1,8 @@
 //! # portscan: what listens on my network, what changed, and is that all right?
 //!
 //! One binary for a Raspberry Pi: it learns who is on the LAN, connects to every port of every device,
-//! remembers what answered, and tells. This page is the way through the house; the contract is in README.
+//! remembers what answered, and tells. This page is the way through the house; the contract is in README.md and docs/,
+//! the terms are in docs/glossary.md.
 //!
 //! ## The way of the data
 //!

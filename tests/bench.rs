@@ -53,9 +53,9 @@ fn what_was_measured_can_be_read_again() {
 }
 
 #[test]
-fn readme_has_a_place_for_it() {
-    let readme = include_str!("../README.md");
-    let once = splice(readme, "new\n").expect("README has the markers");
+fn the_document_has_a_place_for_it() {
+    let document = include_str!("../docs/performance.md");
+    let once = splice(document, "new\n").expect("the document has the markers");
     assert!(once.contains("-->\nnew\n<!--"));
     assert_eq!(splice(&once, "new\n"), Some(once.clone()), "and keeps them");
     assert_eq!(splice("no markers", "new"), None);

@@ -17,6 +17,7 @@ mod damage;
 mod dashboard;
 mod discovery;
 mod disk;
+mod docs;
 mod exclusion;
 mod expected;
 mod fairness;

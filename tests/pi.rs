@@ -303,7 +303,7 @@ fn a_full_card_pauses_the_scanning_until_there_is_room() {
 
 /// Octets that a hundred unchanged devices, looked at every hour, may have a card written in a day.
 const WRITTEN: u64 = 20_000_000;
-/// Resident memory on the Pi, in octets: what README promises.
+/// Resident memory on the Pi, in octets: what docs/performance.md promises.
 const IDLE: u64 = 12 << 20;
 const SCANNING: u64 = 32 << 20;
 

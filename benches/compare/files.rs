@@ -1,4 +1,4 @@
-//! Where the tables are kept: `benches/` and README.
+//! Where the tables are kept: `benches/` and `docs/performance.md`.
 
 use std::{
     fs,
@@ -21,9 +21,9 @@ pub fn write(results: &Results) {
     let json = serde_json::to_string_pretty(results).expect("plain values");
     put(&file("benches/results.json"), &format!("{json}\n"));
     put(&file("benches/RESULTS.md"), &results.document());
-    let readme = file("README.md");
-    let renewed = splice(&text(&readme), &results.summary());
-    put(&readme, &renewed.expect("README has the markers: a test sees to it"));
+    let document = file("docs/performance.md");
+    let renewed = splice(&text(&document), &results.summary());
+    put(&document, &renewed.expect("the document has the markers: a test sees to it"));
 }
 
 fn file(name: &str) -> PathBuf {

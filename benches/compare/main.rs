@@ -53,7 +53,7 @@ struct Arguments {
     /// The binary to measure
     #[arg(long, default_value = env!("CARGO_BIN_EXE_portscan"))]
     portscan: PathBuf,
-    /// Renew benches/results.json, benches/RESULTS.md and README's table; otherwise only print
+    /// Renew benches/results.json, benches/RESULTS.md and docs/performance.md; otherwise only print
     #[arg(long, conflicts_with = "contestants")]
     write: bool,
     /// What cargo says to every bench

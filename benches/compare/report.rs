@@ -1,7 +1,7 @@
 //! From runs to tables: medians, ratios, and the files that show them.
 //!
-//! `benches/results.json` keeps every run; `benches/RESULTS.md` and README's section are written from it, so
-//! that one target can be measured anew and the others stay.
+//! `benches/results.json` keeps every run; `benches/RESULTS.md` and the table of `docs/performance.md` are written from
+//! it, so that one target can be measured anew and the others stay.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -182,7 +182,7 @@ impl Results {
         text
     }
 
-    /// README's table: a column per target, times with what went wrong, then seconds on a processor.
+    /// The table of `docs/performance.md`: a column per target, times with what went wrong, then CPU seconds.
     pub fn summary(&self) -> String {
         let mut names: Vec<&str> = Vec::new();
         let lines: Vec<(&Section, Vec<Line<'_>>)> = self.0.values().map(|s| (s, s.lines())).collect();

@@ -1,4 +1,4 @@
-//! README's pictures of the page: `make screenshots` renews them.
+//! The pictures of the page in README and docs/page.md: `make screenshots` renews them.
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The page below another server's path, as README advises: there nobody is known, so the token is asked for.
+//! The page below another server's path, as docs/page.md advises: there nobody is known, so the token is asked for.
 
 use super::{LONG, config, visit};
 use crate::{

@@ -12,11 +12,11 @@ const READY: Duration = Duration::from_secs(60);
 /// In the lab's network, where any port is free.
 const LISTEN: &str = "127.0.0.1:8888";
 
-/// As README advises.
+/// As docs/page.md advises.
 fn location(appliance: &str) -> String {
-    let readme = include_str!("../../README.md");
-    let from = readme.find("location /lan/ports/ {").expect("README advises something");
-    let (location, _) = readme[from..].split_once("\n}\n").expect("it has an end");
+    let advice = include_str!("../../docs/page.md");
+    let from = advice.find("location /lan/ports/ {").expect("it advises something");
+    let (location, _) = advice[from..].split_once("\n}\n").expect("it has an end");
     location.replace("http://127.0.0.1:8080", appliance) + "\n}\n"
 }
 
