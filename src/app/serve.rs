@@ -9,6 +9,7 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{health, links, log, manager, probing, reload::reload};
 use crate::{
@@ -57,12 +58,12 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
         Store::open_to_serve(&config.data_dir.join(store::FILE_NAME), Arc::new(clock), Pace::DEFAULT)?;
     let token = token.map_or_else(|| Token::load(&config.data_dir, token_file), Ok)?;
     let probing = probing(clock).context("the scanner cannot start")?;
-    let (stop, stopped) = watch::channel(false);
+    let stop = CancellationToken::new();
     let (current, seen) = watch::channel(Arc::new(config));
 
     let mut tasks = Tasks::new();
     let file = flags.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
-    let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stopped, file };
+    let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stop, file };
     let names = Names::new(hostname().as_deref(), seen.clone());
     let gate = Gate::new(token, names.clone(), seen.clone(), Arc::new(clock));
     for listener in &listeners {
@@ -73,7 +74,7 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
 
     let ended = until_told(signals, flags, &current, &mut tasks).await;
     manager::stopping();
-    stop.send_replace(true);
+    stop.cancel();
     let stopping = finish(tasks, probing, store, writer);
     if tokio::time::timeout(STOP, stopping).await.is_err() {
         tracing::warn!("stopped without waiting any longer");
@@ -168,7 +169,7 @@ struct Parts<'a> {
     probing: &'a Probing,
     clock: SystemClock,
     config: &'a watch::Receiver<Arc<Config>>,
-    stop: &'a watch::Receiver<bool>,
+    stop: &'a CancellationToken,
     /// Where the configuration is read from.
     file: &'a Path,
 }
@@ -178,10 +179,10 @@ impl Parts<'_> {
     fn start(&self, listeners: Vec<TcpListener>, names: Names, gate: Gate, tasks: &mut Tasks) {
         let reach: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let (responder, daemon, advertised) = Responder::new(Reach::of(&reach), self.config.clone());
-        let mut stop = self.stop.clone();
+        let stop = self.stop.clone();
         // By itself, not by `until_stopped`: it has a goodbye to say.
         tasks.spawn(async move {
-            responder.run(async { _ = stop.wait_for(|stop| *stop).await }).await;
+            responder.run(stop).await;
             Ok(())
         });
         // One for what clients ask for, too: they must not keep the feeds waiting.
@@ -274,14 +275,8 @@ impl Parts<'_> {
 }
 
 /// Drives a task that would go on for ever until it is told to stop.
-async fn until_stopped(
-    mut stop: watch::Receiver<bool>,
-    task: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    tokio::select! {
-        () = task => {}
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
+async fn until_stopped(stop: CancellationToken, task: impl Future<Output = ()>) -> anyhow::Result<()> {
+    stop.run_until_cancelled(task).await;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use clap::Args;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     CliError, DONE, FAILED, INTERRUPTED, Terminal, World,
@@ -87,7 +87,7 @@ pub(super) async fn run(
     overrides: &Overrides,
     world: &World,
     terminal: &mut Terminal<'_>,
-    mut interrupted: watch::Receiver<bool>,
+    interrupted: CancellationToken,
 ) -> Result<u8, CliError> {
     let appliance = Appliance::find_running(&args.access, overrides, world)?;
     let started = appliance.ask(Method::POST, &args.path(), None::<&()>).await?;
@@ -100,7 +100,7 @@ pub(super) async fn run(
             bar.tell(done, total, message(&runs));
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
-                _ = interrupted.wait_for(|interrupted| *interrupted) => {
+                () = interrupted.cancelled() => {
                     bar.clear();
                     terminal.warn("it goes on; DELETE /v1/runs/ID stops it");
                     return Ok(INTERRUPTED);

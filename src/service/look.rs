@@ -9,10 +9,8 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::{
-    sync::{Notify, watch},
-    time::sleep,
-};
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
@@ -84,19 +82,19 @@ enum Nothing {
 }
 
 impl Looker {
-    /// Looks at a device until its report is in or `cancel` is notified. An observation is returned where
+    /// Looks at a device until its report is in or `cancel` is cancelled. An observation is returned where
     /// there is something to store: never under a MAC that did not hold the address before *and* after. Whoever
     /// wants to know how far it is finds that in `follow` as soon as there is anything to know.
     pub async fn look(
         &self,
         look: Look,
-        cancel: Arc<Notify>,
+        cancel: CancellationToken,
         follow: watch::Sender<Option<Follower>>,
     ) -> (Looked, Option<Observation>) {
         // Cancelled, the attempt is dropped, and with it its ticket.
         let attempt = tokio::select! {
             attempt = self.attempt(&look, &follow) => attempt,
-            () = cancel.notified() => return (Looked::Partial, None),
+            () = cancel.cancelled() => return (Looked::Partial, None),
         };
         match attempt {
             Ok(observation) => {

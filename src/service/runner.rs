@@ -12,11 +12,8 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinSet,
-    time::MissedTickBehavior,
-};
+use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
 use self::runs::Waiting;
 pub use self::runs::{LookView, Requests, RunError, RunView, Runs, Started, runs};
@@ -86,7 +83,7 @@ struct Running {
     absence: Absence,
     started: Moment,
     looks: JoinSet<Done>,
-    cancels: HashMap<LookId, Arc<Notify>>,
+    cancels: HashMap<LookId, CancellationToken>,
     /// How far each look is, once there is anything to know.
     followers: HashMap<LookId, watch::Receiver<Option<Follower>>>,
     /// Those who started something and do not know its id yet.
@@ -103,18 +100,17 @@ struct Running {
 }
 
 impl Runner {
-    /// Runs until `stop` is set, then leaves what is unfinished to be resumed by the next process.
+    /// Runs until `stop` is cancelled, then leaves what is unfinished to be resumed by the next process.
     ///
     /// # Errors
     /// When the store cannot be read at start; later faults of the store only pause the scanning.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), StoreError> {
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
         let started = self.clock.now();
-        tokio::select! {
-            () = self.clock_is_set(started) => {}
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        if stop.run_until_cancelled(self.clock_is_set(started)).await.is_none() {
+            return Ok(());
         }
         let mut running = Running::restore(self, started).await?;
-        running.until(stop).await;
+        running.until(&stop).await;
         running.finish().await;
         Ok(())
     }
@@ -174,7 +170,7 @@ impl Running {
         Ok(running)
     }
 
-    async fn until(&mut self, mut stop: watch::Receiver<bool>) {
+    async fn until(&mut self, stop: &CancellationToken) {
         let mut health = self.parts.store.health();
         let mut config = self.parts.config.clone();
         let mut inventory = self.parts.inventory.clone();
@@ -184,7 +180,7 @@ impl Running {
         self.ask_for_doubts();
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stop.cancelled() => return,
                 Ok(()) = config.changed() => {
                     let config = Arc::clone(&config.borrow_and_update());
                     self.agenda.reconfigure(config, &self.parts.times());
@@ -283,7 +279,7 @@ impl Running {
             Action::Look(look) => self.look(look),
             Action::Cancel(id) => {
                 if let Some(cancel) = self.cancels.get(&id) {
-                    cancel.notify_one();
+                    cancel.cancel();
                 }
             }
             Action::End { scan, status } => {
@@ -294,9 +290,9 @@ impl Running {
     }
 
     fn look(&mut self, look: Look) {
-        let cancel = Arc::new(Notify::new());
+        let cancel = CancellationToken::new();
         let (follow, follower) = watch::channel(None);
-        self.cancels.insert(look.id, Arc::clone(&cancel));
+        self.cancels.insert(look.id, cancel.clone());
         self.followers.insert(look.id, follower);
         let looker = Looker {
             scanner: self.parts.scanner.clone(),

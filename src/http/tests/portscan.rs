@@ -132,7 +132,7 @@ impl Appliance {
         };
         self.inventory.send_modify(|inventory| inventory.devices = addresses.iter().map(known).collect());
         let runner = self.runner.take().unwrap();
-        tokio::spawn(runner.run(self.served.stop.subscribe()));
+        tokio::spawn(runner.run(self.served.stop.clone()));
     }
 
     /// A request with the token.

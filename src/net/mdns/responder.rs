@@ -1,12 +1,6 @@
 //! Under which names the appliance is found.
 
-use std::{
-    future::{Future, pending},
-    io,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::pending, io, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use mdns_sd::{DaemonEvent, MDNS_PORT, RRType};
@@ -14,6 +8,7 @@ use tokio::{
     sync::{OnceCell, watch},
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     DOMAIN, Reach,
@@ -102,11 +97,8 @@ impl Responder {
     }
 
     /// Goes on until it is told to stop, and then says goodbye to the network.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
-        tokio::select! {
-            () = self.follow() => {}
-            () = stop => {}
-        }
+    pub async fn run(self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.follow()).await;
         self.end().await;
     }
 
