@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     config::Config,
-    engine::{HostJob, Link, Liveness, Passage, Reach},
+    engine::{HostJob, Link, Liveness, Passage, Progress, Reach},
     model::{Address, Device, HostAddressError, HostReport, HostStatus, Mac, PortSet, Timing},
     net::{LinkWatch, Links},
     service::{
         agenda::{Look, Looked, is_wanted},
         lines::Lines,
         retry::retry_kernel_read,
-        scanner::{Follower, Scanner, Ticket},
+        scanner::Scanner,
         witness::{Doubt, Unsighted, Witness, identify},
     },
     store::{Observation, Store},
@@ -83,17 +83,17 @@ enum Nothing {
 
 impl Looker {
     /// Looks at a device until its report is in or `cancel` is cancelled. An observation is returned where
-    /// there is something to store: never under a MAC that did not hold the address before *and* after. Whoever
-    /// wants to know how far it is finds that in `follow` as soon as there is anything to know.
+    /// there is something to store: never under a MAC that did not hold the address before *and* after. How far
+    /// it is, is published in `progress`.
     pub async fn look(
         &self,
         look: Look,
         cancel: CancellationToken,
-        follow: watch::Sender<Option<Follower>>,
+        progress: watch::Sender<Progress>,
     ) -> (Looked, Option<Observation>) {
         // Cancelled, the attempt is dropped, and with it its ticket.
         let attempt = tokio::select! {
-            attempt = self.attempt(&look, &follow) => attempt,
+            attempt = self.attempt(&look, &progress) => attempt,
             () = cancel.cancelled() => return (Looked::Partial, None),
         };
         match attempt {
@@ -121,11 +121,7 @@ impl Looker {
         }
     }
 
-    async fn attempt(
-        &self,
-        look: &Look,
-        follow: &watch::Sender<Option<Follower>>,
-    ) -> Result<Observation, Nothing> {
+    async fn attempt(&self, look: &Look, progress: &watch::Sender<Progress>) -> Result<Observation, Nothing> {
         let address = &look.device.address;
         let (links, witness, known) = self.sight(address).await?;
         let expected = witness.expected(&look.device)?;
@@ -139,15 +135,16 @@ impl Looker {
         let key = Device { mac: expected, ..look.device.clone() }.key();
         let first = self.store.latest(&key).await.ok().flatten().map_or_else(Vec::new, |host| host.open);
         let way = self.way(look, known);
-        let mut ticket = self.submit(look, &way, &first, links.link_of(address));
-        follow.send_replace(Some(ticket.follower()));
+        let link = links.link_of(address);
+        let submit =
+            |way| self.scanner.submit_with_progress(self.job(look, way, &first, link), progress.clone());
+        let mut ticket = submit(&way);
         let before = if ticket.host_up().await { sighted().await? } else { None };
         self.may_look(&look.device, before)?;
         let own_way = self.way(look, before);
         if before.is_some() && own_way != way {
             // A gadget that the owner wants treated gently is known by its MAC, and only now.
-            ticket = self.submit(look, &own_way, &first, links.link_of(address));
-            follow.send_replace(Some(ticket.follower()));
+            ticket = submit(&own_way);
         }
         let report = tokio::select! {
             report = ticket.report() => report.ok_or(Nothing::Stopped)?,
@@ -249,8 +246,8 @@ impl Looker {
         (ports, rule.and_then(|rule| rule.timing).unwrap_or(look.timing))
     }
 
-    fn submit(&self, look: &Look, (ports, timing): &(PortSet, Timing), first: &[u16], link: Link) -> Ticket {
-        self.scanner.submit(HostJob {
+    fn job(&self, look: &Look, (ports, timing): &(PortSet, Timing), first: &[u16], link: Link) -> HostJob {
+        HostJob {
             address: look.device.address.clone(),
             ports: ports.clone(),
             first: first.to_vec(),
@@ -262,7 +259,7 @@ impl Looker {
             link,
             deadline: (*timing >= Timing::T3).then_some(LOOK),
             sits_out: Duration::MAX,
-        })
+        }
     }
 
     fn observation(

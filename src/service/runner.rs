@@ -20,6 +20,7 @@ pub use self::runs::{LookView, Requests, RunError, RunView, Runs, Started, runs}
 use crate::{
     clock::Clock,
     config::Config,
+    engine::Progress,
     model::{Address, Device, Moment, ScanStatus},
     net::LinkWatch,
     resolve::Resolve,
@@ -29,7 +30,7 @@ use crate::{
         feeds::Inventory,
         lines::Lines,
         look::Looker,
-        scanner::{Follower, Scanner},
+        scanner::Scanner,
         schedule::{LastStart, Times},
         told::sightings,
     },
@@ -84,8 +85,8 @@ struct Running {
     started: Moment,
     looks: JoinSet<Done>,
     cancels: HashMap<LookId, CancellationToken>,
-    /// How far each look is, once there is anything to know.
-    followers: HashMap<LookId, watch::Receiver<Option<Follower>>>,
+    /// How far each look is.
+    progress: HashMap<LookId, watch::Receiver<Progress>>,
     /// Those who started something and do not know its id yet.
     waiting: Vec<Waiting>,
     writes: JoinSet<Done>,
@@ -151,7 +152,7 @@ impl Running {
             started,
             looks: JoinSet::new(),
             cancels: HashMap::new(),
-            followers: HashMap::new(),
+            progress: HashMap::new(),
             waiting: Vec::new(),
             writes: JoinSet::new(),
             unwritten: HashMap::new(),
@@ -239,7 +240,7 @@ impl Running {
             }
             Done::Looked(id, looked, observation) => {
                 self.cancels.remove(&id);
-                self.followers.remove(&id);
+                self.progress.remove(&id);
                 self.agenda.looked(id, &looked, &self.parts.times());
                 if let Some(observation) = observation {
                     self.record(observation);
@@ -291,9 +292,9 @@ impl Running {
 
     fn look(&mut self, look: Look) {
         let cancel = CancellationToken::new();
-        let (follow, follower) = watch::channel(None);
+        let (publish, progress) = watch::channel(Progress::default());
         self.cancels.insert(look.id, cancel.clone());
-        self.followers.insert(look.id, follower);
+        self.progress.insert(look.id, progress);
         let looker = Looker {
             scanner: self.parts.scanner.clone(),
             watch: self.parts.watch.clone(),
@@ -305,7 +306,7 @@ impl Running {
         };
         self.looks.spawn(async move {
             let id = look.id;
-            let (looked, observation) = looker.look(look, cancel, follow).await;
+            let (looked, observation) = looker.look(look, cancel, publish).await;
             Done::Looked(id, looked, observation)
         });
     }

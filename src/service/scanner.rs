@@ -56,33 +56,18 @@ pub struct ScannerThread {
 pub struct Ticket {
     number: TicketId,
     commands: mpsc::UnboundedSender<Command>,
-    news: watch::Receiver<News>,
+    up: watch::Receiver<bool>,
+    progress: watch::Receiver<Progress>,
     report: Option<oneshot::Receiver<HostReport>>,
 }
-
-/// Watches a job without any say in it.
-#[derive(Clone)]
-pub struct Follower(watch::Receiver<News>);
 
 /// Names a job before the engine has: it is cancelled by whoever submitted it, who does not wait for a name.
 type TicketId = u64;
 
 enum Command {
-    Submit {
-        job: Box<HostJob>,
-        ticket: TicketId,
-        news: watch::Sender<News>,
-        report: oneshot::Sender<HostReport>,
-    },
+    Submit(Box<HostJob>, JobSender),
     Cancel(TicketId),
     Stop,
-}
-
-/// What a ticket can tell before its report is there.
-#[derive(Clone, Copy, Default)]
-struct News {
-    up: bool,
-    progress: Progress,
 }
 
 impl Scanner {
@@ -109,14 +94,21 @@ impl Scanner {
 
     /// Hands in a job. After [`stop`](Self::stop) its ticket has no report.
     pub fn submit(&self, job: HostJob) -> Ticket {
+        self.submit_with_progress(job, watch::Sender::default())
+    }
+
+    /// Hands in a job whose progress is published here. Of two jobs that share a watch, the one whose ticket is
+    /// dropped publishes nothing more.
+    pub fn submit_with_progress(&self, job: HostJob, progress: watch::Sender<Progress>) -> Ticket {
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
-        let progress = Progress { ports: job.ports.len(), ..Progress::default() };
-        let (publish, news) = watch::channel(News { up: false, progress });
+        progress.send_replace(Progress { ports: job.ports.len(), ..Progress::default() });
+        let followed = progress.subscribe();
+        let (publish_up, up) = watch::channel(false);
         let (deliver, report) = oneshot::channel();
-        let job = Box::new(job);
+        let sender = JobSender { ticket: number, up: publish_up, progress, report: deliver };
         // Not delivered, the senders are dropped, which the ticket's receivers see.
-        let _ = self.commands.send(Command::Submit { job, ticket: number, news: publish, report: deliver });
-        Ticket { number, commands: self.commands.clone(), news, report: Some(report) }
+        let _ = self.commands.send(Command::Submit(Box::new(job), sender));
+        Ticket { number, commands: self.commands.clone(), up, progress: followed, report: Some(report) }
     }
 
     /// Counts since start, at most 250 ms old.
@@ -149,7 +141,7 @@ impl Drop for ScannerThread {
 impl Ticket {
     /// Waits for the first sign of life: true; false if the job ends without one. Cancel-safe.
     pub async fn host_up(&mut self) -> bool {
-        self.news.wait_for(|news| news.up).await.is_ok()
+        self.up.wait_for(|up| *up).await.is_ok()
     }
 
     /// Waits for the job's end; `None` if the scanner stopped before it, and after the report was taken.
@@ -162,24 +154,12 @@ impl Ticket {
 
     /// How far the job is, at most 250 ms old.
     pub fn progress(&self) -> Progress {
-        self.news.borrow().progress
-    }
-
-    /// Somebody else who wants to know how far it is.
-    pub fn follower(&self) -> Follower {
-        Follower(self.news.clone())
+        *self.progress.borrow()
     }
 
     /// Ends the job with what is known; the report follows, partial.
     pub fn cancel(&self) {
         let _ = self.commands.send(Command::Cancel(self.number)); // fails where the scanner has stopped
-    }
-}
-
-impl Follower {
-    /// How far the job is, or was at its end; at most 250 ms old.
-    pub fn progress(&self) -> Progress {
-        self.0.borrow().progress
     }
 }
 
@@ -198,11 +178,21 @@ enum Step {
     Wake,
 }
 
-/// A job that the engine has.
-struct Job {
+/// Where a job's ticket hears of it.
+struct JobSender {
     ticket: TicketId,
-    news: watch::Sender<News>,
+    up: watch::Sender<bool>,
+    progress: watch::Sender<Progress>,
     report: oneshot::Sender<HostReport>,
+}
+
+impl JobSender {
+    /// Publishes how far the job is, unless its ticket was dropped: another job may have the watch by then.
+    fn publish(&self, progress: Progress) {
+        if !self.report.is_closed() {
+            self.progress.send_if_modified(|last| mem::replace(last, progress) != progress);
+        }
+    }
 }
 
 /// What runs on the thread.
@@ -217,7 +207,7 @@ struct Driver<P> {
     bounds: Box<dyn FnMut() -> Bounds + Send>,
     /// When they were asked for last.
     looked: Option<Moment>,
-    jobs: HashMap<JobId, Job>,
+    jobs: HashMap<JobId, JobSender>,
     tickets: HashMap<TicketId, JobId>,
     probes: Vec<Probe>,
     events: Vec<Event>,
@@ -306,16 +296,18 @@ impl<P: Prober> Driver<P> {
         match event {
             Event::HostUp(id) => {
                 if let Some(job) = self.jobs.get(&id) {
-                    job.news.send_modify(|news| news.up = true);
+                    job.up.send_replace(true);
                 }
             }
             Event::Finished(id, report) => {
                 let Some(job) = self.jobs.remove(&id) else { return };
                 self.tickets.remove(&job.ticket);
-                job.news.send_modify(|news| {
-                    news.progress.settled = report.coverage.len();
-                    news.progress.open = u32::try_from(report.open_ports().count()).unwrap_or(u32::MAX);
-                    news.progress.probes = report.probes;
+                let ports = job.progress.borrow().ports;
+                job.publish(Progress {
+                    ports,
+                    settled: report.coverage.len(),
+                    open: u32::try_from(report.open_ports().count()).unwrap_or(u32::MAX),
+                    probes: report.probes,
                 });
                 let _ = job.report.send(*report); // its ticket may have been dropped
             }
@@ -337,8 +329,9 @@ impl<P: Prober> Driver<P> {
             self.refreshed = now;
             self.stats.send_replace(self.engine.stats().clone());
             for (&id, job) in &self.jobs {
-                let Some(progress) = self.engine.progress(id) else { continue };
-                job.news.send_if_modified(|news| mem::replace(&mut news.progress, progress) != progress);
+                if let Some(progress) = self.engine.progress(id) {
+                    job.publish(progress);
+                }
             }
         }
         let refresh = (!idle).then_some(self.refreshed + REFRESH);
@@ -366,10 +359,10 @@ impl<P: Prober> Driver<P> {
         }
         for command in mem::take(&mut self.commands) {
             match command {
-                Command::Submit { job, ticket, news, report } => {
+                Command::Submit(job, sender) => {
                     let id = self.engine.submit(*job, now);
-                    self.tickets.insert(ticket, id);
-                    self.jobs.insert(id, Job { ticket, news, report });
+                    self.tickets.insert(sender.ticket, id);
+                    self.jobs.insert(id, sender);
                 }
                 Command::Cancel(ticket) => {
                     if let Some(&id) = self.tickets.get(&ticket) {

@@ -6,11 +6,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Running;
 use crate::{
+    engine::Progress,
     model::Device,
-    service::{
-        agenda::{LookId, Order, OrderError, RunId, Standing},
-        scanner::Follower,
-    },
+    service::agenda::{LookId, Order, OrderError, RunId, Standing},
     store::ScanId,
 };
 
@@ -181,7 +179,7 @@ impl Running {
             }
             Request::UnderWay(answer) => {
                 let standings = self.agenda.standings(self.parts.clock.now());
-                let views = standings.iter().filter_map(|standing| view(standing, &self.followers));
+                let views = standings.iter().filter_map(|standing| view(standing, &self.progress));
                 drop(answer.send(Ok(views.collect())));
             }
         }
@@ -211,14 +209,9 @@ impl Running {
 }
 
 /// A run with what the engine knows of the looks in progress; `None` while it has no id.
-fn view(
-    standing: &Standing,
-    followers: &HashMap<LookId, watch::Receiver<Option<Follower>>>,
-) -> Option<RunView> {
+fn view(standing: &Standing, progress: &HashMap<LookId, watch::Receiver<Progress>>) -> Option<RunView> {
     let looks = standing.looks.iter().map(|(look, device, ports)| {
-        let follower = followers.get(look).and_then(|follower| follower.borrow().clone());
-        // Before its first packet there is nothing to follow.
-        let progress = follower.map(|follower| follower.progress()).unwrap_or_default();
+        let progress = progress.get(look).map(|progress| *progress.borrow()).unwrap_or_default();
         LookView { device: device.clone(), ports: *ports, settled: progress.settled, open: progress.open }
     });
     let looks: Vec<_> = looks.collect();

@@ -87,6 +87,21 @@ async fn a_dropped_ticket_cancels_its_job() {
     assert_eq!(report.unwrap().unwrap().status, HostStatus::Up);
 }
 
+/// A look that submits its device anew, more gently, tells of the second job alone.
+#[tokio::test]
+async fn a_shared_progress_is_that_of_the_job_whose_ticket_is_kept() {
+    let (scanner, _thread) = scanner();
+    let (publish, progress) = watch::channel(Progress::default());
+    let paced = HostJob { max_rate: NonZeroU32::new(1), ..job(PortSet::all()) };
+    let first = scanner.submit_with_progress(paced, publish.clone());
+    let mut second = scanner.submit_with_progress(job(PortSet::from_ranges([(1, 20)])), publish);
+    drop(first);
+    second.report().await.unwrap();
+    tokio::time::sleep(2 * REFRESH).await;
+    let told = *progress.borrow();
+    assert_eq!((told.ports, told.settled), (20, 20));
+}
+
 #[tokio::test]
 async fn stopping_ends_every_job_in_part_and_the_thread() {
     let (scanner, thread) = scanner();
