@@ -14,7 +14,13 @@ use super::{
     found::harmless,
     table,
 };
-use crate::{config::Overrides, model::DeviceKey};
+use crate::{
+    config::Overrides,
+    model::{DeviceKey, parse_duration},
+};
+
+/// A hundred years: longer ago than any change, and still a date.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// Which changes.
 #[derive(Args, Debug, Clone, PartialEq)]
@@ -106,17 +112,8 @@ impl Change {
 /// `24h`, `30d`
 fn since(text: &str) -> Result<Duration, String> {
     let malformed = || format!("\"{text}\" is not a span of time; write 90s, 30m, 24h or 7d");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(malformed)?;
-    let seconds: u64 = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 24 * 3600,
-        _ => return Err(malformed()),
-    };
-    // A hundred years are longer ago than any change, and still a date.
-    let number = number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds));
-    number.filter(|&total| total <= 100 * 366 * 86_400).map(Duration::from_secs).ok_or_else(malformed)
+    let since = parse_duration(text, &["s", "m", "h", "d"]).ok();
+    since.filter(|since| *since <= LONGEST).ok_or_else(malformed)
 }
 
 #[cfg(test)]

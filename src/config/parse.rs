@@ -14,7 +14,10 @@ use jiff::civil::Time;
 use tracing::level_filters::LevelFilter;
 
 use super::{Discover, FeedUrl};
-use crate::model::{Address, Mac, PortSet, TargetSpec, ascii_name, canonical_net, one_line, without_secrets};
+use crate::model::{
+    Address, DurationError, Mac, PortSet, TargetSpec, ascii_name, canonical_net, one_line, parse_duration,
+    without_secrets,
+};
 
 type Parsed<T> = Result<T, String>;
 
@@ -38,26 +41,20 @@ fn value<T: FromStr<Err: ToString>>(text: &str) -> Parsed<T> {
 
 /// A number and s, m, h or d. Longer units vary in length, mixed ones (`1h30m`) can be said as one (`90m`).
 pub(super) fn duration(text: &str) -> Parsed<Duration> {
-    let fault = |reason: &str| Err(format!("\"{}\" {reason}; {DURATION_FORM}", shown(text)));
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let seconds: u64 = match unit {
-        _ if number.is_empty() => return fault("is not a length of time"),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "" => return fault("has no unit"),
-        "M" | "mo" | "y" | "Y" => return fault("is in months or years, which vary in length"),
-        unit if unit.starts_with(['.', ',']) => return fault("is not a whole number"),
-        unit if unit.contains(|c: char| c.is_ascii_digit()) => return fault("mixes units"),
-        _ => return fault("has an unknown unit"),
+    let reason = match parse_duration(text, &["s", "m", "h", "d"]) {
+        Ok(Duration::ZERO) => "is no time at all",
+        Ok(duration) if duration <= LONGEST => return Ok(duration),
+        Ok(_) | Err(DurationError::TooLong) => "is longer than ten years",
+        Err(DurationError::NoNumber) => "is not a length of time",
+        Err(DurationError::NoUnit(unit)) => match unit {
+            "" => "has no unit",
+            "M" | "mo" | "y" | "Y" => "is in months or years, which vary in length",
+            unit if unit.starts_with(['.', ',']) => "is not a whole number",
+            unit if unit.contains(|c: char| c.is_ascii_digit()) => "mixes units",
+            _ => "has an unknown unit",
+        },
     };
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds)) {
-        Some(0) => fault("is no time at all"),
-        Some(total) if total <= LONGEST.as_secs() => Ok(Duration::from_secs(total)),
-        _ => fault("is longer than ten years"),
-    }
+    Err(format!("\"{}\" {reason}; {DURATION_FORM}", shown(text)))
 }
 
 /// A local time of day, to the minute or second.

@@ -6,6 +6,7 @@ mod bucket;
 mod delays;
 mod device;
 mod difference;
+mod duration;
 mod host_address;
 mod idn;
 mod mac;
@@ -31,6 +32,7 @@ pub use difference::{
     Deviation, Difference, Disagreement, Expectation, Expected, Known, Place, Standings, device_differences,
     disagreements,
 };
+pub use duration::{DurationError, parse_duration};
 pub use host_address::HostAddressError;
 pub use idn::ascii_name;
 pub use mac::{Mac, MacError};
