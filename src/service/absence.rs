@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::schedule::Times;
-use crate::model::Moment;
+use crate::{clock::JumpDetector, model::Moment};
 
 /// How long nobody must have seen a device: a holiday home's router is switched off from Sunday to Friday.
 pub const GONE_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -25,8 +25,7 @@ const JUMP: Duration = Duration::from_secs(3600);
 pub struct Absence {
     /// Since when all has been right, or since the last answer.
     steady: Option<Moment>,
-    /// What both clocks said last.
-    last: Option<(Moment, Timestamp)>,
+    jumps: JumpDetector,
 }
 
 impl Absence {
@@ -37,11 +36,7 @@ impl Absence {
             *self = Self::default();
             return None;
         };
-        let last = self.last.replace((times.now, wall));
-        let jumped = last.is_some_and(|(now, before)| {
-            (wall - times.now.since(now)).duration_since(before).unsigned_abs() > JUMP
-        });
-        if jumped {
+        if self.jumps.find(times.now, wall, JUMP).is_some() {
             self.steady = None;
         }
         let since = *self.steady.get_or_insert(times.now);
