@@ -17,6 +17,7 @@ use std::{
 use bytes::Bytes;
 use clap::Args;
 use hyper::{Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 
 use self::resting::Resting;
@@ -302,12 +303,14 @@ fn said(status: StatusCode, body: &[u8]) -> ApplianceError {
     ApplianceError::Refused(error.map_or_else(|| format!("the answer is {status}"), harmless))
 }
 
-/// A text as one segment of a path, or one value of a query (RFC 3986, 2.1): what means something there is
-/// escaped.
-pub(super) fn in_path(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:,".contains(&byte);
-    let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(escape).collect()
+/// All that is escaped in a segment of a path or a value of a query: what RFC 3986, 2.3 does not reserve is left, and
+/// of the rest `:` and `,`, for the sake of MACs and lists of ports.
+const RESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b',');
+
+/// A text as one segment of a path, or one value of a query.
+pub(super) fn percent_encode(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, RESERVED)
 }
 
 /// Where an appliance that listens on these addresses is reached from its own machine.

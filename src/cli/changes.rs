@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, Use, in_path},
+    appliance::{Access, Appliance, Use, percent_encode},
     found::harmless,
     table,
 };
@@ -67,9 +67,10 @@ pub(super) async fn changes(
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let since = world.clock.wall() - args.since;
-    let host = args.host.as_ref().map(|host| format!("&mac={}", in_path(&host.to_string())));
+    let host = args.host.as_ref().map(|host| format!("&mac={}", percent_encode(&host.to_string())));
     let appliance = Appliance::find(&args.access, overrides, world, Use::Reading)?;
-    let path = format!("/v1/changes?since={}{}", in_path(&since.to_string()), host.unwrap_or_default());
+    let path =
+        format!("/v1/changes?since={}{}", percent_encode(&since.to_string()), host.unwrap_or_default());
     let found: Result<Vec<Change>, _> = appliance.get(&path).await;
     appliance.close().await?;
     let found = found?;

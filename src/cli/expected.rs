@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, Use, in_path},
+    appliance::{Access, Appliance, ApplianceError, Use, percent_encode},
     found::harmless,
     ports,
     table::{self, counted},
@@ -268,7 +268,7 @@ async fn accept(
     appliance: &Appliance,
     terminal: &mut Terminal<'_>,
 ) -> Result<(), CliError> {
-    let host = args.host.as_ref().map(|host| format!("&host={}", in_path(&host.to_string())));
+    let host = args.host.as_ref().map(|host| format!("&host={}", percent_encode(&host.to_string())));
     let path = format!("/v1/diff?by=device{}", host.unwrap_or_default());
     let found: Vec<Difference> = appliance.get(&path).await?;
     let (known, unknown): (Vec<_>, Vec<_>) =

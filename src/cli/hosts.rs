@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, Use, in_path},
+    appliance::{Access, Appliance, ApplianceError, Use, percent_encode},
     found::harmless,
     table,
 };
@@ -61,7 +61,7 @@ pub(super) async fn hosts(
     let appliance = Appliance::find(&args.access, overrides, world, Use::Reading)?;
     let asked = match &args.host {
         Some(host) => {
-            let path = format!("/v1/hosts/{}", in_path(&host.to_string()));
+            let path = format!("/v1/hosts/{}", percent_encode(&host.to_string()));
             appliance.get::<Value>(&path).await.map(|host| vec![host])
         }
         None => appliance.get::<Vec<Value>>("/v1/hosts").await,

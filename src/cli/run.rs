@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CliError, DONE, FAILED, INTERRUPTED, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, in_path},
+    appliance::{Access, Appliance, ApplianceError, percent_encode},
     found::harmless,
     ports,
     progress::Bar,
@@ -166,11 +166,11 @@ impl RunArgs {
         let mut path = "/v1/run".to_owned();
         if let Some(name) = &self.name {
             path.push('/');
-            path.push_str(&in_path(name));
+            path.extend(percent_encode(name));
         }
         if let Some(host) = &self.host {
             path.push_str("?host=");
-            path.push_str(&in_path(&host.to_string()));
+            path.extend(percent_encode(&host.to_string()));
         }
         if let Some(ports) = &self.ports {
             path.push_str("&ports=");
