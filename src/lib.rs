@@ -46,8 +46,7 @@
 //! - another who knows what devices are called: a word of [`model::NameSource`], asked in [`service::names`];
 //! - another scanner's reports: a reader beside [`nmap`], handed on by [`service::import`];
 //! - another question over HTTP: a method in [`service::queries`], a handler in [`http`];
-//! - another page for people: a file in `http/dashboard/page/pages/`, a line in `main.js` beside it, one in
-//!   `http/dashboard.rs`;
+//! - another page for people: a file in `http/dashboard/page/pages/`, a line in `main.js` beside it;
 //! - another kind of change: a word of [`store::What`], told by the store where it is certain, shown in [`http`];
 //! - another figure: a field of [`model::Snapshot`], filled in [`service::queries`], written in [`metrics`];
 //! - another setting: a field of [`config::Config`], its key in the file, and a faulty file in
