@@ -230,6 +230,20 @@ async fn what_is_no_hosts_address_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
+async fn a_database_at_rest_is_asked_without_an_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().display();
+    let prober = Box::new(|| -> io::Result<Probing> { panic!("an engine would be started") });
+    let world = World { prober, ..world() };
+    let copy = format!("backup {dir}/copy.db");
+    for command in ["expected set 192.0.2.1 80", "expected list", "hosts", "changes", "diff", &copy] {
+        let line = format!("portscan {command} --data-dir {dir}");
+        let ran = ran_in(&world, &line, CancellationToken::new()).await;
+        assert_eq!(ran.code, DONE, "{line}: {}", ran.err);
+    }
+}
+
+#[tokio::test]
 async fn without_targets_it_fails_and_says_why() {
     let ran = ran("portscan scan -p 1 0.0.0.0").await;
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));

@@ -92,6 +92,13 @@ impl Scanner {
         Ok((Self { commands, stats, tickets: Arc::default() }, thread))
     }
 
+    /// The handle to one that has stopped, without a thread: for a database that is read while no appliance runs.
+    pub fn stopped() -> Self {
+        let (commands, _) = mpsc::unbounded_channel();
+        let (_, stats) = watch::channel(Stats::default());
+        Self { commands, stats, tickets: Arc::default() }
+    }
+
     /// Hands in a job. After [`stop`](Self::stop) its ticket has no report.
     pub fn submit(&self, job: HostJob) -> Ticket {
         self.submit_with_progress(job, watch::Sender::default())

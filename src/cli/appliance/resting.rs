@@ -13,16 +13,15 @@ use hyper::{Method, Request, header};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::{
-    super::{Probing, World},
-    ApplianceError, Use, said,
-};
+use super::{super::World, ApplianceError, Use, said};
 use crate::{
     client::{Sent, whole},
     config::Config,
     http::{self, Gate, Names, Site, Token},
     net::mdns::Advertised,
-    service::{feeds::Inventory, health::Health, import::Importer, queries::Queries, runner},
+    service::{
+        feeds::Inventory, health::Health, import::Importer, queries::Queries, runner, scanner::Scanner,
+    },
     store::{self, DirLock, ReaderThread, Store, StoreError, StoreHealth, WriterThread},
 };
 
@@ -33,7 +32,6 @@ pub(super) struct Resting {
     threads: Threads,
     /// Whether the disk takes what is written.
     stored: watch::Receiver<StoreHealth>,
-    probing: Probing,
     data_dir: PathBuf,
     _lock: Option<DirLock>,
 }
@@ -78,7 +76,6 @@ impl Resting {
                 (store, Threads::Writing(writer))
             }
         };
-        let probing = (world.prober)().map_err(ApplianceError::Prober)?;
         // Nobody who could change any of it: they stay as they are at their senders' end.
         let (_, config) = watch::channel(Arc::new(config));
         let (_, inventory) = watch::channel(Inventory::default());
@@ -87,7 +84,8 @@ impl Resting {
         let importer = Importer::new(store.clone(), Arc::clone(&world.clock), &data_dir);
         let queries = Queries::new(
             store,
-            probing.scanner.clone(),
+            // Nothing is probed: no engine, and no thread of a prober's, is started.
+            Scanner::stopped(),
             Arc::clone(&world.resolver),
             config.clone(),
             inventory,
@@ -107,7 +105,7 @@ impl Resting {
             clock: Arc::clone(&world.clock),
             limits: http::Limits::default(),
         };
-        Ok(Self { router: http::router(site), token, threads, stored, probing, data_dir, _lock: lock })
+        Ok(Self { router: http::router(site), token, threads, stored, data_dir, _lock: lock })
     }
 
     pub(super) fn data_dir(&self) -> &Path {
@@ -116,9 +114,8 @@ impl Resting {
 
     /// Ends it: what was written is on the disk then.
     pub(super) async fn close(self) -> Result<(), StoreError> {
-        let Self { router, threads, probing, _lock: lock, .. } = self;
+        let Self { router, threads, _lock: lock, .. } = self;
         drop(router);
-        probing.thread.join();
         // Waits for the disk: not on the thread that others' tasks run on.
         let joined = tokio::task::spawn_blocking(|| threads.join()).await;
         drop(lock);

@@ -117,6 +117,15 @@ async fn stopping_ends_every_job_in_part_and_the_thread() {
     assert_eq!(late.report().await, None);
 }
 
+#[tokio::test]
+async fn one_that_was_never_started_reports_nothing() {
+    let scanner = Scanner::stopped();
+    let mut ticket = scanner.submit(job(PortSet::from_iter([80])));
+    assert!(!ticket.host_up().await);
+    assert_eq!(ticket.report().await, None);
+    assert_eq!((scanner.stats().jobs, scanner.stats().in_flight), (0, 0));
+}
+
 /// A prober that is stuck for a while with every batch, as on a machine that has too much to do.
 struct Stuck(ConnectProber);
 
