@@ -28,10 +28,8 @@ use crate::{
         feeds::{self, Inventory},
         health::Health,
         import::Importer,
-        names,
-        queries::Queries,
-        retention,
-        runner::{self, Runner, Runs},
+        names, retention,
+        runner::{self, Runner},
         spool::Spool,
     },
     store::{self, DirLock, Pace, Store, StoreError, WriterThread},
@@ -220,16 +218,21 @@ impl Parts<'_> {
         let spool = Spool::new(importer.clone(), clock, self.config.clone());
         tasks.spawn(until_stopped(self.stop.clone(), spool.run()));
 
-        let queries = Queries::new(
-            self.store.clone(),
-            self.probing.scanner.clone(),
-            asked,
-            self.config.clone(),
+        let site = Site {
+            config: self.config.clone(),
+            names,
+            gate: gate.clone(),
+            advertised,
+            store: self.store.clone(),
+            scanner: self.probing.scanner.clone(),
+            resolver: asked,
             inventory,
-            seen_health,
+            health: seen_health,
             importer,
-        );
-        let site = self.site(queries, advertised, (names, gate.clone()), runs);
+            runs,
+            clock: Arc::new(self.clock),
+            limits: http::Limits::default(),
+        };
         let limits =
             http::Limits { connections: self.probing.limits.connections(), ..http::Limits::default() };
         let server = http::Server { router: http::router(site), gate, clock: Arc::new(self.clock), limits };
@@ -252,25 +255,6 @@ impl Parts<'_> {
         let watching = health::watch(store, inventory, advertised, config, seen_down, lan, health);
         tasks.spawn(until_stopped(self.stop.clone(), watching));
         seen
-    }
-
-    fn site(
-        &self,
-        queries: Queries,
-        advertised: watch::Receiver<Advertised>,
-        (names, gate): (Names, Gate),
-        runs: Runs,
-    ) -> Site {
-        Site {
-            config: self.config.clone(),
-            names,
-            gate,
-            advertised,
-            queries: Arc::new(queries),
-            runs,
-            clock: Arc::new(self.clock),
-            limits: http::Limits::default(),
-        }
     }
 }
 

@@ -9,6 +9,7 @@ mod walk;
 use std::{ops::RangeInclusive, pin::pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
+use tokio::sync::watch;
 
 pub(super) use self::rows::{PortDeviation, by_device, deviations, shown_at};
 use self::{
@@ -17,10 +18,11 @@ use self::{
     rows::{count_open, disagreeing, host_row, hosts_side_by_side, of_device, unseen},
     walk::{one_by_one, walked},
 };
-use super::queries::{Queries, pages};
+use super::pages::pages;
 use crate::{
+    config::Config,
     model::{Deviation, DeviceKey, Difference, Disagreement, Expectation, Mac},
-    store::{Asked, HostState, News, Page, ScanDevice, ScanId, StoreError, Wish},
+    store::{Asked, HostState, News, Page, ScanDevice, ScanId, Store, StoreError},
 };
 
 /// Devices that are read at a time where few of them have rows of their own.
@@ -92,7 +94,20 @@ type Pair = (Option<ScanDevice>, Option<ScanDevice>);
 /// The same, with what each of the two says.
 type HostPair = (Option<HostState>, Option<HostState>);
 
-impl Queries {
+/// Compares the present state, what is expected and scans. A configuration that is reloaded holds from the next
+/// question on.
+#[derive(Clone)]
+pub struct Differences {
+    store: Store,
+    config: watch::Receiver<Arc<Config>>,
+}
+
+impl Differences {
+    /// Of what is stored here; what the configuration ignores is no difference.
+    pub fn new(store: Store, config: watch::Receiver<Arc<Config>>) -> Self {
+        Self { store, config }
+    }
+
     /// All that is expected, in the order in which it was written.
     pub fn expectations(&self) -> impl Stream<Item = Result<Vec<Expectation>, StoreError>> + use<> {
         let store = self.store.clone();
@@ -100,16 +115,6 @@ impl Queries {
             let store = store.clone();
             async move { store.expectations(after).await }
         })
-    }
-
-    /// Changes what is expected: all of it or nothing.
-    pub async fn expect(&self, wishes: Vec<Wish>) -> Result<(), StoreError> {
-        self.store.expect(wishes).await
-    }
-
-    /// Whether anything was ever accepted: before that, nothing is alarming.
-    pub async fn has_baseline(&self) -> Result<bool, StoreError> {
-        self.store.has_baseline().await
     }
 
     /// What has changed, a page at a time. Known noise is told and alarms nobody.
@@ -122,11 +127,6 @@ impl Queries {
             news.alert = news.what.ports().is_none_or(|(_, ports)| !ports.is_subset(&ignored));
         }
         Ok(page)
-    }
-
-    /// The id of the latest news, and every change of that.
-    pub fn newest(&self) -> tokio::sync::watch::Receiver<i64> {
-        self.store.newest()
     }
 
     /// What is known and expected of every device.

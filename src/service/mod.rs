@@ -4,6 +4,7 @@
 pub mod absence;
 pub mod agenda;
 pub mod differences;
+pub mod directory;
 pub mod discovery;
 pub mod feeds;
 pub mod health;
@@ -11,8 +12,8 @@ pub mod import;
 mod lines;
 pub mod look;
 pub mod names;
+pub mod pages;
 pub mod probe;
-pub mod queries;
 pub mod retention;
 pub mod retry;
 pub mod runner;

@@ -7,17 +7,20 @@ use std::{
 };
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use tokio::sync::watch;
 
 use super::{
     agenda::is_wanted,
-    queries::Queries,
+    feeds::Inventory,
+    scanner::Scanner,
     witness::{Unsighted, Witness},
 };
 use crate::{
+    config::Config,
     engine::{HostJob, Liveness},
     model::{Address, Device, HostAddressError, HostReport, PortFinding, PortSet, TargetSpec, Timing},
     net::Links,
-    resolve::ResolveError,
+    resolve::{Resolve, ResolveError},
 };
 
 /// How long a link may be down while a client waits.
@@ -110,7 +113,20 @@ fn check(address: &Address, links: &Links, asker: Asker) -> Result<(), ProbeErro
     Ok(())
 }
 
-impl Queries {
+/// Looks at ports for clients. A configuration that is reloaded holds from the next question on.
+#[derive(Clone)]
+pub struct PortProber {
+    /// The one engine's handle.
+    pub scanner: Scanner,
+    /// For hosts that are named.
+    pub resolver: Arc<dyn Resolve>,
+    /// Says what must not be probed.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// What feeds say of an address.
+    pub inventory: watch::Receiver<Inventory>,
+}
+
+impl PortProber {
     /// Looks at one port of any host, within the budget that the host's other scans leave. Nothing is
     /// stored. Takes at most 5 s to resolve the name, and 10 s for the look.
     pub async fn probe(&self, host: &str, port: u16, asker: Asker) -> Result<ProbeAnswer, ProbeError> {

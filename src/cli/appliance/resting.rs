@@ -19,9 +19,7 @@ use crate::{
     config::Config,
     http::{self, Gate, Names, Site, Token},
     net::mdns::Advertised,
-    service::{
-        feeds::Inventory, health::Health, import::Importer, queries::Queries, runner, scanner::Scanner,
-    },
+    service::{feeds::Inventory, health::Health, import::Importer, runner, scanner::Scanner},
     store::{self, DirLock, ReaderThread, Store, StoreError, StoreHealth, WriterThread},
 };
 
@@ -82,16 +80,6 @@ impl Resting {
         let (_, health) = watch::channel(Health::default());
         let stored = store.health();
         let importer = Importer::new(store.clone(), Arc::clone(&world.clock), &data_dir);
-        let queries = Queries::new(
-            store,
-            // Nothing is probed: no engine, and no thread of a prober's, is started.
-            Scanner::stopped(),
-            Arc::clone(&world.resolver),
-            config.clone(),
-            inventory,
-            health,
-            importer,
-        );
         let names = Names::new(None, config.clone());
         let (runs, _) = runner::runs();
         let (_, advertised) = watch::channel(Advertised::default());
@@ -100,7 +88,13 @@ impl Resting {
             names,
             config,
             advertised,
-            queries: Arc::new(queries),
+            store,
+            // Nothing is probed: no engine, and no thread of a prober's, is started.
+            scanner: Scanner::stopped(),
+            resolver: Arc::clone(&world.resolver),
+            inventory,
+            health,
+            importer,
             runs,
             clock: Arc::clone(&world.clock),
             limits: http::Limits::default(),
