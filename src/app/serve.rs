@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{health, links, log, manager, probing, reload::reload};
 use crate::{
-    cli::Probing,
+    cli::{ARP_GRANT, Probing},
     client::Client,
     clock::{Clock, SystemClock},
     config::{self, Config, Overrides},
@@ -188,8 +188,9 @@ impl Parts<'_> {
             .map(|daemon| Arc::new(LocalResolver::new(move || daemon.borrow().clone())) as Arc<dyn Resolve>);
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
         let client = Client::new(Arc::clone(&resolver));
+        let (store, config) = (self.store.clone(), self.config.clone());
         let (inventory, feeds) =
-            feeds::start(client, self.store.clone(), Arc::clone(&clock), self.config.clone(), Links::read);
+            feeds::start(client, store, Arc::clone(&clock), config, Links::read, ARP_GRANT);
         tasks.spawn(until_stopped(self.stop.clone(), feeds));
         let seen_health = self.watch_health(inventory.clone(), advertised.clone(), tasks);
         let keeping =

@@ -44,7 +44,7 @@ pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, StatusArgs, parse};
 pub use backup::BackupArgs;
 pub use changes::ChangesArgs;
 pub use diff::DiffArgs;
-pub use discover::DiscoverArgs;
+pub use discover::{ARP_GRANT, DiscoverArgs};
 pub use expected::Expected;
 pub use hosts::HostsArgs;
 pub use import::ImportArgs;

@@ -122,7 +122,8 @@ fn probe_refused(error: &ProbeError) -> Refusal {
         | ProbeError::Metadata(_) => StatusCode::FORBIDDEN,
         ProbeError::Stopping | ProbeError::Unresolved(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
-    Refusal::new(status, error.to_string())
+    let how = if matches!(error, ProbeError::OwnAddress(_)) { ", by http://localhost" } else { "" };
+    Refusal::new(status, format!("{error}{how}"))
 }
 
 fn port_number(text: &str) -> Result<u16, Refusal> {

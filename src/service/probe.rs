@@ -77,9 +77,7 @@ pub enum ProbeError {
     #[error(transparent)]
     NoHost(#[from] HostAddressError),
     /// What listens on the loopback is private, and other services may trust this machine's own address.
-    #[error(
-        "{0} is the appliance's own address; ask for it on the appliance's machine itself, by http://localhost"
-    )]
+    #[error("{0} is the appliance's own address; ask for it on the appliance's machine itself")]
     OwnAddress(Address),
     /// Where a cloud's metadata service gives keys to whatever runs on the machine (`METADATA_IPV4`).
     #[error("{0} is where a cloud's metadata service listens; it is never probed over HTTP")]

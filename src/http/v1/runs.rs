@@ -190,7 +190,12 @@ impl From<RunError> for Refusal {
             | RunError::Unopened
             | RunError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self::new(status, error.to_string())
+        let where_to_look = match &error {
+            RunError::Order(OrderError::UnknownDevice(_)) => " (/v1/hosts lists them)",
+            RunError::Order(OrderError::Paused) => "; /healthz says why",
+            _ => "",
+        };
+        Self::new(status, format!("{error}{where_to_look}"))
     }
 }
 

@@ -36,7 +36,7 @@ pub enum OrderError {
         known: String,
     },
     /// Neither is it in the feed, nor is there a result.
-    #[error("{0} is not known; a device is once a feed names it or it has a result (/v1/hosts lists them)")]
+    #[error("{0} is not known; a device is once a feed names it or it has a result")]
     UnknownDevice(DeviceKey),
     /// The owner said never.
     #[error(
@@ -47,7 +47,7 @@ pub enum OrderError {
     #[error("there is nobody to look at yet: the feed names no device that may be scanned")]
     Nobody,
     /// Nothing could be kept.
-    #[error("the database cannot be written, so nothing is scanned; /healthz says why")]
+    #[error("the database cannot be written, so nothing is scanned")]
     Paused,
 }
 

@@ -34,11 +34,6 @@ const RETRY: Duration = Duration::from_secs(15);
 /// Most addresses of a subnet that is asked without being named: more are a site's, whose keeper should know.
 const MOST_UNNAMED: usize = 1024;
 
-/// How to be allowed to ask by ARP.
-pub const GRANT: &str = "sudo install -D -m 644 -t /etc/systemd/system/portscan.service.d \
-     /usr/share/portscan/ask-by-arp.conf && sudo systemctl daemon-reload && sudo systemctl restart portscan; without \
-     the package: sudo setcap cap_net_raw+ep /usr/bin/portscan (whichever binary runs)";
-
 /// Why a sweep could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
@@ -85,6 +80,7 @@ pub struct Made {
 /// of that is followed by a rest as long. How long the grace is, is asked anew each time.
 pub(super) async fn keep<R: Send>(
     discover: Discover,
+    arp_grant: &'static str,
     clock: Arc<dyn Clock>,
     grace: impl Fn() -> Duration + Send,
     reports: mpsc::Sender<R>,
@@ -93,7 +89,7 @@ pub(super) async fn keep<R: Send>(
     let mut census = Census::default();
     loop {
         let began = clock.now();
-        let made = once(&discover, &*clock, |_, _| ()).await.map_err(|error| error.to_string());
+        let made = once(&discover, arp_grant, &*clock, |_, _| ()).await.map_err(|error| error.to_string());
         let word = made.and_then(|made| {
             let feed = census.take(&made.swept, grace(), clock.now());
             feed.map(|feed| (feed, made)).map_err(|silence| silence.to_string())
@@ -107,12 +103,14 @@ pub(super) async fn keep<R: Send>(
     }
 }
 
-/// Sweeps once. `show` is told now and then how far it is.
+/// Sweeps once. `arp_grant` tells users how to allow the asking by ARP, where that is not allowed; `show` is told now
+/// and then how far it is.
 ///
 /// # Errors
 /// The interface is not ready, or went away.
 pub async fn once(
     discover: &Discover,
+    arp_grant: &str,
     clock: &dyn Clock,
     show: impl FnMut(&Sweep, Moment) + Send,
 ) -> Result<Made, DiscoveryError> {
@@ -127,7 +125,7 @@ pub async fn once(
             let mut nudge = Nudge::open(&lan).map_err(failed)?;
             remarks.push(format!(
                 "{}: without CAP_NET_RAW devices are not asked by ARP but nudged by {}, and the \
-                 kernel's table is read: slower, and seen only the second time that they are gone. To grant it: {GRANT}",
+                 kernel's table is read: slower, and seen only the second time that they are gone. To grant it: {arp_grant}",
                 lan.interface,
                 nudge.packets()
             ));
