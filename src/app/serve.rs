@@ -38,10 +38,10 @@ use crate::{
 /// The longest that stopping may take, commits included: systemd's patience is longer, a user's is not.
 const STOP: Duration = Duration::from_secs(2);
 
-/// The tasks under way; each ends when told to stop, or with the reason why nothing can go on.
+/// The tasks under way; each ends when stopping is asked for, or with the reason why nothing can go on.
 type Tasks = JoinSet<anyhow::Result<()>>;
 
-/// Runs the appliance until it is told to stop.
+/// Runs the appliance until a signal stops it.
 pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> {
     // First: until they are caught, SIGHUP and SIGTERM kill, and upgrading the database may take a while.
     let signals = Signals::catch()?;
@@ -151,7 +151,7 @@ async fn finish(mut tasks: Tasks, probing: Probing, store: Store, writer: Writer
     // A thread of its own: look-ups that hang may have taken all that the runtime has for blocking.
     thread::spawn(move || {
         probing.thread.join();
-        // Nobody listens only if stopping took too long.
+        // It fails only if stopping took too long.
         _ = done.send(writer.join());
     });
     match joined.await {
@@ -259,7 +259,7 @@ impl Parts<'_> {
     }
 }
 
-/// Drives a task that would go on for ever until it is told to stop.
+/// Drives a task that would go on for ever until stopping is asked for.
 async fn until_stopped(stop: CancellationToken, task: impl Future<Output = ()>) -> anyhow::Result<()> {
     stop.run_until_cancelled(task).await;
     Ok(())

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     CliError, DONE, Terminal, World,
     appliance::{Access, Appliance, Use, percent_encode},
-    found::harmless,
+    found::sanitize_for_terminal,
     table,
 };
 use crate::{
@@ -91,10 +91,10 @@ fn print(found: &[Change], out: &mut dyn Write, width: Option<u16>) -> io::Resul
         let alert = if change.alert { "!" } else { "" };
         vec![
             time,
-            harmless(&change.address),
+            sanitize_for_terminal(&change.address),
             change.what(),
             alert.to_owned(),
-            harmless(change.mac.as_deref().unwrap_or_default()),
+            sanitize_for_terminal(change.mac.as_deref().unwrap_or_default()),
         ]
     });
     table::write(out, &["TIME", "ADDRESS", "WHAT", "", "MAC"], rows, 4, width)
@@ -106,7 +106,12 @@ impl Change {
         let ports = self.port.map(|port| port.to_string()).or_else(|| self.ports.clone());
         let ports = ports.zip(self.protocol.as_ref()).map(|(ports, protocol)| format!(" {ports}/{protocol}"));
         let from = self.from.as_ref().map(|from| format!(" from {from}"));
-        harmless(&format!("{}{}{}", self.kind, ports.unwrap_or_default(), from.unwrap_or_default()))
+        sanitize_for_terminal(&format!(
+            "{}{}{}",
+            self.kind,
+            ports.unwrap_or_default(),
+            from.unwrap_or_default()
+        ))
     }
 }
 

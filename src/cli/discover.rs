@@ -63,7 +63,7 @@ pub(super) async fn discover(
     let made = once(&discover, ARP_GRANT, &*world.clock, show).await;
     bar.clear();
     let Made { swept, ended, preparation, sweeping } = made?;
-    // Of one sweep alone, nobody can be missed.
+    // One sweep alone cannot tell that a device is missing.
     let feed = Census::default().take(&swept, Duration::ZERO, world.clock.now())?;
     feed.remarks.iter().chain(&feed.rejected.reasons).for_each(|remark| terminal.warn(remark));
     let document = Document::new(&feed.devices, ended, preparation, sweeping);

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     CliError, DONE, FAILED, INTERRUPTED, Terminal, World,
     appliance::{Access, Appliance, ApplianceError, percent_encode},
-    found::harmless,
+    found::sanitize_for_terminal,
     ports,
     progress::Bar,
     table::counted,
@@ -139,7 +139,7 @@ impl Run {
     fn line(&self) -> String {
         let Self { id, scanner, status, hosts: Share { done, total }, .. } = self;
         let total = usize::try_from(*total).unwrap_or(usize::MAX);
-        let (scanner, status) = (harmless(scanner), harmless(status));
+        let (scanner, status) = (sanitize_for_terminal(scanner), sanitize_for_terminal(status));
         format!("{scanner}: {status}, {done} of {}; /v1/runs/{id}", counted(total, "device"))
     }
 }

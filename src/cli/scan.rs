@@ -31,7 +31,7 @@ use crate::{
 const OUTAGE: Duration = Duration::from_secs(60);
 
 /// Hosts in progress at once: enough to fill the time that one host's pace leaves, and few enough that the
-/// first results come early and the kernel's table of neighbours is not filled with addresses that nobody has.
+/// first results come early and the kernel's table of neighbours is not filled with addresses without a host.
 const AT_ONCE: usize = 16;
 
 /// Scans, prints, returns the exit code. Once `interrupted` is cancelled it tells what is known and ends.
@@ -289,7 +289,7 @@ impl<'a, 'w> Run<'a, 'w> {
     }
 }
 
-/// What the user is told of targets that the configuration excludes by their addresses.
+/// The warning of targets that the configuration excludes by their addresses.
 fn warning_of_excluded(excluded: &[Target]) -> Option<String> {
     let others = match excluded.len() {
         0 => return None,
@@ -311,7 +311,7 @@ fn left_out_for(address: &Address, mac: Mac, reason: Reason) -> String {
     }
 }
 
-/// Who has the address: read after the scan, when the kernel has just talked to it.
+/// The MAC at the address: read after the scan, when the kernel has just talked to it.
 fn mac_of(report: &HostReport, links: &Links) -> Option<Mac> {
     match links.link_of(&report.address) {
         _ if report.status == HostStatus::Down => None,

@@ -194,7 +194,7 @@ pub(super) fn discover(text: &str) -> Parsed<Discover> {
     }
 }
 
-/// A part of a network whose every address can be asked.
+/// A part of a network of which every address can be asked.
 pub(super) fn discover_net(text: &str) -> Parsed<Ipv4Net> {
     let fault = |reason: &str| Err(format!("\"{}\" {reason}", shown(text)));
     match text.parse() {
@@ -216,7 +216,7 @@ pub(super) fn discover_conflict(list: &[Discover]) -> Option<String> {
     })
 }
 
-/// Whom to scan: everything that can be named.
+/// What to scan: everything that can be named.
 pub(super) fn target(text: &str) -> Parsed<TargetSpec> {
     let spec = TargetSpec::parse_target(text).map_err(|error| error.to_string())?;
     // The first address of a prefix such as 224.0.0.0/24 or fe80::/112 tells of all of it.
@@ -224,7 +224,7 @@ pub(super) fn target(text: &str) -> Parsed<TargetSpec> {
     first.map_or(Ok(()), |first| host_address(&first)).map(|()| spec)
 }
 
-/// Whom a rule is about, prefixes and ranges of any size: what can be compared with a device, so no names, which
+/// What a rule is about, prefixes and ranges of any size: what can be compared with a device, so no names, which
 /// may lead elsewhere tomorrow.
 pub(super) fn pattern(text: &str) -> Parsed<TargetSpec> {
     match value(text)? {
@@ -322,7 +322,8 @@ pub(super) fn host_name(text: &str) -> Parsed<String> {
 }
 
 /// The appliance's own name, to which `.local` is added: one label (RFC 1123, 2.1). A label has 63 octets at most
-/// (RFC 1035, 2.3.4); who finds the name taken puts a number behind it (RFC 6762, 9), for which there must be room.
+/// (RFC 1035, 2.3.4); a machine that finds the name taken puts a number behind it (RFC 6762, 9), for which there must
+/// be room.
 pub(super) fn mdns_name(text: &str) -> Parsed<String> {
     const LONGEST: usize = 58;
     let name = text.to_ascii_lowercase();
@@ -347,7 +348,7 @@ pub(super) fn mdns_name(text: &str) -> Parsed<String> {
     ))
 }
 
-/// Who is trusted: an address or a prefix of any size.
+/// What is trusted: an address or a prefix of any size.
 pub(super) fn network(text: &str) -> Parsed<IpNet> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse::<IpNet>().or_else(|_| address()).map(canonical_net).map_err(|_| {

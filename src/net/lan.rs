@@ -1,4 +1,4 @@
-//! One interface as a LAN: who we are there, and in which subnets.
+//! One interface as a LAN: this machine's addresses there, and their subnets.
 
 use std::{
     fs::{self, File},
@@ -44,7 +44,7 @@ pub enum LanError {
     /// Nothing is plugged in, or no wireless network was joined.
     #[error("{0} has no carrier; is its cable plugged in, its wireless network in reach?")]
     NoCarrier(String),
-    /// A loopback, a tunnel: nobody there has a MAC.
+    /// A loopback, a tunnel: hosts there have no MAC.
     #[error("{0} is no Ethernet, so nobody can be asked for a MAC there; name the interface of the LAN")]
     NotEthernet(String),
     /// Nothing was configured, or DHCP has not answered yet.
@@ -125,7 +125,7 @@ impl Lan {
     }
 }
 
-/// The interface that what is for nobody near leaves by.
+/// The interface of the default route.
 fn default_route() -> Option<String> {
     let table = File::open("/proc/thread-self/net/route").ok()?;
     route_of(BufReader::new(table.take(MOST_BYTES)))

@@ -23,7 +23,7 @@ pub struct Links {
 struct Interface {
     name: String,
     mac: Option<Mac>,
-    /// Whether it asks who has an address before it sends there (ARP, neighbour discovery). Tunnels and
+    /// Whether it asks for the MAC at an address before it sends there (ARP, neighbour discovery). Tunnels and
     /// point-to-point links do not, so their silence says nothing of the host.
     resolves: bool,
     /// Own addresses, each with the subnet it is in.
@@ -32,7 +32,7 @@ struct Interface {
 
 /// How a neighbour is asked for its MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way<'a> {
+pub(super) struct NeighbourLink<'a> {
     /// The interface.
     pub(super) interface: &'a str,
     /// This machine's own address there, in the subnet that the neighbour's is in.
@@ -118,14 +118,14 @@ impl Links {
         self.owner(address)?.mac
     }
 
-    /// The interface on which a neighbour's address is asked for, and who asks there; `None` where the address is no
-    /// neighbour's.
-    pub(super) fn way_to(&self, address: &Address) -> Option<Way<'_>> {
+    /// The interface on which a neighbour's address is asked for, and this machine's own address there; `None` where
+    /// the address is no neighbour's.
+    pub(super) fn neighbour_link(&self, address: &Address) -> Option<NeighbourLink<'_>> {
         let mut through = self.interfaces.iter().filter(|link| link.resolves && link.reaches(address));
         through.find_map(|link| {
             // A link-local address has no subnet in common with others but that of its own kind.
             let own = link.nets.iter().find(|net| net.contains(&address.ip()))?;
-            Some(Way { interface: &link.name, own: own.addr(), mac: link.mac })
+            Some(NeighbourLink { interface: &link.name, own: own.addr(), mac: link.mac })
         })
     }
 
@@ -233,7 +233,7 @@ mod tests {
             ("192.168.2.1", None),
         ] {
             let links = links();
-            let found = links.way_to(&address(text)).map(|way| (way.interface, way.own.to_string()));
+            let found = links.neighbour_link(&address(text)).map(|way| (way.interface, way.own.to_string()));
             assert_eq!(found, way.map(|(interface, own)| (interface, own.to_owned())), "{text}");
         }
     }

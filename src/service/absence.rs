@@ -1,7 +1,7 @@
 //! When it may be said of a device that it is gone: pure, so that a test can let the clock jump.
 //!
-//! A gadget that is switched off every night is not gone, and neither is one whose feed fails. Nobody is, while
-//! the date is in doubt: a clock that jumps by a year makes everybody look absent for that long.
+//! A gadget that is switched off every night is not gone, and neither is one of which the feed fails. None is, while
+//! the date is in doubt: a clock that jumps by a year makes every device look absent for that long.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use super::schedule::Times;
 use crate::{clock::JumpDetector, model::Moment};
 
-/// How long nobody must have seen a device: a holiday home's router is switched off from Sunday to Friday.
+/// How long a device must have been unseen: a holiday home's router is switched off from Sunday to Friday.
 pub const GONE_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How long all feeds and the clock must have been right: whoever is there has been noted since, for that is
-/// written hourly.
+/// How long all feeds and the clock must have been right: sightings are written hourly, so every device that is there
+/// has one since.
 const SETTLED: Duration = Duration::from_secs(2 * 3600);
 
 /// By how much the wall clock may differ from what the monotonic one says it should be.
@@ -85,11 +85,11 @@ mod tests {
         assert_eq!(clocks.pass(600 * MINUTE, true), 5);
         assert_eq!(clocks.pass(600 * MINUTE, false), 0, "a feed has failed");
         assert_eq!(clocks.pass(100 * MINUTE, true), 0);
-        // The clock jumps by a year: two hours pass before anybody is missed.
+        // The clock jumps by a year: two hours pass before any device is missed.
         clocks.times.wall = clocks.times.wall.map(|wall| wall + Duration::from_secs(365 * 86_400));
         assert_eq!(clocks.pass(119 * MINUTE, true), 0);
         assert_eq!(clocks.pass(2 * MINUTE, true), 1);
         clocks.times.wall = None;
-        assert_eq!(clocks.pass(600 * MINUTE, true), 0, "nobody knows the date");
+        assert_eq!(clocks.pass(600 * MINUTE, true), 0, "the date is not known");
     }
 }

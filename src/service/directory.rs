@@ -1,4 +1,4 @@
-//! Every device that is known: what the store remembers of it, and what is only told.
+//! Every device that is known: those of the store, and those that only a feed names.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
 pub enum FoundHost {
     /// It has this row: what is known of it may be much, and is read piece by piece.
     Stored(i64),
-    /// It is only told of, and this is all.
+    /// Only a feed names it, and this is all that is known.
     Told(Box<Host>),
 }
 
@@ -45,7 +45,7 @@ pub struct DeviceDirectory {
 }
 
 impl DeviceDirectory {
-    /// Of what is stored here and told there.
+    /// Of the devices that are stored, and those that feeds name.
     pub fn new(
         store: Store,
         config: watch::Receiver<Arc<Config>>,
@@ -96,7 +96,7 @@ impl DeviceDirectory {
         self.store.say(row, words).await
     }
 
-    /// Forgets a device; of one that is only told of nothing is kept anyway.
+    /// Forgets a device; of one that only a feed names nothing is kept anyway.
     pub async fn forget(&self, host: &FoundHost) -> Result<bool, StoreError> {
         match host {
             FoundHost::Stored(row) => self.store.forget(*row).await,

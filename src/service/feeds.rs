@@ -69,7 +69,7 @@ pub fn start(
     links: impl Fn() -> io::Result<Links> + Send,
     arp_grant: &'static str,
 ) -> (watch::Receiver<Inventory>, impl Future<Output = ()> + Send) {
-    // Small: who reports too fast waits.
+    // Small: a source that reports too fast waits.
     let (reports, inbox) = mpsc::channel(16);
     let (publish, inventory) = watch::channel(Inventory::default());
     let keeper = Keeper {
@@ -165,7 +165,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         }
     }
 
-    /// The task that asks a source for as long as the configuration names it; the owner's own word needs none.
+    /// The task that asks a source for as long as the configuration names it; what the owner names needs none.
     fn start(&mut self, source: &SourceId) -> Option<AbortHandle> {
         let reports = self.reports.clone();
         match source {
@@ -251,7 +251,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         })
     }
 
-    /// Wakes nobody when nothing but the time of the last success has changed: that is in every poll.
+    /// Wakes no task when nothing but the time of the last success has changed: that is in every poll.
     fn publish(&self) {
         let new = Inventory { found: self.found(), ..Inventory::of(&self.sources) };
         self.publish.send_if_modified(|old| {

@@ -1,5 +1,5 @@
-//! F3: the tasks of the appliance. Feeds say who is there, the agenda what to look at next, the runner has
-//! it looked at by the scanner, and the store keeps what was found.
+//! F3: the tasks of the appliance. Feeds name the devices, the agenda decides which is next, the runner has it scanned,
+//! and the store keeps what was found.
 
 pub mod absence;
 pub mod agenda;

@@ -1,5 +1,5 @@
 //! Forgets by itself what the configuration does not keep: old looks that supply no port's present state, and
-//! devices that nobody has seen for long.
+//! devices that were not seen for long.
 //!
 //! Dates decide what is old, and a machine without a battery has wrong ones: so nothing is forgotten before the
 //! clock has kept time for a while (`Trust`). What was ever observed in the present state stays whatever the
@@ -136,8 +136,8 @@ async fn make_room(
     Ok(())
 }
 
-/// Those of them that no source names. While a source is frozen nobody is: it may well be that nobody was seen
-/// because nobody looked.
+/// Those of them that no source names. While a source is frozen there are none: a device may be unseen only because
+/// it was not looked for.
 fn forgettable(unseen: Vec<(i64, DeviceKey)>, inventory: &Inventory) -> Vec<(i64, DeviceKey)> {
     if inventory.sources.iter().any(|source| !source.up) {
         return Vec::new();

@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use self::runs::Waiting;
+use self::runs::PendingStart;
 pub use self::runs::{LookView, Requests, RunError, RunView, Runs, Started, runs};
 use crate::{
     clock::Clock,
@@ -26,7 +26,7 @@ use crate::{
     resolve::Resolve,
     service::{
         absence::Absence,
-        agenda::{Action, Agenda, Look, LookId, Looked, RunId},
+        agenda::{Action, Agenda, Look, LookId, LookOutcome, RunId},
         feeds::Inventory,
         lines::Lines,
         look::Looker,
@@ -70,7 +70,7 @@ pub struct Runner {
 enum Done {
     Begun(RunId, Result<ScanId, StoreError>, Vec<Address>),
     Resolved(RunId, Vec<Address>),
-    Looked(LookId, Looked, Option<Observation>),
+    Looked(LookId, LookOutcome, Option<Observation>),
     Recorded(ScanId),
     Sighted,
     Doubts(Vec<Doubt>),
@@ -87,8 +87,8 @@ struct Running {
     cancels: HashMap<LookId, CancellationToken>,
     /// How far each look is.
     progress: HashMap<LookId, watch::Receiver<Progress>>,
-    /// Those who started something and do not know its id yet.
-    waiting: Vec<Waiting>,
+    /// Requests for a start that wait for its ids.
+    waiting: Vec<PendingStart>,
     writes: JoinSet<Done>,
     /// Observations on their way to the disk, by scan.
     unwritten: HashMap<ScanId, usize>,

@@ -1,6 +1,6 @@
 //! Drives the one engine of the process, on a thread of its own.
 //!
-//! The engine decides and the prober connects; here the two meet the clock and those who ask. One engine
+//! The engine decides and the prober connects; here the two meet the clock and those that ask. One engine
 //! for all of them, so that scheduled runs, confirmations and probes over HTTP share each host's budget. A
 //! thread of its own, so that no slow request or disk delays a paced probe.
 
@@ -61,7 +61,7 @@ pub struct Ticket {
     report: Option<oneshot::Receiver<HostReport>>,
 }
 
-/// Names a job before the engine has: it is cancelled by whoever submitted it, who does not wait for a name.
+/// Names a job before the engine has: its submitter may cancel it without having waited for a name.
 type TicketId = u64;
 
 enum Command {
@@ -130,7 +130,7 @@ impl Scanner {
 }
 
 impl ScannerThread {
-    /// Stops the scanner, if nobody has, and waits for the thread's end.
+    /// Stops the scanner, if that is not done, and waits for the thread's end.
     pub fn join(self) {
         drop(self);
     }
@@ -246,7 +246,7 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Serves until it is stopped or nobody can ask any more.
+    /// Serves until it is stopped or every handle is gone.
     async fn run(mut self) {
         let mut due = None;
         loop {
@@ -264,7 +264,7 @@ impl<P: Prober> Driver<P> {
             due = self.refresh(now, wake);
             match self.next(due).await {
                 Step::Commands => {
-                    if self.obey().is_break() {
+                    if self.carry_out_commands().is_break() {
                         return;
                     }
                 }
@@ -298,7 +298,7 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Tells who asked for the job.
+    /// Hands an event on to the job's ticket.
     fn tell(&mut self, event: Event) {
         match event {
             Event::HostUp(id) => {
@@ -358,8 +358,8 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Does what it was told; breaks when told to stop.
-    fn obey(&mut self) -> ControlFlow<()> {
+    /// Carries out the commands; breaks at the one to stop.
+    fn carry_out_commands(&mut self) -> ControlFlow<()> {
         let now = self.clock.now();
         if self.commands.is_empty() {
             return ControlFlow::Break(()); // every handle is gone

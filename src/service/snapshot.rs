@@ -89,7 +89,7 @@ impl SnapshotReader {
         }
     }
 
-    /// As portmantool told them, to whom every scan was an import.
+    /// As portmantool has them, for which every scan is an import.
     fn import_facts(&self, last_scan: Option<Timestamp>) -> ImportFacts {
         let facts = self.importer.facts();
         ImportFacts { last: facts.last.max(last_scan), ..facts }
@@ -169,12 +169,12 @@ impl PartialEq for HostsVersion {
 /// How many ports differ from what is expected, by host and protocol.
 type Differing = BTreeMap<(DeviceKey, Protocol), u32>;
 
-/// Nothing, where the database cannot be read: why is in the log and in what is told of it.
+/// Nothing, where the database cannot be read: why is in the log and in the health notices.
 fn known<T: Default>(read: Result<T, StoreError>) -> T {
     read.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).unwrap_or_default()
 }
 
-/// An endpoint and its ports. What waits for a second look alarms nobody, nor does any single port of a device that
+/// An endpoint and its ports. What waits for a second look is no alert, nor is any single port of a device that
 /// is new as a whole.
 fn of_host(
     host: &HostState,

@@ -1,5 +1,5 @@
-//! Devices that somebody tells of and that have not answered yet: shown, scanned, and kept in memory alone. A feed is
-//! not authenticated, so its word is no reason to write anything down.
+//! Devices that feeds name and that have not answered yet: shown, scanned, and kept in memory alone. A feed is not
+//! authenticated, so what it says is no reason to write anything down.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use crate::{
     store::{Host, KnownDevices},
 };
 
-/// Of a device with more addresses than this by a feed's word alone, none is noted: our own discovery takes a station
+/// Of a device with more addresses than this by feeds alone, none is noted: our own discovery takes a station
 /// with as many for one that answers for others.
 const MOST_ADDRESSES: usize = 8;
 
 /// The devices that the sources name which are believed now, at all of their addresses: those that were seen or that
-/// the owner names, and those that are only told of.
+/// the owner names, and those that only feeds name.
 pub(super) fn sightings(inventory: &Inventory, config: &Config) -> (Vec<Device>, Vec<Device>) {
     let fresh = inventory.devices.iter().filter(|known| known.fresh);
     let (seen, told): (Vec<&Known>, Vec<&Known>) =

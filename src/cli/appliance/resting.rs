@@ -60,7 +60,7 @@ impl Resting {
         world: &World,
         purpose: Use,
     ) -> Result<Self, ApplianceError> {
-        // Nobody but this process asks: the appliance's own token need not even be there.
+        // Only this process asks: the appliance's own token need not even be there.
         let token = Token::ephemeral().map_err(ApplianceError::Prober)?;
         let data_dir = config.data_dir.clone();
         let database = data_dir.join(store::FILE_NAME);
@@ -74,7 +74,7 @@ impl Resting {
                 (store, Threads::Writing(writer))
             }
         };
-        // Nobody who could change any of it: they stay as they are at their senders' end.
+        // None of it changes: the senders end here, and the values stay.
         let (_, config) = watch::channel(Arc::new(config));
         let (_, inventory) = watch::channel(Inventory::default());
         let (_, health) = watch::channel(Health::default());

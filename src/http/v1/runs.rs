@@ -185,7 +185,7 @@ impl From<RunError> for Refusal {
                 StatusCode::NOT_FOUND
             }
             RunError::Order(OrderError::Unwanted(_)) => StatusCode::FORBIDDEN,
-            RunError::Order(OrderError::Nobody | OrderError::Paused)
+            RunError::Order(OrderError::NoTargets | OrderError::Paused)
             | RunError::NoClock
             | RunError::Unopened
             | RunError::Stopping => StatusCode::SERVICE_UNAVAILABLE,

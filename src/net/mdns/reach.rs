@@ -18,11 +18,11 @@ impl Reach {
     /// Every network of this machine, to ask on; nothing is offered at port 0.
     pub const EVERYWHERE: Self = Self { addresses: None, port: 0 };
 
-    /// Where who listens there can be found from outside by IPv4; `None`: nowhere. A service has one port, so of
-    /// several the first one's addresses count.
+    /// Where a server that listens there can be found from outside by IPv4; `None`: nowhere. A service has one port, so
+    /// of several the first one's addresses count.
     pub fn of(listen: &[SocketAddr]) -> Option<Self> {
         let reached = |address: &SocketAddr| match address.ip() {
-            // It takes IPv4's connections, too, unless there is somebody else for these.
+            // It takes IPv4's connections, too, unless another listener does.
             IpAddr::V6(ip) => {
                 ip.is_unspecified() && !listen.iter().any(|v4| v4.is_ipv4() && v4.port() == address.port())
             }

@@ -1,4 +1,4 @@
-//! What somebody asks for by hand.
+//! Scans that users ask for.
 
 use super::{Action, Agenda, Run, RunId, targets::is_wanted};
 use crate::{
@@ -15,9 +15,9 @@ pub enum Order {
     Scanner(Option<String>),
     /// Just one device.
     Device {
-        /// Whom.
+        /// Which device.
         key: DeviceKey,
-        /// Whose ports and timing hold; the first over the feed, if none is named.
+        /// The scanner whose ports and timing hold; the first over the feed, if none is named.
         scanner: Option<String>,
         /// These ports, whatever is configured.
         ports: Option<PortSet>,
@@ -45,14 +45,14 @@ pub enum OrderError {
     Unwanted(DeviceKey),
     /// No targets.
     #[error("there is nobody to look at yet: the feed names no device that may be scanned")]
-    Nobody,
+    NoTargets,
     /// Nothing could be kept.
     #[error("the database cannot be written, so nothing is scanned")]
     Paused,
 }
 
 impl Agenda {
-    /// Begins what is ordered, or finds it under way already. Who is excluded stays so.
+    /// Begins what is ordered, or finds it under way already. Excluded devices stay so.
     ///
     /// # Errors
     /// Nothing is begun.
@@ -93,7 +93,7 @@ impl Agenda {
         let runs: Vec<RunId> = chosen
             .filter_map(|place| self.scanners[place].run.or_else(|| self.begin_run(place, times, actions)))
             .collect();
-        if runs.is_empty() { Err(OrderError::Nobody) } else { Ok(runs) }
+        if runs.is_empty() { Err(OrderError::NoTargets) } else { Ok(runs) }
     }
 
     fn order_device(
@@ -124,7 +124,7 @@ impl Agenda {
         if let Some((id, _)) = self.runs.iter().find(|(_, run)| run.order.as_ref() == Some(order)) {
             return Ok(*id);
         }
-        let config = &self.scanners.get(scanner).ok_or(OrderError::Nobody)?.config;
+        let config = &self.scanners.get(scanner).ok_or(OrderError::NoTargets)?.config;
         let mut run = Run::new(config, ScanKind::Manual, times.now);
         run.targets = Targets::List(devices.iter().map(|device| self.as_target(device)).collect());
         run.order = Some(order.clone());

@@ -31,7 +31,7 @@ pub const EVERY: Duration = Duration::from_secs(5 * 60);
 /// From a sweep that could not be made to the next try: at boot, the cable or DHCP may take that long.
 const RETRY: Duration = Duration::from_secs(15);
 
-/// Most addresses of a subnet that is asked without being named: more are a site's, whose keeper should know.
+/// Most addresses of a subnet that is asked without being named: more are a site's, and its administrator decides.
 const MOST_UNNAMED: usize = 1024;
 
 /// Why a sweep could not be made.
@@ -90,13 +90,13 @@ pub(super) async fn keep<R: Send>(
     loop {
         let began = clock.now();
         let made = once(&discover, arp_grant, &*clock, |_, _| ()).await.map_err(|error| error.to_string());
-        let word = made.and_then(|made| {
+        let found = made.and_then(|made| {
             let feed = census.take(&made.swept, grace(), clock.now());
             feed.map(|feed| (feed, made)).map_err(|silence| silence.to_string())
         });
         let took = clock.now().since(began);
-        let pause = if word.is_ok() { EVERY.saturating_sub(took).max(took) } else { RETRY.max(took) };
-        if reports.send(report(word)).await.is_err() {
+        let pause = if found.is_ok() { EVERY.saturating_sub(took).max(took) } else { RETRY.max(took) };
+        if reports.send(report(found)).await.is_err() {
             return;
         }
         tokio::time::sleep(pause).await;
@@ -141,7 +141,7 @@ pub async fn once(
     Ok(Made { swept, ended: clock.wall(), preparation, sweeping })
 }
 
-/// Asks whom the sweep names, when it does, and hands it the answers, until it is over.
+/// Asks the addresses that the sweep names, when it does, and hands it the answers, until it is over.
 async fn carry_out<A: Asker>(
     mut sweep: Sweep,
     asker: &mut A,
@@ -162,8 +162,8 @@ async fn carry_out<A: Asker>(
     }
 }
 
-/// Whom to ask, and which subnets are left out: a network's own first and last address are nobody's, ours are
-/// known.
+/// Which addresses to ask, and which subnets are left out: no host has a network's first or last address, and ours
+/// are known.
 fn targets(lan: &Lan, named: Option<Ipv4Net>) -> Result<(Vec<Ipv4Addr>, Vec<String>), DiscoveryError> {
     let mut asked = BTreeSet::new();
     let mut left_out = Vec::new();
