@@ -175,17 +175,7 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// Starts the feeds, the health watch, retention, the search for names, the runner, the server and the heartbeat.
     fn start(&self, listeners: Vec<TcpListener>, names: Names, gate: Gate, tasks: &mut Tasks) {
-        let reach: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let (responder, daemon, advertised) = Responder::new(Reach::of(&reach), self.config.clone());
-        let stop = self.stop.clone();
-        // By itself, not by `until_stopped`: it has a goodbye to say.
-        tasks.spawn(async move {
-            responder.run(stop).await;
-            Ok(())
-        });
-        // One for what clients ask for, too: they must not keep the feeds waiting.
-        let [resolver, asked] = [daemon.clone(), daemon]
-            .map(|daemon| Arc::new(LocalResolver::new(move || daemon.borrow().clone())) as Arc<dyn Resolve>);
+        let ([resolver, asked], advertised) = self.start_mdns(&listeners, tasks);
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
         let client = Client::new(Arc::clone(&resolver));
         let (store, config) = (self.store.clone(), self.config.clone());
@@ -240,6 +230,26 @@ impl Parts<'_> {
         let serving = http::serve(listeners, server, self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
         tasks.spawn(until_stopped(self.stop.clone(), manager::alive()));
+    }
+
+    /// Starts the mDNS responder. With it the resolvers of the appliance's own tasks and of clients, which must not
+    /// keep the feeds waiting, and the names that it is found by.
+    fn start_mdns(
+        &self,
+        listeners: &[TcpListener],
+        tasks: &mut Tasks,
+    ) -> ([Arc<dyn Resolve>; 2], watch::Receiver<Advertised>) {
+        let reach: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let (responder, daemon, advertised) = Responder::new(Reach::of(&reach), self.config.clone());
+        let stop = self.stop.clone();
+        // By itself, not by `until_stopped`: it has a goodbye to say.
+        tasks.spawn(async move {
+            responder.run(stop).await;
+            Ok(())
+        });
+        let resolvers = [daemon.clone(), daemon]
+            .map(|daemon| Arc::new(LocalResolver::new(move || daemon.borrow().clone())) as Arc<dyn Resolve>);
+        (resolvers, advertised)
     }
 
     fn watch_health(
