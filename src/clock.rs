@@ -3,9 +3,9 @@
 //! Two clocks, because a Pi has no battery: the monotonic one measures intervals and never jumps; the wall
 //! clock dates results and may be years off until the network has set it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::model::Moment;
 
@@ -59,5 +59,47 @@ impl Clock for SystemClock {
     fn is_synchronised(&self) -> bool {
         std::path::Path::new("/run/systemd/timesync/synchronized").exists()
             || (!std::path::Path::new("/run/systemd/timesync").exists() && self.wall() >= EARLIEST_SANE)
+    }
+}
+
+/// Finds out that the wall clock was set, by the monotonic one. To be asked often: what it compares with is the last
+/// time that it was asked.
+#[derive(Debug, Default)]
+pub struct JumpDetector {
+    last: Option<(Moment, Timestamp)>,
+}
+
+impl JumpDetector {
+    /// One that compares with these clocks first.
+    pub fn since(now: Moment, wall: Timestamp) -> Self {
+        Self { last: Some((now, wall)) }
+    }
+
+    /// What the wall clock said the last time, if it differs by more than this from what it should say since.
+    pub fn find(&mut self, now: Moment, wall: Timestamp, tolerance: Duration) -> Option<Timestamp> {
+        let (then, said) = self.last.replace((now, wall))?;
+        let passed = SignedDuration::try_from(now.since(then)).unwrap_or(SignedDuration::MAX);
+        let off = wall.duration_since(said) - passed;
+        (off.unsigned_abs() > tolerance).then_some(said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_clock_that_is_set_either_way_has_jumped_once() {
+        let wall: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
+        let mut jumps = JumpDetector::default();
+        assert_eq!(jumps.find(Moment::ZERO, wall, MINUTE), None, "there is nothing to compare with");
+        let day = 1440 * MINUTE;
+        assert_eq!(jumps.find(Moment::ZERO + day, wall + day + MINUTE, MINUTE), None, "a slow crystal");
+        let set = wall + 3 * day;
+        assert_eq!(jumps.find(Moment::ZERO + day, set, MINUTE), Some(wall + day + MINUTE));
+        assert_eq!(jumps.find(Moment::ZERO + day, set, MINUTE), None);
+        assert_eq!(jumps.find(Moment::ZERO + day, wall, MINUTE), Some(set));
     }
 }

@@ -11,7 +11,7 @@
 //!     discovery ─►  who is there      who is next,       one look at one     drives the one
 //!                                     and when           device              engine
 //!                                                            │                   │ probes ▼ ▲ replies
-//!   clients ◄─ http ◄─ service::queries ◄─ store ◄───────────┘               net::connect ─► the LAN
+//!   clients ◄─ http ◄─ service::differences ◄─ store ◄───────┘               net::connect ─► the LAN
 //! ```
 //!
 //! It flows one way: a feed never learns of a scan, the engine never learns of the store.
@@ -46,11 +46,10 @@
 //! - another source of devices: a reader in [`feed`], a task in [`service::feeds`];
 //! - another who knows what devices are called: a word of [`model::NameSource`], asked in [`service::names`];
 //! - another scanner's reports: a reader beside [`nmap`], handed on by [`service::import`];
-//! - another question over HTTP: a method in [`service::queries`], a handler in [`http`];
-//! - another page for people: a file in `http/dashboard/page/pages/`, a line in `main.js` beside it, one in
-//!   `http/dashboard.rs`;
+//! - another question over HTTP: a method of the [`store`], a handler in [`http`];
+//! - another page for people: a file in `http/dashboard/page/pages/`, a line in `main.js` beside it;
 //! - another kind of change: a word of [`model::ChangeKind`], told by the store where it is certain, shown in [`http`];
-//! - another figure: a field of [`model::Snapshot`], filled in [`service::queries`], written in [`metrics`];
+//! - another figure: a field of [`model::Snapshot`], filled in [`service::snapshot`], written in [`metrics`];
 //! - another setting: a field of [`config::Config`], its key in the file, and a faulty file in
 //!   `tests/config` for each way to get it wrong;
 //! - another column: a step of the ladder in [`store`], never a change of an old one.

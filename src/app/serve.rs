@@ -9,10 +9,11 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{health, links, log, manager, probing, reload::reload};
 use crate::{
-    cli::Probing,
+    cli::{ARP_GRANT, Probing},
     client::Client,
     clock::{Clock, SystemClock},
     config::{self, Config, Overrides},
@@ -27,10 +28,8 @@ use crate::{
         feeds::{self, Inventory},
         health::Health,
         import::Importer,
-        names,
-        queries::Queries,
-        retention,
-        runner::{self, Runner, Runs},
+        names, retention,
+        runner::{self, Runner},
         spool::Spool,
     },
     store::{self, DirLock, Pace, Store, StoreError, WriterThread},
@@ -39,10 +38,10 @@ use crate::{
 /// The longest that stopping may take, commits included: systemd's patience is longer, a user's is not.
 const STOP: Duration = Duration::from_secs(2);
 
-/// The tasks under way; each ends when told to stop, or with the reason why nothing can go on.
+/// The tasks under way; each ends when stopping is asked for, or with the reason why nothing can go on.
 type Tasks = JoinSet<anyhow::Result<()>>;
 
-/// Runs the appliance until it is told to stop.
+/// Runs the appliance until a signal stops it.
 pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> {
     // First: until they are caught, SIGHUP and SIGTERM kill, and upgrading the database may take a while.
     let signals = Signals::catch()?;
@@ -57,12 +56,12 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
         Store::open_to_serve(&config.data_dir.join(store::FILE_NAME), Arc::new(clock), Pace::DEFAULT)?;
     let token = token.map_or_else(|| Token::load(&config.data_dir, token_file), Ok)?;
     let probing = probing(clock).context("the scanner cannot start")?;
-    let (stop, stopped) = watch::channel(false);
+    let stop = CancellationToken::new();
     let (current, seen) = watch::channel(Arc::new(config));
 
     let mut tasks = Tasks::new();
     let file = flags.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
-    let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stopped, file };
+    let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stop, file };
     let names = Names::new(hostname().as_deref(), seen.clone());
     let gate = Gate::new(token, names.clone(), seen.clone(), Arc::new(clock));
     for listener in &listeners {
@@ -73,7 +72,7 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
 
     let ended = until_told(signals, flags, &current, &mut tasks).await;
     manager::stopping();
-    stop.send_replace(true);
+    stop.cancel();
     let stopping = finish(tasks, probing, store, writer);
     if tokio::time::timeout(STOP, stopping).await.is_err() {
         tracing::warn!("stopped without waiting any longer");
@@ -152,7 +151,7 @@ async fn finish(mut tasks: Tasks, probing: Probing, store: Store, writer: Writer
     // A thread of its own: look-ups that hang may have taken all that the runtime has for blocking.
     thread::spawn(move || {
         probing.thread.join();
-        // Nobody listens only if stopping took too long.
+        // It fails only if stopping took too long.
         _ = done.send(writer.join());
     });
     match joined.await {
@@ -168,7 +167,7 @@ struct Parts<'a> {
     probing: &'a Probing,
     clock: SystemClock,
     config: &'a watch::Receiver<Arc<Config>>,
-    stop: &'a watch::Receiver<bool>,
+    stop: &'a CancellationToken,
     /// Where the configuration is read from.
     file: &'a Path,
 }
@@ -176,21 +175,12 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// Starts the feeds, the health watch, retention, the search for names, the runner, the server and the heartbeat.
     fn start(&self, listeners: Vec<TcpListener>, names: Names, gate: Gate, tasks: &mut Tasks) {
-        let reach: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let (responder, daemon, advertised) = Responder::new(Reach::of(&reach), self.config.clone());
-        let mut stop = self.stop.clone();
-        // By itself, not by `until_stopped`: it has a goodbye to say.
-        tasks.spawn(async move {
-            responder.run(async { _ = stop.wait_for(|stop| *stop).await }).await;
-            Ok(())
-        });
-        // One for what clients ask for, too: they must not keep the feeds waiting.
-        let [resolver, asked] = [daemon.clone(), daemon]
-            .map(|daemon| Arc::new(LocalResolver::new(move || daemon.borrow().clone())) as Arc<dyn Resolve>);
+        let ([resolver, asked], advertised) = self.start_mdns(&listeners, tasks);
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
         let client = Client::new(Arc::clone(&resolver));
+        let (store, config) = (self.store.clone(), self.config.clone());
         let (inventory, feeds) =
-            feeds::start(client, self.store.clone(), Arc::clone(&clock), self.config.clone(), Links::read);
+            feeds::start(client, store, Arc::clone(&clock), config, Links::read, ARP_GRANT);
         tasks.spawn(until_stopped(self.stop.clone(), feeds));
         let seen_health = self.watch_health(inventory.clone(), advertised.clone(), tasks);
         let keeping =
@@ -219,22 +209,47 @@ impl Parts<'_> {
         let spool = Spool::new(importer.clone(), clock, self.config.clone());
         tasks.spawn(until_stopped(self.stop.clone(), spool.run()));
 
-        let queries = Queries::new(
-            self.store.clone(),
-            self.probing.scanner.clone(),
-            asked,
-            self.config.clone(),
+        let site = Site {
+            config: self.config.clone(),
+            names,
+            gate: gate.clone(),
+            advertised,
+            store: self.store.clone(),
+            scanner: self.probing.scanner.clone(),
+            resolver: asked,
             inventory,
-            seen_health,
+            health: seen_health,
             importer,
-        );
-        let site = self.site(queries, advertised, (names, gate.clone()), runs);
+            runs,
+            clock: Arc::new(self.clock),
+            limits: http::Limits::default(),
+        };
         let limits =
             http::Limits { connections: self.probing.limits.connections(), ..http::Limits::default() };
         let server = http::Server { router: http::router(site), gate, clock: Arc::new(self.clock), limits };
         let serving = http::serve(listeners, server, self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
         tasks.spawn(until_stopped(self.stop.clone(), manager::alive()));
+    }
+
+    /// Starts the mDNS responder. With it the resolvers of the appliance's own tasks and of clients, which must not
+    /// keep the feeds waiting, and the names that it is found by.
+    fn start_mdns(
+        &self,
+        listeners: &[TcpListener],
+        tasks: &mut Tasks,
+    ) -> ([Arc<dyn Resolve>; 2], watch::Receiver<Advertised>) {
+        let reach: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let (responder, daemon, advertised) = Responder::new(Reach::of(&reach), self.config.clone());
+        let stop = self.stop.clone();
+        // By itself, not by `until_stopped`: it has a goodbye to say.
+        tasks.spawn(async move {
+            responder.run(stop).await;
+            Ok(())
+        });
+        let resolvers = [daemon.clone(), daemon]
+            .map(|daemon| Arc::new(LocalResolver::new(move || daemon.borrow().clone())) as Arc<dyn Resolve>);
+        (resolvers, advertised)
     }
 
     fn watch_health(
@@ -252,36 +267,11 @@ impl Parts<'_> {
         tasks.spawn(until_stopped(self.stop.clone(), watching));
         seen
     }
-
-    fn site(
-        &self,
-        queries: Queries,
-        advertised: watch::Receiver<Advertised>,
-        (names, gate): (Names, Gate),
-        runs: Runs,
-    ) -> Site {
-        Site {
-            config: self.config.clone(),
-            names,
-            gate,
-            advertised,
-            queries: Arc::new(queries),
-            runs,
-            clock: Arc::new(self.clock),
-            limits: http::Limits::default(),
-        }
-    }
 }
 
-/// Drives a task that would go on for ever until it is told to stop.
-async fn until_stopped(
-    mut stop: watch::Receiver<bool>,
-    task: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    tokio::select! {
-        () = task => {}
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
+/// Drives a task that would go on for ever until stopping is asked for.
+async fn until_stopped(stop: CancellationToken, task: impl Future<Output = ()>) -> anyhow::Result<()> {
+    stop.run_until_cancelled(task).await;
     Ok(())
 }
 

@@ -17,10 +17,11 @@ use std::{
 use bytes::Bytes;
 use clap::Args;
 use hyper::{Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 
 use self::resting::Resting;
-use super::{World, found::harmless};
+use super::{World, found::sanitize_for_terminal};
 use crate::{
     client::{Ask, Client, ClientError, Limits, Sent, whole},
     config::{Config, ConfigError, Overrides},
@@ -126,7 +127,7 @@ fn locate<L>(
         match lock(&config.data_dir) {
             Ok(lock) => return Ok(Err(lock)),
             Err(StoreError::Locked { .. }) => {}
-            // Nobody needs to see the service's files to ask it.
+            // Asking it does not take leave to read its files.
             Err(StoreError::Inaccessible(found)) if found.is_of_permission() => obstacle = Some(found),
             Err(error) => return Err(error.into()),
         }
@@ -143,15 +144,15 @@ fn locate<L>(
         .or_else(|| access.url.is_none().then(own).flatten().map(|token| token.reveal().to_owned()));
     let client = Client::new(Arc::clone(&world.resolver));
     let running = Running { client, url, token, data_dir: config.data_dir.clone(), obstacle };
-    Ok(Ok(Appliance(Way::Running(Box::new(running)))))
+    Ok(Ok(Appliance(Backend::Http(Box::new(running)))))
 }
 
 /// See the module's documentation.
-pub(super) struct Appliance(Way);
+pub(super) struct Appliance(Backend);
 
-enum Way {
-    Running(Box<Running>),
-    Resting(Box<Resting>),
+enum Backend {
+    Http(Box<Running>),
+    Local(Box<Resting>),
 }
 
 /// What is asked over HTTP.
@@ -179,7 +180,7 @@ impl Appliance {
         };
         match locate(access, &config, world, lock)? {
             Ok(running) => Ok(running),
-            Err(lock) => Ok(Self(Way::Resting(Box::new(Resting::open(config, lock, world, purpose)?)))),
+            Err(lock) => Ok(Self(Backend::Local(Box::new(Resting::open(config, lock, world, purpose)?)))),
         }
     }
 
@@ -198,8 +199,8 @@ impl Appliance {
     /// Where its files are, if it is on this machine.
     pub(super) fn data_dir(&self) -> &Path {
         match &self.0 {
-            Way::Running(running) => &running.data_dir,
-            Way::Resting(resting) => resting.data_dir(),
+            Backend::Http(running) => &running.data_dir,
+            Backend::Local(resting) => resting.data_dir(),
         }
     }
 
@@ -267,26 +268,26 @@ impl Appliance {
         take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ApplianceError> {
         match &self.0 {
-            Way::Running(running) => {
+            Backend::Http(running) => {
                 let url = format!("{}{path}", running.url);
                 let ask = Ask { method, url: &url, token: running.token.as_deref(), body };
                 running.client.ask(ask, limits, take).await.map_err(|error| running.refused(error))
             }
-            Way::Resting(resting) => resting.answer(method, path, body, take).await,
+            Backend::Local(resting) => resting.answer(method, path, body, take).await,
         }
     }
 
     /// Ends it, if it was opened here: what was written is on the disk then.
     pub(super) async fn close(self) -> Result<(), ApplianceError> {
-        let Way::Resting(resting) = self.0 else { return Ok(()) };
+        let Backend::Local(resting) = self.0 else { return Ok(()) };
         Ok(resting.close().await?)
     }
 }
 
 impl Running {
-    /// An appliance's "no" in its own words.
+    /// What an appliance refuses, in its own words.
     fn refused(&self, error: ClientError) -> ApplianceError {
-        let url = harmless(&self.url);
+        let url = sanitize_for_terminal(&self.url);
         match (error, &self.obstacle) {
             (ClientError::Status { status, body }, _) => said(status, &body),
             (ClientError::Broken(why) | ClientError::Unwritten(why), _) => ApplianceError::Broken(why),
@@ -299,15 +300,17 @@ impl Running {
 fn said(status: StatusCode, body: &[u8]) -> ApplianceError {
     let body: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let error = body.as_ref().and_then(|body| body.get("error")?.as_str());
-    ApplianceError::Refused(error.map_or_else(|| format!("the answer is {status}"), harmless))
+    ApplianceError::Refused(error.map_or_else(|| format!("the answer is {status}"), sanitize_for_terminal))
 }
 
-/// A text as one segment of a path, or one value of a query (RFC 3986, 2.1): what means something there is
-/// escaped.
-pub(super) fn in_path(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:,".contains(&byte);
-    let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(escape).collect()
+/// All that is escaped in a segment of a path or a value of a query: what RFC 3986, 2.3 does not reserve is left, and
+/// of the rest `:` and `,`, for the sake of MACs and lists of ports.
+const RESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b',');
+
+/// A text as one segment of a path, or one value of a query.
+pub(super) fn percent_encode(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, RESERVED)
 }
 
 /// Where an appliance that listens on these addresses is reached from its own machine.

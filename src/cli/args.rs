@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::Overrides,
-    model::{PortSet, TargetSpec, Timing},
+    model::{PortSet, TargetSpec, Timing, parse_duration},
     nmap::Format,
 };
 
@@ -347,19 +347,8 @@ fn host(text: &str) -> Result<String, String> {
 /// nmap's time: a number and ms, s, m or h; seconds without.
 fn duration(text: &str) -> Result<Duration, String> {
     let malformed = || format!("\"{text}\" is not a time; write 500ms, 90s, 5m or 1h");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| malformed())?;
-    let milliseconds: u64 = match &text[digits.len()..] {
-        "ms" => 1,
-        "" | "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(malformed()),
-    };
-    match number.checked_mul(milliseconds) {
-        Some(0) | None => Err(malformed()),
-        Some(total) => Ok(Duration::from_millis(total)),
-    }
+    let time = parse_duration(text, &["ms", "", "s", "m", "h"]).ok();
+    time.filter(|time| !time.is_zero()).ok_or_else(malformed)
 }
 
 #[cfg(test)]

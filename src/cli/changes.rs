@@ -10,11 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, Use, in_path},
-    found::harmless,
+    appliance::{Access, Appliance, Use, percent_encode},
+    found::sanitize_for_terminal,
     table,
 };
-use crate::{config::Overrides, model::DeviceKey};
+use crate::{
+    config::Overrides,
+    model::{DeviceKey, parse_duration},
+};
+
+/// A hundred years: longer ago than any change, and still a date.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// Which changes.
 #[derive(Args, Debug, Clone, PartialEq)]
@@ -61,9 +67,10 @@ pub(super) async fn changes(
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let since = world.clock.wall() - args.since;
-    let host = args.host.as_ref().map(|host| format!("&mac={}", in_path(&host.to_string())));
+    let host = args.host.as_ref().map(|host| format!("&mac={}", percent_encode(&host.to_string())));
     let appliance = Appliance::find(&args.access, overrides, world, Use::Reading)?;
-    let path = format!("/v1/changes?since={}{}", in_path(&since.to_string()), host.unwrap_or_default());
+    let path =
+        format!("/v1/changes?since={}{}", percent_encode(&since.to_string()), host.unwrap_or_default());
     let found: Result<Vec<Change>, _> = appliance.get(&path).await;
     appliance.close().await?;
     let found = found?;
@@ -84,10 +91,10 @@ fn print(found: &[Change], out: &mut dyn Write, width: Option<u16>) -> io::Resul
         let alert = if change.alert { "!" } else { "" };
         vec![
             time,
-            harmless(&change.address),
+            sanitize_for_terminal(&change.address),
             change.what(),
             alert.to_owned(),
-            harmless(change.mac.as_deref().unwrap_or_default()),
+            sanitize_for_terminal(change.mac.as_deref().unwrap_or_default()),
         ]
     });
     table::write(out, &["TIME", "ADDRESS", "WHAT", "", "MAC"], rows, 4, width)
@@ -99,24 +106,20 @@ impl Change {
         let ports = self.port.map(|port| port.to_string()).or_else(|| self.ports.clone());
         let ports = ports.zip(self.protocol.as_ref()).map(|(ports, protocol)| format!(" {ports}/{protocol}"));
         let from = self.from.as_ref().map(|from| format!(" from {from}"));
-        harmless(&format!("{}{}{}", self.kind, ports.unwrap_or_default(), from.unwrap_or_default()))
+        sanitize_for_terminal(&format!(
+            "{}{}{}",
+            self.kind,
+            ports.unwrap_or_default(),
+            from.unwrap_or_default()
+        ))
     }
 }
 
 /// `24h`, `30d`
 fn since(text: &str) -> Result<Duration, String> {
     let malformed = || format!("\"{text}\" is not a span of time; write 90s, 30m, 24h or 7d");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(malformed)?;
-    let seconds: u64 = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 24 * 3600,
-        _ => return Err(malformed()),
-    };
-    // A hundred years are longer ago than any change, and still a date.
-    let number = number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds));
-    number.filter(|&total| total <= 100 * 366 * 86_400).map(Duration::from_secs).ok_or_else(malformed)
+    let since = parse_duration(text, &["s", "m", "h", "d"]).ok();
+    since.filter(|since| *since <= LONGEST).ok_or_else(malformed)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     CliError, DONE, FAILED, Terminal, World,
     appliance::{Access, Appliance, ApplianceError, Use},
-    found::harmless,
+    found::sanitize_for_terminal,
     table,
 };
 use crate::config::Overrides;
@@ -97,14 +97,14 @@ fn print(
         true => ["ADDRESS", "PORT", "ID1", "ID2", ""],
         false => ["ADDRESS", "PORT", "EXPECTED", "IS", "COMMENT"],
     };
-    let word = |state: &str| if state.is_empty() { "-".to_owned() } else { harmless(state) };
+    let word = |state: &str| if state.is_empty() { "-".to_owned() } else { sanitize_for_terminal(state) };
     let rows = rows.iter().map(|row| {
         vec![
-            harmless(&row.address),
-            format!("{}/{}", row.port, harmless(&row.protocol)),
+            sanitize_for_terminal(&row.address),
+            format!("{}/{}", row.port, sanitize_for_terminal(&row.protocol)),
             word(&row.expected_state),
             word(&row.actual_state),
-            harmless(&row.comment),
+            sanitize_for_terminal(&row.comment),
         ]
     });
     Ok(table::write(terminal.out, &header, rows, 4, terminal.width)?)

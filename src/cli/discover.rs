@@ -13,6 +13,11 @@ use crate::{
     service::discovery::{Census, Made, Sweep, once},
 };
 
+/// How an installed appliance is allowed to ask by ARP.
+pub const ARP_GRANT: &str = "sudo install -D -m 644 -t /etc/systemd/system/portscan.service.d \
+     /usr/share/portscan/ask-by-arp.conf && sudo systemctl daemon-reload && sudo systemctl restart portscan; without \
+     the package: sudo setcap cap_net_raw+ep /usr/bin/portscan (whichever binary runs)";
+
 const HELP: &str = "\
 Asks every address of the interface's own IPv4 subnets by ARP who has it, five times if nobody
 answers, and prints who did, this machine included, as lanscan does:
@@ -55,10 +60,10 @@ pub(super) async fn discover(
         let (passed, lasts) = sweep.progress(now);
         bar.tell(millis(passed), millis(lasts), format!("{} found", counted(sweep.heard().len(), "device")));
     };
-    let made = once(&discover, &*world.clock, show).await;
+    let made = once(&discover, ARP_GRANT, &*world.clock, show).await;
     bar.clear();
     let Made { swept, ended, preparation, sweeping } = made?;
-    // Of one sweep alone, nobody can be missed.
+    // One sweep alone cannot tell that a device is missing.
     let feed = Census::default().take(&swept, Duration::ZERO, world.clock.now())?;
     feed.remarks.iter().chain(&feed.rejected.reasons).for_each(|remark| terminal.warn(remark));
     let document = Document::new(&feed.devices, ended, preparation, sweeping);

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, Use, in_path},
-    found::harmless,
+    appliance::{Access, Appliance, ApplianceError, Use, percent_encode},
+    found::sanitize_for_terminal,
     ports,
     table::{self, counted},
 };
@@ -195,8 +195,13 @@ async fn list(args: &ListArgs, appliance: &Appliance, terminal: &mut Terminal<'_
         writeln!(terminal.out)?;
     } else if !rows.is_empty() {
         let rows = rows.iter().map(|row| {
-            let port = format!("{}/{}", row.port, harmless(&row.protocol));
-            vec![harmless(&row.address), port, harmless(&row.state), harmless(&row.comment)]
+            let port = format!("{}/{}", row.port, sanitize_for_terminal(&row.protocol));
+            vec![
+                sanitize_for_terminal(&row.address),
+                port,
+                sanitize_for_terminal(&row.state),
+                sanitize_for_terminal(&row.comment),
+            ]
         });
         table::write(terminal.out, &["DEVICE", "PORT", "STATE", "COMMENT"], rows, 3, terminal.width)?;
     }
@@ -236,10 +241,10 @@ fn text(file: &Path) -> Result<Vec<u8>, CliError> {
 /// What a document says is expected: all of it, or the first fault. It is judged as a whole before any of it is
 /// sent, which may take several requests.
 pub(super) fn rows(document: &[u8]) -> Result<Vec<Row>, CliError> {
-    let foreign = |error: serde_json::Error| CliError::NotExpected(harmless(&error.to_string()));
+    let foreign = |error: serde_json::Error| CliError::NotExpected(sanitize_for_terminal(&error.to_string()));
     let rows: Vec<Row> = serde_json::from_slice(bytes_without_mark(document)).map_err(foreign)?;
     for (index, row) in rows.iter().enumerate() {
-        let fault = row.fault().map(|fault| format!("row {}: {}", index + 1, harmless(&fault)));
+        let fault = row.fault().map(|fault| format!("row {}: {}", index + 1, sanitize_for_terminal(&fault)));
         fault.map_or(Ok(()), |fault| Err(CliError::NotExpected(fault)))?;
     }
     Ok(rows)
@@ -268,7 +273,7 @@ async fn accept(
     appliance: &Appliance,
     terminal: &mut Terminal<'_>,
 ) -> Result<(), CliError> {
-    let host = args.host.as_ref().map(|host| format!("&host={}", in_path(&host.to_string())));
+    let host = args.host.as_ref().map(|host| format!("&host={}", percent_encode(&host.to_string())));
     let path = format!("/v1/diff?by=device{}", host.unwrap_or_default());
     let found: Vec<Difference> = appliance.get(&path).await?;
     let (known, unknown): (Vec<_>, Vec<_>) =

@@ -57,7 +57,7 @@ impl Found {
 }
 
 /// A name or a sentence from elsewhere, fit for a terminal; no DNS name is longer (RFC 1035, 2.3.4).
-pub(super) fn harmless(text: &str) -> String {
+pub(super) fn sanitize_for_terminal(text: &str) -> String {
     one_line(text, 253)
 }
 

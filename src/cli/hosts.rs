@@ -1,4 +1,4 @@
-//! `portscan hosts`: who is known, and what is open there.
+//! `portscan hosts`: which devices are known, and what is open there.
 
 use std::io::{self, Write};
 
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{
     CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, Use, in_path},
-    found::harmless,
+    appliance::{Access, Appliance, ApplianceError, Use, percent_encode},
+    found::sanitize_for_terminal,
     table,
 };
 use crate::{
@@ -61,7 +61,7 @@ pub(super) async fn hosts(
     let appliance = Appliance::find(&args.access, overrides, world, Use::Reading)?;
     let asked = match &args.host {
         Some(host) => {
-            let path = format!("/v1/hosts/{}", in_path(&host.to_string()));
+            let path = format!("/v1/hosts/{}", percent_encode(&host.to_string()));
             appliance.get::<Value>(&path).await.map(|host| vec![host])
         }
         None => appliance.get::<Vec<Value>>("/v1/hosts").await,
@@ -118,10 +118,12 @@ fn print(out: &mut dyn Write, hosts: &[Host], width: Option<u16>) -> io::Result<
         folds,
     };
     let mut columns = vec![
-        column("DEVICE", false, |host| host.mac.as_deref().map_or_else(|| "-".to_owned(), harmless)),
-        column("ADDRESS", false, |host| harmless(&host.address)),
+        column("DEVICE", false, |host| {
+            host.mac.as_deref().map_or_else(|| "-".to_owned(), sanitize_for_terminal)
+        }),
+        column("ADDRESS", false, |host| sanitize_for_terminal(&host.address)),
         column("SEEN (UTC)", false, |host| host.last_seen.strftime("%Y-%m-%d %H:%M").to_string()),
-        column("NAME", true, |host| host.name.as_deref().map(harmless).unwrap_or_default()),
+        column("NAME", true, |host| host.name.as_deref().map(sanitize_for_terminal).unwrap_or_default()),
         column("VENDOR", true, Host::maker),
         column("OPEN PORTS", true, |host| open(&host.ports)),
     ];
@@ -139,10 +141,10 @@ fn print(out: &mut dyn Write, hosts: &[Host], width: Option<u16>) -> io::Result<
 }
 
 impl Host {
-    /// Who made its network interface, or that nobody can tell.
+    /// The maker of its network interface, or that it cannot be told.
     fn maker(&self) -> String {
         match &self.vendor {
-            Some(vendor) => harmless(vendor),
+            Some(vendor) => sanitize_for_terminal(vendor),
             None if self.locally_administered => "random MAC".to_owned(),
             None => String::new(),
         }

@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     CliError, DONE, FAILED, Terminal, World,
     appliance::{Access, Appliance, ApplianceError, Use},
-    found::harmless,
+    found::sanitize_for_terminal,
     table::counted,
 };
 use crate::{config::Overrides, http};
@@ -109,7 +109,9 @@ pub(super) async fn import(
         let summary = handed_in.ok().flatten();
         match (&summary, args.json) {
             (_, true) => outcomes.push(Outcome { file, summary, error }),
-            (Some(summary), false) => writeln!(terminal.out, "{}: {}", harmless(&file), sentence(summary))?,
+            (Some(summary), false) => {
+                writeln!(terminal.out, "{}: {}", sanitize_for_terminal(&file), sentence(summary))?;
+            }
             (None, false) => {}
         }
     }
@@ -141,7 +143,7 @@ fn sentence(summary: &Summary) -> String {
     let taken = if taken.is_empty() { "no hosts".to_owned() } else { taken.join(", ") };
     let omission = |it: &Omission| {
         let what = number(it.count, it.what.trim_end_matches('s'));
-        format!("{} ({})", harmless(&what), harmless(&it.reason))
+        format!("{} ({})", sanitize_for_terminal(&what), sanitize_for_terminal(&it.reason))
     };
     match left_out.iter().map(omission).collect::<Vec<_>>() {
         none if none.is_empty() => format!("scan {id}: {taken}"),

@@ -8,7 +8,7 @@ use super::{
     CliError, DONE, Terminal, World,
     appliance::{Access, Appliance, Use},
     expected::{self, rows},
-    found::harmless,
+    found::sanitize_for_terminal,
 };
 use crate::{
     client::{Client, Limits},
@@ -47,7 +47,8 @@ pub(super) async fn import_expected(
     let limits = Limits { timeout: PATIENCE, max_bytes: ANSWER_MAX };
     // First, so that nothing is opened here for what cannot be had there.
     let answer = Client::new(Arc::clone(&world.resolver)).get(&url, limits).await;
-    let rows = rows(&answer.map_err(|error| CliError::Elsewhere { url: harmless(&url), error })?)?;
+    let rows =
+        rows(&answer.map_err(|error| CliError::Elsewhere { url: sanitize_for_terminal(&url), error })?)?;
     if rows.is_empty() {
         // To expect nothing would be to alarm of everything.
         terminal.warn("nothing is expected there: nothing was taken over");

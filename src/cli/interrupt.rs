@@ -2,16 +2,15 @@
 
 use std::{io, thread};
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-/// Listens for SIGINT from now on; the value becomes true with the first. The second ends the process at
+/// Listens for SIGINT from now on; the first cancels the token. The second ends the process at
 /// once, whatever it is doing: so the listener has a thread of its own, for the command's may be waiting for
 /// a pipe that nobody reads.
-pub(super) fn listen() -> io::Result<watch::Receiver<bool>> {
-    let (interrupted, receiver) = watch::channel(false);
+pub(super) fn listen() -> io::Result<CancellationToken> {
+    let interrupted = CancellationToken::new();
+    let interrupt = interrupted.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let mut signals = {
         let _entered = runtime.enter();
@@ -20,10 +19,10 @@ pub(super) fn listen() -> io::Result<watch::Receiver<bool>> {
     thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
         runtime.block_on(async {
             signals.recv().await;
-            interrupted.send_replace(true);
+            interrupt.cancel();
             signals.recv().await;
             std::process::exit(super::INTERRUPTED.into());
         });
     })?;
-    Ok(receiver)
+    Ok(interrupted)
 }

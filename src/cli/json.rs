@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::found::{Found, Scan, harmless};
+use super::found::{Found, Scan, sanitize_for_terminal};
 use crate::{
     model::{PortFinding, PortState, Protocol, Reason},
     services,
@@ -70,7 +70,7 @@ fn of_host(found: &Found, open_only: bool) -> HostJson<'_> {
     HostJson {
         address: &found.report.address,
         mac: found.mac,
-        name: found.name.as_deref().map(harmless),
+        name: found.name.as_deref().map(sanitize_for_terminal),
         status: found.report.status.as_str(),
         default_state: found.report.default_state,
         ports: listed

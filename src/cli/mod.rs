@@ -44,7 +44,7 @@ pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, StatusArgs, parse};
 pub use backup::BackupArgs;
 pub use changes::ChangesArgs;
 pub use diff::DiffArgs;
-pub use discover::DiscoverArgs;
+pub use discover::{ARP_GRANT, DiscoverArgs};
 pub use expected::Expected;
 pub use hosts::HostsArgs;
 pub use import::ImportArgs;
@@ -183,7 +183,7 @@ impl<'a> Terminal<'a> {
 
     /// Tells the user of something that does not stop the command.
     fn warn(&mut self, warning: &str) {
-        // Who closed standard error does not want to hear; the results still count.
+        // Standard error may be closed; the results still count.
         for line in warning.lines() {
             _ = writeln!(self.err, "portscan: {}", one_line(line, LONGEST_WARNING));
         }

@@ -15,7 +15,7 @@ use jiff::{Zoned, tz::TimeZone};
 
 use super::{
     CliError, ScanArgs,
-    found::{Found, Scan, harmless},
+    found::{Found, Scan, sanitize_for_terminal},
 };
 use crate::{
     model::{HostStatus, Protocol, ScanStatus},
@@ -62,7 +62,7 @@ impl Outputs {
         found: &[Found],
     ) -> Result<(), CliError> {
         let names: Vec<Option<String>> =
-            found.iter().map(|host| host.name.as_deref().map(harmless)).collect();
+            found.iter().map(|host| host.name.as_deref().map(sanitize_for_terminal)).collect();
         let asked = [(Protocol::Tcp, args.port_set())].into();
         let run = Run {
             args: &args.line,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     CliError, DONE, FAILED, ProbeArgs, Terminal, World,
-    found::harmless,
+    found::sanitize_for_terminal,
     left_out::{First, LeftOut, ask_for_mac},
     table::milliseconds,
 };
@@ -116,7 +116,7 @@ impl Answer {
             reason: found.map(|found| found.reason),
             service: services::name(args.port),
             rtt_ms: found.and_then(|found| found.rtt_ms()),
-            detail: harmless(&report.detail),
+            detail: sanitize_for_terminal(&report.detail),
         }
     }
 

@@ -5,12 +5,12 @@ use std::{io, time::Duration};
 use clap::Args;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     CliError, DONE, FAILED, INTERRUPTED, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, in_path},
-    found::harmless,
+    appliance::{Access, Appliance, ApplianceError, percent_encode},
+    found::sanitize_for_terminal,
     ports,
     progress::Bar,
     table::counted,
@@ -87,7 +87,7 @@ pub(super) async fn run(
     overrides: &Overrides,
     world: &World,
     terminal: &mut Terminal<'_>,
-    mut interrupted: watch::Receiver<bool>,
+    interrupted: CancellationToken,
 ) -> Result<u8, CliError> {
     let appliance = Appliance::find_running(&args.access, overrides, world)?;
     let started = appliance.ask(Method::POST, &args.path(), None::<&()>).await?;
@@ -100,7 +100,7 @@ pub(super) async fn run(
             bar.tell(done, total, message(&runs));
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
-                _ = interrupted.wait_for(|interrupted| *interrupted) => {
+                () = interrupted.cancelled() => {
                     bar.clear();
                     terminal.warn("it goes on; DELETE /v1/runs/ID stops it");
                     return Ok(INTERRUPTED);
@@ -139,7 +139,7 @@ impl Run {
     fn line(&self) -> String {
         let Self { id, scanner, status, hosts: Share { done, total }, .. } = self;
         let total = usize::try_from(*total).unwrap_or(usize::MAX);
-        let (scanner, status) = (harmless(scanner), harmless(status));
+        let (scanner, status) = (sanitize_for_terminal(scanner), sanitize_for_terminal(status));
         format!("{scanner}: {status}, {done} of {}; /v1/runs/{id}", counted(total, "device"))
     }
 }
@@ -166,11 +166,11 @@ impl RunArgs {
         let mut path = "/v1/run".to_owned();
         if let Some(name) = &self.name {
             path.push('/');
-            path.push_str(&in_path(name));
+            path.extend(percent_encode(name));
         }
         if let Some(host) = &self.host {
             path.push_str("?host=");
-            path.push_str(&in_path(&host.to_string()));
+            path.extend(percent_encode(&host.to_string()));
         }
         if let Some(ports) = &self.ports {
             path.push_str("&ports=");

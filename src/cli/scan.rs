@@ -1,10 +1,11 @@
 //! `portscan scan`: hands hosts to the scanner, prints them as they come back.
 
-use std::{collections::VecDeque, io, pin::pin, time::Duration};
+use std::{collections::VecDeque, io, time::Duration};
 
 use futures_util::future::select_all;
 use jiff::tz::TimeZone;
-use tokio::{sync::watch, time};
+use tokio::time;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     CliError, DONE, FAILED, INTERRUPTED, Probing, ScanArgs, Terminal, World,
@@ -30,16 +31,16 @@ use crate::{
 const OUTAGE: Duration = Duration::from_secs(60);
 
 /// Hosts in progress at once: enough to fill the time that one host's pace leaves, and few enough that the
-/// first results come early and the kernel's table of neighbours is not filled with addresses that nobody has.
+/// first results come early and the kernel's table of neighbours is not filled with addresses without a host.
 const AT_ONCE: usize = 16;
 
-/// Scans, prints, returns the exit code. Once `interrupted` is true it tells what is known and ends.
+/// Scans, prints, returns the exit code. Once `interrupted` is cancelled it tells what is known and ends.
 pub(super) async fn scan(
     args: &ScanArgs,
     (verbose, overrides): (u8, &Overrides),
     world: &World,
     terminal: &mut Terminal<'_>,
-    interrupted: watch::Receiver<bool>,
+    interrupted: CancellationToken,
 ) -> Result<u8, CliError> {
     let left_out = LeftOut::read(overrides, args.ignore_exclude).map_err(CliError::Exclusions)?;
     let links = (world.links)().map_err(CliError::Links)?;
@@ -62,7 +63,7 @@ pub(super) async fn scan(
     let outputs = Outputs::open(args.outputs(), &world.clock.wall().to_zoned(TimeZone::system()))?;
     let Probing { scanner, thread, limits, .. } = (world.prober)().map_err(CliError::Prober)?;
     let mut run = Run::new((args, verbose), (targets, left_out), (&scanner, &links), &*world.clock, terminal);
-    run.drive(interrupted).await?;
+    run.drive(&interrupted).await?;
     // Only a thread that has ended has published its last counts.
     thread.join();
     run.conclude(&scanner.stats(), limits.descriptors, outputs)
@@ -132,7 +133,7 @@ impl<'a, 'w> Run<'a, 'w> {
     }
 
     /// Until every host is over, or all are that were under way when it was interrupted.
-    async fn drive(&mut self, mut interrupted: watch::Receiver<bool>) -> Result<(), CliError> {
+    async fn drive(&mut self, interrupted: &CancellationToken) -> Result<(), CliError> {
         let mut tick = time::interval(TICK);
         tick.set_missed_tick_behavior(time::MissedTickBehavior::Skip);
         loop {
@@ -140,7 +141,7 @@ impl<'a, 'w> Run<'a, 'w> {
             if self.running.is_empty() {
                 break;
             }
-            match self.next(&mut interrupted, &mut tick).await {
+            match self.next(interrupted, &mut tick).await {
                 Step::Ended(place, Ended::Asked(solicited)) => {
                     let asked = self.running.swap_remove(place);
                     self.answered(asked, solicited)?;
@@ -226,17 +227,12 @@ impl<'a, 'w> Run<'a, 'w> {
         }
     }
 
-    async fn next(&mut self, interrupted: &mut watch::Receiver<bool>, tick: &mut time::Interval) -> Step {
+    async fn next(&mut self, interrupted: &CancellationToken, tick: &mut time::Interval) -> Step {
         let ended = select_all(self.running.iter_mut().map(|running| Box::pin(running.stage.end())));
-        let mut interrupt = pin!(async {
-            // Heard once: a second one ends the process elsewhere.
-            if self.stopping || interrupted.wait_for(|yes| *yes).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        });
         tokio::select! {
             (ended, place, _) = ended => Step::Ended(place, ended),
-            () = &mut interrupt => Step::Interrupted,
+            // Heard once: a second one ends the process elsewhere.
+            () = interrupted.cancelled(), if !self.stopping => Step::Interrupted,
             _ = tick.tick() => Step::Tick,
         }
     }
@@ -293,7 +289,7 @@ impl<'a, 'w> Run<'a, 'w> {
     }
 }
 
-/// What the user is told of targets that the configuration excludes by their addresses.
+/// The warning of targets that the configuration excludes by their addresses.
 fn warning_of_excluded(excluded: &[Target]) -> Option<String> {
     let others = match excluded.len() {
         0 => return None,
@@ -315,7 +311,7 @@ fn left_out_for(address: &Address, mac: Mac, reason: Reason) -> String {
     }
 }
 
-/// Who has the address: read after the scan, when the kernel has just talked to it.
+/// The MAC at the address: read after the scan, when the kernel has just talked to it.
 fn mac_of(report: &HostReport, links: &Links) -> Option<Mac> {
     match links.link_of(&report.address) {
         _ if report.status == HostStatus::Down => None,

@@ -9,7 +9,10 @@ use std::{
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::{CliError, DONE, FAILED, StatusArgs, Terminal, World, appliance::url_of, found::harmless, table};
+use super::{
+    CliError, DONE, FAILED, StatusArgs, Terminal, World, appliance::url_of, found::sanitize_for_terminal,
+    table,
+};
 use crate::{
     client::{Client, ClientError, Limits},
     config::{Config, Overrides},
@@ -161,7 +164,12 @@ fn read<T: for<'de> Deserialize<'de>>(url: &str, body: &[u8]) -> Result<T, Statu
 }
 
 fn print(out: &mut dyn Write, told: &Told, width: Option<u16>) -> io::Result<()> {
-    writeln!(out, "{}: {}", harmless(&told.url), if told.health.is_well() { "ok" } else { "not well" })?;
+    writeln!(
+        out,
+        "{}: {}",
+        sanitize_for_terminal(&told.url),
+        if told.health.is_well() { "ok" } else { "not well" }
+    )?;
     if let Some(error) = &told.health.error {
         writeln!(out, "error: {}", one_line(error, MOST_SAID))?;
     }
@@ -178,7 +186,12 @@ fn print(out: &mut dyn Write, told: &Told, width: Option<u16>) -> io::Result<()>
     let rows = devices.iter().map(|device| {
         let ports: PortSet = device.ports.iter().copied().collect();
         let open = if ports.is_empty() { "none".to_owned() } else { ports.to_string().replace(',', ", ") };
-        vec![device.host.mac.to_string(), harmless(&device.host.ipv4), harmless(&device.time.utc), open]
+        vec![
+            device.host.mac.to_string(),
+            sanitize_for_terminal(&device.host.ipv4),
+            sanitize_for_terminal(&device.time.utc),
+            open,
+        ]
     });
     table::write(out, &["DEVICE", "ADDRESS", "SCANNED (UTC)", "OPEN PORTS"], rows, 3, width)
 }

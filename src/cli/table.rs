@@ -11,7 +11,7 @@ use std::{
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::HumanCount;
 
-use super::found::{Found, Scan, harmless};
+use super::found::{Found, Scan, sanitize_for_terminal};
 use crate::{
     model::{HostStatus, PortFinding, PortState, Reason, ScanStatus},
     services,
@@ -73,7 +73,7 @@ fn header(found: &Found) -> String {
     let report = &found.report;
     let mut header = report.address.to_string();
     if let Some(name) = &found.name {
-        _ = write!(header, " ({})", harmless(name));
+        _ = write!(header, " ({})", sanitize_for_terminal(name));
     }
     if let Some(mac) = found.mac {
         _ = write!(header, "  {mac}");
@@ -83,7 +83,7 @@ fn header(found: &Found) -> String {
         _ = write!(header, " {}", milliseconds(rtt));
     }
     if report.status != HostStatus::Up && !report.detail.is_empty() {
-        _ = write!(header, ": {}", harmless(&report.detail));
+        _ = write!(header, ": {}", sanitize_for_terminal(&report.detail));
     }
     if report.status == HostStatus::Partial {
         _ = write!(header, " ({} ports have a verdict)", report.coverage.len());

@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
@@ -42,11 +42,11 @@ struct Ran {
     code: u8,
 }
 
-async fn ran_with(line: &str, interrupted: watch::Receiver<bool>) -> Ran {
+async fn ran_with(line: &str, interrupted: CancellationToken) -> Ran {
     ran_in(&world(), line, interrupted).await
 }
 
-async fn ran_in(world: &World, line: &str, interrupted: watch::Receiver<bool>) -> Ran {
+async fn ran_in(world: &World, line: &str, interrupted: CancellationToken) -> Ran {
     let arguments = parse(line.split_whitespace().map(OsString::from)).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut terminal = Terminal { out: &mut out, err: &mut err, width: None, progress: None };
@@ -64,8 +64,7 @@ async fn ran_in(world: &World, line: &str, interrupted: watch::Receiver<bool>) -
 }
 
 async fn ran(line: &str) -> Ran {
-    let (_sender, interrupted) = watch::channel(false);
-    ran_with(line, interrupted).await
+    ran_with(line, CancellationToken::new()).await
 }
 
 fn listener() -> (TcpListener, u16) {
@@ -150,7 +149,8 @@ async fn what_cannot_be_written_is_said_before_anything_is_scanned() {
 
 #[tokio::test]
 async fn an_interrupted_report_says_so() {
-    let (_sender, interrupted) = watch::channel(true);
+    let interrupted = CancellationToken::new();
+    interrupted.cancel();
     let ran = ran_with("portscan scan -p- -oX - 127.0.0.0/26", interrupted).await;
     assert_eq!(ran.code, 130);
     assert!(ran.out.contains("exit=\"error\" errormsg=\"interrupted"), "{}", ran.out);
@@ -159,7 +159,8 @@ async fn an_interrupted_report_says_so() {
 
 #[tokio::test]
 async fn interrupted_it_tells_what_is_known() {
-    let (_sender, interrupted) = watch::channel(true);
+    let interrupted = CancellationToken::new();
+    interrupted.cancel();
     let ran = ran_with("portscan scan -p- 127.0.0.0/26", interrupted).await;
     assert_eq!(ran.code, 130);
     assert!(ran.out.lines().last().unwrap().starts_with("interrupted: "), "{}", ran.out);
@@ -221,11 +222,24 @@ async fn what_is_no_hosts_address_is_refused_before_anything_is_sent() {
             // There is nothing to probe with.
             let prober = Box::new(|| -> io::Result<Probing> { panic!("it would be probed") });
             let world = World { resolver: Arc::new(Blocking), prober, ..world() };
-            let (_sender, interrupted) = watch::channel(false);
-            let ran = ran_in(&world, &command, interrupted).await;
+            let ran = ran_in(&world, &command, CancellationToken::new()).await;
             assert_eq!((ran.code, ran.out.as_str()), (FAILED, ""), "{command}: {}", ran.err);
             assert!(ran.err.contains(why), "{command}: {}", ran.err);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_database_at_rest_is_asked_without_an_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().display();
+    let prober = Box::new(|| -> io::Result<Probing> { panic!("an engine would be started") });
+    let world = World { prober, ..world() };
+    let copy = format!("backup {dir}/copy.db");
+    for command in ["expected set 192.0.2.1 80", "expected list", "hosts", "changes", "diff", &copy] {
+        let line = format!("portscan {command} --data-dir {dir}");
+        let ran = ran_in(&world, &line, CancellationToken::new()).await;
+        assert_eq!(ran.code, DONE, "{line}: {}", ran.err);
     }
 }
 

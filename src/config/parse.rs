@@ -14,7 +14,10 @@ use jiff::civil::Time;
 use tracing::level_filters::LevelFilter;
 
 use super::{Discover, FeedUrl};
-use crate::model::{Address, Mac, PortSet, TargetSpec, ascii_name, canonical_net, one_line, without_secrets};
+use crate::model::{
+    Address, DurationError, Mac, PortSet, TargetSpec, ascii_name, canonical_net, one_line, parse_duration,
+    without_secrets,
+};
 
 type Parsed<T> = Result<T, String>;
 
@@ -38,26 +41,20 @@ fn value<T: FromStr<Err: ToString>>(text: &str) -> Parsed<T> {
 
 /// A number and s, m, h or d. Longer units vary in length, mixed ones (`1h30m`) can be said as one (`90m`).
 pub(super) fn duration(text: &str) -> Parsed<Duration> {
-    let fault = |reason: &str| Err(format!("\"{}\" {reason}; {DURATION_FORM}", shown(text)));
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let seconds: u64 = match unit {
-        _ if number.is_empty() => return fault("is not a length of time"),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "" => return fault("has no unit"),
-        "M" | "mo" | "y" | "Y" => return fault("is in months or years, which vary in length"),
-        unit if unit.starts_with(['.', ',']) => return fault("is not a whole number"),
-        unit if unit.contains(|c: char| c.is_ascii_digit()) => return fault("mixes units"),
-        _ => return fault("has an unknown unit"),
+    let reason = match parse_duration(text, &["s", "m", "h", "d"]) {
+        Ok(Duration::ZERO) => "is no time at all",
+        Ok(duration) if duration <= LONGEST => return Ok(duration),
+        Ok(_) | Err(DurationError::TooLong) => "is longer than ten years",
+        Err(DurationError::NoNumber) => "is not a length of time",
+        Err(DurationError::NoUnit(unit)) => match unit {
+            "" => "has no unit",
+            "M" | "mo" | "y" | "Y" => "is in months or years, which vary in length",
+            unit if unit.starts_with(['.', ',']) => "is not a whole number",
+            unit if unit.contains(|c: char| c.is_ascii_digit()) => "mixes units",
+            _ => "has an unknown unit",
+        },
     };
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds)) {
-        Some(0) => fault("is no time at all"),
-        Some(total) if total <= LONGEST.as_secs() => Ok(Duration::from_secs(total)),
-        _ => fault("is longer than ten years"),
-    }
+    Err(format!("\"{}\" {reason}; {DURATION_FORM}", shown(text)))
 }
 
 /// A local time of day, to the minute or second.
@@ -197,7 +194,7 @@ pub(super) fn discover(text: &str) -> Parsed<Discover> {
     }
 }
 
-/// A part of a network whose every address can be asked.
+/// A part of a network of which every address can be asked.
 pub(super) fn discover_net(text: &str) -> Parsed<Ipv4Net> {
     let fault = |reason: &str| Err(format!("\"{}\" {reason}", shown(text)));
     match text.parse() {
@@ -219,7 +216,7 @@ pub(super) fn discover_conflict(list: &[Discover]) -> Option<String> {
     })
 }
 
-/// Whom to scan: everything that can be named.
+/// What to scan: everything that can be named.
 pub(super) fn target(text: &str) -> Parsed<TargetSpec> {
     let spec = TargetSpec::parse_target(text).map_err(|error| error.to_string())?;
     // The first address of a prefix such as 224.0.0.0/24 or fe80::/112 tells of all of it.
@@ -227,7 +224,7 @@ pub(super) fn target(text: &str) -> Parsed<TargetSpec> {
     first.map_or(Ok(()), |first| host_address(&first)).map(|()| spec)
 }
 
-/// Whom a rule is about, prefixes and ranges of any size: what can be compared with a device, so no names, which
+/// What a rule is about, prefixes and ranges of any size: what can be compared with a device, so no names, which
 /// may lead elsewhere tomorrow.
 pub(super) fn pattern(text: &str) -> Parsed<TargetSpec> {
     match value(text)? {
@@ -325,7 +322,8 @@ pub(super) fn host_name(text: &str) -> Parsed<String> {
 }
 
 /// The appliance's own name, to which `.local` is added: one label (RFC 1123, 2.1). A label has 63 octets at most
-/// (RFC 1035, 2.3.4); who finds the name taken puts a number behind it (RFC 6762, 9), for which there must be room.
+/// (RFC 1035, 2.3.4); a machine that finds the name taken puts a number behind it (RFC 6762, 9), for which there must
+/// be room.
 pub(super) fn mdns_name(text: &str) -> Parsed<String> {
     const LONGEST: usize = 58;
     let name = text.to_ascii_lowercase();
@@ -350,7 +348,7 @@ pub(super) fn mdns_name(text: &str) -> Parsed<String> {
     ))
 }
 
-/// Who is trusted: an address or a prefix of any size.
+/// What is trusted: an address or a prefix of any size.
 pub(super) fn network(text: &str) -> Parsed<IpNet> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse::<IpNet>().or_else(|_| address()).map(canonical_net).map_err(|_| {

@@ -81,7 +81,10 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         if let StoreError::UnknownScan(_) = error {
-            return Self::new(StatusCode::NOT_FOUND, error.to_string());
+            return Self::new(
+                StatusCode::NOT_FOUND,
+                format!("{error}; ask for /v1/scans to see those there are"),
+            );
         }
         tracing::warn!(%error, "cannot read the database");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())

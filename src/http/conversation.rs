@@ -31,9 +31,9 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, sink},
     net::TcpStream,
     select,
-    sync::watch,
     time::{Instant, Sleep, sleep, sleep_until, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{
@@ -148,7 +148,7 @@ impl Host {
         self: Arc<Self>,
         (stream, ends): (TcpStream, Ends),
         (seat, mut eviction): (Seat, Eviction),
-        mut stop: watch::Receiver<bool>,
+        stop: CancellationToken,
     ) {
         // An answer is written whole; waiting for more would only delay it (by 40 ms).
         let _ = stream.set_nodelay(true);
@@ -178,7 +178,7 @@ impl Host {
                 _ = busy.changed() => Event::Turn,
                 () = &mut deadline => Event::TooLong,
                 () = eviction.called() => Event::Evicted,
-                () = stopped(&mut stop), if !stopping => Event::Stop,
+                () = stop.cancelled(), if !stopping => Event::Stop,
             };
             match event {
                 Event::Turn if *busy.borrow() => deadline.set(sleep(self.limits.request)),
@@ -202,7 +202,7 @@ impl Host {
         select! {
             _ = timeout(self.limits.linger, hear_out(stream)) => {}
             () = eviction.called() => {}
-            () = stopped(&mut stop) => {}
+            () = stop.cancelled() => {}
         }
     }
 
@@ -294,11 +294,6 @@ fn busy(reason: Reason) -> Answer {
         Reason::Full => "too many requests are being answered; try again later",
     };
     Refusal::again_in(RETRY, why).closing().into_response()
-}
-
-/// Resolves when the server is to stop; so it does when nobody is left who could say so. Cancel-safe.
-pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Throws away what the client still sends, until it ends or has sent too much.

@@ -1,6 +1,6 @@
 //! The page for people: what a browser gets, every file of it from the binary.
 //!
-//! `page/` holds the files as they are served, no build step between. Data comes to them as JSON by the API, so
+//! `page/` holds the files as they are served below `/page`, no build step between. Data comes to them as JSON by the API, so
 //! nothing here knows what they show. All their URLs are relative: behind a proxy the page may live below a path.
 
 use std::fmt::Write;
@@ -16,13 +16,11 @@ use hyper::{
     StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
+use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 
 use super::site::not_found;
 use crate::service::health::Health;
-
-/// A file below [`FOLDER`], and what is in it.
-type File = (&'static str, &'static [u8]);
 
 /// Where the page's files are found. No `base_url` may be called so.
 const FOLDER: &str = "/page";
@@ -35,61 +33,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const SIGNPOST: &str = "{signpost}";
 
 /// What stands at `/`.
-const INDEX: &str = include_str!("dashboard/page/index.html");
+const INDEX: &str = include_str!("dashboard/index.html");
 
-macro_rules! files {
-    ($($name:literal),* $(,)?) => {
-        [$(($name, include_bytes!(concat!("dashboard/page/", $name)))),*]
-    };
-}
-
-/// All that is served beside [`INDEX`].
-const FILES: &[File] = &files![
-    "api.js",
-    "complete.js",
-    "devices.js",
-    "digest.js",
-    "directory.js",
-    "events-worker.js",
-    "events.js",
-    "expected.js",
-    "filter.js",
-    "format.js",
-    "icon.svg",
-    "limits.js",
-    "main.js",
-    "pages/changes.js",
-    "pages/compare.js",
-    "pages/device.js",
-    "pages/differences.js",
-    "pages/health.js",
-    "pages/now.js",
-    "pages/running.js",
-    "pages/scan.js",
-    "pages/scans.js",
-    "parts/bar.js",
-    "parts/chip.js",
-    "parts/dialog.js",
-    "parts/expectations.js",
-    "parts/filterbox.js",
-    "parts/port.js",
-    "parts/rows.js",
-    "parts/table.js",
-    "parts/time.js",
-    "parts/timeline.js",
-    "parts/toast.js",
-    "parts/who.js",
-    "runs.js",
-    "sort.js",
-    "style.css",
-    "timeline.js",
-    "vendor/lit-html/LICENSE",
-    "vendor/lit-html/directive-helpers.js",
-    "vendor/lit-html/directive.js",
-    "vendor/lit-html/directives/guard.js",
-    "vendor/lit-html/directives/repeat.js",
-    "vendor/lit-html/lit-html.js",
-];
+/// All that is served beside [`INDEX`]. A file that is added is seen because one that is there has to name it: cargo
+/// watches the files, not the folder.
+static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/http/dashboard/page");
 
 /// The page at `/` and its files.
 pub(super) fn routes<H>(base: &str, health: H) -> Router
@@ -106,8 +54,9 @@ where
 }
 
 async fn named(Path(name): Path<String>, asked: HeaderMap) -> Response {
-    match FILES.iter().find(|(known, _)| *known == name) {
-        Some((name, bytes)) => file(name, bytes, &asked),
+    // Paths are compared by their parts, by which `main.js/` would be a file, too.
+    match FILES.get_file(&name).filter(|file| file.path().as_os_str() == name.as_str()) {
+        Some(found) => file(&name, found.contents(), &asked),
         None => not_found().await.into_response(),
     }
 }

@@ -3,8 +3,6 @@
 //! Where discovery is off they are 404, not lanscan's `{}`: that says "my first sweep is still to come", and a
 //! client would wait for it for ever. A failed request it tells its owner of, with the reason.
 
-use std::sync::Arc;
-
 use axum::{extract::State, response::Response};
 use hyper::StatusCode;
 use serde::Serialize;
@@ -18,8 +16,8 @@ use super::{
 use crate::{
     feed::{Document, DocumentEntry, seconds, utc},
     service::{
+        directory::{DeviceDirectory, Discovered},
         feeds::Found,
-        queries::{Discovered, Queries},
     },
     store::StoreError,
 };
@@ -27,8 +25,8 @@ use crate::{
 /// Devices that are written at a time: some 10 KB.
 const ENTRIES: usize = 200;
 
-pub(super) fn routes(queries: Arc<Queries>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(devices)).routes(routes!(status)).with_state(queries)
+pub(super) fn routes(directory: DeviceDirectory) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(devices)).routes(routes!(status)).with_state(directory)
 }
 
 /// The devices of the LAN.
@@ -42,8 +40,8 @@ pub(super) fn routes(queries: Arc<Queries>) -> OpenApiRouter {
         (status = 404, description = "Discovery is off", body = ErrorBody),
     ),
 )]
-async fn devices(State(queries): State<Arc<Queries>>, desk: Desk) -> Result<Response, Refusal> {
-    match discovered(&queries)? {
+async fn devices(State(directory): State<DeviceDirectory>, desk: Desk) -> Result<Response, Refusal> {
+    match discovered(&directory)? {
         Some(found) => rows::streamed(&desk, "application/json", Devices { found, told: 0 }).await,
         None => Ok(json(StatusCode::OK, &Nothing {})),
     }
@@ -87,8 +85,8 @@ const NONE_END: &[u8] = b"],\"count\":0}";
         (status = 404, description = "Discovery is off", body = ErrorBody),
     ),
 )]
-async fn status(State(queries): State<Arc<Queries>>) -> Result<Response, Refusal> {
-    let status = match discovered(&queries)? {
+async fn status(State(directory): State<DeviceDirectory>) -> Result<Response, Refusal> {
+    let status = match discovered(&directory)? {
         Some(Found { devices, ended, preparation, sweeping }) => StatusPart {
             last_utc: utc(ended),
             last_time_sec: seconds(preparation + sweeping),
@@ -101,8 +99,8 @@ async fn status(State(queries): State<Arc<Queries>>) -> Result<Response, Refusal
 }
 
 /// `None` before the first sweep.
-fn discovered(queries: &Queries) -> Result<Option<Found>, Refusal> {
-    match queries.discovered() {
+fn discovered(directory: &DeviceDirectory) -> Result<Option<Found>, Refusal> {
+    match directory.discovered() {
         Discovered::Off => Err(Refusal::new(
             StatusCode::NOT_FOUND,
             "this appliance does not look for devices itself; to have it do so, write discover = [\"eth0\"] (its \

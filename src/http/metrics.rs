@@ -22,7 +22,7 @@ use super::answer::Refusal;
 use crate::{
     metrics::{self, MetricsError},
     model::Snapshot,
-    service::{queries::Queries, snapshot::HostsVersion},
+    service::snapshot::{HostsVersion, SnapshotReader},
 };
 
 /// Parts that were replaced and are still read by slow clients, at most. If there are more, nothing is written anew
@@ -30,15 +30,15 @@ use crate::{
 const REPLACED: usize = 1;
 
 /// `/metrics`. Open to all, like every read: Prometheus scrapes without a token by default.
-pub(super) fn routes(queries: Arc<Queries>) -> Router {
+pub(super) fn routes(snapshots: SnapshotReader) -> Router {
     Router::new()
         .route("/metrics", get(page))
-        .with_state(Arc::new(Pages { queries, hosts: Mutex::default() }))
+        .with_state(Arc::new(Pages { snapshots, hosts: Mutex::default() }))
 }
 
 /// What pages are made of.
 struct Pages {
-    queries: Arc<Queries>,
+    snapshots: SnapshotReader,
     /// Locked while it is written, so that it is written once.
     hosts: Mutex<HostParts>,
 }
@@ -60,7 +60,7 @@ impl AsRef<[u8]> for Shared {
 }
 
 async fn page(State(pages): State<Arc<Pages>>) -> Result<Response, Refusal> {
-    let own = metrics::encode_own(&pages.queries.own_facts().await).map_err(|error| failed(&error))?;
+    let own = metrics::encode_own(&pages.snapshots.own_facts().await).map_err(|error| failed(&error))?;
     let hosts = pages.hosts().await.map_err(|error| failed(&error))?;
     let length = own.len() + hosts.len();
     let parts = [Bytes::from(own), Bytes::from_owner(Shared(hosts))];
@@ -81,11 +81,11 @@ impl Pages {
     async fn hosts(&self) -> Result<Arc<String>, MetricsError> {
         let mut parts = self.hosts.lock().await;
         // Before the facts: what changes while they are read is written the next time.
-        let version = self.queries.hosts_version().await;
+        let version = self.snapshots.hosts_version().await;
         if let Some(known) = version.as_ref().ok().and_then(|version| parts.still_good(version)) {
             return Ok(known);
         }
-        let snapshot = self.queries.host_snapshot().await;
+        let snapshot = self.snapshots.host_snapshot().await;
         match (version, snapshot) {
             (Ok(version), Ok(snapshot)) => {
                 let mut written = metrics::encode_hosts(&snapshot)?;

@@ -19,13 +19,10 @@ use super::{
 use crate::{
     clock::Clock,
     feed::{seconds, utc},
-    model::{Address, Mac, PortFinding, PortState, Reason, TargetSpec},
+    model::{Address, DeviceKey, Mac, PortFinding, PortState, Reason, TargetSpec},
     resolve::ResolveError,
-    service::{
-        probe::{Asker, ProbeAnswer, ProbeError},
-        queries::Queries,
-    },
-    store::{CachedHost, StoreError},
+    service::probe::{Asker, PortProber, ProbeAnswer, ProbeError},
+    store::{CachedHost, Store, StoreError},
 };
 
 /// Devices that are read at a time: some 10 KB of their MACs.
@@ -36,24 +33,32 @@ const PORTS: usize = 2048;
 
 #[derive(Clone)]
 struct Api {
-    queries: Arc<Queries>,
+    store: Store,
+    prober: Arc<PortProber>,
     probes: Arc<Probes>,
     gate: Gate,
 }
 
 /// The paths under `/base`.
-pub(super) fn routes(base: &str, queries: Arc<Queries>, gate: Gate, clock: Arc<dyn Clock>) -> OpenApiRouter {
+pub(super) fn routes(
+    base: &str,
+    store: Store,
+    prober: PortProber,
+    gate: Gate,
+    clock: Arc<dyn Clock>,
+) -> OpenApiRouter {
     // Braces would be the router's wildcards.
     let base = base.replace('{', "{{").replace('}', "}}");
     let below = OpenApiRouter::new().routes(routes!(macs)).routes(routes!(device)).routes(routes!(probe));
-    let api = Api { queries, probes: Arc::new(Probes::new(clock)), gate };
+    let prober = Arc::new(prober);
+    let api = Api { store, prober, probes: Arc::new(Probes::new(clock)), gate };
     OpenApiRouter::new().nest(&format!("/{base}"), below.with_state(api))
 }
 
 /// The devices that have a result.
 #[utoipa::path(get, path = "/json", tag = "portscan", responses((status = 200, body = MacsBody)))]
 async fn macs(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
-    let list = Macs { queries: api.queries, after: None };
+    let list = Macs { store: api.store, after: None };
     rows::streamed(&desk, "application/json", list).await
 }
 
@@ -66,7 +71,7 @@ async fn macs(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
 )]
 async fn device(State(api): State<Api>, desk: Desk, Path(mac): Path<String>) -> Result<Response, Refusal> {
     let mac: Mac = mac.parse().map_err(|error| Refusal::bad_request(format!("{error}")))?;
-    let ports = Ports { queries: api.queries, mac, begun: false, next: 0, count: 0 };
+    let ports = Ports { store: api.store, mac, begun: false, next: 0, count: 0 };
     rows::streamed(&desk, "application/json", ports).await
 }
 
@@ -100,7 +105,7 @@ async fn probe(
     let client = api.gate.client(sender, parts.extensions.get(), &parts.headers).await;
     let _admitted = api.probes.admit(client)?;
     let asker = if sender.is_this_machine() { Asker::ThisMachine } else { Asker::Network };
-    let body = match api.queries.probe(&host, number, asker).await {
+    let body = match api.prober.probe(&host, number, asker).await {
         Ok(answer) => ProbeBody::of(&host, &port, answer),
         Err(ProbeError::Unresolved(error)) => ProbeBody::unresolved(&error),
         Err(refused) => return Err(probe_refused(&refused)),
@@ -117,7 +122,8 @@ fn probe_refused(error: &ProbeError) -> Refusal {
         | ProbeError::Metadata(_) => StatusCode::FORBIDDEN,
         ProbeError::Stopping | ProbeError::Unresolved(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
-    Refusal::new(status, error.to_string())
+    let how = if matches!(error, ProbeError::OwnAddress(_)) { ", by http://localhost" } else { "" };
+    Refusal::new(status, format!("{error}{how}"))
 }
 
 fn port_number(text: &str) -> Result<u16, Refusal> {
@@ -150,13 +156,13 @@ struct MacsBody {
 
 /// The list of devices, as far as it is written.
 struct Macs {
-    queries: Arc<Queries>,
+    store: Store,
     after: Option<Mac>,
 }
 
 impl Source for Macs {
     async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
-        let macs = self.queries.macs(self.after, MACS).await?;
+        let macs = self.store.macs_after(self.after, MACS).await?;
         if self.after.is_none() {
             write_json(text, &MacsBody { macs: Vec::new() })?;
             text.truncate(text.len() - MACS_END.len());
@@ -178,7 +184,7 @@ const MACS_END: &[u8] = b"]}";
 
 /// A device's open ports, as far as they are written.
 struct Ports {
-    queries: Arc<Queries>,
+    store: Store,
     mac: Mac,
     begun: bool,
     /// The port to go on from.
@@ -189,7 +195,7 @@ struct Ports {
 
 impl Source for Ports {
     async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
-        let host = self.queries.device(self.mac).await?;
+        let host = self.store.latest(&DeviceKey::Mac(self.mac)).await?;
         if !std::mem::replace(&mut self.begun, true) {
             let Some(host) = &host else {
                 write_json(text, &DeviceBody::Unknown(ErrorBody { error: "host not found".into() }))?;

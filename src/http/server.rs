@@ -9,15 +9,15 @@ use axum::Router;
 use futures_util::FutureExt;
 use tokio::{
     select,
-    sync::watch,
     task::{JoinSet, yield_now},
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     auth::Gate,
     connections::{Connections, Seated},
-    conversation::{Host, stopped},
+    conversation::Host,
     limits::Limits,
     sender::Ends,
 };
@@ -41,17 +41,13 @@ pub struct Server {
     pub limits: Limits,
 }
 
-/// Serves on these listeners (see [`bind`](super::bind)) until `stop` becomes true or its sender is gone,
-/// and for at most [`Limits::stop`] longer.
+/// Serves on these listeners (see [`bind`](super::bind)) until `stop` is cancelled, and for at most
+/// [`Limits::stop`] longer.
 ///
 /// # Errors
 ///
 /// If a listener cannot be registered with the runtime, at the start only.
-pub async fn serve(
-    listeners: Vec<TcpListener>,
-    server: Server,
-    stop: watch::Receiver<bool>,
-) -> io::Result<()> {
+pub async fn serve(listeners: Vec<TcpListener>, server: Server, stop: CancellationToken) -> io::Result<()> {
     let Server { router, gate, clock, limits } = server;
     let connections = Connections::new(limits.connections, clock);
     let host = Arc::new(Host::new(router, gate, limits));
@@ -79,14 +75,15 @@ struct Door {
 }
 
 impl Door {
-    async fn keep(self, mut stop: watch::Receiver<bool>) {
+    async fn keep(self, stop: CancellationToken) {
+        // Not `tokio_util`'s `TaskTracker`: dropping this set ends those that are not over in time.
         let mut conversations = JoinSet::new();
         let mut quiet = pin!(sleep(Duration::ZERO));
         loop {
             let accepted = select! {
                 accepted = self.listener.accept() => accepted,
                 Some(_) = conversations.join_next() => continue,
-                () = stopped(&mut stop) => break,
+                () = stop.cancelled() => break,
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -97,7 +94,7 @@ impl Door {
                     }
                     let seated = select! {
                         seated = self.connections.seat(ends.peer, ends.are_here()) => seated,
-                        () = stopped(&mut stop) => break,
+                        () = stop.cancelled() => break,
                     };
                     if let Seated::Seat(seat, eviction) = seated {
                         let host = Arc::clone(&self.host);

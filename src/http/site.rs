@@ -27,7 +27,12 @@ use crate::{
     clock::Clock,
     config::Config,
     net::mdns::Advertised,
-    service::{health::Health, queries::Queries, runner::Runs},
+    resolve::Resolve,
+    service::{
+        differences::Differences, directory::DeviceDirectory, feeds::Inventory, health::Health,
+        import::Importer, probe::PortProber, runner::Runs, scanner::Scanner, snapshot::SnapshotReader,
+    },
+    store::Store,
 };
 
 /// What the appliance's paths answer from.
@@ -40,8 +45,18 @@ pub struct Site {
     pub gate: Gate,
     /// The names that clients may find it by.
     pub advertised: watch::Receiver<Advertised>,
-    /// Answers the questions.
-    pub queries: Arc<Queries>,
+    /// What is remembered.
+    pub store: Store,
+    /// Probes single ports, and counts all probes.
+    pub scanner: Scanner,
+    /// Finds the hosts that clients name.
+    pub resolver: Arc<dyn Resolve>,
+    /// The feeds' devices.
+    pub inventory: watch::Receiver<Inventory>,
+    /// How the appliance is.
+    pub health: watch::Receiver<Health>,
+    /// Takes in what others found.
+    pub importer: Importer,
     /// Starts and stops scans.
     pub runs: Runs,
     /// Paces what clients may ask for.
@@ -52,22 +67,42 @@ pub struct Site {
 
 /// Every path of the appliance, with all layers around.
 pub fn router(site: Site) -> Router {
-    let base = site.config.borrow().base_url.clone();
-    let queries = Arc::clone(&site.queries);
-    let imports = v1::Imports::new(site.queries.importer(), site.limits.upload);
-    let api = v1::Api {
-        queries: Arc::clone(&site.queries),
-        runs: site.runs,
-        imports,
-        advertised: site.advertised,
-        clock: Arc::clone(&site.clock),
+    let Site { config, names, gate, advertised, store, scanner, resolver, inventory, .. } = site;
+    let Site { health, importer, runs, clock, limits, .. } = site;
+    let base = config.borrow().base_url.clone();
+    let differences = Differences::new(store.clone(), config.clone());
+    let directory = DeviceDirectory::new(store.clone(), config.clone(), inventory.clone());
+    let prober = PortProber {
+        scanner: scanner.clone(),
+        resolver,
+        config: config.clone(),
+        inventory: inventory.clone(),
     };
-    let original = portscan::routes(&base, Arc::clone(&site.queries), site.gate.clone(), site.clock)
-        .merge(lanscan::routes(Arc::clone(&site.queries)));
-    let routes = common(&base, move || queries.health())
-        .merge(metrics::routes(Arc::clone(&site.queries)))
-        .merge(v1::routes(api, &site.gate, original));
-    dressed(body::bounded(routes, site.limits).layer(Extension(Desks::default())), site.names)
+    let snapshots = SnapshotReader {
+        store: store.clone(),
+        scanner,
+        config,
+        inventory,
+        importer: importer.clone(),
+        differences: differences.clone(),
+    };
+    let api = v1::ApiParts {
+        store: store.clone(),
+        differences,
+        directory: directory.clone(),
+        snapshots: snapshots.clone(),
+        health: health.clone(),
+        runs,
+        imports: v1::Imports::new(importer, limits.upload),
+        advertised,
+        clock: Arc::clone(&clock),
+    };
+    let original =
+        portscan::routes(&base, store, prober, gate.clone(), clock).merge(lanscan::routes(directory));
+    let routes = common(&base, move || health.borrow().clone())
+        .merge(metrics::routes(snapshots))
+        .merge(v1::routes(api, &gate, original));
+    dressed(body::bounded(routes, limits).layer(Extension(Desks::default())), names)
 }
 
 /// The paths that belong to no API.

@@ -2,8 +2,10 @@
 //!
 //! A [`Snapshot`] in, a page out, in two parts: what is told of the appliance and what of its devices. There is no
 //! registry and nothing is counted here, so that all numbers of a page are of one moment, and no series outlives what
-//! it is about. Names and units follow Prometheus' rules (<https://prometheus.io/docs/practices/naming/>): seconds and
-//! bytes, counters end in `_total`, a limit is named after what it limits.
+//! it is about. Nor is there a `Collector` of the library's: one hands over all families at once, of thousands of
+//! devices some MB, and cannot wait for the database. Names and units follow Prometheus' rules
+//! (<https://prometheus.io/docs/practices/naming/>): seconds and bytes, counters end in `_total`, a limit is named
+//! after what it limits.
 
 mod family;
 mod machine;

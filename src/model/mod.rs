@@ -7,6 +7,7 @@ mod change_event;
 mod delays;
 mod device;
 mod difference;
+mod duration;
 mod host_address;
 mod idn;
 mod mac;
@@ -34,6 +35,7 @@ pub use difference::{
     Deviation, Difference, Disagreement, Expectation, Expected, Known, Place, Standings, device_differences,
     disagreements,
 };
+pub use duration::{DurationError, parse_duration};
 pub use host_address::HostAddressError;
 pub use idn::ascii_name;
 pub use mac::{Mac, MacError};

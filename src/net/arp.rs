@@ -1,7 +1,7 @@
 //! Asks by ARP (RFC 826): one broadcast for each address, the answers to ourselves alone.
 //!
 //! A packet socket that is bound to ARP on one interface: the kernel hands over no other frame, and nothing
-//! that is for others. pnet's own channel would have it all, each frame of a scan included. We answer nothing
+//! that is for others. The channel of the `pnet` crate would have it all, each frame of a scan included. We answer nothing
 //! here: for our own addresses the kernel does.
 
 use std::{
@@ -14,12 +14,9 @@ use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, bind, send},
 };
-use pnet::{
-    packet::{
-        arp::{ArpHardwareTypes, ArpOperations, ArpPacket, MutableArpPacket},
-        ethernet::{EtherTypes, EthernetPacket, MutableEthernetPacket},
-    },
-    util::MacAddr,
+use pnet_packet::{
+    arp::{ArpHardwareTypes, ArpOperations, ArpPacket, MutableArpPacket},
+    ethernet::{EtherTypes, EthernetPacket, MutableEthernetPacket},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
@@ -97,7 +94,7 @@ fn question(mac: Mac, own: Ipv4Addr, asked: Ipv4Addr) -> [u8; LENGTH] {
     let mut frame = [0; LENGTH];
     let (head, body) = frame.split_at_mut(ETHERNET);
     if let Some(mut ethernet) = MutableEthernetPacket::new(head) {
-        ethernet.set_destination(MacAddr::broadcast());
+        ethernet.set_destination([0xff; 6].into());
         ethernet.set_source(mac.octets().into());
         ethernet.set_ethertype(EtherTypes::Arp);
     }

@@ -1,4 +1,4 @@
-//! One interface as a LAN: who we are there, and in which subnets.
+//! One interface as a LAN: this machine's addresses there, and their subnets.
 
 use std::{
     fs::{self, File},
@@ -6,9 +6,10 @@ use std::{
     net::Ipv4Addr,
 };
 
-use ipnet::Ipv4Net;
-use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags, sys::socket::LinkAddr};
+use ipnet::{IpNet, Ipv4Net};
+use nix::{net::if_::InterfaceFlags, sys::socket::LinkAddr};
 
+use super::interfaces::{self, NetworkInterface};
 use crate::model::Mac;
 
 /// An Ethernet (or wireless) interface that is up and has an IPv4 address.
@@ -43,7 +44,7 @@ pub enum LanError {
     /// Nothing is plugged in, or no wireless network was joined.
     #[error("{0} has no carrier; is its cable plugged in, its wireless network in reach?")]
     NoCarrier(String),
-    /// A loopback, a tunnel: nobody there has a MAC.
+    /// A loopback, a tunnel: hosts there have no MAC.
     #[error("{0} is no Ethernet, so nobody can be asked for a MAC there; name the interface of the LAN")]
     NotEthernet(String),
     /// Nothing was configured, or DHCP has not answered yet.
@@ -60,26 +61,17 @@ const ETHERNET: u16 = 1;
 /// Of `proc_net(5)`'s table of routes: some 130 octets a route.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// What the kernel says of one interface.
-#[derive(Debug)]
-struct Seen {
-    name: String,
-    flags: InterfaceFlags,
-    link: Option<LinkAddr>,
-    nets: Vec<Ipv4Net>,
-}
-
 impl Lan {
     /// The interface of this name, as it is now.
     ///
     /// # Errors
     /// It is not there, or not ready.
     pub fn of(name: &str) -> Result<Self, LanError> {
-        let mut seen = read()?;
-        match seen.iter().position(|seen| seen.name == name) {
-            Some(at) => seen.swap_remove(at).ready(),
+        let mut all = interfaces::read()?;
+        match all.iter().position(|interface| interface.name == name) {
+            Some(at) => Self::ready(all.swap_remove(at)),
             None => {
-                let there = seen.into_iter().map(|seen| seen.name).collect();
+                let there = all.into_iter().map(|interface| interface.name).collect();
                 Err(LanError::Absent { name: name.to_owned(), there })
             }
         }
@@ -87,7 +79,7 @@ impl Lan {
 
     /// The interface on which an owner who named none most likely wants devices to be looked for.
     pub fn likeliest() -> Option<String> {
-        let ready = read().ok()?.into_iter().filter_map(|seen| seen.ready().ok());
+        let ready = interfaces::read().ok()?.into_iter().filter_map(|found| Self::ready(found).ok());
         let default = default_route();
         let candidates = ready.map(|lan| Candidate {
             // Hardware has a device behind it; bridges, veth pairs and VLANs of containers do not.
@@ -107,11 +99,10 @@ impl Lan {
     pub fn is_own(&self, address: Ipv4Addr) -> bool {
         self.nets.iter().any(|net| net.addr() == address)
     }
-}
 
-impl Seen {
-    fn ready(self) -> Result<Lan, LanError> {
-        let Self { name, flags, link, nets } = self;
+    fn ready(interface: NetworkInterface) -> Result<Self, LanError> {
+        let mac = interface.mac();
+        let NetworkInterface { name, flags, link, nets } = interface;
         if !flags.contains(InterfaceFlags::IFF_UP) {
             return Err(LanError::Down(name));
         }
@@ -119,43 +110,22 @@ impl Seen {
         let Some(link) = link.filter(|link| answers && link.hatype() == ETHERNET) else {
             return Err(LanError::NotEthernet(name));
         };
-        let mac = link.addr().map(Mac::new).filter(|mac| mac.is_unicast());
         let (Some(mac), Ok(index)) = (mac, u32::try_from(link.ifindex())) else {
             return Err(LanError::NotEthernet(name));
         };
         if !flags.contains(InterfaceFlags::IFF_RUNNING) {
             return Err(LanError::NoCarrier(name));
         }
+        let ipv4 = |net: IpNet| if let IpNet::V4(net) = net { Some(net) } else { None };
+        let nets: Vec<Ipv4Net> = nets.into_iter().filter_map(ipv4).collect();
         if nets.is_empty() {
             return Err(LanError::NoAddress(name));
         }
-        Ok(Lan { interface: name, index, mac, nets, link })
+        Ok(Self { interface: name, index, mac, nets, link })
     }
 }
 
-/// Every interface, in the kernel's order.
-fn read() -> io::Result<Vec<Seen>> {
-    let mut all: Vec<Seen> = Vec::new();
-    for entry in getifaddrs()? {
-        // An alias (`eth0:1`) is another address of the same interface.
-        let name = entry.interface_name.split(':').next().unwrap_or_default();
-        let at = all.iter().position(|seen| seen.name == name).unwrap_or_else(|| {
-            all.push(Seen { name: name.to_owned(), flags: entry.flags, link: None, nets: Vec::new() });
-            all.len() - 1
-        });
-        let address = entry.address.as_ref();
-        if let Some(link) = address.and_then(|address| address.as_link_addr()) {
-            all[at].link = Some(*link);
-        }
-        let ipv4 = |storage: &nix::sys::socket::SockaddrStorage| storage.as_sockaddr_in().map(|ip| ip.ip());
-        if let (Some(ip), Some(mask)) = (address.and_then(ipv4), entry.netmask.as_ref().and_then(ipv4)) {
-            all[at].nets.extend(Ipv4Net::with_netmask(ip, mask));
-        }
-    }
-    Ok(all)
-}
-
-/// The interface that what is for nobody near leaves by.
+/// The interface of the default route.
 fn default_route() -> Option<String> {
     let table = File::open("/proc/thread-self/net/route").ok()?;
     route_of(BufReader::new(table.take(MOST_BYTES)))

@@ -3,8 +3,9 @@
 use std::{io, net::IpAddr};
 
 use ipnet::IpNet;
-use pnet::datalink::{self, NetworkInterface};
+use nix::net::if_::InterfaceFlags;
 
+use super::interfaces::{self, NetworkInterface};
 use crate::{
     engine::Link,
     model::{Address, HostAddressError, Mac},
@@ -22,7 +23,7 @@ pub struct Links {
 struct Interface {
     name: String,
     mac: Option<Mac>,
-    /// Whether it asks who has an address before it sends there (ARP, neighbour discovery). Tunnels and
+    /// Whether it asks for the MAC at an address before it sends there (ARP, neighbour discovery). Tunnels and
     /// point-to-point links do not, so their silence says nothing of the host.
     resolves: bool,
     /// Own addresses, each with the subnet it is in.
@@ -31,7 +32,7 @@ struct Interface {
 
 /// How a neighbour is asked for its MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way<'a> {
+pub(super) struct NeighbourLink<'a> {
     /// The interface.
     pub(super) interface: &'a str,
     /// This machine's own address there, in the subnet that the neighbour's is in.
@@ -40,26 +41,23 @@ pub(super) struct Way<'a> {
     pub(super) mac: Option<Mac>,
 }
 
-/// linux/if.h: no ARP on this interface.
-const IFF_NOARP: u32 = 0x80;
-
 impl Links {
     /// Reads them from the kernel.
     ///
     /// # Errors
-    /// They cannot be read, for want of descriptors or memory mostly. pnet then tells of none and keeps the
-    /// reason to itself, but every machine has its loopback, up or not.
+    /// They cannot be read, for want of descriptors or memory mostly.
     pub fn read() -> io::Result<Self> {
-        Self::of(datalink::interfaces())
+        Self::of(interfaces::read().unwrap_or_default())
     }
 
     fn of(interfaces: Vec<NetworkInterface>) -> io::Result<Self> {
+        // Every machine has its loopback, up or not.
         if interfaces.is_empty() {
             return Err(io::Error::other(
                 "this machine's network interfaces cannot be read; is it out of files or memory?",
             ));
         }
-        let own = interfaces.iter().flat_map(|interface| interface.ips.iter().map(|net| net.ip())).collect();
+        let own = interfaces.iter().flat_map(|interface| interface.nets.iter().map(IpNet::addr)).collect();
         Ok(Self { interfaces: interfaces.into_iter().filter_map(Interface::of).collect(), own })
     }
 
@@ -120,16 +118,14 @@ impl Links {
         self.owner(address)?.mac
     }
 
-    /// The interface on which a neighbour's address is asked for, and who asks there; `None` where the address is no
-    /// neighbour's.
-    pub(super) fn way_to(&self, address: &Address) -> Option<Way<'_>> {
+    /// The interface on which a neighbour's address is asked for, and this machine's own address there; `None` where
+    /// the address is no neighbour's.
+    pub(super) fn neighbour_link(&self, address: &Address) -> Option<NeighbourLink<'_>> {
         let mut through = self.interfaces.iter().filter(|link| link.resolves && link.reaches(address));
         through.find_map(|link| {
             // A link-local address has no subnet in common with others but that of its own kind.
             let own = link.nets.iter().find(|net| net.contains(&address.ip()))?;
-            // An alias (`eth0:1`) is another address of the same interface.
-            let interface = link.name.split(':').next().unwrap_or_default();
-            Some(Way { interface, own: own.addr(), mac: link.mac })
+            Some(NeighbourLink { interface: &link.name, own: own.addr(), mac: link.mac })
         })
     }
 
@@ -143,11 +139,12 @@ impl Links {
 
 impl Interface {
     fn of(interface: NetworkInterface) -> Option<Self> {
-        let resolves = !interface.is_point_to_point() && interface.flags & IFF_NOARP == 0;
-        interface.is_up().then(|| Self {
-            mac: interface.mac.map(|mac| Mac::new(mac.octets())).filter(|mac| mac.is_unicast()),
-            resolves: resolves && !interface.is_loopback(),
-            nets: interface.ips.iter().filter_map(|net| IpNet::new(net.ip(), net.prefix()).ok()).collect(),
+        let without =
+            InterfaceFlags::IFF_NOARP | InterfaceFlags::IFF_POINTOPOINT | InterfaceFlags::IFF_LOOPBACK;
+        interface.flags.contains(InterfaceFlags::IFF_UP).then(|| Self {
+            mac: interface.mac(),
+            resolves: !interface.flags.intersects(without),
+            nets: interface.nets,
             name: interface.name,
         })
     }
@@ -236,7 +233,7 @@ mod tests {
             ("192.168.2.1", None),
         ] {
             let links = links();
-            let found = links.way_to(&address(text)).map(|way| (way.interface, way.own.to_string()));
+            let found = links.neighbour_link(&address(text)).map(|way| (way.interface, way.own.to_string()));
             assert_eq!(found, way.map(|(interface, own)| (interface, own.to_owned())), "{text}");
         }
     }

@@ -10,6 +10,7 @@ mod asker;
 mod connect;
 mod echo;
 mod hosts;
+mod interfaces;
 mod lan;
 mod limits;
 mod links;

@@ -17,7 +17,8 @@ use nix::errno::Errno;
 use tokio::time::timeout;
 
 use super::{
-    ArpSocket, Asker, Lan, LanError, Links, echo::Echo, links::Way, ndp::NdpSocket, neighbours::neighbour,
+    ArpSocket, Asker, Lan, LanError, Links, echo::Echo, links::NeighbourLink, ndp::NdpSocket,
+    neighbours::neighbour,
 };
 use crate::model::{Address, Mac};
 
@@ -51,10 +52,10 @@ pub async fn solicit(links: &Links, address: &Address) -> io::Result<Solicited> 
     if let Some(known) = neighbour(address)?.filter(|known| known.is_confirmed) {
         return Ok(Solicited::Answered(known.mac));
     }
-    let way = links.way_to(address);
+    let way = links.neighbour_link(address);
     let asked = match (address.ip(), way) {
         (IpAddr::V4(ip), Some(way)) => ask(ByArp::open(way, ip)).await?,
-        (IpAddr::V6(ip), Some(Way { interface, own: IpAddr::V6(own), mac: Some(mac) })) => {
+        (IpAddr::V6(ip), Some(NeighbourLink { interface, own: IpAddr::V6(own), mac: Some(mac) })) => {
             ask(NdpSocket::open(interface, own, mac, ip)).await?
         }
         _ => Solicited::NotAllowed,
@@ -86,7 +87,7 @@ struct ByArp {
 }
 
 impl ByArp {
-    fn open(way: Way<'_>, asked: Ipv4Addr) -> io::Result<Self> {
+    fn open(way: NeighbourLink<'_>, asked: Ipv4Addr) -> io::Result<Self> {
         let lan = Lan::of(way.interface).map_err(|error| match error {
             LanError::Unreadable(error) => error,
             // Infiniband and the like have other MACs than ARP's questions here.

@@ -142,7 +142,8 @@ fn default_of(groups: &[&Group]) -> Verdict {
 /// it is known that it is one of both.
 fn hides_which(groups: &[&Group]) -> bool {
     let unlocated = || groups.iter().filter(|group| group.ports.is_none()).map(|group| group.state);
-    let is_either = |state| matches!(state, PortState::Closed | PortState::Filtered | PortState::ClosedFiltered);
+    let is_either =
+        |state| matches!(state, PortState::Closed | PortState::Filtered | PortState::ClosedFiltered);
     unlocated().all(is_either) && unlocated().any(|state| unlocated().next() != Some(state))
 }
 

@@ -1,20 +1,20 @@
 //! When it may be said of a device that it is gone: pure, so that a test can let the clock jump.
 //!
-//! A gadget that is switched off every night is not gone, and neither is one whose feed fails. Nobody is, while
-//! the date is in doubt: a clock that jumps by a year makes everybody look absent for that long.
+//! A gadget that is switched off every night is not gone, and neither is one of which the feed fails. None is, while
+//! the date is in doubt: a clock that jumps by a year makes every device look absent for that long.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::schedule::Times;
-use crate::model::Moment;
+use crate::{clock::JumpDetector, model::Moment};
 
-/// How long nobody must have seen a device: a holiday home's router is switched off from Sunday to Friday.
+/// How long a device must have been unseen: a holiday home's router is switched off from Sunday to Friday.
 pub const GONE_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How long all feeds and the clock must have been right: whoever is there has been noted since, for that is
-/// written hourly.
+/// How long all feeds and the clock must have been right: sightings are written hourly, so every device that is there
+/// has one since.
 const SETTLED: Duration = Duration::from_secs(2 * 3600);
 
 /// By how much the wall clock may differ from what the monotonic one says it should be.
@@ -25,8 +25,7 @@ const JUMP: Duration = Duration::from_secs(3600);
 pub struct Absence {
     /// Since when all has been right, or since the last answer.
     steady: Option<Moment>,
-    /// What both clocks said last.
-    last: Option<(Moment, Timestamp)>,
+    jumps: JumpDetector,
 }
 
 impl Absence {
@@ -37,11 +36,7 @@ impl Absence {
             *self = Self::default();
             return None;
         };
-        let last = self.last.replace((times.now, wall));
-        let jumped = last.is_some_and(|(now, before)| {
-            (wall - times.now.since(now)).duration_since(before).unsigned_abs() > JUMP
-        });
-        if jumped {
+        if self.jumps.find(times.now, wall, JUMP).is_some() {
             self.steady = None;
         }
         let since = *self.steady.get_or_insert(times.now);
@@ -90,11 +85,11 @@ mod tests {
         assert_eq!(clocks.pass(600 * MINUTE, true), 5);
         assert_eq!(clocks.pass(600 * MINUTE, false), 0, "a feed has failed");
         assert_eq!(clocks.pass(100 * MINUTE, true), 0);
-        // The clock jumps by a year: two hours pass before anybody is missed.
+        // The clock jumps by a year: two hours pass before any device is missed.
         clocks.times.wall = clocks.times.wall.map(|wall| wall + Duration::from_secs(365 * 86_400));
         assert_eq!(clocks.pass(119 * MINUTE, true), 0);
         assert_eq!(clocks.pass(2 * MINUTE, true), 1);
         clocks.times.wall = None;
-        assert_eq!(clocks.pass(600 * MINUTE, true), 0, "nobody knows the date");
+        assert_eq!(clocks.pass(600 * MINUTE, true), 0, "the date is not known");
     }
 }

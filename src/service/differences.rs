@@ -1,4 +1,4 @@
-//! Where the network is not as it should be, and where one scan is not as another: told a page at a time, so that
+//! Where the network is not as it should be, and where one scan is not as another: read a page at a time, so that
 //! a hundred thousand differences begin at once and never lie in memory together.
 
 mod pairing;
@@ -9,6 +9,7 @@ mod walk;
 use std::{ops::RangeInclusive, pin::pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
+use tokio::sync::watch;
 
 pub(super) use self::rows::{PortDeviation, by_device, deviations, shown_at};
 use self::{
@@ -17,33 +18,34 @@ use self::{
     rows::{count_open, disagreeing, host_row, hosts_side_by_side, of_device, unseen},
     walk::{one_by_one, walked},
 };
-use super::queries::{Queries, pages};
+use super::pages::pages;
 use crate::{
+    config::Config,
     model::{
         ChangeEvent as News, ChangeFilter as Asked, Deviation, DeviceKey, Difference, Disagreement,
         Expectation, Mac, ScanId,
     },
-    store::{ExpectationUpdate as Wish, HostState, Page, ScanDevice, StoreError},
+    store::{HostState, Page, ScanDevice, Store, StoreError},
 };
 
 /// Devices that are read at a time where few of them have rows of their own.
 const COUNTED: u32 = 64;
 
-/// Devices that are read at a time where each has rows of its own: with ten open ports each, little more than is told.
-const TOLD: u32 = 8;
+/// Devices that are read at a time where each has rows of its own: with ten open ports each, little more than is shown.
+const SHOWN: u32 = 8;
 
 /// Devices of a scan that are listed at a time, and remembered for a slow reader in some 10 KB. What was found on them
 /// is read of one after the other: each may have much to say.
 const SIFTED: u32 = 64;
 
-/// A port that is not what it should be, and whose.
+/// A port that is not what it should be, and its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostDifference {
-    /// Where: the address of whoever has one, else the MAC.
+    /// Where: the address, if the device has one, else the MAC.
     pub host: DeviceKey,
     /// What an expectation should be kept under: the MAC where it is known for good, else the address.
     pub lasting: DeviceKey,
-    /// Who, where that is known.
+    /// The device's MAC, where that is known.
     pub mac: Option<Mac>,
     /// What differs.
     pub difference: Difference,
@@ -80,10 +82,10 @@ impl HostDifference {
     }
 }
 
-/// A port that two scans do not agree on, and whose.
+/// A port that two scans do not agree on, and its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostDisagreement {
-    /// Where: at its address by the word of the later one.
+    /// Where: the device's address in the later one.
     pub host: DeviceKey,
     /// What each says.
     pub disagreement: Disagreement,
@@ -95,7 +97,20 @@ type Pair = (Option<ScanDevice>, Option<ScanDevice>);
 /// The same, with what each of the two says.
 type HostPair = (Option<HostState>, Option<HostState>);
 
-impl Queries {
+/// Compares the present state, what is expected and scans. A configuration that is reloaded holds from the next
+/// question on.
+#[derive(Clone)]
+pub struct Differences {
+    store: Store,
+    config: watch::Receiver<Arc<Config>>,
+}
+
+impl Differences {
+    /// Of what is stored here; what the configuration ignores is no difference.
+    pub fn new(store: Store, config: watch::Receiver<Arc<Config>>) -> Self {
+        Self { store, config }
+    }
+
     /// All that is expected, in the order in which it was written.
     pub fn expectations(&self) -> impl Stream<Item = Result<Vec<Expectation>, StoreError>> + use<> {
         let store = self.store.clone();
@@ -105,17 +120,7 @@ impl Queries {
         })
     }
 
-    /// Changes what is expected: all of it or nothing.
-    pub async fn expect(&self, wishes: Vec<Wish>) -> Result<(), StoreError> {
-        self.store.expect(wishes).await
-    }
-
-    /// Whether anything was ever accepted: before that, nothing is alarming.
-    pub async fn has_baseline(&self) -> Result<bool, StoreError> {
-        self.store.has_baseline().await
-    }
-
-    /// What has changed, a page at a time. Known noise is told and alarms nobody.
+    /// What has changed, a page at a time. Known noise is listed, without an alert.
     pub async fn news(&self, asked: Asked) -> Result<Page<News>, StoreError> {
         let mut page = self.store.news(asked).await?;
         let config = Arc::clone(&self.config.borrow());
@@ -127,11 +132,6 @@ impl Queries {
         Ok(page)
     }
 
-    /// The id of the latest news, and every change of that.
-    pub fn newest(&self) -> tokio::sync::watch::Receiver<i64> {
-        self.store.newest()
-    }
-
     /// What is known and expected of every device.
     pub(super) fn host_states(&self) -> impl Stream<Item = Result<Vec<HostState>, StoreError>> + use<> {
         let store = self.store.clone();
@@ -141,8 +141,8 @@ impl Queries {
         })
     }
 
-    /// What is expected of those who were never seen.
-    fn expectations_of_nobody(&self) -> impl Stream<Item = Result<Vec<Expectation>, StoreError>> + use<> {
+    /// What is expected of devices that were never seen.
+    fn expectations_of_unseen(&self) -> impl Stream<Item = Result<Vec<Expectation>, StoreError>> + use<> {
         let store = self.store.clone();
         pages(move |after| {
             let store = store.clone();
@@ -156,7 +156,7 @@ impl Queries {
         let known = walked(move |walk| {
             let (store, config) = (store.clone(), Arc::clone(&config.borrow()));
             async move {
-                let Page { rows, next } = store.host_states(walk.after, TOLD).await?;
+                let Page { rows, next } = store.host_states(walk.after, SHOWN).await?;
                 Ok(walk.through(by_device(&rows), next, |hosts, spot| of_device(hosts, &config, spot)))
             }
         });
@@ -168,7 +168,7 @@ impl Queries {
         &self,
     ) -> impl Stream<Item = Result<Vec<HostDifference>, StoreError>> + use<> {
         let config = self.config.clone();
-        self.expectations_of_nobody().map_ok(move |expectations| {
+        self.expectations_of_unseen().map_ok(move |expectations| {
             let config = Arc::clone(&config.borrow());
             expectations.into_iter().filter_map(|expectation| unseen(expectation, &config)).collect()
         })
@@ -296,7 +296,7 @@ impl Queries {
 }
 
 /// The devices of two scans side by side, without those that both say the same of, and those that one of them has
-/// no word on: that a host is down is one fact, and none of its ports'.
+/// no result of: that a host is down is one fact, and none of its ports'.
 fn paired(ones: Vec<ScanDevice>, others: Vec<ScanDevice>) -> Vec<Pair> {
     let row = |device: &ScanDevice| (device.device_row, device.row);
     let mut pairs = side_by_side(ones, others, row, row);

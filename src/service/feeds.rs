@@ -59,15 +59,17 @@ struct Report {
 /// anew, for they change: at boot the feed may be there before the address is. Where they cannot be read, the
 /// last ones hold.
 ///
-/// `store` tells which devices need no leave to be let in: those that it has.
+/// `store` tells which devices need no leave to be let in: those that it has. `arp_grant` tells users how to allow
+/// discovery to ask by ARP.
 pub fn start(
     client: Client,
     store: Store,
     clock: Arc<dyn Clock>,
     config: watch::Receiver<Arc<Config>>,
     links: impl Fn() -> io::Result<Links> + Send,
+    arp_grant: &'static str,
 ) -> (watch::Receiver<Inventory>, impl Future<Output = ()> + Send) {
-    // Small: who reports too fast waits.
+    // Small: a source that reports too fast waits.
     let (reports, inbox) = mpsc::channel(16);
     let (publish, inventory) = watch::channel(Inventory::default());
     let keeper = Keeper {
@@ -77,6 +79,7 @@ pub fn start(
         admission: Admission::default(),
         clock,
         links,
+        arp_grant,
         last_links: Links::default(),
         reports,
         publish,
@@ -95,6 +98,8 @@ struct Keeper<L> {
     admission: Admission,
     clock: Arc<dyn Clock>,
     links: L,
+    /// How asking by ARP is allowed, for users.
+    arp_grant: &'static str,
     last_links: Links,
     reports: mpsc::Sender<Report>,
     publish: watch::Sender<Inventory>,
@@ -160,7 +165,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         }
     }
 
-    /// The task that asks a source for as long as the configuration names it; the owner's own word needs none.
+    /// The task that asks a source for as long as the configuration names it; what the owner names needs none.
     fn start(&mut self, source: &SourceId) -> Option<AbortHandle> {
         let reports = self.reports.clone();
         match source {
@@ -171,7 +176,9 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
                 let grace = move || config.borrow().feed.grace;
                 let source = source.clone();
                 let report = move |word| swept(source.clone(), word);
-                Some(self.pollers.spawn(discovery::keep(discover.clone(), clock, grace, reports, report)))
+                let sweeping =
+                    discovery::keep(discover.clone(), self.arp_grant, clock, grace, reports, report);
+                Some(self.pollers.spawn(sweeping))
             }
         }
     }
@@ -244,7 +251,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         })
     }
 
-    /// Wakes nobody when nothing but the time of the last success has changed: that is in every poll.
+    /// Wakes no task when nothing but the time of the last success has changed: that is in every poll.
     fn publish(&self) {
         let new = Inventory { found: self.found(), ..Inventory::of(&self.sources) };
         self.publish.send_if_modified(|old| {

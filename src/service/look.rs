@@ -1,4 +1,4 @@
-//! One look at one device: who is really there, what is open, and who was there to the end.
+//! One look at one device: which device is really there, what is open, and whether it was there to the end.
 
 use std::{
     collections::BTreeSet,
@@ -9,22 +9,20 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::{
-    sync::{Notify, watch},
-    time::sleep,
-};
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
     config::Config,
-    engine::{HostJob, Link, Liveness, Passage, Reach},
+    engine::{HostJob, Link, Liveness, Passage, Progress, Reach},
     model::{Address, Device, HostAddressError, HostReport, HostStatus, Mac, PortSet, Timing},
     net::{LinkWatch, Links},
     service::{
-        agenda::{Look, Looked, is_wanted},
+        agenda::{Look, LookOutcome, is_wanted},
         lines::Lines,
         retry::retry_kernel_read,
-        scanner::{Follower, Scanner, Ticket},
+        scanner::Scanner,
         witness::{Doubt, Unsighted, Witness, identify},
     },
     store::{Observation, Store},
@@ -35,8 +33,8 @@ use crate::{
 /// the pauses alone take days, the run's own deadline is the bound.
 const LOOK: Duration = Duration::from_secs(4 * 3600);
 
-/// From one look at which MAC has the address to the next during a scan: less than the second for which the kernel itself
-/// ignores a change (`locktime` of arp(7) is one).
+/// From one look at which MAC has the address to the next during a scan: less than the second for which the kernel
+/// itself ignores a change (`locktime` of arp(7) is one).
 const WATCH: Duration = Duration::from_millis(500);
 
 /// From one look at an interrupted way to the next.
@@ -57,13 +55,13 @@ pub struct Looker {
     pub config: Arc<Config>,
     /// How often the log says why nothing is stored.
     pub(super) lines: Arc<Lines>,
-    /// Stations that answer for others: to see one of them says nothing of who is behind it.
+    /// Stations that answer for others: to see one of them says nothing of the device behind it.
     pub proxies: BTreeSet<Mac>,
 }
 
 /// Why a look has nothing to store.
 #[derive(Debug, thiserror::Error)]
-enum Nothing {
+enum SkipReason {
     #[error(transparent)]
     Doubtful(#[from] Doubt),
     #[error("the device here is excluded, or has `scan = false`: it is left alone")]
@@ -84,41 +82,41 @@ enum Nothing {
 }
 
 impl Looker {
-    /// Looks at a device until its report is in or `cancel` is notified. An observation is returned where
-    /// there is something to store: never under a MAC that did not hold the address before *and* after. Whoever
-    /// wants to know how far it is finds that in `follow` as soon as there is anything to know.
+    /// Looks at a device until its report is in or `cancel` is cancelled. An observation is returned where
+    /// there is something to store: never under a MAC that did not hold the address before *and* after. How far
+    /// it is, is published in `progress`.
     pub async fn look(
         &self,
         look: Look,
-        cancel: Arc<Notify>,
-        follow: watch::Sender<Option<Follower>>,
-    ) -> (Looked, Option<Observation>) {
+        cancel: CancellationToken,
+        progress: watch::Sender<Progress>,
+    ) -> (LookOutcome, Option<Observation>) {
         // Cancelled, the attempt is dropped, and with it its ticket.
         let attempt = tokio::select! {
-            attempt = self.attempt(&look, &follow) => attempt,
-            () = cancel.notified() => return (Looked::Partial, None),
+            attempt = self.attempt(&look, &progress) => attempt,
+            () = cancel.cancelled() => return (LookOutcome::Partial, None),
         };
         match attempt {
             Ok(observation) => {
                 let looked = match observation.report.status {
-                    HostStatus::Up => Looked::Result(observation.device.key()),
-                    HostStatus::Down => Looked::Absent,
-                    HostStatus::Partial => Looked::Partial,
+                    HostStatus::Up => LookOutcome::Result(observation.device.key()),
+                    HostStatus::Down => LookOutcome::Absent,
+                    HostStatus::Partial => LookOutcome::Partial,
                 };
                 (looked, Some(observation))
             }
-            Err(nothing) => {
-                if let Some(left_out) = self.lines.admit(nothing.kind(), self.clock.now()) {
-                    nothing.log(&look.device);
+            Err(reason) => {
+                if let Some(left_out) = self.lines.admit(reason.kind(), self.clock.now()) {
+                    reason.log(&look.device);
                     if left_out > 0 {
                         tracing::warn!(
                             left_out,
-                            kind = nothing.kind(),
+                            kind = reason.kind(),
                             "lines of this kind were left out before"
                         );
                     }
                 }
-                (nothing.looked(), None)
+                (reason.outcome(), None)
             }
         }
     }
@@ -126,8 +124,8 @@ impl Looker {
     async fn attempt(
         &self,
         look: &Look,
-        follow: &watch::Sender<Option<Follower>>,
-    ) -> Result<Observation, Nothing> {
+        progress: &watch::Sender<Progress>,
+    ) -> Result<Observation, SkipReason> {
         let address = &look.device.address;
         let (links, witness, known) = self.sight(address).await?;
         let expected = witness.expected(&look.device)?;
@@ -141,19 +139,20 @@ impl Looker {
         let key = Device { mac: expected, ..look.device.clone() }.key();
         let first = self.store.latest(&key).await.ok().flatten().map_or_else(Vec::new, |host| host.open);
         let way = self.way(look, known);
-        let mut ticket = self.submit(look, &way, &first, links.link_of(address));
-        follow.send_replace(Some(ticket.follower()));
+        let link = links.link_of(address);
+        let submit =
+            |way| self.scanner.submit_with_progress(self.job(look, way, &first, link), progress.clone());
+        let mut ticket = submit(&way);
         let before = if ticket.host_up().await { sighted().await? } else { None };
         self.may_look(&look.device, before)?;
         let own_way = self.way(look, before);
         if before.is_some() && own_way != way {
             // A gadget that the owner wants treated gently is known by its MAC, and only now.
-            ticket = self.submit(look, &own_way, &first, links.link_of(address));
-            follow.send_replace(Some(ticket.follower()));
+            ticket = submit(&own_way);
         }
         let report = tokio::select! {
-            report = ticket.report() => report.ok_or(Nothing::Stopped)?,
-            mac = self.until_unwanted(witness, &look.device) => return Err(Nothing::Unwanted(mac)),
+            report = ticket.report() => report.ok_or(SkipReason::Stopped)?,
+            mac = self.until_unwanted(witness, &look.device) => return Err(SkipReason::Unwanted(mac)),
         };
         let mac = match report.status {
             HostStatus::Down => expected,
@@ -164,7 +163,7 @@ impl Looker {
 
     /// How the device is reached, and the MAC at its address; `None`: nothing answers there. What is found while the
     /// way is interrupted says nothing, not even how the device is reached.
-    async fn sight(&self, address: &Address) -> Result<(Links, Witness, Option<Option<Mac>>), Nothing> {
+    async fn sight(&self, address: &Address) -> Result<(Links, Witness, Option<Option<Mac>>), SkipReason> {
         // What no host can have is no question of routes.
         address.check_host()?;
         loop {
@@ -186,12 +185,12 @@ impl Looker {
     }
 
     /// Waits for the way to the device to be open.
-    async fn passage(&self, address: &Address) -> Result<Passage, Nothing> {
+    async fn passage(&self, address: &Address) -> Result<Passage, SkipReason> {
         loop {
             match self.watch.reach(address, None) {
                 Reach::Open(passage) => return Ok(passage),
                 Reach::Closed => sleep(WAY).await,
-                Reach::NoRoute => return Err(Nothing::NoRoute),
+                Reach::NoRoute => return Err(SkipReason::NoRoute),
             }
         }
     }
@@ -213,10 +212,10 @@ impl Looker {
     }
 
     /// Asks again whether the device may be looked at, now that its MAC is known.
-    fn may_look(&self, device: &Device, found: Option<Mac>) -> Result<(), Nothing> {
+    fn may_look(&self, device: &Device, found: Option<Mac>) -> Result<(), SkipReason> {
         match found {
             Some(mac) if !is_wanted(&self.config, &Device { mac: Some(mac), ..device.clone() }) => {
-                Err(Nothing::Unwanted(mac))
+                Err(SkipReason::Unwanted(mac))
             }
             _ => Ok(()),
         }
@@ -231,13 +230,13 @@ impl Looker {
             sleep(WATCH).await;
             // A table that cannot be read now can be a moment later.
             let found = witness.sighted(&device.address).ok().flatten();
-            if let Err(Nothing::Unwanted(mac)) = self.may_look(device, found) {
+            if let Err(SkipReason::Unwanted(mac)) = self.may_look(device, found) {
                 return mac;
             }
         }
     }
 
-    /// A MAC that was seen, where it tells who the device is.
+    /// A MAC that was seen, where it identifies the device.
     fn vouched(&self, seen: Option<Mac>) -> Option<Mac> {
         seen.filter(|mac| !self.proxies.contains(mac))
     }
@@ -251,8 +250,8 @@ impl Looker {
         (ports, rule.and_then(|rule| rule.timing).unwrap_or(look.timing))
     }
 
-    fn submit(&self, look: &Look, (ports, timing): &(PortSet, Timing), first: &[u16], link: Link) -> Ticket {
-        self.scanner.submit(HostJob {
+    fn job(&self, look: &Look, (ports, timing): &(PortSet, Timing), first: &[u16], link: Link) -> HostJob {
+        HostJob {
             address: look.device.address.clone(),
             ports: ports.clone(),
             first: first.to_vec(),
@@ -264,7 +263,7 @@ impl Looker {
             link,
             deadline: (*timing >= Timing::T3).then_some(LOOK),
             sits_out: Duration::MAX,
-        })
+        }
     }
 
     fn observation(
@@ -279,7 +278,7 @@ impl Looker {
     }
 }
 
-impl From<Unsighted> for Nothing {
+impl From<Unsighted> for SkipReason {
     fn from(unsighted: Unsighted) -> Self {
         match unsighted {
             Unsighted::Unreadable(error) => Self::Unreadable(error),
@@ -288,16 +287,18 @@ impl From<Unsighted> for Nothing {
     }
 }
 
-impl Nothing {
-    const fn looked(&self) -> Looked {
+impl SkipReason {
+    const fn outcome(&self) -> LookOutcome {
         match self {
             // An interface may come back, and is no reason to believe that a device is gone.
             Self::NoHost(
                 HostAddressError::NoInterface { .. } | HostAddressError::UnknownInterface { .. },
-            ) => Looked::Failed,
-            Self::Doubtful(Doubt::TakenOver { .. }) | Self::Unwanted(_) | Self::NoHost(_) => Looked::Absent,
-            Self::Doubtful(Doubt::Unattested) => Looked::Partial,
-            Self::NoRoute | Self::Unsighted(_) | Self::Unreadable(_) | Self::Stopped => Looked::Failed,
+            ) => LookOutcome::Failed,
+            Self::Doubtful(Doubt::TakenOver { .. }) | Self::Unwanted(_) | Self::NoHost(_) => {
+                LookOutcome::Absent
+            }
+            Self::Doubtful(Doubt::Unattested) => LookOutcome::Partial,
+            Self::NoRoute | Self::Unsighted(_) | Self::Unreadable(_) | Self::Stopped => LookOutcome::Failed,
         }
     }
 
@@ -343,13 +344,13 @@ mod tests {
     #[test]
     fn who_was_taken_over_is_absent_and_what_is_unattested_is_looked_at_again() {
         let taken = Doubt::TakenOver { expected: None, found: None };
-        assert_eq!(Nothing::from(taken).looked(), Looked::Absent);
-        assert_eq!(Nothing::from(Doubt::Unattested).looked(), Looked::Partial);
+        assert_eq!(SkipReason::from(taken).outcome(), LookOutcome::Absent);
+        assert_eq!(SkipReason::from(Doubt::Unattested).outcome(), LookOutcome::Partial);
     }
 
     #[test]
     fn what_cannot_be_checked_is_a_failure() {
-        let nothing = Nothing::from(io::Error::other("out of descriptors"));
-        assert_eq!(nothing.looked(), Looked::Failed);
+        let reason = SkipReason::from(io::Error::other("out of descriptors"));
+        assert_eq!(reason.outcome(), LookOutcome::Failed);
     }
 }

@@ -1,9 +1,10 @@
-//! F3: the tasks of the appliance. Feeds say who is there, the agenda what to look at next, the runner has
-//! it looked at by the scanner, and the store keeps what was found.
+//! F3: the tasks of the appliance. Feeds name the devices, the agenda decides which is next, the runner has it scanned,
+//! and the store keeps what was found.
 
 pub mod absence;
 pub mod agenda;
 pub mod differences;
+pub mod directory;
 pub mod discovery;
 pub mod feeds;
 pub mod health;
@@ -11,8 +12,8 @@ pub mod import;
 mod lines;
 pub mod look;
 pub mod names;
+pub mod pages;
 pub mod probe;
-pub mod queries;
 pub mod retention;
 pub mod retry;
 pub mod runner;

@@ -7,17 +7,20 @@ use std::{
 };
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use tokio::sync::watch;
 
 use super::{
     agenda::is_wanted,
-    queries::Queries,
+    feeds::Inventory,
+    scanner::Scanner,
     witness::{Unsighted, Witness},
 };
 use crate::{
+    config::Config,
     engine::{HostJob, Liveness},
     model::{Address, Device, HostAddressError, HostReport, PortFinding, PortSet, TargetSpec, Timing},
     net::Links,
-    resolve::ResolveError,
+    resolve::{Resolve, ResolveError},
 };
 
 /// How long a link may be down while a client waits.
@@ -74,9 +77,7 @@ pub enum ProbeError {
     #[error(transparent)]
     NoHost(#[from] HostAddressError),
     /// What listens on the loopback is private, and other services may trust this machine's own address.
-    #[error(
-        "{0} is the appliance's own address; ask for it on the appliance's machine itself, by http://localhost"
-    )]
+    #[error("{0} is the appliance's own address; ask for it on the appliance's machine itself")]
     OwnAddress(Address),
     /// Where a cloud's metadata service gives keys to whatever runs on the machine (`METADATA_IPV4`).
     #[error("{0} is where a cloud's metadata service listens; it is never probed over HTTP")]
@@ -110,7 +111,20 @@ fn check(address: &Address, links: &Links, asker: Asker) -> Result<(), ProbeErro
     Ok(())
 }
 
-impl Queries {
+/// Looks at ports for clients. A configuration that is reloaded holds from the next question on.
+#[derive(Clone)]
+pub struct PortProber {
+    /// The one engine's handle.
+    pub scanner: Scanner,
+    /// For hosts that are named.
+    pub resolver: Arc<dyn Resolve>,
+    /// Says what must not be probed.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// What feeds say of an address.
+    pub inventory: watch::Receiver<Inventory>,
+}
+
+impl PortProber {
     /// Looks at one port of any host, within the budget that the host's other scans leave. Nothing is
     /// stored. Takes at most 5 s to resolve the name, and 10 s for the look.
     pub async fn probe(&self, host: &str, port: u16, asker: Asker) -> Result<ProbeAnswer, ProbeError> {

@@ -1,5 +1,5 @@
 //! Forgets by itself what the configuration does not keep: old looks that supply no port's present state, and
-//! devices that nobody has seen for long.
+//! devices that were not seen for long.
 //!
 //! Dates decide what is old, and a machine without a battery has wrong ones: so nothing is forgotten before the
 //! clock has kept time for a while (`Trust`). What was ever observed in the present state stays whatever the
@@ -7,12 +7,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::feeds::Inventory;
 use crate::{
-    clock::Clock,
+    clock::{Clock, JumpDetector},
     config::Config,
     model::{DeviceKey, Moment, ScanId},
     store::{Repaired, Store, StoreError},
@@ -31,8 +31,7 @@ const PROBATION: Duration = Duration::from_secs(24 * 3600);
 /// Whether what the wall clock says may decide what is old.
 #[derive(Debug)]
 struct Trust {
-    /// What it said when, the last time.
-    said: (Moment, Timestamp),
+    jumps: JumpDetector,
     /// Not before this.
     from: Moment,
 }
@@ -42,20 +41,15 @@ impl Trust {
     /// [`JUMP`] shows a date soon after it.
     fn new(latest: Option<Timestamp>, now: Moment, wall: Timestamp) -> Self {
         let near = latest.is_none_or(|latest| wall.duration_since(latest).unsigned_abs() <= JUMP);
-        Self { said: (now, wall), from: if near { now } else { now + PROBATION } }
+        Self { jumps: JumpDetector::since(now, wall), from: if near { now } else { now + PROBATION } }
     }
 
     /// Whether it is trusted now. To be asked often: a jump is found by comparing with the last time.
     fn holds(&mut self, now: Moment, wall: Timestamp) -> bool {
-        let (then, said) = self.said;
-        let passed = now.since(then);
-        let by_wall = wall.duration_since(said);
-        let off = by_wall - SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
-        if off.unsigned_abs() > JUMP {
+        if let Some(said) = self.jumps.find(now, wall, JUMP) {
             tracing::warn!(%said, %wall, "the clock has jumped: nothing is forgotten for a day");
             self.from = now + PROBATION;
         }
-        self.said = (now, wall);
         now >= self.from
     }
 }
@@ -142,8 +136,8 @@ async fn make_room(
     Ok(())
 }
 
-/// Those of them that no source names. While a source is frozen nobody is: it may well be that nobody was seen
-/// because nobody looked.
+/// Those of them that no source names. While a source is frozen there are none: a device may be unseen only because
+/// it was not looked for.
 fn forgettable(unseen: Vec<(i64, DeviceKey)>, inventory: &Inventory) -> Vec<(i64, DeviceKey)> {
     if inventory.sources.iter().any(|source| !source.up) {
         return Vec::new();

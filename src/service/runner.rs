@@ -12,17 +12,15 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinSet,
-    time::MissedTickBehavior,
-};
+use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
-use self::runs::Waiting;
+use self::runs::PendingStart;
 pub use self::runs::{LookView, Requests, RunError, RunView, Runs, Started, runs};
 use crate::{
     clock::Clock,
     config::Config,
+    engine::Progress,
     model::{
         Address, Device, Moment, ScanId, ScanKind, ScanStatus, unconfirmed::UnconfirmedEndpoint as Doubt,
     },
@@ -30,11 +28,11 @@ use crate::{
     resolve::Resolve,
     service::{
         absence::Absence,
-        agenda::{Action, Agenda, Look, LookId, Looked, RunId},
+        agenda::{Action, Agenda, Look, LookId, LookOutcome, RunId},
         feeds::Inventory,
         lines::Lines,
         look::Looker,
-        scanner::{Follower, Scanner},
+        scanner::Scanner,
         schedule::{LastStart, Times},
         told::sightings,
     },
@@ -74,7 +72,7 @@ pub struct Runner {
 enum Done {
     Begun(RunId, Result<ScanId, StoreError>, Vec<Address>),
     Resolved(RunId, Vec<Address>),
-    Looked(LookId, Looked, Option<Observation>),
+    Looked(LookId, LookOutcome, Option<Observation>),
     Recorded(ScanId),
     Sighted,
     Doubts(Vec<Doubt>),
@@ -88,11 +86,11 @@ struct Running {
     absence: Absence,
     started: Moment,
     looks: JoinSet<Done>,
-    cancels: HashMap<LookId, Arc<Notify>>,
-    /// How far each look is, once there is anything to know.
-    followers: HashMap<LookId, watch::Receiver<Option<Follower>>>,
-    /// Those who started something and do not know its id yet.
-    waiting: Vec<Waiting>,
+    cancels: HashMap<LookId, CancellationToken>,
+    /// How far each look is.
+    progress: HashMap<LookId, watch::Receiver<Progress>>,
+    /// Requests for a start that wait for its ids.
+    waiting: Vec<PendingStart>,
     writes: JoinSet<Done>,
     /// Observations on their way to the disk, by scan.
     unwritten: HashMap<ScanId, usize>,
@@ -105,18 +103,17 @@ struct Running {
 }
 
 impl Runner {
-    /// Runs until `stop` is set, then leaves what is unfinished to be resumed by the next process.
+    /// Runs until `stop` is cancelled, then leaves what is unfinished to be resumed by the next process.
     ///
     /// # Errors
     /// When the store cannot be read at start; later faults of the store only pause the scanning.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), StoreError> {
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
         let started = self.clock.now();
-        tokio::select! {
-            () = self.clock_is_set(started) => {}
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        if stop.run_until_cancelled(self.clock_is_set(started)).await.is_none() {
+            return Ok(());
         }
         let mut running = Running::restore(self, started).await?;
-        running.until(stop).await;
+        running.until(&stop).await;
         running.finish().await;
         Ok(())
     }
@@ -157,7 +154,7 @@ impl Running {
             started,
             looks: JoinSet::new(),
             cancels: HashMap::new(),
-            followers: HashMap::new(),
+            progress: HashMap::new(),
             waiting: Vec::new(),
             writes: JoinSet::new(),
             unwritten: HashMap::new(),
@@ -176,7 +173,7 @@ impl Running {
         Ok(running)
     }
 
-    async fn until(&mut self, mut stop: watch::Receiver<bool>) {
+    async fn until(&mut self, stop: &CancellationToken) {
         let mut health = self.parts.store.health();
         let mut config = self.parts.config.clone();
         let mut inventory = self.parts.inventory.clone();
@@ -186,7 +183,7 @@ impl Running {
         self.ask_for_doubts();
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stop.cancelled() => return,
                 Ok(()) = config.changed() => {
                     let config = Arc::clone(&config.borrow_and_update());
                     self.agenda.reconfigure(config, &self.parts.times());
@@ -245,7 +242,7 @@ impl Running {
             }
             Done::Looked(id, looked, observation) => {
                 self.cancels.remove(&id);
-                self.followers.remove(&id);
+                self.progress.remove(&id);
                 self.agenda.looked(id, &looked, &self.parts.times());
                 if let Some(observation) = observation {
                     self.record(observation);
@@ -285,7 +282,7 @@ impl Running {
             Action::Look(look) => self.look(look),
             Action::Cancel(id) => {
                 if let Some(cancel) = self.cancels.get(&id) {
-                    cancel.notify_one();
+                    cancel.cancel();
                 }
             }
             Action::End { scan, status } => {
@@ -296,10 +293,10 @@ impl Running {
     }
 
     fn look(&mut self, look: Look) {
-        let cancel = Arc::new(Notify::new());
-        let (follow, follower) = watch::channel(None);
-        self.cancels.insert(look.id, Arc::clone(&cancel));
-        self.followers.insert(look.id, follower);
+        let cancel = CancellationToken::new();
+        let (publish, progress) = watch::channel(Progress::default());
+        self.cancels.insert(look.id, cancel.clone());
+        self.progress.insert(look.id, progress);
         let looker = Looker {
             scanner: self.parts.scanner.clone(),
             watch: self.parts.watch.clone(),
@@ -311,7 +308,7 @@ impl Running {
         };
         self.looks.spawn(async move {
             let id = look.id;
-            let (looked, observation) = looker.look(look, cancel, follow).await;
+            let (looked, observation) = looker.look(look, cancel, publish).await;
             Done::Looked(id, looked, observation)
         });
     }

@@ -1,6 +1,6 @@
 //! Drives the one engine of the process, on a thread of its own.
 //!
-//! The engine decides and the prober connects; here the two meet the clock and those who ask. One engine
+//! The engine decides and the prober connects; here the two meet the clock and those that ask. One engine
 //! for all of them, so that scheduled runs, confirmations and probes over HTTP share each host's budget. A
 //! thread of its own, so that no slow request or disk delays a paced probe.
 
@@ -56,33 +56,18 @@ pub struct ScannerThread {
 pub struct Ticket {
     number: TicketId,
     commands: mpsc::UnboundedSender<Command>,
-    news: watch::Receiver<News>,
+    up: watch::Receiver<bool>,
+    progress: watch::Receiver<Progress>,
     report: Option<oneshot::Receiver<HostReport>>,
 }
 
-/// Watches a job without any say in it.
-#[derive(Clone)]
-pub struct Follower(watch::Receiver<News>);
-
-/// Names a job before the engine has: it is cancelled by whoever submitted it, who does not wait for a name.
+/// Names a job before the engine has: its submitter may cancel it without having waited for a name.
 type TicketId = u64;
 
 enum Command {
-    Submit {
-        job: Box<HostJob>,
-        ticket: TicketId,
-        news: watch::Sender<News>,
-        report: oneshot::Sender<HostReport>,
-    },
+    Submit(Box<HostJob>, JobSender),
     Cancel(TicketId),
     Stop,
-}
-
-/// What a ticket can tell before its report is there.
-#[derive(Clone, Copy, Default)]
-struct News {
-    up: bool,
-    progress: Progress,
 }
 
 impl Scanner {
@@ -107,16 +92,30 @@ impl Scanner {
         Ok((Self { commands, stats, tickets: Arc::default() }, thread))
     }
 
+    /// The handle to one that has stopped, without a thread: for a database that is read while no appliance runs.
+    pub fn stopped() -> Self {
+        let (commands, _) = mpsc::unbounded_channel();
+        let (_, stats) = watch::channel(Stats::default());
+        Self { commands, stats, tickets: Arc::default() }
+    }
+
     /// Hands in a job. After [`stop`](Self::stop) its ticket has no report.
     pub fn submit(&self, job: HostJob) -> Ticket {
+        self.submit_with_progress(job, watch::Sender::default())
+    }
+
+    /// Hands in a job whose progress is published here. Of two jobs that share a watch, the one whose ticket is
+    /// dropped publishes nothing more.
+    pub fn submit_with_progress(&self, job: HostJob, progress: watch::Sender<Progress>) -> Ticket {
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
-        let progress = Progress { ports: job.ports.len(), ..Progress::default() };
-        let (publish, news) = watch::channel(News { up: false, progress });
+        progress.send_replace(Progress { ports: job.ports.len(), ..Progress::default() });
+        let followed = progress.subscribe();
+        let (publish_up, up) = watch::channel(false);
         let (deliver, report) = oneshot::channel();
-        let job = Box::new(job);
+        let sender = JobSender { ticket: number, up: publish_up, progress, report: deliver };
         // Not delivered, the senders are dropped, which the ticket's receivers see.
-        let _ = self.commands.send(Command::Submit { job, ticket: number, news: publish, report: deliver });
-        Ticket { number, commands: self.commands.clone(), news, report: Some(report) }
+        let _ = self.commands.send(Command::Submit(Box::new(job), sender));
+        Ticket { number, commands: self.commands.clone(), up, progress: followed, report: Some(report) }
     }
 
     /// Counts since start, at most 250 ms old.
@@ -131,7 +130,7 @@ impl Scanner {
 }
 
 impl ScannerThread {
-    /// Stops the scanner, if nobody has, and waits for the thread's end.
+    /// Stops the scanner, if that is not done, and waits for the thread's end.
     pub fn join(self) {
         drop(self);
     }
@@ -149,7 +148,7 @@ impl Drop for ScannerThread {
 impl Ticket {
     /// Waits for the first sign of life: true; false if the job ends without one. Cancel-safe.
     pub async fn host_up(&mut self) -> bool {
-        self.news.wait_for(|news| news.up).await.is_ok()
+        self.up.wait_for(|up| *up).await.is_ok()
     }
 
     /// Waits for the job's end; `None` if the scanner stopped before it, and after the report was taken.
@@ -162,24 +161,12 @@ impl Ticket {
 
     /// How far the job is, at most 250 ms old.
     pub fn progress(&self) -> Progress {
-        self.news.borrow().progress
-    }
-
-    /// Somebody else who wants to know how far it is.
-    pub fn follower(&self) -> Follower {
-        Follower(self.news.clone())
+        *self.progress.borrow()
     }
 
     /// Ends the job with what is known; the report follows, partial.
     pub fn cancel(&self) {
         let _ = self.commands.send(Command::Cancel(self.number)); // fails where the scanner has stopped
-    }
-}
-
-impl Follower {
-    /// How far the job is, or was at its end; at most 250 ms old.
-    pub fn progress(&self) -> Progress {
-        self.0.borrow().progress
     }
 }
 
@@ -198,11 +185,21 @@ enum Step {
     Wake,
 }
 
-/// A job that the engine has.
-struct Job {
+/// Where a job's ticket hears of it.
+struct JobSender {
     ticket: TicketId,
-    news: watch::Sender<News>,
+    up: watch::Sender<bool>,
+    progress: watch::Sender<Progress>,
     report: oneshot::Sender<HostReport>,
+}
+
+impl JobSender {
+    /// Publishes how far the job is, unless its ticket was dropped: another job may have the watch by then.
+    fn publish(&self, progress: Progress) {
+        if !self.report.is_closed() {
+            self.progress.send_if_modified(|last| mem::replace(last, progress) != progress);
+        }
+    }
 }
 
 /// What runs on the thread.
@@ -217,7 +214,7 @@ struct Driver<P> {
     bounds: Box<dyn FnMut() -> Bounds + Send>,
     /// When they were asked for last.
     looked: Option<Moment>,
-    jobs: HashMap<JobId, Job>,
+    jobs: HashMap<JobId, JobSender>,
     tickets: HashMap<TicketId, JobId>,
     probes: Vec<Probe>,
     events: Vec<Event>,
@@ -249,7 +246,7 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Serves until it is stopped or nobody can ask any more.
+    /// Serves until it is stopped or every handle is gone.
     async fn run(mut self) {
         let mut due = None;
         loop {
@@ -267,7 +264,7 @@ impl<P: Prober> Driver<P> {
             due = self.refresh(now, wake);
             match self.next(due).await {
                 Step::Commands => {
-                    if self.obey().is_break() {
+                    if self.carry_out_commands().is_break() {
                         return;
                     }
                 }
@@ -301,21 +298,23 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Tells who asked for the job.
+    /// Hands an event on to the job's ticket.
     fn tell(&mut self, event: Event) {
         match event {
             Event::HostUp(id) => {
                 if let Some(job) = self.jobs.get(&id) {
-                    job.news.send_modify(|news| news.up = true);
+                    job.up.send_replace(true);
                 }
             }
             Event::Finished(id, report) => {
                 let Some(job) = self.jobs.remove(&id) else { return };
                 self.tickets.remove(&job.ticket);
-                job.news.send_modify(|news| {
-                    news.progress.settled = report.coverage.len();
-                    news.progress.open = u32::try_from(report.open_ports().count()).unwrap_or(u32::MAX);
-                    news.progress.probes = report.probes;
+                let ports = job.progress.borrow().ports;
+                job.publish(Progress {
+                    ports,
+                    settled: report.coverage.len(),
+                    open: u32::try_from(report.open_ports().count()).unwrap_or(u32::MAX),
+                    probes: report.probes,
                 });
                 let _ = job.report.send(*report); // its ticket may have been dropped
             }
@@ -337,8 +336,9 @@ impl<P: Prober> Driver<P> {
             self.refreshed = now;
             self.stats.send_replace(self.engine.stats().clone());
             for (&id, job) in &self.jobs {
-                let Some(progress) = self.engine.progress(id) else { continue };
-                job.news.send_if_modified(|news| mem::replace(&mut news.progress, progress) != progress);
+                if let Some(progress) = self.engine.progress(id) {
+                    job.publish(progress);
+                }
             }
         }
         let refresh = (!idle).then_some(self.refreshed + REFRESH);
@@ -358,18 +358,18 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Does what it was told; breaks when told to stop.
-    fn obey(&mut self) -> ControlFlow<()> {
+    /// Carries out the commands; breaks at the one to stop.
+    fn carry_out_commands(&mut self) -> ControlFlow<()> {
         let now = self.clock.now();
         if self.commands.is_empty() {
             return ControlFlow::Break(()); // every handle is gone
         }
         for command in mem::take(&mut self.commands) {
             match command {
-                Command::Submit { job, ticket, news, report } => {
+                Command::Submit(job, sender) => {
                     let id = self.engine.submit(*job, now);
-                    self.tickets.insert(ticket, id);
-                    self.jobs.insert(id, Job { ticket, news, report });
+                    self.tickets.insert(sender.ticket, id);
+                    self.jobs.insert(id, sender);
                 }
                 Command::Cancel(ticket) => {
                     if let Some(&id) = self.tickets.get(&ticket) {

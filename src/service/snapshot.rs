@@ -4,12 +4,14 @@ use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::{
-    differences::{HostDifference, PortDeviation, by_device, deviations, shown_at},
+    differences::{Differences, HostDifference, PortDeviation, by_device, deviations, shown_at},
     feeds::{Inventory, SourceStatus},
+    import::Importer,
     names,
-    queries::Queries,
+    scanner::Scanner,
 };
 use crate::{
     config::{Config, ScannerConfig},
@@ -19,10 +21,27 @@ use crate::{
         ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts, unconfirmed::Unconfirmed,
     },
     net::{Limits, memory},
-    store::{HostState, StoreError, StoreHealth},
+    store::{HostState, Store, StoreError, StoreHealth},
 };
 
-impl Queries {
+/// Reads snapshots.
+#[derive(Clone)]
+pub struct SnapshotReader {
+    /// What is remembered.
+    pub store: Store,
+    /// Counts probes.
+    pub scanner: Scanner,
+    /// Names the scanners, and what is to be ignored.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Tells of the feeds.
+    pub inventory: watch::Receiver<Inventory>,
+    /// Counts imports.
+    pub importer: Importer,
+    /// Tells which ports are not what they should be.
+    pub differences: Differences,
+}
+
+impl SnapshotReader {
     /// What the facts about devices that would be read now depend on.
     ///
     /// # Errors
@@ -70,7 +89,7 @@ impl Queries {
         }
     }
 
-    /// As portmantool told them, to whom every scan was an import.
+    /// As portmantool has them, for which every scan is an import.
     fn import_facts(&self, last_scan: Option<Timestamp>) -> ImportFacts {
         let facts = self.importer.facts();
         ImportFacts { last: facts.last.max(last_scan), ..facts }
@@ -101,7 +120,7 @@ impl Queries {
             doubts.map(|doubt| (doubt.device.endpoint(), doubt.unconfirmed)).collect();
         let mut called = self.store.names().await?;
         let (mut facts, mut differing) = (Vec::new(), Differing::new());
-        let mut known = pin!(self.host_states());
+        let mut known = pin!(self.differences.host_states());
         while let Some(hosts) = known.try_next().await? {
             for endpoints in by_device(&hosts) {
                 let row = endpoints.first().map_or(0, |host| host.device_row);
@@ -124,7 +143,7 @@ impl Queries {
                 }
             }
         }
-        let mut unseen = pin!(self.unseen_differences());
+        let mut unseen = pin!(self.differences.unseen_differences());
         while let Some(found) = unseen.try_next().await? {
             for HostDifference { host, difference, .. } in found {
                 *differing.entry((host, difference.protocol)).or_default() += 1;
@@ -150,12 +169,12 @@ impl PartialEq for HostsVersion {
 /// How many ports differ from what is expected, by host and protocol.
 type Differing = BTreeMap<(DeviceKey, Protocol), u32>;
 
-/// Nothing, where the database cannot be read: why is in the log and in what is told of it.
+/// Nothing, where the database cannot be read: why is in the log and in the health notices.
 fn known<T: Default>(read: Result<T, StoreError>) -> T {
     read.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).unwrap_or_default()
 }
 
-/// An endpoint and its ports. What waits for a second look alarms nobody, nor does any single port of a device that
+/// An endpoint and its ports. What waits for a second look is no alert, nor is any single port of a device that
 /// is new as a whole.
 fn of_host(
     host: &HostState,

@@ -1,26 +1,23 @@
-//! Devices that somebody tells of and that have not answered yet: shown, scanned, and kept in memory alone. A feed is
-//! not authenticated, so its word is no reason to write anything down.
+//! Devices that feeds name and that have not answered yet: shown, scanned, and kept in memory alone. A feed is not
+//! authenticated, so what it says is no reason to write anything down.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{
-    feeds::{Inventory, Known, SourceId},
-    queries::Queries,
-};
+use super::feeds::{Inventory, Known, SourceId};
 use crate::{
     config::Config,
     model::{Device, DeviceKey, Moment},
-    store::{Host, KnownDevices, StoreError},
+    store::{Host, KnownDevices},
 };
 
-/// Of a device with more addresses than this by a feed's word alone, none is noted: our own discovery takes a station
+/// Of a device with more addresses than this by feeds alone, none is noted: our own discovery takes a station
 /// with as many for one that answers for others.
 const MOST_ADDRESSES: usize = 8;
 
 /// The devices that the sources name which are believed now, at all of their addresses: those that were seen or that
-/// the owner names, and those that are only told of.
+/// the owner names, and those that only feeds name.
 pub(super) fn sightings(inventory: &Inventory, config: &Config) -> (Vec<Device>, Vec<Device>) {
     let fresh = inventory.devices.iter().filter(|known| known.fresh);
     let (seen, told): (Vec<&Known>, Vec<&Known>) =
@@ -35,7 +32,11 @@ pub(super) fn sightings(inventory: &Inventory, config: &Config) -> (Vec<Device>,
 }
 
 /// The devices that have no row, as they are shown.
-fn without_row(inventory: &Inventory, known: &KnownDevices, (now, wall): (Moment, Timestamp)) -> Vec<Host> {
+pub(super) fn without_row(
+    inventory: &Inventory,
+    known: &KnownDevices,
+    (now, wall): (Moment, Timestamp),
+) -> Vec<Host> {
     let mut devices: BTreeMap<DeviceKey, Vec<&Known>> = BTreeMap::new();
     for told in inventory.devices.iter().filter(|told| !known.devices.contains(&told.device.key())) {
         devices.entry(told.device.key()).or_default().push(told);
@@ -45,19 +46,6 @@ fn without_row(inventory: &Inventory, known: &KnownDevices, (now, wall): (Moment
         Host::told(told.into_iter().map(|told| &told.device), wall - now.since(since), wall)
     };
     devices.into_values().filter_map(host).collect()
-}
-
-impl Queries {
-    /// The devices that have no row yet, as they are shown at this time by both clocks.
-    ///
-    /// # Errors
-    /// The database fails, or the store is closed.
-    pub async fn hosts_without_row(&self, times: (Moment, Timestamp)) -> Result<Vec<Host>, StoreError> {
-        let inventory = self.inventory.borrow().clone();
-        let devices = inventory.devices.iter().map(|told| told.device.clone()).collect();
-        let known = self.store.known_among(devices).await?;
-        Ok(without_row(&inventory, &known, times))
-    }
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ pub enum StoreError {
     #[error("the database is damaged: {0}; restore a backup")]
     Damaged(String),
     /// There is no such scan.
-    #[error("there is no scan {}; ask for /v1/scans to see those there are", .0.0)]
+    #[error("there is no scan {}", .0.0)]
     UnknownScan(ScanId),
     /// A report of another scanner cannot be read to its end.
     #[error("the report's results cannot be read again: {0}; check the disk and its file system")]

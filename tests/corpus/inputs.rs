@@ -26,9 +26,7 @@ use portscan::{
     net::mdns::Advertised,
     nmap::{Report, gather},
     resolve::{Resolve, ResolveError, Resolving},
-    service::{
-        feeds::Inventory, health::Health, import::Importer, queries::Queries, runner, scanner::Scanner,
-    },
+    service::{feeds::Inventory, health::Health, import::Importer, runner, scanner::Scanner},
     store::{ExpectationUpdate as Wish, FILE_NAME, Pace, Store},
 };
 use tokio::{runtime::Runtime, sync::watch};
@@ -174,13 +172,25 @@ async fn site(home: &Path) -> Router {
     let (_, config) = watch::channel(Arc::new(Config { auth_trust: Vec::new(), ..Config::default() }));
     let (_, inventory) = watch::channel(Inventory::default());
     let (_, health) = watch::channel(Health::default());
-    let queries = Queries::new(store, scanner, Arc::new(Nobody), config.clone(), inventory, health, importer);
     let names = Names::new(None, config.clone());
     let gate = Gate::new(Token::load(home, None).unwrap(), names.clone(), config.clone(), Arc::new(clock));
     let (runs, _) = runner::runs();
-    let (queries, clock, limits) = (Arc::new(queries), Arc::new(clock), Limits::default());
     let (_, advertised) = watch::channel(Advertised::default());
-    router(Site { config, names, gate, advertised, queries, runs, clock, limits })
+    router(Site {
+        config,
+        names,
+        gate,
+        advertised,
+        store,
+        scanner,
+        resolver: Arc::new(Nobody),
+        inventory,
+        health,
+        importer,
+        runs,
+        clock: Arc::new(clock),
+        limits: Limits::default(),
+    })
 }
 
 /// Who knows no name, and connects to nobody.

@@ -5,23 +5,21 @@
 
 use std::net::Ipv4Addr;
 
-use pnet::{
-    packet::{
-        Packet,
-        arp::{ArpHardwareTypes, ArpOperation, ArpOperations, ArpPacket, MutableArpPacket},
-        ethernet::{EtherType, EtherTypes, EthernetPacket, MutableEthernetPacket},
-        icmp::{self, IcmpCode, IcmpPacket, IcmpType, IcmpTypes, MutableIcmpPacket},
-        ip::{IpNextHeaderProtocol, IpNextHeaderProtocols},
-        ipv4::{self, Ipv4Packet, MutableIpv4Packet},
-        tcp::{self, MutableTcpPacket, TcpPacket},
-    },
-    util::MacAddr,
+use pnet_base::MacAddr;
+use pnet_packet::{
+    Packet,
+    arp::{ArpHardwareTypes, ArpOperation, ArpOperations, ArpPacket, MutableArpPacket},
+    ethernet::{EtherType, EtherTypes, EthernetPacket, MutableEthernetPacket},
+    icmp::{self, IcmpCode, IcmpPacket, IcmpType, IcmpTypes, MutableIcmpPacket},
+    ip::{IpNextHeaderProtocol, IpNextHeaderProtocols},
+    ipv4::{self, Ipv4Packet, MutableIpv4Packet},
+    tcp::{self, MutableTcpPacket, TcpPacket},
 };
 use portscan::model::Mac;
 
 use super::scenario::Station;
 
-pub use pnet::packet::tcp::TcpFlags;
+pub use pnet_packet::tcp::TcpFlags;
 
 /// IEEE 802's type for local experiments: the lab's own markers (see `Lab::settle`).
 const MARKER: EtherType = EtherType(0x88b5);

@@ -13,16 +13,13 @@ use hyper::{Method, Request, header};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::{
-    super::{Probing, World},
-    ApplianceError, Use, said,
-};
+use super::{super::World, ApplianceError, Use, said};
 use crate::{
     client::{Sent, whole},
     config::Config,
     http::{self, Gate, Names, Site, Token},
     net::mdns::Advertised,
-    service::{feeds::Inventory, health::Health, import::Importer, queries::Queries, runner},
+    service::{feeds::Inventory, health::Health, import::Importer, runner, scanner::Scanner},
     store::{self, DirLock, ReaderThread, Store, StoreError, StoreHealth, WriterThread},
 };
 
@@ -33,7 +30,6 @@ pub(super) struct Resting {
     threads: Threads,
     /// Whether the disk takes what is written.
     stored: watch::Receiver<StoreHealth>,
-    probing: Probing,
     data_dir: PathBuf,
     _lock: Option<DirLock>,
 }
@@ -64,7 +60,7 @@ impl Resting {
         world: &World,
         purpose: Use,
     ) -> Result<Self, ApplianceError> {
-        // Nobody but this process asks: the appliance's own token need not even be there.
+        // Only this process asks: the appliance's own token need not even be there.
         let token = Token::ephemeral().map_err(ApplianceError::Prober)?;
         let data_dir = config.data_dir.clone();
         let database = data_dir.join(store::FILE_NAME);
@@ -78,22 +74,12 @@ impl Resting {
                 (store, Threads::Writing(writer))
             }
         };
-        let probing = (world.prober)().map_err(ApplianceError::Prober)?;
-        // Nobody who could change any of it: they stay as they are at their senders' end.
+        // None of it changes: the senders end here, and the values stay.
         let (_, config) = watch::channel(Arc::new(config));
         let (_, inventory) = watch::channel(Inventory::default());
         let (_, health) = watch::channel(Health::default());
         let stored = store.health();
         let importer = Importer::new(store.clone(), Arc::clone(&world.clock), &data_dir);
-        let queries = Queries::new(
-            store,
-            probing.scanner.clone(),
-            Arc::clone(&world.resolver),
-            config.clone(),
-            inventory,
-            health,
-            importer,
-        );
         let names = Names::new(None, config.clone());
         let (runs, _) = runner::runs();
         let (_, advertised) = watch::channel(Advertised::default());
@@ -102,12 +88,18 @@ impl Resting {
             names,
             config,
             advertised,
-            queries: Arc::new(queries),
+            store,
+            // Nothing is probed: no engine, and no thread of a prober's, is started.
+            scanner: Scanner::stopped(),
+            resolver: Arc::clone(&world.resolver),
+            inventory,
+            health,
+            importer,
             runs,
             clock: Arc::clone(&world.clock),
             limits: http::Limits::default(),
         };
-        Ok(Self { router: http::router(site), token, threads, stored, probing, data_dir, _lock: lock })
+        Ok(Self { router: http::router(site), token, threads, stored, data_dir, _lock: lock })
     }
 
     pub(super) fn data_dir(&self) -> &Path {
@@ -116,9 +108,8 @@ impl Resting {
 
     /// Ends it: what was written is on the disk then.
     pub(super) async fn close(self) -> Result<(), StoreError> {
-        let Self { router, threads, probing, _lock: lock, .. } = self;
+        let Self { router, threads, _lock: lock, .. } = self;
         drop(router);
-        probing.thread.join();
         // Waits for the disk: not on the thread that others' tasks run on.
         let joined = tokio::task::spawn_blocking(|| threads.join()).await;
         drop(lock);

@@ -340,7 +340,7 @@ async fn who_is_nearly_done_when_it_stops_gets_his_answer() {
     begun.notified().await;
 
     let Served { address, stop, task, .. } = served;
-    stop.send_replace(true);
+    stop.cancel();
     assert!(is_closed(&mut idle).await && is_closed(&mut dribbling).await, "they are not waited for");
     assert!(!task.is_finished(), "but who is being answered is");
     go.notify_one();
@@ -358,7 +358,7 @@ async fn it_stops_in_time_whoever_is_stuck() {
     let mut stuck = served.connect().await;
     stuck.write_all(b"GET /wait HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
     begun.notified().await;
-    served.stop.send_replace(true);
+    served.stop.cancel();
     timeout(AT_MOST / 3, served.task).await.expect("it ends before the request would").unwrap().unwrap();
     assert!(is_closed(&mut stuck).await);
 }

@@ -1,5 +1,7 @@
 //! The page as a browser gets it.
 
+use std::{fs, path::Path};
+
 use super::*;
 
 #[tokio::test]
@@ -20,10 +22,36 @@ async fn the_page_may_load_from_here_and_nowhere_else() {
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{path}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
     }
-    for path in ["/page", "/page/", "/page/none.js", "/page/../Cargo.toml", "/page/index.html"] {
+    for path in
+        ["/page", "/page/", "/page/none.js", "/page/../Cargo.toml", "/page/index.html", "/page/main.js/"]
+    {
         assert_eq!(served.get(path).await.status, 404, "{path}");
     }
     assert_eq!(served.request("POST", "/page/main.js", &[]).await.status, 405);
+}
+
+/// The names of all files below a folder.
+fn names(folder: &Path, within: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder.join(within)).unwrap();
+    let names = entries.flat_map(|entry| {
+        let entry = entry.unwrap();
+        let name = format!("{within}{}", entry.file_name().to_str().unwrap());
+        if entry.path().is_dir() { names(folder, &format!("{name}/")) } else { vec![name] }
+    });
+    names.collect()
+}
+
+#[tokio::test]
+async fn every_file_of_the_page_is_served() {
+    let served = serve_routes(Limits::default(), Router::new());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/dashboard/page");
+    let names = names(&folder, "");
+    assert!(names.len() > 40, "{names:?}");
+    for name in names {
+        let answer = served.get(&format!("/page/{name}")).await;
+        let text = fs::read_to_string(folder.join(&name)).unwrap();
+        assert_eq!((answer.status, answer.body == text), (200, true), "{name}");
+    }
 }
 
 #[tokio::test]

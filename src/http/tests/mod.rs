@@ -23,6 +23,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Gate, LeastRate, Limits, Names, Server, Site, Token, auth, bind, body, router, serve,
@@ -38,7 +39,7 @@ struct Served {
     address: SocketAddr,
     config: watch::Sender<Arc<Config>>,
     health: watch::Sender<Health>,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
 }
 
@@ -67,12 +68,12 @@ fn start(
     router: Router,
     gate: Gate,
     limits: Limits,
-) -> (SocketAddr, watch::Sender<bool>, JoinHandle<std::io::Result<()>>) {
-    let (stop, stop_seen) = watch::channel(false);
+) -> (SocketAddr, CancellationToken, JoinHandle<std::io::Result<()>>) {
+    let stop = CancellationToken::new();
     let listeners = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
     let address = listeners[0].local_addr().unwrap();
     let server = Server { router, gate, clock: Arc::new(SystemClock::start()), limits };
-    (address, stop, tokio::spawn(serve(listeners, server, stop_seen)))
+    (address, stop.clone(), tokio::spawn(serve(listeners, server, stop)))
 }
 
 fn serve_routes(limits: Limits, reads: Router) -> Served {

@@ -18,7 +18,6 @@ use crate::{
     service::{
         feeds::{Inventory, Known, SourceId},
         import::Importer,
-        queries::Queries,
         runner::{self, Runner},
         scanner::{Scanner, ScannerThread},
     },
@@ -82,15 +81,6 @@ pub(super) fn appliance_with(limits: Limits) -> Appliance {
         inventory: inventory_seen.clone(),
         requests,
     };
-    let queries = Queries::new(
-        store.clone(),
-        scanner.clone(),
-        Arc::new(Table),
-        config_seen.clone(),
-        inventory_seen,
-        health_seen,
-        Importer::new(store.clone(), Arc::new(clock), dir.path()),
-    );
     let names = Names::new(None, config_seen.clone());
     let token = Token::load(dir.path(), None).unwrap();
     let gate = Gate::new(token.clone(), names.clone(), config_seen.clone(), Arc::new(clock));
@@ -99,7 +89,12 @@ pub(super) fn appliance_with(limits: Limits) -> Appliance {
         names,
         config: config_seen,
         advertised: advertised_seen,
-        queries: Arc::new(queries),
+        store: store.clone(),
+        scanner: scanner.clone(),
+        resolver: Arc::new(Table),
+        inventory: inventory_seen,
+        health: health_seen,
+        importer: Importer::new(store.clone(), Arc::new(clock), dir.path()),
         runs,
         clock: Arc::new(clock),
         limits,
@@ -133,7 +128,7 @@ impl Appliance {
         };
         self.inventory.send_modify(|inventory| inventory.devices = addresses.iter().map(known).collect());
         let runner = self.runner.take().unwrap();
-        tokio::spawn(runner.run(self.served.stop.subscribe()));
+        tokio::spawn(runner.run(self.served.stop.clone()));
     }
 
     /// A request with the token.

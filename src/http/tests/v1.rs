@@ -398,6 +398,24 @@ async fn old_scans_are_dropped_when_asked_to_be() {
     assert_eq!(appliance.served.get("/v1/hosts").await.json()[0]["ports"][0]["port"], 22);
 }
 
+/// What the layers below say of it is completed by the path that tells more.
+#[tokio::test]
+async fn what_is_not_there_is_answered_with_the_path_that_lists_it() {
+    let mut appliance = appliance();
+    appliance.start_scanning(NOBODY, &[]);
+    for (asked, why) in [
+        ("GET /v1/diff/7", "there is no scan 7; ask for /v1/scans to see those there are"),
+        (
+            "POST /v1/run?host=192.0.2.77",
+            "192.0.2.77 is not known; a device is once a feed names it or it has a result (/v1/hosts lists them)",
+        ),
+    ] {
+        let (method, path) = asked.split_once(' ').unwrap();
+        let answer = appliance.authorised(method, path).await;
+        assert_eq!((answer.status, answer.error().as_str()), (404, why), "{asked}");
+    }
+}
+
 /// Whatever is wrong with a path or a query is said in words that tell how to mend it, not in a library's.
 #[tokio::test]
 async fn wrong_paths_and_queries_are_answered_in_our_own_words() {

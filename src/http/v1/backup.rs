@@ -38,7 +38,7 @@ async fn backup(method: Method, State(api): State<Api>, leisure: Leisure) -> Res
         let unknown = stream::empty::<Result<Bytes, Infallible>>();
         return Ok((head, Body::from_stream(unknown)).into_response());
     }
-    let copy = File::from_std(api.queries.backup().await?);
+    let copy = File::from_std(api.store.backup().await?);
     let length = copy.metadata().await.map(|data| data.len());
     leisure.take();
     let mut response = (head, Body::from_stream(body::pieces(copy))).into_response();

@@ -1,7 +1,5 @@
 //! What has changed.
 
-use std::sync::Arc;
-
 use axum::{extract::State, response::Response};
 use futures_util::{TryStreamExt, stream};
 use jiff::Timestamp;
@@ -91,12 +89,11 @@ async fn changes(
     Query(which): Query<Which>,
 ) -> Result<Response, Refusal> {
     let asked = which.asked()?;
-    let queries = Arc::clone(&api.queries);
     let pages = stream::try_unfold(Some(asked), move |asked| {
-        let queries = Arc::clone(&queries);
+        let differences = api.differences.clone();
         async move {
             let Some(asked) = asked else { return Ok(None) };
-            let page = queries.news(asked.clone()).await?;
+            let page = differences.news(asked.clone()).await?;
             Ok(Some((page.rows, page.next.map(|after| Asked { after, ..asked }))))
         }
     });

@@ -120,7 +120,7 @@ async fn differences(
     };
     let host = naming.host.as_deref().map(str::parse::<DeviceKey>).transpose();
     let host = host.map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let found = api.queries.differences().map_ok(move |page| {
+    let found = api.differences.differences().map_ok(move |page| {
         let host = host.clone();
         let meant = move |found: &HostDifference| host.as_ref().is_none_or(|host| found.is_of(host));
         page.into_iter().filter(meant).map(move |found| DifferenceRow::of(found, by_device))
@@ -140,7 +140,7 @@ async fn scan_differences(
     desk: Desk,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    let found = api.queries.scan_differences(scan_id(&id)?).await?;
+    let found = api.differences.scan_differences(scan_id(&id)?).await?;
     rows::array(&desk, found.map_ok(|page| page.into_iter().map(ScanDifferenceRow::of))).await
 }
 
@@ -156,7 +156,7 @@ async fn disagreements_now(
     desk: Desk,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    let found = api.queries.disagreements_now(scan_id(&id)?).await?;
+    let found = api.differences.disagreements_now(scan_id(&id)?).await?;
     rows::array(&desk, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
 }
 
@@ -173,7 +173,7 @@ async fn disagreements(
     desk: Desk,
     Path((one, other)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    let found = api.queries.disagreements(scan_id(&one)?, scan_id(&other)?).await?;
+    let found = api.differences.disagreements(scan_id(&one)?, scan_id(&other)?).await?;
     rows::array(&desk, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
 }
 

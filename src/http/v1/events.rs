@@ -1,6 +1,6 @@
 //! The same changes as they happen, and how far scans are: server-sent events (WHATWG HTML, 9.2).
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Extension,
@@ -25,7 +25,7 @@ use crate::{
     },
     model::{ChangeEvent as News, ChangeFilter as Asked},
     service::{
-        queries::Queries,
+        differences::Differences,
         runner::{RunView, Runs},
     },
 };
@@ -45,7 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 
 /// Somebody who listens.
 struct Listener {
-    queries: Arc<Queries>,
+    differences: Differences,
     newest: watch::Receiver<i64>,
     /// The last change that was told.
     told: i64,
@@ -85,7 +85,7 @@ async fn events(
     Extension(leisure): Extension<Leisure>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let newest = api.queries.newest();
+    let newest = api.store.newest();
     let told = match headers.get("last-event-id") {
         None => *newest.borrow(),
         Some(id) => id.to_str().ok().and_then(|id| id.trim().parse().ok()).ok_or_else(|| {
@@ -94,8 +94,8 @@ async fn events(
     };
     let place = listeners.admit(api.clock.now(), client).map_err(refusal)?;
     leisure.take();
-    let (queries, runs) = (api.queries, api.runs);
-    let listener = Listener { queries, newest, told, runs, scans: Vec::new(), quiet: 0, begun: false };
+    let (differences, runs) = (api.differences.clone(), api.runs.clone());
+    let listener = Listener { differences, newest, told, runs, scans: Vec::new(), quiet: 0, begun: false };
     let text = stream::unfold((listener, place), async |(mut listener, mut place): (Listener, Listening)| {
         let text = select! {
             text = listener.next() => text,
@@ -132,7 +132,7 @@ impl Listener {
             // Seen before it is read: what comes in between wakes us again.
             self.newest.borrow_and_update();
             let asked = Asked { after: self.told, ..Asked::default() };
-            let page = self.queries.news(asked).await.ok()?;
+            let page = self.differences.news(asked).await.ok()?;
             if let Some(last) = page.rows.last() {
                 self.told = last.id;
                 return Some(page.rows.into_iter().map(change).collect::<String>().into());

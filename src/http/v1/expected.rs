@@ -67,7 +67,8 @@ struct TargetRow {
 /// All that is expected, in the order in which it was written.
 #[utoipa::path(get, path = "/v1/expected", tag = "expected", responses((status = 200, body = Vec<ExpectedRow>)))]
 async fn expected(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
-    rows::array(&desk, api.queries.expectations().map_ok(|page| page.into_iter().map(ExpectedRow::of))).await
+    rows::array(&desk, api.differences.expectations().map_ok(|page| page.into_iter().map(ExpectedRow::of)))
+        .await
 }
 
 /// Expects these: all of them or, if one is wrong, none. What was expected of the same ports is replaced.
@@ -81,7 +82,7 @@ async fn expected(State(api): State<Api>, desk: Desk) -> Result<Response, Refusa
 async fn expect(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Refusal> {
     let rows: Vec<ExpectedRow> = body::document(&headers, &body)?;
     let wishes = rows.into_iter().enumerate().map(|(index, row)| row.wish().map_err(|error| error.at(index)));
-    api.queries.expect(wishes.collect::<Result<_, _>>()?).await?;
+    api.store.expect(wishes.collect::<Result<_, _>>()?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -100,7 +101,7 @@ async fn expect_no_more(
     let wishes = rows.into_iter().enumerate().map(|(index, row)| row.wish().map_err(|error| error.at(index)));
     let wishes: Vec<_> = wishes.collect::<Result<_, _>>()?;
     if !wishes.is_empty() {
-        api.queries.expect(wishes).await?;
+        api.store.expect(wishes).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! Scans in other tools' formats: nmap's XML, and CSV.
 
-use std::{collections::BTreeMap, io, mem, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, mem, time::Duration};
 
 use axum::response::Response;
 use futures_util::{Stream, StreamExt};
@@ -18,14 +18,13 @@ use crate::{
     },
     model::{Device, HostReport, HostStatus, PortSet, Protocol, ScanId, ScanStatus},
     nmap::{self, Format, Run, Scanned},
-    service::queries::Queries,
     services,
-    store::{HostRecord, Page, ScanSummary, StoreError},
+    store::{HostRecord, Page, ScanSummary, Store, StoreError},
 };
 
 /// The scan's listed ports, a line each; only the headline if there is no such scan.
 pub(super) async fn csv(desk: &Desk, api: &Api, id: ScanId) -> Result<Response, Refusal> {
-    let rows = Box::pin(port_rows(Arc::clone(&api.queries), id));
+    let rows = Box::pin(port_rows(api.store.clone(), id));
     rows::streamed(desk, "text/csv; charset=utf-8", Lines { rows, begun: false }).await
 }
 
@@ -52,10 +51,10 @@ where
 
 /// The whole scan as nmap would have told it.
 pub(super) async fn xml(desk: &Desk, api: &Api, id: ScanId) -> Result<Response, Refusal> {
-    let scan = api.queries.scan_summary(id).await?.ok_or_else(|| {
+    let scan = api.store.scan_summary(id).await?.ok_or_else(|| {
         Refusal::new(StatusCode::NOT_FOUND, "there is no such scan; /v1/scans lists those there are")
     })?;
-    let report = Report::new(Arc::clone(&api.queries), scan);
+    let report = Report::new(api.store.clone(), scan);
     rows::streamed(desk, "application/xml", report).await
 }
 
@@ -64,7 +63,7 @@ const PORTS: usize = 128;
 
 /// A report, as far as it is written.
 struct Report {
-    queries: Arc<Queries>,
+    store: Store,
     scan: ScanSummary,
     args: String,
     asked: BTreeMap<Protocol, PortSet>,
@@ -121,10 +120,10 @@ impl Source for Report {
 }
 
 impl Report {
-    fn new(queries: Arc<Queries>, scan: ScanSummary) -> Self {
+    fn new(store: Store, scan: ScanSummary) -> Self {
         let asked = [(Protocol::Tcp, scan.ports.clone())].into_iter().filter(|(_, ports)| !ports.is_empty());
         Self {
-            queries,
+            store,
             args: format!("portscan: {}", scan.scanner),
             asked: asked.collect(),
             scan,
@@ -163,7 +162,7 @@ impl Report {
         let mut host = Host::default();
         let mut after = self.after;
         loop {
-            let Page { rows, next } = self.queries.records(self.scan.id, after).await?;
+            let Page { rows, next } = self.store.host_records(self.scan.id, after).await?;
             for record in rows {
                 if !host.take(record) {
                     return Ok(Some(host));

@@ -156,8 +156,8 @@ struct TableBody {
 #[utoipa::path(get, path = "/v1/health", tag = "appliance", responses((status = 200, body = HealthBody)))]
 async fn health(State(api): State<Api>) -> Response {
     let Snapshot { probes, local_errors, limits, memory, feeds, store, scanners, .. } =
-        api.queries.own_facts().await;
-    let health = api.queries.health();
+        api.snapshots.own_facts().await;
+    let health = api.health.borrow().clone();
     let clock = ClockBody {
         time: api.clock.wall(),
         synchronised: api.clock.is_synchronised(),

@@ -4,7 +4,6 @@ use std::{
     cell::LazyCell,
     collections::{HashMap, VecDeque},
     ops::Deref,
-    sync::Arc,
 };
 
 use axum::{extract::State, response::Response};
@@ -29,9 +28,9 @@ use crate::{
         rows::{self, Desk, Source, write_elements, write_json},
     },
     model::{Address, DeviceKey, Mac, Moment, Name, Protocol},
-    service::queries::{FoundHost, Queries},
+    service::directory::{DeviceDirectory, FoundHost},
     services,
-    store::{self, AddressRecord, AnnotationPatch as NewWords, Host, PortKey, StoreError},
+    store::{self, AddressRecord, AnnotationPatch as NewWords, Host, PortKey, Store, StoreError},
     vendor::vendor,
 };
 
@@ -213,14 +212,15 @@ impl AddressBody {
 #[utoipa::path(get, path = "/v1/hosts", tag = "hosts", responses((status = 200, body = Vec<HostRow>)))]
 async fn hosts(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
     let times = (api.clock.now(), api.clock.wall());
-    let list =
-        Devices { queries: api.queries, times, begun: false, after: i64::MIN, within: None, told: None };
+    let (store, directory) = (api.store.clone(), api.directory.clone());
+    let list = Devices { store, directory, times, begun: false, after: i64::MIN, within: None, told: None };
     rows::streamed(&desk, "application/json", list).await
 }
 
 /// All devices, as far as they are written.
 struct Devices {
-    queries: Arc<Queries>,
+    store: Store,
+    directory: DeviceDirectory,
     /// As of when those are shown that have no row.
     times: (Moment, Timestamp),
     /// A device is written.
@@ -245,9 +245,9 @@ impl Source for Devices {
 impl Devices {
     /// A page of the devices that have a row.
     async fn write_stored(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
-        let page = self.queries.hosts(self.after, DEVICES).await?;
-        let queries = Arc::clone(&self.queries);
-        let by_ipv6 = LazyCell::new(|| queries.by_ipv6());
+        let page = self.store.hosts(self.after, DEVICES).await?;
+        let directory = self.directory.clone();
+        let by_ipv6 = LazyCell::new(|| directory.by_ipv6());
         for host in &page.rows {
             let Some(row) = host.row else { continue };
             let from = match self.within.take() {
@@ -262,7 +262,7 @@ impl Devices {
             if from.is_none() {
                 self.separate(text);
             }
-            if let Some(port) = write_device(text, &queries, host, &by_ipv6, from)? {
+            if let Some(port) = write_device(text, &directory, host, &by_ipv6, from)? {
                 self.within = Some((row, port));
                 return Ok(true);
             }
@@ -273,15 +273,15 @@ impl Devices {
             if self.within.take().is_some() {
                 text.extend_from_slice(PORTS_END);
             }
-            self.told = Some(self.queries.hosts_without_row(self.times).await?.into());
+            self.told = Some(self.directory.hosts_without_row(self.times).await?.into());
         }
         Ok(true)
     }
 
     /// As many of those that are only told of as a page has, and then the end.
     fn write_told(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
-        let queries = Arc::clone(&self.queries);
-        let by_ipv6 = LazyCell::new(|| queries.by_ipv6());
+        let directory = self.directory.clone();
+        let by_ipv6 = LazyCell::new(|| directory.by_ipv6());
         let mut told = self.told.take().unwrap_or_default();
         for _ in 0..DEVICES {
             let Some(host) = told.pop_front() else {
@@ -289,7 +289,7 @@ impl Devices {
                 return Ok(false);
             };
             self.separate(text);
-            write_device(text, &queries, &host, &by_ipv6, None)?;
+            write_device(text, &directory, &host, &by_ipv6, None)?;
         }
         self.told = Some(told);
         Ok(true)
@@ -304,7 +304,8 @@ impl Devices {
 
 /// One device, as far as it is written.
 struct Device {
-    queries: Arc<Queries>,
+    store: Store,
+    directory: DeviceDirectory,
     row: i64,
     /// The ports from this one on are not; `None`: nothing is.
     from: Option<PortKey>,
@@ -312,11 +313,11 @@ struct Device {
 
 impl Source for Device {
     async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
-        let found = self.queries.hosts(self.row.saturating_sub(1), 1).await?.rows.pop();
+        let found = self.store.hosts(self.row.saturating_sub(1), 1).await?.rows.pop();
         match found.filter(|host| host.row == Some(self.row)) {
             Some(host) => {
-                let by_ipv6 = LazyCell::new(|| self.queries.by_ipv6());
-                self.from = write_device(text, &self.queries, &host, &by_ipv6, self.from)?;
+                let by_ipv6 = LazyCell::new(|| self.directory.by_ipv6());
+                self.from = write_device(text, &self.directory, &host, &by_ipv6, self.from)?;
             }
             // It has just been forgotten: before it was written, or in the middle of its ports.
             None if self.from.is_none() => {
@@ -341,13 +342,13 @@ const PORTS_END: &[u8] = b"]}";
 /// only for the beginning of a device, for the kernel has to list its neighbours for it.
 fn write_device(
     text: &mut Vec<u8>,
-    queries: &Queries,
+    directory: &DeviceDirectory,
     host: &Host,
     by_ipv6: &impl Deref<Target = HashMap<Mac, Vec<Address>>>,
     from: Option<PortKey>,
 ) -> Result<Option<PortKey>, StoreError> {
     if from.is_none() {
-        write_json(text, &HostRow::of(host, queries.names_of(host)).with_neighbours(by_ipv6))?;
+        write_json(text, &HostRow::of(host, directory.names_of(host)).with_neighbours(by_ipv6))?;
         text.truncate(text.len() - PORTS_END.len());
     }
     let (ports, next) = host.open_ports_from(from.unwrap_or(FIRST_PORT), PORTS);
@@ -380,12 +381,13 @@ fn write_device(
 async fn host(State(api): State<Api>, desk: Desk, Path(host): Path<String>) -> Result<Response, Refusal> {
     match found(&api, &host).await? {
         FoundHost::Stored(row) => {
-            let device = Device { queries: api.queries, row, from: None };
+            let device =
+                Device { store: api.store.clone(), directory: api.directory.clone(), row, from: None };
             rows::streamed(&desk, "application/json", device).await
         }
         FoundHost::Told(host) => {
-            let row = HostRow::of(&host, api.queries.names_of(&host));
-            Ok(json(StatusCode::OK, &row.with_neighbours(&api.queries.by_ipv6())))
+            let row = HostRow::of(&host, api.directory.names_of(&host));
+            Ok(json(StatusCode::OK, &row.with_neighbours(&api.directory.by_ipv6())))
         }
     }
 }
@@ -415,7 +417,7 @@ async fn describe(
         note: note.map(|note| said("note", note, NOTE_MAX)).transpose()?,
     };
     let host = found(&api, &host).await?;
-    api.queries.say(host, words).await?;
+    api.directory.annotate(host, words).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -431,7 +433,7 @@ async fn describe(
 )]
 async fn forget(State(api): State<Api>, Path(host): Path<String>) -> Result<StatusCode, Refusal> {
     let host = found(&api, &host).await?;
-    api.queries.forget(&host).await?;
+    api.directory.forget(&host).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -444,7 +446,7 @@ async fn found(api: &Api, text: &str) -> Result<FoundHost, Refusal> {
         let error = format!("{key} is not known; /v1/hosts lists who is");
         Refusal::new(StatusCode::NOT_FOUND, error)
     };
-    api.queries.find_host(&key, (api.clock.now(), api.clock.wall())).await?.ok_or_else(unknown)
+    api.directory.find(&key, (api.clock.now(), api.clock.wall())).await?.ok_or_else(unknown)
 }
 
 /// A text that its owner may give a device: nothing in it that a terminal would obey.

@@ -134,7 +134,7 @@ async fn import(
         )
         .closing());
     }
-    let Imports { importer, turns, most } = api.imports;
+    let Imports { importer, turns, most } = api.imports.clone();
     leisure.take();
     // Never closed; who waits in vain is told to come again by the time limit.
     let _turn = turns.acquire().await;

@@ -44,15 +44,15 @@ struct InfoBody {
 /// How much is known, and how new it is.
 #[utoipa::path(get, path = "/v1/info", tag = "appliance", responses((status = 200, body = InfoBody)))]
 async fn info(State(api): State<Api>) -> Result<Response, Refusal> {
-    let totals = api.queries.totals().await?;
-    let tally = api.queries.tally().await?;
+    let totals = api.store.totals().await?;
+    let tally = api.differences.tally().await?;
     let body = InfoBody {
         last_successful_import: totals.last_scan.map_or(0, Timestamp::as_second),
         devices: totals.devices,
         open: tally.open,
         rogue: tally.rogue,
         missing: tally.missing,
-        baseline: api.queries.has_baseline().await?,
+        baseline: api.store.has_baseline().await?,
         last_scan: totals.last_scan,
         names: api.advertised.borrow().names.clone(),
     };

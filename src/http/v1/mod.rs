@@ -19,7 +19,7 @@ mod runs;
 mod scans;
 mod shapes;
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use axum::{Router, middleware::from_fn_with_state, routing::any};
 use tokio::sync::watch;
@@ -33,21 +33,39 @@ use super::{
 use crate::{
     clock::Clock,
     net::mdns::Advertised,
-    service::{queries::Queries, runner::Runs},
+    service::{
+        differences::Differences, directory::DeviceDirectory, health::Health, runner::Runs,
+        snapshot::SnapshotReader,
+    },
+    store::Store,
 };
 
-/// What the handlers answer from.
+/// What the handlers answer from, for the router to clone at each request: behind one pointer.
 #[derive(Clone)]
-pub(super) struct Api {
-    pub(super) queries: Arc<Queries>,
+pub(super) struct Api(Arc<ApiParts>);
+
+pub(super) struct ApiParts {
+    pub(super) store: Store,
+    pub(super) differences: Differences,
+    pub(super) directory: DeviceDirectory,
+    pub(super) snapshots: SnapshotReader,
+    pub(super) health: watch::Receiver<Health>,
     pub(super) runs: Runs,
     pub(super) imports: Imports,
     pub(super) advertised: watch::Receiver<Advertised>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
+impl Deref for Api {
+    type Target = ApiParts;
+
+    fn deref(&self) -> &ApiParts {
+        &self.0
+    }
+}
+
 /// Everything under /v1, together with the description of it and of these other paths.
-pub(super) fn routes(api: Api, gate: &Gate, others: OpenApiRouter) -> Router {
+pub(super) fn routes(parts: ApiParts, gate: &Gate, others: OpenApiRouter) -> Router {
     let own = OpenApiRouter::new()
         .merge(backup::routes(gate))
         .merge(changes::routes())
@@ -64,7 +82,7 @@ pub(super) fn routes(api: Api, gate: &Gate, others: OpenApiRouter) -> Router {
     let own = ["/v1/diff/", "/v1/scan/", "/v1/scans/"]
         .into_iter()
         .fold(own, |routes, path| routes.route(path, any(without_id)));
-    openapi::served(own.with_state(api).merge(others))
+    openapi::served(own.with_state(Api(Arc::new(parts))).merge(others))
 }
 
 async fn without_id() -> Refusal {

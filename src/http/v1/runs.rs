@@ -185,12 +185,17 @@ impl From<RunError> for Refusal {
                 StatusCode::NOT_FOUND
             }
             RunError::Order(OrderError::Unwanted(_)) => StatusCode::FORBIDDEN,
-            RunError::Order(OrderError::Nobody | OrderError::Paused)
+            RunError::Order(OrderError::NoTargets | OrderError::Paused)
             | RunError::NoClock
             | RunError::Unopened
             | RunError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self::new(status, error.to_string())
+        let where_to_look = match &error {
+            RunError::Order(OrderError::UnknownDevice(_)) => " (/v1/hosts lists them)",
+            RunError::Order(OrderError::Paused) => "; /healthz says why",
+            _ => "",
+        };
+        Self::new(status, format!("{error}{where_to_look}"))
     }
 }
 
@@ -255,7 +260,7 @@ async fn runs(State(api): State<Api>, Query(latest): Query<Latest>) -> Result<Re
     let views = api.runs.under_way().await?;
     if last.is_some() || before.is_some() {
         let most = last.map_or(MOST, |last| last.min(MOST));
-        let scans = api.queries.latest_scans(before, most).await?;
+        let scans = api.store.latest_scans(before, most).await?;
         let body = |scan: ScanSummary| {
             let view = views.iter().find(|view| view.id == scan.id);
             RunBody::of(scan, view)
@@ -264,7 +269,7 @@ async fn runs(State(api): State<Api>, Query(latest): Query<Latest>) -> Result<Re
     }
     let mut bodies = Vec::new();
     for view in views {
-        let summary = api.queries.scan_summary(view.id).await?;
+        let summary = api.store.scan_summary(view.id).await?;
         bodies.extend(summary.map(|summary| RunBody::of(summary, Some(&view))));
     }
     Ok(json(StatusCode::OK, &bodies))
@@ -279,7 +284,7 @@ async fn runs(State(api): State<Api>, Query(latest): Query<Latest>) -> Result<Re
 async fn run(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Refusal> {
     let id = scan_id(&id)?;
     let views = api.runs.under_way().await?;
-    let summary = api.queries.scan_summary(id).await?.ok_or_else(|| no_such_run(id))?;
+    let summary = api.store.scan_summary(id).await?.ok_or_else(|| no_such_run(id))?;
     let view = views.iter().find(|view| view.id == id);
     Ok(json(StatusCode::OK, &RunBody::of(summary, view)))
 }
@@ -292,7 +297,7 @@ async fn run(State(api): State<Api>, Path(id): Path<String>) -> Result<Response,
 )]
 async fn stop(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
     let id = scan_id(&id)?;
-    if !api.runs.stop(id).await? && api.queries.scan_summary(id).await?.is_none() {
+    if !api.runs.stop(id).await? && api.store.scan_summary(id).await?.is_none() {
         return Err(no_such_run(id));
     }
     Ok(StatusCode::NO_CONTENT)

@@ -1,7 +1,5 @@
 //! What was looked at, and what each look found.
 
-use std::sync::Arc;
-
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -24,8 +22,8 @@ use crate::{
         rows::{self, Desk},
     },
     model::{Address, PortState, Protocol, ScanId},
-    service::queries::Queries,
-    store::{Page, Pruned, ScanHost, StoreError},
+    service::pages::pages,
+    store::{Page, Pruned, ScanHost, Store, StoreError},
 };
 
 /// Ports that are told at a time: some 10 KB.
@@ -85,7 +83,11 @@ impl PortRow {
 /// Every scan, by id.
 #[utoipa::path(get, path = "/v1/scans", tag = "scans", responses((status = 200, body = Vec<ScanRow>)))]
 async fn scans(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
-    let pages = api.queries.scans().map_ok(|ids| ids.into_iter().map(|ScanId(id)| ScanRow { id }));
+    let ids = pages(move |after| {
+        let store = api.store.clone();
+        async move { store.scan_ids(after).await }
+    });
+    let pages = ids.map_ok(|ids| ids.into_iter().map(|ScanId(id)| ScanRow { id }));
     rows::array(&desk, pages).await
 }
 
@@ -109,7 +111,7 @@ async fn scan(
 ) -> Result<Response, Refusal> {
     let id = scan_id(&id)?;
     match wanted.format.as_deref() {
-        None | Some("json") => rows::array(&desk, port_rows(api.queries, id)).await,
+        None | Some("json") => rows::array(&desk, port_rows(api.store.clone(), id)).await,
         Some("csv") => export::csv(&desk, &api, id).await,
         Some("xml") => export::xml(&desk, &api, id).await,
         Some(_) => Err(Refusal::bad_request("the format is unknown; write json, csv or xml")),
@@ -124,16 +126,13 @@ struct Spot {
 }
 
 /// The listed ports of a scan, some at a time; nothing is remembered of what was read.
-pub(super) fn port_rows(
-    queries: Arc<Queries>,
-    scan: ScanId,
-) -> impl Stream<Item = Result<Vec<PortRow>, StoreError>> {
+pub(super) fn port_rows(store: Store, scan: ScanId) -> impl Stream<Item = Result<Vec<PortRow>, StoreError>> {
     let start = Spot { after: i64::MIN, told: 0 };
-    stream::try_unfold((queries, scan, Some(start)), async |(queries, scan, spot)| {
+    stream::try_unfold((store, scan, Some(start)), async |(store, scan, spot)| {
         let Some(spot) = spot else { return Ok(None) };
-        let page = queries.scan(scan, spot.after).await?;
+        let page = store.scan_hosts(scan, spot.after).await?;
         let (rows, next) = some_rows(page, spot, scan);
-        Ok(Some((rows, (queries, scan, next))))
+        Ok(Some((rows, (store, scan, next))))
     })
 }
 
@@ -210,11 +209,11 @@ async fn prune(
 async fn drop_before(api: &Api, keep: Option<ScanId>, rehearsal: &Rehearsal) -> Result<Response, Refusal> {
     match rehearsal.dry_run.as_deref() {
         None | Some("0") => {
-            api.queries.prune(keep).await?;
+            api.store.prune(keep).await?;
             Ok(StatusCode::NO_CONTENT.into_response())
         }
         Some("1") => {
-            let Pruned { scans, looks } = api.queries.would_prune(keep).await?;
+            let Pruned { scans, looks } = api.store.would_prune(keep).await?;
             Ok(json(StatusCode::OK, &PrunedBody { scans, looks }))
         }
         Some(_) => Err(Refusal::bad_request("`dry_run` is 1, or left out")),

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use pnet::datalink;
+use nix::net::if_::InterfaceFlags;
+
+use crate::net::interfaces;
 
 /// The IPv4 addresses under which the appliance may be found, and the port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +18,11 @@ impl Reach {
     /// Every network of this machine, to ask on; nothing is offered at port 0.
     pub const EVERYWHERE: Self = Self { addresses: None, port: 0 };
 
-    /// Where who listens there can be found from outside by IPv4; `None`: nowhere. A service has one port, so of
-    /// several the first one's addresses count.
+    /// Where a server that listens there can be found from outside by IPv4; `None`: nowhere. A service has one port, so
+    /// of several the first one's addresses count.
     pub fn of(listen: &[SocketAddr]) -> Option<Self> {
         let reached = |address: &SocketAddr| match address.ip() {
-            // It takes IPv4's connections, too, unless there is somebody else for these.
+            // It takes IPv4's connections, too, unless another listener does.
             IpAddr::V6(ip) => {
                 ip.is_unspecified() && !listen.iter().any(|v4| v4.is_ipv4() && v4.port() == address.port())
             }
@@ -51,9 +53,11 @@ impl Reach {
 
     /// Whether this machine is on such a network now, as far as the kernel tells.
     pub(super) fn is_there(&self) -> bool {
-        datalink::interfaces().iter().any(|interface| {
-            let up = interface.is_up() && interface.is_multicast() && !interface.is_loopback();
-            up && interface.ips.iter().any(|net| self.covers(net.ip()))
+        interfaces::read().unwrap_or_default().iter().any(|interface| {
+            let flags = interface.flags;
+            let is_up = flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_MULTICAST);
+            let is_here = flags.contains(InterfaceFlags::IFF_LOOPBACK);
+            is_up && !is_here && interface.nets.iter().any(|net| self.covers(net.addr()))
         })
     }
 }

@@ -1,12 +1,6 @@
 //! Under which names the appliance is found.
 
-use std::{
-    future::{Future, pending},
-    io,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::pending, io, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use mdns_sd::{DaemonEvent, MDNS_PORT, RRType};
@@ -14,6 +8,7 @@ use tokio::{
     sync::{OnceCell, watch},
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     DOMAIN, Reach,
@@ -39,8 +34,8 @@ const PROMPT: Duration = Duration::from_millis(50);
 /// For how long nothing is received where that is so.
 const RELIEF: Duration = Duration::from_secs(1);
 
-/// The most that the thread may remember of others: records of up to 9 kB, and two timers for each, so that it is 15 MB at
-/// worst. mdns-sd has no bound of its own. 250 devices that announce four records each come to 3000.
+/// The most that the thread may remember of others: records of up to 9 kB, and two timers for each, so that it is 15 MB
+/// at worst. mdns-sd has no bound of its own. 250 devices that announce four records each come to 3000.
 const MOST_REMEMBERED: i64 = 5000;
 
 /// From a flood to the next attempt. Not to be found meanwhile costs less than to start anew all the time.
@@ -60,7 +55,7 @@ pub struct Advertised {
 
 /// Starts and stops the daemon as the configuration says, and offers the appliance's services by it.
 pub struct Responder {
-    /// `None`: only this machine can reach the appliance, so nobody is to be told of it and nobody asked.
+    /// `None`: only this machine can reach the appliance, so it is neither announced nor are others asked.
     reach: Option<Reach>,
     config: watch::Receiver<Arc<Config>>,
     daemon: watch::Sender<Option<Daemon>>,
@@ -78,10 +73,10 @@ struct Wanted {
 /// Why the daemon is to start anew.
 #[derive(Debug, PartialEq, Eq)]
 enum Trouble {
-    /// Somebody else has our name: this one is free (RFC 6762, 9). mdns-sd would go on under it, on that network
-    /// alone, and tell who asks for the service's host the former name.
+    /// Another machine has our name: this one is free (RFC 6762, 9). mdns-sd would go on under it, on that network
+    /// alone, and answer those that ask for the service's host with the former name.
     Renamed(String),
-    /// Somebody else is lanscan.
+    /// Another machine is lanscan.
     IsLanscan,
     /// The network tells it more than it can remember.
     Flooded,
@@ -101,12 +96,9 @@ impl Responder {
         (Self { reach, config, daemon, advertised }, present, seen)
     }
 
-    /// Goes on until it is told to stop, and then says goodbye to the network.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
-        tokio::select! {
-            () = self.follow() => {}
-            () = stop => {}
-        }
+    /// Goes on until `stop` is cancelled, and then says goodbye to the network.
+    pub async fn run(self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.follow()).await;
         self.end().await;
     }
 
@@ -239,7 +231,7 @@ impl Responder {
         sleep(AGAIN).await;
     }
 
-    /// Ends the daemon, if there is one: first nobody is given it any more.
+    /// Ends the daemon, if there is one: first it is no longer handed out.
     async fn end(&self) {
         if let Some(daemon) = self.daemon.send_replace(None) {
             daemon.goodbye().await;
@@ -266,7 +258,7 @@ async fn until_other(config: &mut watch::Receiver<Arc<Config>>, wanted: Option<&
     pending::<()>().await;
 }
 
-/// Offers the appliance as lanscan as soon as nobody answers to that name, this machine under a name of its own
+/// Offers the appliance as lanscan as soon as no machine answers to that name, this machine under a name of its own
 /// included. Returns only if that fails.
 async fn as_lanscan(daemon: &Daemon) -> MdnsError {
     while !daemon.ask(LANSCAN).await.is_empty() {

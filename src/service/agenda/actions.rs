@@ -63,7 +63,7 @@ pub struct Look {
 
 /// How a look ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Looked {
+pub enum LookOutcome {
     /// With a result, which belongs to this device (whose MAC may only now be known).
     Result(DeviceKey),
     /// Nobody is there, or somebody else is: nothing to store, no fault of the run's.

@@ -24,9 +24,9 @@ use std::{
 use jiff::Timestamp;
 
 pub use self::{
-    actions::{Action, Look, LookId, Looked},
+    actions::{Action, Look, LookId, LookOutcome},
     orders::{Order, OrderError},
-    progress::Standing,
+    progress::RunProgress,
     run::RunId,
     targets::is_wanted,
 };
@@ -238,14 +238,14 @@ impl Agenda {
     }
 
     /// How a look ended.
-    pub fn looked(&mut self, look: LookId, looked: &Looked, times: &Times) {
+    pub fn looked(&mut self, look: LookId, looked: &LookOutcome, times: &Times) {
         let Some(assignment) = self.looks.remove(&look) else { return };
         let run = self.runs.get_mut(&assignment.run);
         // A look at one port makes no result new.
         let is_confirming = run.as_ref().is_some_and(|run| run.is_confirming());
         match looked {
             _ if is_confirming => {}
-            Looked::Result(key) => self.results.found(&assignment.device, key, times.now),
+            LookOutcome::Result(key) => self.results.found(&assignment.device, key, times.now),
             _ => self.results.tried(assignment.device.endpoint(), times.now),
         }
         if let Some(run) = run {

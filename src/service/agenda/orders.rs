@@ -1,4 +1,4 @@
-//! What somebody asks for by hand.
+//! Scans that users ask for.
 
 use super::{Action, Agenda, Run, RunId, targets::is_wanted};
 use crate::{
@@ -14,9 +14,9 @@ pub enum Order {
     Scanner(Option<String>),
     /// Just one device.
     Device {
-        /// Whom.
+        /// Which device.
         key: DeviceKey,
-        /// Whose ports and timing hold; the first over the feed, if none is named.
+        /// The scanner whose ports and timing hold; the first over the feed, if none is named.
         scanner: Option<String>,
         /// These ports, whatever is configured.
         ports: Option<PortSet>,
@@ -35,7 +35,7 @@ pub enum OrderError {
         known: String,
     },
     /// Neither is it in the feed, nor is there a result.
-    #[error("{0} is not known; a device is once a feed names it or it has a result (/v1/hosts lists them)")]
+    #[error("{0} is not known; a device is once a feed names it or it has a result")]
     UnknownDevice(DeviceKey),
     /// The owner said never.
     #[error(
@@ -44,14 +44,14 @@ pub enum OrderError {
     Unwanted(DeviceKey),
     /// No targets.
     #[error("there is nobody to look at yet: the feed names no device that may be scanned")]
-    Nobody,
+    NoTargets,
     /// Nothing could be kept.
-    #[error("the database cannot be written, so nothing is scanned; /healthz says why")]
+    #[error("the database cannot be written, so nothing is scanned")]
     Paused,
 }
 
 impl Agenda {
-    /// Begins what is ordered, or finds it under way already. Who is excluded stays so.
+    /// Begins what is ordered, or finds it under way already. Excluded devices stay so.
     ///
     /// # Errors
     /// Nothing is begun.
@@ -92,7 +92,7 @@ impl Agenda {
         let runs: Vec<RunId> = chosen
             .filter_map(|place| self.scanners[place].run.or_else(|| self.begin_run(place, times, actions)))
             .collect();
-        if runs.is_empty() { Err(OrderError::Nobody) } else { Ok(runs) }
+        if runs.is_empty() { Err(OrderError::NoTargets) } else { Ok(runs) }
     }
 
     fn order_device(
@@ -123,7 +123,7 @@ impl Agenda {
         if let Some((id, _)) = self.runs.iter().find(|(_, run)| run.order.as_ref() == Some(order)) {
             return Ok(*id);
         }
-        let config = &self.scanners.get(scanner).ok_or(OrderError::Nobody)?.config;
+        let config = &self.scanners.get(scanner).ok_or(OrderError::NoTargets)?.config;
         let mut run = Run::new(config, ScanKind::Manual, times.now);
         run.targets = Targets::List(devices.iter().map(|device| self.as_target(device)).collect());
         run.order = Some(order.clone());

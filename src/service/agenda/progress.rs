@@ -7,7 +7,7 @@ use crate::model::{Device, Moment, ScanId};
 
 /// A run under way, but for what the engine knows of the looks in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct RunProgress {
     /// Which.
     pub run: RunId,
     /// Its id, once the store has opened it.
@@ -30,16 +30,16 @@ pub struct Standing {
 
 impl Agenda {
     /// The runs under way, oldest first.
-    pub fn standings(&self, now: Moment) -> Vec<Standing> {
-        self.runs.iter().map(|(id, run)| self.standing(*id, run, now)).collect()
+    pub fn runs_under_way(&self, now: Moment) -> Vec<RunProgress> {
+        self.runs.iter().map(|(id, run)| self.progress_of(*id, run, now)).collect()
     }
 
-    fn standing(&self, id: RunId, run: &Run, now: Moment) -> Standing {
+    fn progress_of(&self, id: RunId, run: &Run, now: Moment) -> RunProgress {
         let looks = || self.looks.iter().filter(|(_, look)| look.run == id);
         let waiting = || run.todo.iter().filter(|device| !run.is_done(device));
         let ports_waiting: u64 = waiting().map(|device| u64::from(self.ports_of(run, device))).sum();
         let ports_looked: u64 = looks().map(|(_, look)| u64::from(look.ports)).sum();
-        Standing {
+        RunProgress {
             run: id,
             scan: run.scan,
             scanner: run.scanner.clone(),

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Looked, Order};
+use super::{LookOutcome, Order};
 use crate::{
     config::{ScannerConfig, Targets},
     model::{Address, Device, Endpoint, Mac, Moment, PortSet, ScanId, ScanKind, ScanStatus, Timing},
@@ -193,14 +193,14 @@ impl Run {
         opened && self.todo.is_empty() && self.in_progress == 0 && !self.resolving && !self.awaits_targets()
     }
 
-    pub(super) fn count(&mut self, looked: &Looked, ports: u32) {
+    pub(super) fn count(&mut self, looked: &LookOutcome, ports: u32) {
         self.in_progress -= 1;
         self.ports_done += u64::from(ports);
         match looked {
-            Looked::Result(_) => self.results += 1,
-            Looked::Absent => self.absent += 1,
-            Looked::Partial => self.partial += 1,
-            Looked::Failed => self.failed += 1,
+            LookOutcome::Result(_) => self.results += 1,
+            LookOutcome::Absent => self.absent += 1,
+            LookOutcome::Partial => self.partial += 1,
+            LookOutcome::Failed => self.failed += 1,
         }
     }
 

@@ -124,7 +124,7 @@ impl World {
     }
 
     /// Ends the open looks of these devices.
-    fn end(&mut self, wanted: impl Fn(&Look) -> bool, looked: impl Fn(&Device) -> Looked) -> &mut Self {
+    fn end(&mut self, wanted: impl Fn(&Look) -> bool, looked: impl Fn(&Device) -> LookOutcome) -> &mut Self {
         let (ending, open) = std::mem::take(&mut self.open).into_iter().partition(wanted);
         self.open = open;
         let ending: Vec<Look> = ending;
@@ -139,7 +139,7 @@ impl World {
         let mut count = 0;
         while !self.open.is_empty() {
             count += self.open.len();
-            self.end(|_| true, |device| Looked::Result(device.key()));
+            self.end(|_| true, |device| LookOutcome::Result(device.key()));
         }
         count
     }
@@ -168,7 +168,7 @@ fn a_new_device_is_looked_at_on_sight_and_before_the_rest() {
     world.poll();
     world.tell((1..=41).map(device).collect());
     world.poll();
-    world.end(|look| look.device == device(1), |device| Looked::Result(device.key()));
+    world.end(|look| look.device == device(1), |device| LookOutcome::Result(device.key()));
     assert!(world.open.iter().any(|look| look.device == device(41)), "takes the next free place");
     assert_eq!(world.begun[1].2, ScanKind::Seen);
 }
@@ -193,7 +193,7 @@ fn an_absent_device_is_no_fault_and_is_tried_when_seen_again() {
     let mut world = World::new("", vec![]);
     world.tell(vec![device(1), device(2)]);
     world.poll();
-    world.end(|look| look.device == device(2), |_| Looked::Absent);
+    world.end(|look| look.device == device(2), |_| LookOutcome::Absent);
     world.finish();
     assert_eq!(world.ended, [(ScanId(1), ScanStatus::Complete)]);
     world.pass(14 * MINUTE);
@@ -203,10 +203,10 @@ fn an_absent_device_is_no_fault_and_is_tried_when_seen_again() {
     world.tell(vec![device(1), device(2)]);
     world.poll();
     assert_eq!(world.open.len(), 1, "seen anew: at once");
-    world.end(|_| true, |_| Looked::Absent);
+    world.end(|_| true, |_| LookOutcome::Absent);
     world.pass(16 * MINUTE);
     assert_eq!(world.open.len(), 1, "listed all the time: after a pause");
-    world.end(|_| true, |_| Looked::Absent);
+    world.end(|_| true, |_| LookOutcome::Absent);
     world.pass(16 * MINUTE);
     assert!(world.open.is_empty(), "which grows");
 }
@@ -313,16 +313,16 @@ fn a_deadline_makes_a_run_partial() {
     world.poll();
     world.pass(2 * DAY);
     assert_eq!(world.cancelled.len(), MAX_IN_PROGRESS);
-    world.end(|_| true, |_| Looked::Partial);
+    world.end(|_| true, |_| LookOutcome::Partial);
     assert_eq!(world.ended[0], (ScanId(1), ScanStatus::Partial));
 }
 
 #[test]
 fn status_tells_results_from_faults() {
     for (looked, status) in [
-        (Looked::Partial, ScanStatus::Partial),
-        (Looked::Failed, ScanStatus::Failed),
-        (Looked::Absent, ScanStatus::Complete),
+        (LookOutcome::Partial, ScanStatus::Partial),
+        (LookOutcome::Failed, ScanStatus::Failed),
+        (LookOutcome::Absent, ScanStatus::Complete),
     ] {
         let mut world = World::new("", vec![]);
         world.tell(vec![device(1)]);
@@ -396,7 +396,7 @@ fn a_device_is_looked_at_at_each_of_its_addresses_one_after_the_other() {
     assert_eq!(world.finish(), 3);
     world.pass(DAY);
     assert_eq!(world.looks(), [at(5, Some(1)), device(7)]);
-    world.end(|look| look.device == at(5, Some(1)), |_| Looked::Absent);
+    world.end(|look| look.device == at(5, Some(1)), |_| LookOutcome::Absent);
     assert_eq!(world.looks(), [device(7), at(9, Some(1))]);
     world.finish();
     assert_eq!(world.ended.last(), Some(&(ScanId(2), ScanStatus::Complete)));
@@ -414,9 +414,9 @@ fn who_waits_for_its_turn_is_looked_at_where_it_is_by_then() {
     // 18 moves, 19 goes, and so does 20, whose address 21 takes.
     let stay = (1..=17).map(device);
     world.tell(stay.chain([at(118, Some(18)), at(20, Some(21))]).collect());
-    world.end(|look| look.device == device(1), |device| Looked::Result(device.key()));
+    world.end(|look| look.device == device(1), |device| LookOutcome::Result(device.key()));
     for last in [2, 3, 4] {
-        world.end(|look| look.device == device(last), |device| Looked::Result(device.key()));
+        world.end(|look| look.device == device(last), |device| LookOutcome::Result(device.key()));
     }
     let run: Vec<Device> =
         world.open.iter().filter(|look| look.scan == ScanId(1)).map(|look| look.device.clone()).collect();
@@ -434,7 +434,7 @@ fn an_address_of_a_list_is_looked_at_with_whoever_has_it() {
     world.poll();
     world.tell(vec![at(130, Some(30)), at(30, Some(31))]);
     while world.looks().iter().all(|device| device.address != at(30, None).address) {
-        world.end(|_| true, |_| Looked::Absent);
+        world.end(|_| true, |_| LookOutcome::Absent);
     }
     assert!(world.looks().contains(&at(30, Some(31))), "and nobody is followed out of the list");
 }
@@ -541,7 +541,7 @@ fn a_device_named_by_ipv6_is_known_by_its_mac_as_any_other() {
     world.poll();
     assert!(world.open.is_empty());
     world.pass(DAY);
-    world.end(|_| true, |_| Looked::Result(told.key()));
+    world.end(|_| true, |_| LookOutcome::Result(told.key()));
     world.pass(HOUR);
     assert!(world.open.is_empty(), "and is not looked at again and again");
 }

@@ -31,13 +31,8 @@ pub const EVERY: Duration = Duration::from_secs(5 * 60);
 /// From a sweep that could not be made to the next try: at boot, the cable or DHCP may take that long.
 const RETRY: Duration = Duration::from_secs(15);
 
-/// Most addresses of a subnet that is asked without being named: more are a site's, whose keeper should know.
+/// Most addresses of a subnet that is asked without being named: more are a site's, and its administrator decides.
 const MOST_UNNAMED: usize = 1024;
-
-/// How to be allowed to ask by ARP.
-pub const GRANT: &str = "sudo install -D -m 644 -t /etc/systemd/system/portscan.service.d \
-     /usr/share/portscan/ask-by-arp.conf && sudo systemctl daemon-reload && sudo systemctl restart portscan; without \
-     the package: sudo setcap cap_net_raw+ep /usr/bin/portscan (whichever binary runs)";
 
 /// Why a sweep could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +80,7 @@ pub struct Made {
 /// of that is followed by a rest as long. How long the grace is, is asked anew each time.
 pub(super) async fn keep<R: Send>(
     discover: Discover,
+    arp_grant: &'static str,
     clock: Arc<dyn Clock>,
     grace: impl Fn() -> Duration + Send,
     reports: mpsc::Sender<R>,
@@ -93,26 +89,28 @@ pub(super) async fn keep<R: Send>(
     let mut census = Census::default();
     loop {
         let began = clock.now();
-        let made = once(&discover, &*clock, |_, _| ()).await.map_err(|error| error.to_string());
-        let word = made.and_then(|made| {
+        let made = once(&discover, arp_grant, &*clock, |_, _| ()).await.map_err(|error| error.to_string());
+        let found = made.and_then(|made| {
             let feed = census.take(&made.swept, grace(), clock.now());
             feed.map(|feed| (feed, made)).map_err(|silence| silence.to_string())
         });
         let took = clock.now().since(began);
-        let pause = if word.is_ok() { EVERY.saturating_sub(took).max(took) } else { RETRY.max(took) };
-        if reports.send(report(word)).await.is_err() {
+        let pause = if found.is_ok() { EVERY.saturating_sub(took).max(took) } else { RETRY.max(took) };
+        if reports.send(report(found)).await.is_err() {
             return;
         }
         tokio::time::sleep(pause).await;
     }
 }
 
-/// Sweeps once. `show` is told now and then how far it is.
+/// Sweeps once. `arp_grant` tells users how to allow the asking by ARP, where that is not allowed; `show` is told now
+/// and then how far it is.
 ///
 /// # Errors
 /// The interface is not ready, or went away.
 pub async fn once(
     discover: &Discover,
+    arp_grant: &str,
     clock: &dyn Clock,
     show: impl FnMut(&Sweep, Moment) + Send,
 ) -> Result<Made, DiscoveryError> {
@@ -127,7 +125,7 @@ pub async fn once(
             let mut nudge = Nudge::open(&lan).map_err(failed)?;
             remarks.push(format!(
                 "{}: without CAP_NET_RAW devices are not asked by ARP but nudged by {}, and the \
-                 kernel's table is read: slower, and seen only the second time that they are gone. To grant it: {GRANT}",
+                 kernel's table is read: slower, and seen only the second time that they are gone. To grant it: {arp_grant}",
                 lan.interface,
                 nudge.packets()
             ));
@@ -143,7 +141,7 @@ pub async fn once(
     Ok(Made { swept, ended: clock.wall(), preparation, sweeping })
 }
 
-/// Asks whom the sweep names, when it does, and hands it the answers, until it is over.
+/// Asks the addresses that the sweep names, when it does, and hands it the answers, until it is over.
 async fn carry_out<A: Asker>(
     mut sweep: Sweep,
     asker: &mut A,
@@ -164,8 +162,8 @@ async fn carry_out<A: Asker>(
     }
 }
 
-/// Whom to ask, and which subnets are left out: a network's own first and last address are nobody's, ours are
-/// known.
+/// Which addresses to ask, and which subnets are left out: no host has a network's first or last address, and ours
+/// are known.
 fn targets(lan: &Lan, named: Option<Ipv4Net>) -> Result<(Vec<Ipv4Addr>, Vec<String>), DiscoveryError> {
     let mut asked = BTreeSet::new();
     let mut left_out = Vec::new();

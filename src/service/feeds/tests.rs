@@ -65,7 +65,7 @@ fn start(feed: FeedConfig) -> Started {
     let client = Client::new(Arc::new(Nobody));
     let directory = tempfile::tempdir().unwrap();
     let (store, writer) = Store::open(&directory.path().join(FILE_NAME), clock.clone()).unwrap();
-    let (inventory, task) = super::start(client, store, clock, receiver, || Ok(Links::default()));
+    let (inventory, task) = super::start(client, store, clock, receiver, || Ok(Links::default()), "");
     let keeping = async move {
         task.await;
         drop((writer, directory));

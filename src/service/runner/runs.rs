@@ -6,11 +6,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Running;
 use crate::{
+    engine::Progress,
     model::{Device, ScanId},
-    service::{
-        agenda::{LookId, Order, OrderError, RunId, Standing},
-        scanner::Follower,
-    },
+    service::agenda::{LookId, Order, OrderError, RunId, RunProgress},
 };
 
 /// Requests that wait for the runner.
@@ -68,7 +66,7 @@ pub struct RunView {
 /// A device that is being looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookView {
-    /// Who.
+    /// Which.
     pub device: Device,
     /// How many of its ports are looked at.
     pub ports: u32,
@@ -142,7 +140,7 @@ impl Requests {
 impl Request {
     /// What is said before the runner has begun.
     pub(super) fn refuse(self) {
-        // Whoever asked may have gone, here and below.
+        // The other end may be gone, here and below.
         match self {
             Self::Start(_, answer) => drop(answer.send(Err(RunError::NoClock))),
             Self::Stop(_, answer) => drop(answer.send(Ok(false))),
@@ -151,9 +149,9 @@ impl Request {
     }
 }
 
-/// Somebody who waits for the ids of runs.
+/// A request that waits for the ids of its runs.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct PendingStart {
     runs: Vec<RunId>,
     answer: Answer<Vec<Started>>,
 }
@@ -166,7 +164,7 @@ impl Running {
                 Ok((runs, actions)) => {
                     tracing::info!(?order, "asked for");
                     actions.into_iter().for_each(|action| self.act(action));
-                    self.waiting.push(Waiting { runs, answer });
+                    self.waiting.push(PendingStart { runs, answer });
                     self.tell_started();
                 }
                 Err(error) => drop(answer.send(Err(error.into()))),
@@ -179,21 +177,21 @@ impl Running {
                 drop(answer.send(Ok(stopped)));
             }
             Request::UnderWay(answer) => {
-                let standings = self.agenda.standings(self.parts.clock.now());
-                let views = standings.iter().filter_map(|standing| view(standing, &self.followers));
+                let under_way = self.agenda.runs_under_way(self.parts.clock.now());
+                let views = under_way.iter().filter_map(|run| view(run, &self.progress));
                 drop(answer.send(Ok(views.collect())));
             }
         }
     }
 
-    /// Tells those who wait whose runs all have their ids, or are gone without.
+    /// Answers the requests of which all runs have their ids, or are gone without.
     pub(super) fn tell_started(&mut self) {
-        let standings = self.agenda.standings(self.parts.clock.now());
-        for Waiting { runs, answer } in std::mem::take(&mut self.waiting) {
+        let under_way = self.agenda.runs_under_way(self.parts.clock.now());
+        for PendingStart { runs, answer } in std::mem::take(&mut self.waiting) {
             let mut started = Vec::with_capacity(runs.len());
             for run in &runs {
-                match standings.iter().find(|standing| standing.run == *run) {
-                    Some(Standing { scan: Some(id), scanner, .. }) => {
+                match under_way.iter().find(|progress| progress.run == *run) {
+                    Some(RunProgress { scan: Some(id), scanner, .. }) => {
                         started.push(Ok(Some(Started { id: *id, scanner: scanner.clone() })));
                     }
                     Some(_) => started.push(Ok(None)),
@@ -202,7 +200,7 @@ impl Running {
             }
             match started.into_iter().collect::<Result<Option<Vec<Started>>, RunError>>() {
                 Ok(Some(all)) => drop(answer.send(Ok(all))),
-                Ok(None) => self.waiting.push(Waiting { runs, answer }),
+                Ok(None) => self.waiting.push(PendingStart { runs, answer }),
                 Err(error) => drop(answer.send(Err(error))),
             }
         }
@@ -210,31 +208,26 @@ impl Running {
 }
 
 /// A run with what the engine knows of the looks in progress; `None` while it has no id.
-fn view(
-    standing: &Standing,
-    followers: &HashMap<LookId, watch::Receiver<Option<Follower>>>,
-) -> Option<RunView> {
-    let looks = standing.looks.iter().map(|(look, device, ports)| {
-        let follower = followers.get(look).and_then(|follower| follower.borrow().clone());
-        // Before its first packet there is nothing to follow.
-        let progress = follower.map(|follower| follower.progress()).unwrap_or_default();
+fn view(run: &RunProgress, progress: &HashMap<LookId, watch::Receiver<Progress>>) -> Option<RunView> {
+    let looks = run.looks.iter().map(|(look, device, ports)| {
+        let progress = progress.get(look).map(|progress| *progress.borrow()).unwrap_or_default();
         LookView { device: device.clone(), ports: *ports, settled: progress.settled, open: progress.open }
     });
     let looks: Vec<_> = looks.collect();
-    let ports_done = standing.ports_done + looks.iter().map(|look| u64::from(look.settled)).sum::<u64>();
-    let seconds = standing.elapsed.as_secs_f64();
+    let ports_done = run.ports_done + looks.iter().map(|look| u64::from(look.settled)).sum::<u64>();
+    let seconds = run.elapsed.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate is told to three digits")]
-    let (done, all) = (ports_done as f64, standing.ports as f64);
+    let (done, all) = (ports_done as f64, run.ports as f64);
     let rate = if seconds > 0.0 { done / seconds } else { 0.0 };
     let left = (rate > 0.0).then(|| Duration::try_from_secs_f64((all - done).max(0.0) / rate).ok()).flatten();
     Some(RunView {
-        id: standing.scan?,
-        hosts_done: standing.hosts_done,
-        hosts: standing.hosts,
+        id: run.scan?,
+        hosts_done: run.hosts_done,
+        hosts: run.hosts,
         ports_done,
-        ports: standing.ports,
+        ports: run.ports,
         rate,
-        elapsed: standing.elapsed,
+        elapsed: run.elapsed,
         left,
         looks,
     })

@@ -67,7 +67,7 @@ struct Bench {
     /// Open, they keep what hangs on them going.
     _open: Box<dyn std::any::Any>,
     running: tokio::task::JoinHandle<Result<(), StoreError>>,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     /// While a blocking task is under way, tokio's stopped clock does not skip ahead.
     _still: std::sync::mpsc::Sender<()>,
 }
@@ -98,7 +98,7 @@ impl Bench {
         let devices = vec![known("127.0.0.1", true), known("127.0.0.2", true), known("127.0.0.3", false)];
         let (inventory_sender, inventory) = watch::channel(Inventory { devices, ..Inventory::default() });
         let clock = Arc::new(Boot { start: Instant::now(), set: AtomicBool::new(false) });
-        let (stop, stopped) = watch::channel(false);
+        let stop = CancellationToken::new();
         let (runs, requests) = runs();
         let runner = Runner {
             store: store.clone(),
@@ -110,7 +110,7 @@ impl Bench {
             inventory,
             requests,
         };
-        let running = tokio::spawn(runner.run(stopped));
+        let running = tokio::spawn(runner.run(stop.clone()));
         let open = Box::new((config_sender, inventory_sender, thread, writer));
         Self { dir, store, clock, runs, _open: open, running, stop, _still: still }
     }
@@ -149,7 +149,7 @@ impl Bench {
     }
 
     async fn finish(self) {
-        self.stop.send_replace(true);
+        self.stop.cancel();
         self.running.await.unwrap().unwrap();
     }
 }

@@ -87,6 +87,21 @@ async fn a_dropped_ticket_cancels_its_job() {
     assert_eq!(report.unwrap().unwrap().status, HostStatus::Up);
 }
 
+/// A look that submits its device anew, more gently, tells of the second job alone.
+#[tokio::test]
+async fn a_shared_progress_is_that_of_the_job_whose_ticket_is_kept() {
+    let (scanner, _thread) = scanner();
+    let (publish, progress) = watch::channel(Progress::default());
+    let paced = HostJob { max_rate: NonZeroU32::new(1), ..job(PortSet::all()) };
+    let first = scanner.submit_with_progress(paced, publish.clone());
+    let mut second = scanner.submit_with_progress(job(PortSet::from_ranges([(1, 20)])), publish);
+    drop(first);
+    second.report().await.unwrap();
+    tokio::time::sleep(2 * REFRESH).await;
+    let told = *progress.borrow();
+    assert_eq!((told.ports, told.settled), (20, 20));
+}
+
 #[tokio::test]
 async fn stopping_ends_every_job_in_part_and_the_thread() {
     let (scanner, thread) = scanner();
@@ -100,6 +115,15 @@ async fn stopping_ends_every_job_in_part_and_the_thread() {
     let mut late = scanner.submit(job(PortSet::from_iter([port])));
     assert!(!late.host_up().await);
     assert_eq!(late.report().await, None);
+}
+
+#[tokio::test]
+async fn one_that_was_never_started_reports_nothing() {
+    let scanner = Scanner::stopped();
+    let mut ticket = scanner.submit(job(PortSet::from_iter([80])));
+    assert!(!ticket.host_up().await);
+    assert_eq!(ticket.report().await, None);
+    assert_eq!((scanner.stats().jobs, scanner.stats().in_flight), (0, 0));
 }
 
 /// A prober that is stuck for a while with every batch, as on a machine that has too much to do.

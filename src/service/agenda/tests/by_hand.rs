@@ -73,7 +73,7 @@ fn a_device_comes_before_the_crowd() {
     world.tell((1..=40).map(device).collect());
     world.poll();
     world.order(&one(40, Some("22"))).unwrap();
-    world.end(|look| look.device == device(1), |device| Looked::Result(device.key()));
+    world.end(|look| look.device == device(1), |device| LookOutcome::Result(device.key()));
     assert_eq!(world.open.last().unwrap().device, device(40));
 }
 
@@ -92,7 +92,7 @@ fn who_left_the_feed_is_looked_for_where_it_was() {
 #[test]
 fn nobody_unknown_and_nobody_excluded() {
     let mut world = World::new(&format!("exclude = [\"10.0.0.2\"]\n{QUIET}"), vec![]);
-    assert_eq!(world.order(&Order::Scanner(None)), Err(OrderError::Nobody));
+    assert_eq!(world.order(&Order::Scanner(None)), Err(OrderError::NoTargets));
     world.tell(vec![device(1), device(2)]);
     assert_eq!(world.order(&one(9, None)), Err(OrderError::UnknownDevice(device(9).key())));
     assert_eq!(world.order(&one(2, Some("22"))), Err(OrderError::Unwanted(device(2).key())));
@@ -106,14 +106,14 @@ fn how_far_a_run_is() {
     let mut world = World::new(QUIET, vec![]);
     world.tell((1..=20).map(device).collect());
     world.poll();
-    let standing = |world: &World| world.agenda.standings(world.times.now).remove(0);
-    let start = standing(&world);
+    let progress = |world: &World| world.agenda.runs_under_way(world.times.now).remove(0);
+    let start = progress(&world);
     assert_eq!((start.hosts_done, start.hosts, start.looks.len()), (0, 20, MAX_IN_PROGRESS));
     assert_eq!((start.ports_done, start.ports), (0, 19 * 100 + 1), "one has a rule of its own");
     world.pass(MINUTE);
-    world.end(|look| look.device == device(1), |_| Looked::Absent);
-    world.end(|look| look.device == device(2), |device| Looked::Result(device.key()));
-    let later = standing(&world);
+    world.end(|look| look.device == device(1), |_| LookOutcome::Absent);
+    world.end(|look| look.device == device(2), |device| LookOutcome::Result(device.key()));
+    let later = progress(&world);
     assert_eq!((later.hosts_done, later.hosts), (2, 20));
     assert_eq!((later.ports_done, later.ports), (200, 1901));
     assert_eq!(later.elapsed, MINUTE);
@@ -123,9 +123,9 @@ fn how_far_a_run_is() {
     assert!(world.agenda.stop(scan, now) && !world.agenda.stop(ScanId(99), now));
     world.poll();
     assert_eq!(world.cancelled.len(), MAX_IN_PROGRESS);
-    world.end(|_| true, |_| Looked::Partial);
+    world.end(|_| true, |_| LookOutcome::Partial);
     assert_eq!(world.ended, [(scan, ScanStatus::Partial)]);
-    assert!(world.agenda.standings(world.times.now).is_empty(), "nor are they taken for new devices");
+    assert!(world.agenda.runs_under_way(world.times.now).is_empty(), "nor are they taken for new devices");
     world.pass(5 * HOUR);
     assert_eq!(world.looks(), [device(1)], "who was not there before");
     world.pass(HOUR);

@@ -21,7 +21,7 @@ fn scanned(toml: &str) -> World {
     world.tell((1..=20).map(device).collect());
     world.poll();
     while !world.open.is_empty() {
-        world.end(|_| true, |device| Looked::Result(device.key()));
+        world.end(|_| true, |device| LookOutcome::Result(device.key()));
     }
     world
 }
@@ -45,13 +45,13 @@ fn an_opening_is_looked_at_at_once_and_a_closing_a_minute_later() {
     world.doubt(both());
     assert_eq!(world.asked(), [(1, "80,443".to_owned())]);
     assert_eq!(world.begun.last().unwrap().2, ScanKind::Confirm);
-    world.end(|_| true, |device| Looked::Result(device.key()));
+    world.end(|_| true, |device| LookOutcome::Result(device.key()));
     world.doubt(vec![doubt(1, "", "22"), doubt(2, "", "23")]);
     world.pass(59 * SECOND);
     assert_eq!(world.asked(), []);
     world.pass(2 * SECOND);
     assert_eq!(world.asked(), [(1, "22".to_owned()), (2, "23".to_owned())], "in one scan");
-    world.end(|_| true, |device| Looked::Result(device.key()));
+    world.end(|_| true, |device| LookOutcome::Result(device.key()));
     world.doubt(Vec::new()).pass(HOUR);
     assert_eq!(world.asked(), []);
     let confirming = world.begun.iter().filter(|(.., kind)| *kind == ScanKind::Confirm).count();
@@ -65,7 +65,7 @@ fn who_is_down_is_tried_ever_more_seldom() {
     for _ in 0..24 * 60 {
         world.doubt(vec![doubt(1, "80", "")]);
         looks += world.asked().len();
-        world.end(|_| true, |_| Looked::Absent);
+        world.end(|_| true, |_| LookOutcome::Absent);
         world.pass(MINUTE);
     }
     assert!((8..=12).contains(&looks), "{looks} in a day");
@@ -89,7 +89,7 @@ fn a_finding_is_confirmed_at_its_address_though_the_feed_knows_no_mac_there_and_
     let mut world = scanned("");
     world.tell(vec![at(1), at(101), nameless]);
     world.poll();
-    world.end(|_| true, |device| Looked::Result(device.key()));
+    world.end(|_| true, |device| LookOutcome::Result(device.key()));
     let second = Doubt { device: at(101), ..doubt(1, "90", "") };
     world.doubt(vec![doubt(1, "80", ""), second, doubt(2, "22", "")]);
     let asked: Vec<_> = world.open.iter().map(|look| (look.device.clone(), look.ports.to_string())).collect();

@@ -183,9 +183,9 @@ impl Appliance {
         let ended = *self.clock.0.lock().unwrap();
         let report = gadget.report(&look, (began, ended), &mut self.rng);
         let looked = match report.status {
-            HostStatus::Up => Looked::Result(look.device.key()),
-            HostStatus::Down => Looked::Absent,
-            HostStatus::Partial => Looked::Partial,
+            HostStatus::Up => LookOutcome::Result(look.device.key()),
+            HostStatus::Down => LookOutcome::Absent,
+            HostStatus::Partial => LookOutcome::Partial,
         };
         let times = self.times();
         self.agenda.looked(look.id, &looked, &times);
