@@ -22,11 +22,12 @@ use super::{
     probe::{Probe, ProbeId},
     quota::{Expectation, Left},
     rtt::{ENOUGH, Rtt},
-    run::{Ask, Purpose, Run, Want},
-    scheduler::SOON,
+    run::Run,
     spread::Spread,
     streak::{Streak, stays_awake},
     timing::BEFORE_RETRANSMIT,
+    turn::{Room, SOON, Step},
+    want::{Ask, Purpose, Want},
     window::Window,
 };
 use waiting::{Denied, Waiting};
@@ -47,32 +48,6 @@ const WAKING: Duration = Duration::from_millis(15);
 
 /// How late an unpaced probe may leave.
 const START_EVENTUALLY: Duration = Duration::from_secs(1);
-
-/// This machine, seen by a host that wants to send.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
-    /// Whether another socket may be opened at all.
-    pub(super) free: bool,
-    /// Whether sockets are scarce.
-    pub(super) tight: bool,
-    /// How many probes may still stay without an answer.
-    pub(super) left: Left,
-    /// How late a paced probe may leave.
-    pub(super) start_within: Duration,
-}
-
-/// What a host does next.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// This probe leaves; ask again.
-    Launch(Probe),
-    /// Nothing before a reply, or this moment.
-    Wait(Option<Moment>),
-    /// It would send if there were a free socket; the moment as in `Wait`.
-    Starved(Option<Moment>),
-    /// It would send if more probes might stay without an answer; the moment as in `Wait`.
-    Hushed(Option<Moment>),
-}
 
 /// A probe under way.
 #[derive(Debug)]

@@ -45,6 +45,8 @@ mod spread;
 mod stats;
 mod streak;
 mod timing;
+mod turn;
+mod want;
 mod ways;
 mod window;
 

@@ -14,8 +14,9 @@ use super::{
     passes::{Passes, Search, USUAL_TRIES},
     probe::LocalError,
     rate::Rate,
-    scheduler::SOON,
     timing::{BEFORE_RETRANSMIT, MOST_TRIES, Template},
+    turn::SOON,
+    want::{Ask, Purpose, Want},
 };
 
 /// How long each of the two looks of a single-port job waits: with the kernel's retransmit four SYNs in
@@ -28,39 +29,6 @@ const PACE_SLACK: Duration = Duration::from_millis(10);
 /// Outages that a job sits out. A host that goes silent more often is not fit to be scanned, and the bound
 /// makes every job end.
 const OUTAGES: u8 = 16;
-
-/// What a probe is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// The verdict of the port at this place.
-    Port(u32),
-    /// A sign of life; and a verdict, if the port is one that was asked for.
-    Check(Option<u32>),
-    /// A sign of life while scanning.
-    Canary,
-}
-
-/// A probe that a job wants.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ask {
-    pub(super) port: u16,
-    pub(super) purpose: Purpose,
-    /// How long to wait for the answer; `None`: what the host's round trips say.
-    pub(super) wait: Option<Duration>,
-}
-
-/// What a job wants next.
-#[derive(Debug)]
-pub(super) enum Want {
-    Probe(Ask),
-    /// Nothing before this moment.
-    Until(Moment),
-    /// Nothing before a reply.
-    Reply,
-    /// To be done, if only the host is still there: silence was the last it heard.
-    Confirmation,
-    Ended(Ending),
-}
 
 /// One job under way.
 #[derive(Debug)]

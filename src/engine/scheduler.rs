@@ -9,12 +9,13 @@ use crate::model::{Address, Moment};
 
 use super::{
     haste::Haste,
-    host::{Host, Room, Step},
+    host::Host,
     job::{Event, HostJob, JobId, Progress},
     probe::{LocalError, Outcome, Probe, ProbeId, Reply},
     quota::{Left, Quota},
     run::Run,
     stats::{Bounds, Stats},
+    turn::{Room, SOON, Step},
     window::{GlobalWindow, LATE},
 };
 
@@ -26,9 +27,6 @@ const RTT_MEMORY: Duration = Duration::from_secs(300);
 
 /// How many hosts without jobs are remembered: some 600 bytes each.
 const REMEMBERED: usize = 1024;
-
-/// When to go on with what takes too long for one call.
-pub(super) const SOON: Duration = Duration::from_millis(1);
 
 /// How long nothing leaves when the connection table is full, unless the driver says so again: longer than
 /// from one of its looks to the next.

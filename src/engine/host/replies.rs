@@ -9,8 +9,9 @@ use crate::{
         health::OUTAGE,
         job::{Event, Link},
         probe::{LocalError, Outcome, Reply},
-        run::{Purpose, Run},
+        run::Run,
         timing::BEFORE_RETRANSMIT,
+        want::Purpose,
     },
     model::{HostReport, Moment},
 };

@@ -1,8 +1,6 @@
 //! Why a host sends nothing now, and when that may be otherwise.
 
-use crate::model::Moment;
-
-use super::Step;
+use crate::{engine::turn::Step, model::Moment};
 
 /// Why an ask cannot be granted now.
 #[derive(Clone, Copy, Debug)]
