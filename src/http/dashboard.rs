@@ -18,7 +18,7 @@ use hyper::{
 };
 use sha2::{Digest, Sha256};
 
-use super::site::not_found;
+use super::answer::not_found;
 use crate::service::health::Health;
 
 /// A file below [`FOLDER`], and what is in it.

@@ -1,7 +1,7 @@
 //! F4: the HTTP server.
 //!
 //! A request passes, from outside in: `server` (accepts), `conversation` (one connection under its time limits),
-//! `connections` (whether its client has a place left, as `admission` decides), `answer::finish` (methods, JSON
+//! `connections` (whether its client has a place left, as `admission` decides), `finish` (methods, JSON
 //! errors, cache headers), `names` (is it us that is meant?), `body` (how much may be sent), `auth` (around routes
 //! that change state), `asked` (what path and query say), then the route's handler. Handlers are thin: they ask a
 //! question of a lower floor and give its answer the contract's shape.
@@ -19,6 +19,7 @@ mod connections;
 mod conversation;
 mod cross_site;
 mod dashboard;
+mod finish;
 mod lanscan;
 mod limits;
 mod listen;

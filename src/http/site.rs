@@ -13,9 +13,11 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
-    answer::{Refusal, finish, json},
+    answer::{json, not_found},
     auth::Gate,
-    body, dashboard, lanscan,
+    body, dashboard,
+    finish::finish,
+    lanscan,
     limits::Limits,
     metrics,
     names::{self, Names},
@@ -87,10 +89,6 @@ pub(super) fn dressed(routes: Router, names: Names) -> Router {
         .fallback_service(routes)
         .layer(from_fn_with_state(names, names::check))
         .layer(from_fn(finish))
-}
-
-pub(super) async fn not_found() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path; / lists what there is")
 }
 
 #[derive(Serialize)]

@@ -1,12 +1,10 @@
 //! What was looked at, and what each look found.
 
-use std::sync::Arc;
-
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use futures_util::{Stream, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api, export, gated,
-    shapes::{ProtocolText, StateText},
+    ports::{PortRow, port_rows},
 };
 use crate::{
     http::{
@@ -23,13 +21,8 @@ use crate::{
         auth::Gate,
         rows::{self, Desk},
     },
-    model::{Address, PortState, Protocol},
-    service::queries::Queries,
-    store::{Page, Pruned, ScanHost, ScanId, StoreError},
+    store::{Pruned, ScanId},
 };
-
-/// Ports that are told at a time: some 10 KB.
-const ROWS: usize = 128;
 
 pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -46,20 +39,6 @@ struct ScanRow {
     id: i64,
 }
 
-/// A port that a scan listed.
-#[derive(Serialize, ToSchema)]
-pub(super) struct PortRow {
-    #[schema(value_type = String, example = "192.168.1.7")]
-    address: Address,
-    #[schema(maximum = 65535)]
-    port: u16,
-    #[schema(value_type = ProtocolText)]
-    protocol: Protocol,
-    #[schema(value_type = StateText)]
-    state: PortState,
-    scan_id: i64,
-}
-
 /// How a scan is told.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -67,19 +46,6 @@ struct Wanted {
     /// json (the default), csv, or xml: nmap's, with the hosts that were down and the ports that are not listed
     #[param(value_type = Option<String>, example = "xml", pattern = "^(json|csv|xml)$")]
     format: Option<String>,
-}
-
-impl PortRow {
-    /// As a line of CSV (RFC 4180).
-    pub(super) fn csv(&self) -> String {
-        let Self { address, port, protocol, state, scan_id } = self;
-        let mut address = address.to_string();
-        // An interface may be called almost anything.
-        if address.contains([',', '"']) {
-            address = format!("\"{}\"", address.replace('"', "\"\""));
-        }
-        format!("{address},{port},{protocol},{state},{scan_id}\n")
-    }
 }
 
 /// Every scan, by id.
@@ -114,47 +80,6 @@ async fn scan(
         Some("xml") => export::xml(&desk, &api, id).await,
         Some(_) => Err(Refusal::bad_request("the format is unknown; write json, csv or xml")),
     }
-}
-
-/// Where a reader of a scan is: behind this host, or so many ports into the next.
-#[derive(Clone, Copy)]
-struct Spot {
-    after: i64,
-    told: usize,
-}
-
-/// The listed ports of a scan, some at a time; nothing is remembered of what was read.
-pub(super) fn port_rows(
-    queries: Arc<Queries>,
-    scan: ScanId,
-) -> impl Stream<Item = Result<Vec<PortRow>, StoreError>> {
-    let start = Spot { after: i64::MIN, told: 0 };
-    stream::try_unfold((queries, scan, Some(start)), async |(queries, scan, spot)| {
-        let Some(spot) = spot else { return Ok(None) };
-        let page = queries.scan(scan, spot.after).await?;
-        let (rows, next) = some_rows(page, spot, scan);
-        Ok(Some((rows, (queries, scan, next))))
-    })
-}
-
-fn some_rows(page: Page<ScanHost>, mut spot: Spot, scan: ScanId) -> (Vec<PortRow>, Option<Spot>) {
-    let mut rows = Vec::new();
-    for ScanHost { place, address, protocol, listed } in page.rows {
-        let ports = listed.iter().flat_map(|&(first, last, state)| (first..=last).map(move |at| (at, state)));
-        let mut ports = ports.skip(spot.told);
-        let room = ROWS - rows.len();
-        let row =
-            |(port, state)| PortRow { address: address.clone(), port, protocol, state, scan_id: scan.0 };
-        rows.extend(ports.by_ref().take(room).map(row));
-        if ports.next().is_some() {
-            return (rows, Some(Spot { told: spot.told + room, ..spot }));
-        }
-        spot = Spot { after: place, told: 0 };
-        if rows.len() >= ROWS {
-            return (rows, Some(spot));
-        }
-    }
-    (rows, page.next.map(|after| Spot { after, told: 0 }))
 }
 
 /// Whether to do it, or only to tell.
