@@ -24,10 +24,8 @@ use std::{
 use jiff::Timestamp;
 
 pub use self::{
-    actions::{Action, Look, LookId, Looked},
-    orders::{Order, OrderError},
+    actions::{Action, Look, LookId, Looked, Order, OrderError, RunId},
     progress::Standing,
-    run::RunId,
     targets::is_wanted,
 };
 use self::{doubts::Doubts, results::Results, run::Run};
