@@ -40,7 +40,7 @@ use std::{
 };
 
 pub use appliance::Access;
-pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, StatusArgs, parse};
+pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, parse};
 pub use backup::BackupArgs;
 pub use changes::ChangesArgs;
 pub use diff::DiffArgs;
@@ -50,6 +50,7 @@ pub use hosts::HostsArgs;
 pub use import::ImportArgs;
 pub use import_expected::ImportExpectedArgs;
 pub use run::RunArgs;
+pub use status::StatusArgs;
 
 use crate::{
     client::ClientError,
