@@ -57,9 +57,9 @@ const KNOWN: usize = 4;
 
 /// Ports that answer alike, asked in turn: one service's own silence is not the host's.
 #[derive(Debug, Default)]
-struct Known(VecDeque<u16>);
+struct KnownPorts(VecDeque<u16>);
 
-impl Known {
+impl KnownPorts {
     /// The latest to answer takes the place of the one that was known longest.
     fn add(&mut self, port: u16) {
         if self.0.contains(&port) {
@@ -84,7 +84,7 @@ impl Known {
 
 /// What is lost in a row.
 #[derive(Debug, Default)]
-struct Row {
+struct LossStreak {
     /// Canaries, or what weighs as much.
     lost: u8,
     /// The port of the first.
@@ -100,8 +100,8 @@ pub(super) struct Health {
     /// Whether any port answered anything, an ICMP error too. Those are no canaries: they are rationed, often
     /// to one a second, and their absence says nothing.
     answered: bool,
-    open: Known,
-    closed: Known,
+    open: KnownPorts,
+    closed: KnownPorts,
     /// Whether a probe left since then.
     sent: bool,
     /// Whether somebody wants a canary now.
@@ -109,12 +109,12 @@ pub(super) struct Health {
     under_way: bool,
     asked: Option<Moment>,
     canaries: usize,
-    row: Row,
+    losses: LossStreak,
 }
 
 /// What those who scan a host want of its canaries.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wish {
+pub(super) struct CanaryNeeds {
     /// A round trip is worth measuring.
     pub(super) curious: bool,
     /// Refusals may be rationed: open ports tell more.
@@ -164,13 +164,13 @@ impl Health {
 
     /// Whether the host is under suspicion: nothing but canaries is sent.
     pub(super) const fn is_suspended(&self) -> bool {
-        self.row.lost > 0
+        self.losses.lost > 0
     }
 
     pub(super) fn is_gone(&self, now: Moment) -> bool {
         let one_is_all = self.open.0.len() + self.closed.0.len() < 2;
-        self.row.lost >= GONE_LOST
-            && (self.row.ports_differ || one_is_all)
+        self.losses.lost >= GONE_LOST
+            && (self.losses.ports_differ || one_is_all)
             && self.heard.is_none_or(|heard| now.since(heard) >= GONE_AFTER)
     }
 
@@ -198,7 +198,7 @@ impl Health {
             }
         }
         (self.sent, self.wanted) = (false, false);
-        Silence { lost: std::mem::take(&mut self.row).lost, length }
+        Silence { lost: std::mem::take(&mut self.losses).lost, length }
     }
 
     /// A probe of any kind leaves.
@@ -217,21 +217,21 @@ impl Health {
     /// The other kind of port after a loss, for one of them may have changed sides. A host that never
     /// answered but with ICMP errors is suspended only when ARP fails, and then any port shows whether it
     /// works again.
-    pub(super) fn canary(&self, wish: &Wish) -> Option<(u16, Moment)> {
-        let witness = wish.witness && !self.is_suspended() && self.open.first().is_some();
-        let known = match wish.suspicious == self.row.lost.is_multiple_of(2) {
+    pub(super) fn canary(&self, needs: &CanaryNeeds) -> Option<(u16, Moment)> {
+        let witness = needs.witness && !self.is_suspended() && self.open.first().is_some();
+        let known = match needs.suspicious == self.losses.lost.is_multiple_of(2) {
             true => self.open.first().or(self.closed.first()),
             false => self.known(),
         };
         let port = known.or(self.is_suspended().then_some(LIKELY[0]))?;
         let asked = self.asked.unwrap_or_default();
-        let at = match self.row.lost {
+        let at = match self.losses.lost {
             _ if self.under_way => return None,
             0 if self.wanted => asked,
             0 if witness => asked + WITNESS_PAUSE,
-            0 if wish.curious && self.canaries < self.warm_up().0 => asked + self.warm_up().1,
+            0 if needs.curious && self.canaries < self.warm_up().0 => asked + self.warm_up().1,
             0 if self.sent => {
-                let quiet = self.quiet(wish.pressing).max(wish.delay * QUIET_PAUSES);
+                let quiet = self.quiet(needs.pressing).max(needs.delay * QUIET_PAUSES);
                 self.heard.unwrap_or_default().max(asked) + quiet
             }
             0 => return None,
@@ -280,14 +280,14 @@ impl Health {
 
     /// No answer to a canary.
     pub(super) fn canary_lost(&mut self, port: u16) {
-        self.row.lost = self.row.lost.saturating_add(1);
-        self.row.ports_differ |= *self.row.first.get_or_insert(port) != port;
+        self.losses.lost = self.losses.lost.saturating_add(1);
+        self.losses.ports_differ |= *self.losses.first.get_or_insert(port) != port;
     }
 
     /// Nobody answers ARP: that is three unanswered requests already, whatever the port.
     pub(super) fn neighbour_lost(&mut self) {
-        self.row.lost = self.row.lost.saturating_add(2);
-        self.row.ports_differ = true;
+        self.losses.lost = self.losses.lost.saturating_add(2);
+        self.losses.ports_differ = true;
     }
 }
 
@@ -305,7 +305,7 @@ mod tests {
         let mut now = at(1000);
         while !health.is_gone(now) {
             health.sent();
-            let (port, due) = health.canary(&Wish { delay, ..Wish::default() }).unwrap();
+            let (port, due) = health.canary(&CanaryNeeds { delay, ..CanaryNeeds::default() }).unwrap();
             now = now.max(due);
             health.canary_left(port, now);
             sent.push((port, now));
@@ -358,6 +358,6 @@ mod tests {
         health.heard(at(0), Some((80, Mark::AdminProhibited)));
         assert!(health.has_answered() && !health.has_canary());
         health.sent();
-        assert_eq!(health.canary(&Wish { curious: true, ..Wish::default() }), None);
+        assert_eq!(health.canary(&CanaryNeeds { curious: true, ..CanaryNeeds::default() }), None);
     }
 }

@@ -12,21 +12,21 @@ use std::{
 use crate::model::{Address, Moment};
 
 use super::{
+    backoff::Backoff,
     board::Ending,
-    care::Care,
     check::CHECK_WAIT,
     faults::Faults,
-    health::{Health, Wish},
+    health::{CanaryNeeds, Health},
     job::{Event, JobId, Link, Progress},
     pacer::Pacer,
     probe::{Probe, ProbeId},
-    quota::{Expectation, Left},
+    quota::{Expectation, QuotaLevel},
     rtt::{ENOUGH, Rtt},
     run::Run,
     spread::Spread,
     streak::{Streak, stays_awake},
     timing::BEFORE_RETRANSMIT,
-    turn::{Room, SOON, Step},
+    turn::{SOON, SendBudget, Step},
     want::{Ask, Purpose, Want},
     window::Window,
 };
@@ -51,7 +51,7 @@ const START_EVENTUALLY: Duration = Duration::from_secs(1);
 
 /// A probe under way.
 #[derive(Debug)]
-struct Flight {
+struct ProbeInFlight {
     job: JobId,
     port: u16,
     purpose: Purpose,
@@ -75,7 +75,7 @@ pub(super) struct Host {
     runs: Vec<Run>,
     /// Whose turn it is.
     turn: usize,
-    flights: BTreeMap<ProbeId, Flight>,
+    flights: BTreeMap<ProbeId, ProbeInFlight>,
     /// Probes that hold a window slot, by the moment at which they lose it.
     slots: BTreeSet<(Moment, ProbeId)>,
     rtt: Rtt,
@@ -85,7 +85,7 @@ pub(super) struct Host {
     streak: Streak,
     health: Health,
     faults: Faults,
-    care: Care,
+    backoff: Backoff,
     expected: Expectation,
     /// First looks that ended, and those of them that were silent.
     looks: u32,
@@ -107,7 +107,7 @@ impl Host {
             streak: Streak::default(),
             health: Health::default(),
             faults: Faults::default(),
-            care: Care::default(),
+            backoff: Backoff::default(),
             expected: Expectation::default(),
             looks: 0,
             silences: 0,
@@ -129,7 +129,7 @@ impl Host {
             let template = run.template();
             self.window = Window::new(template.window, template.threshold);
             (self.looks, self.silences) = (0, 0);
-            self.care.disturbed(now);
+            self.backoff.restart_calm(now);
         }
         if !self.runs.iter().any(Run::is_scanning) {
             self.health.start_afresh(now);
@@ -150,19 +150,25 @@ impl Host {
     }
 
     /// The next probe, or how long there is none.
-    pub(super) fn next(&mut self, id: ProbeId, now: Moment, room: Room, events: &mut Vec<Event>) -> Step {
+    pub(super) fn next(
+        &mut self,
+        id: ProbeId,
+        now: Moment,
+        budget: SendBudget,
+        events: &mut Vec<Event>,
+    ) -> Step {
         while self.slots.first().is_some_and(|&(timeout, _)| timeout <= now) {
             self.slots.pop_first();
         }
         self.end_over(now, events);
-        if self.care.calm_down(now) {
-            self.be_gentle(now);
+        if self.backoff.relax(now) {
+            self.apply_backoff(now);
         }
         let mut wait = Waiting::default();
         self.runs.iter().filter_map(Run::deadline).for_each(|deadline| wait.until(deadline));
         if let Some((run, ask)) = self.canary(now, &mut wait) {
-            match self.allow(run, &ask, now, room) {
-                Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, room)),
+            match self.allow(run, &ask, now, budget) {
+                Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, budget)),
                 Err(denied) => wait.note(denied),
             }
         }
@@ -171,9 +177,9 @@ impl Host {
             self.turn = run + 1;
             match self.want(run, now) {
                 Want::Until(at) => wait.until(at),
-                Want::Confirmation if self.health.want_canary() => return self.next(id, now, room, events),
-                Want::Probe(ask) => match self.allow(run, &ask, now, room) {
-                    Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, room)),
+                Want::Confirmation if self.health.want_canary() => return self.next(id, now, budget, events),
+                Want::Probe(ask) => match self.allow(run, &ask, now, budget) {
+                    Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, budget)),
                     Err(denied) => wait.note(denied),
                 },
                 // Who had come to an end was sent home above; this one's long search has just shown it.
@@ -230,7 +236,7 @@ impl Host {
     fn canary(&mut self, now: Moment, wait: &mut Waiting) -> Option<(usize, Ask)> {
         let mut turns = (0..self.runs.len()).map(|offset| (self.turn + offset) % self.runs.len());
         let run = turns.find(|&run| self.runs[run].is_scanning())?;
-        let (port, at) = self.health.canary(&self.wish(self.runs[run].template().delay))?;
+        let (port, at) = self.health.canary(&self.canary_needs(self.runs[run].template().delay))?;
         if at > now {
             wait.until(at);
             return None;
@@ -241,8 +247,8 @@ impl Host {
     }
 
     /// What its jobs want of a canary; `delay`: the pause between probes of the one that pays for it.
-    fn wish(&self, delay: Duration) -> Wish {
-        Wish {
+    fn canary_needs(&self, delay: Duration) -> CanaryNeeds {
+        CanaryNeeds {
             curious: delay.is_zero() && self.silences >= SILENCES && self.rtt.samples() < ENOUGH,
             suspicious: self.runs.iter().any(Run::suspects_limit),
             witness: self.runs.iter().any(Run::wants_witness),
@@ -252,13 +258,13 @@ impl Host {
     }
 
     /// Whether this probe may leave now.
-    fn allow(&mut self, run: usize, ask: &Ask, now: Moment, room: Room) -> Result<(), Denied> {
+    fn allow(&mut self, run: usize, ask: &Ask, now: Moment, budget: SendBudget) -> Result<(), Denied> {
         let not_before = |at: Moment| if at > now { Err(Denied::Until(at)) } else { Ok(()) };
         not_before(self.faults.until())?;
         if self.faults.is_trying() || self.flights.len() >= self.sockets() {
             return Err(Denied::Reply);
         }
-        let checking = |flight: &Flight| matches!(flight.purpose, Purpose::Check(_));
+        let checking = |flight: &ProbeInFlight| matches!(flight.purpose, Purpose::Check(_));
         if self.runs[run].is_check_fresh() && self.flights.values().any(checking) {
             return Err(Denied::Reply);
         }
@@ -272,16 +278,16 @@ impl Host {
         }
         not_before(self.runs[run].paced_until())?;
         if self.is_paced() {
-            not_before(self.pacer.next(now, room.start_within))?;
+            not_before(self.pacer.next(now, budget.start_within))?;
         }
-        match room.left {
-            _ if !room.free => {
+        match budget.quota {
+            _ if !budget.has_socket => {
                 self.spread.note_shortage(self.flights.len(), now);
                 Err(Denied::Sockets)
             }
-            Left::Enough => Ok(()),
-            Left::Little if !self.expects_silence() => Ok(()),
-            Left::Little | Left::Nothing => Err(Denied::Quota),
+            QuotaLevel::Enough => Ok(()),
+            QuotaLevel::Low if !self.expects_silence() => Ok(()),
+            QuotaLevel::Low | QuotaLevel::Exhausted => Err(Denied::Quota),
         }
     }
 
@@ -298,15 +304,15 @@ impl Host {
 
     /// Probes that may be unanswered and not yet timed out.
     fn window(&self, timeout: Duration) -> usize {
-        self.care.window(timeout).unwrap_or_else(|| self.window.size())
+        self.backoff.window(timeout).unwrap_or_else(|| self.window.size())
     }
 
-    fn be_gentle(&mut self, now: Moment) {
-        self.care.interval().into_iter().for_each(|interval| self.pacer.be_gentle(interval, now));
+    fn apply_backoff(&mut self, now: Moment) {
+        self.backoff.interval().into_iter().for_each(|interval| self.pacer.slow_down(interval, now));
     }
 
     fn is_paced(&self) -> bool {
-        self.care.interval().is_some() || self.runs.iter().any(|run| run.template().paced)
+        self.backoff.interval().is_some() || self.runs.iter().any(|run| run.template().paced)
     }
 
     fn is_mute(&self) -> bool {
@@ -323,23 +329,23 @@ impl Host {
         self.rtt.timeout(if near { MUTE_NEIGHBOUR } else { BEFORE_RETRANSMIT }, !self.is_paced())
     }
 
-    fn launch(&mut self, id: ProbeId, run: usize, ask: &Ask, now: Moment, room: Room) -> Probe {
+    fn launch(&mut self, id: ProbeId, run: usize, ask: &Ask, now: Moment, budget: SendBudget) -> Probe {
         let timeout = self.timeout(run);
-        self.streak.left(now, room.start_within);
-        let (counts_from, patience) = self.keep_awake(run, ask, timeout, now, room);
+        self.streak.left(now, budget.start_within);
+        let (counts_from, patience) = self.keep_awake(run, ask, timeout, now, budget);
         let crowded = self.flights.len() * 2 > self.sockets();
         // A socket kept past the time-out gives a late answer its chance. Where most are silent, or sockets
         // run out, that chance costs more than another pass.
         let paced = self.is_paced();
         let usual = || match self.runs[run].template().give_up {
-            most if room.tight || crowded || self.is_mute() => timeout.min(most),
+            most if budget.is_tight || crowded || self.is_mute() => timeout.min(most),
             // A second SYN of the kernel's is none that the pacer allowed.
             most if paced => most.min(BEFORE_RETRANSMIT),
             most => most,
         };
         let give_up = ask.wait.or(patience).unwrap_or_else(usual);
         let slot = matches!(ask.purpose, Purpose::Port(_)).then(|| now + timeout.min(give_up));
-        self.pacer.take(now, room.start_within, give_up, paced);
+        self.pacer.take(now, budget.start_within, give_up, paced);
         self.health.sent();
         self.faults.left();
         if ask.purpose == Purpose::Canary {
@@ -349,9 +355,9 @@ impl Host {
         self.runs[run].left(ask, now);
         let woke = self.health.is_unheard();
         let (job, port, purpose) = (self.runs[run].id(), ask.port, ask.purpose);
-        let start_by = now + if paced { room.start_within } else { START_EVENTUALLY };
+        let start_by = now + if paced { budget.start_within } else { START_EVENTUALLY };
         let (launched, held, closes_early) = (now, paced.then_some(start_by), give_up <= BEFORE_RETRANSMIT);
-        let flight = Flight {
+        let flight = ProbeInFlight {
             job,
             port,
             purpose,
@@ -378,7 +384,7 @@ impl Host {
         ask: &Ask,
         timeout: Duration,
         now: Moment,
-        room: Room,
+        budget: SendBudget,
     ) -> (Option<Moment>, Option<Duration>) {
         if !self.may_doze() {
             return (None, None);
@@ -388,7 +394,7 @@ impl Host {
         let counts_from = if decides { self.streak.counts_from(now + timeout) } else { None };
         let only_wakes = counts_from.is_some_and(|from| now + timeout < from);
         self.spread.take(if only_wakes { even.max(WAKING) } else { even }, now);
-        let waits = self.rtt.samples() == 0 || stays_awake(even, room.start_within);
+        let waits = self.rtt.samples() == 0 || stays_awake(even, budget.start_within);
         let patience = (decides && waits && counts_from.is_none()).then_some(BEFORE_RETRANSMIT);
         (counts_from, patience)
     }

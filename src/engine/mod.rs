@@ -4,10 +4,10 @@
 //!
 //! ```text
 //!  HostJob ─► Engine ─► Host (one per address) ─► Run (one per job) ─► Board (one byte per port)
-//!             scheduler  window, pacer, rtt,       check, passes        verdicts, report
-//!             global     health, care,      barred
-//!             quota,     faults, spread,
-//!             haste      streak
+//!             scheduler       window, pacer, rtt,   check, passes,       verdicts, report
+//!             global window,  health, backoff,      blocked ports
+//!             quota, start    faults, spread,
+//!             deadline        streak
 //! ```
 //!
 //! What may be sent at all is decided from left to right (sockets of this machine and silence that it bears,
@@ -20,12 +20,11 @@
 //!
 //! The constants stand beside the decision they belong to, each with its reason.
 
-mod barred;
+mod backoff;
+mod blocked_ports;
 mod board;
-mod care;
 mod check;
 mod faults;
-mod haste;
 mod health;
 mod host;
 mod job;
@@ -42,6 +41,7 @@ mod scheduler;
 #[cfg(test)]
 mod simulation;
 mod spread;
+mod start_deadline;
 mod stats;
 mod streak;
 mod timing;

@@ -17,7 +17,7 @@ const PER_SPAN: usize = 28;
 /// And of such as no reply has told of yet. Two more are left for those, and for the kernel's retransmits, of
 /// which it is never told: a processor that is taken away sends what was due in a bunch when it is back, and 31
 /// of a silent host's 28 have been seen in 100 ms.
-const UNTOLD_PER_SPAN: usize = 26;
+const UNCONFIRMED_PER_SPAN: usize = 26;
 
 /// 277 a second, which leaves 23 of the 300 for retransmits.
 pub(super) const INTERVAL: Duration = Duration::from_micros(SPAN_MICROS / PER_SPAN as u64 + 1);
@@ -38,9 +38,9 @@ const RETRANSMIT_LATE: Duration = Duration::from_millis(50);
 
 /// Whether a reply has told when a SYN left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Known {
-    Untold,
-    Told,
+enum Departure {
+    Unconfirmed,
+    Confirmed,
 }
 
 /// A host's pacer: counts every SYN towards it, holds back where the template asks for it.
@@ -48,7 +48,7 @@ enum Known {
 pub(super) struct Pacer {
     rate: Rate,
     /// SYNs of the last span at their latest, ascending.
-    recent: VecDeque<(Moment, Known)>,
+    recent: VecDeque<(Moment, Departure)>,
     /// Retransmits that the kernel may make, at their earliest, ascending; whether of a paced probe. They stay
     /// counted when an answer forestalls them: that is the safe side, and a matter of a second or two.
     retransmits: VecDeque<(Moment, bool)>,
@@ -69,13 +69,14 @@ impl Pacer {
     pub(super) fn next(&mut self, now: Moment, start_within: Duration) -> Moment {
         self.settle(now);
         let soon = self.retransmits.partition_point(|&(at, _)| at < now + start_within + SPAN);
-        let Some(room) = UNTOLD_PER_SPAN.checked_sub(soon).filter(|&room| room > 0) else {
+        let Some(room) = UNCONFIRMED_PER_SPAN.checked_sub(soon).filter(|&room| room > 0) else {
             return now + start_within;
         };
         // One more may leave when the last of those that fill the room is a span old.
-        let untold = self.recent.iter().rev().filter(|(_, known)| *known == Known::Untold).nth(room - 1);
+        let unconfirmed =
+            self.recent.iter().rev().filter(|(_, known)| *known == Departure::Unconfirmed).nth(room - 1);
         let any = self.recent.iter().rev().nth(PER_SPAN - soon - 1);
-        [untold, any].into_iter().flatten().map(|&(at, _)| at + SPAN).fold(self.rate.next(), Moment::max)
+        [unconfirmed, any].into_iter().flatten().map(|&(at, _)| at + SPAN).fold(self.rate.next(), Moment::max)
     }
 
     /// A probe leaves now or so much later, and until its reply tells when, it counts as leaving as late as that:
@@ -84,7 +85,7 @@ impl Pacer {
     /// leaves unpaced must not silence a paced job that comes later.
     pub(super) fn take(&mut self, now: Moment, start_within: Duration, give_up: Duration, paced: bool) {
         self.settle(now);
-        insert(&mut self.recent, (now + start_within, Known::Untold));
+        insert(&mut self.recent, (now + start_within, Departure::Unconfirmed));
         if paced {
             self.rate.take(now);
         }
@@ -96,9 +97,9 @@ impl Pacer {
 
     /// A paced probe for which there was time until `start_by` left then, or, `None`, not at all.
     pub(super) fn left(&mut self, start_by: Moment, then: Option<Moment>) {
-        if let Ok(place) = self.recent.binary_search(&(start_by, Known::Untold)) {
+        if let Ok(place) = self.recent.binary_search(&(start_by, Departure::Unconfirmed)) {
             self.recent.remove(place);
-            then.into_iter().for_each(|then| insert(&mut self.recent, (then, Known::Told)));
+            then.into_iter().for_each(|then| insert(&mut self.recent, (then, Departure::Confirmed)));
         }
         if then.is_none() {
             self.rate.give_back();
@@ -111,17 +112,17 @@ impl Pacer {
     pub(super) fn outstayed(&mut self, left_by: Moment, closed: Moment) {
         for _ in RETRANSMITS.into_iter().filter(|&after| left_by + after <= closed) {
             self.rate.take(closed);
-            insert(&mut self.recent, (closed, Known::Told));
+            insert(&mut self.recent, (closed, Departure::Confirmed));
         }
     }
 
     /// So many that left earlier have waited in the kernel for ARP and went out together only now.
     pub(super) fn held_up(&mut self, probes: usize, now: Moment) {
-        (0..probes).for_each(|_| insert(&mut self.recent, (now, Known::Told)));
+        (0..probes).for_each(|_| insert(&mut self.recent, (now, Departure::Confirmed)));
     }
 
     /// From now on no faster than this; one by one, if that is slower than any host bears.
-    pub(super) fn be_gentle(&mut self, interval: Duration, now: Moment) {
+    pub(super) fn slow_down(&mut self, interval: Duration, now: Moment) {
         let slack = if interval > INTERVAL { Duration::ZERO } else { SLACK };
         self.rate = Rate::new(interval, slack, now);
     }
@@ -132,7 +133,7 @@ impl Pacer {
             if paced {
                 self.rate.take(at);
             }
-            insert(&mut self.recent, (at + RETRANSMIT_LATE, Known::Untold));
+            insert(&mut self.recent, (at + RETRANSMIT_LATE, Departure::Unconfirmed));
         }
         while self.recent.front().is_some_and(|&(at, _)| at + SPAN <= now) {
             self.recent.pop_front();

@@ -22,13 +22,13 @@ const DEEPEST: Duration = Duration::from_secs(2);
 
 /// What is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(super) enum QuotaLevel {
     /// Enough for anybody.
     Enough,
     /// Only hosts that mostly answer may send.
-    Little,
+    Low,
     /// Nobody may.
-    Nothing,
+    Exhausted,
 }
 
 /// What may stay silent.
@@ -48,11 +48,11 @@ impl Quota {
         }
     }
 
-    pub(super) fn left(&self, now: Moment) -> Left {
+    pub(super) fn level(&self, now: Moment) -> QuotaLevel {
         match now.until(self.enough_at()) {
-            Duration::ZERO => Left::Enough,
-            wait if wait <= DEEPEST - BURST => Left::Little,
-            _ => Left::Nothing,
+            Duration::ZERO => QuotaLevel::Enough,
+            wait if wait <= DEEPEST - BURST => QuotaLevel::Low,
+            _ => QuotaLevel::Exhausted,
         }
     }
 
@@ -116,10 +116,12 @@ mod tests {
     fn a_quarter_of_a_second_at_once_then_the_rate() {
         let mut quota = Quota::new(NonZeroU32::new(100));
         let spend = |quota: &mut Quota, now| {
-            (0..1000).take_while(|_| quota.left(now) == Left::Enough && (quota.charge(now), true).1).count()
+            (0..1000)
+                .take_while(|_| quota.level(now) == QuotaLevel::Enough && (quota.charge(now), true).1)
+                .count()
         };
         assert_eq!(spend(&mut quota, at(10_000)), 26);
-        assert_eq!((quota.left(at(10_009)), quota.enough_at()), (Left::Little, at(10_010)));
+        assert_eq!((quota.level(at(10_009)), quota.enough_at()), (QuotaLevel::Low, at(10_010)));
         assert_eq!((11..=110).map(|second| spend(&mut quota, at(second * 1000))).sum::<usize>(), 26 * 100);
         let later = (1..=10_000).map(|millis| spend(&mut quota, at(110_000 + millis))).sum::<usize>();
         assert_eq!(later, 1000);
@@ -131,20 +133,20 @@ mod tests {
         for millis in 0..100_000 {
             quota.charge(at(millis));
             quota.refund();
-            assert_eq!(quota.left(at(millis)), Left::Enough);
+            assert_eq!(quota.level(at(millis)), QuotaLevel::Enough);
         }
         (0..21).for_each(|_| quota.charge(at(100_000)));
-        assert_eq!(quota.left(at(100_000)), Left::Nothing);
-        assert_eq!(quota.left(at(100_100)), Left::Little);
+        assert_eq!(quota.level(at(100_000)), QuotaLevel::Exhausted);
+        assert_eq!(quota.level(at(100_100)), QuotaLevel::Low);
         quota.set(None);
-        assert_eq!(quota.left(at(100_100)), Left::Enough);
+        assert_eq!(quota.level(at(100_100)), QuotaLevel::Enough);
     }
 
     #[test]
     fn without_a_bound_there_is_always_enough() {
         let mut quota = Quota::new(None);
         (0..100_000).for_each(|_| quota.charge(at(1)));
-        assert_eq!(quota.left(at(1)), Left::Enough);
+        assert_eq!(quota.level(at(1)), QuotaLevel::Enough);
     }
 
     #[test]

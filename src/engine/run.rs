@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::{HostReport, Moment};
 
 use super::{
-    barred::Barred,
+    blocked_ports::BlockedPorts,
     board::{Board, Change, Ending, Mark},
     check::{self, CHECK_WAIT, Check},
     job::{HostJob, JobId, Link, Liveness, Progress},
@@ -47,7 +47,7 @@ pub(super) struct Run {
     /// Probes for ports that are under way.
     under_way: u32,
     probes: u64,
-    barred: Barred,
+    blocked_ports: BlockedPorts,
     outages: u8,
     submitted: Moment,
     answered: Option<Moment>,
@@ -72,7 +72,7 @@ impl Run {
             doubtful: Vec::new(),
             under_way: 0,
             probes: 0,
-            barred: Barred::default(),
+            blocked_ports: BlockedPorts::default(),
             outages: 0,
             submitted: now,
             answered: None,
@@ -257,7 +257,7 @@ impl Run {
         let Some(place) = self.released(port, purpose) else { return };
         self.passes.faulted(place);
         let is_of_port = matches!(error, LocalError::Denied | LocalError::Other);
-        if is_of_port && self.barred.fault(place, port) {
+        if is_of_port && self.blocked_ports.note_fault(place, port) {
             self.passes.leave_out(place);
         }
     }
@@ -274,7 +274,7 @@ impl Run {
 
     /// How it ended, all ports having been looked at that could be.
     fn over(&self) -> Ending {
-        match self.barred.port() {
+        match self.blocked_ports.port() {
             None => Ending::up(),
             Some(port) => Ending::partial(&format!(
                 "this machine could not ask port {port}: does its firewall forbid it?"
@@ -289,7 +289,7 @@ impl Run {
         self.under_way -= 1;
         let change = self.board.settle(place, mark, rtt);
         self.passes.note_look(change, mark);
-        self.barred.got_out(place);
+        self.blocked_ports.note_sent(place);
         if change == Change::Looked && doubt && self.is_scanning() {
             self.doubtful.push(place);
         }

@@ -8,14 +8,14 @@ use std::{
 use crate::model::{Address, Moment};
 
 use super::{
-    haste::Haste,
     host::Host,
     job::{Event, HostJob, JobId, Progress},
     probe::{LocalError, Outcome, Probe, ProbeId, Reply},
-    quota::{Left, Quota},
+    quota::{Quota, QuotaLevel},
     run::Run,
+    start_deadline::StartDeadline,
     stats::{Bounds, Stats},
-    turn::{Room, SOON, Step},
+    turn::{SOON, SendBudget, Step},
     window::{GlobalWindow, LATE},
 };
 
@@ -37,7 +37,7 @@ struct HostId(u64);
 
 /// A probe under way.
 #[derive(Clone, Copy, Debug)]
-struct Flight {
+struct LaunchedProbe {
     host: HostId,
     launched: Moment,
     /// Whether its silence is paid for already.
@@ -46,14 +46,14 @@ struct Flight {
 
 /// A host and where it stands in the queues.
 #[derive(Debug)]
-struct Seat {
+struct QueuedHost {
     host: Host,
     /// In `ready`.
     ready: bool,
-    /// In `starved`.
-    starved: bool,
-    /// In `hushed`.
-    hushed: bool,
+    /// In `blocked_on_sockets`.
+    blocked_on_sockets: bool,
+    /// In `blocked_on_quota`.
+    blocked_on_quota: bool,
     /// In `timers`, at this moment.
     timer: Option<Moment>,
     /// Since when it has no jobs.
@@ -66,18 +66,18 @@ struct Seat {
 pub struct Engine {
     seed: u64,
     global: GlobalWindow,
-    haste: Haste,
+    start_deadline: StartDeadline,
     quota: Quota,
-    hosts: BTreeMap<HostId, Seat>,
+    hosts: BTreeMap<HostId, QueuedHost>,
     by_address: HashMap<Address, HostId>,
     jobs: HashMap<JobId, HostId>,
-    flights: HashMap<ProbeId, Flight>,
+    flights: HashMap<ProbeId, LaunchedProbe>,
     /// Hosts that may have something to send, in turn.
     ready: VecDeque<HostId>,
     /// Hosts that have, but no socket was free; first in turn when one is.
-    starved: VecDeque<HostId>,
+    blocked_on_sockets: VecDeque<HostId>,
     /// Hosts that have, but whose silence there is no quota for; first in turn when there is.
-    hushed: VecDeque<HostId>,
+    blocked_on_quota: VecDeque<HostId>,
     timers: BTreeSet<(Moment, HostId)>,
     /// Hosts without jobs, in the order in which they became so; some have jobs again.
     idle: VecDeque<(Moment, HostId)>,
@@ -93,15 +93,15 @@ impl Engine {
         Self {
             seed,
             global: GlobalWindow::new(bounds.in_flight),
-            haste: Haste::default(),
+            start_deadline: StartDeadline::default(),
             quota: Quota::new(bounds.silent),
             hosts: BTreeMap::new(),
             by_address: HashMap::new(),
             jobs: HashMap::new(),
             flights: HashMap::new(),
             ready: VecDeque::new(),
-            starved: VecDeque::new(),
-            hushed: VecDeque::new(),
+            blocked_on_sockets: VecDeque::new(),
+            blocked_on_quota: VecDeque::new(),
             timers: BTreeSet::new(),
             idle: VecDeque::new(),
             events: Vec::new(),
@@ -118,25 +118,25 @@ impl Engine {
             None => {
                 let host = HostId(self.new_id());
                 self.by_address.insert(job.address.clone(), host);
-                let seat = Seat {
+                let queued = QueuedHost {
                     host: Host::new(job.address.clone()),
                     ready: false,
-                    starved: false,
-                    hushed: false,
+                    blocked_on_sockets: false,
+                    blocked_on_quota: false,
                     timer: None,
                     idle: None,
                 };
-                self.hosts.insert(host, seat);
+                self.hosts.insert(host, queued);
                 host
             }
         };
         self.jobs.insert(id, host);
         let run = Run::new(id, job, self.seed, now);
-        if let Some(seat) = self.hosts.get_mut(&host) {
-            if seat.idle.take().is_some_and(|since| now.since(since) >= RTT_MEMORY) {
-                seat.host.forget_round_trips();
+        if let Some(queued) = self.hosts.get_mut(&host) {
+            if queued.idle.take().is_some_and(|since| now.since(since) >= RTT_MEMORY) {
+                queued.host.forget_round_trips();
             }
-            seat.host.add(run, now);
+            queued.host.add(run, now);
         }
         self.make_ready(host);
         id
@@ -145,7 +145,7 @@ impl Engine {
     /// Ends a job with what is known; its `Finished` comes with the next poll.
     pub fn cancel(&mut self, job: JobId, _now: Moment) {
         if let Some(&host) = self.jobs.get(&job) {
-            self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.host.cancel(job));
+            self.hosts.get_mut(&host).into_iter().for_each(|queued| queued.host.cancel(job));
             self.make_ready(host);
         }
     }
@@ -153,7 +153,7 @@ impl Engine {
     /// Takes what became of a probe. A second reply to one probe is ignored.
     pub fn reply(&mut self, reply: Reply) {
         let in_flight = self.flights.len();
-        let Some(Flight { host, launched, charged }) = self.flights.remove(&reply.id) else { return };
+        let Some(LaunchedProbe { host, launched, charged }) = self.flights.remove(&reply.id) else { return };
         self.stats.ended(&reply, launched);
         let silent = reply.outcome.is_answer() == Some(false);
         match (charged, silent) {
@@ -165,11 +165,11 @@ impl Engine {
             self.global.shrink(reply.ended, in_flight);
         }
         match reply.outcome {
-            Outcome::NotStarted => self.haste.unstarted(reply.ended),
-            _ => self.haste.started(reply.started.since(launched)),
+            Outcome::NotStarted => self.start_deadline.note_missed(reply.ended),
+            _ => self.start_deadline.note_start(reply.started.since(launched)),
         }
-        if let Some(seat) = self.hosts.get_mut(&host) {
-            seat.host.reply(&reply, &mut self.events);
+        if let Some(queued) = self.hosts.get_mut(&host) {
+            queued.host.reply(&reply, &mut self.events);
         }
         self.make_ready(host);
     }
@@ -179,25 +179,25 @@ impl Engine {
     pub fn poll(&mut self, now: Moment, probes: &mut Vec<Probe>, events: &mut Vec<Event>) -> Option<Moment> {
         while let Some(&(at, host)) = self.timers.first().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, host));
-            self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.timer = None);
+            self.hosts.get_mut(&host).into_iter().for_each(|queued| queued.timer = None);
             self.make_ready(host);
         }
         let told = events.len();
         events.append(&mut self.events);
-        let resting = Some(self.haste.until()).filter(|&until| until > now);
+        let resting = Some(self.start_deadline.paused_until()).filter(|&until| until > now);
         let mut soon = resting;
         loop {
             let window = self.global.size(now);
             let in_flight = self.flights.len();
-            let room = Room {
-                free: in_flight < window && resting.is_none(),
-                tight: self.global.is_tight(in_flight),
-                left: self.quota.left(now),
-                start_within: self.haste.start_within(),
+            let budget = SendBudget {
+                has_socket: in_flight < window && resting.is_none(),
+                is_tight: self.global.is_tight(in_flight),
+                quota: self.quota.level(now),
+                start_within: self.start_deadline.start_within(),
             };
-            let Some(host) = self.next_in_turn(room) else { break };
+            let Some(host) = self.next_in_turn(budget) else { break };
             let before = events.len();
-            self.serve(host, now, room, probes, events);
+            self.serve(host, now, budget, probes, events);
             // A report of 65,535 ports is work enough; what was to be launched must not wait for another.
             if events[before..].iter().any(|event| matches!(event, Event::Finished(..))) {
                 soon = Some(now + SOON);
@@ -211,8 +211,11 @@ impl Engine {
         }
         self.stats.now(self.jobs.len(), self.global.size(now));
         self.forget(now);
-        let waiting = [&self.ready, &self.starved, &self.hushed].iter().any(|hosts| !hosts.is_empty());
-        let enough = Some(self.quota.enough_at()).filter(|&enough| enough > now && !self.hushed.is_empty());
+        let waiting = [&self.ready, &self.blocked_on_sockets, &self.blocked_on_quota]
+            .iter()
+            .any(|hosts| !hosts.is_empty());
+        let enough =
+            Some(self.quota.enough_at()).filter(|&enough| enough > now && !self.blocked_on_quota.is_empty());
         let first = self.timers.first().map(|&(at, _)| at);
         first.into_iter().chain(soon.filter(|_| waiting)).chain(enough).min()
     }
@@ -220,7 +223,7 @@ impl Engine {
     /// Takes this machine's bounds as they are by now. Nothing leaves for 3 s where the table is full.
     pub fn set_bounds(&mut self, bounds: Bounds, now: Moment) {
         if bounds.full {
-            self.haste.rest(now + FULL);
+            self.start_deadline.pause_until(now + FULL);
         }
         self.global.set_bound(bounds.in_flight, now);
         self.quota.set(bounds.silent);
@@ -250,30 +253,30 @@ impl Engine {
     }
 
     fn make_ready(&mut self, host: HostId) {
-        if let Some(seat) = self.hosts.get_mut(&host)
-            && !std::mem::replace(&mut seat.ready, true)
+        if let Some(queued) = self.hosts.get_mut(&host)
+            && !std::mem::replace(&mut queued.ready, true)
         {
             self.ready.push_back(host);
         }
     }
 
     /// The host whose turn it is. Who waited comes before who did not.
-    fn next_in_turn(&mut self, room: Room) -> Option<HostId> {
-        if room.free
-            && room.left == Left::Enough
-            && let Some(host) = self.hushed.pop_front()
+    fn next_in_turn(&mut self, budget: SendBudget) -> Option<HostId> {
+        if budget.has_socket
+            && budget.quota == QuotaLevel::Enough
+            && let Some(host) = self.blocked_on_quota.pop_front()
         {
-            self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.hushed = false);
+            self.hosts.get_mut(&host).into_iter().for_each(|queued| queued.blocked_on_quota = false);
             return Some(host);
         }
-        if room.free
-            && let Some(host) = self.starved.pop_front()
+        if budget.has_socket
+            && let Some(host) = self.blocked_on_sockets.pop_front()
         {
-            self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.starved = false);
+            self.hosts.get_mut(&host).into_iter().for_each(|queued| queued.blocked_on_sockets = false);
             return Some(host);
         }
         let host = self.ready.pop_front()?;
-        self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.ready = false);
+        self.hosts.get_mut(&host).into_iter().for_each(|queued| queued.ready = false);
         Some(host)
     }
 
@@ -282,44 +285,44 @@ impl Engine {
         &mut self,
         id: HostId,
         now: Moment,
-        room: Room,
+        budget: SendBudget,
         probes: &mut Vec<Probe>,
         events: &mut Vec<Event>,
     ) {
         let probe_id = ProbeId(self.new_id());
-        let Some(seat) = self.hosts.get_mut(&id) else { return };
-        let wake = match seat.host.next(probe_id, now, room, events) {
+        let Some(queued) = self.hosts.get_mut(&id) else { return };
+        let wake = match queued.host.next(probe_id, now, budget, events) {
             Step::Launch(probe) => {
-                let charged = seat.host.expects_silence();
+                let charged = queued.host.expects_silence();
                 if charged {
                     self.quota.charge(now);
                 }
-                self.flights.insert(probe.id, Flight { host: id, launched: now, charged });
+                self.flights.insert(probe.id, LaunchedProbe { host: id, launched: now, charged });
                 self.stats.launched();
-                self.haste.launched(now);
+                self.start_deadline.note_launch(now);
                 probes.push(probe);
                 self.make_ready(id);
                 return;
             }
             Step::Wait(at) => at,
-            Step::Starved(at) => {
-                if !std::mem::replace(&mut seat.starved, true) {
-                    self.starved.push_back(id);
+            Step::BlockedOnSockets(at) => {
+                if !std::mem::replace(&mut queued.blocked_on_sockets, true) {
+                    self.blocked_on_sockets.push_back(id);
                 }
                 at
             }
-            Step::Hushed(at) => {
-                if !std::mem::replace(&mut seat.hushed, true) {
-                    self.hushed.push_back(id);
+            Step::BlockedOnQuota(at) => {
+                if !std::mem::replace(&mut queued.blocked_on_quota, true) {
+                    self.blocked_on_quota.push_back(id);
                 }
                 at
             }
         };
-        seat.timer.into_iter().for_each(|at| _ = self.timers.remove(&(at, id)));
-        seat.timer = wake;
+        queued.timer.into_iter().for_each(|at| _ = self.timers.remove(&(at, id)));
+        queued.timer = wake;
         self.timers.extend(wake.map(|at| (at, id)));
-        if seat.host.is_idle() && seat.idle.is_none() {
-            seat.idle = Some(now);
+        if queued.host.is_idle() && queued.idle.is_none() {
+            queued.idle = Some(now);
             self.idle.push_back((now, id));
         }
     }
@@ -330,8 +333,8 @@ impl Engine {
             && (now.since(since) >= MEMORY || self.idle.len() > REMEMBERED)
         {
             self.idle.pop_front();
-            if let Some(seat) = self.hosts.get(&id).filter(|seat| seat.idle == Some(since)) {
-                self.by_address.remove(seat.host.address());
+            if let Some(queued) = self.hosts.get(&id).filter(|queued| queued.idle == Some(since)) {
+                self.by_address.remove(queued.host.address());
                 self.hosts.remove(&id);
             }
         }

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-use super::{probe::Probe, quota::Left};
+use super::{probe::Probe, quota::QuotaLevel};
 
 /// When to go on with what takes too long for one call.
 pub(super) const SOON: Duration = Duration::from_millis(1);
 
 /// This machine, seen by a host that wants to send.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(super) struct SendBudget {
     /// Whether another socket may be opened at all.
-    pub(super) free: bool,
+    pub(super) has_socket: bool,
     /// Whether sockets are scarce.
-    pub(super) tight: bool,
+    pub(super) is_tight: bool,
     /// How many probes may still stay without an answer.
-    pub(super) left: Left,
+    pub(super) quota: QuotaLevel,
     /// How late a paced probe may leave.
     pub(super) start_within: Duration,
 }
@@ -31,7 +31,7 @@ pub(super) enum Step {
     /// Nothing before a reply, or this moment.
     Wait(Option<Moment>),
     /// It would send if there were a free socket; the moment as in `Wait`.
-    Starved(Option<Moment>),
+    BlockedOnSockets(Option<Moment>),
     /// It would send if more probes might stay without an answer; the moment as in `Wait`.
-    Hushed(Option<Moment>),
+    BlockedOnQuota(Option<Moment>),
 }

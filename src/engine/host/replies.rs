@@ -16,7 +16,7 @@ use crate::{
     model::{HostReport, Moment},
 };
 
-use super::{Flight, Host};
+use super::{Host, ProbeInFlight};
 
 impl Host {
     /// What became of a probe. Ends jobs that this decides.
@@ -54,11 +54,18 @@ impl Host {
         }
     }
 
-    fn run_of(&mut self, flight: &Flight) -> Option<&mut Run> {
+    fn run_of(&mut self, flight: &ProbeInFlight) -> Option<&mut Run> {
         self.runs.iter_mut().find(|run| run.id() == flight.job)
     }
 
-    fn answered(&mut self, flight: &Flight, reply: &Reply, mark: Mark, used: usize, events: &mut Vec<Event>) {
+    fn answered(
+        &mut self,
+        flight: &ProbeInFlight,
+        reply: &Reply,
+        mark: Mark,
+        used: usize,
+        events: &mut Vec<Event>,
+    ) {
         self.faults.clear();
         let rtt = reply.ended.since(reply.started);
         let routed = self.runs.iter().any(|run| run.job().link == Link::Routed);
@@ -92,7 +99,7 @@ impl Host {
         }
     }
 
-    fn silent(&mut self, flight: &Flight, reply: &Reply, used: usize, events: &mut Vec<Event>) {
+    fn silent(&mut self, flight: &ProbeInFlight, reply: &Reply, used: usize, events: &mut Vec<Event>) {
         self.faults.clear();
         self.count_look(flight, true);
         match flight.purpose {
@@ -121,7 +128,7 @@ impl Host {
 
     /// A fact about the host, never about a port. Who never answered anything was taken to be there only
     /// because ARP had not failed.
-    fn no_neighbour(&mut self, flight: &Flight, now: Moment, events: &mut Vec<Event>) {
+    fn no_neighbour(&mut self, flight: &ProbeInFlight, now: Moment, events: &mut Vec<Event>) {
         self.faults.clear();
         self.run_of(flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
         if flight.purpose == Purpose::Canary || !self.health.is_suspended() {
@@ -134,7 +141,7 @@ impl Host {
     }
 
     /// This machine's fault: no verdict, whatever comes of it.
-    fn fault(&mut self, flight: &Flight, error: LocalError, now: Moment, events: &mut Vec<Event>) {
+    fn fault(&mut self, flight: &ProbeInFlight, error: LocalError, now: Moment, events: &mut Vec<Event>) {
         self.streak.stayed(flight.launched);
         self.run_of(flight).into_iter().for_each(|run| run.faulted(flight.port, flight.purpose, error));
         match self.faults.note(error, now) {
@@ -158,7 +165,7 @@ impl Host {
     fn canary_lost(&mut self, port: u16, now: Moment) {
         self.note_witness(port, true);
         self.health.canary_lost(port);
-        self.care.disturbed(now);
+        self.backoff.restart_calm(now);
         self.shrink(now);
         self.runs.iter_mut().for_each(|run| run.note_canary(true));
     }
@@ -168,7 +175,7 @@ impl Host {
         self.window.shrink(now, timeout);
     }
 
-    fn count_look(&mut self, flight: &Flight, silent: bool) {
+    fn count_look(&mut self, flight: &ProbeInFlight, silent: bool) {
         let purpose = flight.purpose;
         if self.run_of(flight).is_some_and(|run| run.is_first_look(purpose)) {
             self.looks += 1;
@@ -184,8 +191,8 @@ impl Host {
         }
         let silence = self.health.heard(now, port);
         let lost = silence.lost;
-        if self.care.silence_ended(silence, !self.is_paced(), now) {
-            self.be_gentle(now);
+        if self.backoff.note_silence(silence, !self.is_paced(), now) {
+            self.apply_backoff(now);
         }
         let mut given_up = Vec::new();
         for run in &mut self.runs {

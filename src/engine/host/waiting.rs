@@ -15,8 +15,8 @@ pub(super) enum Denied {
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     at: Option<Moment>,
-    starved: bool,
-    hushed: bool,
+    blocked_on_sockets: bool,
+    blocked_on_quota: bool,
 }
 
 impl Waiting {
@@ -28,15 +28,15 @@ impl Waiting {
         match denied {
             Denied::Until(at) => self.until(at),
             Denied::Reply => {}
-            Denied::Sockets => self.starved = true,
-            Denied::Quota => self.hushed = true,
+            Denied::Sockets => self.blocked_on_sockets = true,
+            Denied::Quota => self.blocked_on_quota = true,
         }
     }
 
     pub(super) fn step(self) -> Step {
         match self {
-            Self { starved: true, at, .. } => Step::Starved(at),
-            Self { hushed: true, at, .. } => Step::Hushed(at),
+            Self { blocked_on_sockets: true, at, .. } => Step::BlockedOnSockets(at),
+            Self { blocked_on_quota: true, at, .. } => Step::BlockedOnQuota(at),
             Self { at, .. } => Step::Wait(at),
         }
     }

@@ -21,34 +21,34 @@ const BREATH: Duration = Duration::from_millis(20);
 /// A probe that could not be started in time says that threads get too little of the processor; now and then that
 /// is nothing. Where it is not, probes get more time to leave, until the machine is seen to keep up again.
 #[derive(Debug)]
-pub(super) struct Haste {
+pub(super) struct StartDeadline {
     /// When the second began that is counted; half of what was before counts, too.
     second: Moment,
     launched: u32,
-    unstarted: u32,
+    missed: u32,
     /// The latest that left in this second, by so much.
     latest: Duration,
     start_within: Duration,
-    until: Moment,
+    paused_until: Moment,
 }
 
-impl Default for Haste {
+impl Default for StartDeadline {
     fn default() -> Self {
         Self {
             second: Moment::ZERO,
             launched: 0,
-            unstarted: 0,
+            missed: 0,
             latest: Duration::ZERO,
             start_within: USUAL,
-            until: Moment::ZERO,
+            paused_until: Moment::ZERO,
         }
     }
 }
 
-impl Haste {
+impl StartDeadline {
     /// When the next probes may leave.
-    pub(super) const fn until(&self) -> Moment {
-        self.until
+    pub(super) const fn paused_until(&self) -> Moment {
+        self.paused_until
     }
 
     /// How late a paced probe may leave.
@@ -57,14 +57,14 @@ impl Haste {
     }
 
     /// Nothing leaves until then.
-    pub(super) fn rest(&mut self, until: Moment) {
-        self.until = self.until.max(until);
+    pub(super) fn pause_until(&mut self, until: Moment) {
+        self.paused_until = self.paused_until.max(until);
     }
 
     /// A probe is launched.
-    pub(super) fn launched(&mut self, now: Moment) {
+    pub(super) fn note_launch(&mut self, now: Moment) {
         if now.since(self.second) >= Duration::from_secs(1) {
-            (self.second, self.launched, self.unstarted) = (now, self.launched / 2, self.unstarted / 2);
+            (self.second, self.launched, self.missed) = (now, self.launched / 2, self.missed / 2);
             // No further than to what was needed, or the next second begins with probes that are not made.
             let needed = self.latest.max(self.start_within / 2).max(USUAL);
             self.start_within = self.start_within.min(needed);
@@ -74,18 +74,18 @@ impl Haste {
     }
 
     /// A probe was started, so late.
-    pub(super) fn started(&mut self, late: Duration) {
+    pub(super) fn note_start(&mut self, late: Duration) {
         self.latest = self.latest.max(late);
     }
 
     /// A probe was not started. A single one is none too many; what a breath stops is one sign and not many.
-    pub(super) fn unstarted(&mut self, now: Moment) {
-        self.unstarted += 1;
-        if self.unstarted > 1 && self.unstarted.saturating_mul(TOO_MANY) > self.launched {
-            if self.until <= now {
+    pub(super) fn note_missed(&mut self, now: Moment) {
+        self.missed += 1;
+        if self.missed > 1 && self.missed.saturating_mul(TOO_MANY) > self.launched {
+            if self.paused_until <= now {
                 self.start_within = (self.start_within * 2).min(MOST);
             }
-            self.rest(now + BREATH);
+            self.pause_until(now + BREATH);
         }
     }
 }
@@ -96,14 +96,14 @@ mod tests {
 
     /// A probe every 4 ms for so many seconds, of which so many in a hundred are not started and the others leave so
     /// late.
-    fn probes(haste: &mut Haste, now: &mut Moment, seconds: u64, unstarted: u64, late: Duration) {
+    fn probes(deadline: &mut StartDeadline, now: &mut Moment, seconds: u64, unstarted: u64, late: Duration) {
         for probe in 0..seconds * 250 {
             *now += Duration::from_millis(4);
-            haste.launched(*now);
+            deadline.note_launch(*now);
             if probe % 100 < unstarted {
-                haste.unstarted(*now);
+                deadline.note_missed(*now);
             } else {
-                haste.started(late);
+                deadline.note_start(late);
             }
         }
     }
@@ -112,22 +112,31 @@ mod tests {
 
     #[test]
     fn a_prober_that_falls_behind_is_given_a_breath_and_more_time() {
-        let (mut haste, mut now) = (Haste::default(), Moment::ZERO);
-        probes(&mut haste, &mut now, 4, 1, LITTLE);
-        assert_eq!((haste.until(), haste.start_within()), (Moment::ZERO, USUAL), "one in a hundred");
-        (0..20).for_each(|_| haste.unstarted(now));
-        assert_eq!((haste.until(), haste.start_within()), (now + BREATH, USUAL * 2), "once a breath");
-        (1..20).for_each(|breaths| haste.unstarted(now + BREATH * breaths));
-        assert_eq!(haste.start_within(), MOST);
+        let (mut deadline, mut now) = (StartDeadline::default(), Moment::ZERO);
+        probes(&mut deadline, &mut now, 4, 1, LITTLE);
+        assert_eq!(
+            (deadline.paused_until(), deadline.start_within()),
+            (Moment::ZERO, USUAL),
+            "one in a hundred"
+        );
+        (0..20).for_each(|_| deadline.note_missed(now));
+        assert_eq!(
+            (deadline.paused_until(), deadline.start_within()),
+            (now + BREATH, USUAL * 2),
+            "once a breath"
+        );
+        (1..20).for_each(|breaths| deadline.note_missed(now + BREATH * breaths));
+        assert_eq!(deadline.start_within(), MOST);
     }
 
     #[test]
     fn it_takes_the_time_back_that_is_not_needed() {
-        let (mut haste, mut now) = (Haste { start_within: MOST, ..Haste::default() }, Moment::ZERO);
+        let (mut deadline, mut now) =
+            (StartDeadline { start_within: MOST, ..StartDeadline::default() }, Moment::ZERO);
         let needed = Duration::from_millis(30);
-        probes(&mut haste, &mut now, 20, 0, needed);
-        assert_eq!(haste.start_within(), needed);
-        probes(&mut haste, &mut now, 20, 0, LITTLE);
-        assert_eq!(haste.start_within(), USUAL);
+        probes(&mut deadline, &mut now, 20, 0, needed);
+        assert_eq!(deadline.start_within(), needed);
+        probes(&mut deadline, &mut now, 20, 0, LITTLE);
+        assert_eq!(deadline.start_within(), USUAL);
     }
 }

@@ -32,7 +32,7 @@ const LEAST_WINDOW: usize = 4;
 
 /// A host's record.
 #[derive(Debug, Default)]
-pub(super) struct Care {
+pub(super) struct Backoff {
     /// Least time between two probes; `None`: as the template says.
     interval: Option<Duration>,
     /// Since when there was no reason to change that.
@@ -40,13 +40,13 @@ pub(super) struct Care {
     events: u32,
 }
 
-impl Care {
-    /// Least time between two probes, if it needs care.
+impl Backoff {
+    /// Least time between two probes, if it needs backoff.
     pub(super) const fn interval(&self) -> Option<Duration> {
         self.interval
     }
 
-    /// The window that fills this pace, if it needs care.
+    /// The window that fills this pace, if it needs backoff.
     pub(super) fn window(&self, timeout: Duration) -> Option<usize> {
         let pace = |interval: Duration| timeout.as_millis() / interval.as_millis();
         self.interval.map(|interval| usize::try_from(pace(interval)).unwrap_or(usize::MAX).max(LEAST_WINDOW))
@@ -54,7 +54,7 @@ impl Care {
 
     /// A silence has ended. Whether the pace changes. Who fell over while it was `pressed` gets T3's pace, which
     /// is kind to gadgets; who does so at that gets less.
-    pub(super) fn silence_ended(&mut self, silence: Silence, pressed: bool, now: Moment) -> bool {
+    pub(super) fn note_silence(&mut self, silence: Silence, pressed: bool, now: Moment) -> bool {
         if silence.lost < EVENT {
             return false;
         }
@@ -65,12 +65,12 @@ impl Care {
     }
 
     /// A canary was lost, or nothing was asked for a while: calm is counted from now.
-    pub(super) fn disturbed(&mut self, now: Moment) {
+    pub(super) fn restart_calm(&mut self, now: Moment) {
         self.since = now;
     }
 
     /// Time passes. Whether the pace changes.
-    pub(super) fn calm_down(&mut self, now: Moment) -> bool {
+    pub(super) fn relax(&mut self, now: Moment) -> bool {
         let calm = CALM * (1 << self.events.saturating_sub(1).min(6));
         let over = self.interval.is_some_and(|interval| interval > USUAL) && now.since(self.since) >= calm;
         if over {
@@ -95,37 +95,37 @@ mod tests {
 
     #[test]
     fn chance_makes_nobody_fragile() {
-        let mut care = Care::default();
-        assert!(!care.silence_ended(silence(2, 9), false, at(10)), "two canaries");
-        assert!(!care.silence_ended(silence(3, 3), false, at(20)), "a short silence");
-        assert_eq!(care.window(Duration::from_secs(1)), None);
-        assert!(care.silence_ended(silence(3, 3), false, at(30)), "another one");
-        assert_eq!(care.interval(), Some(GENTLE));
-        let window = |millis| care.window(Duration::from_millis(millis));
+        let mut backoff = Backoff::default();
+        assert!(!backoff.note_silence(silence(2, 9), false, at(10)), "two canaries");
+        assert!(!backoff.note_silence(silence(3, 3), false, at(20)), "a short silence");
+        assert_eq!(backoff.window(Duration::from_secs(1)), None);
+        assert!(backoff.note_silence(silence(3, 3), false, at(30)), "another one");
+        assert_eq!(backoff.interval(), Some(GENTLE));
+        let window = |millis| backoff.window(Duration::from_millis(millis));
         assert_eq!((window(20), window(300)), (Some(4), Some(15)));
     }
 
     #[test]
     fn who_fell_over_in_haste_is_only_spared_the_haste() {
-        let mut care = Care::default();
-        assert!(care.silence_ended(silence(3, 5), true, at(10)));
-        assert_eq!(care.interval(), Some(USUAL));
-        assert!(care.silence_ended(silence(3, 5), false, at(20)), "at T3's pace, too");
-        assert_eq!(care.interval(), Some(GENTLE));
+        let mut backoff = Backoff::default();
+        assert!(backoff.note_silence(silence(3, 5), true, at(10)));
+        assert_eq!(backoff.interval(), Some(USUAL));
+        assert!(backoff.note_silence(silence(3, 5), false, at(20)), "at T3's pace, too");
+        assert_eq!(backoff.interval(), Some(GENTLE));
     }
 
     #[test]
     fn calm_brings_the_usual_pace_back() {
-        let mut care = Care::default();
-        assert!(care.silence_ended(silence(3, 5), false, at(0)));
-        care.disturbed(at(30));
-        assert!(!care.calm_down(at(89)));
-        assert!(care.calm_down(at(90)));
-        assert_eq!(care.interval(), Some(BETTER));
-        assert!(care.calm_down(at(150)));
-        assert_eq!(care.interval(), Some(USUAL));
-        assert!(!care.calm_down(at(999)), "no faster, ever");
-        assert!(care.silence_ended(silence(3, 3), false, at(1000)));
-        assert!(!care.calm_down(at(1119)) && care.calm_down(at(1120)), "twice as long");
+        let mut backoff = Backoff::default();
+        assert!(backoff.note_silence(silence(3, 5), false, at(0)));
+        backoff.restart_calm(at(30));
+        assert!(!backoff.relax(at(89)));
+        assert!(backoff.relax(at(90)));
+        assert_eq!(backoff.interval(), Some(BETTER));
+        assert!(backoff.relax(at(150)));
+        assert_eq!(backoff.interval(), Some(USUAL));
+        assert!(!backoff.relax(at(999)), "no faster, ever");
+        assert!(backoff.note_silence(silence(3, 3), false, at(1000)));
+        assert!(!backoff.relax(at(1119)) && backoff.relax(at(1120)), "twice as long");
     }
 }
