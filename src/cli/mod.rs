@@ -1,4 +1,4 @@
-//! F5: the command line.
+//! Layer 5: the command line.
 //!
 //! [`parse`] reads it, nmap's spellings included. What is done at once goes to [`run`]; the appliance itself
 //! ([`Command::Serve`]) is `app`'s. Everything printed goes through the two writers of a [`Terminal`], and

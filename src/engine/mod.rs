@@ -1,4 +1,4 @@
-//! F1: the scan engine, sans-io. It decides which probe goes when and what an answer means; it has no
+//! Layer 1: the scan engine, sans-io. It decides which probe goes when and what an answer means; it has no
 //! clock, no socket and no runtime. Whoever drives it passes `now`, launches the [`Probe`]s it gives,
 //! and brings back one [`Reply`] for each.
 //!

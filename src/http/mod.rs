@@ -1,10 +1,10 @@
-//! F4: the HTTP server.
+//! Layer 4: the HTTP server.
 //!
 //! A request passes, from outside in: `server` (accepts), `conversation` (one connection under its time limits),
 //! `connections` (whether its client has a place left, as `admission` decides), `finish` (methods, JSON
 //! errors, cache headers), `names` (is it us that is meant?), `body` (how much may be sent), `auth` (around routes
 //! that change state), `asked` (what path and query say), then the route's handler. Handlers are thin: they ask a
-//! question of a lower floor and give its answer the contract's shape.
+//! question of a lower layer and give its answer the contract's shape.
 //!
 //! The release build aborts on a panic, so nothing here may: no indexing, no unwrap, no arithmetic on what
 //! a client sent.

@@ -1,4 +1,4 @@
-//! F2: nmap's files: its XML is read, and its three formats are written.
+//! Layer 2: nmap's files: its XML is read, and its three formats are written.
 //!
 //! | file | what it does |
 //! |---|---|

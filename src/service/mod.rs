@@ -1,4 +1,4 @@
-//! F3: the tasks of the appliance. Feeds say who is there, the agenda what to look at next, the runner has
+//! Layer 3: the tasks of the appliance. Feeds say who is there, the agenda what to look at next, the runner has
 //! it looked at by the scanner, and the store keeps what was found.
 
 pub mod absence;
