@@ -1,13 +1,17 @@
-//! The house stands as drawn: a module imports only from lower floors, never sideways among the rooms of F2.
+//! Modules import only from lower layers, those of layer 2 never from one another, and no files of one module in a circle.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
+mod circles;
+mod paths;
+
+use std::{fs, path::Path};
+
+use self::{
+    circles::circles,
+    paths::{NamedPath, named_paths},
 };
 
-/// Every room and its floor; a new room must be given one here. `lib.rs` explains them.
-const FLOORS: &[(&str, u8)] = &[
+/// Every top-level module and its layer; a new module must be given one here. `lib.rs` explains them.
+const LAYERS: &[(&str, u8)] = &[
     ("model", 0),
     ("clock", 1),
     ("config", 1),
@@ -29,109 +33,84 @@ const FLOORS: &[(&str, u8)] = &[
     ("main", 5),
 ];
 
-/// Rooms of one floor that may know each other: F1 shares its vocabulary, F5 is the top.
-const OPEN_FLOORS: &[u8] = &[0, 1, 5];
+/// Layers whose modules may import from one another: layer 1 shares its vocabulary, layer 5 is the top.
+const OPEN_LAYERS: &[u8] = &[0, 1, 5];
 
-fn floor_of(room: &str) -> Option<u8> {
-    FLOORS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor)
+/// A source file: its path below `src`, and its text.
+struct Source {
+    path: String,
+    text: String,
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+fn layer_of(module: &str) -> Option<u8> {
+    LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
+}
+
+fn read_sources(root: &Path, folder: &Path, found: &mut Vec<Source>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            sources(&path, found);
+            read_sources(root, &path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
+            let text = fs::read_to_string(&path).unwrap();
+            let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            found.push(Source { path, text });
         }
     }
 }
 
-/// The code of a source file: no comments, so that prose may name any room.
-fn code_of(source: &str) -> String {
-    source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+fn all_sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Vec::new();
+    read_sources(&root, &root, &mut sources);
+    assert!(sources.len() > 20, "only {} sources were found", sources.len());
+    sources
 }
 
-/// The rooms that a source names: `crate::room` and every first name of `crate::{room::.., other}`.
-fn rooms_named(code: &str) -> BTreeSet<String> {
-    let mut rooms = BTreeSet::new();
-    for (at, prefix) in code.match_indices("crate::").chain(code.match_indices("portscan::")) {
-        let rest = code[at + prefix.len()..].trim_start();
-        match rest.strip_prefix('{') {
-            Some(group) => rooms.extend(first_names(group)),
-            None => rooms.extend([identifier(rest)]),
-        }
+/// The top-level module that a path names, if it begins at the crate.
+fn top_level_module<'a>(named: &NamedPath<'a>) -> Option<&'a str> {
+    match named.segments[..] {
+        ["crate" | "portscan", module, ..] => Some(module),
+        _ => None,
     }
-    rooms.remove("");
-    rooms
 }
 
-fn identifier(text: &str) -> String {
-    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-}
-
-/// The first identifier of each member of a `use` group, up to its closing brace.
-fn first_names(group: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut depth = 0;
-    let mut member = String::new();
-    for c in group.chars() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => names.push(identifier(&std::mem::take(&mut member))),
-            _ => {}
-        }
-        member.push(if c == ',' && depth == 0 { ' ' } else { c });
-    }
-    names.push(identifier(&member));
-    names
-}
-
-fn may_import(room: &str, other: &str) -> bool {
-    let (Some(own), Some(their)) = (floor_of(room), floor_of(other)) else { return false };
-    room == other || their < own || (their == own && OPEN_FLOORS.contains(&own))
+fn may_import(module: &str, other: &str) -> bool {
+    let (Some(own), Some(their)) = (layer_of(module), layer_of(other)) else { return false };
+    module == other || their < own || (their == own && OPEN_LAYERS.contains(&own))
 }
 
 #[test]
-fn a_module_imports_only_from_lower_floors() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
-    assert!(files.len() > 20, "only {} sources were found", files.len());
+fn a_module_imports_only_from_lower_layers() {
     let mut faults = Vec::new();
-    for file in files {
-        let inside = file.strip_prefix(&root).unwrap();
-        let room = inside.components().next().unwrap().as_os_str().to_string_lossy().replace(".rs", "");
-        if room == "lib" {
+    for Source { path, text } in all_sources() {
+        let module = path.split(['/', '.']).next().unwrap_or_default();
+        if module == "lib" {
             continue;
         }
-        let shown = inside.display();
-        if floor_of(&room).is_none() {
+        if layer_of(module).is_none() {
             faults.push(format!(
-                "{shown}: the room \"{room}\" has no floor yet; give it one in tests/floors.rs"
+                "{path}: the module \"{module}\" has no layer yet; give it one in tests/layers.rs"
             ));
         }
-        for other in rooms_named(&code_of(&fs::read_to_string(&file).unwrap())) {
-            if floor_of(&other).is_some() && !may_import(&room, &other) {
-                faults.push(format!("{shown}: {room} must not import {other}"));
-            }
-        }
+        let named = named_paths(&text);
+        let mut others: Vec<&str> = named.iter().filter_map(top_level_module).collect();
+        others.sort_unstable();
+        others.dedup();
+        others.retain(|other| layer_of(other).is_some() && !may_import(module, other));
+        faults.extend(others.iter().map(|other| format!("{path}: {module} must not import {other}")));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 #[test]
-fn the_reader_of_imports_sees_through_groups() {
-    let code = "use crate::{clock::{Clock, X}, net::links, store as s}; fn f() { crate::http::go() } use crate::feed;";
-    let rooms: Vec<String> = rooms_named(&code_of(code)).into_iter().collect();
-    assert_eq!(rooms, ["clock", "feed", "http", "net", "store"]);
-    assert!(rooms_named(&code_of("// crate::app\n")).is_empty());
+fn imports_upwards_and_sideways_are_refused() {
+    assert!(may_import("store", "model") && may_import("http", "service") && may_import("engine", "clock"));
+    assert!(!may_import("store", "net") && !may_import("engine", "net") && !may_import("service", "http"));
 }
 
 #[test]
-fn upwards_and_sideways_are_refused() {
-    assert!(may_import("store", "model") && may_import("http", "service") && may_import("engine", "clock"));
-    assert!(!may_import("store", "net") && !may_import("engine", "net") && !may_import("service", "http"));
+fn no_files_of_one_module_import_one_another_in_a_circle() {
+    let found = circles(&all_sources());
+    assert!(found.is_empty(), "move what these share into a file of its own:\n{}", found.join("\n"));
 }
