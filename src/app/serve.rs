@@ -17,7 +17,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{self, Config, Overrides},
     data_dir::{self, Obstacle},
-    http::{self, Gate, Names, Site, Token},
+    http::{self, Gate, HostAllowlist, Site, Token},
     net::{
         Lan, Links,
         mdns::{Advertised, LocalResolver, Reach, Responder},
@@ -63,12 +63,12 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     let mut tasks = Tasks::new();
     let file = flags.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
     let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stopped, file };
-    let names = Names::new(hostname().as_deref(), seen.clone());
-    let gate = Gate::new(token, names.clone(), seen.clone(), Arc::new(clock));
+    let allowlist = HostAllowlist::new(hostname().as_deref(), seen.clone());
+    let gate = Gate::new(token, allowlist.clone(), seen.clone(), Arc::new(clock));
     for listener in &listeners {
         tracing::info!("listening on http://{}/", listener.local_addr()?);
     }
-    parts.start(listeners, names, gate, &mut tasks);
+    parts.start(listeners, allowlist, gate, &mut tasks);
     manager::ready();
 
     let ended = until_told(signals, flags, &current, &mut tasks).await;
@@ -175,7 +175,7 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     /// Starts the feeds, the health watch, retention, the search for names, the runner, the server and the heartbeat.
-    fn start(&self, listeners: Vec<TcpListener>, names: Names, gate: Gate, tasks: &mut Tasks) {
+    fn start(&self, listeners: Vec<TcpListener>, allowlist: HostAllowlist, gate: Gate, tasks: &mut Tasks) {
         let reach: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let (responder, daemon, advertised) = Responder::new(Reach::of(&reach), self.config.clone());
         let mut stop = self.stop.clone();
@@ -228,7 +228,7 @@ impl Parts<'_> {
             seen_health,
             importer,
         );
-        let site = self.site(queries, advertised, (names, gate.clone()), runs);
+        let site = self.site(queries, advertised, (allowlist, gate.clone()), runs);
         let limits =
             http::Limits { connections: self.probing.limits.connections(), ..http::Limits::default() };
         let server = http::Server { router: http::router(site), gate, clock: Arc::new(self.clock), limits };
@@ -257,12 +257,12 @@ impl Parts<'_> {
         &self,
         queries: Queries,
         advertised: watch::Receiver<Advertised>,
-        (names, gate): (Names, Gate),
+        (allowlist, gate): (HostAllowlist, Gate),
         runs: Runs,
     ) -> Site {
         Site {
             config: self.config.clone(),
-            names,
+            allowlist,
             gate,
             advertised,
             queries: Arc::new(queries),

@@ -17,11 +17,10 @@ use super::{
     auth::Gate,
     body, dashboard,
     finish::finish,
+    host_allowlist::{self, HostAllowlist},
     lanscan,
     limits::Limits,
-    metrics,
-    names::{self, Names},
-    portscan,
+    metrics, portscan,
     rows::Desks,
     v1,
 };
@@ -36,8 +35,8 @@ use crate::{
 pub struct Site {
     /// The present configuration. The paths under `base_url` are those of the start.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Whose requests are answered.
-    pub names: Names,
+    /// The host names under which requests are answered.
+    pub allowlist: HostAllowlist,
     /// Decides about writes, around every route that changes something.
     pub gate: Gate,
     /// The names that clients may find it by.
@@ -69,7 +68,7 @@ pub fn router(site: Site) -> Router {
     let routes = common(&base, move || queries.health())
         .merge(metrics::routes(Arc::clone(&site.queries)))
         .merge(v1::routes(api, &site.gate, original));
-    dressed(body::bounded(routes, site.limits).layer(Extension(Desks::default())), site.names)
+    with_layers(body::bounded(routes, site.limits).layer(Extension(Desks::default())), site.allowlist)
 }
 
 /// The paths that belong to no API.
@@ -84,10 +83,10 @@ where
 
 /// The layers that all requests pass. Around the router as a whole: a layer given to its routes would not
 /// see the `Allow` that the router itself adds to a 405.
-pub(super) fn dressed(routes: Router, names: Names) -> Router {
+pub(super) fn with_layers(routes: Router, allowlist: HostAllowlist) -> Router {
     Router::new()
         .fallback_service(routes)
-        .layer(from_fn_with_state(names, names::check))
+        .layer(from_fn_with_state(allowlist, host_allowlist::check))
         .layer(from_fn(finish))
 }
 

@@ -21,7 +21,7 @@ use portscan::{
     config::{Config, Overrides},
     engine::{Bounds, Probe, Prober, Reply},
     feed,
-    http::{Gate, Limits, Names, Site, Token, router},
+    http::{Gate, HostAllowlist, Limits, Site, Token, router},
     model::{Address, Device, DeviceKey, Mac, PortSet, PortState, Protocol, TargetSpec, Timing},
     net::mdns::Advertised,
     nmap::{Report, gather},
@@ -175,12 +175,13 @@ async fn site(home: &Path) -> Router {
     let (_, inventory) = watch::channel(Inventory::default());
     let (_, health) = watch::channel(Health::default());
     let queries = Queries::new(store, scanner, Arc::new(Nobody), config.clone(), inventory, health, importer);
-    let names = Names::new(None, config.clone());
-    let gate = Gate::new(Token::load(home, None).unwrap(), names.clone(), config.clone(), Arc::new(clock));
+    let allowlist = HostAllowlist::new(None, config.clone());
+    let gate =
+        Gate::new(Token::load(home, None).unwrap(), allowlist.clone(), config.clone(), Arc::new(clock));
     let (runs, _) = runner::runs();
     let (queries, clock, limits) = (Arc::new(queries), Arc::new(clock), Limits::default());
     let (_, advertised) = watch::channel(Advertised::default());
-    router(Site { config, names, gate, advertised, queries, runs, clock, limits })
+    router(Site { config, allowlist, gate, advertised, queries, runs, clock, limits })
 }
 
 /// Who knows no name, and connects to nobody.

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     client::{Sent, whole},
     config::Config,
-    http::{self, Gate, Names, Site, Token},
+    http::{self, Gate, HostAllowlist, Site, Token},
     net::mdns::Advertised,
     service::{feeds::Inventory, health::Health, import::Importer, queries::Queries, runner},
     store::{self, DirLock, ReaderThread, Store, StoreError, StoreHealth, WriterThread},
@@ -94,12 +94,12 @@ impl Resting {
             health,
             importer,
         );
-        let names = Names::new(None, config.clone());
+        let allowlist = HostAllowlist::new(None, config.clone());
         let (runs, _) = runner::runs();
         let (_, advertised) = watch::channel(Advertised::default());
         let site = Site {
-            gate: Gate::new(token.clone(), names.clone(), config.clone(), Arc::clone(&world.clock)),
-            names,
+            gate: Gate::new(token.clone(), allowlist.clone(), config.clone(), Arc::clone(&world.clock)),
+            allowlist,
             config,
             advertised,
             queries: Arc::new(queries),

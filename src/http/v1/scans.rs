@@ -86,7 +86,7 @@ async fn scan(
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Rehearsal {
+struct DryRun {
     /// 1: only tells what would go.
     #[param(value_type = Option<u8>, maximum = 1)]
     dry_run: Option<String>,
@@ -103,21 +103,21 @@ struct PrunedBody {
 
 /// Drops whatever does not contribute to the present state of any port. What is running stays.
 #[utoipa::path(
-    delete, path = "/v1/scans", tag = "scans", params(Rehearsal),
+    delete, path = "/v1/scans", tag = "scans", params(DryRun),
     responses(
         (status = 200, description = "With `dry_run=1`: what would go", body = PrunedBody),
         (status = 204, description = "It is gone"),
         (status = 400, body = ErrorBody),
     ),
 )]
-async fn prune_all(State(api): State<Api>, Query(rehearsal): Query<Rehearsal>) -> Result<Response, Refusal> {
-    drop_before(&api, None, &rehearsal).await
+async fn prune_all(State(api): State<Api>, Query(options): Query<DryRun>) -> Result<Response, Refusal> {
+    drop_before(&api, None, &options).await
 }
 
 /// Drops what does not contribute to the present state of any port and is older than that.
 #[utoipa::path(
     delete, path = "/v1/scans/{keep}", tag = "scans",
-    params(("keep" = i64, Path, description = "Unix seconds: what was begun since then stays"), Rehearsal),
+    params(("keep" = i64, Path, description = "Unix seconds: what was begun since then stays"), DryRun),
     responses(
         (status = 200, description = "With `dry_run=1`: what would go", body = PrunedBody),
         (status = 204, description = "It is gone"),
@@ -127,13 +127,13 @@ async fn prune_all(State(api): State<Api>, Query(rehearsal): Query<Rehearsal>) -
 async fn prune(
     State(api): State<Api>,
     Path(keep): Path<String>,
-    Query(rehearsal): Query<Rehearsal>,
+    Query(options): Query<DryRun>,
 ) -> Result<Response, Refusal> {
-    drop_before(&api, Some(scan_id(&keep)?), &rehearsal).await
+    drop_before(&api, Some(scan_id(&keep)?), &options).await
 }
 
-async fn drop_before(api: &Api, keep: Option<ScanId>, rehearsal: &Rehearsal) -> Result<Response, Refusal> {
-    match rehearsal.dry_run.as_deref() {
+async fn drop_before(api: &Api, keep: Option<ScanId>, options: &DryRun) -> Result<Response, Refusal> {
+    match options.dry_run.as_deref() {
         None | Some("0") => {
             api.queries.prune(keep).await?;
             Ok(StatusCode::NO_CONTENT.into_response())
