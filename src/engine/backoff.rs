@@ -1,4 +1,4 @@
-//! How gently a host is treated that was seen to suffer.
+//! The backoff towards a host that was seen to suffer from probes.
 
 use std::time::Duration;
 
@@ -6,54 +6,53 @@ use crate::model::Moment;
 
 use super::{health::Silence, pacer::INTERVAL};
 
-/// Canaries lost in a row that count as one event. By chance: 2 in 10,000 silences of 2 s at 3 % loss each
-/// way, 8 in a million at 1 %.
+/// Canaries lost in a row that count as one event. By chance this happens in 2 of 10,000 silences of 2 s at 3 % loss
+/// each way, and in 8 of a million at 1 %.
 const EVENT: u8 = 3;
 
-/// One event is enough if the host was away for so long: gadgets take longer to restart, and chance does not
-/// reach so far.
+/// One event is enough if the host was away for so long: gadgets take longer to restart, and random loss does not last
+/// so long.
 const AWAY: Duration = Duration::from_secs(4);
 
-/// Without a lost canary for so long, twice as long after each further event, it is treated a little less
-/// gently.
+/// After so long without a lost canary, and twice as long after each further event, the backoff is relaxed by one step.
 const CALM: Duration = Duration::from_secs(60);
 
-/// 50 a second, one by one.
+/// 50 a second, without bursts.
 const GENTLE: Duration = Duration::from_millis(20);
 
-/// 100 a second, on the way back.
+/// 100 a second, the step between.
 const BETTER: Duration = Duration::from_millis(10);
 
-/// T3's pace, from then on, whatever the template: who was seen to suffer from more is not pressed again.
+/// T3's pace, which remains whatever the template: a host that suffered from a faster one is never probed faster again.
 const USUAL: Duration = INTERVAL;
 
-/// What a host's window never shrinks below.
+/// The least window of a host.
 const LEAST_WINDOW: usize = 4;
 
-/// A host's record.
+/// The backoff state of one host.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     /// Least time between two probes; `None`: as the template says.
     interval: Option<Duration>,
-    /// Since when there was no reason to change that.
+    /// Since when the host has been calm.
     since: Moment,
     events: u32,
 }
 
 impl Backoff {
-    /// Least time between two probes, if it needs backoff.
+    /// Least time between two probes, if the host needs backoff.
     pub(super) const fn interval(&self) -> Option<Duration> {
         self.interval
     }
 
-    /// The window that fills this pace, if it needs backoff.
+    /// The window that this pace can fill, if the host needs backoff.
     pub(super) fn window(&self, timeout: Duration) -> Option<usize> {
         let pace = |interval: Duration| timeout.as_millis() / interval.as_millis();
         self.interval.map(|interval| usize::try_from(pace(interval)).unwrap_or(usize::MAX).max(LEAST_WINDOW))
     }
 
-    /// A silence has ended. Whether the pace changes. Who fell over while it was `pressed` gets T3's pace, which
-    /// is kind to gadgets; who does so at that gets less.
+    /// Takes a silence that has ended; returns whether the pace changes. A host that went away while it was `pressed`
+    /// gets T3's pace, which gadgets bear; one that goes away at that pace gets a slower one.
     pub(super) fn note_silence(&mut self, silence: Silence, pressed: bool, now: Moment) -> bool {
         if silence.lost < EVENT {
             return false;
@@ -64,12 +63,12 @@ impl Backoff {
         suffers && self.interval.replace(wanted) != Some(wanted)
     }
 
-    /// A canary was lost, or nothing was asked for a while: calm is counted from now.
+    /// A canary was lost, or the host was not probed for a while: its calm is counted from now.
     pub(super) fn restart_calm(&mut self, now: Moment) {
         self.since = now;
     }
 
-    /// Time passes. Whether the pace changes.
+    /// Relaxes the backoff if the host has been calm for long enough; returns whether the pace changes.
     pub(super) fn relax(&mut self, now: Moment) -> bool {
         let calm = CALM * (1 << self.events.saturating_sub(1).min(6));
         let over = self.interval.is_some_and(|interval| interval > USUAL) && now.since(self.since) >= calm;
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_makes_nobody_fragile() {
+    fn random_loss_causes_no_backoff() {
         let mut backoff = Backoff::default();
         assert!(!backoff.note_silence(silence(2, 9), false, at(10)), "two canaries");
         assert!(!backoff.note_silence(silence(3, 3), false, at(20)), "a short silence");
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn who_fell_over_in_haste_is_only_spared_the_haste() {
+    fn a_host_that_fails_under_pressure_gets_the_usual_pace() {
         let mut backoff = Backoff::default();
         assert!(backoff.note_silence(silence(3, 5), true, at(10)));
         assert_eq!(backoff.interval(), Some(USUAL));
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn calm_brings_the_usual_pace_back() {
+    fn calm_restores_the_usual_pace() {
         let mut backoff = Backoff::default();
         assert!(backoff.note_silence(silence(3, 5), false, at(0)));
         backoff.restart_calm(at(30));

@@ -1,17 +1,17 @@
-//! Ports that this machine cannot ask, whatever it can else: a rule of its own firewall, say.
+//! Ports that this machine cannot probe although it can probe others: a rule of its own firewall blocks them, say.
 
 use std::collections::BTreeMap;
 
-/// Faults in a row at one port after which it is given up, where fewer than one in five probes elsewhere
-/// fails. By chance: one in 10^14.
+/// Local errors in a row at one port after which the port is given up, if fewer than one in five probes of other ports
+/// fails. The probability that this happens by chance is one in 10^14.
 const FAULTS: u8 = 20;
 const FAULTY: u32 = 4;
 
-/// The faults of one job, by place.
+/// The local errors of one job, by place.
 #[derive(Debug, Default)]
 pub(super) struct BlockedPorts {
     rows: BTreeMap<u32, u8>,
-    /// Faults, and probes that got out.
+    /// Local errors, and probes that left.
     faults: u32,
     sent: u32,
     /// A port that was given up.
@@ -24,13 +24,13 @@ impl BlockedPorts {
         self.port
     }
 
-    /// A probe got out.
+    /// A probe left this machine.
     pub(super) fn note_sent(&mut self, place: u32) {
         self.sent = self.sent.saturating_add(1);
         self.rows.remove(&place);
     }
 
-    /// A probe did not. Whether the port is to be given up.
+    /// A probe met a local error. Returns whether the port is to be given up.
     pub(super) fn note_fault(&mut self, place: u32, port: u16) -> bool {
         self.faults = self.faults.saturating_add(1);
         let row = self.rows.entry(place).or_default();
@@ -47,9 +47,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_port_among_many_is_given_up_and_a_machine_that_fails_is_not() {
+    fn gives_up_one_port_among_many_but_none_where_all_fail() {
         let mut blocked = BlockedPorts::default();
-        assert!((0..200).all(|_| !blocked.note_fault(7, 80)), "nothing gets out at all");
+        assert!((0..200).all(|_| !blocked.note_fault(7, 80)), "no probe leaves at all");
         let mut blocked = BlockedPorts::default();
         (0..100).for_each(|place| blocked.note_sent(place));
         assert!((1..20).all(|_| !blocked.note_fault(7, 80)) && blocked.note_fault(7, 80));
@@ -57,6 +57,6 @@ mod tests {
         let mut blocked = BlockedPorts::default();
         (0..100).for_each(|place| blocked.note_sent(place));
         (10..40).for_each(|place| _ = blocked.note_fault(place, 90));
-        assert!((0..40).all(|_| !blocked.note_fault(7, 80)), "others fail, too");
+        assert!((0..40).all(|_| !blocked.note_fault(7, 80)), "other ports fail, too");
     }
 }

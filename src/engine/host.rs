@@ -1,5 +1,5 @@
-//! What the jobs of one address share: its round trips, its window, its pace, its health, its sockets.
-//! Here is what leaves for it; what comes back is in `replies`.
+//! What the jobs on one address share: round trips, window, pace, health and sockets. This file decides which probes
+//! leave; `replies` handles what comes back.
 
 mod replies;
 mod waiting;
@@ -32,39 +32,39 @@ use super::{
 };
 use waiting::{Denied, Waiting};
 
-/// First looks after which the share of silent ones is taken seriously.
+/// First tries after which the share of unanswered ones is significant.
 const TELLING: u32 = 64;
 
-/// Silent first looks after which a round trip is worth measuring on a port that answers.
+/// Unanswered first tries after which round trips are measured on a port that answers.
 const SILENCES: u32 = 8;
 
-/// Time-out towards a neighbour that never answered anything: ARP has shown that it is near, and a dozing
-/// Wi-Fi client takes 0.3 s. Waiting longer for each of 65,535 silent ports would cost hours; what takes longer to wake
-/// is kept awake instead.
+/// The time-out towards a neighbour that never replied: ARP has shown that it is near, and a dozing Wi-Fi client takes
+/// 0.3 s. To wait longer for each of 65,535 silent ports would cost hours; a host that takes longer to wake is kept
+/// awake instead.
 const MUTE_NEIGHBOUR: Duration = Duration::from_millis(300);
 
-/// Least time between probes that only wake a host: their silence says nothing, so few are enough.
+/// Least time between probes that only wake a host: their silence means nothing, so few are enough.
 const WAKING: Duration = Duration::from_millis(15);
 
 /// How late an unpaced probe may leave.
 const START_EVENTUALLY: Duration = Duration::from_secs(1);
 
-/// A probe under way.
+/// A probe in flight.
 #[derive(Debug)]
 struct ProbeInFlight {
     job: JobId,
     port: u16,
     purpose: Purpose,
-    /// Whether it may have waited for ARP, so that its time is not a round trip.
+    /// Whether it may have waited for ARP, so that its time is no round trip.
     woke: bool,
-    /// Until when it might leave, if that is the pacer's affair.
+    /// Until when it could leave, if it is paced.
     start_by: Option<Moment>,
-    /// Whether its socket is to be closed before the kernel sends its SYN again.
+    /// Whether its socket is to be closed before the kernel retransmits its SYN.
     closes_early: bool,
-    /// When its window slot is given to another; `None` if it has none.
+    /// When its window slot is given to another probe; `None`: it has no slot.
     timeout: Option<Moment>,
     launched: Moment,
-    /// Silence that ends before says nothing, because the host may have dozed.
+    /// A time-out before this moment means nothing, because the host may have dozed.
     counts_from: Option<Moment>,
 }
 
@@ -73,7 +73,7 @@ struct ProbeInFlight {
 pub(super) struct Host {
     address: Address,
     runs: Vec<Run>,
-    /// Whose turn it is.
+    /// The index of the job whose turn it is.
     turn: usize,
     flights: BTreeMap<ProbeId, ProbeInFlight>,
     /// Probes that hold a window slot, by the moment at which they lose it.
@@ -87,8 +87,8 @@ pub(super) struct Host {
     faults: Faults,
     backoff: Backoff,
     expected: Expectation,
-    /// First looks that ended, and those of them that were silent.
-    looks: u32,
+    /// First tries that ended, and those of them that stayed unanswered.
+    first_tries: u32,
     silences: u32,
 }
 
@@ -109,7 +109,7 @@ impl Host {
             faults: Faults::default(),
             backoff: Backoff::default(),
             expected: Expectation::default(),
-            looks: 0,
+            first_tries: 0,
             silences: 0,
         }
     }
@@ -118,17 +118,17 @@ impl Host {
         &self.address
     }
 
-    /// Whether nothing is asked of it and nothing under way.
+    /// Whether it has no job and no probe in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.runs.is_empty() && self.flights.is_empty()
     }
 
-    /// Takes a job. The first one after a pause finds round trips and fragility remembered, the rest new.
+    /// Takes a job. For the first one after a pause, round trips and backoff are kept, and everything else is reset.
     pub(super) fn add(&mut self, run: Run, now: Moment) {
         if self.runs.is_empty() {
             let template = run.template();
             self.window = Window::new(template.window, template.threshold);
-            (self.looks, self.silences) = (0, 0);
+            (self.first_tries, self.silences) = (0, 0);
             self.backoff.restart_calm(now);
         }
         if !self.runs.iter().any(Run::is_scanning) {
@@ -149,7 +149,7 @@ impl Host {
         self.runs.iter().find(|run| run.id() == job).map(Run::progress)
     }
 
-    /// The next probe, or how long there is none.
+    /// The next probe, or how long to wait for one.
     pub(super) fn next(
         &mut self,
         id: ProbeId,
@@ -182,7 +182,7 @@ impl Host {
                     Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, budget)),
                     Err(denied) => wait.note(denied),
                 },
-                // Who had come to an end was sent home above; this one's long search has just shown it.
+                // Jobs that were over have been ended above; this one has just turned out to be.
                 Want::Ended(_) => wait.until(now + SOON),
                 Want::Reply | Want::Confirmation => {}
             }
@@ -190,7 +190,7 @@ impl Host {
         wait.step()
     }
 
-    /// Ends the jobs that are over, before anything is sent on their account.
+    /// Ends the jobs that are over, before a probe is sent for them.
     fn end_over(&mut self, now: Moment, events: &mut Vec<Event>) {
         let mut run = 0;
         while run < self.runs.len() {
@@ -220,7 +220,7 @@ impl Host {
         }
     }
 
-    /// What a job wants, as far as the host's health lets it.
+    /// What a job wants, as far as the host's health allows it.
     fn want(&mut self, run: usize, now: Moment) -> Want {
         let fresh = self.health.was_heard_lately(now);
         let run = &mut self.runs[run];
@@ -232,7 +232,7 @@ impl Host {
         if run.is_scanning() && self.health.is_suspended() { Want::Reply } else { run.want(now) }
     }
 
-    /// A canary, if one is due, on the account of the job whose turn it is.
+    /// A canary, if one is due, charged to the job whose turn it is.
     fn canary(&mut self, now: Moment, wait: &mut Waiting) -> Option<(usize, Ask)> {
         let mut turns = (0..self.runs.len()).map(|offset| (self.turn + offset) % self.runs.len());
         let run = turns.find(|&run| self.runs[run].is_scanning())?;
@@ -241,12 +241,12 @@ impl Host {
             wait.until(at);
             return None;
         }
-        // Where no port ever answered, ARP is what is in question.
+        // If no port ever answered, the question is whether ARP fails.
         let patience = if self.health.has_canary() { BEFORE_RETRANSMIT } else { CHECK_WAIT };
         Some((run, Ask { port, purpose: Purpose::Canary, wait: Some(patience) }))
     }
 
-    /// What its jobs want of a canary; `delay`: the pause between probes of the one that pays for it.
+    /// What its jobs need of a canary; `delay`: the pause between probes of the job that is charged for it.
     fn canary_needs(&self, delay: Duration) -> CanaryNeeds {
         CanaryNeeds {
             curious: delay.is_zero() && self.silences >= SILENCES && self.rtt.samples() < ENOUGH,
@@ -291,18 +291,18 @@ impl Host {
         }
     }
 
-    /// Whether its next probe may well stay without an answer.
+    /// Whether its next probe is likely to stay unanswered.
     pub(super) fn expects_silence(&self) -> bool {
         self.expected.is_silence()
     }
 
-    /// Most sockets that may be open towards the host: every job's bound and template holds for all.
+    /// Most sockets that may be open towards the host: the smallest bound of all jobs and their templates.
     fn sockets(&self) -> usize {
         let bound = |run: &Run| run.job().max_in_flight.clamp(1, run.template().sockets);
         self.runs.iter().map(bound).min().unwrap_or(1).into()
     }
 
-    /// Probes that may be unanswered and not yet timed out.
+    /// Probes that may hold a window slot at once.
     fn window(&self, timeout: Duration) -> usize {
         self.backoff.window(timeout).unwrap_or_else(|| self.window.size())
     }
@@ -316,10 +316,10 @@ impl Host {
     }
 
     fn is_mute(&self) -> bool {
-        self.looks >= TELLING && self.silences * 2 > self.looks
+        self.first_tries >= TELLING && self.silences * 2 > self.first_tries
     }
 
-    /// Whether it may doze between two probes, and be taken for silent because of that.
+    /// Whether it may doze between two probes, and seem silent because of that.
     fn may_doze(&self) -> bool {
         self.is_mute() && !self.rtt.is_prompt()
     }
@@ -334,12 +334,12 @@ impl Host {
         self.streak.left(now, budget.start_within);
         let (counts_from, patience) = self.keep_awake(run, ask, timeout, now, budget);
         let crowded = self.flights.len() * 2 > self.sockets();
-        // A socket kept past the time-out gives a late answer its chance. Where most are silent, or sockets
-        // run out, that chance costs more than another pass.
+        // A socket that is kept past the time-out lets a late reply count. If most probes are unanswered, or sockets
+        // run out, that costs more than another pass.
         let paced = self.is_paced();
         let usual = || match self.runs[run].template().give_up {
             most if budget.is_tight || crowded || self.is_mute() => timeout.min(most),
-            // A second SYN of the kernel's is none that the pacer allowed.
+            // The pacer has not admitted a retransmit of the kernel's.
             most if paced => most.min(BEFORE_RETRANSMIT),
             most => most,
         };
@@ -373,11 +373,11 @@ impl Host {
         Probe { id, address: self.address.clone(), link, port: ask.port, start_by, give_up }
     }
 
-    /// Sees to it that a host that may doze is awake when a port is looked at for the last time: from when on its
-    /// silence counts, and how long the probe waits where it is to wake the host itself.
+    /// Ensures that a host which may doze is awake when a port is probed for the last time. Returns from when on the
+    /// probe's silence counts, and its time-out if the probe is to wake the host itself.
     ///
-    /// To wait so long for every port would treble a scan's time. Only where the probes are too far apart to keep
-    /// the host awake is there no other way; and where its round trips were measured, they tell how long it takes.
+    /// So long a time-out for every port would treble the duration of a scan. It is needed only if the probes are too
+    /// far apart to keep the host awake; and if round trips were measured, they determine the time-out.
     fn keep_awake(
         &mut self,
         run: usize,
@@ -390,7 +390,7 @@ impl Host {
             return (None, None);
         }
         let even = self.spread.interval(timeout, self.window(timeout).min(self.sockets()), now);
-        let decides = ask.wait.is_none() && self.runs[run].is_last_look(ask.purpose);
+        let decides = ask.wait.is_none() && self.runs[run].is_last_try(ask.purpose);
         let counts_from = if decides { self.streak.counts_from(now + timeout) } else { None };
         let only_wakes = counts_from.is_some_and(|from| now + timeout < from);
         self.spread.take(if only_wakes { even.max(WAKING) } else { even }, now);

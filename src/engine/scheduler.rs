@@ -1,4 +1,4 @@
-//! Whose turn it is: hosts take turns, probe by probe, within this machine's bounds.
+//! The scheduler: hosts take turns, probe by probe, within this machine's bounds.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -19,32 +19,32 @@ use super::{
     window::{GlobalWindow, LATE},
 };
 
-/// How long it is remembered that a host without jobs is fragile: until the next day's scan.
+/// How long the backoff of a host without jobs is remembered: until the next day's scan.
 const MEMORY: Duration = Duration::from_secs(26 * 3600);
 
-/// How long its round trips are: by then a gadget has roamed, or its radio has gone to sleep.
+/// How long its round trips are remembered: by then a gadget has roamed, or its radio has gone to sleep.
 const RTT_MEMORY: Duration = Duration::from_secs(300);
 
 /// How many hosts without jobs are remembered: some 600 bytes each.
 const REMEMBERED: usize = 1024;
 
-/// How long nothing leaves when the connection table is full, unless the driver says so again: longer than
-/// from one of its looks to the next.
+/// How long all hosts pause if the connection table is full, unless the driver reports it again: longer than the time
+/// from one of its checks to the next.
 const FULL: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct HostId(u64);
 
-/// A probe under way.
+/// A probe in flight.
 #[derive(Clone, Copy, Debug)]
 struct LaunchedProbe {
     host: HostId,
     launched: Moment,
-    /// Whether its silence is paid for already.
+    /// Whether it is charged to the quota already.
     charged: bool,
 }
 
-/// A host and where it stands in the queues.
+/// A host and its places in the queues.
 #[derive(Debug)]
 struct QueuedHost {
     host: Host,
@@ -60,8 +60,8 @@ struct QueuedHost {
     idle: Option<Moment>,
 }
 
-/// The engine. Drive it so: whatever happens, call [`poll`](Self::poll), launch the probes it gives, and call
-/// again when a reply, a job or the moment it returned is there.
+/// The engine. Its driver calls [`poll`](Self::poll), launches the probes that it returns, and calls again at the
+/// moment that it returned, or earlier after a reply or a new job.
 #[derive(Debug)]
 pub struct Engine {
     seed: u64,
@@ -72,16 +72,16 @@ pub struct Engine {
     by_address: HashMap<Address, HostId>,
     jobs: HashMap<JobId, HostId>,
     flights: HashMap<ProbeId, LaunchedProbe>,
-    /// Hosts that may have something to send, in turn.
+    /// Hosts that may have a probe to send, in turn.
     ready: VecDeque<HostId>,
-    /// Hosts that have, but no socket was free; first in turn when one is.
+    /// Hosts whose next probe waits for a free socket; they come first once one is free.
     blocked_on_sockets: VecDeque<HostId>,
-    /// Hosts that have, but whose silence there is no quota for; first in turn when there is.
+    /// Hosts whose next probe waits for the quota of unanswered probes; they come first once there is enough.
     blocked_on_quota: VecDeque<HostId>,
     timers: BTreeSet<(Moment, HostId)>,
-    /// Hosts without jobs, in the order in which they became so; some have jobs again.
+    /// Hosts without jobs, by when their last job ended; some have jobs again.
     idle: VecDeque<(Moment, HostId)>,
-    /// What replies led to, to be told with the next poll.
+    /// Events that replies caused, to be returned by the next poll.
     events: Vec<Event>,
     stats: Stats,
     last_id: u64,
@@ -150,11 +150,11 @@ impl Engine {
         }
     }
 
-    /// Takes what became of a probe. A second reply to one probe is ignored.
+    /// Takes the reply to a probe. A second reply to one probe is ignored.
     pub fn reply(&mut self, reply: Reply) {
         let in_flight = self.flights.len();
         let Some(LaunchedProbe { host, launched, charged }) = self.flights.remove(&reply.id) else { return };
-        self.stats.ended(&reply, launched);
+        self.stats.note_reply(&reply, launched);
         let silent = reply.outcome.is_answer() == Some(false);
         match (charged, silent) {
             (true, false) => self.quota.refund(),
@@ -174,23 +174,23 @@ impl Engine {
         self.make_ready(host);
     }
 
-    /// Appends what is to be launched and told now; returns when to call again at the latest, `None` when
-    /// only a reply or a job can change anything.
+    /// Appends the probes to launch and the events; returns when to call again at the latest, `None`: only after a
+    /// reply or a new job.
     pub fn poll(&mut self, now: Moment, probes: &mut Vec<Probe>, events: &mut Vec<Event>) -> Option<Moment> {
         while let Some(&(at, host)) = self.timers.first().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, host));
             self.hosts.get_mut(&host).into_iter().for_each(|queued| queued.timer = None);
             self.make_ready(host);
         }
-        let told = events.len();
+        let first_new = events.len();
         events.append(&mut self.events);
-        let resting = Some(self.start_deadline.paused_until()).filter(|&until| until > now);
-        let mut soon = resting;
+        let paused = Some(self.start_deadline.paused_until()).filter(|&until| until > now);
+        let mut soon = paused;
         loop {
             let window = self.global.size(now);
             let in_flight = self.flights.len();
             let budget = SendBudget {
-                has_socket: in_flight < window && resting.is_none(),
+                has_socket: in_flight < window && paused.is_none(),
                 is_tight: self.global.is_tight(in_flight),
                 quota: self.quota.level(now),
                 start_within: self.start_deadline.start_within(),
@@ -198,18 +198,18 @@ impl Engine {
             let Some(host) = self.next_in_turn(budget) else { break };
             let before = events.len();
             self.serve(host, now, budget, probes, events);
-            // A report of 65,535 ports is work enough; what was to be launched must not wait for another.
+            // A report of 65,535 ports is work enough for one call; probes must not wait for another.
             if events[before..].iter().any(|event| matches!(event, Event::Finished(..))) {
                 soon = Some(now + SOON);
                 break;
             }
         }
-        for event in &events[told..] {
+        for event in &events[first_new..] {
             if let Event::Finished(job, _) = event {
                 self.jobs.remove(job);
             }
         }
-        self.stats.now(self.jobs.len(), self.global.size(now));
+        self.stats.set_gauges(self.jobs.len(), self.global.size(now));
         self.forget(now);
         let waiting = [&self.ready, &self.blocked_on_sockets, &self.blocked_on_quota]
             .iter()
@@ -220,7 +220,7 @@ impl Engine {
         first.into_iter().chain(soon.filter(|_| waiting)).chain(enough).min()
     }
 
-    /// Takes this machine's bounds as they are by now. Nothing leaves for 3 s where the table is full.
+    /// Takes this machine's present bounds. If the connection table is full, no probe leaves for 3 s.
     pub fn set_bounds(&mut self, bounds: Bounds, now: Moment) {
         if bounds.full {
             self.start_deadline.pause_until(now + FULL);
@@ -229,7 +229,7 @@ impl Engine {
         self.quota.set(bounds.silent);
     }
 
-    /// Takes by how much the driver missed the moment that [`poll`](Self::poll) had asked for.
+    /// Takes how late the driver was, after the moment that [`poll`](Self::poll) had returned.
     pub fn woken_late(&mut self, by: Duration, now: Moment) {
         self.stats.lag.note(by);
         if by > LATE {
@@ -237,7 +237,7 @@ impl Engine {
         }
     }
 
-    /// How far a job is; `None` once it has finished.
+    /// The progress of a job; `None` once it has finished.
     pub fn progress(&self, job: JobId) -> Option<Progress> {
         self.hosts.get(self.jobs.get(&job)?)?.host.progress(job)
     }
@@ -260,7 +260,7 @@ impl Engine {
         }
     }
 
-    /// The host whose turn it is. Who waited comes before who did not.
+    /// The host whose turn it is. Hosts that waited for a socket or for the quota come first.
     fn next_in_turn(&mut self, budget: SendBudget) -> Option<HostId> {
         if budget.has_socket
             && budget.quota == QuotaLevel::Enough
@@ -280,7 +280,7 @@ impl Engine {
         Some(host)
     }
 
-    /// Lets a host send one probe, or notes when it will.
+    /// Lets a host send one probe, or notes when it may.
     fn serve(
         &mut self,
         id: HostId,
@@ -298,7 +298,7 @@ impl Engine {
                     self.quota.charge(now);
                 }
                 self.flights.insert(probe.id, LaunchedProbe { host: id, launched: now, charged });
-                self.stats.launched();
+                self.stats.note_launch();
                 self.start_deadline.note_launch(now);
                 probes.push(probe);
                 self.make_ready(id);
@@ -341,8 +341,8 @@ impl Engine {
     }
 }
 
-/// Whether a fault says that this machine has too few sockets. A missing way and a self-connect do not, nor does a
-/// probe that was not started: what lacks then is time.
+/// Whether an outcome shows that this machine has too few sockets. A missing route and a self-connect do not, nor does
+/// a probe that was not started: then time is short.
 const fn is_shortage(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Local(error) => {
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn one_report_a_poll() {
+    fn returns_one_report_per_poll() {
         let mut engine = Engine::new(Bounds { in_flight: 10, silent: None, full: false }, 1);
         let (mut probes, mut events) = (Vec::new(), Vec::new());
         (0..3).for_each(|host| _ = engine.submit(job(host), Moment::ZERO));
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_without_jobs_are_forgotten_the_oldest_first_and_all_in_time() {
+    fn hosts_without_jobs_are_forgotten_oldest_first_and_all_in_time() {
         let mut engine = Engine::new(Bounds { in_flight: 10, silent: None, full: false }, 1);
         let (mut probes, mut events) = (Vec::new(), Vec::new());
         for host in 0..3000_u32 {

@@ -1,32 +1,33 @@
-//! Whether the threads that connect keep up with what is launched, and what is asked of them.
+//! How late a paced probe may leave: adapts to whether the prober's threads keep up.
 
 use std::time::Duration;
 
 use crate::model::Moment;
 
-/// How late a paced probe may leave where the machine keeps up. Later ones are not made and ask anew. As it counts
-/// as leaving that late until its reply tells better, a silent host pays for each millisecond by 0.9 % of its pace.
+/// How late a paced probe may leave if the machine keeps up. A later one is not made but scheduled again. A probe
+/// counts as leaving that late until its reply says when it left, so each millisecond costs a silent host 0.9 % of its
+/// pace.
 const USUAL: Duration = Duration::from_millis(5);
 
-/// And at most where it does not, which leaves two fifths of that pace. A machine that is later still has more to do
-/// than to scan.
+/// The upper bound if the machine does not keep up, which leaves two fifths of that pace. A machine that is later still
+/// is busy with other work.
 const MOST: Duration = Duration::from_millis(160);
 
-/// One in so many not started in time is too many.
+/// One missed start in so many probes is too many.
 const TOO_MANY: u32 = 50;
 
-/// How long everything waits then: several times what a probe may usually be late.
-const BREATH: Duration = Duration::from_millis(20);
+/// How long all hosts pause then: several times the usual deadline.
+const PAUSE: Duration = Duration::from_millis(20);
 
-/// A probe that could not be started in time says that threads get too little of the processor; now and then that
-/// is nothing. Where it is not, probes get more time to leave, until the machine is seen to keep up again.
+/// A probe that could not be started in time shows that the prober's threads get too little of the processor. A few
+/// such probes are normal; if there are more, the deadline is extended until the machine keeps up again.
 #[derive(Debug)]
 pub(super) struct StartDeadline {
-    /// When the second began that is counted; half of what was before counts, too.
+    /// When the current counting second began; half of the earlier counts are carried over.
     second: Moment,
     launched: u32,
     missed: u32,
-    /// The latest that left in this second, by so much.
+    /// The longest delay of a probe that left in this second.
     latest: Duration,
     start_within: Duration,
     paused_until: Moment,
@@ -46,7 +47,7 @@ impl Default for StartDeadline {
 }
 
 impl StartDeadline {
-    /// When the next probes may leave.
+    /// When the next probes may leave, after a pause.
     pub(super) const fn paused_until(&self) -> Moment {
         self.paused_until
     }
@@ -56,16 +57,16 @@ impl StartDeadline {
         self.start_within
     }
 
-    /// Nothing leaves until then.
+    /// No probe leaves until then.
     pub(super) fn pause_until(&mut self, until: Moment) {
         self.paused_until = self.paused_until.max(until);
     }
 
-    /// A probe is launched.
+    /// Counts a launched probe.
     pub(super) fn note_launch(&mut self, now: Moment) {
         if now.since(self.second) >= Duration::from_secs(1) {
             (self.second, self.launched, self.missed) = (now, self.launched / 2, self.missed / 2);
-            // No further than to what was needed, or the next second begins with probes that are not made.
+            // Not below what was needed, or the next second would begin with missed starts.
             let needed = self.latest.max(self.start_within / 2).max(USUAL);
             self.start_within = self.start_within.min(needed);
             self.latest = Duration::ZERO;
@@ -73,19 +74,19 @@ impl StartDeadline {
         self.launched += 1;
     }
 
-    /// A probe was started, so late.
+    /// Counts a probe that was started so late.
     pub(super) fn note_start(&mut self, late: Duration) {
         self.latest = self.latest.max(late);
     }
 
-    /// A probe was not started. A single one is none too many; what a breath stops is one sign and not many.
+    /// Counts a probe that was not started. A single one is not too many, and all those within one pause count once.
     pub(super) fn note_missed(&mut self, now: Moment) {
         self.missed += 1;
         if self.missed > 1 && self.missed.saturating_mul(TOO_MANY) > self.launched {
             if self.paused_until <= now {
                 self.start_within = (self.start_within * 2).min(MOST);
             }
-            self.pause_until(now + BREATH);
+            self.pause_until(now + PAUSE);
         }
     }
 }
@@ -94,8 +95,7 @@ impl StartDeadline {
 mod tests {
     use super::*;
 
-    /// A probe every 4 ms for so many seconds, of which so many in a hundred are not started and the others leave so
-    /// late.
+    /// Launches a probe every 4 ms for so many seconds: so many in a hundred are not started, the others are so late.
     fn probes(deadline: &mut StartDeadline, now: &mut Moment, seconds: u64, unstarted: u64, late: Duration) {
         for probe in 0..seconds * 250 {
             *now += Duration::from_millis(4);
@@ -111,7 +111,7 @@ mod tests {
     const LITTLE: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_prober_that_falls_behind_is_given_a_breath_and_more_time() {
+    fn pauses_and_extends_the_deadline_if_the_prober_falls_behind() {
         let (mut deadline, mut now) = (StartDeadline::default(), Moment::ZERO);
         probes(&mut deadline, &mut now, 4, 1, LITTLE);
         assert_eq!(
@@ -122,15 +122,15 @@ mod tests {
         (0..20).for_each(|_| deadline.note_missed(now));
         assert_eq!(
             (deadline.paused_until(), deadline.start_within()),
-            (now + BREATH, USUAL * 2),
-            "once a breath"
+            (now + PAUSE, USUAL * 2),
+            "once per pause"
         );
-        (1..20).for_each(|breaths| deadline.note_missed(now + BREATH * breaths));
+        (1..20).for_each(|pauses| deadline.note_missed(now + PAUSE * pauses));
         assert_eq!(deadline.start_within(), MOST);
     }
 
     #[test]
-    fn it_takes_the_time_back_that_is_not_needed() {
+    fn shortens_the_deadline_to_what_is_needed() {
         let (mut deadline, mut now) =
             (StartDeadline { start_within: MOST, ..StartDeadline::default() }, Moment::ZERO);
         let needed = Duration::from_millis(30);

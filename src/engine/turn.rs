@@ -1,5 +1,5 @@
-//! One turn of a host: what this machine lets it send, what the host does with it, and when a turn goes on that takes
-//! too long for one call.
+//! One turn of a host: what may be sent to it, what it does next, and when a turn continues that takes too long for one
+//! call.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use crate::model::Moment;
 
 use super::{probe::Probe, quota::QuotaLevel};
 
-/// When to go on with what takes too long for one call.
+/// When to continue work that takes too long for one call.
 pub(super) const SOON: Duration = Duration::from_millis(1);
 
-/// This machine, seen by a host that wants to send.
+/// What this machine lets a host send now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SendBudget {
     /// Whether another socket may be opened at all.
     pub(super) has_socket: bool,
     /// Whether sockets are scarce.
     pub(super) is_tight: bool,
-    /// How many probes may still stay without an answer.
+    /// How much of the quota of unanswered probes is left.
     pub(super) quota: QuotaLevel,
     /// How late a paced probe may leave.
     pub(super) start_within: Duration,
@@ -26,12 +26,12 @@ pub(super) struct SendBudget {
 /// What a host does next.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// This probe leaves; ask again.
+    /// This probe leaves; the host may have more.
     Launch(Probe),
-    /// Nothing before a reply, or this moment.
+    /// No probe before a reply, or this moment.
     Wait(Option<Moment>),
-    /// It would send if there were a free socket; the moment as in `Wait`.
+    /// A probe waits for a free socket; the moment as in `Wait`.
     BlockedOnSockets(Option<Moment>),
-    /// It would send if more probes might stay without an answer; the moment as in `Wait`.
+    /// A probe waits until the quota allows another unanswered one; the moment as in `Wait`.
     BlockedOnQuota(Option<Moment>),
 }

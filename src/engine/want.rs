@@ -1,4 +1,4 @@
-//! What a job wants next: a probe, and what the probe is for; or to wait.
+//! What a job wants next: a probe, and the purpose of that probe; or to wait.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use crate::model::Moment;
 
 use super::board::Ending;
 
-/// What a probe is for.
+/// The purpose of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// The verdict of the port at this place.
     Port(u32),
-    /// A sign of life; and a verdict, if the port is one that was asked for.
+    /// The liveness check; and a verdict, if the port at this place is one of the job's.
     Check(Option<u32>),
-    /// A sign of life while scanning.
+    /// To see whether the host is still up while it is scanned.
     Canary,
 }
 
@@ -22,7 +22,7 @@ pub(super) enum Purpose {
 pub(super) struct Ask {
     pub(super) port: u16,
     pub(super) purpose: Purpose,
-    /// How long to wait for the answer; `None`: what the host's round trips say.
+    /// The time-out; `None`: the one that follows from the host's round trips.
     pub(super) wait: Option<Duration>,
 }
 
@@ -30,11 +30,11 @@ pub(super) struct Ask {
 #[derive(Debug)]
 pub(super) enum Want {
     Probe(Ask),
-    /// Nothing before this moment.
+    /// No probe before this moment.
     Until(Moment),
-    /// Nothing before a reply.
+    /// No probe before a reply.
     Reply,
-    /// To be done, if only the host is still there: silence was the last it heard.
+    /// The job is done if the host is still up: its last probes stayed unanswered.
     Confirmation,
     Ended(Ending),
 }

@@ -1,8 +1,8 @@
-//! Why a host sends nothing now, and when that may be otherwise.
+//! Why a host has no probe to send now, and when to try again.
 
 use crate::{engine::turn::Step, model::Moment};
 
-/// Why an ask cannot be granted now.
+/// Why a probe may not leave now.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Denied {
     Until(Moment),
@@ -11,7 +11,7 @@ pub(super) enum Denied {
     Quota,
 }
 
-/// The earliest of several reasons to look again.
+/// Collects the reasons to wait, and the earliest moment to try again.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     at: Option<Moment>,
