@@ -130,7 +130,7 @@ cross-test: $(EMULATOR) $(BULLSEYE)/lib ## pass for a Raspberry Pi what needs no
 	cross/build test $(RUST_OF_arm64) --locked $(OPTIMISED) --lib --test integration --no-run
 	cross/build test $(RUST_OF_arm64) --locked $(OPTIMISED) --lib -- --skip net::connect:: --skip reads_the_kernels_tables \
 	  --skip net::mdns::valve::
-	cross/build test $(RUST_OF_arm64) --locked $(OPTIMISED) --test integration -- floors:: corpus::
+	cross/build test $(RUST_OF_arm64) --locked $(OPTIMISED) --test integration -- layers:: corpus::
 
 $(EMULATOR):
 	cross/fetch target/cross/qemu bookworm qemu-user-static

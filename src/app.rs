@@ -1,4 +1,4 @@
-//! F5: the composition root. What is started, in which order, and how it stops; here clocks, resolvers and
+//! Layer 5: the composition root. What is started, in which order, and how it stops; here clocks, resolvers and
 //! probers are made and handed down. Nothing else in the house makes its own.
 
 mod health;

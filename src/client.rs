@@ -1,4 +1,4 @@
-//! F2: a small HTTP client for feeds and for the command line: one request, bounded in time and size.
+//! Layer 2: a small HTTP client for feeds and for the command line: one request, bounded in time and size.
 //!
 //! No redirects: a feed's URL is configuration, and who may move it is its owner. No pool: a connection that
 //! idles for a minute between two polls is memory on both sides. No proxy: feeds are on the LAN.

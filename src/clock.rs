@@ -1,4 +1,4 @@
-//! F1: the one place that knows what time it is.
+//! Layer 1: the one place that knows what time it is.
 //!
 //! Two clocks, because a Pi has no battery: the monotonic one measures intervals and never jumps; the wall
 //! clock dates results and may be years off until the network has set it.

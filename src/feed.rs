@@ -1,4 +1,4 @@
-//! F2: lanscan's feed, `{"time":{"utc":".."},"scan":[{"ipv4":"..","mac":".."}],"count":1}`. An entry may have a
+//! Layer 2: lanscan's feed, `{"time":{"utc":".."},"scan":[{"ipv4":"..","mac":".."}],"count":1}`. An entry may have a
 //! `name`, too, which lanscan's have not.
 //!
 //! Read from others, and written for them ([`Document`]).

@@ -16,19 +16,19 @@
 //!
 //! It flows one way: a feed never learns of a scan, the engine never learns of the store.
 //!
-//! ## The floors
+//! ## The layers
 //!
-//! A module imports only from lower floors, and the rooms of F2 never from each other; `tests/floors.rs`
-//! enforces it.
+//! A module imports only from lower layers, the modules of layer 2 never from each other, and the files of one module
+//! never in a circle; `tests/layers.rs` enforces it.
 //!
-//! | floor | rooms | what is there |
+//! | layer | modules | what is there |
 //! |---|---|---|
-//! | F5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
-//! | F4 | [`http`] | the server, its bounds, the APIs, the page |
-//! | F3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
-//! | F2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`vendor`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, the IEEE's, nmap's files |
-//! | F1 | [`engine`], [`config`], [`clock`], [`resolve`], [`data_dir`] | decisions without I/O, the traits of what is injected, and to which user the appliance's files belong |
-//! | F0 | [`model`] | the values that all speak in |
+//! | 5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
+//! | 4 | [`http`] | the server, its bounds, the APIs, the page |
+//! | 3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
+//! | 2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`vendor`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, the IEEE's, nmap's files |
+//! | 1 | [`engine`], [`config`], [`clock`], [`resolve`], [`data_dir`] | decisions without I/O, the traits of what is injected, and to which user the appliance's files belong |
+//! | 0 | [`model`] | the values that all speak in |
 //!
 //! ## Three habits
 //!

@@ -1,4 +1,4 @@
-//! F1: names to addresses, as a trait: `app` injects the system's resolver, tests a table.
+//! Layer 1: names to addresses, as a trait: `app` injects the system's resolver, tests a table.
 
 use std::{future::Future, pin::Pin};
 

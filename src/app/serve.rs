@@ -18,7 +18,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{self, Config, Overrides},
     data_dir::{self, Obstacle},
-    http::{self, Gate, Names, Site, Token},
+    http::{self, Gate, HostAllowlist, Site, Token},
     net::{
         Lan, Links,
         mdns::{Advertised, LocalResolver, Reach, Responder},
@@ -62,12 +62,12 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     let mut tasks = Tasks::new();
     let file = flags.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
     let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stop, file };
-    let names = Names::new(hostname().as_deref(), seen.clone());
-    let gate = Gate::new(token, names.clone(), seen.clone(), Arc::new(clock));
+    let allowlist = HostAllowlist::new(hostname().as_deref(), seen.clone());
+    let gate = Gate::new(token, allowlist.clone(), seen.clone(), Arc::new(clock));
     for listener in &listeners {
         tracing::info!("listening on http://{}/", listener.local_addr()?);
     }
-    parts.start(listeners, names, gate, &mut tasks);
+    parts.start(listeners, allowlist, gate, &mut tasks);
     manager::ready();
 
     let ended = until_told(signals, flags, &current, &mut tasks).await;
@@ -174,7 +174,7 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     /// Starts the feeds, the health watch, retention, the search for names, the runner, the server and the heartbeat.
-    fn start(&self, listeners: Vec<TcpListener>, names: Names, gate: Gate, tasks: &mut Tasks) {
+    fn start(&self, listeners: Vec<TcpListener>, allowlist: HostAllowlist, gate: Gate, tasks: &mut Tasks) {
         let ([resolver, asked], advertised) = self.start_mdns(&listeners, tasks);
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
         let client = Client::new(Arc::clone(&resolver));
@@ -211,7 +211,7 @@ impl Parts<'_> {
 
         let site = Site {
             config: self.config.clone(),
-            names,
+            allowlist,
             gate: gate.clone(),
             advertised,
             store: self.store.clone(),

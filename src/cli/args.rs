@@ -12,7 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use super::{
     backup::BackupArgs, changes::ChangesArgs, check::CheckArgs, diff::DiffArgs, discover::DiscoverArgs,
     expected::Expected, hosts::HostsArgs, import::ImportArgs, import_expected::ImportExpectedArgs, nmap,
-    ports, run::RunArgs,
+    ports, run::RunArgs, status::StatusArgs,
 };
 use crate::{
     config::Overrides,
@@ -268,17 +268,6 @@ pub struct ProbeArgs {
     #[arg(long)]
     pub ignore_exclude: bool,
     /// Print JSON instead of a line
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Which appliance.
-#[derive(Args, Debug, Clone, PartialEq)]
-pub struct StatusArgs {
-    /// Where it is [default: this machine, at the configured address]
-    #[arg(long, value_name = "http://HOST[:PORT]")]
-    pub url: Option<String>,
-    /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
 }

@@ -1,4 +1,4 @@
-//! F5: the command line.
+//! Layer 5: the command line.
 //!
 //! [`parse`] reads it, nmap's spellings included. What is done at once goes to [`run`]; the appliance itself
 //! ([`Command::Serve`]) is `app`'s. Everything printed goes through the two writers of a [`Terminal`], and
@@ -40,7 +40,7 @@ use std::{
 };
 
 pub use appliance::Access;
-pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, StatusArgs, parse};
+pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, parse};
 pub use backup::BackupArgs;
 pub use changes::ChangesArgs;
 pub use diff::DiffArgs;
@@ -50,6 +50,7 @@ pub use hosts::HostsArgs;
 pub use import::ImportArgs;
 pub use import_expected::ImportExpectedArgs;
 pub use run::RunArgs;
+pub use status::StatusArgs;
 
 use crate::{
     client::ClientError,

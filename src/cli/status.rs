@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
+use clap::Args;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CliError, DONE, FAILED, StatusArgs, Terminal, World, appliance::url_of, found::sanitize_for_terminal,
-    table,
+    CliError, DONE, FAILED, Terminal, World, appliance::url_of, found::sanitize_for_terminal, table,
 };
 use crate::{
     client::{Client, ClientError, Limits},
@@ -21,6 +21,17 @@ use crate::{
 
 /// The most characters that are shown of what is wrong: several sentences, each with the remedy.
 const MOST_SAID: usize = 1000;
+
+/// Which appliance.
+#[derive(Args, Debug, Clone, PartialEq)]
+pub struct StatusArgs {
+    /// Where it is [default: this machine, at the configured address]
+    #[arg(long, value_name = "http://HOST[:PORT]")]
+    pub url: Option<String>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Why an appliance cannot be asked.
 #[derive(Debug, thiserror::Error)]

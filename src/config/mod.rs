@@ -1,4 +1,4 @@
-//! F1: what the appliance is told to do.
+//! Layer 1: what the appliance is told to do.
 //!
 //! Four layers, each over the one before: built-in defaults, the file, the environment, flags. A layer that is
 //! wrong is a fault even where a later one hides it: it would show at the worst moment. All faults are told

@@ -1,4 +1,4 @@
-//! F1: the files in the data directory: to which user they belong, and what keeps this user from them.
+//! Layer 1: the files in the data directory: to which user they belong, and what keeps this user from them.
 //!
 //! Files that hold what is open where are closed to everybody but their owner. So a single `sudo portscan import`
 //! in the service's directory would leave a database that the service can never open. [`create_file`] and

@@ -1,4 +1,4 @@
-//! One byte per port: what is known of it and how often it was looked at.
+//! One byte per port: its verdict so far, and how often it was probed.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use crate::model::{Address, HostReport, HostStatus, PortFinding, PortSet, PortSt
 
 use super::order::Places;
 
-/// What is known of a port. Ordered by weight: what stands is replaced only by something at least as weighty,
-/// so that a connection that was once accepted stays a fact.
+/// What is known of a port, ordered by weight: a mark is replaced only by one that weighs at least as much, so that a
+/// connection that was once accepted stays a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Mark {
     Unknown = 0,
-    /// No answer yet; looked at again.
+    /// No reply yet; probed again.
     Silent = 1,
-    /// ICMP says the way there fails, which may pass: looked at again, as silence is.
+    /// An ICMP error that may pass: probed again, like silence.
     NetUnreach = 2,
     HostUnreach = 3,
-    /// ICMP says that somebody forbids it: looking again changes nothing.
+    /// An ICMP error that is final: another probe would change nothing.
     IcmpError = 4,
     AdminProhibited = 5,
     Closed = 6,
@@ -36,7 +36,7 @@ impl Mark {
         Self::Open,
     ];
 
-    /// What an ICMP error's reason makes of a port.
+    /// The mark for an ICMP error with this reason.
     pub(super) const fn unreachable(reason: Reason) -> Self {
         match reason {
             Reason::NetUnreach => Self::NetUnreach,
@@ -64,7 +64,7 @@ impl Mark {
     }
 }
 
-/// Bits 0-2: mark; bits 3-6: tries that counted; bit 7: a probe is under way.
+/// Bits 0-2: mark; bits 3-6: tries that counted; bit 7: a probe is in flight.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell(u8);
 
@@ -110,21 +110,21 @@ impl Ending {
 #[derive(Debug)]
 pub(super) struct Board {
     cells: Vec<Cell>,
-    /// Round trips of open ports, in microseconds, as they come.
+    /// Round trips of open ports, in microseconds, in the order of the replies.
     rtts: Vec<(u32, u32)>,
-    /// How many ports without a final answer had so many looks.
+    /// How many ports without a final mark had so many tries.
     looked: [u32; 16],
     open: u32,
 }
 
-/// What a probe that came back changed.
+/// What the reply to a probe changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// The port was looked at once more, and the look gave nothing that another could not change.
+    /// The port has one more try, and no final mark.
     Looked,
     /// The port has its verdict.
     Answered {
-        /// Whether an earlier look had been silent.
+        /// Whether an earlier probe had stayed unanswered.
         late: bool,
     },
 }
@@ -137,7 +137,7 @@ impl Board {
         Self { cells, rtts: Vec::new(), looked, open: 0 }
     }
 
-    /// Ports that lack an answer and had fewer looks than this.
+    /// Ports without a final mark that had fewer tries than this.
     pub(super) fn lacking(&self, tries: u8) -> u32 {
         self.looked[..usize::from(tries)].iter().sum()
     }
@@ -146,13 +146,13 @@ impl Board {
         self.open
     }
 
-    /// Whether the port still needs a look, given how many it may have.
+    /// Whether the port is to be probed, if it may have so many tries.
     pub(super) fn is_due(&self, place: u32, tries: u8) -> bool {
         let cell = self.cells[place as usize];
         !cell.mark().is_final() && !cell.is_under_way() && cell.tries() < tries
     }
 
-    /// Whether no answer came after this many looks, or one did.
+    /// Whether the port has a final mark or had this many tries.
     pub(super) fn is_settled(&self, place: u32, tries: u8) -> bool {
         let cell = self.cells[place as usize];
         cell.mark().is_final() || cell.tries() >= tries
@@ -162,17 +162,17 @@ impl Board {
         self.cells[place as usize].tries()
     }
 
-    /// A probe leaves.
+    /// Notes that a probe leaves.
     pub(super) fn start(&mut self, place: u32) {
         self.cells[place as usize].0 |= UNDER_WAY;
     }
 
-    /// It came back without having said anything.
+    /// Notes that the probe came back without a result.
     pub(super) fn release(&mut self, place: u32) {
         self.cells[place as usize].0 &= !UNDER_WAY;
     }
 
-    /// It came back with this.
+    /// Notes the result of the probe.
     pub(super) fn settle(&mut self, place: u32, mark: Mark, rtt: Duration) -> Change {
         let cell = &mut self.cells[place as usize];
         let (before, tries) = (cell.mark(), cell.tries());
@@ -194,7 +194,7 @@ impl Board {
         Change::Answered { late: tries > 0 }
     }
 
-    /// A silent look turned out to say nothing about the port; if it has no answer meanwhile.
+    /// Discounts an unanswered try that says nothing about the port after all, unless the port has a final mark by now.
     pub(super) fn forget_try(&mut self, place: u32) {
         let cell = &mut self.cells[place as usize];
         let tries = usize::from(cell.tries());
@@ -205,8 +205,8 @@ impl Board {
         }
     }
 
-    /// The commonest state among covered ports but open, ties: closed; and its commonest reason. Open is what
-    /// a scan is for: where all ports are open, each is listed with its time all the same.
+    /// The commonest state of the covered ports other than open, closed if there is a tie, and the commonest reason of
+    /// that state. Open is never the default: even if all ports are open, each is listed with its round trip.
     fn default(&self, covered: impl Iterator<Item = u32>, limited: bool) -> (PortState, Reason) {
         let mut counts = [0_u32; Mark::ALL.len()];
         covered.for_each(|place| counts[self.cells[place as usize].mark() as usize] += 1);
@@ -226,8 +226,8 @@ impl Board {
         }
     }
 
-    /// The report; `needed` tells how many silent looks settle the port at a place; `limited`: the host limits
-    /// its refusals, so that who is silent is closed.
+    /// The report. `needed` returns how many unanswered tries settle the port at a place; `limited`: the host limits
+    /// its refusals, so that a silent port is closed.
     pub(super) fn report(
         &self,
         address: Address,
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_accepted_once_stays_open() {
+    fn a_port_that_accepted_once_stays_open() {
         let (mut board, places) = board("80");
         assert_eq!(board.settle(0, Mark::Silent, RTT), Change::Looked);
         assert_eq!(board.settle(0, Mark::Open, RTT), Change::Answered { late: true });

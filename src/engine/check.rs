@@ -1,5 +1,5 @@
-//! Is anybody there? Asked before a scan, with a few probes: while a neighbour is being looked for the kernel
-//! keeps some 100 packets for it and loses the rest without a word.
+//! The liveness check: is the host up? A few probes before a scan tell, because while the kernel resolves a neighbour's
+//! address it keeps some 100 packets for it and drops the others silently.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -8,36 +8,36 @@ use super::{
     order::{LIKELY, Places},
 };
 
-/// How long a liveness probe waits. The kernel says that nobody answers ARP after 3 s (three requests, one
-/// second apart, arp(7)); whoever waits less takes every absent host for a filtered one. Below 4 s, when
-/// newer kernels send the SYN once more.
+/// The time-out of a liveness probe. The kernel reports a failed ARP resolution after 3 s (three requests, one second
+/// apart, arp(7)); with a shorter time-out every absent host would look filtered. Below 4 s, when newer kernels
+/// retransmit the SYN once more.
 pub(super) const CHECK_WAIT: Duration = Duration::from_millis(3900);
 
-/// Silent looks, one after the other, after which a neighbour is there. One would do if the kernel had to ask
-/// for its address first. Where it still remembers one (`STALE`, arp(7)) it sends there and begins to doubt
-/// after 5 s, asks the old address for 3 s, and only the next packet makes it ask everybody, for 3 s more: 11 s
-/// until it says that nobody is there, and these looks take 15.6 s.
+/// Unanswered probes, one after the other, after which a neighbour counts as up. One would do if the kernel had to
+/// resolve the address first. If it still has an entry (`STALE`, arp(7)), it sends to that MAC, begins to verify it
+/// after 5 s, asks it for 3 s, and only the next packet makes it broadcast, for 3 s more: it takes 11 s until the
+/// kernel reports that no host answers, and these probes take 15.6 s.
 const NEIGHBOUR_LOOKS: u8 = 4;
 
-/// Likely ports asked: of a neighbour all at once, for one of them mostly answers even where a firewall drops
-/// the rest; behind a router one after the other, before silence counts as absence.
+/// Likely ports that are probed: on a neighbour all at once, because one of them mostly answers even if a firewall
+/// drops the others; behind a router one after the other, before silence counts as absence.
 const PORTS: usize = 8;
 
-/// Probes at once behind a router after the first was silent.
+/// Probes in flight at once behind a router after the first was unanswered.
 const ROUTED_AT_ONCE: u8 = 3;
 
 /// The liveness check of one job.
 #[derive(Debug)]
 pub(super) struct Check {
     link: Link,
-    /// In turn; a neighbour's come round again.
+    /// In turn; for a neighbour they are repeated.
     candidates: VecDeque<u16>,
-    /// Whether one of them is known to answer, so that silence means absence.
+    /// Whether one of them is known to answer, so that silence means that the host is down.
     known: bool,
     under_way: u8,
-    /// Begun since none was under way.
+    /// Probes started since none was in flight.
     round: u8,
-    /// Behind a router probes, of a neighbour rounds, that were silent.
+    /// Unanswered probes behind a router; unanswered rounds for a neighbour.
     silent: u8,
 }
 
@@ -46,16 +46,16 @@ pub(super) struct Check {
 pub(super) enum Next {
     /// A probe of this port.
     Probe(u16),
-    /// An answer.
+    /// To wait for a reply.
     Reply,
-    /// Nothing more: scan.
+    /// Nothing more: the host is up.
     Up,
-    /// Nothing more: nobody is there.
+    /// Nothing more: the host is down.
     Down,
 }
 
 impl Check {
-    /// Ports that the job asks for come first, and a neighbour is never asked on a port that nobody named.
+    /// Ports of the job come first, and a neighbour is never probed on a port that is not in the job.
     pub(super) fn new(job: &HostJob, places: &Places) -> Self {
         let asked = |port: &u16| places.place(*port).is_some();
         let likely = LIKELY.iter().copied();
@@ -71,12 +71,12 @@ impl Check {
         Self { link: job.link, candidates, known: false, under_way: 0, round: 0, silent: 0 }
     }
 
-    /// Whether no probe of it is under way or has ended.
+    /// Whether none of its probes is in flight or has ended.
     pub(super) const fn is_fresh(&self) -> bool {
         self.under_way == 0 && self.silent == 0
     }
 
-    /// A port is known to answer: it is asked, whoever else would be next.
+    /// A port is known to answer: it is probed next.
     pub(super) fn prefer(&mut self, port: u16) {
         if self.link == Link::Routed && self.known {
             return;
@@ -86,7 +86,7 @@ impl Check {
         self.candidates.push_front(port);
     }
 
-    /// Whether silence has shown that a neighbour is there.
+    /// Whether silence has shown that a neighbour is up.
     pub(super) const fn is_resolved(&self) -> bool {
         !matches!(self.link, Link::Routed) && self.silent >= NEIGHBOUR_LOOKS && !self.known
     }
@@ -117,7 +117,7 @@ impl Check {
         self.round += 1;
     }
 
-    /// A probe ended without a sign of life.
+    /// A probe ended without a reply from the host.
     pub(super) fn silent(&mut self) {
         self.ended();
         if self.link == Link::Routed || self.under_way == 0 {
@@ -132,7 +132,7 @@ impl Check {
         }
     }
 
-    /// A probe was not made. Others come first: what failed may be this port alone.
+    /// A probe was not made. Other ports come first, because this one alone may fail.
     pub(super) fn returned(&mut self, port: u16) {
         self.ended();
         if !self.candidates.contains(&port) {

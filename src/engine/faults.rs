@@ -1,5 +1,5 @@
-//! Faults of this machine's in a row, without any probe that got out meanwhile: what keeps a broken machine
-//! from trying the same thing a thousand times a second.
+//! Local errors in a row, without any probe that left in between: pauses keep a broken machine from trying the same
+//! thing a thousand times a second.
 
 use std::time::Duration;
 
@@ -7,39 +7,39 @@ use crate::model::Moment;
 
 use super::probe::LocalError;
 
-/// Pauses after a fault: from 10 ms, doubling.
+/// Pauses after a local error: from 10 ms, doubling.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A route that is missing for a moment (an interface that comes up) is given longer.
+/// A route that is missing for a moment, because an interface is coming up, gets longer.
 const NO_ROUTE_PAUSE: Duration = Duration::from_millis(250);
 
-/// No route so often in a row: there is none.
+/// After so many of these errors in a row there is no route.
 const NO_ROUTE: u32 = 3;
 
-/// A self-connect is a coincidence of one in 28,000 and is simply tried again.
+/// A self-connect happens by chance, once in 28,000 probes, and is simply retried.
 const COINCIDENCES: u32 = 3;
 
-/// The faults met on the way to one host.
+/// The local errors of the probes to one host.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     row: u32,
     no_route: u32,
-    /// Since when the way has been interrupted.
+    /// Since when the link has been down.
     link_down: Option<Moment>,
-    /// Whether a probe is under way that shows whether it still is.
+    /// Whether a probe is in flight that shows whether the link is still down.
     trying: bool,
     until: Moment,
 }
 
-/// What a fault means for the jobs on the host.
+/// What a local error means for the jobs on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// Another try is due later.
+    /// It is retried later.
     Passing,
-    /// The way has been interrupted for so long.
+    /// The link has been down for so long.
     Interrupted(Duration),
-    /// There is no way to the host.
+    /// There is no route to the host.
     NoRoute,
 }
 
@@ -49,7 +49,7 @@ impl Faults {
         self.until
     }
 
-    /// Whether a probe towards an interrupted way is under way: one at a time shows as much as a window of them.
+    /// Whether a probe is in flight while the link is down: one at a time shows as much as a whole window.
     pub(super) const fn is_trying(&self) -> bool {
         self.trying
     }
@@ -64,7 +64,7 @@ impl Faults {
         self.trying = false;
     }
 
-    /// Takes a fault. What comes back during a pause belongs to the fault that began it.
+    /// Takes a local error. Further errors during a pause belong to the one that began it.
     pub(super) fn note(&mut self, error: LocalError, now: Moment) -> Meaning {
         if now < self.until {
             return Meaning::Passing;
@@ -86,7 +86,7 @@ impl Faults {
         }
     }
 
-    /// A probe got out.
+    /// A probe left this machine.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -97,12 +97,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_second_and_end_with_the_first_probe_that_gets_out() {
+    fn pauses_grow_to_a_second_and_end_with_the_first_probe_that_leaves() {
         let mut faults = Faults::default();
         let mut now = Moment::ZERO;
         for pause in [10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
             assert_eq!(faults.note(LocalError::Memory, now), Meaning::Passing);
-            assert_eq!(faults.note(LocalError::NoRoute, now), Meaning::Passing, "belongs to the same fault");
+            assert_eq!(faults.note(LocalError::NoRoute, now), Meaning::Passing, "belongs to the same error");
             assert_eq!(now.until(faults.until()), Duration::from_millis(pause));
             now = faults.until();
         }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn no_route_three_times_in_a_row_is_none() {
+    fn no_route_three_times_in_a_row_is_final() {
         let mut faults = Faults::default();
         let mut note = |error| {
             let now = faults.until();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_how_long_the_way_has_been_interrupted() {
+    fn reports_how_long_the_link_has_been_down() {
         let (mut faults, mut now) = (Faults::default(), Moment::ZERO);
         for millis in [0, 250, 750, 1750, 2750] {
             let meaning = Meaning::Interrupted(Duration::from_millis(millis));

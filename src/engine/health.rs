@@ -1,5 +1,5 @@
-//! Is it still there? A host that falls silent while it is scanned is asked on a port that is known to
-//! answer, a *canary*: silence of filtered ports means nothing, silence of that port does.
+//! Is the host still up? If it falls silent while it is scanned, a port that is known to answer is probed, a *canary*:
+//! silence of filtered ports means nothing, silence of that port does.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -7,24 +7,23 @@ use crate::model::Moment;
 
 use super::{board::Mark, order::LIKELY};
 
-/// Time between open ports asked because the host may limit its refusals.
+/// Time between probes of open ports that are made because the host may limit its refusals.
 const WITNESS_PAUSE: Duration = Duration::from_millis(250);
 
-/// Silence after which a canary is sent, and least time between two of them while all is well.
+/// Silence after which a canary is sent, and least time between two of them while the host answers.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// The same for one open port where no closed one is known: each such canary is a connection that a service
-/// notices and may log or hold against us. That a host has vanished is then seen up to 8 s later; asking
-/// every 2 s would be 450 connections in the quarter of an hour that a silent host takes.
+/// The same if one open port and no closed one is known: each such canary is a connection that a service notices and
+/// may log or punish. That a host has vanished is then noticed up to 8 s later; a canary every 2 s would be 450
+/// connections in the quarter of an hour that a silent host takes.
 const QUIET_OPEN: Duration = Duration::from_secs(10);
 
-/// The same where a scan presses: in 2 s it would send 20,000 probes into the silence, and it takes seconds,
-/// not a quarter of an hour. Longer than the second of which a host that limits its refusals is silent for the
-/// most.
+/// The same for an unpaced scan: in 2 s it would send 20,000 probes in vain, and it takes seconds, not a quarter of an
+/// hour. Longer than a second, of which a host that limits its refusals is silent for the most part.
 const QUIET_PRESSED: Duration = Duration::from_millis(1100);
 const QUIET_OPEN_PRESSED: Duration = Duration::from_millis(2500);
 
-/// The same in pauses between two probes: at T0 and T1 most of what is sent would be canaries else.
+/// The same in pauses between two probes: at T0 and T1 most probes would be canaries otherwise.
 const QUIET_PAUSES: u32 = 8;
 
 /// Least time between canaries once two in a row are lost.
@@ -34,33 +33,33 @@ const AGAIN: Duration = Duration::from_secs(1);
 const WARM_UP: usize = 32;
 const WARM_UP_PAUSE: Duration = Duration::from_millis(20);
 
-/// The same where only open ports are known, for each of them: an SSH server shuts out for a while who comes
-/// and goes too often (`sshd_config(5)`, `PerSourcePenalties`), and a whole scan is worth more than its haste.
+/// The same if only open ports are known, for each of them: an SSH server blocks an address for a while that connects
+/// and leaves too often (`sshd_config(5)`, `PerSourcePenalties`), and a complete scan is worth more than a fast one.
 const WARM_UP_OPEN: usize = 5;
 const WARM_UP_OPEN_PAUSE: Duration = Duration::from_millis(100);
 
-/// Canaries lost in a row that make silence an outage: what was silent meanwhile is asked again. One is lost
-/// by chance on one in 17 at 3 % loss each way, and is made up for by the passes.
+/// Canaries lost in a row that make a silence an outage: ports that were silent meanwhile are probed again. One in 17
+/// is lost by chance at 3 % loss each way, which the passes make up for.
 pub(super) const OUTAGE: u8 = 2;
 
-/// Canaries lost in a row, and time since the last sign of life, after which a host is gone. At least six
-/// fit into the time: by chance all are lost in 4 of 100 million silences at 3 % loss each way, so in one of
-/// 100,000 scans of 65,535 silent ports (some 240 such silences); at 1 % never.
+/// Canaries lost in a row, and time since the last reply, after which a host is gone. At least six fit into the time:
+/// by chance all are lost in 4 of 100 million silences at 3 % loss each way, so in one of 100,000 scans of 65,535
+/// silent ports (some 240 such silences); at 1 % never.
 const GONE_LOST: u8 = 5;
 const GONE_AFTER: Duration = Duration::from_secs(8);
 
-/// Answers younger than this make a check needless.
+/// After a reply younger than this no liveness check is needed.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// Ports of a kind that are remembered as canaries.
+/// How many ports of a kind are remembered as canaries.
 const KNOWN: usize = 4;
 
-/// Ports that answer alike, asked in turn: one service's own silence is not the host's.
+/// Ports with the same kind of reply, probed in turn: the silence of one service is not the host's.
 #[derive(Debug, Default)]
-struct Known(VecDeque<u16>);
+struct KnownPorts(VecDeque<u16>);
 
-impl Known {
-    /// The latest to answer takes the place of the one that was known longest.
+impl KnownPorts {
+    /// Adds a port, which replaces the one that has been known longest.
     fn add(&mut self, port: u16) {
         if self.0.contains(&port) {
             return;
@@ -82,44 +81,44 @@ impl Known {
     }
 }
 
-/// What is lost in a row.
+/// Losses in a row.
 #[derive(Debug, Default)]
-struct Row {
-    /// Canaries, or what weighs as much.
+struct LossStreak {
+    /// Lost canaries, or what weighs as much.
     lost: u8,
-    /// The port of the first.
+    /// The port of the first lost canary.
     first: Option<u16>,
-    /// Whether another port was silent, too.
+    /// Whether a canary to another port was lost, too.
     ports_differ: bool,
 }
 
-/// A host's signs of life.
+/// Whether a host still answers.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     heard: Option<Moment>,
-    /// Whether any port answered anything, an ICMP error too. Those are no canaries: they are rationed, often
-    /// to one a second, and their absence says nothing.
+    /// Whether any port replied, be it with an ICMP error. Ports with ICMP errors are no canaries: those errors are
+    /// rate-limited, often to one a second, and their absence says nothing.
     answered: bool,
-    open: Known,
-    closed: Known,
-    /// Whether a probe left since then.
+    open: KnownPorts,
+    closed: KnownPorts,
+    /// Whether a probe has left since `heard`.
     sent: bool,
-    /// Whether somebody wants a canary now.
+    /// Whether a job needs a canary now.
     wanted: bool,
-    under_way: bool,
+    in_flight: bool,
     asked: Option<Moment>,
     canaries: usize,
-    row: Row,
+    losses: LossStreak,
 }
 
-/// What those who scan a host want of its canaries.
+/// What the jobs on a host need of its canaries.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wish {
-    /// A round trip is worth measuring.
+pub(super) struct CanaryNeeds {
+    /// A round trip is to be measured.
     pub(super) curious: bool,
-    /// Refusals may be rationed: open ports tell more.
+    /// The host may limit its refusals: open ports tell more.
     pub(super) suspicious: bool,
-    /// It is worth knowing whether they answer at this pace.
+    /// An open port is to show whether it answers at this pace.
     pub(super) witness: bool,
     /// The scan is not paced.
     pub(super) pressing: bool,
@@ -127,12 +126,12 @@ pub(super) struct Wish {
     pub(super) delay: Duration,
 }
 
-/// What the host's silence was, now that it has ended.
+/// A silence of the host that has ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Silence {
     /// Canaries lost in a row.
     pub(super) lost: u8,
-    /// How long it was.
+    /// How long it lasted.
     pub(super) length: Duration,
 }
 
@@ -142,35 +141,35 @@ impl Health {
         self.known().is_some()
     }
 
-    /// A port that is known to answer. A closed one first: it costs the host least.
+    /// A port that is known to answer; preferably a closed one, which costs the host least.
     pub(super) fn known(&self) -> Option<u16> {
         self.closed.first().or(self.open.first())
     }
 
-    /// Whether this is an open port that serves as canary.
+    /// Whether this is an open port that serves as a canary.
     pub(super) fn is_open(&self, port: u16) -> bool {
         self.open.0.contains(&port)
     }
 
-    /// Whether any port ever answered anything.
+    /// Whether any port ever replied.
     pub(super) const fn has_answered(&self) -> bool {
         self.answered
     }
 
-    /// Whether there was no sign of life yet: the first probes wait for ARP, too.
+    /// Whether there was no sign of life yet: the first probes may have to wait for ARP.
     pub(super) const fn is_unheard(&self) -> bool {
         self.heard.is_none()
     }
 
-    /// Whether the host is under suspicion: nothing but canaries is sent.
+    /// Whether the host may be down: only canaries are sent.
     pub(super) const fn is_suspended(&self) -> bool {
-        self.row.lost > 0
+        self.losses.lost > 0
     }
 
     pub(super) fn is_gone(&self, now: Moment) -> bool {
         let one_is_all = self.open.0.len() + self.closed.0.len() < 2;
-        self.row.lost >= GONE_LOST
-            && (self.row.ports_differ || one_is_all)
+        self.losses.lost >= GONE_LOST
+            && (self.losses.ports_differ || one_is_all)
             && self.heard.is_none_or(|heard| now.since(heard) >= GONE_AFTER)
     }
 
@@ -178,14 +177,15 @@ impl Health {
         !self.is_suspended() && self.heard.is_some_and(|heard| now.since(heard) < FRESH)
     }
 
-    /// New jobs after a pause: what answered then may not now.
+    /// Resets the state for new jobs after a pause: a port that answered then may not answer now.
     pub(super) fn start_afresh(&mut self, now: Moment) {
         if !self.was_heard_lately(now) {
-            *self = Self { under_way: self.under_way, asked: self.asked, ..Self::default() };
+            *self = Self { in_flight: self.in_flight, asked: self.asked, ..Self::default() };
         }
     }
 
-    /// A sign of life; `port` and its answer, if it was a port that answered. Returns what it ended.
+    /// Notes a sign of life; `port`: the port that replied, if one did, and its mark. Returns the silence that has
+    /// ended.
     pub(super) fn heard(&mut self, now: Moment, port: Option<(u16, Mark)>) -> Silence {
         let length = self.heard.map_or(Duration::ZERO, |heard| now.since(heard));
         self.heard = self.heard.max(Some(now));
@@ -198,40 +198,39 @@ impl Health {
             }
         }
         (self.sent, self.wanted) = (false, false);
-        Silence { lost: std::mem::take(&mut self.row).lost, length }
+        Silence { lost: std::mem::take(&mut self.losses).lost, length }
     }
 
-    /// A probe of any kind leaves.
+    /// Notes that a probe leaves.
     pub(super) fn sent(&mut self) {
         self.sent = true;
     }
 
-    /// Asks for a canary now: a silence is to be confirmed. False if there is none to send, or one is wanted
-    /// or under way already.
+    /// Requests a canary now, to confirm a silence. Returns false if there is none to send, or one is requested or in
+    /// flight already.
     pub(super) fn want_canary(&mut self) -> bool {
-        self.has_canary() && !self.under_way && !std::mem::replace(&mut self.wanted, true)
+        self.has_canary() && !self.in_flight && !std::mem::replace(&mut self.wanted, true)
     }
 
-    /// The port to ask and the earliest moment for it.
+    /// The port of the next canary, and the earliest moment for it.
     ///
-    /// The other kind of port after a loss, for one of them may have changed sides. A host that never
-    /// answered but with ICMP errors is suspended only when ARP fails, and then any port shows whether it
-    /// works again.
-    pub(super) fn canary(&self, wish: &Wish) -> Option<(u16, Moment)> {
-        let witness = wish.witness && !self.is_suspended() && self.open.first().is_some();
-        let known = match wish.suspicious == self.row.lost.is_multiple_of(2) {
+    /// After a loss it is a port of the other kind, because the state of the first may have changed. A host that has
+    /// only answered with ICMP errors is suspended only if ARP fails, and then any port shows whether it answers again.
+    pub(super) fn canary(&self, needs: &CanaryNeeds) -> Option<(u16, Moment)> {
+        let witness = needs.witness && !self.is_suspended() && self.open.first().is_some();
+        let known = match needs.suspicious == self.losses.lost.is_multiple_of(2) {
             true => self.open.first().or(self.closed.first()),
             false => self.known(),
         };
         let port = known.or(self.is_suspended().then_some(LIKELY[0]))?;
         let asked = self.asked.unwrap_or_default();
-        let at = match self.row.lost {
-            _ if self.under_way => return None,
+        let at = match self.losses.lost {
+            _ if self.in_flight => return None,
             0 if self.wanted => asked,
             0 if witness => asked + WITNESS_PAUSE,
-            0 if wish.curious && self.canaries < self.warm_up().0 => asked + self.warm_up().1,
+            0 if needs.curious && self.canaries < self.warm_up().0 => asked + self.warm_up().1,
             0 if self.sent => {
-                let quiet = self.quiet(wish.pressing).max(wish.delay * QUIET_PAUSES);
+                let quiet = self.quiet(needs.pressing).max(needs.delay * QUIET_PAUSES);
                 self.heard.unwrap_or_default().max(asked) + quiet
             }
             0 => return None,
@@ -242,7 +241,7 @@ impl Health {
         Some((port, at))
     }
 
-    /// Canaries that may be spent on measuring, and the pause between them.
+    /// How many canaries may be spent on measuring, and the pause between them.
     fn warm_up(&self) -> (usize, Duration) {
         match self.closed.first() {
             Some(_) => (WARM_UP, WARM_UP_PAUSE),
@@ -250,7 +249,7 @@ impl Health {
         }
     }
 
-    /// How long a silence is left alone.
+    /// For how long a silence needs no canary.
     fn quiet(&self, pressing: bool) -> Duration {
         let open = u32::try_from(self.open.0.len().max(1)).unwrap_or(u32::MAX);
         let (quiet, quiet_open) = match pressing {
@@ -260,34 +259,34 @@ impl Health {
         if self.closed.first().is_some() { quiet } else { quiet.max(quiet_open / open) }
     }
 
-    /// Whether it was silent for so long that it ought to be asked: silence on filtered ports then says nothing
-    /// good.
+    /// Whether the host was silent for so long that a canary is due: an unanswered probe is then no sign that all is
+    /// well.
     pub(super) fn is_overdue(&self, now: Moment, pressing: bool) -> bool {
         self.has_canary() && self.heard.is_some_and(|heard| now.since(heard) >= self.quiet(pressing))
     }
 
     pub(super) fn canary_left(&mut self, port: u16, now: Moment) {
-        (self.under_way, self.asked, self.wanted) = (true, Some(now), false);
+        (self.in_flight, self.asked, self.wanted) = (true, Some(now), false);
         self.canaries += 1;
         self.open.asked(port);
         self.closed.asked(port);
     }
 
-    /// It came back, whatever it says.
+    /// Notes that the canary came back, with whatever outcome.
     pub(super) fn canary_back(&mut self) {
-        self.under_way = false;
+        self.in_flight = false;
     }
 
-    /// No answer to a canary.
+    /// Notes that a canary stayed unanswered.
     pub(super) fn canary_lost(&mut self, port: u16) {
-        self.row.lost = self.row.lost.saturating_add(1);
-        self.row.ports_differ |= *self.row.first.get_or_insert(port) != port;
+        self.losses.lost = self.losses.lost.saturating_add(1);
+        self.losses.ports_differ |= *self.losses.first.get_or_insert(port) != port;
     }
 
-    /// Nobody answers ARP: that is three unanswered requests already, whatever the port.
+    /// Notes that ARP failed: that is three unanswered requests already, whatever the port.
     pub(super) fn neighbour_lost(&mut self) {
-        self.row.lost = self.row.lost.saturating_add(2);
-        self.row.ports_differ = true;
+        self.losses.lost = self.losses.lost.saturating_add(2);
+        self.losses.ports_differ = true;
     }
 }
 
@@ -299,13 +298,13 @@ mod tests {
         Moment::from_start(Duration::from_millis(millis))
     }
 
-    /// Silent from 1 s on: the ports and moments of the canaries until it is gone.
+    /// The ports and moments of the canaries from 1 s on until the host is gone, if it stays silent.
     fn canaries(health: &mut Health, delay: Duration) -> Vec<(u16, Moment)> {
         let mut sent = Vec::new();
         let mut now = at(1000);
         while !health.is_gone(now) {
             health.sent();
-            let (port, due) = health.canary(&Wish { delay, ..Wish::default() }).unwrap();
+            let (port, due) = health.canary(&CanaryNeeds { delay, ..CanaryNeeds::default() }).unwrap();
             now = now.max(due);
             health.canary_left(port, now);
             sent.push((port, now));
@@ -317,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn closed_ports_are_asked_first_and_all_in_turn() {
+    fn closed_ports_are_probed_first_and_all_in_turn() {
         let mut health = Health::default();
         health.heard(at(1000), Some((22, Mark::Open)));
         (1..=9).for_each(|port| _ = health.heard(at(1000), Some((port, Mark::Closed))));
@@ -328,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_port_is_asked_seldom_and_pauses_are_respected() {
+    fn an_open_port_is_probed_seldom_and_pauses_are_respected() {
         let open = |ports: u16, delay| {
             let mut health = Health::default();
             (0..ports).for_each(|port| _ = health.heard(at(1000), Some((port, Mark::Open))));
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn one_port_alone_does_not_make_a_host_gone_where_two_are_known() {
+    fn one_silent_port_does_not_make_a_host_gone_if_two_are_known() {
         let mut health = Health::default();
         health.heard(at(0), Some((80, Mark::Open)));
         (0..9).for_each(|_| health.canary_lost(80));
@@ -358,6 +357,6 @@ mod tests {
         health.heard(at(0), Some((80, Mark::AdminProhibited)));
         assert!(health.has_answered() && !health.has_canary());
         health.sent();
-        assert_eq!(health.canary(&Wish { curious: true, ..Wish::default() }), None);
+        assert_eq!(health.canary(&CanaryNeeds { curious: true, ..CanaryNeeds::default() }), None);
     }
 }

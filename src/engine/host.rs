@@ -1,5 +1,5 @@
-//! What the jobs of one address share: its round trips, its window, its pace, its health, its sockets.
-//! Here is what leaves for it; what comes back is in `replies`.
+//! What the jobs on one address share: round trips, window, pace, health and sockets. This file decides which probes
+//! leave; `replies` handles what comes back.
 
 mod replies;
 mod waiting;
@@ -12,84 +12,59 @@ use std::{
 use crate::model::{Address, Moment};
 
 use super::{
+    backoff::Backoff,
     board::Ending,
-    care::Care,
     check::CHECK_WAIT,
     faults::Faults,
-    health::{Health, Wish},
+    health::{CanaryNeeds, Health},
     job::{Event, JobId, Link, Progress},
     pacer::Pacer,
     probe::{Probe, ProbeId},
-    quota::{Expectation, Left},
+    quota::{Expectation, QuotaLevel},
     rtt::{ENOUGH, Rtt},
-    run::{Ask, Purpose, Run, Want},
-    scheduler::SOON,
+    run::Run,
     spread::Spread,
     streak::{Streak, stays_awake},
     timing::BEFORE_RETRANSMIT,
+    turn::{SOON, SendBudget, Step},
+    want::{Ask, Purpose, Want},
     window::Window,
 };
 use waiting::{Denied, Waiting};
 
-/// First looks after which the share of silent ones is taken seriously.
+/// First tries after which the share of unanswered ones is significant.
 const TELLING: u32 = 64;
 
-/// Silent first looks after which a round trip is worth measuring on a port that answers.
+/// Unanswered first tries after which round trips are measured on a port that answers.
 const SILENCES: u32 = 8;
 
-/// Time-out towards a neighbour that never answered anything: ARP has shown that it is near, and a dozing
-/// Wi-Fi client takes 0.3 s. Waiting longer for each of 65,535 silent ports would cost hours; what takes longer to wake
-/// is kept awake instead.
+/// The time-out towards a neighbour that never replied: ARP has shown that it is near, and a dozing Wi-Fi client takes
+/// 0.3 s. To wait longer for each of 65,535 silent ports would cost hours; a host that takes longer to wake is kept
+/// awake instead.
 const MUTE_NEIGHBOUR: Duration = Duration::from_millis(300);
 
-/// Least time between probes that only wake a host: their silence says nothing, so few are enough.
+/// Least time between probes that only wake a host: their silence means nothing, so few are enough.
 const WAKING: Duration = Duration::from_millis(15);
 
 /// How late an unpaced probe may leave.
 const START_EVENTUALLY: Duration = Duration::from_secs(1);
 
-/// This machine, seen by a host that wants to send.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
-    /// Whether another socket may be opened at all.
-    pub(super) free: bool,
-    /// Whether sockets are scarce.
-    pub(super) tight: bool,
-    /// How many probes may still stay without an answer.
-    pub(super) left: Left,
-    /// How late a paced probe may leave.
-    pub(super) start_within: Duration,
-}
-
-/// What a host does next.
+/// A probe in flight.
 #[derive(Debug)]
-pub(super) enum Step {
-    /// This probe leaves; ask again.
-    Launch(Probe),
-    /// Nothing before a reply, or this moment.
-    Wait(Option<Moment>),
-    /// It would send if there were a free socket; the moment as in `Wait`.
-    Starved(Option<Moment>),
-    /// It would send if more probes might stay without an answer; the moment as in `Wait`.
-    Hushed(Option<Moment>),
-}
-
-/// A probe under way.
-#[derive(Debug)]
-struct Flight {
+struct ProbeInFlight {
     job: JobId,
     port: u16,
     purpose: Purpose,
-    /// Whether it may have waited for ARP, so that its time is not a round trip.
+    /// Whether it may have waited for ARP, so that its time is no round trip.
     woke: bool,
-    /// Until when it might leave, if that is the pacer's affair.
+    /// Until when it could leave, if it is paced.
     start_by: Option<Moment>,
-    /// Whether its socket is to be closed before the kernel sends its SYN again.
+    /// Whether its socket is to be closed before the kernel retransmits its SYN.
     closes_early: bool,
-    /// When its window slot is given to another; `None` if it has none.
+    /// When its window slot is given to another probe; `None`: it has no slot.
     timeout: Option<Moment>,
     launched: Moment,
-    /// Silence that ends before says nothing, because the host may have dozed.
+    /// A time-out before this moment means nothing, because the host may have dozed.
     counts_from: Option<Moment>,
 }
 
@@ -98,9 +73,9 @@ struct Flight {
 pub(super) struct Host {
     address: Address,
     runs: Vec<Run>,
-    /// Whose turn it is.
+    /// The index of the job whose turn it is.
     turn: usize,
-    flights: BTreeMap<ProbeId, Flight>,
+    flights: BTreeMap<ProbeId, ProbeInFlight>,
     /// Probes that hold a window slot, by the moment at which they lose it.
     slots: BTreeSet<(Moment, ProbeId)>,
     rtt: Rtt,
@@ -110,10 +85,10 @@ pub(super) struct Host {
     streak: Streak,
     health: Health,
     faults: Faults,
-    care: Care,
+    backoff: Backoff,
     expected: Expectation,
-    /// First looks that ended, and those of them that were silent.
-    looks: u32,
+    /// First tries that ended, and those of them that stayed unanswered.
+    first_tries: u32,
     silences: u32,
 }
 
@@ -132,9 +107,9 @@ impl Host {
             streak: Streak::default(),
             health: Health::default(),
             faults: Faults::default(),
-            care: Care::default(),
+            backoff: Backoff::default(),
             expected: Expectation::default(),
-            looks: 0,
+            first_tries: 0,
             silences: 0,
         }
     }
@@ -143,18 +118,18 @@ impl Host {
         &self.address
     }
 
-    /// Whether nothing is asked of it and nothing under way.
+    /// Whether it has no job and no probe in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.runs.is_empty() && self.flights.is_empty()
     }
 
-    /// Takes a job. The first one after a pause finds round trips and fragility remembered, the rest new.
+    /// Takes a job. For the first one after a pause, round trips and backoff are kept, and everything else is reset.
     pub(super) fn add(&mut self, run: Run, now: Moment) {
         if self.runs.is_empty() {
             let template = run.template();
             self.window = Window::new(template.window, template.threshold);
-            (self.looks, self.silences) = (0, 0);
-            self.care.disturbed(now);
+            (self.first_tries, self.silences) = (0, 0);
+            self.backoff.restart_calm(now);
         }
         if !self.runs.iter().any(Run::is_scanning) {
             self.health.start_afresh(now);
@@ -174,20 +149,26 @@ impl Host {
         self.runs.iter().find(|run| run.id() == job).map(Run::progress)
     }
 
-    /// The next probe, or how long there is none.
-    pub(super) fn next(&mut self, id: ProbeId, now: Moment, room: Room, events: &mut Vec<Event>) -> Step {
+    /// The next probe, or how long to wait for one.
+    pub(super) fn next(
+        &mut self,
+        id: ProbeId,
+        now: Moment,
+        budget: SendBudget,
+        events: &mut Vec<Event>,
+    ) -> Step {
         while self.slots.first().is_some_and(|&(timeout, _)| timeout <= now) {
             self.slots.pop_first();
         }
         self.end_over(now, events);
-        if self.care.calm_down(now) {
-            self.be_gentle(now);
+        if self.backoff.relax(now) {
+            self.apply_backoff(now);
         }
         let mut wait = Waiting::default();
         self.runs.iter().filter_map(Run::deadline).for_each(|deadline| wait.until(deadline));
         if let Some((run, ask)) = self.canary(now, &mut wait) {
-            match self.allow(run, &ask, now, room) {
-                Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, room)),
+            match self.allow(run, &ask, now, budget) {
+                Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, budget)),
                 Err(denied) => wait.note(denied),
             }
         }
@@ -196,12 +177,12 @@ impl Host {
             self.turn = run + 1;
             match self.want(run, now) {
                 Want::Until(at) => wait.until(at),
-                Want::Confirmation if self.health.want_canary() => return self.next(id, now, room, events),
-                Want::Probe(ask) => match self.allow(run, &ask, now, room) {
-                    Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, room)),
+                Want::Confirmation if self.health.want_canary() => return self.next(id, now, budget, events),
+                Want::Probe(ask) => match self.allow(run, &ask, now, budget) {
+                    Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, budget)),
                     Err(denied) => wait.note(denied),
                 },
-                // Who had come to an end was sent home above; this one's long search has just shown it.
+                // Jobs that were over have been ended above; this one has just turned out to be.
                 Want::Ended(_) => wait.until(now + SOON),
                 Want::Reply | Want::Confirmation => {}
             }
@@ -209,7 +190,7 @@ impl Host {
         wait.step()
     }
 
-    /// Ends the jobs that are over, before anything is sent on their account.
+    /// Ends the jobs that are over, before a probe is sent for them.
     fn end_over(&mut self, now: Moment, events: &mut Vec<Event>) {
         let mut run = 0;
         while run < self.runs.len() {
@@ -239,7 +220,7 @@ impl Host {
         }
     }
 
-    /// What a job wants, as far as the host's health lets it.
+    /// What a job wants, as far as the host's health allows it.
     fn want(&mut self, run: usize, now: Moment) -> Want {
         let fresh = self.health.was_heard_lately(now);
         let run = &mut self.runs[run];
@@ -251,23 +232,23 @@ impl Host {
         if run.is_scanning() && self.health.is_suspended() { Want::Reply } else { run.want(now) }
     }
 
-    /// A canary, if one is due, on the account of the job whose turn it is.
+    /// A canary, if one is due, charged to the job whose turn it is.
     fn canary(&mut self, now: Moment, wait: &mut Waiting) -> Option<(usize, Ask)> {
         let mut turns = (0..self.runs.len()).map(|offset| (self.turn + offset) % self.runs.len());
         let run = turns.find(|&run| self.runs[run].is_scanning())?;
-        let (port, at) = self.health.canary(&self.wish(self.runs[run].template().delay))?;
+        let (port, at) = self.health.canary(&self.canary_needs(self.runs[run].template().delay))?;
         if at > now {
             wait.until(at);
             return None;
         }
-        // Where no port ever answered, ARP is what is in question.
+        // If no port ever answered, the question is whether ARP fails.
         let patience = if self.health.has_canary() { BEFORE_RETRANSMIT } else { CHECK_WAIT };
         Some((run, Ask { port, purpose: Purpose::Canary, wait: Some(patience) }))
     }
 
-    /// What its jobs want of a canary; `delay`: the pause between probes of the one that pays for it.
-    fn wish(&self, delay: Duration) -> Wish {
-        Wish {
+    /// What its jobs need of a canary; `delay`: the pause between probes of the job that is charged for it.
+    fn canary_needs(&self, delay: Duration) -> CanaryNeeds {
+        CanaryNeeds {
             curious: delay.is_zero() && self.silences >= SILENCES && self.rtt.samples() < ENOUGH,
             suspicious: self.runs.iter().any(Run::suspects_limit),
             witness: self.runs.iter().any(Run::wants_witness),
@@ -277,13 +258,13 @@ impl Host {
     }
 
     /// Whether this probe may leave now.
-    fn allow(&mut self, run: usize, ask: &Ask, now: Moment, room: Room) -> Result<(), Denied> {
+    fn allow(&mut self, run: usize, ask: &Ask, now: Moment, budget: SendBudget) -> Result<(), Denied> {
         let not_before = |at: Moment| if at > now { Err(Denied::Until(at)) } else { Ok(()) };
         not_before(self.faults.until())?;
         if self.faults.is_trying() || self.flights.len() >= self.sockets() {
             return Err(Denied::Reply);
         }
-        let checking = |flight: &Flight| matches!(flight.purpose, Purpose::Check(_));
+        let checking = |flight: &ProbeInFlight| matches!(flight.purpose, Purpose::Check(_));
         if self.runs[run].is_check_fresh() && self.flights.values().any(checking) {
             return Err(Denied::Reply);
         }
@@ -297,48 +278,48 @@ impl Host {
         }
         not_before(self.runs[run].paced_until())?;
         if self.is_paced() {
-            not_before(self.pacer.next(now, room.start_within))?;
+            not_before(self.pacer.next(now, budget.start_within))?;
         }
-        match room.left {
-            _ if !room.free => {
+        match budget.quota {
+            _ if !budget.has_socket => {
                 self.spread.note_shortage(self.flights.len(), now);
                 Err(Denied::Sockets)
             }
-            Left::Enough => Ok(()),
-            Left::Little if !self.expects_silence() => Ok(()),
-            Left::Little | Left::Nothing => Err(Denied::Quota),
+            QuotaLevel::Enough => Ok(()),
+            QuotaLevel::Low if !self.expects_silence() => Ok(()),
+            QuotaLevel::Low | QuotaLevel::Exhausted => Err(Denied::Quota),
         }
     }
 
-    /// Whether its next probe may well stay without an answer.
+    /// Whether its next probe is likely to stay unanswered.
     pub(super) fn expects_silence(&self) -> bool {
         self.expected.is_silence()
     }
 
-    /// Most sockets that may be open towards the host: every job's bound and template holds for all.
+    /// Most sockets that may be open towards the host: the smallest bound of all jobs and their templates.
     fn sockets(&self) -> usize {
         let bound = |run: &Run| run.job().max_in_flight.clamp(1, run.template().sockets);
         self.runs.iter().map(bound).min().unwrap_or(1).into()
     }
 
-    /// Probes that may be unanswered and not yet timed out.
+    /// Probes that may hold a window slot at once.
     fn window(&self, timeout: Duration) -> usize {
-        self.care.window(timeout).unwrap_or_else(|| self.window.size())
+        self.backoff.window(timeout).unwrap_or_else(|| self.window.size())
     }
 
-    fn be_gentle(&mut self, now: Moment) {
-        self.care.interval().into_iter().for_each(|interval| self.pacer.be_gentle(interval, now));
+    fn apply_backoff(&mut self, now: Moment) {
+        self.backoff.interval().into_iter().for_each(|interval| self.pacer.slow_down(interval, now));
     }
 
     fn is_paced(&self) -> bool {
-        self.care.interval().is_some() || self.runs.iter().any(|run| run.template().paced)
+        self.backoff.interval().is_some() || self.runs.iter().any(|run| run.template().paced)
     }
 
     fn is_mute(&self) -> bool {
-        self.looks >= TELLING && self.silences * 2 > self.looks
+        self.first_tries >= TELLING && self.silences * 2 > self.first_tries
     }
 
-    /// Whether it may doze between two probes, and be taken for silent because of that.
+    /// Whether it may doze between two probes, and seem silent because of that.
     fn may_doze(&self) -> bool {
         self.is_mute() && !self.rtt.is_prompt()
     }
@@ -348,23 +329,23 @@ impl Host {
         self.rtt.timeout(if near { MUTE_NEIGHBOUR } else { BEFORE_RETRANSMIT }, !self.is_paced())
     }
 
-    fn launch(&mut self, id: ProbeId, run: usize, ask: &Ask, now: Moment, room: Room) -> Probe {
+    fn launch(&mut self, id: ProbeId, run: usize, ask: &Ask, now: Moment, budget: SendBudget) -> Probe {
         let timeout = self.timeout(run);
-        self.streak.left(now, room.start_within);
-        let (counts_from, patience) = self.keep_awake(run, ask, timeout, now, room);
+        self.streak.left(now, budget.start_within);
+        let (counts_from, patience) = self.keep_awake(run, ask, timeout, now, budget);
         let crowded = self.flights.len() * 2 > self.sockets();
-        // A socket kept past the time-out gives a late answer its chance. Where most are silent, or sockets
-        // run out, that chance costs more than another pass.
+        // A socket that is kept past the time-out lets a late reply count. If most probes are unanswered, or sockets
+        // run out, that costs more than another pass.
         let paced = self.is_paced();
         let usual = || match self.runs[run].template().give_up {
-            most if room.tight || crowded || self.is_mute() => timeout.min(most),
-            // A second SYN of the kernel's is none that the pacer allowed.
+            most if budget.is_tight || crowded || self.is_mute() => timeout.min(most),
+            // The pacer has not admitted a retransmit of the kernel's.
             most if paced => most.min(BEFORE_RETRANSMIT),
             most => most,
         };
         let give_up = ask.wait.or(patience).unwrap_or_else(usual);
         let slot = matches!(ask.purpose, Purpose::Port(_)).then(|| now + timeout.min(give_up));
-        self.pacer.take(now, room.start_within, give_up, paced);
+        self.pacer.take(now, budget.start_within, give_up, paced);
         self.health.sent();
         self.faults.left();
         if ask.purpose == Purpose::Canary {
@@ -374,9 +355,9 @@ impl Host {
         self.runs[run].left(ask, now);
         let woke = self.health.is_unheard();
         let (job, port, purpose) = (self.runs[run].id(), ask.port, ask.purpose);
-        let start_by = now + if paced { room.start_within } else { START_EVENTUALLY };
+        let start_by = now + if paced { budget.start_within } else { START_EVENTUALLY };
         let (launched, held, closes_early) = (now, paced.then_some(start_by), give_up <= BEFORE_RETRANSMIT);
-        let flight = Flight {
+        let flight = ProbeInFlight {
             job,
             port,
             purpose,
@@ -392,28 +373,28 @@ impl Host {
         Probe { id, address: self.address.clone(), link, port: ask.port, start_by, give_up }
     }
 
-    /// Sees to it that a host that may doze is awake when a port is looked at for the last time: from when on its
-    /// silence counts, and how long the probe waits where it is to wake the host itself.
+    /// Ensures that a host which may doze is awake when a port is probed for the last time. Returns from when on the
+    /// probe's silence counts, and its time-out if the probe is to wake the host itself.
     ///
-    /// To wait so long for every port would treble a scan's time. Only where the probes are too far apart to keep
-    /// the host awake is there no other way; and where its round trips were measured, they tell how long it takes.
+    /// So long a time-out for every port would treble the duration of a scan. It is needed only if the probes are too
+    /// far apart to keep the host awake; and if round trips were measured, they determine the time-out.
     fn keep_awake(
         &mut self,
         run: usize,
         ask: &Ask,
         timeout: Duration,
         now: Moment,
-        room: Room,
+        budget: SendBudget,
     ) -> (Option<Moment>, Option<Duration>) {
         if !self.may_doze() {
             return (None, None);
         }
         let even = self.spread.interval(timeout, self.window(timeout).min(self.sockets()), now);
-        let decides = ask.wait.is_none() && self.runs[run].is_last_look(ask.purpose);
+        let decides = ask.wait.is_none() && self.runs[run].is_last_try(ask.purpose);
         let counts_from = if decides { self.streak.counts_from(now + timeout) } else { None };
         let only_wakes = counts_from.is_some_and(|from| now + timeout < from);
         self.spread.take(if only_wakes { even.max(WAKING) } else { even }, now);
-        let waits = self.rtt.samples() == 0 || stays_awake(even, room.start_within);
+        let waits = self.rtt.samples() == 0 || stays_awake(even, budget.start_within);
         let patience = (decides && waits && counts_from.is_none()).then_some(BEFORE_RETRANSMIT);
         (counts_from, patience)
     }

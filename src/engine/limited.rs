@@ -1,32 +1,32 @@
-//! Does the host ration its refusals? The BSDs and macOS send 200 to 250 RSTs a second and swallow the rest
-//! (`net.inet.icmp.icmplim`, icmp(4)), so that most closed ports of a fast scan are silent, and others in every
-//! scan. To hear each of 65,535 refusals would take five minutes.
+//! Does the host limit its refusals? The BSDs and macOS send 200 to 250 RSTs a second and suppress the rest
+//! (`net.inet.icmp.icmplim`, icmp(4)), so that most closed ports of a fast scan are silent, and different ones in every
+//! scan. To wait for each of 65,535 refusals would take five minutes.
 //!
-//! Three things together give such a host away: some ports refuse while many are silent; open ports answer
-//! at once all the while, so nothing on the way drops what is too much (a policer does, and its victims
-//! may be open); and of the silent ports, asked slowly, nearly all refuse.
+//! Three observations together identify such a host: some ports refuse while many are silent; open ports answer at once
+//! all the while, so nothing on the path drops packets (a policer does, and the probes that it drops may be for open
+//! ports); and of the silent ports, probed slowly, nearly all refuse.
 
-/// Refusals that are more than a few closed ports behind a firewall's hole.
+/// Fewer refusals than these may be a few closed ports for which a firewall has a hole.
 const SOME: u32 = 16;
 
-/// The share of silent looks, one in so many, that is more than loss.
+/// Of so many probes more than one is unanswered: that is more than loss.
 const MANY: u32 = 8;
 
-/// Silent ports asked slowly: half a second's worth.
+/// Silent ports that are probed slowly as a sample: half a second's worth.
 const SAMPLE: u32 = 64;
 
-/// One in so many of the sample may stay silent: lost on the way.
+/// Of so many probes of the sample one may stay unanswered because of loss.
 const EXCEPTIONS: u32 = 20;
 
-/// The share of a job's ports, one in so many, whose silence is worth being explained so. What is silent twice
-/// by chance is less at up to 9 % loss each way, and is asked again.
+/// The limit is recognised only if at least one of so many of the job's ports is left to be explained by it. At up to 9
+/// % loss each way fewer ports are silent twice by chance, and those are probed again.
 const WORTH: u32 = 32;
 
-/// Connections to open ports under suspicion: enough to tell, and few for who logs each one.
+/// Connections to open ports while a limit is suspected: enough to decide, and few for a service that logs each.
 pub(super) const WITNESSES: u32 = 24;
 const LEAST_WITNESSES: u32 = 8;
 
-/// What is known of it, over one job.
+/// What one job has observed.
 #[derive(Debug, Default)]
 pub(super) struct Limited {
     looks: u32,
@@ -37,26 +37,26 @@ pub(super) struct Limited {
     recognised: bool,
 }
 
-/// What the sample has shown.
+/// What the sample shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sample {
-    /// Too little yet, or nothing certain.
+    /// Too little yet, or nothing conclusive.
     Open,
     /// The silent ports are closed.
     Limited,
-    /// They are silent for another reason.
+    /// The silent ports are silent for another reason.
     Silent,
 }
 
 impl Limited {
-    /// A look came back.
+    /// Counts the reply to a probe.
     pub(super) fn note_look(&mut self, refused: bool, silent: bool) {
         self.looks += 1;
         self.refused += u32::from(refused);
         self.silent += u32::from(silent);
     }
 
-    /// An open port was asked once more while this was suspected.
+    /// Counts another probe of an open port, made because a limit is suspected.
     pub(super) fn note_witness(&mut self, lost: bool) {
         self.witnesses += 1;
         self.lost_witnesses += u32::from(lost);
@@ -67,20 +67,20 @@ impl Limited {
         !self.recognised && self.refused >= SOME && self.silent.saturating_mul(MANY) > self.looks
     }
 
-    /// Whether another open port's answer would tell more.
+    /// Whether another reply of an open port would help to decide.
     pub(super) const fn wants_witness(&self) -> bool {
         self.is_suspected() && self.witnesses < WITNESSES
     }
 
-    /// Whether nothing but refusals gets lost, as far as open ports show.
+    /// Whether only refusals are missing, as far as the replies of open ports show.
     pub(super) const fn is_credible(&self) -> bool {
         self.is_suspected()
             && self.witnesses >= LEAST_WITNESSES
             && self.lost_witnesses.saturating_mul(MANY) <= self.witnesses
     }
 
-    /// What so many looks of a slow pass say, so many of them refused; `left`: ports of the pass not asked yet;
-    /// `ports`: of the job.
+    /// Judges a slow pass by so many probes, of which so many were refused; `left`: ports of the pass that are not
+    /// probed yet; `ports`: those of the job.
     pub(super) fn judge(&mut self, looks: u32, refused: u32, left: u32, ports: u32) -> Sample {
         if looks < SAMPLE || !self.is_credible() {
             return Sample::Open;
@@ -102,7 +102,7 @@ impl Limited {
 mod tests {
     use super::*;
 
-    /// 1000 looks in a fast pass, most of them silent, and witnesses of whom so many are lost.
+    /// 1000 probes of a fast pass, most of them unanswered, and witnesses of which so many are lost.
     fn suspect(lost: u32) -> Limited {
         let mut limited = Limited::default();
         (0..1000).for_each(|look| limited.note_look(look % 10 == 0, look % 10 != 0));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn who_refuses_when_asked_slowly_rations_its_refusals() {
+    fn a_host_that_refuses_when_probed_slowly_limits_its_refusals() {
         assert!(suspect(0).is_suspected());
         for (lost, silent, shown) in [
             (0, 0, Sample::Limited),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_firewall_with_a_hole_and_a_few_lost_packets_are_no_reason() {
+    fn a_firewall_with_a_hole_and_a_few_lost_packets_raise_no_suspicion() {
         let mut walled = Limited::default();
         (0..1000).for_each(|look| walled.note_look(look % 100 == 0, look % 100 != 0));
         let mut lossy = Limited::default();

@@ -1,31 +1,30 @@
-//! F1: the scan engine, sans-io. It decides which probe goes when and what an answer means; it has no
-//! clock, no socket and no runtime. Whoever drives it passes `now`, launches the [`Probe`]s it gives,
-//! and brings back one [`Reply`] for each.
+//! Layer 1: the scan engine, sans-io. It decides which probe leaves when and what a reply means; it has no clock, no
+//! socket and no runtime. Its driver passes `now`, launches the [`Probe`]s that it returns, and hands back one
+//! [`Reply`] for each.
 //!
 //! ```text
 //!  HostJob ─► Engine ─► Host (one per address) ─► Run (one per job) ─► Board (one byte per port)
-//!             scheduler  window, pacer, rtt,       check, passes        verdicts, report
-//!             global     health, care,      barred
-//!             quota,     faults, spread,
-//!             haste      streak
+//!             scheduler       window, pacer, rtt,   check, passes,       verdicts, report
+//!             global window,  health, backoff,      blocked ports
+//!             quota, start    faults, spread,
+//!             deadline        streak
 //! ```
 //!
-//! What may be sent at all is decided from left to right (sockets of this machine and silence that it bears,
-//! sockets of this host, window, pace), what is worth sending from right to left (ports without a verdict,
-//! passes, canaries). A reply travels from left to right and is told to everybody it concerns. No call looks at
-//! all hosts, and all ports of a job are looked at once per pass: deadlines lie in ordered sets, a pass walks a
-//! permutation that is computed, not stored.
+//! What may be sent at all is decided from left to right (this machine's sockets and its quota of unanswered probes,
+//! the host's sockets, window, pace); what is worth sending is decided from right to left (ports without a verdict,
+//! passes, canaries). A reply travels from left to right, to every job that it concerns. No call iterates over all
+//! hosts, and a pass visits each port of a job once: deadlines lie in ordered sets, and a pass walks a permutation that
+//! is computed, not stored.
 //!
-//! Beside them [`Ways`] judges whether the way to a host was open: the prober asks it before and after each probe.
+//! Beside them, [`Ways`] judges whether the route to a host was open: the prober asks it before and after each probe.
 //!
-//! The constants stand beside the decision they belong to, each with its reason.
+//! Each constant stands beside the decision that it belongs to, with its reason.
 
-mod barred;
+mod backoff;
+mod blocked_ports;
 mod board;
-mod care;
 mod check;
 mod faults;
-mod haste;
 mod health;
 mod host;
 mod job;
@@ -42,9 +41,12 @@ mod scheduler;
 #[cfg(test)]
 mod simulation;
 mod spread;
+mod start_deadline;
 mod stats;
 mod streak;
 mod timing;
+mod turn;
+mod want;
 mod ways;
 mod window;
 

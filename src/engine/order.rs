@@ -1,18 +1,18 @@
-//! In which order ports are looked at.
+//! The order in which ports are probed.
 
 use crate::model::PortSet;
 
-/// Where a LAN's hosts most often answer, likeliest first: web interfaces, SSH, Windows and SMB, name
-/// servers, cameras, NAS; then what a home lab runs. Chosen by hand from what such devices are documented to
-/// listen on. They serve as liveness probes, are scanned early, so that a user sees something soon, and are
-/// looked at three times before they are called filtered.
+/// The ports on which a LAN's hosts most often answer, likeliest first: web interfaces, SSH, Windows and SMB, name
+/// servers, cameras, NAS; then what a home lab runs. Chosen by hand from what such devices are documented to listen on.
+/// They serve as liveness probes, are scanned early, so that a user sees results soon, and are probed three times
+/// before they are reported as filtered.
 pub(super) const LIKELY: [u16; 30] = [
     80, 443, 22, 445, 8080, 53, 139, 554, 5000, 7, 21, 23, 25, 111, 135, 143, 548, 631, 1883, 3306, 3389,
     5432, 5900, 6053, 8000, 8443, 8883, 9100, 32400, 62078,
 ];
 
-/// A port set with both ways between a port and its place in it, each in O(log ranges): a set of the 1000
-/// commonest ports has some 500 ranges.
+/// A port set that maps a port to its place and back, each in O(log ranges): a set of the 1000 commonest ports has some
+/// 500 ranges.
 #[derive(Debug)]
 pub(super) struct Places {
     /// First place, first port, last port of each range; ascending.
@@ -53,7 +53,7 @@ impl Places {
 
 /// A permutation of `0..len` that is computed, not stored: a Feistel network over the next power of four,
 /// walked until it lands inside (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002). At most
-/// four steps on average. It need not resist anybody: it spreads neighbouring ports in time.
+/// four steps on average. It need not be unpredictable: it spreads neighbouring ports in time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Permutation {
     len: u32,
@@ -70,7 +70,7 @@ impl Permutation {
         Self { len, half: bits.div_ceil(2).max(1), key }
     }
 
-    /// What stands at this position, below `len`.
+    /// The element at this position, below `len`.
     pub(super) fn at(&self, position: u32) -> u32 {
         let mut value = self.scramble(position);
         while value >= self.len {
@@ -91,8 +91,8 @@ impl Permutation {
     }
 }
 
-/// A bijection of 64 bits that leaves no trace of its input's order (the finaliser of `SplitMix64`, Steele,
-/// Lea and Flood 2014).
+/// A bijection of 64 bits that hides the order of its inputs (the finaliser of `SplitMix64`, Steele, Lea and Flood
+/// 2014).
 pub(super) const fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -110,7 +110,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_permutation_meets_every_place_once(len in 1_u32..3000, key: u64) {
+        fn a_permutation_visits_every_place_once(len in 1_u32..3000, key: u64) {
             let permutation = Permutation::new(len, key);
             let met: BTreeSet<u32> = (0..len).map(|position| permutation.at(position)).collect();
             prop_assert!(met.into_iter().eq(0..len));

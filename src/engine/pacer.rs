@@ -6,29 +6,29 @@ use crate::model::Moment;
 
 use super::{rate::Rate, timing::BEFORE_RETRANSMIT};
 
-/// The contract is 30 SYN in any 100 ms. A millisecond is for what a packet waits within this machine. Two are
-/// left for probes that were being connected at that moment: a thread that is interrupted between its look at
-/// the clock and the connect sends one late, and on a machine with more to do than cores two threads at once
-/// have been seen to. Its reply then tells how late at most.
+/// The contract is 30 SYN in any 100 ms. One millisecond is for the time that a packet waits within this machine. Two
+/// SYN are left for probes that were being connected at that moment: a thread that is interrupted between reading the
+/// clock and the connect sends one late, and on a busy machine two threads at once were observed to. The reply then
+/// bounds how late.
 const SPAN: Duration = Duration::from_micros(SPAN_MICROS);
 const SPAN_MICROS: u64 = 101_000;
 const PER_SPAN: usize = 28;
 
-/// And of such as no reply has told of yet. Two more are left for those, and for the kernel's retransmits, of
-/// which it is never told: a processor that is taken away sends what was due in a bunch when it is back, and 31
-/// of a silent host's 28 have been seen in 100 ms.
-const UNTOLD_PER_SPAN: usize = 26;
+/// The same bound for probes without a reply yet. Two more SYN are left for those and for the kernel's retransmits,
+/// which are never confirmed: a thread that lost the processor sends what was due in one burst when it is back, and 31
+/// instead of 28 SYN in 100 ms were observed towards a silent host.
+const UNCONFIRMED_PER_SPAN: usize = 26;
 
-/// 277 a second, which leaves 23 of the 300 for retransmits.
+/// 277 SYN a second, which leaves 23 of the 300 for retransmits.
 pub(super) const INTERVAL: Duration = Duration::from_micros(SPAN_MICROS / PER_SPAN as u64 + 1);
 
-/// Half of that, for looks that are not urgent.
+/// Half of that pace, for probes that are not urgent.
 pub(super) const HALF_PACE: Duration = Duration::from_micros(2 * SPAN_MICROS / PER_SPAN as u64);
 
 /// Bursts of three at most.
 const SLACK: Duration = HALF_PACE;
 
-/// The kernel sends an unanswered SYN again after 1 s and 3 s; from Linux 6.5 on after 1, 2, 3 and 4 s
+/// The kernel retransmits an unanswered SYN after 1 s and 3 s; from Linux 6.5 on after 1, 2, 3 and 4 s
 /// (`tcp_syn_linear_timeouts`). Counting all of them is right for both.
 const RETRANSMITS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(3), Duration::from_secs(4)];
@@ -36,21 +36,21 @@ const RETRANSMITS: [Duration; 4] =
 /// A retransmit comes up to this much late: the probe's own delay and the timer wheel's 32 ms at HZ=250.
 const RETRANSMIT_LATE: Duration = Duration::from_millis(50);
 
-/// Whether a reply has told when a SYN left.
+/// Whether a reply has confirmed when a SYN left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Known {
-    Untold,
-    Told,
+enum Departure {
+    Unconfirmed,
+    Confirmed,
 }
 
-/// A host's pacer: counts every SYN towards it, holds back where the template asks for it.
+/// A host's pacer: counts every SYN to the host, and delays probes if the template is paced.
 #[derive(Debug)]
 pub(super) struct Pacer {
     rate: Rate,
-    /// SYNs of the last span at their latest, ascending.
-    recent: VecDeque<(Moment, Known)>,
-    /// Retransmits that the kernel may make, at their earliest, ascending; whether of a paced probe. They stay
-    /// counted when an answer forestalls them: that is the safe side, and a matter of a second or two.
+    /// SYNs of the last span, each at the latest moment at which it may have left, ascending.
+    recent: VecDeque<(Moment, Departure)>,
+    /// Retransmits that the kernel may make, each at the earliest moment, ascending, and whether it is of a paced
+    /// probe. They stay counted if a reply prevents them: that errs on the safe side, for a second or two.
     retransmits: VecDeque<(Moment, bool)>,
 }
 
@@ -65,26 +65,27 @@ impl Default for Pacer {
 }
 
 impl Pacer {
-    /// The earliest moment at which a probe may leave, or so much later; in the past or present: now.
+    /// The earliest moment at which a probe may leave, or so much later; a moment in the past means now.
     pub(super) fn next(&mut self, now: Moment, start_within: Duration) -> Moment {
         self.settle(now);
         let soon = self.retransmits.partition_point(|&(at, _)| at < now + start_within + SPAN);
-        let Some(room) = UNTOLD_PER_SPAN.checked_sub(soon).filter(|&room| room > 0) else {
+        let Some(room) = UNCONFIRMED_PER_SPAN.checked_sub(soon).filter(|&room| room > 0) else {
             return now + start_within;
         };
-        // One more may leave when the last of those that fill the room is a span old.
-        let untold = self.recent.iter().rev().filter(|(_, known)| *known == Known::Untold).nth(room - 1);
+        // One more may leave when the last of those that fill the span is a span old.
+        let unconfirmed =
+            self.recent.iter().rev().filter(|(_, known)| *known == Departure::Unconfirmed).nth(room - 1);
         let any = self.recent.iter().rev().nth(PER_SPAN - soon - 1);
-        [untold, any].into_iter().flatten().map(|&(at, _)| at + SPAN).fold(self.rate.next(), Moment::max)
+        [unconfirmed, any].into_iter().flatten().map(|&(at, _)| at + SPAN).fold(self.rate.next(), Moment::max)
     }
 
-    /// A probe leaves now or so much later, and until its reply tells when, it counts as leaving as late as that:
-    /// where that is 5 ms, 277 a second leave towards a host that answers and 245 towards one that is silent.
-    /// `give_up` tells which retransmits the kernel may make of it. Only a paced one is charged to the rate: what
-    /// leaves unpaced must not silence a paced job that comes later.
+    /// Counts a probe that leaves now or so much later. Until its reply says when it left, it counts as leaving as late
+    /// as possible: with 5 ms, 277 a second leave towards a host that answers and 245 towards one that is silent.
+    /// `give_up` decides which retransmits the kernel may make of it. Only a paced probe is charged to the rate:
+    /// unpaced ones must not delay a paced job that comes later.
     pub(super) fn take(&mut self, now: Moment, start_within: Duration, give_up: Duration, paced: bool) {
         self.settle(now);
-        insert(&mut self.recent, (now + start_within, Known::Untold));
+        insert(&mut self.recent, (now + start_within, Departure::Unconfirmed));
         if paced {
             self.rate.take(now);
         }
@@ -94,34 +95,34 @@ impl Pacer {
         }
     }
 
-    /// A paced probe for which there was time until `start_by` left then, or, `None`, not at all.
+    /// Notes when a paced probe with this `start_by` left; `None`: it did not leave at all.
     pub(super) fn left(&mut self, start_by: Moment, then: Option<Moment>) {
-        if let Ok(place) = self.recent.binary_search(&(start_by, Known::Untold)) {
+        if let Ok(place) = self.recent.binary_search(&(start_by, Departure::Unconfirmed)) {
             self.recent.remove(place);
-            then.into_iter().for_each(|then| insert(&mut self.recent, (then, Known::Told)));
+            then.into_iter().for_each(|then| insert(&mut self.recent, (then, Departure::Confirmed)));
         }
         if then.is_none() {
             self.rate.give_back();
         }
     }
 
-    /// A probe that left by the first moment kept its socket until the second, although it was to be closed before the
-    /// kernel sends its SYN again: the prober's thread had to wait for the processor. Those SYNs count like others, as
-    /// late as can be, and what leaves next makes room for them.
+    /// Notes that a probe which left by the first moment kept its socket until the second, although it was to be closed
+    /// before the kernel retransmits its SYN: the prober's thread had to wait for the processor. The retransmits count
+    /// like other SYNs, as late as possible, and delay the next probes.
     pub(super) fn outstayed(&mut self, left_by: Moment, closed: Moment) {
         for _ in RETRANSMITS.into_iter().filter(|&after| left_by + after <= closed) {
             self.rate.take(closed);
-            insert(&mut self.recent, (closed, Known::Told));
+            insert(&mut self.recent, (closed, Departure::Confirmed));
         }
     }
 
-    /// So many that left earlier have waited in the kernel for ARP and went out together only now.
+    /// Notes that so many earlier probes waited in the kernel for ARP and left together only now.
     pub(super) fn held_up(&mut self, probes: usize, now: Moment) {
-        (0..probes).for_each(|_| insert(&mut self.recent, (now, Known::Told)));
+        (0..probes).for_each(|_| insert(&mut self.recent, (now, Departure::Confirmed)));
     }
 
-    /// From now on no faster than this; one by one, if that is slower than any host bears.
-    pub(super) fn be_gentle(&mut self, interval: Duration, now: Moment) {
+    /// Paces no faster than this from now on, and without bursts if that is slower than the usual pace.
+    pub(super) fn slow_down(&mut self, interval: Duration, now: Moment) {
         let slack = if interval > INTERVAL { Duration::ZERO } else { SLACK };
         self.rate = Rate::new(interval, slack, now);
     }
@@ -132,7 +133,7 @@ impl Pacer {
             if paced {
                 self.rate.take(at);
             }
-            insert(&mut self.recent, (at + RETRANSMIT_LATE, Known::Untold));
+            insert(&mut self.recent, (at + RETRANSMIT_LATE, Departure::Unconfirmed));
         }
         while self.recent.front().is_some_and(|&(at, _)| at + SPAN <= now) {
             self.recent.pop_front();
@@ -150,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    /// Most events in any window of this length.
+    /// The most events in any window of this length.
     fn peak(times: &[Moment], span: Duration) -> usize {
         (0..times.len())
             .map(|i| times[i..].iter().take_while(|t| t.since(times[i]) < span).count())
@@ -160,7 +161,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keeps_both_bounds_whatever_comes(
+        fn keeps_both_bounds_for_any_sequence(
             steps in prop::collection::vec(
                 (
                     0_u64..3_000, prop::bool::weighted(0.1), 0.0..1.2, prop::bool::weighted(0.7),
@@ -200,7 +201,7 @@ mod tests {
 
     const WITHIN: Duration = Duration::from_millis(5);
 
-    /// How long 2,660 probes take of which this becomes known at once.
+    /// How many seconds 2,660 probes take if this is noted of each at once.
     fn seconds(within: Duration, told: impl Fn(&mut Pacer, Moment)) -> f64 {
         let mut pacer = Pacer::default();
         let mut now = Moment::ZERO;
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn is_even_and_nearly_as_fast_as_allowed() {
+    fn spaces_evenly_and_nearly_as_fast_as_allowed() {
         let silent = seconds(WITHIN, |_, _| {});
         assert!((10.7..10.9).contains(&silent), "{silent} s");
         let answered = seconds(WITHIN, |pacer, now| pacer.left(now + WITHIN, Some(now)));
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn is_slower_where_it_may_leave_late_and_is_not_told() {
+    fn is_slower_if_departures_may_be_late_and_stay_unconfirmed() {
         let late = Duration::from_millis(160);
         let silent = seconds(late, |_, _| {});
         assert!((26.0..27.0).contains(&silent), "{silent} s");
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_sends_again_from_a_socket_closed_late_takes_the_next_ones_place() {
+    fn retransmits_of_a_socket_that_is_closed_late_delay_the_next_probe() {
         let mut pacer = Pacer::default();
         let mut sent = Vec::new();
         let mut now = Moment::ZERO;
@@ -256,14 +257,14 @@ mod tests {
             pacer.take(now, WITHIN, BEFORE_RETRANSMIT, true);
             sent.push(now);
         }
-        assert!(sent[resumed] > awake, "the next one waits");
+        assert!(sent[resumed] > awake, "the next probe waits");
         sent.extend(again);
         sent.sort_unstable();
         assert!(peak(&sent, Duration::from_millis(100)) <= 30, "{}", peak(&sent, Duration::from_millis(100)));
     }
 
     #[test]
-    fn what_never_left_costs_nothing() {
+    fn a_probe_that_never_left_costs_nothing() {
         let took = seconds(WITHIN, |pacer, now| pacer.left(now + WITHIN, None));
         assert!(took < 0.001, "{took} s");
     }

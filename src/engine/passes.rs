@@ -1,4 +1,4 @@
-//! Which port is looked at next: passes over those that have no answer yet, each in its own order.
+//! Which port is probed next: passes over the ports without a final mark, each in its own order.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -13,99 +13,99 @@ use super::{
     order::{LIKELY, Permutation, Places},
 };
 
-/// Looks at every silent port: loss cannot be told from filtering without a second one.
+/// Tries at every silent port: without a second one loss cannot be told from filtering.
 pub(super) const USUAL_TRIES: u8 = 2;
 
-/// Ports in `first` that are taken for such: a tarpit was open on all 65,535 last time.
+/// How many ports of `first` get more tries: a tarpit was open on all 65,535 last time.
 const MOST_FIRST: usize = 1024;
 
-/// Positions passed over in one step: a late pass is for few of 65,535 ports, and replies must not wait for
-/// the search for the next one.
+/// Positions that one step passes over: a late pass is for few of 65,535 ports, and replies must not wait for the
+/// search for the next one.
 const STEP: usize = 2048;
 
-/// Looks at ports that a user would miss.
+/// Tries at ports that a user would miss.
 const SPECIAL_TRIES: u8 = 3;
 
-/// One in so many lost calls for another pass.
+/// If more than one in so many is lost, another pass is needed.
 const LOSSY: u32 = 200;
 
-/// The pass from which on a job may keep to half of T3's pace, whatever its template: what is silent by then
-/// may be refused by a host that limits its refusals or that a fast pass overwhelms, and that there is a third
-/// pass at all means that something was lost.
+/// The pass from which on a job may keep to half of T3's pace, whatever its template. A port that is silent by then may
+/// belong to a host that limits its refusals or that a fast pass overwhelms, and a third pass happens only if something
+/// was lost.
 const SLOW_PASS: u8 = 3;
 
-/// So few ports are asked slowly in any case: a quarter of a minute.
+/// So few ports are probed slowly in any case: it takes a quarter of a minute.
 const FEW: u32 = 2048;
 
-/// A slow pass begins when the second is over for which a host that limits its refusals may have none left.
+/// The pause before a slow pass: a host that limits its refusals may have none left for a second.
 const RATIONED: Duration = Duration::from_millis(1100);
 
-/// Canaries lost, one in so many, that tell of a host or a way that is overwhelmed.
+/// If more than one canary in so many is lost, the host or the path may be overwhelmed.
 const OVERWHELMED: u32 = 8;
 
-/// The walk over a job's ports.
+/// The passes over a job's ports.
 #[derive(Debug)]
 pub(super) struct Passes {
     ports: u32,
     key: u64,
-    /// Places that come first in every pass: open last time, or likely.
+    /// Places that come first in every pass: those that were open last time, or are likely.
     head: Vec<u32>,
-    /// The same, to ask whether one is among them: they get [`SPECIAL_TRIES`].
+    /// The same as a set; they get [`SPECIAL_TRIES`].
     special: BTreeSet<u32>,
-    /// Places to be looked at again in this pass, before others: what an outage devalued.
+    /// Places to probe again in this pass, before others: those whose silence an outage devalued.
     again: VecDeque<u32>,
-    /// The same at its end: this machine's faults, which may be those of one port.
+    /// Places to probe again at the end of this pass, after a local error, which may concern one port alone.
     faulted: VecDeque<u32>,
-    /// Places that this machine cannot look at.
+    /// Places that this machine cannot probe.
     left_out: BTreeSet<u32>,
-    /// Looks that make the silence of a port that is not special a verdict.
+    /// Tries after which the silence of a port that is not special is its verdict.
     tries: u8,
     most_tries: u8,
-    /// Of the pass, from 1.
+    /// The number of the pass, from 1.
     number: u8,
-    /// In the head, then in the permutation.
+    /// The position in the head, then in the permutation.
     position: u32,
     /// When the pass may begin.
     opens: Moment,
-    last_look: Moment,
-    /// The same at a special port.
+    last_probe: Moment,
+    /// When a special port was last probed.
     last_special: Moment,
     seen: Seen,
-    /// Whether the pass is to be gentle.
+    /// Whether the pass keeps to a slow pace.
     slow: bool,
-    /// Ports that lacked an answer when the pass began.
+    /// Ports without a final mark when the pass began.
     lacked: u32,
-    /// Whether the pass is there only to find out whether the host limits its refusals.
+    /// Whether the only purpose of the pass is to find out whether the host limits its refusals.
     on_suspicion: bool,
     limited: Limited,
 }
 
-/// What came of looking for the next place.
+/// The result of a search for the next place.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Search {
     Found(u32),
-    /// It takes longer: to be continued.
+    /// The search takes longer, and is to be continued.
     Unfinished,
-    /// None is left in this pass.
+    /// No place is left in this pass.
     Over,
 }
 
-/// What a pass saw, by which another one is judged.
+/// What a pass observed, which decides whether another one is needed.
 #[derive(Debug, Default)]
 struct Seen {
     looks: u32,
     refused: u32,
-    /// Whether an open port answered that had been silent.
+    /// Whether an open port answered that had been silent before.
     late_open: bool,
-    /// Closed ones that did. Not ICMP errors: they are rationed, and late for that reason.
+    /// Closed ports that did. ICMP errors do not count: they are rate-limited, and late for that reason.
     late: u32,
     canaries: u32,
     canaries_lost: u32,
 }
 
 impl Seen {
-    /// Whether another pass is worth it: one that finds an open port always is, and it takes more than half
-    /// a percent else. A single late refusal or lost canary is no reason to ask 65,535 ports again.
+    /// Whether another pass is worth it: always if an open port answered late, else if more than half a percent was
+    /// lost. A single late refusal or lost canary is no reason to probe 65,535 ports again.
     const fn is_lossy(&self) -> bool {
         self.late_open
             || self.late.saturating_mul(LOSSY) > self.looks
@@ -136,7 +136,7 @@ impl Passes {
             number: 1,
             position: 0,
             opens: Moment::ZERO,
-            last_look: Moment::ZERO,
+            last_probe: Moment::ZERO,
             last_special: Moment::ZERO,
             seen: Seen::default(),
             slow: false,
@@ -146,7 +146,7 @@ impl Passes {
         }
     }
 
-    /// Whether this pass is to be gentle.
+    /// Whether this pass keeps to a slow pace.
     pub(super) const fn is_slow(&self) -> bool {
         self.slow
     }
@@ -156,18 +156,18 @@ impl Passes {
         self.limited.is_suspected()
     }
 
-    /// Whether an open port is worth asking once more: does it answer while others are silent? In a slow pass
-    /// it proves nothing.
+    /// Whether another probe of an open port is useful, to see whether it answers while others are silent. In a slow
+    /// pass that proves nothing.
     pub(super) const fn wants_witness(&self) -> bool {
         self.number < SLOW_PASS && self.limited.wants_witness()
     }
 
-    /// An open port was asked because of that.
+    /// Counts such a probe.
     pub(super) fn note_witness(&mut self, lost: bool) {
         self.limited.note_witness(lost);
     }
 
-    /// Whether the host limits its refusals, so that what is silent is closed.
+    /// Whether the host limits its refusals, so that silent ports are closed.
     pub(super) const fn is_limited(&self) -> bool {
         self.limited.is_recognised()
     }
@@ -177,18 +177,18 @@ impl Passes {
         self.opens
     }
 
-    /// Looks after which the silence of this port is the verdict.
+    /// Tries after which the silence of this port is its verdict.
     pub(super) fn tries_at(&self, place: u32) -> u8 {
         let wanted = if self.special.contains(&place) { self.tries.max(SPECIAL_TRIES) } else { self.tries };
         wanted.min(self.most_tries)
     }
 
-    /// Whether the next look is the last of a port that would be missed.
+    /// Whether the next try is the last at a special port.
     pub(super) fn is_last_chance(&self, place: u32, board: &Board) -> bool {
         self.special.contains(&place) && board.tries(place) + 1 == self.tries_at(place)
     }
 
-    /// The place to look at next in this pass; the same until it is told that the look [`left`](Self::left).
+    /// The place to probe next in this pass; the same one until its probe has [`left`](Self::left).
     pub(super) fn next(&mut self, board: &Board) -> Search {
         for _ in 0..STEP {
             let Some(place) = self.candidate() else { return Search::Over };
@@ -228,31 +228,31 @@ impl Passes {
         (position < self.ports).then(|| order.at(position))
     }
 
-    /// The look at the place that [`next`](Self::next) gave leaves.
+    /// Notes that the probe of the place which [`next`](Self::next) returned leaves.
     pub(super) fn left(&mut self, place: u32, now: Moment) {
-        self.last_look = now;
+        self.last_probe = now;
         if self.special.contains(&place) {
             self.last_special = now;
         }
         self.pass_over(place);
     }
 
-    /// The look was a fault of this machine's, which may be one of this port's: others come first.
+    /// Notes that the probe met a local error, which may concern this port alone: other ports come first.
     pub(super) fn faulted(&mut self, place: u32) {
         self.faulted.push_back(place);
     }
 
-    /// The place is not looked at any more.
+    /// Probes the place no more.
     pub(super) fn leave_out(&mut self, place: u32) {
         self.left_out.insert(place);
     }
 
-    /// The place is to be looked at again in this pass, if its tries allow it.
+    /// Probes the place again in this pass, if its tries allow it.
     pub(super) fn again(&mut self, place: u32) {
         self.again.push_back(place);
     }
 
-    /// A look came back with this.
+    /// Counts the reply to a probe.
     pub(super) fn note_look(&mut self, change: Change, mark: Mark) {
         self.seen.looks += 1;
         self.seen.refused += u32::from(mark == Mark::Closed);
@@ -266,7 +266,7 @@ impl Passes {
         }
     }
 
-    /// What a slow pass has shown so far. Its other ports need no look where it is clear.
+    /// Judges what a slow pass has shown so far. If that is conclusive, its remaining ports need no probe.
     fn judge(&mut self) {
         let left = self.lacked.saturating_sub(self.seen.looks);
         match self.limited.judge(self.seen.looks, self.seen.refused, left, self.ports) {
@@ -276,13 +276,13 @@ impl Passes {
         }
     }
 
-    /// A canary came back, or did not.
+    /// Counts a canary, which came back or was lost.
     pub(super) fn note_canary(&mut self, lost: bool) {
         self.seen.canaries += 1;
         self.seen.canaries_lost += u32::from(lost);
     }
 
-    /// Begins another pass, if one is needed, `between` after the last look; how many ports it is for.
+    /// Begins another pass, if one is needed, `between` after the last probe; returns how many ports it is for.
     pub(super) fn turn(&mut self, board: &Board, between: Duration) -> u32 {
         let suspicious = self.limited.is_credible() && self.seen.late > 0;
         if (self.seen.is_lossy() || suspicious) && self.number >= self.tries && !self.is_limited() {
@@ -292,7 +292,7 @@ impl Passes {
         let lacking = self.lacking(board);
         if lacking > 0 {
             self.number = self.number.saturating_add(1);
-            let last = if board.lacking(self.tries) > 0 { self.last_look } else { self.last_special };
+            let last = if board.lacking(self.tries) > 0 { self.last_probe } else { self.last_special };
             let doubtful = self.limited.is_suspected() || self.seen.is_overwhelmed();
             self.slow = self.number >= SLOW_PASS && (lacking <= FEW || doubtful);
             self.opens = last + if self.slow { between.max(RATIONED) } else { between };
@@ -302,7 +302,7 @@ impl Passes {
         lacking
     }
 
-    /// Ports that need another look as far as is known.
+    /// Ports that need another probe as far as is known.
     pub(super) fn lacking(&self, board: &Board) -> u32 {
         let tries = self.tries.min(self.most_tries);
         let lacks =
@@ -326,7 +326,7 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_secs(2);
 
-    /// Walks one pass; every port stays silent.
+    /// Walks one pass in which every port stays silent.
     fn walk(passes: &mut Passes, board: &mut Board) -> Vec<u32> {
         let mut walked = Vec::new();
         while let Search::Found(place) = passes.next(board) {
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn every_port_once_a_pass_in_another_order_the_special_ones_thrice() {
+    fn visits_every_port_once_a_pass_in_another_order_and_special_ports_thrice() {
         let places = Places::new(&"1-500".parse().unwrap());
         let mut board = Board::new(&places);
         let mut passes = Passes::new(&places, &[300], 7, 5);
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_open_last_time_is_special_up_to_a_bound() {
+    fn ports_open_last_time_are_special_up_to_a_bound() {
         let places = Places::new(&PortSet::all());
         let all: Vec<u16> = (1..=u16::MAX).collect();
         assert_eq!(
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_search_is_cut_into_steps() {
+    fn a_long_search_is_divided_into_steps() {
         let places = Places::new(&"1000-60000".parse().unwrap());
         let mut board = Board::new(&places);
         let mut passes = Passes::new(&places, &[], 7, 5);
@@ -379,23 +379,23 @@ mod tests {
     }
 
     #[test]
-    fn faults_come_last_and_what_cannot_be_looked_at_not_at_all() {
+    fn ports_with_local_errors_come_last_and_those_given_up_are_left_out() {
         let places = Places::new(&"1000-1009".parse().unwrap());
         let mut board = Board::new(&places);
         let mut passes = Passes::new(&places, &[], 7, 1);
-        let Search::Found(barred) = passes.next(&board) else { panic!() };
-        passes.left(barred, Moment::ZERO);
-        passes.faulted(barred);
+        let Search::Found(blocked) = passes.next(&board) else { panic!() };
+        passes.left(blocked, Moment::ZERO);
+        passes.faulted(blocked);
         let walked = walk(&mut passes, &mut board);
-        assert_eq!((walked.len(), walked.last()), (10, Some(&barred)));
-        board.forget_try(barred);
+        assert_eq!((walked.len(), walked.last()), (10, Some(&blocked)));
+        board.forget_try(blocked);
         assert_eq!(passes.lacking(&board), 1);
-        passes.leave_out(barred);
+        passes.leave_out(blocked);
         assert_eq!((passes.lacking(&board), walk(&mut passes, &mut board)), (0, vec![]));
     }
 
     #[test]
-    fn loss_calls_for_more_passes_up_to_the_most() {
+    fn loss_leads_to_more_passes_up_to_the_bound() {
         let places = Places::new(&"1000-1099".parse().unwrap());
         let mut board = Board::new(&places);
         let mut passes = Passes::new(&places, &[], 7, 5);

@@ -1,4 +1,4 @@
-//! One connect and what became of it: the border between the engine and whoever owns the sockets.
+//! One connect and its outcome: the border between the engine and the prober, which owns the sockets.
 
 use std::{future::Future, time::Duration};
 
@@ -6,37 +6,36 @@ use crate::model::{Address, Moment, Reason};
 
 use super::job::Link;
 
-/// Names a probe until its reply is in.
+/// Identifies a probe until its reply is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeId(pub u64);
 
-/// One connect to be made now.
+/// One connect to make now.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// Comes back in the [`Reply`].
+    /// Returned in the [`Reply`].
     pub id: ProbeId,
     /// The host.
     pub address: Address,
-    /// How the host is reached: a neighbour is not looked for behind a router.
+    /// How the host is reached: a neighbour is not probed through a router.
     pub link: Link,
     /// The port.
     pub port: u16,
-    /// When this has passed before the socket could be connected, the probe is not made but returned as
-    /// [`Outcome::NotStarted`]: what keeps a late thread from sending in a bunch what was paced apart.
+    /// If this has passed before the connect is made, the probe is not made but returned as [`Outcome::NotStarted`]:
+    /// that keeps a late thread from sending in one burst what was paced apart.
     pub start_by: Moment,
-    /// The socket is closed after this long without an answer, counted from the connect.
+    /// The time-out: the socket is closed after this long without a reply, counted from the connect.
     pub give_up: Duration,
 }
 
-/// What became of a probe. Each launched probe is answered exactly once.
+/// The outcome of a probe. Each launched probe gets exactly one reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply {
     /// Which probe.
     pub id: ProbeId,
     /// When the connect was made (for `NotStarted` and local errors: tried).
     pub started: Moment,
-    /// When the call had returned, and the packet left at the latest: a thread may have been interrupted since
-    /// `started`.
+    /// When the call had returned, by which the packet had left: the thread may have been interrupted after `started`.
     pub left_by: Moment,
     /// When the outcome was known.
     pub ended: Moment,
@@ -47,25 +46,25 @@ pub struct Reply {
 /// How a connect ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Connected to somebody else (not to itself).
+    /// Connected (not to itself).
     Accepted,
     /// RST, or ICMP port unreachable.
     Refused,
-    /// No answer until `give_up`.
+    /// No reply within `give_up`.
     Silent,
     /// An ICMP error from a router or the host.
     Unreachable(Reason),
-    /// This machine's own verdict that nobody answers ARP (or neighbour discovery) at the address.
+    /// The kernel reports that no host answers ARP (or neighbour discovery) at the address.
     NoNeighbour,
-    /// A fault of this machine's: says nothing about the port.
+    /// A local error, which says nothing about the port.
     Local(LocalError),
     /// `start_by` had passed.
     NotStarted,
 }
 
 impl Outcome {
-    /// Whether the host's own TCP answered; `None`: the probe never left. What a router says of a probe, or
-    /// this machine of a missing neighbour, ends no entry of a connection table, and counts as silence there.
+    /// Whether the host's own TCP replied; `None`: the probe never left. A router's ICMP error and a missing neighbour
+    /// end no entry of a connection table, so for the quota they count as unanswered.
     pub const fn is_answer(self) -> Option<bool> {
         match self {
             Self::Accepted | Self::Refused => Some(true),
@@ -75,7 +74,7 @@ impl Outcome {
     }
 }
 
-/// Faults of this machine's: the probe goes back into the queue and the window shrinks.
+/// Errors of this machine: the probe goes back into the queue and the window shrinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LocalError {
     /// EMFILE, ENFILE: no file descriptor left.
@@ -86,10 +85,10 @@ pub enum LocalError {
     Memory,
     /// EPERM, EACCES: the local firewall.
     Denied,
-    /// No way leads to the host's network, and none is to be expected: the job ends without a verdict.
+    /// There is no route to the host's network, and none is to be expected: the job ends without a verdict.
     NoRoute,
-    /// The way to the host's network is interrupted, or was while the probe was under way: no carrier, no address, no
-    /// interface. Waited for.
+    /// The link to the host's network is down, or was while the probe was in flight: no carrier, no address or no
+    /// interface. The job waits for it.
     LinkDown,
     /// The socket connected to itself (TCP simultaneous open on the loopback).
     SelfConnect,
@@ -110,7 +109,7 @@ impl LocalError {
         Self::Other,
     ];
 
-    /// The word that stands for it in metrics and logs.
+    /// Its label in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Descriptors => "descriptors",
@@ -127,7 +126,7 @@ impl LocalError {
 
 /// Makes the connects that the engine asks for.
 pub trait Prober: Send {
-    /// Starts these connects. Never blocks for long; each probe is answered exactly once.
+    /// Starts these connects. Never blocks for long; each probe gets exactly one reply.
     fn launch(&mut self, batch: Vec<Probe>);
 
     /// Waits for the next replies; cancel-safe.

@@ -1,11 +1,11 @@
-//! How many probes may stay without an answer, over all hosts: what a firewall's connection table bounds.
+//! How many probes may stay unanswered, over all hosts: a firewall's connection table bounds them.
 //!
-//! A probe that nothing answers leaves an entry in that table for two minutes, whatever became of its socket;
-//! its retransmits are the same entry. One that is answered leaves its entry for ten seconds, and is not
-//! counted here. Which it will be is not known when it leaves. So hosts that mostly answer are trusted and
-//! charged afterwards, for what stays silent; the others pay when the probe leaves and get it back with the
-//! answer. A scanner that charged everybody at once would slow down those that answer to the pace of those that
-//! do not; one that charged everybody afterwards would send in bunches, a window's worth at a time.
+//! An unanswered probe leaves an entry in that table for two minutes, whatever happens to its socket; its retransmits
+//! share the entry. The entry of an answered probe lasts ten seconds and is not counted here. Which of the two a probe
+//! will be is not known when it leaves. So hosts that mostly answer are charged afterwards, for the probes that stay
+//! unanswered; the others are charged when the probe leaves, and refunded with the reply. To charge all hosts at once
+//! would slow down those that answer to the pace of those that do not; to charge all hosts afterwards would send in
+//! bursts, a window's worth at a time.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -13,25 +13,25 @@ use crate::model::Moment;
 
 use super::rate::Rate;
 
-/// How much may be spent at once, in the time that it takes to come back: enough for the first probes of a
-/// few hosts that are not known to answer yet, too little to be felt by the table.
+/// How much may be spent at once, as the time that it takes to regain it: enough for the first probes of a few hosts
+/// that are not known to answer yet, too little to matter to the table.
 const BURST: Duration = Duration::from_millis(250);
 
-/// How deep in debt those that mostly answer may bring everybody.
+/// The deepest debt that hosts which mostly answer may cause.
 const DEEPEST: Duration = Duration::from_secs(2);
 
-/// What is left.
+/// How much of the quota is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
-    /// Enough for anybody.
+pub(super) enum QuotaLevel {
+    /// Enough for every host.
     Enough,
-    /// Only hosts that mostly answer may send.
-    Little,
-    /// Nobody may.
-    Nothing,
+    /// Only hosts that mostly answer may be probed.
+    Low,
+    /// No host may be probed.
+    Exhausted,
 }
 
-/// What may stay silent.
+/// The quota of unanswered probes.
 #[derive(Debug)]
 pub(super) struct Quota(Rate);
 
@@ -40,7 +40,7 @@ impl Quota {
         Self(Rate::new(interval(per_second), BURST, Moment::ZERO))
     }
 
-    /// From now on so many. What is spent takes as long as before to come back.
+    /// Changes the quota from now on. What is spent takes as long as before to regain.
     pub(super) fn set(&mut self, per_second: Option<NonZeroU32>) {
         match per_second {
             Some(_) => self.0.set_interval(interval(per_second)),
@@ -48,47 +48,48 @@ impl Quota {
         }
     }
 
-    pub(super) fn left(&self, now: Moment) -> Left {
+    pub(super) fn level(&self, now: Moment) -> QuotaLevel {
         match now.until(self.enough_at()) {
-            Duration::ZERO => Left::Enough,
-            wait if wait <= DEEPEST - BURST => Left::Little,
-            _ => Left::Nothing,
+            Duration::ZERO => QuotaLevel::Enough,
+            wait if wait <= DEEPEST - BURST => QuotaLevel::Low,
+            _ => QuotaLevel::Exhausted,
         }
     }
 
-    /// When there is enough for anybody.
+    /// When there is enough for every host.
     pub(super) fn enough_at(&self) -> Moment {
         self.0.next()
     }
 
-    /// A probe stays silent, or may.
+    /// Charges a probe that stays unanswered, or may.
     pub(super) fn charge(&mut self, now: Moment) {
         self.0.take(now);
     }
 
-    /// One that was charged was answered.
+    /// Refunds a charged probe that was answered.
     pub(super) fn refund(&mut self) {
         self.0.give_back();
     }
 }
 
-/// Zero: there is no bound.
+/// The time per probe; zero: there is no bound.
 fn interval(per_second: Option<NonZeroU32>) -> Duration {
     per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get())
 }
 
-/// What is to be expected of a host: the share of its latest looks that stayed silent.
+/// What to expect of a host: the share of its latest probes that stayed unanswered.
 #[derive(Debug)]
 pub(super) struct Expectation(f64);
 
-/// The weight of the latest look.
+/// The weight of the latest probe.
 const LATEST: f64 = 0.25;
 
-/// From this share on it is not one that mostly answers: one silence is enough, five answers make up for any.
+/// From this share on the host does not count as mostly answering: one unanswered probe is enough, and five replies
+/// make up for any number.
 const SILENT: f64 = 0.25;
 
 impl Default for Expectation {
-    /// Of a stranger silence is expected.
+    /// A host that was not probed yet is expected to be silent.
     fn default() -> Self {
         Self(1.0)
     }
@@ -113,44 +114,46 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_of_a_second_at_once_then_the_rate() {
+    fn allows_a_burst_of_a_quarter_second_then_the_rate() {
         let mut quota = Quota::new(NonZeroU32::new(100));
         let spend = |quota: &mut Quota, now| {
-            (0..1000).take_while(|_| quota.left(now) == Left::Enough && (quota.charge(now), true).1).count()
+            (0..1000)
+                .take_while(|_| quota.level(now) == QuotaLevel::Enough && (quota.charge(now), true).1)
+                .count()
         };
         assert_eq!(spend(&mut quota, at(10_000)), 26);
-        assert_eq!((quota.left(at(10_009)), quota.enough_at()), (Left::Little, at(10_010)));
+        assert_eq!((quota.level(at(10_009)), quota.enough_at()), (QuotaLevel::Low, at(10_010)));
         assert_eq!((11..=110).map(|second| spend(&mut quota, at(second * 1000))).sum::<usize>(), 26 * 100);
         let later = (1..=10_000).map(|millis| spend(&mut quota, at(110_000 + millis))).sum::<usize>();
         assert_eq!(later, 1000);
     }
 
     #[test]
-    fn answers_are_free_and_debts_are_everybodys() {
+    fn replies_are_free_and_debts_are_shared_by_all_hosts() {
         let mut quota = Quota::new(NonZeroU32::new(10));
         for millis in 0..100_000 {
             quota.charge(at(millis));
             quota.refund();
-            assert_eq!(quota.left(at(millis)), Left::Enough);
+            assert_eq!(quota.level(at(millis)), QuotaLevel::Enough);
         }
         (0..21).for_each(|_| quota.charge(at(100_000)));
-        assert_eq!(quota.left(at(100_000)), Left::Nothing);
-        assert_eq!(quota.left(at(100_100)), Left::Little);
+        assert_eq!(quota.level(at(100_000)), QuotaLevel::Exhausted);
+        assert_eq!(quota.level(at(100_100)), QuotaLevel::Low);
         quota.set(None);
-        assert_eq!(quota.left(at(100_100)), Left::Enough);
+        assert_eq!(quota.level(at(100_100)), QuotaLevel::Enough);
     }
 
     #[test]
     fn without_a_bound_there_is_always_enough() {
         let mut quota = Quota::new(None);
         (0..100_000).for_each(|_| quota.charge(at(1)));
-        assert_eq!(quota.left(at(1)), Left::Enough);
+        assert_eq!(quota.level(at(1)), QuotaLevel::Enough);
     }
 
     #[test]
-    fn one_silence_is_enough_and_five_answers_make_up_for_it() {
+    fn one_unanswered_probe_is_enough_and_five_replies_make_up_for_it() {
         let mut expected = Expectation::default();
-        assert!(expected.is_silence(), "a stranger");
+        assert!(expected.is_silence(), "not probed yet");
         (0..4).for_each(|_| expected.note(false));
         assert!(expected.is_silence());
         expected.note(false);

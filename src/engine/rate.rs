@@ -1,41 +1,41 @@
-//! A steady rate.
+//! A rate limiter.
 
 use std::time::Duration;
 
 use crate::model::Moment;
 
-/// So many in any stretch of time, and a little more at once: the generic cell rate algorithm (ITU-T I.371,
-/// annex A) with refunds.
+/// Bounds the events in any stretch of time, with a small burst: the generic cell rate algorithm (ITU-T I.371, annex A)
+/// with refunds.
 #[derive(Debug)]
 pub(super) struct Rate {
     interval: Duration,
-    /// How far ahead of its rate it may be: what a timer of 1 ms resolution loses is caught up.
+    /// How far ahead of the rate an event may be, so that what a timer of 1 ms resolution loses is made up for.
     slack: Duration,
     due: Moment,
 }
 
 impl Rate {
-    /// `due`: when the first may leave, but for the slack.
+    /// `due`: when the first event may happen, but for the slack.
     pub(super) const fn new(interval: Duration, slack: Duration, due: Moment) -> Self {
         Self { interval, slack, due }
     }
 
-    /// When the next may leave.
+    /// When the next event may happen.
     pub(super) fn next(&self) -> Moment {
         self.due - self.slack
     }
 
-    /// One leaves.
+    /// Charges one event.
     pub(super) fn take(&mut self, now: Moment) {
         self.due = self.due.max(now) + self.interval;
     }
 
-    /// One that was taken does not leave after all.
+    /// Refunds an event that did not happen after all.
     pub(super) fn give_back(&mut self) {
         self.due = self.due - self.interval;
     }
 
-    /// Changes the pace from the next one on.
+    /// Changes the rate from the next event on.
     pub(super) const fn set_interval(&mut self, interval: Duration) {
         self.interval = interval;
     }

@@ -1,14 +1,14 @@
-//! How long a host takes to answer, and so how long to wait for it.
+//! A host's round-trip time, and the time-out that follows from it.
 
 use std::time::Duration;
 
 use super::timing::BEFORE_RETRANSMIT;
 
-/// An answer later than this may be one to the kernel's own second SYN (sent after 1 s), and then says
-/// nothing about the round trip (Karn's rule, RFC 6298, 3).
+/// A reply later than this may be to the kernel's retransmitted SYN (sent after 1 s), and then says nothing about the
+/// round trip (Karn's rule, RFC 6298, 3).
 const UNAMBIGUOUS: Duration = Duration::from_millis(900);
 
-/// Scheduling of both ends, and a timer's coarseness.
+/// For the scheduling of both ends, and the resolution of timers.
 const SLACK: Duration = Duration::from_millis(20);
 
 /// Least time-out towards a host that answers like a wired neighbour: room for a busy gadget's scheduler.
@@ -18,19 +18,18 @@ const LEAST_NEAR: Duration = Duration::from_millis(150);
 /// only for every third of them (DTIM 3).
 const LEAST: Duration = Duration::from_millis(300);
 
-/// Answers faster than this are those of a near host.
+/// Replies faster than this are those of a near host.
 const NEAR: Duration = Duration::from_millis(5);
 
-/// Samples, all of them near, from which on a host counts as near. A host of which every sixth answer is
-/// slow shows 16 fast ones in a row once in 18 times, and is found out by the tail soon after.
+/// A host counts as near after so many samples, all of them near. A host with every sixth reply slow shows 16 fast ones
+/// in a row once in 18 times; its tail corrects that soon after.
 pub(super) const ENOUGH: u32 = 16;
 
-/// Samples from which on one in a hundred may be slow.
+/// After so many samples one in a hundred may be slow.
 const PLENTY: u32 = 64;
 
-/// Answers, one for each [`PLENTY`], that may be late because this machine stood still: a host behind a firewall
-/// gives a hundred in a whole scan, and one that seemed to take half a second made all of it last three times as
-/// long.
+/// Replies, one for each [`PLENTY`], that may be late because this machine stalled: a host behind a firewall sends a
+/// hundred in a whole scan, and a single one that seemed to take half a second made the scan last three times as long.
 const STALLS: u32 = 2;
 
 /// Four buckets an octave from 64 us to 1 s: a quantile is overstated by a quarter at most.
@@ -44,7 +43,7 @@ pub(super) struct Rtt {
     samples: u32,
     slow: u32,
     histogram: [u32; BUCKETS],
-    /// What an answer may take by these, once there is a sample.
+    /// How long a reply may take, once there is a sample.
     expected: Option<Duration>,
 }
 
@@ -62,8 +61,8 @@ impl Default for Rtt {
 }
 
 impl Rtt {
-    /// Takes the time from a connect to its answer; a late one is ignored. Every try of ours is a socket of
-    /// its own, so an answer to a second try is as good as one to a first.
+    /// Takes the time from a connect to its reply; a late one is ignored. Every try has a socket of its own, so the
+    /// reply to a second try is as good a sample as one to the first.
     pub(super) fn sample(&mut self, rtt: Duration) {
         if rtt >= UNAMBIGUOUS {
             return;
@@ -85,15 +84,15 @@ impl Rtt {
         self.samples
     }
 
-    /// How long to wait for an answer before its window slot is given to another probe: `unknown` before
-    /// the first sample, at most what stays clear of the kernel's retransmit. Who presses takes any host for a
-    /// near one until it shows that it is not.
+    /// How long to wait for a reply before its window slot is given to another probe: `unknown` before the first
+    /// sample, and never so long that the kernel retransmits. An unpaced scan (`pressing`) takes every host for a near
+    /// one until it proves otherwise.
     pub(super) fn timeout(&self, unknown: Duration, pressing: bool) -> Duration {
         let floor = if pressing || self.is_near() { LEAST_NEAR } else { LEAST };
         self.expected.map_or(unknown, |expected| expected.clamp(floor, BEFORE_RETRANSMIT))
     }
 
-    /// Whether every answer so far came as fast as a wired neighbour's.
+    /// Whether every reply so far was as fast as a wired neighbour's.
     pub(super) const fn is_prompt(&self) -> bool {
         self.samples > 0 && self.slow == 0
     }
@@ -103,7 +102,7 @@ impl Rtt {
             || (self.samples >= PLENTY && self.slow.saturating_mul(100) <= self.samples)
     }
 
-    /// The time that 99.9 % of the answers came within, but for [`STALLS`].
+    /// The time within which 99.9 % of the replies came, not counting [`STALLS`].
     fn tail(&self) -> Duration {
         let mut beyond = self.samples / 1000 + (self.samples / PLENTY).min(STALLS);
         for (index, &count) in self.histogram.iter().enumerate().rev() {
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_near_hosts_after_sixteen_answers() {
+    fn recognises_near_hosts_after_sixteen_replies() {
         assert_eq!(after([]), UNKNOWN);
         assert_eq!(after([800; 15]), LEAST);
         assert_eq!(after([800; 16]), LEAST_NEAR);
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn who_presses_does_not_wait_for_sixteen() {
+    fn an_unpaced_scan_does_not_wait_for_sixteen_replies() {
         let timeout = |micros| {
             let mut rtt = Rtt::default();
             rtt.sample(Duration::from_micros(micros));
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn one_slow_answer_is_enough_to_be_no_prompt_host() {
+    fn a_host_is_not_prompt_after_one_slow_reply() {
         let is_prompt = |samples: &[u64]| {
             let mut rtt = Rtt::default();
             samples.iter().for_each(|&micros| rtt.sample(Duration::from_micros(micros)));
@@ -177,9 +176,13 @@ mod tests {
     fn waits_for_the_tail() {
         let late = |answers| after([1_000; 97].into_iter().chain(answers).chain([1_000; 97]));
         assert!(late(vec![250_000; 4]) >= Duration::from_millis(500));
-        assert_eq!(late(vec![350_000]), LEAST_NEAR, "that was this machine's stall");
+        assert_eq!(late(vec![350_000]), LEAST_NEAR, "this machine stalled");
         assert_eq!(after([600_000; 20]), BEFORE_RETRANSMIT);
-        assert_eq!(after([950_000; 20]), UNKNOWN, "answers that may be to the second SYN are no samples");
+        assert_eq!(
+            after([950_000; 20]),
+            UNKNOWN,
+            "replies that may be to the retransmitted SYN are no samples"
+        );
     }
 
     proptest! {

@@ -1,11 +1,11 @@
-//! One job under way: the check, then passes over the ports that have no answer yet.
+//! One running job: the liveness check, then passes over the ports without a final mark.
 
 use std::time::Duration;
 
 use crate::model::{HostReport, Moment};
 
 use super::{
-    barred::Barred,
+    blocked_ports::BlockedPorts,
     board::{Board, Change, Ending, Mark},
     check::{self, CHECK_WAIT, Check},
     job::{HostJob, JobId, Link, Liveness, Progress},
@@ -14,55 +14,23 @@ use super::{
     passes::{Passes, Search, USUAL_TRIES},
     probe::LocalError,
     rate::Rate,
-    scheduler::SOON,
     timing::{BEFORE_RETRANSMIT, MOST_TRIES, Template},
+    turn::SOON,
+    want::{Ask, Purpose, Want},
 };
 
-/// How long each of the two looks of a single-port job waits: with the kernel's retransmit four SYNs in
-/// 3.9 s, and an answer while the asker still looks.
+/// The time-out of each of the two tries of a single-port job: with the kernel's retransmits four SYNs in 3.9 s, and a
+/// result while the user still waits.
 const PATIENCE: Duration = Duration::from_millis(1900);
 
-/// What a coarse timer loses is caught up within this.
+/// How far ahead of its pace a job may be, to make up for coarse timers.
 const PACE_SLACK: Duration = Duration::from_millis(10);
 
-/// Outages that a job sits out. A host that goes silent more often is not fit to be scanned, and the bound
-/// makes every job end.
+/// Outages that a job tolerates. A host that goes silent more often cannot be scanned, and the bound makes every job
+/// end.
 const OUTAGES: u8 = 16;
 
-/// What a probe is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// The verdict of the port at this place.
-    Port(u32),
-    /// A sign of life; and a verdict, if the port is one that was asked for.
-    Check(Option<u32>),
-    /// A sign of life while scanning.
-    Canary,
-}
-
-/// A probe that a job wants.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ask {
-    pub(super) port: u16,
-    pub(super) purpose: Purpose,
-    /// How long to wait for the answer; `None`: what the host's round trips say.
-    pub(super) wait: Option<Duration>,
-}
-
-/// What a job wants next.
-#[derive(Debug)]
-pub(super) enum Want {
-    Probe(Ask),
-    /// Nothing before this moment.
-    Until(Moment),
-    /// Nothing before a reply.
-    Reply,
-    /// To be done, if only the host is still there: silence was the last it heard.
-    Confirmation,
-    Ended(Ending),
-}
-
-/// One job under way.
+/// One running job.
 #[derive(Debug)]
 pub(super) struct Run {
     id: JobId,
@@ -70,16 +38,16 @@ pub(super) struct Run {
     template: Template,
     places: Places,
     board: Board,
-    /// Until somebody is known to be there.
+    /// Until the host is known to be up.
     check: Option<Check>,
     passes: Passes,
-    /// Silent since the host's last sign of life.
+    /// Places whose probes stayed unanswered since the host's last sign of life.
     doubtful: Vec<u32>,
     pace: Rate,
-    /// Probes for ports that are under way.
-    under_way: u32,
+    /// Probes for ports that are in flight.
+    in_flight: u32,
     probes: u64,
-    barred: Barred,
+    blocked_ports: BlockedPorts,
     outages: u8,
     submitted: Moment,
     answered: Option<Moment>,
@@ -102,9 +70,9 @@ impl Run {
             board: Board::new(&places),
             pace: Rate::new(Duration::ZERO, PACE_SLACK, Moment::ZERO),
             doubtful: Vec::new(),
-            under_way: 0,
+            in_flight: 0,
             probes: 0,
-            barred: Barred::default(),
+            blocked_ports: BlockedPorts::default(),
             outages: 0,
             submitted: now,
             answered: None,
@@ -139,13 +107,13 @@ impl Run {
         self.up
     }
 
-    /// Whether it is one port that somebody waits for: it goes on while the host is under suspicion, for
-    /// its two probes harm nobody.
+    /// Whether it is a single port that a user waits for: it continues while the host may be down, because its two
+    /// probes do no harm.
     pub(super) const fn is_patient(&self) -> bool {
         self.patient
     }
 
-    /// Whether its ports are being looked at, so that the host's silence matters to it.
+    /// Whether its ports are being probed, so that the host's silence matters to it.
     pub(super) const fn is_scanning(&self) -> bool {
         self.check.is_none() && !self.patient
     }
@@ -172,7 +140,7 @@ impl Run {
         }
     }
 
-    /// Why it is over, whatever it still wants.
+    /// Why it is over, if it was cancelled or its deadline has passed.
     pub(super) fn stopped(&self, now: Moment) -> Option<Ending> {
         if self.cancelled {
             return Some(Ending::partial("stopped"));
@@ -181,8 +149,8 @@ impl Run {
         overdue.then(|| Ending::partial("out of time: the host's deadline passed"))
     }
 
-    /// What it wants now. Asking again sends nothing, but goes on with a long search, and so may have come to
-    /// the end.
+    /// What it wants now. A repeated call changes nothing but that it continues a long search, which may show that the
+    /// job is over.
     pub(super) fn want(&mut self, now: Moment) -> Want {
         match self.check.as_ref().map(Check::next) {
             Some(check::Next::Probe(port)) => {
@@ -216,7 +184,7 @@ impl Run {
             };
             return Want::Probe(Ask { port: self.places.port(place), purpose: Purpose::Port(place), wait });
         }
-        if self.under_way > 0 {
+        if self.in_flight > 0 {
             return Want::Reply;
         }
         let lacking = self.passes.turn(&self.board, self.template.between);
@@ -235,7 +203,7 @@ impl Run {
             .set_interval(self.template.delay.max(rate.unwrap_or_default()).max(slow.unwrap_or_default()));
     }
 
-    /// The probe that it wanted (or a canary on its account) leaves.
+    /// Notes that the probe which it wanted, or a canary that it is charged for, leaves.
     pub(super) fn left(&mut self, ask: &Ask, now: Moment) {
         self.probes += 1;
         self.pace.take(now);
@@ -246,7 +214,7 @@ impl Run {
         };
         if let Some(place) = place {
             self.board.start(place);
-            self.under_way += 1;
+            self.in_flight += 1;
         }
         match (ask.purpose, &mut self.check) {
             (Purpose::Check(_), Some(check)) => check.started(),
@@ -255,41 +223,41 @@ impl Run {
         }
     }
 
-    /// The host was heard a moment ago, for another job: no check is needed.
+    /// Skips the liveness check, because the host has just answered another job.
     pub(super) fn assume_up(&mut self) {
         self.check = None;
     }
 
-    /// A sign of life of the host's, from whatever probe. True the first time.
-    pub(super) fn hear(&mut self) -> bool {
+    /// Notes a sign of life of the host, from any probe. Returns true the first time.
+    pub(super) fn note_sign_of_life(&mut self) -> bool {
         self.check = None;
         !std::mem::replace(&mut self.up, true)
     }
 
-    /// A probe of its own was answered.
+    /// Notes that a probe of its own was answered.
     pub(super) fn note_answer(&mut self, at: Moment) {
         self.answered = self.answered.or(Some(at));
     }
 
-    /// A probe was not made, so it is not counted.
+    /// Discounts a probe that was not made.
     pub(super) fn unstarted(&mut self, port: u16, purpose: Purpose) {
         self.probes -= 1;
         self.pace.give_back();
         self.returned(port, purpose);
     }
 
-    /// A probe came back that says nothing about its port.
+    /// Notes a probe that came back without saying anything about its port.
     pub(super) fn returned(&mut self, port: u16, purpose: Purpose) {
         self.released(port, purpose).into_iter().for_each(|place| self.passes.again(place));
     }
 
-    /// A probe met a fault of this machine's. Only one that can be this port's own counts against the port: the last
-    /// port that lacks an answer must not be given up because the cable is pulled, or descriptors are short.
+    /// Notes a local error. It counts against the port only if it can concern this port alone: the last port without a
+    /// verdict must not be given up because the cable is pulled, or descriptors are short.
     pub(super) fn faulted(&mut self, port: u16, purpose: Purpose, error: LocalError) {
         let Some(place) = self.released(port, purpose) else { return };
         self.passes.faulted(place);
         let is_of_port = matches!(error, LocalError::Denied | LocalError::Other);
-        if is_of_port && self.barred.fault(place, port) {
+        if is_of_port && self.blocked_ports.note_fault(place, port) {
             self.passes.leave_out(place);
         }
     }
@@ -300,13 +268,13 @@ impl Run {
         }
         let (Purpose::Port(place) | Purpose::Check(Some(place))) = purpose else { return None };
         self.board.release(place);
-        self.under_way -= 1;
+        self.in_flight -= 1;
         Some(place)
     }
 
-    /// How it ended, all ports having been looked at that could be.
+    /// How the job ends after all ports that can be probed have been.
     fn over(&self) -> Ending {
-        match self.barred.port() {
+        match self.blocked_ports.port() {
             None => Ending::up(),
             Some(port) => Ending::partial(&format!(
                 "this machine could not ask port {port}: does its firewall forbid it?"
@@ -314,31 +282,31 @@ impl Run {
         }
     }
 
-    /// A probe came back with a mark for its port; `doubt`: silence is to be confirmed by a sign of life.
-    /// True if an open port answered only now: evidence of loss.
+    /// Notes the mark that a probe gives its port; `doubt`: silence is to be confirmed by a sign of life. Returns true
+    /// if an open port answered only now, which is evidence of loss.
     pub(super) fn settle(&mut self, purpose: Purpose, mark: Mark, rtt: Duration, doubt: bool) -> bool {
         let (Purpose::Port(place) | Purpose::Check(Some(place))) = purpose else { return false };
-        self.under_way -= 1;
+        self.in_flight -= 1;
         let change = self.board.settle(place, mark, rtt);
         self.passes.note_look(change, mark);
-        self.barred.got_out(place);
+        self.blocked_ports.note_sent(place);
         if change == Change::Looked && doubt && self.is_scanning() {
             self.doubtful.push(place);
         }
         change == (Change::Answered { late: true }) && mark == Mark::Open
     }
 
-    /// Whether this probe is the first look at a port.
-    pub(super) fn is_first_look(&self, purpose: Purpose) -> bool {
+    /// Whether this probe is the first try at a port.
+    pub(super) fn is_first_try(&self, purpose: Purpose) -> bool {
         matches!(purpose, Purpose::Port(place) if self.board.tries(place) == 0)
     }
 
-    /// Whether this is the look after which the silence of a port is its verdict.
-    pub(super) fn is_last_look(&self, purpose: Purpose) -> bool {
+    /// Whether this is the try after which the silence of a port is its verdict.
+    pub(super) fn is_last_try(&self, purpose: Purpose) -> bool {
         matches!(purpose, Purpose::Port(place) if self.board.tries(place) + 1 >= self.passes.tries_at(place))
     }
 
-    /// A liveness probe ended without a sign of life. Whether that shows that a neighbour is there.
+    /// Notes a liveness probe without a sign of life. Returns whether that shows that a neighbour is up.
     pub(super) fn check_silent(&mut self) -> bool {
         self.check.as_mut().is_some_and(|check| {
             check.silent();
@@ -346,22 +314,22 @@ impl Run {
         })
     }
 
-    /// A port is known to answer: the check asks that one.
+    /// Makes the liveness check probe this port, which is known to answer.
     pub(super) fn prefer(&mut self, port: u16) {
         self.check.iter_mut().for_each(|check| check.prefer(port));
     }
 
-    /// Whether it is not known yet that anybody is there.
+    /// Whether it is not known yet that the host is up.
     pub(super) const fn is_checking(&self) -> bool {
         self.check.is_some()
     }
 
-    /// Whether its next liveness probe is its first, which waits for those of others at the same host.
+    /// Whether its next liveness probe is its first, which waits for those of other jobs on the host.
     pub(super) fn is_check_fresh(&self) -> bool {
         self.check.as_ref().is_some_and(Check::is_fresh)
     }
 
-    /// A canary came back, or did not.
+    /// Counts a canary, which came back or was lost.
     pub(super) fn note_canary(&mut self, lost: bool) {
         self.passes.note_canary(lost);
     }
@@ -371,24 +339,24 @@ impl Run {
         self.passes.suspects_limit()
     }
 
-    /// Whether another answer of an open port would tell whether the host limits its refusals.
+    /// Whether another reply of an open port would show whether the host limits its refusals.
     pub(super) const fn wants_witness(&self) -> bool {
         self.is_scanning() && self.template.delay.is_zero() && self.passes.wants_witness()
     }
 
-    /// A canary to an open port came back, or did not.
+    /// Counts a canary to an open port, which came back or was lost.
     pub(super) fn note_witness(&mut self, lost: bool) {
         if self.wants_witness() {
             self.passes.note_witness(lost);
         }
     }
 
-    /// The host is there, so what was silent was meant so.
+    /// The host is up, so unanswered probes count.
     pub(super) fn trust_silence(&mut self) {
         self.doubtful.clear();
     }
 
-    /// The host was away, so what was silent says nothing. False if that happened too often.
+    /// The host was away, so unanswered probes mean nothing. Returns false if that happened too often.
     pub(super) fn distrust_silence(&mut self) -> bool {
         self.forget_doubtful();
         self.outages += 1;
@@ -403,7 +371,7 @@ impl Run {
         doubtful.into_iter().for_each(|place| self.passes.again(place));
     }
 
-    /// The report, at the end. What is in doubt is no verdict.
+    /// The final report. Ports in doubt have no verdict.
     pub(super) fn report(&mut self, ending: Ending, now: Moment) -> HostReport {
         self.forget_doubtful();
         let needed = |place| self.passes.tries_at(place);
@@ -419,7 +387,7 @@ impl Run {
     }
 }
 
-/// Not at T0 to T2, where a kernel's retransmit would break the pause.
+/// Not at T0 to T2, where a retransmit of the kernel's would break the pause.
 fn is_patient(job: &HostJob, template: &Template) -> bool {
     job.ports.len() == 1 && job.liveness == Liveness::Assume && template.sockets > 1
 }

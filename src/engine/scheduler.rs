@@ -1,4 +1,4 @@
-//! Whose turn it is: hosts take turns, probe by probe, within this machine's bounds.
+//! The scheduler: hosts take turns, probe by probe, within this machine's bounds.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -8,82 +8,80 @@ use std::{
 use crate::model::{Address, Moment};
 
 use super::{
-    haste::Haste,
-    host::{Host, Room, Step},
+    host::Host,
     job::{Event, HostJob, JobId, Progress},
     probe::{LocalError, Outcome, Probe, ProbeId, Reply},
-    quota::{Left, Quota},
+    quota::{Quota, QuotaLevel},
     run::Run,
+    start_deadline::StartDeadline,
     stats::{Bounds, Stats},
+    turn::{SOON, SendBudget, Step},
     window::{GlobalWindow, LATE},
 };
 
-/// How long it is remembered that a host without jobs is fragile: until the next day's scan.
+/// How long the backoff of a host without jobs is remembered: until the next day's scan.
 const MEMORY: Duration = Duration::from_secs(26 * 3600);
 
-/// How long its round trips are: by then a gadget has roamed, or its radio has gone to sleep.
+/// How long its round trips are remembered: by then a gadget has roamed, or its radio has gone to sleep.
 const RTT_MEMORY: Duration = Duration::from_secs(300);
 
 /// How many hosts without jobs are remembered: some 600 bytes each.
 const REMEMBERED: usize = 1024;
 
-/// When to go on with what takes too long for one call.
-pub(super) const SOON: Duration = Duration::from_millis(1);
-
-/// How long nothing leaves when the connection table is full, unless the driver says so again: longer than
-/// from one of its looks to the next.
+/// How long all hosts pause if the connection table is full, unless the driver reports it again: longer than the time
+/// from one of its checks to the next.
 const FULL: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct HostId(u64);
 
-/// A probe under way.
+/// A probe in flight.
 #[derive(Clone, Copy, Debug)]
-struct Flight {
+struct LaunchedProbe {
     host: HostId,
     launched: Moment,
-    /// Whether its silence is paid for already.
+    /// Whether it is charged to the quota already.
     charged: bool,
 }
 
-/// A host and where it stands in the queues.
+/// A host and its places in the queues.
 #[derive(Debug)]
-struct Seat {
+struct QueuedHost {
     host: Host,
     /// In `ready`.
     ready: bool,
-    /// In `starved`.
-    starved: bool,
-    /// In `hushed`.
-    hushed: bool,
+    /// In `blocked_on_sockets`.
+    blocked_on_sockets: bool,
+    /// In `blocked_on_quota`.
+    blocked_on_quota: bool,
     /// In `timers`, at this moment.
     timer: Option<Moment>,
     /// Since when it has no jobs.
     idle: Option<Moment>,
 }
 
-/// The engine. Drive it so: whatever happens, call [`poll`](Self::poll), launch the probes it gives, and call
-/// again when a reply, a job or the moment it returned is there.
+/// The engine. Its driver calls [`poll`](Self::poll), launches the probes that it returns, and calls again at the
+/// moment that it returned, or earlier after a reply or a new job.
 #[derive(Debug)]
 pub struct Engine {
     seed: u64,
     global: GlobalWindow,
-    haste: Haste,
+    start_deadline: StartDeadline,
     quota: Quota,
-    hosts: BTreeMap<HostId, Seat>,
+    hosts: BTreeMap<HostId, QueuedHost>,
     by_address: HashMap<Address, HostId>,
     jobs: HashMap<JobId, HostId>,
-    flights: HashMap<ProbeId, Flight>,
-    /// Hosts that may have something to send, in turn.
+    flights: HashMap<ProbeId, LaunchedProbe>,
+    /// Hosts that may have a probe to send, in turn.
     ready: VecDeque<HostId>,
-    /// Hosts that have, but no socket was free; first in turn when one is.
-    starved: VecDeque<HostId>,
-    /// Hosts that have, but whose silence there is no quota for; first in turn when there is.
-    hushed: VecDeque<HostId>,
+    /// Hosts whose next probe waits for a free socket; they come first once one is free.
+    blocked_on_sockets: VecDeque<HostId>,
+    /// Hosts whose next probe waits for the quota of unanswered probes; they come first once there is enough.
+    blocked_on_quota: VecDeque<HostId>,
     timers: BTreeSet<(Moment, HostId)>,
-    /// Hosts without jobs, in the order in which they became so; some have jobs again.
+    /// Hosts without jobs, by when their last job ended; some have jobs again.
     idle: VecDeque<(Moment, HostId)>,
-    /// What replies led to, to be told with the next poll.
+    /// Events that replies caused, to be returned by the next poll.
     events: Vec<Event>,
     stats: Stats,
     last_id: u64,
@@ -95,15 +93,15 @@ impl Engine {
         Self {
             seed,
             global: GlobalWindow::new(bounds.in_flight),
-            haste: Haste::default(),
+            start_deadline: StartDeadline::default(),
             quota: Quota::new(bounds.silent),
             hosts: BTreeMap::new(),
             by_address: HashMap::new(),
             jobs: HashMap::new(),
             flights: HashMap::new(),
             ready: VecDeque::new(),
-            starved: VecDeque::new(),
-            hushed: VecDeque::new(),
+            blocked_on_sockets: VecDeque::new(),
+            blocked_on_quota: VecDeque::new(),
             timers: BTreeSet::new(),
             idle: VecDeque::new(),
             events: Vec::new(),
@@ -120,25 +118,25 @@ impl Engine {
             None => {
                 let host = HostId(self.new_id());
                 self.by_address.insert(job.address.clone(), host);
-                let seat = Seat {
+                let queued = QueuedHost {
                     host: Host::new(job.address.clone()),
                     ready: false,
-                    starved: false,
-                    hushed: false,
+                    blocked_on_sockets: false,
+                    blocked_on_quota: false,
                     timer: None,
                     idle: None,
                 };
-                self.hosts.insert(host, seat);
+                self.hosts.insert(host, queued);
                 host
             }
         };
         self.jobs.insert(id, host);
         let run = Run::new(id, job, self.seed, now);
-        if let Some(seat) = self.hosts.get_mut(&host) {
-            if seat.idle.take().is_some_and(|since| now.since(since) >= RTT_MEMORY) {
-                seat.host.forget_round_trips();
+        if let Some(queued) = self.hosts.get_mut(&host) {
+            if queued.idle.take().is_some_and(|since| now.since(since) >= RTT_MEMORY) {
+                queued.host.forget_round_trips();
             }
-            seat.host.add(run, now);
+            queued.host.add(run, now);
         }
         self.make_ready(host);
         id
@@ -147,16 +145,16 @@ impl Engine {
     /// Ends a job with what is known; its `Finished` comes with the next poll.
     pub fn cancel(&mut self, job: JobId, _now: Moment) {
         if let Some(&host) = self.jobs.get(&job) {
-            self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.host.cancel(job));
+            self.hosts.get_mut(&host).into_iter().for_each(|queued| queued.host.cancel(job));
             self.make_ready(host);
         }
     }
 
-    /// Takes what became of a probe. A second reply to one probe is ignored.
+    /// Takes the reply to a probe. A second reply to one probe is ignored.
     pub fn reply(&mut self, reply: Reply) {
         let in_flight = self.flights.len();
-        let Some(Flight { host, launched, charged }) = self.flights.remove(&reply.id) else { return };
-        self.stats.ended(&reply, launched);
+        let Some(LaunchedProbe { host, launched, charged }) = self.flights.remove(&reply.id) else { return };
+        self.stats.note_reply(&reply, launched);
         let silent = reply.outcome.is_answer() == Some(false);
         match (charged, silent) {
             (true, false) => self.quota.refund(),
@@ -167,68 +165,71 @@ impl Engine {
             self.global.shrink(reply.ended, in_flight);
         }
         match reply.outcome {
-            Outcome::NotStarted => self.haste.unstarted(reply.ended),
-            _ => self.haste.started(reply.started.since(launched)),
+            Outcome::NotStarted => self.start_deadline.note_missed(reply.ended),
+            _ => self.start_deadline.note_start(reply.started.since(launched)),
         }
-        if let Some(seat) = self.hosts.get_mut(&host) {
-            seat.host.reply(&reply, &mut self.events);
+        if let Some(queued) = self.hosts.get_mut(&host) {
+            queued.host.reply(&reply, &mut self.events);
         }
         self.make_ready(host);
     }
 
-    /// Appends what is to be launched and told now; returns when to call again at the latest, `None` when
-    /// only a reply or a job can change anything.
+    /// Appends the probes to launch and the events; returns when to call again at the latest, `None`: only after a
+    /// reply or a new job.
     pub fn poll(&mut self, now: Moment, probes: &mut Vec<Probe>, events: &mut Vec<Event>) -> Option<Moment> {
         while let Some(&(at, host)) = self.timers.first().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, host));
-            self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.timer = None);
+            self.hosts.get_mut(&host).into_iter().for_each(|queued| queued.timer = None);
             self.make_ready(host);
         }
-        let told = events.len();
+        let first_new = events.len();
         events.append(&mut self.events);
-        let resting = Some(self.haste.until()).filter(|&until| until > now);
-        let mut soon = resting;
+        let paused = Some(self.start_deadline.paused_until()).filter(|&until| until > now);
+        let mut soon = paused;
         loop {
             let window = self.global.size(now);
             let in_flight = self.flights.len();
-            let room = Room {
-                free: in_flight < window && resting.is_none(),
-                tight: self.global.is_tight(in_flight),
-                left: self.quota.left(now),
-                start_within: self.haste.start_within(),
+            let budget = SendBudget {
+                has_socket: in_flight < window && paused.is_none(),
+                is_tight: self.global.is_tight(in_flight),
+                quota: self.quota.level(now),
+                start_within: self.start_deadline.start_within(),
             };
-            let Some(host) = self.next_in_turn(room) else { break };
+            let Some(host) = self.next_in_turn(budget) else { break };
             let before = events.len();
-            self.serve(host, now, room, probes, events);
-            // A report of 65,535 ports is work enough; what was to be launched must not wait for another.
+            self.serve(host, now, budget, probes, events);
+            // A report of 65,535 ports is work enough for one call; probes must not wait for another.
             if events[before..].iter().any(|event| matches!(event, Event::Finished(..))) {
                 soon = Some(now + SOON);
                 break;
             }
         }
-        for event in &events[told..] {
+        for event in &events[first_new..] {
             if let Event::Finished(job, _) = event {
                 self.jobs.remove(job);
             }
         }
-        self.stats.now(self.jobs.len(), self.global.size(now));
+        self.stats.set_gauges(self.jobs.len(), self.global.size(now));
         self.forget(now);
-        let waiting = [&self.ready, &self.starved, &self.hushed].iter().any(|hosts| !hosts.is_empty());
-        let enough = Some(self.quota.enough_at()).filter(|&enough| enough > now && !self.hushed.is_empty());
+        let waiting = [&self.ready, &self.blocked_on_sockets, &self.blocked_on_quota]
+            .iter()
+            .any(|hosts| !hosts.is_empty());
+        let enough =
+            Some(self.quota.enough_at()).filter(|&enough| enough > now && !self.blocked_on_quota.is_empty());
         let first = self.timers.first().map(|&(at, _)| at);
         first.into_iter().chain(soon.filter(|_| waiting)).chain(enough).min()
     }
 
-    /// Takes this machine's bounds as they are by now. Nothing leaves for 3 s where the table is full.
+    /// Takes this machine's present bounds. If the connection table is full, no probe leaves for 3 s.
     pub fn set_bounds(&mut self, bounds: Bounds, now: Moment) {
         if bounds.full {
-            self.haste.rest(now + FULL);
+            self.start_deadline.pause_until(now + FULL);
         }
         self.global.set_bound(bounds.in_flight, now);
         self.quota.set(bounds.silent);
     }
 
-    /// Takes by how much the driver missed the moment that [`poll`](Self::poll) had asked for.
+    /// Takes how late the driver was, after the moment that [`poll`](Self::poll) had returned.
     pub fn woken_late(&mut self, by: Duration, now: Moment) {
         self.stats.lag.note(by);
         if by > LATE {
@@ -236,7 +237,7 @@ impl Engine {
         }
     }
 
-    /// How far a job is; `None` once it has finished.
+    /// The progress of a job; `None` once it has finished.
     pub fn progress(&self, job: JobId) -> Option<Progress> {
         self.hosts.get(self.jobs.get(&job)?)?.host.progress(job)
     }
@@ -252,76 +253,76 @@ impl Engine {
     }
 
     fn make_ready(&mut self, host: HostId) {
-        if let Some(seat) = self.hosts.get_mut(&host)
-            && !std::mem::replace(&mut seat.ready, true)
+        if let Some(queued) = self.hosts.get_mut(&host)
+            && !std::mem::replace(&mut queued.ready, true)
         {
             self.ready.push_back(host);
         }
     }
 
-    /// The host whose turn it is. Who waited comes before who did not.
-    fn next_in_turn(&mut self, room: Room) -> Option<HostId> {
-        if room.free
-            && room.left == Left::Enough
-            && let Some(host) = self.hushed.pop_front()
+    /// The host whose turn it is. Hosts that waited for a socket or for the quota come first.
+    fn next_in_turn(&mut self, budget: SendBudget) -> Option<HostId> {
+        if budget.has_socket
+            && budget.quota == QuotaLevel::Enough
+            && let Some(host) = self.blocked_on_quota.pop_front()
         {
-            self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.hushed = false);
+            self.hosts.get_mut(&host).into_iter().for_each(|queued| queued.blocked_on_quota = false);
             return Some(host);
         }
-        if room.free
-            && let Some(host) = self.starved.pop_front()
+        if budget.has_socket
+            && let Some(host) = self.blocked_on_sockets.pop_front()
         {
-            self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.starved = false);
+            self.hosts.get_mut(&host).into_iter().for_each(|queued| queued.blocked_on_sockets = false);
             return Some(host);
         }
         let host = self.ready.pop_front()?;
-        self.hosts.get_mut(&host).into_iter().for_each(|seat| seat.ready = false);
+        self.hosts.get_mut(&host).into_iter().for_each(|queued| queued.ready = false);
         Some(host)
     }
 
-    /// Lets a host send one probe, or notes when it will.
+    /// Lets a host send one probe, or notes when it may.
     fn serve(
         &mut self,
         id: HostId,
         now: Moment,
-        room: Room,
+        budget: SendBudget,
         probes: &mut Vec<Probe>,
         events: &mut Vec<Event>,
     ) {
         let probe_id = ProbeId(self.new_id());
-        let Some(seat) = self.hosts.get_mut(&id) else { return };
-        let wake = match seat.host.next(probe_id, now, room, events) {
+        let Some(queued) = self.hosts.get_mut(&id) else { return };
+        let wake = match queued.host.next(probe_id, now, budget, events) {
             Step::Launch(probe) => {
-                let charged = seat.host.expects_silence();
+                let charged = queued.host.expects_silence();
                 if charged {
                     self.quota.charge(now);
                 }
-                self.flights.insert(probe.id, Flight { host: id, launched: now, charged });
-                self.stats.launched();
-                self.haste.launched(now);
+                self.flights.insert(probe.id, LaunchedProbe { host: id, launched: now, charged });
+                self.stats.note_launch();
+                self.start_deadline.note_launch(now);
                 probes.push(probe);
                 self.make_ready(id);
                 return;
             }
             Step::Wait(at) => at,
-            Step::Starved(at) => {
-                if !std::mem::replace(&mut seat.starved, true) {
-                    self.starved.push_back(id);
+            Step::BlockedOnSockets(at) => {
+                if !std::mem::replace(&mut queued.blocked_on_sockets, true) {
+                    self.blocked_on_sockets.push_back(id);
                 }
                 at
             }
-            Step::Hushed(at) => {
-                if !std::mem::replace(&mut seat.hushed, true) {
-                    self.hushed.push_back(id);
+            Step::BlockedOnQuota(at) => {
+                if !std::mem::replace(&mut queued.blocked_on_quota, true) {
+                    self.blocked_on_quota.push_back(id);
                 }
                 at
             }
         };
-        seat.timer.into_iter().for_each(|at| _ = self.timers.remove(&(at, id)));
-        seat.timer = wake;
+        queued.timer.into_iter().for_each(|at| _ = self.timers.remove(&(at, id)));
+        queued.timer = wake;
         self.timers.extend(wake.map(|at| (at, id)));
-        if seat.host.is_idle() && seat.idle.is_none() {
-            seat.idle = Some(now);
+        if queued.host.is_idle() && queued.idle.is_none() {
+            queued.idle = Some(now);
             self.idle.push_back((now, id));
         }
     }
@@ -332,16 +333,16 @@ impl Engine {
             && (now.since(since) >= MEMORY || self.idle.len() > REMEMBERED)
         {
             self.idle.pop_front();
-            if let Some(seat) = self.hosts.get(&id).filter(|seat| seat.idle == Some(since)) {
-                self.by_address.remove(seat.host.address());
+            if let Some(queued) = self.hosts.get(&id).filter(|queued| queued.idle == Some(since)) {
+                self.by_address.remove(queued.host.address());
                 self.hosts.remove(&id);
             }
         }
     }
 }
 
-/// Whether a fault says that this machine has too few sockets. A missing way and a self-connect do not, nor does a
-/// probe that was not started: what lacks then is time.
+/// Whether an outcome shows that this machine has too few sockets. A missing route and a self-connect do not, nor does
+/// a probe that was not started: then time is short.
 const fn is_shortage(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Local(error) => {
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn one_report_a_poll() {
+    fn returns_one_report_per_poll() {
         let mut engine = Engine::new(Bounds { in_flight: 10, silent: None, full: false }, 1);
         let (mut probes, mut events) = (Vec::new(), Vec::new());
         (0..3).for_each(|host| _ = engine.submit(job(host), Moment::ZERO));
@@ -389,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_without_jobs_are_forgotten_the_oldest_first_and_all_in_time() {
+    fn hosts_without_jobs_are_forgotten_oldest_first_and_all_in_time() {
         let mut engine = Engine::new(Bounds { in_flight: 10, silent: None, full: false }, 1);
         let (mut probes, mut events) = (Vec::new(), Vec::new());
         for host in 0..3000_u32 {

@@ -1,5 +1,5 @@
-//! When a probe leaves that is likely to stay silent: evenly. A window's worth at once, and then nothing until all
-//! of them have timed out, would let a host doze off in between and meet it asleep again.
+//! Spaces probes that are likely to stay unanswered evenly. A whole window at once, and then none until all have timed
+//! out, would let a host doze off in between, so that the next window finds it asleep again.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use crate::model::Moment;
 
 use super::rate::Rate;
 
-/// How far ahead a probe may be: what a coarse timer loses is caught up, and a processor is not woken for each.
+/// How far ahead of its time a probe may leave: makes up for coarse timers, and wakes the processor less often.
 const SLACK: Duration = Duration::from_millis(10);
 
-/// How long a host does not count on more sockets than it had when none was free.
+/// For how long a host plans with no more sockets than it had when none was free.
 const SHORTAGE: Duration = Duration::from_secs(1);
 
-/// An even spacing of a host's probes.
+/// The even spacing of a host's probes.
 #[derive(Debug)]
 pub(super) struct Spread {
     rate: Rate,
@@ -23,10 +23,10 @@ pub(super) struct Spread {
 /// No socket was free for the host.
 #[derive(Clone, Copy, Debug)]
 struct Shortage {
-    /// The first time, and the latest.
+    /// When it began, and when it was last noted.
     began: Moment,
     at: Moment,
-    /// The most that the host had at such a time.
+    /// The most sockets that the host had during the shortage.
     had: usize,
 }
 
@@ -37,13 +37,13 @@ impl Default for Spread {
 }
 
 impl Spread {
-    /// When the next probe may leave. Who must wait waits for several.
+    /// When the next probe may leave. A host that must wait then sends several at once.
     pub(super) fn next(&self, now: Moment) -> Moment {
         let next = self.rate.next();
         if next > now { next + SLACK } else { next }
     }
 
-    /// No socket was free for the host, which had so many.
+    /// Notes that no socket was free for the host, which had so many.
     pub(super) fn note_shortage(&mut self, had: usize, now: Moment) {
         let this = Shortage { began: now, at: now, had };
         let lately = self.shortage.filter(|shortage| now.since(shortage.began) < SHORTAGE);
@@ -51,14 +51,14 @@ impl Spread {
             Some(lately.map_or(this, |that| Shortage { at: now, had: that.had.max(had), ..that }));
     }
 
-    /// The spacing at which so many sockets suffice for probes that hold one for so long.
+    /// The spacing at which so many sockets suffice, if each probe holds one for so long.
     pub(super) fn interval(&self, held: Duration, sockets: usize, now: Moment) -> Duration {
         let lately = self.shortage.filter(|shortage| now.since(shortage.at) < SHORTAGE);
         let sockets = lately.map_or(sockets, |shortage| shortage.had.min(sockets)).max(1);
         held / u32::try_from(sockets).unwrap_or(u32::MAX)
     }
 
-    /// A probe leaves, and the next one so much later.
+    /// Notes that a probe leaves; the next one may leave so much later.
     pub(super) fn take(&mut self, interval: Duration, now: Moment) {
         self.rate.set_interval(interval);
         self.rate.take(now);
@@ -76,7 +76,7 @@ mod tests {
     const HELD: Duration = Duration::from_millis(300);
 
     #[test]
-    fn sockets_are_used_evenly_and_the_processor_is_woken_for_several_probes_at_once() {
+    fn spaces_probes_evenly_and_wakes_the_processor_for_several_at_once() {
         let mut spread = Spread::default();
         let interval = spread.interval(HELD, 300, at(0));
         let (mut now, mut left) = (at(0), Vec::new());
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_counts_on_what_it_had_when_sockets_were_short() {
+    fn plans_with_the_sockets_of_the_latest_shortage() {
         let mut spread = Spread::default();
         spread.note_shortage(10, at(5000));
         spread.note_shortage(7, at(5000));

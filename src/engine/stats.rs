@@ -1,4 +1,4 @@
-//! This machine's bounds, and what is counted for metrics.
+//! This machine's bounds, and the counters for metrics.
 
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -11,20 +11,21 @@ use super::probe::{LocalError, Outcome, Reply};
 pub struct Bounds {
     /// Most sockets open at once. 0 counts as 1.
     pub in_flight: u32,
-    /// Most probes per second that nothing answers; `None`: any number.
+    /// Most probes per second that stay unanswered; `None`: no bound.
     pub silent: Option<NonZeroU32>,
-    /// Nothing may leave for now: it would be dropped before it is on the wire, and pass for silence.
+    /// The connection table is full: no probe may leave for now, for it would be dropped before it is on the wire, and
+    /// its silence would pass for the host's.
     pub full: bool,
 }
 
 /// Counts since start, for metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    /// Jobs under way now.
+    /// Jobs that are running now.
     pub jobs: u32,
     /// Sockets open now.
     pub in_flight: u32,
-    /// Sockets that may be open now: the bound, or less where this machine cannot keep up.
+    /// Sockets that may be open now: the bound, or less if this machine cannot keep up.
     pub window: u32,
     /// Probes launched.
     pub launched: u64,
@@ -40,26 +41,26 @@ pub struct Stats {
     pub local: BTreeMap<LocalError, u64>,
     /// Probes that came back because their `start_by` had passed.
     pub not_started: u64,
-    /// From the moment at which the driver was to come back to when it did.
+    /// How late the driver called, after the moment at which it was to call.
     pub lag: Delays,
     /// From launching a probe to its connect.
     pub start_delay: Delays,
 }
 
 impl Stats {
-    /// How it is now.
-    pub(super) fn now(&mut self, jobs: usize, window: usize) {
+    /// Updates the gauges.
+    pub(super) fn set_gauges(&mut self, jobs: usize, window: usize) {
         let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
         (self.jobs, self.window) = (count(jobs), count(window));
     }
 
-    pub(super) fn launched(&mut self) {
+    pub(super) fn note_launch(&mut self) {
         self.launched += 1;
         self.in_flight += 1;
     }
 
-    /// A probe that was launched then came back.
-    pub(super) fn ended(&mut self, reply: &Reply, launched: Moment) {
+    /// Counts the reply to a probe that was launched then.
+    pub(super) fn note_reply(&mut self, reply: &Reply, launched: Moment) {
         self.in_flight -= 1;
         self.start_delay.note(reply.started.since(launched));
         *match reply.outcome {

@@ -1,5 +1,5 @@
 //! Is the host awake? A Wi-Fi client that saves power, or a gadget on a battery, dozes off between two packets and
-//! answers the next one late. Where it drops nearly everything, no answer tells so. But probes that follow one another
+//! answers the next one late. If it drops nearly all probes, no reply shows that. But probes that follow one another
 //! closely keep it awake, so silence counts once such a streak has lasted long enough to wake it.
 
 use std::time::Duration;
@@ -8,14 +8,15 @@ use crate::model::Moment;
 
 use super::timing::BEFORE_RETRANSMIT;
 
-/// What is left alone for so long may doze off. Wi-Fi clients stay awake for 100 ms and more after a packet; half of
-/// that allows for packets that are late on their way.
+/// A host without a packet for so long may doze off. Wi-Fi clients stay awake for 100 ms and more after a packet; half
+/// of that allows for packets that arrive late.
 const DOZES_OFF: Duration = Duration::from_millis(50);
 
-/// What a streak's first probe woke is awake by then. To be on the safe side as long as a socket may be held at all.
+/// A host that the streak's first probe woke is awake after this time. To be on the safe side, it is the longest time
+/// for which a socket may be held.
 const AWAKE: Duration = BEFORE_RETRANSMIT;
 
-/// The power of two that no more streaks in a row are not relied upon than.
+/// After failures, at most two to the power of this many streaks in a row are not relied upon.
 const MOST_FAILURES: u32 = 6;
 
 /// Probes that follow one another so closely that the host stays awake.
@@ -25,17 +26,17 @@ pub(super) struct Streak {
     /// The latest probe, and the one before.
     last: Option<Moment>,
     before: Option<Moment>,
-    /// Whether it matters to any look, and whether the silence of any counts.
+    /// Whether the streak matters to any probe, and whether the silence of any of them counts.
     matters: bool,
     counts: bool,
-    /// Streaks in a row that were relied upon in vain: too few sockets, or pauses that somebody else ordered.
+    /// Streaks in a row that were relied upon in vain: there were too few sockets, or another bound imposed pauses.
     failures: u32,
-    /// Streaks not to be relied upon before that is tried again, this one included.
+    /// Streaks that are not relied upon before the next attempt, this one included.
     unreliable: u32,
 }
 
 impl Streak {
-    /// A probe leaves now or so much later.
+    /// Notes that a probe leaves now or so much later.
     pub(super) fn left(&mut self, now: Moment, start_within: Duration) {
         let goes_on = self.last.is_some_and(|last| stays_awake(now.since(last), start_within));
         if !goes_on {
@@ -45,8 +46,8 @@ impl Streak {
         self.before = self.last.replace(now);
     }
 
-    /// The probe that was to leave then did not. If others were to leave meanwhile, they are so close together that
-    /// one makes no difference.
+    /// Notes that the probe which was to leave then did not. If others were launched since, they are so close together
+    /// that one makes no difference.
     pub(super) fn stayed(&mut self, launched: Moment) {
         if self.last == Some(launched) {
             self.last = self.before;
@@ -65,8 +66,8 @@ impl Streak {
         }
     }
 
-    /// From when on silence counts, whatever the host did before, for a look that leaves now and is `over` then.
-    /// `None`: the streak will probably have ended before.
+    /// From when on silence counts, for a probe that leaves now and times out at `over`. `None`: the streak will
+    /// probably end before.
     pub(super) fn counts_from(&mut self, over: Moment) -> Option<Moment> {
         let awake = self.began + AWAKE;
         self.matters = true;
@@ -91,14 +92,14 @@ mod tests {
     const WITHIN: Duration = Duration::from_millis(5);
     const WAIT: Duration = Duration::from_millis(300);
 
-    /// A probe at this moment; from when on its silence counts.
+    /// Sends a probe at this moment; returns from when on its silence counts.
     fn probe(streak: &mut Streak, millis: u64) -> Option<Moment> {
         streak.left(at(millis), WITHIN);
         streak.counts_from(at(millis) + WAIT)
     }
 
     #[test]
-    fn probes_close_together_are_one_streak_however_long() {
+    fn probes_close_together_are_one_streak_of_any_length() {
         let mut streak = Streak::default();
         for millis in (1000..5000).step_by(44) {
             assert_eq!(probe(&mut streak, millis), Some(at(1900)));
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_did_not_leave_keeps_nothing_awake() {
+    fn a_probe_that_did_not_leave_keeps_no_host_awake() {
         let mut streak = Streak::default();
         for millis in [1000, 1030] {
             streak.left(at(millis), WITHIN);
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn streaks_that_end_too_soon_are_relied_upon_ever_more_rarely_until_one_lasts() {
+    fn short_streaks_are_relied_upon_ever_less_often_until_one_lasts() {
         let mut streak = Streak::default();
         let relied_upon = (0..300).filter(|number| probe(&mut streak, number * 100).is_some());
         assert_eq!(relied_upon.collect::<Vec<_>>(), [0, 3, 8, 17, 34, 67, 132, 197, 262]);
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn streaks_that_no_look_relied_upon_may_end_at_any_time() {
+    fn streaks_that_no_probe_relied_upon_may_end_at_any_time() {
         let mut streak = Streak::default();
         (0..9).for_each(|number| streak.left(at(number * 100), WITHIN));
         assert_eq!(probe(&mut streak, 900), Some(at(1800)));

@@ -1,13 +1,13 @@
-//! What the timing templates mean.
+//! The timing templates T0 to T5.
 
 use std::time::Duration;
 
 use crate::model::Timing;
 
-/// Longest a probe of a paced scan holds its socket. The kernel sends a SYN again after 1 s (RFC 6298, 2),
-/// which would be a packet that no pacer asked for; a socket closed before that never sends a second one. The
-/// price: hosts more than 0.9 s away (two satellite hops) are up to the liveness check and silent to the scan.
-/// The tenth of a second between is for a prober's thread that had to wait for the processor.
+/// The longest that a probe of a paced scan holds its socket. The kernel retransmits a SYN after 1 s (RFC 6298, 2),
+/// which would be a packet that no pacer admitted; a socket that is closed before never sends a second one. The price:
+/// a host more than 0.9 s away (two satellite hops) is up for the liveness check and silent for the scan. The remaining
+/// tenth of a second is for a prober thread that had to wait for the processor.
 pub(super) const BEFORE_RETRANSMIT: Duration = Duration::from_millis(900);
 
 /// What one template allows.
@@ -15,43 +15,41 @@ pub(super) const BEFORE_RETRANSMIT: Duration = Duration::from_millis(900);
 pub(super) struct Template {
     /// Least time between two probes of a job; zero: whatever pace and window allow.
     pub(super) delay: Duration,
-    /// Whether the host's pacer holds: no gadget was seen to mind 300 SYN/s, many mind 450.
+    /// Whether the host's pacer applies: no gadget was seen to suffer from 300 SYN/s, many suffer from 450.
     pub(super) paced: bool,
     /// Most sockets open towards a host.
     pub(super) sockets: u16,
     /// The window a host starts with, in probes.
     pub(super) window: u16,
-    /// The window up to which it doubles with every round trip; beyond, it creeps.
+    /// The window up to which it doubles with every round trip; beyond, it grows linearly.
     pub(super) threshold: u16,
     /// Longest a scan's probe holds its socket.
     pub(super) give_up: Duration,
-    /// Least time between two looks at one port. Kept by a pause between passes, which needs no time stamp per
-    /// port.
+    /// Least time between two probes of one port. A pause between passes keeps it, which needs no time stamp per port.
     pub(super) between: Duration,
-    /// Most looks at one port.
+    /// Most probes of one port.
     pub(super) tries: u8,
 }
 
-/// A burst of loss, a full queue, a small stack's start are over by then.
+/// A burst of loss, a full queue and a small stack's restart are over by then.
 const BETWEEN: Duration = Duration::from_secs(2);
 
-/// For who prefers speed: a queue has emptied, a burst may go on.
+/// For T5, which prefers speed: a queue has emptied by then, a burst of loss may go on.
 const HASTY: Duration = Duration::from_millis(500);
 
-/// What a small switch's queue holds.
+/// The packets that a small switch's queue holds.
 const SMALL_QUEUE: u16 = 128;
 
-/// Behind a firewall that drops, a window of so many that wait 150 ms each is 13,600 probes a second: all ports
-/// twice in 10 s. What suffers from it says so (canaries), and is then asked less.
+/// Towards a firewall that drops, a window of so many probes with a time-out of 150 ms each is 13,600 probes a second:
+/// all ports twice in 10 s. A host that suffers from it loses canaries, and is then probed more slowly.
 const BEFORE_CREEPING: u16 = 2048;
 
-/// Most looks at one port, whatever is asked for: at 3 % loss each way a fifth look is needed by one port
-/// in 82,000.
+/// Most probes of one port, whatever a job requests: at 3 % loss each way one port in 82,000 needs a fifth.
 pub(super) const MOST_TRIES: u8 = 5;
 
 impl Template {
-    /// nmap's users know T0 to T2 by their pause (5 min, 15 s, 0.4 s) and by one probe at a time, its manual,
-    /// "Timing Templates".
+    /// T0 to T2 are what nmap's users know: a pause of 5 min, 15 s or 0.4 s, and one probe at a time (nmap's manual,
+    /// "Timing Templates").
     pub(super) const fn of(timing: Timing) -> Self {
         let careful = Self {
             delay: Duration::ZERO,
@@ -63,7 +61,7 @@ impl Template {
             between: BETWEEN,
             tries: MOST_TRIES,
         };
-        // Above T3 the kernel's own second SYN is welcome: a second try that costs no system call.
+        // Above T3 the kernel's retransmit is welcome: a second try that costs no system call.
         let pressing =
             Self { paced: false, sockets: 4096, window: 64, threshold: BEFORE_CREEPING, ..careful };
         match timing {

@@ -1,9 +1,10 @@
-//! Which way leads to a host, and whether it was open for as long as a probe was under way: pure, the time is a
-//! parameter.
+//! Which interface leads to a host, and whether its link was up for as long as a probe was in flight: pure, the time is
+//! a parameter.
 //!
-//! A cable that is pulled is no device's fault. With the link down the kernel rarely reports an error: connects time
-//! out, or ARP fails after three seconds, exactly as if the device were off. So every probe takes a [`Passage`] along,
-//! and an outcome that is not the host's own answer counts only if the passage [`holds`](Ways::holds) when it is known.
+//! A pulled cable must not make a device look down. With the link down the kernel rarely reports an error: connects
+//! time out, or ARP fails after three seconds, exactly as if the device were off. So every probe takes a [`Passage`]
+//! along, and an outcome that is not the host's own reply counts only if the passage still [`holds`](Ways::holds) when
+//! the outcome is known.
 //!
 //! | event | seen by | effect |
 //! |---|---|---|
@@ -21,22 +22,22 @@ use crate::model::{Address, Moment};
 use super::job::Link;
 
 /// After a link has come up, a switch may forward nothing for twice 15 s (IEEE 802.1D, forward delay), and an access
-/// point not until it has agreed on keys. Silence counts from then on, or from the first answer of any host there.
+/// point not until it has agreed on keys. Silence counts from then on, or from the first reply of any host there.
 const SETTLES: Duration = Duration::from_secs(35);
 
 /// A route that is missing is waited for so long after the last change of the network: DHCP may bring it back.
 const CHANGING: Duration = Duration::from_secs(60);
 
-/// How long after the last probe towards it a closed interface is worth telling.
+/// For how long after the last probe over it a closed interface is reported.
 const WANTED: Duration = Duration::from_secs(600);
 
 /// Subnets that are remembered of an interface that lost them.
 const MOST_LOST: usize = 16;
 
-/// What the kernel says of an interface.
+/// What the kernel reports about an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkFacts {
-    /// The kernel's number, which another interface of the same name does not have.
+    /// The kernel's index, which a later interface of the same name does not share.
     pub index: u32,
     /// Its name.
     pub name: String,
@@ -44,11 +45,11 @@ pub struct LinkFacts {
     pub is_up: bool,
     /// Whether it is the loopback.
     pub is_loopback: bool,
-    /// How often its carrier came or went: an outage between two looks shows here alone.
+    /// How often its carrier came or went: an outage between two readings shows only here.
     pub changes: u32,
 }
 
-/// The way that a probe takes: an interface, and how often it had been interrupted. `None`: within this machine.
+/// The interface that a probe uses, and how often it had been interrupted. `None`: within this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passage(Option<(u32, u64)>);
 
@@ -62,9 +63,9 @@ impl Passage {
 pub enum Reach {
     /// Over this passage.
     Open(Passage),
-    /// The way is known but interrupted, or the network has changed lately: wait.
+    /// The link is down, or the network has changed lately: wait.
     Closed,
-    /// No way leads there, and none is to be expected.
+    /// There is no route, and none is to be expected.
     NoRoute,
 }
 
@@ -94,37 +95,37 @@ struct Interface {
     interruptions: u64,
     /// Until when silence says nothing, unless a host has answered since the interruption.
     settles: Moment,
-    /// When it became unusable, if it is.
+    /// Since when it is unusable, if it is.
     closed: Option<Moment>,
-    /// When a probe last wanted to use it.
+    /// When a probe last was to use it.
     wanted: Option<Moment>,
 }
 
-/// This machine's interfaces, and those that it had.
+/// This machine's interfaces, present and former ones.
 #[derive(Debug, Default)]
 pub struct Ways {
     interfaces: BTreeMap<u32, Interface>,
     next: u32,
     /// When the network last changed; `None` while it is as it was at the start.
     changed: Option<Moment>,
-    /// Counts what may lead a host's packets another way.
+    /// Counts the changes that may lead to another interface for a host.
     version: u64,
     started: bool,
 }
 
 impl Ways {
-    /// What an answer to [`reach`](Self::reach) is good for: until this number changes.
+    /// A result of [`reach`](Self::reach) holds until this number changes.
     pub const fn version(&self) -> u64 {
         self.version
     }
 
-    /// Takes a change of routes: nothing that is under way is lost, but hosts may be reached another way. What a
-    /// daemon writes again and again is no change of the network.
+    /// Notes a new route: no packet in flight is lost, but hosts may be reached over another interface. It is no change
+    /// of the network, because daemons add the same routes again and again.
     pub fn route_added(&mut self) {
         self.version += 1;
     }
 
-    /// The same where one was taken away, which may come back.
+    /// Notes that a route was removed, which may come back.
     pub fn route_lost(&mut self, now: Moment) {
         self.change(now);
     }
@@ -134,7 +135,7 @@ impl Ways {
         self.changed = self.started.then_some(now).or(self.changed);
     }
 
-    /// Takes all interfaces as they are.
+    /// Sets the state of all interfaces.
     pub fn set_links(&mut self, links: &[LinkFacts], now: Moment) {
         let gone: Vec<u32> = self.interfaces.values().filter_map(|interface| interface.index).collect();
         gone.into_iter().filter(|index| links.iter().all(|link| link.index != *index)).for_each(|index| {
@@ -143,7 +144,7 @@ impl Ways {
         links.iter().for_each(|link| self.set_link(link, now));
     }
 
-    /// Takes one interface as it is.
+    /// Sets the state of one interface.
     pub fn set_link(&mut self, link: &LinkFacts, now: Moment) {
         let renamed = |known: &&mut Interface| known.index == Some(link.index) && known.name != link.name;
         if self.interfaces.values_mut().find(renamed).is_some() {
@@ -160,7 +161,7 @@ impl Ways {
         self.change(now);
     }
 
-    /// The number under which an interface of this name is kept.
+    /// The id under which an interface of this name is kept.
     fn id_of(&mut self, link: &LinkFacts, now: Moment) -> u32 {
         if let Some((&id, _)) = self.interfaces.iter().find(|(_, known)| known.name == link.name) {
             return id;
@@ -184,8 +185,8 @@ impl Ways {
         self.next
     }
 
-    /// An interface is gone. It is remembered if hosts were reached by way of it: a USB adapter comes back under the
-    /// same name.
+    /// Notes that an interface is gone. It is remembered if hosts were reached over it: a USB adapter comes back under
+    /// the same name.
     pub fn link_gone(&mut self, index: u32, now: Moment) {
         let Some((&id, known)) = self.interfaces.iter_mut().find(|(_, known)| known.index == Some(index))
         else {
@@ -200,7 +201,7 @@ impl Ways {
         self.change(now);
     }
 
-    /// An address was taken from an interface: answers to it are not received, even if it is given back.
+    /// Notes that an interface lost an address: replies to it are not received, even if it is added again.
     pub fn address_lost(&mut self, index: u32, now: Moment) {
         if let Some(known) = self.by_index(index) {
             known.interrupt(now);
@@ -208,7 +209,7 @@ impl Ways {
         }
     }
 
-    /// What changed is not known: everything may have been interrupted.
+    /// Notes an unknown change: every link may have been interrupted.
     pub fn interrupt_all(&mut self, now: Moment) {
         self.interfaces
             .values_mut()
@@ -217,8 +218,8 @@ impl Ways {
         self.change(now);
     }
 
-    /// Takes all addresses, each with the number of its interface and with its subnet. The first time is the end of the
-    /// start: what is there then is taken to have been there for long.
+    /// Sets all addresses, each with the index of its interface and its subnet. The first call ends the start:
+    /// interfaces that exist by then count as having been up for long.
     pub fn set_addresses(&mut self, addresses: &[(u32, IpNet)], now: Moment) {
         let mut changed = false;
         for known in self.interfaces.values_mut() {
@@ -235,13 +236,13 @@ impl Ways {
         self.interfaces.values_mut().find(|known| known.index == Some(index))
     }
 
-    /// The kernel's number of the interface of a passage.
+    /// The kernel's index of a passage's interface.
     pub fn index(&self, passage: Passage) -> Option<u32> {
         self.interfaces.get(&passage.0?.0)?.index
     }
 
-    /// Whether a host can be reached, as the one that it is taken for: a neighbour whose interface is down must not be
-    /// looked for behind another's router. `source`: this machine's address that the kernel would send from.
+    /// Whether a host can be reached by the link that is assumed for it: a neighbour whose interface is down must not
+    /// be probed through the router of another interface. `source`: the address from which the kernel would send.
     pub fn reach(
         &mut self,
         address: &Address,
@@ -259,7 +260,7 @@ impl Ways {
             source.and_then(|source| self.find(|known| known.nets.iter().any(|net| net.addr() == source)));
         let near: Vec<u32> = self.ids(|known| known.contains(address));
         let is_near = owner.is_some_and(|owner| near.contains(&owner));
-        // A tunnel may have the better route to a neighbour. Where the neighbour's own interface is down it has not.
+        // A tunnel may have the better route to a neighbour, but not while the neighbour's own interface is down.
         let is_better = near.iter().any(|id| self.is_open(*id));
         let down = near.iter().copied().find(|id| !self.is_open(*id));
         let missed = down.or_else(|| self.find(|known| known.has_lost(address, now)));
@@ -268,7 +269,7 @@ impl Ways {
             (_, Some(missed)) => (missed, false),
             (Some(owner), None) if link != Some(Link::OnLink) => (owner, self.is_open(owner)),
             _ if self.is_changing(now) => return Reach::Closed,
-            // An interface that was never there is not waited for, unlike a network.
+            // An interface that never existed is not waited for, unlike a network.
             _ if address.zone().is_none() && self.is_offline() => return Reach::Closed,
             _ => return Reach::NoRoute,
         };
@@ -276,33 +277,33 @@ impl Ways {
         if is_usable { Reach::Open(self.passage(id)) } else { Reach::Closed }
     }
 
-    /// Whether an outcome that is not the host's own answer says something of the host, for the passage was open all
-    /// the time.
+    /// Whether an outcome that is not the host's own reply says something about the host, because the passage was open
+    /// all the time.
     pub fn holds(&self, passage: Passage, now: Moment) -> bool {
         let settles = |(id, _): (u32, u64)| self.interfaces.get(&id).is_some_and(|known| known.settles > now);
         self.is_uninterrupted(passage) && !passage.0.is_some_and(settles)
     }
 
-    /// Whether the passage has been open all the time. That is enough for what this machine itself is asked; for the
-    /// silence of others it takes [`Self::holds`].
+    /// Whether the passage has been open all the time. That is enough for probes of this machine itself; for the
+    /// silence of other hosts use [`Self::holds`].
     pub fn is_uninterrupted(&self, passage: Passage) -> bool {
         let Some((id, interruptions)) = passage.0 else { return true };
         let known = self.interfaces.get(&id);
         known.is_some_and(|known| known.closed.is_none() && known.interruptions == interruptions)
     }
 
-    /// A host has answered over this passage: the link works.
+    /// Notes that a host has replied over this passage: the link works.
     pub fn heard(&mut self, passage: Passage) {
         let Some((id, interruptions)) = passage.0 else { return };
         let known = self.interfaces.get_mut(&id).filter(|known| known.interruptions == interruptions);
         if let Some(known) = known.filter(|known| known.settles > Moment::ZERO) {
-            // What left before may have been lost even so.
+            // Packets that left before may have been lost all the same.
             (known.settles, known.interruptions) = (Moment::ZERO, known.interruptions + 1);
             self.version += 1;
         }
     }
 
-    /// Whether some interface has come back and nothing was heard over it yet.
+    /// Whether some interface has come up again and no reply has come over it yet.
     pub fn is_settling(&self, now: Moment) -> bool {
         self.interfaces.values().any(|known| known.settles > now)
     }
@@ -326,7 +327,7 @@ impl Ways {
         self.interfaces.get(&id).is_some_and(|known| known.closed.is_none())
     }
 
-    /// Whether there is no network at all: at boot, or with the only cable pulled.
+    /// Whether there is no network at all, as at boot or with the only cable pulled.
     fn is_offline(&self) -> bool {
         let is_online = |known: &Interface| known.closed.is_none() && known.nets.iter().any(is_routable);
         !self.interfaces.values().any(|known| !known.is_loopback && is_online(known))
@@ -347,14 +348,14 @@ fn is_routable(net: &IpNet) -> bool {
 }
 
 impl Interface {
-    /// What was under way may be lost, and the link has to show that it works.
+    /// Notes that packets in flight may be lost; the link has to prove that it works.
     fn interrupt(&mut self, now: Moment) {
         self.interruptions += 1;
         self.settles = now + SETTLES;
         self.closed = if self.is_up { None } else { self.closed.or(Some(now)) };
     }
 
-    /// Whether that changed anything.
+    /// Sets the subnets; returns whether that changed anything.
     fn set_nets(&mut self, nets: Vec<IpNet>, now: Moment) -> bool {
         let left: Vec<IpNet> = self.nets.iter().filter(|net| !nets.contains(net)).copied().collect();
         let changed = !left.is_empty() || nets.len() != self.nets.len();
@@ -372,7 +373,7 @@ impl Interface {
         changed
     }
 
-    /// Whether a host is in one of its subnets; of link-local addresses the zone decides.
+    /// Whether a host is in one of its subnets; for link-local addresses the zone decides.
     fn contains(&self, address: &Address) -> bool {
         match (address.zone(), address.ip()) {
             (Some(zone), _) => zone == self.name,
@@ -381,8 +382,8 @@ impl Interface {
         }
     }
 
-    /// Whether a host is in a subnet that it was in and may be again: it has no address in the place of the one that it
-    /// lost, or only just has.
+    /// Whether a host is in a subnet that the interface lost and may regain: no address has replaced the lost one, or
+    /// only just now.
     fn has_lost(&self, address: &Address, now: Moment) -> bool {
         let in_lost = |(net, at): &(IpNet, Moment)| net.contains(&address.ip()) && self.misses(net, *at, now);
         address.zone().is_none() && self.lost.iter().any(in_lost)

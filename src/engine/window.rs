@@ -1,19 +1,19 @@
-//! How many probes may be unanswered at once: towards one host, and from this machine.
+//! How many probes may be in flight at once: towards one host, and from this machine.
 
 use std::time::Duration;
 
 use crate::model::Moment;
 
-/// What a window never shrinks below: with fewer, a lost probe stalls the scan for a time-out.
+/// The least window: with fewer, a lost probe stalls the scan for a whole time-out.
 const LEAST: f64 = 4.0;
 
 const MOST: f64 = 4096.0;
 
 /// A host's congestion window: additive increase, multiplicative decrease (RFC 5681).
 ///
-/// Silence lets it grow as an answer does. A scanner cannot tell a dropped probe from a filtered port, and a
-/// window that waits for answers would crawl over every firewall; what shrinks it is evidence: a canary lost,
-/// an open port that answered only a later try.
+/// An unanswered probe lets it grow, as a reply does. A scanner cannot tell a dropped probe from a filtered port, and a
+/// window that waits for replies would take ages with every firewall. Only evidence of loss shrinks it: a lost canary,
+/// or an open port that answered only a later try.
 #[derive(Debug)]
 pub(super) struct Window {
     size: f64,
@@ -22,7 +22,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Doubles with every round trip up to the threshold, both in probes.
+    /// A window that doubles with every round trip up to the threshold, both in probes.
     pub(super) fn new(size: u16, threshold: u16) -> Self {
         Self { size: size.into(), threshold: threshold.into(), dropped: None }
     }
@@ -33,7 +33,7 @@ impl Window {
         self.size as usize
     }
 
-    /// A probe ended without a sign of loss while `used` were under way. A window that was not filled was
+    /// Notes that a probe ended without evidence of loss while `used` were in flight. A window that was not filled was
     /// not tested and does not grow (RFC 7661).
     pub(super) fn grow(&mut self, used: usize) {
         if used * 2 >= self.size() {
@@ -42,7 +42,7 @@ impl Window {
         }
     }
 
-    /// Evidence of loss: halves, at most once per time-out, because one overflow loses many.
+    /// Halves the window on evidence of loss, at most once per time-out, because one overflow loses many packets.
     pub(super) fn shrink(&mut self, now: Moment, timeout: Duration) {
         if self.dropped.is_none_or(|dropped| now.since(dropped) >= timeout) {
             self.dropped = Some(now);
@@ -52,8 +52,8 @@ impl Window {
     }
 }
 
-/// What this machine has not the means to do at once is found by trying: the hard bound, halved on its own
-/// faults and when it is too busy to be on time, growing again.
+/// The window over all hosts: how many sockets this machine can handle is found by trying. It starts at the hard bound,
+/// is halved on local errors and when the driver is late, and grows again.
 #[derive(Debug)]
 pub(super) struct GlobalWindow {
     size: f64,
@@ -63,20 +63,20 @@ pub(super) struct GlobalWindow {
     grown: Moment,
 }
 
-/// One shortage is reported by every socket that meets it.
+/// Within this time all errors count as one shortage, which every affected socket reports.
 const CUT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How late the driver may be: more, and paced probes leave in bunches, and HTTP feels it.
+/// How late the driver may be: beyond, paced probes leave in bursts, and HTTP is delayed, too.
 pub(super) const LATE: Duration = Duration::from_millis(20);
 
-/// Lateness halves it at most so often, which its growth makes up for: what half the load does not mend, other
-/// programs on this machine cause, and a scan that shrank to nothing would not mend it either.
+/// Lateness halves the window at most so often, which its growth makes up for: if half the load does not help, other
+/// programs on this machine are the cause, and a scan that shrank to nothing would not help either.
 const LAG_PAUSE: Duration = Duration::from_secs(1);
 
-/// By how much it grows in a second: from the least to 4,096 sockets takes eight.
+/// The factor by which it grows in a second: from the least to 4,096 sockets takes eight seconds.
 const REGROWTH: f64 = 2.0;
 
-/// Enough to keep several hosts going when half of all sockets fail.
+/// The least window over all hosts: enough for several hosts even if half of all sockets fail.
 const LEAST_GLOBAL: f64 = 16.0;
 
 impl GlobalWindow {
@@ -85,7 +85,7 @@ impl GlobalWindow {
         Self { size: bound, bound, cut: None, lagged: None, grown: Moment::ZERO }
     }
 
-    /// Another bound from now on; it grows up to a higher one.
+    /// Changes the bound from now on; the window grows up to a higher one.
     pub(super) fn set_bound(&mut self, bound: u32, now: Moment) {
         self.size(now);
         self.bound = f64::from(bound.max(1));
@@ -101,12 +101,12 @@ impl GlobalWindow {
         self.size as usize
     }
 
-    /// Whether so many sockets are near the bound that holding on to silent ones is a luxury.
+    /// Whether so many sockets are open that silent ones should be closed early.
     pub(super) fn is_tight(&self, in_flight: usize) -> bool {
         in_flight as f64 > self.size * 0.8
     }
 
-    /// A fault of this machine's while so many sockets were open: what was not used was not tested.
+    /// Notes a local error while so many sockets were open; those that were not used were not tested.
     pub(super) fn shrink(&mut self, now: Moment, in_flight: usize) {
         if self.cut.is_none_or(|cut| now.since(cut) >= CUT_PAUSE) {
             self.cut = Some(now);
@@ -114,7 +114,7 @@ impl GlobalWindow {
         }
     }
 
-    /// The driver was late by more than [`LATE`].
+    /// Notes that the driver was late by more than [`LATE`].
     pub(super) fn lag(&mut self, now: Moment, in_flight: usize) {
         if self.lagged.is_none_or(|lagged| now.since(lagged) >= LAG_PAUSE) {
             self.lagged = Some(now);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_global_window_halves_once_per_tenth_of_a_second_and_comes_back() {
+    fn the_global_window_halves_once_per_tenth_of_a_second_and_recovers() {
         let mut window = GlobalWindow::new(1000);
         window.shrink(at(0), 1000);
         window.shrink(at(99), 1000);
@@ -179,11 +179,11 @@ mod tests {
             assert!((490..=1000).contains(&size), "{size}");
             window.lag(at(millis), size);
         }
-        assert_eq!(window.size(at(70_000)), 4096, "it comes back");
+        assert_eq!(window.size(at(70_000)), 4096, "it recovers");
     }
 
     #[test]
-    fn a_bound_that_moves_takes_the_global_window_along() {
+    fn the_global_window_follows_its_bound() {
         let mut window = GlobalWindow::new(1000);
         window.set_bound(300, at(0));
         assert_eq!(window.size(at(0)), 300);

@@ -1,24 +1,16 @@
-//! What every answer has in common: JSON, errors that say how to mend them, nothing cached.
+//! What answers are made of: JSON, and errors that say how to mend them.
 
 use std::borrow::Cow;
 
-use axum::{
-    body::{Body, to_bytes},
-    extract::Request,
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
+use axum::response::{IntoResponse, Response};
 use hyper::{
-    Method, StatusCode,
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    StatusCode,
+    header::{self, HeaderName, HeaderValue},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::store::StoreError;
-
-/// Longest text of a library's own error that is passed on, in bytes.
-const TEXT_MAX: usize = 1024;
 
 /// A JSON document, ended by a newline for those who read it in a terminal.
 pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response {
@@ -99,61 +91,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// The outermost layer: finishes what the router and the extractors leave plain.
-pub(super) async fn finish(request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    let mut response = next.run(request).await;
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        response = other_method(&method, response.headers());
-    } else if is_plain_error(&response) {
-        response = into_json(response).await;
-    }
-    let headers = response.headers_mut();
-    // The page's own files say themselves how long they may be kept.
-    if !headers.contains_key(header::CACHE_CONTROL) {
-        // The newest one would do, but old proxies know only the older two.
-        headers
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
-        headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-        headers.insert(header::EXPIRES, HeaderValue::from_static("0"));
-    }
-    // Names that devices gave themselves must not be sniffed into a page.
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
-}
-
-/// A method that the route does not have: OPTIONS is told which there are, others also that they are wrong.
-fn other_method(method: &Method, headers: &HeaderMap) -> Response {
-    let known = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()).unwrap_or_default();
-    let known: Vec<&str> = known.split(',').filter(|name| !name.is_empty()).chain(["OPTIONS"]).collect();
-    let known = known.join(", ");
-    let error = format!("this path does not take {method}; use one of {known}");
-    // Made of the router's own words, so it is always a valid value.
-    let allow = HeaderValue::from_str(&known).unwrap_or_else(|_| HeaderValue::from_static("OPTIONS"));
-    if method == Method::OPTIONS {
-        (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response()
-    } else {
-        Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error).with(header::ALLOW, allow).into_response()
-    }
-}
-
-/// Whether this is an error that one of axum's extractors worded.
-fn is_plain_error(response: &Response) -> bool {
-    let status = response.status();
-    let content = response.headers().get(header::CONTENT_TYPE);
-    (status.is_client_error() || status.is_server_error())
-        && content.is_none_or(|content| content != "application/json")
-}
-
-async fn into_json(response: Response) -> Response {
-    let (parts, body) = response.into_parts();
-    let text = to_bytes(Body::new(body), TEXT_MAX).await.unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    match parts.status {
-        StatusCode::PAYLOAD_TOO_LARGE => super::body::too_large().into_response(),
-        status if text.is_empty() => {
-            Refusal::new(status, status.canonical_reason().unwrap_or("error")).into_response()
-        }
-        status => Refusal::new(status, text).into_response(),
-    }
+/// For a path that leads nowhere.
+pub(super) async fn not_found() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path; / lists what there is")
 }

@@ -17,7 +17,7 @@ use super::{
     admission::Client,
     answer::Refusal,
     cross_site::{is_anonymous_navigation, is_cross_site_probe, is_cross_site_write},
-    names::Names,
+    host_allowlist::HostAllowlist,
     peer::PeerKey,
     probes::ProbeClient,
     sender::Sender,
@@ -30,7 +30,7 @@ use crate::{clock::Clock, config::Config};
 #[derive(Clone)]
 pub struct Gate {
     token: Arc<Token>,
-    names: Names,
+    allowlist: HostAllowlist,
     config: watch::Receiver<Arc<Config>>,
     wrong_tokens: Arc<WrongTokens>,
 }
@@ -47,16 +47,16 @@ impl Gate {
     /// Writes take this token, or come from `[auth] trust`, which may change while we run.
     pub fn new(
         token: Token,
-        names: Names,
+        allowlist: HostAllowlist,
         config: watch::Receiver<Arc<Config>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { token: Arc::new(token), names, config, wrong_tokens: Arc::new(WrongTokens::new(clock)) }
+        Self { token: Arc::new(token), allowlist, config, wrong_tokens: Arc::new(WrongTokens::new(clock)) }
     }
 
     /// `Ok`: no other site's page is behind this request for a probe.
     pub(super) fn check_probe_site(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if !is_cross_site_probe(headers, &self.names) {
+        if !is_cross_site_probe(headers, &self.allowlist) {
             return Ok(());
         }
         Err(Refusal::new(
@@ -92,7 +92,7 @@ impl Gate {
         client: Option<&Client>,
         headers: &HeaderMap,
     ) -> Result<(), Refusal> {
-        if is_cross_site_write(headers, &self.names) {
+        if is_cross_site_write(headers, &self.allowlist) {
             return Err(Refusal::new(
                 StatusCode::FORBIDDEN,
                 "another site's page may not change anything here; if the page is yours, add its name to \

@@ -66,9 +66,9 @@ impl Table {
 }
 
 /// What becomes of a connection that has been accepted.
-pub(super) enum Seated {
+pub(super) enum Acceptance {
     /// It is served.
-    Seat(Seat, Eviction),
+    Accepted(ConnectionSlot, Eviction),
     /// It is closed: there is no room for strangers.
     Refused,
 }
@@ -90,7 +90,7 @@ impl Connections {
         Arc::new(Self { quota, clock, table: Mutex::default(), room: Notify::new() })
     }
 
-    /// Whether the next seat costs another connection its own.
+    /// Whether the next slot costs another connection its own.
     pub(super) fn is_full(&self) -> bool {
         self.table().open.len() >= self.quota.total
     }
@@ -100,25 +100,25 @@ impl Connections {
         self.table().close_waiting(None, 0)
     }
 
-    /// A seat for one more connection. Of this machine it waits while every connection is in the middle of a request;
+    /// A slot for one more connection. Of this machine it waits while every connection is in the middle of a request;
     /// of another it does not, for it would keep those that come after it waiting.
-    pub(super) async fn seat(self: &Arc<Self>, peer: SocketAddr, is_from_here: bool) -> Seated {
+    pub(super) async fn accept(self: &Arc<Self>, peer: SocketAddr, is_from_here: bool) -> Acceptance {
         let client = Client { key: PeerKey::of(peer), address: peer.ip(), is_owner: is_from_here };
         loop {
             // Made before looking, so that what changes in between is not missed.
             let room = self.room.notified();
-            if let Some((seat, eviction)) = self.try_seat(client) {
-                return Seated::Seat(seat, eviction);
+            if let Some((slot, eviction)) = self.try_accept(client) {
+                return Acceptance::Accepted(slot, eviction);
             }
             if !is_from_here {
                 self.log(|refusals, now| refusals.note(now, Reason::Full));
-                return Seated::Refused;
+                return Acceptance::Refused;
             }
             room.await;
         }
     }
 
-    fn try_seat(self: &Arc<Self>, client: Client) -> Option<(Seat, Eviction)> {
+    fn try_accept(self: &Arc<Self>, client: Client) -> Option<(ConnectionSlot, Eviction)> {
         self.log(|refusals, now| refusals.end(now));
         let mut table = self.table();
         // Half of what is kept from strangers' requests: the other half is for the heads of those who have the token.
@@ -130,7 +130,7 @@ impl Connections {
         let id = table.tick();
         table.open.insert(id, Entry { client, since: id, is_busy: false, _keep: keep });
         Some((
-            Seat { id, client, all: Arc::clone(self), busy: watch::Sender::new(false) },
+            ConnectionSlot { id, client, all: Arc::clone(self), busy: watch::Sender::new(false) },
             Eviction(eviction),
         ))
     }
@@ -153,14 +153,14 @@ impl Connections {
 }
 
 /// One connection's place; dropping it frees the place.
-pub(super) struct Seat {
+pub(super) struct ConnectionSlot {
     id: u64,
     client: Client,
     all: Arc<Connections>,
     busy: watch::Sender<bool>,
 }
 
-impl Seat {
+impl ConnectionSlot {
     /// The connection's client.
     pub(super) fn client(&self) -> Client {
         self.client
@@ -199,7 +199,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.all.table().open.remove(&self.id);
         self.all.room.notify_waiters();
@@ -207,7 +207,7 @@ impl Drop for Seat {
 }
 
 /// One request's time, from its complete head to the end of the answer's body.
-pub(super) struct Turn(Arc<Seat>);
+pub(super) struct Turn(Arc<ConnectionSlot>);
 
 impl Turn {
     /// Gives the request its whole time once more.
@@ -218,16 +218,16 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let seat = &self.0;
+        let slot = &self.0;
         {
-            let mut table = seat.all.table();
+            let mut table = slot.all.table();
             let now = table.tick();
-            if let Some(entry) = table.open.get_mut(&seat.id) {
-                (entry.client, entry.since, entry.is_busy) = (seat.client, now, false);
+            if let Some(entry) = table.open.get_mut(&slot.id) {
+                (entry.client, entry.since, entry.is_busy) = (slot.client, now, false);
             }
         }
-        seat.busy.send_replace(false);
-        seat.all.room.notify_waiters();
+        slot.busy.send_replace(false);
+        slot.all.room.notify_waiters();
     }
 }
 
@@ -255,15 +255,15 @@ mod tests {
 
     const HERE: &str = "127.0.0.1:1";
 
-    fn seat(all: &Arc<Connections>, peer: &str) -> Option<(Arc<Seat>, Eviction)> {
-        match all.seat(peer.parse().unwrap(), peer == HERE).now_or_never() {
-            Some(Seated::Seat(seat, eviction)) => Some((Arc::new(seat), eviction)),
-            Some(Seated::Refused) | None => None,
+    fn slot(all: &Arc<Connections>, peer: &str) -> Option<(Arc<ConnectionSlot>, Eviction)> {
+        match all.accept(peer.parse().unwrap(), peer == HERE).now_or_never() {
+            Some(Acceptance::Accepted(slot, eviction)) => Some((Arc::new(slot), eviction)),
+            Some(Acceptance::Refused) | None => None,
         }
     }
 
-    fn turn(seat: &Arc<Seat>) -> Turn {
-        match seat.begin(seat.client()) {
+    fn turn(slot: &Arc<ConnectionSlot>) -> Turn {
+        match slot.begin(slot.client()) {
             Begun::Turn(turn) => turn,
             Begun::Refused(reason) => panic!("{reason:?}"),
             Begun::Closed => panic!("closed"),
@@ -277,14 +277,14 @@ mod tests {
     #[test]
     fn the_one_that_waited_longest_makes_room() {
         let all = connections(3);
-        let (first, mut first_out) = seat(&all, HERE).unwrap();
-        let (second, mut second_out) = seat(&all, HERE).unwrap();
-        let (third, mut third_out) = seat(&all, HERE).unwrap();
+        let (first, mut first_out) = slot(&all, HERE).unwrap();
+        let (second, mut second_out) = slot(&all, HERE).unwrap();
+        let (third, mut third_out) = slot(&all, HERE).unwrap();
         // The first is answered once and waits anew: now the third has waited longest but for the busy one.
         drop(turn(&first));
         let turn = turn(&second);
 
-        let (fourth, mut fourth_out) = seat(&all, HERE).unwrap();
+        let (fourth, mut fourth_out) = slot(&all, HERE).unwrap();
         assert!(is_called(&mut third_out));
         let late = third.begin(third.client());
         assert!(matches!(late, Begun::Closed), "a request that came too late is not begun");
@@ -297,10 +297,10 @@ mod tests {
     #[test]
     fn busy_ones_stay_and_the_newcomer_waits_unless_it_is_a_stranger() {
         let all = connections(1);
-        let (busy, mut out) = seat(&all, HERE).unwrap();
+        let (busy, mut out) = slot(&all, HERE).unwrap();
         let turn = turn(&busy);
-        assert!(seat(&all, "192.0.2.1:1").is_none());
-        let newcomer = all.seat(HERE.parse().unwrap(), true);
+        assert!(slot(&all, "192.0.2.1:1").is_none());
+        let newcomer = all.accept(HERE.parse().unwrap(), true);
         let mut newcomer = std::pin::pin!(newcomer);
         assert!(newcomer.as_mut().now_or_never().is_none());
         assert!(!is_called(&mut out));
@@ -313,8 +313,8 @@ mod tests {
     fn a_stranger_that_fills_its_quota_is_refused_and_others_are_answered() {
         let all = connections(16);
         let begin = |peer: &str, is_owner: bool| {
-            let (seat, eviction) = seat(&all, peer)?;
-            match seat.begin(Client { is_owner, ..seat.client() }) {
+            let (slot, eviction) = slot(&all, peer)?;
+            match slot.begin(Client { is_owner, ..slot.client() }) {
                 Begun::Turn(turn) => Some((turn, eviction)),
                 Begun::Refused(_) | Begun::Closed => None,
             }
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn a_place_is_freed_at_the_end() {
         let all = connections(1);
-        let (only, _out) = seat(&all, HERE).unwrap();
+        let (only, _out) = slot(&all, HERE).unwrap();
         assert!(all.is_full());
         drop(only);
         assert!(!all.is_full());

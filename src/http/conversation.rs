@@ -41,7 +41,7 @@ use super::{
     answer::Refusal,
     auth::Gate,
     budget::{Budget, Flow, no_room},
-    connections::{Begun, Eviction, Seat, Turn},
+    connections::{Begun, ConnectionSlot, Eviction, Turn},
     limits::Limits,
     metered::{Meter, Metered},
     reading::{LeastRate, Reading, Verdict},
@@ -67,46 +67,46 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Found among the request's extensions. Once taken, time is counted anew as long as the client keeps up: from every
 /// piece of the answer, and as long as [`Limits::sending`] of the request comes in time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Leisure(Arc<Moves>);
+pub(super) struct ExtendedTimeout(Arc<Progress>);
 
 #[derive(Debug, Default)]
-struct Moves {
-    taken: AtomicBool,
+struct Progress {
+    is_enabled: AtomicBool,
     /// We ourselves are at work.
-    working: AtomicBool,
+    is_working: AtomicBool,
     /// Bytes.
-    moved: AtomicU64,
+    received: AtomicU64,
 }
 
-impl Leisure {
+impl ExtendedTimeout {
     /// From now on; each frame of the answer's body is a move.
-    pub(super) fn take(&self) {
-        self.0.taken.store(true, Ordering::Relaxed);
-        self.works();
+    pub(super) fn enable(&self) {
+        self.0.is_enabled.store(true, Ordering::Relaxed);
+        self.note_own_work();
     }
 
     /// The client has nothing to do but wait: we are at work.
-    pub(super) fn works(&self) {
-        self.0.working.store(true, Ordering::Relaxed);
+    pub(super) fn note_own_work(&self) {
+        self.0.is_working.store(true, Ordering::Relaxed);
     }
 
     /// So many bytes of the request's body have come.
-    pub(super) fn moved(&self, bytes: usize) {
-        self.0.moved.fetch_add(bytes as u64, Ordering::Relaxed);
+    pub(super) fn note_received(&self, bytes: usize) {
+        self.0.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    fn is_taken(&self) -> bool {
-        self.0.taken.load(Ordering::Relaxed)
+    fn is_enabled(&self) -> bool {
+        self.0.is_enabled.load(Ordering::Relaxed)
     }
 
     /// Whether enough came since this was last asked, or we were at work.
-    fn has_gone_on(&self, least: u64) -> bool {
-        let came = self.0.moved.swap(0, Ordering::Relaxed) >= least;
-        (self.0.working.swap(false, Ordering::Relaxed) || came) && self.is_taken()
+    fn has_progressed(&self, least: u64) -> bool {
+        let came = self.0.received.swap(0, Ordering::Relaxed) >= least;
+        (self.0.is_working.swap(false, Ordering::Relaxed) || came) && self.is_enabled()
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Leisure {
+impl<S: Sync> FromRequestParts<S> for ExtendedTimeout {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -116,7 +116,7 @@ impl<S: Sync> FromRequestParts<S> for Leisure {
 }
 
 /// What all connections have in common.
-pub(super) struct Host {
+pub(super) struct Handler {
     router: Router,
     gate: Gate,
     limits: Limits,
@@ -136,7 +136,7 @@ enum Event {
     Stop,
 }
 
-impl Host {
+impl Handler {
     pub(super) fn new(router: Router, gate: Gate, limits: Limits) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(limits.header).max_buf_size(BUFFER);
@@ -144,19 +144,19 @@ impl Host {
     }
 
     /// Serves a connection to its end.
-    pub(super) async fn converse(
+    pub(super) async fn serve_connection(
         self: Arc<Self>,
         (stream, ends): (TcpStream, Ends),
-        (seat, mut eviction): (Seat, Eviction),
+        (slot, mut eviction): (ConnectionSlot, Eviction),
         stop: CancellationToken,
     ) {
         // An answer is written whole; waiting for more would only delay it (by 40 ms).
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
-        let seat = Arc::new(seat);
-        let mut busy = seat.busy();
+        let slot = Arc::new(slot);
+        let mut busy = slot.busy();
         let service = service_fn(|request: Request<Incoming>| {
-            let answer = Arc::clone(&self).answer(Arc::clone(&seat), ends, request);
+            let answer = Arc::clone(&self).answer(Arc::clone(&slot), ends, request);
             Box::pin(answer) as Pin<Box<dyn Future<Output = _> + Send>>
         });
         let stream = Metered::new(stream);
@@ -200,7 +200,7 @@ impl Host {
         let mut stream = connection.into_parts().io.into_inner().into_inner();
         let _ = stream.shutdown().await;
         select! {
-            _ = timeout(self.limits.linger, hear_out(stream)) => {}
+            _ = timeout(self.limits.linger, drain(stream)) => {}
             () = eviction.called() => {}
             () = stop.cancelled() => {}
         }
@@ -208,25 +208,25 @@ impl Host {
 
     async fn answer(
         self: Arc<Self>,
-        seat: Arc<Seat>,
+        slot: Arc<ConnectionSlot>,
         ends: Ends,
         mut request: Request<Incoming>,
     ) -> Result<Response<TurnBody>, Evicted> {
         let sender = Sender::of(ends, request.uri(), request.headers());
         let is_owner = self.gate.is_owner(sender, request.headers());
-        let client = Client { is_owner, ..seat.client() };
-        let turn = match seat.begin(client) {
+        let client = Client { is_owner, ..slot.client() };
+        let turn = match slot.begin(client) {
             Begun::Turn(turn) => turn,
             Begun::Refused(reason) => return Ok(busy(reason).map(TurnBody::of_no_turn)),
             Begun::Closed => return Err(Evicted),
         };
-        let leisure = Leisure::default();
+        let extended = ExtendedTimeout::default();
         request.extensions_mut().insert(sender);
         request.extensions_mut().insert(client);
-        request.extensions_mut().insert(leisure.clone());
+        request.extensions_mut().insert(extended.clone());
         let Ok(flow) = timeout(self.limits.queue, Flow::begin(self.budget.clone())).await else {
             let refused = no_room(self.limits.queue).into_response();
-            return Ok(refused.map(|body| TurnBody { body, turn: Some(turn), leisure, flow: Flow::free() }));
+            return Ok(refused.map(|body| TurnBody { body, turn: Some(turn), extended, flow: Flow::free() }));
         };
         // The last tenth of the request's time is for writing the answer.
         let patience = self.limits.request * 9 / 10;
@@ -234,14 +234,14 @@ impl Host {
         let response = loop {
             match timeout(patience, &mut answer).await {
                 Ok(response) => break response.unwrap_or_else(|never: Infallible| match never {}),
-                Err(_) if leisure.has_gone_on(self.limits.sending) => turn.renew(),
+                Err(_) if extended.has_progressed(self.limits.sending) => turn.renew(),
                 Err(_) => {
                     let why = format!("no answer within {} s; try again later", patience.as_secs());
                     break Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why).closing().into_response();
                 }
             }
         };
-        Ok(response.map(|body| TurnBody { body, turn: Some(turn), leisure, flow }))
+        Ok(response.map(|body| TurnBody { body, turn: Some(turn), extended, flow }))
     }
 }
 
@@ -297,7 +297,7 @@ fn busy(reason: Reason) -> Answer {
 }
 
 /// Throws away what the client still sends, until it ends or has sent too much.
-async fn hear_out(stream: TcpStream) -> io::Result<u64> {
+async fn drain(stream: TcpStream) -> io::Result<u64> {
     copy(&mut stream.take(LINGER_BYTES), &mut sink()).await
 }
 
@@ -310,13 +310,13 @@ struct Evicted;
 struct TurnBody {
     body: axum::body::Body,
     turn: Option<Turn>,
-    leisure: Leisure,
+    extended: ExtendedTimeout,
     flow: Flow,
 }
 
 impl TurnBody {
     fn of_no_turn(body: axum::body::Body) -> Self {
-        Self { body, turn: None, leisure: Leisure::default(), flow: Flow::free() }
+        Self { body, turn: None, extended: ExtendedTimeout::default(), flow: Flow::free() }
     }
 }
 
@@ -332,7 +332,7 @@ impl Body for TurnBody {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let frame = frame.map(|frame| frame.map(|frame| frame.map_data(|text| self.flow.send(text))));
         // It is asked for only when there is room for it: the client has taken what came before.
-        if let Some(turn) = self.turn.as_ref().filter(|_| self.leisure.is_taken()) {
+        if let Some(turn) = self.turn.as_ref().filter(|_| self.extended.is_enabled()) {
             turn.renew();
         }
         Poll::Ready(frame)

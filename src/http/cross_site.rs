@@ -8,21 +8,21 @@ use hyper::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
-use super::names::{Authority, Names};
+use super::host_allowlist::{Authority, HostAllowlist};
 
 const SITE: &str = "sec-fetch-site";
 
 /// Whether this would have another site's page change something.
-pub(super) fn is_cross_site_write(headers: &HeaderMap, names: &Names) -> bool {
+pub(super) fn is_cross_site_write(headers: &HeaderMap, allowlist: &HostAllowlist) -> bool {
     let site = headers.get(SITE);
     let origin = headers.get(header::ORIGIN);
     site.is_some_and(|site| site == "cross-site")
-        || origin.is_some_and(|origin| !is_own_origin(origin, headers, names))
+        || origin.is_some_and(|origin| !is_own_origin(origin, headers, allowlist))
 }
 
 /// Whether this would have another site's page make this machine connect somewhere. Stricter than for a write, because a
 /// page may send a GET without its origin; laxer in that another port of the same host is the same site.
-pub(super) fn is_cross_site_probe(headers: &HeaderMap, names: &Names) -> bool {
+pub(super) fn is_cross_site_probe(headers: &HeaderMap, allowlist: &HostAllowlist) -> bool {
     if headers.contains_key(SITE) {
         // The browser's own judgement. `none`: a user typed the address or has it as a bookmark.
         let is_own = |site: &HeaderValue| site == "same-origin" || site == "same-site" || site == "none";
@@ -33,7 +33,7 @@ pub(super) fn is_cross_site_probe(headers: &HeaderMap, names: &Names) -> bool {
     if told.peek().is_none() {
         return is_anonymous_subresource(headers);
     }
-    !told.all(|url| is_own_host(url, headers, names))
+    !told.all(|url| is_own_host(url, headers, allowlist))
 }
 
 /// Whether a page had this loaded and keeps its own address to itself (`referrerpolicy="no-referrer"`): a browser's
@@ -57,20 +57,21 @@ fn is_browser(headers: &HeaderMap) -> bool {
 }
 
 /// Whether an Origin is the Host of the same request, or one of the owner's names.
-fn is_own_origin(origin: &HeaderValue, headers: &HeaderMap, names: &Names) -> bool {
+fn is_own_origin(origin: &HeaderValue, headers: &HeaderMap, allowlist: &HostAllowlist) -> bool {
     let Some((origin, default_port)) = server_of(origin) else { return false };
     let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
     let bare =
         |authority: &str| authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
-    bare(&origin) == bare(host) || Authority::parse(&origin).is_some_and(|origin| names.are(origin.host))
+    bare(&origin) == bare(host)
+        || Authority::parse(&origin).is_some_and(|origin| allowlist.contains(origin.host))
 }
 
 /// Whether the host of an Origin or a Referer is that of the same request, or one of the owner's names.
-fn is_own_host(url: &HeaderValue, headers: &HeaderMap, names: &Names) -> bool {
+fn is_own_host(url: &HeaderValue, headers: &HeaderMap, allowlist: &HostAllowlist) -> bool {
     let Some((server, _)) = server_of(url) else { return false };
     let Some(theirs) = Authority::parse(&server) else { return false };
     let asked = headers.get(header::HOST).and_then(|host| Authority::parse(host.to_str().ok()?));
-    names.are(theirs.host) || asked.is_some_and(|asked| asked.host.eq_ignore_ascii_case(theirs.host))
+    allowlist.contains(theirs.host) || asked.is_some_and(|asked| asked.host.eq_ignore_ascii_case(theirs.host))
 }
 
 /// The authority of a URL, and what its default port looks like; `None` for `null` and the like.
@@ -131,14 +132,14 @@ mod tests {
         #[case] is_cross_site: bool,
     ) {
         let config = Config { http_names: vec!["scan.example.org".into()], ..Config::default() };
-        let names = Names::new(None, watch::channel(Arc::new(config)).1);
+        let allowlist = HostAllowlist::new(None, watch::channel(Arc::new(config)).1);
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("pi"));
         for line in lines.replace("BROWSER", BROWSER).split('|').filter(|line| !line.is_empty()) {
             let (name, value) = line.split_once(": ").unwrap();
             headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
-        assert_eq!(is_cross_site_probe(&headers, &names), is_cross_site);
+        assert_eq!(is_cross_site_probe(&headers, &allowlist), is_cross_site);
         let is_anonymous = lines == "BROWSER|upgrade-insecure-requests: 1";
         assert!(is_cross_site || is_anonymous_navigation(&headers) == is_anonymous);
     }

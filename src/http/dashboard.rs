@@ -19,7 +19,7 @@ use hyper::{
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 
-use super::site::not_found;
+use super::answer::not_found;
 use crate::service::health::Health;
 
 /// Where the page's files are found. No `base_url` may be called so.

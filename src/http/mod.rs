@@ -1,10 +1,10 @@
-//! F4: the HTTP server.
+//! Layer 4: the HTTP server.
 //!
 //! A request passes, from outside in: `server` (accepts), `conversation` (one connection under its time limits),
-//! `connections` (whether its client has a place left, as `admission` decides), `answer::finish` (methods, JSON
-//! errors, cache headers), `names` (is it us that is meant?), `body` (how much may be sent), `auth` (around routes
+//! `connections` (whether its client has a place left, as `admission` decides), `finish` (methods, JSON
+//! errors, cache headers), `host_allowlist` (does Host name this appliance?), `body` (how much may be sent), `auth` (around routes
 //! that change state), `asked` (what path and query say), then the route's handler. Handlers are thin: they ask a
-//! question of a lower floor and give its answer the contract's shape.
+//! question of a lower layer and give its answer the contract's shape.
 //!
 //! The release build aborts on a panic, so nothing here may: no indexing, no unwrap, no arithmetic on what
 //! a client sent.
@@ -19,13 +19,14 @@ mod connections;
 mod conversation;
 mod cross_site;
 mod dashboard;
+mod finish;
+mod host_allowlist;
 mod lanscan;
 mod limits;
 mod listen;
 mod listeners;
 mod metered;
 mod metrics;
-mod names;
 mod peer;
 mod portscan;
 mod probes;
@@ -41,9 +42,9 @@ mod wrong_tokens;
 
 pub use auth::Gate;
 pub use body::pieces;
+pub use host_allowlist::HostAllowlist;
 pub use limits::Limits;
 pub use listen::{BindError, bind, bind_each};
-pub use names::Names;
 pub use reading::LeastRate;
 pub use server::{Server, serve};
 pub use site::{Site, router};

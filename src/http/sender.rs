@@ -21,7 +21,7 @@ use hyper::{
 use ipnet::IpNet;
 use tokio::net::TcpStream;
 
-use super::names::{Authority, authority};
+use super::host_allowlist::{Authority, authority};
 
 /// The headers that a proxy adds: the peer is the proxy, and the client behind it is unknown.
 const FORWARDED: [HeaderName; 6] = [

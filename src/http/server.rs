@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     auth::Gate,
-    connections::{Connections, Seated},
-    conversation::Host,
+    connections::{Acceptance, Connections},
+    conversation::Handler,
     limits::Limits,
     sender::Ends,
 };
@@ -50,39 +50,39 @@ pub struct Server {
 pub async fn serve(listeners: Vec<TcpListener>, server: Server, stop: CancellationToken) -> io::Result<()> {
     let Server { router, gate, clock, limits } = server;
     let connections = Connections::new(limits.connections, clock);
-    let host = Arc::new(Host::new(router, gate, limits));
+    let handler = Arc::new(Handler::new(router, gate, limits));
     let mut loops = JoinSet::new();
     // One loop each, so that a flood on one address leaves the others their turn.
     for listener in listeners {
-        let door = Door {
+        let acceptor = Acceptor {
             listener: tokio::net::TcpListener::from_std(listener)?,
             connections: Arc::clone(&connections),
-            host: Arc::clone(&host),
+            handler: Arc::clone(&handler),
             patience: limits.stop,
         };
-        loops.spawn(door.keep(stop.clone()));
+        loops.spawn(acceptor.run(stop.clone()));
     }
     while loops.join_next().await.is_some() {}
     Ok(())
 }
 
 /// One listener with what its connections need.
-struct Door {
+struct Acceptor {
     listener: tokio::net::TcpListener,
     connections: Arc<Connections>,
-    host: Arc<Host>,
+    handler: Arc<Handler>,
     patience: Duration,
 }
 
-impl Door {
-    async fn keep(self, stop: CancellationToken) {
+impl Acceptor {
+    async fn run(self, stop: CancellationToken) {
         // Not `tokio_util`'s `TaskTracker`: dropping this set ends those that are not over in time.
-        let mut conversations = JoinSet::new();
+        let mut open = JoinSet::new();
         let mut quiet = pin!(sleep(Duration::ZERO));
         loop {
             let accepted = select! {
                 accepted = self.listener.accept() => accepted,
-                Some(_) = conversations.join_next() => continue,
+                Some(_) = open.join_next() => continue,
                 () = stop.cancelled() => break,
             };
             match accepted {
@@ -92,13 +92,13 @@ impl Door {
                         // Heads that lie complete in the kernel are read before any connection is closed.
                         yield_now().await;
                     }
-                    let seated = select! {
-                        seated = self.connections.seat(ends.peer, ends.are_here()) => seated,
+                    let acceptance = select! {
+                        acceptance = self.connections.accept(ends.peer, ends.are_here()) => acceptance,
                         () = stop.cancelled() => break,
                     };
-                    if let Seated::Seat(seat, eviction) = seated {
-                        let host = Arc::clone(&self.host);
-                        conversations.spawn(host.converse((stream, ends), (seat, eviction), stop.clone()));
+                    if let Acceptance::Accepted(slot, eviction) = acceptance {
+                        let handler = Arc::clone(&self.handler);
+                        open.spawn(handler.serve_connection((stream, ends), (slot, eviction), stop.clone()));
                     }
                 }
                 Err(error) if is_the_clients(&error) => {}
@@ -117,7 +117,7 @@ impl Door {
         }
         // Newcomers are refused from here on; those at the tail of a request are waited for.
         drop(self.listener);
-        let _ = timeout(self.patience, async { while conversations.join_next().await.is_some() {} }).await;
+        let _ = timeout(self.patience, async { while open.join_next().await.is_some() {} }).await;
     }
 }
 

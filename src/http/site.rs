@@ -13,13 +13,14 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
-    answer::{Refusal, finish, json},
+    answer::{json, not_found},
     auth::Gate,
-    body, dashboard, lanscan,
+    body, dashboard,
+    finish::finish,
+    host_allowlist::{self, HostAllowlist},
+    lanscan,
     limits::Limits,
-    metrics,
-    names::{self, Names},
-    portscan,
+    metrics, portscan,
     rows::Desks,
     v1,
 };
@@ -39,8 +40,8 @@ use crate::{
 pub struct Site {
     /// The present configuration. The paths under `base_url` are those of the start.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Whose requests are answered.
-    pub names: Names,
+    /// The host names under which requests are answered.
+    pub allowlist: HostAllowlist,
     /// Decides about writes, around every route that changes something.
     pub gate: Gate,
     /// The names that clients may find it by.
@@ -67,7 +68,7 @@ pub struct Site {
 
 /// Every path of the appliance, with all layers around.
 pub fn router(site: Site) -> Router {
-    let Site { config, names, gate, advertised, store, scanner, resolver, inventory, .. } = site;
+    let Site { config, allowlist, gate, advertised, store, scanner, resolver, inventory, .. } = site;
     let Site { health, importer, runs, clock, limits, .. } = site;
     let base = config.borrow().base_url.clone();
     let differences = Differences::new(store.clone(), config.clone());
@@ -102,7 +103,7 @@ pub fn router(site: Site) -> Router {
     let routes = common(&base, move || health.borrow().clone())
         .merge(metrics::routes(snapshots))
         .merge(v1::routes(api, &gate, original));
-    dressed(body::bounded(routes, limits).layer(Extension(Desks::default())), names)
+    with_layers(body::bounded(routes, limits).layer(Extension(Desks::default())), allowlist)
 }
 
 /// The paths that belong to no API.
@@ -117,15 +118,11 @@ where
 
 /// The layers that all requests pass. Around the router as a whole: a layer given to its routes would not
 /// see the `Allow` that the router itself adds to a 405.
-pub(super) fn dressed(routes: Router, names: Names) -> Router {
+pub(super) fn with_layers(routes: Router, allowlist: HostAllowlist) -> Router {
     Router::new()
         .fallback_service(routes)
-        .layer(from_fn_with_state(names, names::check))
+        .layer(from_fn_with_state(allowlist, host_allowlist::check))
         .layer(from_fn(finish))
-}
-
-pub(super) async fn not_found() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path; / lists what there is")
 }
 
 #[derive(Serialize)]

@@ -1,4 +1,4 @@
-//! F2: Prometheus' text format.
+//! Layer 2: Prometheus' text format.
 //!
 //! A [`Snapshot`] in, a page out, in two parts: what is told of the appliance and what of its devices. There is no
 //! registry and nothing is counted here, so that all numbers of a page are of one moment, and no series outlives what

@@ -1,4 +1,4 @@
-//! F2: sockets and what the machine says of itself.
+//! Layer 2: sockets and what the machine says of itself.
 //!
 //! [`ConnectProber`] makes the connects that the engine asks for, [`ArpSocket`] and, without privileges, [`Nudge`]
 //! ask who is on a [`Lan`], [`solicit`] asks for the MAC at one address before any port is probed there, [`mdns`] asks and answers for names in `.local`, [`mdns_name`] asks one neighbour for its

@@ -15,8 +15,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    error::{HOSTS_MAX, ReadError},
     piece::{Assembly, Host, Piece},
-    read::{HOSTS_MAX, ReadError, Report},
+    read::Report,
 };
 use crate::model::{Address, PortSet, PortState, Protocol, Reason};
 

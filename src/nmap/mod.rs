@@ -1,4 +1,4 @@
-//! F2: nmap's files: its XML is read, and its three formats are written.
+//! Layer 2: nmap's files: its XML is read, and its three formats are written.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -7,10 +7,12 @@
 //! | `piece` | what one element tells, and one host out of several |
 //! | `ports` | what one host's `<ports>` says, in our terms |
 //! | `xml` | elements out of a hostile file, in bounded memory |
+//! | `error` | why a report is not taken |
 //! | `write` | the same report as XML (`-oX`), text (`-oN`) and lines for grep (`-oG`) |
 //!
 //! What is known of the format comes from the DTD that nmap installs and from files that it wrote.
 
+mod error;
 mod gather;
 mod piece;
 mod ports;
@@ -18,7 +20,8 @@ mod read;
 mod write;
 mod xml;
 
+pub use error::ReadError;
 pub use gather::{Gathered, gather};
 pub use piece::Host;
-pub use read::{LeftOut, ReadError, Report, Summary};
+pub use read::{LeftOut, Report, Summary};
 pub use write::{Format, Run, Scanned, begin, end, write, write_host, write_xml_part};

@@ -3,76 +3,20 @@
 //! A host that answered and of which no port is told (`nmap -sn`) has no reports: it was seen. One that did not
 //! answer, or that nothing was sent to (`nmap -sL`), is left out and counted.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, BufRead},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, io::BufRead};
 
 use jiff::Timestamp;
 
 use super::{
+    error::ReadError,
     piece::{Host, Piece},
     ports::{Ports, reason},
     xml::{Element, Token, Tokens},
 };
 use crate::model::{Address, Mac, PortSet, PortState, Protocol, ScanStatus, one_line};
 
-/// Most hosts of a report: as many as a scan of ours may have targets.
-pub(super) const HOSTS_MAX: usize = 65_536;
-
 /// The longest name or reason that is kept, in characters; no DNS name is longer (RFC 1035, 2.3.4).
 const TEXT_MAX: usize = 253;
-
-/// Why a file is not taken. Nothing of it is: half a report would close ports that it does not tell of.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ReadError {
-    /// The system does not give it.
-    #[error("the report cannot be read: {0}")]
-    Unreadable(Arc<io::Error>),
-    /// It ends in the middle.
-    #[error("the report ends in the middle: was nmap stopped, or the file still being written? Scan again")]
-    Truncated,
-    /// Not well-formed XML.
-    #[error("the report is not well-formed XML: {0}")]
-    Malformed(String),
-    /// An internal subset: nmap writes none, and entities are how XML files blow up.
-    #[error(
-        "the report brings declarations of its own (<!DOCTYPE nmaprun [...]>), which nmap never writes; take them out"
-    )]
-    Declarations,
-    /// A tag beyond all reason.
-    #[error("the report has a tag, comment or text of more than {0} bytes")]
-    TooLarge(usize),
-    /// Elements within elements without end.
-    #[error("the report's elements are nested more than {0} deep")]
-    TooDeep(usize),
-    /// Some other XML, or none.
-    #[error("this is not nmap's XML: it begins with {0}; make it with `nmap -oX FILE`")]
-    Foreign(String),
-    /// No XML at all, or no more than a declaration. Masscan writes an empty file when it has found nothing.
-    #[error(
-        "the report has no XML element: the file is empty, or of another format; make it with `nmap -oX FILE`"
-    )]
-    NoElement,
-    /// When it was made decides where it belongs.
-    #[error("the report does not say when its scan started (nmaprun's attribute `start`)")]
-    NoStart,
-    /// More than a scan of ours would have.
-    #[error("the report has more than {HOSTS_MAX} hosts; split it")]
-    TooManyHosts,
-    /// More verdicts than are kept aside while a report is read.
-    #[error("the report has more than {0} MB of results; split it")]
-    TooManyResults(u64),
-    /// What was read cannot be kept aside.
-    #[error(
-        "the report's results cannot be kept for the moment: {0}; free some space in data_dir, then try again"
-    )]
-    Unkept(Arc<io::Error>),
-    /// A host with more `extraports` than there are states.
-    #[error("the report has a host with more groups of unlisted ports than nmap can write")]
-    TooManyGroups,
-}
 
 /// What a report has that is not taken, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

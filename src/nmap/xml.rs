@@ -16,7 +16,7 @@ use quick_xml::{
     reader::Reader,
 };
 
-use super::ReadError;
+use super::error::ReadError;
 
 /// The largest single tag, comment or text, in bytes. A script's output is one attribute; the ports of an
 /// `extrareasons` that alternate over the whole range are 190 KB.

@@ -1,4 +1,4 @@
-//! F3: where devices come from: polls the feeds and keeps the inventory.
+//! Layer 3: where devices come from: polls the feeds and keeps the inventory.
 //!
 //! Each source has a state of its own (`state.rs`) and freezes alone; `inventory.rs` puts them together. Here
 //! are only the tasks: one per URL that asks, one per network that our own [`discovery`] sweeps,

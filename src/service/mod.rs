@@ -1,5 +1,5 @@
-//! F3: the tasks of the appliance. Feeds name the devices, the agenda decides which is next, the runner has it scanned,
-//! and the store keeps what was found.
+//! Layer 3: the tasks of the appliance. Feeds name the devices, the agenda decides which is next, the runner has it
+//! scanned, and the store keeps what was found.
 
 pub mod absence;
 pub mod agenda;

@@ -1,4 +1,4 @@
-//! F2: who made a network interface, by the IEEE's registry.
+//! Layer 2: who made a network interface, by the IEEE's registry.
 //!
 //! The table is packed, and read where it lies in the binary: what nobody asks for costs no memory, and what is
 //! asked for a few pages that the kernel may drop again. `make vendors` makes it; README.md beside it says from

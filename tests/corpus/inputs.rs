@@ -21,7 +21,7 @@ use portscan::{
     config::{Config, Overrides},
     engine::{Bounds, Probe, Prober, Reply},
     feed,
-    http::{Gate, Limits, Names, Site, Token, router},
+    http::{Gate, HostAllowlist, Limits, Site, Token, router},
     model::{Address, Device, DeviceKey, Mac, PortSet, PortState, Protocol, TargetSpec, Timing},
     net::mdns::Advertised,
     nmap::{Report, gather},
@@ -172,13 +172,14 @@ async fn site(home: &Path) -> Router {
     let (_, config) = watch::channel(Arc::new(Config { auth_trust: Vec::new(), ..Config::default() }));
     let (_, inventory) = watch::channel(Inventory::default());
     let (_, health) = watch::channel(Health::default());
-    let names = Names::new(None, config.clone());
-    let gate = Gate::new(Token::load(home, None).unwrap(), names.clone(), config.clone(), Arc::new(clock));
+    let allowlist = HostAllowlist::new(None, config.clone());
+    let gate =
+        Gate::new(Token::load(home, None).unwrap(), allowlist.clone(), config.clone(), Arc::new(clock));
     let (runs, _) = runner::runs();
     let (_, advertised) = watch::channel(Advertised::default());
     router(Site {
         config,
-        names,
+        allowlist,
         gate,
         advertised,
         store,

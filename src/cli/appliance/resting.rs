@@ -17,7 +17,7 @@ use super::{super::World, ApplianceError, Use, said};
 use crate::{
     client::{Sent, whole},
     config::Config,
-    http::{self, Gate, Names, Site, Token},
+    http::{self, Gate, HostAllowlist, Site, Token},
     net::mdns::Advertised,
     service::{feeds::Inventory, health::Health, import::Importer, runner, scanner::Scanner},
     store::{self, DirLock, ReaderThread, Store, StoreError, StoreHealth, WriterThread},
@@ -80,12 +80,12 @@ impl Resting {
         let (_, health) = watch::channel(Health::default());
         let stored = store.health();
         let importer = Importer::new(store.clone(), Arc::clone(&world.clock), &data_dir);
-        let names = Names::new(None, config.clone());
+        let allowlist = HostAllowlist::new(None, config.clone());
         let (runs, _) = runner::runs();
         let (_, advertised) = watch::channel(Advertised::default());
         let site = Site {
-            gate: Gate::new(token.clone(), names.clone(), config.clone(), Arc::clone(&world.clock)),
-            names,
+            gate: Gate::new(token.clone(), allowlist.clone(), config.clone(), Arc::clone(&world.clock)),
+            allowlist,
             config,
             advertised,
             store,

@@ -1,4 +1,4 @@
-//! What an answer means: for the port, for the host, for every job on it.
+//! What a reply means: for the port, for the host, for every job on it.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use crate::{
         health::OUTAGE,
         job::{Event, Link},
         probe::{LocalError, Outcome, Reply},
-        run::{Purpose, Run},
+        run::Run,
         timing::BEFORE_RETRANSMIT,
+        want::Purpose,
     },
     model::{HostReport, Moment},
 };
 
-use super::{Flight, Host};
+use super::{Host, ProbeInFlight};
 
 impl Host {
-    /// What became of a probe. Ends jobs that this decides.
+    /// Takes the outcome of a probe. Ends jobs that it decides.
     pub(in crate::engine) fn reply(&mut self, reply: &Reply, events: &mut Vec<Event>) {
         let Some(flight) = self.flights.remove(&reply.id) else { return };
         if let Some(start_by) = flight.start_by {
@@ -33,7 +34,7 @@ impl Host {
         if flight.purpose == Purpose::Canary {
             self.health.canary_back();
         } else if let Some(answered) = reply.outcome.is_answer() {
-            // A canary asks a port that answers, which says nothing of the others.
+            // A canary probes a port that answers, which says nothing about the others.
             self.expected.note(!answered);
         }
         match reply.outcome {
@@ -53,15 +54,22 @@ impl Host {
         }
     }
 
-    fn run_of(&mut self, flight: &Flight) -> Option<&mut Run> {
+    fn run_of(&mut self, flight: &ProbeInFlight) -> Option<&mut Run> {
         self.runs.iter_mut().find(|run| run.id() == flight.job)
     }
 
-    fn answered(&mut self, flight: &Flight, reply: &Reply, mark: Mark, used: usize, events: &mut Vec<Event>) {
+    fn answered(
+        &mut self,
+        flight: &ProbeInFlight,
+        reply: &Reply,
+        mark: Mark,
+        used: usize,
+        events: &mut Vec<Event>,
+    ) {
         self.faults.clear();
         let rtt = reply.ended.since(reply.started);
         let routed = self.runs.iter().any(|run| run.job().link == Link::Routed);
-        // A router's "host unreachable" is what it says of a host that is not there.
+        // "Host unreachable" is a router's reply for a host that is down.
         let alive = !(routed && matches!(mark, Mark::NetUnreach | Mark::HostUnreach));
         if matches!(mark, Mark::Open | Mark::Closed) && !flight.woke {
             self.rtt.sample(rtt);
@@ -70,12 +78,12 @@ impl Host {
             self.alive(reply.ended, Some((flight.port, mark)), events);
             self.window.grow(used);
         }
-        self.count_look(flight, false);
+        self.count_first_try(flight, false);
         if let Some(run) = self.run_of(flight) {
             if alive {
                 run.note_answer(reply.ended);
             } else if matches!(flight.purpose, Purpose::Check(_)) {
-                let _ = run.check_silent(); // behind a router silence never shows that anybody is there
+                let _ = run.check_silent(); // behind a router silence never shows that a host is up
             }
             if run.settle(flight.purpose, mark, rtt, false) {
                 self.shrink(reply.ended);
@@ -91,16 +99,16 @@ impl Host {
         }
     }
 
-    fn silent(&mut self, flight: &Flight, reply: &Reply, used: usize, events: &mut Vec<Event>) {
+    fn silent(&mut self, flight: &ProbeInFlight, reply: &Reply, used: usize, events: &mut Vec<Event>) {
         self.faults.clear();
-        self.count_look(flight, true);
+        self.count_first_try(flight, true);
         match flight.purpose {
-            // The kernel would have said so if ARP had failed.
+            // The kernel would have reported it if ARP had failed.
             Purpose::Canary if !self.health.has_canary() => self.alive(reply.ended, None, events),
             Purpose::Canary => self.canary_lost(flight.port, reply.ended),
             Purpose::Check(_) => {
                 let resolved = self.run_of(flight).is_some_and(Run::check_silent);
-                // Where a port is known to answer, it is asked, and silence proves nothing.
+                // If a port is known to answer, that one was probed, and silence proves nothing.
                 if resolved && !self.health.has_canary() {
                     self.alive(reply.ended, None, events);
                 }
@@ -118,9 +126,9 @@ impl Host {
         }
     }
 
-    /// A fact about the host, never about a port. Who never answered anything was taken to be there only
-    /// because ARP had not failed.
-    fn no_neighbour(&mut self, flight: &Flight, now: Moment, events: &mut Vec<Event>) {
+    /// ARP failed: a fact about the host, never about a port. A host that never replied had counted as up only because
+    /// ARP had not failed.
+    fn no_neighbour(&mut self, flight: &ProbeInFlight, now: Moment, events: &mut Vec<Event>) {
         self.faults.clear();
         self.run_of(flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
         if flight.purpose == Purpose::Canary || !self.health.is_suspended() {
@@ -132,8 +140,8 @@ impl Host {
         self.end_all(absent, &Ending::down(detail), now, events);
     }
 
-    /// This machine's fault: no verdict, whatever comes of it.
-    fn fault(&mut self, flight: &Flight, error: LocalError, now: Moment, events: &mut Vec<Event>) {
+    /// A local error: it never leads to a verdict.
+    fn fault(&mut self, flight: &ProbeInFlight, error: LocalError, now: Moment, events: &mut Vec<Event>) {
         self.streak.stayed(flight.launched);
         self.run_of(flight).into_iter().for_each(|run| run.faulted(flight.port, flight.purpose, error));
         match self.faults.note(error, now) {
@@ -157,7 +165,7 @@ impl Host {
     fn canary_lost(&mut self, port: u16, now: Moment) {
         self.note_witness(port, true);
         self.health.canary_lost(port);
-        self.care.disturbed(now);
+        self.backoff.restart_calm(now);
         self.shrink(now);
         self.runs.iter_mut().for_each(|run| run.note_canary(true));
     }
@@ -167,15 +175,15 @@ impl Host {
         self.window.shrink(now, timeout);
     }
 
-    fn count_look(&mut self, flight: &Flight, silent: bool) {
+    fn count_first_try(&mut self, flight: &ProbeInFlight, silent: bool) {
         let purpose = flight.purpose;
-        if self.run_of(flight).is_some_and(|run| run.is_first_look(purpose)) {
-            self.looks += 1;
+        if self.run_of(flight).is_some_and(|run| run.is_first_try(purpose)) {
+            self.first_tries += 1;
             self.silences += u32::from(silent);
         }
     }
 
-    /// A sign of life: told to every job, and what it means for the silence before.
+    /// Notes a sign of life for every job, and what it means for the silence before.
     fn alive(&mut self, now: Moment, port: Option<(u16, Mark)>, events: &mut Vec<Event>) {
         if self.health.is_unheard() {
             let held_up = 1 + self.flights.values().filter(|flight| flight.woke).count();
@@ -183,12 +191,12 @@ impl Host {
         }
         let silence = self.health.heard(now, port);
         let lost = silence.lost;
-        if self.care.silence_ended(silence, !self.is_paced(), now) {
-            self.be_gentle(now);
+        if self.backoff.note_silence(silence, !self.is_paced(), now) {
+            self.apply_backoff(now);
         }
         let mut given_up = Vec::new();
         for run in &mut self.runs {
-            if run.hear() {
+            if run.note_sign_of_life() {
                 events.push(Event::HostUp(run.id()));
             }
             if lost < OUTAGE {

@@ -1,10 +1,8 @@
-//! Why a host sends nothing now, and when that may be otherwise.
+//! Why a host has no probe to send now, and when to try again.
 
-use crate::model::Moment;
+use crate::{engine::turn::Step, model::Moment};
 
-use super::Step;
-
-/// Why an ask cannot be granted now.
+/// Why a probe may not leave now.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Denied {
     Until(Moment),
@@ -13,12 +11,12 @@ pub(super) enum Denied {
     Quota,
 }
 
-/// The earliest of several reasons to look again.
+/// Collects the reasons to wait, and the earliest moment to try again.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     at: Option<Moment>,
-    starved: bool,
-    hushed: bool,
+    blocked_on_sockets: bool,
+    blocked_on_quota: bool,
 }
 
 impl Waiting {
@@ -30,15 +28,15 @@ impl Waiting {
         match denied {
             Denied::Until(at) => self.until(at),
             Denied::Reply => {}
-            Denied::Sockets => self.starved = true,
-            Denied::Quota => self.hushed = true,
+            Denied::Sockets => self.blocked_on_sockets = true,
+            Denied::Quota => self.blocked_on_quota = true,
         }
     }
 
     pub(super) fn step(self) -> Step {
         match self {
-            Self { starved: true, at, .. } => Step::Starved(at),
-            Self { hushed: true, at, .. } => Step::Hushed(at),
+            Self { blocked_on_sockets: true, at, .. } => Step::BlockedOnSockets(at),
+            Self { blocked_on_quota: true, at, .. } => Step::BlockedOnQuota(at),
             Self { at, .. } => Step::Wait(at),
         }
     }

@@ -1,4 +1,4 @@
-//! A simulated host: the manners of a scenario's device, and what only a simulation can do to it.
+//! A simulated host: the behaviour of a scenario's device, and what only a simulation can do to it.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,24 +15,24 @@ use super::{
 /// 5 s in `DELAY`, three requests a second apart in `PROBE`.
 const STALE: Duration = Duration::from_secs(8);
 
-/// A device at work.
+/// A device in the simulation.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) address: Address,
     pub(super) manners: Manners,
-    /// Which ICMP error it rejects with.
+    /// The ICMP error with which it rejects.
     pub(super) rejection: Reason,
-    /// Nobody is there: ARP fails.
+    /// The host is absent: ARP fails.
     pub(super) absent: bool,
-    /// If nobody is there: the kernel remembers that somebody was.
+    /// If the host is absent: the kernel still has an entry for it.
     pub(super) stale: bool,
     /// Ports whose next SYN is lost.
     pub(super) deaf_once: BTreeSet<u16>,
     /// SYNs that left for it, lost ones too.
     pub(super) syns: Vec<Moment>,
-    /// The same with their ports.
+    /// Their ports.
     pub(super) asked: Vec<(u16, Moment)>,
-    /// Sockets towards it.
+    /// Open sockets towards it.
     pub(super) sockets: usize,
 }
 
@@ -51,14 +51,14 @@ impl Host {
         }
     }
 
-    /// Whether the neighbour table has an entry for it: somebody's, or a stale one, which is given up 8 s after
-    /// the first packet that used it.
+    /// Whether the neighbour table has an entry for it: that of a present host, or a stale one, which the kernel gives
+    /// up 8 s after the first packet that used it.
     pub(super) fn is_neighbour(&self, now: Moment) -> bool {
         let first = self.syns.first().copied().unwrap_or(now);
         !self.absent || (self.stale && now.since(first) < STALE)
     }
 
-    /// Takes a SYN; when which answer arrives, if one does.
+    /// Takes a SYN; returns which reply arrives, and when, if one does.
     pub(super) fn receive(&mut self, id: ProbeId, port: u16, now: Moment) -> Option<(Moment, Outcome)> {
         self.syns.push(now);
         self.asked.push((port, now));
@@ -78,7 +78,7 @@ impl Host {
     }
 }
 
-/// Most of these ascending moments within any window of this length.
+/// The most of these ascending moments within any window of this length.
 pub(super) fn peak(times: &[Moment], span: Duration) -> usize {
     let mut first = 0;
     let within = |(last, at): (usize, &Moment)| {

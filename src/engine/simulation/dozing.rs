@@ -1,5 +1,5 @@
-//! Neighbours that drop everything but a port which nobody would guess, and doze off whenever they are left alone:
-//! what is found of them, and what that costs where hosts stay silent.
+//! Neighbours that drop all probes but those of one unlikely port, and doze off without traffic: whether that port is
+//! found, and what that costs with hosts that stay silent.
 
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ fn silent(open: &str) -> Behaviour {
     Behaviour { default: Unopened::Filtered, ..neighbour(open) }
 }
 
-/// A look at so many ports, with so many sockets at most: what was found, and how long it took.
+/// Scans so many ports with so many sockets at most; returns what was found, and how long it took.
 fn look(
     device: Behaviour,
     (timing, max_in_flight, last): (Timing, u16, u16),
@@ -58,14 +58,15 @@ fn the_only_port_of_a_neighbour_that_dozes_is_found() {
 }
 
 #[test]
-fn it_is_found_by_a_look_at_all_ports() {
+fn it_is_found_by_a_scan_of_all_ports() {
     for (timing, sockets) in [(Timing::T3, 50), (Timing::T4, u16::MAX)] {
         assert_eq!(look(dozer("40000"), (timing, sockets, u16::MAX), 1).0, [40000], "{timing}");
     }
 }
 
-/// Those that stay silent pay for those that doze; `before`: seconds it took when these were missed. From seven
-/// sockets on: fewer do not keep a host awake, and then every port's last look waits thrice as long.
+/// Silent hosts take longer because of those that doze; `before`: the seconds it took when dozing hosts were missed.
+/// From seven sockets on: fewer do not keep a host awake, and then the last try at every port waits three times as
+/// long.
 #[test]
 fn silent_hosts_cost_hardly_more_than_if_none_dozed() {
     for (timing, sockets, last, before) in [
@@ -88,7 +89,7 @@ fn silent_hosts_cost_hardly_more_than_if_none_dozed() {
     }
 }
 
-/// Sixteen hosts that share 256 sockets, looked at all at once: how long that takes.
+/// How long it takes to scan sixteen hosts at once that share 256 sockets.
 fn look_together(device: &Behaviour, last: u16) -> Duration {
     let mut world = World::bounded(vec![device.clone(); 16], 1, 256);
     for host in 0..16 {

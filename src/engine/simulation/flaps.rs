@@ -1,4 +1,4 @@
-//! Interruptions of this machine's own link, and what comes of them.
+//! Interruptions of this machine's own link, and their effect.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use crate::{
 
 use super::{properties::cases, scenario::Unopened, *};
 
-/// This machine's address, in a network of all the others.
+/// This machine's address, in the network of all hosts.
 const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 
 /// What is interrupted.
@@ -20,9 +20,9 @@ const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 enum Kind {
     /// The cable is pulled.
     Carrier,
-    /// The address is taken away.
+    /// The address is removed.
     Address,
-    /// The adapter is pulled, and comes back under another number.
+    /// The adapter is unplugged, and comes back under another index.
     Adapter,
 }
 
@@ -32,11 +32,11 @@ struct Flap {
     kind: Kind,
     from: Moment,
     until: Moment,
-    /// The switch forwards nothing before.
+    /// The switch forwards nothing before this moment.
     forwards: Moment,
 }
 
-/// This machine's one link.
+/// This machine's only link.
 #[derive(Debug)]
 pub(super) struct Wire {
     ways: Ways,
@@ -57,7 +57,7 @@ impl Wire {
         wire
     }
 
-    /// Brings what the kernel says up to this moment.
+    /// Applies the kernel's messages up to this moment.
     fn advance(&mut self, now: Moment) {
         loop {
             let flap = |number: usize| self.flaps.get(number).copied();
@@ -115,7 +115,7 @@ impl Wire {
         self.ways.reach(&probe.address, Some(probe.link), (!is_down).then_some(OWN), now)
     }
 
-    /// What a prober makes of an outcome.
+    /// The outcome that a prober reports.
     pub(super) fn judged(&mut self, outcome: Outcome, passage: Passage, now: Moment) -> Outcome {
         self.advance(now);
         match outcome.is_answer() {
@@ -138,7 +138,7 @@ fn flap(kind: Kind, from: Moment, lasts: Duration, learning: Duration) -> Flap {
 
 const KINDS: [Kind; 3] = [Kind::Carrier, Kind::Address, Kind::Adapter];
 
-/// Devices of all kinds, of which every sixth is switched off.
+/// Devices of all kinds; every sixth is switched off.
 fn devices(count: u64) -> Vec<Behaviour> {
     let device = |number: u64| match number % 6 {
         0 => Behaviour { absent: true, ..neighbour("") },
@@ -185,7 +185,7 @@ fn a_switch_that_learns_for_half_a_minute_makes_no_device_look_down() {
 }
 
 #[test]
-fn a_night_without_a_link_is_sat_out_with_a_try_a_second_and_no_port_is_given_up() {
+fn a_night_without_a_link_costs_a_try_a_second_and_no_port_is_given_up() {
     let mut world = World::new(vec![neighbour("22,80")], 7);
     world.wire.flaps = vec![flap(Kind::Carrier, START + SECOND, 3600 * SECOND, SECOND)];
     let job = world.submit(world.job(0, "1-300"));
@@ -197,7 +197,7 @@ fn a_night_without_a_link_is_sat_out_with_a_try_a_second_and_no_port_is_given_up
 }
 
 #[test]
-fn a_job_that_somebody_waits_for_ends_without_a_verdict() {
+fn a_job_that_a_user_waits_for_ends_without_a_verdict() {
     let mut world = World::new(vec![neighbour("22")], 7);
     world.wire.flaps = vec![flap(Kind::Adapter, START, 3600 * SECOND, SECOND)];
     let job = HostJob { sits_out: 2 * SECOND, liveness: Liveness::Assume, ..world.job(0, "22") };
@@ -226,7 +226,7 @@ fn some_flaps() -> impl Strategy<Value = Vec<Flap>> {
 proptest! {
     #![proptest_config(cases(24))]
 
-    /// Whenever and however the link goes, every device is seen as it is, in the same run.
+    /// Whenever and however the link fails, every device is reported correctly in the same run.
     #[test]
     fn a_loose_cable_costs_time_and_never_a_verdict(flaps in some_flaps(), seed: u64) {
         let mut world = World::new(devices(12), seed);

@@ -1,8 +1,8 @@
-//! A world for the engine: a clock that jumps to the next event, hosts that answer or not, a kernel that
-//! retransmits, a prober with its troubles. Nothing here waits.
+//! A simulation for the engine: a clock that jumps to the next event, hosts that answer or do not, a kernel that
+//! retransmits, a prober that fails. Nothing here waits.
 //!
-//! How hosts behave, and the files that say so, are the lab's (`tests/lab`, `tests/scenarios`): what is seen
-//! here in virtual time can be seen there on a wire.
+//! The behaviour of hosts, and the files that describe it, are shared with the lab (`tests/lab`, `tests/scenarios`):
+//! what happens here in virtual time can be reproduced there on a real network.
 
 mod device;
 mod dozing;
@@ -38,35 +38,35 @@ use scenario::{Behaviour, Scenario};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A machine that wants for nothing.
+/// A machine without bounds.
 const BOUNDS: Bounds = Bounds { in_flight: 4096, silent: None, full: false };
 
-/// When a world begins: late enough that "long ago" can be said.
+/// When a simulation begins: late enough for moments that are long past.
 const START: Moment = Moment::from_start(Duration::from_secs(100));
 
-/// What this machine does wrong.
+/// What fails on this machine.
 #[derive(Clone, Copy, Debug, Default)]
 struct Troubles {
-    /// No more sockets than these.
+    /// Most sockets that can be open.
     descriptors: Option<usize>,
-    /// Share of connects that meet this fault, until then.
+    /// The share of connects that fail with this local error, until then.
     fault: Option<(LocalError, f64, Moment)>,
-    /// The prober gets to a probe only after up to this long.
+    /// The prober starts a probe only after up to this long.
     late: Duration,
-    /// One probe in so many is late by more than it may be.
+    /// One probe in so many misses its deadline.
     hiccup: Option<u64>,
-    /// Connects to this port are forbidden.
-    barred: Option<u16>,
+    /// The firewall blocks connects to this port.
+    blocked: Option<u16>,
 }
 
-/// Something that happens in the network or the kernel.
+/// An event in the network or the kernel.
 #[derive(Clone, Copy, Debug)]
 enum Happening {
-    /// A SYN leaves; the how many-th of its socket.
+    /// A SYN leaves, with its number among those of the socket.
     Syn(ProbeId, u8),
-    /// A connect ends so.
+    /// A connect ends with this outcome.
     End(ProbeId, Outcome),
-    /// The kernel closes a connection of this host's at this port, a late one too.
+    /// The kernel closes a connection to this port of this host, be it a late one.
     Close(ProbeId, usize, u16),
 }
 
@@ -77,7 +77,7 @@ struct Socket {
     started: Moment,
     give_up: Duration,
     passage: Passage,
-    /// Whether a descriptor is held: not for a connect that failed at once.
+    /// Whether it holds a descriptor; a connect that failed at once does not.
     open: bool,
 }
 
@@ -88,7 +88,7 @@ struct World {
     now: Moment,
     hosts: Vec<Host>,
     by_address: HashMap<Address, usize>,
-    /// How its hosts are reached.
+    /// How the hosts are reached.
     link: Link,
     troubles: Troubles,
     wire: Wire,
@@ -98,20 +98,20 @@ struct World {
     sockets: HashMap<ProbeId, Socket>,
     /// Those of them that hold a descriptor.
     open_sockets: usize,
-    /// When the kernel gives up looking for a neighbour, by host.
+    /// When ARP fails for a host.
     arp: HashMap<usize, Moment>,
     wake: Option<Moment>,
-    /// Bound of sockets per host, by the jobs that run.
+    /// The running jobs, each with its host and its bound of sockets.
     jobs: BTreeMap<JobId, (usize, u16)>,
     up: Vec<JobId>,
     reports: BTreeMap<JobId, HostReport>,
     most_sockets: usize,
     launched: u64,
-    /// When the probes left that nothing answered: each is an entry in a firewall's connection table.
+    /// When the unanswered probes left: each is an entry in a firewall's connection table.
     unanswered: Vec<Moment>,
 }
 
-/// Linux before 6.5 sends a SYN again after 1 s and 3 s, later ones after 1, 2, 3 and 4 s.
+/// Linux before 6.5 retransmits a SYN after 1 s and 3 s, later versions after 1, 2, 3 and 4 s.
 const RETRANSMITS: [u64; 4] = [1, 2, 3, 4];
 
 const ARP_FAILS: Duration = Duration::from_millis(3050);
@@ -144,7 +144,7 @@ impl World {
     }
 
     fn with(devices: Vec<(Ipv4Addr, Behaviour)>, seed: u64, bounds: Bounds) -> Self {
-        // No world has a host whose chances are those of another world's.
+        // No two worlds have hosts with the same random numbers.
         let seeds = (0..).map(|host| mix(mix(seed).wrapping_add(host)));
         let host = |((address, device), seed): ((Ipv4Addr, _), _)| Host::new(address.into(), device, seed);
         let hosts: Vec<Host> = devices.into_iter().zip(seeds).map(host).collect();
@@ -205,7 +205,7 @@ impl World {
         self.wake = Some(self.now);
     }
 
-    /// To the next event. False when nothing will ever happen again.
+    /// Advances to the next event. Returns false if there is none.
     fn step(&mut self) -> bool {
         let happens = self.agenda.keys().next().map(|&(at, _)| at);
         let Some(next) = happens.into_iter().chain(self.wake).min() else { return false };
@@ -216,7 +216,7 @@ impl World {
         }
         let (mut probes, mut events) = (Vec::new(), Vec::new());
         self.wake = self.engine.poll(self.now, &mut probes, &mut events);
-        assert!(self.wake.is_none_or(|wake| wake > self.now), "a poll that asks for itself at once");
+        assert!(self.wake.is_none_or(|wake| wake > self.now), "a poll that is due again at once");
         for event in events {
             match event {
                 Event::HostUp(job) => self.up.push(job),
@@ -234,24 +234,24 @@ impl World {
         true
     }
 
-    /// Numbers that a progress bar can show: they add up. Not of hundreds of jobs, which would take long.
+    /// Asserts that the numbers for a progress bar add up. Not for hundreds of jobs, which would take long.
     fn assert_progress(&self) {
         for progress in self.jobs.keys().take(3).filter_map(|&job| self.engine.progress(job)) {
             assert!(progress.open <= progress.settled && progress.settled <= progress.ports, "{progress:?}");
         }
     }
 
-    /// Until every job has its report; the simulated time that took.
+    /// Runs until every job has its report; returns the simulated time.
     fn run(&mut self) -> Duration {
         let start = self.now;
         while !self.jobs.is_empty() {
-            assert!(self.step(), "jobs wait for what never comes: {:?}", self.jobs);
+            assert!(self.step(), "jobs wait for an event that never comes: {:?}", self.jobs);
             assert!(self.now.since(start) < Duration::from_secs(40_000), "no end: {:?}", self.jobs);
         }
         self.now.since(start)
     }
 
-    /// Steps until then.
+    /// Steps until this moment.
     fn run_until(&mut self, until: Moment) {
         while self.now < until && self.step() {}
     }
@@ -265,7 +265,7 @@ impl World {
         self.launched += 1;
         let host = self.by_address[&probe.address];
         let bounds = self.jobs.values().filter(|(other, _)| *other == host).map(|&(_, bound)| bound);
-        let bound = bounds.min().expect("a probe for nobody");
+        let bound = bounds.min().expect("a probe for a host without a job");
         let hiccup = self.troubles.hiccup.is_some_and(|every| self.launched.is_multiple_of(every));
         let late = self.troubles.late.mul_f64(self.rng.f64());
         let started = if hiccup { probe.start_by + Duration::from_millis(1) } else { self.now + late };
@@ -293,7 +293,7 @@ impl World {
         self.plan(started, Happening::Syn(probe.id, 0));
     }
 
-    /// A packet for nobody: when the kernel has asked for its address in vain.
+    /// When ARP fails for a packet to an absent host.
     fn arp_fails(&mut self, host: usize, now: Moment) -> Moment {
         let asking = self.arp.get(&host).copied().filter(|&fails| fails > now);
         let fails = asking.unwrap_or(now + ARP_FAILS);
@@ -305,7 +305,7 @@ impl World {
         if started > probe.start_by {
             return Some(Outcome::NotStarted);
         }
-        if self.troubles.barred == Some(probe.port) {
+        if self.troubles.blocked == Some(probe.port) {
             return Some(Outcome::Local(LocalError::Denied));
         }
         let (fault, share, until) = self.troubles.fault.unwrap_or((LocalError::Other, 0.0, Moment::ZERO));
@@ -322,7 +322,7 @@ impl World {
                 let Some(socket) = self.sockets.get(&id) else { return };
                 let (host, port, started, give_up) =
                     (socket.host, socket.port, socket.started, socket.give_up);
-                // The carrier is gone, and the kernel asks for the address in vain.
+                // The carrier is gone, and ARP fails.
                 if !self.hosts[host].is_neighbour(at) || !self.wire.carries(at) {
                     let fails = self.arp_fails(host, at);
                     return self.plan(fails, Happening::End(id, Outcome::NoNeighbour));
@@ -359,7 +359,7 @@ impl World {
         }
     }
 
-    /// Most SYNs towards a host within any window of this length.
+    /// The most SYNs to a host within any window of this length.
     fn peak(&mut self, host: usize, span: Duration) -> usize {
         self.hosts[host].syns.sort_unstable();
         peak(&self.hosts[host].syns, span)
@@ -374,17 +374,17 @@ impl World {
     }
 }
 
-/// How a report compares with the truth, over what it covers.
+/// How a report compares with the truth, over the ports that it covers.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Comparison {
-    /// Open ports that were found, and that there are.
+    /// Open ports that were found, and all open ports.
     found: usize,
     there: usize,
-    /// Reported open, and not.
+    /// Reported open, but not open.
     phantoms: usize,
-    /// Reported filtered, and closed; or the other way round.
+    /// Reported filtered but closed, or closed but filtered.
     mistaken: usize,
-    /// Reported closed, and not.
+    /// Reported closed, but not closed.
     false_closed: usize,
 }
 
@@ -412,7 +412,7 @@ fn compare(report: &HostReport, host: &Host) -> Comparison {
     comparison
 }
 
-/// A wired neighbour that refuses everything but these.
+/// A wired neighbour that refuses all ports but these.
 fn neighbour(open: &str) -> Behaviour {
     Behaviour {
         open: ports(open),

@@ -1,4 +1,4 @@
-//! What holds for every host, every loss and every trouble.
+//! Properties that hold for every host, every loss and every local error.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use scenario::{Burst, Reboot, Vanish, Wake, When};
 
 const PORTS: u16 = 300;
 
-/// So many cases every day, or as many as `PROPTEST_CASES` asks for (`make properties`).
+/// So many cases usually, or as many as `PROPTEST_CASES` says (`make properties`).
 pub(super) fn cases(usual: u32) -> ProptestConfig {
     let cases =
         std::env::var("PROPTEST_CASES").map_or(usual, |text| text.parse().expect("a number of cases"));
@@ -31,7 +31,7 @@ fn link() -> impl Strategy<Value = Link> {
     prop_oneof![Just(Link::OnLink), Just(Link::Routed), Just(Link::Local)]
 }
 
-/// ICMP errors that a host may reject with.
+/// ICMP errors with which a host may reject.
 fn rejection() -> impl Strategy<Value = Reason> {
     prop_oneof![
         Just(Reason::AdminProhibited),
@@ -121,7 +121,7 @@ proptest! {
         device in a_device(), rejection in rejection(), job in a_job(), seed: u64,
     ) {
         let (timing, link, ports) = (job.timing, job.link, job.ports.clone());
-        // T3 never makes it reboot. Above, a host that drops everything but a port not found yet gives no
+        // T3 never makes it reboot. Above T3, a host that drops everything but a port which is not found yet shows no
         // sign of having been away.
         let reboot = device.reboot.filter(|_| timing == Timing::T3);
         let mut world = World::new(vec![Behaviour { reboot, ..device }], seed);
@@ -132,7 +132,7 @@ proptest! {
             world.assert_polite();
         }
         let report = &world.reports[&id];
-        // Behind a router nothing tells a silent host from none.
+        // Behind a router a silent host cannot be told from an absent one.
         if report.status == HostStatus::Down {
             prop_assert_eq!(link, Link::Routed);
             prop_assert!(report.coverage.is_empty() && report.findings.is_empty());
@@ -145,7 +145,7 @@ proptest! {
         prop_assert_eq!((seen.phantoms, seen.mistaken, seen.false_closed), (0, 0, 0));
     }
 
-    /// This machine's faults cost time, never a verdict.
+    /// Local errors cost time, never a verdict.
     #[test]
     fn faults_of_this_machine_are_never_verdicts(
         device in a_device(), rejection in rejection(), job in a_job(), troubles in troubles(), seed: u64,
@@ -165,7 +165,7 @@ proptest! {
         }
     }
 
-    /// Whatever is lost, whoever vanishes: every job ends, no bound is broken, nothing is made up.
+    /// Whatever is lost, and whichever host vanishes: every job ends, no bound is broken, no result is invented.
     #[test]
     fn every_job_ends_within_its_bounds(
         device in a_device(), (loss, burst) in lossy(), vanishes in prop::option::of(millis(0..20_000)),
@@ -178,7 +178,7 @@ proptest! {
         let link = jobs[0].link;
         let ids: Vec<JobId> = jobs.into_iter().map(|mut job| {
             job.link = link;
-            // One careful job makes all careful, as long as it runs; here it is the last to end.
+            // One careful job slows down all jobs on the host while it runs; here it is the last to end.
             if polite { job.timing = Timing::T3 }
             world.submit(job)
         }).collect();

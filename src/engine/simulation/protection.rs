@@ -1,4 +1,4 @@
-//! What this machine is spared: its firewall's connection table, and work that it cannot do in time.
+//! What protects this machine: the bound of its firewall's connection table, and the reaction to lateness.
 
 use std::num::NonZeroU32;
 
@@ -6,19 +6,19 @@ use proptest::prelude::*;
 
 use super::{properties::cases, *};
 
-/// How long the table keeps a probe that nothing answers.
+/// How long the table keeps the entry of an unanswered probe.
 const ENTRY: Duration = Duration::from_secs(120);
 
 fn bounds(per_second: u32) -> Bounds {
     Bounds { in_flight: 4096, silent: NonZeroU32::new(per_second), full: false }
 }
 
-/// So many neighbours that refuse, with those ports silent.
+/// So many neighbours that refuse, except on these ports, which are silent.
 fn neighbours(count: usize, silent: &str) -> Vec<Behaviour> {
     vec![Behaviour { filtered: ports(silent), ..neighbour("22,80,700") }; count]
 }
 
-/// A job for every host, all at once.
+/// Submits a job for every host at once.
 fn submit_all(world: &mut World, ports: &str, timing: Timing) {
     for host in 0..world.hosts.len() {
         let job = HostJob { timing, max_in_flight: 1000, ..world.job(host, ports) };
@@ -26,7 +26,7 @@ fn submit_all(world: &mut World, ports: &str, timing: Timing) {
     }
 }
 
-/// Most probes without an answer that left within any span of this length.
+/// The most unanswered probes that left within any span of this length.
 fn most_unanswered(world: &mut World, span: Duration) -> usize {
     world.unanswered.sort_unstable();
     peak(&world.unanswered, span)
@@ -39,7 +39,7 @@ fn assert_truth(world: &World) {
     }
 }
 
-/// At T4 the kernel sends a silent probe's SYN again, which is the same entry: sockets are counted.
+/// At T4 the kernel retransmits the SYN of an unanswered probe, which uses the same entry: sockets are counted.
 #[test]
 fn silent_hosts_share_the_connection_table() {
     for timing in [Timing::T3, Timing::T4, Timing::T5] {
@@ -66,7 +66,7 @@ fn no_silent_host_waits_for_another_to_end() {
 }
 
 #[test]
-fn who_answers_does_not_wait_for_who_does_not() {
+fn hosts_that_answer_do_not_wait_for_silent_ones() {
     let [free, bound] = [Bounds { silent: None, ..bounds(1) }, bounds(50)].map(|bounds| {
         let mut devices = neighbours(16, "");
         devices.iter_mut().step_by(2).for_each(|device| device.filtered = ports("1-65535"));
@@ -83,13 +83,13 @@ fn who_answers_does_not_wait_for_who_does_not() {
 }
 
 #[test]
-fn a_table_that_is_full_stops_everything_for_as_long_as_it_is() {
+fn a_full_table_stops_all_hosts_for_as_long_as_it_is_full() {
     let mut devices = neighbours(3, "");
     devices[1].filtered = ports("1-300");
     devices[2].filtered = ports("1-65535");
     let mut world = World::within(devices, 1, bounds(500));
     submit_all(&mut world, "1-2000", Timing::T3);
-    // By then the kernel's second SYNs of the liveness checks are out.
+    // By then the kernel has retransmitted the SYNs of the liveness checks.
     world.run_until(world.now + SECOND * 20);
     for _ in 0..5 {
         let now = world.now;
@@ -100,7 +100,10 @@ fn a_table_that_is_full_stops_everything_for_as_long_as_it_is() {
     }
     let start = world.now;
     world.run();
-    assert!(start.until(world.now) < SECOND * 40, "it goes on when nobody says any more that it is full");
+    assert!(
+        start.until(world.now) < SECOND * 40,
+        "it continues when the table is no longer reported as full"
+    );
     assert_truth(&world);
 }
 
@@ -120,7 +123,7 @@ fn bounds_may_change_at_any_time() {
 }
 
 #[test]
-fn lateness_shrinks_the_window_and_time_brings_it_back() {
+fn lateness_shrinks_the_window_and_it_recovers_in_time() {
     let mut world = World::new(neighbours(8, "1-65535"), 1);
     submit_all(&mut world, "1-65535", Timing::T5);
     world.run_until(world.now + SECOND * 3);
@@ -140,10 +143,10 @@ fn lateness_shrinks_the_window_and_time_brings_it_back() {
 proptest! {
     #![proptest_config(cases(25))]
 
-    /// However many answer, and whichever: what is silent keeps to the bound, but for what two seconds' debt
-    /// and the probes under way when a host fell silent add to it. No verdict suffers.
+    /// However many hosts answer, and whichever: the unanswered probes keep to the bound, but for two seconds' debt and
+    /// the probes in flight when a host fell silent. All verdicts are right.
     #[test]
-    fn whoever_is_silent_the_table_does_not_fill(
+    fn the_table_does_not_fill_whichever_hosts_are_silent(
         silent in prop::collection::vec((0_u16..10, 1_u16..=10), 1..10),
         timing in prop_oneof![Just(Timing::T3), Just(Timing::T4), Just(Timing::T5)],
         per_second in 5_u32..100, seed: u64,

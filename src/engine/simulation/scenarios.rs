@@ -1,4 +1,4 @@
-//! Known situations, and what must come of each.
+//! Known situations, and the result that each must have.
 
 use crate::model::{HostStatus, Reason};
 
@@ -9,7 +9,7 @@ fn world(device: Behaviour) -> World {
     World::new(vec![device], 1)
 }
 
-/// A host behind a firewall that drops everything but these.
+/// A host behind a firewall that drops probes of all ports but these.
 fn walled(open: &str) -> Behaviour {
     Behaviour { default: Unopened::Filtered, ..neighbour(open) }
 }
@@ -45,10 +45,14 @@ fn a_plain_host_is_seen_as_it_is() {
 }
 
 #[test]
-fn nobody_there_costs_no_packet() {
+fn an_absent_host_costs_no_packet() {
     let mut world = world(Behaviour { absent: true, ..neighbour("") });
     let report = scan(&mut world, "1-65535");
-    assert_eq!((report.status, report.probes), (HostStatus::Down, 8), "which wait for ARP, and end with it");
+    assert_eq!(
+        (report.status, report.probes),
+        (HostStatus::Down, 8),
+        "which wait for ARP, and end when it fails"
+    );
     assert!(report.coverage.is_empty() && report.detail.contains("ARP"), "{report:?}");
     assert!(world.up.is_empty());
 }
@@ -69,7 +73,7 @@ fn a_silent_host_behind_a_router_is_down_after_eight_ports() {
     let report = run(&mut world, job);
     assert_eq!((report.status, report.probes), (HostStatus::Down, 8));
     let job = HostJob { link: Link::Routed, first: vec![9999], ..world.job(0, "1-10000") };
-    assert_eq!(run(&mut world, job).status, HostStatus::Up, "a port that was open last time is asked first");
+    assert_eq!(run(&mut world, job).status, HostStatus::Up, "a port that was open last time is probed first");
 }
 
 #[test]
@@ -112,7 +116,7 @@ fn a_neighbour_that_leaves_the_network_is_a_fact_about_the_host() {
     }
 }
 
-/// A neighbour that left minutes ago, and that the kernel still remembers.
+/// A neighbour that left minutes ago, and for which the kernel still has an entry.
 #[test]
 fn a_stale_neighbour_is_down() {
     for liveness in [Liveness::Check, Liveness::Assume] {
@@ -128,7 +132,7 @@ fn a_stale_neighbour_is_down() {
     }
 }
 
-/// The silence of its liveness check must not pass for a sign of life.
+/// The silence of its liveness check must not count as a sign of life.
 #[test]
 fn a_second_job_does_not_revive_a_host_that_vanished() {
     let mut world = world(Behaviour { filtered: ports("2000-65535"), ..neighbour("22,80") });
@@ -145,7 +149,7 @@ fn a_second_job_does_not_revive_a_host_that_vanished() {
 }
 
 #[test]
-fn icmp_errors_neither_call_for_canaries_nor_for_outages() {
+fn icmp_errors_cause_neither_canaries_nor_outages() {
     for icmp_rate in [None, Some(1)] {
         let device = Behaviour { rejected: ports("1-100"), icmp_rate, ..walled("") };
         let mut world = world(device);
@@ -161,7 +165,7 @@ fn icmp_errors_neither_call_for_canaries_nor_for_outages() {
 }
 
 #[test]
-fn a_service_that_minds_is_asked_rarely() {
+fn a_service_that_notices_connections_is_probed_rarely() {
     let mut world = world(walled("22"));
     scan(&mut world, "22,10000-15000");
     let asked: Vec<Moment> =
@@ -173,7 +177,7 @@ fn a_service_that_minds_is_asked_rarely() {
 }
 
 #[test]
-fn what_woke_the_host_is_no_round_trip() {
+fn a_probe_that_woke_the_host_is_no_round_trip() {
     let wake = Some(Wake { delay: SECOND / 2, jitter: Duration::ZERO, idle: 10 * SECOND });
     let mut world = world(Behaviour { wake, ..walled(SOME) });
     let start = world.now;
@@ -181,9 +185,9 @@ fn what_woke_the_host_is_no_round_trip() {
     assert!(start.until(world.now) < 30 * SECOND, "{:?}", start.until(world.now));
 }
 
-/// Three more passes over all silent ports for the sake of one lost packet would be a waste.
+/// Three more passes over all silent ports because of one lost packet would be a waste.
 #[test]
-fn one_late_refusal_costs_no_further_pass() {
+fn one_late_refusal_causes_no_further_pass() {
     let mut world = world(Behaviour { filtered: ports("1000-2000"), ..neighbour("") });
     world.hosts[0].deaf_once.extend([501]);
     let report = scan(&mut world, "401-2000");
@@ -191,7 +195,7 @@ fn one_late_refusal_costs_no_further_pass() {
     assert!(report.probes < 1600 + 1002 + 80, "{} probes", report.probes);
 }
 
-/// Even with a single look at each port: the look during the pause was none.
+/// Even with a single try at each port: the one during the pause does not count.
 #[test]
 fn a_pause_of_the_host_devalues_its_silence() {
     for max_retries in [None, Some(0)] {
@@ -208,7 +212,7 @@ fn a_pause_of_the_host_devalues_its_silence() {
     }
 }
 
-/// Silence is what filtered ports and a host that is gone have in common, up to the last port.
+/// Filtered ports and a host that is gone look the same, up to the last port.
 #[test]
 fn a_host_that_vanishes_at_the_end_is_not_reported_up() {
     let vanish = Some(Vanish { when: When::After(SECOND / 10), back: None });
@@ -219,7 +223,7 @@ fn a_host_that_vanishes_at_the_end_is_not_reported_up() {
 }
 
 #[test]
-fn a_host_that_suffered_is_handled_with_care_from_then_on() {
+fn a_host_that_suffered_gets_backoff_from_then_on() {
     let device = Behaviour { reboot: Some(Reboot { syns: 40, silent: 5 * SECOND }), ..neighbour(SOME) };
     let mut world = world(device);
     let job = HostJob { timing: Timing::T5, max_in_flight: 1000, ..world.job(0, "1-2000") };
@@ -232,9 +236,9 @@ fn a_host_that_suffered_is_handled_with_care_from_then_on() {
     assert!(peak(again, SECOND / 10) <= 30, "{} in 100 ms", peak(again, SECOND / 10));
 }
 
-/// A fast scan's second SYNs that the kernel may send are no debt of whoever comes after it.
+/// The retransmits that the kernel may make for a fast scan are not charged to the job that comes after it.
 #[test]
-fn a_single_port_need_not_wait_for_what_a_fast_scan_spent() {
+fn a_single_port_does_not_wait_for_what_a_fast_scan_spent() {
     let mut world = world(Behaviour { rtt: SECOND / 20, ..neighbour("22") });
     world.submit(HostJob { timing: Timing::T4, max_in_flight: 1000, ..world.job(0, "1-65535") });
     world.run_until(after(&world, SECOND));
@@ -379,7 +383,7 @@ fn a_shortage_of_descriptors_costs_time_and_no_verdict() {
 }
 
 #[test]
-fn faults_that_last_are_sat_out_without_haste() {
+fn lasting_local_errors_are_waited_out_with_pauses() {
     for fault in [LocalError::Ports, LocalError::Denied, LocalError::SelfConnect] {
         let mut world = world(neighbour(SOME));
         world.troubles.fault = Some((fault, 1.0, after(&world, 60 * SECOND)));
@@ -399,9 +403,9 @@ fn no_route_is_a_fact_about_this_machine() {
     assert!(report.detail.contains("no route") && report.coverage.is_empty());
 }
 
-/// Where the processor is too slow for what it has to do, probes get more time rather than being tried in vain.
+/// If the processor is overloaded, probes get a later deadline instead of being missed again and again.
 #[test]
-fn a_late_prober_is_waited_for_and_never_bunches() {
+fn a_late_prober_is_waited_for_and_never_bursts() {
     for late in [SECOND / 100, SECOND / 25, SECOND / 10] {
         let mut world = world(neighbour(SOME));
         world.troubles.late = late;
@@ -413,7 +417,7 @@ fn a_late_prober_is_waited_for_and_never_bunches() {
     }
 }
 
-/// A thread that is late now and then is no reason to ask less.
+/// A thread that is late now and then is no reason for fewer probes.
 #[test]
 fn a_hiccup_of_the_prober_costs_no_pace() {
     let [smooth, jolted] = [None, Some(200)].map(|hiccup| {
@@ -429,15 +433,15 @@ fn a_hiccup_of_the_prober_costs_no_pace() {
 }
 
 #[test]
-fn a_port_that_this_machine_may_not_ask_holds_nothing_up() {
-    for (barred, filtered) in [(700, "900-65535"), (80, ""), (80, "1-65535")] {
+fn a_port_that_this_machine_may_not_probe_delays_no_other() {
+    for (blocked, filtered) in [(700, "900-65535"), (80, ""), (80, "1-65535")] {
         let mut world = world(Behaviour { filtered: ports(filtered), ..neighbour(SOME) });
-        world.troubles.barred = Some(barred);
+        world.troubles.blocked = Some(blocked);
         let start = world.now;
         let report = scan(&mut world, "1-1000");
         assert_eq!(report.status, HostStatus::Partial);
-        assert!(report.detail.contains(&format!("port {barred}:")), "{}", report.detail);
-        assert_eq!((report.coverage.len(), report.coverage.contains(barred)), (999, false));
+        assert!(report.detail.contains(&format!("port {blocked}:")), "{}", report.detail);
+        assert_eq!((report.coverage.len(), report.coverage.contains(blocked)), (999, false));
         let faults = world.engine.stats().local[&LocalError::Denied];
         assert!(
             faults < 40 && start.until(world.now) < 60 * SECOND,
@@ -448,7 +452,7 @@ fn a_port_that_this_machine_may_not_ask_holds_nothing_up() {
 }
 
 #[test]
-fn a_whole_network_at_once_is_no_burden() {
+fn a_whole_network_can_be_scanned_at_once() {
     let device = |host: u8| Behaviour { absent: !host.is_multiple_of(4), ..neighbour(SOME) };
     let mut world = World::new((1..=254).map(device).collect(), 1);
     (0..254).for_each(|host| _ = world.submit(world.job(host, "1-100")));

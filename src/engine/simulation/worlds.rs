@@ -1,4 +1,4 @@
-//! Every file of `tests/scenarios`: what is found there, what that costs, and that neither depends on luck.
+//! Scans every scenario of `tests/scenarios`: what is found, what that costs, and that neither depends on the seed.
 
 use std::{collections::BTreeSet, fmt, path::Path, sync::Mutex, thread};
 
@@ -6,7 +6,7 @@ use crate::model::HostStatus;
 
 use super::*;
 
-/// The files, and how many ports of each host the table's row is about: more where most depends on it. A build
+/// The scenarios, and how many ports of each host are scanned for the table: more where the number matters. A build
 /// without optimisation takes 3 s for 65,535 probes.
 const FILES: [(&str, u16); 25] = [
     ("near", 2000),
@@ -36,8 +36,8 @@ const FILES: [(&str, u16); 25] = [
     ("mixed", 500),
 ];
 
-/// Files whose truth is found by no luck: what loses nothing, or little. The ports suffice to press a gadget, to
-/// exhaust a limit or to outlive a host.
+/// Scenarios whose result does not depend on the seed, because they lose nothing, or little. The ports suffice to press
+/// a gadget, to exhaust a limit or to outlast a host.
 const CERTAIN: [(&str, u16); 18] = [
     ("near", 100),
     ("silent", 100),
@@ -59,16 +59,16 @@ const CERTAIN: [(&str, u16); 18] = [
     ("mixed", 10),
 ];
 
-/// What is about more than an engine: the lab's own load, who is there at all.
+/// Scenarios that concern more than the engine: the lab's own load, the discovery of devices.
 const NOT_HERE: [&str; 5] = ["big", "forty", "handover", "lan-250", "proxy-arp"];
 
-/// The templates that may be in a hurry.
+/// The unpaced templates.
 const TIMINGS: [Timing; 3] = [Timing::T3, Timing::T4, Timing::T5];
 
-/// When a host that vanished has been left alone.
+/// After this time a host that vanished must not be probed any more.
 const LEFT_ALONE: Duration = Duration::from_secs(10);
 
-/// What came of a look at all hosts of a scenario.
+/// The results of a scan of all hosts of a scenario.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Seen {
     up: usize,
@@ -79,7 +79,7 @@ struct Seen {
     phantoms: usize,
     wrong: usize,
     probes: u64,
-    /// Most SYNs in 100 ms, and reboots, of any one host.
+    /// The most SYNs in 100 ms, and the most reboots, of any one host.
     peak: usize,
     reboots: usize,
     took: Duration,
@@ -97,16 +97,16 @@ impl fmt::Display for Seen {
 }
 
 impl Seen {
-    /// Whether everything was found, and as it is.
+    /// Whether everything was found and reported correctly.
     fn is_true(&self) -> bool {
         self.found == self.there && self.phantoms == 0 && self.wrong == 0
     }
 }
 
-/// Looks at these ports of every host, and at those that are open beyond.
+/// Scans these ports of every host, and those beyond that are open.
 fn look(scenario: &Scenario, last: u16, timing: Timing, seed: u64) -> Seen {
     let mut world = World::of(scenario, seed);
-    // The appliance's bound of sockets for its usual template, the command line's for a scan in a hurry.
+    // The appliance's bound of sockets for its usual template, the command line's for an unpaced scan.
     let max_in_flight = if timing == Timing::T3 { 50 } else { u16::MAX };
     let asked: Vec<PortSet> = world.hosts.iter().map(|host| asked(host, last)).collect();
     let jobs: Vec<JobId> = (0..world.hosts.len())
@@ -140,7 +140,7 @@ fn look(scenario: &Scenario, last: u16, timing: Timing, seed: u64) -> Seen {
 
 fn asked(host: &Host, last: u16) -> PortSet {
     let open = host.manners.open_ports();
-    // Where everything is open, a part is enough.
+    // If all ports are open, some of them are enough.
     let few = open.len() < 1000;
     let beyond = open.ranges().iter().copied().filter(|_| few);
     PortSet::from_ranges(beyond.chain([(1, last)]))
@@ -169,7 +169,7 @@ fn rude(world: &mut World, host: usize, timing: Timing, scenario: &Scenario) -> 
     faults.into_iter().filter(|fault| fault.0).map(|(_, what)| format!("{address}: {what}")).collect()
 }
 
-/// Does the work on all cores; the results in the order of the work.
+/// Does the work on all cores; returns the results in the order of the work.
 fn on_every_core<T: Sync, R: Send>(work: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = Mutex::new(work.iter().enumerate());
     let labour = || {
@@ -190,14 +190,14 @@ fn on_every_core<T: Sync, R: Send>(work: &[T], each: impl Fn(&T) -> R + Sync) ->
 }
 
 #[test]
-fn every_file_is_looked_at() {
+fn every_scenario_is_scanned() {
     let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")).unwrap();
     let files = files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
     let known = FILES.iter().map(|(name, _)| *name).chain(NOT_HERE).map(str::to_owned);
     assert_eq!(files.collect::<BTreeSet<_>>(), known.collect());
 }
 
-/// A reviewer sees in the diff of this what a change of the engine costs or gains.
+/// The diff of this table shows a reviewer what a change of the engine costs or gains.
 #[test]
 fn the_table() {
     let rows: Vec<(&str, u16, Timing)> =
@@ -225,7 +225,7 @@ fn the_table() {
     insta::assert_snapshot!(head + &table.concat());
 }
 
-/// One look of many.
+/// One of many scans.
 #[derive(Clone, Copy, Debug)]
 struct Look<'a> {
     name: &'a str,
@@ -234,9 +234,9 @@ struct Look<'a> {
     seed: u64,
 }
 
-/// Looks at these files with every seed and at each of these templates.
+/// Scans these scenarios with every seed and each of these templates.
 fn seeded<'a>(files: &[(&'a str, u16)], timings: &[Timing]) -> Vec<(Look<'a>, Seen)> {
-    // A few every day; `make acceptance` asks for a thousand.
+    // A few usually; `make acceptance` runs a thousand.
     let seeds = std::env::var("PORTSCAN_TEST_SEEDS").map_or(20, |text| text.parse().unwrap());
     let mut looks = Vec::new();
     for &(name, last) in files {
@@ -250,7 +250,7 @@ fn seeded<'a>(files: &[(&'a str, u16)], timings: &[Timing]) -> Vec<(Look<'a>, Se
     looks.into_iter().zip(seen).collect()
 }
 
-/// Fails with the first looks that were rude or not right, and how many were.
+/// Fails with the first scans that broke a bound or are not right, and their number.
 fn assert_all(seen: &[(Look<'_>, Seen)], right: impl Fn(&Seen) -> bool) {
     let wrong: Vec<_> = seen.iter().filter(|(_, seen)| !(right(seen) && seen.rude.is_empty())).collect();
     assert!(wrong.is_empty(), "{} of {} looks: {:#?}", wrong.len(), seen.len(), &wrong[..wrong.len().min(5)]);
@@ -263,24 +263,24 @@ fn where_nothing_is_lost_the_report_is_the_truth_whatever_the_seed() {
     assert_all(&seen, |seen| seen.is_true() && seen.partial == 0);
 }
 
-/// What a small stack suffers from more haste than is kind to it is in the table; it is seen as it is all the same.
+/// The table shows what a small stack suffers from an unpaced scan; its result is right all the same.
 #[test]
-fn a_small_stack_that_is_pressed_is_seen_as_it_is_whatever_the_seed() {
+fn a_small_stack_under_pressure_is_reported_correctly_whatever_the_seed() {
     let mut seen = seeded(&[("small-stack", 400)], &[Timing::T4, Timing::T5]);
     seen.iter_mut().for_each(|(_, seen)| seen.rude.clear());
     assert_all(&seen, |seen| seen.is_true() && seen.partial == 0);
 }
 
-/// What a host said before it vanished stands; nothing is made of its silence, and it is left alone.
+/// The replies of a host before it vanished count, its silence does not, and it is not probed any more.
 #[test]
-fn a_host_that_vanishes_leaves_no_lie_behind_whatever_the_seed() {
+fn a_host_that_vanishes_gets_no_wrong_verdict_whatever_the_seed() {
     assert_all(&seeded(&[("vanish", 450)], &TIMINGS), |seen| {
         (seen.up, seen.partial, seen.phantoms, seen.wrong) == (1, 1, 0, 0)
     });
 }
 
-/// At 1 % loss each way, 999 of 1000 open ports are found: two looks in a row fail at one in 2,500, and where
-/// others show that there is loss, further passes follow.
+/// At 1 % loss each way, 999 of 1000 open ports are found: two tries in a row fail at one in 2,500, and if others show
+/// that there is loss, further passes follow.
 #[test]
 fn at_one_percent_loss_open_ports_are_found_whatever_the_seed() {
     for file in [("wifi", 100), ("loss-1", 100)] {

@@ -15,7 +15,7 @@ fn addresses(own: &[(u32, &str)]) -> Vec<(u32, IpNet)> {
 const OWN: [(u32, &str); 4] =
     [(1, "127.0.0.1/8"), (2, "192.168.1.2/24"), (2, "fe80::2/64"), (3, "10.0.0.2/24")];
 
-/// A wired and a wireless network, by which the internet is reached.
+/// A wired network, and a wireless one with the route to the internet.
 fn ways() -> Ways {
     let mut ways = Ways::default();
     let links = [link(1, "lo", true, 0), link(2, "eth0", true, 1), link(3, "wlan0", true, 1)];
@@ -40,7 +40,7 @@ fn passage(ways: &mut Ways, address: &str, source: &str, now: u64) -> Passage {
 const NEAR: &str = "192.168.1.77";
 
 #[test]
-fn a_carrier_that_came_and_went_between_two_looks_ends_the_passage() {
+fn a_carrier_lost_and_regained_between_two_readings_ends_the_passage() {
     let mut ways = ways();
     let [wired, wireless] =
         [(NEAR, "192.168.1.2"), ("1.1.1.1", "10.0.0.2")].map(|(to, from)| passage(&mut ways, to, from, 1));
@@ -50,7 +50,7 @@ fn a_carrier_that_came_and_went_between_two_looks_ends_the_passage() {
 }
 
 #[test]
-fn silence_counts_again_when_a_host_has_answered_or_the_switch_has_had_its_time() {
+fn silence_counts_again_after_a_reply_or_the_time_that_a_switch_needs() {
     let mut ways = ways();
     ways.set_link(&link(2, "eth0", true, 3), at(3));
     let settling = passage(&mut ways, NEAR, "192.168.1.2", 4);
@@ -63,7 +63,7 @@ fn silence_counts_again_when_a_host_has_answered_or_the_switch_has_had_its_time(
 }
 
 #[test]
-fn every_kind_of_interruption_closes_the_way_and_is_told_with_its_remedy() {
+fn every_kind_of_interruption_closes_the_way_and_is_reported_with_its_remedy() {
     type Interrupt = fn(&mut Ways);
     let without = |ways: &mut Ways| {
         let rest: Vec<_> = addresses(&OWN).into_iter().filter(|(index, _)| *index != 2).collect();
@@ -79,7 +79,7 @@ fn every_kind_of_interruption_closes_the_way_and_is_told_with_its_remedy() {
         let before = passage(&mut ways, NEAR, "192.168.1.2", 1);
         interrupt(&mut ways);
         assert!(!ways.holds(before, at(5)));
-        // The default route leads to the other network now; the device is not looked for there, not even hours later.
+        // The default route leads to the other network now; the device is not probed there, not even hours later.
         for source in [None, Some("10.0.0.2")] {
             assert_eq!(reach(&mut ways, NEAR, source, 9000), Reach::Closed, "{remedy}");
         }
@@ -88,7 +88,7 @@ fn every_kind_of_interruption_closes_the_way_and_is_told_with_its_remedy() {
         assert!(closed[0].interface == "eth0" && closed[0].why.contains(remedy), "{closed:?}");
         assert_eq!(closed[0].since, at(5));
         passage(&mut ways, "1.1.1.1", "10.0.0.2", 9000);
-        // An adapter comes back under another number.
+        // An adapter comes back under another index.
         ways.set_link(&link(7, "eth0", true, 4), at(9010));
         ways.set_addresses(&addresses(&[(7, "192.168.1.9/24"), (3, "10.0.0.2/24")]), at(9011));
         passage(&mut ways, NEAR, "192.168.1.9", 9012);
@@ -97,7 +97,7 @@ fn every_kind_of_interruption_closes_the_way_and_is_told_with_its_remedy() {
 }
 
 #[test]
-fn an_address_that_is_taken_away_and_given_back_ends_the_passage() {
+fn an_address_that_is_removed_and_added_again_ends_the_passage() {
     let mut ways = ways();
     let before = passage(&mut ways, NEAR, "192.168.1.2", 1);
     ways.address_lost(2, at(2));
@@ -113,7 +113,7 @@ fn another_address_in_the_same_network_is_the_same_network() {
 }
 
 #[test]
-fn a_network_that_was_renumbered_is_waited_for_a_minute_and_no_longer() {
+fn a_renumbered_network_is_waited_for_a_minute_and_no_longer() {
     let mut ways = ways();
     passage(&mut ways, NEAR, "192.168.1.2", 1);
     ways.set_addresses(&addresses(&[(2, "192.168.9.2/24"), (3, "10.0.0.2/24")]), at(100));
@@ -145,7 +145,7 @@ fn a_machine_without_any_network_waits_for_one() {
 }
 
 #[test]
-fn of_two_interfaces_in_one_network_that_counts_by_which_the_kernel_sends() {
+fn of_two_interfaces_in_one_network_the_one_the_kernel_sends_from_counts() {
     let mut ways = ways();
     ways.set_addresses(&addresses(&[(2, "192.168.1.2/24"), (3, "192.168.1.3/24")]), at(0));
     let wireless = passage(&mut ways, NEAR, "192.168.1.3", 40);
@@ -155,7 +155,7 @@ fn of_two_interfaces_in_one_network_that_counts_by_which_the_kernel_sends() {
 }
 
 #[test]
-fn interfaces_that_come_and_go_and_that_no_probe_used_are_forgotten() {
+fn interfaces_that_no_probe_used_are_forgotten_when_they_go() {
     let mut ways = ways();
     for index in 10..1000 {
         ways.set_link(&link(index, &format!("veth{index}"), true, 1), at(5));

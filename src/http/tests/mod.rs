@@ -26,8 +26,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Gate, LeastRate, Limits, Names, Server, Site, Token, auth, bind, body, router, serve,
-    site::{common, dressed},
+    Gate, HostAllowlist, LeastRate, Limits, Server, Site, Token, auth, bind, body, router, serve,
+    site::{common, with_layers},
 };
 use crate::{clock::SystemClock, config::Config, service::health::Health};
 
@@ -51,14 +51,14 @@ fn config() -> Config {
 fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
     let (config, config_seen) = watch::channel(Arc::new(config()));
     let (health, health_seen) = watch::channel(Health::default());
-    let names = Names::new(Some("pi.home.example.net"), config_seen.clone());
-    let gate = Gate::new(token, names.clone(), config_seen, Arc::new(SystemClock::start()));
+    let allowlist = HostAllowlist::new(Some("pi.home.example.net"), config_seen.clone());
+    let gate = Gate::new(token, allowlist.clone(), config_seen, Arc::new(SystemClock::start()));
     let writes = Router::new()
         .route("/write", post(async || StatusCode::NO_CONTENT))
         .route_layer(from_fn_with_state(gate.clone(), auth::require));
     let more = body::bounded(reads.merge(writes), limits);
     let own = body::bounded(common("a\"<b", move || health_seen.borrow().clone()), limits);
-    let router = dressed(own.merge(more), names);
+    let router = with_layers(own.merge(more), allowlist);
     let (address, stop, task) = start(router, gate, limits);
     Served { address, config, health, stop, task }
 }

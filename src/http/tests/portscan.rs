@@ -81,12 +81,12 @@ pub(super) fn appliance_with(limits: Limits) -> Appliance {
         inventory: inventory_seen.clone(),
         requests,
     };
-    let names = Names::new(None, config_seen.clone());
+    let allowlist = HostAllowlist::new(None, config_seen.clone());
     let token = Token::load(dir.path(), None).unwrap();
-    let gate = Gate::new(token.clone(), names.clone(), config_seen.clone(), Arc::new(clock));
+    let gate = Gate::new(token.clone(), allowlist.clone(), config_seen.clone(), Arc::new(clock));
     let site = Site {
         gate: gate.clone(),
-        names,
+        allowlist,
         config: config_seen,
         advertised: advertised_seen,
         store: store.clone(),

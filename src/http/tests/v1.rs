@@ -384,8 +384,8 @@ async fn old_scans_are_dropped_when_asked_to_be() {
         scans.push(scan.0);
     }
     assert_eq!(appliance.served.request("DELETE", "/v1/scans", &[]).await.status, 401);
-    let rehearsal = appliance.authorised("DELETE", "/v1/scans?dry_run=1").await;
-    assert_eq!(rehearsal.json(), json!({"scans": 2, "looks": 2}));
+    let dry_run = appliance.authorised("DELETE", "/v1/scans?dry_run=1").await;
+    assert_eq!(dry_run.json(), json!({"scans": 2, "looks": 2}));
     let older = appliance.authorised("DELETE", &format!("/v1/scans/{}?dry_run=1", scans[1])).await;
     assert_eq!(older.json(), json!({"scans": 1, "looks": 1}));
     for wrong in ["/v1/scans?dry_run=2", "/v1/scans?dryrun=1", "/v1/scans/x"] {

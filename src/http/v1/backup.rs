@@ -17,7 +17,7 @@ use tokio::fs::File;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, gated};
-use crate::http::{answer::Refusal, auth::Gate, body, conversation::Leisure};
+use crate::http::{answer::Refusal, auth::Gate, body, conversation::ExtendedTimeout};
 
 pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
     // It changes nothing; but all that is known of everybody at once is not for everybody.
@@ -29,7 +29,11 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
     get, path = "/v1/backup", tag = "appliance",
     responses((status = 200, body = Vec<u8>, content_type = "application/vnd.sqlite3")),
 )]
-async fn backup(method: Method, State(api): State<Api>, leisure: Leisure) -> Result<Response, Refusal> {
+async fn backup(
+    method: Method,
+    State(api): State<Api>,
+    extended: ExtendedTimeout,
+) -> Result<Response, Refusal> {
     let kind = HeaderValue::from_static("application/vnd.sqlite3");
     let name = HeaderValue::from_static("attachment; filename=\"portscan.db\"");
     let head = [(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, name)];
@@ -40,7 +44,7 @@ async fn backup(method: Method, State(api): State<Api>, leisure: Leisure) -> Res
     }
     let copy = File::from_std(api.store.backup().await?);
     let length = copy.metadata().await.map(|data| data.len());
-    leisure.take();
+    extended.enable();
     let mut response = (head, Body::from_stream(body::pieces(copy))).into_response();
     // So that a client sees when it was cut short.
     if let Ok(length) = length {

@@ -20,7 +20,7 @@ use crate::{
     http::{
         admission::{Client, Reason},
         answer::{ErrorBody, Refusal},
-        conversation::Leisure,
+        conversation::ExtendedTimeout,
         listeners::{Listeners, Listening},
     },
     model::{ChangeEvent as News, ChangeFilter as Asked},
@@ -82,7 +82,7 @@ async fn events(
     State(api): State<Api>,
     Extension(listeners): Extension<Listeners>,
     Extension(client): Extension<Client>,
-    Extension(leisure): Extension<Leisure>,
+    Extension(extended): Extension<ExtendedTimeout>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let newest = api.store.newest();
@@ -93,7 +93,7 @@ async fn events(
         })?,
     };
     let place = listeners.admit(api.clock.now(), client).map_err(refusal)?;
-    leisure.take();
+    extended.enable();
     let (differences, runs) = (api.differences.clone(), api.runs.clone());
     let listener = Listener { differences, newest, told, runs, scans: Vec::new(), quiet: 0, begun: false };
     let text = stream::unfold((listener, place), async |(mut listener, mut place): (Listener, Listening)| {

@@ -9,7 +9,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     Api,
-    scans::{PortRow, port_rows},
+    ports::{PortRow, port_rows},
 };
 use crate::{
     http::{

@@ -23,7 +23,7 @@ use crate::{
         answer::{ErrorBody, Refusal, json},
         auth::Gate,
         body,
-        conversation::Leisure,
+        conversation::ExtendedTimeout,
     },
     service::import::{Counts, ImportError, Importer, Taken},
 };
@@ -123,7 +123,7 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
 )]
 async fn import(
     State(api): State<Api>,
-    leisure: Leisure,
+    extended: ExtendedTimeout,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
@@ -135,10 +135,10 @@ async fn import(
         .closing());
     }
     let Imports { importer, turns, most } = api.imports.clone();
-    leisure.take();
+    extended.enable();
     // Never closed; who waits in vain is told to come again by the time limit.
     let _turn = turns.acquire().await;
-    let file = receive(&importer, most, body, &leisure).await?;
+    let file = receive(&importer, most, body, &extended).await?;
     // Should the client hang up now, what it has sent whole is taken in all the same.
     let mut importing = tokio::spawn(async move { importer.import(file).await });
     let mut ticks = interval(PATIENCE);
@@ -153,7 +153,7 @@ async fn import(
                     false => StatusCode::NO_CONTENT.into_response(),
                 });
             }
-            _ = ticks.tick() => leisure.works(),
+            _ = ticks.tick() => extended.note_own_work(),
         }
     }
 }
@@ -178,7 +178,7 @@ async fn receive(
     importer: &Importer,
     most: usize,
     body: Body,
-    leisure: &Leisure,
+    extended: &ExtendedTimeout,
 ) -> Result<std::fs::File, Refusal> {
     let full = |error: std::io::Error| {
         let error = format!("the report cannot be kept for the moment: {error}; try again later");
@@ -194,7 +194,7 @@ async fn receive(
             return Err(body::too_large());
         }
         file.write_all(&piece).await.map_err(full)?;
-        leisure.moved(piece.len());
+        extended.note_received(piece.len());
     }
     file.flush().await.map_err(full)?;
     Ok(file.into_std().await)

@@ -15,6 +15,7 @@ mod hosts;
 mod import;
 mod info;
 mod openapi;
+mod ports;
 mod runs;
 mod scans;
 mod shapes;

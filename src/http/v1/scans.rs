@@ -4,7 +4,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use futures_util::{Stream, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api, export, gated,
-    shapes::{ProtocolText, StateText},
+    ports::{PortRow, port_rows},
 };
 use crate::{
     http::{
@@ -21,13 +21,10 @@ use crate::{
         auth::Gate,
         rows::{self, Desk},
     },
-    model::{Address, PortState, Protocol, ScanId},
+    model::ScanId,
     service::pages::pages,
-    store::{Page, Pruned, ScanHost, Store, StoreError},
+    store::Pruned,
 };
-
-/// Ports that are told at a time: some 10 KB.
-const ROWS: usize = 128;
 
 pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -44,20 +41,6 @@ struct ScanRow {
     id: i64,
 }
 
-/// A port that a scan listed.
-#[derive(Serialize, ToSchema)]
-pub(super) struct PortRow {
-    #[schema(value_type = String, example = "192.168.1.7")]
-    address: Address,
-    #[schema(maximum = 65535)]
-    port: u16,
-    #[schema(value_type = ProtocolText)]
-    protocol: Protocol,
-    #[schema(value_type = StateText)]
-    state: PortState,
-    scan_id: i64,
-}
-
 /// How a scan is told.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -65,19 +48,6 @@ struct Wanted {
     /// json (the default), csv, or xml: nmap's, with the hosts that were down and the ports that are not listed
     #[param(value_type = Option<String>, example = "xml", pattern = "^(json|csv|xml)$")]
     format: Option<String>,
-}
-
-impl PortRow {
-    /// As a line of CSV (RFC 4180).
-    pub(super) fn csv(&self) -> String {
-        let Self { address, port, protocol, state, scan_id } = self;
-        let mut address = address.to_string();
-        // An interface may be called almost anything.
-        if address.contains([',', '"']) {
-            address = format!("\"{}\"", address.replace('"', "\"\""));
-        }
-        format!("{address},{port},{protocol},{state},{scan_id}\n")
-    }
 }
 
 /// Every scan, by id.
@@ -118,49 +88,11 @@ async fn scan(
     }
 }
 
-/// Where a reader of a scan is: behind this host, or so many ports into the next.
-#[derive(Clone, Copy)]
-struct Spot {
-    after: i64,
-    told: usize,
-}
-
-/// The listed ports of a scan, some at a time; nothing is remembered of what was read.
-pub(super) fn port_rows(store: Store, scan: ScanId) -> impl Stream<Item = Result<Vec<PortRow>, StoreError>> {
-    let start = Spot { after: i64::MIN, told: 0 };
-    stream::try_unfold((store, scan, Some(start)), async |(store, scan, spot)| {
-        let Some(spot) = spot else { return Ok(None) };
-        let page = store.scan_hosts(scan, spot.after).await?;
-        let (rows, next) = some_rows(page, spot, scan);
-        Ok(Some((rows, (store, scan, next))))
-    })
-}
-
-fn some_rows(page: Page<ScanHost>, mut spot: Spot, scan: ScanId) -> (Vec<PortRow>, Option<Spot>) {
-    let mut rows = Vec::new();
-    for ScanHost { place, address, protocol, listed } in page.rows {
-        let ports = listed.iter().flat_map(|&(first, last, state)| (first..=last).map(move |at| (at, state)));
-        let mut ports = ports.skip(spot.told);
-        let room = ROWS - rows.len();
-        let row =
-            |(port, state)| PortRow { address: address.clone(), port, protocol, state, scan_id: scan.0 };
-        rows.extend(ports.by_ref().take(room).map(row));
-        if ports.next().is_some() {
-            return (rows, Some(Spot { told: spot.told + room, ..spot }));
-        }
-        spot = Spot { after: place, told: 0 };
-        if rows.len() >= ROWS {
-            return (rows, Some(spot));
-        }
-    }
-    (rows, page.next.map(|after| Spot { after, told: 0 }))
-}
-
 /// Whether to do it, or only to tell.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Rehearsal {
+struct DryRun {
     /// 1: only tells what would go.
     #[param(value_type = Option<u8>, maximum = 1)]
     dry_run: Option<String>,
@@ -177,21 +109,21 @@ struct PrunedBody {
 
 /// Drops whatever does not contribute to the present state of any port. What is running stays.
 #[utoipa::path(
-    delete, path = "/v1/scans", tag = "scans", params(Rehearsal),
+    delete, path = "/v1/scans", tag = "scans", params(DryRun),
     responses(
         (status = 200, description = "With `dry_run=1`: what would go", body = PrunedBody),
         (status = 204, description = "It is gone"),
         (status = 400, body = ErrorBody),
     ),
 )]
-async fn prune_all(State(api): State<Api>, Query(rehearsal): Query<Rehearsal>) -> Result<Response, Refusal> {
-    drop_before(&api, None, &rehearsal).await
+async fn prune_all(State(api): State<Api>, Query(options): Query<DryRun>) -> Result<Response, Refusal> {
+    drop_before(&api, None, &options).await
 }
 
 /// Drops what does not contribute to the present state of any port and is older than that.
 #[utoipa::path(
     delete, path = "/v1/scans/{keep}", tag = "scans",
-    params(("keep" = i64, Path, description = "Unix seconds: what was begun since then stays"), Rehearsal),
+    params(("keep" = i64, Path, description = "Unix seconds: what was begun since then stays"), DryRun),
     responses(
         (status = 200, description = "With `dry_run=1`: what would go", body = PrunedBody),
         (status = 204, description = "It is gone"),
@@ -201,13 +133,13 @@ async fn prune_all(State(api): State<Api>, Query(rehearsal): Query<Rehearsal>) -
 async fn prune(
     State(api): State<Api>,
     Path(keep): Path<String>,
-    Query(rehearsal): Query<Rehearsal>,
+    Query(options): Query<DryRun>,
 ) -> Result<Response, Refusal> {
-    drop_before(&api, Some(scan_id(&keep)?), &rehearsal).await
+    drop_before(&api, Some(scan_id(&keep)?), &options).await
 }
 
-async fn drop_before(api: &Api, keep: Option<ScanId>, rehearsal: &Rehearsal) -> Result<Response, Refusal> {
-    match rehearsal.dry_run.as_deref() {
+async fn drop_before(api: &Api, keep: Option<ScanId>, options: &DryRun) -> Result<Response, Refusal> {
+    match options.dry_run.as_deref() {
         None | Some("0") => {
             api.store.prune(keep).await?;
             Ok(StatusCode::NO_CONTENT.into_response())

@@ -1,5 +1,7 @@
 //! Files as nmap writes them, and files as nobody should.
 
+use std::io;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -24,10 +24,8 @@ use std::{
 use jiff::Timestamp;
 
 pub use self::{
-    actions::{Action, Look, LookId, LookOutcome},
-    orders::{Order, OrderError},
+    actions::{Action, Look, LookId, LookOutcome, Order, OrderError, RunId},
     progress::RunProgress,
-    run::RunId,
     targets::is_wanted,
 };
 use self::{doubts::Doubts, results::Results, run::Run};

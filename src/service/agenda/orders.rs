@@ -1,54 +1,11 @@
 //! Scans that users ask for.
 
-use super::{Action, Agenda, Run, RunId, targets::is_wanted};
+use super::{Action, Agenda, Order, OrderError, Run, RunId, targets::is_wanted};
 use crate::{
     config::{ScannerConfig, Targets},
     model::{Address, Device, DeviceKey, PortSet, ScanKind, TargetSpec},
     service::schedule::Times,
 };
-
-/// What to look at now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// All that this scanner looks at; all that any does.
-    Scanner(Option<String>),
-    /// Just one device.
-    Device {
-        /// Which device.
-        key: DeviceKey,
-        /// The scanner whose ports and timing hold; the first over the feed, if none is named.
-        scanner: Option<String>,
-        /// These ports, whatever is configured.
-        ports: Option<PortSet>,
-    },
-}
-
-/// Why it is not looked at.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OrderError {
-    /// Not configured.
-    #[error("there is no scanner \"{asked}\"; name one of these: {known}")]
-    UnknownScanner {
-        /// The name.
-        asked: String,
-        /// Those there are.
-        known: String,
-    },
-    /// Neither is it in the feed, nor is there a result.
-    #[error("{0} is not known; a device is once a feed names it or it has a result")]
-    UnknownDevice(DeviceKey),
-    /// The owner said never.
-    #[error(
-        "{0} must not be scanned; take it out of `exclude`, or out of the [[device]] with `scan = false`"
-    )]
-    Unwanted(DeviceKey),
-    /// No targets.
-    #[error("there is nobody to look at yet: the feed names no device that may be scanned")]
-    NoTargets,
-    /// Nothing could be kept.
-    #[error("the database cannot be written, so nothing is scanned")]
-    Paused,
-}
 
 impl Agenda {
     /// Begins what is ordered, or finds it under way already. Excluded devices stay so.

@@ -18,10 +18,6 @@ const MIN_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 /// The longest that a resumed run waits for the feed to name its devices; then what is known counts.
 const TARGETS_WAIT: Duration = Duration::from_secs(120);
 
-/// Names a run for as long as the agenda lives; the store's [`ScanId`] comes with the first write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RunId(pub(super) u64);
-
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Run {

@@ -1,4 +1,4 @@
-//! F3: finds the LAN's devices without a lanscan service: asks every address of an interface's own subnets who
+//! Layer 3: finds the LAN's devices without a lanscan service: asks every address of an interface's own subnets who
 //! has it.
 //!
 //! `sweep` plans one round of questions and `census` keeps who is there from one to the next, both without any

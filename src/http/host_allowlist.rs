@@ -29,12 +29,12 @@ const NAME_MAX: usize = 253;
 
 /// The names that this appliance has.
 #[derive(Clone)]
-pub struct Names {
+pub struct HostAllowlist {
     own: Option<Arc<str>>,
     config: watch::Receiver<Arc<Config>>,
 }
 
-impl Names {
+impl HostAllowlist {
     /// The machine's own fully qualified name, if it has one, beside those of `[http] names`, which may
     /// change while we run.
     pub fn new(own: Option<&str>, config: watch::Receiver<Arc<Config>>) -> Self {
@@ -42,18 +42,18 @@ impl Names {
     }
 
     /// Whether the name is ours by the machine's or the owner's word.
-    pub(super) fn are(&self, name: &str) -> bool {
+    pub(super) fn contains(&self, name: &str) -> bool {
         let is = |own: &str| without_dot(own).eq_ignore_ascii_case(without_dot(name));
         self.own.as_deref().is_some_and(is) || self.config.borrow().http_names.iter().any(|own| is(own))
     }
 
     /// Whether to answer to this name or address, given without port and brackets.
-    fn admit(&self, host: &str) -> bool {
+    fn admits(&self, host: &str) -> bool {
         let name = without_dot(host).to_ascii_lowercase();
         host.parse::<Address>().is_ok()
             || !name.contains('.')
             || LOCAL_ENDINGS.iter().any(|ending| name.ends_with(ending))
-            || self.are(&name)
+            || self.contains(&name)
     }
 }
 
@@ -107,10 +107,10 @@ impl<'a> Authority<'a> {
 }
 
 /// The layer: one Host, well formed, and ours.
-pub(super) async fn check(State(names): State<Names>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(allowlist): State<HostAllowlist>, request: Request, next: Next) -> Response {
     match authority(request.uri(), request.headers()) {
         Err(refusal) => refusal.into_response(),
-        Ok(Authority { host, .. }) if names.admit(host) => next.run(request).await,
+        Ok(Authority { host, .. }) if allowlist.admits(host) => next.run(request).await,
         Ok(Authority { host, .. }) => Refusal::new(
             StatusCode::MISDIRECTED_REQUEST,
             format!(

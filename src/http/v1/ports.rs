@@ -1,0 +1,79 @@
+//! The ports that a scan listed, read some at a time.
+
+use futures_util::{Stream, stream};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::shapes::{ProtocolText, StateText};
+use crate::{
+    model::{Address, PortState, Protocol, ScanId},
+    store::{Page, ScanHost, Store, StoreError},
+};
+
+/// Ports that are told at a time: some 10 KB.
+const ROWS: usize = 128;
+
+/// A port that a scan listed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PortRow {
+    #[schema(value_type = String, example = "192.168.1.7")]
+    address: Address,
+    #[schema(maximum = 65535)]
+    port: u16,
+    #[schema(value_type = ProtocolText)]
+    protocol: Protocol,
+    #[schema(value_type = StateText)]
+    state: PortState,
+    scan_id: i64,
+}
+
+impl PortRow {
+    /// As a line of CSV (RFC 4180).
+    pub(super) fn csv(&self) -> String {
+        let Self { address, port, protocol, state, scan_id } = self;
+        let mut address = address.to_string();
+        // An interface may be called almost anything.
+        if address.contains([',', '"']) {
+            address = format!("\"{}\"", address.replace('"', "\"\""));
+        }
+        format!("{address},{port},{protocol},{state},{scan_id}\n")
+    }
+}
+
+/// Where a reader of a scan is: behind this host, or so many ports into the next.
+#[derive(Clone, Copy)]
+struct Spot {
+    after: i64,
+    told: usize,
+}
+
+/// The listed ports of a scan, some at a time; nothing is remembered of what was read.
+pub(super) fn port_rows(store: Store, scan: ScanId) -> impl Stream<Item = Result<Vec<PortRow>, StoreError>> {
+    let start = Spot { after: i64::MIN, told: 0 };
+    stream::try_unfold((store, scan, Some(start)), async |(store, scan, spot)| {
+        let Some(spot) = spot else { return Ok(None) };
+        let page = store.scan_hosts(scan, spot.after).await?;
+        let (rows, next) = some_rows(page, spot, scan);
+        Ok(Some((rows, (store, scan, next))))
+    })
+}
+
+fn some_rows(page: Page<ScanHost>, mut spot: Spot, scan: ScanId) -> (Vec<PortRow>, Option<Spot>) {
+    let mut rows = Vec::new();
+    for ScanHost { place, address, protocol, listed } in page.rows {
+        let ports = listed.iter().flat_map(|&(first, last, state)| (first..=last).map(move |at| (at, state)));
+        let mut ports = ports.skip(spot.told);
+        let room = ROWS - rows.len();
+        let row =
+            |(port, state)| PortRow { address: address.clone(), port, protocol, state, scan_id: scan.0 };
+        rows.extend(ports.by_ref().take(room).map(row));
+        if ports.next().is_some() {
+            return (rows, Some(Spot { told: spot.told + room, ..spot }));
+        }
+        spot = Spot { after: place, told: 0 };
+        if rows.len() >= ROWS {
+            return (rows, Some(spot));
+        }
+    }
+    (rows, page.next.map(|after| Spot { after, told: 0 }))
+}
