@@ -22,8 +22,7 @@ use super::pages::pages;
 use crate::{
     config::Config,
     model::{
-        ChangeEvent as News, ChangeFilter as Asked, Deviation, DeviceKey, Difference, Disagreement,
-        Expectation, Mac, ScanId,
+        ChangeEvent, ChangeFilter, Deviation, DeviceKey, Difference, Disagreement, Expectation, Mac, ScanId,
     },
     store::{HostState, Page, ScanDevice, Store, StoreError},
 };
@@ -121,7 +120,7 @@ impl Differences {
     }
 
     /// What has changed, a page at a time. Known noise is listed, without an alert.
-    pub async fn news(&self, asked: Asked) -> Result<Page<News>, StoreError> {
+    pub async fn news(&self, asked: ChangeFilter) -> Result<Page<ChangeEvent>, StoreError> {
         let mut page = self.store.news(asked).await?;
         let config = Arc::clone(&self.config.borrow());
         for news in page.rows.iter_mut().filter(|news| news.alert) {

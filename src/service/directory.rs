@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     model::{Address, DeviceKey, Mac, Moment, Name},
     net::neighbours_by_ipv6,
-    store::{AnnotationPatch as NewWords, Host, Store, StoreError},
+    store::{AnnotationPatch, Host, Store, StoreError},
 };
 
 /// A device that was asked for.
@@ -88,7 +88,7 @@ impl DeviceDirectory {
     }
 
     /// Keeps what the owner says of a device, and from then on the device; whether it was still there.
-    pub async fn annotate(&self, host: FoundHost, words: NewWords) -> Result<bool, StoreError> {
+    pub async fn annotate(&self, host: FoundHost, words: AnnotationPatch) -> Result<bool, StoreError> {
         let row = match host {
             FoundHost::Stored(row) => row,
             FoundHost::Told(host) => self.store.enter(host.device, host.last_seen).await?,

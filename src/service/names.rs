@@ -25,7 +25,7 @@ use crate::{
     config::Config,
     model::{Address, Device, DeviceKey, Mac, Moment, Name, NameSource},
     net::{Heard, Links, SystemResolver, mdns_name},
-    store::{NameLookup as Hearing, Store, StoreError},
+    store::{NameLookup, Store, StoreError},
 };
 
 /// The longest that what was heard waits for more to be written with it.
@@ -68,8 +68,8 @@ struct Keeper {
     inventory: watch::Receiver<Inventory>,
     resolver: SystemResolver,
     plan: Plan,
-    asking: JoinSet<(Question, Option<Hearing>)>,
-    heard: Vec<Hearing>,
+    asking: JoinSet<(Question, Option<NameLookup>)>,
+    heard: Vec<NameLookup>,
     write_by: Option<Moment>,
 }
 
@@ -127,7 +127,7 @@ impl Keeper {
         }
     }
 
-    fn take(&mut self, question: &Question, heard: Option<Hearing>) {
+    fn take(&mut self, question: &Question, heard: Option<NameLookup>) {
         let now = self.clock.now();
         let answered = heard.as_ref().is_some_and(|heard| heard.name.is_some());
         let holds = self.plan.asked(now, question, answered);
@@ -159,7 +159,7 @@ async fn answer(
     config: &Config,
     proxies: &BTreeSet<Mac>,
     resolver: &SystemResolver,
-) -> Option<Hearing> {
+) -> Option<NameLookup> {
     let Question { subject: Subject { device, source }, address } = question;
     let mac = if let DeviceKey::Mac(mac) = device { Some(*mac) } else { None };
     let told = Device { address: address.clone(), mac, name: None };
@@ -181,7 +181,7 @@ async fn answer(
         Heard::Silence => return None,
     };
     // By now the neighbour table knows who has answered.
-    Some(Hearing { device: who(&told, proxies)?, source: *source, name })
+    Some(NameLookup { device: who(&told, proxies)?, source: *source, name })
 }
 
 /// Whom a name belongs to that was got at an address.

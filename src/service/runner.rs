@@ -21,9 +21,7 @@ use crate::{
     clock::Clock,
     config::Config,
     engine::Progress,
-    model::{
-        Address, Device, Moment, ScanId, ScanKind, ScanStatus, unconfirmed::UnconfirmedEndpoint as Doubt,
-    },
+    model::{Address, Device, Moment, ScanId, ScanKind, ScanStatus, unconfirmed::UnconfirmedEndpoint},
     net::LinkWatch,
     resolve::Resolve,
     service::{
@@ -75,7 +73,7 @@ enum Done {
     Looked(LookId, LookOutcome, Option<Observation>),
     Recorded(ScanId),
     Sighted,
-    Doubts(Vec<Doubt>),
+    Doubts(Vec<UnconfirmedEndpoint>),
     Other,
 }
 

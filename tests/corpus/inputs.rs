@@ -27,7 +27,7 @@ use portscan::{
     nmap::{Report, gather},
     resolve::{Resolve, ResolveError, Resolving},
     service::{feeds::Inventory, health::Health, import::Importer, runner, scanner::Scanner},
-    store::{ExpectationUpdate as Wish, FILE_NAME, Pace, Store},
+    store::{ExpectationUpdate, FILE_NAME, Pace, Store},
 };
 use tokio::{runtime::Runtime, sync::watch};
 use tower::ServiceExt;
@@ -165,7 +165,7 @@ async fn site(home: &Path) -> Router {
     importer.import(seen).await.unwrap();
     let state = Some((PortState::Open, "web".to_owned()));
     let device = DeviceKey::Mac(Mac::new([0xb8, 0x27, 0xeb, 0, 0, 1]));
-    store.expect(vec![Wish { device, protocol: Protocol::Tcp, port: 80, state }]).await.unwrap();
+    store.expect(vec![ExpectationUpdate { device, protocol: Protocol::Tcp, port: 80, state }]).await.unwrap();
 
     let bounds = || Bounds { in_flight: 1, silent: None, full: false };
     let (scanner, _thread) = Scanner::start(1, Nobody, clock, bounds).unwrap();

@@ -14,10 +14,7 @@ use crate::{
         asked::Query,
         rows::{self, Desk},
     },
-    model::{
-        Address, ChangeEvent as News, ChangeFilter as Asked, ChangeKind as What, DeviceKey, Mac, PortSet,
-        Protocol,
-    },
+    model::{Address, ChangeEvent, ChangeFilter, ChangeKind, DeviceKey, Mac, PortSet, Protocol},
 };
 
 /// The least number that is taken for Unix seconds; a lesser one is an id. No card bears so many changes.
@@ -94,15 +91,15 @@ async fn changes(
         async move {
             let Some(asked) = asked else { return Ok(None) };
             let page = differences.news(asked.clone()).await?;
-            Ok(Some((page.rows, page.next.map(|after| Asked { after, ..asked }))))
+            Ok(Some((page.rows, page.next.map(|after| ChangeFilter { after, ..asked }))))
         }
     });
-    rows::array(&desk, pages.map_ok(|page: Vec<News>| page.into_iter().map(ChangeRow::of))).await
+    rows::array(&desk, pages.map_ok(|page: Vec<ChangeEvent>| page.into_iter().map(ChangeRow::of))).await
 }
 
 impl Which {
-    fn asked(self) -> Result<Asked, Refusal> {
-        let mut asked = Asked::default();
+    fn asked(self) -> Result<ChangeFilter, Refusal> {
+        let mut asked = ChangeFilter::default();
         match self.since.as_deref() {
             None => {}
             Some(since) => match since.parse::<i64>() {
@@ -130,19 +127,19 @@ impl ChangeRow {
         self.id
     }
 
-    pub(super) fn of(news: News) -> Self {
-        let News { id, at, scan, device, address, what, alert } = news;
+    pub(super) fn of(news: ChangeEvent) -> Self {
+        let ChangeEvent { id, at, scan, device, address, what, alert } = news;
         let kind = what.as_str();
         let mac = if let DeviceKey::Mac(mac) = device { Some(mac) } else { None };
         let (mut protocol, mut port, mut ports, mut from) = (None, None, None, None);
         match what {
-            What::Opened(of, which) | What::Closed(of, which) => {
+            ChangeKind::Opened(of, which) | ChangeKind::Closed(of, which) => {
                 protocol = Some(of);
                 port = which.nth(0).filter(|_| which.len() == 1);
                 ports = port.is_none().then_some(which);
             }
-            What::Moved { from: before } => from = Some(before),
-            What::New | What::Gone | What::Back => {}
+            ChangeKind::Moved { from: before } => from = Some(before),
+            ChangeKind::New | ChangeKind::Gone | ChangeKind::Back => {}
         }
         let scan_id = scan.map(|scan| scan.0);
         Self { id, time: at, scan_id, kind, address, mac, protocol, port, ports, from, alert }

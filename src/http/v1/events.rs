@@ -23,7 +23,7 @@ use crate::{
         conversation::ExtendedTimeout,
         listeners::{Listeners, Listening},
     },
-    model::{ChangeEvent as News, ChangeFilter as Asked},
+    model::{ChangeEvent, ChangeFilter},
     service::{
         differences::Differences,
         runner::{RunView, Runs},
@@ -131,7 +131,7 @@ impl Listener {
         loop {
             // Seen before it is read: what comes in between wakes us again.
             self.newest.borrow_and_update();
-            let asked = Asked { after: self.told, ..Asked::default() };
+            let asked = ChangeFilter { after: self.told, ..ChangeFilter::default() };
             let page = self.differences.news(asked).await.ok()?;
             if let Some(last) = page.rows.last() {
                 self.told = last.id;
@@ -186,7 +186,7 @@ fn moved(before: &[ScanRow], now: &[ScanRow]) -> Vec<ScanRow> {
     over.chain(now.iter().filter(|row| !before.contains(row)).copied()).collect()
 }
 
-fn change(news: News) -> String {
+fn change(news: ChangeEvent) -> String {
     let row = ChangeRow::of(news);
     told("change", Some(row.id()), &row)
 }

@@ -20,7 +20,7 @@ use crate::{
         rows::{self, Desk},
     },
     model::{DeviceKey, Expectation, PortState, Protocol},
-    store::ExpectationUpdate as Wish,
+    store::ExpectationUpdate,
 };
 
 /// The longest comment, in characters: people write sentences, and a gadget's owner no more than that.
@@ -131,7 +131,7 @@ impl ExpectedRow {
         }
     }
 
-    fn wish(self) -> Result<Wish, RowError> {
+    fn wish(self) -> Result<ExpectationUpdate, RowError> {
         let Self { address, port, protocol, state, comment } = self;
         let state: PortState = state.parse().map_err(RowError::of)?;
         let comment = comment.unwrap_or_default();
@@ -139,14 +139,14 @@ impl ExpectedRow {
             return Err(RowError(format!("the comment is longer than {COMMENT_MAX} characters; shorten it")));
         }
         let wish = TargetRow { address, port, protocol }.wish()?;
-        Ok(Wish { state: Some((state, comment)), ..wish })
+        Ok(ExpectationUpdate { state: Some((state, comment)), ..wish })
     }
 }
 
 impl TargetRow {
-    fn wish(self) -> Result<Wish, RowError> {
+    fn wish(self) -> Result<ExpectationUpdate, RowError> {
         let device: DeviceKey = self.address.parse().map_err(RowError::of)?;
         let protocol: Protocol = self.protocol.parse().map_err(RowError::of)?;
-        Ok(Wish { device, protocol, port: self.port, state: None })
+        Ok(ExpectationUpdate { device, protocol, port: self.port, state: None })
     }
 }

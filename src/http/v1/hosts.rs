@@ -30,7 +30,7 @@ use crate::{
     model::{Address, DeviceKey, Mac, Moment, Name, Protocol},
     service::directory::{DeviceDirectory, FoundHost},
     services,
-    store::{self, AddressRecord, AnnotationPatch as NewWords, Host, PortKey, Store, StoreError},
+    store::{self, AddressRecord, AnnotationPatch, Host, PortKey, Store, StoreError},
     vendor::vendor,
 };
 
@@ -412,7 +412,7 @@ async fn describe(
     // By way of an object, for serde reads an array as one, too.
     let words = serde_json::from_value(Value::Object(words));
     let WordsBody { name, note } = words.map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let words = NewWords {
+    let words = AnnotationPatch {
         name: name.map(|name| said("name", name, NAME_MAX)).transpose()?,
         note: note.map(|note| said("note", note, NOTE_MAX)).transpose()?,
     };

@@ -12,7 +12,7 @@ use crate::{
     config::Targets,
     model::{
         Device, Endpoint, Moment, PortSet,
-        unconfirmed::{CLOSED_FOR, UnconfirmedEndpoint as Doubt},
+        unconfirmed::{CLOSED_FOR, UnconfirmedEndpoint},
     },
     service::schedule::Times,
 };
@@ -44,9 +44,9 @@ pub(super) struct Doubts(BTreeMap<Key, Waiting>);
 
 impl Doubts {
     /// Takes all that is in doubt. What was before keeps its time.
-    fn set(&mut self, doubts: Vec<Doubt>, now: Moment) {
+    fn set(&mut self, doubts: Vec<UnconfirmedEndpoint>, now: Moment) {
         let mut before = std::mem::take(&mut self.0);
-        for Doubt { device, unconfirmed } in doubts {
+        for UnconfirmedEndpoint { device, unconfirmed } in doubts {
             let openings = unconfirmed.openings.into_iter().map(|waiting| (true, waiting));
             let closings = unconfirmed.closings.into_iter().map(|waiting| (false, waiting));
             for (opening, (since, ports)) in openings.chain(closings) {
@@ -77,7 +77,7 @@ impl Doubts {
 
 impl Agenda {
     /// Takes the ports that wait for a second look, as the store has them now.
-    pub fn set_doubts(&mut self, doubts: Vec<Doubt>, times: &Times) {
+    pub fn set_doubts(&mut self, doubts: Vec<UnconfirmedEndpoint>, times: &Times) {
         self.doubts.set(doubts, times.now);
     }
 

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::model::{PortStates as Standing, Protocol, Standings};
+use crate::model::{PortStates, Protocol, Standings};
 
 /// Rows of a portion: some 10 KB of JSON.
 pub(super) const ROWS: usize = 64;
@@ -83,7 +83,7 @@ pub(super) fn within(standings: &Standings, block: &Block) -> Standings {
 
 /// How many ports there are of which anything may be told.
 pub(super) fn count_named(standings: &Standings) -> usize {
-    let named = standings.values().flat_map(Standing::stretches).filter(|at| at.listed || at.is_notable());
+    let named = standings.values().flat_map(PortStates::stretches).filter(|at| at.listed || at.is_notable());
     named.map(|at| usize::from(at.last - at.first) + 1).sum()
 }
 

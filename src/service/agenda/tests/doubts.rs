@@ -3,16 +3,16 @@
 use super::*;
 use crate::model::{
     PortSet,
-    unconfirmed::{Unconfirmed, UnconfirmedEndpoint as Doubt},
+    unconfirmed::{Unconfirmed, UnconfirmedEndpoint},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn doubt(n: u8, openings: &str, closings: &str) -> Doubt {
+fn doubt(n: u8, openings: &str, closings: &str) -> UnconfirmedEndpoint {
     let since = "2026-06-01T00:00:00Z".parse().unwrap();
     let waiting = |ports: &str| ports.parse::<PortSet>().map(|ports| (since, ports)).into_iter().collect();
     let unconfirmed = Unconfirmed { openings: waiting(openings), closings: waiting(closings) };
-    Doubt { device: device(n), unconfirmed }
+    UnconfirmedEndpoint { device: device(n), unconfirmed }
 }
 
 /// A LAN whose devices all have their result.
@@ -27,7 +27,7 @@ fn scanned(toml: &str) -> World {
 }
 
 impl World {
-    fn doubt(&mut self, doubts: Vec<Doubt>) -> &mut Self {
+    fn doubt(&mut self, doubts: Vec<UnconfirmedEndpoint>) -> &mut Self {
         self.agenda.set_doubts(doubts, &self.times);
         self.poll()
     }
@@ -90,7 +90,7 @@ fn a_finding_is_confirmed_at_its_address_though_the_feed_knows_no_mac_there_and_
     world.tell(vec![at(1), at(101), nameless]);
     world.poll();
     world.end(|_| true, |device| LookOutcome::Result(device.key()));
-    let second = Doubt { device: at(101), ..doubt(1, "90", "") };
+    let second = UnconfirmedEndpoint { device: at(101), ..doubt(1, "90", "") };
     world.doubt(vec![doubt(1, "80", ""), second, doubt(2, "22", "")]);
     let asked: Vec<_> = world.open.iter().map(|look| (look.device.clone(), look.ports.to_string())).collect();
     let expected = [(at(1), "80".to_owned()), (at(101), "90".to_owned()), (device(2), "22".to_owned())];

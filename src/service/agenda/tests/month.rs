@@ -9,10 +9,10 @@ use super::*;
 use crate::{
     clock::Clock,
     model::{
-        ChangeEvent as News, ChangeFilter as Asked, ChangeKind as What, DeviceKey, HostReport, HostStatus,
-        PortFinding, PortSet, PortState, Protocol, Reason,
+        ChangeEvent, ChangeFilter, ChangeKind, DeviceKey, HostReport, HostStatus, PortFinding, PortSet,
+        PortState, Protocol, Reason,
     },
-    store::{ExpectationUpdate as Wish, FILE_NAME, Observation, Pace, Store},
+    store::{ExpectationUpdate, FILE_NAME, Observation, Pace, Store},
 };
 
 /// Each gadget listens here.
@@ -202,7 +202,7 @@ impl Appliance {
         let hosts = self.store.host_states(0, 128).await.unwrap().rows;
         let wishes = hosts.iter().flat_map(|host| {
             let differences = host.expected.differences(&host.standings, &PortSet::default()).into_iter();
-            differences.map(|found| Wish {
+            differences.map(|found| ExpectationUpdate {
                 device: host.device.key(),
                 protocol: found.protocol,
                 port: found.port,
@@ -233,23 +233,24 @@ async fn thirty_days_of_restarts_alarm_of_the_two_real_changes_alone() {
 
     let (mut news, mut after) = (Vec::new(), Some(accepted));
     while let Some(from) = after {
-        let page = appliance.store.news(Asked { after: from, ..Asked::default() }).await.unwrap();
+        let page =
+            appliance.store.news(ChangeFilter { after: from, ..ChangeFilter::default() }).await.unwrap();
         news.extend(page.rows);
         after = page.next;
     }
-    let alarms: Vec<(DeviceKey, What)> = news
+    let alarms: Vec<(DeviceKey, ChangeKind)> = news
         .iter()
         .filter(|news| news.alert)
-        .map(|news: &News| (news.device.clone(), news.what.clone()))
+        .map(|news: &ChangeEvent| (news.device.clone(), news.what.clone()))
         .collect();
     let port = |port: u16| (Protocol::Tcp, PortSet::from_ranges([(port, port)]));
     let (opened, closed) = (port(4444), port(80));
     let expected = [
-        (device(7).key(), What::Opened(opened.0, opened.1)),
-        (device(5).key(), What::Closed(closed.0, closed.1)),
+        (device(7).key(), ChangeKind::Opened(opened.0, opened.1)),
+        (device(5).key(), ChangeKind::Closed(closed.0, closed.1)),
     ];
     assert_eq!(alarms, expected);
-    let silent = |news: &&News| !matches!(news.what, What::Moved { .. }) && !news.alert;
+    let silent = |news: &&ChangeEvent| !matches!(news.what, ChangeKind::Moved { .. }) && !news.alert;
     assert_eq!(news.iter().filter(silent).collect::<Vec<_>>(), [&news[0]; 0]);
     assert!(news.len() > 5, "the one that moves is told of");
     assert!(appliance.doubtful > 15, "only {} restarts were met: it proves nothing", appliance.doubtful);
