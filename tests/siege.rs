@@ -86,11 +86,12 @@ fn tell(ground: &Ground, mishaps: &Mishaps, diary: &Diary, length: Duration) -> 
     let median = answers.get(answers.len() / 2).map_or(Duration::ZERO, |&(took, _)| took);
     let stored = std::fs::metadata(ground.portscan.database()).expect("it is there").len() >> 10;
     let megabytes = ground.toll.peak.load(Ordering::Relaxed) >> 20;
+    let written = ground.written() >> 10;
     format!(
         "{length:?}: {} kills, {} flaps of the cable, {} jumps of the clock, {} full disks\n\
          owner: {} answers, median {median:.1?}, worst {worst:.1?} ({at}); {} without an answer; {} ports acknowledged\n\
          results: {} compared with the truth, {} wrong\n\
-         peak memory {megabytes} MB; the database has {stored} KB",
+         peak memory {megabytes} MB; {written} KB written, the database has {stored} KB",
         count(&mishaps.kills),
         count(&mishaps.flaps),
         count(&mishaps.jumps),

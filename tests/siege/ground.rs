@@ -92,6 +92,8 @@ pub struct Ground {
 pub struct Toll {
     /// The most resident memory of any life, in octets.
     pub peak: AtomicU64,
+    /// What the lives that have ended had written, in octets.
+    written: AtomicU64,
     /// What the lives that have ended said was finished.
     pub finished: Mutex<Vec<String>>,
 }
@@ -170,11 +172,17 @@ impl Ground {
         self.with_appliance(|running| self.toll.see(running));
     }
 
+    /// What it has had written since its first start, in octets.
+    pub fn written(&self) -> u64 {
+        self.toll.written.load(Ordering::Relaxed) + self.with_appliance(Running::written)
+    }
+
     /// Kills it by SIGKILL and starts it again.
     pub fn kill(&self) {
         let mut guard: RwLockWriteGuard<'_, _> = self.running.write().unwrap_or_else(PoisonError::into_inner);
         let killed = guard.take().expect("it runs");
         self.toll.see(&killed);
+        self.toll.written.fetch_add(killed.written(), Ordering::Relaxed);
         let finished = killed.kill().into_iter().filter(|line| line.contains("finished"));
         self.toll.finished.lock().unwrap().extend(finished);
         *guard = Some(self.begin());
