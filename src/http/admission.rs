@@ -1,13 +1,14 @@
-//! Which client is admitted, and which one makes room for it. Decides, and holds nothing.
+//! Which client is admitted, and which one loses a place to it: decides, and holds no state.
 //!
-//! One client must not lock the others out, and no stranger the owner. So each client has a quota, some places are kept
-//! for the owner, and where all others are taken the client that holds the most makes room for one that holds less.
-//! What a client is: see [`PeerKey`]; within a /64 that has met its quota the same holds among its addresses.
+//! One client must not lock the others out, and no stranger (a client that is not the owner) the owner. So each client
+//! has a quota, some places are reserved for the owner, and if all others are taken the client that holds the most
+//! loses one to a client that holds less. [`PeerKey`] defines what counts as one client; within a /64 that has reached
+//! its quota the same rule holds among its addresses.
 //!
-//! A token is seen only with the head of a request, so a connection is admitted before it is known whose it is. It
-//! waits in a place from which any newcomer may push it out ([`connection_to_close`]), and takes one of the bounded
-//! ones only with a complete head ([`Quota::decide`]). The places that are kept from the requests of strangers are thus
-//! always free for heads to be read in.
+//! The token arrives only with the head of a request, so a connection is admitted before its client is known to be the
+//! owner. Until its head is complete, any new connection may replace it ([`connection_to_close`]); only then does it
+//! take one of the bounded places ([`Quota::decide`]). So the places that are reserved from the requests of strangers
+//! are always free for reading heads.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -18,7 +19,7 @@ use super::peer::PeerKey;
 pub(super) struct Client {
     pub(super) key: PeerKey,
     pub(super) address: IpAddr,
-    /// Of a request: it comes from this machine itself or shows the token. Of a connection: it is from this machine.
+    /// Of a request: it comes from this machine itself or carries the token. Of a connection: it is from this machine.
     pub(super) is_owner: bool,
 }
 
@@ -27,11 +28,11 @@ pub(super) struct Client {
 pub(super) struct Held {
     pub(super) id: u64,
     pub(super) client: Client,
-    /// When it was taken, in events.
+    /// When it was taken, counted in events.
     pub(super) since: u64,
 }
 
-/// What becomes of a client that wants a place.
+/// The decision about a client that wants a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Admitted,
@@ -43,22 +44,22 @@ pub(super) enum Verdict {
 /// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {
-    /// This client has all that one client may have.
+    /// This client holds as many places as one client may.
     Quota(PeerKey),
-    /// All places are taken by clients that have no more than is left to each.
+    /// All places are taken by clients that hold no more than each of them keeps.
     Full,
 }
 
-/// How many places there are.
+/// The number of places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Quota {
     /// In all.
     pub(super) total: usize,
-    /// For strangers; the rest is the owner's alone.
+    /// For strangers; the rest is reserved for the owner.
     pub(super) strangers: usize,
-    /// For one client. Does not hold for this machine's loopback: a proxy here is one peer for many clients.
+    /// For one client. Does not apply to this machine's loopback: a proxy here is one peer for many clients.
     pub(super) each: usize,
-    /// So many a client never loses to another.
+    /// So many places a client never loses to another.
     pub(super) spared: usize,
 }
 
@@ -66,15 +67,15 @@ pub(super) struct Quota {
 const BROWSER: usize = 6;
 
 impl Quota {
-    /// For the requests that are answered at the same time on so many connections: 28 each of 224 where there are 256,
-    /// so that four browsers behind one address do not notice, and eight hostile addresses fill it.
+    /// The quota of concurrent requests on so many connections: of 256 each client gets 28 of 224, so that four
+    /// browsers behind one address are not affected, and it takes eight hostile addresses to fill it.
     pub(super) fn of_requests(connections: usize) -> Self {
         let strangers = connections - connections / 8;
         let each = (strangers / 8).max(BROWSER).min(strangers);
         Self { total: connections, strangers, each, spared: BROWSER }
     }
 
-    /// Whether this newcomer gets a place beside, or in the place of, those that hold one.
+    /// Decides whether this newcomer gets a place beside the present holders, or in place of one.
     pub(super) fn decide(&self, held: &[Held], newcomer: Client) -> Verdict {
         let is_full = held.len() >= self.total;
         let strangers: Vec<Held> = held.iter().filter(|held| !held.client.is_owner).copied().collect();
@@ -96,8 +97,8 @@ impl Quota {
         }
     }
 
-    /// Where all are taken: the group that holds the most makes room, if it still has no fewer than the newcomer's then,
-    /// nor than what is left to each.
+    /// If all places are taken, the group that holds the most loses one, unless it would then hold fewer than the
+    /// newcomer's group, or fewer than each keeps.
     fn share<K: Ord>(
         &self,
         held: &[Held],
@@ -114,8 +115,8 @@ impl Quota {
     }
 }
 
-/// Which of the connections without a complete head closes so that another can be accepted, of `newcomer` if it is
-/// known of whom: one of the client that has the most of them, its oldest. Of this machine's so many are safe from
+/// Which of the connections without a complete head is closed so that another can be accepted, that of `newcomer` if
+/// its client is known: the oldest one of the client that has the most of them. So many from this machine are safe from
 /// strangers.
 pub(super) fn connection_to_close(waiting: &[Held], newcomer: Option<Client>, safe: usize) -> Option<u64> {
     let from_here = waiting.iter().filter(|held| held.client.is_owner).count();
@@ -187,19 +188,19 @@ mod tests {
         let full = held(&[(greedy, 6)]);
         assert_eq!(QUOTA.decide(&full, greedy), Verdict::Refused(Reason::Quota(greedy.key)));
         assert_eq!(QUOTA.decide(&full, other), Verdict::Admitted);
-        assert_eq!(QUOTA.decide(&full, client("192.0.2.1", true)), Verdict::Admitted, "it shows the token");
+        assert_eq!(QUOTA.decide(&full, client("192.0.2.1", true)), Verdict::Admitted, "it carries the token");
     }
 
     #[test]
-    fn the_client_with_the_most_makes_room_for_one_that_has_less() {
+    fn the_client_with_the_most_places_loses_one_to_a_client_with_fewer() {
         let [many, more, new] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(stranger);
         let full = held(&[(many, 5), (more, 6), (new, 1)]);
         assert_eq!(QUOTA.decide(&full, new), Verdict::InPlaceOf(6), "the first of the second client's");
-        // Two each: nobody loses what is left to each.
+        // Two each: no client loses what each keeps.
         let spread: Vec<(Client, usize)> =
             (1..=6).map(|last| (stranger(&format!("192.0.2.{last}")), 2)).collect();
         assert_eq!(QUOTA.decide(&held(&spread), stranger("192.0.2.9")), Verdict::Refused(Reason::Full));
-        // It would have as many as the other then, or more.
+        // It would then have as many as the other, or more.
         let three: Vec<(Client, usize)> =
             (1..=4).map(|last| (stranger(&format!("192.0.2.{last}")), 3)).collect();
         let full = held(&three);
@@ -208,21 +209,25 @@ mod tests {
     }
 
     #[test]
-    fn places_are_kept_for_the_owner_who_may_also_have_the_strangers() {
+    fn places_are_reserved_for_the_owner_and_the_owner_may_take_others() {
         let owner = client(OWNER, true);
         let strangers: Vec<(Client, usize)> =
             (1..=6).map(|last| (stranger(&format!("192.0.2.{last}")), 2)).collect();
         let full = held(&strangers);
         assert_eq!(QUOTA.decide(&full, owner), Verdict::Admitted);
         let with_owner = held(&[&strangers[..], &[(owner, 4)]].concat());
-        assert_eq!(QUOTA.decide(&with_owner, owner), Verdict::InPlaceOf(1), "even of the two left to each");
+        assert_eq!(
+            QUOTA.decide(&with_owner, owner),
+            Verdict::InPlaceOf(1),
+            "even of the two that each keeps"
+        );
         let alone = held(&[(owner, 16)]);
         assert_eq!(QUOTA.decide(&alone, owner), Verdict::Refused(Reason::Full));
         assert_eq!(QUOTA.decide(&alone, stranger("192.0.2.1")), Verdict::Refused(Reason::Full));
     }
 
     #[test]
-    fn a_proxy_on_this_machine_has_no_quota_but_makes_room() {
+    fn a_proxy_on_this_machine_has_no_quota_but_loses_places_to_others() {
         let proxy = stranger(OWNER);
         assert_eq!(QUOTA.decide(&held(&[(proxy, 11)]), proxy), Verdict::Admitted);
         let full = held(&[(proxy, 12)]);
@@ -246,12 +251,12 @@ mod tests {
         for newcomer in [Some(owner), Some(flood), Some(new), None] {
             assert_eq!(connection_to_close(&waiting, newcomer, 1), Some(3), "{newcomer:?}");
         }
-        // One each: a client that comes again gives up its own, a new one takes the oldest that is not the owner's.
+        // One each: a client that connects again loses its own, a new one takes the oldest that is not the owner's.
         let waiting = held(&[(owner, 1), (flood, 1), (new, 1)]);
         assert_eq!(connection_to_close(&waiting, Some(new), 1), Some(3));
         assert_eq!(connection_to_close(&waiting, Some(stranger("192.0.2.3")), 1), Some(2));
         assert_eq!(connection_to_close(&waiting, None, 1), Some(1));
-        // What is beyond the owner's share is nobody's.
+        // Connections beyond the owner's share are not safe.
         let waiting = held(&[(owner, 2)]);
         assert_eq!(connection_to_close(&waiting, Some(new), 2), None);
         assert_eq!(connection_to_close(&waiting, Some(new), 1), Some(1));

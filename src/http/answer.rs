@@ -1,4 +1,4 @@
-//! What answers are made of: JSON, and errors that say how to mend them.
+//! What responses are made of: JSON, and errors that say how to mend them.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::store::StoreError;
 
-/// A JSON document, ended by a newline for those who read it in a terminal.
+/// A JSON document that ends with a newline, for users who read it in a terminal.
 pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response {
     match serde_json::to_vec(document) {
         Ok(mut text) => {
@@ -20,15 +20,15 @@ pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response {
             let json = HeaderValue::from_static("application/json");
             (status, [(header::CONTENT_TYPE, json)], text).into_response()
         }
-        // Only maps with keys that are no strings cannot be written, and we have none.
+        // Only maps whose keys are not strings cannot be serialized, and there are none.
         Err(error) => {
-            tracing::error!(%error, "an answer could not be written as JSON");
+            tracing::error!(%error, "failed to serialize a response as JSON; answering 500");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
-/// A "no": the status, and one sentence that says what is wrong and how to mend it.
+/// An error response: the status, and one sentence that says what is wrong and how to mend it.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -52,7 +52,7 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
-    /// Too much is asked for; the client may come back in so many seconds.
+    /// The server is busy; the client may retry in so many seconds.
     pub(super) fn again_in(seconds: u64, error: impl Into<Cow<'static, str>>) -> Self {
         let later = HeaderValue::from(seconds);
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error).with(header::RETRY_AFTER, later)
@@ -63,13 +63,13 @@ impl Refusal {
         self
     }
 
-    /// Ends the connection, too: what else the client sends is not wanted.
+    /// Also closes the connection, because whatever else the client sends would not be read.
     pub(super) fn closing(self) -> Self {
         self.with(header::CONNECTION, HeaderValue::from_static("close"))
     }
 }
 
-/// There is no such scan; or the database cannot be read, which may pass.
+/// The scan does not exist (404), or the database cannot be read, which may pass (503).
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         if let StoreError::UnknownScan(_) = error {
@@ -78,7 +78,7 @@ impl From<StoreError> for Refusal {
                 format!("{error}; ask for /v1/scans to see those there are"),
             );
         }
-        tracing::warn!(%error, "cannot read the database");
+        tracing::warn!(%error, "cannot read the database; answering 503");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }
 }
@@ -91,7 +91,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// For a path that leads nowhere.
+/// The response for a path that does not exist.
 pub(super) async fn not_found() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path; / lists what there is")
 }

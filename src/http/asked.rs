@@ -1,5 +1,5 @@
-//! What a request's path and query say. Where they cannot be read they are refused in this project's words, not
-//! in those of the libraries that read them.
+//! Parses a request's path and query. If they are malformed, the error is this project's own, not that of the libraries
+//! that parse them.
 
 use axum::extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery};
 use hyper::{Uri, http::request::Parts};
@@ -11,7 +11,7 @@ use super::answer::Refusal;
 /// The variable parts of a path, without their escapes.
 pub(super) struct Path<T>(pub(super) T);
 
-/// The parameters of a query. They are texts: whoever knows what one means says what is wrong with it.
+/// The parameters of a query. They are texts; the handler that knows their meaning reports what is wrong with one.
 pub(super) struct Query<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
@@ -33,7 +33,7 @@ impl<S: Send + Sync, T: DeserializeOwned + IntoParams> FromRequestParts<S> for Q
     }
 }
 
-/// What is wrong with a query that could not be read.
+/// What is wrong with a malformed query.
 fn fault<T: IntoParams>(uri: &Uri) -> String {
     let known: Vec<String> =
         T::into_params(|| Some(ParameterIn::Query)).into_iter().map(|parameter| parameter.name).collect();
@@ -55,9 +55,9 @@ fn fault<T: IntoParams>(uri: &Uri) -> String {
     }
 }
 
-/// How many of something a query asks for.
+/// A parameter that is a number.
 pub(super) fn number(name: &str, text: &str) -> Result<u32, Refusal> {
-    // To the standard library, `+5` is a number, too.
+    // The standard library parses `+5`, too.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits).ok_or_else(|| {
         Refusal::bad_request(format!("`{name}` is not a number from 0 to {}; write {name}=50", u32::MAX))

@@ -1,4 +1,4 @@
-//! Who may change things: the layer around routes that do.
+//! Which requests may change state: the layer around the routes that do.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{clock::Clock, config::Config};
 
-/// Decides about writes, and which requests are the owner's.
+/// Decides which requests may write, and which are the owner's.
 #[derive(Clone)]
 pub struct Gate {
     token: Arc<Token>,
@@ -35,7 +35,7 @@ pub struct Gate {
     wrong_tokens: Arc<WrongTokens>,
 }
 
-/// What a request shows.
+/// The token that a request carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shown {
     Nothing,
@@ -44,7 +44,7 @@ enum Shown {
 }
 
 impl Gate {
-    /// Writes take this token, or come from `[auth] trust`, which may change while we run.
+    /// Allows writes with this token, or from the networks of `[auth] trust`, which may change at run time.
     pub fn new(
         token: Token,
         allowlist: HostAllowlist,
@@ -54,7 +54,8 @@ impl Gate {
         Self { token: Arc::new(token), allowlist, config, wrong_tokens: Arc::new(WrongTokens::new(clock)) }
     }
 
-    /// `Ok`: no other site's page is behind this request for a probe.
+    /// # Errors
+    /// Another site's page is behind this request for a probe.
     pub(super) fn check_probe_site(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         if !is_cross_site_probe(headers, &self.allowlist) {
             return Ok(());
@@ -66,7 +67,7 @@ impl Gate {
         ))
     }
 
-    /// For whom a port is looked at.
+    /// The client for which a port is probed.
     pub(super) async fn client(
         &self,
         sender: Sender,
@@ -79,13 +80,14 @@ impl Gate {
         }
         let peer = key_of(client);
         if shown == Shown::WrongToken {
-            // The place among the owner's must not tell sooner than a write whether a token is right.
+            // The owner's quota of probes must not reveal faster than a write whether a token is right.
             self.wrong_tokens.hold_back(peer).await;
         }
         if is_anonymous_navigation(headers) { ProbeClient::Browser(peer) } else { ProbeClient::Peer(peer) }
     }
 
-    /// `Ok`: the request may change something.
+    /// # Errors
+    /// The request may not change anything.
     async fn check(
         &self,
         sender: Sender,
@@ -112,8 +114,8 @@ impl Gate {
         }
     }
 
-    /// Whether a request is the owner's, for whom places are kept: a program on this machine sends it, or it shows the
-    /// token. No leave to change anything.
+    /// Whether a request is the owner's, for which places are reserved: a program on this machine sends it, or it
+    /// carries the token. That alone does not allow it to change anything.
     pub(super) fn is_owner(&self, sender: Sender, headers: &HeaderMap) -> bool {
         sender.is_this_machine() || self.shown(headers) == Shown::Token
     }
@@ -127,7 +129,7 @@ impl Gate {
     }
 }
 
-/// What a request counts for; all that came by no connection have one key together.
+/// The key by which a request is counted; all requests without a connection share one.
 fn key_of(client: Option<&Client>) -> PeerKey {
     client.map_or_else(|| PeerKey::of((Ipv4Addr::UNSPECIFIED, 0).into()), |client| client.key)
 }
@@ -150,7 +152,7 @@ fn needs_token(sender: Sender) -> Refusal {
     refusal.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
-/// The token that a request shows (RFC 6750, 2.1; the scheme in any case, RFC 9110, 11.1).
+/// The token that a request carries (RFC 6750, 2.1; the scheme in any case, RFC 9110, 11.1).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -1,4 +1,4 @@
-//! What a request may bring along: how much, and in which form.
+//! Bounds of request bodies, and their formats.
 
 use std::{io, sync::Arc};
 
@@ -25,16 +25,16 @@ use tokio::{
 use super::{answer::Refusal, budget::no_room, limits::Limits};
 use crate::model::bytes_without_mark;
 
-/// Where whole scans are handed in: it takes more than other paths, and counts for itself what is not announced.
+/// The path for uploading whole scans: it accepts larger bodies, and itself counts those of unknown length.
 pub(super) const UPLOAD: &str = "/v1/scan";
 
 /// How much of a file is in memory at a time, in bytes.
 const PIECE: usize = 32 * 1024;
 
-/// Bodies up to this need no room of their own: they lie in the connection's buffer.
+/// Bodies up to this size need no permit: they fit into the connection's buffer.
 const SMALL: usize = 16 * 1024;
 
-/// A file, or another source, of any length from where it stands to its end, as it is taken.
+/// Streams a file, or another source, from its present position to its end.
 pub fn pieces(source: impl AsyncRead + Unpin + Send) -> impl Stream<Item = io::Result<Bytes>> + Send {
     stream::try_unfold(source, async |mut source| {
         let mut piece = BytesMut::with_capacity(PIECE);
@@ -43,10 +43,10 @@ pub fn pieces(source: impl AsyncRead + Unpin + Send) -> impl Stream<Item = io::R
     })
 }
 
-/// Bounds the body of every request to these routes, in bytes: at once where the client says how much it is
-/// going to send, else while it is being read.
+/// Bounds the body of every request to these routes, in bytes: at once if the client announces the length, else while
+/// the body is being read.
 ///
-/// Those of all requests together are bounded, too: a body waits until there is room for it, for a while.
+/// The bodies of all requests together are bounded, too: a request waits for a while until its body fits.
 pub(super) fn bounded(routes: Router, limits: Limits) -> Router {
     let bounds = Bounds { limits, room: Arc::new(Semaphore::new(limits.bodies.max(limits.body))) };
     routes.layer(DefaultBodyLimit::max(limits.body)).layer(from_fn_with_state(bounds, check_announced))
@@ -70,7 +70,7 @@ async fn check_announced(State(bounds): State<Bounds>, request: Request, next: N
     }
     let largest =
         size.upper().and_then(|upper| usize::try_from(upper).ok()).map_or(most, |upper| upper.min(most));
-    // An upload goes to a file as it comes.
+    // An upload is written to a file as it arrives.
     if is_upload || largest <= SMALL {
         return next.run(request).await;
     }
@@ -81,7 +81,7 @@ async fn check_announced(State(bounds): State<Bounds>, request: Request, next: N
     }
 }
 
-/// A JSON document in a request that says it is one; unknown keys are ignored.
+/// Parses a JSON body, if the request declares it as such; unknown keys are ignored.
 pub(super) fn document<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Refusal> {
     let content = headers.get(header::CONTENT_TYPE).and_then(|content| content.to_str().ok());
     let essence = content.and_then(|content| content.split(';').next()).unwrap_or_default().trim();

@@ -1,7 +1,8 @@
-//! The memory that answers take while they wait for their clients, of all connections together.
+//! The memory budget of all responses that wait for their clients.
 //!
-//! Of each answer one piece is in flight: the next is made only when the kernel has taken it. Before a piece is made it
-//! has its room in the budget, which it gives back when the last of it has been taken, or the connection is over.
+//! Of each response one piece is in flight: the next one is made only after the kernel has taken it. A piece reserves
+//! its bytes in the budget before it is made, and releases them when the kernel has taken all of it, or the connection
+//! ends.
 
 use std::{
     pin::Pin,
@@ -15,8 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::Refusal;
 
-/// Room that a piece is given before it is known how large it is, in bytes. Whatever is larger is shared by all that
-/// read it (the metrics, the page's files).
+/// The bytes that a piece reserves before its size is known. Larger pieces are shared by all clients that read them
+/// (the metrics, the page's files).
 pub(super) const PIECE: u32 = 32 * 1024;
 
 /// Bytes that may be in flight.
@@ -24,27 +25,27 @@ pub(super) const PIECE: u32 = 32 * 1024;
 pub(super) struct Budget(Arc<Semaphore>);
 
 impl Budget {
-    /// At least one piece fits.
+    /// A budget of so many bytes, at least one piece.
     pub(super) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes.max(PIECE as usize))))
     }
 
-    /// Waits for room.
+    /// Waits until a piece fits.
     async fn room(self) -> Option<OwnedSemaphorePermit> {
         // Never closed.
         self.0.acquire_many_owned(PIECE).await.ok()
     }
 }
 
-/// A piece's leave to be made: its room, and the place of the one piece in flight.
+/// The permit to make a piece: its bytes, and the place of the one piece in flight.
 struct Leave {
     room: Option<OwnedSemaphorePermit>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
-/// An answer's way through the budget.
+/// A response's share of the budget.
 pub(super) struct Flow {
-    /// `None`: it takes no room.
+    /// `None`: it needs no bytes of the budget.
     budget: Option<Budget>,
     place: Arc<Semaphore>,
     leave: Option<Leave>,
@@ -52,14 +53,14 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// Waits for room for the first piece.
+    /// Waits until the first piece fits.
     pub(super) async fn begin(budget: Budget) -> Self {
         let mut flow = Self { budget: Some(budget), ..Self::free() };
         flow.leave = Some(flow.ask().await);
         flow
     }
 
-    /// For an answer of a few words.
+    /// For a short response.
     pub(super) fn free() -> Self {
         Self { budget: None, place: Arc::new(Semaphore::new(1)), leave: None, asked: None }
     }
@@ -67,7 +68,7 @@ impl Flow {
     fn ask(&self) -> impl Future<Output = Leave> + Send + use<> {
         let (budget, place) = (self.budget.clone(), Arc::clone(&self.place));
         async move {
-            // The place first: room is for those whose clients read.
+            // The place first: the budget is for responses whose clients read.
             let place = place.acquire_owned().await.ok();
             let room = match budget {
                 Some(budget) => budget.room().await,
@@ -88,7 +89,7 @@ impl Flow {
         Poll::Ready(())
     }
 
-    /// The piece that was made, which holds its room for as long as it exists.
+    /// Wraps a piece, which holds its bytes of the budget for as long as it exists.
     pub(super) fn send(&mut self, text: Bytes) -> Bytes {
         let Some(mut leave) = self.leave.take() else { return text };
         let unused = (PIECE as usize).saturating_sub(text.len());
@@ -97,7 +98,7 @@ impl Flow {
     }
 }
 
-/// Told when too much waits for other clients.
+/// The response if too much waits for other clients.
 pub(super) fn no_room(waited: Duration) -> Refusal {
     let why = format!(
         "too much waits in memory for other clients, and none was done within {} s; try again later",
@@ -106,7 +107,7 @@ pub(super) fn no_room(waited: Duration) -> Refusal {
     Refusal::again_in(RETRY, why).closing()
 }
 
-/// What a client is to wait that was told to come again, in seconds: slow ones have been disconnected by then.
+/// After how many seconds a refused client is to retry: slow clients have been disconnected by then.
 const RETRY: u64 = 10;
 
 /// A piece in flight.

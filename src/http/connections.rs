@@ -1,9 +1,9 @@
-//! Which clients are connected, and which connection is closed when there is no room.
+//! The open connections, and which one is closed if there are too many.
 //!
-//! A plain semaphore would let a few hundred silent connections lock every client out for as long as their time limit
-//! lasts, and then again. So a newcomer that finds no room takes the place of a connection that has no complete request
-//! head yet; and of the requests that are being answered each client has its share. Which connection closes and which
-//! request is refused is decided in [`admission`](super::admission).
+//! With a plain semaphore a few hundred silent connections could lock every client out for as long as their time limit
+//! lasts, and then again. So if all places are taken, a new connection replaces one without a complete request head;
+//! and of the requests that are being answered each client has its share. [`admission`](super::admission) decides which
+//! connection is closed and which request is refused.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ pub(super) struct Connections {
     quota: Quota,
     clock: Arc<dyn Clock>,
     table: Mutex<Table>,
-    /// Told when a connection ended or became one that may be closed.
+    /// Notified when a connection ended or became one that may be closed.
     room: Notify,
 }
 
@@ -38,12 +38,13 @@ struct Table {
 }
 
 struct Entry {
-    /// As a connection, then as a request: whether it is the owner's is known for certain by its head.
+    /// The client, first of the connection, then of its request: only the head shows for certain whether it is the
+    /// owner.
     client: Client,
     since: u64,
-    /// Whether a request is being answered, else it has had no complete head since.
+    /// Whether a request is being answered; if not, no complete head has arrived since.
     is_busy: bool,
-    /// Dropping it tells the connection to close.
+    /// Dropping it makes the connection close.
     _keep: oneshot::Sender<()>,
 }
 
@@ -58,54 +59,55 @@ impl Table {
         these.map(|(&id, entry)| Held { id, client: entry.client, since: entry.since }).collect()
     }
 
-    /// Closes a connection without a complete head; false if there is none that may be.
+    /// Closes a connection without a complete head; returns false if none may be closed.
     fn close_waiting(&mut self, newcomer: Option<Client>, safe: usize) -> bool {
         let closed = connection_to_close(&self.held(false), newcomer, safe);
         closed.is_some_and(|id| self.open.remove(&id).is_some())
     }
 }
 
-/// What becomes of a connection that has been accepted.
+/// What happens with a new connection.
 pub(super) enum Acceptance {
     /// It is served.
     Accepted(ConnectionSlot, Eviction),
-    /// It is closed: there is no room for strangers.
+    /// It is closed: there is no place for clients other than the owner.
     Refused,
 }
 
-/// What becomes of a request whose head is complete.
+/// What happens with a request whose head is complete.
 pub(super) enum Begun {
     /// It is answered.
     Turn(Turn),
-    /// It is told to come back later.
+    /// It is refused, to be retried later.
     Refused(Reason),
-    /// Its connection has been closed meanwhile.
+    /// Its connection has been closed in the meantime.
     Closed,
 }
 
 impl Connections {
-    /// Room for this many.
+    /// Allows so many connections.
     pub(super) fn new(most: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
         let quota = Quota::of_requests(most);
         Arc::new(Self { quota, clock, table: Mutex::default(), room: Notify::new() })
     }
 
-    /// Whether the next slot costs another connection its own.
+    /// Whether another connection has to be closed for the next one.
     pub(super) fn is_full(&self) -> bool {
         self.table().open.len() >= self.quota.total
     }
 
-    /// Closes a connection without a complete head; false if all are busy. Frees a descriptor when those run out.
+    /// Closes a connection without a complete head, to free a descriptor if they run out; returns false if all are
+    /// busy.
     pub(super) fn close_one(&self) -> bool {
         self.table().close_waiting(None, 0)
     }
 
-    /// A slot for one more connection. Of this machine it waits while every connection is in the middle of a request;
-    /// of another it does not, for it would keep those that come after it waiting.
+    /// Gives a new connection its slot. While every connection is in the middle of a request, one from this machine
+    /// waits; one from another machine does not, because it would delay those after it.
     pub(super) async fn accept(self: &Arc<Self>, peer: SocketAddr, is_from_here: bool) -> Acceptance {
         let client = Client { key: PeerKey::of(peer), address: peer.ip(), is_owner: is_from_here };
         loop {
-            // Made before looking, so that what changes in between is not missed.
+            // Subscribed before trying, so that no change in between is missed.
             let room = self.room.notified();
             if let Some((slot, eviction)) = self.try_accept(client) {
                 return Acceptance::Accepted(slot, eviction);
@@ -121,7 +123,8 @@ impl Connections {
     fn try_accept(self: &Arc<Self>, client: Client) -> Option<(ConnectionSlot, Eviction)> {
         self.log(|refusals, now| refusals.end(now));
         let mut table = self.table();
-        // Half of what is kept from strangers' requests: the other half is for the heads of those who have the token.
+        // Half of the places that are reserved for the owner's requests: the other half is for heads that may carry the
+        // token.
         let safe = (self.quota.total - self.quota.strangers).div_ceil(2);
         if table.open.len() >= self.quota.total && !table.close_waiting(Some(client), safe) {
             return None;
@@ -135,7 +138,7 @@ impl Connections {
         ))
     }
 
-    /// Changes what is known of refusals, and writes what there is to say.
+    /// Updates the record of refusals, and logs the changes.
     fn log<C: IntoIterator<Item = refusals::Change>>(
         &self,
         change: impl FnOnce(&mut Refusals, crate::model::Moment) -> C,
@@ -147,12 +150,12 @@ impl Connections {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Every change under the lock is a single step, so a poisoned table is still a right one.
+        // Every change under the lock is a single step, so a poisoned table is still consistent.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One connection's place; dropping it frees the place.
+/// The place of one connection; dropping it frees the place.
 pub(super) struct ConnectionSlot {
     id: u64,
     client: Client,
@@ -166,7 +169,7 @@ impl ConnectionSlot {
         self.client
     }
 
-    /// A complete head has come.
+    /// Notes that a complete head has arrived.
     pub(super) fn begin(self: &Arc<Self>, client: Client) -> Begun {
         match self.take_turn(client) {
             Begun::Refused(reason) => {
@@ -193,7 +196,7 @@ impl ConnectionSlot {
         Begun::Turn(Turn(Arc::clone(self)))
     }
 
-    /// Whether a request is being answered, as it changes.
+    /// Watches whether a request is being answered.
     pub(super) fn busy(&self) -> watch::Receiver<bool> {
         self.busy.subscribe()
     }
@@ -206,11 +209,11 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// One request's time, from its complete head to the end of the answer's body.
+/// The time of one request, from its complete head to the end of the response body.
 pub(super) struct Turn(Arc<ConnectionSlot>);
 
 impl Turn {
-    /// Gives the request its whole time once more.
+    /// Restarts the request's time limit.
     pub(super) fn renew(&self) {
         self.0.busy.send_replace(true);
     }
@@ -231,13 +234,13 @@ impl Drop for Turn {
     }
 }
 
-/// Resolves when the connection has to make room.
+/// Resolves when the connection has to close for another.
 pub(super) struct Eviction(oneshot::Receiver<()>);
 
 impl Eviction {
     /// Cancel-safe.
     pub(super) async fn called(&mut self) {
-        // Nothing is ever sent: the sender's end is the message.
+        // Nothing is ever sent: that the sender is dropped is the message.
         let _ = (&mut self.0).await;
     }
 }
@@ -275,19 +278,19 @@ mod tests {
     }
 
     #[test]
-    fn the_one_that_waited_longest_makes_room() {
+    fn the_connection_that_waited_longest_is_closed() {
         let all = connections(3);
         let (first, mut first_out) = slot(&all, HERE).unwrap();
         let (second, mut second_out) = slot(&all, HERE).unwrap();
         let (third, mut third_out) = slot(&all, HERE).unwrap();
-        // The first is answered once and waits anew: now the third has waited longest but for the busy one.
+        // The first is answered once and waits again: now the third has waited longest except for the busy one.
         drop(turn(&first));
         let turn = turn(&second);
 
         let (fourth, mut fourth_out) = slot(&all, HERE).unwrap();
         assert!(is_called(&mut third_out));
         let late = third.begin(third.client());
-        assert!(matches!(late, Begun::Closed), "a request that came too late is not begun");
+        assert!(matches!(late, Begun::Closed), "a request that arrives too late is not begun");
         for out in [&mut first_out, &mut second_out, &mut fourth_out] {
             assert!(!is_called(out));
         }
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn busy_ones_stay_and_the_newcomer_waits_unless_it_is_a_stranger() {
+    fn busy_connections_stay_and_a_new_one_waits_if_it_is_from_this_machine() {
         let all = connections(1);
         let (busy, mut out) = slot(&all, HERE).unwrap();
         let turn = turn(&busy);
@@ -310,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_that_fills_its_quota_is_refused_and_others_are_answered() {
+    fn a_client_that_fills_its_quota_is_refused_and_others_are_answered() {
         let all = connections(16);
         let begin = |peer: &str, is_owner: bool| {
             let (slot, eviction) = slot(&all, peer)?;
@@ -323,7 +326,7 @@ mod tests {
         assert_eq!(greedy.len(), 6);
         assert!(begin("192.0.2.1:1", true).is_some(), "with the token");
         let others: Vec<_> = (2..=9).filter_map(|last| begin(&format!("192.0.2.{last}:1"), false)).collect();
-        assert_eq!(others.len(), 8, "14 for strangers");
+        assert_eq!(others.len(), 8, "14 for clients other than the owner");
         assert!(begin("192.0.2.99:1", false).is_none());
         assert!(begin(HERE, true).is_some() && begin("192.0.2.99:1", true).is_some());
         drop(greedy);

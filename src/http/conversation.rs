@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last, under its time limits.
+//! Serves one connection, from its first byte to its last, within its time limits.
 
 use std::{
     convert::Infallible,
@@ -48,49 +48,50 @@ use super::{
     sender::{Ends, Sender},
 };
 
-/// Buffer for a connection's requests and answers each, in bytes: bounds a head (then 431), and the memory
-/// of all connections together to some MB.
+/// The size of a connection's read and write buffer, in bytes: bounds a head (beyond: 431), and the memory of all
+/// connections together to some MB.
 const BUFFER: usize = 16 * 1024;
 
-/// How much a client may still send after our last word: a little more than is in flight on a LAN. Who sends on
-/// regardless of the answer would not have read it.
+/// How many bytes a client may still send after the last response: a little more than is in flight on a LAN. A client
+/// that sends more regardless of the response would not have read it.
 const LINGER_BYTES: u64 = 256 * 1024;
 
-/// When a client that is refused may come back, in seconds.
+/// After how many seconds a refused client may retry.
 const RETRY: u64 = 5;
 
-/// What the kernel keeps of an answer for a client that does not read, in bytes (it doubles this, for its own needs).
-/// By itself it would go up to 4 MB, which count for the service's memory. At 1 ms away it is 64 MB a second.
+/// What the kernel buffers of a response for a client that does not read, in bytes (it doubles this, for its own
+/// needs). By default it would buffer up to 4 MB, which count as the service's memory. At a round trip of 1 ms this
+/// size allows 64 MB a second.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// A request's leave to take longer than others: what is large, or goes on for as long as its client listens.
-/// Found among the request's extensions. Once taken, time is counted anew as long as the client keeps up: from every
-/// piece of the answer, and as long as [`Limits::sending`] of the request comes in time.
+/// Allows a request to take longer than others, because it is large, or lasts for as long as its client listens. It is
+/// one of the request's extensions. Once enabled, the time limit restarts as long as the client keeps up: with every
+/// piece of the response, and as long as [`Limits::sending`] bytes of the request arrive in time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ExtendedTimeout(Arc<Progress>);
 
 #[derive(Debug, Default)]
 struct Progress {
     is_enabled: AtomicBool,
-    /// We ourselves are at work.
+    /// The server itself is at work.
     is_working: AtomicBool,
-    /// Bytes.
+    /// Bytes of the request's body.
     received: AtomicU64,
 }
 
 impl ExtendedTimeout {
-    /// From now on; each frame of the answer's body is a move.
+    /// From now on each frame of the response body restarts the time limit.
     pub(super) fn enable(&self) {
         self.0.is_enabled.store(true, Ordering::Relaxed);
         self.note_own_work();
     }
 
-    /// The client has nothing to do but wait: we are at work.
+    /// Notes that the server is at work and the client can only wait.
     pub(super) fn note_own_work(&self) {
         self.0.is_working.store(true, Ordering::Relaxed);
     }
 
-    /// So many bytes of the request's body have come.
+    /// Notes that so many bytes of the request's body have arrived.
     pub(super) fn note_received(&self, bytes: usize) {
         self.0.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -99,7 +100,7 @@ impl ExtendedTimeout {
         self.0.is_enabled.load(Ordering::Relaxed)
     }
 
-    /// Whether enough came since this was last asked, or we were at work.
+    /// Whether enough bytes have arrived since the last call, or the server was at work.
     fn has_progressed(&self, least: u64) -> bool {
         let came = self.0.received.swap(0, Ordering::Relaxed) >= least;
         (self.0.is_working.swap(false, Ordering::Relaxed) || came) && self.is_enabled()
@@ -110,7 +111,7 @@ impl<S: Sync> FromRequestParts<S> for ExtendedTimeout {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        // A request that came by no connection has all the time there is.
+        // A request without a connection has no time limit.
         Ok(parts.extensions.get().cloned().unwrap_or_default())
     }
 }
@@ -124,13 +125,13 @@ pub(super) struct Handler {
     http: http1::Builder,
 }
 
-/// What happened next on a connection.
+/// An event on a connection.
 enum Event {
     Ended,
     /// A request begins or ends.
     Turn,
     TooLong,
-    /// The client does not take what it asked for.
+    /// The client reads its response too slowly.
     TooSlow,
     Evicted,
     Stop,
@@ -150,7 +151,7 @@ impl Handler {
         (slot, mut eviction): (ConnectionSlot, Eviction),
         stop: CancellationToken,
     ) {
-        // An answer is written whole; waiting for more would only delay it (by 40 ms).
+        // A response is written at once; Nagle's algorithm would only delay it (by 40 ms).
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let slot = Arc::new(slot);
@@ -162,13 +163,13 @@ impl Handler {
         let stream = Metered::new(stream);
         let mut watch = Watch::new(self.limits.reading, stream.meter());
         let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
-        // Runs on when an answer has been handed over, for it may still lie in buffers that the client does
-        // not empty; hyper's own limit for the next head starts only after that.
+        // Continues after a response has been handed over, which may still lie in buffers that the client does not
+        // empty; hyper's own limit for the next head starts only after that.
         let mut deadline = pin!(sleep(self.limits.request));
         let mut stopping = false;
         loop {
             let answering = *busy.borrow_and_update();
-            // In this order: a machine that stalls may find an answer and the end of its time both due.
+            // In this order: on a machine that stalls, a response and the end of its time limit may be due at once.
             let event = select! {
                 biased;
                 event = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
@@ -188,15 +189,15 @@ impl Handler {
                     stopping = true;
                 }
                 Event::TooSlow => {
-                    tracing::debug!(peer = %ends.peer, "a client takes its answer too slowly; disconnected");
+                    tracing::debug!(peer = %ends.peer, "the client reads its response too slowly; disconnected");
                     return;
                 }
                 Event::Stop | Event::TooLong | Event::Evicted => return,
                 Event::Ended => break,
             }
         }
-        // hyper has flushed; it does not wait for the other side, nor does it always say that it has ended: a client
-        // that does not know sends its next request to nobody. A connection that is gone cannot be told.
+        // hyper has flushed, but does not wait for the client to close, nor does it always announce the end: a client
+        // that does not know would send its next request in vain. A shutdown fails only if the connection is gone.
         let mut stream = connection.into_parts().io.into_inner().into_inner();
         let _ = stream.shutdown().await;
         select! {
@@ -228,7 +229,7 @@ impl Handler {
             let refused = no_room(self.limits.queue).into_response();
             return Ok(refused.map(|body| TurnBody { body, turn: Some(turn), extended, flow: Flow::free() }));
         };
-        // The last tenth of the request's time is for writing the answer.
+        // The last tenth of the request's time is for writing the response.
         let patience = self.limits.request * 9 / 10;
         let mut answer = pin!(self.router.clone().oneshot(request));
         let response = loop {
@@ -245,12 +246,12 @@ impl Handler {
     }
 }
 
-/// Watches how fast a client takes what is written to it.
+/// Watches how fast a client reads its responses.
 struct Watch {
     reading: Reading,
     meter: Arc<Meter>,
     began: Instant,
-    /// When it is to be judged again, while something waits.
+    /// When to judge again, while something waits for the client.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -259,7 +260,7 @@ impl Watch {
         Self { reading: Reading::new(least), meter, began: Instant::now(), timer: None }
     }
 
-    /// Ready when the client is too slow. To be asked whenever something may have been written.
+    /// Ready if the client is too slow. To be polled whenever something may have been written.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let (taken, is_waiting) = (self.meter.taken(), self.meter.is_waiting());
@@ -284,7 +285,7 @@ impl Watch {
     }
 }
 
-/// The answer to a request that gets no turn. It is small enough for the kernel to take it at once.
+/// The response to a request that is refused. It is small enough for the kernel to take it at once.
 fn busy(reason: Reason) -> Answer {
     let why = match reason {
         Reason::Quota(_) => {
@@ -296,17 +297,17 @@ fn busy(reason: Reason) -> Answer {
     Refusal::again_in(RETRY, why).closing().into_response()
 }
 
-/// Throws away what the client still sends, until it ends or has sent too much.
+/// Discards what the client still sends, until it closes or has sent too much.
 async fn drain(stream: TcpStream) -> io::Result<u64> {
     copy(&mut stream.take(LINGER_BYTES), &mut sink()).await
 }
 
-/// The connection had to make room while its request's head was on its way.
+/// The connection was closed for another while its request's head was arriving.
 #[derive(Debug, thiserror::Error)]
 #[error("closed to make room for a newer connection")]
 struct Evicted;
 
-/// An answer's body; its end is the end of the request's turn, if it has one.
+/// A response body; its end is the end of the request's turn, if it has one.
 struct TurnBody {
     body: axum::body::Body,
     turn: Option<Turn>,
@@ -331,7 +332,7 @@ impl Body for TurnBody {
         ready!(self.flow.poll_ready(cx));
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let frame = frame.map(|frame| frame.map(|frame| frame.map_data(|text| self.flow.send(text))));
-        // It is asked for only when there is room for it: the client has taken what came before.
+        // It is polled only if it fits into the budget: the client has read what came before.
         if let Some(turn) = self.turn.as_ref().filter(|_| self.extended.is_enabled()) {
             turn.renew();
         }

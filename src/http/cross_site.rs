@@ -1,7 +1,7 @@
 //! Whether a browser sends a request on behalf of another site's page.
 //!
-//! Clients that are no browsers send none of these headers, and pages cannot forge them. A browser sends
-//! `Sec-Fetch-Site` only where the connection is encrypted or the loopback's, so the others count, too.
+//! Clients other than browsers send none of these headers, and pages cannot forge them. A browser sends
+//! `Sec-Fetch-Site` only over encrypted connections and the loopback, so the other headers count, too.
 
 use hyper::{
     Uri,
@@ -12,7 +12,7 @@ use super::host_allowlist::{Authority, HostAllowlist};
 
 const SITE: &str = "sec-fetch-site";
 
-/// Whether this would have another site's page change something.
+/// Whether another site's page would change something with this request.
 pub(super) fn is_cross_site_write(headers: &HeaderMap, allowlist: &HostAllowlist) -> bool {
     let site = headers.get(SITE);
     let origin = headers.get(header::ORIGIN);
@@ -20,11 +20,11 @@ pub(super) fn is_cross_site_write(headers: &HeaderMap, allowlist: &HostAllowlist
         || origin.is_some_and(|origin| !is_own_origin(origin, headers, allowlist))
 }
 
-/// Whether this would have another site's page make this machine connect somewhere. Stricter than for a write, because a
-/// page may send a GET without its origin; laxer in that another port of the same host is the same site.
+/// Whether another site's page would make this machine connect somewhere with this request. Stricter than for a write,
+/// because a page may send a GET without its origin; laxer in that another port of the same host is the same site.
 pub(super) fn is_cross_site_probe(headers: &HeaderMap, allowlist: &HostAllowlist) -> bool {
     if headers.contains_key(SITE) {
-        // The browser's own judgement. `none`: a user typed the address or has it as a bookmark.
+        // The browser's own judgement. `none`: a user typed the address, or opened a bookmark.
         let is_own = |site: &HeaderValue| site == "same-origin" || site == "same-site" || site == "none";
         return !headers.get_all(SITE).iter().all(is_own);
     }
@@ -36,27 +36,27 @@ pub(super) fn is_cross_site_probe(headers: &HeaderMap, allowlist: &HostAllowlist
     !told.all(|url| is_own_host(url, headers, allowlist))
 }
 
-/// Whether a page had this loaded and keeps its own address to itself (`referrerpolicy="no-referrer"`): a browser's
-/// request that nothing navigated to. What Chromium 156 sends for an image, a script, a fetch or a prefetch.
+/// Whether a page with `referrerpolicy="no-referrer"` loads this: a browser's request that is no navigation. Chromium
+/// 156 sends it so for an image, a script, a fetch or a prefetch.
 fn is_anonymous_subresource(headers: &HeaderMap) -> bool {
     is_browser(headers) && !headers.contains_key(header::UPGRADE_INSECURE_REQUESTS)
 }
 
-/// Whether a browser navigates here and does not say from where: its user typed the address, or a page that keeps its
-/// own address to itself has it in a frame. Without encryption Chromium sends the same for both.
+/// Whether a browser navigates here without saying from where: its user typed the address, or a page that sends no
+/// referrer has it in a frame. Without encryption Chromium sends the same for both.
 pub(super) fn is_anonymous_navigation(headers: &HeaderMap) -> bool {
     let tells = [header::ORIGIN, header::REFERER, HeaderName::from_static(SITE)];
     is_browser(headers) && !tells.iter().any(|name| headers.contains_key(name))
 }
 
-/// Whether a browser sends this: such names languages.
+/// Whether a browser sends this: browsers send `Accept-Language`.
 fn is_browser(headers: &HeaderMap) -> bool {
     let agent = headers.get(header::USER_AGENT);
     agent.is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"))
         && headers.contains_key(header::ACCEPT_LANGUAGE)
 }
 
-/// Whether an Origin is the Host of the same request, or one of the owner's names.
+/// Whether an Origin is the Host of the same request, or on the allowlist.
 fn is_own_origin(origin: &HeaderValue, headers: &HeaderMap, allowlist: &HostAllowlist) -> bool {
     let Some((origin, default_port)) = server_of(origin) else { return false };
     let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
@@ -66,7 +66,7 @@ fn is_own_origin(origin: &HeaderValue, headers: &HeaderMap, allowlist: &HostAllo
         || Authority::parse(&origin).is_some_and(|origin| allowlist.contains(origin.host))
 }
 
-/// Whether the host of an Origin or a Referer is that of the same request, or one of the owner's names.
+/// Whether the host of an Origin or a Referer is that of the same request, or on the allowlist.
 fn is_own_host(url: &HeaderValue, headers: &HeaderMap, allowlist: &HostAllowlist) -> bool {
     let Some((server, _)) = server_of(url) else { return false };
     let Some(theirs) = Authority::parse(&server) else { return false };
@@ -74,7 +74,7 @@ fn is_own_host(url: &HeaderValue, headers: &HeaderMap, allowlist: &HostAllowlist
     allowlist.contains(theirs.host) || asked.is_some_and(|asked| asked.host.eq_ignore_ascii_case(theirs.host))
 }
 
-/// The authority of a URL, and what its default port looks like; `None` for `null` and the like.
+/// The authority of a URL, and its scheme's default port as a suffix; `None` for `null` and the like.
 fn server_of(url: &HeaderValue) -> Option<(String, &'static str)> {
     let uri: Uri = url.to_str().ok()?.parse().ok()?;
     let default_port = match uri.scheme_str()? {
@@ -127,7 +127,7 @@ mod tests {
     #[case::image_without_referer("BROWSER|accept: image/avif,*/*", true)]
     #[case::prefetch_without_referer("BROWSER|sec-purpose: prefetch|accept: text/html", true)]
     #[case::fetch_without_referer("BROWSER|accept: text/html", true)]
-    fn a_probe_is_refused_to_another_sites_page_and_to_nobody_else(
+    fn a_probe_is_refused_to_another_sites_page_and_to_no_other_client(
         #[case] lines: &str,
         #[case] is_cross_site: bool,
     ) {

@@ -1,7 +1,8 @@
-//! The page for people: what a browser gets, every file of it from the binary.
+//! The page for people: all its files are in the binary.
 //!
-//! `page/` holds the files as they are served below `/page`, no build step between. Data comes to them as JSON by the API, so
-//! nothing here knows what they show. All their URLs are relative: behind a proxy the page may live below a path.
+//! `page/` holds the files as they are served below `/page`, without a build step. They get their data as JSON from the
+//! API, so nothing here depends on what they show. All their URLs are relative: behind a proxy the page may be below a
+//! path.
 
 use std::fmt::Write;
 
@@ -22,21 +23,21 @@ use sha2::{Digest, Sha256};
 use super::answer::not_found;
 use crate::service::health::Health;
 
-/// Where the page's files are found. No `base_url` may be called so.
+/// The path of the page's files. `base_url` must not be the same.
 const FOLDER: &str = "/page";
 
-/// Nothing from elsewhere, nothing inline: a device's name that became HTML after all could do nothing.
+/// Nothing from other sites, nothing inline: a device's name that became HTML after all could do no harm.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Stands in `index.html` where [`signpost`] goes.
+/// The placeholder in `index.html` for [`signpost`].
 const SIGNPOST: &str = "{signpost}";
 
-/// What stands at `/`.
+/// The page at `/`.
 const INDEX: &str = include_str!("dashboard/index.html");
 
-/// All that is served beside [`INDEX`]. A file that is added is seen because one that is there has to name it: cargo
-/// watches the files, not the folder.
+/// All files that are served beside [`INDEX`]. Cargo watches the files, not the folder: an added file is noticed
+/// because another one changes to name it.
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/http/dashboard/page");
 
 /// The page at `/` and its files.
@@ -49,7 +50,7 @@ where
         let page = INDEX.replace(SIGNPOST, &signpost(&base, &health()));
         (common("text/html; charset=utf-8"), page)
     };
-    // One route for all: fifty would be as many tables in memory, for a page that is seldom looked at.
+    // One route for all files: fifty would take as many tables in memory, for a page that is seldom open.
     Router::new().route("/", get(index)).route(&format!("{FOLDER}/{{*name}}"), get(named))
 }
 
@@ -61,7 +62,8 @@ async fn named(Path(name): Path<String>, asked: HeaderMap) -> Response {
     }
 }
 
-/// A file, or that the browser has it already. It asks each time: after an upgrade no old file meets a new one.
+/// A file, or 304 if the browser has it already. The browser asks each time, so that after an upgrade no old file is
+/// used with a new one.
 fn file(name: &str, bytes: &'static [u8], asked: &HeaderMap) -> Response {
     let tag = tag(bytes);
     let known = asked.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).unwrap_or_default();
@@ -74,7 +76,7 @@ fn file(name: &str, bytes: &'static [u8], asked: &HeaderMap) -> Response {
     (told, common(kind(name)), Bytes::from_static(bytes)).into_response()
 }
 
-/// What a browser is told of each file, the scripts included: a worker obeys the policy it came with.
+/// The headers of each file, the scripts included: a worker obeys the policy of its own response.
 fn common(kind: &'static str) -> [(HeaderName, HeaderValue); 3] {
     [
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
@@ -92,7 +94,7 @@ fn kind(name: &str) -> &'static str {
     }
 }
 
-/// The `ETag` of what these are: the first half of a digest is more than enough to tell two builds apart.
+/// The `ETag` of these bytes: the first half of a digest is more than enough to tell two builds apart.
 fn tag(bytes: &[u8]) -> String {
     let mut tag = String::from('"');
     for octet in Sha256::digest(bytes).iter().take(16) {
@@ -102,7 +104,7 @@ fn tag(bytes: &[u8]) -> String {
     tag + "\""
 }
 
-/// What somebody without scripts sees, `curl` included: the paths, and what the owner should know.
+/// What a browser without scripts shows, and `curl`: the paths, and what the owner should know.
 fn signpost(base: &str, health: &Health) -> String {
     let base = escaped(base);
     let told = health.problems.iter().chain(&health.notices);

@@ -1,5 +1,5 @@
-//! The outermost layer: what every response has in common, whatever made it. Errors are JSON, nothing is cached or
-//! sniffed.
+//! The outermost layer: what all responses have in common. Errors are JSON, nothing is cached, no content type is
+//! guessed.
 
 use axum::{
     body::{Body, to_bytes},
@@ -14,10 +14,10 @@ use hyper::{
 
 use super::{answer::Refusal, body::too_large};
 
-/// Longest text of a library's own error that is passed on, in bytes.
+/// The longest error text of a library that is passed on, in bytes.
 const TEXT_MAX: usize = 1024;
 
-/// The outermost layer: finishes what the router and the extractors leave plain.
+/// The layer: turns the plain errors of the router and the extractors into JSON, and adds the common headers.
 pub(super) async fn finish(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let mut response = next.run(request).await;
@@ -27,26 +27,26 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
         response = into_json(response).await;
     }
     let headers = response.headers_mut();
-    // The page's own files say themselves how long they may be kept.
+    // The page's files set their own cache policy.
     if !headers.contains_key(header::CACHE_CONTROL) {
-        // The newest one would do, but old proxies know only the older two.
+        // The first header would do, but old proxies know only the other two.
         headers
             .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
         headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
         headers.insert(header::EXPIRES, HeaderValue::from_static("0"));
     }
-    // Names that devices gave themselves must not be sniffed into a page.
+    // A browser must not take names that devices gave themselves for HTML.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-/// A method that the route does not have: OPTIONS is told which there are, others also that they are wrong.
+/// The response to a method that the route does not have: OPTIONS gets the list of methods, others an error with it.
 fn other_method(method: &Method, headers: &HeaderMap) -> Response {
     let known = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()).unwrap_or_default();
     let known: Vec<&str> = known.split(',').filter(|name| !name.is_empty()).chain(["OPTIONS"]).collect();
     let known = known.join(", ");
     let error = format!("this path does not take {method}; use one of {known}");
-    // Made of the router's own words, so it is always a valid value.
+    // It consists of the router's own method names, so it is always a valid value.
     let allow = HeaderValue::from_str(&known).unwrap_or_else(|_| HeaderValue::from_static("OPTIONS"));
     if method == Method::OPTIONS {
         (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response()
@@ -55,7 +55,7 @@ fn other_method(method: &Method, headers: &HeaderMap) -> Response {
     }
 }
 
-/// Whether this is an error that one of axum's extractors worded.
+/// Whether this is an error in plain text, from one of axum's extractors.
 fn is_plain_error(response: &Response) -> bool {
     let status = response.status();
     let content = response.headers().get(header::CONTENT_TYPE);

@@ -1,8 +1,8 @@
-//! Whose names we answer to.
+//! The host names under which requests are answered.
 //!
-//! A page from the internet can make its own name resolve to our address and then read our answers as if
-//! they were its own (DNS rebinding). It cannot do that under a name that public DNS does not hand out, so
-//! those are answered, and others only when the owner says so.
+//! A page from the internet can make its own name resolve to this machine's address and then read the responses as if
+//! they were its own site's (DNS rebinding). It cannot do that under a name that does not exist in the public DNS, so
+//! requests under such names are answered, and others only if the configuration lists the name.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -20,14 +20,13 @@ use tokio::sync::watch;
 use super::answer::Refusal;
 use crate::{config::Config, model::Address};
 
-/// Endings that the public DNS has no names under: RFC 6762, RFC 8375, ICANN's .internal, and what home
-/// routers use.
+/// Domains that do not exist in the public DNS: RFC 6762, RFC 8375, ICANN's .internal, and those of home routers.
 const LOCAL_ENDINGS: [&str; 5] = [".local", ".lan", ".home.arpa", ".internal", ".fritz.box"];
 
 /// The longest name, RFC 1035, 2.3.4.
 const NAME_MAX: usize = 253;
 
-/// The names that this appliance has.
+/// The names of this appliance.
 #[derive(Clone)]
 pub struct HostAllowlist {
     own: Option<Arc<str>>,
@@ -35,19 +34,19 @@ pub struct HostAllowlist {
 }
 
 impl HostAllowlist {
-    /// The machine's own fully qualified name, if it has one, beside those of `[http] names`, which may
-    /// change while we run.
+    /// Allows the machine's own fully qualified name, if it has one, and those of `[http] names`, which may change at
+    /// run time.
     pub fn new(own: Option<&str>, config: watch::Receiver<Arc<Config>>) -> Self {
         Self { own: own.map(Arc::from), config }
     }
 
-    /// Whether the name is ours by the machine's or the owner's word.
+    /// Whether the name is the machine's own or configured.
     pub(super) fn contains(&self, name: &str) -> bool {
         let is = |own: &str| without_dot(own).eq_ignore_ascii_case(without_dot(name));
         self.own.as_deref().is_some_and(is) || self.config.borrow().http_names.iter().any(|own| is(own))
     }
 
-    /// Whether to answer to this name or address, given without port and brackets.
+    /// Whether to answer under this name or address, given without port and brackets.
     fn admits(&self, host: &str) -> bool {
         let name = without_dot(host).to_ascii_lowercase();
         host.parse::<Address>().is_ok()
@@ -66,7 +65,7 @@ fn without_dot(name: &str) -> &str {
 pub(super) struct Authority<'a> {
     /// Without brackets.
     pub(super) host: &'a str,
-    /// `None`: the scheme's own.
+    /// `None`: the scheme's default.
     pub(super) port: Option<u16>,
 }
 
@@ -76,7 +75,7 @@ impl<'a> Authority<'a> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (host, port) = rest.split_once(']')?;
-                // Told by its colons: `::ffff:127.0.0.1` reads as the IPv4 address that it stands for.
+                // It must have colons: `::ffff:127.0.0.1` parses as the IPv4 address that it maps.
                 host.parse::<Address>().ok().filter(|_| host.contains(':'))?;
                 (host, port)
             }
@@ -99,14 +98,14 @@ impl<'a> Authority<'a> {
         self.host.parse::<Address>().ok().map(|address| address.ip())
     }
 
-    /// Whether it names the loopback, which is another machine's only for a client that lies.
+    /// Whether it names the loopback. A client on another machine may send that, too, but only a hostile one.
     pub(super) fn is_loopback(&self) -> bool {
         self.ip().is_some_and(|ip| ip.is_loopback())
             || without_dot(self.host).eq_ignore_ascii_case("localhost")
     }
 }
 
-/// The layer: one Host, well formed, and ours.
+/// The layer: requires exactly one Host, well-formed and allowed.
 pub(super) async fn check(State(allowlist): State<HostAllowlist>, request: Request, next: Next) -> Response {
     match authority(request.uri(), request.headers()) {
         Err(refusal) => refusal.into_response(),

@@ -1,7 +1,7 @@
-//! lanscan's API, as its clients know it: two paths, answered from our own discovery's last sweeps.
+//! lanscan's API, as its clients know it: two paths, answered from the last sweeps of this appliance's own discovery.
 //!
-//! Where discovery is off they are 404, not lanscan's `{}`: that says "my first sweep is still to come", and a
-//! client would wait for it for ever. A failed request it tells its owner of, with the reason.
+//! If discovery is off they are 404, not lanscan's `{}`, which means that the first sweep is still to come: a client
+//! would wait for it for ever. A failed request it reports to its user, with the reason.
 
 use axum::{extract::State, response::Response};
 use hyper::StatusCode;
@@ -47,10 +47,10 @@ async fn devices(State(directory): State<DeviceDirectory>, desk: Desk) -> Result
     }
 }
 
-/// What was found, as far as it is written. All readers share it.
+/// The document, as far as it is written. All readers share the devices.
 struct Devices {
     found: Found,
-    /// So many are written.
+    /// How many devices are written.
     told: usize,
 }
 
@@ -74,7 +74,7 @@ impl Source for Devices {
     }
 }
 
-/// What ends a document without devices.
+/// The end of a document without devices.
 const NONE_END: &[u8] = b"],\"count\":0}";
 
 /// When the last sweep was, and how many it found.
@@ -92,7 +92,7 @@ async fn status(State(directory): State<DeviceDirectory>) -> Result<Response, Re
             last_time_sec: seconds(preparation + sweeping),
             last_count: devices.len(),
         },
-        // lanscan's words.
+        // lanscan's own text.
         None => StatusPart { last_utc: "(just starting up)".to_owned(), last_time_sec: 0.0, last_count: 0 },
     };
     Ok(json(StatusCode::OK, &StatusBody { status }))

@@ -1,4 +1,4 @@
-//! How much a client may ask of the server.
+//! The server's bounds for clients.
 
 use std::time::Duration;
 
@@ -7,36 +7,36 @@ use super::reading::LeastRate;
 /// The server's bounds. The defaults are the appliance's; tests pass shorter ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From accepting a connection, or from the end of its last answer, to a complete request head: bounds
-    /// both a client that dribbles its head and one that keeps an idle connection. Default 5 s.
+    /// From accepting a connection, or from the end of its last response, to a complete request head: bounds both a
+    /// client that sends its head slowly and one that keeps an idle connection. Default 5 s.
     pub header: Duration,
-    /// From a complete head to the last byte of the answer having been taken by the kernel. Default 30 s.
+    /// From a complete head to when the kernel has taken the last byte of the response. Default 30 s.
     pub request: Duration,
-    /// From our last word on a connection to its end, for what the client still sends. Closing a socket that holds
-    /// unread bytes makes the kernel send RST, which can destroy an answer that is still on its way (RFC 9112, 9.6).
+    /// From the last response on a connection to its end, to read what the client still sends. To close a socket with
+    /// unread bytes makes the kernel send RST, which can destroy a response that is still in flight (RFC 9112, 9.6).
     /// Default 1 s.
     pub linger: Duration,
-    /// What a client has to take of an answer that waits for it, or is disconnected. Default 16 KB within 10 s; no
-    /// network that a page can be used on is slower.
+    /// The least rate at which a client has to read its response; a slower one is disconnected. Default 16 KB within 10
+    /// s; no network on which the page is usable is slower.
     pub reading: LeastRate,
-    /// What a client has to send of a scan that it hands in, in bytes, within nine tenths of [`Limits::request`], or
-    /// it is given up. Default 16 KB.
+    /// How many bytes of an uploaded scan a client has to send within nine tenths of [`Limits::request`]; a slower
+    /// upload is aborted. Default 16 KB.
     pub sending: u64,
-    /// Bytes of all answers together that wait in memory for their clients. Default 8 MB: a piece of 32 KB for each of
-    /// 256 connections.
+    /// Most bytes of all responses together that wait in memory for their clients. Default 8 MB: a piece of 32 KB for
+    /// each of 256 connections.
     pub in_flight: usize,
-    /// Bytes of all requests' bodies together that are in memory, those of scans handed in apart. Default 2 MB.
+    /// Most bytes of all request bodies together in memory, without uploaded scans. Default 2 MB.
     pub bodies: usize,
-    /// How long a request waits for either, before it is told to come again (503). Default 5 s.
+    /// How long a request waits for either before it is refused, to be retried (503). Default 5 s.
     pub queue: Duration,
-    /// Request body, in bytes. Default 1 MB.
+    /// The largest request body, in bytes. Default 1 MB.
     pub body: usize,
-    /// A scan that is handed in, in bytes. Default 128 MB.
+    /// The largest uploaded scan, in bytes. Default 128 MB.
     pub upload: usize,
-    /// Connections open at once, over all listeners. Default 256; where descriptors are few, fewer
+    /// Most connections open at once, over all listeners. Default 256; fewer if descriptors are few
     /// ([`connections`](crate::net::Limits::connections)).
     pub connections: usize,
-    /// From the stop signal to the last connection's end, for requests under way. Default 800 ms.
+    /// From the stop signal to the end of the last connection, for requests in progress. Default 800 ms.
     pub stop: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Binding the addresses to serve on, with errors that say what to do.
+//! Binds the addresses to serve on, with errors that say what to do.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that the kernel completes ahead of us: a burst waits here instead of losing SYNs, which
+/// Connections that the kernel completes before they are accepted: a burst waits here instead of losing SYNs, which
 /// would cost each client a second. The kernel bounds it by net.core.somaxconn.
 const BACKLOG: i32 = 1024;
 
@@ -37,7 +37,7 @@ pub enum BindError {
     Other {
         /// The address.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }
@@ -48,13 +48,13 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
     for (address, bound) in bind_each(addresses) {
         match bound? {
             Some(listener) => listeners.push(listener),
-            None => tracing::warn!(%address, "this machine has no IPv6; not listening there"),
+            None => tracing::warn!(%address, "this machine has no IPv6; not listening on this address"),
         }
     }
     Ok(listeners)
 }
 
-/// Binds these addresses one after the other and tells what became of each; `None`: it is left out.
+/// Binds these addresses one after the other and returns the result for each; `None`: it is left out.
 ///
 /// `[::]` also takes IPv4 connections unless an IPv4 address with the same port is listed, too. On a kernel
 /// without IPv6, `[::]` is left out if anything else is listed: the default configuration lists it.
@@ -75,7 +75,7 @@ pub fn bind_each(
 
 fn listen(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Without it a restart would wait a minute for old connections' TIME_WAIT.
+    // Without it a restart would wait a minute for old connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(v6_only)?;

@@ -1,4 +1,4 @@
-//! Which clients listen to events: each holds a connection for as long as it likes.
+//! The clients that listen to events, each on a connection of its own for any time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,23 +10,23 @@ use super::{
 };
 use crate::model::Moment;
 
-/// Listeners at once, an eighth of all connections. All tabs of a browser share one; a client is never left without two.
+/// Most listeners at once, an eighth of all connections. All tabs of a browser share one; a client always keeps two.
 const QUOTA: Quota = Quota { total: 32, strangers: 24, each: 8, spared: 2 };
 
-/// The listeners that there are.
+/// The present listeners.
 #[derive(Clone, Default)]
 pub(super) struct Listeners(Arc<Mutex<Table>>);
 
 #[derive(Default)]
 struct Table {
     taken: u64,
-    /// With each what ends it when it is dropped.
+    /// Each with a sender that ends it when dropped.
     open: Vec<(Held, oneshot::Sender<()>)>,
     refusals: Refusals,
 }
 
 impl Listeners {
-    /// A place for one more, which may cost another client one of its own.
+    /// Admits one more listener, for which another client may lose one of its own.
     pub(super) fn admit(&self, now: Moment, client: Client) -> Result<Listening, Reason> {
         let mut table = self.table();
         let changes = table.refusals.end(now);
@@ -55,12 +55,12 @@ impl Listeners {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Every change under the lock is a single step, so a poisoned table is still a right one.
+        // Every change under the lock is a single step, so a poisoned table is still consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One listener's place; dropping it frees the place.
+/// The place of one listener; dropping it frees the place.
 pub(super) struct Listening {
     id: u64,
     ended: oneshot::Receiver<()>,
@@ -70,7 +70,7 @@ pub(super) struct Listening {
 impl Listening {
     /// Resolves when another client gets the place. Cancel-safe.
     pub(super) async fn ended(&mut self) {
-        // Nothing is ever sent: the sender's end is the message.
+        // Nothing is ever sent: that the sender is dropped is the message.
         let _ = (&mut self.ended).await;
     }
 }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_listens_eight_times_and_makes_room_for_others() {
+    fn a_client_has_eight_listeners_and_loses_some_to_others() {
         let listeners = Listeners::default();
         let listen = |last, is_owner| listeners.admit(Moment::ZERO, client(last, is_owner));
         let mut greedy: Vec<Listening> = (0..9).filter_map(|_| listen(1, false).ok()).collect();
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(greedy.iter_mut().map(ended).collect::<Vec<_>>()[..2], [true, false]);
         assert!(!ended(&mut new));
         let owners: Vec<Listening> = (0..8).map(|_| listen(1, true).unwrap()).collect();
-        assert!(!ended(&mut greedy[1]), "the owner's places are other ones");
+        assert!(!ended(&mut greedy[1]), "the owner has places of its own");
         drop((greedy, more, new, owners));
         assert!(listeners.table().open.is_empty());
     }

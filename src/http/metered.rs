@@ -1,4 +1,4 @@
-//! A socket that tells how much of what is written to it the kernel has taken, and whether more waits.
+//! A socket that counts how many of the written bytes the kernel has taken, and reports whether more wait.
 
 use std::{
     io::{self, IoSlice},
@@ -15,7 +15,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What has been written to a socket.
+/// The bytes written to a socket.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     taken: AtomicU64,
@@ -28,7 +28,7 @@ impl Meter {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Whether the kernel did not take what was last offered to it: its buffer is full, for the client reads no more.
+    /// Whether the kernel did not take the last write: its buffer is full, because the client does not read.
     pub(super) fn is_waiting(&self) -> bool {
         self.is_waiting.load(Ordering::Relaxed)
     }
@@ -41,7 +41,7 @@ impl Meter {
     }
 }
 
-/// The socket.
+/// The metered socket.
 pub(super) struct Metered {
     stream: TcpStream,
     meter: Arc<Meter>,

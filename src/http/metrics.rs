@@ -1,5 +1,5 @@
-//! What Prometheus scrapes. The part about the devices, by far the larger one, is written once for all who ask until
-//! something in it changes; each reader holds the same bytes.
+//! The page that Prometheus scrapes. The part about the devices, by far the larger one, is encoded once for all clients
+//! until something in it changes; all readers share the same bytes.
 
 use std::{
     convert::Infallible,
@@ -25,21 +25,21 @@ use crate::{
     service::snapshot::{HostsVersion, SnapshotReader},
 };
 
-/// Parts that were replaced and are still read by slow clients, at most. If there are more, nothing is written anew
-/// until one of them is done or disconnected: within half a minute.
+/// Most replaced parts that slow clients may still be reading. If there are more, no new part is encoded until one of
+/// the clients is done or disconnected, which takes at most half a minute.
 const REPLACED: usize = 1;
 
-/// `/metrics`. Open to all, like every read: Prometheus scrapes without a token by default.
+/// `/metrics`. It needs no token, like every read: Prometheus scrapes without one by default.
 pub(super) fn routes(snapshots: SnapshotReader) -> Router {
     Router::new()
         .route("/metrics", get(page))
         .with_state(Arc::new(Pages { snapshots, hosts: Mutex::default() }))
 }
 
-/// What pages are made of.
+/// The parts of the page.
 struct Pages {
     snapshots: SnapshotReader,
-    /// Locked while it is written, so that it is written once.
+    /// Locked while it is encoded, so that it is encoded only once.
     hosts: Mutex<HostParts>,
 }
 
@@ -50,7 +50,7 @@ struct HostParts {
     replaced: Vec<Weak<String>>,
 }
 
-/// One reader's hold of it.
+/// One reader's reference to it.
 struct Shared(Arc<String>);
 
 impl AsRef<[u8]> for Shared {
@@ -72,15 +72,15 @@ async fn page(State(pages): State<Arc<Pages>>) -> Result<Response, Refusal> {
 }
 
 fn failed(error: &MetricsError) -> Refusal {
-    tracing::error!(%error);
+    tracing::error!(%error, "failed to encode metrics; answering 500");
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }
 
 impl Pages {
-    /// The part about the devices as they are now; nothing where the database cannot be read.
+    /// The part about the devices as they are now; empty if the database cannot be read.
     async fn hosts(&self) -> Result<Arc<String>, MetricsError> {
         let mut parts = self.hosts.lock().await;
-        // Before the facts: what changes while they are read is written the next time.
+        // Read before the data: what changes while the data are read is encoded the next time.
         let version = self.snapshots.hosts_version().await;
         if let Some(known) = version.as_ref().ok().and_then(|version| parts.still_good(version)) {
             return Ok(known);
@@ -95,7 +95,7 @@ impl Pages {
                 Ok(written)
             }
             (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(%error, "metrics without the database");
+                tracing::warn!(%error, "cannot read the database; metrics lack the devices");
                 Ok(metrics::encode_hosts(&Snapshot::default())?.into())
             }
         }
@@ -103,7 +103,7 @@ impl Pages {
 }
 
 impl HostParts {
-    /// The newest part, if it is of this version, or too many older ones are still read.
+    /// The newest part, if it is of this version, or if too many older ones are still being read.
     fn still_good(&mut self, version: &HostsVersion) -> Option<Arc<String>> {
         self.replaced.retain(|part| part.strong_count() > 0);
         let (of, part) = self.newest.as_ref()?;

@@ -1,13 +1,13 @@
 //! Layer 4: the HTTP server.
 //!
-//! A request passes, from outside in: `server` (accepts), `conversation` (one connection under its time limits),
-//! `connections` (whether its client has a place left, as `admission` decides), `finish` (methods, JSON
-//! errors, cache headers), `host_allowlist` (does Host name this appliance?), `body` (how much may be sent), `auth` (around routes
-//! that change state), `asked` (what path and query say), then the route's handler. Handlers are thin: they ask a
-//! question of a lower layer and give its answer the contract's shape.
+//! A request passes, from the outside in: `server` (accepts connections), `conversation` (serves one connection within
+//! its time limits), `connections` (whether its client has a place left, as `admission` decides), `finish` (methods,
+//! JSON errors, cache headers), `host_allowlist` (whether Host names this appliance), `body` (how much a client may
+//! send), `auth` (around routes that change state), `asked` (parses path and query), then the route's handler. Handlers
+//! are thin: they query a lower layer and give the result the form that the API promises.
 //!
-//! The release build aborts on a panic, so nothing here may: no indexing, no unwrap, no arithmetic on what
-//! a client sent.
+//! The release build aborts on a panic, so nothing here may panic: no indexing, no unwrap, no arithmetic on what a
+//! client sent.
 
 mod admission;
 mod answer;

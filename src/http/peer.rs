@@ -1,15 +1,15 @@
-//! Which client an address counts for.
+//! Which addresses count as one client.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
-/// What quotas are counted by: addresses with the same key are taken for the same client.
+/// The key for quotas: addresses with the same key count as one client.
 ///
-/// IPv6 counts by its /64: a host makes itself as many addresses as it likes within one (RFC 8981). A link-local
-/// address counts by itself and its interface, for all of a network's share one /64. An IPv4-mapped address counts as
-/// the IPv4 address that it stands for.
+/// IPv6 addresses count by their /64, within which a host can have any number of addresses (RFC 8981). A link-local
+/// address counts by itself and its interface, because all of a network share one /64. An IPv4-mapped address counts as
+/// the IPv4 address that it maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct PeerKey {
     ip: IpAddr,
@@ -21,7 +21,7 @@ pub(super) struct PeerKey {
 const NETWORK: u128 = !(u64::MAX as u128);
 
 impl PeerKey {
-    /// The client that this address belongs to.
+    /// The key of this address.
     pub(super) fn of(peer: SocketAddr) -> Self {
         let ip = match peer.ip().to_canonical() {
             IpAddr::V6(ip) if ip.is_unicast_link_local() || ip.is_loopback() => IpAddr::V6(ip),
@@ -35,13 +35,13 @@ impl PeerKey {
         Self { ip, scope }
     }
 
-    /// Whether it is a process of this machine, which may be a proxy and speak for many.
+    /// Whether it is a process on this machine, which may be a proxy for many clients.
     pub(super) const fn is_loopback(self) -> bool {
         self.ip.is_loopback()
     }
 }
 
-/// As a log names it: `192.0.2.1`, `2001:db8::/64`, `fe80::1%2`.
+/// As shown in the log: `192.0.2.1`, `2001:db8::/64`, `fe80::1%2`.
 impl fmt::Display for PeerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.ip {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_named_by_what_it_counts_as() {
+    fn a_peer_is_shown_as_it_is_counted() {
         for (peer, named) in [
             ("192.0.2.1:40000", "192.0.2.1"),
             ("[::ffff:192.0.2.1]:40000", "192.0.2.1"),
@@ -86,7 +86,7 @@ mod tests {
             ("[fe80::1%2]:1", "[fe80::1%2]:2", true),
             ("[fe80::1%2]:1", "[fe80::2%2]:1", false),
             ("[fe80::1%2]:1", "[fe80::1%3]:1", false),
-            // What is no part of a global address is no part of its key.
+            // The scope is no part of a global address, nor of its key.
             ("[2001:db8::1%2]:1", "[2001:db8::1%3]:1", true),
         ] {
             assert_eq!(key(one) == key(other), is_shared, "{one} {other}");

@@ -179,7 +179,7 @@ impl Source for Macs {
     }
 }
 
-/// What ends the list of devices.
+/// The end of the list of devices.
 const MACS_END: &[u8] = b"]}";
 
 /// A device's open ports, as far as they are written.
@@ -205,7 +205,7 @@ impl Source for Ports {
             write_json(text, &DeviceBody::Known(HostBody::without_ports(host, self.mac)))?;
             text.truncate(text.len() - NO_PORTS_END.len());
         }
-        // One that has been forgotten meanwhile has no more ports.
+        // A device that has been forgotten meanwhile has no more ports.
         let open = host.map(|host| host.open).unwrap_or_default();
         let from = open.partition_point(|&port| port < self.next);
         let rest = open.get(from..).unwrap_or_default();
@@ -221,7 +221,7 @@ impl Source for Ports {
     }
 }
 
-/// What ends a device without ports.
+/// The end of a device without ports.
 const NO_PORTS_END: &[u8] = b"],\"count\":0}";
 
 /// A device, if it is known.
@@ -266,7 +266,7 @@ struct TimePart {
 impl<'a> HostBody<'a> {
     fn without_ports(host: &'a CachedHost, mac: Mac) -> Self {
         let total = host.preparation + host.scanning;
-        // The original dates a result by when it was written, not by when it was begun.
+        // The original dates a result by its end, not by its beginning.
         let ended = host.started.checked_add(total).unwrap_or(host.started);
         Self {
             host: HostPart { ipv4: &host.device.address, mac },
@@ -334,7 +334,7 @@ impl<'a> ProbeBody<'a> {
     }
 }
 
-/// The original's sentences where it has one.
+/// The original's sentence, if it has one.
 fn why_not_open(host: &str, port: &str, answer: &ProbeAnswer) -> String {
     match &answer.found {
         Ok(PortFinding { state: PortState::Closed, .. }) => {
@@ -358,7 +358,7 @@ mod tests {
     use crate::model::{Device, ScanId};
 
     #[test]
-    fn a_device_is_told_as_the_original_did() {
+    fn a_device_is_written_as_the_original_did() {
         let mac: Mac = "b8:27:eb:ac:14:3e".parse().unwrap();
         let host = CachedHost {
             device: Device { address: "192.168.1.7".parse().unwrap(), mac: Some(mac), name: None },
@@ -404,7 +404,7 @@ mod tests {
         Some(1_000),
         r#"{"error":"Unable to connect to host \"nas.lan:80\" (host-unreach).","address":"192.168.1.7","state":"filtered","reason":"host-unreach","rtt_ms":0.001}"#
     )]
-    fn a_probe_is_told_with_the_originals_keys_first(
+    fn a_probe_is_written_with_the_originals_keys_first(
         #[case] state: PortState,
         #[case] reason: Reason,
         #[case] rtt_nanos: Option<u64>,

@@ -1,9 +1,10 @@
-//! How many ports clients may have looked at, and how those are shared.
+//! How many ports clients may have probed, and how that rate is shared.
 //!
-//! The probe path makes this machine connect anywhere on a client's word. That is its purpose, so what bounds the harm
-//! is its rate: too low for a scan of others, or for drowning out our own. One rate holds for all clients together,
-//! because on a LAN an address is easily had. It is shared so that no client waits for what another takes: each has at
-//! most an equal share, one share is left for a client that comes, and half of the burst is kept for the owner.
+//! The probe path makes this machine connect to any host that a client names. That is its purpose, so its rate bounds
+//! the harm: too low for scanning others, or for delaying the appliance's own scans. One rate holds for all clients
+//! together, because on a LAN a client can easily have many addresses. It is shared so that no client waits for
+//! another: each has at most an equal share, one share is left for the next client, and half of the burst is reserved
+//! for the owner.
 
 use std::{
     collections::HashMap,
@@ -17,36 +18,35 @@ use crate::{
     model::{Bucket, Moment},
 };
 
-/// Probes under way at once for all clients but the owner. A port that does not answer takes 10 s.
+/// Probes in flight at once for all clients but the owner. A port that does not answer takes 10 s.
 const AT_ONCE: usize = 16;
 
-/// Probes under way at once for the owner, whatever the others have.
+/// Probes in flight at once for the owner, however many the others have.
 const AT_ONCE_FOR_OWNER: usize = 32;
 
-/// Time from one to the next in the long run: 20 a second.
+/// Time per probe in the long run: 20 a second.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// How many may come in a bunch after a pause, as the time that they take.
+/// The burst after a pause, as the time that its probes take at this rate.
 const BURST: Duration = Duration::from_secs(2);
 
-/// A client takes part in the sharing for so long after its last question.
+/// For how long a client counts as active after its last request.
 const MEMORY: Duration = BURST;
 
-/// Clients that the rate is shared among. Further ones are refused: by then a share is one probe in a minute.
+/// Most clients that share the rate. Further ones are refused: by then a share is one probe a minute.
 const CLIENTS: usize = 1024;
 
-/// What a probe takes of its client's share if a page may be behind it: a user who types addresses does not need more
-/// than one a second.
+/// The cost of a probe that a page may have requested: a user who types addresses does not need more than one a second.
 const COST_OF_PAGE: u32 = 10;
 
-/// For whom a port is looked at.
+/// The client for which a port is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProbeClient {
-    /// A program on this machine, or one that shows the token.
+    /// A program on this machine, or one that sends the token.
     Owner,
     /// Another.
     Peer(PeerKey),
-    /// A browser there that does not say whether its user or a page wants it.
+    /// A browser that does not say whether its user or a page makes the request.
     Browser(PeerKey),
 }
 
@@ -68,33 +68,33 @@ struct Shares {
 #[derive(Default)]
 struct Share {
     bucket: Bucket,
-    under_way: usize,
+    in_flight: usize,
     asked: Moment,
 }
 
 impl Shares {
-    /// Takes a place, or tells how long until there may be one.
+    /// Takes a place, or returns how long to wait for one.
     fn take(&mut self, now: Moment, client: ProbeClient) -> Result<(), Duration> {
         let (peer, weight) = match client {
             ProbeClient::Owner => return self.take_for_owner(now),
             ProbeClient::Peer(peer) => (peer, 1),
             ProbeClient::Browser(peer) => (peer, COST_OF_PAGE),
         };
-        let is_active = |share: &Share| share.under_way > 0 || share.asked.until(now) < MEMORY;
+        let is_active = |share: &Share| share.in_flight > 0 || share.asked.until(now) < MEMORY;
         self.peers.retain(|_, share| is_active(share));
         if self.peers.len() >= CLIENTS && !self.peers.contains_key(&peer) {
             return Err(MEMORY);
         }
         self.peers.entry(peer).or_default().asked = now;
-        // One more than there are: the share of the next to come.
+        // One more than there are clients: the share of the next one.
         let shares = self.peers.len() + 1;
         let cost = INTERVAL * u32::try_from(shares).unwrap_or(u32::MAX) * weight;
         let share = self.peers.entry(peer).or_default();
-        if self.of_peers >= AT_ONCE || share.under_way >= (AT_ONCE / shares).max(1) {
+        if self.of_peers >= AT_ONCE || share.in_flight >= (AT_ONCE / shares).max(1) {
             return Err(Duration::ZERO);
         }
         // The other half of the burst is the owner's.
-        // One at a time is let through however many share.
+        // However many clients share, each may have one at a time.
         let burst = BURST.max(cost);
         let wait = share.bucket.wait(now, cost, burst).max(self.bucket.wait(now, INTERVAL, BURST / 2));
         if !wait.is_zero() {
@@ -102,7 +102,7 @@ impl Shares {
         }
         share.bucket.spend(now, cost);
         self.bucket.spend(now, INTERVAL);
-        share.under_way += 1;
+        share.in_flight += 1;
         self.of_peers += 1;
         Ok(())
     }
@@ -124,7 +124,7 @@ impl Shares {
             ProbeClient::Peer(peer) | ProbeClient::Browser(peer) => {
                 self.of_peers -= 1;
                 if let Some(share) = self.peers.get_mut(&peer) {
-                    share.under_way -= 1;
+                    share.in_flight -= 1;
                 }
             }
         }
@@ -136,7 +136,7 @@ impl Probes {
         Self { clock, shares: Mutex::default() }
     }
 
-    /// Lets one begin, or says when to come back.
+    /// Admits a probe, or refuses it with the time after which to retry.
     pub(super) fn admit(&self, client: ProbeClient) -> Result<Admitted<'_>, Refusal> {
         self.shares().take(self.clock.now(), client).map_err(refusal)?;
         Ok(Admitted { probes: self, client })
@@ -147,7 +147,7 @@ impl Probes {
     }
 }
 
-/// A probe under way; dropping it ends it.
+/// A probe in flight; dropping it frees its place.
 pub(super) struct Admitted<'a> {
     probes: &'a Probes,
     client: ProbeClient,
@@ -182,8 +182,8 @@ mod tests {
         Moment::from_start(Duration::from_millis(1_000_000 + millis))
     }
 
-    /// How many of these clients' probes begin in ten seconds, if each asks every millisecond and each probe is over at
-    /// once.
+    /// How many probes of these clients begin in ten seconds, if each makes a request every millisecond and each probe
+    /// is over at once.
     fn taken(shares: &mut Shares, clients: &[ProbeClient]) -> Vec<u32> {
         let mut taken = vec![0; clients.len()];
         for millis in 0..10_000 {
@@ -226,13 +226,13 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_and_a_client_that_comes_are_served_while_others_flood() {
+    fn the_owner_and_a_new_client_are_served_while_others_flood() {
         for flooding in [1, 3, 30] {
             let mut shares = Shares::default();
             let (mut owner, mut refused) = (0, 0);
             for millis in 0..20_000 {
                 for number in 0..flooding {
-                    // These take their time.
+                    // These are not over.
                     let _ = shares.take(at(millis), peer(number));
                 }
                 if millis >= 10_000 && millis != 15_000 && millis % 500 == 0 {
@@ -263,13 +263,13 @@ mod tests {
     #[test]
     fn places_are_bounded_for_each_client_for_all_and_for_the_owner() {
         let mut shares = Shares::default();
-        let mut under_way = |client| (0..).take_while(|_| shares.take(at(0), client).is_ok()).count();
-        assert_eq!(under_way(peer(1)), AT_ONCE / 2);
-        assert_eq!(under_way(peer(2)), AT_ONCE / 3);
-        assert_eq!(under_way(peer(3)), AT_ONCE - AT_ONCE / 2 - AT_ONCE / 3);
-        assert_eq!(under_way(peer(4)), 0);
+        let mut in_flight = |client| (0..).take_while(|_| shares.take(at(0), client).is_ok()).count();
+        assert_eq!(in_flight(peer(1)), AT_ONCE / 2);
+        assert_eq!(in_flight(peer(2)), AT_ONCE / 3);
+        assert_eq!(in_flight(peer(3)), AT_ONCE - AT_ONCE / 2 - AT_ONCE / 3);
+        assert_eq!(in_flight(peer(4)), 0);
         assert_eq!(
-            under_way(ProbeClient::Owner),
+            in_flight(ProbeClient::Owner),
             AT_ONCE_FOR_OWNER - 8,
             "of the burst of 40, 16 are the others'"
         );
@@ -287,7 +287,7 @@ mod tests {
         }
         assert_eq!(shares.peers.len(), CLIENTS);
         while shares.of_peers > 0 {
-            let peer = shares.peers.iter().find(|(_, share)| share.under_way > 0).map(|(peer, _)| *peer);
+            let peer = shares.peers.iter().find(|(_, share)| share.in_flight > 0).map(|(peer, _)| *peer);
             shares.give_back(ProbeClient::Peer(peer.unwrap()));
         }
         let _ = shares.take(at(5_000), peer(1));

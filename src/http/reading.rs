@@ -1,9 +1,9 @@
-//! How fast a client has to take an answer: pure. A client that stops reading holds a connection, a piece of text and
-//! the kernel's buffers, and costs its owner nothing.
+//! How fast a client has to read a response: pure. A client that stops reading holds a connection, a piece of text and
+//! the kernel's buffers, at no cost of its own.
 
 use std::time::Duration;
 
-/// The least that has to be taken, on average over any such time in which something waits to be taken.
+/// The least rate of reading, on average over any such time in which data wait for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeastRate {
     /// Bytes.
@@ -12,22 +12,22 @@ pub struct LeastRate {
     pub within: Duration,
 }
 
-/// What becomes of a connection.
+/// The judgement of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing waits for the client.
+    /// No data wait for the client.
     Idle,
-    /// Something does; to be judged again then.
+    /// Data wait for the client; to be judged again then.
     WaitsUntil(Duration),
-    /// The client has had its time.
+    /// The client has read too little in its time.
     TooSlow,
 }
 
-/// One connection, as it is watched. Time is counted from the connection's beginning.
+/// Watches one connection. Time is counted from the connection's beginning.
 #[derive(Debug)]
 pub(super) struct Reading {
     least: LeastRate,
-    /// Since when something waits, and how much had been taken until then.
+    /// Since when data wait, and how many bytes had been read until then.
     since: Option<(Duration, u64)>,
 }
 
@@ -36,7 +36,7 @@ impl Reading {
         Self { least, since: None }
     }
 
-    /// Judges a client that has taken so much so far, and for whom more waits or not.
+    /// Judges a client that has read so many bytes so far, and for which more wait or not.
     pub(super) fn judge(&mut self, now: Duration, taken: u64, is_waiting: bool) -> Verdict {
         let LeastRate { bytes, within } = self.least;
         match self.since {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_takes_nothing_has_one_window() {
+    fn a_client_that_reads_nothing_has_one_window() {
         let mut reading = Reading::new(LEAST);
         assert_eq!(reading.judge(seconds(0), 0, false), Verdict::Idle);
         assert_eq!(reading.judge(seconds(3), 5000, true), Verdict::WaitsUntil(seconds(13)));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_takes_a_little_now_and_then_is_too_slow_as_well() {
+    fn a_client_that_reads_a_little_now_and_then_is_too_slow_as_well() {
         let mut reading = Reading::new(LEAST);
         for second in 0..10 {
             assert_eq!(reading.judge(seconds(second), second * 99, true), Verdict::WaitsUntil(seconds(10)));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_for_whom_nothing_waits_has_its_window_anew() {
+    fn the_window_restarts_if_no_data_wait() {
         let mut reading = Reading::new(LEAST);
         assert_eq!(reading.judge(seconds(0), 0, true), Verdict::WaitsUntil(seconds(10)));
         assert_eq!(reading.judge(seconds(9), 10, false), Verdict::Idle);

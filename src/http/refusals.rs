@@ -1,21 +1,21 @@
-//! Which clients are being refused, for one log line when that begins and one when it is over.
+//! Which clients are being refused: one log line when that begins, and one when it is over.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{admission::Reason, peer::PeerKey};
 use crate::model::Moment;
 
-/// So long without a refusal, and it is over.
+/// After so long without a refusal it is over.
 const QUIET: Duration = Duration::from_secs(300);
 
-/// So many are told apart: an attacker may have any number of addresses, a log has not.
+/// So many clients are logged one by one: an attacker may have any number of addresses, but a log must be bounded.
 const NAMED: usize = 16;
 
-/// The refusals under way.
+/// The ongoing refusals.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     ongoing: BTreeMap<Reason, Ongoing>,
-    /// Since when there have been more than can be told apart.
+    /// When there last were more clients than are logged one by one.
     crowded_at: Option<Moment>,
 }
 
@@ -26,7 +26,7 @@ struct Ongoing {
     count: u64,
 }
 
-/// A change that is worth a line.
+/// A change that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Began(Reason),
@@ -54,7 +54,7 @@ impl Refusals {
         self.crowded_at.replace(now).is_none().then_some(Change::Crowded)
     }
 
-    /// What has come to its end by now.
+    /// The refusals that are over by now.
     pub(super) fn end(&mut self, now: Moment) -> Vec<Change> {
         let mut over = Vec::new();
         self.ongoing.retain(|&reason, &mut Ongoing { began, last, count }| {
@@ -69,16 +69,16 @@ impl Refusals {
     }
 }
 
-/// Writes the line; `of` says what is refused, as in "requests".
+/// Logs the change; `of` says what is refused, such as "requests".
 pub(super) fn log(of: &str, change: Change) {
     match change {
         Change::Began(Reason::Quota(client)) => tracing::warn!(
             %client,
-            "refusing {of}: this client holds as many as one client may; it is served again when some of them end"
+            "refusing {of}: this client has as many as one client may; it is served again when some of them end"
         ),
         Change::Began(Reason::Full) => {
             tracing::warn!(
-                "refusing {of}: all places but those kept for this machine and the token are taken"
+                "refusing {of}: all places are taken except those reserved for this machine and the token"
             );
         }
         Change::Over { reason, count, lasted } => {
@@ -89,7 +89,7 @@ pub(super) fn log(of: &str, change: Change) {
             tracing::info!(client, refused = count, seconds = lasted.as_secs(), "no longer refusing {of}");
         }
         Change::Crowded => {
-            tracing::warn!("refusing {of} of more than {NAMED} clients; further ones are not named");
+            tracing::warn!("refusing {of} of more than {NAMED} clients; further ones are not logged");
         }
     }
 }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_is_refused_a_thousand_times_makes_two_lines() {
+    fn a_client_that_is_refused_a_thousand_times_causes_two_lines() {
         let mut refusals = Refusals::default();
         let mut changes = Vec::new();
         for tenth in 0..1000 {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_addresses_makes_a_bounded_number_of_lines() {
+    fn a_flood_of_addresses_causes_a_bounded_number_of_lines() {
         let mut refusals = Refusals::default();
         let mut lines = 0;
         for round in 0..100 {

@@ -1,5 +1,5 @@
-//! Long answers, written while they are read: a hundred thousand rows begin at once and never lie in memory together.
-//! While a client takes its time nothing is held for it but one piece of text, and where to go on reading.
+//! Long responses, written while the client reads them: a response of a hundred thousand rows begins at once, and they
+//! are never in memory together. For a slow client only one piece of text is held, and the position to continue from.
 
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
@@ -20,21 +20,21 @@ use tokio::sync::Semaphore;
 use super::{admission::Client, answer::Refusal};
 use crate::store::StoreError;
 
-/// How much is written before it is sent, in bytes; what is read at a time may exceed it by some kilobytes.
+/// How much is written before it is sent, in bytes; a piece may exceed it by some kilobytes.
 const PIECE: usize = 8 * 1024;
 
-/// Pieces that are being made at a time at a desk: to make one may take a device's 65,535 ports in memory, and the
-/// reader's thread could prepare for hundreds of clients what waits here to be written.
+/// Pieces that are made at a time at a desk: to make one may take a device's 65,535 ports in memory, and the reader's
+/// thread could otherwise prepare data for hundreds of clients.
 const AT_ONCE: usize = 1;
 
-/// Where pieces are made. The owner's are not kept waiting by those of a crowd of other clients.
+/// Where pieces are made. The owner has a desk apart, and so does not wait for a crowd of other clients.
 #[derive(Clone, Default)]
 pub(super) struct Desks {
     clients: Desk,
     owner: Desk,
 }
 
-/// Where the pieces of one request are made. Found among the request's extensions, by who has sent it.
+/// Where the pieces of one request are made. One of the request's extensions; the client decides which.
 #[derive(Clone)]
 pub(super) struct Desk(Arc<Semaphore>);
 
@@ -50,20 +50,20 @@ impl<S: Sync> FromRequestParts<S> for Desk {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let is_owner = parts.extensions.get::<Client>().is_some_and(|client| client.is_owner);
         let desks = parts.extensions.get::<Desks>();
-        // A request that came by no server has a desk of its own.
+        // A request that did not come through the server has a desk of its own.
         Ok(desks
             .map_or_else(Self::default, |desks| if is_owner { &desks.owner } else { &desks.clients }.clone()))
     }
 }
 
-/// What a long answer is written by.
+/// The source of a long response.
 pub(super) trait Source: Send + 'static {
-    /// Appends what comes next, some kilobytes; whether more may follow.
+    /// Appends the next kilobytes; returns whether more may follow.
     fn write(&mut self, text: &mut Vec<u8>) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
-/// Answers with all that the source has to say. Until the first piece is full a failure is an answer of its own; after
-/// that it cuts the answer short, which its client sees, for the text has no end.
+/// Responds with the whole text of the source. Until the first piece is full, an error is a response of its own; after
+/// that it truncates the response, which the client notices, because the end is missing.
 pub(super) async fn streamed(
     desk: &Desk,
     kind: &'static str,
@@ -76,7 +76,7 @@ pub(super) async fn streamed(
                 return Ok(None);
             }
             let (text, more) = piece(&desk, &mut source).await.inspect_err(|error| {
-                tracing::warn!(%error, "an answer is cut short");
+                tracing::warn!(%error, "failed to continue a response; its client gets a truncated one");
             })?;
             Ok::<_, StoreError>(Some((text, (desk, source, more))))
         });
@@ -96,7 +96,7 @@ async fn piece(desk: &Desk, source: &mut impl Source) -> Result<(Bytes, bool), S
             return Ok((text.into(), false));
         }
     }
-    // It may wait for long.
+    // It may wait for a long time.
     text.shrink_to_fit();
     Ok((text.into(), true))
 }
@@ -121,7 +121,7 @@ pub(super) fn write_elements<T: Serialize>(
     Ok(())
 }
 
-/// Answers with all rows of all pages as one JSON array. A page is written whole, and should be small.
+/// Responds with all rows of all pages as one JSON array. A page is written at once, and should be small.
 pub(super) async fn array<P, T>(
     desk: &Desk,
     pages: impl Stream<Item = Result<P, StoreError>> + Send + 'static,

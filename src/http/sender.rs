@@ -1,9 +1,9 @@
-//! Which machine a request comes from, as far as its connection tells.
+//! Which machine a request comes from, as far as its connection shows.
 //!
-//! A forwarder on this machine (socat, `ssh -L -g`, `HAProxy`, docker-proxy) connects from a loopback address on
-//! behalf of every client that it has, and adds no header. Its clients still name in Host the address at which they
-//! reached the forwarder, so a request counts as this machine's own only where Host names the loopback, or the very address and
-//! port that a program here connected to. A client that knows of the forwarder can name the loopback all the same:
+//! A forwarder on this machine (socat, `ssh -L -g`, `HAProxy`, docker-proxy) connects from a loopback address on behalf
+//! of each of its clients, and adds no header. Its clients still name in Host the address at which they reached the
+//! forwarder, so a request counts as this machine's own only if Host names the loopback, or exactly the address and
+//! port to which a program here connected. A client that knows of the forwarder can name the loopback all the same:
 //! against that only `trust` without the loopback helps.
 
 use std::{
@@ -33,14 +33,14 @@ const FORWARDED: [HeaderName; 6] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
-/// The port of a URL that names none.
+/// The port of a URL without one.
 const HTTP: u16 = 80;
 
-/// The two ends of a connection; an IPv4-mapped address stands as the IPv4 address.
+/// The two ends of a connection; an IPv4-mapped address is converted to the IPv4 address.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
     pub(super) peer: SocketAddr,
-    /// Of this machine.
+    /// This machine's end.
     local: SocketAddr,
 }
 
@@ -54,13 +54,13 @@ impl Ends {
         Ok(Self { peer, local })
     }
 
-    /// Whether both are of this machine: no other one can complete a handshake with an address of this one's.
+    /// Whether both ends are on this machine: no other one can complete a handshake from an address of this machine.
     pub(super) fn are_here(self) -> bool {
         self.peer.ip().is_loopback() || self.peer.ip() == self.local.ip()
     }
 }
 
-/// The sender of a request. Found among its extensions.
+/// The sender of a request. One of the request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sender {
     /// A program on this machine, connected from this address.
@@ -72,7 +72,7 @@ pub(super) enum Sender {
 }
 
 impl Sender {
-    /// Of which nothing is known; it is trusted with nothing.
+    /// An unknown sender, which is not trusted at all.
     const UNKNOWN: Self = Self::Forwarded(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
     pub(super) fn of(ends: Ends, uri: &Uri, headers: &HeaderMap) -> Self {
@@ -100,8 +100,8 @@ impl Sender {
         matches!(self, Self::ThisMachine(_))
     }
 
-    /// Whether it is in one of these networks; this machine is in that of its loopback, by whichever of its addresses
-    /// it connects.
+    /// Whether it is in one of these networks; this machine counts as in that of its loopback, from whichever of its
+    /// addresses it connects.
     pub(super) fn is_within(self, networks: &[IpNet]) -> bool {
         let has = |address: IpAddr| networks.iter().any(|network| network.contains(&address));
         match self {
@@ -117,7 +117,7 @@ impl<S: Sync> FromRequestParts<S> for Sender {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        // None has been found for a request that came by no connection.
+        // A request without a connection has no sender.
         Ok(parts.extensions.get().copied().unwrap_or(Self::UNKNOWN))
     }
 }
@@ -132,7 +132,7 @@ mod tests {
         Ends { peer: SocketAddr::new(peer.parse().unwrap(), 40_000), local: local.parse().unwrap() }
     }
 
-    /// What the sender is, of whom it is said where its connection comes from, where it arrived and what it asks for.
+    /// The sender of a request by the connection's two ends and the Host.
     fn sender(peer: &str, local: &str, host: &str) -> Sender {
         Sender::at(ends(peer, local), Authority::parse(host).unwrap(), false)
     }
@@ -142,7 +142,7 @@ mod tests {
     const OTHER: &str = "other";
 
     #[rstest]
-    // By the loopback, under its own names.
+    // Over the loopback, under its own names.
     #[case("127.0.0.1", "127.0.0.1:80", "localhost", HERE)]
     #[case("127.0.0.1", "127.0.0.1:80", "LOCALHOST.:80", HERE)]
     #[case("127.0.0.1", "127.0.0.1:80", "127.0.0.1", HERE)]
@@ -154,7 +154,7 @@ mod tests {
     #[case("::1", "[::1]:80", "localhost", HERE)]
     // A tunnel by ssh from a user's own machine: only its two ends can use it.
     #[case("127.0.0.1", "127.0.0.1:80", "localhost:8080", HERE)]
-    // By a forwarder on this machine, under the address at which the forwarder was asked.
+    // Through a forwarder on this machine, under the address at which the client reached the forwarder.
     #[case("127.0.0.1", "127.0.0.1:80", "192.168.1.2:8080", FORWARDER)]
     #[case("127.0.0.1", "127.0.0.1:80", "192.168.1.2", FORWARDER)]
     #[case("127.0.0.1", "127.0.0.1:80", "pi", FORWARDER)]
@@ -164,21 +164,21 @@ mod tests {
     #[case("127.0.0.1", "127.0.0.1:80", "[::]", FORWARDER)]
     #[case("127.0.0.1", "127.0.0.1:80", "[::ffff:192.168.1.2]", FORWARDER)]
     #[case("::1", "[::1]:80", "[fd00::2]:8080", FORWARDER)]
-    // By this machine's own address, from itself.
+    // From this machine to its own address.
     #[case("192.168.1.2", "192.168.1.2:80", "192.168.1.2", HERE)]
     #[case("192.168.1.2", "192.168.1.2:80", "192.168.1.2:80", HERE)]
     #[case("192.168.1.2", "192.168.1.2:8080", "192.168.1.2:8080", HERE)]
     #[case("192.168.1.2", "192.168.1.2:80", "[::ffff:192.168.1.2]", HERE)]
     #[case("fd00::2", "[fd00::2]:80", "[fd00::2]", HERE)]
     #[case("fe80::2", "[fe80::2]:80", "[fe80::2%25eth0]", HERE)]
-    // By a forwarder on this machine that connects to the own address.
+    // Through a forwarder on this machine that connects to the machine's own address.
     #[case("192.168.1.2", "192.168.1.2:80", "192.168.1.2:8080", FORWARDER)]
     #[case("192.168.1.2", "192.168.1.2:8080", "192.168.1.2", FORWARDER)]
     #[case("192.168.1.2", "192.168.1.2:80", "10.0.0.2", FORWARDER)]
     #[case("192.168.1.2", "192.168.1.2:80", "localhost", FORWARDER)]
     #[case("192.168.1.2", "192.168.1.2:80", "pi.local", FORWARDER)]
     #[case("fd00::2", "[fd00::2]:80", "[fd00::3]", FORWARDER)]
-    // Another machine, whatever it says.
+    // Another machine, whatever it sends.
     #[case("192.168.1.7", "192.168.1.2:80", "192.168.1.2", OTHER)]
     #[case("192.168.1.7", "192.168.1.2:80", "localhost", OTHER)]
     #[case("192.168.1.7", "192.168.1.2:80", "192.168.1.7", OTHER)]

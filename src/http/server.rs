@@ -1,7 +1,7 @@
 //! The accept loops.
 //!
-//! hyper on our own sockets rather than `axum::serve`, which sets no timer, so that a client may take for
-//! ever over its request's head, and bounds no number of connections.
+//! They use hyper directly rather than `axum::serve`, which sets no time limit for a request's head, and does not bound
+//! the number of connections.
 
 use std::{io, net::TcpListener, pin::pin, sync::Arc, time::Duration};
 
@@ -23,21 +23,21 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// How long to leave the kernel alone after it could not give us a connection (no descriptors, no memory).
+/// The pause after the kernel could not accept a connection (no descriptors, no memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Least time between two log lines about that.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
-/// What is served, within which bounds.
+/// What is served, and its bounds.
 pub struct Server {
     /// Answers the requests.
     pub router: Router,
-    /// Tells the owner's requests from others.
+    /// Decides which requests are the owner's.
     pub gate: Gate,
-    /// Dates what is logged.
+    /// The clock for the log.
     pub clock: Arc<dyn Clock>,
-    /// How much of it a client may have.
+    /// The bounds for clients.
     pub limits: Limits,
 }
 
@@ -52,7 +52,7 @@ pub async fn serve(listeners: Vec<TcpListener>, server: Server, stop: Cancellati
     let connections = Connections::new(limits.connections, clock);
     let handler = Arc::new(Handler::new(router, gate, limits));
     let mut loops = JoinSet::new();
-    // One loop each, so that a flood on one address leaves the others their turn.
+    // One loop each, so that a flood on one address does not delay the others.
     for listener in listeners {
         let acceptor = Acceptor {
             listener: tokio::net::TcpListener::from_std(listener)?,
@@ -89,7 +89,7 @@ impl Acceptor {
                 Ok((stream, peer)) => {
                     let Ok(ends) = Ends::of(&stream, peer) else { continue };
                     if self.connections.is_full() {
-                        // Heads that lie complete in the kernel are read before any connection is closed.
+                        // Complete heads that the kernel has buffered are read before any connection is closed.
                         yield_now().await;
                     }
                     let acceptance = select! {
@@ -104,24 +104,24 @@ impl Acceptor {
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     if (&mut quiet).now_or_never().is_some() {
-                        tracing::warn!(%error, "cannot accept connections for now; trying on");
+                        tracing::warn!(%error, "cannot accept connections for now; retrying");
                         quiet.set(sleep(LOG_PAUSE));
                     }
                     if self.connections.close_one() {
-                        yield_now().await; // to the one that closes
+                        yield_now().await; // so that the connection closes
                     } else {
                         sleep(ACCEPT_PAUSE).await;
                     }
                 }
             }
         }
-        // Newcomers are refused from here on; those at the tail of a request are waited for.
+        // New connections are refused from here on; requests in progress may end.
         drop(self.listener);
         let _ = timeout(self.patience, async { while open.join_next().await.is_some() {} }).await;
     }
 }
 
-/// Whether accept(2) reported that the new connection is already over: no reason to pause.
+/// Whether accept(2) reported that the new connection is already over, which is no reason to pause.
 fn is_the_clients(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

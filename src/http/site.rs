@@ -1,4 +1,4 @@
-//! Which path is whose.
+//! The routes of all paths.
 
 use std::sync::Arc;
 
@@ -36,37 +36,37 @@ use crate::{
     store::Store,
 };
 
-/// What the appliance's paths answer from.
+/// What the routes of the appliance need.
 pub struct Site {
     /// The present configuration. The paths under `base_url` are those of the start.
     pub config: watch::Receiver<Arc<Config>>,
     /// The host names under which requests are answered.
     pub allowlist: HostAllowlist,
-    /// Decides about writes, around every route that changes something.
+    /// Decides which requests may write, around every route that changes something.
     pub gate: Gate,
-    /// The names that clients may find it by.
+    /// The names under which clients find the appliance.
     pub advertised: watch::Receiver<Advertised>,
-    /// What is remembered.
+    /// The database.
     pub store: Store,
     /// Probes single ports, and counts all probes.
     pub scanner: Scanner,
     /// Finds the hosts that clients name.
     pub resolver: Arc<dyn Resolve>,
-    /// The feeds' devices.
+    /// The devices that the feeds name.
     pub inventory: watch::Receiver<Inventory>,
-    /// How the appliance is.
+    /// The health of the appliance.
     pub health: watch::Receiver<Health>,
-    /// Takes in what others found.
+    /// Imports reports of other tools.
     pub importer: Importer,
     /// Starts and stops scans.
     pub runs: Runs,
-    /// Paces what clients may ask for.
+    /// The clock for rate limits.
     pub clock: Arc<dyn Clock>,
-    /// What a request may bring along.
+    /// The bounds for requests.
     pub limits: Limits,
 }
 
-/// Every path of the appliance, with all layers around.
+/// All routes of the appliance, with all layers.
 pub fn router(site: Site) -> Router {
     let Site { config, allowlist, gate, advertised, store, scanner, resolver, inventory, .. } = site;
     let Site { health, importer, runs, clock, limits, .. } = site;
@@ -106,7 +106,7 @@ pub fn router(site: Site) -> Router {
     with_layers(body::bounded(routes, limits).layer(Extension(Desks::default())), allowlist)
 }
 
-/// The paths that belong to no API.
+/// The routes that belong to no API.
 pub(super) fn common<H>(base: &str, health: H) -> Router
 where
     H: Fn() -> Health + Clone + Send + Sync + 'static,
@@ -116,8 +116,8 @@ where
         .fallback(not_found)
 }
 
-/// The layers that all requests pass. Around the router as a whole: a layer given to its routes would not
-/// see the `Allow` that the router itself adds to a 405.
+/// Adds the layers that all requests pass. They are around the router as a whole: a layer of its routes would not see
+/// the `Allow` that the router itself adds to a 405.
 pub(super) fn with_layers(routes: Router, allowlist: HostAllowlist) -> Router {
     Router::new()
         .fallback_service(routes)

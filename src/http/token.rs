@@ -1,4 +1,4 @@
-//! The secret that may change things.
+//! The token: the secret that allows changes.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ use crate::{
 /// The token's name in `data_dir`.
 pub const FILE: &str = "token";
 
-/// Random bytes in a token that we make: more than can be guessed.
+/// Random bytes in a generated token: too many to guess.
 const BYTES: usize = 24;
 
 /// The fewest characters that a token given from outside may have.
@@ -27,7 +27,7 @@ const SHORTEST: usize = 16;
 /// The most characters that a token given from outside may have.
 const LONGEST: usize = 512;
 
-/// The bearer token (RFC 6750) that a client shows before it changes anything. Never printed by `Debug`.
+/// The bearer token (RFC 6750) that a client sends with a request that changes something. `Debug` never prints it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
@@ -59,8 +59,8 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// The token in the file `given` (such as a systemd credential), if one is, else that in `data_dir`,
-    /// where it is made if there is none, readable by its owner alone.
+    /// The token in the file `given` (such as a systemd credential), if there is one, else that in `data_dir`, where it
+    /// is generated if missing, readable by its owner alone.
     pub fn load(data_dir: &Path, given: Option<&Path>) -> Result<Self, TokenError> {
         match Self::existing(data_dir, given)? {
             Some(token) => Ok(token),
@@ -71,7 +71,7 @@ impl Token {
         }
     }
 
-    /// As [`Token::load`], but makes none: `None` if there is none in `data_dir`.
+    /// As [`Token::load`], but generates none: `None` if there is none in `data_dir`.
     pub fn existing(data_dir: &Path, given: Option<&Path>) -> Result<Option<Self>, TokenError> {
         let own = data_dir.join(FILE);
         let path = given.unwrap_or(&own);
@@ -89,7 +89,7 @@ impl Token {
         }
     }
 
-    /// A token that is kept nowhere, for a conversation within this process.
+    /// A token that is not stored, for requests within this process.
     ///
     /// # Errors
     /// The system has no random bytes.
@@ -104,12 +104,12 @@ impl Token {
         Self::read(given.unwrap_or(&data_dir.join(FILE))).ok()
     }
 
-    /// Whether this is the token, in a time that does not tell how much of it is right.
+    /// Whether this is the token, in a time that does not reveal how much of it is right.
     pub(super) fn is(&self, shown: &str) -> bool {
         self.0.as_bytes().ct_eq(shown.as_bytes()).into()
     }
 
-    /// The token itself, for its owner's eyes.
+    /// The token itself, to be shown to its owner.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -126,12 +126,12 @@ impl Token {
         }
     }
 
-    /// Written beside and renamed, so that a power cut leaves a whole token or none.
+    /// Writes a draft and renames it, so that a power cut leaves a complete token or none.
     fn make(path: &Path, data_dir: &Path) -> io::Result<Self> {
         let token = Self::ephemeral()?;
         let draft = path.with_extension("new");
         match fs::remove_file(&draft) {
-            // Of an earlier start, with an owner, a mode or a target of its own.
+            // The draft of an earlier start may have another owner, mode or target.
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -154,15 +154,15 @@ fn refused(path: PathBuf, source: io::Error, writes: bool) -> TokenError {
     }
 }
 
-/// Says that a token can be read by more than its owner, if so.
+/// Logs a warning if users other than its owner can read the token.
 fn warn_of_readers(path: &Path) {
-    if let Some(told) = told_of_readers(path) {
-        tracing::warn!("{told}");
+    if let Some(warning) = readers_warning(path) {
+        tracing::warn!("{warning}");
     }
 }
 
-fn told_of_readers(path: &Path) -> Option<String> {
-    // A group may be meant; everybody is not.
+fn readers_warning(path: &Path) -> Option<String> {
+    // Access for a group may be intended; access for all users is not.
     let is_open = fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o007 != 0);
     is_open.then(|| {
         format!(
@@ -172,9 +172,9 @@ fn told_of_readers(path: &Path) -> Option<String> {
     })
 }
 
-/// That the token where [`Token::load`] would look for it is open to every user of this machine, if so.
+/// A warning if the token where [`Token::load`] would look for it is open to every user of this machine.
 pub fn open_token(data_dir: &Path, given: Option<&Path>) -> Option<String> {
-    told_of_readers(given.unwrap_or(&data_dir.join(FILE)))
+    readers_warning(given.unwrap_or(&data_dir.join(FILE)))
 }
 
 impl fmt::Debug for Token {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_file_comes_first_and_has_to_be_there() {
+    fn a_given_file_comes_first_and_must_exist() {
         let dir = tempfile::tempdir().unwrap();
         let made = Token::load(dir.path(), None).unwrap();
         let given = dir.path().join("credential");
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draft_that_lies_there_is_neither_written_nor_followed() {
+    fn an_existing_draft_is_neither_written_nor_followed() {
         let dir = tempfile::tempdir().unwrap();
         let precious = dir.path().join("precious");
         fs::write(&precious, "precious").unwrap();

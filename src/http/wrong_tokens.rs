@@ -1,7 +1,7 @@
-//! What becomes of wrong tokens: their answers come late, and the log names their senders.
+//! Wrong tokens: the responses to them are delayed, and their senders are logged.
 //!
-//! A token that this program makes cannot be guessed; one that the owner chose may be. The right token is never late,
-//! so that nothing a stranger does keeps the owner waiting.
+//! A token that this program generates cannot be guessed; one that the owner chose may be. The response to the right
+//! token is never delayed, so that no other client can make the owner wait.
 
 use std::{
     collections::HashMap,
@@ -17,27 +17,27 @@ use crate::{
     model::{Bucket, Moment},
 };
 
-/// How late the answer to a sender's first wrong token is; to each further one twice as late.
+/// The delay of the response to a sender's first wrong token; it doubles with each further one.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 
-/// The latest, well within the time that a request has.
+/// The longest delay, well within the time limit of a request.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
-/// A sender's wrong tokens are forgotten so long after the last.
+/// For how long a sender's wrong tokens are remembered after the last one.
 const MEMORY: Duration = Duration::from_secs(600);
 
-/// Senders that are remembered; the one that was heard longest ago makes room.
+/// Most senders that are remembered; a new one replaces that with the oldest request.
 const SENDERS: usize = 256;
 
-/// Answers that are held back at once, of one sender and in all: each holds a connection. Further ones are given at
-/// once and end theirs.
+/// Most delayed responses at once, of one sender and in all: each holds a connection. Further ones are sent at once and
+/// close their connection.
 const HELD_OF_ONE: usize = 4;
 const HELD: usize = 32;
 
-/// Least time between two lines of the log about one sender.
+/// Least time between two log lines about one sender.
 const LINE: Duration = Duration::from_secs(60);
 
-/// The same about all: ten at once, then ten a minute.
+/// The same about all senders: ten at once, then ten a minute.
 const ANY_LINE: Duration = Duration::from_secs(6);
 const LINES_BURST: Duration = Duration::from_secs(60);
 
@@ -57,19 +57,19 @@ struct Table {
 #[derive(Default)]
 struct Entry {
     wrong: u32,
-    /// Since the last line of the log.
-    untold: u32,
-    told: Option<Moment>,
+    /// Since the last log line.
+    unlogged: u32,
+    logged: Option<Moment>,
     last: Moment,
     held: usize,
 }
 
-/// What to do about one.
+/// What to do about a wrong token.
 #[derive(Debug, PartialEq, Eq)]
 struct Due {
-    /// How late the answer is to be; `None`: too many are held back as it is.
+    /// The delay of the response; `None`: too many are delayed already.
     delay: Option<Duration>,
-    /// For how many wrong tokens a line of the log is due.
+    /// For how many wrong tokens a log line is due.
     line: Option<u32>,
 }
 
@@ -77,7 +77,7 @@ impl Table {
     fn note(&mut self, now: Moment, sender: PeerKey) -> Due {
         self.senders.retain(|_, entry| entry.held > 0 || entry.last.until(now) < MEMORY);
         if self.senders.len() >= SENDERS && !self.senders.contains_key(&sender) {
-            // Fewer are held than remembered, so one is there.
+            // Fewer are delayed than remembered, so there is one.
             let idle = self.senders.iter().filter(|(_, entry)| entry.held == 0);
             if let Some(oldest) = idle.min_by_key(|(_, entry)| entry.last).map(|(sender, _)| *sender) {
                 self.senders.remove(&oldest);
@@ -86,13 +86,13 @@ impl Table {
         let entry = self.senders.entry(sender).or_default();
         let delay = FIRST_DELAY.saturating_mul(1 << entry.wrong.min(16)).min(LONGEST_DELAY);
         entry.wrong = entry.wrong.saturating_add(1);
-        entry.untold = entry.untold.saturating_add(1);
+        entry.unlogged = entry.unlogged.saturating_add(1);
         entry.last = now;
-        let is_due = entry.told.is_none_or(|told| told.until(now) >= LINE)
+        let is_due = entry.logged.is_none_or(|logged| logged.until(now) >= LINE)
             && self.lines.try_spend(now, ANY_LINE, LINES_BURST);
         let line = is_due.then(|| {
-            entry.told = Some(now);
-            std::mem::take(&mut entry.untold)
+            entry.logged = Some(now);
+            std::mem::take(&mut entry.unlogged)
         });
         let may_hold = entry.held < HELD_OF_ONE && self.held < HELD;
         if may_hold {
@@ -115,14 +115,14 @@ impl WrongTokens {
         Self { clock, table: Mutex::default() }
     }
 
-    /// Counts one of this sender; returns when its answer is due. False: the connection should end with it.
+    /// Counts a wrong token of this sender; returns when its response is due. False: the connection should end with it.
     pub(super) async fn hold_back(&self, sender: PeerKey) -> bool {
         let Due { delay, line } = self.table().note(self.clock.now(), sender);
         if let Some(count) = line {
-            tracing::warn!(%sender, count, "refused a wrong token; the sender's next ones are answered later and later");
+            tracing::warn!(%sender, count, "refused a wrong token; responses to this sender's next ones are delayed more and more");
         }
         let Some(delay) = delay else { return false };
-        // A client that leaves meanwhile drops it.
+        // A client that disconnects meanwhile drops it.
         let _held = Held { all: self, sender };
         sleep(delay).await;
         true
@@ -133,7 +133,7 @@ impl WrongTokens {
     }
 }
 
-/// An answer that is held back.
+/// A delayed response.
 struct Held<'a> {
     all: &'a WrongTokens,
     sender: PeerKey,
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_token_of_a_sender_is_answered_later_until_it_has_paused() {
+    fn each_wrong_token_of_a_sender_is_delayed_more_until_it_pauses() {
         let mut table = Table::default();
         for millis in [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000] {
             assert_eq!(delay(&mut table, 0, 1), Some(Duration::from_millis(millis)));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn few_answers_are_held_back_at_once() {
+    fn few_responses_are_delayed_at_once() {
         let mut table = Table::default();
         let mut held = |number| table.note(at(0), sender(number)).delay.is_some();
         assert_eq!((0..10).filter(|_| held(1)).count(), HELD_OF_ONE);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn senders_are_bounded_and_the_oldest_makes_room() {
+    fn senders_are_bounded_and_the_oldest_is_replaced() {
         let mut table = Table::default();
         for number in 0..10_000 {
             delay(&mut table, u64::from(number) / 100, number);

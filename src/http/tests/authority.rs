@@ -1,4 +1,4 @@
-//! Who may write.
+//! Which requests may write.
 
 use futures_util::future::{Either, join_all, select};
 use rstest::rstest;
@@ -16,7 +16,7 @@ fn served(trust: &str) -> (Served, Token) {
 }
 
 #[tokio::test]
-async fn strangers_need_the_token() {
+async fn other_clients_need_the_token() {
     let (served, token) = served("192.0.2.0/24");
     let refused = served.request("POST", "/write", &[]).await;
     assert_eq!(refused.status, 401);
@@ -38,7 +38,7 @@ async fn strangers_need_the_token() {
 }
 
 #[tokio::test]
-async fn the_trusted_need_none_unless_a_proxy_speaks_for_them() {
+async fn trusted_networks_need_no_token_except_through_a_proxy() {
     let (served, token) = served("192.0.2.0/24 127.0.0.0/8 ::1/128");
     assert_eq!(served.request("POST", "/write", &[]).await.status, 204);
     for header in [
@@ -93,7 +93,7 @@ async fn a_forwarder_on_this_machine_is_not_trusted_for_its_clients(#[case] host
 #[case::other_scheme("Origin: file://localhost", 403)]
 #[case::nothing("Origin: ", 403)]
 #[tokio::test]
-async fn other_sites_pages_write_nothing(#[case] header: &str, #[case] status: u16) {
+async fn other_sites_pages_cannot_write(#[case] header: &str, #[case] status: u16) {
     let (served, token) = served("127.0.0.0/8");
     let shown = format!("Authorization: Bearer {}", token.reveal());
     for headers in [&[header][..], &[header, shown.as_str()][..]] {
@@ -102,7 +102,7 @@ async fn other_sites_pages_write_nothing(#[case] header: &str, #[case] status: u
 }
 
 #[tokio::test]
-async fn reads_are_open() {
+async fn reads_need_no_token() {
     let (served, _) = served("");
     for header in ["X-Forwarded-For: 192.0.2.1", "Sec-Fetch-Site: cross-site", "Origin: http://evil.example"]
     {
@@ -111,18 +111,18 @@ async fn reads_are_open() {
 }
 
 #[tokio::test]
-async fn wrong_tokens_are_answered_late_and_the_right_one_never_is() {
+async fn responses_to_wrong_tokens_are_delayed_and_to_the_right_one_never() {
     let (served, token) = served("");
     let wrong = ["Authorization: Bearer a-token-that-is-guessed"];
     let right = format!("Authorization: Bearer {}", token.reveal());
     let right = [right.as_str()];
     let clock = SystemClock::start();
-    // Held back for 0.25, 0.5, 1 and 2 s, all at once.
+    // Delayed by 0.25, 0.5, 1 and 2 s, all at once.
     for answer in join_all((0..4).map(|_| served.request("POST", "/write", &wrong))).await {
         assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")));
     }
     assert!(clock.now().since_start() >= Duration::from_secs(2));
-    // The next one is for 4 s.
+    // The next one is delayed by 4 s.
     let guess = Box::pin(served.request("POST", "/write", &wrong));
     let rightly = Box::pin(served.request("POST", "/write", &right));
     let Either::Right((answer, guess)) = select(guess, rightly).await else {

@@ -1,4 +1,4 @@
-//! What the server stands, and how long.
+//! The server's bounds and time limits.
 
 use std::{
     convert::Infallible,
@@ -14,17 +14,17 @@ use tokio::{sync::Notify, time::sleep};
 
 use super::*;
 
-/// Short limits, so that a test of one need not wait for the others.
+/// Short limits, so that a test of one does not wait for the others.
 fn short() -> Limits {
     Limits { header: Duration::from_millis(300), request: Duration::from_millis(500), ..Limits::default() }
 }
 
 #[tokio::test]
-async fn five_hundred_dribbling_heads_lock_nobody_out() {
+async fn five_hundred_slow_heads_lock_no_client_out() {
     let served = serve_routes(Limits::default(), Router::new());
     let mut dribbling = join_all((0..500).map(|_| served.connect())).await;
     for stream in &mut dribbling {
-        // A connection that has been closed meanwhile may say so here.
+        // A connection that has been closed meanwhile may report it here.
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: pi\r\nX-Slow: ").await;
     }
     for _ in 0..20 {
@@ -33,12 +33,12 @@ async fn five_hundred_dribbling_heads_lock_nobody_out() {
             let _ = stream.write_all(b"a").await;
         }
     }
-    // Those that came first went first.
+    // The oldest were closed first.
     assert!(is_closed(&mut dribbling[0]).await);
 }
 
 #[tokio::test]
-async fn a_head_has_its_time_however_it_dribbles() {
+async fn a_slow_head_is_cut_off_at_its_time_limit() {
     let served = serve_routes(short(), Router::new());
     let mut stream = served.connect().await;
     let dribble = async {
@@ -53,20 +53,20 @@ async fn a_head_has_its_time_however_it_dribbles() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_kept_for_a_while_only() {
+async fn an_idle_connection_is_closed_after_a_while() {
     let served = serve_routes(Limits::default(), Router::new());
     let mut stream = served.connect().await;
     for _ in 0..3 {
         assert!(head(&mut stream).await.starts_with("HTTP/1.1 200"));
     }
-    // Who is told late would ask again where nobody listens.
+    // A client that notices too late would send its next request in vain.
     let served = serve_routes(Limits { linger: AT_MOST * 2, ..short() }, Router::new());
     let mut stream = served.connect().await;
     assert!(head(&mut stream).await.starts_with("HTTP/1.1 200"));
     assert_eq!(timeout(AT_MOST, stream.read(&mut [0])).await.expect("told at once").unwrap(), 0);
 }
 
-/// Asks for a head, on a connection that goes on.
+/// Sends a HEAD request, on a connection that is kept.
 async fn head(stream: &mut TcpStream) -> String {
     stream.write_all(b"HEAD /healthz HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
@@ -138,7 +138,7 @@ async fn an_endless_body_ends() {
 }
 
 #[tokio::test]
-async fn who_is_being_answered_is_not_closed_and_the_newcomer_waits() {
+async fn a_busy_connection_is_not_closed_and_a_new_one_waits() {
     let (arrived, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let handler = {
         let (arrived, go) = (Arc::clone(&arrived), Arc::clone(&go));
@@ -180,7 +180,7 @@ async fn who_is_being_answered_is_not_closed_and_the_newcomer_waits() {
 }
 
 #[tokio::test]
-async fn a_request_has_its_time() {
+async fn a_request_has_a_time_limit() {
     let stuck = Router::new().route("/stuck", get(std::future::pending::<()>));
     let served = serve_routes(short(), stuck);
     let answer = served.ask("GET /stuck HTTP/1.1\r\nHost: pi\r\n\r\n").await;
@@ -189,14 +189,14 @@ async fn a_request_has_its_time() {
 }
 
 #[tokio::test]
-async fn a_large_answer_arrives_whole_though_it_is_the_last() {
+async fn a_large_last_response_arrives_complete() {
     const SIZE: usize = 16 << 20;
     let large = Router::new().route("/large", get(async || "x".repeat(SIZE)));
     let served = serve_routes(Limits::default(), large);
     let mut stream = served.connect().await;
     stream.write_all(b"GET /large HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n").await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'H');
-    // More than the kernel buffers is still with the server; let it think it is done.
+    // The server still holds more than the kernel buffers; give it time to believe that it is done.
     sleep(Duration::from_millis(50)).await;
     let mut rest = Vec::new();
     timeout(AT_MOST, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
@@ -204,7 +204,7 @@ async fn a_large_answer_arrives_whole_though_it_is_the_last() {
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_reads_is_given_up() {
+async fn a_response_that_no_client_reads_is_dropped() {
     let (routes, dropped) = endless();
     let served = serve_routes(short(), routes);
     let mut stream = served.connect().await;
@@ -212,7 +212,7 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     timeout(AT_MOST, dropped.notified()).await.expect("given up");
 }
 
-/// A route without an end, and who is told when the server has let go of an answer.
+/// A route with an endless response, and a signal when the server has dropped it.
 fn endless() -> (Router, Arc<Notify>) {
     struct Held(Arc<Notify>);
     impl Drop for Held {
@@ -236,7 +236,7 @@ fn endless() -> (Router, Arc<Notify>) {
 const ENDLESS: &[u8] = b"GET /endless HTTP/1.1\r\nHost: pi\r\n\r\n";
 
 #[tokio::test]
-async fn a_reader_that_takes_too_little_is_disconnected_long_before_its_request_is_over() {
+async fn a_slow_reader_is_disconnected_long_before_its_request_times_out() {
     let reading = LeastRate { bytes: 16 << 10, within: Duration::from_millis(300) };
     let limits = Limits { reading, request: AT_MOST * 2, ..Limits::default() };
     for trickles in [false, true] {
@@ -275,13 +275,13 @@ async fn a_reader_that_keeps_up_is_never_too_slow() {
 }
 
 #[tokio::test]
-async fn when_too_much_is_in_flight_others_are_told_to_come_again() {
+async fn other_requests_are_refused_while_too_much_is_in_flight() {
     let limits = Limits { in_flight: 1, queue: Duration::from_millis(100), ..Limits::default() };
     let (routes, dropped) = endless();
     let served = serve_routes(limits, routes);
     let mut stuck = served.connect().await;
     stuck.write_all(ENDLESS).await.unwrap();
-    // Once more than the kernel keeps is written, a piece stays in flight.
+    // Once more is written than the kernel buffers, a piece stays in flight.
     let refused = loop {
         let answer = served.get("/healthz").await;
         if answer.status != 200 {
@@ -296,7 +296,7 @@ async fn when_too_much_is_in_flight_others_are_told_to_come_again() {
 }
 
 #[tokio::test]
-async fn bodies_wait_for_room_and_are_told_to_come_again() {
+async fn bodies_wait_for_memory_and_are_refused_after_a_while() {
     let limits =
         Limits { body: 40_000, bodies: 40_000, queue: Duration::from_millis(100), ..Limits::default() };
     let served = serve_routes(limits, uploads());
@@ -315,7 +315,7 @@ async fn bodies_wait_for_room_and_are_told_to_come_again() {
     assert_eq!(served.ask(&format!("{head}{}", "x".repeat(40_000))).await.status, 200);
 }
 
-/// A route that answers when it is told to; with it who says that a request has come, and who has it go on.
+/// A route that waits; with a signal that a request has arrived, and one that lets it continue.
 fn waiting() -> (Router, Arc<Notify>, Arc<Notify>) {
     let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (beginning, going) = (Arc::clone(&begun), Arc::clone(&go));
@@ -328,7 +328,7 @@ fn waiting() -> (Router, Arc<Notify>, Arc<Notify>) {
 }
 
 #[tokio::test]
-async fn who_is_nearly_done_when_it_stops_gets_his_answer() {
+async fn a_request_in_progress_is_answered_when_the_server_stops() {
     let (routes, begun, go) = waiting();
     let served = serve_routes(Limits { stop: AT_MOST, ..Limits::default() }, routes);
     let mut idle = served.connect().await;
@@ -342,7 +342,7 @@ async fn who_is_nearly_done_when_it_stops_gets_his_answer() {
     let Served { address, stop, task, .. } = served;
     stop.cancel();
     assert!(is_closed(&mut idle).await && is_closed(&mut dribbling).await, "they are not waited for");
-    assert!(!task.is_finished(), "but who is being answered is");
+    assert!(!task.is_finished(), "but the request in progress is waited for");
     go.notify_one();
     assert_eq!(read_to_end(&mut soon_done).await.body, "done");
     timeout(AT_MOST, task).await.expect("then it ends").unwrap().unwrap();
@@ -350,7 +350,7 @@ async fn who_is_nearly_done_when_it_stops_gets_his_answer() {
 }
 
 #[tokio::test]
-async fn it_stops_in_time_whoever_is_stuck() {
+async fn it_stops_in_time_whatever_is_stuck() {
     let (routes, begun, _never) = waiting();
     let limits = Limits::default();
     assert!(limits.stop < Duration::from_secs(1));

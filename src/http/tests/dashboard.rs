@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::*;
 
 #[tokio::test]
-async fn the_page_may_load_from_here_and_nowhere_else() {
+async fn the_page_may_load_from_its_own_site_only() {
     let served = serve_routes(Limits::default(), Router::new());
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),
@@ -83,7 +83,7 @@ async fn without_scripts_the_page_is_a_signpost() {
     let page = served.get("/").await.body;
     let (_, rest) = page.split_once("<noscript>").unwrap();
     let (signpost, _) = rest.split_once("</noscript>").unwrap();
-    // Relative, so that it also leads somewhere below a proxy's path.
+    // Relative, so that it works below a proxy's path, too.
     assert!(signpost.contains("href=\"a&quot;&lt;b/json\""), "{signpost}");
     assert!(signpost.contains("<p><b>feed &lt;b&gt;: write &quot;x&quot; &amp; y</b>"), "{signpost}");
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::ScanId;
 
-/// Bought from the IEEE, so that what is accepted is kept under it.
+/// A registered MAC, so that accepted rows are stored under it.
 const MAC: &str = "B8:27:EB:AC:14:3E";
 
 const NOTHING: [Value; 0] = [];
@@ -44,14 +44,14 @@ fn when(scan: ScanId) -> String {
 }
 
 #[tokio::test]
-async fn what_is_written_is_read_back() {
+async fn expectations_are_read_back_as_written() {
     let appliance = appliance();
     assert_eq!(appliance.rows("/v1/expected").await, NOTHING);
     let rows = json!([row("192.168.1.7", 22, "open"), row(MAC, 53, "open|filtered")]);
     let patched = appliance.patch(&rows).await;
     assert_eq!((patched.status, patched.body.as_str()), (204, ""));
     assert_eq!(json!(appliance.rows("/v1/expected").await), rows);
-    // As it was printed; without a comment, with a key of later days, and in another spelling.
+    // As printed; without a comment, with an unknown key, and in another spelling.
     assert_eq!(appliance.patch(&json!(appliance.rows("/v1/expected").await)).await.status, 204);
     let lower =
         json!([{"address": MAC.to_lowercase(), "port": 53, "protocol": "tcp", "state": "closed", "x": 1}]);
@@ -103,7 +103,7 @@ async fn one_wrong_row_changes_nothing_and_is_named() {
 }
 
 #[tokio::test]
-async fn the_difference_is_told_in_portmantools_words() {
+async fn differences_have_portmantools_form() {
     let appliance = appliance();
     let scan = remember(&appliance.store, MAC, &[22, 80]).await;
     let rows = json!([row(MAC, 22, "open"), row("192.168.1.7", 443, "open"), row("192.168.1.9", 1, "open")]);
@@ -115,7 +115,7 @@ async fn the_difference_is_told_in_portmantools_words() {
     let unseen = json!({"address": "192.168.1.9", "port": 1, "protocol": "tcp", "expected_state": "open",
                         "actual_state": "", "scan_id": "0001-01-01T00:00:00Z", "comment": "why"});
     assert_eq!(appliance.rows("/v1/diff").await, [rogue.clone(), missing.clone(), unseen]);
-    // By device: as it is best accepted.
+    // By device: the form in which it is best accepted.
     let lasting = appliance.rows("/v1/diff?by=device").await;
     assert_eq!(lasting[0]["address"], MAC);
     assert_eq!(appliance.served.get("/v1/diff?by=port").await.status, 400);
@@ -150,7 +150,7 @@ async fn two_scans_and_the_present_are_compared() {
     assert_eq!(appliance.rows(&format!("/v1/diff/{}/current", first.0)).await, expected);
     assert_eq!(appliance.rows(&format!("/v1/diff/{}/current", second.0)).await, NOTHING);
     assert_eq!(appliance.rows(&format!("/v1/diff/{0}/{0}", first.0)).await, NOTHING);
-    // A device that only one of them saw.
+    // A device that only one of them found.
     let third = remember(&appliance.store, "B8:27:EB:AC:14:3F", &[25]).await;
     let told = appliance.rows(&format!("/v1/diff/{}/{}", second.0, third.0)).await;
     let sides: Vec<_> = told
@@ -173,7 +173,7 @@ async fn two_scans_and_the_present_are_compared() {
 }
 
 #[tokio::test]
-async fn changes_are_listed_and_streamed_from_where_one_left_off() {
+async fn changes_are_listed_and_streamed_from_the_last_event_on() {
     let appliance = appliance();
     remember(&appliance.store, MAC, &[22]).await;
     let mut listener = appliance.served.connect().await;
@@ -219,9 +219,9 @@ async fn changes_are_listed_and_streamed_from_where_one_left_off() {
     assert_eq!(malformed.status, 400);
 }
 
-/// Told every five seconds, which is how long this takes.
+/// Progress is sent every five seconds, so this takes that long.
 #[tokio::test]
-async fn how_far_a_scan_is_is_told_as_it_moves_and_when_it_is_over() {
+async fn progress_of_a_scan_is_sent_when_it_changes_and_ends() {
     let mut appliance = appliance();
     appliance.start_scanning(&format!("exclude = [\"127.0.0.9\"]\n{SLOW}"), &["127.0.0.1"]);
     let mut listener = appliance.served.connect().await;
@@ -233,7 +233,7 @@ async fn how_far_a_scan_is_is_told_as_it_moves_and_when_it_is_over() {
     let mut told = String::new();
     let mut progress = async || loop {
         while let Some((event, rest)) = told.split_once("\n\n") {
-            // Behind the length of a chunk, or another event.
+            // After the length of a chunk, or another event.
             let data = event.split_once("event: scan\ndata: ").map(|(_, data)| data);
             let scan = data.map(|data| serde_json::from_str::<Value>(data).unwrap());
             told = rest.to_owned();
@@ -266,7 +266,7 @@ async fn no_more_than_32_listen() {
     assert!(refused.error().contains("too many"), "{refused:?}");
 }
 
-/// Reads until this has come.
+/// Reads until this text has arrived.
 async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut text = String::new();
     while !text.contains(end) {

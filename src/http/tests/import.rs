@@ -1,4 +1,4 @@
-//! Scans that others made, handed in over a socket.
+//! Uploads of scans over a socket.
 
 use serde_json::json;
 
@@ -37,7 +37,7 @@ impl Appliance {
 }
 
 #[tokio::test]
-async fn a_report_is_taken_once() {
+async fn a_report_is_imported_once() {
     let appliance = appliance();
     for kind in ["application/xml", "text/xml; charset=utf-8", "Text/XML"] {
         let answer = appliance.post(kind, &report("22")).await;
@@ -55,7 +55,7 @@ async fn a_report_is_taken_once() {
 }
 
 #[tokio::test]
-async fn what_was_taken_is_told_if_json_and_nothing_else_is_asked_for() {
+async fn the_summary_is_sent_if_only_json_is_accepted() {
     let appliance = appliance();
     let seen = report("22").replace(
         "<runstats>",
@@ -91,7 +91,7 @@ async fn what_was_taken_is_told_if_json_and_nothing_else_is_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_no_report_is_refused_with_the_reason() {
+async fn a_body_that_is_no_report_is_refused_with_the_reason() {
     let appliance = appliance();
     let whole = report("22");
     for (kind, body, status, why) in [
@@ -114,7 +114,7 @@ async fn what_is_no_report_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn who_may_not_write_hands_nothing_in() {
+async fn an_upload_needs_permission_to_write() {
     let appliance = appliance();
     let answer =
         appliance.served.request("POST", "/v1/scan", &["Content-Type: text/xml", "Content-Length: 0"]).await;
@@ -147,10 +147,10 @@ async fn a_report_may_be_larger_than_other_bodies_but_not_endless() {
 }
 
 #[tokio::test]
-async fn what_was_taken_in_can_be_taken_out_again() {
+async fn an_imported_scan_can_be_exported_and_imported_again() {
     let appliance = appliance();
     assert_eq!(appliance.post("text/xml", &report("22")).await.status, 204);
-    // HTTP/1.0: in one piece.
+    // HTTP/1.0: without chunks.
     let ask = async |query: &str| {
         appliance.served.ask(&format!("GET /v1/scan/{query} HTTP/1.0\r\nHost: pi\r\n\r\n")).await
     };
@@ -167,7 +167,7 @@ async fn what_was_taken_in_can_be_taken_out_again() {
     assert_eq!(host.reports[0].open_ports().collect::<Vec<_>>(), [22]);
     assert_eq!(taken.next_host().unwrap(), None);
     assert_eq!(taken.summary().status, crate::model::ScanStatus::Complete);
-    // Another appliance takes it as it would nmap's.
+    // Another appliance imports it like a report of nmap.
     assert_eq!(self::appliance().post("text/xml", &xml.body).await.status, 204);
     assert_eq!(get("yaml").await.status, 400);
     assert_eq!(ask("7?format=xml").await.status, 404);

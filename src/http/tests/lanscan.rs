@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn says_that_discovery_is_off_that_it_has_begun_and_what_it_found() {
+async fn reports_that_discovery_is_off_that_it_has_begun_and_its_devices() {
     let appliance = appliance();
     for path in ["/lanscan/json", "/lanscan/status"] {
         let answer = appliance.served.get(path).await;

@@ -5,7 +5,7 @@ use rstest::rstest;
 use super::*;
 
 #[tokio::test]
-async fn health_says_what_is_wrong() {
+async fn healthz_names_the_problems() {
     let served = serve_routes(Limits::default(), Router::new());
     let answer = served.get("/healthz").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "{\"status\":\"ok\",\"notices\":[]}\n"));
@@ -20,7 +20,7 @@ async fn health_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn every_answer_is_fresh_and_every_error_is_json() {
+async fn no_response_is_cached_and_every_error_is_json() {
     let served = serve_routes(Limits::default(), Router::new());
     for (path, status) in [("/healthz", 200), ("/", 200), ("/no/such/thing", 404), ("/portscan/", 404)] {
         let answer = served.get(path).await;
@@ -47,7 +47,7 @@ async fn head_is_get_without_its_body() {
 }
 
 #[tokio::test]
-async fn options_and_wrong_methods_are_told_the_right_ones() {
+async fn options_and_wrong_methods_get_the_list_of_methods() {
     let served = serve_routes(Limits::default(), Router::new());
     let options = served.request("OPTIONS", "/healthz", &["Origin: http://evil.example"]).await;
     assert_eq!((options.status, options.body.as_str()), (204, ""));
@@ -64,7 +64,7 @@ async fn options_and_wrong_methods_are_told_the_right_ones() {
 }
 
 #[tokio::test]
-async fn other_protocols_are_not_spoken() {
+async fn other_protocols_are_refused() {
     let served = serve_routes(Limits::default(), Router::new());
     let answer = served.request("GET", "/healthz", &["Connection: upgrade", "Upgrade: websocket"]).await;
     assert_eq!(answer.status, 200);
@@ -109,7 +109,7 @@ async fn other_protocols_are_not_spoken() {
 #[case::space("pi evil", 400)]
 #[case::markup("<script>", 400)]
 #[tokio::test]
-async fn only_our_names_are_answered(#[case] host: &str, #[case] status: u16) {
+async fn only_allowed_host_names_are_answered(#[case] host: &str, #[case] status: u16) {
     let served = serve_routes(Limits::default(), Router::new());
     let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     let answer = served.ask(&request).await;
@@ -122,7 +122,7 @@ async fn only_our_names_are_answered(#[case] host: &str, #[case] status: u16) {
 }
 
 #[tokio::test]
-async fn a_name_that_is_configured_later_is_ours_from_then_on() {
+async fn a_name_that_is_configured_later_is_allowed_from_then_on() {
     let served = serve_routes(Limits::default(), Router::new());
     let request = "GET /healthz HTTP/1.1\r\nHost: new.example.org\r\nConnection: close\r\n\r\n";
     assert_eq!(served.ask(request).await.status, 421);

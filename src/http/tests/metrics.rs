@@ -3,7 +3,7 @@
 use super::portscan::appliance;
 
 #[tokio::test]
-async fn metrics_are_a_page_of_their_own_type_and_only_read() {
+async fn metrics_have_their_own_content_type_and_are_read_only() {
     let appliance = appliance();
     let get = appliance.served.get("/metrics").await;
     assert_eq!(get.status, 200);

@@ -1,4 +1,4 @@
-//! The server on real sockets, asked byte by byte.
+//! The server on real sockets, byte by byte.
 
 mod authority;
 mod bounds;
@@ -31,10 +31,10 @@ use super::{
 };
 use crate::{clock::SystemClock, config::Config, service::health::Health};
 
-/// No answer of a healthy server takes this long, however busy the machine that tests it.
+/// No response of a healthy server takes this long, however busy the machine.
 const AT_MOST: Duration = Duration::from_secs(60);
 
-/// A server on a port of its own, with what feeds it.
+/// A server on a port of its own, with its configuration and health.
 struct Served {
     address: SocketAddr,
     config: watch::Sender<Arc<Config>>,
@@ -47,7 +47,7 @@ fn config() -> Config {
     Config { http_names: vec!["scan.example.org".into()], auth_trust: Vec::new(), ..Config::default() }
 }
 
-/// Serves the appliance's routes, these, and `/write`, which changes nothing but lies behind the gate.
+/// Serves the appliance's routes, these, and `/write`, which changes nothing but is behind the gate.
 fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
     let (config, config_seen) = watch::channel(Arc::new(config()));
     let (health, health_seen) = watch::channel(Health::default());
@@ -63,7 +63,7 @@ fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
     Served { address, config, health, stop, task }
 }
 
-/// Starts the server on a free port; tells its address and how to stop it.
+/// Starts the server on a free port; returns its address and how to stop it.
 fn start(
     router: Router,
     gate: Gate,
@@ -96,12 +96,12 @@ impl Served {
         read_to_end(&mut stream).await
     }
 
-    /// One request of a program on this machine, with the usual headers and these.
+    /// A request of a program on this machine, with the usual headers and these.
     async fn request(&self, method: &str, path: &str, headers: &[&str]) -> Answer {
         self.request_to("localhost", method, path, headers).await
     }
 
-    /// The same under another name: as a forwarder on this machine passes on what its clients ask for.
+    /// The same under another name, as a forwarder on this machine passes on the requests of its clients.
     async fn request_to(&self, host: &str, method: &str, path: &str, headers: &[&str]) -> Answer {
         let headers: String = headers.iter().flat_map(|line| [*line, "\r\n"]).collect();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
@@ -113,7 +113,7 @@ impl Served {
     }
 }
 
-/// What came back.
+/// The response.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -146,7 +146,7 @@ async fn read_to_end(stream: &mut TcpStream) -> Answer {
     Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-/// Whether the server ends the connection without another word.
+/// Whether the server closes the connection without another byte.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     let mut byte = [0];
     match timeout(AT_MOST, stream.read(&mut byte)).await {

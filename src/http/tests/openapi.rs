@@ -1,4 +1,4 @@
-//! What /v1/openapi.json describes.
+//! The content of /v1/openapi.json.
 
 use serde_json::{Value, json};
 

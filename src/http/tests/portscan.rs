@@ -24,7 +24,7 @@ use crate::{
     store::{Observation, Pace, Store, WriterThread},
 };
 
-/// A name server that knows `here`, addresses, and a name that it answers as a filter of advertisements does.
+/// A resolver that knows `here`, addresses, and a name that it resolves as an ad blocker does.
 struct Table;
 
 impl Resolve for Table {
@@ -114,7 +114,7 @@ pub(super) fn appliance_with(limits: Limits) -> Appliance {
 }
 
 impl Appliance {
-    /// Lets it scan these addresses, which the inventory names from now on.
+    /// Lets it scan these addresses, which are in the inventory from now on.
     pub(super) fn start_scanning(&mut self, config: &str, addresses: &[&str]) {
         let file = Some((std::path::Path::new("test.toml"), config));
         let config = Config::load(&Overrides::default(), &|_| None, file).unwrap();
@@ -175,7 +175,7 @@ pub(super) async fn remember(store: &Store, mac: &str, open: &[u16]) -> ScanId {
 }
 
 #[tokio::test]
-async fn tells_what_is_remembered() {
+async fn returns_stored_results() {
     let appliance = appliance();
     let served = &appliance.served;
     assert_eq!(served.get("/portscan/json").await.body, "{\"macs\":[]}\n");
@@ -200,7 +200,7 @@ async fn tells_what_is_remembered() {
 }
 
 #[tokio::test]
-async fn looks_at_a_port_now() {
+async fn probes_a_port_on_request() {
     let appliance = appliance();
     let served = &appliance.served;
     let (_listener, open, closed) = open_and_closed();
@@ -239,7 +239,7 @@ async fn looks_at_ipv6_in_every_spelling() {
         let answer = appliance.served.get(&format!("/portscan/{host}/{open}/json")).await;
         assert!(answer.body.contains("\"address\":\"::1\",\"state\":\"open\""), "{host}: {answer:?}");
     }
-    // A zone, escaped or not; that interface is not there, which is no fault of the request.
+    // A zone, escaped or not; that interface does not exist, which is no error of the request.
     for host in ["fe80::1%25none0", "fe80::1%none0", "[fe80::1%25none0]"] {
         let answer = appliance.served.get(&format!("/portscan/{host}/80/json")).await;
         assert_eq!(answer.status, 200, "{host}: {answer:?}");
@@ -248,7 +248,7 @@ async fn looks_at_ipv6_in_every_spelling() {
 }
 
 #[tokio::test]
-async fn refuses_what_is_malformed_or_excluded() {
+async fn refuses_malformed_and_excluded_hosts() {
     let appliance = appliance();
     let served = &appliance.served;
     for path in [
@@ -287,7 +287,7 @@ async fn refuses_what_is_malformed_or_excluded() {
 }
 
 #[tokio::test]
-async fn an_owner_may_say_whom_to_look_at() {
+async fn the_configuration_may_limit_which_hosts_are_probed() {
     let appliance = appliance();
     let (_listener, open, _) = open_and_closed();
     for (allowed, status) in [("192.168.0.0/16", 403), ("127.0.0.1", 200), ("02:00:00:*", 403)] {
@@ -304,7 +304,7 @@ async fn an_owner_may_say_whom_to_look_at() {
 }
 
 #[tokio::test]
-async fn what_listens_on_this_machine_is_told_to_its_own_programs_alone() {
+async fn ports_of_this_machine_are_probed_for_its_own_programs_only() {
     let appliance = appliance();
     let (_listener, open, _) = open_and_closed();
     for host in ["127.0.0.1", "127.9.9.9", "here", "::ffff:127.0.0.1", "[::ffff:7f00:1]", "::1"] {
@@ -324,7 +324,7 @@ async fn what_listens_on_this_machine_is_told_to_its_own_programs_alone() {
 }
 
 #[tokio::test]
-async fn an_owners_list_narrows_and_opens_nothing() {
+async fn the_configured_list_narrows_and_never_widens() {
     let appliance = appliance();
     let (_listener, open, _) = open_and_closed();
     appliance.served.config.send_modify(|config| {
@@ -336,7 +336,7 @@ async fn an_owners_list_narrows_and_opens_nothing() {
 }
 
 #[tokio::test]
-async fn another_sites_page_has_no_port_looked_at() {
+async fn another_sites_page_cannot_have_a_port_probed() {
     let appliance = appliance();
     let (listener, open, _) = open_and_closed();
     listener.set_nonblocking(true).unwrap();
@@ -359,7 +359,7 @@ async fn another_sites_page_has_no_port_looked_at() {
 }
 
 #[tokio::test]
-async fn a_feed_tells_which_address_an_excluded_mac_has() {
+async fn an_excluded_mac_is_excluded_at_the_address_that_a_feed_gives() {
     let appliance = appliance();
     let served = &appliance.served;
     let (_listener, open, _) = open_and_closed();
@@ -374,10 +374,10 @@ async fn a_feed_tells_which_address_an_excluded_mac_has() {
 }
 
 #[tokio::test]
-async fn a_flood_of_probes_is_told_to_wait() {
+async fn a_flood_of_probes_is_refused_for_a_while() {
     let appliance = appliance();
     let mut refused = 0;
-    // Unresolvable, so that nothing but the bound takes time.
+    // Unresolvable, so that only the bound takes time.
     let at_once = join_all((0..60).map(|_| appliance.served.get("/portscan/nowhere/80/json"))).await;
     for answer in at_once {
         if answer.status == 503 {
@@ -391,7 +391,7 @@ async fn a_flood_of_probes_is_told_to_wait() {
 }
 
 #[tokio::test]
-async fn says_so_when_the_scanner_has_stopped() {
+async fn reports_that_the_scanner_has_stopped() {
     let appliance = appliance();
     appliance.scanner.stop();
     let answer = appliance.served.get("/portscan/127.0.0.1/80/json").await;

@@ -119,7 +119,7 @@ async fn an_id_that_is_missing_is_not_guessed() {
 }
 
 #[tokio::test]
-async fn methods_are_told() {
+async fn wrong_methods_get_the_list_of_methods() {
     let appliance = appliance();
     for path in ["/v1/info", "/v1/scans", "/v1/scan/1", "/v1/openapi.json"] {
         let post = appliance.served.request("PUT", path, &[]).await;
@@ -133,13 +133,13 @@ async fn methods_are_told() {
 }
 
 #[tokio::test]
-async fn a_backup_is_for_who_has_the_token() {
+async fn a_backup_needs_the_token() {
     let appliance = appliance();
     remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22]).await;
     let refused = appliance.served.get("/v1/backup").await;
     assert_eq!(refused.status, 401);
     assert!(refused.error().contains("portscan token"), "{refused:?}");
-    // A copy is a file beside the database, for however short a time.
+    // A copy is a file beside the database for a short time.
     let touched = || std::fs::metadata(appliance.dir.path()).unwrap().modified().unwrap();
     let before = touched();
     let head = appliance.authorised("HEAD", "/v1/backup").await;
@@ -163,8 +163,8 @@ async fn a_backup_is_for_who_has_the_token() {
 pub(super) const SLOW: &str = "[feed]\nurl = []\n[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\nports = \"1-300\"\n\
     timing = \"T2\"\n[[scanner]]\nname = \"never\"\ntargets = [\"127.0.0.9\"]\n";
 
-/// A runner that has nobody to look at.
-const NOBODY: &str = "[feed]\nurl = []\n";
+/// A configuration without devices to scan.
+const NO_DEVICES: &str = "[feed]\nurl = []\n";
 
 #[tokio::test]
 async fn a_run_is_started_watched_and_stopped() {
@@ -178,7 +178,7 @@ async fn a_run_is_started_watched_and_stopped() {
     let id = started["id"].as_i64().unwrap();
     assert_eq!(started["runs"], json!([{"id": id, "scanner": "lan"}]));
     let again: Value = serde_json::from_str(&appliance.authorised("POST", "/v1/run").await.body).unwrap();
-    assert_eq!(again["id"], id, "the same run, and the other scanner has nobody");
+    assert_eq!(again["id"], id, "the same run, and the other scanner has no devices");
 
     let runs = appliance.served.get("/v1/runs").await.json();
     assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
@@ -213,7 +213,7 @@ async fn a_run_is_started_watched_and_stopped() {
 }
 
 #[tokio::test]
-async fn the_latest_runs_are_told_a_page_at_a_time() {
+async fn the_latest_runs_are_listed_a_page_at_a_time() {
     let mut appliance = appliance();
     let mut ids = Vec::new();
     for _ in 0..3 {
@@ -221,8 +221,8 @@ async fn the_latest_runs_are_told_a_page_at_a_time() {
         appliance.store.end_scan(scan, ScanStatus::Complete).await.unwrap();
         ids.insert(0, scan.0);
     }
-    // Its own first run may begin, or not: it is later than all these.
-    appliance.start_scanning(NOBODY, &[]);
+    // Its own first run may have begun: it is later than all these.
+    appliance.start_scanning(NO_DEVICES, &[]);
     let told = async |path: &str| -> Vec<i64> {
         let runs = appliance.served.get(path).await.json();
         runs.as_array().unwrap().iter().map(|run| run["id"].as_i64().unwrap()).collect()
@@ -239,7 +239,7 @@ async fn the_latest_runs_are_told_a_page_at_a_time() {
 }
 
 #[tokio::test]
-async fn its_health_is_told_in_figures() {
+async fn health_is_reported_in_figures() {
     let mut appliance = appliance();
     appliance.served.health.send_modify(|health| health.notices.push("the printer is on fire".to_owned()));
     let source = |up, detail: &str| SourceStatus {
@@ -272,7 +272,7 @@ async fn its_health_is_told_in_figures() {
     assert!(health["limits"]["sockets"].as_u64() > Some(0), "{health}");
     assert_eq!(health["last_scan"], Value::Null);
 
-    appliance.start_scanning(NOBODY, &[]);
+    appliance.start_scanning(NO_DEVICES, &[]);
     let scan = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22]).await;
     appliance.store.end_scan(scan, ScanStatus::Complete).await.unwrap();
     let health = appliance.served.get("/v1/health").await.json();
@@ -282,7 +282,7 @@ async fn its_health_is_told_in_figures() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_run_is_told() {
+async fn a_run_that_cannot_start_is_refused_with_the_reason() {
     let mut appliance = appliance();
     appliance.start_scanning(&format!("exclude = [\"127.0.0.9\"]\n{SLOW}"), &["127.0.0.1", "127.0.0.9"]);
     for (path, status, why) in [
@@ -308,14 +308,14 @@ async fn what_cannot_be_run_is_told() {
 }
 
 impl Appliance {
-    /// Says something of a device.
+    /// Annotates a device.
     async fn describe(&self, path: &str, words: &str) -> Answer {
         self.send("PATCH", path, words, "application/json").await
     }
 }
 
 #[tokio::test]
-async fn a_device_is_told_described_and_forgotten() {
+async fn a_device_is_listed_annotated_and_forgotten() {
     let appliance = appliance();
     let served = &appliance.served;
     let scan = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22, 80]).await.0;
@@ -375,7 +375,7 @@ async fn a_device_is_told_described_and_forgotten() {
 }
 
 #[tokio::test]
-async fn old_scans_are_dropped_when_asked_to_be() {
+async fn old_scans_are_pruned_on_request() {
     let appliance = appliance();
     let mut scans = Vec::new();
     for _ in 0..3 {
@@ -398,11 +398,11 @@ async fn old_scans_are_dropped_when_asked_to_be() {
     assert_eq!(appliance.served.get("/v1/hosts").await.json()[0]["ports"][0]["port"], 22);
 }
 
-/// What the layers below say of it is completed by the path that tells more.
+/// The HTTP layer adds to an error of the layers below which path lists more.
 #[tokio::test]
-async fn what_is_not_there_is_answered_with_the_path_that_lists_it() {
+async fn errors_about_unknown_ids_name_the_path_that_lists_them() {
     let mut appliance = appliance();
-    appliance.start_scanning(NOBODY, &[]);
+    appliance.start_scanning(NO_DEVICES, &[]);
     for (asked, why) in [
         ("GET /v1/diff/7", "there is no scan 7; ask for /v1/scans to see those there are"),
         (
@@ -416,15 +416,15 @@ async fn what_is_not_there_is_answered_with_the_path_that_lists_it() {
     }
 }
 
-/// Whatever is wrong with a path or a query is said in words that tell how to mend it, not in a library's.
+/// Errors about a path or a query say how to mend them, and are not those of a library.
 #[tokio::test]
-async fn wrong_paths_and_queries_are_answered_in_our_own_words() {
+async fn wrong_paths_and_queries_get_errors_that_say_how_to_mend_them() {
     const ID: &str = "the scan's id is malformed; write one of those that /v1/scans lists";
     const LAST: &str = "`last` is not a number from 0 to 4294967295; write last=50";
     const SINCE: &str =
         "`since` is malformed; write the id of a change, Unix seconds, or a time as 2026-03-01T10:00:00Z";
     let mut appliance = appliance();
-    appliance.start_scanning(NOBODY, &[]);
+    appliance.start_scanning(NO_DEVICES, &[]);
     for (asked, why) in [
         ("GET /v1/scan/xyz", ID),
         ("GET /v1/scan/99999999999999999999", ID),

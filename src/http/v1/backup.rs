@@ -1,4 +1,4 @@
-//! The database, to be kept elsewhere.
+//! A copy of the database, for a backup.
 
 use std::convert::Infallible;
 
@@ -20,7 +20,7 @@ use super::{Api, gated};
 use crate::http::{answer::Refusal, auth::Gate, body, conversation::ExtendedTimeout};
 
 pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
-    // It changes nothing; but all that is known of everybody at once is not for everybody.
+    // It changes nothing; but all that is known of all devices at once is for the owner alone.
     OpenApiRouter::new().routes(gated(gate, routes!(backup)))
 }
 
@@ -38,7 +38,7 @@ async fn backup(
     let name = HeaderValue::from_static("attachment; filename=\"portscan.db\"");
     let head = [(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, name)];
     if method == Method::HEAD {
-        // How long a copy would be only making it tells, and that may fill the disk: it is left out.
+        // The length is known only after making a copy, which may fill the disk: it is left out.
         let unknown = stream::empty::<Result<Bytes, Infallible>>();
         return Ok((head, Body::from_stream(unknown)).into_response());
     }
@@ -46,7 +46,7 @@ async fn backup(
     let length = copy.metadata().await.map(|data| data.len());
     extended.enable();
     let mut response = (head, Body::from_stream(body::pieces(copy))).into_response();
-    // So that a client sees when it was cut short.
+    // So that a client notices a truncated copy.
     if let Ok(length) = length {
         response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     }

@@ -1,4 +1,4 @@
-//! What has changed.
+//! The changes.
 
 use axum::{extract::State, response::Response};
 use futures_util::{TryStreamExt, stream};
@@ -17,7 +17,7 @@ use crate::{
     model::{Address, ChangeEvent, ChangeFilter, ChangeKind, DeviceKey, Mac, PortSet, Protocol},
 };
 
-/// The least number that is taken for Unix seconds; a lesser one is an id. No card bears so many changes.
+/// The least number that counts as Unix seconds; a smaller one is an id. No SD card lasts for so many changes.
 const SECONDS: i64 = 1_000_000_000;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {

@@ -1,4 +1,4 @@
-//! The same changes as they happen, and how far scans are: server-sent events (WHATWG HTML, 9.2).
+//! Changes as they happen, and the progress of scans: server-sent events (WHATWG HTML, 9.2).
 
 use std::{convert::Infallible, time::Duration};
 
@@ -30,29 +30,29 @@ use crate::{
     },
 };
 
-/// The longest silence. Proxies and home routers forget connections that say nothing for a minute.
+/// The longest time without data. Proxies and home routers drop connections that are idle for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How often it is told how far the scans are, if they have moved.
+/// How often the progress of scans is sent, if it has changed.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// What a browser is told to wait before it asks again, in milliseconds.
+/// After how many milliseconds a browser is to reconnect.
 const RETRY: u64 = 5000;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(events)).layer(Extension(Listeners::default()))
 }
 
-/// Somebody who listens.
+/// One client that listens.
 struct Listener {
     differences: Differences,
     newest: watch::Receiver<i64>,
-    /// The last change that was told.
-    told: i64,
+    /// The last change that was sent.
+    sent: i64,
     runs: Runs,
-    /// How far the scans were when that was last told.
+    /// The progress of the scans when it was last sent.
     scans: Vec<ScanRow>,
-    /// How many times [`PROGRESS`] nothing was said.
+    /// For how many times [`PROGRESS`] nothing was sent.
     quiet: u32,
     begun: bool,
 }
@@ -86,7 +86,7 @@ async fn events(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let newest = api.store.newest();
-    let told = match headers.get("last-event-id") {
+    let sent = match headers.get("last-event-id") {
         None => *newest.borrow(),
         Some(id) => id.to_str().ok().and_then(|id| id.trim().parse().ok()).ok_or_else(|| {
             Refusal::bad_request("Last-Event-ID is malformed; it is the number of the last event")
@@ -95,7 +95,7 @@ async fn events(
     let place = listeners.admit(api.clock.now(), client).map_err(refusal)?;
     extended.enable();
     let (differences, runs) = (api.differences.clone(), api.runs.clone());
-    let listener = Listener { differences, newest, told, runs, scans: Vec::new(), quiet: 0, begun: false };
+    let listener = Listener { differences, newest, sent, runs, scans: Vec::new(), quiet: 0, begun: false };
     let text = stream::unfold((listener, place), async |(mut listener, mut place): (Listener, Listening)| {
         let text = select! {
             text = listener.next() => text,
@@ -105,7 +105,7 @@ async fn events(
     });
     let head = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        // nginx would keep it until it is worth a packet.
+        // nginx would buffer it until it fills a packet.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     Ok((head, Body::from_stream(text)).into_response())
@@ -122,19 +122,19 @@ fn refusal(reason: Reason) -> Refusal {
 }
 
 impl Listener {
-    /// What to say next; `None`: there is nobody left to hear it from.
+    /// The next text to send; `None`: the store or the runner has ended.
     async fn next(&mut self) -> Option<Bytes> {
         if !self.begun {
             self.begun = true;
             return Some(format!("retry: {RETRY}\n\n").into());
         }
         loop {
-            // Seen before it is read: what comes in between wakes us again.
+            // Marked as seen before the changes are read, so that one in between wakes this again.
             self.newest.borrow_and_update();
-            let asked = ChangeFilter { after: self.told, ..ChangeFilter::default() };
+            let asked = ChangeFilter { after: self.sent, ..ChangeFilter::default() };
             let page = self.differences.news(asked).await.ok()?;
             if let Some(last) = page.rows.last() {
-                self.told = last.id;
+                self.sent = last.id;
                 return Some(page.rows.into_iter().map(change).collect::<String>().into());
             }
             match timeout(PROGRESS, self.newest.changed()).await {
@@ -155,14 +155,14 @@ impl Listener {
         }
     }
 
-    /// What there is to say of the scans.
+    /// The progress of the scans, as far as it has changed.
     async fn progress(&mut self) -> String {
-        // A runner that has ended has nothing under way.
+        // A runner that has ended has no runs.
         let views = self.runs.under_way().await.unwrap_or_default();
         let now: Vec<ScanRow> = views.iter().map(ScanRow::of).collect();
         let moved = moved(&self.scans, &now);
         self.scans = now;
-        moved.iter().map(|row| told("scan", None, row)).collect()
+        moved.iter().map(|row| event_text("scan", None, row)).collect()
     }
 }
 
@@ -179,7 +179,7 @@ impl ScanRow {
     }
 }
 
-/// The scans that are not where they were, those that are over included.
+/// The scans whose progress has changed, those that are over included.
 fn moved(before: &[ScanRow], now: &[ScanRow]) -> Vec<ScanRow> {
     let is_over = |row: &&ScanRow| now.iter().all(|other| other.scan_id != row.scan_id);
     let over = before.iter().filter(is_over).map(|row| ScanRow { running: false, ..*row });
@@ -188,11 +188,11 @@ fn moved(before: &[ScanRow], now: &[ScanRow]) -> Vec<ScanRow> {
 
 fn change(news: ChangeEvent) -> String {
     let row = ChangeRow::of(news);
-    told("change", Some(row.id()), &row)
+    event_text("change", Some(row.id()), &row)
 }
 
 /// JSON has no line breaks of its own, so that it is one line of data.
-fn told(event: &str, id: Option<i64>, row: &impl Serialize) -> String {
+fn event_text(event: &str, id: Option<i64>, row: &impl Serialize) -> String {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     let data = serde_json::to_string(row).unwrap_or_default();
     format!("{id}event: {event}\ndata: {data}\n\n")
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_scans_that_have_moved_are_told_and_their_end_is() {
+    fn only_scans_that_progressed_or_ended_are_sent() {
         let row = |scan_id, ports_done| ScanRow {
             scan_id,
             running: true,
@@ -216,7 +216,7 @@ mod tests {
         let over = ScanRow { running: false, ..row(1, 3) };
         assert_eq!(moved(&before, &now), [over, row(3, 4), row(4, 0)]);
         assert_eq!(moved(&now, &now), []);
-        let text = told("scan", None, &row(4, 0));
+        let text = event_text("scan", None, &row(4, 0));
         assert!(text.starts_with("event: scan\ndata: {\"scan_id\":4,\"running\":true,"), "{text}");
     }
 }

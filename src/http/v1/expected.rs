@@ -1,4 +1,4 @@
-//! What should be: read, written, taken back.
+//! Expectations: read, written, removed.
 
 use axum::{extract::State, response::Response};
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use crate::{
     store::ExpectationUpdate,
 };
 
-/// The longest comment, in characters: people write sentences, and a gadget's owner no more than that.
+/// The longest comment, in characters: enough for some sentences.
 const COMMENT_MAX: usize = 1000;
 
 pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {

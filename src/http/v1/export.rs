@@ -22,16 +22,16 @@ use crate::{
     store::{HostRecord, Page, ScanSummary, Store, StoreError},
 };
 
-/// The scan's listed ports, a line each; only the headline if there is no such scan.
+/// The listed ports of the scan, a line each; only the header line if there is no such scan.
 pub(super) async fn csv(desk: &Desk, api: &Api, id: ScanId) -> Result<Response, Refusal> {
     let rows = Box::pin(port_rows(api.store.clone(), id));
     rows::streamed(desk, "text/csv; charset=utf-8", Lines { rows, begun: false }).await
 }
 
-/// Ports as lines, as far as they are written.
+/// Ports as lines of CSV, as far as they are written.
 struct Lines<S> {
     rows: S,
-    /// The headline is written.
+    /// Whether the header line is written.
     begun: bool,
 }
 
@@ -49,7 +49,7 @@ where
     }
 }
 
-/// The whole scan as nmap would have told it.
+/// The whole scan in nmap's format.
 pub(super) async fn xml(desk: &Desk, api: &Api, id: ScanId) -> Result<Response, Refusal> {
     let scan = api.store.scan_summary(id).await?.ok_or_else(|| {
         Refusal::new(StatusCode::NOT_FOUND, "there is no such scan; /v1/scans lists those there are")
@@ -70,13 +70,13 @@ struct Report {
     has_begun: bool,
     /// All records up to this one are written.
     after: i64,
-    /// So many ports of the host behind it are, too.
-    told: usize,
+    /// So many ports of the next host are written, too.
+    written: usize,
     hosts: usize,
     up: usize,
 }
 
-/// A host's records: of each protocol one.
+/// A host's records: one for each protocol.
 #[derive(Default)]
 struct Host {
     device: Option<Device>,
@@ -87,7 +87,8 @@ struct Host {
 }
 
 impl Host {
-    /// Takes one more, if it is of the same host: its protocols follow each other, for they were stored so. Whether it is.
+    /// Takes another record if it is of the same host, whose protocols are stored one after the other; returns whether
+    /// it is.
     fn take(&mut self, record: HostRecord) -> bool {
         let is_first = self.device.is_none();
         let same = self.device.as_ref() == Some(&record.device);
@@ -129,13 +130,13 @@ impl Report {
             scan,
             has_begun: false,
             after: i64::MIN,
-            told: 0,
+            written: 0,
             hosts: 0,
             up: 0,
         }
     }
 
-    /// Writes with what is known of the scan.
+    /// Writes with the data of the scan.
     fn with_run<T>(&self, write: impl FnOnce(&Run<'_>) -> io::Result<T>) -> io::Result<T> {
         let ended = self.scan.finished.unwrap_or(self.scan.started);
         write(&Run {
@@ -157,7 +158,7 @@ impl Report {
         })
     }
 
-    /// The host behind what is written.
+    /// The next host to write.
     async fn next_host(&self) -> Result<Option<Host>, StoreError> {
         let mut host = Host::default();
         let mut after = self.after;
@@ -177,19 +178,19 @@ impl Report {
         let (Some(device), Some((started, finished))) = (&host.device, host.times) else { return Ok(()) };
         let name = device.name.as_deref();
         let scanned = Scanned { reports: &host.reports, mac: device.mac, name, started, finished };
-        let ports = self.told..self.told + PORTS;
+        let ports = self.written..self.written + PORTS;
         if self.with_run(|run| nmap::write_xml_part(text, run, &scanned, ports))? {
-            self.told += PORTS;
+            self.written += PORTS;
             return Ok(());
         }
-        (self.after, self.told) = (host.last, 0);
+        (self.after, self.written) = (host.last, 0);
         self.hosts += 1;
         self.up += usize::from(host.reports.first().is_some_and(|report| report.status != HostStatus::Down));
         Ok(())
     }
 }
 
-/// Memory takes what is written.
+/// Writing to memory does not fail.
 fn unwritten(error: &io::Error) -> StoreError {
     StoreError::Damaged(error.to_string())
 }

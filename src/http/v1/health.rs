@@ -1,5 +1,4 @@
-//! How the appliance is, in figures: for its page. `/healthz` is one word for a load balancer, `/metrics` is for
-//! Prometheus.
+//! The health of the appliance in figures, for its page. `/healthz` is for load balancers, `/metrics` for Prometheus.
 
 use axum::{extract::State, response::Response};
 use hyper::StatusCode;

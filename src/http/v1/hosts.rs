@@ -1,4 +1,4 @@
-//! Who is there, and what is known of each.
+//! The devices, and what is known of each.
 
 use std::{
     cell::LazyCell,
@@ -34,10 +34,10 @@ use crate::{
     vendor::vendor,
 };
 
-/// The longest name, in characters: what fits a column.
+/// The longest name, in characters: what fits into a column.
 const NAME_MAX: usize = 64;
 
-/// Devices that are read at a time: with ten open ports each, what is written at a time.
+/// Devices that are read at a time: with ten open ports each they fill one piece of the response.
 const DEVICES: u32 = 8;
 
 /// Ports of a device that are written at a time: some 10 KB.
@@ -161,7 +161,7 @@ struct WordsBody {
     note: Option<Option<String>>,
 }
 
-/// A key that is there, were it `null`.
+/// A key that is present, even if it is `null`.
 fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(value).map(Some)
 }
@@ -221,15 +221,15 @@ async fn hosts(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> 
 struct Devices {
     store: Store,
     directory: DeviceDirectory,
-    /// As of when those are shown that have no row.
+    /// The time as of which devices without a row are shown.
     times: (Moment, Timestamp),
-    /// A device is written.
+    /// Whether a device is written.
     begun: bool,
-    /// The last one that is written whole.
+    /// The last device that is written completely.
     after: i64,
-    /// The one of which the ports from this one on are not.
+    /// The next device, and its first port that is not written yet.
     within: Option<(i64, PortKey)>,
-    /// Those that are only told of, and are not written yet, once all others are.
+    /// The devices without a row that are not written yet; they follow after all others.
     told: Option<VecDeque<Host>>,
 }
 
@@ -243,7 +243,7 @@ impl Source for Devices {
 }
 
 impl Devices {
-    /// A page of the devices that have a row.
+    /// Writes a page of the devices that have a row.
     async fn write_stored(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
         let page = self.store.hosts(self.after, DEVICES).await?;
         let directory = self.directory.clone();
@@ -253,7 +253,7 @@ impl Devices {
             let from = match self.within.take() {
                 Some((begun, port)) if begun == row => Some(port),
                 Some(_) => {
-                    // It has been forgotten in the middle of its ports.
+                    // The device has been forgotten in the middle of its ports.
                     text.extend_from_slice(PORTS_END);
                     None
                 }
@@ -278,7 +278,7 @@ impl Devices {
         Ok(true)
     }
 
-    /// As many of those that are only told of as a page has, and then the end.
+    /// Writes a page of the devices without a row, and after the last one the end.
     fn write_told(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
         let directory = self.directory.clone();
         let by_ipv6 = LazyCell::new(|| directory.by_ipv6());
@@ -295,7 +295,7 @@ impl Devices {
         Ok(true)
     }
 
-    /// Before each device but the first a comma.
+    /// Writes the bracket before the first device, and a comma before each other.
     fn separate(&mut self, text: &mut Vec<u8>) {
         text.push(if self.begun { b',' } else { b'[' });
         self.begun = true;
@@ -307,7 +307,7 @@ struct Device {
     store: Store,
     directory: DeviceDirectory,
     row: i64,
-    /// The ports from this one on are not; `None`: nothing is.
+    /// The first port that is not written yet; `None`: nothing is written.
     from: Option<PortKey>,
 }
 
@@ -319,7 +319,7 @@ impl Source for Device {
                 let by_ipv6 = LazyCell::new(|| self.directory.by_ipv6());
                 self.from = write_device(text, &self.directory, &host, &by_ipv6, self.from)?;
             }
-            // It has just been forgotten: before it was written, or in the middle of its ports.
+            // The device has just been forgotten: before it was written, or in the middle of its ports.
             None if self.from.is_none() => {
                 return Err(StoreError::Damaged("the device has just been forgotten".to_owned()));
             }
@@ -335,11 +335,11 @@ impl Source for Device {
     }
 }
 
-/// What ends the list of ports, and the device.
+/// The end of the list of ports, and of the device.
 const PORTS_END: &[u8] = b"]}";
 
-/// Writes a device, or the rest of it, up to the port that is told: the others are to follow. `by_ipv6` is looked at
-/// only for the beginning of a device, for the kernel has to list its neighbours for it.
+/// Writes a device, or the rest of it; returns the port from which on it is to be continued. `by_ipv6` is evaluated
+/// only for the beginning of a device, because the kernel has to list its neighbours for it.
 fn write_device(
     text: &mut Vec<u8>,
     directory: &DeviceDirectory,
@@ -364,7 +364,7 @@ fn write_device(
             addresses: if has_several { addresses } else { Vec::new() },
         }
     };
-    // A rest follows ports that are written.
+    // The rest follows ports that are written.
     write_elements(text, &mut from.is_some(), ports.into_iter().map(body))?;
     if next.is_none() {
         text.extend_from_slice(PORTS_END);
@@ -409,7 +409,7 @@ async fn describe(
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
     let words: Map<String, Value> = body::document(&headers, &body)?;
-    // By way of an object, for serde reads an array as one, too.
+    // Parsed as an object first, because serde accepts an array for a struct, too.
     let words = serde_json::from_value(Value::Object(words));
     let WordsBody { name, note } = words.map_err(|error| Refusal::bad_request(error.to_string()))?;
     let words = AnnotationPatch {
@@ -437,7 +437,7 @@ async fn forget(State(api): State<Api>, Path(host): Path<String>) -> Result<Stat
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The device.
+/// The device in a path.
 async fn found(api: &Api, text: &str) -> Result<FoundHost, Refusal> {
     let key: DeviceKey = text
         .parse()
@@ -449,7 +449,7 @@ async fn found(api: &Api, text: &str) -> Result<FoundHost, Refusal> {
     api.directory.find(&key, (api.clock.now(), api.clock.wall())).await?.ok_or_else(unknown)
 }
 
-/// A text that its owner may give a device: nothing in it that a terminal would obey.
+/// Checks a name or note for a device: it must not contain characters that control a terminal.
 fn said(what: &str, text: Option<String>, most: usize) -> Result<Option<String>, Refusal> {
     let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     match &text {

@@ -1,4 +1,4 @@
-//! Scans that others made, handed in.
+//! Uploads of scans that other tools made.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,15 +28,15 @@ use crate::{
     service::import::{Counts, ImportError, Importer, Taken},
 };
 
-/// How often a client is granted more time while its report is read and stored.
+/// How often a client's time limit is extended while its report is read and stored.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Takes in reports, one at a time: each may need the room of the largest on the disk.
+/// Imports reports, one at a time: each may need the disk space of the largest.
 #[derive(Clone)]
 pub(in crate::http) struct Imports {
     importer: Importer,
     turns: Arc<Semaphore>,
-    /// Of one report, in bytes.
+    /// The largest report, in bytes.
     most: usize,
 }
 
@@ -136,16 +136,16 @@ async fn import(
     }
     let Imports { importer, turns, most } = api.imports.clone();
     extended.enable();
-    // Never closed; who waits in vain is told to come again by the time limit.
+    // Never closed; a client that waits too long is refused by the time limit.
     let _turn = turns.acquire().await;
     let file = receive(&importer, most, body, &extended).await?;
-    // Should the client hang up now, what it has sent whole is taken in all the same.
+    // If the client disconnects now, the report that it has sent completely is imported all the same.
     let mut importing = tokio::spawn(async move { importer.import(file).await });
     let mut ticks = interval(PATIENCE);
     loop {
         tokio::select! {
             imported = &mut importing => {
-                // The task ends before its time only when the process does.
+                // The task ends early only if the process does.
                 let imported = imported.unwrap_or(Err(ImportError::Stopping));
                 let taken = imported.map_err(|error| refusal(&error))?;
                 return Ok(match wants_summary(&headers) {
@@ -158,14 +158,14 @@ async fn import(
     }
 }
 
-/// Whether it may be a report by its own word; which, the file itself tells.
+/// Whether its content type may be that of a report; the file itself decides of which kind.
 fn is_report(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     ["application/xml", "text/xml", "application/json"].iter().any(|known| kind.eq_ignore_ascii_case(known))
 }
 
-/// Whether the client asks for JSON and nothing else: libraries that send `*/*` or a list of their own do not ask.
+/// Whether the client accepts JSON and nothing else: libraries that send `*/*` or a list by default do not ask for it.
 fn wants_summary(headers: &HeaderMap) -> bool {
     let mut accepted = headers.get_all(header::ACCEPT).iter();
     let only = accepted.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -173,7 +173,7 @@ fn wants_summary(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json") && !only.contains(',') && accepted.next().is_none()
 }
 
-/// Writes the body to a file as it comes.
+/// Writes the body to a file as it arrives.
 async fn receive(
     importer: &Importer,
     most: usize,

@@ -1,4 +1,4 @@
-//! Whether the appliance answers, and how much it knows.
+//! A greeting, and the counts of what is known.
 
 use axum::{extract::State, response::Response, routing::any};
 use hyper::StatusCode;

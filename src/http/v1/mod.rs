@@ -1,8 +1,8 @@
 //! /v1: portmantool's API, and what an appliance adds to it.
 //!
-//! One file for each thing that can be asked of, each with its `routes`. A handler is registered together with
-//! its description ([`utoipa::path`]), so that /v1/openapi.json never tells of what is not there. One that
-//! changes something is registered by [`gated`], and by nothing else.
+//! One file for each resource, each with its `routes`. A handler is registered together with its description
+//! ([`utoipa::path`]), so that /v1/openapi.json never describes a route that does not exist. A handler that changes
+//! something is registered by [`gated`], and by nothing else.
 
 mod backup;
 mod changes;
@@ -41,7 +41,7 @@ use crate::{
     store::Store,
 };
 
-/// What the handlers answer from, for the router to clone at each request: behind one pointer.
+/// The state of the handlers, behind one pointer, because the router clones it for each request.
 #[derive(Clone)]
 pub(super) struct Api(Arc<ApiParts>);
 
@@ -65,7 +65,7 @@ impl Deref for Api {
     }
 }
 
-/// Everything under /v1, together with the description of it and of these other paths.
+/// All routes under /v1, together with the description of them and of these other routes.
 pub(super) fn routes(parts: ApiParts, gate: &Gate, others: OpenApiRouter) -> Router {
     let own = OpenApiRouter::new()
         .merge(backup::routes(gate))
@@ -79,7 +79,7 @@ pub(super) fn routes(parts: ApiParts, gate: &Gate, others: OpenApiRouter) -> Rou
         .merge(info::routes())
         .merge(runs::routes(gate))
         .merge(scans::routes(gate));
-    // Another's id is not guessed from an empty one.
+    // A missing id is an error of its own, not a path that does not exist.
     let own = ["/v1/diff/", "/v1/scan/", "/v1/scans/"]
         .into_iter()
         .fold(own, |routes, path| routes.route(path, any(without_id)));
@@ -90,7 +90,7 @@ async fn without_id() -> Refusal {
     Refusal::bad_request("there is no scan's id behind the last slash; write one that /v1/scans lists")
 }
 
-/// A route that changes something: it takes [who may](Gate), and its description says so.
+/// A route that changes something: only clients that the [gate](Gate) allows may use it, and its description says so.
 fn gated(gate: &Gate, (schemas, paths, router): UtoipaMethodRouter<Api>) -> UtoipaMethodRouter<Api> {
     let paths = openapi::with_authority(paths);
     (schemas, paths, router.route_layer(from_fn_with_state(gate.clone(), auth::require)))

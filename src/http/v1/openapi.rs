@@ -1,4 +1,4 @@
-//! /v1/openapi.json: what there is to ask, for programs that want to know beforehand (`OpenAPI` 3.1).
+//! /v1/openapi.json: the description of all routes (`OpenAPI` 3.1).
 
 use axum::{
     Router,
@@ -23,8 +23,8 @@ use crate::http::answer::ErrorBody;
 /// The security scheme's name in the document.
 const TOKEN: &str = "token";
 
-/// What many operations may answer. It is described once, and they refer to it: written out with each of them it was
-/// a third of a megabyte of the memory after the start, and a sixth of the document.
+/// A response of many operations. It is described once, and they refer to it: repeated with each of them it took a
+/// third of a megabyte of the memory after the start, and a sixth of the document.
 struct Common {
     status: &'static str,
     name: &'static str,
@@ -50,7 +50,7 @@ impl Common {
         ResponseBuilder::new().description(self.why).content("application/json", body).build()
     }
 
-    /// Says of an operation that it may answer this, too, unless that is described already.
+    /// Adds this response to an operation, unless it is described already.
     fn may_answer(&self, operation: &mut Operation) {
         let described = operation.responses.responses.entry(self.status.to_owned());
         described.or_insert_with(|| RefOr::Ref(Ref::from_response_name(self.name)));
@@ -75,7 +75,7 @@ impl Common {
 )]
 struct Document;
 
-/// These routes and the description of them all.
+/// These routes, and the route of their description.
 pub(super) fn served(routes: OpenApiRouter) -> Router {
     let (router, described) = routes.split_for_parts();
     let mut document = Document::openapi();
@@ -93,7 +93,7 @@ pub(super) fn served(routes: OpenApiRouter) -> Router {
     for common in [UNAUTHORIZED, FORBIDDEN, MISDIRECTED, UNAVAILABLE] {
         components.responses.insert(common.name.to_owned(), RefOr::T(common.response()));
     }
-    // Only maps with keys that are no strings cannot be written, and it has none.
+    // Only maps whose keys are not strings cannot be serialized, and it has none.
     let text = document.to_pretty_json().unwrap_or_default() + "\n";
     let own = Router::new().route("/v1/openapi.json", get(self::document)).with_state(Bytes::from(text));
     router.merge(own)
@@ -105,7 +105,7 @@ async fn document(State(text): State<Bytes>) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
-/// Says of these operations that not everybody may have them done.
+/// Adds to these operations that they need the token.
 pub(super) fn with_authority(mut paths: Paths) -> Paths {
     for operation in paths.paths.values_mut().flat_map(operations) {
         let token = SecurityRequirement::new::<_, _, String>(TOKEN, []);

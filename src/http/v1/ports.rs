@@ -10,7 +10,7 @@ use crate::{
     store::{Page, ScanHost, Store, StoreError},
 };
 
-/// Ports that are told at a time: some 10 KB.
+/// Ports that are written at a time: some 10 KB.
 const ROWS: usize = 128;
 
 /// A port that a scan listed.
@@ -32,7 +32,7 @@ impl PortRow {
     pub(super) fn csv(&self) -> String {
         let Self { address, port, protocol, state, scan_id } = self;
         let mut address = address.to_string();
-        // An interface may be called almost anything.
+        // An interface may have almost any name.
         if address.contains([',', '"']) {
             address = format!("\"{}\"", address.replace('"', "\"\""));
         }
@@ -40,16 +40,16 @@ impl PortRow {
     }
 }
 
-/// Where a reader of a scan is: behind this host, or so many ports into the next.
+/// A position in a scan: after this host, and so many ports into the next.
 #[derive(Clone, Copy)]
 struct Spot {
     after: i64,
-    told: usize,
+    written: usize,
 }
 
-/// The listed ports of a scan, some at a time; nothing is remembered of what was read.
+/// The listed ports of a scan, some at a time; no state is kept but the position.
 pub(super) fn port_rows(store: Store, scan: ScanId) -> impl Stream<Item = Result<Vec<PortRow>, StoreError>> {
-    let start = Spot { after: i64::MIN, told: 0 };
+    let start = Spot { after: i64::MIN, written: 0 };
     stream::try_unfold((store, scan, Some(start)), async |(store, scan, spot)| {
         let Some(spot) = spot else { return Ok(None) };
         let page = store.scan_hosts(scan, spot.after).await?;
@@ -62,18 +62,18 @@ fn some_rows(page: Page<ScanHost>, mut spot: Spot, scan: ScanId) -> (Vec<PortRow
     let mut rows = Vec::new();
     for ScanHost { place, address, protocol, listed } in page.rows {
         let ports = listed.iter().flat_map(|&(first, last, state)| (first..=last).map(move |at| (at, state)));
-        let mut ports = ports.skip(spot.told);
+        let mut ports = ports.skip(spot.written);
         let room = ROWS - rows.len();
         let row =
             |(port, state)| PortRow { address: address.clone(), port, protocol, state, scan_id: scan.0 };
         rows.extend(ports.by_ref().take(room).map(row));
         if ports.next().is_some() {
-            return (rows, Some(Spot { told: spot.told + room, ..spot }));
+            return (rows, Some(Spot { written: spot.written + room, ..spot }));
         }
-        spot = Spot { after: place, told: 0 };
+        spot = Spot { after: place, written: 0 };
         if rows.len() >= ROWS {
             return (rows, Some(spot));
         }
     }
-    (rows, page.next.map(|after| Spot { after, told: 0 }))
+    (rows, page.next.map(|after| Spot { after, written: 0 }))
 }

@@ -22,7 +22,7 @@ use crate::{
     store::ScanSummary,
 };
 
-/// Most runs that are told at once.
+/// Most runs that are listed at once.
 const MOST: u32 = 200;
 
 pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
@@ -36,7 +36,7 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
 
 /// What to look at, if not all.
 #[derive(Deserialize, utoipa::IntoParams)]
-// A slip of the pen must not start a scan of everybody.
+// A typo must not start a scan of all devices.
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Wish {

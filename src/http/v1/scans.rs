@@ -1,4 +1,4 @@
-//! What was looked at, and what each look found.
+//! The scans, and what each of them found.
 
 use axum::{
     extract::State,
@@ -88,7 +88,7 @@ async fn scan(
     }
 }
 
-/// Whether to do it, or only to tell.
+/// Whether to prune, or only to report what would be pruned.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -1,5 +1,5 @@
-//! How the texts look that stand for values: for those who make requests up from the description, or check theirs
-//! by it.
+//! The patterns of texts that stand for values: for programs that generate requests from the description, or validate
+//! theirs by it.
 
 use utoipa::{
     PartialSchema, ToSchema,
@@ -75,7 +75,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_looks_like_a_device_is_one(text in string_regex(&DEVICE.replace(['^', '$'], "")).unwrap()) {
+        fn every_matching_text_is_a_device(text in string_regex(&DEVICE.replace(['^', '$'], "")).unwrap()) {
             prop_assert!(text.parse::<DeviceKey>().is_ok(), "{}", text);
         }
     }
