@@ -1,4 +1,4 @@
-//! F2: what is remembered: SQLite, one writer.
+//! Layer 2: what is remembered: SQLite, one writer.
 //!
 //! ```text
 //!  any task --Request--> writer thread --commit--> portscan.db-wal --checkpoint--> portscan.db
