@@ -18,7 +18,7 @@ pub struct ChangeEvent {
     /// The device's address at that time.
     pub address: Address,
     /// What changed.
-    pub what: ChangeKind,
+    pub kind: ChangeKind,
     /// Whether it differed from the expected state of that time, while there was a baseline.
     pub alert: bool,
 }

@@ -62,7 +62,7 @@ impl Store {
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn expectations_of_nobody(&self, after: i64) -> Result<Page<Expectation>> {
+    pub async fn expectations_of_unknown_devices(&self, after: i64) -> Result<Page<Expectation>> {
         self.read(move |connection| page(connection, UNMATCHED, after)).await
     }
 }

@@ -207,7 +207,7 @@ impl Store {
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn say(&self, row: i64, patch: AnnotationPatch) -> Result<bool> {
+    pub async fn annotate(&self, row: i64, patch: AnnotationPatch) -> Result<bool> {
         self.run_exclusive(move |connection| annotate(connection, row, &patch)).await
     }
 }

@@ -131,8 +131,8 @@ pub(super) fn credit_absence(
     if let Some(successor) = moved_to(&present, absent) {
         endpoints::leave(connection, absent.endpoint)?;
         let here = Device { address: successor.address.clone(), mac: known.mac, name: None };
-        let what = ChangeKind::Moved { from: absent.address.clone() };
-        record_event(connection, &NewEvent { at, scan: Some(scan), device: &here, what, alert: false })?;
+        let kind = ChangeKind::Moved { from: absent.address.clone() };
+        record_event(connection, &NewEvent { at, scan: Some(scan), device: &here, kind, alert: false })?;
         return Ok(None);
     }
     Ok(Some(Credit { device: known.id, endpoint: absent.endpoint, mac: known.mac }))
@@ -157,7 +157,7 @@ fn record(
         None => {
             let id = insert(connection, &named, at, THERE)?;
             let alert = has_baseline(connection)?;
-            record_event(connection, &NewEvent { at, scan, device: &named, what: ChangeKind::New, alert })?;
+            record_event(connection, &NewEvent { at, scan, device: &named, kind: ChangeKind::New, alert })?;
             let (mac, name) = (first.mac, named.name.clone());
             Known { id, mac, name, presence: THERE.to_owned() }
         }
@@ -178,7 +178,7 @@ fn record(
         let device = Device { mac: known.mac, ..named.clone() };
         record_event(
             connection,
-            &NewEvent { at, scan, device: &device, what: ChangeKind::Back, alert: false },
+            &NewEvent { at, scan, device: &device, kind: ChangeKind::Back, alert: false },
         )?;
     }
     // A feed that does not know the name does not take it away.
@@ -221,8 +221,8 @@ fn settle(
         let from = present.iter().find(|here| here.endpoint == endpoint).map(|here| here.address.clone());
         if let Some((from, address)) = from.zip(to) {
             let device = Device { address, mac: known.mac, name: None };
-            let what = ChangeKind::Moved { from };
-            record_event(connection, &NewEvent { at, scan, device: &device, what, alert: false })?;
+            let kind = ChangeKind::Moved { from };
+            record_event(connection, &NewEvent { at, scan, device: &device, kind, alert: false })?;
         }
     }
     Ok(())

@@ -30,7 +30,7 @@ impl Store {
     ///
     /// # Errors
     /// The store is closed.
-    pub async fn hear(&self, lookups: Vec<NameLookup>) -> Result<()> {
+    pub async fn record_names(&self, lookups: Vec<NameLookup>) -> Result<()> {
         self.write(move |context| RecordNames { lookups, at: context.wall() }).await
     }
 

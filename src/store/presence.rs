@@ -23,7 +23,7 @@ impl Store {
     ///
     /// # Errors
     /// The store is closed.
-    pub async fn miss(&self, since: Timestamp) -> Result<()> {
+    pub async fn mark_absent_since(&self, since: Timestamp) -> Result<()> {
         self.write(move |context| MarkAbsent { since, at: context.wall() }).await
     }
 }
@@ -60,7 +60,7 @@ fn mark_absent_since(connection: &Connection, since: Timestamp, at: Timestamp) -
         let alert = is_baseline && !expected::of(connection, device.mac, Some(&device.address))?.is_empty();
         record_event(
             connection,
-            &NewEvent { at, scan: None, device: &device, what: ChangeKind::Gone, alert },
+            &NewEvent { at, scan: None, device: &device, kind: ChangeKind::Gone, alert },
         )?;
     }
     Ok(())

@@ -13,7 +13,7 @@ impl Store {
     ///
     /// # Errors
     /// The store is closed.
-    pub async fn see(&self, seen: Vec<Device>, told: Vec<Device>) -> Result<()> {
+    pub async fn record_sightings(&self, seen: Vec<Device>, told: Vec<Device>) -> Result<()> {
         self.write_if(move |context| {
             // A device that cannot be looked up now is reported again in a minute.
             let is_known = |device: &Device| {

@@ -23,7 +23,7 @@ impl Store {
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn doubts(&self) -> Result<Vec<UnconfirmedEndpoint>> {
+    pub async fn unconfirmed_endpoints(&self) -> Result<Vec<UnconfirmedEndpoint>> {
         self.read(unconfirmed_endpoints).await
     }
 }
@@ -50,14 +50,14 @@ pub(super) fn settle(
     }
     let has_baseline = has_baseline(connection)?;
     let expected = expected::of(connection, device.mac, Some(&device.address))?;
-    for what in changes {
-        let is_unexpected = what.ports().is_some_and(|(_, ports)| {
+    for kind in changes {
+        let is_unexpected = kind.ports().is_some_and(|(_, ports)| {
             ports.iter().any(|port| {
-                expected.is(protocol, port, PortState::Open) != matches!(what, ChangeKind::Opened(..))
+                expected.is(protocol, port, PortState::Open) != matches!(kind, ChangeKind::Opened(..))
             })
         });
         let alert = has_baseline && is_unexpected;
-        record_event(connection, &NewEvent { at: new.at, scan: Some(scan), device, what, alert })?;
+        record_event(connection, &NewEvent { at: new.at, scan: Some(scan), device, kind, alert })?;
     }
     Ok(())
 }

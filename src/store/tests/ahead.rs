@@ -10,7 +10,7 @@ async fn look(store: &Store, bench: &Bench, who: u8, open: &[u16]) -> ScanId {
     let scan = run(store).await;
     let now = bench.clock.wall();
     let observation = Observation { started: now, finished: now, ..up(scan, device(who), open) };
-    store.see(vec![device(who)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(who)], Vec::new()).await.unwrap();
     store.record(observation).await.unwrap();
     store.end_scan(scan, ScanStatus::Complete).await.unwrap();
     bench.clock.pass(Duration::from_secs(1));

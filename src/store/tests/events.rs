@@ -31,10 +31,10 @@ impl Watched {
     }
 
     async fn record(&self, observation: Observation) -> Vec<String> {
-        let after = *self.store.newest().borrow();
+        let after = *self.store.latest_event().borrow();
         self.store.record(observation).await.unwrap();
-        let news = self.store.news(ChangeFilter { after, ..ChangeFilter::default() }).await.unwrap();
-        assert_eq!(*self.store.newest().borrow(), news.rows.last().map_or(after, |last| last.id));
+        let news = self.store.change_events(ChangeFilter { after, ..ChangeFilter::default() }).await.unwrap();
+        assert_eq!(*self.store.latest_event().borrow(), news.rows.last().map_or(after, |last| last.id));
         news.rows.iter().map(told).collect()
     }
 
@@ -49,15 +49,15 @@ impl Watched {
     }
 
     async fn doubts(&self) -> Unconfirmed {
-        let mut doubts = self.store.doubts().await.unwrap();
+        let mut doubts = self.store.unconfirmed_endpoints().await.unwrap();
         assert!(doubts.len() <= 1);
         doubts.pop().map(|doubt| doubt.unconfirmed).unwrap_or_default()
     }
 }
 
 fn told(news: &ChangeEvent) -> String {
-    let ports = news.what.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
-    format!("{}{ports}{}", news.what.as_str(), if news.alert { "!" } else { "" })
+    let ports = news.kind.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
+    format!("{}{ports}{}", news.kind.as_str(), if news.alert { "!" } else { "" })
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn an_address_where_nobody_answers_is_no_device_until_somebody_does() {
     assert_eq!(watched.record(nobody.clone()).await, [""; 0]);
     assert_eq!(watched.record(nobody).await, [""; 0]);
     watched.bench.clock.pass(MINUTE);
-    watched.store.miss(watched.bench.clock.wall()).await.unwrap();
+    watched.store.mark_absent_since(watched.bench.clock.wall()).await.unwrap();
     assert_eq!(watched.look("1-100", &[22]).await, ["new"]);
 }
 
@@ -152,12 +152,12 @@ async fn who_is_not_seen_for_long_is_gone_once_and_may_come_back() {
     watched.look("1-100", &[22]).await;
     watched.accept(&[22]).await;
     watched.bench.clock.pass(100 * MINUTE);
-    watched.store.see(vec![device(2)], Vec::new()).await.unwrap();
+    watched.store.record_sightings(vec![device(2)], Vec::new()).await.unwrap();
     let since = watched.bench.clock.wall() - MINUTE;
-    watched.store.miss(since).await.unwrap();
-    watched.store.miss(since).await.unwrap();
-    watched.store.see(vec![device(1)], Vec::new()).await.unwrap();
-    let news = watched.store.news(ChangeFilter::default()).await.unwrap().rows;
+    watched.store.mark_absent_since(since).await.unwrap();
+    watched.store.mark_absent_since(since).await.unwrap();
+    watched.store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
+    let news = watched.store.change_events(ChangeFilter::default()).await.unwrap().rows;
     assert_eq!(news.iter().map(told).collect::<Vec<_>>(), ["new", "new!", "gone!", "back"]);
     assert_eq!((news[2].device.clone(), news[3].device.clone()), (device(1).key(), device(1).key()));
 }
@@ -168,9 +168,9 @@ async fn what_moves_is_told_and_found_by_device_and_time() {
     watched.look("1-100", &[22]).await;
     watched.bench.clock.pass(MINUTE);
     let moved = Device { address: "192.0.2.77".parse().unwrap(), ..device(1) };
-    watched.store.see(vec![moved, device(2)], Vec::new()).await.unwrap();
+    watched.store.record_sightings(vec![moved, device(2)], Vec::new()).await.unwrap();
     let ask = async |asked: ChangeFilter| {
-        let page = watched.store.news(asked).await.unwrap();
+        let page = watched.store.change_events(asked).await.unwrap();
         page.rows.iter().map(told).collect::<Vec<_>>()
     };
     assert_eq!(ask(ChangeFilter::default()).await, ["new", "moved", "new"]);

@@ -86,7 +86,7 @@ async fn a_mac_keeps_its_history_wherever_it_goes() {
     store.record(up(scan, device(1), &[22])).await.unwrap();
     bench.clock.pass(Duration::from_secs(60));
     let moved = Device { address: "192.0.2.77".parse().unwrap(), ..device(1) };
-    store.see(vec![moved.clone()], Vec::new()).await.unwrap();
+    store.record_sightings(vec![moved.clone()], Vec::new()).await.unwrap();
 
     let host = store.latest(&moved.key()).await.unwrap().unwrap();
     assert_eq!((host.device, host.open), (moved, vec![22]));
@@ -126,23 +126,26 @@ async fn last_seen_is_written_hourly_and_news_at_once() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let last_seen = || bench.count("SELECT last_seen FROM endpoints");
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     let first = last_seen();
     for _ in 0..59 {
         bench.clock.pass(Duration::from_secs(60));
-        store.see(vec![device(1)], Vec::new()).await.unwrap();
+        store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
         assert_eq!(last_seen(), first);
     }
     bench.clock.pass(Duration::from_secs(60));
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     assert_eq!(last_seen(), first + 3_600_000);
 
     bench.clock.pass(Duration::from_secs(1));
-    store.see(vec![Device { name: Some("nas".to_owned()), ..device(1) }], Vec::new()).await.unwrap();
+    store
+        .record_sightings(vec![Device { name: Some("nas".to_owned()), ..device(1) }], Vec::new())
+        .await
+        .unwrap();
     assert_eq!(last_seen(), first + 3_601_000);
     // A source that does not know the name is no news, and takes nothing away.
     bench.clock.pass(Duration::from_secs(1));
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     assert_eq!(last_seen(), first + 3_601_000);
     assert_eq!(bench.count("SELECT name = 'nas' FROM devices"), 1);
 }

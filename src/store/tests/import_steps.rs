@@ -187,11 +187,14 @@ async fn two_addresses_of_a_device_in_one_report_are_its_endpoints(
     let (store, _threads) = bench.open();
     let (first, second) = (host(1), host(2));
     if is_nameless {
-        store.see(vec![Device { mac: None, ..second.device.clone() }], Vec::new()).await.unwrap();
+        store
+            .record_sightings(vec![Device { mac: None, ..second.device.clone() }], Vec::new())
+            .await
+            .unwrap();
     }
     if is_old {
         bench.clock.pass(Duration::from_secs(3600));
-        store.see(vec![first.device.clone()], Vec::new()).await.unwrap();
+        store.record_sightings(vec![first.device.clone()], Vec::new()).await.unwrap();
     }
     let mut second = ImportedHost { device: Device { mac: first.device.mac, ..second.device }, ..second };
     second.started += jiff::SignedDuration::from_secs(later);

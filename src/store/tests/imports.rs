@@ -59,14 +59,14 @@ async fn an_import_without_macs_is_whose_the_address_was() {
     let (store, _threads) = bench.open();
     let heir = Device { mac: Some(mac(9)), ..device(1) };
     bench.clock.set_wall("2026-03-01T10:00:00Z");
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     bench.clock.set_wall("2026-03-01T11:00:00Z");
     store
-        .see(vec![Device { address: "192.0.2.77".parse().unwrap(), ..device(1) }], Vec::new())
+        .record_sightings(vec![Device { address: "192.0.2.77".parse().unwrap(), ..device(1) }], Vec::new())
         .await
         .unwrap();
     bench.clock.set_wall("2026-03-01T12:00:00Z");
-    store.see(vec![heir.clone()], Vec::new()).await.unwrap();
+    store.record_sightings(vec![heir.clone()], Vec::new()).await.unwrap();
     let other = import(&store).await;
     for (minutes, port) in [(0, 10), (180, 20)] {
         store.record(look(other, without_mac(1), minutes, "1-100", &[port])).await.unwrap();
@@ -75,13 +75,13 @@ async fn an_import_without_macs_is_whose_the_address_was() {
     assert_eq!(open_now(&store, &heir).await.unwrap(), "20");
     assert_eq!(open_now(&store, &without_mac(1)).await, None);
     store.record(look(other, without_mac(1), 240, "1-100", &[20, 21])).await.unwrap();
-    let news = store.news(ChangeFilter::default()).await.unwrap().rows;
+    let news = store.change_events(ChangeFilter::default()).await.unwrap().rows;
     assert_eq!(news.last().map(|news| &news.device), Some(&heir.key()), "told of the one it is about");
     // Nobody knows who had this one.
     store.record(look(other, without_mac(5), 30, "1-100", &[30])).await.unwrap();
     assert_eq!(open_now(&store, &without_mac(5)).await.unwrap(), "30");
     // A MAC is seen there: it is one device, which was known by its address alone.
-    store.see(vec![device(5)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(5)], Vec::new()).await.unwrap();
     assert_eq!(open_now(&store, &without_mac(5)).await, None);
     assert_eq!(open_now(&store, &device(5)).await.unwrap(), "30");
 }

@@ -67,7 +67,7 @@ async fn a_device_is_forgotten_with_all_its_looks() {
     assert_eq!(store.host(&device(1).key()).await.unwrap(), None);
     assert_eq!(store.macs().await.unwrap(), [mac(2)]);
     // Seen again within the hour, it is written again all the same.
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     assert!(store.host(&device(1).key()).await.unwrap().is_some());
     drop(store);
     join(threads).unwrap();
@@ -79,9 +79,9 @@ async fn who_was_not_seen_for_long_is_known_unless_something_is_expected() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     assert_eq!(store.latest_date().await.unwrap(), None);
-    store.see(vec![device(1), device(2)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1), device(2)], Vec::new()).await.unwrap();
     bench.clock.pass(Duration::from_secs(40 * 86_400));
-    store.see(vec![device(3)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(3)], Vec::new()).await.unwrap();
     let now = bench.clock.wall();
     assert_eq!(store.latest_date().await.unwrap(), Some(now));
     let unseen = || async { store.unseen_since(now - Duration::from_secs(30 * 86_400)).await.unwrap() };
@@ -102,22 +102,25 @@ async fn who_was_not_seen_for_long_is_known_unless_something_is_expected() {
 async fn owners_words_stay_until_they_are_taken_back() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     let row = store.host(&device(1).key()).await.unwrap().unwrap().row.unwrap();
     let say = |name: Option<Option<&str>>, note: Option<Option<&str>>| {
         let owned = |word: Option<Option<&str>>| word.map(|word| word.map(str::to_owned));
-        store.say(row, AnnotationPatch { name: owned(name), note: owned(note) })
+        store.annotate(row, AnnotationPatch { name: owned(name), note: owned(note) })
     };
     let words = || async { store.host(&device(1).key()).await.unwrap().unwrap().words };
     let both = Annotation { name: Some("nas".into()), note: Some("in the attic".into()) };
     assert!(say(Some(Some("nas")), Some(Some("in the attic"))).await.unwrap());
     assert_eq!(words().await, both);
     say(None, None).await.unwrap();
-    store.see(vec![Device { name: Some("feed".into()), ..device(1) }], Vec::new()).await.unwrap();
+    store
+        .record_sightings(vec![Device { name: Some("feed".into()), ..device(1) }], Vec::new())
+        .await
+        .unwrap();
     assert_eq!(words().await, both);
     say(Some(None), None).await.unwrap();
     assert_eq!(words().await, Annotation { name: None, ..both });
-    assert!(!store.say(row + 1, AnnotationPatch::default()).await.unwrap());
+    assert!(!store.annotate(row + 1, AnnotationPatch::default()).await.unwrap());
 }
 
 proptest! {

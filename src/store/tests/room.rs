@@ -54,10 +54,10 @@ async fn a_database_full_of_invented_devices_gets_room_and_keeps_what_is_real() 
         let open: &[u16] = if last == 1 { &[22] } else { &[] };
         store.record(found(&bench, scan, device(last), open)).await.unwrap();
     }
-    store.see(vec![device(3), device(4), device(5)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(3), device(4), device(5)], Vec::new()).await.unwrap();
     let row = store.host(&device(3).key()).await.unwrap().unwrap().row.unwrap();
     store
-        .say(row, AnnotationPatch { note: Some(Some("mine".to_owned())), ..AnnotationPatch::default() })
+        .annotate(row, AnnotationPatch { note: Some(Some("mine".to_owned())), ..AnnotationPatch::default() })
         .await
         .unwrap();
     let state = Some((PortState::Open, String::new()));
@@ -78,7 +78,7 @@ async fn a_database_full_of_invented_devices_gets_room_and_keeps_what_is_real() 
     }
     let kept = keys(&store).await;
     assert!((1..=5).all(|last| kept.contains(&device(last).key())), "what is real is kept");
-    let told = store.news(ChangeFilter { after: 0, ..ChangeFilter::default() }).await.unwrap().rows;
+    let told = store.change_events(ChangeFilter { after: 0, ..ChangeFilter::default() }).await.unwrap().rows;
     assert!(told.iter().all(|news| kept.contains(&news.device)), "what was made up leaves no change behind");
 }
 

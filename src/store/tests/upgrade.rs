@@ -142,7 +142,7 @@ async fn every_older_version_ends_with_one_row_for_one_thing(#[values(1, 2, 3, 4
     assert_eq!((latest.scan, latest.open), (ScanId(200), vec![79]));
     let lived: Vec<String> = hosts[1].addresses.iter().map(|record| record.address.to_string()).collect();
     assert_eq!(lived, if version >= 2 { vec!["192.0.2.6", "192.0.2.66"] } else { vec!["192.0.2.6"] });
-    let news = store.news(ChangeFilter::default()).await.unwrap().rows;
+    let news = store.change_events(ChangeFilter::default()).await.unwrap().rows;
     assert!(news.iter().all(|news| news.device == host.device.key()), "{news:?}");
     // The run that is resumed knows where nothing answered.
     let done: Vec<String> =
