@@ -1,4 +1,4 @@
-//! Change events: what has changed for certain, in the order in which it was found.
+//! Change events: confirmed changes, in the order in which they were found.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -15,11 +15,11 @@ use crate::model::{ChangeEvent, ChangeFilter, ChangeKind, Device, PortSet, Proto
 /// Events of a page.
 const PAGE: u32 = 64;
 
-/// How much of the lists of ports is read for one page, beyond its first row, in bytes: where every other port has
-/// changed, one list is 200 KB.
+/// Limit of the port lists that are read for one page, beyond its first row, in bytes: if every other port has changed,
+/// one list is 200 KB.
 const PAGE_BYTES: usize = 16 * 1024;
 
-/// An event that is to be written.
+/// An event to be written.
 pub(super) struct NewEvent<'a> {
     pub(super) at: Timestamp,
     pub(super) scan: Option<ScanId>,
@@ -29,7 +29,7 @@ pub(super) struct NewEvent<'a> {
 }
 
 impl Store {
-    /// The change events of a filter, a page at a time, oldest first.
+    /// Returns the change events that match a filter, a page at a time, oldest first.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -37,7 +37,7 @@ impl Store {
         self.read(move |connection| read(connection, &filter)).await
     }
 
-    /// The id of the latest [`ChangeEvent`], and every change of that.
+    /// The id of the latest [`ChangeEvent`] and every change of it.
     pub fn latest_event(&self) -> watch::Receiver<i64> {
         self.latest_event.clone()
     }

@@ -1,4 +1,4 @@
-//! Sightings: feeds report which devices are there, each at all of its addresses.
+//! Records sightings: feeds report which devices are there, each at all of its addresses.
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -8,8 +8,8 @@ use crate::model::Device;
 
 impl Store {
     /// Records that devices are there now: those that were `seen`, and those that were only reported (`told`), if they
-    /// have answered before. Written at most hourly for a device that has not changed, and for one that keeps changing
-    /// only now and then.
+    /// have answered before. A sighting of an unchanged device is written at most hourly, and the changes of a device
+    /// that keeps changing are limited in rate.
     ///
     /// # Errors
     /// The store is closed.

@@ -31,7 +31,7 @@ async fn a_finished_host_is_served() {
 }
 
 #[tokio::test]
-async fn a_host_that_was_down_or_cut_short_keeps_its_result() {
+async fn a_host_that_is_down_or_cut_short_keeps_its_result() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -51,7 +51,7 @@ async fn a_host_that_was_down_or_cut_short_keeps_its_result() {
 }
 
 #[tokio::test]
-async fn the_newest_is_the_last_recorded_whatever_the_clock_says() {
+async fn the_last_recorded_observation_is_the_newest_whatever_the_clock_says() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let first = run(&store).await;
@@ -122,7 +122,7 @@ async fn equal_results_are_stored_once() {
 }
 
 #[tokio::test]
-async fn last_seen_is_written_hourly_and_news_at_once() {
+async fn last_seen_is_written_hourly_and_changes_at_once() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let last_seen = || bench.count("SELECT last_seen FROM endpoints");
@@ -183,7 +183,7 @@ async fn a_crash_leaves_runs_to_resume() {
 }
 
 #[tokio::test]
-async fn a_change_that_cannot_be_made_harms_no_other() {
+async fn a_failing_change_does_not_affect_others() {
     let bench = Bench::new(LAZY);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -203,7 +203,7 @@ async fn a_change_that_cannot_be_made_harms_no_other() {
 
 /// The trigger makes SQLite fail as it would on a fault of ours: not the disk's, and no constraint.
 #[tokio::test]
-async fn a_change_that_fails_every_time_blocks_nobody() {
+async fn a_change_that_always_fails_blocks_no_other() {
     let bench = Bench::new(LAZY);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;

@@ -83,7 +83,7 @@ async fn version_4_keeps_the_names_that_it_has() {
     let (store, _threads) = bench.open();
     assert_eq!(told(&store).await, ["owner my nas", "feed box"]);
     let host = store.hosts(0, 128).await.unwrap().rows.pop().unwrap();
-    assert!(host.names.iter().all(|name| name.at.is_none()), "nobody has noted since when: {host:?}");
+    assert!(host.names.iter().all(|name| name.at.is_none()), "no date was stored: {host:?}");
 }
 
 fn at(address: &str) -> Device {
@@ -94,7 +94,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MOVES: &str = "SELECT count(*) FROM changes WHERE kind = 'moved'";
 
 #[tokio::test]
-async fn who_has_two_addresses_does_not_move_between_them() {
+async fn a_device_with_two_addresses_does_not_move_between_them() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -136,7 +136,7 @@ async fn who_has_two_addresses_does_not_move_between_them() {
 }
 
 #[tokio::test]
-async fn what_is_only_ever_looked_at_has_left_an_address_that_has_not_answered_for_eight_days() {
+async fn a_device_that_is_only_scanned_leaves_an_address_unanswered_for_eight_days() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
