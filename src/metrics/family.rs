@@ -1,4 +1,4 @@
-//! How a family of metrics is put together.
+//! Builds families of metrics.
 
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 

@@ -1,4 +1,4 @@
-//! The appliance itself: what it sends, what it may, where it learns of devices, what it keeps.
+//! Metrics of the appliance itself: what it sends, its limits, its feeds and its storage.
 
 use prometheus::proto::MetricFamily;
 
@@ -65,7 +65,7 @@ pub(super) fn limits(limits: &LimitFacts) -> Vec<MetricFamily> {
     families
 }
 
-/// By the name that Prometheus' own libraries give it.
+/// The name that Prometheus' own libraries use.
 pub(super) fn memory(memory: &MemoryFacts) -> MetricFamily {
     let help = "Memory that this process takes.";
     gauges("process_resident_memory_bytes", help, [gauge(&[], memory.resident as f64)])
@@ -121,7 +121,7 @@ pub(super) fn store(store: &StoreFacts) -> [MetricFamily; 4] {
     ]
 }
 
-/// In portmantool's names and shapes: 0 before the first.
+/// In portmantool's names and shapes: 0 before the first import.
 pub(super) fn imports(imports: &ImportFacts) -> [MetricFamily; 2] {
     let last = imports.last.map_or(0.0, |last| last.as_second() as f64);
     [

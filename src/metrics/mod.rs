@@ -1,9 +1,9 @@
 //! Layer 2: Prometheus' text format.
 //!
-//! A [`Snapshot`] in, a page out, in two parts: what is told of the appliance and what of its devices. There is no
-//! registry and nothing is counted here, so that all numbers of a page are of one moment, and no series outlives what
-//! it is about. Nor is there a `Collector` of the library's: one hands over all families at once, of thousands of
-//! devices some MB, and cannot wait for the database. Names and units follow Prometheus' rules
+//! Turns a [`Snapshot`] into a page of two parts: the metrics of the appliance and those of its devices. There is no
+//! registry and nothing is counted here, so that all numbers of a page are of one moment, and no series outlives its
+//! subject. The library's `Collector` is not used either: it hands over all families at once, some MB for thousands of
+//! devices, and cannot wait for the database. Names and units follow Prometheus' rules
 //! (<https://prometheus.io/docs/practices/naming/>): seconds and bytes, counters end in `_total`, a limit is named
 //! after what it limits.
 
@@ -27,10 +27,10 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[error("the metrics cannot be written: {0}")]
 pub struct MetricsError(#[from] prometheus::Error);
 
-/// The page's first part: what is told of the appliance at this moment.
+/// Encodes the page's first part: the metrics of the appliance at this moment.
 ///
 /// # Errors
-/// None that any snapshot could cause; the encoder checks what this module makes.
+/// No snapshot can cause one; the encoder checks the families that this module makes.
 pub fn encode_own(snapshot: &Snapshot) -> Result<String, MetricsError> {
     let mut page = String::new();
     let version = gauge(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
@@ -46,7 +46,7 @@ pub fn encode_own(snapshot: &Snapshot) -> Result<String, MetricsError> {
     Ok(page)
 }
 
-/// The page's second part: what is told of the devices.
+/// Encodes the page's second part: the metrics of the devices.
 ///
 /// # Errors
 /// As [`encode_own`].
@@ -59,7 +59,7 @@ pub fn encode_hosts(snapshot: &Snapshot) -> Result<String, MetricsError> {
     Ok(page)
 }
 
-/// One family after the other. The format has no families without samples.
+/// Writes the families one by one. The format has no families without samples.
 fn write(page: &mut String, families: impl IntoIterator<Item = MetricFamily>) -> Result<(), MetricsError> {
     for family in families.into_iter().filter(|family| !family.get_metric().is_empty()) {
         TextEncoder::new().encode_utf8(&[family], page)?;
@@ -67,10 +67,11 @@ fn write(page: &mut String, families: impl IntoIterator<Item = MetricFamily>) ->
     Ok(())
 }
 
-/// Samples that lie in memory at a time: each is some 700 bytes, and there may be one for each of thousands of devices.
+/// The most samples in memory at a time: each takes some 700 bytes, and there may be one for each of thousands of
+/// devices.
 const SAMPLES: usize = 256;
 
-/// A family that is written part by part: of all parts but the first, its name and help are left out.
+/// Writes a family in parts; the name and the help of all parts but the first are left out.
 fn write_gauges(
     page: &mut String,
     name: &str,
@@ -173,7 +174,7 @@ mod tests {
         }
     }
 
-    /// As many as the printer and the stranger have differences, and one of a host that was never seen.
+    /// The number of differences of the printer and the stranger, and one of a host that was never seen.
     fn differing() -> BTreeMap<(DeviceKey, Protocol), u32> {
         let host = |host: &str, count| ((host.parse().unwrap(), Protocol::Tcp), count);
         BTreeMap::from([host("192.168.7.3", 2), host("192.168.7.4", 1), host("192.168.7.99", 1)])
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_for_prometheus_is_counted() {
+    fn excess_series_are_counted() {
         let open = |port| PortFact { protocol: Protocol::Tcp, port, open: true, deviation: None };
         let host = HostFacts { ports: (1..=5003).map(open).collect(), ..hosts().remove(1) };
         let page = encode(&Snapshot { hosts: vec![host], ..Snapshot::default() }).unwrap();
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_are_too_many_for_prometheus_are_counted() {
+    fn excess_hosts_are_counted() {
         let host = |index: u32| {
             let address = std::net::Ipv4Addr::from(0x0a00_0000 + index).into();
             HostFacts { host: address, name: Some("nas".to_owned()), ..hosts().remove(1) }
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_values_are_left_out() {
         let page = encode(&Snapshot::default()).unwrap();
         for name in ["feed_", "_limit ", "conntrack", "last_scan", "devices_scanned", "local_errors"] {
             assert!(!page.contains(name), "{name}:\n{page}");

@@ -1,4 +1,4 @@
-//! What is scanned: the scanners, the devices and their ports.
+//! Metrics of what is scanned: the scanners, the devices and their ports.
 
 use std::{borrow::Cow, collections::BTreeMap, convert::identity};
 
@@ -9,8 +9,8 @@ use crate::model::{
     Deviation, DeviceKey, HostFacts, PortFact, PortState, Protocol, ScanStatus, ScannerFacts,
 };
 
-/// Series of one kind that a page names at most: a host that accepts everything has 65,535, and Prometheus keeps
-/// each for weeks. Those beyond are counted.
+/// The most series of one kind on a page: a host that accepts everything has 65,535, and Prometheus keeps each for
+/// weeks. Series beyond that are only counted.
 const MOST_SERIES: usize = 5000;
 
 pub(super) fn scanners(scanners: &[ScannerFacts]) -> [MetricFamily; 4] {
@@ -45,9 +45,9 @@ pub(super) fn scanners(scanners: &[ScannerFacts]) -> [MetricFamily; 4] {
     ]
 }
 
-/// A device, with what stands in the labels of all that is told of it written once.
+/// A device, with the labels that all its samples share written once.
 pub(super) struct Labelled<'a> {
-    /// A device that is known by no MAC has an empty one, which to Prometheus is none.
+    /// A device without a known MAC has an empty label, which Prometheus treats as absent.
     mac: String,
     address: String,
     facts: &'a HostFacts,
@@ -60,10 +60,10 @@ impl<'a> From<&'a HostFacts> for Labelled<'a> {
     }
 }
 
-/// Hands families on sample by sample, none of them too long.
+/// Passes on families sample by sample, none of them too long.
 struct Bounded<W> {
     write: W,
-    /// How many series of each are left out.
+    /// The number of omitted series of each family.
     dropped: Vec<Metric>,
 }
 
@@ -71,7 +71,7 @@ impl<W, E> Bounded<W>
 where
     W: FnMut(&str, &str, &mut dyn Iterator<Item = Metric>) -> Result<(), E>,
 {
-    /// Of what is left out no samples are made.
+    /// No samples are made of omitted series.
     fn write<T>(
         &mut self,
         (name, help): (&'static str, &'static str),
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// Families about devices and their ports, each handed on sample by sample, and how many series of each are left out.
+/// Passes on the families about devices and their ports sample by sample, and the number of omitted series of each.
 pub(super) fn devices<E>(
     hosts: &[Labelled<'_>],
     counts: &BTreeMap<(DeviceKey, Protocol), u32>,
@@ -97,7 +97,7 @@ pub(super) fn devices<E>(
     (bounded.write)("portscan_series_dropped", help, &mut bounded.dropped.into_iter())
 }
 
-/// Those of portmantool count by address.
+/// portmantool's metrics count by address.
 fn about_devices<E>(
     hosts: &[Labelled<'_>],
     counts: &BTreeMap<(DeviceKey, Protocol), u32>,
@@ -155,7 +155,7 @@ fn about_ports<E>(
     Ok(())
 }
 
-/// What is told of single ports: the metric, its help, and which ports.
+/// The metrics of single ports: name, help, and which ports.
 type Kind = (&'static str, &'static str, fn(&PortFact) -> bool);
 
 const KINDS: [Kind; 3] = [
@@ -176,7 +176,7 @@ fn of_host(host: &Labelled<'_>, labels: &[(&str, &str)], value: f64) -> Metric {
     gauge(&[&[("mac", host.mac.as_str()), ("host", host.address.as_str())], labels].concat(), value)
 }
 
-/// An explicit zero for what is open: a host without any is no host that is gone.
+/// An explicit zero for open ports: a host without any differs from a host that is gone.
 fn listed(address: &str, hosts: &[&HostFacts]) -> Vec<Metric> {
     let mut counts = BTreeMap::from([((Protocol::Tcp, PortState::Open), 0.0)]);
     for (&of, &count) in hosts.iter().flat_map(|host| &host.listed) {

@@ -53,13 +53,13 @@ impl Address {
         self.zone.as_deref()
     }
 
-    /// Whether this machine itself answers on it by definition (127.0.0.0/8, `::1`).
+    /// Whether the address always belongs to this machine (127.0.0.0/8, `::1`).
     pub const fn is_loopback(&self) -> bool {
         self.ip.is_loopback()
     }
 
-    /// Whether the address is of a range that the internet does not route: RFC 1918, RFC 6598 (carriers'
-    /// and some mesh VPNs' 100.64.0.0/10), link-local, loopback, IPv6 unique local.
+    /// Whether the internet does not route the address: RFC 1918, RFC 6598 (carriers' and some mesh VPNs'
+    /// 100.64.0.0/10), link-local, loopback, IPv6 unique local.
     pub const fn is_private(&self) -> bool {
         match self.ip {
             IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || self.is_beyond_the_lan(),
@@ -67,7 +67,7 @@ impl Address {
         }
     }
 
-    /// Whether the internet does not route the address, and yet it may be a stranger's: a carrier's other customers
+    /// Whether the internet does not route the address although it may belong to others: a carrier's other customers
     /// and the members of a mesh VPN are in RFC 6598's 100.64.0.0/10, a cloud's metadata service in 169.254.0.0/16.
     pub const fn is_beyond_the_lan(&self) -> bool {
         match self.ip {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_address() {
+    fn refuses_texts_that_are_not_addresses() {
         for text in ["", "1.2.3", "1.2.3.4.5", "[::1", "fe80::1%", "fe80::1%a/b", "fe80::1%abcdefghijklmnop"]
         {
             assert!(matches!(text.parse::<Address>(), Err(AddressError::Malformed(_))), "{text}");
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_what_is_unrouted_and_yet_beyond_the_lan() {
+    fn knows_unrouted_ranges_beyond_the_lan() {
         for text in ["100.64.0.0", "100.127.255.255", "169.254.0.0", "169.254.169.254", "169.254.255.255"] {
             assert!(text.parse::<Address>().unwrap().is_beyond_the_lan(), "{text}");
         }

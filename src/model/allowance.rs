@@ -1,36 +1,36 @@
-//! How often something may happen.
+//! Limits how often something may happen.
 
 use std::time::Duration;
 
 use super::{Bucket, Moment};
 
-/// So many times at once, and as often again in each stretch of time.
+/// A number of events that may happen at once, and again in each period of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
     most: u32,
-    /// In which one token comes back.
+    /// The time after which one token is restored.
     step: Duration,
     bucket: Bucket,
 }
 
 impl Allowance {
-    /// At most so many in each stretch of this length.
+    /// Allows at most `most` events in each period of this length.
     pub fn new(most: u32, stretch: Duration) -> Self {
         Self { most, step: stretch / most.max(1), bucket: Bucket::default() }
     }
 
-    /// How many may happen now.
+    /// How many events may happen now.
     pub fn left(&self, now: Moment) -> u32 {
         let missing = self.bucket.missing(now).as_nanos().div_ceil(self.step.as_nanos().max(1));
         self.most.saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX))
     }
 
-    /// Takes one, if one is left; whether it may happen.
+    /// Takes a token, if one is left; returns whether the event may happen.
     pub fn take(&mut self, now: Moment) -> bool {
         self.bucket.try_spend(now, self.step, self.step * self.most)
     }
 
-    /// Changes how often from now on; what was taken stays taken.
+    /// Changes the limit from now on; tokens already taken stay taken.
     pub fn resize(&mut self, most: u32, stretch: Duration) {
         if self.most != most {
             *self = Self { bucket: self.bucket, ..Self::new(most, stretch) };
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_pass_at_once_and_then_one_after_the_other() {
+    fn a_burst_passes_at_once_and_then_one_by_one() {
         let mut allowance = Allowance::new(4, HOUR);
         assert_eq!((allowance.left(Moment::ZERO), taken(&mut allowance, Moment::ZERO)), (4, 4));
         let quarter = Moment::ZERO + HOUR / 4;
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_has_the_first_ones_and_those_of_its_hours() {
+    fn a_day_allows_the_burst_and_the_hourly_tokens() {
         let mut allowance = Allowance::new(10, HOUR);
         let day =
             (0..1440).map(|minute| taken(&mut allowance, Moment::ZERO + HOUR * minute / 60)).sum::<u32>();
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn none_at_all_is_none() {
+    fn an_allowance_of_zero_allows_nothing() {
         let mut allowance = Allowance::new(0, HOUR);
         assert!(!allowance.take(Moment::ZERO + HOUR * 9));
         allowance.resize(2, HOUR);

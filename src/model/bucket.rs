@@ -1,34 +1,34 @@
-//! A bucket of tokens, which bounds how often something may happen.
+//! A token bucket, which limits how often something may happen.
 
 use std::time::Duration;
 
 use super::Moment;
 
-/// A token bucket kept as the time at which it will be full again (ITU-T I.371's virtual scheduling): no
-/// fractions, no refill. It is full at first. Its caller says each time what an event costs, and how much may
-/// happen at once; an `Allowance` keeps both.
+/// A token bucket stored as the time at which it will be full again (ITU-T I.371's virtual scheduling): no fractions,
+/// no refill. It starts full. The caller passes the cost of each event and the permitted burst; an `Allowance` stores
+/// both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
     full_at: Moment,
 }
 
 impl Bucket {
-    /// How long until something that takes `cost` may happen, if all within `burst` may happen at once.
+    /// The time until an event of this `cost` is allowed, if everything within `burst` may happen at once.
     pub fn wait(&self, now: Moment, cost: Duration, burst: Duration) -> Duration {
         now.until(self.full_at.max(now) + cost).saturating_sub(burst)
     }
 
-    /// How long until it is full again, if nothing more happens.
+    /// The time until the bucket is full again, if no further event happens.
     pub fn missing(&self, now: Moment) -> Duration {
         now.until(self.full_at)
     }
 
-    /// It happens.
+    /// Records an event.
     pub fn spend(&mut self, now: Moment, cost: Duration) {
         self.full_at = self.full_at.max(now) + cost;
     }
 
-    /// Lets it happen if it may.
+    /// Records an event if it is allowed; returns whether it is.
     pub fn try_spend(&mut self, now: Moment, cost: Duration, burst: Duration) -> bool {
         let may = self.wait(now, cost, burst).is_zero();
         if may {
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bunch_then_a_steady_pace() {
+    fn allows_a_burst_then_a_steady_rate() {
         let (cost, burst) = (Duration::from_millis(50), Duration::from_secs(2));
         let mut bucket = Bucket::default();
         let start = Moment::from_start(Duration::from_secs(1000));

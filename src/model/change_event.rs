@@ -1,25 +1,25 @@
-//! Changes of devices that are reported: what changed, on which device, when, and which of them a reader asks for.
+//! Change events: what changed, on which device, when; and the filter with which a reader selects them.
 
 use jiff::Timestamp;
 
 use super::{Address, DeviceKey, PortSet, Protocol, ScanId};
 
-/// A change that is certain.
+/// A confirmed change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeEvent {
-    /// Ascending; a reader continues after the greatest that it has.
+    /// Ascending; a reader continues after the greatest id that it has.
     pub id: i64,
-    /// When it was found, by the wall clock of then.
+    /// When the change was found, by the wall clock of then.
     pub at: Timestamp,
-    /// In which scan; `None` where a feed reported it.
+    /// The scan that found it; `None` if a feed reported it.
     pub scan: Option<ScanId>,
     /// The device that changed.
     pub device: DeviceKey,
     /// The device's address at that time.
     pub address: Address,
     /// What changed.
-    pub what: ChangeKind,
-    /// Whether it differed from the expected state of that time, while there was a baseline.
+    pub kind: ChangeKind,
+    /// Whether the change differed from the expected state of that time, if there was a baseline.
     pub alert: bool,
 }
 
@@ -28,16 +28,16 @@ pub struct ChangeEvent {
 pub enum ChangeKind {
     /// The device was seen for the first time. Its open ports are part of this change.
     New,
-    /// Ports opened: one, or too many to be reported one by one.
+    /// Ports opened: one, or too many to report one by one.
     Opened(Protocol, PortSet),
     /// Ports closed.
     Closed(Protocol, PortSet),
     /// The device has another address.
     Moved {
-        /// The one before.
+        /// The previous address.
         from: Address,
     },
-    /// The device has not been seen for long.
+    /// The device has not been seen for a long time.
     Gone,
     /// The device was seen again after it was gone.
     Back,
@@ -46,16 +46,16 @@ pub enum ChangeKind {
 /// Which change events a reader asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeFilter {
-    /// Those with greater ids.
+    /// Only events with greater ids.
     pub after: i64,
-    /// Those since then, by the wall clock.
+    /// Only events since then, by the wall clock.
     pub since: Option<Timestamp>,
-    /// Those of this device.
+    /// Only events of this device.
     pub device: Option<DeviceKey>,
 }
 
 impl ChangeKind {
-    /// The word that stands for it in the database and in APIs.
+    /// Its name in the database and in APIs.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::New => "new",

@@ -1,17 +1,18 @@
-//! Durations, counted by their length.
+//! A histogram of durations.
 
 use std::time::Duration;
 
 /// A histogram of delays that should be short.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delays {
-    /// How many within each of [`BOUNDS`](Self::BOUNDS) but not within the one before, then the longer ones.
+    /// The number of delays within each of [`BOUNDS`](Self::BOUNDS) but not within the one before, then the number of
+    /// longer ones.
     counts: [u64; Self::BOUNDS.len() + 1],
     sum: Duration,
 }
 
 impl Delays {
-    /// Upper bounds, inclusive: from what a timer of 1 ms resolution costs to what a user notices.
+    /// Upper bounds, inclusive: from the 1 ms resolution of a timer to what a user notices.
     pub const BOUNDS: [Duration; 10] = [
         Duration::from_millis(1),
         Duration::from_millis(2),
@@ -25,23 +26,23 @@ impl Delays {
         Duration::from_secs(1),
     ];
 
-    /// Counts one more.
+    /// Counts a delay.
     pub fn note(&mut self, delay: Duration) {
         self.counts[Self::BOUNDS.partition_point(|&bound| bound < delay)] += 1;
         self.sum += delay;
     }
 
-    /// How many there are.
+    /// The number of delays.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// All of them together.
+    /// The sum of the delays.
     pub const fn sum(&self) -> Duration {
         self.sum
     }
 
-    /// Each of the bounds with the number of delays that are within it.
+    /// Each bound with the number of delays within it.
     pub fn cumulative(&self) -> impl Iterator<Item = (Duration, u64)> {
         let mut within = 0;
         Self::BOUNDS.into_iter().zip(self.counts).map(move |(bound, count)| {
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_by_length_with_both_ends_told() {
+    fn counts_by_length_including_both_ends() {
         let mut delays = Delays::default();
         [0, 1, 2, 20, 21, 5000].into_iter().for_each(|millis| delays.note(Duration::from_millis(millis)));
         let within: Vec<u64> = delays.cumulative().map(|(_, within)| within).collect();

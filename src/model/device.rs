@@ -1,37 +1,37 @@
-//! A device as a feed tells of it.
+//! A device as a feed reports it.
 
 use std::{fmt, str::FromStr};
 
 use super::{Address, AddressError, Mac};
 
-/// One device of the LAN: where it is now, and who it is.
+/// A device of the LAN: its current address and its identity.
 ///
-/// Its identity is the MAC where that is known, else the address (routed subnets).
+/// The identity is the MAC if known, else the address (routed subnets).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device {
-    /// Where it was last said to be.
+    /// Its last reported address.
     pub address: Address,
-    /// Who it is; `None` where no neighbour tells (routed subnets).
+    /// Its MAC; `None` if no neighbour entry shows it (routed subnets).
     pub mac: Option<Mac>,
-    /// What its owner calls it.
+    /// Its owner's name for it.
     pub name: Option<String>,
 }
 
-/// A device's identity: its MAC where that is known, else its address.
+/// A device's identity: its MAC if known, else its address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DeviceKey {
-    /// A neighbour.
+    /// A neighbour on the same link.
     Mac(Mac),
     /// A host behind a router.
     Address(Address),
 }
 
-/// A device at one of its addresses: what is looked at, confirmed, and has a state.
+/// A device at one of its addresses: the unit that is scanned, confirmed, and has a state.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// The device.
     pub device: DeviceKey,
-    /// Where.
+    /// The address.
     pub address: Address,
 }
 
@@ -41,7 +41,7 @@ impl Device {
         self.mac.map_or_else(|| DeviceKey::Address(self.address.clone()), DeviceKey::Mac)
     }
 
-    /// The device at this address of its own.
+    /// The device at this one of its addresses.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint { device: self.key(), address: self.address.clone() }
     }
@@ -56,13 +56,13 @@ impl fmt::Display for DeviceKey {
     }
 }
 
-/// Why a text names no device.
+/// Why a text does not name a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceKeyError {
-    /// Neither kind.
+    /// Neither a MAC nor an address.
     #[error("\"{0}\" is neither a MAC (B8:27:EB:AC:14:3E) nor an IP address")]
     Neither(String),
-    /// An address, but not one.
+    /// Looks like an address but is malformed.
     #[error(transparent)]
     Address(AddressError),
 }

@@ -1,35 +1,35 @@
-//! What is expected of ports, and where they differ from it.
+//! Expectations of ports, and the differences from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DeviceKey, PortRange, PortSet, PortState, PortStates, Protocol};
 
-/// What somebody expects of one port.
+/// What is expected of one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
-    /// Whose: a device's, wherever it is, or that of whoever is at an address.
+    /// The device: a MAC at any address, or an address, which means the device that has it.
     pub device: DeviceKey,
     /// The protocol.
     pub protocol: Protocol,
     /// 0 to 65535.
     pub port: u16,
-    /// What it is to be.
+    /// The expected state.
     pub state: PortState,
-    /// Why; may be empty.
+    /// The owner's comment; may be empty.
     pub comment: String,
-    /// Ascending with every one that is written.
+    /// Ascending in the order in which expectations are written.
     pub written: i64,
 }
 
-/// The expectations that hold for a device: of that of its MAC and that of its address for the same port the
-/// later written.
+/// The expectations that apply to a device: if its MAC and its address have one for the same port, the later written
+/// applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected(BTreeMap<(Protocol, u16), Expectation>);
 
-/// What is known of a device's ports, by protocol.
+/// The known state of a device's ports, by protocol.
 pub type Standings = BTreeMap<Protocol, PortStates>;
 
-/// A port's state and the scan that says so.
+/// A port's state and the scan that found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// What it is.
@@ -38,42 +38,42 @@ pub struct Known {
     pub scan: i64,
 }
 
-/// A port that is not what it should be.
+/// A port whose state is not the expected one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The protocol.
     pub protocol: Protocol,
     /// The port.
     pub port: u16,
-    /// What it should be; `None`: nobody said.
+    /// The expected state; `None` if nothing is expected.
     pub expected: Option<PortState>,
-    /// What it is; `None`: nobody has ever looked.
+    /// The actual state; `None` if no scan has covered the port.
     pub actual: Option<Known>,
     /// The expectation's comment.
     pub comment: String,
 }
 
-/// In which way a port is not what it should be.
+/// How a port differs from the expected state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Deviation {
-    /// Open, perhaps, and not expected to be.
+    /// Open or possibly open, and not expected to be.
     Rogue,
-    /// Expected to be open, and not seen to be.
+    /// Expected to be open, and not found open.
     Missing,
-    /// Neither is open: closed is not filtered.
+    /// Neither state is open, as with closed and filtered.
     Other,
 }
 
-/// A port that two looks do not agree on.
+/// A port on which two scans disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disagreement {
     /// The protocol.
     pub protocol: Protocol,
     /// The port.
     pub port: u16,
-    /// What the one says; `None`: it did not look.
+    /// The state in the first; `None` if it did not cover the port.
     pub one: Option<Known>,
-    /// What the other says.
+    /// The state in the second.
     pub other: Option<Known>,
 }
 
@@ -96,19 +96,19 @@ impl Expected {
         self.0.is_empty()
     }
 
-    /// Of how many ports anything is expected.
+    /// The number of ports with an expectation.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// What is expected of the ports from `first` to `last` of a protocol.
+    /// The expectations of the ports from `first` to `last` of a protocol.
     #[must_use]
     pub fn within(&self, protocol: Protocol, first: u16, last: u16) -> Self {
         let within = self.0.range((protocol, first)..=(protocol, last));
         Self(within.map(|(key, expectation)| (*key, expectation.clone())).collect())
     }
 
-    /// How many ports are expected to be in this state.
+    /// The number of ports that are expected to be in this state.
     pub fn count(&self, state: PortState) -> u32 {
         let ports = self.0.values().filter(|expected| expected.state == state).count();
         u32::try_from(ports).unwrap_or(u32::MAX)
@@ -119,9 +119,9 @@ impl Expected {
         self.0.get(&(protocol, port)).is_some_and(|expected| expected.state == state)
     }
 
-    /// Where a device differs from this, by protocol and port. Where nothing is expected only what is open is a
-    /// difference, or named as perhaps open; what is expected differs unless it is exactly that, and also where
-    /// nobody has ever looked. `ignored` ports never differ.
+    /// Returns where a device differs from these expectations, by protocol and port. Without an expectation, only a
+    /// port that is open, or listed as possibly open, is a difference. With one, every state but the expected is a
+    /// difference, and so is a port that no scan has covered. `ignored` ports never differ.
     pub fn differences(&self, standings: &Standings, ignored: &PortSet) -> Vec<Difference> {
         let expected = self.0.values().filter_map(|expected| {
             let actual = standings.get(&expected.protocol).and_then(|standing| standing.at(expected.port));
@@ -152,12 +152,12 @@ impl Expected {
     }
 }
 
-/// A device at one of its addresses, as far as it takes to find differences.
+/// A device at one of its addresses, with the data that differences are computed from.
 #[derive(Clone, Debug)]
 pub struct Place<'a> {
-    /// What is expected there: of the device, and of the address.
+    /// The expectations there: of the device, and of the address.
     pub expected: &'a Expected,
-    /// What is known there.
+    /// The known state there.
     pub standings: &'a Standings,
     /// Ports that never differ.
     pub ignored: PortSet,
@@ -169,9 +169,9 @@ impl Place<'_> {
     }
 }
 
-/// Where a device differs from what is expected of it, for each of its addresses in turn. An open port that is not
-/// expected differs at every address where it is open. What is expected of the device as a whole is as expected if it is
-/// so at one of them, else it differs once: at the first address where anything is known of the port.
+/// Returns where a device differs from its expectations, for each of its addresses in turn. An open port that is not
+/// expected differs at every address where it is open. An expectation of the device as a whole is met if it is met at
+/// one address; otherwise the port differs once, at the first address where its state is known.
 pub fn device_differences(places: &[Place<'_>]) -> Vec<Vec<Difference>> {
     let mut found: Vec<_> =
         places.iter().map(|place| place.expected.differences(place.standings, &place.ignored)).collect();
@@ -201,7 +201,7 @@ pub fn device_differences(places: &[Place<'_>]) -> Vec<Vec<Difference>> {
 }
 
 impl Difference {
-    /// In which way the port differs.
+    /// How the port differs.
     pub fn deviation(&self) -> Deviation {
         let is_open = |state| matches!(state, PortState::Open | PortState::OpenFiltered);
         match (self.expected, self.actual) {
@@ -219,9 +219,9 @@ impl From<&PortRange> for Known {
     }
 }
 
-/// Where two looks at one device, or a look and what is known of it now, disagree: by protocol and port. Only
-/// ports that one of them names, or has open, are told of: that all the rest was closed and is filtered is one
-/// fact, not 65,000.
+/// Returns where two scans of one device, or a scan and its current state, disagree, by protocol and port. Only ports
+/// that one of them lists, or has open, are returned: that all other ports were closed and are filtered is one fact,
+/// not 65,000.
 pub fn disagreements(one: &Standings, other: &Standings) -> Vec<Disagreement> {
     let mut found = Vec::new();
     for &protocol in Protocol::ALL {
@@ -249,7 +249,7 @@ mod tests {
 
     const TCP: Protocol = Protocol::Tcp;
 
-    /// Ports 1 to 100 were looked at by scan 7; these are named, all others in `default`.
+    /// Scan 7 covered ports 1 to 100; these are listed, all others in `default`.
     fn standings(default: PortState, named: &[(u16, PortState)]) -> Standings {
         let mut standing = PortStates::default();
         let stretch = |first, last, state, listed| PortRange { first, last, state, listed, scan: 7 };
@@ -275,13 +275,13 @@ mod tests {
         format!("{port} {} {} {:?}", word(*expected), word(actual), difference.deviation())
     }
 
-    /// What is told of each address.
+    /// The differences at each address.
     fn lines(found: &[Vec<Difference>]) -> Vec<String> {
         found.iter().map(|found| found.iter().map(line).collect::<Vec<_>>().join(", ")).collect()
     }
 
     #[test]
-    fn without_expectations_only_what_is_open_is_told() {
+    fn without_expectations_only_open_ports_differ() {
         let found = standings(Closed, &[(22, Open), (53, OpenFiltered), (80, Filtered)]);
         let nothing = Expected::default();
         assert_eq!(told(&nothing, &found, ""), ["22 - open Rogue", "53 - open|filtered Rogue"]);
@@ -305,7 +305,7 @@ mod tests {
         #[case] difference: &str,
     ) {
         let expected: Expected = [expectation("192.0.2.1", 10, expected, 1)].into_iter().collect();
-        // Named, or as what most of the ports are: the same.
+        // The same, whether listed or by default.
         for found in [standings(Closed, &[(10, actual)]), standings(actual, &[])] {
             let found = told(&expected, &found, "1-9,11-100");
             assert_eq!(found.join(""), difference);
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_has_looked_at_is_unknown_and_not_closed() {
+    fn an_unscanned_port_is_unknown_and_not_closed() {
         let expected: Expected =
             [expectation("192.0.2.1", 443, Open, 1), expectation("192.0.2.1", 444, Closed, 2)]
                 .into_iter()
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_written_holds() {
+    fn the_last_written_expectation_applies() {
         let by_mac = |written| expectation("B8:27:EB:00:00:01", 22, Open, written);
         let by_address = |written| expectation("192.0.2.1", 22, Closed, written);
         let found = standings(Closed, &[(22, Open)]);
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_looked_at_at_one_address_is_known_and_what_is_expected_of_an_address_is_its_own() {
+    fn a_scan_of_one_address_counts_for_the_device_and_an_expectation_of_an_address_only_there() {
         let (nothing, found) = (Standings::new(), standings(Closed, &[(80, Open)]));
         let by_mac: Expected = [expectation("B8:27:EB:00:00:01", 22, Open, 1)].into_iter().collect();
         let by_address: Expected = [expectation("192.0.2.1", 80, Open, 1)].into_iter().collect();
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn two_looks_disagree_on_what_one_of_them_names() {
+    fn two_scans_disagree_only_on_ports_that_one_of_them_lists() {
         let before = standings(Closed, &[(22, Open), (80, Open), (90, Filtered)]);
         let after = standings(Filtered, &[(22, Open), (80, Closed), (200, Open)]);
         let found: Vec<_> = disagreements(&before, &after)

@@ -1,25 +1,25 @@
-//! A length of time as people write it: a whole number and a unit.
+//! A duration as people write it: a whole number and a unit.
 //!
-//! Not by the `humantime` crate: it takes `1h 30m`, `2years` and `1M` for a month, all of which are more often slips
-//! than meant.
+//! The `humantime` crate is not used: it accepts `1h 30m`, `2years` and `1M` for a month, which are more often mistakes
+//! than intended.
 
 use std::time::Duration;
 
-/// Why a text is no length of time.
+/// Why a text is not a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DurationError<'a> {
     /// It does not begin with a number.
     NoNumber,
-    /// What follows the number is none of the units, or nothing where there must be one.
+    /// The text after the number is none of the units, or a unit is missing.
     NoUnit(&'a str),
     /// The number is too large.
     TooLong,
 }
 
-/// Reads a whole number and one of these units, of `ms`, `s`, `m`, `h` and `d`; an empty one stands for seconds.
+/// Reads a whole number and one of the given units, of `ms`, `s`, `m`, `h` and `d`; an empty unit means seconds.
 ///
 /// # Errors
-/// The text is none.
+/// The text is not a duration.
 pub fn parse_duration<'a>(text: &'a str, units: &[&str]) -> Result<Duration, DurationError<'a>> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -1,5 +1,5 @@
-//! Whether one host can be at an address, and be probed there: what every command and every source of addresses
-//! asks, before and after names are looked up.
+//! Checks that an address can be that of one host, and can be probed: every command and every source of addresses does
+//! so, before and after name lookups.
 
 use std::net::IpAddr;
 
@@ -7,10 +7,10 @@ use ipnet::IpNet;
 
 use super::Address;
 
-/// Why nothing is probed at an address.
+/// Why an address is not probed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostAddressError {
-    /// Unspecified, multicast or broadcast. The kernel takes the unspecified one for this machine.
+    /// Unspecified, multicast or broadcast. The kernel takes the unspecified address for this machine.
     #[error("{0} is not the address of one host; name another")]
     NotOneHost(Address),
     /// The first or the last address of a network that this machine is in.
@@ -20,7 +20,7 @@ pub enum HostAddressError {
         address: Address,
         /// The network.
         net: IpNet,
-        /// The interface by which this machine is in it.
+        /// This machine's interface to the network.
         interface: String,
     },
     /// Link-local, without an interface.
@@ -28,7 +28,7 @@ pub enum HostAddressError {
     NoInterface {
         /// The address.
         address: Address,
-        /// The interfaces that it could be on; empty where they are not known.
+        /// The interfaces that the address could be on; empty if they are not known.
         interfaces: Vec<String>,
     },
     /// Link-local, on an interface that this machine does not have.
@@ -41,7 +41,7 @@ pub enum HostAddressError {
     },
 }
 
-/// The address as it could have been written: on each of the interfaces.
+/// Spells out the address with each of the interfaces.
 fn with_zones(address: &Address, interfaces: &[String]) -> String {
     if interfaces.is_empty() {
         return format!("{address}%eth0");
@@ -50,11 +50,11 @@ fn with_zones(address: &Address, interfaces: &[String]) -> String {
 }
 
 impl Address {
-    /// Whether one host can be at it, as far as that can be told without knowing the machine:
+    /// Checks that one host can have this address, as far as that can be decided without knowing the machine:
     /// [`Links::check_host`](crate::net::Links::check_host) knows that, too.
     ///
     /// # Errors
-    /// Why not.
+    /// Why no host can have it.
     pub fn check_host(&self) -> Result<(), HostAddressError> {
         if !self.is_host() {
             return Err(HostAddressError::NotOneHost(self.clone()));
@@ -65,7 +65,7 @@ impl Address {
         Ok(())
     }
 
-    /// Whether it is link-local without the interface that it is valid on.
+    /// Whether the address is link-local but lacks its interface.
     fn needs_zone(&self) -> bool {
         matches!(self.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()) && self.zone().is_none()
     }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_what_stands_for_no_host_or_for_many() {
+    fn refuses_addresses_of_no_host_or_of_many() {
         for text in
             ["0.0.0.0", "::", "::ffff:0.0.0.0", "224.0.0.1", "239.255.255.250", "ff02::1", "255.255.255.255"]
         {

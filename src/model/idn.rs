@@ -1,25 +1,25 @@
-//! International names in the spelling that name servers know: labels of ASCII (RFC 5890, 2.3.2.1) by way of
-//! Punycode (RFC 3492).
+//! Converts international names to the form that name servers know: ASCII labels (RFC 5890, 2.3.2.1) in Punycode (RFC
+//! 3492).
 //!
-//! Not by a library: the tables of `idna` are 160 KB of program, and what they add is for texts that nobody types
-//! as a host's name. So compatibility forms are not mapped, and a letter that is written in two characters is
-//! refused: it is not the name that was registered, which is in composed form (RFC 5891, 5.3).
+//! No library is used: the tables of `idna` add 160 KB to the program, and what they add is for texts that are not
+//! typed as host names. So compatibility forms are not mapped, and a letter that is written as two characters is
+//! refused: it is not the registered name, which is in composed form (RFC 5891, 5.3).
 
 use std::borrow::Cow;
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// What parts labels: the full stop, and what East Asian keyboards write for it (UTS #46).
+/// Label separators: the full stop, and what East Asian keyboards write for it (UTS #46).
 const DOTS: [char; 4] = ['.', '\u{3002}', '\u{ff0e}', '\u{ff61}'];
 
-/// What an encoded label begins with.
+/// The prefix of an encoded label.
 const PREFIX: &str = "xn--";
 
-/// The longest label, RFC 1035, 2.3.4. In characters, for no label is shorter once it is encoded.
+/// The longest label, RFC 1035, 2.3.4. In characters, because no label is shorter once it is encoded.
 const LABEL_MAX: usize = 63;
 
-/// The name as it is looked up: `münchen.local` is `xn--mnchen-3ya.local`. One of ASCII is as it was; `None` for
-/// one with a label beyond ASCII that cannot be a host's.
+/// Returns the name as it is looked up: `münchen.local` is `xn--mnchen-3ya.local`. An ASCII name is unchanged; `None`
+/// for a name with a label beyond ASCII that cannot be a host's.
 pub fn ascii_name(name: &str) -> Option<Cow<'_, str>> {
     if name.is_ascii() {
         return Some(name.into());
@@ -37,8 +37,8 @@ fn ascii_label(label: &str) -> Option<String> {
     (encodable && lower.chars().all(is_of_names)).then(|| PREFIX.to_owned() + &punycode(&lower))
 }
 
-/// Letters, the signs that belong to them, digits and the hyphen (RFC 5892, 2.1), and the underscore, which occurs
-/// on LANs; without the accents that make one letter of two characters.
+/// Letters, their combining marks, digits and the hyphen (RFC 5892, 2.1), and the underscore, which occurs on LANs;
+/// without the combining accents that make one letter of two characters.
 fn is_of_names(c: char) -> bool {
     use GeneralCategory::{
         DecimalNumber, LowercaseLetter, ModifierLetter, NonspacingMark, OtherLetter, SpacingMark,
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hosts_name_is_refused() {
+    fn refuses_texts_that_are_not_host_names() {
         let long = "ü".repeat(64);
         for name in ["ä b", "ü\u{202e}", "u\u{308}", "☕.example", "ü/", "xn--ü", "ü!", "\u{200b}a", &long]
         {
@@ -137,7 +137,7 @@ mod tests {
 
     /// RFC 3492, 7.1 (B), (H) and (I).
     #[test]
-    fn punycode_is_as_its_standard_has_it() {
+    fn encodes_the_examples_of_the_punycode_standard() {
         for (label, encoded) in [
             ("他们为什么不说中文", "ihqwcrb4cv8a8dqg056pqjye"),
             ("почемужеонинеговорятпорусски", "b1abfaaepdrnnbgefbadotcwatmq2g4l"),

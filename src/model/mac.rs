@@ -1,4 +1,4 @@
-//! Hardware addresses: what a device is known by.
+//! Hardware addresses, which identify devices.
 
 use std::{fmt, str::FromStr};
 
@@ -33,14 +33,14 @@ impl Mac {
         self.to_string().to_ascii_lowercase()
     }
 
-    /// Whether the address was made up by software rather than bought from the IEEE (bit 1 of octet 0,
-    /// IEEE 802-2014, 8.2.2): phones randomise theirs, so such an address may not be there tomorrow.
+    /// Whether the address is locally administered, not assigned by the IEEE (bit 1 of octet 0, IEEE 802-2014, 8.2.2):
+    /// phones randomise theirs, so such an address may be gone tomorrow.
     pub const fn is_locally_administered(self) -> bool {
         self.0[0] & 0b10 != 0
     }
 
-    /// Whether the address can belong to one station: neither multicast or broadcast (bit 0 of octet 0)
-    /// nor all zero, which incomplete neighbour entries show.
+    /// Whether the address can belong to one station: not multicast or broadcast (bit 0 of octet 0) and not all zero,
+    /// which incomplete neighbour entries show.
     pub fn is_unicast(self) -> bool {
         self.0[0] & 1 == 0 && self.0 != [0; 6]
     }
@@ -78,7 +78,7 @@ impl FromStr for Mac {
     }
 }
 
-/// The digits of `text` where `separator` stands after every `group` characters and nowhere else.
+/// The digits of `text` if `separator` follows every `group` characters and occurs nowhere else.
 fn split_groups(text: &str, group: usize, separator: u8) -> Option<Vec<u8>> {
     let at_separator = |index: usize| index % (group + 1) == group;
     text.bytes().enumerate().all(|(index, byte)| at_separator(index) == (byte == separator)).then(|| {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_only_looks_like_one() {
+    fn refuses_texts_that_only_look_like_one() {
         for text in [
             "",
             "b8:27:eb:ac:14",
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_made_up_and_group_addresses() {
+    fn recognises_local_and_group_addresses() {
         let mac = |text: &str| text.parse::<Mac>().unwrap();
         assert!(mac("02:00:00:00:00:01").is_locally_administered());
         assert!(!mac("B8:27:EB:AC:14:3E").is_locally_administered());

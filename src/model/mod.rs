@@ -1,4 +1,4 @@
-//! Layer 0: the values that every other layer speaks in. Nothing here does I/O, reads a clock or spawns.
+//! Layer 0: the values that all other layers use. Nothing here does I/O, reads a clock or spawns.
 
 mod address;
 mod allowance;

@@ -7,8 +7,8 @@ use std::{
 
 /// A point on the monotonic clock, counted from an arbitrary start (that of the process, or of a simulation).
 ///
-/// `std::time::Instant` cannot be made from a number, so a test could not start one; this can. It never goes
-/// backwards and knows nothing of the wall clock. Resolution 1 ns, range 584 years.
+/// `std::time::Instant` cannot be constructed from a number, so a test could not create one; this can. It never goes
+/// backwards and is independent of the wall clock. Resolution 1 ns, range 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 

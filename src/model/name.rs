@@ -1,21 +1,20 @@
-//! What a device is called, and who says so.
+//! The names of a device, and their sources.
 
 use std::str::FromStr;
 
 use jiff::Timestamp;
 
-/// Who calls a device by a name. In the order of precedence: what the owner says, then what others say of the
-/// device, then what it says of itself, then what a name server has under its address, which may be the
-/// router's guess.
+/// The source of a device's name. In the order of precedence: the owner, then what others report about the device, then
+/// what the device reports about itself, then what a name server has for its address, which may be the router's guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NameSource {
     /// The owner, here.
     Owner,
     /// The owner, in the configuration.
     Config,
-    /// A feed, the configuration's list of hosts, or somebody else's report.
+    /// A feed, the configuration's list of hosts, or an imported report.
     Feed,
-    /// The device itself, asked by multicast DNS's protocol.
+    /// The device itself, by multicast DNS.
     Mdns,
     /// The machine's resolver: a name server, or /etc/hosts.
     Dns,
@@ -26,17 +25,18 @@ pub enum NameSource {
 pub struct Name {
     /// The name itself.
     pub text: String,
-    /// Who calls it so.
+    /// Its source.
     pub source: NameSource,
-    /// When it was last said, or first by a feed, which says it every minute; `None` where nobody knows.
+    /// When the name was last reported or, for a feed, which reports it every minute, first reported; `None` if
+    /// unknown.
     pub at: Option<Timestamp>,
 }
 
 impl NameSource {
-    /// All, in the order of precedence.
+    /// All sources, in the order of precedence.
     pub const ALL: [Self; 5] = [Self::Owner, Self::Config, Self::Feed, Self::Mdns, Self::Dns];
 
-    /// The word that stands for it.
+    /// Its name in the database and in APIs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Owner => "owner",
@@ -48,9 +48,9 @@ impl NameSource {
     }
 }
 
-/// A word that stands for no [`NameSource`].
+/// A text that is not the name of a [`NameSource`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is nobody who gives names")]
+#[error("\"{0}\" is not a source of names")]
 pub struct NameSourceError(String);
 
 impl FromStr for NameSource {
@@ -63,7 +63,7 @@ impl FromStr for NameSource {
 }
 
 impl Name {
-    /// The one to show, of all that a device has.
+    /// The name to show, of all that a device has.
     pub fn shown(names: &[Self]) -> Option<&Self> {
         names.iter().min_by_key(|name| name.source)
     }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_owners_word_comes_first() {
+    fn the_owners_name_comes_first() {
         let name = |source: NameSource| Name { text: source.as_str().to_owned(), source, at: None };
         let mut names: Vec<Name> = NameSource::ALL.into_iter().rev().map(name).collect();
         for source in NameSource::ALL {
@@ -83,6 +83,6 @@ mod tests {
             names.pop();
         }
         assert_eq!(Name::shown(&names), None);
-        assert!("nobody".parse::<NameSource>().is_err());
+        assert!("unknown".parse::<NameSource>().is_err());
     }
 }

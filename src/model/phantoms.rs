@@ -1,27 +1,27 @@
-//! Open ports on which nobody may be listening: where a trap or something on the way accepts what was meant for
-//! others, a connect that succeeds is a fact, and a service it is not.
+//! Detects open ports that may have no service behind them: if a trap or a middlebox accepts connections that were
+//! meant for others, that a connect succeeds is a fact, but it proves no service.
 
 use std::collections::BTreeMap;
 
 use super::{HostReport, HostStatus};
 
-/// More open ports than any host has services: a tarpit, or a firewall that completes every handshake itself.
+/// More open ports than a real host has services: a tarpit, or a firewall that completes every handshake itself.
 const TOO_MANY: usize = 200;
 
-/// Hosts from which on one port open on nearly all of them is strange. A rack of servers may really be alike,
-/// so it is told as a question.
+/// From this number of hosts on, one port open on nearly all of them is suspicious. A rack of servers may really be
+/// alike, so it is reported as a question.
 const CROWD: usize = 10;
 
-/// Nearly all, in per cent.
+/// The share that counts as nearly all, in per cent.
 const NEARLY_ALL: usize = 90;
 
-/// How many ports are open, if these are too many to be services.
+/// The number of open ports, if it is too high for real services.
 pub fn too_many_open(report: &HostReport) -> Option<usize> {
     Some(report.open_ports().count()).filter(|&open| open > TOO_MANY)
 }
 
-/// The ports that are open on at least nine of ten of these hosts, ascending, and on how many; none for fewer
-/// than ten hosts that are up. Hosts with too many open ports do not count.
+/// The ports that are open on at least nine of ten of these hosts, ascending, and on how many; none for fewer than ten
+/// hosts that are up. Hosts with too many open ports are left out.
 pub fn open_nearly_everywhere<'a>(reports: impl Iterator<Item = &'a HostReport>) -> Vec<(u16, usize)> {
     let mut hosts = 0;
     let mut open: BTreeMap<u16, usize> = BTreeMap::new();
@@ -60,13 +60,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_so_many_services() {
+    fn too_many_open_ports_are_no_services() {
         assert_eq!(too_many_open(&host("1-200")), None);
         assert_eq!(too_many_open(&host("1-201")), Some(201));
     }
 
     #[test]
-    fn a_port_on_nearly_every_host_is_strange_on_many_hosts_only() {
+    fn reports_a_port_open_on_nearly_every_host_only_for_many_hosts() {
         let lan = |with: usize, without: usize| -> Vec<HostReport> {
             let tarpit = host("1-300");
             let with = std::iter::repeat_n(host("25,80"), with);

@@ -1,33 +1,33 @@
-//! What several observations of a device together say of its ports.
+//! Combines several observations of a device into the state of its ports.
 
 use super::{PortSet, PortState};
 
-/// Ports in a row of which one observation said the same.
+/// Consecutive ports to which one observation gave the same state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortRange {
     /// The first port.
     pub first: u16,
-    /// The last one, included.
+    /// The last port, inclusive.
     pub last: u16,
-    /// What they are.
+    /// Their state.
     pub state: PortState,
-    /// Whether the observation named them; else they are what it says of all that it does not name.
+    /// Whether the observation listed them; otherwise this is its default state.
     pub listed: bool,
     /// The id of the observation's scan.
     pub scan: i64,
 }
 
-/// The state of a device's ports of one protocol: each is what the newest observation says that covered it.
+/// The state of a device's ports of one protocol: each port has that of the newest observation which covered it.
 ///
-/// As large as what differs from port to port: some twenty stretches for a host with ten services.
+/// The size is that of the differences between ports: some twenty ranges for a host with ten services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortStates {
-    /// Ascending, never overlapping; where there is none, no scan has covered the ports.
+    /// Ascending, never overlapping; ports in no range were covered by no scan.
     stretches: Vec<PortRange>,
 }
 
 impl PortRange {
-    /// Whether its ports are worth a word where nothing is expected of them: open, or named as perhaps open.
+    /// Whether its ports matter even without an expectation: open, or listed as possibly open.
     pub const fn is_notable(&self) -> bool {
         match self.state {
             PortState::Open => true,
@@ -43,10 +43,11 @@ impl PortRange {
 }
 
 impl PortStates {
-    /// Adds an older observation than all before: it counts where no newer one covers. Its stretches never overlap.
+    /// Adds an observation older than all before: it supplies only ports that no newer one covers. Its ranges never
+    /// overlap.
     pub fn add_older(&mut self, look: impl IntoIterator<Item = PortRange>) {
         if self.stretches.is_empty() {
-            // Most devices have but one observation that counts.
+            // Most devices have only one observation that counts.
             self.stretches.extend(look);
             self.stretches.sort_unstable_by_key(|stretch| stretch.first);
             return;
@@ -60,12 +61,12 @@ impl PortStates {
         self.stretches.sort_unstable_by_key(|stretch| stretch.first);
     }
 
-    /// The stretches, ascending.
+    /// The ranges, ascending.
     pub fn stretches(&self) -> &[PortRange] {
         &self.stretches
     }
 
-    /// The stretch that a port is in; `None` where no scan covered it.
+    /// The range of a port; `None` if no scan covered it.
     pub fn at(&self, port: u16) -> Option<&PortRange> {
         let index = self.stretches.partition_point(|stretch| stretch.last < port);
         self.stretches.get(index).filter(|stretch| stretch.first <= port)
@@ -82,12 +83,12 @@ impl PortStates {
         PortSet::from_ranges(open.map(|stretch| (stretch.first, stretch.last)))
     }
 
-    /// The ports that are worth a word where nothing is expected of them, ascending, with what is known.
+    /// The ports that matter even without an expectation, ascending, with their state.
     pub fn notable(&self) -> impl Iterator<Item = (u16, &PortRange)> {
         self.notable_from(0)
     }
 
-    /// Those of them from this port on.
+    /// As [`PortStates::notable`], from this port on.
     pub fn notable_from(&self, from: u16) -> impl Iterator<Item = (u16, &PortRange)> {
         let index = self.stretches.partition_point(|stretch| stretch.last < from);
         let later = self.stretches.get(index..).unwrap_or_default();
@@ -97,7 +98,7 @@ impl PortStates {
         })
     }
 
-    /// What is known of the ports from `first` to `last`.
+    /// The state of the ports from `first` to `last`.
     #[must_use]
     pub fn within(&self, first: u16, last: u16) -> Self {
         let from = self.stretches.partition_point(|stretch| stretch.last < first);
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_is_worth_a_word_only_where_it_was_named() {
+    fn silence_is_notable_only_if_listed() {
         let stretch = |state, listed| PortRange { first: 1, last: 2, state, listed, scan: 0 };
         assert!(stretch(PortState::Open, false).is_notable());
         assert!(stretch(PortState::OpenFiltered, true).is_notable());
@@ -126,7 +127,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against the naive model: a map that every look writes into, oldest first.
+        /// Compares with the naive model: a map into which every observation is written, oldest first.
         #[test]
         fn each_port_is_what_the_newest_look_says(
             looks in prop::collection::vec(

@@ -1,4 +1,4 @@
-//! Sets of ports, kept as ranges: 65,535 ports are one.
+//! Sets of ports, stored as ranges: 65,535 ports are one range.
 
 use std::{fmt, str::FromStr};
 
@@ -24,7 +24,7 @@ pub enum PortSetError {
     /// A range that ends before it starts.
     #[error("the port range \"{0}\" is backwards; write the smaller number first")]
     Backwards(String),
-    /// Nothing in it.
+    /// It is empty.
     #[error("no ports are named; write them as 22,80,8000-8100, or - for all")]
     Empty,
 }
@@ -54,17 +54,17 @@ impl PortSet {
         &self.ranges
     }
 
-    /// How many ports there are, at most 65,536.
+    /// The number of ports, at most 65,536.
     pub fn len(&self) -> u32 {
         self.ranges.iter().map(|&(first, last)| u32::from(last - first) + 1).sum()
     }
 
-    /// Whether there are none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// Whether the port is among them.
+    /// Whether the port is in the set.
     pub fn contains(&self, port: u16) -> bool {
         self.ranges
             .binary_search_by(|&(first, last)| {
@@ -79,13 +79,13 @@ impl PortSet {
             .is_ok()
     }
 
-    /// The ports that are in either.
+    /// The union of both sets.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         Self::from_ranges(self.ranges.iter().chain(&other.ranges).copied())
     }
 
-    /// The ports that are in both.
+    /// The intersection of both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         let mut ranges = Vec::new();
@@ -115,7 +115,7 @@ impl PortSet {
 
     /// Whether the other set has all of these ports.
     pub fn is_subset(&self, other: &Self) -> bool {
-        // A range of one set lies within one range of the other or not at all, for ranges never touch.
+        // A range of one set lies within one range of the other or not at all, because ranges never touch.
         self.ranges.iter().all(|&(first, last)| {
             let before = other.ranges.partition_point(|&(_, end)| end < first);
             other.ranges.get(before).is_some_and(|&(start, end)| start <= first && last <= end)
@@ -127,7 +127,7 @@ impl PortSet {
         self.ranges.iter().flat_map(|&(first, last)| first..=last)
     }
 
-    /// The port with this index in ascending order, so that a permutation of indices is one of ports.
+    /// The port with this index in ascending order, so that a permutation of indices is a permutation of ports.
     pub fn nth(&self, index: u32) -> Option<u16> {
         let mut left = index;
         for &(first, last) in &self.ranges {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_set() {
+    fn refuses_texts_that_are_not_port_sets() {
         for (text, fault) in [
             ("", "no ports"),
             (",", "no ports"),

@@ -1,15 +1,15 @@
-//! What one look at one host found.
+//! The result of scanning one host.
 
 use std::time::Duration;
 
 use super::{Address, PortSet, PortState, Protocol, Reason, state::words};
 
-/// How a look at a host ended.
+/// How the scan of a host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HostStatus {
-    /// Every port asked for has its verdict.
+    /// Every requested port has its verdict.
     Up,
-    /// Nothing answers at the address: one fact about the host, none about its ports.
+    /// Nothing answers at the address: a fact about the host, not about its ports.
     Down,
     /// The host vanished, the deadline passed or the user stopped it: some ports have no verdict.
     Partial,
@@ -18,13 +18,13 @@ pub enum HostStatus {
 /// How a scan of many hosts ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScanStatus {
-    /// Under way (or, after a crash, to be resumed).
+    /// Running (or, after a crash, to be resumed).
     Running,
-    /// Every host there has its result.
+    /// Every host that is up has its result.
     Complete,
     /// Some hosts have none: stopped, out of time, or vanished meanwhile.
     Partial,
-    /// No host could be looked at, for a reason of this machine's.
+    /// No host could be scanned because of a fault of this machine.
     Failed,
 }
 
@@ -38,38 +38,38 @@ words!(
     Failed = "failed",
 );
 
-/// What one port is.
+/// The verdict on one port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortFinding {
     /// 0 to 65535.
     pub port: u16,
     /// What it is.
     pub state: PortState,
-    /// Why we say so.
+    /// What the verdict rests on.
     pub reason: Reason,
-    /// The time from the probe to its answer, where one came.
+    /// The time from the probe to its answer, if one came.
     pub rtt: Option<Duration>,
 }
 
 impl PortFinding {
-    /// The time to the answer in milliseconds, to the microsecond: as APIs show it.
+    /// The time to the answer in milliseconds, rounded to microseconds, as APIs show it.
     pub fn rtt_ms(&self) -> Option<f64> {
         self.rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3)
     }
 }
 
-/// All that one look at one host found.
+/// The complete result of scanning one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostReport {
-    /// Where it looked.
+    /// The address that was scanned.
     pub address: Address,
     /// How it ended.
     pub status: HostStatus,
-    /// The ports that have a verdict: all that were asked for, unless the status is partial or down.
+    /// The ports with a verdict: all requested ports, unless the status is partial or down.
     pub coverage: PortSet,
-    /// The state of every covered port that `findings` does not list: that of most ports, but never open.
+    /// The state of every covered port that `findings` does not list: the most common state, but never open.
     pub default_state: PortState,
-    /// What the default rests on.
+    /// What the default state rests on.
     pub default_reason: Reason,
     /// The covered ports that differ from the default, ascending.
     pub findings: Vec<PortFinding>,
@@ -81,12 +81,12 @@ pub struct HostReport {
     pub preparation: Duration,
     /// Time from then to the last verdict.
     pub scanning: Duration,
-    /// Why it is partial or down, for the log and the user; empty when up.
+    /// Why the status is partial or down, for the log and the user; empty when up.
     pub detail: String,
 }
 
 impl HostReport {
-    /// The report on a neighbour's address that no device has: no port was probed, and none has a verdict.
+    /// The report on an on-link address that no device has: no port was probed, and none has a verdict.
     pub fn no_neighbour(address: Address) -> Self {
         let detail = Self::no_neighbour_detail(&address).to_owned();
         Self {
@@ -104,7 +104,7 @@ impl HostReport {
         }
     }
 
-    /// Why such an address is down.
+    /// Why such an address counts as down.
     pub const fn no_neighbour_detail(address: &Address) -> &'static str {
         match address.ipv4() {
             Some(_) => "nothing answers ARP at the address",
@@ -117,7 +117,7 @@ impl HostReport {
         self.findings.iter().filter(|finding| finding.state == PortState::Open).map(|finding| finding.port)
     }
 
-    /// What is known of a port, listed or not; `None` if it has no verdict.
+    /// The verdict on a port, listed or by default; `None` if it has none.
     pub fn verdict(&self, port: u16) -> Option<PortFinding> {
         let usual =
             || PortFinding { port, state: self.default_state, reason: self.default_reason, rtt: None };
@@ -127,7 +127,7 @@ impl HostReport {
         }
     }
 
-    /// Every port that has a verdict, with it, ascending: up to 65,536.
+    /// Every port with its verdict, ascending: up to 65,536.
     pub fn verdicts(&self) -> impl Iterator<Item = PortFinding> + '_ {
         self.coverage.iter().filter_map(|port| self.verdict(port))
     }

@@ -1,27 +1,27 @@
-//! What names a scan, and why it was made.
+//! The id of a scan, and the reason for it.
 
-/// The id of a scan: Unix seconds of its start, as portmantool's clients expect, or one more than the scan
-/// before it where the clock is behind. Ascending.
+/// The id of a scan: Unix seconds of its start, as portmantool's clients expect, or one more than the previous id if
+/// the clock is behind. Ascending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScanId(pub i64);
 
 /// Why a scan is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScanKind {
-    /// A scheduled run over a scanner's targets: resumed after a crash.
+    /// A scheduled run over a scanner's targets; resumed after a crash.
     Run,
-    /// One device that was just seen, never scanned before or too long ago.
+    /// One device that was just seen and was never scanned before, or too long ago.
     Seen,
-    /// Asked for by hand.
+    /// Requested by the user.
     Manual,
-    /// A second look at ports that seem to have changed.
+    /// A second scan of ports that seem to have changed.
     Confirm,
     /// Made by another scanner. Its observations are ordered among ours by their time.
     Import,
 }
 
 impl ScanKind {
-    /// The word that stands for it in the database.
+    /// Its name in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Run => "run",

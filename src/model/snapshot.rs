@@ -1,4 +1,4 @@
-//! The appliance at one moment, as far as metrics tell of it.
+//! The state of the appliance at one moment, as metrics report it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,58 +6,58 @@ use jiff::Timestamp;
 
 use super::{Address, Delays, Deviation, DeviceKey, Mac, PortState, Protocol, ScanStatus};
 
-/// Facts of one moment; counts are since the start of the process.
+/// Values of one moment; counts are since the start of the process.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// What leaves and comes back.
+    /// Probes and their results.
     pub probes: ProbeFacts,
-    /// Faults of this machine's by kind, those that never happened included.
+    /// Faults of this machine by kind, including those that never occurred.
     pub local_errors: Vec<(&'static str, u64)>,
-    /// By how much the scanner's loop missed the moments at which it was to wake up.
+    /// How late the scanner's loop woke up.
     pub lag: Delays,
-    /// From the decision to make a probe to its connect.
+    /// Time from the decision to send a probe to its connect.
     pub start_delay: Delays,
-    /// What the machine allows; `None` if it does not tell.
+    /// The limits of the machine; `None` if it does not report them.
     pub limits: Option<LimitFacts>,
-    /// What memory is taken and left; `None` if the machine does not tell.
+    /// Memory in use and available; `None` if the machine does not report it.
     pub memory: Option<MemoryFacts>,
-    /// Where devices come from, in the order of precedence.
+    /// The sources of devices, in the order of precedence.
     pub feeds: Vec<FeedFacts>,
-    /// What is remembered.
+    /// The state of the database.
     pub store: StoreFacts,
-    /// What others found.
+    /// Reports of other scanners.
     pub imports: ImportFacts,
-    /// Those that are configured.
+    /// The configured scanners.
     pub scanners: Vec<ScannerFacts>,
-    /// Every endpoint that has a result.
+    /// Every endpoint with a result.
     pub hosts: Vec<HostFacts>,
-    /// How many ports are in another state than the expected one, by host and protocol: as many as there are
-    /// differences, of hosts that were never seen, too.
+    /// The number of ports that are not in the expected state, by host and protocol; this equals the number of
+    /// differences, including those of hosts that were never seen.
     pub differing: BTreeMap<(DeviceKey, Protocol), u32>,
 }
 
-/// What leaves and comes back.
+/// Probes and their results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProbeFacts {
     /// Connected.
     pub accepted: u64,
     /// Refused.
     pub refused: u64,
-    /// Without an answer.
+    /// Timed out.
     pub silent: u64,
     /// Answered by an ICMP error, or stopped by a missing neighbour.
     pub unreachable: u64,
-    /// Not made, because the prober came too late to them.
+    /// Not sent, because the prober reached them too late.
     pub not_started: u64,
-    /// Under way now.
+    /// In flight now.
     pub in_flight: u32,
-    /// Hosts being looked at now.
+    /// Hosts being scanned now.
     pub hosts: u32,
-    /// Sockets that may be open now: the limit, or less where this machine cannot keep up.
+    /// The number of sockets that may be open now: the limit, or less if this machine cannot keep up.
     pub window: u32,
 }
 
-/// What the machine allows.
+/// The limits of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitFacts {
     /// Descriptors of this process.
@@ -66,31 +66,31 @@ pub struct LimitFacts {
     pub sockets: u32,
     /// Local ports to connect from.
     pub local_ports: u32,
-    /// A firewall's connection table, where one is at work.
+    /// A firewall's connection table, if there is one.
     pub conntrack: Option<TableFacts>,
 }
 
 /// Memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryFacts {
-    /// That this process has in memory.
+    /// Resident memory of this process.
     pub resident: u64,
-    /// The most that it ever had.
+    /// The highest value of that so far.
     pub peak: u64,
-    /// That the machine can still give.
+    /// Memory that the machine has available.
     pub available: u64,
-    /// That the machine has.
+    /// Total memory of the machine.
     pub total: u64,
 }
 
 /// A firewall's connection table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableFacts {
-    /// Connections in it, everybody's.
+    /// All connections in it, not only ours.
     pub entries: u32,
-    /// Most that it holds.
+    /// Its capacity.
     pub max: u32,
-    /// Probes per second that may stay without an answer.
+    /// Probes per second that may go unanswered.
     pub silent_per_second: u32,
 }
 
@@ -99,26 +99,26 @@ pub struct TableFacts {
 pub struct FeedFacts {
     /// `hosts`, `discover:eth0` or a URL.
     pub source: String,
-    /// Whether it is believed now.
+    /// Whether its answers are used now.
     pub up: bool,
-    /// Why it is not, or what of it is refused; empty when all is well.
+    /// Why they are not, or which of its entries are refused; empty if all is well.
     pub detail: String,
-    /// Devices it names, or named last.
+    /// Devices that it names, or named last.
     pub devices: usize,
     /// Entries of its last good answer that were refused.
     pub rejected: usize,
-    /// Devices of that which are too many to be let in.
+    /// Devices in that answer beyond the limit.
     pub held_back: usize,
 }
 
-/// What is remembered.
+/// The state of the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StoreFacts {
     /// Whether results reach the disk.
     pub up: bool,
     /// On disk, its log included.
     pub bytes: u64,
-    /// Those when it was opened.
+    /// The bytes when it was opened.
     pub opened_bytes: u64,
     /// Devices that have a complete result; `None` while the database cannot be read.
     pub devices: Option<u32>,
@@ -126,12 +126,12 @@ pub struct StoreFacts {
     pub last_scan: Option<Timestamp>,
 }
 
-/// What others found and handed in.
+/// Imported reports of other scanners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImportFacts {
-    /// Reports that were not taken.
+    /// Reports that were refused.
     pub failed: u64,
-    /// When the last one was, or a scan of our own was complete, by the wall clock of then.
+    /// When the last import or the last complete scan of our own was, by the wall clock of then.
     pub last: Option<Timestamp>,
 }
 
@@ -140,7 +140,7 @@ pub struct ImportFacts {
 pub struct ScannerFacts {
     /// Its name.
     pub name: String,
-    /// From one start to the next.
+    /// The time from one start to the next.
     pub interval: Duration,
     /// When its newest complete scan ended; `None` if there is none.
     pub complete: Option<Timestamp>,
@@ -150,29 +150,29 @@ pub struct ScannerFacts {
     pub status: Option<ScanStatus>,
 }
 
-/// A device at an address, where it has a result.
+/// An endpoint with a result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostFacts {
-    /// Who it is.
+    /// Its MAC, if known.
     pub mac: Option<Mac>,
-    /// Where it is.
+    /// Its address.
     pub host: Address,
-    /// What it is called.
+    /// Its name.
     pub name: Option<String>,
-    /// Whether it answered the newest look at it; `None`: only others have looked.
+    /// Whether it answered our newest scan; `None` if only other scanners have scanned it.
     pub up: Option<bool>,
-    /// Whether nobody has accepted it yet, others having been accepted. One without open ports is not: there would
-    /// be nothing to accept, and the alert would never end. That it came is told by the changes, once.
+    /// Whether none of its ports has been accepted, although other devices' have. A device without open ports does not
+    /// count: it has nothing to accept, so the alert would never end. Its arrival is a change event.
     pub new: bool,
     /// Ports that are expected to be open.
     pub expected: u32,
-    /// Ports by state, as far as they are not like most of the device's.
+    /// Ports by state, for ports that do not have the device's most common state.
     pub listed: BTreeMap<(Protocol, PortState), u32>,
-    /// Those that are open, or that somebody is to be told of.
+    /// Open ports, and ports that are to be reported.
     pub ports: Vec<PortFact>,
 }
 
-/// A port that is open or ought to be.
+/// A port that is open or expected to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortFact {
     /// The protocol.
@@ -181,7 +181,7 @@ pub struct PortFact {
     pub port: u16,
     /// Whether it is open.
     pub open: bool,
-    /// How it differs from what is expected, if somebody is to be told: not before the first accept, and not of
-    /// a device that is new as a whole.
+    /// How it differs from the expected state, if that is to be reported: not before the first accept, and not for a
+    /// device that is new as a whole.
     pub deviation: Option<Deviation>,
 }

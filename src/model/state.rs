@@ -1,4 +1,4 @@
-//! What a port can be found to be, and why we say so.
+//! The states of a port, and the reasons for a verdict.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +8,13 @@ pub enum PortState {
     /// Something accepted a connection.
     #[serde(rename = "open")]
     Open,
-    /// The host answered that nothing listens.
+    /// The host answered that nothing listens there.
     #[serde(rename = "closed")]
     Closed,
-    /// Nothing came back, or an error from something in between.
+    /// No answer, or an error from a device on the way.
     #[serde(rename = "filtered")]
     Filtered,
-    /// Reachable, but whether something listens was not told (nmap's ACK scans; only ever imported).
+    /// Reachable, but unknown whether something listens (nmap's ACK scans; only ever imported).
     #[serde(rename = "unfiltered")]
     Unfiltered,
     /// No answer where silence may also mean open (UDP; only ever imported).
@@ -25,7 +25,7 @@ pub enum PortState {
     ClosedFiltered,
 }
 
-/// A transport protocol that has ports (for `Ip`: protocol numbers), in nmap's words.
+/// A transport protocol with ports (for `Ip`: protocol numbers), in nmap's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -39,13 +39,13 @@ pub enum Protocol {
     Sctp,
 }
 
-/// What a verdict rests on, in nmap's `reason` words where it has one.
+/// The reason for a verdict, in nmap's `reason` words if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// The connection was accepted.
     SynAck,
-    /// The host refused (RST, or an ICMP port unreachable, which a connect cannot tell from it).
+    /// The host refused the connection (RST, or an ICMP port unreachable, which a connect cannot tell from it).
     ConnRefused,
     /// No answer after all tries.
     NoResponse,
@@ -57,7 +57,7 @@ pub enum Reason {
     AdminProhibited,
     /// Another ICMP error (protocol unreachable, time exceeded, parameter problem).
     IcmpError,
-    /// The host limits its refusals, so silence means what the other ports said.
+    /// The host limits its refusals, so silence means the same as the other ports' answers.
     RstLimited,
 }
 
@@ -65,14 +65,14 @@ pub enum Reason {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{text}\" is not one of {expected}")]
 pub struct StateError {
-    /// What was read.
+    /// The text.
     pub text: String,
-    /// What would have been right.
+    /// The accepted words.
     pub expected: &'static str,
 }
 
 impl PortState {
-    /// What a verdict of this state rests on as a rule, where nothing more is known.
+    /// The usual reason for this state, if nothing more is known.
     pub const fn usual_reason(self) -> Reason {
         match self {
             Self::Open => Reason::SynAck,
@@ -82,14 +82,14 @@ impl PortState {
     }
 }
 
-/// Gives an enum its words once: `as_str`, `Display`, `FromStr`.
+/// Defines the words of an enum once: `as_str`, `Display`, `FromStr`.
 macro_rules! words {
     ($type:ty, $expected:literal, $($variant:ident = $word:literal),+ $(,)?) => {
         impl $type {
             /// Every value, in declaration order.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The word that stands for it in APIs and files.
+            /// Its name in APIs and files.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_word_is_told_the_known_ones() {
+    fn the_error_for_an_unknown_word_lists_the_known_ones() {
         let error = "opened".parse::<PortState>().unwrap_err().to_string();
         assert!(error.contains("\"opened\"") && error.contains("open|filtered"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! What a user may name to be scanned, excluded or allowed: addresses, names, prefixes, ranges, MACs.
+//! What a user can name for scanning, exclusion or permission: addresses, names, prefixes, ranges, MACs.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -6,13 +6,13 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::{Address, Mac, ascii_name};
 
-/// The largest prefix or range that is scanned, in addresses: a /16 is a large site, more is a slip.
+/// The largest prefix or range that is scanned, in addresses: a /16 is a large site, more is a mistake.
 const MAX_ADDRESSES: u128 = 65_536;
 
-/// Which hosts are meant, in the spellings that nmap's users type, and ours for devices.
+/// A set of hosts, in the spellings that nmap's users type, plus ours for devices.
 ///
-/// To match an address costs the same for `::/0` as for one address, so what is excluded, allowed or ignored may
-/// be of any size. What is to be scanned is bounded: [`TargetSpec::parse_target`].
+/// Matching an address costs the same for `::/0` as for one address, so excluded, allowed or ignored targets may be of
+/// any size. Scanned targets are bounded: [`TargetSpec::parse_target`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetSpec {
     /// `192.0.2.1`, `fe80::1%eth0`
@@ -21,9 +21,9 @@ pub enum TargetSpec {
     Net(IpNet),
     /// `192.0.2.10-20` or `192.0.2.10-192.0.2.20`, both ends included.
     Range(IpAddr, IpAddr),
-    /// `AA:BB:CC:DD:EE:FF`, or a beginning of one as `AA:BB:CC:*` (1 to 6 octets).
+    /// `AA:BB:CC:DD:EE:FF`, or a prefix such as `AA:BB:CC:*` (1 to 6 octets).
     Mac(Vec<u8>),
-    /// `printer.lan`, `münchen.example`, as it was typed: to be looked up.
+    /// `printer.lan`, `münchen.example`, as typed; to be looked up.
     Name(String),
 }
 
@@ -45,10 +45,10 @@ pub enum TargetError {
 }
 
 impl TargetSpec {
-    /// Reads what is to be scanned: a prefix or range of at most 65,536 addresses.
+    /// Parses a target to scan: a prefix or range of at most 65,536 addresses.
     ///
     /// # Errors
-    /// It is none of the forms, or larger.
+    /// The text is none of the forms, or larger.
     pub fn parse_target(text: &str) -> Result<Self, TargetError> {
         let spec: Self = text.parse()?;
         match spec.ends() {
@@ -59,13 +59,13 @@ impl TargetSpec {
         }
     }
 
-    /// Whether a device at this address with this MAC is meant. A link-local address without an interface is
-    /// meant on each of them. A name never matches: look it up first.
+    /// Whether a device with this address and MAC matches. A link-local address without an interface matches on each
+    /// interface. A name never matches: look it up first.
     pub fn matches(&self, address: &Address, mac: Option<Mac>) -> bool {
         match self {
             Self::Address(named) if named.zone().is_some() => named == address,
             Self::Mac(prefix) => mac.is_some_and(|mac| mac.octets().starts_with(prefix)),
-            // Every IPv4 address sorts before every IPv6 one, and both ends are of the same family.
+            // Every IPv4 address sorts before every IPv6 address, and both ends are of the same family.
             _ => self.ends().is_some_and(|(first, last)| (first..=last).contains(&address.ip())),
         }
     }
@@ -80,8 +80,8 @@ impl TargetSpec {
         }
     }
 
-    /// The addresses it stands for, one after the other; none for a MAC or a name. As nmap does, a prefix includes
-    /// its first and last address: only in the network that the prefix is of are they no hosts.
+    /// The addresses of the target, in order; none for a MAC or a name. As in nmap, a prefix includes its first and
+    /// last address: only in the network that has this prefix are they not hosts.
     pub fn addresses(&self) -> Box<dyn Iterator<Item = Address> + '_> {
         match self {
             Self::Address(address) => Box::new(std::iter::once(address.clone())),
@@ -92,13 +92,13 @@ impl TargetSpec {
     }
 }
 
-/// What of a text fits into a message about it.
+/// The part of a text that fits into a message about it.
 fn shown(text: &str) -> String {
     text.trim().chars().take(80).collect()
 }
 
-/// A prefix with its host bits cleared; one of IPv4-mapped addresses (`::ffff:10.0.0.0/104`) is the IPv4 prefix
-/// that it stands for, as every [`Address`] is.
+/// A prefix with its host bits cleared; a prefix of IPv4-mapped addresses (`::ffff:10.0.0.0/104`) becomes the IPv4
+/// prefix, as every such [`Address`] does.
 pub fn canonical_net(net: IpNet) -> IpNet {
     let mapped = match net {
         IpNet::V6(net) if net.prefix_len() >= 96 => {
@@ -122,7 +122,7 @@ fn span(first: IpAddr, last: IpAddr) -> Box<dyn Iterator<Item = Address>> {
     }
 }
 
-/// The end of a range, as the whole address or as IPv4's last octet alone.
+/// The end of a range: a whole address, or only IPv4's last octet.
 fn range_end(first: IpAddr, text: &str) -> Option<IpAddr> {
     match (first, text.parse::<u8>()) {
         (IpAddr::V4(first), Ok(octet)) => {
@@ -149,9 +149,9 @@ fn mac_prefix(text: &str) -> Option<Vec<u8>> {
     if octets.len() > 5 { None } else { octets.iter().map(byte).collect() }
 }
 
-/// Whether it is nmap's way of writing IPv4 ranges octet by octet, right or wrong. It stands for addresses
-/// that are not next to each other, which [`TargetSpec::Range`] cannot; and no host has such a name, because
-/// no top-level domain begins with a digit (RFC 3696, 2).
+/// Whether the text is an IPv4 range by octets in nmap's syntax, valid or not. Its addresses are not consecutive, so
+/// [`TargetSpec::Range`] cannot represent it; and no host has such a name, because no top-level domain begins with a
+/// digit (RFC 3696, 2).
 fn has_octet_ranges(text: &str) -> bool {
     let octet = |octet: &str| {
         octet.starts_with(|c: char| c.is_ascii_digit() || c == '*')
@@ -160,8 +160,8 @@ fn has_octet_ranges(text: &str) -> bool {
     text.split('.').count() == 4 && text.split('.').all(octet) && text.contains(['*', '-', ','])
 }
 
-/// RFC 1123, 2.1: letters, digits and hyphens; underscores occur on LANs and do no harm. Letters of every script,
-/// as long as they can be looked up.
+/// RFC 1123, 2.1: letters, digits and hyphens; underscores occur on LANs and do no harm. Letters of every script, if
+/// they can be looked up.
 fn is_name(text: &str) -> bool {
     let Some(text) = ascii_name(text) else { return false };
     let label = |label: &str| {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_users_type() {
+    fn reads_the_spellings_that_users_type() {
         for (text, printed, count) in [
             ("192.0.2.1", "192.0.2.1", 1),
             ("192.0.2.77/24", "192.0.2.0/24", 256),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_slips() {
+    fn refuses_typing_mistakes() {
         for text in [
             "",
             "192.0.2.300",
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_what_is_scanned_and_matches_networks_of_any_size() {
+    fn bounds_scanned_targets_and_matches_networks_of_any_size() {
         for (text, inside, outside) in [
             ("10.0.0.0/8", "10.255.255.255", "11.0.0.0"),
             ("10.0.0.0-11.255.0.0", "11.0.0.1", "11.255.0.1"),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_local_address_without_an_interface_is_meant_on_each() {
+    fn a_link_local_address_without_an_interface_matches_on_each() {
         let on_eth0: Address = "fe80::1%eth0".parse().unwrap();
         assert!(spec("fe80::1").matches(&on_eth0, None) && spec("fe80::1%eth0").matches(&on_eth0, None));
         assert!(!spec("fe80::1%eth1").matches(&on_eth0, None));

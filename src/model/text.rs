@@ -1,17 +1,17 @@
-//! A stranger's text on its way to a log, a terminal or an error.
+//! Makes untrusted text safe for a log, a terminal or an error.
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// The first `max` characters on one line: whatever would move a cursor, forge a line, turn the direction of
-/// reading (as U+202E does) or hide (as U+200B does) becomes U+FFFD. That breaks up some emoji and Persian
-/// words, which are joined by invisible characters: a name that looks like another's would be worse.
-/// What the destination has of its own (HTML, labels, quotes) is for it to escape.
+/// The first `max` characters on one line: every character that moves the cursor, starts a new line, changes the
+/// reading direction (as U+202E does) or is invisible (as U+200B is) becomes U+FFFD. That breaks up some emoji and
+/// Persian words, which are joined by invisible characters; a name that looks like another's would be worse. Escaping
+/// for the destination (HTML, labels, quotes) is left to the destination.
 pub fn one_line(text: &str, max: usize) -> String {
     text.chars().take(max).map(|c| if is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// A URL without what may be a secret in it: the user with the password, and all that comes after the path. Only the
-/// one who asks there needs those.
+/// A URL without its possibly secret parts: the user with the password, and everything after the path. Only the client
+/// that sends the request needs those.
 pub fn without_secrets(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
     let (scheme, rest) = url.split_at(start);
@@ -23,7 +23,7 @@ pub fn without_secrets(url: &str) -> String {
     format!("{scheme}{authority}{path}{rest}")
 }
 
-/// The byte order mark, which editors of another system put before a text, in UTF-8.
+/// The byte order mark in UTF-8, which editors of other systems put before a text.
 const MARK: &str = "\u{feff}";
 
 /// A text without a byte order mark.
@@ -36,7 +36,7 @@ pub fn bytes_without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(MARK.as_bytes()).unwrap_or(text)
 }
 
-/// Whether a character acts on those around it instead of being seen (Unicode 4.5: Cc, Cf, Zl, Zp).
+/// Whether a character affects the text around it instead of being visible (Unicode 4.5: Cc, Cf, Zl, Zp).
 pub fn is_unseen(c: char) -> bool {
     use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
     matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator)
@@ -75,14 +75,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_forges_a_line() {
+    fn no_character_starts_a_new_line() {
         assert_eq!(one_line("a\r\nb\u{1b}[31m\u{85}é", 20), "a��b�[31m�é");
         assert_eq!(one_line("a\u{2028}b\u{2029}", 20), "a�b�");
         assert_eq!(one_line("äbc", 2), "äb");
     }
 
     #[test]
-    fn nothing_turns_or_hides() {
+    fn no_character_changes_direction_or_is_invisible() {
         let ranges = ['\u{200b}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2060}'..='\u{2064}'];
         let others = ['\u{2066}'..='\u{2069}', '\u{feff}'..='\u{feff}', '\u{e0041}'..='\u{e0041}'];
         for c in ranges.into_iter().chain(others).flatten() {

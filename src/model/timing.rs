@@ -1,10 +1,10 @@
-//! The timing templates' names; what they mean is the engine's to say.
+//! The names of the timing templates; the engine defines their meaning.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// How hard to press, from paranoid to insane, in nmap's spelling (`-T0` to `-T5`).
+/// How aggressive a scan is, from paranoid to insane, in nmap's spelling (`-T0` to `-T5`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Timing {
@@ -14,7 +14,7 @@ pub enum Timing {
     T1,
     /// A few probes a second.
     T2,
-    /// Kind to gadgets: the appliance's default.
+    /// Gentle with small devices: the appliance's default.
     #[default]
     T3,
     /// For a LAN you own.

@@ -1,6 +1,6 @@
-//! Changes that count only once a second look has seen them.
+//! Port changes that count only after a second scan has confirmed them.
 //!
-//! A service that restarts is closed for some seconds, and a scan that asks just then must not raise an alarm.
+//! A service that restarts is closed for some seconds, and a scan at that moment must not raise an alert.
 
 use std::time::Duration;
 
@@ -8,66 +8,66 @@ use jiff::Timestamp;
 
 use super::{Device, PortSet};
 
-/// How long after a port was found closed a look must find it so again: services restart.
+/// How long after a port was found closed a second scan must find it closed: services restart.
 pub const CLOSED_FOR: Duration = Duration::from_secs(60);
 
-/// Ports that one look found to have changed, with the time at which it ended.
+/// Ports that one scan found changed, with the time at which it ended.
 pub type Waiting = Vec<(Timestamp, PortSet)>;
 
-/// The changes of a device's ports that wait for a second look.
+/// The port changes of a device that wait for a second scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unconfirmed {
-    /// Open now, and not before. The second look may come at once.
+    /// Open now, and not before. The second scan may follow at once.
     pub openings: Waiting,
-    /// Open before, and not now. The second look has to come [`CLOSED_FOR`] later.
+    /// Open before, and not now. The second scan must follow at least [`CLOSED_FOR`] later.
     pub closings: Waiting,
 }
 
-/// An endpoint of which some ports wait for a second look.
+/// An endpoint with port changes that wait for a second scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnconfirmedEndpoint {
     /// The device at the address that is to be scanned again.
     pub device: Device,
-    /// Its TCP ports.
+    /// The unconfirmed changes of its TCP ports.
     pub unconfirmed: Unconfirmed,
 }
 
-/// A look at a device's ports, as far as they are its to tell: without those that a newer look covered.
+/// A scan of a device's ports, restricted to those that no newer scan covered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// The ports.
+    /// The covered ports.
     pub covered: PortSet,
     /// Those of them that are open.
     pub open: PortSet,
-    /// When the look ended.
+    /// When the scan ended.
     pub at: Timestamp,
-    /// Whether it is final: the scanner that made it cannot be asked to scan again.
+    /// Whether no second scan can follow, because the scanner that made it cannot be asked for one.
     pub is_final: bool,
 }
 
-/// What is settled by a look.
+/// The result of a scan for unconfirmed changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// Open for good.
+    /// Confirmed open.
     pub opened: PortSet,
-    /// Open no longer.
+    /// Confirmed no longer open.
     pub closed: PortSet,
-    /// What waits from now on.
+    /// The changes that are unconfirmed from now on.
     pub unconfirmed: Unconfirmed,
 }
 
 impl Unconfirmed {
-    /// Whether nothing waits.
+    /// Whether no change is unconfirmed.
     pub fn is_empty(&self) -> bool {
         self.openings.is_empty() && self.closings.is_empty()
     }
 
-    /// Whether a port's change waits.
+    /// Whether a port's change is unconfirmed.
     pub fn waits(&self, port: u16) -> bool {
         self.openings.iter().chain(&self.closings).any(|(_, ports)| ports.contains(port))
     }
 
-    /// What a look settles, where `open` are the ports that were open before it, told or not.
+    /// Applies a scan, where `open` are the ports that were open before it, reported or not.
     pub fn settle(&self, open: &PortSet, look: &Told) -> Settled {
         let told_open = open.minus(&all(&self.openings)).union(&all(&self.closings));
         let opening = look.open.minus(&told_open);
@@ -82,13 +82,13 @@ fn all(waiting: &Waiting) -> PortSet {
     waiting.iter().fold(PortSet::default(), |all, (_, ports)| all.union(ports))
 }
 
-/// Of the ports that waited and those that are `changed` now: which wait on, and which have waited enough.
+/// Splits the ports that waited and those that are `changed` now into those that wait on and those that are confirmed.
 fn settle(waiting: &Waiting, changed: &PortSet, look: &Told, wait: Duration) -> (Waiting, PortSet) {
     let mut settled = PortSet::default();
     let mut waits = Waiting::new();
     for (since, ports) in waiting {
         let again = ports.intersection(changed);
-        // Set back, the clock would make them wait for hours: they wait anew.
+        // With a clock that was set back they would wait for hours, so the wait starts again.
         let since = (*since).min(look.at);
         let left = if look.is_final || look.at.duration_since(since).unsigned_abs() >= wait {
             settled = settled.union(&again);
@@ -124,7 +124,7 @@ mod tests {
         text.parse().unwrap_or_default()
     }
 
-    /// A device's ports 1 to 100 as looks find them, one after the other.
+    /// A device's ports 1 to 100 as successive scans find them.
     struct Device {
         open: PortSet,
         unconfirmed: Unconfirmed,
@@ -144,50 +144,50 @@ mod tests {
         Device { open: ports(open), unconfirmed: Unconfirmed::default() }
     }
 
-    fn news(opened: &str, closed: &str) -> (String, String) {
+    fn reported(opened: &str, closed: &str) -> (String, String) {
         (opened.to_owned(), closed.to_owned())
     }
 
     #[test]
-    fn an_opening_counts_at_the_second_look() {
+    fn confirms_an_opening_at_the_second_scan() {
         let mut device = device("22");
-        assert_eq!(device.look("1-100", "22,80", 0), news("", ""));
-        assert_eq!(device.look("80", "80", 1), news("80", ""));
-        assert_eq!(device.look("1-100", "22,80", 9), news("", ""), "told once");
+        assert_eq!(device.look("1-100", "22,80", 0), reported("", ""));
+        assert_eq!(device.look("80", "80", 1), reported("80", ""));
+        assert_eq!(device.look("1-100", "22,80", 9), reported("", ""), "told once");
         assert!(device.unconfirmed.is_empty());
     }
 
     #[test]
-    fn a_closing_counts_a_minute_later() {
+    fn confirms_a_closing_a_minute_later() {
         let mut device = device("22,80");
-        assert_eq!(device.look("1-100", "22", 0), news("", ""));
-        assert_eq!(device.look("80", "", 59), news("", ""));
-        assert_eq!(device.look("22", "22", 60), news("", ""), "that was another port");
-        assert_eq!(device.look("80", "", 60), news("", "80"));
+        assert_eq!(device.look("1-100", "22", 0), reported("", ""));
+        assert_eq!(device.look("80", "", 59), reported("", ""));
+        assert_eq!(device.look("22", "22", 60), reported("", ""), "that was another port");
+        assert_eq!(device.look("80", "", 60), reported("", "80"));
         assert!(device.unconfirmed.is_empty());
     }
 
     #[test]
-    fn a_restart_is_no_news() {
+    fn a_restart_reports_nothing() {
         let mut device = device("22,80");
-        assert_eq!(device.look("1-100", "22", 0), news("", ""));
-        assert_eq!(device.look("80", "80", 60), news("", ""));
-        assert_eq!(device.look("1-100", "22", 86_400), news("", ""), "the next restart is another one");
-        assert_eq!(device.look("80", "80", 86_460), news("", ""));
+        assert_eq!(device.look("1-100", "22", 0), reported("", ""));
+        assert_eq!(device.look("80", "80", 60), reported("", ""));
+        assert_eq!(device.look("1-100", "22", 86_400), reported("", ""), "the next restart is another one");
+        assert_eq!(device.look("80", "80", 86_460), reported("", ""));
         assert!(device.unconfirmed.is_empty());
     }
 
     #[test]
-    fn a_clock_set_back_makes_it_wait_anew() {
+    fn waits_again_after_the_clock_is_set_back() {
         let mut device = device("80");
-        assert_eq!(device.look("80", "", 1_000_000), news("", ""));
-        assert_eq!(device.look("80", "", 10), news("", ""));
-        assert_eq!(device.look("80", "", 69), news("", ""));
-        assert_eq!(device.look("80", "", 70), news("", "80"));
+        assert_eq!(device.look("80", "", 1_000_000), reported("", ""));
+        assert_eq!(device.look("80", "", 10), reported("", ""));
+        assert_eq!(device.look("80", "", 69), reported("", ""));
+        assert_eq!(device.look("80", "", 70), reported("", "80"));
     }
 
     #[test]
-    fn who_cannot_be_asked_again_is_believed() {
+    fn believes_a_scanner_that_cannot_scan_again() {
         let look = Told { covered: ports("1-100"), open: ports("443"), at: at(0), is_final: true };
         let settled = Unconfirmed::default().settle(&ports("80"), &look);
         assert_eq!((settled.opened, settled.closed), (ports("443"), ports("80")));
@@ -195,8 +195,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is looked at when: what was told follows what was seen, never twice the same, and a port
-        /// that is found the same for long enough is told as what it is.
+        /// For any sequence of scans: reported events follow the observed states without repetition, and a port that is
+        /// found in the same state for long enough is reported in that state.
         #[test]
         fn what_is_told_follows_what_was_seen(
             looks in prop::collection::vec(
@@ -208,7 +208,7 @@ mod tests {
             let mut device = device("1-4");
             let mut told: BTreeSet<u16> = (1..=4).collect();
             let mut now = 0;
-            // How often in succession, and since when, each port was seen unlike it was told.
+            // How often in succession, and since when, each port was seen in another state than reported.
             let mut seen: BTreeMap<u16, (u32, i64)> = BTreeMap::new();
             for (covered, open, passed) in looks {
                 now += passed;

@@ -1,14 +1,14 @@
-//! Why a report is not taken.
+//! Why a report is refused.
 
 use std::{io, sync::Arc};
 
 /// Most hosts of a report: as many as a scan of ours may have targets.
 pub(super) const HOSTS_MAX: usize = 65_536;
 
-/// Why a file is not taken. Nothing of it is: half a report would close ports that it does not tell of.
+/// Why a file is refused. It is refused as a whole: half a report would close ports that it does not mention.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
-    /// The system does not give it.
+    /// The system cannot read it.
     #[error("the report cannot be read: {0}")]
     Unreadable(Arc<io::Error>),
     /// It ends in the middle.
@@ -17,15 +17,15 @@ pub enum ReadError {
     /// Not well-formed XML.
     #[error("the report is not well-formed XML: {0}")]
     Malformed(String),
-    /// An internal subset: nmap writes none, and entities are how XML files blow up.
+    /// An internal subset: nmap writes none, and entities are what XML bombs are made of.
     #[error(
         "the report brings declarations of its own (<!DOCTYPE nmaprun [...]>), which nmap never writes; take them out"
     )]
     Declarations,
-    /// A tag beyond all reason.
+    /// An excessively long tag.
     #[error("the report has a tag, comment or text of more than {0} bytes")]
     TooLarge(usize),
-    /// Elements within elements without end.
+    /// Excessively nested elements.
     #[error("the report's elements are nested more than {0} deep")]
     TooDeep(usize),
     /// Some other XML, or none.
@@ -36,16 +36,16 @@ pub enum ReadError {
         "the report has no XML element: the file is empty, or of another format; make it with `nmap -oX FILE`"
     )]
     NoElement,
-    /// When it was made decides where it belongs.
+    /// The start time, which decides the order among scans, is missing.
     #[error("the report does not say when its scan started (nmaprun's attribute `start`)")]
     NoStart,
     /// More than a scan of ours would have.
     #[error("the report has more than {HOSTS_MAX} hosts; split it")]
     TooManyHosts,
-    /// More verdicts than are kept aside while a report is read.
+    /// More verdicts than are buffered while a report is read.
     #[error("the report has more than {0} MB of results; split it")]
     TooManyResults(u64),
-    /// What was read cannot be kept aside.
+    /// The buffer file cannot be written.
     #[error(
         "the report's results cannot be kept for the moment: {0}; free some space in data_dir, then try again"
     )]

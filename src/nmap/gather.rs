@@ -1,8 +1,8 @@
-//! All that a report tells, each host once, whatever number of elements tell of it.
+//! Collects the content of a report by host, whatever number of elements describe a host.
 //!
-//! The elements are kept in a file as they are read, each with the place of the one before it that tells of the
-//! same host; in memory is only where each host's last one is. So a report needs the same memory whether it has
-//! a host in one piece or in a million, and what is read twice is ours and not a file that may change meanwhile.
+//! The elements are buffered in a file as they are read, each with the position of the previous element of the same
+//! host; only the position of each host's last element is in memory. So a report needs the same memory whether a host
+//! is in one piece or in a million, and the second pass reads our own file and not one that may change meanwhile.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,30 +21,30 @@ use super::{
 };
 use crate::model::{Address, PortSet, PortState, Protocol, Reason};
 
-/// The most that is kept aside, in bytes: more than the largest report that HTTP takes would ever need.
+/// The largest size of the buffer file, in bytes: more than the largest report that HTTP accepts would ever need.
 const KEPT_MAX: u64 = 256 << 20;
 
-/// A piece as it is kept.
+/// A piece in the buffer file.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    /// Where the piece before it of the same host is.
+    /// The position of the previous piece of the same host.
     before: Option<u64>,
     piece: Piece,
 }
 
-/// The hosts of a report, in the order in which they were first told of.
+/// The hosts of a report, in the order in which they first appear.
 pub struct Gathered {
     file: File,
     hosts: std::vec::IntoIter<(Address, u64)>,
-    /// What masscan says that it asked for, and lists only where it is open.
+    /// The ports that masscan reports as requested; it lists only the open ones.
     unlisted: BTreeMap<Protocol, PortSet>,
     assembly: Assembly,
 }
 
-/// Reads a report to its end; `aside` is an empty file to keep in what was read.
+/// Reads a report to its end; `aside` is an empty file used as the buffer.
 ///
 /// # Errors
-/// The report is none, is not whole or is too large, or there is no room aside.
+/// The file is not a report, is incomplete or too large, or the buffer has no room.
 pub fn gather<R: BufRead>(report: &mut Report<R>, aside: File) -> Result<Gathered, ReadError> {
     let unkept = |error| ReadError::Unkept(Arc::new(error));
     let mut places = HashMap::<Address, usize>::new();
@@ -75,7 +75,7 @@ pub fn gather<R: BufRead>(report: &mut Report<R>, aside: File) -> Result<Gathere
     Ok(Gathered { file, hosts: hosts.into_iter(), unlisted, assembly: Assembly::default() })
 }
 
-/// The bytes that say how long a piece is.
+/// The size of the length field of a piece.
 const LENGTH: usize = size_of::<u64>();
 
 impl Gathered {
@@ -100,7 +100,7 @@ impl Gathered {
             before = kept.before;
         }
         for (&protocol, ports) in &self.unlisted {
-            // An answer that says no and none at all look the same in masscan's files.
+            // In masscan's files a negative answer and no answer look the same.
             self.assembly.fill_rest(protocol, ports, (PortState::ClosedFiltered, Reason::NoResponse));
         }
         let whole = self.assembly.take().map(|piece| piece.into_host(address));

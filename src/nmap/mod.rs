@@ -1,4 +1,4 @@
-//! Layer 2: nmap's files: its XML is read, and its three formats are written.
+//! Layer 2: nmap's file formats: reads its XML, and writes its three formats.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | `error` | why a report is not taken |
 //! | `write` | the same report as XML (`-oX`), text (`-oN`) and lines for grep (`-oG`) |
 //!
-//! What is known of the format comes from the DTD that nmap installs and from files that it wrote.
+//! The format is known from the DTD that nmap installs and from files that it wrote.
 
 mod error;
 mod gather;

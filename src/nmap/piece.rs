@@ -1,8 +1,8 @@
-//! What one `<host>` element tells of a host, and one host out of all that tell of it.
+//! One `<host>` element, and how several of them are merged into one host.
 //!
-//! nmap writes an element for each target, so two for one that was given twice; masscan writes one for each open
-//! port and each banner. Read from the last to the first, each port keeps the verdict that it met first: the
-//! newest. So a host needs the room of its verdicts, whatever number of elements there are.
+//! nmap writes an element for each target, so two for a target that was given twice; masscan writes one for each open
+//! port and each banner. The elements are read from last to first, and each port keeps the first verdict found, which
+//! is the newest. So a host needs the memory of its verdicts, whatever number of elements there are.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,35 +15,35 @@ use crate::model::{Address, HostReport, HostStatus, Mac, PortFinding, PortSet, P
 /// One host of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// Where it was.
+    /// Its address.
     pub address: Address,
-    /// Who it was, where nmap was its neighbour.
+    /// Its MAC, if nmap was its neighbour.
     pub mac: Option<Mac>,
-    /// The name that was typed for it, else the one that DNS had.
+    /// The name that the user typed, else the one from DNS.
     pub name: Option<String>,
-    /// When nmap began with it; the scan's start where that is not told.
+    /// When nmap began with it; the scan's start if missing.
     pub started: Timestamp,
-    /// When nmap was done with it; its start where that is not told.
+    /// When nmap finished it; its start if missing.
     pub finished: Timestamp,
-    /// What was found, a report for each protocol that was looked at; none of a host that was only seen.
+    /// One report for each scanned protocol; none for a host that was only seen.
     pub reports: Vec<HostReport>,
 }
 
-/// One element, but for the address.
+/// One element, without the address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Piece {
     pub(super) mac: Option<Mac>,
     pub(super) name: Option<String>,
     pub(super) started: Timestamp,
     pub(super) finished: Timestamp,
-    /// Why nmap did not end with it, and of which protocol that is told.
+    /// Why nmap did not finish it, and for which protocol it says so.
     pub(super) given_up: Option<(Protocol, String)>,
-    /// What was found, at most one for each protocol.
+    /// The results, at most one for each protocol.
     pub(super) parts: Vec<Part>,
 }
 
 impl Piece {
-    /// The host, if this is all that tells of it.
+    /// The host, if this is its only element.
     pub(super) fn into_host(self, address: Address) -> Host {
         let Self { mac, name, started, finished, given_up, parts } = self;
         let scanning = Duration::try_from(finished.duration_since(started)).unwrap_or_default();
@@ -76,7 +76,7 @@ impl Piece {
     }
 }
 
-/// Puts the pieces of one host together; used for one host after the other.
+/// Merges the pieces of one host; reused for one host after the other.
 #[derive(Default)]
 pub(super) struct Assembly {
     merged: Option<Piece>,
@@ -107,15 +107,14 @@ impl Assembly {
         });
     }
 
-    /// Gives a verdict to those ports of a protocol that none of the pieces tells of; nothing if none tells of the
-    /// protocol.
+    /// Gives a verdict to the ports of a protocol that no piece mentions; does nothing if no piece has the protocol.
     pub(super) fn fill_rest(&mut self, protocol: Protocol, ports: &PortSet, verdict: Verdict) {
         if let Some(canvas) = self.canvases.get_mut(&protocol).filter(|canvas| !canvas.is_blank()) {
             ports.ranges().iter().for_each(|&range| canvas.fill(range, verdict));
         }
     }
 
-    /// The whole; `None` if nothing was added.
+    /// The merged piece; `None` if nothing was added.
     pub(super) fn take(&mut self) -> Option<Piece> {
         let merged = self.merged.take()?;
         let parts =
@@ -124,11 +123,11 @@ impl Assembly {
     }
 }
 
-/// How many ports a word of marks stands for.
+/// The number of ports in one word of the bitmap.
 const WORD: usize = u64::BITS as usize;
 
-/// The verdicts of all ports of one protocol, and which there are. Marks, so that a range that has its verdicts
-/// is passed over 64 ports at a time: a file may tell of all ports a million times.
+/// The verdicts on all ports of one protocol, with a bitmap of the ports that have one. With the bitmap, a range that
+/// has its verdicts is skipped 64 ports at a time: a file may list all ports a million times.
 struct Canvas {
     filled: Vec<u64>,
     verdicts: Vec<Verdict>,
@@ -165,7 +164,7 @@ impl Canvas {
         }
     }
 
-    /// What is there, as one part; the canvas is blank after that.
+    /// Returns the verdicts as one part and clears the canvas.
     fn take(&mut self, protocol: Protocol) -> Option<Part> {
         if std::mem::replace(&mut self.is_blank, true) {
             return None;
@@ -189,8 +188,8 @@ impl Canvas {
     }
 }
 
-/// The state of most of these ports, but never open, with its commonest reason. As each port's state is known,
-/// `open|filtered` goes before all others: listed, it would be taken for something found.
+/// The most common state of these ports, but never open, with its most common reason. As each port's state is known,
+/// `open|filtered` is preferred to all others: if listed, it would be mistaken for a finding.
 fn default_of(ports: &[(u16, Verdict)]) -> Verdict {
     let mut counts = BTreeMap::<PortState, BTreeMap<Reason, u32>>::new();
     for &(_, (state, reason)) in ports.iter().filter(|(_, (state, _))| *state != PortState::Open) {

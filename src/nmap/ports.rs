@@ -1,4 +1,4 @@
-//! What one host's `<ports>` says, in our terms: coverage, a default state, and what differs from it.
+//! Translates one host's `<ports>` into our terms: coverage, a default state, and the ports that differ from it.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{PortSet, PortState, Protocol, Reason};
 
-/// What a port is, and why nmap says so.
+/// A port's state and nmap's reason for it.
 pub(super) type Verdict = (PortState, Reason);
 
 /// Most groups of unlisted ports that a host may have: six states, each for four protocols and a few reasons.
@@ -18,9 +18,9 @@ struct Group {
     state: PortState,
     reason: Reason,
     count: u32,
-    /// `None`: of all protocols together, as nmap told before 7.60 or so.
+    /// `None`: of all protocols together, as nmap wrote before 7.60 or so.
     protocol: Option<Protocol>,
-    /// `None`: which ones is not told.
+    /// `None`: the ports are not named.
     ports: Option<PortSet>,
 }
 
@@ -29,7 +29,7 @@ struct Group {
 pub(super) struct Ports {
     groups: Vec<Group>,
     listed: BTreeMap<(Protocol, u16), Verdict>,
-    /// `<port>` elements, those that are not kept included.
+    /// The number of `<port>` elements, including those that are not kept.
     elements: u64,
     unreadable: u64,
 }
@@ -40,19 +40,19 @@ pub(super) struct Part {
     pub(super) protocol: Protocol,
     /// Never empty.
     pub(super) coverage: PortSet,
-    /// Of every covered port that is not among the findings; never open.
+    /// The state of every covered port that is not among the findings; never open.
     pub(super) default: Verdict,
     /// Ascending; the state is never the default's.
     pub(super) findings: Vec<(u16, Verdict)>,
 }
 
-/// nmap has more words for reasons than we: what is not one of ours is the usual one of its state.
+/// nmap has more reasons than we do: one that we do not have becomes the usual one for its state.
 pub(super) fn reason(word: &str, state: PortState) -> Reason {
     word.parse().unwrap_or(state.usual_reason())
 }
 
 impl Ports {
-    /// A listed port; of two lines for one port the later counts. `None`: the line is not one that can be kept.
+    /// Adds a listed port; of two entries for one port the later counts. `None`: the entry cannot be kept.
     pub(super) fn list(&mut self, line: Option<((Protocol, u16), Verdict)>) {
         self.elements += 1;
         match line {
@@ -61,17 +61,17 @@ impl Ports {
         }
     }
 
-    /// How many lines for ports there were.
+    /// The number of entries for ports.
     pub(super) fn elements(&self) -> u64 {
         self.elements
     }
 
-    /// How many of them name no port that is kept: another protocol (`icmp`), or no number or state that ports have.
+    /// The number of entries that name no port that is kept: another protocol (`icmp`), or an invalid number or state.
     pub(super) fn unreadable(&self) -> u64 {
         self.unreadable
     }
 
-    /// Unlisted ports; false if there are more groups of them than any report has.
+    /// Adds a group of unlisted ports; returns false if there are more groups than any report has.
     pub(super) fn add_group(
         &mut self,
         (state, reason): Verdict,
@@ -83,7 +83,7 @@ impl Ports {
         self.groups.len() <= GROUPS_MAX
     }
 
-    /// What is known of each protocol, `asked` being what the report says it looked at.
+    /// The result for each protocol, where `asked` are the ports that the report says were requested.
     pub(super) fn parts(&self, asked: &BTreeMap<Protocol, PortSet>) -> Vec<Part> {
         let parts = Protocol::ALL.iter().map(|&protocol| self.part(protocol, asked.get(&protocol)));
         parts.filter(|part| !part.coverage.is_empty()).collect()
@@ -97,15 +97,16 @@ impl Ports {
         let mut findings = BTreeMap::new();
         let mut coverage = PortSet::default();
         for group in &groups {
-            // Of all protocols together is of none for sure: that a port is meant, only the coverage can tell.
+            // A group of all protocols together belongs to no certain protocol: only the coverage tells that a port is
+            // part of it.
             let Some(ports) = group.ports.as_ref().filter(|_| group.protocol.is_some()) else { continue };
             coverage = coverage.union(ports);
             if group.state != default_state {
                 findings.extend(ports.iter().map(|port| (port, (group.state, group.reason))));
             }
         }
-        // Where a group does not name its ports, they are the rest of those that were looked at; where all
-        // do, or there is no group, a port that nobody names was not looked at (masscan names none).
+        // If a group does not name its ports, they are the rest of the requested ports. If all groups do, or there is
+        // no group, an unnamed port was not scanned (masscan names none).
         if groups.iter().any(|group| group.ports.is_none()) {
             coverage = coverage.union(asked.unwrap_or(&PortSet::default()));
         }
@@ -120,8 +121,8 @@ impl Ports {
     }
 }
 
-/// The state of most ports, but never open. Where every port's state is known anyway, `open|filtered` before all others:
-/// listed, it would be taken for something found.
+/// The most common state, but never open. If every port's state is known anyway, `open|filtered` is preferred to all
+/// others: if listed, it would be mistaken for a finding.
 fn default_of(groups: &[&Group]) -> Verdict {
     let located = groups.iter().all(|group| group.ports.is_some());
     if !located && hides_which(groups) {
@@ -138,8 +139,8 @@ fn default_of(groups: &[&Group]) -> Verdict {
     largest.map_or((PortState::Closed, Reason::ConnRefused), |(_, _, group)| (group.state, group.reason))
 }
 
-/// Whether closed ports and filtered ones are told by their numbers alone, as nmap did before 7.60 or so: of each port
-/// it is known that it is one of both.
+/// Whether closed and filtered ports are given only by number, as nmap did before 7.60 or so: each port is then known
+/// to be one of both.
 fn hides_which(groups: &[&Group]) -> bool {
     let unlocated = || groups.iter().filter(|group| group.ports.is_none()).map(|group| group.state);
     let is_either =
@@ -178,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn groups_that_name_their_ports_are_told_apart() {
+    fn groups_that_name_their_ports_are_kept_apart() {
         let mut ports = Ports::default();
         ports.list(Some(((Protocol::Tcp, 22), (PortState::Open, Reason::SynAck))));
         ports.add_group(FILTERED, 2, Some(Protocol::Tcp), Some(set("5-6")));
         ports.add_group(CLOSED, 97, Some(Protocol::Tcp), Some(set("1-4,7-21,23-100")));
         let expected = "tcp 1-100 closed; 5 filtered 6 filtered 22 open";
         assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), [expected]);
-        assert_eq!(told(&ports, &[]), [expected], "even if nobody says what was asked");
+        assert_eq!(told(&ports, &[]), [expected], "even without the requested ports");
     }
 
     #[test]
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_that_may_mean_open_is_not_listed_for_being_rarer() {
+    fn silence_that_may_mean_open_is_the_default_even_if_rarer() {
         let mut ports = Ports::default();
         ports.add_group(CLOSED, 90, Some(Protocol::Udp), Some(set("1-90")));
         ports.add_group(EITHER, 3, Some(Protocol::Udp), Some(set("91-93")));
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_names_was_not_looked_at() {
+    fn unnamed_ports_were_not_scanned() {
         let mut ports = Ports::default();
         ports.list(Some(((Protocol::Tcp, 80), (PortState::Open, Reason::SynAck))));
         ports.list(Some(((Protocol::Tcp, 80), (PortState::Filtered, Reason::NoResponse))));

@@ -1,7 +1,7 @@
-//! A report as a stream of hosts: one at a time is in memory, whatever the size of the file.
+//! Reads a report as a stream of hosts: one at a time is in memory, whatever the size of the file.
 //!
-//! A host that answered and of which no port is told (`nmap -sn`) has no reports: it was seen. One that did not
-//! answer, or that nothing was sent to (`nmap -sL`), is left out and counted.
+//! A host that answered but has no ports (`nmap -sn`) has no reports: it was only seen. A host that did not answer, or
+//! to which nothing was sent (`nmap -sL`), is left out and counted.
 
 use std::{collections::BTreeMap, io::BufRead};
 
@@ -18,18 +18,18 @@ use crate::model::{Address, Mac, PortSet, PortState, Protocol, ScanStatus, one_l
 /// The longest name or reason that is kept, in characters; no DNS name is longer (RFC 1035, 2.3.4).
 const TEXT_MAX: usize = 253;
 
-/// What a report has that is not taken, and why.
+/// The parts of a report that are left out, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// Hosts that did not answer.
     pub down: u64,
-    /// Hosts that nothing was sent to (`nmap -sL`), or of which nothing is said.
+    /// Hosts to which nothing was sent (`nmap -sL`), or about which nothing is reported.
     pub unknown: u64,
-    /// Hosts without an address that one host can have.
+    /// Hosts without an address that a single host can have.
     pub unaddressed: u64,
-    /// Ports of a protocol, number or state that is not known here.
+    /// Ports with an unknown protocol, number or state.
     pub unreadable_ports: u64,
-    /// Ports of hosts that nmap gave up: the others look like those that it never asked for.
+    /// Ports of hosts that nmap gave up on: the other ports look like ports that were never requested.
     pub given_up_ports: u64,
 }
 
@@ -38,7 +38,7 @@ pub struct LeftOut {
 pub struct Summary {
     /// When the scan ended.
     pub finished: Timestamp,
-    /// [`ScanStatus::Complete`], or partial where nmap says that it ended with an error.
+    /// [`ScanStatus::Complete`], or partial if nmap reports that it ended with an error.
     pub status: ScanStatus,
 }
 
@@ -53,10 +53,10 @@ pub struct Report<R> {
 }
 
 impl<R: BufRead> Report<R> {
-    /// Reads up to where the hosts begin.
+    /// Reads up to the first host.
     ///
     /// # Errors
-    /// The file is none of nmap's, or does not say when it was made.
+    /// The file is not from nmap, or does not say when it was made.
     pub fn open(source: R) -> Result<Self, ReadError> {
         let mut tokens = Tokens::new(source);
         let root = match tokens.next()? {
@@ -68,24 +68,24 @@ impl<R: BufRead> Report<R> {
         };
         let started =
             time(&root, "start")?.filter(|start| start.as_second() > 0).ok_or(ReadError::NoStart)?;
-        // Whole as it may be, nothing says that it ended well until `finished` does.
+        // Even a complete file does not say that the scan ended well until `finished` does.
         let summary = Summary { finished: started, status: ScanStatus::Partial };
         let is_masscan = root.text("scanner")?.is_some_and(|scanner| scanner == "masscan");
         let (asked, left_out) = (BTreeMap::new(), LeftOut::default());
         Ok(Self { tokens, started, is_masscan, asked, left_out, summary })
     }
 
-    /// What made it: `nmap`, or `masscan`, which writes the same format.
+    /// The program that made it: `nmap`, or `masscan`, which writes the same format.
     pub fn scanner(&self) -> &'static str {
         if self.is_masscan { "masscan" } else { "nmap" }
     }
 
-    /// When the scan began: a report's identity.
+    /// When the scan began, which identifies the report.
     pub fn started(&self) -> Timestamp {
         self.started
     }
 
-    /// What was looked at so far: complete once the first host has been read.
+    /// The requested ports so far: complete once the first host has been read.
     pub fn asked(&self) -> &BTreeMap<Protocol, PortSet> {
         &self.asked
     }
@@ -100,11 +100,11 @@ impl<R: BufRead> Report<R> {
         self.left_out
     }
 
-    /// What the next `<host>` tells; `None` at the end of a whole report. There may be several for one host: see
+    /// Returns the next `<host>`; `None` at the end of a complete report. There may be several for one host: see
     /// [`gather`](super::gather).
     ///
     /// # Errors
-    /// The file cannot be read, or is not what it seemed to be.
+    /// The file cannot be read, or turns out not to be a report.
     pub fn next_host(&mut self) -> Result<Option<Host>, ReadError> {
         Ok(self.next_piece()?.map(|(address, piece)| piece.into_host(address)))
     }
@@ -122,7 +122,7 @@ impl<R: BufRead> Report<R> {
                         return Ok(Some(piece));
                     }
                 }
-                // Progress, hints, scripts' output, and whatever later versions will have.
+                // Progress, hints, script output, and additions of later versions.
                 _ => self.tokens.skip()?,
             }
         }
@@ -157,7 +157,7 @@ impl<R: BufRead> Report<R> {
         Ok(())
     }
 
-    /// The host that begins here; `None` if it is left out.
+    /// Reads the host that begins here; `None` if it is left out.
     fn host(&mut self, element: &Element) -> Result<Option<(Address, Piece)>, ReadError> {
         let started = time(element, "starttime")?;
         let finished = time(element, "endtime")?;
@@ -179,7 +179,7 @@ impl<R: BufRead> Report<R> {
                 _ => self.tokens.skip()?,
             }
         }
-        // Masscan says only when it was done with a host.
+        // Masscan reports only when it finished a host.
         let started = started.or(finished).unwrap_or(self.started);
         let finished = finished.unwrap_or(started).max(started);
         let given_up = timed_out.then(|| comment.unwrap_or_else(|| "nmap gave it up (timed out)".to_owned()));
@@ -252,12 +252,12 @@ impl<R: BufRead> Report<R> {
     }
 }
 
-/// Unix seconds in an attribute; nothing if they are none, or no calendar has them.
+/// Unix seconds in an attribute; `None` if invalid or beyond the calendar.
 fn time(element: &Element, name: &str) -> Result<Option<Timestamp>, ReadError> {
     Ok(element.value(name)?.and_then(|seconds| Timestamp::from_second(seconds).ok()))
 }
 
-/// A host of which not all is read yet.
+/// A host that is not completely read.
 #[derive(Default)]
 struct Draft {
     state: Option<String>,
@@ -278,8 +278,8 @@ impl Draft {
         Ok(())
     }
 
-    /// What is told of the host; `None`, and counted, if that is nothing to keep. Of one that was given up only
-    /// that it was is told, for the ports that have no verdict look like those that were never asked for.
+    /// The piece for the host; `None`, and counted, if there is nothing to keep. Of a host that was given up only that
+    /// fact is kept, because the ports without a verdict look like ports that were never requested.
     fn finish(
         self,
         started: Timestamp,
@@ -290,13 +290,13 @@ impl Draft {
     ) -> Option<(Address, Piece)> {
         match self.state.as_deref() {
             Some("up") => {}
-            // Masscan has no states of hosts, and tells only of those that answered.
+            // Masscan has no host states, and reports only hosts that answered.
             None if self.ports.elements() > 0 => {}
             Some("down") => {
                 left_out.down += 1;
                 return None;
             }
-            // Skipped, or unknown: nothing was sent there.
+            // Skipped, or unknown: nothing was sent to it.
             _ => {
                 left_out.unknown += 1;
                 return None;

@@ -1,7 +1,7 @@
-//! A report in nmap's three formats, for the tools and habits that nmap's users have.
+//! Writes a report in nmap's three formats, for the tools and habits of nmap's users.
 //!
-//! The formats say "Nmap" where a tool looks for that word (the DTD allows no other `scanner`, scripts wait for
-//! `# Nmap done`), and portscan where somebody reads: in the first line and as the version.
+//! The formats say "Nmap" where a tool looks for that word (the DTD allows no other `scanner`, scripts wait for `# Nmap
+//! done`), and portscan where a person reads: in the first line and as the version.
 
 mod grepable;
 mod listing;
@@ -21,7 +21,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use self::listing::Listing;
 use crate::model::{Address, HostReport, HostStatus, Mac, PortSet, PortState, Protocol};
 
-/// How a report is written.
+/// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     /// `-oX`, for programs.
@@ -35,46 +35,46 @@ pub enum Format {
 /// A scan as a whole.
 #[derive(Clone, Debug)]
 pub struct Run<'a> {
-    /// The command line, or what stands for one.
+    /// The command line, or its equivalent.
     pub args: &'a str,
     /// When it began.
     pub started: Timestamp,
     /// How long it took.
     pub elapsed: Duration,
-    /// What was looked at.
+    /// The requested ports.
     pub asked: &'a BTreeMap<Protocol, PortSet>,
-    /// How many hosts were to be looked at.
+    /// The number of hosts to be scanned.
     pub targets: usize,
-    /// Why not all is known; `None`: all is.
+    /// Why the report is incomplete; `None` if it is complete.
     pub unfinished: Option<&'a str>,
-    /// Tells of ports by name and number, as nmap does by its own list.
+    /// Summarises ports by name and number, as nmap does from its own list.
     pub service: fn(u16) -> Option<&'static str>,
-    /// How times are shown to people.
+    /// The time zone for times that people read.
     pub zone: TimeZone,
-    /// How much is told, as `-v`: from 1 on hosts that are down, too.
+    /// The verbosity, as `-v`: from 1 on hosts that are down are listed, too.
     pub verbose: u8,
     /// Whether only open ports are listed.
     pub open_only: bool,
-    /// Whether people are told what verdicts rest on.
+    /// Whether the formats for people show the reasons of verdicts.
     pub reasons: bool,
 }
 
 /// A host of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Scanned<'a> {
-    /// What was found, a report for each protocol; of the first are the address and the status.
+    /// One report for each protocol; the address and the status are those of the first.
     pub reports: &'a [HostReport],
-    /// Who has the address, where that is known.
+    /// The MAC of the address, if known.
     pub mac: Option<Mac>,
-    /// What it is called.
+    /// Its name.
     pub name: Option<&'a str>,
-    /// When the first probe was made.
+    /// When the first probe was sent.
     pub started: Timestamp,
-    /// When the last answer had come.
+    /// When the last answer came.
     pub finished: Timestamp,
 }
 
-/// Writes a whole report of `up` hosts that were there; not all of them need be told of.
+/// Writes a complete report of `up` hosts that were up; not all of them need be listed.
 ///
 /// # Errors
 /// `out` does not take it.
@@ -92,7 +92,7 @@ pub fn write<'a>(
     end(out, format, run, up)
 }
 
-/// Writes what comes before the hosts.
+/// Writes the part before the hosts.
 ///
 /// # Errors
 /// `out` does not take it.
@@ -104,7 +104,7 @@ pub fn begin(out: &mut dyn Write, format: Format, run: &Run<'_>) -> io::Result<(
     }
 }
 
-/// Writes a host, unless it is not to be told of.
+/// Writes a host, unless it is not to be listed.
 ///
 /// # Errors
 /// `out` does not take it.
@@ -117,8 +117,8 @@ pub fn write_host(out: &mut dyn Write, format: Format, run: &Run<'_>, host: &Sca
     }
 }
 
-/// Writes a part of a host as XML: these of the ports that are listed, what comes before them with the first, and what
-/// follows with the last. Whether there are more.
+/// Writes a part of a host as XML: these of the listed ports, the text before them with the first part, and the text
+/// after them with the last. Returns whether more parts follow.
 ///
 /// # Errors
 /// `out` does not take it.
@@ -131,7 +131,7 @@ pub fn write_xml_part(
     xml::part(out, run, host, ports)
 }
 
-/// Writes what follows the hosts, of which so many were up.
+/// Writes the part after the hosts, of which so many were up.
 ///
 /// # Errors
 /// `out` does not take it.
@@ -142,7 +142,7 @@ pub fn end(out: &mut dyn Write, format: Format, run: &Run<'_>, up: usize) -> io:
     }
 }
 
-/// The last line, by which scripts know that all is there.
+/// The last line, by which scripts know that the report is complete.
 fn summary(run: &Run<'_>, up: usize) -> String {
     let (ended, total) = (clock(run, run.started + run.elapsed), run.targets);
     let counted = |count: usize, what: &str, more: &str| {
@@ -168,7 +168,7 @@ fn clock(run: &Run<'_>, time: Timestamp) -> impl fmt::Display {
 }
 
 impl<'a> Scanned<'a> {
-    /// How it is: there is always a report to tell.
+    /// The main report of the host: there is always one.
     fn status(&self) -> HostStatus {
         self.reports.first().map_or(HostStatus::Down, |report| report.status)
     }
@@ -190,7 +190,7 @@ impl<'a> Scanned<'a> {
         Listing::of(self.reports, run)
     }
 
-    /// By what it was known to be up, in nmap's words.
+    /// The reason why the host counts as up, in nmap's words.
     fn reason(&self) -> &'static str {
         let any =
             |state| self.reports.iter().any(|report| report.verdicts().any(|found| found.state == state));
@@ -202,12 +202,12 @@ impl<'a> Scanned<'a> {
         }
     }
 
-    /// The shortest time that an answer took.
+    /// The shortest time to an answer.
     fn latency(&self) -> Option<Duration> {
         self.reports.iter().flat_map(|report| &report.findings).filter_map(|finding| finding.rtt).min()
     }
 
-    /// Why it was left unfinished.
+    /// Why the host was left unfinished.
     fn unfinished(&self) -> Option<&'a str> {
         let report = self.reports.first().filter(|report| report.status == HostStatus::Partial)?;
         Some(&report.detail)

@@ -1,8 +1,8 @@
-//! Elements out of a hostile file.
+//! Reads elements from a hostile file.
 //!
-//! quick-xml reads events into a buffer that grows with what the file asks for, and remembers the name of
-//! every element that is open: both are bounded here. It expands nothing but the five entities that every
-//! XML has; a document that brings its own, or any declaration, is refused.
+//! quick-xml reads events into a buffer that grows with the file's demands, and remembers the name of every open
+//! element: both are bounded here. It expands nothing but the five entities that every XML has; a document that
+//! declares its own, or has any declaration, is refused.
 
 use std::{
     io::{self, BufRead, Read},
@@ -22,10 +22,10 @@ use super::error::ReadError;
 /// `extrareasons` that alternate over the whole range are 190 KB.
 const TAG_MAX: usize = 4 << 20;
 
-/// How deep elements may lie in each other. nmap's own are 4 deep, its scripts' tables some 10.
+/// The deepest nesting of elements. nmap's own are 4 deep, its scripts' tables some 10.
 const DEPTH_MAX: usize = 64;
 
-/// What a file consists of, as far as we care.
+/// The parts of a file that matter here.
 pub(super) enum Token {
     /// An element begins; an empty one ends at once.
     Open(Element),
@@ -44,8 +44,8 @@ impl Element {
         self.0.name().0
     }
 
-    /// An attribute's value, or nothing. Of two with one name the first counts: to look for the second, as
-    /// quick-xml does by default, takes time with the square of how many there are.
+    /// An attribute's value, or `None`. Of two with one name the first counts: looking for a second, as quick-xml does
+    /// by default, takes quadratic time in their number.
     pub(super) fn text(&self, name: &str) -> Result<Option<String>, ReadError> {
         let mut attributes = self.0.attributes();
         for attribute in attributes.with_checks(false) {
@@ -57,13 +57,13 @@ impl Element {
         Ok(None)
     }
 
-    /// An attribute's value, read as what it should be; an unknown or missing one is nothing.
+    /// An attribute's value, parsed; `None` if it is missing or unknown.
     pub(super) fn value<T: FromStr>(&self, name: &str) -> Result<Option<T>, ReadError> {
         Ok(self.text(name)?.and_then(|text| text.trim().parse().ok()))
     }
 }
 
-/// A file as a row of tokens.
+/// A file as a sequence of tokens.
 pub(super) struct Tokens<R> {
     reader: Reader<Rationed<R>>,
     buffer: Vec<u8>,
@@ -100,7 +100,7 @@ impl<R: BufRead> Tokens<R> {
         }
     }
 
-    /// Passes over the rest of the element that was opened last.
+    /// Skips the rest of the element that was opened last.
     pub(super) fn skip(&mut self) -> Result<(), ReadError> {
         let outside = self.depth - 1;
         while self.depth > outside {
@@ -126,7 +126,7 @@ impl From<Error> for ReadError {
             Error::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => Self::TooLarge(TAG_MAX),
             Error::Io(error) => Self::Unreadable(error),
             Error::IllFormed(IllFormedError::MissingEndTag(_)) => Self::Truncated,
-            // The parser's own words for a file that ends within a tag.
+            // The parser's own error for a file that ends within a tag.
             Error::Syntax(SyntaxError::InvalidBangMarkup) => Self::Malformed(error.to_string()),
             Error::Syntax(_) => Self::Truncated,
             other => Self::Malformed(other.to_string()),
@@ -134,7 +134,7 @@ impl From<Error> for ReadError {
     }
 }
 
-/// A source that gives so many bytes and then fails, until it is given another ration.
+/// A source that provides so many bytes and then fails, until it gets another ration.
 struct Rationed<R> {
     source: R,
     left: usize,

@@ -120,13 +120,13 @@ impl Differences {
     }
 
     /// What has changed, a page at a time. Known noise is listed, without an alert.
-    pub async fn news(&self, asked: ChangeFilter) -> Result<Page<ChangeEvent>, StoreError> {
-        let mut page = self.store.news(asked).await?;
+    pub async fn change_events(&self, asked: ChangeFilter) -> Result<Page<ChangeEvent>, StoreError> {
+        let mut page = self.store.change_events(asked).await?;
         let config = Arc::clone(&self.config.borrow());
         for news in page.rows.iter_mut().filter(|news| news.alert) {
             let mac = if let DeviceKey::Mac(mac) = news.device { Some(mac) } else { None };
             let ignored = config.ignored_ports(mac, Some(&news.address));
-            news.alert = news.what.ports().is_none_or(|(_, ports)| !ports.is_subset(&ignored));
+            news.alert = news.kind.ports().is_none_or(|(_, ports)| !ports.is_subset(&ignored));
         }
         Ok(page)
     }
@@ -145,7 +145,7 @@ impl Differences {
         let store = self.store.clone();
         pages(move |after| {
             let store = store.clone();
-            async move { store.expectations_of_nobody(after).await }
+            async move { store.expectations_of_unknown_devices(after).await }
         })
     }
 

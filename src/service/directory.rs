@@ -93,7 +93,7 @@ impl DeviceDirectory {
             FoundHost::Stored(row) => row,
             FoundHost::Told(host) => self.store.enter(host.device, host.last_seen).await?,
         };
-        self.store.say(row, words).await
+        self.store.annotate(row, words).await
     }
 
     /// Forgets a device; of one that only a feed names nothing is kept anyway.

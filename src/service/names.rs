@@ -144,7 +144,7 @@ impl Keeper {
             return;
         }
         self.write_by = None;
-        match self.store.hear(std::mem::take(&mut self.heard)).await {
+        match self.store.record_names(std::mem::take(&mut self.heard)).await {
             Ok(()) | Err(StoreError::Closed) => {}
             Err(error) => {
                 tracing::warn!(%error, "names could not be kept; they are asked for again tomorrow");

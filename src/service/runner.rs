@@ -217,7 +217,7 @@ impl Running {
     fn see(&mut self, seen: Vec<Device>, told: Vec<Device>) {
         let store = self.parts.store.clone();
         self.writes.spawn(async move {
-            if let Err(error) = store.see(seen, told).await {
+            if let Err(error) = store.record_sightings(seen, told).await {
                 tracing::error!(%error, "failed to record device sightings");
             }
             Done::Sighted

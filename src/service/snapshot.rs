@@ -115,7 +115,7 @@ impl SnapshotReader {
     async fn host_facts(&self) -> Result<(Vec<HostFacts>, Differing), StoreError> {
         let config = Arc::clone(&self.config.borrow());
         let has_baseline = self.store.has_baseline().await?;
-        let doubts = self.store.doubts().await?.into_iter();
+        let doubts = self.store.unconfirmed_endpoints().await?.into_iter();
         let doubts: BTreeMap<Endpoint, Unconfirmed> =
             doubts.map(|doubt| (doubt.device.endpoint(), doubt.unconfirmed)).collect();
         let mut called = self.store.names().await?;

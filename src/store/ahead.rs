@@ -1,4 +1,5 @@
-//! Dates that lie ahead: a clock that was wrong wrote them, and nothing ever grows old enough for them.
+//! Repairs dates that lie in the future. A clock that was wrong wrote them, and no data ever becomes old enough to pass
+//! them.
 //!
 //! | column | what a date ahead does |
 //! |---|---|
@@ -21,10 +22,11 @@ use rusqlite::{Connection, params};
 use super::{error::Result, handle::Store, numbers, prune::unchecked};
 use crate::clock::EARLIEST_SANE;
 
-/// By how much a date must lie ahead to be that of another clock: more than one that is set back a little.
+/// A date that is ahead by at least this much came from a wrong clock. It exceeds what setting the clock back a little
+/// can cause.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
-/// What else holds the id of a scan.
+/// The other columns that hold the id of a scan.
 const REFERENCES: [(&str, &str); 5] = [
     ("observations", "scan"),
     ("unanswered", "scan"),
@@ -33,7 +35,7 @@ const REFERENCES: [(&str, &str); 5] = [
     ("changes", "scan"),
 ];
 
-/// Dates that become those of the repair where they lie ahead: nothing tells what they ought to be, but not later.
+/// Columns whose future dates become the date of the repair. The true dates are unknown, but they cannot be later.
 const DATES: [(&str, &str); 8] = [
     ("endpoints", "first_seen"),
     ("endpoints", "last_seen"),
@@ -45,18 +47,19 @@ const DATES: [(&str, &str); 8] = [
     ("marks", "at"),
 ];
 
-/// What was mended.
+/// What a repair changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Repaired {
-    /// Scans that have other ids.
+    /// Scans that got another id.
     pub scans: u64,
-    /// Rows with other dates.
+    /// Rows that got another date.
     pub dates: u64,
 }
 
 impl Store {
-    /// Gives scans whose ids lie ahead of `now` ids by their start, in the order in which they were made, and dates
-    /// that lie ahead that of now. To be asked where the clock is trusted. While such a scan is running nothing is done.
+    /// Renumbers scans whose ids are later than `now`: each gets an id from its start time, in the order of creation.
+    /// Dates later than `now` become `now`. Call this only while the clock is trusted. Does nothing while such a scan
+    /// is running.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -72,11 +75,12 @@ fn repair(connection: &Connection, now: Timestamp) -> Result<Repaired> {
     if connection.query_row(sql, [limit.as_second()], |row| row.get(0))? {
         return Ok(Repaired::default());
     }
-    // First those whose ids change: they start when their ids say.
+    // First the scans whose ids change: their start is then derived from the id.
     let scans = renumber(connection, limit)?;
     let mut dates = 0;
     for (table, column) in DATES {
-        // Of one endpoint the ports of several dates may wait, of which one stays ahead then.
+        // An endpoint may have unconfirmed ports of several future dates. Only one of them can take the new date; the
+        // others stay ahead.
         let sql = format!("UPDATE OR IGNORE {table} SET {column} = ?1 WHERE {column} > ?2");
         dates += connection.execute(&sql, [now.as_millisecond(), limit.as_millisecond()])? as u64;
     }

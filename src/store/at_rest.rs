@@ -23,14 +23,14 @@ pub struct ReaderThread {
 }
 
 impl Store {
-    /// Opens a database to be read only, and creates nothing: neither it nor files beside it. What is written to
-    /// this handle gets [`StoreError::Closed`]. The caller sees to it that no appliance is at work.
+    /// Opens a database for reading only and creates no file: neither the database nor files beside it. Writes to this
+    /// handle fail with [`StoreError::Closed`]. The caller makes sure that no appliance is running on the database.
     ///
     /// # Errors
-    /// There is none, it cannot be read, is not ours, or an earlier or later version wrote it.
+    /// The database does not exist, cannot be read, is not ours, or was written by an earlier or later version.
     pub fn open_at_rest(path: &Path) -> Result<(Self, ReaderThread)> {
         let mut connection = schema::open_at_rest(path)?;
-        // No thread takes changes, and nothing happens that could alter either of the two.
+        // No thread takes changes, so neither the condition nor the latest event can change.
         let (writes, _) = mpsc::channel(1);
         let condition = Arc::new(Condition::new(path, sync_channel(1).0));
         let (_, latest_event) = watch::channel(numbers::latest_event(&connection)?);
@@ -46,9 +46,9 @@ impl Store {
 }
 
 impl ReaderThread {
-    /// Closes the database; handles that are left get [`StoreError::Closed`]. Blocks: not for a task.
+    /// Closes the database; remaining handles get [`StoreError::Closed`]. Blocks, so it must not be called from a task.
     pub fn join(self) {
-        // A thread that is already gone needs no telling.
+        // A thread that has already ended needs no message.
         let _ = self.store.reads.blocking_send(reader::Request::Stop);
         let _ = self.reader.join();
     }
@@ -113,9 +113,9 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), before);
     }
 
-    /// A crash leaves what was committed last in the log alone.
+    /// A crash leaves the last commits in the log only.
     #[tokio::test]
-    async fn what_a_crash_left_in_the_log_is_read_and_the_log_tidied_away() {
+    async fn reads_what_a_crash_left_in_the_log_and_removes_the_log() {
         let dir = tempfile::tempdir().unwrap();
         let path = database(dir.path()).await;
         let crashed = tempfile::tempdir().unwrap();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_not_made() {
+    fn a_missing_database_is_not_created() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().join(FILE_NAME), dir.path().join("missing").join(FILE_NAME)] {
             let error = Store::open_at_rest(&path).unwrap_err().to_string();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_schema_is_told_and_not_upgraded() {
+    fn an_earlier_schema_is_refused_and_not_upgraded() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
         drop(schema::open_writer(&path, &schema::LADDER[..1]).unwrap());
@@ -155,7 +155,7 @@ mod tests {
         assert!(matches!(error, StoreError::Older { found: 1, .. }), "{error}");
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(names(dir.path()), [PathBuf::from(FILE_NAME)]);
-        // It is copied all the same.
+        // A backup of it is still possible.
         backup(&path, &dir.path().join("copy.db")).unwrap();
     }
 }

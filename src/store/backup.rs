@@ -18,18 +18,18 @@ use super::{
 };
 use crate::data_dir::parent;
 
-/// What a copy leaves of the disk, in bytes: results that are found meanwhile are written, too.
+/// Free space that a copy leaves on the disk, in bytes: results are written during the copy, too.
 const SPARED: u64 = 16 << 20;
 
-/// How much longer than the database's a copy's name is, for as long as it has one.
+/// The suffix of a copy's file name, while the copy has a name.
 const SUFFIX: &str = ".backup";
 
-/// Copies a database that no appliance has open to a file that nobody else can read, in place of what was there:
-/// whole and on the disk, or not at all. Blocks for as long as that takes: a Pi copies some 10 MB a second. Nothing
-/// is created but that file.
+/// Copies a database that no appliance has open to a file that only this user can read, replacing an existing file: the
+/// copy is complete and on the disk, or it is not made at all. Blocks meanwhile: a Pi copies some 10 MB a second.
+/// Creates no other file.
 ///
 /// # Errors
-/// The database cannot be read, or the file not written.
+/// The database cannot be read, or the file cannot be written.
 pub fn backup(database: &Path, to: &Path) -> Result<()> {
     copy(&schema::open_copied_at_rest(database)?, database, to)
 }
@@ -40,8 +40,8 @@ fn copy(connection: &Connection, database: &Path, to: &Path) -> Result<()> {
 }
 
 impl Store {
-    /// A copy of the database, open to be read. It has no name, so that its room on the disk is free again
-    /// once the file is closed, however that comes about.
+    /// Returns a copy of the database, open for reading. It has no name, so the file system frees its space once the
+    /// file is closed, for whatever reason.
     ///
     /// # Errors
     /// The database cannot be read, the disk has no room for a copy, or another is being made.
@@ -49,15 +49,16 @@ impl Store {
         let (done, copied) = oneshot::channel();
         let (path, bytes, copying) = (Arc::clone(&self.path), self.bytes(), Arc::clone(&self.copying));
         if self.condition.is_replaced() {
-            // By its name it is not found any more; the reader has it still, and others wait.
+            // The path no longer leads to the database. The reader still has it open; other queries wait.
             return self
-                .read(move |reader| nameless(&path, bytes, &copying, |to| copy_read(reader, &path, to)))
+                .read(move |reader| copy_unnamed(&path, bytes, &copying, |to| copy_read(reader, &path, to)))
                 .await;
         }
-        // Not on the runtime's threads for blocking: look-ups of names may have taken them all.
+        // A thread of its own, not one of the runtime's blocking threads: name look-ups may occupy all of those.
         let thread = thread::Builder::new().name("store-backup".to_owned());
         let spawned = thread.spawn(move || {
-            let made = nameless(&path, bytes, &copying, |to| copy(&schema::open_copied(&path)?, &path, to));
+            let made =
+                copy_unnamed(&path, bytes, &copying, |to| copy(&schema::open_copied(&path)?, &path, to));
             drop(done.send(made));
         });
         spawned.map_err(|source| StoreError::File { path: self.path.to_path_buf(), source })?;
@@ -65,7 +66,7 @@ impl Store {
     }
 }
 
-/// Copies what the reader's connection has, which may write nothing else.
+/// Copies the database through the reader's connection, which may write nothing else.
 fn copy_read(reader: &Connection, database: &Path, to: &Path) -> Result<()> {
     reader.execute_batch("PRAGMA query_only = OFF")?;
     let copied = copy(reader, database, to);
@@ -73,7 +74,7 @@ fn copy_read(reader: &Connection, database: &Path, to: &Path) -> Result<()> {
     copied
 }
 
-fn nameless(
+fn copy_unnamed(
     database: &Path,
     bytes: u64,
     copying: &Mutex<()>,
@@ -81,7 +82,7 @@ fn nameless(
 ) -> Result<File> {
     let to = schema::beside(database, SUFFIX);
     let refused = |reason: String| StoreError::Backup { to: to.clone(), reason };
-    let Ok(_alone) = copying.try_lock() else { return Err(refused("another copy is being made".into())) };
+    let Ok(_guard) = copying.try_lock() else { return Err(refused("another copy is being made".into())) };
     let disk = statvfs(database.parent().unwrap_or(database)).map_err(|errno| refused(errno.to_string()))?;
     let free = disk.blocks_available() as u64 * disk.fragment_size() as u64;
     if free < bytes + SPARED {
@@ -92,10 +93,10 @@ fn nameless(
     copy.map_err(|source| StoreError::File { path: to.clone(), source })
 }
 
-/// Removes what a crash in the middle of a copy has left.
+/// Removes the partial file that a crash during a copy left.
 pub(super) fn tidy(database: &Path) {
     for suffix in [SUFFIX.to_owned(), format!("{SUFFIX}.partial")] {
-        // Most of the time there is none.
+        // Usually there is no such file.
         let _ = fs::remove_file(schema::beside(database, &suffix));
     }
 }
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_database_of_ours_is_not_copied() {
+    fn a_foreign_database_is_not_copied() {
         let dir = tempfile::tempdir().unwrap();
         let (missing, foreign) = (dir.path().join("none.db"), dir.path().join("foreign.db"));
         let to = dir.path().join("copy");

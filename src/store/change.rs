@@ -1,5 +1,5 @@
-//! A write is one type that implements [`Change`], in the file that has its SQL. The writer's thread holds such
-//! changes and knows none of them.
+//! Every write is one type that implements [`Change`], in the file that has its SQL. The writer thread handles changes
+//! without knowing the concrete types.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::{
     model::{Moment, ScanId},
 };
 
-/// A change of the database, complete: applied again after a rollback, it gives the same rows.
+/// A complete change of the database: applied again after a rollback, it writes the same rows.
 pub(super) trait Change: Send + 'static {
-    /// What the caller gets once the change is committed.
+    /// The caller's result once the change is committed.
     type Answer: Send + 'static;
 
     /// How long the commit may wait.
@@ -29,15 +29,16 @@ pub(super) trait Change: Send + 'static {
 /// How long a change may wait for others to share its commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Urgency {
-    /// Not at all: a client waits for it, or what follows refers to it.
+    /// Not at all: a client waits for it, or later requests refer to it.
     Immediate,
     /// Until the next commit is due, which is at once if no host was committed lately.
     Shared,
-    /// As `Shared`. Its commits follow each other at [`Pace::commit`](super::Pace::commit) at most: hosts finish often.
+    /// As `Shared`, but such commits are at least [`Pace::commit`](super::Pace::commit) apart, because hosts finish
+    /// often.
     Paced,
 }
 
-/// What the writer keeps from one change to the next.
+/// State that the writer keeps between changes.
 pub(super) struct WriterState {
     clock: Arc<dyn Clock>,
     last_scan: i64,
@@ -47,7 +48,7 @@ pub(super) struct WriterState {
 }
 
 impl WriterState {
-    /// Continues the numbers of the database that `reader` reads.
+    /// Continues the sequence of the database that `reader` reads.
     pub(super) fn read(reader: &Connection, clock: Arc<dyn Clock>) -> Result<Self> {
         let last_scan = numbers::latest_own_scan(reader)?;
         let last_seq = numbers::latest_observation(reader)?;
@@ -68,10 +69,9 @@ impl WriterState {
     }
 }
 
-/// What is at hand when the writer takes a change: with it the change is completed, so that it no longer depends on
-/// when it is applied.
+/// What the writer provides to complete a change, so that the result no longer depends on when the change is applied.
 pub(super) struct ChangeContext<'a> {
-    /// `None` while the file cannot be opened to be written.
+    /// `None` while the file cannot be opened for writing.
     pub(super) connection: Option<&'a Connection>,
     pub(super) state: &'a mut WriterState,
 }
@@ -94,7 +94,7 @@ impl ChangeContext<'_> {
     /// The id of a scan that starts now.
     pub(super) fn next_scan(&mut self, started: Timestamp) -> ScanId {
         let wanted = started.as_second().max(self.state.last_scan + 1);
-        // An import may have it. What cannot be read now will not be written either.
+        // An import may already have this id. If the database cannot be read now, it cannot be written either.
         let free = self.connection.and_then(|connection| numbers::free_scan_id(connection, wanted).ok());
         self.state.last_scan = free.unwrap_or(wanted);
         ScanId(self.state.last_scan)

@@ -1,10 +1,10 @@
-//! Whether the file is sound, checked in the background: what is never read may be damaged for years, and every
+//! Checks in the background that the file is sound: a page that is never read may be damaged for years, and every
 //! backup with it.
 //!
-//! The check reads the whole file (`PRAGMA quick_check`: its structure, not whether indices have every row), on a
-//! connection and a thread of its own, at the start and once a week, and soon after a query has failed. It works a
-//! quarter of the time only, for on a Pi the card is everything's. Meanwhile the log is not begun anew; it grows by
-//! what is written in that time.
+//! The check reads the whole file (`PRAGMA quick_check`: the structure, not whether indices have every row) on its own
+//! connection and thread: at the start, once a week, and soon after a query has failed. It works only a quarter of the
+//! time, because everything on a Pi shares the card. During a check the log is not restarted and grows by what is
+//! written in that time.
 
 use std::{
     io,
@@ -26,19 +26,20 @@ use super::{
 };
 use crate::{clock::Clock, model::Moment};
 
-/// Steps of SQLite's from one look at the time to the next: well below a millisecond, but for a slow disk.
+/// SQLite steps between two readings of the clock: well below a millisecond, except on a slow disk.
 const STEPS: i32 = 200;
 
-/// How long it works at a stretch.
+/// How long the check works without a pause.
 const WORK: Duration = Duration::from_millis(20);
 
-/// How many times as long it rests then.
+/// Length of the pause, as a multiple of the time worked.
 const REST: u32 = 3;
 
-/// The longest rest, so that it can be stopped: after a disk that hangs it would be as long.
+/// The longest pause, so that the check can be stopped; without it, the pause after a hanging read would be as long as
+/// the hang.
 const LONGEST_REST: Duration = Duration::from_millis(200);
 
-/// The thread that checks.
+/// The thread that runs the checks.
 #[derive(Debug)]
 pub(super) struct CheckThread {
     stopping: Arc<AtomicBool>,
@@ -47,7 +48,7 @@ pub(super) struct CheckThread {
 }
 
 impl CheckThread {
-    /// Begins to check the database at this path; what is found goes to `condition`.
+    /// Starts checking the database at this path and reports the results to `condition`.
     pub(super) fn start(
         path: &Path,
         clock: Arc<dyn Clock>,
@@ -63,10 +64,10 @@ impl CheckThread {
         Ok(Self { stopping, signals, thread })
     }
 
-    /// Ends the check that is under way, and the thread. Blocks for as long as the disk takes over one page.
+    /// Ends a running check, and the thread. Blocks for as long as the disk takes to read one page.
     pub(super) fn join(self) {
         self.stopping.store(true, Ordering::Relaxed);
-        // A thread that is already gone needs no telling.
+        // A thread that has already ended needs no message.
         let _ = self.signals.send(CheckSignal::Stop);
         let _ = self.thread.join();
     }
@@ -98,8 +99,8 @@ impl Checker {
                     }
                     self.condition.note_checked(damage);
                 }
-                // It is busy, or cannot be opened, which says nothing of what is in it.
-                Err(error) => tracing::debug!(%error, "the database could not be checked; it is tried again"),
+                // The database is busy or cannot be opened, which says nothing about its content.
+                Err(error) => tracing::debug!(%error, "failed to check the database; retrying"),
             }
             if !self.wait(signals, begun, next) {
                 return;
@@ -107,8 +108,8 @@ impl Checker {
         }
     }
 
-    /// Waits until the next check is due, and no longer than it takes to follow a suspicion; whether there is to be
-    /// one. What fails again and again is not followed more often than [`Pace::recheck`].
+    /// Waits until the next check is due, or sooner after a suspicion; returns whether to check. A query that keeps
+    /// failing triggers no more than one check every [`Pace::recheck`].
     fn wait(&self, signals: &mpsc::Receiver<CheckSignal>, begun: Moment, mut next: Moment) -> bool {
         loop {
             match signals.recv_timeout(self.clock.now().until(next)) {
@@ -119,7 +120,7 @@ impl Checker {
         }
     }
 
-    /// What is damaged, if anything is.
+    /// Returns a description of the damage, if there is any.
     fn check(&self) -> Result<Option<String>> {
         let found = self.quick_check();
         match found {
@@ -130,7 +131,7 @@ impl Checker {
 
     fn quick_check(&self) -> Result<Option<String>> {
         if self.condition.is_replaced() {
-            return Err(StoreError::Unwell("it has its name no longer".to_owned()));
+            return Err(StoreError::Unwell("its file was moved or deleted".to_owned()));
         }
         let connection = schema::open_reader(&self.path)?;
         let (clock, stopping) = (Arc::clone(&self.clock), Arc::clone(&self.stopping));
@@ -146,7 +147,7 @@ impl Checker {
         connection.progress_handler(STEPS, Some(rest))?;
         // The first fault is enough.
         let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        // A headline names the database, of which there is one.
+        // The first line names the database, and there is only one.
         let faults = found.lines().filter(|line| !line.starts_with("***"));
         Ok((found != "ok").then(|| faults.collect::<Vec<_>>().join(" ")))
     }

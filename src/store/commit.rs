@@ -1,4 +1,4 @@
-//! A commit: changes that share a transaction, and which of its failures may pass.
+//! A commit: the changes that share a transaction, and the failures after which a retry may succeed.
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;
@@ -8,17 +8,17 @@ use super::{
     error::{Result, StoreError},
 };
 
-/// Where the answer to a request goes. The caller may no longer wait for it; the change is made all the same.
+/// Where the answer to a request goes. The change is made even if the caller no longer waits for the answer.
 pub(super) type Done<T> = oneshot::Sender<Result<T>>;
 
 /// A change that waits for its commit.
 pub(super) trait Pending: Send {
     fn urgency(&self) -> Urgency;
 
-    /// Applies the change and keeps the answer; whether the change is made.
+    /// Applies the change and keeps the answer; returns whether the change was made.
     ///
     /// # Errors
-    /// A failure that may pass: the change is to be applied again later.
+    /// A transient failure: the change is to be applied again later.
     fn apply(&mut self, connection: &Connection) -> rusqlite::Result<bool>;
 
     /// Gives the caller the answer of the last [`Pending::apply`].
@@ -31,7 +31,7 @@ struct PendingChange<C: Change> {
     done: Done<C::Answer>,
 }
 
-/// A change to be committed, whose answer goes to `done`.
+/// Boxes a change whose answer goes to `done`.
 pub(super) fn pending<C: Change>(change: C, done: Done<C::Answer>) -> Box<dyn Pending> {
     Box::new(PendingChange { change, answer: None, done })
 }
@@ -55,8 +55,8 @@ impl<C: Change> Pending for PendingChange<C> {
     }
 }
 
-/// Whether a failure is the disk's or the machine's, so that the same change may well be made later. Any other
-/// would fail again and again, and with it all that is in the same commit.
+/// Whether a failure comes from the disk or the machine, so that the same change may succeed later. Any other failure
+/// would recur at every try, and with it the failure of the whole commit.
 fn may_pass(error: &rusqlite::Error) -> bool {
     use ErrorCode::{
         CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
@@ -81,8 +81,8 @@ fn may_pass(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Makes the changes in one transaction. A change that cannot be made, whatever the disk, is left out and its
-/// caller gets the error; a failure that may pass undoes them all.
+/// Makes the changes in one transaction. A change that fails for any other reason than the disk is left out, and its
+/// caller gets the error; a transient failure rolls all of them back.
 pub(super) fn write(connection: &mut Connection, batch: &mut [Box<dyn Pending>]) -> rusqlite::Result<()> {
     if batch.is_empty() {
         return Ok(());
@@ -97,7 +97,7 @@ pub(super) fn write(connection: &mut Connection, batch: &mut [Box<dyn Pending>])
     transaction.commit()
 }
 
-/// Writes a page that says what it said before: whether the disk takes anything is not known otherwise.
+/// Writes a page with its old content: only a write shows whether the disk accepts writes.
 pub(super) fn touch(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;

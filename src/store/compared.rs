@@ -1,4 +1,4 @@
-//! What single scans found of each device, to be compared.
+//! What single scans found on each device, for comparisons.
 
 use std::ops::RangeInclusive;
 
@@ -23,34 +23,34 @@ pub struct ScanDevice {
     pub device_row: i64,
     /// The device's MAC.
     pub mac: Option<Mac>,
-    /// Where it was then.
+    /// Its address at that time.
     pub address: Address,
-    /// The newest first. Equal ones say the same; there are none of a host that was down.
+    /// Newest first. Equal ids are equal results; empty for a host that was down.
     results: Vec<(Protocol, i64)>,
 }
 
 impl ScanDevice {
-    /// Whether the host was down, or its scan came to no end: it says nothing of the ports.
+    /// Whether the host was down or its scan is incomplete, so that its ports are unknown.
     pub const fn is_unknown(&self) -> bool {
         self.results.is_empty()
     }
 
-    /// Whether another scan found the same.
+    /// Whether another scan had the same results.
     pub fn is_same(&self, other: &Self) -> bool {
         self.results == other.results
     }
 }
 
 impl Store {
-    /// Checks that there is such a scan.
+    /// Checks that the scan exists.
     ///
     /// # Errors
-    /// There is none, the database fails, or the store is closed.
+    /// The scan does not exist, the database fails, or the store is closed.
     pub async fn check_scan(&self, scan: ScanId) -> Result<()> {
         self.read(move |connection| check_scan(connection, scan)).await
     }
 
-    /// What a scan covered, device by device: the first `most` of the devices with these rows.
+    /// Returns the devices that a scan covered: the first `most` of those with these rows.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -63,7 +63,7 @@ impl Store {
         self.read(move |connection| scan_devices(connection, scan, &rows, most)).await
     }
 
-    /// What a scan said of these devices, and what is expected of them and of where they were then.
+    /// Returns what a scan found on these devices, and what is expected of them and of their addresses at that time.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -124,8 +124,8 @@ fn scan_state(connection: &Connection, scan: ScanId, device: ScanDevice) -> Resu
     let mut standings = Standings::new();
     for (protocol, result) in results {
         let body: Vec<u8> = statement.query_row([result], |row| row.get(0))?;
-        let stretches = Verdicts::decode(&body)?.stretches(scan).collect::<Vec<_>>();
-        standings.entry(protocol).or_default().add_older(stretches);
+        let ranges = Verdicts::decode(&body)?.port_ranges(scan).collect::<Vec<_>>();
+        standings.entry(protocol).or_default().add_older(ranges);
     }
     let expected = expected::of(connection, mac, Some(&address))?;
     Ok(HostState {

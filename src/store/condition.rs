@@ -1,5 +1,5 @@
-//! The faults of the store. The writer, the reader and the check report here what they find, and this file alone
-//! decides which fault is shown.
+//! The faults of the store. The writer, the reader and the check report their findings here, and only this file decides
+//! which fault is shown.
 
 use std::{
     fs, io,
@@ -16,24 +16,24 @@ use super::{
     health::{StoreHealth, diagnose},
 };
 
-/// What the check is sent.
+/// A message to the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CheckSignal {
     /// A query has failed.
     Suspicion,
-    /// The check is to end.
+    /// The check shall end.
     Stop,
 }
 
-/// What is known of the store's faults, and where they are told.
+/// The known faults of the store, and the channel that publishes the most severe one.
 #[derive(Debug)]
 pub(super) struct Condition {
     path: PathBuf,
-    /// The file that is open; `None` where that is not known.
+    /// The open file; `None` if it could not be identified.
     file: Option<FileId>,
     faults: Mutex<Faults>,
-    told: watch::Sender<StoreHealth>,
-    /// The check, which tells damage from a fault that passes.
+    published: watch::Sender<StoreHealth>,
+    /// The check, which distinguishes damage from a transient fault.
     check: mpsc::SyncSender<CheckSignal>,
 }
 
@@ -41,51 +41,57 @@ pub(super) struct Condition {
 struct Faults {
     is_replaced: bool,
     damage: Option<String>,
-    /// What the last try to write has met.
+    /// The result of the last attempt to write.
     writing: StoreHealth,
 }
 
 impl Condition {
-    /// That of the store in the file that is at this path now: it is well.
+    /// The condition of the store in the file at this path, which starts healthy.
     pub(super) fn new(path: &Path, check: mpsc::SyncSender<CheckSignal>) -> Self {
-        let (told, _) = watch::channel(StoreHealth::Ok);
-        Self { path: path.to_owned(), file: FileId::of(path).ok(), faults: Mutex::default(), told, check }
+        let (published, _) = watch::channel(StoreHealth::Ok);
+        Self {
+            path: path.to_owned(),
+            file: FileId::of(path).ok(),
+            faults: Mutex::default(),
+            published,
+            check,
+        }
     }
 
-    /// What is told now, and every change of it.
+    /// The published health and every change of it.
     pub(super) fn watch(&self) -> watch::Receiver<StoreHealth> {
-        self.told.subscribe()
+        self.published.subscribe()
     }
 
-    /// The last try to write has ended so.
+    /// Records the result of the last attempt to write.
     pub(super) fn note_writing(&self, writing: StoreHealth) {
         self.change(|faults| faults.writing = writing);
     }
 
-    /// Whether the file has its name no longer; looks, and tells.
+    /// Whether the path no longer leads to the open file; looks, and publishes the result.
     ///
-    /// To be asked before anything is opened by that name. Of another file SQLite would take the log and its index for
-    /// those of that one, and cut off the index, which this process has mapped.
+    /// Call this before anything is opened by that path. With another file there, SQLite would take the log and its
+    /// index for those of the new file and truncate the index, which this process has mapped.
     pub(super) fn is_replaced(&self) -> bool {
         let is_replaced = self.file.is_some_and(|file| file.is_replaced_at(&self.path));
         self.change(|faults| faults.is_replaced = is_replaced);
         is_replaced
     }
 
-    /// What the check has found: damage or none.
+    /// Records the result of a check: the damage, or `None`.
     pub(super) fn note_checked(&self, damage: Option<String>) {
         self.change(|faults| faults.damage = damage);
     }
 
-    /// A query has failed. What may be damage is told until the check finds none.
+    /// Records that a query has failed. Possible damage is reported until a check finds none.
     pub(super) fn note_failed_read(&self, error: &StoreError) {
         let Some(damage) = self.damage(error) else { return };
         self.change(|faults| faults.damage = Some(damage));
-        // One that waits is as good as two; and without a check, as in a store that only reads, the damage stays.
+        // One pending signal is enough. Without a check, as in a store that only reads, the damage stays reported.
         let _ = self.check.try_send(CheckSignal::Suspicion);
     }
 
-    /// What a failure says of the file itself, if anything.
+    /// The damage of the file that a failure indicates, if any.
     pub(super) fn damage(&self, error: &StoreError) -> Option<String> {
         match error {
             StoreError::Damaged(reason) => Some(reason.clone()),
@@ -106,15 +112,15 @@ impl Condition {
             Faults { damage: Some(reason), .. } => StoreHealth::Damaged(reason.clone()),
             Faults { writing, .. } => writing.clone(),
         };
-        self.told.send_if_modified(|told| {
-            if *told == health {
+        self.published.send_if_modified(|published| {
+            if *published == health {
                 return false;
             }
             match &health {
-                StoreHealth::Ok => tracing::info!("the database is written again"),
+                StoreHealth::Ok => tracing::info!("the database can be written again"),
                 unwell => tracing::warn!("{unwell}"),
             }
-            *told = health;
+            *published = health;
             true
         });
     }
@@ -132,12 +138,12 @@ struct FileId {
 }
 
 impl FileId {
-    /// That of the file at this path.
+    /// The id of the file at this path.
     fn of(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|data| Self { device: data.dev(), inode: data.ino() })
     }
 
-    /// Whether the path leads to another file, or to none. What cannot be looked at is not known to be another.
+    /// Whether the path leads to another file or to none. A path that cannot be examined does not count as replaced.
     fn is_replaced_at(self, path: &Path) -> bool {
         match Self::of(path) {
             Ok(found) => found != self,
@@ -157,39 +163,39 @@ mod tests {
     }
 
     #[test]
-    fn the_gravest_fault_is_told_and_each_is_cleared_by_what_found_it() {
-        let (check, words) = mpsc::sync_channel(1);
+    fn shows_the_most_severe_fault_and_each_source_clears_its_own() {
+        let (check, signals) = mpsc::sync_channel(1);
         let dir = tempfile::tempdir().unwrap();
         let (path, aside) = (dir.path().join("portscan.db"), dir.path().join("aside"));
         fs::write(&path, "").unwrap();
         let condition = Condition::new(&path, check);
         let health = condition.watch();
-        let told = || health.borrow().clone();
+        let published = || health.borrow().clone();
         condition.note_writing(StoreHealth::Full);
-        assert_eq!(told(), StoreHealth::Full);
+        assert_eq!(published(), StoreHealth::Full);
         condition.note_failed_read(&StoreError::Sqlite(failure(ffi::SQLITE_CORRUPT)));
-        assert!(matches!(told(), StoreHealth::Damaged(_)), "{}", told());
-        assert!(matches!(words.try_recv(), Ok(CheckSignal::Suspicion)));
+        assert!(matches!(published(), StoreHealth::Damaged(_)), "{}", published());
+        assert!(matches!(signals.try_recv(), Ok(CheckSignal::Suspicion)));
         fs::rename(&path, &aside).unwrap();
         assert!(condition.is_replaced());
-        assert_eq!(told(), StoreHealth::Replaced(path.clone()));
+        assert_eq!(published(), StoreHealth::Replaced(path.clone()));
         fs::write(&path, "").unwrap();
         assert!(condition.is_replaced(), "another of that name is another");
         condition.note_writing(StoreHealth::Ok);
         fs::rename(&aside, &path).unwrap();
         assert!(!condition.is_replaced());
         assert!(
-            matches!(told(), StoreHealth::Damaged(_)),
+            matches!(published(), StoreHealth::Damaged(_)),
             "a commit says nothing of what is read: {}",
-            told()
+            published()
         );
         condition.note_checked(None);
-        assert_eq!(told(), StoreHealth::Ok);
+        assert_eq!(published(), StoreHealth::Ok);
     }
 
     #[test]
-    fn only_what_may_be_damage_is_taken_for_it() {
-        let (check, _words) = mpsc::sync_channel(1);
+    fn only_possible_damage_counts_as_damage() {
+        let (check, _signals) = mpsc::sync_channel(1);
         let condition = Condition::new(Path::new("/nowhere/portscan.db"), check);
         for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB, ffi::SQLITE_IOERR_READ] {
             assert!(condition.damage(&failure(code).into()).is_some(), "{code}");

@@ -1,8 +1,8 @@
-//! The observations that supply the state of an endpoint, and what they say together.
+//! The observations that supply the state of an endpoint, and the state that results from them.
 //!
-//! A port is what the newest observation says that covered it. So the state of an endpoint needs its newest
-//! observation, and of the others only those that cover a port which no newer one does: usually none. How many scans
-//! there were makes no difference to any of this.
+//! The state of a port is that of the newest observation which covered it. So the state of an endpoint needs its newest
+//! observation and, of the others, only those that cover a port which no newer one covers: usually none. The number of
+//! earlier scans makes no difference.
 
 use std::{
     cmp::Reverse,
@@ -22,18 +22,18 @@ use crate::{
     model::{PortSet, Protocol, ScanId, Standings},
 };
 
-/// How much of the results is decoded for one page, beyond its first device, in bytes as stored: some 100 KB
-/// in memory. A result of usual size has 40, that of a device with every other port open 100,000.
+/// Limit of the results that are decoded for one page, beyond its first device, in bytes as stored: some 100 KB in
+/// memory. A usual result has 40 bytes, that of a device with every other port open 100,000.
 const PAGE_BYTES: usize = 16 * 1024;
 
-/// The order of an endpoint's observations; the newest is the greatest. Ours are in the order of their
-/// sequence numbers, whatever the clock said; an import follows the last of ours that was not begun after it,
-/// whichever of the two came first.
+/// The order of an endpoint's observations; the newest is the greatest. Our own are ordered by sequence number,
+/// whatever the clock said; an import follows the last of our own that began no later than it, whichever of the two was
+/// stored first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ObservationOrder {
-    /// Our observation that it follows, or that it is.
+    /// The sequence number of our observation that it follows, or of itself.
     after: i64,
-    /// Ours comes first, then by time.
+    /// `None` for our own, which sorts first; imports follow by time.
     import: Option<Timestamp>,
     seq: i64,
 }
@@ -44,26 +44,27 @@ pub(super) struct Contributor {
     pub(super) seq: i64,
     pub(super) protocol: Protocol,
     pub(super) started: Timestamp,
-    /// `None`: what is stored is damaged. It says nothing, and must not keep later observations from being stored.
+    /// `None`: the stored result is damaged. It supplies nothing, and must not keep later observations from being
+    /// stored.
     pub(super) verdicts: Option<Verdicts>,
     pub(super) order: ObservationOrder,
 }
 
 impl ObservationOrder {
-    /// That of an observation of our own.
+    /// The order of an observation of our own.
     pub(super) const fn own(seq: i64) -> Self {
         Self { after: seq, import: None, seq }
     }
 
-    /// That of an imported observation among the contributors of its endpoint. One whose date cannot be right says
-    /// nothing of what was before or after it.
+    /// The order of an imported observation among the contributors of its endpoint. An observation with an implausible
+    /// date gives no order.
     pub(super) fn of_import(started: Timestamp, seq: i64, newest_first: &[Contributor]) -> Self {
         let before = |known: &&Contributor| (EARLIEST_SANE..=started).contains(&known.started);
         let after = newest_first.iter().find(before).map_or(0, |known| known.order.after);
         Self { after, import: Some(started), seq }
     }
 
-    /// As it is stored: nothing for an observation of our own.
+    /// The stored form: `None` for an observation of our own.
     pub(super) fn stored(self) -> Option<i64> {
         self.import.map(|_| self.after)
     }
@@ -89,7 +90,7 @@ pub(super) fn contributors_of(connection: &Connection, endpoint: i64) -> Result<
     Ok(found.contributors.into_values().next().unwrap_or_default())
 }
 
-/// Those of the endpoints of the devices with these rows, by endpoint, the newest first.
+/// The contributors of all endpoints of the devices with these rows, by endpoint, newest first.
 pub(super) fn contributors_between(
     connection: &Connection,
     first: i64,
@@ -98,7 +99,7 @@ pub(super) fn contributors_between(
     Ok(contributors_where(connection, BETWEEN, (first, last), usize::MAX)?.contributors)
 }
 
-/// The same of as many of these devices as fit a page.
+/// As [`contributors_between`], for as many of these devices as fit a page.
 pub(super) fn contributors_of_page(
     connection: &Connection,
     first: i64,
@@ -109,15 +110,15 @@ pub(super) fn contributors_of_page(
 
 const BETWEEN: &str = "e.device BETWEEN ?1 AND ?2";
 
-/// Contributors by endpoint, the newest first.
+/// Contributors by endpoint, newest first.
 #[derive(Default)]
 pub(super) struct ContributorPage {
     pub(super) contributors: HashMap<i64, Vec<Contributor>>,
-    /// The last device whose contributors are here; `None`: all are.
+    /// The last device with its contributors on this page; `None` if the page is complete.
     pub(super) cut_after: Option<i64>,
 }
 
-/// Stops before the first device that begins beyond so many bytes.
+/// Stops before the first device that begins after this many bytes.
 fn contributors_where(
     connection: &Connection,
     filter: &str,
@@ -162,17 +163,17 @@ fn contributors_where(
     Ok(page)
 }
 
-/// What observations together say, newest first.
+/// The combined state of these observations, given newest first.
 pub(super) fn standings<'a>(newest_first: impl IntoIterator<Item = &'a Contributor>) -> Standings {
     let mut standings = Standings::new();
     for Contributor { scan, protocol, verdicts, .. } in newest_first {
         let standing = standings.entry(*protocol).or_default();
-        standing.add_older(verdicts.iter().flat_map(|verdicts| verdicts.stretches(*scan)));
+        standing.add_older(verdicts.iter().flat_map(|verdicts| verdicts.port_ranges(*scan)));
     }
     standings
 }
 
-/// Adds the contributors of another endpoint, which turns out to be the same, to those of this one.
+/// Adds the contributors of another endpoint, which turned out to be the same, to those of this one.
 pub(super) fn join_contributors(
     connection: &Connection,
     endpoint: i64,
@@ -199,8 +200,8 @@ impl Listed {
     }
 }
 
-/// Records which of an endpoint's observations, newest first, supply its state. Writes nothing where there is nothing
-/// to change, as after two scans of the same ports.
+/// Records which of an endpoint's observations, given newest first, supply its state. Writes nothing if nothing
+/// changed, as after two scans of the same ports.
 pub(super) fn keep_contributors(
     connection: &Connection,
     endpoint: i64,
@@ -234,8 +235,8 @@ pub(super) fn keep_contributors(
     Ok(())
 }
 
-/// Keeps imports newer than a `new` observation of our own that was begun before them and is stored after them, unless
-/// they are older than another of ours: then it is our clock that was set back.
+/// Keeps an import newer than a `new` observation of our own that began earlier but is stored later. An import that is
+/// older than another of our observations is not kept newer: in that case our clock was set back.
 pub(super) fn lift_imports(
     connection: &Connection,
     newest_first: &mut [Contributor],

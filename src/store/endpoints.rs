@@ -11,20 +11,20 @@ use crate::{
     model::{Address, Mac},
 };
 
-/// The device, and its endpoint, that an observation or a sighting belongs to.
+/// The device and the endpoint to which an observation or a sighting belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Credit {
     /// The device's row.
     pub(super) device: i64,
-    /// The row of the endpoint whose state it is part of.
+    /// The row of the endpoint.
     pub(super) endpoint: i64,
     pub(super) mac: Option<Mac>,
 }
 
-/// What `held` says of an address that the device does not have any more.
+/// `held` of an address that the device no longer has.
 pub(super) const LEFT: &str = "left";
 
-/// What it says of one that a device had by the word of an import of the past alone.
+/// `held` of an address that is known only from an import of the past.
 pub(super) const ONCE: &str = "once";
 
 /// The addresses that a device has.
@@ -51,15 +51,15 @@ pub(super) fn held_by(connection: &Connection, device: i64) -> Result<Vec<Presen
     Ok(present)
 }
 
-/// The endpoint that has the state of a device that was scanned here: that of the address, else, for a scan from
-/// before the device moved, its main one.
+/// Returns the endpoint that holds the state of a device scanned at this address: the endpoint at the address or, for a
+/// scan from before the device moved, its main one.
 pub(super) fn of(connection: &Connection, device: i64, address: &Address) -> Result<i64> {
     let sql = "SELECT id FROM endpoints WHERE device = ?1 AND held = 'now'
                ORDER BY address <> ?2, instr(address, ':') > 0, id LIMIT 1";
     Ok(connection.prepare_cached(sql)?.query_row(params![device, address.to_string()], |row| row.get(0))?)
 }
 
-/// Whether a device has an address in this way: `now`, `left`, or `once`, by the word of an old import alone.
+/// Whether a device has an address with this `held`: `now`, `left`, or `once` (known only from an old import).
 pub(super) fn is_held(connection: &Connection, device: i64, address: &Address, held: &str) -> Result<bool> {
     let sql = "SELECT 1 FROM endpoints WHERE device = ?1 AND address = ?2 AND held = ?3";
     Ok(connection.prepare_cached(sql)?.exists(params![device, address.to_string(), held])?)
@@ -71,11 +71,11 @@ pub(super) fn last_seen(connection: &Connection, device: i64) -> Result<i64> {
     Ok(connection.prepare_cached(sql)?.query_row([device], |row| row.get(0))?)
 }
 
-/// By how much a date must lie ahead of a sighting to be taken for that of a clock which was wrong.
+/// A date that is ahead of a sighting by more than this was written by a wrong clock.
 const AHEAD: Duration = Duration::from_secs(24 * 3600);
 
-/// Dates a sighting. What is written a little later than something newer takes nothing back; a date from when the clock
-/// was wrong goes, and a clock that was not set yet makes nothing look older than it is.
+/// Records the time of a sighting. A sighting that is written slightly late does not set the date back. A date from a
+/// wrong clock is replaced, and a clock that is not set yet makes nothing look older than it is.
 pub(super) fn touch(connection: &Connection, endpoint: i64, at: Timestamp) -> Result<()> {
     let (at, sane) = (at.as_millisecond(), EARLIEST_SANE.as_millisecond());
     let ahead = at.saturating_add(i64::try_from(AHEAD.as_millis()).unwrap_or(i64::MAX));
@@ -85,7 +85,7 @@ pub(super) fn touch(connection: &Connection, endpoint: i64, at: Timestamp) -> Re
     Ok(())
 }
 
-/// Gives a device an address, perhaps again; returns the endpoint's row.
+/// Gives a device an address, which it may have had before; returns the endpoint's row.
 pub(super) fn enter(connection: &Connection, device: i64, address: &Address, at: Timestamp) -> Result<i64> {
     let sql =
         "INSERT INTO endpoints (device, address, held, first_seen, last_seen) VALUES (?1, ?2, 'now', ?3, ?3)
@@ -96,7 +96,7 @@ pub(super) fn enter(connection: &Connection, device: i64, address: &Address, at:
     Ok(connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?)
 }
 
-/// Takes an address from a device; what was open there is no part of its state any more.
+/// Takes an address from a device; the ports there are no longer part of its state.
 pub(super) fn leave(connection: &Connection, endpoint: i64) -> Result<()> {
     drop_state(connection, endpoint)?;
     let sql =
@@ -105,7 +105,7 @@ pub(super) fn leave(connection: &Connection, endpoint: i64) -> Result<()> {
     Ok(())
 }
 
-/// Drops what supplies the state of an endpoint, but for its latest observation, and what waits to be confirmed of it.
+/// Deletes what supplies the state of an endpoint, except its latest observation, and its unconfirmed changes.
 fn drop_state(connection: &Connection, endpoint: i64) -> Result<()> {
     for table in ["earlier", "unconfirmed"] {
         let sql = format!("DELETE FROM {table} WHERE endpoint = ?1");
@@ -114,9 +114,9 @@ fn drop_state(connection: &Connection, endpoint: i64) -> Result<()> {
     Ok(())
 }
 
-/// Hands the state of an endpoint on to the one that the device has moved to.
+/// Moves the state of an endpoint to the endpoint that the device moved to.
 pub(super) fn carry_state(connection: &Connection, from: i64, to: i64) -> Result<()> {
-    // That it did not answer where it was says nothing of where it is.
+    // That the old address did not answer says nothing about the new one.
     let sql = "UPDATE endpoints SET (latest_scan, latest_seq, up) =
                    (SELECT latest_scan, latest_seq, nullif(up, 0) FROM endpoints WHERE id = ?1) WHERE id = ?2";
     connection.prepare_cached(sql)?.execute([from, to])?;
@@ -127,8 +127,8 @@ pub(super) fn carry_state(connection: &Connection, from: i64, to: i64) -> Result
     Ok(())
 }
 
-/// Takes an address from the other devices that were seen there, but for those that would be left without any: where
-/// they were last is still known.
+/// Takes an address from the other devices that were seen there, except from those that have no other: their last known
+/// address is kept.
 pub(super) fn evict_others(connection: &Connection, device: i64, address: &Address) -> Result<()> {
     let sql =
         "SELECT e.id FROM endpoints e WHERE e.address = ?2 AND e.held = 'now' AND e.device <> ?1 AND EXISTS (
@@ -139,8 +139,8 @@ pub(super) fn evict_others(connection: &Connection, device: i64, address: &Addre
     others.into_iter().try_for_each(|endpoint| leave(connection, endpoint))
 }
 
-/// Notes that a device had an address from one time to another; how it has it (`held`) is for addresses that are new to
-/// it. Returns the endpoint's row.
+/// Records that a device had an address from one time to another; `held` applies only to an address that is new to it.
+/// Returns the endpoint's row.
 pub(super) fn note_past(
     connection: &Connection,
     device: i64,

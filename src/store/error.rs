@@ -8,10 +8,10 @@ use super::health::StoreHealth;
 use crate::data_dir::Obstacle;
 use crate::model::ScanId;
 
-/// A `Result` of the store's.
+/// The store's `Result`.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
-/// Why the store could not do what it was asked to.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// This user cannot use the directory or a file in it.
@@ -25,7 +25,7 @@ pub enum StoreError {
         /// What the system says.
         source: io::Error,
     },
-    /// There is no room for what is to be written before anything can be read.
+    /// The disk has no room for what must be written before anything can be read.
     #[error("cannot open the database {}: the disk is full; free some space there", path.display())]
     Full {
         /// Which file.
@@ -39,7 +39,7 @@ pub enum StoreError {
         /// What SQLite says.
         source: rusqlite::Error,
     },
-    /// An SQLite database of some other program.
+    /// An SQLite database of another program.
     #[error("{} is not a portscan database; move it away or choose another data_dir", path.display())]
     Foreign {
         /// Which file.
@@ -70,7 +70,7 @@ pub enum StoreError {
         /// What the system or SQLite says.
         reason: String,
     },
-    /// There is nothing to read.
+    /// There is no database to read.
     #[error(
         "there is no database {}: no appliance has stored anything there yet; start it with `portscan serve`, or \
          name the right data_dir",
@@ -80,7 +80,7 @@ pub enum StoreError {
         /// Which file.
         path: PathBuf,
     },
-    /// Written by an earlier version, where nothing is to be changed.
+    /// Written by an earlier version, and this command must change nothing.
     #[error(
         "the database {} has schema {found}, and this version of portscan reads schema {known}; \
          `portscan serve` upgrades it when it starts, and keeps a copy",
@@ -94,7 +94,7 @@ pub enum StoreError {
         /// The schema of this program.
         known: usize,
     },
-    /// It was not closed in order, and this user may not write it, which mending that takes.
+    /// The database was not closed cleanly, and this user may not write it, which the repair requires.
     #[error(
         "the database {} was not closed in order, and this user cannot mend that ({source}); start the appliance, or \
          run this as the user that it belongs to",
@@ -106,7 +106,7 @@ pub enum StoreError {
         /// What SQLite says.
         source: rusqlite::Error,
     },
-    /// A copy that was asked for could not be made.
+    /// A requested copy could not be made.
     #[error("cannot copy the database to {}: {reason}", to.display())]
     Backup {
         /// Where the copy was to be.
@@ -135,13 +135,13 @@ pub enum StoreError {
     Locked {
         /// The lock file.
         path: PathBuf,
-        /// The process, where the file tells.
+        /// The process, if the file names it.
         holder: Option<u32>,
     },
     /// A query failed.
     #[error("the database failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// Something stored does not read as what it should be.
+    /// A stored value cannot be parsed.
     #[error("the database is damaged: {0}; restore a backup")]
     Damaged(String),
     /// There is no such scan.
@@ -150,13 +150,13 @@ pub enum StoreError {
     /// A report of another scanner cannot be read to its end.
     #[error("the report's results cannot be read again: {0}; check the disk and its file system")]
     Import(io::Error),
-    /// The disk takes nothing for the moment.
+    /// The disk accepts no writes at the moment.
     #[error("nothing can be stored for the moment: {0}")]
     Unwell(String),
     /// The store was closed before this was done.
     #[error("the store is closed; nothing more is written or read")]
     Closed,
-    /// The store was closed while its disk did not take what was left.
+    /// The store was closed while the disk did not accept the remaining records.
     #[error("{count} records could not be written before stopping: {reason}")]
     Unwritten {
         /// How many.
@@ -167,7 +167,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What keeps the store from writing for the moment, if that is all that is wrong with it.
+    /// The transient fault that keeps the store from writing, if that is the only fault.
     pub(super) fn passing(&self) -> Option<StoreHealth> {
         match self {
             Self::Full { .. } => Some(StoreHealth::Full),
@@ -177,7 +177,7 @@ impl StoreError {
     }
 }
 
-/// What mends a database that does not open: a disk that fails may hold one that is sound.
+/// The remedy for a database that does not open. A sound database may be on a failing disk.
 fn remedy(error: &rusqlite::Error) -> &'static str {
     match error.sqlite_error_code() {
         Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => {

@@ -1,4 +1,4 @@
-//! Change events: what has changed for certain, in the order in which it was found.
+//! Change events: confirmed changes, in the order in which they were found.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -15,38 +15,38 @@ use crate::model::{ChangeEvent, ChangeFilter, ChangeKind, Device, PortSet, Proto
 /// Events of a page.
 const PAGE: u32 = 64;
 
-/// How much of the lists of ports is read for one page, beyond its first row, in bytes: where every other port has
-/// changed, one list is 200 KB.
+/// Limit of the port lists that are read for one page, beyond its first row, in bytes: if every other port has changed,
+/// one list is 200 KB.
 const PAGE_BYTES: usize = 16 * 1024;
 
-/// An event that is to be written.
+/// An event to be written.
 pub(super) struct NewEvent<'a> {
     pub(super) at: Timestamp,
     pub(super) scan: Option<ScanId>,
     pub(super) device: &'a Device,
-    pub(super) what: ChangeKind,
+    pub(super) kind: ChangeKind,
     pub(super) alert: bool,
 }
 
 impl Store {
-    /// The change events of a filter, a page at a time, oldest first.
+    /// Returns the change events that match a filter, a page at a time, oldest first.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn news(&self, filter: ChangeFilter) -> Result<Page<ChangeEvent>> {
+    pub async fn change_events(&self, filter: ChangeFilter) -> Result<Page<ChangeEvent>> {
         self.read(move |connection| read(connection, &filter)).await
     }
 
-    /// The id of the latest [`ChangeEvent`], and every change of that.
-    pub fn newest(&self) -> watch::Receiver<i64> {
+    /// The id of the latest [`ChangeEvent`] and every change of it.
+    pub fn latest_event(&self) -> watch::Receiver<i64> {
         self.latest_event.clone()
     }
 }
 
 pub(super) fn record_event(connection: &Connection, event: &NewEvent<'_>) -> Result<()> {
-    let NewEvent { at, scan, device, what, alert } = event;
-    let ports = what.ports();
-    let from = if let ChangeKind::Moved { from } = what { Some(from.to_string()) } else { None };
+    let NewEvent { at, scan, device, kind, alert } = event;
+    let ports = kind.ports();
+    let from = if let ChangeKind::Moved { from } = kind { Some(from.to_string()) } else { None };
     let sql = "INSERT INTO changes (at, scan, device, address, kind, protocol, ports, was, alert)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     connection.prepare_cached(sql)?.execute(params![
@@ -54,7 +54,7 @@ pub(super) fn record_event(connection: &Connection, event: &NewEvent<'_>) -> Res
         scan.map(|scan| scan.0),
         device.key().to_string(),
         device.address.to_string(),
-        what.as_str(),
+        kind.as_str(),
         ports.map(|(protocol, _)| protocol.as_str()),
         ports.map(|(_, ports)| ports.to_string()),
         from,
@@ -84,7 +84,7 @@ fn read(connection: &Connection, filter: &ChangeFilter) -> Result<Page<ChangeEve
 
 fn event(row: &Row<'_>) -> Result<ChangeEvent> {
     let ports = || -> Result<(Protocol, PortSet)> { Ok((text(row, 6)?, text(row, 7)?)) };
-    let what = match row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)? {
+    let kind = match row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)? {
         "new" => ChangeKind::New,
         "opened" => ports().map(|(protocol, ports)| ChangeKind::Opened(protocol, ports))?,
         "closed" => ports().map(|(protocol, ports)| ChangeKind::Closed(protocol, ports))?,
@@ -99,7 +99,7 @@ fn event(row: &Row<'_>) -> Result<ChangeEvent> {
         scan: row.get::<_, Option<i64>>(2)?.map(ScanId),
         device: text(row, 3)?,
         address: text(row, 4)?,
-        what,
+        kind,
         alert: row.get(9)?,
     })
 }

@@ -17,23 +17,23 @@ use crate::model::{Address, DeviceKey, Expectation, Expected, Mac, PortState, Pr
 /// Expectations of a page: some 10 KB, and 250 KB at most.
 const PAGE: u32 = 64;
 
-/// What is expected of one port from now on.
+/// A change of what is expected of one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectationUpdate {
-    /// A device, wherever it is, or the address of whichever device has it.
+    /// A device at any address, or the address of whichever device has it.
     pub device: DeviceKey,
     /// The protocol.
     pub protocol: Protocol,
     /// The port.
     pub port: u16,
-    /// What it is to be, and why; `None`: nothing is expected any more.
+    /// The expected state and a comment; `None` removes the expectation.
     pub state: Option<(PortState, String)>,
 }
 
 impl Store {
-    /// Expects these, in this order, all or none; what was expected of the same ports before is replaced.
-    /// The first time something is expected, be it nothing (an empty list), there is a baseline: from then on what
-    /// differs from it is alarming. What is only taken back makes none.
+    /// Records these expectations in this order, all or none, replacing what was expected of the same ports. The first
+    /// call that expects anything, or that has an empty list, sets the baseline: from then on a difference raises an
+    /// alert. A call that only removes expectations sets no baseline.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -41,7 +41,7 @@ impl Store {
         self.write(move |context| UpdateExpectations { updates, at: context.wall() }).await
     }
 
-    /// Whether anything was ever accepted: before, nothing is alarming.
+    /// Whether anything was ever accepted; before that, nothing raises an alert.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -49,7 +49,7 @@ impl Store {
         self.read(has_baseline).await
     }
 
-    /// All that is expected, a page at a time, in the order in which it was written.
+    /// Returns all expectations, a page at a time, in the order in which they were written.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -57,12 +57,12 @@ impl Store {
         self.read(move |connection| page(connection, ALL, after)).await
     }
 
-    /// What is expected of no device that is known, a page at a time: of a device that never came, or of an address
-    /// that no device has.
+    /// Returns the expectations that apply to no known device, a page at a time: those of a MAC that was never seen, or
+    /// of an address that no device has.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn expectations_of_nobody(&self, after: i64) -> Result<Page<Expectation>> {
+    pub async fn expectations_of_unknown_devices(&self, after: i64) -> Result<Page<Expectation>> {
         self.read(move |connection| page(connection, UNMATCHED, after)).await
     }
 }
@@ -93,7 +93,7 @@ impl Change for UpdateExpectations {
     fn apply(&self, connection: &Connection) -> Result<()> {
         let mut delete = connection
             .prepare_cached("DELETE FROM expectations WHERE device = ?1 AND protocol = ?2 AND port = ?3")?;
-        // Replaced, a row gets the next number: it is the last written again.
+        // A replaced row gets the next number: it is the last written again.
         let mut insert = connection.prepare_cached(
             "INSERT OR REPLACE INTO expectations (device, protocol, port, state, comment)
              VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -116,12 +116,12 @@ impl Change for UpdateExpectations {
     }
 }
 
-/// Whether anything was accepted yet: before, all is as it is, and nothing is alarming.
+/// Whether anything was accepted yet; before that, nothing raises an alert.
 pub(super) fn has_baseline(connection: &Connection) -> Result<bool> {
     Ok(connection.prepare_cached("SELECT 1 FROM marks WHERE name = 'baseline'")?.exists([])?)
 }
 
-/// What is expected of a device with this MAC, at this address (where it is the one that has it).
+/// What is expected of a device with this MAC and of this address (if the device has it).
 pub(super) fn of(connection: &Connection, mac: Option<Mac>, address: Option<&Address>) -> Result<Expected> {
     let sql = "SELECT written, device, protocol, port, state, comment FROM expectations WHERE device = ?1";
     let mut statement = connection.prepare_cached(sql)?;
@@ -136,8 +136,8 @@ pub(super) fn of(connection: &Connection, mac: Option<Mac>, address: Option<&Add
     Ok(found.into_iter().collect())
 }
 
-/// What is expected of the endpoints of the devices with these rows, by endpoint: of the device, and of the address,
-/// whichever device has that now.
+/// What is expected of the endpoints of the devices with these rows, by endpoint: expectations of the device, and of
+/// the address that the device has now.
 pub(super) fn between(
     connection: &Connection,
     first: i64,

@@ -1,5 +1,5 @@
-//! The handle that tasks use: it sends changes to the writer's thread and queries to the reader's, and waits for the
-//! answers without blocking a thread. What may be written and asked is in the files that have the SQL of it.
+//! The handle that tasks use: it sends changes to the writer thread and queries to the reader thread, and awaits the
+//! answers without blocking. The possible changes and queries are in the files that have the SQL.
 
 use std::{
     path::Path,
@@ -21,8 +21,8 @@ use super::{
 
 /// A handle to the database; cheap to clone, usable from any task.
 ///
-/// A write's future may be dropped: once it has been polled to the point of waiting for the commit, the
-/// change is made all the same. While the disk is full, writes wait; reads never do.
+/// A write's future may be dropped: once it waits for the commit, the change is made anyway. While the disk is full,
+/// writes wait; reads never do.
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) writes: mpsc::Sender<Request>,
@@ -31,14 +31,14 @@ pub struct Store {
     /// The id of the latest change event.
     pub(super) latest_event: watch::Receiver<i64>,
     pub(super) path: Arc<Path>,
-    /// Its size when it was opened.
+    /// The size of the database when it was opened.
     pub(super) opened_bytes: u64,
     /// Held while a copy is made.
     pub(super) copying: Arc<Mutex<()>>,
 }
 
 impl Store {
-    /// Commits all that was asked before.
+    /// Commits all earlier requests.
     ///
     /// # Errors
     /// The store is closed.
@@ -48,7 +48,7 @@ impl Store {
         answer(committed).await
     }
 
-    /// Whether what is recorded reaches the disk and can be read, and every change of that.
+    /// Whether records reach the disk and can be read, and every change of that.
     pub fn health(&self) -> watch::Receiver<StoreHealth> {
         self.condition.watch()
     }
@@ -74,7 +74,7 @@ impl Store {
         answer(committed).await
     }
 
-    /// As [`Store::write`], where there may turn out to be nothing to write.
+    /// As [`Store::write`], where `complete` may find that there is nothing to write.
     pub(super) async fn write_if<C: Change<Answer = ()>>(
         &self,
         complete: impl FnOnce(&mut ChangeContext<'_>) -> Option<C> + Send + 'static,
@@ -102,7 +102,7 @@ impl Store {
         answer(made).await
     }
 
-    /// As [`Store::run_exclusive`], for a job that deletes devices: seen again, they are written again.
+    /// As [`Store::run_exclusive`], for a job that deletes devices: the next sighting of a device is written again.
     pub(super) async fn run_exclusive_deletion<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -116,7 +116,7 @@ impl Store {
         answer(made).await
     }
 
-    /// Runs a step of a long job alone. Blocks: for a thread of its own.
+    /// Runs a step of a long job alone. Blocks, so the caller needs a thread of its own.
     pub(super) fn run_step_blocking<T, F>(&self, turn: Turn, step: F) -> Result<T>
     where
         T: Send + 'static,
@@ -127,7 +127,7 @@ impl Store {
         made.blocking_recv().map_err(|_| StoreError::Closed)?
     }
 
-    /// The answer of a query.
+    /// Runs a query and returns its answer.
     pub(super) async fn read<T, F>(&self, query: F) -> Result<T>
     where
         T: Send + 'static,
@@ -138,7 +138,7 @@ impl Store {
         answer(answered).await
     }
 
-    /// As [`Store::read`]. Blocks: for a thread of its own.
+    /// As [`Store::read`]. Blocks, so the caller needs a thread of its own.
     pub(super) fn read_blocking<T, F>(&self, query: F) -> Result<T>
     where
         T: Send + 'static,
@@ -149,7 +149,7 @@ impl Store {
         answered.blocking_recv().map_err(|_| StoreError::Closed)?
     }
 
-    /// A query for the reader's thread, and where its answer comes.
+    /// A request for the reader thread and the receiver of its answer.
     fn query<T, F>(&self, query: F) -> (reader::Request, oneshot::Receiver<Result<T>>)
     where
         T: Send + 'static,
@@ -158,7 +158,7 @@ impl Store {
         let (done, answered) = oneshot::channel();
         let condition = Arc::clone(&self.condition);
         let job = Box::new(move |connection: &Connection| {
-            // The caller may have gone: an HTTP client that hung up.
+            // The caller may have gone, as an HTTP client does that hangs up.
             if !done.is_closed() {
                 let found = query(connection);
                 let _ = done.send(found.inspect_err(|error| condition.note_failed_read(error)));
@@ -168,7 +168,7 @@ impl Store {
     }
 }
 
-/// A job for the writer's thread, and where its answer comes.
+/// A request for the writer thread and the receiver of its answer.
 fn exclusive<T, F>(turn: Turn, job: F) -> (Request, oneshot::Receiver<Result<T>>)
 where
     T: Send + 'static,

@@ -1,4 +1,4 @@
-//! Whether the database is written and can be read, and what a failure of SQLite says of that.
+//! Whether the database can be written and read, and what an SQLite failure means for that.
 
 use std::{
     fmt,
@@ -10,21 +10,21 @@ use rusqlite::ErrorCode;
 
 use crate::data_dir::parent;
 
-/// Whether what is recorded reaches the disk, and what is on it can be read.
+/// Whether records reach the disk, and whether the file can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StoreHealth {
-    /// It does.
+    /// Both work.
     #[default]
     Ok,
-    /// The disk is full. Records wait in memory; the writer tries again by itself.
+    /// The disk is full. Records wait in memory; the writer retries by itself.
     Full,
-    /// The file system takes nothing. Records wait and are tried again, too.
+    /// The file system is read-only. Records wait and are retried, too.
     ReadOnly,
-    /// The disk or the file fails otherwise. Records wait and are tried again, too.
+    /// The disk or the file fails in another way. Records wait and are retried, too.
     Failing(String),
-    /// What is in the file, or some of it, cannot be read.
+    /// Some or all of the file cannot be read.
     Damaged(String),
-    /// The file that is open has this name no longer. What would be written to it nothing would find again.
+    /// The path no longer leads to the open file. Anything written to that file would be lost.
     Replaced(PathBuf),
 }
 
@@ -66,7 +66,7 @@ pub(super) fn diagnose(path: &Path, error: &rusqlite::Error) -> StoreHealth {
     match error.sqlite_error_code() {
         Some(DiskFull) => StoreHealth::Full,
         Some(DatabaseCorrupt | NotADatabase) => StoreHealth::Damaged(error.to_string()),
-        // SQLite says "disk I/O error" of many things; the file system says which.
+        // SQLite reports "disk I/O error" for many causes; the file system tells which.
         Some(SystemIoFailure | CannotOpen | ReadOnly) => match disk() {
             Some(disk) if disk.flags().contains(FsFlags::ST_RDONLY) => StoreHealth::ReadOnly,
             Some(disk) if is_nearly_full(&disk) => StoreHealth::Full,
@@ -76,8 +76,8 @@ pub(super) fn diagnose(path: &Path, error: &rusqlite::Error) -> StoreHealth {
     }
 }
 
-/// Whether so little is left that a failure to write may be for want of room: 64 blocks are 256 KB on most disks. A
-/// disk that counts its files may have no room for another.
+/// Whether so little space is left that a failed write may be due to it: 64 blocks are 256 KB on most disks. A file
+/// system with a limited number of inodes may have no room for another file.
 fn is_nearly_full(disk: &Statvfs) -> bool {
     disk.blocks_available() < 64 || (disk.files() > 0 && disk.files_available() == 0)
 }

@@ -12,13 +12,13 @@ use super::{
 };
 use crate::model::{Device, DeviceKey, Expectation, Expected, Standings};
 
-/// What is known of a device at one of its addresses, and what is expected of it there.
+/// What is known and expected of a device at one of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostState {
     /// The endpoint's row.
     pub row: i64,
-    /// Names the device as long as it is remembered; ascending from page to page, and all of a device's endpoints are
-    /// on one page, the main one first.
+    /// Identifies the device as long as it is remembered; ascending from page to page. All endpoints of a device are on
+    /// one page, the main one first.
     pub device_row: i64,
     /// The device at this address.
     pub device: Device,
@@ -33,8 +33,8 @@ pub struct HostState {
 }
 
 impl Store {
-    /// What is known and expected of the endpoints of the devices after this one, device by device: of at most so
-    /// many devices, and of fewer where there is much to say of each.
+    /// Returns what is known and expected of the endpoints of the devices after this one, by device: at most `most`
+    /// devices, and fewer if their results are large.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -43,7 +43,7 @@ impl Store {
     }
 }
 
-/// Of all devices at an address the one that came last has it; one with a MAC before one without.
+/// The holder of an address is the device that came last; a device with a MAC precedes one without.
 const HOSTS: &str = "
     SELECT e.id, d.mac, e.address, d.name, e.up, NOT EXISTS (
         SELECT 1 FROM endpoints o JOIN devices h ON h.id = o.device
@@ -52,7 +52,7 @@ const HOSTS: &str = "
     FROM devices d JOIN endpoints e ON e.device = d.id AND e.held = 'now'
     WHERE d.id BETWEEN ?1 AND ?2 ORDER BY d.id, instr(e.address, ':') > 0, e.id";
 
-/// Four statements for a page, however many devices there are on it.
+/// Four statements for a page, however many devices are on it.
 fn host_states(connection: &Connection, after: i64, most: u32) -> Result<Page<HostState>> {
     let (first, next) = (after.saturating_add(1), page_after(connection, after, most)?);
     let ContributorPage { mut contributors, cut_after } =
@@ -69,7 +69,7 @@ fn host_states(connection: &Connection, after: i64, most: u32) -> Result<Page<Ho
     for host in &mut hosts {
         host.standings = standings(&contributors.remove(&host.row).unwrap_or_default());
         let expected = expected.remove(&host.row).unwrap_or_default().into_iter();
-        // What is expected of an address holds for the device that has it now.
+        // Expectations of an address apply to the device that has it now.
         let holds = |it: &Expectation| host.is_holder || matches!(it.device, DeviceKey::Mac(_));
         host.expected = expected.filter(holds).collect();
     }
@@ -83,7 +83,7 @@ fn page_after(connection: &Connection, after: i64, most: u32) -> Result<Option<i
     Ok(connection.prepare_cached(sql)?.query_row([after, skipped], |row| row.get(0)).optional()?)
 }
 
-/// An endpoint without what stands in other tables.
+/// An endpoint without the data from other tables.
 fn bare(row: &Row<'_>) -> Result<HostState> {
     Ok(HostState {
         row: row.get(0)?,

@@ -1,5 +1,5 @@
-//! Devices with all that is known of them, a page at a time: five statements for a page, however many devices
-//! there are on it.
+//! Devices with everything known about them, a page at a time: five statements for a page, however many devices are on
+//! it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,43 +16,43 @@ use super::{
 };
 use crate::model::{Address, Device, DeviceKey, Name, NameSource, PortSet, PortState, Protocol, Standings};
 
-/// A device with all that is known of it.
+/// A device with everything known about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// Names the device as long as it is remembered; ascending from page to page. `None`: it has no row, for it has
-    /// never answered and has no annotation.
+    /// Identifies the device as long as it is remembered; ascending from page to page. `None`: it has no row, because
+    /// it has never answered and has no annotation.
     pub row: Option<i64>,
-    /// Its MAC, where it was last seen, and the name that a feed gives it.
+    /// Its MAC, its last known address, and its name from a feed.
     pub device: Device,
     /// The owner's annotation.
     pub words: Annotation,
-    /// Its names, by its owner here and by all other sources but the configuration.
+    /// Its names: the owner's here and those of all other sources except the configuration.
     pub names: Vec<Name>,
     /// When it was seen for the first time, by the wall clock of then.
     pub first_seen: Timestamp,
     /// When it was last seen, at most an hour behind.
     pub last_seen: Timestamp,
-    /// Every address that it has had, the latest first.
+    /// Every address that it has had, latest first.
     pub addresses: Vec<AddressRecord>,
-    /// Its ports at each address that it has, the main one first.
+    /// Its ports at each of its present addresses, the main one first.
     pub endpoints: Vec<(Address, Standings)>,
-    /// Which ports were last found to have been opened when; those of the first observation are not among them.
+    /// Which ports were last found to have opened, and when; without those of the first observation.
     opened: Vec<Opened>,
 }
 
 /// Ports that were found open, and when.
 type Opened = (Timestamp, Protocol, PortSet);
 
-/// What the owner has written about a device; `None` where nothing.
+/// The owner's notes about a device; `None` if there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotation {
-    /// Its name, whatever feeds report.
+    /// Its name, which precedes the names from feeds.
     pub name: Option<String>,
     /// Anything else.
     pub note: Option<String>,
 }
 
-/// A change of an annotation. `None`: it stays as it is; `Some(None)`: it is deleted.
+/// A change of an annotation. `None` leaves the value as it is; `Some(None)` deletes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnnotationPatch {
     /// See [`Annotation::name`].
@@ -66,11 +66,11 @@ pub struct AnnotationPatch {
 pub struct AddressRecord {
     /// The address.
     pub address: Address,
-    /// Since when.
+    /// When the device was first seen there.
     pub first_seen: Timestamp,
     /// When the device was last seen there.
     pub last_seen: Timestamp,
-    /// Whether the device has it, for all that is known.
+    /// Whether the device has it now, as far as known.
     pub is_present: bool,
 }
 
@@ -84,14 +84,14 @@ pub struct OpenPort {
     pub protocol: Protocol,
     /// 0 to 65535.
     pub port: u16,
-    /// The newest scan that says so, of any address.
+    /// The newest scan that found it open, at any address.
     pub scan: i64,
     /// At which of the device's addresses it is open.
     pub addresses: Vec<Address>,
 }
 
 impl Host {
-    /// A device that has no row, at all of the addresses at which it is said to be, by the main one first.
+    /// A device without a row, at all of its reported addresses, the main one first.
     pub fn told<'a>(
         devices: impl Iterator<Item = &'a Device>,
         first_seen: Timestamp,
@@ -119,12 +119,12 @@ impl Host {
         })
     }
 
-    /// The first `most` or so of the ports that are open at any of the device's addresses, from this one on, by
-    /// protocol and port; and where the others begin. A device may have 65,535, which are 20 MB if told at once.
+    /// Returns the first `most` or so open ports at any of the device's addresses, by protocol and port, beginning with
+    /// `from`; and where the rest begins. A device may have 65,535, which are 20 MB if returned at once.
     pub fn open_ports_from(&self, from: PortKey, most: usize) -> (Vec<OpenPort>, Option<PortKey>) {
         let mut open: BTreeMap<PortKey, OpenPort> = BTreeMap::new();
         for (address, standings) in &self.endpoints {
-            // Of each address as many as are wanted of all, and one more to go on from.
+            // From each address as many as are wanted in total, and one more to find where the rest begins.
             let mut left = most + 1;
             for (&protocol, standing) in standings.range(from.0..) {
                 let first = if protocol == from.0 { from.1 } else { 0 };
@@ -149,7 +149,7 @@ impl Host {
         self.open_ports_from((Protocol::Ip, 0), usize::from(u16::MAX)).0
     }
 
-    /// Since when an open port is: since it was last found to have been opened, or since the device is known.
+    /// Since when a port is open: since it was last found to have opened, or since the device is known.
     pub fn open_since(&self, protocol: Protocol, port: u16) -> Timestamp {
         let of_it =
             |opened: &&(Timestamp, Protocol, PortSet)| opened.1 == protocol && opened.2.contains(port);
@@ -158,8 +158,8 @@ impl Host {
 }
 
 impl Store {
-    /// The devices after the one with this row: at most so many, and fewer where there is much to say of each. The
-    /// first page is that after [`i64::MIN`].
+    /// Returns the devices after the one with this row: at most `most`, and fewer if their results are large. The first
+    /// page is the one after [`i64::MIN`].
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -167,7 +167,7 @@ impl Store {
         self.read(move |connection| between(connection, after.saturating_add(1), i64::MAX, most)).await
     }
 
-    /// One device; by an address the device that has it now.
+    /// Returns one device; an address means the device that has it now.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -180,7 +180,7 @@ impl Store {
         self.read(read).await
     }
 
-    /// The row of a device; by an address of the device that has it now.
+    /// Returns the row of a device; an address means the device that has it now.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -189,7 +189,7 @@ impl Store {
         self.read(move |connection| row_of(connection, &key)).await
     }
 
-    /// Gives a device a row that is only known from feeds: its owner annotates it.
+    /// Gives a row to a device that is only known from feeds, so that its owner can annotate it.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -203,17 +203,16 @@ impl Store {
         self.run_exclusive(enter).await
     }
 
-    /// Changes the annotation of the device with this row; whether there is one.
+    /// Changes the annotation of the device with this row; returns whether the device exists.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn say(&self, row: i64, patch: AnnotationPatch) -> Result<bool> {
+    pub async fn annotate(&self, row: i64, patch: AnnotationPatch) -> Result<bool> {
         self.run_exclusive(move |connection| annotate(connection, row, &patch)).await
     }
 }
 
-/// The row of a device. Of all devices at an address the one that came last has it; one with a MAC before one
-/// without.
+/// The row of a device. An address belongs to the device that came last; a device with a MAC precedes one without.
 fn row_of(connection: &Connection, key: &DeviceKey) -> Result<Option<i64>> {
     let (sql, key) = match key {
         DeviceKey::Mac(mac) => ("SELECT id FROM devices WHERE mac = ?1", mac.to_string()),
@@ -227,7 +226,7 @@ fn row_of(connection: &Connection, key: &DeviceKey) -> Result<Option<i64>> {
     Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?)
 }
 
-/// The devices with rows from `first` to `last`, at most so many.
+/// The devices with rows from `first` to `last`, at most `most`.
 fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<Page<Host>> {
     let sql = "SELECT i.device, i.mac, i.address, i.name, d.own_name, d.note, d.first_seen, i.last_seen
                FROM identities i JOIN devices d ON d.id = i.device
@@ -261,7 +260,7 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
     Ok(if is_full || cut_after.is_some() { Page::cut(hosts) } else { Page::of(hosts, most) })
 }
 
-/// A device without what stands in other tables.
+/// A device without the data from other tables.
 fn bare(row: &Row<'_>) -> Result<Host> {
     Ok(Host {
         row: Some(row.get(0)?),
@@ -276,7 +275,8 @@ fn bare(row: &Row<'_>) -> Result<Host> {
     })
 }
 
-/// Each port with the last time it was opened: however often a device's ports come and go, no more than it has ports.
+/// Each port with the last time it opened. The size is bounded by the number of ports, however often they open and
+/// close.
 fn opened(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64, Vec<Opened>>> {
     let sql = "SELECT i.device, c.at, c.protocol, c.ports
                FROM identities i JOIN changes c ON c.device = i.key
@@ -322,7 +322,7 @@ fn addresses(
 }
 
 fn annotate(connection: &Connection, row: i64, patch: &AnnotationPatch) -> Result<bool> {
-    // What is not given stays as it is.
+    // Values that are not given stay as they are.
     let sql = "UPDATE devices SET own_name = iif(?2, ?3, own_name), note = iif(?4, ?5, note) WHERE id = ?1";
     let AnnotationPatch { name, note } = patch;
     let changed = connection.execute(

@@ -1,10 +1,10 @@
-//! Which device is this? Whatever a feed, a scan or an import reports of a device is credited here.
+//! Decides which device a report of a feed, a scan or an import belongs to.
 //!
-//! A device is its MAC where that is known, else its one address. **One thing on the network is one row**, in whatever
-//! order addresses, MACs, scans, imports and feeds report it: what is reported of an address without a MAC belongs to
-//! the device with a MAC that has the address; and a row that is known by its address alone becomes that of the MAC
-//! which is found there (`merge`). A row is made by a sighting alone: an address that did not answer is no device, and
-//! what is only announced has no row before it answers.
+//! A device is its MAC if known, else its one address. **One device on the network is one row**, in whatever order
+//! addresses, MACs, scans, imports and feeds report it: a report of an address without a MAC belongs to the device with
+//! a MAC that has the address; and a row that is known only by its address becomes the row of the MAC that is found
+//! there (`merge`). Only a sighting makes a row: an address that did not answer is no device, and a device that is only
+//! announced gets a row when it answers.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::model::{Address, ChangeKind, Device, Mac, ScanId};
 
-/// A device's row as it is.
+/// The present row of a device.
 struct Known {
     id: i64,
     mac: Option<Mac>,
@@ -35,12 +35,12 @@ impl Known {
     }
 }
 
-/// Records that a device was seen at all of these addresses, and at no others. `seen` is one device's.
+/// Records that a device was seen at all of these addresses and at no others. All of `seen` is one device.
 pub(super) fn record_all_addresses(connection: &Connection, seen: &[Device], at: Timestamp) -> Result<()> {
     record(connection, seen, Claim::AllAddresses, at, None)
 }
 
-/// Records that a device was seen at an address; of its others nothing is said.
+/// Records that a device was seen at an address, without information about its other addresses.
 pub(super) fn record_sighting(
     connection: &Connection,
     device: &Device,
@@ -52,8 +52,8 @@ pub(super) fn record_sighting(
     credit(connection, &known, &device.address)
 }
 
-/// Credits an imported observation, or sighting, of this time. Without a MAC it is that of the device which had the
-/// address then. What is older than what is known moves nothing, and is no change.
+/// Credits an imported observation or sighting of this time. Without a MAC it belongs to the device that had the
+/// address then. A report older than what is known moves no device and is no change.
 pub(super) fn credit_import(
     connection: &Connection,
     device: &Device,
@@ -78,14 +78,14 @@ pub(super) fn credit_import(
         absorb_from_past(connection, &known, &device.address, at)?;
         return credit(connection, &known, &device.address);
     }
-    // The name that a feed gave is better than one that another scanner looked up.
+    // A feed's name is preferred to one that another scanner looked up.
     let device = Device { name: known.name.or_else(|| device.name.clone()), ..device.clone() };
     record_sighting(connection, &device, at, Some(scan))
 }
 
-/// Records an address that a device had, at the time of an import, beside another that the import has already named:
-/// unless it is known to have left it, it has both. Without this, the later of the two would be taken for where the
-/// device was before, and what is open there for a finding at the other.
+/// Records another address of a device that the same import has already named at an address: unless the device is known
+/// to have left it, it has both. Without this, the later address would count as a move, and the ports open at one
+/// address as found at the other.
 pub(super) fn record_alias(connection: &Connection, device: &Device, at: Timestamp) -> Result<()> {
     let Some(known) = find(connection, device)? else { return Ok(()) };
     if endpoints::is_held(connection, known.id, &device.address, endpoints::LEFT)? {
@@ -95,19 +95,19 @@ pub(super) fn record_alias(connection: &Connection, device: &Device, at: Timesta
     merge::absorb_at(connection, (known.id, known.mac), &device.address)
 }
 
-/// Credits an imported observation of a device of which nothing was known.
+/// Credits an imported observation of an unknown device.
 fn credit_stranger(connection: &Connection, device: &Device, at: Timestamp, scan: ScanId) -> Result<Credit> {
     if is_newest(connection, scan)? {
         return record_sighting(connection, device, at, Some(scan));
     }
-    // It was there, once: that it was not seen since is no change either.
+    // The device was there once; that it was not seen since is no change either.
     let id = insert(connection, device, at, GONE)?;
     let known = Known { id, mac: device.mac, name: None, presence: GONE.to_owned() };
     credit(connection, &known, &device.address)
 }
 
-/// A device that an import of the past names at an address where by now a row is known by the address alone: the same,
-/// unless the device is known to have left.
+/// Handles an old import that names a device at an address where a row is now known only by the address: both are the
+/// same device, unless it is known to have left.
 fn absorb_from_past(connection: &Connection, known: &Known, address: &Address, at: Timestamp) -> Result<()> {
     let is_past = endpoints::is_held(connection, known.id, address, endpoints::LEFT)?;
     if known.mac.is_none() || is_past || merge::nameless_at(connection, address)?.is_none() {
@@ -117,8 +117,8 @@ fn absorb_from_past(connection: &Connection, known: &Known, address: &Address, a
     merge::absorb_at(connection, (known.id, known.mac), address)
 }
 
-/// Credits an observation of a host that was down: `None` where nothing is known at the address. Where the device has
-/// come to answer at another address since it was last seen here, it has moved.
+/// Credits an observation of a host that was down; `None` if nothing is known at the address. If the device has begun
+/// to answer at another address since it was last seen here, it has moved.
 pub(super) fn credit_absence(
     connection: &Connection,
     device: &Device,
@@ -131,8 +131,8 @@ pub(super) fn credit_absence(
     if let Some(successor) = moved_to(&present, absent) {
         endpoints::leave(connection, absent.endpoint)?;
         let here = Device { address: successor.address.clone(), mac: known.mac, name: None };
-        let what = ChangeKind::Moved { from: absent.address.clone() };
-        record_event(connection, &NewEvent { at, scan: Some(scan), device: &here, what, alert: false })?;
+        let kind = ChangeKind::Moved { from: absent.address.clone() };
+        record_event(connection, &NewEvent { at, scan: Some(scan), device: &here, kind, alert: false })?;
         return Ok(None);
     }
     Ok(Some(Credit { device: known.id, endpoint: absent.endpoint, mac: known.mac }))
@@ -157,12 +157,12 @@ fn record(
         None => {
             let id = insert(connection, &named, at, THERE)?;
             let alert = has_baseline(connection)?;
-            record_event(connection, &NewEvent { at, scan, device: &named, what: ChangeKind::New, alert })?;
+            record_event(connection, &NewEvent { at, scan, device: &named, kind: ChangeKind::New, alert })?;
             let (mac, name) = (first.mac, named.name.clone());
             Known { id, mac, name, presence: THERE.to_owned() }
         }
     };
-    // Reported without its MAC, a device may have addresses that the source does not know to be its own.
+    // Reported without a MAC, a device may have addresses that the source does not know to be the same device's.
     let claim = if first.mac.is_some() { claim } else { Claim::SomeAddresses };
     let addresses: Vec<Address> = seen.iter().map(|device| device.address.clone()).collect();
     settle(connection, &known, &addresses, claim, (at, scan))?;
@@ -178,10 +178,10 @@ fn record(
         let device = Device { mac: known.mac, ..named.clone() };
         record_event(
             connection,
-            &NewEvent { at, scan, device: &device, what: ChangeKind::Back, alert: false },
+            &NewEvent { at, scan, device: &device, kind: ChangeKind::Back, alert: false },
         )?;
     }
-    // A feed that does not know the name does not take it away.
+    // A feed without the name does not delete the name.
     if named.name.is_some() && named.name != known.name {
         let sql = "UPDATE devices SET name = ?2, name_at = ?3 WHERE id = ?1";
         connection.prepare_cached(sql)?.execute(params![known.id, named.name, at.as_millisecond()])?;
@@ -189,7 +189,7 @@ fn record(
     Ok(())
 }
 
-/// Carries out where a device is now.
+/// Applies the steps of [`place`] to the endpoints of a device.
 fn settle(
     connection: &Connection,
     known: &Known,
@@ -221,14 +221,14 @@ fn settle(
         let from = present.iter().find(|here| here.endpoint == endpoint).map(|here| here.address.clone());
         if let Some((from, address)) = from.zip(to) {
             let device = Device { address, mac: known.mac, name: None };
-            let what = ChangeKind::Moved { from };
-            record_event(connection, &NewEvent { at, scan, device: &device, what, alert: false })?;
+            let kind = ChangeKind::Moved { from };
+            record_event(connection, &NewEvent { at, scan, device: &device, kind, alert: false })?;
         }
     }
     Ok(())
 }
 
-/// The device that is meant: that with this MAC; without a MAC, that which has the address, or had it last.
+/// Finds the device by its MAC; without a MAC, the one that has the address, or had it last.
 fn find(connection: &Connection, device: &Device) -> Result<Option<Known>> {
     let by_mac = "SELECT id, mac, name, presence FROM devices WHERE mac = ?1";
     let by_address =
@@ -244,14 +244,14 @@ fn find(connection: &Connection, device: &Device) -> Result<Option<Known>> {
     rows.next()?.map(Known::read).transpose()
 }
 
-/// Whether a device has a row, were it one that is known by the address alone so far.
+/// Whether a device has a row, including a row that is so far known only by the address.
 pub(super) fn is_known(connection: &Connection, device: &Device) -> Result<bool> {
     let is_nameless = || Ok(merge::nameless_at(connection, &device.address)?.is_some());
     if find(connection, device)?.is_some() { Ok(true) } else { is_nameless() }
 }
 
-/// The device with a MAC that had an address at a time: of those that were seen there before and after, or have it
-/// still, the last that came; before any was seen there, the first that was.
+/// Finds the device with a MAC that had an address at a time: of those that were seen there before and after, or still
+/// have it, the last that came; for a time before any sighting, the first that was seen there.
 fn holder_at(connection: &Connection, address: &Address, at: Timestamp) -> Result<Option<Known>> {
     let sql = "SELECT d.id, d.mac, d.name, d.presence FROM endpoints e JOIN devices d ON d.id = e.device
                WHERE e.address = ?1 AND d.mac IS NOT NULL AND (?2 <= e.last_seen OR e.held = 'now')
@@ -261,7 +261,7 @@ fn holder_at(connection: &Connection, address: &Address, at: Timestamp) -> Resul
     rows.next()?.map(Known::read).transpose()
 }
 
-/// Gives a MAC that is new to the row which is known by one of these addresses alone: it was this device all along.
+/// Gives a new MAC to the row that is known only by one of these addresses: it was this device all along.
 fn learn(connection: &Connection, mac: Mac, seen: &[Device]) -> Result<Option<Known>> {
     for device in seen {
         if let Some(row) = merge::nameless_at(connection, &device.address)? {

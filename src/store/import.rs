@@ -1,12 +1,13 @@
-//! Scans of other scanners, stored in short steps.
+//! Stores scans of other scanners in short steps.
 //!
-//! A report may have 65,536 hosts, which take a Pi minutes, and there is one writer. So an import is made in steps of
-//! one transaction each, and whatever else is asked is done between them: a step holds the writer for [`HOLD`] and
-//! one host. A host is stored in one step, whole; it is there from then on, as those of a running scan of our own are.
+//! A report may have 65,536 hosts, which take a Pi minutes, and there is only one writer. So an import is made in steps
+//! of one transaction each, and other requests are served between them: a step holds the writer for [`HOLD`] and one
+//! host. Each host is stored in one step; it is visible from then on, as the hosts of our own running scans are.
 //!
-//! The scan has no end until the last step: until then `/v1/scans` does not list it. An import that a crash or a full
-//! disk has cut short stays without one, and the same report again completes it: what it has stored is not stored
-//! twice, so that no change is reported twice. To take it back instead is impossible: its changes have been reported.
+//! The scan has no end until the last step; until then `/v1/scans` does not list it. An import that was cut short by a
+//! crash or a full disk stays without an end, and importing the same report again completes it: hosts that are already
+//! stored are not stored twice, so no change is reported twice. Rolling it back instead is impossible, because its
+//! changes have been reported.
 
 use std::{collections::HashSet, io, time::Duration};
 
@@ -25,35 +26,36 @@ use super::{
 };
 use crate::model::{Address, Device, HostReport, PortSet, ScanId, ScanKind, ScanStatus};
 
-/// After this time a step takes no other host. A commit takes an SD card some 50 ms; both are to be less than 100 ms.
+/// After this time a step takes no further host. A commit takes an SD card some 50 ms; together they shall stay below
+/// 100 ms.
 const HOLD: Duration = Duration::from_millis(25);
 
-/// Hosts that are on their way to the writer at once: more than it takes in one step.
+/// Hosts sent to the writer at once: more than it takes in one step.
 const HOSTS: usize = 256;
 
-/// A scan of another scanner, but for its hosts.
+/// A scan of another scanner, without its hosts.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// What made it, in place of a scanner's name.
+    /// The program that made it, in place of a scanner's name.
     pub scanner: String,
-    /// By what it is known again: SHA-256 of the file.
+    /// Identifies the report: SHA-256 of the file.
     pub digest: [u8; 32],
-    /// The TCP ports that were looked at.
+    /// The TCP ports that were scanned.
     pub ports: PortSet,
     /// How it ended.
     pub status: ScanStatus,
-    /// When it began: its id, in Unix seconds.
+    /// When it began; in Unix seconds, this is its id.
     pub started: Timestamp,
     /// When it ended.
     pub finished: Timestamp,
 }
 
-/// A host of it.
+/// A host of an import.
 #[derive(Clone, Debug)]
 pub struct ImportedHost {
-    /// Which device was found; without a MAC it is the one that had the address then.
+    /// The device; without a MAC it is the one that had the address then.
     pub device: Device,
-    /// What was found, a report for each protocol; none of a device that was only seen.
+    /// One report for each protocol; none for a device that was only seen.
     pub reports: Vec<HostReport>,
     /// When the host's scan began.
     pub started: Timestamp,
@@ -61,12 +63,12 @@ pub struct ImportedHost {
     pub finished: Timestamp,
 }
 
-/// What became of an import.
+/// The result of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Imported {
     /// It is stored under this id.
     New(ScanId),
-    /// It was there already, under this id; nothing was stored.
+    /// It was stored before under this id; nothing was stored now.
     Known(ScanId),
 }
 
@@ -79,10 +81,10 @@ impl Imported {
     }
 }
 
-/// A host on its way to the writer.
+/// A host to be stored.
 pub(super) struct Arrival {
     pub(super) host: ImportedHost,
-    /// Whether the report has its device at another address, too: it had both at the same time.
+    /// Whether the report also has its device at another address: the device had both at the same time.
     pub(super) is_alias: bool,
 }
 
@@ -90,21 +92,21 @@ pub(super) struct Arrival {
 #[derive(Clone, Copy)]
 pub(super) enum Begun {
     New(ScanId),
-    /// It was begun before, and cut short.
+    /// It was begun before and cut short.
     Again(ScanId),
     Known(ScanId),
 }
 
 impl Store {
-    /// Stores a scan of another scanner; returns when it is committed. Its observations are ordered among ours by
-    /// their time. While the disk takes nothing it fails at once, for the client still has the report. Two imports of
-    /// one report at the same time would store it twice.
+    /// Stores a scan of another scanner; returns when it is committed. Its observations are ordered among ours by their
+    /// time. Fails at once if the disk accepts no writes, because the client still has the report. Two simultaneous
+    /// imports of one report would store it twice.
     ///
-    /// Blocks: for a thread of its own, which also makes the hosts.
+    /// Blocks, so it needs a thread of its own, which also produces the hosts.
     ///
     /// # Errors
-    /// The hosts cannot be read to their end, the database fails, or the store is closed. The same import again stores
-    /// what is missing then.
+    /// The hosts cannot be read completely, the database fails, or the store is closed. Importing the same report again
+    /// then stores the missing hosts.
     pub fn import(
         &self,
         import: Import,
@@ -129,7 +131,7 @@ impl Store {
                 Ok(Imported::New(scan))
             }
             Err(error) => {
-                // Should this fail, too, the next start does it.
+                // If this fails, too, the next start does it.
                 let _ = end(ScanStatus::Partial, None);
                 Err(error)
             }
@@ -186,8 +188,8 @@ pub(super) fn begin(connection: &mut Connection, import: &Import) -> Result<Begu
     Ok(begun)
 }
 
-/// The row of the scan, under the second of its start, or the next one that no other scan has: two reports of one
-/// second are two scans, and none has the id of one of ours.
+/// Inserts the scan under the second of its start, or under the next free id: two reports of one second are two scans,
+/// and neither takes the id of one of ours.
 fn insert(connection: &Connection, import: &Import) -> Result<ScanId> {
     let id = numbers::free_scan_id(connection, import.started.as_second())?;
     let sql = "INSERT INTO scans (id, scanner, kind, ports, status, started, digest, is_newest)
@@ -204,7 +206,7 @@ fn insert(connection: &Connection, import: &Import) -> Result<ScanId> {
     Ok(ScanId(id))
 }
 
-/// Stores hosts until [`HOLD`] is over; returns those that are left.
+/// Stores hosts until [`HOLD`] is over; returns the remaining hosts.
 pub(super) fn store(
     connection: &mut Connection,
     state: &mut WriterState,
@@ -237,7 +239,7 @@ pub(super) fn store(
     Ok(left.collect())
 }
 
-/// Where the hosts were that an import has stored.
+/// The addresses of the hosts that an import has stored.
 fn addresses(connection: &Connection, scan: ScanId) -> Result<HashSet<Address>> {
     let mut statement =
         connection.prepare_cached("SELECT DISTINCT address FROM observations WHERE scan = ?1")?;

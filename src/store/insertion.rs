@@ -1,4 +1,4 @@
-//! What an observation changes: it supplies ports of its endpoint's state, and what it finds changed is reported.
+//! Inserts an observation: it supplies ports of its endpoint's state, and the changes that it found are reported.
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::model::{Device, PortSet, PortStates, Protocol, Standings, unconfirmed::Told};
 
-/// Adds an observation, whose row is written, to the contributors of its endpoint, reports what it found changed, and
-/// drops the contributors that supply nothing any more.
+/// Adds an observation, which has its row already, to the contributors of its endpoint, reports the changes that it
+/// found, and drops the contributors that no longer supply anything.
 pub(super) fn insert_observation(
     connection: &Connection,
     (credit, device): (Credit, &Device),
@@ -29,9 +29,10 @@ pub(super) fn insert_observation(
     keep_contributors(connection, credit.endpoint, &listed, &all)
 }
 
-/// Reports what an observation found changed, for the ports that nothing newer covers. An import reports nothing
-/// unless it is the newest of all. The first observation of a device's ports of a protocol changes nothing: that the
-/// device is new is reported. The first one at another of its addresses opens what is not open elsewhere on it.
+/// Reports the changes that an observation found, for the ports that no newer one covers. An import reports nothing
+/// unless it is the newest of all. The first observation of a device's ports of a protocol is no change, because the
+/// new device itself is reported. The first one at another address of the device opens the ports that are not open
+/// elsewhere on it.
 fn report_changes(
     connection: &Connection,
     (credit, device): (Credit, &Device),
@@ -61,13 +62,13 @@ fn report_changes(
         covered: new.coverage().minus(&hidden),
         open: open(standings([new])).minus(&hidden).minus(&elsewhere),
         at: ended,
-        // An import's scanner scanned as often as its owner wanted, and need not be there to scan again.
+        // The other scanner scanned as often as its owner wanted, and may not be there to scan again.
         is_final: is_import,
     };
     unconfirmed::settle(connection, (credit.endpoint, device, new.scan), new.protocol, &open_before, &told)
 }
 
-/// The ports that are open on a device's other endpoints; `None` where none of them was scanned for this protocol.
+/// The open ports of a device's other endpoints; `None` if none of them was scanned for this protocol.
 fn open_elsewhere(connection: &Connection, credit: Credit, protocol: Protocol) -> Result<Option<PortSet>> {
     let mut found = contributors_between(connection, credit.device, credit.device)?;
     found.remove(&credit.endpoint);

@@ -1,4 +1,4 @@
-//! Which devices have a row: they have answered, or their owner has said something of them.
+//! Tells which devices have a row: those that have answered, and those that their owner has annotated.
 
 use std::collections::HashSet;
 
@@ -7,19 +7,19 @@ use rusqlite::Connection;
 use super::{error::Result, handle::Store, identity, merge};
 use crate::model::{Device, DeviceKey, Endpoint};
 
-/// What the store knows of some devices.
+/// What the store knows about some devices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownDevices {
-    /// Those of them that have a row, wherever they are, or of which something is expected.
+    /// The devices that have a row at any address, or of which something is expected.
     pub devices: HashSet<DeviceKey>,
-    /// Those that it has where they are said to be, or of which something is expected.
+    /// The devices that are stored at the reported address, or of which something is expected.
     pub endpoints: HashSet<Endpoint>,
-    /// How many devices at their addresses it has in all.
+    /// How many endpoints the store has in total.
     pub total: usize,
 }
 
 impl Store {
-    /// Which of these devices the store has, and how many it has in all.
+    /// Returns which of these devices the store has, and how many endpoints it has in total.
     ///
     /// # Errors
     /// The database fails, or the store is closed.

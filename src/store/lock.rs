@@ -1,4 +1,4 @@
-//! Who owns the data directory: one process, by flock(2).
+//! Locks the data directory for one process, by flock(2).
 
 use std::{
     fs::{File, OpenOptions},
@@ -18,11 +18,11 @@ use super::{
 };
 use crate::data_dir::{Obstacle, create_file, obstacle};
 
-/// The file in the data directory whose lock says that it is taken.
+/// The file in the data directory that is locked while a process uses the directory.
 const LOCK_FILE: &str = "portscan.lock";
 
-/// Holds the data directory until it is dropped; the kernel drops it too when the process dies, however it
-/// does. The file stays, because removing it would let two processes lock two files of one name.
+/// Holds the data directory until it is dropped; the kernel also releases it when the process dies, for whatever
+/// reason. The file stays: if it were removed, two processes could lock two files of one name.
 #[derive(Debug)]
 pub struct DirLock {
     file: Flock<File>,
@@ -30,7 +30,7 @@ pub struct DirLock {
 
 impl Drop for DirLock {
     fn drop(&mut self) {
-        // A process that has ended is not to be taken for the next holder.
+        // The id of a process that has ended must not be taken for that of the next holder.
         let _ = self.file.set_len(0);
     }
 }
@@ -53,15 +53,15 @@ pub fn lock(dir: &Path) -> Result<DirLock> {
     take(opened.map_err(|source| refused(dir, &path, source, true))?, &path)
 }
 
-/// Takes the data directory for this process, as [`lock`] does, if it was ever taken before; creates nothing. In a
-/// directory without a lock file no appliance is at work.
+/// Takes the data directory for this process, as [`lock`] does, if it was ever taken before; creates nothing. No
+/// appliance is running on a directory without a lock file.
 ///
 /// # Errors
 /// As [`lock`].
 pub fn lock_existing(dir: &Path) -> Result<Option<DirLock>> {
     let path = dir.join(LOCK_FILE);
     let opened = match open(&path, true) {
-        // flock(2) takes any descriptor, and whoever only reads may be one who cannot write.
+        // flock(2) accepts any descriptor, and a user that only reads may not be allowed to write.
         Err(error) if is_unwritable(&error) => open(&path, false),
         opened => opened,
     };
@@ -76,7 +76,8 @@ fn is_unwritable(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
-/// Opens the lock file. Not through a link, which whoever owns the directory may have laid to a file of root's.
+/// Opens the lock file, but does not follow a symbolic link: the owner of the directory may have pointed it at a file
+/// of root.
 fn open(path: &Path, writes: bool) -> io::Result<File> {
     OpenOptions::new().read(true).write(writes).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)
 }
@@ -99,7 +100,7 @@ fn take(file: File, path: &Path) -> Result<DirLock> {
         }
         Err((_, errno)) => return Err(StoreError::File { path: path.to_owned(), source: errno.into() }),
     };
-    // Only a courtesy to whoever is refused: a disk that does not take it is no reason not to start.
+    // Only informs the process that is refused: a disk that does not accept it is no reason not to start.
     let _ =
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
     Ok(DirLock { file })
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holder_at_a_time_and_the_next_is_told_who() {
+    fn refuses_a_second_holder_and_names_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let first = lock(dir.path()).unwrap();
         for refused in [lock(dir.path()).unwrap_err(), lock_existing(dir.path()).unwrap_err()] {
@@ -128,27 +129,27 @@ mod tests {
         let second = lock_existing(dir.path()).unwrap();
         assert!(second.is_some());
         drop(second);
-        assert_eq!(fs::read(dir.path().join(LOCK_FILE)).unwrap(), b"", "nobody holds it");
+        assert_eq!(fs::read(dir.path().join(LOCK_FILE)).unwrap(), b"", "no process holds it");
         lock(dir.path()).unwrap();
     }
 
     #[test]
-    fn a_missing_directory_is_named() {
+    fn names_a_missing_directory() {
         let error = lock(Path::new("/nonexistent/data")).unwrap_err().to_string();
         assert!(error.contains("there is no directory /nonexistent/data;"), "{error}");
     }
 
     #[test]
-    fn whoever_only_reads_leaves_no_lock() {
+    fn reading_leaves_no_lock_file() {
         let dir = tempfile::tempdir().unwrap();
         assert!(lock_existing(dir.path()).unwrap().is_none());
         assert!(lock_existing(&dir.path().join("missing")).unwrap().is_none());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
-    /// The directory's owner may be another user, and root must not write where that one points.
+    /// The directory's owner may be another user, and root must not write where that user's link points.
     #[test]
-    fn a_link_in_the_place_of_the_lock_is_refused_and_its_target_untouched() {
+    fn refuses_a_link_in_place_of_the_lock_and_leaves_its_target_untouched() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("target");
         fs::write(&target, "precious").unwrap();

@@ -1,4 +1,4 @@
-//! Short lookups: the current ports of one device, how old the state of each endpoint is, how much is stored.
+//! Short queries: the current ports of one device, the age of each endpoint's state, and totals.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::{
 };
 use crate::model::{Device, DeviceKey, Mac, PortSet, Protocol, ScanId};
 
-/// The current state of a device's TCP ports at all of its addresses: each is what the newest complete observation
-/// there says that covered it.
+/// The current state of a device's TCP ports at all of its addresses: for each port, that of the newest complete
+/// observation there which covered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedHost {
-    /// The device at its main address: if it has moved since the scan, the new one.
+    /// The device at its main address, which is the new one if it has moved since the scan.
     pub device: Device,
     /// The scan of the newest complete observation, whatever it covered.
     pub scan: ScanId,
@@ -49,7 +49,7 @@ impl Store {
         self.macs_after(None, u32::MAX).await
     }
 
-    /// Those of them after this one, at most so many.
+    /// Returns the MACs after this one, at most `most`.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -57,7 +57,7 @@ impl Store {
         self.read(move |connection| macs(connection, after, most)).await
     }
 
-    /// The present state of a device's ports; `None` if there is no complete observation of it.
+    /// Returns the current state of a device's ports; `None` if there is no complete observation of it.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -66,9 +66,10 @@ impl Store {
         self.read(move |connection| latest(connection, &device)).await
     }
 
-    /// How old the current state of each endpoint is: when the oldest observation began that still supplies a port of
-    /// it, by the wall clock of then. A narrower observation since does not make the rest any younger; ports that are
-    /// no longer scanned stay, and so does their age. An endpoint that is not listed has no complete observation.
+    /// Returns the age of each endpoint's current state: when the oldest observation began that still supplies one of
+    /// its ports, by the wall clock of then. A later, narrower observation does not make the other ports younger; ports
+    /// that are no longer scanned stay, and so does their age. An endpoint that is not listed has no complete
+    /// observation.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -84,7 +85,7 @@ impl Store {
         self.read(totals).await
     }
 
-    /// A number that is another after every change of the database.
+    /// Returns a number that differs after every change of the database.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -93,13 +94,13 @@ impl Store {
     }
 }
 
-/// The observations that supply the present state of TCP ports, with their devices.
+/// The observations that supply the current state of TCP ports, with their devices.
 const TCP: &str = "current c JOIN endpoints e ON e.id = c.endpoint JOIN devices d ON d.id = e.device
                    JOIN observations o ON o.scan = c.scan AND o.seq = c.seq AND o.protocol = 'tcp'";
 
-/// The MACs after this one of the devices that have a complete result, ascending, at most so many.
+/// The MACs after this one of the devices that have a complete result, ascending, at most `most`.
 fn macs(connection: &Connection, after: Option<Mac>, most: u32) -> Result<Vec<Mac>> {
-    // The order of the joins is fixed: the view is read for each endpoint, and never as a whole.
+    // The order of the joins is fixed, so that the view is evaluated per endpoint and never as a whole.
     let sql = "SELECT d.mac FROM devices d WHERE d.mac > ?1 AND EXISTS (
                    SELECT 1 FROM endpoints e CROSS JOIN current c ON c.endpoint = e.id
                    CROSS JOIN observations o ON o.scan = c.scan AND o.seq = c.seq AND o.protocol = 'tcp'
@@ -115,7 +116,7 @@ fn macs(connection: &Connection, after: Option<Mac>, most: u32) -> Result<Vec<Ma
     Ok(macs)
 }
 
-/// A device's present state at all of its addresses, with the times of its newest complete observation.
+/// A device's current state at all of its addresses, with the times of its newest complete observation.
 pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<CachedHost>> {
     let sql = "SELECT mac, address, name, device FROM identities WHERE key = ?1";
     let mut statement = connection.prepare_cached(sql)?;
@@ -143,7 +144,7 @@ pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<
     }))
 }
 
-/// When the oldest observation that each endpoint's present state rests on was started.
+/// When the oldest observation began that each endpoint's current state rests on.
 fn ages(connection: &Connection) -> Result<Vec<(Device, Timestamp)>> {
     // Beside min(), SQLite takes the other columns from the row that has the minimum.
     let sql = format!("SELECT d.mac, e.address, d.name, o.started, min(o.seq) FROM {TCP} GROUP BY e.id");
@@ -156,7 +157,7 @@ fn ages(connection: &Connection) -> Result<Vec<(Device, Timestamp)>> {
     Ok(ages)
 }
 
-/// Another number whenever another connection, the writer's, has committed.
+/// Differs whenever another connection, the writer's, has committed.
 fn version(connection: &Connection) -> Result<i64> {
     Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
 }

@@ -1,4 +1,5 @@
-//! Two rows that turn out to be one device: what was known by an address alone is that of the MAC which is found there.
+//! Merges two rows that turn out to be one device: the data known by an address alone belongs to the MAC that is found
+//! there.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -10,23 +11,23 @@ use super::{
 };
 use crate::model::{Address, Mac};
 
-/// The row of the device that is known by this address alone.
+/// The row of the device that is known only by this address.
 pub(super) fn nameless_at(connection: &Connection, address: &Address) -> Result<Option<i64>> {
     let sql = "SELECT d.id FROM endpoints e JOIN devices d ON d.id = e.device
                WHERE e.address = ?1 AND e.held = 'now' AND d.mac IS NULL";
     Ok(connection.prepare_cached(sql)?.query_row([address.to_string()], |row| row.get(0)).optional()?)
 }
 
-/// Gives the row that is known by this address alone its MAC, with all that other tables keep under the address as the
-/// name of the device. What is expected of the address stays: it holds for the device that has it.
+/// Gives a MAC to the row that is known only by this address, and renames it in the tables that used the address as the
+/// name of the device. Expectations of the address stay: they apply to the device that has it.
 pub(super) fn learn_mac(connection: &Connection, device: i64, mac: Mac, address: &Address) -> Result<()> {
     let mac = mac.to_string();
     connection.prepare_cached("UPDATE devices SET mac = ?2 WHERE id = ?1")?.execute(params![device, mac])?;
     rename(connection, &address.to_string(), &mac)
 }
 
-/// Merges the row that is known by this address alone, if there is one, into that of the device with a MAC (row, MAC)
-/// which was seen there.
+/// Merges the row that is known only by this address, if there is one, into the row of the device with a MAC (row, MAC)
+/// that was seen there.
 pub(super) fn absorb_at(
     connection: &Connection,
     (kept, mac): (i64, Option<Mac>),
@@ -40,7 +41,7 @@ pub(super) fn absorb_at(
     rename(connection, &address.to_string(), &mac.to_string())
 }
 
-/// The state of two endpoints is what the observations of both together say.
+/// Combines the state of two endpoints from the observations of both.
 fn merge_endpoints(connection: &Connection, old: i64, kept: i64) -> Result<()> {
     let before = contributors_of(connection, kept)?;
     let others = contributors_of(connection, old)?;
@@ -51,7 +52,7 @@ fn merge_endpoints(connection: &Connection, old: i64, kept: i64) -> Result<()> {
     join_contributors(connection, kept, before, others)
 }
 
-/// What is known of the old row becomes the kept one's; where both have something, the kept one's counts.
+/// Moves the data of the old row to the kept one, whose values take precedence.
 fn merge_rows(connection: &Connection, old: i64, kept: i64) -> Result<()> {
     let sql = "UPDATE devices SET
                    name_at = iif(devices.name IS NULL, o.name_at, devices.name_at),
@@ -69,7 +70,7 @@ fn merge_rows(connection: &Connection, old: i64, kept: i64) -> Result<()> {
         let (endpoint, address): (i64, Address) = (row.get(0)?, text(row, 1)?);
         let seen = (row.get(2)?, row.get(3)?);
         let same = endpoints::note_past(connection, kept, &address, seen, endpoints::LEFT)?;
-        // Rare, and without an index for which every observation would have to pay: this reads all of them.
+        // This is rare, and reads all observations: an index would cost every observation that is written.
         let sql = "UPDATE observations SET endpoint = ?2 WHERE endpoint = ?1";
         connection.prepare_cached(sql)?.execute([endpoint, same])?;
     }
@@ -78,7 +79,7 @@ fn merge_rows(connection: &Connection, old: i64, kept: i64) -> Result<()> {
     Ok(())
 }
 
-/// What tables keep under the name of a device goes by the new one. Of a name that both have the new one's stays.
+/// Renames a device in the other tables. If both have a name from the same source, the new device's stays.
 fn rename(connection: &Connection, old: &str, new: &str) -> Result<()> {
     connection
         .prepare_cached("UPDATE OR IGNORE names SET device = ?2 WHERE device = ?1")?

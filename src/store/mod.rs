@@ -1,4 +1,4 @@
-//! Layer 2: what is remembered: SQLite, one writer.
+//! Layer 2: persistent storage in SQLite, with one writer.
 //!
 //! ```text
 //!  any task --Request--> writer thread --commit--> portscan.db-wal --checkpoint--> portscan.db
@@ -6,11 +6,11 @@
 //!     `--oneshot: committed / answer--'
 //! ```
 //!
-//! [`Store`] is the handle: its methods wait for a thread's answer and block no thread themselves. What is written is
-//! acknowledged when it is *committed*; commits are shared ([`Pace`]).
+//! [`Store`] is the handle: its methods await a thread's answer and block no thread themselves. A write is acknowledged
+//! when it is *committed*; commits are shared ([`Pace`]).
 //!
 //! # Layers
-//! A file imports from the layers below its own and from its own layer, never in a circle. From the top:
+//! A file imports from its own layer and the layers below, without cycles. From the top:
 //!
 //! - *opening*: `open` and `at_rest` start the threads;
 //! - *subjects*, each with its SQL, its changes and queries, and its methods of [`Store`]: `scans`, `record`, `import`,
@@ -24,19 +24,19 @@
 //! - *the file*: `schema`, `lock`, `numbers`;
 //! - *values*: `row`, `verdicts`, `page`, `pace`, `placement`, `sighting_filter`, `health`, `error`.
 //!
-//! A new write is a type that implements `Change` and a method of [`Store`], both in the file of its subject: the
-//! threads need not know it. A new query is a function and a method there.
+//! A new write is a type that implements `Change` and a method of [`Store`], both in the file of its subject; the
+//! threads need no change. A new query is a function and a method there.
 //!
-//! **Identity.** A device is its MAC, else its one address; an *endpoint* is a device at an address, and it is
-//! endpoints that are scanned and have a state. `identity` alone answers which device something belongs to;
-//! `placement` decides, without I/O, what addresses a device has; `merge` makes two rows one, `endpoints` has the
-//! rows, `presence` tells which devices are gone.
+//! **Identity.** A device is its MAC if known, else its one address; an *endpoint* is a device at an address, and
+//! endpoints are what is scanned and has a state. Only `identity` decides which device something belongs to;
+//! `placement` decides, without I/O, which addresses a device has; `merge` makes two rows one, `endpoints` has the
+//! rows, `presence` marks devices that are gone.
 //!
-//! **Order.** The wall clock of a machine without a battery jumps. The newest of our observations is that with
-//! the greatest sequence number, the newest scan that with the greatest id; times are only shown. Imports alone
-//! are ordered by their time.
-//! **History** belongs to the device: a MAC keeps its own wherever it goes, and an address that another MAC takes
-//! begins another.
+//! **Order.** The wall clock of a machine without a battery jumps. The newest of our observations is the one with the
+//! greatest sequence number, the newest scan the one with the greatest id; times are only displayed. Only imports are
+//! ordered by their time.
+//! **History** belongs to the device: a MAC keeps its history at every address, and an address that another MAC takes
+//! starts a new one.
 
 mod ahead;
 mod at_rest;

@@ -1,5 +1,5 @@
-//! The names that devices and name servers report when they are asked; those that feeds and the owner give are in the
-//! rows of the devices.
+//! The names that devices and name servers report when queried; the names that feeds and the owner give are in the rows
+//! of the devices.
 
 use std::collections::HashMap;
 
@@ -14,28 +14,28 @@ use super::{
 };
 use crate::model::{DeviceKey, Name, NameSource};
 
-/// The answer of one source that was asked for a device's name.
+/// The answer of one source to a query for a device's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameLookup {
     /// The device.
     pub device: DeviceKey,
-    /// The source that was asked.
+    /// The source.
     pub source: NameSource,
-    /// The name; `None`: there is none.
+    /// The name; `None` if the source has none.
     pub name: Option<String>,
 }
 
 impl Store {
-    /// Records the names that devices have by the sources that were asked.
+    /// Records the names that these sources reported.
     ///
     /// # Errors
     /// The store is closed.
-    pub async fn hear(&self, lookups: Vec<NameLookup>) -> Result<()> {
+    pub async fn record_names(&self, lookups: Vec<NameLookup>) -> Result<()> {
         self.write(move |context| RecordNames { lookups, at: context.wall() }).await
     }
 
-    /// The names of all devices that have any, by the rows of [`Host`](super::Host), which are the `device_row`s of
-    /// [`HostState`](super::HostState).
+    /// Returns the names of all devices that have any, by the rows of [`Host`](super::Host), which are the
+    /// `device_row`s of [`HostState`](super::HostState).
     ///
     /// # Errors
     /// The database fails, or the store is closed.

@@ -1,4 +1,4 @@
-//! Opening the store, and its threads: they are started together and end in order.
+//! Opens the store and starts its threads, which end in a fixed order.
 
 use std::{
     path::Path,
@@ -31,17 +31,17 @@ pub struct WriterThread {
     writer: JoinHandle<Result<()>>,
     reader: JoinHandle<()>,
     check: CheckThread,
-    /// Keeps the threads waiting for work when every other handle is gone: they stop in order or not at all.
+    /// Keeps the threads waiting for work when every other handle is gone, so that they always stop in order.
     store: Store,
 }
 
 impl Store {
-    /// Opens the database, making it or bringing it up to date as needed; an existing one is copied to
-    /// `PATH.vN` before it is upgraded. The caller holds the directory's [`lock`](super::lock()).
+    /// Opens the database, creating or upgrading it as needed; an existing one is copied to `PATH.vN` before an
+    /// upgrade. The caller holds the directory's [`lock`](super::lock()).
     ///
     /// # Errors
-    /// The file cannot be used, is not ours, is damaged, was written by a later version, or its upgrade
-    /// failed and changed nothing.
+    /// The file cannot be used, is not ours, is damaged, was written by a later version, or its upgrade failed and
+    /// changed nothing.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<(Self, WriterThread)> {
         Self::open_at_pace(path, clock, Pace::default())
     }
@@ -55,19 +55,18 @@ impl Store {
         Self::start(Some(writer), schema::open_reader(path)?, path, clock, pace)
     }
 
-    /// As [`Store::open`], for an appliance, which has something to serve also where nothing can be written for the
-    /// moment: the disk is full or mounted read-only. Writes wait then until something can be, which the store finds
-    /// out by itself.
+    /// As [`Store::open`], for an appliance, which can serve data even while nothing can be written because the disk is
+    /// full or mounted read-only. Writes wait until the disk accepts them again, which the store detects by itself.
     ///
     /// # Errors
-    /// As [`Store::open`]; or nothing can be written, and there is nothing to be read either.
+    /// As [`Store::open`]; or nothing can be written and nothing can be read.
     pub fn open_to_serve(path: &Path, clock: Arc<dyn Clock>, pace: Pace) -> Result<(Self, WriterThread)> {
         let error = match Self::open_at_pace(path, Arc::clone(&clock), pace) {
             Err(error) => error,
             opened => return opened,
         };
         let Some(health) = error.passing() else { return Err(error) };
-        // Why that fails is not what is to be mended.
+        // The first error names what to mend; why reading fails, too, does not matter.
         let Ok(reader) = schema::open_at_rest(path) else { return Err(error) };
         let (store, threads) = Self::start(None, reader, path, clock, pace)?;
         store.condition.note_writing(health);
@@ -128,15 +127,15 @@ impl Store {
 }
 
 impl WriterThread {
-    /// Commits what is queued and closes the database; handles that are left get [`StoreError::Closed`].
-    /// Blocks: not for a task.
+    /// Commits what is queued and closes the database; remaining handles get [`StoreError::Closed`]. Blocks, so it must
+    /// not be called from a task.
     ///
     /// # Errors
-    /// [`StoreError::Unwritten`] if the disk did not take the last of it.
+    /// [`StoreError::Unwritten`] if the disk did not accept the remaining changes.
     pub fn join(self) -> Result<()> {
         let Self { stop, writer, reader, check, store } = self;
-        // Those that read first: SQLite tidies the log away only for the last connection, and only for one that
-        // may write. A thread that is already gone needs no telling.
+        // The reading threads first: SQLite removes the log only when the last connection closes, and only if that one
+        // may write. A thread that has already ended needs no message.
         check.join();
         let _ = store.reads.blocking_send(reader::Request::Stop);
         let _ = reader.join();

@@ -1,22 +1,22 @@
-//! Where a device is now, by where it was and where it is seen: pure.
+//! Decides which addresses a device has now, from its previous addresses and a sighting. Pure.
 //!
-//! A device may have several addresses at once (an alias, a container, a virtual address), and a device that has
-//! another address today need not have left that of yesterday. What cannot be told from a single look at one address
-//! is told by a source that names all of them, or by time.
+//! A device may have several addresses at once (an alias, a container, a virtual address), and a device with another
+//! address today need not have left yesterday's. What a single look at one address cannot decide is decided by a source
+//! that names all addresses, or by time.
 
 use std::time::Duration;
 
 use crate::model::Address;
 
-/// How long an address that the device was seen at may go unseen before the device has left it: a day's look and a
-/// half. A sweep of the network may miss one of several.
+/// A device has left an address after it was not seen there for this long: one and a half daily scans. A sweep of the
+/// network may miss one of several addresses.
 const LAPSE: Duration = Duration::from_secs(36 * 3600);
 
-/// The same of an address that answered the newest look there, where no source says that the device does not have it: a
-/// scanner that looks there weekly may be the only witness.
+/// As [`LAPSE`], for an address that answered the newest scan there, if no source says that the device does not have
+/// it: a weekly scanner may be the only one that looks there.
 const LAPSE_ANSWERED: Duration = Duration::from_secs(8 * 24 * 3600);
 
-/// An address that the device has, for all that is known.
+/// An address that the device has, as far as known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Present {
     /// The endpoint's row.
@@ -25,27 +25,27 @@ pub(super) struct Present {
     /// Unix milliseconds, by the wall clock of then.
     pub(super) first_seen: i64,
     pub(super) last_seen: i64,
-    /// Whether our newest look there was answered; `None`: we have not looked.
+    /// Whether the address answered our newest scan; `None` if we have not scanned it.
     pub(super) up: Option<bool>,
-    /// Whether another device was seen at the address since.
+    /// Whether another device was seen at the address later.
     pub(super) is_taken: bool,
 }
 
-/// What a sighting says of the addresses that it does not name.
+/// What a sighting says about the addresses that it does not name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
-    /// That the device does not have them.
+    /// The device does not have them.
     AllAddresses,
     /// Nothing.
     SomeAddresses,
 }
 
-/// What becomes of an address of the device.
+/// A change of one of the device's addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// The device was seen at this endpoint.
     Keep(i64),
-    /// It has this address in place of that endpoint's, and the state goes with it.
+    /// It has this address in place of that endpoint's, and the state moves with it.
     Move { from: i64, to: Address },
     /// It has this address, too.
     Add(Address),
@@ -60,8 +60,8 @@ impl Present {
         at - self.last_seen >= i64::try_from(lapse.as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Whether the device may have left the address, although nothing says so.
-    fn is_doubtful(&self, at: i64) -> bool {
+    /// Whether the device may have left the address, although no source says so.
+    fn may_be_left(&self, at: i64) -> bool {
         self.is_taken || self.up == Some(false) || self.has_lapsed(Claim::SomeAddresses, at)
     }
 
@@ -70,14 +70,14 @@ impl Present {
     }
 }
 
-/// What becomes of a device's addresses when it is seen at these. The last address that a device is known by is never
-/// left, only moved from: where it was last is worth knowing of a device that is gone.
+/// Returns the steps when a device is seen at these addresses. The last known address of a device is never left, only
+/// moved from, because the last address of a device that is gone is useful to know.
 pub(super) fn place(present: &[Present], seen: &[Address], claim: Claim, at: i64) -> Vec<Step> {
     let (kept, other): (Vec<_>, Vec<_>) = present.iter().partition(|known| seen.contains(&known.address));
     let mut steps: Vec<Step> = kept.iter().map(|known| Step::Keep(known.endpoint)).collect();
     let mut left: Vec<&Present> = other.clone();
     if claim == Claim::SomeAddresses {
-        left.retain(|known| known.is_doubtful(at));
+        left.retain(|known| known.may_be_left(at));
     }
     let is_new = |address: &&Address| !kept.iter().any(|known| known.address == **address);
     for address in seen.iter().filter(is_new) {
@@ -100,8 +100,8 @@ pub(super) fn place(present: &[Present], seen: &[Address], claim: Claim, at: i64
     steps
 }
 
-/// The endpoint that a device turns out to have moved to, where it does not answer at this one any more: one that came
-/// after it was last seen here, and that answers.
+/// Returns the endpoint that a device has moved to when it no longer answers at `absent`: one that appeared after the
+/// last sighting there and that answers.
 pub(super) fn moved_to<'a>(present: &'a [Present], absent: &Present) -> Option<&'a Present> {
     let is_successor = |known: &&Present| {
         known.endpoint != absent.endpoint
@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    fn told(steps: &[Step]) -> String {
+    fn describe(steps: &[Step]) -> String {
         let word = |step: &Step| match step {
             Step::Keep(endpoint) => format!("keep {endpoint}"),
             Step::Move { from, to } => {
@@ -167,12 +167,12 @@ mod tests {
     ) {
         let before: Vec<_> = before.iter().map(|last| present(*last, 1)).collect();
         let seen: Vec<_> = seen.iter().map(|last| address(*last)).collect();
-        assert_eq!(told(&place(&before, &seen, Claim::AllAddresses, 0)), steps);
+        assert_eq!(describe(&place(&before, &seen, Claim::AllAddresses, 0)), steps);
     }
 
     #[test]
-    fn a_look_at_one_address_says_nothing_of_another_that_was_seen_lately() {
-        let look = |known: Present| told(&place(&[known], &[address(2)], Claim::SomeAddresses, 0));
+    fn a_scan_of_one_address_says_nothing_about_another_seen_lately() {
+        let look = |known: Present| describe(&place(&[known], &[address(2)], Claim::SomeAddresses, 0));
         assert_eq!(look(present(1, 35)), "add 2");
         assert_eq!(look(present(1, 36)), "move 1 to 2", "lapsed");
         assert_eq!(look(Present { up: Some(false), ..present(1, 1) }), "move 1 to 2", "did not answer");
@@ -182,17 +182,18 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_goes_unseen_is_left_once_it_has_lapsed() {
-        let both =
-            |hours| told(&place(&[present(1, 1), present(2, hours)], &[address(1)], Claim::AllAddresses, 0));
+    fn an_unseen_address_is_left_once_it_has_lapsed() {
+        let both = |hours| {
+            describe(&place(&[present(1, 1), present(2, hours)], &[address(1)], Claim::AllAddresses, 0))
+        };
         assert_eq!(both(35), "keep 1");
         assert_eq!(both(36), "keep 1, leave 2");
         let answered = Present { up: Some(true), ..present(2, 36) };
-        let of_both = |claim| told(&place(&[present(1, 1), answered.clone()], &[address(1)], claim, 0));
+        let of_both = |claim| describe(&place(&[present(1, 1), answered.clone()], &[address(1)], claim, 0));
         assert_eq!(of_both(Claim::AllAddresses), "keep 1, leave 2");
         assert_eq!(of_both(Claim::SomeAddresses), "keep 1");
         assert_eq!(
-            told(&place(&[present(1, 900)], &[address(101)], Claim::AllAddresses, 0)),
+            describe(&place(&[present(1, 900)], &[address(101)], Claim::AllAddresses, 0)),
             "add 101, leave 1"
         );
     }

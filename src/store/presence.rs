@@ -1,4 +1,4 @@
-//! Whether devices are there, or were not seen for long.
+//! Records whether devices are present or have not been seen for long.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{clock::EARLIEST_SANE, model::ChangeKind};
 
-/// A device is there, as the database has it.
+/// `presence` of a device that is there.
 pub(super) const THERE: &str = "there";
-/// It was reported that the device has not been seen for long.
+/// `presence` of a device that was reported as not seen for long.
 pub(super) const GONE: &str = "gone";
 
 impl Store {
@@ -23,7 +23,7 @@ impl Store {
     ///
     /// # Errors
     /// The store is closed.
-    pub async fn miss(&self, since: Timestamp) -> Result<()> {
+    pub async fn mark_absent_since(&self, since: Timestamp) -> Result<()> {
         self.write(move |context| MarkAbsent { since, at: context.wall() }).await
     }
 }
@@ -41,7 +41,7 @@ impl Change for MarkAbsent {
     }
 }
 
-/// A date that cannot be right marks nothing.
+/// Devices with an implausible date are not marked.
 fn mark_absent_since(connection: &Connection, since: Timestamp, at: Timestamp) -> Result<()> {
     let sql = "SELECT d.id, i.mac, i.address, d.name FROM devices d JOIN identities i ON i.device = d.id
                WHERE d.presence = ?3 AND i.last_seen BETWEEN ?1 AND ?2 - 1 ORDER BY d.id";
@@ -56,11 +56,11 @@ fn mark_absent_since(connection: &Connection, since: Timestamp, at: Timestamp) -
     for (id, device) in gone {
         let sql = "UPDATE devices SET presence = ?2 WHERE id = ?1";
         connection.prepare_cached(sql)?.execute(params![id, GONE])?;
-        // That a device of which nothing is expected is gone raises no alert.
+        // The absence of a device of which nothing is expected raises no alert.
         let alert = is_baseline && !expected::of(connection, device.mac, Some(&device.address))?.is_empty();
         record_event(
             connection,
-            &NewEvent { at, scan: None, device: &device, what: ChangeKind::Gone, alert },
+            &NewEvent { at, scan: None, device: &device, kind: ChangeKind::Gone, alert },
         )?;
     }
     Ok(())

@@ -1,13 +1,12 @@
-//! What is forgotten, and how the room that it took is given back.
+//! Deletes old data, and reclaims its space.
 //!
-//! Each step is one transaction of its own, between two commits of what is found: short, so that no finding
-//! waits for long, and whole, so that a power cut leaves a database that is only less far forgotten.
+//! Each step is one transaction between two commits of results: short, so that no result waits for long, and complete,
+//! so that a power cut leaves a database in which merely less is deleted.
 //!
-//! **Room.** What is deleted is written over by what comes next, so that a database which keeps so many days
-//! stops growing after them. SQLite's incremental auto-vacuum would move pages for that all the time and keep
-//! a map of them: 13 % more pages written (measured: 40 devices, hourly, 90 days kept), for a file of the same
-//! size. Instead the file is rewritten once where more than half of it is empty, as after `keep` was shortened
-//! or thousands of devices were forgotten.
+//! **Space.** New data reuses the space of deleted data, so a database with a fixed retention stops growing after that
+//! time. SQLite's incremental auto-vacuum would constantly move pages and keep a map of them: 13 % more pages written
+//! (measured: 40 devices, hourly, 90 days kept), for a file of the same size. Instead the file is rewritten once if
+//! more than half of it is empty, as after `keep` was shortened or thousands of devices were forgotten.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -22,44 +21,45 @@ use crate::{
     model::{DeviceKey, ScanId},
 };
 
-/// Looks of one step: some milliseconds on a Pi.
+/// Observations deleted in one step: some milliseconds on a Pi.
 pub(super) const STEP: u32 = 500;
 
-/// A file is not rewritten for less than this, in bytes.
+/// A file is not rewritten to reclaim less than this, in bytes.
 const WORTHWHILE: i64 = 16 << 20;
 
-/// After every id that a clock can give, and small enough to be taken for a date in milliseconds.
+/// Later than every id that a clock can give, and small enough to be converted to milliseconds.
 const ALL: i64 = i64::MAX / 1000;
 
-/// What pruning has taken away, or would.
+/// What pruning deleted or would delete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Looks at single devices.
+    /// Observations of single devices.
     pub looks: u64,
-    /// Scans that had no others.
+    /// Scans that had no observations left.
     pub scans: u64,
 }
 
 /// Where a step ended.
 struct Step {
     looks: u64,
-    /// The last look that was judged; `None` at the end.
+    /// The last observation that was judged; `None` at the end.
     at: Option<(i64, i64)>,
 }
 
 impl Store {
-    /// Drops the looks that supply no port's present state, then scans that are left without any, of scans
-    /// before this one (`None`: of all). What is running stays, and so does the newest complete scan, by which
-    /// clients see how new all of this is.
+    /// Deletes the observations that supply no port's current state, then the scans that have none left, of scans
+    /// before this one (`None`: of all). Running scans stay, and so does the newest complete scan, by which clients see
+    /// how recent the data is.
     ///
     /// # Errors
-    /// The database fails, or the store is closed; what was dropped by then stays dropped.
+    /// The database fails, or the store is closed; what was deleted until then stays deleted.
     pub async fn prune(&self, before: Option<ScanId>) -> Result<Pruned> {
         let before = before.map_or(ALL, |scan| scan.0.min(ALL));
         let mut pruned = Pruned::default();
         let mut after = Some((i64::MIN, 0));
         while let Some(from) = after {
-            let step = self.run_exclusive(move |connection| drop_looks(connection, before, from)).await?;
+            let step =
+                self.run_exclusive(move |connection| drop_observations(connection, before, from)).await?;
             pruned.looks += step.looks;
             after = step.at;
         }
@@ -69,7 +69,7 @@ impl Store {
         Ok(pruned)
     }
 
-    /// What [`Store::prune`] would drop now.
+    /// Returns what [`Store::prune`] would delete now.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -78,8 +78,8 @@ impl Store {
         self.read(move |connection| would_prune(connection, before)).await
     }
 
-    /// Forgets the device with this row and all its looks; whether there was one. What is expected of it stays,
-    /// and so does what has changed. Named again by a feed, it is new.
+    /// Deletes the device with this row and all its observations; returns whether it existed. Its expectations and
+    /// change events stay. If a feed names it again, it is new.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -87,7 +87,7 @@ impl Store {
         self.run_exclusive_deletion(move |connection| forget(connection, row)).await
     }
 
-    /// The devices that have not been seen since and of which nothing is expected, with their rows.
+    /// Returns the devices that have not been seen since then and of which nothing is expected, with their rows.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -95,7 +95,7 @@ impl Store {
         self.read(move |connection| unseen_since(connection, since)).await
     }
 
-    /// The latest date in the database: when a device was last seen, or a scan begun. `None` if it is empty.
+    /// Returns the latest date in the database: of a sighting or of the start of a scan. `None` if it is empty.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -109,8 +109,9 @@ impl Store {
     }
 }
 
-/// The scans `s` that are over and older than ?1. Where that is the id of a scan, ids decide; where it is a date, so does
-/// the start, if the clock can have been right by then: a clock that was ahead has led all later ids away from it.
+/// The ended scans `s` that are older than ?1. If ?1 is the id of a scan, ids decide; if it is a date, the start of the
+/// scan counts, too, provided that the clock can have been right by then: while the clock is ahead, ids are later than
+/// their start.
 macro_rules! older {
     () => {
         "s.status <> 'running' AND (s.id < ?1 OR s.started BETWEEN 1767225600000 AND ?1 * 1000 - 1
@@ -118,14 +119,14 @@ macro_rules! older {
     };
 }
 
-/// Looks of scans that are over which supply nothing: the rows `o`, with the scan `s`.
-const SPENT: &str = concat!(
+/// Observations of ended scans that supply nothing: the rows `o`, with the scan `s`.
+const UNUSED: &str = concat!(
     "observations o JOIN scans s ON s.id = o.scan WHERE ",
     older!(),
     " AND o.seq NOT IN (SELECT seq FROM current)"
 );
 
-/// Addresses that did not answer a scan that is over.
+/// Addresses that did not answer an ended scan.
 const UNANSWERED: &str = concat!("unanswered WHERE scan IN (SELECT s.id FROM scans s WHERE ", older!(), ")");
 
 /// Scans that are neither running nor the newest, nor the newest complete one: the rows `s`.
@@ -135,8 +136,8 @@ const OLD_SCANS: &str = concat!(
     " AND s.id NOT IN (SELECT max(id) FROM scans UNION SELECT max(id) FROM scans WHERE status = 'complete')"
 );
 
-/// Makes a change without SQLite looking for rows that refer to those that go: it would read every device for
-/// every look, there being no index by which to find them, and the change itself has made sure.
+/// Makes a change without SQLite's search for rows that refer to the deleted ones: without an index for that it would
+/// read every device for every observation, and the change itself makes sure that there are none.
 pub(super) fn unchecked<T>(
     connection: &mut Connection,
     change: impl FnOnce(&Connection) -> Result<T>,
@@ -153,23 +154,23 @@ pub(super) fn unchecked<T>(
     changed
 }
 
-fn drop_looks(connection: &mut Connection, before: i64, from: (i64, i64)) -> Result<Step> {
+fn drop_observations(connection: &mut Connection, before: i64, from: (i64, i64)) -> Result<Step> {
     unchecked(connection, |connection| {
         let sql = format!(
-            "SELECT o.scan, o.seq FROM {SPENT} AND (o.scan, o.seq) > (?2, ?3) ORDER BY o.scan, o.seq LIMIT ?4"
+            "SELECT o.scan, o.seq FROM {UNUSED} AND (o.scan, o.seq) > (?2, ?3) ORDER BY o.scan, o.seq LIMIT ?4"
         );
         let mut statement = connection.prepare_cached(&sql)?;
         let rows = statement.query_map(params![before, from.0, from.1, STEP], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
         })?;
-        let spent = rows.collect::<Result<Vec<_>, _>>()?;
+        let unused = rows.collect::<Result<Vec<_>, _>>()?;
         let mut delete =
             connection.prepare_cached("DELETE FROM observations WHERE scan = ?1 AND seq = ?2")?;
-        for (scan, seq) in &spent {
+        for (scan, seq) in &unused {
             delete.execute([scan, seq])?;
         }
-        let at = spent.last().copied().filter(|_| spent.len() >= STEP as usize);
-        Ok(Step { looks: spent.len() as u64, at })
+        let at = unused.last().copied().filter(|_| unused.len() >= STEP as usize);
+        Ok(Step { looks: unused.len() as u64, at })
     })
 }
 
@@ -205,7 +206,7 @@ fn tidy(connection: &mut Connection) -> Result<()> {
 
 fn would_prune(connection: &Connection, before: i64) -> Result<Pruned> {
     let count = |sql: &str| connection.query_row(sql, [before], |row| row.get::<_, i64>(0));
-    let looks = count(&format!("SELECT count(*) FROM {SPENT}"))?
+    let looks = count(&format!("SELECT count(*) FROM {UNUSED}"))?
         + count(&format!("SELECT count(*) FROM {UNANSWERED}"))?;
     let scans = count(&format!(
         "SELECT count(*) FROM {OLD_SCANS}
@@ -232,7 +233,7 @@ fn forget(connection: &mut Connection, row: i64) -> Result<bool> {
 }
 
 fn unseen_since(connection: &Connection, since: Timestamp) -> Result<Vec<(i64, DeviceKey)>> {
-    // A date from before the clock was set says nothing of how long ago that was.
+    // A date from before the clock was set says nothing about how long ago that was.
     let sql = "SELECT device, mac, address FROM identities i WHERE last_seen BETWEEN ?2 AND ?1 - 1
                AND NOT EXISTS (SELECT 1 FROM expectations e WHERE e.device = i.mac)
                AND NOT EXISTS (SELECT 1 FROM expectations e JOIN endpoints h ON h.address = e.device

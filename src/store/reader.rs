@@ -1,4 +1,4 @@
-//! The thread that reads. A write-ahead log lets it never wait for the writer.
+//! The reader thread. Because of the write-ahead log, it never waits for the writer.
 
 use rusqlite::Connection;
 use tokio::sync::mpsc;
@@ -6,18 +6,18 @@ use tokio::sync::mpsc;
 /// Queries that wait for the reader.
 pub(super) const QUEUE: usize = 64;
 
-/// What the reader is asked to do.
+/// A request to the reader.
 pub(super) enum Request {
-    /// Run this; it answers by itself.
+    /// Run this query, which sends its own answer.
     Query(Box<dyn FnOnce(&Connection) + Send>),
-    /// Put another connection in the place of this one.
+    /// Replace the connection.
     Reopen(Box<dyn FnOnce(&mut Connection) + Send>),
     /// Close the connection.
     Stop,
 }
 
-/// Works until it is stopped or every handle is gone. One thread is enough: the longest query of an
-/// appliance takes milliseconds, and a second connection would cost its cache.
+/// Runs until it is stopped or every handle is gone. One thread is enough: the longest query of an appliance takes
+/// milliseconds, and a second connection would need its own cache.
 pub(super) fn run(connection: &mut Connection, requests: &mut mpsc::Receiver<Request>) {
     loop {
         match requests.blocking_recv() {

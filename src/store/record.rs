@@ -1,4 +1,4 @@
-//! Observations: the result of a host is stored, once it is finished.
+//! Stores an observation, the result of one host, once the host is finished.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -18,13 +18,13 @@ use crate::model::{Device, HostReport, HostStatus, Protocol, ScanId, ScanKind};
 
 /// The result of one host in one scan, to be stored.
 ///
-/// Only an `Up` report's ports are kept: of one that is down or partial the status is, and what was known
-/// before stays the newest. Ports that it did not cover stay what an earlier observation found them to be.
+/// Only the ports of an `Up` report are kept. Of a host that is down or partial only the status is kept, and the
+/// previous result remains the newest. Ports that the report did not cover keep the state of an earlier observation.
 #[derive(Clone, Debug)]
 pub struct Observation {
     /// The scan that it is part of.
     pub scan: ScanId,
-    /// The device; its `name` and address become the device's present ones.
+    /// The device; its `name` and address become the device's current ones.
     pub device: Device,
     /// What was found.
     pub report: HostReport,
@@ -35,7 +35,7 @@ pub struct Observation {
 }
 
 impl Store {
-    /// Stores a finished host; resolves when it is committed, at most [`Pace::commit`](super::Pace::commit) later.
+    /// Stores a finished host; completes when it is committed, at most [`Pace::commit`](super::Pace::commit) later.
     ///
     /// # Errors
     /// There is no such scan, or the store is closed.
@@ -69,7 +69,7 @@ impl Change for RecordObservation {
         let kind = scan_kind(connection, *scan)?;
         let is_import = kind == ScanKind::Import.as_str();
         let Some(credit) = self.credit(connection, is_import)? else {
-            // Where devices are made up, most of these scans find nothing, and none of them is resumed.
+            // If a feed invents devices, most of these scans find nothing, and none of them is resumed.
             let is_kept = kind != ScanKind::Seen.as_str();
             return if is_kept { self.record_unanswered(connection) } else { Ok(()) };
         };
@@ -92,7 +92,7 @@ impl Change for RecordObservation {
         if verdicts.is_some() {
             let (scan, seq, started, protocol) = (*scan, self.seq, *started, report.protocol);
             let new = Contributor { scan, seq, protocol, started, verdicts, order };
-            // An import may not know its MAC.
+            // The import may lack the MAC.
             let device = Device { mac: credit.mac, ..device.clone() };
             insert_observation(connection, (credit, &device), before, new, *finished)?;
         }
@@ -101,8 +101,8 @@ impl Change for RecordObservation {
 }
 
 impl RecordObservation {
-    /// The device and the endpoint that it belongs to. A host that is down was not seen: it keeps the address and the
-    /// date of when it was, and `None` says that nothing is known at the address.
+    /// Returns the device and endpoint of the observation. A host that is down was not seen: it keeps its address and
+    /// the date of the last sighting. `None`: nothing is known at the address.
     fn credit(&self, connection: &Connection, is_import: bool) -> Result<Option<Credit>> {
         let Observation { scan, device, report, started, finished } = &self.observation;
         match report.status {
@@ -155,28 +155,28 @@ impl RecordObservation {
     }
 }
 
-/// The word of a [`ScanKind`] that a scan has.
+/// The [`ScanKind`] of a scan, as stored.
 fn scan_kind(connection: &Connection, scan: ScanId) -> Result<String> {
     let sql = "SELECT kind FROM scans WHERE id = ?1";
     let kind = connection.prepare_cached(sql)?.query_row([scan.0], |row| row.get(0)).optional()?;
     kind.ok_or(StoreError::UnknownScan(scan))
 }
 
-/// The longest reason for a failure that is kept, in characters.
+/// The longest failure reason that is kept, in characters.
 const DETAIL_MAX: usize = 200;
 
-/// What is stored of these verdicts.
+/// The verdicts that are stored in place of these.
 fn settled(verdicts: Verdicts, protocol: Protocol, before: &[Contributor], is_import: bool) -> Verdicts {
     let same = before_chance(before, protocol, &verdicts).filter(|_| !is_import).cloned();
     same.unwrap_or(verdicts)
 }
 
-/// No host that has services opens as many ports as this and closes as many between two observations.
+/// No real host opens this many ports and closes this many between two observations.
 const BY_CHANCE: u32 = 128;
 
-/// The earlier verdicts on the same ports, where so much has opened *and* closed since that what answers does so at
-/// random: a honeypot with other ports for each scan. Each of its answers is as good as the last, and takes a
-/// hundred kilobytes; so the first of them is kept, and nothing has changed.
+/// The earlier verdicts on the same ports if so many have opened *and* closed since that the host answers at random: a
+/// honeypot with other ports for each scan. Each of its results is as good as the last and takes a hundred kilobytes,
+/// so the first one is kept and nothing counts as changed.
 fn before_chance<'a>(before: &'a [Contributor], protocol: Protocol, now: &Verdicts) -> Option<&'a Verdicts> {
     let same_ports = before.iter().filter(|known| known.protocol == protocol);
     let mut same_ports = same_ports.filter_map(|known| known.verdicts.as_ref());
@@ -186,7 +186,7 @@ fn before_chance<'a>(before: &'a [Contributor], protocol: Protocol, now: &Verdic
     flips.iter().all(|&flips| flips >= BY_CHANCE).then_some(then)
 }
 
-/// The row of these verdicts, written only if no other observation had them before.
+/// Returns the row of these verdicts, which is written only if no other observation has the same.
 fn result(connection: &Connection, body: &[u8]) -> Result<i64> {
     let digest = digest(body);
     let sql = "SELECT id FROM results WHERE digest = ?1";

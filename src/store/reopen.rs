@@ -1,4 +1,5 @@
-//! How a writer without a connection gets one: the disk was full or mounted read-only when the store was opened.
+//! Reopens the database for a writer without a connection: the disk was full or mounted read-only when the store was
+//! opened.
 
 use std::path::Path;
 
@@ -7,13 +8,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{reader, schema};
 
-/// Opens the database to be written, by way of the reader's thread: it then reads what is written.
+/// Opens the database for writing through the reader thread, which then sees what is written.
 pub(super) struct Reopening(pub(super) mpsc::Sender<reader::Request>);
 
 impl Reopening {
-    /// The writer's connection; `None` while the disk takes nothing.
+    /// The writer's connection; `None` while the disk accepts no writes.
     pub(super) async fn attempt(&self, path: &Path) -> Option<Connection> {
-        // The disk is tried first: while it opens the file the reader answers no query.
+        // The disk is tried first, because the reader answers no query while it opens the file.
         if !schema::takes_files(path) {
             return None;
         }

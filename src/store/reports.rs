@@ -1,4 +1,4 @@
-//! Scans with all that they found, to be exported.
+//! Complete results of scans, for export.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use crate::model::{Device, HostReport, HostStatus, PortFinding, PortSet, PortSta
 /// The result of one host in one scan, as it was stored: without round-trip times, and with the usual reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRecord {
-    /// Its place in the scan; ascending from page to page.
+    /// Its sequence number in the scan; ascending from page to page.
     pub place: i64,
-    /// The device, by its present name, where it was then.
+    /// The device with its present name, at its address of that time.
     pub device: Device,
     /// What was found.
     pub report: HostReport,
@@ -31,8 +31,8 @@ pub struct HostRecord {
 }
 
 impl Store {
-    /// Every observation of a scan, hosts that were down included, in the order in which they were finished. The
-    /// first page is that after [`i64::MIN`].
+    /// Returns every observation of a scan, including hosts that were down, in the order in which they were finished.
+    /// The first page is the one after [`i64::MIN`].
     ///
     /// # Errors
     /// The database fails, or the store is closed.

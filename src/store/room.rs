@@ -1,5 +1,5 @@
-//! Room for devices that are new, where as many are remembered as may be: what is probably made up goes first, what is
-//! likely to be real goes last, and what has answered lately or has an annotation never goes.
+//! Makes room for new devices when as many are remembered as allowed: probably invented devices go first, likely real
+//! ones last, and a device that answered lately or has an annotation never goes.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -18,23 +18,23 @@ use crate::{clock::EARLIEST_SANE, model::DeviceKey};
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a device must not have been seen before it makes room, where it never was up in a scan.
+/// How long a device must be unseen before it is dropped for room, if it was never up in a scan.
 const NEVER_ANSWERED: Duration = HOUR;
 
-/// The same of one that answered, and on which nothing was open: a machine that answers ARP for a thousand addresses
-/// makes such devices.
+/// The same for a device that answered with nothing open: a machine that answers ARP for a thousand addresses makes
+/// such devices.
 const NOTHING_OPEN: Duration = DAY;
 
-/// The same of any other.
+/// The same for any other device.
 const ANSWERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The most that make room within one call, so that a card has the pages of a full database to bear on several days.
+/// The most devices dropped within one call, so that the page writes of a full database are spread over several days.
 const MOST: usize = 4096;
 
-/// Changes that are kept: of a household, those of years; where devices are made up, those of weeks.
+/// Change events that are kept: years of those of a household; weeks if devices are invented.
 const CHANGES: i64 = 50_000;
 
-/// A device that may make room.
+/// A device that may be dropped.
 struct Candidate {
     row: i64,
     device: DeviceKey,
@@ -42,11 +42,11 @@ struct Candidate {
 }
 
 impl Store {
-    /// Forgets devices until there is room for an eighth of `most`, in short steps, if there is hardly any; how many.
-    /// Those that are `named` now stay.
+    /// Deletes devices, in short steps, until there is room for an eighth of `most`, if little room is left; returns
+    /// how many. Devices that feeds name now (`named`) stay.
     ///
     /// # Errors
-    /// The database fails, or the store is closed; what was forgotten by then stays forgotten.
+    /// The database fails, or the store is closed; what was deleted until then stays deleted.
     pub async fn make_room(&self, most: usize, named: HashSet<DeviceKey>, at: Timestamp) -> Result<usize> {
         let total = self.known_among(Vec::new()).await?.total;
         if total <= most - most / 16 {
@@ -64,11 +64,11 @@ impl Store {
         Ok(count)
     }
 
-    /// Drops the oldest changes that are too many, but for those which tell since when a port is open, and the names of
-    /// devices that are no longer known; in short steps.
+    /// Deletes the oldest excess change events, in short steps, except those that record since when a port is open; and
+    /// the names of devices that are no longer known.
     ///
     /// # Errors
-    /// The database fails, or the store is closed; what was dropped by then stays dropped.
+    /// The database fails, or the store is closed; what was deleted until then stays deleted.
     pub async fn drop_old_changes(&self) -> Result<u64> {
         let mut dropped = 0;
         loop {
@@ -81,7 +81,7 @@ impl Store {
     }
 }
 
-/// The devices that may make room, in the order in which they do.
+/// The devices that may be dropped, in the order in which they are.
 fn candidates(connection: &Connection, at: Timestamp) -> Result<Vec<Candidate>> {
     let sql = "SELECT i.device, i.mac, i.address, i.last_seen, EXISTS (
                    SELECT 1 FROM endpoints e WHERE e.device = i.device AND e.latest_seq IS NOT NULL) AS answered
@@ -115,7 +115,7 @@ fn has_open_ports(connection: &Connection, device: i64) -> Result<bool> {
     Ok(contributors_between(connection, device, device)?.values().any(is_open))
 }
 
-/// All in one go: without an index, each table is read once for all of them.
+/// All at once: without an index, each table is read once for all of them.
 fn forget_all(connection: &mut Connection, candidates: &[Candidate]) -> Result<()> {
     unchecked(connection, |connection| {
         connection.execute_batch(

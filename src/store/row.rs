@@ -1,4 +1,4 @@
-//! Columns as the types of `model`, and back. What does not read as its type is damage, never a panic.
+//! Converts columns to the types of `model` and back. A value that does not parse is damage, never a panic.
 
 use std::{str::FromStr, time::Duration};
 
@@ -8,12 +8,12 @@ use rusqlite::Row;
 use super::error::{Result, StoreError};
 use crate::model::{Address, Device, DeviceKey, Mac};
 
-/// A device whose MAC, address and name are in three columns from this one on.
+/// Reads a device from the three columns MAC, address and name, beginning with this one.
 pub(super) fn device(row: &Row<'_>, first: usize) -> Result<Device> {
     Ok(Device { mac: mac(row, first)?, address: text(row, first + 1)?, name: row.get(first + 2)? })
 }
 
-/// The key of a device whose MAC and address are in two columns from this one on.
+/// Reads the key of a device from the two columns MAC and address, beginning with this one.
 pub(super) fn key(row: &Row<'_>, first: usize) -> Result<DeviceKey> {
     match mac(row, first)? {
         Some(mac) => Ok(DeviceKey::Mac(mac)),
@@ -25,7 +25,7 @@ pub(super) fn mac(row: &Row<'_>, column: usize) -> Result<Option<Mac>> {
     row.get::<_, Option<String>>(column)?.map(parse).transpose()
 }
 
-/// A value that is stored as its text.
+/// Reads a value that is stored as text.
 pub(super) fn text<T>(row: &Row<'_>, column: usize) -> Result<T>
 where
     T: FromStr,
@@ -34,7 +34,7 @@ where
     parse(row.get::<_, String>(column)?)
 }
 
-/// A value from the text that is stored of it.
+/// Parses a value from its stored text.
 pub(super) fn parse<T>(text: impl AsRef<str>) -> Result<T>
 where
     T: FromStr,
@@ -51,7 +51,7 @@ pub(super) fn duration(milliseconds: i64) -> Duration {
     Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
 }
 
-/// A duration as it is stored.
+/// The stored form of a duration.
 pub(super) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

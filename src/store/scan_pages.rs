@@ -1,4 +1,4 @@
-//! Scans and the hosts of one scan, listed a page at a time.
+//! Lists scans, and the hosts of one scan, a page at a time.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -18,19 +18,19 @@ const SCANS: u32 = 500;
 /// Hosts of a page of one scan.
 pub(super) const HOSTS: u32 = 16;
 
-/// How much of what a scan found is decoded for one page, beyond its first host, in bytes as stored.
+/// Limit of the results that are decoded for one page, beyond its first host, in bytes as stored.
 pub(super) const HOSTS_BYTES: usize = 16 * 1024;
 
 /// What one scan found on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanHost {
-    /// Its place in the scan; ascending from page to page.
+    /// Its sequence number in the scan; ascending from page to page.
     pub place: i64,
-    /// Where it was then.
+    /// Its address at that time.
     pub address: Address,
-    /// Of which protocol the ports are.
+    /// The protocol of the ports.
     pub protocol: Protocol,
-    /// First and last port of a run in one state other than the host's default; ascending.
+    /// First and last port of each range in one state other than the host's default; ascending.
     pub listed: Vec<(u16, u16, PortState)>,
 }
 
@@ -41,22 +41,22 @@ pub struct ScanSummary {
     pub id: ScanId,
     /// The scanner's name.
     pub scanner: String,
-    /// Why: the word of a [`ScanKind`](crate::model::ScanKind).
+    /// Why it was made: a [`ScanKind`](crate::model::ScanKind) as text.
     pub kind: String,
-    /// How it is: the word of a [`ScanStatus`](crate::model::ScanStatus).
+    /// Its status: a [`ScanStatus`](crate::model::ScanStatus) as text.
     pub status: String,
-    /// The TCP ports that were asked for.
+    /// The TCP ports that were requested.
     pub ports: PortSet,
     /// When it began, by the wall clock of then.
     pub started: Timestamp,
     /// When it ended; `None` before.
     pub finished: Option<Timestamp>,
-    /// Hosts that it is done with: up or down.
+    /// Hosts with a final result: up or down.
     pub hosts: u32,
 }
 
 impl Store {
-    /// A scan as a whole; `None` if there is none.
+    /// Returns the summary of a scan; `None` if the scan does not exist.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -64,7 +64,7 @@ impl Store {
         self.read(move |connection| scan_summary(connection, scan)).await
     }
 
-    /// The latest scans before this one (`None`: of all), at most so many, the latest first.
+    /// Returns the latest scans before this one (`None`: of all), at most `most`, latest first.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -73,7 +73,7 @@ impl Store {
         self.read(move |connection| latest_scans(connection, before, most)).await
     }
 
-    /// The scans after this one, by id. The first page is that after [`i64::MIN`].
+    /// Returns the scans after this one, by id. The first page is the one after [`i64::MIN`].
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -81,8 +81,8 @@ impl Store {
         self.read(move |connection| scan_ids(connection, after)).await
     }
 
-    /// The hosts that were up in a scan, in the order in which they were finished; none if there is no such
-    /// scan. The first page is that after [`i64::MIN`].
+    /// Returns the hosts that were up in a scan, in the order in which they were finished; none if the scan does not
+    /// exist. The first page is the one after [`i64::MIN`].
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -98,7 +98,7 @@ const SUMMARY: &str = "
                + (SELECT count(*) FROM unanswered u WHERE u.scan = s.id), ports, id
     FROM scans s";
 
-/// An import that is being stored is not listed before its last host is.
+/// An import is not listed before its last host is stored.
 const IS_LISTED: &str = "NOT (kind = 'import' AND status = 'running')";
 
 fn scan_summary(connection: &Connection, scan: ScanId) -> Result<Option<ScanSummary>> {
@@ -119,7 +119,7 @@ fn latest_scans(connection: &Connection, before: i64, most: u32) -> Result<Vec<S
 }
 
 fn summary(row: &Row<'_>) -> Result<ScanSummary> {
-    // An import may have asked for none.
+    // An import may have no ports.
     let ports = Some(row.get::<_, String>(6)?).filter(|ports| !ports.is_empty());
     Ok(ScanSummary {
         id: ScanId(row.get(7)?),

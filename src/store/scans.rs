@@ -1,4 +1,4 @@
-//! The life of a scan: it begins, ends, or is cut short.
+//! The life cycle of a scan: it begins, and it ends or is cut short.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -12,17 +12,17 @@ use super::{
 };
 use crate::model::{Device, PortSet, ScanId, ScanKind, ScanStatus};
 
-/// A scheduled run that was begun and not ended.
+/// A scheduled run that has begun but not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenScan {
-    /// Its id, to go on recording under.
+    /// Its id, under which recording continues.
     pub id: ScanId,
     /// The scanner's name.
     pub scanner: String,
     /// When it began, by the wall clock of then.
     pub started: Timestamp,
-    /// What it has an answer for (up or down): devices at the addresses that they have now, and addresses at which
-    /// nothing answered.
+    /// The hosts with a result (up or down): devices at their present addresses, and addresses at which nothing
+    /// answered.
     pub done: Vec<Device>,
 }
 
@@ -40,15 +40,15 @@ impl Store {
         .await
     }
 
-    /// Ends a scan; what was begun and never ended is resumed (runs) or partial (others) after a restart.
+    /// Ends a scan. After a restart, a scan that never ended is resumed (runs) or partial (others).
     ///
     /// # Errors
-    /// There is no such scan, or the store is closed.
+    /// The scan does not exist, or the store is closed.
     pub async fn end_scan(&self, scan: ScanId, status: ScanStatus) -> Result<()> {
         self.write(move |context| EndScan { id: scan, status, finished: context.wall() }).await
     }
 
-    /// The scheduled runs that have no end, oldest first: right after opening, what a crash interrupted.
+    /// Returns the scheduled runs that have no end, oldest first; right after opening, those that a crash interrupted.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -102,7 +102,7 @@ impl Change for EndScan {
     }
 }
 
-/// Ends a scan; without a time it is cut short.
+/// Ends a scan; without a time it was cut short.
 pub(super) fn end(
     connection: &Connection,
     scan: ScanId,
@@ -117,7 +117,7 @@ pub(super) fn end(
     }
 }
 
-/// Closes what a crash left running, but for the runs, which the service resumes.
+/// Closes the scans that a crash left running, except runs, which the service resumes.
 struct CloseAbandoned;
 
 impl Change for CloseAbandoned {
@@ -130,13 +130,13 @@ impl Change for CloseAbandoned {
     }
 }
 
-/// The change that closes what a crash left running, if there is anything. It is the first in the queue and not made
-/// when the store is opened: the disk may be full, which is no reason not to start and serve.
+/// The change that closes the scans that a crash left running, if there are any. It is queued first, not made when the
+/// store is opened: the disk may be full, which is no reason not to start and serve.
 pub(super) fn close_abandoned(reader: &Connection) -> Result<Option<Box<dyn Pending>>> {
     let sql = "SELECT EXISTS (SELECT 1 FROM scans WHERE status = 'running' AND kind <> 'run')";
     let is_any: bool = reader.query_row(sql, [], |row| row.get(0))?;
-    let (unheard, _) = tokio::sync::oneshot::channel();
-    Ok(is_any.then(|| pending(CloseAbandoned, unheard)))
+    let (unused, _) = tokio::sync::oneshot::channel();
+    Ok(is_any.then(|| pending(CloseAbandoned, unused)))
 }
 
 fn open_scans(connection: &Connection) -> Result<Vec<OpenScan>> {
@@ -152,8 +152,8 @@ fn open_scans(connection: &Connection) -> Result<Vec<OpenScan>> {
     Ok(scans)
 }
 
-/// The endpoints that a scan is done with, up or down, each at the address that the device has now; and the addresses
-/// at which nothing answered. One that was cut short is to be scanned again.
+/// The endpoints for which a scan has a result, up or down, each at the device's present address; and the addresses at
+/// which nothing answered. A host that was cut short is to be scanned again.
 fn done(connection: &Connection, scan: ScanId) -> Result<Vec<Device>> {
     let sql = "SELECT d.mac, coalesce(n.address, e.address), d.name
                FROM observations o JOIN endpoints e ON e.id = o.endpoint JOIN devices d ON d.id = e.device

@@ -1,4 +1,4 @@
-//! When scanners last started.
+//! Stores when scanners last started.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Schedule {
 }
 
 impl Store {
-    /// Keeps a scanner's schedule.
+    /// Saves a scanner's schedule.
     ///
     /// # Errors
     /// The store is closed.
@@ -31,7 +31,7 @@ impl Store {
         self.write(move |_| SaveSchedule { scanner, schedule }).await
     }
 
-    /// A scanner's schedule as last saved.
+    /// Returns a scanner's schedule as last saved.
     ///
     /// # Errors
     /// The database fails, or the store is closed.

@@ -1,4 +1,4 @@
-//! The file and its schema: how it is opened, and the ladder from every older version.
+//! The database file and its schema: opening it, and upgrading it from every older version.
 
 use std::{
     ffi::{CStr, OsString},
@@ -21,8 +21,8 @@ use crate::data_dir::{self, Obstacle, parent};
 /// The database's name in the data directory.
 pub const FILE_NAME: &str = "portscan.db";
 
-/// Every schema there has been: step N leads from version N to N + 1. A step that was once released never
-/// changes; what it left to be desired is another step.
+/// All schema versions: step N leads from version N to N + 1. A released step never changes; corrections are further
+/// steps.
 pub(super) const LADDER: &[&str] = &[
     include_str!("v1.sql"),
     include_str!("v2.sql"),
@@ -33,11 +33,11 @@ pub(super) const LADDER: &[&str] = &[
     include_str!("v7.sql"),
 ];
 
-/// SQLite's mark of whose file it is (`PRAGMA application_id`): "pscn".
+/// Marks the file as ours (`PRAGMA application_id`): "pscn".
 const APPLICATION_ID: i64 = 0x7073_636e;
 
-/// What every connection needs. The caches are small because the whole appliance idles in 12 MB; mapping the
-/// file would turn a read error of the card into a SIGBUS.
+/// Settings of every connection. The caches are small because the whole appliance idles in 12 MB; mapping the file
+/// would turn a read error of the card into a SIGBUS.
 const EVERY_CONNECTION: &str = "
     PRAGMA mmap_size = 0;
     PRAGMA temp_store = MEMORY;
@@ -45,7 +45,7 @@ const EVERY_CONNECTION: &str = "
     PRAGMA trusted_schema = OFF;
 ";
 
-/// The writer's own. FULL syncs the log at every commit: what was acknowledged survives a power cut. The log
+/// Settings of the writer. FULL syncs the log at every commit, so that acknowledged data survives a power cut. The log
 /// is copied back at 256 pages (1 MB) and keeps at most that.
 const WRITER: &str = "
     PRAGMA journal_mode = WAL;
@@ -55,21 +55,21 @@ const WRITER: &str = "
     PRAGMA cache_size = -256;
 ";
 
-/// The reader's own.
+/// Settings of the reader.
 const READER: &str = "
     PRAGMA query_only = ON;
     PRAGMA cache_size = -512;
 ";
 
-/// How long a connection waits for a lock. Only a backup or a curious `sqlite3` ever holds one.
+/// How long a connection waits for a lock. Only a backup or a user's `sqlite3` ever holds one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The VFS of a writer that needs no file for the index of the log: it is in memory, where all connections of the
-/// process find it, and other processes are kept out (SQLite, "The OS Backend For SQLite"). Not the usual one, for then
-/// a curious `sqlite3` could not look while the appliance is at work.
+/// The VFS for a writer that needs no file for the index of the log: the index is in memory, where all connections of
+/// the process find it, and other processes are locked out (SQLite, "The OS Backend For SQLite"). It is not the
+/// default, because it keeps a user's `sqlite3` from reading while the appliance runs.
 const WITHOUT_INDEX_FILE: &CStr = c"unix-excl";
 
-/// Opens the writer's connection: makes the file (mode 0600) or brings it up to the newest schema.
+/// Opens the writer's connection: creates the file (mode 0600) or upgrades it to the newest schema.
 pub(super) fn open_writer(path: &Path, ladder: &[&str]) -> Result<Connection> {
     create_private(path, parent(path)).map_err(|source| match (source.kind(), obstacle(path, true)) {
         (io::ErrorKind::StorageFull, _) => StoreError::Full { path: path.to_owned() },
@@ -78,7 +78,7 @@ pub(super) fn open_writer(path: &Path, ladder: &[&str]) -> Result<Connection> {
     })?;
     let is_full = |source: &rusqlite::Error| diagnose(path, source) == StoreHealth::Full;
     let opened = match open_to_write(path, ladder, None) {
-        // SQLite wants 32 KB for the index. A disk that has no room for it may hold years of results.
+        // SQLite needs 32 KB for the index. A disk without room for it may hold years of results.
         Err(StoreError::Open { source, .. }) if is_full(&source) => {
             open_to_write(path, ladder, Some(WITHOUT_INDEX_FILE))
         }
@@ -104,35 +104,35 @@ fn open_to_write(path: &Path, ladder: &[&str], vfs: Option<&CStr>) -> Result<Con
     };
     let mut connection = opened.map_err(open_error)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(open_error)?;
-    // SQLite opens to be read what it may not write, and says so only when it is to write something, which a caller
-    // would wait for in vain. First, for what reads makes a log and leaves it.
+    // SQLite opens a file read-only if it may not write it, and reports that only at the first write, which a caller
+    // would wait for in vain. Checked first, because reading creates a log and leaves it there.
     if connection.is_readonly(MAIN_DB).map_err(open_error)? {
         let read_only = ffi::Error::new(ffi::SQLITE_READONLY);
         return Err(open_error(rusqlite::Error::SqliteFailure(read_only, None)));
     }
     let found = version(&connection, path, ladder)?;
     connection.execute_batch(WRITER).map_err(open_error)?;
-    // The same of the log.
+    // The same for the log.
     connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(open_error)?;
     migrate(&mut connection, path, found, ladder)?;
     connection.execute_batch(EVERY_CONNECTION).map_err(open_error)?;
     Ok(connection)
 }
 
-/// Whether the disk takes another file beside the database.
+/// Whether another file can be created beside the database.
 pub(super) fn takes_files(path: &Path) -> bool {
     let another = beside(path, ".try");
     let removed = || fs::remove_file(&another);
-    // One that a crash has left says nothing.
+    // A file that a crash left says nothing.
     let _ = removed();
     data_dir::create_file(&another, parent(path)).is_ok_and(|_| removed().is_ok())
 }
 
-/// Opens the writer's connection to a file that was opened [at rest](open_at_rest), and puts a connection that sees what
-/// is written in the place of that one.
+/// Opens the writer's connection to a file that was opened [at rest](open_at_rest), and replaces that connection with
+/// one that sees new writes.
 ///
-/// Which is closed first: of a file that is said not to change SQLite takes no note, and with the first descriptor that a
-/// process closes it loses all its locks on a file (fcntl(2)), the writer's too.
+/// The old connection is closed first: SQLite ignores changes to a file that was opened as immutable, and a process
+/// that closes its first descriptor of a file loses all its locks on it (fcntl(2)), including the writer's.
 pub(super) fn reopen(path: &Path, reader: &mut Connection) -> Result<Connection> {
     let open_error = |source| StoreError::Open { path: path.to_owned(), source };
     drop(mem::replace(reader, Connection::open_in_memory().map_err(open_error)?));
@@ -149,14 +149,14 @@ pub(super) fn reopen(path: &Path, reader: &mut Connection) -> Result<Connection>
     }
 }
 
-/// Whether the system has refused the database, its log or its directory, as far as SQLite tells.
+/// Whether the system refused access to the database, its log or its directory, as far as SQLite reports it.
 fn is_refusal(error: &rusqlite::Error) -> bool {
     use ErrorCode::{CannotOpen, PermissionDenied, ReadOnly, SystemIoFailure};
     matches!(error.sqlite_error_code(), Some(CannotOpen | PermissionDenied | ReadOnly | SystemIoFailure))
 }
 
-/// What keeps this user from the database, its log or its directory, if anything does. To explain what the system has
-/// refused, not to foresee it: a capability or an access control list may allow more than owner and mode tell.
+/// What denies this user access to the database, its log or its directory, if anything does. It explains a refusal and
+/// does not predict one: a capability or an access control list may allow more than owner and mode show.
 fn obstacle(path: &Path, writes: bool) -> Option<Obstacle> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let files = ["", "-wal", "-shm"].map(|suffix| format!("{name}{suffix}"));
@@ -168,10 +168,10 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     ready_to_read(open_read_only(path)?, path)
 }
 
-/// Opens a file that nobody else has open, and creates none beside it: no log, no index of the log.
+/// Opens a file that no other process has open, and creates no file beside it: no log and no index of the log.
 ///
 /// # Errors
-/// There is none, it cannot be read, or it has another schema than the newest.
+/// The file does not exist, cannot be read, or has another schema than the newest.
 pub(super) fn open_at_rest(path: &Path) -> Result<Connection> {
     let connection = open_resting(path)?;
     let known = LADDER.len();
@@ -188,14 +188,14 @@ fn ready_to_read(connection: Connection, path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Opens a file of any schema, as long as it is ours, to be copied; it may be in use.
+/// Opens a file of any schema for copying, if it is ours; it may be in use.
 pub(super) fn open_copied(path: &Path) -> Result<Connection> {
     let connection = open_read_only(path)?;
     version(&connection, path, LADDER)?;
     Ok(connection)
 }
 
-/// As [`open_copied`], for a file that nobody else has open; creates none beside it.
+/// As [`open_copied`], for a file that no other process has open; creates no file beside it.
 pub(super) fn open_copied_at_rest(path: &Path) -> Result<Connection> {
     let connection = open_resting(path)?;
     match version(&connection, path, LADDER)? {
@@ -217,11 +217,11 @@ fn prepare(connection: Connection) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Opens a file that nobody else has open, of whatever schema.
+/// Opens a file of any schema that no other process has open.
 ///
-/// SQLite makes a log and its index for whoever reads a database that has one, and leaves them there if that one
-/// may not write. As nobody else has it open, it can be told that the file does not change. What a crash has left
-/// in a log is only read when that is put into the database, as every start of the appliance does.
+/// For a reader of a database in WAL mode, SQLite creates a log and its index, and leaves them there if the reader may
+/// not write. As no other process has the file open, it can be opened as immutable. Data that a crash left in the log
+/// is read only after the log is merged into the database, as every start of the appliance does.
 fn open_resting(path: &Path) -> Result<Connection> {
     let has = |suffix| fs::metadata(beside(path, suffix)).is_ok_and(|log| log.len() > 0);
     let is_unclosed = has("-wal") || has("-journal");
@@ -248,27 +248,27 @@ fn open_resting(path: &Path) -> Result<Connection> {
     })
 }
 
-/// Has the file read, and its log put into it: SQLite does neither until it must.
+/// Makes SQLite read the file and merge its log: it delays both until necessary.
 fn readable(connection: Connection) -> rusqlite::Result<Connection> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
 }
 
-/// The file as a URI that says that nothing changes it (SQLite, "URI Filenames").
+/// The file as an immutable URI (SQLite, "URI Filenames").
 fn unchanging(path: &Path) -> PathBuf {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {
         match byte {
             b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
             byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
-            // A text takes what is written.
+            // Writing to a `String` never fails.
             byte => drop(write!(uri, "%{byte:02X}")),
         }
     }
     PathBuf::from(OsString::from(uri + "?immutable=1"))
 }
 
-/// Makes the file, if it is not there, readable by nobody else; SQLite gives its log the same mode and owner.
+/// Creates the file, if it does not exist, readable only by its owner; SQLite gives its log the same mode and owner.
 fn create_private(path: &Path, data_dir: &Path) -> io::Result<()> {
     match data_dir::create_file(path, data_dir) {
         Ok(file) => file.sync_all().and_then(|()| sync_dir(path)),
@@ -277,13 +277,13 @@ fn create_private(path: &Path, data_dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a name in a directory as durable as the file is.
+/// Makes a directory entry as durable as its file.
 fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(parent(path))?.sync_all()
 }
 
-/// The file's schema version, if the file is ours and not from the future. Changes nothing, so that a file
-/// that is refused stays as it was.
+/// Returns the file's schema version if the file is ours and not from a later version. Changes nothing, so that a
+/// refused file stays as it was.
 fn version(connection: &Connection, path: &Path, ladder: &[&str]) -> Result<usize> {
     let open_error = |source| StoreError::Open { path: path.to_owned(), source };
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(open_error);
@@ -300,7 +300,7 @@ fn version(connection: &Connection, path: &Path, ladder: &[&str]) -> Result<usiz
     })
 }
 
-/// Climbs from version `found` to the top, all or nothing; copies a database that holds something first.
+/// Upgrades from version `found` to the newest, all or nothing; first copies a database that is not empty.
 fn migrate(connection: &mut Connection, path: &Path, found: usize, ladder: &[&str]) -> Result<()> {
     if found == ladder.len() {
         return Ok(());
@@ -317,7 +317,7 @@ fn migrate(connection: &mut Connection, path: &Path, found: usize, ladder: &[&st
 }
 
 fn climb(connection: &mut Connection, found: usize, ladder: &[&str]) -> rusqlite::Result<()> {
-    // A step may rebuild a table that others refer to; the pragma does nothing inside a transaction.
+    // A step may rebuild a table to which others refer; the pragma has no effect inside a transaction.
     connection.execute_batch("PRAGMA foreign_keys = OFF")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for step in &ladder[found..] {
@@ -337,7 +337,7 @@ fn copy_of_version(connection: &Connection, path: &Path, version: usize) -> Resu
     }
 }
 
-/// A file's neighbour, whose name is this much longer.
+/// The path of a file beside this one, with this suffix.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -350,16 +350,16 @@ pub(super) fn size_on_disk(path: &Path) -> u64 {
     size(path) + size(&beside(path, "-wal"))
 }
 
-/// Copies the database to a file, under that name only once it is whole and synced. In `data_dir` the copy belongs
-/// to whom that belongs.
+/// Copies the database to a file, which gets its name only once it is complete and synced. In `data_dir` the copy gets
+/// the owner of the directory.
 ///
-/// By VACUUM INTO: one read transaction, so that the copy is of one moment, and no room is copied that holds
-/// nothing. SQLite's online backup would begin anew with every commit in between.
+/// By VACUUM INTO: one read transaction, so that the copy is of one moment, and free pages are not copied. SQLite's
+/// online backup would restart with every commit in between.
 pub(super) fn copy(connection: &Connection, to: &Path, data_dir: &Path) -> Result<(), String> {
     let partial = beside(to, ".partial");
     let copied = || -> Result<(), Box<dyn std::error::Error>> {
         let _ = fs::remove_file(&partial);
-        // VACUUM INTO accepts an empty file, and so the mode is ours.
+        // VACUUM INTO accepts an existing empty file, which keeps the mode ours.
         create_private(&partial, data_dir)?;
         connection.execute("VACUUM INTO ?1", [partial.to_str().ok_or("the path is not UTF-8")?])?;
         File::open(&partial)?.sync_all()?;

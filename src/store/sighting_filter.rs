@@ -1,18 +1,19 @@
-//! Which sightings are written: an SD card need not bear every minute that a device is still where it was. Pure.
+//! Decides which sightings are written: an SD card need not record every minute that a device is still at its address.
+//! Pure.
 
 use std::{collections::HashMap, time::Duration};
 
 use crate::model::{Address, Allowance, Device, DeviceKey, Moment};
 
-/// A device that was seen within this long without a change is not written again.
+/// An unchanged device is not written again within this time.
 const KEPT: Duration = Duration::from_secs(3600);
 
-/// How often the addresses and the name of one device may change, within a day and at once: a device that makes them up
-/// has others each minute.
+/// How often the addresses and the name of one device may change per day, and at once: a device that invents them has
+/// others each minute.
 const CHANGES_OF_ONE: u32 = 6;
 
-/// How often anything is written within [`COMMIT_STRETCH`], and at once: each time costs the card some pages, however
-/// little it is. What has to wait is written with what comes next.
+/// How often anything is written per [`COMMIT_STRETCH`], and at once: each commit costs the card some pages, however
+/// small it is. Delayed sightings are written with the next commit.
 const COMMITS: u32 = 24;
 
 /// See [`COMMITS`].
@@ -20,15 +21,15 @@ const COMMIT_STRETCH: Duration = Duration::from_secs(4 * 3600);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// For each device, what was written of it at each of its addresses.
+/// For each device, the sightings written at each of its addresses.
 pub(super) struct SightingFilter {
     written: HashMap<DeviceKey, Vec<Sighting>>,
-    /// Of those that have changed within a day.
+    /// Of the devices that have changed within a day.
     changes: HashMap<DeviceKey, (Allowance, Moment)>,
     commits: Allowance,
 }
 
-/// What was written of a device at one address.
+/// The written sighting of a device at one address.
 struct Sighting {
     address: Address,
     name: Option<String>,
@@ -43,8 +44,8 @@ impl Default for SightingFilter {
 }
 
 impl SightingFilter {
-    /// The devices of which a sighting is to be written, each with all of its addresses: those of which something is
-    /// new, or nothing was written for an hour. Counts them as written.
+    /// Returns the devices whose sighting is to be written, each with all of its addresses: those with a change, and
+    /// those of which nothing was written for an hour. Counts them as written.
     pub(super) fn due(&mut self, seen: Vec<Device>, now: Moment) -> Vec<Vec<Device>> {
         if self.commits.left(now) == 0 {
             return Vec::new();
@@ -59,7 +60,7 @@ impl SightingFilter {
         devices
     }
 
-    /// Forgets what was written, which may be in the database no longer. How often is not forgotten.
+    /// Forgets the written sightings, which may no longer be in the database. The rate limits stay.
     pub(super) fn forget(&mut self) {
         self.written.clear();
     }
@@ -68,7 +69,7 @@ impl SightingFilter {
         let Some(key) = device.first().map(Device::key) else { return false };
         let before = self.written.get(&key).map_or(&[][..], Vec::as_slice);
         let at = |here: &Device| before.iter().find(|sighting| sighting.address == here.address);
-        // A source that does not know the name reports nothing new.
+        // A source without the name reports no change.
         let is_told = |here: &Device| {
             at(here).is_some_and(|sighting| here.name.is_none() || sighting.name == here.name)
         };
@@ -82,7 +83,7 @@ impl SightingFilter {
             Sighting { address: here.address.clone(), name, at: now }
         };
         let after: Vec<Sighting> = device.iter().map(sighting).collect();
-        // The first sighting of a device changes nothing.
+        // The first sighting of a device is no change.
         if has_changed && !before.is_empty() && !self.may_change(&key, now) {
             return false;
         }
@@ -100,7 +101,7 @@ impl SightingFilter {
         may
     }
 
-    /// Notes that it is written that a device was seen here, whatever other addresses it has.
+    /// Notes that a sighting of a device at this address is written, whatever other addresses it has.
     pub(super) fn note(&mut self, device: &Device, now: Moment) {
         let written = self.written.entry(device.key()).or_default();
         match written.iter_mut().find(|sighting| sighting.address == device.address) {
@@ -118,7 +119,7 @@ impl SightingFilter {
     }
 }
 
-/// The devices, each once for all of its addresses, in the order in which they were told.
+/// Groups the reports by device, in the order in which the devices were first reported.
 fn by_device(told: Vec<Device>) -> Vec<Vec<Device>> {
     let mut places = HashMap::new();
     let mut devices: Vec<Vec<Device>> = Vec::new();
@@ -143,7 +144,7 @@ mod tests {
         Device { address, mac: Some(crate::model::Mac::new([2, 0, 0, 0, 0, last])), name: None }
     }
 
-    /// How often something is written, and of how many devices, where this is told each minute for so long.
+    /// How often something is written, and for how many devices, if this is reported each minute for so long.
     fn written(
         sightings: &mut SightingFilter,
         minutes: u32,
@@ -155,12 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_change_is_written_hourly() {
+    fn an_unchanged_device_is_written_hourly() {
         assert_eq!(written(&mut SightingFilter::default(), 24 * 60, |_| vec![device(1, 1)]), (24, 24));
     }
 
     #[test]
-    fn a_device_that_moves_each_minute_is_written_now_and_then() {
+    fn limits_how_often_a_device_that_moves_each_minute_is_written() {
         let told = |minute: u32| vec![device(1, minute.to_be_bytes()[3])];
         let (commits, devices) = written(&mut SightingFilter::default(), 24 * 60, told);
         assert!(commits == devices && (7..=13).contains(&devices), "{devices}");
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_had_to_wait_is_written_with_the_next() {
+    fn a_delayed_sighting_is_written_with_the_next() {
         let mut sightings = SightingFilter::default();
         let one = |minute: u32| vec![device(minute.to_be_bytes()[3], 1)];
         let (_, early) = written(&mut sightings, 50, one);

@@ -1,4 +1,4 @@
-//! Sightings: feeds report which devices are there, each at all of its addresses.
+//! Records sightings: feeds report which devices are there, each at all of its addresses.
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -8,12 +8,12 @@ use crate::model::Device;
 
 impl Store {
     /// Records that devices are there now: those that were `seen`, and those that were only reported (`told`), if they
-    /// have answered before. Written at most hourly for a device that has not changed, and for one that keeps changing
-    /// only now and then.
+    /// have answered before. A sighting of an unchanged device is written at most hourly, and the changes of a device
+    /// that keeps changing are limited in rate.
     ///
     /// # Errors
     /// The store is closed.
-    pub async fn see(&self, seen: Vec<Device>, told: Vec<Device>) -> Result<()> {
+    pub async fn record_sightings(&self, seen: Vec<Device>, told: Vec<Device>) -> Result<()> {
         self.write_if(move |context| {
             // A device that cannot be looked up now is reported again in a minute.
             let is_known = |device: &Device| {

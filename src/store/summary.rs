@@ -1,4 +1,4 @@
-//! How the latest runs of each scanner went.
+//! The results of each scanner's latest runs.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use super::{
 };
 use crate::model::ScanStatus;
 
-/// How a scanner's latest runs went.
+/// The results of a scanner's latest runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScannerSummary {
     /// Its name.
     pub scanner: String,
     /// How its newest ended run ended.
     pub status: ScanStatus,
-    /// How long that took, by the wall clock of then; `None` if that was set meanwhile.
+    /// Its duration by the wall clock of then; `None` if the clock was set meanwhile.
     pub took: Option<Duration>,
-    /// When its newest complete run ended; `None` if there is none.
+    /// When its newest complete run ended; `None` before the first.
     pub complete: Option<Timestamp>,
 }
 
 impl Store {
-    /// How the latest runs of every scanner went that ever had one to its end.
+    /// Returns the results of the latest runs of every scanner that has an ended run.
     ///
     /// # Errors
     /// The database fails, or the store is closed.

@@ -1,4 +1,4 @@
-//! Changes of ports that wait for a second observation: which ports wait, and what an observation settles.
+//! Port changes that wait for a second observation: stores them, and reports those that an observation confirms.
 
 use rusqlite::{Connection, params};
 
@@ -14,22 +14,22 @@ use crate::model::{
     unconfirmed::{Told, Unconfirmed, UnconfirmedEndpoint},
 };
 
-/// Ports of one device that are reported one by one, if they change at once. More are one event: a device that opens a
-/// thousand does so in one go, and must not fill the disk with it.
+/// The most simultaneous changes of a device that are reported port by port. More become one event: a device that opens
+/// a thousand ports at once must not fill the disk with events.
 const ONE_BY_ONE: u32 = 64;
 
 impl Store {
-    /// The endpoints of which ports wait for a second observation.
+    /// Returns the endpoints with port changes that wait for a second observation.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn doubts(&self) -> Result<Vec<UnconfirmedEndpoint>> {
+    pub async fn unconfirmed_endpoints(&self) -> Result<Vec<UnconfirmedEndpoint>> {
         self.read(unconfirmed_endpoints).await
     }
 }
 
-/// Reports what an observation has settled, and keeps what is unconfirmed by it. `open` are the ports that were open
-/// before.
+/// Reports the changes that an observation confirms, and stores those that remain unconfirmed. `open` are the ports
+/// that were open before.
 pub(super) fn settle(
     connection: &Connection,
     (id, device, scan): (i64, &Device, ScanId),
@@ -50,19 +50,19 @@ pub(super) fn settle(
     }
     let has_baseline = has_baseline(connection)?;
     let expected = expected::of(connection, device.mac, Some(&device.address))?;
-    for what in changes {
-        let is_unexpected = what.ports().is_some_and(|(_, ports)| {
+    for kind in changes {
+        let is_unexpected = kind.ports().is_some_and(|(_, ports)| {
             ports.iter().any(|port| {
-                expected.is(protocol, port, PortState::Open) != matches!(what, ChangeKind::Opened(..))
+                expected.is(protocol, port, PortState::Open) != matches!(kind, ChangeKind::Opened(..))
             })
         });
         let alert = has_baseline && is_unexpected;
-        record_event(connection, &NewEvent { at: new.at, scan: Some(scan), device, what, alert })?;
+        record_event(connection, &NewEvent { at: new.at, scan: Some(scan), device, kind, alert })?;
     }
     Ok(())
 }
 
-/// Ports as they are reported: one by one, or all at once.
+/// Splits ports into the sets that are reported: one by one, or all at once.
 fn portions(ports: &PortSet) -> impl Iterator<Item = PortSet> {
     let many = (ports.len() > ONE_BY_ONE).then(|| ports.clone());
     let few = if many.is_some() { PortSet::default() } else { ports.clone() };
@@ -88,7 +88,7 @@ fn keep(connection: &Connection, endpoint: i64, protocol: Protocol, unconfirmed:
     connection.prepare_cached(sql)?.execute(params![endpoint, protocol.as_str()])?;
     let openings = unconfirmed.openings.iter().map(|waiting| (true, waiting));
     let closings = unconfirmed.closings.iter().map(|waiting| (false, waiting));
-    // Two that wait since the same time have become one when a clock was set back.
+    // If a clock was set back, two entries may have the same time and become one.
     let sql =
         "INSERT INTO unconfirmed (endpoint, protocol, opening, since, ports) VALUES (?1, ?2, ?3, ?4, ?5)
                ON CONFLICT DO UPDATE SET ports = ports || ',' || excluded.ports";

@@ -1,4 +1,4 @@
-//! A host's result as it is stored: what stays the same from look to look, in few bytes, found by digest.
+//! The stored form of a host's result: only what stays the same from scan to scan, in few bytes, found by digest.
 
 use sha2::{Digest, Sha256};
 
@@ -6,22 +6,22 @@ use crate::model::{HostReport, PortRange, PortSet, PortState, ScanId};
 
 use super::error::{Result, StoreError};
 
-/// The verdicts on one host's ports: what was looked at, what most of it is, and what differs.
+/// The verdicts on one host's ports: the coverage, the default state, and the ports that differ from it.
 ///
-/// Round-trip times are no part of it, as they differ every time. Neither are reasons: those of `open` and
-/// `closed` follow from the state, and those of `filtered` come and go, because hosts and routers limit how
-/// many ICMP errors they send, so that a port is `admin-prohibited` today and `no-response` tomorrow. With
-/// them an unchanged host would seldom have an unchanged digest.
+/// Round-trip times are left out, as they differ every time. So are reasons: those of `open` and `closed` follow from
+/// the state, and those of `filtered` vary, because hosts and routers limit how many ICMP errors they send, so that a
+/// port is `admin-prohibited` today and `no-response` tomorrow. With them an unchanged host would seldom have an
+/// unchanged digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verdicts {
     coverage: PortSet,
     default_state: PortState,
-    /// First and last port of a run in one state other than the default; ascending, never overlapping, never
+    /// First and last port of each range in one state other than the default; ascending, never overlapping, never
     /// touching in the same state.
     exceptions: Vec<(u16, u16, PortState)>,
 }
 
-/// The first byte of every body; another number will mean another layout.
+/// The first byte of every body; another layout will have another number.
 const FORMAT: u8 = 1;
 
 /// A state's number on disk is its index here: only ever append.
@@ -35,7 +35,7 @@ const STATES: [PortState; 6] = [
 ];
 
 impl Verdicts {
-    /// The verdicts of a report. A finding counts as covered; of two on one port the later in the list holds.
+    /// The verdicts of a report. A finding counts as covered; of two findings on one port the later in the list counts.
     pub(super) fn of(report: &HostReport) -> Self {
         let mut findings: Vec<_> = report.findings.iter().map(|found| (found.port, found.state)).collect();
         findings.sort_by_key(|&(port, _)| port);
@@ -62,7 +62,7 @@ impl Verdicts {
         Self { coverage, default_state: report.default_state, exceptions }
     }
 
-    /// The ports that were looked at.
+    /// The ports that were scanned.
     pub(super) fn coverage(&self) -> &PortSet {
         &self.coverage
     }
@@ -78,7 +78,7 @@ impl Verdicts {
         self.coverage.minus(&PortSet::from_ranges(others)).union(&named)
     }
 
-    /// First and last port of every run in one state other than the default, ascending.
+    /// First and last port of every range in one state other than the default, ascending.
     pub(super) fn into_exceptions(self) -> Vec<(u16, u16, PortState)> {
         self.exceptions
     }
@@ -89,8 +89,8 @@ impl Verdicts {
         (self.coverage, self.default_state, self.exceptions.into_iter().flat_map(ports))
     }
 
-    /// What they say, stretch by stretch, of a look that was part of this scan.
-    pub(super) fn stretches(&self, scan: ScanId) -> impl Iterator<Item = PortRange> {
+    /// The verdicts as ranges of ports, attributed to this scan.
+    pub(super) fn port_ranges(&self, scan: ScanId) -> impl Iterator<Item = PortRange> {
         let named = PortSet::from_ranges(self.exceptions.iter().map(|&(first, last, _)| (first, last)));
         let rest = self.coverage.minus(&named);
         let rest: Vec<_> = rest.ranges().iter().map(|&(first, last)| (first, last, None)).collect();
@@ -104,10 +104,9 @@ impl Verdicts {
         })
     }
 
-    /// The one spelling of these verdicts in bytes: format, default state, number of ranges and the ranges,
-    /// number of exceptions and the exceptions. Ranges are written as the gap since the end of the one
-    /// before and their length less one; numbers as LEB128. A host with all ports closed but three is 20
-    /// bytes or so.
+    /// The canonical encoding of these verdicts: format, default state, number of ranges and the ranges, number of
+    /// exceptions and the exceptions. Ranges are written as the gap since the end of the one before and their length
+    /// less one; numbers as LEB128. A host with all but three ports closed takes 20 bytes or so.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut body = vec![FORMAT, code(self.default_state)];
         let mut end = 0;
@@ -134,7 +133,7 @@ impl Verdicts {
     }
 }
 
-/// What a body is found by.
+/// The digest by which a body is found.
 pub(super) fn digest(body: &[u8]) -> [u8; 32] {
     Sha256::digest(body).into()
 }
@@ -158,7 +157,7 @@ fn put_range(body: &mut Vec<u8>, end: &mut u32, first: u16, last: u16) {
     *end = u32::from(last) + 1;
 }
 
-/// What is left to read of a body; every reader answers `None` on damage.
+/// The unread rest of a body; every method returns `None` on damage.
 struct Bytes<'a>(&'a [u8]);
 
 impl Bytes<'_> {
@@ -248,9 +247,9 @@ mod tests {
     }
 
     proptest! {
-        /// Against the naive model: a map of every covered port to its state.
+        /// Compares with the naive model: a map of every covered port to its state.
         #[test]
-        fn what_goes_in_comes_out(
+        fn decodes_what_it_encoded(
             ranges in prop::collection::vec((any::<u16>(), 0..900_u16), 0..20),
             default in state(),
             findings in prop::collection::btree_map(any::<u16>(), state(), 0..300),
@@ -267,18 +266,18 @@ mod tests {
             let read = Verdicts::decode(&body).unwrap();
             prop_assert_eq!(&read, &stored);
             prop_assert!(read.coverage.iter().eq(naive.keys().copied()));
-            let mut told = PortStates::default();
-            told.add_older(read.stretches(ScanId(7)));
-            prop_assert_eq!(told.covered(), read.coverage.clone());
+            let mut states = PortStates::default();
+            states.add_older(read.port_ranges(ScanId(7)));
+            prop_assert_eq!(states.covered(), read.coverage.clone());
             for (port, state) in &naive {
-                let stretch = told.at(*port).unwrap();
-                prop_assert_eq!((stretch.state, stretch.listed, stretch.scan), (*state, *state != default, 7));
+                let range = states.at(*port).unwrap();
+                prop_assert_eq!((range.state, range.listed, range.scan), (*state, *state != default, 7));
             }
             prop_assert_eq!(read.encode(), body);
         }
 
         #[test]
-        fn damage_is_refused_or_read_but_never_a_panic(body in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn damaged_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..80)) {
             let mut body = body;
             if let Some(format) = body.first_mut() {
                 *format = FORMAT;
@@ -288,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_forgets_what_is_not_stable() {
+    fn the_digest_ignores_round_trip_times_and_reasons() {
         let open = [(22, PortState::Open), (80, PortState::Filtered)];
         let first = report(PortSet::all(), PortState::Closed, open, Reason::NoResponse, None);
         let slower = Some(Duration::from_millis(9));
@@ -300,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn is_small() {
+    fn a_usual_result_takes_twenty_bytes() {
         let open = [(22, PortState::Open), (80, PortState::Open), (49_152, PortState::Open)];
         let body =
             Verdicts::of(&report(PortSet::all(), PortState::Closed, open, Reason::SynAck, None)).encode();

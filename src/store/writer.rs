@@ -1,7 +1,7 @@
-//! The one thread that writes.
+//! The writer thread, the only one that writes.
 //!
-//! An SD card is worn by small synchronous writes, so hosts that finish within ten seconds share a commit; a
-//! commit's changes stay in memory until the disk has them, so that a full disk loses none.
+//! Small synchronous writes wear an SD card, so hosts that finish within ten seconds share a commit. The changes of a
+//! commit stay in memory until the disk has them, so that a full disk loses none.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -23,27 +23,28 @@ use super::{
 };
 use crate::model::Moment;
 
-/// Requests that wait for the writer. When the disk is full this is what makes the callers wait.
+/// Requests that wait for the writer. On a full disk this limit makes callers wait.
 pub(super) const QUEUE: usize = 64;
 
-/// Most changes of one commit: what is kept in memory while the disk takes nothing.
+/// Most changes of one commit: the limit of what is kept in memory while the disk accepts no writes.
 const BATCH: usize = 256;
 
-/// What the writer is asked to do.
+/// A request to the writer.
 pub(super) enum Request {
     /// Complete this change, and commit it with others.
     Change(Completion),
     /// Run this job alone.
     Exclusive(RunExclusive),
-    /// Commit what was asked before.
+    /// Commit all earlier requests.
     Flush(Done<()>),
 }
 
-/// Completes a change when the writer takes it; `None`: there is nothing to write, and the caller has its answer.
+/// Completes a change when the writer takes it; returns `None` if there is nothing to write and the caller has its
+/// answer.
 pub(super) type Completion = Box<dyn FnOnce(&mut ChangeContext<'_>) -> Option<Box<dyn Pending>> + Send>;
 
-/// A job that has the connection to itself between two commits, in transactions of its own. It gives its caller the
-/// answer itself, also that nothing can be written, and is not kept for another try.
+/// A job that has the connection to itself between two commits, in transactions of its own. It sends its own answer,
+/// including that nothing can be written, and is not retried.
 pub(super) struct RunExclusive {
     pub(super) turn: Turn,
     pub(super) job: Job,
@@ -54,18 +55,18 @@ pub(super) type Job = Box<dyn FnOnce(Result<&mut Connection>, &mut WriterState) 
 /// When a job runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// After all that was asked before is committed, or the disk did not take it.
+    /// After all earlier requests are committed, or the disk did not accept them.
     AfterCommit,
-    /// As the first of several short steps: after the same commit, and not at all while the disk takes nothing.
+    /// The first of several short steps: after the same commit, and not at all while the disk accepts no writes.
     FirstStep,
-    /// As another step: before it only what is due is committed. So other writes wait for one step at most, and do not
-    /// cost a commit per step.
+    /// A further step: only what is due is committed before it. So other writes wait for at most one step, without a
+    /// commit per step.
     NextStep,
 }
 
-/// What the writer works on.
+/// What a writer is made of.
 pub(super) struct Parts {
-    /// `None`: the file could be opened to be read only, until `reopening` succeeds.
+    /// `None`: the file could be opened only for reading, until `reopening` succeeds.
     pub(super) connection: Option<Connection>,
     pub(super) reopening: Reopening,
     pub(super) path: PathBuf,
@@ -74,7 +75,7 @@ pub(super) struct Parts {
     pub(super) state: WriterState,
     /// The id of the latest change event on the disk.
     pub(super) latest_event: watch::Sender<i64>,
-    /// Changes to begin with.
+    /// The first changes to commit.
     pub(super) batch: Vec<Box<dyn Pending>>,
 }
 
@@ -89,10 +90,10 @@ pub(super) struct Writer {
     latest_event: watch::Sender<i64>,
     batch: Vec<Box<dyn Pending>>,
     flushes: Vec<Done<()>>,
-    /// Whether what waits is to be committed without waiting for company.
+    /// Whether pending changes are to be committed without waiting for others.
     is_urgent: bool,
-    /// When hosts were last committed. What else is written is rare, and the first host of a scan is not to
-    /// wait because the scan has just begun.
+    /// When hosts were last committed. Other writes are rare, and the first host of a scan must not wait because the
+    /// scan's start was just committed.
     last_hosts: Option<Moment>,
     last_failure: Option<Moment>,
 }
@@ -100,7 +101,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { connection, reopening, path, pace, condition, state, latest_event, batch } = parts;
-        // Whether a disk with no room to spare takes a commit is known only once it is tried.
+        // Whether a nearly full disk accepts a commit is known only after a try.
         let is_unsure = connection.is_none() || is_short_of_room(&path);
         Self {
             last_failure: is_unsure.then(|| state.now()),
@@ -118,10 +119,10 @@ impl Writer {
         }
     }
 
-    /// Works until it is stopped or every handle is gone, then commits what is queued.
+    /// Runs until it is stopped or every handle is gone, then commits what is queued.
     ///
     /// # Errors
-    /// [`StoreError::Unwritten`] if the disk does not take the last of it.
+    /// [`StoreError::Unwritten`] if the disk does not accept the remaining changes.
     pub(super) async fn run(
         mut self,
         mut requests: mpsc::Receiver<Request>,
@@ -159,7 +160,7 @@ impl Writer {
         }
     }
 
-    /// How long until the next commit is due; `None` if there is nothing to commit.
+    /// The time until the next commit is due; `None` if there is nothing to commit.
     fn wait(&self) -> Option<Duration> {
         let now = self.state.now();
         if let Some(failed) = self.last_failure {
@@ -204,7 +205,7 @@ impl Writer {
         let is_run = connection.is_ok();
         job(connection, &mut self.state);
         match turn {
-            // The job may have given scans other ids; those of the changes that wait are fixed already.
+            // The job may have changed the ids of scans; the ids in pending changes are fixed already.
             Turn::AfterCommit => {
                 if let (true, Some(connection)) = (self.batch.is_empty(), &self.connection) {
                     self.state.read_last_scan(connection);
@@ -218,7 +219,7 @@ impl Writer {
         }
     }
 
-    /// Commits all that waits and answers the callers, or keeps it for the next try.
+    /// Commits all pending changes and answers the callers, or keeps the changes for the next try.
     fn commit(&mut self) {
         let now = self.state.now();
         match self.write() {
@@ -246,7 +247,7 @@ impl Writer {
         }
     }
 
-    /// Makes the changes that wait; or why not, where that is not reported yet.
+    /// Makes the pending changes; the error is the fault, unless it is already reported.
     fn write(&mut self) -> Result<(), Option<StoreHealth>> {
         self.check_name().map_err(|()| None)?;
         let connection = self.connection.as_mut().ok_or(None)?;
@@ -257,32 +258,32 @@ impl Writer {
         made.map_err(|error| Some(diagnose(&self.path, &error)))
     }
 
-    /// Checks that the file still has its name: what is written to a file without a name is lost.
+    /// Checks that the path still leads to the file: data written to a file without a name is lost.
     fn check_name(&mut self) -> Result<(), ()> {
         let is_replaced = self.condition.is_replaced();
         if is_replaced && let Some(connection) = &self.connection {
-            // To the file, wherever it is now, goes what is its own. Otherwise the log, which kept its name, would be
-            // put into the file that has come instead. If this fails, the next check tries it again.
+            // Writes the log into its own file, wherever that is now. Otherwise the log, which kept its name, would be
+            // merged into the file that replaced it. If this fails, the next check tries again.
             let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         }
         if is_replaced { Err(()) } else { Ok(()) }
     }
 
-    /// Opens what could not be opened to be written before, if it can be now.
+    /// Opens the database for writing if that failed before and is possible now.
     async fn reopen(&mut self) {
         if self.connection.is_none() {
             self.connection = self.reopening.attempt(&self.path).await;
         }
     }
 
-    /// The fault of the store that is shown now, if any.
+    /// The published health of the store.
     fn health(&self) -> StoreHealth {
         self.condition.watch().borrow().clone()
     }
 
-    /// Announces that there are change events since the last commit, if there are.
+    /// Announces the change events since the last commit, if there are any.
     fn announce_events(&self) {
-        // What cannot be read now is announced with the next commit.
+        // If this cannot be read now, the next commit announces it.
         if let Some(Ok(latest)) = self.connection.as_ref().map(numbers::latest_event) {
             self.latest_event.send_if_modified(|announced| std::mem::replace(announced, latest) != latest);
         }

@@ -90,7 +90,7 @@ async fn changes(
         let differences = api.differences.clone();
         async move {
             let Some(asked) = asked else { return Ok(None) };
-            let page = differences.news(asked.clone()).await?;
+            let page = differences.change_events(asked.clone()).await?;
             Ok(Some((page.rows, page.next.map(|after| ChangeFilter { after, ..asked }))))
         }
     });
@@ -128,11 +128,11 @@ impl ChangeRow {
     }
 
     pub(super) fn of(news: ChangeEvent) -> Self {
-        let ChangeEvent { id, at, scan, device, address, what, alert } = news;
-        let kind = what.as_str();
+        let ChangeEvent { id, at, scan, device, address, kind: change, alert } = news;
+        let kind = change.as_str();
         let mac = if let DeviceKey::Mac(mac) = device { Some(mac) } else { None };
         let (mut protocol, mut port, mut ports, mut from) = (None, None, None, None);
-        match what {
+        match change {
             ChangeKind::Opened(of, which) | ChangeKind::Closed(of, which) => {
                 protocol = Some(of);
                 port = which.nth(0).filter(|_| which.len() == 1);

@@ -85,7 +85,7 @@ async fn events(
     Extension(extended): Extension<ExtendedTimeout>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let newest = api.store.newest();
+    let newest = api.store.latest_event();
     let sent = match headers.get("last-event-id") {
         None => *newest.borrow(),
         Some(id) => id.to_str().ok().and_then(|id| id.trim().parse().ok()).ok_or_else(|| {
@@ -132,7 +132,7 @@ impl Listener {
             // Marked as seen before the changes are read, so that one in between wakes this again.
             self.newest.borrow_and_update();
             let asked = ChangeFilter { after: self.sent, ..ChangeFilter::default() };
-            let page = self.differences.news(asked).await.ok()?;
+            let page = self.differences.change_events(asked).await.ok()?;
             if let Some(last) = page.rows.last() {
                 self.sent = last.id;
                 return Some(page.rows.into_iter().map(change).collect::<String>().into());

@@ -68,7 +68,7 @@ fn ports_and_banners_of_a_host_are_one_host() {
 }
 
 #[test]
-fn masscan_covers_what_it_says_that_it_asked_for() {
+fn masscan_covers_the_ports_it_requested() {
     let scaninfo = "<scaninfo type=\"syn\" protocol=\"tcp\" services=\"1-100\"/>";
     let elements = [
         masscanned("192.0.2.5", 1_772_359_201, &port("tcp", 22, "open")),
@@ -101,7 +101,7 @@ fn closed(ports: &str) -> String {
 }
 
 #[test]
-fn of_a_target_that_was_given_twice_the_later_look_counts() {
+fn of_a_target_given_twice_the_later_scan_counts() {
     let name = "<hostnames><hostname name=\"nas.lan\" type=\"user\"/></hostnames>";
     let mac = "<address addr=\"02:00:00:00:00:05\" addrtype=\"mac\"/>";
     let elements = [
@@ -127,7 +127,7 @@ fn a_host_is_given_up_only_if_no_element_has_its_ports() {
 }
 
 #[test]
-fn a_host_that_was_seen_once_and_looked_at_once_is_looked_at() {
+fn a_host_seen_once_and_scanned_once_counts_as_scanned() {
     let seen = "<host><status state=\"up\"/><address addr=\"192.0.2.5\"/></host>";
     let down = seen.replace("up", "down");
     let looked = host("192.0.2.5", "", &port("tcp", 22, "open"));
@@ -165,7 +165,7 @@ fn distinct_hosts_are_bounded_and_not_the_elements() {
 const STATES: [&str; 4] = ["open", "closed", "filtered", "open|filtered"];
 
 proptest! {
-    /// Against the naive model: a table of ports, written by one element after the other.
+    /// Compares with the naive model: a table of ports, written by one element after the other.
     #[test]
     fn each_port_has_its_newest_verdict(
         elements in prop::collection::vec(

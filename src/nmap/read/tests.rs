@@ -1,4 +1,4 @@
-//! Files as nmap writes them, and files as nobody should.
+//! Files as nmap writes them, and malformed ones.
 
 use std::io;
 
@@ -84,7 +84,7 @@ fn a_host_is_read_whole() {
 }
 
 #[test]
-fn progress_between_hosts_and_what_is_unknown_are_passed_over() {
+fn progress_and_unknown_elements_are_skipped() {
     let progress = r#"<taskprogress task="Connect Scan" time="1772359203" percent="12.00" remaining="8" etc="1772359211"/>"#;
     let unknown = format!("<novelty><host>{PRINTER}</host></novelty>");
     let second = PRINTER.replace("192.0.2.5", "2001:db8::5").replace("\"ipv4\"", "\"ipv6\"");
@@ -195,7 +195,7 @@ fn every_truncation_is_refused() {
     let whole = text.trim_end().len();
     for length in 0..whole {
         let error = read(&text[..length]).expect_err("half a report");
-        // Before its first tag a file may be anybody's.
+        // Before its first tag a file may be any program's.
         let expected = if length > text.find("<nmaprun").unwrap() + 1 { "in the middle" } else { "report" };
         let said = error.to_string();
         let within_a_reference = said.contains("before end of input");
@@ -208,7 +208,7 @@ fn every_truncation_is_refused() {
 }
 
 #[test]
-fn a_bomb_does_not_go_off() {
+fn an_xml_bomb_is_refused() {
     let bomb = r#"<?xml version="1.0"?>
 <!DOCTYPE nmaprun [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
 <nmaprun start="1772359200"><host><hostnames><hostname name="&b;"/></hostnames></host></nmaprun>"#;
@@ -217,7 +217,7 @@ fn a_bomb_does_not_go_off() {
         "[<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\">]",
         "SYSTEM \"nmap.dtd\"",
     );
-    assert!(matches!(read(&external), Err(ReadError::Malformed(_))), "an entity that nobody has declared");
+    assert!(matches!(read(&external), Err(ReadError::Malformed(_))), "an undeclared entity");
     let late = report(PRINTER).replace("<verbose", "<!DOCTYPE x [<!ENTITY a \"b\">]><verbose");
     assert!(read(&late).is_err());
 }
@@ -239,14 +239,14 @@ fn other_files_are_told_apart() {
         let said = read(text).unwrap_err().to_string();
         assert!(said.contains(why), "{text}: {said}");
     }
-    assert!(read("\u{feff}<nmaprun start=\"1772359200\"/>").is_ok(), "a byte order mark is nobody's fault");
+    assert!(read("\u{feff}<nmaprun start=\"1772359200\"/>").is_ok(), "a byte order mark is accepted");
     assert!(matches!(
         Report::open(&b"<nmaprun start=\"1772359200\" args=\"\xff\"/>"[..]).map(|_| ()),
         Err(ReadError::Malformed(_))
     ));
 }
 
-/// A file of which every byte is made when it is read.
+/// A file that is generated while it is read.
 struct Endless {
     head: Vec<u8>,
     line: Vec<u8>,
@@ -287,7 +287,7 @@ fn nothing_grows_without_end() {
 }
 
 proptest! {
-    /// Whatever is done to a report, the answer is a report or a reason.
+    /// For any modification of a report, the result is a report or an error.
     #[test]
     fn damage_never_panics(at in 0..2000_usize, with in ".{0,8}", cut in 0..40_usize) {
         let mut text = report(PRINTER);

@@ -34,11 +34,11 @@ pub(super) fn host(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io
     let listing = host.listing(run);
     let ports = listing.listed.iter().map(|&(protocol, found)| {
         let name = service(run, protocol, found.port).unwrap_or_default();
-        // Owner, RPC and version are for scans that ask for them.
+        // Owner, RPC and version belong to scans that determine them.
         format!("{}/{}/{protocol}//{name}///", found.port, found.state)
     });
     write!(out, "{start}\tPorts: {}", ports.collect::<Vec<_>>().join(", "))?;
-    // There is room for one: the largest.
+    // There is room for only one: the largest.
     if let Some(extra) = listing.extra.first() {
         write!(out, "\tIgnored State: {} ({})", extra.state, extra.count())?;
     }

@@ -1,12 +1,12 @@
-//! Which of a host's ports are listed, and which are only counted.
+//! Decides which of a host's ports are listed, and which are only counted.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::Run;
 use crate::model::{HostReport, PortFinding, PortSet, PortState, Protocol, Reason};
 
-/// More ports than this in one state other than open are counted: nmap's users know the number. `-vv` doubles
-/// it, as there.
+/// If more ports than this are in one state other than open, they are only counted: nmap's users know the number. `-vv`
+/// doubles it, as in nmap.
 const MOST_LISTED: usize = 25;
 
 /// A host's ports as nmap would present them.
@@ -42,7 +42,7 @@ impl Listing {
         let most = MOST_LISTED * usize::from(run.verbose.max(1));
         let (mut listed, mut extra) = (Vec::new(), Vec::new());
         for (state, ports) in groups {
-            // What may be open is worth a line to who asks for open ports only.
+            // A port that may be open is listed even when only open ports are wanted.
             let may_be_open =
                 matches!(state, PortState::Open | PortState::OpenFiltered | PortState::Unfiltered);
             if state == PortState::Open || (ports.len() <= most && (may_be_open || !run.open_only)) {

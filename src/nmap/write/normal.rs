@@ -1,4 +1,4 @@
-//! `-oN`: what nmap prints, as people grep it (`Nmap scan report for`, `22/tcp open`).
+//! `-oN`: nmap's normal output, as people grep it (`Nmap scan report for`, `22/tcp open`).
 
 use std::{
     io::{self, Write},
@@ -77,7 +77,7 @@ fn not_shown(listing: &Listing) -> String {
     reasons.collect::<Vec<_>>().join(", ")
 }
 
-/// Two digits that mean something: `0.00013`, `0.039`, `1.50`.
+/// Two significant digits: `0.00013`, `0.039`, `1.50`.
 pub(super) fn seconds(time: Duration) -> String {
     let decimals = (2..6).find(|&decimals| time.as_secs_f64() * 10_f64.powi(decimals) >= 10.0).unwrap_or(6);
     format!("{:.*}", usize::try_from(decimals).unwrap_or(6), time.as_secs_f64())

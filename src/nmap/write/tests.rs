@@ -1,4 +1,4 @@
-//! What is written is what nmap would have written, and is read again as what it was.
+//! The output is what nmap would have written, and is read back unchanged.
 
 use std::io::BufReader;
 
@@ -63,7 +63,7 @@ fn up(address: &str, coverage: &str, findings: &[PortFinding]) -> HostReport {
     }
 }
 
-/// One of each kind.
+/// One host of each kind.
 fn network() -> Vec<(HostReport, Option<Mac>, Option<&'static str>)> {
     let mac = "02:00:00:00:00:05".parse().ok();
     let printer = up(
@@ -108,7 +108,7 @@ fn the_three_formats() {
 }
 
 #[test]
-fn more_is_told_if_asked_for() {
+fn verbosity_adds_detail() {
     let asked = asked("1-1000");
     let run = Run { verbose: 1, reasons: true, unfinished: Some("interrupted"), ..run(&asked) };
     insta::assert_snapshot!("normal_verbose", written(Format::Normal, &run, &network()));
@@ -121,7 +121,7 @@ fn more_is_told_if_asked_for() {
 }
 
 #[test]
-fn only_what_is_open_is_listed_if_asked_for() {
+fn lists_only_open_ports_on_request() {
     let asked = asked("1-1000");
     let run = Run { open_only: true, ..run(&asked) };
     let text = written(Format::Grepable, &run, &network());
@@ -129,14 +129,14 @@ fn only_what_is_open_is_listed_if_asked_for() {
 }
 
 #[test]
-fn latencies_have_two_digits_that_mean_something() {
+fn latencies_have_two_significant_digits() {
     for (micros, expected) in [(130, "0.00013"), (39_000, "0.039"), (1_500_000, "1.50"), (3, "0.000003")] {
         assert_eq!(normal::seconds(Duration::from_micros(micros)), expected);
     }
 }
 
 proptest! {
-    /// Names and reasons are strangers' words; and what differs from the default is found again.
+    /// Names and reasons are untrusted text; and the ports that differ from the default are found again.
     #[test]
     fn what_is_written_is_read_again(
         name in r"[^\pC\p{Zl}\p{Zp}]{1,60}",
@@ -158,7 +158,7 @@ proptest! {
         let host = reading.next_host().unwrap().unwrap();
         prop_assert_eq!(host.name, Some(name));
         let read = &host.reports[0];
-        // Which state most ports are in may be seen otherwise; what each port is may not.
+        // The default state may be read back differently; the state of each port may not.
         prop_assert_eq!(&read.coverage, &report.coverage);
         for port in report.coverage.iter() {
             prop_assert_eq!(read.verdict(port).unwrap().state, report.verdict(port).unwrap().state);

@@ -1,4 +1,4 @@
-//! `-oX`: what nmap's DTD (nmap.dtd, 7.9x) allows, in the order it demands.
+//! `-oX`: the elements that nmap's DTD (nmap.dtd, 7.9x) allows, in the order that it requires.
 
 use std::{
     io::{self, Write},
@@ -48,7 +48,7 @@ pub(super) fn host(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io
     part(out, run, host, 0..usize::MAX).map(|_| ())
 }
 
-/// These of the ports that are listed, with what comes before and after them; whether there are more.
+/// Writes these of the listed ports, with the parts before and after them; returns whether more follow.
 pub(super) fn part(
     out: &mut dyn Write,
     run: &Run<'_>,
@@ -77,7 +77,7 @@ pub(super) fn part(
     Ok(!is_last)
 }
 
-/// All that is told of a host as a whole.
+/// Everything about a host as a whole.
 fn head(out: &mut dyn Write, host: &Scanned<'_>, address: &Address) -> io::Result<()> {
     let (started, finished) = (host.started.as_second(), host.finished.as_second());
     write!(out, "<host starttime=\"{started}\" endtime=\"{finished}\"")?;
@@ -152,12 +152,12 @@ pub(super) fn end(out: &mut dyn Write, run: &Run<'_>, up: usize) -> io::Result<(
     )
 }
 
-/// What usually listens there; the list is one of TCP ports.
+/// The usual service on the port; the list is one of TCP ports.
 pub(super) fn service(run: &Run<'_>, protocol: Protocol, port: u16) -> Option<&'static str> {
     (run.service)(port).filter(|_| protocol == Protocol::Tcp)
 }
 
-/// A text as an attribute's value. What XML 1.0 cannot hold at all (2.2) becomes U+FFFD.
+/// A text as an attribute's value. Characters that XML 1.0 cannot represent (2.2) become U+FFFD.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -11,7 +11,7 @@ impl Running {
         let Some(since) = self.absence.due(feeds_up, &self.parts.times()) else { return };
         let store = self.parts.store.clone();
         self.writes.spawn(async move {
-            if let Err(error) = store.miss(since).await {
+            if let Err(error) = store.mark_absent_since(since).await {
                 tracing::error!(%error, "who is gone could not be noted");
             }
             Done::Other
@@ -22,7 +22,7 @@ impl Running {
     pub(super) fn ask_for_doubts(&mut self) {
         let store = self.parts.store.clone();
         self.writes.spawn(async move {
-            match store.doubts().await {
+            match store.unconfirmed_endpoints().await {
                 Ok(doubts) => Done::Doubts(doubts),
                 Err(error) => {
                     tracing::error!(%error, "what is to be looked at again could not be read");

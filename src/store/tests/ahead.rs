@@ -6,11 +6,11 @@ use super::*;
 use crate::clock::EARLIEST_SANE;
 
 /// A look at a device by the clock of now.
-async fn look(store: &Store, bench: &Bench, who: u8, open: &[u16]) -> ScanId {
+async fn look(store: &Store, bench: &Bench, last: u8, open: &[u16]) -> ScanId {
     let scan = run(store).await;
     let now = bench.clock.wall();
-    let observation = Observation { started: now, finished: now, ..up(scan, device(who), open) };
-    store.see(vec![device(who)], Vec::new()).await.unwrap();
+    let observation = Observation { started: now, finished: now, ..up(scan, device(last), open) };
+    store.record_sightings(vec![device(last)], Vec::new()).await.unwrap();
     store.record(observation).await.unwrap();
     store.end_scan(scan, ScanStatus::Complete).await.unwrap();
     bench.clock.pass(Duration::from_secs(1));
@@ -36,7 +36,7 @@ async fn after_2100(bench: &Bench) -> (Store, WriterThread, Vec<i64>) {
 }
 
 #[tokio::test]
-async fn a_scan_is_as_old_as_its_start_where_a_clock_was_ahead_before_it() {
+async fn a_scan_is_as_old_as_its_start_after_the_clock_was_ahead() {
     let bench = Bench::new(EAGER);
     let (store, threads, ids) = after_2100(&bench).await;
     assert_eq!(ids[3..], [seconds("2100-01-01T00:00:01Z"), seconds("2100-01-01T00:00:02Z")]);
@@ -57,7 +57,7 @@ async fn a_scan_is_as_old_as_its_start_where_a_clock_was_ahead_before_it() {
 }
 
 #[tokio::test]
-async fn a_start_before_the_clock_was_set_makes_no_scan_old() {
+async fn a_start_before_the_clock_was_set_does_not_make_a_scan_old() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     look(&store, &bench, 1, &[22]).await;
@@ -69,7 +69,7 @@ async fn a_start_before_the_clock_was_set_makes_no_scan_old() {
 }
 
 #[tokio::test]
-async fn ids_and_dates_that_lie_ahead_are_set_back_in_their_order() {
+async fn future_ids_and_dates_are_set_back_in_order() {
     let bench = Bench::new(EAGER);
     let (store, threads, ids) = after_2100(&bench).await;
     let before = (open_now(&store, &device(1)).await, open_now(&store, &device(2)).await);
@@ -112,7 +112,7 @@ async fn ids_and_dates_that_lie_ahead_are_set_back_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_scan_that_is_running_keeps_its_id() {
+async fn a_running_scan_keeps_its_id() {
     let bench = Bench::new(EAGER);
     let (store, _threads, _) = after_2100(&bench).await;
     let running = run(&store).await;
@@ -127,7 +127,7 @@ proptest! {
 
     /// Wherever the clock jumps: afterwards ids ascend, none lies ahead, and the state is as it was.
     #[test]
-    fn any_jumps_are_mended(years in prop::collection::vec(2000_u16..2110, 1..8)) {
+    fn repairs_any_clock_jumps(years in prop::collection::vec(2000_u16..2110, 1..8)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let bench = Bench::new(EAGER);

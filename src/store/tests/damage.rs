@@ -44,7 +44,7 @@ async fn until(store: &Store, wanted: impl Fn(&StoreHealth) -> bool) -> StoreHea
 }
 
 #[tokio::test]
-async fn the_check_finds_a_damaged_page_and_that_it_is_mended() {
+async fn the_check_finds_a_damaged_page_and_its_repair() {
     let bench = Bench::new(WATCHFUL);
     filled(&bench).await;
     // A table that no query of this test reads.
@@ -60,7 +60,7 @@ async fn the_check_finds_a_damaged_page_and_that_it_is_mended() {
 }
 
 #[tokio::test]
-async fn a_query_that_meets_damage_tells_it_at_once() {
+async fn a_query_that_meets_damage_reports_it_at_once() {
     let bench = Bench::new(EAGER);
     filled(&bench).await;
     let (store, threads) = bench.open();
@@ -72,7 +72,7 @@ async fn a_query_that_meets_damage_tells_it_at_once() {
 }
 
 #[tokio::test]
-async fn a_sound_file_is_told_to_be_so_however_often_it_is_checked() {
+async fn a_sound_file_stays_healthy_after_many_checks() {
     let bench = Bench::new(WATCHFUL);
     let (store, threads) = bench.open();
     let health = store.health();
@@ -87,7 +87,7 @@ async fn a_sound_file_is_told_to_be_so_however_often_it_is_checked() {
 }
 
 #[tokio::test]
-async fn what_is_written_waits_while_the_file_is_gone_and_is_stored_when_it_is_back() {
+async fn writes_wait_while_the_file_is_gone_and_are_stored_when_it_is_back() {
     let bench = Bench::new(WATCHFUL);
     filled(&bench).await;
     let (store, threads) = bench.open();
@@ -119,7 +119,7 @@ async fn what_is_written_waits_while_the_file_is_gone_and_is_stored_when_it_is_b
 
 /// The log keeps its name, and SQLite would put it into whatever database has the name of its own.
 #[tokio::test]
-async fn a_file_that_is_put_in_the_place_is_not_spoilt_by_the_log_of_the_one_before() {
+async fn a_replacement_file_is_not_damaged_by_the_old_log() {
     let bench = Bench::new(WATCHFUL);
     filled(&bench).await;
     let backup = bench.dir.path().join("backup.db");
@@ -159,7 +159,7 @@ async fn a_file_that_is_put_in_the_place_is_not_spoilt_by_the_log_of_the_one_bef
 
 /// On a Pi's card the file is read for a minute or more; stopping does not wait for that.
 #[tokio::test]
-async fn a_check_that_is_under_way_does_not_delay_the_stop() {
+async fn a_running_check_does_not_delay_the_stop() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     drop(store);

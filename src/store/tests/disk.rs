@@ -142,7 +142,7 @@ async fn a_full_disk_loses_nothing_and_recovers_by_itself() {
 }
 
 #[tokio::test]
-async fn closing_on_a_full_disk_says_what_is_lost() {
+async fn closing_on_a_full_disk_reports_the_lost_records() {
     let bench = Bench::new(EAGER);
     let connection = schema::open_writer(&bench.path(), schema::LADDER).unwrap();
     let path = bench.path();
@@ -257,7 +257,7 @@ async fn a_copy_made_at_any_moment_has_every_acknowledged_host() {
 }
 
 #[tokio::test]
-async fn the_files_are_nobody_elses_and_stay_small() {
+async fn the_files_are_private_and_stay_small() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let scan = run(&store).await;

@@ -1,4 +1,4 @@
-//! What is told to have changed, once it is certain.
+//! What is describe to have changed, once it is certain.
 
 use super::*;
 use crate::model::unconfirmed::Unconfirmed;
@@ -31,11 +31,12 @@ impl Watched {
     }
 
     async fn record(&self, observation: Observation) -> Vec<String> {
-        let after = *self.store.newest().borrow();
+        let after = *self.store.latest_event().borrow();
         self.store.record(observation).await.unwrap();
-        let news = self.store.news(ChangeFilter { after, ..ChangeFilter::default() }).await.unwrap();
-        assert_eq!(*self.store.newest().borrow(), news.rows.last().map_or(after, |last| last.id));
-        news.rows.iter().map(told).collect()
+        let events =
+            self.store.change_events(ChangeFilter { after, ..ChangeFilter::default() }).await.unwrap();
+        assert_eq!(*self.store.latest_event().borrow(), events.rows.last().map_or(after, |last| last.id));
+        events.rows.iter().map(describe).collect()
     }
 
     async fn accept(&self, open: &[u16]) {
@@ -48,38 +49,38 @@ impl Watched {
         self.store.expect(open.iter().map(update).collect()).await.unwrap();
     }
 
-    async fn doubts(&self) -> Unconfirmed {
-        let mut doubts = self.store.doubts().await.unwrap();
-        assert!(doubts.len() <= 1);
-        doubts.pop().map(|doubt| doubt.unconfirmed).unwrap_or_default()
+    async fn unconfirmed(&self) -> Unconfirmed {
+        let mut unconfirmed = self.store.unconfirmed_endpoints().await.unwrap();
+        assert!(unconfirmed.len() <= 1);
+        unconfirmed.pop().map(|endpoint| endpoint.unconfirmed).unwrap_or_default()
     }
 }
 
-fn told(news: &ChangeEvent) -> String {
-    let ports = news.what.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
-    format!("{}{ports}{}", news.what.as_str(), if news.alert { "!" } else { "" })
+fn describe(events: &ChangeEvent) -> String {
+    let ports = events.kind.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
+    format!("{}{ports}{}", events.kind.as_str(), if events.alert { "!" } else { "" })
 }
 
 #[tokio::test]
-async fn a_new_device_is_one_line_whatever_it_opens() {
+async fn a_new_device_is_one_event_whatever_it_opens() {
     let watched = Watched::new().await;
     watched.accept(&[]).await;
     assert_eq!(watched.look("1-100", &[22, 80, 90]).await, ["new!"]);
     assert_eq!(watched.look("1-100", &[22, 80, 90]).await, [""; 0]);
-    assert!(watched.doubts().await.is_empty());
+    assert!(watched.unconfirmed().await.is_empty());
 }
 
 #[tokio::test]
-async fn a_change_is_told_by_the_second_look_and_alarms_where_it_is_not_expected() {
+async fn a_second_scan_reports_a_change_and_an_unexpected_one_alerts() {
     let watched = Watched::new().await;
     assert_eq!(watched.look("1-100", &[22]).await, ["new"], "before the first accept nothing alarms");
     assert_eq!(watched.look("1-100", &[22, 70]).await, [""; 0]);
     assert_eq!(watched.look("70", &[70]).await, ["opened 70"]);
     watched.accept(&[22, 70]).await;
     assert_eq!(watched.look("1-100", &[22, 80]).await, [""; 0]);
-    let doubts = watched.doubts().await;
+    let unconfirmed = watched.unconfirmed().await;
     assert_eq!(
-        (doubts.openings[0].1.to_string(), doubts.closings[0].1.to_string()),
+        (unconfirmed.openings[0].1.to_string(), unconfirmed.closings[0].1.to_string()),
         ("80".into(), "70".into())
     );
     assert_eq!(watched.look("80", &[80]).await, ["opened 80!"]);
@@ -89,15 +90,15 @@ async fn a_change_is_told_by_the_second_look_and_alarms_where_it_is_not_expected
     // Back to what is expected: worth a line, no alarm.
     assert_eq!(watched.look("70", &[70]).await, [""; 0]);
     assert_eq!(watched.look("70", &[70]).await, ["opened 70"]);
-    assert!(watched.doubts().await.is_empty());
+    assert!(watched.unconfirmed().await.is_empty());
 }
 
 #[tokio::test]
-async fn doubts_outlive_a_restart_and_hosts_that_are_down_settle_nothing() {
+async fn unconfirmed_changes_outlive_a_restart_and_down_hosts_confirm_nothing() {
     let watched = Watched::new().await;
     watched.look("1-100", &[22]).await;
     watched.look("1-100", &[]).await;
-    let doubts = watched.doubts().await;
+    let unconfirmed = watched.unconfirmed().await;
     for status in [HostStatus::Down, HostStatus::Partial] {
         let gone = ended(watched.scan, watched.device.clone(), status);
         assert_eq!(watched.record(gone).await, [""; 0]);
@@ -107,13 +108,13 @@ async fn doubts_outlive_a_restart_and_hosts_that_are_down_settle_nothing() {
     join(_threads).unwrap();
     let (store, _threads) = bench.open();
     let watched = Watched { bench, store, _threads, scan, device };
-    assert_eq!(watched.doubts().await, doubts);
+    assert_eq!(watched.unconfirmed().await, unconfirmed);
     watched.bench.clock.pass(MINUTE);
     assert_eq!(watched.look("22", &[]).await, ["closed 22"]);
 }
 
 #[tokio::test]
-async fn a_thousand_ports_at_once_are_one_line() {
+async fn a_thousand_ports_at_once_are_one_event() {
     let watched = Watched::new().await;
     watched.look("1-1000", &[]).await;
     let all: Vec<u16> = (1..=1000).collect();
@@ -122,7 +123,7 @@ async fn a_thousand_ports_at_once_are_one_line() {
 }
 
 #[tokio::test]
-async fn an_import_that_is_the_newest_is_believed_at_once() {
+async fn the_newest_import_is_reported_at_once() {
     let watched = Watched::new().await;
     watched.look("1-100", &[22]).await;
     let import = watched.store.begin_scan("import", ScanKind::Import, &PortSet::all()).await.unwrap();
@@ -132,46 +133,46 @@ async fn an_import_that_is_the_newest_is_believed_at_once() {
     let mut earlier = up(import, watched.device.clone(), &[22, 90]);
     earlier.started -= MINUTE;
     assert_eq!(watched.record(earlier).await, [""; 0]);
-    assert!(watched.doubts().await.is_empty());
+    assert!(watched.unconfirmed().await.is_empty());
 }
 
 #[tokio::test]
-async fn an_address_where_nobody_answers_is_no_device_until_somebody_does() {
+async fn an_address_without_an_answer_is_no_device_until_it_answers() {
     let watched = Watched::new().await;
-    let nobody = ended(watched.scan, watched.device.clone(), HostStatus::Down);
-    assert_eq!(watched.record(nobody.clone()).await, [""; 0]);
-    assert_eq!(watched.record(nobody).await, [""; 0]);
+    let down = ended(watched.scan, watched.device.clone(), HostStatus::Down);
+    assert_eq!(watched.record(down.clone()).await, [""; 0]);
+    assert_eq!(watched.record(down).await, [""; 0]);
     watched.bench.clock.pass(MINUTE);
-    watched.store.miss(watched.bench.clock.wall()).await.unwrap();
+    watched.store.mark_absent_since(watched.bench.clock.wall()).await.unwrap();
     assert_eq!(watched.look("1-100", &[22]).await, ["new"]);
 }
 
 #[tokio::test]
-async fn who_is_not_seen_for_long_is_gone_once_and_may_come_back() {
+async fn an_unseen_device_is_gone_once_and_may_come_back() {
     let watched = Watched::new().await;
     watched.look("1-100", &[22]).await;
     watched.accept(&[22]).await;
     watched.bench.clock.pass(100 * MINUTE);
-    watched.store.see(vec![device(2)], Vec::new()).await.unwrap();
+    watched.store.record_sightings(vec![device(2)], Vec::new()).await.unwrap();
     let since = watched.bench.clock.wall() - MINUTE;
-    watched.store.miss(since).await.unwrap();
-    watched.store.miss(since).await.unwrap();
-    watched.store.see(vec![device(1)], Vec::new()).await.unwrap();
-    let news = watched.store.news(ChangeFilter::default()).await.unwrap().rows;
-    assert_eq!(news.iter().map(told).collect::<Vec<_>>(), ["new", "new!", "gone!", "back"]);
-    assert_eq!((news[2].device.clone(), news[3].device.clone()), (device(1).key(), device(1).key()));
+    watched.store.mark_absent_since(since).await.unwrap();
+    watched.store.mark_absent_since(since).await.unwrap();
+    watched.store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
+    let events = watched.store.change_events(ChangeFilter::default()).await.unwrap().rows;
+    assert_eq!(events.iter().map(describe).collect::<Vec<_>>(), ["new", "new!", "gone!", "back"]);
+    assert_eq!((events[2].device.clone(), events[3].device.clone()), (device(1).key(), device(1).key()));
 }
 
 #[tokio::test]
-async fn what_moves_is_told_and_found_by_device_and_time() {
+async fn a_move_is_reported_and_found_by_device_and_time() {
     let watched = Watched::new().await;
     watched.look("1-100", &[22]).await;
     watched.bench.clock.pass(MINUTE);
     let moved = Device { address: "192.0.2.77".parse().unwrap(), ..device(1) };
-    watched.store.see(vec![moved, device(2)], Vec::new()).await.unwrap();
+    watched.store.record_sightings(vec![moved, device(2)], Vec::new()).await.unwrap();
     let ask = async |asked: ChangeFilter| {
-        let page = watched.store.news(asked).await.unwrap();
-        page.rows.iter().map(told).collect::<Vec<_>>()
+        let page = watched.store.change_events(asked).await.unwrap();
+        page.rows.iter().map(describe).collect::<Vec<_>>()
     };
     assert_eq!(ask(ChangeFilter::default()).await, ["new", "moved", "new"]);
     let of_one = ChangeFilter { device: Some(device(1).key()), ..ChangeFilter::default() };

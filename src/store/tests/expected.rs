@@ -18,7 +18,7 @@ async fn written(store: &Store) -> Vec<(String, u16, PortState)> {
 }
 
 #[tokio::test]
-async fn the_last_written_replaces_and_holds() {
+async fn the_last_written_expectation_replaces_and_applies() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let (mac, address) = ("02:00:00:00:00:01", "192.0.2.1");
@@ -51,16 +51,16 @@ async fn the_last_written_replaces_and_holds() {
 }
 
 #[tokio::test]
-async fn of_nobody_is_what_nobody_answers_for() {
+async fn expectations_of_unknown_devices_match_no_known_device() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
-    store.see(vec![device(1), device(2)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1), device(2)], Vec::new()).await.unwrap();
     let known = ["02:00:00:00:00:01", "192.0.2.2"];
     let unknown = ["02:00:00:00:00:09", "192.0.2.9", "fe80::1%eth0"];
     let updates = known.iter().chain(&unknown).map(|device| update(device, 80, Some(Open)));
     store.expect(updates.collect()).await.unwrap();
-    let of_nobody = store.expectations_of_nobody(0).await.unwrap().rows;
-    let devices: Vec<_> = of_nobody.iter().map(|row: &Expectation| row.device.to_string()).collect();
+    let of_unknown_devices = store.expectations_of_unknown_devices(0).await.unwrap().rows;
+    let devices: Vec<_> = of_unknown_devices.iter().map(|row: &Expectation| row.device.to_string()).collect();
     assert_eq!(devices, unknown);
     // Known, but never looked at: the port is missing and its state is not known.
     let hosts = store.host_states(0, 128).await.unwrap().rows;

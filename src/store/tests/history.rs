@@ -31,7 +31,7 @@ async fn a_finished_host_is_served() {
 }
 
 #[tokio::test]
-async fn a_host_that_was_down_or_cut_short_keeps_its_result() {
+async fn a_host_that_is_down_or_cut_short_keeps_its_result() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -51,7 +51,7 @@ async fn a_host_that_was_down_or_cut_short_keeps_its_result() {
 }
 
 #[tokio::test]
-async fn the_newest_is_the_last_recorded_whatever_the_clock_says() {
+async fn the_last_recorded_observation_is_the_newest_whatever_the_clock_says() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let first = run(&store).await;
@@ -86,7 +86,7 @@ async fn a_mac_keeps_its_history_wherever_it_goes() {
     store.record(up(scan, device(1), &[22])).await.unwrap();
     bench.clock.pass(Duration::from_secs(60));
     let moved = Device { address: "192.0.2.77".parse().unwrap(), ..device(1) };
-    store.see(vec![moved.clone()], Vec::new()).await.unwrap();
+    store.record_sightings(vec![moved.clone()], Vec::new()).await.unwrap();
 
     let host = store.latest(&moved.key()).await.unwrap().unwrap();
     assert_eq!((host.device, host.open), (moved, vec![22]));
@@ -122,27 +122,30 @@ async fn equal_results_are_stored_once() {
 }
 
 #[tokio::test]
-async fn last_seen_is_written_hourly_and_news_at_once() {
+async fn last_seen_is_written_hourly_and_changes_at_once() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let last_seen = || bench.count("SELECT last_seen FROM endpoints");
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     let first = last_seen();
     for _ in 0..59 {
         bench.clock.pass(Duration::from_secs(60));
-        store.see(vec![device(1)], Vec::new()).await.unwrap();
+        store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
         assert_eq!(last_seen(), first);
     }
     bench.clock.pass(Duration::from_secs(60));
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     assert_eq!(last_seen(), first + 3_600_000);
 
     bench.clock.pass(Duration::from_secs(1));
-    store.see(vec![Device { name: Some("nas".to_owned()), ..device(1) }], Vec::new()).await.unwrap();
+    store
+        .record_sightings(vec![Device { name: Some("nas".to_owned()), ..device(1) }], Vec::new())
+        .await
+        .unwrap();
     assert_eq!(last_seen(), first + 3_601_000);
     // A source that does not know the name is no news, and takes nothing away.
     bench.clock.pass(Duration::from_secs(1));
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     assert_eq!(last_seen(), first + 3_601_000);
     assert_eq!(bench.count("SELECT name = 'nas' FROM devices"), 1);
 }
@@ -180,7 +183,7 @@ async fn a_crash_leaves_runs_to_resume() {
 }
 
 #[tokio::test]
-async fn a_change_that_cannot_be_made_harms_no_other() {
+async fn a_failing_change_does_not_affect_others() {
     let bench = Bench::new(LAZY);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -200,7 +203,7 @@ async fn a_change_that_cannot_be_made_harms_no_other() {
 
 /// The trigger makes SQLite fail as it would on a fault of ours: not the disk's, and no constraint.
 #[tokio::test]
-async fn a_change_that_fails_every_time_blocks_nobody() {
+async fn a_change_that_always_fails_blocks_no_other() {
     let bench = Bench::new(LAZY);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;

@@ -34,12 +34,12 @@ async fn rows(store: &Store) -> Vec<String> {
 }
 
 async fn events(store: &Store) -> Vec<String> {
-    let news = store.news(ChangeFilter::default()).await.unwrap().rows;
-    let line = |news: &ChangeEvent| {
-        let ports = news.what.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
-        format!("{} {}{ports}", news.device, news.what.as_str())
+    let changes = store.change_events(ChangeFilter::default()).await.unwrap().rows;
+    let line = |changes: &ChangeEvent| {
+        let ports = changes.kind.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
+        format!("{} {}{ports}", changes.device, changes.kind.as_str())
     };
-    news.iter().map(line).collect()
+    changes.iter().map(line).collect()
 }
 
 #[tokio::test]
@@ -63,14 +63,14 @@ async fn an_address_that_did_not_answer_is_no_device() {
 }
 
 #[tokio::test]
-async fn a_row_known_by_its_address_becomes_that_of_the_mac_found_there_with_all_that_it_had() {
+async fn a_row_known_by_its_address_becomes_that_of_the_mac_found_there_with_its_data() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
-    store.see(vec![at(1, None)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![at(1, None)], Vec::new()).await.unwrap();
     let row = store.host(&at(1, None).key()).await.unwrap().unwrap().row.unwrap();
     let words = |text: &str| Some(Some(text.to_owned()));
-    store.say(row, AnnotationPatch { name: words("nas"), note: words("in the attic") }).await.unwrap();
+    store.annotate(row, AnnotationPatch { name: words("nas"), note: words("in the attic") }).await.unwrap();
     let update = ExpectationUpdate {
         device: at(1, None).key(),
         protocol: Protocol::Tcp,
@@ -88,7 +88,7 @@ async fn a_row_known_by_its_address_becomes_that_of_the_mac_found_there_with_all
 }
 
 #[tokio::test]
-async fn a_row_known_by_its_address_is_merged_into_the_device_that_turns_out_to_have_it() {
+async fn a_row_known_by_its_address_is_merged_into_the_device_that_has_it() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let scan = run(&store).await;
@@ -97,9 +97,12 @@ async fn a_row_known_by_its_address_is_merged_into_the_device_that_turns_out_to_
     store.record(look(import, at(2, None), bench.clock.wall(), "1-100", &[80])).await.unwrap();
     assert_eq!(rows(&store).await, ["7 .1:22", "- .2:80"]);
     let row = store.host(&at(2, None).key()).await.unwrap().unwrap().row.unwrap();
-    store.say(row, AnnotationPatch { name: None, note: Some(Some("a web page".to_owned())) }).await.unwrap();
+    store
+        .annotate(row, AnnotationPatch { name: None, note: Some(Some("a web page".to_owned())) })
+        .await
+        .unwrap();
     bench.clock.pass(HOUR);
-    store.see(vec![at(1, Some(7)), at(2, Some(7))], Vec::new()).await.unwrap();
+    store.record_sightings(vec![at(1, Some(7)), at(2, Some(7))], Vec::new()).await.unwrap();
     assert_eq!(rows(&store).await, ["7 .1:22 .2:80"]);
     let host = store.host(&at(2, None).key()).await.unwrap().unwrap();
     assert_eq!((host.device.mac, host.words.note.as_deref()), (Some(mac(7)), Some("a web page")));
@@ -112,12 +115,12 @@ async fn a_row_known_by_its_address_is_merged_into_the_device_that_turns_out_to_
 }
 
 #[tokio::test]
-async fn each_address_has_its_own_ports_and_the_device_tells_what_opens_on_it_once() {
+async fn each_address_has_its_own_ports_and_an_opening_is_reported_once_per_device() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
     let both = || vec![at(1, Some(7)), at(2, Some(7))];
-    store.see(both(), Vec::new()).await.unwrap();
+    store.record_sightings(both(), Vec::new()).await.unwrap();
     let looked = async |last: u8, open: &[u16]| {
         bench.clock.pass(Duration::from_secs(61));
         store.record(look(scan, at(last, Some(7)), bench.clock.wall(), "1-100", open)).await.unwrap();
@@ -125,9 +128,13 @@ async fn each_address_has_its_own_ports_and_the_device_tells_what_opens_on_it_on
     looked(1, &[22, 80]).await;
     looked(2, &[22, 90]).await;
     assert_eq!(rows(&store).await, ["7 .1:22,80 .2:22,90"]);
-    let doubts = store.doubts().await.unwrap();
-    assert_eq!(doubts[0].device, at(2, Some(7)), "it is confirmed where it was found");
-    assert_eq!(doubts[0].unconfirmed.openings[0].1.to_string(), "90", "22 is open on the device already");
+    let unconfirmed = store.unconfirmed_endpoints().await.unwrap();
+    assert_eq!(unconfirmed[0].device, at(2, Some(7)), "it is confirmed where it was found");
+    assert_eq!(
+        unconfirmed[0].unconfirmed.openings[0].1.to_string(),
+        "90",
+        "22 is open on the device already"
+    );
     looked(2, &[22, 90]).await;
     looked(1, &[22]).await;
     looked(1, &[22]).await;
@@ -137,7 +144,7 @@ async fn each_address_has_its_own_ports_and_the_device_tells_what_opens_on_it_on
 }
 
 #[tokio::test]
-async fn what_moved_while_it_was_not_looked_for_is_found_to_have_moved() {
+async fn detects_a_move_that_happened_between_scans() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -152,13 +159,16 @@ async fn what_moved_while_it_was_not_looked_for_is_found_to_have_moved() {
 }
 
 #[tokio::test]
-async fn what_was_looked_at_is_seen_and_not_forgotten() {
+async fn a_scanned_device_counts_as_seen_and_is_not_forgotten() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
     let import = store.begin_scan("nmap", ScanKind::Import, &PortSet::all()).await.unwrap();
     store
-        .see(vec![at(1, Some(1)), at(2, Some(2)), at(3, None), at(4, Some(4)), at(5, Some(5))], Vec::new())
+        .record_sightings(
+            vec![at(1, Some(1)), at(2, Some(2)), at(3, None), at(4, Some(4)), at(5, Some(5))],
+            Vec::new(),
+        )
         .await
         .unwrap();
     bench.clock.pass(40 * 24 * HOUR);
@@ -234,7 +244,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn one_thing_is_one_row(tellings in tellings()) {
+    fn one_device_is_one_row(tellings in tellings()) {
         let bench = Bench::new(EAGER);
         let connection = schema::open_writer(&bench.path(), schema::LADDER).unwrap();
         let transaction = connection.unchecked_transaction().unwrap();
@@ -310,15 +320,15 @@ proptest! {
 }
 
 #[tokio::test]
-async fn what_is_only_told_of_has_no_row_before_it_has_answered() {
+async fn a_device_that_is_only_reported_has_no_row_before_it_answers() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
-    store.see(Vec::new(), vec![at(1, Some(1)), at(2, None)]).await.unwrap();
+    store.record_sightings(Vec::new(), vec![at(1, Some(1)), at(2, None)]).await.unwrap();
     assert_eq!(store.hosts(0, 128).await.unwrap().rows, []);
     assert_eq!(store.known_among(vec![at(1, Some(1))]).await.unwrap(), KnownDevices::default());
     let told = vec![at(1, Some(1)), at(2, None), at(9, Some(9))];
-    store.see(vec![at(1, None), at(2, None)], Vec::new()).await.unwrap();
-    store.see(Vec::new(), told.clone()).await.unwrap();
+    store.record_sightings(vec![at(1, None), at(2, None)], Vec::new()).await.unwrap();
+    store.record_sightings(Vec::new(), told.clone()).await.unwrap();
     let hosts = store.hosts(0, 128).await.unwrap().rows;
     let macs: Vec<_> = hosts.iter().map(|host| (host.device.address.clone(), host.device.mac)).collect();
     let expected = [at(1, Some(1)), at(2, None)].map(|device| (device.address, device.mac));

@@ -82,7 +82,7 @@ impl Clock for TickingClock {
 }
 
 #[test]
-fn a_step_takes_no_other_host_when_its_time_is_over() {
+fn a_step_takes_no_further_host_after_its_time() {
     let bench = Bench::new(EAGER);
     let mut connection = schema::open_writer(&bench.path(), schema::LADDER).unwrap();
     let mut state = WriterState::read(&connection, Arc::new(TickingClock(AtomicU64::new(0)))).unwrap();
@@ -101,7 +101,7 @@ fn a_step_takes_no_other_host_when_its_time_is_over() {
 }
 
 #[tokio::test]
-async fn others_write_while_hosts_are_made() {
+async fn other_writes_proceed_during_an_import() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let (hosts, at_it, go_on) = paused_at(280);
@@ -125,7 +125,7 @@ async fn others_write_while_hosts_are_made() {
 }
 
 #[tokio::test]
-async fn an_import_that_is_cut_short_is_completed_by_the_same_report() {
+async fn an_interrupted_import_is_completed_by_the_same_report() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let fails = hosts(MANY).take(290).chain([Err(io::ErrorKind::Other.into())]);
@@ -149,7 +149,7 @@ async fn an_import_that_is_cut_short_is_completed_by_the_same_report() {
 }
 
 #[tokio::test]
-async fn an_import_that_a_crash_cut_short_is_completed_too() {
+async fn an_import_interrupted_by_a_crash_is_completed_too() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let (hosts_until, at_it, go_on) = paused_at(280);
@@ -187,11 +187,14 @@ async fn two_addresses_of_a_device_in_one_report_are_its_endpoints(
     let (store, _threads) = bench.open();
     let (first, second) = (host(1), host(2));
     if is_nameless {
-        store.see(vec![Device { mac: None, ..second.device.clone() }], Vec::new()).await.unwrap();
+        store
+            .record_sightings(vec![Device { mac: None, ..second.device.clone() }], Vec::new())
+            .await
+            .unwrap();
     }
     if is_old {
         bench.clock.pass(Duration::from_secs(3600));
-        store.see(vec![first.device.clone()], Vec::new()).await.unwrap();
+        store.record_sightings(vec![first.device.clone()], Vec::new()).await.unwrap();
     }
     let mut second = ImportedHost { device: Device { mac: first.device.mac, ..second.device }, ..second };
     second.started += jiff::SignedDuration::from_secs(later);
@@ -207,7 +210,7 @@ async fn two_addresses_of_a_device_in_one_report_are_its_endpoints(
 }
 
 #[tokio::test]
-async fn a_device_that_was_only_seen_is_there_and_has_no_result() {
+async fn a_device_that_was_only_seen_exists_without_a_result() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let mut seen = host(1);

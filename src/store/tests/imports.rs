@@ -27,7 +27,7 @@ async fn import(store: &Store) -> ScanId {
 }
 
 #[tokio::test]
-async fn an_older_import_supplies_only_what_nothing_newer_covers() {
+async fn an_older_import_supplies_only_ports_that_nothing_newer_covers() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let (own, other) = (run(&store).await, import(&store).await);
@@ -54,19 +54,19 @@ async fn an_older_import_supplies_only_what_nothing_newer_covers() {
 }
 
 #[tokio::test]
-async fn an_import_without_macs_is_whose_the_address_was() {
+async fn an_import_without_macs_belongs_to_the_device_that_had_the_address() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let heir = Device { mac: Some(mac(9)), ..device(1) };
     bench.clock.set_wall("2026-03-01T10:00:00Z");
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     bench.clock.set_wall("2026-03-01T11:00:00Z");
     store
-        .see(vec![Device { address: "192.0.2.77".parse().unwrap(), ..device(1) }], Vec::new())
+        .record_sightings(vec![Device { address: "192.0.2.77".parse().unwrap(), ..device(1) }], Vec::new())
         .await
         .unwrap();
     bench.clock.set_wall("2026-03-01T12:00:00Z");
-    store.see(vec![heir.clone()], Vec::new()).await.unwrap();
+    store.record_sightings(vec![heir.clone()], Vec::new()).await.unwrap();
     let other = import(&store).await;
     for (minutes, port) in [(0, 10), (180, 20)] {
         store.record(look(other, without_mac(1), minutes, "1-100", &[port])).await.unwrap();
@@ -75,19 +75,23 @@ async fn an_import_without_macs_is_whose_the_address_was() {
     assert_eq!(open_now(&store, &heir).await.unwrap(), "20");
     assert_eq!(open_now(&store, &without_mac(1)).await, None);
     store.record(look(other, without_mac(1), 240, "1-100", &[20, 21])).await.unwrap();
-    let news = store.news(ChangeFilter::default()).await.unwrap().rows;
-    assert_eq!(news.last().map(|news| &news.device), Some(&heir.key()), "told of the one it is about");
+    let changes = store.change_events(ChangeFilter::default()).await.unwrap().rows;
+    assert_eq!(
+        changes.last().map(|changes| &changes.device),
+        Some(&heir.key()),
+        "told of the one it is about"
+    );
     // Nobody knows who had this one.
     store.record(look(other, without_mac(5), 30, "1-100", &[30])).await.unwrap();
     assert_eq!(open_now(&store, &without_mac(5)).await.unwrap(), "30");
     // A MAC is seen there: it is one device, which was known by its address alone.
-    store.see(vec![device(5)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(5)], Vec::new()).await.unwrap();
     assert_eq!(open_now(&store, &without_mac(5)).await, None);
     assert_eq!(open_now(&store, &device(5)).await.unwrap(), "30");
 }
 
 #[tokio::test]
-async fn an_address_shows_its_present_holder() {
+async fn an_address_shows_its_current_device() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -118,18 +122,18 @@ async fn an_address_shows_its_present_holder() {
 }
 
 #[tokio::test]
-async fn old_imports_move_nobody_and_are_no_news() {
+async fn old_imports_move_no_device_and_report_nothing() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let other = import(&store).await;
     let scan = run(&store).await;
     store.record(look(scan, device(1), 60, "1-100", &[10])).await.unwrap();
-    let news = bench.count("SELECT count(*) FROM changes");
+    let changes = bench.count("SELECT count(*) FROM changes");
     let elsewhere = Device { address: "192.0.2.66".parse().unwrap(), ..device(1) };
     store.record(look(other, elsewhere, 30, "1-200", &[20, 150])).await.unwrap();
     store.record(look(other, without_mac(7), 30, "1-200", &[20])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "10,150");
-    assert_eq!(bench.count("SELECT count(*) FROM changes"), news);
+    assert_eq!(bench.count("SELECT count(*) FROM changes"), changes);
     assert_eq!(
         bench.count("SELECT count(*) FROM endpoints WHERE address = '192.0.2.66' AND held = 'now'"),
         0
@@ -146,7 +150,7 @@ proptest! {
     /// Against the naive model: every look kept, and a port asked of all in the order of their places. Ours are
     /// made one a minute; imports are of any time, and come in any order.
     #[test]
-    fn is_what_all_looks_say_in_the_order_of_their_times(
+    fn the_state_is_that_of_all_observations_in_order_of_time(
         looks in prop::collection::vec(
             (prop::option::of(0..15_i64), (1..20_u16, 0..12_u16), prop::collection::btree_set(1..32_u16, 0..8)),
             1..14,

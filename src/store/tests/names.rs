@@ -22,8 +22,8 @@ async fn each_source_has_a_name_of_its_own() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     // Heard before anybody has written down that it is there.
-    store.hear(vec![heard(&device(1), NameSource::Dns, "host-1.lan")]).await.unwrap();
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_names(vec![heard(&device(1), NameSource::Dns, "host-1.lan")]).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     assert_eq!(told(&store).await, ["dns host-1.lan"]);
 
     bench.clock.pass(Duration::from_secs(60));
@@ -32,11 +32,14 @@ async fn each_source_has_a_name_of_its_own() {
         heard(&device(1), NameSource::Dns, "nas.lan"),
         heard(&device(2), NameSource::Dns, "another.lan"),
     ];
-    store.hear(both).await.unwrap();
-    store.see(vec![Device { name: Some("box".to_owned()), ..device(1) }], Vec::new()).await.unwrap();
+    store.record_names(both).await.unwrap();
+    store
+        .record_sightings(vec![Device { name: Some("box".to_owned()), ..device(1) }], Vec::new())
+        .await
+        .unwrap();
     let host = store.host(&device(1).key()).await.unwrap().unwrap();
     store
-        .say(host.row.unwrap(), AnnotationPatch { name: Some(Some("my nas".to_owned())), note: None })
+        .annotate(host.row.unwrap(), AnnotationPatch { name: Some(Some("my nas".to_owned())), note: None })
         .await
         .unwrap();
     assert_eq!(told(&store).await, ["owner my nas", "feed box", "mdns nas.local", "dns nas.lan"]);
@@ -47,9 +50,15 @@ async fn each_source_has_a_name_of_its_own() {
 
     // A feed says the same again and again: since when is what there is to know.
     bench.clock.pass(Duration::from_secs(7200));
-    store.see(vec![Device { name: Some("box".to_owned()), ..device(1) }], Vec::new()).await.unwrap();
     store
-        .hear(vec![heard(&device(1), NameSource::Mdns, ""), heard(&device(1), NameSource::Dns, "nas.lan")])
+        .record_sightings(vec![Device { name: Some("box".to_owned()), ..device(1) }], Vec::new())
+        .await
+        .unwrap();
+    store
+        .record_names(vec![
+            heard(&device(1), NameSource::Mdns, ""),
+            heard(&device(1), NameSource::Dns, "nas.lan"),
+        ])
         .await
         .unwrap();
     let host = store.host(&device(1).key()).await.unwrap().unwrap();
@@ -74,7 +83,7 @@ async fn version_4_keeps_the_names_that_it_has() {
     let (store, _threads) = bench.open();
     assert_eq!(told(&store).await, ["owner my nas", "feed box"]);
     let host = store.hosts(0, 128).await.unwrap().rows.pop().unwrap();
-    assert!(host.names.iter().all(|name| name.at.is_none()), "nobody has noted since when: {host:?}");
+    assert!(host.names.iter().all(|name| name.at.is_none()), "no date was stored: {host:?}");
 }
 
 fn at(address: &str) -> Device {
@@ -85,14 +94,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MOVES: &str = "SELECT count(*) FROM changes WHERE kind = 'moved'";
 
 #[tokio::test]
-async fn who_has_two_addresses_does_not_move_between_them() {
+async fn a_device_with_two_addresses_does_not_move_between_them() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
     let (one, two) = (at("192.0.2.1"), at("192.0.2.7"));
     for minute in 0..180 {
         let written = bench.count("SELECT coalesce(max(last_seen), 0) FROM endpoints");
-        store.see(vec![one.clone(), device(9), two.clone()], Vec::new()).await.unwrap();
+        store.record_sightings(vec![one.clone(), device(9), two.clone()], Vec::new()).await.unwrap();
         let is_hourly = minute % 60 == 0;
         assert_eq!(
             bench.count("SELECT coalesce(max(last_seen), 0) FROM endpoints") > written,
@@ -104,7 +113,7 @@ async fn who_has_two_addresses_does_not_move_between_them() {
     // Whichever of them is looked at.
     for device in [&two, &one, &two] {
         store.record(up(scan, device.clone(), &[22])).await.unwrap();
-        store.see(vec![one.clone(), two.clone()], Vec::new()).await.unwrap();
+        store.record_sightings(vec![one.clone(), two.clone()], Vec::new()).await.unwrap();
     }
     assert_eq!(bench.count(MOVES), 0);
     let host = store.host(&one.key()).await.unwrap().unwrap();
@@ -115,19 +124,19 @@ async fn who_has_two_addresses_does_not_move_between_them() {
     let main = async || store.host(&one.key()).await.unwrap().unwrap().device.address;
     for hour in 1..=37 {
         bench.clock.pass(60 * MINUTE);
-        store.see(vec![two.clone()], Vec::new()).await.unwrap();
+        store.record_sightings(vec![two.clone()], Vec::new()).await.unwrap();
         assert_eq!(bench.count(MOVES), i64::from(hour >= 36), "{hour}");
         assert_eq!(main().await, if hour > 2 { two.address.clone() } else { one.address.clone() }, "{hour}");
     }
-    store.see(vec![one.clone(), two.clone()], Vec::new()).await.unwrap();
+    store.record_sightings(vec![one.clone(), two.clone()], Vec::new()).await.unwrap();
     assert_eq!(bench.count(MOVES), 1);
     // Of one address and another in its place, one that it had makes no difference.
-    store.see(vec![two.clone(), at("192.0.2.8")], Vec::new()).await.unwrap();
+    store.record_sightings(vec![two.clone(), at("192.0.2.8")], Vec::new()).await.unwrap();
     assert_eq!(bench.count(MOVES), 2);
 }
 
 #[tokio::test]
-async fn what_is_only_ever_looked_at_has_left_an_address_that_has_not_answered_for_eight_days() {
+async fn a_device_that_is_only_scanned_leaves_an_address_unanswered_for_eight_days() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;

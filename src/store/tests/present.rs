@@ -20,7 +20,7 @@ fn contributors(bench: &Bench) -> i64 {
 }
 
 #[tokio::test]
-async fn a_narrower_look_hides_nothing() {
+async fn a_narrower_scan_hides_nothing() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let key = device(1).key();
@@ -54,7 +54,7 @@ async fn a_narrower_look_hides_nothing() {
 }
 
 #[tokio::test]
-async fn several_looks_together_supersede_one() {
+async fn several_scans_together_supersede_one() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -86,7 +86,7 @@ proptest! {
 
     /// Against the naive model, which keeps every look and asks them all.
     #[test]
-    fn is_what_all_looks_together_say(
+    fn the_state_is_that_of_all_observations_together(
         looks in prop::collection::vec(
             (prop::collection::vec((1..20_u16, 0..8_u16), 1..3), prop::collection::btree_set(1..28_u16, 0..6)),
             1..12,
@@ -122,7 +122,7 @@ proptest! {
 
 /// What a device's state is read from is all that reading it costs.
 #[tokio::test]
-async fn it_costs_the_same_after_any_number_of_scans() {
+async fn reading_costs_the_same_after_any_number_of_scans() {
     let bench = Bench::new(LAZY);
     let (store, _threads) = bench.open();
     let scan_twice = async || {

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::*;
 
 /// A look at these ports only, of which these are open.
-fn look(scan: ScanId, who: u8, covered: &str, open: &[u16]) -> Observation {
-    let mut observation = up(scan, device(who), open);
+fn look(scan: ScanId, last: u8, covered: &str, open: &[u16]) -> Observation {
+    let mut observation = up(scan, device(last), open);
     observation.report.coverage = covered.parse().unwrap();
     observation
 }
@@ -16,7 +16,7 @@ async fn states(store: &Store) -> Vec<HostState> {
 }
 
 #[tokio::test]
-async fn only_what_supplies_the_present_stays() {
+async fn only_observations_that_supply_current_state_stay() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let mut scans = Vec::new();
@@ -54,12 +54,12 @@ async fn only_what_supplies_the_present_stays() {
 }
 
 #[tokio::test]
-async fn a_device_is_forgotten_with_all_its_looks() {
+async fn a_device_is_forgotten_with_all_its_observations() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let scan = run(&store).await;
-    for who in [1, 2] {
-        store.record(look(scan, who, "1-100", &[22])).await.unwrap();
+    for last in [1, 2] {
+        store.record(look(scan, last, "1-100", &[22])).await.unwrap();
     }
     let host = store.host(&device(1).key()).await.unwrap().unwrap();
     assert!(store.forget(host.row.unwrap()).await.unwrap());
@@ -67,7 +67,7 @@ async fn a_device_is_forgotten_with_all_its_looks() {
     assert_eq!(store.host(&device(1).key()).await.unwrap(), None);
     assert_eq!(store.macs().await.unwrap(), [mac(2)]);
     // Seen again within the hour, it is written again all the same.
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     assert!(store.host(&device(1).key()).await.unwrap().is_some());
     drop(store);
     join(threads).unwrap();
@@ -75,13 +75,13 @@ async fn a_device_is_forgotten_with_all_its_looks() {
 }
 
 #[tokio::test]
-async fn who_was_not_seen_for_long_is_known_unless_something_is_expected() {
+async fn lists_unseen_devices_unless_something_is_expected_of_them() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     assert_eq!(store.latest_date().await.unwrap(), None);
-    store.see(vec![device(1), device(2)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1), device(2)], Vec::new()).await.unwrap();
     bench.clock.pass(Duration::from_secs(40 * 86_400));
-    store.see(vec![device(3)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(3)], Vec::new()).await.unwrap();
     let now = bench.clock.wall();
     assert_eq!(store.latest_date().await.unwrap(), Some(now));
     let unseen = || async { store.unseen_since(now - Duration::from_secs(30 * 86_400)).await.unwrap() };
@@ -99,25 +99,28 @@ async fn who_was_not_seen_for_long_is_known_unless_something_is_expected() {
 }
 
 #[tokio::test]
-async fn owners_words_stay_until_they_are_taken_back() {
+async fn annotations_stay_until_they_are_deleted() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
-    store.see(vec![device(1)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     let row = store.host(&device(1).key()).await.unwrap().unwrap().row.unwrap();
-    let say = |name: Option<Option<&str>>, note: Option<Option<&str>>| {
+    let annotate = |name: Option<Option<&str>>, note: Option<Option<&str>>| {
         let owned = |word: Option<Option<&str>>| word.map(|word| word.map(str::to_owned));
-        store.say(row, AnnotationPatch { name: owned(name), note: owned(note) })
+        store.annotate(row, AnnotationPatch { name: owned(name), note: owned(note) })
     };
     let words = || async { store.host(&device(1).key()).await.unwrap().unwrap().words };
     let both = Annotation { name: Some("nas".into()), note: Some("in the attic".into()) };
-    assert!(say(Some(Some("nas")), Some(Some("in the attic"))).await.unwrap());
+    assert!(annotate(Some(Some("nas")), Some(Some("in the attic"))).await.unwrap());
     assert_eq!(words().await, both);
-    say(None, None).await.unwrap();
-    store.see(vec![Device { name: Some("feed".into()), ..device(1) }], Vec::new()).await.unwrap();
+    annotate(None, None).await.unwrap();
+    store
+        .record_sightings(vec![Device { name: Some("feed".into()), ..device(1) }], Vec::new())
+        .await
+        .unwrap();
     assert_eq!(words().await, both);
-    say(Some(None), None).await.unwrap();
+    annotate(Some(None), None).await.unwrap();
     assert_eq!(words().await, Annotation { name: None, ..both });
-    assert!(!store.say(row + 1, AnnotationPatch::default()).await.unwrap());
+    assert!(!store.annotate(row + 1, AnnotationPatch::default()).await.unwrap());
 }
 
 proptest! {
@@ -125,7 +128,7 @@ proptest! {
 
     /// Whatever was looked at in whatever order, pruning changes nothing of the present.
     #[test]
-    fn the_present_outlives_it(
+    fn pruning_does_not_change_current_state(
         looks in prop::collection::vec((0..4_usize, 1..4_u8, 1..8_u16, 0..8_u16, 0..8_u16), 1..30),
         before in prop::option::of(0..5_usize),
     ) {
@@ -137,9 +140,9 @@ proptest! {
             for _ in 0..4 {
                 scans.push(run(&store).await);
             }
-            for (scan, who, first, length, open) in looks {
+            for (scan, last, first, length, open) in looks {
                 let covered = format!("{first}-{}", first + length);
-                store.record(look(scans[scan], who, &covered, &[first + open.min(length)])).await.unwrap();
+                store.record(look(scans[scan], last, &covered, &[first + open.min(length)])).await.unwrap();
             }
             for scan in &scans {
                 store.end_scan(*scan, ScanStatus::Complete).await.unwrap();

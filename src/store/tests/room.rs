@@ -45,7 +45,7 @@ async fn keys(store: &Store) -> HashSet<DeviceKey> {
 }
 
 #[tokio::test]
-async fn a_database_full_of_invented_devices_gets_room_and_keeps_what_is_real() {
+async fn makes_room_among_invented_devices_and_keeps_real_ones() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -54,10 +54,10 @@ async fn a_database_full_of_invented_devices_gets_room_and_keeps_what_is_real() 
         let open: &[u16] = if last == 1 { &[22] } else { &[] };
         store.record(found(&bench, scan, device(last), open)).await.unwrap();
     }
-    store.see(vec![device(3), device(4), device(5)], Vec::new()).await.unwrap();
+    store.record_sightings(vec![device(3), device(4), device(5)], Vec::new()).await.unwrap();
     let row = store.host(&device(3).key()).await.unwrap().unwrap().row.unwrap();
     store
-        .say(row, AnnotationPatch { note: Some(Some("mine".to_owned())), ..AnnotationPatch::default() })
+        .annotate(row, AnnotationPatch { note: Some(Some("mine".to_owned())), ..AnnotationPatch::default() })
         .await
         .unwrap();
     let state = Some((PortState::Open, String::new()));
@@ -78,12 +78,12 @@ async fn a_database_full_of_invented_devices_gets_room_and_keeps_what_is_real() 
     }
     let kept = keys(&store).await;
     assert!((1..=5).all(|last| kept.contains(&device(last).key())), "what is real is kept");
-    let told = store.news(ChangeFilter { after: 0, ..ChangeFilter::default() }).await.unwrap().rows;
+    let told = store.change_events(ChangeFilter { after: 0, ..ChangeFilter::default() }).await.unwrap().rows;
     assert!(told.iter().all(|news| kept.contains(&news.device)), "what was made up leaves no change behind");
 }
 
 #[tokio::test]
-async fn what_answered_makes_room_last() {
+async fn devices_that_answered_are_dropped_last() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -116,7 +116,7 @@ fn at_random(look: u64) -> Vec<u16> {
 }
 
 #[tokio::test]
-async fn ports_that_flip_at_random_take_room_once() {
+async fn ports_that_flip_at_random_are_stored_once() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let mut sizes = Vec::new();
@@ -144,7 +144,7 @@ async fn ports_that_flip_at_random_take_room_once() {
 
 /// A firewall that completes every handshake is switched off, and on again: one direction at a time.
 #[tokio::test]
-async fn ports_that_all_open_or_all_close_are_believed() {
+async fn stores_ports_that_all_open_or_all_close() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let all: Vec<u16> = (1..=u16::MAX).collect();
@@ -158,7 +158,7 @@ async fn ports_that_all_open_or_all_close_are_believed() {
 }
 
 #[tokio::test]
-async fn old_changes_are_dropped_but_since_when_a_port_is_open_is_kept() {
+async fn old_changes_are_dropped_except_those_of_open_ports() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;

@@ -71,7 +71,7 @@ async fn written(store: &Store) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn a_network_that_does_not_change_costs_little_however_long() {
+async fn an_unchanging_network_costs_little_for_any_time() {
     // Beside the program that this is: /tmp may be memory, of which the kernel counts no writes.
     let beside = std::env::current_exe().unwrap();
     let bench = Bench { dir: tempfile::tempdir_in(beside.parent().unwrap()).unwrap(), ..Bench::new(LAZY) };
@@ -114,6 +114,6 @@ async fn a_network_that_does_not_change_costs_little_however_long() {
     assert!(last.read < first.read * 2, "{measured:?}");
     match bytes.filter(|&bytes| bytes > 0) {
         Some(bytes) => assert!(bytes <= 2048, "{bytes} bytes are written for an unchanged host"),
-        None => eprintln!("what is written is not told: the kernel or the file system does not count it"),
+        None => eprintln!("written bytes are unknown: the kernel or the file system does not count it"),
     }
 }

@@ -122,7 +122,7 @@ fn one_thing_twice(path: &Path, version: usize) {
 
 #[rstest]
 #[tokio::test]
-async fn every_older_version_ends_with_one_row_for_one_thing(#[values(1, 2, 3, 4, 5, 6)] version: usize) {
+async fn upgrading_any_older_version_leaves_one_row_per_device(#[values(1, 2, 3, 4, 5, 6)] version: usize) {
     let bench = Bench::new(EAGER);
     one_thing_twice(&bench.path(), version);
     let (store, threads) = bench.open();
@@ -142,8 +142,8 @@ async fn every_older_version_ends_with_one_row_for_one_thing(#[values(1, 2, 3, 4
     assert_eq!((latest.scan, latest.open), (ScanId(200), vec![79]));
     let lived: Vec<String> = hosts[1].addresses.iter().map(|record| record.address.to_string()).collect();
     assert_eq!(lived, if version >= 2 { vec!["192.0.2.6", "192.0.2.66"] } else { vec!["192.0.2.6"] });
-    let news = store.news(ChangeFilter::default()).await.unwrap().rows;
-    assert!(news.iter().all(|news| news.device == host.device.key()), "{news:?}");
+    let changes = store.change_events(ChangeFilter::default()).await.unwrap().rows;
+    assert!(changes.iter().all(|changes| changes.device == host.device.key()), "{changes:?}");
     // The run that is resumed knows where nothing answered.
     let done: Vec<String> =
         store.open_scans().await.unwrap()[0].done.iter().map(|done| done.address.to_string()).collect();

@@ -146,7 +146,7 @@ impl Appliance {
             if here != self.seen {
                 self.seen = here.clone();
                 self.agenda.set_devices(here.clone(), true, &self.times());
-                self.store.see(here, Vec::new()).await.unwrap();
+                self.store.record_sightings(here, Vec::new()).await.unwrap();
             }
             for action in self.agenda.poll(&self.times()) {
                 self.act(action).await;
@@ -192,7 +192,7 @@ impl Appliance {
         let (started, finished) = (wall(began), wall(ended));
         let observation = Observation { scan: look.scan, device: look.device, report, started, finished };
         self.store.record(observation).await.unwrap();
-        let doubts = self.store.doubts().await.unwrap();
+        let doubts = self.store.unconfirmed_endpoints().await.unwrap();
         self.doubtful += usize::from(!look.is_exact && !doubts.is_empty());
         self.agenda.set_doubts(doubts, &times);
     }
@@ -228,20 +228,23 @@ async fn thirty_days_of_restarts_alarm_of_the_two_real_changes_alone() {
         Appliance { agenda, store, clock, gadgets, rng, open: Vec::new(), seen: Vec::new(), doubtful: 0 };
     appliance.run_until(DAY).await;
     appliance.accept().await;
-    let accepted = *appliance.store.newest().borrow();
+    let accepted = *appliance.store.latest_event().borrow();
     appliance.run_until(30 * DAY).await;
 
     let (mut news, mut after) = (Vec::new(), Some(accepted));
     while let Some(from) = after {
-        let page =
-            appliance.store.news(ChangeFilter { after: from, ..ChangeFilter::default() }).await.unwrap();
+        let page = appliance
+            .store
+            .change_events(ChangeFilter { after: from, ..ChangeFilter::default() })
+            .await
+            .unwrap();
         news.extend(page.rows);
         after = page.next;
     }
     let alarms: Vec<(DeviceKey, ChangeKind)> = news
         .iter()
         .filter(|news| news.alert)
-        .map(|news: &ChangeEvent| (news.device.clone(), news.what.clone()))
+        .map(|news: &ChangeEvent| (news.device.clone(), news.kind.clone()))
         .collect();
     let port = |port: u16| (Protocol::Tcp, PortSet::from_ranges([(port, port)]));
     let (opened, closed) = (port(4444), port(80));
@@ -250,7 +253,7 @@ async fn thirty_days_of_restarts_alarm_of_the_two_real_changes_alone() {
         (device(5).key(), ChangeKind::Closed(closed.0, closed.1)),
     ];
     assert_eq!(alarms, expected);
-    let silent = |news: &&ChangeEvent| !matches!(news.what, ChangeKind::Moved { .. }) && !news.alert;
+    let silent = |news: &&ChangeEvent| !matches!(news.kind, ChangeKind::Moved { .. }) && !news.alert;
     assert_eq!(news.iter().filter(silent).collect::<Vec<_>>(), [&news[0]; 0]);
     assert!(news.len() > 5, "the one that moves is told of");
     assert!(appliance.doubtful > 15, "only {} restarts were met: it proves nothing", appliance.doubtful);
