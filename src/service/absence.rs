@@ -1,7 +1,7 @@
-//! When it may be said of a device that it is gone: pure, so that a test can let the clock jump.
+//! Decides when a device counts as gone. Pure, so that a test can let the clock jump.
 //!
-//! A gadget that is switched off every night is not gone, and neither is one of which the feed fails. None is, while
-//! the date is in doubt: a clock that jumps by a year makes every device look absent for that long.
+//! A gadget that is switched off every night is not gone, and neither is one whose feed fails. No device counts as
+//! gone while the date is in doubt: a clock that jumps by a year makes every device look absent for that long.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use crate::{clock::JumpDetector, model::Moment};
 /// How long a device must have been unseen: a holiday home's router is switched off from Sunday to Friday.
 pub const GONE_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How long all feeds and the clock must have been right: sightings are written hourly, so every device that is there
-/// has one since.
+/// How long all feeds must have been up and the clock right. Sightings are written hourly, so every device that is
+/// present has one since.
 const SETTLED: Duration = Duration::from_secs(2 * 3600);
 
-/// By how much the wall clock may differ from what the monotonic one says it should be.
+/// How far the wall clock may drift from the time that the monotonic clock predicts.
 const JUMP: Duration = Duration::from_secs(3600);
 
-/// See the module's documentation.
+/// Tracks since when absences can be judged.
 #[derive(Debug, Default)]
 pub struct Absence {
-    /// Since when all has been right, or since the last answer.
+    /// Since when everything has been in order, or the last time a date was returned.
     steady: Option<Moment>,
     jumps: JumpDetector,
 }
 
 impl Absence {
-    /// Since when a device must have been seen, or is gone; `None` if that cannot be told now, or was a while ago.
-    /// To be asked every few seconds, with whether every feed is believed.
+    /// Returns the date since which a device must have been seen, or else counts as gone. Returns `None` if that
+    /// cannot be decided now, or was decided recently. Call it every few seconds, with whether every feed is up.
     pub fn due(&mut self, feeds_up: bool, times: &Times) -> Option<Timestamp> {
         let Some(wall) = times.wall.filter(|_| feeds_up) else {
             *self = Self::default();
@@ -61,7 +61,7 @@ mod tests {
     }
 
     impl Clocks {
-        /// How often it is told within this time.
+        /// Returns how often a date is due within this time.
         fn pass(&mut self, time: Duration, feeds_up: bool) -> usize {
             let end = self.times.now + time;
             let mut told = 0;
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(clocks.pass(600 * MINUTE, true), 5);
         assert_eq!(clocks.pass(600 * MINUTE, false), 0, "a feed has failed");
         assert_eq!(clocks.pass(100 * MINUTE, true), 0);
-        // The clock jumps by a year: two hours pass before any device is missed.
+        // The clock jumps by a year: two hours pass before any device counts as gone.
         clocks.times.wall = clocks.times.wall.map(|wall| wall + Duration::from_secs(365 * 86_400));
         assert_eq!(clocks.pass(119 * MINUTE, true), 0);
         assert_eq!(clocks.pass(2 * MINUTE, true), 1);

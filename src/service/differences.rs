@@ -1,5 +1,5 @@
-//! Where the network is not as it should be, and where one scan is not as another: read a page at a time, so that
-//! a hundred thousand differences begin at once and never lie in memory together.
+//! Where the network differs from its expected state, and where two scans differ. Read a page at a time, so that a
+//! hundred thousand differences begin at once and are never all in memory.
 
 mod pairing;
 mod portions;
@@ -27,37 +27,37 @@ use crate::{
     store::{HostState, Page, ScanDevice, Store, StoreError},
 };
 
-/// Devices that are read at a time where few of them have rows of their own.
+/// Devices read at a time where few of them have rows of their own.
 const COUNTED: u32 = 64;
 
-/// Devices that are read at a time where each has rows of its own: with ten open ports each, little more than is shown.
+/// Devices read at a time where each has rows of its own: with ten open ports each, little more than is shown.
 const SHOWN: u32 = 8;
 
-/// Devices of a scan that are listed at a time, and remembered for a slow reader in some 10 KB. What was found on them
-/// is read of one after the other: each may have much to say.
+/// Devices of a scan that are listed at a time, and remembered for a slow reader in some 10 KB. Their results are read
+/// one after the other, because each may be large.
 const SIFTED: u32 = 64;
 
-/// A port that is not what it should be, and its device.
+/// A port that differs from its expected state, and its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostDifference {
-    /// Where: the address, if the device has one, else the MAC.
+    /// The address, if the device has one, else the MAC.
     pub host: DeviceKey,
-    /// What an expectation should be kept under: the MAC where it is known for good, else the address.
+    /// The key under which an expectation should be kept: the MAC where it is permanent, else the address.
     pub lasting: DeviceKey,
-    /// The device's MAC, where that is known.
+    /// The device's MAC, if known.
     pub mac: Option<Mac>,
     /// What differs.
     pub difference: Difference,
 }
 
-/// How many ports are open, and how many are not what they should be.
+/// How many ports are open, and how many differ from what is expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Open, by all that is known.
+    /// Open ports.
     pub open: u64,
-    /// Open and not expected to be.
+    /// Open ports that are not expected to be open.
     pub rogue: u64,
-    /// Expected to be open and not seen to be.
+    /// Ports that are expected to be open and were not seen open.
     pub missing: u64,
 }
 
@@ -74,30 +74,30 @@ impl Tally {
 }
 
 impl HostDifference {
-    /// Whether it is this device's.
+    /// Whether it belongs to this device.
     pub fn is_of(&self, device: &DeviceKey) -> bool {
         let is_mac = matches!(device, DeviceKey::Mac(mac) if self.mac == Some(*mac));
         is_mac || self.host == *device || self.lasting == *device
     }
 }
 
-/// A port that two scans do not agree on, and its device.
+/// A port on which two scans disagree, and its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostDisagreement {
-    /// Where: the device's address in the later one.
+    /// The device's address in the later scan.
     pub host: DeviceKey,
-    /// What each says.
+    /// What each scan says.
     pub disagreement: Disagreement,
 }
 
-/// A device in two scans, of which at least one saw it.
+/// A device in two scans, at least one of which saw it.
 type Pair = (Option<ScanDevice>, Option<ScanDevice>);
 
-/// The same, with what each of the two says.
+/// The same device, with the state that each scan has of it.
 type HostPair = (Option<HostState>, Option<HostState>);
 
-/// Compares the present state, what is expected and scans. A configuration that is reloaded holds from the next
-/// question on.
+/// Compares the current state, the expected state and scans. A reloaded configuration applies from the next request
+/// on.
 #[derive(Clone)]
 pub struct Differences {
     store: Store,
@@ -105,12 +105,12 @@ pub struct Differences {
 }
 
 impl Differences {
-    /// Of what is stored here; what the configuration ignores is no difference.
+    /// Compares what is in this store. What the configuration ignores is no difference.
     pub fn new(store: Store, config: watch::Receiver<Arc<Config>>) -> Self {
         Self { store, config }
     }
 
-    /// All that is expected, in the order in which it was written.
+    /// Returns all expectations, in the order in which they were written.
     pub fn expectations(&self) -> impl Stream<Item = Result<Vec<Expectation>, StoreError>> + use<> {
         let store = self.store.clone();
         pages(move |after| {
@@ -119,7 +119,7 @@ impl Differences {
         })
     }
 
-    /// What has changed, a page at a time. Known noise is listed, without an alert.
+    /// Returns a page of change events. Known noise is listed, without an alert.
     pub async fn change_events(&self, asked: ChangeFilter) -> Result<Page<ChangeEvent>, StoreError> {
         let mut page = self.store.change_events(asked).await?;
         let config = Arc::clone(&self.config.borrow());
@@ -131,7 +131,7 @@ impl Differences {
         Ok(page)
     }
 
-    /// What is known and expected of every device.
+    /// Returns the current and expected state of every device.
     pub(super) fn host_states(&self) -> impl Stream<Item = Result<Vec<HostState>, StoreError>> + use<> {
         let store = self.store.clone();
         pages(move |after| {
@@ -140,7 +140,7 @@ impl Differences {
         })
     }
 
-    /// What is expected of devices that were never seen.
+    /// Returns the expectations of devices that were never seen.
     fn expectations_of_unseen(&self) -> impl Stream<Item = Result<Vec<Expectation>, StoreError>> + use<> {
         let store = self.store.clone();
         pages(move |after| {
@@ -149,7 +149,7 @@ impl Differences {
         })
     }
 
-    /// Where the present state differs from what is expected.
+    /// Returns where the current state differs from the expected state.
     pub fn differences(&self) -> impl Stream<Item = Result<Vec<HostDifference>, StoreError>> + use<> {
         let (store, config) = (self.store.clone(), self.config.clone());
         let known = walked(move |walk| {
@@ -162,7 +162,7 @@ impl Differences {
         known.chain(self.unseen_differences())
     }
 
-    /// What is expected of devices that were never seen, each as a difference.
+    /// Returns the expectations of devices that were never seen, each as a difference.
     pub(super) fn unseen_differences(
         &self,
     ) -> impl Stream<Item = Result<Vec<HostDifference>, StoreError>> + use<> {
@@ -173,7 +173,7 @@ impl Differences {
         })
     }
 
-    /// How many ports are open, rogue and missing now.
+    /// Counts the ports that are open, rogue and missing now.
     pub async fn tally(&self) -> Result<Tally, StoreError> {
         let config = Arc::clone(&self.config.borrow());
         let mut tally = Tally::default();
@@ -196,10 +196,10 @@ impl Differences {
         Ok(tally)
     }
 
-    /// Where what a scan looked at differs from what is expected of it now.
+    /// Returns where what a scan covered differs from what is now expected.
     ///
     /// # Errors
-    /// There is no such scan, or the database fails.
+    /// Fails if there is no such scan, or the database fails.
     pub async fn scan_differences(
         &self,
         scan: ScanId,
@@ -222,17 +222,17 @@ impl Differences {
             async move {
                 let hosts = store.scan_states(scan, devices).await?;
                 let (mut found, next) = of_device(&hosts, &config, spot);
-                // What this scan did not cover is no difference of its.
+                // A port that this scan did not cover is not one of its differences.
                 found.retain(|found| found.difference.actual.is_some());
                 Ok((found, next))
             }
         }))
     }
 
-    /// Where two scans disagree.
+    /// Returns where two scans disagree.
     ///
     /// # Errors
-    /// There is no such scan, or the database fails.
+    /// Fails if there is no such scan, or the database fails.
     pub async fn disagreements(
         &self,
         one: ScanId,
@@ -248,7 +248,7 @@ impl Differences {
                 async move {
                     let mut ones = store.scan_devices(one, behind(after), SIFTED).await?;
                     let mut others = store.scan_devices(other, behind(after), SIFTED).await?;
-                    // As far as both reach; one that was read to its end reaches as far as the other.
+                    // Only as far as both pages reach. One that was read to its end reaches as far as the other.
                     let next = last_of(&ones).into_iter().chain(last_of(&others)).min();
                     let reach = next.unwrap_or(i64::MAX);
                     ones.retain(|device| device.device_row <= reach);
@@ -268,10 +268,10 @@ impl Differences {
         }))
     }
 
-    /// Where a scan disagrees with the present state.
+    /// Returns where a scan disagrees with the current state.
     ///
     /// # Errors
-    /// There is no such scan, or the database fails.
+    /// Fails if there is no such scan, or the database fails.
     pub async fn disagreements_now(
         &self,
         scan: ScanId,
@@ -294,8 +294,8 @@ impl Differences {
     }
 }
 
-/// The devices of two scans side by side, without those that both say the same of, and those that one of them has
-/// no result of: that a host is down is one fact, and none of its ports'.
+/// Pairs the devices of two scans, without those of which both say the same and those of which one scan has no result:
+/// that a host is down is one fact, and not one about its ports.
 fn paired(ones: Vec<ScanDevice>, others: Vec<ScanDevice>) -> Vec<Pair> {
     let row = |device: &ScanDevice| (device.device_row, device.row);
     let mut pairs = side_by_side(ones, others, row, row);
@@ -306,8 +306,8 @@ fn paired(ones: Vec<ScanDevice>, others: Vec<ScanDevice>) -> Vec<Pair> {
     pairs
 }
 
-/// What a scan saw of devices, and what is known of them now, without the endpoints of which the scan knows nothing
-/// although it looked there.
+/// Returns what a scan saw of devices and what is known of them now, without the endpoints that the scan covered and
+/// of which it knows nothing.
 fn known_both_times(then: Vec<ScanDevice>, now: Vec<HostState>) -> (Vec<ScanDevice>, Vec<HostState>) {
     let pairs =
         side_by_side(then, now, |device| (device.device_row, device.row), |host| (host.device_row, host.row));
@@ -322,18 +322,18 @@ fn pair_row((one, other): &Pair) -> i64 {
     one.as_ref().or(other.as_ref()).map_or(0, |device| device.device_row)
 }
 
-/// The last device of a page that may not be the last one.
+/// Returns the last device of a page that may not be the last page.
 fn last_of(devices: &[ScanDevice]) -> Option<i64> {
     let count = devices.chunk_by(|one, next| one.device_row == next.device_row).count();
     devices.last().map(|device| device.device_row).filter(|_| count >= SIFTED as usize)
 }
 
-/// The devices after this one.
+/// Returns the range of devices after this one.
 const fn behind(after: i64) -> RangeInclusive<i64> {
     after.saturating_add(1)..=i64::MAX
 }
 
-/// What is known of each device.
+/// Groups what is known by device.
 fn grouped<T>(all: Vec<T>, device: impl Fn(&T) -> i64) -> Vec<Vec<T>> {
     let mut groups: Vec<Vec<T>> = Vec::new();
     for next in all {

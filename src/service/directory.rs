@@ -1,4 +1,4 @@
-//! Every device that is known: those of the store, and those that only a feed names.
+//! Every known device: those of the store, and those that only a feed names.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,26 +17,26 @@ use crate::{
     store::{AnnotationPatch, Host, Store, StoreError},
 };
 
-/// A device that was asked for.
+/// A device that a user asked for.
 pub enum FoundHost {
-    /// It has this row: what is known of it may be much, and is read piece by piece.
+    /// The device has this row. What is known of it may be large, and is read piece by piece.
     Stored(i64),
     /// Only a feed names it, and this is all that is known.
     Told(Box<Host>),
 }
 
-/// What our own discovery has to say.
+/// The state of our own discovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Discovered {
     /// The configuration names no interface.
     Off,
-    /// The first sweep is still to come.
+    /// The first sweep has not ended yet.
     NotYet,
-    /// This.
+    /// What the last sweeps found.
     Found(Found),
 }
 
-/// Finds devices. A configuration that is reloaded holds from the next question on.
+/// Finds devices. A reloaded configuration applies from the next request on.
 #[derive(Clone)]
 pub struct DeviceDirectory {
     store: Store,
@@ -45,7 +45,7 @@ pub struct DeviceDirectory {
 }
 
 impl DeviceDirectory {
-    /// Of the devices that are stored, and those that feeds name.
+    /// Finds the devices of this store, and those that feeds name.
     pub fn new(
         store: Store,
         config: watch::Receiver<Arc<Config>>,
@@ -54,10 +54,11 @@ impl DeviceDirectory {
         Self { store, config, inventory }
     }
 
-    /// One device, as it is shown at this time by both clocks; by its address whichever has it now.
+    /// Returns one device, as it is shown at this time by both clocks. An address stands for the device that has it
+    /// now.
     ///
     /// # Errors
-    /// The database fails, or the store is closed; so below.
+    /// This and the methods below fail if the database fails, or the store is closed.
     pub async fn find(
         &self,
         key: &DeviceKey,
@@ -74,7 +75,7 @@ impl DeviceDirectory {
         Ok(told.map(|host| FoundHost::Told(Box::new(host))))
     }
 
-    /// The devices that have no row yet, as they are shown at this time by both clocks.
+    /// Returns the devices that have no row yet, as they are shown at this time by both clocks.
     pub async fn hosts_without_row(&self, times: (Moment, Timestamp)) -> Result<Vec<Host>, StoreError> {
         let inventory = self.inventory.borrow().clone();
         let devices = inventory.devices.iter().map(|told| told.device.clone()).collect();
@@ -82,12 +83,13 @@ impl DeviceDirectory {
         Ok(without_row(&inventory, &known, times))
     }
 
-    /// All names of a device, the one to show first.
+    /// Returns all names of a device, the one to show first.
     pub fn names_of(&self, host: &Host) -> Vec<Name> {
         names::all(&self.config.borrow(), &host.device, host.names.clone())
     }
 
-    /// Keeps what the owner says of a device, and from then on the device; whether it was still there.
+    /// Stores the owner's annotations of a device, and keeps the device from then on. Returns whether it still
+    /// existed.
     pub async fn annotate(&self, host: FoundHost, words: AnnotationPatch) -> Result<bool, StoreError> {
         let row = match host {
             FoundHost::Stored(row) => row,
@@ -96,7 +98,7 @@ impl DeviceDirectory {
         self.store.annotate(row, words).await
     }
 
-    /// Forgets a device; of one that only a feed names nothing is kept anyway.
+    /// Forgets a device. Nothing is stored of a device that only a feed names.
     pub async fn forget(&self, host: &FoundHost) -> Result<bool, StoreError> {
         match host {
             FoundHost::Stored(row) => self.store.forget(*row).await,
@@ -104,7 +106,7 @@ impl DeviceDirectory {
         }
     }
 
-    /// What our own discovery has found.
+    /// Returns what our own discovery has found.
     pub fn discovered(&self) -> Discovered {
         if self.config.borrow().feed.discover.is_empty() {
             return Discovered::Off;
@@ -112,8 +114,8 @@ impl DeviceDirectory {
         self.inventory.borrow().found.clone().map_or(Discovered::NotYet, Discovered::Found)
     }
 
-    /// Where devices are by IPv6, as far as this machine's kernel has come across them: shown, and never a reason
-    /// to scan there. Nothing is asked.
+    /// Returns the IPv6 addresses of devices, as far as this machine's kernel knows them: they are shown, and never a
+    /// reason to scan. Sends nothing.
     pub fn by_ipv6(&self) -> HashMap<Mac, Vec<Address>> {
         let known = neighbours_by_ipv6().unwrap_or_else(|error| {
             tracing::warn!(%error, "the table of IPv6 neighbours cannot be read: none are shown");

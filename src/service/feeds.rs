@@ -1,8 +1,8 @@
-//! Layer 3: where devices come from: polls the feeds and keeps the inventory.
+//! Layer 3: polls the feeds that name devices, and keeps the inventory.
 //!
-//! Each source has a state of its own (`state.rs`) and freezes alone; `inventory.rs` puts them together. Here
-//! are only the tasks: one per URL that asks, one per network that our own [`discovery`] sweeps,
-//! and one keeper that owns every state, so that no lock is needed.
+//! Each source has a state of its own (`state.rs`) and freezes alone; `inventory.rs` combines them. This file has only
+//! the tasks: one per URL that is polled, one per network that our own [`discovery`] sweeps, and one keeper that owns
+//! every state, so that no lock is needed.
 
 mod admission;
 mod inventory;
@@ -41,26 +41,26 @@ use crate::{
 /// From one poll of a URL to the next.
 pub const POLL_EVERY: Duration = Duration::from_secs(60);
 
-/// Of a poll. 4,096 devices are 400 KB in lanscan's most spacious form.
+/// The limits of a poll. 4,096 devices are 400 KB in lanscan's most spacious form.
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(10), max_bytes: 1 << 20 };
 
-/// What a source says, or why it does not.
+/// What a source reports, or why it failed.
 struct Report {
-    /// Which; a report that was under way when its source was dropped is dropped too.
+    /// The source. A report that was in progress when its source was dropped is dropped, too.
     source: SourceId,
     word: Result<Feed, Trouble>,
-    /// Of our own discovery: the sweep.
+    /// The sweep, if the source is our own discovery.
     made: Option<Made>,
 }
 
-/// What is known, and the task that keeps it up to date: asks every source that the configuration names, now
-/// and after each change of it; a source that a change leaves alone keeps what it knows. The task ends with
-/// the configuration's sender, and stops asking when it is dropped. The networks are read for every feed
-/// anew, for they change: at boot the feed may be there before the address is. Where they cannot be read, the
-/// last ones hold.
+/// Starts the task that keeps the inventory up to date, and returns the inventory. The task polls every source that
+/// the configuration names, at once and after each change of it; a source that a change leaves alone keeps what it
+/// knows. The task ends with the configuration's sender, and stops polling when it is dropped. The networks are read
+/// anew for every feed, because they change: at boot the feed may be up before the address is. Where they cannot be
+/// read, the last ones hold.
 ///
-/// `store` tells which devices need no leave to be let in: those that it has. `arp_grant` tells users how to allow
-/// discovery to ask by ARP.
+/// `store` knows the devices that are always admitted: those that it has. `arp_grant` explains to users how to permit
+/// discovery by ARP.
 pub fn start(
     client: Client,
     store: Store,
@@ -98,7 +98,7 @@ struct Keeper<L> {
     admission: Admission,
     clock: Arc<dyn Clock>,
     links: L,
-    /// How asking by ARP is allowed, for users.
+    /// How to permit ARP requests, for users.
     arp_grant: &'static str,
     last_links: Links,
     reports: mpsc::Sender<Report>,
@@ -132,7 +132,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         }
     }
 
-    /// Starts what is new, stops what is no longer named, leaves the rest alone.
+    /// Starts new sources, stops those that are no longer named, and leaves the rest alone.
     async fn configure(&mut self, config: &Config) {
         let feed = &config.feed;
         let named: BTreeSet<SourceId> = SourceId::all(feed).collect();
@@ -165,7 +165,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         }
     }
 
-    /// The task that asks a source for as long as the configuration names it; what the owner names needs none.
+    /// Starts the task that polls a source for as long as the configuration names it; the owner's own list needs none.
     fn start(&mut self, source: &SourceId) -> Option<AbortHandle> {
         let reports = self.reports.clone();
         match source {
@@ -183,7 +183,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         }
     }
 
-    /// Judges anew what is known: what `feed.allow` no longer allows goes at once, not with the next good
+    /// Judges the known devices anew: those that `feed.allow` no longer allows go at once, not with the next good
     /// answer, which a frozen source may never give.
     fn readmit(&mut self, config: &FeedConfig) {
         self.read_links();
@@ -219,11 +219,11 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         }
     }
 
-    /// Holds the newcomers back that are too many; what our own discovery has found takes the room of what others
-    /// only tell of.
+    /// Holds back the newcomers that are too many. Devices that our own discovery has found take the room of those
+    /// that other sources only report.
     async fn admit(&mut self, source: &SourceId, feed: &mut Feed, config: &Config) {
         let known = self.store.known_among(feed.devices.clone()).await;
-        // Its newcomers are let in at their rate, whatever the store could say of them.
+        // Its newcomers are admitted at their rate, even if the store knows some of them.
         let known = known.inspect_err(|error| warn!(%error, "which devices are known cannot be read"));
         let known = known.unwrap_or_default();
         let mut record = Record { known: known.endpoints, stored: known.total };
@@ -237,7 +237,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         }
     }
 
-    /// What our own discovery has found on all interfaces, as far as it may name them.
+    /// Returns what our own discovery has found on all interfaces, as far as it may name the devices.
     fn found(&self) -> Option<Found> {
         let ended = self.sweeps.values().map(|made| made.ended).max()?;
         let states = self.sweeps.keys().filter_map(|source| self.sources.get(source));
@@ -251,7 +251,8 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         })
     }
 
-    /// Wakes no task when nothing but the time of the last success has changed: that is in every poll.
+    /// Publishes the inventory. Wakes no task when only the time of the last success has changed, which it does in
+    /// every poll.
     fn publish(&self) {
         let new = Inventory { found: self.found(), ..Inventory::of(&self.sources) };
         self.publish.send_if_modified(|old| {
@@ -267,7 +268,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
     }
 }
 
-/// What a sweep says, or why there was none.
+/// Creates the report of a sweep, or of its failure.
 fn swept(source: SourceId, word: Result<(Feed, Made), String>) -> Report {
     match word {
         Ok((feed, made)) => Report { source, word: Ok(feed), made: Some(made) },
@@ -275,7 +276,7 @@ fn swept(source: SourceId, word: Result<(Feed, Made), String>) -> Report {
     }
 }
 
-/// Drops what a source may not name.
+/// Drops the devices that a source may not name.
 fn drop_inadmissible(source: &SourceId, feed: &mut Feed, links: &Links, config: &FeedConfig) {
     let Feed { devices, rejected, .. } = feed;
     devices.retain(|device| {
@@ -283,10 +284,11 @@ fn drop_inadmissible(source: &SourceId, feed: &mut Feed, links: &Links, config: 
     });
 }
 
-/// Whether a source may name the device. Our own discovery asks in the networks of interfaces that the owner has named.
+/// Decides whether a source may name the device. Our own discovery probes the networks of interfaces that the owner
+/// has named.
 fn judge(source: &SourceId, device: &Device, links: &Links, config: &FeedConfig) -> Result<(), Inadmissible> {
     match links.check_host(&device.address) {
-        // It may be back in a moment, and then the device still is what it was.
+        // The interface may be back in a moment, and then the device still is what it was.
         Ok(()) | Err(HostAddressError::UnknownInterface { .. }) => {}
         Err(error) => return Err(error.into()),
     }
@@ -314,7 +316,7 @@ fn tell(source: &SourceId, change: &Change, devices: usize) {
     }
 }
 
-/// Asks one URL for as long as anybody listens.
+/// Polls one URL for as long as a receiver exists.
 async fn poll(url: FeedUrl, client: Client, reports: mpsc::Sender<Report>) {
     let mut ticks = tokio::time::interval(POLL_EVERY);
     // After a slow answer the next poll is a whole interval away.

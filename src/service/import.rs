@@ -1,9 +1,9 @@
-//! Scans that others made, on their way from a file to the store.
+//! Imports the scans of other programs from a file into the store.
 //!
-//! A report is read as a whole, on a thread of its own, before anything of it is stored: that tells that it is one, when
-//! it was made and by what digest it is known again. What it tells of each host is kept aside meanwhile, in a file
-//! without a name; from there the hosts go to the store, each once, in short steps. So the one writer never waits for
-//! a parser, or for a file that turns out to be half of one, and no more than a few hundred hosts are in memory.
+//! A report is read as a whole, on a thread of its own, before anything of it is stored: only then is it known that it
+//! is complete, when it was made and by which digest to recognise it. Until then, its hosts are kept in a file without
+//! a name; from there they go to the store, each once, in short steps. So the one writer never waits for a parser, or
+//! for a file that turns out to be truncated, and no more than a few hundred hosts are in memory.
 
 mod cached;
 mod encoding;
@@ -41,45 +41,45 @@ use crate::{
     store::{Import, Imported, ImportedHost, Store, StoreError},
 };
 
-/// How far in the future a report may be: clocks differ, time zones that were mistaken too.
+/// How far in the future a report may be dated: clocks differ, and time zones may be set wrongly.
 const AHEAD: Duration = Duration::from_secs(24 * 3600);
 
 /// Bytes that are read at once.
 const BUFFER: usize = 64 * 1024;
 
-/// Takes reports in; cheap to clone.
+/// Imports reports; cheap to clone.
 #[derive(Clone)]
 pub struct Importer {
     store: Store,
     clock: Arc<dyn Clock>,
-    /// Where there is room for what is on its way.
+    /// A directory with room for reports that are being received.
     directory: Arc<Path>,
     rooms: Arc<AtomicU64>,
-    /// One report at a time: of two that are the same the later is then known.
+    /// Held by one report at a time: of two equal reports, the later is then known.
     turn: Arc<Mutex<()>>,
     failed: Arc<AtomicU64>,
-    /// In Unix milliseconds; 0: none yet.
+    /// In Unix milliseconds; 0 before the first failure.
     last: Arc<AtomicI64>,
 }
 
-/// Why a report is not taken.
+/// Why a report is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// It is not what it should be.
+    /// It is malformed.
     #[error(transparent)]
     Report(#[from] ReadError),
-    /// It is packed, or in another format.
+    /// It is compressed, or in another format.
     #[error(transparent)]
     Encoding(#[from] EncodingError),
-    /// It begins like a result of the original portscan's, and is none.
+    /// It begins like a result of the original portscan, and is not one.
     #[error(transparent)]
     Cached(#[from] CacheError),
-    /// Made tomorrow.
+    /// It is dated in the future.
     #[error(
         "the report was made at {0}, more than a day from now; set the clock of the machine that made it"
     )]
     Future(Timestamp),
-    /// The store does not take it; it may later.
+    /// The store refuses it; it may accept it later.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// This process is about to end.
@@ -88,7 +88,7 @@ pub enum ImportError {
 }
 
 impl ImportError {
-    /// Whether the same file may be taken another time: the fault was not its own.
+    /// Whether the same file may be accepted later, because the fault was not its own.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Report(ReadError::Unreadable(_) | ReadError::Unkept(_))
@@ -101,7 +101,8 @@ impl ImportError {
 }
 
 impl Importer {
-    /// Takes reports into this store; those that come piece by piece are kept in this directory meanwhile.
+    /// Creates an importer into this store. Reports that arrive piece by piece are kept in this directory until they
+    /// are complete.
     pub fn new(store: Store, clock: Arc<dyn Clock>, directory: &Path) -> Self {
         Self {
             store,
@@ -114,11 +115,11 @@ impl Importer {
         }
     }
 
-    /// An empty file for a report that is on its way. It has no name, so that nothing of it is left, however
-    /// that ends.
+    /// Returns an empty file for a report that is being received. It has no name, so that nothing of it is left,
+    /// however the transfer ends.
     ///
     /// # Errors
-    /// The directory is not writable.
+    /// Fails if the directory is not writable.
     pub fn room(&self) -> io::Result<File> {
         let number = self.rooms.fetch_add(1, Ordering::Relaxed);
         let path = self.directory.join(format!(".report-{}-{number}", std::process::id()));
@@ -127,12 +128,11 @@ impl Importer {
         Ok(file)
     }
 
-    /// Takes in a report of nmap's or masscan's, or a result of the original portscan's. The file is read from its
-    /// start.
+    /// Imports a report of nmap or masscan, or a result of the original portscan. The file is read from its start.
     ///
     /// # Errors
-    /// It is none, or is not whole: then nothing of it is stored. Or the store does not take all of it: then the same
-    /// report again completes it.
+    /// Fails if the file is not such a report, or is truncated: then nothing of it is stored. Fails, too, if the store
+    /// does not accept all of it: then importing the same report again completes it.
     pub async fn import(&self, file: File) -> Result<Taken, ImportError> {
         let taken = self.attempt(file).await;
         if taken.is_err() {
@@ -141,7 +141,7 @@ impl Importer {
         taken
     }
 
-    /// How many were not taken since the start of the process, and when the last one was.
+    /// Returns how many imports have failed since the start of the process, and when the last one did.
     pub fn facts(&self) -> ImportFacts {
         let last = Some(self.last.load(Ordering::Relaxed)).filter(|&last| last > 0);
         ImportFacts {
@@ -150,17 +150,17 @@ impl Importer {
         }
     }
 
-    /// Counts one that was not taken.
+    /// Counts a failed import.
     pub(super) fn count_failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// As [`Importer::import`], for who tries again and counts by itself.
+    /// As [`Importer::import`], for callers that retry and count failures themselves.
     pub(super) async fn attempt(&self, file: File) -> Result<Taken, ImportError> {
         let _turn = self.turn.lock().await;
         let (done, taken) = oneshot::channel();
         let importer = self.clone();
-        // Not on the runtime's threads for blocking: look-ups of names may have taken them all.
+        // Not on the runtime's blocking threads: name look-ups may have taken them all.
         let thread = thread::Builder::new().name("import".to_owned());
         thread.spawn(move || drop(done.send(importer.take(file)))).map_err(unreadable)?;
         let taken = taken.await.map_err(|_| ImportError::Stopping)??;
@@ -177,7 +177,7 @@ impl Importer {
     /// Reads the report, and stores it.
     fn take(&self, file: File) -> Result<Taken, ImportError> {
         let Checked { import, hosts, left_out } = self.check(file)?;
-        // Without a clock of our own nobody's can be wrong.
+        // As long as this machine's clock is not set, it cannot prove a report's wrong.
         if self.clock.is_synchronised() && import.started > self.clock.wall() + AHEAD {
             return Err(ImportError::Future(import.started));
         }
@@ -187,7 +187,7 @@ impl Importer {
         Ok(Taken { imported, counts, left_out })
     }
 
-    /// Reads all of it; tells what it is.
+    /// Reads all of the report, and returns what it contains.
     fn check(&self, mut file: File) -> Result<Checked, ImportError> {
         file.rewind().map_err(unreadable)?;
         let reader = BufReader::with_capacity(BUFFER, Digesting { file, sha: Sha256::new() });
@@ -240,7 +240,7 @@ impl Read for Digesting {
     }
 }
 
-/// The digest of a file that was read to its end.
+/// Returns the digest of a file that was read to its end.
 fn digest(text: Text<BufReader<Digesting>>) -> [u8; 32] {
     text.into_inner().into_inner().sha.finalize().into()
 }

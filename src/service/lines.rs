@@ -1,4 +1,5 @@
-//! How often the log says the same of another device: whoever makes devices up must not fill the disk with it.
+//! Limits how often the log repeats a message for different devices: an attacker who forges devices must not fill the
+//! disk with it.
 
 use std::{
     collections::HashMap,
@@ -13,12 +14,12 @@ const HOURLY: u32 = 60;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// See the module's documentation.
+/// The allowance of each kind of line.
 #[derive(Debug, Default)]
 pub(super) struct Lines(Mutex<HashMap<&'static str, (Allowance, u64)>>);
 
 impl Lines {
-    /// Whether a line of this kind may be written now; if so, how many were left out since the last one.
+    /// Returns `Some` if a line of this kind may be written now, with how many were left out since the last one.
     pub(super) fn admit(&self, kind: &'static str, now: Moment) -> Option<u64> {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (allowance, left_out) = kinds.entry(kind).or_insert_with(|| (Allowance::new(HOURLY, HOUR), 0));

@@ -1,4 +1,5 @@
-//! One look at one device: which device is really there, what is open, and whether it was there to the end.
+//! One look at one device: which device has the address, which ports are open, and whether the device was there to the
+//! end.
 
 use std::{
     collections::BTreeSet,
@@ -28,34 +29,34 @@ use crate::{
     store::{Observation, Store},
 };
 
-/// The longest look at T3 and above, whatever happens: a fragile host that drops everything takes three hours and
-/// a half. A device that takes longer gives its place to the next, and its last result stands. Below T3, where
-/// the pauses alone take days, the run's own deadline is the bound.
+/// The longest look at T3 and above, whatever happens: a fragile host that drops everything takes three hours and a
+/// half. A device that takes longer gives its place to the next, and keeps its previous result. Below T3, where the
+/// pauses alone take days, the run's own deadline is the limit.
 const LOOK: Duration = Duration::from_secs(4 * 3600);
 
-/// From one look at which MAC has the address to the next during a scan: less than the second for which the kernel
-/// itself ignores a change (`locktime` of arp(7) is one).
+/// How often a scan checks which MAC has the address: more often than once in the second for which the kernel itself
+/// ignores a change (`locktime` of arp(7) is one).
 const WATCH: Duration = Duration::from_millis(500);
 
-/// From one look at an interrupted way to the next.
+/// How often an interrupted path to the device is checked.
 const WAY: Duration = Duration::from_millis(250);
 
-/// What looking takes.
+/// What a look needs.
 #[derive(Clone)]
 pub struct Looker {
-    /// The one engine's handle.
+    /// The handle of the one engine.
     pub scanner: Scanner,
-    /// Whether the device can be reached at all.
+    /// Tells whether the device can be reached at all.
     pub watch: LinkWatch,
-    /// For the ports that were open last time: they come first, and get more tries.
+    /// Knows the ports that were open last time: they come first, and get more tries.
     pub store: Store,
-    /// For the dates of what is found.
+    /// Dates the results.
     pub clock: Arc<dyn Clock>,
-    /// For what is said of a MAC that only the look itself finds out.
+    /// Has the rules for a MAC that is learned only during the look.
     pub config: Arc<Config>,
-    /// How often the log says why nothing is stored.
+    /// Limits how often the log reports why nothing is stored.
     pub(super) lines: Arc<Lines>,
-    /// Stations that answer for others: to see one of them says nothing of the device behind it.
+    /// Stations that answer for others: seeing the MAC of one does not identify the device behind it.
     pub proxies: BTreeSet<Mac>,
 }
 
@@ -82,16 +83,16 @@ enum SkipReason {
 }
 
 impl Looker {
-    /// Looks at a device until its report is in or `cancel` is cancelled. An observation is returned where
-    /// there is something to store: never under a MAC that did not hold the address before *and* after. How far
-    /// it is, is published in `progress`.
+    /// Scans a device until its report is complete or `cancel` is cancelled. Returns an observation if there is
+    /// something to store: never under a MAC that did not hold the address before *and* after. Publishes its progress
+    /// in `progress`.
     pub async fn look(
         &self,
         look: Look,
         cancel: CancellationToken,
         progress: watch::Sender<Progress>,
     ) -> (LookOutcome, Option<Observation>) {
-        // Cancelled, the attempt is dropped, and with it its ticket.
+        // When cancelled, the attempt is dropped, and its ticket with it.
         let attempt = tokio::select! {
             attempt = self.attempt(&look, &progress) => attempt,
             () = cancel.cancelled() => return (LookOutcome::Partial, None),
@@ -147,7 +148,7 @@ impl Looker {
         self.may_look(&look.device, before)?;
         let own_way = self.way(look, before);
         if before.is_some() && own_way != way {
-            // A gadget that the owner wants treated gently is known by its MAC, and only now.
+            // The rule for a device that needs gentle treatment may name its MAC, which is known only now.
             ticket = submit(&own_way);
         }
         let report = tokio::select! {
@@ -161,10 +162,10 @@ impl Looker {
         Ok(self.observation(look, mac, report, started))
     }
 
-    /// How the device is reached, and the MAC at its address; `None`: nothing answers there. What is found while the
-    /// way is interrupted says nothing, not even how the device is reached.
+    /// Returns how the device is reached, and the MAC at its address; `None` if nothing answers there. A finding that
+    /// was made while the path was interrupted proves nothing, not even how the device is reached.
     async fn sight(&self, address: &Address) -> Result<(Links, Witness, Option<Option<Mac>>), SkipReason> {
-        // What no host can have is no question of routes.
+        // For an address that no host can have, the route does not matter.
         address.check_host()?;
         loop {
             let passage = self.passage(address).await?;
@@ -184,7 +185,7 @@ impl Looker {
         }
     }
 
-    /// Waits for the way to the device to be open.
+    /// Waits for the path to the device to be open.
     async fn passage(&self, address: &Address) -> Result<Passage, SkipReason> {
         loop {
             match self.watch.reach(address, None) {
@@ -195,7 +196,7 @@ impl Looker {
         }
     }
 
-    /// The MAC at the address before the first probe: an excluded device gets not even that.
+    /// Returns the MAC at the address before the first probe: an excluded device must not receive even that.
     async fn first_sighted(
         &self,
         witness: Witness,
@@ -211,7 +212,7 @@ impl Looker {
         .await?
     }
 
-    /// Asks again whether the device may be looked at, now that its MAC is known.
+    /// Checks again whether the device may be scanned, now that its MAC is known.
     fn may_look(&self, device: &Device, found: Option<Mac>) -> Result<(), SkipReason> {
         match found {
             Some(mac) if !is_wanted(&self.config, &Device { mac: Some(mac), ..device.clone() }) => {
@@ -221,14 +222,14 @@ impl Looker {
         }
     }
 
-    /// Waits for an excluded device to take the address, while another is being scanned there.
+    /// Waits until an excluded device takes the address while another is being scanned there.
     async fn until_unwanted(&self, witness: Witness, device: &Device) -> Mac {
         if !self.config.excludes_by_mac() {
             return pending().await;
         }
         loop {
             sleep(WATCH).await;
-            // A table that cannot be read now can be a moment later.
+            // A table that cannot be read now may be readable a moment later.
             let found = witness.sighted(&device.address).ok().flatten();
             if let Err(SkipReason::Unwanted(mac)) = self.may_look(device, found) {
                 return mac;
@@ -236,12 +237,12 @@ impl Looker {
         }
     }
 
-    /// A MAC that was seen, where it identifies the device.
+    /// Returns a MAC that was seen, if it identifies the device.
     fn vouched(&self, seen: Option<Mac>) -> Option<Mac> {
         seen.filter(|mac| !self.proxies.contains(mac))
     }
 
-    /// Which ports and how hard, by the rule for the device that has this MAC.
+    /// Returns which ports to scan and how fast, by the rule for the device that has this MAC.
     fn way(&self, look: &Look, found: Option<Mac>) -> (PortSet, Timing) {
         let device = Device { mac: found.or(look.device.mac), ..look.device.clone() };
         let rule = self.config.rule_for(&device);
@@ -290,7 +291,7 @@ impl From<Unsighted> for SkipReason {
 impl SkipReason {
     const fn outcome(&self) -> LookOutcome {
         match self {
-            // An interface may come back, and is no reason to believe that a device is gone.
+            // An interface may come back, and its absence does not prove that a device is gone.
             Self::NoHost(
                 HostAddressError::NoInterface { .. } | HostAddressError::UnknownInterface { .. },
             ) => LookOutcome::Failed,
@@ -323,7 +324,7 @@ impl SkipReason {
                 tracing::warn!(%address, mac = text(expected), found = text(found), "{self}");
             }
             Self::Unwanted(mac) => tracing::info!(%address, %mac, "{self}"),
-            // A scan of one's own network means its hosts.
+            // A user who scans the own network means its hosts.
             Self::NoHost(HostAddressError::WholeNetwork { .. }) => tracing::debug!(%address, "{self}"),
             Self::NoHost(_)
             | Self::NoRoute

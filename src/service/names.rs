@@ -1,8 +1,8 @@
-//! What devices are called, where neither the owner nor a feed says: asks this machine's resolver, and the devices
-//! of the own network themselves.
+//! Looks up the names of devices for which neither the owner nor a feed gives one: asks this machine's resolver, and
+//! the devices of the own network themselves.
 //!
-//! `plan.rs` decides whom to ask when; here it is asked, and what is heard is handed to the store in batches, for
-//! each commit wears an SD card. Who must not be looked at gets no packet.
+//! `plan.rs` decides which question is due when; this file asks it, and passes the answers to the store in batches,
+//! because each commit wears an SD card. A device that must not be scanned receives no packet.
 
 mod plan;
 
@@ -28,10 +28,10 @@ use crate::{
     store::{NameLookup, Store, StoreError},
 };
 
-/// The longest that what was heard waits for more to be written with it.
+/// The longest that an answer waits for more to be written with it.
 const GATHER: Duration = Duration::from_secs(10);
 
-/// All names of a device, the one to show first: those that the store has, and the configuration's.
+/// Returns all names of a device, the one to show first: those of the store, and the configuration's.
 pub fn all(config: &Config, device: &Device, mut stored: Vec<Name>) -> Vec<Name> {
     let called = config.rule_for(device).and_then(|rule| rule.name.clone());
     stored.extend(called.map(|text| Name { text, source: NameSource::Config, at: None }));
@@ -51,7 +51,7 @@ pub async fn keep(
         clock,
         config,
         inventory,
-        // One of its own: a name server that is silent to us keeps nobody else waiting.
+        // A resolver of its own: a name server that is silent here must not delay others.
         resolver: SystemResolver::default(),
         plan: Plan::default(),
         asking: JoinSet::new(),
@@ -94,7 +94,7 @@ impl Keeper {
         }
     }
 
-    /// Takes who is there, and who may be asked.
+    /// Takes the devices that are present, and the sources that may be asked.
     fn take_devices(&mut self) {
         let mut devices: BTreeMap<DeviceKey, BTreeSet<Address>> = BTreeMap::new();
         for known in &self.inventory.borrow_and_update().devices {
@@ -108,7 +108,7 @@ impl Keeper {
         self.plan.set_devices(self.clock.now(), &devices, &sources);
     }
 
-    /// Asks all that may be asked now; when there is more.
+    /// Asks all that may be asked now, and returns when more is due.
     fn ask(&mut self) -> Option<Moment> {
         loop {
             match self.plan.next(self.clock.now()) {
@@ -137,7 +137,7 @@ impl Keeper {
         self.heard.push(heard);
     }
 
-    /// Writes what was heard, when it is time to or nothing more is to come.
+    /// Writes the answers when they are due, or no more are expected.
     async fn write(&mut self) {
         let now = self.clock.now();
         if self.heard.is_empty() || self.plan.is_busy(now) && self.write_by.is_some_and(|by| by > now) {
@@ -153,7 +153,7 @@ impl Keeper {
     }
 }
 
-/// Asks; `None` if nobody says anything of use.
+/// Asks a question. Returns `None` if there is no useful answer.
 async fn answer(
     question: &Question,
     config: &Config,
@@ -164,7 +164,7 @@ async fn answer(
     let mac = if let DeviceKey::Mac(mac) = device { Some(*mac) } else { None };
     let told = Device { address: address.clone(), mac, name: None };
     let heard = match source {
-        // A link-local address means nothing beyond its link.
+        // A link-local address has no meaning beyond its link.
         NameSource::Dns if address.zone().is_none() => resolver.name_of(address).await,
         NameSource::Mdns if address.ipv4().is_some() && may_be_asked(&told, config).await => {
             let ip = address.ipv4()?;
@@ -180,11 +180,11 @@ async fn answer(
         Heard::Nameless => None,
         Heard::Silence => return None,
     };
-    // By now the neighbour table knows who has answered.
+    // By now the neighbour table has the MAC that answered.
     Some(NameLookup { device: who(&told, proxies)?, source: *source, name })
 }
 
-/// Whom a name belongs to that was got at an address.
+/// Returns the device to which a name from an address belongs.
 fn who(told: &Device, proxies: &BTreeSet<Mac>) -> Option<DeviceKey> {
     let witness = Witness::of(&Links::read().ok()?, &told.address);
     let expected = witness.expected(told).ok()?;
@@ -192,8 +192,8 @@ fn who(told: &Device, proxies: &BTreeSet<Mac>) -> Option<DeviceKey> {
     Some(Device { mac, ..told.clone() }.key())
 }
 
-/// The MAC of the device that a source names there, unless another is seen; where the source does not know who it is,
-/// of whoever is seen. `Some(None)`: it has none that could be known, and is kept by its address.
+/// Returns the MAC of the device that a source names there, unless another is seen; the MAC that is seen where the
+/// source does not know it. `Some(None)`: the device has none that could be known, and is kept by its address.
 fn whose(
     witness: Witness,
     expected: Option<Mac>,
@@ -207,8 +207,8 @@ fn whose(
     identify(expected, vouched, vouched).ok()
 }
 
-/// Whether a device may get a packet: a neighbour that may be looked at. Where that depends on its MAC, the MAC must be
-/// seen first: what a source says of it may be out of date.
+/// Whether a device may receive a packet: it must be a neighbour that may be scanned. Where that depends on its MAC,
+/// the MAC must be seen first, because what a source reports may be out of date.
 async fn may_be_asked(told: &Device, config: &Config) -> bool {
     let Ok(links) = Links::read() else { return false };
     let witness = Witness::of(&links, &told.address);

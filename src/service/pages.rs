@@ -1,10 +1,10 @@
-//! Lists of the store's as streams.
+//! Streams of the store's lists.
 
 use futures_util::{Stream, stream};
 
 use crate::store::{Page, StoreError};
 
-/// All rows, read a page at a time as they are taken: between two pages the reader is free for others.
+/// Streams all rows. A page is read when it is needed, so that the reader is free for others between two pages.
 pub fn pages<T, F>(read: impl Fn(i64) -> F) -> impl Stream<Item = Result<Vec<T>, StoreError>>
 where
     F: Future<Output = Result<Page<T>, StoreError>>,

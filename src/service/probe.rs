@@ -1,4 +1,4 @@
-//! One look at one port of any host, now, for a client: what may be looked at for which client, and the look.
+//! Probes one port of any host, now, for a client, and decides what each client may have probed.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -26,12 +26,12 @@ use crate::{
 /// How long a link may be down while a client waits.
 const OUTAGE: Duration = Duration::from_secs(2);
 
-/// The longest that a port asked for by hand is looked at. The original gave it 5 s; ours may first have to
-/// wait its turn where the same host is being scanned.
+/// The longest that a probe by hand may take. The original allowed 5 s; here the probe may first have to wait for
+/// another scan of the same host.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where clouds tell a machine its secrets, to whatever asks from that machine: AWS, Azure, Google, Oracle, `OpenStack` and
-/// others (169.254.169.0/24), AWS's containers (169.254.170.0/24), Scaleway, Azure's host, Alibaba.
+/// Where clouds reveal a machine's secrets, to any program that asks from that machine: AWS, Azure, Google, Oracle,
+/// `OpenStack` and others (169.254.169.0/24), AWS's containers (169.254.170.0/24), Scaleway, Azure's host, Alibaba.
 const METADATA_IPV4: [Ipv4Net; 5] = [
     Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 169, 0), 24),
     Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 170, 0), 24),
@@ -49,46 +49,46 @@ const METADATA_IPV6: [Ipv6Net; 5] = [
     Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe), 128),
 ];
 
-/// Where the client is that asks.
+/// Where the client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
     /// A program on this machine, which can connect to it anyway.
     ThisMachine,
-    /// On the network, or not known.
+    /// On the network, or unknown.
     Network,
 }
 
-/// What one look at one port found.
+/// The result of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeAnswer {
-    /// Where it looked: the first address of the name.
+    /// The address that was probed: the first of the name.
     pub address: Address,
     /// The verdict, or why there is none.
     pub found: Result<PortFinding, String>,
 }
 
-/// Why no look was taken.
+/// Why no probe was sent.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {
     /// The name has no address.
     #[error(transparent)]
     Unresolved(#[from] ResolveError),
-    /// No host can be there.
+    /// No host can have the address.
     #[error(transparent)]
     NoHost(#[from] HostAddressError),
-    /// What listens on the loopback is private, and other services may trust this machine's own address.
+    /// Services on the loopback are private, and other services may trust this machine's own address.
     #[error("{0} is the appliance's own address; ask for it on the appliance's machine itself")]
     OwnAddress(Address),
-    /// Where a cloud's metadata service gives keys to whatever runs on the machine (`METADATA_IPV4`).
+    /// A cloud's metadata service gives keys to any program on the machine (`METADATA_IPV4`).
     #[error("{0} is where a cloud's metadata service listens; it is never probed over HTTP")]
     Metadata(Address),
-    /// The owner said never.
+    /// The configuration excludes the address.
     #[error(
         "{0} must not be probed; if that has changed, take it out of `exclude`, or out of the [[device]] with \
          `scan = false`"
     )]
     Excluded(Address),
-    /// The owner named others.
+    /// The configuration permits only others.
     #[error("{0} may not be probed from here; if it should be, add it to `probe` under [http]")]
     NotAllowed(Address),
     /// The scanner has stopped.
@@ -96,7 +96,7 @@ pub enum ProbeError {
     Stopping,
 }
 
-/// What no configuration allows. Of the address, not of the name that led to it.
+/// Refuses what no configuration allows. Checks the address, not the name that led to it.
 fn check(address: &Address, links: &Links, asker: Asker) -> Result<(), ProbeError> {
     let is_metadata = match address.ip() {
         IpAddr::V4(ip) => METADATA_IPV4.iter().any(|net| net.contains(&ip)),
@@ -111,22 +111,22 @@ fn check(address: &Address, links: &Links, asker: Asker) -> Result<(), ProbeErro
     Ok(())
 }
 
-/// Looks at ports for clients. A configuration that is reloaded holds from the next question on.
+/// Probes ports for clients. A reloaded configuration applies from the next request on.
 #[derive(Clone)]
 pub struct PortProber {
-    /// The one engine's handle.
+    /// The handle of the one engine.
     pub scanner: Scanner,
-    /// For hosts that are named.
+    /// Resolves hosts that are given by name.
     pub resolver: Arc<dyn Resolve>,
     /// Says what must not be probed.
     pub config: watch::Receiver<Arc<Config>>,
-    /// What feeds say of an address.
+    /// What feeds report of an address.
     pub inventory: watch::Receiver<Inventory>,
 }
 
 impl PortProber {
-    /// Looks at one port of any host, within the budget that the host's other scans leave. Nothing is
-    /// stored. Takes at most 5 s to resolve the name, and 10 s for the look.
+    /// Probes one port of any host, within the budget that the host's other scans leave. Stores nothing. Takes at most
+    /// 5 s to resolve the name, and 10 s for the probe.
     pub async fn probe(&self, host: &str, port: u16, asker: Asker) -> Result<ProbeAnswer, ProbeError> {
         // Never empty; IPv4 first, as the original did.
         let found = self.resolver.resolve(host).await?;
@@ -135,11 +135,11 @@ impl PortProber {
         // Read anew each time: interfaces come and go.
         let links = match Links::read() {
             Ok(links) => links,
-            // Whether this machine itself is excluded by its MAC could not be told.
+            // Whether this machine itself is excluded by its MAC is unknown then.
             Err(error) => return Ok(ProbeAnswer { address, found: Err(error.to_string()) }),
         };
         match links.check_host(&address) {
-            // It may be there tomorrow: no fault of the question.
+            // The interface may exist tomorrow: the request is not at fault.
             Err(error @ HostAddressError::UnknownInterface { .. }) => {
                 return Ok(ProbeAnswer { address, found: Err(error.to_string()) });
             }
@@ -147,7 +147,7 @@ impl PortProber {
         }
         check(&address, &links, asker)?;
         let fed = self.fed_at(&address);
-        // Without a question where the address, or what a feed says of it, is enough.
+        // Without an ARP request where the address, or what a feed reports of it, is enough.
         let unseen = Device { address: address.clone(), mac: None, name: None };
         if config.is_excluded(&unseen) || !fed.iter().all(|device| is_wanted(&config, device)) {
             return Err(ProbeError::Excluded(address));
@@ -188,7 +188,7 @@ impl PortProber {
         Ok(ProbeAnswer { found: verdict(&report, port), address: report.address })
     }
 
-    /// The device at an address, as the feeds have it.
+    /// Returns the devices at an address, as the feeds have them.
     fn fed_at(&self, address: &Address) -> Vec<Device> {
         let inventory = self.inventory.borrow();
         let fed = inventory.devices.iter().map(|known| &known.device);
@@ -196,7 +196,7 @@ impl PortProber {
     }
 }
 
-/// What a report says of its only port.
+/// Returns what a report says of its only port.
 fn verdict(report: &HostReport, port: u16) -> Result<PortFinding, String> {
     let why = if report.detail.is_empty() { report.status.as_str() } else { &report.detail };
     report.verdict(port).ok_or_else(|| why.to_owned())

@@ -1,9 +1,9 @@
-//! Forgets by itself what the configuration does not keep: old looks that supply no port's present state, and
-//! devices that were not seen for long.
+//! Deletes what the configuration does not keep: old observations that supply no port's current state, and devices
+//! that were not seen for long.
 //!
-//! Dates decide what is old, and a machine without a battery has wrong ones: so nothing is forgotten before the
-//! clock has kept time for a while (`Trust`). What was ever observed in the present state stays whatever the
-//! clock says.
+//! Dates decide what is old, and a machine without a battery has wrong ones: so nothing is deleted before the clock
+//! has kept time for a while (`Trust`). An observation that the current state comes from stays, whatever the clock
+//! says.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,33 +18,33 @@ use crate::{
     store::{Repaired, Store, StoreError},
 };
 
-/// From one time to the next.
+/// How often it deletes.
 const EVERY: Duration = Duration::from_secs(3600);
 
-/// A clock that goes wrong by more than this within a day has jumped, and so has one that differs by more from
-/// the latest date that was stored.
+/// A clock that goes wrong by more than this within a day has jumped, and so has one that differs by more from the
+/// latest date that was stored.
 const JUMP: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a clock that has jumped has to keep time before it is believed again.
+/// How long a clock that has jumped must keep time before it is trusted again.
 const PROBATION: Duration = Duration::from_secs(24 * 3600);
 
-/// Whether what the wall clock says may decide what is old.
+/// Whether the wall clock may decide what is old.
 #[derive(Debug)]
 struct Trust {
     jumps: JumpDetector,
-    /// Not before this.
+    /// No trust before this moment.
     from: Moment,
 }
 
 impl Trust {
-    /// Trust at the start, given the latest date that is stored: a machine that was off for no longer than
+    /// Returns the trust at the start, given the latest stored date: a machine that was off for no longer than
     /// [`JUMP`] shows a date soon after it.
     fn new(latest: Option<Timestamp>, now: Moment, wall: Timestamp) -> Self {
         let near = latest.is_none_or(|latest| wall.duration_since(latest).unsigned_abs() <= JUMP);
         Self { jumps: JumpDetector::since(now, wall), from: if near { now } else { now + PROBATION } }
     }
 
-    /// Whether it is trusted now. To be asked often: a jump is found by comparing with the last time.
+    /// Whether the clock is trusted now. Call it often: a jump is found by comparison with the last time.
     fn holds(&mut self, now: Moment, wall: Timestamp) -> bool {
         if let Some(said) = self.jumps.find(now, wall, JUMP) {
             tracing::warn!(%said, %wall, "the clock has jumped: nothing is forgotten for a day");
@@ -54,7 +54,7 @@ impl Trust {
     }
 }
 
-/// Forgets what is old, for ever.
+/// Deletes what is old, for ever.
 pub async fn keep(
     store: Store,
     clock: Arc<dyn Clock>,
@@ -68,7 +68,7 @@ pub async fn keep(
     let mut trust = Trust::new(latest, clock.now(), clock.wall());
     loop {
         tokio::time::sleep(EVERY).await;
-        // Asked in any case, so that a jump is noticed.
+        // Called in any case, so that a jump is noticed.
         let trusted = trust.holds(clock.now(), clock.wall());
         if !trusted || !clock.is_synchronised() {
             continue;
@@ -112,8 +112,8 @@ async fn forget(
     Ok(())
 }
 
-/// Forgets devices where more are remembered than may be known. While a source is frozen, those that it does not name
-/// are there for all that is known.
+/// Deletes devices where more are stored than may be known. While a source is frozen, the devices that it does not
+/// name may still be present.
 async fn make_room(
     store: &Store,
     wall: Timestamp,
@@ -136,8 +136,8 @@ async fn make_room(
     Ok(())
 }
 
-/// Those of them that no source names. While a source is frozen there are none: a device may be unseen only because
-/// it was not looked for.
+/// Returns those of the devices that no source names, and none while a source is frozen: a device may be unseen only
+/// because no source looked for it.
 fn forgettable(unseen: Vec<(i64, DeviceKey)>, inventory: &Inventory) -> Vec<(i64, DeviceKey)> {
     if inventory.sources.iter().any(|source| !source.up) {
         return Vec::new();
@@ -165,7 +165,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// The clock as it is for so many hours, asked every hour; whether it was trusted at the end of each.
+    /// Runs the clock for this many hours and checks the trust every hour. Returns whether it held at the end of each.
     fn hours(trust: &mut Trust, now: &mut Moment, wall: &mut Timestamp, count: u32) -> Vec<bool> {
         (0..count)
             .map(|_| {
@@ -202,7 +202,7 @@ mod tests {
         let mut trust = Trust::new(Some(at("2026-06-01T11:00:00Z")), now, wall);
         let day = hours(&mut trust, &mut now, &mut wall, 24);
         assert_eq!(day.iter().position(|trusted| *trusted), Some(23), "a day later");
-        // Summer time and a slow crystal are no jumps.
+        // Summer time and a slow crystal are not jumps.
         wall += HOUR;
         assert_eq!(hours(&mut trust, &mut now, &mut wall, 1), [true]);
     }

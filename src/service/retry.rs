@@ -1,21 +1,21 @@
-//! Asks the kernel again where it lacks what the answer takes: another's burst may have taken the last descriptors, and
-//! a scan is worth a moment's patience.
+//! Retries reads from the kernel that fail for lack of resources: another program's burst may have taken the last
+//! descriptors, and a scan is worth a short wait.
 
 use std::{io, time::Duration};
 
 use tokio::time::sleep;
 
-/// From one try to ask the kernel to the next, where it lacks what the answer takes.
+/// The pause between two tries.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// How often it is asked at most: for 30 s. An entry of the kernel's table is as old as that at any time
-/// (`gc_stale_time` of arp(7), 60 s), so that an answer that late says no less of who was there before.
+/// The limit of tries: for 30 s. An entry of the kernel's table may be as old as that at any time (`gc_stale_time` of
+/// arp(7), 60 s), so a late answer proves no less about which device was there before.
 const TRIES: usize = 120;
 
-/// What the kernel says, asked again where it cannot answer.
+/// Reads from the kernel, and retries while it lacks resources.
 ///
 /// # Errors
-/// It could not for 30 s.
+/// Fails if it still lacks them after 30 s.
 pub async fn retry_kernel_read<T, F: Future<Output = io::Result<T>>>(ask: impl Fn() -> F) -> io::Result<T> {
     for _ in 1..TRIES {
         match ask().await {

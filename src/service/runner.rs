@@ -39,34 +39,34 @@ use crate::{
 
 /// The longest wait for a clock that has not been set: without a network it may never be.
 const CLOCK_WAIT: Duration = Duration::from_secs(300);
-/// How often the agenda is asked without anything having happened, for the sake of `at` and of intervals.
+/// How often the agenda is polled when nothing has happened, because `at` and intervals depend on the time.
 const TICK: Duration = Duration::from_secs(5);
-/// How often the ages of the last runs are written: what a crash on a machine without a clock can forget.
+/// How often the ages of the last runs are written: as much may be lost in a crash on a machine without a clock.
 const SAVE_SCHEDULES: Duration = Duration::from_secs(3600);
-/// The longest that stopping waits for what is being written.
+/// The longest that stopping waits for pending writes.
 const STOP_WAIT: Duration = Duration::from_millis(1500);
 
 /// What the runner works with.
 pub struct Runner {
-    /// Where results go.
+    /// Stores the results.
     pub store: Store,
-    /// The one engine's handle.
+    /// The handle of the one engine.
     pub scanner: Scanner,
-    /// Whether devices can be reached.
+    /// Tells whether devices can be reached.
     pub watch: LinkWatch,
     /// Both clocks.
     pub clock: Arc<dyn Clock>,
-    /// For targets that are names.
+    /// Resolves targets that are names.
     pub resolver: Arc<dyn Resolve>,
     /// Changes with every good reload.
     pub config: watch::Receiver<Arc<Config>>,
     /// The feed's devices.
     pub inventory: watch::Receiver<Inventory>,
-    /// What others ask for; see [`runs`].
+    /// The requests of users; see [`runs`].
     pub requests: Requests,
 }
 
-/// Something that happened elsewhere.
+/// Something that has happened elsewhere.
 enum Done {
     Begun(RunId, Result<ScanId, StoreError>, Vec<Address>),
     Resolved(RunId, Vec<Address>),
@@ -77,7 +77,7 @@ enum Done {
     Other,
 }
 
-/// The runner under way.
+/// The runner in operation.
 struct Running {
     parts: Runner,
     agenda: Agenda,
@@ -85,26 +85,26 @@ struct Running {
     started: Moment,
     looks: JoinSet<Done>,
     cancels: HashMap<LookId, CancellationToken>,
-    /// How far each look is.
+    /// The progress of each look.
     progress: HashMap<LookId, watch::Receiver<Progress>>,
-    /// Requests for a start that wait for its ids.
+    /// Requests for a start that wait for their ids.
     waiting: Vec<PendingStart>,
     writes: JoinSet<Done>,
-    /// Observations on their way to the disk, by scan.
+    /// Observations that are being written, by scan.
     unwritten: HashMap<ScanId, usize>,
-    /// Scans that are through but for those.
+    /// Scans that are complete except for those.
     ending: HashMap<ScanId, ScanStatus>,
     saved: Moment,
     lines: Arc<Lines>,
-    /// How many hosts of each scan under way were down.
+    /// How many hosts of each scan in progress were down.
     down: HashMap<ScanId, usize>,
 }
 
 impl Runner {
-    /// Runs until `stop` is cancelled, then leaves what is unfinished to be resumed by the next process.
+    /// Runs until `stop` is cancelled, then leaves what is unfinished for the next process to resume.
     ///
     /// # Errors
-    /// When the store cannot be read at start; later faults of the store only pause the scanning.
+    /// Fails if the store cannot be read at the start; later faults of the store only pause the scanning.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
         let started = self.clock.now();
         if stop.run_until_cancelled(self.clock_is_set(started)).await.is_none() {
@@ -213,7 +213,7 @@ impl Running {
         self.see(seen, told);
     }
 
-    /// Notes what is there, scanned or not: dates and addresses move without a scan.
+    /// Records which devices are present, scanned or not: dates and addresses change without a scan.
     fn see(&mut self, seen: Vec<Device>, told: Vec<Device>) {
         let store = self.parts.store.clone();
         self.writes.spawn(async move {
@@ -253,7 +253,7 @@ impl Running {
                 self.end_if_written(scan);
                 self.ask_for_doubts();
             }
-            // A device that has moved is to be looked at again where it is now.
+            // A device that has moved must be scanned again where it is now.
             Done::Sighted => self.ask_for_doubts(),
             Done::Doubts(doubts) => self.agenda.set_doubts(doubts, &self.parts.times()),
             Done::Other => {}
@@ -336,7 +336,7 @@ impl Running {
         }
     }
 
-    /// Leaves: looks under way are dropped without a trace, what they belong to stays open in the store.
+    /// Stops: looks in progress are dropped and store nothing, and their scans stay open in the store.
     async fn finish(mut self) {
         self.looks.shutdown().await;
         self.save_schedules();
@@ -354,7 +354,7 @@ impl Running {
     }
 }
 
-/// The addresses of names, one look-up at a time; a name without one is said and left out of this run.
+/// Resolves names one at a time. A name without an address is logged and left out of this run.
 async fn resolve_all(resolver: &dyn Resolve, names: &[String]) -> Vec<Address> {
     let mut found = HashSet::new();
     for name in names {

@@ -1,8 +1,8 @@
 //! Drives the one engine of the process, on a thread of its own.
 //!
-//! The engine decides and the prober connects; here the two meet the clock and those that ask. One engine
-//! for all of them, so that scheduled runs, confirmations and probes over HTTP share each host's budget. A
-//! thread of its own, so that no slow request or disk delays a paced probe.
+//! The engine decides and the prober connects; here the two meet the clock and the clients. There is one engine for
+//! all, so that scheduled runs, confirmations and probes over HTTP share each host's budget. The thread is its own, so
+//! that no slow request or disk delays a paced probe.
 
 use std::{
     collections::HashMap,
@@ -27,17 +27,17 @@ use crate::{
     model::{HostReport, Moment},
 };
 
-/// How old what [`Scanner::stats`] and [`Ticket::progress`] tell may be while probes are under way.
+/// How old the results of [`Scanner::stats`] and [`Ticket::progress`] may be while probes are in flight.
 const REFRESH: Duration = Duration::from_millis(250);
 
-/// From one look at the machine's bounds to the next while there is work: others use its connection table, too,
-/// and a firewall that keeps one may be started later. The look reads a few files of /proc.
+/// How often the machine's limits are read while there is work: other programs use its connection table, too, and a
+/// firewall that keeps one may be started later. Reading them takes a few files of /proc.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// Most commands taken before the engine is asked again what to do.
+/// The limit of commands carried out before the engine is polled again.
 const COMMANDS: usize = 64;
 
-/// The handle to the scanner; clones lead to the same.
+/// The handle to the scanner; all clones refer to the same one.
 #[derive(Clone)]
 pub struct Scanner {
     commands: mpsc::UnboundedSender<Command>,
@@ -52,7 +52,7 @@ pub struct ScannerThread {
     handle: Option<JoinHandle<()>>,
 }
 
-/// A job under way. Dropping it cancels the job.
+/// A job in progress. Dropping it cancels the job.
 pub struct Ticket {
     number: TicketId,
     commands: mpsc::UnboundedSender<Command>,
@@ -61,7 +61,7 @@ pub struct Ticket {
     report: Option<oneshot::Receiver<HostReport>>,
 }
 
-/// Names a job before the engine has: its submitter may cancel it without having waited for a name.
+/// Identifies a job before the engine does: its submitter may cancel it without having waited for an id.
 type TicketId = u64;
 
 enum Command {
@@ -71,10 +71,10 @@ enum Command {
 }
 
 impl Scanner {
-    /// Starts the thread. `bounds` looks at the machine, again and again: what it allows changes.
+    /// Starts the thread. `bounds` reads the machine's limits, again and again, because they change.
     ///
     /// # Errors
-    /// No thread, or no descriptor for its event loop, is to be had.
+    /// Fails if the system has no thread, or no descriptor for its event loop.
     pub fn start<P: Prober + 'static>(
         seed: u64,
         prober: P,
@@ -92,20 +92,20 @@ impl Scanner {
         Ok((Self { commands, stats, tickets: Arc::default() }, thread))
     }
 
-    /// The handle to one that has stopped, without a thread: for a database that is read while no appliance runs.
+    /// Returns the handle of a stopped scanner, without a thread: for reading a database while no appliance runs.
     pub fn stopped() -> Self {
         let (commands, _) = mpsc::unbounded_channel();
         let (_, stats) = watch::channel(Stats::default());
         Self { commands, stats, tickets: Arc::default() }
     }
 
-    /// Hands in a job. After [`stop`](Self::stop) its ticket has no report.
+    /// Submits a job. After [`stop`](Self::stop) its ticket has no report.
     pub fn submit(&self, job: HostJob) -> Ticket {
         self.submit_with_progress(job, watch::Sender::default())
     }
 
-    /// Hands in a job whose progress is published here. Of two jobs that share a watch, the one whose ticket is
-    /// dropped publishes nothing more.
+    /// Submits a job whose progress is published in `progress`. Of two jobs that share a watch, the one whose ticket
+    /// is dropped publishes nothing more.
     pub fn submit_with_progress(&self, job: HostJob, progress: watch::Sender<Progress>) -> Ticket {
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
         progress.send_replace(Progress { ports: job.ports.len(), ..Progress::default() });
@@ -113,24 +113,24 @@ impl Scanner {
         let (publish_up, up) = watch::channel(false);
         let (deliver, report) = oneshot::channel();
         let sender = JobSender { ticket: number, up: publish_up, progress, report: deliver };
-        // Not delivered, the senders are dropped, which the ticket's receivers see.
+        // If it is not delivered, the senders are dropped, which the ticket's receivers notice.
         let _ = self.commands.send(Command::Submit(Box::new(job), sender));
         Ticket { number, commands: self.commands.clone(), up, progress: followed, report: Some(report) }
     }
 
-    /// Counts since start, at most 250 ms old.
+    /// Returns counts since the start, at most 250 ms old.
     pub fn stats(&self) -> Stats {
         self.stats.borrow().clone()
     }
 
-    /// Ends every job with what is known (partial), and the thread. Returns at once.
+    /// Ends every job with its partial result, and the thread. Returns at once.
     pub fn stop(&self) {
         let _ = self.commands.send(Command::Stop); // fails where it has stopped already
     }
 }
 
 impl ScannerThread {
-    /// Stops the scanner, if that is not done, and waits for the thread's end.
+    /// Stops the scanner, unless it is stopped, and waits for the thread's end.
     pub fn join(self) {
         drop(self);
     }
@@ -146,12 +146,12 @@ impl Drop for ScannerThread {
 }
 
 impl Ticket {
-    /// Waits for the first sign of life: true; false if the job ends without one. Cancel-safe.
+    /// Waits until the host proves to be up. Returns false if the job ends before. Cancel-safe.
     pub async fn host_up(&mut self) -> bool {
         self.up.wait_for(|up| *up).await.is_ok()
     }
 
-    /// Waits for the job's end; `None` if the scanner stopped before it, and after the report was taken.
+    /// Waits for the job's end. Returns `None` if the scanner stopped before it, or the report was already taken.
     /// Cancel-safe.
     pub async fn report(&mut self) -> Option<HostReport> {
         let report = self.report.as_mut()?.await.ok();
@@ -159,12 +159,12 @@ impl Ticket {
         report
     }
 
-    /// How far the job is, at most 250 ms old.
+    /// Returns the job's progress, at most 250 ms old.
     pub fn progress(&self) -> Progress {
         *self.progress.borrow()
     }
 
-    /// Ends the job with what is known; the report follows, partial.
+    /// Ends the job. Its report follows, with the partial result.
     pub fn cancel(&self) {
         let _ = self.commands.send(Command::Cancel(self.number)); // fails where the scanner has stopped
     }
@@ -178,14 +178,14 @@ impl Drop for Ticket {
     }
 }
 
-/// Why the driver goes round once more.
+/// Why the driver's loop runs once more.
 enum Step {
     Commands,
     Replies(Vec<Reply>),
     Wake,
 }
 
-/// Where a job's ticket hears of it.
+/// The channels to a job's ticket.
 struct JobSender {
     ticket: TicketId,
     up: watch::Sender<bool>,
@@ -194,7 +194,7 @@ struct JobSender {
 }
 
 impl JobSender {
-    /// Publishes how far the job is, unless its ticket was dropped: another job may have the watch by then.
+    /// Publishes the job's progress, unless its ticket was dropped: another job may have the watch by then.
     fn publish(&self, progress: Progress) {
         if !self.report.is_closed() {
             self.progress.send_if_modified(|last| mem::replace(last, progress) != progress);
@@ -202,7 +202,7 @@ impl JobSender {
     }
 }
 
-/// What runs on the thread.
+/// The state of the thread.
 struct Driver<P> {
     engine: Engine,
     prober: P,
@@ -212,7 +212,7 @@ struct Driver<P> {
     stats: watch::Sender<Stats>,
     refreshed: Moment,
     bounds: Box<dyn FnMut() -> Bounds + Send>,
-    /// When they were asked for last.
+    /// When the limits were last read.
     looked: Option<Moment>,
     jobs: HashMap<JobId, JobSender>,
     tickets: HashMap<TicketId, JobId>,
@@ -246,7 +246,7 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Serves until it is stopped or every handle is gone.
+    /// Runs until it is stopped or every handle is gone.
     async fn run(mut self) {
         let mut due = None;
         loop {
@@ -256,7 +256,7 @@ impl<P: Prober> Driver<P> {
             }
             self.look_again(now);
             let wake = self.engine.poll(now, &mut self.probes, &mut self.events);
-            // Probes first: they have a moment to leave at, and a report can wait.
+            // Probes first: each has its time to leave, and a report can wait.
             if !self.probes.is_empty() {
                 self.prober.launch(mem::take(&mut self.probes));
             }
@@ -274,8 +274,8 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Waits until there is something to do. What is ready at the same time takes turns by chance: neither a
-    /// flood of replies nor one of commands keeps the other waiting for long.
+    /// Waits until there is something to do. Among several ready sources, chance decides: neither a flood of replies
+    /// nor one of commands keeps the other waiting for long.
     async fn next(&mut self, wake: Option<Moment>) -> Step {
         let clock = self.clock;
         let wake = async {
@@ -291,14 +291,14 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Tells what the engine said.
+    /// Forwards the engine's events.
     fn tell_all(&mut self) {
         for event in mem::take(&mut self.events) {
             self.tell(event);
         }
     }
 
-    /// Hands an event on to the job's ticket.
+    /// Forwards an event to the job's ticket.
     fn tell(&mut self, event: Event) {
         match event {
             Event::HostUp(id) => {
@@ -321,7 +321,7 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Looks at the machine's bounds if there is work and the last look was a while ago.
+    /// Reads the machine's limits if there is work and the last reading is old.
     fn look_again(&mut self, now: Moment) {
         if !self.jobs.is_empty() && self.looked.is_none_or(|looked| now >= looked + LOOK_AGAIN) {
             self.looked = Some(now);
@@ -329,7 +329,7 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Publishes counts and progress if the last ones are old, or final. Returns when to come back.
+    /// Publishes counts and progress if the last ones are old, or final. Returns when to call it again.
     fn refresh(&mut self, now: Moment, wake: Option<Moment>) -> Option<Moment> {
         let idle = self.jobs.is_empty();
         if idle || now >= self.refreshed + REFRESH {
@@ -345,7 +345,7 @@ impl<P: Prober> Driver<P> {
         wake.into_iter().chain(refresh).min()
     }
 
-    /// Tells what is known of every job, all of them being cancelled; what the engine wants launched is not.
+    /// Cancels every job and forwards its partial result. Probes that the engine still wants launched are not.
     fn report_all(&mut self) {
         let now = self.clock.now();
         while !self.jobs.is_empty() {
@@ -358,7 +358,7 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Carries out the commands; breaks at the one to stop.
+    /// Carries out the commands. Breaks at the command to stop.
     fn carry_out_commands(&mut self) -> ControlFlow<()> {
         let now = self.clock.now();
         if self.commands.is_empty() {

@@ -1,8 +1,8 @@
-//! When a scanner's next run is due: pure, so that a test can start the clock in 2000 and let it jump.
+//! Decides when a scanner's next run is due. Pure, so that a test can start the clock in 2000 and let it jump.
 //!
-//! Intervals are measured by the monotonic clock, carried over restarts as a persisted age; the wall clock
-//! only adds the time that the machine was off, and only where both ends look sane. `at` needs a wall clock
-//! that is trusted; without one its scanner keeps to the interval alone.
+//! Intervals are measured by the monotonic clock, carried over restarts as a persisted age; the wall clock only adds
+//! the time that the machine was off, and only where both ends look sane. `at` needs a wall clock that is trusted;
+//! without one its scanner keeps to the interval alone.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use jiff::{Timestamp, ToSpan, civil, tz::TimeZone};
 
 use crate::{clock::EARLIEST_SANE, model::Moment};
 
-/// What the clocks say, as far as they can be trusted.
+/// What the clocks show, as far as they can be trusted.
 #[derive(Clone, Debug)]
 pub struct Times {
     /// The monotonic clock.
@@ -30,19 +30,19 @@ pub enum LastStart {
     Aged {
         /// The age at `read`.
         age: Duration,
-        /// When the age was true.
+        /// The moment at which it had that age.
         read: Moment,
     },
 }
 
 impl LastStart {
-    /// A start just now.
+    /// Returns a start at this moment.
     pub fn at(now: Moment) -> Self {
         Self::Aged { age: Duration::ZERO, read: now }
     }
 
-    /// A start that an earlier process persisted: `age` as it last wrote it, `started` by its wall clock.
-    /// The machine may have been off since; the wall clock tells for how long, unless either date is absurd.
+    /// Returns a start that an earlier process persisted: `age` as it last wrote it, `started` by its wall clock. The
+    /// machine may have been off since; the wall clock shows for how long, unless either date is absurd.
     pub fn restored(age: Duration, started: Timestamp, times: &Times) -> Self {
         let by_wall = times
             .wall
@@ -51,7 +51,7 @@ impl LastStart {
         Self::Aged { age: by_wall.map_or(age, |wall| wall.max(age)), read: times.now }
     }
 
-    /// How long ago it started; `None` if never.
+    /// Returns how long ago it started; `None` if never.
     pub fn age(self, now: Moment) -> Option<Duration> {
         match self {
             Self::Never(_) => None,
@@ -60,16 +60,16 @@ impl LastStart {
     }
 }
 
-/// A run at a set time of day may start this much less than an interval after the last one, so that a start
-/// that was late, or a day of 23 hours, does not cost a night.
+/// A run at a set time of day may start this much less than an interval after the last one, so that a late start, or a
+/// day of 23 hours, does not cost a night.
 const SLACK: Duration = Duration::from_secs(12 * 3600);
 
 /// Whether a run is due.
 ///
-/// Without `at`: at once if it never ran, else when the interval has passed. With `at`: when the latest
-/// occurrence of that time of day came after the last start and (nearly) an interval has passed; a time that
-/// was slept through is made up for, as systemd's `Persistent=` timers do. A scanner that never ran waits
-/// for its time, or without a trusted clock for its interval: new devices are looked at on sight anyway.
+/// Without `at`: at once if it never ran, else when the interval has passed. With `at`: when the latest occurrence of
+/// that time of day came after the last start and (nearly) an interval has passed; a time that the machine was off for
+/// is made up for, as systemd's `Persistent=` timers do. A scanner that never ran waits for its time, or without a
+/// trusted clock for its interval: new devices are scanned on sight anyway.
 pub fn is_due(interval: Duration, at: Option<civil::Time>, last: LastStart, times: &Times) -> bool {
     let age = last.age(times.now);
     let Some((at, wall)) = at.zip(times.wall) else {
@@ -88,7 +88,7 @@ pub fn is_due(interval: Duration, at: Option<civil::Time>, last: LastStart, time
     }
 }
 
-/// The time since the latest occurrence of a local time of day.
+/// Returns the time since the latest occurrence of a local time of day.
 fn since_latest(at: civil::Time, wall: Timestamp, zone: &TimeZone) -> Option<Duration> {
     let now = wall.to_zoned(zone.clone());
     let today = now.date().to_datetime(at).to_zoned(zone.clone()).ok()?;
@@ -156,7 +156,7 @@ mod tests {
         assert!(!is_due(DAY, at, new, &times(Duration::ZERO, Some("2026-06-01T10:00:00Z"))));
         assert!(!is_due(DAY, at, new, &times(14 * HOUR, Some("2026-06-02T00:00:00Z"))));
         assert!(is_due(DAY, at, new, &times(15 * HOUR, Some("2026-06-02T01:00:00Z"))));
-        // Ran at 02:30 local; not again before tomorrow's, then at once, also when that was slept through.
+        // Ran at 02:30 local; not again before tomorrow's, then at once, even if the machine was off at that time.
         let ran = LastStart::at(Moment::ZERO);
         assert!(!is_due(DAY, at, ran, &times(23 * HOUR, Some("2026-06-02T23:30:00Z"))));
         assert!(is_due(DAY, at, ran, &times(24 * HOUR + HOUR / 60, Some("2026-06-03T00:31:00Z"))));

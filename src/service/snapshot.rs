@@ -1,4 +1,4 @@
-//! The appliance at one moment, for metrics.
+//! The state of the appliance at one moment, for metrics.
 
 use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
@@ -27,40 +27,40 @@ use crate::{
 /// Reads snapshots.
 #[derive(Clone)]
 pub struct SnapshotReader {
-    /// What is remembered.
+    /// Has the stored facts.
     pub store: Store,
     /// Counts probes.
     pub scanner: Scanner,
-    /// Names the scanners, and what is to be ignored.
+    /// Names the scanners, and what is ignored.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Tells of the feeds.
+    /// Has the state of the feeds.
     pub inventory: watch::Receiver<Inventory>,
     /// Counts imports.
     pub importer: Importer,
-    /// Tells which ports are not what they should be.
+    /// Finds the ports that differ from what is expected.
     pub differences: Differences,
 }
 
 impl SnapshotReader {
-    /// What the facts about devices that would be read now depend on.
+    /// Returns the version of the facts about devices that would be read now.
     ///
     /// # Errors
-    /// The database fails.
+    /// Fails if the database fails.
     pub async fn hosts_version(&self) -> Result<HostsVersion, StoreError> {
         Ok(HostsVersion { store: self.store.version().await?, config: Arc::clone(&self.config.borrow()) })
     }
 
-    /// The facts about devices, and nothing else.
+    /// Returns the facts about devices, and nothing else.
     ///
     /// # Errors
-    /// The database fails.
+    /// Fails if the database fails.
     pub async fn host_snapshot(&self) -> Result<Snapshot, StoreError> {
         let (hosts, differing) = self.host_facts().await?;
         Ok(Snapshot { hosts, differing, ..Snapshot::default() })
     }
 
-    /// All facts of this moment that metrics tell of but those about devices: little work, however many there are.
-    /// What cannot be read is left out of it.
+    /// Returns all facts of this moment for metrics, except those about devices: little work, however many devices
+    /// there are. What cannot be read is left out.
     pub async fn own_facts(&self) -> Snapshot {
         let totals = self.store.totals().await;
         let totals = totals.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).ok();
@@ -89,7 +89,7 @@ impl SnapshotReader {
         }
     }
 
-    /// As portmantool has them, for which every scan is an import.
+    /// Returns the import facts as portmantool defines them, where every scan is an import.
     fn import_facts(&self, last_scan: Option<Timestamp>) -> ImportFacts {
         let facts = self.importer.facts();
         ImportFacts { last: facts.last.max(last_scan), ..facts }
@@ -111,7 +111,7 @@ impl SnapshotReader {
         Ok(config.scanners.iter().map(facts).collect())
     }
 
-    /// What is known of every endpoint that has a result, and how many rows /v1/diff has: read once for both.
+    /// Returns the facts of every endpoint that has a result, and how many rows /v1/diff has: one pass reads both.
     async fn host_facts(&self) -> Result<(Vec<HostFacts>, Differing), StoreError> {
         let config = Arc::clone(&self.config.borrow());
         let has_baseline = self.store.has_baseline().await?;
@@ -153,7 +153,7 @@ impl SnapshotReader {
     }
 }
 
-/// Two that are equal stand for the same facts about devices.
+/// Two equal versions stand for the same facts about devices.
 #[derive(Clone, Debug)]
 pub struct HostsVersion {
     store: i64,
@@ -169,13 +169,13 @@ impl PartialEq for HostsVersion {
 /// How many ports differ from what is expected, by host and protocol.
 type Differing = BTreeMap<(DeviceKey, Protocol), u32>;
 
-/// Nothing, where the database cannot be read: why is in the log and in the health notices.
+/// Returns nothing if the database cannot be read: the reason is in the log and in the health notices.
 fn known<T: Default>(read: Result<T, StoreError>) -> T {
     read.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).unwrap_or_default()
 }
 
-/// An endpoint and its ports. What waits for a second look is no alert, nor is any single port of a device that
-/// is new as a whole.
+/// Returns the facts of an endpoint and its ports. A port that waits for a second look raises no alert, and neither
+/// does any single port of a device that is new as a whole.
 fn of_host(
     host: &HostState,
     (has_baseline, is_stranger): (bool, bool),

@@ -1,9 +1,9 @@
-//! A directory into which reports are put, for runners that know no HTTP.
+//! Imports reports from a directory, for runners that do not speak HTTP.
 //!
-//! A report (`.xml`, `.json`) that lies there unchanged for a while is taken in, then moved to `archive`, or to
-//! `failed` with the reason beside. Only after it is committed: a process that ends in between finds the file
-//! again, and the store knows it again. Looked at every few seconds rather than by inotify, which tells nothing
-//! of network file systems.
+//! A report (`.xml`, `.json`) that lies there unchanged for a while is imported, then moved to `archive`, or to
+//! `failed` with the reason beside it. It is moved only after the commit: a process that ends in between finds the
+//! file again, and the store recognises it. The directory is polled every few seconds rather than watched by inotify,
+//! which does not work on network file systems.
 
 use std::{
     collections::HashMap,
@@ -25,49 +25,49 @@ use crate::{
     nmap::ReadError,
 };
 
-/// From one look into the directory to the next. What has not changed in between is complete.
+/// How often the directory is read. A file that has not changed in between is complete.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How long half a report is waited for: nmap writes its file while it scans, and may pause for hours.
+/// How long a truncated report is waited for: nmap writes its file while it scans, and may pause for hours.
 const HALF_KEPT: Duration = Duration::from_secs(24 * 3600);
 
-/// Most files of one look, so that a directory full of rubbish costs no memory; the others come next.
+/// The limit of files per reading, so that a directory full of rubbish costs no memory; the others come next.
 const MOST: usize = 1024;
 
-/// From a try that failed for no fault of the file's to the next.
+/// The pause after a try that failed for no fault of the file.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// A file as it was at a look.
+/// A file's size and time when the directory was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Version {
     bytes: u64,
     changed: SystemTime,
 }
 
-/// A file that was there at the last look.
+/// A file that was there when the directory was last read.
 struct Seen {
     version: Version,
-    /// When this version is to be tried again; `None`: it was not tried yet.
+    /// When this version is to be tried again; `None` before the first try.
     again: Option<Moment>,
 }
 
-/// The directory's keeper.
+/// Imports what is put into the spool directory.
 pub struct Spool {
     importer: Importer,
     clock: Arc<dyn Clock>,
     config: watch::Receiver<Arc<Config>>,
     seen: HashMap<PathBuf, Seen>,
-    /// What was said last of the directory, so that it is said once.
+    /// What was last logged of the directory, so that it is logged once.
     trouble: Option<String>,
 }
 
 impl Spool {
-    /// Takes in what is put into the configuration's `spool`, which may change while we run.
+    /// Imports from the configuration's `spool`, which may change at run time.
     pub fn new(importer: Importer, clock: Arc<dyn Clock>, config: watch::Receiver<Arc<Config>>) -> Self {
         Self { importer, clock, config, seen: HashMap::new(), trouble: None }
     }
 
-    /// Looks, until it is dropped.
+    /// Polls the directory until it is dropped.
     pub async fn run(mut self) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -84,7 +84,7 @@ impl Spool {
         }
     }
 
-    /// Takes in what is complete. A file that cannot be moved does not keep the others waiting.
+    /// Imports the files that are complete. A file that cannot be moved does not keep the others waiting.
     async fn look(&mut self, directory: &Path) -> io::Result<()> {
         create_dir(directory)?;
         let found = list(directory)?;
@@ -110,7 +110,7 @@ impl Spool {
         ended
     }
 
-    /// Takes a file in and puts it away; or tells when to try again.
+    /// Imports a file and moves it away, or returns when to try again.
     async fn take(
         &mut self,
         directory: &Path,
@@ -135,15 +135,15 @@ impl Spool {
         tracing::warn!(path = %path.display(), %error, "a report in the spool is put away as failed");
         let mut reason = file_away(path, &directory.join("failed"))?.into_os_string();
         reason.push(".reason");
-        // One of an earlier report of that name, which somebody has taken away since.
+        // The reason of an earlier report with that name, which a user has since removed.
         let _ = fs::remove_file(&reason);
         writeln!(create_readable_file(Path::new(&reason), directory)?, "{error}")?;
         Ok(None)
     }
 }
 
-/// The files that say of themselves that they are reports (`.xml`, `.json`), in the order of their names: what else
-/// lies there, somebody may miss. Those that begin with a dot are by custom being written.
+/// Lists the files that have the name of a report (`.xml`, `.json`), in the order of their names: a user may miss any
+/// other file. By custom, files that begin with a dot are still being written.
 fn list(directory: &Path) -> io::Result<Vec<(PathBuf, Version)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -152,10 +152,10 @@ fn list(directory: &Path) -> io::Result<Vec<(PathBuf, Version)>> {
         let path = entry.path();
         let extension = path.extension().unwrap_or_default();
         let named = ["xml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known));
-        // Of the entry itself: what a link points to is not to be moved.
+        // The metadata of the entry itself: what a link points to must not be moved.
         let data = match entry.metadata() {
             Ok(data) if data.is_file() && named && !hidden => data,
-            // Gone since it was listed, or nothing of ours.
+            // It is gone since it was listed, or is not a regular file.
             _ => continue,
         };
         found.push((path, Version { bytes: data.len(), changed: data.modified()? }));
@@ -167,7 +167,7 @@ fn list(directory: &Path) -> io::Result<Vec<(PathBuf, Version)>> {
     Ok(found)
 }
 
-/// Moves a file into this directory, under a name that no other has there.
+/// Moves a file into this directory, under a name that no other file has there.
 fn file_away(path: &Path, directory: &Path) -> io::Result<PathBuf> {
     create_dir(directory)?;
     let name = path.file_name().unwrap_or_default();

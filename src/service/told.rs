@@ -1,5 +1,5 @@
-//! Devices that feeds name and that have not answered yet: shown, scanned, and kept in memory alone. A feed is not
-//! authenticated, so what it says is no reason to write anything down.
+//! Devices that feeds name and that have not answered yet: they are shown, scanned, and kept in memory alone. A feed
+//! is not authenticated, so its report alone does not justify a write.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use crate::{
     store::{Host, KnownDevices},
 };
 
-/// Of a device with more addresses than this by feeds alone, none is noted: our own discovery takes a station
-/// with as many for one that answers for others.
+/// A device that only feeds name, at more addresses than this, is not recorded: our own discovery treats a station
+/// with as many as one that answers for others.
 const MOST_ADDRESSES: usize = 8;
 
-/// The devices that the sources name which are believed now, at all of their addresses: those that were seen or that
-/// the owner names, and those that only feeds name.
+/// Returns the devices that sources name which are up now, at all of their addresses: first those that were seen or
+/// that the owner names, then those that only feeds name.
 pub(super) fn sightings(inventory: &Inventory, config: &Config) -> (Vec<Device>, Vec<Device>) {
     let fresh = inventory.devices.iter().filter(|known| known.fresh);
     let (seen, told): (Vec<&Known>, Vec<&Known>) =
@@ -31,7 +31,7 @@ pub(super) fn sightings(inventory: &Inventory, config: &Config) -> (Vec<Device>,
     )
 }
 
-/// The devices that have no row, as they are shown.
+/// Returns the devices that have no row, as they are shown.
 pub(super) fn without_row(
     inventory: &Inventory,
     known: &KnownDevices,

@@ -1,5 +1,5 @@
-//! Whose hardware answers at an address, as far as this machine can tell: nothing that is got there, ports or names,
-//! is kept under another's MAC.
+//! Determines which MAC answers at an address, as far as this machine can tell, so that no ports or names from there
+//! are kept under another device's MAC.
 
 use std::io;
 
@@ -10,18 +10,18 @@ use crate::{
     net::{self, Links, Solicited},
 };
 
-/// Who can tell whose hardware answers at an address.
+/// The source that can tell which MAC answers at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Witness {
-    /// This machine: the address is its own, and this is its hardware.
+    /// This machine: the address is its own, and this is its MAC.
     Own(Option<Mac>),
     /// The kernel's neighbour table.
     Neighbours,
-    /// Nothing here. A feed from behind the router may know.
+    /// None here. A feed from behind the router may know.
     Feed,
 }
 
-/// Why it cannot be said whom something belongs to.
+/// Why a result cannot be assigned to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Doubt {
     #[error("another device answers at this address: nothing is stored under the MAC that the feed gave")]
@@ -30,7 +30,7 @@ pub(super) enum Doubt {
     Unattested,
 }
 
-/// Why it cannot be said, before anything is sent, which MAC has an address.
+/// Why the MAC at an address cannot be learned before anything is sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unsighted {
     #[error("nothing answers at the address")]
@@ -55,7 +55,7 @@ impl Witness {
         }
     }
 
-    /// The MAC that the device should show, or be kept under if it cannot show any.
+    /// Returns the MAC that the device should show, or under which it is kept if it cannot show any.
     pub(super) fn expected(self, device: &Device) -> Result<Option<Mac>, Doubt> {
         match (self, device.mac) {
             (Self::Own(found), expected @ Some(_)) if found != expected => {
@@ -66,8 +66,8 @@ impl Witness {
         }
     }
 
-    /// The MAC that answers at the address now, as far as this machine sees. A table that cannot be read is
-    /// no empty table: trusting the feed then would store one device's ports under another's MAC.
+    /// Returns the MAC that answers at the address now, as far as this machine sees. A table that cannot be read is
+    /// not an empty table: trusting the feed then would store one device's ports under another's MAC.
     pub(super) fn sighted(self, address: &Address) -> io::Result<Option<Mac>> {
         match self {
             Self::Own(found) => Ok(found),
@@ -76,8 +76,9 @@ impl Witness {
         }
     }
 
-    /// The same before anything is sent to the device. Where the configuration names MACs that must be left alone, a
-    /// neighbour whose MAC is unknown, or known from long ago, is asked for it first; otherwise that question is spared.
+    /// As [`Witness::sighted`], before anything is sent to the device. Where the configuration excludes MACs, a
+    /// neighbour whose MAC is unknown, or was learned long ago, is asked for it first; otherwise that request is
+    /// spared.
     pub(super) async fn first_sighted(
         self,
         config: &Config,
@@ -95,9 +96,9 @@ impl Witness {
     }
 }
 
-/// Whom something belongs to that was got at an address: the device that was expected, unless another was seen;
-/// where none was expected, the one that was seen from the beginning. An entry that is gone is no contradiction:
-/// the kernel drops the least used when its table fills up.
+/// Returns the device to which a result from an address belongs: the one that was expected, unless another was seen;
+/// where none was expected, the one that was seen from the beginning. An entry that is gone is no contradiction: the
+/// kernel drops the least used when its table fills up.
 pub(super) fn identify(
     expected: Option<Mac>,
     before: Option<Mac>,
@@ -123,7 +124,7 @@ mod tests {
         (last != 0).then(|| Mac::new([2, 0, 0, 0, 0, last]))
     }
 
-    /// 0 stands for "not known".
+    /// 0 means "not known".
     #[test]
     fn a_result_belongs_to_whom_it_was_from_beginning_to_end() {
         let taken = |expected, found| Err(Doubt::TakenOver { expected: mac(expected), found: mac(found) });

@@ -1,46 +1,46 @@
-//! What the agenda and its caller say to each other.
+//! The messages between the agenda and its caller.
 
 use crate::model::{Device, DeviceKey, PortSet, ScanId, ScanKind, ScanStatus, Timing};
 
-/// Names a run for as long as the agenda lives; the store's [`ScanId`] comes with the first write.
+/// Identifies a run for as long as the agenda lives. The store's [`ScanId`] comes with the first write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(pub(super) u64);
 
-/// Names a look at a device for as long as the agenda lives.
+/// Identifies a look at a device for as long as the agenda lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LookId(pub(super) u64);
 
-/// What the caller is to do.
+/// What the caller must do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Open a scan in the store and look these names up, then call [`Agenda::begun`](super::Agenda::begun).
+    /// Open a scan in the store and resolve these names, then call [`Agenda::begun`](super::Agenda::begun).
     Begin {
-        /// To be given back.
+        /// The run to name in the reply.
         run: RunId,
         /// The scanner's name.
         scanner: String,
-        /// Why it runs.
+        /// The reason for the run.
         kind: ScanKind,
-        /// What it looks at.
+        /// The ports that it scans.
         ports: PortSet,
-        /// Target names without an address yet.
+        /// Target names that have no address yet.
         names: Vec<String>,
     },
-    /// Look these names up for a run that has its scan already, then call
+    /// Resolve these names for a run whose scan is already open, then call
     /// [`Agenda::resolved`](super::Agenda::resolved).
     Resolve {
-        /// To be given back.
+        /// The run to name in the reply.
         run: RunId,
         /// Never empty.
         names: Vec<String>,
     },
     /// Look at a device, then call [`Agenda::looked`](super::Agenda::looked).
     Look(Look),
-    /// End a look early; [`Agenda::looked`](super::Agenda::looked) still follows.
+    /// End a look early. [`Agenda::looked`](super::Agenda::looked) must still follow.
     Cancel(LookId),
-    /// Close a scan, once all that was found in it is stored.
+    /// Close a scan after everything found in it is stored.
     End {
-        /// Which.
+        /// The scan to close.
         scan: ScanId,
         /// How it ended.
         status: ScanStatus,
@@ -50,72 +50,72 @@ pub enum Action {
 /// One look at one device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
-    /// To be given back.
+    /// The id to name in the reply.
     pub id: LookId,
     /// The scan it belongs to.
     pub scan: ScanId,
-    /// Whom.
+    /// The device to scan.
     pub device: Device,
-    /// Which ports.
+    /// The ports to scan.
     pub ports: PortSet,
-    /// Whether the device's own rule has no say in which ports.
+    /// Whether these ports override the device's own rule.
     pub is_exact: bool,
-    /// How hard.
+    /// How fast to scan.
     pub timing: Timing,
 }
 
 /// How a look ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LookOutcome {
-    /// With a result, which belongs to this device (whose MAC may only now be known).
+    /// A result, which belongs to this device. Its MAC may have been learned only during the look.
     Result(DeviceKey),
-    /// Nobody is there, or somebody else is: nothing to store, no fault of the run's.
+    /// The device is not there, or another one is. There is nothing to store, and the run has not failed.
     Absent,
-    /// Some ports have no verdict: it vanished, or was stopped.
+    /// Some ports have no verdict: the device vanished, or the look was stopped.
     Partial,
-    /// A fault of this machine's.
+    /// A fault of this machine.
     Failed,
 }
 
-/// What to look at now.
+/// What a user wants scanned now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// All that this scanner looks at; all that any does.
+    /// All targets of this scanner, or of every scanner if none is named.
     Scanner(Option<String>),
-    /// Just one device.
+    /// A single device.
     Device {
-        /// Which device.
+        /// The device.
         key: DeviceKey,
-        /// The scanner whose ports and timing hold; the first over the feed, if none is named.
+        /// The scanner whose ports and timing apply. Without a name, the first scanner over the feed.
         scanner: Option<String>,
-        /// These ports, whatever is configured.
+        /// These ports, whatever the configuration says.
         ports: Option<PortSet>,
     },
 }
 
-/// Why it is not looked at.
+/// Why a scan is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
-    /// Not configured.
+    /// No such scanner is configured.
     #[error("there is no scanner \"{asked}\"; name one of these: {known}")]
     UnknownScanner {
-        /// The name.
+        /// The name in the order.
         asked: String,
-        /// Those there are.
+        /// The names that are configured.
         known: String,
     },
-    /// Neither is it in the feed, nor is there a result.
+    /// The device is not in the feed and has no result.
     #[error("{0} is not known; a device is once a feed names it or it has a result")]
     UnknownDevice(DeviceKey),
-    /// The owner said never.
+    /// The configuration excludes the device.
     #[error(
         "{0} must not be scanned; take it out of `exclude`, or out of the [[device]] with `scan = false`"
     )]
     Unwanted(DeviceKey),
-    /// No targets.
+    /// There are no targets.
     #[error("there is nobody to look at yet: the feed names no device that may be scanned")]
     NoTargets,
-    /// Nothing could be kept.
+    /// The store cannot write.
     #[error("the database cannot be written, so nothing is scanned")]
     Paused,
 }

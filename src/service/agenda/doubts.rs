@@ -1,4 +1,4 @@
-//! Second looks: at ports that seem to have changed, before anybody is told.
+//! Second looks, which confirm ports that seem to have changed before the change is reported.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -17,15 +17,16 @@ use crate::{
     service::schedule::Times,
 };
 
-/// Added to the wait: what is dated by the wall clock is rounded.
+/// Added to the wait, because dates of the wall clock are rounded.
 const SLACK: Duration = Duration::from_secs(1);
-/// The pause after a look that settled nothing, for the host was down; doubled with every further one up to
-/// [`RETRY_MAX`]. Any other look at the port settles it, too.
+/// The pause after a look that settled nothing because the host was down. It doubles with every further such look, up
+/// to [`RETRY_MAX`]. Any other look at the port settles it, too.
 const RETRY: Duration = Duration::from_secs(2 * 60);
 /// The longest pause between two such looks.
 const RETRY_MAX: Duration = Duration::from_secs(6 * 3600);
 
-/// Which ports are meant: an endpoint's that were found open, or not open, by the look that ended then.
+/// Identifies a group of ports: those of an endpoint that were found open, or not open, by the look that ended at this
+/// time.
 type Key = (Endpoint, bool, Timestamp);
 
 /// Ports that wait for a second look.
@@ -34,16 +35,16 @@ struct Waiting {
     device: Device,
     ports: PortSet,
     due: Moment,
-    /// Until the next look, if this one settles nothing.
+    /// The pause before the next look if this one settles nothing.
     pause: Duration,
 }
 
-/// See the module's documentation.
+/// The queue of second looks.
 #[derive(Debug, Default)]
 pub(super) struct Doubts(BTreeMap<Key, Waiting>);
 
 impl Doubts {
-    /// Takes all that is in doubt. What was before keeps its time.
+    /// Replaces the unconfirmed ports. Those that were queued before keep their time.
     fn set(&mut self, doubts: Vec<UnconfirmedEndpoint>, now: Moment) {
         let mut before = std::mem::take(&mut self.0);
         for UnconfirmedEndpoint { device, unconfirmed } in doubts {
@@ -59,7 +60,8 @@ impl Doubts {
         }
     }
 
-    /// What is due and not busy, with the ports; each is taken for looked at.
+    /// Returns the endpoints that are due and not busy, with their ports, and schedules each as if it had been
+    /// scanned.
     fn take_due(&mut self, now: Moment, busy: &HashSet<Endpoint>) -> Vec<(Device, PortSet)> {
         let mut due: BTreeMap<Endpoint, (Device, PortSet)> = BTreeMap::new();
         let ready =
@@ -76,7 +78,7 @@ impl Doubts {
 }
 
 impl Agenda {
-    /// Takes the ports that wait for a second look, as the store has them now.
+    /// Replaces the ports that wait for a second look by what the store now has.
     pub fn set_doubts(&mut self, doubts: Vec<UnconfirmedEndpoint>, times: &Times) {
         self.doubts.set(doubts, times.now);
     }
@@ -95,11 +97,11 @@ impl Agenda {
         }
     }
 
-    /// A device where it is to be looked at again: a finding is confirmed at the address where it was made, if the feed
-    /// has the device there; at its one address if it has moved; or where a scanner's own list names it.
+    /// Returns where a device can be scanned again. A finding is confirmed at the address where it was made if the
+    /// feed has the device there, at the device's one address if it has moved, or where a scanner's own list names it.
     pub(super) fn findable(&self, device: &Device) -> Option<Device> {
         let listed = |specs| name(specs, device).then(|| device.clone());
-        // The feed need not know its MAC.
+        // The feed may not know the device's MAC.
         let same = |known: &&Device| device.mac.is_none() || known.mac.is_none() || known.mac == device.mac;
         let moved = || {
             let mut its_own =

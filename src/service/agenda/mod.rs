@@ -1,8 +1,8 @@
-//! What is to be looked at next: pure, driven by [`super::runner`].
+//! Decides what to scan next. Pure, driven by [`super::runner`].
 //!
-//! The agenda turns time, the feed's devices and the configuration into runs, and runs into looks at single
-//! devices, at most [`MAX_IN_PROGRESS`] at once. It does no I/O: every method takes the time and the
-//! caller carries out the [`Action`]s that [`Agenda::poll`] returns.
+//! The agenda turns time, the feed's devices and the configuration into runs, and runs into looks at single devices,
+//! at most [`MAX_IN_PROGRESS`] at once. It does no I/O: every method takes the time, and the caller carries out the
+//! [`Action`]s that [`Agenda::poll`] returns.
 
 mod actions;
 mod doubts;
@@ -35,30 +35,30 @@ use crate::{
     service::schedule::{LastStart, Times},
 };
 
-/// Devices in progress at once, over all runs: few enough that the first results come early, enough to
-/// keep a Pi busy while single hosts are paced. It bounds, too, how many addresses wait for ARP at once: the
-/// kernel's table bears 512 for more than 5 s (`gc_thresh2`, arp(7)).
+/// Devices in progress at once, over all runs: few enough that the first results come early, enough to keep a Pi busy
+/// while single hosts are paced. This also bounds how many addresses wait for ARP at once: the kernel's table holds
+/// 512 entries for more than 5 s (`gc_thresh2`, arp(7)).
 pub const MAX_IN_PROGRESS: usize = 16;
 
-/// Second looks beside those: at a port or two they take seconds, and should not wait for a place that a slow
+/// Second looks allowed in addition. At a port or two they take seconds, and should not wait for a place that a slow
 /// host keeps for hours.
 const CONFIRMING: usize = 4;
 
-/// The longest that the word of a feed that has not answered yet is waited for: who starts with half of the
-/// devices scans the other half as strangers. An answer takes 10 s at most.
+/// The longest wait for a feed that has not answered yet. A run that starts with half of the devices would scan the
+/// other half as strangers. An answer takes 10 s at most.
 const FEED_WAIT: Duration = Duration::from_secs(15);
 
-/// Scans between runs within [`SIGHTS_STRETCH`], and at once: each costs some pages of the card, so where devices keep
-/// turning up one by one, which somebody who invents them can do, those of ten minutes share a scan.
+/// Scans between runs allowed within [`SIGHTS_STRETCH`], and at once. Each costs some pages of the SD card. Where
+/// devices keep turning up one by one, which an attacker who forges them can cause, those of ten minutes share a scan.
 const SIGHTS: u32 = 24;
 
-/// See [`SIGHTS`].
+/// The period of [`SIGHTS`].
 const SIGHTS_STRETCH: Duration = Duration::from_secs(4 * 3600);
 
-/// The pause after a scan could not be opened.
+/// The pause after a scan that could not be opened.
 const BEGIN_RETRY: Duration = Duration::from_secs(60);
 
-/// A configured scanner and where it stands.
+/// A configured scanner and its schedule.
 #[derive(Debug)]
 struct Scanner {
     config: ScannerConfig,
@@ -66,41 +66,41 @@ struct Scanner {
     run: Option<RunId>,
 }
 
-/// A look under way.
+/// A look in progress.
 #[derive(Debug)]
 struct Assignment {
     run: RunId,
     device: Device,
-    /// How many are looked at.
+    /// How many ports it scans.
     ports: u32,
     cancelled: bool,
 }
 
-/// The agenda: see the module's documentation.
+/// The agenda. See the module's documentation.
 #[derive(Debug)]
 pub struct Agenda {
     config: Arc<Config>,
-    /// The feed's devices, as last told.
+    /// The feed's devices, as last reported.
     devices: BTreeMap<Address, Device>,
-    /// Since when a source of the feed has not had its say; `None` when all have.
+    /// Since when a source of the feed has yet to report; `None` once all have.
     incomplete_since: Option<Moment>,
     scanners: Vec<Scanner>,
-    /// In order of age; scans of devices on sight go first.
+    /// By age, except that scans of newly seen devices go first.
     runs: BTreeMap<RunId, Run>,
     looks: BTreeMap<LookId, Assignment>,
     results: Results,
     doubts: Doubts,
-    /// Scans between runs.
+    /// The allowance of scans between runs.
     sights: Allowance,
     paused: bool,
-    /// No scan is opened before this.
+    /// No scan is opened before this time.
     begin_after: Moment,
     next_run: u64,
     next_look: u64,
 }
 
 impl Agenda {
-    /// An agenda for a store that holds results of these devices, found at these times.
+    /// Creates an agenda for a store that holds results of these devices, found at these times.
     pub fn new(
         config: Arc<Config>,
         stored: impl IntoIterator<Item = (Device, Timestamp)>,
@@ -128,16 +128,16 @@ impl Agenda {
         }
     }
 
-    /// Tells when a scanner's last run started, from what an earlier process persisted.
+    /// Restores when a scanner's last run started, as an earlier process persisted it.
     pub fn restore(&mut self, scanner: &str, last: LastStart) {
         if let Some(scanner) = self.scanners.iter_mut().find(|known| known.config.name == scanner) {
             scanner.last = last;
         }
     }
 
-    /// Takes up a run that an earlier process left unfinished; the devices in `done` have their result at their
-    /// addresses. Its targets and names are found again with [`Agenda::poll`].
-    /// A scan whose scanner is configured no more is closed as partial.
+    /// Resumes a run that an earlier process left unfinished. The devices in `done` have their result at their
+    /// addresses. [`Agenda::poll`] finds its targets and names again. A scan whose scanner is no longer configured is
+    /// closed as partial.
     pub fn resume(
         &mut self,
         scanner: &str,
@@ -158,7 +158,7 @@ impl Agenda {
         None
     }
 
-    /// Takes the feed's devices as they are now; `complete` if every source has had its say.
+    /// Replaces the feed's devices. `complete` says whether every source has reported.
     pub fn set_devices(&mut self, devices: Vec<Device>, complete: bool, times: &Times) {
         let before: HashSet<Endpoint> = self.devices.values().map(Device::endpoint).collect();
         for endpoint in devices.iter().map(Device::endpoint).filter(|endpoint| !before.contains(endpoint)) {
@@ -170,13 +170,13 @@ impl Agenda {
         self.incomplete_since = (!complete).then(|| self.incomplete_since.unwrap_or(times.now));
     }
 
-    /// Whether who is in the feed is known, or has been waited for long enough.
+    /// Whether the feed's devices are known, or have been waited for long enough.
     fn feed_is_known(&self, times: &Times) -> bool {
         self.incomplete_since.is_none_or(|since| times.now.since(since) >= FEED_WAIT)
     }
 
-    /// Takes a new configuration. Runs under way go on with what they started with, except that devices
-    /// now excluded or not to be scanned are left at once and runs of scanners that are gone end.
+    /// Takes a new configuration. Runs in progress continue with what they started with, with two exceptions: looks at
+    /// devices that are now excluded end at once, and runs of scanners that are gone end.
     pub fn reconfigure(&mut self, config: Arc<Config>, times: &Times) {
         let mut old = std::mem::take(&mut self.scanners);
         for config in &config.scanners {
@@ -195,13 +195,13 @@ impl Agenda {
         self.config = config;
     }
 
-    /// Stops or resumes the start of new looks: while the store can take nothing, there is no point.
+    /// Stops or resumes the start of new looks, which are pointless while the store cannot write.
     pub fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
     }
 
-    /// A begun scan's id, and the addresses that its names had. If its run is gone meanwhile, the scan is to
-    /// be closed.
+    /// Takes the id of a scan that was opened, and the addresses of its names. If its run is gone by then, the scan is
+    /// closed.
     pub fn begun(
         &mut self,
         run: RunId,
@@ -218,7 +218,7 @@ impl Agenda {
         None
     }
 
-    /// The addresses that a run's names had.
+    /// Takes the addresses of a run's names.
     pub fn resolved(&mut self, run: RunId, addresses: Vec<Address>) {
         let Some(targets) = self.runs.get(&run).map(|run| run.targets.clone()) else { return };
         let devices = self.named(&targets, addresses);
@@ -228,18 +228,17 @@ impl Agenda {
         }
     }
 
-    /// A scan that could not be opened: its run is forgotten and comes due again, as if it had not been
-    /// tried, a minute later.
+    /// Drops a run whose scan could not be opened. It comes due again a minute later, as if it had not been tried.
     pub fn begin_failed(&mut self, run: RunId, times: &Times) {
         self.forget_run(run);
         self.begin_after = times.now + BEGIN_RETRY;
     }
 
-    /// How a look ended.
+    /// Takes the outcome of a look.
     pub fn looked(&mut self, look: LookId, looked: &LookOutcome, times: &Times) {
         let Some(assignment) = self.looks.remove(&look) else { return };
         let run = self.runs.get_mut(&assignment.run);
-        // A look at one port makes no result new.
+        // A look at one port does not renew the device's result.
         let is_confirming = run.as_ref().is_some_and(|run| run.is_confirming());
         match looked {
             _ if is_confirming => {}
@@ -251,14 +250,14 @@ impl Agenda {
         }
     }
 
-    /// When each scanner's last run started, to be persisted.
+    /// Returns when each scanner's last run started, to be persisted.
     pub fn schedules(&self, times: &Times) -> Vec<(String, Duration)> {
         let age =
             |scanner: &Scanner| scanner.last.age(times.now).map(|age| (scanner.config.name.clone(), age));
         self.scanners.iter().filter_map(age).collect()
     }
 
-    /// What is to be done now. To be called after every change, and every few seconds for the clock's sake.
+    /// Returns what must be done now. Call it after every change, and every few seconds because time passes.
     pub fn poll(&mut self, times: &Times) -> Vec<Action> {
         let mut actions = Vec::new();
         self.cancel_looks(times, &mut actions);
@@ -287,7 +286,7 @@ impl Agenda {
         self.runs.remove(&id)
     }
 
-    /// Leaves what must not go on.
+    /// Cancels the looks that must not continue.
     fn cancel_looks(&mut self, times: &Times, actions: &mut Vec<Action>) {
         for run in self.runs.values_mut().filter(|run| run.deadline <= times.now) {
             run.stop();
@@ -301,7 +300,7 @@ impl Agenda {
         }
     }
 
-    /// Closes the runs that are through.
+    /// Closes the runs that are complete.
     fn end_runs(&mut self, actions: &mut Vec<Action>) {
         let through: Vec<RunId> =
             self.runs.iter().filter(|(_, run)| run.is_through()).map(|(id, _)| *id).collect();

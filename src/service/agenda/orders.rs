@@ -1,4 +1,4 @@
-//! Scans that users ask for.
+//! Scans that users request.
 
 use super::{Action, Agenda, Order, OrderError, Run, RunId, targets::is_wanted};
 use crate::{
@@ -8,10 +8,10 @@ use crate::{
 };
 
 impl Agenda {
-    /// Begins what is ordered, or finds it under way already. Excluded devices stay so.
+    /// Begins what is ordered, or finds that it is already in progress. Excluded devices stay excluded.
     ///
     /// # Errors
-    /// Nothing is begun.
+    /// Fails if nothing can be begun.
     pub fn order(&mut self, order: &Order, times: &Times) -> Result<(Vec<RunId>, Vec<Action>), OrderError> {
         if self.paused {
             return Err(OrderError::Paused);
@@ -99,8 +99,8 @@ impl Agenda {
         })
     }
 
-    /// A device that the feed names, at all of its addresses, or that has a result: where it was then. Asked for by an
-    /// address, it is looked at there alone.
+    /// Returns a device at all addresses that the feed has for it, or else where its result was found. A device that
+    /// is ordered by its address is scanned at that address alone.
     fn known(&self, key: &DeviceKey) -> Vec<Device> {
         let fed: Vec<Device> = match key {
             DeviceKey::Mac(mac) => {
@@ -111,8 +111,8 @@ impl Agenda {
         if fed.is_empty() { self.results.last_found(key) } else { fed }
     }
 
-    /// A target that means this device wherever the feed says it is by now; one that the feed does not name is
-    /// looked for where it was.
+    /// Returns a target that follows this device to wherever the feed has it later. A device that the feed does not
+    /// name is scanned where it was.
     fn as_target(&self, device: &Device) -> TargetSpec {
         match device.mac.filter(|_| self.devices.contains_key(&device.address)) {
             Some(mac) => TargetSpec::Mac(mac.octets().to_vec()),
@@ -122,7 +122,7 @@ impl Agenda {
 }
 
 impl super::Results {
-    /// Where a device had its results, and its identity.
+    /// Returns where a device had its results, with its identity.
     fn last_found(&self, key: &DeviceKey) -> Vec<Device> {
         let device = |(address, key): (&Address, &DeviceKey)| {
             let mac = if let DeviceKey::Mac(mac) = key { Some(*mac) } else { None };

@@ -1,35 +1,35 @@
-//! How far each run is.
+//! The progress of each run.
 
 use std::time::Duration;
 
 use super::{Agenda, LookId, Run, RunId};
 use crate::model::{Device, Moment, ScanId};
 
-/// A run under way, but for what the engine knows of the looks in progress.
+/// A run in progress, without what only the engine knows of its looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunProgress {
-    /// Which.
+    /// The run.
     pub run: RunId,
     /// Its id, once the store has opened it.
     pub scan: Option<ScanId>,
     /// Its scanner's name.
     pub scanner: String,
-    /// Since it was begun, or resumed.
+    /// The time since it was begun, or resumed.
     pub elapsed: Duration,
-    /// Devices that are through, whatever came of it.
+    /// Devices that are finished, whatever the outcome.
     pub hosts_done: usize,
-    /// Those, the ones in progress and the ones that wait.
+    /// The finished devices, those in progress and those that wait.
     pub hosts: usize,
-    /// Ports of the devices that this process is through with.
+    /// Ports of the devices that this process has finished.
     pub ports_done: u64,
-    /// Ports of those, of the ones in progress and of the ones that wait.
+    /// Those ports, and the ports of the devices in progress and of those that wait.
     pub ports: u64,
-    /// The looks in progress, each with its device and how many of its ports are looked at.
+    /// The looks in progress, each with its device and how many of its ports are scanned.
     pub looks: Vec<(LookId, Device, u32)>,
 }
 
 impl Agenda {
-    /// The runs under way, oldest first.
+    /// Returns the runs in progress, oldest first.
     pub fn runs_under_way(&self, now: Moment) -> Vec<RunProgress> {
         self.runs.iter().map(|(id, run)| self.progress_of(*id, run, now)).collect()
     }
@@ -52,14 +52,14 @@ impl Agenda {
         }
     }
 
-    /// How many ports of a device a run looks at.
+    /// Counts the ports of a device that a run scans.
     fn ports_of(&self, run: &Run, device: &Device) -> u32 {
         let rule = || self.config.rule_for(device).and_then(|rule| rule.ports.as_ref());
         run.exact.get(&device.endpoint()).or_else(rule).unwrap_or(&run.ports).len()
     }
 
-    /// Ends a run that is under way under this id; whether there is one. Its devices are left alone for a
-    /// while, or scans on sight would take up what was stopped.
+    /// Ends the run in progress that has this id, and returns whether there was one. Its devices are not scanned
+    /// between runs for a while, or scans on sight would resume what was stopped.
     pub fn stop(&mut self, scan: ScanId, now: Moment) -> bool {
         let Some((id, run)) = self.runs.iter_mut().find(|(_, run)| run.scan == Some(scan)) else {
             return false;

@@ -1,4 +1,4 @@
-//! How fresh the result of each device is at each of its addresses, and whether it needs a new one.
+//! The age of each device's result at each of its addresses, and whether it needs a new one.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,8 +13,8 @@ use crate::{
     service::schedule::Times,
 };
 
-/// A device that gave no result is not tried again before this, doubled with every further try up to
-/// [`RETRY_MAX`]: each costs a probe, and an entry in the list of scans.
+/// The pause after a look that gave no result, doubled with every further try up to [`RETRY_MAX`]. Each try costs a
+/// probe, and an entry in the list of scans.
 const RETRY: Duration = Duration::from_secs(15 * 60);
 /// The longest pause between tries: a device that was switched off for a week is found within it.
 const RETRY_MAX: Duration = Duration::from_secs(6 * 3600);
@@ -22,14 +22,14 @@ const RETRY_MAX: Duration = Duration::from_secs(6 * 3600);
 /// When a result was found.
 #[derive(Clone, Copy, Debug)]
 enum Freshness {
-    /// By this process.
+    /// By this process, at this time.
     Here(Moment),
-    /// By an earlier one, whose wall clock said this; it may have been wrong.
+    /// By an earlier process, whose wall clock showed this time; the clock may have been wrong.
     Earlier(Timestamp),
 }
 
 impl Freshness {
-    /// The age, if it can be told: an absurd date tells nothing.
+    /// Returns the age, or `None` if the date is absurd.
     fn age(self, times: &Times) -> Option<Duration> {
         match self {
             Self::Here(found) => Some(times.now.since(found)),
@@ -40,7 +40,7 @@ impl Freshness {
         }
     }
 
-    /// By how much the age may be too great, against one by the monotonic clock.
+    /// By how much the age may be too great, compared with one by the monotonic clock.
     const fn tolerance(self) -> Duration {
         match self {
             Self::Here(_) => Duration::ZERO,
@@ -49,16 +49,16 @@ impl Freshness {
     }
 }
 
-/// How far the wall clock may run ahead of the monotonic one between two looks at both: it is slewed and stepped until it
-/// is right. The first look of a run begins within milliseconds of the run.
+/// How far the wall clock may run ahead of the monotonic one between two readings of both: it is slewed and stepped
+/// until it is right. The first look of a run begins within milliseconds of the run.
 const CLOCKS_APART: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Results {
     found: HashMap<Endpoint, Freshness>,
-    /// The last try that gave no result and the pause after it, since the device was last told of anew.
+    /// The last try that gave no result and the pause after it, since the feed last reported the device anew.
     tried: HashMap<Endpoint, (Moment, Duration)>,
-    /// Whose result was last found at an address, for devices that the feed knows by address alone.
+    /// Which device's result was last found at an address, for devices that the feed knows by address alone.
     identities: HashMap<Address, DeviceKey>,
 }
 
@@ -84,8 +84,8 @@ impl Results {
         self.tried.insert(endpoint, (now, pause));
     }
 
-    /// Takes the feed's devices as they are now. The result of one that has moved moves along: another address alone
-    /// is no reason for another look.
+    /// Takes the feed's devices. The result of a device that has moved moves along: a new address alone is no reason
+    /// for another look.
     pub(super) fn relocate<'a>(&mut self, devices: impl Iterator<Item = &'a Device> + Clone) {
         let held: HashSet<Endpoint> = devices.clone().map(Device::endpoint).collect();
         let fed: HashSet<DeviceKey> = devices.map(Device::key).collect();
@@ -106,35 +106,35 @@ impl Results {
         }
     }
 
-    /// Somebody has stopped a look at it: no other is taken between runs for the longest pause.
+    /// A user has stopped a look at this endpoint: none starts between runs for the longest pause.
     pub(super) fn put_off(&mut self, endpoint: Endpoint, now: Moment) {
         self.tried.insert(endpoint, (now, RETRY_MAX));
     }
 
-    /// The feed tells of the device after it did not: there is reason to try at once.
+    /// The feed names the device again after it did not, so a try at once is justified.
     pub(super) fn seen_again(&mut self, endpoint: &Endpoint) {
         self.tried.remove(endpoint);
     }
 
-    /// Forgets the tries whose pause has been over for long.
+    /// Drops the tries whose pause ended long ago.
     pub(super) fn drop_spent(&mut self, now: Moment) {
         self.tried.retain(|_, (tried, pause)| now.since(*tried) < *pause + RETRY_MAX);
     }
 
-    /// Whose result was last found where.
+    /// Returns which device's result was last found at each address.
     pub(super) fn identities(&self) -> impl Iterator<Item = (&Address, &DeviceKey)> {
         self.identities.iter()
     }
 
-    /// Under which keys a device's result may be kept, the likeliest first: that of the device that was found at the
-    /// address, where the feed gives no MAC.
+    /// Returns the keys under which a device's result may be kept, the likeliest first: that of the device that was
+    /// found at the address, where the feed gives no MAC.
     pub(super) fn keys<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = DeviceKey> + 'a {
         let found = self.identities.get(&device.address).filter(|_| device.mac.is_none()).cloned();
         found.into_iter().chain([device.key()])
     }
 
-    /// Whether the device needs a look between runs. `last_run` is the age of the start of the last run over
-    /// the feed, if that is over: a result older than it means that the run missed the device.
+    /// Whether the device needs a look between runs. `last_run` is the age of the start of the last run over the feed,
+    /// if that run is over: a result older than that means that the run missed the device.
     pub(super) fn needs_look(
         &self,
         device: &Device,

@@ -1,4 +1,4 @@
-//! One run: a scan with an id, its devices to do, and how they turned out.
+//! One run: a scan with an id, the devices that it has yet to scan, and their outcomes.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -11,46 +11,47 @@ use crate::{
     model::{Address, Device, Endpoint, Mac, Moment, PortSet, ScanId, ScanKind, ScanStatus, Timing},
 };
 
-/// A run ends after twice its interval, but never before a day has passed: a /24 of silent devices takes
-/// hours, and hourly runs that outlast their hour are delayed, not cut.
+/// The shortest deadline. A run ends after twice its interval, but never before a day has passed: a /24 of silent
+/// devices takes hours, and hourly runs that outlast their hour are delayed, not cut.
 const MIN_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
-/// The longest that a resumed run waits for the feed to name its devices; then what is known counts.
+/// The longest that a resumed run waits for the feed to name its devices. After that, it continues with those that are
+/// known.
 const TARGETS_WAIT: Duration = Duration::from_secs(120);
 
-/// See the module's documentation.
+/// A run in progress.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) scanner: String,
     pub(super) kind: ScanKind,
     pub(super) targets: Targets,
     pub(super) ports: PortSet,
-    /// The ports of single endpoints, in place of the run's and of the device's own rule.
+    /// The ports of single endpoints, which replace the run's and those of the device's own rule.
     pub(super) exact: HashMap<Endpoint, PortSet>,
     pub(super) timing: Timing,
-    /// What it was asked for with, if it was.
+    /// The order that a user gave for it, if any.
     pub(super) order: Option<Order>,
     pub(super) began: Moment,
     pub(super) deadline: Moment,
     /// `None` until the store has opened it.
     pub(super) scan: Option<ScanId>,
-    /// No address twice: a device that has several is looked at at each.
+    /// The devices to scan. No address occurs twice: a device that has several is scanned at each.
     pub(super) todo: VecDeque<Device>,
-    /// Every address that was ever in it.
+    /// Every address that was ever queued.
     queued: HashSet<Address>,
     pub(super) in_progress: usize,
-    /// The addresses that had their answer before an interruption, each with the MAC that was there.
+    /// The addresses whose result came before an interruption, each with the MAC that was there.
     done: HashMap<Address, Option<Mac>>,
-    /// Its names are being looked up although the scan is open: it was resumed.
+    /// Whether its names are being resolved although the scan is open, because it was resumed.
     pub(super) resolving: bool,
-    /// Resumed, and not yet told of its devices: until when it waits for them.
+    /// Until when a resumed run waits for its devices.
     awaits_until: Option<Moment>,
     stopped: bool,
     results: usize,
     partial: usize,
     failed: usize,
     absent: usize,
-    /// Of the devices that this process is through with.
+    /// Ports of the devices that this process has finished.
     pub(super) ports_done: u64,
 }
 
@@ -82,7 +83,7 @@ impl Run {
         }
     }
 
-    /// Second looks at these ports of these devices.
+    /// Creates a run that takes second looks at these ports of these devices.
     pub(super) fn confirm(due: Vec<(Device, PortSet)>, now: Moment) -> Self {
         let ports = due.iter().fold(PortSet::default(), |all, (_, ports)| all.union(ports));
         let config = ScannerConfig {
@@ -103,7 +104,7 @@ impl Run {
         self.kind == ScanKind::Confirm
     }
 
-    /// The later a run may wait, the greater.
+    /// The priority among runs: the greater it is, the longer the run may wait.
     pub(super) fn rank(&self) -> u8 {
         match self.kind {
             ScanKind::Confirm => 0,
@@ -112,7 +113,7 @@ impl Run {
         }
     }
 
-    /// Makes it the rest of a scan that has an id already.
+    /// Turns it into the rest of a scan that already has an id.
     pub(super) fn resume(&mut self, scan: ScanId, done: Vec<Device>, now: Moment) {
         self.scan = Some(scan);
         self.results = done.len();
@@ -120,48 +121,48 @@ impl Run {
         self.awaits_until = Some(now + TARGETS_WAIT);
     }
 
-    /// Resumed, but nobody could tell yet whom it looks at.
+    /// Whether it was resumed, and its targets are not known yet.
     pub(super) const fn awaits_targets(&self) -> bool {
         self.awaits_until.is_some()
     }
 
-    /// Until when it waits to be told whom it looks at, if it does.
+    /// Until when it waits for its targets, if it does.
     pub(super) const fn awaited_until(&self) -> Option<Moment> {
         self.awaits_until
     }
 
-    /// Adds devices, each at the address that it is given with.
+    /// Adds devices, each at the address that it has here.
     pub(super) fn enqueue(&mut self, devices: Vec<Device>) {
         self.awaits_until = None;
         let fresh = devices.into_iter().filter(|device| self.queued.insert(device.address.clone()));
         self.todo.extend(fresh);
     }
 
-    /// Whether an address is, or was, among those to be looked at.
+    /// Whether an address is or was queued.
     pub(super) fn has_queued(&self, address: &Address) -> bool {
         self.queued.contains(address)
     }
 
-    /// Whether a device had its answer at its address before an interruption. Where one of the two was known by its
-    /// address alone they are the same.
+    /// Whether a device had its result at its address before an interruption. Two records of which one has no MAC
+    /// count as the same device.
     pub(super) fn is_done(&self, device: &Device) -> bool {
         let same = |mac: &Option<Mac>| mac.is_none() || device.mac.is_none() || *mac == device.mac;
         self.done.get(&device.address).is_some_and(same)
     }
 
-    /// A device that was to be looked at is not there any more, or not to be looked at.
+    /// Counts a device that was to be scanned but has gone, or must not be scanned.
     pub(super) fn skip(&mut self, device: &Device) {
         if !self.is_done(device) {
             self.absent += 1;
         }
     }
 
-    /// How many devices it is through with, whatever came of it.
+    /// Counts the devices that are finished, whatever the outcome.
     pub(super) fn ended(&self) -> usize {
         self.results + self.partial + self.failed + self.absent
     }
 
-    /// Nothing further is started; what is in progress is to be cancelled.
+    /// Stops the run: no further look starts, and those in progress must be cancelled.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
         self.partial += self.todo.len();
@@ -174,8 +175,9 @@ impl Run {
         self.stopped
     }
 
-    /// The first that may be looked at now: never a device at two of its addresses at a time, for it is the device that
-    /// has to bear it, and the engine's bounds are an address's. Second looks are a few probes, and need not wait.
+    /// Returns the first device that may be scanned now. A device is never scanned at two of its addresses at once:
+    /// the device bears the load, and the engine's limits apply to an address. Second looks are a few probes, and need
+    /// not wait.
     pub(super) fn next_free(&self, busy: &HashMap<Mac, Address>) -> Option<usize> {
         self.scan?;
         let is_elsewhere = |device: &Device| {

@@ -1,4 +1,4 @@
-//! What is begun: runs that are due, scans on sight, and looks while there are free places.
+//! Starts runs that are due, scans on sight, and looks while there are free places.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Agenda {
-    /// Starts the runs that are due. One that has nobody to look at yet stays due: the feed may be late.
+    /// Starts the runs that are due. One that has no devices yet stays due, because the feed may be late.
     pub(super) fn begin_runs(&mut self, times: &Times, actions: &mut Vec<Action>) {
         for index in 0..self.scanners.len() {
             let scanner = &self.scanners[index];
@@ -26,7 +26,7 @@ impl Agenda {
         }
     }
 
-    /// Starts a scanner's run; `None` if it has nobody to look at yet.
+    /// Starts a scanner's run. Returns `None` if it has no devices yet.
     pub(super) fn begin_run(
         &mut self,
         index: usize,
@@ -45,8 +45,8 @@ impl Agenda {
         Some(id)
     }
 
-    /// Starts a scan of the devices that need a look between runs: never seen before, missed by the last
-    /// run, or with a result that has expired.
+    /// Starts a scan of the devices that need a look between runs: those that were never scanned, that the last run
+    /// missed, or whose result has expired.
     pub(super) fn begin_seen(&mut self, times: &Times, actions: &mut Vec<Action>) {
         let awaited = self.runs.values().any(|run| run.targets == Targets::Feed && run.awaits_targets());
         if awaited || !self.feed_is_known(times) {
@@ -62,7 +62,7 @@ impl Agenda {
             .flat_map(|run| run.todo.iter().map(Device::endpoint))
             .chain(self.looks.values().map(|look| look.device.endpoint()))
             .collect();
-        // What waits for its turn and has moved meanwhile is looked at where it is by then.
+        // A device that waits for its turn and has moved is scanned where it is by then.
         let is_moving = |endpoint: &&Endpoint| {
             self.devices.get(&endpoint.address).is_none_or(|here| here.key() != endpoint.device)
         };
@@ -91,8 +91,8 @@ impl Agenda {
         id
     }
 
-    /// Gives resumed runs their targets as soon as the feed can tell them, or with what is known by then
-    /// when it takes too long.
+    /// Gives resumed runs their targets as soon as the feed has reported, or with the devices that are known when that
+    /// takes too long.
     pub(super) fn supply_resumed(&mut self, times: &Times, actions: &mut Vec<Action>) {
         let told = self.feed_is_known(times) && !self.devices.is_empty();
         let ready = |run: &&RunId| {
@@ -122,7 +122,7 @@ impl Agenda {
         let mut busy: HashMap<Mac, Address> =
             self.looks.values().filter_map(|look| at(&look.device)).collect();
         while let Some((id, queued)) = self.next_queued(&busy) {
-            // What was queued hours ago may have moved, gone, or been excluded since.
+            // A device that was queued hours ago may have moved, gone, or been excluded since.
             let run = &self.runs[&id];
             let device = match run.is_confirming() {
                 true => self.findable(&queued),
@@ -144,7 +144,7 @@ impl Agenda {
         }
     }
 
-    /// Takes what is to be looked at next out of its run, if there is a place for it.
+    /// Takes the next device out of its run, if there is a free place for it.
     fn next_queued(&mut self, busy: &HashMap<Mac, Address>) -> Option<(RunId, Device)> {
         let confirming = |run: &Run| if run.is_confirming() { CONFIRMING } else { 0 };
         let (id, index) = self
@@ -158,7 +158,7 @@ impl Agenda {
         Some((id, queued))
     }
 
-    /// Puts a device, which was queued as it was then, among the looks under way.
+    /// Starts a look at a device, which was queued as it was then.
     fn assign(&mut self, id: RunId, scan: ScanId, queued: &Device, device: Device) -> Look {
         let run = &self.runs[&id];
         let rule = self.config.rule_for(&device);
@@ -176,7 +176,7 @@ impl Agenda {
         Look { id: look, scan, device, ports, is_exact, timing }
     }
 
-    /// The start of a run that the store has now opened counts from here.
+    /// Counts the start of a run from now, when the store has opened its scan.
     pub(super) fn note_start(&mut self, run: RunId, times: &Times) {
         for scanner in self.scanners.iter_mut().filter(|scanner| scanner.run == Some(run)) {
             scanner.last = LastStart::at(times.now);

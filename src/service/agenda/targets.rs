@@ -1,4 +1,4 @@
-//! Whom a run looks at, and where they are by now.
+//! The devices that a run scans, and where they are by now.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,12 @@ use crate::{
     model::{Address, Device, TargetSpec},
 };
 
-/// Whether a device may be looked at at all. To be asked again with every further thing that becomes known
-/// of it: where it is, its MAC.
+/// Whether a device may be scanned at all. Ask again with every further fact that becomes known: its address, its MAC.
 pub fn is_wanted(config: &Config, device: &Device) -> bool {
     !config.is_excluded(device) && config.rule_for(device).is_none_or(|rule| rule.scan)
 }
 
-/// Whether only the feed can tell whom these targets mean.
+/// Whether only the feed can resolve these targets.
 pub(super) fn need_feed(targets: &Targets) -> bool {
     match targets {
         Targets::Feed => true,
@@ -28,12 +27,12 @@ pub(super) fn name(specs: &[TargetSpec], device: &Device) -> bool {
 }
 
 impl Agenda {
-    /// The feed's devices that may be looked at, by address.
+    /// Returns the feed's devices that may be scanned, by address.
     pub(super) fn scannable(&self) -> impl Iterator<Item = &Device> {
         self.devices.values().filter(|device| is_wanted(&self.config, device))
     }
 
-    /// The devices that targets stand for, by address, and the names that still need one.
+    /// Returns the devices that targets stand for, by address, and the names that still need an address.
     pub(super) fn targets(&self, targets: &Targets) -> (Vec<Device>, Vec<String>) {
         let Targets::List(specs) = targets else { return (self.scannable().cloned().collect(), Vec::new()) };
         let mut devices = BTreeMap::new();
@@ -51,7 +50,7 @@ impl Agenda {
         (devices.into_values().filter(|device| is_wanted(&self.config, device)).collect(), names)
     }
 
-    /// The devices at the addresses that a run's names turned out to have, but for those it has anyway.
+    /// Returns the devices at the addresses of a run's names, without those that the run has anyway.
     pub(super) fn named(&self, targets: &Targets, addresses: Vec<Address>) -> Vec<Device> {
         let Targets::List(specs) = targets else { return Vec::new() };
         let devices: BTreeMap<Address, Device> =
@@ -59,9 +58,9 @@ impl Agenda {
         devices.into_values().filter(|device| !name(specs, device)).collect()
     }
 
-    /// A device that a run queued a while ago, as it is now: a MAC where it has moved to within the run's targets, an
-    /// address with the device that has it. `None` if it is gone, or at another of its addresses, which the run has
-    /// queued anyway.
+    /// Returns a device that a run queued a while ago, as it is now: a MAC where it has moved to within the run's
+    /// targets, an address with the device that has it. Returns `None` if it is gone, or at another of its addresses,
+    /// which the run has queued anyway.
     pub(super) fn present(&self, run: &Run, queued: &Device) -> Option<Device> {
         let here = self.devices.get(&queued.address);
         let same = |known: &&Device| queued.mac.is_none() || known.mac == queued.mac;
@@ -83,7 +82,7 @@ impl Agenda {
         }
     }
 
-    /// The feed's device at an address, or one known by the address alone.
+    /// Returns the feed's device at an address, or one known by the address alone.
     fn device_at(&self, address: Address) -> Device {
         let known = self.devices.get(&address).cloned();
         known.unwrap_or(Device { address, mac: None, name: None })

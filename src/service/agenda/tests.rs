@@ -1,4 +1,4 @@
-//! The agenda against a clock of the test's own.
+//! The agenda, driven by a clock that the test controls.
 
 mod by_hand;
 mod doubts;
@@ -28,10 +28,10 @@ struct World {
     begun: Vec<(ScanId, String, ScanKind)>,
     cancelled: Vec<LookId>,
     resolving: Vec<(RunId, Vec<String>)>,
-    /// Whether scans are opened at once; else by the test.
+    /// Whether scans are opened at once; otherwise the test opens them.
     opens: bool,
     opening: Vec<RunId>,
-    /// Looks beside those that there are places for.
+    /// Looks beyond those that there are places for.
     crowd: usize,
 }
 
@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    /// Every source of the feed has had its say.
+    /// Reports these devices, with every source of the feed complete.
     fn tell(&mut self, devices: Vec<Device>) {
         self.agenda.set_devices(devices, true, &self.times);
     }
@@ -400,7 +400,7 @@ fn a_device_is_looked_at_at_each_of_its_addresses_one_after_the_other() {
     assert_eq!(world.looks(), [device(7), at(9, Some(1))]);
     world.finish();
     assert_eq!(world.ended.last(), Some(&(ScanId(2), ScanStatus::Complete)));
-    // An address that it gets is looked at; one that it moves to is not new.
+    // A new address of a known device is scanned; a device that moves to it is not new.
     world.tell(vec![at(9, Some(1)), at(5, Some(1)), at(6, Some(1)), at(77, Some(7))]);
     world.poll();
     assert_eq!(world.looks(), [at(6, Some(1))]);

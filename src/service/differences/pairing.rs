@@ -1,14 +1,14 @@
-//! The endpoints of two scans, or of a scan and now, side by side: pure.
+//! Pairs the endpoints of two scans, or of a scan and the current state. Pure.
 
 use std::collections::BTreeMap;
 
-/// Where something belongs: the rows of the device and of the endpoint.
+/// The rows of a device and of its endpoint.
 pub(super) type Rows = (i64, i64);
 
 type ByRow<T> = BTreeMap<i64, T>;
 
-/// Both sides of each endpoint, device by device; it may be on one of them only. A device that has moved in between is
-/// at one endpoint on the one side and at another on the other: those belong together.
+/// Returns both sides of each endpoint, device by device; an endpoint may be on one side only. A device that has moved
+/// in between is at one endpoint on one side and at another on the other: those belong together.
 pub(super) fn side_by_side<A, B>(
     ones: Vec<A>,
     others: Vec<B>,

@@ -1,5 +1,5 @@
-//! Rows about one device in portions, for one device may have 65,535 of them: pure. What a portion is made of is read
-//! anew for each, so that nothing but a [`Spot`] is remembered while a slow reader takes its time.
+//! Splits the rows of one device into portions, because one device may have 65,535 of them. Pure. The rows are read
+//! anew for each portion, so that nothing but a [`Spot`] is remembered while a slow reader takes its time.
 
 use std::ops::RangeInclusive;
 
@@ -8,7 +8,7 @@ use crate::model::{PortStates, Protocol, Standings};
 /// Rows of a portion: some 10 KB of JSON.
 pub(super) const ROWS: usize = 64;
 
-/// A device with more rows than this is looked at block by block.
+/// A device with more rows than this is read block by block.
 const FEW: usize = 512;
 
 /// Ports of a block.
@@ -17,14 +17,14 @@ const BLOCK: u16 = 4096;
 /// The blocks of all ports of one protocol.
 const BLOCKS: usize = 16;
 
-/// Where a device's next portion begins: which block, and how many of its rows have been told.
+/// Where a device's next portion begins: the block, and how many of its rows have been returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spot {
     block: usize,
     told: usize,
 }
 
-/// Which ports of which endpoint are looked at.
+/// The ports of one endpoint that a block covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Block {
     /// The endpoint, counted from 0.
@@ -33,8 +33,8 @@ pub(super) struct Block {
     pub(super) ports: RangeInclusive<u16>,
 }
 
-/// The next rows of a device with so many endpoints and no more than so many rows, and where those after them begin.
-/// `rows_of` tells all rows of a block, or of all (`None`), in the same order.
+/// Returns the next rows of a device with at most `rows` rows on this many endpoints, and where the rows after them
+/// begin. `rows_of` returns all rows of a block, or of the device (`None`), always in the same order.
 pub(super) fn portion<T>(
     endpoints: usize,
     rows: usize,
@@ -55,7 +55,7 @@ pub(super) fn portion<T>(
     (found, None)
 }
 
-/// Every block of a device with so many endpoints and rows; `None` stands for all there is.
+/// Returns every block of a device with this many endpoints and rows; `None` stands for the whole device.
 pub(super) fn blocks(endpoints: usize, rows: usize) -> impl Iterator<Item = Option<Block>> {
     (0..count(endpoints, rows)).map(move |block| if rows > FEW { nth(block) } else { None })
 }
@@ -64,7 +64,7 @@ const fn count(endpoints: usize, rows: usize) -> usize {
     if rows > FEW { endpoints * Protocol::ALL.len() * BLOCKS } else { 1 }
 }
 
-/// Endpoint by endpoint, protocol by protocol.
+/// Returns a block by its number: endpoint by endpoint, protocol by protocol.
 fn nth(block: usize) -> Option<Block> {
     let (of_protocol, index) = (block / BLOCKS, block % BLOCKS);
     let mut protocols = Protocol::ALL.to_vec();
@@ -74,14 +74,14 @@ fn nth(block: usize) -> Option<Block> {
     Some(Block { endpoint: of_protocol / protocols.len(), protocol, ports: first..=first + (BLOCK - 1) })
 }
 
-/// What is known of a block's ports.
+/// Restricts the port states to a block.
 pub(super) fn within(standings: &Standings, block: &Block) -> Standings {
     let Block { protocol, ports, .. } = block;
     let standing = standings.get(protocol).map(|standing| standing.within(*ports.start(), *ports.end()));
     standing.map(|standing| (*protocol, standing)).into_iter().collect()
 }
 
-/// How many ports there are of which anything may be told.
+/// Counts the ports for which there may be a row.
 pub(super) fn count_named(standings: &Standings) -> usize {
     let named = standings.values().flat_map(PortStates::stretches).filter(|at| at.listed || at.is_notable());
     named.map(|at| usize::from(at.last - at.first) + 1).sum()
@@ -91,7 +91,7 @@ pub(super) fn count_named(standings: &Standings) -> usize {
 mod tests {
     use super::*;
 
-    /// What portions tell of these rows, each a place in (endpoint, protocol, port).
+    /// Returns the portions of these rows, each a place in (endpoint, protocol, port).
     fn told(endpoints: usize, all: &[(usize, Protocol, u16)]) -> Vec<Vec<(usize, Protocol, u16)>> {
         let rows_of = |block: Option<Block>| {
             let is_in = |&&(endpoint, protocol, port): &&(usize, Protocol, u16)| {

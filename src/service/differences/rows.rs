@@ -1,4 +1,4 @@
-//! What is told of one device, some rows at a time: pure.
+//! The rows of one device, some at a time. Pure.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub(super) fn host_row((one, other): &HostPair) -> i64 {
     one.as_ref().or(other.as_ref()).map_or(0, |host| host.device_row)
 }
 
-/// The next of the rows on which both words on a device disagree.
+/// Returns the next rows on which both states of a device disagree.
 pub(super) fn disagreeing(pairs: &[HostPair], from: Spot) -> (Vec<HostDisagreement>, Option<Spot>) {
     let nothing = Standings::new();
     let standings = |side: &Option<HostState>| side.as_ref().map(|host| &host.standings).cloned();
@@ -50,12 +50,13 @@ pub(super) fn disagreeing(pairs: &[HostPair], from: Spot) -> (Vec<HostDisagreeme
     })
 }
 
-/// The endpoints of each device.
+/// Splits endpoints by device.
 pub(in crate::service) fn by_device(hosts: &[HostState]) -> impl Iterator<Item = &[HostState]> {
     hosts.chunk_by(|one, next| one.device_row == next.device_row)
 }
 
-/// Where a device's ports differ from what is expected of them, known noise apart: for each of its endpoints.
+/// Returns where a device's ports differ from what is expected of them, without known noise, for each of its
+/// endpoints.
 fn of_ports(endpoints: &[HostState], config: &Config) -> Vec<Vec<Difference>> {
     let ignored = |host: &HostState| {
         let address = Some(&host.device.address).filter(|_| host.is_holder);
@@ -68,7 +69,7 @@ fn of_ports(endpoints: &[HostState], config: &Config) -> Vec<Vec<Difference>> {
     device_differences(&places)
 }
 
-/// How many ports of a device are open, at whichever of its addresses.
+/// Counts the open ports of a device, whatever the address.
 pub(super) fn count_open(endpoints: &[HostState]) -> u64 {
     let mut open = BTreeMap::<Protocol, PortSet>::new();
     for (protocol, standing) in endpoints.iter().flat_map(|host| &host.standings) {
@@ -78,7 +79,7 @@ pub(super) fn count_open(endpoints: &[HostState]) -> u64 {
     open.values().map(|ports| u64::from(ports.len())).sum()
 }
 
-/// The next of the rows of a device that differ from what is expected of it.
+/// Returns the next rows of a device that differ from what is expected of it.
 pub(super) fn of_device(
     endpoints: &[HostState],
     config: &Config,
@@ -100,8 +101,8 @@ pub(super) fn of_device(
     })
 }
 
-/// Which ports of each endpoint of a device differ, and how: block by block, for the differences themselves of a device
-/// with 65,535 open ports are 5 MB.
+/// Returns which ports of each endpoint of a device differ, and how. This is done block by block, because the
+/// differences of a device with 65,535 open ports take 5 MB.
 pub(in crate::service) fn deviations(endpoints: &[HostState], config: &Config) -> Vec<Vec<PortDeviation>> {
     let mut found = vec![Vec::new(); endpoints.len()];
     for block in blocks(endpoints.len(), count_rows(endpoints)) {
@@ -117,13 +118,13 @@ pub(in crate::service) fn deviations(endpoints: &[HostState], config: &Config) -
 /// A port that differs, and how.
 pub(in crate::service) type PortDeviation = (Protocol, u16, Deviation);
 
-/// How many rows may come of a device, at most.
+/// Returns the highest possible number of a device's rows.
 fn count_rows(endpoints: &[HostState]) -> usize {
     endpoints.iter().map(|host| count_named(&host.standings) + host.expected.len()).sum()
 }
 
-/// [`of_ports`] of one block, if not of all: nothing of the other endpoints, which still count for what is expected of
-/// the device.
+/// As [`of_ports`], for one block if there is one. Returns nothing about the other endpoints, which still count for
+/// what is expected of the device.
 fn of_block(endpoints: &[HostState], config: &Config, block: Option<&Block>) -> Vec<Vec<Difference>> {
     let Some(block) = block else { return of_ports(endpoints, config) };
     let part = |host: &HostState| HostState {
@@ -140,7 +141,7 @@ fn of_block(endpoints: &[HostState], config: &Config, block: Option<&Block>) -> 
     differences
 }
 
-/// What is expected of somebody who was never seen.
+/// Returns what is expected of a device that was never seen.
 pub(super) fn unseen(expectation: Expectation, config: &Config) -> Option<HostDifference> {
     let (mac, address): (Option<Mac>, Option<&Address>) = match &expectation.device {
         DeviceKey::Mac(mac) => (Some(*mac), None),
@@ -161,7 +162,7 @@ pub(super) fn unseen(expectation: Expectation, config: &Config) -> Option<HostDi
     })
 }
 
-/// Where a device is shown: at its address, unless another has come to that since.
+/// Returns where a device is shown: at its address, unless another device has taken that since.
 pub(in crate::service) fn shown_at(host: &HostState) -> DeviceKey {
     match host.device.mac {
         Some(mac) if !host.is_holder => DeviceKey::Mac(mac),
@@ -169,8 +170,8 @@ pub(in crate::service) fn shown_at(host: &HostState) -> DeviceKey {
     }
 }
 
-/// What a device will still be known by tomorrow. A MAC that was made up may be another by then, so that the
-/// address is better, where it is the device's.
+/// Returns the key by which a device will still be known tomorrow. A locally administered MAC may be another by then,
+/// so the address is better, if the device holds it.
 fn lasting(device: &Device, is_holder: bool) -> DeviceKey {
     match device.mac {
         Some(mac) if !(is_holder && mac.is_locally_administered()) => DeviceKey::Mac(mac),

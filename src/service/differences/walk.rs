@@ -1,4 +1,4 @@
-//! Devices one after the other, each in portions.
+//! Reads devices one after the other, each in portions.
 
 use std::collections::VecDeque;
 
@@ -10,17 +10,17 @@ use crate::store::{HostState, StoreError};
 /// How far a reader is: all that is remembered of it between two portions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
-    /// All devices up to this one have been told.
+    /// All devices up to this one have been returned.
     pub(super) after: i64,
-    /// The device of which only a part has been told, and where the rest begins.
+    /// The device of which only a part has been returned, and where the rest begins.
     within: Option<(i64, Spot)>,
 }
 
-/// Some rows, and where to go on; `None` at the end.
+/// Some rows, and where to continue; `None` at the end.
 pub(super) type Portion<T> = (Vec<T>, Option<Walk>);
 
 impl Walk {
-    /// Goes on in the middle of this device, or behind it.
+    /// Continues in the middle of this device, or after it.
     pub(super) fn after(device: i64, spot: Option<Spot>) -> Self {
         match spot {
             Some(spot) => Self { after: device.saturating_sub(1), within: Some((device, spot)) },
@@ -28,13 +28,13 @@ impl Walk {
         }
     }
 
-    /// Where to begin with this device.
+    /// Returns where to begin with this device.
     pub(super) fn spot_in(&self, device: i64) -> Spot {
         self.within.filter(|(row, _)| *row == device).map(|(_, spot)| spot).unwrap_or_default()
     }
 
-    /// The rows of these devices, as many as are told at once; `next` is the last device of the page that they are,
-    /// unless it is the last page.
+    /// Returns the rows of these devices, at most one portion. `next` is the last device of the page, unless it is the
+    /// last page.
     pub(super) fn through<'a, T>(
         self,
         devices: impl Iterator<Item = &'a [HostState]>,
@@ -45,7 +45,7 @@ impl Walk {
         self.through_rows(devices.map(|endpoints| (row(endpoints), endpoints)), next, rows_of)
     }
 
-    /// The same of anything that is known of devices, each with its row.
+    /// As [`Walk::through`], for any data about devices, each with its row.
     pub(super) fn through_rows<D, T>(
         self,
         devices: impl Iterator<Item = (i64, D)>,
@@ -64,7 +64,7 @@ impl Walk {
     }
 }
 
-/// All rows, read a portion at a time as they are taken; nothing is remembered of what was read.
+/// Streams all rows. A portion is read when it is needed, and nothing is remembered of what was read.
 pub(super) fn walked<T, F>(read: impl Fn(Walk) -> F) -> impl Stream<Item = Result<Vec<T>, StoreError>>
 where
     F: Future<Output = Result<Portion<T>, StoreError>>,
@@ -77,8 +77,8 @@ where
     })
 }
 
-/// All rows of devices that are listed many at a time, and read one by one. `list` tells those after a device, and the
-/// last of them where there may be more; `read` the next rows of one.
+/// Streams all rows of devices that are listed many at a time and read one by one. `list` returns the devices after a
+/// given one, and the last of them if there may be more; `read` returns the next rows of one device.
 pub(super) fn one_by_one<D, T, L, R>(
     list: impl Fn(i64) -> L,
     read: impl Fn(D, Spot) -> R,

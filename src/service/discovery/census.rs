@@ -1,4 +1,5 @@
-//! Sweep after sweep: who is there, who has gone, who only answers for others. Pure: the time is a parameter.
+//! Keeps track of devices from sweep to sweep: which are present, which have gone, which only answer for others. Pure:
+//! the time is a parameter.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,31 +13,32 @@ use crate::{
     model::{Device, Mac, Moment},
 };
 
-/// So many sweeps in a row miss a device before it is gone, whatever the grace: one may be lost to a busy machine.
+/// A device must be missed by this many sweeps in a row before it counts as gone, whatever the grace: one sweep may be
+/// lost to a busy machine.
 const LEAST_MISSED: u32 = 3;
 
 /// A station that answers at more addresses than this answers for others: a router with proxy ARP, a host of
-/// containers or virtual addresses. Behind each address is something of its own, which one MAC would mix up. What
-/// has a handful of addresses, such as a server with aliases, stays one device.
+/// containers or virtual addresses. Behind each address is a host of its own, and one MAC would mix them up. A station
+/// with a handful of addresses, such as a server with aliases, stays one device.
 const MOST_ADDRESSES: usize = 8;
 
-/// Once known to answer for others, it is so until it answers at this many at most: a sweep that finds one less
-/// must not turn them into one device and back.
+/// A station that answers for others is one until it answers at this many addresses at most: a sweep that finds one
+/// less must not turn them into one device and back.
 const FEW_ADDRESSES: usize = MOST_ADDRESSES / 2;
 
-/// Most remarks of one kind: a station that makes up others could have one for each address.
+/// The limit of remarks of one kind: a station that forges others could cause one for each address.
 const MOST_REMARKS: usize = 8;
 
-/// What a sweep has found.
+/// The result of a sweep.
 #[derive(Clone, Debug, Default)]
 pub struct Swept {
-    /// Whom it asked.
+    /// The addresses that it probed.
     pub asked: BTreeSet<Ipv4Addr>,
-    /// Who answered.
+    /// The stations that answered.
     pub heard: HashMap<Ipv4Addr, Heard>,
-    /// This machine itself: its own addresses there, and its MAC.
+    /// This machine's own addresses in the network, and its MAC.
     pub own: Vec<(Ipv4Addr, Mac)>,
-    /// What its owner should know.
+    /// What the owner should know.
     pub remarks: Vec<String>,
 }
 
@@ -55,16 +57,17 @@ struct Resident {
     missed: u32,
 }
 
-/// A network in which everybody has fallen silent at once.
+/// All devices of a network have fallen silent at once.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("of {0} devices none answers any more; is the cable plugged in, the switch on?")]
 pub struct Silence(pub usize);
 
 impl Census {
-    /// Takes the next sweep; the devices after it.
+    /// Takes the next sweep and returns the devices after it.
     ///
     /// # Errors
-    /// Nobody answers though there were several: more likely we are cut off than they are gone. Nothing changes.
+    /// Fails if no device answers though there were several: more likely this machine is cut off than they are gone.
+    /// Nothing changes.
     pub fn take(&mut self, swept: &Swept, grace: Duration, now: Moment) -> Result<Feed, Silence> {
         let known = self.residents.keys().filter(|address| swept.asked.contains(address)).count();
         if swept.heard.is_empty() && known > 1 {
@@ -85,8 +88,8 @@ impl Census {
         Ok(self.feed(swept, remarks))
     }
 
-    /// Whoever was heard is there. Where two claim an address, whoever had it keeps it: Linux with two interfaces
-    /// in one network answers with both MACs, now this one first, now that.
+    /// Records the stations that answered. Where two claim an address, the one that had it keeps it: Linux with two
+    /// interfaces in one network answers with both MACs, in varying order.
     fn note(&mut self, swept: &Swept, now: Moment) {
         for (address, heard) in &swept.heard {
             let before = self.residents.get(address).map(|resident| resident.mac);
@@ -95,8 +98,8 @@ impl Census {
         }
     }
 
-    /// Who was missed for long enough is gone; so is, at once, whoever was heard elsewhere, and what is no longer
-    /// asked.
+    /// Removes devices that were missed for long enough. A device that answered at another address goes at once, and
+    /// so does one whose address is no longer probed.
     fn expire(&mut self, swept: &Swept, grace: Duration, now: Moment) {
         let elsewhere: BTreeSet<Mac> = swept.heard.values().map(|heard| heard.mac).collect();
         let proxies = &self.proxies;
@@ -116,7 +119,7 @@ impl Census {
         for resident in self.residents.values() {
             *counts.entry(resident.mac).or_default() += 1;
         }
-        // In a small network, fewer tell as much.
+        // In a small network, fewer addresses prove as much.
         let is_most = |count: usize| count > 2 && count * 2 > swept.asked.len();
         let before = std::mem::take(&mut self.proxies);
         let is_proxy = |(mac, count): &(Mac, usize)| {
@@ -146,7 +149,7 @@ impl Census {
     }
 }
 
-/// Who claims an address beside another.
+/// Reports the addresses that more than one station claims.
 fn contested(swept: &Swept) -> impl Iterator<Item = String> {
     let mut contested: Vec<(&Ipv4Addr, &Heard)> =
         swept.heard.iter().filter(|(_, heard)| !heard.rivals.is_empty()).collect();
@@ -173,7 +176,7 @@ mod tests {
         Mac::new([2, 0, 0, 0, 0, last])
     }
 
-    /// A sweep of 10.0.0.1 to `.asked`, in which these answered: the address's last octet and the MAC's.
+    /// Returns a sweep of 10.0.0.1 to `.asked` with these answers: the last octets of the address and of the MAC.
     fn swept(asked: u8, answers: &[(u8, u8)]) -> Swept {
         let address = |last| Ipv4Addr::new(10, 0, 0, last);
         let mut heard: HashMap<Ipv4Addr, Heard> = HashMap::new();
@@ -196,7 +199,7 @@ mod tests {
         feed.devices.iter().map(device).collect::<Vec<_>>().join(" ")
     }
 
-    /// The devices after each of these sweeps, five minutes apart.
+    /// Returns the devices after each of these sweeps, five minutes apart.
     fn after(sweeps: &[&[(u8, u8)]]) -> Vec<String> {
         let mut census = Census::default();
         let mut now = Moment::ZERO;
@@ -262,7 +265,7 @@ mod tests {
         let mut census = Census::default();
         let mut take = |count: u8| {
             let answers: Vec<(u8, u8)> = few(count).collect();
-            // Without any grace, so that after these it is only they who count.
+            // Without any grace, so that only these answers count after as many sweeps.
             let mut sweep = || census.take(&swept(200, &answers), Duration::ZERO, Moment::ZERO).unwrap();
             (1..LEAST_MISSED).for_each(|_| _ = sweep());
             sweep()

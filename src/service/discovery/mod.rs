@@ -1,8 +1,9 @@
-//! Layer 3: finds the LAN's devices without a lanscan service: asks every address of an interface's own subnets who
-//! has it.
+//! Layer 3: finds the LAN's devices without a lanscan service: sends an ARP request for every address of an
+//! interface's own subnets.
 //!
-//! `sweep` plans one round of questions and `census` keeps who is there from one to the next, both without any
-//! I/O; here they meet the interface. By ARP where this process may, else by way of the kernel's own table.
+//! `sweep` plans one round of requests, and `census` keeps track of the devices from one sweep to the next, both
+//! without any I/O; here they meet the interface. Requests go out as ARP where this process may send it, and through
+//! the kernel's own neighbour table otherwise.
 
 mod census;
 mod sweep;
@@ -28,16 +29,17 @@ use crate::{
 /// From the start of one sweep to the start of the next.
 pub const EVERY: Duration = Duration::from_secs(5 * 60);
 
-/// From a sweep that could not be made to the next try: at boot, the cable or DHCP may take that long.
+/// From a sweep that failed to the next try: at boot, the cable or DHCP may take that long.
 const RETRY: Duration = Duration::from_secs(15);
 
-/// Most addresses of a subnet that is asked without being named: more are a site's, and its administrator decides.
+/// The largest subnet, in addresses, that is swept without being named. A larger one is a site's, and its
+/// administrator decides.
 const MOST_UNNAMED: usize = 1024;
 
-/// Why a sweep could not be made.
+/// Why a sweep failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
-    /// The interface is not there, or not ready.
+    /// The interface does not exist, or is not ready.
     #[error(transparent)]
     Lan(#[from] LanError),
     /// The named prefix is not on the interface.
@@ -45,39 +47,39 @@ pub enum DiscoveryError {
     Elsewhere {
         /// The interface.
         interface: String,
-        /// What was named.
+        /// The prefix in the configuration.
         net: Ipv4Net,
-        /// What is there.
+        /// The interface's own subnets.
         own: Vec<Ipv4Net>,
     },
     /// All of the subnets are large, and none was named.
     #[error("{}", .0.join("; "))]
     TooLarge(Vec<String>),
-    /// The interface went away in the middle, or the machine is short of something.
+    /// The interface went away during the sweep, or the machine lacks a resource.
     #[error("cannot ask on {interface}: {source}")]
     Failed {
         /// The interface.
         interface: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A sweep that was made.
+/// A complete sweep.
 #[derive(Clone, Debug)]
 pub struct Made {
     /// What it found.
     pub swept: Swept,
-    /// When it was over.
+    /// When it ended.
     pub ended: Timestamp,
-    /// How long it took to begin, mostly the socket.
+    /// How long the preparation took, mostly opening the socket.
     pub preparation: Duration,
-    /// How long it took from the first question to the end.
+    /// How long it took from the first request to the end.
     pub sweeping: Duration,
 }
 
-/// Sweeps for as long as anybody listens, at once and then every five minutes; a sweep that takes longer than half
-/// of that is followed by a rest as long. How long the grace is, is asked anew each time.
+/// Sweeps at once and then every five minutes, for as long as a receiver exists. A sweep that takes longer than half
+/// of that is followed by a rest as long. The grace is read anew each time.
 pub(super) async fn keep<R: Send>(
     discover: Discover,
     arp_grant: &'static str,
@@ -103,11 +105,11 @@ pub(super) async fn keep<R: Send>(
     }
 }
 
-/// Sweeps once. `arp_grant` tells users how to allow the asking by ARP, where that is not allowed; `show` is told now
-/// and then how far it is.
+/// Sweeps once. `arp_grant` explains to users how to permit ARP requests, where this process may not send them; `show`
+/// receives the progress now and then.
 ///
 /// # Errors
-/// The interface is not ready, or went away.
+/// Fails if the interface is not ready, or goes away.
 pub async fn once(
     discover: &Discover,
     arp_grant: &str,
@@ -141,7 +143,7 @@ pub async fn once(
     Ok(Made { swept, ended: clock.wall(), preparation, sweeping })
 }
 
-/// Asks the addresses that the sweep names, when it does, and hands it the answers, until it is over.
+/// Probes the addresses that the sweep names, when it does, and passes the answers to it, until it is over.
 async fn carry_out<A: Asker>(
     mut sweep: Sweep,
     asker: &mut A,
@@ -162,8 +164,8 @@ async fn carry_out<A: Asker>(
     }
 }
 
-/// Which addresses to ask, and which subnets are left out: no host has a network's first or last address, and ours
-/// are known.
+/// Returns the addresses to probe, and the subnets that are left out. A network's first and last address cannot be a
+/// host's, and this machine's own are known.
 fn targets(lan: &Lan, named: Option<Ipv4Net>) -> Result<(Vec<Ipv4Addr>, Vec<String>), DiscoveryError> {
     let mut asked = BTreeSet::new();
     let mut left_out = Vec::new();
@@ -190,10 +192,10 @@ fn targets(lan: &Lan, named: Option<Ipv4Net>) -> Result<(Vec<Ipv4Addr>, Vec<Stri
     Ok((asked.into_iter().filter(|address| !lan.is_own(*address)).collect(), left_out))
 }
 
-/// The addresses of a part that hosts of the whole may have.
+/// Returns the addresses of a part that hosts of the whole may have.
 fn hosts(part: Ipv4Net, whole: &Ipv4Net) -> impl Iterator<Item = Ipv4Addr> + use<> {
     let (mut first, mut last) = (part.network().to_bits(), part.broadcast().to_bits());
-    // RFC 3021: the two of a /31 are both hosts'.
+    // RFC 3021: both addresses of a /31 are hosts.
     if whole.prefix_len() < 31 {
         first = first.max(whole.network().to_bits() + 1);
         last = last.min(whole.broadcast().to_bits() - 1);
@@ -205,7 +207,7 @@ fn too_large(lan: &Lan, net: &Ipv4Net, count: usize) -> String {
     let interface = &lan.interface;
     let shown = net.trunc();
     let named = if net.prefix_len() < 16 {
-        // The part around ourselves, for want of a better guess.
+        // The part around this machine's own address, for lack of a better guess.
         Ipv4Net::new_assert(net.addr(), 24).trunc()
     } else {
         shown

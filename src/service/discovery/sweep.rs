@@ -1,8 +1,10 @@
-//! One sweep: who is asked when, what has been heard, when it is over. Pure: the time is a parameter.
+//! One sweep: which address is probed when, which stations have answered, and when it is over. Pure: the time is a
+//! parameter.
 //!
-//! Rounds. In each everybody who is still silent is asked once, one after the other at an even pace; then the
-//! round's length is waited out, however few there were. Five rounds, a second apart, find a device that loses
-//! 6 % of the questions in all but one of a million sweeps, and one that wakes up late by its second question.
+//! A sweep consists of rounds. In each, every address that is still silent is probed once, one after the other at an
+//! even pace; then the rest of the round's length passes, however few there were. Five rounds, a second apart, find a
+//! device that loses 6 % of the requests in all but one of a million sweeps, and one that wakes up late by its second
+//! request.
 
 use std::{collections::HashMap, net::Ipv4Addr, time::Duration};
 
@@ -11,24 +13,24 @@ use crate::{
     net::Answer,
 };
 
-/// How fast a sweep goes.
+/// The speed of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// So many are asked at a time.
+    /// Addresses probed at a time.
     pub batch: usize,
     /// From one batch to the next.
     pub every: Duration,
-    /// How often who is silent is asked.
+    /// How often a silent address is probed.
     pub rounds: u32,
     /// From the start of a round to the start of the next, at least.
     pub round: Duration,
-    /// From the last question to the end.
+    /// From the last request to the end.
     pub patience: Duration,
 }
 
 impl Pace {
-    /// By ARP. 500 broadcasts a second are 240 kbit/s: an access point sends them at its slowest rate, of which
-    /// the half is left to others. A /24 takes 5.5 s, a /22 11.5 s, a /20 42 s, a /16 eleven minutes.
+    /// By ARP. 500 broadcasts a second are 240 kbit/s: an access point sends them at its slowest rate, and half of
+    /// that is left to others. A /24 takes 5.5 s, a /22 11.5 s, a /20 42 s, a /16 eleven minutes.
     pub const ARP: Self = Self {
         batch: 5,
         every: Duration::from_millis(10),
@@ -37,9 +39,9 @@ impl Pace {
         patience: Duration::from_secs(1),
     };
 
-    /// By way of the kernel, which itself asks three times in three seconds. Its table holds 1,024 neighbours
-    /// (`gc_thresh3` of arp(7)), those that it waits for included: 50 a second are 150 of them. A /24 takes 12 s,
-    /// a /22 43 s, a /16 three quarters of an hour.
+    /// Through the kernel, which itself sends three requests in three seconds. Its table holds 1,024 neighbours
+    /// (`gc_thresh3` of arp(7)), including those that it waits for: 50 a second are 150 of them. A /24 takes 12 s, a
+    /// /22 43 s, a /16 three quarters of an hour.
     pub const NUDGE: Self = Self {
         batch: 1,
         every: Duration::from_millis(20),
@@ -48,49 +50,48 @@ impl Pace {
         patience: Duration::from_secs(2),
     };
 
-    /// How long a round of so many addresses takes.
+    /// Returns how long a round of this many addresses takes.
     fn round_of(&self, addresses: usize) -> Duration {
         let batches = u32::try_from(addresses.div_ceil(self.batch)).unwrap_or(u32::MAX);
         self.every.saturating_mul(batches).max(self.round)
     }
 }
 
-/// How late a batch may be before the lost time is given up: a machine that was busy must not catch up with a
-/// flood.
+/// How late a batch may be before the lost time is given up: a machine that was busy must not catch up with a flood.
 const CATCH_UP: Duration = Duration::from_millis(50);
 
-/// Most others that are remembered to claim one address.
+/// The limit of other stations that are remembered to claim one address.
 const MOST_RIVALS: usize = 4;
 
-/// Who answered at an address.
+/// The station that answered at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
-    /// The first who did.
+    /// The first station that answered.
     pub mac: Mac,
-    /// Others who claim it too.
+    /// Other stations that claim the address, too.
     pub rivals: Vec<Mac>,
-    /// Another station spoke for it, and nobody said so better.
+    /// Another station answered for it, and no direct answer has come.
     is_relayed: bool,
 }
 
 impl Heard {
-    /// Somebody whom nobody contradicts.
+    /// Creates the record of a station that no other contradicts.
     pub fn of(mac: Mac) -> Self {
         Self { mac, rivals: Vec::new(), is_relayed: false }
     }
 }
 
-/// A sweep under way.
+/// A sweep in progress.
 #[derive(Debug)]
 pub struct Sweep {
     pace: Pace,
-    /// Whom to ask, each with how often that was done.
+    /// The addresses to probe, each with how often that was done.
     targets: Vec<(Ipv4Addr, u32)>,
     places: HashMap<Ipv4Addr, usize>,
     heard: HashMap<Ipv4Addr, Heard>,
     round: u32,
     round_began: Moment,
-    /// The next to ask in this round.
+    /// The next target of this round.
     position: usize,
     next: Moment,
     last_question: Moment,
@@ -98,7 +99,7 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// A sweep of these addresses that begins now.
+    /// Begins a sweep of these addresses now.
     pub fn new(pace: Pace, targets: Vec<Ipv4Addr>, now: Moment) -> Self {
         let places = targets.iter().enumerate().map(|(place, address)| (*address, place)).collect();
         Self {
@@ -115,7 +116,7 @@ impl Sweep {
         }
     }
 
-    /// Whom to ask now; nobody before [`Sweep::next`].
+    /// Returns the addresses to probe now; none before [`Sweep::next`].
     pub fn due(&mut self, now: Moment) -> Vec<Ipv4Addr> {
         if !self.is_asking() || now < self.next {
             return Vec::new();
@@ -143,13 +144,14 @@ impl Sweep {
         batch
     }
 
-    /// When to come back: to ask, or to see that it is over; `None` once it is.
+    /// Returns when to call again, to send requests or to find that the sweep is over; `None` once it is.
     pub fn next(&self, now: Moment) -> Option<Moment> {
         let end = self.last_question + self.pace.patience;
         if self.is_asking() { Some(self.next) } else { Some(end).filter(|end| now < *end) }
     }
 
-    /// Takes an answer. One to no question of this sweep is dropped, so what it keeps is bounded by what it asked.
+    /// Takes an answer. One that no request of this sweep has caused is dropped, so what is kept is bounded by what
+    /// was requested.
     pub fn hear(&mut self, answer: Answer) {
         let Answer { address, mac, is_relayed } = answer;
         let place = self.places.get(&address).and_then(|place| self.targets.get(*place));
@@ -167,22 +169,23 @@ impl Sweep {
         }
     }
 
-    /// When it was begun.
+    /// Returns when it began.
     pub fn began(&self) -> Moment {
         self.began
     }
 
-    /// Who has answered, at the end.
+    /// Returns the stations that have answered, at the end.
     pub fn into_heard(self) -> HashMap<Ipv4Addr, Heard> {
         self.heard
     }
 
-    /// Who has answered so far.
+    /// Returns the stations that have answered so far.
     pub fn heard(&self) -> &HashMap<Ipv4Addr, Heard> {
         &self.heard
     }
 
-    /// How far it is: the time that has passed, and that it takes in all if somebody stays silent.
+    /// Returns the progress: the time that has passed, and the time that the sweep takes in all if an address stays
+    /// silent.
     pub fn progress(&self, now: Moment) -> (Duration, Duration) {
         let lasts =
             self.pace.round_of(self.targets.len()).saturating_mul(self.pace.rounds) + self.pace.patience;
@@ -210,8 +213,8 @@ mod tests {
         Mac::new([2, 0, 0, 0, 0, last])
     }
 
-    /// A LAN in virtual time: each device answers a question so much later, or never (`None`).
-    /// Returns the sweep, every question with its time, and the end.
+    /// A LAN in virtual time: each device answers a request after a delay, or never (`None`). Returns the sweep, every
+    /// request with its time, and the end.
     fn run(
         pace: Pace,
         targets: Vec<Ipv4Addr>,

@@ -1,9 +1,10 @@
-//! Which of the devices that a source names are let in. Pure: the time is a parameter.
+//! Decides which of the devices that a source names are admitted. Pure: the time is a parameter.
 //!
-//! A feed is plain HTTP at a name that any gadget can claim, and whoever answers ARP can have as many MACs as it likes:
-//! what either makes up must not fill memory, disk and schedule. What has a row in the store has answered, or the owner
-//! has said something of it, and is always let in. All else is a *stranger*: it lives in memory alone, at most so many
-//! of them are let in within an hour from each source, and of all devices together only so many are known at once.
+//! A feed is plain HTTP at a name that any gadget can claim, and a station that answers ARP can have as many MACs as
+//! it likes: what either forges must not fill memory, disk and schedule. A device that has a row in the store has
+//! answered, or has the owner's annotation, and is always admitted. Every other device is a *stranger*: it is kept in
+//! memory alone, each source may add only a limited number of strangers within an hour, and the number of all known
+//! devices is limited.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -17,24 +18,24 @@ use crate::{
     model::{Allowance, Device, Endpoint, Moment},
 };
 
-/// In what time so many newcomers are let in.
+/// The period of the allowance of newcomers.
 const STRETCH: Duration = Duration::from_secs(3600);
 
-/// What is known of the devices that a source names, beside what it says.
+/// What is known of the devices that a source names, besides what it reports.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
-    /// Those which need no leave: they have answered, or the owner has named them.
+    /// The devices that are always admitted: they have answered, or the owner has named them.
     pub(super) known: HashSet<Endpoint>,
     /// How many devices at their addresses the store has.
     pub(super) stored: usize,
 }
 
-/// See the module's documentation.
+/// The allowances and strangers of every source.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
-    /// Newcomers of each source: one that is forged must not use up what another needs.
+    /// The newcomers of each source, separately: a forged source must not use up what another needs.
     allowances: BTreeMap<SourceId, Allowance>,
-    /// The strangers that were let in and are still named.
+    /// The strangers that were admitted and are still named.
     strangers: BTreeMap<SourceId, HashSet<Endpoint>>,
 }
 
@@ -45,7 +46,7 @@ impl Admission {
         self.strangers.retain(|source, _| is_named(source));
     }
 
-    /// Takes the newcomers that are too many out of what a source says, and tells how many those are.
+    /// Removes the newcomers that are too many from a source's report, and returns how many those are.
     pub(super) fn admit(
         &mut self,
         source: &SourceId,
@@ -59,7 +60,7 @@ impl Admission {
         let allowance = self.allowances.entry(source.clone());
         let allowance = allowance.or_insert_with(|| Allowance::new(bounds.max_newcomers, STRETCH));
         allowance.resize(bounds.max_newcomers, STRETCH);
-        // Those of the last time come first: a newcomer takes nobody's place.
+        // Those of the last time come first: a newcomer takes no other device's place.
         let named: HashSet<Endpoint> = feed.devices.iter().map(Device::endpoint).collect();
         let mut strangers: HashSet<Endpoint> = before
             .into_iter()
@@ -83,8 +84,8 @@ impl Admission {
         self.strangers.insert(source.clone(), strangers);
     }
 
-    /// The strangers of URLs that are too many since others have more: what was seen comes before what is only told
-    /// of, and the source that tells of most gives most.
+    /// Returns the strangers of URLs that are too many because other sources have more. A device that was seen takes
+    /// precedence over one that is only reported, and the source that reports most loses most.
     pub(super) fn too_many(
         &mut self,
         stored: usize,
@@ -115,8 +116,8 @@ impl Admission {
         dropped
     }
 
-    /// How many strangers a source may have: as many as fit beside those of others, and never less than its share of
-    /// the room. Our own discovery heeds no URL's.
+    /// Returns how many strangers a source may have: as many as fit beside those of others, and never less than its
+    /// share of the room. Our own discovery does not yield to a URL.
     fn room(&self, source: &SourceId, stored: usize, bounds: &FeedConfig) -> usize {
         let all = bounds.max_devices.saturating_sub(stored);
         let counts = |other: &SourceId| is_told(source) || !is_told(other);
@@ -127,7 +128,7 @@ impl Admission {
     }
 }
 
-/// Whether a source only tells of devices, and has not seen them itself.
+/// Whether a source only reports devices, and has not seen them itself.
 const fn is_told(source: &SourceId) -> bool {
     matches!(source, SourceId::Url(_))
 }
@@ -151,7 +152,7 @@ mod tests {
         FeedConfig { max_devices, max_newcomers, ..FeedConfig::default() }
     }
 
-    /// Devices that differ from those of any other first number.
+    /// Returns devices that differ from those of any other first number.
     fn feed(first: u32, count: u32) -> Feed {
         let device = |index: u32| {
             let [_, b, c, d] = index.to_be_bytes();
@@ -165,7 +166,7 @@ mod tests {
         Record { stored: known.len(), known }
     }
 
-    /// How many are let in, and why not all.
+    /// Returns how many are admitted, and why not all.
     fn admitted(
         admission: &mut Admission,
         source: &SourceId,
@@ -222,7 +223,7 @@ mod tests {
         };
         let (passed, held) = admitted(&mut admission, &url("a"), mixed, &record, &bounds, Moment::ZERO);
         assert_eq!((passed, held), (70, Some(HeldBack { count: 3990, bound: Bound::Newcomers })));
-        // More are stored than may be known: those go on.
+        // More are stored than may be known: those stay.
         let full = known(&feed(0, 500));
         let (passed, held) = admitted(&mut admission, &url("a"), feed(0, 501), &full, &bounds, Moment::ZERO);
         assert_eq!((passed, held), (500, Some(HeldBack { count: 1, bound: Bound::Devices })));

@@ -1,4 +1,4 @@
-//! All sources together: which devices are known, and how each source is.
+//! All sources combined: the known devices, and the state of each source.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
@@ -16,8 +16,8 @@ use crate::{
     model::{Address, Device, Mac, Moment},
 };
 
-/// Names a source. In the order of precedence where two contradict each other: what the owner wrote, what
-/// this machine saw itself, what others tell.
+/// Identifies a source. The order is that of precedence where two contradict each other: what the owner wrote, what
+/// this machine saw itself, what others report.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceId {
     /// The file's `feed.hosts`.
@@ -31,69 +31,69 @@ pub enum SourceId {
 /// A device that a source names, or named before it froze.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// The device; MAC and name from another source where the first does not tell.
+    /// The device. MAC and name come from another source where the first does not give them.
     pub device: Device,
-    /// Who says so: the first in the order of precedence.
+    /// The source that names it: the first in the order of precedence.
     pub source: SourceId,
-    /// Whether that source is believed now. A frozen one's devices are still scanned, and never gone.
+    /// Whether that source is up. The devices of a frozen one are still scanned, and never count as gone.
     pub fresh: bool,
     /// Since when that source has named it, in this process's time.
     pub since: Moment,
 }
 
-/// How a source is.
+/// The state of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceStatus {
-    /// Which it is.
+    /// The source.
     pub source: SourceId,
-    /// `hosts`, `discover:eth0` or a URL; another for each.
+    /// `hosts`, `discover:eth0` or a URL; different for each source.
     pub name: String,
-    /// Whether it is believed now.
+    /// Whether it is up.
     pub up: bool,
-    /// Whether it has been asked, and has answered or failed to, since it is named.
+    /// Whether a poll has succeeded or failed since the source was configured.
     pub asked: bool,
-    /// Why it is not, or what of it is refused; empty when all is well.
+    /// Why it is down, or which part of it is refused; empty when all is well.
     pub detail: String,
     /// How many devices it names, or named last.
     pub devices: usize,
-    /// How many of its entries were refused in its last good answer.
+    /// How many entries of its last good answer were refused.
     pub rejected: usize,
-    /// Those of its devices that are too many to be let in.
+    /// Its devices that are too many to be admitted.
     pub held_back: Option<HeldBack>,
-    /// What else it said then, one sentence each.
+    /// Further remarks of its last good answer, one sentence each.
     pub remarks: Vec<String>,
-    /// When it was believed last.
+    /// When it was up last.
     pub last_success: Option<Moment>,
 }
 
-/// What is known of the network. Sorted by address; no address twice.
+/// What is known of the network. Sorted by address; no address occurs twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
-    /// The devices. A MAC with several addresses is there once for each.
+    /// The devices. A MAC with several addresses occurs once for each.
     pub devices: Vec<Known>,
     /// The sources, in the order of precedence.
     pub sources: Vec<SourceStatus>,
-    /// Stations that only answer for others: who is behind them, their MACs do not tell.
+    /// Stations that only answer for others: their MACs do not identify the devices behind them.
     pub proxies: BTreeSet<Mac>,
     /// What our own discovery has found; `None` before its first sweep.
     pub found: Option<Found>,
 }
 
-/// What our own discovery has found, its last sweeps on all interfaces together.
+/// What our own discovery has found, in its last sweeps on all interfaces together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The devices, by address, those that it still waits for included.
+    /// The devices, by address, including silent ones whose grace has not ended.
     pub devices: Arc<[Device]>,
-    /// When the last of the sweeps was over.
+    /// When the last of the sweeps ended.
     pub ended: Timestamp,
-    /// How long the sweeps took to begin.
+    /// How long the preparation of the sweeps took.
     pub preparation: Duration,
-    /// How long they took from the first question to the end.
+    /// How long they took from the first request to the end.
     pub sweeping: Duration,
 }
 
 impl SourceId {
-    /// The sources that a configuration names.
+    /// Returns the sources that a configuration names.
     pub fn all(feed: &FeedConfig) -> impl Iterator<Item = Self> {
         let hosts = (!feed.hosts.is_empty()).then_some(Self::Hosts);
         let discover = feed.discover.iter().cloned().map(Self::Discover);
@@ -102,7 +102,7 @@ impl SourceId {
 }
 
 impl Inventory {
-    /// Whether every source of this configuration has had its say, were it only that it cannot be reached.
+    /// Whether every source of this configuration has reported, even if only that it cannot be reached.
     pub fn is_complete(&self, feed: &FeedConfig) -> bool {
         SourceId::all(feed)
             .all(|source| self.sources.iter().any(|status| status.source == source && status.asked))
@@ -120,9 +120,9 @@ impl fmt::Display for SourceId {
 }
 
 impl Inventory {
-    /// Puts the sources together. One that is believed beats one that is frozen, then the order of precedence
-    /// decides who holds an address. A frozen source's word on a MAC that a believed one has elsewhere is
-    /// history: the device has moved.
+    /// Combines the sources. One that is up takes precedence over one that is frozen; then the order of precedence
+    /// decides which source's device holds an address. If a frozen source has a MAC that a source that is up has
+    /// elsewhere, its entry is out of date: the device has moved.
     pub fn of(sources: &BTreeMap<SourceId, FeedState>) -> Self {
         let proxies: BTreeSet<Mac> = sources.values().flat_map(FeedState::proxies).copied().collect();
         let (fresh, frozen): (Vec<_>, Vec<_>) =
@@ -149,8 +149,8 @@ impl Inventory {
     }
 }
 
-/// Who comes first holds the address; who comes later adds what the first does not tell, unless they mean
-/// different devices. A MAC that answers for many is taken for a device's on the owner's word alone.
+/// Adds a source's device. The first at an address holds it; a later one adds what the first does not give, unless
+/// they are different devices. A MAC that answers for many addresses identifies a device only if the owner wrote it.
 fn hold(
     holders: &mut HashMap<Address, Known>,
     proxies: &BTreeSet<Mac>,
@@ -174,7 +174,7 @@ fn hold(
     }
 }
 
-/// Numbers the sources of which the same is shown, because they differ in what is hidden.
+/// Numbers the sources that would be shown alike because they differ in what is hidden.
 fn tell_apart(sources: &mut [SourceStatus]) {
     let mut times: HashMap<String, usize> = HashMap::new();
     for source in sources {
@@ -229,7 +229,7 @@ mod tests {
         state
     }
 
-    /// The inventory of sources that are given as (URL, devices, whether frozen); the URL "" is `hosts`.
+    /// Returns the inventory of sources that are given as (URL, devices, whether frozen); the URL "" is `hosts`.
     fn told(sources: &[(&str, &[&str], bool)]) -> Vec<String> {
         let id =
             |url: &str| if url.is_empty() { SourceId::Hosts } else { SourceId::Url(url.to_owned().into()) };

@@ -1,4 +1,4 @@
-//! What is known of one source, and what its next word does to that. Pure: the time is a parameter.
+//! The state of one source, and how its next report changes it. Pure: the time is a parameter.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,38 +11,38 @@ use crate::{
     model::{Address, Device, DeviceKey, Mac, Moment},
 };
 
-/// A feed whose own time has not changed for this long is stale: whoever fills it has died.
+/// A feed whose own time has not changed for this long is stale: the program that fills it has died.
 pub const STALE_AFTER: Duration = Duration::from_secs(3600);
 
-/// Why a source cannot be believed now. It freezes: what it said last stays, nobody is marked gone.
+/// Why a source is down. It freezes: its last devices stay, and none counts as gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
-    /// It was not asked yet.
+    /// It was not polled yet.
     #[error("not asked yet")]
     Unasked,
-    /// No answer, or not in time, or one that is too long or not 200.
+    /// It did not answer in time, or its answer is too long or not 200.
     #[error("{0}")]
     Unreachable(String),
-    /// An answer that is no feed.
+    /// Its answer is not a feed.
     #[error("{0}")]
     Malformed(String),
     /// A feed without devices: a sweep that failed looks the same as an empty network.
     #[error("it names no device; is its first sweep still to come?")]
     Empty,
-    /// A feed of which nothing is left.
+    /// A feed whose entries are all refused.
     #[error("all of its {count} entries are refused; {first}")]
     Refused {
-        /// How many.
+        /// The number of entries.
         count: usize,
-        /// Why the first is.
+        /// Why the first entry is refused.
         first: String,
     },
-    /// A feed that nobody fills any more.
+    /// A feed that is no longer updated.
     #[error("its time has not changed for an hour; is its scanner still running?")]
     Stale,
 }
 
-/// A device as a source told of it.
+/// A device as a source named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The device.
@@ -51,18 +51,18 @@ pub struct Member {
     pub since: Moment,
 }
 
-/// What is worth telling the owner, once.
+/// A change that is reported to the owner, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The source is believed, for the first time or again.
+    /// The source is up, for the first time or again.
     Up,
-    /// It is not, or for another reason than before.
+    /// It is down, or down for another reason than before.
     Down(Trouble),
-    /// It is believed except for these entries; empty: all are in order again.
+    /// It is up except for these entries; empty: all are in order again.
     Rejecting(Rejected),
-    /// Some of its devices are too many to be let in, or none any more.
+    /// Some of its devices are too many to be admitted, or none are any more.
     HoldingBack(Option<HeldBack>),
-    /// It has something to say that it did not say last time.
+    /// It has a remark that it did not have last time.
     Remark(String),
 }
 
@@ -81,7 +81,7 @@ pub struct FeedState {
 }
 
 impl Default for FeedState {
-    /// A source that was not asked yet.
+    /// Returns a source that was not polled yet.
     fn default() -> Self {
         Self {
             members: Vec::new(),
@@ -97,49 +97,49 @@ impl Default for FeedState {
 }
 
 impl FeedState {
-    /// What it names, or named last.
+    /// Returns the devices that it names, or named last.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
 
-    /// Why it is frozen, if it is.
+    /// Returns why it is frozen, if it is.
     pub const fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref()
     }
 
-    /// The entries that were refused in its last good answer.
+    /// Returns the entries of its last good answer that were refused.
     pub const fn rejected(&self) -> &Rejected {
         &self.rejected
     }
 
-    /// The devices of that answer which were too many to be let in.
+    /// Returns the devices of that answer that were too many to be admitted.
     pub const fn held_back(&self) -> Option<HeldBack> {
         self.held_back
     }
 
-    /// What else it said then.
+    /// Returns the further remarks of that answer.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
 
-    /// The stations that only answer for others, as it said then.
+    /// Returns the stations that only answer for others, by that answer.
     pub const fn proxies(&self) -> &BTreeSet<Mac> {
         &self.proxies
     }
 
-    /// When it was believed last.
+    /// Returns when it was up last.
     pub const fn last_success(&self) -> Option<Moment> {
         self.last_success
     }
 
-    /// Forgets the members that this does not hold for; how many those were.
+    /// Forgets the members that do not satisfy the condition, and returns how many those were.
     pub fn keep(&mut self, wanted: impl Fn(&Device) -> bool) -> usize {
         let before = self.members.len();
         self.members.retain(|member| wanted(&member.device));
         before - self.members.len()
     }
 
-    /// Takes its next word.
+    /// Takes its next report.
     pub fn apply(&mut self, now: Moment, word: Result<Feed, Trouble>) -> Vec<Change> {
         let feed = match word.and_then(|feed| self.believe(feed, now)) {
             Ok(feed) => feed,
@@ -153,7 +153,7 @@ impl FeedState {
             changes.push(Change::Rejecting(feed.rejected.clone()));
         }
         self.rejected = feed.rejected;
-        // How many those are and by which bound may change with every poll.
+        // How many those are and by which limit may change with every poll.
         if self.held_back.is_some() != feed.held_back.is_some() {
             changes.push(Change::HoldingBack(feed.held_back));
         }
@@ -167,7 +167,7 @@ impl FeedState {
         changes
     }
 
-    /// The feed, unless it is empty or has told the same time for too long. Its time is noted either way.
+    /// Returns the feed, unless it is empty or has carried the same time for too long. Records its time either way.
     fn believe(&mut self, feed: Feed, now: Moment) -> Result<Feed, Trouble> {
         if feed.devices.is_empty() && feed.held_back.is_none() {
             let Rejected { count, reasons } = feed.rejected;
@@ -185,7 +185,7 @@ impl FeedState {
         Ok(feed)
     }
 
-    /// Keeps everything. Another wording of the same trouble ("refused", "timed out") is no news.
+    /// Keeps everything. A different text of the same trouble ("refused", "timed out") is not a change.
     fn freeze(&mut self, trouble: Trouble) -> Vec<Change> {
         let known = self.trouble.as_ref().is_some_and(|known| discriminant(known) == discriminant(&trouble));
         self.trouble = Some(trouble.clone());
@@ -224,7 +224,7 @@ mod tests {
         state.members().iter().map(|member| member.device.address.to_string()).collect()
     }
 
-    /// A source that named these at the start.
+    /// Returns a source that named these at the start.
     fn started(stamp: &str) -> FeedState {
         let mut state = FeedState::default();
         assert_eq!(state.trouble(), Some(&Trouble::Unasked));

@@ -16,7 +16,7 @@ use crate::{
     store::FILE_NAME,
 };
 
-/// Nothing here has a name.
+/// A resolver that knows no name.
 struct Nobody;
 
 impl Resolve for Nobody {
@@ -25,7 +25,7 @@ impl Resolve for Nobody {
     }
 }
 
-/// Serves this body to everybody; a word comes for each request.
+/// Serves this body to every client; a message comes for each request.
 fn serve(body: &'static str) -> (String, Receiver<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}/lanscan/json", listener.local_addr().unwrap());
@@ -34,7 +34,7 @@ fn serve(body: &'static str) -> (String, Receiver<()>) {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             assert!(stream.read(&mut [0; 2048]).unwrap() > 0);
-            // Before whoever has the answer can look for it.
+            // Before the client that has the answer can check for it.
             if asked.send(()).is_err() {
                 return;
             }
@@ -73,7 +73,7 @@ fn start(feed: FeedConfig) -> Started {
     (sender, inventory, tokio::spawn(keeping))
 }
 
-/// The inventory as soon as it is as wanted.
+/// Returns the inventory as soon as it satisfies the condition.
 async fn until(
     inventory: &mut watch::Receiver<Inventory>,
     wanted: impl FnMut(&Inventory) -> bool,

@@ -1,5 +1,5 @@
-//! The original portscan's results: one JSON document for each MAC, as its cache directory keeps them and
-//! `/portscan/MAC/json` tells them.
+//! The original portscan's results: one JSON document for each MAC, as its cache directory has them and
+//! `/portscan/MAC/json` returns them.
 
 use std::{io::Read, time::Duration};
 
@@ -17,10 +17,10 @@ use crate::{
 /// The longest document that is read, in bytes: 65,535 ports are 450 KB.
 const LONGEST: u64 = 1 << 20;
 
-/// How the original writes times.
+/// The format in which the original writes times.
 const TIME: &str = "%Y-%m-%d %H:%M:%S";
 
-/// Why it is none.
+/// Why a document is refused.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "this is neither nmap's XML nor a result of the original portscan's ({0}); it keeps one for each MAC"
@@ -47,7 +47,7 @@ struct Time {
     total_sec: f64,
 }
 
-/// One look at one device.
+/// The result of one device.
 pub(super) struct CachedReport {
     document: Document,
     started: Timestamp,
@@ -87,7 +87,7 @@ impl CachedReport {
         }
     }
 
-    /// The original always looks at all ports, and tells which are open.
+    /// Returns the host. The original always scans all ports, and lists those that are open.
     pub(super) fn host(&self) -> ImportedHost {
         let Host { ipv4, mac } = &self.document.host;
         let open = self.document.ports.iter().filter(|port| **port > 0);

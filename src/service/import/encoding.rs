@@ -1,13 +1,13 @@
-//! What a file is, by its first bytes, and its text as UTF-8.
+//! Detects a file's format by its first bytes, and decodes its text to UTF-8.
 //!
-//! `nmap -oX - > FILE` in PowerShell writes UTF-16, and many editors a byte order mark: both are read. What is packed,
-//! or is another of the scanners' formats, is named, with what to do about it.
+//! `nmap -oX - > FILE` in PowerShell writes UTF-16, and many editors a byte order mark: both are read. A compressed
+//! file, and one in another of the scanners' formats, is refused with an error that names the format and the remedy.
 
 use std::io::{self, BufRead, Read};
 
 use crate::model::bytes_without_mark;
 
-/// Packed files, by their first bytes: what they are called, and what unpacks them.
+/// Compressed files by their first bytes: the format's name, and the command that unpacks it.
 const PACKED: &[(&[u8], &str, &str)] = &[
     (b"\x1f\x8b", "gzip", "gunzip -c FILE"),
     (b"PK\x03\x04", "zip", "unzip -p FILE"),
@@ -16,7 +16,7 @@ const PACKED: &[(&[u8], &str, &str)] = &[
     (b"\x28\xb5\x2f\xfd", "zstd", "zstd -dc FILE"),
 ];
 
-/// Other formats of nmap's and masscan's, by how they begin.
+/// Other formats of nmap and masscan, by how they begin.
 const OTHERS: &[(&str, &str)] = &[
     ("# Nmap ", "nmap's text (-oN or -oG)"),
     ("Starting Nmap ", "what nmap prints"),
@@ -25,50 +25,50 @@ const OTHERS: &[(&str, &str)] = &[
     ("[", "JSON, as masscan writes it (-oJ)"),
 ];
 
-/// How many bytes tell what a file is: blank lines may come first.
+/// How many bytes determine the format: blank lines may come first.
 const FIRST: usize = 4096;
 
 /// Bytes of UTF-16 that are decoded at once.
 const PIECE: usize = 16 * 1024;
 
-/// Why a file is not read.
+/// Why a file is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodingError {
-    /// It has to be unpacked.
+    /// It is compressed.
     #[error("the report is a {name} file; unpack it first: `{command} | portscan import -`")]
     Packed {
-        /// What it is called.
+        /// The format's name.
         name: &'static str,
-        /// What unpacks it.
+        /// The command that unpacks it.
         command: &'static str,
     },
-    /// Another format.
+    /// It has another format.
     #[error("this is {0}; only XML says which ports were looked at: make it with -oX FILE")]
     Other(&'static str),
-    /// The system does not give it.
+    /// Reading it fails.
     #[error("the report cannot be read: {0}")]
     Unreadable(#[from] io::Error),
 }
 
-/// What a text is.
+/// The format of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A JSON document.
     Json,
-    /// XML, or nothing that is known.
+    /// XML, or an unknown format.
     Xml,
 }
 
 /// A file's text as UTF-8, without a byte order mark.
 pub(super) enum Text<R> {
-    /// It is UTF-8 as it is, as far as it says.
+    /// The file is presumably UTF-8, and is read unchanged.
     Plain(R),
     /// Decoded piece by piece.
     Decoded(Decoder<R>),
 }
 
 impl<R: BufRead> Text<R> {
-    /// Looks at the first bytes; a source gives as many as its buffer holds.
+    /// Reads the first bytes; a source returns as many as its buffer holds.
     pub(super) fn open(mut source: R) -> Result<(Self, Kind), EncodingError> {
         let first = source.fill_buf()?;
         if let Some(&(_, name, command)) = PACKED.iter().find(|(magic, ..)| first.starts_with(magic)) {
@@ -96,7 +96,7 @@ impl<R: BufRead> Text<R> {
         Ok((text, kind))
     }
 
-    /// The source.
+    /// Returns the source.
     pub(super) fn into_inner(self) -> R {
         match self {
             Self::Plain(source) | Self::Decoded(Decoder { source, .. }) => source,
@@ -128,11 +128,11 @@ impl<R: BufRead> BufRead for Text<R> {
     }
 }
 
-/// UTF-16 on its way to UTF-8. A lone surrogate becomes U+FFFD: nmap writes none, and names are shown, not compared.
+/// Decodes UTF-16 to UTF-8. A lone surrogate becomes U+FFFD: nmap writes none, and names are shown, not compared.
 pub(super) struct Decoder<R> {
     source: R,
     unit: fn([u8; 2]) -> u16,
-    /// Half of a pair that the last piece ended with.
+    /// The first half of a surrogate pair, at the end of the last piece.
     high: Option<u16>,
     text: String,
     at: usize,
@@ -149,12 +149,12 @@ impl<R: BufRead> Decoder<R> {
         Ok(&self.text.as_bytes()[self.at.min(self.text.len())..])
     }
 
-    /// Decodes the next piece; whether there was one.
+    /// Decodes the next piece, and returns whether there was one.
     fn decode(&mut self) -> io::Result<bool> {
         let mut bytes = Vec::with_capacity(PIECE);
         self.source.by_ref().take(PIECE as u64).read_to_end(&mut bytes)?;
         let mut units: Vec<u16> = self.high.take().into_iter().collect();
-        // A single byte at the end is half a character: the text is cut short, as whatever reads it will find.
+        // A single byte at the end is half a character: the text is truncated, which its parser will find.
         let (pairs, _) = bytes.as_chunks::<2>();
         units.extend(pairs.iter().map(|pair| (self.unit)(*pair)));
         let is_last = bytes.len() < PIECE;
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn utf16_is_read_in_either_order_with_a_mark_or_without() {
-        // Pairs of surrogates at every offset, over several pieces.
+        // Surrogate pairs at every offset, over several pieces.
         let text = format!("<a b=\"{}\"/>", "é🖨".repeat(PIECE));
         for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
             for mark in ["", "\u{feff}"] {

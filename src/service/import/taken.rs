@@ -1,4 +1,4 @@
-//! What an import took of a report, and what it left out and why.
+//! What an import stored of a report, and what it left out and why.
 
 use crate::{
     model::{HostReport, HostStatus},
@@ -6,27 +6,27 @@ use crate::{
     store::{Imported, ImportedHost},
 };
 
-/// What an import took, and what it left out.
+/// What an import stored, and what it left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// Under which id it is stored, and whether it was before: then it counts no hosts.
+    /// The id under which it is stored, and whether it was stored before: then no hosts are counted.
     pub imported: Imported,
-    /// How much was taken.
+    /// How much was stored.
     pub counts: Counts,
     /// What was left out.
     pub left_out: LeftOut,
 }
 
-/// How much a report tells that is taken.
+/// How much of a report is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Hosts of which ports are told.
+    /// Hosts with port states.
     pub scanned: u64,
-    /// Hosts that were only seen.
+    /// Hosts without any port state.
     pub seen: u64,
-    /// Hosts that were given up.
+    /// Hosts whose scan was given up.
     pub unfinished: u64,
-    /// Ports that are told one by one: those that are not in their host's default state.
+    /// Ports that are listed one by one, because they are not in their host's default state.
     pub listed: u64,
     /// How many of them are open.
     pub open: u64,
@@ -54,7 +54,7 @@ impl Taken {
         matches!(self.imported, Imported::Known(_))
     }
 
-    /// What was left out, `hosts` or `ports`, how many, and why; no zeros.
+    /// Returns what was left out, `hosts` or `ports`, how many, and why; without zeros.
     pub fn reasons(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
         let LeftOut { down, unknown, unaddressed, unreadable_ports, given_up_ports } = self.left_out;
         [

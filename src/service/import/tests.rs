@@ -1,4 +1,4 @@
-//! Reports that come, twice, late, or not at all as they should.
+//! Reports that arrive, arrive twice, late, or damaged.
 
 use std::io::Write;
 
@@ -9,7 +9,7 @@ use crate::{
     store::{FILE_NAME, WriterThread},
 };
 
-/// A clock that was set.
+/// A clock with a fixed time.
 struct Fixed(Timestamp);
 
 impl Clock for Fixed {
@@ -26,7 +26,7 @@ impl Clock for Fixed {
     }
 }
 
-/// A store in a directory of its own, and who imports into it.
+/// A store in a directory of its own, and an importer into it.
 pub(in crate::service) struct Bench {
     pub(in crate::service) store: Store,
     pub(in crate::service) importer: Importer,
@@ -67,7 +67,7 @@ impl Bench {
 
 pub(in crate::service) const NAS: &str = "02:00:00:00:00:05";
 
-/// A whole report of the device, begun then, with this port open of those up to 1000.
+/// Returns a complete report of the device, begun at this time, with this port open of those up to 1000.
 pub(in crate::service) fn report(start: i64, open: u16) -> String {
     let end = start + 10;
     format!(
@@ -130,7 +130,7 @@ async fn nothing_is_stored_of_what_is_refused() {
     assert!(bench.import("").await.is_err());
     assert_eq!((bench.count("scans"), bench.count("devices")), (0, 0));
     assert_eq!(bench.importer.facts().failed, 4);
-    // Within a day it may be the other clock that is right.
+    // Within a day, the other clock may be the right one.
     assert!(bench.import(&report(START + 86_400, 22)).await.is_ok());
 }
 
@@ -164,7 +164,7 @@ async fn ids_of_imports_and_of_own_scans_never_meet() {
     assert_eq!(bench.import(&report(START + 1, 22)).await.unwrap(), Imported::New(ScanId(START + 2)));
 }
 
-/// As masscan writes it: an element for each port.
+/// Returns a report as masscan writes it: an element for each port.
 fn masscanned(elements: impl Iterator<Item = (u8, u16)>) -> String {
     let element = |(last, port): (u8, u16)| {
         format!(
@@ -237,7 +237,7 @@ async fn hosts_that_were_not_there_make_no_device() {
     assert_eq!(taken.counts, Counts { scanned: 1, seen: 1, listed: 1, open: 1, ..Counts::default() });
     assert_eq!(taken.left_out, LeftOut { down: 1, unknown: 1, ..LeftOut::default() });
     assert_eq!((bench.count("devices"), bench.count("observations")), (2, 1));
-    // That one which is known did not answer somebody else changes nothing.
+    // That a known host did not answer another machine changes nothing.
     let later = report(START + 60, 22).replace("state=\"up\"", "state=\"down\"");
     assert_eq!(bench.take(later.as_bytes()).await.unwrap().left_out.down, 1);
     assert_eq!(bench.count("devices WHERE presence = 'there'"), 2);

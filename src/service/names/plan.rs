@@ -1,4 +1,4 @@
-//! Whom to ask for a device's name next, and when: pure, the time is a parameter.
+//! Decides which device's name to ask for next, of which source, and when. Pure: the time is a parameter.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -10,37 +10,37 @@ use crate::model::{Address, DeviceKey, Moment, NameSource};
 /// From an answer to the next question.
 const AGAIN: Duration = Duration::from_secs(24 * 3600);
 
-/// From the first question that was in vain to the next; each further one doubles it, up to [`AGAIN`].
+/// From the first question without an answer to the next. Each further one doubles it, up to [`AGAIN`].
 const RETRY: Duration = Duration::from_secs(3600);
 
-/// From the start of one question to that of the next: 250 devices are asked by two ways within a minute.
+/// From the start of one question to that of the next: 250 devices are asked about in two ways within a minute.
 const PACE: Duration = Duration::from_millis(100);
 
-/// Questions under way at once, all together. A name server that is silent holds up to [`DNS_AT_ONCE`] of them.
+/// The limit of questions in progress, all together. A silent name server holds up to [`DNS_AT_ONCE`] of them.
 const AT_ONCE: usize = 4;
 const DNS_AT_ONCE: usize = 2;
 
-/// Whom a question is about, and who is asked.
+/// The device that a question is about, and the source that is asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Subject {
     pub(super) device: DeviceKey,
     pub(super) source: NameSource,
 }
 
-/// A question to be asked now.
+/// A question that is due now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Question {
     pub(super) subject: Subject,
-    /// Where the device is.
+    /// The device's address.
     pub(super) address: Address,
 }
 
-/// See the module's documentation.
+/// The plan of all questions.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// What is known of each.
+    /// The state of each subject.
     known: HashMap<Subject, State>,
-    /// Who waits to be asked about, by when.
+    /// Subjects that wait for their next question, by when it is due.
     due: BTreeSet<(Moment, Subject)>,
     asking: BTreeMap<Subject, Address>,
     last: Option<Moment>,
@@ -50,24 +50,24 @@ pub(super) struct Plan {
 struct State {
     address: Address,
     due: Moment,
-    /// Questions in vain, one after the other.
+    /// Questions without an answer in a row.
     in_vain: u32,
 }
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Ask this, and come again.
+    /// Ask this question, and call again.
     Ask(Question),
-    /// Nothing before this moment.
+    /// Wait until this moment.
     Wait(Moment),
-    /// Nothing before anything changes.
+    /// Wait until something changes.
     Rest,
 }
 
 impl Plan {
-    /// Takes the devices that are there now, each with all of its addresses, and the sources that may be asked.
-    /// Who is new or no longer at the address that was asked about is asked about at once; who is gone no more.
+    /// Takes the devices that are present, each with all of its addresses, and the sources that may be asked. A device
+    /// that is new, or no longer at the address that was asked about, is due at once; one that has gone is dropped.
     pub(super) fn set_devices(
         &mut self,
         now: Moment,
@@ -93,7 +93,7 @@ impl Plan {
         }
     }
 
-    /// What to do now.
+    /// Returns what to do now.
     pub(super) fn next(&mut self, now: Moment) -> Next {
         let dns = |subject: &Subject| subject.source == NameSource::Dns;
         let dns_is_busy = self.asking.keys().filter(|subject| dns(subject)).count() >= DNS_AT_ONCE;
@@ -115,7 +115,8 @@ impl Plan {
         Next::Ask(Question { subject, address: state.address.clone() })
     }
 
-    /// How a question ended; whether what was heard still holds: the device may have gone or moved meanwhile.
+    /// Takes the outcome of a question. Returns whether the answer still holds: the device may have gone or moved
+    /// since it was asked.
     pub(super) fn asked(&mut self, now: Moment, question: &Question, answered: bool) -> bool {
         let Question { subject, address } = question;
         self.asking.remove(subject);
@@ -133,7 +134,7 @@ impl Plan {
         true
     }
 
-    /// Whether questions are under way, or will be as soon as the pace allows.
+    /// Whether questions are in progress, or will be as soon as the pace allows.
     pub(super) fn is_busy(&self, now: Moment) -> bool {
         !self.asking.is_empty() || self.due.first().is_some_and(|(due, _)| *due <= now)
     }
@@ -146,7 +147,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
     const BOTH: [NameSource; 2] = [NameSource::Mdns, NameSource::Dns];
 
-    /// Devices by the last octets of MAC and addresses.
+    /// Returns devices by the last octets of their MAC and addresses.
     fn devices(here: &[(u8, &[u8])]) -> BTreeMap<DeviceKey, BTreeSet<Address>> {
         let address = |last: &u8| Address::from(std::net::Ipv4Addr::new(10, 0, 0, *last));
         let device = |(mac, addresses): &(u8, &[u8])| {
@@ -156,7 +157,7 @@ mod tests {
         here.iter().map(device).collect()
     }
 
-    /// A plan, the time, and who answers.
+    /// A plan, the time, and the subjects that answer.
     struct World {
         plan: Plan,
         now: Moment,
@@ -172,8 +173,8 @@ mod tests {
             self.plan.set_devices(self.now, &devices(here), &BOTH);
         }
 
-        /// All that is asked within this time, each answered after a tenth of a second: `address source`, and how
-        /// long after the start.
+        /// Returns all questions of this time, each answered after a tenth of a second: `address source`, and how long
+        /// after the start.
         fn pass(&mut self, time: Duration) -> Vec<(String, Duration)> {
             let (start, end) = (self.now, self.now + time);
             let mut asked = Vec::new();
@@ -277,7 +278,7 @@ mod tests {
         assert!(!plan.asked(Moment::ZERO + HOUR, &question, true));
         let Next::Ask(question) = plan.next(Moment::ZERO + HOUR) else { panic!("nobody to ask") };
         assert_eq!(question.address.to_string(), "10.0.0.7");
-        // Switched off meanwhile.
+        // The device has been switched off since.
         plan.set_devices(Moment::ZERO + HOUR, &devices(&[(1, &[7])]), &[]);
         assert!(!plan.asked(Moment::ZERO + HOUR, &question, true));
         assert_eq!(plan.next(Moment::ZERO + HOUR), Next::Rest);

@@ -1,11 +1,11 @@
-//! What is asked of the store afterwards: after every result who is to be looked at again, and now and then who is
-//! gone.
+//! What the runner asks of the store apart from scans: after every result, which devices need a second look, and now
+//! and then, which are gone.
 
 use super::{Done, Running};
 use crate::service::feeds::Inventory;
 
 impl Running {
-    /// Notes whom nobody has seen for long.
+    /// Marks the devices absent that were not seen for long.
     pub(super) fn miss(&mut self, inventory: &Inventory) {
         let feeds_up = !inventory.sources.is_empty() && inventory.sources.iter().all(|source| source.up);
         let Some(since) = self.absence.due(feeds_up, &self.parts.times()) else { return };
@@ -18,7 +18,7 @@ impl Running {
         });
     }
 
-    /// Asks what waits for a second look: after every result, and once for what an earlier process left.
+    /// Asks for the ports that wait for a second look: after every result, and once for what an earlier process left.
     pub(super) fn ask_for_doubts(&mut self) {
         let store = self.parts.store.clone();
         self.writes.spawn(async move {

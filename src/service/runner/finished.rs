@@ -1,11 +1,11 @@
-//! What the log says of a host whose result is on the disk.
+//! The log lines for a host whose result is on the disk.
 
 use crate::{
     model::{Address, HostStatus, phantoms},
     store::Observation,
 };
 
-/// The line that a host gets in the log.
+/// The log line for a host.
 pub(super) struct Finished {
     pub(super) address: Address,
     mac: String,
@@ -41,7 +41,7 @@ impl Finished {
                     tracing::warn!(%address, mac, open, "more open ports than anybody offers: a tarpit or a firewall may answer");
                 }
             }
-            // The end of its scan tells how many those were.
+            // The end of its scan logs how many those were.
             HostStatus::Down => tracing::debug!(%address, mac, detail, "host down"),
             HostStatus::Partial => {
                 tracing::warn!(%address, mac, detail, "left unfinished; its last result stands");

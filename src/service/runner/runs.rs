@@ -1,4 +1,4 @@
-//! The runner as others see it: what is under way, start this, stop that.
+//! The runner's interface: list the runs in progress, start one, stop one.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,14 +11,14 @@ use crate::{
     service::agenda::{LookId, Order, OrderError, RunId, RunProgress},
 };
 
-/// Requests that wait for the runner.
+/// The limit of requests that wait for the runner.
 const QUEUE: usize = 16;
 
-/// The handle to the runner; clones lead to the same.
+/// The handle to the runner; all clones refer to the same one.
 #[derive(Clone, Debug)]
 pub struct Runs(mpsc::Sender<Request>);
 
-/// Where the runner takes them from.
+/// The queue from which the runner takes requests.
 #[derive(Debug)]
 pub struct Requests(mpsc::Receiver<Request>);
 
@@ -31,7 +31,7 @@ pub(super) enum Request {
     UnderWay(Answer<Vec<RunView>>),
 }
 
-/// A run that was started, or was under way already.
+/// A run that was started, or was in progress already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
     /// The id of its scan.
@@ -40,35 +40,35 @@ pub struct Started {
     pub scanner: String,
 }
 
-/// A run under way.
+/// A run in progress.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunView {
     /// The id of its scan.
     pub id: ScanId,
-    /// Devices that are through, whatever came of it.
+    /// Devices that are finished, whatever the outcome.
     pub hosts_done: usize,
-    /// How many there are.
+    /// All devices of the run.
     pub hosts: usize,
     /// Ports with a verdict.
     pub ports_done: u64,
-    /// How many there are, on all devices together.
+    /// Ports of all devices together.
     pub ports: u64,
-    /// Ports a second since it was begun or resumed; 0 before the first verdict.
+    /// Ports per second since it was begun or resumed; 0 before the first verdict.
     pub rate: f64,
-    /// Since it was begun, or resumed.
+    /// The time since it was begun, or resumed.
     pub elapsed: Duration,
-    /// How long it goes on at this rate; `None` before the first verdict.
+    /// The time that it will still take at this rate; `None` before the first verdict.
     pub left: Option<Duration>,
-    /// The devices that it looks at now.
+    /// The devices that it scans now.
     pub looks: Vec<LookView>,
 }
 
-/// A device that is being looked at.
+/// A device that is being scanned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookView {
-    /// Which.
+    /// The device.
     pub device: Device,
-    /// How many of its ports are looked at.
+    /// How many of its ports are scanned.
     pub ports: u32,
     /// Ports with a verdict.
     pub settled: u32,
@@ -76,10 +76,10 @@ pub struct LookView {
     pub open: u32,
 }
 
-/// Why the runner does not do it.
+/// Why the runner refuses a request.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// It must not, or cannot.
+    /// The agenda refuses the order.
     #[error(transparent)]
     Order(#[from] OrderError),
     /// The wall clock would date its scan wrongly.
@@ -93,33 +93,33 @@ pub enum RunError {
     Stopping,
 }
 
-/// The runner's two ends: one to ask by, one for [`Runner`](super::Runner).
+/// Creates the two ends of the queue: one for clients, one for [`Runner`](super::Runner).
 pub fn runs() -> (Runs, Requests) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     (Runs(sender), Requests(receiver))
 }
 
 impl Runs {
-    /// Starts what is ordered and tells the ids, once the store has opened the scans.
+    /// Starts what is ordered, and returns the ids once the store has opened the scans.
     ///
     /// # Errors
-    /// Nothing was started.
+    /// Fails if nothing was started.
     pub async fn start(&self, order: Order) -> Result<Vec<Started>, RunError> {
         self.ask(|answer| Request::Start(order, answer)).await
     }
 
-    /// Ends a run early; whether it was under way.
+    /// Ends a run early, and returns whether it was in progress.
     ///
     /// # Errors
-    /// The runner has ended.
+    /// Fails if the runner has ended.
     pub async fn stop(&self, scan: ScanId) -> Result<bool, RunError> {
         self.ask(|answer| Request::Stop(scan, answer)).await
     }
 
-    /// The runs that have an id and are not over, oldest first.
+    /// Returns the runs in progress that have an id, oldest first.
     ///
     /// # Errors
-    /// The runner has ended.
+    /// Fails if the runner has ended.
     pub async fn under_way(&self) -> Result<Vec<RunView>, RunError> {
         self.ask(Request::UnderWay).await
     }
@@ -138,9 +138,9 @@ impl Requests {
 }
 
 impl Request {
-    /// What is said before the runner has begun.
+    /// Answers a request before the runner has begun.
     pub(super) fn refuse(self) {
-        // The other end may be gone, here and below.
+        // The receiver may be gone, here and below.
         match self {
             Self::Start(_, answer) => drop(answer.send(Err(RunError::NoClock))),
             Self::Stop(_, answer) => drop(answer.send(Ok(false))),
@@ -184,7 +184,7 @@ impl Running {
         }
     }
 
-    /// Answers the requests of which all runs have their ids, or are gone without.
+    /// Answers the requests whose runs all have their ids, or have ended without one.
     pub(super) fn tell_started(&mut self) {
         let under_way = self.agenda.runs_under_way(self.parts.clock.now());
         for PendingStart { runs, answer } in std::mem::take(&mut self.waiting) {
@@ -207,7 +207,7 @@ impl Running {
     }
 }
 
-/// A run with what the engine knows of the looks in progress; `None` while it has no id.
+/// Returns a run with what the engine knows of the looks in progress; `None` while it has no id.
 fn view(run: &RunProgress, progress: &HashMap<LookId, watch::Receiver<Progress>>) -> Option<RunView> {
     let looks = run.looks.iter().map(|(look, device, ports)| {
         let progress = progress.get(look).map(|progress| *progress.borrow()).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The whole runner with a clock that starts in 2000, a real store and the real engine, on the loopback.
 //!
-//! Its time is tokio's, which stands still until the test lets it pass; the store and the scanner have threads
-//! of their own and take the time they take.
+//! Its time is tokio's, which stands still until the test advances it; the store and the scanner have threads of their
+//! own and take real time.
 
 use std::{
     num::NonZeroUsize,
@@ -29,7 +29,7 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A machine without a battery, until the network sets its clock.
+/// A machine without a battery, before the network sets its clock.
 struct Boot {
     start: Instant,
     set: AtomicBool,
@@ -50,7 +50,7 @@ impl Clock for Boot {
     }
 }
 
-/// Nothing here has a name.
+/// A resolver that knows no name.
 struct Nobody;
 
 impl Resolve for Nobody {
@@ -64,11 +64,11 @@ struct Bench {
     store: Store,
     clock: Arc<Boot>,
     runs: Runs,
-    /// Open, they keep what hangs on them going.
+    /// Channels whose open ends keep the tasks going.
     _open: Box<dyn std::any::Any>,
     running: tokio::task::JoinHandle<Result<(), StoreError>>,
     stop: CancellationToken,
-    /// While a blocking task is under way, tokio's stopped clock does not skip ahead.
+    /// While a blocking task is in progress, tokio's paused clock does not skip ahead.
     _still: std::sync::mpsc::Sender<()>,
 }
 
@@ -81,7 +81,7 @@ fn known(address: &str, fresh: bool) -> Known {
 }
 
 impl Bench {
-    /// A runner that has just been started, on a machine that has just booted.
+    /// Starts a runner on a machine that has just booted.
     fn start() -> Self {
         let (still, held) = std::sync::mpsc::channel();
         tokio::task::spawn_blocking(move || held.recv());
@@ -122,7 +122,7 @@ impl Bench {
         }
     }
 
-    /// Both threads of the store have answered as often as the runner can have asked meanwhile.
+    /// Waits until both threads of the store have answered as often as the runner can have asked since.
     async fn settle(&self) {
         for _ in 0..8 {
             self.store.ages().await.unwrap();
@@ -136,7 +136,7 @@ impl Bench {
         database.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    /// Waits, while its clocks stand still, until the loopback has its result.
+    /// Waits, with paused clocks, until the loopback has its result.
     async fn scanned(&self) {
         let key = known("127.0.0.1", true).device.key();
         for _ in 0..3000 {

@@ -1,4 +1,4 @@
-//! What is on its way to the disk, and what is said once it is there.
+//! Observations that are being written, and the log lines once they are.
 
 use super::{Done, Running, finished::Finished};
 use crate::{
@@ -7,8 +7,8 @@ use crate::{
 };
 
 impl Running {
-    /// Hands an observation to the store; its place among those in progress is free meanwhile, for commits
-    /// are up to ten seconds apart. "finished" is said only of what is on the disk.
+    /// Passes an observation to the store. Its look's place is free at once, because commits are up to ten seconds
+    /// apart. The log says "finished" only of what is on the disk.
     pub(super) fn record(&mut self, observation: Observation) {
         let scan = observation.scan;
         if observation.report.status == HostStatus::Down {

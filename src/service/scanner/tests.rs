@@ -36,7 +36,7 @@ fn job(ports: PortSet) -> HostJob {
     }
 }
 
-/// A port that never answers: its backlog is full as long as what comes back lives.
+/// Returns a port that never answers: its backlog is full for as long as the returned value lives.
 fn silent() -> (u16, impl Sized) {
     let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -77,7 +77,7 @@ async fn a_cancelled_job_reports_in_part() {
     assert!(!ticket.host_up().await);
 }
 
-/// A job that went on would hold its host to one probe a second for all that comes after.
+/// A job that went on would hold its host to one probe a second for all later jobs.
 #[tokio::test]
 async fn a_dropped_ticket_cancels_its_job() {
     let (scanner, _thread) = scanner();
@@ -87,7 +87,7 @@ async fn a_dropped_ticket_cancels_its_job() {
     assert_eq!(report.unwrap().unwrap().status, HostStatus::Up);
 }
 
-/// A look that submits its device anew, more gently, tells of the second job alone.
+/// A look that submits its device anew, more gently, reports the progress of the second job alone.
 #[tokio::test]
 async fn a_shared_progress_is_that_of_the_job_whose_ticket_is_kept() {
     let (scanner, _thread) = scanner();
@@ -126,7 +126,7 @@ async fn one_that_was_never_started_reports_nothing() {
     assert_eq!((scanner.stats().jobs, scanner.stats().in_flight), (0, 0));
 }
 
-/// A prober that is stuck for a while with every batch, as on a machine that has too much to do.
+/// A prober that blocks for a while with every batch, as on an overloaded machine.
 struct Stuck(ConnectProber);
 
 impl Prober for Stuck {
@@ -145,7 +145,7 @@ async fn lateness_is_measured_and_halves_the_window() {
     let clock = SystemClock::start();
     let prober = Stuck(ConnectProber::start(NonZeroUsize::MIN, clock).unwrap());
     let (scanner, thread) = Scanner::start(1, prober, clock, || BOUNDS).unwrap();
-    // Paced: it is to come back every few milliseconds.
+    // Paced, so that it is due every few milliseconds.
     let paced = HostJob { timing: Timing::T3, ..job(PortSet::from_ranges([(1, 60)])) };
     let report = scanner.submit(paced).report().await.unwrap();
     assert_eq!((report.status, report.coverage.len()), (HostStatus::Up, 60));

@@ -1,4 +1,4 @@
-//! Files that come, are still being written, are none of ours, and are found again after a crash.
+//! Files that arrive, that are still being written, that are not reports, and that are found again after a crash.
 
 use super::*;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     service::import::tests::{Bench, NAS, START, report},
 };
 
-/// A spool in the bench's directory; looks are made by hand.
+/// Creates a spool in the bench's directory; the test polls it.
 fn spool(bench: &Bench) -> (Spool, PathBuf, watch::Sender<Arc<Config>>) {
     let directory = bench.dir.path().join("spool");
     fs::create_dir(&directory).unwrap();
@@ -58,7 +58,7 @@ async fn what_is_no_report_is_put_away_with_the_reason() {
 
 #[tokio::test]
 async fn half_a_report_is_waited_for() {
-    // The clock of the files is the machine's own.
+    // File times come from the machine's own clock.
     let now = SystemClock::start().wall();
     let bench = Bench::at(&now.to_string());
     let (mut spool, directory, _keep) = spool(&bench);
@@ -87,7 +87,7 @@ async fn a_crash_before_the_move_doubles_nothing() {
     let (mut spool, directory, _keep) = spool(&bench);
     let path = directory.join("a.xml");
     fs::write(&path, report(START, 22)).unwrap();
-    // What the process before did last: committed, not moved.
+    // The state that the earlier process left: committed, not moved.
     bench.importer.import(File::open(&path).unwrap()).await.unwrap();
     spool.look(&directory).await.unwrap();
     spool.look(&directory).await.unwrap();

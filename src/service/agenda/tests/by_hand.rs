@@ -1,4 +1,4 @@
-//! Runs that somebody asks for.
+//! Runs that a user requests.
 
 use super::*;
 use crate::model::DeviceKey;
@@ -19,7 +19,7 @@ impl World {
         Ok(runs)
     }
 
-    /// Everybody has a result, and nothing is due.
+    /// Every device has a result, and no run is due.
     fn at_rest(toml: &str) -> Self {
         let mut world = Self::new(toml, vec![]);
         world.tell((1..=5).map(device).collect());

@@ -1,5 +1,5 @@
-//! Thirty days of a LAN whose gadgets restart, sleep and move: the agenda and the store against a simulated
-//! network, in virtual time. Two things really change, and they alone may alarm.
+//! Thirty days of a LAN whose gadgets restart, sleep and move: the agenda and the store against a simulated network,
+//! in virtual time. Two changes are real, and only these may raise an alert.
 
 use std::sync::Mutex;
 
@@ -15,12 +15,12 @@ use crate::{
     store::{ExpectationUpdate, FILE_NAME, Observation, Pace, Store},
 };
 
-/// Each gadget listens here.
+/// The ports on which each gadget listens.
 const SERVICES: [u16; 4] = [22, 80, 443, 8883];
-/// What a look at all ports takes, and one at a few.
+/// How long a look at all ports takes, and one at a few.
 const LOOK: [Duration; 2] = [Duration::from_secs(200), Duration::from_secs(1)];
 
-/// Virtual time, for the store.
+/// The store's clock, in virtual time.
 struct Virtual(Mutex<Duration>);
 
 impl Clock for Virtual {
@@ -41,15 +41,15 @@ fn wall(since: Duration) -> Timestamp {
     "2026-06-01T00:00:00Z".parse::<Timestamp>().unwrap() + since
 }
 
-/// One gadget, with all that will ever happen to it.
+/// One gadget, with everything that will happen to it.
 struct Gadget {
     number: u8,
-    /// When one of its services is down, and which.
+    /// When one of its services goes down and comes back, and which.
     restarts: Vec<(Duration, Duration, u16)>,
 }
 
 impl Gadget {
-    /// It restarts a service every quarter of an hour or so, for up to 45 seconds.
+    /// Creates a gadget that restarts a service every quarter of an hour or so, for up to 45 seconds.
     fn new(number: u8, rng: &mut Rng) -> Self {
         let mut restarts = Vec::new();
         let mut at = Duration::ZERO;
@@ -61,7 +61,7 @@ impl Gadget {
         Self { number, restarts }
     }
 
-    /// Where it is; the second sleeps from midnight to six, the third moves every three days.
+    /// Returns where it is. The second gadget sleeps from midnight to six, the third moves every three days.
     fn device(&self, at: Duration) -> Option<Device> {
         let day = at.as_secs() / DAY.as_secs();
         let hour = at.as_secs() % DAY.as_secs() / HOUR.as_secs();
@@ -86,7 +86,7 @@ impl Gadget {
         }
     }
 
-    /// What a look finds that asks each port at some time between its begin and its end.
+    /// Returns what a look finds that probes each port at some time between its begin and its end.
     fn report(&self, look: &Look, (began, ended): (Duration, Duration), rng: &mut Rng) -> HostReport {
         let is_there = |at| self.device(at).is_some_and(|device| device.address == look.device.address);
         let status = match (is_there(began), is_there(ended)) {
@@ -125,7 +125,7 @@ struct Appliance {
     clock: Arc<Virtual>,
     gadgets: Vec<Gadget>,
     rng: Rng,
-    /// Looks under way: when each ends, and when it began.
+    /// Looks in progress: when each ends, and when it began.
     open: Vec<(Duration, Duration, Look)>,
     seen: Vec<Device>,
     doubtful: usize,
@@ -197,7 +197,7 @@ impl Appliance {
         self.agenda.set_doubts(doubts, &times);
     }
 
-    /// Accepts all that is there, as the command does.
+    /// Accepts everything that is present, as the command does.
     async fn accept(&self) {
         let hosts = self.store.host_states(0, 128).await.unwrap().rows;
         let wishes = hosts.iter().flat_map(|host| {
