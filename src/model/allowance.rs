@@ -15,8 +15,8 @@ pub struct Allowance {
 
 impl Allowance {
     /// Allows at most `most` events in each period of this length.
-    pub fn new(most: u32, stretch: Duration) -> Self {
-        Self { most, step: stretch / most.max(1), bucket: Bucket::default() }
+    pub fn new(most: u32, period: Duration) -> Self {
+        Self { most, step: period / most.max(1), bucket: Bucket::default() }
     }
 
     /// How many events may happen now.
@@ -31,9 +31,9 @@ impl Allowance {
     }
 
     /// Changes the limit from now on; tokens already taken stay taken.
-    pub fn resize(&mut self, most: u32, stretch: Duration) {
+    pub fn resize(&mut self, most: u32, period: Duration) {
         if self.most != most {
-            *self = Self { bucket: self.bucket, ..Self::new(most, stretch) };
+            *self = Self { bucket: self.bucket, ..Self::new(most, period) };
         }
     }
 }

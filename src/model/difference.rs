@@ -178,7 +178,7 @@ pub fn device_differences(places: &[Place<'_>]) -> Vec<Vec<Difference>> {
     if places.len() < 2 {
         return found;
     }
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for (differences, place) in found.iter_mut().zip(places) {
         differences.retain(|difference| {
             let (protocol, port) = (difference.protocol, difference.port);
@@ -194,7 +194,7 @@ pub fn device_differences(places: &[Place<'_>]) -> Vec<Vec<Difference>> {
                 same && place.state(protocol, port) == Some(whole.state)
             });
             let is_known = places.iter().any(|place| place.state(protocol, port).is_some());
-            !is_met && (difference.actual.is_some() || !is_known) && told.insert((protocol, port))
+            !is_met && (difference.actual.is_some() || !is_known) && reported.insert((protocol, port))
         });
     }
     found
@@ -214,8 +214,8 @@ impl Difference {
 }
 
 impl From<&PortRange> for Known {
-    fn from(stretch: &PortRange) -> Self {
-        Self { state: stretch.state, scan: stretch.scan }
+    fn from(range: &PortRange) -> Self {
+        Self { state: range.state, scan: range.scan }
     }
 }
 
@@ -226,9 +226,9 @@ pub fn disagreements(one: &Standings, other: &Standings) -> Vec<Disagreement> {
     let mut found = Vec::new();
     for &protocol in Protocol::ALL {
         let (one, other) = (one.get(&protocol), other.get(&protocol));
-        let named = |stretch: &&PortRange| stretch.listed || stretch.is_notable();
-        let stretches = [one, other].into_iter().flatten().flat_map(PortStates::stretches).filter(named);
-        let ports = PortSet::from_ranges(stretches.map(|stretch| (stretch.first, stretch.last)));
+        let named = |range: &&PortRange| range.listed || range.is_notable();
+        let ranges = [one, other].into_iter().flatten().flat_map(PortStates::ranges).filter(named);
+        let ports = PortSet::from_ranges(ranges.map(|range| (range.first, range.last)));
         let known =
             |standing: Option<&PortStates>, port| standing.and_then(|it| it.at(port)).map(Known::from);
         found.extend(ports.iter().filter_map(|port| {
@@ -252,9 +252,9 @@ mod tests {
     /// Scan 7 covered ports 1 to 100; these are listed, all others in `default`.
     fn standings(default: PortState, named: &[(u16, PortState)]) -> Standings {
         let mut standing = PortStates::default();
-        let stretch = |first, last, state, listed| PortRange { first, last, state, listed, scan: 7 };
-        standing.add_older(named.iter().map(|&(port, state)| stretch(port, port, state, true)));
-        standing.add_older([stretch(1, 100, default, false)]);
+        let range = |first, last, state, listed| PortRange { first, last, state, listed, scan: 7 };
+        standing.add_older(named.iter().map(|&(port, state)| range(port, port, state, true)));
+        standing.add_older([range(1, 100, default, false)]);
         Standings::from([(TCP, standing)])
     }
 
@@ -263,7 +263,7 @@ mod tests {
         Expectation { device, protocol: TCP, port, state, comment: "why".to_owned(), written }
     }
 
-    fn told(expected: &Expected, standings: &Standings, ignored: &str) -> Vec<String> {
+    fn describe(expected: &Expected, standings: &Standings, ignored: &str) -> Vec<String> {
         let ignored = ignored.parse().unwrap_or_default();
         expected.differences(standings, &ignored).iter().map(line).collect()
     }
@@ -284,9 +284,13 @@ mod tests {
     fn without_expectations_only_open_ports_differ() {
         let found = standings(Closed, &[(22, Open), (53, OpenFiltered), (80, Filtered)]);
         let nothing = Expected::default();
-        assert_eq!(told(&nothing, &found, ""), ["22 - open Rogue", "53 - open|filtered Rogue"]);
-        assert_eq!(told(&nothing, &standings(OpenFiltered, &[]), ""), [""; 0], "the default is no finding");
-        assert_eq!(told(&nothing, &found, "22,50-60"), [""; 0], "known noise");
+        assert_eq!(describe(&nothing, &found, ""), ["22 - open Rogue", "53 - open|filtered Rogue"]);
+        assert_eq!(
+            describe(&nothing, &standings(OpenFiltered, &[]), ""),
+            [""; 0],
+            "the default is no finding"
+        );
+        assert_eq!(describe(&nothing, &found, "22,50-60"), [""; 0], "known noise");
     }
 
     #[rstest]
@@ -307,7 +311,7 @@ mod tests {
         let expected: Expected = [expectation("192.0.2.1", 10, expected, 1)].into_iter().collect();
         // The same, whether listed or by default.
         for found in [standings(Closed, &[(10, actual)]), standings(actual, &[])] {
-            let found = told(&expected, &found, "1-9,11-100");
+            let found = describe(&expected, &found, "1-9,11-100");
             assert_eq!(found.join(""), difference);
         }
     }
@@ -319,8 +323,8 @@ mod tests {
                 .into_iter()
                 .collect();
         let unknown = ["443 open - Missing", "444 closed - Other"];
-        assert_eq!(told(&expected, &standings(Closed, &[]), ""), unknown);
-        assert_eq!(told(&expected, &Standings::new(), ""), unknown);
+        assert_eq!(describe(&expected, &standings(Closed, &[]), ""), unknown);
+        assert_eq!(describe(&expected, &Standings::new(), ""), unknown);
     }
 
     #[test]
@@ -329,10 +333,10 @@ mod tests {
         let by_address = |written| expectation("192.0.2.1", 22, Closed, written);
         let found = standings(Closed, &[(22, Open)]);
         for both in [[by_mac(2), by_address(1)], [by_address(1), by_mac(2)]] {
-            assert!(told(&both.into_iter().collect(), &found, "").is_empty());
+            assert!(describe(&both.into_iter().collect(), &found, "").is_empty());
         }
         for both in [[by_mac(1), by_address(2)], [by_address(2), by_mac(1)]] {
-            assert_eq!(told(&both.into_iter().collect(), &found, ""), ["22 closed open Rogue"]);
+            assert_eq!(describe(&both.into_iter().collect(), &found, ""), ["22 closed open Rogue"]);
         }
     }
 
@@ -345,12 +349,12 @@ mod tests {
     fn what_is_expected_of_a_device_may_be_at_any_of_its_addresses(
         #[case] first: &[(u16, PortState)],
         #[case] second: &[(u16, PortState)],
-        #[case] told: &[&str],
+        #[case] expected_lines: &[&str],
     ) {
         let expected: Expected = [expectation("B8:27:EB:00:00:01", 22, Open, 1)].into_iter().collect();
         let (first, second) = (standings(Closed, first), standings(Closed, second));
         let place = |standings| Place { expected: &expected, standings, ignored: PortSet::default() };
-        assert_eq!(lines(&device_differences(&[place(&first), place(&second)])), told);
+        assert_eq!(lines(&device_differences(&[place(&first), place(&second)])), expected_lines);
     }
 
     #[test]

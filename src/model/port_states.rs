@@ -23,7 +23,7 @@ pub struct PortRange {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortStates {
     /// Ascending, never overlapping; ports in no range were covered by no scan.
-    stretches: Vec<PortRange>,
+    ranges: Vec<PortRange>,
 }
 
 impl PortRange {
@@ -46,41 +46,41 @@ impl PortStates {
     /// Adds an observation older than all before: it supplies only ports that no newer one covers. Its ranges never
     /// overlap.
     pub fn add_older(&mut self, look: impl IntoIterator<Item = PortRange>) {
-        if self.stretches.is_empty() {
+        if self.ranges.is_empty() {
             // Most devices have only one observation that counts.
-            self.stretches.extend(look);
-            self.stretches.sort_unstable_by_key(|stretch| stretch.first);
+            self.ranges.extend(look);
+            self.ranges.sort_unstable_by_key(|range| range.first);
             return;
         }
         let covered = self.covered();
-        for stretch in look {
-            let uncovered = stretch.ports().minus(&covered);
+        for range in look {
+            let uncovered = range.ports().minus(&covered);
             let parts = uncovered.ranges().iter();
-            self.stretches.extend(parts.map(|&(first, last)| PortRange { first, last, ..stretch }));
+            self.ranges.extend(parts.map(|&(first, last)| PortRange { first, last, ..range }));
         }
-        self.stretches.sort_unstable_by_key(|stretch| stretch.first);
+        self.ranges.sort_unstable_by_key(|range| range.first);
     }
 
     /// The ranges, ascending.
-    pub fn stretches(&self) -> &[PortRange] {
-        &self.stretches
+    pub fn ranges(&self) -> &[PortRange] {
+        &self.ranges
     }
 
     /// The range of a port; `None` if no scan covered it.
     pub fn at(&self, port: u16) -> Option<&PortRange> {
-        let index = self.stretches.partition_point(|stretch| stretch.last < port);
-        self.stretches.get(index).filter(|stretch| stretch.first <= port)
+        let index = self.ranges.partition_point(|range| range.last < port);
+        self.ranges.get(index).filter(|range| range.first <= port)
     }
 
     /// The ports that any observation covered.
     pub fn covered(&self) -> PortSet {
-        PortSet::from_ranges(self.stretches.iter().map(|stretch| (stretch.first, stretch.last)))
+        PortSet::from_ranges(self.ranges.iter().map(|range| (range.first, range.last)))
     }
 
     /// The open ports.
     pub fn open(&self) -> PortSet {
-        let open = self.stretches.iter().filter(|stretch| stretch.state == PortState::Open);
-        PortSet::from_ranges(open.map(|stretch| (stretch.first, stretch.last)))
+        let open = self.ranges.iter().filter(|range| range.state == PortState::Open);
+        PortSet::from_ranges(open.map(|range| (range.first, range.last)))
     }
 
     /// The ports that matter even without an expectation, ascending, with their state.
@@ -90,22 +90,20 @@ impl PortStates {
 
     /// As [`PortStates::notable`], from this port on.
     pub fn notable_from(&self, from: u16) -> impl Iterator<Item = (u16, &PortRange)> {
-        let index = self.stretches.partition_point(|stretch| stretch.last < from);
-        let later = self.stretches.get(index..).unwrap_or_default();
-        let notable = later.iter().filter(|stretch| stretch.is_notable());
-        notable.flat_map(move |stretch| {
-            (stretch.first.max(from)..=stretch.last).map(move |port| (port, stretch))
-        })
+        let index = self.ranges.partition_point(|range| range.last < from);
+        let later = self.ranges.get(index..).unwrap_or_default();
+        let notable = later.iter().filter(|range| range.is_notable());
+        notable.flat_map(move |range| (range.first.max(from)..=range.last).map(move |port| (port, range)))
     }
 
     /// The state of the ports from `first` to `last`.
     #[must_use]
     pub fn within(&self, first: u16, last: u16) -> Self {
-        let from = self.stretches.partition_point(|stretch| stretch.last < first);
-        let to = self.stretches.partition_point(|stretch| stretch.first <= last);
-        let within = self.stretches.get(from..to).unwrap_or_default().iter();
+        let from = self.ranges.partition_point(|range| range.last < first);
+        let to = self.ranges.partition_point(|range| range.first <= last);
+        let within = self.ranges.get(from..to).unwrap_or_default().iter();
         let cut = |at: &PortRange| PortRange { first: at.first.max(first), last: at.last.min(last), ..*at };
-        Self { stretches: within.map(cut).collect() }
+        Self { ranges: within.map(cut).collect() }
     }
 }
 
@@ -119,11 +117,11 @@ mod tests {
 
     #[test]
     fn silence_is_notable_only_if_listed() {
-        let stretch = |state, listed| PortRange { first: 1, last: 2, state, listed, scan: 0 };
-        assert!(stretch(PortState::Open, false).is_notable());
-        assert!(stretch(PortState::OpenFiltered, true).is_notable());
-        assert!(!stretch(PortState::OpenFiltered, false).is_notable());
-        assert!(!stretch(PortState::Filtered, true).is_notable());
+        let range = |state, listed| PortRange { first: 1, last: 2, state, listed, scan: 0 };
+        assert!(range(PortState::Open, false).is_notable());
+        assert!(range(PortState::OpenFiltered, true).is_notable());
+        assert!(!range(PortState::OpenFiltered, false).is_notable());
+        assert!(!range(PortState::Filtered, true).is_notable());
     }
 
     proptest! {

@@ -22,7 +22,7 @@ pub enum ScanStatus {
     Running,
     /// Every host that is up has its result.
     Complete,
-    /// Some hosts have none: stopped, out of time, or vanished meanwhile.
+    /// Some hosts have none: stopped, out of time, or vanished during the scan.
     Partial,
     /// No host could be scanned because of a fault of this machine.
     Failed,
@@ -156,10 +156,10 @@ mod tests {
             scanning: Duration::ZERO,
             detail: String::new(),
         };
-        let told: Vec<String> =
+        let verdicts: Vec<String> =
             report.verdicts().map(|f| format!("{} {} {}", f.port, f.state, f.reason)).collect();
         assert_eq!(
-            told,
+            verdicts,
             [
                 "20 closed conn-refused",
                 "21 closed conn-refused",

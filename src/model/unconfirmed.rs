@@ -153,7 +153,7 @@ mod tests {
         let mut device = device("22");
         assert_eq!(device.look("1-100", "22,80", 0), reported("", ""));
         assert_eq!(device.look("80", "80", 1), reported("80", ""));
-        assert_eq!(device.look("1-100", "22,80", 9), reported("", ""), "told once");
+        assert_eq!(device.look("1-100", "22,80", 9), reported("", ""), "reported once");
         assert!(device.unconfirmed.is_empty());
     }
 
@@ -206,7 +206,7 @@ mod tests {
             ),
         ) {
             let mut device = device("1-4");
-            let mut told: BTreeSet<u16> = (1..=4).collect();
+            let mut reported: BTreeSet<u16> = (1..=4).collect();
             let mut now = 0;
             // How often in succession, and since when, each port was seen in another state than reported.
             let mut seen: BTreeMap<u16, (u32, i64)> = BTreeMap::new();
@@ -217,7 +217,7 @@ mod tests {
                 let (opened, closed) = device.look(&covered.to_string(), &open.to_string(), now);
                 let (mut must_open, mut must_close) = (BTreeSet::new(), BTreeSet::new());
                 for port in covered.iter() {
-                    if open.contains(port) == told.contains(&port) {
+                    if open.contains(port) == reported.contains(&port) {
                         seen.remove(&port);
                         continue;
                     }
@@ -230,11 +230,11 @@ mod tests {
                     }
                 }
                 for port in &must_open {
-                    told.insert(*port);
+                    reported.insert(*port);
                     seen.remove(port);
                 }
                 for port in &must_close {
-                    told.remove(port);
+                    reported.remove(port);
                     seen.remove(port);
                 }
                 prop_assert_eq!(ports(&opened), must_open.into_iter().collect::<PortSet>());

@@ -2,12 +2,12 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `read` | a report as a stream of elements, each of which tells of a host |
-//! | `gather` | each host once, whatever number of elements tell of it |
-//! | `piece` | what one element tells, and one host out of several |
-//! | `ports` | what one host's `<ports>` says, in our terms |
-//! | `xml` | elements out of a hostile file, in bounded memory |
-//! | `error` | why a report is not taken |
+//! | `read` | a report as a stream of elements, each of which describes a host |
+//! | `gather` | each host once, whatever number of elements describe it |
+//! | `piece` | one element, and several merged into one host |
+//! | `ports` | one host's `<ports>`, translated into our terms |
+//! | `xml` | elements from a hostile file, in bounded memory |
+//! | `error` | why a report is refused |
 //! | `write` | the same report as XML (`-oX`), text (`-oN`) and lines for grep (`-oG`) |
 //!
 //! The format is known from the DTD that nmap installs and from files that it wrote.

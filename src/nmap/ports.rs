@@ -160,7 +160,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn told(ports: &Ports, asked: &[(Protocol, &str)]) -> Vec<String> {
+    fn describe(ports: &Ports, asked: &[(Protocol, &str)]) -> Vec<String> {
         let asked = asked.iter().map(|&(protocol, ports)| (protocol, set(ports))).collect();
         let part = |part: &Part| {
             let findings: Vec<String> =
@@ -175,7 +175,7 @@ mod tests {
         let mut ports = Ports::default();
         ports.list(Some(((Protocol::Tcp, 22), (PortState::Open, Reason::SynAck))));
         ports.add_group(CLOSED, 99, None, None);
-        assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 1-100 closed; 22 open"]);
+        assert_eq!(describe(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 1-100 closed; 22 open"]);
     }
 
     #[test]
@@ -185,8 +185,8 @@ mod tests {
         ports.add_group(FILTERED, 2, Some(Protocol::Tcp), Some(set("5-6")));
         ports.add_group(CLOSED, 97, Some(Protocol::Tcp), Some(set("1-4,7-21,23-100")));
         let expected = "tcp 1-100 closed; 5 filtered 6 filtered 22 open";
-        assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), [expected]);
-        assert_eq!(told(&ports, &[]), [expected], "even without the requested ports");
+        assert_eq!(describe(&ports, &[(Protocol::Tcp, "1-100")]), [expected]);
+        assert_eq!(describe(&ports, &[]), [expected], "even without the requested ports");
     }
 
     #[test]
@@ -194,10 +194,10 @@ mod tests {
         let mut ports = Ports::default();
         ports.add_group(CLOSED, 90, None, None);
         ports.add_group((PortState::Closed, Reason::AdminProhibited), 1, None, None);
-        assert_eq!(told(&ports, &[(Protocol::Tcp, "1-91")]), ["tcp 1-91 closed;"]);
+        assert_eq!(describe(&ports, &[(Protocol::Tcp, "1-91")]), ["tcp 1-91 closed;"]);
         ports.list(Some(((Protocol::Tcp, 22), (PortState::Open, Reason::SynAck))));
         ports.add_group(FILTERED, 9, None, None);
-        assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 1-100 closed|filtered; 22 open"]);
+        assert_eq!(describe(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 1-100 closed|filtered; 22 open"]);
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
         ports.add_group(EITHER, 40, None, None);
         ports.add_group(CLOSED, 30, None, None);
         ports.add_group((PortState::Closed, Reason::AdminProhibited), 30, None, None);
-        assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 1-100 closed;"]);
+        assert_eq!(describe(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 1-100 closed;"]);
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
         ports.add_group(CLOSED, 90, Some(Protocol::Udp), Some(set("1-90")));
         ports.add_group(EITHER, 3, Some(Protocol::Udp), Some(set("91-93")));
         let closed: String = (1..=90).map(|port| format!(" {port} closed")).collect();
-        assert_eq!(told(&ports, &[]), [format!("udp 1-93 open|filtered;{closed}")]);
+        assert_eq!(describe(&ports, &[]), [format!("udp 1-93 open|filtered;{closed}")]);
     }
 
     #[test]
@@ -225,7 +225,10 @@ mod tests {
         ports.list(Some(((Protocol::Udp, 53), (PortState::OpenFiltered, Reason::NoResponse))));
         ports.add_group(CLOSED, 9, Some(Protocol::Udp), Some(set("60-68")));
         let asked = [(Protocol::Tcp, "53"), (Protocol::Udp, "53,60-68"), (Protocol::Sctp, "9")];
-        assert_eq!(told(&ports, &asked), ["tcp 53 closed; 53 open", "udp 53,60-68 closed; 53 open|filtered"]);
+        assert_eq!(
+            describe(&ports, &asked),
+            ["tcp 53 closed; 53 open", "udp 53,60-68 closed; 53 open|filtered"]
+        );
     }
 
     #[test]
@@ -233,7 +236,7 @@ mod tests {
         let mut ports = Ports::default();
         ports.list(Some(((Protocol::Tcp, 80), (PortState::Open, Reason::SynAck))));
         ports.list(Some(((Protocol::Tcp, 80), (PortState::Filtered, Reason::NoResponse))));
-        assert_eq!(told(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 80 closed; 80 filtered"]);
+        assert_eq!(describe(&ports, &[(Protocol::Tcp, "1-100")]), ["tcp 80 closed; 80 filtered"]);
     }
 
     #[test]

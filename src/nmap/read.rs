@@ -214,12 +214,12 @@ impl<R: BufRead> Report<R> {
     fn extraports(&mut self, element: &Element, ports: &mut Ports) -> Result<(), ReadError> {
         let state: Option<PortState> = element.value("state")?;
         let count = element.value("count")?.unwrap_or(0);
-        let mut told = false;
+        let mut has_reasons = false;
         while let Some(child) = self.tokens.child()? {
             if let Some(state) = state
                 && child.name() == "extrareasons"
             {
-                told = true;
+                has_reasons = true;
                 let verdict = (state, reason(&child.text("reason")?.unwrap_or_default(), state));
                 let count = child.value("count")?.unwrap_or(0);
                 if !ports.add_group(verdict, count, child.value("proto")?, child.value("ports")?) {
@@ -229,7 +229,9 @@ impl<R: BufRead> Report<R> {
             self.tokens.skip()?;
         }
         match state {
-            Some(state) if !told && !ports.add_group((state, reason("", state)), count, None, None) => {
+            Some(state)
+                if !has_reasons && !ports.add_group((state, reason("", state)), count, None, None) =>
+            {
                 Err(ReadError::TooManyGroups)
             }
             _ => Ok(()),

@@ -1,7 +1,7 @@
 //! Writes a report in nmap's three formats, for the tools and habits of nmap's users.
 //!
-//! The formats say "Nmap" where a tool looks for that word (the DTD allows no other `scanner`, scripts wait for `# Nmap
-//! done`), and portscan where a person reads: in the first line and as the version.
+//! The formats say "Nmap" where a tool looks for that word (the DTD allows no other `scanner`, scripts wait for
+//! `# Nmap done`), and portscan where a person reads: in the first line and as the version.
 
 mod grepable;
 mod listing;
@@ -47,7 +47,7 @@ pub struct Run<'a> {
     pub targets: usize,
     /// Why the report is incomplete; `None` if it is complete.
     pub unfinished: Option<&'a str>,
-    /// Summarises ports by name and number, as nmap does from its own list.
+    /// Returns the name of the service on a port, as nmap takes it from its own list.
     pub service: fn(u16) -> Option<&'static str>,
     /// The time zone for times that people read.
     pub zone: TimeZone,

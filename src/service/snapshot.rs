@@ -190,7 +190,7 @@ fn of_host(
     let mut ports: BTreeMap<(Protocol, u16), PortFact> = BTreeMap::new();
     let mut listed = BTreeMap::new();
     for (&protocol, standing) in &host.standings {
-        for stretch in standing.stretches().iter().filter(|stretch| stretch.listed) {
+        for stretch in standing.ranges().iter().filter(|stretch| stretch.listed) {
             *listed.entry((protocol, stretch.state)).or_default() += stretch.ports().len();
         }
         let open = standing.open();

@@ -57,9 +57,9 @@ pub struct Repaired {
 }
 
 impl Store {
-    /// Renumbers scans whose ids are later than `now`: each gets an id from its start time, in the order of creation.
-    /// Dates later than `now` become `now`. Call this only while the clock is trusted. Does nothing while such a scan
-    /// is running.
+    /// Renumbers scans whose ids are more than a day later than `now`: each gets an id from its start time, in the
+    /// order of creation. Dates that are as far ahead become `now`. Call this only while the clock is trusted. Does
+    /// nothing while such a scan is running.
     ///
     /// # Errors
     /// The database fails, or the store is closed.

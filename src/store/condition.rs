@@ -68,7 +68,7 @@ impl Condition {
         self.change(|faults| faults.writing = writing);
     }
 
-    /// Whether the path no longer leads to the open file; looks, and publishes the result.
+    /// Checks whether the path still leads to the open file, publishes the result, and returns whether it does not.
     ///
     /// Call this before anything is opened by that path. With another file there, SQLite would take the log and its
     /// index for those of the new file and truncate the index, which this process has mapped.

@@ -209,7 +209,7 @@ pub(super) fn keep_contributors(
     all: &[Contributor],
 ) -> Result<()> {
     let mut covered = BTreeMap::<Protocol, PortSet>::new();
-    let mut spent = Vec::new();
+    let mut superseded = Vec::new();
     for (index, known) in all.iter().enumerate() {
         let covered = covered.entry(known.protocol).or_default();
         let coverage = known.coverage();
@@ -221,10 +221,10 @@ pub(super) fn keep_contributors(
             let sql = "INSERT INTO earlier (endpoint, scan, seq) VALUES (?1, ?2, ?3)";
             connection.prepare_cached(sql)?.execute([endpoint, known.scan.0, known.seq])?;
         } else if is_listed && !(counts && index > 0) {
-            spent.push(known.seq);
+            superseded.push(known.seq);
         }
     }
-    for seq in spent {
+    for seq in superseded {
         let sql = "DELETE FROM earlier WHERE endpoint = ?1 AND seq = ?2";
         connection.prepare_cached(sql)?.execute([endpoint, seq])?;
     }

@@ -129,9 +129,9 @@ impl Host {
             for (&protocol, standing) in standings.range(from.0..) {
                 let first = if protocol == from.0 { from.1 } else { 0 };
                 let found = standing.notable_from(first).filter(|(_, at)| at.state == PortState::Open);
-                for (port, stretch) in found.take(left) {
+                for (port, range) in found.take(left) {
                     left -= 1;
-                    let scan = stretch.scan;
+                    let scan = range.scan;
                     let first = OpenPort { protocol, port, scan, addresses: Vec::new() };
                     let known = open.entry((protocol, port)).or_insert(first);
                     known.scan = known.scan.max(scan);

@@ -58,14 +58,20 @@ fn report_changes(
     let hidden =
         newer.iter().filter(same).fold(PortSet::default(), |all, newer| all.union(&newer.coverage()));
     let open_before = open(standings(known()));
-    let told = Told {
+    let observed = Told {
         covered: new.coverage().minus(&hidden),
         open: open(standings([new])).minus(&hidden).minus(&elsewhere),
         at: ended,
         // The other scanner scanned as often as its owner wanted, and may not be there to scan again.
         is_final: is_import,
     };
-    unconfirmed::settle(connection, (credit.endpoint, device, new.scan), new.protocol, &open_before, &told)
+    unconfirmed::settle(
+        connection,
+        (credit.endpoint, device, new.scan),
+        new.protocol,
+        &open_before,
+        &observed,
+    )
 }
 
 /// The open ports of a device's other endpoints; `None` if none of them was scanned for this protocol.

@@ -110,8 +110,8 @@ impl Store {
 }
 
 /// The ended scans `s` that are older than ?1. If ?1 is the id of a scan, ids decide; if it is a date, the start of the
-/// scan counts, too, provided that the clock can have been right by then: while the clock is ahead, ids are later than
-/// their start.
+/// scan counts, too, provided that the clock can have been right by then: once the clock was ahead, all following ids
+/// are later than their start.
 macro_rules! older {
     () => {
         "s.status <> 'running' AND (s.id < ?1 OR s.started BETWEEN 1767225600000 AND ?1 * 1000 - 1

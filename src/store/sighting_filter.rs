@@ -120,10 +120,10 @@ impl SightingFilter {
 }
 
 /// Groups the reports by device, in the order in which the devices were first reported.
-fn by_device(told: Vec<Device>) -> Vec<Vec<Device>> {
+fn by_device(reported: Vec<Device>) -> Vec<Vec<Device>> {
     let mut places = HashMap::new();
     let mut devices: Vec<Vec<Device>> = Vec::new();
-    for device in told {
+    for device in reported {
         let place = *places.entry(device.key()).or_insert(devices.len());
         match devices.get_mut(place) {
             Some(same) => same.push(device),
@@ -148,9 +148,9 @@ mod tests {
     fn written(
         sightings: &mut SightingFilter,
         minutes: u32,
-        told: impl Fn(u32) -> Vec<Device>,
+        reported: impl Fn(u32) -> Vec<Device>,
     ) -> (usize, usize) {
-        let due = |minute: u32| sightings.due(told(minute), Moment::ZERO + MINUTE * minute);
+        let due = |minute: u32| sightings.due(reported(minute), Moment::ZERO + MINUTE * minute);
         let due: Vec<_> = (0..minutes).map(due).collect();
         (due.iter().filter(|due| !due.is_empty()).count(), due.iter().map(Vec::len).sum())
     }
@@ -162,15 +162,15 @@ mod tests {
 
     #[test]
     fn limits_how_often_a_device_that_moves_each_minute_is_written() {
-        let told = |minute: u32| vec![device(1, minute.to_be_bytes()[3])];
-        let (commits, devices) = written(&mut SightingFilter::default(), 24 * 60, told);
+        let reported = |minute: u32| vec![device(1, minute.to_be_bytes()[3])];
+        let (commits, devices) = written(&mut SightingFilter::default(), 24 * 60, reported);
         assert!(commits == devices && (7..=13).contains(&devices), "{devices}");
     }
 
     #[test]
     fn newcomers_one_a_minute_share_commits() {
-        let told = |minute: u32| vec![device(minute.to_be_bytes()[3], 1)];
-        let (commits, _) = written(&mut SightingFilter::default(), 24 * 60, told);
+        let reported = |minute: u32| vec![device(minute.to_be_bytes()[3], 1)];
+        let (commits, _) = written(&mut SightingFilter::default(), 24 * 60, reported);
         assert!(commits <= 24 + 6 * 24, "{commits}");
     }
 

@@ -20,7 +20,7 @@ fn read(text: &str) -> Result<Vec<Host>, ReadError> {
 }
 
 /// `192.0.2.5 tcp 22,80 closed; 22 open`
-fn told(hosts: &[Host]) -> Vec<String> {
+fn describe(hosts: &[Host]) -> Vec<String> {
     let one = |host: &Host| {
         let report = |report: &HostReport| {
             let found: String = report.findings.iter().map(|f| format!(" {} {}", f.port, f.state)).collect();
@@ -57,7 +57,7 @@ fn ports_and_banners_of_a_host_are_one_host() {
     ];
     let hosts = read(&framed("masscan", SCANINFO, &elements.concat())).unwrap();
     assert_eq!(
-        told(&hosts),
+        describe(&hosts),
         [
             "192.0.2.6 tcp 443 closed; 443 open udp 53 closed; 53 open",
             "192.0.2.5 tcp 22,80 closed; 22 open 80 open"
@@ -78,7 +78,7 @@ fn masscan_covers_the_ports_it_requested() {
     ];
     let hosts = read(&framed("masscan", scaninfo, &elements.concat())).unwrap();
     assert_eq!(
-        told(&hosts),
+        describe(&hosts),
         [
             "192.0.2.5 tcp 1-100 closed|filtered; 22 open 80 open",
             "192.0.2.6 tcp 1-100 closed|filtered; 80 open",
@@ -109,7 +109,7 @@ fn of_a_target_given_twice_the_later_scan_counts() {
         host("192.0.2.5", mac, &(closed("1-22") + &port("tcp", 443, "open"))),
     ];
     let hosts = read(&framed("nmap", "", &elements.concat())).unwrap();
-    assert_eq!(told(&hosts), ["192.0.2.5 tcp 1-22,80,443 closed; 80 open 443 open"]);
+    assert_eq!(describe(&hosts), ["192.0.2.5 tcp 1-22,80,443 closed; 80 open 443 open"]);
     assert_eq!((hosts[0].name.as_deref(), hosts[0].mac.is_some()), (Some("nas.lan"), true));
 }
 
@@ -118,7 +118,7 @@ fn a_host_is_given_up_only_if_no_element_has_its_ports() {
     let given_up = host("192.0.2.5", "", "").replace("<host>", "<host timedout=\"true\">");
     let whole = host("192.0.2.5", "", &port("tcp", 22, "open"));
     let hosts = read(&framed("nmap", "", &(whole + &given_up))).unwrap();
-    assert_eq!(told(&hosts), ["192.0.2.5 tcp 22 closed; 22 open"]);
+    assert_eq!(describe(&hosts), ["192.0.2.5 tcp 22 closed; 22 open"]);
     let hosts = read(&framed("nmap", "", &(given_up.clone() + &given_up))).unwrap();
     assert_eq!(
         hosts[0].reports.iter().map(|report| report.status).collect::<Vec<_>>(),
@@ -132,7 +132,7 @@ fn a_host_seen_once_and_scanned_once_counts_as_scanned() {
     let down = seen.replace("up", "down");
     let looked = host("192.0.2.5", "", &port("tcp", 22, "open"));
     let hosts = read(&framed("nmap", "", &format!("{looked}{down}{seen}"))).unwrap();
-    assert_eq!(told(&hosts), ["192.0.2.5 tcp 22 closed; 22 open"]);
+    assert_eq!(describe(&hosts), ["192.0.2.5 tcp 22 closed; 22 open"]);
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn hosts(text: &str) -> Vec<Host> {
 }
 
 /// `tcp 22,80 closed; 22 open`
-fn told(host: &Host) -> Vec<String> {
+fn describe(host: &Host) -> Vec<String> {
     let one = |report: &HostReport| {
         let findings: String =
             report.findings.iter().map(|found| format!(" {} {}", found.port, found.state)).collect();
@@ -74,7 +74,7 @@ fn a_host_is_read_whole() {
     assert_eq!(host.mac.unwrap().to_string(), "B8:27:EB:AC:14:3E");
     assert_eq!(host.name.as_deref(), Some("printer.lan"), "the name that was typed");
     assert_eq!((host.started.as_second(), host.finished.as_second()), (1_772_359_201, 1_772_359_210));
-    assert_eq!(told(&host), ["tcp 22,80,443,8080 closed; 22 open 80 filtered"]);
+    assert_eq!(describe(&host), ["tcp 22,80,443,8080 closed; 22 open 80 filtered"]);
     let found = &host.reports[0].findings;
     assert_eq!((found[0].reason, found[1].reason), (Reason::SynAck, Reason::AdminProhibited));
     assert_eq!(reading.next_host().unwrap(), None);
@@ -110,7 +110,7 @@ fn every_protocol_has_its_own_part() {
     let host = reading.next_host().unwrap().unwrap();
     assert_eq!(reading.left_out(), LeftOut { unreadable_ports: 3, ..LeftOut::default() });
     assert_eq!(
-        told(&host),
+        describe(&host),
         [
             "ip 0 closed; 0 open",
             "tcp 22 closed; 22 open",
@@ -176,7 +176,7 @@ fn masscans_shape_is_read_too() {
 <runstats><finished time="1772359206" timestr="x" elapsed="6" /><hosts up="1" down="0" total="1" /></runstats>
 </nmaprun>"#;
     let (found, ended) = read(text).unwrap();
-    assert_eq!(told(&found[0]), ["tcp 80 closed; 80 open"]);
+    assert_eq!(describe(&found[0]), ["tcp 80 closed; 80 open"]);
     assert_eq!((found[0].started.as_second(), ended.status), (1_772_359_205, ScanStatus::Complete));
 }
 

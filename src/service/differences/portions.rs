@@ -83,7 +83,7 @@ pub(super) fn within(standings: &Standings, block: &Block) -> Standings {
 
 /// Counts the ports for which there may be a row.
 pub(super) fn count_named(standings: &Standings) -> usize {
-    let named = standings.values().flat_map(PortStates::stretches).filter(|at| at.listed || at.is_notable());
+    let named = standings.values().flat_map(PortStates::ranges).filter(|at| at.listed || at.is_notable());
     named.map(|at| usize::from(at.last - at.first) + 1).sum()
 }
 

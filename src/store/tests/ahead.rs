@@ -1,11 +1,11 @@
-//! A clock that was ahead once leaves nothing behind that stays ahead for ever.
+//! A clock that was once ahead leaves no date behind that stays in the future.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::clock::EARLIEST_SANE;
 
-/// A look at a device by the clock of now.
+/// Records an observation of a device at the clock's present time.
 async fn look(store: &Store, bench: &Bench, last: u8, open: &[u16]) -> ScanId {
     let scan = run(store).await;
     let now = bench.clock.wall();
@@ -21,7 +21,7 @@ fn seconds(wall: &str) -> i64 {
     wall.parse::<Timestamp>().unwrap().as_second()
 }
 
-/// Two looks in March, one in 2100, two the day after.
+/// Two scans in March, one in 2100, two on the following day.
 async fn after_2100(bench: &Bench) -> (Store, WriterThread, Vec<i64>) {
     let (store, threads) = bench.open();
     let mut ids = Vec::new();
@@ -41,15 +41,15 @@ async fn a_scan_is_as_old_as_its_start_after_the_clock_was_ahead() {
     let (store, threads, ids) = after_2100(&bench).await;
     assert_eq!(ids[3..], [seconds("2100-01-01T00:00:01Z"), seconds("2100-01-01T00:00:02Z")]);
     let cutoff = |wall| Some(ScanId(seconds(wall)));
-    // Of the looks at the first device all but the latest supply nothing; the second device's look does.
-    let spent = Pruned { looks: 3, scans: 3 };
-    assert_eq!(store.would_prune(cutoff("2026-03-05T00:00:00Z")).await.unwrap(), spent);
+    // All observations of the first device but the latest supply nothing; the second device's observation does.
+    let pruned = Pruned { looks: 3, scans: 3 };
+    assert_eq!(store.would_prune(cutoff("2026-03-05T00:00:00Z")).await.unwrap(), pruned);
     assert_eq!(
         store.would_prune(Some(ScanId(ids[3]))).await.unwrap(),
         Pruned { looks: 2, scans: 2 },
         "an id"
     );
-    assert_eq!(store.prune(cutoff("2026-03-05T00:00:00Z")).await.unwrap(), spent);
+    assert_eq!(store.prune(cutoff("2026-03-05T00:00:00Z")).await.unwrap(), pruned);
     drop(store);
     join(threads).unwrap();
     assert_sound(&bench.path());
@@ -99,11 +99,11 @@ async fn future_ids_and_dates_are_set_back_in_order() {
     ] {
         assert!(bench.count(dates) <= now.as_millisecond(), "{dates}");
     }
-    // Ids go on from there: by the clock.
+    // Later ids continue from there, by the clock.
     bench.clock.pass(Duration::from_secs(3600));
     let next = look(&store, &bench, 1, &[22]).await;
     assert_eq!(next, ScanId((now + Duration::from_secs(3600)).as_second()));
-    // What was seen then alone can be missed and forgotten.
+    // A device that was only seen then can be missed and forgotten.
     let later = now + Duration::from_secs(10);
     assert_eq!(store.unseen_since(later).await.unwrap().len(), 1);
     drop(store);
@@ -125,7 +125,7 @@ async fn a_running_scan_keeps_its_id() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Wherever the clock jumps: afterwards ids ascend, none lies ahead, and the state is as it was.
+    /// For any jumps of the clock: after the repair ids ascend, none is in the future, and the state is unchanged.
     #[test]
     fn repairs_any_clock_jumps(years in prop::collection::vec(2000_u16..2110, 1..8)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

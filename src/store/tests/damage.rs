@@ -1,4 +1,4 @@
-//! A file that is damaged, deleted or replaced is told, and what mends it is noticed.
+//! A file that is damaged, deleted or replaced is reported, and so is its repair.
 
 use std::{fs, os::unix::fs::FileExt};
 
@@ -7,7 +7,7 @@ use crate::clock::SystemClock;
 
 const PAGE: usize = 4096;
 
-/// Looks and checks as often as it can.
+/// Checks the name and the content as often as possible.
 const WATCHFUL: Pace = Pace {
     look: Duration::from_millis(5),
     check: Duration::from_millis(5),
@@ -15,7 +15,7 @@ const WATCHFUL: Pace = Pace {
     ..EAGER
 };
 
-/// Overwrites the first page of a table, as a card does that has lost a block; what was there.
+/// Overwrites the first page of a table, as a card does that has lost a block; returns a function that restores it.
 fn damage(path: &Path, table: &str) -> impl Fn() + use<> {
     let connection = Connection::open(path).unwrap();
     connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
@@ -50,8 +50,8 @@ async fn the_check_finds_a_damaged_page_and_its_repair() {
     // A table that no query of this test reads.
     let mend = damage(&bench.path(), "names");
     let (store, threads) = bench.open();
-    let told = until(&store, |health| matches!(health, StoreHealth::Damaged(_))).await.to_string();
-    assert!(told.contains("restore a backup") && told.lines().count() == 1, "{told}");
+    let message = until(&store, |health| matches!(health, StoreHealth::Damaged(_))).await.to_string();
+    assert!(message.contains("restore a backup") && message.lines().count() == 1, "{message}");
     assert_eq!(store.macs().await.unwrap(), [mac(1)], "what can be read is served");
     mend();
     until(&store, |health| *health == StoreHealth::Ok).await;
@@ -101,7 +101,7 @@ async fn writes_wait_while_the_file_is_gone_and_are_stored_when_it_is_back() {
             store.record(up(scan, device(2), &[80])).await
         })
     };
-    assert!(store.prune(None).await.is_err(), "nothing is told to be done that would be lost");
+    assert!(store.prune(None).await.is_err(), "it must not report success for a change that would be lost");
     let mut copy = tempfile::NamedTempFile::new().unwrap();
     std::io::copy(&mut store.backup().await.unwrap(), &mut copy).unwrap();
     let saved = Connection::open(copy.path()).unwrap();
@@ -117,7 +117,7 @@ async fn writes_wait_while_the_file_is_gone_and_are_stored_when_it_is_back() {
     assert_sound(&bench.path());
 }
 
-/// The log keeps its name, and SQLite would put it into whatever database has the name of its own.
+/// The log keeps its name, and SQLite would merge it into any database with the name of its own.
 #[tokio::test]
 async fn a_replacement_file_is_not_damaged_by_the_old_log() {
     let bench = Bench::new(WATCHFUL);
@@ -131,7 +131,7 @@ async fn a_replacement_file_is_not_damaged_by_the_old_log() {
     }
     fs::rename(&backup, bench.path()).unwrap();
     until(&store, |health| *health == StoreHealth::Replaced(bench.path())).await;
-    // Whatever has noticed it first: the writer does so, too, and puts the log where it belongs.
+    // Whichever thread noticed it first, the writer notices it, too, and merges the log into its own file.
     let log = bench.path().with_extension("db-wal");
     let emptied = async {
         while fs::metadata(&log).unwrap().len() > 0 {
@@ -139,7 +139,7 @@ async fn a_replacement_file_is_not_damaged_by_the_old_log() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), emptied).await.expect("in time");
-    // As after a kill: what is there is opened, while those that have the other open close nothing.
+    // As after a kill: the present file is opened, while the processes that have the other file open close nothing.
     let images = tempfile::tempdir().unwrap();
     for suffix in ["", "-wal"] {
         let name = format!("{FILE_NAME}{suffix}");
@@ -157,7 +157,7 @@ async fn a_replacement_file_is_not_damaged_by_the_old_log() {
     assert_sound(&bench.path());
 }
 
-/// On a Pi's card the file is read for a minute or more; stopping does not wait for that.
+/// On a Pi's card reading the file takes a minute or more; stopping does not wait for that.
 #[tokio::test]
 async fn a_running_check_does_not_delay_the_stop() {
     let bench = Bench::new(EAGER);

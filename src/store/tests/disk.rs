@@ -1,4 +1,4 @@
-//! When and how the disk is written, and what happens when it takes nothing.
+//! When and how the disk is written, and what happens while it accepts no writes.
 
 use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt};
 
@@ -33,7 +33,7 @@ async fn hosts_that_finish_together_share_a_commit() {
     assert_eq!(commits(&bench), before + 1);
 }
 
-/// The pace is an hour and the clock stands still: a host that waited for it would wait for ever.
+/// The pace is an hour and the clock does not advance: a host that waited for it would never be committed.
 #[tokio::test]
 async fn the_first_host_of_a_scan_does_not_wait_for_company() {
     let bench = Bench::new(LAZY);
@@ -46,7 +46,7 @@ async fn the_first_host_of_a_scan_does_not_wait_for_company() {
 
 #[tokio::test]
 async fn a_lone_host_waits_no_longer_than_the_pace() {
-    // The clock stands still: only the pace can end the wait.
+    // The clock does not advance: only the pace can end the wait.
     let bench = Bench::new(Pace { commit: Duration::from_millis(30), ..LAZY });
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -55,7 +55,7 @@ async fn a_lone_host_waits_no_longer_than_the_pace() {
     assert_eq!(store.macs().await.unwrap().len(), 2);
 }
 
-/// The promise on which the card's life rests.
+/// The life of the card depends on this limit.
 #[tokio::test]
 async fn an_unchanged_host_costs_two_pages_of_log_and_one_short_row() {
     const HOSTS: u8 = 40;
@@ -112,7 +112,7 @@ async fn a_full_disk_loses_nothing_and_recovers_by_itself() {
     let mut health = store.health();
     let scan = run(&store).await;
 
-    // More hosts than the batch and the queue hold, so that the last ones have to wait to be taken.
+    // More hosts than the batch and the queue hold, so that the last ones have to wait for a place.
     let hosts = 400_u16;
     let ports = |host: u16| (0..200).map(|n| host + 150 * n).collect::<Vec<u16>>();
     let mac_of = |host: u16| Mac::new([2, 0, 0, 0, host.to_be_bytes()[0], host.to_be_bytes()[1]]);
@@ -124,7 +124,7 @@ async fn a_full_disk_loses_nothing_and_recovers_by_itself() {
     };
     let relief = async {
         health.wait_for(|health| *health == StoreHealth::Full).await.unwrap();
-        // Reads go on, and what they see is whole.
+        // Reads continue and see complete data.
         let served = store.macs().await.unwrap();
         assert!(served.len() < usize::from(hosts), "the disk was not full");
         outside.execute_batch("DROP TABLE ballast").unwrap();
@@ -185,7 +185,7 @@ async fn closing_commits_what_is_queued() {
     let bench = Bench::new(LAZY);
     let (store, threads) = bench.open();
     let scan = run(&store).await;
-    // Whoever comes next waits for company.
+    // The next change waits for others.
     store.record(up(scan, device(2), &[22])).await.unwrap();
     let recorded = tokio::spawn({
         let store = store.clone();
@@ -202,7 +202,7 @@ async fn closing_commits_what_is_queued() {
     assert_eq!(store.macs().await.unwrap(), [mac(1), mac(2)]);
 }
 
-/// What a power cut leaves: the files as they are at some moment, in the middle of writing.
+/// Simulates a power cut: the files at some moment in the middle of writing.
 #[tokio::test]
 async fn a_copy_made_at_any_moment_has_every_acknowledged_host() {
     let bench = Bench::new(EAGER);
@@ -234,8 +234,8 @@ async fn a_copy_made_at_any_moment_has_every_acknowledged_host() {
         let acknowledged = acknowledged.lock().unwrap().clone();
         let outside = bench.outside();
         let copied = tokio::task::spawn_blocking(move || {
-            // Copying two files takes time, a power cut none. A reader keeps the log from being begun
-            // anew in between, so the copy is one that a power cut could have left.
+            // Copying two files takes time, a power cut none. A reader keeps the log from being restarted in between,
+            // so a power cut could have left this copy.
             outside.execute_batch("BEGIN; SELECT count(*) FROM scans;").unwrap();
             fs::copy(&path, &copy).unwrap();
             fs::copy(path.with_extension("db-wal"), copy.with_extension("db-wal")).unwrap();

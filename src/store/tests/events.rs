@@ -1,11 +1,11 @@
-//! What is describe to have changed, once it is certain.
+//! Change events, which are reported once they are confirmed.
 
 use super::*;
 use crate::model::unconfirmed::Unconfirmed;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A device whose ports 1 to 100 are looked at again and again.
+/// A device whose ports 1 to 100 are scanned repeatedly.
 struct Watched {
     bench: Bench,
     store: Store,
@@ -22,7 +22,7 @@ impl Watched {
         Self { bench, store, _threads: threads, scan, device: device(1) }
     }
 
-    /// What a look at these ports tells anew.
+    /// Scans these ports and returns the new events.
     async fn look(&self, covered: &str, open: &[u16]) -> Vec<String> {
         let mut observation = up(self.scan, self.device.clone(), open);
         observation.report.coverage = covered.parse().unwrap();
@@ -56,9 +56,9 @@ impl Watched {
     }
 }
 
-fn describe(events: &ChangeEvent) -> String {
-    let ports = events.kind.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
-    format!("{}{ports}{}", events.kind.as_str(), if events.alert { "!" } else { "" })
+fn describe(event: &ChangeEvent) -> String {
+    let ports = event.kind.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
+    format!("{}{ports}{}", event.kind.as_str(), if event.alert { "!" } else { "" })
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_second_scan_reports_a_change_and_an_unexpected_one_alerts() {
     assert_eq!(watched.look("70", &[]).await, [""; 0], "less than a minute later");
     watched.bench.clock.pass(MINUTE);
     assert_eq!(watched.look("70", &[]).await, ["closed 70!"]);
-    // Back to what is expected: worth a line, no alarm.
+    // Back to the expected state: an event, but no alert.
     assert_eq!(watched.look("70", &[70]).await, [""; 0]);
     assert_eq!(watched.look("70", &[70]).await, ["opened 70"]);
     assert!(watched.unconfirmed().await.is_empty());

@@ -1,4 +1,4 @@
-//! What is expected is kept, replaced, taken back, and found again.
+//! Expectations are stored, replaced, removed and found again.
 
 use super::*;
 use crate::model::{
@@ -35,7 +35,7 @@ async fn the_last_written_expectation_replaces_and_applies() {
         (Some(Closed), Some(Known { state: Open, scan: scan.0 }))
     );
     assert_eq!(found[0].comment, "since 22");
-    // Written again, that of the MAC is the later one; and so it stays.
+    // When written again, the expectation of the MAC is the later one, and stays so.
     store.expect(vec![update(mac, 22, Some(Open))]).await.unwrap();
     assert_eq!(differences(&store).await, []);
     drop(store);
@@ -62,7 +62,7 @@ async fn expectations_of_unknown_devices_match_no_known_device() {
     let of_unknown_devices = store.expectations_of_unknown_devices(0).await.unwrap().rows;
     let devices: Vec<_> = of_unknown_devices.iter().map(|row: &Expectation| row.device.to_string()).collect();
     assert_eq!(devices, unknown);
-    // Known, but never looked at: the port is missing and its state is not known.
+    // Known, but never scanned: the port is missing and its state is unknown.
     let hosts = store.host_states(0, 128).await.unwrap().rows;
     for host in hosts {
         let found = host.expected.differences(&host.standings, &PortSet::default());

@@ -1,4 +1,4 @@
-//! What is remembered of whom, and in which order.
+//! The history of devices, and its order.
 
 use super::*;
 
@@ -66,7 +66,7 @@ async fn the_last_recorded_observation_is_the_newest_whatever_the_clock_says() {
     store.record(early).await.unwrap();
     assert_eq!(open_ports(&store, &device(1).key()).await, Some(vec![80]));
 
-    // The same after a restart, with a scan that began before but ends after.
+    // The same after a restart, with a scan that began before it and ends after it.
     drop(store);
     join(threads).unwrap();
     let (store, _threads) = bench.open();
@@ -93,7 +93,7 @@ async fn a_mac_keeps_its_history_wherever_it_goes() {
     assert_eq!(bench.count("SELECT count(*) FROM devices"), 1);
     assert_eq!(bench.count("SELECT count(*) FROM endpoints"), 2);
 
-    // Another MAC at the old address is another device; what is told of the address without a MAC is its.
+    // Another MAC at the old address is another device; a report of the address without a MAC belongs to it.
     let heir = Device { mac: Some(mac(9)), ..device(1) };
     store.record(up(scan, heir.clone(), &[80])).await.unwrap();
     let nameless = Device { mac: None, ..device(1) };
@@ -143,7 +143,7 @@ async fn last_seen_is_written_hourly_and_changes_at_once() {
         .await
         .unwrap();
     assert_eq!(last_seen(), first + 3_601_000);
-    // A source that does not know the name is no news, and takes nothing away.
+    // A source without the name reports no change and deletes nothing.
     bench.clock.pass(Duration::from_secs(1));
     store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     assert_eq!(last_seen(), first + 3_601_000);
@@ -201,7 +201,7 @@ async fn a_failing_change_does_not_affect_others() {
     assert_eq!(bench.count("SELECT count(*) FROM devices"), 1);
 }
 
-/// The trigger makes SQLite fail as it would on a fault of ours: not the disk's, and no constraint.
+/// The trigger makes SQLite fail as it would after a bug of ours: not because of the disk, and not on a constraint.
 #[tokio::test]
 async fn a_change_that_always_fails_blocks_no_other() {
     let bench = Bench::new(LAZY);

@@ -1,4 +1,4 @@
-//! One thing on the network is one row, whatever is told of it in whatever order.
+//! One device on the network is one row, whatever is reported of it in any order.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ fn look(scan: ScanId, device: Device, when: Timestamp, covered: &str, open: &[u1
     Observation { started: when, finished: when, ..observation }
 }
 
-/// The devices as they are shown: MAC or "-", and the addresses that each has with what is open there.
+/// The devices in text form: MAC or "-", and the addresses of each with the open ports there.
 async fn rows(store: &Store) -> Vec<String> {
     let hosts = store.hosts(0, 128).await.unwrap().rows;
     let row = |host: &Host| {
@@ -35,9 +35,9 @@ async fn rows(store: &Store) -> Vec<String> {
 
 async fn events(store: &Store) -> Vec<String> {
     let changes = store.change_events(ChangeFilter::default()).await.unwrap().rows;
-    let line = |changes: &ChangeEvent| {
-        let ports = changes.kind.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
-        format!("{} {}{ports}", changes.device, changes.kind.as_str())
+    let line = |change: &ChangeEvent| {
+        let ports = change.kind.ports().map(|(_, ports)| format!(" {ports}")).unwrap_or_default();
+        format!("{} {}{ports}", change.device, change.kind.as_str())
     };
     changes.iter().map(line).collect()
 }
@@ -84,7 +84,7 @@ async fn a_row_known_by_its_address_becomes_that_of_the_mac_found_there_with_its
     assert_eq!(host.words, Annotation { name: Some("nas".into()), note: Some("in the attic".into()) });
     let states = store.host_states(0, 128).await.unwrap().rows;
     assert!(states[0].expected.is(Protocol::Tcp, 22, PortState::Open));
-    assert_eq!(events(&store).await, ["02:00:00:00:00:07 new"], "told once, and by the name it has now");
+    assert_eq!(events(&store).await, ["02:00:00:00:00:07 new"], "reported once, and by the name it has now");
 }
 
 #[tokio::test]
@@ -138,8 +138,8 @@ async fn each_address_has_its_own_ports_and_an_opening_is_reported_once_per_devi
     looked(2, &[22, 90]).await;
     looked(1, &[22]).await;
     looked(1, &[22]).await;
-    let told = ["02:00:00:00:00:07 new", "02:00:00:00:00:07 opened 90", "02:00:00:00:00:07 closed 80"];
-    assert_eq!(events(&store).await, told);
+    let expected = ["02:00:00:00:00:07 new", "02:00:00:00:00:07 opened 90", "02:00:00:00:00:07 closed 80"];
+    assert_eq!(events(&store).await, expected);
     assert_eq!(rows(&store).await, ["7 .1:22 .2:22,90"]);
 }
 
@@ -150,7 +150,7 @@ async fn detects_a_move_that_happened_between_scans() {
     let scan = run(&store).await;
     store.record(look(scan, at(1, Some(7)), bench.clock.wall(), "1-100", &[22])).await.unwrap();
     bench.clock.pass(24 * HOUR);
-    // The new address is looked at before the old one.
+    // The new address is scanned before the old one.
     store.record(look(scan, at(2, Some(7)), bench.clock.wall(), "1-100", &[22])).await.unwrap();
     assert_eq!(rows(&store).await, ["7 .1:22 .2:22"]);
     store.record(ended(scan, at(1, None), HostStatus::Down)).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_scanned_device_counts_as_seen_and_is_not_forgotten() {
     store.record(look(scan, at(1, Some(1)), now, "1-100", &[])).await.unwrap();
     let partial = Observation { finished: now, ..ended(scan, at(2, Some(2)), HostStatus::Partial) };
     store.record(partial).await.unwrap();
-    // Credited to the device that has the address, and to one that is looked at elsewhere.
+    // Credited to the device that has the address, and to one that is scanned elsewhere.
     store.record(look(import, at(4, None), now, "1-100", &[])).await.unwrap();
     store.record(look(scan, at(55, Some(5)), now, "1-100", &[])).await.unwrap();
     let unseen = store.unseen_since(now - 30 * 24 * HOUR).await.unwrap();
@@ -186,25 +186,25 @@ async fn a_scanned_device_counts_as_seen_and_is_not_forgotten() {
     assert_eq!(seen, [true, true, false, true, true]);
 }
 
-/// Something on the network, which does not change: its MAC, as far as neighbours can tell it, and its addresses.
+/// An unchanging device on the network: its MAC, if neighbours can see it, and its addresses.
 #[derive(Clone, Debug)]
 struct Thing {
     mac: Option<u8>,
     addresses: Vec<u8>,
 }
 
-/// What is told of a thing.
+/// A report about a device.
 #[derive(Clone, Debug)]
 enum Telling {
-    /// A feed that knows MACs names all of its addresses.
+    /// A feed with MACs names all of its addresses.
     Feed,
-    /// A list of hosts names one of its addresses, and no MAC.
+    /// A list of hosts names one of its addresses, without a MAC.
     List(usize),
-    /// Our own look at one of its addresses.
+    /// Our own scan of one of its addresses.
     Look(usize),
-    /// An import, so many hours old, of one of its addresses; with the MAC, if there is one to tell, or without.
+    /// An import, so many hours old, of one of its addresses, with the MAC, if there is one, or without it.
     Import(usize, bool, u8),
-    /// Our own look at an address that nothing has.
+    /// Our own scan of an address that no device has.
     Vain(u8),
 }
 
@@ -233,7 +233,7 @@ impl Thing {
         (0..self.addresses.len()).map(|index| self.at(index, true)).collect()
     }
 
-    /// What is open at one of its addresses: a port of the thing and one of the address.
+    /// The open ports at one of its addresses: one of the device and one of the address.
     fn open(&self, index: usize) -> Vec<u16> {
         let address = self.addresses[index % self.addresses.len()];
         vec![22, 100 + u16::from(address)]
@@ -254,7 +254,7 @@ proptest! {
             BeginScan { id, scanner, kind, ports, started }.apply(&transaction).unwrap();
         }
         let things = things();
-        let mut told = BTreeSet::new();
+        let mut reported = BTreeSet::new();
         for ((index, telling), seq) in tellings.into_iter().zip(1..) {
             bench.clock.pass(Duration::from_secs(600));
             let now = bench.clock.wall();
@@ -272,7 +272,7 @@ proptest! {
                 Telling::Vain(last) => record(ended(own, at(last, None), HostStatus::Down)),
             };
             if !matches!(telling, Telling::Vain(_)) {
-                told.insert(index);
+                reported.insert(index);
             }
             made.unwrap();
             let shared = "SELECT count(*) FROM (SELECT 1 FROM endpoints WHERE held = 'now'
@@ -281,12 +281,12 @@ proptest! {
             let homeless = "SELECT count(*) FROM devices WHERE id NOT IN (SELECT device FROM endpoints WHERE held = 'now')";
             prop_assert_eq!(count(&transaction, homeless), 0);
         }
-        // By now every feed has told, and every address that a device has was looked at.
+        // By now every feed has reported, and every address of a device was scanned.
         let now = bench.clock.wall();
-        let all = told.iter().map(|index| things[*index].all()).collect();
+        let all = reported.iter().map(|index| things[*index].all()).collect();
         RecordSightings { devices: all, at: now }.apply(&transaction).unwrap();
         let mut seq = 1000;
-        for thing in told.iter().map(|index| &things[*index]) {
+        for thing in reported.iter().map(|index| &things[*index]) {
             for index in 0..thing.addresses.len() {
                 seq += 1;
                 let observation = look(own, thing.at(index, true), now, "1-200", &thing.open(index));
@@ -305,7 +305,7 @@ proptest! {
             found.push((mac, address, open.to_string()));
         }
         found.sort();
-        let mut expected: Vec<_> = told.iter().flat_map(|index| {
+        let mut expected: Vec<_> = reported.iter().flat_map(|index| {
             let thing = &things[*index];
             (0..thing.addresses.len()).map(|at| {
                 let device = thing.at(at, true);
@@ -315,7 +315,7 @@ proptest! {
         }).collect();
         expected.sort();
         prop_assert_eq!(found, expected);
-        prop_assert_eq!(count(&transaction, "SELECT count(*) FROM devices"), i64::try_from(told.len()).unwrap());
+        prop_assert_eq!(count(&transaction, "SELECT count(*) FROM devices"), i64::try_from(reported.len()).unwrap());
     }
 }
 
@@ -326,13 +326,13 @@ async fn a_device_that_is_only_reported_has_no_row_before_it_answers() {
     store.record_sightings(Vec::new(), vec![at(1, Some(1)), at(2, None)]).await.unwrap();
     assert_eq!(store.hosts(0, 128).await.unwrap().rows, []);
     assert_eq!(store.known_among(vec![at(1, Some(1))]).await.unwrap(), KnownDevices::default());
-    let told = vec![at(1, Some(1)), at(2, None), at(9, Some(9))];
+    let reported = vec![at(1, Some(1)), at(2, None), at(9, Some(9))];
     store.record_sightings(vec![at(1, None), at(2, None)], Vec::new()).await.unwrap();
-    store.record_sightings(Vec::new(), told.clone()).await.unwrap();
+    store.record_sightings(Vec::new(), reported.clone()).await.unwrap();
     let hosts = store.hosts(0, 128).await.unwrap().rows;
     let macs: Vec<_> = hosts.iter().map(|host| (host.device.address.clone(), host.device.mac)).collect();
     let expected = [at(1, Some(1)), at(2, None)].map(|device| (device.address, device.mac));
     assert_eq!(macs, expected, "a row that was known by its address alone has learned its MAC");
-    let known = store.known_among(told).await.unwrap();
+    let known = store.known_among(reported).await.unwrap();
     assert_eq!((known.total, known.endpoints.len(), known.devices.len()), (2, 2, 2));
 }

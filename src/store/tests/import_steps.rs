@@ -1,4 +1,4 @@
-//! Imports are stored in short steps, between which others write, and what is cut short is completed.
+//! Imports are stored in short steps, between which other writes proceed, and an interrupted import is completed.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use crate::store::{
     import::{self, Arrival, Begun},
 };
 
-/// More hosts than go to the writer at once.
+/// More hosts than are sent to the writer at once.
 const MANY: u16 = 300;
 
 const DIGEST: [u8; 32] = [7; 32];
@@ -40,7 +40,7 @@ fn hosts(count: u16) -> impl Iterator<Item = io::Result<ImportedHost>> {
     (0..count).map(|number| Ok(host(number)))
 }
 
-/// Imports on a thread of its own, as it has to be.
+/// Imports on a thread of its own, as required.
 async fn import(
     store: &Store,
     hosts: impl Iterator<Item = io::Result<ImportedHost>> + Send + 'static,
@@ -49,7 +49,7 @@ async fn import(
     tokio::task::spawn_blocking(move || store.import(report(), hosts)).await.unwrap()
 }
 
-/// What is done while the host with this number is made.
+/// Runs a function while the host with this number is made.
 fn paused_at(
     number: u16,
 ) -> (impl Iterator<Item = io::Result<ImportedHost>>, mpsc::Receiver<()>, mpsc::Sender<()>) {
@@ -64,7 +64,7 @@ fn paused_at(
     (hosts, at_it, go_on)
 }
 
-/// A clock on which ten milliseconds pass whenever it is looked at.
+/// A clock that advances by ten milliseconds whenever it is read.
 struct TickingClock(AtomicU64);
 
 impl Clock for TickingClock {
@@ -95,7 +95,7 @@ fn a_step_takes_no_further_host_after_its_time() {
         left = import::store(&mut connection, &mut state, scan, left).unwrap();
         steps.push(before - left.len());
     }
-    // 25 ms are over at the third look at the clock after the one at the beginning.
+    // 25 ms are over at the third reading of the clock after the one at the beginning.
     assert_eq!(steps, [3, 3, 3, 3, 3, 3, 2]);
     assert_eq!(count(&connection, "SELECT count(*) FROM observations"), 20);
 }
@@ -118,7 +118,7 @@ async fn other_writes_proceed_during_an_import() {
     let imported = importing.await.unwrap().unwrap();
     assert_eq!(imported, Imported::New(ScanId(report().started.as_second())));
     assert_eq!(ids().await, [imported.scan(), own]);
-    // That our scan began meanwhile makes no host of the import old news.
+    // Our scan that began during the import does not make the import's hosts old.
     assert_eq!(bench.count("SELECT count(*) FROM changes WHERE kind = 'new'"), i64::from(MANY) + 1);
     assert_eq!(bench.count("SELECT count(*) FROM devices WHERE presence = 'there'"), i64::from(MANY) + 1);
     assert_eq!(bench.count("SELECT count(DISTINCT seq) FROM observations"), i64::from(MANY) + 1);
@@ -158,7 +158,7 @@ async fn an_import_interrupted_by_a_crash_is_completed_too() {
         move || store.import(report(), hosts_until)
     });
     tokio::task::spawn_blocking(move || at_it.recv().unwrap()).await.unwrap();
-    // The store ends in the middle, as with the process.
+    // The store ends in the middle, as if the process were killed.
     drop(store);
     join(threads).unwrap();
     go_on.send(()).unwrap();
@@ -171,7 +171,7 @@ async fn an_import_interrupted_by_a_crash_is_completed_too() {
     import(&store, hosts(MANY)).await.unwrap();
     assert_eq!(bench.count("SELECT count(*) FROM scans WHERE status = 'complete'"), 1);
     assert_eq!(bench.count("SELECT count(*) FROM observations"), i64::from(MANY));
-    assert_eq!(bench.count("SELECT count(*) FROM changes"), i64::from(MANY), "nothing is told twice");
+    assert_eq!(bench.count("SELECT count(*) FROM changes"), i64::from(MANY), "nothing is reported twice");
 }
 
 /// A server with two addresses in one report: nmap begins with both at once, or with either first, and the server may

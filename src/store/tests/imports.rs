@@ -1,4 +1,4 @@
-//! Other people's scans take their places among ours by their time.
+//! Imported scans are ordered among ours by their time.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ fn at(minutes: i64) -> Timestamp {
     "2026-03-01T10:00:00Z".parse::<Timestamp>().unwrap() + Duration::from_secs(60 * minutes.unsigned_abs())
 }
 
-/// A look at this device that was begun and ended so many minutes after ten o'clock.
+/// An observation of this device that began and ended so many minutes after ten o'clock.
 fn look(scan: ScanId, device: Device, minutes: i64, covered: &str, open: &[u16]) -> Observation {
     let mut observation = up(scan, device, open);
     observation.report.coverage = covered.parse().unwrap();
@@ -36,17 +36,17 @@ async fn an_older_import_supplies_only_ports_that_nothing_newer_covers() {
     store.record(look(other, device(1), 15, "40-200", &[45, 80, 150])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "22,80,150");
     assert_eq!(bench.count("SELECT latest_seq FROM endpoints"), 2);
-    // Older still than all of ours.
+    // Even older than all of ours.
     store.record(look(other, device(1), 5, "1-300", &[1, 99, 199, 299])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "22,80,150,299");
-    // Newer than all: it is the latest, and only ports of its own are closed by it.
+    // Newer than all: it is the latest, and closes only ports of its own.
     store.record(look(other, device(1), 30, "22,150", &[])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "80,299");
     assert_eq!(bench.count("SELECT latest_seq FROM endpoints"), 5);
-    // Stored after it, but begun before.
+    // Stored after it, but begun earlier.
     store.record(look(own, device(1), 25, "150", &[150])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "80,299");
-    // Ours follow each other, whatever the clock says: this one is the newest, and was made before it was set.
+    // Ours are ordered by sequence, whatever the clock says: this one is the newest, although the clock was not set yet.
     let unset = Timestamp::UNIX_EPOCH;
     let unset = Observation { started: unset, ..look(own, device(1), 0, "150", &[150]) };
     store.record(unset).await.unwrap();
@@ -77,14 +77,14 @@ async fn an_import_without_macs_belongs_to_the_device_that_had_the_address() {
     store.record(look(other, without_mac(1), 240, "1-100", &[20, 21])).await.unwrap();
     let changes = store.change_events(ChangeFilter::default()).await.unwrap().rows;
     assert_eq!(
-        changes.last().map(|changes| &changes.device),
+        changes.last().map(|change| &change.device),
         Some(&heir.key()),
-        "told of the one it is about"
+        "reported for the device that it concerns"
     );
-    // Nobody knows who had this one.
+    // The holder of this address at that time is unknown.
     store.record(look(other, without_mac(5), 30, "1-100", &[30])).await.unwrap();
     assert_eq!(open_now(&store, &without_mac(5)).await.unwrap(), "30");
-    // A MAC is seen there: it is one device, which was known by its address alone.
+    // A MAC is seen there: both are one device, which was known only by its address.
     store.record_sightings(vec![device(5)], Vec::new()).await.unwrap();
     assert_eq!(open_now(&store, &without_mac(5)).await, None);
     assert_eq!(open_now(&store, &device(5)).await.unwrap(), "30");
@@ -147,8 +147,8 @@ async fn old_imports_move_no_device_and_report_nothing() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Against the naive model: every look kept, and a port asked of all in the order of their places. Ours are
-    /// made one a minute; imports are of any time, and come in any order.
+    /// Compares with the naive model: every observation is kept, and a port is looked up in all of them in their order.
+    /// Ours are made one a minute; imports have any time and come in any order.
     #[test]
     fn the_state_is_that_of_all_observations_in_order_of_time(
         looks in prop::collection::vec(
@@ -163,7 +163,7 @@ proptest! {
             let (scanner, ports, started) = ("lan".to_owned(), "1-40".to_owned(), at(0));
             BeginScan { id, scanner, kind, ports, started }.apply(&transaction).unwrap();
         }
-        // By time; of the same time ours comes first, then in the order of their coming.
+        // By time; at the same time ours comes first, then in the order of arrival.
         let mut naive: BTreeMap<(i64, bool, i64), (PortSet, Vec<u16>)> = BTreeMap::new();
         let mut minute = 0;
         for ((imported, (first, more), open), seq) in looks.into_iter().zip(1..) {

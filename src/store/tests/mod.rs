@@ -1,4 +1,4 @@
-//! The store on real files: what is written is there, in order, and stays there.
+//! The store on real files: written data is there, in order, and stays there.
 
 mod ahead;
 mod damage;
@@ -95,7 +95,7 @@ impl Bench {
         Store::open_at_pace(&self.path(), self.clock.clone(), self.pace).unwrap()
     }
 
-    /// A look from outside, as the `sqlite3` shell would.
+    /// A connection from outside, as the `sqlite3` shell would have.
     fn outside(&self) -> Connection {
         let connection = Connection::open(self.path()).unwrap();
         connection.busy_timeout(Duration::from_secs(5)).unwrap();
@@ -156,7 +156,7 @@ fn ended(scan: ScanId, device: Device, status: HostStatus) -> Observation {
     observation
 }
 
-/// What stands of a device's TCP ports, if it is told of at all.
+/// The state of a device's TCP ports, if it has any.
 async fn open_now(store: &Store, device: &Device) -> Option<String> {
     let page = store.host_states(0, 128).await.unwrap();
     let host = page.rows.into_iter().find(|host| host.device.key() == device.key())?;

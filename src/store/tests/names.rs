@@ -1,4 +1,4 @@
-//! What devices are called, and by whom.
+//! The names of devices, and their sources.
 
 use super::*;
 use crate::model::NameSource;
@@ -9,7 +9,7 @@ fn heard(device: &Device, source: NameSource, name: &str) -> NameLookup {
 }
 
 /// `source name` of each name of the only device, by precedence.
-async fn told(store: &Store) -> Vec<String> {
+async fn names(store: &Store) -> Vec<String> {
     let mut hosts = store.hosts(0, 128).await.unwrap().rows;
     let mut host = hosts.pop().unwrap();
     assert_eq!(store.names().await.unwrap().remove(&host.row.unwrap()).unwrap_or_default(), host.names);
@@ -21,10 +21,10 @@ async fn told(store: &Store) -> Vec<String> {
 async fn each_source_has_a_name_of_its_own() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
-    // Heard before anybody has written down that it is there.
+    // Recorded before the device has a row.
     store.record_names(vec![heard(&device(1), NameSource::Dns, "host-1.lan")]).await.unwrap();
     store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
-    assert_eq!(told(&store).await, ["dns host-1.lan"]);
+    assert_eq!(names(&store).await, ["dns host-1.lan"]);
 
     bench.clock.pass(Duration::from_secs(60));
     let both = vec![
@@ -42,13 +42,13 @@ async fn each_source_has_a_name_of_its_own() {
         .annotate(host.row.unwrap(), AnnotationPatch { name: Some(Some("my nas".to_owned())), note: None })
         .await
         .unwrap();
-    assert_eq!(told(&store).await, ["owner my nas", "feed box", "mdns nas.local", "dns nas.lan"]);
+    assert_eq!(names(&store).await, ["owner my nas", "feed box", "mdns nas.local", "dns nas.lan"]);
     let host = store.host(&device(1).key()).await.unwrap().unwrap();
     let at = |source| host.names.iter().find(|name| name.source == source).unwrap().at;
     let now = Some(bench.clock.wall());
     assert_eq!([at(NameSource::Feed), at(NameSource::Mdns), at(NameSource::Owner)], [now, now, None]);
 
-    // A feed says the same again and again: since when is what there is to know.
+    // A feed repeats the same name; only the date of the first report is useful.
     bench.clock.pass(Duration::from_secs(7200));
     store
         .record_sightings(vec![Device { name: Some("box".to_owned()), ..device(1) }], Vec::new())
@@ -81,7 +81,7 @@ async fn version_4_keeps_the_names_that_it_has() {
     .unwrap();
     drop(old);
     let (store, _threads) = bench.open();
-    assert_eq!(told(&store).await, ["owner my nas", "feed box"]);
+    assert_eq!(names(&store).await, ["owner my nas", "feed box"]);
     let host = store.hosts(0, 128).await.unwrap().rows.pop().unwrap();
     assert!(host.names.iter().all(|name| name.at.is_none()), "no date was stored: {host:?}");
 }
@@ -110,7 +110,7 @@ async fn a_device_with_two_addresses_does_not_move_between_them() {
         );
         bench.clock.pass(MINUTE);
     }
-    // Whichever of them is looked at.
+    // Whichever of them is scanned.
     for device in [&two, &one, &two] {
         store.record(up(scan, device.clone(), &[22])).await.unwrap();
         store.record_sightings(vec![one.clone(), two.clone()], Vec::new()).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_device_with_two_addresses_does_not_move_between_them() {
     let addresses: Vec<String> = host.addresses.iter().map(|lived| lived.address.to_string()).collect();
     assert_eq!((host.device.address, addresses.len()), (one.address.clone(), 2), "{addresses:?}");
 
-    // The first goes unseen: for a day and a half it may only be missed, and then the device has left it.
+    // The first is not seen: for a day and a half it may just have been missed; then the device has left it.
     let main = async || store.host(&one.key()).await.unwrap().unwrap().device.address;
     for hour in 1..=37 {
         bench.clock.pass(60 * MINUTE);
@@ -130,7 +130,7 @@ async fn a_device_with_two_addresses_does_not_move_between_them() {
     }
     store.record_sightings(vec![one.clone(), two.clone()], Vec::new()).await.unwrap();
     assert_eq!(bench.count(MOVES), 1);
-    // Of one address and another in its place, one that it had makes no difference.
+    // If an address is replaced by another, a former address makes no difference.
     store.record_sightings(vec![two.clone(), at("192.0.2.8")], Vec::new()).await.unwrap();
     assert_eq!(bench.count(MOVES), 2);
 }

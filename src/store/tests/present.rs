@@ -1,4 +1,4 @@
-//! A port is what the newest look says that covered it.
+//! The state of a port is that of the newest observation which covered it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::store::{change::Change, record::RecordObservation, scans::BeginScan};
 
-/// A look at these ports only, of which these are open.
+/// An observation of only these ports, of which these are open.
 fn narrow(scan: ScanId, covered: &str, open: &[u16]) -> Observation {
     let mut observation = up(scan, device(1), open);
     observation.report.coverage = covered.parse().unwrap();
     observation
 }
 
-/// Of how many looks the present state is put together.
+/// The number of observations that supply the current state.
 fn contributors(bench: &Bench) -> i64 {
     bench.count("SELECT count(*) FROM current")
 }
@@ -38,7 +38,7 @@ async fn a_narrower_scan_hides_nothing() {
     }
     let ages = store.ages().await.unwrap();
     assert_eq!(ages, [(device(1), "2026-03-01T10:00:00Z".parse().unwrap())]);
-    // What covers nothing new supersedes nothing, and neither does a look that came to no end.
+    // An observation that covers nothing new supersedes nothing, and neither does an incomplete one.
     store.record(ended(part, device(1), HostStatus::Partial)).await.unwrap();
     drop(store);
     join(threads).unwrap();
@@ -84,7 +84,7 @@ async fn each_protocol_has_its_own_ports() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Against the naive model, which keeps every look and asks them all.
+    /// Compares with the naive model, which keeps every observation and evaluates them all.
     #[test]
     fn the_state_is_that_of_all_observations_together(
         looks in prop::collection::vec(
@@ -98,7 +98,7 @@ proptest! {
         let (scan, started) = (ScanId(1), bench.clock.wall());
         let (scanner, ports) = ("lan".to_owned(), "1-27".to_owned());
         BeginScan { id: scan, scanner, kind: ScanKind::Run, ports, started }.apply(&transaction).unwrap();
-        // For every port: the look that covered it last, and whether it was open then.
+        // For every port: the observation that covered it last, and whether it was open then.
         let mut naive: BTreeMap<u16, (i64, bool)> = BTreeMap::new();
         for ((ranges, open), seq) in looks.into_iter().zip(1..) {
             let coverage = PortSet::from_ranges(ranges.into_iter().map(|(at, more)| (at, at + more)));
@@ -120,7 +120,7 @@ proptest! {
     }
 }
 
-/// What a device's state is read from is all that reading it costs.
+/// Reading a device's state costs only reading its contributors.
 #[tokio::test]
 async fn reading_costs_the_same_after_any_number_of_scans() {
     let bench = Bench::new(LAZY);

@@ -1,10 +1,10 @@
-//! What is dropped was of no use to the present, and what is of use is not dropped.
+//! Pruning deletes only data that the current state does not need.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A look at these ports only, of which these are open.
+/// An observation of only these ports, of which these are open.
 fn look(scan: ScanId, last: u8, covered: &str, open: &[u16]) -> Observation {
     let mut observation = up(scan, device(last), open);
     observation.report.coverage = covered.parse().unwrap();
@@ -31,7 +31,7 @@ async fn only_observations_that_supply_current_state_stay() {
     store.record(ended(running, device(2), HostStatus::Down)).await.unwrap();
     let before = states(&store).await;
 
-    // 1-100 was looked at twice, and 80,443 is still what the last but one says of 80.
+    // The first scan of 1-100 is superseded; the scan of 80,443 still supplies port 80.
     let all = Pruned { looks: 1, scans: 1 };
     assert_eq!(store.would_prune(None).await.unwrap(), all);
     assert_eq!(store.would_prune(Some(scans[0])).await.unwrap(), Pruned::default(), "nothing is as old");
@@ -66,7 +66,7 @@ async fn a_device_is_forgotten_with_all_its_observations() {
     assert!(!store.forget(host.row.unwrap()).await.unwrap());
     assert_eq!(store.host(&device(1).key()).await.unwrap(), None);
     assert_eq!(store.macs().await.unwrap(), [mac(2)]);
-    // Seen again within the hour, it is written again all the same.
+    // Seen again within the hour, it is written again nevertheless.
     store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     assert!(store.host(&device(1).key()).await.unwrap().is_some());
     drop(store);
@@ -126,7 +126,7 @@ async fn annotations_stay_until_they_are_deleted() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever was looked at in whatever order, pruning changes nothing of the present.
+    /// For any observations in any order, pruning leaves the current state unchanged.
     #[test]
     fn pruning_does_not_change_current_state(
         looks in prop::collection::vec((0..4_usize, 1..4_u8, 1..8_u16, 0..8_u16, 0..8_u16), 1..30),

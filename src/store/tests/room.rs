@@ -1,4 +1,4 @@
-//! Room is made by what never answered, and a host that answers at random takes none.
+//! Devices that never answered are dropped for room, and a host that answers at random takes little of it.
 
 use std::{collections::HashSet, net::Ipv4Addr};
 
@@ -10,20 +10,20 @@ use crate::{
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The device of this number: its address and MAC differ from those of any other.
+/// The device with this number: its address and MAC differ from those of any other.
 fn numbered(number: u32) -> Device {
     let [a, b, c, d] = number.to_be_bytes();
     let mac = Mac::new([2, 0xff, a, b, c, d]);
     Device { address: Ipv4Addr::new(10, b, c, d).into(), mac: Some(mac), name: None }
 }
 
-/// A look of this moment.
+/// An observation at this moment.
 fn found(bench: &Bench, scan: ScanId, device: Device, open: &[u16]) -> Observation {
     let now = bench.clock.wall();
     Observation { started: now, finished: now, ..up(scan, device, open) }
 }
 
-/// A database as an attack of before has left it: rows of so many devices that never answered.
+/// A database as an earlier attack left it: rows of so many devices that never answered.
 fn fill(bench: &Bench, numbers: std::ops::Range<u32>) {
     let at = bench.clock.wall();
     let outside = bench.outside();
@@ -49,7 +49,7 @@ async fn makes_room_among_invented_devices_and_keeps_real_ones() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
-    // Real: one with open ports, one without, one of which its owner says something, one that is expected, one named.
+    // Real: one with open ports, one without, one with an annotation, one that is expected, one that is named.
     for last in [1, 2] {
         let open: &[u16] = if last == 1 { &[22] } else { &[] };
         store.record(found(&bench, scan, device(last), open)).await.unwrap();
@@ -78,8 +78,12 @@ async fn makes_room_among_invented_devices_and_keeps_real_ones() {
     }
     let kept = keys(&store).await;
     assert!((1..=5).all(|last| kept.contains(&device(last).key())), "what is real is kept");
-    let told = store.change_events(ChangeFilter { after: 0, ..ChangeFilter::default() }).await.unwrap().rows;
-    assert!(told.iter().all(|news| kept.contains(&news.device)), "what was made up leaves no change behind");
+    let changes =
+        store.change_events(ChangeFilter { after: 0, ..ChangeFilter::default() }).await.unwrap().rows;
+    assert!(
+        changes.iter().all(|change| kept.contains(&change.device)),
+        "invented devices leave no changes behind"
+    );
 }
 
 #[tokio::test]
@@ -103,7 +107,7 @@ async fn devices_that_answered_are_dropped_last() {
     assert_eq!(kept.len(), 56);
 }
 
-/// Some 32,000 ports of a honeypot, others for each look.
+/// Some 32,000 ports of a honeypot, different in each scan.
 fn at_random(look: u64) -> Vec<u16> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(look + 1) | 1;
     let mut coin = move || {
@@ -133,7 +137,7 @@ async fn ports_that_flip_at_random_are_stored_once() {
     }
     assert!(sizes[0] > 30_000 && sizes.iter().all(|size| *size == sizes[0]), "{sizes:?}");
     assert_eq!(open_now(&store, &device(1)).await, Some(PortSet::from_iter(at_random(0)).to_string()));
-    // It is no honeypot any more: that is told like any other change.
+    // It is no longer a honeypot: that is reported like any other change.
     for _ in 0..2 {
         let scan = run(&store).await;
         store.record(found(&bench, scan, device(1), &[22, 80])).await.unwrap();

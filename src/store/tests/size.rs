@@ -1,5 +1,4 @@
-//! What a network that does not change costs: a device's thousandth scan is a short row, and nothing is read
-//! more slowly for it.
+//! The cost of an unchanging network: a device's thousandth scan is a short row and slows down no query.
 
 use std::fs;
 
@@ -10,27 +9,27 @@ use super::*;
 
 const DEVICES: u8 = 100;
 
-/// Hosts that finish in time for one commit. A nightly run has 16 in progress, which begin together and, as they
-/// share what may be in flight, end together: 100 devices are seven commits, beside the run's begin and end.
+/// Hosts that finish in time for one commit. A nightly run has 16 in progress, which begin together and, as they share
+/// the budget of probes in flight, end together: 100 devices are seven commits, besides the run's begin and end.
 const TOGETHER: usize = 16;
 
-/// Runs after which is measured. Unoptimised, a thousand of them take half a minute.
+/// Numbers of runs after which the cost is measured. Unoptimised, a thousand of them take half a minute.
 const RUNS: [u32; 3] = [10, 100, if cfg!(debug_assertions) { 300 } else { 1000 }];
 
-/// The last of them, of which what is written is counted. All others need not survive a power cut.
+/// The last runs, whose writes are counted. All others need not survive a power cut.
 const COUNTED: u32 = 10;
 
-/// How the store is after some runs.
+/// The measurements after some runs.
 #[derive(Debug)]
 struct Measured {
     runs: u32,
-    /// Of the database, its log tidied away.
+    /// Bytes of the database, without a log.
     size: u64,
     /// See [`reading`].
     read: Duration,
 }
 
-/// One nightly run in which nothing has changed.
+/// One nightly run without changes.
 async fn nightly(store: &Store) {
     let scan = run(store).await;
     let devices: Vec<u8> = (0..DEVICES).collect();
@@ -44,8 +43,9 @@ async fn nightly(store: &Store) {
     ended.and(flushed).unwrap();
 }
 
-/// Processor time of the reader for asking once what stands and is expected of every device, which is all that
-/// is read for a diff. Not by the clock, and the least of many: others use this machine and its caches, too.
+/// Processor time of the reader for one query of the state and the expectations of every device, which is all that a
+/// diff reads. Not wall-clock time, and the least of many measurements: other processes use this machine and its
+/// caches, too.
 async fn reading(store: &Store) -> Duration {
     const TIMES: u32 = 50;
     let used = async || {
@@ -63,7 +63,7 @@ async fn reading(store: &Store) -> Duration {
     least
 }
 
-/// What the writer has had the kernel write so far, in bytes; `None` where the kernel does not count that.
+/// The bytes that the writer has had the kernel write so far; `None` if the kernel does not count them.
 async fn written(store: &Store) -> Option<u64> {
     let own = |_: &mut Connection| Ok(fs::read_to_string("/proc/thread-self/io").unwrap_or_default());
     let counts = store.run_exclusive(own).await.unwrap();
@@ -72,7 +72,7 @@ async fn written(store: &Store) -> Option<u64> {
 
 #[tokio::test]
 async fn an_unchanging_network_costs_little_for_any_time() {
-    // Beside the program that this is: /tmp may be memory, of which the kernel counts no writes.
+    // Beside the test program: /tmp may be in memory, for which the kernel counts no writes.
     let beside = std::env::current_exe().unwrap();
     let bench = Bench { dir: tempfile::tempdir_in(beside.parent().unwrap()).unwrap(), ..Bench::new(LAZY) };
     let (mut made, mut measured) = (0, Vec::new());
@@ -109,7 +109,7 @@ async fn an_unchanging_network_costs_little_for_any_time() {
         measured.push(Measured { runs, size, read });
     }
     let [first, .., last] = measured.as_slice() else { unreachable!("there are several") };
-    // A thousand are 12 MB at most.
+    // A thousand runs take 12 MB at most.
     assert!(last.size < u64::from(last.runs) * 12_000, "{measured:?}");
     assert!(last.read < first.read * 2, "{measured:?}");
     match bytes.filter(|&bytes| bytes > 0) {

@@ -1,4 +1,4 @@
-//! From every older version to this one, and no further.
+//! Upgrades from every older version to this one, and refuses later ones.
 
 use std::fs;
 
@@ -70,9 +70,9 @@ async fn version_1_keeps_its_data_and_is_copied_first() {
     assert!(!beside(&bench, ".partial").exists());
 }
 
-/// A database of this version in which one thing is two rows: at 192.0.2.5 one that is known by the address alone, with
-/// a look and a note where there were notes, and the device with a MAC that was found there since. From version 3 on two
-/// addresses that never answered have rows, of which the owner has said something of one.
+/// A database of this version in which one device has two rows: at 192.0.2.5 one that is known only by the address,
+/// with an observation and, in versions with notes, a note; and the device with a MAC that was found there later. From
+/// version 3 on two addresses that never answered have rows; one of them has the owner's annotation.
 fn one_thing_twice(path: &Path, version: usize) {
     let connection = schema::open_writer(path, &schema::LADDER[..version]).unwrap();
     connection
@@ -135,7 +135,7 @@ async fn upgrading_any_older_version_leaves_one_row_per_device(#[values(1, 2, 3,
     assert_eq!(host.words.note.as_deref(), (version >= 4).then_some("in the attic"));
     assert_eq!((host.first_seen.as_second(), host.last_seen.as_second()), (100, 230));
     assert_eq!(host.names.len(), if version >= 5 { 2 } else { 1 });
-    // What each of the two rows was found to have open; the newer look closes 21.
+    // The open ports of each of the two rows; the newer observation closes 21.
     let open: Vec<u16> = host.open_ports().iter().map(|open| open.port).collect();
     assert_eq!(open, [79]);
     let latest = store.latest(&host.device.key()).await.unwrap().unwrap();
@@ -143,8 +143,8 @@ async fn upgrading_any_older_version_leaves_one_row_per_device(#[values(1, 2, 3,
     let lived: Vec<String> = hosts[1].addresses.iter().map(|record| record.address.to_string()).collect();
     assert_eq!(lived, if version >= 2 { vec!["192.0.2.6", "192.0.2.66"] } else { vec!["192.0.2.6"] });
     let changes = store.change_events(ChangeFilter::default()).await.unwrap().rows;
-    assert!(changes.iter().all(|changes| changes.device == host.device.key()), "{changes:?}");
-    // The run that is resumed knows where nothing answered.
+    assert!(changes.iter().all(|change| change.device == host.device.key()), "{changes:?}");
+    // The resumed run knows where nothing answered.
     let done: Vec<String> =
         store.open_scans().await.unwrap()[0].done.iter().map(|done| done.address.to_string()).collect();
     assert_eq!(done, if version >= 3 { vec!["192.0.2.7", "192.0.2.5"] } else { vec!["192.0.2.5"] });
@@ -216,7 +216,7 @@ fn other_files_are_refused() {
     assert!(matches!(error, StoreError::File { .. }), "{error}");
 }
 
-/// SQLite 3.40 takes their values for missing otherwise (`src/store/v6.sql`).
+/// Otherwise SQLite 3.40 reports their values as missing (`src/store/v6.sql`).
 #[test]
 fn tables_without_row_numbers_begin_with_their_key() {
     let bench = Bench::new(EAGER);
