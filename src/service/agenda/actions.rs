@@ -113,7 +113,7 @@ pub enum OrderError {
     )]
     Unwanted(DeviceKey),
     /// There are no targets.
-    #[error("there is nobody to look at yet: the feed names no device that may be scanned")]
+    #[error("there is no device to scan yet: the feed names none that may be scanned")]
     NoTargets,
     /// The store cannot write.
     #[error("the database cannot be written, so nothing is scanned")]

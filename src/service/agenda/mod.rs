@@ -213,7 +213,7 @@ impl Agenda {
             return Some(Action::End { scan, status: ScanStatus::Partial });
         };
         begun.scan = Some(scan);
-        self.note_start(run, times);
+        self.record_start(run, times);
         self.resolved(run, addresses);
         None
     }

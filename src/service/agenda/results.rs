@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_of_the_last_run_is_no_missed_one_where_the_wall_clock_runs_a_little_fast() {
+    fn a_slightly_fast_wall_clock_does_not_make_the_last_runs_result_count_as_missed() {
         let device = Device { address: "10.0.0.1".parse().unwrap(), mac: None, name: None };
         let found: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
         let results = Results::new([(device.clone(), found)]);

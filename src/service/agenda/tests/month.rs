@@ -214,7 +214,7 @@ impl Appliance {
 }
 
 #[tokio::test]
-async fn thirty_days_of_restarts_alarm_of_the_two_real_changes_alone() {
+async fn thirty_days_of_restarts_alert_only_on_the_two_real_changes() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(Virtual(Mutex::new(Duration::ZERO)));
     let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
@@ -255,6 +255,6 @@ async fn thirty_days_of_restarts_alarm_of_the_two_real_changes_alone() {
     assert_eq!(alarms, expected);
     let silent = |news: &&ChangeEvent| !matches!(news.kind, ChangeKind::Moved { .. }) && !news.alert;
     assert_eq!(news.iter().filter(silent).collect::<Vec<_>>(), [&news[0]; 0]);
-    assert!(news.len() > 5, "the one that moves is told of");
+    assert!(news.len() > 5, "the moves of the third gadget are listed");
     assert!(appliance.doubtful > 15, "only {} restarts were met: it proves nothing", appliance.doubtful);
 }
