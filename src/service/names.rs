@@ -39,7 +39,7 @@ pub fn all(config: &Config, device: &Device, mut stored: Vec<Name>) -> Vec<Name>
     stored
 }
 
-/// Asks for ever, or until the configuration's sender is gone.
+/// Asks until the configuration's sender is gone.
 pub async fn keep(
     store: Store,
     clock: Arc<dyn Clock>,

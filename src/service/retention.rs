@@ -54,7 +54,7 @@ impl Trust {
     }
 }
 
-/// Deletes what is old, for ever.
+/// Deletes what is old, at regular intervals, and never returns.
 pub async fn keep(
     store: Store,
     clock: Arc<dyn Clock>,

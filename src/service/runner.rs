@@ -178,7 +178,7 @@ impl Running {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.take_inventory(&inventory.borrow_and_update());
-        self.ask_for_doubts();
+        self.read_unconfirmed();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -251,10 +251,10 @@ impl Running {
                     *left -= 1;
                 }
                 self.end_if_written(scan);
-                self.ask_for_doubts();
+                self.read_unconfirmed();
             }
             // A device that has moved must be scanned again where it is now.
-            Done::Sighted => self.ask_for_doubts(),
+            Done::Sighted => self.read_unconfirmed(),
             Done::Doubts(doubts) => self.agenda.set_doubts(doubts, &self.parts.times()),
             Done::Other => {}
         }

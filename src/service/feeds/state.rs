@@ -158,8 +158,8 @@ impl FeedState {
             changes.push(Change::HoldingBack(feed.held_back));
         }
         self.held_back = feed.held_back;
-        let news = feed.remarks.iter().filter(|remark| !self.remarks.contains(remark));
-        changes.extend(news.cloned().map(Change::Remark));
+        let new = feed.remarks.iter().filter(|remark| !self.remarks.contains(remark));
+        changes.extend(new.cloned().map(Change::Remark));
         self.remarks = feed.remarks;
         self.proxies = feed.proxies;
         self.last_success = Some(now);

@@ -19,7 +19,7 @@ impl Running {
     }
 
     /// Asks for the ports that wait for a second look: after every result, and once for what an earlier process left.
-    pub(super) fn ask_for_doubts(&mut self) {
+    pub(super) fn read_unconfirmed(&mut self) {
         let store = self.parts.store.clone();
         self.writes.spawn(async move {
             match store.unconfirmed_endpoints().await {
