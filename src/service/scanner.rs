@@ -104,8 +104,8 @@ impl Scanner {
         self.submit_with_progress(job, watch::Sender::default())
     }
 
-    /// Submits a job whose progress is published in `progress`. Of two jobs that share a watch, the one whose ticket
-    /// is dropped publishes nothing more.
+    /// Submits a job that publishes its progress in `progress`. If two jobs share a watch, a job publishes nothing
+    /// more once its ticket is dropped.
     pub fn submit_with_progress(&self, job: HostJob, progress: watch::Sender<Progress>) -> Ticket {
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
         progress.send_replace(Progress { ports: job.ports.len(), ..Progress::default() });

@@ -77,7 +77,7 @@ impl Witness {
     }
 
     /// As [`Witness::sighted`], before anything is sent to the device. Where the configuration excludes MACs, a
-    /// neighbour whose MAC is unknown, or was learned long ago, is asked for it first; otherwise that request is
+    /// neighbour with a MAC that is unknown, or was learned long ago, is asked for it first; otherwise that request is
     /// spared.
     pub(super) async fn first_sighted(
         self,

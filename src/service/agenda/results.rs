@@ -24,7 +24,7 @@ const RETRY_MAX: Duration = Duration::from_secs(6 * 3600);
 enum Freshness {
     /// By this process, at this time.
     Here(Moment),
-    /// By an earlier process, whose wall clock showed this time; the clock may have been wrong.
+    /// By an earlier process, at this time by its wall clock, which may have been wrong.
     Earlier(Timestamp),
 }
 
@@ -116,7 +116,7 @@ impl Results {
         self.tried.remove(endpoint);
     }
 
-    /// Drops the tries whose pause ended long ago.
+    /// Drops the tries with a pause that ended long ago.
     pub(super) fn drop_spent(&mut self, now: Moment) {
         self.tried.retain(|_, (tried, pause)| now.since(*tried) < *pause + RETRY_MAX);
     }

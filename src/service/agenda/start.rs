@@ -46,7 +46,7 @@ impl Agenda {
     }
 
     /// Starts a scan of the devices that need a look between runs: those that were never scanned, that the last run
-    /// missed, or whose result has expired.
+    /// missed, or that have an expired result.
     pub(super) fn begin_seen(&mut self, times: &Times, actions: &mut Vec<Action>) {
         let awaited = self.runs.values().any(|run| run.targets == Targets::Feed && run.awaits_targets());
         if awaited || !self.feed_is_known(times) {

@@ -411,7 +411,7 @@ fn a_queued_device_that_moves_is_scanned_at_its_new_address() {
     let mut world = World::new("", vec![]);
     world.tell((1..=20).map(device).collect());
     world.poll();
-    // 18 moves, 19 goes, and so does 20, whose address 21 takes.
+    // 18 moves, 19 goes, and so does 20, and 21 takes the address of 20.
     let stay = (1..=17).map(device);
     world.tell(stay.chain([at(118, Some(18)), at(20, Some(21))]).collect());
     world.end(|look| look.device == device(1), |device| LookOutcome::Result(device.key()));

@@ -99,7 +99,7 @@ impl Census {
     }
 
     /// Removes devices that were missed for long enough. A device that answered at another address goes at once, and
-    /// so does one whose address is no longer probed.
+    /// so does one at an address that is no longer probed.
     fn expire(&mut self, swept: &Swept, grace: Duration, now: Moment) {
         let elsewhere: BTreeSet<Mac> = swept.heard.values().map(|heard| heard.mac).collect();
         let proxies = &self.proxies;

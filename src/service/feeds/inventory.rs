@@ -82,7 +82,7 @@ pub struct Inventory {
 /// What our own discovery has found, in its last sweeps on all interfaces together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The devices, by address, including silent ones whose grace has not ended.
+    /// The devices, by address, including silent ones that are still within their grace.
     pub devices: Arc<[Device]>,
     /// When the last of the sweeps ended.
     pub ended: Timestamp,

@@ -11,7 +11,7 @@ use crate::{
     model::{Address, Device, DeviceKey, Mac, Moment},
 };
 
-/// A feed whose own time has not changed for this long is stale: the program that fills it has died.
+/// A feed is stale if its own time has not changed for this long: the program that fills it has died.
 pub const STALE_AFTER: Duration = Duration::from_secs(3600);
 
 /// Why a source is down. It freezes: its last devices stay, and none counts as gone.
@@ -29,7 +29,7 @@ pub enum Trouble {
     /// A feed without devices: a sweep that failed looks the same as an empty network.
     #[error("it names no device; is its first sweep still to come?")]
     Empty,
-    /// A feed whose entries are all refused.
+    /// All entries of the feed are refused.
     #[error("all of its {count} entries are refused; {first}")]
     Refused {
         /// The number of entries.

@@ -1,4 +1,4 @@
-//! The log lines for a host whose result is on the disk.
+//! The log lines for a host, once its result is on the disk.
 
 use crate::{
     model::{Address, HostStatus, phantoms},

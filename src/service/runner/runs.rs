@@ -184,7 +184,7 @@ impl Running {
         }
     }
 
-    /// Answers the requests whose runs all have their ids, or have ended without one.
+    /// Answers the requests for which every run has its id, or has ended without one.
     pub(super) fn answer_started(&mut self) {
         let under_way = self.agenda.runs_under_way(self.parts.clock.now());
         for PendingStart { runs, answer } in std::mem::take(&mut self.waiting) {

@@ -64,7 +64,7 @@ struct Bench {
     store: Store,
     clock: Arc<Boot>,
     runs: Runs,
-    /// Channels whose open ends keep the tasks going.
+    /// Channels that keep the tasks going while they are open.
     _open: Box<dyn std::any::Any>,
     running: tokio::task::JoinHandle<Result<(), StoreError>>,
     stop: CancellationToken,

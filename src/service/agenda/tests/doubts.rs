@@ -15,7 +15,7 @@ fn doubt(n: u8, openings: &str, closings: &str) -> UnconfirmedEndpoint {
     UnconfirmedEndpoint { device: device(n), unconfirmed }
 }
 
-/// A LAN whose devices all have a result.
+/// A LAN in which all devices have a result.
 fn scanned(toml: &str) -> World {
     let mut world = World::new(toml, Vec::new());
     world.tell((1..=20).map(device).collect());

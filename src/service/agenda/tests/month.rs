@@ -1,5 +1,5 @@
-//! Thirty days of a LAN whose gadgets restart, sleep and move: the agenda and the store against a simulated network,
-//! in virtual time. Two changes are real, and only these may raise an alert.
+//! Thirty days of a LAN with gadgets that restart, sleep and move: the agenda and the store against a simulated
+//! network, in virtual time. Two changes are real, and only these may raise an alert.
 
 use std::sync::Mutex;
 
