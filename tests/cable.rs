@@ -96,7 +96,7 @@ fn a_link_that_is_down_for_three_seconds_costs_no_verdict(
     let wrong: Vec<String> = running
         .lines()
         .into_iter()
-        .filter(|line| line.contains("hosts down") || line.contains("unfinished"))
+        .filter(|line| line.contains("hosts down") || line.contains("scan incomplete"))
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
     running.stop();

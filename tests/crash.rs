@@ -106,9 +106,10 @@ fn expected_ports(running: &Running) -> BTreeSet<u64> {
     rows.as_array().unwrap().iter().filter_map(|row| row["port"].as_u64()).collect()
 }
 
-/// Whom a line of the log says to have finished, in the API's spelling.
+/// The MAC of the device whose result is stored, by a line of the log, in the API's spelling.
 fn finished_mac(line: &str) -> Option<String> {
-    line.contains("finished").then(|| field(line, "mac").map(str::to_uppercase)).flatten()
+    let is_stored = line.contains("finished") || line.contains("scan incomplete");
+    is_stored.then(|| field(line, "mac").map(str::to_uppercase)).flatten()
 }
 
 /// What `PRAGMA integrity_check` says, after the recovery that opening the file means.

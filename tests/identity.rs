@@ -59,6 +59,7 @@ fn a_feed_that_names_the_wrong_mac_stores_nothing_under_it() {
     let contradicted =
         running.wait_for_line(LONG, |line| line.contains("10.77.0.5") && line.contains("00:99"));
     assert!(!contradicted.contains("finished"), "{contradicted}");
+    assert!(!contradicted.contains("scan incomplete"), "{contradicted}");
     assert!(!finished("02:00:00:00:00:99"));
     running.stop();
 }

@@ -220,7 +220,7 @@ fn a_spool_name_forges_no_line_of_the_log_and_acts_on_no_terminal() {
     let name =
         "a\n2026-11-29T00:00:00Z  INFO forged\r\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{2028}.xml";
     fs::write(spool.join(name), "<html/>").unwrap();
-    let line = running.wait_for_line(LONG, |line| line.contains("put away as failed"));
+    let line = running.wait_for_line(LONG, |line| line.contains("to the failed ones"));
     let shown =
         r"a\n2026-11-29T00:00:00Z  INFO forged\r\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{2028}.xml";
     assert!(line.contains(shown), "{line:?}");

@@ -218,9 +218,11 @@ fn finished(log: &str, open: usize) -> BTreeSet<String> {
     log.lines().filter(|line| field(line, "open") == Some(&open)).filter_map(finished_mac).collect()
 }
 
-/// Whom a line of the log says to have finished, in the API's spelling; none that was cut off with the power.
+/// The MAC of the device whose result is stored, by a line of the log, in the API's spelling; none if the line was
+/// cut off with the power.
 fn finished_mac(line: &str) -> Option<String> {
-    let mac = line.contains("finished").then(|| field(line, "mac")).flatten()?;
+    let is_stored = line.contains("finished") || line.contains("scan incomplete");
+    let mac = is_stored.then(|| field(line, "mac")).flatten()?;
     (mac.len() == "02:00:00:00:00:10".len()).then(|| mac.to_uppercase())
 }
 

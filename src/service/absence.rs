@@ -1,7 +1,8 @@
 //! Decides when a device counts as gone. Pure, so that a test can let the clock jump.
 //!
-//! A gadget that is switched off every night is not gone, and neither is one whose feed fails. No device counts as
-//! gone while the date is in doubt: a clock that jumps by a year makes every device look absent for that long.
+//! A gadget that is switched off every night is not gone, and neither is one that a failed feed no longer names. No
+//! device counts as gone while the date is in doubt: a clock that jumps by a year makes every device look absent for
+//! that long.
 
 use std::time::Duration;
 
@@ -64,20 +65,20 @@ mod tests {
         /// Returns how often a date is due within this time.
         fn pass(&mut self, time: Duration, feeds_up: bool) -> usize {
             let end = self.times.now + time;
-            let mut told = 0;
+            let mut count = 0;
             while self.times.now < end {
                 self.times.now += MINUTE;
                 self.times.wall = self.times.wall.map(|wall| wall + MINUTE);
                 let due = self.absence.due(feeds_up, &self.times);
                 assert!(due.is_none_or(|since| Some(since + GONE_AFTER) == self.times.wall));
-                told += usize::from(due.is_some());
+                count += usize::from(due.is_some());
             }
-            told
+            count
         }
     }
 
     #[test]
-    fn is_told_now_and_then_but_not_while_anything_is_in_doubt() {
+    fn is_due_every_two_hours_unless_a_feed_or_the_clock_is_in_doubt() {
         let wall = "2026-06-01T00:00:00Z".parse().ok();
         let times = Times { now: Moment::ZERO, wall, zone: TimeZone::UTC };
         let mut clocks = Clocks { absence: Absence::default(), times };

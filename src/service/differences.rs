@@ -120,13 +120,13 @@ impl Differences {
     }
 
     /// Returns a page of change events. Known noise is listed, without an alert.
-    pub async fn change_events(&self, asked: ChangeFilter) -> Result<Page<ChangeEvent>, StoreError> {
-        let mut page = self.store.change_events(asked).await?;
+    pub async fn change_events(&self, filter: ChangeFilter) -> Result<Page<ChangeEvent>, StoreError> {
+        let mut page = self.store.change_events(filter).await?;
         let config = Arc::clone(&self.config.borrow());
-        for news in page.rows.iter_mut().filter(|news| news.alert) {
-            let mac = if let DeviceKey::Mac(mac) = news.device { Some(mac) } else { None };
-            let ignored = config.ignored_ports(mac, Some(&news.address));
-            news.alert = news.kind.ports().is_none_or(|(_, ports)| !ports.is_subset(&ignored));
+        for event in page.rows.iter_mut().filter(|event| event.alert) {
+            let mac = if let DeviceKey::Mac(mac) = event.device { Some(mac) } else { None };
+            let ignored = config.ignored_ports(mac, Some(&event.address));
+            event.alert = event.kind.ports().is_none_or(|(_, ports)| !ports.is_subset(&ignored));
         }
         Ok(page)
     }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{
     feeds::{Found, Inventory},
     names,
-    told::without_row,
+    reported::without_row,
 };
 use crate::{
     config::Config,
@@ -71,14 +71,14 @@ impl DeviceDirectory {
             DeviceKey::Mac(mac) => host.device.mac == Some(*mac),
             DeviceKey::Address(at) => host.addresses.iter().any(|record| record.address == *at),
         };
-        let told = self.hosts_without_row(times).await?.into_iter().find(is_meant);
-        Ok(told.map(|host| FoundHost::Told(Box::new(host))))
+        let reported = self.hosts_without_row(times).await?.into_iter().find(is_meant);
+        Ok(reported.map(|host| FoundHost::Told(Box::new(host))))
     }
 
     /// Returns the devices that have no row yet, as they are shown at this time by both clocks.
     pub async fn hosts_without_row(&self, times: (Moment, Timestamp)) -> Result<Vec<Host>, StoreError> {
         let inventory = self.inventory.borrow().clone();
-        let devices = inventory.devices.iter().map(|told| told.device.clone()).collect();
+        let devices = inventory.devices.iter().map(|reported| reported.device.clone()).collect();
         let known = self.store.known_among(devices).await?;
         Ok(without_row(&inventory, &known, times))
     }
@@ -118,7 +118,7 @@ impl DeviceDirectory {
     /// reason to scan. Sends nothing.
     pub fn by_ipv6(&self) -> HashMap<Mac, Vec<Address>> {
         let known = neighbours_by_ipv6().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the table of IPv6 neighbours cannot be read: none are shown");
+            tracing::warn!(%error, "failed to read the table of IPv6 neighbours; none are shown");
             Vec::new()
         });
         let inventory = self.inventory.borrow();

@@ -199,7 +199,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
     fn read_links(&mut self) {
         match (self.links)() {
             Ok(links) => self.last_links = links,
-            Err(error) => warn!(%error, "feeds are judged by the networks as they were last"),
+            Err(error) => warn!(%error, "failed to read the networks; judging feeds by the last known ones"),
         }
     }
 
@@ -215,7 +215,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
             self.sweeps.insert(source.clone(), made);
         }
         for change in state.apply(self.clock.now(), word) {
-            tell(&source, &change, state.members().len());
+            log_change(&source, &change, state.members().len());
         }
     }
 
@@ -224,7 +224,9 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
     async fn admit(&mut self, source: &SourceId, feed: &mut Feed, config: &Config) {
         let known = self.store.known_among(feed.devices.clone()).await;
         // Its newcomers are admitted at their rate, even if the store knows some of them.
-        let known = known.inspect_err(|error| warn!(%error, "which devices are known cannot be read"));
+        let known = known.inspect_err(|error| {
+            warn!(%error, "failed to read which devices are known; admitting newcomers at their rate");
+        });
         let known = known.unwrap_or_default();
         let mut record = Record { known: known.endpoints, stored: known.total };
         let named = feed.devices.iter().filter(|device| config.names(device));
@@ -298,7 +300,7 @@ fn judge(source: &SourceId, device: &Device, links: &Links, config: &FeedConfig)
     feed::admissible(&device.address, |address| links.is_own_subnet(address), &config.allow)
 }
 
-fn tell(source: &SourceId, change: &Change, devices: usize) {
+fn log_change(source: &SourceId, change: &Change, devices: usize) {
     match change {
         Change::Up => info!(%source, devices, "the feed is up"),
         Change::Down(trouble) => {

@@ -168,8 +168,8 @@ impl Importer {
         let scan = taken.imported.scan().0;
         let Counts { scanned, seen, open, .. } = taken.counts;
         match taken.imported {
-            Imported::New(_) => tracing::info!(scan, scanned, seen, open, "a report has been imported"),
-            Imported::Known(_) => tracing::info!(scan, "a report was there already"),
+            Imported::New(_) => tracing::info!(scan, scanned, seen, open, "report imported"),
+            Imported::Known(_) => tracing::info!(scan, "report already known"),
         }
         Ok(taken)
     }

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_is_counted_by_kind() {
+    fn suppressed_lines_are_counted_by_kind() {
         let lines = Lines::default();
         let said = (0..100).filter(|_| lines.admit("a", Moment::ZERO).is_some()).count();
         assert_eq!((said, lines.admit("b", Moment::ZERO)), (60, Some(0)));

@@ -113,7 +113,7 @@ impl Looker {
                         tracing::warn!(
                             left_out,
                             kind = reason.kind(),
-                            "lines of this kind were left out before"
+                            "suppressed earlier lines of this kind"
                         );
                     }
                 }
@@ -343,14 +343,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_taken_over_is_absent_and_what_is_unattested_is_looked_at_again() {
+    fn a_device_whose_address_was_taken_over_is_absent_and_an_unattested_result_is_partial() {
         let taken = Doubt::TakenOver { expected: None, found: None };
         assert_eq!(SkipReason::from(taken).outcome(), LookOutcome::Absent);
         assert_eq!(SkipReason::from(Doubt::Unattested).outcome(), LookOutcome::Partial);
     }
 
     #[test]
-    fn what_cannot_be_checked_is_a_failure() {
+    fn an_unreadable_neighbour_table_is_a_failure() {
         let reason = SkipReason::from(io::Error::other("out of descriptors"));
         assert_eq!(reason.outcome(), LookOutcome::Failed);
     }

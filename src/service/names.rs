@@ -39,7 +39,7 @@ pub fn all(config: &Config, device: &Device, mut stored: Vec<Name>) -> Vec<Name>
     stored
 }
 
-/// Asks for ever, or until the configuration's sender is gone.
+/// Asks until the configuration's sender is gone.
 pub async fn keep(
     store: Store,
     clock: Arc<dyn Clock>,
@@ -132,7 +132,7 @@ impl Keeper {
         let answered = heard.as_ref().is_some_and(|heard| heard.name.is_some());
         let holds = self.plan.asked(now, question, answered);
         let Some(heard) = heard.filter(|_| holds) else { return };
-        tracing::debug!(device = %heard.device, source = heard.source.as_str(), name = heard.name, "heard of a name");
+        tracing::debug!(device = %heard.device, source = heard.source.as_str(), name = heard.name, "learned a name");
         self.write_by.get_or_insert(now + GATHER);
         self.heard.push(heard);
     }
@@ -147,7 +147,7 @@ impl Keeper {
         match self.store.record_names(std::mem::take(&mut self.heard)).await {
             Ok(()) | Err(StoreError::Closed) => {}
             Err(error) => {
-                tracing::warn!(%error, "names could not be kept; they are asked for again tomorrow");
+                tracing::warn!(%error, "failed to store names; asking for them again in a day");
             }
         }
     }
@@ -162,14 +162,14 @@ async fn answer(
 ) -> Option<NameLookup> {
     let Question { subject: Subject { device, source }, address } = question;
     let mac = if let DeviceKey::Mac(mac) = device { Some(*mac) } else { None };
-    let told = Device { address: address.clone(), mac, name: None };
+    let named = Device { address: address.clone(), mac, name: None };
     let heard = match source {
         // A link-local address has no meaning beyond its link.
         NameSource::Dns if address.zone().is_none() => resolver.name_of(address).await,
-        NameSource::Mdns if address.ipv4().is_some() && may_be_asked(&told, config).await => {
+        NameSource::Mdns if address.ipv4().is_some() && may_be_asked(&named, config).await => {
             let ip = address.ipv4()?;
             mdns_name(ip).await.unwrap_or_else(|error| {
-                tracing::debug!(%address, %error, "a device cannot be asked for its name");
+                tracing::debug!(%address, %error, "failed to ask a device for its name");
                 Heard::Silence
             })
         }
@@ -181,20 +181,20 @@ async fn answer(
         Heard::Silence => return None,
     };
     // By now the neighbour table has the MAC that answered.
-    Some(NameLookup { device: who(&told, proxies)?, source: *source, name })
+    Some(NameLookup { device: device_at(&named, proxies)?, source: *source, name })
 }
 
 /// Returns the device to which a name from an address belongs.
-fn who(told: &Device, proxies: &BTreeSet<Mac>) -> Option<DeviceKey> {
-    let witness = Witness::of(&Links::read().ok()?, &told.address);
-    let expected = witness.expected(told).ok()?;
-    let mac = whose(witness, expected, witness.sighted(&told.address).ok()?, proxies)?;
-    Some(Device { mac, ..told.clone() }.key())
+fn device_at(named: &Device, proxies: &BTreeSet<Mac>) -> Option<DeviceKey> {
+    let witness = Witness::of(&Links::read().ok()?, &named.address);
+    let expected = witness.expected(named).ok()?;
+    let mac = mac_at(witness, expected, witness.sighted(&named.address).ok()?, proxies)?;
+    Some(Device { mac, ..named.clone() }.key())
 }
 
 /// Returns the MAC of the device that a source names there, unless another is seen; the MAC that is seen where the
 /// source does not know it. `Some(None)`: the device has none that could be known, and is kept by its address.
-fn whose(
+fn mac_at(
     witness: Witness,
     expected: Option<Mac>,
     seen: Option<Mac>,
@@ -209,15 +209,15 @@ fn whose(
 
 /// Whether a device may receive a packet: it must be a neighbour that may be scanned. Where that depends on its MAC,
 /// the MAC must be seen first, because what a source reports may be out of date.
-async fn may_be_asked(told: &Device, config: &Config) -> bool {
+async fn may_be_asked(named: &Device, config: &Config) -> bool {
     let Ok(links) = Links::read() else { return false };
-    let witness = Witness::of(&links, &told.address);
+    let witness = Witness::of(&links, &named.address);
     if witness != Witness::Neighbours {
         return false;
     }
-    let Ok(seen) = witness.first_sighted(config, &links, &told.address).await else { return false };
-    let mac = told.mac.or(seen);
-    (seen.is_none() || mac == seen) && is_wanted(config, &Device { mac, ..told.clone() })
+    let Ok(seen) = witness.first_sighted(config, &links, &named.address).await else { return false };
+    let mac = named.mac.or(seen);
+    (seen.is_none() || mac == seen) && is_wanted(config, &Device { mac, ..named.clone() })
 }
 
 #[cfg(test)]
@@ -226,21 +226,21 @@ mod tests {
     use crate::config::DeviceRule;
 
     #[test]
-    fn a_name_is_kept_under_whoever_is_seen_and_never_under_who_answers_for_others() {
+    fn a_name_is_kept_under_the_mac_that_is_seen_but_never_under_a_proxys() {
         let mac = |last: u8| (last != 0).then(|| Mac::new([2, 0, 0, 0, 0, last]));
         let proxies = BTreeSet::from([Mac::new([2, 0, 0, 0, 0, 9])]);
-        let whose = |witness, expected, seen| whose(witness, mac(expected), mac(seen), &proxies);
-        assert_eq!(whose(Witness::Neighbours, 1, 1), Some(mac(1)));
-        assert_eq!(whose(Witness::Neighbours, 0, 1), Some(mac(1)));
-        assert_eq!(whose(Witness::Neighbours, 1, 2), None, "another has the address");
-        assert_eq!(whose(Witness::Neighbours, 0, 0), None, "not known yet");
-        assert_eq!(whose(Witness::Neighbours, 0, 9), Some(None), "kept by address");
-        assert_eq!(whose(Witness::Neighbours, 1, 9), Some(mac(1)));
-        assert_eq!(whose(Witness::Feed, 0, 0), Some(None));
+        let mac_at = |witness, expected, seen| mac_at(witness, mac(expected), mac(seen), &proxies);
+        assert_eq!(mac_at(Witness::Neighbours, 1, 1), Some(mac(1)));
+        assert_eq!(mac_at(Witness::Neighbours, 0, 1), Some(mac(1)));
+        assert_eq!(mac_at(Witness::Neighbours, 1, 2), None, "another has the address");
+        assert_eq!(mac_at(Witness::Neighbours, 0, 0), None, "not known yet");
+        assert_eq!(mac_at(Witness::Neighbours, 0, 9), Some(None), "kept by address");
+        assert_eq!(mac_at(Witness::Neighbours, 1, 9), Some(mac(1)));
+        assert_eq!(mac_at(Witness::Feed, 0, 0), Some(None));
     }
 
     #[test]
-    fn the_configurations_name_stands_between_the_owners_and_a_feeds() {
+    fn the_configurations_name_ranks_between_the_owners_and_a_feeds() {
         let matches = "02:00:00:*".parse().unwrap();
         let name = Some("printer".to_owned());
         let rule = DeviceRule { matches, name, scan: false, timing: None, ports: None };

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_addresses_are_looked_at_for_this_machine_alone_and_metadata_for_nobody() {
+    fn probes_own_addresses_only_for_this_machine_and_metadata_services_for_no_client() {
         let links = Links::default();
         let verdict = |text: &str, asker| check(&text.parse().unwrap(), &links, asker);
         for own in ["127.0.0.1", "127.4.5.6", "::1", "::ffff:127.0.0.1", "[::ffff:7f00:1]"] {

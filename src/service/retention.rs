@@ -47,14 +47,14 @@ impl Trust {
     /// Whether the clock is trusted now. Call it often: a jump is found by comparison with the last time.
     fn holds(&mut self, now: Moment, wall: Timestamp) -> bool {
         if let Some(said) = self.jumps.find(now, wall, JUMP) {
-            tracing::warn!(%said, %wall, "the clock has jumped: nothing is forgotten for a day");
+            tracing::warn!(%said, %wall, "the clock has jumped; nothing is deleted for a day");
             self.from = now + PROBATION;
         }
         now >= self.from
     }
 }
 
-/// Deletes what is old, for ever.
+/// Deletes what is old, at regular intervals, and never returns.
 pub async fn keep(
     store: Store,
     clock: Arc<dyn Clock>,
@@ -62,7 +62,7 @@ pub async fn keep(
     inventory: watch::Receiver<Inventory>,
 ) {
     let latest = store.latest_date().await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "the latest date cannot be read");
+        tracing::warn!(%error, "failed to read the latest stored date; trusting the clock as it is");
         None
     });
     let mut trust = Trust::new(latest, clock.now(), clock.wall());
@@ -77,7 +77,7 @@ pub async fn keep(
         let inventory = inventory.borrow().clone();
         match forget(&store, clock.wall(), &config, &inventory).await {
             Ok(()) | Err(StoreError::Closed) => {}
-            Err(error) => tracing::warn!(%error, "what is old could not be forgotten; it is tried again"),
+            Err(error) => tracing::warn!(%error, "pruning failed; will retry"),
         }
     }
 }
@@ -93,21 +93,21 @@ async fn forget(
         tracing::info!(
             scans = repaired.scans,
             dates = repaired.dates,
-            "dates that a wrong clock had written are set back: they lay ahead; scans have new ids"
+            "future dates that a wrong clock had written are set back; their scans have new ids"
         );
     }
     for (row, device) in forgettable(store.unseen_since(wall - config.forget).await?, inventory) {
         store.forget(row).await?;
-        tracing::info!(%device, "forgotten: nobody has seen it for long");
+        tracing::info!(%device, "device deleted: not seen for a long time");
     }
     make_room(store, wall, config, inventory).await?;
     let changes = store.drop_old_changes().await?;
     if changes > 0 {
-        tracing::info!(changes, "old changes are dropped");
+        tracing::info!(changes, "old change events deleted");
     }
     let pruned = store.prune(Some(ScanId((wall - config.keep).as_second()))).await?;
     if pruned.looks + pruned.scans > 0 {
-        tracing::info!(looks = pruned.looks, scans = pruned.scans, "old looks are dropped");
+        tracing::info!(looks = pruned.looks, scans = pruned.scans, "old observations deleted");
     }
     Ok(())
 }
@@ -130,7 +130,7 @@ async fn make_room(
         tracing::warn!(
             forgotten,
             max_devices = most,
-            "too many devices were known: those that never answered, or not for long, are forgotten"
+            "too many devices are known; deleted those that never answered or have not answered for a long time"
         );
     }
     Ok(())
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_puts_it_on_probation_be_it_for_better_or_worse() {
+    fn a_jump_in_either_direction_puts_the_clock_on_probation() {
         for jump in ["2036-06-01T12:00:00Z", "2000-01-01T00:00:00Z", "2026-06-03T12:00:00Z"] {
             let (mut now, mut wall) = (Moment::ZERO, at("2026-06-01T12:00:00Z"));
             let mut trust = Trust::new(None, now, wall);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn so_does_a_start_far_from_what_is_stored() {
+    fn a_start_far_from_the_stored_dates_puts_the_clock_on_probation() {
         let (mut now, mut wall) = (Moment::ZERO, at("2036-06-01T12:00:00Z"));
         let mut trust = Trust::new(Some(at("2026-06-01T11:00:00Z")), now, wall);
         let day = hours(&mut trust, &mut now, &mut wall, 24);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_named_or_may_only_be_hidden_is_not_forgotten() {
+    fn a_device_that_is_named_or_maybe_unseen_is_kept() {
         let mac = |text: &str| DeviceKey::Mac(text.parse().unwrap());
         let unseen = || vec![(1, mac("02:00:00:00:00:01")), (2, mac("02:00:00:00:00:02"))];
         let device = Device {

@@ -20,7 +20,7 @@ pub async fn retry_kernel_read<T, F: Future<Output = io::Result<T>>>(ask: impl F
     for _ in 1..TRIES {
         match ask().await {
             Ok(told) => return Ok(told),
-            Err(error) => tracing::debug!(%error, "asking the kernel again"),
+            Err(error) => tracing::debug!(%error, "retrying a read from the kernel"),
         }
         sleep(AGAIN).await;
     }
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_kernel_is_asked_again_but_not_for_ever() {
+    async fn retries_kernel_reads_but_not_for_ever() {
         let asks = Cell::new(0);
         let lacks = |tries| {
             asks.set(asks.get() + 1);

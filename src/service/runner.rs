@@ -30,9 +30,9 @@ use crate::{
         feeds::Inventory,
         lines::Lines,
         look::Looker,
+        reported::sightings,
         scanner::Scanner,
         schedule::{LastStart, Times},
-        told::sightings,
     },
     store::{Observation, OpenScan, Schedule, Store, StoreError, StoreHealth},
 };
@@ -107,7 +107,7 @@ impl Runner {
     /// Fails if the store cannot be read at the start; later faults of the store only pause the scanning.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
         let started = self.clock.now();
-        if stop.run_until_cancelled(self.clock_is_set(started)).await.is_none() {
+        if stop.run_until_cancelled(self.wait_for_clock(started)).await.is_none() {
             return Ok(());
         }
         let mut running = Running::restore(self, started).await?;
@@ -117,7 +117,7 @@ impl Runner {
     }
 
     /// Waits for the wall clock to be set, [`CLOCK_WAIT`] at most.
-    async fn clock_is_set(&mut self, started: Moment) {
+    async fn wait_for_clock(&mut self, started: Moment) {
         if !self.clock.is_synchronised() {
             tracing::info!("the clock has not been set yet: scanning waits for it, 5 minutes at most");
         }
@@ -178,7 +178,7 @@ impl Running {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.take_inventory(&inventory.borrow_and_update());
-        self.ask_for_doubts();
+        self.read_unconfirmed();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -196,7 +196,7 @@ impl Running {
                 Some(request) = self.parts.requests.next() => self.serve(request),
                 _ = tick.tick() => {
                     self.save_schedules_hourly();
-                    self.miss(&inventory.borrow());
+                    self.mark_absent(&inventory.borrow());
                 }
             }
             for action in self.agenda.poll(&self.parts.times()) {
@@ -209,15 +209,15 @@ impl Running {
         let complete = inventory.is_complete(&self.parts.config.borrow().feed);
         let devices = inventory.devices.iter().map(|known| known.device.clone()).collect();
         self.agenda.set_devices(devices, complete, &self.parts.times());
-        let (seen, told) = sightings(inventory, &self.parts.config.borrow());
-        self.see(seen, told);
+        let (seen, reported) = sightings(inventory, &self.parts.config.borrow());
+        self.record_sightings(seen, reported);
     }
 
     /// Records which devices are present, scanned or not: dates and addresses change without a scan.
-    fn see(&mut self, seen: Vec<Device>, told: Vec<Device>) {
+    fn record_sightings(&mut self, seen: Vec<Device>, reported: Vec<Device>) {
         let store = self.parts.store.clone();
         self.writes.spawn(async move {
-            if let Err(error) = store.record_sightings(seen, told).await {
+            if let Err(error) = store.record_sightings(seen, reported).await {
                 tracing::error!(%error, "failed to record device sightings");
             }
             Done::Sighted
@@ -230,13 +230,13 @@ impl Running {
                 if let Some(action) = self.agenda.begun(run, scan, addresses, &self.parts.times()) {
                     self.act(action);
                 }
-                self.tell_started();
+                self.answer_started();
             }
             Done::Resolved(run, addresses) => self.agenda.resolved(run, addresses),
             Done::Begun(run, Err(error), _) => {
-                tracing::error!(%error, "a scan could not be opened");
+                tracing::error!(%error, "failed to open a scan; retrying in a minute");
                 self.agenda.begin_failed(run, &self.parts.times());
-                self.tell_started();
+                self.answer_started();
             }
             Done::Looked(id, looked, observation) => {
                 self.cancels.remove(&id);
@@ -251,10 +251,10 @@ impl Running {
                     *left -= 1;
                 }
                 self.end_if_written(scan);
-                self.ask_for_doubts();
+                self.read_unconfirmed();
             }
             // A device that has moved must be scanned again where it is now.
-            Done::Sighted => self.ask_for_doubts(),
+            Done::Sighted => self.read_unconfirmed(),
             Done::Doubts(doubts) => self.agenda.set_doubts(doubts, &self.parts.times()),
             Done::Other => {}
         }
@@ -316,7 +316,7 @@ impl Running {
         let started = self.parts.clock.wall() - since_start;
         self.writes.spawn(async move {
             if let Err(error) = store.save_schedule(&scanner, Schedule { since_start, started }).await {
-                tracing::error!(%error, scanner, "the schedule could not be saved");
+                tracing::error!(%error, scanner, "failed to save the schedule");
             }
             Done::Other
         });
@@ -347,8 +347,8 @@ impl Running {
         };
         match tokio::time::timeout(STOP_WAIT, written).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "not everything could be stored before stopping"),
-            Err(_) => tracing::error!("the store did not take everything in time before stopping"),
+            Ok(Err(error)) => tracing::error!(%error, "failed to store everything before stopping"),
+            Err(_) => tracing::error!("timed out storing everything before stopping"),
         }
         tracing::debug!(uptime = ?self.parts.clock.now().since(self.started), "the runner has stopped");
     }
@@ -360,7 +360,7 @@ async fn resolve_all(resolver: &dyn Resolve, names: &[String]) -> Vec<Address> {
     for name in names {
         match resolver.resolve(name).await {
             Ok(addresses) => found.extend(addresses.into_iter().next()),
-            Err(error) => tracing::warn!(%error, "a target is left out of this run"),
+            Err(error) => tracing::warn!(%error, "failed to resolve a target; it is left out of this run"),
         }
     }
     found.into_iter().collect()

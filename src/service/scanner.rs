@@ -30,9 +30,9 @@ use crate::{
 /// How old the results of [`Scanner::stats`] and [`Ticket::progress`] may be while probes are in flight.
 const REFRESH: Duration = Duration::from_millis(250);
 
-/// How often the machine's limits are read while there is work: other programs use its connection table, too, and a
+/// How often the machine's bounds are read while there is work: other programs use its connection table, too, and a
 /// firewall that keeps one may be started later. Reading them takes a few files of /proc.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const READ_BOUNDS_EVERY: Duration = Duration::from_secs(2);
 
 /// The limit of commands carried out before the engine is polled again.
 const COMMANDS: usize = 64;
@@ -71,7 +71,7 @@ enum Command {
 }
 
 impl Scanner {
-    /// Starts the thread. `bounds` reads the machine's limits, again and again, because they change.
+    /// Starts the thread. `bounds` reads the machine's bounds, again and again, because they change.
     ///
     /// # Errors
     /// Fails if the system has no thread, or no descriptor for its event loop.
@@ -104,8 +104,8 @@ impl Scanner {
         self.submit_with_progress(job, watch::Sender::default())
     }
 
-    /// Submits a job whose progress is published in `progress`. Of two jobs that share a watch, the one whose ticket
-    /// is dropped publishes nothing more.
+    /// Submits a job that publishes its progress in `progress`. If two jobs share a watch, a job publishes nothing
+    /// more once its ticket is dropped.
     pub fn submit_with_progress(&self, job: HostJob, progress: watch::Sender<Progress>) -> Ticket {
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
         progress.send_replace(Progress { ports: job.ports.len(), ..Progress::default() });
@@ -212,8 +212,8 @@ struct Driver<P> {
     stats: watch::Sender<Stats>,
     refreshed: Moment,
     bounds: Box<dyn FnMut() -> Bounds + Send>,
-    /// When the limits were last read.
-    looked: Option<Moment>,
+    /// When the bounds were last read.
+    read_at: Option<Moment>,
     jobs: HashMap<JobId, JobSender>,
     tickets: HashMap<TicketId, JobId>,
     probes: Vec<Probe>,
@@ -238,7 +238,7 @@ impl<P: Prober> Driver<P> {
             stats,
             refreshed: Moment::ZERO,
             bounds,
-            looked: None,
+            read_at: None,
             jobs: HashMap::new(),
             tickets: HashMap::new(),
             probes: Vec::new(),
@@ -254,13 +254,13 @@ impl<P: Prober> Driver<P> {
             if let Some(late) = due.filter(|&due| due <= now).map(|due| now.since(due)) {
                 self.engine.woken_late(late, now);
             }
-            self.look_again(now);
+            self.read_bounds(now);
             let wake = self.engine.poll(now, &mut self.probes, &mut self.events);
             // Probes first: each has its time to leave, and a report can wait.
             if !self.probes.is_empty() {
                 self.prober.launch(mem::take(&mut self.probes));
             }
-            self.tell_all();
+            self.forward_events();
             due = self.refresh(now, wake);
             match self.next(due).await {
                 Step::Commands => {
@@ -292,14 +292,14 @@ impl<P: Prober> Driver<P> {
     }
 
     /// Forwards the engine's events.
-    fn tell_all(&mut self) {
+    fn forward_events(&mut self) {
         for event in mem::take(&mut self.events) {
-            self.tell(event);
+            self.forward(event);
         }
     }
 
     /// Forwards an event to the job's ticket.
-    fn tell(&mut self, event: Event) {
+    fn forward(&mut self, event: Event) {
         match event {
             Event::HostUp(id) => {
                 if let Some(job) = self.jobs.get(&id) {
@@ -321,10 +321,10 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    /// Reads the machine's limits if there is work and the last reading is old.
-    fn look_again(&mut self, now: Moment) {
-        if !self.jobs.is_empty() && self.looked.is_none_or(|looked| now >= looked + LOOK_AGAIN) {
-            self.looked = Some(now);
+    /// Reads the machine's bounds if there is work and the last reading is old.
+    fn read_bounds(&mut self, now: Moment) {
+        if !self.jobs.is_empty() && self.read_at.is_none_or(|read_at| now >= read_at + READ_BOUNDS_EVERY) {
+            self.read_at = Some(now);
             self.engine.set_bounds((self.bounds)(), now);
         }
     }
@@ -351,7 +351,7 @@ impl<P: Prober> Driver<P> {
         while !self.jobs.is_empty() {
             let before = self.jobs.len();
             self.engine.poll(now, &mut self.probes, &mut self.events);
-            self.tell_all();
+            self.forward_events();
             if self.jobs.len() == before {
                 return;
             }

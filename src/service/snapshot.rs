@@ -115,9 +115,9 @@ impl SnapshotReader {
     async fn host_facts(&self) -> Result<(Vec<HostFacts>, Differing), StoreError> {
         let config = Arc::clone(&self.config.borrow());
         let has_baseline = self.store.has_baseline().await?;
-        let doubts = self.store.unconfirmed_endpoints().await?.into_iter();
-        let doubts: BTreeMap<Endpoint, Unconfirmed> =
-            doubts.map(|doubt| (doubt.device.endpoint(), doubt.unconfirmed)).collect();
+        let unconfirmed = self.store.unconfirmed_endpoints().await?.into_iter();
+        let unconfirmed: BTreeMap<Endpoint, Unconfirmed> =
+            unconfirmed.map(|waiting| (waiting.device.endpoint(), waiting.unconfirmed)).collect();
         let mut called = self.store.names().await?;
         let (mut facts, mut differing) = (Vec::new(), Differing::new());
         let mut known = pin!(self.differences.host_states());
@@ -137,8 +137,8 @@ impl SnapshotReader {
                     }
                     let names = names::all(&config, &host.device, called.clone());
                     let name = names.into_iter().next().map(|name| name.text);
-                    let doubts = doubts.get(&host.device.endpoint());
-                    let facts_of = of_host(host, (has_baseline, is_new), &differences, doubts);
+                    let unconfirmed = unconfirmed.get(&host.device.endpoint());
+                    let facts_of = of_host(host, (has_baseline, is_new), &differences, unconfirmed);
                     facts.push(HostFacts { name, ..facts_of });
                 }
             }

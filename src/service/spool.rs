@@ -121,7 +121,7 @@ impl Spool {
             Ok(_) => return file_away(path, &directory.join("archive")).map(|_| None),
             Err(error) => error,
         };
-        tracing::debug!(path = %path.display(), %error, "a report in the spool is not taken");
+        tracing::debug!(path = %path.display(), %error, "failed to import a report from the spool");
         if error.may_pass() {
             return Ok(Some(RETRY));
         }
@@ -132,7 +132,7 @@ impl Spool {
             }
         }
         self.importer.count_failed();
-        tracing::warn!(path = %path.display(), %error, "a report in the spool is put away as failed");
+        tracing::warn!(path = %path.display(), %error, "moving a report from the spool to the failed ones");
         let mut reason = file_away(path, &directory.join("failed"))?.into_os_string();
         reason.push(".reason");
         // The reason of an earlier report with that name, which a user has since removed.

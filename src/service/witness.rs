@@ -26,7 +26,7 @@ pub(super) enum Witness {
 pub(super) enum Doubt {
     #[error("another device answers at this address: nothing is stored under the MAC that the feed gave")]
     TakenOver { expected: Option<Mac>, found: Option<Mac> },
-    #[error("whose address it is was only told at the end: nothing is stored, the next look will know")]
+    #[error("MAC learned only after the scan; result discarded")]
     Unattested,
 }
 
@@ -77,7 +77,7 @@ impl Witness {
     }
 
     /// As [`Witness::sighted`], before anything is sent to the device. Where the configuration excludes MACs, a
-    /// neighbour whose MAC is unknown, or was learned long ago, is asked for it first; otherwise that request is
+    /// neighbour with a MAC that is unknown, or was learned long ago, is asked for it first; otherwise that request is
     /// spared.
     pub(super) async fn first_sighted(
         self,
@@ -126,7 +126,7 @@ mod tests {
 
     /// 0 means "not known".
     #[test]
-    fn a_result_belongs_to_whom_it_was_from_beginning_to_end() {
+    fn assigns_a_result_to_the_device_that_held_the_address_throughout() {
         let taken = |expected, found| Err(Doubt::TakenOver { expected: mac(expected), found: mac(found) });
         for ((expected, before, after), found) in [
             ((1, 1, 1), Ok(1)),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_knows_its_own_hardware_and_what_is_far_is_the_feeds_to_know() {
+    fn own_address_has_own_mac_and_a_routed_one_has_the_feeds() {
         let device =
             |address: &str, last| Device { address: address.parse().unwrap(), mac: mac(last), name: None };
         let expected = |witness: Witness, last| witness.expected(&device("192.0.2.1", last));

@@ -183,7 +183,10 @@ impl Ground {
         let killed = guard.take().expect("it runs");
         self.toll.see(&killed);
         self.toll.written.fetch_add(killed.written(), Ordering::Relaxed);
-        let finished = killed.kill().into_iter().filter(|line| line.contains("finished"));
+        let finished = killed
+            .kill()
+            .into_iter()
+            .filter(|line| line.contains("finished") || line.contains("scan incomplete"));
         self.toll.finished.lock().unwrap().extend(finished);
         *guard = Some(self.begin());
     }

@@ -287,7 +287,7 @@ async fn a_run_that_cannot_start_is_refused_with_the_reason() {
     appliance.start_scanning(&format!("exclude = [\"127.0.0.9\"]\n{SLOW}"), &["127.0.0.1", "127.0.0.9"]);
     for (path, status, why) in [
         ("/v1/run/iot", 404, "no scanner \"iot\""),
-        ("/v1/run/never", 503, "nobody to look at"),
+        ("/v1/run/never", 503, "no device to scan"),
         ("/v1/run?host=127.0.0.7", 404, "not known"),
         ("/v1/run?host=127.0.0.9", 403, "`exclude`"),
         ("/v1/run?host=nas", 400, "neither a MAC"),

@@ -26,8 +26,7 @@ pub enum Action {
         /// Target names that have no address yet.
         names: Vec<String>,
     },
-    /// Resolve these names for a run whose scan is already open, then call
-    /// [`Agenda::resolved`](super::Agenda::resolved).
+    /// Resolve these names for a run that already has a scan, then call [`Agenda::resolved`](super::Agenda::resolved).
     Resolve {
         /// The run to name in the reply.
         run: RunId,
@@ -86,7 +85,7 @@ pub enum Order {
     Device {
         /// The device.
         key: DeviceKey,
-        /// The scanner whose ports and timing apply. Without a name, the first scanner over the feed.
+        /// The scanner that gives ports and timing. Without a name, the first scanner over the feed.
         scanner: Option<String>,
         /// These ports, whatever the configuration says.
         ports: Option<PortSet>,
@@ -113,7 +112,7 @@ pub enum OrderError {
     )]
     Unwanted(DeviceKey),
     /// There are no targets.
-    #[error("there is nobody to look at yet: the feed names no device that may be scanned")]
+    #[error("there is no device to scan yet: the feed names none that may be scanned")]
     NoTargets,
     /// The store cannot write.
     #[error("the database cannot be written, so nothing is scanned")]

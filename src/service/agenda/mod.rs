@@ -136,8 +136,8 @@ impl Agenda {
     }
 
     /// Resumes a run that an earlier process left unfinished. The devices in `done` have their result at their
-    /// addresses. [`Agenda::poll`] finds its targets and names again. A scan whose scanner is no longer configured is
-    /// closed as partial.
+    /// addresses. [`Agenda::poll`] finds its targets and names again. If its scanner is no longer configured, the scan
+    /// is closed as partial.
     pub fn resume(
         &mut self,
         scanner: &str,
@@ -213,7 +213,7 @@ impl Agenda {
             return Some(Action::End { scan, status: ScanStatus::Partial });
         };
         begun.scan = Some(scan);
-        self.note_start(run, times);
+        self.record_start(run, times);
         self.resolved(run, addresses);
         None
     }
@@ -228,7 +228,7 @@ impl Agenda {
         }
     }
 
-    /// Drops a run whose scan could not be opened. It comes due again a minute later, as if it had not been tried.
+    /// Drops a run after its scan could not be opened. It comes due again a minute later, as if it had not been tried.
     pub fn begin_failed(&mut self, run: RunId, times: &Times) {
         self.forget_run(run);
         self.begin_after = times.now + BEGIN_RETRY;

@@ -24,7 +24,7 @@ const RETRY_MAX: Duration = Duration::from_secs(6 * 3600);
 enum Freshness {
     /// By this process, at this time.
     Here(Moment),
-    /// By an earlier process, whose wall clock showed this time; the clock may have been wrong.
+    /// By an earlier process, at this time by its wall clock, which may have been wrong.
     Earlier(Timestamp),
 }
 
@@ -116,7 +116,7 @@ impl Results {
         self.tried.remove(endpoint);
     }
 
-    /// Drops the tries whose pause ended long ago.
+    /// Drops the tries with a pause that ended long ago.
     pub(super) fn drop_spent(&mut self, now: Moment) {
         self.tried.retain(|_, (tried, pause)| now.since(*tried) < *pause + RETRY_MAX);
     }
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_of_the_last_run_is_no_missed_one_where_the_wall_clock_runs_a_little_fast() {
+    fn a_slightly_fast_wall_clock_does_not_make_the_last_runs_result_count_as_missed() {
         let device = Device { address: "10.0.0.1".parse().unwrap(), mac: None, name: None };
         let found: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
         let results = Results::new([(device.clone(), found)]);

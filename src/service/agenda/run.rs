@@ -40,7 +40,7 @@ pub(super) struct Run {
     /// Every address that was ever queued.
     queued: HashSet<Address>,
     pub(super) in_progress: usize,
-    /// The addresses whose result came before an interruption, each with the MAC that was there.
+    /// The addresses that had their result before an interruption, each with the MAC that was there.
     done: HashMap<Address, Option<Mac>>,
     /// Whether its names are being resolved although the scan is open, because it was resumed.
     pub(super) resolving: bool,

@@ -46,7 +46,7 @@ impl Agenda {
     }
 
     /// Starts a scan of the devices that need a look between runs: those that were never scanned, that the last run
-    /// missed, or whose result has expired.
+    /// missed, or that have an expired result.
     pub(super) fn begin_seen(&mut self, times: &Times, actions: &mut Vec<Action>) {
         let awaited = self.runs.values().any(|run| run.targets == Targets::Feed && run.awaits_targets());
         if awaited || !self.feed_is_known(times) {
@@ -94,11 +94,11 @@ impl Agenda {
     /// Gives resumed runs their targets as soon as the feed has reported, or with the devices that are known when that
     /// takes too long.
     pub(super) fn supply_resumed(&mut self, times: &Times, actions: &mut Vec<Action>) {
-        let told = self.feed_is_known(times) && !self.devices.is_empty();
+        let is_known = self.feed_is_known(times) && !self.devices.is_empty();
         let ready = |run: &&RunId| {
             self.runs[*run]
                 .awaited_until()
-                .is_some_and(|limit| told || times.now >= limit || !need_feed(&self.runs[*run].targets))
+                .is_some_and(|limit| is_known || times.now >= limit || !need_feed(&self.runs[*run].targets))
         };
         let ready: Vec<RunId> = self.runs.keys().filter(ready).copied().collect();
         for id in ready {
@@ -177,7 +177,7 @@ impl Agenda {
     }
 
     /// Counts the start of a run from now, when the store has opened its scan.
-    pub(super) fn note_start(&mut self, run: RunId, times: &Times) {
+    pub(super) fn record_start(&mut self, run: RunId, times: &Times) {
         for scanner in self.scanners.iter_mut().filter(|scanner| scanner.run == Some(run)) {
             scanner.last = LastStart::at(times.now);
         }

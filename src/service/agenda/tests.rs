@@ -146,10 +146,10 @@ impl World {
 }
 
 #[test]
-fn the_first_run_takes_every_device_and_none_twice() {
+fn the_first_run_scans_every_device_once() {
     let mut world = World::new("", vec![]);
     world.poll();
-    assert!(world.begun.is_empty(), "nobody to look at yet");
+    assert!(world.begun.is_empty(), "no device to scan yet");
     world.tell((1..=40).map(device).collect());
     world.poll();
     assert_eq!(world.open.len(), MAX_IN_PROGRESS);
@@ -162,7 +162,7 @@ fn the_first_run_takes_every_device_and_none_twice() {
 }
 
 #[test]
-fn a_new_device_is_looked_at_on_sight_and_before_the_rest() {
+fn a_new_device_is_scanned_on_sight_and_before_the_rest() {
     let mut world = World::new("", vec![]);
     world.tell((1..=40).map(device).collect());
     world.poll();
@@ -189,7 +189,7 @@ fn exclusion_beats_everything() {
 }
 
 #[test]
-fn an_absent_device_is_no_fault_and_is_tried_when_seen_again() {
+fn an_absent_device_is_not_a_failure_and_is_tried_when_seen_again() {
     let mut world = World::new("", vec![]);
     world.tell(vec![device(1), device(2)]);
     world.poll();
@@ -370,7 +370,7 @@ fn at(n: u8, mac: Option<u8>) -> Device {
 }
 
 #[test]
-fn what_is_not_to_be_scanned_is_not_for_a_list_nor_after_a_reload() {
+fn an_excluded_device_is_not_scanned_for_a_list_or_after_a_reload() {
     let lan = "[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\ntargets = [\"10.0.0.0/30\"]\n";
     let never = |n: u8| format!("{lan}[[device]]\nmatch = \"10.0.0.{n}\"\nscan = false\n");
     let mut world = World::new(&never(2), vec![]);
@@ -388,7 +388,7 @@ fn what_is_not_to_be_scanned_is_not_for_a_list_nor_after_a_reload() {
 }
 
 #[test]
-fn a_device_is_looked_at_at_each_of_its_addresses_one_after_the_other() {
+fn a_device_is_scanned_at_its_addresses_one_after_the_other() {
     let mut world = World::new("", vec![]);
     world.tell(vec![at(9, Some(1)), at(5, Some(1)), device(7)]);
     world.poll();
@@ -407,11 +407,11 @@ fn a_device_is_looked_at_at_each_of_its_addresses_one_after_the_other() {
 }
 
 #[test]
-fn who_waits_for_its_turn_is_looked_at_where_it_is_by_then() {
+fn a_queued_device_that_moves_is_scanned_at_its_new_address() {
     let mut world = World::new("", vec![]);
     world.tell((1..=20).map(device).collect());
     world.poll();
-    // 18 moves, 19 goes, and so does 20, whose address 21 takes.
+    // 18 moves, 19 goes, and so does 20, and 21 takes the address of 20.
     let stay = (1..=17).map(device);
     world.tell(stay.chain([at(118, Some(18)), at(20, Some(21))]).collect());
     world.end(|look| look.device == device(1), |device| LookOutcome::Result(device.key()));
@@ -427,7 +427,7 @@ fn who_waits_for_its_turn_is_looked_at_where_it_is_by_then() {
 }
 
 #[test]
-fn an_address_of_a_list_is_looked_at_with_whoever_has_it() {
+fn a_listed_address_is_scanned_with_the_device_that_has_it() {
     let toml = "[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\ntargets = [\"10.0.0.0/27\"]\n";
     let mut world = World::new(toml, vec![]);
     world.tell(vec![device(30)]);
@@ -436,11 +436,11 @@ fn an_address_of_a_list_is_looked_at_with_whoever_has_it() {
     while world.looks().iter().all(|device| device.address != at(30, None).address) {
         world.end(|_| true, |_| LookOutcome::Absent);
     }
-    assert!(world.looks().contains(&at(30, Some(31))), "and nobody is followed out of the list");
+    assert!(world.looks().contains(&at(30, Some(31))), "and no device is followed out of the list");
 }
 
 #[test]
-fn a_run_over_names_resumes_and_holds_nobody_up() {
+fn a_run_over_names_resumes_and_delays_no_other() {
     let toml = "[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\ntargets = [\"nas.lan\"]\n\
                 [[scanner]]\nname = \"feed\"\ninterval = \"1d\"\n";
     let mut world = World::new(toml, vec![]);
@@ -469,14 +469,14 @@ fn a_resumed_run_waits_two_minutes_for_the_feed() {
     world.pass(119 * Duration::from_secs(1));
     assert!(world.ended.is_empty());
     world.pass(Duration::from_secs(1));
-    assert_eq!(world.ended, [(ScanId(77), ScanStatus::Partial)], "nobody is known");
+    assert_eq!(world.ended, [(ScanId(77), ScanStatus::Partial)], "no device is known");
     world.tell(vec![device(2)]);
     world.poll();
     assert_eq!(world.looks(), [device(2)], "no longer held up");
 }
 
 #[test]
-fn nothing_over_the_feed_starts_with_half_of_it() {
+fn no_run_over_the_feed_starts_before_the_feed_is_complete() {
     for resumed in [false, true] {
         let mut world = World::new("", vec![]);
         if resumed {
@@ -495,7 +495,7 @@ fn nothing_over_the_feed_starts_with_half_of_it() {
         let mut world = World::new("", vec![]);
         world.agenda.set_devices(vec![device(1)], false, &times);
         world.pass(15 * Duration::from_secs(1));
-        assert_eq!(world.looks(), [device(1)], "but nobody is waited for for ever");
+        assert_eq!(world.looks(), [device(1)], "but no source is waited for for ever");
     }
 }
 
@@ -531,17 +531,17 @@ fn a_scan_that_cannot_be_opened_is_tried_again_a_minute_later_and_never_counts()
 }
 
 #[test]
-fn a_device_named_by_ipv6_is_known_by_its_mac_as_any_other() {
-    let told = Device { address: "fd00::5".parse().unwrap(), ..device(5) };
-    let mut world = World::new("", vec![(told.clone(), "2026-05-31T23:30:00Z".parse().unwrap())]);
+fn a_device_named_by_ipv6_is_known_by_its_mac() {
+    let named = Device { address: "fd00::5".parse().unwrap(), ..device(5) };
+    let mut world = World::new("", vec![(named.clone(), "2026-05-31T23:30:00Z".parse().unwrap())]);
     world
         .agenda
         .restore("lan", LastStart::restored(HOUR, "2026-05-31T23:00:00Z".parse().unwrap(), &world.times));
-    world.tell(vec![told.clone()]);
+    world.tell(vec![named.clone()]);
     world.poll();
     assert!(world.open.is_empty());
     world.pass(DAY);
-    world.end(|_| true, |_| LookOutcome::Result(told.key()));
+    world.end(|_| true, |_| LookOutcome::Result(named.key()));
     world.pass(HOUR);
-    assert!(world.open.is_empty(), "and is not looked at again and again");
+    assert!(world.open.is_empty(), "and is not scanned again and again");
 }

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pairs_the_same_endpoint_then_what_a_device_moved_to_and_leaves_the_rest_alone() {
+    fn pairs_equal_endpoints_then_those_a_device_moved_between() {
         // Device 1 keeps endpoint 10 and moves from 11 to 12; device 2 is in the first scan alone.
         let pairs = side_by_side(vec![(1, 10), (1, 11), (2, 20)], vec![(1, 12), (1, 10)], |at| *at, |at| *at);
         let expected =

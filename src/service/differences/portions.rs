@@ -21,7 +21,7 @@ const BLOCKS: usize = 16;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spot {
     block: usize,
-    told: usize,
+    returned: usize,
 }
 
 /// The ports of one endpoint that a block covers.
@@ -41,16 +41,16 @@ pub(super) fn portion<T>(
     from: Spot,
     rows_of: impl Fn(Option<Block>) -> Vec<T>,
 ) -> (Vec<T>, Option<Spot>) {
-    let Spot { mut block, mut told } = from;
+    let Spot { mut block, mut returned } = from;
     let mut found = Vec::new();
     for next in blocks(endpoints, rows).skip(block) {
         let rows = rows_of(next);
-        let (end, all) = (told + ROWS - found.len(), rows.len());
-        found.extend(rows.into_iter().take(end).skip(told));
+        let (end, all) = (returned + ROWS - found.len(), rows.len());
+        found.extend(rows.into_iter().take(end).skip(returned));
         if all > end {
-            return (found, Some(Spot { block, told: end }));
+            return (found, Some(Spot { block, returned: end }));
         }
-        (block, told) = (block + 1, 0);
+        (block, returned) = (block + 1, 0);
     }
     (found, None)
 }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     /// Returns the portions of these rows, each a place in (endpoint, protocol, port).
-    fn told(endpoints: usize, all: &[(usize, Protocol, u16)]) -> Vec<Vec<(usize, Protocol, u16)>> {
+    fn portions_of(endpoints: usize, all: &[(usize, Protocol, u16)]) -> Vec<Vec<(usize, Protocol, u16)>> {
         let rows_of = |block: Option<Block>| {
             let is_in = |&&(endpoint, protocol, port): &&(usize, Protocol, u16)| {
                 block.as_ref().is_none_or(|block| {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn portions_are_small_and_together_tell_each_row_once_and_in_order() {
+    fn portions_are_small_and_return_each_row_once_in_order() {
         let mut protocols = Protocol::ALL.to_vec();
         protocols.sort_unstable();
         for step in [31, 997, 4096, 30_000] {
@@ -122,7 +122,7 @@ mod tests {
                     all.extend((0..=u16::MAX).step_by(step).map(|port| (endpoint, protocol, port)));
                 }
             }
-            let portions = told(2, &all);
+            let portions = portions_of(2, &all);
             assert!(portions.iter().all(|rows| rows.len() <= ROWS), "step {step}");
             assert!(portions.len() <= all.len() / ROWS + 1, "step {step}");
             assert!(portions.concat() == all, "step {step}");
@@ -131,6 +131,6 @@ mod tests {
 
     #[test]
     fn a_device_without_rows_has_one_empty_portion() {
-        assert_eq!(told(1, &[]), [vec![]]);
+        assert_eq!(portions_of(1, &[]), [vec![]]);
     }
 }

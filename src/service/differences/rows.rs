@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mac_that_was_made_up_does_not_last() {
+    fn a_locally_administered_mac_is_not_a_lasting_key() {
         let device = |mac: Option<&str>| Device {
             address: "192.0.2.1".parse().unwrap(),
             mac: mac.map(|mac| mac.parse().unwrap()),

@@ -45,12 +45,12 @@ pub struct Swept {
 /// The devices of one network.
 #[derive(Debug, Default)]
 pub struct Census {
-    residents: BTreeMap<Ipv4Addr, Resident>,
+    stations: BTreeMap<Ipv4Addr, Station>,
     proxies: BTreeSet<Mac>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Resident {
+struct Station {
     mac: Mac,
     heard: Moment,
     /// Sweeps in a row.
@@ -69,16 +69,16 @@ impl Census {
     /// Fails if no device answers though there were several: more likely this machine is cut off than they are gone.
     /// Nothing changes.
     pub fn take(&mut self, swept: &Swept, grace: Duration, now: Moment) -> Result<Feed, Silence> {
-        let known = self.residents.keys().filter(|address| swept.asked.contains(address)).count();
+        let known = self.stations.keys().filter(|address| swept.asked.contains(address)).count();
         if swept.heard.is_empty() && known > 1 {
             return Err(Silence(known));
         }
         let mut remarks = swept.remarks.clone();
-        self.note(swept, now);
+        self.record(swept, now);
         self.expire(swept, grace, now);
-        self.know_proxies(swept);
+        self.update_proxies(swept);
         remarks.extend(self.proxies.iter().take(MOST_REMARKS).map(|mac| {
-            let count = self.residents.values().filter(|resident| resident.mac == *mac).count();
+            let count = self.stations.values().filter(|station| station.mac == *mac).count();
             format!(
                 "{mac} answers ARP for {count} addresses: a router with proxy ARP, or one host of many; its MAC \
                  tells nothing, so each address is a device of its own"
@@ -90,34 +90,34 @@ impl Census {
 
     /// Records the stations that answered. Where two claim an address, the one that had it keeps it: Linux with two
     /// interfaces in one network answers with both MACs, in varying order.
-    fn note(&mut self, swept: &Swept, now: Moment) {
+    fn record(&mut self, swept: &Swept, now: Moment) {
         for (address, heard) in &swept.heard {
-            let before = self.residents.get(address).map(|resident| resident.mac);
+            let before = self.stations.get(address).map(|station| station.mac);
             let mac = before.filter(|mac| heard.rivals.contains(mac)).unwrap_or(heard.mac);
-            self.residents.insert(*address, Resident { mac, heard: now, missed: 0 });
+            self.stations.insert(*address, Station { mac, heard: now, missed: 0 });
         }
     }
 
     /// Removes devices that were missed for long enough. A device that answered at another address goes at once, and
-    /// so does one whose address is no longer probed.
+    /// so does one at an address that is no longer probed.
     fn expire(&mut self, swept: &Swept, grace: Duration, now: Moment) {
         let elsewhere: BTreeSet<Mac> = swept.heard.values().map(|heard| heard.mac).collect();
         let proxies = &self.proxies;
-        self.residents.retain(|address, resident| {
+        self.stations.retain(|address, station| {
             if swept.heard.contains_key(address) {
                 return true;
             }
-            resident.missed += 1;
-            let has_moved = elsewhere.contains(&resident.mac) && !proxies.contains(&resident.mac);
-            let is_missing = resident.missed >= LEAST_MISSED && now.since(resident.heard) >= grace;
+            station.missed += 1;
+            let has_moved = elsewhere.contains(&station.mac) && !proxies.contains(&station.mac);
+            let is_missing = station.missed >= LEAST_MISSED && now.since(station.heard) >= grace;
             swept.asked.contains(address) && !has_moved && !is_missing
         });
     }
 
-    fn know_proxies(&mut self, swept: &Swept) {
+    fn update_proxies(&mut self, swept: &Swept) {
         let mut counts: BTreeMap<Mac, usize> = BTreeMap::new();
-        for resident in self.residents.values() {
-            *counts.entry(resident.mac).or_default() += 1;
+        for station in self.stations.values() {
+            *counts.entry(station.mac).or_default() += 1;
         }
         // In a small network, fewer addresses prove as much.
         let is_most = |count: usize| count > 2 && count * 2 > swept.asked.len();
@@ -130,11 +130,9 @@ impl Census {
 
     fn feed(&self, swept: &Swept, remarks: Vec<String>) -> Feed {
         let mut macs: BTreeMap<Ipv4Addr, Option<Mac>> = self
-            .residents
+            .stations
             .iter()
-            .map(|(address, resident)| {
-                (*address, Some(resident.mac).filter(|mac| !self.proxies.contains(mac)))
-            })
+            .map(|(address, station)| (*address, Some(station.mac).filter(|mac| !self.proxies.contains(mac))))
             .collect();
         macs.extend(swept.own.iter().map(|(address, mac)| (*address, Some(*mac))));
         let mut feed = Feed { remarks, proxies: self.proxies.clone(), ..Feed::default() };
@@ -190,7 +188,7 @@ mod tests {
         Swept { asked: (1..=asked).map(address).collect(), heard, own, remarks: Vec::new() }
     }
 
-    fn told(feed: &Feed) -> String {
+    fn listing(feed: &Feed) -> String {
         let device = |device: &Device| {
             let last = |text: String| text.rsplit(['.', ':']).next().map(str::to_owned).unwrap_or_default();
             let mac = device.mac.map_or_else(|| "-".to_owned(), |mac| mac.octets()[5].to_string());
@@ -207,13 +205,13 @@ mod tests {
             now += EVERY;
             census
                 .take(&swept(200, answers), GRACE, now)
-                .map_or_else(|error| error.to_string(), |feed| told(&feed))
+                .map_or_else(|error| error.to_string(), |feed| listing(&feed))
         };
         sweeps.iter().map(take).collect()
     }
 
     #[test]
-    fn a_device_is_gone_after_three_sweeps_and_the_grace_and_this_machine_never() {
+    fn a_device_is_gone_after_three_sweeps_and_the_grace_but_this_machine_never() {
         let gone = after(&[&[(1, 1), (2, 2)], &[(1, 1)], &[(1, 1)], &[(1, 1)], &[(1, 1)]]);
         assert_eq!(
             gone,
@@ -222,28 +220,28 @@ mod tests {
     }
 
     #[test]
-    fn the_grace_counts_from_when_it_was_heard_and_three_sweeps_hold_whatever_it_is() {
+    fn the_grace_starts_at_the_last_answer_and_three_missed_sweeps_are_always_required() {
         for (every, expected) in [(EVERY, 2), (Duration::from_secs(60), 14), (Duration::from_secs(3600), 2)] {
             let mut census = Census::default();
             let mut now = Moment::ZERO;
             census.take(&swept(200, &[(1, 1), (2, 2)]), GRACE, now).unwrap();
             let listed = (1..100).take_while(|_| {
                 now += every;
-                told(&census.take(&swept(200, &[(1, 1)]), GRACE, now).unwrap()).contains("2:2")
+                listing(&census.take(&swept(200, &[(1, 1)]), GRACE, now).unwrap()).contains("2:2")
             });
             assert_eq!(listed.count(), expected, "{every:?}");
         }
     }
 
     #[test]
-    fn who_has_moved_needs_no_grace() {
+    fn a_moved_device_leaves_its_old_address_at_once() {
         assert_eq!(after(&[&[(1, 1), (2, 2)], &[(1, 1), (3, 2)]])[1], "1:1 3:2 254:254");
         assert_eq!(after(&[&[(1, 1), (2, 2)], &[(1, 1), (2, 3)]])[1], "1:1 2:3 254:254");
         assert_eq!(after(&[&[(1, 1), (2, 1)], &[(1, 1), (2, 1)]])[1], "1:1 2:1 254:254", "two addresses");
     }
 
     #[test]
-    fn when_all_fall_silent_at_once_nobody_is_missed() {
+    fn when_all_devices_fall_silent_none_counts_as_missed() {
         let silent = after(&[&[(1, 1), (2, 2)], &[], &[], &[], &[], &[], &[(1, 1)]]);
         assert_eq!(silent[5], "of 2 devices none answers any more; is the cable plugged in, the switch on?");
         assert_eq!(silent[6], "1:1 2:2 254:254", "2 is missed for the first time");
@@ -251,15 +249,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_asked_is_forgotten() {
+    fn a_device_at_an_address_no_longer_probed_is_dropped() {
         let mut census = Census::default();
         census.take(&swept(200, &[(1, 1), (150, 2)]), GRACE, Moment::ZERO).unwrap();
         let feed = census.take(&swept(100, &[(1, 1)]), GRACE, Moment::ZERO + EVERY).unwrap();
-        assert_eq!(told(&feed), "1:1 254:254");
+        assert_eq!(listing(&feed), "1:1 254:254");
     }
 
     #[test]
-    fn a_mac_that_answers_for_many_is_nobodys() {
+    fn a_mac_that_answers_for_many_addresses_identifies_no_device() {
         let many: Vec<(u8, u8)> = (1..=9).map(|last| (last, 77)).chain([(20, 20)]).collect();
         let few = |count: u8| many.iter().copied().filter(move |(last, _)| *last <= count || *last == 20);
         let mut census = Census::default();
@@ -271,21 +269,23 @@ mod tests {
             sweep()
         };
         let feed = take(8);
-        assert!(told(&feed).starts_with("1:77 2:77") && feed.proxies.is_empty() && feed.remarks.is_empty());
+        assert!(
+            listing(&feed).starts_with("1:77 2:77") && feed.proxies.is_empty() && feed.remarks.is_empty()
+        );
         let feed = take(9);
-        assert_eq!(told(&feed), "1:- 2:- 3:- 4:- 5:- 6:- 7:- 8:- 9:- 20:20 254:254");
+        assert_eq!(listing(&feed), "1:- 2:- 3:- 4:- 5:- 6:- 7:- 8:- 9:- 20:20 254:254");
         assert_eq!(feed.proxies, BTreeSet::from([mac(77)]));
         assert!(
             feed.remarks[0].starts_with("02:00:00:00:00:4D answers ARP for 9 addresses"),
             "{:?}",
             feed.remarks
         );
-        assert_eq!(told(&take(5)), "1:- 2:- 3:- 4:- 5:- 20:20 254:254", "still");
-        assert_eq!(told(&take(4)), "1:77 2:77 3:77 4:77 20:20 254:254");
+        assert_eq!(listing(&take(5)), "1:- 2:- 3:- 4:- 5:- 20:20 254:254", "still");
+        assert_eq!(listing(&take(4)), "1:77 2:77 3:77 4:77 20:20 254:254");
     }
 
     #[test]
-    fn in_a_small_network_most_of_it_is_many() {
+    fn a_mac_that_answers_for_most_of_a_small_network_is_a_proxy() {
         let take = |asked, answers: &[(u8, u8)]| {
             Census::default().take(&swept(asked, answers), GRACE, Moment::ZERO).unwrap().proxies.len()
         };
@@ -295,18 +295,18 @@ mod tests {
     }
 
     #[test]
-    fn who_had_an_address_keeps_it_and_both_are_told() {
+    fn a_contested_address_stays_with_its_device_and_both_macs_are_reported() {
         let mut census = Census::default();
         census.take(&swept(200, &[(1, 1), (2, 2)]), GRACE, Moment::ZERO).unwrap();
         let feed = census.take(&swept(200, &[(1, 9), (1, 1), (2, 2)]), GRACE, Moment::ZERO + EVERY).unwrap();
-        assert_eq!(told(&feed), "1:1 2:2 254:254");
+        assert_eq!(listing(&feed), "1:1 2:2 254:254");
         assert!(
             feed.remarks[0].starts_with("10.0.0.1 is claimed by 02:00:00:00:00:01 and 02:00:00:00:00:09")
         );
     }
 
     #[test]
-    fn stations_that_answer_for_others_are_named_up_to_a_few() {
+    fn remarks_about_proxies_are_limited() {
         let answers: Vec<(u8, u8)> = (1..=200).map(|last| (last, last % 20)).collect();
         let feed = Census::default().take(&swept(250, &answers), GRACE, Moment::ZERO).unwrap();
         assert_eq!((feed.proxies.len(), feed.remarks.len()), (20, MOST_REMARKS));

@@ -214,8 +214,8 @@ fn too_large(lan: &Lan, net: &Ipv4Net, count: usize) -> String {
     };
     let all = if named == shown { "all of it" } else { "the part in use, of at most 65,536" };
     format!(
-        "{interface} is in {shown}, of whose {count} addresses none is asked, for more than {MOST_UNNAMED} must be named: \
-         to ask {all}, write discover = [\"{interface} {named}\"] under [feed]"
+        "{interface} is in {shown}; none of its {count} addresses is probed, because a subnet of more than \
+         {MOST_UNNAMED} must be named: to probe {all}, write discover = [\"{interface} {named}\"] under [feed]"
     )
 }
 

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_silent_is_asked_five_times_within_five_seconds_and_a_slash_24_ends_within_six() {
+    fn a_silent_address_is_probed_five_times_in_five_seconds_and_a_slash_24_ends_within_six() {
         let (sweep, questions, end) = run(Pace::ARP, addresses(254), |_, _| None);
         assert_eq!((sweep.heard().len(), questions.len()), (0, 5 * 254));
         let times: Vec<f64> = questions
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn no_second_has_more_than_five_hundred_questions() {
+    fn sends_at_most_five_hundred_requests_in_any_second() {
         let (_, questions, _) = run(Pace::ARP, addresses(4094), |_, _| None);
         let most = (0..questions.len()).map(|first| {
             let within =
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn large_networks_take_as_long_as_is_said() {
+    fn large_networks_take_the_documented_time() {
         for (pace, count, expected) in [
             (Pace::ARP, 1022, 11.2),
             (Pace::ARP, 4094, 41.9),
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_is_left_alone_and_when_all_have_it_is_over() {
+    fn stops_probing_an_address_that_answers_and_ends_when_all_have() {
         let near = Duration::from_millis(1);
         let (sweep, questions, end) = run(Pace::ARP, addresses(254), |_, _| Some(near));
         assert_eq!((sweep.heard().len(), questions.len()), (254, 254));
@@ -321,11 +321,11 @@ mod tests {
     }
 
     #[test]
-    fn answers_count_only_to_questions_and_who_speaks_for_himself_comes_first() {
+    fn ignores_unrequested_answers_and_prefers_direct_to_relayed_ones() {
         let [one, two, ..] = addresses(3)[..] else { unreachable!() };
         let mut sweep = Sweep::new(Pace { batch: 1, ..Pace::ARP }, addresses(3), Moment::ZERO);
         sweep.hear(answer(one, 7));
-        assert!(sweep.heard().is_empty(), "nobody was asked yet");
+        assert!(sweep.heard().is_empty(), "no address was probed yet");
         assert_eq!(sweep.due(Moment::ZERO), [one]);
         for address in [two, [10, 0, 0, 99].into(), [192, 0, 2, 1].into()] {
             sweep.hear(answer(address, 7));
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_to_ask_is_over_soon() {
+    fn a_sweep_without_targets_ends_within_a_second() {
         let (sweep, _, end) = run(Pace::ARP, Vec::new(), |_, _| None);
         assert!(sweep.heard().is_empty() && seconds(end) <= 1.0);
     }

@@ -94,21 +94,24 @@ impl Admission {
         let seen: usize = self
             .strangers
             .iter()
-            .filter(|(source, _)| !is_told(source))
+            .filter(|(source, _)| !only_reports(source))
             .map(|(_, strangers)| strangers.len())
             .sum();
         let room = bounds.max_devices.saturating_sub(stored + seen);
-        let told = || {
-            self.strangers.iter().filter(|(source, _)| is_told(source)).map(|(_, strangers)| strangers.len())
+        let reported = || {
+            self.strangers
+                .iter()
+                .filter(|(source, _)| only_reports(source))
+                .map(|(_, strangers)| strangers.len())
         };
-        let fits = |share: &usize| told().map(|count| count.min(*share)).sum::<usize>() <= room;
-        let Some(share) = (0..=told().max().unwrap_or(0)).rev().find(fits) else { return Vec::new() };
+        let fits = |share: &usize| reported().map(|count| count.min(*share)).sum::<usize>() <= room;
+        let Some(share) = (0..=reported().max().unwrap_or(0)).rev().find(fits) else { return Vec::new() };
         let mut dropped = Vec::new();
-        let told = self
+        let reported = self
             .strangers
             .iter_mut()
-            .filter(|(source, strangers)| is_told(source) && strangers.len() > share);
-        for (source, strangers) in told {
+            .filter(|(source, strangers)| only_reports(source) && strangers.len() > share);
+        for (source, strangers) in reported {
             let leaving: HashSet<Endpoint> = strangers.iter().skip(share).cloned().collect();
             strangers.retain(|endpoint| !leaving.contains(endpoint));
             dropped.push((source.clone(), leaving));
@@ -120,7 +123,7 @@ impl Admission {
     /// share of the room. Our own discovery does not yield to a URL.
     fn room(&self, source: &SourceId, stored: usize, bounds: &FeedConfig) -> usize {
         let all = bounds.max_devices.saturating_sub(stored);
-        let counts = |other: &SourceId| is_told(source) || !is_told(other);
+        let counts = |other: &SourceId| only_reports(source) || !only_reports(other);
         let others = self.strangers.iter().filter(|(other, _)| *other != source && counts(other));
         let (sources, taken) =
             others.fold((1, 0), |(sources, taken), (_, strangers)| (sources + 1, taken + strangers.len()));
@@ -129,7 +132,7 @@ impl Admission {
 }
 
 /// Whether a source only reports devices, and has not seen them itself.
-const fn is_told(source: &SourceId) -> bool {
+const fn only_reports(source: &SourceId) -> bool {
     matches!(source, SourceId::Url(_))
 }
 
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_feed_that_makes_up_others_each_time_is_let_in_at_the_rate_of_newcomers() {
+    fn a_feed_that_forges_new_devices_each_time_is_limited_to_the_newcomer_rate() {
         let (mut admission, bounds) = (Admission::default(), FeedConfig::default());
         let mut seen = 0;
         for minute in 0..60 {
@@ -204,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_named_stays_and_takes_no_allowance() {
+    fn a_device_that_stays_named_stays_and_takes_no_allowance() {
         let (mut admission, bounds, record) = (Admission::default(), bounds(100, 10), Record::default());
         let mut at = |hour, count| {
             admitted(&mut admission, &url("a"), feed(0, count), &record, &bounds, Moment::ZERO + HOUR * hour)
@@ -214,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_answered_is_let_in_whatever_else_is_named() {
+    fn a_device_that_has_answered_is_always_admitted() {
         let (mut admission, bounds) = (Admission::default(), bounds(100, 10));
         let record = known(&feed(0, 60));
         let mixed = Feed {

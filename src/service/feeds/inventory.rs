@@ -82,7 +82,7 @@ pub struct Inventory {
 /// What our own discovery has found, in its last sweeps on all interfaces together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The devices, by address, including silent ones whose grace has not ended.
+    /// The devices, by address, including silent ones that are still within their grace.
     pub devices: Arc<[Device]>,
     /// When the last of the sweeps ended.
     pub ended: Timestamp,
@@ -230,7 +230,7 @@ mod tests {
     }
 
     /// Returns the inventory of sources that are given as (URL, devices, whether frozen); the URL "" is `hosts`.
-    fn told(sources: &[(&str, &[&str], bool)]) -> Vec<String> {
+    fn listing(sources: &[(&str, &[&str], bool)]) -> Vec<String> {
         let id =
             |url: &str| if url.is_empty() { SourceId::Hosts } else { SourceId::Url(url.to_owned().into()) };
         let sources =
@@ -244,18 +244,18 @@ mod tests {
     }
 
     #[test]
-    fn sources_add_up() {
+    fn combines_the_devices_of_all_sources() {
         assert_eq!(
-            told(&[("b", &["10.0.0.9 09", "10.0.0.10 10"], false), ("a", &["10.0.0.1 01"], true)]),
+            listing(&[("b", &["10.0.0.9 09", "10.0.0.10 10"], false), ("a", &["10.0.0.1 01"], true)]),
             ["10.0.0.1 01 - a frozen", "10.0.0.9 09 - b", "10.0.0.10 10 - b"]
         );
     }
 
     #[test]
-    fn what_the_owner_wrote_is_completed_and_not_overruled() {
+    fn feeds_complete_the_owners_entries_and_do_not_overrule_them() {
         let written = ["10.0.0.1 - nas", "10.0.0.2 02 printer", "10.0.0.3 03 camera"];
         assert_eq!(
-            told(&[
+            listing(&[
                 ("", &written, false),
                 ("a", &["10.0.0.1 01", "10.0.0.2 02", "10.0.0.3 99 forged"], false)
             ]),
@@ -264,9 +264,9 @@ mod tests {
     }
 
     #[test]
-    fn the_believed_beat_the_frozen() {
+    fn sources_that_are_up_beat_frozen_ones() {
         assert_eq!(
-            told(&[
+            listing(&[
                 ("a", &["10.0.0.1 01", "10.0.0.2 02", "10.0.0.3 03"], true),
                 ("b", &["10.0.0.1 07", "10.0.0.8 02"], false)
             ]),
@@ -278,13 +278,13 @@ mod tests {
     #[test]
     fn one_mac_may_have_several_addresses() {
         assert_eq!(
-            told(&[("a", &["10.0.0.1 01", "10.0.0.2 01"], false)]),
+            listing(&[("a", &["10.0.0.1 01", "10.0.0.2 01"], false)]),
             ["10.0.0.1 01 - a", "10.0.0.2 01 - a"]
         );
     }
 
     #[test]
-    fn a_mac_that_answers_for_many_names_nobody_but_by_the_owners_word() {
+    fn a_proxys_mac_identifies_a_device_only_if_the_owner_wrote_it() {
         let mut discovered = FeedState::default();
         let devices = vec![device("10.0.0.1"), device("10.0.0.2"), device("10.0.0.9 09")];
         let proxies = BTreeSet::from(["02:00:00:00:00:01".parse().unwrap()]);
@@ -300,19 +300,19 @@ mod tests {
     }
 
     #[test]
-    fn is_complete_once_every_source_has_had_its_say() {
+    fn is_complete_once_every_source_has_reported() {
         let url = |url: &str| SourceId::Url(url.to_owned().into());
         let urls = ["a", "b"].map(|url| url.to_owned().into()).to_vec();
         let feed = FeedConfig { urls, hosts: vec![device("10.0.0.7")], ..FeedConfig::default() };
-        assert!(!Inventory::default().is_complete(&feed), "nothing was told yet");
+        assert!(!Inventory::default().is_complete(&feed), "nothing was reported yet");
         let hosts = || (SourceId::Hosts, source(&["10.0.0.7"], false));
-        let told = |b: FeedState| {
+        let inventory = |b: FeedState| {
             Inventory::of(&BTreeMap::from([hosts(), (url("a"), source(&["10.0.0.1"], true)), (url("b"), b)]))
         };
-        assert!(!told(FeedState::default()).is_complete(&feed), "b was not asked");
+        assert!(!inventory(FeedState::default()).is_complete(&feed), "b was not asked");
         let mut failed = FeedState::default();
         failed.apply(Moment::ZERO, Err(Trouble::Unreachable("refused".to_owned())));
-        assert!(told(failed).is_complete(&feed), "b cannot be reached, and says no more");
+        assert!(inventory(failed).is_complete(&feed), "b cannot be reached, and says no more");
         assert!(!Inventory::of(&BTreeMap::from([hosts()])).is_complete(&feed), "a new configuration");
     }
 
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn each_source_says_how_it_is() {
+    fn each_source_reports_its_state() {
         let mut refusing = source(&["10.0.0.1"], false);
         let mut feed = Feed { devices: vec![device("10.0.0.1")], ..Feed::default() };
         feed.rejected.push("scan[1]: bad");

@@ -11,7 +11,7 @@ use crate::{
     model::{Address, Device, DeviceKey, Mac, Moment},
 };
 
-/// A feed whose own time has not changed for this long is stale: the program that fills it has died.
+/// A feed is stale if its own time has not changed for this long: the program that fills it has died.
 pub const STALE_AFTER: Duration = Duration::from_secs(3600);
 
 /// Why a source is down. It freezes: its last devices stay, and none counts as gone.
@@ -29,7 +29,7 @@ pub enum Trouble {
     /// A feed without devices: a sweep that failed looks the same as an empty network.
     #[error("it names no device; is its first sweep still to come?")]
     Empty,
-    /// A feed whose entries are all refused.
+    /// All entries of the feed are refused.
     #[error("all of its {count} entries are refused; {first}")]
     Refused {
         /// The number of entries.
@@ -158,8 +158,8 @@ impl FeedState {
             changes.push(Change::HoldingBack(feed.held_back));
         }
         self.held_back = feed.held_back;
-        let news = feed.remarks.iter().filter(|remark| !self.remarks.contains(remark));
-        changes.extend(news.cloned().map(Change::Remark));
+        let new = feed.remarks.iter().filter(|remark| !self.remarks.contains(remark));
+        changes.extend(new.cloned().map(Change::Remark));
         self.remarks = feed.remarks;
         self.proxies = feed.proxies;
         self.last_success = Some(now);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn every_trouble_freezes_and_is_told_once() {
+    fn every_trouble_freezes_and_is_reported_once() {
         let malformed = || Err(Trouble::Malformed("not JSON".to_owned()));
         for trouble in [unreachable("refused"), malformed(), feed("b", &[])] {
             let mut state = started("a");
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn another_reason_is_told_another_wording_is_not() {
+    fn reports_another_reason_but_not_another_wording() {
         let mut state = started("a");
         assert_eq!(state.apply(Moment::ZERO, unreachable("refused")).len(), 1);
         assert_eq!(state.apply(Moment::ZERO, unreachable("timed out")), []);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_feed_of_which_all_is_refused_says_why() {
+    fn a_feed_whose_entries_are_all_refused_says_why() {
         let mut state = started("a");
         let mut rejected = Rejected::default();
         rejected.push("scan[0]: bad");
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_never_answered_is_told_once_too() {
+    fn a_source_that_never_answered_is_reported_once() {
         let mut state = FeedState::default();
         assert!(matches!(state.apply(Moment::ZERO, unreachable("refused"))[..], [Change::Down(_)]));
         assert_eq!(state.apply(Moment::ZERO, unreachable("refused")), []);
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stays_keeps_since_when_who_returns_does_not() {
+    fn a_device_that_stays_keeps_its_start_and_one_that_returns_does_not() {
         let mut state = started("a");
         let at = |minutes: u32| Moment::ZERO + minutes * MINUTE;
         state.apply(at(1), feed("b", &["10.0.0.2", "10.0.0.3"]));
@@ -330,21 +330,30 @@ mod tests {
     }
 
     #[test]
-    fn a_remark_is_told_once_for_as_long_as_it_holds() {
+    fn a_remark_is_reported_once_for_as_long_as_it_holds() {
         let mut state = started("");
-        let mut told = |remarks: &[&str]| {
+        let mut count_changes = |remarks: &[&str]| {
             let remarks = remarks.iter().map(|&remark| remark.to_owned()).collect();
             state.apply(Moment::ZERO, feed("", &["10.0.0.1"]).map(|feed| Feed { remarks, ..feed })).len()
         };
-        assert_eq!([told(&["a"]), told(&["a"]), told(&["a", "b"]), told(&[]), told(&["a"])], [1, 0, 1, 0, 1]);
+        assert_eq!(
+            [
+                count_changes(&["a"]),
+                count_changes(&["a"]),
+                count_changes(&["a", "b"]),
+                count_changes(&[]),
+                count_changes(&["a"])
+            ],
+            [1, 0, 1, 0, 1]
+        );
     }
 
     #[test]
-    fn what_is_held_back_is_told_when_it_begins_and_when_it_ends() {
+    fn holding_back_is_reported_when_it_begins_and_ends() {
         use crate::feed::Bound::{Devices, Newcomers};
         let mut state = started("");
         let held = |count, bound| Some(HeldBack { count, bound });
-        for (held_back, told) in [
+        for (held_back, is_reported) in [
             (held(9, Newcomers), true),
             (held(4000, Newcomers), false),
             (held(4000, Devices), false),
@@ -353,23 +362,24 @@ mod tests {
         ] {
             let word = feed("", &[]).map(|feed| Feed { held_back, ..feed });
             let word = if held_back.is_some() { word } else { feed("", &["10.0.0.1"]) };
-            let expected = if told { vec![Change::HoldingBack(held_back)] } else { vec![] };
+            let expected = if is_reported { vec![Change::HoldingBack(held_back)] } else { vec![] };
             assert_eq!(state.apply(Moment::ZERO, word), expected, "{held_back:?}");
             assert_eq!((state.held_back(), state.trouble()), (held_back, None));
         }
     }
 
     #[test]
-    fn refused_entries_are_told_when_they_change() {
+    fn refused_entries_are_reported_when_they_change() {
         let mut state = started("");
         let with = |reasons: &[&str]| {
             let mut rejected = Rejected::default();
             reasons.iter().for_each(|reason| rejected.push(reason));
             (rejected.clone(), feed("", &["10.0.0.1"]).map(|feed| Feed { rejected, ..feed }))
         };
-        for (reasons, told) in [(&["x"][..], true), (&["x"], false), (&["x", "y"], true), (&[], true)] {
+        for (reasons, is_reported) in [(&["x"][..], true), (&["x"], false), (&["x", "y"], true), (&[], true)]
+        {
             let (rejected, word) = with(reasons);
-            let expected = if told { vec![Change::Rejecting(rejected)] } else { vec![] };
+            let expected = if is_reported { vec![Change::Rejecting(rejected)] } else { vec![] };
             assert_eq!(state.apply(Moment::ZERO, word), expected, "{reasons:?}");
         }
     }

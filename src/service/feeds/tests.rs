@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// A resolver that knows no name.
-struct Nobody;
+struct NoNames;
 
-impl Resolve for Nobody {
+impl Resolve for NoNames {
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
         Box::pin(async move { Err(ResolveError::Unknown(name.to_owned())) })
     }
@@ -62,7 +62,7 @@ type Started = (watch::Sender<Arc<Config>>, watch::Receiver<Inventory>, JoinHand
 fn start(feed: FeedConfig) -> Started {
     let (sender, receiver) = watch::channel(config(feed));
     let clock = Arc::new(SystemClock::start());
-    let client = Client::new(Arc::new(Nobody));
+    let client = Client::new(Arc::new(NoNames));
     let directory = tempfile::tempdir().unwrap();
     let (store, writer) = Store::open(&directory.path().join(FILE_NAME), clock.clone()).unwrap();
     let (inventory, task) = super::start(client, store, clock, receiver, || Ok(Links::default()), "");
@@ -107,7 +107,7 @@ async fn a_source_that_fails_does_so_alone() {
     let (good, _requests) = serve(r#"{"scan":[{"ipv4":"10.0.0.1"}]}"#);
     let (empty, _requests) = serve("{}");
     let (wrong, _requests) = serve("<html>");
-    let urls = vec![good, empty, wrong, "http://nobody.test/".to_owned()];
+    let urls = vec![good, empty, wrong, "http://unknown.test/".to_owned()];
     let (_config, mut inventory, _task) = start(FeedConfig { urls: self::urls(urls.clone()), ..nothing() });
     let asked =
         |inventory: &Inventory| inventory.sources.iter().all(|source| source.detail != "not asked yet");
@@ -137,7 +137,7 @@ async fn a_change_of_the_configuration_leaves_other_sources_alone() {
 }
 
 #[tokio::test]
-async fn what_is_no_longer_allowed_goes_at_once() {
+async fn devices_no_longer_allowed_go_at_once() {
     let (url, asked) = serve(r#"{"scan":[{"ipv4":"10.0.0.1"},{"ipv4":"203.0.113.7"}]}"#);
     let hosts = vec![host("203.0.113.9")];
     let allowing = |allow: &[&str]| FeedConfig {

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_passed_over() {
+    fn skips_a_byte_order_mark() {
         assert_eq!(read("\u{feff}<a/>".as_bytes()).unwrap(), ("<a/>".to_owned(), Kind::Xml));
         assert_eq!(read("\u{feff} {}".as_bytes()).unwrap(), (" {}".to_owned(), Kind::Json));
         assert_eq!(read(b"\n<a/>").unwrap(), ("\n<a/>".to_owned(), Kind::Xml));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_packed_or_another_format_is_named_with_the_remedy() {
+    fn refuses_compressed_files_and_other_formats_with_the_remedy() {
         for (bytes, why) in [
             (&b"\x1f\x8b\x08\x00"[..], "gunzip -c FILE | portscan import -"),
             (b"PK\x03\x04", "a zip file"),

@@ -24,7 +24,7 @@ pub struct Counts {
     pub scanned: u64,
     /// Hosts without any port state.
     pub seen: u64,
-    /// Hosts whose scan was given up.
+    /// Hosts that the scanner gave up.
     pub unfinished: u64,
     /// Ports that are listed one by one, because they are not in their host's default state.
     pub listed: u64,

@@ -118,7 +118,7 @@ async fn a_late_report_takes_its_place_by_its_time() {
 }
 
 #[tokio::test]
-async fn nothing_is_stored_of_what_is_refused() {
+async fn a_refused_report_stores_nothing() {
     let bench = Bench::at("2026-03-01T12:00:00Z");
     let whole = report(START, 22);
     let truncated = &whole[..whole.len() - 20];
@@ -141,7 +141,7 @@ async fn a_machine_without_the_time_refuses_no_report_for_its_time() {
 }
 
 #[tokio::test]
-async fn the_originals_results_are_taken_in() {
+async fn imports_the_results_of_the_original_portscan() {
     let bench = Bench::at("2026-03-01T12:00:00Z");
     let document = format!(
         r#"{{"host":{{"ipv4":"192.0.2.5","mac":"{NAS}"}},"time":{{"utc":"2022-12-11 21:18:02","prep_sec":1.0,"scan_sec":9.5,"total_sec":10.5}},"ports":[22,80],"count":2}}"#
@@ -219,7 +219,7 @@ async fn a_report_in_another_encoding_is_the_same_report() {
 }
 
 #[tokio::test]
-async fn a_packed_report_is_named_and_not_tried_again() {
+async fn a_compressed_report_is_refused_by_format_and_not_retried() {
     let bench = Bench::at("2026-03-01T12:00:00Z");
     let error = bench.take(b"\x1f\x8b\x08\x00\x00\x00\x00\x00").await.unwrap_err();
     assert!(error.to_string().contains("gzip") && error.to_string().contains("gunzip"), "{error}");
@@ -227,7 +227,7 @@ async fn a_packed_report_is_named_and_not_tried_again() {
 }
 
 #[tokio::test]
-async fn hosts_that_were_not_there_make_no_device() {
+async fn hosts_that_were_down_create_no_device() {
     let bench = Bench::at("2026-03-01T12:00:00Z");
     let down = "<host><status state=\"down\" reason=\"no-response\"/><address addr=\"192.0.2.6\" addrtype=\"ipv4\"/></host>";
     let listed = down.replace("down", "unknown").replace(".6", ".7");

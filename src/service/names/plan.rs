@@ -195,37 +195,37 @@ mod tests {
         }
     }
 
-    fn whom(asked: &[(String, Duration)]) -> Vec<&str> {
+    fn subjects(asked: &[(String, Duration)]) -> Vec<&str> {
         asked.iter().map(|(what, _)| what.as_str()).collect()
     }
 
     #[test]
-    fn who_is_new_is_asked_at_once_and_again_every_day() {
+    fn a_new_device_is_asked_at_once_and_again_every_day() {
         let mut world = World::new(|_| true);
         world.set(&[(1, &[1])]);
-        assert_eq!(whom(&world.pass(HOUR)), ["10.0.0.1 mdns", "10.0.0.1 dns"]);
+        assert_eq!(subjects(&world.pass(HOUR)), ["10.0.0.1 mdns", "10.0.0.1 dns"]);
         world.set(&[(1, &[1]), (2, &[2])]);
-        assert_eq!(whom(&world.pass(HOUR)), ["10.0.0.2 mdns", "10.0.0.2 dns"]);
+        assert_eq!(subjects(&world.pass(HOUR)), ["10.0.0.2 mdns", "10.0.0.2 dns"]);
         assert_eq!(world.pass(21 * HOUR), []);
         assert_eq!(world.pass(10 * 24 * HOUR).len(), 40);
     }
 
     #[test]
-    fn who_has_moved_is_asked_at_once_who_has_two_addresses_is_not() {
+    fn a_moved_device_is_asked_at_once_but_not_for_a_second_address() {
         let mut world = World::new(|_| true);
         world.set(&[(1, &[1])]);
         world.pass(HOUR);
         world.set(&[(1, &[1, 7])]);
         assert_eq!(world.pass(HOUR), [], "another address");
         world.set(&[(1, &[7])]);
-        assert_eq!(whom(&world.pass(HOUR)), ["10.0.0.7 mdns", "10.0.0.7 dns"]);
+        assert_eq!(subjects(&world.pass(HOUR)), ["10.0.0.7 mdns", "10.0.0.7 dns"]);
         world.set(&[]);
         assert_eq!(world.pass(30 * 24 * HOUR), []);
         assert!(world.plan.known.is_empty() && world.plan.due.is_empty());
     }
 
     #[test]
-    fn who_is_silent_is_asked_less_and_less() {
+    fn a_silent_device_is_asked_less_and_less_often() {
         let mut world = World::new(|question| question.subject.source == NameSource::Dns);
         world.set(&[(1, &[1])]);
         let asked = world.pass(6 * 24 * HOUR);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn few_are_asked_at_once_and_one_after_the_other() {
+    fn questions_in_progress_are_limited_and_paced() {
         let mut plan = Plan::default();
         let crowd: Vec<(u8, [u8; 1])> = (1..=250).map(|last| (last, [last])).collect();
         let here: Vec<(u8, &[u8])> = crowd.iter().map(|(mac, at)| (*mac, &at[..])).collect();
@@ -269,14 +269,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_heard_of_who_has_moved_meanwhile_does_not_count() {
+    fn an_answer_about_a_device_that_has_moved_does_not_count() {
         let mut plan = Plan::default();
         plan.set_devices(Moment::ZERO, &devices(&[(1, &[1])]), &[NameSource::Mdns]);
-        let Next::Ask(question) = plan.next(Moment::ZERO) else { panic!("nobody to ask") };
+        let Next::Ask(question) = plan.next(Moment::ZERO) else { panic!("nothing to ask") };
         plan.set_devices(Moment::ZERO, &devices(&[(1, &[7])]), &[NameSource::Mdns]);
         assert_eq!(plan.next(Moment::ZERO + HOUR), Next::Rest, "one question about a device at a time");
         assert!(!plan.asked(Moment::ZERO + HOUR, &question, true));
-        let Next::Ask(question) = plan.next(Moment::ZERO + HOUR) else { panic!("nobody to ask") };
+        let Next::Ask(question) = plan.next(Moment::ZERO + HOUR) else { panic!("nothing to ask") };
         assert_eq!(question.address.to_string(), "10.0.0.7");
         // The device has been switched off since.
         plan.set_devices(Moment::ZERO + HOUR, &devices(&[(1, &[7])]), &[]);

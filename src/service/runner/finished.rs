@@ -1,4 +1,4 @@
-//! The log lines for a host whose result is on the disk.
+//! The log lines for a host, once its result is on the disk.
 
 use crate::{
     model::{Address, HostStatus, phantoms},
@@ -38,13 +38,13 @@ impl Finished {
             HostStatus::Up => {
                 tracing::info!(%address, mac, open, probes, seconds = format_args!("{seconds:.1}"), "finished");
                 if *too_many_open {
-                    tracing::warn!(%address, mac, open, "more open ports than anybody offers: a tarpit or a firewall may answer");
+                    tracing::warn!(%address, mac, open, "implausibly many open ports: a tarpit or a firewall may answer");
                 }
             }
             // The end of its scan logs how many those were.
             HostStatus::Down => tracing::debug!(%address, mac, detail, "host down"),
             HostStatus::Partial => {
-                tracing::warn!(%address, mac, detail, "left unfinished; its last result stands");
+                tracing::warn!(%address, mac, detail, "scan incomplete, keeping the previous result");
             }
         }
     }

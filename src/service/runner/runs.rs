@@ -162,17 +162,17 @@ impl Running {
             Request::Start(_, answer) if answer.is_closed() => {}
             Request::Start(order, answer) => match self.agenda.order(&order, &self.parts.times()) {
                 Ok((runs, actions)) => {
-                    tracing::info!(?order, "asked for");
+                    tracing::info!(?order, "run requested");
                     actions.into_iter().for_each(|action| self.act(action));
                     self.waiting.push(PendingStart { runs, answer });
-                    self.tell_started();
+                    self.answer_started();
                 }
                 Err(error) => drop(answer.send(Err(error.into()))),
             },
             Request::Stop(scan, answer) => {
                 let stopped = self.agenda.stop(scan, self.parts.clock.now());
                 if stopped {
-                    tracing::info!(scan = scan.0, "stopped by hand");
+                    tracing::info!(scan = scan.0, "scan stopped on request");
                 }
                 drop(answer.send(Ok(stopped)));
             }
@@ -184,8 +184,8 @@ impl Running {
         }
     }
 
-    /// Answers the requests whose runs all have their ids, or have ended without one.
-    pub(super) fn tell_started(&mut self) {
+    /// Answers the requests for which every run has its id, or has ended without one.
+    pub(super) fn answer_started(&mut self) {
         let under_way = self.agenda.runs_under_way(self.parts.clock.now());
         for PendingStart { runs, answer } in std::mem::take(&mut self.waiting) {
             let mut started = Vec::with_capacity(runs.len());

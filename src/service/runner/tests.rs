@@ -51,9 +51,9 @@ impl Clock for Boot {
 }
 
 /// A resolver that knows no name.
-struct Nobody;
+struct NoNames;
 
-impl Resolve for Nobody {
+impl Resolve for NoNames {
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
         Box::pin(async move { Err(ResolveError::Unknown(name.to_owned())) })
     }
@@ -64,7 +64,7 @@ struct Bench {
     store: Store,
     clock: Arc<Boot>,
     runs: Runs,
-    /// Channels whose open ends keep the tasks going.
+    /// Channels that keep the tasks going while they are open.
     _open: Box<dyn std::any::Any>,
     running: tokio::task::JoinHandle<Result<(), StoreError>>,
     stop: CancellationToken,
@@ -105,7 +105,7 @@ impl Bench {
             scanner,
             watch: watch_links,
             clock: clock.clone(),
-            resolver: Arc::new(Nobody),
+            resolver: Arc::new(NoNames),
             config,
             inventory,
             requests,
@@ -155,7 +155,7 @@ impl Bench {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_five_minutes_for_a_clock_that_nobody_sets() {
+async fn waits_five_minutes_for_a_clock_that_is_never_set() {
     let bench = Bench::start();
     bench.pass(299 * SECOND).await;
     assert_eq!(bench.count("SELECT count(*) FROM scans"), 0);
@@ -165,7 +165,7 @@ async fn waits_five_minutes_for_a_clock_that_nobody_sets() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn starts_as_soon_as_the_clock_is_set_and_notes_who_is_there() {
+async fn starts_when_the_clock_is_set_and_records_sightings() {
     let bench = Bench::start();
     bench.pass(10 * SECOND).await;
     assert_eq!(bench.count("SELECT count(*) FROM scans"), 0);
@@ -180,7 +180,7 @@ async fn starts_as_soon_as_the_clock_is_set_and_notes_who_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_asked_for_waits_for_the_clock_as_well() {
+async fn a_requested_run_waits_for_the_clock() {
     let bench = Bench::start();
     let order = Order::Scanner(None);
     let refused = bench.runs.start(order.clone()).await.unwrap_err();
@@ -195,7 +195,7 @@ async fn what_is_asked_for_waits_for_the_clock_as_well() {
 }
 
 #[test]
-fn a_device_with_several_addresses_is_seen_at_all_of_them() {
+fn a_device_with_several_addresses_is_sighted_at_all_of_them() {
     let mac = "02:00:00:00:00:01".parse().ok();
     let with_mac = |address: &str| {
         let known = known(address, true);

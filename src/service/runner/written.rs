@@ -21,7 +21,7 @@ impl Running {
             match store.record(observation).await {
                 Ok(()) => line.log(),
                 Err(error) => {
-                    tracing::error!(%error, address = %line.address, "a result could not be stored");
+                    tracing::error!(%error, address = %line.address, "failed to store a result");
                 }
             }
             Done::Recorded(scan)
@@ -40,7 +40,7 @@ impl Running {
             let store = self.parts.store.clone();
             self.writes.spawn(async move {
                 if let Err(error) = store.end_scan(scan, status).await {
-                    tracing::error!(%error, scan = scan.0, "a scan could not be closed");
+                    tracing::error!(%error, scan = scan.0, "failed to close a scan");
                 }
                 Done::Other
             });

@@ -47,7 +47,7 @@ fn silent() -> (u16, impl Sized) {
 }
 
 #[tokio::test]
-async fn a_job_ends_in_a_report_of_what_is_open() {
+async fn a_job_ends_with_a_report_of_open_ports() {
     let (scanner, thread) = scanner();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let open = listener.local_addr().unwrap().port();
@@ -67,7 +67,7 @@ async fn a_job_ends_in_a_report_of_what_is_open() {
 }
 
 #[tokio::test]
-async fn a_cancelled_job_reports_in_part() {
+async fn a_cancelled_job_has_a_partial_report() {
     let (scanner, _thread) = scanner();
     let (port, _full) = silent();
     let mut ticket = scanner.submit(job(PortSet::from_iter([port])));
@@ -89,7 +89,7 @@ async fn a_dropped_ticket_cancels_its_job() {
 
 /// A look that submits its device anew, more gently, reports the progress of the second job alone.
 #[tokio::test]
-async fn a_shared_progress_is_that_of_the_job_whose_ticket_is_kept() {
+async fn shared_progress_comes_from_the_job_whose_ticket_is_kept() {
     let (scanner, _thread) = scanner();
     let (publish, progress) = watch::channel(Progress::default());
     let paced = HostJob { max_rate: NonZeroU32::new(1), ..job(PortSet::all()) };
@@ -103,7 +103,7 @@ async fn a_shared_progress_is_that_of_the_job_whose_ticket_is_kept() {
 }
 
 #[tokio::test]
-async fn stopping_ends_every_job_in_part_and_the_thread() {
+async fn stopping_ends_every_job_with_a_partial_report_and_the_thread() {
     let (scanner, thread) = scanner();
     let (port, _full) = silent();
     let mut tickets: Vec<Ticket> = (0..3).map(|_| scanner.submit(job(PortSet::from_iter([port])))).collect();
@@ -118,7 +118,7 @@ async fn stopping_ends_every_job_in_part_and_the_thread() {
 }
 
 #[tokio::test]
-async fn one_that_was_never_started_reports_nothing() {
+async fn a_stopped_scanner_has_no_report() {
     let scanner = Scanner::stopped();
     let mut ticket = scanner.submit(job(PortSet::from_iter([80])));
     assert!(!ticket.host_up().await);
@@ -161,7 +161,7 @@ async fn lateness_is_measured_and_halves_the_window() {
 }
 
 #[tokio::test]
-async fn the_machine_is_looked_at_with_the_first_job_and_again() {
+async fn reads_the_bounds_with_the_first_job_and_again() {
     let clock = SystemClock::start();
     let prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
     let (asked, asks) = std::sync::mpsc::channel();
@@ -176,6 +176,6 @@ async fn the_machine_is_looked_at_with_the_first_job_and_again() {
     let report = scanner.submit(job(PortSet::from_ranges([(1, 20)]))).report().await.unwrap();
     let waited = clock.now().since(begun);
     assert_eq!((report.status, report.coverage.len()), (HostStatus::Up, 20));
-    assert!(waited >= LOOK_AGAIN, "nothing left while the table was full: {waited:?}");
+    assert!(waited >= READ_BOUNDS_EVERY, "nothing left while the table was full: {waited:?}");
     assert!(asks.try_iter().count() >= 3);
 }

@@ -24,13 +24,13 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_has_not_changed_between_two_looks_is_taken() {
+async fn imports_a_file_that_has_not_changed_between_two_polls() {
     let bench = Bench::at("2026-03-01T12:00:00Z");
     let (mut spool, directory, _keep) = spool(&bench);
     fs::write(directory.join("a.xml"), report(START, 22)).unwrap();
     fs::write(directory.join(".hidden.xml"), report(START + 1, 22)).unwrap();
     fs::write(directory.join("b.xml.partial"), report(START + 2, 22)).unwrap();
-    fs::write(directory.join("notes.txt"), "somebody's").unwrap();
+    fs::write(directory.join("notes.txt"), "a user's").unwrap();
     spool.look(&directory).await.unwrap();
     assert_eq!(bench.open_ports(NAS).await, None, "it may still grow");
     spool.look(&directory).await.unwrap();
@@ -40,7 +40,7 @@ async fn what_has_not_changed_between_two_looks_is_taken() {
 }
 
 #[tokio::test]
-async fn what_is_no_report_is_put_away_with_the_reason() {
+async fn moves_a_malformed_report_to_failed_with_the_reason() {
     let bench = Bench::at("2026-03-01T12:00:00Z");
     let (mut spool, directory, _keep) = spool(&bench);
     fs::write(directory.join("b.xml"), report(START, 22)).unwrap();
@@ -57,7 +57,7 @@ async fn what_is_no_report_is_put_away_with_the_reason() {
 }
 
 #[tokio::test]
-async fn half_a_report_is_waited_for() {
+async fn waits_for_the_rest_of_a_truncated_report() {
     // File times come from the machine's own clock.
     let now = SystemClock::start().wall();
     let bench = Bench::at(&now.to_string());
@@ -82,7 +82,7 @@ async fn half_a_report_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_crash_before_the_move_doubles_nothing() {
+async fn a_crash_before_the_move_imports_nothing_twice() {
     let bench = Bench::at("2026-03-01T12:00:00Z");
     let (mut spool, directory, _keep) = spool(&bench);
     let path = directory.join("a.xml");
@@ -96,7 +96,7 @@ async fn a_crash_before_the_move_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_not_there_is_made_where_that_can_be() {
+async fn creates_the_missing_directory_if_possible() {
     let bench = Bench::at("2026-03-01T12:00:00Z");
     let (mut spool, directory, _keep) = spool(&bench);
     spool.look(&directory.join("new")).await.unwrap();

@@ -45,7 +45,7 @@ fn a_run_by_hand_is_the_scanners_own() {
 }
 
 #[test]
-fn one_device_is_looked_at_now_with_its_own_ports_or_these() {
+fn an_ordered_device_is_scanned_at_once_with_its_own_ports_or_the_given_ones() {
     let mut world = World::at_rest(QUIET);
     world.order(&one(1, None)).unwrap();
     let again = world.order(&one(1, None)).unwrap();
@@ -68,7 +68,7 @@ fn one_device_is_looked_at_now_with_its_own_ports_or_these() {
 }
 
 #[test]
-fn a_device_comes_before_the_crowd() {
+fn an_ordered_device_comes_before_queued_ones() {
     let mut world = World::new("", vec![]);
     world.tell((1..=40).map(device).collect());
     world.poll();
@@ -78,19 +78,23 @@ fn a_device_comes_before_the_crowd() {
 }
 
 #[test]
-fn who_left_the_feed_is_looked_for_where_it_was() {
+fn a_device_that_left_the_feed_is_scanned_where_it_was() {
     let mut world = World::at_rest(QUIET);
     world.tell(vec![device(2)]);
     world.order(&one(1, None)).unwrap();
     let look = world.open.pop().unwrap();
-    assert_eq!((look.device.address, look.device.mac), (device(1).address, None), "who it is now will show");
+    assert_eq!(
+        (look.device.address, look.device.mac),
+        (device(1).address, None),
+        "the look will show which device it is now"
+    );
     let by_address = Order::Device { key: DeviceKey::Address(device(4).address), scanner: None, ports: None };
     world.order(&by_address).unwrap();
     assert_eq!(world.open.pop().unwrap().device.address, device(4).address);
 }
 
 #[test]
-fn nobody_unknown_and_nobody_excluded() {
+fn orders_for_unknown_or_excluded_devices_are_refused() {
     let mut world = World::new(&format!("exclude = [\"10.0.0.2\"]\n{QUIET}"), vec![]);
     assert_eq!(world.order(&Order::Scanner(None)), Err(OrderError::NoTargets));
     world.tell(vec![device(1), device(2)]);
@@ -102,7 +106,7 @@ fn nobody_unknown_and_nobody_excluded() {
 }
 
 #[test]
-fn how_far_a_run_is() {
+fn progress_counts_finished_and_waiting_devices() {
     let mut world = World::new(QUIET, vec![]);
     world.tell((1..=20).map(device).collect());
     world.poll();
@@ -127,7 +131,7 @@ fn how_far_a_run_is() {
     assert_eq!(world.ended, [(scan, ScanStatus::Partial)]);
     assert!(world.agenda.runs_under_way(world.times.now).is_empty(), "nor are they taken for new devices");
     world.pass(5 * HOUR);
-    assert_eq!(world.looks(), [device(1)], "who was not there before");
+    assert_eq!(world.looks(), [device(1)], "which was absent before");
     world.pass(HOUR);
     assert_eq!(world.open.len(), MAX_IN_PROGRESS, "but they are not forgotten");
 }

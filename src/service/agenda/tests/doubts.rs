@@ -15,7 +15,7 @@ fn doubt(n: u8, openings: &str, closings: &str) -> UnconfirmedEndpoint {
     UnconfirmedEndpoint { device: device(n), unconfirmed }
 }
 
-/// A LAN whose devices all have a result.
+/// A LAN in which all devices have a result.
 fn scanned(toml: &str) -> World {
     let mut world = World::new(toml, Vec::new());
     world.tell((1..=20).map(device).collect());
@@ -39,7 +39,7 @@ impl World {
 }
 
 #[test]
-fn an_opening_is_looked_at_at_once_and_a_closing_a_minute_later() {
+fn an_opened_port_gets_its_second_look_at_once_and_a_closed_one_after_a_minute() {
     let mut world = scanned("");
     let both = || vec![doubt(1, "80,443", "22"), doubt(2, "", "23")];
     world.doubt(both());
@@ -59,7 +59,7 @@ fn an_opening_is_looked_at_at_once_and_a_closing_a_minute_later() {
 }
 
 #[test]
-fn who_is_down_is_tried_ever_more_seldom() {
+fn retries_a_host_that_is_down_ever_less_often() {
     let mut world = scanned("[[scanner]]\nname = \"lan\"\ninterval = \"99d\"\n");
     let mut looks = 0;
     for _ in 0..24 * 60 {
@@ -72,7 +72,7 @@ fn who_is_down_is_tried_ever_more_seldom() {
 }
 
 #[test]
-fn what_was_moved_is_found_and_what_must_not_be_looked_at_is_not() {
+fn a_moved_device_is_confirmed_and_an_excluded_one_is_not() {
     let mut world = scanned("exclude = [\"10.0.0.2\"]\n[[device]]\nmatch = \"10.0.0.3\"\nports = \"1-9\"\n");
     let moved = Device { address: Ipv4Addr::new(10, 0, 0, 99).into(), ..device(1) };
     world.tell(vec![moved.clone(), device(2), device(3)]);
@@ -83,7 +83,7 @@ fn what_was_moved_is_found_and_what_must_not_be_looked_at_is_not() {
 }
 
 #[test]
-fn a_finding_is_confirmed_at_its_address_though_the_feed_knows_no_mac_there_and_another_address_has_it() {
+fn a_finding_is_confirmed_at_its_address_even_if_the_feed_has_its_mac_elsewhere() {
     let at = |last| Device { address: Ipv4Addr::new(10, 0, 0, last).into(), ..device(1) };
     let nameless = Device { mac: None, ..device(2) };
     let mut world = scanned("");
@@ -98,7 +98,7 @@ fn a_finding_is_confirmed_at_its_address_though_the_feed_knows_no_mac_there_and_
 }
 
 #[test]
-fn slow_hosts_do_not_keep_second_looks_waiting() {
+fn slow_hosts_do_not_delay_second_looks() {
     let mut world = World::new("", Vec::new());
     world.tell((1..=40).map(device).collect());
     world.poll();

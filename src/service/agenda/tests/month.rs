@@ -1,5 +1,5 @@
-//! Thirty days of a LAN whose gadgets restart, sleep and move: the agenda and the store against a simulated network,
-//! in virtual time. Two changes are real, and only these may raise an alert.
+//! Thirty days of a LAN with gadgets that restart, sleep and move: the agenda and the store against a simulated
+//! network, in virtual time. Two changes are real, and only these may raise an alert.
 
 use std::sync::Mutex;
 
@@ -214,7 +214,7 @@ impl Appliance {
 }
 
 #[tokio::test]
-async fn thirty_days_of_restarts_alarm_of_the_two_real_changes_alone() {
+async fn thirty_days_of_restarts_alert_only_on_the_two_real_changes() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(Virtual(Mutex::new(Duration::ZERO)));
     let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
@@ -231,20 +231,20 @@ async fn thirty_days_of_restarts_alarm_of_the_two_real_changes_alone() {
     let accepted = *appliance.store.latest_event().borrow();
     appliance.run_until(30 * DAY).await;
 
-    let (mut news, mut after) = (Vec::new(), Some(accepted));
+    let (mut events, mut after) = (Vec::new(), Some(accepted));
     while let Some(from) = after {
         let page = appliance
             .store
             .change_events(ChangeFilter { after: from, ..ChangeFilter::default() })
             .await
             .unwrap();
-        news.extend(page.rows);
+        events.extend(page.rows);
         after = page.next;
     }
-    let alarms: Vec<(DeviceKey, ChangeKind)> = news
+    let alerts: Vec<(DeviceKey, ChangeKind)> = events
         .iter()
-        .filter(|news| news.alert)
-        .map(|news: &ChangeEvent| (news.device.clone(), news.kind.clone()))
+        .filter(|event| event.alert)
+        .map(|event: &ChangeEvent| (event.device.clone(), event.kind.clone()))
         .collect();
     let port = |port: u16| (Protocol::Tcp, PortSet::from_ranges([(port, port)]));
     let (opened, closed) = (port(4444), port(80));
@@ -252,9 +252,9 @@ async fn thirty_days_of_restarts_alarm_of_the_two_real_changes_alone() {
         (device(7).key(), ChangeKind::Opened(opened.0, opened.1)),
         (device(5).key(), ChangeKind::Closed(closed.0, closed.1)),
     ];
-    assert_eq!(alarms, expected);
-    let silent = |news: &&ChangeEvent| !matches!(news.kind, ChangeKind::Moved { .. }) && !news.alert;
-    assert_eq!(news.iter().filter(silent).collect::<Vec<_>>(), [&news[0]; 0]);
-    assert!(news.len() > 5, "the one that moves is told of");
+    assert_eq!(alerts, expected);
+    let silent = |event: &&ChangeEvent| !matches!(event.kind, ChangeKind::Moved { .. }) && !event.alert;
+    assert_eq!(events.iter().filter(silent).collect::<Vec<_>>(), [&events[0]; 0]);
+    assert!(events.len() > 5, "the moves of the third gadget are listed");
     assert!(appliance.doubtful > 15, "only {} restarts were met: it proves nothing", appliance.doubtful);
 }

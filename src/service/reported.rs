@@ -20,14 +20,14 @@ const MOST_ADDRESSES: usize = 8;
 /// that the owner names, then those that only feeds name.
 pub(super) fn sightings(inventory: &Inventory, config: &Config) -> (Vec<Device>, Vec<Device>) {
     let fresh = inventory.devices.iter().filter(|known| known.fresh);
-    let (seen, told): (Vec<&Known>, Vec<&Known>) =
+    let (seen, reported): (Vec<&Known>, Vec<&Known>) =
         fresh.partition(|known| !matches!(known.source, SourceId::Url(_)) || config.names(&known.device));
     let mut addresses: BTreeMap<DeviceKey, usize> = BTreeMap::new();
-    told.iter().for_each(|known| *addresses.entry(known.device.key()).or_default() += 1);
-    let told = told.into_iter().filter(|known| addresses[&known.device.key()] <= MOST_ADDRESSES);
+    reported.iter().for_each(|known| *addresses.entry(known.device.key()).or_default() += 1);
+    let reported = reported.into_iter().filter(|known| addresses[&known.device.key()] <= MOST_ADDRESSES);
     (
         seen.into_iter().map(|known| known.device.clone()).collect(),
-        told.map(|known| known.device.clone()).collect(),
+        reported.map(|known| known.device.clone()).collect(),
     )
 }
 
@@ -38,12 +38,14 @@ pub(super) fn without_row(
     (now, wall): (Moment, Timestamp),
 ) -> Vec<Host> {
     let mut devices: BTreeMap<DeviceKey, Vec<&Known>> = BTreeMap::new();
-    for told in inventory.devices.iter().filter(|told| !known.devices.contains(&told.device.key())) {
-        devices.entry(told.device.key()).or_default().push(told);
+    for reported in
+        inventory.devices.iter().filter(|reported| !known.devices.contains(&reported.device.key()))
+    {
+        devices.entry(reported.device.key()).or_default().push(reported);
     }
-    let host = |told: Vec<&Known>| {
-        let since = told.iter().map(|told| told.since).min().unwrap_or(now);
-        Host::told(told.into_iter().map(|told| &told.device), wall - now.since(since), wall)
+    let host = |reported: Vec<&Known>| {
+        let since = reported.iter().map(|reported| reported.since).min().unwrap_or(now);
+        Host::told(reported.into_iter().map(|reported| &reported.device), wall - now.since(since), wall)
     };
     devices.into_values().filter_map(host).collect()
 }
@@ -69,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_feed_names_is_told_and_what_was_found_or_written_is_seen() {
+    fn splits_devices_that_were_seen_from_those_that_only_feeds_name() {
         let eth0 = SourceId::Discover(Discover { interface: "eth0".to_owned(), net: None });
         let rule = crate::config::DeviceRule {
             matches: "02:00:00:00:00:04".parse().unwrap(),
@@ -87,9 +89,9 @@ mod tests {
             Known { fresh: false, ..known("10.0.0.5", "02:00:00:00:00:05", url()) },
         ];
         devices.extend((1..=9).map(|last| known(&format!("10.0.1.{last}"), "02:00:00:00:00:06", url())));
-        let (seen, told) = sightings(&Inventory { devices, ..Inventory::default() }, &config);
+        let (seen, reported) = sightings(&Inventory { devices, ..Inventory::default() }, &config);
         assert_eq!(addresses(&seen), ["10.0.0.1", "10.0.0.2", "10.0.0.4"]);
-        assert_eq!(addresses(&told), ["10.0.0.3"]);
+        assert_eq!(addresses(&reported), ["10.0.0.3"]);
     }
 
     #[test]
