@@ -89,7 +89,7 @@ impl Echo {
     }
 
     /// Whether the kernel still has an older answer, which it verifies: 5 s after the first packet it asks the old MAC,
-    /// three times, and only then everybody (arp(7)).
+    /// three times, and only then broadcasts (arp(7)).
     ///
     /// # Errors
     /// The table cannot be read.

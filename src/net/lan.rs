@@ -45,7 +45,7 @@ pub enum LanError {
     #[error("{0} has no carrier; is its cable plugged in, its wireless network in reach?")]
     NoCarrier(String),
     /// A loopback, a tunnel: hosts there have no MAC.
-    #[error("{0} is no Ethernet, so nobody can be asked for a MAC there; name the interface of the LAN")]
+    #[error("{0} is no Ethernet, so hosts there have no MAC to ask for; name the interface of the LAN")]
     NotEthernet(String),
     /// Nothing was configured, or DHCP has not answered yet.
     #[error("{0} has no IPv4 address; has DHCP given it one?")]

@@ -20,8 +20,8 @@ use crate::{
 /// that asks goes on without us.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Threads that one resolver has asking at once, those included that nobody waits for any more: whoever may
-/// ask for names cannot take all the threads that there are for what blocks.
+/// Threads that one resolver may occupy at once, abandoned look-ups included: a client that may look names up
+/// cannot take all threads of the blocking pool.
 const AT_ONCE: usize = 8;
 
 /// The system's resolver (getaddrinfo). To be used within a tokio runtime. Its clones share their threads;
@@ -128,7 +128,7 @@ mod tests {
     async fn asks_the_system() {
         let found = SystemResolver::default().resolve("localhost").await.unwrap();
         assert!(found.iter().all(Address::is_loopback) && !found.is_empty(), "{found:?}");
-        // Refused by the resolver itself, without asking anybody.
+        // Refused by the resolver itself, without a query.
         let name = "no\0name";
         assert_eq!(
             SystemResolver::default().resolve(name).await,
@@ -163,7 +163,7 @@ mod tests {
         let resolver = SystemResolver::default();
         let (hang_up, ends) = (0..AT_ONCE).map(|_| channel::<()>()).unzip::<_, _, Vec<_>, Vec<_>>();
         for end in ends {
-            // Hangs as a silent name server makes getaddrinfo hang; whoever asked is gone at once.
+            // Hangs as a silent name server makes getaddrinfo hang; the caller is gone at once.
             let hanging = resolver.ask(move || Ok(end.recv().is_ok()));
             assert!(hanging.now_or_never().is_none());
         }

@@ -19,7 +19,7 @@ fn facts(status: &str, machine: &str) -> Option<MemoryFacts> {
     })
 }
 
-/// Of a line such as `VmRSS: 7012 kB`, whose kB are 1,024 bytes.
+/// Reads a line like `VmRSS: 7012 kB`, where a kB is 1,024 bytes.
 fn bytes(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)

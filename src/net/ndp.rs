@@ -1,7 +1,7 @@
 //! Asks by neighbour solicitation (RFC 4861): one multicast for an IPv6 address, the answers to ourselves alone.
 //!
-//! A raw ICMP socket of IPv6 that is bound to our own address on one interface. Our question leaves the kernel's own table
-//! as it is: the answer is read here, and an entry is made when the first packet needs one.
+//! A raw ICMP socket of IPv6 that is bound to our own address on one interface. Our question leaves the kernel's own
+//! table as it is: the answer is read here, and an entry is made when the first packet needs one.
 
 use std::{
     io,
@@ -27,7 +27,7 @@ const ADVERTISEMENT: u8 = 136;
 const SOURCE_MAC: u8 = 1;
 const TARGET_MAC: u8 = 2;
 
-/// The flag of an advertisement that answers a question, rather than telling everybody.
+/// The flag of a solicited advertisement, as opposed to one sent to all nodes.
 const IS_ANSWER: u8 = 0x40;
 
 /// Octets of either message before its options, and of an option with a MAC. Options count in units of eight.
@@ -187,7 +187,7 @@ mod tests {
         for (at, octet, why) in [
             (0, 134, "a router's advertisement"),
             (1, 1, "an unknown code"),
-            (4, 0x20, "told to everybody"),
+            (4, 0x20, "unsolicited"),
             (23, 1, "about another address"),
             (HEAD, 1, "another option"),
             (HEAD + 1, 0, "an option without a length"),

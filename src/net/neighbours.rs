@@ -1,6 +1,6 @@
-//! Whose hardware address answers at a neighbour's address, as the kernel found out itself.
+//! Reads which hardware address answers at a neighbour's address, from the kernel's own table.
 //!
-//! By netlink, for only it tells of IPv6.
+//! By netlink, because only netlink covers IPv6.
 
 use std::{
     io,
@@ -48,7 +48,7 @@ pub enum Family {
     Ipv6,
 }
 
-/// `gc_thresh3` of arp(7) bounds the table, by default to 1,024; whoever has raised it further has more to read.
+/// `gc_thresh3` of arp(7) bounds the table, by default to 1,024; an owner may have raised it further.
 const MOST: usize = 1 << 16;
 
 /// linux/neighbour.h: permanent, static or reachable.
@@ -92,7 +92,7 @@ pub(super) fn has_answered(ip: Ipv6Addr, index: u32) -> io::Result<bool> {
     Ok(entries.iter().find(is_it).is_some_and(|entry| entry.state & VALID != 0))
 }
 
-/// All that the kernel of the calling thread's network namespace knows. Asks nobody else.
+/// Returns every entry of the calling thread's network namespace. Sends nothing to the network.
 ///
 /// # Errors
 /// The table cannot be read.
@@ -121,7 +121,7 @@ fn take(kind: u16, body: &[u8], found: &mut Vec<Entry>) {
     }
 }
 
-/// The neighbours that are known by IPv6, with their zones where they need one. Asks nobody.
+/// Returns the known IPv6 neighbours, with zones where they need one. Sends nothing to the network.
 ///
 /// # Errors
 /// The table cannot be read.
@@ -232,8 +232,8 @@ mod tests {
             assert_eq!(confirmed, is_confirmed, "{state}");
         }
         let others: &[u8] = &[1, 2, 3, 4, 5];
-        let [group, nobody] = [[0x33, 0x33, 0, 0, 0, 1], [0; 6]];
-        for wrong in [&group[..], &nobody[..], others] {
+        let [group, zero] = [[0x33, 0x33, 0, 0, 0, 1], [0; 6]];
+        for wrong in [&group[..], &zero[..], others] {
             let pair = [(libc::NDA_DST, ip), (libc::NDA_LLADDR, wrong)];
             assert_eq!(found(&told(libc::NUD_REACHABLE, &pair)), [], "{wrong:?}");
         }

@@ -17,7 +17,7 @@ use super::{
     neighbours::{Family, neighbours},
 };
 
-/// The discard service (RFC 863): who has it is used to nothing else, and an empty datagram asks nothing of it.
+/// The discard service (RFC 863): a host that runs it expects such datagrams, and an empty one asks nothing of it.
 const DISCARD: u16 = 9;
 
 /// How often the table is read.
@@ -68,8 +68,8 @@ impl Nudge {
 }
 
 impl Asker for Nudge {
-    /// The kernel asks three times, a second apart. What a firewall of our own forbids is not sent, and so nobody
-    /// is found there.
+    /// The kernel asks three times, a second apart. This machine's firewall may forbid a datagram; then
+    /// no host is found there.
     fn ask(&mut self, address: Ipv4Addr) -> io::Result<()> {
         let sent = match &self.packet {
             Packet::Echo(socket) => echo::send(socket, (address, 0).into()),
@@ -83,8 +83,8 @@ impl Asker for Nudge {
         }
     }
 
-    /// Whoever is in the table. An entry may be as old as the last sweep: if its holder is gone, this sweep's
-    /// question makes the kernel notice, and the next finds nobody.
+    /// Returns the hosts in the table. An entry may be as old as the last sweep: if the host is gone, this sweep's
+    /// question makes the kernel notice, and the next sweep finds none.
     async fn answers(&mut self) -> io::Result<Vec<Answer>> {
         self.look.tick().await;
         let known = neighbours(Family::Ipv4)?.into_iter().filter(|known| known.index == self.index);

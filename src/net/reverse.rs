@@ -36,7 +36,7 @@ const LABEL_MAX: usize = 63;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// This. Not longer than 255 characters, on one line, nothing in it that hides or turns; HTML and the like
-    /// are for whoever shows it to escape.
+    /// are left to the caller to escape.
     Name(String),
     /// That there is none.
     Nameless,
@@ -83,7 +83,7 @@ pub async fn mdns_name(neighbour: Ipv4Addr) -> io::Result<Heard> {
         }
     };
     match timeout(MDNS_PATIENCE, ask).await {
-        // Nobody listens there: the neighbour says so itself.
+        // No socket listens there: the neighbour itself reports that.
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Heard::Silence),
         Ok(heard) => heard,
         Err(_elapsed) => Ok(Heard::Silence),

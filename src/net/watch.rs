@@ -2,8 +2,8 @@
 //!
 //! What counts is decided by [`Ways`]; here it is told what the kernel says. Messages come for whatever changes flags,
 //! addresses and routes, at once; a carrier that comes and goes is only told of up to a second later, so that for each
-//! judgement the interface's count of carrier changes is read, too. sysfs has that as well, but of the network namespace
-//! in which it was mounted.
+//! judgement the interface's count of carrier changes is read, too. sysfs has that as well, but of the network
+//! namespace in which it was mounted.
 
 use std::{
     collections::HashMap,
@@ -31,8 +31,8 @@ use crate::{
 const LINK: usize = 16;
 const ADDRESS: usize = 8;
 
-/// `linux/if_link.h`: the count of carrier changes, and which parts of an answer are asked for: not the statistics, which
-/// are the most of it.
+/// `linux/if_link.h`: the count of carrier changes, and which parts of an answer are asked for: not the statistics,
+/// which are the most of it.
 const IFLA_CARRIER_CHANGES: u16 = 35;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 
@@ -42,10 +42,10 @@ const LOOPBACK: u32 = 0x8;
 const RUNNING: u32 = 0x40;
 const LOWER_UP: u32 = 0x10000;
 
-/// Most hosts whose way is remembered.
+/// The most hosts with a remembered path.
 const MOST_SOURCES: usize = 4096;
 
-/// A closed way is looked at again at most so often, however many hosts wait for it.
+/// The shortest interval between two checks of a closed path, however many hosts wait for it.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// The handle; clones watch the same. It belongs to the network namespace of the thread that opened it.
@@ -74,10 +74,10 @@ struct State {
 }
 
 impl LinkWatch {
-    /// Begins to watch.
+    /// Starts watching.
     ///
     /// # Errors
-    /// No descriptor is to be had, or the kernel does not tell.
+    /// Fails if no descriptor is free, or if the kernel refuses the subscription.
     pub fn open(clock: SystemClock) -> io::Result<Self> {
         let groups = [
             libc::RTMGRP_LINK,
@@ -232,7 +232,7 @@ impl State {
         Ok(())
     }
 
-    /// Takes what the kernel has told since the last time.
+    /// Reads the kernel's messages since the last call.
     fn take_told(&mut self, now: Moment) -> io::Result<()> {
         let (ways, mut addresses) = (&mut self.ways, false);
         let complete = self.told.told(|kind, body| match kind {

@@ -51,7 +51,7 @@ async fn outcome(address: &str, port: u16, give_up: Duration) -> Outcome {
     replies(&mut prober(1), vec![probe(0, address, port, give_up)]).await[&0].outcome
 }
 
-/// A port that nobody listens on, and nobody will: it stays bound.
+/// A port on which no socket listens, nor ever will: it stays bound.
 fn closed_port() -> (Socket, u16) {
     let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();

@@ -1,13 +1,13 @@
-//! One socket: opening it, connecting it, and what its answer means.
+//! One socket: how it is opened and connected, and what its result means.
 //!
-//! A socket whose connect was refused is as good as new on Linux: asked for the outcome by a second `connect`,
-//! the kernel hands out the error and sets the socket back to unconnected (`__inet_stream_connect`; connect(2)
+//! On Linux a socket is reusable after a refused connect: on a second `connect`, which asks for the outcome,
+//! the kernel returns the error and sets the socket back to unconnected (`__inet_stream_connect`; connect(2)
 //! calls that state unspecified, for portable programs). So the next probe needs no socket of its own, which
 //! saves four of six system calls and the dearest of them.
 //!
-//! `SO_ERROR` alone cannot tell a router that says "host unreachable" from this machine's own verdict that
-//! nobody answered ARP: both are EHOSTUNREACH. With `IP_RECVERR` (ip(7), ipv6(7)) the kernel keeps the ICMP
-//! message itself in the socket's error queue: its type, its code, and who sent it.
+//! `SO_ERROR` alone cannot tell a router's "host unreachable" from this machine's own finding that no station
+//! answered ARP: both are EHOSTUNREACH. With `IP_RECVERR` (ip(7), ipv6(7)) the kernel keeps the ICMP
+//! message itself in the socket's error queue: its type, its code and its sender.
 
 use std::{
     io,
@@ -115,8 +115,8 @@ pub(super) fn silence(peer: SocketAddr, waited: Duration) -> Outcome {
     }
 }
 
-/// Connected, but to whom? A socket that asks for a port from which the kernel happens to let it ask meets
-/// itself (simultaneous open, RFC 9293, 3.5), and 0.0.0.0 leads to the loopback.
+/// Judges a connect that succeeded, perhaps to the wrong peer. A socket whose destination is its own local port
+/// connects to itself (simultaneous open, RFC 9293, 3.5), and 0.0.0.0 leads to the loopback.
 fn accepted(socket: &Socket, peer: SocketAddr) -> Outcome {
     let end = |address: SocketAddr| (address.ip(), address.port());
     let local = socket.local_addr().ok().and_then(|local| local.as_socket());

@@ -32,7 +32,7 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 const EVENTS: usize = 256;
 
 /// Connects made between two looks at what is due: a system call can take long where the processor is busy,
-/// and a socket that is closed late sends a SYN that nobody asked for.
+/// and a socket that is closed late sends a SYN that the engine did not order.
 const STARTS: usize = 16;
 
 /// Sockets kept for the next probes: as many as come at once, or a few fewer.
@@ -49,7 +49,7 @@ pub(super) struct Worker {
     links: LinkWatch,
     clock: SystemClock,
     slots: Slab<Slot>,
-    /// Those whose sockets wait for another probe, IPv4 and IPv6, the latest last.
+    /// Slots with a socket that waits for another probe, IPv4 and IPv6, the latest last.
     idle: [Vec<usize>; 2],
     /// The slots in flight by the time at which they are given up. A tree rather than a heap: nearly every probe
     /// is answered long before, and an entry that stayed until its time would outnumber those in flight.
@@ -122,7 +122,7 @@ impl Worker {
                 Err(TryRecvError::Disconnected) => return,
             };
             if !self.done.is_empty() && self.replies.send(std::mem::take(&mut self.done)).is_err() {
-                return; // nobody is left to hear it
+                return; // the receiver is gone
             }
         }
     }
@@ -178,7 +178,7 @@ impl Worker {
         Ok(())
     }
 
-    /// A slot with a socket for this peer. Who has no descriptor left gives up those that nobody uses.
+    /// Returns a slot with a socket for this peer. Without a free descriptor it closes the idle sockets.
     fn socket(&mut self, peer: SocketAddr) -> io::Result<usize> {
         if let Some(key) = self.idle[usize::from(peer.is_ipv6())].pop() {
             return Ok(key);
@@ -237,7 +237,7 @@ impl Worker {
             && deadline <= now
         {
             let slot = &self.slots[key];
-            let Some(flight) = slot.flight else { unreachable!("who has a deadline is in flight") };
+            let Some(flight) = slot.flight else { unreachable!("a slot with a deadline is in flight") };
             let outcome = verdict(&slot.socket, flight.peer)
                 .unwrap_or_else(|| silence(flight.peer, now.since(flight.started)));
             self.end(key, flight, outcome);

@@ -1,4 +1,4 @@
-//! On which of this machine's networks.
+//! On which of this machine's networks mDNS takes part.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -15,7 +15,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Every network of this machine, to ask on; nothing is offered at port 0.
+    /// Every network of this machine, for queries only; nothing is announced at port 0.
     pub const EVERYWHERE: Self = Self { addresses: None, port: 0 };
 
     /// Where a server that listens there can be found from outside by IPv4; `None`: nowhere. A service has one port, so

@@ -14,7 +14,7 @@ const ANSWER: u16 = 0x8000;
 const OPERATION: u16 = 0x7800;
 const FAILURE: u16 = 0x000f;
 
-/// A name that is somebody's address, and the internet. The first bit of a class is mDNS's own (RFC 6762, 10.2).
+/// The record type PTR and the class IN. mDNS uses the first bit of a class for itself (RFC 6762, 10.2).
 const PTR: u16 = 12;
 const IN: u16 = 1;
 const CLASS: u16 = 0x7fff;
@@ -50,7 +50,7 @@ pub(super) fn answer(message: &[u8], id: [u8; 2], address: Ipv4Addr) -> Option<S
     if own != u16::from_be_bytes(id) || !in_order || questions > 1 {
         return None;
     }
-    // RFC 6762, 6.7, has the question repeated; some leave it out, but nobody is asked another.
+    // RFC 6762, 6.7, has the question repeated; some leave it out, but no other question is expected.
     for _ in 0..questions {
         let name = reader.name()?;
         if !is_of(&name, address) || reader.number()? != PTR || reader.number()? & CLASS != IN {
@@ -158,7 +158,7 @@ mod tests {
     const ID: [u8; 2] = [0x12, 0x34];
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 5);
 
-    /// An answer to our question whose record has this data.
+    /// An answer to our question with a record of this data.
     fn answered(data: &[u8]) -> Vec<u8> {
         let mut message = question(ID, ADDRESS);
         (message[2], message[7]) = (0x84, 1);
