@@ -16,7 +16,7 @@ use super::{Fault, Place};
 /// How like a known key an unknown one must be to be taken for a slip of the finger; 1 is equal.
 const ALIKE: f64 = 0.8;
 
-/// Where faults are gathered while a file is read.
+/// Collects the faults while a file is read.
 pub(super) struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
@@ -89,12 +89,12 @@ impl<'r, 'a> Section<'r, 'a> {
         self.table.contains_key(key)
     }
 
-    /// Tells a fault of the section as a whole.
+    /// Reports a fault of the section as a whole.
     pub(super) fn fault(&self, text: impl Into<String>) {
         self.reader.fault(self.span.clone(), &self.path, text.into());
     }
 
-    /// Tells a fault of a key that was asked for before.
+    /// Reports a fault of a key that was read before.
     pub(super) fn fault_of(&self, key: &str, text: impl Into<String>) {
         let place = self.asked.iter().find(|(asked, _)| *asked == key).and_then(|(_, place)| place.clone());
         self.reader.fault(place.unwrap_or_else(|| self.span.clone()), &self.name(key), text.into());
@@ -110,7 +110,7 @@ impl<'r, 'a> Section<'r, 'a> {
         self.asked.iter().map(|(key, _)| *key)
     }
 
-    /// One value, read from its text; `None` when it is not there or faulty, which then has been told.
+    /// One value, read from its text; `None` when it is not there or faulty, which has been reported then.
     pub(super) fn one<T, E: Display>(
         &mut self,
         key: &'static str,
