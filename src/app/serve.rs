@@ -35,10 +35,10 @@ use crate::{
     store::{self, DirLock, Pace, Store, StoreError, WriterThread},
 };
 
-/// The longest that stopping may take, commits included: systemd's patience is longer, a user's is not.
+/// The time limit for stopping, commits included: systemd waits longer, a user does not.
 const STOP: Duration = Duration::from_secs(2);
 
-/// The tasks under way; each ends when stopping is asked for, or with the reason why nothing can go on.
+/// The running tasks; each ends when a stop is requested, or with a fatal error.
 type Tasks = JoinSet<anyhow::Result<()>>;
 
 /// Runs the appliance until a signal stops it.
@@ -49,7 +49,7 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     log::start(config.log, verbose);
     let (listeners, _lock) = take(&config)?;
     let token_file = config.auth_token_file.as_deref();
-    // One that cannot be used is said before the database is made; one that is missing is made after it.
+    // A token that cannot be used is reported before the database is created; a missing one is created after it.
     let token = Token::existing(&config.data_dir, token_file)?;
     let clock = SystemClock::start();
     let (store, writer) =
@@ -70,12 +70,12 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     parts.start(listeners, allowlist, gate, &mut tasks);
     manager::ready();
 
-    let ended = until_told(signals, flags, &current, &mut tasks).await;
+    let ended = wait_for_stop(signals, flags, &current, &mut tasks).await;
     manager::stopping();
     stop.cancel();
     let stopping = finish(tasks, probing, store, writer);
     if tokio::time::timeout(STOP, stopping).await.is_err() {
-        tracing::warn!("stopped without waiting any longer");
+        tracing::warn!("stopping took too long; exiting without waiting for the rest");
     }
     ended
 }
@@ -107,7 +107,7 @@ fn take(config: &Config) -> anyhow::Result<(Vec<TcpListener>, DirLock)> {
     Ok((listeners, lock))
 }
 
-/// The signals that are meant for us. One that comes before anybody waits for it is kept.
+/// The signals that the appliance handles. One that arrives before the first wait is kept.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -125,8 +125,8 @@ impl Signals {
     }
 }
 
-/// Waits for a signal to stop, reloading on SIGHUP meanwhile, or for the first task that fails.
-async fn until_told(
+/// Waits for a stop signal or the first task that fails; reloads on SIGHUP until then.
+async fn wait_for_stop(
     mut signals: Signals,
     flags: &Overrides,
     current: &watch::Sender<Arc<Config>>,
@@ -161,7 +161,7 @@ async fn finish(mut tasks: Tasks, probing: Probing, store: Store, writer: Writer
     }
 }
 
-/// What the tasks are made of.
+/// The parts that the tasks share.
 struct Parts<'a> {
     store: &'a Store,
     probing: &'a Probing,
@@ -242,7 +242,7 @@ impl Parts<'_> {
         let reach: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let (responder, daemon, advertised) = Responder::new(Reach::of(&reach), self.config.clone());
         let stop = self.stop.clone();
-        // By itself, not by `until_stopped`: it has a goodbye to say.
+        // Stops by itself rather than by `until_stopped`: it must withdraw its announcements.
         tasks.spawn(async move {
             responder.run(stop).await;
             Ok(())
@@ -269,13 +269,13 @@ impl Parts<'_> {
     }
 }
 
-/// Drives a task that would go on for ever until stopping is asked for.
+/// Drives an endless task until a stop is requested.
 async fn until_stopped(stop: CancellationToken, task: impl Future<Output = ()>) -> anyhow::Result<()> {
     stop.run_until_cancelled(task).await;
     Ok(())
 }
 
-/// The name this machine goes by, which may be fully qualified.
+/// Returns this machine's host name, which may be fully qualified.
 fn hostname() -> Option<String> {
     fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).ok().map(|name| name.trim().to_owned())
 }

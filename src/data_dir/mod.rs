@@ -1,6 +1,6 @@
-//! Layer 1: the files in the data directory: to which user they belong, and what keeps this user from them.
+//! Layer 1: the files in the data directory: which user owns them, and what denies this user access.
 //!
-//! Files that hold what is open where are closed to everybody but their owner. So a single `sudo portscan import`
+//! Files that hold what is open where are readable by their owner alone. So a single `sudo portscan import`
 //! in the service's directory would leave a database that the service can never open. [`create_file`] and
 //! [`create_dir`] therefore give what root creates to the owner of the directory around it. What cannot be
 //! opened all the same, [`obstacle`] explains.
@@ -28,7 +28,7 @@ use nix::{fcntl::OFlag, unistd::geteuid};
 /// that user to read.
 ///
 /// # Errors
-/// The file exists already, be it as a link that leads nowhere; or it cannot be created.
+/// Fails if the file exists already, even as a dangling link, or cannot be created.
 pub fn create_file(path: &Path, data_dir: &Path) -> io::Result<File> {
     create(path, data_dir, 0o600)
 }
@@ -54,7 +54,7 @@ fn create(path: &Path, data_dir: &Path, mode: u32) -> io::Result<File> {
 /// this user is root. One that exists stays as it is.
 ///
 /// # Errors
-/// It cannot be created, or is something else than a directory.
+/// Fails if it cannot be created, or is something other than a directory.
 pub fn create_dir(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());

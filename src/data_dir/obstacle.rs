@@ -1,4 +1,4 @@
-//! What keeps this user from the data directory's files, and the command that mends it.
+//! Explains what denies this user access to the data directory's files, and the command that mends it.
 
 use std::{
     fmt, fs, io,
@@ -22,7 +22,7 @@ pub enum Obstacle {
     /// Nothing is there.
     #[error("there is no directory {}; `portscan serve` makes it where it may; is data_dir right?", .0.display())]
     Missing(PathBuf),
-    /// A link that leads nowhere.
+    /// A dangling link.
     #[error(
         "{} is a symbolic link to {}, which does not exist; mount or make what it leads to, or remove the link",
         link.display(), target.display()
@@ -39,7 +39,7 @@ pub enum Obstacle {
     /// A file where a directory should be.
     #[error("{} is not a directory; move it away, or choose another data_dir", .0.display())]
     NotDirectory(PathBuf),
-    /// The file system takes nothing.
+    /// The file system is read-only.
     #[error(
         "the file system of {} is mounted read-only; mount it for writing (the kernel's log may say why it is not: \
          dmesg)",
@@ -172,8 +172,8 @@ fn quoted(path: &Path) -> String {
 }
 
 /// What keeps this user from reading these files of a directory, or from writing them and others beside; `None`
-/// where nothing does. Files that are missing keep nobody from anything. Capabilities of a user other than root are
-/// left out of account, so it is what explains a refusal rather than what foresees one.
+/// where nothing does. Missing files are no obstacle. Capabilities of a user other than root are ignored, so this
+/// explains a refusal rather than predicts one.
 pub fn obstacle(directory: &Path, files: &[&str], writes: bool) -> Option<Obstacle> {
     let around = match fs::metadata(directory) {
         Ok(data) if data.is_dir() => data,
@@ -201,7 +201,7 @@ fn refused(path: &Path, needed: AccessFlags, around: &fs::Metadata) -> Option<Ob
     match access(path, needed) {
         Err(Errno::EROFS) => Some(Obstacle::ReadOnly(path.to_owned())),
         Err(Errno::EACCES | Errno::EPERM) => closed(path, around),
-        // Others are not about who may what; whoever uses the path is told of them.
+        // Other errors are not about permissions; the code that uses the path reports them.
         Ok(()) | Err(_) => None,
     }
 }
@@ -224,7 +224,7 @@ fn closed_as(kind: Kind, path: &Path, data: &fs::Metadata, around: &fs::Metadata
     }))
 }
 
-/// Why a directory is not even seen: the first thing on the way to it that is not as it should be.
+/// Explains why a directory is not even visible: the first component of its path that is wrong.
 fn unreached(directory: &Path, kind: io::ErrorKind) -> Option<Obstacle> {
     let (seen, data) = last_seen(directory, MOST_LINKS)?;
     match kind {
@@ -265,7 +265,7 @@ fn alike(path: &Path, uid: u32) -> Vec<PathBuf> {
     alike
 }
 
-/// This program's files in a directory whose owner is meant.
+/// Returns this program's files in a directory whose owner satisfies `is_meant`.
 fn ours(directory: &Path, is_meant: impl Fn(u32) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let is_ours = |entry: &fs::DirEntry| {
@@ -320,9 +320,9 @@ mod tests {
         }
     }
 
-    /// Who is who is told by name and number, and the command mends what is told.
+    /// Users are shown by name and number, and the command mends what the message reports.
     #[test]
-    fn the_command_gives_the_file_to_whom_it_should_belong() {
+    fn the_command_gives_the_file_to_its_rightful_owner() {
         let alice = account(1000, Some("alice"));
         let roots = closed_file();
         assert_eq!(
@@ -330,7 +330,7 @@ mod tests {
             "/d/portscan.db belongs to root (uid 0), but its directory to uid 998, and this is uid 998; give it back \
              with: sudo chown 998:999 /d/portscan.db '/d/it'\\''s.lock'"
         );
-        // Whoever else is kept out: the files are the service's, not the passer-by's.
+        // Another user is denied access: the files are the service's, not the passer-by's.
         let passer_by = Closed { me: alice.clone(), ..closed_file() };
         assert!(
             passer_by.to_string().contains("this is alice (uid 1000); give it back with: sudo chown 998:999")
@@ -349,7 +349,7 @@ mod tests {
             "/d belongs to portscan (uid 998), and this is alice (uid 1000); run this with sudo or as that user, or, \
              if alice (uid 1000) is to have it: sudo chown -R 1000:1001 /d"
         );
-        // /var/lib/private, say, is nobody's to take.
+        // No user may take over /var/lib/private, for example.
         let around = Closed { kind: Kind::Around, ..directory };
         assert!(around.to_string().ends_with("run this with sudo or as that user"), "{around}");
     }
