@@ -1,5 +1,5 @@
-//! The appliance that a command is about: asked over HTTP where one runs, else its database is opened here and
-//! asked the same questions through the same router. So a command is written once, and there is one writer.
+//! Gives a command access to an appliance: over HTTP if one runs, else its database is opened here and served
+//! through the same router. So a command is written once, and the database has one writer.
 //!
 //! A command that only reads creates nothing where no appliance runs: neither a database nor a lock, a token or a
 //! directory.
@@ -30,13 +30,13 @@ use crate::{
     store::{self, DirLock, StoreError},
 };
 
-/// The longest answer that is taken into memory, in bytes: a thousand devices with all they have are 2 MB.
+/// The longest answer that is read into memory, in bytes: a thousand devices with all they have are 2 MB.
 const ANSWER_MAX: usize = 64 << 20;
 
-/// For one answer; the appliance itself gives up after half of it.
+/// The time-out of one answer; the appliance itself gives up after half of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// For a whole database: 1 GB by Wi-Fi.
+/// The time-out for a whole database: 1 GB over Wi-Fi.
 const LONG_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Which appliance.
@@ -50,7 +50,7 @@ pub struct Access {
     pub token: Option<String>,
 }
 
-/// Why an appliance cannot be asked, or does not do what it is asked to.
+/// Why an appliance is unreachable, or refuses a request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApplianceError {
     #[error(transparent)]
@@ -80,7 +80,7 @@ pub(super) enum ApplianceError {
 pub(super) enum Use {
     /// Creates nothing.
     Reading,
-    /// Creates what is missing, but for the directory.
+    /// Creates what is missing, except the directory.
     Writing,
 }
 
@@ -127,7 +127,7 @@ fn locate<L>(
         match lock(&config.data_dir) {
             Ok(lock) => return Ok(Err(lock)),
             Err(StoreError::Locked { .. }) => {}
-            // Asking it does not take leave to read its files.
+            // A request needs no permission to read the appliance's files.
             Err(StoreError::Inaccessible(found)) if found.is_of_permission() => obstacle = Some(found),
             Err(error) => return Err(error.into()),
         }
@@ -155,7 +155,7 @@ enum Backend {
     Local(Box<Resting>),
 }
 
-/// What is asked over HTTP.
+/// A running appliance, reached over HTTP.
 struct Running {
     client: Client,
     url: String,
@@ -285,7 +285,7 @@ impl Appliance {
 }
 
 impl Running {
-    /// What an appliance refuses, in its own words.
+    /// Builds the error from an appliance's refusal.
     fn refused(&self, error: ClientError) -> ApplianceError {
         let url = sanitize_for_terminal(&self.url);
         match (error, &self.obstacle) {
@@ -313,7 +313,7 @@ pub(super) fn percent_encode(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, RESERVED)
 }
 
-/// Where an appliance that listens on these addresses is reached from its own machine.
+/// Returns the address at which an appliance that listens on these is reachable from its own machine.
 pub(super) fn url_of(listen: &[SocketAddr]) -> String {
     let own = |address: &SocketAddr| {
         let ip = match address.ip() {

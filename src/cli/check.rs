@@ -1,4 +1,4 @@
-//! `portscan check-config`: is the configuration valid, and does it fit this machine?
+//! `portscan check-config`: checks that the configuration is valid and fits this machine.
 
 use std::{
     fs, io,
@@ -28,7 +28,7 @@ const CREDENTIALS: &str = "/run/credentials";
 /// The most reports in the spool that are looked at.
 const MOST_REPORTS: usize = 1024;
 
-/// For which user the files are judged.
+/// The user that the files are checked for.
 #[derive(Args, Debug, Clone, Default, PartialEq)]
 pub struct CheckArgs {
     /// The user that the appliance runs as, by name or number [default: this one; root: the data directory's owner]

@@ -1,4 +1,4 @@
-//! How far a scan is, on standard error, if that is a terminal.
+//! Draws a scan's progress on standard error, if that is a terminal.
 
 use std::time::Duration;
 

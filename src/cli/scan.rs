@@ -34,7 +34,7 @@ const OUTAGE: Duration = Duration::from_secs(60);
 /// first results come early and the kernel's table of neighbours is not filled with addresses without a host.
 const AT_ONCE: usize = 16;
 
-/// Scans, prints, returns the exit code. Once `interrupted` is cancelled it tells what is known and ends.
+/// Scans, prints, returns the exit code. Once `interrupted` is cancelled it prints what is known and ends.
 pub(super) async fn scan(
     args: &ScanArgs,
     (verbose, overrides): (u8, &Overrides),
@@ -132,7 +132,7 @@ impl<'a, 'w> Run<'a, 'w> {
         }
     }
 
-    /// Until every host is over, or all are that were under way when it was interrupted.
+    /// Runs until every host is done, or after an interrupt until the hosts in progress are.
     async fn drive(&mut self, interrupted: &CancellationToken) -> Result<(), CliError> {
         let mut tick = time::interval(TICK);
         tick.set_missed_tick_behavior(time::MissedTickBehavior::Skip);
@@ -162,7 +162,7 @@ impl<'a, 'w> Run<'a, 'w> {
         Ok(())
     }
 
-    /// Fills the places that are free.
+    /// Starts hosts while slots are free.
     fn submit(&mut self) {
         while self.running.len() < AT_ONCE
             && let Some((index, target)) = self.waiting.pop_front()
@@ -185,7 +185,7 @@ impl<'a, 'w> Run<'a, 'w> {
         Stage::Probed(self.scanner.submit(self.job(address)))
     }
 
-    /// Probes a host whose MAC is known by now, or leaves it out.
+    /// Probes a host once its MAC is known, or leaves it out.
     fn answered(&mut self, asked: Running<'a>, solicited: io::Result<Solicited>) -> Result<(), CliError> {
         let address = &asked.target.address;
         match solicited {
@@ -239,7 +239,7 @@ impl<'a, 'w> Run<'a, 'w> {
 
     fn finish(&mut self, done: Running<'_>, report: HostReport) -> Result<(), CliError> {
         let mac = mac_of(&report, self.links);
-        // By the monotonic clock, should the other have been set meanwhile.
+        // By the monotonic clock, since the wall clock may have been set during the scan.
         let finished = done.started + report.preparation + report.scanning;
         let found = Found { report, mac, name: done.target.name, times: (done.started, finished) };
         self.finished.settled += u64::from(self.ports.len());
@@ -259,7 +259,7 @@ impl<'a, 'w> Run<'a, 'w> {
         self.bar.show(totals, self.clock.now());
     }
 
-    /// The end of the output, and the exit code.
+    /// Prints the end of the output, and returns the exit code.
     fn conclude(mut self, stats: &Stats, descriptors: u32, outputs: Outputs) -> Result<u8, CliError> {
         self.found.sort_by_key(|(index, _)| *index);
         let found: Vec<Found> = self.found.into_iter().map(|(_, found)| found).collect();
@@ -311,7 +311,7 @@ fn left_out_for(address: &Address, mac: Mac, reason: Reason) -> String {
     }
 }
 
-/// The MAC at the address: read after the scan, when the kernel has just talked to it.
+/// Returns the MAC at the address; read after the scan, while the kernel's entry is fresh.
 fn mac_of(report: &HostReport, links: &Links) -> Option<Mac> {
     match links.link_of(&report.address) {
         _ if report.status == HostStatus::Down => None,
@@ -333,7 +333,7 @@ fn status(found: &[Found], targets: usize, stats: &Stats) -> ScanStatus {
     }
 }
 
-/// What was found and may not be there.
+/// Returns a warning of open ports that may not exist.
 fn doubts(found: &[Found], links: &Links) -> Vec<String> {
     let mut doubts = Vec::new();
     for Found { report, mac, .. } in found {
@@ -362,7 +362,7 @@ fn doubts(found: &[Found], links: &Links) -> Vec<String> {
     doubts
 }
 
-/// This machine's own troubles: they cost time, and the user can mend them.
+/// Warns of this machine's own faults: they cost time, and the user can mend them.
 fn troubles(stats: &Stats, descriptors: u32) -> Vec<String> {
     let told = |(kind, count): (&LocalError, &u64)| {
         let trouble = match kind {

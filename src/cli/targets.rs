@@ -1,4 +1,4 @@
-//! Whom to scan: what was typed and what the files say, looked up, expanded, each address once.
+//! Determines the hosts to scan: targets from the command line and its files, looked up, expanded, each address once.
 
 use std::{
     collections::HashSet,
@@ -100,8 +100,8 @@ impl NoHosts {
         }
     }
 
-    /// What the user should know. Whoever has a network scanned means its hosts: that its first and last address
-    /// are none is no news.
+    /// Returns a warning for the user. A network as target means its hosts: that its first and last address are none
+    /// needs no warning.
     fn warning(self, spec: &TargetSpec) -> Option<String> {
         let (count, first) = (self.count, self.first?);
         match (spec, &first) {
@@ -113,12 +113,12 @@ impl NoHosts {
     }
 }
 
-/// What is wanted and what is not, before names are looked up.
+/// The targets and exclusions before names are looked up.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     pub(super) targets: Vec<TargetSpec>,
     pub(super) exclude: Vec<TargetSpec>,
-    /// Names stand for their IPv6 addresses.
+    /// Whether names resolve to IPv6 addresses only.
     pub(super) ipv6: bool,
 }
 
@@ -203,7 +203,7 @@ impl Wanted {
     }
 }
 
-/// What a word of a list means.
+/// Parses one word of a list.
 type ParseWord = fn(&str) -> Result<TargetSpec, TargetError>;
 
 fn read_list(path: &Path, stdin: &mut dyn Read, parse: ParseWord) -> Result<Vec<TargetSpec>, TargetsError> {
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_used_is_said() {
+    async fn reports_unusable_targets() {
         let targets =
             "no.lan 0.0.0.0 nowhere.lan 224.0.0.0/24 fe80::/127 fe80::1 223.255.255.255-224.0.0.1 10.0.0.1";
         let found = expand(targets, "", false).await;

@@ -1,4 +1,4 @@
-//! The database of an appliance that is not at work, and the appliance's own router in front of it.
+//! Opens the database of an appliance that does not run, behind the appliance's own router.
 
 use std::{
     io,
@@ -28,7 +28,7 @@ pub(super) struct Resting {
     router: Router,
     token: Token,
     threads: Threads,
-    /// Whether the disk takes what is written.
+    /// Whether writes reach the disk.
     stored: watch::Receiver<StoreHealth>,
     data_dir: PathBuf,
     _lock: Option<DirLock>,
@@ -53,7 +53,7 @@ impl Threads {
 }
 
 impl Resting {
-    /// Opens the database for this purpose; `lock` keeps an appliance from starting meanwhile.
+    /// Opens the database for this purpose; `lock` keeps an appliance from starting in the meantime.
     pub(super) fn open(
         config: Config,
         lock: Option<DirLock>,
