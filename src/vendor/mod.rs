@@ -1,7 +1,7 @@
-//! Layer 2: who made a network interface, by the IEEE's registry.
+//! Layer 2: the makers of network interfaces, by the IEEE's registry.
 //!
-//! The table is packed, and read where it lies in the binary: what nobody asks for costs no memory, and what is
-//! asked for a few pages that the kernel may drop again. `make vendors` makes it; README.md beside it says from
+//! The table is packed, and read in place in the binary: unused parts cost no memory, and a look-up costs
+//! a few pages that the kernel may drop again. `make vendors` makes it; README.md beside it says from
 //! what, and how it is packed. Plain text would be four times as large, a compressed block would have to be
 //! unpacked into memory of our own for each question.
 
@@ -22,7 +22,7 @@ const ENTRIES: usize = 64;
 const LENGTHS: [u32; 3] = [24, 28, 36];
 
 /// The firm that made the interface with this MAC, as the IEEE knows it, in at most 32 printable ASCII characters;
-/// `None` where nobody has registered it. One that was made up by software ([`Mac::is_locally_administered`])
+/// `None` if the prefix is not registered. One that was made up by software ([`Mac::is_locally_administered`])
 /// has no maker, whatever it looks like.
 pub fn vendor(mac: Mac) -> Option<String> {
     if mac.is_locally_administered() || !mac.is_unicast() {
@@ -30,7 +30,7 @@ pub fn vendor(mac: Mac) -> Option<String> {
     }
     let number = mac.octets().iter().fold(0, |number, octet| number << 8 | u64::from(*octet));
     let (names, registries) = parts();
-    // The longest first: the shorter of two is whose block was handed on.
+    // The longest first: the shorter of two is the block that was subdivided.
     let found = iter::zip(LENGTHS, registries).rev().find_map(|(bits, registry)| {
         let prefix = number >> (48 - bits);
         registry.from(prefix).take_while(|entry| entry.prefix <= prefix).find(|entry| entry.prefix == prefix)
@@ -103,7 +103,7 @@ impl Marked {
     }
 }
 
-/// A prefix and who has it.
+/// A prefix and its holder.
 struct Entry {
     prefix: u64,
     name: Name,
@@ -117,7 +117,7 @@ enum Name {
 }
 
 impl Entry {
-    /// The next of the rows, whose prefix is told as the distance from the last.
+    /// Reads the next row; its prefix is stored as the distance from the last one.
     fn take(rows: &mut &'static [u8], last: u64) -> Self {
         let prefix = last + varint(rows) as u64;
         let name = match varint(rows).checked_sub(1) {
@@ -226,7 +226,7 @@ mod tests {
             let (prefix, name) = line.split_once('\t').unwrap();
             for fill in ["0", "F"] {
                 let mac = format!("{prefix}{}", fill.repeat(12 - prefix.len()));
-                // All zero is nobody's.
+                // The registry assigns no all-zero prefix.
                 let expected = (mac != "000000000000").then_some(name);
                 assert_eq!(of(&mac).as_deref(), expected, "{mac}");
             }
