@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_tells_who_and_where() {
+    fn reads_the_mac_and_the_address_of_a_reply() {
         let answer = Answer { address: [10, 0, 0, 7].into(), mac: Mac::new(OTHER), is_relayed: false };
         assert_eq!(read(&reply(), &lan()), Some(answer));
         let mut relayed = reply();

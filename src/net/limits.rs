@@ -54,7 +54,7 @@ const MOST_CONNECTIONS: u32 = 256;
 /// The part of the descriptors that clients may take, as a divisor: a flood of connections must not stop scanning.
 const CONNECTIONS_PART: u32 = 4;
 
-/// Descriptors for all else: the database, event loops, sweeps, look-ups and logs. Some 25 are always open.
+/// Descriptors for everything else: the database, event loops, sweeps, look-ups and logs. Some 25 are always open.
 const OTHERS: u32 = 64;
 
 /// The part of the descriptors that is for all else where they are few, as a divisor.
@@ -76,15 +76,15 @@ impl Limits {
     /// `select`) and reads the rest.
     ///
     /// # Errors
-    /// The limit of descriptors cannot be read; /proc missing is none, defaults stand in for it.
+    /// Fails if the limit of descriptors cannot be read. A missing /proc is no error; defaults replace it.
     pub fn raise_and_read() -> io::Result<Self> {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        // Refused in some sandboxes; the soft limit then holds.
+        // Refused in some sandboxes; the soft limit then applies.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         Self::read()
     }
 
-    /// Reads them as they are.
+    /// Reads the limits without changing them.
     ///
     /// # Errors
     /// As [`Limits::raise_and_read`].
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn are_told_in_a_line() {
+    fn are_described_in_one_line() {
         let table = Conntrack { max: 65_536, count: 500, silence: 120 };
         let limits =
             |conntrack| Limits { descriptors: 1024, local_ports: 32_768..=60_999, conntrack, cores: 4 };

@@ -1,10 +1,10 @@
-//! How much memory this process takes, and how much the machine has left.
+//! Reads this process's memory use, and the memory that the machine has left.
 
 use std::fs;
 
 use crate::model::MemoryFacts;
 
-/// Reads it from `/proc/self/status` and `/proc/meminfo` (proc(5)); `None` where that does not tell.
+/// Reads both from `/proc/self/status` and `/proc/meminfo` (proc(5)); `None` if they are missing there.
 pub fn memory() -> Option<MemoryFacts> {
     let (status, machine) = (fs::read_to_string("/proc/self/status"), fs::read_to_string("/proc/meminfo"));
     facts(&status.ok()?, &machine.ok()?)

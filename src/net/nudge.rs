@@ -1,5 +1,6 @@
-//! Asks without any privilege: a packet makes the kernel ask by ARP, and its table tells which MAC answered. An echo
-//! request where this process may send them, for that goes to no port of the device; else an empty datagram.
+//! Asks without any privilege: a packet makes the kernel send an ARP request, and its table shows which MAC answered.
+//! The packet is an echo request if this process may send them, since that goes to no port of the device; else an empty
+//! datagram.
 
 use std::{
     io,
@@ -20,17 +21,17 @@ use super::{
 /// The discard service (RFC 863): a host that runs it expects such datagrams, and an empty one asks nothing of it.
 const DISCARD: u16 = 9;
 
-/// How often the table is read.
+/// The interval at which the table is read.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What makes the kernel ask.
+/// The packet that makes the kernel ask.
 #[derive(Debug)]
 enum Packet {
     Echo(Socket),
     Datagram(UdpSocket),
 }
 
-/// A socket, and the kernel's table. To be used within a tokio runtime.
+/// A socket, and the kernel's table. Requires a tokio runtime.
 #[derive(Debug)]
 pub struct Nudge {
     packet: Packet,
@@ -39,10 +40,10 @@ pub struct Nudge {
 }
 
 impl Nudge {
-    /// For the neighbours on this interface.
+    /// Opens a socket for the neighbours on this interface.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// Fails if no descriptor is left.
     pub fn open(lan: &Lan) -> io::Result<Self> {
         let any = (Ipv4Addr::UNSPECIFIED, 0);
         let packet = match echo::socket_for(any.into()) {
@@ -58,7 +59,7 @@ impl Nudge {
         Ok(Self { packet, index: lan.index, look })
     }
 
-    /// What the devices get.
+    /// Describes the packet that the devices receive.
     pub const fn packets(&self) -> &'static str {
         match self.packet {
             Packet::Echo(_) => "echo requests (ping)",

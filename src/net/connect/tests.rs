@@ -72,7 +72,7 @@ fn silent_port() -> ((Socket, TcpStream), u16) {
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn tells_open_from_closed() {
+async fn distinguishes_open_from_closed() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_bound, closed) = closed_port();
     let open = listener.local_addr().unwrap().port();
@@ -260,7 +260,7 @@ fn router(ready: &Sender<Pid>, link: &Receiver<()>, end: &Receiver<()>) {
 
 /// The kernel's own words for every way in which a router, a neighbour and this machine refuse.
 #[test]
-fn an_icmp_error_tells_who_says_what() {
+fn reads_the_sender_and_the_meaning_of_an_icmp_error() {
     let (to_us, ready) = channel();
     let (linked, link) = channel();
     let (over, end) = channel();

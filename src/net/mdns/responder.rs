@@ -134,9 +134,7 @@ impl Responder {
                     label = free;
                 }
                 Ok(Trouble::IsLanscan) => {
-                    tracing::info!(
-                        "lanscan.local is another machine's; the appliance does not take that name"
-                    );
+                    tracing::info!("lanscan.local belongs to another machine; not announcing that name");
                     lanscan = false;
                 }
                 Ok(Trouble::Flooded) => {
@@ -262,7 +260,7 @@ async fn until_other(config: &mut watch::Receiver<Arc<Config>>, wanted: Option<&
 /// included. Returns only if that fails.
 async fn as_lanscan(daemon: &Daemon) -> MdnsError {
     while !daemon.ask(LANSCAN).await.is_empty() {
-        tracing::debug!("lanscan.local is there already");
+        tracing::debug!("lanscan.local exists already; not announcing it");
         sleep(10 * AGAIN).await;
     }
     match daemon.offer(&Offer { kind: "_http._tcp", label: LANSCAN, path: "/lanscan/json" }) {
@@ -292,7 +290,7 @@ async fn too_much(daemon: &Daemon) -> Result<Trouble, MdnsError> {
                     Some(_) => sleep(RELIEF).await,
                 }
                 if let Err(error) = valve.and_then(|valve| valve.open()) {
-                    tracing::debug!(%error, "mDNS: its sockets cannot be shut and opened");
+                    tracing::debug!(%error, "mDNS: failed to shut or reopen its sockets");
                 }
             }
         }
