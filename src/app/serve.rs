@@ -80,13 +80,13 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     ended
 }
 
-/// Takes the addresses and the data directory. Where an address is taken nothing is created: a first start that
-/// fails leaves the machine as it was.
+/// Binds the addresses and locks the data directory. If an address is in use nothing is created: a first start that
+/// fails leaves the machine unchanged.
 fn take(config: &Config) -> anyhow::Result<(Vec<TcpListener>, DirLock)> {
     let dir = &config.data_dir;
-    // Before the addresses: another appliance at work here has them, and it is what there is to say.
+    // Before the addresses: another running appliance holds them, and it is the error to report.
     let lock = store::lock_existing(dir)?;
-    // Before anything is started: a port that is taken should be the only thing said.
+    // Before anything is started: a port in use should be the only message.
     let listeners = http::bind(&config.listen)?;
     if let Err(error) = data_dir::create_dir(dir) {
         let explained =
@@ -142,13 +142,13 @@ async fn wait_for_stop(
     }
 }
 
-/// Ends the tasks, then the scanner, then the store with all that was queued.
+/// Stops the tasks, then the scanner, then the store after its queue.
 async fn finish(mut tasks: Tasks, probing: Probing, store: Store, writer: WriterThread) {
     while tasks.join_next().await.is_some() {}
     probing.scanner.stop();
     drop(store);
     let (done, joined) = oneshot::channel();
-    // A thread of its own: look-ups that hang may have taken all that the runtime has for blocking.
+    // A thread of its own: hanging look-ups may occupy all of the runtime's blocking threads.
     thread::spawn(move || {
         probing.thread.join();
         // It fails only if stopping took too long.
@@ -232,8 +232,8 @@ impl Parts<'_> {
         tasks.spawn(until_stopped(self.stop.clone(), manager::alive()));
     }
 
-    /// Starts the mDNS responder. With it the resolvers of the appliance's own tasks and of clients, which must not
-    /// keep the feeds waiting, and the names that it is found by.
+    /// Starts the mDNS responder. Returns with it the resolver of the appliance's own tasks, that of clients, whose
+    /// look-ups must not delay the feeds, and the announced names.
     fn start_mdns(
         &self,
         listeners: &[TcpListener],

@@ -60,7 +60,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// First segment of the portscan API's paths, without slashes: `portscan`.
     pub base_url: String,
-    /// The least that is logged.
+    /// The log level.
     pub log: LevelFilter,
     /// Never probed, whatever other settings say. Addresses, prefixes, ranges, MACs; no names.
     pub exclude: Vec<TargetSpec>,
@@ -70,9 +70,9 @@ pub struct Config {
     pub cache_expiry: Duration,
     /// A device that was not seen for this long is forgotten unless something is expected of it; default 30 d.
     pub forget: Duration,
-    /// Where reports of other scanners' are put to be imported; `None`: nowhere.
+    /// The directory from which other scanners' reports are imported; `None`: none.
     pub spool: Option<PathBuf>,
-    /// A look that is older than this and supplies no port's present state is dropped; default 90 d.
+    /// A scan that is older than this and supplies no port's current state is dropped; default 90 d.
     pub keep: Duration,
     /// Where devices come from.
     pub feed: FeedConfig,
@@ -102,7 +102,7 @@ pub struct Config {
 pub struct FeedConfig {
     /// lanscan feeds, http or https, each polled every 60 s.
     pub urls: Vec<FeedUrl>,
-    /// Where to look for devices by ourselves; no part twice.
+    /// Where the appliance discovers devices itself; no part twice.
     pub discover: Vec<Discover>,
     /// How long a device that discovery no longer finds is still listed; default 15 min.
     pub grace: Duration,
@@ -135,7 +135,7 @@ pub struct MdnsConfig {
 pub struct NamesConfig {
     /// This machine's resolver.
     pub dns: bool,
-    /// The devices of the own network themselves, by multicast DNS's protocol.
+    /// The neighbours themselves, by the protocol of multicast DNS.
     pub mdns: bool,
 }
 
@@ -317,7 +317,7 @@ impl Discover {
     /// Reads an interface's name, as the file does.
     ///
     /// # Errors
-    /// What is wrong with it, and how to write it.
+    /// Fails with the fault and the correct form.
     pub fn interface(text: &str) -> Result<String, String> {
         parse::interface(text)
     }

@@ -98,7 +98,7 @@ pub(super) fn listen_port(text: &str) -> Parsed<u16> {
     text.parse().map_err(|_| format!("\"{}\" is not a port; write a number from 1 to 65535", shown(text)))
 }
 
-/// Two of these that cannot both be bound: the unspecified address already has every other of its family.
+/// Finds two of these that cannot both be bound: the unspecified address already has every other of its family.
 pub(super) fn listen_conflict(listen: &[SocketAddr]) -> Option<String> {
     listen.iter().find_map(|all| {
         let within = |one: &&SocketAddr| {
@@ -194,7 +194,7 @@ pub(super) fn discover(text: &str) -> Parsed<Discover> {
     }
 }
 
-/// A part of a network of which every address can be asked.
+/// Parses a part of a network that is small enough for a sweep.
 pub(super) fn discover_net(text: &str) -> Parsed<Ipv4Net> {
     let fault = |reason: &str| Err(format!("\"{}\" {reason}", shown(text)));
     match text.parse() {
@@ -205,7 +205,7 @@ pub(super) fn discover_net(text: &str) -> Parsed<Ipv4Net> {
     }
 }
 
-/// Two of these of which one is within the other: its devices would be asked twice.
+/// Finds two of these of which one is within the other: its devices would be asked twice.
 pub(super) fn discover_conflict(list: &[Discover]) -> Option<String> {
     let nets = |discover: &Discover| Some((discover.interface.clone(), discover.net?));
     list.iter().filter_map(nets).find_map(|(interface, outer)| {
@@ -219,13 +219,13 @@ pub(super) fn discover_conflict(list: &[Discover]) -> Option<String> {
 /// What to scan: everything that can be named.
 pub(super) fn target(text: &str) -> Parsed<TargetSpec> {
     let spec = TargetSpec::parse_target(text).map_err(|error| error.to_string())?;
-    // The first address of a prefix such as 224.0.0.0/24 or fe80::/112 tells of all of it.
+    // The first address of a prefix such as 224.0.0.0/24 or fe80::/112 decides for all of it.
     let first = spec.addresses().next();
     first.map_or(Ok(()), |first| host_address(&first)).map(|()| spec)
 }
 
-/// What a rule is about, prefixes and ranges of any size: what can be compared with a device, so no names, which
-/// may lead elsewhere tomorrow.
+/// Parses the pattern of a rule, with prefixes and ranges of any size. Only what can be compared with a device is
+/// allowed, so no names: they may resolve differently tomorrow.
 pub(super) fn pattern(text: &str) -> Parsed<TargetSpec> {
     match value(text)? {
         TargetSpec::Name(_) => Err(format!(
@@ -238,7 +238,7 @@ pub(super) fn pattern(text: &str) -> Parsed<TargetSpec> {
     }
 }
 
-/// Where a feed may lead: addresses only, for a MAC is what a forged feed would write first.
+/// Parses what a feed may name: addresses only, because a forged feed can write any MAC.
 pub(super) fn allowed(text: &str) -> Parsed<TargetSpec> {
     match pattern(text)? {
         TargetSpec::Mac(_) => Err(format!(
@@ -254,7 +254,7 @@ pub(super) fn any_or_pattern(text: &str) -> Parsed<Option<TargetSpec>> {
     if text == "*" { Ok(None) } else { pattern(text).map(Some) }
 }
 
-/// Where one host can be.
+/// Parses an address that a single host can have.
 pub(super) fn address(text: &str) -> Parsed<Address> {
     let address = value(text)?;
     host_address(&address).map(|()| address)

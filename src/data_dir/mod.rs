@@ -2,8 +2,8 @@
 //!
 //! Files that hold what is open where are readable by their owner alone. So a single `sudo portscan import`
 //! in the service's directory would leave a database that the service can never open. [`create_file`] and
-//! [`create_dir`] therefore give what root creates to the owner of the directory around it. What cannot be
-//! opened all the same, [`obstacle`] explains.
+//! [`create_dir`] therefore give what root creates to the owner of the directory around it. If a file cannot
+//! be opened all the same, [`obstacle`] explains why.
 //!
 //! The directory's owner may be another user than root, and may be hostile: nothing here follows a link that
 //! lies in the directory, and only what was created just now is given away.
@@ -33,7 +33,7 @@ pub fn create_file(path: &Path, data_dir: &Path) -> io::Result<File> {
     create(path, data_dir, 0o600)
 }
 
-/// As [`create_file`], for others to read, too, where the process's umask lets them.
+/// As [`create_file`], but other users may read the file if the process's umask permits.
 ///
 /// # Errors
 /// As [`create_file`].
@@ -91,17 +91,17 @@ fn give(created: &File, directory: &Path) {
     }
 }
 
-/// The directory that a path is in.
+/// Returns the directory that contains a path.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
-        // The root, which is in itself.
+        // The root contains itself.
         None => path,
     }
 }
 
-/// Whether a directory is another or in it, by whichever links that is said.
+/// Whether a directory is another or lies in it, after links are resolved.
 fn is_within(directory: &Path, other: &Path) -> bool {
     let real = directory.canonicalize().ok().zip(other.canonicalize().ok());
     real.is_some_and(|(directory, other)| directory.starts_with(other))
