@@ -11,7 +11,7 @@ pub(super) fn reload(flags: &Overrides, current: &watch::Sender<Arc<Config>>) {
     match Config::read(flags) {
         // A line for each fault.
         Err(error) => error.to_string().lines().for_each(|fault| {
-            tracing::error!("failed to reload the configuration, keeping the previous one: {fault}")
+            tracing::error!("failed to reload the configuration, keeping the previous one: {fault}");
         }),
         Ok(new) => {
             let old = Arc::clone(&current.borrow());

@@ -1,4 +1,4 @@
-//! `portscan scan`: hands hosts to the scanner, prints them as they come back.
+//! `portscan scan`: passes hosts to the scanner, and prints their results as they arrive.
 
 use std::{collections::VecDeque, io, time::Duration};
 
@@ -77,7 +77,7 @@ enum Step {
     Interrupted,
 }
 
-/// One scan under way.
+/// One scan in progress.
 struct Run<'a, 'w> {
     args: &'a ScanArgs,
     ports: PortSet,
@@ -89,7 +89,7 @@ struct Run<'a, 'w> {
     left_out: LeftOut,
     waiting: VecDeque<(usize, Target)>,
     running: Vec<Running<'a>>,
-    /// With the place among the targets, for hosts finish in another order.
+    /// With the index among the targets, because hosts finish in another order.
     found: Vec<(usize, Found)>,
     finished: Totals,
     bar: Bar,
@@ -172,7 +172,7 @@ impl<'a, 'w> Run<'a, 'w> {
         }
     }
 
-    /// A neighbour is asked for its MAC first where that decides whether it is scanned.
+    /// Asks a neighbour for its MAC first if that decides whether it is scanned.
     fn first_stage(&self, address: &Address) -> Stage<'a> {
         if self.left_out.first(address, self.links) != First::AskForMac {
             return self.probe(address);
@@ -216,7 +216,7 @@ impl<'a, 'w> Run<'a, 'w> {
             ports: self.ports.clone(),
             first: Vec::new(),
             timing: self.args.timing,
-            // Without a bound of the user's the template's holds, which is never more.
+            // Without a limit of the user's the template's applies, which is never higher.
             max_in_flight: self.args.max_parallelism.unwrap_or(u16::MAX),
             max_retries: self.args.max_retries,
             max_rate: self.args.max_rate,
@@ -231,7 +231,7 @@ impl<'a, 'w> Run<'a, 'w> {
         let ended = select_all(self.running.iter_mut().map(|running| Box::pin(running.stage.end())));
         tokio::select! {
             (ended, place, _) = ended => Step::Ended(place, ended),
-            // Heard once: a second one ends the process elsewhere.
+            // Handled once: a second interrupt ends the process elsewhere.
             () = interrupted.cancelled(), if !self.stopping => Step::Interrupted,
             _ = tick.tick() => Step::Tick,
         }
@@ -289,7 +289,7 @@ impl<'a, 'w> Run<'a, 'w> {
     }
 }
 
-/// The warning of targets that the configuration excludes by their addresses.
+/// Returns the warning about targets that the configuration excludes by their addresses.
 fn warning_of_excluded(excluded: &[Target]) -> Option<String> {
     let others = match excluded.len() {
         0 => return None,

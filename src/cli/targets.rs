@@ -27,13 +27,14 @@ pub(super) struct Target {
     pub(super) name: Option<String>,
 }
 
-/// The hosts to scan, and what could not be used.
+/// The hosts to scan, and the unusable targets.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Expanded {
     pub(super) targets: Vec<Target>,
     /// Each a sentence for the user: a name that is unknown, an address that is no host's.
     pub(super) warnings: Vec<String>,
-    /// The MACs, or beginnings of MACs, to leave out: which target has one of them is only known when it is asked for.
+    /// The MACs, or beginnings of MACs, to leave out: which target has one of them is known only once its MAC is asked
+    /// for.
     pub(super) left_out: Vec<TargetSpec>,
 }
 
@@ -93,7 +94,7 @@ struct NoHosts {
 impl NoHosts {
     fn add(&mut self, error: HostAddressError) {
         self.count += 1;
-        // What every network has says less than what is wrong.
+        // An unusable address matters more than the two that every network has.
         let tells_less = |first: &HostAddressError| matches!(first, HostAddressError::WholeNetwork { .. });
         if self.first.as_ref().is_none_or(tells_less) {
             self.first = Some(error);
@@ -220,7 +221,7 @@ fn read_list(path: &Path, stdin: &mut dyn Read, parse: ParseWord) -> Result<Vec<
     parse_list(&text, path, parse)
 }
 
-/// As nmap reads its lists: blanks and line ends part the targets, `#` begins a comment.
+/// Splits a list as nmap does: blanks and line ends separate the targets, `#` begins a comment.
 fn parse_list(text: &str, path: &Path, parse: ParseWord) -> Result<Vec<TargetSpec>, TargetsError> {
     let words = without_mark(text).lines().enumerate().flat_map(|(index, line)| {
         let wanted = line.split('#').next().unwrap_or_default();

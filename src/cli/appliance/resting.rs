@@ -106,7 +106,7 @@ impl Resting {
         &self.data_dir
     }
 
-    /// Ends it: what was written is on the disk then.
+    /// Closes it: on return all writes are on the disk.
     pub(super) async fn close(self) -> Result<(), StoreError> {
         let Self { router, threads, _lock: lock, .. } = self;
         drop(router);
@@ -138,7 +138,7 @@ impl Resting {
         let answer = tokio::select! {
             biased;
             answer = self.router.clone().oneshot(request) => answer.unwrap_or_else(|never| match never {}),
-            // An appliance waits until there is room; the user of a command is to make it.
+            // A running appliance waits until the disk has room; the user of a command has to make room.
             Ok(unwell) = stored.wait_for(|health| *health != StoreHealth::Ok) => {
                 return Err(StoreError::Unwell(unwell.to_string()).into());
             }
