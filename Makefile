@@ -95,7 +95,7 @@ cross: ## build for a Raspberry Pi, from any machine: ARCH=arm64, armhf or amd64
 	cross/build zigbuild $(TRIPLE) --locked --profile $(PROFILE)
 	@ls -l target/$(TRIPLE)/$(PROFILE)/portscan | awk '{ printf "%s: %.2f MB\n", $$NF, $$5 / 1e6 }'
 
-deb: cross $(MAKERS)/bin/cargo-deb ## package what `make cross` builds, for `apt install ./FILE`
+deb: cross $(MAKERS)/bin/cargo-deb ## package the binary of `make cross`, for `apt install ./FILE`
 	$(CARGO) run --locked --quiet --example manual
 	@printf 'portscan ($(VERSION)) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' \
 	  "$$(sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)" "$$(git log -1 --format=%cD)" | gzip -9n > target/manual/changelog.gz
@@ -104,7 +104,7 @@ deb: cross $(MAKERS)/bin/cargo-deb ## package what `make cross` builds, for `apt
 	@echo "$(DEB)"
 
 # What a Pi gets is looked at and run by an emulated processor; what is installed is for this machine, built quickly.
-deb-test: deb-setup $(EMULATOR) $(BULLSEYE)/lib ## look at a Pi's package; install, upgrade and purge one here: as root
+deb-test: deb-setup $(EMULATOR) $(BULLSEYE)/lib ## inspect a Pi's package; install, upgrade and purge one here: as root
 	$(MAKE) deb ARCH=arm64
 	tests/package.sh target/debian/portscan_$(VERSION)_arm64.deb
 	$(MAKE) deb ARCH=$(HERE) PROFILE=quick DEB=target/debian/quick_$(HERE).deb
@@ -126,7 +126,7 @@ cross-test: export PROPTEST_CASES ?= 8
 # Optimised, for an emulated processor is slow, and without what only a debugger needs, which takes long to make. The
 # tests are made first and at once: each is one crate, which one core compiles.
 cross-test: OPTIMISED := --config profile.dev.package.portscan.opt-level=1 --config profile.dev.debug=0
-cross-test: $(EMULATOR) $(BULLSEYE)/lib ## pass for a Raspberry Pi what needs no network, by an emulated processor
+cross-test: $(EMULATOR) $(BULLSEYE)/lib ## run the tests that need no network on an emulated Raspberry Pi processor
 	cross/build test $(RUST_OF_arm64) --locked $(OPTIMISED) --lib --test integration --no-run
 	cross/build test $(RUST_OF_arm64) --locked $(OPTIMISED) --lib -- --skip net::connect:: --skip reads_the_kernels_tables \
 	  --skip net::mdns::valve::
@@ -141,30 +141,30 @@ $(BULLSEYE)/lib:
 $(MAKERS)/bin/cargo-deb:
 	$(CARGO) install --quiet --locked --root $(MAKERS) --version 3.8.0 cargo-deb
 
-# Most of them wait for a slow network most of the time; who needs the cores to itself says so (tests/lab/turn.rs).
+# Most of them wait for a slow network most of the time; a test that needs all cores says so (tests/lab/turn.rs).
 test: export RUST_TEST_THREADS ?= 6
 test: setup ## run all tests, in networks of their own
 	$(CARGO) test --locked --no-run
 	$(AS_ROOT) $(CARGO) test --locked --offline
 
-acceptance: setup ## the long runs behind the figures in docs/performance.md: an hour or two, all 65,535 ports
+acceptance: setup ## run the long measurements behind docs/performance.md: an hour or two, all 65,535 ports
 	PORTSCAN_TEST_PORTS=1-65535 PORTSCAN_TEST_SEEDS=1000 PORTSCAN_TEST_RUNS=20 \
 	  $(CARGO) test --locked --release --lib --test integration -- --nocapture \
 	  engine::simulation::worlds appliance:: says_the_same answers_are_quick size::
 
-properties: ## try the engine on CASES (200000) simulated hosts, those that doze too: twenty minutes of one core
+properties: ## test the engine on CASES (200000) simulated hosts, dozing ones included: twenty minutes of one core
 	PROPTEST_CASES=$(CASES) $(CARGO) test --locked --lib --config profile.dev.package.portscan.opt-level=2 -- \
 	  without_loss_the_report_is_the_truth faults_of_this_machine_are_never_verdicts whatever_dozes_is_found
 
 siege: export PORTSCAN_TEST_SIEGE ?= 10
 siege: export PORTSCAN_TEST_KILLS ?= 900
 siege: export PORTSCAN_TEST_FULL_DISK_KILLS ?= 100
-siege: setup ## ten minutes of hostile clients, neighbours and mishaps at once, then a thousand kills: an hour
+siege: setup ## run ten minutes of hostile clients, neighbours and faults at once, then a thousand kills: an hour
 	$(CARGO) test --locked --release --test integration --no-run
 	$(AS_ROOT) $(CARGO) test --locked --offline --release --test integration -- --include-ignored --nocapture \
 	  --test-threads 1 siege::a_long crash::kills
 
-screenshots: setup $(TOOLS)/usr/bin/pngquant ## renew the pictures of the page (docs/page.md)
+screenshots: setup $(TOOLS)/usr/bin/pngquant ## renew the dashboard's screenshots (docs/page.md)
 	PORTSCAN_TEST_SCREENSHOTS=$(CURDIR)/tests/screenshots \
 	  $(AS_ROOT) $(CARGO) test --locked --test integration -- --ignored browser::pictures
 
@@ -185,10 +185,10 @@ bench: release bench-setup ## renew docs/performance.md: side by side with nmap,
 	PATH="$(PEERS)/bin:$$PATH" $(AS_ROOT) $(CARGO) bench --locked --offline --profile quick --bench compare -- --write \
 	  --portscan $(CURDIR)/target/release/portscan --targets $(TARGETS) --runs $(RUNS)
 
-bench-micro: ## what the engine costs a probe, and the store a finished host
+bench-micro: ## benchmark the engine's cost per probe and the store's per finished host
 	$(CARGO) bench --locked --bench micro
 
-bench-setup: setup # installs the peers; who cannot be had is left out, and the table says so
+bench-setup: setup # installs the peers; a missing one is left out, and the table says so
 	@command -v masscan >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y masscan >/dev/null; } \
 	  || echo "masscan is left out. Install it with: sudo apt-get install masscan"
@@ -196,7 +196,7 @@ bench-setup: setup # installs the peers; who cannot be had is left out, and the 
 	  || $(CARGO) install --quiet --locked --root $(PEERS) --version 2.4.1 rustscan \
 	  || echo "RustScan is left out: it could not be built"
 
-fuzz: ## looks for input that breaks something: afl++, MINUTES of each (tests/corpus/inputs.rs)
+fuzz: ## fuzz the parsers with afl++, MINUTES of each (tests/corpus/inputs.rs)
 	@PATH="$(PEERS)/bin:$$PATH"; command -v cargo-afl >/dev/null \
 	  || $(CARGO) install --quiet --locked --root $(PEERS) --version 0.18.2 cargo-afl
 	cd fuzz && PATH="$(PEERS)/bin:$$PATH" $(CARGO) afl build --locked --release
@@ -205,19 +205,19 @@ fuzz: ## looks for input that breaks something: afl++, MINUTES of each (tests/co
 	    >found/$$input.log || { cat found/$$input.log; exit 1; }; \
 	  sed -n 's/^\(execs_done\|saved_crashes\|saved_hangs\) *: /'$$input' \1 /p' found/$$input/default/fuzzer_stats; done
 
-lint: ## formatting, clippy's lints and documentation, without a warning
+lint: ## check formatting, clippy's lints and documentation, without a warning
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
-deny: $(MAKERS)/bin/cargo-deny ## licences, banned crates and sources of the dependencies (deny.toml)
+deny: $(MAKERS)/bin/cargo-deny ## check licences, banned crates and sources of the dependencies (deny.toml)
 	PATH="$(MAKERS)/bin:$$PATH" $(CARGO) deny --locked check --hide-inclusion-graph licenses bans sources
 
 # Apart, because it fetches the advisory database, which not every machine can.
-deny-advisories: $(MAKERS)/bin/cargo-deny ## known vulnerabilities of the dependencies: needs the network
+deny-advisories: $(MAKERS)/bin/cargo-deny ## check the dependencies for known vulnerabilities: needs the network
 	PATH="$(MAKERS)/bin:$$PATH" $(CARGO) deny --locked check advisories
 
-msrv: ## compile everything with the oldest Rust that is promised, installed by rustup
+msrv: ## compile everything with the oldest supported Rust, installed by rustup
 	rustup run $(MSRV) rustc --version || rustup toolchain install $(MSRV) --profile minimal --no-self-update
 	CARGO_TARGET_DIR=target/msrv rustup run $(MSRV) cargo check --locked --all-targets
 
@@ -272,10 +272,10 @@ services: ## renew port names and the ranking of ports from their pinned sources
 vendors: ## renew the makers of network interfaces from their pinned source (src/vendor/README.md)
 	python3 src/vendor/update.py
 
-stats: ## what the appliance that runs here has found so far
+stats: ## show what the appliance that runs here has found so far
 	@$(BINARY) status --url $(SITE)
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 clean: ## remove what was built; the data below ./var stays

@@ -1,5 +1,5 @@
-//! Layer 5: the composition root. What is started, in which order, and how it stops; here clocks, resolvers and
-//! probers are made and handed down. Nothing else in the house makes its own.
+//! Layer 5: the composition root: what starts in which order, and how it stops. Clocks, resolvers and probers are
+//! created here and passed down; no other module creates its own.
 
 mod health;
 mod links;
@@ -30,7 +30,7 @@ use crate::{
     service::scanner::Scanner,
 };
 
-/// Threads for what blocks, which here is looking names up (and reading files at the start). A name server
+/// Threads for blocking work: name look-ups (and reading files at the start). A name server
 /// that does not answer holds each for half a minute, long after we have given up on it; tokio's 512 would be
 /// as many half-dead threads on a Pi of 1 GB. Look-ups beyond these wait, and time out as those before did.
 const BLOCKING_THREADS: usize = 32;
@@ -47,7 +47,7 @@ pub fn run() -> ExitCode {
         Err(error) => return complain(&anyhow::Error::new(error).context("the runtime cannot start")),
     };
     let code = run_on(&runtime, &arguments);
-    // A look-up that hangs must not hold up the exit.
+    // A look-up that hangs must not delay the exit.
     runtime.shutdown_background();
     code
 }
@@ -72,7 +72,7 @@ fn run_on(runtime: &Runtime, arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// The machine, for the commands that are done at once.
+/// The machine's clocks, resolver and prober, for one-off commands.
 fn world(flags: Overrides) -> World {
     let clock = SystemClock::start();
     let daemon = OnceLock::new();
@@ -84,9 +84,9 @@ fn world(flags: Overrides) -> World {
     }
 }
 
-/// What asks for names in `.local`, started with the first of them: most commands name addresses.
+/// Resolves names in `.local`; starts with the first of them, since most commands name addresses.
 fn asking(flags: &Overrides) -> Option<Daemon> {
-    // A configuration with a fault is for those commands to complain of that need one.
+    // Only commands that need the configuration report its faults.
     if Config::read(flags).is_ok_and(|config| !config.mdns.enabled) {
         return None;
     }
@@ -98,9 +98,9 @@ fn asking(flags: &Overrides) -> Option<Daemon> {
 fn probing(clock: SystemClock) -> io::Result<Probing> {
     let limits = Limits::raise_and_read()?;
     let prober = ConnectProber::start(NonZeroUsize::new(limits.cores).unwrap_or(NonZeroUsize::MIN), clock)?;
-    // Which port is asked when is nobody's to foresee: the standard library's keys are random per process.
+    // The order of the ports must be unpredictable: the standard library's keys are random per process.
     let seed = RandomState::new().hash_one(std::process::id());
-    // What the machine stops telling stays as it was.
+    // A limit that can no longer be read keeps its last value.
     let mut known = limits.bounds();
     let bounds = move || {
         known = Limits::read().map_or(known, |limits| limits.bounds());
@@ -112,14 +112,14 @@ fn probing(clock: SystemClock) -> io::Result<Probing> {
     Ok(Probing { scanner, thread, limits, watch })
 }
 
-/// Says why nothing goes on, with all the causes, and how it ends.
+/// Reports a fatal error with all its causes, and returns the exit code.
 #[expect(clippy::print_stderr, reason = "the last word of the process, also where no log was started")]
 fn complain(error: &anyhow::Error) -> ExitCode {
     eprintln!("portscan: {}", with_causes(error));
     ExitCode::FAILURE
 }
 
-/// An error and its causes, each said once: many an error quotes its cause in the middle of its own sentence.
+/// Formats an error and its causes, each once: many errors already quote their cause in their own text.
 fn with_causes(error: &anyhow::Error) -> String {
     let mut told = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -141,7 +141,7 @@ mod tests {
     use crate::store::StoreError;
 
     #[test]
-    fn a_cause_that_is_quoted_is_not_said_again() {
+    fn does_not_repeat_a_quoted_cause() {
         let source = || io::Error::from(io::ErrorKind::PermissionDenied);
         let quoted = StoreError::File { path: PathBuf::from("/d/portscan.db"), source: source() };
         assert_eq!(with_causes(&quoted.into()).matches("permission denied").count(), 1);

@@ -1,6 +1,6 @@
 //! Layer 2: a small HTTP client for feeds and for the command line: one request, bounded in time and size.
 //!
-//! No redirects: a feed's URL is configuration, and who may move it is its owner. No pool: a connection that
+//! No redirects: a feed's URL is configuration, and only its owner may change it. No pool: a connection that
 //! idles for a minute between two polls is memory on both sides. No proxy: feeds are on the LAN.
 
 use std::{
@@ -53,7 +53,7 @@ const AGENT: &str = concat!("portscan/", env!("CARGO_PKG_VERSION"));
 /// Bounds of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// For everything from the look-up of the name to the last byte.
+    /// The time limit, from the name's look-up to the last byte.
     pub timeout: Duration,
     /// The longest body, in bytes.
     pub max_bytes: usize,
@@ -65,13 +65,13 @@ impl Default for Limits {
     }
 }
 
-/// Why there is no answer to be used.
+/// Why there is no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// Not an http or https URL.
     #[error("\"{0}\" is not a URL; write it as http://192.0.2.1/path")]
     BadUrl(String),
-    /// No connection, for want of an address, a listener, a route or a certificate.
+    /// No connection: no address, listener, route or valid certificate.
     #[error("no connection: {0}")]
     Unreachable(String),
     /// Too slow.
@@ -94,15 +94,15 @@ pub enum ClientError {
     /// The connection ended early, or it is not HTTP.
     #[error("the answer is cut short or not HTTP: {0}")]
     Broken(String),
-    /// Whoever takes the answer cannot.
+    /// The receiver of the answer failed.
     #[error("the answer cannot be written: {0}")]
     Unwritten(String),
 }
 
-/// What is sent with a request: whole, or piece by piece as the other side takes it.
+/// A request's body: whole, or in pieces as the peer accepts them.
 pub type Sent = UnsyncBoxBody<Bytes, io::Error>;
 
-/// What is asked of a resource, where that is more than its body.
+/// A request that is more than a plain GET.
 #[derive(Debug)]
 pub struct Ask<'a> {
     /// What to do.
@@ -115,12 +115,12 @@ pub struct Ask<'a> {
     pub body: Option<(&'static str, Sent)>,
 }
 
-/// A body that is there as a whole.
+/// Makes a body from bytes in memory.
 pub fn whole(body: Bytes) -> Sent {
     Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Makes requests; cheap to clone.
+/// An HTTP client; cheap to clone.
 #[derive(Clone)]
 pub struct Client(Arc<Connectors>);
 
@@ -157,10 +157,10 @@ impl Client {
         within(limits.timeout, answer).await
     }
 
-    /// Asks, and hands the body to `take` piece by piece if the status is one of success.
+    /// Sends the request, and passes the body to `take` piece by piece if the status is a success.
     ///
     /// # Errors
-    /// Another status, whatever exceeds the limits, and what `take` says.
+    /// Fails on another status, on whatever exceeds the limits, and if `take` fails.
     pub async fn ask(
         &self,
         ask: Ask<'_>,
@@ -231,8 +231,8 @@ fn build<C: Connect + Clone>(connector: C) -> legacy::Client<C, Sent> {
         .build(connector)
 }
 
-/// Trusts whom the machine trusts, its owner's own authority included; a machine without any certificates
-/// trusts Mozilla's.
+/// Trusts the authorities that the machine trusts, its owner's own included; without any certificates on the
+/// machine it trusts Mozilla's.
 fn tls(connector: HttpConnector<Lookup>) -> HttpsConnector<HttpConnector<Lookup>> {
     let builder = HttpsConnectorBuilder::new()
         .with_native_roots()
@@ -253,7 +253,7 @@ async fn read(body: Incoming, max: usize) -> Result<Bytes, ClientError> {
     }
 }
 
-/// Reads until the end, or until no more than `max` bytes are there; whether it was the end.
+/// Reads to the end, or up to `max` bytes; returns whether it reached the end.
 async fn append(mut body: Incoming, max: usize, read: &mut Vec<u8>) -> hyper::Result<bool> {
     while let Some(frame) = body.frame().await {
         // Trailers say nothing here.
@@ -268,7 +268,7 @@ async fn append(mut body: Incoming, max: usize, read: &mut Vec<u8>) -> hyper::Re
     Ok(true)
 }
 
-/// What an answer with another status than 200 says.
+/// Describes an answer with another status than 200.
 async fn refusal(response: Response<Incoming>, max: usize) -> ClientError {
     let status = response.status();
     let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
@@ -339,7 +339,7 @@ mod tests {
     use super::*;
     use crate::resolve::Resolving;
 
-    /// `feed.test` is this machine, nobody else is anybody.
+    /// `feed.test` resolves to this machine, every other name to nothing.
     struct Table;
 
     impl Resolve for Table {
@@ -482,11 +482,11 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_is_told_with_the_reason() {
+    fn reports_the_reason_when_no_connection_is_made() {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         for (url, reason) in [
             (format!("http://127.0.0.1:{free}/"), "refused"),
-            ("http://nobody.test/".to_owned(), "Unable to resolve host \"nobody.test\""),
+            ("http://unknown.test/".to_owned(), "Unable to resolve host \"unknown.test\""),
             ("ftp://feed.test/".to_owned(), "is not a URL"),
             ("lanscan".to_owned(), "is not a URL"),
         ] {

@@ -1,4 +1,4 @@
-//! Layer 1: the one place that knows what time it is.
+//! Layer 1: the only module that reads the time.
 //!
 //! Two clocks, because a Pi has no battery: the monotonic one measures intervals and never jumps; the wall
 //! clock dates results and may be years off until the network has set it.
@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::Moment;
 
-/// Where the time comes from. `app` injects the machine's; tests inject one that starts in 2000 and jumps.
+/// The source of time. `app` injects the machine's; tests inject one that starts in 2000 and jumps.
 pub trait Clock: Send + Sync {
-    /// The monotonic clock, for intervals. Never goes backwards; stands still while the machine sleeps.
+    /// The monotonic clock, for intervals. Never goes backwards; stops while the machine sleeps.
     fn now(&self) -> Moment;
 
     /// The wall clock, for dates; it may be wrong, and jump.
@@ -55,22 +55,22 @@ impl Clock for SystemClock {
     }
 
     /// systemd-timesyncd touches this file when it has set the clock (systemd-timesyncd(8)), chrony's and
-    /// ntpd's packages do not; there, and in containers, a sane date is the best sign to be had.
+    /// ntpd's packages do not; there, and in containers, a sane date is the best sign available.
     fn is_synchronised(&self) -> bool {
         std::path::Path::new("/run/systemd/timesync/synchronized").exists()
             || (!std::path::Path::new("/run/systemd/timesync").exists() && self.wall() >= EARLIEST_SANE)
     }
 }
 
-/// Finds out that the wall clock was set, by the monotonic one. To be asked often: what it compares with is the last
-/// time that it was asked.
+/// Detects that the wall clock was set, by comparison with the monotonic one. Must be called often: it compares
+/// with the previous call.
 #[derive(Debug, Default)]
 pub struct JumpDetector {
     last: Option<(Moment, Timestamp)>,
 }
 
 impl JumpDetector {
-    /// One that compares with these clocks first.
+    /// Creates a detector that starts from these clocks.
     pub fn since(now: Moment, wall: Timestamp) -> Self {
         Self { last: Some((now, wall)) }
     }

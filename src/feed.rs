@@ -32,21 +32,21 @@ const MAX_NAME: usize = 255;
 /// The most characters of a feed's own words that are kept.
 const MAX_TEXT: usize = 200;
 
-/// What a feed says.
+/// The contents of a feed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Feed {
     /// The devices, in the feed's order, no address twice. A MAC may have several addresses.
     pub devices: Vec<Device>,
-    /// When the feed says it was made, in its own words: only good for seeing whether it changes. A feed
+    /// The feed's own time stamp, as text: it only serves to notice changes. A feed
     /// without one never grows stale.
     pub stamp: Option<String>,
     /// What was refused.
     pub rejected: Rejected,
-    /// Devices that were in order, and too many; that is for who takes the feed to say.
+    /// Valid devices beyond the limit; the consumer of the feed reports them.
     pub held_back: Option<HeldBack>,
-    /// What its owner should know beside; our own discovery says so, others' feeds have no words for it.
+    /// Further remarks for the owner; only our own discovery makes them, other feeds have no field for them.
     pub remarks: Vec<String>,
-    /// Stations that answer for others, by the word of our own discovery: their MACs are no device's name.
+    /// Stations that answer for others, as our own discovery found: their MACs identify no device.
     pub proxies: BTreeSet<Mac>,
 }
 
@@ -59,7 +59,7 @@ pub struct Rejected {
     pub reasons: Vec<String>,
 }
 
-/// Devices that a source names and that are not let in for now.
+/// Devices that a source names and that are not admitted for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldBack {
     /// How many.
@@ -68,7 +68,7 @@ pub struct HeldBack {
     pub bound: Bound,
 }
 
-/// What bounds the devices that are let in.
+/// The limit that keeps a device out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// How many are known at once.
@@ -103,7 +103,7 @@ pub enum FeedError {
     NoScan,
 }
 
-/// Why a device of a feed is not let in.
+/// Why a device of a feed is not admitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Inadmissible {
     /// Somewhere on the internet.
@@ -115,10 +115,10 @@ pub enum Inadmissible {
          it in feed.allow"
     )]
     BeyondTheLan(Address),
-    /// What listens on the loopback is nobody else's business, so no feed makes it known by itself.
+    /// What listens on the loopback concerns this machine alone, so no feed may add it by itself.
     #[error("{0} is this machine's loopback; if that is meant, name it in feed.allow")]
     Loopback(Address),
-    /// Nobody's, or on a network that this machine is not in.
+    /// No host's address, or on a network that this machine is not in.
     #[error(transparent)]
     NoHost(#[from] HostAddressError),
 }
@@ -147,7 +147,7 @@ struct Entry<'a> {
     name: Option<&'a RawValue>,
 }
 
-/// A feed of our own making, as lanscan words it.
+/// Our own feed, in lanscan's format.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Document {
     time: DocumentTime,
@@ -163,12 +163,12 @@ struct DocumentTime {
     total_sec: f64,
 }
 
-/// A device, as lanscan words it.
+/// A device, in lanscan's format.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DocumentEntry {
     ipv4: Ipv4Addr,
-    /// Lower case; empty where only somebody else answers for the address. Lanscan's clients read the key
-    /// unasked, so it is there.
+    /// Lower case; empty where only another station answers for the address. lanscan's clients read the key
+    /// without a check, so it is always present.
     mac: String,
 }
 
@@ -191,7 +191,7 @@ impl Document {
 }
 
 impl DocumentEntry {
-    /// A device, if it is to be told of: IPv4 alone.
+    /// Converts a device, if the format can hold it: IPv4 only.
     pub fn of(device: &Device) -> Option<Self> {
         let mac = device.mac.map(Mac::to_lower).unwrap_or_default();
         device.address.ipv4().map(|ipv4| Self { ipv4, mac })
@@ -258,7 +258,7 @@ fn device(entry: &str) -> Result<Device, String> {
         Some(text) => Some(text.parse::<Mac>().map_err(|error| error.to_string())?),
     };
     match mac.filter(|mac| !mac.is_unicast()) {
-        Some(mac) => Err(format!("{mac} is nobody's own MAC")),
+        Some(mac) => Err(format!("{mac} is not the MAC of a single device")),
         None => Ok(Device { address, mac, name: entry.name.and_then(name) }),
     }
 }
@@ -270,8 +270,8 @@ fn name(value: &RawValue) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// `None` for an entry said before. Of two MACs on one address the first stands: which of them holds it, the
-/// neighbour table tells before anything is stored.
+/// `None` for a repeated entry. Of two MACs on one address the first is kept: the neighbour table decides
+/// which one is right before anything is stored.
 fn unclaimed(device: Device, holders: &mut HashMap<Address, Option<Mac>>) -> Result<Option<Device>, String> {
     match holders.get(&device.address) {
         None => {
@@ -285,7 +285,7 @@ fn unclaimed(device: Device, holders: &mut HashMap<Address, Option<Mac>>) -> Res
 
 /// Whether a feed may name this address: the machine's own networks and private ranges, or what the owner
 /// allows. A forged feed must not turn this machine against the internet, nor inwards. Ranges that strangers may be in
-/// need the owner's word even where this machine has an address in them: on a router, that is its carrier's side.
+/// need the owner's permission even where this machine has an address in them: on a router, that is its carrier's side.
 ///
 /// # Errors
 /// Why not.
@@ -380,8 +380,8 @@ mod tests {
         for (bad, reason) in [
             (r#"{"ipv4":"192.168.1.300","mac":"02:00:00:00:00:01"}"#, "\"192.168.1.300\" is not an IP"),
             (r#"{"ipv4":"192.168.1.1","mac":"02:00"}"#, "\"02:00\" is not a MAC"),
-            (r#"{"ipv4":"192.168.1.1","mac":"ff:ff:ff:ff:ff:ff"}"#, "nobody's own MAC"),
-            (r#"{"ipv4":"192.168.1.1","mac":"00:00:00:00:00:00"}"#, "nobody's own MAC"),
+            (r#"{"ipv4":"192.168.1.1","mac":"ff:ff:ff:ff:ff:ff"}"#, "not the MAC of a single device"),
+            (r#"{"ipv4":"192.168.1.1","mac":"00:00:00:00:00:00"}"#, "not the MAC of a single device"),
             (r#"{"ipv4":"224.0.0.251","mac":"02:00:00:00:00:01"}"#, "not the address of one host"),
             (r#"{"mac":"02:00:00:00:00:01"}"#, "missing field `ipv4`"),
             (r#"{"ipv4":7}"#, "invalid type"),

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin};
 
 use crate::model::Address;
 
-/// The answer to a look-up, some time later.
+/// A look-up in progress.
 pub type Resolving<'a> = Pin<Box<dyn Future<Output = Result<Vec<Address>, ResolveError>> + Send + 'a>>;
 
 /// Why a name has no address.
@@ -21,6 +21,6 @@ pub enum ResolveError {
 /// Looks names up.
 pub trait Resolve: Send + Sync {
     /// The addresses of a host name, IPv4 first, never empty. Bounded in time (5 s). An address that is
-    /// written as one is answered without asking anybody.
+    /// written as one is returned without a query.
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a>;
 }

@@ -134,7 +134,7 @@ fn a_feed_is_found_by_name_and_its_name_left_to_it() {
 
     let as_lanscan = "[feed]\nurl = []\ndiscover = [\"eth0\"]\n[mdns]\nname = \"scanner\"\n";
     let running = start(&here, &Portscan::on(&here, ANY, as_lanscan).env("RUST_LOG", "debug"));
-    running.wait_for_line(LONG, |line| line.contains("lanscan.local is there already"));
+    running.wait_for_line(LONG, |line| line.contains("lanscan.local exists already"));
     wait_for_names(&running, &["scanner.local"]);
     running.stop();
     drop(avahi);

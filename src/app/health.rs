@@ -1,4 +1,4 @@
-//! One word on how the appliance is, from all that could be wrong.
+//! Sums up the appliance's health from all its sources of trouble.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use crate::{
     store::StoreHealth,
 };
 
-/// Finds the interface that an owner who named none most likely wants devices to be looked for on.
+/// Finds the most likely interface for discovery if the owner has named none.
 type Suggest = fn() -> Option<String>;
 
 /// Keeps the health up to date until all sources are gone. `file` is where the configuration is read from.
@@ -53,7 +53,7 @@ pub(super) async fn watch(
     }
 }
 
-/// A feed that is down is worth a notice, and so is whatever one has remarked; what else there is comes first.
+/// A feed that is down yields a notice, and so do a feed's remarks; other notices come first.
 fn sum_up(store: &StoreHealth, inventory: &Inventory, more: impl Iterator<Item = String>) -> Health {
     let down = inventory.sources.iter().filter(|source| !source.up);
     let down = down.map(|source| format!("feed {}: {}", source.name, source.detail));
@@ -68,15 +68,15 @@ fn sum_up(store: &StoreHealth, inventory: &Inventory, more: impl Iterator<Item =
     Health::new(store, more.chain(down).chain(held_back).chain(remarks).collect())
 }
 
-/// Whether nobody is known because nobody could tell: every feed was asked, and none of them is our own look
-/// around.
+/// Whether no device is known because no source could report any: every feed was polled, and none of them is our own
+/// discovery.
 fn is_lost(config: &Config, inventory: &Inventory) -> bool {
     let feed = &config.feed;
     let has_asked = !feed.urls.is_empty() && inventory.is_complete(feed);
     has_asked && feed.discover.is_empty() && inventory.devices.is_empty()
 }
 
-/// What somebody who has just switched the appliance on should do.
+/// Returns advice for an owner who has just switched the appliance on.
 fn advice(config: &Config, file: &Path, interface: Option<String>) -> String {
     let urls = config.feed.urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (interface, aside) = match interface {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn who_knows_nobody_is_told_which_line_to_write() {
+    fn without_devices_the_notice_names_the_line_to_write() {
         let config = Config::default();
         let unresolved =
             Some(Err(Trouble::Unreachable("Unable to resolve host \"lanscan.local\".".to_owned())));
@@ -131,11 +131,11 @@ mod tests {
         assert!(!is_lost(&config, &inventory(&config, fed)));
         let mut looking = config.clone();
         looking.feed.discover = vec![Discover { interface: "eth0".to_owned(), net: None }];
-        assert!(!is_lost(&looking, &inventory(&looking, unresolved)), "it says itself why it finds nobody");
+        assert!(!is_lost(&looking, &inventory(&looking, unresolved)), "discovery reports its own failure");
     }
 
     #[test]
-    fn what_a_source_remarks_is_a_notice() {
+    fn a_remark_of_a_source_becomes_a_notice() {
         let config = Config::default();
         let remarks = vec!["one MAC for many".to_owned()];
         let device = Device { address: "10.0.0.1".parse().unwrap(), mac: None, name: None };

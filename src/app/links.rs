@@ -1,4 +1,4 @@
-//! Tells of links that are down while devices wait for them.
+//! Reports links that are down while devices wait for them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,10 +9,10 @@ use tokio::{
 
 use crate::net::LinkWatch;
 
-/// From one look to the next; an outage that is shorter holds up nothing that is worth a line.
+/// The interval between checks; a shorter outage delays nothing worth a log line.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What is said of an interface, and for how long it has been so.
+/// The notice about an interface, and how long it has been true.
 type Trouble = (String, Duration);
 
 /// Keeps the notices up to date, with one line in the log for each change.
@@ -44,7 +44,7 @@ pub(super) async fn watch(links: LinkWatch, notices: watch::Sender<Vec<String>>)
     }
 }
 
-/// One line for each interface of which something else is to be said than before.
+/// Returns one line for each interface with a changed notice.
 fn changes(before: &BTreeMap<String, Trouble>, now: &BTreeMap<String, Trouble>) -> Vec<String> {
     let is_new = |(interface, (notice, _)): &(&String, &Trouble)| {
         before.get(*interface).is_none_or(|(before, _)| before != notice)

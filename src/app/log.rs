@@ -1,8 +1,8 @@
-//! Where the log goes, standard error, which systemd keeps; and how: one line an event.
+//! Writes the log to standard error, which systemd stores, one line per event.
 //!
-//! Names of files and devices, and what libraries say of what they have read, come from outside. Here, where all of it
-//! passes, characters that would end the line, act on a terminal or turn the direction of the text are escaped, so that no
-//! event has to see to it.
+//! Names of files and devices, and libraries' messages about what they have read, come from outside. Here, where every
+//! event passes, characters that would end the line, act on a terminal or turn the direction of the text are escaped,
+//! so that no caller has to.
 
 use std::{
     fmt::{self, Write as _},
@@ -23,14 +23,14 @@ use tracing_subscriber::{
 use crate::model::is_unseen;
 
 /// Starts logging at this level; `-v` and `-vv` ask for more, `RUST_LOG` (`debug`, or
-/// `info,portscan::engine=trace`) overrides all; one that cannot be read is told of and changes nothing.
+/// `info,portscan::engine=trace`) overrides all; an invalid one is reported and ignored.
 pub(super) fn start(level: LevelFilter, verbose: u8) {
     let level = match verbose {
         0 => level,
         1 => level.max(LevelFilter::DEBUG),
         _ => LevelFilter::TRACE,
     };
-    // `Targets` rather than `EnvFilter`: what that adds (fields, spans) nobody here needs, and it brings a
+    // `Targets` rather than `EnvFilter`: nothing here needs what that adds (fields, spans), and it brings a
     // regular-expression engine of 1 MB.
     let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let parsed = wanted.as_deref().map(str::parse::<Targets>).transpose();
@@ -43,7 +43,9 @@ pub(super) fn start(level: LevelFilter, verbose: u8) {
     let lines = if journal { lines.without_time().boxed() } else { lines.boxed() };
     registry().with(lines.with_filter(filter)).init();
     if unreadable {
-        tracing::warn!("RUST_LOG is left aside: write a level (info), or target=level, with commas between");
+        tracing::warn!(
+            "ignoring invalid RUST_LOG: write a level (info), or target=level, with commas between"
+        );
     }
 }
 

@@ -1,23 +1,23 @@
-//! What the service manager is told: only systemd listens, and only if it started us.
+//! Notifies the service manager: only systemd listens, and only if it started this process.
 
 use std::future;
 
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// That clients are answered from now on.
+/// Reports that the server accepts clients from now on.
 pub(super) fn ready() {
     tell(NotifyState::Ready);
 }
 
-/// That the end has begun.
+/// Reports that the process is stopping.
 pub(super) fn stopping() {
     tell(NotifyState::Stopping);
 }
 
-/// Tells it for ever that we are alive, twice in each stretch of its patience (`WatchdogSec=`), as
-/// `sd_watchdog_enabled(3)` has it. A task like all others: when it is not driven, neither are they, and a new start
-/// is better. Whether a card writes is not asked: no start mends one that hangs.
+/// Sends a heartbeat for ever, twice in each watchdog interval (`WatchdogSec=`), as `sd_watchdog_enabled(3)`
+/// recommends. A task like all others: when it is not driven, neither are they, and a restart is better. It does not
+/// check that the card accepts writes: a restart mends no card that hangs.
 pub(super) async fn alive() {
     let Some(patience) = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero()) else {
         return future::pending().await;
@@ -30,7 +30,7 @@ pub(super) async fn alive() {
     }
 }
 
-/// A manager that does not hear it acts by itself; there is nobody else to tell.
+/// Ignores errors: a manager that receives no message acts by itself, and no other receiver exists.
 fn tell(state: NotifyState<'_>) {
     _ = sd_notify::notify(&[state]);
 }

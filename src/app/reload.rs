@@ -1,4 +1,4 @@
-//! SIGHUP: a new configuration, or none.
+//! Reloads the configuration on SIGHUP.
 
 use std::sync::Arc;
 
@@ -6,18 +6,17 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Overrides};
 
-/// Reads the configuration again. A faulty one changes nothing; what only a restart can change is said.
+/// Reads the configuration again. A faulty one changes nothing; changes that need a restart are logged.
 pub(super) fn reload(flags: &Overrides, current: &watch::Sender<Arc<Config>>) {
     match Config::read(flags) {
         // A line for each fault.
-        Err(error) => error
-            .to_string()
-            .lines()
-            .for_each(|fault| tracing::error!("the configuration stays as it was: {fault}")),
+        Err(error) => error.to_string().lines().for_each(|fault| {
+            tracing::error!("failed to reload the configuration, keeping the previous one: {fault}");
+        }),
         Ok(new) => {
             let old = Arc::clone(&current.borrow());
             for key in fixed_keys(&old, &new) {
-                tracing::warn!("{key} takes effect with the next start");
+                tracing::warn!("{key} takes effect after a restart");
             }
             tracing::info!("the configuration has been reloaded");
             current.send_replace(Arc::new(new));

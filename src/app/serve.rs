@@ -35,10 +35,10 @@ use crate::{
     store::{self, DirLock, Pace, Store, StoreError, WriterThread},
 };
 
-/// The longest that stopping may take, commits included: systemd's patience is longer, a user's is not.
+/// The time limit for stopping, commits included: systemd waits longer, a user does not.
 const STOP: Duration = Duration::from_secs(2);
 
-/// The tasks under way; each ends when stopping is asked for, or with the reason why nothing can go on.
+/// The running tasks; each ends when a stop is requested, or with a fatal error.
 type Tasks = JoinSet<anyhow::Result<()>>;
 
 /// Runs the appliance until a signal stops it.
@@ -49,7 +49,7 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     log::start(config.log, verbose);
     let (listeners, _lock) = take(&config)?;
     let token_file = config.auth_token_file.as_deref();
-    // One that cannot be used is said before the database is made; one that is missing is made after it.
+    // A token that cannot be used is reported before the database is created; a missing one is created after it.
     let token = Token::existing(&config.data_dir, token_file)?;
     let clock = SystemClock::start();
     let (store, writer) =
@@ -70,23 +70,23 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     parts.start(listeners, allowlist, gate, &mut tasks);
     manager::ready();
 
-    let ended = until_told(signals, flags, &current, &mut tasks).await;
+    let ended = wait_for_stop(signals, flags, &current, &mut tasks).await;
     manager::stopping();
     stop.cancel();
     let stopping = finish(tasks, probing, store, writer);
     if tokio::time::timeout(STOP, stopping).await.is_err() {
-        tracing::warn!("stopped without waiting any longer");
+        tracing::warn!("stopping took too long; exiting without waiting for the rest");
     }
     ended
 }
 
-/// Takes the addresses and the data directory. Where an address is taken nothing is created: a first start that
-/// fails leaves the machine as it was.
+/// Binds the addresses and locks the data directory. If an address is in use nothing is created: a first start that
+/// fails leaves the machine unchanged.
 fn take(config: &Config) -> anyhow::Result<(Vec<TcpListener>, DirLock)> {
     let dir = &config.data_dir;
-    // Before the addresses: another appliance at work here has them, and it is what there is to say.
+    // Before the addresses: another running appliance holds them, and it is the error to report.
     let lock = store::lock_existing(dir)?;
-    // Before anything is started: a port that is taken should be the only thing said.
+    // Before anything is started: a port in use should be the only message.
     let listeners = http::bind(&config.listen)?;
     if let Err(error) = data_dir::create_dir(dir) {
         let explained =
@@ -107,7 +107,7 @@ fn take(config: &Config) -> anyhow::Result<(Vec<TcpListener>, DirLock)> {
     Ok((listeners, lock))
 }
 
-/// The signals that are meant for us. One that comes before anybody waits for it is kept.
+/// The signals that the appliance handles. One that arrives before the first wait is kept.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -125,8 +125,8 @@ impl Signals {
     }
 }
 
-/// Waits for a signal to stop, reloading on SIGHUP meanwhile, or for the first task that fails.
-async fn until_told(
+/// Waits for a stop signal or the first task that fails; reloads on SIGHUP until then.
+async fn wait_for_stop(
     mut signals: Signals,
     flags: &Overrides,
     current: &watch::Sender<Arc<Config>>,
@@ -142,13 +142,13 @@ async fn until_told(
     }
 }
 
-/// Ends the tasks, then the scanner, then the store with all that was queued.
+/// Stops the tasks, then the scanner, then the store after its queue.
 async fn finish(mut tasks: Tasks, probing: Probing, store: Store, writer: WriterThread) {
     while tasks.join_next().await.is_some() {}
     probing.scanner.stop();
     drop(store);
     let (done, joined) = oneshot::channel();
-    // A thread of its own: look-ups that hang may have taken all that the runtime has for blocking.
+    // A thread of its own: hanging look-ups may occupy all of the runtime's blocking threads.
     thread::spawn(move || {
         probing.thread.join();
         // It fails only if stopping took too long.
@@ -161,7 +161,7 @@ async fn finish(mut tasks: Tasks, probing: Probing, store: Store, writer: Writer
     }
 }
 
-/// What the tasks are made of.
+/// The parts that the tasks share.
 struct Parts<'a> {
     store: &'a Store,
     probing: &'a Probing,
@@ -232,8 +232,8 @@ impl Parts<'_> {
         tasks.spawn(until_stopped(self.stop.clone(), manager::alive()));
     }
 
-    /// Starts the mDNS responder. With it the resolvers of the appliance's own tasks and of clients, which must not
-    /// keep the feeds waiting, and the names that it is found by.
+    /// Starts the mDNS responder. Returns with it the resolver of the appliance's own tasks, that of clients, whose
+    /// look-ups must not delay the feeds, and the announced names.
     fn start_mdns(
         &self,
         listeners: &[TcpListener],
@@ -242,7 +242,7 @@ impl Parts<'_> {
         let reach: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let (responder, daemon, advertised) = Responder::new(Reach::of(&reach), self.config.clone());
         let stop = self.stop.clone();
-        // By itself, not by `until_stopped`: it has a goodbye to say.
+        // Stops by itself rather than by `until_stopped`: it must withdraw its announcements.
         tasks.spawn(async move {
             responder.run(stop).await;
             Ok(())
@@ -269,13 +269,13 @@ impl Parts<'_> {
     }
 }
 
-/// Drives a task that would go on for ever until stopping is asked for.
+/// Drives an endless task until a stop is requested.
 async fn until_stopped(stop: CancellationToken, task: impl Future<Output = ()>) -> anyhow::Result<()> {
     stop.run_until_cancelled(task).await;
     Ok(())
 }
 
-/// The name this machine goes by, which may be fully qualified.
+/// Returns this machine's host name, which may be fully qualified.
 fn hostname() -> Option<String> {
     fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).ok().map(|name| name.trim().to_owned())
 }

@@ -1,5 +1,5 @@
-//! The appliance that a command is about: asked over HTTP where one runs, else its database is opened here and
-//! asked the same questions through the same router. So a command is written once, and there is one writer.
+//! Gives a command access to an appliance: over HTTP if one runs, else its database is opened here and served
+//! through the same router. So a command is written once, and the database has one writer.
 //!
 //! A command that only reads creates nothing where no appliance runs: neither a database nor a lock, a token or a
 //! directory.
@@ -30,16 +30,16 @@ use crate::{
     store::{self, DirLock, StoreError},
 };
 
-/// The longest answer that is taken into memory, in bytes: a thousand devices with all they have are 2 MB.
+/// The longest answer that is read into memory, in bytes: a thousand devices with all they have are 2 MB.
 const ANSWER_MAX: usize = 64 << 20;
 
-/// For one answer; the appliance itself gives up after half of it.
+/// The time-out of one answer; the appliance itself gives up after half of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// For a whole database: 1 GB by Wi-Fi.
+/// The time-out for a whole database: 1 GB over Wi-Fi.
 const LONG_PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Which appliance.
+/// The options that select an appliance.
 #[derive(Args, Debug, Clone, Default, PartialEq)]
 pub struct Access {
     /// Where it is [default: this machine, at the configured address]
@@ -50,7 +50,7 @@ pub struct Access {
     pub token: Option<String>,
 }
 
-/// Why an appliance cannot be asked, or does not do what it is asked to.
+/// Why an appliance is unreachable, or refuses a request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApplianceError {
     #[error(transparent)]
@@ -75,25 +75,25 @@ pub(super) enum ApplianceError {
     Resting,
 }
 
-/// What a command does with the database, where no appliance runs.
+/// How a command uses the database if no appliance runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     /// Creates nothing.
     Reading,
-    /// Creates what is missing, but for the directory.
+    /// Creates what is missing, except the directory.
     Writing,
 }
 
-/// Where the appliance is that is meant.
+/// The selected appliance.
 pub(super) enum Located {
-    /// At work.
+    /// It runs.
     Running(Appliance),
-    /// Not at work: its database, which is there or not, and the lock that keeps others from it, if one ever was.
+    /// It does not run: its database, which may not exist, and the lock on it, if there has ever been one.
     AtRest { database: PathBuf, lock: Option<DirLock> },
 }
 
 impl Located {
-    /// Looks for it, and creates nothing.
+    /// Finds it, and creates nothing.
     pub(super) fn find(
         access: &Access,
         overrides: &Overrides,
@@ -109,13 +109,13 @@ impl Located {
 
 fn configuration(access: &Access, overrides: &Overrides) -> Result<Config, ConfigError> {
     match (&access.url, Config::read(overrides)) {
-        // Another machine's can be asked whatever is wrong with the configuration here.
+        // An appliance on another machine is reachable whatever is wrong with the configuration here.
         (Some(_), Err(_)) => Ok(Config::default()),
         (_, read) => read,
     }
 }
 
-/// The appliance that is at work, or the lock of the one that is not.
+/// Finds the running appliance, or the lock of one that does not run.
 fn locate<L>(
     access: &Access,
     config: &Config,
@@ -127,7 +127,7 @@ fn locate<L>(
         match lock(&config.data_dir) {
             Ok(lock) => return Ok(Err(lock)),
             Err(StoreError::Locked { .. }) => {}
-            // Asking it does not take leave to read its files.
+            // A request needs no permission to read the appliance's files.
             Err(StoreError::Inaccessible(found)) if found.is_of_permission() => obstacle = Some(found),
             Err(error) => return Err(error.into()),
         }
@@ -155,18 +155,18 @@ enum Backend {
     Local(Box<Resting>),
 }
 
-/// What is asked over HTTP.
+/// A running appliance, reached over HTTP.
 struct Running {
     client: Client,
     url: String,
     token: Option<String>,
     data_dir: PathBuf,
-    /// What keeps this user from looking whether it runs at all.
+    /// What keeps this user from checking whether it runs at all.
     obstacle: Option<Obstacle>,
 }
 
 impl Appliance {
-    /// Finds the one that is meant, at work or not.
+    /// Finds the selected appliance, running or not.
     pub(super) fn find(
         access: &Access,
         overrides: &Overrides,
@@ -184,7 +184,7 @@ impl Appliance {
         }
     }
 
-    /// Finds it only if it is at work: what it is asked for takes time.
+    /// Finds it only if it runs: the request takes time.
     pub(super) fn find_running(
         access: &Access,
         overrides: &Overrides,
@@ -196,7 +196,7 @@ impl Appliance {
         }
     }
 
-    /// Where its files are, if it is on this machine.
+    /// Returns the directory of its files, if it is on this machine.
     pub(super) fn data_dir(&self) -> &Path {
         match &self.0 {
             Backend::Http(running) => &running.data_dir,
@@ -209,7 +209,7 @@ impl Appliance {
         Ok(serde_json::from_slice(&self.ask(Method::GET, path, None::<&()>).await?)?)
     }
 
-    /// Has something done; the answer may be empty.
+    /// Sends a command; the answer may be empty.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -222,7 +222,7 @@ impl Appliance {
         self.fetch_whole(method, path, body, limits).await
     }
 
-    /// Hands a document in, of any length; the answer may be empty.
+    /// Uploads a document of any length; the answer may be empty.
     pub(super) async fn hand_in(
         &self,
         path: &str,
@@ -277,7 +277,7 @@ impl Appliance {
         }
     }
 
-    /// Ends it, if it was opened here: what was written is on the disk then.
+    /// Closes it, if it was opened here: on return all writes are on the disk.
     pub(super) async fn close(self) -> Result<(), ApplianceError> {
         let Backend::Local(resting) = self.0 else { return Ok(()) };
         Ok(resting.close().await?)
@@ -285,7 +285,7 @@ impl Appliance {
 }
 
 impl Running {
-    /// What an appliance refuses, in its own words.
+    /// Builds the error from an appliance's refusal.
     fn refused(&self, error: ClientError) -> ApplianceError {
         let url = sanitize_for_terminal(&self.url);
         match (error, &self.obstacle) {
@@ -303,17 +303,17 @@ fn said(status: StatusCode, body: &[u8]) -> ApplianceError {
     ApplianceError::Refused(error.map_or_else(|| format!("the answer is {status}"), sanitize_for_terminal))
 }
 
-/// All that is escaped in a segment of a path or a value of a query: what RFC 3986, 2.3 does not reserve is left, and
-/// of the rest `:` and `,`, for the sake of MACs and lists of ports.
+/// The characters that are escaped in a segment of a path or a value of a query: all except the unreserved ones of RFC
+/// 3986, 2.3, and `:` and `,`, which MACs and lists of ports contain.
 const RESERVED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b',');
 
-/// A text as one segment of a path, or one value of a query.
+/// Escapes a text as one segment of a path, or one value of a query.
 pub(super) fn percent_encode(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, RESERVED)
 }
 
-/// Where an appliance that listens on these addresses is reached from its own machine.
+/// Returns the address at which an appliance that listens on these is reachable from its own machine.
 pub(super) fn url_of(listen: &[SocketAddr]) -> String {
     let own = |address: &SocketAddr| {
         let ip = match address.ip() {

@@ -1,4 +1,4 @@
-//! What may be typed.
+//! The command line's syntax.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -27,7 +27,7 @@ pub struct Arguments {
     /// Configuration file [default: /etc/portscan/portscan.toml]
     #[arg(long, value_name = "FILE", global = true, help_heading = APPLIANCE)]
     pub config: Option<PathBuf>,
-    /// Say more; twice: still more
+    /// Increase verbosity (repeatable)
     #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 900)]
     pub verbose: u8,
     /// Serve HTTP here instead of where the file says; repeatable
@@ -41,7 +41,7 @@ pub struct Arguments {
     pub command: Command,
 }
 
-/// Apart from what a command is about.
+/// The heading of the options that are common to all commands.
 const APPLIANCE: &str = "The appliance's settings";
 
 const EXAMPLES: &str = "\
@@ -49,51 +49,51 @@ Examples:
   portscan scan 192.168.1.0/24           what listens on this network?
   portscan scan -p- -T4 nas.lan          every port of one machine of your own
   portscan probe printer.lan 9100        does it answer, now?
-  portscan discover eth0                 who is on this network?
-  portscan serve                         the appliance: scan by schedule, remember, tell
+  portscan discover eth0                 which devices are on this network?
+  portscan serve                         the appliance: scan by schedule, store, report
 `portscan help COMMAND` explains one command.";
 
 /// What to do.
 #[derive(Subcommand, Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Run the appliance: scan by schedule, remember, answer HTTP
+    /// Run the appliance: scan by schedule, store results, serve HTTP
     Serve,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     Now(Now),
 }
 
-/// What is done at once and then over: all but the appliance itself.
+/// The one-off commands: all but the appliance itself.
 #[derive(Subcommand, Debug, Clone, PartialEq)]
 pub enum Now {
     /// Scan now and print what was found; stores nothing
     Scan(Box<ScanArgs>),
-    /// Make one connect, now: is this port open?
+    /// Check one port now: is it open?
     Probe(ProbeArgs),
     /// Find the devices of the LAN, now, and print them as lanscan's JSON
     Discover(DiscoverArgs),
-    /// Ask a running appliance how it is and what it knows
+    /// Show the health and the contents of a running appliance
     Status(StatusArgs),
-    /// Have the appliance look now, at all devices or at one
+    /// Have the appliance scan now, all devices or one
     Run(RunArgs),
-    /// What should be: print it, write it, or take what is there as that
+    /// Print, change or accept the expected state
     #[command(subcommand)]
     Expected(Expected),
-    /// Where the network is not as it should be, and where one scan is not as another
+    /// Compare the network with its expected state, or two scans
     Diff(DiffArgs),
-    /// What has changed
+    /// List what has changed
     Changes(ChangesArgs),
-    /// Take in what nmap found (-oX), or what the original portscan has kept
+    /// Import nmap's reports (-oX), or the original portscan's results
     Import(ImportArgs),
-    /// Take over what a running portmantool, or another appliance, expects
+    /// Import the expected state of a running portmantool or another appliance
     ImportExpected(ImportExpectedArgs),
     /// List the devices that are known, and what is open there
     Hosts(HostsArgs),
-    /// Copy the database, while the appliance is at work or not
+    /// Copy the database, whether or not the appliance runs
     Backup(BackupArgs),
-    /// Print the token that may change things over HTTP
+    /// Print the token that authorises changes over HTTP
     Token,
-    /// Check the configuration and say every fault
+    /// Check the configuration and report every fault
     CheckConfig(CheckArgs),
 }
 
@@ -201,7 +201,7 @@ pub struct ScanArgs {
 }
 
 impl Arguments {
-    /// What these say over the configuration file and the environment.
+    /// Returns the settings that override the configuration file and the environment.
     pub fn overrides(&self) -> Overrides {
         Overrides {
             config: self.config.clone(),
@@ -212,7 +212,7 @@ impl Arguments {
 }
 
 impl ScanArgs {
-    /// The reports to write, each with its file.
+    /// Returns the reports to write, each with its file.
     pub(super) fn outputs(&self) -> Vec<(Format, PathBuf)> {
         let named = [
             (Format::Xml, &self.output_xml),
@@ -230,7 +230,7 @@ impl ScanArgs {
         named.into_iter().filter_map(|(format, file)| Some((format, file.clone()?))).chain(all).collect()
     }
 
-    /// Whether the tables are left out, because a report takes their place.
+    /// Whether the tables are omitted because a report replaces them.
     pub(super) fn is_quiet(&self) -> bool {
         self.outputs_on_stdout() > 0
     }
@@ -239,7 +239,7 @@ impl ScanArgs {
         usize::from(self.json) + self.outputs().iter().filter(|(_, file)| file.as_os_str() == "-").count()
     }
 
-    /// The ports to look at.
+    /// Returns the ports to scan.
     pub fn port_set(&self) -> PortSet {
         use crate::services::{RANKED, commonest};
         let chosen = match (&self.ports, self.fast, self.top_ports) {
@@ -300,7 +300,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap
         }
         if let Some(mac) = scan.targets.iter().find(|target| matches!(target, TargetSpec::Mac(_))) {
             let message =
-                format!("{mac} is a MAC: who has it is known to the appliance only; name an address");
+                format!("{mac} is a MAC: only the appliance knows which device has it; name an address");
             return Err(usage(ErrorKind::ValueValidation, message));
         }
         if scan.port_set().is_empty() {
@@ -310,7 +310,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap
     Ok(arguments)
 }
 
-/// nmap's users type the target at once; the answer should say what is missing.
+/// Adds a hint for nmap's users, who type the target first: the error says which command is missing.
 fn hint_at_scan(error: clap::Error, argv: &[OsString]) -> clap::Error {
     let first = argv.get(1).and_then(|first| first.to_str()).unwrap_or_default();
     let target =

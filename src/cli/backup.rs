@@ -1,4 +1,4 @@
-//! `portscan backup FILE`: a copy of the database, also while the appliance is at work.
+//! `portscan backup FILE`: copies the database, also while the appliance runs.
 
 use std::{
     fs::{self, File},

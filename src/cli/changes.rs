@@ -1,4 +1,4 @@
-//! `portscan changes`: what has changed.
+//! `portscan changes`: lists what has changed.
 
 use std::{
     io::{self, Write},
@@ -59,7 +59,7 @@ struct Change {
     alert: bool,
 }
 
-/// Asks and prints.
+/// Fetches and prints the changes.
 pub(super) async fn changes(
     args: &ChangesArgs,
     overrides: &Overrides,
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_in_a_few_words() {
+    fn describes_a_change_in_a_few_words() {
         let change = |more: &str| -> Change {
             let common =
                 r#""id":1,"time":"2026-03-01T10:00:00Z","scan_id":7,"address":"192.0.2.1","mac":null"#;

@@ -1,4 +1,4 @@
-//! `portscan check-config`: is the configuration valid, and does it fit this machine?
+//! `portscan check-config`: checks that the configuration is valid and fits this machine.
 
 use std::{
     fs, io,
@@ -28,7 +28,7 @@ const CREDENTIALS: &str = "/run/credentials";
 /// The most reports in the spool that are looked at.
 const MOST_REPORTS: usize = 1024;
 
-/// For which user the files are judged.
+/// The user that the files are checked for.
 #[derive(Args, Debug, Clone, Default, PartialEq)]
 pub struct CheckArgs {
     /// The user that the appliance runs as, by name or number [default: this one; root: the data directory's owner]
@@ -36,7 +36,7 @@ pub struct CheckArgs {
     pub user: Option<String>,
 }
 
-/// Loads, compares with the machine, prints; returns 0 if it will work.
+/// Loads the configuration, compares it with the machine and prints the findings; returns 0 if it will work.
 pub(super) async fn check_config(
     args: &CheckArgs,
     overrides: &Overrides,
@@ -55,7 +55,7 @@ pub(super) async fn check_config(
     }
     let findings = check(&config, &machine);
     for finding in &findings {
-        // Names of reports in the spool are others' words.
+        // Names of reports in the spool come from outside.
         writeln!(terminal.out, "{}", one_line(&finding.to_string(), LONGEST_WARNING))?;
     }
     let works = findings.iter().all(|finding| finding.severity < Severity::Error);
@@ -106,7 +106,7 @@ async fn machine(config: &Config, client: &Client) -> io::Result<Machine> {
     Ok(machine)
 }
 
-/// Why the token that the owner gave cannot be used. Without one, the first start makes it.
+/// Returns why the owner's token cannot be used. Without a token file, the first start creates one.
 fn unusable_token(config: &Config) -> Option<TokenError> {
     let given = config.auth_token_file.as_deref()?;
     // It is there while the unit runs.
@@ -116,7 +116,7 @@ fn unusable_token(config: &Config) -> Option<TokenError> {
     Token::load(&config.data_dir, Some(given)).err()
 }
 
-/// What of the files that the configuration names is closed to this user, and how to open it.
+/// Returns which of the configured files are closed to this user, and how to open them.
 fn closed_to(service: &ServiceUser, config: &Config, file: &Path) -> Vec<String> {
     let mut closed = Vec::new();
     let mut look = |key: &str, path: &Path, access: Access, mend: &dyn Fn(&str) -> String| {

@@ -1,4 +1,4 @@
-//! `portscan diff`: where the network is not as it should be, and where one scan is not as another.
+//! `portscan diff`: compares the network with its expected state, or two scans.
 
 use std::io;
 
@@ -21,7 +21,7 @@ use crate::config::Overrides;
                   --exit-code; 2 wrong usage."
 )]
 pub struct DiffArgs {
-    /// A scan, by its id as /v1/scans tells it
+    /// A scan, by its id in /v1/scans
     #[arg(value_name = "ID1")]
     pub one: Option<i64>,
     /// Another one
@@ -52,7 +52,7 @@ struct Row {
     comment: String,
 }
 
-/// Asks and prints.
+/// Fetches and prints the differences.
 pub(super) async fn diff(
     args: &DiffArgs,
     overrides: &Overrides,

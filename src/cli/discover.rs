@@ -1,4 +1,4 @@
-//! `portscan discover IFACE`: one sweep of the LAN, as lanscan tells it.
+//! `portscan discover IFACE`: one sweep of the LAN, printed in lanscan's format.
 
 use std::{io, time::Duration};
 
@@ -13,14 +13,14 @@ use crate::{
     service::discovery::{Census, Made, Sweep, once},
 };
 
-/// How an installed appliance is allowed to ask by ARP.
+/// The command that permits an installed appliance to use ARP.
 pub const ARP_GRANT: &str = "sudo install -D -m 644 -t /etc/systemd/system/portscan.service.d \
      /usr/share/portscan/ask-by-arp.conf && sudo systemctl daemon-reload && sudo systemctl restart portscan; without \
      the package: sudo setcap cap_net_raw+ep /usr/bin/portscan (whichever binary runs)";
 
 const HELP: &str = "\
-Asks every address of the interface's own IPv4 subnets by ARP who has it, five times if nobody
-answers, and prints who did, this machine included, as lanscan does:
+Sends ARP requests for every address of the interface's own IPv4 subnets, up to five to each, and
+prints the devices that answered, this machine included, as lanscan does:
   {\"time\":{\"utc\":...},\"scan\":[{\"ipv4\":\"192.168.1.7\",\"mac\":\"b8:27:eb:ac:14:3e\"}],\"count\":1}
 A /24 takes 6 seconds, a /20 42, a /16 eleven minutes: at most 500 questions a second. A subnet of
 more than 1,024 addresses must be named, and 65,536 is the most.
@@ -36,7 +36,7 @@ Examples:
 For `portscan serve` to do so every five minutes: discover = [\"eth0\"] under [feed].
 Exit: 0 done, 1 failed, 2 wrong usage.";
 
-/// Where to look.
+/// The interface and the addresses to sweep.
 #[derive(Args, Debug, Clone, PartialEq)]
 #[command(after_help = HELP)]
 pub struct DiscoverArgs {

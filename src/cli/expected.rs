@@ -1,4 +1,4 @@
-//! `portscan expected`: what should be.
+//! `portscan expected`: prints and changes the expected state.
 
 use std::{
     collections::BTreeSet,
@@ -23,13 +23,13 @@ use crate::{
     model::{DeviceKey, PortSet, PortState, Protocol, bytes_without_mark},
 };
 
-/// How much is sent at a time, in bytes: an appliance takes 1 MB.
+/// The size of one request, in bytes: an appliance accepts 1 MB.
 const AT_ONCE: usize = 900_000;
 
-/// The largest file that is taken, in bytes: half a million ports.
+/// The largest file that is accepted, in bytes: half a million ports.
 const LARGEST: u64 = 64 << 20;
 
-/// What is to be done with what is expected.
+/// The operations on the expected state.
 #[derive(Subcommand, Debug, Clone, PartialEq)]
 pub enum Expected {
     /// Print what is expected
@@ -53,10 +53,10 @@ pub struct ListArgs {
     pub access: Access,
 }
 
-/// Which ports.
+/// The ports of a device.
 #[derive(Args, Debug, Clone, PartialEq)]
 pub struct Which {
-    /// A MAC: the device, wherever it is. An address: whoever is there
+    /// A MAC: the device, wherever it is. An address: whichever device is there
     #[arg(value_name = "MAC|ADDRESS")]
     pub host: DeviceKey,
     /// 22,80,8000-8100
@@ -70,7 +70,7 @@ pub struct Which {
 /// What to expect.
 #[derive(Args, Debug, Clone, PartialEq)]
 pub struct SetArgs {
-    /// A MAC: the device, wherever it is. An address: whoever is there
+    /// A MAC: the device, wherever it is. An address: whichever device is there
     #[arg(value_name = "MAC|ADDRESS", required_unless_present = "file")]
     pub host: Option<DeviceKey>,
     /// 22,80,8000-8100
@@ -104,14 +104,14 @@ pub struct DeleteArgs {
     pub access: Access,
 }
 
-/// Of whom.
+/// The devices to accept as they are.
 #[derive(Args, Debug, Clone, PartialEq)]
-#[group(id = "whom", required = true, args = ["host", "all"])]
+#[group(id = "devices", required = true, args = ["host", "all"])]
 pub struct AcceptArgs {
-    /// Of this device: its MAC or address
+    /// Only this device: its MAC or address
     #[arg(long, value_name = "MAC|ADDRESS")]
     pub host: Option<DeviceKey>,
-    /// Of every device
+    /// Every device
     #[arg(long)]
     pub all: bool,
     #[command(flatten)]
@@ -147,7 +147,7 @@ struct Difference {
 }
 
 impl Row {
-    /// What is wrong with it, if anything is.
+    /// Returns the fault of the row, if it has one.
     fn fault(&self) -> Option<String> {
         let address = self.address.parse::<DeviceKey>().err().map(|error| error.to_string());
         let protocol = || self.protocol.parse::<Protocol>().err().map(|error| error.to_string());
@@ -167,7 +167,7 @@ impl Expected {
     }
 }
 
-/// Does it, and says what was done.
+/// Runs the command and prints its result.
 pub(super) async fn expected(
     what: &Expected,
     overrides: &Overrides,
@@ -224,7 +224,7 @@ async fn set(args: &SetArgs, appliance: &Appliance) -> Result<(), CliError> {
     write(appliance, &ports.iter().flat_map(PortSet::iter).map(row).collect::<Vec<_>>()).await
 }
 
-/// All of a file, or of standard input.
+/// Reads the whole of a file, or of standard input.
 fn text(file: &Path) -> Result<Vec<u8>, CliError> {
     let mut text = Vec::new();
     let source: &mut dyn Read = match file.as_os_str() == "-" {
@@ -238,7 +238,7 @@ fn text(file: &Path) -> Result<Vec<u8>, CliError> {
     }
 }
 
-/// What a document says is expected: all of it, or the first fault. It is judged as a whole before any of it is
+/// Parses a document of expected states: all rows, or the first fault. The whole is checked before any part is
 /// sent, which may take several requests.
 pub(super) fn rows(document: &[u8]) -> Result<Vec<Row>, CliError> {
     let foreign = |error: serde_json::Error| CliError::NotExpected(sanitize_for_terminal(&error.to_string()));
@@ -250,7 +250,7 @@ pub(super) fn rows(document: &[u8]) -> Result<Vec<Row>, CliError> {
     Ok(rows)
 }
 
-/// Expects these ports to be so.
+/// Sets the expected state of these ports.
 pub(super) async fn write(appliance: &Appliance, rows: &[Row]) -> Result<(), CliError> {
     send(appliance, Method::PATCH, rows).await
 }
@@ -267,7 +267,7 @@ async fn delete(which: &Which, appliance: &Appliance) -> Result<(), CliError> {
     send(appliance, Method::DELETE, &which.ports.iter().map(target).collect::<Vec<_>>()).await
 }
 
-/// What is there now is what should be: each difference, as it is.
+/// Accepts the present state: expects the actual side of each difference.
 async fn accept(
     args: &AcceptArgs,
     appliance: &Appliance,
@@ -288,17 +288,17 @@ async fn accept(
             comment,
         })
         .collect();
-    // Also where there is nothing to accept: from now on there is a baseline.
+    // Also if there is nothing to accept: the request creates the baseline.
     write(appliance, &rows).await?;
     writeln!(terminal.out, "accepted {}", summary(&rows))?;
     if !unknown.is_empty() {
         let ports = counted(unknown.len(), "expected port");
-        terminal.warn(&format!("{ports} nobody has ever looked at: left as expected"));
+        terminal.warn(&format!("{ports} never scanned: left as expected"));
     }
     Ok(())
 }
 
-/// Sends rows in as many pieces as it takes, at least one.
+/// Sends rows in as many requests as needed, at least one.
 async fn send<T: Serialize>(appliance: &Appliance, method: Method, rows: &[T]) -> Result<(), CliError> {
     let mut piece = Vec::new();
     let mut bytes = 0;

@@ -1,4 +1,4 @@
-//! What a scan found, in the shape in which it is told: as tables or as JSON.
+//! What a scan found, in the form that the tables and the JSON are made from.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::model::{HostReport, HostStatus, Mac, ScanStatus, one_line};
 pub(super) struct Found {
     /// What the engine found.
     pub(super) report: HostReport,
-    /// Who has the address, where a neighbour entry tells.
+    /// The MAC at the address, if a neighbour entry has it.
     pub(super) mac: Option<Mac>,
     /// The name that was typed for it.
     pub(super) name: Option<String>,
-    /// When it was begun with and when it was over, by the wall clock.
+    /// The start and the end of its scan, by the wall clock.
     pub(super) times: (Timestamp, Timestamp),
 }
 
@@ -40,23 +40,23 @@ impl Found {
         self.report.open_ports().count()
     }
 
-    /// The shortest time that an answer took.
+    /// Returns the shortest response time.
     pub(super) fn rtt(&self) -> Option<Duration> {
         self.report.findings.iter().filter_map(|finding| finding.rtt).min()
     }
 
-    /// Whether a scan with `--open` tells of it.
+    /// Whether the output includes the host, with `--open` or without.
     pub(super) fn is_told(&self, open_only: bool) -> bool {
         !open_only || self.open() > 0
     }
 
-    /// Whether anybody answered.
+    /// Whether the host is up.
     pub(super) fn is_down(&self) -> bool {
         self.report.status == HostStatus::Down
     }
 }
 
-/// A name or a sentence from elsewhere, fit for a terminal; no DNS name is longer (RFC 1035, 2.3.4).
+/// Makes foreign text safe for a terminal, cut to the length of the longest DNS name (RFC 1035, 2.3.4).
 pub(super) fn sanitize_for_terminal(text: &str) -> String {
     one_line(text, 253)
 }
@@ -66,7 +66,7 @@ pub(super) mod tests {
     use super::*;
     use crate::model::{PortFinding, PortSet, PortState, Protocol, Reason};
 
-    /// A host whose ports are closed but for these.
+    /// A host on which all ports except these are closed.
     pub(in crate::cli) fn host(address: &str, coverage: &str, findings: &[(u16, PortState, u64)]) -> Found {
         let finding = |&(port, state, micros): &(u16, PortState, u64)| PortFinding {
             port,
@@ -90,7 +90,7 @@ pub(super) mod tests {
         Found { report, mac: None, name: None, times: (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH) }
     }
 
-    /// A host on which all ports but these are open.
+    /// A host on which all ports except these are open.
     pub(in crate::cli) fn open_host(coverage: &str, others: &[(u16, PortState)]) -> Found {
         let state = |port| others.iter().find(|(other, _)| *other == port).map(|(_, state)| *state);
         let coverage_set: PortSet = coverage.parse().unwrap();

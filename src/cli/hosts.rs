@@ -1,4 +1,4 @@
-//! `portscan hosts`: which devices are known, and what is open there.
+//! `portscan hosts`: lists the known devices and their open ports.
 
 use std::io::{self, Write};
 
@@ -36,7 +36,7 @@ struct Host {
     mac: Option<String>,
     address: String,
     name: Option<String>,
-    // An appliance of before has neither.
+    // Older appliances send neither.
     #[serde(default)]
     vendor: Option<String>,
     #[serde(default)]
@@ -70,7 +70,7 @@ pub(super) async fn hosts(
     let hosts = asked?;
     match args.json {
         true => {
-            // As it came: whatever a later appliance has to say of them is passed on.
+            // Unparsed: fields that a later appliance adds are passed on.
             serde_json::to_writer_pretty(&mut *terminal.out, &hosts).map_err(io::Error::from)?;
             writeln!(terminal.out)?;
         }
@@ -83,14 +83,14 @@ pub(super) async fn hosts(
     Ok(DONE)
 }
 
-/// The least width of a column whose cells may be folded.
+/// The minimum width of a column that may be folded.
 const LEAST: usize = 10;
 
 /// Between two columns.
 const GAP: usize = 2;
 
-/// What of the table goes first where it is too wide for the terminal. Where a device is and what is open there
-/// always stays.
+/// The parts of the table that are dropped first if it is too wide for the terminal. A device's address and its open
+/// ports always stay.
 const DISPENSABLE: [&str; 4] = ["SEEN (UTC)", "VENDOR", "DEVICE", "NAME"];
 
 struct Column {
@@ -141,7 +141,7 @@ fn print(out: &mut dyn Write, hosts: &[Host], width: Option<u16>) -> io::Result<
 }
 
 impl Host {
-    /// The maker of its network interface, or that it cannot be told.
+    /// Returns the maker of its network interface, or a note that it is unknown.
     fn maker(&self) -> String {
         match &self.vendor {
             Some(vendor) => sanitize_for_terminal(vendor),

@@ -1,4 +1,4 @@
-//! `portscan import FILE...`: what others found, also while the appliance is at work.
+//! `portscan import FILE...`: imports other scanners' reports, also while the appliance runs.
 
 use std::{
     future::ready,
@@ -48,7 +48,7 @@ pub struct ImportArgs {
     pub access: Access,
 }
 
-/// What became of a file, as `--json` prints it.
+/// The result of one file, as `--json` prints it.
 #[derive(Serialize)]
 struct Outcome {
     file: String,
@@ -88,7 +88,7 @@ struct Omission {
     reason: String,
 }
 
-/// Takes one file after the other in; one that is refused does not keep the others out.
+/// Imports the files in turn; a refused one does not stop the others.
 pub(super) async fn import(
     args: &ImportArgs,
     overrides: &Overrides,

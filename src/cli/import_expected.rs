@@ -1,4 +1,4 @@
-//! `portscan import-expected URL`: what a portmantool that is to retire, or another appliance, expects.
+//! `portscan import-expected URL`: imports the expected state of a portmantool or of another appliance.
 
 use std::{sync::Arc, time::Duration};
 
@@ -45,12 +45,12 @@ pub(super) async fn import_expected(
 ) -> Result<u8, CliError> {
     let url = whole(&args.from);
     let limits = Limits { timeout: PATIENCE, max_bytes: ANSWER_MAX };
-    // First, so that nothing is opened here for what cannot be had there.
+    // Fetched first, so that nothing is opened here if the source is unavailable.
     let answer = Client::new(Arc::clone(&world.resolver)).get(&url, limits).await;
     let rows =
         rows(&answer.map_err(|error| CliError::Elsewhere { url: sanitize_for_terminal(&url), error })?)?;
     if rows.is_empty() {
-        // To expect nothing would be to alarm of everything.
+        // An empty expected state would make every open port a difference.
         terminal.warn("nothing is expected there: nothing was taken over");
         return Ok(DONE);
     }

@@ -1,4 +1,4 @@
-//! Ctrl-C: once to stop and tell what is known, twice to leave.
+//! Ctrl-C: once to stop and print what is known, twice to exit.
 
 use std::{io, thread};
 
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Listens for SIGINT from now on; the first cancels the token. The second ends the process at
 /// once, whatever it is doing: so the listener has a thread of its own, for the command's may be waiting for
-/// a pipe that nobody reads.
+/// a pipe without a reader.
 pub(super) fn listen() -> io::Result<CancellationToken> {
     let interrupted = CancellationToken::new();
     let interrupt = interrupted.clone();

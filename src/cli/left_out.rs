@@ -1,6 +1,6 @@
-//! What a scan by hand leaves out: what the command line says, and what the configuration excludes.
+//! Decides which targets `portscan scan` leaves out, by the command line and the configuration's exclusions.
 //!
-//! An exclusion by MAC needs the MAC before the first probe, so a neighbour is asked for it where that decides.
+//! An exclusion by MAC needs the MAC before the first probe, so a neighbour is asked for it if that decides.
 
 use std::io;
 
@@ -41,7 +41,7 @@ impl LeftOut {
     /// What the configuration of this machine's appliance excludes, unless that is to be ignored.
     ///
     /// # Errors
-    /// The configuration cannot be used: what it excludes is not known then.
+    /// Fails if the configuration is unusable: then its exclusions are unknown.
     pub(super) fn read(overrides: &Overrides, ignores_exclusions: bool) -> Result<Self, ConfigError> {
         let config = if ignores_exclusions { None } else { Some(Box::new(Config::read(overrides)?)) };
         Ok(Self { macs: Vec::new(), config })

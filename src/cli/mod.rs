@@ -1,7 +1,7 @@
 //! Layer 5: the command line.
 //!
-//! [`parse`] reads it, nmap's spellings included. What is done at once goes to [`run`]; the appliance itself
-//! ([`Command::Serve`]) is `app`'s. Everything printed goes through the two writers of a [`Terminal`], and
+//! [`parse`] reads it, nmap's spellings included. [`run`] executes the one-off commands; `app` runs the appliance
+//! itself ([`Command::Serve`]). All output goes through the two writers of a [`Terminal`], and
 //! whatever a command needs of the machine comes with the [`World`].
 
 mod appliance;
@@ -64,7 +64,7 @@ use crate::{
 
 /// The machine as the commands see it; `app` makes it.
 pub struct World {
-    /// What time it is.
+    /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// Names to addresses.
     pub resolver: Arc<dyn Resolve>,
@@ -161,7 +161,7 @@ enum CliError {
     Output(#[from] io::Error),
 }
 
-/// Exit codes, as the help tells them.
+/// Exit codes, as documented in the help.
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const INTERRUPTED: u8 = 130;
@@ -182,7 +182,7 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// Tells the user of something that does not stop the command.
+    /// Warns the user of something that does not stop the command.
     fn warn(&mut self, warning: &str) {
         // Standard error may be closed; the results still count.
         for line in warning.lines() {
@@ -191,7 +191,7 @@ impl<'a> Terminal<'a> {
     }
 }
 
-/// Does what was asked for and returns the exit code. A closed pipe (`| head`) ends it early and is no error.
+/// Runs a command and returns the exit code. A closed pipe (`| head`) ends it early and is no error.
 pub async fn run(now: &Now, arguments: &Arguments, world: &World, mut terminal: Terminal<'_>) -> u8 {
     let ended = dispatch(now, arguments, world, &mut terminal).await;
     exit_code(ended, &mut terminal)

@@ -1,9 +1,9 @@
-//! nmap's spellings, turned into ours before clap sees them.
+//! Translates nmap's spellings into ours before clap parses them.
 //!
 //! nmap has options of two letters behind one dash (`-Pn`, `-iL`, `-sT`), which clap cannot express: it
 //! would read `-Pn` as `-P -n`. Only these are translated, only after the word `scan` and before `--`.
-//! What portscan cannot do is refused here with the reason and the way out, for an option that is ignored
-//! gives a result that its reader misunderstands.
+//! Options that portscan does not support are refused here with the reason and the alternative, because an ignored
+//! option gives a result that its reader misunderstands.
 
 use std::ffi::OsString;
 
@@ -46,7 +46,7 @@ const OUTPUTS: &[(&str, &str)] = &[
     ("-oA", "--output-all"),
 ];
 
-/// Long options of nmap's, by their beginning up to `=`, that cannot be had.
+/// nmap's long options that are not supported, by their beginning up to `=`.
 const LONG: &[(&str, &str)] = &[
     ("script", VERSIONS),
     ("script-args", VERSIONS),
@@ -87,7 +87,7 @@ const LONG: &[(&str, &str)] = &[
     ("webxml", STYLE),
 ];
 
-/// The command line for clap, or the first option in it that cannot be had.
+/// Returns the command line for clap, or its first unsupported option.
 pub(super) fn translate(argv: &[OsString]) -> Result<Vec<OsString>, Refusal> {
     let Some(scan) = position_of_scan(argv) else { return Ok(argv.to_vec()) };
     let mut translated = argv[..=scan].to_vec();
@@ -195,7 +195,7 @@ fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), Refusal> {
     }
 }
 
-/// Why one of the letters behind `-s` cannot be had; `None` for `-sT`, which is what we do.
+/// Returns why one of the letters behind `-s` is not supported; `None` for `-sT`, the scan that portscan makes.
 fn scan_kinds(kinds: &str) -> Option<&'static str> {
     if kinds.is_empty() {
         return Some(RAW);

@@ -1,7 +1,7 @@
 //! Reports in nmap's formats: `-oX`, `-oN`, `-oG`, `-oA`.
 //!
-//! Each is written as the scan ends, to a file beside its own that takes its name once it is whole: who reads
-//! it never sees half of one, and a scan that fails leaves the report before it alone.
+//! Each is written as the scan ends, to a temporary file beside its own that is renamed once it is complete: a reader
+//! never sees half a report, and a scan that fails leaves the previous report untouched.
 
 use std::{
     ffi::OsString,
@@ -35,7 +35,7 @@ enum Output {
     File(Draft),
 }
 
-/// A file that takes its name when it is whole, and is gone if it never is.
+/// A temporary file that is renamed when it is complete, and removed otherwise.
 struct Draft {
     path: PathBuf,
     beside: PathBuf,
@@ -77,7 +77,7 @@ impl Outputs {
             open_only: args.open,
             reasons: args.reason || verbose > 0,
         };
-        // Nobody is told twice of hosts that are down, and never by who asks for open ports.
+        // Lists hosts that are down once at most, and never with `--open`.
         let told = found.iter().zip(&names).filter(|(host, _)| host.is_told(args.open));
         let hosts = told.map(|(host, name)| Scanned {
             reports: std::slice::from_ref(&host.report),
@@ -104,12 +104,12 @@ impl Outputs {
     }
 }
 
-/// What a reader of the report has to know of what it does not tell.
+/// Returns the remarks on what the report omits.
 fn unfinished(scan: &Scan) -> Option<&'static str> {
     match scan.status {
         _ if scan.interrupted => Some("interrupted: only what was known by then is told"),
         ScanStatus::Failed => Some("failed: no probe could leave this machine"),
-        // Hosts that were left unfinished say so themselves.
+        // Unfinished hosts carry a remark of their own.
         _ => None,
     }
 }
@@ -149,7 +149,7 @@ impl Output {
             return Ok(Self::Stdout);
         }
         let path = dated(path, at);
-        // A link is followed: to replace it would leave the file that it stands for as it was.
+        // A link is followed: replacing it would leave its target unchanged.
         let path = fs::canonicalize(&path).unwrap_or(path);
         match fs::metadata(&path) {
             Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),

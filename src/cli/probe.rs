@@ -1,4 +1,4 @@
-//! `portscan probe HOST PORT`: one look at one port.
+//! `portscan probe HOST PORT`: probes one port once.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -21,13 +21,13 @@ use crate::{
 /// How long a link may be down while its user waits.
 const OUTAGE: Duration = Duration::from_secs(2);
 
-/// The answer, in the order in which JSON shows it.
+/// The result, in the order of its JSON keys.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Answer {
     host: String,
     address: Address,
     port: u16,
-    /// `None`: nobody is there, or this machine cannot tell; `detail` says why.
+    /// `None`: the host is down, or this machine cannot tell; `detail` says why.
     state: Option<PortState>,
     reason: Option<Reason>,
     service: Option<&'static str>,
@@ -170,14 +170,14 @@ mod tests {
         let down = |report: &mut HostReport| {
             report.status = HostStatus::Down;
             report.coverage = PortSet::default();
-            report.detail = "nobody answers ARP".to_owned();
+            report.detail = "no answer to ARP".to_owned();
         };
         for (answer, line) in [
             (answer("10.0.0.5", &open, |_| ()), "10.0.0.5:22 open (ssh) 0.40 ms"),
             (answer("fe80::1%eth0", &open, |_| ()), "[fe80::1%eth0]:22 open (ssh) 0.40 ms"),
             (answer("10.0.0.5", &[], |_| ()), "10.0.0.5:22 closed, conn-refused (ssh)"),
             (answer("10.0.0.5", &[], filtered), "10.0.0.5:22 filtered, no-response (ssh)"),
-            (answer("10.0.0.5", &[], down), "10.0.0.5:22 unknown, nobody answers ARP (ssh)"),
+            (answer("10.0.0.5", &[], down), "10.0.0.5:22 unknown, no answer to ARP (ssh)"),
         ] {
             assert_eq!(answer.line(), line);
         }

@@ -1,4 +1,4 @@
-//! How far a scan is, on standard error, if that is a terminal.
+//! Draws a scan's progress on standard error, if that is a terminal.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{engine::Progress, model::Moment};
 
-/// How often the bar is drawn, at most.
+/// The shortest interval between two drawings of the bar.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 
-/// The rate shown is that of about this time: short enough to follow, long enough to read.
+/// The time over which the displayed rate is averaged: short enough to follow changes, long enough to read.
 const RATE_OVER: Duration = Duration::from_secs(2);
 
-/// What is known of the whole scan at a moment.
+/// The state of the whole scan at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Totals {
     /// Ports that have their verdict, those of down hosts included.
@@ -24,7 +24,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// With a host that is under way.
+    /// With a host in progress.
     pub(super) fn with(mut self, progress: Progress) -> Self {
         self.settled += u64::from(progress.settled);
         self.open += u64::from(progress.open);
@@ -33,7 +33,7 @@ impl Totals {
     }
 }
 
-/// Probes a second, lately.
+/// The recent rate in probes a second.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     since: Moment,
@@ -42,12 +42,12 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// Counting starts here.
+    /// Starts counting.
     pub(super) fn starting(now: Moment) -> Self {
         Self { since: now, ..Self::default() }
     }
 
-    /// The rate, given how many probes have been sent by now in all.
+    /// Returns the rate, given the total of probes sent so far.
     pub(super) fn at(&mut self, now: Moment, probes: u64) -> f64 {
         let passed = now.since(self.since);
         let sent = probes.saturating_sub(self.probes);
@@ -61,7 +61,7 @@ impl Rate {
     }
 }
 
-/// The bar.
+/// The progress bar.
 pub(super) struct Bar {
     bar: ProgressBar,
     rate: Rate,
@@ -83,14 +83,14 @@ impl Bar {
         Self { bar, rate: Rate::starting(now) }
     }
 
-    /// Draws what is known now.
+    /// Draws the present state.
     pub(super) fn show(&mut self, totals: Totals, now: Moment) {
         let rate = self.rate.at(now, totals.probes);
         self.bar.set_message(format!("{rate:.0} probes/s  {} open", totals.open));
         self.bar.set_position(totals.settled);
     }
 
-    /// Draws what an appliance says: so many ports of so many, and this.
+    /// Draws an appliance's report: the finished ports, their total, and a message.
     pub(super) fn tell(&self, done: u64, total: u64, message: String) {
         self.bar.set_length(total);
         self.bar.set_position(done);
@@ -102,13 +102,13 @@ impl Bar {
         self.bar.suspend(print)
     }
 
-    /// Takes it away.
+    /// Removes the bar.
     pub(super) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// What fits on one line: a bar that wraps leaves its first half behind.
+/// Cuts a text to one line: a bar that wraps leaves its first half behind.
 fn template(width: Option<u16>) -> &'static str {
     match width.unwrap_or_default() {
         80.. => "{wide_bar} {percent}%  {human_pos} of {human_len} ports  {msg}  {eta} left",

@@ -1,4 +1,4 @@
-//! `portscan run`: has the appliance look now.
+//! `portscan run`: has the appliance scan now.
 
 use std::{io, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
     model::{DeviceKey, PortSet},
 };
 
-/// How often the appliance is asked how far it is.
+/// The interval at which the appliance's progress is polled.
 const TICK: Duration = Duration::from_secs(1);
 
 /// What the appliance is to look at now.
@@ -37,7 +37,7 @@ pub struct RunArgs {
     /// Just these ports of that device
     #[arg(short, long, value_name = "PORTS", value_parser = ports::parse, requires = "host", allow_hyphen_values = true)]
     pub ports: Option<PortSet>,
-    /// Wait until it is through
+    /// Wait until it is complete
     #[arg(long)]
     pub wait: bool,
     /// Print JSON instead of a line

@@ -1,4 +1,4 @@
-//! `portscan scan`: hands hosts to the scanner, prints them as they come back.
+//! `portscan scan`: passes hosts to the scanner, and prints their results as they arrive.
 
 use std::{collections::VecDeque, io, time::Duration};
 
@@ -34,7 +34,7 @@ const OUTAGE: Duration = Duration::from_secs(60);
 /// first results come early and the kernel's table of neighbours is not filled with addresses without a host.
 const AT_ONCE: usize = 16;
 
-/// Scans, prints, returns the exit code. Once `interrupted` is cancelled it tells what is known and ends.
+/// Scans, prints, returns the exit code. Once `interrupted` is cancelled it prints what is known and ends.
 pub(super) async fn scan(
     args: &ScanArgs,
     (verbose, overrides): (u8, &Overrides),
@@ -77,7 +77,7 @@ enum Step {
     Interrupted,
 }
 
-/// One scan under way.
+/// One scan in progress.
 struct Run<'a, 'w> {
     args: &'a ScanArgs,
     ports: PortSet,
@@ -89,7 +89,7 @@ struct Run<'a, 'w> {
     left_out: LeftOut,
     waiting: VecDeque<(usize, Target)>,
     running: Vec<Running<'a>>,
-    /// With the place among the targets, for hosts finish in another order.
+    /// With the index among the targets, because hosts finish in another order.
     found: Vec<(usize, Found)>,
     finished: Totals,
     bar: Bar,
@@ -132,7 +132,7 @@ impl<'a, 'w> Run<'a, 'w> {
         }
     }
 
-    /// Until every host is over, or all are that were under way when it was interrupted.
+    /// Runs until every host is done, or after an interrupt until the hosts in progress are.
     async fn drive(&mut self, interrupted: &CancellationToken) -> Result<(), CliError> {
         let mut tick = time::interval(TICK);
         tick.set_missed_tick_behavior(time::MissedTickBehavior::Skip);
@@ -162,7 +162,7 @@ impl<'a, 'w> Run<'a, 'w> {
         Ok(())
     }
 
-    /// Fills the places that are free.
+    /// Starts hosts while slots are free.
     fn submit(&mut self) {
         while self.running.len() < AT_ONCE
             && let Some((index, target)) = self.waiting.pop_front()
@@ -172,7 +172,7 @@ impl<'a, 'w> Run<'a, 'w> {
         }
     }
 
-    /// A neighbour is asked for its MAC first where that decides whether it is scanned.
+    /// Asks a neighbour for its MAC first if that decides whether it is scanned.
     fn first_stage(&self, address: &Address) -> Stage<'a> {
         if self.left_out.first(address, self.links) != First::AskForMac {
             return self.probe(address);
@@ -185,7 +185,7 @@ impl<'a, 'w> Run<'a, 'w> {
         Stage::Probed(self.scanner.submit(self.job(address)))
     }
 
-    /// Probes a host whose MAC is known by now, or leaves it out.
+    /// Probes a host once its MAC is known, or leaves it out.
     fn answered(&mut self, asked: Running<'a>, solicited: io::Result<Solicited>) -> Result<(), CliError> {
         let address = &asked.target.address;
         match solicited {
@@ -216,7 +216,7 @@ impl<'a, 'w> Run<'a, 'w> {
             ports: self.ports.clone(),
             first: Vec::new(),
             timing: self.args.timing,
-            // Without a bound of the user's the template's holds, which is never more.
+            // Without a limit of the user's the template's applies, which is never higher.
             max_in_flight: self.args.max_parallelism.unwrap_or(u16::MAX),
             max_retries: self.args.max_retries,
             max_rate: self.args.max_rate,
@@ -231,7 +231,7 @@ impl<'a, 'w> Run<'a, 'w> {
         let ended = select_all(self.running.iter_mut().map(|running| Box::pin(running.stage.end())));
         tokio::select! {
             (ended, place, _) = ended => Step::Ended(place, ended),
-            // Heard once: a second one ends the process elsewhere.
+            // Handled once: a second interrupt ends the process elsewhere.
             () = interrupted.cancelled(), if !self.stopping => Step::Interrupted,
             _ = tick.tick() => Step::Tick,
         }
@@ -239,7 +239,7 @@ impl<'a, 'w> Run<'a, 'w> {
 
     fn finish(&mut self, done: Running<'_>, report: HostReport) -> Result<(), CliError> {
         let mac = mac_of(&report, self.links);
-        // By the monotonic clock, should the other have been set meanwhile.
+        // By the monotonic clock, since the wall clock may have been set during the scan.
         let finished = done.started + report.preparation + report.scanning;
         let found = Found { report, mac, name: done.target.name, times: (done.started, finished) };
         self.finished.settled += u64::from(self.ports.len());
@@ -259,7 +259,7 @@ impl<'a, 'w> Run<'a, 'w> {
         self.bar.show(totals, self.clock.now());
     }
 
-    /// The end of the output, and the exit code.
+    /// Prints the end of the output, and returns the exit code.
     fn conclude(mut self, stats: &Stats, descriptors: u32, outputs: Outputs) -> Result<u8, CliError> {
         self.found.sort_by_key(|(index, _)| *index);
         let found: Vec<Found> = self.found.into_iter().map(|(_, found)| found).collect();
@@ -289,7 +289,7 @@ impl<'a, 'w> Run<'a, 'w> {
     }
 }
 
-/// The warning of targets that the configuration excludes by their addresses.
+/// Returns the warning about targets that the configuration excludes by their addresses.
 fn warning_of_excluded(excluded: &[Target]) -> Option<String> {
     let others = match excluded.len() {
         0 => return None,
@@ -311,7 +311,7 @@ fn left_out_for(address: &Address, mac: Mac, reason: Reason) -> String {
     }
 }
 
-/// The MAC at the address: read after the scan, when the kernel has just talked to it.
+/// Returns the MAC at the address; read after the scan, while the kernel's entry is fresh.
 fn mac_of(report: &HostReport, links: &Links) -> Option<Mac> {
     match links.link_of(&report.address) {
         _ if report.status == HostStatus::Down => None,
@@ -333,7 +333,7 @@ fn status(found: &[Found], targets: usize, stats: &Stats) -> ScanStatus {
     }
 }
 
-/// What was found and may not be there.
+/// Returns a warning of open ports that may not exist.
 fn doubts(found: &[Found], links: &Links) -> Vec<String> {
     let mut doubts = Vec::new();
     for Found { report, mac, .. } in found {
@@ -362,7 +362,7 @@ fn doubts(found: &[Found], links: &Links) -> Vec<String> {
     doubts
 }
 
-/// This machine's own troubles: they cost time, and the user can mend them.
+/// Warns of this machine's own faults: they cost time, and the user can mend them.
 fn troubles(stats: &Stats, descriptors: u32) -> Vec<String> {
     let told = |(kind, count): (&LocalError, &u64)| {
         let trouble = match kind {

@@ -1,5 +1,5 @@
-//! Whether the user that the appliance runs as may use a file. Root may use any, so that what root can read proves nothing
-//! for a service with a user of its own.
+//! Checks whether the user that the appliance runs as may use a file. Root may use any, so that what root can read
+//! proves nothing for a service with a user of its own.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ const UNIT: &str = "portscan";
 /// A user without rights of its own: what is closed to it may be closed to the service.
 const NOBODY: u32 = 65_534;
 
-/// The user that is meant is not there, or cannot be asked for.
+/// The user does not exist, or cannot be checked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UserError {
     #[error("there is no user \"{0}\"; name one of `getent passwd`, or write a number")]
@@ -43,11 +43,12 @@ pub(super) enum Access {
 }
 
 impl ServiceUser {
-    /// The user that the appliance runs as: the one that is named; else, where root asks, to whom `data_dir` belongs,
-    /// else that of the packaged unit, else a guess. `None`: this process's own, whose own tries tell.
+    /// Returns the user that the appliance runs as: the named one; else, if this process is root, the owner of
+    /// `data_dir`, else that of the packaged unit, else a guess. `None`: this process's own user, which needs no
+    /// separate check.
     ///
     /// # Errors
-    /// There is no such user, or this process cannot judge for it.
+    /// Fails if there is no such user, or if this process cannot check its rights.
     pub(super) fn find(named: Option<&str>, data_dir: &Path) -> Result<Option<Self>, UserError> {
         let me = geteuid();
         let known = |user: User| Self::new(user.uid, user.gid, Some(user.name));
@@ -92,8 +93,8 @@ impl ServiceUser {
 
     /// Whether the system lets it use a path so. What cannot be found out is allowed.
     ///
-    /// By a process of that user's, for nothing but the kernel knows all that counts: every directory on the way, access
-    /// control lists, security modules. It has no groups but its own, as a service of systemd's has none.
+    /// By a process of that user's, for nothing but the kernel knows all that counts: every directory on the way,
+    /// access control lists, security modules. It has no groups but its own, as a service of systemd's has none.
     pub(super) fn may(&self, path: &Path, access: Access) -> bool {
         let option = match access {
             Access::Read => "-r",

@@ -1,4 +1,4 @@
-//! How far each host of a scan is: asked for its MAC, then probed.
+//! The stages of each host of a scan: asked for its MAC, then probed.
 
 use std::{io, pin::Pin};
 

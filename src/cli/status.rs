@@ -33,7 +33,7 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// Why an appliance cannot be asked.
+/// Why an appliance's status is unavailable.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StatusError {
     #[error("{url}: {error}. Is `portscan serve` running there? Name another appliance with --url")]
@@ -42,7 +42,7 @@ pub(super) enum StatusError {
     Foreign { url: String, error: serde_json::Error },
 }
 
-/// What an appliance says of itself, and what it knows.
+/// An appliance's report on its health and its contents.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Told {
     url: String,
@@ -93,7 +93,7 @@ struct Time {
     utc: String,
 }
 
-/// Asks, prints, returns 0 if the appliance is well.
+/// Fetches and prints the status; returns 0 if the appliance is healthy.
 pub(super) async fn status(
     args: &StatusArgs,
     overrides: &Overrides,
@@ -133,7 +133,7 @@ async fn ask(client: &Client, url: String, base_url: &str) -> Result<Told, Statu
     Ok(Told { url, health, devices })
 }
 
-/// How it says that it is: with 200 when it is well, else with 503 and the same keys.
+/// Reads the health report: status 200 if the appliance is healthy, else 503 with the same keys.
 async fn health(client: &Client, url: &str, limits: Limits) -> Result<Health, StatusError> {
     match client.get(&format!("{url}/healthz"), limits).await {
         Ok(body) | Err(ClientError::Status { status: StatusCode::SERVICE_UNAVAILABLE, body }) => {
@@ -157,9 +157,9 @@ async fn devices(client: &Client, base: &str) -> Result<Vec<Device>, StatusError
     Ok(devices)
 }
 
-/// Whether something that answers as the appliance does is at this address, well or not.
+/// Whether an appliance answers at this address, healthy or not.
 pub(super) async fn is_appliance(client: &Client, address: SocketAddr) -> bool {
-    // Whoever holds the port may be anything, and never answer.
+    // Any program may hold the port, and never answer.
     let limits = Limits { timeout: Duration::from_secs(1), max_bytes: 64 << 10 };
     health(client, &url_of(&[address]), limits).await.is_ok()
 }

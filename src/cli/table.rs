@@ -1,4 +1,4 @@
-//! What was found, for people: one block for each host, fitted to the terminal.
+//! Prints a scan's results for people: one block for each host, fitted to the terminal.
 
 use std::{
     cmp::Reverse,
@@ -21,10 +21,10 @@ use crate::{
 const MOST_LISTED: usize = 25;
 
 /// More open ports than this on one host are summed up: something on the way accepts everything, and 65,535
-/// lines help nobody.
+/// lines are of no use.
 const MOST_OPEN: usize = 1000;
 
-/// How it is to look.
+/// The layout of the tables.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Style {
     /// The terminal's columns; `None`: a file or a pipe, where nothing is folded.
@@ -37,7 +37,7 @@ pub(super) struct Style {
     pub(super) reason: bool,
 }
 
-/// Writes one host's block, an empty line behind it; nothing for a host that is not to be told of.
+/// Writes one host's block and an empty line; nothing for a host that the output omits.
 pub(super) fn host(out: &mut dyn Write, found: &Found, style: &Style) -> io::Result<()> {
     let told = found.is_told(style.open_only) && (style.verbose > 0 || !found.is_down());
     if !told {
@@ -62,7 +62,7 @@ pub(super) fn host(out: &mut dyn Write, found: &Found, style: &Style) -> io::Res
 }
 
 impl Style {
-    /// Whether the host's open ports are told as one number.
+    /// Whether the host's open ports are shown as one number.
     fn sums_up(&self, found: &Found) -> bool {
         self.verbose < 2 && found.open() > MOST_OPEN
     }
@@ -91,7 +91,7 @@ fn header(found: &Found) -> String {
     header
 }
 
-/// The ports to list, and a word for each group that is only counted.
+/// Returns the ports to list, and a summary of each group that is only counted.
 fn parted(found: &Found, style: &Style) -> (Vec<PortFinding>, Vec<String>) {
     let mut groups: BTreeMap<PortState, Vec<PortFinding>> = BTreeMap::new();
     for finding in found.report.verdicts() {
@@ -124,7 +124,7 @@ fn parted(found: &Found, style: &Style) -> (Vec<PortFinding>, Vec<String>) {
 
 fn ports(out: &mut dyn Write, listed: &[PortFinding], style: &Style) -> io::Result<()> {
     let reasons = style.reason || style.verbose > 0;
-    // On a narrow terminal the times go first: they are the least of what is told.
+    // On a narrow terminal the times go first: they matter least.
     let times = style.width.is_none_or(|width| width >= 60);
     let wanted = [true, true, true, reasons, times];
     let pick =
@@ -156,7 +156,7 @@ pub(super) fn write<T: ToString>(
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     if let Some(width) = width {
-        // Below 20 columns the words themselves no longer fit; folding them letter by letter helps nobody.
+        // Below 20 columns the words themselves no longer fit; folding them letter by letter helps no reader.
         table.set_width(width.max(20)).set_content_arrangement(ContentArrangement::Dynamic);
     }
     table.set_header(header.iter().map(ToString::to_string));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn who_accepts_everything_is_counted() {
+    fn sums_up_a_host_that_accepts_everything() {
         insta::assert_snapshot!(
             "accepts_everything",
             shown(&open_host("1-65535", &[(80, PortState::Filtered)]), Style::default())
@@ -292,14 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn down_hosts_are_told_of_only_if_asked() {
+    fn shows_down_hosts_only_when_verbose() {
         let mut found = closed_host("10.0.0.7", "22", &[]);
         found.report.status = HostStatus::Down;
         found.report.coverage = crate::model::PortSet::default();
-        found.report.detail = "nobody answers ARP".to_owned();
+        found.report.detail = "no answer to ARP".to_owned();
         assert_eq!(shown(&found, Style::default()), "");
         let style = Style { verbose: 1, ..Style::default() };
-        assert_eq!(shown(&found, style), "10.0.0.7  down: nobody answers ARP\n\n");
+        assert_eq!(shown(&found, style), "10.0.0.7  down: no answer to ARP\n\n");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Whom to scan: what was typed and what the files say, looked up, expanded, each address once.
+//! Determines the hosts to scan: targets from the command line and its files, looked up, expanded, each address once.
 
 use std::{
     collections::HashSet,
@@ -27,13 +27,14 @@ pub(super) struct Target {
     pub(super) name: Option<String>,
 }
 
-/// The hosts to scan, and what could not be used.
+/// The hosts to scan, and the unusable targets.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Expanded {
     pub(super) targets: Vec<Target>,
     /// Each a sentence for the user: a name that is unknown, an address that is no host's.
     pub(super) warnings: Vec<String>,
-    /// The MACs, or beginnings of MACs, to leave out: which target has one of them is only known when it is asked for.
+    /// The MACs, or beginnings of MACs, to leave out: which target has one of them is known only once its MAC is asked
+    /// for.
     pub(super) left_out: Vec<TargetSpec>,
 }
 
@@ -93,15 +94,15 @@ struct NoHosts {
 impl NoHosts {
     fn add(&mut self, error: HostAddressError) {
         self.count += 1;
-        // What every network has says less than what is wrong.
+        // An unusable address matters more than the two that every network has.
         let tells_less = |first: &HostAddressError| matches!(first, HostAddressError::WholeNetwork { .. });
         if self.first.as_ref().is_none_or(tells_less) {
             self.first = Some(error);
         }
     }
 
-    /// What the user should know. Whoever has a network scanned means its hosts: that its first and last address
-    /// are none is no news.
+    /// Returns a warning for the user. A network as target means its hosts: that its first and last address are none
+    /// needs no warning.
     fn warning(self, spec: &TargetSpec) -> Option<String> {
         let (count, first) = (self.count, self.first?);
         match (spec, &first) {
@@ -113,12 +114,12 @@ impl NoHosts {
     }
 }
 
-/// What is wanted and what is not, before names are looked up.
+/// The targets and exclusions before names are looked up.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     pub(super) targets: Vec<TargetSpec>,
     pub(super) exclude: Vec<TargetSpec>,
-    /// Names stand for their IPv6 addresses.
+    /// Whether names resolve to IPv6 addresses only.
     pub(super) ipv6: bool,
 }
 
@@ -203,7 +204,7 @@ impl Wanted {
     }
 }
 
-/// What a word of a list means.
+/// Parses one word of a list.
 type ParseWord = fn(&str) -> Result<TargetSpec, TargetError>;
 
 fn read_list(path: &Path, stdin: &mut dyn Read, parse: ParseWord) -> Result<Vec<TargetSpec>, TargetsError> {
@@ -220,7 +221,7 @@ fn read_list(path: &Path, stdin: &mut dyn Read, parse: ParseWord) -> Result<Vec<
     parse_list(&text, path, parse)
 }
 
-/// As nmap reads its lists: blanks and line ends part the targets, `#` begins a comment.
+/// Splits a list as nmap does: blanks and line ends separate the targets, `#` begins a comment.
 fn parse_list(text: &str, path: &Path, parse: ParseWord) -> Result<Vec<TargetSpec>, TargetsError> {
     let words = without_mark(text).lines().enumerate().flat_map(|(index, line)| {
         let wanted = line.split('#').next().unwrap_or_default();
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_used_is_said() {
+    async fn reports_unusable_targets() {
         let targets =
             "no.lan 0.0.0.0 nowhere.lan 224.0.0.0/24 fe80::/127 fe80::1 223.255.255.255-224.0.0.1 10.0.0.1";
         let found = expand(targets, "", false).await;

@@ -51,7 +51,7 @@ async fn ran_in(world: &World, line: &str, interrupted: CancellationToken) -> Ra
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut terminal = Terminal { out: &mut out, err: &mut err, width: None, progress: None };
     let ended = match &arguments.command {
-        // Not by `dispatch`, which would take Ctrl-C from whoever runs the tests.
+        // Not by `dispatch`, which would take Ctrl-C from the person who runs the tests.
         Command::Now(Now::Scan(scan)) => {
             scan::scan(scan, (arguments.verbose, &arguments.overrides()), world, &mut terminal, interrupted)
                 .await
@@ -141,7 +141,7 @@ async fn a_report_on_standard_output_stands_alone() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_said_before_anything_is_scanned() {
+async fn reports_an_unwritable_report_before_any_scan() {
     let ran = ran("portscan scan -p- -oX /nowhere/out.xml 127.0.0.1").await;
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(ran.err.contains("/nowhere/out.xml"), "{}", ran.err);
@@ -158,7 +158,7 @@ async fn an_interrupted_report_says_so() {
 }
 
 #[tokio::test]
-async fn interrupted_it_tells_what_is_known() {
+async fn interrupted_it_prints_what_is_known() {
     let interrupted = CancellationToken::new();
     interrupted.cancel();
     let ran = ran_with("portscan scan -p- 127.0.0.0/26", interrupted).await;
@@ -251,14 +251,14 @@ async fn without_targets_it_fails_and_says_why() {
 }
 
 #[tokio::test]
-async fn an_appliance_that_is_not_there_is_said_so() {
+async fn reports_an_appliance_that_does_not_run() {
     let ran = ran(&format!("portscan status --url http://127.0.0.1:{}", closed_port())).await;
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(ran.err.contains("portscan serve"), "{}", ran.err);
 }
 
 #[tokio::test]
-async fn a_faulty_configuration_is_told_line_by_line() {
+async fn reports_each_fault_of_a_configuration_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("portscan.toml");
     std::fs::write(&file, "listen = [\"127.0.0.1:0\"]\nlissen = 1\ncache_expiry = \"1.5h\"\n").unwrap();
@@ -416,7 +416,7 @@ fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
-/// The commands that only read, with a port at which nobody answers.
+/// The commands that only read, with a port on which nothing listens.
 fn reading_commands(copy: &Path) -> Vec<String> {
     let words =
         ["hosts", "hosts --json", "changes", "diff", "diff --exit-code", "expected list", "run", "status"];
@@ -481,7 +481,7 @@ async fn commands_that_only_read_leave_the_database_of_a_stopped_appliance_as_it
 }
 
 #[tokio::test]
-async fn a_data_directory_that_is_none_is_told_as_what_it_is() {
+async fn reports_what_stands_in_place_of_a_data_directory() {
     let home = tempfile::tempdir().unwrap();
     let at = |name: &str| home.path().join(name).display().to_string();
     std::fs::write(at("portscan.toml"), "[feed]\nurl = []\n").unwrap();

@@ -1,4 +1,4 @@
-//! `portscan token`: what whoever may change something shows.
+//! `portscan token`: prints the token that authorises changes.
 
 use super::{CliError, DONE, Terminal};
 use crate::{

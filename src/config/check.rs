@@ -1,4 +1,4 @@
-//! Does a valid configuration fit this machine? What `check-config` tells beyond syntax.
+//! Checks whether a valid configuration fits this machine: what `check-config` reports beyond syntax.
 
 use std::{fmt, net::SocketAddr};
 
@@ -6,14 +6,14 @@ use ipnet::IpNet;
 
 use super::{Config, Targets, parse::covers};
 
-/// What the caller found out about this machine; nothing here looks for itself.
+/// The facts about this machine, gathered by the caller; this module reads nothing itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
     /// Why `data_dir` cannot be written to, if so.
     pub data_dir: Option<String>,
     /// What keeps this user from `data_dir` or a file in it, and how to mend it, if anything does.
     pub obstacle: Option<String>,
-    /// Which files in `data_dir` do not belong to whom it belongs, and how to mend it, if there are any.
+    /// Which files in `data_dir` belong to another user than the directory does, and how to mend it, if there are any.
     pub strangers: Option<String>,
     /// Why `spool` cannot be written to, if so.
     pub spool: Option<String>,
@@ -33,19 +33,19 @@ pub struct Machine {
     pub interfaces: Vec<String>,
 }
 
-/// Something that a valid configuration will run into.
+/// A problem that a valid configuration meets on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// What and how to mend it.
     pub text: String,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// It works, but hardly as meant.
+    /// It works, but probably not as intended.
     Warning,
     /// It does not work.
     Error,
@@ -114,9 +114,8 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
             Targets::List(targets)
                 if targets.iter().all(|target| config.exclude.iter().any(|spec| covers(spec, target))) =>
             {
-                findings.push(warning(format!(
-                    "scanner {name} looks at nobody: all of its targets are excluded"
-                )));
+                findings
+                    .push(warning(format!("scanner {name} scans no host: all of its targets are excluded")));
             }
             Targets::Feed | Targets::List(_) => {}
         }

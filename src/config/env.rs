@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Config, Fault, Place, parse};
 
-/// The port's variables, the first one that is set holds: what Docker publishes before what it maps to.
+/// The port's variables, of which the first that is set counts: the port that Docker publishes before its target.
 const PORTS: [&str; 4] =
     ["MY_REST_API_HOST_PORT", "MY_REST_API_CONTAINER_PORT", "MY_REST_API_PORT", "MY_CONTAINER_BIND_PORT"];
 
@@ -26,7 +26,7 @@ impl Environment<'_> {
         parse(value).map_err(fault).ok()
     }
 
-    /// Lays the environment over a configuration.
+    /// Applies the environment to a configuration.
     pub(super) fn apply(&mut self, config: &mut Config) {
         if let Some(base_url) = self.read("MY_REST_API_BASE_URL", parse::base_url) {
             config.base_url = base_url;

@@ -1,8 +1,8 @@
-//! What can be wrong with a configuration, and how it is told.
+//! The faults of a configuration, and how they are reported.
 
 use std::{fmt, path::PathBuf};
 
-/// Everything that is wrong, at least one fault; prints one a line, in the order of the layers and lines.
+/// All faults, at least one; prints one per line, in the order of the layers and lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// The faults.

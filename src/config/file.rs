@@ -1,4 +1,4 @@
-//! The file layer: which keys there are and what they set.
+//! The file layer: the keys that exist and the settings that they make.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::model::{Device, PortSet, Timing};
 
-/// Lays a file over a configuration; returns what is wrong with it.
+/// Applies a file to a configuration; returns the file's faults.
 pub(super) fn apply(path: &Path, text: &str, config: &mut Config) -> Vec<Fault> {
     Reader::new(path, text).read(|file| top(file, config))
 }
@@ -24,7 +24,7 @@ fn set<T>(setting: &mut T, made: Option<T>) {
 fn top(file: &mut Section<'_, '_>, config: &mut Config) {
     if let Some(listen) = file.list("listen", parse::listen) {
         if listen.is_empty() {
-            file.fault_of("listen", "this is empty, so nobody could reach the appliance; name an address");
+            file.fault_of("listen", "this is empty, so no client could reach the appliance; name an address");
         }
         if let Some(conflict) = parse::listen_conflict(&listen) {
             file.fault_of("listen", conflict);
@@ -40,7 +40,7 @@ fn top(file: &mut Section<'_, '_>, config: &mut Config) {
     set(&mut config.forget, file.one("forget", parse::duration));
     config.spool = file.one("spool", parse::path);
     set(&mut config.keep, file.one("keep", parse::duration));
-    // Sections last: by now every key that may stand above them is known.
+    // Sections last: by now every key that may precede them is known.
     set(&mut config.feed, file.table("feed", feed));
     file.table("mdns", |mdns| {
         set(&mut config.mdns.enabled, mdns.flag("enabled"));
@@ -67,7 +67,7 @@ fn top(file: &mut Section<'_, '_>, config: &mut Config) {
     set(&mut config.ignore, file.tables("ignore", ignore));
 }
 
-/// The default feed is for those who name no source; who names one, or an empty list of them, means it.
+/// Drops the default feed if the file names any source: a named source, or an empty list, replaces it.
 fn feed(section: &mut Section<'_, '_>) -> FeedConfig {
     let silent = !["url", "discover", "hosts"].iter().any(|key| section.has(key));
     let mut hosts: Vec<Device> = Vec::new();
@@ -128,7 +128,7 @@ fn scanner(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Sca
 }
 
 fn targets(section: &mut Section<'_, '_>) -> Option<Targets> {
-    // "feed" is also a possible host name; the word is taken.
+    // "feed" is also a possible host name; the keyword takes precedence.
     let list = section.list("targets", |text| match text {
         "feed" => Ok(None),
         text => parse::target(text).map(Some),
@@ -136,7 +136,7 @@ fn targets(section: &mut Section<'_, '_>) -> Option<Targets> {
     if list.is_empty() {
         section.fault_of(
             "targets",
-            "this names nobody; write \"feed\", or a list of addresses, names, prefixes, ranges",
+            "this names no target; write \"feed\", or a list of addresses, names, prefixes, ranges",
         );
     }
     let named: Vec<_> = list.iter().flatten().cloned().collect();

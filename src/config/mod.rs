@@ -1,7 +1,7 @@
-//! Layer 1: what the appliance is told to do.
+//! Layer 1: the appliance's configuration.
 //!
 //! Four layers, each over the one before: built-in defaults, the file, the environment, flags. A layer that is
-//! wrong is a fault even where a later one hides it: it would show at the worst moment. All faults are told
+//! wrong is a fault even where a later one hides it: it would show at the worst moment. All faults are reported
 //! at once, each with its place and its remedy.
 //!
 //! | File | Does |
@@ -60,9 +60,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// First segment of the portscan API's paths, without slashes: `portscan`.
     pub base_url: String,
-    /// The least that is logged.
+    /// The log level.
     pub log: LevelFilter,
-    /// Never probed, whatever else says so. Addresses, prefixes, ranges, MACs; no names.
+    /// Never probed, whatever other settings say. Addresses, prefixes, ranges, MACs; no names.
     pub exclude: Vec<TargetSpec>,
     /// Hard bound of probes in flight to one device (`MY_NUM_THREADS`), 1 to 4096; default 50.
     pub max_in_flight: u16,
@@ -70,27 +70,27 @@ pub struct Config {
     pub cache_expiry: Duration,
     /// A device that was not seen for this long is forgotten unless something is expected of it; default 30 d.
     pub forget: Duration,
-    /// Where reports of other scanners' are put to be imported; `None`: nowhere.
+    /// The directory from which other scanners' reports are imported; `None`: none.
     pub spool: Option<PathBuf>,
-    /// A look that is older than this and supplies no port's present state is dropped; default 90 d.
+    /// A scan that is older than this and supplies no port's current state is dropped; default 90 d.
     pub keep: Duration,
     /// Where devices come from.
     pub feed: FeedConfig,
-    /// How the appliance is found by name.
+    /// How clients find the appliance by name.
     pub mdns: MdnsConfig,
-    /// Who is asked what devices are called.
+    /// The sources of devices' names.
     pub names: NamesConfig,
     /// What is scanned when; never empty, names unique.
     pub scanners: Vec<ScannerConfig>,
-    /// One device's own way; see [`Config::rule_for`].
+    /// Settings of single devices; see [`Config::rule_for`].
     pub devices: Vec<DeviceRule>,
     /// Known noise.
     pub ignore: Vec<IgnoreRule>,
     /// Host names that the server answers to, beside the usual ones; lower case.
     pub http_names: Vec<String>,
-    /// Whose ports anybody may have looked at over HTTP, as patterns; `None`: anybody's.
+    /// The hosts whose ports an HTTP client may have probed, as patterns; `None`: any host.
     pub http_probe: Option<Vec<TargetSpec>>,
-    /// Who may change state without the token; default: loopback.
+    /// The client addresses that may change state without the token; default: loopback.
     pub auth_trust: Vec<IpNet>,
     /// A file that holds the token, such as a systemd credential's; `None`: one is made in `data_dir`.
     pub auth_token_file: Option<PathBuf>,
@@ -102,7 +102,7 @@ pub struct Config {
 pub struct FeedConfig {
     /// lanscan feeds, http or https, each polled every 60 s.
     pub urls: Vec<FeedUrl>,
-    /// Where to look for devices by ourselves; no part twice.
+    /// Where the appliance discovers devices itself; no part twice.
     pub discover: Vec<Discover>,
     /// How long a device that discovery no longer finds is still listed; default 15 min.
     pub grace: Duration,
@@ -110,17 +110,17 @@ pub struct FeedConfig {
     pub hosts: Vec<Device>,
     /// The most devices at their addresses that are known at once; default 1,024.
     pub max_devices: usize,
-    /// The most that a source makes known within an hour, and at once; default 512.
+    /// The most new devices that a source may report within an hour, and at once; default 512.
     pub max_newcomers: u32,
     /// Addresses outside the machine's own subnets and the private ranges that a feed may name.
     pub allow: Vec<TargetSpec>,
 }
 
-/// A feed's URL. It may hold a key, so what is shown of it is less than what is asked for.
+/// A feed's URL. It may hold a key, so what is displayed is less than what is requested.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeedUrl(String);
 
-/// How the appliance is found by name, and finds by name, without a name server (RFC 6762).
+/// How the appliance announces its name and resolves others without a name server (RFC 6762).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MdnsConfig {
     /// Whether it takes part at all; default true.
@@ -130,12 +130,12 @@ pub struct MdnsConfig {
     pub name: String,
 }
 
-/// Who is asked what devices are called.
+/// The sources of devices' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamesConfig {
     /// This machine's resolver.
     pub dns: bool,
-    /// The devices of the own network themselves, by multicast DNS's protocol.
+    /// The neighbours themselves, by the protocol of multicast DNS.
     pub mdns: bool,
 }
 
@@ -148,7 +148,7 @@ pub struct Discover {
     pub net: Option<Ipv4Net>,
 }
 
-/// One runner.
+/// One configured scan job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScannerConfig {
     /// Unique; 1 to 32 of a-z, 0-9 and hyphen.
@@ -157,15 +157,15 @@ pub struct ScannerConfig {
     pub interval: Duration,
     /// Local time of day of the first start in an interval of whole days.
     pub at: Option<jiff::civil::Time>,
-    /// Whom.
+    /// The hosts to scan.
     pub targets: Targets,
     /// Which ports; neither empty nor with port 0.
     pub ports: PortSet,
-    /// How hard.
+    /// The timing template.
     pub timing: Timing,
 }
 
-/// Whom a scanner looks at.
+/// The targets of a scanner.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
     /// Every device of the feed.
@@ -174,7 +174,7 @@ pub enum Targets {
     List(Vec<TargetSpec>),
 }
 
-/// One device's own way: the first rule that matches holds.
+/// Settings for single devices: the first rule that matches applies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceRule {
     /// MAC (or its beginning), address, prefix, range; no name.
@@ -201,12 +201,12 @@ pub struct IgnoreRule {
 }
 
 impl Config {
-    /// The rule that holds for a device: the first that matches, as in a firewall; rules do not add up.
+    /// Returns the rule for a device: the first that matches, as in a firewall; rules are not combined.
     pub fn rule_for(&self, device: &Device) -> Option<&DeviceRule> {
         self.devices.iter().find(|rule| rule.matches.matches(&device.address, device.mac))
     }
 
-    /// Whether the owner has written of this device alone: its MAC, or its one address.
+    /// Whether the owner names exactly this device: its MAC, or its one address.
     pub fn names(&self, device: &Device) -> bool {
         let is_one = |spec: &TargetSpec| match spec {
             TargetSpec::Address(_) => true,
@@ -244,7 +244,7 @@ impl Config {
 }
 
 impl Default for Config {
-    /// What holds where nobody says otherwise.
+    /// The built-in defaults.
     fn default() -> Self {
         Self {
             listen: vec![(Ipv4Addr::UNSPECIFIED, 80).into(), (Ipv6Addr::UNSPECIFIED, 80).into()],
@@ -289,7 +289,7 @@ impl Default for FeedConfig {
 }
 
 impl FeedUrl {
-    /// All of it, for the one who asks there.
+    /// The whole URL, credentials included, for the request itself.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -317,7 +317,7 @@ impl Discover {
     /// Reads an interface's name, as the file does.
     ///
     /// # Errors
-    /// What is wrong with it, and how to write it.
+    /// Fails with the fault and the correct form.
     pub fn interface(text: &str) -> Result<String, String> {
         parse::interface(text)
     }

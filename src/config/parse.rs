@@ -1,4 +1,4 @@
-//! One text to one checked value; the errors say what would have been right.
+//! Parses one text into one checked value; the errors say what would have been right.
 
 use std::{
     borrow::Cow,
@@ -29,17 +29,17 @@ const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 
 const DURATION_FORM: &str = "write a whole number and one of s, m, h, d: 30s, 15m, 6h, 1d";
 
-/// What of a text fits into a message about it.
+/// The excerpt of a text that fits into a message about it.
 fn shown(text: &str) -> String {
     one_line(text, 60)
 }
 
-/// A value of the model, which says itself what is wrong.
+/// Parses a value of the model, whose own error says what is wrong.
 fn value<T: FromStr<Err: ToString>>(text: &str) -> Parsed<T> {
     text.parse().map_err(|error: T::Err| error.to_string())
 }
 
-/// A number and s, m, h or d. Longer units vary in length, mixed ones (`1h30m`) can be said as one (`90m`).
+/// A number and s, m, h or d. Longer units vary in length, mixed ones (`1h30m`) can be written as one (`90m`).
 pub(super) fn duration(text: &str) -> Parsed<Duration> {
     let reason = match parse_duration(text, &["s", "m", "h", "d"]) {
         Ok(Duration::ZERO) => "is no time at all",
@@ -98,7 +98,7 @@ pub(super) fn listen_port(text: &str) -> Parsed<u16> {
     text.parse().map_err(|_| format!("\"{}\" is not a port; write a number from 1 to 65535", shown(text)))
 }
 
-/// Two of these that cannot both be bound: the unspecified address already has every other of its family.
+/// Finds two of these that cannot both be bound: the unspecified address already has every other of its family.
 pub(super) fn listen_conflict(listen: &[SocketAddr]) -> Option<String> {
     listen.iter().find_map(|all| {
         let within = |one: &&SocketAddr| {
@@ -138,7 +138,7 @@ pub(super) fn base_url(text: &str) -> Parsed<String> {
 
 /// The least that is logged.
 pub(super) fn log_level(text: &str) -> Parsed<LevelFilter> {
-    // tracing reads numbers too, which say nothing to a reader of the file.
+    // tracing accepts numbers too, which mean nothing to a reader of the file.
     let word = text.chars().all(|c| c.is_ascii_alphabetic());
     text.parse::<LevelFilter>().ok().filter(|_| word && !text.is_empty()).ok_or_else(|| {
         format!("\"{}\" is not a log level; write off, error, warn, info, debug or trace", shown(text))
@@ -194,18 +194,18 @@ pub(super) fn discover(text: &str) -> Parsed<Discover> {
     }
 }
 
-/// A part of a network of which every address can be asked.
+/// Parses a part of a network that is small enough for a sweep.
 pub(super) fn discover_net(text: &str) -> Parsed<Ipv4Net> {
     let fault = |reason: &str| Err(format!("\"{}\" {reason}", shown(text)));
     match text.parse() {
         Ok(IpNet::V4(net)) if net.prefix_len() >= 16 => Ok(net.trunc()),
         Ok(IpNet::V4(_)) => fault("has more than 65,536 addresses; name the part that is in use"),
-        Ok(IpNet::V6(_)) => fault("is IPv6, where nobody can ask every address; write an IPv4 prefix"),
+        Ok(IpNet::V6(_)) => fault("is IPv6, where no sweep can ask every address; write an IPv4 prefix"),
         Err(_) => fault("is not a prefix; write it as 10.0.0.0/16"),
     }
 }
 
-/// Two of these of which one is within the other: its devices would be asked twice.
+/// Finds two of these of which one is within the other: its devices would be asked twice.
 pub(super) fn discover_conflict(list: &[Discover]) -> Option<String> {
     let nets = |discover: &Discover| Some((discover.interface.clone(), discover.net?));
     list.iter().filter_map(nets).find_map(|(interface, outer)| {
@@ -219,13 +219,13 @@ pub(super) fn discover_conflict(list: &[Discover]) -> Option<String> {
 /// What to scan: everything that can be named.
 pub(super) fn target(text: &str) -> Parsed<TargetSpec> {
     let spec = TargetSpec::parse_target(text).map_err(|error| error.to_string())?;
-    // The first address of a prefix such as 224.0.0.0/24 or fe80::/112 tells of all of it.
+    // The first address of a prefix such as 224.0.0.0/24 or fe80::/112 decides for all of it.
     let first = spec.addresses().next();
     first.map_or(Ok(()), |first| host_address(&first)).map(|()| spec)
 }
 
-/// What a rule is about, prefixes and ranges of any size: what can be compared with a device, so no names, which
-/// may lead elsewhere tomorrow.
+/// Parses the pattern of a rule, with prefixes and ranges of any size. Only what can be compared with a device is
+/// allowed, so no names: they may resolve differently tomorrow.
 pub(super) fn pattern(text: &str) -> Parsed<TargetSpec> {
     match value(text)? {
         TargetSpec::Name(_) => Err(format!(
@@ -238,7 +238,7 @@ pub(super) fn pattern(text: &str) -> Parsed<TargetSpec> {
     }
 }
 
-/// Where a feed may lead: addresses only, for a MAC is what a forged feed would write first.
+/// Parses what a feed may name: addresses only, because a forged feed can write any MAC.
 pub(super) fn allowed(text: &str) -> Parsed<TargetSpec> {
     match pattern(text)? {
         TargetSpec::Mac(_) => Err(format!(
@@ -254,7 +254,7 @@ pub(super) fn any_or_pattern(text: &str) -> Parsed<Option<TargetSpec>> {
     if text == "*" { Ok(None) } else { pattern(text).map(Some) }
 }
 
-/// Where one host can be.
+/// Parses an address that a single host can have.
 pub(super) fn address(text: &str) -> Parsed<Address> {
     let address = value(text)?;
     host_address(&address).map(|()| address)
@@ -267,7 +267,11 @@ fn host_address(address: &Address) -> Parsed<()> {
 /// A station's MAC.
 pub(super) fn mac(text: &str) -> Parsed<Mac> {
     let mac: Mac = value(text)?;
-    if mac.is_unicast() { Ok(mac) } else { Err(format!("{mac} is nobody's own MAC; write the device's")) }
+    if mac.is_unicast() {
+        Ok(mac)
+    } else {
+        Err(format!("{mac} is not the MAC of a single device; write the device's"))
+    }
 }
 
 /// Ports that can be probed.
@@ -313,7 +317,7 @@ pub(super) fn label(text: &str) -> Parsed<String> {
 /// A name that clients may call this server by.
 pub(super) fn host_name(text: &str) -> Parsed<String> {
     let name = match text.parse() {
-        // Clients ask for it as it is looked up.
+        // Clients send the name in the form in which it is looked up.
         Ok(TargetSpec::Name(name)) => ascii_name(&name).map(Cow::into_owned),
         _ => None,
     };
@@ -333,7 +337,7 @@ pub(super) fn mdns_name(text: &str) -> Parsed<String> {
     if name == "lanscan" {
         return Err(
             "lanscan.local is where lanscan is looked for, by this appliance too; it takes that name by \
-                    itself where [feed] discover is on and nobody has it"
+                    itself where [feed] discover is on and no other host has it"
                 .to_owned(),
         );
     }
@@ -356,13 +360,13 @@ pub(super) fn network(text: &str) -> Parsed<IpNet> {
     })
 }
 
-/// Whether everything that `inner` means is meant by `outer` too.
+/// Whether `outer` covers everything that `inner` covers.
 pub(super) fn covers(outer: &TargetSpec, inner: &TargetSpec) -> bool {
     match (outer, inner) {
         (outer, inner) if outer == inner => true,
         (TargetSpec::Mac(outer), TargetSpec::Mac(inner)) => inner.starts_with(outer),
         (outer, TargetSpec::Address(address)) => outer.matches(address, None),
-        // Prefixes and ranges have no gaps, so their ends tell.
+        // Prefixes and ranges have no gaps, so comparing their ends is enough.
         (outer, inner) => inner.ends().is_some_and(|(first, last)| {
             outer.matches(&first.into(), None) && outer.matches(&last.into(), None)
         }),

@@ -1,5 +1,5 @@
 //! The effective configuration as a file: what `check-config -v` prints, and what loads to the same again,
-//! but for the keys that URLs may hold.
+//! except for the keys that URLs may hold.
 
 use std::{fmt, time::Duration};
 

@@ -13,10 +13,10 @@ use toml::{
 
 use super::{Fault, Place};
 
-/// How like a known key an unknown one must be to be taken for a slip of the finger; 1 is equal.
+/// The similarity at which an unknown key counts as a typing error of a known one; 1 is equal.
 const ALIKE: f64 = 0.8;
 
-/// Where faults are gathered while a file is read.
+/// Collects the faults while a file is read.
 pub(super) struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
@@ -51,14 +51,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// One table of the file. What is not taken out of it is an unknown key.
+/// One table of the file. A key that is left over at the end is unknown.
 pub(super) struct Section<'r, 'a> {
     reader: &'r Reader<'a>,
     /// `feed`; empty for the file itself.
     path: String,
     /// The keys of the file itself, to recognise one that slid under a section's header.
     above: Vec<&'static str>,
-    /// The keys that were asked for, with their places where they are there.
+    /// The keys that were read, with their positions if present.
     asked: Vec<(&'static str, Option<Range<usize>>)>,
     span: Range<usize>,
     table: DeTable<'a>,
@@ -89,12 +89,12 @@ impl<'r, 'a> Section<'r, 'a> {
         self.table.contains_key(key)
     }
 
-    /// Tells a fault of the section as a whole.
+    /// Reports a fault of the section as a whole.
     pub(super) fn fault(&self, text: impl Into<String>) {
         self.reader.fault(self.span.clone(), &self.path, text.into());
     }
 
-    /// Tells a fault of a key that was asked for before.
+    /// Reports a fault of a key that was read before.
     pub(super) fn fault_of(&self, key: &str, text: impl Into<String>) {
         let place = self.asked.iter().find(|(asked, _)| *asked == key).and_then(|(_, place)| place.clone());
         self.reader.fault(place.unwrap_or_else(|| self.span.clone()), &self.name(key), text.into());
@@ -110,7 +110,7 @@ impl<'r, 'a> Section<'r, 'a> {
         self.asked.iter().map(|(key, _)| *key)
     }
 
-    /// One value, read from its text; `None` when it is not there or faulty, which then has been told.
+    /// One value, read from its text; `None` if it is missing or faulty, which has been reported then.
     pub(super) fn one<T, E: Display>(
         &mut self,
         key: &'static str,
@@ -230,7 +230,7 @@ impl<'r, 'a> Section<'r, 'a> {
     ) -> Option<T> {
         let parsed = match value.get_ref() {
             DeValue::String(text) => parse(text),
-            // `ports = 80`, `timing = 3`, `at = 02:30:00`: what they mean is plain.
+            // `ports = 80`, `timing = 3`, `at = 02:30:00`: their meaning is plain.
             DeValue::Integer(number) => parse(&number.to_string()),
             DeValue::Datetime(time) => parse(&time.to_string()),
             other => {

@@ -383,7 +383,7 @@ fn a_machine_that_does_not_fit_is_told() {
     warning: listen [::]:80 is left out: this machine has no IPv6
     warning: an address names the interface eth7, which is not here
     warning: scanner a looks at the feed, which has no source; give [feed] a url, discover or hosts
-    warning: scanner b looks at nobody: all of its targets are excluded
+    warning: scanner b scans no host: all of its targets are excluded
     ");
     let fits = Machine { interfaces: vec!["eth0".to_owned(), "wlan0".to_owned()], ..Machine::default() };
     assert_eq!(check(&file(EVERYTHING), &fits), []);

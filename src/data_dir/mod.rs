@@ -1,9 +1,9 @@
-//! Layer 1: the files in the data directory: to which user they belong, and what keeps this user from them.
+//! Layer 1: the files in the data directory: which user owns them, and what denies this user access.
 //!
-//! Files that hold what is open where are closed to everybody but their owner. So a single `sudo portscan import`
+//! Files that hold what is open where are readable by their owner alone. So a single `sudo portscan import`
 //! in the service's directory would leave a database that the service can never open. [`create_file`] and
-//! [`create_dir`] therefore give what root creates to the owner of the directory around it. What cannot be
-//! opened all the same, [`obstacle`] explains.
+//! [`create_dir`] therefore give what root creates to the owner of the directory around it. If a file cannot
+//! be opened all the same, [`obstacle`] explains why.
 //!
 //! The directory's owner may be another user than root, and may be hostile: nothing here follows a link that
 //! lies in the directory, and only what was created just now is given away.
@@ -28,12 +28,12 @@ use nix::{fcntl::OFlag, unistd::geteuid};
 /// that user to read.
 ///
 /// # Errors
-/// The file exists already, be it as a link that leads nowhere; or it cannot be created.
+/// Fails if the file exists already, even as a dangling link, or cannot be created.
 pub fn create_file(path: &Path, data_dir: &Path) -> io::Result<File> {
     create(path, data_dir, 0o600)
 }
 
-/// As [`create_file`], for others to read, too, where the process's umask lets them.
+/// As [`create_file`], but other users may read the file if the process's umask permits.
 ///
 /// # Errors
 /// As [`create_file`].
@@ -54,7 +54,7 @@ fn create(path: &Path, data_dir: &Path, mode: u32) -> io::Result<File> {
 /// this user is root. One that exists stays as it is.
 ///
 /// # Errors
-/// It cannot be created, or is something else than a directory.
+/// Fails if it cannot be created, or is something other than a directory.
 pub fn create_dir(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -91,17 +91,17 @@ fn give(created: &File, directory: &Path) {
     }
 }
 
-/// The directory that a path is in.
+/// Returns the directory that contains a path.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
-        // The root, which is in itself.
+        // The root contains itself.
         None => path,
     }
 }
 
-/// Whether a directory is another or in it, by whichever links that is said.
+/// Whether a directory is another or lies in it, after links are resolved.
 fn is_within(directory: &Path, other: &Path) -> bool {
     let real = directory.canonicalize().ok().zip(other.canonicalize().ok());
     real.is_some_and(|(directory, other)| directory.starts_with(other))

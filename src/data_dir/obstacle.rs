@@ -1,4 +1,4 @@
-//! What keeps this user from the data directory's files, and the command that mends it.
+//! Explains what denies this user access to the data directory's files, and the command that mends it.
 
 use std::{
     fmt, fs, io,
@@ -13,16 +13,16 @@ use nix::{
 
 use super::parent;
 
-/// How the names of the files begin that this program keeps in its data directory; others may lie there, too.
+/// The prefix of this program's files in its data directory, which may hold other files, too.
 const OURS: [&str; 2] = ["portscan.", "token"];
 
 /// What keeps this user from a file of the data directory.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
-    /// Nothing is there.
+    /// The path does not exist.
     #[error("there is no directory {}; `portscan serve` makes it where it may; is data_dir right?", .0.display())]
     Missing(PathBuf),
-    /// A link that leads nowhere.
+    /// A dangling link.
     #[error(
         "{} is a symbolic link to {}, which does not exist; mount or make what it leads to, or remove the link",
         link.display(), target.display()
@@ -30,7 +30,7 @@ pub enum Obstacle {
     Dangling {
         /// The link.
         link: PathBuf,
-        /// What it says.
+        /// Its target.
         target: PathBuf,
     },
     /// A link where none is followed.
@@ -39,7 +39,7 @@ pub enum Obstacle {
     /// A file where a directory should be.
     #[error("{} is not a directory; move it away, or choose another data_dir", .0.display())]
     NotDirectory(PathBuf),
-    /// The file system takes nothing.
+    /// The file system is read-only.
     #[error(
         "the file system of {} is mounted read-only; mount it for writing (the kernel's log may say why it is not: \
          dmesg)",
@@ -52,13 +52,13 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// Whether another user may well use the files, such as the service that they belong to.
+    /// Whether another user, for example the service that owns them, may well have access to the files.
     pub const fn is_of_permission(&self) -> bool {
         matches!(self, Self::Closed(_))
     }
 }
 
-/// A user of this machine, as files and processes tell it.
+/// A user of this machine, by number and name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Account {
     uid: u32,
@@ -87,10 +87,10 @@ impl fmt::Display for Account {
     }
 }
 
-/// What is closed.
+/// The kind of path that is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A directory on the way to the data directory, in which others have theirs.
+    /// A directory above the data directory, which other users share.
     Around,
     /// The data directory.
     Directory,
@@ -146,7 +146,7 @@ impl fmt::Display for Closed {
         write!(f, "{shown} belongs to {owner}, and this is {me}; run this with sudo or as that user")?;
         let Account { uid, gid, .. } = me;
         match kind {
-            // Others' ways lead through it.
+            // Other users' paths lead through it.
             Kind::Around => Ok(()),
             Kind::Directory => {
                 write!(f, ", or, if {me} is to have it: sudo chown -R {uid}:{gid} {}", quoted(path))
@@ -156,12 +156,12 @@ impl fmt::Display for Closed {
     }
 }
 
-/// The paths as arguments of a command, each after a space.
+/// Formats the paths as arguments of a command, each after a space.
 fn listed(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| format!(" {}", quoted(path))).collect()
 }
 
-/// A path as a shell takes it.
+/// Quotes a path for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
@@ -171,9 +171,9 @@ fn quoted(path: &Path) -> String {
     }
 }
 
-/// What keeps this user from reading these files of a directory, or from writing them and others beside; `None`
-/// where nothing does. Files that are missing keep nobody from anything. Capabilities of a user other than root are
-/// left out of account, so it is what explains a refusal rather than what foresees one.
+/// Returns what keeps this user from reading these files of a directory, or from writing them and others beside them;
+/// `None` if nothing does. Missing files are no obstacle. Capabilities of a user other than root are ignored, so this
+/// explains a refusal rather than predicts one.
 pub fn obstacle(directory: &Path, files: &[&str], writes: bool) -> Option<Obstacle> {
     let around = match fs::metadata(directory) {
         Ok(data) if data.is_dir() => data,
@@ -196,12 +196,12 @@ pub fn obstacle(directory: &Path, files: &[&str], writes: bool) -> Option<Obstac
     })
 }
 
-/// What the system has against using a path so.
+/// Returns why the kernel denies this use of a path, if it does.
 fn refused(path: &Path, needed: AccessFlags, around: &fs::Metadata) -> Option<Obstacle> {
     match access(path, needed) {
         Err(Errno::EROFS) => Some(Obstacle::ReadOnly(path.to_owned())),
         Err(Errno::EACCES | Errno::EPERM) => closed(path, around),
-        // Others are not about who may what; whoever uses the path is told of them.
+        // Other errors are not about permissions; the code that uses the path reports them.
         Ok(()) | Err(_) => None,
     }
 }
@@ -224,7 +224,7 @@ fn closed_as(kind: Kind, path: &Path, data: &fs::Metadata, around: &fs::Metadata
     }))
 }
 
-/// Why a directory is not even seen: the first thing on the way to it that is not as it should be.
+/// Explains why a directory is not even visible: the first component of its path that is wrong.
 fn unreached(directory: &Path, kind: io::ErrorKind) -> Option<Obstacle> {
     let (seen, data) = last_seen(directory, MOST_LINKS)?;
     match kind {
@@ -242,7 +242,7 @@ fn unreached(directory: &Path, kind: io::ErrorKind) -> Option<Obstacle> {
 /// The most links that are followed to find what is in the way, as the kernel does (`path_resolution(7)`).
 const MOST_LINKS: u8 = 40;
 
-/// The last thing on the way to a path that can be looked at; a link only if nothing is known of its target.
+/// Returns the last component of a path with readable metadata; a link only if its target is unknown.
 fn last_seen(path: &Path, links: u8) -> Option<(PathBuf, fs::Metadata)> {
     let ways = path.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
     let (seen, data) = ways.filter_map(|path| Some((path, fs::symlink_metadata(path).ok()?))).next()?;
@@ -255,7 +255,7 @@ fn last_seen(path: &Path, links: u8) -> Option<(PathBuf, fs::Metadata)> {
     behind().or_else(|| Some((seen.to_owned(), data)))
 }
 
-/// This program's files beside one, and itself, that belong to this user.
+/// Returns this program's files beside one, and itself, that belong to this user.
 fn alike(path: &Path, uid: u32) -> Vec<PathBuf> {
     let mut alike = ours(parent(path), |owner| owner == uid);
     if !alike.iter().any(|other| other == path) {
@@ -265,13 +265,13 @@ fn alike(path: &Path, uid: u32) -> Vec<PathBuf> {
     alike
 }
 
-/// This program's files in a directory whose owner is meant.
+/// Returns this program's files in a directory whose owner satisfies `is_meant`.
 fn ours(directory: &Path, is_meant: impl Fn(u32) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let is_ours = |entry: &fs::DirEntry| {
         let name = entry.file_name();
         OURS.iter().any(|begin| name.as_encoded_bytes().starts_with(begin.as_bytes()))
-            // Of the entry itself: what a link leads to is not for us to give away.
+            // The owner of the entry itself: a link's target is not ours to give away.
             && entry.metadata().is_ok_and(|data| data.is_file() && is_meant(data.uid()))
     };
     let mut found: Vec<_> = entries.filter(is_ours).map(|entry| entry.path()).collect();
@@ -279,8 +279,8 @@ fn ours(directory: &Path, is_meant: impl Fn(u32) -> bool) -> Vec<PathBuf> {
     found
 }
 
-/// The files of this program that another user than the directory's owner has, as root's commands of earlier
-/// versions left them: a sentence with what mends it, or `None` where there are none.
+/// Describes this program's files that do not belong to the directory's owner, as root's commands of earlier versions
+/// left them, with the command that mends it; `None` if there are no such files.
 pub fn strangers(directory: &Path) -> Option<String> {
     let around = fs::metadata(directory).ok()?;
     let files = ours(directory, |owner| owner != around.uid());
@@ -320,9 +320,9 @@ mod tests {
         }
     }
 
-    /// Who is who is told by name and number, and the command mends what is told.
+    /// Users are shown by name and number, and the command mends what the message reports.
     #[test]
-    fn the_command_gives_the_file_to_whom_it_should_belong() {
+    fn the_command_gives_the_file_to_its_rightful_owner() {
         let alice = account(1000, Some("alice"));
         let roots = closed_file();
         assert_eq!(
@@ -330,7 +330,7 @@ mod tests {
             "/d/portscan.db belongs to root (uid 0), but its directory to uid 998, and this is uid 998; give it back \
              with: sudo chown 998:999 /d/portscan.db '/d/it'\\''s.lock'"
         );
-        // Whoever else is kept out: the files are the service's, not the passer-by's.
+        // Another user is denied access: the files are the service's, not the passer-by's.
         let passer_by = Closed { me: alice.clone(), ..closed_file() };
         assert!(
             passer_by.to_string().contains("this is alice (uid 1000); give it back with: sudo chown 998:999")
@@ -349,7 +349,7 @@ mod tests {
             "/d belongs to portscan (uid 998), and this is alice (uid 1000); run this with sudo or as that user, or, \
              if alice (uid 1000) is to have it: sudo chown -R 1000:1001 /d"
         );
-        // /var/lib/private, say, is nobody's to take.
+        // No user may take over /var/lib/private, for example.
         let around = Closed { kind: Kind::Around, ..directory };
         assert!(around.to_string().ends_with("run this with sudo or as that user"), "{around}");
     }

@@ -1,8 +1,8 @@
-//! Asks by ARP (RFC 826): one broadcast for each address, the answers to ourselves alone.
+//! Sends ARP requests (RFC 826), one broadcast for each address, and reads the replies to this machine.
 //!
-//! A packet socket that is bound to ARP on one interface: the kernel hands over no other frame, and nothing
-//! that is for others. The channel of the `pnet` crate would have it all, each frame of a scan included. We answer nothing
-//! here: for our own addresses the kernel does.
+//! A packet socket bound to ARP on one interface: the kernel delivers no other frame, and none that is addressed to
+//! other stations. The channel of the `pnet` crate would receive every frame, those of a scan included. This module
+//! sends no replies: the kernel answers for this machine's addresses.
 
 use std::{
     io,
@@ -30,24 +30,24 @@ use crate::model::Mac;
 const ETHERNET: usize = EthernetPacket::minimum_packet_size();
 const LENGTH: usize = ETHERNET + ArpPacket::minimum_packet_size();
 
-/// Most frames taken at once: a flood of them must not keep everything else waiting.
+/// The most frames read in one go: a flood of them must not delay everything else.
 const MOST: usize = 64;
 
-/// A packet socket for ARP. To be used within a tokio runtime.
+/// A packet socket for ARP. Requires a tokio runtime.
 #[derive(Debug)]
 pub struct ArpSocket {
-    /// Not UDP at all: tokio's type for whatever is waited for, and read by recv(2) and written by send(2). Its
-    /// `AsyncFd`, made for others, can only be had with unsafe code.
+    /// Not a UDP socket: tokio's type for a descriptor that is polled, read by recv(2) and written by send(2). Tokio's
+    /// `AsyncFd`, which is meant for this, requires unsafe code.
     socket: UdpSocket,
     lan: Lan,
 }
 
 impl ArpSocket {
-    /// Opens one on this interface.
+    /// Opens a socket on this interface.
     ///
     /// # Errors
-    /// `PermissionDenied` without `CAP_NET_RAW` (packet(7)), and where the unit's `RestrictAddressFamilies=` leaves
-    /// out `AF_PACKET`, for which the kernel knows no such family; else the interface is gone, or no descriptor is left.
+    /// `PermissionDenied` without `CAP_NET_RAW` (packet(7)), and where the unit's `RestrictAddressFamilies=` leaves out
+    /// `AF_PACKET`, for which the kernel knows no such family; else the interface is gone, or no descriptor is left.
     pub fn open(lan: &Lan) -> io::Result<Self> {
         let protocol = Protocol::from(i32::from(EtherTypes::Arp.0.to_be()));
         let socket =
@@ -64,7 +64,7 @@ impl ArpSocket {
 impl Asker for ArpSocket {
     fn ask(&mut self, address: Ipv4Addr) -> io::Result<()> {
         let Some(own) = self.lan.own_address(address) else { return Ok(()) };
-        // Not by tokio, which sends nothing before it has seen that there is room.
+        // Not through tokio, which sends nothing before it has seen that the socket is writable.
         let frame = question(self.lan.mac, own, address);
         match send(self.socket.as_raw_fd(), &frame, MsgFlags::MSG_DONTWAIT).map_err(io::Error::from) {
             Err(error) if !is_passing(&error) => Err(error),
@@ -88,8 +88,8 @@ impl Asker for ArpSocket {
     }
 }
 
-/// "Who has `asked`? Tell `own`." With our own address in it: without one (RFC 5227's probe) some stations would
-/// take us for a newcomer to their address and defend it, others would not answer.
+/// Builds an ARP request for `asked` from `own`. It carries our own address: without one (RFC 5227's probe) some
+/// stations would take this machine for a newcomer to their address and defend it, others would not answer.
 fn question(mac: Mac, own: Ipv4Addr, asked: Ipv4Addr) -> [u8; LENGTH] {
     let mut frame = [0; LENGTH];
     let (head, body) = frame.split_at_mut(ETHERNET);
@@ -111,8 +111,8 @@ fn question(mac: Mac, own: Ipv4Addr, asked: Ipv4Addr) -> [u8; LENGTH] {
     frame
 }
 
-/// An answer to one of our questions, as far as a frame can tell: a reply, to our MAC and to an address of ours,
-/// by one station that is not ourselves.
+/// Reads a reply to one of our requests, as far as a frame shows it: a reply to our MAC and one of our addresses, sent
+/// by a single station other than this machine.
 fn read(frame: &[u8], lan: &Lan) -> Option<Answer> {
     let ethernet = EthernetPacket::new(frame)?;
     let arp = ArpPacket::new(frame.get(ETHERNET..)?)?;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_tells_who_and_where() {
+    fn reads_the_mac_and_the_address_of_a_reply() {
         let answer = Answer { address: [10, 0, 0, 7].into(), mac: Mac::new(OTHER), is_relayed: false };
         assert_eq!(read(&reply(), &lan()), Some(answer));
         let mut relayed = reply();

@@ -1,4 +1,4 @@
-//! How to find out who has an address, whichever way is open to us.
+//! How to find out which station has an address, by whichever method this process may use.
 
 use std::{io, net::Ipv4Addr};
 
@@ -7,25 +7,25 @@ use crate::model::Mac;
 /// "I have this address."
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Whose.
+    /// The address that was asked for.
     pub address: Ipv4Addr,
-    /// Who says so; one station's.
+    /// The MAC that the reply gives for it; a single station's.
     pub mac: Mac,
-    /// The frame came from another station than the one that it speaks of: repeaters and clusters do that, and
-    /// so do forgers. It counts where nobody says so better.
+    /// The frame's sender is not the station that it reports: repeaters and clusters do that, and so do forgers. It
+    /// counts only where no direct reply arrives.
     pub is_relayed: bool,
 }
 
-/// Asks addresses who has them.
+/// Asks which station has an address.
 pub trait Asker: Send {
-    /// Asks one. A machine that is short of buffers may keep it to itself: whoever is silent is asked again.
+    /// Sends one question. A machine that is short of buffers may drop it: a silent address is asked again.
     ///
     /// # Errors
     /// The interface is gone, or down.
     fn ask(&mut self, address: Ipv4Addr) -> io::Result<()>;
 
-    /// Waits for answers. They may be to nobody's question: whoever asked knows. May be dropped at any time
-    /// without losing one.
+    /// Waits for answers. Some may match no question; the caller knows what it asked. Dropping the future at any time
+    /// loses no answer.
     ///
     /// # Errors
     /// As [`Asker::ask`].

@@ -1,7 +1,7 @@
 //! Makes connects by the thousand: the engine's [`Prober`] over ordinary sockets, without privileges.
 //!
-//! A few threads, one epoll loop each, and no task, timer or registration object per probe: on a Pi what a
-//! probe costs beside the kernel's own work is what bounds the rate. System calls of a refused probe: two
+//! A few threads, one epoll loop each, and no task, timer or registration object per probe: on a Pi the
+//! rate is bounded by a probe's cost beyond the kernel's own work. System calls of a refused probe: two
 //! `connect`s, one to ask and one for the answer, and its share of an `epoll_wait`; a socket is opened and
 //! closed only for those that are accepted or silent. Memory of a probe in flight: about 120 bytes here, 2-3 kB
 //! in the kernel.
@@ -27,13 +27,13 @@ use crate::{
     net::LinkWatch,
 };
 
-/// Most probes handed to a thread at once. Between two such portions it looks after its sockets, so that a
-/// large batch neither delays the time at which an answer is seen nor stays on one core.
+/// The most probes passed to a thread at once. Between two such portions it serves its sockets, so that a large batch
+/// neither delays the detection of answers nor stays on one core.
 const PORTION: usize = 32;
 
 /// Probes with non-blocking TCP connects on threads of its own.
 ///
-/// A connection that comes about is reset at once, without a byte written: some devices print what they are
+/// An established connection is reset at once, without a byte written: some devices print what they are
 /// sent (ports 9100-9107 and 515), and small ones run out of memory for connections that linger. The number
 /// of sockets open is the engine's to bound. Dropping the prober closes them all and joins the threads.
 pub struct ConnectProber {
@@ -53,7 +53,7 @@ impl ConnectProber {
     /// Starts this many threads; one per core is right.
     ///
     /// # Errors
-    /// No descriptor or no thread is to be had.
+    /// Fails if no descriptor or no thread is available.
     pub fn start(threads: NonZeroUsize, clock: SystemClock) -> io::Result<Self> {
         let (sender, replies) = unbounded_channel();
         // Filled one by one, so that those already started are joined when a later one fails.
@@ -71,7 +71,7 @@ impl ConnectProber {
         Ok(prober)
     }
 
-    /// What it knows of this machine's links.
+    /// Returns the watch on this machine's links.
     pub fn links(&self) -> &LinkWatch {
         &self.links
     }

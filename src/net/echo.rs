@@ -1,8 +1,9 @@
-//! Asks without privileges: an ICMP echo request makes the kernel ask which MAC has the address, and its table tells.
+//! Asks without privileges: an ICMP echo request makes the kernel resolve the MAC at the address; its table then has
+//! it.
 //!
-//! What was tried and does not serve: a datagram socket that is connected sends nothing, and the kernel asks nothing;
-//! nor does it for `MSG_PROBE`, or for a packet that is too large to be sent. A SYN waits in the kernel for the answer
-//! and leaves even when its socket is closed meanwhile, and an empty datagram would be delivered to a port. Entries of
+//! Alternatives that do not work: connecting a datagram socket sends nothing, so the kernel resolves nothing; the same
+//! holds for `MSG_PROBE`, and for a packet that is too large to be sent. A SYN waits in the kernel for the answer
+//! and leaves even if its socket has been closed, and an empty datagram would be delivered to a port. Entries of
 //! the table that the kernel verifies by itself (`NTF_USE`) take `CAP_NET_ADMIN`.
 
 use std::{
@@ -47,7 +48,7 @@ pub(super) struct Echo {
 }
 
 impl Echo {
-    /// Opens one.
+    /// Opens a socket.
     ///
     /// # Errors
     /// `PermissionDenied` where this process's group is outside of `net.ipv4.ping_group_range` (icmp(7)); else the
@@ -69,7 +70,7 @@ impl Echo {
     /// The interface is gone or down, or this machine's firewall forbids it.
     pub(super) fn ask(&self) -> io::Result<()> {
         match send(&self.socket, self.to) {
-            // What the kernel found out of the neighbour meanwhile is read in its table.
+            // Errors about the neighbour are ignored: its table shows what the kernel found.
             Err(error) if !is_passing(&error) && error.kind() != io::ErrorKind::HostUnreachable => Err(error),
             _ => Ok(()),
         }
@@ -89,7 +90,7 @@ impl Echo {
     }
 
     /// Whether the kernel still has an older answer, which it verifies: 5 s after the first packet it asks the old MAC,
-    /// three times, and only then everybody (arp(7)).
+    /// three times, and only then broadcasts (arp(7)).
     ///
     /// # Errors
     /// The table cannot be read.

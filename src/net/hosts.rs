@@ -1,10 +1,10 @@
-//! The machine's own list of names, hosts(5).
+//! Reads the machine's own list of names, hosts(5).
 
 use std::path::Path;
 
 use crate::model::{Address, ascii_name};
 
-/// Where it is.
+/// The file's path.
 const HOSTS: &str = "/etc/hosts";
 
 /// The addresses that the owner of this machine gave a name, in the file's order; none if there is no such file.

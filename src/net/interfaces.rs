@@ -1,4 +1,4 @@
-//! This machine's network interfaces as getifaddrs(3) lists them, for all that ask: [`Links`](super::Links),
+//! This machine's network interfaces as getifaddrs(3) lists them, for [`Links`](super::Links),
 //! [`Lan`](super::Lan) and mDNS.
 //!
 //! `watch` reads its own by netlink: only there is the count of carrier changes.
@@ -14,7 +14,7 @@ use nix::{
 
 use crate::model::Mac;
 
-/// What the kernel says of one interface, up or down.
+/// The kernel's data on one interface, up or down.
 #[derive(Debug)]
 pub(super) struct NetworkInterface {
     pub(super) name: String,

@@ -15,7 +15,7 @@ use crate::model::Mac;
 /// An Ethernet (or wireless) interface that is up and has an IPv4 address.
 #[derive(Clone, Debug)]
 pub struct Lan {
-    /// Its name.
+    /// The interface's name.
     pub interface: String,
     /// The kernel's number of it.
     pub index: u32,
@@ -27,15 +27,15 @@ pub struct Lan {
     pub(super) link: LinkAddr,
 }
 
-/// Why an interface is none, or not now.
+/// Why an interface is no LAN, or not at present.
 #[derive(Debug, thiserror::Error)]
 pub enum LanError {
-    /// Nothing has this name.
+    /// No interface has this name.
     #[error("there is no interface {name}; there are {}", .there.join(", "))]
     Absent {
         /// The name.
         name: String,
-        /// The names that there are.
+        /// The names that exist.
         there: Vec<String>,
     },
     /// Switched off.
@@ -45,12 +45,12 @@ pub enum LanError {
     #[error("{0} has no carrier; is its cable plugged in, its wireless network in reach?")]
     NoCarrier(String),
     /// A loopback, a tunnel: hosts there have no MAC.
-    #[error("{0} is no Ethernet, so nobody can be asked for a MAC there; name the interface of the LAN")]
+    #[error("{0} is no Ethernet, so hosts there have no MAC to ask for; name the interface of the LAN")]
     NotEthernet(String),
     /// Nothing was configured, or DHCP has not answered yet.
     #[error("{0} has no IPv4 address; has DHCP given it one?")]
     NoAddress(String),
-    /// The kernel does not tell.
+    /// The kernel's list cannot be read.
     #[error("this machine's network interfaces cannot be read ({0})")]
     Unreadable(#[from] io::Error),
 }
@@ -62,10 +62,10 @@ const ETHERNET: u16 = 1;
 const MOST_BYTES: u64 = 1 << 20;
 
 impl Lan {
-    /// The interface of this name, as it is now.
+    /// Reads the interface of this name in its present state.
     ///
     /// # Errors
-    /// It is not there, or not ready.
+    /// Fails if the interface is missing or not ready.
     pub fn of(name: &str) -> Result<Self, LanError> {
         let mut all = interfaces::read()?;
         match all.iter().position(|interface| interface.name == name) {
@@ -77,7 +77,7 @@ impl Lan {
         }
     }
 
-    /// The interface on which an owner who named none most likely wants devices to be looked for.
+    /// Returns the most likely interface for discovery, for an owner who has named none.
     pub fn likeliest() -> Option<String> {
         let ready = interfaces::read().ok()?.into_iter().filter_map(|found| Self::ready(found).ok());
         let default = default_route();
@@ -90,7 +90,7 @@ impl Lan {
         likeliest(candidates.collect())
     }
 
-    /// Our own address in the subnet that this one is in.
+    /// Returns our own address in the subnet of this one.
     pub fn own_address(&self, towards: Ipv4Addr) -> Option<Ipv4Addr> {
         self.nets.iter().find(|net| net.contains(&towards)).map(Ipv4Net::addr)
     }
@@ -125,7 +125,7 @@ impl Lan {
     }
 }
 
-/// The interface of the default route.
+/// Finds the interface of the default route.
 fn default_route() -> Option<String> {
     let table = File::open("/proc/thread-self/net/route").ok()?;
     route_of(BufReader::new(table.take(MOST_BYTES)))
@@ -149,7 +149,7 @@ struct Candidate {
     is_default: bool,
 }
 
-/// Hardware before what containers and virtual machines are given, then what leads to the rest of the world,
+/// Prefers hardware to the interfaces of containers and virtual machines, then the interface of the default route,
 /// then the first.
 fn likeliest(candidates: Vec<Candidate>) -> Option<String> {
     let best = candidates.into_iter().min_by_key(|candidate| (!candidate.is_real, !candidate.is_default));

@@ -1,4 +1,4 @@
-//! What this machine allows: read at start, and again and again where it changes.
+//! What this machine allows: read at start, and repeatedly where it changes.
 //!
 //! | bound | read from | what it bounds |
 //! |---|---|---|
@@ -32,16 +32,15 @@ pub struct Limits {
 }
 
 /// The kernel's connection table, in connections. It sees all that this machine sends, the loopback included.
-/// That of a router on the way, which we cannot see, is spared only as far as it is no smaller.
+/// A router's table on the way is invisible from here; it is spared only if it is no smaller than this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conntrack {
-    /// Most it holds; beyond, it drops everybody's new connections.
+    /// The most that it holds; beyond that the kernel drops every new connection.
     pub max: u32,
-    /// In it now.
+    /// The number in it now.
     pub count: u32,
-    /// How long it keeps a connect that nothing answers, in seconds
-    /// (`nf_conntrack_tcp_timeout_syn_sent`, 120). One that is answered is kept for ten
-    /// (`nf_conntrack_tcp_timeout_close`).
+    /// How long it keeps an unanswered connect, in seconds (`nf_conntrack_tcp_timeout_syn_sent`, 120). An answered one
+    /// is kept for ten (`nf_conntrack_tcp_timeout_close`).
     pub silence: u32,
 }
 
@@ -49,13 +48,13 @@ pub struct Conntrack {
 /// 12 MB of kernel memory.
 const MOST_IN_FLIGHT: u32 = 4096;
 
-/// More clients than this at once are served one after the other.
+/// The most clients served at once; further ones wait.
 const MOST_CONNECTIONS: u32 = 256;
 
 /// The part of the descriptors that clients may take, as a divisor: a flood of connections must not stop scanning.
 const CONNECTIONS_PART: u32 = 4;
 
-/// Descriptors for all else: the database, event loops, sweeps, look-ups and logs. Some 25 are always open.
+/// Descriptors for everything else: the database, event loops, sweeps, look-ups and logs. Some 25 are always open.
 const OTHERS: u32 = 64;
 
 /// The part of the descriptors that is for all else where they are few, as a divisor.
@@ -64,12 +63,12 @@ const OTHERS_PART: u32 = 2;
 /// The part of the connection table that probes under way may take, as a divisor.
 const IN_FLIGHT_PART: u32 = 8;
 
-/// However small the connection table: a scan in trickles is better than none.
+/// The least, however small the connection table: a slow scan is better than none.
 const LEAST_IN_FLIGHT: u32 = 16;
 const LEAST_SILENT: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
 
 /// The part of the connection table that is left to others, as a divisor. Once it is in use the kernel may drop
-/// a SYN before it is on the wire, and tells nobody: silence means nothing until others leave.
+/// a SYN before it is on the wire, and reports nothing: silence means nothing until other entries expire.
 const RESERVE_PART: u32 = 16;
 
 impl Limits {
@@ -77,15 +76,15 @@ impl Limits {
     /// `select`) and reads the rest.
     ///
     /// # Errors
-    /// The limit of descriptors cannot be read; /proc missing is none, defaults stand in for it.
+    /// Fails if the limit of descriptors cannot be read. A missing /proc is no error; defaults replace it.
     pub fn raise_and_read() -> io::Result<Self> {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        // Refused in some sandboxes; the soft limit then holds.
+        // Refused in some sandboxes; the soft limit then applies.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         Self::read()
     }
 
-    /// Reads them as they are.
+    /// Reads the limits without changing them.
     ///
     /// # Errors
     /// As [`Limits::raise_and_read`].
@@ -100,20 +99,20 @@ impl Limits {
         })
     }
 
-    /// How many clients may be connected to us at once, at least one.
+    /// Returns how many clients may be connected at once, at least one.
     pub fn connections(&self) -> usize {
         usize::try_from(self.shares().0).unwrap_or(usize::MAX).max(1)
     }
 
-    /// The descriptors for clients' connections and for probes. What is left for all else is promised to neither:
-    /// a look at a device that cannot ask the kernel who answered there has nothing to store.
+    /// Returns the descriptors for clients' connections and for probes. The rest is reserved for everything else: the
+    /// scan of a device that cannot ask the kernel which MAC answered there has nothing to store.
     fn shares(&self) -> (u32, u32) {
         let connections = MOST_CONNECTIONS.min(self.descriptors / CONNECTIONS_PART);
         let others = OTHERS.min(self.descriptors / OTHERS_PART);
         (connections, self.descriptors - connections - others)
     }
 
-    /// What the engine may use of them.
+    /// Returns the part of these limits that the engine may use.
     ///
     /// A quarter of a small limit of descriptors is for probes (`ulimit -n 64` gives 16 sockets). Probes that nothing
     /// answers fill at most half of what is free in the connection table. Read anew while they do, their own
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn are_told_in_a_line() {
+    fn are_described_in_one_line() {
         let table = Conntrack { max: 65_536, count: 500, silence: 120 };
         let limits =
             |conntrack| Limits { descriptors: 1024, local_ports: 32_768..=60_999, conntrack, cores: 4 };

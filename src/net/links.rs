@@ -1,4 +1,4 @@
-//! This machine's interfaces and subnets: how a host is reached.
+//! This machine's interfaces and subnets, which determine how a host is reached.
 
 use std::{io, net::IpAddr};
 
@@ -24,7 +24,7 @@ struct Interface {
     name: String,
     mac: Option<Mac>,
     /// Whether it asks for the MAC at an address before it sends there (ARP, neighbour discovery). Tunnels and
-    /// point-to-point links do not, so their silence says nothing of the host.
+    /// point-to-point links do not, so their silence says nothing about the host.
     resolves: bool,
     /// Own addresses, each with the subnet it is in.
     nets: Vec<IpNet>,
@@ -45,7 +45,7 @@ impl Links {
     /// Reads them from the kernel.
     ///
     /// # Errors
-    /// They cannot be read, for want of descriptors or memory mostly.
+    /// Fails if they cannot be read, mostly for lack of descriptors or memory.
     pub fn read() -> io::Result<Self> {
         Self::of(interfaces::read().unwrap_or_default())
     }
@@ -61,7 +61,7 @@ impl Links {
         Ok(Self { interfaces: interfaces.into_iter().filter_map(Interface::of).collect(), own })
     }
 
-    /// How a host is reached.
+    /// Returns how a host is reached.
     pub fn link_of(&self, address: &Address) -> Link {
         if address.is_loopback() || self.owner(address).is_some() {
             return Link::Local;
@@ -113,7 +113,8 @@ impl Links {
         }
     }
 
-    /// The hardware address behind one of this machine's own addresses; the neighbour table has none.
+    /// Returns the hardware address behind one of this machine's own addresses; the neighbour table has no entry for
+    /// it.
     pub fn own_mac(&self, address: &Address) -> Option<Mac> {
         self.owner(address)?.mac
     }
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_how_a_host_is_reached() {
+    fn returns_how_a_host_is_reached() {
         for (text, link) in [
             ("127.0.0.9", Link::Local),
             ("::1", Link::Local),

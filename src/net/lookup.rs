@@ -1,4 +1,4 @@
-//! Names to addresses, by the system's resolver: /etc/hosts, DNS, and mDNS where nss-mdns is installed.
+//! Resolves names to addresses by the system's resolver: /etc/hosts, DNS, and mDNS where nss-mdns is installed.
 
 use std::{
     future::Future,
@@ -16,15 +16,15 @@ use crate::{
     resolve::{Resolve, ResolveError, Resolving},
 };
 
-/// Longest wait for an answer. The system's own patience can be half a minute (resolv.conf(5)); the thread
-/// that asks goes on without us.
+/// The longest wait for an answer. The system's own time-out can be half a minute (resolv.conf(5)); the thread
+/// of the query runs on after ours.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Threads that one resolver has asking at once, those included that nobody waits for any more: whoever may
-/// ask for names cannot take all the threads that there are for what blocks.
+/// Threads that one resolver may occupy at once, abandoned look-ups included: a client that may look names up
+/// cannot take all threads of the blocking pool.
 const AT_ONCE: usize = 8;
 
-/// The system's resolver (getaddrinfo). To be used within a tokio runtime. Its clones share their threads;
+/// The system's resolver (getaddrinfo). Requires a tokio runtime. Its clones share their threads;
 /// look-ups beyond those wait, within their time.
 #[derive(Clone, Debug)]
 pub struct SystemResolver {
@@ -38,7 +38,8 @@ impl Default for SystemResolver {
 }
 
 impl SystemResolver {
-    /// Asks on a thread, as soon as one of ours is free. It is taken until it is back, not until we give up.
+    /// Runs a query on a thread, as soon as one of ours is free. The thread is occupied until the query returns, not
+    /// until its caller gives up.
     pub(super) async fn ask<A>(&self, ask: impl FnOnce() -> io::Result<A> + Send + 'static) -> io::Result<A>
     where
         A: Send + 'static,
@@ -72,7 +73,7 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// The answer to a look-up, in time, in order, without repetitions.
+/// Awaits the answer to a look-up: within the time limit, in order, without repetitions.
 async fn bounded<A>(
     name: &str,
     answer: impl Future<Output = io::Result<A>>,
@@ -128,7 +129,7 @@ mod tests {
     async fn asks_the_system() {
         let found = SystemResolver::default().resolve("localhost").await.unwrap();
         assert!(found.iter().all(Address::is_loopback) && !found.is_empty(), "{found:?}");
-        // Refused by the resolver itself, without asking anybody.
+        // Refused by the resolver itself, without a query.
         let name = "no\0name";
         assert_eq!(
             SystemResolver::default().resolve(name).await,
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_no_name_server_can_know_is_told_as_it_was_typed() {
+    async fn shows_an_impossible_name_as_it_was_typed() {
         let name = "☕.invalid";
         assert_eq!(
             SystemResolver::default().resolve(name).await,
@@ -159,11 +160,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_does_not_make_room_for_another() {
+    async fn an_abandoned_look_up_still_occupies_its_thread() {
         let resolver = SystemResolver::default();
         let (hang_up, ends) = (0..AT_ONCE).map(|_| channel::<()>()).unzip::<_, _, Vec<_>, Vec<_>>();
         for end in ends {
-            // Hangs as a silent name server makes getaddrinfo hang; whoever asked is gone at once.
+            // Hangs as a silent name server makes getaddrinfo hang; the caller is gone at once.
             let hanging = resolver.ask(move || Ok(end.recv().is_ok()));
             assert!(hanging.now_or_never().is_none());
         }

@@ -1,10 +1,10 @@
-//! How much memory this process takes, and how much the machine has left.
+//! Reads this process's memory use, and the memory that the machine has left.
 
 use std::fs;
 
 use crate::model::MemoryFacts;
 
-/// Reads it from `/proc/self/status` and `/proc/meminfo` (proc(5)); `None` where that does not tell.
+/// Reads both from `/proc/self/status` and `/proc/meminfo` (proc(5)); `None` if they are missing there.
 pub fn memory() -> Option<MemoryFacts> {
     let (status, machine) = (fs::read_to_string("/proc/self/status"), fs::read_to_string("/proc/meminfo"));
     facts(&status.ok()?, &machine.ok()?)
@@ -19,7 +19,7 @@ fn facts(status: &str, machine: &str) -> Option<MemoryFacts> {
     })
 }
 
-/// Of a line such as `VmRSS: 7012 kB`, whose kB are 1,024 bytes.
+/// Reads a line like `VmRSS: 7012 kB`, where a kB is 1,024 bytes.
 fn bytes(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)

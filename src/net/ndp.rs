@@ -1,7 +1,7 @@
-//! Asks by neighbour solicitation (RFC 4861): one multicast for an IPv6 address, the answers to ourselves alone.
+//! Sends neighbour solicitations (RFC 4861), one multicast for an IPv6 address, and reads the replies to this machine.
 //!
-//! A raw ICMP socket of IPv6 that is bound to our own address on one interface. Our question leaves the kernel's own table
-//! as it is: the answer is read here, and an entry is made when the first packet needs one.
+//! A raw ICMP socket of IPv6 that is bound to our own address on one interface. Our question leaves the kernel's own
+//! table as it is: the answer is read here, and an entry is made when the first packet needs one.
 
 use std::{
     io,
@@ -27,23 +27,23 @@ const ADVERTISEMENT: u8 = 136;
 const SOURCE_MAC: u8 = 1;
 const TARGET_MAC: u8 = 2;
 
-/// The flag of an advertisement that answers a question, rather than telling everybody.
+/// The flag of a solicited advertisement, as opposed to one sent to all nodes.
 const IS_ANSWER: u8 = 0x40;
 
 /// Octets of either message before its options, and of an option with a MAC. Options count in units of eight.
 const HEAD: usize = 24;
 const OPTION: usize = 8;
 
-/// RFC 4861, 7.1: a router would have made it less, so what arrives with all of it comes from this link.
+/// RFC 4861, 7.1: a router would have decremented it, so a message with the full value comes from this link.
 const HOPS: u8 = 255;
 
 /// Longer than any advertisement with a MAC; what follows is cut off.
 const LONGEST: usize = 256;
 
-/// A raw socket that asks for one address. To be used within a tokio runtime.
+/// A raw socket that asks for one address. Requires a tokio runtime.
 #[derive(Debug)]
 pub(super) struct NdpSocket {
-    /// Not UDP at all: tokio's type for whatever is waited for, as in [`ArpSocket`](super::ArpSocket).
+    /// Not a UDP socket: tokio's type for a descriptor that is polled, as in [`ArpSocket`](super::ArpSocket).
     socket: UdpSocket,
     asked: Ipv6Addr,
     mac: Mac,
@@ -68,7 +68,7 @@ impl NdpSocket {
         Ok(Self { socket, asked, mac, index })
     }
 
-    /// Asks. A machine that is short of buffers may keep the question to itself.
+    /// Sends the question. A machine that is short of buffers may drop it.
     ///
     /// # Errors
     /// The interface is gone or down, or this machine's firewall forbids it.
@@ -95,7 +95,7 @@ impl NdpSocket {
         }
     }
 
-    /// Takes one message; what is no answer gives `None`.
+    /// Reads one message; returns `None` if it is no answer.
     fn receive(&self) -> io::Result<Option<Mac>> {
         let mut message = [0; LONGEST];
         let mut space = cmsg_space!(c_int);
@@ -119,7 +119,7 @@ fn solicited_node(asked: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
 }
 
-/// "Which MAC has `asked`? Answer to `mac`." The kernel fills in the checksum.
+/// Builds a solicitation for `asked`, to be answered to `mac`. The kernel fills in the checksum.
 fn question(mac: Mac, asked: Ipv6Addr) -> [u8; HEAD + OPTION] {
     let mut message = [0; HEAD + OPTION];
     message[0] = SOLICITATION;
@@ -129,7 +129,7 @@ fn question(mac: Mac, asked: Ipv6Addr) -> [u8; HEAD + OPTION] {
     message
 }
 
-/// The MAC that an answer about this address names.
+/// Returns the MAC in an answer about this address.
 fn read(message: &[u8], asked: Ipv6Addr) -> Option<Mac> {
     let [kind, code, _, _, flags, ..] = *message else { return None };
     let is_answer = kind == ADVERTISEMENT && code == 0 && flags & IS_ANSWER != 0;
@@ -187,7 +187,7 @@ mod tests {
         for (at, octet, why) in [
             (0, 134, "a router's advertisement"),
             (1, 1, "an unknown code"),
-            (4, 0x20, "told to everybody"),
+            (4, 0x20, "unsolicited"),
             (23, 1, "about another address"),
             (HEAD, 1, "another option"),
             (HEAD + 1, 0, "an option without a length"),

@@ -1,6 +1,6 @@
-//! Whose hardware address answers at a neighbour's address, as the kernel found out itself.
+//! Reads which hardware address answers at a neighbour's address, from the kernel's own table.
 //!
-//! By netlink, for only it tells of IPv6.
+//! By netlink, because only netlink covers IPv6.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use nix::{
 use super::netlink::{Netlink, Scope, address, attributes};
 use crate::model::{Address, Mac};
 
-/// One that has been found, and was not found missing since.
+/// A neighbour that has answered, and has not failed to answer since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbour {
     /// Its address.
@@ -39,7 +39,7 @@ struct Entry {
     state: u16,
 }
 
-/// Which of the kernel's tables.
+/// One of the kernel's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// Filled by ARP.
@@ -48,19 +48,19 @@ pub enum Family {
     Ipv6,
 }
 
-/// `gc_thresh3` of arp(7) bounds the table, by default to 1,024; whoever has raised it further has more to read.
+/// `gc_thresh3` of arp(7) bounds the table, by default to 1,024; an owner may have raised it further.
 const MOST: usize = 1 << 16;
 
 /// linux/neighbour.h: permanent, static or reachable.
 const CONFIRMED: u16 = libc::NUD_PERMANENT | libc::NUD_NOARP | libc::NUD_REACHABLE;
 
-/// Those, or was reachable and is being asked again.
+/// The states above, or was reachable and is being verified.
 const VALID: u16 = CONFIRMED | libc::NUD_STALE | libc::NUD_DELAY | libc::NUD_PROBE;
 
 /// Octets of `struct ndmsg`.
 const ENTRY: usize = 12;
 
-/// What the kernel knows of the neighbour at this address; this machine's own addresses have no entry
+/// Returns the kernel's entry for the neighbour at this address; this machine's own addresses have no entry
 /// ([`Links::own_mac`](super::Links::own_mac) knows their MACs). A link-local address is looked for on the interface
 /// that it names, and nowhere if it names none.
 ///
@@ -92,7 +92,7 @@ pub(super) fn has_answered(ip: Ipv6Addr, index: u32) -> io::Result<bool> {
     Ok(entries.iter().find(is_it).is_some_and(|entry| entry.state & VALID != 0))
 }
 
-/// All that the kernel of the calling thread's network namespace knows. Asks nobody else.
+/// Returns every entry of the calling thread's network namespace. Sends nothing to the network.
 ///
 /// # Errors
 /// The table cannot be read.
@@ -121,7 +121,7 @@ fn take(kind: u16, body: &[u8], found: &mut Vec<Entry>) {
     }
 }
 
-/// The neighbours that are known by IPv6, with their zones where they need one. Asks nobody.
+/// Returns the known IPv6 neighbours, with zones where they need one. Sends nothing to the network.
 ///
 /// # Errors
 /// The table cannot be read.
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_who_is_there_and_was_not_found_missing() {
+    fn returns_neighbours_that_answered_and_none_that_failed() {
         let ip: &[u8] = &[192, 168, 1, 7];
         let pair = [(libc::NDA_DST, ip), (libc::NDA_LLADDR, &MAC[..])];
         let there = vec![("192.168.1.7".to_owned(), "B8:27:EB:00:00:07".to_owned())];
@@ -232,8 +232,8 @@ mod tests {
             assert_eq!(confirmed, is_confirmed, "{state}");
         }
         let others: &[u8] = &[1, 2, 3, 4, 5];
-        let [group, nobody] = [[0x33, 0x33, 0, 0, 0, 1], [0; 6]];
-        for wrong in [&group[..], &nobody[..], others] {
+        let [group, zero] = [[0x33, 0x33, 0, 0, 0, 1], [0; 6]];
+        for wrong in [&group[..], &zero[..], others] {
             let pair = [(libc::NDA_DST, ip), (libc::NDA_LLADDR, wrong)];
             assert_eq!(found(&told(libc::NUD_REACHABLE, &pair)), [], "{wrong:?}");
         }
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_where_the_kernel_says_and_tells_its_errors() {
+    fn ends_where_the_kernel_says_and_returns_its_errors() {
         let done = [message(KIND_DONE, &[0; 4]), told(libc::NUD_STALE, &[])].concat();
         assert!(read(&done, &mut Vec::new()).unwrap());
         assert!(!read(&[], &mut Vec::new()).unwrap());

@@ -1,6 +1,6 @@
-//! The kernel's own tables, by netlink (rtnetlink(7)): questions, and the form of the answers.
+//! Reads the kernel's tables by netlink (rtnetlink(7)): sends requests and parses the answers.
 //!
-//! A few questions and a few kinds of answers: the crates that speak all of rtnetlink would be five more.
+//! Few requests and few kinds of answers are needed; the crates for all of rtnetlink would be five more dependencies.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use nix::{
     },
 };
 
-/// What the kernel fills at most at once when it lists (`NLMSG_GOODSIZE` and what it grew to).
+/// The largest portion in which the kernel lists a table (`NLMSG_GOODSIZE` and what it grew to).
 const BUFFER: usize = 32 * 1024;
 
 /// `NLMSG_ERROR` and `NLMSG_DONE` of netlink(7), as wide as a message has them.
@@ -42,21 +42,21 @@ pub(super) struct Netlink {
 }
 
 impl Netlink {
-    /// For questions.
+    /// Opens a socket for requests.
     pub(super) fn open() -> io::Result<Self> {
         let (kind, protocol) = (SockType::Raw, SockProtocol::NetlinkRoute);
         let socket = socket(AddressFamily::Netlink, kind, SockFlag::SOCK_CLOEXEC, protocol)?;
         Ok(Self { socket, buffer: vec![0; BUFFER] })
     }
 
-    /// For what the kernel tells these groups (`RTMGRP_LINK` and the like) without being asked.
+    /// Opens a socket for the kernel's notifications to these groups (`RTMGRP_LINK` and the like).
     pub(super) fn listen(groups: u32) -> io::Result<Self> {
         let listener = Self::open()?;
         bind(listener.socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         Ok(listener)
     }
 
-    /// Asks, and hands on every message of the answer by its kind and body until `take` is content.
+    /// Sends a request, and passes the kind and body of every message of the answer to `take` until it returns true.
     pub(super) fn ask(
         &mut self,
         kind: u16,
@@ -75,8 +75,8 @@ impl Netlink {
         }
     }
 
-    /// Hands on what was told since; does not wait. False if the kernel told more than there was room for.
-    pub(super) fn told(&mut self, mut take: impl FnMut(u16, &[u8])) -> io::Result<bool> {
+    /// Passes on the pending notifications; does not wait. Returns false if the kernel dropped some for lack of room.
+    pub(super) fn read_pending(&mut self, mut take: impl FnMut(u16, &[u8])) -> io::Result<bool> {
         loop {
             match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => _ = read(&self.buffer[..length], &mut take)?,
@@ -102,7 +102,7 @@ fn question(kind: u16, scope: Scope, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Takes the messages of one portion; whether it was the last. What is cut short is passed over.
+/// Reads the messages of one portion; returns whether it was the last. Truncated messages are skipped.
 pub(super) fn read(mut portion: &[u8], mut take: impl FnMut(u16, &[u8])) -> io::Result<bool> {
     while let Some((length, kind)) = header(portion) {
         let Some(body) = portion.get(HEADER..length) else { break };
@@ -125,7 +125,7 @@ fn header(message: &[u8]) -> Option<(usize, u16)> {
     usize::try_from(length).ok().filter(|length| *length >= HEADER).map(|length| (length, kind))
 }
 
-/// The attributes of a message, each by its kind and value; what is cut short ends them.
+/// Returns the attributes of a message by kind and value; a truncated one ends them.
 pub(super) fn attributes(mut octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(*octets.first_chunk()?));

@@ -1,5 +1,6 @@
-//! Asks without any privilege: a packet makes the kernel ask by ARP, and its table tells which MAC answered. An echo
-//! request where this process may send them, for that goes to no port of the device; else an empty datagram.
+//! Asks without any privilege: a packet makes the kernel send an ARP request, and its table shows which MAC answered.
+//! The packet is an echo request if this process may send them, since that goes to no port of the device; else an empty
+//! datagram.
 
 use std::{
     io,
@@ -17,20 +18,20 @@ use super::{
     neighbours::{Family, neighbours},
 };
 
-/// The discard service (RFC 863): who has it is used to nothing else, and an empty datagram asks nothing of it.
+/// The discard service (RFC 863): a host that runs it expects such datagrams, and an empty one asks nothing of it.
 const DISCARD: u16 = 9;
 
-/// How often the table is read.
+/// The interval at which the table is read.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What makes the kernel ask.
+/// The packet that makes the kernel ask.
 #[derive(Debug)]
 enum Packet {
     Echo(Socket),
     Datagram(UdpSocket),
 }
 
-/// A socket, and the kernel's table. To be used within a tokio runtime.
+/// A socket, and the kernel's table. Requires a tokio runtime.
 #[derive(Debug)]
 pub struct Nudge {
     packet: Packet,
@@ -39,10 +40,10 @@ pub struct Nudge {
 }
 
 impl Nudge {
-    /// For the neighbours on this interface.
+    /// Opens a socket for the neighbours on this interface.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// Fails if no descriptor is left.
     pub fn open(lan: &Lan) -> io::Result<Self> {
         let any = (Ipv4Addr::UNSPECIFIED, 0);
         let packet = match echo::socket_for(any.into()) {
@@ -58,7 +59,7 @@ impl Nudge {
         Ok(Self { packet, index: lan.index, look })
     }
 
-    /// What the devices get.
+    /// Describes the packet that the devices receive.
     pub const fn packets(&self) -> &'static str {
         match self.packet {
             Packet::Echo(_) => "echo requests (ping)",
@@ -68,8 +69,8 @@ impl Nudge {
 }
 
 impl Asker for Nudge {
-    /// The kernel asks three times, a second apart. What a firewall of our own forbids is not sent, and so nobody
-    /// is found there.
+    /// The kernel asks three times, a second apart. This machine's firewall may forbid a datagram; then
+    /// no host is found there.
     fn ask(&mut self, address: Ipv4Addr) -> io::Result<()> {
         let sent = match &self.packet {
             Packet::Echo(socket) => echo::send(socket, (address, 0).into()),
@@ -83,8 +84,8 @@ impl Asker for Nudge {
         }
     }
 
-    /// Whoever is in the table. An entry may be as old as the last sweep: if its holder is gone, this sweep's
-    /// question makes the kernel notice, and the next finds nobody.
+    /// Returns the hosts in the table. An entry may be as old as the last sweep: if the host is gone, this sweep's
+    /// question makes the kernel notice, and the next sweep finds none.
     async fn answers(&mut self) -> io::Result<Vec<Answer>> {
         self.look.tick().await;
         let known = neighbours(Family::Ipv4)?.into_iter().filter(|known| known.index == self.index);

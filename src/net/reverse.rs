@@ -1,4 +1,4 @@
-//! Addresses to names: what the system's resolver has under an address, and what a neighbour calls itself.
+//! Resolves addresses to names: by the system's resolver, and by asking the neighbour itself.
 
 mod message;
 
@@ -16,37 +16,37 @@ use tokio::{net::UdpSocket, time::timeout};
 use super::lookup::{PATIENCE, SystemResolver};
 use crate::model::{Address, one_line};
 
-/// Where multicast DNS is spoken.
+/// The port of multicast DNS.
 const PORT: u16 = 5353;
 
-/// From a question to the same question again, for one or the other may be lost.
+/// The delay before a question is repeated, since a question or an answer may be lost.
 const AGAIN: Duration = Duration::from_millis(400);
 
-/// For an answer, all questions together.
+/// The time limit for an answer, over all questions.
 const MDNS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// More than a frame of Ethernet holds. What is longer is cut off, and read as far as it goes.
+/// More than an Ethernet frame holds. Longer messages are truncated, and parsed as far as they go.
 const LONGEST: usize = 2048;
 
 /// The longest name and label, in octets (RFC 1035, 2.3.4).
 const NAME_MAX: usize = 255;
 const LABEL_MAX: usize = 63;
 
-/// What came of asking for a name.
+/// The outcome of a question for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// This. Not longer than 255 characters, on one line, nothing in it that hides or turns; HTML and the like
-    /// are for whoever shows it to escape.
+    /// The name: at most 255 characters, on one line, without invisible or direction-changing characters; HTML and the
+    /// like are left to the caller to escape.
     Name(String),
-    /// That there is none.
+    /// The answer that there is no name.
     Nameless,
-    /// Nothing, or nothing of use.
+    /// No answer, or no usable one.
     Silence,
 }
 
 impl SystemResolver {
-    /// The name that the system has for an address: /etc/hosts', or a name server's (a PTR record). Takes 5 s at
-    /// most, on one of the resolver's threads.
+    /// Looks up the system's name for an address, from /etc/hosts or a name server (a PTR record). Takes 5 s at most,
+    /// on one of the resolver's threads.
     pub async fn name_of(&self, address: &Address) -> Heard {
         let ip = address.ip();
         match timeout(PATIENCE, self.ask(move || Ok(lookup_addr(&ip)))).await {
@@ -62,12 +62,12 @@ impl SystemResolver {
     }
 }
 
-/// What the neighbour at this address calls itself. It alone is asked, at its own port 5353 (RFC 6762, 5.5), from a
+/// Asks the neighbour at this address for its own name. It alone is asked, at its own port 5353 (RFC 6762, 5.5), from a
 /// port of ours that is not 5353, so that it answers us alone (6.7). Nothing is sent through a router, whatever
-/// the routes say. Takes 1 s at most.
+/// the routing table says. Takes 1 s at most.
 ///
 /// # Errors
-/// This machine cannot ask: it is out of sockets, or has no way there.
+/// Fails if this machine cannot ask: it is out of sockets, or has no route.
 pub async fn mdns_name(neighbour: Ipv4Addr) -> io::Result<Heard> {
     let socket = socket_to(neighbour)?;
     let mut id = [0; 2];
@@ -83,7 +83,7 @@ pub async fn mdns_name(neighbour: Ipv4Addr) -> io::Result<Heard> {
         }
     };
     match timeout(MDNS_PATIENCE, ask).await {
-        // Nobody listens there: the neighbour says so itself.
+        // No socket listens there: the neighbour itself reports that.
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Heard::Silence),
         Ok(heard) => heard,
         Err(_elapsed) => Ok(Heard::Silence),
@@ -101,7 +101,7 @@ fn socket_to(neighbour: Ipv4Addr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// The first message that answers the question; others are passed over.
+/// Returns the first message that answers the question; skips others.
 async fn answer(socket: &UdpSocket, id: [u8; 2], neighbour: Ipv4Addr) -> io::Result<Heard> {
     let mut buffer = [0; LONGEST];
     loop {
@@ -112,7 +112,7 @@ async fn answer(socket: &UdpSocket, id: [u8; 2], neighbour: Ipv4Addr) -> io::Res
     }
 }
 
-/// A name from the network, if it can be one: of a host, and not of an address, which would be believed.
+/// Accepts a name from the network if it can be a host's, and is not in the form of an address, which would mislead.
 fn fit(name: &str) -> Option<String> {
     let name = name.trim_end_matches('.');
     let is_label = |label: &str| (1..=LABEL_MAX).contains(&label.len());

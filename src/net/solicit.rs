@@ -1,4 +1,4 @@
-//! Learns which MAC answers at a neighbour's address before anything is sent to the device's ports.
+//! Finds out which MAC answers at a neighbour's address before anything is sent to the device's ports.
 //!
 //! | what this process may do | what is asked | what the device gets |
 //! |---|---|---|
@@ -22,17 +22,17 @@ use super::{
 };
 use crate::model::{Address, Mac};
 
-/// Questions without an answer after which nothing is there. The kernel's own limit is three (arp(7)); one more costs a
-/// second, and a device that dozes or is far from its access point misses some.
+/// The number of unanswered questions after which the host counts as down. The kernel's own limit is three (arp(7));
+/// one more costs a second, and a device that dozes or is far from its access point misses some.
 const QUESTIONS: u8 = 4;
 
 /// From one question to the next: the kernel's own pause.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Questions in all where the kernel verifies an old entry first, which takes 8 s before it asks everybody.
+/// Questions in all where the kernel verifies an old entry first, which takes 8 s before it broadcasts.
 const MOST_QUESTIONS: u8 = 13;
 
-/// What became of the question.
+/// The outcome of a solicitation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Solicited {
     /// This MAC has the address.
@@ -43,11 +43,11 @@ pub enum Solicited {
     NotAllowed,
 }
 
-/// Which MAC has this neighbour's address? Takes a round trip where there is an answer, 4 s where there is none, and up
-/// to 13 s without `CAP_NET_RAW`. To be used within a tokio runtime.
+/// Finds out which MAC has this neighbour's address. Takes a round trip if there is an answer, 4 s if there is none,
+/// and up to 13 s without `CAP_NET_RAW`. Requires a tokio runtime.
 ///
 /// # Errors
-/// The interface is down, or this machine is short of something: nothing can be said of the device.
+/// Fails if the interface is down or this machine lacks resources: that says nothing about the device.
 pub async fn solicit(links: &Links, address: &Address) -> io::Result<Solicited> {
     if let Some(known) = neighbour(address)?.filter(|known| known.is_confirmed) {
         return Ok(Solicited::Answered(known.mac));
@@ -74,7 +74,7 @@ trait Question {
     /// Waits for the answer; may be dropped at any time.
     fn answer(&mut self) -> impl Future<Output = io::Result<Mac>> + Send;
 
-    /// Whether the silence so far says nothing.
+    /// Whether the silence so far is inconclusive.
     fn is_undecided(&self) -> io::Result<bool> {
         Ok(false)
     }
@@ -95,7 +95,7 @@ impl ByArp {
             error => io::Error::other(error),
         })?;
         if lan.own_address(asked).is_none() {
-            // It would be asked for nothing, and be taken for silent.
+            // The question would be in vain, and the host would be taken for silent.
             return Err(io::Error::other(LanError::NoAddress(lan.interface)));
         }
         Ok(Self { socket: ArpSocket::open(&lan)?, asked })

@@ -1,9 +1,9 @@
 //! Watches this machine's own links, so that an interruption is not taken for an absent device.
 //!
-//! What counts is decided by [`Ways`]; here it is told what the kernel says. Messages come for whatever changes flags,
-//! addresses and routes, at once; a carrier that comes and goes is only told of up to a second later, so that for each
-//! judgement the interface's count of carrier changes is read, too. sysfs has that as well, but of the network namespace
-//! in which it was mounted.
+//! [`Ways`] decides what counts; this module feeds it the kernel's state. The kernel reports changes of flags,
+//! addresses and routes at once, but a carrier that comes and goes up to a second late; so each
+//! judgement also reads the interface's count of carrier changes. sysfs has that as well, but of the network
+//! namespace in which it was mounted.
 
 use std::{
     collections::HashMap,
@@ -31,8 +31,8 @@ use crate::{
 const LINK: usize = 16;
 const ADDRESS: usize = 8;
 
-/// `linux/if_link.h`: the count of carrier changes, and which parts of an answer are asked for: not the statistics, which
-/// are the most of it.
+/// `linux/if_link.h`: the count of carrier changes, and which parts of an answer are requested: not the statistics,
+/// which are the largest part.
 const IFLA_CARRIER_CHANGES: u16 = 35;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 
@@ -42,10 +42,10 @@ const LOOPBACK: u32 = 0x8;
 const RUNNING: u32 = 0x40;
 const LOWER_UP: u32 = 0x10000;
 
-/// Most hosts whose way is remembered.
+/// The most hosts with a remembered path.
 const MOST_SOURCES: usize = 4096;
 
-/// A closed way is looked at again at most so often, however many hosts wait for it.
+/// The shortest interval between two checks of a closed path, however many hosts wait for it.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// The handle; clones watch the same. It belongs to the network namespace of the thread that opened it.
@@ -74,10 +74,10 @@ struct State {
 }
 
 impl LinkWatch {
-    /// Begins to watch.
+    /// Starts watching.
     ///
     /// # Errors
-    /// No descriptor is to be had, or the kernel does not tell.
+    /// Fails if no descriptor is free, or if the kernel refuses the subscription.
     pub fn open(clock: SystemClock) -> io::Result<Self> {
         let groups = [
             libc::RTMGRP_LINK,
@@ -100,7 +100,7 @@ impl LinkWatch {
         Ok(Self { shared: Arc::new(shared), clock })
     }
 
-    /// Whether a host can be reached, as what it is taken for, if that is known.
+    /// Returns whether, and how, a host can be reached, as far as known.
     pub fn reach(&self, address: &Address, link: Option<Link>) -> Reach {
         if address.is_loopback() {
             return Reach::Open(Passage::LOCAL);
@@ -114,7 +114,7 @@ impl LinkWatch {
         })
     }
 
-    /// What the kernel means that has found no way to a host which seemed to have one: whether it may come back.
+    /// Interprets the kernel's refusal to reach a host that seemed reachable: whether the path may come back.
     pub fn is_interrupted(&self, address: &Address) -> bool {
         self.with(|state, now| {
             state.refresh(now).is_err()
@@ -123,7 +123,7 @@ impl LinkWatch {
         })
     }
 
-    /// Whether silence over this passage up to now says something of the host. What cannot be read says nothing.
+    /// Whether silence over this passage up to now is conclusive. It is not if the link's state cannot be read.
     pub fn holds(&self, passage: Passage) -> bool {
         passage == Passage::LOCAL
             || self
@@ -145,10 +145,10 @@ impl LinkWatch {
         }
     }
 
-    /// The interfaces that probes wait for, and since how long.
+    /// Returns the interfaces that probes wait for, and for how long.
     pub fn closed(&self) -> Vec<(Closed, Duration)> {
         self.with(|state, now| {
-            // What cannot be read now can be later, and the state as it was is the best there is.
+            // A failed read can succeed later; until then the last known state is the best available.
             _ = state.refresh(now);
             let with_age = |closed: Closed| {
                 let age = now.since(closed.since);
@@ -184,17 +184,17 @@ impl State {
         self.ways.reach(address, link, source, now)
     }
 
-    /// Reads what has become of the interface of a passage.
+    /// Reads the present state of a passage's interface.
     fn look_along(&mut self, passage: Passage, now: Moment) -> io::Result<()> {
         let index = self.ways.index(passage);
-        self.take_told(now)?;
+        self.read_notifications(now)?;
         index.map_or(Ok(()), |index| self.look_at(index, now))
     }
 
-    /// Reads what may have changed, carriers included.
+    /// Reads all that may have changed, carriers included.
     fn refresh(&mut self, now: Moment) -> io::Result<()> {
         self.looked = now;
-        self.take_told(now)?;
+        self.read_notifications(now)?;
         self.read_all(now)
     }
 
@@ -232,10 +232,10 @@ impl State {
         Ok(())
     }
 
-    /// Takes what the kernel has told since the last time.
-    fn take_told(&mut self, now: Moment) -> io::Result<()> {
+    /// Reads the kernel's messages since the last call.
+    fn read_notifications(&mut self, now: Moment) -> io::Result<()> {
         let (ways, mut addresses) = (&mut self.ways, false);
-        let complete = self.told.told(|kind, body| match kind {
+        let complete = self.told.read_pending(|kind, body| match kind {
             libc::RTM_NEWLINK => link(body).into_iter().for_each(|link| ways.set_link(&link, now)),
             libc::RTM_DELLINK => link(body).into_iter().for_each(|link| ways.link_gone(link.index, now)),
             libc::RTM_DELADDR => {
@@ -255,7 +255,7 @@ impl State {
     }
 }
 
-/// Which of its addresses this machine sends from to a host. A datagram socket finds out without sending anything.
+/// Returns the source address for packets to a host. A datagram socket finds it out without sending anything.
 fn source(address: &Address) -> Option<IpAddr> {
     let peer: SocketAddr = match (address.ip(), address.zone()) {
         (IpAddr::V6(ip), Some(zone)) => SocketAddrV6::new(ip, 9, 0, if_nametoindex(zone).ok()?).into(),
@@ -266,7 +266,7 @@ fn source(address: &Address) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.as_socket()?.ip())
 }
 
-/// For one interface, or with 0 for all: `struct ifinfomsg`, and `IFLA_EXT_MASK`.
+/// Builds the request for one interface, or with 0 for all: `struct ifinfomsg`, and `IFLA_EXT_MASK`.
 fn link_question(index: u32) -> Vec<u8> {
     let mut body = vec![0; LINK];
     body[4..8].copy_from_slice(&index.to_ne_bytes());
@@ -276,7 +276,7 @@ fn link_question(index: u32) -> Vec<u8> {
     body
 }
 
-/// An interface; `None` for what a bridge says of its ports, and for what is cut short.
+/// Parses an interface; `None` for a bridge's messages about its ports, and for truncated ones.
 fn link(body: &[u8]) -> Option<LinkFacts> {
     let number = |from: usize| Some(u32::from_ne_bytes(*body.get(from..)?.first_chunk()?));
     let (index, flags) = (number(4)?, number(8)?);
@@ -313,7 +313,7 @@ fn own_address(body: &[u8]) -> Option<(u32, IpNet)> {
             _ => {}
         }
     }
-    // Of IPv6 there is IFA_ADDRESS alone.
+    // IPv6 has IFA_ADDRESS alone.
     Some((index, IpNet::new(own.or(peer)?, prefix).ok()?))
 }
 

@@ -1,4 +1,4 @@
-//! Layer 2: what ports are usually for, and which are usual.
+//! Layer 2: the usual service of each port, and the commonest ports.
 //!
 //! Both tables are text in the binary, made by `make services`; README.md beside them says from what, and
 //! what the ranking is worth. They are searched where they lie: a map would cost the appliance half a

@@ -1,9 +1,9 @@
-//! Layer 2: who made a network interface, by the IEEE's registry.
+//! Layer 2: the makers of network interfaces, by the IEEE's registry.
 //!
-//! The table is packed, and read where it lies in the binary: what nobody asks for costs no memory, and what is
-//! asked for a few pages that the kernel may drop again. `make vendors` makes it; README.md beside it says from
+//! The table is packed, and read in place in the binary: unused parts cost no memory, and a look-up costs
+//! a few pages that the kernel may drop again. `make vendors` makes it; README.md beside it says from
 //! what, and how it is packed. Plain text would be four times as large, a compressed block would have to be
-//! unpacked into memory of our own for each question.
+//! unpacked into the process's memory for each look-up.
 
 use std::iter;
 
@@ -11,7 +11,7 @@ use crate::model::Mac;
 
 const TABLE: &[u8] = include_bytes!("vendors.bin");
 
-/// Codes that stand for pairs of codes: all but 0 and printable ASCII.
+/// Codes that represent pairs of codes: all except 0 and printable ASCII.
 const PAIRS: usize = 31 + 129;
 
 /// Shared names from one mark of their index to the next, and entries of a registry from one to the next.
@@ -21,16 +21,16 @@ const ENTRIES: usize = 64;
 /// The prefixes' lengths in bits: MA-L, MA-M, MA-S, in the order in which they are packed.
 const LENGTHS: [u32; 3] = [24, 28, 36];
 
-/// The firm that made the interface with this MAC, as the IEEE knows it, in at most 32 printable ASCII characters;
-/// `None` where nobody has registered it. One that was made up by software ([`Mac::is_locally_administered`])
-/// has no maker, whatever it looks like.
+/// Returns the firm that made the interface with this MAC, by the IEEE's registry, in at most 32 printable ASCII
+/// characters; `None` if the prefix is not registered. One that was made up by software
+/// ([`Mac::is_locally_administered`]) has no maker, whatever it looks like.
 pub fn vendor(mac: Mac) -> Option<String> {
     if mac.is_locally_administered() || !mac.is_unicast() {
         return None;
     }
     let number = mac.octets().iter().fold(0, |number, octet| number << 8 | u64::from(*octet));
     let (names, registries) = parts();
-    // The longest first: the shorter of two is whose block was handed on.
+    // The longest first: the shorter of two is the block that was subdivided.
     let found = iter::zip(LENGTHS, registries).rev().find_map(|(bits, registry)| {
         let prefix = number >> (48 - bits);
         registry.from(prefix).take_while(|entry| entry.prefix <= prefix).find(|entry| entry.prefix == prefix)
@@ -38,10 +38,10 @@ pub fn vendor(mac: Mac) -> Option<String> {
     found.map(|entry| spelled(entry.name.codes(&names)))
 }
 
-/// Rows one after the other, and where every so many-th begins.
+/// Consecutive rows, with an index of the start of every n-th.
 #[derive(Clone, Copy)]
 struct Marked {
-    /// For each mark what its row is about (`KEY` octets in a registry, none in the list of names), and its place.
+    /// For each mark its row's key (`KEY` octets in a registry, none in the list of names) and its offset.
     index: &'static [u8],
     /// Octets of a mark.
     width: usize,
@@ -51,7 +51,7 @@ struct Marked {
 /// Octets of a prefix in a registry's index.
 const KEY: usize = 5;
 
-/// Octets of a place, and of a length.
+/// Octets of an offset, and of a length.
 const PLACE: usize = 3;
 
 /// The names that several entries share, and the registries.
@@ -63,7 +63,7 @@ fn parts() -> (Marked, [Marked; 3]) {
 }
 
 impl Marked {
-    /// The next in the table.
+    /// Reads the next part of the table.
     fn take(table: &mut &'static [u8], key: usize) -> Self {
         let width = key + PLACE;
         let (marks, rest) = table.split_at(PLACE);
@@ -78,7 +78,7 @@ impl Marked {
         &self.index[at * self.width..][..self.width]
     }
 
-    /// The rows from a mark on.
+    /// Returns the rows from a mark on.
     fn rows_from(&self, mark: usize) -> &'static [u8] {
         &self.rows[number(&self.mark(mark)[self.width - PLACE..])..]
     }
@@ -103,7 +103,7 @@ impl Marked {
     }
 }
 
-/// A prefix and who has it.
+/// A prefix and its holder.
 struct Entry {
     prefix: u64,
     name: Name,
@@ -117,7 +117,7 @@ enum Name {
 }
 
 impl Entry {
-    /// The next of the rows, whose prefix is told as the distance from the last.
+    /// Reads the next row; its prefix is stored as the distance from the last one.
     fn take(rows: &mut &'static [u8], last: u64) -> Self {
         let prefix = last + varint(rows) as u64;
         let name = match varint(rows).checked_sub(1) {
@@ -143,12 +143,12 @@ impl Name {
     }
 }
 
-/// A whole number, the least octet first.
+/// Reads an integer, the lowest octet first.
 fn number(octets: &[u8]) -> usize {
     octets.iter().rev().fold(0, |number, octet| number << 8 | usize::from(*octet))
 }
 
-/// A number in as many octets as it needs: seven bits in each, the lowest first; the eighth says that more follow.
+/// Reads a number of variable length: seven bits in each octet, the lowest first; the eighth bit says that more follow.
 fn varint(rows: &mut &'static [u8]) -> usize {
     let more = rows.iter().take_while(|octet| **octet & 0x80 != 0).count();
     let (octets, rest) = rows.split_at(more + 1);
@@ -164,7 +164,7 @@ fn text(rows: &mut &'static [u8]) -> &'static [u8] {
     codes
 }
 
-/// What codes stand for. A pair is made of older codes, so there is an end to it.
+/// Expands codes. A pair consists of lower codes, so the expansion ends.
 fn spelled(codes: &[u8]) -> String {
     let mut name = String::new();
     let mut waiting: Vec<u8> = codes.iter().rev().copied().collect();
@@ -226,7 +226,7 @@ mod tests {
             let (prefix, name) = line.split_once('\t').unwrap();
             for fill in ["0", "F"] {
                 let mac = format!("{prefix}{}", fill.repeat(12 - prefix.len()));
-                // All zero is nobody's.
+                // The registry assigns no all-zero prefix.
                 let expected = (mac != "000000000000").then_some(name);
                 assert_eq!(of(&mac).as_deref(), expected, "{mac}");
             }

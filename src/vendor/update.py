@@ -59,7 +59,7 @@ def shortened(name):
 
 
 def registry(folder):
-    """Prefix -> name. What is assigned twice, or to the registry itself for smaller prefixes, is nobody's."""
+    """Prefix -> name. A prefix assigned twice, or to the registry itself for subdivision, has no name."""
     owners = collections.defaultdict(set)
     for digits, files in FILES.items():
         for file in files:
@@ -71,8 +71,8 @@ def registry(folder):
     # Bit 1 of the first octet: made up by software; bit 0: a group's.
     nobodys = lambda prefix: int(prefix[1], 16) & 0b11
     named = {prefix: names.pop() for prefix, names in owners.items() if len(names) == 1 and not nobodys(prefix)}
-    nobody = {"", "IEEE Registration Authority"}
-    return {prefix: name for prefix, name in named.items() if name not in nobody}
+    no_firm = {"", "IEEE Registration Authority"}
+    return {prefix: name for prefix, name in named.items() if name not in no_firm}
 
 
 def paired(names):

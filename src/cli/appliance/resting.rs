@@ -1,4 +1,4 @@
-//! The database of an appliance that is not at work, and the appliance's own router in front of it.
+//! Opens the database of an appliance that does not run, behind the appliance's own router.
 
 use std::{
     io,
@@ -28,7 +28,7 @@ pub(super) struct Resting {
     router: Router,
     token: Token,
     threads: Threads,
-    /// Whether the disk takes what is written.
+    /// Whether writes reach the disk.
     stored: watch::Receiver<StoreHealth>,
     data_dir: PathBuf,
     _lock: Option<DirLock>,
@@ -53,7 +53,7 @@ impl Threads {
 }
 
 impl Resting {
-    /// Opens the database for this purpose; `lock` keeps an appliance from starting meanwhile.
+    /// Opens the database for this purpose; `lock` keeps an appliance from starting in the meantime.
     pub(super) fn open(
         config: Config,
         lock: Option<DirLock>,
@@ -106,7 +106,7 @@ impl Resting {
         &self.data_dir
     }
 
-    /// Ends it: what was written is on the disk then.
+    /// Closes it: on return all writes are on the disk.
     pub(super) async fn close(self) -> Result<(), StoreError> {
         let Self { router, threads, _lock: lock, .. } = self;
         drop(router);
@@ -138,7 +138,7 @@ impl Resting {
         let answer = tokio::select! {
             biased;
             answer = self.router.clone().oneshot(request) => answer.unwrap_or_else(|never| match never {}),
-            // An appliance waits until there is room; the user of a command is to make it.
+            // A running appliance waits until the disk has room; the user of a command has to make room.
             Ok(unwell) = stored.wait_for(|health| *health != StoreHealth::Ok) => {
                 return Err(StoreError::Unwell(unwell.to_string()).into());
             }

@@ -28,7 +28,7 @@ const FAULTS: &[(Errno, LocalError, &str)] = &[
     (Errno::ENETDOWN, LocalError::NoRoute, "the interface is down"),
     (Errno::ENODEV, LocalError::NoRoute, "the interface is gone"),
     (Errno::ENXIO, LocalError::NoRoute, "the same"),
-    (Errno::EINVAL, LocalError::NoRoute, "a zone whose interface is gone, or none; a blackhole route"),
+    (Errno::EINVAL, LocalError::NoRoute, "a zone with no interface, or one that is gone; a blackhole route"),
     (Errno::EAFNOSUPPORT, LocalError::NoRoute, "IPv6 is switched off"),
 ];
 

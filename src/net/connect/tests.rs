@@ -51,7 +51,7 @@ async fn outcome(address: &str, port: u16, give_up: Duration) -> Outcome {
     replies(&mut prober(1), vec![probe(0, address, port, give_up)]).await[&0].outcome
 }
 
-/// A port that nobody listens on, and nobody will: it stays bound.
+/// A port on which no socket listens, nor ever will: it stays bound.
 fn closed_port() -> (Socket, u16) {
     let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
@@ -72,7 +72,7 @@ fn silent_port() -> ((Socket, TcpStream), u16) {
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn tells_open_from_closed() {
+async fn distinguishes_open_from_closed() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_bound, closed) = closed_port();
     let open = listener.local_addr().unwrap().port();
@@ -260,7 +260,7 @@ fn router(ready: &Sender<Pid>, link: &Receiver<()>, end: &Receiver<()>) {
 
 /// The kernel's own words for every way in which a router, a neighbour and this machine refuse.
 #[test]
-fn an_icmp_error_tells_who_says_what() {
+fn reads_the_sender_and_the_meaning_of_an_icmp_error() {
     let (to_us, ready) = channel();
     let (linked, link) = channel();
     let (over, end) = channel();

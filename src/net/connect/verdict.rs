@@ -1,13 +1,13 @@
-//! One socket: opening it, connecting it, and what its answer means.
+//! One socket: how it is opened and connected, and what its result means.
 //!
-//! A socket whose connect was refused is as good as new on Linux: asked for the outcome by a second `connect`,
-//! the kernel hands out the error and sets the socket back to unconnected (`__inet_stream_connect`; connect(2)
+//! On Linux a socket is reusable after a refused connect: on a second `connect`, which asks for the outcome,
+//! the kernel returns the error and sets the socket back to unconnected (`__inet_stream_connect`; connect(2)
 //! calls that state unspecified, for portable programs). So the next probe needs no socket of its own, which
-//! saves four of six system calls and the dearest of them.
+//! saves four of six system calls, the most expensive ones among them.
 //!
-//! `SO_ERROR` alone cannot tell a router that says "host unreachable" from this machine's own verdict that
-//! nobody answered ARP: both are EHOSTUNREACH. With `IP_RECVERR` (ip(7), ipv6(7)) the kernel keeps the ICMP
-//! message itself in the socket's error queue: its type, its code, and who sent it.
+//! `SO_ERROR` alone cannot tell a router's "host unreachable" from this machine's own finding that no station
+//! answered ARP: both are EHOSTUNREACH. With `IP_RECVERR` (ip(7), ipv6(7)) the kernel keeps the ICMP
+//! message itself in the socket's error queue: its type, its code and its sender.
 
 use std::{
     io,
@@ -50,7 +50,7 @@ pub(super) fn peer(address: &Address, port: u16) -> Result<SocketAddr, Outcome> 
     }
 }
 
-/// A socket for peers of this family.
+/// Opens a socket for peers of this family.
 pub(super) fn open(peer: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     match peer {
@@ -60,7 +60,7 @@ pub(super) fn open(peer: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Sets a connect under way; on the loopback it may be over already.
+/// Starts a connect; on the loopback it may be complete on return.
 pub(super) fn connect(socket: &Socket, peer: SocketAddr) -> Result<(), Outcome> {
     match socket.connect(&peer.into()) {
         Ok(()) => Ok(()),
@@ -72,10 +72,10 @@ pub(super) fn connect(socket: &Socket, peer: SocketAddr) -> Result<(), Outcome> 
     }
 }
 
-/// How the connect ended; `None` while it is under way.
+/// Returns the outcome of the connect; `None` while it is in progress.
 ///
-/// An ICMP error that comes while the kernel holds the socket's lock wakes us and leaves the connect under way:
-/// such a socket is asked for its error queue.
+/// An ICMP error that comes while the kernel holds the socket's lock wakes us and leaves the connect in progress:
+/// for such a socket the error queue is read.
 pub(super) fn verdict(socket: &Socket, peer: SocketAddr) -> Option<Outcome> {
     let errno = match socket.connect(&peer.into()) {
         Ok(()) => return Some(accepted(socket, peer)),
@@ -85,10 +85,10 @@ pub(super) fn verdict(socket: &Socket, peer: SocketAddr) -> Option<Outcome> {
         Errno::EALREADY | Errno::EINPROGRESS => return icmp(socket, peer),
         Errno::EISCONN => accepted(socket, peer),
         Errno::ECONNREFUSED => Outcome::Refused,
-        // A reset of what had been accepted before we came to look (a reset while connecting is a refusal).
+        // The connection was accepted and reset before this check (a reset while connecting is a refusal).
         Errno::ECONNRESET | Errno::EPIPE => Outcome::Accepted,
         Errno::ETIMEDOUT => Outcome::Silent,
-        // The queue is empty only where the kernel had no memory for it: nothing tells then which machine said so.
+        // The queue is empty only if the kernel had no memory for the message: then its sender is unknown.
         Errno::EHOSTUNREACH | Errno::ENETUNREACH => {
             icmp(socket, peer).unwrap_or(Outcome::Local(LocalError::Memory))
         }
@@ -96,10 +96,10 @@ pub(super) fn verdict(socket: &Socket, peer: SocketAddr) -> Option<Outcome> {
     })
 }
 
-/// What no answer means after this long.
+/// Judges silence after this long.
 ///
 /// A link-local address that no device has is silent to the socket: the kernel's own ICMP error about it reaches none,
-/// unlike the error about any other address. Its neighbour table tells.
+/// unlike the error about any other address. The neighbour table is read instead.
 pub(super) fn silence(peer: SocketAddr, waited: Duration) -> Outcome {
     let SocketAddr::V6(peer) = peer else { return Outcome::Silent };
     if !peer.ip().is_unicast_link_local() || waited < WORTH_A_LOOK {
@@ -115,8 +115,8 @@ pub(super) fn silence(peer: SocketAddr, waited: Duration) -> Outcome {
     }
 }
 
-/// Connected, but to whom? A socket that asks for a port from which the kernel happens to let it ask meets
-/// itself (simultaneous open, RFC 9293, 3.5), and 0.0.0.0 leads to the loopback.
+/// Judges a connect that succeeded, perhaps to the wrong peer. A socket whose destination is its own local port
+/// connects to itself (simultaneous open, RFC 9293, 3.5), and 0.0.0.0 leads to the loopback.
 fn accepted(socket: &Socket, peer: SocketAddr) -> Outcome {
     let end = |address: SocketAddr| (address.ip(), address.port());
     let local = socket.local_addr().ok().and_then(|local| local.as_socket());
@@ -132,7 +132,7 @@ fn accepted(socket: &Socket, peer: SocketAddr) -> Outcome {
     Outcome::Accepted
 }
 
-/// What the ICMP message says that is first in the socket's error queue, if there is one.
+/// Reads the first ICMP message in the socket's error queue, if there is one.
 fn icmp(socket: &Socket, peer: SocketAddr) -> Option<Outcome> {
     let mut space = cmsg_space!(sock_extended_err, sockaddr_in6);
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
@@ -150,15 +150,15 @@ fn icmp(socket: &Socket, peer: SocketAddr) -> Option<Outcome> {
     Some(meaning(error.ee_origin, error.ee_type, error.ee_code, own))
 }
 
-/// Where this machine speaks from to this peer. The socket that failed has forgotten it; a datagram socket
-/// finds out without sending anything.
+/// Returns the source address for this peer. The failed socket no longer has it; a datagram socket finds it out
+/// without sending anything.
 fn own_address(peer: SocketAddr) -> Option<IpAddr> {
     let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, None).ok()?;
     socket.connect(&peer.into()).ok()?;
     Some(socket.local_addr().ok()?.as_socket()?.ip())
 }
 
-/// What an ICMP message says of the port. `own`: this machine made it itself, in answer to its own SYN.
+/// Interprets an ICMP message about the port. `own`: this machine generated it in response to its own SYN.
 fn meaning(origin: u8, kind: u8, code: u8, own: bool) -> Outcome {
     let reason = match (origin, kind, code) {
         // RFC 792, RFC 1122 3.2.2.1, RFC 1812 5.2.7.1

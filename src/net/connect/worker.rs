@@ -31,14 +31,14 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 256;
 
-/// Connects made between two looks at what is due: a system call can take long where the processor is busy,
-/// and a socket that is closed late sends a SYN that nobody asked for.
+/// Connects made between two checks for expired probes: a system call can take long where the processor is busy,
+/// and a socket that is closed late sends a SYN that the engine did not order.
 const STARTS: usize = 16;
 
 /// Sockets kept for the next probes: as many as come at once, or a few fewer.
 const MOST_IDLE: usize = 32;
 
-/// How long they are kept while there is none.
+/// How long idle sockets are kept without new probes.
 const IDLE_FOR: Duration = Duration::from_secs(1);
 
 /// A thread's share of the probes.
@@ -49,16 +49,16 @@ pub(super) struct Worker {
     links: LinkWatch,
     clock: SystemClock,
     slots: Slab<Slot>,
-    /// Those whose sockets wait for another probe, IPv4 and IPv6, the latest last.
+    /// Slots with a socket that waits for another probe, IPv4 and IPv6, the latest last.
     idle: [Vec<usize>; 2],
-    /// The slots in flight by the time at which they are given up. A tree rather than a heap: nearly every probe
+    /// The slots in flight by deadline. A tree rather than a heap: nearly every probe
     /// is answered long before, and an entry that stayed until its time would outnumber those in flight.
     deadlines: BTreeSet<(Moment, usize)>,
     /// Replies of this turn of the loop.
     done: Vec<Reply>,
 }
 
-/// A socket, and what it is used for.
+/// A socket and its use.
 struct Slot {
     socket: Socket,
     /// Whether epoll watches it, under this slot's key.
@@ -66,7 +66,7 @@ struct Slot {
     flight: Option<Flight>,
 }
 
-/// A connect under way.
+/// A connect in progress.
 #[derive(Clone, Copy)]
 struct Flight {
     id: ProbeId,
@@ -122,7 +122,7 @@ impl Worker {
                 Err(TryRecvError::Disconnected) => return,
             };
             if !self.done.is_empty() && self.replies.send(std::mem::take(&mut self.done)).is_err() {
-                return; // nobody is left to hear it
+                return; // the receiver is gone
             }
         }
     }
@@ -137,13 +137,13 @@ impl Worker {
         }
     }
 
-    /// Sets a connect under way; what is known of it at once comes back as the error.
+    /// Starts a connect; an outcome that is known at once is returned as the error.
     fn connect(&mut self, probe: &Probe, started: Moment) -> Result<(), Outcome> {
         let passage = match self.links.reach(&probe.address, Some(probe.link)) {
             Reach::Open(passage) => passage,
             Reach::Closed => return Err(Outcome::Local(LocalError::LinkDown)),
             Reach::NoRoute if probe.link == Link::OnLink => return Err(Outcome::Local(LocalError::NoRoute)),
-            // Which error it is the kernel says itself.
+            // The kernel itself reports which error it is.
             Reach::NoRoute => Passage::LOCAL,
         };
         let peer = peer(&probe.address, probe.port)?;
@@ -165,7 +165,7 @@ impl Worker {
         if let Err(outcome) = watched {
             self.give_back(key, peer, outcome);
             return Err(match outcome {
-                // The kernel has seen before we have that the way is interrupted.
+                // The kernel noticed the interruption of the path before we did.
                 Outcome::Local(LocalError::NoRoute) if self.links.is_interrupted(&probe.address) => {
                     Outcome::Local(LocalError::LinkDown)
                 }
@@ -178,7 +178,7 @@ impl Worker {
         Ok(())
     }
 
-    /// A slot with a socket for this peer. Who has no descriptor left gives up those that nobody uses.
+    /// Returns a slot with a socket for this peer. Without a free descriptor it closes the idle sockets.
     fn socket(&mut self, peer: SocketAddr) -> io::Result<usize> {
         if let Some(key) = self.idle[usize::from(peer.is_ipv6())].pop() {
             return Ok(key);
@@ -204,7 +204,7 @@ impl Worker {
         Ok(())
     }
 
-    /// A connect is over. A socket that was refused is kept for the next; any other is closed, which takes it
+    /// Ends a connect. A socket that was refused is kept for the next; any other is closed, which takes it
     /// out of epoll, too.
     fn give_back(&mut self, key: usize, peer: SocketAddr, outcome: Outcome) {
         let idle = &mut self.idle[usize::from(peer.is_ipv6())];
@@ -219,9 +219,9 @@ impl Worker {
         self.idle.iter_mut().flat_map(|idle| idle.drain(..)).for_each(|key| _ = self.slots.remove(key));
     }
 
-    /// A socket may have something to say. It may also not: one event may tell of two things, and a child
-    /// process between fork and exec holds a copy of it, so that an event can come for a slot that has another
-    /// since.
+    /// Handles a socket's event. The event may be spurious: one event may report two things, and a child process
+    /// between fork and exec holds a copy of the socket, so that an event can arrive for a slot with another socket by
+    /// then.
     fn look_at(&mut self, key: usize) {
         let Some(slot) = self.slots.get(key) else { return };
         let Some(flight) = slot.flight else { return };
@@ -230,14 +230,14 @@ impl Worker {
         }
     }
 
-    /// Gives up what is due, after a last look: an answer that is in counts, however late we are.
+    /// Expires probes at their deadline, after a last check: an answer that has arrived counts, however late the check.
     fn expire(&mut self) {
         let now = self.clock.now();
         while let Some(&(deadline, key)) = self.deadlines.first()
             && deadline <= now
         {
             let slot = &self.slots[key];
-            let Some(flight) = slot.flight else { unreachable!("who has a deadline is in flight") };
+            let Some(flight) = slot.flight else { unreachable!("a slot with a deadline is in flight") };
             let outcome = verdict(&slot.socket, flight.peer)
                 .unwrap_or_else(|| silence(flight.peer, now.since(flight.started)));
             self.end(key, flight, outcome);
@@ -252,8 +252,8 @@ impl Worker {
         self.tell(flight.id, [flight.started, flight.left_by, self.clock.now()], outcome);
     }
 
-    /// What became of a probe that went over this passage: silence, or what others said of the host, counts only if the
-    /// link was up all the time.
+    /// Judges a probe over this passage: silence, or an ICMP error about the host, counts only if the link was up all
+    /// the time.
     fn judged(&self, outcome: Outcome, passage: Passage) -> Outcome {
         match outcome.is_answer() {
             Some(true) => self.links.heard(passage),

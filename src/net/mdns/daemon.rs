@@ -1,4 +1,4 @@
-//! mdns-sd's thread and socket, behind what is asked of them here.
+//! Wraps mdns-sd's thread and socket in the few operations that are needed here.
 
 use std::{
     collections::HashMap,
@@ -22,10 +22,10 @@ use tokio::time::timeout;
 use super::{DOMAIN, Reach};
 use crate::{model::Address, net::Links};
 
-/// The longest wait for a first answer: two questions go out in it, for a datagram may be lost.
+/// The longest wait for a first answer. It allows for two questions, since a datagram may be lost.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
-/// After the first answer, for the other address family's.
+/// The wait after the first answer, for that of the other address family.
 const GATHER: Duration = Duration::from_millis(150);
 
 /// The most addresses of one name.
@@ -37,15 +37,15 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// Why there is no multicast DNS.
 #[derive(Debug, thiserror::Error)]
 pub enum MdnsError {
-    /// The socket cannot be had.
+    /// The socket cannot be opened.
     #[error(
         "port 5353 (UDP) cannot be shared: {0}; something else keeps it to itself (`ss -lnup` shows what it is)"
     )]
     Port(io::Error),
-    /// What arrives cannot be bounded.
+    /// Incoming data cannot be bounded.
     #[error("the sockets of multicast DNS are not found under /proc/self/fd: {0}")]
     Valve(io::Error),
-    /// mdns-sd has something to complain of.
+    /// mdns-sd reports an error.
     #[error("{0}")]
     Daemon(#[from] mdns_sd::Error),
 }
@@ -57,27 +57,27 @@ pub struct Daemon(Arc<Inner>);
 struct Inner {
     service: ServiceDaemon,
     reach: Reach,
-    /// What is being asked, by label. mdns-sd forgets who asked first when a second one asks for the same name.
+    /// Queries in progress, by label. mdns-sd forgets the first query when a second one asks for the same name.
     asking: Mutex<HashMap<String, WeakShared<BoxFuture<'static, Vec<Address>>>>>,
 }
 
-/// A service as it is told to the network.
+/// A service as it is announced to the network.
 pub(super) struct Offer<'a> {
-    /// Such as `_http._tcp`.
+    /// The service type, for example `_http._tcp`.
     pub(super) kind: &'a str,
     /// The host's name before `.local`, and the service's before its kind.
     pub(super) label: &'a str,
-    /// Where a browser should begin.
+    /// The path at which a browser should start.
     pub(super) path: &'a str,
 }
 
 impl Daemon {
-    /// Starts its thread, which asks on the networks within reach and knows nothing to answer yet.
+    /// Starts the thread, which queries the networks within reach and has nothing to announce yet.
     ///
     /// # Errors
-    /// Its port is held by somebody who does not share it, or there is no thread to be had.
+    /// Fails if another process holds the port without sharing it, or if no thread can be started.
     pub fn start(reach: &Reach) -> Result<Self, MdnsError> {
-        // mdns-sd tells nobody when its socket cannot be bound.
+        // mdns-sd does not report that its socket cannot be bound.
         share_port().map_err(MdnsError::Port)?;
         let service = ServiceDaemon::new()?;
         let theirs = reach.clone();
@@ -86,10 +86,10 @@ impl Daemon {
         Ok(Self(Arc::new(Inner { service, reach: reach.clone(), asking: Mutex::default() })))
     }
 
-    /// The addresses of `label.local`, IPv4 first; empty if nobody answers in time, or with nothing that may be
-    /// believed. Who asks for the same name meanwhile gets the same answer.
+    /// Returns the addresses of `label.local`, IPv4 first; empty if no answer arrives in time, or none with a plausible
+    /// address. A concurrent query for the same name gets the same answer.
     pub async fn ask(&self, label: &str) -> Vec<Address> {
-        // On no network nobody answers.
+        // Without a network no answer can arrive.
         if !self.0.reach.is_there() {
             return Vec::new();
         }
@@ -109,7 +109,7 @@ impl Daemon {
         answer
     }
 
-    /// Tells the network of a service at every address within reach, also of those that come later.
+    /// Announces a service at every address within reach, later ones included.
     pub(super) fn offer(&self, offer: &Offer<'_>) -> Result<(), MdnsError> {
         let kind = format!("{}{DOMAIN}.", offer.kind);
         let host = format!("{}{DOMAIN}.", offer.label);
@@ -118,12 +118,12 @@ impl Daemon {
         Ok(self.0.service.register(info.enable_addr_auto())?)
     }
 
-    /// What becomes of the names that are offered, from now on.
+    /// Returns the events about the announced names from now on.
     pub(super) fn events(&self) -> Result<Receiver<DaemonEvent>, MdnsError> {
         Ok(self.0.service.monitor()?)
     }
 
-    /// How many records of others' it remembers, with what it means to do about them; `None`: its thread has
+    /// Returns how many records of other hosts it caches, pending actions on them included; `None`: its thread has
     /// ended.
     pub(super) async fn burden(&self) -> Option<i64> {
         let figures = self.0.service.get_metrics().ok()?.recv_async().await.ok()?;
@@ -132,10 +132,10 @@ impl Daemon {
         Some(figures.iter().filter(|(name, _)| counts(name)).map(|(_, count)| count).sum())
     }
 
-    /// Takes back all that was offered, so that nobody looks for it here, and ends the thread.
+    /// Withdraws every announcement, so that clients drop the names at once, and ends the thread.
     pub(super) async fn goodbye(&self) {
         if let Ok(ended) = self.0.service.shutdown() {
-            // An error is its end, too.
+            // An error, too, means that the thread has ended.
             _ = timeout(GOODBYE, ended.recv_async()).await;
         }
     }
@@ -148,7 +148,7 @@ impl Drop for Inner {
     }
 }
 
-/// Whether the port may be shared with who has it: the same options as mdns-sd's, bound and let go.
+/// Checks that the port can be shared with its holder: binds it with mdns-sd's options and closes it.
 fn share_port() -> io::Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
@@ -166,7 +166,7 @@ async fn answer(service: ServiceDaemon, name: String) -> Vec<Address> {
         }
     })
     .await;
-    // It would go on asking for the rest of the patience.
+    // mdns-sd would otherwise repeat the query for the rest of the time-out.
     _ = service.stop_resolve_hostname(&name);
     found.sort_unstable_by_key(|address| (address.ipv4().is_none(), address.clone()));
     found.dedup();
@@ -174,12 +174,12 @@ async fn answer(service: ServiceDaemon, name: String) -> Vec<Address> {
     found
 }
 
-/// The next addresses, at least one of which may be believed; `None` when there will be no more.
+/// Returns the next addresses, at least one of them plausible; `None` when no more will arrive.
 async fn next(events: &Receiver<HostnameResolutionEvent>) -> Option<Vec<Address>> {
     loop {
         match events.recv_async().await.ok()? {
             HostnameResolutionEvent::AddressesFound(_, found) => {
-                // What does not fit goes first: a thousand addresses are no host's.
+                // Implausible addresses go first: no host has a thousand addresses.
                 let found = believed(
                     found.iter().take(MOST_ADDRESSES).filter_map(address),
                     Links::read().ok().as_ref(),
@@ -196,7 +196,7 @@ async fn next(events: &Receiver<HostnameResolutionEvent>) -> Option<Vec<Address>
     }
 }
 
-/// An address as it was told; a link-local one is on the network that the answer came from.
+/// Converts an announced address; a link-local one belongs to the network that the answer came from.
 fn address(told: &ScopedIp) -> Option<Address> {
     match told {
         ScopedIp::V6(v6) if v6.addr().is_unicast_link_local() => {
@@ -206,8 +206,8 @@ fn address(told: &ScopedIp) -> Option<Address> {
     }
 }
 
-/// Anybody on the network may answer anything: what is one host's, not this machine's loopback, and in a private
-/// range or a network that this machine is in. A name must not lead the scanner to strangers.
+/// Keeps the addresses that can be a single host's: not this machine's loopback, and in a private range or in a network
+/// that this machine is in. Any host may answer anything, and a name must not lead the scanner to strangers.
 fn believed(told: impl Iterator<Item = Address>, links: Option<&Links>) -> Vec<Address> {
     let near =
         |address: &Address| address.is_private() || links.is_some_and(|links| links.is_own_subnet(address));

@@ -2,7 +2,7 @@
 //!
 //! | File | Does |
 //! |---|---|
-//! | `reach.rs` | on which networks: those whose IPv4 addresses `listen` answers on |
+//! | `reach.rs` | on which networks: those with an IPv4 address that `listen` answers on |
 //! | `daemon.rs` | the one [`Daemon`] of the process: mdns-sd's thread and socket, bounded |
 //! | `resolver.rs` | [`LocalResolver`]: `.local` by it, every other name by the system |
 //! | `responder.rs` | [`Responder`]: under which names the appliance is found, and gives way |
@@ -12,11 +12,11 @@
 //! addresses too, an answer for the same name with other addresses of that family would make it rename the
 //! machine. With the same IPv4 addresses in both answers there is nothing to disagree on.
 //!
-//! Limits, by mdns-sd 0.21: at its start it joins the group on every network for an instant before it is told
-//! which are meant (it says nothing there); a name is compared with others' when it is taken, so two networks
-//! that are joined later may hold it twice until one of them starts anew; what it remembers of others is bounded
-//! from outside: its sockets are shut when it remembers too much or has more to read than it can, so that in a flood the
-//! appliance may not be found by name.
+//! Limits, by mdns-sd 0.21: at its start it joins the group on every network for an instant before it is told which are
+//! meant (it says nothing there); a name is compared with others' when it is taken, so two networks that are joined
+//! later may hold it twice until one of them starts anew; what it remembers of others is bounded from outside: its
+//! sockets are shut when it remembers too much or has more to read than it can, so that in a flood the appliance may
+//! not be found by name.
 
 mod daemon;
 mod reach;

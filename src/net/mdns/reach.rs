@@ -1,4 +1,4 @@
-//! On which of this machine's networks.
+//! On which of this machine's networks mDNS takes part.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -15,7 +15,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Every network of this machine, to ask on; nothing is offered at port 0.
+    /// Every network of this machine, for queries only; nothing is announced at port 0.
     pub const EVERYWHERE: Self = Self { addresses: None, port: 0 };
 
     /// Where a server that listens there can be found from outside by IPv4; `None`: nowhere. A service has one port, so
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_listens_tells_where_it_is_found() {
+    fn announces_the_addresses_that_listen() {
         let everywhere = Some(Reach { addresses: None, port: 80 });
         for (listen, found) in [
             (&["127.0.0.1:80"][..], None),
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn only_those_addresses_are_told_and_never_the_loopback() {
+    fn announces_only_those_addresses_and_never_the_loopback() {
         let one = reach(&["192.168.1.2:80"]).unwrap();
         for (ip, everywhere, there) in [
             ("192.168.1.2", true, true),

@@ -1,4 +1,4 @@
-//! Names for feeds, targets and probes: `.local` by multicast, every other by the system.
+//! Resolves names for feeds, targets and probes: `.local` by multicast, every other name by the system.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,19 +11,19 @@ use crate::{
     resolve::{Resolve, ResolveError, Resolving},
 };
 
-/// The longest that all of it may take.
+/// The time limit of one look-up as a whole.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Names that one resolver asks the network for at once; others wait, within their time.
 const AT_ONCE: usize = 8;
 
-/// Tells the present daemon, if there is one.
+/// Returns the current daemon, if there is one.
 type Present = dyn Fn() -> Option<Daemon> + Send + Sync;
 
-/// Resolves `.local` without nss-mdns. To be used within a tokio runtime.
+/// Resolves `.local` without nss-mdns. Requires a tokio runtime.
 ///
-/// What this machine's owner wrote into /etc/hosts holds, as everywhere. Then the network is asked, and where
-/// nobody answers the system: its nss-mdns or a router that serves `.local` by DNS may still know. Not the other
+/// /etc/hosts comes first, as everywhere. Then the network is queried, and if no host answers, the system: its nss-mdns
+/// or a router that serves `.local` by DNS may still know the name. Not the other
 /// way round: a name server that invents answers for what it does not know would hide the device that is there.
 #[derive(Clone)]
 pub struct LocalResolver {
@@ -33,7 +33,7 @@ pub struct LocalResolver {
 }
 
 impl LocalResolver {
-    /// With the daemon that there is when it is asked; with none every name is the system's to resolve.
+    /// Uses the daemon that is current at each look-up; without one the system resolves every name.
     pub fn new(present: impl Fn() -> Option<Daemon> + Send + Sync + 'static) -> Self {
         Self {
             system: SystemResolver::default(),

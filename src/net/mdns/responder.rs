@@ -1,4 +1,4 @@
-//! Under which names the appliance is found.
+//! Announces the appliance's names on the LAN.
 
 use std::{future::pending, io, pin::pin, sync::Arc, time::Duration};
 
@@ -18,51 +18,51 @@ use super::{
 };
 use crate::{config::Config, model::one_line};
 
-/// The name of the service whose part the appliance plays where it discovers devices itself.
+/// The name of the service that the appliance replaces where it discovers devices itself.
 const LANSCAN: &str = "lanscan";
 
-/// Until the next attempt at what failed.
+/// The delay before a failed step is retried.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// The least time from one look at the thread's memory to the next; while nothing arrives there is none. What a network
-/// carries in this time and [`PROMPT`] is the most that it grows by unseen.
+/// The shortest interval between two checks of the thread's memory; without traffic there are none. The memory can grow
+/// unnoticed by what a network carries in this time and [`PROMPT`].
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
-/// A thread that does not say how much it remembers within this time has more to read than it can.
+/// A thread that does not report its cache size within this time receives more than it can read.
 const PROMPT: Duration = Duration::from_millis(50);
 
-/// For how long nothing is received where that is so.
+/// For how long the sockets stay shut in that case.
 const RELIEF: Duration = Duration::from_secs(1);
 
-/// The most that the thread may remember of others: records of up to 9 kB, and two timers for each, so that it is 15 MB
-/// at worst. mdns-sd has no bound of its own. 250 devices that announce four records each come to 3000.
+/// The most that the thread may cache of other hosts: records of up to 9 kB, and two timers for each, so that it is 15
+/// MB at worst. mdns-sd has no bound of its own. 250 devices that announce four records each come to 3000.
 const MOST_REMEMBERED: i64 = 5000;
 
-/// From a flood to the next attempt. Not to be found meanwhile costs less than to start anew all the time.
+/// The delay from a flood to the next attempt. Being unreachable by name costs less than constant restarts.
 const FLOOD_PAUSE: Duration = Duration::from_secs(10);
 
-/// After so long without a flood, the next one is told again.
+/// After this long without a flood, the next one is logged again.
 const CALM: Duration = Duration::from_secs(600);
 
-/// Under which names the appliance is found now.
+/// The names under which the appliance is found now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertised {
-    /// `portscan.local`; empty while it is off, or still asks whether a name is free.
+    /// `portscan.local`; empty while mDNS is off, or while the name is still being checked for conflicts.
     pub names: Vec<String>,
-    /// What the owner may want to know of it.
+    /// A notice for the owner.
     pub notice: Option<String>,
 }
 
 /// Starts and stops the daemon as the configuration says, and offers the appliance's services by it.
 pub struct Responder {
-    /// `None`: only this machine can reach the appliance, so it is neither announced nor are others asked.
+    /// `None`: only this machine can reach the appliance, so it neither announces nor queries.
     reach: Option<Reach>,
     config: watch::Receiver<Arc<Config>>,
     daemon: watch::Sender<Option<Daemon>>,
     advertised: watch::Sender<Advertised>,
 }
 
-/// What the configuration wants of it.
+/// What the configuration asks of mDNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     label: String,
@@ -70,7 +70,7 @@ struct Wanted {
     lanscan: bool,
 }
 
-/// Why the daemon is to start anew.
+/// Why the daemon must be restarted.
 #[derive(Debug, PartialEq, Eq)]
 enum Trouble {
     /// Another machine has our name: this one is free (RFC 6762, 9). mdns-sd would go on under it, on that network
@@ -78,7 +78,7 @@ enum Trouble {
     Renamed(String),
     /// Another machine is lanscan.
     IsLanscan,
-    /// The network tells it more than it can remember.
+    /// The network sends more than it can cache.
     Flooded,
     /// Its thread is gone.
     Ended,
@@ -96,13 +96,13 @@ impl Responder {
         (Self { reach, config, daemon, advertised }, present, seen)
     }
 
-    /// Goes on until `stop` is cancelled, and then says goodbye to the network.
+    /// Runs until `stop` is cancelled, then withdraws the announcements.
     pub async fn run(self, stop: CancellationToken) {
         stop.run_until_cancelled(self.follow()).await;
         self.end().await;
     }
 
-    /// Does what the configuration wants, again whenever it wants something else.
+    /// Applies the configuration, again whenever it changes.
     async fn follow(&self) {
         let mut config = self.config.clone();
         loop {
@@ -117,7 +117,7 @@ impl Responder {
         }
     }
 
-    /// Keeps a daemon going that offers what is wanted, under the name that is free.
+    /// Keeps a daemon running that announces the services under a free name.
     async fn offer(&self, wanted: Option<Wanted>) {
         let (Some(reach), Some(wanted)) = (&self.reach, wanted) else { return pending().await };
         let Wanted { mut label, mut lanscan } = wanted;
@@ -134,9 +134,7 @@ impl Responder {
                     label = free;
                 }
                 Ok(Trouble::IsLanscan) => {
-                    tracing::info!(
-                        "lanscan.local is another machine's; the appliance does not take that name"
-                    );
+                    tracing::info!("lanscan.local belongs to another machine; not announcing that name");
                     lanscan = false;
                 }
                 Ok(Trouble::Flooded) => {
@@ -182,7 +180,7 @@ impl Responder {
         }
     }
 
-    /// What an event means for our names.
+    /// Interprets an event for our names.
     fn heed(&self, event: &DaemonEvent, label: &str) -> Option<Trouble> {
         match event {
             DaemonEvent::Announce(service, _) => {
@@ -221,7 +219,7 @@ impl Responder {
         self.advertised.send_modify(|advertised| advertised.notice = Some(notice));
     }
 
-    /// Tells once, and waits a while: nothing else depends on it.
+    /// Logs the notice once, then waits: nothing else depends on mDNS.
     async fn fail(&self, reason: &str) {
         let notice = format!("the appliance is not found by name: {reason}");
         let known = self.advertised.borrow().notice.as_ref() == Some(&notice);
@@ -231,7 +229,7 @@ impl Responder {
         sleep(AGAIN).await;
     }
 
-    /// Ends the daemon, if there is one: first it is no longer handed out.
+    /// Ends the daemon, if there is one, after withdrawing it from further use.
     async fn end(&self) {
         if let Some(daemon) = self.daemon.send_replace(None) {
             daemon.goodbye().await;
@@ -248,7 +246,7 @@ impl Wanted {
     }
 }
 
-/// Returns when the configuration wants something else.
+/// Returns when the configuration changes what it asks of mDNS.
 async fn until_other(config: &mut watch::Receiver<Arc<Config>>, wanted: Option<&Wanted>) {
     while config.changed().await.is_ok() {
         if Wanted::of(&config.borrow()).as_ref() != wanted {
@@ -262,7 +260,7 @@ async fn until_other(config: &mut watch::Receiver<Arc<Config>>, wanted: Option<&
 /// included. Returns only if that fails.
 async fn as_lanscan(daemon: &Daemon) -> MdnsError {
     while !daemon.ask(LANSCAN).await.is_empty() {
-        tracing::debug!("lanscan.local is there already");
+        tracing::debug!("lanscan.local exists already; not announcing it");
         sleep(10 * AGAIN).await;
     }
     match daemon.offer(&Offer { kind: "_http._tcp", label: LANSCAN, path: "/lanscan/json" }) {
@@ -271,7 +269,7 @@ async fn as_lanscan(daemon: &Daemon) -> MdnsError {
     }
 }
 
-/// Returns when the daemon remembers too much, or no longer answers. In a flood its sockets are shut, for good where it
+/// Returns when the daemon caches too much, or no longer answers. In a flood its sockets are shut, for good where it
 /// remembers too much: it would neither answer nor end.
 async fn too_much(daemon: &Daemon) -> Result<Trouble, MdnsError> {
     // Its thread makes its sockets before it answers for the first time.
@@ -292,7 +290,7 @@ async fn too_much(daemon: &Daemon) -> Result<Trouble, MdnsError> {
                     Some(_) => sleep(RELIEF).await,
                 }
                 if let Err(error) = valve.and_then(|valve| valve.open()) {
-                    tracing::debug!(%error, "mDNS: its sockets cannot be shut and opened");
+                    tracing::debug!(%error, "mDNS: failed to shut or reopen its sockets");
                 }
             }
         }

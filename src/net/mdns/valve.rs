@@ -1,12 +1,12 @@
 //! Watches and shuts the sockets of mdns-sd, which does not hand them out.
 //!
-//! mdns-sd 0.21 reads until nothing is left to read, and only then heeds what it is told. While more arrives than its
-//! thread can read, it remembers all of it and can be neither asked how much that is nor ended. A filter that refuses
+//! mdns-sd 0.21 reads until nothing is left to read, and only then handles commands. While more arrives than its
+//! thread can read, it caches all of it, and can neither report how much that is nor be stopped. A filter that refuses
 //! every datagram (`SO_ATTACH_FILTER`, socket(7)) has the kernel drop them before it.
 //!
 //! The sockets are found among this process's descriptors, and used by copies that the process sends to itself
-//! (`SCM_RIGHTS`, unix(7)): the way to a descriptor's owned copy without unsafe code. `pidfd_getfd(2)` would be shorter,
-//! but the service's filter of system calls does not let it pass.
+//! (`SCM_RIGHTS`, unix(7)): the way to a descriptor's owned copy without unsafe code. `pidfd_getfd(2)` would be
+//! shorter, but the service's filter of system calls does not let it pass.
 
 use std::{
     fs,
@@ -31,16 +31,16 @@ const RETURN: u16 = 0x06;
 pub(super) struct Valve(Vec<UdpSocket>);
 
 impl Valve {
-    /// Those on this port at the moment. Within a runtime.
+    /// Finds the sockets that are on this port at the moment. Requires a runtime.
     ///
     /// # Errors
-    /// /proc is not there, or no descriptor is free for a copy.
+    /// Fails if /proc is missing, or if no descriptor is free for a copy.
     pub(super) fn on_port(port: u16) -> io::Result<Self> {
         let to_self = UnixDatagram::pair()?;
         let mut sockets = Vec::new();
         for entry in fs::read_dir("/proc/self/fd")? {
             let entry = entry?;
-            // One that has been closed meanwhile leads nowhere.
+            // A descriptor that has been closed since then is skipped.
             let Ok(target) = fs::read_link(entry.path()) else { continue };
             let number = entry.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
             let Some(number) = number.filter(|_| target.to_string_lossy().starts_with("socket:")) else {
@@ -64,7 +64,7 @@ impl Valve {
             Box::pin(async {
                 // An error: the runtime is at its end.
                 let Ok(()) = socket.readable().await else { return pending().await };
-                // As if it had been read: the kernel tells of the next arrival all the same (`EPOLLET`, epoll(7)).
+                // As if it had been read: the kernel reports the next arrival all the same (`EPOLLET`, epoll(7)).
                 _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
             })
         });
@@ -74,14 +74,14 @@ impl Valve {
         }
     }
 
-    /// From now on they receive nothing. What the kernel has taken for them already can still be read.
+    /// Makes the sockets receive nothing from now on. Data that the kernel has already queued can still be read.
     pub(super) fn shut(&self) -> io::Result<()> {
         self.0
             .iter()
             .try_for_each(|socket| SockRef::from(socket).attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)]))
     }
 
-    /// They receive again.
+    /// Makes the sockets receive again.
     pub(super) fn open(&self) -> io::Result<()> {
         self.0.iter().try_for_each(|socket| SockRef::from(socket).detach_filter())
     }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_arrival_is_told_also_while_nothing_is_read() {
+    async fn reports_each_arrival_even_while_nothing_is_read() {
         let [watched, sender] = [(); 2].map(|()| StdSocket::bind("127.0.0.1:0").unwrap());
         let address = watched.local_addr().unwrap();
         let valve = Valve::on_port(address.port()).unwrap();

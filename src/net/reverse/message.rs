@@ -1,8 +1,8 @@
-//! One question and its answer in DNS's form (RFC 1035, 4).
+//! Builds one DNS question and parses its answer (RFC 1035, 4).
 //!
-//! Written here because a library reads every record of a message, forty kinds of them, and sets memory aside for
-//! as many as its head claims: much to trust with what any gadget may send. This reads one name, never beyond
-//! the message, and follows no reference forward.
+//! Written here because a library parses every record of a message, forty kinds of them, and allocates memory for
+//! as many as its header claims: too much to expose to what any gadget may send. This parser reads one name, never
+//! beyond the message, and follows no forward reference.
 
 use std::net::Ipv4Addr;
 
@@ -14,18 +14,18 @@ const ANSWER: u16 = 0x8000;
 const OPERATION: u16 = 0x7800;
 const FAILURE: u16 = 0x000f;
 
-/// A name that is somebody's address, and the internet. The first bit of a class is mDNS's own (RFC 6762, 10.2).
+/// The record type PTR and the class IN. mDNS uses the first bit of a class for itself (RFC 6762, 10.2).
 const PTR: u16 = 12;
 const IN: u16 = 1;
 const CLASS: u16 = 0x7fff;
 
-/// Records that are looked at in one answer: that of a single name has a few.
+/// The most records that are read in one answer: that of a single name has a few.
 const MOST_RECORDS: u16 = 32;
 
 /// The longest name in octets, with a length before each label and a 0 at the end (RFC 1035, 3.1).
 const NAME_MAX: usize = 255;
 
-/// Asks what the host with this address is called.
+/// Builds the question for the name of the host with this address.
 pub(super) fn question(id: [u8; 2], address: Ipv4Addr) -> Vec<u8> {
     let mut message = Vec::with_capacity(HEAD + 34);
     message.extend(id);
@@ -40,8 +40,8 @@ pub(super) fn question(id: [u8; 2], address: Ipv4Addr) -> Vec<u8> {
     message
 }
 
-/// The name that a message gives in answer to that; `None` if it is no such answer. Its labels are joined by dots;
-/// nothing else of it is checked.
+/// Returns the name in a message that answers the question; `None` if it is no such answer. Its labels are joined by
+/// dots; nothing else of it is checked.
 pub(super) fn answer(message: &[u8], id: [u8; 2], address: Ipv4Addr) -> Option<String> {
     let mut reader = Reader { message, at: 0 };
     let (own, flags) = (reader.number()?, reader.number()?);
@@ -50,7 +50,7 @@ pub(super) fn answer(message: &[u8], id: [u8; 2], address: Ipv4Addr) -> Option<S
     if own != u16::from_be_bytes(id) || !in_order || questions > 1 {
         return None;
     }
-    // RFC 6762, 6.7, has the question repeated; some leave it out, but nobody is asked another.
+    // RFC 6762, 6.7, has the question repeated; some leave it out, but no other question is expected.
     for _ in 0..questions {
         let name = reader.name()?;
         if !is_of(&name, address) || reader.number()? != PTR || reader.number()? & CLASS != IN {
@@ -60,7 +60,7 @@ pub(super) fn answer(message: &[u8], id: [u8; 2], address: Ipv4Addr) -> Option<S
     for _ in 0..answers.min(MOST_RECORDS) {
         let owner = reader.name()?;
         let (kind, class) = (reader.number()?, reader.number()? & CLASS);
-        // For how long it holds.
+        // The time to live.
         reader.skip(4)?;
         let length = usize::from(reader.number()?);
         let at = reader.at;
@@ -92,7 +92,7 @@ fn joined(labels: &[&[u8]]) -> Option<String> {
     labels.iter().all(is_plain).then(|| String::from_utf8_lossy(&labels.join(&b'.')).into_owned())
 }
 
-/// What of a message is still to be read.
+/// The unread part of a message.
 struct Reader<'a> {
     message: &'a [u8],
     at: usize,
@@ -158,7 +158,7 @@ mod tests {
     const ID: [u8; 2] = [0x12, 0x34];
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 5);
 
-    /// An answer to our question whose record has this data.
+    /// An answer to our question with a record of this data.
     fn answered(data: &[u8]) -> Vec<u8> {
         let mut message = question(ID, ADDRESS);
         (message[2], message[7]) = (0x84, 1);
