@@ -134,7 +134,7 @@ fn a_device_is_named_and_looked_at() {
     browser.find_reading("row", &[&host.address().to_string()]).find("link", "").click();
     browser.find("textbox", "Name").write("a name of mine");
     browser.find("textbox", "Note").write("and a note");
-    browser.find("button", "Keep it").click();
+    browser.find("button", "Save").click();
     browser.find("heading", "a name of mine");
     let kept = running.get(&format!("/v1/hosts/{}", host.mac())).json();
     assert_eq!((&kept["own_name"], &kept["note"]), (&json!("a name of mine"), &json!("and a note")));

@@ -7,7 +7,7 @@ import { directory } from "../directory.js";
 import { count, day, span, when } from "../format.js";
 import { port } from "../parts/port.js";
 import { rows as list } from "../parts/rows.js";
-import { who } from "../parts/who.js";
+import { deviceLink } from "../parts/devicelink.js";
 
 const DAY = 86_400;
 
@@ -68,7 +68,7 @@ export default {
               <option value="device" ?selected=${asked.by === "device"}>device</option>
             </select></label>
             <label class="check"><input type="checkbox" ?checked=${asked.alerts} @change=${choose("alerts")}>
-              only what nobody expected</label>
+              unexpected changes only</label>
           </form>
           <p role="status">${meant.length ? count(meant.length, "change") : "Nothing has changed."}</p>
           ${groups(meant.slice(0, most), asked.by, find, now)}
@@ -95,16 +95,16 @@ function night(rows, now) {
   ].filter(Boolean);
   return html`<p class="hint ${alerts ? "warn" : ""}"><b>${now < to ? "Tonight" : "Last night"}</b>
     <span class="muted">(18:00 to 9:00)</span>: ${said.join("; ") || "nothing changed"}.
-    ${alerts ? html`<b>${count(alerts, "change")} nobody expected.</b>` : nothing}</p>`;
+    ${alerts ? html`<b>${count(alerts, "unexpected change")}.</b>` : nothing}</p>`;
 }
 
 function groups(rows, by, find, now) {
   const byDay = by !== "device";
   return grouped(rows, byDay ? ({ time }) => day(time) : whose).map(({ key, rows }) => html`<section>
-    <h2>${byDay ? dayName(key, now) : who(find(key), key)}</h2>
+    <h2>${byDay ? dayName(key, now) : deviceLink(find(key), key)}</h2>
     ${byDay
       ? list(`Changes of ${key}`, ["Device", "What", "Time"], moments(rows).map(({ rows }) =>
-          [who(find(whose(rows[0])), whose(rows[0])), html`<div>${rows.map((row) => what(row, find))}</div>`, time(rows[0].time, 11)]))
+          [deviceLink(find(whose(rows[0])), whose(rows[0])), html`<div>${rows.map((row) => what(row, find))}</div>`, time(rows[0].time, 11)]))
       : list(`Changes on ${key}`, ["Time", "What"], moments(rows).map(({ rows }) =>
           [time(rows[0].time), html`<div>${rows.map((row) => what(row, find))}</div>`]))}
   </section>`);

@@ -7,7 +7,7 @@ import { directory } from "../directory.js";
 import { count, when } from "../format.js";
 import { port } from "../parts/port.js";
 import { rows } from "../parts/rows.js";
-import { who } from "../parts/who.js";
+import { deviceLink } from "../parts/devicelink.js";
 
 /** Rows at first, and so many more each time. */
 const STEP = 500;
@@ -47,10 +47,10 @@ export default {
 };
 
 const differing = (found, [first, second], find) => grouped(found, ({ address }) => address).map(({ key, rows: ports }) =>
-  html`<section><h2>${who(find(key), key)}</h2>
+  html`<section><h2>${deviceLink(find(key), key)}</h2>
     ${rows(`Ports of ${key} that differ`, ["Port", first, second], ports.map((row) => [
       port(row, find(key)),
-      row.state_a || "not looked at",
-      row.state_b || "not looked at",
+      row.state_a || "not scanned",
+      row.state_b || "not scanned",
     ]))}
   </section>`);

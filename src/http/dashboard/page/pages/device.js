@@ -110,7 +110,7 @@ export default {
           <button class="primary" aria-disabled=${run !== null} @click=${() => run ?? scan()}>Scan now</button>
           <span role="status" class="muted">${run ? progress(run) : nothing}</span>
         </div>
-        <section class="card"><h2>Now</h2>
+        <section class="card"><h2>Open ports</h2>
           ${device.ports.length ? html`<ul class="chips">${device.ports.map((port) => chip(port))}</ul>` : html`<p>Nothing is open.</p>`}
         </section>
         <div class="columns">${facts(device.host)}${words(device.host, save)}</div>
@@ -137,10 +137,10 @@ const facts = (host) => html`<section class="card"><h2>Device</h2><dl class="fac
   <dt>Last seen</dt><dd>${since(host.last_seen)} <span class="muted">${when(host.last_seen)}</span></dd>
 </dl></section>`;
 
-const words = (host, save) => html`<section class="card"><h2>What you say of it</h2><form @submit=${save}>
+const words = (host, save) => html`<section class="card"><h2>Your notes</h2><form @submit=${save}>
   <label>Name <input name="name" maxlength="64" autocomplete="off" .value=${host.own_name ?? ""}></label>
   <label>Note <textarea name="note" maxlength="1000" .value=${host.note ?? ""}></textarea></label>
-  <button>Keep it</button>
+  <button>Save</button>
 </form></section>`;
 
 function pastOf({ host, ports }, past, stretch, choose) {

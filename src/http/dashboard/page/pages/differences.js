@@ -12,7 +12,7 @@ import { port } from "../parts/port.js";
 import { rows } from "../parts/rows.js";
 import { since } from "../parts/time.js";
 import { fail } from "../parts/toast.js";
-import { who } from "../parts/who.js";
+import { deviceLink } from "../parts/devicelink.js";
 
 /** With more differences than this, each device shows its own only when it is opened. */
 const FEW = 60;
@@ -160,7 +160,7 @@ function devices({ differences, expected, baseline }, find, opened, does, redraw
     const name = host?.name ?? key;
     const accepted = accepting(rows, "");
     return html`<section class="card device">
-      <div class="head"><h2>${who(host, key)} ${isNew ? html`<span class="chip new">new device</span>` : nothing}</h2>
+      <div class="head"><h2>${deviceLink(host, key)} ${isNew ? html`<span class="chip new">new device</span>` : nothing}</h2>
         ${accepted.length ? html`<button @click=${() => does.accept(rows, name)}>
           Accept ${isNew ? "this device" : count(accepted.length, "port")}…<span class="hidden-text"> of ${name}</span></button>` : nothing}</div>
       ${differences.length <= FEW ? list(rows, host, name, does) : html`<details ?open=${isOpen} @toggle=${toggle}>
@@ -171,7 +171,7 @@ function devices({ differences, expected, baseline }, find, opened, does, redraw
 
 const list = (differences, host, name, does) => rows(
   `Differences of ${name}`,
-  ["Port", "Expected", "Is", "Seen", "Comment", "Accept"],
+  ["Port", "Expected", "Actual", "Seen", "Comment", "Accept"],
   differences.map((row) => [
     port(row, host),
     row.expected_state || html`<span class="muted">nothing</span>`,

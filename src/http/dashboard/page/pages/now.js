@@ -84,7 +84,7 @@ export default {
         const differences = info.baseline ? await get("v1/diff") : [];
         known = { devices: devicesOf(hosts, differences, Date.now()), info, health };
       },
-      // At a scan's end it was also seen who is there.
+      // The end of a scan also renews which devices are present.
       heard: ({ kind, data }) => (kind === "change" || !data.running) && place.reload(),
       view() {
         const { devices, info, health } = known;
@@ -130,14 +130,14 @@ const advice = ({ problems, notices }) => html`
   ${notices.map((notice) => html`<p class="hint warn">${notice}</p>`)}`;
 
 const empty = () => html`<div class="hint">
-  <h2>Nobody is known yet</h2>
+  <h2>No devices yet</h2>
   <p>The appliance scans the devices that its configuration or a feed names, <code>/etc/portscan/portscan.toml</code>:</p>
   <ul>
-    <li><code>discover = ["eth0"]</code> under <code>[feed]</code> has it look for the devices of that network itself;</li>
+    <li><code>discover = ["eth0"]</code> under <code>[feed]</code> makes it find the devices of that network itself;</li>
     <li><code>url</code> there names a lanscan appliance, <code>hosts</code> lists devices one by one.</li>
   </ul>
-  <p>What it looks at now is under <a href="#/running">Running</a>, how it is under <a href="#/health">Health</a>. The
-    first devices stand here within minutes; nmap's reports may be sent to it, too (<code>portscan import FILE</code>).</p>
+  <p><a href="#/running">Running</a> shows the scans in progress, <a href="#/health">Health</a> the state of the appliance. The
+    first devices appear here within minutes; nmap's reports can be imported, too (<code>portscan import FILE</code>).</p>
 </div>`;
 
 /** The figures, as ways to what they count. */

@@ -9,7 +9,7 @@ import { ask } from "../parts/dialog.js";
 import { rows } from "../parts/rows.js";
 import { since } from "../parts/time.js";
 import { fail, say } from "../parts/toast.js";
-import { who } from "../parts/who.js";
+import { deviceLink } from "../parts/devicelink.js";
 import { reason } from "../runs.js";
 
 /** @type {import("../main.js").Page} */
@@ -99,7 +99,7 @@ const devices = (devices, find) => rows(
   "Devices that are being looked at",
   ["Device", "Progress", "Ports", "Open so far"],
   devices.map(({ address, mac, ports, open }) => [
-    who(find(mac ?? address), address),
+    deviceLink(find(mac ?? address), address),
     bar(`Ports of ${address}`, ports),
     `${figure(ports.done)} of ${figure(ports.total)}`,
     open,

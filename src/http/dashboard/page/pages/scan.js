@@ -6,7 +6,7 @@ import { grouped } from "../digest.js";
 import { directory } from "../directory.js";
 import { addressKey, count, span, when } from "../format.js";
 import { rows } from "../parts/rows.js";
-import { who } from "../parts/who.js";
+import { deviceLink } from "../parts/devicelink.js";
 import { reason, took } from "../runs.js";
 
 /** Ports that are shown of one device; the files have all. */
@@ -51,7 +51,7 @@ const facts = (scan) => [
 ];
 
 const found = (devices, find) => rows("What it listed", ["Device", "Ports"], devices.map(({ key, rows: ports }) => [
-  who(find(key), key),
+  deviceLink(find(key), key),
   html`<ul class="chips">${ports.slice(0, MOST).map(({ port, protocol, state }) =>
       html`<li class="chip"><b>${port}</b>/${protocol} ${state}</li>`)}
     ${ports.length > MOST ? html`<li>and ${count(ports.length - MOST, "port")} more</li>` : nothing}</ul>`,

@@ -7,7 +7,7 @@ import { ask } from "./dialog.js";
 import { port } from "./port.js";
 import { rows } from "./rows.js";
 import { fail } from "./toast.js";
-import { who } from "./who.js";
+import { deviceLink } from "./devicelink.js";
 
 /** Rows that are shown at once; who looks for another searches. */
 const MOST = 200;
@@ -35,7 +35,7 @@ export function expectations({ expected, search, onSearch, find, onEdit, onRemov
     <label>Search <input type="search" .value=${search} @input=${({ target }) => onSearch(target.value)}></label>
     <p role="status">${count(meant.length, "port")}${meant.length > MOST ? `, of which the first ${MOST} are shown` : nothing}</p>
     ${meant.length ? rows("What is expected", ["Device", "Port", "State", "Comment", "Change"], meant.slice(0, MOST).map((row) => [
-      who(find(row.address), row.address, row.address),
+      deviceLink(find(row.address), row.address, row.address),
       port(row, find(row.address)),
       row.state,
       row.comment,

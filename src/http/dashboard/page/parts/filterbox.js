@@ -75,7 +75,7 @@ export function filterBox({ onInput, redraw }) {
         </ul>
       </div>
       <p id="filter-fault" class="error" role="status">${fault ? html`${where(text, fault)}: ${fault.message}.` : nothing}</p>
-      <details><summary>What may a filter say?</summary>${help()}</details>
+      <details><summary>Filter help</summary>${help()}</details>
     </div>`;
   };
 }

@@ -1,4 +1,4 @@
-// A device by its name, leading to its page.
+// A link to the page of a device, by its name.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { part } from "../api.js";
@@ -10,7 +10,7 @@ import { keyOf } from "../devices.js";
  * @param {string} [beside] what stands beside its name
  * @returns {any} a template
  */
-export function who(host, key, beside = host?.address) {
+export function deviceLink(host, key, beside = host?.address) {
   if (!host) return html`<span class="mono">${key}</span>`;
   const name = host.name ?? host.address;
   return html`<a href="#/device/${part(keyOf(host))}">${name}</a>
