@@ -91,7 +91,7 @@ fn tell(ground: &Ground, mishaps: &Mishaps, diary: &Diary, length: Duration) -> 
         "{length:?}: {} kills, {} flaps of the cable, {} jumps of the clock, {} full disks\n\
          owner: {} answers, median {median:.1?}, worst {worst:.1?} ({at}); {} without an answer; {} ports acknowledged\n\
          results: {} compared with the truth, {} wrong\n\
-         peak memory {megabytes} MB; {written} KB written, the database has {stored} KB",
+         peak memory {megabytes} MB; {written} KB written to files and to clients; the database has {stored} KB",
         count(&mishaps.kills),
         count(&mishaps.flaps),
         count(&mishaps.jumps),

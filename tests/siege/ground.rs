@@ -172,7 +172,7 @@ impl Ground {
         self.with_appliance(|running| self.toll.see(running));
     }
 
-    /// What it has had written since its first start, in octets.
+    /// What it has had written since its first start, in octets: answers count too, because the disk is in memory.
     pub fn written(&self) -> u64 {
         self.toll.written.load(Ordering::Relaxed) + self.with_appliance(Running::written)
     }
