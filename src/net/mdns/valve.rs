@@ -9,6 +9,7 @@
 //! shorter, but the service's filter of system calls does not let it pass.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
@@ -37,7 +38,7 @@ impl Valve {
     /// Fails if /proc is missing, or if no descriptor is free for a copy.
     pub(super) fn on_port(port: u16) -> io::Result<Self> {
         let to_self = UnixDatagram::pair()?;
-        let mut sockets = Vec::new();
+        let (mut sockets, mut known) = (Vec::new(), HashSet::new());
         for entry in fs::read_dir("/proc/self/fd")? {
             let entry = entry?;
             // A descriptor that has been closed since then is skipped.
@@ -49,7 +50,10 @@ impl Valve {
             let Ok(Some(copy)) = copy_of(number, &to_self) else { continue };
             let socket = Socket::from(copy);
             let is_on_port = || Some(socket.local_addr().ok()?.as_socket()?.port() == port);
-            if socket.r#type().is_ok_and(|kind| kind == Type::DGRAM) && is_on_port() == Some(true) {
+            let is_meant =
+                socket.r#type().is_ok_and(|kind| kind == Type::DGRAM) && is_on_port() == Some(true);
+            // mdns-sd has two descriptors of each: an arrival would be reported twice.
+            if is_meant && known.insert(target) {
                 // The mode of all copies, and mdns-sd's already.
                 socket.set_nonblocking(true)?;
                 sockets.push(UdpSocket::from_std(socket.into())?);
@@ -145,6 +149,13 @@ mod tests {
             told().await.expect("it has arrived");
             assert!(told().await.is_err(), "and is told once");
         }
+    }
+
+    #[tokio::test]
+    async fn a_socket_with_two_descriptors_counts_once() {
+        let socket = StdSocket::bind("127.0.0.1:0").unwrap();
+        let _other = socket.try_clone().unwrap();
+        assert_eq!(Valve::on_port(socket.local_addr().unwrap().port()).unwrap().0.len(), 1);
     }
 
     #[tokio::test]
