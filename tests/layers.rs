@@ -1,4 +1,5 @@
-//! Modules import only from lower layers, those of layer 2 never from one another, and no files of one module in a circle.
+//! Modules import only from lower layers, those of layer 2 never from one another; and no files of one module import
+//! one another in a circle.
 
 mod circles;
 mod paths;

@@ -54,8 +54,7 @@ impl Gate {
         Self { token: Arc::new(token), allowlist, config, wrong_tokens: Arc::new(WrongTokens::new(clock)) }
     }
 
-    /// # Errors
-    /// Another site's page is behind this request for a probe.
+    /// Refuses a request for a probe that another site's page is behind.
     pub(super) fn check_probe_site(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         if !is_cross_site_probe(headers, &self.allowlist) {
             return Ok(());
@@ -86,8 +85,7 @@ impl Gate {
         if is_anonymous_navigation(headers) { ProbeClient::Browser(peer) } else { ProbeClient::Peer(peer) }
     }
 
-    /// # Errors
-    /// The request may not change anything.
+    /// Refuses a request that may not change anything.
     async fn check(
         &self,
         sender: Sender,

@@ -1,7 +1,7 @@
 //! lanscan's API, as its clients know it: two paths, answered from the last sweeps of this appliance's own discovery.
 //!
 //! If discovery is off they are 404, not lanscan's `{}`, which means that the first sweep is still to come: a client
-//! would wait for it for ever. A failed request it reports to its user, with the reason.
+//! would wait for it for ever. But it reports a failed request to its user, with the reason.
 
 use axum::{extract::State, response::Response};
 use hyper::StatusCode;

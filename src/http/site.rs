@@ -68,8 +68,21 @@ pub struct Site {
 
 /// All routes of the appliance, with all layers.
 pub fn router(site: Site) -> Router {
-    let Site { config, allowlist, gate, advertised, store, scanner, resolver, inventory, .. } = site;
-    let Site { health, importer, runs, clock, limits, .. } = site;
+    let Site {
+        config,
+        allowlist,
+        gate,
+        advertised,
+        store,
+        scanner,
+        resolver,
+        inventory,
+        health,
+        importer,
+        runs,
+        clock,
+        limits,
+    } = site;
     let base = config.borrow().base_url.clone();
     let differences = Differences::new(store.clone(), config.clone());
     let directory = DeviceDirectory::new(store.clone(), config.clone(), inventory.clone());

@@ -127,8 +127,8 @@ impl ChangeRow {
         self.id
     }
 
-    pub(super) fn of(news: ChangeEvent) -> Self {
-        let ChangeEvent { id, at, scan, device, address, kind: change, alert } = news;
+    pub(super) fn of(event: ChangeEvent) -> Self {
+        let ChangeEvent { id, at, scan, device, address, kind: change, alert } = event;
         let kind = change.as_str();
         let mac = if let DeviceKey::Mac(mac) = device { Some(mac) } else { None };
         let (mut protocol, mut port, mut ports, mut from) = (None, None, None, None);

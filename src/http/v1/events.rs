@@ -186,8 +186,8 @@ fn moved(before: &[ScanRow], now: &[ScanRow]) -> Vec<ScanRow> {
     over.chain(now.iter().filter(|row| !before.contains(row)).copied()).collect()
 }
 
-fn change(news: ChangeEvent) -> String {
-    let row = ChangeRow::of(news);
+fn change(event: ChangeEvent) -> String {
+    let row = ChangeRow::of(event);
     event_text("change", Some(row.id()), &row)
 }
 

@@ -81,8 +81,9 @@ async fn expected(State(api): State<Api>, desk: Desk) -> Result<Response, Refusa
 )]
 async fn expect(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Refusal> {
     let rows: Vec<ExpectedRow> = body::document(&headers, &body)?;
-    let wishes = rows.into_iter().enumerate().map(|(index, row)| row.wish().map_err(|error| error.at(index)));
-    api.store.expect(wishes.collect::<Result<_, _>>()?).await?;
+    let updates =
+        rows.into_iter().enumerate().map(|(index, row)| row.update().map_err(|error| error.at(index)));
+    api.store.expect(updates.collect::<Result<_, _>>()?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -98,10 +99,11 @@ async fn expect_no_more(
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
     let rows: Vec<TargetRow> = body::document(&headers, &body)?;
-    let wishes = rows.into_iter().enumerate().map(|(index, row)| row.wish().map_err(|error| error.at(index)));
-    let wishes: Vec<_> = wishes.collect::<Result<_, _>>()?;
-    if !wishes.is_empty() {
-        api.store.expect(wishes).await?;
+    let updates =
+        rows.into_iter().enumerate().map(|(index, row)| row.update().map_err(|error| error.at(index)));
+    let updates: Vec<_> = updates.collect::<Result<_, _>>()?;
+    if !updates.is_empty() {
+        api.store.expect(updates).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -131,20 +133,20 @@ impl ExpectedRow {
         }
     }
 
-    fn wish(self) -> Result<ExpectationUpdate, RowError> {
+    fn update(self) -> Result<ExpectationUpdate, RowError> {
         let Self { address, port, protocol, state, comment } = self;
         let state: PortState = state.parse().map_err(RowError::of)?;
         let comment = comment.unwrap_or_default();
         if comment.chars().count() > COMMENT_MAX {
             return Err(RowError(format!("the comment is longer than {COMMENT_MAX} characters; shorten it")));
         }
-        let wish = TargetRow { address, port, protocol }.wish()?;
-        Ok(ExpectationUpdate { state: Some((state, comment)), ..wish })
+        let update = TargetRow { address, port, protocol }.update()?;
+        Ok(ExpectationUpdate { state: Some((state, comment)), ..update })
     }
 }
 
 impl TargetRow {
-    fn wish(self) -> Result<ExpectationUpdate, RowError> {
+    fn update(self) -> Result<ExpectationUpdate, RowError> {
         let device: DeviceKey = self.address.parse().map_err(RowError::of)?;
         let protocol: Protocol = self.protocol.parse().map_err(RowError::of)?;
         Ok(ExpectationUpdate { device, protocol, port: self.port, state: None })
