@@ -116,8 +116,8 @@ impl Quota {
 }
 
 /// Which of the connections without a complete head is closed so that another can be accepted: the oldest one of the
-/// client that has the most of them; in a tie, that of `newcomer`, the client of the other connection if it is known. If
-/// this machine has no more than `safe` of them, a stranger closes none of these.
+/// client that has the most of them; in a tie, that of `newcomer`, the client of the other connection if it is known.
+/// If this machine has no more than `safe` of them, a stranger closes none of these.
 pub(super) fn connection_to_close(waiting: &[Held], newcomer: Option<Client>, safe: usize) -> Option<u64> {
     let from_here = waiting.iter().filter(|held| held.client.is_owner).count();
     let is_stranger = newcomer.is_some_and(|newcomer| !newcomer.is_owner);

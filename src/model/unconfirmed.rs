@@ -34,7 +34,7 @@ pub struct UnconfirmedEndpoint {
 
 /// A scan of a device's ports, restricted to those that no newer scan covered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Observed {
     /// The covered ports.
     pub covered: PortSet,
     /// Those of them that are open.
@@ -68,12 +68,12 @@ impl Unconfirmed {
     }
 
     /// Applies a scan, where `open` are the ports that were open before it, reported or not.
-    pub fn settle(&self, open: &PortSet, look: &Told) -> Settled {
-        let told_open = open.minus(&all(&self.openings)).union(&all(&self.closings));
-        let opening = look.open.minus(&told_open);
-        let closing = look.covered.minus(&look.open).intersection(&told_open);
-        let (openings, opened) = settle(&self.openings, &opening, look, Duration::ZERO);
-        let (closings, closed) = settle(&self.closings, &closing, look, CLOSED_FOR);
+    pub fn settle(&self, open: &PortSet, observed: &Observed) -> Settled {
+        let reported_open = open.minus(&all(&self.openings)).union(&all(&self.closings));
+        let opening = observed.open.minus(&reported_open);
+        let closing = observed.covered.minus(&observed.open).intersection(&reported_open);
+        let (openings, opened) = settle(&self.openings, &opening, observed, Duration::ZERO);
+        let (closings, closed) = settle(&self.closings, &closing, observed, CLOSED_FOR);
         Settled { opened, closed, unconfirmed: Self { openings, closings } }
     }
 }
@@ -83,26 +83,26 @@ fn all(waiting: &Waiting) -> PortSet {
 }
 
 /// Splits the ports that waited and those that are `changed` now into those that wait on and those that are confirmed.
-fn settle(waiting: &Waiting, changed: &PortSet, look: &Told, wait: Duration) -> (Waiting, PortSet) {
+fn settle(waiting: &Waiting, changed: &PortSet, observed: &Observed, wait: Duration) -> (Waiting, PortSet) {
     let mut settled = PortSet::default();
     let mut waits = Waiting::new();
     for (since, ports) in waiting {
         let again = ports.intersection(changed);
         // With a clock that was set back they would wait for hours, so the wait starts again.
-        let since = (*since).min(look.at);
-        let left = if look.is_final || look.at.duration_since(since).unsigned_abs() >= wait {
+        let since = (*since).min(observed.at);
+        let left = if observed.is_final || observed.at.duration_since(since).unsigned_abs() >= wait {
             settled = settled.union(&again);
-            ports.minus(&look.covered)
+            ports.minus(&observed.covered)
         } else {
-            ports.minus(&look.covered).union(&again)
+            ports.minus(&observed.covered).union(&again)
         };
         waits.push((since, left));
     }
     let first_seen = changed.minus(&all(waiting));
-    if look.is_final {
+    if observed.is_final {
         settled = settled.union(&first_seen);
     } else {
-        waits.push((look.at, first_seen));
+        waits.push((observed.at, first_seen));
     }
     waits.retain(|(_, ports)| !ports.is_empty());
     (waits, settled)
@@ -131,10 +131,11 @@ mod tests {
     }
 
     impl Device {
-        fn look(&mut self, covered: &str, open: &str, seconds: i64) -> (String, String) {
-            let look = Told { covered: ports(covered), open: ports(open), at: at(seconds), is_final: false };
-            let settled = self.unconfirmed.settle(&self.open, &look);
-            self.open = self.open.minus(&look.covered).union(&look.open);
+        fn scan(&mut self, covered: &str, open: &str, seconds: i64) -> (String, String) {
+            let observed =
+                Observed { covered: ports(covered), open: ports(open), at: at(seconds), is_final: false };
+            let settled = self.unconfirmed.settle(&self.open, &observed);
+            self.open = self.open.minus(&observed.covered).union(&observed.open);
             self.unconfirmed = settled.unconfirmed;
             (settled.opened.to_string(), settled.closed.to_string())
         }
@@ -151,45 +152,45 @@ mod tests {
     #[test]
     fn confirms_an_opening_at_the_second_scan() {
         let mut device = device("22");
-        assert_eq!(device.look("1-100", "22,80", 0), reported("", ""));
-        assert_eq!(device.look("80", "80", 1), reported("80", ""));
-        assert_eq!(device.look("1-100", "22,80", 9), reported("", ""), "reported once");
+        assert_eq!(device.scan("1-100", "22,80", 0), reported("", ""));
+        assert_eq!(device.scan("80", "80", 1), reported("80", ""));
+        assert_eq!(device.scan("1-100", "22,80", 9), reported("", ""), "reported once");
         assert!(device.unconfirmed.is_empty());
     }
 
     #[test]
     fn confirms_a_closing_a_minute_later() {
         let mut device = device("22,80");
-        assert_eq!(device.look("1-100", "22", 0), reported("", ""));
-        assert_eq!(device.look("80", "", 59), reported("", ""));
-        assert_eq!(device.look("22", "22", 60), reported("", ""), "that was another port");
-        assert_eq!(device.look("80", "", 60), reported("", "80"));
+        assert_eq!(device.scan("1-100", "22", 0), reported("", ""));
+        assert_eq!(device.scan("80", "", 59), reported("", ""));
+        assert_eq!(device.scan("22", "22", 60), reported("", ""), "that was another port");
+        assert_eq!(device.scan("80", "", 60), reported("", "80"));
         assert!(device.unconfirmed.is_empty());
     }
 
     #[test]
     fn a_restart_reports_nothing() {
         let mut device = device("22,80");
-        assert_eq!(device.look("1-100", "22", 0), reported("", ""));
-        assert_eq!(device.look("80", "80", 60), reported("", ""));
-        assert_eq!(device.look("1-100", "22", 86_400), reported("", ""), "the next restart is another one");
-        assert_eq!(device.look("80", "80", 86_460), reported("", ""));
+        assert_eq!(device.scan("1-100", "22", 0), reported("", ""));
+        assert_eq!(device.scan("80", "80", 60), reported("", ""));
+        assert_eq!(device.scan("1-100", "22", 86_400), reported("", ""), "the next restart is another one");
+        assert_eq!(device.scan("80", "80", 86_460), reported("", ""));
         assert!(device.unconfirmed.is_empty());
     }
 
     #[test]
     fn waits_again_after_the_clock_is_set_back() {
         let mut device = device("80");
-        assert_eq!(device.look("80", "", 1_000_000), reported("", ""));
-        assert_eq!(device.look("80", "", 10), reported("", ""));
-        assert_eq!(device.look("80", "", 69), reported("", ""));
-        assert_eq!(device.look("80", "", 70), reported("", "80"));
+        assert_eq!(device.scan("80", "", 1_000_000), reported("", ""));
+        assert_eq!(device.scan("80", "", 10), reported("", ""));
+        assert_eq!(device.scan("80", "", 69), reported("", ""));
+        assert_eq!(device.scan("80", "", 70), reported("", "80"));
     }
 
     #[test]
     fn believes_a_scanner_that_cannot_scan_again() {
-        let look = Told { covered: ports("1-100"), open: ports("443"), at: at(0), is_final: true };
-        let settled = Unconfirmed::default().settle(&ports("80"), &look);
+        let observed = Observed { covered: ports("1-100"), open: ports("443"), at: at(0), is_final: true };
+        let settled = Unconfirmed::default().settle(&ports("80"), &observed);
         assert_eq!((settled.opened, settled.closed), (ports("443"), ports("80")));
         assert!(settled.unconfirmed.is_empty());
     }
@@ -214,7 +215,7 @@ mod tests {
                 now += passed;
                 let (covered, open): (PortSet, PortSet) =
                     (covered.iter().copied().collect(), covered.intersection(&open).copied().collect());
-                let (opened, closed) = device.look(&covered.to_string(), &open.to_string(), now);
+                let (opened, closed) = device.scan(&covered.to_string(), &open.to_string(), now);
                 let (mut must_open, mut must_close) = (BTreeSet::new(), BTreeSet::new());
                 for port in covered.iter() {
                     if open.contains(port) == reported.contains(&port) {

@@ -74,7 +74,7 @@ pub struct Scanned<'a> {
     pub finished: Timestamp,
 }
 
-/// Writes a complete report of `up` hosts that were up; not all of them need be listed.
+/// Writes a complete report of a scan in which `up` hosts were up; not all of them need be listed.
 ///
 /// # Errors
 /// `out` does not take it.
@@ -168,7 +168,7 @@ fn clock(run: &Run<'_>, time: Timestamp) -> impl fmt::Display {
 }
 
 impl<'a> Scanned<'a> {
-    /// The main report of the host: there is always one.
+    /// The status of the first report; there is always one.
     fn status(&self) -> HostStatus {
         self.reports.first().map_or(HostStatus::Down, |report| report.status)
     }

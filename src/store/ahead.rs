@@ -1,5 +1,4 @@
-//! Repairs dates that lie in the future. A clock that was wrong wrote them, and no data ever becomes old enough to pass
-//! them.
+//! Repairs dates that lie in the future. A clock that was wrong wrote them, and data with such a date never looks old.
 //!
 //! | column | what a date ahead does |
 //! |---|---|

@@ -1,5 +1,6 @@
-//! Every write is one type that implements [`Change`], in the file that has its SQL. The writer thread handles changes
-//! without knowing the concrete types.
+//! Every write that shares a commit with others is one type that implements [`Change`], in the file that has its SQL.
+//! The writer thread handles changes without knowing the concrete types. A write with transactions of its own is a job
+//! (`Store::run_exclusive`).
 
 use std::sync::Arc;
 

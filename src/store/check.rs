@@ -147,7 +147,7 @@ impl Checker {
         connection.progress_handler(STEPS, Some(rest))?;
         // The first fault is enough.
         let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        // The first line names the database, and there is only one.
+        // The line with `***` names the database, and there is only one database.
         let faults = found.lines().filter(|line| !line.starts_with("***"));
         Ok((found != "ok").then(|| faults.collect::<Vec<_>>().join(" ")))
     }

@@ -127,7 +127,7 @@ fn scan_state(connection: &Connection, scan: ScanId, device: ScanDevice) -> Resu
         let ranges = Verdicts::decode(&body)?.port_ranges(scan).collect::<Vec<_>>();
         standings.entry(protocol).or_default().add_older(ranges);
     }
-    let expected = expected::of(connection, mac, Some(&address))?;
+    let expected = expected::of(connection, mac, &address)?;
     Ok(HostState {
         row,
         device_row,

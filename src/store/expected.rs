@@ -121,11 +121,11 @@ pub(super) fn has_baseline(connection: &Connection) -> Result<bool> {
     Ok(connection.prepare_cached("SELECT 1 FROM marks WHERE name = 'baseline'")?.exists([])?)
 }
 
-/// What is expected of a device with this MAC and of this address (if the device has it).
-pub(super) fn of(connection: &Connection, mac: Option<Mac>, address: Option<&Address>) -> Result<Expected> {
+/// What is expected of a device with this MAC, and of this address.
+pub(super) fn of(connection: &Connection, mac: Option<Mac>, address: &Address) -> Result<Expected> {
     let sql = "SELECT written, device, protocol, port, state, comment FROM expectations WHERE device = ?1";
     let mut statement = connection.prepare_cached(sql)?;
-    let keys = mac.map(|mac| mac.to_string()).into_iter().chain(address.map(ToString::to_string));
+    let keys = mac.map(|mac| mac.to_string()).into_iter().chain([address.to_string()]);
     let mut found = Vec::new();
     for key in keys {
         let mut rows = statement.query([key])?;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     change::{Change, ChangeContext, WriterState},
-    commit::pending,
+    commit::{Done, pending},
     condition::Condition,
     error::{Result, StoreError},
     health::StoreHealth,
@@ -43,9 +43,7 @@ impl Store {
     /// # Errors
     /// The store is closed.
     pub async fn flush(&self) -> Result<()> {
-        let (done, committed) = oneshot::channel();
-        self.writes.send(Request::Flush(done)).await.map_err(|_| StoreError::Closed)?;
-        answer(committed).await
+        self.request(Request::Flush).await
     }
 
     /// Whether records reach the disk and can be read, and every change of that.
@@ -68,10 +66,11 @@ impl Store {
         &self,
         complete: impl FnOnce(&mut ChangeContext<'_>) -> C + Send + 'static,
     ) -> Result<C::Answer> {
-        let (done, committed) = oneshot::channel();
-        let complete = move |context: &mut ChangeContext<'_>| Some(pending(complete(context), done));
-        self.writes.send(Request::Change(Box::new(complete))).await.map_err(|_| StoreError::Closed)?;
-        answer(committed).await
+        self.request(|done| {
+            let complete = move |context: &mut ChangeContext<'_>| Some(pending(complete(context), done));
+            Request::Change(Box::new(complete))
+        })
+        .await
     }
 
     /// As [`Store::write`], where `complete` may find that there is nothing to write.
@@ -79,16 +78,16 @@ impl Store {
         &self,
         complete: impl FnOnce(&mut ChangeContext<'_>) -> Option<C> + Send + 'static,
     ) -> Result<()> {
-        let (done, committed) = oneshot::channel();
-        let complete = move |context: &mut ChangeContext<'_>| match complete(context) {
-            Some(change) => Some(pending(change, done)),
-            None => {
-                let _ = done.send(Ok(()));
-                None
-            }
-        };
-        self.writes.send(Request::Change(Box::new(complete))).await.map_err(|_| StoreError::Closed)?;
-        answer(committed).await
+        self.request(|done| {
+            Request::Change(Box::new(move |context: &mut ChangeContext<'_>| match complete(context) {
+                Some(change) => Some(pending(change, done)),
+                None => {
+                    let _ = done.send(Ok(()));
+                    None
+                }
+            }))
+        })
+        .await
     }
 
     /// Runs a job alone on the writer's connection, in transactions of its own.
@@ -97,9 +96,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     {
-        let (request, made) = exclusive(Turn::AfterCommit, |connection, _| job(connection?));
-        self.writes.send(request).await.map_err(|_| StoreError::Closed)?;
-        answer(made).await
+        self.request(|done| exclusive(Turn::AfterCommit, |connection, _| job(connection?), done)).await
     }
 
     /// As [`Store::run_exclusive`], for a job that deletes devices: the next sighting of a device is written again.
@@ -108,12 +105,18 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     {
-        let (request, made) = exclusive(Turn::AfterCommit, |connection, state| {
+        let job = |connection: Result<&mut Connection>, state: &mut WriterState| {
             state.sightings.forget();
             job(connection?)
-        });
-        self.writes.send(request).await.map_err(|_| StoreError::Closed)?;
-        answer(made).await
+        };
+        self.request(|done| exclusive(Turn::AfterCommit, job, done)).await
+    }
+
+    /// Sends the writer a request and awaits its answer.
+    async fn request<T>(&self, request: impl FnOnce(Done<T>) -> Request) -> Result<T> {
+        let (done, answered) = oneshot::channel();
+        self.writes.send(request(done)).await.map_err(|_| StoreError::Closed)?;
+        answer(answered).await
     }
 
     /// Runs a step of a long job alone. Blocks, so the caller needs a thread of its own.
@@ -122,7 +125,8 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Connection, &mut WriterState) -> Result<T> + Send + 'static,
     {
-        let (request, made) = exclusive(turn, |connection, state| step(connection?, state));
+        let (done, made) = oneshot::channel();
+        let request = exclusive(turn, |connection, state| step(connection?, state), done);
         self.writes.blocking_send(request).map_err(|_| StoreError::Closed)?;
         made.blocking_recv().map_err(|_| StoreError::Closed)?
     }
@@ -168,17 +172,16 @@ impl Store {
     }
 }
 
-/// A request for the writer thread and the receiver of its answer.
-fn exclusive<T, F>(turn: Turn, job: F) -> (Request, oneshot::Receiver<Result<T>>)
+/// A request to run a job alone, which gives its answer to `done`.
+fn exclusive<T, F>(turn: Turn, job: F, done: Done<T>) -> Request
 where
     T: Send + 'static,
     F: FnOnce(Result<&mut Connection>, &mut WriterState) -> Result<T> + Send + 'static,
 {
-    let (done, made) = oneshot::channel();
     let job = move |connection: Result<&mut Connection>, state: &mut WriterState| {
         let _ = done.send(job(connection, state));
     };
-    (Request::Exclusive(RunExclusive { turn, job: Box::new(job) }), made)
+    Request::Exclusive(RunExclusive { turn, job: Box::new(job) })
 }
 
 async fn answer<T>(answered: oneshot::Receiver<Result<T>>) -> Result<T> {

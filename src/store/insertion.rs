@@ -9,7 +9,7 @@ use super::{
     error::Result,
     unconfirmed,
 };
-use crate::model::{Device, PortSet, PortStates, Protocol, Standings, unconfirmed::Told};
+use crate::model::{Device, PortSet, PortStates, Protocol, Standings, unconfirmed::Observed};
 
 /// Adds an observation, which has its row already, to the contributors of its endpoint, reports the changes that it
 /// found, and drops the contributors that no longer supply anything.
@@ -58,7 +58,7 @@ fn report_changes(
     let hidden =
         newer.iter().filter(same).fold(PortSet::default(), |all, newer| all.union(&newer.coverage()));
     let open_before = open(standings(known()));
-    let observed = Told {
+    let observed = Observed {
         covered: new.coverage().minus(&hidden),
         open: open(standings([new])).minus(&hidden).minus(&elsewhere),
         at: ended,

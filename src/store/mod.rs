@@ -20,12 +20,13 @@
 //!   `unconfirmed`, `events`, `expected`;
 //! - `handle`: what a task holds, and how it reaches the threads;
 //! - *threads*: `writer`, `reader` and `check`, with `commit`, `condition` and `reopen`;
-//! - `change`: the trait that every write implements;
+//! - `change`: the trait of the writes that share a commit;
 //! - *the file*: `schema`, `lock`, `numbers`;
 //! - *values*: `row`, `verdicts`, `page`, `pace`, `placement`, `sighting_filter`, `health`, `error`.
 //!
-//! A new write is a type that implements `Change` and a method of [`Store`], both in the file of its subject; the
-//! threads need no change. A new query is a function and a method there.
+//! A new write is a type that implements `Change`, or a function for `Store::run_exclusive` if it needs transactions of
+//! its own, and a method of [`Store`], both in the file of its subject; the threads need no change. A new query is a
+//! function and a method there.
 //!
 //! **Identity.** A device is its MAC if known, else its one address; an *endpoint* is a device at an address, and
 //! endpoints are what is scanned and has a state. Only `identity` decides which device something belongs to;

@@ -57,7 +57,7 @@ fn mark_absent_since(connection: &Connection, since: Timestamp, at: Timestamp) -
         let sql = "UPDATE devices SET presence = ?2 WHERE id = ?1";
         connection.prepare_cached(sql)?.execute(params![id, GONE])?;
         // The absence of a device of which nothing is expected raises no alert.
-        let alert = is_baseline && !expected::of(connection, device.mac, Some(&device.address))?.is_empty();
+        let alert = is_baseline && !expected::of(connection, device.mac, &device.address)?.is_empty();
         record_event(
             connection,
             &NewEvent { at, scan: None, device: &device, kind: ChangeKind::Gone, alert },

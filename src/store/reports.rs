@@ -1,7 +1,5 @@
 //! Complete results of scans, for export.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
@@ -9,7 +7,7 @@ use super::{
     error::Result,
     handle::Store,
     page::Page,
-    row::{device, parse, text, timestamp},
+    row::{device, duration, parse, text, timestamp},
     scan_pages::{HOSTS, HOSTS_BYTES},
     verdicts::Verdicts,
 };
@@ -78,9 +76,6 @@ fn host_record(row: &Row<'_>) -> Result<HostRecord> {
         None => (PortSet::default(), PortState::Closed, Vec::new()),
     };
     let reason: Option<Reason> = row.get::<_, Option<String>>(6)?.map(parse).transpose()?;
-    let milliseconds = |column| -> Result<Duration> {
-        Ok(Duration::from_millis(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0)))
-    };
     let report = HostReport {
         address: device.address.clone(),
         status: text::<HostStatus>(row, 5)?,
@@ -90,8 +85,8 @@ fn host_record(row: &Row<'_>) -> Result<HostRecord> {
         findings,
         protocol: text(row, 4)?,
         probes: u64::try_from(row.get::<_, i64>(7)?).unwrap_or(0),
-        preparation: milliseconds(10)?,
-        scanning: milliseconds(11)?,
+        preparation: duration(row.get(10)?),
+        scanning: duration(row.get(11)?),
         detail: row.get::<_, Option<String>>(12)?.unwrap_or_default(),
     };
     Ok(HostRecord {

@@ -132,7 +132,7 @@ pub(super) fn takes_files(path: &Path) -> bool {
 /// one that sees new writes.
 ///
 /// The old connection is closed first: SQLite ignores changes to a file that was opened as immutable, and a process
-/// that closes its first descriptor of a file loses all its locks on it (fcntl(2)), including the writer's.
+/// that closes any of its descriptors of a file loses all its locks on it (fcntl(2)), including the writer's.
 pub(super) fn reopen(path: &Path, reader: &mut Connection) -> Result<Connection> {
     let open_error = |source| StoreError::Open { path: path.to_owned(), source };
     drop(mem::replace(reader, Connection::open_in_memory().map_err(open_error)?));

@@ -7,9 +7,9 @@ use super::{change::Change, error::Result, handle::Store, identity};
 use crate::model::Device;
 
 impl Store {
-    /// Records that devices are there now: those that were `seen`, and those that were only reported (`reported`), if they
-    /// have answered before. A sighting of an unchanged device is written at most hourly, and the changes of a device
-    /// that keeps changing are limited in rate.
+    /// Records that devices are there now: those that were `seen`, and those that were only reported (`reported`), if
+    /// they have answered before. A sighting of an unchanged device is written at most hourly, and the changes of a
+    /// device that keeps changing are limited in rate.
     ///
     /// # Errors
     /// The store is closed.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::model::{
     ChangeKind, Device, PortSet, PortState, Protocol, ScanId,
-    unconfirmed::{Told, Unconfirmed, UnconfirmedEndpoint},
+    unconfirmed::{Observed, Unconfirmed, UnconfirmedEndpoint},
 };
 
 /// The most simultaneous changes of a device that are reported port by port. More become one event: a device that opens
@@ -35,7 +35,7 @@ pub(super) fn settle(
     (id, device, scan): (i64, &Device, ScanId),
     protocol: Protocol,
     open: &PortSet,
-    new: &Told,
+    new: &Observed,
 ) -> Result<()> {
     let before = unconfirmed_at(connection, id, protocol)?;
     let settled = before.settle(open, new);
@@ -49,7 +49,7 @@ pub(super) fn settle(
         return Ok(());
     }
     let has_baseline = has_baseline(connection)?;
-    let expected = expected::of(connection, device.mac, Some(&device.address))?;
+    let expected = expected::of(connection, device.mac, &device.address)?;
     for kind in changes {
         let is_unexpected = kind.ports().is_some_and(|(_, ports)| {
             ports.iter().any(|port| {
