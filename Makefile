@@ -77,7 +77,7 @@ PI_PACKAGES := qemu-system-arm qemu-user-static binfmt-support mmdebstrap arch-t
 
 .DEFAULT_GOAL := run
 .PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance properties siege \
-  pi-test pi-setup screenshots bench bench-micro bench-setup fuzz lint deny deny-advisories msrv docs setup \
+  pi-test pi-setup screenshots bench bench-micro bench-setup fuzz lint deny deny-advisories msrv msrv-setup docs setup \
   services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
@@ -217,9 +217,11 @@ deny: $(MAKERS)/bin/cargo-deny ## check licences, banned crates and sources of t
 deny-advisories: $(MAKERS)/bin/cargo-deny ## check the dependencies for known vulnerabilities: needs the network
 	PATH="$(MAKERS)/bin:$$PATH" $(CARGO) deny --locked check advisories
 
-msrv: ## compile everything with the oldest supported Rust, installed by rustup
-	rustup run $(MSRV) rustc --version || rustup toolchain install $(MSRV) --profile minimal --no-self-update
+msrv: msrv-setup ## compile everything with the oldest supported Rust, installed by rustup
 	CARGO_TARGET_DIR=target/msrv rustup run $(MSRV) cargo check --locked --all-targets
+
+msrv-setup: # installs that Rust where it is missing
+	rustup run $(MSRV) rustc --version || rustup toolchain install $(MSRV) --profile minimal --no-self-update
 
 docs: $(MAKERS)/bin/mdbook ## build the documents as a book with a search: target/book/html
 	@rm -rf $(BOOK) && mkdir -p $(BOOK)/src

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
 use crate::{
-    harness::{LONG, Portscan, Running, disk::SmallDisk, eventually, field, scanner, static_feed},
+    harness::{LONG, Portscan, Running, disk::SmallDisk, eventually, field, is_stored, scanner, static_feed},
     lab::Lab,
 };
 
@@ -108,8 +108,7 @@ fn expected_ports(running: &Running) -> BTreeSet<u64> {
 
 /// The MAC of the device whose result is stored, by a line of the log, in the API's spelling.
 fn finished_mac(line: &str) -> Option<String> {
-    let is_stored = line.contains("finished") || line.contains("scan incomplete");
-    is_stored.then(|| field(line, "mac").map(str::to_uppercase)).flatten()
+    is_stored(line).then(|| field(line, "mac").map(str::to_uppercase)).flatten()
 }
 
 /// What `PRAGMA integrity_check` says, after the recovery that opening the file means.

@@ -9,7 +9,7 @@ use portscan::clock::{Clock, SystemClock};
 use crate::{
     harness::{
         avahi::Avahi,
-        eventually, field,
+        eventually, field, is_stored,
         pi::{self, Card, Pi},
         scanner, static_feed,
     },
@@ -221,8 +221,7 @@ fn finished(log: &str, open: usize) -> BTreeSet<String> {
 /// The MAC of the device whose result is stored, by a line of the log, in the API's spelling; none if the line was
 /// cut off with the power.
 fn finished_mac(line: &str) -> Option<String> {
-    let is_stored = line.contains("finished") || line.contains("scan incomplete");
-    let mac = is_stored.then(|| field(line, "mac")).flatten()?;
+    let mac = is_stored(line).then(|| field(line, "mac")).flatten()?;
     (mac.len() == "02:00:00:00:00:10".len()).then(|| mac.to_uppercase())
 }
 

@@ -492,6 +492,11 @@ pub fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     Some(rest.split(' ').next()?.trim_matches('"'))
 }
 
+/// Whether a log line says that a host's result is stored, complete or not.
+pub fn is_stored(line: &str) -> bool {
+    line.contains("finished") || line.contains("scan incomplete")
+}
+
 /// The open ports of every host of a `portscan scan --json` document that is up, or as far as it is known,
 /// when these ports were asked for.
 pub fn found(document: &Value, asked: &PortSet) -> BTreeMap<Ipv4Addr, PortSet> {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    harness::{LONG, Portscan, Running, disk::SmallDisk, scanner, static_feed},
+    harness::{LONG, Portscan, Running, disk::SmallDisk, is_stored, scanner, static_feed},
     lab::{Lab, Node, Switch},
 };
 
@@ -183,10 +183,7 @@ impl Ground {
         let killed = guard.take().expect("it runs");
         self.toll.see(&killed);
         self.toll.written.fetch_add(killed.written(), Ordering::Relaxed);
-        let finished = killed
-            .kill()
-            .into_iter()
-            .filter(|line| line.contains("finished") || line.contains("scan incomplete"));
+        let finished = killed.kill().into_iter().filter(|line| is_stored(line));
         self.toll.finished.lock().unwrap().extend(finished);
         *guard = Some(self.begin());
     }

@@ -5,7 +5,7 @@ use std::{future::pending, io, pin::pin, sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use mdns_sd::{DaemonEvent, MDNS_PORT, RRType};
 use tokio::{
-    sync::{OnceCell, watch},
+    sync::watch,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -273,14 +273,17 @@ async fn as_lanscan(daemon: &Daemon) -> MdnsError {
 /// remembers too much: it would neither answer nor end.
 async fn too_much(daemon: &Daemon) -> Result<Trouble, MdnsError> {
     // Its thread makes its sockets before it answers for the first time.
-    let watched = OnceCell::new();
-    let watch = async || watched.get_or_try_init(async || Valve::on_port(MDNS_PORT)).await;
+    let mut watched = None;
     loop {
         match timeout(PROMPT, daemon.burden()).await {
             Ok(None) => return Ok(Trouble::Ended),
             Ok(Some(remembered)) if remembered <= MOST_REMEMBERED => {
                 sleep(LOOK_EVERY).await;
-                watch().await.map_err(MdnsError::Valve)?.arrival().await;
+                let valve = match watched.take() {
+                    Some(valve) => valve,
+                    None => Valve::on_port(MDNS_PORT).map_err(MdnsError::Valve)?,
+                };
+                watched.insert(valve).arrival().await;
             }
             Ok(Some(_)) | Err(_) => {
                 let valve = shut();

@@ -263,7 +263,7 @@ mod tests {
         let mut census = Census::default();
         let mut take = |count: u8| {
             let answers: Vec<(u8, u8)> = few(count).collect();
-            // Without any grace, so that only these answers count after as many sweeps.
+            // Without any grace: after `LEAST_MISSED` sweeps, only these answers count.
             let mut sweep = || census.take(&swept(200, &answers), Duration::ZERO, Moment::ZERO).unwrap();
             (1..LEAST_MISSED).for_each(|_| _ = sweep());
             sweep()
