@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    Config, DeviceRule, Fault, FeedConfig, IgnoreRule, ScannerConfig, Targets,
+    COMMON_PORTS, Config, DeviceRule, Fault, FeedConfig, IgnoreRule, ScannerConfig, ScannerPorts, Targets,
     parse::{self, covers},
     table::{Reader, Section},
 };
@@ -110,7 +110,7 @@ fn scanner(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Sca
     let mut scanner = ScannerConfig::named(name.clone().unwrap_or_default());
     set(&mut scanner.interval, section.one("interval", parse::duration));
     set(&mut scanner.timing, section.one("timing", str::parse::<Timing>));
-    set(&mut scanner.ports, ports(section));
+    set(&mut scanner.ports, scanner_ports(section));
     set(&mut scanner.targets, targets(section));
     scanner.at = section.one("at", parse::time_of_day);
     if scanner.at.is_some() && !scanner.interval.as_secs().is_multiple_of(super::DAY.as_secs()) {
@@ -152,13 +152,37 @@ fn targets(section: &mut Section<'_, '_>) -> Option<Targets> {
     Some(Targets::List(named))
 }
 
+/// `"common"`, or ports as [`ports`] reads them.
+fn scanner_ports(section: &mut Section<'_, '_>) -> Option<ScannerPorts> {
+    let list = section.list("ports", |text| match text {
+        COMMON_PORTS => Ok(None),
+        text => parse::ports(text).map(Some),
+    })?;
+    let named: Vec<_> = list.iter().flatten().cloned().collect();
+    if named.len() == list.len() {
+        return Some(ScannerPorts::Listed(union(section, &named)));
+    }
+    if !named.is_empty() {
+        section.fault_of(
+            "ports",
+            "this mixes \"common\" with others; give these to a second scanner, or to a [[device]]",
+        );
+    }
+    Some(ScannerPorts::Common)
+}
+
 /// `"22,80"`, `22` or `[22, "8000-8100"]`.
 fn ports(section: &mut Section<'_, '_>) -> Option<PortSet> {
     let list = section.list("ports", parse::ports)?;
+    Some(union(section, &list))
+}
+
+/// Returns all ports of a list, of which an empty one is a fault.
+fn union(section: &Section<'_, '_>, list: &[PortSet]) -> PortSet {
     if list.is_empty() {
         section.fault_of("ports", "this is empty; write them as \"22,80,8000-8100\", or \"-\" for all");
     }
-    Some(PortSet::from_ranges(list.iter().flat_map(PortSet::ranges).copied()))
+    PortSet::from_ranges(list.iter().flat_map(PortSet::ranges).copied())
 }
 
 fn device(section: &mut Section<'_, '_>, rules: &mut Vec<DeviceRule>) -> Option<()> {

@@ -46,7 +46,12 @@ use crate::model::{Address, Device, Mac, PortSet, TargetSpec, Timing, without_se
 /// The feed where neither the file nor the environment names one: the original's.
 pub const DEFAULT_FEED: &str = "http://lanscan.local/lanscan/json";
 
+/// How a scanner's `ports` names the commonest ports.
+const COMMON_PORTS: &str = "common";
+
 const DAY: Duration = Duration::from_secs(86_400);
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// A phone that dozes misses a sweep or two, and is back within minutes.
 const GRACE: Duration = Duration::from_secs(15 * 60);
@@ -159,10 +164,19 @@ pub struct ScannerConfig {
     pub at: Option<jiff::civil::Time>,
     /// The hosts to scan.
     pub targets: Targets,
-    /// Which ports; neither empty nor with port 0.
-    pub ports: PortSet,
+    /// Which ports.
+    pub ports: ScannerPorts,
     /// The timing template.
     pub timing: Timing,
+}
+
+/// The ports of a scanner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScannerPorts {
+    /// These; neither empty nor with port 0.
+    Listed(PortSet),
+    /// `common`: the commonest ports, and those that were open on the device earlier.
+    Common,
 }
 
 /// The targets of a scanner.
@@ -260,7 +274,14 @@ impl Default for Config {
             feed: FeedConfig::default(),
             mdns: MdnsConfig::default(),
             names: NamesConfig::default(),
-            scanners: vec![ScannerConfig::named("lan".to_owned())],
+            scanners: vec![
+                ScannerConfig::named("lan".to_owned()),
+                ScannerConfig {
+                    interval: HOUR,
+                    ports: ScannerPorts::Common,
+                    ..ScannerConfig::named("common".to_owned())
+                },
+            ],
             devices: Vec::new(),
             ignore: Vec::new(),
             http_names: Vec::new(),
@@ -352,6 +373,15 @@ impl Default for NamesConfig {
     }
 }
 
+impl fmt::Display for ScannerPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listed(ports) => ports.fmt(f),
+            Self::Common => f.write_str(COMMON_PORTS),
+        }
+    }
+}
+
 impl ScannerConfig {
     /// A scanner of this name that says nothing else.
     fn named(name: String) -> Self {
@@ -360,7 +390,7 @@ impl ScannerConfig {
             interval: DAY,
             at: None,
             targets: Targets::Feed,
-            ports: PortSet::all(),
+            ports: ScannerPorts::Listed(PortSet::all()),
             timing: Timing::T3,
         }
     }

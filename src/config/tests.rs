@@ -53,7 +53,7 @@ fn nothing_said_is_the_default() {
     assert_eq!(file(""), Config::default());
     assert_eq!(file("\u{feff}"), Config::default(), "an editor's byte order mark says nothing");
     assert_eq!(Config::default().feed.urls, [FeedUrl::from(DEFAULT_FEED.to_owned())]);
-    assert_eq!(Config::default().scanners[0].ports, PortSet::all());
+    assert_eq!(Config::default().scanners[0].ports, ScannerPorts::Listed(PortSet::all()));
     let none = Config::load(&Overrides::default(), &|_| None, None).unwrap();
     assert_eq!(none, Config::default());
 }
@@ -75,7 +75,7 @@ fn the_shipped_file_shows_the_defaults_and_its_examples_load() {
         lines.push(example.unwrap_or(line));
     }
     let config = file(&lines.join("\n"));
-    assert_eq!((config.exclude.len(), config.feed.hosts.len(), config.scanners.len()), (3, 1, 2));
+    assert_eq!((config.exclude.len(), config.feed.hosts.len(), config.scanners.len()), (3, 1, 3));
     assert_eq!((config.devices.len(), config.ignore.len()), (2, 1));
     assert_eq!(config.scanners[0].at.unwrap().to_string(), "02:30:00");
 }

@@ -20,6 +20,7 @@ mod report;
 mod scan;
 mod snapshot;
 mod state;
+mod state_age;
 mod target;
 mod text;
 mod timing;
@@ -50,6 +51,7 @@ pub use snapshot::{
     StoreFacts, TableFacts,
 };
 pub use state::{PortState, Protocol, Reason, StateError};
+pub use state_age::StateAge;
 pub use target::{TargetError, TargetSpec, canonical_net};
 pub use text::{bytes_without_mark, is_unseen, one_line, without_mark, without_secrets};
 pub use timing::{Timing, TimingError};

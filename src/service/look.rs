@@ -20,7 +20,7 @@ use crate::{
     model::{Address, Device, HostAddressError, HostReport, HostStatus, Mac, PortSet, Timing},
     net::{LinkWatch, Links},
     service::{
-        agenda::{Look, LookOutcome, is_wanted},
+        agenda::{Look, LookOutcome, Scope, is_wanted},
         lines::Lines,
         retry::retry_kernel_read,
         scanner::Scanner,
@@ -139,14 +139,18 @@ impl Looker {
         let sighted = || retry_kernel_read(|| ready(witness.sighted(address)));
         let key = Device { mac: expected, ..look.device.clone() }.key();
         let first = self.store.latest(&key).await.ok().flatten().map_or_else(Vec::new, |host| host.open);
-        let way = self.way(look, known);
+        let once_open = match look.scope {
+            Scope::Common => self.store.once_open(&key).await.unwrap_or_default(),
+            Scope::Usual | Scope::Exact => PortSet::default(),
+        };
+        let way = self.way(look, known, &once_open);
         let link = links.link_of(address);
         let submit =
             |way| self.scanner.submit_with_progress(self.job(look, way, &first, link), progress.clone());
         let mut ticket = submit(&way);
         let before = if ticket.host_up().await { sighted().await? } else { None };
         self.may_look(&look.device, before)?;
-        let own_way = self.way(look, before);
+        let own_way = self.way(look, before, &once_open);
         if before.is_some() && own_way != way {
             // The rule for a device that needs gentle treatment may name its MAC, which is known only now.
             ticket = submit(&own_way);
@@ -243,12 +247,14 @@ impl Looker {
     }
 
     /// Returns which ports to scan and how fast, by the rule for the device that has this MAC.
-    fn way(&self, look: &Look, found: Option<Mac>) -> (PortSet, Timing) {
+    fn way(&self, look: &Look, found: Option<Mac>, once_open: &PortSet) -> (PortSet, Timing) {
         let device = Device { mac: found.or(look.device.mac), ..look.device.clone() };
         let rule = self.config.rule_for(&device);
-        let own = rule.filter(|_| !look.is_exact).and_then(|rule| rule.ports.clone());
-        let ports = own.unwrap_or_else(|| look.ports.clone());
-        (ports, rule.and_then(|rule| rule.timing).unwrap_or(look.timing))
+        let own = rule.and_then(|rule| rule.ports.as_ref());
+        (
+            look.scope.ports(&look.ports, own, once_open),
+            rule.and_then(|rule| rule.timing).unwrap_or(look.timing),
+        )
     }
 
     fn job(&self, look: &Look, (ports, timing): &(PortSet, Timing), first: &[u16], link: Link) -> HostJob {

@@ -7,9 +7,9 @@ use super::{
     contributors::{Contributor, Listed, contributors_between, keep_contributors, lift_imports, standings},
     endpoints::Credit,
     error::Result,
-    unconfirmed,
+    expected, unconfirmed,
 };
-use crate::model::{Device, PortSet, PortStates, Protocol, Standings, unconfirmed::Observed};
+use crate::model::{Device, PortSet, PortState, PortStates, Protocol, Standings, unconfirmed::Observed};
 
 /// Adds an observation, which has its row already, to the contributors of its endpoint, reports the changes that it
 /// found, and drops the contributors that no longer supply anything.
@@ -31,8 +31,8 @@ pub(super) fn insert_observation(
 
 /// Reports the changes that an observation found, for the ports that no newer one covers. An import reports nothing
 /// unless it is the newest of all. The first observation of a device's ports of a protocol is no change, because the
-/// new device itself is reported. The first one at another address of the device opens the ports that are not open
-/// elsewhere on it.
+/// new device itself is reported; nor is the first one of further ports, as [`first_seen_open`] restricts them. The
+/// first one at another address of the device opens the ports that are not open elsewhere on it.
 fn report_changes(
     connection: &Connection,
     (credit, device): (Credit, &Device),
@@ -58,9 +58,20 @@ fn report_changes(
     let hidden =
         newer.iter().filter(same).fold(PortSet::default(), |all, newer| all.union(&newer.coverage()));
     let open_before = open(standings(known()));
+    let mut open_now = open(standings([new])).minus(&hidden).minus(&elsewhere);
+    if known().next().is_some() {
+        let covered = known().fold(PortSet::default(), |all, known| all.union(&known.coverage()));
+        let first_covered = open_now.minus(&covered);
+        open_now = open_now.intersection(&covered).union(&first_seen_open(
+            connection,
+            device,
+            new.protocol,
+            first_covered,
+        )?);
+    }
     let observed = Observed {
         covered: new.coverage().minus(&hidden),
-        open: open(standings([new])).minus(&hidden).minus(&elsewhere),
+        open: open_now,
         at: ended,
         // The other scanner scanned as often as its owner wanted, and may not be there to scan again.
         is_final: is_import,
@@ -72,6 +83,25 @@ fn report_changes(
         &open_before,
         &observed,
     )
+}
+
+/// Returns which open ports are reported although no earlier observation covered them, so that they may have been open
+/// for long. Of a device of which something is expected these are the unexpected ones: their owner has accepted a state
+/// without them. Of any other device there are none: a full scan after a quick one is no news.
+fn first_seen_open(
+    connection: &Connection,
+    device: &Device,
+    protocol: Protocol,
+    open: PortSet,
+) -> Result<PortSet> {
+    if open.is_empty() {
+        return Ok(open);
+    }
+    let expected = expected::of(connection, device.mac, &device.address)?;
+    if expected.is_empty() {
+        return Ok(PortSet::default());
+    }
+    Ok(open.iter().filter(|&port| !expected.is(protocol, port, PortState::Open)).collect())
 }
 
 /// The open ports of a device's other endpoints; `None` if none of them was scanned for this protocol.

@@ -10,8 +10,9 @@ use super::{
     error::Result,
     handle::Store,
     row::{device, duration, text, timestamp},
+    verdicts::Verdicts,
 };
-use crate::model::{Device, DeviceKey, Mac, PortSet, Protocol, ScanId};
+use crate::model::{Device, DeviceKey, Mac, PortSet, Protocol, ScanId, StateAge};
 
 /// The current state of a device's TCP ports at all of its addresses: for each port, that of the newest complete
 /// observation there which covered it.
@@ -30,6 +31,10 @@ pub struct CachedHost {
     /// The open ports by all observations that still count, ascending.
     pub open: Vec<u16>,
 }
+
+/// How many ports of a device that were open once are scanned again with the commonest ones. A host with more answers
+/// everywhere, and would make a quick scan a long one.
+const RECALLED: u32 = 1000;
 
 /// How much is remembered, and how new it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,15 +71,23 @@ impl Store {
         self.read(move |connection| latest(connection, &device)).await
     }
 
-    /// Returns the age of each endpoint's current state: when the oldest observation began that still supplies one of
-    /// its ports, by the wall clock of then. A later, narrower observation does not make the other ports younger; ports
-    /// that are no longer scanned stay, and so does their age. An endpoint that is not listed has no complete
-    /// observation.
+    /// Returns the age and the coverage of each endpoint's current state. An endpoint that is not listed has no
+    /// complete observation.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn ages(&self) -> Result<Vec<(Device, Timestamp)>> {
+    pub async fn ages(&self) -> Result<Vec<StateAge>> {
         self.read(ages).await
+    }
+
+    /// Returns the TCP ports of a device that are open now or were open earlier, by the newest change events; at most
+    /// a thousand of each.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn once_open(&self, device: &DeviceKey) -> Result<PortSet> {
+        let device = device.clone();
+        self.read(move |connection| once_open(connection, &device)).await
     }
 
     /// How much is remembered, and how new it is.
@@ -144,17 +157,51 @@ pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<
     }))
 }
 
-/// When the oldest observation began that each endpoint's current state rests on.
-fn ages(connection: &Connection) -> Result<Vec<(Device, Timestamp)>> {
-    // Beside min(), SQLite takes the other columns from the row that has the minimum.
-    let sql = format!("SELECT d.mac, e.address, d.name, o.started, min(o.seq) FROM {TCP} GROUP BY e.id");
+fn ages(connection: &Connection) -> Result<Vec<StateAge>> {
+    let sql = format!(
+        "SELECT d.mac, e.address, d.name, o.started, r.body, e.id FROM {TCP}
+         JOIN results r ON r.id = o.result ORDER BY e.id, o.seq"
+    );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
-    let mut ages = Vec::new();
+    let mut ages: Vec<StateAge> = Vec::new();
+    let mut last = None;
     while let Some(row) = rows.next()? {
-        ages.push((device(row, 0)?, timestamp(row.get(3)?)?));
+        let body = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
+        // A damaged result supplies nothing.
+        let coverage =
+            Verdicts::decode(body).map_or_else(|_| PortSet::default(), |found| found.coverage().clone());
+        let endpoint = Some(row.get::<_, i64>(5)?);
+        match ages.last_mut().filter(|_| endpoint == last) {
+            Some(age) => age.coverage = age.coverage.union(&coverage),
+            None => {
+                ages.push(StateAge { device: device(row, 0)?, oldest: timestamp(row.get(3)?)?, coverage })
+            }
+        }
+        last = endpoint;
     }
     Ok(ages)
+}
+
+/// The open ports of a device, and those that change events name.
+fn once_open(connection: &Connection, key: &DeviceKey) -> Result<PortSet> {
+    /// Events that are read: the newest.
+    const EVENTS: u32 = 256;
+    let few = |ports: PortSet| if ports.len() > RECALLED { PortSet::default() } else { ports };
+    let open = latest(connection, key)?.map(|host| host.open.into_iter().collect::<PortSet>());
+    let mut found = few(open.unwrap_or_default());
+    let sql =
+        "SELECT ports FROM changes WHERE device = ?1 AND kind IN ('opened', 'closed') AND protocol = 'tcp'
+               ORDER BY id DESC LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![key.to_string(), EVENTS])?;
+    while let Some(row) = rows.next()? {
+        let more = found.union(&text(row, 0)?);
+        if more.len() <= RECALLED {
+            found = more;
+        }
+    }
+    Ok(found)
 }
 
 /// Differs whenever another connection, the writer's, has committed.

@@ -1,5 +1,6 @@
 //! The messages between the agenda and its caller.
 
+use super::Scope;
 use crate::model::{Device, DeviceKey, PortSet, ScanId, ScanKind, ScanStatus, Timing};
 
 /// Identifies a run for as long as the agenda lives. The store's [`ScanId`] comes with the first write.
@@ -55,10 +56,10 @@ pub struct Look {
     pub scan: ScanId,
     /// The device to scan.
     pub device: Device,
-    /// The ports to scan.
+    /// The ports to scan, by what is known of the device now.
     pub ports: PortSet,
-    /// Whether these ports override the device's own rule.
-    pub is_exact: bool,
+    /// How to choose them again once its MAC is known, and with it the rule for it.
+    pub scope: Scope,
     /// How fast to scan.
     pub timing: Timing,
 }

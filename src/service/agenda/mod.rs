@@ -8,8 +8,10 @@ mod actions;
 mod doubts;
 mod orders;
 mod progress;
+mod quick;
 mod results;
 mod run;
+mod scope;
 mod start;
 mod targets;
 #[cfg(test)]
@@ -21,17 +23,20 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
-
 pub use self::{
     actions::{Action, Look, LookId, LookOutcome, Order, OrderError, RunId},
     progress::RunProgress,
+    scope::Scope,
     targets::is_wanted,
 };
-use self::{doubts::Doubts, results::Results, run::Run};
+use self::{
+    doubts::Doubts,
+    results::{Extent, Results},
+    run::Run,
+};
 use crate::{
     config::{Config, ScannerConfig},
-    model::{Address, Allowance, Device, Endpoint, Moment, ScanId, ScanKind, ScanStatus},
+    model::{Address, Allowance, Device, Endpoint, Moment, PortSet, ScanId, ScanKind, ScanStatus, StateAge},
     service::schedule::{LastStart, Times},
 };
 
@@ -43,6 +48,9 @@ pub const MAX_IN_PROGRESS: usize = 16;
 /// Second looks allowed in addition. At a port or two they take seconds, and should not wait for a place that a slow
 /// host keeps for hours.
 const CONFIRMING: usize = 4;
+
+/// Looks at the commonest ports allowed in addition, for the same reason.
+const COMMON: usize = 4;
 
 /// The longest wait for a feed that has not answered yet. A run that starts with half of the devices would scan the
 /// other half as strangers. An answer takes 10 s at most.
@@ -71,8 +79,8 @@ struct Scanner {
 struct Assignment {
     run: RunId,
     device: Device,
-    /// How many ports it scans.
-    ports: u32,
+    /// The ports that it scans, except for those that were open earlier.
+    ports: PortSet,
     cancelled: bool,
 }
 
@@ -100,32 +108,33 @@ pub struct Agenda {
 }
 
 impl Agenda {
-    /// Creates an agenda for a store that holds results of these devices, found at these times.
-    pub fn new(
-        config: Arc<Config>,
-        stored: impl IntoIterator<Item = (Device, Timestamp)>,
-        times: &Times,
-    ) -> Self {
+    /// Creates an agenda for a store that holds results of this age and coverage.
+    pub fn new(config: Arc<Config>, stored: Vec<StateAge>, times: &Times) -> Self {
         let scanners = config
             .scanners
             .iter()
             .map(|config| Scanner { config: config.clone(), last: LastStart::Never(times.now), run: None })
             .collect();
-        Self {
+        let mut agenda = Self {
             config,
             devices: BTreeMap::new(),
             incomplete_since: Some(times.now),
             scanners,
             runs: BTreeMap::new(),
             looks: BTreeMap::new(),
-            results: Results::new(stored),
+            results: Results::default(),
             doubts: Doubts::default(),
             sights: Allowance::new(SIGHTS, SIGHTS_STRETCH),
             paused: false,
             begin_after: times.now,
             next_run: 0,
             next_look: 0,
+        };
+        for StateAge { device, oldest, coverage } in stored {
+            let extent = agenda.extent(&device, &coverage);
+            agenda.results.found_earlier(&device, extent, oldest);
         }
+        agenda
     }
 
     /// Restores when a scanner's last run started, as an earlier process persisted it.
@@ -237,16 +246,18 @@ impl Agenda {
     /// Takes the outcome of a look.
     pub fn looked(&mut self, look: LookId, looked: &LookOutcome, times: &Times) {
         let Some(assignment) = self.looks.remove(&look) else { return };
-        let run = self.runs.get_mut(&assignment.run);
         // A look at one port does not renew the device's result.
-        let is_confirming = run.as_ref().is_some_and(|run| run.is_confirming());
+        let is_confirming = self.runs.get(&assignment.run).is_some_and(Run::is_confirming);
         match looked {
             _ if is_confirming => {}
-            LookOutcome::Result(key) => self.results.found(&assignment.device, key, times.now),
+            LookOutcome::Result(key) => {
+                let extent = self.extent(&assignment.device, &assignment.ports);
+                self.results.found(&assignment.device, key, extent, times.now);
+            }
             _ => self.results.tried(assignment.device.endpoint(), times.now),
         }
-        if let Some(run) = run {
-            run.count(looked, assignment.ports);
+        if let Some(run) = self.runs.get_mut(&assignment.run) {
+            run.count(looked, assignment.ports.len());
         }
     }
 
@@ -265,10 +276,11 @@ impl Agenda {
             if times.now >= self.begin_after {
                 self.begin_confirming(times, &mut actions);
                 self.begin_runs(times, &mut actions);
+                self.begin_quick(times, &mut actions);
                 self.begin_seen(times, &mut actions);
             }
             self.supply_resumed(times, &mut actions);
-            self.start_looks(&mut actions);
+            self.start_looks(times, &mut actions);
         }
         self.end_runs(&mut actions);
         actions

@@ -2,7 +2,7 @@
 
 use super::{Action, Agenda, Order, OrderError, Run, RunId, targets::is_wanted};
 use crate::{
-    config::{ScannerConfig, Targets},
+    config::{ScannerConfig, ScannerPorts, Targets},
     model::{Address, Device, DeviceKey, PortSet, ScanKind, TargetSpec},
     service::schedule::Times,
 };
@@ -46,8 +46,17 @@ impl Agenda {
             }
             None => 0..self.scanners.len(),
         };
+        // Of all scanners, those of the commonest ports add nothing to the others.
+        let all_common = self.scanners.iter().all(|scanner| scanner.config.ports == ScannerPorts::Common);
+        let adds = |place: &usize| {
+            name.is_some() || all_common || self.scanners[*place].config.ports != ScannerPorts::Common
+        };
+        let chosen: Vec<usize> = chosen.filter(adds).collect();
         let runs: Vec<RunId> = chosen
-            .filter_map(|place| self.scanners[place].run.or_else(|| self.begin_run(place, times, actions)))
+            .into_iter()
+            .filter_map(|place| {
+                self.scanners[place].run.or_else(|| self.begin_run(place, false, times, actions))
+            })
             .collect();
         if runs.is_empty() { Err(OrderError::NoTargets) } else { Ok(runs) }
     }

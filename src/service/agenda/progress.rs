@@ -37,8 +37,8 @@ impl Agenda {
     fn progress_of(&self, id: RunId, run: &Run, now: Moment) -> RunProgress {
         let looks = || self.looks.iter().filter(|(_, look)| look.run == id);
         let waiting = || run.todo.iter().filter(|device| !run.is_done(device));
-        let ports_waiting: u64 = waiting().map(|device| u64::from(self.ports_of(run, device))).sum();
-        let ports_looked: u64 = looks().map(|(_, look)| u64::from(look.ports)).sum();
+        let ports_waiting: u64 = waiting().map(|device| u64::from(self.ports_of(run, device).len())).sum();
+        let ports_looked: u64 = looks().map(|(_, look)| u64::from(look.ports.len())).sum();
         RunProgress {
             run: id,
             scan: run.scan,
@@ -48,14 +48,8 @@ impl Agenda {
             hosts: run.ended() + run.in_progress + waiting().count(),
             ports_done: run.ports_done,
             ports: run.ports_done + ports_looked + ports_waiting,
-            looks: looks().map(|(id, look)| (*id, look.device.clone(), look.ports)).collect(),
+            looks: looks().map(|(id, look)| (*id, look.device.clone(), look.ports.len())).collect(),
         }
-    }
-
-    /// Counts the ports of a device that a run scans.
-    fn ports_of(&self, run: &Run, device: &Device) -> u32 {
-        let rule = || self.config.rule_for(device).and_then(|rule| rule.ports.as_ref());
-        run.exact.get(&device.endpoint()).or_else(rule).unwrap_or(&run.ports).len()
     }
 
     /// Ends the run in progress that has this id, and returns whether there was one. Its devices are not scanned

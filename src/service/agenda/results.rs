@@ -53,9 +53,29 @@ impl Freshness {
 /// until it is right. The first look of a run begins within milliseconds of the run.
 const CLOCKS_APART: Duration = Duration::from_secs(60);
 
+/// How much of a device a look covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Extent {
+    /// Less than the commonest ports: no result that a user would wait for.
+    Part,
+    /// The commonest of its usual ports.
+    Common,
+    /// All of its usual ports.
+    Full,
+}
+
+/// The results of an endpoint.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// The latest look at its commonest ports or at all.
+    latest: Freshness,
+    /// The latest look at all of them.
+    full: Option<Freshness>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Results {
-    found: HashMap<Endpoint, Freshness>,
+    found: HashMap<Endpoint, Found>,
     /// The last try that gave no result and the pause after it, since the feed last reported the device anew.
     tried: HashMap<Endpoint, (Moment, Duration)>,
     /// Which device's result was last found at an address, for devices that the feed knows by address alone.
@@ -63,20 +83,28 @@ pub(super) struct Results {
 }
 
 impl Results {
-    pub(super) fn new(stored: impl IntoIterator<Item = (Device, Timestamp)>) -> Self {
-        let mut results = Self::default();
-        for (device, found) in stored {
-            results.found.insert(device.endpoint(), Freshness::Earlier(found));
-            results.identities.insert(device.address.clone(), device.key());
-        }
-        results
+    /// Takes a result of an earlier process.
+    pub(super) fn found_earlier(&mut self, device: &Device, extent: Extent, found: Timestamp) {
+        self.identities.insert(device.address.clone(), device.key());
+        self.insert(device.endpoint(), extent, Freshness::Earlier(found));
     }
 
-    pub(super) fn found(&mut self, device: &Device, key: &DeviceKey, now: Moment) {
+    /// Takes a result that belongs to the device with this key.
+    pub(super) fn found(&mut self, device: &Device, key: &DeviceKey, extent: Extent, now: Moment) {
         self.tried.remove(&device.endpoint());
         self.identities.insert(device.address.clone(), key.clone());
         let endpoint = Endpoint { device: key.clone(), address: device.address.clone() };
-        self.found.insert(endpoint, Freshness::Here(now));
+        self.insert(endpoint, extent, Freshness::Here(now));
+    }
+
+    fn insert(&mut self, endpoint: Endpoint, extent: Extent, latest: Freshness) {
+        let before = self.found.get(&endpoint).and_then(|found| found.full);
+        let full = match extent {
+            Extent::Part => return,
+            Extent::Common => before,
+            Extent::Full => Some(latest),
+        };
+        self.found.insert(endpoint, Found { latest, full });
     }
 
     pub(super) fn tried(&mut self, endpoint: Endpoint, now: Moment) {
@@ -99,9 +127,9 @@ impl Results {
             };
             let Some(place) = entered.iter().position(is_successor) else { continue };
             let new = entered.swap_remove(place);
-            if let Some(freshness) = self.found.remove(&old) {
+            if let Some(found) = self.found.remove(&old) {
                 self.identities.insert(new.address.clone(), new.device.clone());
-                self.found.insert(new, freshness);
+                self.found.insert(new, found);
             }
         }
     }
@@ -133,7 +161,28 @@ impl Results {
         found.into_iter().chain([device.key()])
     }
 
-    /// Whether the device needs a look between runs. `last_run` is the age of the start of the last run over the feed,
+    /// Returns the results of a device at its address.
+    fn of(&self, device: &Device) -> Option<Found> {
+        let found = |key| self.found.get(&Endpoint { device: key, address: device.address.clone() });
+        self.keys(device).find_map(found).copied()
+    }
+
+    /// Whether the device has no result yet, and the last try for one is long enough ago.
+    pub(super) fn needs_first(&self, device: &Device, now: Moment) -> bool {
+        self.of(device).is_none() && !self.is_paused(&device.endpoint(), now)
+    }
+
+    /// Whether the latest result is at most this old.
+    pub(super) fn is_fresh(&self, device: &Device, age: Duration, times: &Times) -> bool {
+        let found = self.of(device).and_then(|found| found.latest.age(times));
+        found.is_some_and(|found| found <= age)
+    }
+
+    fn is_paused(&self, endpoint: &Endpoint, now: Moment) -> bool {
+        self.tried.get(endpoint).is_some_and(|(tried, pause)| now.since(*tried) < *pause)
+    }
+
+    /// Whether the device needs a full look between runs. `last_run` is the age of the start of the last run over the feed,
     /// if that run is over: a result older than that means that the run missed the device.
     pub(super) fn needs_look(
         &self,
@@ -142,11 +191,10 @@ impl Results {
         expiry: Duration,
         times: &Times,
     ) -> bool {
-        if self.tried.get(&device.endpoint()).is_some_and(|(tried, pause)| times.now.since(*tried) < *pause) {
+        if self.is_paused(&device.endpoint(), times.now) {
             return false;
         }
-        let found = |key| self.found.get(&Endpoint { device: key, address: device.address.clone() });
-        let Some(freshness) = self.keys(device).find_map(found) else { return true };
+        let Some(freshness) = self.of(device).and_then(|found| found.full) else { return true };
         let missed = |age: Duration| last_run.is_some_and(|last_run| age > last_run + freshness.tolerance());
         freshness.age(times).is_some_and(|age| age > expiry || missed(age))
     }
@@ -162,7 +210,8 @@ mod tests {
     fn a_slightly_fast_wall_clock_does_not_make_the_last_runs_result_count_as_missed() {
         let device = Device { address: "10.0.0.1".parse().unwrap(), mac: None, name: None };
         let found: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
-        let results = Results::new([(device.clone(), found)]);
+        let mut results = Results::default();
+        results.found_earlier(&device, Extent::Full, found);
         let run = Duration::from_secs(20);
         let needs_look = |fast: Duration| {
             let wall = Some(found + run + fast);

@@ -5,9 +5,12 @@ use std::{
     time::Duration,
 };
 
-use super::{LookOutcome, Order};
+use super::{
+    COMMON, CONFIRMING, LookOutcome, Order, Scope,
+    scope::{listed, scope_of},
+};
 use crate::{
-    config::{ScannerConfig, Targets},
+    config::{ScannerConfig, ScannerPorts, Targets},
     model::{Address, Device, Endpoint, Mac, Moment, PortSet, ScanId, ScanKind, ScanStatus, Timing},
 };
 
@@ -19,6 +22,30 @@ const MIN_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 /// known.
 const TARGETS_WAIT: Duration = Duration::from_secs(120);
 
+/// The devices that are being scanned.
+#[derive(Debug, Default)]
+pub(super) struct Busy {
+    macs: HashMap<Mac, Address>,
+    addresses: HashSet<Address>,
+}
+
+impl Busy {
+    pub(super) fn insert(&mut self, device: &Device) {
+        self.macs.extend(device.mac.map(|mac| (mac, device.address.clone())));
+        self.addresses.insert(device.address.clone());
+    }
+
+    /// Whether it is scanned, at this address or at another of its addresses.
+    pub(super) fn has(&self, device: &Device) -> bool {
+        self.addresses.contains(&device.address) || self.has_elsewhere(device)
+    }
+
+    /// Whether it is scanned at another of its addresses.
+    fn has_elsewhere(&self, device: &Device) -> bool {
+        device.mac.and_then(|mac| self.macs.get(&mac)).is_some_and(|address| *address != device.address)
+    }
+}
+
 /// A run in progress.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -26,6 +53,9 @@ pub(super) struct Run {
     pub(super) kind: ScanKind,
     pub(super) targets: Targets,
     pub(super) ports: PortSet,
+    pub(super) scope: Scope,
+    /// A device that was looked at within this time is left out.
+    pub(super) skips_fresh: Option<Duration>,
     /// The ports of single endpoints, which replace the run's and those of the device's own rule.
     pub(super) exact: HashMap<Endpoint, PortSet>,
     pub(super) timing: Timing,
@@ -61,7 +91,9 @@ impl Run {
             scanner: config.name.clone(),
             kind,
             targets: config.targets.clone(),
-            ports: config.ports.clone(),
+            ports: listed(&config.ports),
+            scope: scope_of(&config.ports),
+            skips_fresh: None,
             exact: HashMap::new(),
             timing: config.timing,
             order: None,
@@ -91,7 +123,7 @@ impl Run {
             interval: Duration::ZERO,
             at: None,
             targets: Targets::List(Vec::new()),
-            ports,
+            ports: ScannerPorts::Listed(ports),
             timing: Timing::T3,
         };
         let mut run = Self::new(&config, ScanKind::Confirm, now);
@@ -100,16 +132,37 @@ impl Run {
         run
     }
 
+    /// Creates a run that scans the commonest ports of devices without a result.
+    pub(super) fn quick(config: &ScannerConfig, now: Moment) -> Self {
+        let config = ScannerConfig { ports: ScannerPorts::Common, ..config.clone() };
+        Self::new(&config, ScanKind::Seen, now)
+    }
+
     pub(super) fn is_confirming(&self) -> bool {
         self.kind == ScanKind::Confirm
+    }
+
+    /// Whether it scans the commonest ports of devices without a result.
+    pub(super) fn is_quick(&self) -> bool {
+        self.kind == ScanKind::Seen && self.scope == Scope::Common
+    }
+
+    /// How many looks it may have in progress beyond [`MAX_IN_PROGRESS`](super::MAX_IN_PROGRESS).
+    pub(super) fn extra_places(&self) -> usize {
+        match self.scope {
+            _ if self.is_confirming() => CONFIRMING,
+            Scope::Common => COMMON,
+            Scope::Usual | Scope::Exact => 0,
+        }
     }
 
     /// The priority among runs: the greater it is, the longer the run may wait.
     pub(super) fn rank(&self) -> u8 {
         match self.kind {
             ScanKind::Confirm => 0,
-            ScanKind::Seen | ScanKind::Manual => 1,
-            ScanKind::Run | ScanKind::Import => 2,
+            ScanKind::Seen if self.is_quick() => 1,
+            ScanKind::Seen | ScanKind::Manual => 2,
+            ScanKind::Run | ScanKind::Import => 3,
         }
     }
 
@@ -136,6 +189,11 @@ impl Run {
         self.awaits_until = None;
         let fresh = devices.into_iter().filter(|device| self.queued.insert(device.address.clone()));
         self.todo.extend(fresh);
+    }
+
+    /// How many addresses are or were queued.
+    pub(super) fn queued(&self) -> usize {
+        self.queued.len()
     }
 
     /// Whether an address is or was queued.
@@ -176,14 +234,15 @@ impl Run {
     }
 
     /// Returns the first device that may be scanned now. A device is never scanned at two of its addresses at once:
-    /// the device bears the load, and the engine's limits apply to an address. Second looks are a few probes, and need
-    /// not wait.
-    pub(super) fn next_free(&self, busy: &HashMap<Mac, Address>) -> Option<usize> {
+    /// the device bears the load, and the engine's limits apply to an address. Nor is it scanned twice at once at one,
+    /// unless a user wants it: a look may take hours. Second looks are a few probes, and need not wait.
+    pub(super) fn next_free(&self, busy: &Busy) -> Option<usize> {
         self.scan?;
-        let is_elsewhere = |device: &Device| {
-            device.mac.and_then(|mac| busy.get(&mac)).is_some_and(|address| *address != device.address)
-        };
-        self.todo.iter().position(|device| self.is_confirming() || !is_elsewhere(device))
+        self.todo.iter().position(|device| match self.kind {
+            ScanKind::Confirm => true,
+            ScanKind::Manual => !busy.has_elsewhere(device),
+            ScanKind::Run | ScanKind::Seen | ScanKind::Import => !busy.has(device),
+        })
     }
 
     pub(super) fn is_through(&self) -> bool {

@@ -1,14 +1,15 @@
 //! Starts runs that are due, scans on sight, and looks while there are free places.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashSet, VecDeque};
 
 use super::{
-    Action, Agenda, Assignment, CONFIRMING, Look, LookId, MAX_IN_PROGRESS, Run, RunId,
+    Action, Agenda, Assignment, Look, LookId, MAX_IN_PROGRESS, Run, RunId, Scope,
+    run::Busy,
     targets::{is_wanted, need_feed},
 };
 use crate::{
     config::Targets,
-    model::{Address, Device, DeviceKey, Endpoint, Mac, ScanId, ScanKind},
+    model::{Device, DeviceKey, Endpoint, ScanId, ScanKind},
     service::schedule::{LastStart, Times, is_due},
 };
 
@@ -22,14 +23,15 @@ impl Agenda {
             if waits || scanner.run.is_some() || !is_due(config.interval, config.at, scanner.last, times) {
                 continue;
             }
-            self.begin_run(index, times, actions);
+            self.begin_run(index, true, times, actions);
         }
     }
 
-    /// Starts a scanner's run. Returns `None` if it has no devices yet.
+    /// Starts a scanner's run, because it is due or because a user wants it. Returns `None` if it has no devices yet.
     pub(super) fn begin_run(
         &mut self,
         index: usize,
+        is_due: bool,
         times: &Times,
         actions: &mut Vec<Action>,
     ) -> Option<RunId> {
@@ -39,6 +41,8 @@ impl Agenda {
             return None;
         }
         let mut run = Run::new(&config, ScanKind::Run, times.now);
+        // What a full look covers anyway, or has just covered, is not scanned again.
+        run.skips_fresh = (is_due && run.scope == Scope::Common).then_some(config.interval / 2);
         run.enqueue(devices);
         let id = self.insert(run, names, actions);
         self.scanners[index].run = Some(id);
@@ -52,10 +56,7 @@ impl Agenda {
         if awaited || !self.feed_is_known(times) {
             return;
         }
-        let Some(scanner) = self.scanners.iter().find(|scanner| scanner.config.targets == Targets::Feed)
-        else {
-            return;
-        };
+        let Some(scanner) = self.feed_scanner() else { return };
         let busy: HashSet<Endpoint> = self
             .runs
             .values()
@@ -72,15 +73,39 @@ impl Agenda {
         let needy: Vec<Device> = self
             .scannable()
             .filter(|device| !busy.contains(&device.endpoint()) && !moving.contains(&device.key()))
+            .filter(|device| !self.needs_quick(device, times))
             .filter(|device| self.results.needs_look(device, last_run, self.config.cache_expiry, times))
             .cloned()
             .collect();
-        if needy.is_empty() || !self.sights.take(times.now) {
-            return;
+        let run = Run::new(&scanner.config, ScanKind::Seen, times.now);
+        self.begin_or_join(needy, run, times, actions);
+    }
+
+    /// Gives devices to the run between runs that is open and like this one, or else starts this one. Devices that turn
+    /// up one by one, or end a quick look one by one, would take an entry of their own in the list of scans each.
+    pub(super) fn begin_or_join(
+        &mut self,
+        devices: Vec<Device>,
+        mut run: Run,
+        times: &Times,
+        actions: &mut Vec<Action>,
+    ) {
+        let is_like = |open: &&mut Run| {
+            !open.is_stopped()
+                && (open.kind, open.scope, &open.scanner) == (run.kind, run.scope, &run.scanner)
+        };
+        let again: Vec<Device> = match self.runs.values_mut().find(is_like) {
+            Some(open) => {
+                let (again, new) = devices.into_iter().partition(|device| open.has_queued(&device.address));
+                open.enqueue(new);
+                again
+            }
+            None => devices,
+        };
+        if !again.is_empty() && self.sights.take(times.now) {
+            run.enqueue(again);
+            self.insert(run, Vec::new(), actions);
         }
-        let mut run = Run::new(&scanner.config, ScanKind::Seen, times.now);
-        run.enqueue(needy);
-        self.insert(run, Vec::new(), actions);
     }
 
     pub(super) fn insert(&mut self, run: Run, names: Vec<String>, actions: &mut Vec<Action>) -> RunId {
@@ -117,10 +142,10 @@ impl Agenda {
     }
 
     /// Fills the free places: single devices first, then runs in turn, so that none starves another.
-    pub(super) fn start_looks(&mut self, actions: &mut Vec<Action>) {
-        let at = |device: &Device| Some((device.mac?, device.address.clone()));
-        let mut busy: HashMap<Mac, Address> =
-            self.looks.values().filter_map(|look| at(&look.device)).collect();
+    pub(super) fn start_looks(&mut self, times: &Times, actions: &mut Vec<Action>) {
+        let mut busy = Busy::default();
+        self.looks.values().for_each(|look| busy.insert(&look.device));
+        self.skip_fresh(&busy, times);
         while let Some((id, queued)) = self.next_queued(&busy) {
             // A device that was queued hours ago may have moved, gone, or been excluded since.
             let run = &self.runs[&id];
@@ -131,7 +156,7 @@ impl Agenda {
             let device = device.filter(|device| is_wanted(&self.config, device) && !run.is_done(device));
             match device.zip(run.scan) {
                 Some((device, scan)) => {
-                    busy.extend(at(&device));
+                    busy.insert(&device);
                     let look = self.assign(id, scan, &queued, device);
                     actions.push(Action::Look(look));
                 }
@@ -145,12 +170,11 @@ impl Agenda {
     }
 
     /// Takes the next device out of its run, if there is a free place for it.
-    fn next_queued(&mut self, busy: &HashMap<Mac, Address>) -> Option<(RunId, Device)> {
-        let confirming = |run: &Run| if run.is_confirming() { CONFIRMING } else { 0 };
+    fn next_queued(&mut self, busy: &Busy) -> Option<(RunId, Device)> {
         let (id, index) = self
             .runs
             .iter()
-            .filter(|(_, run)| self.looks.len() < MAX_IN_PROGRESS + confirming(run))
+            .filter(|(_, run)| self.looks.len() < MAX_IN_PROGRESS + run.extra_places())
             .filter_map(|(id, run)| Some((id, run, run.next_free(busy)?)))
             .min_by_key(|(id, run, _)| (run.rank(), run.in_progress, **id))
             .map(|(id, _, index)| (*id, index))?;
@@ -162,18 +186,31 @@ impl Agenda {
     fn assign(&mut self, id: RunId, scan: ScanId, queued: &Device, device: Device) -> Look {
         let run = &self.runs[&id];
         let rule = self.config.rule_for(&device);
-        let exact = run.exact.get(&queued.endpoint());
-        let is_exact = exact.is_some();
-        let ports = exact.or(rule.and_then(|rule| rule.ports.as_ref())).unwrap_or(&run.ports).clone();
         let timing = rule.and_then(|rule| rule.timing).unwrap_or(run.timing);
+        let scope = if run.exact.contains_key(&queued.endpoint()) { Scope::Exact } else { run.scope };
+        let ports = run.exact.get(&queued.endpoint()).cloned();
+        let ports = ports.unwrap_or_else(|| self.ports_of(run, &device));
         self.next_look += 1;
         let look = LookId(self.next_look);
-        let assignment = Assignment { run: id, device: device.clone(), ports: ports.len(), cancelled: false };
+        let assignment =
+            Assignment { run: id, device: device.clone(), ports: ports.clone(), cancelled: false };
         self.looks.insert(look, assignment);
         if let Some(run) = self.runs.get_mut(&id) {
             run.in_progress += 1;
         }
-        Look { id: look, scan, device, ports, is_exact, timing }
+        Look { id: look, scan, device, ports, scope, timing }
+    }
+
+    /// Leaves out the devices of scheduled looks at the commonest ports that have a result which is new enough, or
+    /// that are being scanned.
+    fn skip_fresh(&mut self, busy: &Busy, times: &Times) {
+        for run in self.runs.values_mut() {
+            let Some(age) = run.skips_fresh.filter(|_| run.scan.is_some()) else { continue };
+            let is_fresh = |device: &Device| busy.has(device) || self.results.is_fresh(device, age, times);
+            let (fresh, todo) = std::mem::take(&mut run.todo).into_iter().partition(is_fresh);
+            run.todo = todo;
+            VecDeque::iter(&fresh).for_each(|device| run.skip(device));
+        }
     }
 
     /// Counts the start of a run from now, when the store has opened its scan.

@@ -3,14 +3,15 @@
 mod by_hand;
 mod doubts;
 mod month;
+mod quick;
 
 use std::net::Ipv4Addr;
 
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::*;
 use crate::{
-    config::Overrides,
+    config::{Overrides, ScannerPorts},
     model::{Mac, Timing},
 };
 
@@ -43,15 +44,33 @@ fn times(now: Duration, wall: &str) -> Times {
     Times { now: Moment::ZERO + now, wall: Some(wall.parse().unwrap()), zone: TimeZone::UTC }
 }
 
-fn config(toml: &str) -> Arc<Config> {
+fn load(toml: &str) -> Config {
     let file = Some((std::path::Path::new("test.toml"), toml));
-    Arc::new(Config::load(&Overrides::default(), &|_| None, file).unwrap())
+    Config::load(&Overrides::default(), &|_| None, file).unwrap()
+}
+
+/// A configuration with the file's scanners, or `lan`, where a look at all ports is one at few, which no quick look
+/// precedes.
+fn config(toml: &str) -> Arc<Config> {
+    let mut config = load(toml);
+    config.scanners.retain(|scanner| scanner.ports != ScannerPorts::Common);
+    for scanner in &mut config.scanners {
+        if scanner.ports == ScannerPorts::Listed(PortSet::all()) {
+            scanner.ports = ScannerPorts::Listed("1-900,4400-4499".parse().unwrap());
+        }
+    }
+    Arc::new(config)
 }
 
 impl World {
     fn new(toml: &str, stored: Vec<(Device, Timestamp)>) -> Self {
+        let age = |(device, oldest)| StateAge { device, oldest, coverage: PortSet::all() };
+        Self::of(config(toml), stored.into_iter().map(age).collect())
+    }
+
+    fn of(config: Arc<Config>, stored: Vec<StateAge>) -> Self {
         let times = times(Duration::ZERO, "2026-06-01T00:00:00Z");
-        let agenda = Agenda::new(config(toml), stored, &times);
+        let agenda = Agenda::new(config, stored, &times);
         Self {
             agenda,
             times,
@@ -362,7 +381,7 @@ fn a_rule_gives_a_device_its_own_ports_and_timing() {
     world.tell(vec![device(1), device(2)]);
     world.poll();
     assert_eq!((world.open[0].ports.to_string(), world.open[0].timing), ("80".into(), Timing::T1));
-    assert_eq!((world.open[1].ports.to_string(), world.open[1].timing), ("1-65535".into(), Timing::T3));
+    assert_eq!((world.open[1].ports.to_string(), world.open[1].timing), ("1-900,4400-4499".into(), Timing::T3));
 }
 
 fn at(n: u8, mac: Option<u8>) -> Device {

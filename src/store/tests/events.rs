@@ -94,6 +94,20 @@ async fn a_second_scan_reports_a_change_and_an_unexpected_one_alerts() {
 }
 
 #[tokio::test]
+async fn the_first_look_at_further_ports_is_no_change_unless_the_owner_accepted_a_state_without_them() {
+    let watched = Watched::new().await;
+    assert_eq!(watched.look("1-50", &[22]).await, ["new"]);
+    assert_eq!(watched.look("1-100", &[22, 80]).await, [""; 0]);
+    assert!(watched.unconfirmed().await.is_empty(), "80 may have been open for long");
+
+    watched.accept(&[22, 80, 150]).await;
+    assert_eq!(watched.look("1-200", &[22, 80, 150, 170]).await, [""; 0]);
+    let unconfirmed = watched.unconfirmed().await;
+    assert_eq!(unconfirmed.openings[0].1.to_string(), "170", "150 is as expected");
+    assert_eq!(watched.look("170", &[170]).await, ["opened 170!"]);
+}
+
+#[tokio::test]
 async fn unconfirmed_changes_outlive_a_restart_and_down_hosts_confirm_nothing() {
     let watched = Watched::new().await;
     watched.look("1-100", &[22]).await;

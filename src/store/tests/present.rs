@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::StateAge;
 use crate::store::{change::Change, record::RecordObservation, scans::BeginScan};
 
 /// An observation of only these ports, of which these are open.
@@ -37,7 +38,9 @@ async fn a_narrower_scan_hides_nothing() {
         assert_eq!(contributors(&bench), 2);
     }
     let ages = store.ages().await.unwrap();
-    assert_eq!(ages, [(device(1), "2026-03-01T10:00:00Z".parse().unwrap())]);
+    let all = PortSet::all();
+    let oldest = "2026-03-01T10:00:00Z".parse().unwrap();
+    assert_eq!(ages, [StateAge { device: device(1), oldest, coverage: all.clone() }]);
     // An observation that covers nothing new supersedes nothing, and neither does an incomplete one.
     store.record(ended(part, device(1), HostStatus::Partial)).await.unwrap();
     drop(store);
@@ -49,7 +52,10 @@ async fn a_narrower_scan_hides_nothing() {
     again.started = began;
     store.record(again).await.unwrap();
     assert_eq!(store.latest(&key).await.unwrap().unwrap().open, [22]);
-    assert_eq!((contributors(&bench), store.ages().await.unwrap()), (1, vec![(device(1), began)]));
+    assert_eq!(
+        (contributors(&bench), store.ages().await.unwrap()),
+        (1, vec![StateAge { device: device(1), oldest: began, coverage: all }])
+    );
     assert_eq!(store.macs().await.unwrap(), [mac(1)]);
 }
 

@@ -52,8 +52,11 @@ fn an_ordered_device_is_scanned_at_once_with_its_own_ports_or_the_given_ones() {
     assert_eq!(world.order(&one(1, None)).unwrap(), again);
     world.order(&one(3, None)).unwrap();
     world.order(&one(3, Some("22,80"))).unwrap();
-    let looks: Vec<(Device, String, bool)> =
-        world.open.iter().map(|look| (look.device.clone(), look.ports.to_string(), look.is_exact)).collect();
+    let looks: Vec<(Device, String, bool)> = world
+        .open
+        .iter()
+        .map(|look| (look.device.clone(), look.ports.to_string(), look.scope == Scope::Exact))
+        .collect();
     assert_eq!(
         looks,
         [

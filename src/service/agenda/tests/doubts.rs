@@ -79,7 +79,7 @@ fn a_moved_device_is_confirmed_and_an_excluded_one_is_not() {
     world.doubt(vec![doubt(1, "80", ""), doubt(2, "80", ""), doubt(3, "80", ""), doubt(4, "80", "")]);
     assert_eq!(world.asked(), [(1, "80".to_owned()), (3, "80".to_owned())], "excluded; gone from the feed");
     assert_eq!(world.open[0].device, moved);
-    assert!(world.open[1].is_exact, "the rule's ports are for whole looks");
+    assert!(world.open[1].scope == Scope::Exact, "the rule's ports are for whole looks");
 }
 
 #[test]

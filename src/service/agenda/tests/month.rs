@@ -193,7 +193,7 @@ impl Appliance {
         let observation = Observation { scan: look.scan, device: look.device, report, started, finished };
         self.store.record(observation).await.unwrap();
         let doubts = self.store.unconfirmed_endpoints().await.unwrap();
-        self.doubtful += usize::from(!look.is_exact && !doubts.is_empty());
+        self.doubtful += usize::from(look.scope != Scope::Exact && !doubts.is_empty());
         self.agenda.set_doubts(doubts, &times);
     }
 
