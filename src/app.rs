@@ -20,12 +20,12 @@ use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    cli::{self, Arguments, Command, Probing, Terminal, World},
+    cli::{self, Arguments, Command, Environment, Prober, Terminal},
     clock::SystemClock,
     config::{Config, Overrides},
     net::{
-        ConnectProber, Limits, Links,
-        mdns::{Daemon, LocalResolver, Reach},
+        ConnectProber, Links, SystemLimits,
+        mdns::{Daemon, LocalResolver, MdnsScope},
     },
     service::scanner::Scanner,
 };
@@ -73,10 +73,10 @@ fn run_on(runtime: &Runtime, arguments: &Arguments) -> ExitCode {
 }
 
 /// The machine's clocks, resolver and prober, for one-off commands.
-fn world(flags: Overrides) -> World {
+fn world(flags: Overrides) -> Environment {
     let clock = SystemClock::start();
     let daemon = OnceLock::new();
-    World {
+    Environment {
         clock: Arc::new(clock),
         resolver: Arc::new(LocalResolver::new(move || daemon.get_or_init(|| asking(&flags)).clone())),
         links: Box::new(Links::read),
@@ -91,25 +91,25 @@ fn asking(flags: &Overrides) -> Option<Daemon> {
         return None;
     }
     let told = |error| tracing::warn!("names in .local are left to this machine's resolver: {error}");
-    Daemon::start(&Reach::EVERYWHERE).map_err(told).ok()
+    Daemon::start(&MdnsScope::EVERYWHERE).map_err(told).ok()
 }
 
 /// The one engine of the process, with a prober on every core.
-fn probing(clock: SystemClock) -> io::Result<Probing> {
-    let limits = Limits::raise_and_read()?;
+fn probing(clock: SystemClock) -> io::Result<Prober> {
+    let limits = SystemLimits::raise_and_read()?;
     let prober = ConnectProber::start(NonZeroUsize::new(limits.cores).unwrap_or(NonZeroUsize::MIN), clock)?;
     // The order of the ports must be unpredictable: the standard library's keys are random per process.
     let seed = RandomState::new().hash_one(std::process::id());
     // A limit that can no longer be read keeps its last value.
     let mut known = limits.bounds();
     let bounds = move || {
-        known = Limits::read().map_or(known, |limits| limits.bounds());
+        known = SystemLimits::read().map_or(known, |limits| limits.bounds());
         known
     };
     tracing::info!("this machine allows {limits}");
     let watch = prober.links().clone();
     let (scanner, thread) = Scanner::start(seed, prober, clock, bounds)?;
-    Ok(Probing { scanner, thread, limits, watch })
+    Ok(Prober { scanner, thread, limits, watch })
 }
 
 /// Reports a fatal error with all its causes, and returns the exit code.

@@ -52,14 +52,14 @@ const AGENT: &str = concat!("portscan/", env!("CARGO_PKG_VERSION"));
 
 /// Bounds of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ResponseLimits {
     /// The time limit, from the name's look-up to the last byte.
     pub timeout: Duration,
     /// The longest body, in bytes.
     pub max_bytes: usize,
 }
 
-impl Default for Limits {
+impl Default for ResponseLimits {
     fn default() -> Self {
         Self { timeout: Duration::from_secs(10), max_bytes: 8 << 20 }
     }
@@ -100,11 +100,11 @@ pub enum ClientError {
 }
 
 /// A request's body: whole, or in pieces as the peer accepts them.
-pub type Sent = UnsyncBoxBody<Bytes, io::Error>;
+pub type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A request that is more than a plain GET.
 #[derive(Debug)]
-pub struct Ask<'a> {
+pub struct HttpRequest<'a> {
     /// What to do.
     pub method: Method,
     /// http or https.
@@ -112,26 +112,26 @@ pub struct Ask<'a> {
     /// Bearer token (RFC 6750).
     pub token: Option<&'a str>,
     /// What is sent, behind its media type.
-    pub body: Option<(&'static str, Sent)>,
+    pub body: Option<(&'static str, RequestBody)>,
 }
 
 /// Makes a body from bytes in memory.
-pub fn whole(body: Bytes) -> Sent {
+pub fn whole(body: Bytes) -> RequestBody {
     Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// An HTTP client; cheap to clone.
 #[derive(Clone)]
-pub struct Client(Arc<Connectors>);
+pub struct HttpClient(Arc<Connectors>);
 
 struct Connectors {
     connector: HttpConnector<Lookup>,
-    plain: legacy::Client<HttpConnector<Lookup>, Sent>,
+    plain: legacy::Client<HttpConnector<Lookup>, RequestBody>,
     /// Made when first needed: the certificates of the authorities take memory that http never uses.
-    tls: OnceLock<legacy::Client<HttpsConnector<HttpConnector<Lookup>>, Sent>>,
+    tls: OnceLock<legacy::Client<HttpsConnector<HttpConnector<Lookup>>, RequestBody>>,
 }
 
-impl Client {
+impl HttpClient {
     /// A client that looks names up with this resolver.
     pub fn new(resolver: Arc<dyn Resolve>) -> Self {
         let mut connector = HttpConnector::new_with_resolver(Lookup(resolver));
@@ -145,8 +145,8 @@ impl Client {
     ///
     /// # Errors
     /// Anything else, and whatever exceeds the limits.
-    pub async fn get(&self, url: &str, limits: Limits) -> Result<Bytes, ClientError> {
-        let ask = Ask { method: Method::GET, url, token: None, body: None };
+    pub async fn get(&self, url: &str, limits: ResponseLimits) -> Result<Bytes, ClientError> {
+        let ask = HttpRequest { method: Method::GET, url, token: None, body: None };
         let answer = async {
             let response = self.request(ask).await?;
             match response.status() {
@@ -163,8 +163,8 @@ impl Client {
     /// Fails on another status, on whatever exceeds the limits, and if `take` fails.
     pub async fn ask(
         &self,
-        ask: Ask<'_>,
-        limits: Limits,
+        ask: HttpRequest<'_>,
+        limits: ResponseLimits,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ClientError> {
         let answer = async {
@@ -185,7 +185,7 @@ impl Client {
         within(limits.timeout, answer).await
     }
 
-    async fn request(&self, ask: Ask<'_>) -> Result<Response<Incoming>, ClientError> {
+    async fn request(&self, ask: HttpRequest<'_>) -> Result<Response<Incoming>, ClientError> {
         let bad = || ClientError::BadUrl(one_line(&without_secrets(ask.url), MAX_TEXT));
         let uri: Uri = ask.url.parse().map_err(|_| bad())?;
         let secure = match uri.scheme_str() {
@@ -223,7 +223,7 @@ async fn within<T>(
     tokio::time::timeout(timeout, answer).await.unwrap_or(Err(ClientError::TimedOut(timeout)))
 }
 
-fn build<C: Connect + Clone>(connector: C) -> legacy::Client<C, Sent> {
+fn build<C: Connect + Clone>(connector: C) -> legacy::Client<C, RequestBody> {
     legacy::Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
         .http1_max_buf_size(MAX_HEAD)
@@ -379,13 +379,13 @@ mod tests {
         serve(move |stream| stream.write_all(text.as_bytes()).unwrap()).0
     }
 
-    fn get_within(url: &str, limits: Limits) -> Result<Bytes, ClientError> {
+    fn get_within(url: &str, limits: ResponseLimits) -> Result<Bytes, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(Client::new(Arc::new(Table)).get(url, limits))
+        runtime.block_on(HttpClient::new(Arc::new(Table)).get(url, limits))
     }
 
     fn get(url: &str) -> Result<Bytes, ClientError> {
-        get_within(url, Limits { max_bytes: 1000, ..Limits::default() })
+        get_within(url, ResponseLimits { max_bytes: 1000, ..ResponseLimits::default() })
     }
 
     fn get_from(port: u16) -> Result<Bytes, ClientError> {
@@ -467,7 +467,7 @@ mod tests {
                 // Until the client has had enough.
                 stream.read_exact(&mut [0]).ok();
             });
-            let limits = Limits { timeout: Duration::from_millis(100), max_bytes: 1000 };
+            let limits = ResponseLimits { timeout: Duration::from_millis(100), max_bytes: 1000 };
             let url = format!("http://127.0.0.1:{port}/");
             assert_eq!(get_within(&url, limits), Err(ClientError::TimedOut(limits.timeout)), "{sent}");
         }

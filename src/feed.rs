@@ -1,7 +1,7 @@
 //! Layer 2: lanscan's feed, `{"time":{"utc":".."},"scan":[{"ipv4":"..","mac":".."}],"count":1}`. An entry may have a
 //! `name`, too, which lanscan's have not.
 //!
-//! Read from others, and written for them ([`Document`]).
+//! Read from others, and written for them ([`FeedDocument`]).
 //!
 //! A feed comes from the network without any authentication. One bad entry must not cost the others, so each
 //! is judged alone; the feed as a whole is refused only when it is none.
@@ -149,7 +149,7 @@ struct Entry<'a> {
 
 /// Our own feed, in lanscan's format.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Document {
+pub struct FeedDocument {
     time: DocumentTime,
     scan: Vec<DocumentEntry>,
     count: usize,
@@ -172,7 +172,7 @@ pub struct DocumentEntry {
     mac: String,
 }
 
-impl Document {
+impl FeedDocument {
     /// What was found, when that was over, and how long it took to begin and to do. IPv4 alone, by address.
     pub fn new(devices: &[Device], ended: Timestamp, preparation: Duration, sweeping: Duration) -> Self {
         let mut scan: Vec<DocumentEntry> = devices.iter().filter_map(DocumentEntry::of).collect();
@@ -336,7 +336,7 @@ mod tests {
             ["10.0.0.10 B8:27:EB:AC:14:3E", "10.0.0.9 02:00:00:00:00:09", "10.0.0.11", "fd00::1"].map(device);
         let ended = "2022-12-11T21:18:02.9Z".parse().unwrap();
         let document =
-            Document::new(&devices, ended, Duration::from_micros(449), Duration::from_millis(5510));
+            FeedDocument::new(&devices, ended, Duration::from_micros(449), Duration::from_millis(5510));
         let text = serde_json::to_string(&document).unwrap();
         let expected = r#"{"time":{"utc":"2022-12-11 21:18:02","prep_sec":0.0004,"scan_sec":5.51,"total_sec":5.5104},"scan":[{"ipv4":"10.0.0.9","mac":"02:00:00:00:00:09"},{"ipv4":"10.0.0.10","mac":"b8:27:eb:ac:14:3e"},{"ipv4":"10.0.0.11","mac":""}],"count":3}"#;
         assert_eq!(text, expected);

@@ -9,7 +9,7 @@ use std::{
 
 use portscan::{
     model::{Address, PortState},
-    nmap::{Host, Report},
+    nmap::{Report, ReportedHost},
 };
 
 use crate::{harness::Portscan, lab::Lab};
@@ -50,7 +50,7 @@ fn scan_with_both(lab: &Lab, folder: &Path, ports: &str, options: &[&str]) -> (P
     (ours, theirs)
 }
 
-fn hosts(file: &Path) -> Vec<Host> {
+fn hosts(file: &Path) -> Vec<ReportedHost> {
     let text = fs::read(file).unwrap();
     let mut report = Report::open(text.as_slice()).unwrap();
     std::iter::from_fn(|| report.next_host().unwrap()).collect()
@@ -69,7 +69,7 @@ fn ndiff(ours: &Path, theirs: &Path) -> Vec<String> {
 
 /// What a file says of the ports of its hosts, one after the other.
 fn verdicts(file: &Path) -> Vec<(Address, u16, PortState)> {
-    let verdicts = |host: Host| {
+    let verdicts = |host: ReportedHost| {
         let of = |port, state| (host.address.clone(), port, state);
         host.reports[0].verdicts().map(|found| of(found.port, found.state)).collect::<Vec<_>>()
     };

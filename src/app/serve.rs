@@ -13,15 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{health, links, log, manager, probing, reload::reload};
 use crate::{
-    cli::{ARP_GRANT, Probing},
-    client::Client,
+    cli::{ARP_GRANT, Prober},
+    client::HttpClient,
     clock::{Clock, SystemClock},
     config::{self, Config, Overrides},
     data_dir::{self, Obstacle},
     http::{self, Gate, HostAllowlist, Site, Token},
     net::{
         Lan, Links,
-        mdns::{Advertised, LocalResolver, Reach, Responder},
+        mdns::{Advertised, LocalResolver, MdnsScope, Responder},
     },
     resolve::Resolve,
     service::{
@@ -143,7 +143,7 @@ async fn wait_for_stop(
 }
 
 /// Stops the tasks, then the scanner, then the store after its queue.
-async fn finish(mut tasks: Tasks, probing: Probing, store: Store, writer: WriterThread) {
+async fn finish(mut tasks: Tasks, probing: Prober, store: Store, writer: WriterThread) {
     while tasks.join_next().await.is_some() {}
     probing.scanner.stop();
     drop(store);
@@ -164,7 +164,7 @@ async fn finish(mut tasks: Tasks, probing: Probing, store: Store, writer: Writer
 /// The parts that the tasks share.
 struct Parts<'a> {
     store: &'a Store,
-    probing: &'a Probing,
+    probing: &'a Prober,
     clock: SystemClock,
     config: &'a watch::Receiver<Arc<Config>>,
     stop: &'a CancellationToken,
@@ -177,7 +177,7 @@ impl Parts<'_> {
     fn start(&self, listeners: Vec<TcpListener>, allowlist: HostAllowlist, gate: Gate, tasks: &mut Tasks) {
         let ([resolver, asked], advertised) = self.start_mdns(&listeners, tasks);
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
-        let client = Client::new(Arc::clone(&resolver));
+        let client = HttpClient::new(Arc::clone(&resolver));
         let (store, config) = (self.store.clone(), self.config.clone());
         let (inventory, feeds) =
             feeds::start(client, store, Arc::clone(&clock), config, Links::read, ARP_GRANT);
@@ -222,10 +222,12 @@ impl Parts<'_> {
             importer,
             runs,
             clock: Arc::new(self.clock),
-            limits: http::Limits::default(),
+            limits: http::ServerLimits::default(),
         };
-        let limits =
-            http::Limits { connections: self.probing.limits.connections(), ..http::Limits::default() };
+        let limits = http::ServerLimits {
+            connections: self.probing.limits.connections(),
+            ..http::ServerLimits::default()
+        };
         let server = http::Server { router: http::router(site), gate, clock: Arc::new(self.clock), limits };
         let serving = http::serve(listeners, server, self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
@@ -240,7 +242,7 @@ impl Parts<'_> {
         tasks: &mut Tasks,
     ) -> ([Arc<dyn Resolve>; 2], watch::Receiver<Advertised>) {
         let reach: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let (responder, daemon, advertised) = Responder::new(Reach::of(&reach), self.config.clone());
+        let (responder, daemon, advertised) = Responder::new(MdnsScope::of(&reach), self.config.clone());
         let stop = self.stop.clone();
         // Stops by itself rather than by `until_stopped`: it must withdraw its announcements.
         tasks.spawn(async move {

@@ -4,7 +4,7 @@
 //! A command that only reads creates nothing where no appliance runs: neither a database nor a lock, a token or a
 //! directory.
 
-mod resting;
+mod local;
 
 use std::{
     io,
@@ -20,10 +20,10 @@ use hyper::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::resting::Resting;
-use super::{World, found::sanitize_for_terminal};
+use self::local::LocalAppliance;
+use super::{Environment, found::sanitize_for_terminal};
 use crate::{
-    client::{Ask, Client, ClientError, Limits, Sent, whole},
+    client::{ClientError, HttpClient, HttpRequest, RequestBody, ResponseLimits, whole},
     config::{Config, ConfigError, Overrides},
     data_dir::Obstacle,
     http::Token,
@@ -41,7 +41,7 @@ const LONG_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The options that select an appliance.
 #[derive(Args, Debug, Clone, Default, PartialEq)]
-pub struct Access {
+pub struct ApplianceArgs {
     /// Where it is [default: this machine, at the configured address]
     #[arg(long, value_name = "http://HOST[:PORT]")]
     pub url: Option<String>,
@@ -72,12 +72,12 @@ pub(super) enum ApplianceError {
     #[error("the answer is cut short: {0}")]
     Broken(String),
     #[error("no appliance runs here; start it with `portscan serve`, or name another with --url")]
-    Resting,
+    NotRunning,
 }
 
 /// How a command uses the database if no appliance runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
+pub(super) enum DatabaseUse {
     /// Creates nothing.
     Reading,
     /// Creates what is missing, except the directory.
@@ -95,9 +95,9 @@ pub(super) enum Located {
 impl Located {
     /// Finds it, and creates nothing.
     pub(super) fn find(
-        access: &Access,
+        access: &ApplianceArgs,
         overrides: &Overrides,
-        world: &World,
+        world: &Environment,
     ) -> Result<Self, ApplianceError> {
         let config = configuration(access, overrides)?;
         Ok(match locate(access, &config, world, store::lock_existing)? {
@@ -107,7 +107,7 @@ impl Located {
     }
 }
 
-fn configuration(access: &Access, overrides: &Overrides) -> Result<Config, ConfigError> {
+fn configuration(access: &ApplianceArgs, overrides: &Overrides) -> Result<Config, ConfigError> {
     match (&access.url, Config::read(overrides)) {
         // An appliance on another machine is reachable whatever is wrong with the configuration here.
         (Some(_), Err(_)) => Ok(Config::default()),
@@ -117,9 +117,9 @@ fn configuration(access: &Access, overrides: &Overrides) -> Result<Config, Confi
 
 /// Finds the running appliance, or the lock of one that does not run.
 fn locate<L>(
-    access: &Access,
+    access: &ApplianceArgs,
     config: &Config,
-    world: &World,
+    world: &Environment,
     lock: impl FnOnce(&Path) -> Result<L, StoreError>,
 ) -> Result<Result<Appliance, L>, ApplianceError> {
     let mut obstacle = None;
@@ -142,8 +142,8 @@ fn locate<L>(
         .token
         .clone()
         .or_else(|| access.url.is_none().then(own).flatten().map(|token| token.reveal().to_owned()));
-    let client = Client::new(Arc::clone(&world.resolver));
-    let running = Running { client, url, token, data_dir: config.data_dir.clone(), obstacle };
+    let client = HttpClient::new(Arc::clone(&world.resolver));
+    let running = RemoteAppliance { client, url, token, data_dir: config.data_dir.clone(), obstacle };
     Ok(Ok(Appliance(Backend::Http(Box::new(running)))))
 }
 
@@ -151,13 +151,13 @@ fn locate<L>(
 pub(super) struct Appliance(Backend);
 
 enum Backend {
-    Http(Box<Running>),
-    Local(Box<Resting>),
+    Http(Box<RemoteAppliance>),
+    Local(Box<LocalAppliance>),
 }
 
 /// A running appliance, reached over HTTP.
-struct Running {
-    client: Client,
+struct RemoteAppliance {
+    client: HttpClient,
     url: String,
     token: Option<String>,
     data_dir: PathBuf,
@@ -168,31 +168,33 @@ struct Running {
 impl Appliance {
     /// Finds the selected appliance, running or not.
     pub(super) fn find(
-        access: &Access,
+        access: &ApplianceArgs,
         overrides: &Overrides,
-        world: &World,
-        purpose: Use,
+        world: &Environment,
+        purpose: DatabaseUse,
     ) -> Result<Self, ApplianceError> {
         let config = configuration(access, overrides)?;
         let lock = |dir: &Path| match purpose {
-            Use::Reading => store::lock_existing(dir),
-            Use::Writing => store::lock(dir).map(Some),
+            DatabaseUse::Reading => store::lock_existing(dir),
+            DatabaseUse::Writing => store::lock(dir).map(Some),
         };
         match locate(access, &config, world, lock)? {
             Ok(running) => Ok(running),
-            Err(lock) => Ok(Self(Backend::Local(Box::new(Resting::open(config, lock, world, purpose)?)))),
+            Err(lock) => {
+                Ok(Self(Backend::Local(Box::new(LocalAppliance::open(config, lock, world, purpose)?))))
+            }
         }
     }
 
     /// Finds it only if it runs: the request takes time.
     pub(super) fn find_running(
-        access: &Access,
+        access: &ApplianceArgs,
         overrides: &Overrides,
-        world: &World,
+        world: &Environment,
     ) -> Result<Self, ApplianceError> {
         match Located::find(access, overrides, world)? {
             Located::Running(running) => Ok(running),
-            Located::AtRest { .. } => Err(ApplianceError::Resting),
+            Located::AtRest { .. } => Err(ApplianceError::NotRunning),
         }
     }
 
@@ -200,7 +202,7 @@ impl Appliance {
     pub(super) fn data_dir(&self) -> &Path {
         match &self.0 {
             Backend::Http(running) => &running.data_dir,
-            Backend::Local(resting) => resting.data_dir(),
+            Backend::Local(local) => local.data_dir(),
         }
     }
 
@@ -218,7 +220,7 @@ impl Appliance {
     ) -> Result<Bytes, ApplianceError> {
         let body =
             body.map(serde_json::to_vec).transpose()?.map(|body| ("application/json", whole(body.into())));
-        let limits = Limits { timeout: PATIENCE, max_bytes: ANSWER_MAX };
+        let limits = ResponseLimits { timeout: PATIENCE, max_bytes: ANSWER_MAX };
         self.fetch_whole(method, path, body, limits).await
     }
 
@@ -227,9 +229,9 @@ impl Appliance {
         &self,
         path: &str,
         kind: &'static str,
-        document: Sent,
+        document: RequestBody,
     ) -> Result<Bytes, ApplianceError> {
-        let limits = Limits { timeout: LONG_PATIENCE, max_bytes: ANSWER_MAX };
+        let limits = ResponseLimits { timeout: LONG_PATIENCE, max_bytes: ANSWER_MAX };
         self.fetch_whole(Method::POST, path, Some((kind, document)), limits).await
     }
 
@@ -239,7 +241,7 @@ impl Appliance {
         path: &str,
         take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ApplianceError> {
-        let limits = Limits { timeout: LONG_PATIENCE, max_bytes: usize::MAX };
+        let limits = ResponseLimits { timeout: LONG_PATIENCE, max_bytes: usize::MAX };
         self.fetch(Method::GET, path, None, limits, take).await
     }
 
@@ -247,8 +249,8 @@ impl Appliance {
         &self,
         method: Method,
         path: &str,
-        body: Option<(&'static str, Sent)>,
-        limits: Limits,
+        body: Option<(&'static str, RequestBody)>,
+        limits: ResponseLimits,
     ) -> Result<Bytes, ApplianceError> {
         let mut answer = Vec::new();
         let take = |piece: &[u8]| {
@@ -263,28 +265,28 @@ impl Appliance {
         &self,
         method: Method,
         path: &str,
-        body: Option<(&'static str, Sent)>,
-        limits: Limits,
+        body: Option<(&'static str, RequestBody)>,
+        limits: ResponseLimits,
         take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ApplianceError> {
         match &self.0 {
             Backend::Http(running) => {
                 let url = format!("{}{path}", running.url);
-                let ask = Ask { method, url: &url, token: running.token.as_deref(), body };
+                let ask = HttpRequest { method, url: &url, token: running.token.as_deref(), body };
                 running.client.ask(ask, limits, take).await.map_err(|error| running.refused(error))
             }
-            Backend::Local(resting) => resting.answer(method, path, body, take).await,
+            Backend::Local(local) => local.answer(method, path, body, take).await,
         }
     }
 
     /// Closes it, if it was opened here: on return all writes are on the disk.
     pub(super) async fn close(self) -> Result<(), ApplianceError> {
-        let Backend::Local(resting) = self.0 else { return Ok(()) };
-        Ok(resting.close().await?)
+        let Backend::Local(local) = self.0 else { return Ok(()) };
+        Ok(local.close().await?)
     }
 }
 
-impl Running {
+impl RemoteAppliance {
     /// Builds the error from an appliance's refusal.
     fn refused(&self, error: ClientError) -> ApplianceError {
         let url = sanitize_for_terminal(&self.url);

@@ -11,8 +11,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{
     backup::BackupArgs, changes::ChangesArgs, check::CheckArgs, diff::DiffArgs, discover::DiscoverArgs,
-    expected::Expected, hosts::HostsArgs, import::ImportArgs, import_expected::ImportExpectedArgs, nmap,
-    ports, run::RunArgs, status::StatusArgs,
+    expected::ExpectedCommand, hosts::HostsArgs, import::ImportArgs, import_expected::ImportExpectedArgs,
+    nmap, ports, run::RunArgs, status::StatusArgs,
 };
 use crate::{
     config::Overrides,
@@ -78,7 +78,7 @@ pub enum Now {
     Run(RunArgs),
     /// Print, change or accept the expected state
     #[command(subcommand)]
-    Expected(Expected),
+    Expected(ExpectedCommand),
     /// Compare the network with its expected state, or two scans
     Diff(DiffArgs),
     /// List what has changed

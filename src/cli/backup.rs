@@ -9,8 +9,8 @@ use std::{
 use clap::Args;
 
 use super::{
-    CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, Located},
+    CliError, DONE, Environment, Terminal,
+    appliance::{Appliance, ApplianceArgs, ApplianceError, Located},
 };
 use crate::{config::Overrides, data_dir::create_file, store};
 
@@ -21,14 +21,14 @@ pub struct BackupArgs {
     pub file: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub access: Access,
+    pub access: ApplianceArgs,
 }
 
 /// Writes the copy, under its name only once it is whole.
 pub(super) async fn backup(
     args: &BackupArgs,
     overrides: &Overrides,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     match Located::find(&args.access, overrides, world)? {

@@ -9,8 +9,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, Use, percent_encode},
+    CliError, DONE, Environment, Terminal,
+    appliance::{Appliance, ApplianceArgs, DatabaseUse, percent_encode},
     found::sanitize_for_terminal,
     table,
 };
@@ -36,7 +36,7 @@ pub struct ChangesArgs {
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub access: Access,
+    pub access: ApplianceArgs,
 }
 
 /// A change, as /v1/changes tells it.
@@ -63,12 +63,12 @@ struct Change {
 pub(super) async fn changes(
     args: &ChangesArgs,
     overrides: &Overrides,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let since = world.clock.wall() - args.since;
     let host = args.host.as_ref().map(|host| format!("&mac={}", percent_encode(&host.to_string())));
-    let appliance = Appliance::find(&args.access, overrides, world, Use::Reading)?;
+    let appliance = Appliance::find(&args.access, overrides, world, DatabaseUse::Reading)?;
     let path =
         format!("/v1/changes?since={}{}", percent_encode(&since.to_string()), host.unwrap_or_default());
     let found: Result<Vec<Change>, _> = appliance.get(&path).await;

@@ -9,12 +9,12 @@ use clap::Args;
 use nix::unistd::{AccessFlags, access};
 
 use super::{
-    CliError, DONE, FAILED, LONGEST_WARNING, Terminal, World,
-    service_user::{Access, ServiceUser},
+    CliError, DONE, Environment, FAILED, LONGEST_WARNING, Terminal,
+    service_user::{FileAccess, ServiceUser},
     status::is_appliance,
 };
 use crate::{
-    client::Client,
+    client::HttpClient,
     config::{self, Config, Machine, Overrides, Severity, check},
     data_dir::{Obstacle, obstacle, strangers},
     http::{self, BindError, Token, TokenError},
@@ -41,11 +41,11 @@ pub(super) async fn check_config(
     args: &CheckArgs,
     overrides: &Overrides,
     verbose: u8,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let config = Config::read(overrides)?;
-    let client = Client::new(world.resolver.clone());
+    let client = HttpClient::new(world.resolver.clone());
     let service = ServiceUser::find(args.user.as_deref(), &config.data_dir)?;
     let mut machine = machine(&config, &client).await?;
     if let Some(service) = &service {
@@ -72,7 +72,7 @@ pub(super) async fn check_config(
 }
 
 /// What the configuration is compared with.
-async fn machine(config: &Config, client: &Client) -> io::Result<Machine> {
+async fn machine(config: &Config, client: &HttpClient) -> io::Result<Machine> {
     let is_missing = !config.data_dir.exists();
     let mut machine = Machine {
         data_dir: is_missing
@@ -119,10 +119,10 @@ fn unusable_token(config: &Config) -> Option<TokenError> {
 /// Returns which of the configured files are closed to this user, and how to open them.
 fn closed_to(service: &ServiceUser, config: &Config, file: &Path) -> Vec<String> {
     let mut closed = Vec::new();
-    let mut look = |key: &str, path: &Path, access: Access, mend: &dyn Fn(&str) -> String| {
+    let mut look = |key: &str, path: &Path, access: FileAccess, mend: &dyn Fn(&str) -> String| {
         let path = path::absolute(path).unwrap_or_else(|_| path.to_owned());
         if path.exists() && !service.may(&path, access) {
-            let verb = if access == Access::Read { "read" } else { "written to" };
+            let verb = if access == FileAccess::Read { "read" } else { "written to" };
             let shown = path.display();
             let mend = mend(&shown.to_string());
             closed.push(format!(
@@ -131,11 +131,11 @@ fn closed_to(service: &ServiceUser, config: &Config, file: &Path) -> Vec<String>
         }
     };
     let name_user = if service.is_guess { ", or name that user with --user if it can" } else { "" };
-    look("the configuration", file, Access::Read, &|path| {
+    look("the configuration", file, FileAccess::Read, &|path| {
         format!("Open it to all, for it holds no secret: chmod a+r {path}{name_user}")
     });
     if let Some(token) = config.auth_token_file.as_deref().filter(|path| !path.starts_with(CREDENTIALS)) {
-        look("auth.token_file", token, Access::Read, &|path| {
+        look("auth.token_file", token, FileAccess::Read, &|path| {
             format!(
                 "Under systemd, write LoadCredential=token:{path} in the unit and token_file = \
                  \"{CREDENTIALS}/portscan.service/token\" here{name_user}"
@@ -144,18 +144,18 @@ fn closed_to(service: &ServiceUser, config: &Config, file: &Path) -> Vec<String>
     }
     let owner = service.as_owner();
     let give = |path: &str| format!("Give it to that user: sudo chown {owner} {path}{name_user}");
-    look("data_dir", &config.data_dir, Access::Write, &give);
+    look("data_dir", &config.data_dir, FileAccess::Write, &give);
     if let Some(spool) = &config.spool {
         // What is missing is made, if that is allowed where it would be.
         let there = spool.ancestors().find(|folder| folder.exists()).unwrap_or(spool);
         match there == spool {
-            true => look("spool", spool, Access::Write, &give),
-            false => look("the directory around spool,", there, Access::Write, &|_| {
+            true => look("spool", spool, FileAccess::Write, &give),
+            false => look("the directory around spool,", there, FileAccess::Write, &|_| {
                 format!("Make the spool: sudo install -d -o {owner} {}{name_user}", spool.display())
             }),
         }
         for report in reports(spool) {
-            look("the report", &report, Access::Read, &|path| format!("chmod a+r {path}{name_user}"));
+            look("the report", &report, FileAccess::Read, &|path| format!("chmod a+r {path}{name_user}"));
         }
     }
     closed
@@ -198,7 +198,7 @@ mod tests {
             auth_token_file: Some(token.clone()),
             ..Config::default()
         };
-        let client = Client::new(Arc::new(SystemResolver::default()));
+        let client = HttpClient::new(Arc::new(SystemResolver::default()));
         let found = machine(&config, &client).await.unwrap();
         assert!(matches!(&found.unbound[..], [reason] if reason.contains(&taken.to_string())), "{found:?}");
         assert!(found.token.is_some_and(|reason| reason.contains("holds no token")));

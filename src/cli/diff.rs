@@ -6,8 +6,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CliError, DONE, FAILED, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, Use},
+    CliError, DONE, Environment, FAILED, Terminal,
+    appliance::{Appliance, ApplianceArgs, ApplianceError, DatabaseUse},
     found::sanitize_for_terminal,
     table,
 };
@@ -35,7 +35,7 @@ pub struct DiffArgs {
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub access: Access,
+    pub access: ApplianceArgs,
 }
 
 /// A difference, whatever was compared: what was expected comes first, or the first scan.
@@ -56,7 +56,7 @@ struct Row {
 pub(super) async fn diff(
     args: &DiffArgs,
     overrides: &Overrides,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let path = match (args.one, args.other) {
@@ -64,7 +64,7 @@ pub(super) async fn diff(
         (Some(one), None) => format!("/v1/diff/{one}"),
         (Some(one), Some(other)) => format!("/v1/diff/{one}/{other}"),
     };
-    let appliance = Appliance::find(&args.access, overrides, world, Use::Reading)?;
+    let appliance = Appliance::find(&args.access, overrides, world, DatabaseUse::Reading)?;
     let found: Result<Vec<serde_json::Value>, _> = appliance.get(&path).await;
     appliance.close().await?;
     let found = found?;

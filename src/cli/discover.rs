@@ -5,10 +5,10 @@ use std::{io, time::Duration};
 use clap::Args;
 use ipnet::Ipv4Net;
 
-use super::{CliError, DONE, Terminal, World, progress::Bar, table::counted};
+use super::{CliError, DONE, Environment, Terminal, progress::Bar, table::counted};
 use crate::{
     config::Discover,
-    feed::Document,
+    feed::FeedDocument,
     model::Moment,
     service::discovery::{Census, Made, Sweep, once},
 };
@@ -51,7 +51,7 @@ pub struct DiscoverArgs {
 /// Sweeps, prints, returns 0.
 pub(super) async fn discover(
     args: &DiscoverArgs,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let discover = Discover { interface: args.interface.clone(), net: args.net };
@@ -66,7 +66,7 @@ pub(super) async fn discover(
     // One sweep alone cannot tell that a device is missing.
     let feed = Census::default().take(&swept, Duration::ZERO, world.clock.now())?;
     feed.remarks.iter().chain(&feed.rejected.reasons).for_each(|remark| terminal.warn(remark));
-    let document = Document::new(&feed.devices, ended, preparation, sweeping);
+    let document = FeedDocument::new(&feed.devices, ended, preparation, sweeping);
     serde_json::to_writer(&mut *terminal.out, &document).map_err(io::Error::from)?;
     writeln!(terminal.out)?;
     terminal.out.flush()?;

@@ -12,8 +12,8 @@ use hyper::Method;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, Use, percent_encode},
+    CliError, DONE, Environment, Terminal,
+    appliance::{Appliance, ApplianceArgs, ApplianceError, DatabaseUse, percent_encode},
     found::sanitize_for_terminal,
     ports,
     table::{self, counted},
@@ -31,7 +31,7 @@ const LARGEST: u64 = 64 << 20;
 
 /// The operations on the expected state.
 #[derive(Subcommand, Debug, Clone, PartialEq)]
-pub enum Expected {
+pub enum ExpectedCommand {
     /// Print what is expected
     List(ListArgs),
     /// Expect these ports of a device to be in a state
@@ -50,12 +50,12 @@ pub struct ListArgs {
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub access: Access,
+    pub access: ApplianceArgs,
 }
 
 /// The ports of a device.
 #[derive(Args, Debug, Clone, PartialEq)]
-pub struct Which {
+pub struct PortSelection {
     /// A MAC: the device, wherever it is. An address: whichever device is there
     #[arg(value_name = "MAC|ADDRESS")]
     pub host: DeviceKey,
@@ -90,7 +90,7 @@ pub struct SetArgs {
     pub comment: String,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub access: Access,
+    pub access: ApplianceArgs,
 }
 
 /// What to expect no more.
@@ -98,10 +98,10 @@ pub struct SetArgs {
 pub struct DeleteArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub which: Which,
+    pub which: PortSelection,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub access: Access,
+    pub access: ApplianceArgs,
 }
 
 /// The devices to accept as they are.
@@ -116,12 +116,12 @@ pub struct AcceptArgs {
     pub all: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub access: Access,
+    pub access: ApplianceArgs,
 }
 
 /// What is expected of one port, as portmantool and every appliance write it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Row {
+pub(super) struct ExpectationRow {
     address: String,
     port: u16,
     protocol: String,
@@ -131,14 +131,14 @@ pub(super) struct Row {
 }
 
 #[derive(Debug, Serialize)]
-struct Target<'a> {
+struct ExpectationKey<'a> {
     address: &'a str,
     port: u16,
     protocol: &'a str,
 }
 
 #[derive(Debug, Deserialize)]
-struct Difference {
+struct ActualState {
     address: String,
     port: u16,
     protocol: String,
@@ -146,7 +146,7 @@ struct Difference {
     comment: String,
 }
 
-impl Row {
+impl ExpectationRow {
     /// Returns the fault of the row, if it has one.
     fn fault(&self) -> Option<String> {
         let address = self.address.parse::<DeviceKey>().err().map(|error| error.to_string());
@@ -156,8 +156,8 @@ impl Row {
     }
 }
 
-impl Expected {
-    fn access(&self) -> &Access {
+impl ExpectedCommand {
+    fn access(&self) -> &ApplianceArgs {
         match self {
             Self::List(args) => &args.access,
             Self::Set(args) => &args.access,
@@ -169,18 +169,19 @@ impl Expected {
 
 /// Runs the command and prints its result.
 pub(super) async fn expected(
-    what: &Expected,
+    what: &ExpectedCommand,
     overrides: &Overrides,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
-    let purpose = if matches!(what, Expected::List(_)) { Use::Reading } else { Use::Writing };
+    let purpose =
+        if matches!(what, ExpectedCommand::List(_)) { DatabaseUse::Reading } else { DatabaseUse::Writing };
     let appliance = Appliance::find(what.access(), overrides, world, purpose)?;
     let done = match what {
-        Expected::List(args) => list(args, &appliance, terminal).await,
-        Expected::Set(args) => set(args, &appliance).await,
-        Expected::Delete(args) => delete(&args.which, &appliance).await,
-        Expected::Accept(args) => accept(args, &appliance, terminal).await,
+        ExpectedCommand::List(args) => list(args, &appliance, terminal).await,
+        ExpectedCommand::Set(args) => set(args, &appliance).await,
+        ExpectedCommand::Delete(args) => delete(&args.which, &appliance).await,
+        ExpectedCommand::Accept(args) => accept(args, &appliance, terminal).await,
     };
     appliance.close().await?;
     done?;
@@ -189,7 +190,7 @@ pub(super) async fn expected(
 }
 
 async fn list(args: &ListArgs, appliance: &Appliance, terminal: &mut Terminal<'_>) -> Result<(), CliError> {
-    let rows: Vec<Row> = appliance.get("/v1/expected").await?;
+    let rows: Vec<ExpectationRow> = appliance.get("/v1/expected").await?;
     if args.json {
         serde_json::to_writer(&mut *terminal.out, &rows).map_err(io::Error::from)?;
         writeln!(terminal.out)?;
@@ -214,7 +215,7 @@ async fn set(args: &SetArgs, appliance: &Appliance) -> Result<(), CliError> {
         return write(appliance, &rows(&text(file)?)?).await;
     }
     let address = host.as_ref().map(ToString::to_string).unwrap_or_default();
-    let row = |port| Row {
+    let row = |port| ExpectationRow {
         address: address.clone(),
         port,
         protocol: protocol.to_string(),
@@ -240,9 +241,9 @@ fn text(file: &Path) -> Result<Vec<u8>, CliError> {
 
 /// Parses a document of expected states: all rows, or the first fault. The whole is checked before any part is
 /// sent, which may take several requests.
-pub(super) fn rows(document: &[u8]) -> Result<Vec<Row>, CliError> {
+pub(super) fn rows(document: &[u8]) -> Result<Vec<ExpectationRow>, CliError> {
     let foreign = |error: serde_json::Error| CliError::NotExpected(sanitize_for_terminal(&error.to_string()));
-    let rows: Vec<Row> = serde_json::from_slice(bytes_without_mark(document)).map_err(foreign)?;
+    let rows: Vec<ExpectationRow> = serde_json::from_slice(bytes_without_mark(document)).map_err(foreign)?;
     for (index, row) in rows.iter().enumerate() {
         let fault = row.fault().map(|fault| format!("row {}: {}", index + 1, sanitize_for_terminal(&fault)));
         fault.map_or(Ok(()), |fault| Err(CliError::NotExpected(fault)))?;
@@ -251,19 +252,19 @@ pub(super) fn rows(document: &[u8]) -> Result<Vec<Row>, CliError> {
 }
 
 /// Sets the expected state of these ports.
-pub(super) async fn write(appliance: &Appliance, rows: &[Row]) -> Result<(), CliError> {
+pub(super) async fn write(appliance: &Appliance, rows: &[ExpectationRow]) -> Result<(), CliError> {
     send(appliance, Method::PATCH, rows).await
 }
 
 /// `12 ports of 3 devices`
-pub(super) fn summary(rows: &[Row]) -> String {
+pub(super) fn summary(rows: &[ExpectationRow]) -> String {
     let devices: BTreeSet<&str> = rows.iter().map(|row| row.address.as_str()).collect();
     format!("{} of {}", counted(rows.len(), "port"), counted(devices.len(), "device"))
 }
 
-async fn delete(which: &Which, appliance: &Appliance) -> Result<(), CliError> {
+async fn delete(which: &PortSelection, appliance: &Appliance) -> Result<(), CliError> {
     let address = which.host.to_string();
-    let target = |port| Target { address: &address, port, protocol: which.protocol.as_str() };
+    let target = |port| ExpectationKey { address: &address, port, protocol: which.protocol.as_str() };
     send(appliance, Method::DELETE, &which.ports.iter().map(target).collect::<Vec<_>>()).await
 }
 
@@ -275,12 +276,12 @@ async fn accept(
 ) -> Result<(), CliError> {
     let host = args.host.as_ref().map(|host| format!("&host={}", percent_encode(&host.to_string())));
     let path = format!("/v1/diff?by=device{}", host.unwrap_or_default());
-    let found: Vec<Difference> = appliance.get(&path).await?;
+    let found: Vec<ActualState> = appliance.get(&path).await?;
     let (known, unknown): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|difference| !difference.actual_state.is_empty());
-    let rows: Vec<Row> = known
+    let rows: Vec<ExpectationRow> = known
         .into_iter()
-        .map(|Difference { address, port, protocol, actual_state: state, comment }| Row {
+        .map(|ActualState { address, port, protocol, actual_state: state, comment }| ExpectationRow {
             address,
             port,
             protocol,

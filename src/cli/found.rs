@@ -8,7 +8,7 @@ use crate::model::{HostReport, HostStatus, Mac, ScanStatus, one_line};
 
 /// One scanned host.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct HostResult {
     /// What the engine found.
     pub(super) report: HostReport,
     /// The MAC at the address, if a neighbour entry has it.
@@ -21,7 +21,7 @@ pub(super) struct Found {
 
 /// The whole scan.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scan {
+pub(super) struct ScanResult {
     /// By the wall clock.
     pub(super) started: Timestamp,
     /// How long it took.
@@ -34,7 +34,7 @@ pub(super) struct Scan {
     pub(super) interrupted: bool,
 }
 
-impl Found {
+impl HostResult {
     /// How many ports are open.
     pub(super) fn open(&self) -> usize {
         self.report.open_ports().count()
@@ -46,7 +46,7 @@ impl Found {
     }
 
     /// Whether the output includes the host, with `--open` or without.
-    pub(super) fn is_told(&self, open_only: bool) -> bool {
+    pub(super) fn is_listed(&self, open_only: bool) -> bool {
         !open_only || self.open() > 0
     }
 
@@ -67,7 +67,11 @@ pub(super) mod tests {
     use crate::model::{PortFinding, PortSet, PortState, Protocol, Reason};
 
     /// A host on which all ports except these are closed.
-    pub(in crate::cli) fn host(address: &str, coverage: &str, findings: &[(u16, PortState, u64)]) -> Found {
+    pub(in crate::cli) fn host(
+        address: &str,
+        coverage: &str,
+        findings: &[(u16, PortState, u64)],
+    ) -> HostResult {
         let finding = |&(port, state, micros): &(u16, PortState, u64)| PortFinding {
             port,
             state,
@@ -87,11 +91,11 @@ pub(super) mod tests {
             scanning: Duration::from_secs(240),
             detail: String::new(),
         };
-        Found { report, mac: None, name: None, times: (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH) }
+        HostResult { report, mac: None, name: None, times: (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH) }
     }
 
     /// A host on which all ports except these are open.
-    pub(in crate::cli) fn open_host(coverage: &str, others: &[(u16, PortState)]) -> Found {
+    pub(in crate::cli) fn open_host(coverage: &str, others: &[(u16, PortState)]) -> HostResult {
         let state = |port| others.iter().find(|(other, _)| *other == port).map(|(_, state)| *state);
         let coverage_set: PortSet = coverage.parse().unwrap();
         let findings: Vec<_> = coverage_set

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, Use, percent_encode},
+    CliError, DONE, Environment, Terminal,
+    appliance::{Appliance, ApplianceArgs, ApplianceError, DatabaseUse, percent_encode},
     found::sanitize_for_terminal,
     table,
 };
@@ -27,12 +27,12 @@ pub struct HostsArgs {
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub access: Access,
+    pub access: ApplianceArgs,
 }
 
 /// A device, as much of it as the table shows.
 #[derive(Debug, Deserialize)]
-struct Host {
+struct DeviceRow {
     mac: Option<String>,
     address: String,
     name: Option<String>,
@@ -42,11 +42,11 @@ struct Host {
     #[serde(default)]
     locally_administered: bool,
     last_seen: jiff::Timestamp,
-    ports: Vec<Open>,
+    ports: Vec<PortJson>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Open {
+struct PortJson {
     port: u16,
     protocol: Protocol,
 }
@@ -55,10 +55,10 @@ struct Open {
 pub(super) async fn hosts(
     args: &HostsArgs,
     overrides: &Overrides,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
-    let appliance = Appliance::find(&args.access, overrides, world, Use::Reading)?;
+    let appliance = Appliance::find(&args.access, overrides, world, DatabaseUse::Reading)?;
     let asked = match &args.host {
         Some(host) => {
             let path = format!("/v1/hosts/{}", percent_encode(&host.to_string()));
@@ -75,7 +75,7 @@ pub(super) async fn hosts(
             writeln!(terminal.out)?;
         }
         false => {
-            let hosts = hosts.into_iter().map(serde_json::from_value).collect::<Result<Vec<Host>, _>>();
+            let hosts = hosts.into_iter().map(serde_json::from_value).collect::<Result<Vec<DeviceRow>, _>>();
             print(terminal.out, &hosts.map_err(ApplianceError::Foreign)?, terminal.width)?;
         }
     }
@@ -108,11 +108,11 @@ impl Column {
     }
 }
 
-fn print(out: &mut dyn Write, hosts: &[Host], width: Option<u16>) -> io::Result<()> {
+fn print(out: &mut dyn Write, hosts: &[DeviceRow], width: Option<u16>) -> io::Result<()> {
     if hosts.is_empty() {
         return writeln!(out, "no device is known yet");
     }
-    let column = |title, folds, cell: fn(&Host) -> String| Column {
+    let column = |title, folds, cell: fn(&DeviceRow) -> String| Column {
         title,
         cells: hosts.iter().map(cell).collect(),
         folds,
@@ -124,7 +124,7 @@ fn print(out: &mut dyn Write, hosts: &[Host], width: Option<u16>) -> io::Result<
         column("ADDRESS", false, |host| sanitize_for_terminal(&host.address)),
         column("SEEN (UTC)", false, |host| host.last_seen.strftime("%Y-%m-%d %H:%M").to_string()),
         column("NAME", true, |host| host.name.as_deref().map(sanitize_for_terminal).unwrap_or_default()),
-        column("VENDOR", true, Host::maker),
+        column("VENDOR", true, DeviceRow::maker),
         column("OPEN PORTS", true, |host| open(&host.ports)),
     ];
     for title in DISPENSABLE {
@@ -140,7 +140,7 @@ fn print(out: &mut dyn Write, hosts: &[Host], width: Option<u16>) -> io::Result<
     table::write(out, &titles, rows, fixed, width)
 }
 
-impl Host {
+impl DeviceRow {
     /// Returns the maker of its network interface, or a note that it is unknown.
     fn maker(&self) -> String {
         match &self.vendor {
@@ -152,7 +152,7 @@ impl Host {
 }
 
 /// `22, 80; udp 53`
-fn open(ports: &[Open]) -> String {
+fn open(ports: &[PortJson]) -> String {
     let told = Protocol::ALL.iter().filter_map(|protocol| {
         let ports: PortSet =
             ports.iter().filter(|open| open.protocol == *protocol).map(|open| open.port).collect();
@@ -167,7 +167,7 @@ fn open(ports: &[Open]) -> String {
 mod tests {
     use super::*;
 
-    fn printed(hosts: &[Host], width: Option<u16>) -> String {
+    fn printed(hosts: &[DeviceRow], width: Option<u16>) -> String {
         let mut out = Vec::new();
         print(&mut out, hosts, width).unwrap();
         String::from_utf8(out).unwrap()
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn devices_are_a_table_as_wide_as_the_terminal() {
-        let host = |text| serde_json::from_str::<Host>(text).unwrap();
+        let host = |text| serde_json::from_str::<DeviceRow>(text).unwrap();
         let hosts = [
             host(
                 r#"{"mac":"B8:27:EB:AC:14:3E","address":"192.168.1.7","name":"n\u001b[2Jas","own_name":null,

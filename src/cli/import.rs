@@ -19,8 +19,8 @@ use tokio::{
 };
 
 use super::{
-    CliError, DONE, FAILED, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, Use},
+    CliError, DONE, Environment, FAILED, Terminal,
+    appliance::{Appliance, ApplianceArgs, ApplianceError, DatabaseUse},
     found::sanitize_for_terminal,
     table::counted,
 };
@@ -45,7 +45,7 @@ pub struct ImportArgs {
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub access: Access,
+    pub access: ApplianceArgs,
 }
 
 /// The result of one file, as `--json` prints it.
@@ -92,10 +92,10 @@ struct Omission {
 pub(super) async fn import(
     args: &ImportArgs,
     overrides: &Overrides,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
-    let appliance = Appliance::find(&args.access, overrides, world, Use::Writing)?;
+    let appliance = Appliance::find(&args.access, overrides, world, DatabaseUse::Writing)?;
     let mut code = DONE;
     let mut outcomes = Vec::new();
     for path in &args.files {

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use clap::Args;
 
 use super::{
-    CliError, DONE, Terminal, World,
-    appliance::{Access, Appliance, Use},
+    CliError, DONE, Environment, Terminal,
+    appliance::{Appliance, ApplianceArgs, DatabaseUse},
     expected::{self, rows},
     found::sanitize_for_terminal,
 };
 use crate::{
-    client::{Client, Limits},
+    client::{HttpClient, ResponseLimits},
     config::Overrides,
 };
 
@@ -33,20 +33,20 @@ pub struct ImportExpectedArgs {
     pub from: String,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub access: Access,
+    pub access: ApplianceArgs,
 }
 
 /// Reads there, writes here, and says how much that was.
 pub(super) async fn import_expected(
     args: &ImportExpectedArgs,
     overrides: &Overrides,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let url = whole(&args.from);
-    let limits = Limits { timeout: PATIENCE, max_bytes: ANSWER_MAX };
+    let limits = ResponseLimits { timeout: PATIENCE, max_bytes: ANSWER_MAX };
     // Fetched first, so that nothing is opened here if the source is unavailable.
-    let answer = Client::new(Arc::clone(&world.resolver)).get(&url, limits).await;
+    let answer = HttpClient::new(Arc::clone(&world.resolver)).get(&url, limits).await;
     let rows =
         rows(&answer.map_err(|error| CliError::Elsewhere { url: sanitize_for_terminal(&url), error })?)?;
     if rows.is_empty() {
@@ -54,7 +54,7 @@ pub(super) async fn import_expected(
         terminal.warn("nothing is expected there: nothing was taken over");
         return Ok(DONE);
     }
-    let appliance = Appliance::find(&args.access, overrides, world, Use::Writing)?;
+    let appliance = Appliance::find(&args.access, overrides, world, DatabaseUse::Writing)?;
     let written = expected::write(&appliance, &rows).await;
     appliance.close().await?;
     written?;

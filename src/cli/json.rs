@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::found::{Found, Scan, sanitize_for_terminal};
+use super::found::{HostResult, ScanResult, sanitize_for_terminal};
 use crate::{
     model::{PortFinding, PortState, Protocol, Reason},
     services,
@@ -48,7 +48,12 @@ struct PortJson {
 }
 
 /// Writes the document and a line end. With `open_only`: only open ports, and the hosts that have some.
-pub(super) fn write(out: &mut dyn Write, scan: &Scan, found: &[Found], open_only: bool) -> io::Result<()> {
+pub(super) fn write(
+    out: &mut dyn Write,
+    scan: &ScanResult,
+    found: &[HostResult],
+    open_only: bool,
+) -> io::Result<()> {
     let document = Document {
         scan: ScanJson {
             started: rfc3339(scan.started),
@@ -57,7 +62,7 @@ pub(super) fn write(out: &mut dyn Write, scan: &Scan, found: &[Found], open_only
         },
         hosts: found
             .iter()
-            .filter(|found| found.is_told(open_only))
+            .filter(|found| found.is_listed(open_only))
             .map(|found| of_host(found, open_only))
             .collect(),
     };
@@ -65,7 +70,7 @@ pub(super) fn write(out: &mut dyn Write, scan: &Scan, found: &[Found], open_only
     writeln!(out)
 }
 
-fn of_host(found: &Found, open_only: bool) -> HostJson<'_> {
+fn of_host(found: &HostResult, open_only: bool) -> HostJson<'_> {
     let listed = found.report.findings.iter();
     HostJson {
         address: &found.report.address,
@@ -114,7 +119,7 @@ mod tests {
             host("fe80::1%eth0", "1-1000", &[(22, PortState::Open, 412), (999, PortState::Filtered, 0)]);
         named.name = Some("nas\n.lan".to_owned());
         named.mac = "02:00:00:00:00:05".parse().ok();
-        let scan = Scan {
+        let scan = ScanResult {
             started: "2026-01-02T03:04:05.678Z".parse().unwrap(),
             elapsed: Duration::from_micros(4_123_456),
             status: ScanStatus::Complete,

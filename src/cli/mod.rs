@@ -2,7 +2,7 @@
 //!
 //! [`parse`] reads it, nmap's spellings included. [`run`] executes the one-off commands; `app` runs the appliance
 //! itself ([`Command::Serve`]). All output goes through the two writers of a [`Terminal`], and
-//! whatever a command needs of the machine comes with the [`World`].
+//! whatever a command needs of the machine comes with the [`Environment`].
 
 mod appliance;
 mod args;
@@ -11,6 +11,7 @@ mod changes;
 mod check;
 mod diff;
 mod discover;
+mod exclusions;
 mod expected;
 mod found;
 mod hosts;
@@ -18,7 +19,6 @@ mod import;
 mod import_expected;
 mod interrupt;
 mod json;
-mod left_out;
 mod nmap;
 mod output;
 mod ports;
@@ -39,13 +39,13 @@ use std::{
     sync::Arc,
 };
 
-pub use appliance::Access;
+pub use appliance::ApplianceArgs;
 pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, parse};
 pub use backup::BackupArgs;
 pub use changes::ChangesArgs;
 pub use diff::DiffArgs;
 pub use discover::{ARP_GRANT, DiscoverArgs};
-pub use expected::Expected;
+pub use expected::ExpectedCommand;
 pub use hosts::HostsArgs;
 pub use import::ImportArgs;
 pub use import_expected::ImportExpectedArgs;
@@ -57,13 +57,13 @@ use crate::{
     clock::Clock,
     http::TokenError,
     model::{Address, HostAddressError, one_line},
-    net::{Limits, LinkWatch, Links},
+    net::{LinkWatch, Links, SystemLimits},
     resolve::{Resolve, ResolveError},
     service::scanner::{Scanner, ScannerThread},
 };
 
 /// The machine as the commands see it; `app` makes it.
-pub struct World {
+pub struct Environment {
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// Names to addresses.
@@ -71,17 +71,17 @@ pub struct World {
     /// This machine's networks, as of now.
     pub links: Box<dyn Fn() -> io::Result<Links>>,
     /// Starts what probes: only the commands that do so pay for its threads.
-    pub prober: Box<dyn Fn() -> io::Result<Probing>>,
+    pub prober: Box<dyn Fn() -> io::Result<Prober>>,
 }
 
 /// What probes, and what it may use.
-pub struct Probing {
+pub struct Prober {
     /// Hosts are handed in here.
     pub scanner: Scanner,
     /// Ends with the command.
     pub thread: ScannerThread,
     /// This machine's limits.
-    pub limits: Limits,
+    pub limits: SystemLimits,
     /// This machine's links.
     pub watch: LinkWatch,
 }
@@ -192,7 +192,7 @@ impl<'a> Terminal<'a> {
 }
 
 /// Runs a command and returns the exit code. A closed pipe (`| head`) ends it early and is no error.
-pub async fn run(now: &Now, arguments: &Arguments, world: &World, mut terminal: Terminal<'_>) -> u8 {
+pub async fn run(now: &Now, arguments: &Arguments, world: &Environment, mut terminal: Terminal<'_>) -> u8 {
     let ended = dispatch(now, arguments, world, &mut terminal).await;
     exit_code(ended, &mut terminal)
 }
@@ -200,7 +200,7 @@ pub async fn run(now: &Now, arguments: &Arguments, world: &World, mut terminal: 
 async fn dispatch(
     now: &Now,
     arguments: &Arguments,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     match now {

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 /// An option of nmap's that portscan does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{option}: {reason}")]
-pub(super) struct Refusal {
+pub(super) struct UnsupportedOption {
     option: String,
     reason: &'static str,
 }
@@ -88,7 +88,7 @@ const LONG: &[(&str, &str)] = &[
 ];
 
 /// Returns the command line for clap, or its first unsupported option.
-pub(super) fn translate(argv: &[OsString]) -> Result<Vec<OsString>, Refusal> {
+pub(super) fn translate(argv: &[OsString]) -> Result<Vec<OsString>, UnsupportedOption> {
     let Some(scan) = position_of_scan(argv) else { return Ok(argv.to_vec()) };
     let mut translated = argv[..=scan].to_vec();
     let mut rest = argv[scan + 1..].iter();
@@ -134,11 +134,11 @@ fn output_option(argument: &OsString) -> Option<&'static str> {
     OUTPUTS.iter().find(|(option, _)| argument == option).map(|&(_, ours)| ours)
 }
 
-fn refusal(argument: &str, reason: &'static str) -> Refusal {
-    Refusal { option: argument.chars().take(40).collect(), reason }
+fn refusal(argument: &str, reason: &'static str) -> UnsupportedOption {
+    UnsupportedOption { option: argument.chars().take(40).collect(), reason }
 }
 
-fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), Refusal> {
+fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), UnsupportedOption> {
     let refuse = |reason| Err(refusal(argument, reason));
     if let Some(long) = argument.strip_prefix("--") {
         let name = long.split_once('=').map_or(long, |(name, _)| name);
@@ -213,7 +213,7 @@ fn scan_kinds(kinds: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn translated(line: &str) -> Result<String, Refusal> {
+    fn translated(line: &str) -> Result<String, UnsupportedOption> {
         let argv: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
         let words = translate(&argv)?;
         Ok(words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" "))

@@ -15,11 +15,11 @@ use jiff::{Zoned, tz::TimeZone};
 
 use super::{
     CliError, ScanArgs,
-    found::{Found, Scan, sanitize_for_terminal},
+    found::{HostResult, ScanResult, sanitize_for_terminal},
 };
 use crate::{
     model::{HostStatus, Protocol, ScanStatus},
-    nmap::{self, Format, Run, Scanned},
+    nmap::{self, Format, ReportInfo, ScannedHost},
     services,
 };
 
@@ -58,17 +58,17 @@ impl Outputs {
         stdout: &mut dyn Write,
         args: &ScanArgs,
         verbose: u8,
-        scan: &Scan,
-        found: &[Found],
+        scan: &ScanResult,
+        found: &[HostResult],
     ) -> Result<(), CliError> {
         let names: Vec<Option<String>> =
             found.iter().map(|host| host.name.as_deref().map(sanitize_for_terminal)).collect();
-        let asked = [(Protocol::Tcp, args.port_set())].into();
-        let run = Run {
+        let requested = [(Protocol::Tcp, args.port_set())].into();
+        let run = ReportInfo {
             args: &args.line,
             started: scan.started,
             elapsed: scan.elapsed,
-            asked: &asked,
+            requested: &requested,
             targets: scan.targets,
             unfinished: unfinished(scan),
             service: services::name,
@@ -78,8 +78,8 @@ impl Outputs {
             reasons: args.reason || verbose > 0,
         };
         // Lists hosts that are down once at most, and never with `--open`.
-        let told = found.iter().zip(&names).filter(|(host, _)| host.is_told(args.open));
-        let hosts = told.map(|(host, name)| Scanned {
+        let told = found.iter().zip(&names).filter(|(host, _)| host.is_listed(args.open));
+        let hosts = told.map(|(host, name)| ScannedHost {
             reports: std::slice::from_ref(&host.report),
             mac: host.mac,
             name: name.as_deref(),
@@ -105,7 +105,7 @@ impl Outputs {
 }
 
 /// Returns the remarks on what the report omits.
-fn unfinished(scan: &Scan) -> Option<&'static str> {
+fn unfinished(scan: &ScanResult) -> Option<&'static str> {
     match scan.status {
         _ if scan.interrupted => Some("interrupted: only what was known by then is told"),
         ScanStatus::Failed => Some("failed: no probe could leave this machine"),

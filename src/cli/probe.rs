@@ -5,9 +5,9 @@ use std::{fmt::Write as _, time::Duration};
 use serde::Serialize;
 
 use super::{
-    CliError, DONE, FAILED, ProbeArgs, Terminal, World,
+    CliError, DONE, Environment, FAILED, ProbeArgs, Terminal,
+    exclusions::{Exclusions, FirstStep, ask_for_mac},
     found::sanitize_for_terminal,
-    left_out::{First, LeftOut, ask_for_mac},
     table::milliseconds,
 };
 use crate::{
@@ -23,7 +23,7 @@ const OUTAGE: Duration = Duration::from_secs(2);
 
 /// The result, in the order of its JSON keys.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Answer {
+struct ProbeReply {
     host: String,
     address: Address,
     port: u16,
@@ -40,10 +40,10 @@ struct Answer {
 pub(super) async fn probe(
     args: &ProbeArgs,
     overrides: &Overrides,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
-    let left_out = LeftOut::read(overrides, args.ignore_exclude).map_err(CliError::Exclusions)?;
+    let exclusions = Exclusions::read(overrides, args.ignore_exclude).map_err(CliError::Exclusions)?;
     let found = world.resolver.resolve(&args.host).await?;
     let address = found.into_iter().next().ok_or(CliError::NoTargets)?;
     let links = (world.links)().map_err(CliError::Links)?;
@@ -51,11 +51,11 @@ pub(super) async fn probe(
         Ok(_) => CliError::Target(source),
         Err(_) => CliError::NameTarget { name: args.host.clone(), source },
     })?;
-    let report = match is_there(&left_out, &links, &address).await? {
+    let report = match is_there(&exclusions, &links, &address).await? {
         true => look(args.port, &links, address, world).await?,
         false => HostReport::no_neighbour(address),
     };
-    let answer = Answer::new(args, &report);
+    let answer = ProbeReply::new(args, &report);
     match args.json {
         true => {
             serde_json::to_writer(&mut *terminal.out, &answer).map_err(std::io::Error::from)?;
@@ -68,15 +68,15 @@ pub(super) async fn probe(
 }
 
 /// Whether the address may be probed and, where it had to be asked for its MAC, whether anything is there.
-async fn is_there(left_out: &LeftOut, links: &Links, address: &Address) -> Result<bool, CliError> {
-    let solicited = match left_out.first(address, links) {
-        First::Probe => return Ok(true),
-        First::LeaveOut => return Err(CliError::Excluded(address.clone())),
-        First::AskForMac => ask_for_mac(links, address).await,
+async fn is_there(exclusions: &Exclusions, links: &Links, address: &Address) -> Result<bool, CliError> {
+    let solicited = match exclusions.first(address, links) {
+        FirstStep::Probe => return Ok(true),
+        FirstStep::LeaveOut => return Err(CliError::Excluded(address.clone())),
+        FirstStep::AskForMac => ask_for_mac(links, address).await,
     };
     let unsolicited = |source| CliError::Unsolicited { address: address.clone(), source };
     match solicited.map_err(unsolicited)? {
-        Solicited::Answered(mac) if left_out.reason(address, mac).is_some() => {
+        Solicited::Answered(mac) if exclusions.reason(address, mac).is_some() => {
             Err(CliError::Excluded(address.clone()))
         }
         Solicited::Answered(_) => Ok(true),
@@ -85,7 +85,12 @@ async fn is_there(left_out: &LeftOut, links: &Links, address: &Address) -> Resul
     }
 }
 
-async fn look(port: u16, links: &Links, address: Address, world: &World) -> Result<HostReport, CliError> {
+async fn look(
+    port: u16,
+    links: &Links,
+    address: Address,
+    world: &Environment,
+) -> Result<HostReport, CliError> {
     let probing = (world.prober)().map_err(CliError::Prober)?;
     let job = HostJob {
         link: links.link_of(&address),
@@ -105,7 +110,7 @@ async fn look(port: u16, links: &Links, address: Address, world: &World) -> Resu
     Ok(report)
 }
 
-impl Answer {
+impl ProbeReply {
     fn new(args: &ProbeArgs, report: &HostReport) -> Self {
         let found = report.verdict(args.port);
         Self {
@@ -151,10 +156,10 @@ mod tests {
         address: &str,
         findings: &[(u16, PortState, u64)],
         change: impl FnOnce(&mut HostReport),
-    ) -> Answer {
+    ) -> ProbeReply {
         let mut report = host(address, "22", findings).report;
         change(&mut report);
-        Answer::new(
+        ProbeReply::new(
             &ProbeArgs { host: "nas.lan".to_owned(), port: 22, ignore_exclude: false, json: false },
             &report,
         )

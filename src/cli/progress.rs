@@ -14,7 +14,7 @@ const RATE_OVER: Duration = Duration::from_secs(2);
 
 /// The state of the whole scan at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Totals {
+pub(super) struct ScanTotals {
     /// Ports that have their verdict, those of down hosts included.
     pub(super) settled: u64,
     /// Open ports.
@@ -23,7 +23,7 @@ pub(super) struct Totals {
     pub(super) probes: u64,
 }
 
-impl Totals {
+impl ScanTotals {
     /// With a host in progress.
     pub(super) fn with(mut self, progress: Progress) -> Self {
         self.settled += u64::from(progress.settled);
@@ -35,13 +35,13 @@ impl Totals {
 
 /// The recent rate in probes a second.
 #[derive(Debug, Default)]
-pub(super) struct Rate {
+pub(super) struct ProbeRate {
     since: Moment,
     probes: u64,
     per_second: f64,
 }
 
-impl Rate {
+impl ProbeRate {
     /// Starts counting.
     pub(super) fn starting(now: Moment) -> Self {
         Self { since: now, ..Self::default() }
@@ -64,7 +64,7 @@ impl Rate {
 /// The progress bar.
 pub(super) struct Bar {
     bar: ProgressBar,
-    rate: Rate,
+    rate: ProbeRate,
 }
 
 impl Bar {
@@ -80,11 +80,11 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        Self { bar, rate: Rate::starting(now) }
+        Self { bar, rate: ProbeRate::starting(now) }
     }
 
     /// Draws the present state.
-    pub(super) fn show(&mut self, totals: Totals, now: Moment) {
+    pub(super) fn show(&mut self, totals: ScanTotals, now: Moment) {
         let rate = self.rate.at(now, totals.probes);
         self.bar.set_message(format!("{rate:.0} probes/s  {} open", totals.open));
         self.bar.set_position(totals.settled);
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn the_rate_is_that_of_the_last_seconds() {
         let at = |seconds: f64| Moment::from_start(Duration::from_secs_f64(seconds));
-        let mut rate = Rate::starting(at(10.0));
+        let mut rate = ProbeRate::starting(at(10.0));
         assert_eq!(rate.at(at(10.0), 0), 0.0, "nothing has happened");
         assert_eq!(rate.at(at(11.0), 100), 100.0, "at first: since the start");
         assert_eq!(rate.at(at(12.0), 200), 100.0);
@@ -135,8 +135,8 @@ mod tests {
     #[test]
     fn totals_add_up() {
         let progress = Progress { ports: 100, settled: 10, open: 2, probes: 12 };
-        let totals = Totals { settled: 1000, open: 1, probes: 1100 };
-        let sum = Totals { settled: 1010, open: 3, probes: 1112 };
+        let totals = ScanTotals { settled: 1000, open: 1, probes: 1100 };
+        let sum = ScanTotals { settled: 1010, open: 3, probes: 1112 };
         assert_eq!(totals.with(progress), sum);
     }
 }

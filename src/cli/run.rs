@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CliError, DONE, FAILED, INTERRUPTED, Terminal, World,
-    appliance::{Access, Appliance, ApplianceError, percent_encode},
+    CliError, DONE, Environment, FAILED, INTERRUPTED, Terminal,
+    appliance::{Appliance, ApplianceArgs, ApplianceError, percent_encode},
     found::sanitize_for_terminal,
     ports,
     progress::Bar,
@@ -45,22 +45,22 @@ pub struct RunArgs {
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
-    pub access: Access,
+    pub access: ApplianceArgs,
 }
 
 #[derive(Deserialize)]
-struct Started {
-    runs: Vec<Which>,
+struct StartedRuns {
+    runs: Vec<StartedRun>,
 }
 
 #[derive(Deserialize)]
-struct Which {
+struct StartedRun {
     id: i64,
 }
 
 /// A run, as much of it as is shown.
 #[derive(Debug, Serialize, Deserialize)]
-struct Run {
+struct RunStatus {
     id: i64,
     scanner: String,
     status: String,
@@ -85,17 +85,17 @@ struct Progress {
 pub(super) async fn run(
     args: &RunArgs,
     overrides: &Overrides,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
     interrupted: CancellationToken,
 ) -> Result<u8, CliError> {
     let appliance = Appliance::find_running(&args.access, overrides, world)?;
     let started = appliance.ask(Method::POST, &args.path(), None::<&()>).await?;
-    let started: Started = serde_json::from_slice(&started).map_err(ApplianceError::Foreign)?;
+    let started: StartedRuns = serde_json::from_slice(&started).map_err(ApplianceError::Foreign)?;
     let mut runs = read(&appliance, &started).await?;
     if args.wait {
         let bar = Bar::new(terminal.progress, 0, world.clock.now());
-        while runs.iter().any(Run::is_under_way) {
+        while runs.iter().any(RunStatus::is_under_way) {
             let (done, total) = ports_of(&runs);
             bar.tell(done, total, message(&runs));
             tokio::select! {
@@ -122,15 +122,15 @@ pub(super) async fn run(
     Ok(if good { DONE } else { FAILED })
 }
 
-async fn read(appliance: &Appliance, started: &Started) -> Result<Vec<Run>, ApplianceError> {
+async fn read(appliance: &Appliance, started: &StartedRuns) -> Result<Vec<RunStatus>, ApplianceError> {
     let mut runs = Vec::with_capacity(started.runs.len());
-    for Which { id } in &started.runs {
+    for StartedRun { id } in &started.runs {
         runs.push(appliance.get(&format!("/v1/runs/{id}")).await?);
     }
     Ok(runs)
 }
 
-impl Run {
+impl RunStatus {
     fn is_under_way(&self) -> bool {
         self.status == "running"
     }
@@ -145,13 +145,13 @@ impl Run {
 }
 
 /// Ports that have a verdict, of how many, in all runs together.
-fn ports_of(runs: &[Run]) -> (u64, u64) {
+fn ports_of(runs: &[RunStatus]) -> (u64, u64) {
     let known = || runs.iter().filter_map(|run| run.progress.as_ref());
     (known().map(|progress| progress.ports.done).sum(), known().map(|progress| progress.ports.total).sum())
 }
 
 /// `276 ports/s  12 of 40 devices`
-fn message(runs: &[Run]) -> String {
+fn message(runs: &[RunStatus]) -> String {
     let rate: f64 = runs.iter().filter_map(|run| run.progress.as_ref()).map(|progress| progress.rate).sum();
     let done: u64 = runs.iter().map(|run| run.hosts.done).sum();
     let total: u64 = runs.iter().map(|run| run.hosts.total).sum();
@@ -192,7 +192,7 @@ mod tests {
             ports: ports.map(|ports| ports.parse().unwrap()),
             wait: false,
             json: false,
-            access: Access::default(),
+            access: ApplianceArgs::default(),
         };
         assert_eq!(args(None, None, None).path(), "/v1/run");
         assert_eq!(args(Some("../x?y"), None, None).path(), "/v1/run/..%2Fx%3Fy");

@@ -8,15 +8,15 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CliError, DONE, FAILED, INTERRUPTED, Probing, ScanArgs, Terminal, World,
-    found::{Found, Scan},
+    CliError, DONE, Environment, FAILED, INTERRUPTED, Prober, ScanArgs, Terminal,
+    exclusions::{ExclusionSource, Exclusions, FirstStep, ask_for_mac},
+    found::{HostResult, ScanResult},
     json,
-    left_out::{First, LeftOut, Reason, ask_for_mac},
     output::Outputs,
-    progress::{Bar, TICK, Totals},
-    stage::{Ended, Running, Stage},
+    progress::{Bar, ScanTotals, TICK},
+    stage::{Ended, PendingHost, Stage},
     table::{self, Style},
-    targets::{Expanded, Target, Wanted},
+    targets::{Expanded, Target, TargetList},
 };
 use crate::{
     clock::Clock,
@@ -38,20 +38,20 @@ const AT_ONCE: usize = 16;
 pub(super) async fn scan(
     args: &ScanArgs,
     (verbose, overrides): (u8, &Overrides),
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
     interrupted: CancellationToken,
 ) -> Result<u8, CliError> {
-    let left_out = LeftOut::read(overrides, args.ignore_exclude).map_err(CliError::Exclusions)?;
+    let exclusions = Exclusions::read(overrides, args.ignore_exclude).map_err(CliError::Exclusions)?;
     let links = (world.links)().map_err(CliError::Links)?;
-    let wanted = Wanted::read(args, &mut io::stdin())?;
+    let list = TargetList::read(args, &mut io::stdin())?;
     let Expanded { targets, warnings, left_out: macs } =
-        wanted.expand(&*world.resolver, |address| links.check_host(address)).await?;
+        list.expand(&*world.resolver, |address| links.check_host(address)).await?;
     for warning in &warnings {
         terminal.warn(warning);
     }
-    let left_out = left_out.with_macs(macs);
-    let is_left_out = |target: &Target| left_out.first(&target.address, &links) == First::LeaveOut;
+    let exclusions = exclusions.with_macs(macs);
+    let is_left_out = |target: &Target| exclusions.first(&target.address, &links) == FirstStep::LeaveOut;
     let (excluded, targets): (Vec<_>, Vec<_>) = targets.into_iter().partition(is_left_out);
     if let Some(warning) = warning_of_excluded(&excluded) {
         terminal.warn(&warning);
@@ -61,8 +61,9 @@ pub(super) async fn scan(
     }
     // Before anything is sent: a report that cannot be written should not cost a scan.
     let outputs = Outputs::open(args.outputs(), &world.clock.wall().to_zoned(TimeZone::system()))?;
-    let Probing { scanner, thread, limits, .. } = (world.prober)().map_err(CliError::Prober)?;
-    let mut run = Run::new((args, verbose), (targets, left_out), (&scanner, &links), &*world.clock, terminal);
+    let Prober { scanner, thread, limits, .. } = (world.prober)().map_err(CliError::Prober)?;
+    let mut run =
+        ScanSession::new((args, verbose), (targets, exclusions), (&scanner, &links), &*world.clock, terminal);
     run.drive(&interrupted).await?;
     // Only a thread that has ended has published its last counts.
     thread.join();
@@ -78,7 +79,7 @@ enum Step {
 }
 
 /// One scan in progress.
-struct Run<'a, 'w> {
+struct ScanSession<'a, 'w> {
     args: &'a ScanArgs,
     ports: PortSet,
     style: Style,
@@ -86,12 +87,12 @@ struct Run<'a, 'w> {
     links: &'a Links,
     clock: &'a dyn Clock,
     terminal: &'a mut Terminal<'w>,
-    left_out: LeftOut,
+    exclusions: Exclusions,
     waiting: VecDeque<(usize, Target)>,
-    running: Vec<Running<'a>>,
+    running: Vec<PendingHost<'a>>,
     /// With the index among the targets, because hosts finish in another order.
-    found: Vec<(usize, Found)>,
-    finished: Totals,
+    found: Vec<(usize, HostResult)>,
+    finished: ScanTotals,
     bar: Bar,
     targets: usize,
     started: (Moment, jiff::Timestamp),
@@ -100,10 +101,10 @@ struct Run<'a, 'w> {
     warnings: Vec<String>,
 }
 
-impl<'a, 'w> Run<'a, 'w> {
+impl<'a, 'w> ScanSession<'a, 'w> {
     fn new(
         (args, verbose): (&'a ScanArgs, u8),
-        (targets, left_out): (Vec<Target>, LeftOut),
+        (targets, exclusions): (Vec<Target>, Exclusions),
         (scanner, links): (&'a Scanner, &'a Links),
         clock: &'a dyn Clock,
         terminal: &'a mut Terminal<'w>,
@@ -114,11 +115,11 @@ impl<'a, 'w> Run<'a, 'w> {
         Self {
             bar: Bar::new(terminal.progress, targets.len() as u64 * u64::from(ports.len()), started.0),
             targets: targets.len(),
-            left_out,
+            exclusions,
             waiting: targets.into_iter().enumerate().collect(),
             running: Vec::with_capacity(AT_ONCE),
             found: Vec::new(),
-            finished: Totals::default(),
+            finished: ScanTotals::default(),
             stopping: false,
             warnings: Vec::new(),
             args,
@@ -154,7 +155,7 @@ impl<'a, 'w> Run<'a, 'w> {
                 Step::Interrupted => {
                     self.stopping = true;
                     self.waiting.clear();
-                    self.running.retain(Running::cancel);
+                    self.running.retain(PendingHost::cancel);
                 }
             }
         }
@@ -168,13 +169,13 @@ impl<'a, 'w> Run<'a, 'w> {
             && let Some((index, target)) = self.waiting.pop_front()
         {
             let stage = self.first_stage(&target.address);
-            self.running.push(Running { index, target, stage, started: self.clock.wall() });
+            self.running.push(PendingHost { index, target, stage, started: self.clock.wall() });
         }
     }
 
     /// Asks a neighbour for its MAC first if that decides whether it is scanned.
     fn first_stage(&self, address: &Address) -> Stage<'a> {
-        if self.left_out.first(address, self.links) != First::AskForMac {
+        if self.exclusions.first(address, self.links) != FirstStep::AskForMac {
             return self.probe(address);
         }
         let (links, asked) = (self.links, address.clone());
@@ -186,10 +187,10 @@ impl<'a, 'w> Run<'a, 'w> {
     }
 
     /// Probes a host once its MAC is known, or leaves it out.
-    fn answered(&mut self, asked: Running<'a>, solicited: io::Result<Solicited>) -> Result<(), CliError> {
+    fn answered(&mut self, asked: PendingHost<'a>, solicited: io::Result<Solicited>) -> Result<(), CliError> {
         let address = &asked.target.address;
         match solicited {
-            Ok(Solicited::Answered(mac)) => match self.left_out.reason(address, mac) {
+            Ok(Solicited::Answered(mac)) => match self.exclusions.reason(address, mac) {
                 Some(reason) => {
                     self.warnings.push(left_out_for(address, mac, reason));
                     self.targets -= 1;
@@ -197,7 +198,7 @@ impl<'a, 'w> Run<'a, 'w> {
                 }
                 None => {
                     let stage = self.probe(address);
-                    self.running.push(Running { stage, ..asked });
+                    self.running.push(PendingHost { stage, ..asked });
                 }
             },
             Ok(Solicited::Silent) => {
@@ -237,11 +238,11 @@ impl<'a, 'w> Run<'a, 'w> {
         }
     }
 
-    fn finish(&mut self, done: Running<'_>, report: HostReport) -> Result<(), CliError> {
+    fn finish(&mut self, done: PendingHost<'_>, report: HostReport) -> Result<(), CliError> {
         let mac = mac_of(&report, self.links);
         // By the monotonic clock, since the wall clock may have been set during the scan.
         let finished = done.started + report.preparation + report.scanning;
-        let found = Found { report, mac, name: done.target.name, times: (done.started, finished) };
+        let found = HostResult { report, mac, name: done.target.name, times: (done.started, finished) };
         self.finished.settled += u64::from(self.ports.len());
         self.finished.open += found.open() as u64;
         self.finished.probes += found.report.probes;
@@ -262,8 +263,8 @@ impl<'a, 'w> Run<'a, 'w> {
     /// Prints the end of the output, and returns the exit code.
     fn conclude(mut self, stats: &Stats, descriptors: u32, outputs: Outputs) -> Result<u8, CliError> {
         self.found.sort_by_key(|(index, _)| *index);
-        let found: Vec<Found> = self.found.into_iter().map(|(_, found)| found).collect();
-        let scan = Scan {
+        let found: Vec<HostResult> = self.found.into_iter().map(|(_, found)| found).collect();
+        let scan = ScanResult {
             started: self.started.1,
             elapsed: self.clock.now().since(self.started.0),
             status: status(&found, self.targets, stats),
@@ -302,10 +303,10 @@ fn warning_of_excluded(excluded: &[Target]) -> Option<String> {
     ))
 }
 
-fn left_out_for(address: &Address, mac: Mac, reason: Reason) -> String {
+fn left_out_for(address: &Address, mac: Mac, reason: ExclusionSource) -> String {
     match reason {
-        Reason::CommandLine => format!("{address} is left out: it has the MAC {mac}"),
-        Reason::Configuration => format!(
+        ExclusionSource::CommandLine => format!("{address} is left out: it has the MAC {mac}"),
+        ExclusionSource::Configuration => format!(
             "{address} is left out: the configuration excludes it by its MAC {mac}; --ignore-exclude scans it"
         ),
     }
@@ -322,7 +323,7 @@ fn mac_of(report: &HostReport, links: &Links) -> Option<Mac> {
     }
 }
 
-fn status(found: &[Found], targets: usize, stats: &Stats) -> ScanStatus {
+fn status(found: &[HostResult], targets: usize, stats: &Stats) -> ScanStatus {
     let answered = stats.accepted + stats.refused + stats.silent + stats.unreachable;
     if answered == 0 && !stats.local.is_empty() {
         ScanStatus::Failed
@@ -334,9 +335,9 @@ fn status(found: &[Found], targets: usize, stats: &Stats) -> ScanStatus {
 }
 
 /// Returns a warning of open ports that may not exist.
-fn doubts(found: &[Found], links: &Links) -> Vec<String> {
+fn doubts(found: &[HostResult], links: &Links) -> Vec<String> {
     let mut doubts = Vec::new();
-    for Found { report, mac, .. } in found {
+    for HostResult { report, mac, .. } in found {
         let address = &report.address;
         if let Some(open) = phantoms::too_many_open(report) {
             doubts.push(format!(
@@ -394,7 +395,7 @@ fn troubles(stats: &Stats, descriptors: u32) -> Vec<String> {
 mod tests {
     use super::{super::found::tests::host, *};
 
-    fn with(status: HostStatus) -> Found {
+    fn with(status: HostStatus) -> HostResult {
         let mut found = host("10.0.0.1", "22", &[]);
         found.report.status = status;
         found

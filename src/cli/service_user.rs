@@ -37,7 +37,7 @@ pub(super) struct ServiceUser {
 
 /// How a path is to be used: the option of `test`(1) that asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum FileAccess {
     Read,
     Write,
 }
@@ -95,10 +95,10 @@ impl ServiceUser {
     ///
     /// By a process of that user's, for nothing but the kernel knows all that counts: every directory on the way,
     /// access control lists, security modules. It has no groups but its own, as a service of systemd's has none.
-    pub(super) fn may(&self, path: &Path, access: Access) -> bool {
+    pub(super) fn may(&self, path: &Path, access: FileAccess) -> bool {
         let option = match access {
-            Access::Read => "-r",
-            Access::Write => "-w",
+            FileAccess::Read => "-r",
+            FileAccess::Write => "-w",
         };
         let mut test = Command::new("test");
         test.arg(option).arg(path).uid(self.uid).gid(self.gid);

@@ -6,7 +6,7 @@ use super::targets::Target;
 use crate::{engine::Progress, model::HostReport, net::Solicited, service::scanner::Ticket};
 
 /// A host under way.
-pub(super) struct Running<'a> {
+pub(super) struct PendingHost<'a> {
     pub(super) index: usize,
     pub(super) target: Target,
     pub(super) stage: Stage<'a>,
@@ -37,7 +37,7 @@ impl Stage<'_> {
     }
 }
 
-impl Running<'_> {
+impl PendingHost<'_> {
     /// What the scanner says of it.
     pub(super) fn progress(&self) -> Progress {
         match &self.stage {

@@ -11,10 +11,10 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CliError, DONE, FAILED, Terminal, World, appliance::url_of, found::sanitize_for_terminal, table,
+    CliError, DONE, Environment, FAILED, Terminal, appliance::url_of, found::sanitize_for_terminal, table,
 };
 use crate::{
-    client::{Client, ClientError, Limits},
+    client::{ClientError, HttpClient, ResponseLimits},
     config::{Config, Overrides},
     model::{Mac, PortSet, one_line},
 };
@@ -44,11 +44,11 @@ pub(super) enum StatusError {
 
 /// An appliance's report on its health and its contents.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Told {
+struct ApplianceStatus {
     url: String,
     health: Health,
     /// `None`: it is not well and cannot read them.
-    devices: Option<Vec<Device>>,
+    devices: Option<Vec<ScannedDevice>>,
 }
 
 /// `/healthz`.
@@ -76,14 +76,14 @@ struct Macs {
 
 /// `/portscan/MAC/json`, what we show of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Device {
-    host: Host,
+struct ScannedDevice {
+    host: DeviceAddress,
     time: Time,
     ports: Vec<u16>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Host {
+struct DeviceAddress {
     ipv4: String,
     mac: Mac,
 }
@@ -97,7 +97,7 @@ struct Time {
 pub(super) async fn status(
     args: &StatusArgs,
     overrides: &Overrides,
-    world: &World,
+    world: &Environment,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let config = match (&args.url, Config::read(overrides)) {
@@ -110,31 +110,31 @@ pub(super) async fn status(
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => url_of(&config.listen),
     };
-    let told = ask(&Client::new(world.resolver.clone()), url, &config.base_url).await?;
+    let status = ask(&HttpClient::new(world.resolver.clone()), url, &config.base_url).await?;
     match args.json {
         true => {
-            serde_json::to_writer_pretty(&mut *terminal.out, &told).map_err(io::Error::from)?;
+            serde_json::to_writer_pretty(&mut *terminal.out, &status).map_err(io::Error::from)?;
             writeln!(terminal.out)?;
         }
-        false => print(terminal.out, &told, terminal.width)?,
+        false => print(terminal.out, &status, terminal.width)?,
     }
     terminal.out.flush()?;
-    Ok(if told.health.is_well() { DONE } else { FAILED })
+    Ok(if status.health.is_well() { DONE } else { FAILED })
 }
 
-async fn ask(client: &Client, url: String, base_url: &str) -> Result<Told, StatusError> {
-    let health = health(client, &url, Limits::default()).await?;
+async fn ask(client: &HttpClient, url: String, base_url: &str) -> Result<ApplianceStatus, StatusError> {
+    let health = health(client, &url, ResponseLimits::default()).await?;
     let devices = match devices(client, &format!("{url}/{base_url}")).await {
         Ok(devices) => Some(devices),
         // What is wrong with it is already known.
         Err(StatusError::Unreachable { error: ClientError::Status { .. }, .. }) if !health.is_well() => None,
         Err(error) => return Err(error),
     };
-    Ok(Told { url, health, devices })
+    Ok(ApplianceStatus { url, health, devices })
 }
 
 /// Reads the health report: status 200 if the appliance is healthy, else 503 with the same keys.
-async fn health(client: &Client, url: &str, limits: Limits) -> Result<Health, StatusError> {
+async fn health(client: &HttpClient, url: &str, limits: ResponseLimits) -> Result<Health, StatusError> {
     match client.get(&format!("{url}/healthz"), limits).await {
         Ok(body) | Err(ClientError::Status { status: StatusCode::SERVICE_UNAVAILABLE, body }) => {
             read(url, &body)
@@ -143,7 +143,7 @@ async fn health(client: &Client, url: &str, limits: Limits) -> Result<Health, St
     }
 }
 
-async fn devices(client: &Client, base: &str) -> Result<Vec<Device>, StatusError> {
+async fn devices(client: &HttpClient, base: &str) -> Result<Vec<ScannedDevice>, StatusError> {
     let macs: Macs = get(client, &format!("{base}/json")).await?;
     let mut devices = Vec::with_capacity(macs.macs.len());
     for mac in macs.macs {
@@ -158,14 +158,14 @@ async fn devices(client: &Client, base: &str) -> Result<Vec<Device>, StatusError
 }
 
 /// Whether an appliance answers at this address, healthy or not.
-pub(super) async fn is_appliance(client: &Client, address: SocketAddr) -> bool {
+pub(super) async fn is_appliance(client: &HttpClient, address: SocketAddr) -> bool {
     // Any program may hold the port, and never answer.
-    let limits = Limits { timeout: Duration::from_secs(1), max_bytes: 64 << 10 };
+    let limits = ResponseLimits { timeout: Duration::from_secs(1), max_bytes: 64 << 10 };
     health(client, &url_of(&[address]), limits).await.is_ok()
 }
 
-async fn get<T: for<'de> Deserialize<'de>>(client: &Client, url: &str) -> Result<T, StatusError> {
-    let answer = client.get(url, Limits::default()).await;
+async fn get<T: for<'de> Deserialize<'de>>(client: &HttpClient, url: &str) -> Result<T, StatusError> {
+    let answer = client.get(url, ResponseLimits::default()).await;
     let body = answer.map_err(|error| StatusError::Unreachable { url: url.to_owned(), error })?;
     read(url, &body)
 }
@@ -174,20 +174,20 @@ fn read<T: for<'de> Deserialize<'de>>(url: &str, body: &[u8]) -> Result<T, Statu
     serde_json::from_slice(body).map_err(|error| StatusError::Foreign { url: url.to_owned(), error })
 }
 
-fn print(out: &mut dyn Write, told: &Told, width: Option<u16>) -> io::Result<()> {
+fn print(out: &mut dyn Write, status: &ApplianceStatus, width: Option<u16>) -> io::Result<()> {
     writeln!(
         out,
         "{}: {}",
-        sanitize_for_terminal(&told.url),
-        if told.health.is_well() { "ok" } else { "not well" }
+        sanitize_for_terminal(&status.url),
+        if status.health.is_well() { "ok" } else { "not well" }
     )?;
-    if let Some(error) = &told.health.error {
+    if let Some(error) = &status.health.error {
         writeln!(out, "error: {}", one_line(error, MOST_SAID))?;
     }
-    for notice in &told.health.notices {
+    for notice in &status.health.notices {
         writeln!(out, "note: {}", one_line(notice, MOST_SAID))?;
     }
-    let Some(devices) = &told.devices else {
+    let Some(devices) = &status.devices else {
         return writeln!(out, "its results cannot be read; its log may say more: journalctl -u portscan");
     };
     writeln!(out, "{} with a result", table::counted(devices.len(), "device"))?;
@@ -211,9 +211,9 @@ fn print(out: &mut dyn Write, told: &Told, width: Option<u16>) -> io::Result<()>
 mod tests {
     use super::*;
 
-    fn told() -> Told {
+    fn status() -> ApplianceStatus {
         let device = |text| serde_json::from_str(text).unwrap();
-        Told {
+        ApplianceStatus {
             url: "http://127.0.0.1:8080".to_owned(),
             health: serde_json::from_str(r#"{"status":"ok","notices":["the feed is\u001b[2J silent"]}"#)
                 .unwrap(),
@@ -234,7 +234,7 @@ mod tests {
     fn says_how_it_is_and_what_it_knows() {
         for width in [None, Some(60)] {
             let mut out = Vec::new();
-            print(&mut out, &told(), width).unwrap();
+            print(&mut out, &status(), width).unwrap();
             let name = format!("status_{}", width.unwrap_or_default());
             insta::assert_snapshot!(name, String::from_utf8(out).unwrap());
         }
@@ -242,12 +242,13 @@ mod tests {
 
     #[test]
     fn says_why_it_is_not_well() {
-        assert!(told().health.is_well());
+        assert!(status().health.is_well());
         let health = r#"{"status":"failing","error":"the disk is full; free some space","notices":[]}"#;
-        let told = Told { health: serde_json::from_str(health).unwrap(), devices: None, ..told() };
-        assert!(!told.health.is_well());
+        let status =
+            ApplianceStatus { health: serde_json::from_str(health).unwrap(), devices: None, ..status() };
+        assert!(!status.health.is_well());
         let mut out = Vec::new();
-        print(&mut out, &told, None).unwrap();
+        print(&mut out, &status, None).unwrap();
         let expected = "http://127.0.0.1:8080: not well\nerror: the disk is full; free some space\n\
                         its results cannot be read; its log may say more: journalctl -u portscan\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);

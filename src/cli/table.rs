@@ -11,7 +11,7 @@ use std::{
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::HumanCount;
 
-use super::found::{Found, Scan, sanitize_for_terminal};
+use super::found::{HostResult, ScanResult, sanitize_for_terminal};
 use crate::{
     model::{HostStatus, PortFinding, PortState, Reason, ScanStatus},
     services,
@@ -38,8 +38,8 @@ pub(super) struct Style {
 }
 
 /// Writes one host's block and an empty line; nothing for a host that the output omits.
-pub(super) fn host(out: &mut dyn Write, found: &Found, style: &Style) -> io::Result<()> {
-    let told = found.is_told(style.open_only) && (style.verbose > 0 || !found.is_down());
+pub(super) fn host(out: &mut dyn Write, found: &HostResult, style: &Style) -> io::Result<()> {
+    let told = found.is_listed(style.open_only) && (style.verbose > 0 || !found.is_down());
     if !told {
         return Ok(());
     }
@@ -63,13 +63,13 @@ pub(super) fn host(out: &mut dyn Write, found: &Found, style: &Style) -> io::Res
 
 impl Style {
     /// Whether the host's open ports are shown as one number.
-    fn sums_up(&self, found: &Found) -> bool {
+    fn sums_up(&self, found: &HostResult) -> bool {
         self.verbose < 2 && found.open() > MOST_OPEN
     }
 }
 
 /// `10.0.0.5 (printer.lan)  B8:27:EB:AC:14:3E  up 1.2 ms`
-fn header(found: &Found) -> String {
+fn header(found: &HostResult) -> String {
     let report = &found.report;
     let mut header = report.address.to_string();
     if let Some(name) = &found.name {
@@ -92,7 +92,7 @@ fn header(found: &Found) -> String {
 }
 
 /// Returns the ports to list, and a summary of each group that is only counted.
-fn parted(found: &Found, style: &Style) -> (Vec<PortFinding>, Vec<String>) {
+fn parted(found: &HostResult, style: &Style) -> (Vec<PortFinding>, Vec<String>) {
     let mut groups: BTreeMap<PortState, Vec<PortFinding>> = BTreeMap::new();
     for finding in found.report.verdicts() {
         groups.entry(finding.state).or_default().push(finding);
@@ -174,9 +174,9 @@ pub(super) fn write<T: ToString>(
 }
 
 /// Writes the last line: `3 hosts up, 253 down; 12 ports open; 4.1 s, 276 probes/s`.
-pub(super) fn summary(out: &mut dyn Write, scan: &Scan, found: &[Found]) -> io::Result<()> {
+pub(super) fn summary(out: &mut dyn Write, scan: &ScanResult, found: &[HostResult]) -> io::Result<()> {
     let with = |status| found.iter().filter(|host| host.report.status == status).count();
-    let open = found.iter().map(Found::open).sum();
+    let open = found.iter().map(HostResult::open).sum();
     let probes: u64 = found.iter().map(|host| host.report.probes).sum();
     let mut line = match scan.status {
         ScanStatus::Failed => "failed: ".to_owned(),
@@ -220,7 +220,7 @@ mod tests {
         *,
     };
 
-    fn printer() -> Found {
+    fn printer() -> HostResult {
         let mut found = closed_host(
             "10.0.0.5",
             "1-65535",
@@ -238,7 +238,7 @@ mod tests {
         found
     }
 
-    fn shown(found: &Found, style: Style) -> String {
+    fn shown(found: &HostResult, style: Style) -> String {
         let mut out = Vec::new();
         host(&mut out, found, &style).unwrap();
         String::from_utf8(out).unwrap()
@@ -316,20 +316,20 @@ mod tests {
         down.report.status = HostStatus::Down;
         down.report.probes = 1;
         let found = [printer(), down];
-        let scan = Scan {
+        let scan = ScanResult {
             started: jiff::Timestamp::UNIX_EPOCH,
             elapsed: Duration::from_secs(250),
             status: ScanStatus::Complete,
             targets: 2,
             interrupted: false,
         };
-        let line = |scan: &Scan| {
+        let line = |scan: &ScanResult| {
             let mut out = Vec::new();
             summary(&mut out, scan, &found).unwrap();
             String::from_utf8(out).unwrap()
         };
         assert_eq!(line(&scan), "1 host up, 1 down; 5 ports open; 250.0 s, 280 probes/s\n");
-        let stopped = Scan { status: ScanStatus::Partial, targets: 256, interrupted: true, ..scan };
+        let stopped = ScanResult { status: ScanStatus::Partial, targets: 256, interrupted: true, ..scan };
         assert_eq!(
             line(&stopped),
             "interrupted: 1 host up, 1 down, 254 not scanned; 5 ports open; 250.0 s, 280 probes/s\n"

@@ -116,25 +116,24 @@ impl NoHosts {
 
 /// The targets and exclusions before names are looked up.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct TargetList {
     pub(super) targets: Vec<TargetSpec>,
     pub(super) exclude: Vec<TargetSpec>,
     /// Whether names resolve to IPv6 addresses only.
     pub(super) ipv6: bool,
 }
 
-impl Wanted {
+impl TargetList {
     /// The command line's targets and those of its files; `-` reads `stdin`.
     pub(super) fn read(args: &ScanArgs, stdin: &mut dyn Read) -> Result<Self, TargetsError> {
-        let mut wanted =
-            Self { targets: args.targets.clone(), exclude: args.exclude.clone(), ipv6: args.ipv6 };
+        let mut list = Self { targets: args.targets.clone(), exclude: args.exclude.clone(), ipv6: args.ipv6 };
         for path in &args.input_list {
-            wanted.targets.extend(read_list(path, stdin, TargetSpec::parse_target)?);
+            list.targets.extend(read_list(path, stdin, TargetSpec::parse_target)?);
         }
         for path in &args.exclude_file {
-            wanted.exclude.extend(read_list(path, stdin, str::parse)?);
+            list.exclude.extend(read_list(path, stdin, str::parse)?);
         }
-        Ok(wanted)
+        Ok(list)
     }
 
     /// The addresses in the order in which they were named, each once. A name stands for its first address,
@@ -224,8 +223,8 @@ fn read_list(path: &Path, stdin: &mut dyn Read, parse: ParseWord) -> Result<Vec<
 /// Splits a list as nmap does: blanks and line ends separate the targets, `#` begins a comment.
 fn parse_list(text: &str, path: &Path, parse: ParseWord) -> Result<Vec<TargetSpec>, TargetsError> {
     let words = without_mark(text).lines().enumerate().flat_map(|(index, line)| {
-        let wanted = line.split('#').next().unwrap_or_default();
-        wanted.split_whitespace().map(move |word| (index + 1, word))
+        let list = line.split('#').next().unwrap_or_default();
+        list.split_whitespace().map(move |word| (index + 1, word))
     });
     words
         .map(|(line, word)| {
@@ -262,8 +261,8 @@ mod tests {
     }
 
     async fn expand(targets: &str, exclude: &str, ipv6: bool) -> Expanded {
-        let wanted = Wanted { targets: specs(targets), exclude: specs(exclude), ipv6 };
-        wanted.expand(&Table, Address::check_host).await.unwrap()
+        let list = TargetList { targets: specs(targets), exclude: specs(exclude), ipv6 };
+        list.expand(&Table, Address::check_host).await.unwrap()
     }
 
     fn addresses(expanded: &Expanded) -> String {
@@ -328,13 +327,10 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        let wanted =
-            Wanted::read(&parsed("--excludefile FILE 10.0.0.1 10.1.0.0/30 11.0.0.1"), &mut io::empty());
-        assert_eq!(
-            addresses(&wanted.unwrap().expand(&Table, Address::check_host).await.unwrap()),
-            "11.0.0.1"
-        );
-        let error = Wanted::read(&parsed("-iL FILE"), &mut io::empty()).unwrap_err().to_string();
+        let list =
+            TargetList::read(&parsed("--excludefile FILE 10.0.0.1 10.1.0.0/30 11.0.0.1"), &mut io::empty());
+        assert_eq!(addresses(&list.unwrap().expand(&Table, Address::check_host).await.unwrap()), "11.0.0.1");
+        let error = TargetList::read(&parsed("-iL FILE"), &mut io::empty()).unwrap_err().to_string();
         assert!(
             error.ends_with("nets:1: \"10.0.0.0/8\" has more than 65,536 addresses; name a smaller prefix"),
             "{error}"
@@ -395,8 +391,8 @@ mod tests {
                 ],
             ),
         ] {
-            let wanted = Wanted { targets: specs(targets), ..Wanted::default() };
-            let found = wanted.expand(&Table, check).await.unwrap();
+            let list = TargetList { targets: specs(targets), ..TargetList::default() };
+            let found = list.expand(&Table, check).await.unwrap();
             assert_eq!(
                 (addresses(&found).as_str(), &found.warnings[..]),
                 (left, &warnings.iter().map(ToString::to_string).collect::<Vec<_>>()[..])
@@ -406,8 +402,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_left_out_stops_the_scan() {
-        let wanted = Wanted { targets: specs("10.0.0.1"), exclude: specs("gone.lan"), ipv6: false };
-        assert!(wanted.expand(&Table, Address::check_host).await.is_err());
+        let list = TargetList { targets: specs("10.0.0.1"), exclude: specs("gone.lan"), ipv6: false };
+        assert!(list.expand(&Table, Address::check_host).await.is_err());
     }
 
     #[tokio::test]
@@ -419,8 +415,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_whole_is_bounded() {
-        let wanted = Wanted { targets: specs("10.0.0.0/16 10.1.0.1"), ..Wanted::default() };
-        assert!(matches!(wanted.expand(&Table, Address::check_host).await, Err(TargetsError::TooMany)));
+        let list = TargetList { targets: specs("10.0.0.0/16 10.1.0.1"), ..TargetList::default() };
+        assert!(matches!(list.expand(&Table, Address::check_host).await, Err(TargetsError::TooMany)));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub enum Obstacle {
     ReadOnly(PathBuf),
     /// Its owner or its mode forbids it.
     #[error(transparent)]
-    Closed(Box<Closed>),
+    Closed(Box<ClosedPath>),
 }
 
 impl Obstacle {
@@ -89,7 +89,7 @@ impl fmt::Display for Account {
 
 /// The kind of path that is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum PathKind {
     /// A directory above the data directory, which other users share.
     Around,
     /// The data directory.
@@ -100,9 +100,9 @@ enum Kind {
 
 /// A file or directory whose owner or mode keeps this user out.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Closed {
+pub struct ClosedPath {
     path: PathBuf,
-    kind: Kind,
+    kind: PathKind,
     owner: Account,
     mode: u32,
     /// This process's user.
@@ -113,13 +113,13 @@ pub struct Closed {
     alike: Vec<PathBuf>,
 }
 
-impl std::error::Error for Closed {}
+impl std::error::Error for ClosedPath {}
 
-impl fmt::Display for Closed {
+impl fmt::Display for ClosedPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, kind, owner, mode, me, around, alike } = self;
         let shown = path.display();
-        let (needed, add) = if *kind == Kind::File { (0o600, "u+rw") } else { (0o700, "u+rwx") };
+        let (needed, add) = if *kind == PathKind::File { (0o600, "u+rw") } else { (0o700, "u+rwx") };
         if owner.uid == me.uid && mode & needed != needed {
             let path = quoted(path);
             return write!(
@@ -134,7 +134,7 @@ impl fmt::Display for Closed {
                  a security module, a network disk or a container does so; allow it there"
             );
         }
-        if *kind == Kind::File && owner.uid != around.uid {
+        if *kind == PathKind::File && owner.uid != around.uid {
             let Account { uid, gid, .. } = around;
             return write!(
                 f,
@@ -147,11 +147,13 @@ impl fmt::Display for Closed {
         let Account { uid, gid, .. } = me;
         match kind {
             // Other users' paths lead through it.
-            Kind::Around => Ok(()),
-            Kind::Directory => {
+            PathKind::Around => Ok(()),
+            PathKind::Directory => {
                 write!(f, ", or, if {me} is to have it: sudo chown -R {uid}:{gid} {}", quoted(path))
             }
-            Kind::File => write!(f, ", or, if {me} is to have it: sudo chown {uid}:{gid}{}", listed(alike)),
+            PathKind::File => {
+                write!(f, ", or, if {me} is to have it: sudo chown {uid}:{gid}{}", listed(alike))
+            }
         }
     }
 }
@@ -208,12 +210,12 @@ fn refused(path: &Path, needed: AccessFlags, around: &fs::Metadata) -> Option<Ob
 
 fn closed(path: &Path, around: &fs::Metadata) -> Option<Obstacle> {
     let data = fs::metadata(path).ok()?;
-    let kind = if data.is_dir() { Kind::Directory } else { Kind::File };
+    let kind = if data.is_dir() { PathKind::Directory } else { PathKind::File };
     Some(closed_as(kind, path, &data, around))
 }
 
-fn closed_as(kind: Kind, path: &Path, data: &fs::Metadata, around: &fs::Metadata) -> Obstacle {
-    Obstacle::Closed(Box::new(Closed {
+fn closed_as(kind: PathKind, path: &Path, data: &fs::Metadata, around: &fs::Metadata) -> Obstacle {
+    Obstacle::Closed(Box::new(ClosedPath {
         path: path.to_owned(),
         kind,
         owner: Account::owner_of(data),
@@ -234,7 +236,7 @@ fn unreached(directory: &Path, kind: io::ErrorKind) -> Option<Obstacle> {
         }
         io::ErrorKind::NotFound => Some(Obstacle::Missing(directory.to_owned())),
         io::ErrorKind::NotADirectory => Some(Obstacle::NotDirectory(seen)),
-        io::ErrorKind::PermissionDenied => Some(closed_as(Kind::Around, &seen, &data, &data)),
+        io::ErrorKind::PermissionDenied => Some(closed_as(PathKind::Around, &seen, &data, &data)),
         _ => None,
     }
 }
@@ -307,12 +309,12 @@ mod tests {
         Account { uid, gid: uid + 1, name: name.map(str::to_owned) }
     }
 
-    fn closed_file() -> Closed {
+    fn closed_file() -> ClosedPath {
         let path = PathBuf::from("/d/portscan.db");
-        Closed {
+        ClosedPath {
             alike: vec![path.clone(), "/d/it's.lock".into()],
             path,
-            kind: Kind::File,
+            kind: PathKind::File,
             owner: account(0, Some("root")),
             mode: 0o600,
             me: account(998, None),
@@ -331,15 +333,15 @@ mod tests {
              with: sudo chown 998:999 /d/portscan.db '/d/it'\\''s.lock'"
         );
         // Another user is denied access: the files are the service's, not the passer-by's.
-        let passer_by = Closed { me: alice.clone(), ..closed_file() };
+        let passer_by = ClosedPath { me: alice.clone(), ..closed_file() };
         assert!(
             passer_by.to_string().contains("this is alice (uid 1000); give it back with: sudo chown 998:999")
         );
-        let shared = Closed { around: account(0, Some("root")), ..closed_file() };
+        let shared = ClosedPath { around: account(0, Some("root")), ..closed_file() };
         assert!(shared.to_string().contains("sudo chown 998:999 /d/portscan.db"), "{shared}");
-        let directory = Closed {
+        let directory = ClosedPath {
             path: "/d".into(),
-            kind: Kind::Directory,
+            kind: PathKind::Directory,
             owner: account(998, Some("portscan")),
             me: alice,
             ..closed_file()
@@ -350,21 +352,22 @@ mod tests {
              if alice (uid 1000) is to have it: sudo chown -R 1000:1001 /d"
         );
         // No user may take over /var/lib/private, for example.
-        let around = Closed { kind: Kind::Around, ..directory };
+        let around = ClosedPath { kind: PathKind::Around, ..directory };
         assert!(around.to_string().ends_with("run this with sudo or as that user"), "{around}");
     }
 
     #[test]
     fn a_mode_is_mended_without_sudo_and_what_no_chown_mends_is_said() {
-        let own = Closed { owner: account(998, None), mode: 0o400, ..closed_file() };
+        let own = ClosedPath { owner: account(998, None), mode: 0o400, ..closed_file() };
         assert!(
             own.to_string().ends_with("its mode is 0400; mend it with: chmod u+rw /d/portscan.db"),
             "{own}"
         );
-        let folder = Closed { kind: Kind::Directory, mode: 0o555, ..own };
+        let folder = ClosedPath { kind: PathKind::Directory, mode: 0o555, ..own };
         assert!(folder.to_string().ends_with("chmod u+rwx /d/portscan.db"), "{folder}");
-        let listed = Closed { owner: account(998, None), ..closed_file() };
-        let mapped = Closed { me: account(0, Some("root")), owner: account(65_534, None), ..closed_file() };
+        let listed = ClosedPath { owner: account(998, None), ..closed_file() };
+        let mapped =
+            ClosedPath { me: account(0, Some("root")), owner: account(65_534, None), ..closed_file() };
         for odd in [listed, mapped] {
             assert!(
                 !odd.to_string().contains("chown") && odd.to_string().contains("security module"),

@@ -7,8 +7,8 @@
 //!
 //! The token arrives only with the head of a request, so a connection is admitted before its client is known to be the
 //! owner. Until its head is complete, any new connection may replace it ([`connection_to_close`]); only then does it
-//! take one of the bounded places ([`Quota::decide`]). So the places that are reserved from the requests of strangers
-//! are always free for reading heads.
+//! take one of the bounded places ([`AdmissionQuota::decide`]). So the places that are reserved from the requests of
+//! strangers are always free for reading heads.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -25,7 +25,7 @@ pub(super) struct Client {
 
 /// A place that is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct HeldSlot {
     pub(super) id: u64,
     pub(super) client: Client,
     /// When it was taken, counted in events.
@@ -34,16 +34,16 @@ pub(super) struct Held {
 
 /// The decision about a client that wants a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Admission {
     Admitted,
     /// It takes the place of the holder with this id.
     InPlaceOf(u64),
-    Refused(Reason),
+    Refused(RefusalReason),
 }
 
 /// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Reason {
+pub(super) enum RefusalReason {
     /// This client holds as many places as one client may.
     Quota(PeerKey),
     /// All places are taken by clients that hold no more than each of them keeps.
@@ -52,7 +52,7 @@ pub(super) enum Reason {
 
 /// The number of places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Quota {
+pub(super) struct AdmissionQuota {
     /// In all.
     pub(super) total: usize,
     /// For strangers; the rest is reserved for the owner.
@@ -66,7 +66,7 @@ pub(super) struct Quota {
 /// The connections that a browser opens to one server, event streams included.
 const BROWSER: usize = 6;
 
-impl Quota {
+impl AdmissionQuota {
     /// The quota of concurrent requests on so many connections: of 256 each client gets 28 of 224, so that four
     /// browsers behind one address are not affected, and it takes eight hostile addresses to fill it.
     pub(super) fn of_requests(connections: usize) -> Self {
@@ -76,24 +76,24 @@ impl Quota {
     }
 
     /// Decides whether this newcomer gets a place beside the present holders, or in place of one.
-    pub(super) fn decide(&self, held: &[Held], newcomer: Client) -> Verdict {
+    pub(super) fn decide(&self, held: &[HeldSlot], newcomer: Client) -> Admission {
         let is_full = held.len() >= self.total;
-        let strangers: Vec<Held> = held.iter().filter(|held| !held.client.is_owner).copied().collect();
+        let strangers: Vec<HeldSlot> = held.iter().filter(|held| !held.client.is_owner).copied().collect();
         if newcomer.is_owner {
             return match largest(&strangers, |client| client.key, None) {
-                _ if !is_full => Verdict::Admitted,
-                Some(group) => Verdict::InPlaceOf(group.oldest.id),
-                None => Verdict::Refused(Reason::Full),
+                _ if !is_full => Admission::Admitted,
+                Some(group) => Admission::InPlaceOf(group.oldest.id),
+                None => Admission::Refused(RefusalReason::Full),
             };
         }
-        let is_own = |held: &&Held| held.client.key == newcomer.key;
-        let own: Vec<Held> = strangers.iter().filter(is_own).copied().collect();
+        let is_own = |held: &&HeldSlot| held.client.key == newcomer.key;
+        let own: Vec<HeldSlot> = strangers.iter().filter(is_own).copied().collect();
         if own.len() >= self.each && !newcomer.key.is_loopback() {
-            self.share(&own, |client| client.address, newcomer, Reason::Quota(newcomer.key))
+            self.share(&own, |client| client.address, newcomer, RefusalReason::Quota(newcomer.key))
         } else if is_full || strangers.len() >= self.strangers {
-            self.share(&strangers, |client| client.key, newcomer, Reason::Full)
+            self.share(&strangers, |client| client.key, newcomer, RefusalReason::Full)
         } else {
-            Verdict::Admitted
+            Admission::Admitted
         }
     }
 
@@ -101,16 +101,18 @@ impl Quota {
     /// newcomer's group, or fewer than each keeps.
     fn share<K: Ord>(
         &self,
-        held: &[Held],
+        held: &[HeldSlot],
         group_of: impl Fn(&Client) -> K,
         newcomer: Client,
-        otherwise: Reason,
-    ) -> Verdict {
+        otherwise: RefusalReason,
+    ) -> Admission {
         let group = group_of(&newcomer);
         let own = held.iter().filter(|held| group_of(&held.client) == group).count();
         match largest(held, group_of, None) {
-            Some(largest) if largest.size > self.spared.max(own + 1) => Verdict::InPlaceOf(largest.oldest.id),
-            _ => Verdict::Refused(otherwise),
+            Some(largest) if largest.size > self.spared.max(own + 1) => {
+                Admission::InPlaceOf(largest.oldest.id)
+            }
+            _ => Admission::Refused(otherwise),
         }
     }
 }
@@ -118,11 +120,15 @@ impl Quota {
 /// Which of the connections without a complete head is closed so that another can be accepted: the oldest one of the
 /// client that has the most of them; in a tie, that of `newcomer`, the client of the other connection if it is known.
 /// If this machine has no more than `safe` of them, a stranger closes none of these.
-pub(super) fn connection_to_close(waiting: &[Held], newcomer: Option<Client>, safe: usize) -> Option<u64> {
+pub(super) fn connection_to_close(
+    waiting: &[HeldSlot],
+    newcomer: Option<Client>,
+    safe: usize,
+) -> Option<u64> {
     let from_here = waiting.iter().filter(|held| held.client.is_owner).count();
     let is_stranger = newcomer.is_some_and(|newcomer| !newcomer.is_owner);
-    let may_close = |held: &&Held| !(is_stranger && held.client.is_owner && from_here <= safe);
-    let closable: Vec<Held> = waiting.iter().filter(may_close).copied().collect();
+    let may_close = |held: &&HeldSlot| !(is_stranger && held.client.is_owner && from_here <= safe);
+    let closable: Vec<HeldSlot> = waiting.iter().filter(may_close).copied().collect();
     let own = newcomer.map(|newcomer| newcomer.key);
     largest(&closable, |client| client.key, own.as_ref()).map(|group| group.oldest.id)
 }
@@ -130,11 +136,15 @@ pub(super) fn connection_to_close(waiting: &[Held], newcomer: Option<Client>, sa
 /// Those that hold places together.
 struct Group {
     size: usize,
-    oldest: Held,
+    oldest: HeldSlot,
 }
 
 /// The group that holds the most, of several the preferred one, else that which has waited longest.
-fn largest<K: Ord>(held: &[Held], group_of: impl Fn(&Client) -> K, preferred: Option<&K>) -> Option<Group> {
+fn largest<K: Ord>(
+    held: &[HeldSlot],
+    group_of: impl Fn(&Client) -> K,
+    preferred: Option<&K>,
+) -> Option<Group> {
     let mut groups: BTreeMap<K, Group> = BTreeMap::new();
     for &held in held {
         let group = groups.entry(group_of(&held.client)).or_insert(Group { size: 0, oldest: held });
@@ -164,19 +174,19 @@ mod tests {
     const OWNER: &str = "127.0.0.1";
 
     /// Places taken in this order, with ids from 1.
-    fn held(clients: &[(Client, usize)]) -> Vec<Held> {
+    fn held(clients: &[(Client, usize)]) -> Vec<HeldSlot> {
         let each = clients.iter().flat_map(|&(client, count)| std::iter::repeat_n(client, count));
-        each.zip(1..).map(|(client, id)| Held { id, client, since: id }).collect()
+        each.zip(1..).map(|(client, id)| HeldSlot { id, client, since: id }).collect()
     }
 
-    const QUOTA: Quota = Quota { total: 16, strangers: 12, each: 6, spared: 2 };
+    const QUOTA: AdmissionQuota = AdmissionQuota { total: 16, strangers: 12, each: 6, spared: 2 };
 
     #[test]
     fn shares_fit_the_connections_that_there_are() {
         for (connections, strangers, each) in
             [(256, 224, 28), (64, 56, 7), (16, 14, 6), (4, 4, 4), (3, 3, 3), (1, 1, 1)]
         {
-            let quota = Quota::of_requests(connections);
+            let quota = AdmissionQuota::of_requests(connections);
             assert_eq!((quota.total, quota.strangers, quota.each), (connections, strangers, each));
         }
     }
@@ -184,28 +194,35 @@ mod tests {
     #[test]
     fn a_client_gets_its_quota_and_no_more() {
         let (greedy, other) = (stranger("192.0.2.1"), stranger("192.0.2.2"));
-        assert_eq!(QUOTA.decide(&held(&[(greedy, 5)]), greedy), Verdict::Admitted);
+        assert_eq!(QUOTA.decide(&held(&[(greedy, 5)]), greedy), Admission::Admitted);
         let full = held(&[(greedy, 6)]);
-        assert_eq!(QUOTA.decide(&full, greedy), Verdict::Refused(Reason::Quota(greedy.key)));
-        assert_eq!(QUOTA.decide(&full, other), Verdict::Admitted);
-        assert_eq!(QUOTA.decide(&full, client("192.0.2.1", true)), Verdict::Admitted, "it carries the token");
+        assert_eq!(QUOTA.decide(&full, greedy), Admission::Refused(RefusalReason::Quota(greedy.key)));
+        assert_eq!(QUOTA.decide(&full, other), Admission::Admitted);
+        assert_eq!(
+            QUOTA.decide(&full, client("192.0.2.1", true)),
+            Admission::Admitted,
+            "it carries the token"
+        );
     }
 
     #[test]
     fn the_client_with_the_most_places_loses_one_to_a_client_with_fewer() {
         let [many, more, new] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(stranger);
         let full = held(&[(many, 5), (more, 6), (new, 1)]);
-        assert_eq!(QUOTA.decide(&full, new), Verdict::InPlaceOf(6), "the first of the second client's");
+        assert_eq!(QUOTA.decide(&full, new), Admission::InPlaceOf(6), "the first of the second client's");
         // Two each: no client loses what each keeps.
         let spread: Vec<(Client, usize)> =
             (1..=6).map(|last| (stranger(&format!("192.0.2.{last}")), 2)).collect();
-        assert_eq!(QUOTA.decide(&held(&spread), stranger("192.0.2.9")), Verdict::Refused(Reason::Full));
+        assert_eq!(
+            QUOTA.decide(&held(&spread), stranger("192.0.2.9")),
+            Admission::Refused(RefusalReason::Full)
+        );
         // It would then have as many as the other, or more.
         let three: Vec<(Client, usize)> =
             (1..=4).map(|last| (stranger(&format!("192.0.2.{last}")), 3)).collect();
         let full = held(&three);
-        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.1")), Verdict::Refused(Reason::Full));
-        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.9")), Verdict::InPlaceOf(1));
+        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.1")), Admission::Refused(RefusalReason::Full));
+        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.9")), Admission::InPlaceOf(1));
     }
 
     #[test]
@@ -214,34 +231,34 @@ mod tests {
         let strangers: Vec<(Client, usize)> =
             (1..=6).map(|last| (stranger(&format!("192.0.2.{last}")), 2)).collect();
         let full = held(&strangers);
-        assert_eq!(QUOTA.decide(&full, owner), Verdict::Admitted);
+        assert_eq!(QUOTA.decide(&full, owner), Admission::Admitted);
         let with_owner = held(&[&strangers[..], &[(owner, 4)]].concat());
         assert_eq!(
             QUOTA.decide(&with_owner, owner),
-            Verdict::InPlaceOf(1),
+            Admission::InPlaceOf(1),
             "even of the two that each keeps"
         );
         let alone = held(&[(owner, 16)]);
-        assert_eq!(QUOTA.decide(&alone, owner), Verdict::Refused(Reason::Full));
-        assert_eq!(QUOTA.decide(&alone, stranger("192.0.2.1")), Verdict::Refused(Reason::Full));
+        assert_eq!(QUOTA.decide(&alone, owner), Admission::Refused(RefusalReason::Full));
+        assert_eq!(QUOTA.decide(&alone, stranger("192.0.2.1")), Admission::Refused(RefusalReason::Full));
     }
 
     #[test]
     fn a_proxy_on_this_machine_has_no_quota_but_loses_places_to_others() {
         let proxy = stranger(OWNER);
-        assert_eq!(QUOTA.decide(&held(&[(proxy, 11)]), proxy), Verdict::Admitted);
+        assert_eq!(QUOTA.decide(&held(&[(proxy, 11)]), proxy), Admission::Admitted);
         let full = held(&[(proxy, 12)]);
-        assert_eq!(QUOTA.decide(&full, proxy), Verdict::Refused(Reason::Full));
-        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.1")), Verdict::InPlaceOf(1));
+        assert_eq!(QUOTA.decide(&full, proxy), Admission::Refused(RefusalReason::Full));
+        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.1")), Admission::InPlaceOf(1));
     }
 
     #[test]
     fn addresses_of_one_network_share_its_quota_fairly() {
         let [greedy, other, far] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"].map(stranger);
         let full = held(&[(other, 1), (greedy, 5)]);
-        assert_eq!(QUOTA.decide(&full, greedy), Verdict::Refused(Reason::Quota(greedy.key)));
-        assert_eq!(QUOTA.decide(&full, other), Verdict::InPlaceOf(2));
-        assert_eq!(QUOTA.decide(&full, far), Verdict::Admitted);
+        assert_eq!(QUOTA.decide(&full, greedy), Admission::Refused(RefusalReason::Quota(greedy.key)));
+        assert_eq!(QUOTA.decide(&full, other), Admission::InPlaceOf(2));
+        assert_eq!(QUOTA.decide(&full, far), Admission::Admitted);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{answer::Refusal, budget::no_room, limits::Limits};
+use super::{answer::Refusal, budget::no_room, limits::ServerLimits};
 use crate::model::bytes_without_mark;
 
 /// The path for uploading whole scans: it accepts larger bodies, and itself counts those of unknown length.
@@ -47,14 +47,14 @@ pub fn pieces(source: impl AsyncRead + Unpin + Send) -> impl Stream<Item = io::R
 /// the body is being read.
 ///
 /// The bodies of all requests together are bounded, too: a request waits for a while until its body fits.
-pub(super) fn bounded(routes: Router, limits: Limits) -> Router {
+pub(super) fn bounded(routes: Router, limits: ServerLimits) -> Router {
     let bounds = Bounds { limits, room: Arc::new(Semaphore::new(limits.bodies.max(limits.body))) };
     routes.layer(DefaultBodyLimit::max(limits.body)).layer(from_fn_with_state(bounds, check_announced))
 }
 
 #[derive(Clone)]
 struct Bounds {
-    limits: Limits,
+    limits: ServerLimits,
     /// Bytes.
     room: Arc<Semaphore>,
 }

@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{
-    admission::{Client, Held, Quota, Reason, Verdict, connection_to_close},
+    admission::{Admission, AdmissionQuota, Client, HeldSlot, RefusalReason, connection_to_close},
     peer::PeerKey,
     refusals::{self, Refusals},
 };
@@ -22,7 +22,7 @@ use crate::clock::Clock;
 
 /// All connections of the server.
 pub(super) struct Connections {
-    quota: Quota,
+    quota: AdmissionQuota,
     clock: Arc<dyn Clock>,
     table: Mutex<Table>,
     /// Notified when a connection ended or became one that may be closed.
@@ -54,9 +54,9 @@ impl Table {
         self.ticks
     }
 
-    fn held(&self, is_busy: bool) -> Vec<Held> {
+    fn held(&self, is_busy: bool) -> Vec<HeldSlot> {
         let these = self.open.iter().filter(|(_, entry)| entry.is_busy == is_busy);
-        these.map(|(&id, entry)| Held { id, client: entry.client, since: entry.since }).collect()
+        these.map(|(&id, entry)| HeldSlot { id, client: entry.client, since: entry.since }).collect()
     }
 
     /// Closes a connection without a complete head; returns false if none may be closed.
@@ -75,11 +75,11 @@ pub(super) enum Acceptance {
 }
 
 /// What happens with a request whose head is complete.
-pub(super) enum Begun {
+pub(super) enum RequestStart {
     /// It is answered.
-    Turn(Turn),
+    Active(ActiveRequest),
     /// It is refused, to be retried later.
-    Refused(Reason),
+    Refused(RefusalReason),
     /// Its connection has been closed in the meantime.
     Closed,
 }
@@ -87,7 +87,7 @@ pub(super) enum Begun {
 impl Connections {
     /// Allows so many connections.
     pub(super) fn new(most: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let quota = Quota::of_requests(most);
+        let quota = AdmissionQuota::of_requests(most);
         Arc::new(Self { quota, clock, table: Mutex::default(), room: Notify::new() })
     }
 
@@ -113,7 +113,7 @@ impl Connections {
                 return Acceptance::Accepted(slot, eviction);
             }
             if !is_from_here {
-                self.log(|refusals, now| refusals.note(now, Reason::Full));
+                self.log(|refusals, now| refusals.note(now, RefusalReason::Full));
                 return Acceptance::Refused;
             }
             room.await;
@@ -139,7 +139,7 @@ impl Connections {
     }
 
     /// Updates the record of refusals, and logs the changes.
-    fn log<C: IntoIterator<Item = refusals::Change>>(
+    fn log<C: IntoIterator<Item = refusals::RefusalEvent>>(
         &self,
         change: impl FnOnce(&mut Refusals, crate::model::Moment) -> C,
     ) {
@@ -170,30 +170,30 @@ impl ConnectionSlot {
     }
 
     /// Notes that a complete head has arrived.
-    pub(super) fn begin(self: &Arc<Self>, client: Client) -> Begun {
-        match self.take_turn(client) {
-            Begun::Refused(reason) => {
+    pub(super) fn begin(self: &Arc<Self>, client: Client) -> RequestStart {
+        match self.start_request(client) {
+            RequestStart::Refused(reason) => {
                 self.all.log(|refusals, now| refusals.note(now, reason));
-                Begun::Refused(reason)
+                RequestStart::Refused(reason)
             }
             begun => begun,
         }
     }
 
-    fn take_turn(self: &Arc<Self>, client: Client) -> Begun {
+    fn start_request(self: &Arc<Self>, client: Client) -> RequestStart {
         let mut table = self.all.table();
         let now = table.tick();
         match self.all.quota.decide(&table.held(true), client) {
-            _ if !table.open.contains_key(&self.id) => return Begun::Closed,
-            Verdict::Admitted => {}
-            Verdict::InPlaceOf(id) => drop(table.open.remove(&id)),
-            Verdict::Refused(reason) => return Begun::Refused(reason),
+            _ if !table.open.contains_key(&self.id) => return RequestStart::Closed,
+            Admission::Admitted => {}
+            Admission::InPlaceOf(id) => drop(table.open.remove(&id)),
+            Admission::Refused(reason) => return RequestStart::Refused(reason),
         }
-        let Some(entry) = table.open.get_mut(&self.id) else { return Begun::Closed };
+        let Some(entry) = table.open.get_mut(&self.id) else { return RequestStart::Closed };
         (entry.client, entry.since, entry.is_busy) = (client, now, true);
         drop(table);
         self.busy.send_replace(true);
-        Begun::Turn(Turn(Arc::clone(self)))
+        RequestStart::Active(ActiveRequest(Arc::clone(self)))
     }
 
     /// Watches whether a request is being answered.
@@ -210,16 +210,16 @@ impl Drop for ConnectionSlot {
 }
 
 /// The time of one request, from its complete head to the end of the response body.
-pub(super) struct Turn(Arc<ConnectionSlot>);
+pub(super) struct ActiveRequest(Arc<ConnectionSlot>);
 
-impl Turn {
+impl ActiveRequest {
     /// Restarts the request's time limit.
     pub(super) fn renew(&self) {
         self.0.busy.send_replace(true);
     }
 }
 
-impl Drop for Turn {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let slot = &self.0;
         {
@@ -265,11 +265,11 @@ mod tests {
         }
     }
 
-    fn turn(slot: &Arc<ConnectionSlot>) -> Turn {
+    fn turn(slot: &Arc<ConnectionSlot>) -> ActiveRequest {
         match slot.begin(slot.client()) {
-            Begun::Turn(turn) => turn,
-            Begun::Refused(reason) => panic!("{reason:?}"),
-            Begun::Closed => panic!("closed"),
+            RequestStart::Active(turn) => turn,
+            RequestStart::Refused(reason) => panic!("{reason:?}"),
+            RequestStart::Closed => panic!("closed"),
         }
     }
 
@@ -290,7 +290,7 @@ mod tests {
         let (fourth, mut fourth_out) = slot(&all, HERE).unwrap();
         assert!(is_called(&mut third_out));
         let late = third.begin(third.client());
-        assert!(matches!(late, Begun::Closed), "a request that arrives too late is not begun");
+        assert!(matches!(late, RequestStart::Closed), "a request that arrives too late is not begun");
         for out in [&mut first_out, &mut second_out, &mut fourth_out] {
             assert!(!is_called(out));
         }
@@ -318,8 +318,8 @@ mod tests {
         let begin = |peer: &str, is_owner: bool| {
             let (slot, eviction) = slot(&all, peer)?;
             match slot.begin(Client { is_owner, ..slot.client() }) {
-                Begun::Turn(turn) => Some((turn, eviction)),
-                Begun::Refused(_) | Begun::Closed => None,
+                RequestStart::Active(turn) => Some((turn, eviction)),
+                RequestStart::Refused(_) | RequestStart::Closed => None,
             }
         };
         let greedy: Vec<_> = (0..20).filter_map(|_| begin("192.0.2.1:1", false)).collect();

@@ -37,14 +37,14 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{
-    admission::{Client, Reason},
+    admission::{Client, RefusalReason},
     answer::Refusal,
     auth::Gate,
     budget::{Budget, Flow, no_room},
-    connections::{Begun, ConnectionSlot, Eviction, Turn},
-    limits::Limits,
+    connections::{ActiveRequest, ConnectionSlot, Eviction, RequestStart},
+    limits::ServerLimits,
     metered::{Meter, Metered},
-    reading::{LeastRate, Reading, Verdict},
+    reading::{LeastRate, ReaderState, Reading},
     sender::{Ends, Sender},
 };
 
@@ -66,7 +66,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 
 /// Allows a request to take longer than others, because it is large, or lasts for as long as its client listens. It is
 /// one of the request's extensions. Once enabled, the time limit restarts as long as the client keeps up: with every
-/// piece of the response, and as long as [`Limits::sending`] bytes of the request arrive in time.
+/// piece of the response, and as long as [`ServerLimits::sending`] bytes of the request arrive in time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ExtendedTimeout(Arc<Progress>);
 
@@ -120,16 +120,16 @@ impl<S: Sync> FromRequestParts<S> for ExtendedTimeout {
 pub(super) struct Handler {
     router: Router,
     gate: Gate,
-    limits: Limits,
+    limits: ServerLimits,
     budget: Budget,
     http: http1::Builder,
 }
 
 /// An event on a connection.
-enum Event {
+enum ConnectionEvent {
     Ended,
     /// A request begins or ends.
-    Turn,
+    RequestChanged,
     TooLong,
     /// The client reads its response too slowly.
     TooSlow,
@@ -138,7 +138,7 @@ enum Event {
 }
 
 impl Handler {
-    pub(super) fn new(router: Router, gate: Gate, limits: Limits) -> Self {
+    pub(super) fn new(router: Router, gate: Gate, limits: ServerLimits) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(limits.header).max_buf_size(BUFFER);
         Self { router, gate, limits, budget: Budget::new(limits.in_flight), http }
@@ -173,27 +173,27 @@ impl Handler {
             let event = select! {
                 biased;
                 event = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-                    Poll::Ready(_) => Poll::Ready(Event::Ended),
-                    Poll::Pending => watch.poll(cx).map(|()| Event::TooSlow),
+                    Poll::Ready(_) => Poll::Ready(ConnectionEvent::Ended),
+                    Poll::Pending => watch.poll(cx).map(|()| ConnectionEvent::TooSlow),
                 }) => event,
-                _ = busy.changed() => Event::Turn,
-                () = &mut deadline => Event::TooLong,
-                () = eviction.called() => Event::Evicted,
-                () = stop.cancelled(), if !stopping => Event::Stop,
+                _ = busy.changed() => ConnectionEvent::RequestChanged,
+                () = &mut deadline => ConnectionEvent::TooLong,
+                () = eviction.called() => ConnectionEvent::Evicted,
+                () = stop.cancelled(), if !stopping => ConnectionEvent::Stop,
             };
             match event {
-                Event::Turn if *busy.borrow() => deadline.set(sleep(self.limits.request)),
-                Event::Turn => {}
-                Event::Stop if answering => {
+                ConnectionEvent::RequestChanged if *busy.borrow() => deadline.set(sleep(self.limits.request)),
+                ConnectionEvent::RequestChanged => {}
+                ConnectionEvent::Stop if answering => {
                     Pin::new(&mut connection).graceful_shutdown();
                     stopping = true;
                 }
-                Event::TooSlow => {
+                ConnectionEvent::TooSlow => {
                     tracing::debug!(peer = %ends.peer, "the client reads its response too slowly; disconnected");
                     return;
                 }
-                Event::Stop | Event::TooLong | Event::Evicted => return,
-                Event::Ended => break,
+                ConnectionEvent::Stop | ConnectionEvent::TooLong | ConnectionEvent::Evicted => return,
+                ConnectionEvent::Ended => break,
             }
         }
         // hyper has flushed, but does not wait for the client to close, nor does it always announce the end: a client
@@ -212,14 +212,14 @@ impl Handler {
         slot: Arc<ConnectionSlot>,
         ends: Ends,
         mut request: Request<Incoming>,
-    ) -> Result<Response<TurnBody>, Evicted> {
+    ) -> Result<Response<TrackedBody>, Evicted> {
         let sender = Sender::of(ends, request.uri(), request.headers());
         let is_owner = self.gate.is_owner(sender, request.headers());
         let client = Client { is_owner, ..slot.client() };
-        let turn = match slot.begin(client) {
-            Begun::Turn(turn) => turn,
-            Begun::Refused(reason) => return Ok(busy(reason).map(TurnBody::of_no_turn)),
-            Begun::Closed => return Err(Evicted),
+        let active = match slot.begin(client) {
+            RequestStart::Active(active) => active,
+            RequestStart::Refused(reason) => return Ok(busy(reason).map(TrackedBody::untracked)),
+            RequestStart::Closed => return Err(Evicted),
         };
         let extended = ExtendedTimeout::default();
         request.extensions_mut().insert(sender);
@@ -227,7 +227,12 @@ impl Handler {
         request.extensions_mut().insert(extended.clone());
         let Ok(flow) = timeout(self.limits.queue, Flow::begin(self.budget.clone())).await else {
             let refused = no_room(self.limits.queue).into_response();
-            return Ok(refused.map(|body| TurnBody { body, turn: Some(turn), extended, flow: Flow::free() }));
+            return Ok(refused.map(|body| TrackedBody {
+                body,
+                active: Some(active),
+                extended,
+                flow: Flow::free(),
+            }));
         };
         // The last tenth of the request's time is for writing the response.
         let patience = self.limits.request * 9 / 10;
@@ -235,14 +240,14 @@ impl Handler {
         let response = loop {
             match timeout(patience, &mut answer).await {
                 Ok(response) => break response.unwrap_or_else(|never: Infallible| match never {}),
-                Err(_) if extended.has_progressed(self.limits.sending) => turn.renew(),
+                Err(_) if extended.has_progressed(self.limits.sending) => active.renew(),
                 Err(_) => {
                     let why = format!("no answer within {} s; try again later", patience.as_secs());
                     break Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why).closing().into_response();
                 }
             }
         };
-        Ok(response.map(|body| TurnBody { body, turn: Some(turn), extended, flow }))
+        Ok(response.map(|body| TrackedBody { body, active: Some(active), extended, flow }))
     }
 }
 
@@ -265,12 +270,12 @@ impl Watch {
         loop {
             let (taken, is_waiting) = (self.meter.taken(), self.meter.is_waiting());
             match self.reading.judge(self.began.elapsed(), taken, is_waiting) {
-                Verdict::TooSlow => return Poll::Ready(()),
-                Verdict::Idle => {
+                ReaderState::TooSlow => return Poll::Ready(()),
+                ReaderState::Idle => {
                     self.timer = None;
                     return Poll::Pending;
                 }
-                Verdict::WaitsUntil(time) => {
+                ReaderState::WaitsUntil(time) => {
                     let until = self.began + time;
                     if self.timer.as_ref().is_none_or(|timer| timer.deadline() != until) {
                         self.timer = Some(Box::pin(sleep_until(until)));
@@ -286,13 +291,13 @@ impl Watch {
 }
 
 /// The response to a request that is refused. It is small enough for the kernel to take it at once.
-fn busy(reason: Reason) -> Answer {
+fn busy(reason: RefusalReason) -> Answer {
     let why = match reason {
-        Reason::Quota(_) => {
+        RefusalReason::Quota(_) => {
             "as many requests of this client are being answered as one client may have; read those answers, or close \
              their connections, and try again"
         }
-        Reason::Full => "too many requests are being answered; try again later",
+        RefusalReason::Full => "too many requests are being answered; try again later",
     };
     Refusal::again_in(RETRY, why).closing().into_response()
 }
@@ -307,21 +312,21 @@ async fn drain(stream: TcpStream) -> io::Result<u64> {
 #[error("closed to make room for a newer connection")]
 struct Evicted;
 
-/// A response body; its end is the end of the request's turn, if it has one.
-struct TurnBody {
+/// A response body; its end is the end of the active request, if there is one.
+struct TrackedBody {
     body: axum::body::Body,
-    turn: Option<Turn>,
+    active: Option<ActiveRequest>,
     extended: ExtendedTimeout,
     flow: Flow,
 }
 
-impl TurnBody {
-    fn of_no_turn(body: axum::body::Body) -> Self {
-        Self { body, turn: None, extended: ExtendedTimeout::default(), flow: Flow::free() }
+impl TrackedBody {
+    fn untracked(body: axum::body::Body) -> Self {
+        Self { body, active: None, extended: ExtendedTimeout::default(), flow: Flow::free() }
     }
 }
 
-impl Body for TurnBody {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -333,8 +338,8 @@ impl Body for TurnBody {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let frame = frame.map(|frame| frame.map(|frame| frame.map_data(|text| self.flow.send(text))));
         // It is polled only if it fits into the budget: the client has read what came before.
-        if let Some(turn) = self.turn.as_ref().filter(|_| self.extended.is_enabled()) {
-            turn.renew();
+        if let Some(active) = self.active.as_ref().filter(|_| self.extended.is_enabled()) {
+            active.renew();
         }
         Poll::Ready(frame)
     }

@@ -11,10 +11,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     answer::{ErrorBody, Refusal, json},
-    rows::{self, Desk, Source, write_elements, write_json},
+    rows::{self, ResponseQueue, Source, write_elements, write_json},
 };
 use crate::{
-    feed::{Document, DocumentEntry, seconds, utc},
+    feed::{DocumentEntry, FeedDocument, seconds, utc},
     service::{
         directory::{DeviceDirectory, Discovered},
         feeds::Found,
@@ -40,25 +40,28 @@ pub(super) fn routes(directory: DeviceDirectory) -> OpenApiRouter {
         (status = 404, description = "Discovery is off", body = ErrorBody),
     ),
 )]
-async fn devices(State(directory): State<DeviceDirectory>, desk: Desk) -> Result<Response, Refusal> {
+async fn devices(
+    State(directory): State<DeviceDirectory>,
+    queue: ResponseQueue,
+) -> Result<Response, Refusal> {
     match discovered(&directory)? {
-        Some(found) => rows::streamed(&desk, "application/json", Devices { found, told: 0 }).await,
-        None => Ok(json(StatusCode::OK, &Nothing {})),
+        Some(found) => rows::streamed(&queue, "application/json", DiscoveredDevices { found, told: 0 }).await,
+        None => Ok(json(StatusCode::OK, &NoDevices {})),
     }
 }
 
 /// The document, as far as it is written. All readers share the devices.
-struct Devices {
+struct DiscoveredDevices {
     found: Found,
     /// How many devices are written.
     told: usize,
 }
 
-impl Source for Devices {
+impl Source for DiscoveredDevices {
     async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
         let Found { devices, ended, preparation, sweeping } = &self.found;
         if self.told == 0 {
-            write_json(text, &Document::new(&[], *ended, *preparation, *sweeping))?;
+            write_json(text, &FeedDocument::new(&[], *ended, *preparation, *sweeping))?;
             text.truncate(text.len() - NONE_END.len());
         }
         let count = devices.iter().filter_map(DocumentEntry::of).count();
@@ -113,7 +116,7 @@ fn discovered(directory: &DeviceDirectory) -> Result<Option<Found>, Refusal> {
 
 /// `{}`
 #[derive(Serialize)]
-struct Nothing {}
+struct NoDevices {}
 
 /// lanscan's word on itself.
 #[derive(Serialize, ToSchema)]

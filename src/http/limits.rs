@@ -6,7 +6,7 @@ use super::reading::LeastRate;
 
 /// The server's bounds. The defaults are the appliance's; tests pass shorter ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ServerLimits {
     /// From accepting a connection, or from the end of its last response, to a complete request head: bounds both a
     /// client that sends its head slowly and one that keeps an idle connection. Default 5 s.
     pub header: Duration,
@@ -19,8 +19,8 @@ pub struct Limits {
     /// The least rate at which a client has to read its response; a slower one is disconnected. Default 16 KB within 10
     /// s; no network on which the page is usable is slower.
     pub reading: LeastRate,
-    /// How many bytes of an uploaded scan a client has to send within nine tenths of [`Limits::request`]; a slower
-    /// upload is aborted. Default 16 KB.
+    /// How many bytes of an uploaded scan a client has to send within nine tenths of [`ServerLimits::request`]; a
+    /// slower upload is aborted. Default 16 KB.
     pub sending: u64,
     /// Most bytes of all responses together that wait in memory for their clients. Default 8 MB: a piece of 32 KB for
     /// each of 256 connections.
@@ -34,13 +34,13 @@ pub struct Limits {
     /// The largest uploaded scan, in bytes. Default 128 MB.
     pub upload: usize,
     /// Most connections open at once, over all listeners. Default 256; fewer if descriptors are few
-    /// ([`connections`](crate::net::Limits::connections)).
+    /// ([`connections`](crate::net::SystemLimits::connections)).
     pub connections: usize,
     /// From the stop signal to the end of the last connection, for requests in progress. Default 800 ms.
     pub stop: Duration,
 }
 
-impl Default for Limits {
+impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             header: Duration::from_secs(5),

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::{
-    admission::{Client, Held, Quota, Reason, Verdict},
+    admission::{Admission, AdmissionQuota, Client, HeldSlot, RefusalReason},
     refusals::{self, Refusals},
 };
 use crate::model::Moment;
 
 /// Most listeners at once, an eighth of all connections. All tabs of a browser share one; a client always keeps two.
-const QUOTA: Quota = Quota { total: 32, strangers: 24, each: 8, spared: 2 };
+const QUOTA: AdmissionQuota = AdmissionQuota { total: 32, strangers: 24, each: 8, spared: 2 };
 
 /// The present listeners.
 #[derive(Clone, Default)]
@@ -21,21 +21,21 @@ pub(super) struct Listeners(Arc<Mutex<Table>>);
 struct Table {
     taken: u64,
     /// Each with a sender that ends it when dropped.
-    open: Vec<(Held, oneshot::Sender<()>)>,
+    open: Vec<(HeldSlot, oneshot::Sender<()>)>,
     refusals: Refusals,
 }
 
 impl Listeners {
     /// Admits one more listener, for which another client may lose one of its own.
-    pub(super) fn admit(&self, now: Moment, client: Client) -> Result<Listening, Reason> {
+    pub(super) fn admit(&self, now: Moment, client: Client) -> Result<Listening, RefusalReason> {
         let mut table = self.table();
         let changes = table.refusals.end(now);
-        let held: Vec<Held> = table.open.iter().map(|(held, _)| *held).collect();
+        let held: Vec<HeldSlot> = table.open.iter().map(|(held, _)| *held).collect();
         let verdict = QUOTA.decide(&held, client);
         let admitted = match verdict {
-            Verdict::Refused(reason) => Err(reason),
-            Verdict::Admitted => Ok(()),
-            Verdict::InPlaceOf(id) => {
+            Admission::Refused(reason) => Err(reason),
+            Admission::Admitted => Ok(()),
+            Admission::InPlaceOf(id) => {
                 table.open.retain(|(held, _)| held.id != id);
                 Ok(())
             }
@@ -44,7 +44,7 @@ impl Listeners {
         let listening = admitted.map(|()| {
             table.taken += 1;
             let (id, (ends, ended)) = (table.taken, oneshot::channel());
-            table.open.push((Held { id, client, since: id }, ends));
+            table.open.push((HeldSlot { id, client, since: id }, ends));
             Listening { id, ended, all: self.clone() }
         });
         drop(table);

@@ -11,7 +11,6 @@
 
 mod admission;
 mod answer;
-mod asked;
 mod auth;
 mod body;
 mod budget;
@@ -19,6 +18,7 @@ mod connections;
 mod conversation;
 mod cross_site;
 mod dashboard;
+mod extract;
 mod finish;
 mod host_allowlist;
 mod lanscan;
@@ -43,7 +43,7 @@ mod wrong_tokens;
 pub use auth::Gate;
 pub use body::pieces;
 pub use host_allowlist::HostAllowlist;
-pub use limits::Limits;
+pub use limits::ServerLimits;
 pub use listen::{BindError, bind, bind_each};
 pub use reading::LeastRate;
 pub use server::{Server, serve};

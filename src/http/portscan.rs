@@ -10,10 +10,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     answer::{ErrorBody, Refusal, json},
-    asked::Path,
     auth::Gate,
+    extract::Path,
     probes::Probes,
-    rows::{self, Desk, Source, write_elements, write_json},
+    rows::{self, ResponseQueue, Source, write_elements, write_json},
     sender::Sender,
 };
 use crate::{
@@ -57,9 +57,9 @@ pub(super) fn routes(
 
 /// The devices that have a result.
 #[utoipa::path(get, path = "/json", tag = "portscan", responses((status = 200, body = MacsBody)))]
-async fn macs(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
+async fn macs(State(api): State<Api>, queue: ResponseQueue) -> Result<Response, Refusal> {
     let list = Macs { store: api.store, after: None };
-    rows::streamed(&desk, "application/json", list).await
+    rows::streamed(&queue, "application/json", list).await
 }
 
 /// A device's open TCP ports.
@@ -69,10 +69,14 @@ async fn macs(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
             pattern = "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$")),
     responses((status = 200, body = DeviceBody), (status = 400, body = ErrorBody)),
 )]
-async fn device(State(api): State<Api>, desk: Desk, Path(mac): Path<String>) -> Result<Response, Refusal> {
+async fn device(
+    State(api): State<Api>,
+    queue: ResponseQueue,
+    Path(mac): Path<String>,
+) -> Result<Response, Refusal> {
     let mac: Mac = mac.parse().map_err(|error| Refusal::bad_request(format!("{error}")))?;
     let ports = Ports { store: api.store, mac, begun: false, next: 0, count: 0 };
-    rows::streamed(&desk, "application/json", ports).await
+    rows::streamed(&queue, "application/json", ports).await
 }
 
 /// Looks at one port of any host, now. Like the original it answers 200 whatever it finds: a port that is not

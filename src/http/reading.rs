@@ -14,7 +14,7 @@ pub struct LeastRate {
 
 /// The judgement of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ReaderState {
     /// No data wait for the client.
     Idle,
     /// Data wait for the client; to be judged again then.
@@ -37,18 +37,18 @@ impl Reading {
     }
 
     /// Judges a client that has read so many bytes so far, and for which more wait or not.
-    pub(super) fn judge(&mut self, now: Duration, taken: u64, is_waiting: bool) -> Verdict {
+    pub(super) fn judge(&mut self, now: Duration, taken: u64, is_waiting: bool) -> ReaderState {
         let LeastRate { bytes, within } = self.least;
         match self.since {
             _ if !is_waiting => {
                 self.since = None;
-                return Verdict::Idle;
+                return ReaderState::Idle;
             }
-            Some((begun, _)) if now < begun + within => return Verdict::WaitsUntil(begun + within),
-            Some((_, before)) if taken - before < bytes => return Verdict::TooSlow,
+            Some((begun, _)) if now < begun + within => return ReaderState::WaitsUntil(begun + within),
+            Some((_, before)) if taken - before < bytes => return ReaderState::TooSlow,
             _ => self.since = Some((now, taken)),
         }
-        Verdict::WaitsUntil(now + within)
+        ReaderState::WaitsUntil(now + within)
     }
 }
 
@@ -65,34 +65,37 @@ mod tests {
     #[test]
     fn a_client_that_reads_nothing_has_one_window() {
         let mut reading = Reading::new(LEAST);
-        assert_eq!(reading.judge(seconds(0), 0, false), Verdict::Idle);
-        assert_eq!(reading.judge(seconds(3), 5000, true), Verdict::WaitsUntil(seconds(13)));
-        assert_eq!(reading.judge(seconds(12), 5000, true), Verdict::WaitsUntil(seconds(13)));
-        assert_eq!(reading.judge(seconds(13), 5000, true), Verdict::TooSlow);
+        assert_eq!(reading.judge(seconds(0), 0, false), ReaderState::Idle);
+        assert_eq!(reading.judge(seconds(3), 5000, true), ReaderState::WaitsUntil(seconds(13)));
+        assert_eq!(reading.judge(seconds(12), 5000, true), ReaderState::WaitsUntil(seconds(13)));
+        assert_eq!(reading.judge(seconds(13), 5000, true), ReaderState::TooSlow);
     }
 
     #[test]
     fn a_client_that_reads_a_little_now_and_then_is_too_slow_as_well() {
         let mut reading = Reading::new(LEAST);
         for second in 0..10 {
-            assert_eq!(reading.judge(seconds(second), second * 99, true), Verdict::WaitsUntil(seconds(10)));
+            assert_eq!(
+                reading.judge(seconds(second), second * 99, true),
+                ReaderState::WaitsUntil(seconds(10))
+            );
         }
-        assert_eq!(reading.judge(seconds(10), 999, true), Verdict::TooSlow);
+        assert_eq!(reading.judge(seconds(10), 999, true), ReaderState::TooSlow);
     }
 
     #[test]
     fn a_client_that_keeps_up_is_judged_window_by_window() {
         let mut reading = Reading::new(LEAST);
-        assert_eq!(reading.judge(seconds(0), 0, true), Verdict::WaitsUntil(seconds(10)));
-        assert_eq!(reading.judge(seconds(10), 1000, true), Verdict::WaitsUntil(seconds(20)));
-        assert_eq!(reading.judge(seconds(20), 1999, true), Verdict::TooSlow);
+        assert_eq!(reading.judge(seconds(0), 0, true), ReaderState::WaitsUntil(seconds(10)));
+        assert_eq!(reading.judge(seconds(10), 1000, true), ReaderState::WaitsUntil(seconds(20)));
+        assert_eq!(reading.judge(seconds(20), 1999, true), ReaderState::TooSlow);
     }
 
     #[test]
     fn the_window_restarts_if_no_data_wait() {
         let mut reading = Reading::new(LEAST);
-        assert_eq!(reading.judge(seconds(0), 0, true), Verdict::WaitsUntil(seconds(10)));
-        assert_eq!(reading.judge(seconds(9), 10, false), Verdict::Idle);
-        assert_eq!(reading.judge(seconds(10), 10, true), Verdict::WaitsUntil(seconds(20)));
+        assert_eq!(reading.judge(seconds(0), 0, true), ReaderState::WaitsUntil(seconds(10)));
+        assert_eq!(reading.judge(seconds(9), 10, false), ReaderState::Idle);
+        assert_eq!(reading.judge(seconds(10), 10, true), ReaderState::WaitsUntil(seconds(20)));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{admission::Reason, peer::PeerKey};
+use super::{admission::RefusalReason, peer::PeerKey};
 use crate::model::Moment;
 
 /// After so long without a refusal it is over.
@@ -14,7 +14,7 @@ const NAMED: usize = 16;
 /// The ongoing refusals.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    ongoing: BTreeMap<Reason, Ongoing>,
+    ongoing: BTreeMap<RefusalReason, Ongoing>,
     /// When there last were more clients than are logged one by one.
     crowded_at: Option<Moment>,
 }
@@ -28,10 +28,10 @@ struct Ongoing {
 
 /// A change that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    Began(Reason),
+pub(super) enum RefusalEvent {
+    Began(RefusalReason),
     Over {
-        reason: Reason,
+        reason: RefusalReason,
         count: u64,
         lasted: Duration,
     },
@@ -41,7 +41,7 @@ pub(super) enum Change {
 
 impl Refusals {
     /// Notes a refusal.
-    pub(super) fn note(&mut self, now: Moment, reason: Reason) -> Option<Change> {
+    pub(super) fn note(&mut self, now: Moment, reason: RefusalReason) -> Option<RefusalEvent> {
         if let Some(ongoing) = self.ongoing.get_mut(&reason) {
             ongoing.last = now;
             ongoing.count += 1;
@@ -49,18 +49,18 @@ impl Refusals {
         }
         if self.ongoing.len() < NAMED {
             self.ongoing.insert(reason, Ongoing { began: now, last: now, count: 1 });
-            return Some(Change::Began(reason));
+            return Some(RefusalEvent::Began(reason));
         }
-        self.crowded_at.replace(now).is_none().then_some(Change::Crowded)
+        self.crowded_at.replace(now).is_none().then_some(RefusalEvent::Crowded)
     }
 
     /// The refusals that are over by now.
-    pub(super) fn end(&mut self, now: Moment) -> Vec<Change> {
+    pub(super) fn end(&mut self, now: Moment) -> Vec<RefusalEvent> {
         let mut over = Vec::new();
         self.ongoing.retain(|&reason, &mut Ongoing { began, last, count }| {
             let goes_on = now.since(last) < QUIET;
             if !goes_on {
-                over.push(Change::Over { reason, count, lasted: last.since(began) });
+                over.push(RefusalEvent::Over { reason, count, lasted: last.since(began) });
             }
             goes_on
         });
@@ -70,25 +70,25 @@ impl Refusals {
 }
 
 /// Logs the change; `of` says what is refused, such as "requests".
-pub(super) fn log(of: &str, change: Change) {
+pub(super) fn log(of: &str, change: RefusalEvent) {
     match change {
-        Change::Began(Reason::Quota(client)) => tracing::warn!(
+        RefusalEvent::Began(RefusalReason::Quota(client)) => tracing::warn!(
             %client,
             "refusing {of}: this client has as many as one client may; it is served again when some of them end"
         ),
-        Change::Began(Reason::Full) => {
+        RefusalEvent::Began(RefusalReason::Full) => {
             tracing::warn!(
                 "refusing {of}: all places are taken except those reserved for this machine and the token"
             );
         }
-        Change::Over { reason, count, lasted } => {
+        RefusalEvent::Over { reason, count, lasted } => {
             let client = match reason {
-                Reason::Quota(client) => Some(tracing::field::display(client)),
-                Reason::Full => None::<tracing::field::DisplayValue<PeerKey>>,
+                RefusalReason::Quota(client) => Some(tracing::field::display(client)),
+                RefusalReason::Full => None::<tracing::field::DisplayValue<PeerKey>>,
             };
             tracing::info!(client, refused = count, seconds = lasted.as_secs(), "no longer refusing {of}");
         }
-        Change::Crowded => {
+        RefusalEvent::Crowded => {
             tracing::warn!("refusing {of} of more than {NAMED} clients; further ones are not logged");
         }
     }
@@ -102,8 +102,8 @@ mod tests {
         Moment::from_start(Duration::from_secs(seconds))
     }
 
-    fn of(last: u8) -> Reason {
-        Reason::Quota(PeerKey::of(([192, 0, 2, last], 1).into()))
+    fn of(last: u8) -> RefusalReason {
+        RefusalReason::Quota(PeerKey::of(([192, 0, 2, last], 1).into()))
     }
 
     #[test]
@@ -115,9 +115,9 @@ mod tests {
             changes.extend(refusals.end(now));
             changes.extend(refusals.note(now, of(1)));
         }
-        assert_eq!(changes, [Change::Began(of(1))]);
+        assert_eq!(changes, [RefusalEvent::Began(of(1))]);
         assert_eq!(refusals.end(at(399)), []);
-        let over = Change::Over { reason: of(1), count: 1000, lasted: Duration::from_millis(99_900) };
+        let over = RefusalEvent::Over { reason: of(1), count: 1000, lasted: Duration::from_millis(99_900) };
         assert_eq!(refusals.end(at(400)), [over]);
         assert_eq!(refusals.end(at(401)), []);
     }
@@ -134,6 +134,9 @@ mod tests {
         assert_eq!(lines, NAMED + 1);
         assert_eq!(refusals.ongoing.len(), NAMED);
         assert_eq!(refusals.end(at(1000)).len(), NAMED);
-        assert_eq!(refusals.note(at(1000), Reason::Full), Some(Change::Began(Reason::Full)));
+        assert_eq!(
+            refusals.note(at(1000), RefusalReason::Full),
+            Some(RefusalEvent::Began(RefusalReason::Full))
+        );
     }
 }

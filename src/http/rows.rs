@@ -23,36 +23,37 @@ use crate::store::StoreError;
 /// How much is written before it is sent, in bytes; a piece may exceed it by some kilobytes.
 const PIECE: usize = 8 * 1024;
 
-/// Pieces that are made at a time at a desk: to make one may take a device's 65,535 ports in memory, and the reader's
+/// Pieces of one queue that are made at a time: one may take a device's 65,535 ports in memory, and the reader's
 /// thread could otherwise prepare data for hundreds of clients.
 const AT_ONCE: usize = 1;
 
-/// Where pieces are made. The owner has a desk apart, and so does not wait for a crowd of other clients.
+/// The queues for making pieces. The owner has a separate one, and so does not wait for a crowd of other clients.
 #[derive(Clone, Default)]
-pub(super) struct Desks {
-    clients: Desk,
-    owner: Desk,
+pub(super) struct ResponseQueues {
+    clients: ResponseQueue,
+    owner: ResponseQueue,
 }
 
-/// Where the pieces of one request are made. One of the request's extensions; the client decides which.
+/// The queue in which the pieces of one response are made; an extension of the request, chosen by its client.
 #[derive(Clone)]
-pub(super) struct Desk(Arc<Semaphore>);
+pub(super) struct ResponseQueue(Arc<Semaphore>);
 
-impl Default for Desk {
+impl Default for ResponseQueue {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(AT_ONCE)))
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Desk {
+impl<S: Sync> FromRequestParts<S> for ResponseQueue {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let is_owner = parts.extensions.get::<Client>().is_some_and(|client| client.is_owner);
-        let desks = parts.extensions.get::<Desks>();
-        // A request that did not come through the server has a desk of its own.
-        Ok(desks
-            .map_or_else(Self::default, |desks| if is_owner { &desks.owner } else { &desks.clients }.clone()))
+        let queues = parts.extensions.get::<ResponseQueues>();
+        // A request that did not come through the server gets a queue of its own.
+        Ok(queues.map_or_else(Self::default, |queues| {
+            if is_owner { &queues.owner } else { &queues.clients }.clone()
+        }))
     }
 }
 
@@ -65,20 +66,20 @@ pub(super) trait Source: Send + 'static {
 /// Responds with the whole text of the source. Until the first piece is full, an error is a response of its own; after
 /// that it truncates the response, which the client notices, because the end is missing.
 pub(super) async fn streamed(
-    desk: &Desk,
+    queue: &ResponseQueue,
     kind: &'static str,
     mut source: impl Source,
 ) -> Result<Response, Refusal> {
-    let (first, more) = piece(desk, &mut source).await?;
+    let (first, more) = piece(queue, &mut source).await?;
     let body = if more {
-        let rest = stream::try_unfold((desk.clone(), source, true), async |(desk, mut source, more)| {
+        let rest = stream::try_unfold((queue.clone(), source, true), async |(queue, mut source, more)| {
             if !more {
                 return Ok(None);
             }
-            let (text, more) = piece(&desk, &mut source).await.inspect_err(|error| {
+            let (text, more) = piece(&queue, &mut source).await.inspect_err(|error| {
                 tracing::warn!(%error, "failed to continue a response; its client gets a truncated one");
             })?;
-            Ok::<_, StoreError>(Some((text, (desk, source, more))))
+            Ok::<_, StoreError>(Some((text, (queue, source, more))))
         });
         Body::from_stream(stream::once(async { Ok(first) }).chain(rest))
     } else {
@@ -87,9 +88,9 @@ pub(super) async fn streamed(
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response())
 }
 
-async fn piece(desk: &Desk, source: &mut impl Source) -> Result<(Bytes, bool), StoreError> {
+async fn piece(queue: &ResponseQueue, source: &mut impl Source) -> Result<(Bytes, bool), StoreError> {
     // Never closed.
-    let _leave = desk.0.acquire().await;
+    let _leave = queue.0.acquire().await;
     let mut text = Vec::with_capacity(PIECE);
     while text.len() < PIECE {
         if !source.write(&mut text).await? {
@@ -123,7 +124,7 @@ pub(super) fn write_elements<T: Serialize>(
 
 /// Responds with all rows of all pages as one JSON array. A page is written at once, and should be small.
 pub(super) async fn array<P, T>(
-    desk: &Desk,
+    queue: &ResponseQueue,
     pages: impl Stream<Item = Result<P, StoreError>> + Send + 'static,
 ) -> Result<Response, Refusal>
 where
@@ -131,7 +132,7 @@ where
     P::IntoIter: Send,
     T: Serialize + Send,
 {
-    streamed(desk, "application/json", Array { pages: Box::pin(pages), begun: false }).await
+    streamed(queue, "application/json", Array { pages: Box::pin(pages), begun: false }).await
 }
 
 /// An array as far as it is written.

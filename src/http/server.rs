@@ -18,7 +18,7 @@ use super::{
     auth::Gate,
     connections::{Acceptance, Connections},
     conversation::Handler,
-    limits::Limits,
+    limits::ServerLimits,
     sender::Ends,
 };
 use crate::clock::Clock;
@@ -38,11 +38,11 @@ pub struct Server {
     /// The clock for the log.
     pub clock: Arc<dyn Clock>,
     /// The bounds for clients.
-    pub limits: Limits,
+    pub limits: ServerLimits,
 }
 
 /// Serves on these listeners (see [`bind`](super::bind)) until `stop` is cancelled, and for at most
-/// [`Limits::stop`] longer.
+/// [`ServerLimits::stop`] longer.
 ///
 /// # Errors
 ///

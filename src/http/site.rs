@@ -19,9 +19,9 @@ use super::{
     finish::finish,
     host_allowlist::{self, HostAllowlist},
     lanscan,
-    limits::Limits,
+    limits::ServerLimits,
     metrics, portscan,
-    rows::Desks,
+    rows::ResponseQueues,
     v1,
 };
 use crate::{
@@ -63,7 +63,7 @@ pub struct Site {
     /// The clock for rate limits.
     pub clock: Arc<dyn Clock>,
     /// The bounds for requests.
-    pub limits: Limits,
+    pub limits: ServerLimits,
 }
 
 /// All routes of the appliance, with all layers.
@@ -116,7 +116,7 @@ pub fn router(site: Site) -> Router {
     let routes = common(&base, move || health.borrow().clone())
         .merge(metrics::routes(snapshots))
         .merge(v1::routes(api, &gate, original));
-    with_layers(body::bounded(routes, limits).layer(Extension(Desks::default())), allowlist)
+    with_layers(body::bounded(routes, limits).layer(Extension(ResponseQueues::default())), allowlist)
 }
 
 /// The routes that belong to no API.
@@ -139,7 +139,7 @@ pub(super) fn with_layers(routes: Router, allowlist: HostAllowlist) -> Router {
 }
 
 #[derive(Serialize)]
-struct HealthBody<'a> {
+struct HealthzBody<'a> {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -150,5 +150,5 @@ fn healthz(health: &Health) -> Response {
     let (code, status) =
         if health.is_ok() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failing") };
     let error = (!health.is_ok()).then(|| health.problems.join("; "));
-    json(code, &HealthBody { status, error, notices: &health.notices })
+    json(code, &HealthzBody { status, error, notices: &health.notices })
 }

@@ -27,11 +27,11 @@ pub struct Expectation {
 pub struct Expected(BTreeMap<(Protocol, u16), Expectation>);
 
 /// The known state of a device's ports, by protocol.
-pub type Standings = BTreeMap<Protocol, PortStates>;
+pub type PortStatesByProtocol = BTreeMap<Protocol, PortStates>;
 
 /// A port's state and the scan that found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownState {
     /// What it is.
     pub state: PortState,
     /// The scan's id.
@@ -48,7 +48,7 @@ pub struct Difference {
     /// The expected state; `None` if nothing is expected.
     pub expected: Option<PortState>,
     /// The actual state; `None` if no scan has covered the port.
-    pub actual: Option<Known>,
+    pub actual: Option<KnownState>,
     /// The expectation's comment.
     pub comment: String,
 }
@@ -72,9 +72,9 @@ pub struct Disagreement {
     /// The port.
     pub port: u16,
     /// The state in the first; `None` if it did not cover the port.
-    pub one: Option<Known>,
+    pub one: Option<KnownState>,
     /// The state in the second.
-    pub other: Option<Known>,
+    pub other: Option<KnownState>,
 }
 
 impl FromIterator<Expectation> for Expected {
@@ -122,7 +122,7 @@ impl Expected {
     /// Returns where a device differs from these expectations, by protocol and port. Without an expectation, only a
     /// port that is open, or listed as possibly open, is a difference. With one, every state but the expected is a
     /// difference, and so is a port that no scan has covered. `ignored` ports never differ.
-    pub fn differences(&self, standings: &Standings, ignored: &PortSet) -> Vec<Difference> {
+    pub fn differences(&self, standings: &PortStatesByProtocol, ignored: &PortSet) -> Vec<Difference> {
         let expected = self.0.values().filter_map(|expected| {
             let actual = standings.get(&expected.protocol).and_then(|standing| standing.at(expected.port));
             let as_expected = actual.is_some_and(|actual| actual.state == expected.state);
@@ -130,7 +130,7 @@ impl Expected {
                 protocol: expected.protocol,
                 port: expected.port,
                 expected: Some(expected.state),
-                actual: actual.map(Known::from),
+                actual: actual.map(KnownState::from),
                 comment: expected.comment.clone(),
             })
         });
@@ -154,16 +154,16 @@ impl Expected {
 
 /// A device at one of its addresses, with the data that differences are computed from.
 #[derive(Clone, Debug)]
-pub struct Place<'a> {
+pub struct DeviceAtAddress<'a> {
     /// The expectations there: of the device, and of the address.
     pub expected: &'a Expected,
     /// The known state there.
-    pub standings: &'a Standings,
+    pub standings: &'a PortStatesByProtocol,
     /// Ports that never differ.
     pub ignored: PortSet,
 }
 
-impl Place<'_> {
+impl DeviceAtAddress<'_> {
     fn state(&self, protocol: Protocol, port: u16) -> Option<PortState> {
         self.standings.get(&protocol)?.at(port).map(|known| known.state)
     }
@@ -172,7 +172,7 @@ impl Place<'_> {
 /// Returns where a device differs from its expectations, for each of its addresses in turn. An open port that is not
 /// expected differs at every address where it is open. An expectation of the device as a whole is met if it is met at
 /// one address; otherwise the port differs once, at the first address where its state is known.
-pub fn device_differences(places: &[Place<'_>]) -> Vec<Vec<Difference>> {
+pub fn device_differences(places: &[DeviceAtAddress<'_>]) -> Vec<Vec<Difference>> {
     let mut found: Vec<_> =
         places.iter().map(|place| place.expected.differences(place.standings, &place.ignored)).collect();
     if places.len() < 2 {
@@ -205,15 +205,15 @@ impl Difference {
     pub fn deviation(&self) -> Deviation {
         let is_open = |state| matches!(state, PortState::Open | PortState::OpenFiltered);
         match (self.expected, self.actual) {
-            (_, Some(Known { state: PortState::Open, .. })) | (None, Some(_)) => Deviation::Rogue,
+            (_, Some(KnownState { state: PortState::Open, .. })) | (None, Some(_)) => Deviation::Rogue,
             (Some(expected), _) if is_open(expected) => Deviation::Missing,
-            (_, Some(Known { state, .. })) if is_open(state) => Deviation::Rogue,
+            (_, Some(KnownState { state, .. })) if is_open(state) => Deviation::Rogue,
             _ => Deviation::Other,
         }
     }
 }
 
-impl From<&PortRange> for Known {
+impl From<&PortRange> for KnownState {
     fn from(range: &PortRange) -> Self {
         Self { state: range.state, scan: range.scan }
     }
@@ -222,7 +222,7 @@ impl From<&PortRange> for Known {
 /// Returns where two scans of one device, or a scan and its current state, disagree, by protocol and port. Only ports
 /// that one of them lists, or has open, are returned: that all other ports were closed and are filtered is one fact,
 /// not 65,000.
-pub fn disagreements(one: &Standings, other: &Standings) -> Vec<Disagreement> {
+pub fn disagreements(one: &PortStatesByProtocol, other: &PortStatesByProtocol) -> Vec<Disagreement> {
     let mut found = Vec::new();
     for &protocol in Protocol::ALL {
         let (one, other) = (one.get(&protocol), other.get(&protocol));
@@ -230,10 +230,10 @@ pub fn disagreements(one: &Standings, other: &Standings) -> Vec<Disagreement> {
         let ranges = [one, other].into_iter().flatten().flat_map(PortStates::ranges).filter(named);
         let ports = PortSet::from_ranges(ranges.map(|range| (range.first, range.last)));
         let known =
-            |standing: Option<&PortStates>, port| standing.and_then(|it| it.at(port)).map(Known::from);
+            |standing: Option<&PortStates>, port| standing.and_then(|it| it.at(port)).map(KnownState::from);
         found.extend(ports.iter().filter_map(|port| {
             let (one, other) = (known(one, port), known(other, port));
-            let state = |known: Option<Known>| known.map(|known| known.state);
+            let state = |known: Option<KnownState>| known.map(|known| known.state);
             (state(one) != state(other)).then_some(Disagreement { protocol, port, one, other })
         }));
     }
@@ -250,12 +250,12 @@ mod tests {
     const TCP: Protocol = Protocol::Tcp;
 
     /// Scan 7 covered ports 1 to 100; these are listed, all others in `default`.
-    fn standings(default: PortState, named: &[(u16, PortState)]) -> Standings {
+    fn standings(default: PortState, named: &[(u16, PortState)]) -> PortStatesByProtocol {
         let mut standing = PortStates::default();
         let range = |first, last, state, listed| PortRange { first, last, state, listed, scan: 7 };
         standing.add_older(named.iter().map(|&(port, state)| range(port, port, state, true)));
         standing.add_older([range(1, 100, default, false)]);
-        Standings::from([(TCP, standing)])
+        PortStatesByProtocol::from([(TCP, standing)])
     }
 
     fn expectation(device: &str, port: u16, state: PortState, written: i64) -> Expectation {
@@ -263,7 +263,7 @@ mod tests {
         Expectation { device, protocol: TCP, port, state, comment: "why".to_owned(), written }
     }
 
-    fn describe(expected: &Expected, standings: &Standings, ignored: &str) -> Vec<String> {
+    fn describe(expected: &Expected, standings: &PortStatesByProtocol, ignored: &str) -> Vec<String> {
         let ignored = ignored.parse().unwrap_or_default();
         expected.differences(standings, &ignored).iter().map(line).collect()
     }
@@ -324,7 +324,7 @@ mod tests {
                 .collect();
         let unknown = ["443 open - Missing", "444 closed - Other"];
         assert_eq!(describe(&expected, &standings(Closed, &[]), ""), unknown);
-        assert_eq!(describe(&expected, &Standings::new(), ""), unknown);
+        assert_eq!(describe(&expected, &PortStatesByProtocol::new(), ""), unknown);
     }
 
     #[test]
@@ -353,18 +353,19 @@ mod tests {
     ) {
         let expected: Expected = [expectation("B8:27:EB:00:00:01", 22, Open, 1)].into_iter().collect();
         let (first, second) = (standings(Closed, first), standings(Closed, second));
-        let place = |standings| Place { expected: &expected, standings, ignored: PortSet::default() };
+        let place =
+            |standings| DeviceAtAddress { expected: &expected, standings, ignored: PortSet::default() };
         assert_eq!(lines(&device_differences(&[place(&first), place(&second)])), expected_lines);
     }
 
     #[test]
     fn a_scan_of_one_address_counts_for_the_device_and_an_expectation_of_an_address_only_there() {
-        let (nothing, found) = (Standings::new(), standings(Closed, &[(80, Open)]));
+        let (nothing, found) = (PortStatesByProtocol::new(), standings(Closed, &[(80, Open)]));
         let by_mac: Expected = [expectation("B8:27:EB:00:00:01", 22, Open, 1)].into_iter().collect();
         let by_address: Expected = [expectation("192.0.2.1", 80, Open, 1)].into_iter().collect();
         let (none, closed) = (Expected::default(), standings(Closed, &[]));
-        fn of<'a>(expected: &'a Expected, standings: &'a Standings) -> Place<'a> {
-            Place { expected, standings, ignored: PortSet::default() }
+        fn of<'a>(expected: &'a Expected, standings: &'a PortStatesByProtocol) -> DeviceAtAddress<'a> {
+            DeviceAtAddress { expected, standings, ignored: PortSet::default() }
         }
         let unknown_first = [of(&by_mac, &nothing), of(&by_mac, &closed)];
         assert_eq!(lines(&device_differences(&unknown_first)), ["", "22 open closed Missing"]);

@@ -33,8 +33,8 @@ pub use change_event::{ChangeEvent, ChangeFilter, ChangeKind};
 pub use delays::Delays;
 pub use device::{Device, DeviceKey, DeviceKeyError, Endpoint};
 pub use difference::{
-    Deviation, Difference, Disagreement, Expectation, Expected, Known, Place, Standings, device_differences,
-    disagreements,
+    Deviation, DeviceAtAddress, Difference, Disagreement, Expectation, Expected, KnownState,
+    PortStatesByProtocol, device_differences, disagreements,
 };
 pub use duration::{DurationError, parse_duration};
 pub use host_address::HostAddressError;

@@ -12,15 +12,15 @@ use super::{Device, PortSet};
 pub const CLOSED_FOR: Duration = Duration::from_secs(60);
 
 /// Ports that one scan found changed, with the time at which it ended.
-pub type Waiting = Vec<(Timestamp, PortSet)>;
+pub type PendingPorts = Vec<(Timestamp, PortSet)>;
 
 /// The port changes of a device that wait for a second scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unconfirmed {
     /// Open now, and not before. The second scan may follow at once.
-    pub openings: Waiting,
+    pub openings: PendingPorts,
     /// Open before, and not now. The second scan must follow at least [`CLOSED_FOR`] later.
-    pub closings: Waiting,
+    pub closings: PendingPorts,
 }
 
 /// An endpoint with port changes that wait for a second scan.
@@ -78,15 +78,20 @@ impl Unconfirmed {
     }
 }
 
-fn all(waiting: &Waiting) -> PortSet {
-    waiting.iter().fold(PortSet::default(), |all, (_, ports)| all.union(ports))
+fn all(pending: &PendingPorts) -> PortSet {
+    pending.iter().fold(PortSet::default(), |all, (_, ports)| all.union(ports))
 }
 
 /// Splits the ports that waited and those that are `changed` now into those that wait on and those that are confirmed.
-fn settle(waiting: &Waiting, changed: &PortSet, observed: &Observed, wait: Duration) -> (Waiting, PortSet) {
+fn settle(
+    pending: &PendingPorts,
+    changed: &PortSet,
+    observed: &Observed,
+    wait: Duration,
+) -> (PendingPorts, PortSet) {
     let mut settled = PortSet::default();
-    let mut waits = Waiting::new();
-    for (since, ports) in waiting {
+    let mut waits = PendingPorts::new();
+    for (since, ports) in pending {
         let again = ports.intersection(changed);
         // With a clock that was set back they would wait for hours, so the wait starts again.
         let since = (*since).min(observed.at);
@@ -98,7 +103,7 @@ fn settle(waiting: &Waiting, changed: &PortSet, observed: &Observed, wait: Durat
         };
         waits.push((since, left));
     }
-    let first_seen = changed.minus(&all(waiting));
+    let first_seen = changed.minus(&all(pending));
     if observed.is_final {
         settled = settled.union(&first_seen);
     } else {

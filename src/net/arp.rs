@@ -23,7 +23,7 @@ use tokio::net::UdpSocket;
 
 use super::{
     Lan,
-    asker::{Answer, Asker, is_passing},
+    neighbour_query::{NeighbourQuery, NeighbourReply, is_passing},
 };
 use crate::model::Mac;
 
@@ -61,7 +61,7 @@ impl ArpSocket {
     }
 }
 
-impl Asker for ArpSocket {
+impl NeighbourQuery for ArpSocket {
     fn ask(&mut self, address: Ipv4Addr) -> io::Result<()> {
         let Some(own) = self.lan.own_address(address) else { return Ok(()) };
         // Not through tokio, which sends nothing before it has seen that the socket is writable.
@@ -72,7 +72,7 @@ impl Asker for ArpSocket {
         }
     }
 
-    async fn answers(&mut self) -> io::Result<Vec<Answer>> {
+    async fn answers(&mut self) -> io::Result<Vec<NeighbourReply>> {
         self.socket.readable().await?;
         let mut answers = Vec::new();
         let mut frame = [0; LENGTH];
@@ -113,7 +113,7 @@ fn question(mac: Mac, own: Ipv4Addr, asked: Ipv4Addr) -> [u8; LENGTH] {
 
 /// Reads a reply to one of our requests, as far as a frame shows it: a reply to our MAC and one of our addresses, sent
 /// by a single station other than this machine.
-fn read(frame: &[u8], lan: &Lan) -> Option<Answer> {
+fn read(frame: &[u8], lan: &Lan) -> Option<NeighbourReply> {
     let ethernet = EthernetPacket::new(frame)?;
     let arp = ArpPacket::new(frame.get(ETHERNET..)?)?;
     let is_ipv4 = ethernet.get_ethertype() == EtherTypes::Arp
@@ -128,7 +128,7 @@ fn read(frame: &[u8], lan: &Lan) -> Option<Answer> {
     let is_other = mac.is_unicast() && mac != lan.mac;
     let is_relayed = ethernet.get_source() != arp.get_sender_hw_addr();
     let address = arp.get_sender_proto_addr();
-    (is_ipv4 && is_ours && is_other).then_some(Answer { address, mac, is_relayed })
+    (is_ipv4 && is_ours && is_other).then_some(NeighbourReply { address, mac, is_relayed })
 }
 
 #[cfg(test)]
@@ -173,11 +173,12 @@ mod tests {
 
     #[test]
     fn reads_the_mac_and_the_address_of_a_reply() {
-        let answer = Answer { address: [10, 0, 0, 7].into(), mac: Mac::new(OTHER), is_relayed: false };
+        let answer =
+            NeighbourReply { address: [10, 0, 0, 7].into(), mac: Mac::new(OTHER), is_relayed: false };
         assert_eq!(read(&reply(), &lan()), Some(answer));
         let mut relayed = reply();
         relayed[11] = 9;
-        assert_eq!(read(&relayed, &lan()), Some(Answer { is_relayed: true, ..answer }));
+        assert_eq!(read(&relayed, &lan()), Some(NeighbourReply { is_relayed: true, ..answer }));
     }
 
     #[test]

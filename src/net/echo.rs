@@ -15,7 +15,7 @@ use std::{
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{asker::is_passing, neighbours::neighbour};
+use super::{neighbour_query::is_passing, neighbours::neighbour};
 use crate::model::{Address, Mac};
 
 /// How often the table is read.

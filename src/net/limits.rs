@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | descriptors | `RLIMIT_NOFILE` | sockets of probes, and connections of clients, open at once |
 //! | connection table | `nf_conntrack_max`, `_count`, `_tcp_timeout_syn_sent` | silent probes a second, sockets |
-//! | local ports | `ip_local_port_range` | nothing: a lack of them costs time (see [`Limits::local_ports`]) |
+//! | local ports | `ip_local_port_range` | nothing: a lack of them costs time (see [`SystemLimits::local_ports`]) |
 //! | neighbours | the kernel's `gc_thresh3`, 1024 | nothing: 16 hosts in progress, one ARP entry each |
 
 use std::{
@@ -18,7 +18,7 @@ use crate::engine::Bounds;
 
 /// This machine's limits, as far as they bound a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SystemLimits {
     /// Descriptors this process may have open (`RLIMIT_NOFILE`, after raising it).
     pub descriptors: u32,
     /// Local ports that connects are made from. One each per destination address *and port*, so that they
@@ -71,7 +71,7 @@ const LEAST_SILENT: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
 /// a SYN before it is on the wire, and reports nothing: silence means nothing until other entries expire.
 const RESERVE_PART: u32 = 16;
 
-impl Limits {
+impl SystemLimits {
     /// Raises the soft limit of descriptors to the hard one (a shell's 1024 is for programs that use
     /// `select`) and reads the rest.
     ///
@@ -87,7 +87,7 @@ impl Limits {
     /// Reads the limits without changing them.
     ///
     /// # Errors
-    /// As [`Limits::raise_and_read`].
+    /// As [`SystemLimits::raise_and_read`].
     pub fn read() -> io::Result<Self> {
         let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         let ports = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
@@ -130,7 +130,7 @@ impl Limits {
     }
 }
 
-impl fmt::Display for Limits {
+impl fmt::Display for SystemLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bounds = self.bounds();
         let (first, last) = (self.local_ports.start(), self.local_ports.end());
@@ -187,13 +187,13 @@ mod tests {
 
     fn bounds(descriptors: u32, conntrack: Option<(u32, u32)>) -> Bounds {
         let conntrack = conntrack.map(|(max, count)| Conntrack { max, count, silence: 120 });
-        Limits { descriptors, local_ports: 1..=2, conntrack, cores: 4 }.bounds()
+        SystemLimits { descriptors, local_ports: 1..=2, conntrack, cores: 4 }.bounds()
     }
 
     #[test]
     fn descriptors_bound_the_sockets_and_leave_room() {
         let shares = |descriptors| {
-            let limits = Limits { descriptors, local_ports: 1..=2, conntrack: None, cores: 4 };
+            let limits = SystemLimits { descriptors, local_ports: 1..=2, conntrack: None, cores: 4 };
             (limits.connections(), limits.bounds().in_flight)
         };
         assert_eq!([1_048_576, 1024, 64, 1].map(shares), [(256, 4096), (256, 704), (16, 16), (1, 1)]);
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn reads_this_machine() {
-        let limits = Limits::raise_and_read().unwrap();
+        let limits = SystemLimits::raise_and_read().unwrap();
         assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap().0, u64::from(limits.descriptors));
         assert!(limits.cores >= 1 && limits.bounds().in_flight >= 1);
         assert_eq!(local_ports("32768\t60999\n"), 32_768..=60_999);
@@ -244,7 +244,7 @@ mod tests {
     fn are_described_in_one_line() {
         let table = Conntrack { max: 65_536, count: 500, silence: 120 };
         let limits =
-            |conntrack| Limits { descriptors: 1024, local_ports: 32_768..=60_999, conntrack, cores: 4 };
+            |conntrack| SystemLimits { descriptors: 1024, local_ports: 32_768..=60_999, conntrack, cores: 4 };
         assert_eq!(
             limits(Some(table)).to_string(),
             "1024 descriptors, so 704 sockets at once; local ports 32768-60999; a connection table with 500 of \

@@ -6,7 +6,6 @@
 //! this machine knows without sending anything: its limits, its interfaces, its neighbours, its name server's answers.
 
 mod arp;
-mod asker;
 mod connect;
 mod echo;
 mod hosts;
@@ -18,6 +17,7 @@ mod lookup;
 pub mod mdns;
 mod memory;
 mod ndp;
+mod neighbour_query;
 mod neighbours;
 mod netlink;
 mod nudge;
@@ -26,15 +26,15 @@ mod solicit;
 mod watch;
 
 pub use arp::ArpSocket;
-pub use asker::{Answer, Asker};
 pub use connect::ConnectProber;
 pub use lan::{Lan, LanError};
-pub use limits::{Conntrack, Limits};
+pub use limits::{Conntrack, SystemLimits};
 pub use links::Links;
 pub use lookup::SystemResolver;
 pub use memory::memory;
+pub use neighbour_query::{NeighbourQuery, NeighbourReply};
 pub use neighbours::{Family, Neighbour, neighbour, neighbours, neighbours_by_ipv6};
 pub use nudge::Nudge;
-pub use reverse::{Heard, mdns_name};
+pub use reverse::{NameReply, mdns_name};
 pub use solicit::{Solicited, solicit};
 pub use watch::LinkWatch;

@@ -18,7 +18,7 @@ use nix::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
-use super::asker::is_passing;
+use super::neighbour_query::is_passing;
 use crate::model::Mac;
 
 /// RFC 4861, 4.3 and 4.4: types of messages, and of the options that carry a MAC.

@@ -12,9 +12,8 @@ use socket2::Socket;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{
-    Lan,
-    asker::{Answer, Asker, is_passing},
-    echo,
+    Lan, echo,
+    neighbour_query::{NeighbourQuery, NeighbourReply, is_passing},
     neighbours::{Family, neighbours},
 };
 
@@ -68,7 +67,7 @@ impl Nudge {
     }
 }
 
-impl Asker for Nudge {
+impl NeighbourQuery for Nudge {
     /// The kernel asks three times, a second apart. This machine's firewall may forbid a datagram; then
     /// no host is found there.
     fn ask(&mut self, address: Ipv4Addr) -> io::Result<()> {
@@ -86,11 +85,11 @@ impl Asker for Nudge {
 
     /// Returns the hosts in the table. An entry may be as old as the last sweep: if the host is gone, this sweep's
     /// question makes the kernel notice, and the next sweep finds none.
-    async fn answers(&mut self) -> io::Result<Vec<Answer>> {
+    async fn answers(&mut self) -> io::Result<Vec<NeighbourReply>> {
         self.look.tick().await;
         let known = neighbours(Family::Ipv4)?.into_iter().filter(|known| known.index == self.index);
         let answer = |known: super::Neighbour| match known.ip {
-            IpAddr::V4(address) => Some(Answer { address, mac: known.mac, is_relayed: false }),
+            IpAddr::V4(address) => Some(NeighbourReply { address, mac: known.mac, is_relayed: false }),
             IpAddr::V6(_) => None,
         };
         Ok(known.filter_map(answer).collect())

@@ -34,7 +34,7 @@ const LABEL_MAX: usize = 63;
 
 /// The outcome of a question for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum NameReply {
     /// The name: at most 255 characters, on one line, without invisible or direction-changing characters; HTML and the
     /// like are left to the caller to escape.
     Name(String),
@@ -47,17 +47,17 @@ pub enum Heard {
 impl SystemResolver {
     /// Looks up the system's name for an address, from /etc/hosts or a name server (a PTR record). Takes 5 s at most,
     /// on one of the resolver's threads.
-    pub async fn name_of(&self, address: &Address) -> Heard {
+    pub async fn name_of(&self, address: &Address) -> NameReply {
         let ip = address.ip();
         match timeout(PATIENCE, self.ask(move || Ok(lookup_addr(&ip)))).await {
-            Ok(Ok(Ok(name))) => fit(&name).map_or(Heard::Silence, Heard::Name),
+            Ok(Ok(Ok(name))) => fit(&name).map_or(NameReply::Silence, NameReply::Name),
             Ok(Ok(Err(error)))
                 if matches!(error.kind(), LookupErrorKind::NoName | LookupErrorKind::NoData) =>
             {
-                Heard::Nameless
+                NameReply::Nameless
             }
             // The name server fails, or takes too long.
-            Ok(_) | Err(_) => Heard::Silence,
+            Ok(_) | Err(_) => NameReply::Silence,
         }
     }
 }
@@ -68,7 +68,7 @@ impl SystemResolver {
 ///
 /// # Errors
 /// Fails if this machine cannot ask: it is out of sockets, or has no route.
-pub async fn mdns_name(neighbour: Ipv4Addr) -> io::Result<Heard> {
+pub async fn mdns_name(neighbour: Ipv4Addr) -> io::Result<NameReply> {
     let socket = socket_to(neighbour)?;
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(io::Error::other)?;
@@ -84,9 +84,9 @@ pub async fn mdns_name(neighbour: Ipv4Addr) -> io::Result<Heard> {
     };
     match timeout(MDNS_PATIENCE, ask).await {
         // No socket listens there: the neighbour itself reports that.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Heard::Silence),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(NameReply::Silence),
         Ok(heard) => heard,
-        Err(_elapsed) => Ok(Heard::Silence),
+        Err(_elapsed) => Ok(NameReply::Silence),
     }
 }
 
@@ -102,12 +102,12 @@ fn socket_to(neighbour: Ipv4Addr) -> io::Result<UdpSocket> {
 }
 
 /// Returns the first message that answers the question; skips others.
-async fn answer(socket: &UdpSocket, id: [u8; 2], neighbour: Ipv4Addr) -> io::Result<Heard> {
+async fn answer(socket: &UdpSocket, id: [u8; 2], neighbour: Ipv4Addr) -> io::Result<NameReply> {
     let mut buffer = [0; LONGEST];
     loop {
         let length = socket.recv(&mut buffer).await?;
         if let Some(name) = message::answer(&buffer[..length], id, neighbour).and_then(|name| fit(&name)) {
-            return Ok(Heard::Name(name));
+            return Ok(NameReply::Name(name));
         }
     }
 }
@@ -142,13 +142,13 @@ mod tests {
     async fn asks_the_system() {
         let loopback = Address::from(Ipv4Addr::LOCALHOST);
         let heard = SystemResolver::default().name_of(&loopback).await;
-        assert!(matches!(&heard, Heard::Name(name) if name.contains("localhost")), "{heard:?}");
+        assert!(matches!(&heard, NameReply::Name(name) if name.contains("localhost")), "{heard:?}");
     }
 
     #[tokio::test]
     async fn a_closed_port_is_silence_at_once() {
         // The loopback, of which 127.0.0.9 is as good as any.
         let heard = timeout(Duration::from_millis(300), mdns_name(Ipv4Addr::new(127, 0, 0, 9))).await;
-        assert_eq!(heard.unwrap().unwrap(), Heard::Silence);
+        assert_eq!(heard.unwrap().unwrap(), NameReply::Silence);
     }
 }

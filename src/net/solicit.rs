@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use tokio::time::timeout;
 
 use super::{
-    ArpSocket, Asker, Lan, LanError, Links, echo::Echo, links::NeighbourLink, ndp::NdpSocket,
+    ArpSocket, Lan, LanError, Links, NeighbourQuery, echo::Echo, links::NeighbourLink, ndp::NdpSocket,
     neighbours::neighbour,
 };
 use crate::model::{Address, Mac};
@@ -104,7 +104,7 @@ impl ByArp {
 
 impl Question for ByArp {
     fn ask(&mut self) -> io::Result<()> {
-        Asker::ask(&mut self.socket, self.asked)
+        NeighbourQuery::ask(&mut self.socket, self.asked)
     }
 
     async fn answer(&mut self) -> io::Result<Mac> {

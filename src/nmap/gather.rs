@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::{HOSTS_MAX, ReadError},
-    piece::{Assembly, Host, Piece},
+    piece::{Assembly, Piece, ReportedHost},
     read::Report,
 };
 use crate::model::{Address, PortSet, PortState, Protocol, Reason};
@@ -71,7 +71,7 @@ pub fn gather<R: BufRead>(report: &mut Report<R>, aside: File) -> Result<Gathere
         }
     }
     let file = out.into_inner().map_err(|error| unkept(error.into_error()))?;
-    let unlisted = if report.scanner() == "masscan" { report.asked().clone() } else { BTreeMap::new() };
+    let unlisted = if report.scanner() == "masscan" { report.requested().clone() } else { BTreeMap::new() };
     Ok(Gathered { file, hosts: hosts.into_iter(), unlisted, assembly: Assembly::default() })
 }
 
@@ -88,7 +88,7 @@ impl Gathered {
         Ok(serde_json::from_slice(&bytes)?)
     }
 
-    fn host(&mut self, address: Address, last: u64) -> io::Result<Host> {
+    fn host(&mut self, address: Address, last: u64) -> io::Result<ReportedHost> {
         let Kept { mut before, piece } = self.kept(last)?;
         if before.is_none() && self.unlisted.is_empty() {
             return Ok(piece.into_host(address));
@@ -109,7 +109,7 @@ impl Gathered {
 }
 
 impl Iterator for Gathered {
-    type Item = io::Result<Host>;
+    type Item = io::Result<ReportedHost>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (address, last) = self.hosts.next()?;

@@ -22,6 +22,6 @@ mod xml;
 
 pub use error::ReadError;
 pub use gather::{Gathered, gather};
-pub use piece::Host;
-pub use read::{LeftOut, Report, Summary};
-pub use write::{Format, Run, Scanned, begin, end, write, write_host, write_xml_part};
+pub use piece::ReportedHost;
+pub use read::{Omissions, Report, ReportSummary};
+pub use write::{Format, ReportInfo, ScannedHost, begin, end, write, write_host, write_xml_part};

@@ -14,7 +14,7 @@ use crate::model::{Address, HostReport, HostStatus, Mac, PortFinding, PortSet, P
 
 /// One host of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Host {
+pub struct ReportedHost {
     /// Its address.
     pub address: Address,
     /// Its MAC, if nmap was its neighbour.
@@ -44,7 +44,7 @@ pub(super) struct Piece {
 
 impl Piece {
     /// The host, if this is its only element.
-    pub(super) fn into_host(self, address: Address) -> Host {
+    pub(super) fn into_host(self, address: Address) -> ReportedHost {
         let Self { mac, name, started, finished, given_up, parts } = self;
         let scanning = Duration::try_from(finished.duration_since(started)).unwrap_or_default();
         let report = |status, protocol| HostReport {
@@ -72,7 +72,7 @@ impl Piece {
         if let Some((protocol, detail)) = given_up.filter(|_| reports.is_empty()) {
             reports.push(HostReport { detail, ..report(HostStatus::Partial, protocol) });
         }
-        Host { address, mac, name, started, finished, reports }
+        ReportedHost { address, mac, name, started, finished, reports }
     }
 }
 

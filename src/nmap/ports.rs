@@ -83,13 +83,13 @@ impl Ports {
         self.groups.len() <= GROUPS_MAX
     }
 
-    /// The result for each protocol, where `asked` are the ports that the report says were requested.
-    pub(super) fn parts(&self, asked: &BTreeMap<Protocol, PortSet>) -> Vec<Part> {
-        let parts = Protocol::ALL.iter().map(|&protocol| self.part(protocol, asked.get(&protocol)));
+    /// The result for each protocol, where `requested` are the ports that the report says were requested.
+    pub(super) fn parts(&self, requested: &BTreeMap<Protocol, PortSet>) -> Vec<Part> {
+        let parts = Protocol::ALL.iter().map(|&protocol| self.part(protocol, requested.get(&protocol)));
         parts.filter(|part| !part.coverage.is_empty()).collect()
     }
 
-    fn part(&self, protocol: Protocol, asked: Option<&PortSet>) -> Part {
+    fn part(&self, protocol: Protocol, requested: Option<&PortSet>) -> Part {
         let groups: Vec<&Group> =
             self.groups.iter().filter(|group| group.protocol.is_none_or(|of| of == protocol)).collect();
         let default = default_of(&groups);
@@ -108,7 +108,7 @@ impl Ports {
         // If a group does not name its ports, they are the rest of the requested ports. If all groups do, or there is
         // no group, an unnamed port was not scanned (masscan names none).
         if groups.iter().any(|group| group.ports.is_none()) {
-            coverage = coverage.union(asked.unwrap_or(&PortSet::default()));
+            coverage = coverage.union(requested.unwrap_or(&PortSet::default()));
         }
         let listed = self.listed.range((protocol, 0)..=(protocol, u16::MAX));
         findings.extend(listed.map(|(&(_, port), &verdict)| (port, verdict)));
@@ -160,14 +160,14 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn describe(ports: &Ports, asked: &[(Protocol, &str)]) -> Vec<String> {
-        let asked = asked.iter().map(|&(protocol, ports)| (protocol, set(ports))).collect();
+    fn describe(ports: &Ports, requested: &[(Protocol, &str)]) -> Vec<String> {
+        let requested = requested.iter().map(|&(protocol, ports)| (protocol, set(ports))).collect();
         let part = |part: &Part| {
             let findings: Vec<String> =
                 part.findings.iter().map(|(port, (state, _))| format!(" {port} {state}")).collect();
             format!("{} {} {};{}", part.protocol, part.coverage, part.default.0, findings.concat())
         };
-        ports.parts(&asked).iter().map(part).collect()
+        ports.parts(&requested).iter().map(part).collect()
     }
 
     #[test]
@@ -224,9 +224,9 @@ mod tests {
         ports.list(Some(((Protocol::Tcp, 53), (PortState::Open, Reason::SynAck))));
         ports.list(Some(((Protocol::Udp, 53), (PortState::OpenFiltered, Reason::NoResponse))));
         ports.add_group(CLOSED, 9, Some(Protocol::Udp), Some(set("60-68")));
-        let asked = [(Protocol::Tcp, "53"), (Protocol::Udp, "53,60-68"), (Protocol::Sctp, "9")];
+        let requested = [(Protocol::Tcp, "53"), (Protocol::Udp, "53,60-68"), (Protocol::Sctp, "9")];
         assert_eq!(
-            describe(&ports, &asked),
+            describe(&ports, &requested),
             ["tcp 53 closed; 53 open", "udp 53,60-68 closed; 53 open|filtered"]
         );
     }

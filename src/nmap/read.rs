@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use super::{
     error::ReadError,
-    piece::{Host, Piece},
+    piece::{Piece, ReportedHost},
     ports::{Ports, reason},
-    xml::{Element, Token, Tokens},
+    xml::{Element, Tokens, XmlToken},
 };
 use crate::model::{Address, Mac, PortSet, PortState, Protocol, ScanStatus, one_line};
 
@@ -20,7 +20,7 @@ const TEXT_MAX: usize = 253;
 
 /// The parts of a report that are left out, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct Omissions {
     /// Hosts that did not answer.
     pub down: u64,
     /// Hosts to which nothing was sent (`nmap -sL`), or about which nothing is reported.
@@ -35,7 +35,7 @@ pub struct LeftOut {
 
 /// The end of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
+pub struct ReportSummary {
     /// When the scan ended.
     pub finished: Timestamp,
     /// [`ScanStatus::Complete`], or partial if nmap reports that it ended with an error.
@@ -47,9 +47,9 @@ pub struct Report<R> {
     tokens: Tokens<R>,
     started: Timestamp,
     is_masscan: bool,
-    asked: BTreeMap<Protocol, PortSet>,
-    left_out: LeftOut,
-    summary: Summary,
+    requested: BTreeMap<Protocol, PortSet>,
+    left_out: Omissions,
+    summary: ReportSummary,
 }
 
 impl<R: BufRead> Report<R> {
@@ -60,19 +60,19 @@ impl<R: BufRead> Report<R> {
     pub fn open(source: R) -> Result<Self, ReadError> {
         let mut tokens = Tokens::new(source);
         let root = match tokens.next()? {
-            Token::Open(root) if root.name() == "nmaprun" => root,
-            Token::Open(other) => {
+            XmlToken::Open(root) if root.name() == "nmaprun" => root,
+            XmlToken::Open(other) => {
                 return Err(ReadError::Foreign(format!("<{}>", one_line(other.name(), 40))));
             }
-            Token::Close | Token::End => return Err(ReadError::NoElement),
+            XmlToken::Close | XmlToken::End => return Err(ReadError::NoElement),
         };
         let started =
             time(&root, "start")?.filter(|start| start.as_second() > 0).ok_or(ReadError::NoStart)?;
         // Even a complete file does not say that the scan ended well until `finished` does.
-        let summary = Summary { finished: started, status: ScanStatus::Partial };
+        let summary = ReportSummary { finished: started, status: ScanStatus::Partial };
         let is_masscan = root.text("scanner")?.is_some_and(|scanner| scanner == "masscan");
-        let (asked, left_out) = (BTreeMap::new(), LeftOut::default());
-        Ok(Self { tokens, started, is_masscan, asked, left_out, summary })
+        let (requested, left_out) = (BTreeMap::new(), Omissions::default());
+        Ok(Self { tokens, started, is_masscan, requested, left_out, summary })
     }
 
     /// The program that made it: `nmap`, or `masscan`, which writes the same format.
@@ -86,17 +86,17 @@ impl<R: BufRead> Report<R> {
     }
 
     /// The requested ports so far: complete once the first host has been read.
-    pub fn asked(&self) -> &BTreeMap<Protocol, PortSet> {
-        &self.asked
+    pub fn requested(&self) -> &BTreeMap<Protocol, PortSet> {
+        &self.requested
     }
 
     /// How it ended: known once every host has been read.
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> ReportSummary {
         self.summary
     }
 
     /// What was left out so far: complete once every host has been read.
-    pub fn left_out(&self) -> LeftOut {
+    pub fn left_out(&self) -> Omissions {
         self.left_out
     }
 
@@ -105,7 +105,7 @@ impl<R: BufRead> Report<R> {
     ///
     /// # Errors
     /// The file cannot be read, or turns out not to be a report.
-    pub fn next_host(&mut self) -> Result<Option<Host>, ReadError> {
+    pub fn next_host(&mut self) -> Result<Option<ReportedHost>, ReadError> {
         Ok(self.next_piece()?.map(|(address, piece)| piece.into_host(address)))
     }
 
@@ -127,8 +127,8 @@ impl<R: BufRead> Report<R> {
             }
         }
         match self.tokens.next()? {
-            Token::End => Ok(None),
-            Token::Open(_) | Token::Close => {
+            XmlToken::End => Ok(None),
+            XmlToken::Open(_) | XmlToken::Close => {
                 Err(ReadError::Malformed("something follows the end of the report".to_owned()))
             }
         }
@@ -137,8 +137,8 @@ impl<R: BufRead> Report<R> {
     fn note_asked(&mut self, scaninfo: &Element) -> Result<(), ReadError> {
         let (protocol, ports) = (scaninfo.value("protocol")?, scaninfo.value::<PortSet>("services")?);
         if let (Some(protocol), Some(ports)) = (protocol, ports) {
-            let asked: &mut PortSet = self.asked.entry(protocol).or_default();
-            *asked = asked.union(&ports);
+            let requested: &mut PortSet = self.requested.entry(protocol).or_default();
+            *requested = requested.union(&ports);
         }
         Ok(())
     }
@@ -147,7 +147,7 @@ impl<R: BufRead> Report<R> {
         while let Some(element) = self.tokens.child()? {
             if element.name() == "finished" {
                 let failed = element.text("exit")?.is_some_and(|exit| exit == "error");
-                self.summary = Summary {
+                self.summary = ReportSummary {
                     finished: time(&element, "time")?.unwrap_or(self.started).max(self.started),
                     status: if failed { ScanStatus::Partial } else { ScanStatus::Complete },
                 };
@@ -183,7 +183,7 @@ impl<R: BufRead> Report<R> {
         let started = started.or(finished).unwrap_or(self.started);
         let finished = finished.unwrap_or(started).max(started);
         let given_up = timed_out.then(|| comment.unwrap_or_else(|| "nmap gave it up (timed out)".to_owned()));
-        Ok(draft.finish(started, finished, given_up, &self.asked, &mut self.left_out))
+        Ok(draft.finish(started, finished, given_up, &self.requested, &mut self.left_out))
     }
 
     fn hostnames(&mut self, draft: &mut Draft) -> Result<(), ReadError> {
@@ -287,8 +287,8 @@ impl Draft {
         started: Timestamp,
         finished: Timestamp,
         given_up: Option<String>,
-        asked: &BTreeMap<Protocol, PortSet>,
-        left_out: &mut LeftOut,
+        requested: &BTreeMap<Protocol, PortSet>,
+        left_out: &mut Omissions,
     ) -> Option<(Address, Piece)> {
         match self.state.as_deref() {
             Some("up") => {}
@@ -313,12 +313,12 @@ impl Draft {
         let piece = match given_up {
             Some(detail) => {
                 left_out.given_up_ports += self.ports.elements();
-                let protocol = asked.keys().next().copied().unwrap_or(Protocol::Tcp);
+                let protocol = requested.keys().next().copied().unwrap_or(Protocol::Tcp);
                 Piece { given_up: Some((protocol, one_line(&detail, TEXT_MAX))), ..piece }
             }
             None => {
                 left_out.unreadable_ports += self.ports.unreadable();
-                Piece { parts: self.ports.parts(asked), ..piece }
+                Piece { parts: self.ports.parts(requested), ..piece }
             }
         };
         Some((address, piece))

@@ -34,7 +34,7 @@ pub enum Format {
 
 /// A scan as a whole.
 #[derive(Clone, Debug)]
-pub struct Run<'a> {
+pub struct ReportInfo<'a> {
     /// The command line, or its equivalent.
     pub args: &'a str,
     /// When it began.
@@ -42,7 +42,7 @@ pub struct Run<'a> {
     /// How long it took.
     pub elapsed: Duration,
     /// The requested ports.
-    pub asked: &'a BTreeMap<Protocol, PortSet>,
+    pub requested: &'a BTreeMap<Protocol, PortSet>,
     /// The number of hosts to be scanned.
     pub targets: usize,
     /// Why the report is incomplete; `None` if it is complete.
@@ -61,7 +61,7 @@ pub struct Run<'a> {
 
 /// A host of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Scanned<'a> {
+pub struct ScannedHost<'a> {
     /// One report for each protocol; the address and the status are those of the first.
     pub reports: &'a [HostReport],
     /// The MAC of the address, if known.
@@ -81,9 +81,9 @@ pub struct Scanned<'a> {
 pub fn write<'a>(
     out: &mut dyn Write,
     format: Format,
-    run: &Run<'_>,
+    run: &ReportInfo<'_>,
     up: usize,
-    hosts: impl Iterator<Item = Scanned<'a>>,
+    hosts: impl Iterator<Item = ScannedHost<'a>>,
 ) -> io::Result<()> {
     begin(out, format, run)?;
     for host in hosts {
@@ -96,7 +96,7 @@ pub fn write<'a>(
 ///
 /// # Errors
 /// `out` does not take it.
-pub fn begin(out: &mut dyn Write, format: Format, run: &Run<'_>) -> io::Result<()> {
+pub fn begin(out: &mut dyn Write, format: Format, run: &ReportInfo<'_>) -> io::Result<()> {
     match format {
         Format::Xml => xml::begin(out, run),
         Format::Normal => normal::begin(out, run),
@@ -108,7 +108,12 @@ pub fn begin(out: &mut dyn Write, format: Format, run: &Run<'_>) -> io::Result<(
 ///
 /// # Errors
 /// `out` does not take it.
-pub fn write_host(out: &mut dyn Write, format: Format, run: &Run<'_>, host: &Scanned<'_>) -> io::Result<()> {
+pub fn write_host(
+    out: &mut dyn Write,
+    format: Format,
+    run: &ReportInfo<'_>,
+    host: &ScannedHost<'_>,
+) -> io::Result<()> {
     match format {
         _ if run.verbose == 0 && host.status() == HostStatus::Down => Ok(()),
         Format::Xml => xml::host(out, run, host),
@@ -124,8 +129,8 @@ pub fn write_host(out: &mut dyn Write, format: Format, run: &Run<'_>, host: &Sca
 /// `out` does not take it.
 pub fn write_xml_part(
     out: &mut dyn Write,
-    run: &Run<'_>,
-    host: &Scanned<'_>,
+    run: &ReportInfo<'_>,
+    host: &ScannedHost<'_>,
     ports: Range<usize>,
 ) -> io::Result<bool> {
     xml::part(out, run, host, ports)
@@ -135,7 +140,7 @@ pub fn write_xml_part(
 ///
 /// # Errors
 /// `out` does not take it.
-pub fn end(out: &mut dyn Write, format: Format, run: &Run<'_>, up: usize) -> io::Result<()> {
+pub fn end(out: &mut dyn Write, format: Format, run: &ReportInfo<'_>, up: usize) -> io::Result<()> {
     match format {
         Format::Xml => xml::end(out, run, up),
         Format::Normal | Format::Grepable => writeln!(out, "# {}", summary(run, up)),
@@ -143,7 +148,7 @@ pub fn end(out: &mut dyn Write, format: Format, run: &Run<'_>, up: usize) -> io:
 }
 
 /// The last line, by which scripts know that the report is complete.
-fn summary(run: &Run<'_>, up: usize) -> String {
+fn summary(run: &ReportInfo<'_>, up: usize) -> String {
     let (ended, total) = (clock(run, run.started + run.elapsed), run.targets);
     let counted = |count: usize, what: &str, more: &str| {
         format!("{count} {what}{}", if count == 1 { "" } else { more })
@@ -157,17 +162,17 @@ fn summary(run: &Run<'_>, up: usize) -> String {
 }
 
 /// The first line of the formats for people.
-fn headline(run: &Run<'_>) -> String {
+fn headline(run: &ReportInfo<'_>) -> String {
     let (began, args) = (clock(run, run.started), run.args);
     format!("Nmap output of portscan {} scan initiated {began} as: {args}", env!("CARGO_PKG_VERSION"))
 }
 
 /// A time as C's `ctime` has it.
-fn clock(run: &Run<'_>, time: Timestamp) -> impl fmt::Display {
+fn clock(run: &ReportInfo<'_>, time: Timestamp) -> impl fmt::Display {
     time.to_zoned(run.zone.clone()).strftime("%a %b %e %H:%M:%S %Y").to_string()
 }
 
-impl<'a> Scanned<'a> {
+impl<'a> ScannedHost<'a> {
     /// The status of the first report; there is always one.
     fn status(&self) -> HostStatus {
         self.reports.first().map_or(HostStatus::Down, |report| report.status)
@@ -186,7 +191,7 @@ impl<'a> Scanned<'a> {
         }
     }
 
-    fn listing(&self, run: &Run<'_>) -> Listing {
+    fn listing(&self, run: &ReportInfo<'_>) -> Listing {
         Listing::of(self.reports, run)
     }
 

@@ -26,7 +26,7 @@ const TAG_MAX: usize = 4 << 20;
 const DEPTH_MAX: usize = 64;
 
 /// The parts of a file that matter here.
-pub(super) enum Token {
+pub(super) enum XmlToken {
     /// An element begins; an empty one ends at once.
     Open(Element),
     /// The innermost open element ends.
@@ -78,23 +78,23 @@ impl<R: BufRead> Tokens<R> {
     }
 
     /// The next token.
-    pub(super) fn next(&mut self) -> Result<Token, ReadError> {
+    pub(super) fn next(&mut self) -> Result<XmlToken, ReadError> {
         loop {
             self.buffer.clear();
             self.reader.get_mut().left = TAG_MAX;
             match self.reader.read_event_into(&mut self.buffer)? {
                 Event::Start(start) if self.depth < DEPTH_MAX => {
                     self.depth += 1;
-                    return Ok(Token::Open(Element(start.into_owned())));
+                    return Ok(XmlToken::Open(Element(start.into_owned())));
                 }
                 Event::Start(_) => return Err(ReadError::TooDeep(DEPTH_MAX)),
                 Event::End(_) => {
                     self.depth -= 1;
-                    return Ok(Token::Close);
+                    return Ok(XmlToken::Close);
                 }
                 Event::DocType(declared) if declared.contains('[') => return Err(ReadError::Declarations),
                 Event::Eof if self.depth > 0 => return Err(ReadError::Truncated),
-                Event::Eof => return Ok(Token::End),
+                Event::Eof => return Ok(XmlToken::End),
                 _ => {}
             }
         }
@@ -112,10 +112,10 @@ impl<R: BufRead> Tokens<R> {
     /// The next element within the one that was opened last; `None` at its end.
     pub(super) fn child(&mut self) -> Result<Option<Element>, ReadError> {
         match self.next()? {
-            Token::Open(element) => Ok(Some(element)),
-            Token::Close => Ok(None),
+            XmlToken::Open(element) => Ok(Some(element)),
+            XmlToken::Close => Ok(None),
             // Not reached: an element that is open makes the end an error.
-            Token::End => Err(ReadError::Truncated),
+            XmlToken::End => Err(ReadError::Truncated),
         }
     }
 }

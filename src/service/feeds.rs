@@ -28,7 +28,7 @@ pub use self::{
     state::{Change, FeedState, Member, STALE_AFTER, Trouble},
 };
 use crate::{
-    client::{Client, Limits},
+    client::{HttpClient, ResponseLimits},
     clock::Clock,
     config::{Config, FeedConfig, FeedUrl},
     feed::{self, Feed, Inadmissible},
@@ -42,7 +42,7 @@ use crate::{
 pub const POLL_EVERY: Duration = Duration::from_secs(60);
 
 /// The limits of a poll. 4,096 devices are 400 KB in lanscan's most spacious form.
-const LIMITS: Limits = Limits { timeout: Duration::from_secs(10), max_bytes: 1 << 20 };
+const LIMITS: ResponseLimits = ResponseLimits { timeout: Duration::from_secs(10), max_bytes: 1 << 20 };
 
 /// What a source reports, or why it failed.
 struct Report {
@@ -62,7 +62,7 @@ struct Report {
 /// `store` knows the devices that are always admitted: those that it has. `arp_grant` explains to users how to permit
 /// discovery by ARP.
 pub fn start(
-    client: Client,
+    client: HttpClient,
     store: Store,
     clock: Arc<dyn Clock>,
     config: watch::Receiver<Arc<Config>>,
@@ -93,7 +93,7 @@ pub fn start(
 
 struct Keeper<L> {
     config: watch::Receiver<Arc<Config>>,
-    client: Client,
+    client: HttpClient,
     store: Store,
     admission: Admission,
     clock: Arc<dyn Clock>,
@@ -319,7 +319,7 @@ fn log_change(source: &SourceId, change: &Change, devices: usize) {
 }
 
 /// Polls one URL for as long as a receiver exists.
-async fn poll(url: FeedUrl, client: Client, reports: mpsc::Sender<Report>) {
+async fn poll(url: FeedUrl, client: HttpClient, reports: mpsc::Sender<Report>) {
     let mut ticks = tokio::time::interval(POLL_EVERY);
     // After a slow answer the next poll is a whole interval away.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

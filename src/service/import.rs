@@ -37,7 +37,7 @@ pub use self::{
 use crate::{
     clock::Clock,
     model::{Device, ImportFacts, Protocol},
-    nmap::{self, LeftOut, ReadError, Report},
+    nmap::{self, Omissions, ReadError, Report},
     store::{Import, Imported, ImportedHost, Store, StoreError},
 };
 
@@ -195,13 +195,17 @@ impl Importer {
         if kind == Kind::Json {
             let report = CachedReport::read(&mut text)?;
             let hosts = Box::new(std::iter::once(Ok(report.host())));
-            return Ok(Checked { import: report.import(digest(text)), hosts, left_out: LeftOut::default() });
+            return Ok(Checked {
+                import: report.import(digest(text)),
+                hosts,
+                left_out: Omissions::default(),
+            });
         }
         let mut report = Report::open(&mut text)?;
         let aside = self.room().map_err(|error| ReadError::Unkept(Arc::new(error)))?;
         let gathered = nmap::gather(&mut report, aside)?;
         let (started, summary, left_out) = (report.started(), report.summary(), report.left_out());
-        let ports = report.asked().get(&Protocol::Tcp).cloned().unwrap_or_default();
+        let ports = report.requested().get(&Protocol::Tcp).cloned().unwrap_or_default();
         let scanner = report.scanner().to_owned();
         let import = Import {
             scanner,
@@ -219,7 +223,7 @@ impl Importer {
 struct Checked {
     import: Import,
     hosts: Box<dyn Iterator<Item = io::Result<ImportedHost>>>,
-    left_out: LeftOut,
+    left_out: Omissions,
 }
 
 fn unreadable(error: io::Error) -> ReadError {
@@ -245,8 +249,8 @@ fn digest(text: Text<BufReader<Digesting>>) -> [u8; 32] {
     text.into_inner().into_inner().sha.finalize().into()
 }
 
-fn imported(host: nmap::Host) -> ImportedHost {
-    let nmap::Host { address, mac, name, started, finished, reports } = host;
+fn imported(host: nmap::ReportedHost) -> ImportedHost {
+    let nmap::ReportedHost { address, mac, name, started, finished, reports } = host;
     ImportedHost { device: Device { address, mac, name }, reports, started, finished }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     config::Config,
     model::{Address, Device, DeviceKey, Mac, Moment, Name, NameSource},
-    net::{Heard, Links, SystemResolver, mdns_name},
+    net::{Links, NameReply, SystemResolver, mdns_name},
     store::{NameLookup, Store, StoreError},
 };
 
@@ -170,15 +170,15 @@ async fn answer(
             let ip = address.ipv4()?;
             mdns_name(ip).await.unwrap_or_else(|error| {
                 tracing::debug!(%address, %error, "failed to ask a device for its name");
-                Heard::Silence
+                NameReply::Silence
             })
         }
-        _ => Heard::Silence,
+        _ => NameReply::Silence,
     };
     let name = match heard {
-        Heard::Name(name) => Some(name),
-        Heard::Nameless => None,
-        Heard::Silence => return None,
+        NameReply::Name(name) => Some(name),
+        NameReply::Nameless => None,
+        NameReply::Silence => return None,
     };
     // By now the neighbour table has the MAC that answered.
     Some(NameLookup { device: device_at(&named, proxies)?, source: *source, name })

@@ -20,7 +20,7 @@ use crate::{
         Deviation, DeviceKey, Endpoint, FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact, PortState,
         ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts, unconfirmed::Unconfirmed,
     },
-    net::{Limits, memory},
+    net::{SystemLimits, memory},
     store::{HostState, Store, StoreError, StoreHealth},
 };
 
@@ -70,7 +70,7 @@ impl SnapshotReader {
         Snapshot {
             probes: probe_facts(&stats),
             local_errors: LocalError::ALL.map(count).to_vec(),
-            limits: Limits::read().ok().map(|limits| limit_facts(&limits)),
+            limits: SystemLimits::read().ok().map(|limits| limit_facts(&limits)),
             memory: memory(),
             feeds: feed_facts(&self.inventory.borrow()),
             store: StoreFacts {
@@ -230,7 +230,7 @@ fn probe_facts(stats: &Stats) -> ProbeFacts {
     }
 }
 
-fn limit_facts(limits: &Limits) -> LimitFacts {
+fn limit_facts(limits: &SystemLimits) -> LimitFacts {
     let bounds = limits.bounds();
     let table = limits.conntrack.zip(bounds.silent);
     LimitFacts {

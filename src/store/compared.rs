@@ -12,7 +12,7 @@ use super::{
     row::{mac, text},
     verdicts::Verdicts,
 };
-use crate::model::{Address, Device, Mac, Protocol, ScanId, Standings};
+use crate::model::{Address, Device, Mac, PortStatesByProtocol, Protocol, ScanId};
 
 /// A device at an address, as one scan found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ fn scan_devices(
 fn scan_state(connection: &Connection, scan: ScanId, device: ScanDevice) -> Result<HostState> {
     let ScanDevice { row, device_row, mac, address, results } = device;
     let mut statement = connection.prepare_cached("SELECT body FROM results WHERE id = ?1")?;
-    let mut standings = Standings::new();
+    let mut standings = PortStatesByProtocol::new();
     for (protocol, result) in results {
         let body: Vec<u8> = statement.query_row([result], |row| row.get(0))?;
         let ranges = Verdicts::decode(&body)?.port_ranges(scan).collect::<Vec<_>>();

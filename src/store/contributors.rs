@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::EARLIEST_SANE,
-    model::{PortSet, Protocol, ScanId, Standings},
+    model::{PortSet, PortStatesByProtocol, Protocol, ScanId},
 };
 
 /// Limit of the results that are decoded for one page, beyond its first device, in bytes as stored: some 100 KB in
@@ -164,8 +164,8 @@ fn contributors_where(
 }
 
 /// The combined state of these observations, given newest first.
-pub(super) fn standings<'a>(newest_first: impl IntoIterator<Item = &'a Contributor>) -> Standings {
-    let mut standings = Standings::new();
+pub(super) fn standings<'a>(newest_first: impl IntoIterator<Item = &'a Contributor>) -> PortStatesByProtocol {
+    let mut standings = PortStatesByProtocol::new();
     for Contributor { scan, protocol, verdicts, .. } in newest_first {
         let standing = standings.entry(*protocol).or_default();
         standing.add_older(verdicts.iter().flat_map(|verdicts| verdicts.port_ranges(*scan)));

@@ -10,7 +10,7 @@ use super::{
     page::Page,
     row::device,
 };
-use crate::model::{Device, DeviceKey, Expectation, Expected, Standings};
+use crate::model::{Device, DeviceKey, Expectation, Expected, PortStatesByProtocol};
 
 /// What is known and expected of a device at one of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct HostState {
     /// Whether no other device has been seen at that address since.
     pub is_holder: bool,
     /// Its ports.
-    pub standings: Standings,
+    pub standings: PortStatesByProtocol,
     /// What they should be.
     pub expected: Expected,
 }
@@ -91,7 +91,7 @@ fn bare(row: &Row<'_>) -> Result<HostState> {
         device: device(row, 1)?,
         up: row.get(4)?,
         is_holder: row.get(5)?,
-        standings: Standings::new(),
+        standings: PortStatesByProtocol::new(),
         expected: Expected::default(),
     })
 }

@@ -14,7 +14,9 @@ use super::{
     page::Page,
     row::{device, text, timestamp},
 };
-use crate::model::{Address, Device, DeviceKey, Name, NameSource, PortSet, PortState, Protocol, Standings};
+use crate::model::{
+    Address, Device, DeviceKey, Name, NameSource, PortSet, PortState, PortStatesByProtocol, Protocol,
+};
 
 /// A device with everything known about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub struct Host {
     /// Every address that it has had, latest first.
     pub addresses: Vec<AddressRecord>,
     /// Its ports at each of its present addresses, the main one first.
-    pub endpoints: Vec<(Address, Standings)>,
+    pub endpoints: Vec<(Address, PortStatesByProtocol)>,
     /// Which ports were last found to have opened, and when; without those of the first observation.
     opened: Vec<Opened>,
 }

@@ -9,7 +9,9 @@ use super::{
     error::Result,
     expected, unconfirmed,
 };
-use crate::model::{Device, PortSet, PortState, PortStates, Protocol, Standings, unconfirmed::Observed};
+use crate::model::{
+    Device, PortSet, PortState, PortStates, PortStatesByProtocol, Protocol, unconfirmed::Observed,
+};
 
 /// Adds an observation, which has its row already, to the contributors of its endpoint, reports the changes that it
 /// found, and drops the contributors that no longer supply anything.
@@ -43,8 +45,9 @@ fn report_changes(
     let is_import = new.order.is_import();
     let same = |known: &&Contributor| known.protocol == new.protocol;
     let known = || newer.iter().chain(older).filter(same);
-    let open =
-        |standings: Standings| standings.get(&new.protocol).map_or_else(PortSet::default, PortStates::open);
+    let open = |standings: PortStatesByProtocol| {
+        standings.get(&new.protocol).map_or_else(PortSet::default, PortStates::open)
+    };
     let (is_first, elsewhere) = match known().next() {
         Some(_) => (false, PortSet::default()),
         None => match open_elsewhere(connection, credit, new.protocol)? {

@@ -21,7 +21,7 @@ use portscan::{
     config::{Config, Overrides},
     engine::{Bounds, Probe, Prober, Reply},
     feed,
-    http::{Gate, HostAllowlist, Limits, Site, Token, router},
+    http::{Gate, HostAllowlist, ServerLimits, Site, Token, router},
     model::{Address, Device, DeviceKey, Mac, PortSet, PortState, Protocol, TargetSpec, Timing},
     net::mdns::Advertised,
     nmap::{Report, gather},
@@ -190,7 +190,7 @@ async fn site(home: &Path) -> Router {
         importer,
         runs,
         clock: Arc::new(clock),
-        limits: Limits::default(),
+        limits: ServerLimits::default(),
     })
 }
 

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 /// A server that trusts these networks, and its token.
 fn served(trust: &str) -> (Served, Token) {
     let token = token();
-    let served = serve_with(Limits::default(), Router::new(), token.clone());
+    let served = serve_with(ServerLimits::default(), Router::new(), token.clone());
     let trust = trust.split_whitespace().map(|net| net.parse().unwrap()).collect();
     served.config.send_modify(|config| Arc::make_mut(config).auth_trust = trust);
     (served, token)

@@ -15,13 +15,17 @@ use tokio::{sync::Notify, time::sleep};
 use super::*;
 
 /// Short limits, so that a test of one does not wait for the others.
-fn short() -> Limits {
-    Limits { header: Duration::from_millis(300), request: Duration::from_millis(500), ..Limits::default() }
+fn short() -> ServerLimits {
+    ServerLimits {
+        header: Duration::from_millis(300),
+        request: Duration::from_millis(500),
+        ..ServerLimits::default()
+    }
 }
 
 #[tokio::test]
 async fn five_hundred_slow_heads_lock_no_client_out() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     let mut dribbling = join_all((0..500).map(|_| served.connect())).await;
     for stream in &mut dribbling {
         // A connection that has been closed meanwhile may report it here.
@@ -54,13 +58,13 @@ async fn a_slow_head_is_cut_off_at_its_time_limit() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_a_while() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     let mut stream = served.connect().await;
     for _ in 0..3 {
         assert!(head(&mut stream).await.starts_with("HTTP/1.1 200"));
     }
     // A client that notices too late would send its next request in vain.
-    let served = serve_routes(Limits { linger: AT_MOST * 2, ..short() }, Router::new());
+    let served = serve_routes(ServerLimits { linger: AT_MOST * 2, ..short() }, Router::new());
     let mut stream = served.connect().await;
     assert!(head(&mut stream).await.starts_with("HTTP/1.1 200"));
     assert_eq!(timeout(AT_MOST, stream.read(&mut [0])).await.expect("told at once").unwrap(), 0);
@@ -78,7 +82,7 @@ async fn head(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn a_huge_head_is_refused() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     let mut stream = served.connect().await;
     let filler = format!("GET / HTTP/1.1\r\nHost: pi\r\nX: {}", "x".repeat(100_000));
     let _ = stream.write_all(filler.as_bytes()).await;
@@ -92,7 +96,7 @@ fn uploads() -> Router {
 
 #[tokio::test]
 async fn a_body_is_taken_up_to_the_limit() {
-    let served = serve_routes(Limits { body: 10, ..Limits::default() }, uploads());
+    let served = serve_routes(ServerLimits { body: 10, ..ServerLimits::default() }, uploads());
     let head = "POST /upload HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n";
     let answer = served.ask(&format!("{head}Content-Length: 10\r\n\r\n0123456789")).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "10"));
@@ -106,7 +110,7 @@ async fn a_body_is_taken_up_to_the_limit() {
 
 #[tokio::test]
 async fn a_gigabyte_is_refused_before_it_is_sent() {
-    let served = serve_routes(Limits::default(), uploads());
+    let served = serve_routes(ServerLimits::default(), uploads());
     for path in ["/upload", "/healthz", "/missing"] {
         let mut stream = served.connect().await;
         let head = format!("POST {path} HTTP/1.1\r\nHost: pi\r\nContent-Length: 1000000000\r\n\r\n");
@@ -120,7 +124,7 @@ async fn a_gigabyte_is_refused_before_it_is_sent() {
 
 #[tokio::test]
 async fn an_endless_body_ends() {
-    let served = serve_routes(Limits::default(), uploads());
+    let served = serve_routes(ServerLimits::default(), uploads());
     for (path, status) in [("/upload", 413), ("/healthz", 405), ("/missing", 404)] {
         let stream = served.connect().await;
         let (mut reading, mut writing) = stream.into_split();
@@ -148,7 +152,7 @@ async fn a_busy_connection_is_not_closed_and_a_new_one_waits() {
             "done"
         }
     };
-    let limits = Limits { connections: 3, ..Limits::default() };
+    let limits = ServerLimits { connections: 3, ..ServerLimits::default() };
     let served = serve_routes(limits, Router::new().route("/wait", get(handler)));
     let request = b"GET /wait HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n";
     let mut busy = Vec::new();
@@ -192,7 +196,7 @@ async fn a_request_has_a_time_limit() {
 async fn a_large_last_response_arrives_complete() {
     const SIZE: usize = 16 << 20;
     let large = Router::new().route("/large", get(async || "x".repeat(SIZE)));
-    let served = serve_routes(Limits::default(), large);
+    let served = serve_routes(ServerLimits::default(), large);
     let mut stream = served.connect().await;
     stream.write_all(b"GET /large HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n").await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'H');
@@ -238,7 +242,7 @@ const ENDLESS: &[u8] = b"GET /endless HTTP/1.1\r\nHost: pi\r\n\r\n";
 #[tokio::test]
 async fn a_slow_reader_is_disconnected_long_before_its_request_times_out() {
     let reading = LeastRate { bytes: 16 << 10, within: Duration::from_millis(300) };
-    let limits = Limits { reading, request: AT_MOST * 2, ..Limits::default() };
+    let limits = ServerLimits { reading, request: AT_MOST * 2, ..ServerLimits::default() };
     for trickles in [false, true] {
         let (routes, dropped) = endless();
         let served = serve_routes(limits, routes);
@@ -264,7 +268,7 @@ async fn a_slow_reader_is_disconnected_long_before_its_request_times_out() {
 async fn a_reader_that_keeps_up_is_never_too_slow() {
     let reading = LeastRate { bytes: 1, within: Duration::from_millis(200) };
     let (routes, dropped) = endless();
-    let served = serve_routes(Limits { reading, ..Limits::default() }, routes);
+    let served = serve_routes(ServerLimits { reading, ..ServerLimits::default() }, routes);
     let mut stream = served.connect().await;
     stream.write_all(ENDLESS).await.unwrap();
     let mut taken = 0;
@@ -276,7 +280,7 @@ async fn a_reader_that_keeps_up_is_never_too_slow() {
 
 #[tokio::test]
 async fn other_requests_are_refused_while_too_much_is_in_flight() {
-    let limits = Limits { in_flight: 1, queue: Duration::from_millis(100), ..Limits::default() };
+    let limits = ServerLimits { in_flight: 1, queue: Duration::from_millis(100), ..ServerLimits::default() };
     let (routes, dropped) = endless();
     let served = serve_routes(limits, routes);
     let mut stuck = served.connect().await;
@@ -297,8 +301,12 @@ async fn other_requests_are_refused_while_too_much_is_in_flight() {
 
 #[tokio::test]
 async fn bodies_wait_for_memory_and_are_refused_after_a_while() {
-    let limits =
-        Limits { body: 40_000, bodies: 40_000, queue: Duration::from_millis(100), ..Limits::default() };
+    let limits = ServerLimits {
+        body: 40_000,
+        bodies: 40_000,
+        queue: Duration::from_millis(100),
+        ..ServerLimits::default()
+    };
     let served = serve_routes(limits, uploads());
     let head = "POST /upload HTTP/1.1\r\nHost: pi\r\nConnection: close\r\nContent-Length: 40000\r\n\r\n";
     let mut slow = served.connect().await;
@@ -330,7 +338,7 @@ fn waiting() -> (Router, Arc<Notify>, Arc<Notify>) {
 #[tokio::test]
 async fn a_request_in_progress_is_answered_when_the_server_stops() {
     let (routes, begun, go) = waiting();
-    let served = serve_routes(Limits { stop: AT_MOST, ..Limits::default() }, routes);
+    let served = serve_routes(ServerLimits { stop: AT_MOST, ..ServerLimits::default() }, routes);
     let mut idle = served.connect().await;
     head(&mut idle).await;
     let mut dribbling = served.connect().await;
@@ -352,7 +360,7 @@ async fn a_request_in_progress_is_answered_when_the_server_stops() {
 #[tokio::test]
 async fn it_stops_in_time_whatever_is_stuck() {
     let (routes, begun, _never) = waiting();
-    let limits = Limits::default();
+    let limits = ServerLimits::default();
     assert!(limits.stop < Duration::from_secs(1));
     let served = serve_routes(limits, routes);
     let mut stuck = served.connect().await;

@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test]
 async fn the_page_may_load_from_its_own_site_only() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),
         ("/page/main.js", "text/javascript; charset=utf-8"),
@@ -43,7 +43,7 @@ fn names(folder: &Path, within: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn every_file_of_the_page_is_served() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/dashboard/page");
     let names = names(&folder, "");
     assert!(names.len() > 40, "{names:?}");
@@ -56,7 +56,7 @@ async fn every_file_of_the_page_is_served() {
 
 #[tokio::test]
 async fn a_file_that_the_browser_has_is_not_sent_again() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     let first = served.get("/page/main.js").await;
     assert_eq!(first.header("cache-control"), Some("no-cache"));
     assert_eq!((first.header("pragma"), first.header("expires")), (None, None));
@@ -77,7 +77,7 @@ async fn a_file_that_the_browser_has_is_not_sent_again() {
 
 #[tokio::test]
 async fn without_scripts_the_page_is_a_signpost() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     let notices = vec!["feed <b>: write \"x\" & y".to_owned()];
     served.health.send_replace(Health { problems: Vec::new(), notices });
     let page = served.get("/").await.body;

@@ -123,7 +123,7 @@ async fn an_upload_needs_permission_to_write() {
 
 #[tokio::test]
 async fn a_report_may_be_larger_than_other_bodies_but_not_endless() {
-    let appliance = appliance_with(Limits { upload: 3 << 20, ..Limits::default() });
+    let appliance = appliance_with(ServerLimits { upload: 3 << 20, ..ServerLimits::default() });
     let comment = format!("<!--{}-->", "x".repeat(1 << 20));
     let large = report("22").replace("<scaninfo", &format!("{comment}{comment}<scaninfo"));
     assert_eq!(appliance.post("text/xml", &large).await.status, 204);

@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test]
 async fn healthz_names_the_problems() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     let answer = served.get("/healthz").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "{\"status\":\"ok\",\"notices\":[]}\n"));
 
@@ -21,7 +21,7 @@ async fn healthz_names_the_problems() {
 
 #[tokio::test]
 async fn no_response_is_cached_and_every_error_is_json() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     for (path, status) in [("/healthz", 200), ("/", 200), ("/no/such/thing", 404), ("/portscan/", 404)] {
         let answer = served.get(path).await;
         assert_eq!(answer.status, status, "{path}");
@@ -36,7 +36,7 @@ async fn no_response_is_cached_and_every_error_is_json() {
 
 #[tokio::test]
 async fn head_is_get_without_its_body() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     let get = served.get("/healthz").await;
     let head = served.request("HEAD", "/healthz", &[]).await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
@@ -48,7 +48,7 @@ async fn head_is_get_without_its_body() {
 
 #[tokio::test]
 async fn options_and_wrong_methods_get_the_list_of_methods() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     let options = served.request("OPTIONS", "/healthz", &["Origin: http://evil.example"]).await;
     assert_eq!((options.status, options.body.as_str()), (204, ""));
     assert_eq!(options.header("allow"), Some("GET, HEAD, OPTIONS"));
@@ -65,7 +65,7 @@ async fn options_and_wrong_methods_get_the_list_of_methods() {
 
 #[tokio::test]
 async fn other_protocols_are_refused() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     let answer = served.request("GET", "/healthz", &["Connection: upgrade", "Upgrade: websocket"]).await;
     assert_eq!(answer.status, 200);
     let mut stream = served.connect().await;
@@ -110,7 +110,7 @@ async fn other_protocols_are_refused() {
 #[case::markup("<script>", 400)]
 #[tokio::test]
 async fn only_allowed_host_names_are_answered(#[case] host: &str, #[case] status: u16) {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     let answer = served.ask(&request).await;
     assert_eq!(answer.status, status, "{answer:?}");
@@ -123,7 +123,7 @@ async fn only_allowed_host_names_are_answered(#[case] host: &str, #[case] status
 
 #[tokio::test]
 async fn a_name_that_is_configured_later_is_allowed_from_then_on() {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     let request = "GET /healthz HTTP/1.1\r\nHost: new.example.org\r\nConnection: close\r\n\r\n";
     assert_eq!(served.ask(request).await.status, 421);
     served.config.send_modify(|config| Arc::make_mut(config).http_names.push("new.example.org".into()));
@@ -148,6 +148,6 @@ async fn a_name_that_is_configured_later_is_allowed_from_then_on() {
 )]
 #[tokio::test]
 async fn a_request_is_for_one_host(#[case] request: &str, #[case] status: u16) {
-    let served = serve_routes(Limits::default(), Router::new());
+    let served = serve_routes(ServerLimits::default(), Router::new());
     assert_eq!(served.ask(request).await.status, status);
 }

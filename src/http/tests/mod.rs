@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Gate, HostAllowlist, LeastRate, Limits, Server, Site, Token, auth, bind, body, router, serve,
+    Gate, HostAllowlist, LeastRate, Server, ServerLimits, Site, Token, auth, bind, body, router, serve,
     site::{common, with_layers},
 };
 use crate::{clock::SystemClock, config::Config, service::health::Health};
@@ -48,7 +48,7 @@ fn config() -> Config {
 }
 
 /// Serves the appliance's routes, these, and `/write`, which changes nothing but is behind the gate.
-fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
+fn serve_with(limits: ServerLimits, reads: Router, token: Token) -> Served {
     let (config, config_seen) = watch::channel(Arc::new(config()));
     let (health, health_seen) = watch::channel(Health::default());
     let allowlist = HostAllowlist::new(Some("pi.home.example.net"), config_seen.clone());
@@ -67,7 +67,7 @@ fn serve_with(limits: Limits, reads: Router, token: Token) -> Served {
 fn start(
     router: Router,
     gate: Gate,
-    limits: Limits,
+    limits: ServerLimits,
 ) -> (SocketAddr, CancellationToken, JoinHandle<std::io::Result<()>>) {
     let stop = CancellationToken::new();
     let listeners = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
@@ -76,7 +76,7 @@ fn start(
     (address, stop.clone(), tokio::spawn(serve(listeners, server, stop)))
 }
 
-fn serve_routes(limits: Limits, reads: Router) -> Served {
+fn serve_routes(limits: ServerLimits, reads: Router) -> Served {
     serve_with(limits, reads, token())
 }
 

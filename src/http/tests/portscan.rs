@@ -53,10 +53,10 @@ pub(super) struct Appliance {
 }
 
 pub(super) fn appliance() -> Appliance {
-    appliance_with(Limits::default())
+    appliance_with(ServerLimits::default())
 }
 
-pub(super) fn appliance_with(limits: Limits) -> Appliance {
+pub(super) fn appliance_with(limits: ServerLimits) -> Appliance {
     let dir = tempfile::tempdir().unwrap();
     let clock = SystemClock::start();
     let at_once = Pace { commit: Duration::ZERO, ..Pace::default() };

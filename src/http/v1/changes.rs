@@ -11,8 +11,8 @@ use super::{Api, shapes::DeviceText};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal},
-        asked::Query,
-        rows::{self, Desk},
+        extract::Query,
+        rows::{self, ResponseQueue},
     },
     model::{Address, ChangeEvent, ChangeFilter, ChangeKind, DeviceKey, Mac, PortSet, Protocol},
 };
@@ -63,7 +63,7 @@ pub(super) struct ChangeRow {
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Which {
+struct ChangesQuery {
     /// What comes after the change with this id; or since a time, in Unix seconds or as 2026-03-01T10:00:00Z.
     #[param(
         example = "0",
@@ -77,15 +77,15 @@ struct Which {
 
 /// What has changed, oldest first.
 #[utoipa::path(
-    get, path = "/v1/changes", tag = "changes", params(Which),
+    get, path = "/v1/changes", tag = "changes", params(ChangesQuery),
     responses((status = 200, body = Vec<ChangeRow>), (status = 400, body = ErrorBody)),
 )]
 async fn changes(
     State(api): State<Api>,
-    desk: Desk,
-    Query(which): Query<Which>,
+    queue: ResponseQueue,
+    Query(query): Query<ChangesQuery>,
 ) -> Result<Response, Refusal> {
-    let asked = which.asked()?;
+    let asked = query.asked()?;
     let pages = stream::try_unfold(Some(asked), move |asked| {
         let differences = api.differences.clone();
         async move {
@@ -94,10 +94,10 @@ async fn changes(
             Ok(Some((page.rows, page.next.map(|after| ChangeFilter { after, ..asked }))))
         }
     });
-    rows::array(&desk, pages.map_ok(|page: Vec<ChangeEvent>| page.into_iter().map(ChangeRow::of))).await
+    rows::array(&queue, pages.map_ok(|page: Vec<ChangeEvent>| page.into_iter().map(ChangeRow::of))).await
 }
 
-impl Which {
+impl ChangesQuery {
     fn asked(self) -> Result<ChangeFilter, Refusal> {
         let mut asked = ChangeFilter::default();
         match self.since.as_deref() {
@@ -133,10 +133,10 @@ impl ChangeRow {
         let mac = if let DeviceKey::Mac(mac) = device { Some(mac) } else { None };
         let (mut protocol, mut port, mut ports, mut from) = (None, None, None, None);
         match change {
-            ChangeKind::Opened(of, which) | ChangeKind::Closed(of, which) => {
+            ChangeKind::Opened(of, query) | ChangeKind::Closed(of, query) => {
                 protocol = Some(of);
-                port = which.nth(0).filter(|_| which.len() == 1);
-                ports = port.is_none().then_some(which);
+                port = query.nth(0).filter(|_| query.len() == 1);
+                ports = port.is_none().then_some(query);
             }
             ChangeKind::Moved { from: before } => from = Some(before),
             ChangeKind::New | ChangeKind::Gone | ChangeKind::Back => {}

@@ -13,10 +13,10 @@ use super::{Api, scans::scan_id, shapes::DeviceText};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal},
-        asked::{Path, Query},
-        rows::{self, Desk},
+        extract::{Path, Query},
+        rows::{self, ResponseQueue},
     },
-    model::{DeviceKey, Known, PortState, Protocol},
+    model::{DeviceKey, KnownState, PortState, Protocol},
     service::differences::{HostDifference, HostDisagreement},
 };
 
@@ -110,7 +110,7 @@ struct Naming {
 )]
 async fn differences(
     State(api): State<Api>,
-    desk: Desk,
+    queue: ResponseQueue,
     Query(naming): Query<Naming>,
 ) -> Result<Response, Refusal> {
     let by_device = match naming.by.as_deref() {
@@ -125,7 +125,7 @@ async fn differences(
         let meant = move |found: &HostDifference| host.as_ref().is_none_or(|host| found.is_of(host));
         page.into_iter().filter(meant).map(move |found| DifferenceRow::of(found, by_device))
     });
-    rows::array(&desk, found).await
+    rows::array(&queue, found).await
 }
 
 /// Where a scan differs from what is expected now of what it looked at.
@@ -137,11 +137,11 @@ async fn differences(
 )]
 async fn scan_differences(
     State(api): State<Api>,
-    desk: Desk,
+    queue: ResponseQueue,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let found = api.differences.scan_differences(scan_id(&id)?).await?;
-    rows::array(&desk, found.map_ok(|page| page.into_iter().map(ScanDifferenceRow::of))).await
+    rows::array(&queue, found.map_ok(|page| page.into_iter().map(ScanDifferenceRow::of))).await
 }
 
 /// Where a scan (a) differs from the present state (b).
@@ -153,11 +153,11 @@ async fn scan_differences(
 )]
 async fn disagreements_now(
     State(api): State<Api>,
-    desk: Desk,
+    queue: ResponseQueue,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let found = api.differences.disagreements_now(scan_id(&id)?).await?;
-    rows::array(&desk, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
+    rows::array(&queue, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
 }
 
 /// Where two scans (a and b) differ: on what one of them lists.
@@ -170,11 +170,11 @@ async fn disagreements_now(
 )]
 async fn disagreements(
     State(api): State<Api>,
-    desk: Desk,
+    queue: ResponseQueue,
     Path((one, other)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
     let found = api.differences.disagreements(scan_id(&one)?, scan_id(&other)?).await?;
-    rows::array(&desk, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
+    rows::array(&queue, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
 }
 
 impl DifferenceRow {
@@ -219,12 +219,12 @@ impl DisagreementRow {
     }
 }
 
-fn state(known: Option<Known>) -> &'static str {
+fn state(known: Option<KnownState>) -> &'static str {
     known.map_or("", |known| known.state.as_str())
 }
 
 /// When a scan began, by its id.
-fn time(known: Option<Known>) -> Cow<'static, str> {
+fn time(known: Option<KnownState>) -> Cow<'static, str> {
     let began = known.and_then(|known| Timestamp::from_second(known.scan).ok());
     began.map_or(NEVER.into(), |began| began.to_string().into())
 }

@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{Api, changes::ChangeRow};
 use crate::{
     http::{
-        admission::{Client, Reason},
+        admission::{Client, RefusalReason},
         answer::{ErrorBody, Refusal},
         conversation::ExtendedTimeout,
         listeners::{Listeners, Listening},
@@ -111,12 +111,12 @@ async fn events(
     Ok((head, Body::from_stream(text)).into_response())
 }
 
-fn refusal(reason: Reason) -> Refusal {
+fn refusal(reason: RefusalReason) -> Refusal {
     let why = match reason {
-        Reason::Quota(_) => {
+        RefusalReason::Quota(_) => {
             "too many listeners of this client already; close some of them (pages that are open) and try again"
         }
-        Reason::Full => "too many are listening already; try again later",
+        RefusalReason::Full => "too many are listening already; try again later",
     };
     Refusal::again_in(RETRY.div_ceil(1000), why)
 }

@@ -17,7 +17,7 @@ use crate::{
         answer::{ErrorBody, Refusal},
         auth::Gate,
         body,
-        rows::{self, Desk},
+        rows::{self, ResponseQueue},
     },
     model::{DeviceKey, Expectation, PortState, Protocol},
     store::ExpectationUpdate,
@@ -66,8 +66,8 @@ struct TargetRow {
 
 /// All that is expected, in the order in which it was written.
 #[utoipa::path(get, path = "/v1/expected", tag = "expected", responses((status = 200, body = Vec<ExpectedRow>)))]
-async fn expected(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
-    rows::array(&desk, api.differences.expectations().map_ok(|page| page.into_iter().map(ExpectedRow::of)))
+async fn expected(State(api): State<Api>, queue: ResponseQueue) -> Result<Response, Refusal> {
+    rows::array(&queue, api.differences.expectations().map_ok(|page| page.into_iter().map(ExpectedRow::of)))
         .await
 }
 

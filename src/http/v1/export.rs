@@ -14,28 +14,28 @@ use super::{
 use crate::{
     http::{
         answer::Refusal,
-        rows::{self, Desk, Source},
+        rows::{self, ResponseQueue, Source},
     },
     model::{Device, HostReport, HostStatus, PortSet, Protocol, ScanId, ScanStatus},
-    nmap::{self, Format, Run, Scanned},
+    nmap::{self, Format, ReportInfo, ScannedHost},
     services,
     store::{HostRecord, Page, ScanSummary, Store, StoreError},
 };
 
 /// The listed ports of the scan, a line each; only the header line if there is no such scan.
-pub(super) async fn csv(desk: &Desk, api: &Api, id: ScanId) -> Result<Response, Refusal> {
+pub(super) async fn csv(queue: &ResponseQueue, api: &Api, id: ScanId) -> Result<Response, Refusal> {
     let rows = Box::pin(port_rows(api.store.clone(), id));
-    rows::streamed(desk, "text/csv; charset=utf-8", Lines { rows, begun: false }).await
+    rows::streamed(queue, "text/csv; charset=utf-8", CsvExport { rows, begun: false }).await
 }
 
 /// Ports as lines of CSV, as far as they are written.
-struct Lines<S> {
+struct CsvExport<S> {
     rows: S,
     /// Whether the header line is written.
     begun: bool,
 }
 
-impl<S> Source for Lines<S>
+impl<S> Source for CsvExport<S>
 where
     S: Stream<Item = Result<Vec<PortRow>, StoreError>> + Send + Unpin + 'static,
 {
@@ -50,23 +50,23 @@ where
 }
 
 /// The whole scan in nmap's format.
-pub(super) async fn xml(desk: &Desk, api: &Api, id: ScanId) -> Result<Response, Refusal> {
+pub(super) async fn xml(queue: &ResponseQueue, api: &Api, id: ScanId) -> Result<Response, Refusal> {
     let scan = api.store.scan_summary(id).await?.ok_or_else(|| {
         Refusal::new(StatusCode::NOT_FOUND, "there is no such scan; /v1/scans lists those there are")
     })?;
-    let report = Report::new(api.store.clone(), scan);
-    rows::streamed(desk, "application/xml", report).await
+    let report = XmlExport::new(api.store.clone(), scan);
+    rows::streamed(queue, "application/xml", report).await
 }
 
 /// Ports of a host that are written at a time: some 16 KB.
 const PORTS: usize = 128;
 
 /// A report, as far as it is written.
-struct Report {
+struct XmlExport {
     store: Store,
     scan: ScanSummary,
     args: String,
-    asked: BTreeMap<Protocol, PortSet>,
+    requested: BTreeMap<Protocol, PortSet>,
     has_begun: bool,
     /// All records up to this one are written.
     after: i64,
@@ -78,7 +78,7 @@ struct Report {
 
 /// A host's records: one for each protocol.
 #[derive(Default)]
-struct Host {
+struct HostRecords {
     device: Option<Device>,
     reports: Vec<HostReport>,
     times: Option<(Timestamp, Timestamp)>,
@@ -86,7 +86,7 @@ struct Host {
     last: i64,
 }
 
-impl Host {
+impl HostRecords {
     /// Takes another record if it is of the same host, whose protocols are stored one after the other; returns whether
     /// it is.
     fn take(&mut self, record: HostRecord) -> bool {
@@ -105,7 +105,7 @@ impl Host {
     }
 }
 
-impl Source for Report {
+impl Source for XmlExport {
     async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
         if !mem::replace(&mut self.has_begun, true) {
             self.with_run(|run| nmap::begin(text, Format::Xml, run)).map_err(|error| unwritten(&error))?;
@@ -120,13 +120,14 @@ impl Source for Report {
     }
 }
 
-impl Report {
+impl XmlExport {
     fn new(store: Store, scan: ScanSummary) -> Self {
-        let asked = [(Protocol::Tcp, scan.ports.clone())].into_iter().filter(|(_, ports)| !ports.is_empty());
+        let requested =
+            [(Protocol::Tcp, scan.ports.clone())].into_iter().filter(|(_, ports)| !ports.is_empty());
         Self {
             store,
             args: format!("portscan: {}", scan.scanner),
-            asked: asked.collect(),
+            requested: requested.collect(),
             scan,
             has_begun: false,
             after: i64::MIN,
@@ -137,13 +138,13 @@ impl Report {
     }
 
     /// Writes with the data of the scan.
-    fn with_run<T>(&self, write: impl FnOnce(&Run<'_>) -> io::Result<T>) -> io::Result<T> {
+    fn with_run<T>(&self, write: impl FnOnce(&ReportInfo<'_>) -> io::Result<T>) -> io::Result<T> {
         let ended = self.scan.finished.unwrap_or(self.scan.started);
-        write(&Run {
+        write(&ReportInfo {
             args: &self.args,
             started: self.scan.started,
             elapsed: Duration::try_from(ended.duration_since(self.scan.started)).unwrap_or_default(),
-            asked: &self.asked,
+            requested: &self.requested,
             targets: self.hosts,
             unfinished: match self.scan.status.parse() {
                 Ok(ScanStatus::Complete) => None,
@@ -159,8 +160,8 @@ impl Report {
     }
 
     /// The next host to write.
-    async fn next_host(&self) -> Result<Option<Host>, StoreError> {
-        let mut host = Host::default();
+    async fn next_host(&self) -> Result<Option<HostRecords>, StoreError> {
+        let mut host = HostRecords::default();
         let mut after = self.after;
         loop {
             let Page { rows, next } = self.store.host_records(self.scan.id, after).await?;
@@ -174,10 +175,10 @@ impl Report {
         }
     }
 
-    fn write_host(&mut self, text: &mut Vec<u8>, host: &Host) -> io::Result<()> {
+    fn write_host(&mut self, text: &mut Vec<u8>, host: &HostRecords) -> io::Result<()> {
         let (Some(device), Some((started, finished))) = (&host.device, host.times) else { return Ok(()) };
         let name = device.name.as_deref();
-        let scanned = Scanned { reports: &host.reports, mac: device.mac, name, started, finished };
+        let scanned = ScannedHost { reports: &host.reports, mac: device.mac, name, started, finished };
         let ports = self.written..self.written + PORTS;
         if self.with_run(|run| nmap::write_xml_part(text, run, &scanned, ports))? {
             self.written += PORTS;

@@ -22,10 +22,10 @@ use super::{
 use crate::{
     http::{
         answer::{ErrorBody, Refusal, json},
-        asked::Path,
         auth::Gate,
         body,
-        rows::{self, Desk, Source, write_elements, write_json},
+        extract::Path,
+        rows::{self, ResponseQueue, Source, write_elements, write_json},
     },
     model::{Address, DeviceKey, Mac, Moment, Name, Protocol},
     service::directory::{DeviceDirectory, FoundHost},
@@ -210,11 +210,11 @@ impl AddressBody {
 
 /// Every device, in the order in which they came to be known.
 #[utoipa::path(get, path = "/v1/hosts", tag = "hosts", responses((status = 200, body = Vec<HostRow>)))]
-async fn hosts(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
+async fn hosts(State(api): State<Api>, queue: ResponseQueue) -> Result<Response, Refusal> {
     let times = (api.clock.now(), api.clock.wall());
     let (store, directory) = (api.store.clone(), api.directory.clone());
     let list = Devices { store, directory, times, begun: false, after: i64::MIN, within: None, told: None };
-    rows::streamed(&desk, "application/json", list).await
+    rows::streamed(&queue, "application/json", list).await
 }
 
 /// All devices, as far as they are written.
@@ -378,12 +378,16 @@ fn write_device(
     params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: whoever has that", example = "192.168.1.7")),
     responses((status = 200, body = HostRow), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
-async fn host(State(api): State<Api>, desk: Desk, Path(host): Path<String>) -> Result<Response, Refusal> {
+async fn host(
+    State(api): State<Api>,
+    queue: ResponseQueue,
+    Path(host): Path<String>,
+) -> Result<Response, Refusal> {
     match found(&api, &host).await? {
         FoundHost::Stored(row) => {
             let device =
                 Device { store: api.store.clone(), directory: api.directory.clone(), row, from: None };
-            rows::streamed(&desk, "application/json", device).await
+            rows::streamed(&queue, "application/json", device).await
         }
         FoundHost::Told(host) => {
             let row = HostRow::of(&host, api.directory.names_of(&host));

@@ -42,38 +42,42 @@ impl PortRow {
 
 /// A position in a scan: after this host, and so many ports into the next.
 #[derive(Clone, Copy)]
-struct Spot {
+struct ScanPosition {
     after: i64,
     written: usize,
 }
 
 /// The listed ports of a scan, some at a time; no state is kept but the position.
 pub(super) fn port_rows(store: Store, scan: ScanId) -> impl Stream<Item = Result<Vec<PortRow>, StoreError>> {
-    let start = Spot { after: i64::MIN, written: 0 };
-    stream::try_unfold((store, scan, Some(start)), async |(store, scan, spot)| {
-        let Some(spot) = spot else { return Ok(None) };
-        let page = store.scan_hosts(scan, spot.after).await?;
-        let (rows, next) = some_rows(page, spot, scan);
+    let start = ScanPosition { after: i64::MIN, written: 0 };
+    stream::try_unfold((store, scan, Some(start)), async |(store, scan, position)| {
+        let Some(position) = position else { return Ok(None) };
+        let page = store.scan_hosts(scan, position.after).await?;
+        let (rows, next) = some_rows(page, position, scan);
         Ok(Some((rows, (store, scan, next))))
     })
 }
 
-fn some_rows(page: Page<ScanHost>, mut spot: Spot, scan: ScanId) -> (Vec<PortRow>, Option<Spot>) {
+fn some_rows(
+    page: Page<ScanHost>,
+    mut position: ScanPosition,
+    scan: ScanId,
+) -> (Vec<PortRow>, Option<ScanPosition>) {
     let mut rows = Vec::new();
     for ScanHost { place, address, protocol, listed } in page.rows {
         let ports = listed.iter().flat_map(|&(first, last, state)| (first..=last).map(move |at| (at, state)));
-        let mut ports = ports.skip(spot.written);
+        let mut ports = ports.skip(position.written);
         let room = ROWS - rows.len();
         let row =
             |(port, state)| PortRow { address: address.clone(), port, protocol, state, scan_id: scan.0 };
         rows.extend(ports.by_ref().take(room).map(row));
         if ports.next().is_some() {
-            return (rows, Some(Spot { written: spot.written + room, ..spot }));
+            return (rows, Some(ScanPosition { written: position.written + room, ..position }));
         }
-        spot = Spot { after: place, written: 0 };
+        position = ScanPosition { after: place, written: 0 };
         if rows.len() >= ROWS {
-            return (rows, Some(spot));
+            return (rows, Some(position));
         }
     }
-    (rows, page.next.map(|after| Spot { after, written: 0 }))
+    (rows, page.next.map(|after| ScanPosition { after, written: 0 }))
 }

@@ -11,8 +11,8 @@ use super::{Api, gated, scans::scan_id, shapes::DeviceText};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal, json},
-        asked::{Path, Query, number},
         auth::Gate,
+        extract::{Path, Query, number},
     },
     model::{Address, Mac, PortSet, ScanId},
     service::{
@@ -39,7 +39,7 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
 // A typo must not start a scan of all devices.
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Wish {
+struct RunQuery {
     /// Just this device: its MAC or address. It has to be known.
     #[param(value_type = Option<DeviceText>, inline, example = "B8:27:EB:AC:14:3E")]
     host: Option<String>,
@@ -48,7 +48,7 @@ struct Wish {
     ports: Option<String>,
 }
 
-impl Wish {
+impl RunQuery {
     fn order(self, scanner: Option<String>) -> Result<Order, Refusal> {
         let bad = |error: &dyn std::fmt::Display| Refusal::bad_request(error.to_string());
         let ports = self.ports.map(|ports| ports.parse()).transpose().map_err(|error| bad(&error))?;
@@ -201,21 +201,21 @@ impl From<RunError> for Refusal {
 
 /// Starts every scanner's run now, or a scan of one device. What is under way already goes on as it is.
 #[utoipa::path(
-    post, path = "/v1/run", tag = "runs", params(Wish),
+    post, path = "/v1/run", tag = "runs", params(RunQuery),
     responses(
         (status = 202, body = StartedBody),
         (status = 400, body = ErrorBody),
         (status = 404, description = "The device is not known", body = ErrorBody),
     ),
 )]
-async fn start_all(State(api): State<Api>, Query(wish): Query<Wish>) -> Result<Response, Refusal> {
-    begin(&api, wish.order(None)?).await
+async fn start_all(State(api): State<Api>, Query(query): Query<RunQuery>) -> Result<Response, Refusal> {
+    begin(&api, query.order(None)?).await
 }
 
 /// Starts one scanner's run now, or a scan of one device with its ports and timing.
 #[utoipa::path(
     post, path = "/v1/run/{name}", tag = "runs",
-    params(("name" = String, Path, description = "A [[scanner]]'s", example = "lan"), Wish),
+    params(("name" = String, Path, description = "A [[scanner]]'s", example = "lan"), RunQuery),
     responses(
         (status = 202, body = StartedBody),
         (status = 400, body = ErrorBody),
@@ -225,9 +225,9 @@ async fn start_all(State(api): State<Api>, Query(wish): Query<Wish>) -> Result<R
 async fn start(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Query(wish): Query<Wish>,
+    Query(query): Query<RunQuery>,
 ) -> Result<Response, Refusal> {
-    begin(&api, wish.order(Some(name))?).await
+    begin(&api, query.order(Some(name))?).await
 }
 
 async fn begin(api: &Api, order: Order) -> Result<Response, Refusal> {
@@ -240,7 +240,7 @@ async fn begin(api: &Api, order: Order) -> Result<Response, Refusal> {
 /// Which runs, if not those under way.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Latest {
+struct RunsQuery {
     /// So many of the latest, the latest first, be they over or not; at most 200 are told.
     #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64, example = 50)]
     last: Option<String>,
@@ -251,12 +251,12 @@ struct Latest {
 
 /// The runs under way, oldest first; or the latest of all.
 #[utoipa::path(
-    get, path = "/v1/runs", tag = "runs", params(Latest),
+    get, path = "/v1/runs", tag = "runs", params(RunsQuery),
     responses((status = 200, body = Vec<RunBody>), (status = 400, body = ErrorBody)),
 )]
-async fn runs(State(api): State<Api>, Query(latest): Query<Latest>) -> Result<Response, Refusal> {
-    let last = latest.last.map(|last| number("last", &last)).transpose()?;
-    let before = latest.before.map(|id| scan_id(&id)).transpose()?;
+async fn runs(State(api): State<Api>, Query(query): Query<RunsQuery>) -> Result<Response, Refusal> {
+    let last = query.last.map(|last| number("last", &last)).transpose()?;
+    let before = query.before.map(|id| scan_id(&id)).transpose()?;
     let views = api.runs.under_way().await?;
     if last.is_some() || before.is_some() {
         let most = last.map_or(MOST, |last| last.min(MOST));

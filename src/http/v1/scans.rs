@@ -17,9 +17,9 @@ use super::{
 use crate::{
     http::{
         answer::{ErrorBody, Refusal, json},
-        asked::{Path, Query},
         auth::Gate,
-        rows::{self, Desk},
+        extract::{Path, Query},
+        rows::{self, ResponseQueue},
     },
     model::ScanId,
     service::pages::pages,
@@ -44,7 +44,7 @@ struct ScanRow {
 /// How a scan is told.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Wanted {
+struct ScanQuery {
     /// json (the default), csv, or xml: nmap's, with the hosts that were down and the ports that are not listed
     #[param(value_type = Option<String>, example = "xml", pattern = "^(json|csv|xml)$")]
     format: Option<String>,
@@ -52,19 +52,19 @@ struct Wanted {
 
 /// Every scan, by id.
 #[utoipa::path(get, path = "/v1/scans", tag = "scans", responses((status = 200, body = Vec<ScanRow>)))]
-async fn scans(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> {
+async fn scans(State(api): State<Api>, queue: ResponseQueue) -> Result<Response, Refusal> {
     let ids = pages(move |after| {
         let store = api.store.clone();
         async move { store.scan_ids(after).await }
     });
     let pages = ids.map_ok(|ids| ids.into_iter().map(|ScanId(id)| ScanRow { id }));
-    rows::array(&desk, pages).await
+    rows::array(&queue, pages).await
 }
 
 /// What a scan listed: the ports in another state than most of their host's. None if there is no such scan.
 #[utoipa::path(
     get, path = "/v1/scan/{id}", tag = "scans",
-    params(("id" = i64, Path, description = "Unix seconds, as /v1/scans tells them"), Wanted),
+    params(("id" = i64, Path, description = "Unix seconds, as /v1/scans tells them"), ScanQuery),
     responses(
         (status = 200, content(
             (Vec<PortRow> = "application/json"), (String = "text/csv"), (String = "application/xml"),
@@ -75,15 +75,15 @@ async fn scans(State(api): State<Api>, desk: Desk) -> Result<Response, Refusal> 
 )]
 async fn scan(
     State(api): State<Api>,
-    desk: Desk,
+    queue: ResponseQueue,
     Path(id): Path<String>,
-    Query(wanted): Query<Wanted>,
+    Query(query): Query<ScanQuery>,
 ) -> Result<Response, Refusal> {
     let id = scan_id(&id)?;
-    match wanted.format.as_deref() {
-        None | Some("json") => rows::array(&desk, port_rows(api.store.clone(), id)).await,
-        Some("csv") => export::csv(&desk, &api, id).await,
-        Some("xml") => export::xml(&desk, &api, id).await,
+    match query.format.as_deref() {
+        None | Some("json") => rows::array(&queue, port_rows(api.store.clone(), id)).await,
+        Some("csv") => export::csv(&queue, &api, id).await,
+        Some("xml") => export::xml(&queue, &api, id).await,
         Some(_) => Err(Refusal::bad_request("the format is unknown; write json, csv or xml")),
     }
 }

@@ -19,7 +19,7 @@ use mdns_sd::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::timeout;
 
-use super::{DOMAIN, Reach};
+use super::{DOMAIN, MdnsScope};
 use crate::{model::Address, net::Links};
 
 /// The longest wait for a first answer. It allows for two questions, since a datagram may be lost.
@@ -56,7 +56,7 @@ pub struct Daemon(Arc<Inner>);
 
 struct Inner {
     service: ServiceDaemon,
-    reach: Reach,
+    scope: MdnsScope,
     /// Queries in progress, by label. mdns-sd forgets the first query when a second one asks for the same name.
     asking: Mutex<HashMap<String, WeakShared<BoxFuture<'static, Vec<Address>>>>>,
 }
@@ -72,25 +72,25 @@ pub(super) struct Offer<'a> {
 }
 
 impl Daemon {
-    /// Starts the thread, which queries the networks within reach and has nothing to announce yet.
+    /// Starts the thread, which queries the networks within its scope and has nothing to announce yet.
     ///
     /// # Errors
     /// Fails if another process holds the port without sharing it, or if no thread can be started.
-    pub fn start(reach: &Reach) -> Result<Self, MdnsError> {
+    pub fn start(scope: &MdnsScope) -> Result<Self, MdnsError> {
         // mdns-sd does not report that its socket cannot be bound.
         share_port().map_err(MdnsError::Port)?;
         let service = ServiceDaemon::new()?;
-        let theirs = reach.clone();
+        let theirs = scope.clone();
         let elsewhere = IfPredicate::new(move |interface| !theirs.covers(interface.ip()));
         service.disable_interface(IfKind::Predicate(elsewhere))?;
-        Ok(Self(Arc::new(Inner { service, reach: reach.clone(), asking: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { service, scope: scope.clone(), asking: Mutex::default() })))
     }
 
     /// Returns the addresses of `label.local`, IPv4 first; empty if no answer arrives in time, or none with a plausible
     /// address. A concurrent query for the same name gets the same answer.
     pub async fn ask(&self, label: &str) -> Vec<Address> {
         // Without a network no answer can arrive.
-        if !self.0.reach.is_there() {
+        if !self.0.scope.is_there() {
             return Vec::new();
         }
         self.join(label).await
@@ -109,12 +109,12 @@ impl Daemon {
         answer
     }
 
-    /// Announces a service at every address within reach, later ones included.
+    /// Announces a service at every address within its scope, later ones included.
     pub(super) fn offer(&self, offer: &Offer<'_>) -> Result<(), MdnsError> {
         let kind = format!("{}{DOMAIN}.", offer.kind);
         let host = format!("{}{DOMAIN}.", offer.label);
         let txt = [("path", offer.path)];
-        let info = ServiceInfo::new(&kind, offer.label, &host, (), self.0.reach.port(), &txt[..])?;
+        let info = ServiceInfo::new(&kind, offer.label, &host, (), self.0.scope.port(), &txt[..])?;
         Ok(self.0.service.register(info.enable_addr_auto())?)
     }
 

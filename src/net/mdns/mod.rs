@@ -2,7 +2,7 @@
 //!
 //! | File | Does |
 //! |---|---|
-//! | `reach.rs` | on which networks: those with an IPv4 address that `listen` answers on |
+//! | `scope.rs` | on which networks: those with an IPv4 address that `listen` answers on |
 //! | `daemon.rs` | the one [`Daemon`] of the process: mdns-sd's thread and socket, bounded |
 //! | `resolver.rs` | [`LocalResolver`]: `.local` by it, every other name by the system |
 //! | `responder.rs` | [`Responder`]: under which names the appliance is found, and gives way |
@@ -19,15 +19,15 @@
 //! not be found by name.
 
 mod daemon;
-mod reach;
 mod resolver;
 mod responder;
+mod scope;
 mod valve;
 
 pub use daemon::{Daemon, MdnsError};
-pub use reach::Reach;
 pub use resolver::LocalResolver;
 pub use responder::{Advertised, Responder};
+pub use scope::MdnsScope;
 
 /// The domain of all names here (RFC 6762, 3).
 const DOMAIN: &str = ".local";

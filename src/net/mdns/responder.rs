@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DOMAIN, Reach,
+    DOMAIN, MdnsScope,
     daemon::{Daemon, MdnsError, Offer},
     label_of,
     valve::Valve,
@@ -56,7 +56,7 @@ pub struct Advertised {
 /// Starts and stops the daemon as the configuration says, and offers the appliance's services by it.
 pub struct Responder {
     /// `None`: only this machine can reach the appliance, so it neither announces nor queries.
-    reach: Option<Reach>,
+    scope: Option<MdnsScope>,
     config: watch::Receiver<Arc<Config>>,
     daemon: watch::Sender<Option<Daemon>>,
     advertised: watch::Sender<Advertised>,
@@ -64,7 +64,7 @@ pub struct Responder {
 
 /// What the configuration asks of mDNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Wanted {
+struct Advertisement {
     label: String,
     /// Whether to be found as lanscan too.
     lanscan: bool,
@@ -72,7 +72,7 @@ struct Wanted {
 
 /// Why the daemon must be restarted.
 #[derive(Debug, PartialEq, Eq)]
-enum Trouble {
+enum RestartReason {
     /// Another machine has our name: this one is free (RFC 6762, 9). mdns-sd would go on under it, on that network
     /// alone, and answer those that ask for the service's host with the former name.
     Renamed(String),
@@ -85,15 +85,15 @@ enum Trouble {
 }
 
 impl Responder {
-    /// For an appliance within this reach; with it the daemon that there is at any time, and the names that it is
+    /// For an appliance with this scope; with it the daemon that there is at any time, and the names that it is
     /// found by.
     pub fn new(
-        reach: Option<Reach>,
+        scope: Option<MdnsScope>,
         config: watch::Receiver<Arc<Config>>,
     ) -> (Self, watch::Receiver<Option<Daemon>>, watch::Receiver<Advertised>) {
         let (daemon, present) = watch::channel(None);
         let (advertised, seen) = watch::channel(Advertised::default());
-        (Self { reach, config, daemon, advertised }, present, seen)
+        (Self { scope, config, daemon, advertised }, present, seen)
     }
 
     /// Runs until `stop` is cancelled, then withdraws the announcements.
@@ -106,7 +106,7 @@ impl Responder {
     async fn follow(&self) {
         let mut config = self.config.clone();
         loop {
-            let wanted = Wanted::of(&config.borrow_and_update());
+            let wanted = Advertisement::of(&config.borrow_and_update());
             // What was told of the former name is history.
             self.advertised.send_replace(Advertised::default());
             tokio::select! {
@@ -118,26 +118,26 @@ impl Responder {
     }
 
     /// Keeps a daemon running that announces the services under a free name.
-    async fn offer(&self, wanted: Option<Wanted>) {
-        let (Some(reach), Some(wanted)) = (&self.reach, wanted) else { return pending().await };
-        let Wanted { mut label, mut lanscan } = wanted;
+    async fn offer(&self, wanted: Option<Advertisement>) {
+        let (Some(scope), Some(wanted)) = (&self.scope, wanted) else { return pending().await };
+        let Advertisement { mut label, mut lanscan } = wanted;
         let mut calm = pin!(sleep(Duration::ZERO));
         loop {
-            let ended = self.start_and_watch(reach, &label, lanscan).await;
+            let ended = self.start_and_watch(scope, &label, lanscan).await;
             self.end().await;
             match ended {
-                Ok(Trouble::Renamed(free)) => {
+                Ok(RestartReason::Renamed(free)) => {
                     self.tell(format!(
                         "{label}{DOMAIN} is another machine's, so this appliance is {free}{DOMAIN}; give one of them \
                          another name (`name` under [mdns])"
                     ));
                     label = free;
                 }
-                Ok(Trouble::IsLanscan) => {
+                Ok(RestartReason::IsLanscan) => {
                     tracing::info!("lanscan.local belongs to another machine; not announcing that name");
                     lanscan = false;
                 }
-                Ok(Trouble::Flooded) => {
+                Ok(RestartReason::Flooded) => {
                     if calm.as_mut().now_or_never().is_some() {
                         tracing::warn!(
                             "mDNS: the network announces more names than a real one has; all are forgotten, again \
@@ -148,14 +148,19 @@ impl Responder {
                     calm.set(sleep(CALM));
                     sleep(FLOOD_PAUSE).await;
                 }
-                Ok(Trouble::Ended) => self.fail("its thread has ended").await,
+                Ok(RestartReason::Ended) => self.fail("its thread has ended").await,
                 Err(error) => self.fail(&error.to_string()).await,
             }
         }
     }
 
-    async fn start_and_watch(&self, reach: &Reach, label: &str, lanscan: bool) -> Result<Trouble, MdnsError> {
-        let daemon = Daemon::start(reach)?;
+    async fn start_and_watch(
+        &self,
+        scope: &MdnsScope,
+        label: &str,
+        lanscan: bool,
+    ) -> Result<RestartReason, MdnsError> {
+        let daemon = Daemon::start(scope)?;
         let events = daemon.events()?;
         for kind in ["_http._tcp", "_portscan._tcp"] {
             daemon.offer(&Offer { kind, label, path: "/" })?;
@@ -169,7 +174,7 @@ impl Responder {
                             return Ok(trouble);
                         }
                     }
-                    Err(_) => return Ok(Trouble::Ended),
+                    Err(_) => return Ok(RestartReason::Ended),
                 }
             }
         };
@@ -181,7 +186,7 @@ impl Responder {
     }
 
     /// Interprets an event for our names.
-    fn heed(&self, event: &DaemonEvent, label: &str) -> Option<Trouble> {
+    fn heed(&self, event: &DaemonEvent, label: &str) -> Option<RestartReason> {
         match event {
             DaemonEvent::Announce(service, _) => {
                 // A service's own name may have a number behind it: it is for people to read.
@@ -191,8 +196,8 @@ impl Responder {
             }
             DaemonEvent::NameChange(change) if change.rr_type == RRType::A => {
                 match label_of(&change.original).as_deref() {
-                    Some(LANSCAN) => Some(Trouble::IsLanscan),
-                    _ => label_of(&change.new_name).map(Trouble::Renamed),
+                    Some(LANSCAN) => Some(RestartReason::IsLanscan),
+                    _ => label_of(&change.new_name).map(RestartReason::Renamed),
                 }
             }
             DaemonEvent::Error(error) => {
@@ -238,7 +243,7 @@ impl Responder {
     }
 }
 
-impl Wanted {
+impl Advertisement {
     /// `None`: nothing, it is off.
     fn of(config: &Config) -> Option<Self> {
         let (mdns, lanscan) = (&config.mdns, !config.feed.discover.is_empty());
@@ -247,9 +252,9 @@ impl Wanted {
 }
 
 /// Returns when the configuration changes what it asks of mDNS.
-async fn until_other(config: &mut watch::Receiver<Arc<Config>>, wanted: Option<&Wanted>) {
+async fn until_other(config: &mut watch::Receiver<Arc<Config>>, wanted: Option<&Advertisement>) {
     while config.changed().await.is_ok() {
-        if Wanted::of(&config.borrow()).as_ref() != wanted {
+        if Advertisement::of(&config.borrow()).as_ref() != wanted {
             return;
         }
     }
@@ -271,12 +276,12 @@ async fn as_lanscan(daemon: &Daemon) -> MdnsError {
 
 /// Returns when the daemon caches too much, or no longer answers. In a flood its sockets are shut, for good where it
 /// remembers too much: it would neither answer nor end.
-async fn too_much(daemon: &Daemon) -> Result<Trouble, MdnsError> {
+async fn too_much(daemon: &Daemon) -> Result<RestartReason, MdnsError> {
     // Its thread makes its sockets before it answers for the first time.
     let mut watched = None;
     loop {
         match timeout(PROMPT, daemon.burden()).await {
-            Ok(None) => return Ok(Trouble::Ended),
+            Ok(None) => return Ok(RestartReason::Ended),
             Ok(Some(remembered)) if remembered <= MOST_REMEMBERED => {
                 sleep(LOOK_EVERY).await;
                 let valve = match watched.take() {
@@ -288,8 +293,8 @@ async fn too_much(daemon: &Daemon) -> Result<Trouble, MdnsError> {
             Ok(Some(_)) | Err(_) => {
                 let valve = shut();
                 match daemon.burden().await {
-                    None => return Ok(Trouble::Ended),
-                    Some(remembered) if remembered > MOST_REMEMBERED => return Ok(Trouble::Flooded),
+                    None => return Ok(RestartReason::Ended),
+                    Some(remembered) if remembered > MOST_REMEMBERED => return Ok(RestartReason::Flooded),
                     Some(_) => sleep(RELIEF).await,
                 }
                 if let Err(error) = valve.and_then(|valve| valve.open()) {
@@ -328,9 +333,9 @@ mod tests {
         for (event, trouble) in [
             (
                 renamed("portscan.local.", "portscan-2.local.", RRType::A),
-                Some(Trouble::Renamed("portscan-2".into())),
+                Some(RestartReason::Renamed("portscan-2".into())),
             ),
-            (renamed("lanscan.local.", "lanscan-2.local.", RRType::A), Some(Trouble::IsLanscan)),
+            (renamed("lanscan.local.", "lanscan-2.local.", RRType::A), Some(RestartReason::IsLanscan)),
             (renamed("portscan._http._tcp.local.", "portscan (2)._http._tcp.local.", RRType::SRV), None),
             (told("portscan (2)._http._tcp.local."), None),
             (told("portscan._portscan._tcp.local."), None),
@@ -344,11 +349,11 @@ mod tests {
     #[test]
     fn off_wants_nothing_and_discovery_wants_lanscans_name() {
         let mut config = Config::default();
-        let wanted = |lanscan| Some(Wanted { label: "portscan".to_owned(), lanscan });
-        assert_eq!(Wanted::of(&config), wanted(false));
+        let wanted = |lanscan| Some(Advertisement { label: "portscan".to_owned(), lanscan });
+        assert_eq!(Advertisement::of(&config), wanted(false));
         config.feed.discover.push(Discover { interface: "eth0".to_owned(), net: None });
-        assert_eq!(Wanted::of(&config), wanted(true));
+        assert_eq!(Advertisement::of(&config), wanted(true));
         config.mdns.enabled = false;
-        assert_eq!(Wanted::of(&config), None);
+        assert_eq!(Advertisement::of(&config), None);
     }
 }

@@ -14,14 +14,14 @@ fn framed(scanner: &str, scaninfo: &str, hosts: &str) -> String {
     )
 }
 
-fn read(text: &str) -> Result<Vec<Host>, ReadError> {
+fn read(text: &str) -> Result<Vec<ReportedHost>, ReadError> {
     let mut report = Report::open(text.as_bytes())?;
     Ok(gather(&mut report, tempfile::tempfile().unwrap())?.map(Result::unwrap).collect())
 }
 
 /// `192.0.2.5 tcp 22,80 closed; 22 open`
-fn describe(hosts: &[Host]) -> Vec<String> {
-    let one = |host: &Host| {
+fn describe(hosts: &[ReportedHost]) -> Vec<String> {
+    let one = |host: &ReportedHost| {
         let report = |report: &HostReport| {
             let found: String = report.findings.iter().map(|f| format!(" {} {}", f.port, f.state)).collect();
             format!(" {} {} {};{found}", report.protocol, report.coverage, report.default_state)
@@ -63,7 +63,7 @@ fn ports_and_banners_of_a_host_are_one_host() {
             "192.0.2.5 tcp 22,80 closed; 22 open 80 open"
         ]
     );
-    let seconds = |host: &Host| (host.started.as_second(), host.finished.as_second());
+    let seconds = |host: &ReportedHost| (host.started.as_second(), host.finished.as_second());
     assert_eq!(seconds(&hosts[1]), (1_772_359_201, 1_772_359_209));
 }
 

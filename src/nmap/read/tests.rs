@@ -41,7 +41,7 @@ const PRINTER: &str = r#"<host starttime="1772359201" endtime="1772359210"><stat
 </host>"#;
 
 /// All hosts and the end, or the first fault.
-fn read(text: &str) -> Result<(Vec<Host>, Summary), ReadError> {
+fn read(text: &str) -> Result<(Vec<ReportedHost>, ReportSummary), ReadError> {
     let mut report = Report::open(text.as_bytes())?;
     let mut hosts = Vec::new();
     while let Some(host) = report.next_host()? {
@@ -50,12 +50,12 @@ fn read(text: &str) -> Result<(Vec<Host>, Summary), ReadError> {
     Ok((hosts, report.summary()))
 }
 
-fn hosts(text: &str) -> Vec<Host> {
+fn hosts(text: &str) -> Vec<ReportedHost> {
     read(&report(text)).unwrap().0
 }
 
 /// `tcp 22,80 closed; 22 open`
-fn describe(host: &Host) -> Vec<String> {
+fn describe(host: &ReportedHost) -> Vec<String> {
     let one = |report: &HostReport| {
         let findings: String =
             report.findings.iter().map(|found| format!(" {} {}", found.port, found.state)).collect();
@@ -78,8 +78,10 @@ fn a_host_is_read_whole() {
     let found = &host.reports[0].findings;
     assert_eq!((found[0].reason, found[1].reason), (Reason::SynAck, Reason::AdminProhibited));
     assert_eq!(reading.next_host().unwrap(), None);
-    let ended =
-        Summary { finished: Timestamp::from_second(1_772_359_260).unwrap(), status: ScanStatus::Complete };
+    let ended = ReportSummary {
+        finished: Timestamp::from_second(1_772_359_260).unwrap(),
+        status: ScanStatus::Complete,
+    };
     assert_eq!(reading.summary(), ended);
 }
 
@@ -108,7 +110,7 @@ fn every_protocol_has_its_own_part() {
     );
     let mut reading = Report::open(text.as_bytes()).unwrap();
     let host = reading.next_host().unwrap().unwrap();
-    assert_eq!(reading.left_out(), LeftOut { unreadable_ports: 3, ..LeftOut::default() });
+    assert_eq!(reading.left_out(), Omissions { unreadable_ports: 3, ..Omissions::default() });
     assert_eq!(
         describe(&host),
         [
@@ -132,7 +134,7 @@ fn a_host_that_was_given_up_has_no_ports() {
     assert_eq!((host.reports.len(), host.reports[0].status), (1, HostStatus::Partial));
     assert!(host.reports[0].coverage.is_empty() && host.reports[0].detail.contains("timed out"));
     assert_eq!(reading.next_host().unwrap(), None);
-    assert_eq!(reading.left_out(), LeftOut { given_up_ports: 1, ..LeftOut::default() });
+    assert_eq!(reading.left_out(), Omissions { given_up_ports: 1, ..Omissions::default() });
 }
 
 #[test]
@@ -162,7 +164,7 @@ fn hosts_that_were_not_there_are_left_out_and_counted() {
     ));
     let mut reading = Report::open(text.as_bytes()).unwrap();
     assert_eq!(reading.next_host().unwrap(), None);
-    let expected = LeftOut { down: 3, unknown: 3, unaddressed: 2, ..LeftOut::default() };
+    let expected = Omissions { down: 3, unknown: 3, unaddressed: 2, ..Omissions::default() };
     assert_eq!(reading.left_out(), expected);
 }
 

@@ -2,29 +2,29 @@
 
 use std::io::{self, Write};
 
-use super::{Run, Scanned, headline, xml::service};
+use super::{ReportInfo, ScannedHost, headline, xml::service};
 use crate::model::{HostStatus, PortSet, Protocol};
 
-pub(super) fn begin(out: &mut dyn Write, run: &Run<'_>) -> io::Result<()> {
+pub(super) fn begin(out: &mut dyn Write, run: &ReportInfo<'_>) -> io::Result<()> {
     writeln!(out, "# {}", headline(run))?;
     if run.verbose == 0 {
         return Ok(());
     }
-    let asked = |protocol| {
-        let ports: Option<&PortSet> = run.asked.get(&protocol);
+    let requested = |protocol| {
+        let ports: Option<&PortSet> = run.requested.get(&protocol);
         ports.map_or_else(|| "0;".to_owned(), |ports| format!("{};{ports}", ports.len()))
     };
     writeln!(
         out,
         "# Ports scanned: TCP({}) UDP({}) SCTP({}) PROTOCOLS({})",
-        asked(Protocol::Tcp),
-        asked(Protocol::Udp),
-        asked(Protocol::Sctp),
-        asked(Protocol::Ip)
+        requested(Protocol::Tcp),
+        requested(Protocol::Udp),
+        requested(Protocol::Sctp),
+        requested(Protocol::Ip)
     )
 }
 
-pub(super) fn host(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io::Result<()> {
+pub(super) fn host(out: &mut dyn Write, run: &ReportInfo<'_>, host: &ScannedHost<'_>) -> io::Result<()> {
     let Some(address) = host.address() else { return Ok(()) };
     let start = format!("Host: {address} ({})", host.name.unwrap_or_default());
     if host.status() == HostStatus::Down {

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use super::Run;
+use super::ReportInfo;
 use crate::model::{HostReport, PortFinding, PortSet, PortState, Protocol, Reason};
 
 /// If more ports than this are in one state other than open, they are only counted: nmap's users know the number. `-vv`
@@ -32,7 +32,7 @@ impl Extra {
 }
 
 impl Listing {
-    pub(super) fn of(reports: &[HostReport], run: &Run<'_>) -> Self {
+    pub(super) fn of(reports: &[HostReport], run: &ReportInfo<'_>) -> Self {
         let mut groups: BTreeMap<PortState, Vec<(Protocol, PortFinding)>> = BTreeMap::new();
         for report in reports {
             for found in report.verdicts() {

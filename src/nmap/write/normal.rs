@@ -5,14 +5,14 @@ use std::{
     time::Duration,
 };
 
-use super::{Run, Scanned, headline, listing::Listing, xml::service};
+use super::{ReportInfo, ScannedHost, headline, listing::Listing, xml::service};
 use crate::model::{HostReport, HostStatus};
 
-pub(super) fn begin(out: &mut dyn Write, run: &Run<'_>) -> io::Result<()> {
+pub(super) fn begin(out: &mut dyn Write, run: &ReportInfo<'_>) -> io::Result<()> {
     writeln!(out, "# {}", headline(run))
 }
 
-pub(super) fn host(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io::Result<()> {
+pub(super) fn host(out: &mut dyn Write, run: &ReportInfo<'_>, host: &ScannedHost<'_>) -> io::Result<()> {
     if host.status() == HostStatus::Down {
         return writeln!(out, "Nmap scan report for {} [host down]", host.title());
     }
@@ -33,7 +33,7 @@ pub(super) fn host(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io
     writeln!(out)
 }
 
-fn ports(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io::Result<()> {
+fn ports(out: &mut dyn Write, run: &ReportInfo<'_>, host: &ScannedHost<'_>) -> io::Result<()> {
     let listing = host.listing(run);
     if listing.listed.is_empty() && !listing.extra.is_empty() {
         let all: u32 = host.reports.iter().map(|report: &HostReport| report.coverage.len()).sum();

@@ -22,16 +22,16 @@ fn service(port: u16) -> Option<&'static str> {
     }
 }
 
-fn asked(ports: &str) -> BTreeMap<Protocol, PortSet> {
+fn requested(ports: &str) -> BTreeMap<Protocol, PortSet> {
     [(Protocol::Tcp, ports.parse().unwrap())].into()
 }
 
-fn run(asked: &BTreeMap<Protocol, PortSet>) -> Run<'_> {
-    Run {
+fn run(requested: &BTreeMap<Protocol, PortSet>) -> ReportInfo<'_> {
+    ReportInfo {
         args: "portscan scan -oA out --open \"<nas>\" 192.0.2.0/24",
         started: at(0),
         elapsed: Duration::from_millis(4_123),
-        asked,
+        requested,
         targets: 4,
         unfinished: None,
         service,
@@ -84,8 +84,12 @@ fn network() -> Vec<(HostReport, Option<Mac>, Option<&'static str>)> {
     vec![(printer, mac, Some("printer.lan")), (silent, None, None), (down, None, None), (partial, mac, None)]
 }
 
-fn written(format: Format, run: &Run<'_>, network: &[(HostReport, Option<Mac>, Option<&str>)]) -> String {
-    let hosts = network.iter().map(|(report, mac, name)| Scanned {
+fn written(
+    format: Format,
+    run: &ReportInfo<'_>,
+    network: &[(HostReport, Option<Mac>, Option<&str>)],
+) -> String {
+    let hosts = network.iter().map(|(report, mac, name)| ScannedHost {
         reports: std::slice::from_ref(report),
         mac: *mac,
         name: *name,
@@ -100,8 +104,8 @@ fn written(format: Format, run: &Run<'_>, network: &[(HostReport, Option<Mac>, O
 
 #[test]
 fn the_three_formats() {
-    let asked = asked("1-1000");
-    let run = run(&asked);
+    let requested = requested("1-1000");
+    let run = run(&requested);
     insta::assert_snapshot!("xml", written(Format::Xml, &run, &network()));
     insta::assert_snapshot!("normal", written(Format::Normal, &run, &network()));
     insta::assert_snapshot!("grepable", written(Format::Grepable, &run, &network()));
@@ -109,8 +113,8 @@ fn the_three_formats() {
 
 #[test]
 fn verbosity_adds_detail() {
-    let asked = asked("1-1000");
-    let run = Run { verbose: 1, reasons: true, unfinished: Some("interrupted"), ..run(&asked) };
+    let requested = requested("1-1000");
+    let run = ReportInfo { verbose: 1, reasons: true, unfinished: Some("interrupted"), ..run(&requested) };
     insta::assert_snapshot!("normal_verbose", written(Format::Normal, &run, &network()));
     insta::assert_snapshot!("grepable_verbose", written(Format::Grepable, &run, &network()));
     let xml = written(Format::Xml, &run, &network());
@@ -122,8 +126,8 @@ fn verbosity_adds_detail() {
 
 #[test]
 fn lists_only_open_ports_on_request() {
-    let asked = asked("1-1000");
-    let run = Run { open_only: true, ..run(&asked) };
+    let requested = requested("1-1000");
+    let run = ReportInfo { open_only: true, ..run(&requested) };
     let text = written(Format::Grepable, &run, &network());
     assert!(!text.contains("filtered/") && text.contains("22/open/tcp//ssh///, 80/open"), "{text}");
 }
@@ -151,9 +155,9 @@ proptest! {
         let report = up("192.0.2.5", "1-2000", &findings);
         let mut partial = report.clone();
         (partial.status, partial.detail) = (HostStatus::Partial, detail);
-        let asked = asked("1-2000");
+        let requested = requested("1-2000");
         let network = [(report.clone(), None, Some(name.as_str())), (partial, None, None)];
-        let text = written(Format::Xml, &run(&asked), &network);
+        let text = written(Format::Xml, &run(&requested), &network);
         let mut reading = Report::open(BufReader::new(text.as_bytes())).unwrap();
         let host = reading.next_host().unwrap().unwrap();
         prop_assert_eq!(host.name, Some(name));

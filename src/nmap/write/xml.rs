@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Run, Scanned, clock, headline,
+    ReportInfo, ScannedHost, clock, headline,
     listing::{Extra, Listing},
     summary,
 };
@@ -15,7 +15,7 @@ use crate::model::{Address, HostStatus, PortFinding, Protocol};
 /// The version of the format that is written (nmap 7.x).
 const FORMAT: &str = "1.05";
 
-pub(super) fn begin(out: &mut dyn Write, run: &Run<'_>) -> io::Result<()> {
+pub(super) fn begin(out: &mut dyn Write, run: &ReportInfo<'_>) -> io::Result<()> {
     writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE nmaprun>")?;
     // Two hyphens would end the comment.
     writeln!(out, "<!-- {} -->", escaped(&headline(run)).replace("--", "-&#45;"))?;
@@ -28,7 +28,7 @@ pub(super) fn begin(out: &mut dyn Write, run: &Run<'_>) -> io::Result<()> {
         clock(run, run.started),
         env!("CARGO_PKG_VERSION"),
     )?;
-    for (protocol, ports) in run.asked {
+    for (protocol, ports) in run.requested {
         let kind = match protocol {
             Protocol::Tcp => "connect",
             Protocol::Udp => "udp",
@@ -44,15 +44,15 @@ pub(super) fn begin(out: &mut dyn Write, run: &Run<'_>) -> io::Result<()> {
     writeln!(out, "<verbose level=\"{}\"/>\n<debugging level=\"0\"/>", run.verbose)
 }
 
-pub(super) fn host(out: &mut dyn Write, run: &Run<'_>, host: &Scanned<'_>) -> io::Result<()> {
+pub(super) fn host(out: &mut dyn Write, run: &ReportInfo<'_>, host: &ScannedHost<'_>) -> io::Result<()> {
     part(out, run, host, 0..usize::MAX).map(|_| ())
 }
 
 /// Writes these of the listed ports, with the parts before and after them; returns whether more follow.
 pub(super) fn part(
     out: &mut dyn Write,
-    run: &Run<'_>,
-    host: &Scanned<'_>,
+    run: &ReportInfo<'_>,
+    host: &ScannedHost<'_>,
     listed: Range<usize>,
 ) -> io::Result<bool> {
     let Some(address) = host.address() else { return Ok(false) };
@@ -78,7 +78,7 @@ pub(super) fn part(
 }
 
 /// Everything about a host as a whole.
-fn head(out: &mut dyn Write, host: &Scanned<'_>, address: &Address) -> io::Result<()> {
+fn head(out: &mut dyn Write, host: &ScannedHost<'_>, address: &Address) -> io::Result<()> {
     let (started, finished) = (host.started.as_second(), host.finished.as_second());
     write!(out, "<host starttime=\"{started}\" endtime=\"{finished}\"")?;
     if let Some(why) = host.unfinished() {
@@ -120,7 +120,12 @@ fn extra(out: &mut dyn Write, extra: &[Extra]) -> io::Result<()> {
     Ok(())
 }
 
-fn port(out: &mut dyn Write, run: &Run<'_>, protocol: Protocol, found: &PortFinding) -> io::Result<()> {
+fn port(
+    out: &mut dyn Write,
+    run: &ReportInfo<'_>,
+    protocol: Protocol,
+    found: &PortFinding,
+) -> io::Result<()> {
     let PortFinding { port, state, reason, .. } = *found;
     write!(
         out,
@@ -133,7 +138,7 @@ fn port(out: &mut dyn Write, run: &Run<'_>, protocol: Protocol, found: &PortFind
     writeln!(out, "</port>")
 }
 
-pub(super) fn end(out: &mut dyn Write, run: &Run<'_>, up: usize) -> io::Result<()> {
+pub(super) fn end(out: &mut dyn Write, run: &ReportInfo<'_>, up: usize) -> io::Result<()> {
     let ended = run.started + run.elapsed;
     let (exit, error) = match run.unfinished {
         None => ("success", String::new()),
@@ -153,7 +158,7 @@ pub(super) fn end(out: &mut dyn Write, run: &Run<'_>, up: usize) -> io::Result<(
 }
 
 /// The usual service on the port; the list is one of TCP ports.
-pub(super) fn service(run: &Run<'_>, protocol: Protocol, port: u16) -> Option<&'static str> {
+pub(super) fn service(run: &ReportInfo<'_>, protocol: Protocol, port: u16) -> Option<&'static str> {
     (run.service)(port).filter(|_| protocol == Protocol::Tcp)
 }
 

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::model::{PortStates, Protocol, Standings};
+use crate::model::{PortStates, PortStatesByProtocol, Protocol};
 
 /// Rows of a portion: some 10 KB of JSON.
 pub(super) const ROWS: usize = 64;
@@ -75,14 +75,14 @@ fn nth(block: usize) -> Option<Block> {
 }
 
 /// Restricts the port states to a block.
-pub(super) fn within(standings: &Standings, block: &Block) -> Standings {
+pub(super) fn within(standings: &PortStatesByProtocol, block: &Block) -> PortStatesByProtocol {
     let Block { protocol, ports, .. } = block;
     let standing = standings.get(protocol).map(|standing| standing.within(*ports.start(), *ports.end()));
     standing.map(|standing| (*protocol, standing)).into_iter().collect()
 }
 
 /// Counts the ports for which there may be a row.
-pub(super) fn count_named(standings: &Standings) -> usize {
+pub(super) fn count_named(standings: &PortStatesByProtocol) -> usize {
     let named = standings.values().flat_map(PortStates::ranges).filter(|at| at.listed || at.is_notable());
     named.map(|at| usize::from(at.last - at.first) + 1).sum()
 }

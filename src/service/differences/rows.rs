@@ -10,8 +10,8 @@ use super::{
 use crate::{
     config::Config,
     model::{
-        Address, Deviation, Device, DeviceKey, Difference, Expectation, Mac, Place, PortSet, Protocol,
-        Standings, device_differences, disagreements,
+        Address, Deviation, Device, DeviceAtAddress, DeviceKey, Difference, Expectation, Mac, PortSet,
+        PortStatesByProtocol, Protocol, device_differences, disagreements,
     },
     store::HostState,
 };
@@ -27,7 +27,7 @@ pub(super) fn host_row((one, other): &HostPair) -> i64 {
 
 /// Returns the next rows on which both states of a device disagree.
 pub(super) fn disagreeing(pairs: &[HostPair], from: Spot) -> (Vec<HostDisagreement>, Option<Spot>) {
-    let nothing = Standings::new();
+    let nothing = PortStatesByProtocol::new();
     let standings = |side: &Option<HostState>| side.as_ref().map(|host| &host.standings).cloned();
     let known = |host: &HostState| count_named(&host.standings);
     let rows = pairs.iter().flat_map(|(one, other)| one.iter().chain(other)).map(known).sum();
@@ -62,9 +62,13 @@ fn of_ports(endpoints: &[HostState], config: &Config) -> Vec<Vec<Difference>> {
         let address = Some(&host.device.address).filter(|_| host.is_holder);
         config.ignored_ports(host.device.mac, address)
     };
-    let places: Vec<Place<'_>> = endpoints
+    let places: Vec<DeviceAtAddress<'_>> = endpoints
         .iter()
-        .map(|host| Place { expected: &host.expected, standings: &host.standings, ignored: ignored(host) })
+        .map(|host| DeviceAtAddress {
+            expected: &host.expected,
+            standings: &host.standings,
+            ignored: ignored(host),
+        })
         .collect();
     device_differences(&places)
 }

@@ -23,7 +23,7 @@ use crate::{
     config::Discover,
     feed::Feed,
     model::Moment,
-    net::{ArpSocket, Asker, Lan, LanError, Nudge},
+    net::{ArpSocket, Lan, LanError, NeighbourQuery, Nudge},
 };
 
 /// From the start of one sweep to the start of the next.
@@ -144,7 +144,7 @@ pub async fn once(
 }
 
 /// Probes the addresses that the sweep names, when it does, and passes the answers to it, until it is over.
-async fn carry_out<A: Asker>(
+async fn carry_out<A: NeighbourQuery>(
     mut sweep: Sweep,
     asker: &mut A,
     clock: &dyn Clock,

@@ -10,7 +10,7 @@ use std::{collections::HashMap, net::Ipv4Addr, time::Duration};
 
 use crate::{
     model::{Mac, Moment},
-    net::Answer,
+    net::NeighbourReply,
 };
 
 /// The speed of a sweep.
@@ -152,8 +152,8 @@ impl Sweep {
 
     /// Takes an answer. One that no request of this sweep has caused is dropped, so what is kept is bounded by what
     /// was requested.
-    pub fn hear(&mut self, answer: Answer) {
-        let Answer { address, mac, is_relayed } = answer;
+    pub fn hear(&mut self, answer: NeighbourReply) {
+        let NeighbourReply { address, mac, is_relayed } = answer;
         let place = self.places.get(&address).and_then(|place| self.targets.get(*place));
         if place.is_none_or(|(_, asked)| *asked == 0) {
             return;
@@ -205,8 +205,8 @@ mod tests {
         (1..=count).map(|last| Ipv4Addr::from_bits(0x0a00_0000 + last)).collect()
     }
 
-    fn answer(address: Ipv4Addr, last: u8) -> Answer {
-        Answer { address, mac: Mac::new([2, 0, 0, 0, 0, last]), is_relayed: false }
+    fn answer(address: Ipv4Addr, last: u8) -> NeighbourReply {
+        NeighbourReply { address, mac: Mac::new([2, 0, 0, 0, 0, last]), is_relayed: false }
     }
 
     fn mac(last: u8) -> Mac {
@@ -331,9 +331,9 @@ mod tests {
             sweep.hear(answer(address, 7));
         }
         assert!(sweep.heard().is_empty());
-        sweep.hear(Answer { is_relayed: true, ..answer(one, 6) });
+        sweep.hear(NeighbourReply { is_relayed: true, ..answer(one, 6) });
         sweep.hear(answer(one, 7));
-        sweep.hear(Answer { is_relayed: true, ..answer(one, 5) });
+        sweep.hear(NeighbourReply { is_relayed: true, ..answer(one, 5) });
         assert_eq!((sweep.heard()[&one].mac, sweep.heard()[&one].rivals.len()), (mac(7), 0));
         (1..=20).for_each(|last| sweep.hear(answer(one, last)));
         let heard = &sweep.heard()[&one];

@@ -62,7 +62,7 @@ type Started = (watch::Sender<Arc<Config>>, watch::Receiver<Inventory>, JoinHand
 fn start(feed: FeedConfig) -> Started {
     let (sender, receiver) = watch::channel(config(feed));
     let clock = Arc::new(SystemClock::start());
-    let client = Client::new(Arc::new(NoNames));
+    let client = HttpClient::new(Arc::new(NoNames));
     let directory = tempfile::tempdir().unwrap();
     let (store, writer) = Store::open(&directory.path().join(FILE_NAME), clock.clone()).unwrap();
     let (inventory, task) = super::start(client, store, clock, receiver, || Ok(Links::default()), "");

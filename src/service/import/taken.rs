@@ -2,7 +2,7 @@
 
 use crate::{
     model::{HostReport, HostStatus},
-    nmap::LeftOut,
+    nmap::Omissions,
     store::{Imported, ImportedHost},
 };
 
@@ -14,7 +14,7 @@ pub struct Taken {
     /// How much was stored.
     pub counts: Counts,
     /// What was left out.
-    pub left_out: LeftOut,
+    pub left_out: Omissions,
 }
 
 /// How much of a report is stored.
@@ -56,7 +56,7 @@ impl Taken {
 
     /// Returns what was left out, `hosts` or `ports`, how many, and why; without zeros.
     pub fn reasons(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
-        let LeftOut { down, unknown, unaddressed, unreadable_ports, given_up_ports } = self.left_out;
+        let Omissions { down, unknown, unaddressed, unreadable_ports, given_up_ports } = self.left_out;
         [
             ("hosts", down, "down"),
             ("hosts", unknown, "not looked at (-sL, or skipped)"),

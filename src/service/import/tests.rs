@@ -235,7 +235,7 @@ async fn hosts_that_were_down_create_no_device() {
     let text = report(START, 22).replace("<runstats>", &format!("{down}{listed}{seen}<runstats>"));
     let taken = bench.take(text.as_bytes()).await.unwrap();
     assert_eq!(taken.counts, Counts { scanned: 1, seen: 1, listed: 1, open: 1, ..Counts::default() });
-    assert_eq!(taken.left_out, LeftOut { down: 1, unknown: 1, ..LeftOut::default() });
+    assert_eq!(taken.left_out, Omissions { down: 1, unknown: 1, ..Omissions::default() });
     assert_eq!((bench.count("devices"), bench.count("observations")), (2, 1));
     // That a known host did not answer another machine changes nothing.
     let later = report(START + 60, 22).replace("state=\"up\"", "state=\"down\"");

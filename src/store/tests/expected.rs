@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{
-    Expectation, Known,
+    Expectation, KnownState,
     PortState::{Closed, Open},
 };
 
@@ -32,7 +32,7 @@ async fn the_last_written_expectation_replaces_and_applies() {
     let found = differences(&store).await;
     assert_eq!(
         (found[0].expected, found[0].actual),
-        (Some(Closed), Some(Known { state: Open, scan: scan.0 }))
+        (Some(Closed), Some(KnownState { state: Open, scan: scan.0 }))
     );
     assert_eq!(found[0].comment, "since 22");
     // When written again, the expectation of the MAC is the later one, and stays so.

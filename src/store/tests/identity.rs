@@ -24,10 +24,12 @@ async fn rows(store: &Store) -> Vec<String> {
     let hosts = store.hosts(0, 128).await.unwrap().rows;
     let row = |host: &Host| {
         let mac = host.device.mac.map_or_else(|| "-".to_owned(), |mac| mac.octets()[5].to_string());
-        let endpoint = |(address, standings): &(crate::model::Address, crate::model::Standings)| {
-            let open = standings.get(&Protocol::Tcp).map_or_else(String::new, |tcp| tcp.open().to_string());
-            format!(" .{}:{open}", address.ipv4().unwrap().octets()[3])
-        };
+        let endpoint =
+            |(address, standings): &(crate::model::Address, crate::model::PortStatesByProtocol)| {
+                let open =
+                    standings.get(&Protocol::Tcp).map_or_else(String::new, |tcp| tcp.open().to_string());
+                format!(" .{}:{open}", address.ipv4().unwrap().octets()[3])
+            };
         mac + &host.endpoints.iter().map(endpoint).collect::<String>()
     };
     hosts.iter().map(row).collect()

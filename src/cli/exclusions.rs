@@ -14,7 +14,7 @@ use crate::{
 
 /// What is left out of a scan.
 #[derive(Debug, Default)]
-pub(super) struct LeftOut {
+pub(super) struct Exclusions {
     /// MACs, or beginnings of MACs, of the command line. Its addresses are no targets in the first place.
     macs: Vec<TargetSpec>,
     /// The configuration, unless it is to be ignored.
@@ -23,7 +23,7 @@ pub(super) struct LeftOut {
 
 /// How a target is to be treated at first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum First {
+pub(super) enum FirstStep {
     Probe,
     /// Its MAC decides.
     AskForMac,
@@ -32,12 +32,12 @@ pub(super) enum First {
 
 /// Why a device is left out, for its MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum ExclusionSource {
     CommandLine,
     Configuration,
 }
 
-impl LeftOut {
+impl Exclusions {
     /// What the configuration of this machine's appliance excludes, unless that is to be ignored.
     ///
     /// # Errors
@@ -53,10 +53,10 @@ impl LeftOut {
     }
 
     /// What the address alone says.
-    pub(super) fn first(&self, address: &Address, links: &Links) -> First {
+    pub(super) fn first(&self, address: &Address, links: &Links) -> FirstStep {
         let unseen = Device { address: address.clone(), mac: None, name: None };
         if self.config.as_ref().is_some_and(|config| config.is_excluded(&unseen)) {
-            return First::LeaveOut;
+            return FirstStep::LeaveOut;
         }
         let has_mac = match links.link_of(address) {
             Link::OnLink => true,
@@ -72,20 +72,20 @@ impl LeftOut {
             config.excludes_by_mac() || has_rules_of_both_kinds
         });
         match self.config.as_ref().is_none_or(|config| is_wanted(config, &unseen)) {
-            _ if has_mac && (decides_by_mac || !self.macs.is_empty()) => First::AskForMac,
-            true => First::Probe,
-            false => First::LeaveOut,
+            _ if has_mac && (decides_by_mac || !self.macs.is_empty()) => FirstStep::AskForMac,
+            true => FirstStep::Probe,
+            false => FirstStep::LeaveOut,
         }
     }
 
     /// Why a device with this MAC is left out, if it is.
-    pub(super) fn reason(&self, address: &Address, mac: Mac) -> Option<Reason> {
+    pub(super) fn reason(&self, address: &Address, mac: Mac) -> Option<ExclusionSource> {
         if self.macs.iter().any(|spec| spec.matches(address, Some(mac))) {
-            return Some(Reason::CommandLine);
+            return Some(ExclusionSource::CommandLine);
         }
         let device = Device { address: address.clone(), mac: Some(mac), name: None };
         let is_unwanted = self.config.as_ref().is_some_and(|config| !is_wanted(config, &device));
-        is_unwanted.then_some(Reason::Configuration)
+        is_unwanted.then_some(ExclusionSource::Configuration)
     }
 }
 
@@ -103,10 +103,10 @@ mod tests {
 
     use super::*;
 
-    fn left_out(config: &str) -> LeftOut {
+    fn exclusions(config: &str) -> Exclusions {
         let file = Some((Path::new("test.toml"), config));
         let config = Config::load(&Overrides::default(), &|_| None, file).unwrap();
-        LeftOut { macs: Vec::new(), config: Some(Box::new(config)) }
+        Exclusions { macs: Vec::new(), config: Some(Box::new(config)) }
     }
 
     /// An address of another network has no MAC that could be asked for.
@@ -115,35 +115,35 @@ mod tests {
         let links = Links::default();
         let mac = "[[device]]\nmatch = \"02:00:00:00:00:06\"\nscan = false\n";
         for (config, first) in [
-            ("", First::Probe),
-            ("exclude = [\"192.0.2.0/24\"]", First::LeaveOut),
-            ("exclude = [\"192.0.3.0/24\", \"02:00:00:*\"]", First::Probe),
-            ("[[device]]\nmatch = \"192.0.2.9\"\nscan = false\n", First::LeaveOut),
+            ("", FirstStep::Probe),
+            ("exclude = [\"192.0.2.0/24\"]", FirstStep::LeaveOut),
+            ("exclude = [\"192.0.3.0/24\", \"02:00:00:*\"]", FirstStep::Probe),
+            ("[[device]]\nmatch = \"192.0.2.9\"\nscan = false\n", FirstStep::LeaveOut),
             (
                 "[[device]]\nmatch = \"192.0.2.9\"\ntiming = \"T2\"\n[[device]]\nmatch = \"192.0.2.0/24\"\nscan = false\n",
-                First::Probe,
+                FirstStep::Probe,
             ),
-            (mac, First::Probe),
+            (mac, FirstStep::Probe),
         ] {
-            assert_eq!(left_out(config).first(&"192.0.2.9".parse().unwrap(), &links), first, "{config}");
+            assert_eq!(exclusions(config).first(&"192.0.2.9".parse().unwrap(), &links), first, "{config}");
         }
-        assert_eq!(LeftOut::default().first(&"192.0.2.9".parse().unwrap(), &links), First::Probe);
+        assert_eq!(Exclusions::default().first(&"192.0.2.9".parse().unwrap(), &links), FirstStep::Probe);
     }
 
     #[test]
     fn a_mac_is_left_out_by_the_command_line_or_by_the_configuration() {
         let address: Address = "192.0.2.9".parse().unwrap();
         let [printer, nas] = ["02:00:00:00:00:06", "02:00:00:00:00:07"].map(|mac| mac.parse().unwrap());
-        let both = left_out("exclude = [\"02:00:00:00:00:06\"]")
+        let both = exclusions("exclude = [\"02:00:00:00:00:06\"]")
             .with_macs(vec!["02:00:00:00:00:07".parse().unwrap()]);
-        assert_eq!(both.reason(&address, printer), Some(Reason::Configuration));
-        assert_eq!(both.reason(&address, nas), Some(Reason::CommandLine));
+        assert_eq!(both.reason(&address, printer), Some(ExclusionSource::Configuration));
+        assert_eq!(both.reason(&address, nas), Some(ExclusionSource::CommandLine));
         // The first rule that matches holds.
-        let rules = left_out(
+        let rules = exclusions(
             "[[device]]\nmatch = \"02:00:00:00:00:06\"\ntiming = \"T2\"\n[[device]]\nmatch = \"192.0.2.0/24\"\nscan = false\n",
         );
         assert_eq!(rules.reason(&address, printer), None);
-        assert_eq!(rules.reason(&address, nas), Some(Reason::Configuration));
-        assert_eq!(LeftOut::default().reason(&address, nas), None);
+        assert_eq!(rules.reason(&address, nas), Some(ExclusionSource::Configuration));
+        assert_eq!(Exclusions::default().reason(&address, nas), None);
     }
 }

@@ -13,9 +13,9 @@ use hyper::{Method, Request, header};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::{super::World, ApplianceError, Use, said};
+use super::{super::Environment, ApplianceError, DatabaseUse, said};
 use crate::{
-    client::{Sent, whole},
+    client::{RequestBody, whole},
     config::Config,
     http::{self, Gate, HostAllowlist, Site, Token},
     net::mdns::Advertised,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A data directory that no appliance is at work in, and what answers from it.
-pub(super) struct Resting {
+pub(super) struct LocalAppliance {
     router: Router,
     token: Token,
     threads: Threads,
@@ -52,24 +52,24 @@ impl Threads {
     }
 }
 
-impl Resting {
+impl LocalAppliance {
     /// Opens the database for this purpose; `lock` keeps an appliance from starting in the meantime.
     pub(super) fn open(
         config: Config,
         lock: Option<DirLock>,
-        world: &World,
-        purpose: Use,
+        world: &Environment,
+        purpose: DatabaseUse,
     ) -> Result<Self, ApplianceError> {
         // Only this process asks: the appliance's own token need not even be there.
         let token = Token::ephemeral().map_err(ApplianceError::Prober)?;
         let data_dir = config.data_dir.clone();
         let database = data_dir.join(store::FILE_NAME);
         let (store, threads) = match purpose {
-            Use::Reading => {
+            DatabaseUse::Reading => {
                 let (store, reader) = Store::open_at_rest(&database)?;
                 (store, Threads::Reading(reader))
             }
-            Use::Writing => {
+            DatabaseUse::Writing => {
                 let (store, writer) = Store::open(&database, Arc::clone(&world.clock))?;
                 (store, Threads::Writing(writer))
             }
@@ -97,7 +97,7 @@ impl Resting {
             importer,
             runs,
             clock: Arc::clone(&world.clock),
-            limits: http::Limits::default(),
+            limits: http::ServerLimits::default(),
         };
         Ok(Self { router: http::router(site), token, threads, stored, data_dir, _lock: lock })
     }
@@ -121,7 +121,7 @@ impl Resting {
         &self,
         method: Method,
         path: &str,
-        body: Option<(&'static str, Sent)>,
+        body: Option<(&'static str, RequestBody)>,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ApplianceError> {
         let (kind, body) = body.unwrap_or_else(|| ("application/json", whole(Bytes::new())));

@@ -6,7 +6,7 @@ use crate::model::Mac;
 
 /// "I have this address."
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct NeighbourReply {
     /// The address that was asked for.
     pub address: Ipv4Addr,
     /// The MAC that the reply gives for it; a single station's.
@@ -17,7 +17,7 @@ pub struct Answer {
 }
 
 /// Asks which station has an address.
-pub trait Asker: Send {
+pub trait NeighbourQuery: Send {
     /// Sends one question. A machine that is short of buffers may drop it: a silent address is asked again.
     ///
     /// # Errors
@@ -28,8 +28,8 @@ pub trait Asker: Send {
     /// loses no answer.
     ///
     /// # Errors
-    /// As [`Asker::ask`].
-    fn answers(&mut self) -> impl Future<Output = io::Result<Vec<Answer>>> + Send;
+    /// As [`NeighbourQuery::ask`].
+    fn answers(&mut self) -> impl Future<Output = io::Result<Vec<NeighbourReply>>> + Send;
 }
 
 /// Whether the machine was only short of something for a moment.

@@ -8,13 +8,13 @@ use crate::net::interfaces;
 
 /// The IPv4 addresses under which the appliance may be found, and the port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reach {
+pub struct MdnsScope {
     /// `None`: every address of every network.
     addresses: Option<Vec<Ipv4Addr>>,
     port: u16,
 }
 
-impl Reach {
+impl MdnsScope {
     /// Every network of this machine, for queries only; nothing is announced at port 0.
     pub const EVERYWHERE: Self = Self { addresses: None, port: 0 };
 
@@ -66,17 +66,17 @@ impl Reach {
 mod tests {
     use super::*;
 
-    fn reach(listen: &[&str]) -> Option<Reach> {
-        Reach::of(&listen.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>())
+    fn scope(listen: &[&str]) -> Option<MdnsScope> {
+        MdnsScope::of(&listen.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>())
     }
 
-    fn at(addresses: &[[u8; 4]], port: u16) -> Option<Reach> {
-        Some(Reach { addresses: Some(addresses.iter().copied().map(Ipv4Addr::from).collect()), port })
+    fn at(addresses: &[[u8; 4]], port: u16) -> Option<MdnsScope> {
+        Some(MdnsScope { addresses: Some(addresses.iter().copied().map(Ipv4Addr::from).collect()), port })
     }
 
     #[test]
     fn announces_the_addresses_that_listen() {
-        let everywhere = Some(Reach { addresses: None, port: 80 });
+        let everywhere = Some(MdnsScope { addresses: None, port: 80 });
         for (listen, found) in [
             (&["127.0.0.1:80"][..], None),
             (&["127.0.0.1:80", "[::1]:80"], None),
@@ -89,13 +89,13 @@ mod tests {
             (&["127.0.0.1:80", "10.0.0.2:80", "10.1.0.2:80"], at(&[[10, 0, 0, 2], [10, 1, 0, 2]], 80)),
             (&["10.0.0.2:80", "10.1.0.2:81"], at(&[[10, 0, 0, 2]], 80)),
         ] {
-            assert_eq!(reach(listen), found, "{listen:?}");
+            assert_eq!(scope(listen), found, "{listen:?}");
         }
     }
 
     #[test]
     fn announces_only_those_addresses_and_never_the_loopback() {
-        let one = reach(&["192.168.1.2:80"]).unwrap();
+        let one = scope(&["192.168.1.2:80"]).unwrap();
         for (ip, everywhere, there) in [
             ("192.168.1.2", true, true),
             ("192.168.1.3", true, false),
@@ -103,7 +103,7 @@ mod tests {
             ("fe80::1", false, false),
         ] {
             let ip = ip.parse().unwrap();
-            assert_eq!((Reach::EVERYWHERE.covers(ip), one.covers(ip)), (everywhere, there), "{ip}");
+            assert_eq!((MdnsScope::EVERYWHERE.covers(ip), one.covers(ip)), (everywhere, there), "{ip}");
         }
     }
 }
