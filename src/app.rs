@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    cli::{self, Arguments, Command, Environment, Prober, Terminal},
+    cli::{self, Arguments, Command, CommandEnv, ProbeEngine, Terminal},
     clock::SystemClock,
     config::{Config, Overrides},
     net::{
@@ -73,10 +73,10 @@ fn run_on(runtime: &Runtime, arguments: &Arguments) -> ExitCode {
 }
 
 /// The machine's clocks, resolver and prober, for one-off commands.
-fn world(flags: Overrides) -> Environment {
+fn world(flags: Overrides) -> CommandEnv {
     let clock = SystemClock::start();
     let daemon = OnceLock::new();
-    Environment {
+    CommandEnv {
         clock: Arc::new(clock),
         resolver: Arc::new(LocalResolver::new(move || daemon.get_or_init(|| asking(&flags)).clone())),
         links: Box::new(Links::read),
@@ -95,7 +95,7 @@ fn asking(flags: &Overrides) -> Option<Daemon> {
 }
 
 /// The one engine of the process, with a prober on every core.
-fn probing(clock: SystemClock) -> io::Result<Prober> {
+fn probing(clock: SystemClock) -> io::Result<ProbeEngine> {
     let limits = SystemLimits::raise_and_read()?;
     let prober = ConnectProber::start(NonZeroUsize::new(limits.cores).unwrap_or(NonZeroUsize::MIN), clock)?;
     // The order of the ports must be unpredictable: the standard library's keys are random per process.
@@ -109,7 +109,7 @@ fn probing(clock: SystemClock) -> io::Result<Prober> {
     tracing::info!("this machine allows {limits}");
     let watch = prober.links().clone();
     let (scanner, thread) = Scanner::start(seed, prober, clock, bounds)?;
-    Ok(Prober { scanner, thread, limits, watch })
+    Ok(ProbeEngine { scanner, thread, limits, watch })
 }
 
 /// Reports a fatal error with all its causes, and returns the exit code.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{health, links, log, manager, probing, reload::reload};
 use crate::{
-    cli::{ARP_GRANT, Prober},
+    cli::{ARP_GRANT, ProbeEngine},
     client::HttpClient,
     clock::{Clock, SystemClock},
     config::{self, Config, Overrides},
@@ -143,7 +143,7 @@ async fn wait_for_stop(
 }
 
 /// Stops the tasks, then the scanner, then the store after its queue.
-async fn finish(mut tasks: Tasks, probing: Prober, store: Store, writer: WriterThread) {
+async fn finish(mut tasks: Tasks, probing: ProbeEngine, store: Store, writer: WriterThread) {
     while tasks.join_next().await.is_some() {}
     probing.scanner.stop();
     drop(store);
@@ -164,7 +164,7 @@ async fn finish(mut tasks: Tasks, probing: Prober, store: Store, writer: WriterT
 /// The parts that the tasks share.
 struct Parts<'a> {
     store: &'a Store,
-    probing: &'a Prober,
+    probing: &'a ProbeEngine,
     clock: SystemClock,
     config: &'a watch::Receiver<Arc<Config>>,
     stop: &'a CancellationToken,

@@ -21,7 +21,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_e
 use serde::{Serialize, de::DeserializeOwned};
 
 use self::local::LocalAppliance;
-use super::{Environment, found::sanitize_for_terminal};
+use super::{CommandEnv, found::sanitize_for_terminal};
 use crate::{
     client::{ClientError, HttpClient, HttpRequest, RequestBody, ResponseLimits, whole},
     config::{Config, ConfigError, Overrides},
@@ -97,7 +97,7 @@ impl Located {
     pub(super) fn find(
         access: &ApplianceArgs,
         overrides: &Overrides,
-        world: &Environment,
+        world: &CommandEnv,
     ) -> Result<Self, ApplianceError> {
         let config = configuration(access, overrides)?;
         Ok(match locate(access, &config, world, store::lock_existing)? {
@@ -119,7 +119,7 @@ fn configuration(access: &ApplianceArgs, overrides: &Overrides) -> Result<Config
 fn locate<L>(
     access: &ApplianceArgs,
     config: &Config,
-    world: &Environment,
+    world: &CommandEnv,
     lock: impl FnOnce(&Path) -> Result<L, StoreError>,
 ) -> Result<Result<Appliance, L>, ApplianceError> {
     let mut obstacle = None;
@@ -170,7 +170,7 @@ impl Appliance {
     pub(super) fn find(
         access: &ApplianceArgs,
         overrides: &Overrides,
-        world: &Environment,
+        world: &CommandEnv,
         purpose: DatabaseUse,
     ) -> Result<Self, ApplianceError> {
         let config = configuration(access, overrides)?;
@@ -190,7 +190,7 @@ impl Appliance {
     pub(super) fn find_running(
         access: &ApplianceArgs,
         overrides: &Overrides,
-        world: &Environment,
+        world: &CommandEnv,
     ) -> Result<Self, ApplianceError> {
         match Located::find(access, overrides, world)? {
             Located::Running(running) => Ok(running),

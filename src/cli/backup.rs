@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 
 use super::{
-    CliError, DONE, Environment, Terminal,
+    CliError, CommandEnv, DONE, Terminal,
     appliance::{Appliance, ApplianceArgs, ApplianceError, Located},
 };
 use crate::{config::Overrides, data_dir::create_file, store};
@@ -28,7 +28,7 @@ pub struct BackupArgs {
 pub(super) async fn backup(
     args: &BackupArgs,
     overrides: &Overrides,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     match Located::find(&args.access, overrides, world)? {

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CliError, DONE, Environment, Terminal,
+    CliError, CommandEnv, DONE, Terminal,
     appliance::{Appliance, ApplianceArgs, DatabaseUse, percent_encode},
     found::sanitize_for_terminal,
     table,
@@ -63,7 +63,7 @@ struct Change {
 pub(super) async fn changes(
     args: &ChangesArgs,
     overrides: &Overrides,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let since = world.clock.wall() - args.since;

@@ -9,7 +9,7 @@ use clap::Args;
 use nix::unistd::{AccessFlags, access};
 
 use super::{
-    CliError, DONE, Environment, FAILED, LONGEST_WARNING, Terminal,
+    CliError, CommandEnv, DONE, FAILED, LONGEST_WARNING, Terminal,
     service_user::{FileAccess, ServiceUser},
     status::is_appliance,
 };
@@ -41,7 +41,7 @@ pub(super) async fn check_config(
     args: &CheckArgs,
     overrides: &Overrides,
     verbose: u8,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let config = Config::read(overrides)?;

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CliError, DONE, Environment, FAILED, Terminal,
+    CliError, CommandEnv, DONE, FAILED, Terminal,
     appliance::{Appliance, ApplianceArgs, ApplianceError, DatabaseUse},
     found::sanitize_for_terminal,
     table,
@@ -56,7 +56,7 @@ struct Row {
 pub(super) async fn diff(
     args: &DiffArgs,
     overrides: &Overrides,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let path = match (args.one, args.other) {

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use clap::Args;
 use ipnet::Ipv4Net;
 
-use super::{CliError, DONE, Environment, Terminal, progress::Bar, table::counted};
+use super::{CliError, CommandEnv, DONE, Terminal, progress::Bar, table::counted};
 use crate::{
     config::Discover,
     feed::FeedDocument,
@@ -51,7 +51,7 @@ pub struct DiscoverArgs {
 /// Sweeps, prints, returns 0.
 pub(super) async fn discover(
     args: &DiscoverArgs,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let discover = Discover { interface: args.interface.clone(), net: args.net };

@@ -12,7 +12,7 @@ use hyper::Method;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CliError, DONE, Environment, Terminal,
+    CliError, CommandEnv, DONE, Terminal,
     appliance::{Appliance, ApplianceArgs, ApplianceError, DatabaseUse, percent_encode},
     found::sanitize_for_terminal,
     ports,
@@ -171,7 +171,7 @@ impl ExpectedCommand {
 pub(super) async fn expected(
     what: &ExpectedCommand,
     overrides: &Overrides,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let purpose =

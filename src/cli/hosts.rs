@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    CliError, DONE, Environment, Terminal,
+    CliError, CommandEnv, DONE, Terminal,
     appliance::{Appliance, ApplianceArgs, ApplianceError, DatabaseUse, percent_encode},
     found::sanitize_for_terminal,
     table,
@@ -42,11 +42,11 @@ struct DeviceRow {
     #[serde(default)]
     locally_administered: bool,
     last_seen: jiff::Timestamp,
-    ports: Vec<PortJson>,
+    ports: Vec<OpenPortJson>,
 }
 
 #[derive(Debug, Deserialize)]
-struct PortJson {
+struct OpenPortJson {
     port: u16,
     protocol: Protocol,
 }
@@ -55,7 +55,7 @@ struct PortJson {
 pub(super) async fn hosts(
     args: &HostsArgs,
     overrides: &Overrides,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let appliance = Appliance::find(&args.access, overrides, world, DatabaseUse::Reading)?;
@@ -152,7 +152,7 @@ impl DeviceRow {
 }
 
 /// `22, 80; udp 53`
-fn open(ports: &[PortJson]) -> String {
+fn open(ports: &[OpenPortJson]) -> String {
     let told = Protocol::ALL.iter().filter_map(|protocol| {
         let ports: PortSet =
             ports.iter().filter(|open| open.protocol == *protocol).map(|open| open.port).collect();

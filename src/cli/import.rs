@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    CliError, DONE, Environment, FAILED, Terminal,
+    CliError, CommandEnv, DONE, FAILED, Terminal,
     appliance::{Appliance, ApplianceArgs, ApplianceError, DatabaseUse},
     found::sanitize_for_terminal,
     table::counted,
@@ -92,7 +92,7 @@ struct Omission {
 pub(super) async fn import(
     args: &ImportArgs,
     overrides: &Overrides,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let appliance = Appliance::find(&args.access, overrides, world, DatabaseUse::Writing)?;

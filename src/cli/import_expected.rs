@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use clap::Args;
 
 use super::{
-    CliError, DONE, Environment, Terminal,
+    CliError, CommandEnv, DONE, Terminal,
     appliance::{Appliance, ApplianceArgs, DatabaseUse},
     expected::{self, rows},
     found::sanitize_for_terminal,
@@ -40,7 +40,7 @@ pub struct ImportExpectedArgs {
 pub(super) async fn import_expected(
     args: &ImportExpectedArgs,
     overrides: &Overrides,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let url = whole(&args.from);

@@ -2,7 +2,7 @@
 //!
 //! [`parse`] reads it, nmap's spellings included. [`run`] executes the one-off commands; `app` runs the appliance
 //! itself ([`Command::Serve`]). All output goes through the two writers of a [`Terminal`], and
-//! whatever a command needs of the machine comes with the [`Environment`].
+//! whatever a command needs of the machine comes with the [`CommandEnv`].
 
 mod appliance;
 mod args;
@@ -63,7 +63,7 @@ use crate::{
 };
 
 /// The machine as the commands see it; `app` makes it.
-pub struct Environment {
+pub struct CommandEnv {
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// Names to addresses.
@@ -71,11 +71,11 @@ pub struct Environment {
     /// This machine's networks, as of now.
     pub links: Box<dyn Fn() -> io::Result<Links>>,
     /// Starts what probes: only the commands that do so pay for its threads.
-    pub prober: Box<dyn Fn() -> io::Result<Prober>>,
+    pub prober: Box<dyn Fn() -> io::Result<ProbeEngine>>,
 }
 
 /// What probes, and what it may use.
-pub struct Prober {
+pub struct ProbeEngine {
     /// Hosts are handed in here.
     pub scanner: Scanner,
     /// Ends with the command.
@@ -192,7 +192,7 @@ impl<'a> Terminal<'a> {
 }
 
 /// Runs a command and returns the exit code. A closed pipe (`| head`) ends it early and is no error.
-pub async fn run(now: &Now, arguments: &Arguments, world: &Environment, mut terminal: Terminal<'_>) -> u8 {
+pub async fn run(now: &Now, arguments: &Arguments, world: &CommandEnv, mut terminal: Terminal<'_>) -> u8 {
     let ended = dispatch(now, arguments, world, &mut terminal).await;
     exit_code(ended, &mut terminal)
 }
@@ -200,7 +200,7 @@ pub async fn run(now: &Now, arguments: &Arguments, world: &Environment, mut term
 async fn dispatch(
     now: &Now,
     arguments: &Arguments,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     match now {

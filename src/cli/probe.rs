@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use serde::Serialize;
 
 use super::{
-    CliError, DONE, Environment, FAILED, ProbeArgs, Terminal,
+    CliError, CommandEnv, DONE, FAILED, ProbeArgs, Terminal,
     exclusions::{Exclusions, FirstStep, ask_for_mac},
     found::sanitize_for_terminal,
     table::milliseconds,
@@ -40,7 +40,7 @@ struct ProbeReply {
 pub(super) async fn probe(
     args: &ProbeArgs,
     overrides: &Overrides,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let exclusions = Exclusions::read(overrides, args.ignore_exclude).map_err(CliError::Exclusions)?;
@@ -89,7 +89,7 @@ async fn look(
     port: u16,
     links: &Links,
     address: Address,
-    world: &Environment,
+    world: &CommandEnv,
 ) -> Result<HostReport, CliError> {
     let probing = (world.prober)().map_err(CliError::Prober)?;
     let job = HostJob {

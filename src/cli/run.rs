@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CliError, DONE, Environment, FAILED, INTERRUPTED, Terminal,
+    CliError, CommandEnv, DONE, FAILED, INTERRUPTED, Terminal,
     appliance::{Appliance, ApplianceArgs, ApplianceError, percent_encode},
     found::sanitize_for_terminal,
     ports,
@@ -50,11 +50,11 @@ pub struct RunArgs {
 
 #[derive(Deserialize)]
 struct StartedRuns {
-    runs: Vec<StartedRun>,
+    runs: Vec<RunRef>,
 }
 
 #[derive(Deserialize)]
-struct StartedRun {
+struct RunRef {
     id: i64,
 }
 
@@ -85,7 +85,7 @@ struct Progress {
 pub(super) async fn run(
     args: &RunArgs,
     overrides: &Overrides,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
     interrupted: CancellationToken,
 ) -> Result<u8, CliError> {
@@ -124,7 +124,7 @@ pub(super) async fn run(
 
 async fn read(appliance: &Appliance, started: &StartedRuns) -> Result<Vec<RunStatus>, ApplianceError> {
     let mut runs = Vec::with_capacity(started.runs.len());
-    for StartedRun { id } in &started.runs {
+    for RunRef { id } in &started.runs {
         runs.push(appliance.get(&format!("/v1/runs/{id}")).await?);
     }
     Ok(runs)

@@ -8,7 +8,7 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CliError, DONE, Environment, FAILED, INTERRUPTED, Prober, ScanArgs, Terminal,
+    CliError, CommandEnv, DONE, FAILED, INTERRUPTED, ProbeEngine, ScanArgs, Terminal,
     exclusions::{ExclusionSource, Exclusions, FirstStep, ask_for_mac},
     found::{HostResult, ScanResult},
     json,
@@ -38,7 +38,7 @@ const AT_ONCE: usize = 16;
 pub(super) async fn scan(
     args: &ScanArgs,
     (verbose, overrides): (u8, &Overrides),
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
     interrupted: CancellationToken,
 ) -> Result<u8, CliError> {
@@ -61,7 +61,7 @@ pub(super) async fn scan(
     }
     // Before anything is sent: a report that cannot be written should not cost a scan.
     let outputs = Outputs::open(args.outputs(), &world.clock.wall().to_zoned(TimeZone::system()))?;
-    let Prober { scanner, thread, limits, .. } = (world.prober)().map_err(CliError::Prober)?;
+    let ProbeEngine { scanner, thread, limits, .. } = (world.prober)().map_err(CliError::Prober)?;
     let mut run =
         ScanSession::new((args, verbose), (targets, exclusions), (&scanner, &links), &*world.clock, terminal);
     run.drive(&interrupted).await?;

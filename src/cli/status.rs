@@ -11,7 +11,7 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CliError, DONE, Environment, FAILED, Terminal, appliance::url_of, found::sanitize_for_terminal, table,
+    CliError, CommandEnv, DONE, FAILED, Terminal, appliance::url_of, found::sanitize_for_terminal, table,
 };
 use crate::{
     client::{ClientError, HttpClient, ResponseLimits},
@@ -97,7 +97,7 @@ struct Time {
 pub(super) async fn status(
     args: &StatusArgs,
     overrides: &Overrides,
-    world: &Environment,
+    world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     let config = match (&args.url, Config::read(overrides)) {

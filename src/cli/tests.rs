@@ -18,9 +18,9 @@ use crate::{
     net::{ConnectProber, SystemResolver},
 };
 
-fn world() -> Environment {
+fn world() -> CommandEnv {
     let clock = SystemClock::start();
-    Environment {
+    CommandEnv {
         clock: Arc::new(clock),
         resolver: Arc::new(SystemResolver::default()),
         links: Box::new(Links::read),
@@ -30,7 +30,7 @@ fn world() -> Environment {
             let bounds = limits.bounds();
             let watch = prober.links().clone();
             let (scanner, thread) = Scanner::start(1, prober, clock, move || bounds)?;
-            Ok(Prober { scanner, thread, limits, watch })
+            Ok(ProbeEngine { scanner, thread, limits, watch })
         }),
     }
 }
@@ -46,7 +46,7 @@ async fn ran_with(line: &str, interrupted: CancellationToken) -> Ran {
     ran_in(&world(), line, interrupted).await
 }
 
-async fn ran_in(world: &Environment, line: &str, interrupted: CancellationToken) -> Ran {
+async fn ran_in(world: &CommandEnv, line: &str, interrupted: CancellationToken) -> Ran {
     let arguments = parse(line.split_whitespace().map(OsString::from)).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut terminal = Terminal { out: &mut out, err: &mut err, width: None, progress: None };
@@ -220,8 +220,8 @@ async fn what_is_no_hosts_address_is_refused_before_anything_is_sent() {
         ];
         for command in commands {
             // There is nothing to probe with.
-            let prober = Box::new(|| -> io::Result<Prober> { panic!("it would be probed") });
-            let world = Environment { resolver: Arc::new(Blocking), prober, ..world() };
+            let prober = Box::new(|| -> io::Result<ProbeEngine> { panic!("it would be probed") });
+            let world = CommandEnv { resolver: Arc::new(Blocking), prober, ..world() };
             let ran = ran_in(&world, &command, CancellationToken::new()).await;
             assert_eq!((ran.code, ran.out.as_str()), (FAILED, ""), "{command}: {}", ran.err);
             assert!(ran.err.contains(why), "{command}: {}", ran.err);
@@ -233,8 +233,8 @@ async fn what_is_no_hosts_address_is_refused_before_anything_is_sent() {
 async fn a_database_at_rest_is_asked_without_an_engine() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().display();
-    let prober = Box::new(|| -> io::Result<Prober> { panic!("an engine would be started") });
-    let world = Environment { prober, ..world() };
+    let prober = Box::new(|| -> io::Result<ProbeEngine> { panic!("an engine would be started") });
+    let world = CommandEnv { prober, ..world() };
     let copy = format!("backup {dir}/copy.db");
     for command in ["expected set 192.0.2.1 80", "expected list", "hosts", "changes", "diff", &copy] {
         let line = format!("portscan {command} --data-dir {dir}");

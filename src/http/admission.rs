@@ -34,7 +34,7 @@ pub(super) struct HeldSlot {
 
 /// The decision about a client that wants a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(super) enum AdmissionDecision {
     Admitted,
     /// It takes the place of the holder with this id.
     InPlaceOf(u64),
@@ -76,14 +76,14 @@ impl AdmissionQuota {
     }
 
     /// Decides whether this newcomer gets a place beside the present holders, or in place of one.
-    pub(super) fn decide(&self, held: &[HeldSlot], newcomer: Client) -> Admission {
+    pub(super) fn decide(&self, held: &[HeldSlot], newcomer: Client) -> AdmissionDecision {
         let is_full = held.len() >= self.total;
         let strangers: Vec<HeldSlot> = held.iter().filter(|held| !held.client.is_owner).copied().collect();
         if newcomer.is_owner {
             return match largest(&strangers, |client| client.key, None) {
-                _ if !is_full => Admission::Admitted,
-                Some(group) => Admission::InPlaceOf(group.oldest.id),
-                None => Admission::Refused(RefusalReason::Full),
+                _ if !is_full => AdmissionDecision::Admitted,
+                Some(group) => AdmissionDecision::InPlaceOf(group.oldest.id),
+                None => AdmissionDecision::Refused(RefusalReason::Full),
             };
         }
         let is_own = |held: &&HeldSlot| held.client.key == newcomer.key;
@@ -93,7 +93,7 @@ impl AdmissionQuota {
         } else if is_full || strangers.len() >= self.strangers {
             self.share(&strangers, |client| client.key, newcomer, RefusalReason::Full)
         } else {
-            Admission::Admitted
+            AdmissionDecision::Admitted
         }
     }
 
@@ -105,14 +105,14 @@ impl AdmissionQuota {
         group_of: impl Fn(&Client) -> K,
         newcomer: Client,
         otherwise: RefusalReason,
-    ) -> Admission {
+    ) -> AdmissionDecision {
         let group = group_of(&newcomer);
         let own = held.iter().filter(|held| group_of(&held.client) == group).count();
         match largest(held, group_of, None) {
             Some(largest) if largest.size > self.spared.max(own + 1) => {
-                Admission::InPlaceOf(largest.oldest.id)
+                AdmissionDecision::InPlaceOf(largest.oldest.id)
             }
-            _ => Admission::Refused(otherwise),
+            _ => AdmissionDecision::Refused(otherwise),
         }
     }
 }
@@ -194,13 +194,13 @@ mod tests {
     #[test]
     fn a_client_gets_its_quota_and_no_more() {
         let (greedy, other) = (stranger("192.0.2.1"), stranger("192.0.2.2"));
-        assert_eq!(QUOTA.decide(&held(&[(greedy, 5)]), greedy), Admission::Admitted);
+        assert_eq!(QUOTA.decide(&held(&[(greedy, 5)]), greedy), AdmissionDecision::Admitted);
         let full = held(&[(greedy, 6)]);
-        assert_eq!(QUOTA.decide(&full, greedy), Admission::Refused(RefusalReason::Quota(greedy.key)));
-        assert_eq!(QUOTA.decide(&full, other), Admission::Admitted);
+        assert_eq!(QUOTA.decide(&full, greedy), AdmissionDecision::Refused(RefusalReason::Quota(greedy.key)));
+        assert_eq!(QUOTA.decide(&full, other), AdmissionDecision::Admitted);
         assert_eq!(
             QUOTA.decide(&full, client("192.0.2.1", true)),
-            Admission::Admitted,
+            AdmissionDecision::Admitted,
             "it carries the token"
         );
     }
@@ -209,20 +209,27 @@ mod tests {
     fn the_client_with_the_most_places_loses_one_to_a_client_with_fewer() {
         let [many, more, new] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(stranger);
         let full = held(&[(many, 5), (more, 6), (new, 1)]);
-        assert_eq!(QUOTA.decide(&full, new), Admission::InPlaceOf(6), "the first of the second client's");
+        assert_eq!(
+            QUOTA.decide(&full, new),
+            AdmissionDecision::InPlaceOf(6),
+            "the first of the second client's"
+        );
         // Two each: no client loses what each keeps.
         let spread: Vec<(Client, usize)> =
             (1..=6).map(|last| (stranger(&format!("192.0.2.{last}")), 2)).collect();
         assert_eq!(
             QUOTA.decide(&held(&spread), stranger("192.0.2.9")),
-            Admission::Refused(RefusalReason::Full)
+            AdmissionDecision::Refused(RefusalReason::Full)
         );
         // It would then have as many as the other, or more.
         let three: Vec<(Client, usize)> =
             (1..=4).map(|last| (stranger(&format!("192.0.2.{last}")), 3)).collect();
         let full = held(&three);
-        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.1")), Admission::Refused(RefusalReason::Full));
-        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.9")), Admission::InPlaceOf(1));
+        assert_eq!(
+            QUOTA.decide(&full, stranger("192.0.2.1")),
+            AdmissionDecision::Refused(RefusalReason::Full)
+        );
+        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.9")), AdmissionDecision::InPlaceOf(1));
     }
 
     #[test]
@@ -231,34 +238,37 @@ mod tests {
         let strangers: Vec<(Client, usize)> =
             (1..=6).map(|last| (stranger(&format!("192.0.2.{last}")), 2)).collect();
         let full = held(&strangers);
-        assert_eq!(QUOTA.decide(&full, owner), Admission::Admitted);
+        assert_eq!(QUOTA.decide(&full, owner), AdmissionDecision::Admitted);
         let with_owner = held(&[&strangers[..], &[(owner, 4)]].concat());
         assert_eq!(
             QUOTA.decide(&with_owner, owner),
-            Admission::InPlaceOf(1),
+            AdmissionDecision::InPlaceOf(1),
             "even of the two that each keeps"
         );
         let alone = held(&[(owner, 16)]);
-        assert_eq!(QUOTA.decide(&alone, owner), Admission::Refused(RefusalReason::Full));
-        assert_eq!(QUOTA.decide(&alone, stranger("192.0.2.1")), Admission::Refused(RefusalReason::Full));
+        assert_eq!(QUOTA.decide(&alone, owner), AdmissionDecision::Refused(RefusalReason::Full));
+        assert_eq!(
+            QUOTA.decide(&alone, stranger("192.0.2.1")),
+            AdmissionDecision::Refused(RefusalReason::Full)
+        );
     }
 
     #[test]
     fn a_proxy_on_this_machine_has_no_quota_but_loses_places_to_others() {
         let proxy = stranger(OWNER);
-        assert_eq!(QUOTA.decide(&held(&[(proxy, 11)]), proxy), Admission::Admitted);
+        assert_eq!(QUOTA.decide(&held(&[(proxy, 11)]), proxy), AdmissionDecision::Admitted);
         let full = held(&[(proxy, 12)]);
-        assert_eq!(QUOTA.decide(&full, proxy), Admission::Refused(RefusalReason::Full));
-        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.1")), Admission::InPlaceOf(1));
+        assert_eq!(QUOTA.decide(&full, proxy), AdmissionDecision::Refused(RefusalReason::Full));
+        assert_eq!(QUOTA.decide(&full, stranger("192.0.2.1")), AdmissionDecision::InPlaceOf(1));
     }
 
     #[test]
     fn addresses_of_one_network_share_its_quota_fairly() {
         let [greedy, other, far] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"].map(stranger);
         let full = held(&[(other, 1), (greedy, 5)]);
-        assert_eq!(QUOTA.decide(&full, greedy), Admission::Refused(RefusalReason::Quota(greedy.key)));
-        assert_eq!(QUOTA.decide(&full, other), Admission::InPlaceOf(2));
-        assert_eq!(QUOTA.decide(&full, far), Admission::Admitted);
+        assert_eq!(QUOTA.decide(&full, greedy), AdmissionDecision::Refused(RefusalReason::Quota(greedy.key)));
+        assert_eq!(QUOTA.decide(&full, other), AdmissionDecision::InPlaceOf(2));
+        assert_eq!(QUOTA.decide(&full, far), AdmissionDecision::Admitted);
     }
 
     #[test]

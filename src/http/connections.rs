@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{
-    admission::{Admission, AdmissionQuota, Client, HeldSlot, RefusalReason, connection_to_close},
+    admission::{AdmissionDecision, AdmissionQuota, Client, HeldSlot, RefusalReason, connection_to_close},
     peer::PeerKey,
     refusals::{self, Refusals},
 };
@@ -185,9 +185,9 @@ impl ConnectionSlot {
         let now = table.tick();
         match self.all.quota.decide(&table.held(true), client) {
             _ if !table.open.contains_key(&self.id) => return RequestStart::Closed,
-            Admission::Admitted => {}
-            Admission::InPlaceOf(id) => drop(table.open.remove(&id)),
-            Admission::Refused(reason) => return RequestStart::Refused(reason),
+            AdmissionDecision::Admitted => {}
+            AdmissionDecision::InPlaceOf(id) => drop(table.open.remove(&id)),
+            AdmissionDecision::Refused(reason) => return RequestStart::Refused(reason),
         }
         let Some(entry) = table.open.get_mut(&self.id) else { return RequestStart::Closed };
         (entry.client, entry.since, entry.is_busy) = (client, now, true);

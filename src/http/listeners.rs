@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::{
-    admission::{Admission, AdmissionQuota, Client, HeldSlot, RefusalReason},
+    admission::{AdmissionDecision, AdmissionQuota, Client, HeldSlot, RefusalReason},
     refusals::{self, Refusals},
 };
 use crate::model::Moment;
@@ -33,9 +33,9 @@ impl Listeners {
         let held: Vec<HeldSlot> = table.open.iter().map(|(held, _)| *held).collect();
         let verdict = QUOTA.decide(&held, client);
         let admitted = match verdict {
-            Admission::Refused(reason) => Err(reason),
-            Admission::Admitted => Ok(()),
-            Admission::InPlaceOf(id) => {
+            AdmissionDecision::Refused(reason) => Err(reason),
+            AdmissionDecision::Admitted => Ok(()),
+            AdmissionDecision::InPlaceOf(id) => {
                 table.open.retain(|(held, _)| held.id != id);
                 Ok(())
             }

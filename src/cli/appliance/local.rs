@@ -13,7 +13,7 @@ use hyper::{Method, Request, header};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::{super::Environment, ApplianceError, DatabaseUse, said};
+use super::{super::CommandEnv, ApplianceError, DatabaseUse, said};
 use crate::{
     client::{RequestBody, whole},
     config::Config,
@@ -57,7 +57,7 @@ impl LocalAppliance {
     pub(super) fn open(
         config: Config,
         lock: Option<DirLock>,
-        world: &Environment,
+        world: &CommandEnv,
         purpose: DatabaseUse,
     ) -> Result<Self, ApplianceError> {
         // Only this process asks: the appliance's own token need not even be there.

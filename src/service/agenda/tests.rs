@@ -381,7 +381,10 @@ fn a_rule_gives_a_device_its_own_ports_and_timing() {
     world.tell(vec![device(1), device(2)]);
     world.poll();
     assert_eq!((world.open[0].ports.to_string(), world.open[0].timing), ("80".into(), Timing::T1));
-    assert_eq!((world.open[1].ports.to_string(), world.open[1].timing), ("1-900,4400-4499".into(), Timing::T3));
+    assert_eq!(
+        (world.open[1].ports.to_string(), world.open[1].timing),
+        ("1-900,4400-4499".into(), Timing::T3)
+    );
 }
 
 fn at(n: u8, mac: Option<u8>) -> Device {
