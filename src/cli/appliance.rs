@@ -18,7 +18,7 @@ use bytes::Bytes;
 use clap::Args;
 use hyper::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use self::local::LocalAppliance;
 use super::{CommandEnv, found::sanitize_for_terminal};
@@ -73,6 +73,17 @@ pub(super) enum ApplianceError {
     Broken(String),
     #[error("no appliance runs here; start it with `portscan serve`, or name another with --url")]
     NotRunning,
+}
+
+/// `/v1/info`, as much of it as explains an empty answer.
+#[derive(Debug, Deserialize)]
+pub(super) struct ApplianceInfo {
+    /// Whether anything was ever accepted as expected; older appliances do not say.
+    #[serde(default)]
+    pub(super) baseline: Option<bool>,
+    /// The end of the last scan or import; `None` before the first.
+    #[serde(default)]
+    pub(super) last_scan: Option<jiff::Timestamp>,
 }
 
 /// How a command uses the database if no appliance runs.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CliError, CommandEnv, DONE, Terminal,
-    appliance::{Appliance, ApplianceArgs, DatabaseUse, percent_encode},
+    appliance::{Appliance, ApplianceArgs, ApplianceInfo, DatabaseUse, percent_encode},
     found::sanitize_for_terminal,
     table,
 };
@@ -72,16 +72,36 @@ pub(super) async fn changes(
     let path =
         format!("/v1/changes?since={}{}", percent_encode(&since.to_string()), host.unwrap_or_default());
     let found: Result<Vec<Change>, _> = appliance.get(&path).await;
+    // Without any scan there is nothing that could have changed.
+    let info = match &found {
+        Ok(found) if found.is_empty() && !args.json => {
+            appliance.get::<ApplianceInfo>("/v1/info").await.map(Some)
+        }
+        _ => Ok(None),
+    };
     appliance.close().await?;
-    let found = found?;
+    let (found, info) = (found?, info?);
     if args.json {
         serde_json::to_writer(&mut *terminal.out, &found).map_err(io::Error::from)?;
         writeln!(terminal.out)?;
-    } else if !found.is_empty() {
+    } else if let Some(info) = info {
+        writeln!(terminal.out, "{}", nothing(&info, since))?;
+    } else {
         print(&found, terminal.out, terminal.width)?;
     }
     terminal.out.flush()?;
     Ok(DONE)
+}
+
+/// Why there is no line.
+fn nothing(info: &ApplianceInfo, since: jiff::Timestamp) -> String {
+    match info.last_scan {
+        None => "no changes: nothing has been scanned yet".to_owned(),
+        Some(_) => {
+            let since = since.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M");
+            format!("no changes since {since}; --since 30d looks further back")
+        }
+    }
 }
 
 fn print(found: &[Change], out: &mut dyn Write, width: Option<u16>) -> io::Result<()> {
@@ -134,6 +154,18 @@ mod tests {
         for text in ["", "h", "24", "24 h", "-1h", "1w", "99999999999d", "1é"] {
             assert!(since(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_empty_list_says_why() {
+        let info = |last: Option<&str>| ApplianceInfo {
+            baseline: Some(false),
+            last_scan: last.map(|last| last.parse().unwrap()),
+        };
+        let since = "2026-03-01T10:00:00Z".parse().unwrap();
+        assert_eq!(nothing(&info(None), since), "no changes: nothing has been scanned yet");
+        let said = nothing(&info(Some("2026-03-02T10:00:00Z")), since);
+        assert!(said.starts_with("no changes since 2026-0") && said.ends_with("further back"), "{said}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CliError, CommandEnv, DONE, FAILED, Terminal,
-    appliance::{Appliance, ApplianceArgs, ApplianceError, DatabaseUse},
+    appliance::{Appliance, ApplianceArgs, ApplianceError, ApplianceInfo, DatabaseUse},
     found::sanitize_for_terminal,
     table,
 };
@@ -17,8 +17,8 @@ use crate::config::Overrides;
 #[derive(Args, Debug, Clone, PartialEq)]
 #[command(
     after_help = "Without IDs: the present state with what is expected. ID1: what that scan saw with what is \
-                  expected. ID1 ID2: the two scans.\nExit: 0 done; 1 it failed, or there are differences and \
-                  --exit-code; 2 wrong usage."
+                  expected. ID1 ID2: the two scans.\nExit: 0 done, or nothing was ever accepted as expected; 1 it \
+                  failed, or there are differences and --exit-code; 2 wrong usage."
 )]
 pub struct DiffArgs {
     /// A scan, by its id in /v1/scans
@@ -66,18 +66,40 @@ pub(super) async fn diff(
     };
     let appliance = Appliance::find(&args.access, overrides, world, DatabaseUse::Reading)?;
     let found: Result<Vec<serde_json::Value>, _> = appliance.get(&path).await;
+    // Two scans need no expected state.
+    let info = match args.other {
+        None => appliance.get::<ApplianceInfo>("/v1/info").await.map(Some),
+        Some(_) => Ok(None),
+    };
     appliance.close().await?;
-    let found = found?;
+    let (found, info) = (found?, info?);
     let is_same = found.is_empty();
+    let has_baseline = info.is_none_or(|info| info.baseline != Some(false));
     if args.json {
         serde_json::to_writer(&mut *terminal.out, &found).map_err(io::Error::from)?;
         writeln!(terminal.out)?;
-    } else if !is_same {
-        print(found, args.other.is_some(), terminal)?;
+    } else {
+        if !has_baseline {
+            terminal.out.write_all(NO_BASELINE.as_bytes())?;
+        }
+        match is_same {
+            false => print(found, args.other.is_some(), terminal)?,
+            true if has_baseline => writeln!(terminal.out, "no differences")?,
+            true => {}
+        }
     }
     terminal.out.flush()?;
-    Ok(if args.exit_code && !is_same { FAILED } else { DONE })
+    Ok(if args.exit_code && !is_same && has_baseline { FAILED } else { DONE })
 }
+
+/// The state of a port that a scan has not covered.
+const NOT_SCANNED: &str = "not scanned";
+
+/// Before the first accept every open port is listed, and none is alarming.
+const NO_BASELINE: &str = "\
+no baseline yet: nothing was ever accepted as expected, so every open port is listed
+accept the present state as expected with: portscan expected accept --all
+";
 
 fn print(
     found: Vec<serde_json::Value>,
@@ -95,15 +117,20 @@ fn print(
     let rows = rows.collect::<Result<Vec<Row>, _>>().map_err(ApplianceError::Foreign)?;
     let header = match two_scans {
         true => ["ADDRESS", "PORT", "ID1", "ID2", ""],
-        false => ["ADDRESS", "PORT", "EXPECTED", "IS", "COMMENT"],
+        false => ["ADDRESS", "PORT", "EXPECTED", "ACTUAL", "COMMENT"],
     };
-    let word = |state: &str| if state.is_empty() { "-".to_owned() } else { sanitize_for_terminal(state) };
+    let word = |state: &str, missing: &str| match state {
+        "" => missing.to_owned(),
+        state => sanitize_for_terminal(state),
+    };
+    // What is missing from a scan was not covered by it; nothing may well be expected of a port.
+    let first_missing = if two_scans { NOT_SCANNED } else { "-" };
     let rows = rows.iter().map(|row| {
         vec![
             sanitize_for_terminal(&row.address),
             format!("{}/{}", row.port, sanitize_for_terminal(&row.protocol)),
-            word(&row.expected_state),
-            word(&row.actual_state),
+            word(&row.expected_state, first_missing),
+            word(&row.actual_state, NOT_SCANNED),
             sanitize_for_terminal(&row.comment),
         ]
     });

@@ -194,7 +194,12 @@ async fn list(args: &ListArgs, appliance: &Appliance, terminal: &mut Terminal<'_
     if args.json {
         serde_json::to_writer(&mut *terminal.out, &rows).map_err(io::Error::from)?;
         writeln!(terminal.out)?;
-    } else if !rows.is_empty() {
+    } else if rows.is_empty() {
+        writeln!(
+            terminal.out,
+            "nothing is expected yet; accept the present state: portscan expected accept --all"
+        )?;
+    } else {
         let rows = rows.iter().map(|row| {
             let port = format!("{}/{}", row.port, sanitize_for_terminal(&row.protocol));
             vec![

@@ -3,19 +3,17 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use serde::Deserialize;
+use jiff::{Zoned, tz::TimeZone};
 use serde_json::Value;
 
 use super::{
     CliError, CommandEnv, DONE, Terminal,
     appliance::{Appliance, ApplianceArgs, ApplianceError, DatabaseUse, percent_encode},
+    devices::{DeviceRow, LEGEND, date_and_time},
     found::sanitize_for_terminal,
     table,
 };
-use crate::{
-    config::Overrides,
-    model::{DeviceKey, PortSet, Protocol},
-};
+use crate::{config::Overrides, model::DeviceKey};
 
 /// Which devices.
 #[derive(Args, Debug, Clone, PartialEq)]
@@ -28,27 +26,6 @@ pub struct HostsArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub access: ApplianceArgs,
-}
-
-/// A device, as much of it as the table shows.
-#[derive(Debug, Deserialize)]
-struct DeviceRow {
-    mac: Option<String>,
-    address: String,
-    name: Option<String>,
-    // Older appliances send neither.
-    #[serde(default)]
-    vendor: Option<String>,
-    #[serde(default)]
-    locally_administered: bool,
-    last_seen: jiff::Timestamp,
-    ports: Vec<OpenPortJson>,
-}
-
-#[derive(Debug, Deserialize)]
-struct OpenPortJson {
-    port: u16,
-    protocol: Protocol,
 }
 
 /// Asks and prints.
@@ -76,7 +53,8 @@ pub(super) async fn hosts(
         }
         false => {
             let hosts = hosts.into_iter().map(serde_json::from_value).collect::<Result<Vec<DeviceRow>, _>>();
-            print(terminal.out, &hosts.map_err(ApplianceError::Foreign)?, terminal.width)?;
+            let now = world.clock.wall().to_zoned(TimeZone::system());
+            print(terminal.out, &hosts.map_err(ApplianceError::Foreign)?, &now, terminal.width)?;
         }
     }
     terminal.out.flush()?;
@@ -91,7 +69,7 @@ const GAP: usize = 2;
 
 /// The parts of the table that are dropped first if it is too wide for the terminal. A device's address and its open
 /// ports always stay.
-const DISPENSABLE: [&str; 4] = ["SEEN (UTC)", "VENDOR", "DEVICE", "NAME"];
+const DISPENSABLE: [&str; 4] = ["SEEN", "VENDOR", "DEVICE", "NAME"];
 
 struct Column {
     title: &'static str,
@@ -108,24 +86,22 @@ impl Column {
     }
 }
 
-fn print(out: &mut dyn Write, hosts: &[DeviceRow], width: Option<u16>) -> io::Result<()> {
+fn print(out: &mut dyn Write, hosts: &[DeviceRow], now: &Zoned, width: Option<u16>) -> io::Result<()> {
     if hosts.is_empty() {
         return writeln!(out, "no device is known yet");
     }
-    let column = |title, folds, cell: fn(&DeviceRow) -> String| Column {
+    let column = |title, folds, cell: &dyn Fn(&DeviceRow) -> String| Column {
         title,
         cells: hosts.iter().map(cell).collect(),
         folds,
     };
     let mut columns = vec![
-        column("DEVICE", false, |host| {
-            host.mac.as_deref().map_or_else(|| "-".to_owned(), sanitize_for_terminal)
-        }),
-        column("ADDRESS", false, |host| sanitize_for_terminal(&host.address)),
-        column("SEEN (UTC)", false, |host| host.last_seen.strftime("%Y-%m-%d %H:%M").to_string()),
-        column("NAME", true, |host| host.name.as_deref().map(sanitize_for_terminal).unwrap_or_default()),
-        column("VENDOR", true, DeviceRow::maker),
-        column("OPEN PORTS", true, |host| open(&host.ports)),
+        column("DEVICE", false, &DeviceRow::mac_or_dash),
+        column("ADDRESS", false, &|host| sanitize_for_terminal(&host.address)),
+        column("SEEN", false, &|host| date_and_time(host.last_seen, now)),
+        column("NAME", true, &|host| host.name.as_deref().map(sanitize_for_terminal).unwrap_or_default()),
+        column("VENDOR", true, &DeviceRow::maker),
+        column("OPEN PORTS", true, &|host| host.open_ports(now)),
     ];
     for title in DISPENSABLE {
         let needed: usize = columns.iter().map(Column::needs).sum();
@@ -137,39 +113,20 @@ fn print(out: &mut dyn Write, hosts: &[DeviceRow], width: Option<u16>) -> io::Re
     let titles: Vec<&str> = columns.iter().map(|column| column.title).collect();
     let rows = (0..hosts.len()).map(|row| columns.iter().map(|column| column.cells[row].clone()).collect());
     let fixed = columns.iter().filter(|column| !column.folds).count();
-    table::write(out, &titles, rows, fixed, width)
-}
-
-impl DeviceRow {
-    /// Returns the maker of its network interface, or a note that it is unknown.
-    fn maker(&self) -> String {
-        match &self.vendor {
-            Some(vendor) => sanitize_for_terminal(vendor),
-            None if self.locally_administered => "random MAC".to_owned(),
-            None => String::new(),
-        }
+    table::write(out, &titles, rows, fixed, width)?;
+    match hosts.iter().any(DeviceRow::has_unconfirmed_port) {
+        true => writeln!(out, "{LEGEND}"),
+        false => Ok(()),
     }
-}
-
-/// `22, 80; udp 53`
-fn open(ports: &[OpenPortJson]) -> String {
-    let told = Protocol::ALL.iter().filter_map(|protocol| {
-        let ports: PortSet =
-            ports.iter().filter(|open| open.protocol == *protocol).map(|open| open.port).collect();
-        let ports = (!ports.is_empty()).then(|| ports.to_string().replace(',', ", "))?;
-        Some(if *protocol == Protocol::Tcp { ports } else { format!("{protocol} {ports}") })
-    });
-    let told: Vec<String> = told.collect();
-    if told.is_empty() { "none".to_owned() } else { told.join("; ") }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::devices::tests::at, *};
 
     fn printed(hosts: &[DeviceRow], width: Option<u16>) -> String {
         let mut out = Vec::new();
-        print(&mut out, hosts, width).unwrap();
+        print(&mut out, hosts, &at("2026-11-22T14:30:00Z"), width).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -180,17 +137,32 @@ mod tests {
             host(
                 r#"{"mac":"B8:27:EB:AC:14:3E","address":"192.168.1.7","name":"n\u001b[2Jas","own_name":null,
                     "vendor":"Raspberry Pi Foundation","locally_administered":false,
-                    "last_seen":"2026-11-22T09:15:00.123Z","ports":[{"port":22,"protocol":"tcp"},
-                    {"port":80,"protocol":"tcp"},{"port":53,"protocol":"udp"}]}"#,
+                    "scanned":{"time":"2026-11-22T09:14:00Z","ports":65535,"complete":true},"scanning":null,
+                    "presence":"online","last_seen":"2026-11-22T09:15:00.123Z",
+                    "ports":[{"port":22,"protocol":"tcp","unconfirmed":false},
+                    {"port":80,"protocol":"tcp","unconfirmed":false},{"port":8080,"protocol":"tcp","unconfirmed":true},
+                    {"port":53,"protocol":"udp","unconfirmed":false}]}"#,
             ),
             host(
                 r#"{"mac":"DA:A1:19:00:00:01","address":"192.168.1.101","name":"living-room-tablet.local",
                     "vendor":null,"locally_administered":true,"last_seen":"2026-11-22T09:15:00Z",
+                    "scanned":{"time":"2026-11-22T09:14:00Z","ports":1000,"complete":false},
+                    "scanning":{"done":29500,"total":65535},"presence":"online",
                     "ports":[{"port":8008,"protocol":"tcp"},{"port":8009,"protocol":"tcp"},
                     {"port":9000,"protocol":"tcp"},{"port":62078,"protocol":"tcp"}]}"#,
             ),
             host(
-                r#"{"mac":null,"address":"2001:db8::1","name":null,"last_seen":"2026-11-21T00:00:00Z","ports":[]}"#,
+                r#"{"mac":null,"address":"2001:db8::1","name":null,"last_seen":"2026-11-21T00:00:00Z",
+                    "scanned":null,"scanning":null,"presence":"unknown","ports":[]}"#,
+            ),
+            host(
+                r#"{"mac":"B8:27:EB:00:00:09","address":"192.168.1.9","name":"printer","last_seen":"2026-11-22T14:05:00Z",
+                    "scanned":{"time":"2026-11-22T09:14:00Z","ports":1000,"complete":false},"scanning":null,
+                    "presence":"offline","ports":[]}"#,
+            ),
+            // Of an appliance without the keys that say how much is known.
+            host(
+                r#"{"mac":null,"address":"2001:db8::2","name":null,"last_seen":"2026-11-21T00:00:00Z","ports":[]}"#,
             ),
         ];
         insta::assert_snapshot!("hosts", printed(&hosts, None));

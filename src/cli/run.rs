@@ -1,18 +1,20 @@
 //! `portscan run`: has the appliance scan now.
 
-use std::{io, time::Duration};
+use std::{io, pin::pin, time::Duration};
 
 use clap::Args;
 use hyper::Method;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     CliError, CommandEnv, DONE, FAILED, INTERRUPTED, Terminal,
     appliance::{Appliance, ApplianceArgs, ApplianceError, percent_encode},
-    found::sanitize_for_terminal,
+    findings::{EventReader, Findings, OpenEvent, ResultRow},
     ports,
     progress::Bar,
+    runs::{RunStatus, ports_of},
     table::counted,
 };
 use crate::{
@@ -20,8 +22,12 @@ use crate::{
     model::{DeviceKey, PortSet},
 };
 
-/// The interval at which the appliance's progress is polled.
-const TICK: Duration = Duration::from_secs(1);
+/// The interval at which the appliance's progress is polled. The appliance itself may be most of a second behind, and
+/// no open port is to be shown later than one second after its verdict where events are not available.
+const TICK: Duration = Duration::from_millis(500);
+
+/// From a stream of events that ended to the next try.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What the appliance is to look at now.
 #[derive(Args, Debug, Clone, PartialEq)]
@@ -37,7 +43,7 @@ pub struct RunArgs {
     /// Just these ports of that device
     #[arg(short, long, value_name = "PORTS", value_parser = ports::parse, requires = "host", allow_hyphen_values = true)]
     pub ports: Option<PortSet>,
-    /// Wait until it is complete
+    /// Wait until it is complete, and print each open port as soon as it is found
     #[arg(long)]
     pub wait: bool,
     /// Print JSON instead of a line
@@ -58,29 +64,6 @@ struct RunRef {
     id: i64,
 }
 
-/// A run, as much of it as is shown.
-#[derive(Debug, Serialize, Deserialize)]
-struct RunStatus {
-    id: i64,
-    scanner: String,
-    status: String,
-    hosts: Share,
-    progress: Option<Progress>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Share {
-    done: u64,
-    total: u64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Progress {
-    ports: Share,
-    rate: f64,
-    seconds_left: Option<f64>,
-}
-
 /// Starts, prints, and waits if that is wanted.
 pub(super) async fn run(
     args: &RunArgs,
@@ -95,20 +78,16 @@ pub(super) async fn run(
     let mut runs = read(&appliance, &started).await?;
     if args.wait {
         let bar = Bar::new(terminal.progress, 0, world.clock.now());
-        while runs.iter().any(RunStatus::is_under_way) {
-            let (done, total) = ports_of(&runs);
-            bar.tell(done, total, message(&runs));
-            tokio::select! {
-                () = tokio::time::sleep(TICK) => {}
-                () = interrupted.cancelled() => {
-                    bar.clear();
-                    terminal.warn("it goes on; DELETE /v1/runs/ID stops it");
-                    return Ok(INTERRUPTED);
-                }
-            }
-            runs = read(&appliance, &started).await?;
-        }
+        let waiting = wait(&appliance, &started, runs, args.json, &bar, terminal);
+        let ended = interrupted.run_until_cancelled(waiting).await;
         bar.clear();
+        match ended {
+            Some(ended) => runs = ended?,
+            None => {
+                terminal.warn("the scan goes on; DELETE /v1/runs/ID stops it");
+                return Ok(INTERRUPTED);
+            }
+        }
     }
     match args.json {
         true => {
@@ -122,32 +101,71 @@ pub(super) async fn run(
     Ok(if good { DONE } else { FAILED })
 }
 
+/// Waits until the runs are over, and prints each open port as soon as the appliance reports it: by an event, in the
+/// progress of the runs, or at last in their results.
+async fn wait(
+    appliance: &Appliance,
+    started: &StartedRuns,
+    mut runs: Vec<RunStatus>,
+    is_quiet: bool,
+    bar: &Bar,
+    terminal: &mut Terminal<'_>,
+) -> Result<Vec<RunStatus>, CliError> {
+    let mut findings = Findings::default();
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let mut listening = pin!(listen(appliance, &sender));
+    let mut tick = tokio::time::interval(TICK);
+    let mut print = |lines: Vec<String>| -> io::Result<()> {
+        if is_quiet || lines.is_empty() {
+            return Ok(());
+        }
+        bar.above(|| {
+            lines.iter().try_for_each(|line| writeln!(terminal.out, "{line}"))?;
+            terminal.out.flush()
+        })
+    };
+    while runs.iter().any(RunStatus::is_under_way) {
+        tokio::select! {
+            () = &mut listening => {}
+            Some(event) = events.recv() => print(findings.of_event(&event, &runs).into_iter().collect())?,
+            _ = tick.tick() => {
+                runs = read(appliance, started).await?;
+                let (done, total) = ports_of(&runs);
+                bar.tell(done, total, message(&runs));
+                print(findings.of_progress(&runs))?;
+            }
+        }
+    }
+    // Older appliances report no port before, and a short scan may end between two polls.
+    if !is_quiet {
+        for run in &runs {
+            let rows: Vec<ResultRow> = appliance.get(&format!("/v1/scan/{}", run.id)).await?;
+            print(findings.of_result(&rows))?;
+        }
+    }
+    Ok(runs)
+}
+
+/// Listens to the appliance's events until it is dropped. Where that fails, polling still tells of every port.
+async fn listen(appliance: &Appliance, events: &mpsc::UnboundedSender<OpenEvent>) {
+    loop {
+        let mut reader = EventReader::default();
+        let take = |piece: &[u8]| {
+            // The receiver lives as long as this.
+            reader.take(piece, |event| _ = events.send(event));
+            Ok(())
+        };
+        _ = appliance.read_long("/v1/events", take).await;
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
 async fn read(appliance: &Appliance, started: &StartedRuns) -> Result<Vec<RunStatus>, ApplianceError> {
     let mut runs = Vec::with_capacity(started.runs.len());
     for RunRef { id } in &started.runs {
         runs.push(appliance.get(&format!("/v1/runs/{id}")).await?);
     }
     Ok(runs)
-}
-
-impl RunStatus {
-    fn is_under_way(&self) -> bool {
-        self.status == "running"
-    }
-
-    /// `lan: running, 12 of 40 devices; /v1/runs/1669065600`
-    fn line(&self) -> String {
-        let Self { id, scanner, status, hosts: Share { done, total }, .. } = self;
-        let total = usize::try_from(*total).unwrap_or(usize::MAX);
-        let (scanner, status) = (sanitize_for_terminal(scanner), sanitize_for_terminal(status));
-        format!("{scanner}: {status}, {done} of {}; /v1/runs/{id}", counted(total, "device"))
-    }
-}
-
-/// Ports that have a verdict, of how many, in all runs together.
-fn ports_of(runs: &[RunStatus]) -> (u64, u64) {
-    let known = || runs.iter().filter_map(|run| run.progress.as_ref());
-    (known().map(|progress| progress.ports.done).sum(), known().map(|progress| progress.ports.total).sum())
 }
 
 /// `276 ports/s  12 of 40 devices`

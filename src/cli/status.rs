@@ -8,19 +8,28 @@ use std::{
 
 use clap::Args;
 use hyper::StatusCode;
+use jiff::{Zoned, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CliError, CommandEnv, DONE, FAILED, Terminal, appliance::url_of, found::sanitize_for_terminal, table,
+    CliError, CommandEnv, DONE, FAILED, Terminal,
+    appliance::url_of,
+    devices::{DeviceRow, LEGEND, ScanCoverage},
+    found::sanitize_for_terminal,
+    runs::RunStatus,
+    table::{self, counted},
 };
 use crate::{
     client::{ClientError, HttpClient, ResponseLimits},
     config::{Config, Overrides},
-    model::{Mac, PortSet, one_line},
+    model::{Mac, one_line},
 };
 
 /// The most characters that are shown of what is wrong: several sentences, each with the remedy.
 const MOST_SAID: usize = 1000;
+
+/// The limits of a list of devices: a thousand with all they have are 2 MB.
+const LIST: ResponseLimits = ResponseLimits { timeout: Duration::from_secs(60), max_bytes: 64 << 20 };
 
 /// Which appliance.
 #[derive(Args, Debug, Clone, PartialEq)]
@@ -42,20 +51,27 @@ pub(super) enum StatusError {
     Foreign { url: String, error: serde_json::Error },
 }
 
-/// An appliance's report on its health and its contents.
+/// An appliance's report on its health and its contents, as `--json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct ApplianceStatus {
+struct StatusDocument {
     url: String,
     health: Health,
-    /// `None`: it is not well and cannot read them.
+    /// `None`: it is not healthy and cannot read them.
     devices: Option<Vec<ScannedDevice>>,
+}
+
+/// The devices and the runs, as they are printed for people.
+#[derive(Debug)]
+struct Overview {
+    devices: Vec<DeviceRow>,
+    runs: Vec<RunStatus>,
 }
 
 /// `/healthz`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Health {
     status: String,
-    /// Why it is not well.
+    /// Why it is not healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(default)]
@@ -63,7 +79,7 @@ struct Health {
 }
 
 impl Health {
-    fn is_well(&self) -> bool {
+    fn is_healthy(&self) -> bool {
         self.status == "ok"
     }
 }
@@ -110,27 +126,48 @@ pub(super) async fn status(
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => url_of(&config.listen),
     };
-    let status = ask(&HttpClient::new(world.resolver.clone()), url, &config.base_url).await?;
+    let client = HttpClient::new(world.resolver.clone());
+    let health = health(&client, &url, ResponseLimits::default()).await?;
+    let is_healthy = health.is_healthy();
     match args.json {
         true => {
-            serde_json::to_writer_pretty(&mut *terminal.out, &status).map_err(io::Error::from)?;
+            let devices =
+                if_readable(devices(&client, &format!("{url}/{}", config.base_url)).await, &health)?;
+            let document = StatusDocument { url, health, devices };
+            serde_json::to_writer_pretty(&mut *terminal.out, &document).map_err(io::Error::from)?;
             writeln!(terminal.out)?;
         }
-        false => print(terminal.out, &status, terminal.width)?,
+        false => {
+            let overview = if_readable(overview(&client, &url).await, &health)?;
+            let now = world.clock.wall().to_zoned(TimeZone::system());
+            print_health(terminal.out, &url, &health)?;
+            match overview {
+                Some(overview) => print_overview(terminal.out, &overview, &now, terminal.width)?,
+                None => writeln!(
+                    terminal.out,
+                    "its results cannot be read; its log may say more: journalctl -u portscan"
+                )?,
+            }
+        }
     }
     terminal.out.flush()?;
-    Ok(if status.health.is_well() { DONE } else { FAILED })
+    Ok(if is_healthy { DONE } else { FAILED })
 }
 
-async fn ask(client: &HttpClient, url: String, base_url: &str) -> Result<ApplianceStatus, StatusError> {
-    let health = health(client, &url, ResponseLimits::default()).await?;
-    let devices = match devices(client, &format!("{url}/{base_url}")).await {
-        Ok(devices) => Some(devices),
-        // What is wrong with it is already known.
-        Err(StatusError::Unreachable { error: ClientError::Status { .. }, .. }) if !health.is_well() => None,
-        Err(error) => return Err(error),
-    };
-    Ok(ApplianceStatus { url, health, devices })
+/// `None` for a refusal of an appliance that is not healthy: what is wrong with it is already known.
+fn if_readable<T>(read: Result<T, StatusError>, health: &Health) -> Result<Option<T>, StatusError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(StatusError::Unreachable { error: ClientError::Status { .. }, .. }) if !health.is_healthy() => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn overview(client: &HttpClient, url: &str) -> Result<Overview, StatusError> {
+    let devices = get_within(client, &format!("{url}/v1/hosts"), LIST).await?;
+    Ok(Overview { devices, runs: get_within(client, &format!("{url}/v1/runs"), LIST).await? })
 }
 
 /// Reads the health report: status 200 if the appliance is healthy, else 503 with the same keys.
@@ -165,7 +202,15 @@ pub(super) async fn is_appliance(client: &HttpClient, address: SocketAddr) -> bo
 }
 
 async fn get<T: for<'de> Deserialize<'de>>(client: &HttpClient, url: &str) -> Result<T, StatusError> {
-    let answer = client.get(url, ResponseLimits::default()).await;
+    get_within(client, url, ResponseLimits::default()).await
+}
+
+async fn get_within<T: for<'de> Deserialize<'de>>(
+    client: &HttpClient,
+    url: &str,
+    limits: ResponseLimits,
+) -> Result<T, StatusError> {
+    let answer = client.get(url, limits).await;
     let body = answer.map_err(|error| StatusError::Unreachable { url: url.to_owned(), error })?;
     read(url, &body)
 }
@@ -174,83 +219,142 @@ fn read<T: for<'de> Deserialize<'de>>(url: &str, body: &[u8]) -> Result<T, Statu
     serde_json::from_slice(body).map_err(|error| StatusError::Foreign { url: url.to_owned(), error })
 }
 
-fn print(out: &mut dyn Write, status: &ApplianceStatus, width: Option<u16>) -> io::Result<()> {
-    writeln!(
-        out,
-        "{}: {}",
-        sanitize_for_terminal(&status.url),
-        if status.health.is_well() { "ok" } else { "not well" }
-    )?;
-    if let Some(error) = &status.health.error {
+fn print_health(out: &mut dyn Write, url: &str, health: &Health) -> io::Result<()> {
+    let word = if health.is_healthy() { "healthy" } else { "not healthy" };
+    writeln!(out, "{}: {word}", sanitize_for_terminal(url))?;
+    if let Some(error) = &health.error {
         writeln!(out, "error: {}", one_line(error, MOST_SAID))?;
     }
-    for notice in &status.health.notices {
-        writeln!(out, "note: {}", one_line(notice, MOST_SAID))?;
+    health.notices.iter().try_for_each(|notice| writeln!(out, "note: {}", one_line(notice, MOST_SAID)))
+}
+
+fn print_overview(
+    out: &mut dyn Write,
+    overview: &Overview,
+    now: &Zoned,
+    width: Option<u16>,
+) -> io::Result<()> {
+    let Overview { devices, runs } = overview;
+    writeln!(out, "{}", device_counts(devices))?;
+    let running: Vec<&RunStatus> = runs.iter().filter(|run| run.is_under_way()).collect();
+    if running.is_empty() {
+        writeln!(out, "no scan is running")?;
     }
-    let Some(devices) = &status.devices else {
-        return writeln!(out, "its results cannot be read; its log may say more: journalctl -u portscan");
-    };
-    writeln!(out, "{} with a result", table::counted(devices.len(), "device"))?;
+    running.iter().try_for_each(|run| writeln!(out, "running: {}", run.summary()))?;
     if devices.is_empty() {
         return Ok(());
     }
     let rows = devices.iter().map(|device| {
-        let ports: PortSet = device.ports.iter().copied().collect();
-        let open = if ports.is_empty() { "none".to_owned() } else { ports.to_string().replace(',', ", ") };
         vec![
-            device.host.mac.to_string(),
-            sanitize_for_terminal(&device.host.ipv4),
-            sanitize_for_terminal(&device.time.utc),
-            open,
+            device.mac_or_dash(),
+            sanitize_for_terminal(&device.address),
+            device.scan_time(now),
+            device.open_ports(now),
         ]
     });
-    table::write(out, &["DEVICE", "ADDRESS", "SCANNED (UTC)", "OPEN PORTS"], rows, 3, width)
+    table::write(out, &["DEVICE", "ADDRESS", "SCANNED", "OPEN PORTS"], rows, 3, width)?;
+    match devices.iter().any(DeviceRow::has_unconfirmed_port) {
+        true => writeln!(out, "{LEGEND}"),
+        false => Ok(()),
+    }
+}
+
+/// `12 devices known; 9 scanned, 3 of them completely; 3 not scanned yet`
+fn device_counts(devices: &[DeviceRow]) -> String {
+    if devices.is_empty() {
+        return "no device is known yet".to_owned();
+    }
+    let known = format!("{} known", counted(devices.len(), "device"));
+    let count = |is_meant: fn(ScanCoverage) -> bool| {
+        devices.iter().filter(|device| is_meant(device.coverage())).count()
+    };
+    if count(|coverage| coverage == ScanCoverage::Unknown) > 0 {
+        return format!("{known}; this appliance does not say which of them it has scanned");
+    }
+    let complete = count(|coverage| coverage == ScanCoverage::Complete);
+    let partial = count(|coverage| matches!(coverage, ScanCoverage::Partial(_)));
+    let never = devices.len() - complete - partial;
+    let mut text = known;
+    if complete + partial > 0 {
+        text += &format!("; {} scanned, {complete} of them completely", complete + partial);
+    }
+    if never > 0 {
+        text += &format!("; {never} not scanned yet");
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::devices::tests::{at, device},
+        *,
+    };
 
-    fn status() -> ApplianceStatus {
-        let device = |text| serde_json::from_str(text).unwrap();
-        ApplianceStatus {
-            url: "http://127.0.0.1:8080".to_owned(),
-            health: serde_json::from_str(r#"{"status":"ok","notices":["the feed is\u001b[2J silent"]}"#)
-                .unwrap(),
-            devices: Some(vec![
-                device(
-                    r#"{"host":{"ipv4":"192.168.1.5","mac":"B8:27:EB:AC:14:3E"},"ports":[22,80,443,8080,8081],
-                        "time":{"utc":"2026-11-22 21:18:02","prep_sec":0.1,"scan_sec":1,"total_sec":1},"count":5}"#,
-                ),
-                device(
-                    r#"{"host":{"ipv4":"192.168.1.9","mac":"02:00:00:00:00:09"},"ports":[],
-                        "time":{"utc":"2026-11-22 21:20:00"},"count":0}"#,
-                ),
-            ]),
+    fn printed(overview: &Overview, width: Option<u16>) -> String {
+        let mut out = Vec::new();
+        print_overview(&mut out, overview, &at("2026-11-22T21:30:00Z"), width).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn overview() -> Overview {
+        let scanned = |ports, complete| {
+            format!(r#""scanned":{{"time":"2026-11-22T21:18:02Z","ports":{ports},"complete":{complete}}}"#)
+        };
+        let open =
+            r#""ports":[{"port":22,"protocol":"tcp"},{"port":8080,"protocol":"tcp","unconfirmed":true}]"#;
+        let run = r#"{"id":7,"scanner":"lan","kind":"run","status":"running","hosts":{"done":2,"total":4},
+            "progress":{"ports":{"done":450,"total":1000},"rate":250.0,"seconds":40.0,"seconds_left":240.0,
+            "devices":[]}}"#;
+        Overview {
+            devices: vec![
+                device(&format!("{},{open}", scanned(65_535, true))),
+                device(&format!(r#"{},"ports":[]"#, scanned(1000, false))),
+                device(r#""scanned":null,"scanning":{"done":450,"total":1000},"ports":[]"#),
+                device(r#""scanned":null,"ports":[]"#),
+            ],
+            runs: vec![serde_json::from_str(run).unwrap()],
         }
     }
 
     #[test]
     fn says_how_it_is_and_what_it_knows() {
-        for width in [None, Some(60)] {
-            let mut out = Vec::new();
-            print(&mut out, &status(), width).unwrap();
+        let mut out = Vec::new();
+        let health: Health =
+            serde_json::from_str(r#"{"status":"ok","notices":["the feed is\u001b[2J silent"]}"#).unwrap();
+        assert!(health.is_healthy());
+        print_health(&mut out, "http://127.0.0.1:8080", &health).unwrap();
+        let health = String::from_utf8(out).unwrap();
+        for width in [None, Some(40), Some(60), Some(80), Some(120)] {
             let name = format!("status_{}", width.unwrap_or_default());
-            insta::assert_snapshot!(name, String::from_utf8(out).unwrap());
+            insta::assert_snapshot!(name, health.clone() + &printed(&overview(), width));
         }
     }
 
     #[test]
-    fn says_why_it_is_not_well() {
-        assert!(status().health.is_well());
+    fn says_what_is_not_known() {
+        let empty = Overview { devices: Vec::new(), runs: Vec::new() };
+        assert_eq!(printed(&empty, None), "no device is known yet\nno scan is running\n");
+        let old = Overview { devices: vec![device(r#""ports":[]"#)], runs: Vec::new() };
+        let said = printed(&old, None);
+        assert!(said.starts_with("1 device known; this appliance does not say which"), "{said}");
+        assert!(said.ends_with("not known\n"), "{said}");
+    }
+
+    #[test]
+    fn says_why_it_is_not_healthy() {
         let health = r#"{"status":"failing","error":"the disk is full; free some space","notices":[]}"#;
-        let status =
-            ApplianceStatus { health: serde_json::from_str(health).unwrap(), devices: None, ..status() };
-        assert!(!status.health.is_well());
+        let health: Health = serde_json::from_str(health).unwrap();
         let mut out = Vec::new();
-        print(&mut out, &status, None).unwrap();
-        let expected = "http://127.0.0.1:8080: not well\nerror: the disk is full; free some space\n\
-                        its results cannot be read; its log may say more: journalctl -u portscan\n";
+        print_health(&mut out, "http://127.0.0.1:8080", &health).unwrap();
+        let expected = "http://127.0.0.1:8080: not healthy\nerror: the disk is full; free some space\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let refusal = || StatusError::Unreachable {
+            url: String::new(),
+            error: ClientError::Status { status: StatusCode::SERVICE_UNAVAILABLE, body: Vec::new().into() },
+        };
+        assert!(matches!(if_readable(Err::<(), _>(refusal()), &health), Ok(None)));
+        let healthy = Health { status: "ok".to_owned(), ..health };
+        assert!(if_readable(Err::<(), _>(refusal()), &healthy).is_err());
     }
 }
