@@ -187,7 +187,7 @@ async fn returns_stored_results() {
         assert_eq!(
             answer.body,
             "{\"host\":{\"ipv4\":\"192.168.1.7\",\"mac\":\"B8:27:EB:AC:14:3E\"},\
-             \"time\":{\"utc\":\"2022-12-11 21:21:19\",\"prep_sec\":0.25,\"scan_sec\":1.5,\"total_sec\":1.75},\
+             \"time\":{\"utc\":\"2022-12-11 21:21:19\",\"prep_sec\":0.25,\"scan_sec\":1.5,\"total_sec\":1.75},\"scanned_ports\":1000,\
              \"ports\":[22,80],\"count\":2}\n",
             "{mac}"
         );

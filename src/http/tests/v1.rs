@@ -334,8 +334,11 @@ async fn a_device_is_listed_annotated_and_forgotten() {
     let since = &host["first_seen"];
     assert_eq!(
         host["ports"][1],
-        json!({"port": 80, "protocol": "tcp", "service": "http", "since": since, "scan_id": scan})
+        json!({"port": 80, "protocol": "tcp", "service": "http", "since": since, "scan_id": scan, "unconfirmed": false})
     );
+    assert_eq!((&host["presence"], &host["scanning"]), (&json!("online"), &Value::Null));
+    let scanned = &host["scanned"];
+    assert_eq!((&scanned["ports"], &scanned["complete"]), (&json!(1000), &json!(false)), "of 65,535");
     for path in ["b8-27-eb-ac-14-3e", "192.168.1.7", "::ffff:192.168.1.7"] {
         assert_eq!(served.get(&format!("/v1/hosts/{path}")).await.json(), host, "{path}");
     }

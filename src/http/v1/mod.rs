@@ -17,6 +17,7 @@ mod info;
 mod openapi;
 mod ports;
 mod runs;
+mod scan_state;
 mod scans;
 mod shapes;
 

@@ -106,9 +106,9 @@ struct RunBody {
 
 /// How much of how many.
 #[derive(Serialize, ToSchema)]
-struct Share {
-    done: u64,
-    total: u64,
+pub(super) struct Share {
+    pub(super) done: u64,
+    pub(super) total: u64,
 }
 
 /// How far a run is.
@@ -138,13 +138,15 @@ struct LookBody {
     ports: Share,
     /// Open ports found so far.
     open: u32,
+    /// Their numbers, in the order in which they answered; at most 256. None of them is confirmed yet.
+    open_ports: Vec<u16>,
 }
 
 impl LookBody {
     fn of(look: &LookView) -> Self {
-        let LookView { device, ports, settled, open } = look.clone();
+        let LookView { device, is_confirming: _, ports, settled, open, open_ports } = look.clone();
         let ports = Share { done: settled.into(), total: ports.into() };
-        Self { address: device.address, mac: device.mac, name: device.name, ports, open }
+        Self { address: device.address, mac: device.mac, name: device.name, ports, open, open_ports }
     }
 }
 

@@ -91,14 +91,14 @@ async fn a_dropped_ticket_cancels_its_job() {
 #[tokio::test]
 async fn shared_progress_comes_from_the_job_whose_ticket_is_kept() {
     let (scanner, _thread) = scanner();
-    let (publish, progress) = watch::channel(Progress::default());
+    let (publish, progress) = watch::channel(JobProgress::default());
     let paced = HostJob { max_rate: NonZeroU32::new(1), ..job(PortSet::all()) };
     let first = scanner.submit_with_progress(paced, publish.clone());
     let mut second = scanner.submit_with_progress(job(PortSet::from_ranges([(1, 20)])), publish);
     drop(first);
     second.report().await.unwrap();
     tokio::time::sleep(2 * REFRESH).await;
-    let told = *progress.borrow();
+    let told = progress.borrow().counts;
     assert_eq!((told.ports, told.settled), (20, 20));
 }
 

@@ -22,6 +22,7 @@ async fn a_finished_host_is_served() {
         started: "2026-03-01T10:00:00Z".parse().unwrap(),
         preparation: Duration::from_millis(12),
         scanning: Duration::from_millis(218_450),
+        coverage: PortSet::all(),
         open: vec![22, 80, 443],
     };
     assert_eq!(host, expected);
