@@ -90,8 +90,11 @@ fn asking(flags: &Overrides) -> Option<Daemon> {
     if Config::read(flags).is_ok_and(|config| !config.mdns.enabled) {
         return None;
     }
-    let told = |error| tracing::warn!("names in .local are left to this machine's resolver: {error}");
-    Daemon::start(&MdnsScope::EVERYWHERE).map_err(told).ok()
+    Daemon::start(&MdnsScope::EVERYWHERE)
+        .inspect_err(|error| {
+            tracing::warn!(%error, "failed to start mDNS; this machine's resolver looks up names in .local");
+        })
+        .ok()
 }
 
 /// The one engine of the process, with a prober on every core.
@@ -106,7 +109,7 @@ fn probing(clock: SystemClock) -> io::Result<ProbeEngine> {
         known = SystemLimits::read().map_or(known, |limits| limits.bounds());
         known
     };
-    tracing::info!("this machine allows {limits}");
+    tracing::info!(%limits, "read this machine's limits");
     let watch = prober.links().clone();
     let (scanner, thread) = Scanner::start(seed, prober, clock, bounds)?;
     Ok(ProbeEngine { scanner, thread, limits, watch })

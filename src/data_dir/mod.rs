@@ -87,7 +87,11 @@ fn give(created: &File, directory: &Path) {
     // No reason to give up: where files cannot change hands (a user namespace without that user, some network
     // disks), root is likely to be the only user of the directory.
     if let Err(error) = given() {
-        tracing::warn!("cannot give a file in {} to the directory's owner: {error}", directory.display());
+        tracing::warn!(
+            %error,
+            directory = %directory.display(),
+            "failed to give a new file to its directory's owner; it belongs to root"
+        );
     }
 }
 

@@ -78,7 +78,7 @@ impl From<StoreError> for Refusal {
                 format!("{error}; ask for /v1/scans to see those there are"),
             );
         }
-        tracing::warn!(%error, "cannot read the database; answering 503");
+        tracing::warn!(%error, "failed to read the database; answering 503");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }
 }

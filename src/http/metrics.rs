@@ -95,7 +95,7 @@ impl Pages {
                 Ok(written)
             }
             (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(%error, "cannot read the database; metrics lack the devices");
+                tracing::warn!(%error, "failed to read the database; metrics lack the devices");
                 Ok(metrics::encode_hosts(&Snapshot::default())?.into())
             }
         }

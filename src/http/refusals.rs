@@ -86,10 +86,13 @@ pub(super) fn log(of: &str, change: RefusalEvent) {
                 RefusalReason::Quota(client) => Some(tracing::field::display(client)),
                 RefusalReason::Full => None::<tracing::field::DisplayValue<PeerKey>>,
             };
-            tracing::info!(client, refused = count, seconds = lasted.as_secs(), "no longer refusing {of}");
+            tracing::info!(client, refused = count, duration = ?lasted, "no longer refusing {of}");
         }
         RefusalEvent::Crowded => {
-            tracing::warn!("refusing {of} of more than {NAMED} clients; further ones are not logged");
+            tracing::warn!(
+                clients = NAMED,
+                "refusing {of} of too many clients to log each; further ones are not logged"
+            );
         }
     }
 }

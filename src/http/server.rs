@@ -104,7 +104,7 @@ impl Acceptor {
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     if (&mut quiet).now_or_never().is_some() {
-                        tracing::warn!(%error, "cannot accept connections for now; retrying");
+                        tracing::warn!(%error, "failed to accept a connection; retrying");
                         quiet.set(sleep(LOG_PAUSE));
                     }
                     if self.connections.close_one() {

@@ -119,7 +119,7 @@ impl WrongTokens {
     pub(super) async fn hold_back(&self, sender: PeerKey) -> bool {
         let Due { delay, line } = self.table().note(self.clock.now(), sender);
         if let Some(count) = line {
-            tracing::warn!(%sender, count, "refused a wrong token; responses to this sender's next ones are delayed more and more");
+            tracing::warn!(%sender, count, "refused a wrong token; delaying responses to this sender's next ones");
         }
         let Some(delay) = delay else { return false };
         // A client that disconnects meanwhile drops it.

@@ -140,9 +140,8 @@ impl Responder {
                 Ok(RestartReason::Flooded) => {
                     if calm.as_mut().now_or_never().is_some() {
                         tracing::warn!(
-                            "mDNS: the network announces more names than a real one has; all are forgotten, again \
-                             every {} s while it does",
-                            FLOOD_PAUSE.as_secs()
+                            retry_after = ?FLOOD_PAUSE,
+                            "mDNS: the network announces more names than a real one has; dropping them and restarting"
                         );
                     }
                     calm.set(sleep(CALM));
@@ -201,7 +200,7 @@ impl Responder {
                 }
             }
             DaemonEvent::Error(error) => {
-                tracing::warn!("mDNS: {}", one_line(&error.to_string(), 200));
+                tracing::warn!(error = %one_line(&error.to_string(), 200), "the mDNS daemon reports an error");
                 None
             }
             _ => None,
@@ -212,7 +211,7 @@ impl Responder {
         self.advertised.send_if_modified(|advertised| {
             let new = !advertised.names.contains(&name);
             if new {
-                tracing::info!("found as {name}");
+                tracing::info!(%name, "announced over mDNS");
                 advertised.names.push(name);
             }
             new
