@@ -1,4 +1,4 @@
-//! What responses are made of: JSON, and errors that say how to mend them.
+//! The parts of responses: JSON, and errors that name the remedy.
 
 use std::borrow::Cow;
 
@@ -52,7 +52,7 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
-    /// The server is busy; the client may retry in so many seconds.
+    /// The server is busy; the client may retry after this number of seconds.
     pub(super) fn again_in(seconds: u64, error: impl Into<Cow<'static, str>>) -> Self {
         let later = HeaderValue::from(seconds);
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error).with(header::RETRY_AFTER, later)
@@ -63,7 +63,7 @@ impl Refusal {
         self
     }
 
-    /// Also closes the connection, because whatever else the client sends would not be read.
+    /// Also closes the connection, because nothing else that the client sends would be read.
     pub(super) fn closing(self) -> Self {
         self.with(header::CONNECTION, HeaderValue::from_static("close"))
     }

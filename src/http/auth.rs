@@ -1,4 +1,4 @@
-//! Which requests may change state: the layer around the routes that do.
+//! Decides which requests may change state: the layer around the routes that do.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -54,7 +54,7 @@ impl Gate {
         Self { token: Arc::new(token), allowlist, config, wrong_tokens: Arc::new(WrongTokens::new(clock)) }
     }
 
-    /// Refuses a request for a probe that another site's page is behind.
+    /// Refuses a request for a probe that a page of another site sends.
     pub(super) fn check_probe_site(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         if !is_cross_site_probe(headers, &self.allowlist) {
             return Ok(());
@@ -66,7 +66,7 @@ impl Gate {
         ))
     }
 
-    /// The client for which a port is probed.
+    /// Returns the client for which a port is probed.
     pub(super) async fn client(
         &self,
         sender: Sender,

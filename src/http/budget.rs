@@ -25,7 +25,7 @@ pub(super) const PIECE: u32 = 32 * 1024;
 pub(super) struct Budget(Arc<Semaphore>);
 
 impl Budget {
-    /// A budget of so many bytes, at least one piece.
+    /// Makes a budget of this number of bytes, at least one piece.
     pub(super) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes.max(PIECE as usize))))
     }
@@ -60,7 +60,7 @@ impl Flow {
         flow
     }
 
-    /// For a short response.
+    /// The flow of a short response, which needs no budget.
     pub(super) fn free() -> Self {
         Self { budget: None, place: Arc::new(Semaphore::new(1)), leave: None, asked: None }
     }
@@ -68,7 +68,7 @@ impl Flow {
     fn ask(&self) -> impl Future<Output = Leave> + Send + use<> {
         let (budget, place) = (self.budget.clone(), Arc::clone(&self.place));
         async move {
-            // The place first: the budget is for responses whose clients read.
+            // The place first: the budget is for responses that their clients read.
             let place = place.acquire_owned().await.ok();
             let room = match budget {
                 Some(budget) => budget.room().await,
@@ -98,7 +98,7 @@ impl Flow {
     }
 }
 
-/// The response if too much waits for other clients.
+/// The response if too many bytes wait for other clients.
 pub(super) fn no_room(waited: Duration) -> Refusal {
     let why = format!(
         "too much waits in memory for other clients, and none was done within {} s; try again later",

@@ -91,7 +91,7 @@ impl ExtendedTimeout {
         self.0.is_working.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that so many bytes of the request's body have arrived.
+    /// Adds bytes of the request's body that have arrived.
     pub(super) fn note_received(&self, bytes: usize) {
         self.0.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -116,7 +116,7 @@ impl<S: Sync> FromRequestParts<S> for ExtendedTimeout {
     }
 }
 
-/// What all connections have in common.
+/// The data that all connections share.
 pub(super) struct Handler {
     router: Router,
     gate: Gate,
@@ -265,7 +265,7 @@ impl Watch {
         Self { reading: Reading::new(least), meter, began: Instant::now(), timer: None }
     }
 
-    /// Ready if the client is too slow. To be polled whenever something may have been written.
+    /// Ready if the client is too slow. Must be polled whenever something may have been written.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let (taken, is_waiting) = (self.meter.taken(), self.meter.is_waiting());
@@ -290,7 +290,7 @@ impl Watch {
     }
 }
 
-/// The response to a request that is refused. It is small enough for the kernel to take it at once.
+/// The response to a refused request. It is small enough for the kernel to take it at once.
 fn busy(reason: RefusalReason) -> Answer {
     let why = match reason {
         RefusalReason::Quota(_) => {

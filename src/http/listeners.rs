@@ -1,4 +1,4 @@
-//! The clients that listen to events, each on a connection of its own for any time.
+//! The clients that listen to events, each on its own connection for an unlimited time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::Moment;
 
-/// Most listeners at once, an eighth of all connections. All tabs of a browser share one; a client always keeps two.
+/// The most listeners at once, an eighth of all connections. All tabs of a browser share one; a client always keeps two.
 const QUOTA: AdmissionQuota = AdmissionQuota { total: 32, strangers: 24, each: 8, spared: 2 };
 
 /// The present listeners.

@@ -1,4 +1,4 @@
-//! Which machine a request comes from, as far as its connection shows.
+//! Determines from a request's connection and headers which machine sent it.
 //!
 //! A forwarder on this machine (socat, `ssh -L -g`, `HAProxy`, docker-proxy) connects from a loopback address on behalf
 //! of each of its clients, and adds no header. Its clients still name in Host the address at which they reached the
@@ -46,7 +46,7 @@ pub(super) struct Ends {
 
 impl Ends {
     /// # Errors
-    /// The kernel does not know the connection any more.
+    /// Fails if the kernel no longer knows the connection.
     pub(super) fn of(stream: &TcpStream, mut peer: SocketAddr) -> io::Result<Self> {
         let mut local = stream.local_addr()?;
         peer.set_ip(peer.ip().to_canonical());

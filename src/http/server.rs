@@ -46,7 +46,7 @@ pub struct Server {
 ///
 /// # Errors
 ///
-/// If a listener cannot be registered with the runtime, at the start only.
+/// Fails at the start if a listener cannot be registered with the runtime.
 pub async fn serve(listeners: Vec<TcpListener>, server: Server, stop: CancellationToken) -> io::Result<()> {
     let Server { router, gate, clock, limits } = server;
     let connections = Connections::new(limits.connections, clock);

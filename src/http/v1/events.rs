@@ -1,4 +1,4 @@
-//! Changes as they happen, and the progress of scans: server-sent events (WHATWG HTML, 9.2).
+//! Streams changes as they happen, and the progress of scans: server-sent events (WHATWG HTML, 9.2).
 
 use std::{convert::Infallible, time::Duration};
 
@@ -43,7 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(events)).layer(Extension(Listeners::default()))
 }
 
-/// One client that listens.
+/// One listening client.
 struct Listener {
     differences: Differences,
     newest: watch::Receiver<i64>,
@@ -52,12 +52,12 @@ struct Listener {
     runs: Runs,
     /// The progress of the scans when it was last sent.
     scans: Vec<ScanRow>,
-    /// For how many times [`PROGRESS`] nothing was sent.
+    /// The number of [`PROGRESS`] intervals since anything was sent.
     quiet: u32,
     begun: bool,
 }
 
-/// How far a scan is.
+/// The progress of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 struct ScanRow {
     scan_id: i64,
@@ -68,15 +68,15 @@ struct ScanRow {
     ports: u64,
 }
 
-/// Changes as they happen, each an event `change` with the id to go on from and the row of /v1/changes as data; and
-/// every few seconds how far the scans are that move, each an event `scan` without an id.
+/// Streams changes as they happen, each as an event `change` with the change's id and its row of /v1/changes as data,
+/// and every few seconds the progress of each scan that has advanced, as an event `scan` without an id.
 ///
-/// With `Last-Event-ID` begins after that change, else with the next one.
+/// Starts after the change in `Last-Event-ID`; without that header, with the next change.
 #[utoipa::path(
     get, path = "/v1/events", tag = "changes",
-    params(("Last-Event-ID" = Option<i64>, Header, description = "The last change that was heard of")),
+    params(("Last-Event-ID" = Option<i64>, Header, description = "The last change that the client has received")),
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 400, body = ErrorBody),
-        (status = 503, body = ErrorBody, description = "Too many listen already")),
+        (status = 503, body = ErrorBody, description = "Too many clients are listening already")),
 )]
 async fn events(
     State(api): State<Api>,
@@ -155,7 +155,7 @@ impl Listener {
         }
     }
 
-    /// The progress of the scans, as far as it has changed.
+    /// The progress of the scans for which it has changed.
     async fn progress(&mut self) -> String {
         // A runner that has ended has no runs.
         let views = self.runs.under_way().await.unwrap_or_default();
