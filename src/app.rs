@@ -1,4 +1,4 @@
-//! Layer 5: the composition root: what starts in which order, and how it stops. Clocks, resolvers and probers are
+//! Layer 5: the composition root, which starts and stops all parts in order. Clocks, resolvers and probers are
 //! created here and passed down; no other module creates its own.
 
 mod health;
@@ -35,7 +35,7 @@ use crate::{
 /// as many half-dead threads on a Pi of 1 GB. Look-ups beyond these wait, and time out as those before did.
 const BLOCKING_THREADS: usize = 32;
 
-/// Reads the command line, does what it says, and returns the exit code.
+/// Parses the command line, runs the command, and returns the exit code.
 pub fn run() -> ExitCode {
     let arguments = match cli::parse(std::env::args_os()) {
         Ok(arguments) => arguments,

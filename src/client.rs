@@ -41,11 +41,11 @@ const MAX_HEAD: usize = 16 * 1024;
 /// The most header lines of a response.
 const MAX_HEADERS: usize = 64;
 
-/// The most bytes that are read of a body that comes with another status than 200: more than an appliance
-/// that is not well has to say.
+/// The most bytes that are read of a body with another status than 200: more than the report of an unhealthy
+/// appliance.
 const MAX_EXCERPT: usize = 16 * 1024;
 
-/// The most characters of an answer's own words that go into an error.
+/// The most characters of an answer's text that an error quotes.
 const MAX_TEXT: usize = 200;
 
 const AGENT: &str = concat!("portscan/", env!("CARGO_PKG_VERSION"));
@@ -53,7 +53,7 @@ const AGENT: &str = concat!("portscan/", env!("CARGO_PKG_VERSION"));
 /// Bounds of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseLimits {
-    /// The time limit, from the name's look-up to the last byte.
+    /// The time limit, from the name look-up to the last byte.
     pub timeout: Duration,
     /// The longest body, in bytes.
     pub max_bytes: usize,
@@ -65,7 +65,7 @@ impl Default for ResponseLimits {
     }
 }
 
-/// Why there is no usable answer.
+/// Why a request got no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// Not an http or https URL.
@@ -77,18 +77,18 @@ pub enum ClientError {
     /// Too slow.
     #[error("no complete answer within {0:?}")]
     TimedOut(Duration),
-    /// Another status than 200 (or of a success, where something was asked to be done).
+    /// A status other than 200 or, after a command, other than a success.
     #[error("the answer is {status}; is the path right?")]
     Status {
         /// The status.
         status: StatusCode,
-        /// The beginning of the body, at most 16 KB, as it came: it may say why.
+        /// The beginning of the body, at most 16 KB, unchanged: it may contain the reason.
         body: Bytes,
     },
-    /// A redirection, with where to.
+    /// A redirection, with its target.
     #[error("it redirects to \"{0}\"; if that is right, write that URL")]
     Redirected(String),
-    /// A body that is longer than it may be.
+    /// A body longer than the limit.
     #[error("the answer is longer than {0} bytes")]
     TooLarge(usize),
     /// The connection ended early, or it is not HTTP.
@@ -105,13 +105,13 @@ pub type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 /// A request that is more than a plain GET.
 #[derive(Debug)]
 pub struct HttpRequest<'a> {
-    /// What to do.
+    /// The method.
     pub method: Method,
     /// http or https.
     pub url: &'a str,
     /// Bearer token (RFC 6750).
     pub token: Option<&'a str>,
-    /// What is sent, behind its media type.
+    /// The media type and the body.
     pub body: Option<(&'static str, RequestBody)>,
 }
 
@@ -141,10 +141,10 @@ impl HttpClient {
         Self(Arc::new(Connectors { plain: build(connector.clone()), connector, tls: OnceLock::new() }))
     }
 
-    /// The body of a resource whose status is 200.
+    /// Returns the body of a resource.
     ///
     /// # Errors
-    /// Anything else, and whatever exceeds the limits.
+    /// Fails on a status other than 200, and if a limit is exceeded.
     pub async fn get(&self, url: &str, limits: ResponseLimits) -> Result<Bytes, ClientError> {
         let ask = HttpRequest { method: Method::GET, url, token: None, body: None };
         let answer = async {
@@ -160,7 +160,7 @@ impl HttpClient {
     /// Sends the request, and passes the body to `take` piece by piece if the status is a success.
     ///
     /// # Errors
-    /// Fails on another status, on whatever exceeds the limits, and if `take` fails.
+    /// Fails on another status, if a limit is exceeded, and if `take` fails.
     pub async fn ask(
         &self,
         ask: HttpRequest<'_>,
@@ -256,7 +256,7 @@ async fn read(body: Incoming, max: usize) -> Result<Bytes, ClientError> {
 /// Reads to the end, or up to `max` bytes; returns whether it reached the end.
 async fn append(mut body: Incoming, max: usize, read: &mut Vec<u8>) -> hyper::Result<bool> {
     while let Some(frame) = body.frame().await {
-        // Trailers say nothing here.
+        // Trailers have no meaning here.
         let data = frame?.into_data().unwrap_or_default();
         let room = max - read.len();
         if data.len() > room {
@@ -268,7 +268,7 @@ async fn append(mut body: Incoming, max: usize, read: &mut Vec<u8>) -> hyper::Re
     Ok(true)
 }
 
-/// Describes an answer with another status than 200.
+/// Makes the error for an answer with another status than 200.
 async fn refusal(response: Response<Incoming>, max: usize) -> ClientError {
     let status = response.status();
     let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
@@ -318,7 +318,7 @@ impl tower_service::Service<Name> for Lookup {
 }
 
 /// With port 0, which hyper replaces, and the zone as the number that the kernel wants; a zone that is not
-/// here becomes 0, and the connect says "Invalid argument".
+/// here becomes 0, and the connect fails with "Invalid argument".
 fn socket_address(address: &Address) -> SocketAddr {
     let scope = address.zone().and_then(|zone| nix::net::if_::if_nametoindex(zone).ok());
     match (address.ip(), scope) {

@@ -1,10 +1,10 @@
 //! Layer 2: lanscan's feed, `{"time":{"utc":".."},"scan":[{"ipv4":"..","mac":".."}],"count":1}`. An entry may have a
 //! `name`, too, which lanscan's have not.
 //!
-//! Read from others, and written for them ([`FeedDocument`]).
+//! This module reads the feeds of other services and writes the appliance's own ([`FeedDocument`]).
 //!
 //! A feed comes from the network without any authentication. One bad entry must not cost the others, so each
-//! is judged alone; the feed as a whole is refused only when it is none.
+//! is judged alone; the feed as a whole is refused only if it is not a feed at all.
 
 use std::{
     borrow::Cow,
@@ -29,7 +29,7 @@ const MAX_REASONS: usize = 8;
 /// The most characters of a device's name that are kept: what no host's name has more of (RFC 1035, 2.3.4).
 const MAX_NAME: usize = 255;
 
-/// The most characters of a feed's own words that are kept.
+/// The most characters of a feed's text that are kept.
 const MAX_TEXT: usize = 200;
 
 /// The contents of a feed.
@@ -59,12 +59,12 @@ pub struct Rejected {
     pub reasons: Vec<String>,
 }
 
-/// Devices that a source names and that are not admitted for now.
+/// Devices that a source names but that are not admitted for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldBack {
     /// How many.
     pub count: usize,
-    /// What they are too many for.
+    /// The limit that they exceed.
     pub bound: Bound,
 }
 
@@ -92,13 +92,13 @@ impl fmt::Display for HeldBack {
     }
 }
 
-/// Why a text is no feed.
+/// Why a text is not a feed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FeedError {
     /// Not JSON, or of another shape.
     #[error("this is not lanscan's JSON ({0}); does the URL lead to /lanscan/json?")]
     Malformed(String),
-    /// An object that has other things.
+    /// An object with other contents.
     #[error("this JSON has no \"scan\"; does the URL lead to /lanscan/json?")]
     NoScan,
 }
@@ -106,16 +106,16 @@ pub enum FeedError {
 /// Why a device of a feed is not admitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Inadmissible {
-    /// Somewhere on the internet.
+    /// The address is on the internet.
     #[error("{0} is neither in this machine's networks nor private; if it is yours, name it in feed.allow")]
     Foreign(Address),
-    /// Not routed, and yet perhaps a stranger's.
+    /// The address is not routed, but may still be a stranger's.
     #[error(
         "{0} is of a range that carriers, VPNs and clouds use (100.64.0.0/10, 169.254.0.0/16); if it is yours, name \
          it in feed.allow"
     )]
     BeyondTheLan(Address),
-    /// What listens on the loopback concerns this machine alone, so no feed may add it by itself.
+    /// The loopback concerns this machine alone, so no feed may add it.
     #[error("{0} is this machine's loopback; if that is meant, name it in feed.allow")]
     Loopback(Address),
     /// No host's address, or on a network that this machine is not in.
@@ -142,7 +142,7 @@ struct Entry<'a> {
     ipv4: Cow<'a, str>,
     #[serde(borrow)]
     mac: Option<Cow<'a, str>>,
-    /// lanscan gives none; others may.
+    /// Not in lanscan's own feed; other feeds may have it.
     #[serde(borrow)]
     name: Option<&'a RawValue>,
 }
@@ -173,7 +173,8 @@ pub struct DocumentEntry {
 }
 
 impl FeedDocument {
-    /// What was found, when that was over, and how long it took to begin and to do. IPv4 alone, by address.
+    /// Makes the document of the found devices: the IPv4 ones, by address, with the end of the sweep and the durations
+    /// of its preparation and of itself.
     pub fn new(devices: &[Device], ended: Timestamp, preparation: Duration, sweeping: Duration) -> Self {
         let mut scan: Vec<DocumentEntry> = devices.iter().filter_map(DocumentEntry::of).collect();
         scan.sort_by_key(|entry| entry.ipv4);
@@ -203,13 +204,13 @@ pub fn utc(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A length of time as they write it: in seconds, with four decimals.
+/// A duration as they write it: in seconds, with four decimals.
 pub fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e4).round() / 1e4
 }
 
 impl Rejected {
-    /// Counts one, and keeps why while there is room.
+    /// Counts a refused entry, and keeps the reason while there is room.
     pub fn push(&mut self, reason: &str) {
         self.count += 1;
         if self.reasons.len() < MAX_REASONS {
@@ -222,7 +223,7 @@ impl Rejected {
 /// ignored. The caller bounds the length of the body.
 ///
 /// # Errors
-/// When it is not lanscan's JSON at all.
+/// Fails if the text is not lanscan's JSON at all.
 pub fn parse(body: &[u8]) -> Result<Feed, FeedError> {
     let malformed = |error: serde_json::Error| FeedError::Malformed(one_line(&error.to_string(), MAX_TEXT));
     let body = bytes_without_mark(body);
@@ -263,7 +264,7 @@ fn device(entry: &str) -> Result<Device, String> {
     }
 }
 
-/// A name, if it is a text at all: a device is not refused for what it is called.
+/// Returns the name, if it is a text: a malformed name is no reason to refuse a device.
 fn name(value: &RawValue) -> Option<String> {
     let text: Cow<'_, str> = serde_json::from_str(value.get()).ok()?;
     let text = one_line(text.trim(), MAX_NAME);
@@ -288,7 +289,7 @@ fn unclaimed(device: Device, holders: &mut HashMap<Address, Option<Mac>>) -> Res
 /// need the owner's permission even where this machine has an address in them: on a router, that is its carrier's side.
 ///
 /// # Errors
-/// Why not.
+/// Fails with the reason for the refusal.
 pub fn admissible(
     address: &Address,
     own_subnet: impl Fn(&Address) -> bool,

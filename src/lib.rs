@@ -1,8 +1,8 @@
 //! # portscan: what listens on my network, what changed, and is that all right?
 //!
 //! One binary for a Raspberry Pi: it finds the devices on the LAN, connects to every port of every device, stores the
-//! results, and serves them. This page is an overview of the code; the contract is in README.md and docs/, the terms are
-//! in docs/glossary.md.
+//! results, and serves them. This page is an overview of the code; the contract is in README.md and docs/, the terms
+//! are in docs/glossary.md.
 //!
 //! ## The data flow
 //!

@@ -16,8 +16,8 @@ pub(super) fn stopping() {
 }
 
 /// Sends a heartbeat for ever, twice in each watchdog interval (`WatchdogSec=`), as `sd_watchdog_enabled(3)`
-/// recommends. A task like all others: when it is not driven, neither are they, and a restart is better. It does not
-/// check that the card accepts writes: a restart mends no card that hangs.
+/// recommends. It runs as a task like all others: if the runtime no longer drives it, it drives no other task either,
+/// and a restart is better. It does not check that the SD card accepts writes: a restart does not mend a hanging card.
 pub(super) async fn alive() {
     let Some(patience) = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero()) else {
         return future::pending().await;

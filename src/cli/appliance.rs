@@ -30,7 +30,7 @@ use crate::{
     store::{self, DirLock, StoreError},
 };
 
-/// The longest answer that is read into memory, in bytes: a thousand devices with all they have are 2 MB.
+/// The longest answer that is read into memory, in bytes: a thousand devices with all their data are 2 MB.
 const ANSWER_MAX: usize = 64 << 20;
 
 /// The time-out of one answer; the appliance itself gives up after half of it.
@@ -86,14 +86,14 @@ pub(super) enum DatabaseUse {
 
 /// The selected appliance.
 pub(super) enum Located {
-    /// It runs.
+    /// The appliance runs.
     Running(Appliance),
-    /// It does not run: its database, which may not exist, and the lock on it, if there has ever been one.
+    /// The appliance does not run: its database, which may not exist, and the lock on it, if the lock file exists.
     AtRest { database: PathBuf, lock: Option<DirLock> },
 }
 
 impl Located {
-    /// Finds it, and creates nothing.
+    /// Finds the appliance, and creates nothing.
     pub(super) fn find(
         access: &ApplianceArgs,
         overrides: &Overrides,
@@ -109,7 +109,7 @@ impl Located {
 
 fn configuration(access: &ApplianceArgs, overrides: &Overrides) -> Result<Config, ConfigError> {
     match (&access.url, Config::read(overrides)) {
-        // An appliance on another machine is reachable whatever is wrong with the configuration here.
+        // An appliance on another machine is reachable even if the configuration here is faulty.
         (Some(_), Err(_)) => Ok(Config::default()),
         (_, read) => read,
     }
@@ -161,7 +161,7 @@ struct RemoteAppliance {
     url: String,
     token: Option<String>,
     data_dir: PathBuf,
-    /// What keeps this user from checking whether it runs at all.
+    /// Why this user cannot check whether the appliance runs at all.
     obstacle: Option<Obstacle>,
 }
 
@@ -186,7 +186,7 @@ impl Appliance {
         }
     }
 
-    /// Finds it only if it runs: the request takes time.
+    /// Finds the appliance only if it runs: the request takes time.
     pub(super) fn find_running(
         access: &ApplianceArgs,
         overrides: &Overrides,
@@ -198,7 +198,7 @@ impl Appliance {
         }
     }
 
-    /// Returns the directory of its files, if it is on this machine.
+    /// Returns the appliance's data directory, if it is on this machine.
     pub(super) fn data_dir(&self) -> &Path {
         match &self.0 {
             Backend::Http(running) => &running.data_dir,
@@ -279,7 +279,7 @@ impl Appliance {
         }
     }
 
-    /// Closes it, if it was opened here: on return all writes are on the disk.
+    /// Closes the database, if it was opened here: on return all writes are on the disk.
     pub(super) async fn close(self) -> Result<(), ApplianceError> {
         let Backend::Local(local) = self.0 else { return Ok(()) };
         Ok(local.close().await?)

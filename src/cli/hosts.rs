@@ -30,7 +30,7 @@ pub struct HostsArgs {
     pub access: ApplianceArgs,
 }
 
-/// A device, as much of it as the table shows.
+/// The data of a device that the table shows.
 #[derive(Debug, Deserialize)]
 struct DeviceRow {
     mac: Option<String>,
@@ -51,7 +51,7 @@ struct OpenPortJson {
     protocol: Protocol,
 }
 
-/// Asks and prints.
+/// Fetches and prints the devices.
 pub(super) async fn hosts(
     args: &HostsArgs,
     overrides: &Overrides,

@@ -58,7 +58,7 @@ struct RunRef {
     id: i64,
 }
 
-/// A run, as much of it as is shown.
+/// The data of a run that is shown.
 #[derive(Debug, Serialize, Deserialize)]
 struct RunStatus {
     id: i64,
@@ -81,7 +81,7 @@ struct Progress {
     seconds_left: Option<f64>,
 }
 
-/// Starts, prints, and waits if that is wanted.
+/// Starts the runs, waits for them if requested, and prints them.
 pub(super) async fn run(
     args: &RunArgs,
     overrides: &Overrides,
@@ -144,7 +144,7 @@ impl RunStatus {
     }
 }
 
-/// Ports that have a verdict, of how many, in all runs together.
+/// Returns the ports with a verdict, and the ports in all, of all runs together.
 fn ports_of(runs: &[RunStatus]) -> (u64, u64) {
     let known = || runs.iter().filter_map(|run| run.progress.as_ref());
     (known().map(|progress| progress.ports.done).sum(), known().map(|progress| progress.ports.total).sum())

@@ -27,14 +27,14 @@ use crate::{
     service::scanner::Scanner,
 };
 
-/// How long a link may be down: a plug that is loose, or a switch that restarts.
+/// How long a link may be down: for a loose plug, or a switch that restarts.
 const OUTAGE: Duration = Duration::from_secs(60);
 
 /// Hosts in progress at once: enough to fill the time that one host's pace leaves, and few enough that the
 /// first results come early and the kernel's table of neighbours is not filled with addresses without a host.
 const AT_ONCE: usize = 16;
 
-/// Scans, prints, returns the exit code. Once `interrupted` is cancelled it prints what is known and ends.
+/// Scans, prints, and returns the exit code. Once `interrupted` is cancelled it prints what is known and ends.
 pub(super) async fn scan(
     args: &ScanArgs,
     (verbose, overrides): (u8, &Overrides),
@@ -72,7 +72,7 @@ pub(super) async fn scan(
 
 /// What happens next.
 enum Step {
-    /// The stage of the one at this place among those under way.
+    /// The stage of the host at this position in `running` has ended.
     Ended(usize, Ended),
     Tick,
     Interrupted,
@@ -173,7 +173,7 @@ impl<'a, 'w> ScanSession<'a, 'w> {
         }
     }
 
-    /// Asks a neighbour for its MAC first if that decides whether it is scanned.
+    /// Resolves a neighbour's MAC first if the decision to scan it depends on it.
     fn first_stage(&self, address: &Address) -> Stage<'a> {
         if self.exclusions.first(address, self.links) != FirstStep::AskForMac {
             return self.probe(address);
@@ -217,7 +217,7 @@ impl<'a, 'w> ScanSession<'a, 'w> {
             ports: self.ports.clone(),
             first: Vec::new(),
             timing: self.args.timing,
-            // Without a limit of the user's the template's applies, which is never higher.
+            // Without a limit by the user the template's applies, which is never higher.
             max_in_flight: self.args.max_parallelism.unwrap_or(u16::MAX),
             max_retries: self.args.max_retries,
             max_rate: self.args.max_rate,

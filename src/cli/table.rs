@@ -33,7 +33,7 @@ pub(super) struct Style {
     pub(super) verbose: u8,
     /// Only open ports and their hosts.
     pub(super) open_only: bool,
-    /// What verdicts rest on.
+    /// Whether to show the reasons of verdicts.
     pub(super) reason: bool,
 }
 
@@ -124,7 +124,7 @@ fn parted(found: &HostResult, style: &Style) -> (Vec<PortFinding>, Vec<String>) 
 
 fn ports(out: &mut dyn Write, listed: &[PortFinding], style: &Style) -> io::Result<()> {
     let reasons = style.reason || style.verbose > 0;
-    // On a narrow terminal the times go first: they matter least.
+    // On a narrow terminal the times are dropped first: they matter least.
     let times = style.width.is_none_or(|width| width >= 60);
     let wanted = [true, true, true, reasons, times];
     let pick =

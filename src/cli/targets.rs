@@ -23,7 +23,7 @@ const LONGEST_LIST: u64 = 16 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) address: Address,
-    /// The name that was typed, if it was one.
+    /// The name, if the user typed one.
     pub(super) name: Option<String>,
 }
 
@@ -31,10 +31,10 @@ pub(super) struct Target {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Expanded {
     pub(super) targets: Vec<Target>,
-    /// Each a sentence for the user: a name that is unknown, an address that is no host's.
+    /// Sentences for the user, such as on an unknown name, or an address that cannot be a host's.
     pub(super) warnings: Vec<String>,
-    /// The MACs, or beginnings of MACs, to leave out: which target has one of them is known only once its MAC is asked
-    /// for.
+    /// The MACs, or beginnings of MACs, to leave out: which target has one of them is known only once its MAC is
+    /// resolved.
     pub(super) left_out: Vec<TargetSpec>,
 }
 
@@ -47,15 +47,15 @@ pub(super) enum TargetsError {
     TooLong(PathBuf),
     #[error("{}:{line}: {source}", .path.display())]
     Malformed { path: PathBuf, line: usize, source: TargetError },
-    /// Not a warning only: scanning what was to be left out cannot be undone.
+    /// An error rather than a warning: a scan of an excluded host cannot be undone.
     #[error("to be left out, but: {0} Write its address")]
     Excluded(ResolveError),
     #[error("more than 65,536 addresses in all; scan them in parts")]
     TooMany,
 }
 
-/// What is left out. A list of a provider's prefixes may be long, and each may be large: their ends are kept, and
-/// looked up by bisection.
+/// The excluded addresses. A list of a provider's prefixes may be long, and each prefix large, so only the ends of the
+/// ranges are kept, and looked up by bisection.
 #[derive(Debug, Default, PartialEq)]
 struct Excluded {
     /// First and last addresses, ascending, without overlaps.
@@ -136,9 +136,8 @@ impl TargetList {
         Ok(list)
     }
 
-    /// The addresses in the order in which they were named, each once. A name stands for its first address,
-    /// as with nmap: the others are the same host more often than not.
-    /// `check` says whether a host can be at an address.
+    /// Returns the addresses in the order in which they were named, each once. A name means its first address, as with
+    /// nmap: the others usually are the same host. `check` decides whether an address can be a host's.
     pub(super) async fn expand(
         &self,
         resolver: &dyn Resolve,
@@ -177,7 +176,7 @@ impl TargetList {
         Ok(expanded)
     }
 
-    /// What is left out by its address, and what by its MAC.
+    /// Returns the exclusions by address, and those by MAC.
     async fn excluded(&self, resolver: &dyn Resolve) -> Result<(Excluded, Vec<TargetSpec>), TargetsError> {
         let mut on_interface = HashSet::new();
         let (mut ranges, mut macs) = (Vec::new(), Vec::new());

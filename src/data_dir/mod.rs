@@ -1,6 +1,6 @@
 //! Layer 1: the files in the data directory: which user owns them, and what denies this user access.
 //!
-//! Files that hold what is open where are readable by their owner alone. So a single `sudo portscan import`
+//! Files that show which ports are open are readable by their owner alone. So a single `sudo portscan import`
 //! in the service's directory would leave a database that the service can never open. [`create_file`] and
 //! [`create_dir`] therefore give what root creates to the owner of the directory around it. If a file cannot
 //! be opened all the same, [`obstacle`] explains why.

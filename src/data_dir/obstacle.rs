@@ -16,7 +16,7 @@ use super::parent;
 /// The prefix of this program's files in its data directory, which may hold other files, too.
 const OURS: [&str; 2] = ["portscan.", "token"];
 
-/// What keeps this user from a file of the data directory.
+/// The reason that this user has no access to a file of the data directory.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
     /// The path does not exist.
@@ -98,7 +98,7 @@ enum PathKind {
     File,
 }
 
-/// A file or directory whose owner or mode keeps this user out.
+/// A file or directory to which its owner or mode denies this user access.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ClosedPath {
     path: PathBuf,

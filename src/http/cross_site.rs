@@ -21,7 +21,8 @@ pub(super) fn is_cross_site_write(headers: &HeaderMap, allowlist: &HostAllowlist
 }
 
 /// Whether a page of another site would make this machine connect to a host with this request. Stricter than for a
-/// write, because a page may send a GET without its origin; laxer in that another port of the same host is the same site.
+/// write, because a page may send a GET without its origin; laxer in that another port of the same host is the same
+/// site.
 pub(super) fn is_cross_site_probe(headers: &HeaderMap, allowlist: &HostAllowlist) -> bool {
     if headers.contains_key(SITE) {
         // The browser's own judgement. `none`: a user typed the address, or opened a bookmark.

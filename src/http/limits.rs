@@ -22,8 +22,8 @@ pub struct ServerLimits {
     /// How many bytes of an uploaded scan a client has to send within nine tenths of [`ServerLimits::request`]; a
     /// slower upload is aborted. Default 16 KB.
     pub sending: u64,
-    /// The most bytes of all responses together that wait in memory for their clients. Default 8 MB: a piece of 32 KB for
-    /// each of 256 connections.
+    /// The most bytes of all responses together that wait in memory for their clients. Default 8 MB: a piece of 32 KB
+    /// for each of 256 connections.
     pub in_flight: usize,
     /// The most bytes of all request bodies together in memory, without uploaded scans. Default 2 MB.
     pub bodies: usize,

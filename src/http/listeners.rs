@@ -10,7 +10,8 @@ use super::{
 };
 use crate::model::Moment;
 
-/// The most listeners at once, an eighth of all connections. All tabs of a browser share one; a client always keeps two.
+/// The most listeners at once, an eighth of all connections. All tabs of a browser share one; a client always keeps
+/// two.
 const QUOTA: AdmissionQuota = AdmissionQuota { total: 32, strangers: 24, each: 8, spared: 2 };
 
 /// The present listeners.

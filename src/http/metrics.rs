@@ -25,8 +25,8 @@ use crate::{
     service::snapshot::{HostsVersion, SnapshotReader},
 };
 
-/// The most replaced parts that slow clients may still be reading. If there are more, no new part is encoded until one of
-/// the clients is done or disconnected, which takes at most half a minute.
+/// The most replaced parts that slow clients may still be reading. If there are more, no new part is encoded until one
+/// of the clients is done or disconnected, which takes at most half a minute.
 const REPLACED: usize = 1;
 
 /// `/metrics`. It needs no token, like every read: Prometheus scrapes without one by default.

@@ -1,5 +1,5 @@
-//! Judges, without I/O, whether a client reads its response fast enough. A client that stops reading holds a connection,
-//! a piece of text and the kernel's buffers, at no cost of its own.
+//! Judges, without I/O, whether a client reads its response fast enough. A client that stops reading holds a
+//! connection, a piece of text and the kernel's buffers, at no cost of its own.
 
 use std::time::Duration;
 

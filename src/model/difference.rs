@@ -26,13 +26,13 @@ pub struct Expectation {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected(BTreeMap<(Protocol, u16), Expectation>);
 
-/// The known state of a device's ports, by protocol.
+/// The known states of a device's ports, by protocol.
 pub type PortStatesByProtocol = BTreeMap<Protocol, PortStates>;
 
 /// A port's state and the scan that found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownState {
-    /// What it is.
+    /// The state.
     pub state: PortState,
     /// The scan's id.
     pub scan: i64,

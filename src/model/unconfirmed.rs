@@ -41,7 +41,7 @@ pub struct Observed {
     pub open: PortSet,
     /// When the scan ended.
     pub at: Timestamp,
-    /// Whether no second scan can follow, because the scanner that made it cannot be asked for one.
+    /// Whether no second scan can follow, because another tool made this one.
     pub is_final: bool,
 }
 
@@ -82,7 +82,8 @@ fn all(pending: &PendingPorts) -> PortSet {
     pending.iter().fold(PortSet::default(), |all, (_, ports)| all.union(ports))
 }
 
-/// Splits the ports that waited and those that are `changed` now into those that wait on and those that are confirmed.
+/// Splits the pending ports and those that are `changed` now into those that remain pending and those that are
+/// confirmed.
 fn settle(
     pending: &PendingPorts,
     changed: &PortSet,

@@ -46,8 +46,9 @@ impl ArpSocket {
     /// Opens a socket on this interface.
     ///
     /// # Errors
-    /// `PermissionDenied` without `CAP_NET_RAW` (packet(7)), and where the unit's `RestrictAddressFamilies=` leaves out
-    /// `AF_PACKET`, for which the kernel knows no such family; else the interface is gone, or no descriptor is left.
+    /// `PermissionDenied` without `CAP_NET_RAW` (packet(7)), or if the unit's `RestrictAddressFamilies=` leaves out
+    /// `AF_PACKET`, which the kernel reports as an unknown family; else the interface is gone, or no descriptor is
+    /// left.
     pub fn open(lan: &Lan) -> io::Result<Self> {
         let protocol = Protocol::from(i32::from(EtherTypes::Arp.0.to_be()));
         let socket =
@@ -89,7 +90,7 @@ impl NeighbourQuery for ArpSocket {
 }
 
 /// Builds an ARP request for `asked` from `own`. It carries our own address: without one (RFC 5227's probe) some
-/// stations would take this machine for a newcomer to their address and defend it, others would not answer.
+/// stations would treat this machine as a new holder of their address and defend it, and others would not answer.
 fn question(mac: Mac, own: Ipv4Addr, asked: Ipv4Addr) -> [u8; LENGTH] {
     let mut frame = [0; LENGTH];
     let (head, body) = frame.split_at_mut(ETHERNET);

@@ -17,7 +17,7 @@ use crate::model::Mac;
 pub struct Lan {
     /// The interface's name.
     pub interface: String,
-    /// The kernel's number of it.
+    /// The interface's index.
     pub index: u32,
     /// Our own hardware address there.
     pub mac: Mac,
@@ -27,7 +27,7 @@ pub struct Lan {
     pub(super) link: LinkAddr,
 }
 
-/// Why an interface is no LAN, or not at present.
+/// Why an interface is not a LAN, or not ready.
 #[derive(Debug, thiserror::Error)]
 pub enum LanError {
     /// No interface has this name.
@@ -38,16 +38,16 @@ pub enum LanError {
         /// The names that exist.
         there: Vec<String>,
     },
-    /// Switched off.
+    /// The interface is switched off.
     #[error("{0} is down; switch it on: ip link set {0} up")]
     Down(String),
-    /// Nothing is plugged in, or no wireless network was joined.
+    /// No cable is plugged in, or no wireless network is joined.
     #[error("{0} has no carrier; is its cable plugged in, its wireless network in reach?")]
     NoCarrier(String),
-    /// A loopback, a tunnel: hosts there have no MAC.
+    /// The interface is a loopback or a tunnel: hosts there have no MAC.
     #[error("{0} is no Ethernet, so hosts there have no MAC to ask for; name the interface of the LAN")]
     NotEthernet(String),
-    /// Nothing was configured, or DHCP has not answered yet.
+    /// No address is configured, or DHCP has not answered yet.
     #[error("{0} has no IPv4 address; has DHCP given it one?")]
     NoAddress(String),
     /// The kernel's list cannot be read.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The longest wait for an answer. The system's own time-out can be half a minute (resolv.conf(5)); the thread
-/// of the query runs on after ours.
+/// of the query continues after ours.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Threads that one resolver may occupy at once, abandoned look-ups included: a client that may look names up

@@ -51,7 +51,7 @@ pub(super) struct NdpSocket {
 }
 
 impl NdpSocket {
-    /// Opens one that asks for `asked` from our own address and MAC on this interface.
+    /// Opens a socket that solicits `asked` from our own address and MAC on this interface.
     ///
     /// # Errors
     /// `PermissionDenied` without `CAP_NET_RAW` (raw(7)); else the interface is gone, our address is not in use yet,
@@ -68,7 +68,7 @@ impl NdpSocket {
         Ok(Self { socket, asked, mac, index })
     }
 
-    /// Sends the question. A machine that is short of buffers may drop it.
+    /// Sends the solicitation. The kernel may drop it if buffers are short.
     ///
     /// # Errors
     /// The interface is gone or down, or this machine's firewall forbids it.

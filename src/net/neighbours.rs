@@ -24,7 +24,7 @@ pub struct Neighbour {
     pub mac: Mac,
     /// The kernel's number of the interface.
     pub index: u32,
-    /// Whether the answer came within the last half a minute or so (`base_reachable_time` of arp(7)), or the owner of
+    /// Whether the reply came within the last half a minute or so (`base_reachable_time` of arp(7)), or the owner of
     /// this machine wrote the entry. An older entry may name a device that has left the address since.
     pub is_confirmed: bool,
 }

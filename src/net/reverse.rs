@@ -1,4 +1,4 @@
-//! Resolves addresses to names: by the system's resolver, and by asking the neighbour itself.
+//! Resolves addresses to names: by the system's resolver, and by a query to the neighbour itself.
 
 mod message;
 
@@ -32,7 +32,7 @@ const LONGEST: usize = 2048;
 const NAME_MAX: usize = 255;
 const LABEL_MAX: usize = 63;
 
-/// The outcome of a question for a name.
+/// The outcome of a query for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameReply {
     /// The name: at most 255 characters, on one line, without invisible or direction-changing characters; HTML and the
@@ -62,12 +62,12 @@ impl SystemResolver {
     }
 }
 
-/// Asks the neighbour at this address for its own name. It alone is asked, at its own port 5353 (RFC 6762, 5.5), from a
-/// port of ours that is not 5353, so that it answers us alone (6.7). Nothing is sent through a router, whatever
-/// the routing table says. Takes 1 s at most.
+/// Queries the neighbour at this address for its own name. The query goes only to this neighbour's port 5353 (RFC 6762,
+/// 5.5), and comes from another port than 5353, so that the neighbour answers to it alone (6.7). Nothing is sent
+/// through a router, even if the routing table has a route. Takes 1 s at most.
 ///
 /// # Errors
-/// Fails if this machine cannot ask: it is out of sockets, or has no route.
+/// Fails if this machine cannot send the query: it is out of sockets, or has no route.
 pub async fn mdns_name(neighbour: Ipv4Addr) -> io::Result<NameReply> {
     let socket = socket_to(neighbour)?;
     let mut id = [0; 2];

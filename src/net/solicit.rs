@@ -1,9 +1,9 @@
 //! Finds out which MAC answers at a neighbour's address before anything is sent to the device's ports.
 //!
-//! | what this process may do | what is asked | what the device gets |
+//! | privilege of this process | what is queried | what the device receives |
 //! |---|---|---|
-//! | whatever | the kernel's table, where its answer is fresh | nothing |
-//! | `CAP_NET_RAW` | ARP ([`ArpSocket`]), neighbour solicitation ([`NdpSocket`]) | that question |
+//! | any | the kernel's table, if its entry is fresh | nothing |
+//! | `CAP_NET_RAW` | ARP ([`ArpSocket`]), neighbour solicitation ([`NdpSocket`]) | that query |
 //! | ICMP echo, by `net.ipv4.ping_group_range` | the kernel's table, after an [`Echo`] | an echo request |
 //! | neither | nothing | nothing: the MAC stays unknown |
 
@@ -39,7 +39,7 @@ pub enum Solicited {
     Answered(Mac),
     /// Nothing answers at the address.
     Silent,
-    /// This process has no way to ask.
+    /// This process has no means to query.
     NotAllowed,
 }
 
@@ -47,7 +47,7 @@ pub enum Solicited {
 /// and up to 13 s without `CAP_NET_RAW`. Requires a tokio runtime.
 ///
 /// # Errors
-/// Fails if the interface is down or this machine lacks resources: that says nothing about the device.
+/// Fails if the interface is down or this machine lacks resources: that proves nothing about the device.
 pub async fn solicit(links: &Links, address: &Address) -> io::Result<Solicited> {
     if let Some(known) = neighbour(address)?.filter(|known| known.is_confirmed) {
         return Ok(Solicited::Answered(known.mac));
@@ -66,9 +66,9 @@ pub async fn solicit(links: &Links, address: &Address) -> io::Result<Solicited> 
     }
 }
 
-/// One way to ask for one address.
+/// A method of querying one address.
 trait Question {
-    /// Asks once more.
+    /// Sends another query.
     fn ask(&mut self) -> io::Result<()>;
 
     /// Waits for the answer; may be dropped at any time.
@@ -95,7 +95,7 @@ impl ByArp {
             error => io::Error::other(error),
         })?;
         if lan.own_address(asked).is_none() {
-            // The question would be in vain, and the host would be taken for silent.
+            // The query would be in vain, and the host would count as silent.
             return Err(io::Error::other(LanError::NoAddress(lan.interface)));
         }
         Ok(Self { socket: ArpSocket::open(&lan)?, asked })
@@ -110,7 +110,7 @@ impl Question for ByArp {
     async fn answer(&mut self) -> io::Result<Mac> {
         loop {
             let answers = self.socket.answers().await?;
-            // What a station says of itself counts before what another says of it.
+            // A station's own reply takes precedence over another station's reply about it.
             let meant = answers.iter().filter(|answer| answer.address == self.asked);
             if let Some(answer) = meant.min_by_key(|answer| answer.is_relayed) {
                 return Ok(answer.mac);
@@ -143,7 +143,7 @@ impl Question for Echo {
     }
 }
 
-/// Asks until there is an answer, or enough questions had none.
+/// Sends queries until there is an answer, or until enough of them had none.
 async fn ask(opened: io::Result<impl Question>) -> io::Result<Solicited> {
     let mut question = match opened {
         Err(error) if is_denied(&error) => return Ok(Solicited::NotAllowed),
@@ -152,7 +152,7 @@ async fn ask(opened: io::Result<impl Question>) -> io::Result<Solicited> {
     let mut silent = 0;
     for _ in 0..MOST_QUESTIONS {
         match question.ask() {
-            // This machine's own firewall: there may be another way.
+            // This machine's own firewall forbids it: another method may work.
             Err(error) if is_denied(&error) => return Ok(Solicited::NotAllowed),
             asked => asked?,
         }
@@ -167,7 +167,7 @@ async fn ask(opened: io::Result<impl Question>) -> io::Result<Solicited> {
     Ok(Solicited::Silent)
 }
 
-/// Whether this process, or this kind of interface, lacks the way rather than something for the moment.
+/// Whether this process, or this kind of interface, cannot use the method at all, rather than only for the moment.
 fn is_denied(error: &io::Error) -> bool {
     // EAFNOSUPPORT: systemd's RestrictAddressFamilies. EPROTONOSUPPORT: a kernel without such sockets.
     let lacks = [Errno::EAFNOSUPPORT, Errno::EPROTONOSUPPORT].map(|errno| Some(errno as i32));

@@ -68,7 +68,7 @@ struct State {
     told: Netlink,
     asked: Netlink,
     looked: Moment,
-    /// From which of this machine's addresses the kernel sends to a host, as of this version.
+    /// The source address that the kernel uses for a host, as of this version.
     sources: HashMap<Address, Option<IpAddr>>,
     version: u64,
 }
@@ -100,7 +100,7 @@ impl LinkWatch {
         Ok(Self { shared: Arc::new(shared), clock })
     }
 
-    /// Returns whether, and how, a host can be reached, as far as known.
+    /// Returns whether and how a host can be reached, as far as known.
     pub fn reach(&self, address: &Address, link: Option<Link>) -> Reach {
         if address.is_loopback() {
             return Reach::Open(Passage::LOCAL);
@@ -114,7 +114,7 @@ impl LinkWatch {
         })
     }
 
-    /// Interprets the kernel's refusal to reach a host that seemed reachable: whether the path may come back.
+    /// Interprets the kernel's refusal to reach a host that seemed reachable: returns whether the path may come back.
     pub fn is_interrupted(&self, address: &Address) -> bool {
         self.with(|state, now| {
             state.refresh(now).is_err()
@@ -130,7 +130,7 @@ impl LinkWatch {
                 .with(|state, now| state.look_along(passage, now).is_ok() && state.ways.holds(passage, now))
     }
 
-    /// Whether this passage has been open up to now, so that what this machine says of its own networks counts.
+    /// Whether this passage has been open up to now, so that what this machine reports about its own networks counts.
     pub fn is_uninterrupted(&self, passage: Passage) -> bool {
         passage == Passage::LOCAL
             || self.with(|state, now| {
@@ -138,7 +138,7 @@ impl LinkWatch {
             })
     }
 
-    /// A host has answered over this passage.
+    /// Records that a host has answered over this passage.
     pub fn heard(&self, passage: Passage) {
         if self.shared.settling.load(Ordering::Relaxed) {
             self.with(|state, _| state.ways.heard(passage));

@@ -53,7 +53,7 @@ pub struct Advertised {
     pub notice: Option<String>,
 }
 
-/// Starts and stops the daemon as the configuration says, and offers the appliance's services by it.
+/// Starts and stops the daemon according to the configuration, and announces the appliance's services with it.
 pub struct Responder {
     /// `None`: only this machine can reach the appliance, so it neither announces nor queries.
     scope: Option<MdnsScope>,
@@ -66,7 +66,7 @@ pub struct Responder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Advertisement {
     label: String,
-    /// Whether to be found as lanscan too.
+    /// Whether to announce lanscan's name, too.
     lanscan: bool,
 }
 
@@ -85,8 +85,8 @@ enum RestartReason {
 }
 
 impl Responder {
-    /// For an appliance with this scope; with it the daemon that there is at any time, and the names that it is
-    /// found by.
+    /// Makes the responder of an appliance with this scope. Also returns the current daemon, if one is running, and the
+    /// names that are announced.
     pub fn new(
         scope: Option<MdnsScope>,
         config: watch::Receiver<Arc<Config>>,
@@ -107,7 +107,7 @@ impl Responder {
         let mut config = self.config.clone();
         loop {
             let wanted = Advertisement::of(&config.borrow_and_update());
-            // What was told of the former name is history.
+            // The notice and the names of the previous configuration no longer apply.
             self.advertised.send_replace(Advertised::default());
             tokio::select! {
                 () = self.offer(wanted.clone()) => {}

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 /// The length of a message's head.
 const HEAD: usize = 12;
 
-/// Of its flags: an answer; what is asked for, 0 being the usual; what went wrong.
+/// The bits of the flags: a response; the kind of query, usually 0; the error code.
 const ANSWER: u16 = 0x8000;
 const OPERATION: u16 = 0x7800;
 const FAILURE: u16 = 0x000f;
