@@ -124,14 +124,14 @@ fn complain(error: &anyhow::Error) -> ExitCode {
 
 /// Formats an error and its causes, each once: many errors already quote their cause in their own text.
 fn with_causes(error: &anyhow::Error) -> String {
-    let mut told = error.to_string();
+    let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !told.contains(&cause) {
-            told.push_str(": ");
-            told.push_str(&cause);
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
         }
     }
-    told
+    text
 }
 
 #[cfg(test)]

@@ -146,9 +146,9 @@ impl HttpClient {
     /// # Errors
     /// Fails on a status other than 200, and if a limit is exceeded.
     pub async fn get(&self, url: &str, limits: ResponseLimits) -> Result<Bytes, ClientError> {
-        let ask = HttpRequest { method: Method::GET, url, token: None, body: None };
+        let request = HttpRequest { method: Method::GET, url, token: None, body: None };
         let answer = async {
-            let response = self.request(ask).await?;
+            let response = self.exchange(request).await?;
             match response.status() {
                 StatusCode::OK => read(response.into_body(), limits.max_bytes).await,
                 _ => Err(refusal(response, limits.max_bytes.min(MAX_EXCERPT)).await),
@@ -161,14 +161,14 @@ impl HttpClient {
     ///
     /// # Errors
     /// Fails on another status, if a limit is exceeded, and if `take` fails.
-    pub async fn ask(
+    pub async fn send(
         &self,
-        ask: HttpRequest<'_>,
+        request: HttpRequest<'_>,
         limits: ResponseLimits,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ClientError> {
         let answer = async {
-            let response = self.request(ask).await?;
+            let response = self.exchange(request).await?;
             if !response.status().is_success() {
                 return Err(refusal(response, limits.max_bytes.min(MAX_EXCERPT)).await);
             }
@@ -185,28 +185,28 @@ impl HttpClient {
         within(limits.timeout, answer).await
     }
 
-    async fn request(&self, ask: HttpRequest<'_>) -> Result<Response<Incoming>, ClientError> {
-        let bad = || ClientError::BadUrl(one_line(&without_secrets(ask.url), MAX_TEXT));
-        let uri: Uri = ask.url.parse().map_err(|_| bad())?;
+    async fn exchange(&self, request: HttpRequest<'_>) -> Result<Response<Incoming>, ClientError> {
+        let bad = || ClientError::BadUrl(one_line(&without_secrets(request.url), MAX_TEXT));
+        let uri: Uri = request.url.parse().map_err(|_| bad())?;
         let secure = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
             _ => return Err(bad()),
         };
-        let mut request = Request::builder()
-            .method(ask.method)
+        let mut builder = Request::builder()
+            .method(request.method)
             .uri(uri)
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, "application/json");
-        if let Some(token) = ask.token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        if let Some(token) = request.token {
+            builder = builder.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let mut sent = None;
-        if let Some((kind, body)) = ask.body {
-            request = request.header(CONTENT_TYPE, kind);
+        if let Some((kind, body)) = request.body {
+            builder = builder.header(CONTENT_TYPE, kind);
             sent = Some(body);
         }
-        let request = request.body(sent.unwrap_or_else(|| whole(Bytes::new()))).map_err(|_| bad())?;
+        let request = builder.body(sent.unwrap_or_else(|| whole(Bytes::new()))).map_err(|_| bad())?;
         let response = if secure {
             self.0.tls.get_or_init(|| build(tls(self.0.connector.clone()))).request(request).await
         } else {
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_body_and_asks_for_it_properly() {
+    fn sends_a_proper_request_and_reads_the_body() {
         for answer in [
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn another_status_is_an_error_that_says_it() {
+    fn another_status_is_an_error_that_names_it() {
         let refused = |status, body| Err(ClientError::Status { status, body: Bytes::from_static(body) });
         let port = answering("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}");
         assert_eq!(get_from(port), refused(StatusCode::SERVICE_UNAVAILABLE, b"{}"));
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_errors_body_only_the_beginning_is_read() {
+    fn only_the_beginning_of_an_errors_body_is_read() {
         let (done, ended) = mpsc::channel();
         let (port, _) = serve(move |stream| {
             stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap();
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_answer_and_one_that_is_not_http_are_told() {
+    fn a_cut_answer_and_one_that_is_not_http_are_distinguished() {
         for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "", "SSH-2.0-OpenSSH_9.6\r\n"] {
             let outcome = get_from(answering(answer));
             assert!(matches!(outcome, Err(ClientError::Broken(_))), "{answer}: {outcome:?}");

@@ -318,7 +318,7 @@ mod tests {
         "scan": [{"ipv4": "192.168.1.1", "mac": "b8:27:eb:ac:14:3e"},
                  {"ipv4": "192.168.1.2", "mac": "B8-27-EB-00-00-01", "unknown": "ignored"}], "count": 2}"#;
 
-    fn told(feed: &Feed) -> Vec<String> {
+    fn described(feed: &Feed) -> Vec<String> {
         let mac = |device: &Device| device.mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string());
         feed.devices.iter().map(|device| format!("{} {}", device.address, mac(device))).collect()
     }
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_as_it_was_meant() {
+    fn a_written_feed_is_read_back_unchanged() {
         let device = |text: &str| {
             let (address, mac) = text.split_once(' ').unwrap_or((text, ""));
             Device { address: address.parse().unwrap(), mac: mac.parse().ok(), name: None }
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn reads_what_lanscan_writes() {
         let feed = parse(ORIGINAL.as_bytes()).unwrap();
-        assert_eq!(told(&feed), ["192.168.1.1 B8:27:EB:AC:14:3E", "192.168.1.2 B8:27:EB:00:00:01"]);
+        assert_eq!(described(&feed), ["192.168.1.1 B8:27:EB:AC:14:3E", "192.168.1.2 B8:27:EB:00:00:01"]);
         assert_eq!(feed.stamp.as_deref(), Some("2022-12-11 21:18:02"));
         assert_eq!(feed.rejected, Rejected::default());
         assert_eq!(parse(b" {} "), Ok(Feed::default()));
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_feed_is_refused_with_a_hint() {
+    fn a_text_that_is_not_a_feed_is_refused_with_a_hint() {
         for body in ["", "<html>", "[]", "null", "{\"scan\":{}}", &ORIGINAL[..100], "{\"scan\":[1,]}"] {
             let error = parse(body.as_bytes()).unwrap_err();
             assert!(matches!(error, FeedError::Malformed(_)), "{body}: {error}");
@@ -390,7 +390,7 @@ mod tests {
             (r#"{"ipv4":"192.168.1.7","mac":"02:00:00:00:00:08"}"#, "another device's already"),
         ] {
             let feed = scan(&format!("{good},{bad}"));
-            assert_eq!(told(&feed), ["192.168.1.7 02:00:00:00:00:07"], "{bad}");
+            assert_eq!(described(&feed), ["192.168.1.7 02:00:00:00:00:07"], "{bad}");
             let [only] = &feed.rejected.reasons[..] else { panic!("{bad}: {:?}", feed.rejected) };
             assert!(only.starts_with("scan[1]: ") && only.contains(reason), "{bad}: {only}");
         }
@@ -410,12 +410,12 @@ mod tests {
             "10.0.0.4 -",
             "10.0.0.5 -",
         ];
-        assert_eq!(told(&feed), expected);
+        assert_eq!(described(&feed), expected);
         assert_eq!(feed.rejected.count, 0);
     }
 
     #[test]
-    fn a_name_is_taken_if_it_is_one() {
+    fn a_valid_name_is_accepted() {
         let long = "x".repeat(10_000);
         let named = scan(&format!(
             r#"{{"ipv4":"10.0.0.1","name":" nas "}},{{"ipv4":"10.0.0.2","name":"n\u202ea\u001b[2Js\u0000"}},
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stranger_writes_stays_bounded_and_on_one_line() {
+    fn foreign_text_stays_bounded_and_on_one_line() {
         let long = "x".repeat(100_000);
         let feed = scan(&format!(r#"{{"ipv4":"{long}"}},{{"ipv4":"\u001b[31m\n"}},{{"{long}":1}}"#));
         assert_eq!(feed.rejected.count, 3);
@@ -475,7 +475,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn no_feed_makes_the_reader_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = parse(&body);
         }
 

@@ -42,10 +42,10 @@ pub(super) async fn watch(links: LinkWatch, notices: watch::Sender<Vec<String>>)
             }
         }
         known = now;
-        let said: Vec<String> = known.values().map(|(notice, _)| notice.clone()).collect();
+        let current: Vec<String> = known.values().map(|(notice, _)| notice.clone()).collect();
         notices.send_if_modified(|notices| {
-            *notices != said && {
-                *notices = said;
+            *notices != current && {
+                *notices = current;
                 true
             }
         });
@@ -81,11 +81,11 @@ mod tests {
 
     #[test]
     fn one_line_for_each_change() {
-        let known = |said: &[(&str, &str, u64)]| {
-            let said = said.iter().map(|(interface, notice, age)| {
+        let known = |notices: &[(&str, &str, u64)]| {
+            let notices = notices.iter().map(|(interface, notice, age)| {
                 ((*interface).to_owned(), ((*notice).to_owned(), Duration::from_secs(*age)))
             });
-            said.collect::<BTreeMap<_, _>>()
+            notices.collect::<BTreeMap<_, _>>()
         };
         let (none, down) = (known(&[]), known(&[("eth0", "eth0 has no link", 2)]));
         let notice = |text: &str| LinkChange::Notice(text.to_owned());

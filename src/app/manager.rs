@@ -7,12 +7,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// Reports that the server accepts clients from now on.
 pub(super) fn ready() {
-    tell(NotifyState::Ready);
+    notify(NotifyState::Ready);
 }
 
 /// Reports that the process is stopping.
 pub(super) fn stopping() {
-    tell(NotifyState::Stopping);
+    notify(NotifyState::Stopping);
 }
 
 /// Sends a heartbeat for ever, twice in each watchdog interval (`WatchdogSec=`), as `sd_watchdog_enabled(3)`
@@ -26,11 +26,11 @@ pub(super) async fn alive() {
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         beat.tick().await;
-        tell(NotifyState::Watchdog);
+        notify(NotifyState::Watchdog);
     }
 }
 
 /// Ignores errors: a manager that receives no message acts by itself, and no other receiver exists.
-fn tell(state: NotifyState<'_>) {
+fn notify(state: NotifyState<'_>) {
     _ = sd_notify::notify(&[state]);
 }

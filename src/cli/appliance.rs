@@ -208,11 +208,11 @@ impl Appliance {
 
     /// Reads an answer in JSON.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApplianceError> {
-        Ok(serde_json::from_slice(&self.ask(Method::GET, path, None::<&()>).await?)?)
+        Ok(serde_json::from_slice(&self.request(Method::GET, path, None::<&()>).await?)?)
     }
 
     /// Sends a command; the answer may be empty.
-    pub(super) async fn ask(
+    pub(super) async fn request(
         &self,
         method: Method,
         path: &str,
@@ -272,8 +272,8 @@ impl Appliance {
         match &self.0 {
             Backend::Http(running) => {
                 let url = format!("{}{path}", running.url);
-                let ask = HttpRequest { method, url: &url, token: running.token.as_deref(), body };
-                running.client.ask(ask, limits, take).await.map_err(|error| running.refused(error))
+                let request = HttpRequest { method, url: &url, token: running.token.as_deref(), body };
+                running.client.send(request, limits, take).await.map_err(|error| running.refused(error))
             }
             Backend::Local(local) => local.answer(method, path, body, take).await,
         }
@@ -291,7 +291,7 @@ impl RemoteAppliance {
     fn refused(&self, error: ClientError) -> ApplianceError {
         let url = sanitize_for_terminal(&self.url);
         match (error, &self.obstacle) {
-            (ClientError::Status { status, body }, _) => said(status, &body),
+            (ClientError::Status { status, body }, _) => refused_with(status, &body),
             (ClientError::Broken(why) | ClientError::Unwritten(why), _) => ApplianceError::Broken(why),
             (error, None) => ApplianceError::Unreachable { url, error },
             (error, Some(obstacle)) => ApplianceError::Neither { url, error, obstacle: obstacle.to_string() },
@@ -299,7 +299,7 @@ impl RemoteAppliance {
     }
 }
 
-fn said(status: StatusCode, body: &[u8]) -> ApplianceError {
+fn refused_with(status: StatusCode, body: &[u8]) -> ApplianceError {
     let body: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let error = body.as_ref().and_then(|body| body.get("error")?.as_str());
     ApplianceError::Refused(error.map_or_else(|| format!("the answer is {status}"), sanitize_for_terminal))
@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_appliance_is_asked_where_it_listens() {
+    fn the_request_goes_to_the_address_on_which_the_appliance_listens() {
         for (listen, url) in [
             ("0.0.0.0:80", "http://127.0.0.1"),
             ("0.0.0.0:8080", "http://127.0.0.1:8080"),

@@ -307,12 +307,12 @@ async fn send<T: Serialize>(appliance: &Appliance, method: Method, rows: &[T]) -
         let row = serde_json::value::to_raw_value(row).map_err(ApplianceError::Foreign)?;
         bytes += row.get().len() + 1;
         if bytes > AT_ONCE {
-            appliance.ask(method.clone(), "/v1/expected", Some(&piece)).await?;
+            appliance.request(method.clone(), "/v1/expected", Some(&piece)).await?;
             piece.clear();
             bytes = row.get().len() + 1;
         }
         piece.push(row);
     }
-    appliance.ask(method, "/v1/expected", Some(&piece)).await?;
+    appliance.request(method, "/v1/expected", Some(&piece)).await?;
     Ok(())
 }

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_site_is_enough() {
+    fn the_path_of_the_url_may_be_left_out() {
         for from in ["http://a", "http://a/", "http://a/v1", "http://a/v1/expected", "http://a/v1/expected/"]
         {
             assert_eq!(whole(from), "http://a/v1/expected");

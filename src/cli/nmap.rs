@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_clap_cannot_read_is_changed() {
+    fn only_options_that_clap_cannot_read_are_translated() {
         for (typed, expected) in [
             ("portscan scan -Pn -n 10.0.0.1", "portscan scan --skip-liveness -n 10.0.0.1"),
             ("portscan scan -sT -p- -T4 a.lan", "portscan scan -p- -T4 a.lan"),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_refused_with_the_way_out() {
+    fn unsupported_options_are_refused_with_the_alternative() {
         for (typed, why) in [
             ("-sS", "write -sT"),
             ("-sN", "write -sT"),

@@ -78,8 +78,8 @@ impl Outputs {
             reasons: args.reason || verbose > 0,
         };
         // Lists hosts that are down once at most, and never with `--open`.
-        let told = found.iter().zip(&names).filter(|(host, _)| host.is_listed(args.open));
-        let hosts = told.map(|(host, name)| ScannedHost {
+        let listed = found.iter().zip(&names).filter(|(host, _)| host.is_listed(args.open));
+        let hosts = listed.map(|(host, name)| ScannedHost {
             reports: std::slice::from_ref(&host.report),
             mac: host.mac,
             name: name.as_deref(),

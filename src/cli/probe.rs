@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_says_it() {
+    fn a_result_is_one_line() {
         let open = [(22, PortState::Open, 400)];
         let filtered = |report: &mut HostReport| {
             report.default_state = PortState::Filtered;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn json_names_what_was_asked_and_what_was_found() {
+    fn json_names_the_target_and_the_result() {
         let open = answer("10.0.0.5", &[(22, PortState::Open, 400)], |_| ());
         assert_eq!(
             serde_json::to_string(&open).unwrap(),

@@ -91,7 +91,7 @@ impl Bar {
     }
 
     /// Draws an appliance's report: the finished ports, their total, and a message.
-    pub(super) fn tell(&self, done: u64, total: u64, message: String) {
+    pub(super) fn show_counts(&self, done: u64, total: u64, message: String) {
         self.bar.set_length(total);
         self.bar.set_position(done);
         self.bar.set_message(message);

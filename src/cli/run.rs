@@ -90,14 +90,14 @@ pub(super) async fn run(
     interrupted: CancellationToken,
 ) -> Result<u8, CliError> {
     let appliance = Appliance::find_running(&args.access, overrides, world)?;
-    let started = appliance.ask(Method::POST, &args.path(), None::<&()>).await?;
+    let started = appliance.request(Method::POST, &args.path(), None::<&()>).await?;
     let started: StartedRuns = serde_json::from_slice(&started).map_err(ApplianceError::Foreign)?;
     let mut runs = read(&appliance, &started).await?;
     if args.wait {
         let bar = Bar::new(terminal.progress, 0, world.clock.now());
         while runs.iter().any(RunStatus::is_under_way) {
             let (done, total) = ports_of(&runs);
-            bar.tell(done, total, message(&runs));
+            bar.show_counts(done, total, message(&runs));
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
                 () = interrupted.cancelled() => {
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_is_escaped() {
+    fn the_request_path_is_escaped() {
         let args = |name: Option<&str>, host: Option<&str>, ports: Option<&str>| RunArgs {
             name: name.map(str::to_owned),
             host: host.map(|host| host.parse().unwrap()),

@@ -365,7 +365,7 @@ fn doubts(found: &[HostResult], links: &Links) -> Vec<String> {
 
 /// Warns of this machine's own faults: they cost time, and the user can mend them.
 fn troubles(stats: &Stats, descriptors: u32) -> Vec<String> {
-    let told = |(kind, count): (&LocalError, &u64)| {
+    let describe = |(kind, count): (&LocalError, &u64)| {
         let trouble = match kind {
             LocalError::Descriptors => format!(
                 "descriptors ran out (this process may have {descriptors}), which slows the scan down; \
@@ -388,7 +388,7 @@ fn troubles(stats: &Stats, descriptors: u32) -> Vec<String> {
         };
         Some(format!("{trouble} ({count} times)"))
     };
-    stats.local.iter().filter_map(told).collect()
+    stats.local.iter().filter_map(describe).collect()
 }
 
 #[cfg(test)]
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_says_whether_anything_is_missing() {
+    fn the_status_shows_whether_results_are_missing() {
         let answered = Stats { refused: 1, ..Stats::default() };
         let up = [with(HostStatus::Up), with(HostStatus::Down)];
         assert_eq!(status(&up, 2, &answered), ScanStatus::Complete);
@@ -413,12 +413,14 @@ mod tests {
     }
 
     #[test]
-    fn troubles_say_how_to_mend_them() {
+    fn local_faults_are_reported_with_the_remedy() {
         let local = [(LocalError::Descriptors, 7), (LocalError::SelfConnect, 9)].into();
-        let said = troubles(&Stats { local, ..Stats::default() }, 64);
-        assert_eq!(said.len(), 1);
+        let warnings = troubles(&Stats { local, ..Stats::default() }, 64);
+        assert_eq!(warnings.len(), 1);
         assert!(
-            said[0].contains("may have 64") && said[0].contains("ulimit") && said[0].ends_with("(7 times)")
+            warnings[0].contains("may have 64")
+                && warnings[0].contains("ulimit")
+                && warnings[0].ends_with("(7 times)")
         );
     }
 }

@@ -110,7 +110,7 @@ pub(super) async fn status(
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => url_of(&config.listen),
     };
-    let status = ask(&HttpClient::new(world.resolver.clone()), url, &config.base_url).await?;
+    let status = fetch(&HttpClient::new(world.resolver.clone()), url, &config.base_url).await?;
     match args.json {
         true => {
             serde_json::to_writer_pretty(&mut *terminal.out, &status).map_err(io::Error::from)?;
@@ -122,7 +122,7 @@ pub(super) async fn status(
     Ok(if status.health.is_well() { DONE } else { FAILED })
 }
 
-async fn ask(client: &HttpClient, url: String, base_url: &str) -> Result<ApplianceStatus, StatusError> {
+async fn fetch(client: &HttpClient, url: String, base_url: &str) -> Result<ApplianceStatus, StatusError> {
     let health = health(client, &url, ResponseLimits::default()).await?;
     let devices = match devices(client, &format!("{url}/{base_url}")).await {
         Ok(devices) => Some(devices),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn says_how_it_is_and_what_it_knows() {
+    fn prints_the_health_and_the_devices() {
         for width in [None, Some(60)] {
             let mut out = Vec::new();
             print(&mut out, &status(), width).unwrap();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn says_why_it_is_not_well() {
+    fn prints_why_the_appliance_is_unhealthy() {
         assert!(status().health.is_well());
         let health = r#"{"status":"failing","error":"the disk is full; free some space","notices":[]}"#;
         let status =

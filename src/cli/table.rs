@@ -39,8 +39,8 @@ pub(super) struct Style {
 
 /// Writes one host's block and an empty line; nothing for a host that the output omits.
 pub(super) fn host(out: &mut dyn Write, found: &HostResult, style: &Style) -> io::Result<()> {
-    let told = found.is_listed(style.open_only) && (style.verbose > 0 || !found.is_down());
-    if !told {
+    let is_shown = found.is_listed(style.open_only) && (style.verbose > 0 || !found.is_down());
+    if !is_shown {
         return Ok(());
     }
     writeln!(out, "{}", header(found))?;
@@ -116,10 +116,10 @@ fn parted(found: &HostResult, style: &Style) -> (Vec<PortFinding>, Vec<String>) 
     listed.sort_unstable_by_key(|finding| finding.port);
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|&(_, count)| Reverse(count));
-    let told = |((state, reason), count): ((PortState, Reason), u32)| {
+    let describe = |((state, reason), count): ((PortState, Reason), u32)| {
         format!("{} {state} ({reason})", HumanCount(count.into()))
     };
-    (listed, counts.into_iter().map(told).collect())
+    (listed, counts.into_iter().map(describe).collect())
 }
 
 fn ports(out: &mut dyn Write, listed: &[PortFinding], style: &Style) -> io::Result<()> {
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_finished_says_so() {
+    fn an_unfinished_host_is_marked() {
         let mut found = closed_host("10.0.0.8", "1-300", &[(22, PortState::Open, 412)]);
         found.report.status = HostStatus::Partial;
         found.report.detail = "the host went silent".to_owned();

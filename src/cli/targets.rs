@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_excluded_is_left_out_by_name_too() {
+    async fn a_name_is_left_out_if_its_address_is_excluded() {
         let found = expand("10.0.0.0/29", "nas.lan 10.0.0.0-3", false).await;
         assert_eq!(addresses(&found), "10.0.0.4 10.0.0.7");
     }
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overlaps_is_kept_as_one_range() {
+    fn overlapping_ranges_are_merged() {
         let ends = |text: &str| specs(text).iter().filter_map(TargetSpec::ends).collect::<Vec<_>>();
         let excluded = Excluded::new(
             ends("10.0.0.9 10.0.0.0/8 10.5.0.0/16 9.0.0.1-10.0.0.3 ::/0 fd00::/8"),
@@ -400,26 +400,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_left_out_stops_the_scan() {
+    async fn an_unresolvable_exclusion_stops_the_scan() {
         let list = TargetList { targets: specs("10.0.0.1"), exclude: specs("gone.lan"), ipv6: false };
         assert!(list.expand(&Table, Address::check_host).await.is_err());
     }
 
     #[tokio::test]
-    async fn macs_to_leave_out_are_kept_for_when_a_target_is_asked_for_its_own() {
+    async fn excluded_macs_are_kept_until_a_targets_mac_is_resolved() {
         let found = expand("10.0.0.1", "10.0.0.2 AA:BB:CC:*", false).await;
         assert_eq!((addresses(&found).as_str(), found.left_out), ("10.0.0.1", specs("AA:BB:CC:*")));
         assert!(expand("10.0.0.1", "10.0.0.2", false).await.left_out.is_empty());
     }
 
     #[tokio::test]
-    async fn the_whole_is_bounded() {
+    async fn the_total_of_addresses_is_bounded() {
         let list = TargetList { targets: specs("10.0.0.0/16 10.1.0.1"), ..TargetList::default() };
         assert!(matches!(list.expand(&Table, Address::check_host).await, Err(TargetsError::TooMany)));
     }
 
     #[test]
-    fn lists_have_comments_and_say_where_they_are_wrong() {
+    fn lists_have_comments_and_errors_name_the_line() {
         let text = "# the lab\n10.0.0.1 10.0.0.2\t# two\n\n  nas.lan\r\n";
         let read = |text, file| parse_list(text, Path::new(file), TargetSpec::parse_target);
         assert_eq!(read(text, "l").unwrap(), specs("10.0.0.1 10.0.0.2 nas.lan"));

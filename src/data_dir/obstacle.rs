@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_is_mended_without_sudo_and_what_no_chown_mends_is_said() {
+    fn a_mode_is_mended_without_sudo_and_what_no_chown_mends_is_reported() {
         let own = ClosedPath { owner: account(998, None), mode: 0o400, ..closed_file() };
         assert!(
             own.to_string().ends_with("its mode is 0400; mend it with: chmod u+rw /d/portscan.db"),
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_on_the_way_is_told_as_what_it_is() {
+    fn an_obstacle_is_reported_by_its_kind() {
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().join(path);
         fs::write(at("file"), "").unwrap();
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_strange_where_all_belongs_to_one() {
+    fn files_of_one_owner_are_not_reported() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("portscan.db"), "").unwrap();
         assert_eq!(strangers(dir.path()), None);

@@ -182,7 +182,7 @@ mod tests {
     const QUOTA: AdmissionQuota = AdmissionQuota { total: 16, strangers: 12, each: 6, spared: 2 };
 
     #[test]
-    fn shares_fit_the_connections_that_there_are() {
+    fn shares_fit_the_number_of_connections() {
         for (connections, strangers, each) in
             [(256, 224, 28), (64, 56, 7), (16, 14, 6), (4, 4, 4), (3, 3, 3), (1, 1, 1)]
         {

@@ -29,12 +29,12 @@ pub(super) fn is_cross_site_probe(headers: &HeaderMap, allowlist: &HostAllowlist
         let is_own = |site: &HeaderValue| site == "same-origin" || site == "same-site" || site == "none";
         return !headers.get_all(SITE).iter().all(is_own);
     }
-    let told = [header::ORIGIN, header::REFERER];
-    let mut told = told.iter().flat_map(|name| headers.get_all(name)).peekable();
-    if told.peek().is_none() {
+    let sources = [header::ORIGIN, header::REFERER];
+    let mut sources = sources.iter().flat_map(|name| headers.get_all(name)).peekable();
+    if sources.peek().is_none() {
         return is_anonymous_subresource(headers);
     }
-    !told.all(|url| is_own_host(url, headers, allowlist))
+    !sources.all(|url| is_own_host(url, headers, allowlist))
 }
 
 /// Whether a page with `referrerpolicy="no-referrer"` loads this: a browser's request that is no navigation. Chromium

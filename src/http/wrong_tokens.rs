@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(lines(0, 1), Some(1));
         assert!((0..60).all(|seconds| lines(seconds, 1).is_none()));
         assert_eq!(lines(60, 1), Some(61));
-        let told = (2..1_000).filter(|number| lines(60, *number).is_some()).count();
-        assert_eq!(told, 9);
+        let lines = (2..1_000).filter(|number| lines(60, *number).is_some()).count();
+        assert_eq!(lines, 9);
     }
 }

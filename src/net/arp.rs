@@ -63,7 +63,7 @@ impl ArpSocket {
 }
 
 impl NeighbourQuery for ArpSocket {
-    fn ask(&mut self, address: Ipv4Addr) -> io::Result<()> {
+    fn send_query(&mut self, address: Ipv4Addr) -> io::Result<()> {
         let Some(own) = self.lan.own_address(address) else { return Ok(()) };
         // Not through tokio, which sends nothing before it has seen that the socket is writable.
         let frame = question(self.lan.mac, own, address);
@@ -73,7 +73,7 @@ impl NeighbourQuery for ArpSocket {
         }
     }
 
-    async fn answers(&mut self) -> io::Result<Vec<NeighbourReply>> {
+    async fn replies(&mut self) -> io::Result<Vec<NeighbourReply>> {
         self.socket.readable().await?;
         let mut answers = Vec::new();
         let mut frame = [0; LENGTH];
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_as_rfc_826_draws_it() {
+    fn a_request_has_the_format_of_rfc_826() {
         let frame = question(OWN, [10, 0, 0, 1].into(), [10, 0, 0, 7].into());
         let expected =
             "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 0a000001 000000000000 0a000007";
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_to_us_is_dropped() {
+    fn replies_to_other_stations_are_dropped() {
         for (at, octet, why) in [
             (5, 9, "another's frame"),
             (13, 0, "not ARP"),
@@ -206,7 +206,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_fall_over(frame in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn malformed_input_never_panics(frame in proptest::collection::vec(any::<u8>(), 0..80)) {
             if let Some(answer) = read(&frame, &lan()) {
                 prop_assert!(answer.mac.is_unicast());
             }

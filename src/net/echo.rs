@@ -68,7 +68,7 @@ impl Echo {
     ///
     /// # Errors
     /// The interface is gone or down, or this machine's firewall forbids it.
-    pub(super) fn ask(&self) -> io::Result<()> {
+    pub(super) fn send_query(&self) -> io::Result<()> {
         match send(&self.socket, self.to) {
             // Errors about the neighbour are ignored: its table shows what the kernel found.
             Err(error) if !is_passing(&error) && error.kind() != io::ErrorKind::HostUnreachable => Err(error),

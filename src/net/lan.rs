@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_lan_says_so() {
+    fn an_interface_that_is_no_lan_is_an_error() {
         let there = |error: LanError| error.to_string();
         let loopback = Lan::of("lo").unwrap_err();
         assert!(matches!(loopback, LanError::NotEthernet(_) | LanError::Down(_)), "{loopback}");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn hardware_comes_before_what_was_made_up_and_the_way_out_before_the_rest() {
+    fn hardware_comes_before_virtual_interfaces_and_the_default_route_before_the_rest() {
         let candidate = |text: &str| {
             let (name, traits) = text.split_once(' ').unwrap_or((text, ""));
             let has = |letter| traits.contains(letter);

@@ -201,17 +201,17 @@ mod tests {
 
     #[test]
     fn silent_probes_fill_half_of_what_is_free_in_the_connection_table() {
-        let told = |max, count| {
+        let limits = |max, count| {
             let Bounds { in_flight, silent, full } = bounds(20_000, Some((max, count)));
             (in_flight, silent.unwrap().get(), full)
         };
         // (65,536 - 500) / 2 over 120 s.
-        assert_eq!(told(65_536, 500), (4096, 270, false));
+        assert_eq!(limits(65_536, 500), (4096, 270, false));
         // What Linux 6 gives a Pi of 1 GB.
-        assert_eq!(told(7_680, 100), (960, 31, false));
-        assert_eq!(told(65_536, 61_440), (4096, 17, true));
-        assert_eq!(told(65_536, 70_000), (4096, 10, true));
-        assert_eq!(told(0, 1), (16, 10, true));
+        assert_eq!(limits(7_680, 100), (960, 31, false));
+        assert_eq!(limits(65_536, 61_440), (4096, 17, true));
+        assert_eq!(limits(65_536, 70_000), (4096, 10, true));
+        assert_eq!(limits(0, 1), (16, 10, true));
         assert_eq!(bounds(20_000, None).silent, None);
     }
 

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_interface_on_which_a_neighbour_is_asked_for() {
+    fn names_the_interface_on_which_a_neighbour_is_queried() {
         for (text, way) in [
             ("192.168.1.77", Some(("eth0", "192.168.1.2"))),
             ("fd00::77", Some(("eth0", "fd00::2"))),

@@ -22,14 +22,14 @@ pub trait NeighbourQuery: Send {
     ///
     /// # Errors
     /// Fails if the interface is gone, or down.
-    fn ask(&mut self, address: Ipv4Addr) -> io::Result<()>;
+    fn send_query(&mut self, address: Ipv4Addr) -> io::Result<()>;
 
     /// Waits for replies. Some may match no query; the caller knows its own queries. Dropping the future at any time
     /// loses no reply.
     ///
     /// # Errors
-    /// As [`NeighbourQuery::ask`].
-    fn answers(&mut self) -> impl Future<Output = io::Result<Vec<NeighbourReply>>> + Send;
+    /// As [`NeighbourQuery::send_query`].
+    fn replies(&mut self) -> impl Future<Output = io::Result<Vec<NeighbourReply>>> + Send;
 }
 
 /// Whether the error is a temporary lack of buffers or memory.

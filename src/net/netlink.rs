@@ -57,7 +57,7 @@ impl Netlink {
     }
 
     /// Sends a request, and passes the kind and body of every message of the answer to `take` until it returns true.
-    pub(super) fn ask(
+    pub(super) fn request(
         &mut self,
         kind: u16,
         scope: Scope,

@@ -70,7 +70,7 @@ impl Nudge {
 impl NeighbourQuery for Nudge {
     /// The kernel sends three ARP requests, a second apart. This machine's firewall may forbid the datagram; then no
     /// host is found at the address.
-    fn ask(&mut self, address: Ipv4Addr) -> io::Result<()> {
+    fn send_query(&mut self, address: Ipv4Addr) -> io::Result<()> {
         let sent = match &self.packet {
             Packet::Echo(socket) => echo::send(socket, (address, 0).into()),
             Packet::Datagram(socket) => socket.send_to(&[], (address, DISCARD)),
@@ -85,7 +85,7 @@ impl NeighbourQuery for Nudge {
 
     /// Returns the hosts in the table. An entry may be as old as the last sweep: if the host is gone, this sweep's
     /// question makes the kernel notice, and the next sweep finds none.
-    async fn answers(&mut self) -> io::Result<Vec<NeighbourReply>> {
+    async fn replies(&mut self) -> io::Result<Vec<NeighbourReply>> {
         self.look.tick().await;
         let known = neighbours(Family::Ipv4)?.into_iter().filter(|known| known.index == self.index);
         let answer = |known: super::Neighbour| match known.ip {

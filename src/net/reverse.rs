@@ -49,7 +49,7 @@ impl SystemResolver {
     /// on one of the resolver's threads.
     pub async fn name_of(&self, address: &Address) -> NameReply {
         let ip = address.ip();
-        match timeout(PATIENCE, self.ask(move || Ok(lookup_addr(&ip)))).await {
+        match timeout(PATIENCE, self.run(move || Ok(lookup_addr(&ip)))).await {
             Ok(Ok(Ok(name))) => fit(&name).map_or(NameReply::Silence, NameReply::Name),
             Ok(Ok(Err(error)))
                 if matches!(error.kind(), LookupErrorKind::NoName | LookupErrorKind::NoData) =>
@@ -85,7 +85,7 @@ pub async fn mdns_name(neighbour: Ipv4Addr) -> io::Result<NameReply> {
     match timeout(MDNS_PATIENCE, ask).await {
         // No socket listens there: the neighbour itself reports that.
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(NameReply::Silence),
-        Ok(heard) => heard,
+        Ok(reply) => reply,
         Err(_elapsed) => Ok(NameReply::Silence),
     }
 }
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_can_be_a_name_is_one() {
+    fn only_possible_host_names_are_accepted() {
         let label = "x".repeat(LABEL_MAX);
         for name in ["nas", "nas.local", "Büro-Drucker.local", &label, "<b>nas</b>"] {
             assert_eq!(fit(name).as_deref(), Some(name));
@@ -141,14 +141,14 @@ mod tests {
     #[tokio::test]
     async fn asks_the_system() {
         let loopback = Address::from(Ipv4Addr::LOCALHOST);
-        let heard = SystemResolver::default().name_of(&loopback).await;
-        assert!(matches!(&heard, NameReply::Name(name) if name.contains("localhost")), "{heard:?}");
+        let reply = SystemResolver::default().name_of(&loopback).await;
+        assert!(matches!(&reply, NameReply::Name(name) if name.contains("localhost")), "{reply:?}");
     }
 
     #[tokio::test]
     async fn a_closed_port_is_silence_at_once() {
         // The loopback, of which 127.0.0.9 is as good as any.
-        let heard = timeout(Duration::from_millis(300), mdns_name(Ipv4Addr::new(127, 0, 0, 9))).await;
-        assert_eq!(heard.unwrap().unwrap(), NameReply::Silence);
+        let reply = timeout(Duration::from_millis(300), mdns_name(Ipv4Addr::new(127, 0, 0, 9))).await;
+        assert_eq!(reply.unwrap().unwrap(), NameReply::Silence);
     }
 }

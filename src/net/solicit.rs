@@ -54,14 +54,14 @@ pub async fn solicit(links: &Links, address: &Address) -> io::Result<Solicited> 
     }
     let way = links.neighbour_link(address);
     let asked = match (address.ip(), way) {
-        (IpAddr::V4(ip), Some(way)) => ask(ByArp::open(way, ip)).await?,
+        (IpAddr::V4(ip), Some(way)) => repeat_until_answered(ByArp::open(way, ip)).await?,
         (IpAddr::V6(ip), Some(NeighbourLink { interface, own: IpAddr::V6(own), mac: Some(mac) })) => {
-            ask(NdpSocket::open(interface, own, mac, ip)).await?
+            repeat_until_answered(NdpSocket::open(interface, own, mac, ip)).await?
         }
         _ => Solicited::NotAllowed,
     };
     match asked {
-        Solicited::NotAllowed => ask(Echo::open(address)).await,
+        Solicited::NotAllowed => repeat_until_answered(Echo::open(address)).await,
         asked => Ok(asked),
     }
 }
@@ -69,7 +69,7 @@ pub async fn solicit(links: &Links, address: &Address) -> io::Result<Solicited> 
 /// A method of querying one address.
 trait Question {
     /// Sends another query.
-    fn ask(&mut self) -> io::Result<()>;
+    fn send_query(&mut self) -> io::Result<()>;
 
     /// Waits for the answer; may be dropped at any time.
     fn answer(&mut self) -> impl Future<Output = io::Result<Mac>> + Send;
@@ -103,13 +103,13 @@ impl ByArp {
 }
 
 impl Question for ByArp {
-    fn ask(&mut self) -> io::Result<()> {
-        NeighbourQuery::ask(&mut self.socket, self.asked)
+    fn send_query(&mut self) -> io::Result<()> {
+        NeighbourQuery::send_query(&mut self.socket, self.asked)
     }
 
     async fn answer(&mut self) -> io::Result<Mac> {
         loop {
-            let answers = self.socket.answers().await?;
+            let answers = self.socket.replies().await?;
             // A station's own reply takes precedence over another station's reply about it.
             let meant = answers.iter().filter(|answer| answer.address == self.asked);
             if let Some(answer) = meant.min_by_key(|answer| answer.is_relayed) {
@@ -120,8 +120,8 @@ impl Question for ByArp {
 }
 
 impl Question for NdpSocket {
-    fn ask(&mut self) -> io::Result<()> {
-        Self::ask(self)
+    fn send_query(&mut self) -> io::Result<()> {
+        Self::send_query(self)
     }
 
     async fn answer(&mut self) -> io::Result<Mac> {
@@ -130,8 +130,8 @@ impl Question for NdpSocket {
 }
 
 impl Question for Echo {
-    fn ask(&mut self) -> io::Result<()> {
-        Self::ask(self)
+    fn send_query(&mut self) -> io::Result<()> {
+        Self::send_query(self)
     }
 
     async fn answer(&mut self) -> io::Result<Mac> {
@@ -144,14 +144,14 @@ impl Question for Echo {
 }
 
 /// Sends queries until there is an answer, or until enough of them had none.
-async fn ask(opened: io::Result<impl Question>) -> io::Result<Solicited> {
+async fn repeat_until_answered(opened: io::Result<impl Question>) -> io::Result<Solicited> {
     let mut question = match opened {
         Err(error) if is_denied(&error) => return Ok(Solicited::NotAllowed),
         opened => opened?,
     };
     let mut silent = 0;
     for _ in 0..MOST_QUESTIONS {
-        match question.ask() {
+        match question.send_query() {
             // This machine's own firewall forbids it: another method may work.
             Err(error) if is_denied(&error) => return Ok(Solicited::NotAllowed),
             asked => asked?,
@@ -196,7 +196,7 @@ mod tests {
     }
 
     impl Question for &mut Scripted {
-        fn ask(&mut self) -> io::Result<()> {
+        fn send_query(&mut self) -> io::Result<()> {
             self.asked += 1;
             self.faults.pop_front().map_or(Ok(()), Err)
         }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn asks_until_it_is_answered_and_not_for_ever() {
+    async fn queries_are_repeated_until_answered_and_not_for_ever() {
         for (answers_at, undecided, questions, expected) in [
             (Some(1), 0, 1, Solicited::Answered(MAC)),
             (Some(4), 0, 4, Solicited::Answered(MAC)),
@@ -221,22 +221,32 @@ mod tests {
             (None, 255, 13, Solicited::Silent),
         ] {
             let mut question = scripted(answers_at, undecided);
-            assert_eq!(ask(Ok(&mut question)).await.unwrap(), expected, "{answers_at:?} {undecided}");
+            assert_eq!(
+                repeat_until_answered(Ok(&mut question)).await.unwrap(),
+                expected,
+                "{answers_at:?} {undecided}"
+            );
             assert_eq!(question.asked, questions, "{answers_at:?} {undecided}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_this_machine_lacks_is_no_silence() {
+    async fn a_lack_of_resources_is_not_silence() {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
-        assert_eq!(ask(Err::<&mut Scripted, _>(denied())).await.unwrap(), Solicited::NotAllowed);
+        assert_eq!(
+            repeat_until_answered(Err::<&mut Scripted, _>(denied())).await.unwrap(),
+            Solicited::NotAllowed
+        );
         let family = io::Error::from(Errno::EAFNOSUPPORT);
-        assert_eq!(ask(Err::<&mut Scripted, _>(family)).await.unwrap(), Solicited::NotAllowed);
+        assert_eq!(
+            repeat_until_answered(Err::<&mut Scripted, _>(family)).await.unwrap(),
+            Solicited::NotAllowed
+        );
         let mut question = scripted(None, 0);
         question.faults.push_back(denied());
-        assert_eq!(ask(Ok(&mut question)).await.unwrap(), Solicited::NotAllowed);
+        assert_eq!(repeat_until_answered(Ok(&mut question)).await.unwrap(), Solicited::NotAllowed);
         question.faults.push_back(Errno::ENETDOWN.into());
-        assert!(ask(Ok(&mut question)).await.is_err());
-        assert!(ask(Err::<&mut Scripted, _>(Errno::EMFILE.into())).await.is_err());
+        assert!(repeat_until_answered(Ok(&mut question)).await.is_err());
+        assert!(repeat_until_answered(Err::<&mut Scripted, _>(Errno::EMFILE.into())).await.is_err());
     }
 }

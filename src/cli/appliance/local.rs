@@ -13,7 +13,7 @@ use hyper::{Method, Request, header};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::{super::CommandEnv, ApplianceError, DatabaseUse, said};
+use super::{super::CommandEnv, ApplianceError, DatabaseUse, refused_with};
 use crate::{
     client::{RequestBody, whole},
     config::Config,
@@ -154,6 +154,6 @@ impl LocalAppliance {
                 false => excerpt.extend_from_slice(&data),
             }
         }
-        if status.is_success() { Ok(()) } else { Err(said(status, &excerpt)) }
+        if status.is_success() { Ok(()) } else { Err(refused_with(status, &excerpt)) }
     }
 }

@@ -358,7 +358,7 @@ async fn a_request_in_progress_is_answered_when_the_server_stops() {
 }
 
 #[tokio::test]
-async fn it_stops_in_time_whatever_is_stuck() {
+async fn the_server_stops_in_time_despite_stuck_requests() {
     let (routes, begun, _never) = waiting();
     let limits = ServerLimits::default();
     assert!(limits.stop < Duration::from_secs(1));

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_label_before_local_is_asked_for() {
+    fn only_one_label_before_local_is_queried() {
         for (name, label) in [
             ("lanscan.local", Some("lanscan")),
             ("LANSCAN.Local.", Some("lanscan")),

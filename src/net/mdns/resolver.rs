@@ -49,7 +49,7 @@ impl LocalResolver {
         }
         if let Some(daemon) = (self.present)() {
             let turn = self.asking.acquire().await;
-            let found = daemon.ask(label).await;
+            let found = daemon.query(label).await;
             drop(turn);
             if !found.is_empty() {
                 return Ok(found);

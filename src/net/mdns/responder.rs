@@ -127,7 +127,7 @@ impl Responder {
             self.end().await;
             match ended {
                 Ok(RestartReason::Renamed(free)) => {
-                    self.tell(format!(
+                    self.notify(format!(
                         "{label}{DOMAIN} is another machine's, so this appliance is {free}{DOMAIN}; give one of them \
                          another name (`name` under [mdns])"
                     ));
@@ -165,12 +165,12 @@ impl Responder {
             daemon.offer(&Offer { kind, label, path: "/" })?;
         }
         self.daemon.send_replace(Some(daemon.clone()));
-        let told = async {
+        let restart = async {
             loop {
                 match events.recv_async().await {
                     Ok(event) => {
-                        if let Some(trouble) = self.heed(&event, label) {
-                            return Ok(trouble);
+                        if let Some(reason) = self.interpret(&event, label) {
+                            return Ok(reason);
                         }
                     }
                     Err(_) => return Ok(RestartReason::Ended),
@@ -178,14 +178,14 @@ impl Responder {
             }
         };
         tokio::select! {
-            trouble = told => trouble,
-            trouble = too_much(&daemon) => trouble,
+            reason = restart => reason,
+            reason = too_much(&daemon) => reason,
             error = as_lanscan(&daemon), if lanscan => Err(error),
         }
     }
 
     /// Interprets an event for our names.
-    fn heed(&self, event: &DaemonEvent, label: &str) -> Option<RestartReason> {
+    fn interpret(&self, event: &DaemonEvent, label: &str) -> Option<RestartReason> {
         match event {
             DaemonEvent::Announce(service, _) => {
                 // A service's own name may have a number behind it: it is for people to read.
@@ -218,7 +218,7 @@ impl Responder {
         });
     }
 
-    fn tell(&self, notice: String) {
+    fn notify(&self, notice: String) {
         tracing::warn!("mDNS: {notice}");
         self.advertised.send_modify(|advertised| advertised.notice = Some(notice));
     }
@@ -228,7 +228,7 @@ impl Responder {
         let notice = format!("the appliance is not found by name: {reason}");
         let known = self.advertised.borrow().notice.as_ref() == Some(&notice);
         if !known {
-            self.tell(notice);
+            self.notify(notice);
         }
         sleep(AGAIN).await;
     }
@@ -263,7 +263,7 @@ async fn until_other(config: &mut watch::Receiver<Arc<Config>>, wanted: Option<&
 /// Offers the appliance as lanscan as soon as no machine answers to that name, this machine under a name of its own
 /// included. Returns only if that fails.
 async fn as_lanscan(daemon: &Daemon) -> MdnsError {
-    while !daemon.ask(LANSCAN).await.is_empty() {
+    while !daemon.query(LANSCAN).await.is_empty() {
         tracing::debug!("lanscan.local exists already; not announcing it");
         sleep(10 * AGAIN).await;
     }
@@ -327,26 +327,26 @@ mod tests {
     fn a_name_that_is_taken_is_left_and_a_service_may_have_a_number() {
         let (_, config) = watch::channel(Arc::new(Config::default()));
         let (responder, _, advertised) = Responder::new(None, config);
-        let told =
+        let announced =
             |service: &str| DaemonEvent::Announce(service.to_owned(), "portscan.local.:eth0".to_owned());
-        for (event, trouble) in [
+        for (event, reason) in [
             (
                 renamed("portscan.local.", "portscan-2.local.", RRType::A),
                 Some(RestartReason::Renamed("portscan-2".into())),
             ),
             (renamed("lanscan.local.", "lanscan-2.local.", RRType::A), Some(RestartReason::IsLanscan)),
             (renamed("portscan._http._tcp.local.", "portscan (2)._http._tcp.local.", RRType::SRV), None),
-            (told("portscan (2)._http._tcp.local."), None),
-            (told("portscan._portscan._tcp.local."), None),
-            (told("lanscan (2)._http._tcp.local."), None),
+            (announced("portscan (2)._http._tcp.local."), None),
+            (announced("portscan._portscan._tcp.local."), None),
+            (announced("lanscan (2)._http._tcp.local."), None),
         ] {
-            assert_eq!(responder.heed(&event, "portscan"), trouble, "{event:?}");
+            assert_eq!(responder.interpret(&event, "portscan"), reason, "{event:?}");
         }
         assert_eq!(advertised.borrow().names, ["portscan.local", "lanscan.local"]);
     }
 
     #[test]
-    fn off_wants_nothing_and_discovery_wants_lanscans_name() {
+    fn nothing_is_announced_if_off_and_lanscans_name_with_discovery() {
         let mut config = Config::default();
         let wanted = |lanscan| Some(Advertisement { label: "portscan".to_owned(), lanscan });
         assert_eq!(Advertisement::of(&config), wanted(false));
