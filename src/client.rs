@@ -353,7 +353,7 @@ mod tests {
         }
     }
 
-    /// Answers one connection with whatever `answer` writes; the request's head comes back.
+    /// Answers one connection with what `answer` writes; returns the request's head.
     fn serve(answer: impl FnOnce(&mut TcpStream) + Send + 'static) -> (u16, mpsc::Receiver<String>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -280,7 +280,7 @@ fn unclaimed(device: Device, holders: &mut HashMap<Address, Option<Mac>>) -> Res
             Ok(Some(device))
         }
         Some(holder) if *holder == device.mac => Ok(None),
-        Some(_) => Err(format!("{} is said to be another device's already", device.address)),
+        Some(_) => Err(format!("{} already belongs to another device of this feed", device.address)),
     }
 }
 
@@ -387,7 +387,7 @@ mod tests {
             (r#"{"mac":"02:00:00:00:00:01"}"#, "missing field `ipv4`"),
             (r#"{"ipv4":7}"#, "invalid type"),
             ("17", "invalid type"),
-            (r#"{"ipv4":"192.168.1.7","mac":"02:00:00:00:00:08"}"#, "another device's already"),
+            (r#"{"ipv4":"192.168.1.7","mac":"02:00:00:00:00:08"}"#, "already belongs to another device"),
         ] {
             let feed = scan(&format!("{good},{bad}"));
             assert_eq!(described(&feed), ["192.168.1.7 02:00:00:00:00:07"], "{bad}");

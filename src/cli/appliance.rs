@@ -57,7 +57,7 @@ pub(super) enum ApplianceError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("cannot start what the database is asked with: {0}")]
+    #[error("cannot open the database behind its API: {0}")]
     Prober(io::Error),
     #[error("{url}: {error}. Is `portscan serve` running there? Name another appliance with --url")]
     Unreachable { url: String, error: ClientError },
@@ -67,7 +67,7 @@ pub(super) enum ApplianceError {
     Neither { url: String, error: ClientError, obstacle: String },
     #[error("{0}")]
     Refused(String),
-    #[error("the answer is not what an appliance says ({0}); is it another program's port?")]
+    #[error("the answer is not an appliance's ({0}); is it another program's port?")]
     Foreign(#[from] serde_json::Error),
     #[error("the answer is cut short: {0}")]
     Broken(String),

@@ -109,7 +109,7 @@ mod tests {
         Exclusions { macs: Vec::new(), config: Some(Box::new(config)) }
     }
 
-    /// An address of another network has no MAC that could be asked for.
+    /// An address of another network has no MAC that could be resolved.
     #[test]
     fn an_address_is_left_out_by_exclusions_and_by_the_first_rule_that_matches() {
         let links = Links::default();

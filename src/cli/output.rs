@@ -107,7 +107,7 @@ impl Outputs {
 /// Returns the remarks on what the report omits.
 fn unfinished(scan: &ScanResult) -> Option<&'static str> {
     match scan.status {
-        _ if scan.interrupted => Some("interrupted: only what was known by then is told"),
+        _ if scan.interrupted => Some("interrupted: only results until then are listed"),
         ScanStatus::Failed => Some("failed: no probe could leave this machine"),
         // Unfinished hosts carry a remark of their own.
         _ => None,

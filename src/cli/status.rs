@@ -38,7 +38,7 @@ pub struct StatusArgs {
 pub(super) enum StatusError {
     #[error("{url}: {error}. Is `portscan serve` running there? Name another appliance with --url")]
     Unreachable { url: String, error: ClientError },
-    #[error("{url}: the answer is not what an appliance says ({error}); is it another program's port?")]
+    #[error("{url}: the answer is not an appliance's ({error}); is it another program's port?")]
     Foreign { url: String, error: serde_json::Error },
 }
 

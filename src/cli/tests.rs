@@ -401,7 +401,7 @@ async fn commands_that_need_an_appliance_report_that_none_runs() {
     assert_eq!((token.code, token.out.trim_end().len()), (0, 48));
 }
 
-/// Everything in a directory and below, with what it is and what it says.
+/// Everything in a directory and below, with its kind and its content.
 fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {

@@ -73,7 +73,7 @@ pub(super) struct ExtendedTimeout(Arc<Progress>);
 #[derive(Debug, Default)]
 struct Progress {
     is_enabled: AtomicBool,
-    /// The server itself is at work.
+    /// The server itself is working on the request.
     is_working: AtomicBool,
     /// Bytes of the request's body.
     received: AtomicU64,
@@ -86,7 +86,7 @@ impl ExtendedTimeout {
         self.note_own_work();
     }
 
-    /// Notes that the server is at work and the client can only wait.
+    /// Records that the server is working and the client can only wait.
     pub(super) fn note_own_work(&self) {
         self.0.is_working.store(true, Ordering::Relaxed);
     }
@@ -100,7 +100,7 @@ impl ExtendedTimeout {
         self.0.is_enabled.load(Ordering::Relaxed)
     }
 
-    /// Whether enough bytes have arrived since the last call, or the server was at work.
+    /// Whether enough bytes have arrived since the last call, or the server was working.
     fn has_progressed(&self, least: u64) -> bool {
         let came = self.0.received.swap(0, Ordering::Relaxed) >= least;
         (self.0.is_working.swap(false, Ordering::Relaxed) || came) && self.is_enabled()

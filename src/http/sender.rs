@@ -3,7 +3,7 @@
 //! A forwarder on this machine (socat, `ssh -L -g`, `HAProxy`, docker-proxy) connects from a loopback address on behalf
 //! of each of its clients, and adds no header. Its clients still name in Host the address at which they reached the
 //! forwarder, so a request counts as this machine's own only if Host names the loopback, or exactly the address and
-//! port to which a program here connected. A client that knows of the forwarder can name the loopback all the same:
+//! port to which a program here connected. A client that knows of the forwarder can still name the loopback:
 //! against that only `trust` without the loopback helps.
 
 use std::{
@@ -178,7 +178,7 @@ mod tests {
     #[case("192.168.1.2", "192.168.1.2:80", "localhost", FORWARDER)]
     #[case("192.168.1.2", "192.168.1.2:80", "pi.local", FORWARDER)]
     #[case("fd00::2", "[fd00::2]:80", "[fd00::3]", FORWARDER)]
-    // Another machine, whatever it sends.
+    // Another machine, regardless of its headers.
     #[case("192.168.1.7", "192.168.1.2:80", "192.168.1.2", OTHER)]
     #[case("192.168.1.7", "192.168.1.2:80", "localhost", OTHER)]
     #[case("192.168.1.7", "192.168.1.2:80", "192.168.1.7", OTHER)]

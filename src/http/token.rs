@@ -71,7 +71,7 @@ impl Token {
         }
     }
 
-    /// As [`Token::load`], but generates none: `None` if there is none in `data_dir`.
+    /// As [`Token::load`], but generates no token: `None` if `data_dir` has none.
     pub fn existing(data_dir: &Path, given: Option<&Path>) -> Result<Option<Self>, TokenError> {
         let own = data_dir.join(FILE);
         let path = given.unwrap_or(&own);

@@ -122,7 +122,7 @@ pub struct StoreFacts {
     pub opened_bytes: u64,
     /// Devices that have a complete result; `None` while the database cannot be read.
     pub devices: Option<u32>,
-    /// When the newest complete scan ended, by the wall clock of then; `None` if there is none.
+    /// When the newest complete scan ended, by the wall clock at that time; `None` before the first.
     pub last_scan: Option<Timestamp>,
 }
 

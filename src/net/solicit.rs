@@ -183,7 +183,7 @@ mod tests {
 
     const MAC: Mac = Mac::new([2, 0, 0, 0, 0, 7]);
 
-    /// Answers the question of this number, if any; says for so many that it is undecided.
+    /// Answers the query of this number, if any; reports for this number of queries that it is undecided.
     struct Scripted {
         asked: u8,
         answers_at: Option<u8>,

@@ -28,7 +28,7 @@ async fn five_hundred_slow_heads_lock_no_client_out() {
     let served = serve_routes(ServerLimits::default(), Router::new());
     let mut dribbling = join_all((0..500).map(|_| served.connect())).await;
     for stream in &mut dribbling {
-        // A connection that has been closed meanwhile may report it here.
+        // A connection that has been closed in the meantime may report it here.
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: pi\r\nX-Slow: ").await;
     }
     for _ in 0..20 {

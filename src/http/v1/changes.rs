@@ -17,7 +17,7 @@ use crate::{
     model::{Address, ChangeEvent, ChangeFilter, ChangeKind, DeviceKey, Mac, PortSet, Protocol},
 };
 
-/// The least number that counts as Unix seconds; a smaller one is an id. No SD card lasts for so many changes.
+/// The least number that counts as Unix seconds; a smaller one is an id. No SD card lasts for that many changes.
 const SECONDS: i64 = 1_000_000_000;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {

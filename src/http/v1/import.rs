@@ -139,7 +139,7 @@ async fn import(
     // Never closed; a client that waits too long is refused by the time limit.
     let _turn = turns.acquire().await;
     let file = receive(&importer, most, body, &extended).await?;
-    // If the client disconnects now, the report that it has sent completely is imported all the same.
+    // If the client disconnects now, the report that it has sent completely is still imported.
     let mut importing = tokio::spawn(async move { importer.import(file).await });
     let mut ticks = interval(PATIENCE);
     loop {

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::{DOMAIN, MdnsScope};
 use crate::{model::Address, net::Links};
 
-/// The longest wait for a first answer. It allows for two questions, since a datagram may be lost.
+/// The longest wait for a first answer. It allows for two queries, since a datagram may be lost.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// The wait after the first answer, for that of the other address family.
@@ -50,14 +50,14 @@ pub enum MdnsError {
     Daemon(#[from] mdns_sd::Error),
 }
 
-/// Asks and answers on the network; cheap to clone. One per process: two would answer each other's questions.
+/// Queries the network and answers queries; cheap to clone. One per process: two would answer each other's queries.
 #[derive(Clone)]
 pub struct Daemon(Arc<Inner>);
 
 struct Inner {
     service: ServiceDaemon,
     scope: MdnsScope,
-    /// Queries in progress, by label. mdns-sd forgets the first query when a second one asks for the same name.
+    /// Queries in progress, by label. mdns-sd forgets the first query when a second one is for the same name.
     asking: Mutex<HashMap<String, WeakShared<BoxFuture<'static, Vec<Address>>>>>,
 }
 

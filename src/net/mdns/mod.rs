@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `scope.rs` | selects the networks: those with an IPv4 address that `listen` answers on |
 //! | `daemon.rs` | the one [`Daemon`] of the process: mdns-sd's thread and socket, bounded |
-//! | `resolver.rs` | [`LocalResolver`]: `.local` by it, every other name by the system |
-//! | `responder.rs` | [`Responder`]: under which names the appliance is found, and gives way |
+//! | `resolver.rs` | [`LocalResolver`]: names in `.local` by the daemon, every other name by the system |
+//! | `responder.rs` | [`Responder`]: announces the appliance's names, and gives way to other holders |
 //! | `valve.rs` | watches mdns-sd's sockets, and shuts them in a flood |
 //!
 //! IPv4 only, never the loopback: beside a running avahi, which announces the machine's host name with its IPv6
@@ -36,7 +36,7 @@ pub use scope::MdnsScope;
 const DOMAIN: &str = ".local";
 
 /// The label before `.local`, in lower case; `None` for any other name. A name of more labels is not queried
-/// for by multicast: offices have had DNS domains that end in `.local` since before it existed.
+/// by multicast: offices have had DNS domains that end in `.local` since before it existed.
 fn label_of(name: &str) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     let label = name.strip_suffix(DOMAIN)?;

@@ -62,7 +62,7 @@ pub struct Responder {
     advertised: watch::Sender<Advertised>,
 }
 
-/// What the configuration asks of mDNS.
+/// What the configuration has mDNS announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Advertisement {
     label: String,
@@ -73,14 +73,14 @@ struct Advertisement {
 /// Why the daemon must be restarted.
 #[derive(Debug, PartialEq, Eq)]
 enum RestartReason {
-    /// Another machine has our name: this one is free (RFC 6762, 9). mdns-sd would go on under it, on that network
-    /// alone, and answer those that ask for the service's host with the former name.
+    /// Another machine has our name: this one is free (RFC 6762, 9). mdns-sd would continue under it, on that network
+    /// alone, and answer queries for the service's host with the former name.
     Renamed(String),
     /// Another machine is lanscan.
     IsLanscan,
     /// The network sends more than it can cache.
     Flooded,
-    /// Its thread is gone.
+    /// The daemon's thread has ended.
     Ended,
 }
 
@@ -188,7 +188,7 @@ impl Responder {
     fn interpret(&self, event: &DaemonEvent, label: &str) -> Option<RestartReason> {
         match event {
             DaemonEvent::Announce(service, _) => {
-                // A service's own name may have a number behind it: it is for people to read.
+                // A service's own name, which is for people, may have a number behind it.
                 let of_lanscan = service.split(['.', ' ']).next() == Some(LANSCAN);
                 self.found_as(format!("{}{DOMAIN}", if of_lanscan { LANSCAN } else { label }));
                 None
@@ -243,14 +243,14 @@ impl Responder {
 }
 
 impl Advertisement {
-    /// `None`: nothing, it is off.
+    /// `None`: mDNS is off.
     fn of(config: &Config) -> Option<Self> {
         let (mdns, lanscan) = (&config.mdns, !config.feed.discover.is_empty());
         mdns.enabled.then(|| Self { label: mdns.name.clone(), lanscan })
     }
 }
 
-/// Returns when the configuration changes what it asks of mDNS.
+/// Returns when the configuration has mDNS announce something else.
 async fn until_other(config: &mut watch::Receiver<Arc<Config>>, wanted: Option<&Advertisement>) {
     while config.changed().await.is_ok() {
         if Advertisement::of(&config.borrow()).as_ref() != wanted {
@@ -260,8 +260,8 @@ async fn until_other(config: &mut watch::Receiver<Arc<Config>>, wanted: Option<&
     pending::<()>().await;
 }
 
-/// Offers the appliance as lanscan as soon as no machine answers to that name, this machine under a name of its own
-/// included. Returns only if that fails.
+/// Announces the appliance as lanscan as soon as no machine, this one included, answers to that name. Returns only if
+/// that fails.
 async fn as_lanscan(daemon: &Daemon) -> MdnsError {
     while !daemon.query(LANSCAN).await.is_empty() {
         tracing::debug!("lanscan.local exists already; not announcing it");
@@ -273,8 +273,8 @@ async fn as_lanscan(daemon: &Daemon) -> MdnsError {
     }
 }
 
-/// Returns when the daemon caches too much, or no longer answers. In a flood its sockets are shut, for good where it
-/// remembers too much: it would neither answer nor end.
+/// Returns when the daemon caches too much, or no longer answers. In a flood its sockets are shut; if it caches too
+/// much they stay shut, because it would neither answer nor end.
 async fn too_much(daemon: &Daemon) -> Result<RestartReason, MdnsError> {
     // Its thread makes its sockets before it answers for the first time.
     let mut watched = None;
@@ -304,7 +304,7 @@ async fn too_much(daemon: &Daemon) -> Result<RestartReason, MdnsError> {
     }
 }
 
-/// Has the daemon receive nothing more, so that it comes to an end with what it has.
+/// Makes the daemon receive nothing more, so that it finishes with what it has.
 fn shut() -> io::Result<Valve> {
     let valve = Valve::on_port(MDNS_PORT)?;
     valve.shut()?;
