@@ -234,8 +234,8 @@ impl Parts<'_> {
         tasks.spawn(until_stopped(self.stop.clone(), manager::alive()));
     }
 
-    /// Starts the mDNS responder. Returns with it the resolver of the appliance's own tasks, that of clients, whose
-    /// look-ups must not delay the feeds, and the announced names.
+    /// Starts the mDNS responder. Also returns the resolver of the appliance's own tasks, a separate one for clients, so
+    /// that their look-ups do not delay the feeds, and the announced names.
     fn start_mdns(
         &self,
         listeners: &[TcpListener],

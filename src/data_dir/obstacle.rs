@@ -267,7 +267,7 @@ fn alike(path: &Path, uid: u32) -> Vec<PathBuf> {
     alike
 }
 
-/// Returns this program's files in a directory whose owner satisfies `is_meant`.
+/// Returns this program's files in a directory, if their owner satisfies `is_meant`.
 fn ours(directory: &Path, is_meant: impl Fn(u32) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let is_ours = |entry: &fs::DirEntry| {

@@ -20,7 +20,7 @@ pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response {
             let json = HeaderValue::from_static("application/json");
             (status, [(header::CONTENT_TYPE, json)], text).into_response()
         }
-        // Only maps whose keys are not strings cannot be serialized, and there are none.
+        // Only maps with keys other than strings cannot be serialized, and there are none.
         Err(error) => {
             tracing::error!(%error, "failed to serialize a response as JSON; answering 500");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

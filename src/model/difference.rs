@@ -38,7 +38,7 @@ pub struct KnownState {
     pub scan: i64,
 }
 
-/// A port whose state is not the expected one.
+/// A port that is not in the expected state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The protocol.

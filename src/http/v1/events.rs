@@ -179,7 +179,7 @@ impl ScanRow {
     }
 }
 
-/// The scans whose progress has changed, those that are over included.
+/// Returns the scans with changed progress, including those that have ended.
 fn moved(before: &[ScanRow], now: &[ScanRow]) -> Vec<ScanRow> {
     let is_over = |row: &&ScanRow| now.iter().all(|other| other.scan_id != row.scan_id);
     let over = before.iter().filter(is_over).map(|row| ScanRow { running: false, ..*row });

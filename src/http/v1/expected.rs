@@ -52,7 +52,7 @@ struct ExpectedRow {
     comment: Option<String>,
 }
 
-/// A port whose expectation is to be removed.
+/// The port of an expectation that is to be removed.
 #[derive(Deserialize, ToSchema)]
 struct TargetRow {
     /// The address or MAC under which the expectation was written.

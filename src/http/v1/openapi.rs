@@ -95,7 +95,7 @@ pub(super) fn served(routes: OpenApiRouter) -> Router {
     for common in [UNAUTHORIZED, FORBIDDEN, MISDIRECTED, UNAVAILABLE] {
         components.responses.insert(common.name.to_owned(), RefOr::T(common.response()));
     }
-    // Only maps whose keys are not strings cannot be serialized, and it has none.
+    // Only maps with keys other than strings cannot be serialized, and it has none.
     let text = document.to_pretty_json().unwrap_or_default() + "\n";
     let own = Router::new().route("/v1/openapi.json", get(self::document)).with_state(Bytes::from(text));
     router.merge(own)
