@@ -94,7 +94,7 @@ impl Flow {
         let Some(mut permit) = self.permit.take() else { return text };
         let unused = (PIECE as usize).saturating_sub(text.len());
         drop(permit.room.as_mut().and_then(|room| room.split(unused)));
-        Bytes::from_owner(Sent { text, _leave: permit })
+        Bytes::from_owner(InFlightPiece { text, _leave: permit })
     }
 }
 
@@ -111,12 +111,12 @@ pub(super) fn no_room(waited: Duration) -> Refusal {
 const RETRY: u64 = 10;
 
 /// A piece in flight.
-struct Sent {
+struct InFlightPiece {
     text: Bytes,
     _leave: Permit,
 }
 
-impl AsRef<[u8]> for Sent {
+impl AsRef<[u8]> for InFlightPiece {
     fn as_ref(&self) -> &[u8] {
         &self.text
     }

@@ -45,7 +45,7 @@ use super::{
     limits::ServerLimits,
     metered::{Meter, Metered},
     reading::{LeastRate, ReaderState, Reading},
-    sender::{Ends, Sender},
+    sender::{ConnectionEnds, Sender},
 };
 
 /// The size of a connection's read and write buffer, in bytes: bounds a head (beyond: 431), and the memory of all
@@ -68,10 +68,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// one of the request's extensions. Once enabled, the time limit restarts as long as the client keeps up: with every
 /// piece of the response, and as long as [`ServerLimits::sending`] bytes of the request arrive in time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ExtendedTimeout(Arc<Progress>);
+pub(super) struct ExtendedTimeout(Arc<RequestProgress>);
 
 #[derive(Debug, Default)]
-struct Progress {
+struct RequestProgress {
     is_enabled: AtomicBool,
     /// The server itself is working on the request.
     is_working: AtomicBool,
@@ -147,7 +147,7 @@ impl Handler {
     /// Serves a connection to its end.
     pub(super) async fn serve_connection(
         self: Arc<Self>,
-        (stream, ends): (TcpStream, Ends),
+        (stream, ends): (TcpStream, ConnectionEnds),
         (slot, mut eviction): (ConnectionSlot, Eviction),
         stop: CancellationToken,
     ) {
@@ -210,7 +210,7 @@ impl Handler {
     async fn answer(
         self: Arc<Self>,
         slot: Arc<ConnectionSlot>,
-        ends: Ends,
+        ends: ConnectionEnds,
         mut request: Request<Incoming>,
     ) -> Result<Response<TrackedBody>, Evicted> {
         let sender = Sender::of(ends, request.uri(), request.headers());

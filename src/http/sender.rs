@@ -38,13 +38,13 @@ const HTTP: u16 = 80;
 
 /// The two ends of a connection; an IPv4-mapped address is converted to the IPv4 address.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ends {
+pub(super) struct ConnectionEnds {
     pub(super) peer: SocketAddr,
     /// This machine's end.
     local: SocketAddr,
 }
 
-impl Ends {
+impl ConnectionEnds {
     /// # Errors
     /// Fails if the kernel no longer knows the connection.
     pub(super) fn of(stream: &TcpStream, mut peer: SocketAddr) -> io::Result<Self> {
@@ -75,12 +75,12 @@ impl Sender {
     /// An unknown sender, which is not trusted at all.
     const UNKNOWN: Self = Self::Forwarded(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
-    pub(super) fn of(ends: Ends, uri: &Uri, headers: &HeaderMap) -> Self {
+    pub(super) fn of(ends: ConnectionEnds, uri: &Uri, headers: &HeaderMap) -> Self {
         let Ok(asked) = authority(uri, headers) else { return Self::UNKNOWN };
         Self::at(ends, asked, FORWARDED.iter().any(|name| headers.contains_key(name)))
     }
 
-    fn at(ends: Ends, asked: Authority<'_>, is_forwarded: bool) -> Self {
+    fn at(ends: ConnectionEnds, asked: Authority<'_>, is_forwarded: bool) -> Self {
         let (peer, local) = (ends.peer.ip(), ends.local);
         let names_here = if peer.is_loopback() {
             asked.is_loopback()
@@ -128,8 +128,8 @@ mod tests {
 
     use super::*;
 
-    fn ends(peer: &str, local: &str) -> Ends {
-        Ends { peer: SocketAddr::new(peer.parse().unwrap(), 40_000), local: local.parse().unwrap() }
+    fn ends(peer: &str, local: &str) -> ConnectionEnds {
+        ConnectionEnds { peer: SocketAddr::new(peer.parse().unwrap(), 40_000), local: local.parse().unwrap() }
     }
 
     /// The sender of a request by the connection's two ends and the Host.

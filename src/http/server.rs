@@ -19,7 +19,7 @@ use super::{
     connections::{Acceptance, Connections},
     conversation::Handler,
     limits::ServerLimits,
-    sender::Ends,
+    sender::ConnectionEnds,
 };
 use crate::clock::Clock;
 
@@ -87,7 +87,7 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let Ok(ends) = Ends::of(&stream, peer) else { continue };
+                    let Ok(ends) = ConnectionEnds::of(&stream, peer) else { continue };
                     if self.connections.is_full() {
                         // Complete heads that the kernel has buffered are read before any connection is closed.
                         yield_now().await;

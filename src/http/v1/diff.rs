@@ -90,7 +90,7 @@ struct Sides {
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Naming {
+struct DiffQuery {
     /// `device`: each row's `address` is the most lasting key of the device: its MAC if that is known and not random.
     /// To accept these rows, send them to PATCH /v1/expected with `actual_state` as `state`.
     #[param(example = "device", pattern = "^(device|address)$")]
@@ -105,20 +105,20 @@ struct Naming {
 /// A port without an expectation differs if it is open, or was found possibly open. A port with one differs if it is
 /// in any other state, or if no scan has covered it.
 #[utoipa::path(
-    get, path = "/v1/diff", tag = "differences", params(Naming),
+    get, path = "/v1/diff", tag = "differences", params(DiffQuery),
     responses((status = 200, body = Vec<DifferenceRow>), (status = 400, body = ErrorBody)),
 )]
 async fn differences(
     State(api): State<Api>,
     queue: ResponseQueue,
-    Query(naming): Query<Naming>,
+    Query(query): Query<DiffQuery>,
 ) -> Result<Response, Refusal> {
-    let by_device = match naming.by.as_deref() {
+    let by_device = match query.by.as_deref() {
         None | Some("address") => false,
         Some("device") => true,
         Some(_) => return Err(Refusal::bad_request("`by` is unknown; write by=device or by=address")),
     };
-    let host = naming.host.as_deref().map(str::parse::<DeviceKey>).transpose();
+    let host = query.host.as_deref().map(str::parse::<DeviceKey>).transpose();
     let host = host.map_err(|error| Refusal::bad_request(error.to_string()))?;
     let found = api.differences.differences().map_ok(move |page| {
         let host = host.clone();

@@ -21,7 +21,7 @@ use crate::{
         admission::{Client, RefusalReason},
         answer::{ErrorBody, Refusal},
         conversation::ExtendedTimeout,
-        listeners::{Listeners, Listening},
+        listeners::{ListenerSlot, Listeners},
     },
     model::{ChangeEvent, ChangeFilter},
     service::{
@@ -96,13 +96,14 @@ async fn events(
     extended.enable();
     let (differences, runs) = (api.differences.clone(), api.runs.clone());
     let listener = Listener { differences, newest, sent, runs, scans: Vec::new(), quiet: 0, begun: false };
-    let text = stream::unfold((listener, place), async |(mut listener, mut place): (Listener, Listening)| {
-        let text = select! {
-            text = listener.next() => text,
-            () = place.ended() => None,
-        }?;
-        Some((Ok::<_, Infallible>(text), (listener, place)))
-    });
+    let text =
+        stream::unfold((listener, place), async |(mut listener, mut place): (Listener, ListenerSlot)| {
+            let text = select! {
+                text = listener.next() => text,
+                () = place.ended() => None,
+            }?;
+            Some((Ok::<_, Infallible>(text), (listener, place)))
+        });
     let head = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         // nginx would buffer it until it fills a packet.

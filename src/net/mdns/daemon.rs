@@ -62,7 +62,7 @@ struct Inner {
 }
 
 /// A service as it is announced to the network.
-pub(super) struct Offer<'a> {
+pub(super) struct Announcement<'a> {
     /// The service type, for example `_http._tcp`.
     pub(super) kind: &'a str,
     /// The host's name before `.local`, and the service's before its kind.
@@ -110,11 +110,11 @@ impl Daemon {
     }
 
     /// Announces a service at every address within its scope, later ones included.
-    pub(super) fn offer(&self, offer: &Offer<'_>) -> Result<(), MdnsError> {
-        let kind = format!("{}{DOMAIN}.", offer.kind);
-        let host = format!("{}{DOMAIN}.", offer.label);
-        let txt = [("path", offer.path)];
-        let info = ServiceInfo::new(&kind, offer.label, &host, (), self.0.scope.port(), &txt[..])?;
+    pub(super) fn announce(&self, announcement: &Announcement<'_>) -> Result<(), MdnsError> {
+        let kind = format!("{}{DOMAIN}.", announcement.kind);
+        let host = format!("{}{DOMAIN}.", announcement.label);
+        let txt = [("path", announcement.path)];
+        let info = ServiceInfo::new(&kind, announcement.label, &host, (), self.0.scope.port(), &txt[..])?;
         Ok(self.0.service.register(info.enable_addr_auto())?)
     }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     DOMAIN, MdnsScope,
-    daemon::{Daemon, MdnsError, Offer},
+    daemon::{Announcement, Daemon, MdnsError},
     label_of,
     valve::Valve,
 };
@@ -110,7 +110,7 @@ impl Responder {
             // The notice and the names of the previous configuration no longer apply.
             self.advertised.send_replace(Advertised::default());
             tokio::select! {
-                () = self.offer(wanted.clone()) => {}
+                () = self.announce(wanted.clone()) => {}
                 () = until_other(&mut config, wanted.as_ref()) => {}
             }
             self.end().await;
@@ -118,7 +118,7 @@ impl Responder {
     }
 
     /// Keeps a daemon running that announces the services under a free name.
-    async fn offer(&self, wanted: Option<Advertisement>) {
+    async fn announce(&self, wanted: Option<Advertisement>) {
         let (Some(scope), Some(wanted)) = (&self.scope, wanted) else { return pending().await };
         let Advertisement { mut label, mut lanscan } = wanted;
         let mut calm = pin!(sleep(Duration::ZERO));
@@ -162,7 +162,7 @@ impl Responder {
         let daemon = Daemon::start(scope)?;
         let events = daemon.events()?;
         for kind in ["_http._tcp", "_portscan._tcp"] {
-            daemon.offer(&Offer { kind, label, path: "/" })?;
+            daemon.announce(&Announcement { kind, label, path: "/" })?;
         }
         self.daemon.send_replace(Some(daemon.clone()));
         let restart = async {
@@ -267,7 +267,7 @@ async fn as_lanscan(daemon: &Daemon) -> MdnsError {
         tracing::debug!("lanscan.local exists already; not announcing it");
         sleep(10 * AGAIN).await;
     }
-    match daemon.offer(&Offer { kind: "_http._tcp", label: LANSCAN, path: "/lanscan/json" }) {
+    match daemon.announce(&Announcement { kind: "_http._tcp", label: LANSCAN, path: "/lanscan/json" }) {
         Ok(()) => pending().await,
         Err(error) => error,
     }
