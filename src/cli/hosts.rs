@@ -30,7 +30,7 @@ pub struct HostsArgs {
     pub access: ApplianceArgs,
 }
 
-/// A device, as much of it as the table shows.
+/// The data of a device that the table shows.
 #[derive(Debug, Deserialize)]
 struct DeviceRow {
     mac: Option<String>,
@@ -51,7 +51,7 @@ struct OpenPortJson {
     protocol: Protocol,
 }
 
-/// Asks and prints.
+/// Fetches and prints the devices.
 pub(super) async fn hosts(
     args: &HostsArgs,
     overrides: &Overrides,
@@ -153,14 +153,14 @@ impl DeviceRow {
 
 /// `22, 80; udp 53`
 fn open(ports: &[OpenPortJson]) -> String {
-    let told = Protocol::ALL.iter().filter_map(|protocol| {
+    let parts = Protocol::ALL.iter().filter_map(|protocol| {
         let ports: PortSet =
             ports.iter().filter(|open| open.protocol == *protocol).map(|open| open.port).collect();
         let ports = (!ports.is_empty()).then(|| ports.to_string().replace(',', ", "))?;
         Some(if *protocol == Protocol::Tcp { ports } else { format!("{protocol} {ports}") })
     });
-    let told: Vec<String> = told.collect();
-    if told.is_empty() { "none".to_owned() } else { told.join("; ") }
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() { "none".to_owned() } else { parts.join("; ") }
 }
 
 #[cfg(test)]

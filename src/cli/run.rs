@@ -58,7 +58,7 @@ struct RunRef {
     id: i64,
 }
 
-/// A run, as much of it as is shown.
+/// The data of a run that is shown.
 #[derive(Debug, Serialize, Deserialize)]
 struct RunStatus {
     id: i64,
@@ -81,7 +81,7 @@ struct Progress {
     seconds_left: Option<f64>,
 }
 
-/// Starts, prints, and waits if that is wanted.
+/// Starts the runs, waits for them if requested, and prints them.
 pub(super) async fn run(
     args: &RunArgs,
     overrides: &Overrides,
@@ -90,14 +90,14 @@ pub(super) async fn run(
     interrupted: CancellationToken,
 ) -> Result<u8, CliError> {
     let appliance = Appliance::find_running(&args.access, overrides, world)?;
-    let started = appliance.ask(Method::POST, &args.path(), None::<&()>).await?;
+    let started = appliance.request(Method::POST, &args.path(), None::<&()>).await?;
     let started: StartedRuns = serde_json::from_slice(&started).map_err(ApplianceError::Foreign)?;
     let mut runs = read(&appliance, &started).await?;
     if args.wait {
         let bar = Bar::new(terminal.progress, 0, world.clock.now());
         while runs.iter().any(RunStatus::is_under_way) {
             let (done, total) = ports_of(&runs);
-            bar.tell(done, total, message(&runs));
+            bar.show_counts(done, total, message(&runs));
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
                 () = interrupted.cancelled() => {
@@ -144,7 +144,7 @@ impl RunStatus {
     }
 }
 
-/// Ports that have a verdict, of how many, in all runs together.
+/// Returns the ports with a verdict, and the ports in all, of all runs together.
 fn ports_of(runs: &[RunStatus]) -> (u64, u64) {
     let known = || runs.iter().filter_map(|run| run.progress.as_ref());
     (known().map(|progress| progress.ports.done).sum(), known().map(|progress| progress.ports.total).sum())
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_is_escaped() {
+    fn the_request_path_is_escaped() {
         let args = |name: Option<&str>, host: Option<&str>, ports: Option<&str>| RunArgs {
             name: name.map(str::to_owned),
             host: host.map(|host| host.parse().unwrap()),

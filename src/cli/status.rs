@@ -1,4 +1,4 @@
-//! `portscan status`: asks a running appliance over HTTP.
+//! `portscan status`: queries a running appliance over HTTP.
 
 use std::{
     io::{self, Write},
@@ -19,7 +19,7 @@ use crate::{
     model::{Mac, PortSet, one_line},
 };
 
-/// The most characters that are shown of what is wrong: several sentences, each with the remedy.
+/// The most characters that are shown of a problem: several sentences, each with the remedy.
 const MOST_SAID: usize = 1000;
 
 /// Which appliance.
@@ -38,7 +38,7 @@ pub struct StatusArgs {
 pub(super) enum StatusError {
     #[error("{url}: {error}. Is `portscan serve` running there? Name another appliance with --url")]
     Unreachable { url: String, error: ClientError },
-    #[error("{url}: the answer is not what an appliance says ({error}); is it another program's port?")]
+    #[error("{url}: the answer is not an appliance's ({error}); is it another program's port?")]
     Foreign { url: String, error: serde_json::Error },
 }
 
@@ -47,7 +47,7 @@ pub(super) enum StatusError {
 struct ApplianceStatus {
     url: String,
     health: Health,
-    /// `None`: it is not well and cannot read them.
+    /// `None`: the appliance is unhealthy and cannot read them.
     devices: Option<Vec<ScannedDevice>>,
 }
 
@@ -55,7 +55,7 @@ struct ApplianceStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Health {
     status: String,
-    /// Why it is not well.
+    /// Why the appliance is unhealthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(default)]
@@ -74,7 +74,7 @@ struct Macs {
     macs: Vec<Mac>,
 }
 
-/// `/portscan/MAC/json`, what we show of it.
+/// The part of `/portscan/MAC/json` that is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct ScannedDevice {
     host: DeviceAddress,
@@ -102,7 +102,7 @@ pub(super) async fn status(
 ) -> Result<u8, CliError> {
     let config = match (&args.url, Config::read(overrides)) {
         (_, Ok(config)) => config,
-        // Another machine's appliance can be asked whatever is wrong with the configuration here.
+        // An appliance on another machine can be queried even if the configuration here is faulty.
         (Some(_), Err(_)) => Config::default(),
         (None, Err(error)) => return Err(error.into()),
     };
@@ -110,7 +110,7 @@ pub(super) async fn status(
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => url_of(&config.listen),
     };
-    let status = ask(&HttpClient::new(world.resolver.clone()), url, &config.base_url).await?;
+    let status = fetch(&HttpClient::new(world.resolver.clone()), url, &config.base_url).await?;
     match args.json {
         true => {
             serde_json::to_writer_pretty(&mut *terminal.out, &status).map_err(io::Error::from)?;
@@ -122,11 +122,11 @@ pub(super) async fn status(
     Ok(if status.health.is_well() { DONE } else { FAILED })
 }
 
-async fn ask(client: &HttpClient, url: String, base_url: &str) -> Result<ApplianceStatus, StatusError> {
+async fn fetch(client: &HttpClient, url: String, base_url: &str) -> Result<ApplianceStatus, StatusError> {
     let health = health(client, &url, ResponseLimits::default()).await?;
     let devices = match devices(client, &format!("{url}/{base_url}")).await {
         Ok(devices) => Some(devices),
-        // What is wrong with it is already known.
+        // The health report already has the reason.
         Err(StatusError::Unreachable { error: ClientError::Status { .. }, .. }) if !health.is_well() => None,
         Err(error) => return Err(error),
     };
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn says_how_it_is_and_what_it_knows() {
+    fn prints_the_health_and_the_devices() {
         for width in [None, Some(60)] {
             let mut out = Vec::new();
             print(&mut out, &status(), width).unwrap();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn says_why_it_is_not_well() {
+    fn prints_why_the_appliance_is_unhealthy() {
         assert!(status().health.is_well());
         let health = r#"{"status":"failing","error":"the disk is full; free some space","notices":[]}"#;
         let status =

@@ -79,7 +79,7 @@ fn closed_port() -> u16 {
 }
 
 #[tokio::test]
-async fn a_scan_prints_what_listens() {
+async fn a_scan_prints_open_ports() {
     let ((_listener, open), closed) = (listener(), closed_port());
     let ran = ran(&format!("portscan scan -T4 -p {open},{closed} 127.0.0.1")).await;
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
@@ -148,7 +148,7 @@ async fn reports_an_unwritable_report_before_any_scan() {
 }
 
 #[tokio::test]
-async fn an_interrupted_report_says_so() {
+async fn an_interrupted_report_is_marked() {
     let interrupted = CancellationToken::new();
     interrupted.cancel();
     let ran = ran_with("portscan scan -p- -oX - 127.0.0.0/26", interrupted).await;
@@ -158,7 +158,7 @@ async fn an_interrupted_report_says_so() {
 }
 
 #[tokio::test]
-async fn interrupted_it_prints_what_is_known() {
+async fn an_interrupted_scan_prints_its_results_so_far() {
     let interrupted = CancellationToken::new();
     interrupted.cancel();
     let ran = ran_with("portscan scan -p- 127.0.0.0/26", interrupted).await;
@@ -191,7 +191,7 @@ impl Resolve for Blocking {
 
 /// Every command that takes a target, as it is typed and as a name leads there.
 #[tokio::test]
-async fn what_is_no_hosts_address_is_refused_before_anything_is_sent() {
+async fn an_address_of_no_host_is_refused_before_anything_is_sent() {
     for (target, why) in [
         ("0.0.0.0", "0.0.0.0 is not the address of one host; name another"),
         ("::", ":: is not the address of one host; name another"),
@@ -230,7 +230,7 @@ async fn what_is_no_hosts_address_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn a_database_at_rest_is_asked_without_an_engine() {
+async fn a_database_at_rest_is_queried_without_an_engine() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().display();
     let prober = Box::new(|| -> io::Result<ProbeEngine> { panic!("an engine would be started") });
@@ -244,7 +244,7 @@ async fn a_database_at_rest_is_asked_without_an_engine() {
 }
 
 #[tokio::test]
-async fn without_targets_it_fails_and_says_why() {
+async fn a_scan_without_targets_fails_with_the_reason() {
     let ran = ran("portscan scan -p 1 0.0.0.0").await;
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(ran.err.contains("0.0.0.0") && ran.err.contains("none of the targets"), "{}", ran.err);
@@ -281,7 +281,7 @@ async fn reports_each_fault_of_a_configuration_with_its_line() {
 }
 
 #[tokio::test]
-async fn what_others_found_is_taken_in_though_no_appliance_runs() {
+async fn reports_are_imported_while_no_appliance_runs() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     let config = format!("listen = [\"127.0.0.1:0\"]\ndata_dir = \"{}\"\n", at("data"));
@@ -311,7 +311,7 @@ async fn what_others_found_is_taken_in_though_no_appliance_runs() {
 }
 
 #[tokio::test]
-async fn an_import_says_what_it_took_and_what_it_left_out() {
+async fn an_import_lists_what_was_imported_and_left_out() {
     let (home, options) = at_home();
     let at = |name: &str| home.path().join(name).display().to_string();
     let host = |status: &str, address: &str, ports: &str| {
@@ -393,7 +393,7 @@ async fn a_backup_is_made_while_no_appliance_runs() {
 }
 
 #[tokio::test]
-async fn what_takes_an_appliance_says_so() {
+async fn commands_that_need_an_appliance_report_that_none_runs() {
     let (_home, options) = at_home();
     let run = ran(&format!("portscan {options} backup --url http://127.0.0.1:{} x", closed_port())).await;
     assert!(run.code == 1 && run.err.contains("--url"), "{}", run.err);
@@ -401,7 +401,7 @@ async fn what_takes_an_appliance_says_so() {
     assert_eq!((token.code, token.out.trim_end().len()), (0, 48));
 }
 
-/// Everything in a directory and below, with what it is and what it says.
+/// Everything in a directory and below, with its kind and its content.
 fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -481,7 +481,7 @@ async fn commands_that_only_read_leave_the_database_of_a_stopped_appliance_as_it
 }
 
 #[tokio::test]
-async fn reports_what_stands_in_place_of_a_data_directory() {
+async fn reports_a_file_in_place_of_the_data_directory() {
     let home = tempfile::tempdir().unwrap();
     let at = |name: &str| home.path().join(name).display().to_string();
     std::fs::write(at("portscan.toml"), "[feed]\nurl = []\n").unwrap();

@@ -28,7 +28,7 @@ async fn five_hundred_slow_heads_lock_no_client_out() {
     let served = serve_routes(ServerLimits::default(), Router::new());
     let mut dribbling = join_all((0..500).map(|_| served.connect())).await;
     for stream in &mut dribbling {
-        // A connection that has been closed meanwhile may report it here.
+        // A connection that has been closed in the meantime may report it here.
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: pi\r\nX-Slow: ").await;
     }
     for _ in 0..20 {
@@ -358,7 +358,7 @@ async fn a_request_in_progress_is_answered_when_the_server_stops() {
 }
 
 #[tokio::test]
-async fn it_stops_in_time_whatever_is_stuck() {
+async fn the_server_stops_in_time_despite_stuck_requests() {
     let (routes, begun, _never) = waiting();
     let limits = ServerLimits::default();
     assert!(limits.stop < Duration::from_secs(1));

@@ -231,7 +231,7 @@ async fn probes_a_port_on_request() {
 }
 
 #[tokio::test]
-async fn looks_at_ipv6_in_every_spelling() {
+async fn probes_ipv6_addresses_in_every_spelling() {
     let appliance = appliance();
     let listener = TcpListener::bind("[::1]:0").unwrap();
     let open = listener.local_addr().unwrap().port();

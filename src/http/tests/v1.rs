@@ -20,7 +20,7 @@ impl Answer {
 }
 
 #[tokio::test]
-async fn hello_whatever_the_method() {
+async fn hello_answers_any_method() {
     let appliance = appliance();
     for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
         let answer = appliance.served.request(method, "/v1/hello", &[]).await;
@@ -51,7 +51,7 @@ async fn info_moves_with_complete_scans() {
 }
 
 #[tokio::test]
-async fn scans_and_what_each_listed() {
+async fn scans_are_listed_with_their_ports() {
     let appliance = appliance();
     let served = &appliance.served;
     assert_eq!(served.get("/v1/scans").await.json(), json!([]));

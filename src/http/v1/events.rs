@@ -1,4 +1,4 @@
-//! Changes as they happen, and the progress of scans: server-sent events (WHATWG HTML, 9.2).
+//! Streams changes as they happen, and the progress of scans: server-sent events (WHATWG HTML, 9.2).
 
 use std::{collections::HashMap, convert::Infallible, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
         admission::{Client, RefusalReason},
         answer::{ErrorBody, Refusal},
         conversation::ExtendedTimeout,
-        listeners::{Listeners, Listening},
+        listeners::{ListenerSlot, Listeners},
     },
     model::{Address, ChangeEvent, ChangeFilter, Device, Mac, PortSet, Protocol},
     service::{
@@ -47,7 +47,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(events)).layer(Extension(Listeners::default()))
 }
 
-/// One client that listens.
+/// One listening client.
 struct Listener {
     store: Store,
     differences: Differences,
@@ -66,7 +66,7 @@ struct Listener {
     begun: bool,
 }
 
-/// How far a scan is.
+/// The progress of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 struct ScanRow {
     scan_id: i64,
@@ -87,17 +87,17 @@ struct OpenRow {
     scan_id: i64,
 }
 
-/// Changes as they happen, each an event `change` with the id to go on from and the row of /v1/changes as data; within
-/// a second each port that a scan in progress has found open and that is not known to be open, not confirmed yet, an
-/// event `open` without an id; and every few seconds how far the scans are that move, each an event `scan` without an
-/// id.
+/// Streams changes as they happen, each as an event `change` with the change's id and its row of /v1/changes as data;
+/// within a second each port that a scan in progress has found open and that was not known to be open, unconfirmed yet,
+/// as an event `open` without an id; and every few seconds the progress of each scan that has advanced, as an event
+/// `scan` without an id.
 ///
-/// With `Last-Event-ID` begins after that change, else with the next one.
+/// Starts after the change in `Last-Event-ID`; without that header, with the next change.
 #[utoipa::path(
     get, path = "/v1/events", tag = "changes",
-    params(("Last-Event-ID" = Option<i64>, Header, description = "The last change that was heard of")),
+    params(("Last-Event-ID" = Option<i64>, Header, description = "The last change that the client has received")),
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 400, body = ErrorBody),
-        (status = 503, body = ErrorBody, description = "Too many listen already")),
+        (status = 503, body = ErrorBody, description = "Too many clients are listening already")),
 )]
 async fn events(
     State(api): State<Api>,
@@ -127,13 +127,14 @@ async fn events(
         quiet: 0,
         begun: false,
     };
-    let text = stream::unfold((listener, place), async |(mut listener, mut place): (Listener, Listening)| {
-        let text = select! {
-            text = listener.next() => text,
-            () = place.ended() => None,
-        }?;
-        Some((Ok::<_, Infallible>(text), (listener, place)))
-    });
+    let text =
+        stream::unfold((listener, place), async |(mut listener, mut place): (Listener, ListenerSlot)| {
+            let text = select! {
+                text = listener.next() => text,
+                () = place.ended() => None,
+            }?;
+            Some((Ok::<_, Infallible>(text), (listener, place)))
+        });
     let head = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         // nginx would buffer it until it fills a packet.
@@ -186,8 +187,8 @@ impl Listener {
         }
     }
 
-    /// What is to be sent of the scans in progress: the ports that they have found, and now and then how far they are.
-    async fn read_runs(&mut self) -> String {
+    /// The progress of the scans for which it has changed.
+    async fn progress(&mut self) -> String {
         // A runner that has ended has no runs.
         let views = self.runs.under_way().await.unwrap_or_default();
         let mut text = self.findings(&views).await;
@@ -255,7 +256,7 @@ impl ScanRow {
     }
 }
 
-/// The scans whose progress has changed, those that are over included.
+/// Returns the scans with changed progress, including those that have ended.
 fn moved(before: &[ScanRow], now: &[ScanRow]) -> Vec<ScanRow> {
     let is_over = |row: &&ScanRow| now.iter().all(|other| other.scan_id != row.scan_id);
     let over = before.iter().filter(is_over).map(|row| ScanRow { running: false, ..*row });

@@ -1,5 +1,5 @@
-//! The patterns of texts that stand for values: for programs that generate requests from the description, or validate
-//! theirs by it.
+//! The patterns of texts that represent values: for programs that generate requests from the description, or validate
+//! requests by it.
 
 use utoipa::{
     PartialSchema, ToSchema,

@@ -123,7 +123,7 @@ fn other_interfaces_and_new_addresses_interrupt_nothing() {
 }
 
 #[test]
-fn what_is_no_answer_of_the_kernels_is_passed_over() {
+fn messages_that_are_not_the_kernels_answer_are_skipped() {
     for length in 0..40 {
         let _ = (link(&vec![0xff; length]), own_address(&vec![0xff; length]));
     }

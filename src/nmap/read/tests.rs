@@ -151,7 +151,7 @@ fn a_host_that_is_up_and_has_no_ports_was_seen() {
 }
 
 #[test]
-fn hosts_that_were_not_there_are_left_out_and_counted() {
+fn hosts_that_were_down_are_left_out_and_counted() {
     let text = report(&format!(
         r#"<host><status state="down" reason="no-response"/><address addr="192.0.2.6" addrtype="ipv4"/></host>
 <host><status state="down"/><address addr="192.0.2.10" addrtype="ipv4"/>{PORTS}</host>
@@ -225,7 +225,7 @@ fn an_xml_bomb_is_refused() {
 }
 
 #[test]
-fn other_files_are_told_apart() {
+fn other_files_are_recognised() {
     for (text, why) in [
         ("", "no XML element"),
         ("hello", "no XML element"),
@@ -268,7 +268,7 @@ impl io::Read for Endless {
 }
 
 #[test]
-fn nothing_grows_without_end() {
+fn every_buffer_is_bounded() {
     for (head, line, why) in [
         ("<nmaprun start='1772359200' args='", "aaaaaaaa", "more than"),
         ("<nmaprun start='1772359200'", " a='b'", "more than"),

@@ -142,7 +142,7 @@ fn latencies_have_two_significant_digits() {
 proptest! {
     /// Names and reasons are untrusted text; and the ports that differ from the default are found again.
     #[test]
-    fn what_is_written_is_read_again(
+    fn a_written_report_is_read_back(
         name in r"[^\pC\p{Zl}\p{Zp}]{1,60}",
         detail in ".{0,60}",
         states in prop::collection::btree_map(1..2000_u16, prop::sample::select(PortState::ALL), 0..200),
