@@ -1,4 +1,4 @@
-//! What `make fuzz` begins with and what it has found, asked again in every run, with some of what is near it.
+//! Replays the seeds and findings of `make fuzz` in every test run, with some mutations of each.
 
 mod inputs;
 
@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 
 use self::inputs::{Paths, config, feed, nmap, words};
 
-/// Says which of all it was that something broke at.
+/// Prints which input failed when the test panics.
 struct Asking<'a>(&'a Path, u64, Vec<u8>);
 
 impl Drop for Asking<'_> {
@@ -17,7 +17,7 @@ impl Drop for Asking<'_> {
     }
 }
 
-/// An input with up to four changes; the same number makes the same ones.
+/// An input with up to four mutations; the same number makes the same ones.
 fn changed(input: &[u8], number: u64) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(number);
     let mut changed = input.to_vec();
@@ -35,7 +35,7 @@ fn changed(input: &[u8], number: u64) -> Vec<u8> {
     changed
 }
 
-/// Hands every kept input of a kind to what takes them, as it is and changed; a few there are of each.
+/// Passes every stored input of a kind to its parser, unchanged and mutated; there are at least four of each.
 fn replay(kind: &str, take: impl Fn(&[u8])) {
     let asked = std::env::var("PORTSCAN_TEST_SEEDS").ok().and_then(|text| text.parse().ok());
     let changes: u64 = asked.unwrap_or(50);
@@ -53,27 +53,27 @@ fn replay(kind: &str, take: impl Fn(&[u8])) {
 }
 
 #[test]
-fn feeds_hold_what_they_promise() {
+fn feed_inputs_keep_the_invariants() {
     replay("feed", feed);
 }
 
 #[test]
-fn nmaps_reports_hold_what_they_promise() {
+fn nmap_report_inputs_keep_the_invariants() {
     replay("nmap", nmap);
 }
 
 #[test]
-fn words_hold_what_they_promise() {
+fn word_inputs_keep_the_invariants() {
     replay("words", words);
 }
 
 #[test]
-fn configurations_hold_what_they_promise() {
+fn configuration_inputs_keep_the_invariants() {
     replay("config", config);
 }
 
 #[test]
-fn paths_hold_what_they_promise() {
+fn path_inputs_keep_the_invariants() {
     let paths = Paths::open();
     replay("paths", |data| paths.ask(data));
 }

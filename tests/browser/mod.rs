@@ -9,7 +9,7 @@ use crate::{
     lab::Lab,
 };
 
-mod everybody;
+mod accessibility;
 mod hostile;
 mod live;
 mod pictures;
