@@ -17,7 +17,8 @@ use crate::{
 /// The limit for each of the owner's answers.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// Few enough for the store to return all at once: a response in progress does not use the store, however slow the build.
+/// Few enough for the store to return all at once: a response in progress then needs the store no more, however slow
+/// the build.
 const DEVICES: u32 = 120;
 
 /// An answer of hundreds of kilobytes, which no kernel buffers for a client that does not read.

@@ -1,4 +1,4 @@
-//! What a hostile machine sends to everybody: multicast DNS, ARP and a feed of devices that do not exist.
+//! A hostile machine's floods: multicast DNS, ARP and a feed of devices that do not exist.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -14,16 +14,16 @@ use crate::{
     lab::claim_addresses,
 };
 
-/// Where the forged feed is served, on the hostile machine.
+/// The address of the forged feed, on the hostile machine.
 pub const FEED: &str = "10.77.1.2:8000";
 
-/// So many devices does each answer of the feed invent.
+/// The invented devices in each response of the feed.
 const INVENTED: usize = 4096;
 
-/// Packets a second, full ones.
+/// Full packets a second.
 const PACKETS: u32 = 500;
 
-/// Answers every question and none, with names that nobody has heard before.
+/// Answers every question, and announces random names without one.
 pub fn multicast_dns(ground: &Ground) {
     let liar = Liar::start(&ground.foes, |question| {
         let address = liar::record(&question.name, 1, &[10, 77, 2, 7]);
@@ -37,7 +37,7 @@ pub fn multicast_dns(ground: &Ground) {
     }
 }
 
-/// A packet full of services of random names.
+/// A packet full of services with random names.
 fn invented_services(rng: &mut Rng) -> Vec<u8> {
     let kind = liar::name("_http._tcp.local");
     let service = |_| {
@@ -48,14 +48,14 @@ fn invented_services(rng: &mut Rng) -> Vec<u8> {
     liar::answer(&(0..16).map(service).collect::<Vec<_>>())
 }
 
-/// Claims addresses that no device has.
+/// Claims addresses that no device has, by ARP.
 pub fn arp(ground: &Ground) {
     let [a, b, c] = CLAIMED;
     let claimed: Ipv4Net = format!("{a}.{b}.{c}.0/23").parse().expect("a network");
     claim_addresses(claimed, || !ground.is_over());
 }
 
-/// A feed that names other devices each time.
+/// Serves a feed that names other devices each time.
 pub fn forged_feed(ground: &Ground) {
     let listener = TcpListener::bind(FEED).expect("its own address");
     let feed = FeedServer::listening(Says::Devices(Vec::new()), listener);

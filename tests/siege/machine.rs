@@ -1,4 +1,4 @@
-//! What befalls the appliance's own machine: it loses its power, its cable, its clock and the room on its disk.
+//! Faults of the appliance's own machine: it loses its power, its cable, its clock and the room on its disk.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -10,7 +10,7 @@ use fastrand::Rng;
 use super::ground::Ground;
 use crate::lab::PORT;
 
-/// How often each has happened.
+/// The number of each fault so far.
 #[derive(Default)]
 pub struct Mishaps {
     pub kills: AtomicUsize,
@@ -19,7 +19,7 @@ pub struct Mishaps {
     pub full_disks: AtomicUsize,
 }
 
-/// Killed every few seconds.
+/// Kills the appliance every few seconds.
 pub fn kill(ground: &Ground, mishaps: &Mishaps) {
     let mut rng = Rng::with_seed(9);
     while ground.goes_on_after(Duration::from_millis(rng.u64(4_000..12_000))) {
@@ -28,7 +28,7 @@ pub fn kill(ground: &Ground, mishaps: &Mishaps) {
     }
 }
 
-/// The cable is loose: out for three seconds, or the address is gone for as long.
+/// Takes the link down, or the address away, for three seconds at a time.
 pub fn unplug(ground: &Ground, mishaps: &Mishaps) {
     let mut rng = Rng::with_seed(3);
     while ground.goes_on_after(Duration::from_millis(rng.u64(8_000..20_000))) {
@@ -46,7 +46,7 @@ pub fn unplug(ground: &Ground, mishaps: &Mishaps) {
     }
 }
 
-/// The clock is set, far and near, and set right after some seconds.
+/// Sets the clock to a time far or near, and right again after some seconds.
 pub fn set_clock(ground: &Ground, mishaps: &Mishaps) {
     let mut rng = Rng::with_seed(2100);
     while ground.goes_on_after(Duration::from_millis(rng.u64(8_000..20_000))) {
@@ -58,7 +58,7 @@ pub fn set_clock(ground: &Ground, mishaps: &Mishaps) {
     }
 }
 
-/// The disk is full for some seconds.
+/// Fills the disk for some seconds at a time.
 pub fn fill_disk(ground: &Ground, mishaps: &Mishaps) {
     let mut rng = Rng::with_seed(28);
     while ground.goes_on_after(Duration::from_millis(rng.u64(6_000..15_000))) {

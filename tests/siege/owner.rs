@@ -1,4 +1,4 @@
-//! The owner, on the appliance's own machine: asks, writes down what is expected, and believes what the appliance says.
+//! The owner, on the appliance's own machine: sends requests, writes expectations, and checks what is served.
 
 use std::{
     collections::BTreeMap,
@@ -21,21 +21,21 @@ use crate::harness::Site;
 /// An owner who waits longer for an answer gives up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the owner looks at.
+/// The paths that the owner requests.
 const PATHS: [&str; 5] = ["/healthz", "/portscan/json", "/", "/v1/info", "/v1/hosts/02:00:00:00:00:10"];
 
-/// What the owner has seen.
+/// The owner's observations.
 #[derive(Default)]
 pub struct Diary {
-    /// How long each answer took, and for what it was.
+    /// The duration and the path of each answered request.
     pub answers: Mutex<Vec<(Duration, &'static str)>>,
-    /// Questions that had no answer, or one of another status than 200 and, of the health, 503.
+    /// Requests without a response, or with another status than 200 (or 503 for the health).
     pub unanswered: Mutex<Vec<String>>,
-    /// Results that were wrong.
+    /// Wrong results.
     pub lies: Mutex<Vec<String>>,
-    /// How often a result was compared with the truth.
+    /// The number of comparisons with the truth.
     pub compared: AtomicUsize,
-    /// The ports that the appliance has acknowledged to be expected.
+    /// The expected ports that the appliance has acknowledged.
     pub acknowledged: Mutex<Vec<u16>>,
 }
 
@@ -44,15 +44,15 @@ pub fn truth(ground: &Ground) -> BTreeMap<String, PortSet> {
     ground.lab.hosts().map(|host| (host.mac().to_string(), host.open_ports())).collect()
 }
 
-/// Asks something four times a second.
+/// Sends four requests a second.
 pub fn ask(ground: &Ground, diary: &Diary) {
     let clock = SystemClock::start();
     let site = Site::new("http://127.0.0.1".to_owned(), PATIENCE);
     let mut next = PATHS.iter().cycle();
     while ground.goes_on_after(Duration::from_millis(250)) {
-        let path = next.next().expect("it has no end");
-        ground.weigh();
-        // Between two kills, so that no answer is cut off by one.
+        let path = next.next().expect("a cycle has no end");
+        ground.record_memory();
+        // Holds back kills, so that none cuts the response off.
         let (asked, answer) = ground.with_appliance(|_| (clock.now(), site.try_get(path)));
         let took = clock.now().since(asked);
         match answer {
@@ -64,13 +64,13 @@ pub fn ask(ground: &Ground, diary: &Diary) {
     }
 }
 
-/// Compares what is served of each device with the truth, all the time.
+/// Compares the served results with the truth, all the time.
 pub fn compare(ground: &Ground, diary: &Diary) {
     let truth = truth(ground);
     let site = Site::new("http://127.0.0.1".to_owned(), PATIENCE);
     while ground.goes_on_after(Duration::from_secs(1)) {
         for (mac, open) in &truth {
-            // What cannot be asked for is the other one's to note.
+            // `ask` records failed requests.
             let Ok(answer) = site.try_get(&format!("/portscan/{mac}/json")) else { continue };
             let Some(served) = answer.open_ports() else { continue };
             diary.compared.fetch_add(1, Ordering::Relaxed);
@@ -86,8 +86,8 @@ pub fn compare(ground: &Ground, diary: &Diary) {
     }
 }
 
-/// Writes down one more expected port at a time; killed in the middle, it may or may not be there, but what was
-/// acknowledged must.
+/// Writes one more expected port at a time; a write that a kill interrupts may be lost or kept, but an acknowledged one
+/// must be kept.
 pub fn write(ground: &Ground, diary: &Diary) {
     let site = Site::new("http://127.0.0.1".to_owned(), PATIENCE);
     let mut port = 0;
