@@ -52,8 +52,8 @@ dpkg-deb --raw-extract "$package" "$work/next"
 sed -i 's/^Version: .*/&+next/' "$work/next/DEBIAN/control"
 dpkg-deb --root-owner-group -Znone --build "$work/next" "$work/root/next.deb" >/dev/null
 
-# Runs a command in the small Debian, wrapped in the words before it, which may prepare something there. Its only network
-# is its own loopback.
+# Runs a command in the small Debian, wrapped in the words before it, which may prepare something there. Its only
+# network is its own loopback.
 inside() {
   unshare --mount --net --pid --fork --mount-proc="$work/root/proc" -- \
     "${@:1:$#-1}" chroot "$work/root" sh -euc "${@: -1}" >"$work/said" 2>&1 || { cat "$work/said" >&2; return 1; }

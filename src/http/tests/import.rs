@@ -142,7 +142,7 @@ async fn a_report_may_be_larger_than_other_bodies_but_not_endless() {
             .filter(|entry| { entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".report") })
             .count(),
         0,
-        "nothing is left of it"
+        "no temporary file is left"
     );
 }
 
