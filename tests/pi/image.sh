@@ -12,7 +12,7 @@ set -eu
 out=$1
 recipe=$(readlink -f "$0")
 cmp -s "$recipe" "$out/recipe" && exit
-[ "$(id -u)" = 0 ] || { echo "The image has files of other users, so building it needs root: sudo make pi-test"; exit 1; }
+[ "$(id -u)" = 0 ] || { echo "The image has files of other users, so this needs root: sudo make pi-test"; exit 1; }
 
 suite=bookworm
 mkdir -p "$out"
