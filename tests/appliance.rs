@@ -23,10 +23,10 @@ const LONG: Duration = Duration::from_secs(25 * 60);
 
 /// The ports to scan: those of the variable or a short range, and every open port of the lab.
 fn depth(lab: &Lab) -> PortSet {
-    let asked = std::env::var("PORTSCAN_TEST_PORTS").unwrap_or_else(|_| "1-1200".to_owned());
-    let asked: PortSet = asked.parse().expect("PORTSCAN_TEST_PORTS");
+    let ports = std::env::var("PORTSCAN_TEST_PORTS").unwrap_or_else(|_| "1-1200".to_owned());
+    let ports: PortSet = ports.parse().expect("PORTSCAN_TEST_PORTS");
     let open = lab.hosts().flat_map(|host| host.open_ports().ranges().to_vec());
-    PortSet::from_ranges(open.chain(asked.ranges().to_vec()))
+    PortSet::from_ranges(open.chain(ports.ranges().to_vec()))
 }
 
 /// The lab's devices as an untidy lanscan document: mixed case, one entry twice, one malformed.
@@ -60,8 +60,8 @@ fn assert_truth(lab: &Lab, running: &Running) {
 fn forty_devices_of_a_feed_are_scanned_and_served_completely() {
     let lab = Lab::enter("forty");
     let feed = FeedServer::start(Says::Devices(untidy_list(&lab)));
-    let asked = depth(&lab);
-    let config = format!("[feed]\nurl = [\"{}\"]\n{}", feed.url(), scanner("lan", "1d", &asked.to_string()));
+    let ports = depth(&lab);
+    let config = format!("[feed]\nurl = [\"{}\"]\n{}", feed.url(), scanner("lan", "1d", &ports.to_string()));
     let running = Portscan::new(&lab, &config).start();
     let began = lab.now();
     let devices = lab.hosts().count();
@@ -72,7 +72,7 @@ fn forty_devices_of_a_feed_are_scanned_and_served_completely() {
     eprintln!(
         "forty devices, {} ports: first served after {:.0} s, all after {:.0} s, peak {} in 100 ms and {} in \
          1 s, peak RSS {} KB",
-        asked.len(),
+        ports.len(),
         first.as_secs_f32(),
         all.as_secs_f32(),
         lab.hosts().map(|host| host.stats().peak_100ms).max().unwrap(),
@@ -138,11 +138,11 @@ const SCANNING: u64 = (32 << 20) + DEBUG_CODE;
 #[test]
 fn memory_is_bounded_with_254_devices() {
     let lab = Lab::alone("big");
-    let asked = std::env::var("PORTSCAN_TEST_PORTS").unwrap_or_else(|_| "1-200".to_owned());
+    let ports = std::env::var("PORTSCAN_TEST_PORTS").unwrap_or_else(|_| "1-200".to_owned());
     // As fast as possible: the probes in flight are what costs memory, and T3 would take hours. The gadgets are the
     // exception, because they would not survive it.
     let gadgets = "[[device]]\nmatch = \"10.77.1.231-254\"\ntiming = \"T3\"\n";
-    let lan = scanner("lan", "1d", &asked) + "timing = \"T5\"\n" + gadgets;
+    let lan = scanner("lan", "1d", &ports) + "timing = \"T5\"\n" + gadgets;
     let config = "max_in_flight = 1024\n".to_owned() + &static_feed(&lab) + &lan;
     let running = Portscan::new(&lab, &config).start();
     let began = lab.now();
@@ -155,7 +155,7 @@ fn memory_is_bounded_with_254_devices() {
     let resting = idle.rss();
     idle.stop();
     eprintln!(
-        "254 devices, ports {asked}: {:.0} s, peak RSS {} KB; idle {} KB",
+        "254 devices, ports {ports}: {:.0} s, peak RSS {} KB; idle {} KB",
         took.as_secs_f32(),
         peak / 1024,
         resting / 1024

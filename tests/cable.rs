@@ -38,8 +38,8 @@ const OUTAGE: Duration = Duration::from_secs(3);
 
 /// Asserts that the served open ports of each device are the true ones.
 fn assert_all_right(lab: &Lab, running: &Running) {
-    let asked: PortSet = PORTS.parse().unwrap();
-    let among = |open: PortSet| open.iter().filter(|&port| asked.contains(port)).collect();
+    let scanned: PortSet = PORTS.parse().unwrap();
+    let among = |open: PortSet| open.iter().filter(|&port| scanned.contains(port)).collect();
     let truth: BTreeMap<String, PortSet> =
         lab.hosts().map(|host| (host.mac().to_string(), among(host.open_ports()))).collect();
     let served: BTreeMap<String, PortSet> =
@@ -69,7 +69,7 @@ fn notices(running: &Running) -> Vec<String> {
 fn a_link_that_is_down_for_three_seconds_costs_no_verdict(
     #[case] breaks: &[&str],
     #[case] mends: &[&str],
-    #[case] told: &str,
+    #[case] cause: &str,
 ) {
     let lab = Lab::describe(SIXTY);
     let config = format!("{}{}", static_feed(&lab), scanner("lan", "1d", PORTS));
@@ -77,12 +77,12 @@ fn a_link_that_is_down_for_three_seconds_costs_no_verdict(
     running.wait_for_line(LONG, |line| line.contains("finished"));
     let run = |line: &&str| ip(&line.split(' ').collect::<Vec<_>>());
     breaks.iter().for_each(run);
-    let warned = running.wait_for_line(LONG, |line| line.contains(told));
+    let warned = running.wait_for_line(LONG, |line| line.contains(cause));
     assert!(warned.contains(INTERFACE), "{warned}");
     eventually(LONG, "the health names the link", || {
         notices(&running)
             .iter()
-            .any(|notice| notice.contains(INTERFACE) && notice.contains(told))
+            .any(|notice| notice.contains(INTERFACE) && notice.contains(cause))
             .then_some(())
     });
     assert!(running.get("/healthz").body.contains(INTERFACE));

@@ -7,9 +7,9 @@ use std::{fs, path::Path};
 use self::inputs::{Paths, config, feed, nmap, words};
 
 /// Prints which input failed when the test panics.
-struct Asking<'a>(&'a Path, u64, Vec<u8>);
+struct ReplayedInput<'a>(&'a Path, u64, Vec<u8>);
 
-impl Drop for Asking<'_> {
+impl Drop for ReplayedInput<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}, change {}: {:?}", self.0.display(), self.1, String::from_utf8_lossy(&self.2));
@@ -37,17 +37,17 @@ fn changed(input: &[u8], number: u64) -> Vec<u8> {
 
 /// Passes every stored input of a kind to its parser, unchanged and mutated; there are at least four of each.
 fn replay(kind: &str, take: impl Fn(&[u8])) {
-    let asked = std::env::var("PORTSCAN_TEST_SEEDS").ok().and_then(|text| text.parse().ok());
-    let changes: u64 = asked.unwrap_or(50);
+    let seeds = std::env::var("PORTSCAN_TEST_SEEDS").ok().and_then(|text| text.parse().ok());
+    let changes: u64 = seeds.unwrap_or(50);
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(kind);
     let files: Vec<_> = fs::read_dir(kept).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(files.len() >= 4, "{kind}: {files:?}");
     for file in files {
         let input = fs::read(&file).unwrap();
         for number in 0..=changes {
-            let asking = if number == 0 { input.clone() } else { changed(&input, number) };
-            let asking = Asking(&file, number, asking);
-            take(&asking.2);
+            let input = if number == 0 { input.clone() } else { changed(&input, number) };
+            let replayed = ReplayedInput(&file, number, input);
+            take(&replayed.2);
         }
     }
 }

@@ -53,7 +53,7 @@ fn survive<T>(lab: &Lab, portscan: &Portscan, kills: usize, burden: impl Fn(usiz
     for kill in 0..kills {
         let running = portscan.start();
         let served: BTreeSet<String> = running.macs().into_iter().collect();
-        assert!(finished.is_subset(&served), "said to be finished: {finished:?}, served: {served:?}");
+        assert!(finished.is_subset(&served), "logged as finished: {finished:?}, served: {served:?}");
         let kept = expected_ports(&running);
         assert!(acknowledged.is_subset(&kept), "acknowledged: {acknowledged:?}, kept: {kept:?}");
         drop(laid.take());

@@ -92,7 +92,7 @@ fn the_pages_own_unit_tests_pass_in_node() {
     let tests = files(&folder("tests"));
     assert!(!tests.is_empty());
     let output = Command::new("node").arg("--test").args(&tests).output();
-    let output = output.unwrap_or_else(|error| panic!("node: {error}; `make setup` gets it"));
+    let output = output.unwrap_or_else(|error| panic!("node: {error}; `make setup` installs it"));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -59,9 +59,9 @@ impl Lan {
         let times = node.within(|| {
             let (site, clock) = (Site::new(format!("http://{host}"), LONG), SystemClock::start());
             let answer = |path: &str| {
-                let asked = clock.now();
+                let sent = clock.now();
                 assert_eq!(site.get(path).status, 200, "{client}: {path}");
-                clock.now().since(asked)
+                clock.now().since(sent)
             };
             let mut times: Vec<_> = (0..20).flat_map(|_| ["/healthz", "/v1/scans"].map(answer)).collect();
             times.sort_unstable();

@@ -34,9 +34,9 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 fn health_takes(lab: &Lab, running: &Running) -> Duration {
     let mut times: Vec<Duration> = (0..21)
         .map(|_| {
-            let asked: Moment = lab.now();
+            let requested: Moment = lab.now();
             assert_eq!(running.get("/healthz").status, 200);
-            lab.now().since(asked)
+            lab.now().since(requested)
         })
         .collect();
     times.sort_unstable();
@@ -95,9 +95,9 @@ fn p99(lab: &Lab, running: &Running) -> [Duration; 3] {
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
         for (path, times) in PATHS.iter().zip(&mut times) {
-            let asked = lab.now();
+            let requested = lab.now();
             assert_eq!(running.get(path).status, 200);
-            times.push(lab.now().since(asked));
+            times.push(lab.now().since(requested));
         }
     }
     times.map(|mut times| {

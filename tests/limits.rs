@@ -18,15 +18,15 @@ use crate::{
     lab::{Host, Lab},
 };
 
-fn open_of(host: Host<'_>, asked: &PortSet) -> PortSet {
-    host.open_ports().iter().filter(|&port| asked.contains(port)).collect()
+fn open_of(host: Host<'_>, scanned: &PortSet) -> PortSet {
+    host.open_ports().iter().filter(|&port| scanned.contains(port)).collect()
 }
 
 #[test]
 fn with_64_descriptors_the_appliance_scans_and_serves() {
     let lab = Lab::enter("near");
-    let asked: PortSet = "1-1000,8080".parse().unwrap();
-    let config = static_feed(&lab) + &scanner("lan", "1d", &asked.to_string()) + "timing = \"T4\"\n";
+    let scanned: PortSet = "1-1000,8080".parse().unwrap();
+    let config = static_feed(&lab) + &scanner("lan", "1d", &scanned.to_string()) + "timing = \"T4\"\n";
     let running = Portscan::new(&lab, &config).open_files(64).start();
     let connect = || TcpStream::connect(running.base().trim_start_matches("http://")).unwrap();
     // More connections than the server accepts: idle clients must not take the descriptors that a scan needs.
@@ -40,7 +40,7 @@ fn with_64_descriptors_the_appliance_scans_and_serves() {
         (running.macs().len() == lab.hosts().count()).then_some(())
     });
     for host in lab.hosts() {
-        assert_eq!(running.open_ports(&host.mac().to_string()), Some(open_of(host, &asked)));
+        assert_eq!(running.open_ports(&host.mac().to_string()), Some(open_of(host, &scanned)));
     }
     let metrics = Page::parse(&running.get("/metrics").body);
     assert_eq!(metrics.value("portscan_descriptors_limit"), 64.0);
@@ -60,7 +60,7 @@ fn few_local_ports() -> Vec<TcpListener> {
 #[test]
 fn exhausted_local_ports_cost_time_and_no_verdict() {
     let lab = Lab::enter("near");
-    let asked: PortSet = "1-1000,8080".parse().unwrap();
+    let scanned: PortSet = "1-1000,8080".parse().unwrap();
     let taken = few_local_ports();
     // Long enough that even a slow machine has started the scan by then.
     let hold = Duration::from_secs(10);
@@ -68,7 +68,7 @@ fn exhausted_local_ports_cost_time_and_no_verdict() {
         thread::sleep(hold);
         drop(taken);
     });
-    let ports = asked.to_string();
+    let ports = scanned.to_string();
     let mut arguments = vec!["scan", "-n", "-T4", "--json", "-p", &ports];
     let targets: Vec<String> = lab.hosts().map(|host| host.address().to_string()).collect();
     arguments.extend(targets.iter().map(String::as_str));
@@ -76,8 +76,8 @@ fn exhausted_local_ports_cost_time_and_no_verdict() {
     let finished = Portscan::new(&lab, "").run(&arguments, LONG);
     freed.join().unwrap();
     assert!(lab.now().since(began) >= hold);
-    let truth = lab.hosts().map(|host| (host.address(), open_of(host, &asked))).collect();
-    assert_eq!(found(&finished.json(), &asked), truth);
+    let truth = lab.hosts().map(|host| (host.address(), open_of(host, &scanned))).collect();
+    assert_eq!(found(&finished.json(), &scanned), truth);
     assert!(finished.stderr.contains("local ports ran out"), "{}", finished.stderr);
 }
 
@@ -128,12 +128,12 @@ fn bind(source: &Path, target: &Path) {
 fn silent_probes_leave_half_of_a_small_connection_table_free() {
     let lab = Lab::enter("near");
     let table = Table::new(6000, 1200);
-    let asked: PortSet = "1-500,8080".parse().unwrap();
-    let config = static_feed(&lab) + &scanner("lan", "1d", &asked.to_string()) + "timing = \"T4\"\n";
+    let scanned: PortSet = "1-500,8080".parse().unwrap();
+    let config = static_feed(&lab) + &scanner("lan", "1d", &scanned.to_string()) + "timing = \"T4\"\n";
     let running = Portscan::new(&lab, &config).start();
     running.wait_for_devices(3, LONG);
     for host in lab.hosts() {
-        assert_eq!(running.open_ports(&host.mac().to_string()), Some(open_of(host, &asked)));
+        assert_eq!(running.open_ports(&host.mac().to_string()), Some(open_of(host, &scanned)));
     }
     // (6000 - 1200) / 2 entries over 120 s.
     let metrics = Page::parse(&running.get("/metrics").body);

@@ -38,8 +38,8 @@ fn config(more: &str) -> String {
 fn question(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = [0; 512];
     socket.set_read_timeout(Some(LONG)).unwrap();
-    let (length, asker) = socket.recv_from(&mut buffer).expect("a question");
-    (buffer[..length].to_vec(), asker)
+    let (length, client) = socket.recv_from(&mut buffer).expect("a question");
+    (buffer[..length].to_vec(), client)
 }
 
 /// Discards the questions of an earlier run.
@@ -93,15 +93,15 @@ fn names_come_from_the_device_and_the_resolver() {
 
     let portscan = Portscan::beside_kernel(&lab, &config(""));
     let running = portscan.start();
-    let (asked, asker) = question(&socket);
-    assert_eq!(&asked[2..], QUESTION);
-    assert_eq!(asker.ip().to_string(), "10.77.0.1");
-    assert_ne!(asker.port(), MDNS, "the answer goes to this socket alone");
+    let (query, client) = question(&socket);
+    assert_eq!(&query[2..], QUESTION);
+    assert_eq!(client.ip().to_string(), "10.77.0.1");
+    assert_ne!(client.port(), MDNS, "the answer goes to this socket alone");
     // A forged answer with another id, then the device's own.
-    let mut foreign = answer(&asked, &labels(&["forged"]));
+    let mut foreign = answer(&query, &labels(&["forged"]));
     foreign[0] ^= 1;
-    socket.send_to(&foreign, asker).unwrap();
-    socket.send_to(&answer(&asked, &labels(&["nas", "local"])), asker).unwrap();
+    socket.send_to(&foreign, client).unwrap();
+    socket.send_to(&answer(&query, &labels(&["nas", "local"])), client).unwrap();
     let device = named(&running, 2);
     let names = device["names"].as_array().unwrap();
     let by_source: Vec<(&Value, &Value)> =
@@ -191,8 +191,8 @@ fn hostile_names_of_a_device_are_sanitized() {
         let portscan = Portscan::beside_kernel(&lab, &config);
         forget_questions(&socket);
         let running = portscan.start();
-        let (asked, asker) = question(&socket);
-        socket.send_to(&answer(&asked, &labels(&[name, "local"])), asker).unwrap();
+        let (query, client) = question(&socket);
+        socket.send_to(&answer(&query, &labels(&[name, "local"])), client).unwrap();
         let device = named(&running, 1);
         assert_eq!(device["name"], format!("{}.local", one_line(name, 255)));
         running.wait_for_devices(1, LONG);
@@ -219,14 +219,14 @@ fn malformed_name_answers_are_ignored() {
     let mut questions = 0;
     // The resolver is asked last: once its name is there, no more questions come.
     let names = eventually(LONG, "the resolver's name is stored", || {
-        let mut asked = [0; 512];
-        while let Ok((length, asker)) = socket.recv_from(&mut asked) {
+        let mut query = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut query) {
             questions += 1;
-            let asked = &asked[..length];
-            let others = [&b""[..], b"\0", &[0xff; 9000], asked].map(<[u8]>::to_vec);
-            for said in bombs.iter().map(|bomb| answer(asked, bomb)).chain(others) {
+            let query = &query[..length];
+            let others = [&b""[..], b"\0", &[0xff; 9000], query].map(<[u8]>::to_vec);
+            for said in bombs.iter().map(|bomb| answer(query, bomb)).chain(others) {
                 // Sending fails if the socket that asked is closed already.
-                let _ = socket.send_to(&said, asker);
+                let _ = socket.send_to(&said, client);
             }
         }
         let names = host(&running)["names"].as_array()?.clone();

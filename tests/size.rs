@@ -46,8 +46,8 @@ fn ask(lab: &Lab, running: &Running, path: &str) -> Response {
     let authority = running.base().trim_start_matches("http://");
     let mut stream = TcpStream::connect(authority).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let (asked, before) = (lab.now(), running.cpu());
-    let cost = || Cost { time: lab.now().since(asked), cpu: running.cpu().saturating_sub(before) };
+    let (sent, before) = (lab.now(), running.cpu());
+    let cost = || Cost { time: lab.now().since(sent), cpu: running.cpu().saturating_sub(before) };
     let head = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut text = vec![0];

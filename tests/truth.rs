@@ -18,16 +18,16 @@ fn ports(lab: &Lab, last: u16) -> PortSet {
 }
 
 /// The correct findings of a scan of these ports.
-fn truth(lab: &Lab, asked: &PortSet) -> BTreeMap<Ipv4Addr, PortSet> {
-    let seen = |open: PortSet| open.iter().filter(|&port| asked.contains(port)).collect();
+fn truth(lab: &Lab, scanned: &PortSet) -> BTreeMap<Ipv4Addr, PortSet> {
+    let seen = |open: PortSet| open.iter().filter(|&port| scanned.contains(port)).collect();
     lab.truth().into_iter().map(|(address, open)| (address, seen(open))).collect()
 }
 
 /// Scans all devices of the lab; fails if the scan harmed one or touched other addresses.
-fn scan(lab: &Lab, portscan: &Portscan, asked: &PortSet, options: &[&str]) -> Value {
+fn scan(lab: &Lab, portscan: &Portscan, scanned: &PortSet, options: &[&str]) -> Value {
     let targets: Vec<String> = lab.hosts().map(|host| host.address().to_string()).collect();
-    let asked = asked.to_string();
-    let mut arguments = vec!["scan", "-n", "--json", "-p", &asked];
+    let scanned = scanned.to_string();
+    let mut arguments = vec!["scan", "-n", "--json", "-p", &scanned];
     arguments.extend(options);
     arguments.extend(targets.iter().map(String::as_str));
     let document = portscan.run(&arguments, Duration::from_secs(240)).json();
@@ -51,10 +51,10 @@ fn host(document: &Value, address: &str) -> Value {
 #[test]
 fn forty_devices_are_found_with_their_true_states() {
     let lab = Lab::enter("forty");
-    let asked = ports(&lab, 1200);
+    let scanned = ports(&lab, 1200);
     let portscan = Portscan::new(&lab, "");
-    let document = scan(&lab, &portscan, &asked, &[]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let document = scan(&lab, &portscan, &scanned, &[]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
     assert_eq!(document["scan"]["status"], "complete");
     for (address, default) in [
         ("10.77.0.10", "closed"),
@@ -72,10 +72,10 @@ fn forty_devices_are_found_with_their_true_states() {
 #[test]
 fn with_64_descriptors_every_port_is_found() {
     let lab = Lab::enter("descriptors");
-    let asked = ports(&lab, 1000);
+    let scanned = ports(&lab, 1000);
     let portscan = Portscan::new(&lab, "");
-    let document = scan(&lab, &portscan, &asked, &["-T4"]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let document = scan(&lab, &portscan, &scanned, &["-T4"]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 #[rstest]
@@ -84,17 +84,17 @@ fn with_64_descriptors_every_port_is_found() {
 #[case("wifi", "-T4")]
 fn a_bad_link_hides_nothing(#[case] name: &str, #[case] timing: &str) {
     let lab = Lab::enter(name);
-    let asked = ports(&lab, 1000);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[timing]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 1000);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[timing]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 #[test]
 fn ports_rejected_by_icmp_are_filtered() {
     let lab = Lab::enter("rejecting");
-    let asked = ports(&lab, 1500);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 1500);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
     for address in ["10.77.0.30", "10.77.0.31"] {
         assert_eq!(host(&document, address)["default_state"], "filtered", "{address}");
     }
@@ -103,26 +103,26 @@ fn ports_rejected_by_icmp_are_filtered() {
 #[test]
 fn probes_that_a_policer_drops_are_retried() {
     let lab = Lab::enter("policer");
-    let asked = ports(&lab, 1500);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 1500);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
     assert_eq!(host(&document, "10.77.0.45")["default_state"], "closed");
 }
 
 #[test]
 fn a_service_with_a_full_backlog_is_found() {
     let lab = Lab::enter("backlog");
-    let asked = ports(&lab, 500);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 500);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 #[test]
 fn hosts_are_found_among_many_dead_addresses() {
     let lab = Lab::enter("absent");
-    let asked = ports(&lab, 200);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 200);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 #[rstest]
@@ -130,34 +130,34 @@ fn hosts_are_found_among_many_dead_addresses() {
 #[case("-T2", 40)]
 fn a_feeble_gadget_survives(#[case] timing: &str, #[case] last: u16) {
     let lab = Lab::enter("gadget-45");
-    let asked = ports(&lab, last);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[timing]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, last);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[timing]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 #[test]
 fn open_ports_of_a_host_that_drops_are_found() {
     let lab = Lab::enter("silent");
-    let asked = ports(&lab, 3000);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 3000);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
     assert_eq!(host(&document, "10.77.0.20")["default_state"], "filtered");
 }
 
 #[test]
 fn open_ports_of_sleeping_devices_are_found() {
     let lab = Lab::enter("wake");
-    let asked = ports(&lab, 500);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 500);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 #[test]
 fn every_host_of_a_large_network_is_found() {
     let lab = Lab::enter("big");
-    let asked = "20-29,80-89,443,8443".parse().unwrap();
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = "20-29,80-89,443,8443".parse().unwrap();
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 /// Every host's verdicts, without the times, which may differ between scans.
@@ -178,9 +178,9 @@ fn a_scan_says_the_same_every_time(#[case] name: &str, #[case] last: u16) {
     let runs = std::env::var("PORTSCAN_TEST_RUNS").map_or(2, |text| text.parse().unwrap());
     let scan_anew = || {
         let lab = Lab::enter(name);
-        let asked = ports(&lab, last);
-        let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
-        assert_eq!(found(&document, &asked), truth(&lab, &asked));
+        let scanned = ports(&lab, last);
+        let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
+        assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
         verdicts(&document)
     };
     // Each scan has a network of its own, and thus a thread.
@@ -203,9 +203,9 @@ fn a_host_with_every_port_open_is_found_as_such() {
         rtt = "1ms"
         "#,
     );
-    let asked = "1-800".parse().unwrap();
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
-    assert_eq!(found(&document, &asked)[&Ipv4Addr::new(10, 77, 0, 5)].to_string(), "1-24,26-800");
+    let scanned = "1-800".parse().unwrap();
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
+    assert_eq!(found(&document, &scanned)[&Ipv4Addr::new(10, 77, 0, 5)].to_string(), "1-24,26-800");
 }
 
 #[test]

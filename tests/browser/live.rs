@@ -57,11 +57,11 @@ fn an_opened_port_is_shown_live_and_accepting_it_can_be_undone() {
         let opened = |change: &Value| change["kind"] == "opened" && change["port"] == json!(53);
         changes.as_array()?.iter().any(opened).then_some(())
     });
-    let told = SystemClock::start().wall().as_millisecond();
+    let recorded = SystemClock::start().wall().as_millisecond();
     let shown = browser.promised("window.shown").as_i64().expect("a time");
     // Only the event makes the page reload its data, so the port being shown proves that events arrive. How soon
     // depends on what else the machine does, so the delay is printed and not asserted.
-    eprintln!("a port is shown {} ms after its change was recorded", shown - told);
+    eprintln!("a port is shown {} ms after its change was recorded", shown - recorded);
     browser.find_reading("row", &["10.77.0.5", "not expected: 53"]);
 
     // Accepts one port with a reason, undoes it, and does both once more.

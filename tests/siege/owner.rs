@@ -53,8 +53,8 @@ pub fn ask(ground: &Ground, diary: &Diary) {
         let path = next.next().expect("a cycle has no end");
         ground.record_memory();
         // Holds back kills, so that none cuts the response off.
-        let (asked, answer) = ground.with_appliance(|_| (clock.now(), site.try_get(path)));
-        let took = clock.now().since(asked);
+        let (sent, answer) = ground.with_appliance(|_| (clock.now(), site.try_get(path)));
+        let took = clock.now().since(sent);
         match answer {
             Ok(answer) if answer.status == 200 || (*path == "/healthz" && answer.status == 503) => {
                 diary.answers.lock().unwrap().push((took, path));
@@ -82,7 +82,7 @@ pub fn compare(ground: &Ground, diary: &Diary) {
         let down =
             figures.body.lines().filter(|line| line.starts_with("portscan_host_up{") && line.ends_with(" 0"));
         let down = down.filter(|line| truth.keys().any(|mac| line.contains(mac.as_str())));
-        diary.lies.lock().unwrap().extend(down.map(|line| format!("said to be down: {line}")));
+        diary.lies.lock().unwrap().extend(down.map(|line| format!("reported as down: {line}")));
     }
 }
 

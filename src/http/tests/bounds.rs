@@ -225,9 +225,9 @@ fn endless() -> (Router, Arc<Notify>) {
         }
     }
     let dropped = Arc::new(Notify::new());
-    let told = Arc::clone(&dropped);
+    let signal = Arc::clone(&dropped);
     let handler = async move || {
-        let held = Held(told);
+        let held = Held(signal);
         let chunks = stream::repeat_with(move || {
             let _ = &held;
             Ok::<_, Infallible>(vec![0; 8192])

@@ -204,14 +204,14 @@ async fn probes_a_port_on_request() {
     let appliance = appliance();
     let served = &appliance.served;
     let (_listener, open, closed) = open_and_closed();
-    for (host, asked) in [
+    for (host, spelling) in [
         ("127.0.0.1", "127.0.0.1"),
         ("here", "here"),
         ("::ffff:127.0.0.1", "::ffff:127.0.0.1"),
         ("[::ffff:127.0.0.1]", "[::ffff:127.0.0.1]"),
         ("münchen.example", "m%C3%BCnchen.example"),
     ] {
-        let answer = served.get(&format!("/portscan/{asked}/{open}/json")).await;
+        let answer = served.get(&format!("/portscan/{spelling}/{open}/json")).await;
         let start = format!(
             "{{\"ip\":\"{host}\",\"ipv4\":\"{host}\",\"port\":\"{open}\",\"address\":\"127.0.0.1\",\
              \"state\":\"open\",\"reason\":\"syn-ack\",\"rtt_ms\":"

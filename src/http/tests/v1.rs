@@ -46,8 +46,8 @@ async fn info_shows_the_latest_complete_scan() {
     let after = appliance.served.get("/v1/info").await.json();
     assert!(after["last_successful_import"].as_i64().unwrap() >= scan.0, "{after}");
     assert_eq!((&after["devices"], &after["open"], &after["rogue"]), (&json!(1), &json!(1), &json!(1)));
-    let told: jiff::Timestamp = after["last_scan"].as_str().unwrap().parse().unwrap();
-    assert_eq!(after["last_successful_import"], told.as_second());
+    let last_scan: jiff::Timestamp = after["last_scan"].as_str().unwrap().parse().unwrap();
+    assert_eq!(after["last_successful_import"], last_scan.as_second());
 }
 
 #[tokio::test]
@@ -83,9 +83,9 @@ async fn long_arrays_arrive_complete() {
     assert_eq!(dechunked(&scans.body).as_array().unwrap().len(), begun + 1);
     let ports = appliance.served.get(&format!("/v1/scan/{scan}")).await;
     assert_eq!(ports.header("transfer-encoding"), Some("chunked"));
-    let told = dechunked(&ports.body);
-    let told: Vec<u64> = told.as_array().unwrap().iter().map(|row| row["port"].as_u64().unwrap()).collect();
-    assert!(told.iter().copied().eq(1..=65_535));
+    let rows = dechunked(&ports.body);
+    let listed: Vec<u64> = rows.as_array().unwrap().iter().map(|row| row["port"].as_u64().unwrap()).collect();
+    assert!(listed.iter().copied().eq(1..=65_535));
 }
 
 /// The document within a chunked body (RFC 9112, 7.1), or within one that is not.
@@ -223,15 +223,15 @@ async fn the_latest_runs_are_listed_a_page_at_a_time() {
     }
     // The appliance's own first run may have started; its id is higher than all these.
     appliance.start_scanning(NO_DEVICES, &[]);
-    let told = async |path: &str| -> Vec<i64> {
+    let listed = async |path: &str| -> Vec<i64> {
         let runs = appliance.served.get(path).await.json();
         runs.as_array().unwrap().iter().map(|run| run["id"].as_i64().unwrap()).collect()
     };
-    assert!(!told("/v1/runs").await.iter().any(|id| ids.contains(id)), "none of them is running");
-    assert!(told("/v1/runs?last=4").await.ends_with(&ids));
-    assert_eq!(told(&format!("/v1/runs?last=2&before={}", ids[0] + 1)).await, ids[..2]);
-    assert_eq!(told(&format!("/v1/runs?last=2&before={}", ids[1])).await, ids[2..]);
-    assert_eq!(told(&format!("/v1/runs?before={}", ids[0])).await, ids[1..]);
+    assert!(!listed("/v1/runs").await.iter().any(|id| ids.contains(id)), "none of them is running");
+    assert!(listed("/v1/runs?last=4").await.ends_with(&ids));
+    assert_eq!(listed(&format!("/v1/runs?last=2&before={}", ids[0] + 1)).await, ids[..2]);
+    assert_eq!(listed(&format!("/v1/runs?last=2&before={}", ids[1])).await, ids[2..]);
+    assert_eq!(listed(&format!("/v1/runs?before={}", ids[0])).await, ids[1..]);
     let run = &appliance.served.get(&format!("/v1/runs?last=1&before={}", ids[0] + 1)).await.json()[0];
     assert_eq!((&run["status"], &run["hosts"]), (&json!("complete"), &json!({"done": 1, "total": 1})));
     assert_eq!(*run, appliance.served.get(&format!("/v1/runs/{}", ids[0])).await.json());
@@ -403,16 +403,16 @@ async fn old_scans_are_pruned_on_request() {
 async fn errors_about_unknown_ids_name_the_path_that_lists_them() {
     let mut appliance = appliance();
     appliance.start_scanning(NO_DEVICES, &[]);
-    for (asked, why) in [
+    for (request, why) in [
         ("GET /v1/diff/7", "there is no scan 7; ask for /v1/scans to see those there are"),
         (
             "POST /v1/run?host=192.0.2.77",
             "192.0.2.77 is not known; a device is once a feed names it or it has a result (/v1/hosts lists them)",
         ),
     ] {
-        let (method, path) = asked.split_once(' ').unwrap();
+        let (method, path) = request.split_once(' ').unwrap();
         let answer = appliance.authorised(method, path).await;
-        assert_eq!((answer.status, answer.error().as_str()), (404, why), "{asked}");
+        assert_eq!((answer.status, answer.error().as_str()), (404, why), "{request}");
     }
 }
 
@@ -425,7 +425,7 @@ async fn wrong_paths_and_queries_get_errors_that_name_the_remedy() {
         "`since` is malformed; write the id of a change, Unix seconds, or a time as 2026-03-01T10:00:00Z";
     let mut appliance = appliance();
     appliance.start_scanning(NO_DEVICES, &[]);
-    for (asked, why) in [
+    for (request, why) in [
         ("GET /v1/scan/xyz", ID),
         ("GET /v1/scan/99999999999999999999", ID),
         ("GET /v1/scan/1.5", ID),
@@ -451,9 +451,9 @@ async fn wrong_paths_and_queries_get_errors_that_name_the_remedy() {
         ("GET /v1/hosts/%FF", "the path has escapes that are not UTF-8; write é as %C3%A9"),
         ("GET /portscan/%FF/80/json", "the path has escapes that are not UTF-8; write é as %C3%A9"),
     ] {
-        let (method, path) = asked.split_once(' ').unwrap();
+        let (method, path) = request.split_once(' ').unwrap();
         let answer = appliance.authorised(method, path).await;
-        assert_eq!((answer.status, answer.error().as_str()), (400, why), "{asked}");
+        assert_eq!((answer.status, answer.error().as_str()), (400, why), "{request}");
     }
     for path in [
         "/v1/runs?last=0",

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::NameSource;
 
-fn heard(device: &Device, source: NameSource, name: &str) -> NameLookup {
+fn lookup(device: &Device, source: NameSource, name: &str) -> NameLookup {
     let name = (!name.is_empty()).then(|| name.to_owned());
     NameLookup { device: device.key(), source, name }
 }
@@ -22,15 +22,15 @@ async fn each_source_has_a_name_of_its_own() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     // Recorded before the device has a row.
-    store.record_names(vec![heard(&device(1), NameSource::Dns, "host-1.lan")]).await.unwrap();
+    store.record_names(vec![lookup(&device(1), NameSource::Dns, "host-1.lan")]).await.unwrap();
     store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     assert_eq!(names(&store).await, ["dns host-1.lan"]);
 
     bench.clock.pass(Duration::from_secs(60));
     let both = vec![
-        heard(&device(1), NameSource::Mdns, "nas.local"),
-        heard(&device(1), NameSource::Dns, "nas.lan"),
-        heard(&device(2), NameSource::Dns, "another.lan"),
+        lookup(&device(1), NameSource::Mdns, "nas.local"),
+        lookup(&device(1), NameSource::Dns, "nas.lan"),
+        lookup(&device(2), NameSource::Dns, "another.lan"),
     ];
     store.record_names(both).await.unwrap();
     store
@@ -56,8 +56,8 @@ async fn each_source_has_a_name_of_its_own() {
         .unwrap();
     store
         .record_names(vec![
-            heard(&device(1), NameSource::Mdns, ""),
-            heard(&device(1), NameSource::Dns, "nas.lan"),
+            lookup(&device(1), NameSource::Mdns, ""),
+            lookup(&device(1), NameSource::Dns, "nas.lan"),
         ])
         .await
         .unwrap();
