@@ -49,8 +49,8 @@ fn assert_truth(lab: &Lab, running: &Running) {
     for host in lab.hosts() {
         let (mac, stats) = (host.mac().to_string(), host.stats());
         assert_eq!(running.open_ports(&mac), Some(host.open_ports()), "{} {mac}", host.address());
-        let kind = stats.peak_100ms <= 30 && stats.peak_1s <= 300;
-        assert!(kind, "{}: {} in 100 ms, {} in 1 s", host.address(), stats.peak_100ms, stats.peak_1s);
+        let is_gentle = stats.peak_100ms <= 30 && stats.peak_1s <= 300;
+        assert!(is_gentle, "{}: {} in 100 ms, {} in 1 s", host.address(), stats.peak_100ms, stats.peak_1s);
         assert_eq!((stats.payload, stats.left_open, stats.reboots), (0, 0, 0), "{}", host.address());
     }
     assert_eq!(lab.outside(), Default::default(), "no packet went to other addresses");

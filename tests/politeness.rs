@@ -12,7 +12,7 @@ use crate::{
 /// exceeds it is not counted, and a count is never too high.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
-fn assert_kind(name: &str, stats: &Stats) {
+fn assert_gentle(name: &str, stats: &Stats) {
     assert!(stats.peak_100ms <= 30 && stats.peak_1s <= 300, "{name}: {stats:?}");
     assert_eq!((stats.payload, stats.left_open, stats.reboots), (0, 0, 0), "{name}: {stats:?}");
 }
@@ -60,7 +60,7 @@ fn my_num_threads_bounds_the_sockets_per_device() {
         let held = stats.most_half_open(SHORTEST_WAIT);
         assert!(held <= 8, "{}: {held} at once", host.address());
         assert!(held >= 4, "{}: the lab would have seen more than {held}", host.address());
-        assert_kind("bounded", &stats);
+        assert_gentle("bounded", &stats);
     }
 }
 
@@ -69,7 +69,7 @@ fn serve_does_not_reboot_a_gadget() {
     let lab = Lab::enter("gadget");
     let config = static_feed(&lab) + &scanner("lan", "1d", "1-2000,6053");
     serve(&lab, &Portscan::new(&lab, &config));
-    assert_kind("gadget", &lab.host("10.77.0.70").stats());
+    assert_gentle("gadget", &lab.host("10.77.0.70").stats());
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn two_scanners_share_a_hosts_budget() {
     });
     running.stop();
     for host in lab.hosts() {
-        assert_kind(&host.address().to_string(), &host.stats());
+        assert_gentle(&host.address().to_string(), &host.stats());
     }
 }
 
@@ -100,7 +100,7 @@ fn a_probe_by_hand_shares_the_hosts_budget() {
     // A scan of all 10,000 ports takes half a minute at its pace.
     assert!(host.stats().ports < 10_000, "the probe does not wait for the scan");
     running.wait_for_devices(1, LONG);
-    assert_kind("near", &host.stats());
+    assert_gentle("near", &host.stats());
     running.stop();
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use super::ground::{CLIENTS, Ground, PI_ADDRESS};
+use super::setup::{CLIENTS, PI_ADDRESS, Siege};
 
 /// The pause between two rounds over a crowd's connections.
 const ROUND: Duration = Duration::from_millis(100);
@@ -21,16 +21,16 @@ const CONNECT: Duration = Duration::from_millis(200);
 const LONG_PATHS: [&str; 4] = ["/v1/hosts/192.0.2.7", "/v1/hosts", "/metrics", "/v1/diff"];
 
 /// Requests long responses and reads an octet a round, through the smallest buffer.
-pub fn read_slowly(ground: &Ground) {
+pub fn read_slowly(siege: &Siege) {
     let request = |number: usize| {
         let path = LONG_PATHS[number % LONG_PATHS.len()];
         format!("GET {path} HTTP/1.1\r\nHost: {PI_ADDRESS}\r\n\r\n").into_bytes()
     };
-    crowd(ground, 450, request, |stream| !is_gone(stream.read(&mut [0])));
+    crowd(siege, 450, request, |stream| !is_gone(stream.read(&mut [0])));
 }
 
 /// Never finishes its requests: the head, or the announced body.
-pub fn write_slowly(ground: &Ground) {
+pub fn write_slowly(siege: &Siege) {
     let request = |number: usize| {
         let head = match number % 2 {
             0 => format!("GET /healthz HTTP/1.1\r\nHost: {PI_ADDRESS}\r\nX: "),
@@ -38,22 +38,22 @@ pub fn write_slowly(ground: &Ground) {
         };
         head.into_bytes()
     };
-    crowd(ground, 300, request, |stream| stream.write_all(b"a").is_ok());
+    crowd(siege, 300, request, |stream| stream.write_all(b"a").is_ok());
 }
 
 /// Opens event streams and never reads them.
-pub fn listen(ground: &Ground) {
+pub fn listen(siege: &Siege) {
     let request = |_| format!("GET /v1/events HTTP/1.1\r\nHost: {PI_ADDRESS}\r\n\r\n").into_bytes();
-    crowd(ground, 150, request, |stream| stream.peek(&mut [0]).map_or_else(|e| !is_end(&e), |read| read > 0));
+    crowd(siege, 150, request, |stream| stream.peek(&mut [0]).map_or_else(|e| !is_end(&e), |read| read > 0));
 }
 
 /// Connects and sends nothing.
-pub fn idle(ground: &Ground) {
-    crowd(ground, 100, |_| Vec::new(), |stream| !is_gone(stream.peek(&mut [0])));
+pub fn idle(siege: &Siege) {
+    crowd(siege, 100, |_| Vec::new(), |stream| !is_gone(stream.peek(&mut [0])));
 }
 
 /// Requests probes of a device's ports all the time.
-pub fn probe(ground: &Ground) {
+pub fn probe(siege: &Siege) {
     let request = |number: usize| {
         let port = number % 600 + 1;
         format!(
@@ -61,19 +61,19 @@ pub fn probe(ground: &Ground) {
         )
         .into_bytes()
     };
-    crowd(ground, 20, request, |stream| !is_gone(stream.read(&mut [0; 512])));
+    crowd(siege, 20, request, |stream| !is_gone(stream.read(&mut [0; 512])));
 }
 
 /// Keeps so many connections open, each from the next address, and replaces those that `keep` gives up.
 fn crowd(
-    ground: &Ground,
+    siege: &Siege,
     size: usize,
     request: impl Fn(usize) -> Vec<u8>,
     keep: impl Fn(&mut TcpStream) -> bool,
 ) {
     let mut seats: Vec<Option<TcpStream>> = (0..size).map(|_| None).collect();
     let mut number = 0;
-    while ground.goes_on_after(ROUND) {
+    while siege.continues_after(ROUND) {
         let mut newcomers = 0;
         for seat in &mut seats {
             if let Some(stream) = seat {

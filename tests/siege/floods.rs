@@ -5,7 +5,7 @@ use std::{net::TcpListener, time::Duration};
 use fastrand::Rng;
 use ipnet::Ipv4Net;
 
-use super::ground::{CLAIMED, Ground};
+use super::setup::{CLAIMED, Siege};
 use crate::{
     harness::{
         feed::{FeedServer, Says},
@@ -24,13 +24,13 @@ const INVENTED: usize = 4096;
 const PACKETS: u32 = 500;
 
 /// Answers every question, and announces random names without one.
-pub fn multicast_dns(ground: &Ground) {
-    let liar = Liar::start(&ground.foes, |question| {
+pub fn multicast_dns(siege: &Siege) {
+    let liar = Liar::start(&siege.attackers, |question| {
         let address = liar::record(&question.name, 1, &[10, 77, 2, 7]);
         vec![liar::answer(&[address])]
     });
     let mut rng = Rng::with_seed(53);
-    while ground.goes_on_after(Duration::from_millis(50)) {
+    while siege.continues_after(Duration::from_millis(50)) {
         for _ in 0..PACKETS / 20 {
             liar.say(&invented_services(&mut rng));
         }
@@ -49,20 +49,20 @@ fn invented_services(rng: &mut Rng) -> Vec<u8> {
 }
 
 /// Claims addresses that no device has, by ARP.
-pub fn arp(ground: &Ground) {
+pub fn arp(siege: &Siege) {
     let [a, b, c] = CLAIMED;
     let claimed: Ipv4Net = format!("{a}.{b}.{c}.0/23").parse().expect("a network");
-    claim_addresses(claimed, || !ground.is_over());
+    claim_addresses(claimed, || !siege.is_over());
 }
 
 /// Serves a feed that names other devices each time.
-pub fn forged_feed(ground: &Ground) {
+pub fn forged_feed(siege: &Siege) {
     let listener = TcpListener::bind(FEED).expect("its own address");
     let feed = FeedServer::listening(Says::Devices(Vec::new()), listener);
     let mut rng = Rng::with_seed(80);
     loop {
         feed.set(Says::Devices((0..INVENTED).map(|_| invented_device(&mut rng)).collect()));
-        if !ground.goes_on_after(Duration::from_secs(2)) {
+        if !siege.continues_after(Duration::from_secs(2)) {
             return;
         }
     }

@@ -15,7 +15,7 @@ use portscan::{
 };
 use serde_json::json;
 
-use super::ground::Ground;
+use super::setup::Siege;
 use crate::harness::Site;
 
 /// An owner who waits longer for an answer gives up.
@@ -26,13 +26,13 @@ const PATHS: [&str; 5] = ["/healthz", "/portscan/json", "/", "/v1/info", "/v1/ho
 
 /// The owner's observations.
 #[derive(Default)]
-pub struct Diary {
+pub struct Observations {
     /// The duration and the path of each answered request.
     pub answers: Mutex<Vec<(Duration, &'static str)>>,
     /// Requests without a response, or with another status than 200 (or 503 for the health).
     pub unanswered: Mutex<Vec<String>>,
     /// Wrong results.
-    pub lies: Mutex<Vec<String>>,
+    pub wrong_results: Mutex<Vec<String>>,
     /// The number of comparisons with the truth.
     pub compared: AtomicUsize,
     /// The expected ports that the appliance has acknowledged.
@@ -40,62 +40,62 @@ pub struct Diary {
 }
 
 /// The truth: the open ports of each device, by its MAC.
-pub fn truth(ground: &Ground) -> BTreeMap<String, PortSet> {
-    ground.lab.hosts().map(|host| (host.mac().to_string(), host.open_ports())).collect()
+pub fn truth(siege: &Siege) -> BTreeMap<String, PortSet> {
+    siege.lab.hosts().map(|host| (host.mac().to_string(), host.open_ports())).collect()
 }
 
 /// Sends four requests a second.
-pub fn ask(ground: &Ground, diary: &Diary) {
+pub fn ask(siege: &Siege, seen: &Observations) {
     let clock = SystemClock::start();
     let site = Site::new("http://127.0.0.1".to_owned(), PATIENCE);
     let mut next = PATHS.iter().cycle();
-    while ground.goes_on_after(Duration::from_millis(250)) {
+    while siege.continues_after(Duration::from_millis(250)) {
         let path = next.next().expect("a cycle has no end");
-        ground.record_memory();
+        siege.record_memory();
         // Holds back kills, so that none cuts the response off.
-        let (sent, answer) = ground.with_appliance(|_| (clock.now(), site.try_get(path)));
+        let (sent, answer) = siege.with_appliance(|_| (clock.now(), site.try_get(path)));
         let took = clock.now().since(sent);
         match answer {
             Ok(answer) if answer.status == 200 || (*path == "/healthz" && answer.status == 503) => {
-                diary.answers.lock().unwrap().push((took, path));
+                seen.answers.lock().unwrap().push((took, path));
             }
-            other => diary.unanswered.lock().unwrap().push(format!("{path} after {took:?}: {other:?}")),
+            other => seen.unanswered.lock().unwrap().push(format!("{path} after {took:?}: {other:?}")),
         }
     }
 }
 
 /// Compares the served results with the truth, all the time.
-pub fn compare(ground: &Ground, diary: &Diary) {
-    let truth = truth(ground);
+pub fn compare(siege: &Siege, seen: &Observations) {
+    let truth = truth(siege);
     let site = Site::new("http://127.0.0.1".to_owned(), PATIENCE);
-    while ground.goes_on_after(Duration::from_secs(1)) {
+    while siege.continues_after(Duration::from_secs(1)) {
         for (mac, open) in &truth {
             // `ask` records failed requests.
             let Ok(answer) = site.try_get(&format!("/portscan/{mac}/json")) else { continue };
             let Some(served) = answer.open_ports() else { continue };
-            diary.compared.fetch_add(1, Ordering::Relaxed);
+            seen.compared.fetch_add(1, Ordering::Relaxed);
             if served != *open {
-                diary.lies.lock().unwrap().push(format!("{mac}: {served}, not {open}"));
+                seen.wrong_results.lock().unwrap().push(format!("{mac}: {served}, not {open}"));
             }
         }
         let Ok(figures) = site.try_get("/metrics") else { continue };
         let down =
             figures.body.lines().filter(|line| line.starts_with("portscan_host_up{") && line.ends_with(" 0"));
         let down = down.filter(|line| truth.keys().any(|mac| line.contains(mac.as_str())));
-        diary.lies.lock().unwrap().extend(down.map(|line| format!("reported as down: {line}")));
+        seen.wrong_results.lock().unwrap().extend(down.map(|line| format!("reported as down: {line}")));
     }
 }
 
 /// Writes one more expected port at a time; a write that a kill interrupts may be lost or kept, but an acknowledged one
 /// must be kept.
-pub fn write(ground: &Ground, diary: &Diary) {
+pub fn write(siege: &Siege, seen: &Observations) {
     let site = Site::new("http://127.0.0.1".to_owned(), PATIENCE);
     let mut port = 0;
-    while ground.goes_on_after(Duration::from_millis(200)) {
+    while siege.continues_after(Duration::from_millis(200)) {
         port += 1;
         let row = json!([{ "address": "198.51.100.7", "port": port, "protocol": "tcp", "state": "open" }]);
         if site.try_patch("/v1/expected", &row).is_ok_and(|answer| answer.status == 204) {
-            diary.acknowledged.lock().unwrap().push(port);
+            seen.acknowledged.lock().unwrap().push(port);
         }
     }
 }

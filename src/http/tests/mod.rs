@@ -6,10 +6,10 @@ mod dashboard;
 mod expected;
 mod import;
 mod lanscan;
-mod manners;
 mod metrics;
 mod openapi;
 mod portscan;
+mod requests;
 mod v1;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

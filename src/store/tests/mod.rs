@@ -1,18 +1,18 @@
 //! The store on real files: written data is stored, in order, and stays.
 
-mod ahead;
+mod current_state;
 mod damage;
 mod disk;
 mod events;
 mod expected;
+mod future_dates;
 mod history;
 mod identity;
 mod import_steps;
 mod imports;
+mod invented_devices;
 mod names;
-mod present;
 mod prune;
-mod room;
 mod size;
 mod upgrade;
 

@@ -63,7 +63,7 @@ const DEVICES: &str = r#"
 pub const PI: &str = "10.77.0.1/22";
 pub const PI_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// The machine of the hostile clients, which has the clients' addresses as well.
-const FOES: &str = "10.77.1.2/22";
+const ATTACKERS: &str = "10.77.1.2/22";
 pub const CLIENTS: std::ops::RangeInclusive<u8> = 10..=29;
 /// Addresses without a device, which the ARP flood claims: 10.77.2.0/23.
 pub const CLAIMED: [u8; 3] = [10, 77, 2];
@@ -75,13 +75,13 @@ pub const OPEN_HOST: &str = "192.0.2.7";
 const DISK: u64 = 64 << 20;
 
 /// The network and the besieged appliance.
-pub struct Ground {
+pub struct Siege {
     pub lab: Lab,
     pub pi: Node,
-    pub foes: Node,
+    pub attackers: Node,
     pub disk: SmallDisk,
     pub portscan: Portscan,
-    pub toll: Toll,
+    pub usage: Usage,
     clock: PathBuf,
     running: RwLock<Option<Running>>,
     over: AtomicBool,
@@ -89,7 +89,7 @@ pub struct Ground {
 
 /// The appliance's memory and writes so far, over all its restarts.
 #[derive(Default)]
-pub struct Toll {
+pub struct Usage {
     /// The highest resident memory of any process so far, in octets.
     pub peak: AtomicU64,
     /// The octets that ended processes wrote.
@@ -98,21 +98,21 @@ pub struct Toll {
     pub finished: Mutex<Vec<String>>,
 }
 
-impl Toll {
+impl Usage {
     fn record_peak(&self, running: &Running) {
         self.peak.fetch_max(running.peak_rss(), Ordering::Relaxed);
     }
 }
 
-impl Ground {
+impl Siege {
     /// Sets up the network and starts the appliance. `feed` is the URL at which the forged feed will be served.
-    pub fn lay(feed: &str) -> Self {
+    pub fn set_up(feed: &str) -> Self {
         let lab = Lab::describe_alone(DEVICES);
         let disk = SmallDisk::new(DISK);
         let switch = Switch::around(&lab, "10.77.1.250/22");
-        let (pi, foes) = (switch.plug(PI), switch.plug(FOES));
+        let (pi, attackers) = (switch.plug(PI), switch.plug(ATTACKERS));
         for client in CLIENTS {
-            foes.ip(&["addr", "add", &format!("10.77.1.{client}/22"), "dev", crate::lab::PORT]);
+            attackers.ip(&["addr", "add", &format!("10.77.1.{client}/22"), "dev", crate::lab::PORT]);
         }
         let clock = disk.path().with_extension("clock");
         let config = static_feed(&lab)
@@ -121,21 +121,21 @@ impl Ground {
             + &scanner("lan", "15s", "1-600");
         let portscan = Portscan::on(&pi, "0.0.0.0", &config).data_dir(&disk.path().join("data"));
         let portscan = with_clock(portscan, &clock);
-        let ground = Self {
+        let siege = Self {
             lab,
             pi,
-            foes,
+            attackers,
             disk,
             portscan,
-            toll: Toll::default(),
+            usage: Usage::default(),
             clock,
             running: RwLock::new(None),
             over: AtomicBool::new(false),
         };
-        ground.set_clock("+0");
-        ground.start();
-        ground.import_open_host();
-        ground
+        siege.set_clock("+0");
+        siege.start();
+        siege.import_open_host();
+        siege
     }
 
     /// Imports a host whose ports are all open, so that its response is ten megabytes long.
@@ -169,22 +169,22 @@ impl Ground {
 
     /// Records the appliance's memory.
     pub fn record_memory(&self) {
-        self.with_appliance(|running| self.toll.record_peak(running));
+        self.with_appliance(|running| self.usage.record_peak(running));
     }
 
     /// Octets written since the first start; responses count too, because the disk is in memory.
     pub fn written(&self) -> u64 {
-        self.toll.written.load(Ordering::Relaxed) + self.with_appliance(Running::written)
+        self.usage.written.load(Ordering::Relaxed) + self.with_appliance(Running::written)
     }
 
     /// Kills the appliance with SIGKILL and restarts it.
     pub fn kill(&self) {
         let mut guard: RwLockWriteGuard<'_, _> = self.running.write().unwrap_or_else(PoisonError::into_inner);
         let killed = guard.take().expect("the appliance runs");
-        self.toll.record_peak(&killed);
-        self.toll.written.fetch_add(killed.written(), Ordering::Relaxed);
+        self.usage.record_peak(&killed);
+        self.usage.written.fetch_add(killed.written(), Ordering::Relaxed);
         let finished = killed.kill().into_iter().filter(|line| is_stored(line));
-        self.toll.finished.lock().unwrap().extend(finished);
+        self.usage.finished.lock().unwrap().extend(finished);
         *guard = Some(self.begin());
     }
 
@@ -212,7 +212,7 @@ impl Ground {
     }
 
     /// Waits so long, or until the siege ends; returns whether it continues.
-    pub fn goes_on_after(&self, pause: Duration) -> bool {
+    pub fn continues_after(&self, pause: Duration) -> bool {
         const STEP: Duration = Duration::from_millis(50);
         let mut left = pause;
         while !left.is_zero() && !self.is_over() {
