@@ -45,7 +45,7 @@ fn a_full_disk_stops_scanning_until_there_is_room() {
     let file = portscan.write_config().display().to_string();
     let address = running.base().trim_start_matches("http://");
     let checked = portscan.run(&["check-config", "--config", &file, "--listen", address], LONG);
-    assert!(checked.status.success(), "its port is its own: {checked:?}");
+    assert!(checked.status.success(), "the running appliance's port does not count as taken: {checked:?}");
     assert!(running.open_ports("02:00:00:00:00:06").is_some(), "results are still served");
     // The scans in progress end within seconds; then nothing is scanned that could not be stored.
     let host = lab.host("10.77.0.5");
@@ -55,7 +55,9 @@ fn a_full_disk_stops_scanning_until_there_is_room() {
     });
 
     drop(ballast);
-    eventually(LONG, "it recovers by itself", || (running.get("/healthz").status == 200).then_some(()));
+    eventually(LONG, "the appliance recovers by itself", || {
+        (running.get("/healthz").status == 200).then_some(())
+    });
     eventually(LONG, "the change made in between is recorded", || {
         running.open_ports("02:00:00:00:00:05").filter(|ports| ports.contains(33))
     });

@@ -63,7 +63,7 @@ fn neither_a_scan_on_sight_nor_one_by_hand_sends_a_syn_to_an_excluded_mac() {
             namespace::forget_neighbours();
             let started = running.post(&format!("/v1/run?host={address}"));
             assert_eq!(started.status, 202, "{started:?}");
-            eventually(LONG, "it is left alone again", || {
+            eventually(LONG, "the device is left alone again", || {
                 (running.lines().iter().filter(|line| left(line)).count() > before).then_some(())
             });
         }

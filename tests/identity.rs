@@ -19,8 +19,12 @@ fn a_device_that_moves_keeps_its_history() {
     lab.host("10.77.0.5").move_to("10.77.0.50");
     portscan.set_config(&(static_feed(&lab) + &lan));
     let running = portscan.start();
-    assert_eq!(running.open_ports("02:00:00:00:00:05").unwrap().to_string(), "22,80,443,8080", "from before");
-    eventually(LONG, "it is seen at its new address", || {
+    assert_eq!(
+        running.open_ports("02:00:00:00:00:05").unwrap().to_string(),
+        "22,80,443,8080",
+        "the results from before the move"
+    );
+    eventually(LONG, "the device is seen at its new address", || {
         let device = running.get("/portscan/02:00:00:00:00:05/json").json();
         (device["host"]["ipv4"] == "10.77.0.50").then_some(())
     });

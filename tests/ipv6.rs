@@ -118,7 +118,7 @@ fn a_device_that_a_feed_names_by_ipv6_is_stored_by_its_mac() {
             assert_eq!(running.macs(), [MAC], "{address}{mac}");
             assert_eq!(running.open_ports(MAC), Some("22,80".parse::<PortSet>().unwrap()));
             let device = running.get(&format!("/portscan/{MAC}/json")).json();
-            assert_eq!(device["host"]["ipv4"], address, "the key's name is the original's");
+            assert_eq!(device["host"]["ipv4"], address, "the original's key, whatever the family");
             running.stop();
         }
     }

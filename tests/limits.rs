@@ -125,7 +125,7 @@ fn bind(source: &Path, target: &Path) {
 }
 
 #[test]
-fn silent_probes_leave_half_of_a_small_connection_table_free() {
+fn silent_probes_take_at_most_half_of_the_free_conntrack_entries() {
     let lab = Lab::enter("near");
     let table = Table::new(6000, 1200);
     let scanned: PortSet = "1-500,8080".parse().unwrap();

@@ -311,7 +311,7 @@ fn malformed(of: &str) -> Vec<Vec<u8>> {
         with_name(&[0xc0, 0xff]),
         with_name(&[63, b'a']),
         with_name(&[0x80, 1]),
-        // Names for terminals and pages.
+        // Names that attack terminals and pages.
         strange(b"\x1b[31mred\r\n\0"),
         strange(b"<script>alert(1)</script>"),
         strange(&[0xff, 0xfe, 0xc0, 0x80]),

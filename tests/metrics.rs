@@ -36,7 +36,7 @@ fn the_metrics_agree_with_the_packets_of_a_scan() {
     assert!(probes("unreachable") >= 70.0, "{metrics:#?}");
     let made: f64 = ["accepted", "refused", "silent", "unreachable"].map(probes).iter().sum();
     let seen: usize = lab.hosts().map(|host| host.stats().syns - host.stats().retransmits).sum();
-    assert_eq!(made, seen as f64, "as many as were on the wire");
+    assert_eq!(made, seen as f64, "each probe was one SYN on the wire");
     let started = metrics.value("portscan_probe_start_delay_seconds_count");
     assert_eq!(started, made + metrics.value("portscan_probes_not_started_total"));
     for (series, value) in [

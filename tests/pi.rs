@@ -293,7 +293,9 @@ fn a_full_card_pauses_scanning_until_there_is_room() {
     assert!(pi.site().open_ports("02:00:00:00:00:06").is_some(), "results are still served");
 
     pi.run("rm /ballast /filler");
-    eventually(LONG, "it recovers by itself", || (pi.site().get("/healthz").status == 200).then_some(()));
+    eventually(LONG, "the appliance recovers by itself", || {
+        (pi.site().get("/healthz").status == 200).then_some(())
+    });
     eventually(LONG, "the change made in between is recorded", || {
         pi.site().open_ports("02:00:00:00:00:05").filter(|ports| ports.contains(33))
     });

@@ -135,8 +135,9 @@ fn assert_correct(siege: &Siege, seen: &Observations, summary: &str) {
             }
             let served: BTreeSet<String> = running.macs().into_iter().collect();
             for line in siege.usage.finished.lock().unwrap().iter() {
-                let mac =
-                    field(line, "mac").map(str::to_uppercase).expect("a finished device's line names it");
+                let mac = field(line, "mac")
+                    .map(str::to_uppercase)
+                    .expect("a log line about a finished device has its MAC");
                 assert!(!truth.contains_key(&mac) || served.contains(&mac), "{line}\n{summary}");
             }
         });

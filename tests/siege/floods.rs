@@ -57,7 +57,7 @@ pub fn arp(siege: &Siege) {
 
 /// Serves a feed that names other devices each time.
 pub fn forged_feed(siege: &Siege) {
-    let listener = TcpListener::bind(FEED).expect("its own address");
+    let listener = TcpListener::bind(FEED).expect("an address of the hostile machine");
     let feed = FeedServer::listening(Says::Devices(Vec::new()), listener);
     let mut rng = Rng::with_seed(80);
     loop {

@@ -46,7 +46,7 @@ async fn a_host_that_is_down_or_partial_keeps_its_result() {
     assert_eq!(
         bench.count("SELECT count(*) FROM unanswered"),
         1,
-        "one of these had no row when it did not answer"
+        "the second device had no row when it did not answer"
     );
 }
 
