@@ -187,8 +187,8 @@ impl Listener {
         }
     }
 
-    /// The progress of the scans for which it has changed.
-    async fn progress(&mut self) -> String {
+    /// What is to be sent of the scans in progress: the ports that they have found, and now and then how far they are.
+    async fn read_runs(&mut self) -> String {
         // A runner that has ended has no runs.
         let views = self.runs.under_way().await.unwrap_or_default();
         let mut text = self.findings(&views).await;
