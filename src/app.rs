@@ -1,4 +1,4 @@
-//! Layer 5: the composition root: what starts in which order, and how it stops. Clocks, resolvers and probers are
+//! Layer 5: the composition root, which starts and stops all parts in order. Clocks, resolvers and probers are
 //! created here and passed down; no other module creates its own.
 
 mod health;
@@ -35,7 +35,7 @@ use crate::{
 /// as many half-dead threads on a Pi of 1 GB. Look-ups beyond these wait, and time out as those before did.
 const BLOCKING_THREADS: usize = 32;
 
-/// Reads the command line, does what it says, and returns the exit code.
+/// Parses the command line, runs the command, and returns the exit code.
 pub fn run() -> ExitCode {
     let arguments = match cli::parse(std::env::args_os()) {
         Ok(arguments) => arguments,
@@ -90,8 +90,11 @@ fn asking(flags: &Overrides) -> Option<Daemon> {
     if Config::read(flags).is_ok_and(|config| !config.mdns.enabled) {
         return None;
     }
-    let told = |error| tracing::warn!("names in .local are left to this machine's resolver: {error}");
-    Daemon::start(&MdnsScope::EVERYWHERE).map_err(told).ok()
+    Daemon::start(&MdnsScope::EVERYWHERE)
+        .inspect_err(|error| {
+            tracing::warn!(%error, "failed to start mDNS; this machine's resolver looks up names in .local");
+        })
+        .ok()
 }
 
 /// The one engine of the process, with a prober on every core.
@@ -106,7 +109,7 @@ fn probing(clock: SystemClock) -> io::Result<ProbeEngine> {
         known = SystemLimits::read().map_or(known, |limits| limits.bounds());
         known
     };
-    tracing::info!("this machine allows {limits}");
+    tracing::info!(%limits, "read this machine's limits");
     let watch = prober.links().clone();
     let (scanner, thread) = Scanner::start(seed, prober, clock, bounds)?;
     Ok(ProbeEngine { scanner, thread, limits, watch })
@@ -121,14 +124,14 @@ fn complain(error: &anyhow::Error) -> ExitCode {
 
 /// Formats an error and its causes, each once: many errors already quote their cause in their own text.
 fn with_causes(error: &anyhow::Error) -> String {
-    let mut told = error.to_string();
+    let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !told.contains(&cause) {
-            told.push_str(": ");
-            told.push_str(&cause);
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
         }
     }
-    told
+    text
 }
 
 #[cfg(test)]

@@ -41,11 +41,11 @@ const MAX_HEAD: usize = 16 * 1024;
 /// The most header lines of a response.
 const MAX_HEADERS: usize = 64;
 
-/// The most bytes that are read of a body that comes with another status than 200: more than an appliance
-/// that is not well has to say.
+/// The most bytes that are read of a body with another status than 200: more than the report of an unhealthy
+/// appliance.
 const MAX_EXCERPT: usize = 16 * 1024;
 
-/// The most characters of an answer's own words that go into an error.
+/// The most characters of an answer's text that an error quotes.
 const MAX_TEXT: usize = 200;
 
 const AGENT: &str = concat!("portscan/", env!("CARGO_PKG_VERSION"));
@@ -53,7 +53,7 @@ const AGENT: &str = concat!("portscan/", env!("CARGO_PKG_VERSION"));
 /// Bounds of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseLimits {
-    /// The time limit, from the name's look-up to the last byte.
+    /// The time limit, from the name look-up to the last byte.
     pub timeout: Duration,
     /// The longest body, in bytes.
     pub max_bytes: usize,
@@ -65,7 +65,7 @@ impl Default for ResponseLimits {
     }
 }
 
-/// Why there is no usable answer.
+/// Why a request got no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// Not an http or https URL.
@@ -77,18 +77,18 @@ pub enum ClientError {
     /// Too slow.
     #[error("no complete answer within {0:?}")]
     TimedOut(Duration),
-    /// Another status than 200 (or of a success, where something was asked to be done).
+    /// A status other than 200 or, after a command, other than a success.
     #[error("the answer is {status}; is the path right?")]
     Status {
         /// The status.
         status: StatusCode,
-        /// The beginning of the body, at most 16 KB, as it came: it may say why.
+        /// The beginning of the body, at most 16 KB, unchanged: it may contain the reason.
         body: Bytes,
     },
-    /// A redirection, with where to.
+    /// A redirection, with its target.
     #[error("it redirects to \"{0}\"; if that is right, write that URL")]
     Redirected(String),
-    /// A body that is longer than it may be.
+    /// A body longer than the limit.
     #[error("the answer is longer than {0} bytes")]
     TooLarge(usize),
     /// The connection ended early, or it is not HTTP.
@@ -105,13 +105,13 @@ pub type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 /// A request that is more than a plain GET.
 #[derive(Debug)]
 pub struct HttpRequest<'a> {
-    /// What to do.
+    /// The method.
     pub method: Method,
     /// http or https.
     pub url: &'a str,
     /// Bearer token (RFC 6750).
     pub token: Option<&'a str>,
-    /// What is sent, behind its media type.
+    /// The media type and the body.
     pub body: Option<(&'static str, RequestBody)>,
 }
 
@@ -141,14 +141,14 @@ impl HttpClient {
         Self(Arc::new(Connectors { plain: build(connector.clone()), connector, tls: OnceLock::new() }))
     }
 
-    /// The body of a resource whose status is 200.
+    /// Returns the body of a resource.
     ///
     /// # Errors
-    /// Anything else, and whatever exceeds the limits.
+    /// Fails on a status other than 200, and if a limit is exceeded.
     pub async fn get(&self, url: &str, limits: ResponseLimits) -> Result<Bytes, ClientError> {
-        let ask = HttpRequest { method: Method::GET, url, token: None, body: None };
+        let request = HttpRequest { method: Method::GET, url, token: None, body: None };
         let answer = async {
-            let response = self.request(ask).await?;
+            let response = self.exchange(request).await?;
             match response.status() {
                 StatusCode::OK => read(response.into_body(), limits.max_bytes).await,
                 _ => Err(refusal(response, limits.max_bytes.min(MAX_EXCERPT)).await),
@@ -160,15 +160,15 @@ impl HttpClient {
     /// Sends the request, and passes the body to `take` piece by piece if the status is a success.
     ///
     /// # Errors
-    /// Fails on another status, on whatever exceeds the limits, and if `take` fails.
-    pub async fn ask(
+    /// Fails on another status, if a limit is exceeded, and if `take` fails.
+    pub async fn send(
         &self,
-        ask: HttpRequest<'_>,
+        request: HttpRequest<'_>,
         limits: ResponseLimits,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ClientError> {
         let answer = async {
-            let response = self.request(ask).await?;
+            let response = self.exchange(request).await?;
             if !response.status().is_success() {
                 return Err(refusal(response, limits.max_bytes.min(MAX_EXCERPT)).await);
             }
@@ -185,28 +185,28 @@ impl HttpClient {
         within(limits.timeout, answer).await
     }
 
-    async fn request(&self, ask: HttpRequest<'_>) -> Result<Response<Incoming>, ClientError> {
-        let bad = || ClientError::BadUrl(one_line(&without_secrets(ask.url), MAX_TEXT));
-        let uri: Uri = ask.url.parse().map_err(|_| bad())?;
+    async fn exchange(&self, request: HttpRequest<'_>) -> Result<Response<Incoming>, ClientError> {
+        let bad = || ClientError::BadUrl(one_line(&without_secrets(request.url), MAX_TEXT));
+        let uri: Uri = request.url.parse().map_err(|_| bad())?;
         let secure = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
             _ => return Err(bad()),
         };
-        let mut request = Request::builder()
-            .method(ask.method)
+        let mut builder = Request::builder()
+            .method(request.method)
             .uri(uri)
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, "application/json");
-        if let Some(token) = ask.token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        if let Some(token) = request.token {
+            builder = builder.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let mut sent = None;
-        if let Some((kind, body)) = ask.body {
-            request = request.header(CONTENT_TYPE, kind);
+        if let Some((kind, body)) = request.body {
+            builder = builder.header(CONTENT_TYPE, kind);
             sent = Some(body);
         }
-        let request = request.body(sent.unwrap_or_else(|| whole(Bytes::new()))).map_err(|_| bad())?;
+        let request = builder.body(sent.unwrap_or_else(|| whole(Bytes::new()))).map_err(|_| bad())?;
         let response = if secure {
             self.0.tls.get_or_init(|| build(tls(self.0.connector.clone()))).request(request).await
         } else {
@@ -256,7 +256,7 @@ async fn read(body: Incoming, max: usize) -> Result<Bytes, ClientError> {
 /// Reads to the end, or up to `max` bytes; returns whether it reached the end.
 async fn append(mut body: Incoming, max: usize, read: &mut Vec<u8>) -> hyper::Result<bool> {
     while let Some(frame) = body.frame().await {
-        // Trailers say nothing here.
+        // Trailers have no meaning here.
         let data = frame?.into_data().unwrap_or_default();
         let room = max - read.len();
         if data.len() > room {
@@ -268,7 +268,7 @@ async fn append(mut body: Incoming, max: usize, read: &mut Vec<u8>) -> hyper::Re
     Ok(true)
 }
 
-/// Describes an answer with another status than 200.
+/// Makes the error for an answer with another status than 200.
 async fn refusal(response: Response<Incoming>, max: usize) -> ClientError {
     let status = response.status();
     let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
@@ -318,7 +318,7 @@ impl tower_service::Service<Name> for Lookup {
 }
 
 /// With port 0, which hyper replaces, and the zone as the number that the kernel wants; a zone that is not
-/// here becomes 0, and the connect says "Invalid argument".
+/// here becomes 0, and the connect fails with "Invalid argument".
 fn socket_address(address: &Address) -> SocketAddr {
     let scope = address.zone().and_then(|zone| nix::net::if_::if_nametoindex(zone).ok());
     match (address.ip(), scope) {
@@ -353,7 +353,7 @@ mod tests {
         }
     }
 
-    /// Answers one connection with whatever `answer` writes; the request's head comes back.
+    /// Answers one connection with what `answer` writes; returns the request's head.
     fn serve(answer: impl FnOnce(&mut TcpStream) + Send + 'static) -> (u16, mpsc::Receiver<String>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_body_and_asks_for_it_properly() {
+    fn sends_a_proper_request_and_reads_the_body() {
         for answer in [
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn another_status_is_an_error_that_says_it() {
+    fn another_status_is_an_error_that_names_it() {
         let refused = |status, body| Err(ClientError::Status { status, body: Bytes::from_static(body) });
         let port = answering("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}");
         assert_eq!(get_from(port), refused(StatusCode::SERVICE_UNAVAILABLE, b"{}"));
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_errors_body_only_the_beginning_is_read() {
+    fn only_the_beginning_of_an_errors_body_is_read() {
         let (done, ended) = mpsc::channel();
         let (port, _) = serve(move |stream| {
             stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap();
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_answer_and_one_that_is_not_http_are_told() {
+    fn a_cut_answer_and_one_that_is_not_http_are_distinguished() {
         for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "", "SSH-2.0-OpenSSH_9.6\r\n"] {
             let outcome = get_from(answering(answer));
             assert!(matches!(outcome, Err(ClientError::Broken(_))), "{answer}: {outcome:?}");

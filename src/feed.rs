@@ -1,10 +1,10 @@
 //! Layer 2: lanscan's feed, `{"time":{"utc":".."},"scan":[{"ipv4":"..","mac":".."}],"count":1}`. An entry may have a
 //! `name`, too, which lanscan's have not.
 //!
-//! Read from others, and written for them ([`FeedDocument`]).
+//! This module reads the feeds of other services and writes the appliance's own ([`FeedDocument`]).
 //!
 //! A feed comes from the network without any authentication. One bad entry must not cost the others, so each
-//! is judged alone; the feed as a whole is refused only when it is none.
+//! is judged alone; the feed as a whole is refused only if it is not a feed at all.
 
 use std::{
     borrow::Cow,
@@ -29,7 +29,7 @@ const MAX_REASONS: usize = 8;
 /// The most characters of a device's name that are kept: what no host's name has more of (RFC 1035, 2.3.4).
 const MAX_NAME: usize = 255;
 
-/// The most characters of a feed's own words that are kept.
+/// The most characters of a feed's text that are kept.
 const MAX_TEXT: usize = 200;
 
 /// The contents of a feed.
@@ -59,12 +59,12 @@ pub struct Rejected {
     pub reasons: Vec<String>,
 }
 
-/// Devices that a source names and that are not admitted for now.
+/// Devices that a source names but that are not admitted for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldBack {
     /// How many.
     pub count: usize,
-    /// What they are too many for.
+    /// The limit that they exceed.
     pub bound: Bound,
 }
 
@@ -92,13 +92,13 @@ impl fmt::Display for HeldBack {
     }
 }
 
-/// Why a text is no feed.
+/// Why a text is not a feed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FeedError {
     /// Not JSON, or of another shape.
     #[error("this is not lanscan's JSON ({0}); does the URL lead to /lanscan/json?")]
     Malformed(String),
-    /// An object that has other things.
+    /// An object with other contents.
     #[error("this JSON has no \"scan\"; does the URL lead to /lanscan/json?")]
     NoScan,
 }
@@ -106,16 +106,16 @@ pub enum FeedError {
 /// Why a device of a feed is not admitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Inadmissible {
-    /// Somewhere on the internet.
+    /// The address is on the internet.
     #[error("{0} is neither in this machine's networks nor private; if it is yours, name it in feed.allow")]
     Foreign(Address),
-    /// Not routed, and yet perhaps a stranger's.
+    /// The address is not routed, but may still be a stranger's.
     #[error(
         "{0} is of a range that carriers, VPNs and clouds use (100.64.0.0/10, 169.254.0.0/16); if it is yours, name \
          it in feed.allow"
     )]
     BeyondTheLan(Address),
-    /// What listens on the loopback concerns this machine alone, so no feed may add it by itself.
+    /// The loopback concerns this machine alone, so no feed may add it.
     #[error("{0} is this machine's loopback; if that is meant, name it in feed.allow")]
     Loopback(Address),
     /// No host's address, or on a network that this machine is not in.
@@ -142,7 +142,7 @@ struct Entry<'a> {
     ipv4: Cow<'a, str>,
     #[serde(borrow)]
     mac: Option<Cow<'a, str>>,
-    /// lanscan gives none; others may.
+    /// Not in lanscan's own feed; other feeds may have it.
     #[serde(borrow)]
     name: Option<&'a RawValue>,
 }
@@ -173,7 +173,8 @@ pub struct DocumentEntry {
 }
 
 impl FeedDocument {
-    /// What was found, when that was over, and how long it took to begin and to do. IPv4 alone, by address.
+    /// Makes the document of the found devices: the IPv4 ones, by address, with the end of the sweep and the durations
+    /// of its preparation and of itself.
     pub fn new(devices: &[Device], ended: Timestamp, preparation: Duration, sweeping: Duration) -> Self {
         let mut scan: Vec<DocumentEntry> = devices.iter().filter_map(DocumentEntry::of).collect();
         scan.sort_by_key(|entry| entry.ipv4);
@@ -203,13 +204,13 @@ pub fn utc(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A length of time as they write it: in seconds, with four decimals.
+/// A duration as they write it: in seconds, with four decimals.
 pub fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e4).round() / 1e4
 }
 
 impl Rejected {
-    /// Counts one, and keeps why while there is room.
+    /// Counts a refused entry, and keeps the reason while there is room.
     pub fn push(&mut self, reason: &str) {
         self.count += 1;
         if self.reasons.len() < MAX_REASONS {
@@ -222,7 +223,7 @@ impl Rejected {
 /// ignored. The caller bounds the length of the body.
 ///
 /// # Errors
-/// When it is not lanscan's JSON at all.
+/// Fails if the text is not lanscan's JSON at all.
 pub fn parse(body: &[u8]) -> Result<Feed, FeedError> {
     let malformed = |error: serde_json::Error| FeedError::Malformed(one_line(&error.to_string(), MAX_TEXT));
     let body = bytes_without_mark(body);
@@ -263,7 +264,7 @@ fn device(entry: &str) -> Result<Device, String> {
     }
 }
 
-/// A name, if it is a text at all: a device is not refused for what it is called.
+/// Returns the name, if it is a text: a malformed name is no reason to refuse a device.
 fn name(value: &RawValue) -> Option<String> {
     let text: Cow<'_, str> = serde_json::from_str(value.get()).ok()?;
     let text = one_line(text.trim(), MAX_NAME);
@@ -279,7 +280,7 @@ fn unclaimed(device: Device, holders: &mut HashMap<Address, Option<Mac>>) -> Res
             Ok(Some(device))
         }
         Some(holder) if *holder == device.mac => Ok(None),
-        Some(_) => Err(format!("{} is said to be another device's already", device.address)),
+        Some(_) => Err(format!("{} already belongs to another device of this feed", device.address)),
     }
 }
 
@@ -288,7 +289,7 @@ fn unclaimed(device: Device, holders: &mut HashMap<Address, Option<Mac>>) -> Res
 /// need the owner's permission even where this machine has an address in them: on a router, that is its carrier's side.
 ///
 /// # Errors
-/// Why not.
+/// Fails with the reason for the refusal.
 pub fn admissible(
     address: &Address,
     own_subnet: impl Fn(&Address) -> bool,
@@ -317,7 +318,7 @@ mod tests {
         "scan": [{"ipv4": "192.168.1.1", "mac": "b8:27:eb:ac:14:3e"},
                  {"ipv4": "192.168.1.2", "mac": "B8-27-EB-00-00-01", "unknown": "ignored"}], "count": 2}"#;
 
-    fn told(feed: &Feed) -> Vec<String> {
+    fn described(feed: &Feed) -> Vec<String> {
         let mac = |device: &Device| device.mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string());
         feed.devices.iter().map(|device| format!("{} {}", device.address, mac(device))).collect()
     }
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_as_it_was_meant() {
+    fn a_written_feed_is_read_back_unchanged() {
         let device = |text: &str| {
             let (address, mac) = text.split_once(' ').unwrap_or((text, ""));
             Device { address: address.parse().unwrap(), mac: mac.parse().ok(), name: None }
@@ -349,7 +350,7 @@ mod tests {
     #[test]
     fn reads_what_lanscan_writes() {
         let feed = parse(ORIGINAL.as_bytes()).unwrap();
-        assert_eq!(told(&feed), ["192.168.1.1 B8:27:EB:AC:14:3E", "192.168.1.2 B8:27:EB:00:00:01"]);
+        assert_eq!(described(&feed), ["192.168.1.1 B8:27:EB:AC:14:3E", "192.168.1.2 B8:27:EB:00:00:01"]);
         assert_eq!(feed.stamp.as_deref(), Some("2022-12-11 21:18:02"));
         assert_eq!(feed.rejected, Rejected::default());
         assert_eq!(parse(b" {} "), Ok(Feed::default()));
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_feed_is_refused_with_a_hint() {
+    fn a_text_that_is_not_a_feed_is_refused_with_a_hint() {
         for body in ["", "<html>", "[]", "null", "{\"scan\":{}}", &ORIGINAL[..100], "{\"scan\":[1,]}"] {
             let error = parse(body.as_bytes()).unwrap_err();
             assert!(matches!(error, FeedError::Malformed(_)), "{body}: {error}");
@@ -386,10 +387,10 @@ mod tests {
             (r#"{"mac":"02:00:00:00:00:01"}"#, "missing field `ipv4`"),
             (r#"{"ipv4":7}"#, "invalid type"),
             ("17", "invalid type"),
-            (r#"{"ipv4":"192.168.1.7","mac":"02:00:00:00:00:08"}"#, "another device's already"),
+            (r#"{"ipv4":"192.168.1.7","mac":"02:00:00:00:00:08"}"#, "already belongs to another device"),
         ] {
             let feed = scan(&format!("{good},{bad}"));
-            assert_eq!(told(&feed), ["192.168.1.7 02:00:00:00:00:07"], "{bad}");
+            assert_eq!(described(&feed), ["192.168.1.7 02:00:00:00:00:07"], "{bad}");
             let [only] = &feed.rejected.reasons[..] else { panic!("{bad}: {:?}", feed.rejected) };
             assert!(only.starts_with("scan[1]: ") && only.contains(reason), "{bad}: {only}");
         }
@@ -409,12 +410,12 @@ mod tests {
             "10.0.0.4 -",
             "10.0.0.5 -",
         ];
-        assert_eq!(told(&feed), expected);
+        assert_eq!(described(&feed), expected);
         assert_eq!(feed.rejected.count, 0);
     }
 
     #[test]
-    fn a_name_is_taken_if_it_is_one() {
+    fn a_valid_name_is_accepted() {
         let long = "x".repeat(10_000);
         let named = scan(&format!(
             r#"{{"ipv4":"10.0.0.1","name":" nas "}},{{"ipv4":"10.0.0.2","name":"n\u202ea\u001b[2Js\u0000"}},
@@ -428,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stranger_writes_stays_bounded_and_on_one_line() {
+    fn foreign_text_stays_bounded_and_on_one_line() {
         let long = "x".repeat(100_000);
         let feed = scan(&format!(r#"{{"ipv4":"{long}"}},{{"ipv4":"\u001b[31m\n"}},{{"{long}":1}}"#));
         assert_eq!(feed.rejected.count, 3);
@@ -474,7 +475,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn no_feed_makes_the_reader_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = parse(&body);
         }
 

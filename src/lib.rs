@@ -1,8 +1,8 @@
 //! # portscan: what listens on my network, what changed, and is that all right?
 //!
 //! One binary for a Raspberry Pi: it finds the devices on the LAN, connects to every port of every device, stores the
-//! results, and serves them. This page is an overview of the code; the contract is in README.md and docs/, the terms are
-//! in docs/glossary.md.
+//! results, and serves them. This page is an overview of the code; the contract is in README.md and docs/, the terms
+//! are in docs/glossary.md.
 //!
 //! ## The data flow
 //!
@@ -21,7 +21,7 @@
 //! A module imports only from lower layers, the modules of layer 2 never from each other, and the files of one module
 //! never in a circle; `tests/layers.rs` enforces it.
 //!
-//! | layer | modules | what is there |
+//! | layer | modules | content |
 //! |---|---|---|
 //! | 5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
 //! | 4 | [`http`] | the server, its bounds, the APIs, the page |
@@ -40,7 +40,7 @@
 //!
 //! ## Where to add what
 //!
-//! - another way to find devices: implement [`net::Asker`], chosen in [`service::discovery`];
+//! - another way to find devices: implement [`net::NeighbourQuery`], chosen in [`service::discovery`];
 //! - another kind of probe: implement [`engine::Prober`] in [`net`];
 //! - another source of devices: a reader in [`feed`], a task in [`service::feeds`];
 //! - another source of device names: a variant of [`model::NameSource`], queried in [`service::names`];

@@ -1,4 +1,4 @@
-//! /v1 and the commands that use it, on the real binary in a network of its own.
+//! /v1 and the commands that use it, with the real binary in a network of its own.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
 
 const LONG: Duration = Duration::from_secs(120);
 
-/// A run over all devices of the lab, of which only this scanner knows.
+/// A configuration with the lab's devices and one scanner.
 fn config(lab: &Lab) -> String {
     static_feed(lab) + &scanner("lan", "1d", "20-90")
 }
@@ -23,7 +23,7 @@ fn get(running: &Running, path: &str) -> Value {
     serde_json::from_str(&answer.body).unwrap()
 }
 
-/// The options by which a command finds this appliance at work.
+/// The options with which a command finds the running appliance.
 fn at(portscan: &Portscan, running: &Running) -> Vec<String> {
     let listen = running.base().trim_start_matches("http://").to_owned();
     vec!["--config".into(), portscan.write_config().display().to_string(), "--listen".into(), listen]
@@ -35,7 +35,7 @@ fn run(portscan: &Portscan, options: &[String], arguments: &[&str]) -> crate::ha
 }
 
 #[test]
-fn a_run_is_asked_for_waited_for_and_seen_in_all_that_is_told() {
+fn a_run_by_command_is_listed_with_its_results() {
     let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, &config(&lab));
     let running = portscan.start();
@@ -54,32 +54,32 @@ fn a_run_is_asked_for_waited_for_and_seen_in_all_that_is_told() {
     assert!(scans.as_array().unwrap().contains(&json!({"id": id})), "{scans}");
     let found = get(&running, &format!("/v1/scan/{id}"));
     let row = json!({"address": address, "port": 22, "protocol": "tcp", "state": "open", "scan_id": id});
-    // One port is most of the ports: what it is is not listed, but known.
+    // One scanned port is the majority of the ports: its state is the default, so the row may be left out.
     assert!(found == json!([]) || found == json!([row]), "{found}");
 
-    let told = get(&running, &format!("/v1/hosts/{address}"));
-    assert_eq!(told["mac"], mac.as_str());
+    let device = get(&running, &format!("/v1/hosts/{address}"));
+    assert_eq!(device["mac"], mac.as_str());
     let by_command = run(&portscan, &options, &["hosts", &mac, "--json"]).json();
-    assert_eq!(by_command, json!([told]));
+    assert_eq!(by_command, json!([device]));
     let open: Vec<u64> =
-        told["ports"].as_array().unwrap().iter().map(|open| open["port"].as_u64().unwrap()).collect();
+        device["ports"].as_array().unwrap().iter().map(|open| open["port"].as_u64().unwrap()).collect();
     let truth = host.open_ports();
     let scanned = truth.iter().filter(|port| (20..=90).contains(port)).map(u64::from);
-    assert!(open.iter().copied().eq(scanned), "{told}");
+    assert!(open.iter().copied().eq(scanned), "{device}");
     let refused = run(&portscan, &options, &["run", "--host", "10.77.0.250"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(refused.stderr.contains("not known"), "{}", refused.stderr);
     running.stop();
 
-    // The same questions to a database that nobody else has open.
-    let rested = run(&portscan, &options, &["hosts", &mac, "--json"]).json();
-    assert_eq!(rested, by_command);
-    let resting = run(&portscan, &options, &["run"]);
-    assert!(resting.stderr.contains("portscan serve"), "{}", resting.stderr);
+    // The same commands on the database of a stopped appliance.
+    let offline = run(&portscan, &options, &["hosts", &mac, "--json"]).json();
+    assert_eq!(offline, by_command);
+    let refused_offline = run(&portscan, &options, &["run"]);
+    assert!(refused_offline.stderr.contains("portscan serve"), "{}", refused_offline.stderr);
 }
 
 #[test]
-fn a_backup_is_the_database_whether_the_appliance_is_at_work_or_not() {
+fn a_backup_is_complete_with_and_without_a_running_appliance() {
     let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, &config(&lab));
     let running = portscan.start();
@@ -106,7 +106,7 @@ fn a_backup_is_the_database_whether_the_appliance_is_at_work_or_not() {
     assert!(made.status.success(), "{}", made.stderr);
     assert_eq!(devices(&second), 3);
 
-    // Put back into an empty directory it is what is served.
+    // A backup restored into an empty directory is served.
     let restored = tempfile::tempdir().unwrap();
     std::fs::copy(&first, restored.path().join(portscan::store::FILE_NAME)).unwrap();
     let other = Portscan::new(&lab, "[feed]\nurl = []\n").data_dir(restored.path());
@@ -115,10 +115,10 @@ fn a_backup_is_the_database_whether_the_appliance_is_at_work_or_not() {
     running.stop();
 }
 
-/// A client that makes requests up from the description alone, right ones and wrong ones, and judges the answers
-/// by it: `make setup` gets it. In the lab's network nothing that it has probed is real.
+/// A client that generates valid and invalid requests from the description alone and checks the responses against it;
+/// `make setup` installs it. In the lab's network no probed host is real.
 #[test]
-fn the_description_is_kept() {
+fn responses_conform_to_the_openapi_description() {
     let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, &config(&lab));
     let running = portscan.start();
@@ -128,14 +128,14 @@ fn the_description_is_kept() {
     let output = Command::new(&program)
         .args(["--config-file", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemathesis.toml"), "run"])
         .arg(format!("{}/v1/openapi.json", running.base()))
-        // Not by what earlier answers seem to link to: it takes a date of one for the id of another.
+        // Without the phase that follows links in responses: it takes a date in one for the id of another.
         .args(["--phases", "examples,coverage,fuzzing"])
         .args(["--max-examples", "12", "--seed", "7", "--request-timeout", "60", "--no-color"])
         // Events have no end, and a run of everything would keep the appliance busy for the rest of the test.
         .args(["--exclude-path", "/v1/events"])
         .current_dir(portscan.database().parent().unwrap())
         .output()
-        .unwrap_or_else(|error| panic!("{}: {error}; `make setup` gets it", program.display()));
+        .unwrap_or_else(|error| panic!("{}: {error}; `make setup` installs it", program.display()));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     running.stop();

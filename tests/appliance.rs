@@ -1,7 +1,7 @@
-//! The main job, whole: lanscan's feed in, every open port of every device out.
+//! The main job from end to end: lanscan's feed in, every open port of every device out.
 //!
-//! Every day on a reduced port space; `make acceptance` asks for all 65,535 (`PORTSCAN_TEST_PORTS=1-65535`)
-//! and prints the figures.
+//! By default on a reduced port space; `make acceptance` scans all 65,535 (`PORTSCAN_TEST_PORTS=1-65535`) and
+//! prints the figures.
 
 use std::time::Duration;
 
@@ -18,18 +18,18 @@ use crate::{
     lab::Lab,
 };
 
-/// All ports of forty devices take 12 minutes at T3's pace; a busy machine gets the double.
+/// All ports of forty devices take 12 minutes at T3's pace; doubled for a busy machine.
 const LONG: Duration = Duration::from_secs(25 * 60);
 
-/// The ports that are asked for: the variable's, or a first stretch; and what is open beyond.
+/// The ports to scan: those of the variable or a short range, and every open port of the lab.
 fn depth(lab: &Lab) -> PortSet {
-    let asked = std::env::var("PORTSCAN_TEST_PORTS").unwrap_or_else(|_| "1-1200".to_owned());
-    let asked: PortSet = asked.parse().expect("PORTSCAN_TEST_PORTS");
+    let ports = std::env::var("PORTSCAN_TEST_PORTS").unwrap_or_else(|_| "1-1200".to_owned());
+    let ports: PortSet = ports.parse().expect("PORTSCAN_TEST_PORTS");
     let open = lab.hosts().flat_map(|host| host.open_ports().ranges().to_vec());
-    PortSet::from_ranges(open.chain(asked.ranges().to_vec()))
+    PortSet::from_ranges(open.chain(ports.ranges().to_vec()))
 }
 
-/// lanscan's list of all devices of the lab as it may well be: in mixed case, one twice, one broken.
+/// The lab's devices as an untidy lanscan document: mixed case, one entry twice, one malformed.
 fn untidy_list(lab: &Lab) -> Vec<(String, String)> {
     let mut list: Vec<(String, String)> = lab
         .hosts()
@@ -44,24 +44,24 @@ fn untidy_list(lab: &Lab) -> Vec<(String, String)> {
     list
 }
 
-/// Every device's result is the scenario's truth, and no device has come to harm.
+/// Asserts that every device's result is the scenario's truth and that the scan harmed no device.
 fn assert_truth(lab: &Lab, running: &Running) {
     for host in lab.hosts() {
         let (mac, stats) = (host.mac().to_string(), host.stats());
         assert_eq!(running.open_ports(&mac), Some(host.open_ports()), "{} {mac}", host.address());
-        let kind = stats.peak_100ms <= 30 && stats.peak_1s <= 300;
-        assert!(kind, "{}: {} in 100 ms, {} in 1 s", host.address(), stats.peak_100ms, stats.peak_1s);
+        let is_gentle = stats.peak_100ms <= 30 && stats.peak_1s <= 300;
+        assert!(is_gentle, "{}: {} in 100 ms, {} in 1 s", host.address(), stats.peak_100ms, stats.peak_1s);
         assert_eq!((stats.payload, stats.left_open, stats.reboots), (0, 0, 0), "{}", host.address());
     }
-    assert_eq!(lab.outside(), Default::default(), "nobody else was bothered");
+    assert_eq!(lab.outside(), Default::default(), "no packet went to other addresses");
 }
 
 #[test]
-fn forty_devices_of_a_feed_are_scanned_and_served() {
+fn forty_devices_of_a_feed_are_scanned_and_served_completely() {
     let lab = Lab::enter("forty");
     let feed = FeedServer::start(Says::Devices(untidy_list(&lab)));
-    let asked = depth(&lab);
-    let config = format!("[feed]\nurl = [\"{}\"]\n{}", feed.url(), scanner("lan", "1d", &asked.to_string()));
+    let ports = depth(&lab);
+    let config = format!("[feed]\nurl = [\"{}\"]\n{}", feed.url(), scanner("lan", "1d", &ports.to_string()));
     let running = Portscan::new(&lab, &config).start();
     let began = lab.now();
     let devices = lab.hosts().count();
@@ -72,7 +72,7 @@ fn forty_devices_of_a_feed_are_scanned_and_served() {
     eprintln!(
         "forty devices, {} ports: first served after {:.0} s, all after {:.0} s, peak {} in 100 ms and {} in \
          1 s, peak RSS {} KB",
-        asked.len(),
+        ports.len(),
         first.as_secs_f32(),
         all.as_secs_f32(),
         lab.hosts().map(|host| host.stats().peak_100ms).max().unwrap(),
@@ -83,12 +83,12 @@ fn forty_devices_of_a_feed_are_scanned_and_served() {
     running.stop();
 }
 
-/// Of a host that limits its RSTs every scan sees other ports silent; none of that may reach the store.
+/// Each scan finds other ports silent on a host that limits its RSTs; the database must store one result.
 #[test]
 fn a_host_that_limits_its_rsts_is_stored_as_one_result() {
     let lab = Lab::enter("rst-limited");
     let runs: i64 = std::env::var("PORTSCAN_TEST_RUNS").map_or(2, |text| text.parse().unwrap());
-    // In as much of a hurry as the command line's scans: the original's 50 in flight would take minutes.
+    // At the pace of the command line's scans: the original's 50 in flight would take minutes.
     let lan = scanner("lan", "1d", &depth(&lab).to_string()) + "timing = \"T4\"\n";
     let config = "max_in_flight = 1024\n".to_owned() + &static_feed(&lab) + &lan;
     let portscan = Portscan::new(&lab, &config);
@@ -109,7 +109,7 @@ fn a_host_that_limits_its_rsts_is_stored_as_one_result() {
 }
 
 #[test]
-fn a_device_is_scanned_as_soon_as_the_feed_tells_of_it() {
+fn a_new_device_of_the_feed_is_scanned_at_once() {
     let lab = Lab::enter("near");
     let device = |address: &str| (address.to_owned(), lab.host(address).mac().to_string());
     let config = |hosts: &[&str]| {
@@ -125,28 +125,28 @@ fn a_device_is_scanned_as_soon_as_the_feed_tells_of_it() {
     portscan.write_config();
     running.signal(Signal::SIGHUP);
     running.wait_for_devices(2, LONG);
-    assert_eq!(lab.host("10.77.0.5").stats().syns, before, "the other has its result and is left alone");
+    assert_eq!(lab.host("10.77.0.5").stats().syns, before, "a device with a result is not scanned again");
     running.stop();
 }
 
-/// Unoptimised code is larger by this, and what of it is in memory counts; the Pi never sees it.
+/// Unoptimised code is this much larger, and its resident pages count; the Pi never runs it.
 const DEBUG_CODE: u64 = if cfg!(debug_assertions) { 20 << 20 } else { 0 };
-/// What a Pi has to spare, in bytes.
+/// The memory limits on a Pi, in bytes.
 const IDLE: u64 = (12 << 20) + DEBUG_CODE;
 const SCANNING: u64 = (32 << 20) + DEBUG_CODE;
 
 #[test]
 fn memory_is_bounded_with_254_devices() {
     let lab = Lab::alone("big");
-    let asked = std::env::var("PORTSCAN_TEST_PORTS").unwrap_or_else(|_| "1-200".to_owned());
-    // As fast as it goes: how much is in flight is what could cost memory, and T3 would take hours. But for
-    // the gadgets, which would not survive it.
+    let ports = std::env::var("PORTSCAN_TEST_PORTS").unwrap_or_else(|_| "1-200".to_owned());
+    // As fast as possible: the probes in flight are what costs memory, and T3 would take hours. The gadgets are the
+    // exception, because they would not survive it.
     let gadgets = "[[device]]\nmatch = \"10.77.1.231-254\"\ntiming = \"T3\"\n";
-    let lan = scanner("lan", "1d", &asked) + "timing = \"T5\"\n" + gadgets;
+    let lan = scanner("lan", "1d", &ports) + "timing = \"T5\"\n" + gadgets;
     let config = "max_in_flight = 1024\n".to_owned() + &static_feed(&lab) + &lan;
     let running = Portscan::new(&lab, &config).start();
     let began = lab.now();
-    // Twenty million probes, of a lab that answers ten thousand a second.
+    // Twenty million probes, in a lab that answers ten thousand a second.
     running.wait_for_devices(lab.hosts().count(), LONG * 3);
     let (took, peak) = (lab.now().since(began), running.peak_rss());
     running.stop();
@@ -155,7 +155,7 @@ fn memory_is_bounded_with_254_devices() {
     let resting = idle.rss();
     idle.stop();
     eprintln!(
-        "254 devices, ports {asked}: {:.0} s, peak RSS {} KB; idle {} KB",
+        "254 devices, ports {ports}: {:.0} s, peak RSS {} KB; idle {} KB",
         took.as_secs_f32(),
         peak / 1024,
         resting / 1024

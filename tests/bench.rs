@@ -1,4 +1,4 @@
-//! The tables of `make bench`: a bench has no tests of its own, so they are tested here.
+//! The tables of `make bench`: a bench target has no tests of its own, so they are tested here.
 
 #[path = "../benches/compare/report.rs"]
 mod report;
@@ -29,7 +29,7 @@ fn results() -> Results {
 }
 
 #[test]
-fn a_table_says_the_middle_of_times_and_the_worst_of_findings() {
+fn a_table_shows_the_median_time_and_the_worst_findings() {
     let document = results().document();
     let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| ")).collect();
     assert_eq!(rows[1], "| portscan-T4 | 1.50 | 0.75 | 10 | 65535 | 7/8 | 1 | 0 | 1.00 | 1.00 |");
@@ -39,7 +39,7 @@ fn a_table_says_the_middle_of_times_and_the_worst_of_findings() {
 }
 
 #[test]
-fn a_summary_hides_no_fault() {
+fn a_summary_shows_missed_and_false_ports() {
     let summary = results().summary();
     assert!(summary.contains("| portscan-T4 | 1.50 s, 7 of 8 found, 1 false (0.8 CPU) |"), "{summary}");
     assert!(summary.contains("| nmap-sT | > 600 s (4.5 CPU) |"), "{summary}");
@@ -47,16 +47,16 @@ fn a_summary_hides_no_fault() {
 }
 
 #[test]
-fn what_was_measured_can_be_read_again() {
+fn results_survive_serialization() {
     let text = serde_json::to_string(&results()).unwrap();
     assert_eq!(serde_json::from_str::<Results>(&text).unwrap(), results());
 }
 
 #[test]
-fn the_document_has_a_place_for_it() {
+fn splice_replaces_what_is_between_the_documents_markers() {
     let document = include_str!("../docs/performance.md");
     let once = splice(document, "new\n").expect("the document has the markers");
     assert!(once.contains("-->\nnew\n<!--"));
-    assert_eq!(splice(&once, "new\n"), Some(once.clone()), "and keeps them");
+    assert_eq!(splice(&once, "new\n"), Some(once.clone()), "the markers are kept");
     assert_eq!(splice("no markers", "new"), None);
 }

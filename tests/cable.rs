@@ -1,4 +1,4 @@
-//! A link of the appliance's own that is interrupted in the middle of a run: that costs time, never a verdict.
+//! A link of the appliance that goes down in the middle of a run: that costs time, never a verdict.
 
 use std::{collections::BTreeMap, thread, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Sixty devices; some drop what they do not offer.
+/// Sixty devices; some drop packets to closed ports.
 const SIXTY: &str = r#"
 [[host]]
 address = "10.77.0.10-54"
@@ -36,10 +36,10 @@ const PORTS: &str = "1-900";
 /// How long the link is down.
 const OUTAGE: Duration = Duration::from_secs(3);
 
-/// What is open on each device, as served, and as it is.
+/// Asserts that the served open ports of each device are the true ones.
 fn assert_all_right(lab: &Lab, running: &Running) {
-    let asked: PortSet = PORTS.parse().unwrap();
-    let among = |open: PortSet| open.iter().filter(|&port| asked.contains(port)).collect();
+    let scanned: PortSet = PORTS.parse().unwrap();
+    let among = |open: PortSet| open.iter().filter(|&port| scanned.contains(port)).collect();
     let truth: BTreeMap<String, PortSet> =
         lab.hosts().map(|host| (host.mac().to_string(), among(host.open_ports()))).collect();
     let served: BTreeMap<String, PortSet> =
@@ -48,7 +48,7 @@ fn assert_all_right(lab: &Lab, running: &Running) {
     assert_eq!(running.macs().len(), 60);
 }
 
-/// How the one run has ended, once it has.
+/// Waits for the end of the only run and returns its status.
 fn run_status(running: &Running) -> String {
     eventually(LONG, "the run is over", || {
         let health = running.get("/v1/health").json();
@@ -62,14 +62,14 @@ fn notices(running: &Running) -> Vec<String> {
     notices.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// Interrupts the link when the first device of the first run is through, and mends it.
+/// Breaks the link when the first device of the first run has a result, and mends it.
 #[rstest]
 #[case::link(&["link set lan0 down"], &["link set lan0 up"], "has no link")]
 #[case::address(&["addr del 10.77.0.1/16 dev lan0"], &["addr add 10.77.0.1/16 broadcast 10.77.255.255 dev lan0"], "lost its address")]
 fn a_link_that_is_down_for_three_seconds_costs_no_verdict(
     #[case] breaks: &[&str],
     #[case] mends: &[&str],
-    #[case] told: &str,
+    #[case] cause: &str,
 ) {
     let lab = Lab::describe(SIXTY);
     let config = format!("{}{}", static_feed(&lab), scanner("lan", "1d", PORTS));
@@ -77,16 +77,16 @@ fn a_link_that_is_down_for_three_seconds_costs_no_verdict(
     running.wait_for_line(LONG, |line| line.contains("finished"));
     let run = |line: &&str| ip(&line.split(' ').collect::<Vec<_>>());
     breaks.iter().for_each(run);
-    let warned = running.wait_for_line(LONG, |line| line.contains(told));
+    let warned = running.wait_for_line(LONG, |line| line.contains(cause));
     assert!(warned.contains(INTERFACE), "{warned}");
-    eventually(LONG, "the health tells of the link", || {
+    eventually(LONG, "the health names the link", || {
         notices(&running)
             .iter()
-            .any(|notice| notice.contains(INTERFACE) && notice.contains(told))
+            .any(|notice| notice.contains(INTERFACE) && notice.contains(cause))
             .then_some(())
     });
     assert!(running.get("/healthz").body.contains(INTERFACE));
-    // It is the length of the outage, and waits for nothing.
+    // This sleep is the length of the outage; it waits for no event.
     thread::sleep(OUTAGE);
     mends.iter().for_each(run);
     running.wait_for_line(LONG, |line| line.contains("lan0 is back after"));
@@ -102,11 +102,11 @@ fn a_link_that_is_down_for_three_seconds_costs_no_verdict(
     running.stop();
 }
 
-/// How long the appliance waits for a first answer over the link that is back, of the half minute that it would.
+/// The measured part of the half minute that the appliance waits for a first answer after an outage.
 const WAITING: Duration = Duration::from_secs(4);
 
 #[test]
-fn to_wait_for_a_first_answer_after_an_outage_takes_no_processor() {
+fn waiting_for_a_first_answer_after_an_outage_takes_little_cpu() {
     let lab = Lab::alone("near");
     let config = format!("{}{}", static_feed(&lab), scanner("lan", "1d", "20-90"));
     let running = Portscan::new(&lab, &config).start();
@@ -118,7 +118,7 @@ fn to_wait_for_a_first_answer_after_an_outage_takes_no_processor() {
     running.wait_for_line(LONG, |line| line.contains("lan0 is back after"));
     assert_eq!(running.post("/v1/run").status, 202);
     let before = running.cpu();
-    // It is the length of what is measured.
+    // This sleep is the measured period.
     thread::sleep(WAITING);
     let took = running.cpu() - before;
     eprintln!("{took:?} of a processor in {WAITING:?}");
@@ -127,7 +127,7 @@ fn to_wait_for_a_first_answer_after_an_outage_takes_no_processor() {
 }
 
 #[test]
-fn a_network_that_no_route_leads_to_is_left_out_of_the_run_and_holds_nothing_up() {
+fn an_address_without_a_route_is_left_out_of_the_run_and_delays_no_other() {
     let lab = Lab::enter("near");
     let feed = feed_of(lab.hosts()).replacen("hosts = [", "hosts = [{ address = \"203.0.113.9\" }, ", 1);
     let running = Portscan::new(&lab, &format!("{feed}{}", scanner("lan", "1d", "20-90"))).start();
@@ -135,7 +135,8 @@ fn a_network_that_no_route_leads_to_is_left_out_of_the_run_and_holds_nothing_up(
     let line = running.wait_for_line(LONG, |line| line.contains("no route"));
     assert!(line.contains("203.0.113.9") && line.contains("left out of this run"), "{line}");
     assert_eq!(run_status(&running), "partial");
-    let told: Vec<String> = running.lines().into_iter().filter(|line| line.contains("203.0.113.9")).collect();
-    assert_eq!(told, [line], "no verdict");
+    let lines: Vec<String> =
+        running.lines().into_iter().filter(|line| line.contains("203.0.113.9")).collect();
+    assert_eq!(lines, [line], "no verdict");
     running.stop();
 }

@@ -1,4 +1,4 @@
-//! From a port that opens to the line that tells of it, with the real binary, and the commands about it.
+//! From a port that opens to its change event, with the real binary, and the commands about changes.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     lab::Lab,
 };
 
-/// A scan every few seconds, a commit every ten, a second look a minute later: a busy machine gets the double.
+/// A scan every few seconds, a commit every ten, a second look a minute later; doubled for a busy machine.
 const LONG: Duration = Duration::from_secs(180);
 
 fn changes(running: &Running, kind: &str) -> Vec<Value> {
@@ -17,15 +17,14 @@ fn changes(running: &Running, kind: &str) -> Vec<Value> {
     all.as_array().unwrap().iter().filter(|change| change["kind"] == kind).cloned().collect()
 }
 
-fn told(running: &Running, kind: &str, port: u16) {
-    let change =
-        eventually(LONG, &format!("port {port} is told to have {kind}"), || changes(running, kind).pop());
+fn assert_alerted(running: &Running, kind: &str, port: u16) {
+    let change = eventually(LONG, &format!("port {port} has {kind}"), || changes(running, kind).pop());
     assert_eq!((&change["port"], &change["address"]), (&json!(port), &json!("127.0.0.1")), "{change}");
     assert_eq!(change["alert"], true, "{change}");
 }
 
 #[test]
-fn what_opens_and_what_closes_is_told_once_it_is_certain() {
+fn opened_and_closed_ports_alert_after_they_are_confirmed() {
     let lab = Lab::enter("near");
     let (open, free) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let [accepted, rogue] = [&open, &free].map(|listener| listener.local_addr().unwrap().port());
@@ -42,19 +41,19 @@ fn what_opens_and_what_closes_is_told_once_it_is_certain() {
     let accept = ask(&["expected", "accept", "--all"]);
     assert_eq!(accept.stdout, "accepted 1 port of 1 device\n", "{}", accept.stderr);
     assert_eq!(ask(&["diff", "--exit-code"]).status.code(), Some(0));
-    assert_eq!(changes(&running, "opened").len(), 0, "it was open when the device came");
+    assert_eq!(changes(&running, "opened").len(), 0, "it was open when the device was first seen");
     let _rogue = TcpListener::bind(("127.0.0.1", rogue)).unwrap();
-    told(&running, "opened", rogue);
+    assert_alerted(&running, "opened", rogue);
     let differs = ask(&["diff", "--exit-code"]);
     assert_eq!(differs.status.code(), Some(1), "{}", differs.stderr);
     assert!(differs.stdout.contains(&format!("{rogue}/tcp")), "{}", differs.stdout);
     drop(open);
-    told(&running, "closed", accepted);
+    assert_alerted(&running, "closed", accepted);
     let listed = ask(&["changes", "--since", "1h", "--json"]).json();
     assert_eq!(listed, running.get("/v1/changes").json());
     running.stop();
 
-    // Nobody is at work: the same commands open the database.
+    // With no appliance running the same commands open the database.
     let config = portscan.write_config();
     let offline =
         |words: &[&str]| portscan.run(&[words, &["--config", config.to_str().unwrap()]].concat(), LONG);

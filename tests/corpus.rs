@@ -1,4 +1,4 @@
-//! What `make fuzz` begins with and what it has found, asked again in every run, with some of what is near it.
+//! Replays the seeds and findings of `make fuzz` in every test run, with some mutations of each.
 
 mod inputs;
 
@@ -6,10 +6,10 @@ use std::{fs, path::Path};
 
 use self::inputs::{Paths, config, feed, nmap, words};
 
-/// Says which of all it was that something broke at.
-struct Asking<'a>(&'a Path, u64, Vec<u8>);
+/// Prints which input failed when the test panics.
+struct ReplayedInput<'a>(&'a Path, u64, Vec<u8>);
 
-impl Drop for Asking<'_> {
+impl Drop for ReplayedInput<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}, change {}: {:?}", self.0.display(), self.1, String::from_utf8_lossy(&self.2));
@@ -17,7 +17,7 @@ impl Drop for Asking<'_> {
     }
 }
 
-/// An input with up to four changes; the same number makes the same ones.
+/// An input with up to four mutations; the same number makes the same ones.
 fn changed(input: &[u8], number: u64) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(number);
     let mut changed = input.to_vec();
@@ -35,45 +35,45 @@ fn changed(input: &[u8], number: u64) -> Vec<u8> {
     changed
 }
 
-/// Hands every kept input of a kind to what takes them, as it is and changed; a few there are of each.
+/// Passes every stored input of a kind to its parser, unchanged and mutated; there are at least four of each.
 fn replay(kind: &str, take: impl Fn(&[u8])) {
-    let asked = std::env::var("PORTSCAN_TEST_SEEDS").ok().and_then(|text| text.parse().ok());
-    let changes: u64 = asked.unwrap_or(50);
+    let seeds = std::env::var("PORTSCAN_TEST_SEEDS").ok().and_then(|text| text.parse().ok());
+    let changes: u64 = seeds.unwrap_or(50);
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(kind);
     let files: Vec<_> = fs::read_dir(kept).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(files.len() >= 4, "{kind}: {files:?}");
     for file in files {
         let input = fs::read(&file).unwrap();
         for number in 0..=changes {
-            let asking = if number == 0 { input.clone() } else { changed(&input, number) };
-            let asking = Asking(&file, number, asking);
-            take(&asking.2);
+            let input = if number == 0 { input.clone() } else { changed(&input, number) };
+            let replayed = ReplayedInput(&file, number, input);
+            take(&replayed.2);
         }
     }
 }
 
 #[test]
-fn feeds_hold_what_they_promise() {
+fn feed_inputs_keep_the_invariants() {
     replay("feed", feed);
 }
 
 #[test]
-fn nmaps_reports_hold_what_they_promise() {
+fn nmap_report_inputs_keep_the_invariants() {
     replay("nmap", nmap);
 }
 
 #[test]
-fn words_hold_what_they_promise() {
+fn word_inputs_keep_the_invariants() {
     replay("words", words);
 }
 
 #[test]
-fn configurations_hold_what_they_promise() {
+fn configuration_inputs_keep_the_invariants() {
     replay("config", config);
 }
 
 #[test]
-fn paths_hold_what_they_promise() {
+fn path_inputs_keep_the_invariants() {
     let paths = Paths::open();
     replay("paths", |data| paths.ask(data));
 }

@@ -1,4 +1,4 @@
-//! Killed at any moment, it restarts with everything that it said was finished.
+//! Killed at any moment, the appliance restarts with everything that it reported as finished.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     lab::Lab,
 };
 
-/// So many of each kind every day; `make siege` asks for a thousand in all.
+/// The number of kills of each kind; `make siege` sets a thousand in all.
 fn kills(variable: &str, every_day: usize) -> usize {
     std::env::var(variable).map_or(every_day, |text| text.parse().expect("a number of kills"))
 }
@@ -32,7 +32,7 @@ fn kills_lose_nothing_that_was_finished_or_acknowledged() {
     survive(&lab, &portscan, kills("PORTSCAN_TEST_KILLS", 50), |_| None::<()>);
 }
 
-/// Its disk is full, or nearly so, at every other kill, from some moment on, and at the start that follows.
+/// The disk is full, or nearly so, from a random moment before every other kill and during the start that follows.
 #[test]
 fn kills_on_a_full_disk_lose_nothing_that_was_finished_or_acknowledged() {
     let lab = Lab::describe(DEVICES);
@@ -43,8 +43,8 @@ fn kills_on_a_full_disk_lose_nothing_that_was_finished_or_acknowledged() {
     survive(&lab, &portscan, kills("PORTSCAN_TEST_FULL_DISK_KILLS", 10), ballast);
 }
 
-/// Kills it so often, at random moments, while somebody writes down what is expected. Before each kill `burden` may
-/// lay something on the machine, which is taken away once it runs again.
+/// Kills the appliance so often, at random moments, while a client writes expectations. Before each kill `burden` may
+/// put a load on the machine, which is removed once the appliance runs again.
 fn survive<T>(lab: &Lab, portscan: &Portscan, kills: usize, burden: impl Fn(usize) -> Option<T>) {
     let mut moments = fastrand::Rng::with_seed(7);
     let mut finished = BTreeSet::new();
@@ -53,11 +53,11 @@ fn survive<T>(lab: &Lab, portscan: &Portscan, kills: usize, burden: impl Fn(usiz
     for kill in 0..kills {
         let running = portscan.start();
         let served: BTreeSet<String> = running.macs().into_iter().collect();
-        assert!(finished.is_subset(&served), "said to be finished: {finished:?}, served: {served:?}");
+        assert!(finished.is_subset(&served), "logged as finished: {finished:?}, served: {served:?}");
         let kept = expected_ports(&running);
         assert!(acknowledged.is_subset(&kept), "acknowledged: {acknowledged:?}, kept: {kept:?}");
         drop(laid.take());
-        // Some are sure to have got as far, however slow the machine; and no moment is more delicate.
+        // Every fourth kill waits for a stored result, even on a slow machine: no moment is more delicate.
         if kill % 4 == 0 {
             running.wait_for_line(LONG, |line| line.contains("finished"));
         }
@@ -69,7 +69,7 @@ fn survive<T>(lab: &Lab, portscan: &Portscan, kills: usize, burden: impl Fn(usiz
             }
         }
         finished.extend(running.kill().iter().filter_map(|line| finished_mac(line)));
-        // Looked at by SQLite, which needs room for it.
+        // The integrity check needs free space.
         assert!(laid.is_some() || integrity(portscan) == "ok");
     }
     drop(laid);
@@ -89,7 +89,7 @@ fn survive<T>(lab: &Lab, portscan: &Portscan, kills: usize, burden: impl Fn(usiz
     running.stop();
 }
 
-/// Writes down one more expected port; noted only if that was acknowledged.
+/// Writes one more expected port, and notes it only if the write was acknowledged.
 fn write_one_more(running: &Running, acknowledged: &mut BTreeSet<u64>) {
     let port = acknowledged.last().map_or(1, |last| last % 65_535 + 1);
     let row = json!([{ "address": "198.51.100.7", "port": port, "protocol": "tcp", "state": "open" }]);
@@ -106,12 +106,12 @@ fn expected_ports(running: &Running) -> BTreeSet<u64> {
     rows.as_array().unwrap().iter().filter_map(|row| row["port"].as_u64()).collect()
 }
 
-/// The MAC of the device whose result is stored, by a line of the log, in the API's spelling.
+/// The MAC in a log line about a stored result, in the API's spelling.
 fn finished_mac(line: &str) -> Option<String> {
     is_stored(line).then(|| field(line, "mac").map(str::to_uppercase)).flatten()
 }
 
-/// What `PRAGMA integrity_check` says, after the recovery that opening the file means.
+/// The result of `PRAGMA integrity_check`, after the recovery that opening the file entails.
 fn integrity(portscan: &Portscan) -> String {
     let database = Connection::open_with_flags(portscan.database(), OpenFlags::SQLITE_OPEN_READ_WRITE)
         .unwrap_or_else(|e| panic!("{}: {e}", portscan.database().display()));
@@ -119,7 +119,7 @@ fn integrity(portscan: &Portscan) -> String {
 }
 
 #[test]
-fn stopped_in_the_middle_of_a_run_it_resumes_the_rest() {
+fn a_stop_in_the_middle_of_a_run_resumes_only_the_rest() {
     let lab = Lab::describe(
         r#"
         [[host]]
@@ -132,7 +132,7 @@ fn stopped_in_the_middle_of_a_run_it_resumes_the_rest() {
     let config = static_feed(&lab) + &scanner("lan", "1d", "1-2500");
     let portscan = Portscan::new(&lab, &config);
     let running = portscan.start();
-    // Sixteen at a time take some 10 s; what is finished is committed within 10 s more, and on SIGTERM.
+    // Sixteen at a time take some 10 s; finished results are committed within 10 s more, and on SIGTERM.
     running.wait_for_devices(1, LONG);
     running.stop();
     let before: Vec<usize> = lab.hosts().map(|host| host.stats().syns).collect();
@@ -148,11 +148,11 @@ fn stopped_in_the_middle_of_a_run_it_resumes_the_rest() {
 }
 
 #[test]
-fn a_reload_during_the_start_is_not_the_end() {
+fn sighup_during_the_start_reloads_after_it() {
     let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
     portscan.start().stop();
-    // Opening the database waits for whoever has it to himself, which makes the start last.
+    // Opening the database waits for the exclusive lock, which makes the start last.
     let held = Connection::open(portscan.database()).unwrap();
     held.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
     let running = portscan.spawn();

@@ -1,4 +1,4 @@
-//! A database that is damaged, deleted or replaced is told by /healthz and metrics, in words that say what to do.
+//! /healthz and the metrics report a damaged, deleted or replaced database, with the remedy.
 
 use std::{
     fs::{self, File},
@@ -12,7 +12,7 @@ use crate::{
     lab::Lab,
 };
 
-/// Nobody is looked at.
+/// No device is scanned.
 const QUIET: &str = "[feed]\nurl = []\nhosts = []\n";
 
 fn set_expected(portscan: &Portscan, running: &Running, port: &str) {
@@ -20,7 +20,7 @@ fn set_expected(portscan: &Portscan, running: &Running, port: &str) {
     assert!(set.status.success(), "{set:?}");
 }
 
-/// Waits until /healthz answers so, with this in it.
+/// Waits until /healthz answers with this status and this word.
 fn wait_for_health(running: &Running, status: u16, word: &str) {
     eventually(LONG, &format!("{status} {word}\n{}", running.log()), || {
         let health = running.get("/healthz");
@@ -31,7 +31,7 @@ fn wait_for_health(running: &Running, status: u16, word: &str) {
 }
 
 #[test]
-fn a_damaged_page_is_told_soon_after_the_start_and_the_rest_is_served() {
+fn a_damaged_page_is_reported_soon_after_the_start_and_the_rest_is_served() {
     let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, QUIET);
     let running = portscan.start();
@@ -56,7 +56,7 @@ fn a_damaged_page_is_told_soon_after_the_start_and_the_rest_is_served() {
 }
 
 #[test]
-fn a_deleted_database_is_told_and_can_still_be_saved() {
+fn a_deleted_database_is_reported_and_can_still_be_backed_up() {
     let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, QUIET);
     let running = portscan.start();

@@ -1,4 +1,4 @@
-//! The page's sources: what they promise can be read off them, and what of them is pure runs in Node.
+//! The page's sources: static checks of what they promise, and its pure functions' tests in Node.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 /// The most that the page may add to the binary, in octets.
 const LARGEST: usize = 150_000;
 
-/// What may not be said of the page: it would load, run or believe something that is not its own.
+/// Text that the page's sources must not contain: it would load, run or trust something foreign.
 const FORBIDDEN: &[&str] = &[
     "http://",
     "https://",
@@ -45,7 +45,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// All that is in the binary: what stands at `/`, and the files of the page by their paths below its folder.
+/// The files of the page in the binary: what is served at `/`, and the others by their paths below its folder.
 fn page() -> Vec<(String, String)> {
     let page = folder("page");
     let named = |path: PathBuf| {
@@ -58,7 +58,7 @@ fn page() -> Vec<(String, String)> {
 }
 
 #[test]
-fn all_files_are_small() {
+fn the_page_stays_below_its_size_limit() {
     let (mut octets, mut lines) = (0, 0);
     for (name, text) in page() {
         octets += text.len();
@@ -71,7 +71,7 @@ fn all_files_are_small() {
 }
 
 #[test]
-fn it_needs_nobody_else_and_runs_nothing_that_is_told() {
+fn the_page_loads_nothing_foreign_and_uses_no_unsafe_sink() {
     let names = |text: &str| text.replace("http://www.w3.org/", "");
     for (name, text) in page().into_iter().filter(|(name, _)| !name.starts_with("vendor/")) {
         let text = names(&text);
@@ -83,16 +83,16 @@ fn it_needs_nobody_else_and_runs_nothing_that_is_told() {
     assert_eq!(scripts.len(), 1, "{index}");
     assert!(index.contains("<script type=\"module\" src=\"page/main.js\"></script>"), "{index}");
     assert!(!index.contains("<style"), "{index}");
-    // An absolute path would leave the folder that a proxy gave us.
+    // An absolute path would leave the folder that a proxy serves the page below.
     assert!(!index.contains("=\"/"), "{index}");
 }
 
 #[test]
-fn what_is_pure_in_it_does_what_it_says() {
+fn the_pages_own_unit_tests_pass_in_node() {
     let tests = files(&folder("tests"));
     assert!(!tests.is_empty());
     let output = Command::new("node").arg("--test").args(&tests).output();
-    let output = output.unwrap_or_else(|error| panic!("node: {error}; `make setup` gets it"));
+    let output = output.unwrap_or_else(|error| panic!("node: {error}; `make setup` installs it"));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
 }

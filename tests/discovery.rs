@@ -1,5 +1,5 @@
-//! The LAN's devices are found without a lanscan service: all of them, quickly, by few questions; and whoever asks
-//! as a client of lanscan's is told.
+//! The LAN's devices are found without a lanscan service: all of them, quickly and with few requests; and lanscan's
+//! clients get its documents.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use crate::{
 /// The scanner's own MAC in the lab.
 const OWN: &str = "02:00:00:00:ff:01";
 
-/// Addresses with their MACs, of a document of lanscan's.
+/// The addresses and MACs in a lanscan document.
 fn listed(document: &Value) -> BTreeMap<String, String> {
     let entry = |entry: &Value| {
         let text = |key: &str| entry[key].as_str().unwrap().to_owned();
@@ -30,13 +30,13 @@ fn listed(document: &Value) -> BTreeMap<String, String> {
     entries.into_iter().collect()
 }
 
-/// What a document is to list: every device of the lab, and the scanner at this address.
+/// What a document should list: every device of the lab, and the scanner at this address.
 fn truth(lab: &Lab, own: &str) -> BTreeMap<String, String> {
     let devices = lab.hosts().map(|host| (host.address().to_string(), host.mac().to_lower()));
     devices.chain([(own.to_owned(), OWN.to_owned())]).collect()
 }
 
-/// Three sweeps every day; `make acceptance` asks for twenty.
+/// Three sweeps by default; `make acceptance` sets twenty.
 #[test]
 fn every_device_is_found_in_every_sweep() {
     let sweeps: u32 = std::env::var("PORTSCAN_TEST_RUNS").map_or(3, |text| text.parse().unwrap());
@@ -56,14 +56,14 @@ fn every_device_is_found_in_every_sweep() {
         most = most.max(lab.arp_requests() - before);
     }
     eprintln!("{sweeps} sweeps: 250 of 250 devices in each, {slowest:.2} s and {most} frames at most");
-    // 253 addresses and our own. On a machine that stalls more answers are late than the 6 % that are lost; but nobody
-    // is asked more than five times. How few it takes otherwise, and how long, is the unit tests' to show.
+    // 253 addresses and our own. On a machine that stalls, more answers are late than the 6 % that are lost; but no
+    // address gets more than five requests. The unit tests show how few requests and how little time suffice.
     assert!((254..=5 * 254).contains(&most), "{most} frames");
 }
 
-/// No verdict on nmap: its figures stand beside ours.
+/// No verdict on nmap: its figures are printed for comparison.
 #[test]
-fn nmap_beside_it() {
+fn nmaps_sweep_is_printed_for_comparison() {
     let lab = Lab::enter("lan-250");
     let began = lab.now();
     let output = Command::new("nmap").args(["-sn", "-n", "10.77.1.0/24"]).output().unwrap();
@@ -74,7 +74,7 @@ fn nmap_beside_it() {
     assert!(output.status.success() && up > 200, "{text}");
 }
 
-/// With the part of the lab's /16 that has devices; a scan of few ports.
+/// Discovers the part of the lab's /16 that has devices, and scans few ports.
 fn discovering(more: &str) -> String {
     format!("[feed]\ndiscover = [\"lan0 10.77.0.0/24\"]\n{more}{}", scanner("lan", "1d", "20-90"))
 }
@@ -114,18 +114,18 @@ fn one_appliance_discovers_and_another_uses_it_as_its_lanscan() {
         let open = host.open_ports().iter().filter(|port| (20..=90).contains(port)).collect();
         assert_eq!(first.open_ports(&host.mac().to_string()), Some(open));
     }
-    assert!(lab.outside().sent.is_empty(), "nobody is sent anything but a question for his address");
+    assert!(lab.outside().sent.is_empty(), "addresses outside get ARP requests alone");
     first.stop();
     second.stop();
 }
 
 #[test]
-fn without_privileges_the_kernel_is_made_to_ask_and_the_log_says_what_would_help() {
+fn without_privileges_datagrams_make_the_kernel_send_arp_requests_and_the_log_names_the_remedy() {
     discovers_without_privileges("empty datagrams to port 9");
 }
 
 #[test]
-fn where_echo_requests_are_allowed_they_make_the_kernel_ask_and_no_port_gets_a_packet() {
+fn where_ping_sockets_are_allowed_echo_requests_replace_the_datagrams() {
     discovers_without_privileges("echo requests");
 }
 
@@ -140,18 +140,18 @@ fn discovers_without_privileges(by: &str) {
     assert_eq!(macs(&running), truth.values().cloned().collect());
     assert_eq!(listed(&running.get("/lanscan/json").json()), truth);
     let lines = running.lines();
-    let told: Vec<&String> = lines.iter().filter(|line| line.contains("without CAP_NET_RAW")).collect();
-    assert_eq!(told.len(), 1, "{}", running.log());
+    let warnings: Vec<&String> = lines.iter().filter(|line| line.contains("without CAP_NET_RAW")).collect();
+    assert_eq!(warnings.len(), 1, "{}", running.log());
     for remedy in ["/usr/share/portscan/ask-by-arp.conf", "setcap cap_net_raw+ep", by] {
-        assert!(told[0].contains(remedy), "{}", told[0]);
+        assert!(warnings[0].contains(remedy), "{}", warnings[0]);
     }
     assert!(running.get("/healthz").body.contains("without CAP_NET_RAW"));
-    assert_eq!(lab.outside().sent.len(), 0, "the datagrams are for those who are there");
+    assert_eq!(lab.outside().sent.len(), 0, "only present devices get the datagrams");
     running.stop();
 }
 
 #[test]
-fn a_router_that_answers_for_many_is_not_one_device() {
+fn a_router_that_answers_arp_for_others_is_not_one_device() {
     let lab = Lab::enter("proxy-arp");
     let config = format!("[feed]\ndiscover = [\"lan0\"]\n{}", scanner("lan", "1d", "22,80"));
     let running = Portscan::new(&lab, &config).start();
@@ -175,7 +175,7 @@ fn ip(arguments: &[&str]) {
 }
 
 #[test]
-fn what_is_seen_by_ipv6_is_shown_and_left_alone() {
+fn ipv6_neighbours_are_shown_and_not_scanned() {
     let lab = Lab::enter("near");
     let running = Portscan::new(&lab, &discovering("")).start();
     running.wait_for_devices(4, LONG);
@@ -185,21 +185,21 @@ fn what_is_seen_by_ipv6_is_shown_and_left_alone() {
         ip(&["neigh", "add", address, "lladdr", &host.mac().to_lower(), "dev", "lan0", "nud", "stale"]);
     }
     let hosts = running.get("/v1/hosts").json();
-    let told = |address: &str| {
+    let ipv6_of = |address: &str| {
         let found = hosts.as_array().unwrap().iter().find(|host| host["address"] == address).unwrap();
         found["ipv6"].clone()
     };
-    assert_eq!(told("10.77.0.5"), serde_json::json!(["2001:db8::5", "fe80::5%lan0"]));
-    assert_eq!(told("10.77.0.6"), serde_json::json!([]));
+    assert_eq!(ipv6_of("10.77.0.5"), serde_json::json!(["2001:db8::5", "fe80::5%lan0"]));
+    assert_eq!(ipv6_of("10.77.0.6"), serde_json::json!([]));
     let one = running.get("/v1/hosts/02:00:00:00:00:05").json();
     assert_eq!(one["ipv6"].as_array().unwrap().len(), 2);
     let named = running.get("/lanscan/json").json();
-    assert_eq!(named["count"], 4, "no source names them, so nobody looks at them");
+    assert_eq!(named["count"], 4, "no feed names them, so they are not scanned");
     running.stop();
 }
 
 #[test]
-fn an_interface_without_an_address_is_waited_for() {
+fn discovery_waits_for_an_interface_without_an_address() {
     let lab = Lab::enter("near");
     ip(&["addr", "del", "10.77.0.1/16", "dev", "lan0"]);
     let running = Portscan::new(&lab, &discovering("")).start();
@@ -213,7 +213,7 @@ fn an_interface_without_an_address_is_waited_for() {
 }
 
 #[test]
-fn who_finds_nobody_is_told_which_line_to_write() {
+fn without_any_feed_the_advice_names_the_line_to_write() {
     let lab = Lab::enter("near");
     let running = Portscan::new(&lab, "").start();
     let advice = "write discover = [\"lan0\"] under [feed] in ";
@@ -230,7 +230,7 @@ fn who_finds_nobody_is_told_which_line_to_write() {
 }
 
 #[test]
-fn what_cannot_be_swept_is_said_with_the_remedy() {
+fn discover_names_the_remedy_for_what_it_cannot_sweep() {
     let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, "");
     for (arguments, wanted) in [

@@ -1,4 +1,4 @@
-//! A disk that is full is said so, loses nothing, and is used again when there is room.
+//! A full disk is reported, loses nothing, and is used again when there is room.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -16,7 +16,7 @@ fn scanned(lab: &Lab) -> String {
     static_feed(lab) + &scanner("lan", "1s", "20-90,443,8080")
 }
 
-/// An appliance that keeps its data on a disk of so many octets.
+/// An appliance whose data directory is on a disk of so many octets.
 fn on_small_disk(lab: &Lab, octets: u64, config: &str) -> (SmallDisk, Portscan) {
     let disk = SmallDisk::new(octets);
     let portscan = Portscan::new(lab, config).data_dir(&disk.path().join("data"));
@@ -32,9 +32,9 @@ fn a_full_disk_stops_scanning_until_there_is_room() {
     assert_eq!(running.get("/healthz").status, 200);
 
     let ballast = disk.fill();
-    // A changed host makes rows that are not there yet.
+    // A changed host needs new rows.
     lab.host("10.77.0.5").open(33);
-    let ill = eventually(LONG, "the health says so", || {
+    let ill = eventually(LONG, "the health reports the full disk", || {
         Some(running.get("/healthz")).filter(|answer| answer.status == 503)
     });
     assert!(ill.body.contains("full") || ill.body.contains("space"), "{ill:?}");
@@ -45,9 +45,9 @@ fn a_full_disk_stops_scanning_until_there_is_room() {
     let file = portscan.write_config().display().to_string();
     let address = running.base().trim_start_matches("http://");
     let checked = portscan.run(&["check-config", "--config", &file, "--listen", address], LONG);
-    assert!(checked.status.success(), "its port is its own: {checked:?}");
+    assert!(checked.status.success(), "the running appliance's port does not count as taken: {checked:?}");
     assert!(running.open_ports("02:00:00:00:00:06").is_some(), "results are still served");
-    // What was in progress ends within seconds; then nothing is scanned that could not be stored.
+    // The scans in progress end within seconds; then nothing is scanned that could not be stored.
     let host = lab.host("10.77.0.5");
     eventually(LONG, "scanning has stopped", || {
         let idle = lab.now().since(host.stats().last_syn?);
@@ -55,19 +55,21 @@ fn a_full_disk_stops_scanning_until_there_is_room() {
     });
 
     drop(ballast);
-    eventually(LONG, "it recovers by itself", || (running.get("/healthz").status == 200).then_some(()));
-    eventually(LONG, "what changed meanwhile is seen", || {
+    eventually(LONG, "the appliance recovers by itself", || {
+        (running.get("/healthz").status == 200).then_some(())
+    });
+    eventually(LONG, "the change made in between is recorded", || {
         running.open_ports("02:00:00:00:00:05").filter(|ports| ports.contains(33))
     });
     running.stop();
     assert_sound(&portscan);
 }
 
-/// A start as an owner sees it: it listens, and says what it found.
+/// Asserts what an owner sees of a start: the appliance listens, serves what it has, and reports the fault.
 fn assert_starts_and_serves(portscan: &Portscan, devices: &[String], word: &str, what: &str) -> Running {
     let running = portscan.start();
     assert_eq!(running.macs(), devices, "{what}");
-    let ill = eventually(LONG, &format!("{what}: the health says so"), || {
+    let ill = eventually(LONG, &format!("{what}: the health reports it"), || {
         Some(running.get("/healthz")).filter(|answer| answer.status == 503)
     });
     assert!(ill.body.contains(word), "{what}: {ill:?}");
@@ -77,9 +79,9 @@ fn assert_starts_and_serves(portscan: &Portscan, devices: &[String], word: &str,
     running
 }
 
-/// The index of the log alone takes 32 KB, the first commit some pages: each is the first that there is no room for.
+/// The log's index alone takes 32 KB, the first commit some pages: each `left` fails at another of these steps.
 #[test]
-fn a_start_on_a_full_disk_serves_what_there_is_and_goes_on_when_there_is_room() {
+fn a_start_on_a_full_disk_serves_stored_results_and_resumes_when_there_is_room() {
     let lab = Lab::enter("near");
     let (disk, portscan) = on_small_disk(&lab, 4 << 20, &scanned(&lab));
     let running = portscan.start();
@@ -104,9 +106,9 @@ fn a_start_on_a_full_disk_serves_what_there_is_and_goes_on_when_there_is_room() 
     assert_sound(&portscan);
 }
 
-/// As the kernel leaves a card that fails.
+/// As the kernel mounts a card that fails.
 #[test]
-fn a_start_on_a_read_only_disk_serves_what_there_is_and_goes_on_when_it_can_be_written() {
+fn a_start_on_a_read_only_disk_serves_stored_results_and_resumes_when_it_is_writable() {
     let lab = Lab::enter("near");
     let (disk, portscan) = on_small_disk(&lab, 4 << 20, &scanned(&lab));
     portscan.start().stop();
@@ -137,11 +139,11 @@ fn a_start_on_a_read_only_disk_serves_what_there_is_and_goes_on_when_it_can_be_w
     assert_sound(&portscan);
 }
 
-/// A database of the first version, with so much in it that a copy takes a megabyte.
+/// Writes a database of the first version, large enough that a copy takes a megabyte.
 fn write_old_database(path: &Path) {
     let old = Connection::open(path).unwrap();
     old.execute_batch(include_str!("../src/store/v1.sql")).unwrap();
-    // "pscn", as src/store/schema.rs has it.
+    // "pscn", as in src/store/schema.rs.
     old.execute_batch(
         "PRAGMA application_id = 0x7073636e; PRAGMA user_version = 1; PRAGMA journal_mode = WAL",
     )
@@ -153,20 +155,20 @@ fn write_old_database(path: &Path) {
 }
 
 #[test]
-fn an_upgrade_that_the_disk_has_no_room_for_says_so_and_changes_nothing() {
+fn an_upgrade_without_disk_space_fails_with_the_remedy_and_changes_nothing() {
     let lab = Lab::enter("near");
     let (disk, portscan) = on_small_disk(&lab, 8 << 20, NO_DEVICES);
     let config = portscan.write_config().display().to_string();
     write_old_database(&portscan.database());
     let before = fs::read(portscan.database()).unwrap();
-    // Neither the index of the log nor the copy fits; the index does; the copy does, but not what is to be changed.
+    // Room for: neither the log's index nor the copy; the index; the copy, but not the changes.
     for left in [0, 64 << 10, before.len() + (80 << 10)] {
         let ballast = disk.fill_but(left);
         let refused = portscan.run(&["serve", "--config", &config], LONG);
         assert_eq!(refused.status.code(), Some(1), "{left}: {refused:?}");
         assert!(refused.stderr.contains("free some space"), "{left}: {refused:?}");
         assert!(refused.stderr.contains("unchanged") || refused.stderr.contains("nothing was changed"));
-        assert!(fs::read(portscan.database()).unwrap() == before, "{left}: it is as it was");
+        assert!(fs::read(portscan.database()).unwrap() == before, "{left}: the file is unchanged");
         drop(ballast);
     }
     portscan.start().stop();
@@ -174,7 +176,7 @@ fn an_upgrade_that_the_disk_has_no_room_for_says_so_and_changes_nothing() {
 }
 
 #[test]
-fn a_command_on_a_full_disk_says_so_and_does_not_wait() {
+fn a_command_on_a_full_disk_fails_at_once_and_names_the_cause() {
     let lab = Lab::enter("near");
     let (disk, portscan) = on_small_disk(&lab, 1 << 20, NO_DEVICES);
     portscan.start().stop();
@@ -191,7 +193,7 @@ fn a_command_on_a_full_disk_says_so_and_does_not_wait() {
 }
 
 #[test]
-fn a_first_start_on_a_full_disk_says_that_it_is_full() {
+fn a_first_start_on_a_full_disk_names_the_cause() {
     let lab = Lab::enter("near");
     let (disk, portscan) = on_small_disk(&lab, 1 << 20, NO_DEVICES);
     let config = portscan.write_config().display().to_string();
@@ -211,14 +213,14 @@ fn assert_sound(portscan: &Portscan) {
     assert_eq!(integrity, "ok");
 }
 
-/// What a card is to bear, in octets a day: of a hundred devices that are scanned every hour and do not change.
+/// The daily write limit of a card, in octets: for a hundred unchanged devices that are scanned every hour.
 const DAY: u64 = 20_000_000;
 
 #[test]
-fn a_day_of_a_hundred_unchanged_devices_writes_little() {
+fn scanning_a_hundred_unchanged_devices_for_a_day_writes_little() {
     let lab = Lab::enter("big");
-    // Three times as many as are in progress at once, and so slowly that each third has a commit of its own, as it has
-    // where all 65,535 ports take four minutes.
+    // Three times as many as are in progress at once, and so slowly that each third has a commit of its own, as when
+    // all 65,535 ports take four minutes.
     let devices = 48;
     let slowly = scanner("lan", "1d", "20-47") + "timing = \"T2\"\n";
     let running = Portscan::new(&lab, &(feed_of(lab.hosts().take(devices)) + &slowly)).start();
@@ -227,7 +229,7 @@ fn a_day_of_a_hundred_unchanged_devices_writes_little() {
         let run = portscan.run(&["run", "--wait", "--url", running.base()], LONG * 2);
         assert!(run.status.success(), "{}", run.stderr);
     };
-    // The one that begins with the appliance makes all the rows there are; the next finds nothing new.
+    // The first run, which starts with the appliance, creates all rows; the second finds nothing new.
     run();
     let before = running.written();
     run();

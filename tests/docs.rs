@@ -1,5 +1,5 @@
-//! The documents agree with the repository: links and anchors lead somewhere, what they name exists, what exists is
-//! described. Nothing here needs a network.
+//! The documents agree with the repository: every link, anchor and name leads somewhere, and everything that exists is
+//! described. No test here needs a network.
 
 mod markdown;
 
@@ -17,10 +17,10 @@ use portscan::{
 
 use markdown::Markdown;
 
-/// README is read first, and to its end only if it is short.
+/// README is read first, and only a short one is read to its end.
 const README_LINES: usize = 150;
 
-/// Where files are that the documents name as code.
+/// The folders of the files that the documents name in code spans.
 const FOLDERS: &[&str] = &[
     ".ci/",
     "benches/",
@@ -52,7 +52,7 @@ fn documents() -> BTreeMap<String, Markdown> {
     paths.map(|path| (path.clone(), Markdown::parse(&text(&path)))).collect()
 }
 
-/// Where a relative link leads, from the repository's root.
+/// The path from the repository's root that a relative link leads to.
 fn resolve(document: &str, target: &str) -> String {
     let mut path = Path::new(document).parent().unwrap().to_owned();
     for component in Path::new(target).components() {
@@ -64,7 +64,7 @@ fn resolve(document: &str, target: &str) -> String {
     path.display().to_string()
 }
 
-/// Relative links: the document, where each leads, and the anchor.
+/// Relative links: the document, the path, and the anchor.
 fn links(documents: &BTreeMap<String, Markdown>) -> Vec<(&str, String, Option<&str>)> {
     let mut found = Vec::new();
     for (document, markdown) in documents {
@@ -78,7 +78,7 @@ fn links(documents: &BTreeMap<String, Markdown>) -> Vec<(&str, String, Option<&s
     found
 }
 
-/// The words that the Makefile gives to a variable or a rule.
+/// The words that the Makefile assigns to a variable or lists as a rule's prerequisites.
 fn words_of_makefile(name: &str) -> Vec<String> {
     let makefile = text("Makefile").replace("\\\n", " ");
     let mut rest =
@@ -92,7 +92,7 @@ fn assert_none(faults: &[String]) {
 }
 
 #[test]
-fn every_link_leads_to_a_file_and_a_heading() {
+fn every_link_leads_to_an_existing_file_and_heading() {
     let documents = documents();
     let mut faults = Vec::new();
     for (document, path, anchor) in links(&documents) {
@@ -108,7 +108,7 @@ fn every_link_leads_to_a_file_and_a_heading() {
     assert_none(&faults);
 }
 
-/// In the book a link leads to a chapter, or to a file that `make docs` copies beside.
+/// In the book a link leads to a chapter or to a file that `make docs` copies.
 #[test]
 fn the_book_has_every_document_and_every_linked_file() {
     const SUMMARY: &str = "docs/SUMMARY.md";
@@ -138,7 +138,7 @@ fn the_book_has_every_document_and_every_linked_file() {
 }
 
 #[test]
-fn every_file_that_is_named_exists() {
+fn every_named_file_exists() {
     let mut faults = Vec::new();
     for (document, markdown) in documents() {
         let named =
@@ -152,7 +152,7 @@ fn every_file_that_is_named_exists() {
     assert_none(&faults);
 }
 
-/// Commands: code blocks for a shell line by line, and code within the text. Without `sudo` and comments.
+/// The commands in shell blocks, line by line, and in code spans, without `sudo` and comments.
 fn commands(markdown: &Markdown) -> impl Iterator<Item = &str> {
     let shell = markdown.blocks.iter().filter(|(language, _)| matches!(language.as_str(), "sh" | "console"));
     let lines = shell.flat_map(|(_, code)| code.lines());
@@ -164,7 +164,7 @@ fn commands(markdown: &Markdown) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_make_target_is_described_and_every_described_one_exists() {
+fn make_targets_and_their_descriptions_match() {
     let targets: BTreeSet<String> = words_of_makefile(".PHONY").into_iter().collect();
     let mut faults = Vec::new();
     for (document, markdown) in documents() {
@@ -184,7 +184,7 @@ fn every_make_target_is_described_and_every_described_one_exists() {
 }
 
 #[test]
-fn every_command_of_the_binary_that_is_named_exists() {
+fn every_named_subcommand_exists() {
     let command = Arguments::command();
     let known: BTreeSet<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
     let mut faults = Vec::new();
@@ -242,7 +242,7 @@ fn every_metric_is_described() {
     assert!(missing.is_empty(), "docs/monitoring.md does not describe {missing:?}");
 }
 
-/// A handler stands beside `path = "/v1/..."`, from which the API's description is made.
+/// Handlers declare `path = "/v1/..."`, from which the API's description is generated.
 #[test]
 fn every_path_of_the_api_is_described() {
     let described = text("docs/http-api.md");

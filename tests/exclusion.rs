@@ -1,4 +1,4 @@
-//! What the owner has excluded by MAC gets no SYN, however it is reached: the MAC is learned first.
+//! A device that the owner has excluded by MAC gets no SYN, however the scan is started: the MAC is resolved first.
 
 use std::{fs, time::Duration};
 
@@ -9,25 +9,25 @@ use crate::{
     lab::{Lab, namespace},
 };
 
-/// Of the scenario `near`: .5 may be scanned, .6 and .7 must be left alone.
+/// In the scenario `near`, .5 may be scanned; .6 and .7 must be left alone.
 const EXCLUDED: &str = "exclude = [\"02:00:00:00:00:07\"]\n";
 const UNWANTED: &str = "[[device]]\nmatch = \"02:00:00:00:00:06\"\nscan = false\n";
 const TIMINGS: [&str; 3] = ["T3", "T4", "T5"];
 
-/// The network that a configuration's `[feed]` names by address alone.
+/// A feed that names the devices by address alone.
 const BY_ADDRESS: &str = "[feed]\nurl = []\nhosts = [{ address = \"10.77.0.5\" }, { address = \"10.77.0.6\" }, { address = \"10.77.0.7\" }]\n";
 
 fn syns(lab: &Lab, address: &str) -> usize {
     lab.host(address).stats().syns
 }
 
-/// Neither of those to be left alone has had a SYN, whereas the other one has.
+/// Asserts that the two excluded devices got no SYN and that the third did.
 fn assert_left_alone(lab: &Lab, what: &str) {
     let syns = ["10.77.0.5", "10.77.0.6", "10.77.0.7"].map(|address| syns(lab, address));
     assert!(syns[0] > 0 && syns[1..] == [0, 0], "{what}: {syns:?} SYNs");
 }
 
-/// May an ordinary user send echo requests? Each network namespace says so for itself.
+/// Allows ordinary users to send echo requests; each network namespace has its own setting.
 fn allow_echo() {
     fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0").unwrap();
 }
@@ -63,7 +63,7 @@ fn neither_a_scan_on_sight_nor_one_by_hand_sends_a_syn_to_an_excluded_mac() {
             namespace::forget_neighbours();
             let started = running.post(&format!("/v1/run?host={address}"));
             assert_eq!(started.status, 202, "{started:?}");
-            eventually(LONG, "it is left alone again", || {
+            eventually(LONG, "the device is left alone again", || {
                 (running.lines().iter().filter(|line| left(line)).count() > before).then_some(())
             });
         }
@@ -85,7 +85,7 @@ fn a_second_look_sends_no_syn_to_an_excluded_mac_that_has_taken_the_address() {
         let looks = running.lines().iter().filter(|line| line.contains("finished")).count();
         (looks == 2).then_some(())
     });
-    // Another device: the one at .7 is not there.
+    // Another device takes the address; the one at .7 is switched off.
     lab.host("10.77.0.7").vanish();
     host.set_mac("02:00:00:00:00:07");
     namespace::forget_neighbours();
@@ -102,7 +102,7 @@ fn a_scan_ends_when_an_excluded_mac_takes_the_address() {
     let excluded = "exclude = [\"02:00:00:00:01:05\"]\n";
     let running = Portscan::new(&lab, &format!("{excluded}[feed]\nurl = []\n{lan}")).start();
     running.wait_for_line(LONG, |line| line.contains("10.77.0.5") && line.contains("left alone"));
-    // It takes the address after 300 SYNs, which the kernel believes when it is told for the second time, 2 s later.
+    // The other device takes the address after 300 SYNs; the kernel accepts its second announcement, 2 s later.
     let stats = lab.host("10.77.0.5").stats();
     assert!((300..6_000).contains(&stats.syns), "{stats:?}");
     assert!(running.macs().is_empty());
@@ -137,7 +137,7 @@ fn up(document: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn a_scan_by_hand_sends_no_syn_to_a_mac_that_it_is_told_to_leave_out() {
+fn a_scan_by_hand_sends_no_syn_to_a_mac_given_to_exclude() {
     for timing in ["-T3", "-T4", "-T5"] {
         let lab = Lab::enter("near");
         let portscan = Portscan::new(&lab, "");
@@ -147,15 +147,15 @@ fn a_scan_by_hand_sends_no_syn_to_a_mac_that_it_is_told_to_leave_out() {
         let document = finished.json();
         assert_eq!((up(&document), &document["scan"]["status"]), (vec!["10.77.0.5"], &"complete".into()));
         for (address, mac) in [("10.77.0.6", "02:00:00:00:00:06"), ("10.77.0.7", "02:00:00:00:00:07")] {
-            let told = format!("{address} is left out: it has the MAC {mac}");
-            assert!(finished.stderr.contains(&told), "{}", finished.stderr);
+            let warning = format!("{address} is left out: it has the MAC {mac}");
+            assert!(finished.stderr.contains(&warning), "{}", finished.stderr);
         }
         assert_left_alone(&lab, timing);
         assert!(lab.outside().sent.is_empty());
     }
 }
 
-/// What a command by hand says of each of .5 to .7 under a configuration: those that it found up, and its warnings.
+/// Scans .5 to .7 by hand under a configuration; returns the hosts that are up, and the warnings.
 fn scanned(portscan: &Portscan, more: &[&str]) -> (Vec<String>, String) {
     let config = portscan.write_config();
     let config = ["--config", config.to_str().unwrap(), "-p", "20-100", "10.77.0.5-7"];
@@ -171,7 +171,7 @@ fn probed(portscan: &Portscan, address: &str, more: &[&str]) -> Finished {
 }
 
 #[test]
-fn by_hand_what_the_configuration_excludes_gets_no_syn_unless_that_is_ignored() {
+fn commands_by_hand_respect_the_configured_exclusions_unless_ignore_exclude_is_given() {
     let by_mac = format!("{EXCLUDED}{UNWANTED}");
     let by_address =
         "exclude = [\"10.77.0.6\"]\n[[device]]\nmatch = \"10.77.0.7\"\nscan = false\n".to_owned();
@@ -199,7 +199,7 @@ fn by_hand_what_the_configuration_excludes_gets_no_syn_unless_that_is_ignored() 
 }
 
 #[test]
-fn by_hand_nothing_is_probed_while_the_configuration_cannot_be_read() {
+fn commands_by_hand_probe_nothing_if_the_configuration_is_unreadable() {
     let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, "exclude = [\"02:00:00:00\n");
     let config = portscan.write_config();
@@ -214,7 +214,7 @@ fn by_hand_nothing_is_probed_while_the_configuration_cannot_be_read() {
 }
 
 #[test]
-fn an_old_entry_of_the_kernels_table_is_not_believed() {
+fn a_stale_neighbour_entry_is_verified_before_the_scan() {
     let lab = Lab::enter("near");
     let old = ["neigh", "replace", "10.77.0.7", "lladdr", "02:00:00:00:00:99", "dev", "lan0", "nud", "stale"];
     namespace::ip(&old);
@@ -227,22 +227,22 @@ fn an_old_entry_of_the_kernels_table_is_not_believed() {
 }
 
 #[test]
-fn the_extra_question_is_asked_only_where_a_mac_is_excluded() {
+fn the_extra_arp_request_is_sent_only_if_a_mac_is_excluded() {
     let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, "");
-    let asked = |more: &[&str]| {
+    let requests = |more: &[&str]| {
         namespace::forget_neighbours();
         let before = lab.arp_requests();
         scan(&portscan, &[&["-p", "22", "10.77.0.5"], more].concat()).json();
         lab.arp_requests() - before
     };
-    assert_eq!(asked(&[]), 1, "the kernel's own");
-    assert_eq!(asked(&["--exclude", "10.77.0.9"]), 1);
-    assert_eq!(asked(&["--exclude", "02:00:00:00:00:07"]), 2);
+    assert_eq!(requests(&[]), 1, "the kernel's own");
+    assert_eq!(requests(&["--exclude", "10.77.0.9"]), 1);
+    assert_eq!(requests(&["--exclude", "02:00:00:00:00:07"]), 2);
 }
 
 #[test]
-fn without_privileges_an_echo_request_makes_the_kernel_ask() {
+fn without_privileges_an_echo_request_makes_the_kernel_resolve_the_mac() {
     let lab = Lab::enter("near");
     allow_echo();
     let lan = scanner("lan", "1d", "20-100") + "timing = \"T4\"\n";
@@ -254,7 +254,7 @@ fn without_privileges_an_echo_request_makes_the_kernel_ask() {
         running.wait_for_line(LONG, |line| line.contains(address) && line.contains("left alone"));
     }
     running.stop();
-    // An old entry is verified by the kernel before it asks everybody, which takes its time.
+    // The kernel probes a stale entry by unicast before it broadcasts, which takes its time.
     let old = ["neigh", "replace", "10.77.0.7", "lladdr", "02:00:00:00:00:99", "dev", "lan0", "nud", "stale"];
     namespace::ip(&old);
     let leave_out = ["--exclude", "02:00:00:00:00:07,02:00:00:00:00:06"];
@@ -264,7 +264,7 @@ fn without_privileges_an_echo_request_makes_the_kernel_ask() {
 }
 
 #[test]
-fn where_no_question_is_allowed_nothing_is_probed_and_the_remedy_is_told() {
+fn if_the_mac_cannot_be_resolved_nothing_is_probed_and_the_remedy_is_named() {
     let lab = Lab::enter("near");
     let config = format!("{EXCLUDED}{BY_ADDRESS}{}", scanner("lan", "1d", "20-100"));
     let portscan = Portscan::new(&lab, &config).unprivileged();
@@ -280,11 +280,11 @@ fn where_no_question_is_allowed_nothing_is_probed_and_the_remedy_is_told() {
     assert!(!finished.status.success() && finished.stderr.contains("CAP_NET_RAW"), "{finished:?}");
     assert_eq!(lab.hosts().map(|host| host.stats().syns).sum::<usize>(), 0);
     let finished = scan(&portscan, &["-p", "22", "--exclude", "10.77.0.7", "10.77.0.5"]);
-    assert_eq!(up(&finished.json()), ["10.77.0.5"], "an address takes no question");
+    assert_eq!(up(&finished.json()), ["10.77.0.5"], "an excluded address needs no ARP request");
 }
 
 #[test]
-fn a_neighbour_in_the_subnet_of_an_alias_is_asked_on_its_interface() {
+fn a_neighbour_in_an_aliass_subnet_is_resolved_on_the_aliass_interface() {
     let lab = Lab::describe(
         r#"
         [lan]
@@ -302,7 +302,7 @@ fn a_neighbour_in_the_subnet_of_an_alias_is_asked_on_its_interface() {
 }
 
 #[test]
-fn what_is_behind_a_router_has_no_mac_and_is_scanned() {
+fn hosts_behind_an_excluded_router_are_scanned() {
     let lab = Lab::enter("near");
     namespace::ip(&["route", "add", "10.99.0.9", "via", "10.77.0.5"]);
     let router = ["--exclude", "02:00:00:00:00:05"];
@@ -313,7 +313,7 @@ fn what_is_behind_a_router_has_no_mac_and_is_scanned() {
 }
 
 #[test]
-fn a_router_that_answers_arp_for_others_takes_them_with_it() {
+fn excluding_a_router_that_answers_arp_for_others_excludes_them_too() {
     let lab = Lab::enter("proxy-arp");
     let leave_out = ["--exclude", "02:00:00:00:00:fe", "-p", "22,80", "10.77.0.5", "10.77.0.100"];
     let document = scan(&Portscan::new(&lab, ""), &leave_out).json();

@@ -1,4 +1,4 @@
-//! What should be, brought along: from a file, and from whoever has told so far.
+//! Importing the expected state: from a file, and from another portmantool-compatible service.
 
 use std::fs;
 
@@ -18,14 +18,14 @@ fn row(address: &str, port: u16, protocol: &str, state: &str) -> Value {
     json!({"address": address, "port": port, "protocol": protocol, "state": state, "comment": "why"})
 }
 
-/// A command on the database of an appliance that does not run.
+/// Runs a command on the database of an appliance that is not running.
 fn resting(portscan: &Portscan, words: &[&str]) -> Finished {
     let config = portscan.write_config();
     portscan.run(&[words, &["--config", config.to_str().unwrap()]].concat(), LONG)
 }
 
 #[test]
-fn it_is_taken_over_whole_and_any_number_of_times() {
+fn an_expected_state_is_imported_completely_and_repeatedly() {
     let lab = Lab::enter("near");
     let expected = json!([
         row("B8:27:EB:AC:14:3E", 22, "tcp", "open"),
@@ -52,7 +52,7 @@ fn it_is_taken_over_whole_and_any_number_of_times() {
 }
 
 #[test]
-fn what_is_something_else_changes_nothing() {
+fn importing_anything_else_changes_nothing() {
     let lab = Lab::enter("near");
     let new = Portscan::new(&lab, QUIET);
     let other = FeedServer::start(Says::Status("404 Not Found"));

@@ -1,4 +1,4 @@
-//! No client keeps the owner or another client from being answered, whatever it holds on to.
+//! No client delays the answers to the owner or to another client, whatever it holds on to.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -14,17 +14,18 @@ use crate::{
     lab::{Node, Switch},
 };
 
-/// What the owner's every answer comes within.
+/// The limit for each of the owner's answers.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// Few enough for the store to tell of all at once: what has begun to be answered leaves it alone, however slow the build.
+/// Few enough for the store to return all at once: a response in progress then needs the store no more, however slow
+/// the build.
 const DEVICES: u32 = 120;
 
 /// An answer of hundreds of kilobytes, which no kernel buffers for a client that does not read.
 const LONG_ANSWER: &str = "GET /v1/hosts HTTP/1.1\r\nHost: 10.78.0.2\r\n\r\n";
 const EVENTS: &str = "GET /v1/events HTTP/1.1\r\nHost: 10.78.0.2\r\n\r\n";
 
-/// An appliance with a long answer to give, and the machines around it.
+/// An appliance with a long response to send, and the machines around it.
 struct Lan {
     here: Node,
     greedy: Node,
@@ -48,7 +49,7 @@ impl Lan {
         Self { here, greedy, other, running, portscan, _switch: switch }
     }
 
-    /// Twenty answers each, to a program on the appliance's own machine and to another client: all within a second.
+    /// Asserts twenty answers each, to a program on the appliance's machine and to another client, all within a second.
     fn assert_that_others_are_answered(&self) {
         self.assert_answers("the owner", &self.here, "127.0.0.1");
         self.assert_answers("another client", &self.other, "10.78.0.2");
@@ -58,9 +59,9 @@ impl Lan {
         let times = node.within(|| {
             let (site, clock) = (Site::new(format!("http://{host}"), LONG), SystemClock::start());
             let answer = |path: &str| {
-                let asked = clock.now();
+                let sent = clock.now();
                 assert_eq!(site.get(path).status, 200, "{client}: {path}");
-                clock.now().since(asked)
+                clock.now().since(sent)
             };
             let mut times: Vec<_> = (0..20).flat_map(|_| ["/healthz", "/v1/scans"].map(answer)).collect();
             times.sort_unstable();
@@ -70,7 +71,7 @@ impl Lan {
         assert!(times[39] < AT_ONCE, "{client} waited: {times:?}");
     }
 
-    /// What the token opens for a client that has used up its quota.
+    /// Asserts that the token opens the API for a client that has used up its quota.
     fn assert_that_the_token_is_served(&self) {
         let token = std::fs::read_to_string(self.portscan.database().with_file_name("token")).unwrap();
         let head = format!(
@@ -87,7 +88,7 @@ impl Lan {
     }
 }
 
-/// A connection that takes in next to nothing by itself.
+/// Opens a connection that buffers next to nothing of a response.
 fn connect(to: IpAddr) -> TcpStream {
     let address = SocketAddr::new(to, 80);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
@@ -98,12 +99,12 @@ fn connect(to: IpAddr) -> TcpStream {
     stream
 }
 
-/// So many that ask for this and read nothing of the answer.
+/// Opens so many connections that send this request and read nothing of the response.
 fn hold(from: &Node, to: IpAddr, count: usize, request: &str) -> Vec<TcpStream> {
     from.within(|| {
         let ask = |_| {
             let mut stream = connect(to);
-            // One that is refused at once refuses it.
+            // A connection that is refused at once may fail to write.
             let _ = stream.write_all(request.as_bytes());
             stream
         };
@@ -111,7 +112,7 @@ fn hold(from: &Node, to: IpAddr, count: usize, request: &str) -> Vec<TcpStream> 
     })
 }
 
-/// All that is answered to a request that ends the connection.
+/// The whole response to a request that ends the connection.
 fn ask(mut stream: &TcpStream, request: &str) -> String {
     stream.write_all(request.as_bytes()).unwrap();
     let mut said = String::new();
@@ -119,7 +120,7 @@ fn ask(mut stream: &TcpStream, request: &str) -> String {
     said
 }
 
-/// The status of an answer, once it has come; `None`: closed without a word.
+/// The status of a response, once it has arrived; `None` if the connection was closed without one.
 fn status(mut stream: &TcpStream) -> Option<u16> {
     let mut line = [0; 12];
     match stream.read_exact(&mut line) {
@@ -129,7 +130,7 @@ fn status(mut stream: &TcpStream) -> Option<u16> {
     }
 }
 
-/// The statuses of these answers, once all have begun.
+/// The statuses of these responses, once all have begun.
 fn statuses(streams: &[TcpStream]) -> Vec<Option<u16>> {
     streams.iter().map(status).collect()
 }
@@ -139,11 +140,11 @@ fn count(statuses: &[Option<u16>], wanted: u16) -> usize {
 }
 
 #[test]
-fn slow_readers_of_one_client_lock_no_other_out() {
+fn slow_readers_of_one_client_do_not_delay_other_clients() {
     let lan = Lan::start("0.0.0.0");
     let to = IpAddr::V4(lan.here.address());
     let slow = hold(&lan.greedy, to, 280, LONG_ANSWER);
-    let mut told = statuses(&slow[..28]);
+    let mut seen = statuses(&slow[..28]);
     lan.assert_that_others_are_answered();
     let refused = lan.greedy.within(|| ask(&connect(to), LONG_ANSWER));
     assert!(
@@ -151,8 +152,8 @@ fn slow_readers_of_one_client_lock_no_other_out() {
         "{refused}"
     );
     lan.assert_that_the_token_is_served();
-    told.extend(statuses(&slow[28..]));
-    assert_eq!((count(&told, 200), count(&told, 503)), (28, 252));
+    seen.extend(statuses(&slow[28..]));
+    assert_eq!((count(&seen, 200), count(&seen, 503)), (28, 252));
     let refusals = lan.refusals();
     assert!(refusals.len() == 1 && refusals[0].contains("client=10.78.0.3"), "{refusals:?}");
     drop(slow);
@@ -164,23 +165,23 @@ fn slow_readers_of_one_client_lock_no_other_out() {
 }
 
 #[test]
-fn listeners_of_one_client_keep_no_other_from_listening() {
+fn event_streams_of_one_client_leave_room_for_those_of_others() {
     let lan = Lan::start("0.0.0.0");
     let to = IpAddr::V4(lan.here.address());
     let listening = hold(&lan.greedy, to, 64, EVENTS);
-    let told = statuses(&listening);
+    let answers = statuses(&listening);
     lan.assert_that_others_are_answered();
     for (node, address) in [(&lan.other, to), (&lan.here, "127.0.0.1".parse().unwrap())] {
         let events = EVENTS.replace("10.78.0.2", &address.to_string());
         assert_eq!(statuses(&hold(node, address, 1, &events)), [Some(200)]);
     }
     lan.assert_that_the_token_is_served();
-    assert_eq!((count(&told, 200), count(&told, 503)), (8, 56));
+    assert_eq!((count(&answers, 200), count(&answers, 503)), (8, 56));
     lan.running.stop();
 }
 
 #[test]
-fn idle_connections_of_one_client_close_none_of_another() {
+fn idle_connections_of_one_client_close_none_of_another_client() {
     let lan = Lan::start("0.0.0.0");
     let to = IpAddr::V4(lan.here.address());
     let kept = "HEAD /healthz HTTP/1.1\r\nHost: 10.78.0.2\r\n\r\n";
@@ -188,15 +189,15 @@ fn idle_connections_of_one_client_close_none_of_another() {
     assert_eq!(status(&first[0]), Some(200));
     let idle = hold(&lan.greedy, to, 400, kept);
     let silent = hold(&lan.greedy, to, 400, "GET / HT");
-    // Once all are accepted, which costs the first of them their place.
+    // Once all are accepted, the first of them have lost their places.
     statuses(&idle);
     assert_eq!(status(&silent[0]), None);
-    // Well before the five seconds are over that an idle connection has.
+    // Well within the five seconds that an idle connection has.
     (&first[0]).write_all(kept.as_bytes()).unwrap();
     let mut rest = Vec::new();
     let mut byte = [0];
     while rest.windows(4).filter(|end| end == b"\r\n\r\n").count() < 2 {
-        assert_eq!((&first[0]).read(&mut byte).unwrap(), 1, "closed for the sake of another client");
+        assert_eq!((&first[0]).read(&mut byte).unwrap(), 1, "closed in favour of another client");
         rest.extend(byte);
     }
     lan.assert_that_others_are_answered();
@@ -206,7 +207,7 @@ fn idle_connections_of_one_client_close_none_of_another() {
 }
 
 #[test]
-fn slow_readers_at_many_addresses_leave_the_owner_and_the_token_their_places() {
+fn slow_readers_at_many_addresses_leave_places_for_the_owner_and_the_token() {
     let lan = Lan::start("0.0.0.0");
     let to = IpAddr::V4(lan.here.address());
     let mut slow = Vec::new();
@@ -214,7 +215,7 @@ fn slow_readers_at_many_addresses_leave_the_owner_and_the_token_their_places() {
         lan.greedy.ip(&["addr", "flush", "dev", "eth0", "scope", "global"]);
         lan.greedy.ip(&["addr", "add", &format!("10.78.0.{last}/24"), "dev", "eth0"]);
         let more = hold(&lan.greedy, to, 6, LONG_ANSWER);
-        // A server without quotas lets those wait that are beyond 256.
+        // A server without quotas keeps those beyond 256 waiting.
         if last < 142 {
             statuses(&more);
         }
@@ -236,7 +237,7 @@ fn the_addresses_of_an_ipv6_network_count_as_one_client() {
     for last in 0x100..0x120 {
         let address = format!("fd00:78::{last:x}/64");
         lan.greedy.ip(&["addr", "add", &address, "dev", "eth0", "nodad"]);
-        // The newest of several that are alike is the one that the kernel takes.
+        // The kernel picks the newest of several equal source addresses.
         slow.extend(hold(&lan.greedy, to, 1, LONG_ANSWER));
         lan.greedy.ip(&["addr", "del", &address, "dev", "eth0"]);
     }

@@ -1,4 +1,4 @@
-//! Feeds fail alone and freeze: whatever one of them does, known devices stay known and are scanned.
+//! Feeds fail alone and freeze: whatever one feed does, known devices stay known and are scanned.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     lab::{Host, Lab},
 };
 
-/// Feeds are asked every 60 s.
+/// Feeds are polled every 60 s.
 const TWO_POLLS: Duration = Duration::from_secs(80);
 
 fn names(hosts: &[Host<'_>]) -> Vec<(String, String)> {
@@ -24,7 +24,7 @@ fn config(feeds: &[&FeedServer]) -> String {
 }
 
 #[test]
-fn one_bad_feed_does_not_spoil_the_others() {
+fn a_bad_feed_does_not_affect_the_others() {
     let lab = Lab::enter("near");
     let good = FeedServer::start(Says::Devices(names(&lab.hosts().collect::<Vec<_>>())));
     let half = r#"{"scan":[{"ipv4":"10.77.0.5","#.to_owned();
@@ -50,16 +50,16 @@ fn one_bad_feed_does_not_spoil_the_others() {
     for feed in &bad {
         feed.wait_for_requests(1, LONG);
     }
-    // The time-out of a feed is over; the endless one was cut off.
+    // The time-out of a feed has passed; the endless one was cut off.
     running.wait_for_line(LONG, |line| line.contains("WARN") && line.contains(bad[2].url().as_str()));
     let megabytes = running.peak_rss() >> 20;
     assert!(megabytes < 64, "{megabytes} MB for a feed that never ends");
-    assert_eq!(lab.outside(), Default::default(), "what a feed must not name was not touched");
+    assert_eq!(lab.outside(), Default::default(), "addresses that a feed may not name got no packet");
     running.stop();
 }
 
 #[test]
-fn feeds_that_fail_later_freeze_and_a_new_device_is_scanned() {
+fn a_feed_that_fails_later_keeps_its_devices_while_another_adds_one() {
     let lab = Lab::enter("near");
     let hosts: Vec<Host<'_>> = lab.hosts().collect();
     let [first, second, new] = hosts[..] else { panic!("the scenario has three hosts") };
@@ -82,12 +82,12 @@ fn feeds_that_fail_later_freeze_and_a_new_device_is_scanned() {
             (host.stats().syns > before + 50).then_some(())
         });
     }
-    assert_eq!(running.macs().len(), 3, "nobody is gone");
+    assert_eq!(running.macs().len(), 3, "no device is gone");
     running.stop();
 }
 
 #[test]
-fn the_originals_environment_works() {
+fn environment_variables_of_the_original_are_honoured() {
     let lab = Lab::enter("near");
     let feed = FeedServer::start(Says::Devices(names(&[lab.host("10.77.0.5")])));
     let cache = tempfile::tempdir().unwrap();
@@ -109,12 +109,12 @@ fn the_originals_environment_works() {
 }
 
 #[test]
-fn the_originals_names_for_the_port_work_in_their_order() {
+fn the_originals_port_variables_override_each_other_in_order() {
     let lab = Lab::enter("near");
     let names =
         ["MY_CONTAINER_BIND_PORT", "MY_REST_API_PORT", "MY_REST_API_CONTAINER_PORT", "MY_REST_API_HOST_PORT"];
     let mut portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
-    // Each beats those before it, and an empty one counts as unset.
+    // Each overrides those before it, and an empty one counts as unset.
     for (port, name) in (8101..).zip(names) {
         portscan = portscan.env(name, &port.to_string());
         let running = portscan.start();

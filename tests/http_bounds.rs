@@ -1,4 +1,4 @@
-//! The server stays small and quick whatever its clients do, and while it scans.
+//! The server stays small and quick whatever its clients do, and while a scan runs.
 
 use std::{
     io::{Read, Write},
@@ -19,24 +19,24 @@ fn connect(running: &Running) -> TcpStream {
     stream
 }
 
-/// What the server says before it hangs up.
+/// What the server sends before it closes the connection.
 fn last_words(mut stream: &TcpStream) -> String {
     let mut said = Vec::new();
-    // A reset is a way of hanging up as well.
+    // A reset closes the connection, too.
     let _ = stream.read_to_end(&mut said);
     String::from_utf8_lossy(&said).into_owned()
 }
 
-/// Less than any limit that a client who does nothing runs into, which is what others would wait for.
+/// Less than any time limit that an idle client runs into, which is how long others would wait for it.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// The middle of 21 answers' times: one late answer on a busy machine is not the server's doing.
+/// The median time of 21 responses: a late one on a busy machine is not the server's fault.
 fn health_takes(lab: &Lab, running: &Running) -> Duration {
     let mut times: Vec<Duration> = (0..21)
         .map(|_| {
-            let asked: Moment = lab.now();
+            let requested: Moment = lab.now();
             assert_eq!(running.get("/healthz").status, 200);
-            lab.now().since(asked)
+            lab.now().since(requested)
         })
         .collect();
     times.sort_unstable();
@@ -44,19 +44,19 @@ fn health_takes(lab: &Lab, running: &Running) -> Duration {
 }
 
 #[test]
-fn five_hundred_slow_clients_keep_nobody_waiting() {
+fn five_hundred_slow_clients_do_not_delay_other_clients() {
     let lab = Lab::alone("near");
     let running = Portscan::new(&lab, &static_feed(&lab)).start();
     let before = running.rss();
     let mut slow: Vec<TcpStream> = (0..500).map(|_| connect(&running)).collect();
     for stream in &mut slow {
-        // Those that were closed to make room for others refuse it.
+        // Connections that were closed to make room for others may fail to write.
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: local");
     }
     let took = health_takes(&lab, &running);
     assert!(took < AT_ONCE, "{took:?}");
     let megabytes = running.peak_rss().saturating_sub(before) >> 20;
-    assert!(megabytes < 24, "{megabytes} MB for clients that have said nothing");
+    assert!(megabytes < 24, "{megabytes} MB for clients that have sent no complete request");
     drop(slow);
     running.stop();
 }
@@ -78,7 +78,7 @@ fn a_gigabyte_is_refused_before_it_is_sent() {
     chunk.resize(7 + 65_536, b' ');
     chunk.extend(b"\r\n");
     let sent = (0..16_384).take_while(|_| endless.write_all(&chunk).is_ok()).count();
-    assert!(sent < 1024, "it took {sent} chunks of 64 kB");
+    assert!(sent < 1024, "the server accepted {sent} chunks of 64 kB");
     let took = health_takes(&lab, &running);
     assert!(took < AT_ONCE, "{took:?}");
     let megabytes = running.peak_rss() >> 20;
@@ -86,18 +86,18 @@ fn a_gigabyte_is_refused_before_it_is_sent() {
     running.stop();
 }
 
-/// So many of each path, in turn: enough for the slowest of a hundred to be the slowest of six.
+/// The requests for each path, in turn: enough that the 99th percentile is the slowest but five.
 const ROUNDS: usize = 600;
 const PATHS: [&str; 3] = ["/portscan/json", "/healthz", "/metrics"];
 
-/// What 99 of 100 answers keep within, by path.
+/// The 99th percentile of the response times, by path.
 fn p99(lab: &Lab, running: &Running) -> [Duration; 3] {
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
         for (path, times) in PATHS.iter().zip(&mut times) {
-            let asked = lab.now();
+            let requested = lab.now();
             assert_eq!(running.get(path).status, 200);
-            times.push(lab.now().since(asked));
+            times.push(lab.now().since(requested));
         }
     }
     times.map(|mut times| {
@@ -106,8 +106,8 @@ fn p99(lab: &Lab, running: &Running) -> [Duration; 3] {
     })
 }
 
-/// In `make acceptance`, with optimised code, 50 ms are the bound. A debug build beside a lab that is one, too, on two
-/// cores that others use, only shows that nobody waits for the scan.
+/// `make acceptance`, with optimised code, sets the limit to 50 ms. A debug build beside a debug build of the lab, on
+/// two cores with other work, only shows that no response waits for the scan.
 #[test]
 fn answers_are_quick_while_a_whole_network_is_scanned() {
     let lab = Lab::alone("big");
@@ -127,17 +127,17 @@ fn answers_are_quick_while_a_whole_network_is_scanned() {
     let after = figures();
     let rate = (made(&after) - made(&before)) / lab.now().since(began).as_secs_f64();
     eprintln!("p99 of {PATHS:?}: {resting:?} at rest, {scanning:?} at {rate:.0} probes/s");
-    assert!(after.value("portscan_hosts_in_progress") >= 8.0, "the scan went on to the end");
+    assert!(after.value("portscan_hosts_in_progress") >= 8.0, "the scan is still running");
     let bound = if cfg!(debug_assertions) { AT_ONCE } else { Duration::from_millis(50) };
     for (path, (resting, scanning)) in PATHS.iter().zip(resting.iter().zip(scanning)) {
         assert!(scanning < bound, "{path}: {scanning:?}, at rest {resting:?}");
     }
-    // What stopping takes is not the question here.
+    // The time that stopping takes is not measured here.
     running.kill();
 }
 
 #[test]
-fn stops_in_time_with_idle_connections_open() {
+fn idle_connections_do_not_delay_the_stop() {
     let lab = Lab::alone("near");
     let running = Portscan::new(&lab, &static_feed(&lab)).start();
     let mut idle = connect(&running);
@@ -147,7 +147,7 @@ fn stops_in_time_with_idle_connections_open() {
     assert_eq!(&first, b"HTTP/1.1 200");
     let dripping = connect(&running);
     (&dripping).write_all(b"GET / HT").unwrap();
-    // The contract of `systemctl stop` is 2 s, which a machine that stalls may exceed; whoever waited for these
-    // clients would wait for 5 s.
+    // The contract of `systemctl stop` is 2 s, which a stalling machine may exceed; waiting for these clients would
+    // take 5 s.
     running.stop_within(Duration::from_millis(4500));
 }

@@ -1,4 +1,4 @@
-//! A device is its MAC: whatever happens to addresses, results stay with whom they are about.
+//! A device is its MAC: whatever happens to its addresses, its results stay with it.
 
 use std::time::Duration;
 
@@ -19,17 +19,21 @@ fn a_device_that_moves_keeps_its_history() {
     lab.host("10.77.0.5").move_to("10.77.0.50");
     portscan.set_config(&(static_feed(&lab) + &lan));
     let running = portscan.start();
-    assert_eq!(running.open_ports("02:00:00:00:00:05").unwrap().to_string(), "22,80,443,8080", "from before");
-    eventually(LONG, "it is seen at its new address", || {
+    assert_eq!(
+        running.open_ports("02:00:00:00:00:05").unwrap().to_string(),
+        "22,80,443,8080",
+        "the results from before the move"
+    );
+    eventually(LONG, "the device is seen at its new address", || {
         let device = running.get("/portscan/02:00:00:00:00:05/json").json();
         (device["host"]["ipv4"] == "10.77.0.50").then_some(())
     });
-    assert_eq!(running.macs().len(), 3, "and it is no new device");
+    assert_eq!(running.macs().len(), 3, "no new device appears");
     running.stop();
 }
 
 #[test]
-fn an_address_that_changes_hands_leaves_nothing_under_the_old_mac() {
+fn a_scan_stores_nothing_if_the_address_changes_its_mac_during_it() {
     let lab = Lab::enter("handover");
     let config = static_feed(&lab) + &scanner("lan", "1d", "1-1500,8080");
     let running = Portscan::new(&lab, &config).start();
@@ -39,7 +43,7 @@ fn an_address_that_changes_hands_leaves_nothing_under_the_old_mac() {
         let stats = handed.stats();
         (stats.syns >= 300 && lab.now().since(stats.last_syn?) > Duration::from_secs(12)).then_some(())
     });
-    assert_eq!(handed.mac().to_string(), "02:00:00:00:01:05", "the lab has handed it over");
+    assert_eq!(handed.mac().to_string(), "02:00:00:00:01:05", "the other MAC has the address");
     assert_eq!(running.macs(), ["02:00:00:00:00:06"]);
     let old = running.get("/portscan/02:00:00:00:00:05/json");
     assert_eq!((old.status, old.json()), (200, serde_json::json!({ "error": "host not found" })));
@@ -47,13 +51,13 @@ fn an_address_that_changes_hands_leaves_nothing_under_the_old_mac() {
 }
 
 #[test]
-fn a_feed_that_names_the_wrong_mac_stores_nothing_under_it() {
+fn a_wrong_mac_in_a_feed_gets_no_results() {
     let lab = Lab::enter("near");
     let wrong = static_feed(&lab).replace("02:00:00:00:00:05", "02:00:00:00:00:99");
     let running = Portscan::new(&lab, &(wrong + &scanner("lan", "1d", "20-30"))).start();
     running.wait_for_devices(2, LONG);
     let finished = |mac: &str| running.open_ports(mac).is_some();
-    eventually(LONG, "the others are done", || {
+    eventually(LONG, "the other devices have results", || {
         (finished("02:00:00:00:00:06") && finished("02:00:00:00:00:07")).then_some(())
     });
     let contradicted =
@@ -64,7 +68,7 @@ fn a_feed_that_names_the_wrong_mac_stores_nothing_under_it() {
 }
 
 #[test]
-fn a_scanner_of_few_ports_hides_nothing_that_another_found() {
+fn a_scanner_of_few_ports_hides_no_findings_of_another() {
     let lab = Lab::enter("near");
     let config =
         static_feed(&lab) + &scanner("all", "1d", "20-100,440-450,8080") + &scanner("few", "2s", "22,81");
@@ -73,13 +77,13 @@ fn a_scanner_of_few_ports_hides_nothing_that_another_found() {
     let scans = |running: &Running| {
         running.lines().iter().filter(|line| line.contains("finished") && line.contains(mac)).count()
     };
-    eventually(LONG, "both have looked, the one with few ports again and again", || {
+    eventually(LONG, "both scanners have results, the one with few ports several", || {
         let all = running.open_ports(mac)?.to_string() == "22,80,443,8080";
         (all && scans(&running) >= 4).then_some(())
     });
-    // Whichever was the last to look, from here on nothing changes.
+    // Whichever scanner was the last, nothing changes from here on.
     let looks = scans(&running);
-    eventually(LONG, "it is looked at twice more", || {
+    eventually(LONG, "it is scanned twice more", || {
         assert_eq!(running.open_ports(mac).unwrap().to_string(), "22,80,443,8080");
         (scans(&running) >= looks + 2).then_some(())
     });
@@ -87,7 +91,7 @@ fn a_scanner_of_few_ports_hides_nothing_that_another_found() {
 }
 
 #[test]
-fn what_is_said_of_a_mac_holds_where_only_the_look_finds_it_out() {
+fn rules_for_a_mac_apply_if_only_the_scan_learns_the_mac() {
     let lab = Lab::enter("near");
     let config = "exclude = [\"02:00:00:00:00:07\"]\n[feed]\nurl = []\n".to_owned()
         + &scanner("lan", "1d", "20-3000")
@@ -107,7 +111,7 @@ fn what_is_said_of_a_mac_holds_where_only_the_look_finds_it_out() {
 }
 
 #[test]
-fn this_machine_is_known_by_its_own_hardware() {
+fn this_machine_has_the_mac_of_its_interface() {
     let lab = Lab::enter("near");
     let lan = scanner("lan", "1d", "20-30");
     let feed = |own: &str| format!("[feed]\nurl = []\nhosts = [{{ address = \"10.77.0.1\"{own} }}]\n{lan}");
@@ -122,7 +126,7 @@ fn this_machine_is_known_by_its_own_hardware() {
     running.stop();
 }
 
-/// A server with two addresses: what is open on both, and on each alone.
+/// A server with two addresses: one port is open on both, one on each alone.
 const TWO_ADDRESSES: &str = "
     [[host]]
     address = \"10.77.0.5\"
@@ -138,7 +142,7 @@ const TWO_ADDRESSES: &str = "
     open = \"443\"
 ";
 
-/// The rows of /v1/hosts, each as MAC or "-", address, and open ports with the addresses that they are told with.
+/// The rows of /v1/hosts, each as MAC or "-", address, and open ports with the addresses listed for them.
 fn devices(running: &Running) -> Vec<String> {
     let hosts = running.get("/v1/hosts").json();
     let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
@@ -152,20 +156,20 @@ fn devices(running: &Running) -> Vec<String> {
     hosts.as_array().unwrap().iter().map(row).collect()
 }
 
-/// How many ports are open by /v1/info, and how many rows /v1/diff has.
+/// The number of open ports in /v1/info, and of rows in /v1/diff.
 fn totals(running: &Running) -> (u64, usize) {
     let open = running.get("/v1/info").json()["open"].as_u64().unwrap();
     (open, running.get("/v1/diff").json().as_array().unwrap().len())
 }
 
 #[test]
-fn every_address_of_a_device_is_scanned_and_what_opens_there_is_confirmed_there() {
+fn every_address_of_a_device_is_scanned_and_its_changes_are_confirmed_there() {
     let lab = Lab::describe(TWO_ADDRESSES);
     let config = static_feed(&lab) + &scanner("lan", "3s", "20-100,443,8000-8100");
     let running = Portscan::new(&lab, &config).start();
     let both = "02:00:00:00:00:05 10.77.0.5: 22@10.77.0.5+10.77.0.6 80@10.77.0.5 8080@10.77.0.6";
     eventually(LONG, "both addresses are scanned", || (devices(&running).first()? == both).then_some(()));
-    eventually(LONG, "all three are", || (totals(&running) == (4, 5)).then_some(()));
+    eventually(LONG, "all three devices are scanned", || (totals(&running) == (4, 5)).then_some(()));
     assert_eq!(running.open_ports("02:00:00:00:00:05").unwrap().to_string(), "22,80,8080");
     let accepted = serde_json::json!([
         { "address": "02:00:00:00:00:05", "port": 22, "protocol": "tcp", "state": "open" },
@@ -174,13 +178,17 @@ fn every_address_of_a_device_is_scanned_and_what_opens_there_is_confirmed_there(
         { "address": "10.77.0.7", "port": 443, "protocol": "tcp", "state": "open" },
     ]);
     assert_eq!(running.patch("/v1/expected", &accepted).status, 204);
-    assert_eq!(totals(&running), (4, 0), "as expected, at whichever of its addresses");
+    assert_eq!(totals(&running), (4, 0), "an expectation holds at each address of its device");
 
     lab.host("10.77.0.6").open(8090);
-    let news = || running.get("/v1/changes").json();
+    let changes = || running.get("/v1/changes").json();
     let opened = eventually(LONG, "the opening is confirmed", || {
-        let news = news();
-        news.as_array()?.iter().find(|news| news["kind"] == "opened" && news["port"] == 8090).cloned()
+        let changes = changes();
+        changes
+            .as_array()?
+            .iter()
+            .find(|change| change["kind"] == "opened" && change["port"] == 8090)
+            .cloned()
     });
     assert_eq!((&opened["address"], &opened["alert"]), (&"10.77.0.6".into(), &true.into()), "{opened}");
     let diff = running.get("/v1/diff").json();
@@ -197,7 +205,7 @@ fn every_address_of_a_device_is_scanned_and_what_opens_there_is_confirmed_there(
 }
 
 #[test]
-fn addresses_of_a_list_that_do_not_answer_are_no_devices() {
+fn listed_addresses_without_an_answer_are_no_devices() {
     let lab = Lab::enter("near");
     let config = "[feed]\nurl = []\n".to_owned()
         + &scanner("dmz", "1d", "22,80,443")
@@ -223,15 +231,16 @@ fn addresses_of_a_list_that_do_not_answer_are_no_devices() {
 }
 
 #[test]
-fn a_host_that_the_owner_names_by_its_address_is_one_device_and_one_event() {
+fn a_host_configured_by_address_is_one_device_and_one_event() {
     let lab = Lab::enter("near");
     let config = "[feed]\nurl = []\nhosts = [{ address = \"10.77.0.5\", name = \"nas\" }]\n".to_owned()
         + &scanner("lan", "1d", "20-100");
     let running = Portscan::new(&lab, &config).start();
     running.wait_for_devices(1, LONG);
     assert_eq!(devices(&running), ["02:00:00:00:00:05 10.77.0.5: 22 80"]);
-    let news = running.get("/v1/changes").json();
-    let told: Vec<_> = news.as_array().unwrap().iter().map(|news| (&news["kind"], &news["mac"])).collect();
-    assert_eq!(told, [(&"new".into(), &"02:00:00:00:00:05".into())], "{news}");
+    let changes = running.get("/v1/changes").json();
+    let kinds: Vec<_> =
+        changes.as_array().unwrap().iter().map(|change| (&change["kind"], &change["mac"])).collect();
+    assert_eq!(kinds, [(&"new".into(), &"02:00:00:00:00:05".into())], "{changes}");
     running.stop();
 }

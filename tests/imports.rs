@@ -1,4 +1,4 @@
-//! Scans that others made, handed to a running appliance: by HTTP, and by a directory.
+//! Scans by other tools, imported into a running appliance: by HTTP and from the spool directory.
 
 use std::{
     collections::BTreeSet, fmt::Write as _, fs, io::Write as _, path::Path, process::Command, time::Duration,
@@ -12,23 +12,23 @@ use crate::{
     lab::{Lab, outputs},
 };
 
-/// Nobody is scanned but by nmap.
+/// The appliance scans no device; only nmap does.
 const QUIET: &str = "[feed]\nurl = []\nhosts = []\n";
 
 const LONG: Duration = Duration::from_secs(120);
 
-/// Hands a file in as a runner would; the status.
+/// Uploads a file as a CI runner would; returns the status.
 fn post(running: &Running, file: &Path) -> String {
     let curl = Command::new("curl")
         .args(["-sS", "-X", "POST", "-H", "Content-Type: text/xml", "-o", "/dev/null", "-w", "%{http_code}"])
         .args(["-T", file.to_str().unwrap(), &format!("{}/v1/scan", running.base())])
         .output()
-        .expect("curl is there");
+        .expect("curl is installed");
     assert!(curl.status.success(), "{}", String::from_utf8_lossy(&curl.stderr));
     String::from_utf8(curl.stdout).unwrap()
 }
 
-/// The rows of the one scan there is.
+/// The rows of the only scan.
 fn rows(running: &Running) -> BTreeSet<(String, u64, String)> {
     let scans = running.get("/v1/scans").json();
     let [scan] = scans.as_array().unwrap().as_slice() else { panic!("{scans}") };
@@ -41,7 +41,7 @@ fn rows(running: &Running) -> BTreeSet<(String, u64, String)> {
 }
 
 #[test]
-fn what_nmap_found_is_told_as_nmap_told_it() {
+fn an_imported_nmap_report_is_served_as_nmap_reported_it() {
     let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, QUIET);
     let running = portscan.start();
@@ -51,26 +51,26 @@ fn what_nmap_found_is_told_as_nmap_told_it() {
         .args(["-sS", "-n", "-T4", "-p", "1-100,443,8080", "-oX", file.to_str().unwrap(), "-oG", "-"])
         .arg("10.77.0.5-7")
         .output()
-        .expect("nmap is there");
+        .expect("nmap is installed");
     assert!(nmap.status.success(), "{}", String::from_utf8_lossy(&nmap.stderr));
     for _ in 0..2 {
         assert_eq!(post(&running, &file), "204");
     }
-    // What nmap says in another format is the truth about its file; whether nmap is right is its own affair.
+    // nmap's greppable output is the reference for its XML; whether nmap is right is not tested here.
     let said = outputs::nmap(&String::from_utf8(nmap.stdout).unwrap());
     let open = said.iter().flat_map(|(address, ports)| {
         ports.iter().map(|port| (address.to_string(), u64::from(port), "open".to_owned()))
     });
     assert_eq!(rows(&running), open.collect());
     assert!(said.len() == 3 && said.values().any(|open| open.contains(22)), "{said:?}");
-    // nmap was their neighbour: they are the same devices as if we had looked.
+    // nmap ran on the same LAN and reported the MACs: they are the same devices as by an own scan.
     for host in lab.hosts() {
         assert_eq!(running.open_ports(&host.mac().to_string()).as_ref(), said.get(&host.address()));
     }
     running.stop();
 }
 
-/// A report of so many hosts with 22 open, of which a script has much to say; its length.
+/// Writes a report of so many hosts with port 22 open and that much script output for each; returns its length.
 fn large(file: &Path, hosts: u16, chatter: usize) -> u64 {
     let file = fs::File::create(file).unwrap();
     write_large(&file, hosts, chatter);
@@ -102,7 +102,7 @@ fn write_large(file: &fs::File, hosts: u16, chatter: usize) {
 }
 
 #[test]
-fn a_hundred_megabytes_need_little_memory() {
+fn importing_a_hundred_megabytes_takes_little_memory() {
     let lab = Lab::enter("near");
     let running = Portscan::new(&lab, QUIET).start();
     let folder = tempfile::tempdir().unwrap();
@@ -117,12 +117,12 @@ fn a_hundred_megabytes_need_little_memory() {
 }
 
 #[test]
-fn the_command_hands_in_what_is_larger_than_its_memory() {
+fn the_import_command_streams_a_report() {
     let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, QUIET);
     let running = portscan.start();
     let folder = tempfile::tempdir().unwrap();
-    // A pipe, so that the command is still there when it has read nearly all.
+    // A pipe, so that the command is still running when it has read nearly all.
     let pipe = folder.path().join("large.xml");
     mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     let command = portscan.begin(&["import", pipe.to_str().unwrap(), "--url", running.base()]);
@@ -138,7 +138,7 @@ fn the_command_hands_in_what_is_larger_than_its_memory() {
 }
 
 #[test]
-fn the_spool_is_emptied_whatever_happens() {
+fn the_spool_is_emptied_despite_kills_and_malformed_files() {
     const FILES: u16 = 6;
     let lab = Lab::enter("near");
     let folder = tempfile::tempdir().unwrap();
@@ -146,17 +146,17 @@ fn the_spool_is_emptied_whatever_happens() {
     fs::create_dir(&spool).unwrap();
     let portscan = Portscan::new(&lab, &format!("spool = {spool:?}\n{QUIET}"));
     for number in 0..FILES {
-        // Under its own name once it is whole, as a careful runner does.
+        // Renamed once it is complete, as a careful writer does.
         let beside = spool.join(format!("{number}.xml.partial"));
         large(&beside, 300 + number, 10);
         fs::rename(&beside, spool.join(format!("{number}.xml"))).unwrap();
     }
     fs::write(spool.join("notes.XML"), "not a report").unwrap();
     let count = |folder: &str| fs::read_dir(spool.join(folder)).map_or(0, Iterator::count);
-    // Each life is ended somewhere in its work.
+    // Each instance is killed in the middle of its work.
     for life in 1..=3 {
         let running = portscan.start();
-        eventually(LONG, "it is at work", || (count("archive") >= life).then_some(()));
+        eventually(LONG, "it has archived a report", || (count("archive") >= life).then_some(()));
         running.kill();
     }
     let running = portscan.start();
@@ -165,14 +165,14 @@ fn the_spool_is_emptied_whatever_happens() {
     });
     let reason = fs::read_to_string(spool.join("failed/notes.XML.reason")).unwrap();
     assert!(reason.contains("nmap -oX"), "{reason}");
-    // All of one second: ids that follow each other, each report once.
+    // All start in the same second: their ids are consecutive, and each report is stored once.
     let scans = running.get("/v1/scans").json();
     assert_eq!(scans.as_array().unwrap().len(), usize::from(FILES), "{scans}");
     running.stop();
 }
 
 #[test]
-fn standard_input_is_handed_in_and_told_of() {
+fn a_report_on_standard_input_is_imported_and_summarised() {
     let lab = Lab::enter("near");
     let running = Portscan::new(&lab, QUIET).start();
     let folder = tempfile::tempdir().unwrap();
@@ -191,7 +191,7 @@ fn standard_input_is_handed_in_and_told_of() {
 }
 
 #[test]
-fn what_is_expected_may_be_changed_while_a_report_is_stored() {
+fn expectations_can_be_changed_during_an_import() {
     let lab = Lab::enter("near");
     let running = Portscan::new(&lab, QUIET).start();
     let folder = tempfile::tempdir().unwrap();
@@ -201,7 +201,7 @@ fn what_is_expected_may_be_changed_while_a_report_is_stored() {
     let devices = || running.get("/v1/info").json()["devices"].as_u64().unwrap();
     std::thread::scope(|scope| {
         let import = scope.spawn(|| post(&running, &file));
-        eventually(LONG, "the first hosts are there", || (devices() > 0).then_some(()));
+        eventually(LONG, "the first hosts are stored", || (devices() > 0).then_some(()));
         assert_eq!(running.patch("/v1/expected", &expected).status, 204);
         assert_eq!(import.join().unwrap(), "204");
     });
@@ -210,7 +210,7 @@ fn what_is_expected_may_be_changed_while_a_report_is_stored() {
 }
 
 #[test]
-fn a_spool_name_forges_no_line_of_the_log_and_acts_on_no_terminal() {
+fn control_characters_in_a_spool_file_name_are_escaped_in_the_log() {
     let lab = Lab::enter("near");
     let folder = tempfile::tempdir().unwrap();
     let spool = folder.path().join("spool");

@@ -1,4 +1,4 @@
-//! Somebody makes devices up: what is real is complete all the same, and memory, disk and log stay small.
+//! Invented devices: results of real devices are complete all the same, and memory, disk and log stay small.
 
 use std::{path::Path, time::Duration};
 
@@ -14,14 +14,14 @@ use crate::{
     lab::{Host, Lab},
 };
 
-/// Feeds of 4,096 devices each: one poll of all is what one forged feed names in fourteen.
+/// Feeds of 4,096 devices each: one poll of all names as many as fourteen polls of one forged feed.
 const FORGED: usize = 14;
 
-/// From one poll of the feeds to the next, with some patience.
+/// The time from one poll of the feeds to the next, doubled for a busy machine.
 const NEXT_POLL: Duration = Duration::from_secs(80);
 
-/// What is written in a day is that of so many scans of newcomers, however many minutes it has: 24 at once and six an
-/// hour, and the sightings beside them.
+/// The scans of newcomers in a day, which bound what is written: a burst of 24 and six an hour; the sightings come on
+/// top.
 const SCANS_OF_A_DAY: u64 = 24 + 24 * 6;
 
 fn named(hosts: &[Host<'_>]) -> Vec<(String, String)> {
@@ -33,7 +33,7 @@ fn config(feeds: &[FeedServer], more: &str) -> String {
     format!("[feed]\nurl = [{}]\n{more}{}", urls.join(", "), scanner("lan", "1d", "20-30,80,443"))
 }
 
-/// A sample of /metrics, the sum of all its labels'.
+/// The value of a metric, summed over all its labels.
 fn metric(running: &Running, name: &str) -> f64 {
     let page = running.get("/metrics").body;
     let samples = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
@@ -49,7 +49,7 @@ fn listed(running: &Running) -> usize {
 }
 
 #[test]
-fn forged_feeds_cost_little_and_sixty_real_neighbours_are_complete() {
+fn forged_feeds_cost_little_and_sixty_real_devices_have_complete_results() {
     let lab = Lab::enter("lan-250");
     let real: Vec<Host<'_>> = lab.hosts().take(60).collect();
     let mut feeds: Vec<_> = (0..FORGED).map(|_| FeedServer::start(Says::Inventing(4096))).collect();
@@ -65,7 +65,7 @@ fn forged_feeds_cost_little_and_sixty_real_neighbours_are_complete() {
         feed.wait_for_requests(2, NEXT_POLL);
     }
     running.wait_for_line(LONG, |line| line.contains("WARN") && line.contains("max_newcomers"));
-    let held_back = eventually(LONG, "the second poll is in", || {
+    let held_back = eventually(LONG, "the second poll has been processed", || {
         Some(metric(&running, "portscan_feed_devices_held_back")).filter(|held_back| *held_back > 40_000.0)
     });
     let (written, known) = (running.written() - before, listed(&running));
@@ -95,12 +95,12 @@ fn forged_feeds_cost_little_and_sixty_real_neighbours_are_complete() {
         .unwrap()
         .iter()
         .filter(|change| !real.iter().any(|host| change["mac"] == host.mac().to_string().as_str()));
-    assert_eq!(strangers.count(), 0, "what never answered is no change");
+    assert_eq!(strangers.count(), 0, "devices that never answered cause no change event");
     running.stop();
 }
 
 #[test]
-fn a_device_that_only_a_feed_names_is_shown_and_stored_when_its_owner_says_so() {
+fn a_device_that_never_answered_is_shown_and_not_stored() {
     let lab = Lab::enter("near");
     let absent = ("10.77.0.200".to_owned(), "02:00:00:00:02:00".to_owned());
     let feed = [FeedServer::start(Says::Devices(vec![absent]))];
@@ -110,7 +110,7 @@ fn a_device_that_only_a_feed_names_is_shown_and_stored_when_its_owner_says_so() 
         let hosts = running.get("/v1/hosts").json();
         hosts.as_array().and_then(|hosts| hosts.first().cloned())
     };
-    let host = eventually(LONG, "it is shown", || shown(&running));
+    let host = eventually(LONG, "the device is shown", || shown(&running));
     assert_eq!((&host["mac"], &host["address"]), (&"02:00:00:00:02:00".into(), &"10.77.0.200".into()));
     assert_eq!(running.get("/v1/changes").json(), Value::Array(Vec::new()));
     assert_eq!(running.get("/v1/hosts/10.77.0.200").json()["mac"], "02:00:00:00:02:00");
@@ -119,12 +119,12 @@ fn a_device_that_only_a_feed_names_is_shown_and_stored_when_its_owner_says_so() 
     feed[0].set(Says::Down);
     let running = portscan.start();
     running.wait_for_line(LONG, |line| line.contains("the feed is down"));
-    assert_eq!(shown(&running), None, "nothing was stored of it");
+    assert_eq!(shown(&running), None, "the device was not stored");
     running.stop();
 }
 
 #[test]
-fn a_key_in_a_feeds_url_is_shown_nowhere() {
+fn a_key_in_a_feed_url_is_never_shown() {
     let lab = Lab::enter("near");
     let feed = FeedServer::start(Says::Status("403 Forbidden"));
     let keyed = |key: &str| format!("\"{}?key={key}\"", feed.url());
@@ -145,14 +145,14 @@ fn a_key_in_a_feeds_url_is_shown_nowhere() {
 }
 
 #[test]
-fn an_arp_liar_with_other_macs_each_time_fills_no_more_than_the_owner_allows() {
+fn changing_macs_fill_no_more_than_max_devices() {
     let lab = Lab::enter("lan-250");
     let hosts: Vec<Host<'_>> = lab.hosts().collect();
     let (real, liars) = hosts.split_at(60);
     let config = "[feed]\nurl = []\ndiscover = [\"lan0\"]\nmax_devices = 300\n".to_owned();
     let portscan = Portscan::new(&lab, &(config + &scanner("lan", "1d", "22,80")));
     let mut rows = Vec::new();
-    // Each start sweeps the network at once; what was stored before is known.
+    // Each start sweeps the network at once; stored devices are known from the start.
     for round in 0..4_u8 {
         for (liar, index) in liars.iter().zip(0_u8..) {
             liar.set_mac(&format!("02:66:00:00:{round:02x}:{index:02x}"));
@@ -171,7 +171,8 @@ fn an_arp_liar_with_other_macs_each_time_fills_no_more_than_the_owner_allows() {
             running.wait_for_devices(61, LONG * 2);
             for host in real {
                 let open = host.open_ports().iter().filter(|port| [22, 80].contains(port)).collect();
-                let found = eventually(LONG, "it is scanned", || running.open_ports(&host.mac().to_string()));
+                let found =
+                    eventually(LONG, "the device is scanned", || running.open_ports(&host.mac().to_string()));
                 assert_eq!(found, open, "{}", host.address());
             }
             eprintln!("{} MB", running.peak_rss() >> 20);

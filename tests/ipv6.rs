@@ -1,4 +1,4 @@
-//! Neighbours by IPv6: their MACs are read from the kernel's table as those by IPv4 are.
+//! IPv6 neighbours: their MACs come from the kernel's table, as for IPv4.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ const GLOBAL: &str = "fd00:79::5";
 const LINK_LOCAL: &str = "fe80::5%eth0";
 const ABSENT: [&str; 2] = ["fd00:79::77", "fe80::77%eth0"];
 
-/// Two machines on a LAN: the appliance's, and one that listens at ports 22 and 80 by IPv6.
+/// Two machines on a LAN: the appliance's, and one that listens on ports 22 and 80 by IPv6.
 struct Lan {
     _switch: Switch,
     here: Node,
@@ -43,7 +43,7 @@ impl Lan {
         Self { _switch: switch, here, there, _listeners: listeners }
     }
 
-    /// TCP segments that have reached the other machine.
+    /// The number of TCP segments that the other machine received.
     fn segments(&self) -> u64 {
         let text = self.there.within(|| fs::read_to_string("/proc/thread-self/net/snmp").unwrap());
         let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
@@ -57,7 +57,7 @@ impl Lan {
     }
 
     fn start(&self, config: &str) -> Running {
-        // Each host that is down has a line of its own at this level.
+        // The debug level logs each host that is down on a line of its own.
         let portscan = self.portscan(config).env("RUST_LOG", "debug");
         self.here.within(|| portscan.start()).reached_at(self.here.address())
     }
@@ -84,7 +84,7 @@ fn host<'a>(document: &'a Value, address: &str) -> &'a Value {
 }
 
 #[test]
-fn a_scan_by_hand_shows_the_mac_and_casts_no_doubt_on_who_answers() {
+fn a_scan_by_hand_shows_the_mac_without_warnings() {
     let lan = Lan::enter();
     let finished = lan.scan(&[GLOBAL, LINK_LOCAL]);
     let document = finished.json();
@@ -96,7 +96,7 @@ fn a_scan_by_hand_shows_the_mac_and_casts_no_doubt_on_who_answers() {
 }
 
 #[test]
-fn an_address_that_no_device_has_is_down() {
+fn an_address_without_a_device_is_down_by_ipv6() {
     let lan = Lan::enter();
     for timing in ["-T3", "-T4", "-T5"] {
         let document = lan.scan(&[&[timing][..], &ABSENT].concat()).json();
@@ -109,7 +109,7 @@ fn an_address_that_no_device_has_is_down() {
 }
 
 #[test]
-fn a_device_that_a_feed_names_by_ipv6_is_kept_by_its_mac() {
+fn a_device_that_a_feed_names_by_ipv6_is_stored_by_its_mac() {
     for address in [GLOBAL, LINK_LOCAL] {
         for mac in [format!(", mac = \"{MAC}\""), String::new()] {
             let lan = Lan::enter();
@@ -118,14 +118,14 @@ fn a_device_that_a_feed_names_by_ipv6_is_kept_by_its_mac() {
             assert_eq!(running.macs(), [MAC], "{address}{mac}");
             assert_eq!(running.open_ports(MAC), Some("22,80".parse::<PortSet>().unwrap()));
             let device = running.get(&format!("/portscan/{MAC}/json")).json();
-            assert_eq!(device["host"]["ipv4"], address, "the key's name is the original's");
+            assert_eq!(device["host"]["ipv4"], address, "the original's key, whatever the family");
             running.stop();
         }
     }
 }
 
 #[test]
-fn a_feed_that_names_the_wrong_mac_stores_nothing_under_it() {
+fn a_wrong_mac_in_a_feed_gets_no_results() {
     let lan = Lan::enter();
     let running = lan.start(&feed(GLOBAL, ", mac = \"02:00:00:00:00:99\""));
     let line = running.wait_for_line(LONG, |line| line.contains(GLOBAL) && line.contains("another device"));
@@ -135,7 +135,7 @@ fn a_feed_that_names_the_wrong_mac_stores_nothing_under_it() {
 }
 
 #[test]
-fn an_absent_device_has_no_result() {
+fn an_absent_device_has_no_result_by_ipv6() {
     let lan = Lan::enter();
     let running = lan.start(&feed(ABSENT[1], ""));
     running
@@ -165,7 +165,7 @@ fn an_excluded_mac_gets_no_syn_by_ipv6() {
 }
 
 #[test]
-fn without_privileges_an_echo_request_makes_the_kernel_ask_by_ipv6() {
+fn without_privileges_an_echo_request_makes_the_kernel_resolve_the_mac_by_ipv6() {
     let lan = Lan::enter();
     lan.here.within(|| fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0").unwrap());
     let portscan = lan.portscan("").unprivileged();

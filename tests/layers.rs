@@ -1,5 +1,5 @@
-//! Modules import only from lower layers, those of layer 2 never from one another; and no files of one module import
-//! one another in a circle.
+//! Modules import only from lower layers, and modules of layer 2 never from one another; the files of a module do not
+//! import one another in a circle.
 
 mod circles;
 mod paths;
@@ -11,7 +11,7 @@ use self::{
     paths::{NamedPath, named_paths},
 };
 
-/// Every top-level module and its layer; a new module must be given one here. `lib.rs` explains them.
+/// Every top-level module and its layer; `lib.rs` explains them. A new module must get its layer here.
 const LAYERS: &[(&str, u8)] = &[
     ("model", 0),
     ("clock", 1),
@@ -105,13 +105,13 @@ fn a_module_imports_only_from_lower_layers() {
 }
 
 #[test]
-fn imports_upwards_and_sideways_are_refused() {
+fn may_import_refuses_higher_layers_and_siblings() {
     assert!(may_import("store", "model") && may_import("http", "service") && may_import("engine", "clock"));
     assert!(!may_import("store", "net") && !may_import("engine", "net") && !may_import("service", "http"));
 }
 
 #[test]
-fn no_files_of_one_module_import_one_another_in_a_circle() {
+fn no_files_of_a_module_import_one_another_in_a_circle() {
     let found = circles(&all_sources());
     assert!(found.is_empty(), "move what these share into a file of its own:\n{}", found.join("\n"));
 }

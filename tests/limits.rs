@@ -1,4 +1,4 @@
-//! What this machine lacks costs time, never a verdict; and what others on it need is left to them.
+//! A machine with too few resources costs time, never a verdict; and other programs' share of them is left alone.
 
 use std::{
     collections::VecDeque,
@@ -18,18 +18,18 @@ use crate::{
     lab::{Host, Lab},
 };
 
-fn open_of(host: Host<'_>, asked: &PortSet) -> PortSet {
-    host.open_ports().iter().filter(|&port| asked.contains(port)).collect()
+fn open_of(host: Host<'_>, scanned: &PortSet) -> PortSet {
+    host.open_ports().iter().filter(|&port| scanned.contains(port)).collect()
 }
 
 #[test]
-fn sixty_four_descriptors_are_enough_to_scan_and_to_serve() {
+fn with_64_descriptors_the_appliance_scans_and_serves() {
     let lab = Lab::enter("near");
-    let asked: PortSet = "1-1000,8080".parse().unwrap();
-    let config = static_feed(&lab) + &scanner("lan", "1d", &asked.to_string()) + "timing = \"T4\"\n";
+    let scanned: PortSet = "1-1000,8080".parse().unwrap();
+    let config = static_feed(&lab) + &scanner("lan", "1d", &scanned.to_string()) + "timing = \"T4\"\n";
     let running = Portscan::new(&lab, &config).open_files(64).start();
     let connect = || TcpStream::connect(running.base().trim_start_matches("http://")).unwrap();
-    // More than it lets in: who only sits there must not take what a look at a device needs.
+    // More connections than the server accepts: idle clients must not take the descriptors that a scan needs.
     let mut silent: VecDeque<TcpStream> = (0..32).map(|_| connect()).collect();
     let mut answers = 0;
     eventually(LONG, "all devices are served", || {
@@ -40,7 +40,7 @@ fn sixty_four_descriptors_are_enough_to_scan_and_to_serve() {
         (running.macs().len() == lab.hosts().count()).then_some(())
     });
     for host in lab.hosts() {
-        assert_eq!(running.open_ports(&host.mac().to_string()), Some(open_of(host, &asked)));
+        assert_eq!(running.open_ports(&host.mac().to_string()), Some(open_of(host, &scanned)));
     }
     let metrics = Page::parse(&running.get("/metrics").body);
     assert_eq!(metrics.value("portscan_descriptors_limit"), 64.0);
@@ -49,7 +49,7 @@ fn sixty_four_descriptors_are_enough_to_scan_and_to_serve() {
     running.stop();
 }
 
-/// All of the few local ports there are, for as long as it lives. Of this thread's network only.
+/// Occupies all of the few local ports in this thread's network namespace, for as long as the listeners live.
 fn few_local_ports() -> Vec<TcpListener> {
     let range = 40_000..=40_099_u16;
     let setting = format!("{} {}", range.start(), range.end());
@@ -58,17 +58,17 @@ fn few_local_ports() -> Vec<TcpListener> {
 }
 
 #[test]
-fn local_ports_that_run_out_cost_time_and_no_verdict() {
+fn exhausted_local_ports_cost_time_and_no_verdict() {
     let lab = Lab::enter("near");
-    let asked: PortSet = "1-1000,8080".parse().unwrap();
+    let scanned: PortSet = "1-1000,8080".parse().unwrap();
     let taken = few_local_ports();
-    // Long enough for a slow machine to have started the scan by then.
+    // Long enough that even a slow machine has started the scan by then.
     let hold = Duration::from_secs(10);
     let freed = thread::spawn(move || {
         thread::sleep(hold);
         drop(taken);
     });
-    let ports = asked.to_string();
+    let ports = scanned.to_string();
     let mut arguments = vec!["scan", "-n", "-T4", "--json", "-p", &ports];
     let targets: Vec<String> = lab.hosts().map(|host| host.address().to_string()).collect();
     arguments.extend(targets.iter().map(String::as_str));
@@ -76,13 +76,13 @@ fn local_ports_that_run_out_cost_time_and_no_verdict() {
     let finished = Portscan::new(&lab, "").run(&arguments, LONG);
     freed.join().unwrap();
     assert!(lab.now().since(began) >= hold);
-    let truth = lab.hosts().map(|host| (host.address(), open_of(host, &asked))).collect();
-    assert_eq!(found(&finished.json(), &asked), truth);
+    let truth = lab.hosts().map(|host| (host.address(), open_of(host, &scanned))).collect();
+    assert_eq!(found(&finished.json(), &scanned), truth);
     assert!(finished.stderr.contains("local ports ran out"), "{}", finished.stderr);
 }
 
-/// A firewall's connection table as /proc shows it to the processes that this thread starts: files of ours
-/// mounted over the kernel's. The kernel lets nobody but the first network change its size.
+/// A firewall's connection table in /proc, as the processes that this thread starts see it: files of the test mounted
+/// over the kernel's, because only the initial network namespace may change the table's size.
 struct Table {
     files: TempDir,
 }
@@ -97,7 +97,7 @@ impl Table {
         if place.exists() {
             table.cover(place);
         } else {
-            // No table in this kernel: what else is read of the folder above is its own.
+            // Without a table in this kernel the folder above is replaced, and its other settings are mounted into it.
             let net = TempDir::new().unwrap();
             for folder in ["ipv4", "netfilter"] {
                 fs::create_dir(net.path().join(folder)).unwrap();
@@ -125,15 +125,15 @@ fn bind(source: &Path, target: &Path) {
 }
 
 #[test]
-fn a_small_connection_table_is_not_filled_with_silence() {
+fn silent_probes_take_at_most_half_of_the_free_conntrack_entries() {
     let lab = Lab::enter("near");
     let table = Table::new(6000, 1200);
-    let asked: PortSet = "1-500,8080".parse().unwrap();
-    let config = static_feed(&lab) + &scanner("lan", "1d", &asked.to_string()) + "timing = \"T4\"\n";
+    let scanned: PortSet = "1-500,8080".parse().unwrap();
+    let config = static_feed(&lab) + &scanner("lan", "1d", &scanned.to_string()) + "timing = \"T4\"\n";
     let running = Portscan::new(&lab, &config).start();
     running.wait_for_devices(3, LONG);
     for host in lab.hosts() {
-        assert_eq!(running.open_ports(&host.mac().to_string()), Some(open_of(host, &asked)));
+        assert_eq!(running.open_ports(&host.mac().to_string()), Some(open_of(host, &scanned)));
     }
     // (6000 - 1200) / 2 entries over 120 s.
     let metrics = Page::parse(&running.get("/metrics").body);
@@ -142,14 +142,14 @@ fn a_small_connection_table_is_not_filled_with_silence() {
     let (silent, answering) = (lab.host("10.77.0.6").stats(), lab.host("10.77.0.5").stats());
     let span = |stats: &crate::lab::Stats| stats.last_syn.unwrap().since(stats.first_syn.unwrap());
     assert!(silent.peak_1s <= 20 + 6 + 6, "{silent:?}");
-    assert!(span(&silent) >= Duration::from_secs(45), "two looks at 499 ports at 20 a second: {silent:?}");
+    assert!(span(&silent) >= Duration::from_secs(45), "two rounds of 499 ports at 20 a second: {silent:?}");
     assert!(answering.peak_1s > 200 && span(&answering) < span(&silent) / 4, "{answering:?}");
     running.stop();
     drop(table);
 }
 
 #[test]
-fn a_full_connection_table_is_waited_for() {
+fn a_full_connection_table_pauses_probing() {
     let lab = Lab::enter("near");
     let table = Table::new(6000, 5900);
     let config = static_feed(&lab) + &scanner("lan", "1d", "20-90");
@@ -159,10 +159,10 @@ fn a_full_connection_table_is_waited_for() {
         (metrics.value("portscan_hosts_in_progress") >= 3.0).then_some(())
     });
     let began = lab.now();
-    eventually(LONG, "it has waited for a while", || {
+    eventually(LONG, "no probe was sent for a while", || {
         assert_eq!(running.get("/healthz").status, 200);
         let syns: usize = lab.hosts().map(|host| host.stats().syns).sum();
-        assert_eq!(syns, 0, "a SYN that the firewall drops would pass for silence");
+        assert_eq!(syns, 0, "a SYN that the firewall drops would look like a silent port");
         (lab.now().since(began) > Duration::from_secs(5)).then_some(())
     });
     table.set_count(100);

@@ -1,4 +1,4 @@
-//! The real binary, in networks of the tests' own.
+//! Tests of the real binary, in network namespaces of their own.
 
 #![allow(unreachable_pub, reason = "an integration crate is a root: nothing in it is reachable")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail the test")]

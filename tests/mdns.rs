@@ -1,4 +1,4 @@
-//! Found by name, and finding by name: with Debian's avahi, with each other, and with liars.
+//! Multicast DNS in both roles, publishing and resolving: with Debian's avahi, with each other, and with liars.
 
 use std::{
     fs,
@@ -33,14 +33,14 @@ fn lan() -> Switch {
     Switch::enter("10.78.0.254/24")
 }
 
-/// An appliance on that machine, once it can be asked.
+/// Starts an appliance on that machine and waits until it answers.
 fn start(machine: &Node, portscan: &Portscan) -> Running {
     machine.within(|| portscan.start()).reached_at(machine.address())
 }
 
-/// Waits until it is found under these names and no other.
+/// Waits until the appliance has exactly these names.
 fn wait_for_names(running: &Running, names: &[&str]) {
-    eventually(LONG, &format!("it is found as {names:?}\n{}", running.log()), || {
+    eventually(LONG, &format!("it has the names {names:?}\n{}", running.log()), || {
         (running.get("/v1/info").json()["names"] == json!(names)).then_some(())
     });
 }
@@ -55,12 +55,12 @@ fn found(label: &str, address: Ipv4Addr) -> Found {
     }
 }
 
-/// Waits until these services of the kind are there and no others.
+/// Waits until avahi finds exactly these services of the kind.
 fn wait_for(avahi: &Avahi<'_>, kind: &str, services: &[Found]) {
     eventually(LONG, &format!("{kind} is {services:?}"), || (avahi.browse(kind) == services).then_some(()));
 }
 
-/// Whether anything on the machine takes part in multicast DNS: UDP port 5353, in either family.
+/// Whether a process on the machine takes part in multicast DNS: UDP port 5353, in either family.
 fn takes_part(machine: &Node) -> bool {
     machine.within(|| {
         ["udp", "udp6"].iter().any(|family| {
@@ -71,7 +71,7 @@ fn takes_part(machine: &Node) -> bool {
 }
 
 #[test]
-fn the_appliance_is_found_until_it_says_goodbye() {
+fn the_appliance_is_found_by_name_until_it_stops() {
     let lan = lan();
     let [here, desk] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| lan.plug(address));
     let avahi = Avahi::start(&desk, "desk");
@@ -113,7 +113,7 @@ fn the_appliance_is_found_until_it_says_goodbye() {
 }
 
 #[test]
-fn a_feed_is_found_by_name_and_its_name_left_to_it() {
+fn a_feed_is_found_by_name_and_keeps_its_name() {
     let lan = lan();
     let [here, there] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| lan.plug(address));
     let mac = "02:00:00:00:00:03";
@@ -121,7 +121,7 @@ fn a_feed_is_found_by_name_and_its_name_left_to_it() {
     let avahi = Avahi::start(&there, "lanscan");
     let listener = there.within(|| TcpListener::bind("10.78.0.3:80").unwrap());
     let feed = FeedServer::listening(Says::Devices(vec![("10.78.0.3".to_owned(), mac.to_owned())]), listener);
-    // Nothing is said of the feed: its name is the default's.
+    // Without [feed] the URL is the default, lanscan.local.
     let portscan = Portscan::on(&here, ANY, &scanner("lan", "1d", "20-90"));
     let running = start(&here, &portscan);
     running.wait_for_devices(1, LONG);
@@ -146,7 +146,7 @@ fn a_feed_is_found_by_name_and_its_name_left_to_it() {
     running.stop();
 }
 
-/// On one machine with avahi, which announces its IPv6 addresses as well; whoever was first.
+/// The appliance and avahi, which announces its IPv6 addresses as well, share a machine, in either order of starting.
 fn both_keep_the_name(host_name: &str, avahi_first: bool) {
     let lan = lan();
     let [here, desk] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| lan.plug(address));
@@ -161,9 +161,9 @@ fn both_keep_the_name(host_name: &str, avahi_first: bool) {
     }
     wait_for(&peer, KINDS[0], &[found("portscan", here.address())]);
     running.stop();
-    // The machine's own name outlives the appliance, which has taken back what it said of the same name.
+    // The machine's own name outlives the appliance, which has withdrawn its own records of that name.
     let own = format!("{host_name}.local");
-    eventually(LONG, "the machine is found", || {
+    eventually(LONG, "the machine's name resolves", || {
         peer.resolve(&own).filter(|ip| *ip == here.address().to_string())
     });
     let again = start(&here, &Portscan::on(&here, ANY, NO_FEED));
@@ -176,22 +176,22 @@ fn both_keep_the_name(host_name: &str, avahi_first: bool) {
 }
 
 #[test]
-fn avahi_on_the_same_machine_keeps_its_name() {
+fn avahi_with_another_name_on_the_same_machine_keeps_it() {
     both_keep_the_name("pi", true);
 }
 
 #[test]
-fn avahi_of_the_same_name_keeps_it_when_it_comes_first() {
+fn avahi_with_the_same_name_keeps_it_if_started_first() {
     both_keep_the_name("portscan", true);
 }
 
 #[test]
-fn avahi_of_the_same_name_keeps_it_when_it_comes_second() {
+fn avahi_with_the_same_name_keeps_it_if_started_second() {
     both_keep_the_name("portscan", false);
 }
 
 #[test]
-fn a_second_appliance_takes_another_name_and_says_so() {
+fn a_second_appliance_takes_another_name_and_reports_it() {
     let lan = lan();
     let [first, second, desk] =
         ["10.78.0.2/24", "10.78.0.4/24", "10.78.0.3/24"].map(|address| lan.plug(address));
@@ -216,7 +216,7 @@ fn a_second_appliance_takes_another_name_and_says_so() {
 }
 
 #[test]
-fn it_follows_its_machine_to_another_address() {
+fn a_changed_address_is_announced_and_the_old_one_withdrawn() {
     let lan = lan();
     let [here, desk] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| lan.plug(address));
     let avahi = Avahi::start(&desk, "desk");
@@ -225,7 +225,7 @@ fn it_follows_its_machine_to_another_address() {
     assert_eq!(avahi.resolve("portscan.local").as_deref(), Some("10.78.0.2"));
     here.ip(&["addr", "del", "10.78.0.2/24", "dev", PORT]);
     here.ip(&["addr", "add", "10.78.0.9/24", "dev", PORT]);
-    eventually(LONG, "its new address is told, and only that", || {
+    eventually(LONG, "only the new address is announced", || {
         (avahi.browse(KINDS[0]) == [found("portscan", Ipv4Addr::new(10, 78, 0, 9))]).then_some(())
     });
     running.reached_at(Ipv4Addr::new(10, 78, 0, 9)).stop();
@@ -233,7 +233,7 @@ fn it_follows_its_machine_to_another_address() {
 }
 
 #[test]
-fn only_where_it_listens_and_on_the_loopback_not_at_all() {
+fn only_listening_addresses_are_announced_and_never_the_loopback() {
     let lan = lan();
     let [here, desk] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| lan.plug(address));
     here.ip(&["addr", "add", "10.78.0.8/24", "dev", PORT]);
@@ -249,7 +249,7 @@ fn only_where_it_listens_and_on_the_loopback_not_at_all() {
 }
 
 #[test]
-fn a_port_that_is_not_shared_is_told_and_stops_nothing() {
+fn an_unshared_mdns_port_is_reported_and_the_appliance_runs() {
     let lan = lan();
     let here = lan.plug("10.78.0.2/24");
     let greedy = here.within(|| std::net::UdpSocket::bind("0.0.0.0:5353").unwrap());
@@ -265,7 +265,7 @@ fn a_port_that_is_not_shared_is_told_and_stops_nothing() {
 }
 
 #[test]
-fn the_owners_own_list_of_names_comes_first_and_holds_without_mdns() {
+fn etc_hosts_overrides_mdns_and_works_without_it() {
     let lan = lan();
     let [here, there] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| lan.plug(address));
     let liar = Liar::start(&there, |question| {
@@ -293,7 +293,7 @@ fn the_owners_own_list_of_names_comes_first_and_holds_without_mdns() {
     assert!(liar.answered() > 0);
 }
 
-/// Packets that a parser may fall over, in answer to a question for that name.
+/// Malformed packets, in answer to a question for that name.
 fn malformed(of: &str) -> Vec<Vec<u8>> {
     let name = liar::name(of);
     let with_name = |name: &[u8]| liar::answer(&[liar::record(name, 1, &[10, 78, 0, 66])]);
@@ -311,13 +311,13 @@ fn malformed(of: &str) -> Vec<Vec<u8>> {
         with_name(&[0xc0, 0xff]),
         with_name(&[63, b'a']),
         with_name(&[0x80, 1]),
-        // Names for terminals and pages.
+        // Names that attack terminals and pages.
         strange(b"\x1b[31mred\r\n\0"),
         strange(b"<script>alert(1)</script>"),
         strange(&[0xff, 0xfe, 0xc0, 0x80]),
         // Ten thousand octets of name, in labels of 63.
         with_name(&[b"\x3f".as_slice(), &[b'a'; 63]].concat().repeat(160)),
-        // Records that promise more than there is, or are not what their kind says.
+        // Records that promise more data than there is, or whose data does not fit their type.
         liar::answer(&[liar::record(&name, 1, &[10, 78])]),
         liar::answer(&[liar::record(&name, 1, &[])]),
         liar::answer(&[liar::record(&name, 28, &[0; 4])]),
@@ -329,7 +329,7 @@ fn malformed(of: &str) -> Vec<Vec<u8>> {
         vec![0, 0, 0x84],
         vec![],
     ];
-    // Where no name should lead: strangers, and this machine itself.
+    // Addresses that no name may lead to: public ones, special ones, and this machine's loopback.
     for address in [[8, 8, 8, 8], [127, 0, 0, 1], [224, 0, 0, 251], [0, 0, 0, 0], [255, 255, 255, 255]] {
         packets.push(liar::answer(&[liar::address(of, address)]));
     }
@@ -337,10 +337,10 @@ fn malformed(of: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn lies_lead_nowhere() {
+fn malformed_and_forged_mdns_answers_are_ignored() {
     let lan = lan();
     let [here, there] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| lan.plug(address));
-    // Fewer than what is forgotten as more than a network has.
+    // Fewer names than the limit at which the cache is dropped.
     let flood: Vec<Vec<u8>> = (0..8_u8)
         .map(|block| {
             let host =
@@ -370,7 +370,7 @@ fn lies_lead_nowhere() {
         assert_eq!(answer["error"], "Unable to resolve host \"evil.local\".", "{answer}");
     }
     assert!(liar.answered() >= malformed("evil.local").len(), "{}", liar.answered());
-    // One of many addresses, all of them that machine's.
+    // One of many addresses, which all belong to that machine.
     here.ip(&["route", "add", "10.79.0.0/16", "via", "10.78.0.3"]);
     there.ip(&["route", "add", "local", "10.79.0.0/16", "dev", "lo"]);
     let crowd = running.get("/portscan/crowd.local/80/json").json();
@@ -378,8 +378,8 @@ fn lies_lead_nowhere() {
     for packet in flood.iter().chain(&malformed("unasked.local")) {
         liar.say(packet);
     }
-    // While a flood is read slower than it comes nothing is heard, for seconds.
-    eventually(LONG, "an honest name is believed", || {
+    // While packets arrive faster than they are read, answers are lost for seconds.
+    eventually(LONG, "an honest name resolves", || {
         let answer = running.get("/portscan/honest.local/9/json").json();
         (answer["address"] == "10.78.0.3").then_some(())
     });
@@ -390,7 +390,7 @@ fn lies_lead_nowhere() {
 }
 
 #[test]
-fn a_network_that_tells_too_much_is_forgotten() {
+fn the_mdns_cache_is_dropped_if_a_network_announces_too_many_names() {
     let lan = lan();
     let [here, there] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| lan.plug(address));
     let liar = Liar::start(&there, |_| vec![]);
@@ -398,8 +398,8 @@ fn a_network_that_tells_too_much_is_forgotten() {
     wait_for_names(&running, &["portscan.local"]);
     let before = running.rss();
     let mut blocks = 0..1000_u16;
-    eventually(LONG, "it forgets", || {
-        let block = blocks.next().expect("by now it should have");
+    eventually(LONG, "the cache is dropped", || {
+        let block = blocks.next().expect("the cache was never dropped");
         let [high, low] = block.to_be_bytes();
         let host = |number: u8| liar::address(&format!("h{number}-{block}.local"), [10, high, low, number]);
         liar.say(&liar::answer(&(0..=250).map(host).collect::<Vec<_>>()));
@@ -407,18 +407,18 @@ fn a_network_that_tells_too_much_is_forgotten() {
     });
     wait_for_names(&running, &["portscan.local"]);
     let grown = running.peak_rss().saturating_sub(before) >> 20;
-    assert!(grown < 64, "{grown} MB for names that nobody asked for");
+    assert!(grown < 64, "{grown} MB for names that were never requested");
     running.stop();
 }
 
-/// As fast as a machine can, for so many packets.
+/// Sends so many packets as fast as the machine can.
 fn flood(liar: &Liar, packets: u32, packet: impl Fn(u32) -> Vec<u8>) {
     for number in 0..packets {
         liar.say(&packet(number));
     }
 }
 
-/// Names of hosts that nobody asked for, 100 a packet.
+/// Announcements of hosts that were never requested, 100 a packet.
 fn hosts(number: u32) -> Vec<u8> {
     let [_, a, b, c] = number.to_be_bytes();
     let host = |last: u8| liar::address(&format!("h{last}-{number}.local"), [a | 10, b, c, last]);
@@ -431,7 +431,7 @@ fn texts(number: u32) -> Vec<u8> {
     liar::answer(&[liar::record(&liar::name(&format!("t{number}.local")), 16, &text)])
 }
 
-/// Questions for what the appliance offers, each of which is answered a little later.
+/// Questions for the appliance's services; each is answered after a short delay.
 fn questions(number: u32) -> Vec<u8> {
     let mut packet = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     packet.extend(liar::name(KINDS[number as usize % 2].to_owned().as_str()).split_last().unwrap().1);
@@ -442,7 +442,7 @@ fn questions(number: u32) -> Vec<u8> {
 
 #[test]
 fn a_flood_of_mdns_takes_little_memory() {
-    // How much comes in from one look at the memory to the next depends on who else wants the cores.
+    // How much arrives between two readings of the memory depends on what else runs on the cores.
     let lan = Switch::enter_alone("10.78.0.254/24");
     let [here, there] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| lan.plug(address));
     let liar = Liar::start(&there, |_| vec![]);
@@ -457,14 +457,14 @@ fn a_flood_of_mdns_takes_little_memory() {
         flood(&liar, packets, packet);
         wait_for_names(&running, &["portscan.local"]);
         let grown = running.peak_rss().saturating_sub(before) >> 20;
-        eprintln!("{kind}: {grown} MB more");
+        eprintln!("{kind}: memory grew by {grown} MB");
         assert!(grown < 32, "{grown} MB for a flood of {kind}");
         running.stop();
     }
 }
 
 #[test]
-fn who_claims_every_name_keeps_it_from_none_but_the_name() {
+fn a_machine_that_claims_every_name_denies_the_name_and_nothing_else() {
     let lan = lan();
     let [here, there] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| lan.plug(address));
     let liar = Liar::start(&there, |question| {
@@ -475,9 +475,9 @@ fn who_claims_every_name_keeps_it_from_none_but_the_name() {
     eventually(LONG, "ten names were refused", || (liar.answered() >= 10).then_some(()));
     assert_eq!(running.get("/v1/info").json()["names"], json!([]));
     assert_eq!(running.get("/healthz").status, 200);
-    // It gives up.
+    // The liar stops.
     drop(liar);
-    eventually(LONG, "it has a name after all", || {
+    eventually(LONG, "the appliance gets a name", || {
         let names = running.get("/v1/info").json()["names"].clone();
         names[0].as_str().is_some_and(|name| name.starts_with("portscan-")).then_some(())
     });

@@ -1,5 +1,5 @@
-//! The most memory that clients can make the appliance take: readers that stop reading the longest answers there
-//! are, and clients that never finish what they send.
+//! The most memory that clients can make the appliance use: readers that stop reading the longest responses, and
+//! clients that never finish their requests.
 
 use std::{
     io::{ErrorKind, Write},
@@ -21,19 +21,19 @@ use crate::{
     lab::Lab,
 };
 
-/// As many as are served at once.
+/// As many connections as are served at once.
 const READERS: usize = 250;
 
-/// Devices with ten open ports each, beside those of which every port, or every other one, is open.
+/// Devices with ten open ports each; two more have every port, or every other port, open.
 const DEVICES: u32 = 4000;
 
-/// What is promised of the release build. Unoptimised, the program's own code is that much larger.
+/// The limit for the release build; without optimisation the program's own code is that much larger.
 const MEMORY: u64 = if cfg!(debug_assertions) { 56 << 20 } else { 32 << 20 };
 
 const ALL_OPEN: &str = "02:01:00:00:00:01";
 const EVERY_OTHER_OPEN: &str = "02:01:00:00:00:02";
 
-/// An appliance with the database that the longest answers are told from, which is made once; the id of its only scan.
+/// An appliance with the database of the longest responses, which is written once, and the id of its only scan.
 fn filled(lab: &Lab) -> (Portscan, ScanId) {
     static MADE: OnceLock<(TempDir, ScanId)> = OnceLock::new();
     let (made, scan) = MADE.get_or_init(|| {
@@ -60,7 +60,7 @@ fn filled(lab: &Lab) -> (Portscan, ScanId) {
     (portscan, *scan)
 }
 
-/// A connection that takes as little as the kernel allows, with this already sent.
+/// Opens a connection with the smallest buffers that the kernel allows and sends this text.
 fn hostile(running: &Running, text: &str) -> TcpStream {
     let address: SocketAddr = running.base().trim_start_matches("http://").parse().unwrap();
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -68,7 +68,7 @@ fn hostile(running: &Running, text: &str) -> TcpStream {
     socket.connect(&address.into()).unwrap();
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
-    // The server may have closed it by then to make room.
+    // The server may have closed it already to make room.
     let _ = stream.write_all(text.as_bytes());
     stream
 }
@@ -77,7 +77,7 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-/// Waits until the server has begun to answer, or closed the connection, without taking anything.
+/// Waits until the server has begun to respond or closed the connection, without reading anything.
 fn is_begun(stream: &TcpStream) -> bool {
     match stream.peek(&mut [0]) {
         Ok(bytes) => bytes > 0,
@@ -114,16 +114,16 @@ fn readers_that_stop_reading_cost_little_memory(#[case] path: &str) {
     running.stop();
 }
 
-/// What clients do that mean no good, in turn.
+/// The hostile requests, used in turn.
 const MISDEEDS: [&str; 8] = [
     // Readers that stop.
     "GET /v1/hosts/02:01:00:00:00:01 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "GET /v1/diff HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    // A head, and a body, that never end.
+    // A head and a body that never end.
     "GET /healthz HTTP/1.1\r\nHost: local",
     "PATCH /v1/expected HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1048576\r\n\r\n[",
-    // One that is kept and idle.
+    // Idle connections: kept alive, without a request, and an event stream.
     "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "",
     "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -143,12 +143,12 @@ fn a_thousand_hostile_connections_cost_little_memory() {
         let mut stream = self::hostile(&running, text);
         if misdeed.starts_with("PATCH") {
             stream.set_nonblocking(true).unwrap();
-            // As much as the server takes.
+            // As much as the server reads.
             let _ = stream.write(body.as_bytes());
         }
         hostile.push(stream);
     }
-    // The first of them are in the server; it answers others once slow ones are disconnected.
+    // The first of them occupy the server; it answers others once slow ones are disconnected.
     let answered = running.get("/healthz").status;
     let peak = running.peak_rss();
     eprintln!("1000 hostile connections: peak {} KB", peak >> 10);

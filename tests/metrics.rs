@@ -1,4 +1,4 @@
-//! What Prometheus is told is what happened.
+//! The metrics agree with what happened in the lab.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,10 +17,10 @@ use crate::{
 const LONG: Duration = Duration::from_secs(120);
 
 #[test]
-fn the_figures_are_those_of_the_scan() {
+fn the_metrics_agree_with_the_packets_of_a_scan() {
     let lab = Lab::enter("near");
     let config = static_feed(&lab) + &scanner("lan", "1d", "20-90");
-    // Its files live as long as this.
+    // The data directory lives as long as this value.
     let portscan = Portscan::new(&lab, &config);
     let running = portscan.start();
     running.wait_for_devices(3, LONG);
@@ -36,7 +36,7 @@ fn the_figures_are_those_of_the_scan() {
     assert!(probes("unreachable") >= 70.0, "{metrics:#?}");
     let made: f64 = ["accepted", "refused", "silent", "unreachable"].map(probes).iter().sum();
     let seen: usize = lab.hosts().map(|host| host.stats().syns - host.stats().retransmits).sum();
-    assert_eq!(made, seen as f64, "as many as were on the wire");
+    assert_eq!(made, seen as f64, "each probe was one SYN on the wire");
     let started = metrics.value("portscan_probe_start_delay_seconds_count");
     assert_eq!(started, made + metrics.value("portscan_probes_not_started_total"));
     for (series, value) in [
@@ -57,7 +57,7 @@ fn the_figures_are_those_of_the_scan() {
 }
 
 #[test]
-fn a_feed_that_does_not_answer_is_down_and_no_more() {
+fn a_feed_that_does_not_answer_is_reported_as_down() {
     let lab = Lab::enter("near");
     let feed = FeedServer::start(Says::Down);
     let running = Portscan::new(&lab, &format!("[feed]\nurl = [\"{}\"]\n", feed.url())).start();
@@ -70,21 +70,21 @@ fn a_feed_that_does_not_answer_is_down_and_no_more() {
 }
 
 #[test]
-fn rogue_ports_are_as_many_as_there_are_differences() {
+fn the_rogue_port_metric_counts_the_differences() {
     let lab = Lab::enter("near");
     let config = static_feed(&lab) + &scanner("lan", "1d", "20-90,443");
     let running = Portscan::new(&lab, &config).start();
     running.wait_for_devices(3, LONG);
-    // Open and not expected; expected and closed; never looked at; of a host that was never seen; closed, not filtered.
-    let wish = |address: &str, port: u16, state: &str| json!({ "address": address, "port": port, "protocol": "tcp", "state": state });
+    // Open and not expected; expected and closed; never scanned; of a host that was never seen; closed, not filtered.
+    let row = |address: &str, port: u16, state: &str| json!({ "address": address, "port": port, "protocol": "tcp", "state": state });
     let expected = json!([
-        wish("10.77.0.5", 22, "open"),
-        wish("02:00:00:00:00:05", 25, "open"),
-        wish("10.77.0.5", 9000, "open"),
-        wish("10.77.0.6", 22, "open"),
-        wish("10.77.0.6", 23, "closed"),
-        wish("10.77.0.99", 80, "open"),
-        wish("02:00:00:00:00:99", 80, "open"),
+        row("10.77.0.5", 22, "open"),
+        row("02:00:00:00:00:05", 25, "open"),
+        row("10.77.0.5", 9000, "open"),
+        row("10.77.0.6", 22, "open"),
+        row("10.77.0.6", 23, "closed"),
+        row("10.77.0.99", 80, "open"),
+        row("02:00:00:00:00:99", 80, "open"),
     ]);
     assert_eq!(running.patch("/v1/expected", &expected).status, 204);
     let rows = running.get("/v1/diff").json();
@@ -92,13 +92,13 @@ fn rogue_ports_are_as_many_as_there_are_differences() {
     for row in rows.as_array().unwrap() {
         *differences.entry(row["address"].as_str().unwrap().to_owned()).or_default() += 1;
     }
-    let told = |host: &str, count| (host.to_owned(), count);
+    let differing = |host: &str, count| (host.to_owned(), count);
     let truth = [
-        told("02:00:00:00:00:99", 1),
-        told("10.77.0.5", 4),
-        told("10.77.0.6", 1),
-        told("10.77.0.7", 1),
-        told("10.77.0.99", 1),
+        differing("02:00:00:00:00:99", 1),
+        differing("10.77.0.5", 4),
+        differing("10.77.0.6", 1),
+        differing("10.77.0.7", 1),
+        differing("10.77.0.99", 1),
     ];
     assert_eq!(differences, BTreeMap::from(truth), "{rows}");
     let metrics = Page::parse(&running.get("/metrics").body);

@@ -1,4 +1,4 @@
-//! What devices are called: by themselves, by the resolver, by a feed, and by those who mean harm.
+//! Device names: from the device itself, the resolver and a feed, honest and hostile.
 
 use std::{
     fs,
@@ -25,31 +25,31 @@ const LONG: Duration = Duration::from_secs(120);
 const MDNS: u16 = 5353;
 const MAC: &str = "02:00:00:00:00:05";
 
-/// The question for the name of 10.77.0.5, without its first two octets.
+/// The question for the name of 10.77.0.5, without the message's id, its first two octets.
 const QUESTION: &[u8] = b"\0\0\0\x01\0\0\0\0\0\0\x015\x010\x0277\x0210\x07in-addr\x04arpa\0\0\x0c\0\x01";
 
-/// A configuration that names the host, which is looked at with few ports.
+/// A configuration that lists the host and scans few of its ports.
 fn config(more: &str) -> String {
     let hosts = format!("[feed]\nurl = []\nhosts = [{{ address = \"10.77.0.5\", mac = \"{MAC}\" }}]\n");
     format!("{more}\n{hosts}{}", scanner("lan", "1d", "20-30"))
 }
 
-/// The next question that somebody asks, and who.
+/// The next question, and the address it came from.
 fn question(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = [0; 512];
     socket.set_read_timeout(Some(LONG)).unwrap();
-    let (length, asker) = socket.recv_from(&mut buffer).expect("somebody asks");
-    (buffer[..length].to_vec(), asker)
+    let (length, client) = socket.recv_from(&mut buffer).expect("a question");
+    (buffer[..length].to_vec(), client)
 }
 
-/// Forgets what an earlier run has asked.
+/// Discards the questions of an earlier run.
 fn forget_questions(socket: &UdpSocket) {
     socket.set_nonblocking(true).unwrap();
     while socket.recv_from(&mut [0; 512]).is_ok() {}
     socket.set_nonblocking(false).unwrap();
 }
 
-/// Has this machine's resolver know the device, for as long as what comes back lives.
+/// Makes this machine's resolver know the device, for as long as the returned directory lives.
 fn resolver() -> TempDir {
     let folder = TempDir::new().unwrap();
     let hosts = folder.path().join("hosts");
@@ -58,7 +58,7 @@ fn resolver() -> TempDir {
     folder
 }
 
-/// An answer to a question with one record of this data.
+/// An answer to the question with one record of this data.
 fn answer(question: &[u8], data: &[u8]) -> Vec<u8> {
     let mut message = question.to_vec();
     (message[2], message[7]) = (0x84, 1);
@@ -68,7 +68,7 @@ fn answer(question: &[u8], data: &[u8]) -> Vec<u8> {
     message
 }
 
-/// A name as a record has it.
+/// A name in the wire format.
 fn labels(labels: &[&str]) -> Vec<u8> {
     let label = |label: &&str| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat();
     [labels.iter().map(label).collect::<Vec<_>>().concat(), vec![0]].concat()
@@ -78,38 +78,39 @@ fn host(running: &Running) -> Value {
     running.get(&format!("/v1/hosts/{MAC}")).json()
 }
 
-/// The host as soon as it has so many names.
+/// Waits until the host has so many names and returns it.
 fn named(running: &Running, count: usize) -> Value {
-    eventually(LONG, "the device has a name", || {
+    eventually(LONG, "the device has {count} names", || {
         let host = host(running);
         (host["names"].as_array()?.len() >= count).then_some(host)
     })
 }
 
 #[test]
-fn a_device_is_called_what_it_and_the_resolver_say() {
+fn names_come_from_the_device_and_the_resolver() {
     let (lab, socket) = KernelHost::enter_speaking(&"22".parse().unwrap(), MDNS);
     let _hosts = resolver();
 
     let portscan = Portscan::beside_kernel(&lab, &config(""));
     let running = portscan.start();
-    let (asked, asker) = question(&socket);
-    assert_eq!(&asked[2..], QUESTION);
-    assert_eq!(asker.ip().to_string(), "10.77.0.1");
-    assert_ne!(asker.port(), MDNS, "it alone is answered");
-    // Somebody else's answer, then its own.
-    let mut foreign = answer(&asked, &labels(&["forged"]));
+    let (query, client) = question(&socket);
+    assert_eq!(&query[2..], QUESTION);
+    assert_eq!(client.ip().to_string(), "10.77.0.1");
+    assert_ne!(client.port(), MDNS, "the answer goes to this socket alone");
+    // A forged answer with another id, then the device's own.
+    let mut foreign = answer(&query, &labels(&["forged"]));
     foreign[0] ^= 1;
-    socket.send_to(&foreign, asker).unwrap();
-    socket.send_to(&answer(&asked, &labels(&["nas", "local"])), asker).unwrap();
-    let told = named(&running, 2);
-    let names = told["names"].as_array().unwrap();
-    let told_by: Vec<(&Value, &Value)> = names.iter().map(|name| (&name["source"], &name["name"])).collect();
+    socket.send_to(&foreign, client).unwrap();
+    socket.send_to(&answer(&query, &labels(&["nas", "local"])), client).unwrap();
+    let device = named(&running, 2);
+    let names = device["names"].as_array().unwrap();
+    let by_source: Vec<(&Value, &Value)> =
+        names.iter().map(|name| (&name["source"], &name["name"])).collect();
     let (mdns, dns) = (json!("mdns"), json!("dns"));
-    assert_eq!(told_by, [(&mdns, &json!("nas.local")), (&dns, &json!("by-resolver.lan"))]);
+    assert_eq!(by_source, [(&mdns, &json!("nas.local")), (&dns, &json!("by-resolver.lan"))]);
     assert!(names.iter().all(|name| name["time"].is_string()), "{names:?}");
-    assert_eq!((&told["name"], &told["name_source"]), (&json!("nas.local"), &mdns));
-    assert_eq!((&told["vendor"], &told["locally_administered"]), (&Value::Null, &json!(true)));
+    assert_eq!((&device["name"], &device["name_source"]), (&json!("nas.local"), &mdns));
+    assert_eq!((&device["vendor"], &device["locally_administered"]), (&Value::Null, &json!(true)));
     running.wait_for_devices(1, LONG);
     let metrics = running.get("/metrics").body;
     let info = format!("portscan_host_info{{mac=\"{MAC}\",host=\"10.77.0.5\",name=\"nas.local\"}} 1");
@@ -120,7 +121,7 @@ fn a_device_is_called_what_it_and_the_resolver_say() {
 }
 
 #[test]
-fn who_must_not_be_looked_at_gets_no_packet() {
+fn excluded_devices_get_no_name_request() {
     let (lab, socket) = KernelHost::enter_speaking(&"22".parse().unwrap(), MDNS);
     let _hosts = resolver();
     let left_alone = format!("[[device]]\nmatch = \"{MAC}\"\nscan = false\n");
@@ -132,8 +133,8 @@ fn who_must_not_be_looked_at_gets_no_packet() {
     ] {
         let running = Portscan::beside_kernel(&lab, &(config(above) + below)).start();
         // The resolver is asked last.
-        let told = named(&running, 1);
-        assert_eq!(told["name"], "by-resolver.lan");
+        let device = named(&running, 1);
+        assert_eq!(device["name"], "by-resolver.lan");
         running.stop();
         socket.set_nonblocking(true).unwrap();
         let silence = socket.recv_from(&mut [0; 512]).unwrap_err();
@@ -141,17 +142,17 @@ fn who_must_not_be_looked_at_gets_no_packet() {
     }
 }
 
-/// Nothing in it that a terminal or a reader of logs would obey.
+/// Asserts that the text has no control characters that a terminal or a log reader would act on.
 fn assert_harmless(text: &str, what: &str) {
     for line in text.lines() {
         assert_eq!(one_line(line, usize::MAX), line, "{what}");
     }
 }
 
-/// Whatever it calls itself: all that shows it is well formed.
+/// Asserts that everything that shows the device's name is well formed.
 fn assert_well(portscan: &Portscan, running: &Running) {
-    let told = host(running);
-    for name in told["names"].as_array().unwrap() {
+    let device = host(running);
+    for name in device["names"].as_array().unwrap() {
         let name = name["name"].as_str().unwrap();
         assert_harmless(name, "/v1/hosts");
         assert!((1..=255).contains(&name.chars().count()) && !name.contains('\n'), "{name:?}");
@@ -172,7 +173,7 @@ fn assert_well(portscan: &Portscan, running: &Running) {
     }
 }
 
-/// Names that would do harm if they were believed.
+/// Names that would do harm if they were shown unescaped.
 const HOSTILE: [&str; 6] = [
     "n\u{1b}[2Jas\u{7}",
     "nas\u{202e}gpj",
@@ -183,26 +184,26 @@ const HOSTILE: [&str; 6] = [
 ];
 
 #[test]
-fn what_a_device_calls_itself_harms_nobody() {
+fn hostile_names_of_a_device_are_sanitized() {
     let (lab, socket) = KernelHost::enter_speaking(&"22".parse().unwrap(), MDNS);
     let config = config("log = \"debug\"") + "[names]\ndns = false\n";
     for name in HOSTILE {
         let portscan = Portscan::beside_kernel(&lab, &config);
         forget_questions(&socket);
         let running = portscan.start();
-        let (asked, asker) = question(&socket);
-        socket.send_to(&answer(&asked, &labels(&[name, "local"])), asker).unwrap();
-        let told = named(&running, 1);
-        assert_eq!(told["name"], format!("{}.local", one_line(name, 255)));
+        let (query, client) = question(&socket);
+        socket.send_to(&answer(&query, &labels(&[name, "local"])), client).unwrap();
+        let device = named(&running, 1);
+        assert_eq!(device["name"], format!("{}.local", one_line(name, 255)));
         running.wait_for_devices(1, LONG);
         assert_well(&portscan, &running);
         running.stop();
     }
 }
 
-/// What is no name at all: the question comes again, and again nothing of use.
+/// The question is repeated, and each answer is useless again.
 #[test]
-fn what_is_no_name_is_believed_by_nobody() {
+fn malformed_name_answers_are_ignored() {
     let (lab, socket) = KernelHost::enter_speaking(&"22".parse().unwrap(), MDNS);
     let _hosts = resolver();
     let at = u8::try_from(answer(QUESTION, b"").len() + 2).unwrap();
@@ -216,30 +217,30 @@ fn what_is_no_name_is_believed_by_nobody() {
     let running = portscan.start();
     socket.set_nonblocking(true).unwrap();
     let mut questions = 0;
-    // The resolver is asked last: when its name is there, all questions are over.
-    let told = eventually(LONG, "the resolver has named it", || {
-        let mut asked = [0; 512];
-        while let Ok((length, asker)) = socket.recv_from(&mut asked) {
+    // The resolver is asked last: once its name is there, no more questions come.
+    let names = eventually(LONG, "the resolver's name is stored", || {
+        let mut query = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut query) {
             questions += 1;
-            let asked = &asked[..length];
-            let others = [&b""[..], b"\0", &[0xff; 9000], asked].map(<[u8]>::to_vec);
-            for said in bombs.iter().map(|bomb| answer(asked, bomb)).chain(others) {
-                // Nobody listens any more, if this comes late.
-                let _ = socket.send_to(&said, asker);
+            let query = &query[..length];
+            let others = [&b""[..], b"\0", &[0xff; 9000], query].map(<[u8]>::to_vec);
+            for said in bombs.iter().map(|bomb| answer(query, bomb)).chain(others) {
+                // Sending fails if the socket that asked is closed already.
+                let _ = socket.send_to(&said, client);
             }
         }
         let names = host(&running)["names"].as_array()?.clone();
         (!names.is_empty()).then_some(names)
     });
-    assert_eq!((told.len(), &told[0]["source"]), (1, &json!("dns")), "{told:?}");
-    assert!(questions > 0, "it was asked");
+    assert_eq!((names.len(), &names[0]["source"]), (1, &json!("dns")), "{names:?}");
+    assert!(questions > 0, "the device got a question");
     running.wait_for_devices(1, LONG);
     assert_well(&portscan, &running);
     running.stop();
 }
 
 #[test]
-fn what_a_feed_calls_a_device_harms_nobody() {
+fn hostile_names_in_a_feed_are_sanitized() {
     let (lab, _socket) = KernelHost::enter_speaking(&"22".parse().unwrap(), MDNS);
     let long = "x".repeat(10_000);
     for name in HOSTILE.into_iter().chain([long.as_str()]) {
@@ -251,9 +252,9 @@ fn what_a_feed_calls_a_device_harms_nobody() {
         let portscan = Portscan::beside_kernel(&lab, &(config + "[names]\ndns = false\nmdns = false\n"));
         let running = portscan.start();
         running.wait_for_devices(1, LONG);
-        let told = host(&running);
-        assert_eq!(told["name"], one_line(name, 255));
-        assert_eq!(told["name_source"], "feed");
+        let device = host(&running);
+        assert_eq!(device["name"], one_line(name, 255));
+        assert_eq!(device["name_source"], "feed");
         assert_well(&portscan, &running);
         running.stop();
     }

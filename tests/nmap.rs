@@ -1,4 +1,4 @@
-//! nmap's files, judged by nmap's own tools: its DTD, ndiff, the parser that most scripts use, and nmap itself.
+//! nmap's formats, checked with nmap's own tools: its DTD, ndiff, the parser that most scripts use, and nmap itself.
 
 use std::{
     fs,
@@ -14,21 +14,21 @@ use portscan::{
 
 use crate::{harness::Portscan, lab::Lab};
 
-/// Where nmap keeps its DTD.
+/// The DTD that nmap installs.
 const DTD: &str = "/usr/share/nmap/nmap.dtd";
 
-/// The interpreter that sees Debian's packages, whatever else is on the PATH.
+/// The interpreter that finds Debian's packages, whatever else is on the PATH.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Runs a tool to its end; what it printed, if it was content.
+/// Runs a tool to its end; returns what it printed, as an error if it failed.
 fn tool(name: &str, arguments: &[&str]) -> Result<String, String> {
     let ran = Command::new(name).args(arguments).output();
-    let ran = ran.unwrap_or_else(|error| panic!("{name} is not here ({error}); `make setup` installs it"));
+    let ran = ran.unwrap_or_else(|error| panic!("{name} cannot be run ({error}); `make setup` installs it"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if ran.status.success() { Ok(text(&ran.stdout)) } else { Err(text(&ran.stdout) + &text(&ran.stderr)) }
 }
 
-/// Scans with both, the same ports of the same hosts; the two XML files.
+/// Scans the same ports of the same hosts with both scanners; returns the two XML files.
 fn scan_with_both(lab: &Lab, folder: &Path, ports: &str, options: &[&str]) -> (PathBuf, PathBuf) {
     let (ours, theirs) = (folder.join("ours.xml"), folder.join("theirs.xml"));
     let targets: Vec<String> = lab.hosts().map(|host| host.address().to_string()).collect();
@@ -56,18 +56,18 @@ fn hosts(file: &Path) -> Vec<ReportedHost> {
     std::iter::from_fn(|| report.next_host().unwrap()).collect()
 }
 
-/// The lines in which `ndiff` finds two files to differ, but for the headline with time and command.
+/// The lines in which `ndiff` finds two files to differ, without the headline with time and command.
 fn ndiff(ours: &Path, theirs: &Path) -> Vec<String> {
     let said = match tool("ndiff", &[theirs.to_str().unwrap(), ours.to_str().unwrap()]) {
         Ok(said) => said,
-        // Exit 1: they differ; 2: it could not read them, and then says why.
+        // Exit status 1: they differ; 2: it could not read them, and prints why.
         Err(said) => said,
     };
     let differs = |line: &&str| line.starts_with(['+', '-']) && !line.contains(" scan initiated ");
     said.lines().filter(differs).map(str::to_owned).collect()
 }
 
-/// What a file says of the ports of its hosts, one after the other.
+/// The verdicts about all ports of a file's hosts, in the file's order.
 fn verdicts(file: &Path) -> Vec<(Address, u16, PortState)> {
     let verdicts = |host: ReportedHost| {
         let of = |port, state| (host.address.clone(), port, state);
@@ -77,7 +77,7 @@ fn verdicts(file: &Path) -> Vec<(Address, u16, PortState)> {
 }
 
 /// Fails if our file differs from the scenario, or from nmap's in anything but nmap's own mistakes: its connect scan
-/// takes a socket without an error for a connection, and calls a silent port in some millions open.
+/// takes a socket without an error for a connection, and reports one silent port in some millions as open.
 fn assert_tells_the_same(lab: &Lab, ours: &Path, theirs: &Path) {
     let truth = |(address, port, _): &(Address, u16, PortState)| {
         (address.clone(), *port, lab.host(&address.to_string()).state(*port))
@@ -106,7 +106,7 @@ fn assert_tells_the_same(lab: &Lab, ours: &Path, theirs: &Path) {
 }
 
 #[test]
-fn our_xml_is_valid_and_tells_the_truth_as_nmap_would() {
+fn our_xml_is_valid_and_agrees_with_nmaps() {
     let (lab, folder) = (Lab::enter("near"), tempfile::tempdir().unwrap());
     let (ours, theirs) = scan_with_both(&lab, folder.path(), "20-90,443", &[]);
     tool("xmllint", &["--noout", "--dtdvalid", DTD, ours.to_str().unwrap()])
@@ -115,9 +115,9 @@ fn our_xml_is_valid_and_tells_the_truth_as_nmap_would() {
     assert_tells_the_same(&lab, &ours, &theirs);
 }
 
-/// Once nmap named port 23 of a host open that drops what is sent there.
+/// Once nmap reported port 23 as open on a host that drops packets to it.
 #[test]
-fn a_phantom_of_nmaps_is_no_fault_of_ours() {
+fn a_false_open_port_in_nmaps_report_does_not_fail_the_comparison() {
     let (lab, folder) = (Lab::enter("near"), tempfile::tempdir().unwrap());
     let ours = folder.path().join("ours.xml");
     let scan = ["scan", "-T4", "-p", "20-90,443", "-oX", ours.to_str().unwrap(), "10.77.0.5-7"];
@@ -132,16 +132,16 @@ fn a_phantom_of_nmaps_is_no_fault_of_ours() {
     let theirs = folder.path().join("theirs.xml");
     fs::write(&theirs, format!("{before}{host}{after}")).unwrap();
     assert!(verdicts(&theirs).contains(&("10.77.0.6".parse().unwrap(), 23, PortState::Open)));
-    assert_eq!(ndiff(&ours, &theirs).len(), 3, "the port, and two counts: {:?}", ndiff(&ours, &theirs));
+    assert_eq!(ndiff(&ours, &theirs).len(), 3, "the port and two counts: {:?}", ndiff(&ours, &theirs));
     assert_tells_the_same(&lab, &ours, &theirs);
 }
 
 #[test]
-fn everything_that_may_be_in_our_xml_is_valid() {
+fn every_optional_part_of_our_xml_is_valid() {
     let (lab, folder) = (Lab::enter("near"), tempfile::tempdir().unwrap());
     let file = folder.path().join("all.xml");
     let file = file.to_str().unwrap();
-    // One that is not there, told of with -v; some that are left unfinished; a name.
+    // A host that is down, which -v lists; some that time out; a host name.
     let options = ["-v", "-T4", "-p", "1-20000", "--max-rate", "50", "--host-timeout", "20s"];
     let scan = [&["scan"][..], &options, &["-oX", file]].concat();
     let targets = ["10.77.0.5", "10.77.0.6", "10.77.0.99", "localhost"];
@@ -154,9 +154,9 @@ fn everything_that_may_be_in_our_xml_is_valid() {
     tool("xmllint", &["--noout", "--dtdvalid", DTD, file]).unwrap_or_else(|error| panic!("{error}\n{text}"));
 }
 
-/// python-libnmap is what most scripts read nmap's XML with.
+/// Most scripts read nmap's XML with python-libnmap.
 #[test]
-fn the_usual_parser_reads_it() {
+fn python_libnmap_reads_our_xml() {
     let (lab, folder) = (Lab::enter("near"), tempfile::tempdir().unwrap());
     let file = folder.path().join("out.xml");
     let file = file.to_str().unwrap();

@@ -1,5 +1,5 @@
-//! What root does in the service's directory leaves it to the service; and what an earlier version's root has left
-//! behind is told with the command that mends it.
+//! Files that root creates in the service's directory belong to the service; and files that an earlier version left to
+//! root are reported with the command that fixes their owner.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use crate::{
     lab::Lab,
 };
 
-/// Nobody is looked at.
+/// No device is scanned.
 const QUIET: &str = "[feed]\nurl = []\nhosts = []\n";
 
 const REPORT: &str = r#"<?xml version="1.0"?>
@@ -36,9 +36,9 @@ const REPORT: &str = r#"<?xml version="1.0"?>
 <runstats><finished time="1772359260" exit="success"/></runstats></nmaprun>
 "#;
 
-/// A service's own directory, as systemd and `adduser --system` make it, and who comes there.
+/// A service's own directory, as systemd and `adduser --system` make it, and the users of the test.
 struct Place {
-    /// Others may pass through it.
+    /// Other users may pass through it.
     around: TempDir,
     users: Users,
 }
@@ -57,7 +57,7 @@ impl Place {
         self.around.path().join("data")
     }
 
-    /// A file beside the directory, of root's.
+    /// Writes a file of root's beside the directory.
     fn beside(&self, name: &str, text: &str) -> String {
         let path = self.around.path().join(name);
         fs::write(&path, text).unwrap();
@@ -68,7 +68,7 @@ impl Place {
         Portscan::new(lab, config).data_dir(&self.data())
     }
 
-    /// The service; where root is alone, root without what root may do beyond others.
+    /// The service's appliance; without a second user it is root without its privileges.
     fn service(&self, lab: &Lab, config: &str) -> Portscan {
         let portscan = self.root(lab, config);
         match self.users {
@@ -77,7 +77,7 @@ impl Place {
         }
     }
 
-    /// Every file in the directory is the service's.
+    /// Asserts that every file in the directory belongs to the service.
     fn assert_services(&self, what: &str) {
         let service = self.users.service();
         let found = owners(&self.data());
@@ -87,7 +87,7 @@ impl Place {
     }
 }
 
-/// A command, for which no appliance is found over HTTP.
+/// Runs a command that finds no appliance over HTTP.
 fn run(portscan: &Portscan, words: &[&str]) -> Finished {
     let config = portscan.write_config().display().to_string();
     portscan.run(&[words, &["--config", &config, "--listen", "127.0.0.1:9999"]].concat(), LONG)
@@ -100,13 +100,13 @@ fn done(portscan: &Portscan, words: &[&str]) -> Finished {
 }
 
 #[test]
-fn what_root_does_in_the_services_directory_is_the_services() {
+fn files_that_root_creates_in_the_services_directory_belong_to_the_service() {
     let lab = Lab::enter("near");
     let place = Place::new();
     let report = place.beside("report.xml", REPORT);
     let (root, service) = (place.root(&lab, QUIET), place.service(&lab, QUIET));
     let copy = place.data().join("copy.db").display().to_string();
-    // The first makes the database and the lock.
+    // The first command creates the database and the lock.
     for words in [
         &["import", &report][..],
         &["token"],
@@ -119,7 +119,7 @@ fn what_root_does_in_the_services_directory_is_the_services() {
         done(&root, words);
         place.assert_services(&words.join(" "));
     }
-    // What root takes elsewhere is root's, as by cp.
+    // A backup elsewhere belongs to root, as with cp.
     let outside = place.around.path().join("copy.db");
     done(&root, &["backup", outside.to_str().unwrap()]);
     let data = fs::metadata(&outside).unwrap();
@@ -138,19 +138,19 @@ fn what_root_does_in_the_services_directory_is_the_services() {
     place.assert_services("the service itself");
 }
 
-/// Where it is opened, SQLite makes a log and its index beside the database; both outlive a process that is killed.
+/// Opening the database creates a log and its index beside it; both outlive a killed process.
 #[test]
-fn what_an_appliance_of_roots_leaves_behind_is_the_services() {
+fn files_of_an_appliance_run_by_root_belong_to_the_service() {
     let lab = Lab::enter("near");
     let place = Place::new();
     let spool = place.data().join("spool");
     let config = format!("spool = {spool:?}\n{QUIET}");
     let running = place.root(&lab, &config).start();
-    eventually(LONG, "the spool is there", || spool.exists().then_some(()));
+    eventually(LONG, "the spool directory exists", || spool.exists().then_some(()));
     fs::write(spool.join("good.xml"), REPORT).unwrap();
     fs::write(spool.join("bad.xml"), "<html/>").unwrap();
     for name in ["good.xml", "bad.xml"] {
-        // Who puts it there it belongs to; here that is the service's runner.
+        // A report belongs to its writer, here the service's runner.
         give(&spool.join(name), place.users.service());
     }
     let at = |name: &str| place.data().join(name);
@@ -160,7 +160,7 @@ fn what_an_appliance_of_roots_leaves_behind_is_the_services() {
     for name in ["portscan.db", "portscan.db-wal", "portscan.db-shm", "portscan.lock", "token"] {
         assert!(at(name).exists(), "{name}");
     }
-    place.assert_services("at work");
+    place.assert_services("running");
     running.kill();
     place.assert_services("killed");
 
@@ -172,13 +172,13 @@ fn what_an_appliance_of_roots_leaves_behind_is_the_services() {
 }
 
 #[test]
-fn the_copy_before_an_upgrade_and_a_missing_directory_are_the_services_too() {
+fn the_upgrade_copy_and_a_created_directory_belong_to_the_service() {
     let lab = Lab::enter("near");
     let place = Place::new();
     let path = place.data().join(portscan::store::FILE_NAME);
     let old = Connection::open(&path).unwrap();
     old.execute_batch(include_str!("../src/store/v1.sql")).unwrap();
-    // "pscn", as src/store/schema.rs has it.
+    // "pscn", as in src/store/schema.rs.
     old.execute_batch("PRAGMA application_id = 0x7073636e; PRAGMA user_version = 1").unwrap();
     drop(old);
     give(&path, place.users.service());
@@ -204,7 +204,7 @@ fn the_copy_before_an_upgrade_and_a_missing_directory_are_the_services_too() {
 }
 
 #[test]
-fn a_first_start_that_finds_its_port_taken_leaves_nothing_and_the_next_works() {
+fn a_first_start_on_a_taken_port_creates_no_file_and_the_next_succeeds() {
     let lab = Lab::enter("near");
     let place = Place::new();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -225,14 +225,14 @@ fn a_first_start_that_finds_its_port_taken_leaves_nothing_and_the_next_works() {
     let config = service.write_config().display().to_string();
     let running = service.begin(&["serve", "--config", &config, "--listen", &taken]).listening();
     assert_eq!(running.get("/healthz").status, 200);
-    // A second one in its directory is told of the first, not of its port.
+    // A second appliance in the same directory is refused because of the first, not because of the port.
     let second = service.run(&["serve", "--config", &config, "--listen", &taken], LONG);
     assert!(second.stderr.contains("is in use by process"), "{second:?}");
     running.stop();
     place.assert_services("the next start");
 }
 
-/// The command that a message tells, done as its reader would.
+/// Runs the chown command that a message names.
 fn mend(message: &str) {
     let (_, command) = message.rsplit_once("sudo chown ").unwrap_or_else(|| panic!("no command: {message}"));
     let command = format!("chown {}", command.lines().next().unwrap());
@@ -240,14 +240,14 @@ fn mend(message: &str) {
 }
 
 #[test]
-fn what_earlier_roots_left_is_told_with_the_command_that_mends_it() {
+fn files_left_to_root_are_reported_with_the_command_that_fixes_them() {
     let lab = Lab::enter("near");
     let place = Place::new();
     let service = place.service(&lab, QUIET);
     service.start().stop();
     let at = |name: &str| place.data().join(name);
     let (Users::Many { service: uid, .. }, owner) = (place.users, "belongs to root (uid 0)") else {
-        // There is nobody whom a chown could help; a mode keeps root without its capabilities out all the same.
+        // No second user exists to chown to; but a mode can keep out root without its capabilities.
         for name in ["portscan.lock", "portscan.db", "token"] {
             fs::set_permissions(at(name), fs::Permissions::from_mode(0o000)).unwrap();
             let refused = run(&service, &["serve"]);
@@ -257,7 +257,7 @@ fn what_earlier_roots_left_is_told_with_the_command_that_mends_it() {
         }
         return;
     };
-    // As a crash leaves it, so that there is a log with something in it.
+    // A kill leaves a log with something in it.
     let crash = || {
         let running = service.start();
         assert_eq!(running.get("/healthz").status, 200);
@@ -272,23 +272,23 @@ fn what_earlier_roots_left_is_told_with_the_command_that_mends_it() {
         (&["portscan.db-wal"], "portscan.db-wal"),
         (&["portscan.db-shm"], "portscan.db-shm"),
         (&["token"], "token"),
-        // One command mends all of them.
+        // One command fixes all of them.
         (&["portscan.lock", "portscan.db", "portscan.db-wal", "portscan.db-shm", "token"], "portscan.lock"),
     ];
-    for (roots, told) in cases {
+    for (roots, named) in cases {
         for name in roots {
             give(&at(name), 0);
         }
         let refused = run(&service, &["serve"]);
         assert_eq!(refused.status.code(), Some(1), "{roots:?}: {refused:?}");
         let message =
-            format!("{} {owner}, but its directory to uid {uid}, and this is uid {uid}", at(told).display());
+            format!("{} {owner}, but its directory to uid {uid}, and this is uid {uid}", at(named).display());
         assert!(refused.stderr.contains(&message), "{roots:?}: {}", refused.stderr);
-        // What else is asked says so, too, of what it needs.
-        let words = if told == "token" { &["token"][..] } else { &["hosts"] };
-        let asked = run(&service, words);
-        let what = format!("{} {owner}", at(told).display());
-        assert!(!asked.status.success() && asked.stderr.contains(&what), "{roots:?}: {}", asked.stderr);
+        // Other commands report it, too, for the file that they need.
+        let words = if named == "token" { &["token"][..] } else { &["hosts"] };
+        let other = run(&service, words);
+        let what = format!("{} {owner}", at(named).display());
+        assert!(!other.status.success() && other.stderr.contains(&what), "{roots:?}: {}", other.stderr);
         let checked = run(&place.root(&lab, QUIET), &["check-config"]);
         assert!(checked.stdout.contains(&format!("sudo chown {uid}:{uid} ")), "{checked:?}");
         mend(&refused.stderr);
@@ -298,13 +298,13 @@ fn what_earlier_roots_left_is_told_with_the_command_that_mends_it() {
 }
 
 #[test]
-fn another_users_directory_is_told_to_belong_to_that_user() {
+fn a_directory_of_another_user_is_refused_with_its_owner() {
     let lab = Lab::enter("near");
     let place = Place::new();
     let service = place.service(&lab, QUIET);
     service.start().stop();
     let Users::Many { service: uid, passer_by } = place.users else {
-        // Nobody passes by. Root itself, though, is kept out by a mode where it has no more rights than others.
+        // No second user exists; but a mode keeps out root without its capabilities.
         fs::set_permissions(place.data(), fs::Permissions::from_mode(0o000)).unwrap();
         let refused = run(&service, &["hosts"]);
         let command = format!("its mode is 0000; mend it with: chmod u+rwx {}", place.data().display());
@@ -313,40 +313,44 @@ fn another_users_directory_is_told_to_belong_to_that_user() {
     };
     let stranger = place.root(&lab, QUIET).run_by(passer_by);
     let data = place.data().display().to_string();
-    let told = format!(
+    let message = format!(
         "{data} belongs to uid {uid}, and this is uid {passer_by}; run this with sudo or as that user"
     );
     for words in [&["hosts"][..], &["import", &place.beside("report.xml", REPORT)], &["serve"], &["token"]] {
         let refused = run(&stranger, words);
-        assert!(!refused.status.success() && refused.stderr.contains(&told), "{words:?}: {}", refused.stderr);
+        assert!(
+            !refused.status.success() && refused.stderr.contains(&message),
+            "{words:?}: {}",
+            refused.stderr
+        );
         let command = format!("sudo chown -R {passer_by}:{passer_by} {data}");
         assert!(refused.stderr.contains(&command), "{words:?}: {}", refused.stderr);
     }
-    // By a link, too, into a directory that is root's alone, as systemd makes it.
+    // Also through a link into a directory of root's, as systemd makes it.
     let (private, link) = (place.around.path().join("private"), place.around.path().join("link"));
     fs::create_dir(&private).unwrap();
     fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
     symlink("private/data", &link).unwrap();
     fs::rename(place.data(), private.join("data")).unwrap();
     let refused = run(&Portscan::new(&lab, QUIET).run_by(passer_by).data_dir(&link), &["hosts"]);
-    let told = format!(
+    let message = format!(
         "{} belongs to root (uid 0), and this is uid {passer_by}; run this with sudo",
         private.display()
     );
-    assert!(refused.stderr.contains(&told) && !refused.stderr.contains("chown"), "{refused:?}");
-    // The service itself it is that is asked, wherever its files are.
+    assert!(refused.stderr.contains(&message) && !refused.stderr.contains("chown"), "{refused:?}");
+    // The command uses the running service over HTTP, wherever its files are.
     let served = Portscan::new(&lab, QUIET).data_dir(&link).start();
     let url = served.base().trim_start_matches("http://").to_owned();
-    let asked = Portscan::new(&lab, QUIET).run_by(passer_by).data_dir(&link);
-    let config = asked.write_config().display().to_string();
-    let hosts = asked.run(&["hosts", "--json", "--config", &config, "--listen", &url], LONG);
+    let client = Portscan::new(&lab, QUIET).run_by(passer_by).data_dir(&link);
+    let config = client.write_config().display().to_string();
+    let hosts = client.run(&["hosts", "--json", "--config", &config, "--listen", &url], LONG);
     assert_eq!(hosts.json(), json!([]));
     served.stop();
 }
 
-/// A directory in which nothing can be made, by its mode or by its disk.
+/// The directory is made read-only by its mode, then by its mount.
 #[test]
-fn what_is_read_only_can_be_read_and_says_why_it_cannot_be_written() {
+fn a_read_only_directory_can_be_read_and_writing_names_the_cause() {
     let lab = Lab::enter("near");
     let place = Place::new();
     let service = place.service(&lab, QUIET);
@@ -376,7 +380,7 @@ fn what_is_read_only_can_be_read_and_says_why_it_cannot_be_written() {
     }
     fs::set_permissions(place.data(), fs::Permissions::from_mode(0o700)).unwrap();
 
-    // SQLite opens to be read what it may not write; who stored something would wait for ever.
+    // SQLite opens a file that it may not write for reading; a writer would then wait for ever.
     fs::set_permissions(service.database(), fs::Permissions::from_mode(0o400)).unwrap();
     reads(&service, &copies.path().join("1.db"));
     let mend = format!("its mode is 0400; mend it with: chmod u+rw {}", service.database().display());
@@ -395,8 +399,8 @@ fn what_is_read_only_can_be_read_and_says_why_it_cannot_be_written() {
     for portscan in [&service, &root] {
         for words in writes {
             let refused = run(portscan, words);
-            let told = format!("{} is mounted read-only", place.data().display());
-            assert!(!refused.status.success() && refused.stderr.contains(&told), "{words:?}: {refused:?}");
+            let cause = format!("{} is mounted read-only", place.data().display());
+            assert!(!refused.status.success() && refused.stderr.contains(&cause), "{words:?}: {refused:?}");
         }
         let checked = run(portscan, &["check-config"]);
         assert!(checked.stdout.contains("is mounted read-only"), "{checked:?}");
@@ -404,7 +408,7 @@ fn what_is_read_only_can_be_read_and_says_why_it_cannot_be_written() {
 }
 
 #[test]
-fn a_token_that_every_user_may_read_is_warned_of() {
+fn a_world_readable_token_causes_a_warning_at_the_start() {
     let lab = Lab::enter("near");
     let place = Place::new();
     let service = place.service(&lab, QUIET);
@@ -412,8 +416,8 @@ fn a_token_that_every_user_may_read_is_warned_of() {
     let token = place.data().join("token");
     fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
     let running = service.start();
-    let told = format!("is open to every user of this machine; close it: chmod 600 {}", token.display());
-    running.wait_for_line(LONG, |line| line.contains("WARN") && line.contains(&told));
+    let warning = format!("is open to every user of this machine; close it: chmod 600 {}", token.display());
+    running.wait_for_line(LONG, |line| line.contains("WARN") && line.contains(&warning));
     running.stop();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     let running = service.start();
@@ -421,9 +425,9 @@ fn a_token_that_every_user_may_read_is_warned_of() {
     running.stop();
 }
 
-/// Whoever owns the directory may lay links there, and root comes by.
+/// The directory's owner may create links in it, and root's commands write there.
 #[test]
-fn root_writes_nothing_where_a_link_in_the_directory_points() {
+fn root_follows_no_link_in_the_services_directory() {
     let lab = Lab::enter("near");
     let place = Place::new();
     let (root, at) = (place.root(&lab, QUIET), |name: &str| place.data().join(name));
@@ -441,27 +445,27 @@ fn root_writes_nothing_where_a_link_in_the_directory_points() {
     running.stop();
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
     assert_eq!(fs::metadata(&precious).unwrap().uid(), 0);
-    place.assert_services("links or not");
+    place.assert_services("despite the links");
 
     let elsewhere = place.around.path().join("elsewhere.db");
     for name in ["portscan.db", "token"] {
         fs::remove_file(at(name)).unwrap();
         symlink(&elsewhere, at(name)).unwrap();
         let refused = run(&root, &["serve"]);
-        let told = format!("{} is a symbolic link to {}", at(name).display(), elsewhere.display());
-        assert!(!refused.status.success() && refused.stderr.contains(&told), "{refused:?}");
+        let message = format!("{} is a symbolic link to {}", at(name).display(), elsewhere.display());
+        assert!(!refused.status.success() && refused.stderr.contains(&message), "{refused:?}");
         assert!(!elsewhere.exists());
         fs::remove_file(at(name)).unwrap();
     }
 }
 
-/// Root may read all there is; a service with a user of its own may not.
+/// Root may read every file; a service with its own user may not.
 #[test]
-fn check_config_by_root_judges_for_the_services_user() {
+fn check_config_by_root_checks_access_for_the_services_user() {
     let lab = Lab::enter("near");
     let place = Place::new();
     let Users::Many { service: uid, passer_by } = place.users else {
-        eprintln!("this user namespace has no user but root: there is no other to judge for");
+        eprintln!("this user namespace has no user but root: there is no other user to check for");
         return;
     };
     let spool = place.around.path().join("spool");
@@ -482,7 +486,7 @@ fn check_config_by_root_judges_for_the_services_user() {
     set_mode(&file, 0o600);
     let closed = check(&[]);
     assert_eq!(closed.status.code(), Some(1), "{closed:?}");
-    for told in [
+    for line in [
         format!("error: the configuration {file} cannot be read by uid {uid}"),
         format!("error: auth.token_file {token} cannot be read by uid {uid}"),
         format!("error: spool {} cannot be written to by uid {uid}", spool.display()),
@@ -490,7 +494,7 @@ fn check_config_by_root_judges_for_the_services_user() {
         format!("LoadCredential=token:{token}"),
         format!("sudo chown {uid} {}", spool.display()),
     ] {
-        assert!(closed.stdout.contains(&told), "{told}: {closed:?}");
+        assert!(closed.stdout.contains(&line), "{line}: {closed:?}");
     }
     assert!(check(&["--user", "root"]).status.success());
 
@@ -511,14 +515,14 @@ fn check_config_by_root_judges_for_the_services_user() {
 }
 
 #[test]
-fn check_config_warns_of_a_token_that_every_user_may_read() {
+fn check_config_warns_of_a_world_readable_token() {
     let lab = Lab::enter("near");
     let place = Place::new();
     let given = place.beside("given", "a-token-of-the-owners");
     fs::set_permissions(&given, fs::Permissions::from_mode(0o644)).unwrap();
     let root = place.root(&lab, &format!("{QUIET}[auth]\ntoken_file = {given:?}\n"));
-    let told =
+    let warning =
         format!("warning: the token {given} is open to every user of this machine; close it: chmod 600");
     let checked = run(&root, &["check-config", "--user", "root"]);
-    assert!(checked.status.success() && checked.stdout.contains(&told), "{checked:?}");
+    assert!(checked.status.success() && checked.stdout.contains(&warning), "{checked:?}");
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Installs, upgrades, removes and purges the Debian package as an owner does, in a small Debian of its own, and looks
-# at what is in it: tests/package.sh PACKAGE (`make deb-test`). Takes root. Nothing of this machine's is changed or
-# reached: the other Debian is a folder, with namespaces of its own for mounts, processes and the network.
+# Installs, upgrades, removes and purges the Debian package as an owner does, in a small Debian of its own, and checks
+# its contents: tests/package.sh PACKAGE (`make deb-test`). Needs root. It changes and reaches nothing of this machine:
+# the other Debian is a directory, with its own namespaces for mounts, processes and the network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,52 +13,52 @@ trap 'rm -rf --one-file-system "$work"' EXIT
 fail() { echo "package: $*" >&2; exit 1; }
 said() { grep -q "$1" "$work/said" || { cat "$work/said" >&2; fail "it does not say: $1"; }; }
 
-# --- What is in it ---------------------------------------------------------------------------------------------
+# --- The contents ----------------------------------------------------------------------------------------------
 
 dpkg-deb --extract "$package" "$work/content"
 binary=$work/content/usr/bin/portscan
 size=$(stat --format %s "$binary")
-[ "$size" -le 9000000 ] || [ "$arch" = amd64 ] || fail "the binary has $size bytes, a Pi was promised 9 MB"
+[ "$size" -le 9000000 ] || [ "$arch" = amd64 ] || fail "the binary has $size bytes, the limit for a Pi is 9 MB"
 symbols=$(readelf --wide --dyn-syms "$binary")
 glibc=$(grep -o '@GLIBC_[0-9.]*' <<<"$symbols" | sort -Vu | tail -1)
 [ "$(printf '%s\n@GLIBC_2.31\n' "$glibc" | sort -V | tail -1)" = @GLIBC_2.31 ] || fail "it needs ${glibc#@}"
-# A card is worn by what fsync has written besides (.cargo/config.toml).
+# fsync also writes file metadata, which wears the card (.cargo/config.toml).
 grep -q ' fdatasync@' <<<"$symbols" || fail "SQLite does not use fdatasync"
 echo "package: $arch, $size bytes, ${glibc#@} or newer"
 lintian --fail-on error "$package"
 
-# --- What it does ----------------------------------------------------------------------------------------------
+# --- Installing and removing it --------------------------------------------------------------------------------
 
 if [ "$arch" = arm64 ] && [ "$(dpkg --print-architecture)" != arm64 ]; then
-  # Not to be installed here, but run by an emulated processor with the oldest glibc, in a network of its own.
+  # It cannot be installed here, so an emulated processor runs it with the oldest glibc, in a network of its own.
   emulated=(target/cross/qemu/usr/bin/qemu-aarch64-static -cpu cortex-a53 -L target/cross/bullseye "$binary")
   "${emulated[@]}" check-config --config "$work/content/etc/portscan/portscan.toml" --listen 127.0.0.1:0
-  # shellcheck disable=SC2016 # The inner shell's own.
+  # shellcheck disable=SC2016 # The inner shell expands it.
   unshare --user --map-root-user --net -- sh -euc 'ip link set lo up; "$@" scan -T4 -p 1-1000 127.0.0.1' - "${emulated[@]}" \
     | tee "$work/said"
   said '1,000 closed (conn-refused)'
   exit 0
 fi
-[ "$(id -u)" = 0 ] || fail "to install it takes root: sudo $0 $1"
-# Made once: the same packages each time, and a minute saved.
+[ "$(id -u)" = 0 ] || fail "installing it needs root: sudo $0 $1"
+# Created once: the packages stay the same, and each further run saves a minute.
 debian=target/debian/bookworm-$arch.tar
 [ -e "$debian" ] || mmdebstrap --quiet --variant=minbase --include=systemd,iproute2 bookworm "$debian"
 mkdir "$work/root"
 tar --extract --file "$debian" --directory "$work/root" --exclude './dev/*'
 mknod -m 666 "$work/root/dev/null" c 1 3
 cp "$package" "$work/root/portscan.deb"
-# The next version, by a number alone.
+# The next version differs in its number alone.
 dpkg-deb --raw-extract "$package" "$work/next"
 sed -i 's/^Version: .*/&+next/' "$work/next/DEBIAN/control"
 dpkg-deb --root-owner-group -Znone --build "$work/next" "$work/root/next.deb" >/dev/null
 
-# Runs a command in the small Debian, after one that may prepare something there. Nobody is root of this machine in it
-# but by that name, and it has no network but its own loopback.
+# Runs a command in the small Debian, wrapped in the words before it, which may prepare something there. Its only
+# network is its own loopback.
 inside() {
   unshare --mount --net --pid --fork --mount-proc="$work/root/proc" -- \
     "${@:1:$#-1}" chroot "$work/root" sh -euc "${@: -1}" >"$work/said" 2>&1 || { cat "$work/said" >&2; return 1; }
 }
-there() { local path; for path; do [ -e "$work/root$path" ] || [ -L "$work/root$path" ] || fail "$path is not there"; done; }
+there() { local path; for path; do [ -e "$work/root$path" ] || [ -L "$work/root$path" ] || fail "$path is missing"; done; }
 gone() { local path; for path; do [ ! -e "$work/root$path" ] && [ ! -L "$work/root$path" ] || fail "$path is still there"; done; }
 install="dpkg --install /portscan.deb"
 enabled=/etc/systemd/system/multi-user.target.wants/portscan.service
@@ -67,7 +67,7 @@ config=/etc/portscan/portscan.toml
 
 inside env "$install; portscan check-config; portscan --version"
 said 'configuration is valid'
-! grep -q 'will not work' "$work/said" || fail "it complains of nothing: $(cat "$work/said")"
+! grep -q 'will not work' "$work/said" || fail "it reports a problem without a cause: $(cat "$work/said")"
 there $config $enabled $manual /usr/share/man/man1/portscan-scan.1.gz \
   /usr/share/bash-completion/completions/portscan /usr/share/zsh/vendor-completions/_portscan \
   /usr/share/fish/vendor_completions.d/portscan.fish
@@ -76,19 +76,19 @@ inside env "systemd-analyze verify --man=no portscan.service 2>&1 | grep -v 'Res
 [ ! -s "$work/said" ] || fail "the unit has faults: $(cat "$work/said")"
 inside env "systemd-analyze security --offline=true --threshold=14 portscan.service"
 echo "package: $(grep -o 'Overall exposure.*: [0-9.]*' "$work/said")"
-# What the appliance itself says to do for ARP, but for starting anything.
+# The steps that the appliance names for sending ARP, without starting anything.
 inside env "install -D -m 644 -t /etc/systemd/system/portscan.service.d /usr/share/portscan/ask-by-arp.conf
 systemd-analyze verify --man=no portscan.service 2>&1 | grep -v 'RestartSteps\|RestartMaxDelaySec' || true"
-[ ! -s "$work/said" ] || fail "the unit has faults where it may ask by ARP: $(cat "$work/said")"
+[ ! -s "$work/said" ] || fail "the unit has faults with ask-by-arp.conf: $(cat "$work/said")"
 inside env "systemd-analyze security --offline=true --threshold=15 portscan.service; rm -r /etc/systemd/system/portscan.service.d"
 
-# What the owner wrote, and what was learned, outlives an upgrade and a removal.
+# The owner's configuration and the database outlive an upgrade and a removal.
 echo '# mine' >> "$work/root$config"
 mkdir -p "$work/root/var/lib/private/portscan"
 ln -s private/portscan "$work/root/var/lib/portscan"
 touch "$work/root/var/lib/portscan/portscan.db"
 inside env "dpkg --install /next.deb; dpkg --install /next.deb"
-grep -q '# mine' "$work/root$config" || fail "an upgrade forgets the configuration"
+grep -q '# mine' "$work/root$config" || fail "an upgrade replaces the configuration"
 there $enabled /var/lib/private/portscan/portscan.db
 inside env "dpkg --remove portscan"
 gone /usr/bin/portscan $manual
@@ -96,11 +96,11 @@ there $config /var/lib/private/portscan/portscan.db
 inside env "$install; dpkg --purge portscan"
 gone /etc/portscan /var/lib/portscan /var/lib/private/portscan $enabled /usr/bin/portscan
 
-# Another server has the port: it is installed all the same, and says who that is.
+# Another server has the port: the installation succeeds all the same and names the process.
 inside python3 -c 'import socket, subprocess, sys
 holder = socket.create_server(("", 80))
 sys.exit(subprocess.call(sys.argv[1:]))' "$install"
 said 'cannot listen on 0.0.0.0:80: something else does'
 said 'Port 80 is held by "python3", process [0-9]'
 there $enabled
-echo "package: installs, upgrades, is removed and purged; with port 80 taken it says so"
+echo "package: installs, upgrades, is removed and purged; with port 80 taken it names the process"

@@ -1,4 +1,4 @@
-//! What the package's scripts do, on directories of the test's own. Installing it as a whole is `make deb-test`.
+//! The package's scripts, run on directories of the test. Installing the whole package is `make deb-test`.
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::lab::Lab;
 
-/// A disk of its own at this directory, which hides what is there, in the test's mount namespace.
+/// Mounts a small file system at this directory, which hides its content, in the test's mount namespace.
 fn mount_at(path: &str) {
     let size = Some("size=1m");
     mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), size)
@@ -15,7 +15,7 @@ fn mount_at(path: &str) {
 
 fn purge() -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/debian/postrm");
-    let purged = Command::new("sh").args([script, "purge"]).output().expect("there is a shell");
+    let purged = Command::new("sh").args([script, "purge"]).output().expect("a shell");
     let said = String::from_utf8_lossy(&purged.stdout).into_owned();
     assert!(purged.status.success() && purged.stderr.is_empty(), "{purged:?}");
     said
@@ -28,7 +28,7 @@ fn write_state(directory: &str) {
 }
 
 #[test]
-fn a_purge_ends_well_whatever_is_mounted_where_the_state_is() {
+fn a_purge_succeeds_with_a_disk_mounted_at_or_below_the_state_directory() {
     let _lab = Lab::enter("near");
     mount_at("/var/lib");
     let (link, private) = ("/var/lib/portscan", "/var/lib/private/portscan");
@@ -41,9 +41,9 @@ fn a_purge_ends_well_whatever_is_mounted_where_the_state_is() {
     write_state(private);
     assert_eq!(purge(), "");
     assert!(!Path::new(private).exists() && !Path::new(link).is_symlink());
-    assert_eq!(purge(), "", "there is nothing");
+    assert_eq!(purge(), "", "nothing is left to remove");
 
-    // The disk is at the place itself, and at that which the link leads to.
+    // The disk is mounted at the directory itself, then at the directory that the link leads to.
     for (place, is_linked) in [(link, false), (private, true)] {
         if is_linked {
             link_state();
@@ -54,14 +54,14 @@ fn a_purge_ends_well_whatever_is_mounted_where_the_state_is() {
         write_state(place);
         let said = purge();
         assert!(said.contains(&format!("{place} is emptied; a disk is mounted there")), "{said}");
-        assert_eq!(fs::read_dir(place).unwrap().count(), 0, "what was learned is gone");
+        assert_eq!(fs::read_dir(place).unwrap().count(), 0, "the state is removed");
         assert!(!Path::new(link).is_symlink());
-        assert!(purge().contains("is emptied"), "as often as one likes");
+        assert!(purge().contains("is emptied"), "a purge can be repeated");
         nix::mount::umount(place).unwrap();
         fs::remove_dir(place).unwrap();
     }
 
-    // A disk below is the owner's own: reports for the spool, say.
+    // A disk below the directory is the owner's, for example with reports for the spool.
     link_state();
     write_state(private);
     let spool = format!("{private}/spool");

@@ -1,5 +1,5 @@
-//! The package on a whole machine: what no process alone can show. A Pi is emulated, with the lab's devices on its
-//! network; it takes minutes, so it is `make pi-test`.
+//! The package on a whole machine: what a single process cannot show. A Pi is emulated, with the lab's devices on its
+//! network; it takes minutes, so `make pi-test` runs it.
 
 use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
@@ -16,23 +16,23 @@ use crate::{
     lab::{Lab, Switch},
 };
 
-/// What takes seconds on a Pi takes minutes on an emulated one that has half a processor.
+/// What takes seconds on a Pi takes minutes on an emulated one with half a processor.
 const LONG: Duration = Duration::from_secs(900);
 
-/// Where the test itself is on the LAN, and another machine; both outside what the Pi looks through.
+/// The test's own address on the LAN, and another machine's; both are outside the range that the Pi sweeps.
 const TEST: &str = "10.77.255.1/16";
 const DESK: &str = "10.77.255.2/16";
 
-/// When a Pi without a battery starts, and nobody tells it better.
+/// The clock of a Pi without a battery at its start, until a time server sets it.
 const LONG_AGO: Timestamp = Timestamp::constant(946_684_800, 0); // 2000-01-01T00:00:00Z
 
 const CUTS: usize = 10;
 
-/// What `make deb` makes for it.
+/// The package that `make deb` builds for the Pi.
 const PACKAGE: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/target/debian/portscan_", env!("CARGO_PKG_VERSION"), "_arm64.deb");
 
-/// A card with the package, as it comes.
+/// A fresh card with the package on it.
 fn card() -> Card {
     let card = Card::new();
     card.put(Path::new(PACKAGE), "portscan.deb");
@@ -43,7 +43,7 @@ fn today() -> Timestamp {
     SystemClock::start().wall()
 }
 
-/// Installs the package and has it do this.
+/// Installs the package with this configuration.
 fn install(pi: &mut Pi<'_>, config: &str) {
     pi.run("dpkg --install /portscan.deb");
     configure(pi, config);
@@ -63,19 +63,19 @@ fn property(pi: &mut Pi<'_>, name: &str) -> String {
     pi.run(&format!("systemctl show --property={name} --value portscan"))
 }
 
-/// Of every kind that is met in a house one or two: as many as an emulated processor has time for.
+/// One or two of every kind of device in a house: as many as an emulated processor has time for.
 const HOUSE: &str = r#"
     [[host]]                                    # computers
     address = "10.77.0.10-13"
     mac = "02:00:00:00:00:10+"
     open = "22,80"
     rtt = "300us"
-    [[host]]                                    # behind a packet filter
+    [[host]]                                    # behind a packet filter that drops
     address = "10.77.0.20-21"
     mac = "02:00:00:00:00:20+"
     open = "53,139"
     default = "filtered"
-    [[host]]                                    # behind one that says so
+    [[host]]                                    # behind one that rejects
     address = "10.77.0.30"
     mac = "02:00:00:00:00:30"
     open = "25"
@@ -91,7 +91,7 @@ const HOUSE: &str = r#"
     mac = "02:00:00:00:00:50"
     open = "80,118"
     wake = { delay = "100ms", jitter = "200ms", idle = "1s" }
-    [[host]]                                    # falls over when pressed
+    [[host]]                                    # reboots if scanned too fast
     address = "10.77.0.60"
     mac = "02:00:00:00:00:60"
     open = "80"
@@ -101,7 +101,7 @@ const HOUSE: &str = r#"
 
 #[test]
 #[ignore = "boots an emulated Pi: make pi-test"]
-fn it_scans_is_found_by_name_and_gets_up_again() {
+fn the_installed_package_scans_is_found_by_name_and_restarts() {
     let lab = Lab::describe(HOUSE);
     let lan = Switch::around(&lab, TEST);
     let desk = lan.plug(DESK);
@@ -113,7 +113,7 @@ fn it_scans_is_found_by_name_and_gets_up_again() {
 
     let avahi = Avahi::start(&desk, "desk");
     for name in ["portscan.local", "lanscan.local", "pi.local"] {
-        let address = eventually(LONG, &format!("{name} is found"), || avahi.resolve(name));
+        let address = eventually(LONG, &format!("{name} resolves"), || avahi.resolve(name));
         assert_eq!(address, pi::ADDRESS.to_string());
         let url = format!("http://{name}/portscan/json");
         let known = format!("{name}:80:{address}");
@@ -131,11 +131,11 @@ fn it_scans_is_found_by_name_and_gets_up_again() {
         assert_eq!((stats.payload, stats.left_open, stats.reboots), (0, 0, 0), "{}", host.address());
     }
     let swept = pi.site().get("/lanscan/json").json();
-    assert_eq!(swept["count"], lab.hosts().count() + 1, "and the Pi itself: {swept}");
+    assert_eq!(swept["count"], lab.hosts().count() + 1, "all devices and the Pi itself: {swept}");
 
     let before = property(&mut pi, "MainPID");
     pi.run("systemctl kill --signal=SIGKILL portscan");
-    eventually(LONG, "systemd starts it again", || {
+    eventually(LONG, "systemd restarts it", || {
         let now = property(&mut pi, "MainPID");
         (now != "0" && now != before).then_some(())
     });
@@ -146,13 +146,13 @@ fn it_scans_is_found_by_name_and_gets_up_again() {
     assert_eq!(property(&mut pi, "ActiveState"), "inactive");
     assert_eq!(property(&mut pi, "Result"), "success");
     let gone = || avahi.resolve("portscan.local").is_none().then_some(());
-    eventually(LONG, "its goodbye is heard", gone);
+    eventually(LONG, "its goodbye arrives", gone);
     pi.shut_down();
 }
 
 #[test]
 #[ignore = "boots an emulated Pi: make pi-test"]
-fn ten_power_cuts_lose_nothing_that_was_finished() {
+fn ten_power_cuts_lose_no_finished_result() {
     let lab = Lab::describe(
         r#"
         [[host]]
@@ -166,16 +166,16 @@ fn ten_power_cuts_lose_nothing_that_was_finished() {
     let card = card();
     let mut moments = fastrand::Rng::with_seed(7);
     let mut interrupted = 0;
-    // Each run has a port to find that was closed before: what is served after the cut is of that run.
+    // Before each run another port opens, so what is served after the cut can be attributed to its run.
     let open_everywhere = |port| lab.hosts().for_each(|host| host.open(port));
     open_everywhere(opened_before(1));
     let mut pi = Pi::boot(&card, &lan, today());
-    // Sixteen devices end every eight seconds: there is a middle to cut in.
+    // Sixteen devices finish every eight seconds, so there is a middle to cut in.
     let slowly = scanner("lan", "1d", "20-24,80-94") + "timing = \"T2\"\n";
     install(&mut pi, &(static_feed(&lab) + &slowly));
     for cut in 1..=CUTS {
         let open = 2 + cut;
-        eventually(LONG, "somebody is finished", || finished(&pi.log(), open).pop_first());
+        eventually(LONG, "a device is finished", || finished(&pi.log(), open).pop_first());
         std::thread::sleep(Duration::from_millis(moments.u64(0..8_000)));
         let finished = finished(&pi.cut(), open);
         pi = Pi::boot(&card, &lan, today());
@@ -186,7 +186,7 @@ fn ten_power_cuts_lose_nothing_that_was_finished() {
             assert!(ports.contains(port), "power cut {cut}: {mac} was finished and is at {ports:?}");
         }
         assert_eq!(integrity(&mut pi), "ok", "after power cut {cut}");
-        // What was lost would be looked at again: none is. An earlier run may not have come to its end, either.
+        // A lost result would be scanned again; none is. An earlier run may have been incomplete, too.
         let log = pi.log();
         let resumed = log.lines().rfind(|line| line.contains("resuming"));
         let done = resumed.map_or(lab.hosts().count(), |line| field(line, "done").unwrap().parse().unwrap());
@@ -206,26 +206,25 @@ fn ten_power_cuts_lose_nothing_that_was_finished() {
     pi.shut_down();
 }
 
-/// The port that opens before the run that is cut for the so-many-th time.
+/// The port that opens before the run that the given cut interrupts.
 fn opened_before(cut: usize) -> u16 {
     80 + u16::try_from(cut).unwrap()
 }
 
-/// Whom a log says to have finished with so many open ports, in the API's spelling: a look of an earlier run found
-/// fewer, and one that confirms an opening only that.
+/// The MACs of the devices that a log reports as finished with so many open ports, in the API's spelling: a scan of an
+/// earlier run found fewer, and a second look covers only the ports that it confirms.
 fn finished(log: &str, open: usize) -> BTreeSet<String> {
     let open = open.to_string();
     log.lines().filter(|line| field(line, "open") == Some(&open)).filter_map(finished_mac).collect()
 }
 
-/// The MAC of the device whose result is stored, by a line of the log, in the API's spelling; none if the line was
-/// cut off with the power.
+/// The MAC in a log line about a stored result, in the API's spelling; none if the power cut truncated the line.
 fn finished_mac(line: &str) -> Option<String> {
     let mac = is_stored(line).then(|| field(line, "mac")).flatten()?;
     (mac.len() == "02:00:00:00:00:10".len()).then(|| mac.to_uppercase())
 }
 
-/// What SQLite says of the database, which the appliance has open.
+/// The result of SQLite's check of the database, which the appliance has open.
 fn integrity(pi: &mut Pi<'_>) -> String {
     let database = format!("/var/lib/portscan/{}", portscan::store::FILE_NAME);
     pi.run(&format!("sqlite3 -cmd '.timeout 60000' {database} 'PRAGMA integrity_check'"))
@@ -233,17 +232,17 @@ fn integrity(pi: &mut Pi<'_>) -> String {
 
 #[test]
 #[ignore = "boots an emulated Pi: make pi-test"]
-fn from_the_year_2000_to_today_nothing_is_lost_or_reordered() {
+fn clock_jumps_between_2000_and_today_lose_and_reorder_nothing() {
     let lab = Lab::enter("near");
     let lan = Switch::around(&lab, TEST);
     let card = card();
     let mut pi = Pi::boot(&card, &lan, LONG_AGO);
     assert!(pi.run("date").ends_with("2000"));
     install(&mut pi, &(static_feed(&lab) + &scanner("lan", "1d", "20-90,443,8080")));
-    // It waits five minutes for somebody to set the clock, then makes do.
+    // The appliance waits five minutes for the clock to be set, then starts without.
     pi.site().wait_for_devices(3, LONG);
     let first = scans(&pi);
-    // And back again, as after a power cut without a time server.
+    // The clock jumps forward and back again, as after a power cut without a time server.
     for (port, clock) in [(33, today()), (34, LONG_AGO)] {
         lab.host("10.77.0.5").open(port);
         pi.run(&format!("date --utc --set=@{} && portscan run --wait", clock.as_second()));
@@ -251,7 +250,7 @@ fn from_the_year_2000_to_today_nothing_is_lost_or_reordered() {
             pi.site().open_ports("02:00:00:00:00:05").is_some_and(|ports| ports.contains(port)),
             "{clock}"
         );
-        eventually(LONG, "the opening is certain", || opened(&pi).contains(&port).then_some(()));
+        eventually(LONG, "the opening is confirmed", || opened(&pi).contains(&port).then_some(()));
         assert_eq!(pi.site().get("/healthz").status, 200, "{clock}");
     }
     let all = scans(&pi);
@@ -260,13 +259,13 @@ fn from_the_year_2000_to_today_nothing_is_lost_or_reordered() {
     pi.shut_down();
 }
 
-/// The scans that it knows of, in its order.
+/// The ids of the stored scans, in the API's order.
 fn scans(pi: &Pi<'_>) -> Vec<i64> {
     let scans = pi.site().get("/v1/scans").json();
     scans.as_array().unwrap().iter().map(|scan| scan["id"].as_i64().unwrap()).collect()
 }
 
-/// The ports that it says have opened, in its order.
+/// The ports of the change events for openings, in the API's order.
 fn opened(pi: &Pi<'_>) -> Vec<u16> {
     let changes = pi.site().get("/v1/changes").json();
     let opened = changes.as_array().unwrap().iter().filter(|change| change["kind"] == "opened");
@@ -275,7 +274,7 @@ fn opened(pi: &Pi<'_>) -> Vec<u16> {
 
 #[test]
 #[ignore = "boots an emulated Pi: make pi-test"]
-fn a_full_card_pauses_the_scanning_until_there_is_room() {
+fn a_full_card_pauses_scanning_until_there_is_room() {
     let lab = Lab::enter("near");
     let lan = Switch::around(&lab, TEST);
     let card = card();
@@ -284,33 +283,35 @@ fn a_full_card_pauses_the_scanning_until_there_is_room() {
     pi.site().wait_for_devices(3, LONG);
     assert_eq!(pi.site().get("/healthz").status, 200);
 
-    // What ext4 keeps for root goes, too.
+    // The blocks that ext4 reserves for root are filled, too.
     pi.run("fallocate --length=$(df --output=avail --block-size=1 / | tail -n 1) /ballast; ! cat /dev/zero >/filler");
     lab.host("10.77.0.5").open(33);
-    let ill = eventually(LONG, "the health says so", || {
+    let ill = eventually(LONG, "the health reports the full card", || {
         Some(pi.site().get("/healthz")).filter(|answer| answer.status == 503)
     });
     assert!(ill.body.contains("full") || ill.body.contains("space"), "{ill:?}");
     assert!(pi.site().open_ports("02:00:00:00:00:06").is_some(), "results are still served");
 
     pi.run("rm /ballast /filler");
-    eventually(LONG, "it recovers by itself", || (pi.site().get("/healthz").status == 200).then_some(()));
-    eventually(LONG, "what changed meanwhile is seen", || {
+    eventually(LONG, "the appliance recovers by itself", || {
+        (pi.site().get("/healthz").status == 200).then_some(())
+    });
+    eventually(LONG, "the change made in between is recorded", || {
         pi.site().open_ports("02:00:00:00:00:05").filter(|ports| ports.contains(33))
     });
     assert_eq!(integrity(&mut pi), "ok");
     pi.shut_down();
 }
 
-/// Octets that a hundred unchanged devices, looked at every hour, may have a card written in a day.
+/// Octets written to the card in a day, at most, for a hundred unchanged devices that are scanned every hour.
 const WRITTEN: u64 = 20_000_000;
-/// Resident memory on the Pi, in octets: what docs/performance.md promises.
+/// Resident memory on the Pi, in octets, as docs/performance.md promises.
 const IDLE: u64 = 12 << 20;
 const SCANNING: u64 = 32 << 20;
 
 #[test]
 #[ignore = "boots an emulated Pi: make pi-test"]
-fn it_spares_memory_processor_and_card() {
+fn memory_processor_time_and_card_writes_stay_within_their_limits() {
     let lab = Lab::describe(
         r#"
         [[host]]
@@ -321,7 +322,7 @@ fn it_spares_memory_processor_and_card() {
         "#,
     );
     let lan = Switch::around(&lab, TEST);
-    // Refuses as fast as it is asked: the kernel does.
+    // The kernel of this machine refuses connections as fast as they arrive.
     let desk = lan.plug(DESK);
     let card = card();
     let mut pi = Pi::boot(&card, &lan, today());
@@ -350,16 +351,16 @@ fn it_spares_memory_processor_and_card() {
     assert!(to_card <= WRITTEN, "{to_card} octets a day");
 }
 
-/// Octets that looking at the lab's devices every hour has the card written in a day: by the whole machine, and by the
+/// Octets written to the card in a day of scanning the lab's devices every hour: by the whole machine, and by the
 /// appliance alone.
 fn written_a_day(pi: &mut Pi<'_>, lab: &Lab) -> [u64; 2] {
-    // Sixteen devices are in progress at a time, and so slowly that each sixteen have a commit of their own, as they
-    // have where all 65,535 ports take four minutes.
+    // Sixteen devices are in progress at a time, and so slowly that each sixteen have a commit of their own, as when
+    // all 65,535 ports take four minutes.
     let config = static_feed(lab) + &scanner("lan", "1d", "20-47") + "timing = \"T2\"\n";
     configure(pi, &config);
     pi.site().wait_for_devices(lab.hosts().count(), LONG);
     let hour = "portscan run --wait && sync";
-    // By then the write-ahead log has its size, 1 MB, and is written over from then on: a file that grows costs more.
+    // By then the write-ahead log has its size, 1 MB, and is overwritten from then on: a file that grows costs more.
     (0..4).for_each(|_| drop(pi.run(hour)));
     let before = [written(pi), own_writes(pi)];
     let hours = 3;
@@ -368,17 +369,17 @@ fn written_a_day(pi: &mut Pi<'_>, lab: &Lab) -> [u64; 2] {
     [0, 1].map(|which| (after[which] - before[which]) * 24 / hours)
 }
 
-/// A figure of the appliance's process in its status (proc(5)), in octets.
+/// A value from the status of the appliance's process (proc(5)), in octets.
 fn memory(pi: &mut Pi<'_>, key: &str) -> u64 {
     let pid = property(pi, "MainPID");
     let line = pi.run(&format!("grep {key} /proc/{pid}/status"));
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// Seconds of a processor that a command takes, user's and system's. It gets one of the four: they are threads of the
-/// emulator's, and where those outnumber this machine's processors, who uses several is charged for its waits.
+/// Seconds of processor time that a command takes, user and system. It gets one of the four cores: they are threads of
+/// the emulator, and if those outnumber this machine's cores, a command that uses several is charged for its waits.
 fn processor(pi: &mut Pi<'_>, command: &str) -> f64 {
-    // The shell says what it took itself, then what its children did: `0m1.250000s 0m0.340000s`.
+    // The shell prints its own times, then those of its children: `0m1.250000s 0m0.340000s`.
     let said = pi.run(&format!("taskset --cpu-list 0 sh -c '{command} >/dev/null && times'"));
     let seconds = |text: &str| -> f64 {
         let (minutes, seconds) = text.trim_end_matches('s').split_once('m').unwrap();
@@ -387,13 +388,13 @@ fn processor(pi: &mut Pi<'_>, command: &str) -> f64 {
     said.lines().last().unwrap().split(' ').map(seconds).sum()
 }
 
-/// Octets that the card has taken so far, by whomever: sectors of 512 (Linux, Documentation/block/stat.rst).
+/// Octets that all programs have written to the card so far: sectors of 512 (Linux, Documentation/block/stat.rst).
 fn written(pi: &mut Pi<'_>) -> u64 {
     let fields = pi.run("cat /sys/block/vda/stat");
     fields.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap() * 512
 }
 
-/// Octets that the appliance has had written so far (proc(5), io).
+/// Octets that the appliance has written so far (proc(5), io).
 fn own_writes(pi: &mut Pi<'_>) -> u64 {
     let pid = property(pi, "MainPID");
     let line = pi.run(&format!("grep '^write_bytes:' /proc/{pid}/io"));

@@ -1,7 +1,7 @@
-//! Reports of other scanners' as an independent reader sees them, host for host and port for port.
+//! Other scanners' reports agree with an independent reader's view, host for host and port for port.
 //!
-//! Those that are kept are small, and each has what was once read wrongly. `PORTSCAN_TEST_REPORTS=DIR` compares the
-//! reports of a directory instead, such as the samples that come with nmap or with its parsers.
+//! The stored reports are small, and each has something that was once parsed wrongly. `PORTSCAN_TEST_REPORTS=DIR`
+//! compares the reports of a directory instead, such as the samples that come with nmap or with its parsers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,11 +15,11 @@ use serde_json::Value;
 
 use crate::{harness::Portscan, lab::Lab};
 
-/// The interpreter that sees Debian's packages, whatever else is on the PATH.
+/// The interpreter that finds Debian's packages, whatever else is on the PATH.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// python-libnmap, and where it fails (masscan has no states of hosts) no more than an XML parser: of an address that
-/// is told of twice the later counts, port by port.
+/// python-libnmap, and if it fails (masscan reports no host states) a plain XML parser: if an address is listed twice,
+/// the later entry counts, port by port.
 const READER: &str = r#"
 import sys, xml.etree.ElementTree
 def parsed(name):
@@ -42,8 +42,8 @@ for address, status, ports in hosts:
 
 type Ports = BTreeMap<(String, u16), String>;
 
-/// The hosts that are up, and their listed ports; `None` if the reader cannot read it.
-fn seen_by_others(file: &Path) -> Option<BTreeMap<String, Ports>> {
+/// The hosts that are up with their listed ports, as the reader sees them; `None` if it cannot read the file.
+fn seen_by_reader(file: &Path) -> Option<BTreeMap<String, Ports>> {
     let ran = Command::new(PYTHON).args(["-c", READER, file.to_str().unwrap()]).output().unwrap();
     let mut hosts = BTreeMap::<String, Ports>::new();
     for line in String::from_utf8(ran.stdout).unwrap().lines() {
@@ -52,7 +52,7 @@ fn seen_by_others(file: &Path) -> Option<BTreeMap<String, Ports>> {
             continue;
         }
         let host = hosts.entry(words[0].to_owned()).or_default();
-        // ICMP and ARP, which masscan calls ports, have none.
+        // ICMP and ARP, which masscan lists as ports, have no port number.
         if let [_, _, protocol @ ("tcp" | "udp" | "sctp" | "ip"), port, state] = words[..] {
             host.insert((protocol.to_owned(), port.parse().unwrap()), state.to_owned());
         }
@@ -60,8 +60,8 @@ fn seen_by_others(file: &Path) -> Option<BTreeMap<String, Ports>> {
     ran.status.success().then_some(hosts)
 }
 
-/// What the reader here makes of it: hosts, and of those ports of which the other one tells, the states.
-fn seen_by_us(file: &Path, asked: &BTreeMap<String, Ports>) -> Result<BTreeMap<String, Ports>, String> {
+/// The hosts as our parser sees them, with the states of our listed ports and of the reader's.
+fn seen_by_us(file: &Path, theirs: &BTreeMap<String, Ports>) -> Result<BTreeMap<String, Ports>, String> {
     let text = fs::read(file).unwrap();
     let mut report = Report::open(text.as_slice()).map_err(|error| error.to_string())?;
     let hosts = gather(&mut report, tempfile::tempfile().unwrap()).map_err(|error| error.to_string())?;
@@ -72,9 +72,9 @@ fn seen_by_us(file: &Path, asked: &BTreeMap<String, Ports>) -> Result<BTreeMap<S
         for report in &host.reports {
             let protocol = report.protocol.as_str().to_owned();
             let listed = report.findings.iter().map(|found| found.port);
-            let theirs = asked.get(&address).into_iter().flat_map(Ports::keys);
-            let theirs = theirs.filter(|(of, _)| *of == protocol).map(|(_, port)| *port);
-            for port in listed.chain(theirs) {
+            let reference = theirs.get(&address).into_iter().flat_map(Ports::keys);
+            let reference = reference.filter(|(of, _)| *of == protocol).map(|(_, port)| *port);
+            for port in listed.chain(reference) {
                 let state = report.verdict(port).map_or("none", |found| found.state.as_str());
                 ports.insert((protocol.clone(), port), state.to_owned());
             }
@@ -116,27 +116,30 @@ fn rows(answer: &Value) -> BTreeSet<(String, String, u64, String)> {
 }
 
 #[test]
-fn every_host_and_port_is_as_an_independent_reader_sees_it() {
+fn our_parser_agrees_with_an_independent_reader() {
     let mut differing = Vec::new();
     for file in reports() {
         let name = file.display();
-        let Some(theirs) = seen_by_others(&file) else {
-            eprintln!("{name}: unreadable for others; here: {:?}", seen_by_us(&file, &BTreeMap::new()).err());
+        let Some(theirs) = seen_by_reader(&file) else {
+            eprintln!(
+                "{name}: unreadable for the reader; our parser: {:?}",
+                seen_by_us(&file, &BTreeMap::new()).err()
+            );
             continue;
         };
         let ports: usize = theirs.values().map(Ports::len).sum();
         match seen_by_us(&file, &theirs) {
             Err(why) => eprintln!("{name}: {} hosts, {ports} ports; refused: {why}", theirs.len()),
-            // Of the hosts that were given up the ports are left out.
+            // Hosts that timed out have no ports in our results.
             Ok(mut ours) => {
-                // Groups that name their ports are listed here where they differ from the default.
+                // Groups of ports that are named individually are findings of ours if they differ from the default.
                 for (address, ports) in &mut ours {
                     let named = theirs.get(address);
                     ports.retain(|port, state| {
                         state == "open" || named.is_none_or(|it| it.contains_key(port))
                     });
                 }
-                eprintln!("{name}: {} hosts, {ports} ports; alike: {}", theirs.len(), ours == theirs);
+                eprintln!("{name}: {} hosts, {ports} ports; equal: {}", theirs.len(), ours == theirs);
                 if ours != theirs {
                     differing.push(format!("{name}: theirs {theirs:?}\nours {ours:?}"));
                 }
@@ -147,10 +150,10 @@ fn every_host_and_port_is_as_an_independent_reader_sees_it() {
 }
 
 #[test]
-fn what_a_report_tells_is_what_the_appliance_tells() {
+fn an_imported_report_is_served_as_an_independent_reader_sees_it() {
     let lab = Lab::enter("near");
     for file in reports() {
-        let Some(theirs) = seen_by_others(&file) else { continue };
+        let Some(theirs) = seen_by_reader(&file) else { continue };
         if seen_by_us(&file, &theirs).is_err() {
             continue;
         }
@@ -162,7 +165,7 @@ fn what_a_report_tells_is_what_the_appliance_tells() {
             .output()
             .unwrap();
         let taken: Value = serde_json::from_slice(&curl.stdout).unwrap();
-        let told = rows(&running.get(&format!("/v1/scan/{}", taken["id"])).json());
+        let served = rows(&running.get(&format!("/v1/scan/{}", taken["id"])).json());
         let open = |state: &String| state == "open";
         let open_ports: BTreeSet<_> = theirs
             .iter()
@@ -172,9 +175,9 @@ fn what_a_report_tells_is_what_the_appliance_tells() {
                 })
             })
             .collect();
-        let told: BTreeSet<_> = told.into_iter().filter(|(.., state)| open(state)).collect();
-        assert_eq!(told, open_ports, "{}", file.display());
-        // One device may have several of the addresses.
+        let served: BTreeSet<_> = served.into_iter().filter(|(.., state)| open(state)).collect();
+        assert_eq!(served, open_ports, "{}", file.display());
+        // A device may have several of the addresses.
         let hosts = running.get("/v1/hosts").json();
         let addresses =
             hosts.as_array().unwrap().iter().flat_map(|host| host["addresses"].as_array().unwrap());

@@ -1,5 +1,5 @@
-//! What the appliance believes of whoever asks it: a program on its own machine, another machine, a forwarder between
-//! them, a web page.
+//! The trust that the appliance gives a client by its origin: a program on its own machine, another machine, a
+//! forwarder between them, a web page.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use crate::{
 const ANY: &str = "0.0.0.0";
 const NO_FEED: &str = "[feed]\nurl = []\n";
 
-/// No answer of a healthy server takes this long, however busy the machine that tests it.
+/// No response of a healthy server takes this long, however busy the machine that tests it.
 const AT_MOST: Duration = Duration::from_secs(60);
 
 /// An appliance on a machine of a LAN with another machine.
@@ -37,7 +37,7 @@ impl Lan {
     fn enter(config: &str) -> Self {
         let switch = Switch::enter("10.78.0.254/24");
         let [here, there] = ["10.78.0.2/24", "10.78.0.3/24"].map(|address| switch.plug(address));
-        // Another network's interface keeps its loopback down until it is told otherwise.
+        // The loopback of a new network namespace is down at first.
         here.ip(&["link", "set", "lo", "up"]);
         let portscan = Portscan::on(&here, ANY, &format!("{NO_FEED}{config}"));
         let running = here.within(|| portscan.start()).reached_at(here.address());
@@ -45,7 +45,7 @@ impl Lan {
     }
 }
 
-/// The status and the body of a GET that a machine sends to an address, under this name and with these headers.
+/// Sends a GET from a machine to an address, with this host name and these headers; returns status and body.
 fn ask(machine: &Node, at: &str, host: &str, path: &str, headers: &[&str]) -> (u16, String) {
     machine.within(|| {
         let address: SocketAddr = at.parse().unwrap();
@@ -61,11 +61,11 @@ fn ask(machine: &Node, at: &str, host: &str, path: &str, headers: &[&str]) -> (u
     })
 }
 
-/// Passes connections on to another address and adds nothing, as `socat TCP-LISTEN:8080,fork TCP:127.0.0.1:80` does.
+/// Forwards connections to another address and adds no header, as `socat TCP-LISTEN:8080,fork TCP:127.0.0.1:80` does.
 fn forward(machine: &Node, at: &str, to: &'static str) {
     machine.within(|| {
         let listener = TcpListener::bind(at).unwrap();
-        // A thread is born into the network of the one that starts it.
+        // A thread inherits the network namespace of the thread that starts it.
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 thread::spawn(move || pass(&client, to));
@@ -76,17 +76,17 @@ fn forward(machine: &Node, at: &str, to: &'static str) {
 
 fn pass(client: &TcpStream, to: &str) -> io::Result<()> {
     let server = TcpStream::connect(to)?;
-    let (mut asking, mut asked) = (client.try_clone()?, server.try_clone()?);
+    let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
     thread::spawn(move || {
-        let _ = io::copy(&mut asking, &mut asked);
-        asked.shutdown(Shutdown::Write)
+        let _ = io::copy(&mut from_client, &mut to_server);
+        to_server.shutdown(Shutdown::Write)
     });
     io::copy(&mut &server, &mut &*client)?;
     client.shutdown(Shutdown::Write)
 }
 
 #[test]
-fn a_forwarder_that_adds_no_header_makes_no_other_machine_trusted() {
+fn clients_behind_a_headerless_forwarder_are_not_trusted() {
     let lan = Lan::enter("");
     forward(&lan.here, "10.78.0.2:8080", "127.0.0.1:80");
     forward(&lan.here, "10.78.0.2:8081", "10.78.0.2:80");
@@ -97,7 +97,7 @@ fn a_forwarder_that_adds_no_header_makes_no_other_machine_trusted() {
     assert_eq!(backup(&lan.there, "10.78.0.2:8080", "10.78.0.2:8080"), 401);
     assert_eq!(backup(&lan.there, "10.78.0.2:8080", "portscan.local:8080"), 401);
     assert_eq!(backup(&lan.there, "10.78.0.2:8081", "10.78.0.2:8081"), 401);
-    // What they may do without a token goes on.
+    // Requests that need no token work through the forwarder.
     assert_eq!(ask(&lan.there, "10.78.0.2:8080", "10.78.0.2:8080", "/healthz", &[]).0, 200);
     // This machine, by its loopback and by its own address.
     assert_eq!(backup(&lan.here, "127.0.0.1:80", "localhost"), 200);
@@ -106,17 +106,17 @@ fn a_forwarder_that_adds_no_header_makes_no_other_machine_trusted() {
     lan.running.stop();
 }
 
-/// Why a client is not told of a port.
+/// Whether a probe was refused with status 403 for this reason.
 fn refused((status, body): (u16, String), why: &str) -> bool {
     status == 403 && body.contains(why)
 }
 
 #[test]
-fn what_listens_on_the_appliances_machine_is_told_to_its_own_programs_alone() {
+fn ports_of_the_appliances_machine_are_probed_for_its_own_programs_alone() {
     let lan = Lan::enter("");
     let listen = |at: &str| lan.here.within(|| TcpListener::bind(at).unwrap());
     let _private = [listen("127.0.0.1:3306"), listen("10.78.0.2:3306")];
-    // The kernel answers at this address, too, by whichever interface.
+    // The kernel answers at this address, too, on every interface.
     lan.here.ip(&["link", "add", "down0", "type", "bridge"]);
     lan.here.ip(&["addr", "add", "10.79.0.1/32", "dev", "down0"]);
     for host in [
@@ -140,34 +140,34 @@ fn what_listens_on_the_appliances_machine_is_told_to_its_own_programs_alone() {
 }
 
 #[test]
-fn a_forwarders_clients_are_told_no_more_than_other_machines() {
+fn clients_behind_a_forwarder_may_probe_no_more_than_other_machines() {
     let lan = Lan::enter("");
     forward(&lan.here, "10.78.0.2:8080", "127.0.0.1:80");
-    let asked = |host: &str| {
+    let probed = |host: &str| {
         let path = format!("/portscan/{host}/9/json");
         ask(&lan.there, "10.78.0.2:8080", "10.78.0.2:8080", &path, &[])
     };
     for host in ["127.0.0.1", "localhost", "10.78.0.2"] {
-        assert!(refused(asked(host), "the appliance's own address"), "{host}");
+        assert!(refused(probed(host), "the appliance's own address"), "{host}");
     }
-    assert!(refused(asked("169.254.169.254"), "metadata"));
-    assert_eq!(asked("10.78.0.3").0, 200);
+    assert!(refused(probed("169.254.169.254"), "metadata"));
+    assert_eq!(probed("10.78.0.3").0, 200);
     lan.running.stop();
 }
 
 #[test]
-fn any_other_host_is_looked_at_for_any_client_but_not_for_another_sites_page() {
+fn other_hosts_are_probed_for_any_client_except_another_sites_page() {
     let lan = Lan::enter("");
-    let asked = |headers: &[&str]| {
+    let probed = |headers: &[&str]| {
         ask(&lan.there, "10.78.0.2:80", "10.78.0.2", "/portscan/10.78.0.3/9/json", headers)
     };
-    let (status, body) = asked(&[]);
+    let (status, body) = probed(&[]);
     assert!(status == 200 && body.contains("\"state\":\"closed\""), "{status} {body}");
-    assert_eq!(asked(&["Sec-Fetch-Site: none"]).0, 200);
-    assert_eq!(asked(&["Referer: http://10.78.0.2/"]).0, 200);
+    assert_eq!(probed(&["Sec-Fetch-Site: none"]).0, 200);
+    assert_eq!(probed(&["Referer: http://10.78.0.2/"]).0, 200);
     for evil in ["Sec-Fetch-Site: cross-site", "Origin: http://evil.example", "Referer: http://evil.example/"]
     {
-        assert!(refused(asked(&[evil]), "another site's page"), "{evil}");
+        assert!(refused(probed(&[evil]), "another site's page"), "{evil}");
     }
     let metadata = "/portscan/169.254.169.254/80/json";
     assert!(refused(ask(&lan.here, "127.0.0.1:80", "localhost", metadata, &[]), "metadata"));
@@ -175,7 +175,7 @@ fn any_other_host_is_looked_at_for_any_client_but_not_for_another_sites_page() {
 }
 
 #[test]
-fn the_owner_has_every_port_looked_at_while_another_client_floods() {
+fn the_owners_probes_are_answered_while_another_client_floods() {
     let lan = Lan::enter("");
     let token = fs::read_to_string(lan.portscan.database().with_file_name("token")).unwrap();
     let (is_over, answered) =
@@ -190,7 +190,7 @@ fn the_owner_has_every_port_looked_at_while_another_client_floods() {
                 }
             });
         }
-        eventually(LONG, "the flood is told to wait", || {
+        eventually(LONG, "the flood is throttled", || {
             (answered[1].load(Ordering::Relaxed) > 50).then_some(())
         });
         let owners: Vec<u16> = (0..20)
@@ -205,12 +205,12 @@ fn the_owner_has_every_port_looked_at_while_another_client_floods() {
         is_over.store(true, Ordering::Relaxed);
         assert_eq!(owners, [200; 20]);
     });
-    assert!(answered[0].load(Ordering::Relaxed) > 0, "the other has its share");
+    assert!(answered[0].load(Ordering::Relaxed) > 0, "the flooding client gets its share");
     lan.running.stop();
 }
 
 #[test]
-fn a_wrong_token_is_logged_with_its_sender_and_never_itself() {
+fn a_wrong_token_is_logged_by_its_sender_and_without_its_value() {
     let lan = Lan::enter("");
     for guess in 0..3 {
         let shown = format!("Authorization: Bearer guessed-guessed-guessed-{guess}");

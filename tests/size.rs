@@ -1,5 +1,5 @@
-//! What it costs to tell of a large network, and of one that is scanned for years: devices with ten open ports
-//! each, of which nothing is expected, told by the real binary from a database of that size.
+//! The costs of serving a large network, and one that has been scanned for years: devices with ten open ports each,
+//! none of them expected, served by the real binary from a database of that size.
 
 use std::{
     io::{Read, Write},
@@ -17,15 +17,15 @@ use crate::{
 
 const DEVICES: u32 = 10_000;
 
-/// Unoptimised it takes longer; the figures are printed.
+/// The time limits are multiplied by this without optimisation; the figures are printed.
 const SLACK: u32 = if cfg!(debug_assertions) { 20 } else { 1 };
 
-/// The most resident memory, in octets. Unoptimised the program itself is larger.
+/// The limit of resident memory, in octets. Without optimisation the program itself is larger.
 const MEMORY: u64 = if cfg!(debug_assertions) { 76 << 20 } else { 64 << 20 };
 
-/// An answer as it comes over the wire: what it had cost of a processor by its first byte and by its last, and how
-/// long that was. On a machine that does nothing else the time is no longer than that; on others it says nothing.
-struct Told {
+/// A response and its costs up to the first byte and up to the last. The limits are set to processor time: on an idle
+/// machine the elapsed time is no longer than that; on a busy one it means nothing.
+struct Response {
     begun: Cost,
     ended: Cost,
     text: String,
@@ -42,12 +42,12 @@ impl std::fmt::Display for Cost {
     }
 }
 
-fn ask(lab: &Lab, running: &Running, path: &str) -> Told {
+fn ask(lab: &Lab, running: &Running, path: &str) -> Response {
     let authority = running.base().trim_start_matches("http://");
     let mut stream = TcpStream::connect(authority).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let (asked, before) = (lab.now(), running.cpu());
-    let cost = || Cost { time: lab.now().since(asked), cpu: running.cpu().saturating_sub(before) };
+    let (sent, before) = (lab.now(), running.cpu());
+    let cost = || Cost { time: lab.now().since(sent), cpu: running.cpu().saturating_sub(before) };
     let head = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut text = vec![0];
@@ -57,17 +57,17 @@ fn ask(lab: &Lab, running: &Running, path: &str) -> Told {
     let ended = cost();
     let text = String::from_utf8(text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{path}: {}", text.lines().next().unwrap());
-    Told { begun, ended, text }
+    Response { begun, ended, text }
 }
 
-/// Of three: the first has yet to read what the others find in memory.
-fn quickest(lab: &Lab, running: &Running, path: &str) -> Told {
-    let told = (0..3).map(|_| ask(lab, running, path));
-    told.min_by_key(|told| told.ended.cpu).unwrap()
+/// The cheapest of three requests: the first has yet to read what the others find in memory.
+fn cheapest(lab: &Lab, running: &Running, path: &str) -> Response {
+    let responses = (0..3).map(|_| ask(lab, running, path));
+    responses.min_by_key(|response| response.ended.cpu).unwrap()
 }
 
 #[test]
-fn ten_thousand_devices_are_told_in_no_time_and_little_memory() {
+fn ten_thousand_devices_are_served_quickly_and_in_little_memory() {
     let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
     history::write(&portscan.database(), 1, &history::devices(DEVICES));
@@ -77,12 +77,12 @@ fn ten_thousand_devices_are_told_in_no_time_and_little_memory() {
     for (path, begins, ends, each, count) in [
         ("/v1/diff", 100, 1000, "\"expected_state\":\"\"", ports),
         ("/v1/hosts", 100, 300, "\"scan_id\":", ports),
-        // As many series of a family as are told.
+        // As many series of a family as are exported at most.
         ("/metrics", 300, 300, "portscan_host_expected_ports{", 5000),
         ("/v1/info", 300, 300, "\"open\":100000,\"rogue\":100000,", 1),
         ("/portscan/json", 100, 100, "\"02:00:00:", DEVICES as usize),
     ] {
-        let Told { begun, ended, text } = quickest(&lab, &running, path);
+        let Response { begun, ended, text } = cheapest(&lab, &running, path);
         assert_eq!(text.matches(each).count(), count, "{path}");
         let (peak, length) = (running.peak_rss() / 1024, text.len() / 1024);
         eprintln!("{path}: begins after {begun}, {length} KB in {ended}; peak {peak} KB");
@@ -94,24 +94,24 @@ fn ten_thousand_devices_are_told_in_no_time_and_little_memory() {
 }
 
 #[test]
-fn what_a_hundred_devices_were_a_thousand_times_is_told_at_once() {
-    // Unoptimised, to make that many looks takes minutes.
+fn differences_after_a_thousand_scans_are_served_at_once() {
+    // Without optimisation, writing that many scans takes minutes.
     let scans = if cfg!(debug_assertions) { 50 } else { 1000 };
     let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
     history::write(&portscan.database(), scans, &history::devices(100));
     let size = std::fs::metadata(portscan.database()).unwrap().len();
     let running = portscan.start();
-    let Told { ended, text, .. } = quickest(&lab, &running, "/v1/diff");
+    let Response { ended, text, .. } = cheapest(&lab, &running, "/v1/diff");
     assert_eq!(text.matches("\"expected_state\":\"\"").count(), 100 * usize::from(OPEN));
     eprintln!("100 devices after {scans} scans: {} KB, /v1/diff in {ended}", size / 1024);
     assert!(ended.cpu < Duration::from_millis(20) * SLACK, "{ended}");
     running.stop();
 }
 
-/// What the processor needs until then, for on a machine that does other things, too, the time says nothing.
+/// The limit is set to processor time, because on a machine with other work the elapsed time means nothing.
 #[test]
-fn it_answers_within_a_second_of_its_start() {
+fn the_first_answer_comes_within_a_second_of_the_start() {
     let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
     history::write(&portscan.database(), 10, &history::devices(100));
@@ -123,7 +123,7 @@ fn it_answers_within_a_second_of_its_start() {
         running.stop();
         cost
     };
-    // Of three: whoever else uses the processor's caches meanwhile costs us time of it, too.
+    // The cheapest of three: another process that evicts the processor's caches costs this one time, too.
     let cost = (0..3).map(start).min_by_key(|cost| cost.cpu).unwrap();
     eprintln!("100 devices: the first answer {cost} after the start");
     assert!(cost.cpu < Duration::from_secs(1), "{cost}");

@@ -1,4 +1,4 @@
-//! What is probed is a host: whatever names a target, an address that can be no host's is left out or refused.
+//! Only hosts are probed: a target that cannot be a host's address is left out or refused, whatever names it.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ const SMALL: &str = r#"
     rtt = "300us"
 "#;
 
-/// Addresses that are no host's in that network, each with what is said of it.
+/// Addresses that are no host's in that network, each with the reason.
 const NO_HOSTS: [(&str, &str); 7] = [
     ("0.0.0.0", "is not the address of one host"),
     ("::", "is not the address of one host"),
@@ -37,19 +37,19 @@ const NO_HOSTS: [(&str, &str); 7] = [
 ];
 
 #[test]
-fn a_scan_of_the_own_network_leaves_out_its_first_and_last_address_in_silence() {
+fn a_scan_of_the_own_network_leaves_out_its_first_and_last_address_silently() {
     let lab = Lab::describe(SMALL);
     let finished = Portscan::new(&lab, "").run(&["scan", "-p", "22", "10.77.1.0/28"], LONG);
     assert_eq!(finished.stderr, "");
     assert!(finished.status.success());
-    // Hosts are printed as they end, this one first or after the scanner's own machine.
-    let told = finished.stdout.lines().any(|line| line.starts_with("10.77.1.5  02:00:00:00:00:05  up"));
-    assert!(told, "{}", finished.stdout);
+    // Hosts are printed as they finish, this one before or after the scanner's own machine.
+    let listed = finished.stdout.lines().any(|line| line.starts_with("10.77.1.5  02:00:00:00:00:05  up"));
+    assert!(listed, "{}", finished.stdout);
     assert!(finished.stdout.contains("2 hosts up, 12 down; 1 port open"), "{}", finished.stdout);
 }
 
 #[test]
-fn commands_refuse_what_is_no_hosts_address() {
+fn commands_refuse_addresses_that_are_no_hosts() {
     let lab = Lab::describe(SMALL);
     let portscan = Portscan::new(&lab, "");
     for (target, why) in NO_HOSTS.into_iter().chain([("fe80::1%nosuch", "no interface nosuch is up here")]) {
@@ -59,16 +59,16 @@ fn commands_refuse_what_is_no_hosts_address() {
             assert!(finished.stderr.contains(why), "{command:?}: {}", finished.stderr);
         }
     }
-    // Of a network that this machine is not in, nothing is known to ask: the kernel's own neighbours alone.
+    // Sweeping a network that this machine is not in is refused: only neighbours can be found by ARP.
     let elsewhere = portscan.run(&["discover", "lan0", "224.0.0.0/24"], LONG);
     assert_eq!(elsewhere.status.code(), Some(1));
     assert!(elsewhere.stderr.contains("is in none of lan0's own subnets"), "{}", elsewhere.stderr);
 }
 
-/// What a name leads to is checked as what was typed; a name of another script is looked up as it is registered, and
-/// told as it was typed.
+/// The addresses of a name are checked like typed ones; a name in another script is looked up in its registered form
+/// and shown as it was typed.
 #[test]
-fn names_are_looked_up_and_checked_by_everything_that_takes_one() {
+fn every_place_that_takes_a_name_resolves_and_checks_it() {
     let lab = Lab::describe(SMALL);
     let folder = TempDir::new().unwrap();
     let hosts = folder.path().join("hosts");
@@ -108,9 +108,9 @@ fn names_are_looked_up_and_checked_by_everything_that_takes_one() {
     running.stop();
 }
 
-/// By a scanner's targets, a feed, the path that probes, and a run by hand.
+/// Targets of a scanner, entries of a feed, the path that probes, and a run by hand.
 #[test]
-fn an_appliance_probes_no_address_that_is_no_hosts() {
+fn an_appliance_refuses_addresses_that_are_no_hosts() {
     let lab = Lab::describe(SMALL);
     let fed = NO_HOSTS.iter().chain([&("10.77.1.5", "")]);
     let entries: Vec<String> =

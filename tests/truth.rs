@@ -1,4 +1,4 @@
-//! `portscan scan` sees what is there: every open port, no other, on every kind of device.
+//! `portscan scan` finds the truth: every open port, no other, on every kind of device.
 
 use std::{collections::BTreeMap, net::Ipv4Addr, thread, time::Duration};
 
@@ -11,23 +11,23 @@ use crate::{
     lab::Lab,
 };
 
-/// A reduced port space for every day: these, and what is open beyond.
+/// The reduced port space: these, and every open port of the lab.
 fn ports(lab: &Lab, last: u16) -> PortSet {
     let open = lab.hosts().flat_map(|host| host.open_ports().ranges().to_vec());
     PortSet::from_ranges(open.chain([(1, last)]))
 }
 
-/// What a scan of these ports finds if it finds the truth.
-fn truth(lab: &Lab, asked: &PortSet) -> BTreeMap<Ipv4Addr, PortSet> {
-    let seen = |open: PortSet| open.iter().filter(|&port| asked.contains(port)).collect();
+/// The correct findings of a scan of these ports.
+fn truth(lab: &Lab, scanned: &PortSet) -> BTreeMap<Ipv4Addr, PortSet> {
+    let seen = |open: PortSet| open.iter().filter(|&port| scanned.contains(port)).collect();
     lab.truth().into_iter().map(|(address, open)| (address, seen(open))).collect()
 }
 
-/// Scans all devices of the lab; what is wrong about the way it went fails here.
-fn scan(lab: &Lab, portscan: &Portscan, asked: &PortSet, options: &[&str]) -> Value {
+/// Scans all devices of the lab; fails if the scan harmed one or touched other addresses.
+fn scan(lab: &Lab, portscan: &Portscan, scanned: &PortSet, options: &[&str]) -> Value {
     let targets: Vec<String> = lab.hosts().map(|host| host.address().to_string()).collect();
-    let asked = asked.to_string();
-    let mut arguments = vec!["scan", "-n", "--json", "-p", &asked];
+    let scanned = scanned.to_string();
+    let mut arguments = vec!["scan", "-n", "--json", "-p", &scanned];
     arguments.extend(options);
     arguments.extend(targets.iter().map(String::as_str));
     let document = portscan.run(&arguments, Duration::from_secs(240)).json();
@@ -39,7 +39,7 @@ fn scan(lab: &Lab, portscan: &Portscan, asked: &PortSet, options: &[&str]) -> Va
         let paced = timing <= Timing::T3;
         assert!(!paced || (stats.peak_100ms <= 30 && stats.peak_1s <= 300), "{address}: {stats:?}");
     }
-    assert_eq!(lab.outside(), Default::default(), "nobody else was bothered");
+    assert_eq!(lab.outside(), Default::default(), "no packet went to other addresses");
     document
 }
 
@@ -49,12 +49,12 @@ fn host(document: &Value, address: &str) -> Value {
 }
 
 #[test]
-fn forty_devices_are_seen_as_they_are() {
+fn forty_devices_are_found_with_their_true_states() {
     let lab = Lab::enter("forty");
-    let asked = ports(&lab, 1200);
+    let scanned = ports(&lab, 1200);
     let portscan = Portscan::new(&lab, "");
-    let document = scan(&lab, &portscan, &asked, &[]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let document = scan(&lab, &portscan, &scanned, &[]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
     assert_eq!(document["scan"]["status"], "complete");
     for (address, default) in [
         ("10.77.0.10", "closed"),
@@ -70,12 +70,12 @@ fn forty_devices_are_seen_as_they_are() {
 }
 
 #[test]
-fn sixty_four_descriptors_are_enough() {
+fn with_64_descriptors_every_port_is_found() {
     let lab = Lab::enter("descriptors");
-    let asked = ports(&lab, 1000);
+    let scanned = ports(&lab, 1000);
     let portscan = Portscan::new(&lab, "");
-    let document = scan(&lab, &portscan, &asked, &["-T4"]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let document = scan(&lab, &portscan, &scanned, &["-T4"]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 #[rstest]
@@ -84,45 +84,45 @@ fn sixty_four_descriptors_are_enough() {
 #[case("wifi", "-T4")]
 fn a_bad_link_hides_nothing(#[case] name: &str, #[case] timing: &str) {
     let lab = Lab::enter(name);
-    let asked = ports(&lab, 1000);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[timing]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 1000);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[timing]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 #[test]
-fn who_rejects_by_icmp_is_filtered() {
+fn ports_rejected_by_icmp_are_filtered() {
     let lab = Lab::enter("rejecting");
-    let asked = ports(&lab, 1500);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 1500);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
     for address in ["10.77.0.30", "10.77.0.31"] {
         assert_eq!(host(&document, address)["default_state"], "filtered", "{address}");
     }
 }
 
 #[test]
-fn what_a_policer_drops_is_asked_again() {
+fn probes_that_a_policer_drops_are_retried() {
     let lab = Lab::enter("policer");
-    let asked = ports(&lab, 1500);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 1500);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
     assert_eq!(host(&document, "10.77.0.45")["default_state"], "closed");
 }
 
 #[test]
-fn a_service_that_serves_one_at_a_time_is_found() {
+fn a_service_with_a_full_backlog_is_found() {
     let lab = Lab::enter("backlog");
-    let asked = ports(&lab, 500);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 500);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 #[test]
-fn a_few_are_found_among_many_dead_addresses() {
+fn hosts_are_found_among_many_dead_addresses() {
     let lab = Lab::enter("absent");
-    let asked = ports(&lab, 200);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 200);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 #[rstest]
@@ -130,37 +130,37 @@ fn a_few_are_found_among_many_dead_addresses() {
 #[case("-T2", 40)]
 fn a_feeble_gadget_survives(#[case] timing: &str, #[case] last: u16) {
     let lab = Lab::enter("gadget-45");
-    let asked = ports(&lab, last);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[timing]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, last);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[timing]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 #[test]
-fn a_host_that_drops_is_seen_through() {
+fn open_ports_of_a_host_that_drops_are_found() {
     let lab = Lab::enter("silent");
-    let asked = ports(&lab, 3000);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 3000);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
     assert_eq!(host(&document, "10.77.0.20")["default_state"], "filtered");
 }
 
 #[test]
-fn sleepers_are_woken_up() {
+fn open_ports_of_sleeping_devices_are_found() {
     let lab = Lab::enter("wake");
-    let asked = ports(&lab, 500);
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = ports(&lab, 500);
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
 #[test]
-fn a_whole_network_is_seen() {
+fn every_host_of_a_large_network_is_found() {
     let lab = Lab::enter("big");
-    let asked = "20-29,80-89,443,8443".parse().unwrap();
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &[]);
-    assert_eq!(found(&document, &asked), truth(&lab, &asked));
+    let scanned = "20-29,80-89,443,8443".parse().unwrap();
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
 }
 
-/// Every host's verdicts, without what may differ from scan to scan: times.
+/// Every host's verdicts, without the times, which may differ between scans.
 fn verdicts(document: &Value) -> Vec<String> {
     let listed = |port: &Value| format!("{}:{}:{}", port["port"], port["state"], port["reason"]);
     let of = |host: &Value| {
@@ -170,21 +170,21 @@ fn verdicts(document: &Value) -> Vec<String> {
     document["hosts"].as_array().unwrap().iter().map(of).collect()
 }
 
-/// Twice every day; `make acceptance` asks for more.
+/// Two scans by default; `make acceptance` sets more.
 #[rstest]
 #[case("rst-limited", 2000)]
 #[case("mixed", 1000)]
 fn a_scan_says_the_same_every_time(#[case] name: &str, #[case] last: u16) {
     let runs = std::env::var("PORTSCAN_TEST_RUNS").map_or(2, |text| text.parse().unwrap());
-    let look = || {
+    let scan_anew = || {
         let lab = Lab::enter(name);
-        let asked = ports(&lab, last);
-        let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
-        assert_eq!(found(&document, &asked), truth(&lab, &asked));
+        let scanned = ports(&lab, last);
+        let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
+        assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
         verdicts(&document)
     };
-    // A network for each, and so a thread.
-    let apart = |_| thread::scope(|scope| scope.spawn(look).join().unwrap());
+    // Each scan has a network of its own, and thus a thread.
+    let apart = |_| thread::scope(|scope| scope.spawn(scan_anew).join().unwrap());
     let said: Vec<_> = (0..runs).map(apart).collect();
     assert!(said.len() > 1);
     said.iter().for_each(|again| assert_eq!(again, &said[0]));
@@ -192,7 +192,7 @@ fn a_scan_says_the_same_every_time(#[case] name: &str, #[case] last: u16) {
 }
 
 #[test]
-fn everything_open_is_everything_open() {
+fn a_host_with_every_port_open_is_found_as_such() {
     let lab = Lab::describe(
         r#"
         [[host]]
@@ -203,18 +203,18 @@ fn everything_open_is_everything_open() {
         rtt = "1ms"
         "#,
     );
-    let asked = "1-800".parse().unwrap();
-    let document = scan(&lab, &Portscan::new(&lab, ""), &asked, &["-T4"]);
-    assert_eq!(found(&document, &asked)[&Ipv4Addr::new(10, 77, 0, 5)].to_string(), "1-24,26-800");
+    let scanned = "1-800".parse().unwrap();
+    let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
+    assert_eq!(found(&document, &scanned)[&Ipv4Addr::new(10, 77, 0, 5)].to_string(), "1-24,26-800");
 }
 
 #[test]
-fn nobody_is_one_fact_and_no_ports() {
+fn an_absent_host_is_down_and_has_no_ports() {
     let lab = Lab::enter("near");
     let arguments = ["scan", "-n", "--json", "-p", "1-1000", "10.77.0.5", "10.77.9.9"];
     let document = Portscan::new(&lab, "").run(&arguments, Duration::from_secs(240)).json();
-    let nobody = host(&document, "10.77.9.9");
-    assert_eq!((&nobody["status"], &nobody["ports"]), (&"down".into(), &Value::Array(Vec::new())));
+    let absent = host(&document, "10.77.9.9");
+    assert_eq!((&absent["status"], &absent["ports"]), (&"down".into(), &Value::Array(Vec::new())));
     assert_eq!(host(&document, "10.77.0.5")["status"], "up");
     let outside = lab.outside();
     assert_eq!(outside.asked.into_keys().collect::<Vec<_>>(), [Ipv4Addr::new(10, 77, 9, 9)]);
@@ -222,7 +222,7 @@ fn nobody_is_one_fact_and_no_ports() {
 }
 
 #[test]
-fn a_host_that_goes_away_is_left_alone_and_said_to_be_partial() {
+fn a_host_that_vanishes_is_left_alone_and_partial() {
     let lab = Lab::enter("vanish");
     let arguments = ["scan", "-n", "--json", "-p", "1-6000", "10.77.0.5", "10.77.0.6"];
     let finished = Portscan::new(&lab, "").run(&arguments, Duration::from_secs(240));
@@ -230,9 +230,9 @@ fn a_host_that_goes_away_is_left_alone_and_said_to_be_partial() {
     assert_eq!(host(&document, "10.77.0.5")["status"], "partial");
     assert_eq!(host(&document, "10.77.0.6")["status"], "up");
     let gone = lab.host("10.77.0.5");
-    // 400 before it went away, and 300 a second for 10 s at most.
+    // 400 before it vanished, and 300 a second for 10 s at most.
     assert!(gone.stats().ports < 4000, "{:?}", gone.stats());
-    // Which of them depends on what was asked before it went away; no other, in any case.
+    // Which of its open ports are listed depends on when it vanished; no other port may be listed.
     let listed = host(&document, "10.77.0.5")["ports"].clone();
     let mut open = listed.as_array().unwrap().iter().filter(|port| port["state"] == "open");
     assert!(open.all(|port| [22, 80, 900].contains(&port["port"].as_u64().unwrap())), "{listed}");

@@ -1,4 +1,4 @@
-//! Sums up the appliance's health from all its sources of trouble.
+//! Sums up the appliance's health from the states of its parts.
 
 use std::{
     path::{Path, PathBuf},

@@ -13,11 +13,11 @@ use crate::net::LinkWatch;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The notice about an interface, and how long it has been true.
-type Trouble = (String, Duration);
+type Outage = (String, Duration);
 
 /// Keeps the notices up to date, with one line in the log for each change.
 pub(super) async fn watch(links: LinkWatch, notices: watch::Sender<Vec<String>>) {
-    let mut known: BTreeMap<String, Trouble> = BTreeMap::new();
+    let mut known: BTreeMap<String, Outage> = BTreeMap::new();
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -29,30 +29,48 @@ pub(super) async fn watch(links: LinkWatch, notices: watch::Sender<Vec<String>>)
             );
             (closed.interface, (notice, age))
         });
-        let now: BTreeMap<String, Trouble> = closed.collect();
-        for line in changes(&known, &now) {
-            tracing::warn!("{line}");
+        let now: BTreeMap<String, Outage> = closed.collect();
+        for change in changes(&known, &now) {
+            match change {
+                LinkChange::Notice(notice) => tracing::warn!("{notice}"),
+                LinkChange::Back { interface, duration } => {
+                    tracing::warn!(
+                        ?duration,
+                        "{interface} is back after an outage; the scan behind it goes on"
+                    );
+                }
+            }
         }
         known = now;
-        let said: Vec<String> = known.values().map(|(notice, _)| notice.clone()).collect();
+        let current: Vec<String> = known.values().map(|(notice, _)| notice.clone()).collect();
         notices.send_if_modified(|notices| {
-            *notices != said && {
-                *notices = said;
+            *notices != current && {
+                *notices = current;
                 true
             }
         });
     }
 }
 
-/// Returns one line for each interface with a changed notice.
-fn changes(before: &BTreeMap<String, Trouble>, now: &BTreeMap<String, Trouble>) -> Vec<String> {
-    let is_new = |(interface, (notice, _)): &(&String, &Trouble)| {
+/// A change that is logged.
+#[derive(Debug, PartialEq, Eq)]
+enum LinkChange {
+    /// An interface is down, or is down for another reason than before.
+    Notice(String),
+    /// An interface is back.
+    Back { interface: String, duration: Duration },
+}
+
+/// Returns one change for each interface with a changed notice.
+fn changes(before: &BTreeMap<String, Outage>, now: &BTreeMap<String, Outage>) -> Vec<LinkChange> {
+    let is_new = |(interface, (notice, _)): &(&String, &Outage)| {
         before.get(*interface).is_none_or(|(before, _)| before != notice)
     };
-    let begun = now.iter().filter(is_new).map(|(_, (notice, _))| notice.clone());
+    let begun = now.iter().filter(is_new).map(|(_, (notice, _))| LinkChange::Notice(notice.clone()));
     let ended = before.iter().filter(|(interface, _)| !now.contains_key(*interface));
     let ended = ended.map(|(interface, (_, age))| {
-        format!("{interface} is back after {} s: the scan behind it goes on", (*age + EVERY).as_secs())
+        let duration = Duration::from_secs((*age + EVERY).as_secs());
+        LinkChange::Back { interface: interface.clone(), duration }
     });
     begun.chain(ended).collect()
 }
@@ -63,16 +81,18 @@ mod tests {
 
     #[test]
     fn one_line_for_each_change() {
-        let known = |said: &[(&str, &str, u64)]| {
-            let said = said.iter().map(|(interface, notice, age)| {
+        let known = |notices: &[(&str, &str, u64)]| {
+            let notices = notices.iter().map(|(interface, notice, age)| {
                 ((*interface).to_owned(), ((*notice).to_owned(), Duration::from_secs(*age)))
             });
-            said.collect::<BTreeMap<_, _>>()
+            notices.collect::<BTreeMap<_, _>>()
         };
         let (none, down) = (known(&[]), known(&[("eth0", "eth0 has no link", 2)]));
-        assert_eq!(changes(&none, &down), ["eth0 has no link"]);
+        let notice = |text: &str| LinkChange::Notice(text.to_owned());
+        assert_eq!(changes(&none, &down), [notice("eth0 has no link")]);
         assert!(changes(&down, &known(&[("eth0", "eth0 has no link", 3)])).is_empty());
-        assert_eq!(changes(&down, &known(&[("eth0", "eth0 is gone", 3)])), ["eth0 is gone"]);
-        assert_eq!(changes(&down, &none), ["eth0 is back after 3 s: the scan behind it goes on"]);
+        assert_eq!(changes(&down, &known(&[("eth0", "eth0 is gone", 3)])), [notice("eth0 is gone")]);
+        let back = LinkChange::Back { interface: "eth0".to_owned(), duration: Duration::from_secs(3) };
+        assert_eq!(changes(&down, &none), [back]);
     }
 }

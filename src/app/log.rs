@@ -109,8 +109,8 @@ mod tests {
         let unseen: Vec<char> = written.chars().filter(|&c| c != '\n' && is_unseen(c)).collect();
         assert_eq!(unseen, [], "{written:?}");
         let shown = r"a\nINFO forged\r\u{1b}[2J\u{9b}31m\u{202e}\u{2066}\u{2028}\u{200b}é";
-        let told = format!(" INFO a report of {shown} path={shown} name=\"{shown}\" ");
-        assert!(written.starts_with(&told) && written.contains(" count=3\n"), "{written}");
+        let expected = format!(" INFO a report of {shown} path={shown} name=\"{shown}\" ");
+        assert!(written.starts_with(&expected) && written.contains(" count=3\n"), "{written}");
         assert!(written.contains(&format!(" WARN {shown} error={shown}")), "{written}");
     }
 }

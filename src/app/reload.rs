@@ -11,12 +11,12 @@ pub(super) fn reload(flags: &Overrides, current: &watch::Sender<Arc<Config>>) {
     match Config::read(flags) {
         // A line for each fault.
         Err(error) => error.to_string().lines().for_each(|fault| {
-            tracing::error!("failed to reload the configuration, keeping the previous one: {fault}");
+            tracing::error!(%fault, "failed to reload the configuration; keeping the previous one");
         }),
         Ok(new) => {
             let old = Arc::clone(&current.borrow());
             for key in fixed_keys(&old, &new) {
-                tracing::warn!("{key} takes effect after a restart");
+                tracing::warn!(%key, "a changed setting takes effect after a restart");
             }
             tracing::info!("the configuration has been reloaded");
             current.send_replace(Arc::new(new));

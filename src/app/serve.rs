@@ -75,7 +75,7 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     stop.cancel();
     let stopping = finish(tasks, probing, store, writer);
     if tokio::time::timeout(STOP, stopping).await.is_err() {
-        tracing::warn!("stopping took too long; exiting without waiting for the rest");
+        tracing::warn!(limit = ?STOP, "stopping took too long; exiting without waiting for the rest");
     }
     ended
 }
@@ -156,8 +156,8 @@ async fn finish(mut tasks: Tasks, probing: ProbeEngine, store: Store, writer: Wr
     });
     match joined.await {
         Ok(Ok(())) => tracing::info!("stopped"),
-        Ok(Err(error)) => tracing::error!(%error, "stopped"),
-        Err(_) => tracing::error!("the store's thread has failed"),
+        Ok(Err(error)) => tracing::error!(%error, "failed to write to the database while stopping"),
+        Err(_) => tracing::error!("the thread that stops the scanner and the store has panicked"),
     }
 }
 
@@ -234,8 +234,8 @@ impl Parts<'_> {
         tasks.spawn(until_stopped(self.stop.clone(), manager::alive()));
     }
 
-    /// Starts the mDNS responder. Returns with it the resolver of the appliance's own tasks, that of clients, whose
-    /// look-ups must not delay the feeds, and the announced names.
+    /// Starts the mDNS responder. Also returns the resolver of the appliance's own tasks, a separate one for clients, so
+    /// that their look-ups do not delay the feeds, and the announced names.
     fn start_mdns(
         &self,
         listeners: &[TcpListener],

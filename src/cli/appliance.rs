@@ -30,7 +30,7 @@ use crate::{
     store::{self, DirLock, StoreError},
 };
 
-/// The longest answer that is read into memory, in bytes: a thousand devices with all they have are 2 MB.
+/// The longest answer that is read into memory, in bytes: a thousand devices with all their data are 2 MB.
 const ANSWER_MAX: usize = 64 << 20;
 
 /// The time-out of one answer; the appliance itself gives up after half of it.
@@ -57,7 +57,7 @@ pub(super) enum ApplianceError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("cannot start what the database is asked with: {0}")]
+    #[error("cannot open the database behind its API: {0}")]
     Prober(io::Error),
     #[error("{url}: {error}. Is `portscan serve` running there? Name another appliance with --url")]
     Unreachable { url: String, error: ClientError },
@@ -67,7 +67,7 @@ pub(super) enum ApplianceError {
     Neither { url: String, error: ClientError, obstacle: String },
     #[error("{0}")]
     Refused(String),
-    #[error("the answer is not what an appliance says ({0}); is it another program's port?")]
+    #[error("the answer is not an appliance's ({0}); is it another program's port?")]
     Foreign(#[from] serde_json::Error),
     #[error("the answer is cut short: {0}")]
     Broken(String),
@@ -97,14 +97,14 @@ pub(super) enum DatabaseUse {
 
 /// The selected appliance.
 pub(super) enum Located {
-    /// It runs.
+    /// The appliance runs.
     Running(Appliance),
-    /// It does not run: its database, which may not exist, and the lock on it, if there has ever been one.
+    /// The appliance does not run: its database, which may not exist, and the lock on it, if the lock file exists.
     AtRest { database: PathBuf, lock: Option<DirLock> },
 }
 
 impl Located {
-    /// Finds it, and creates nothing.
+    /// Finds the appliance, and creates nothing.
     pub(super) fn find(
         access: &ApplianceArgs,
         overrides: &Overrides,
@@ -120,7 +120,7 @@ impl Located {
 
 fn configuration(access: &ApplianceArgs, overrides: &Overrides) -> Result<Config, ConfigError> {
     match (&access.url, Config::read(overrides)) {
-        // An appliance on another machine is reachable whatever is wrong with the configuration here.
+        // An appliance on another machine is reachable even if the configuration here is faulty.
         (Some(_), Err(_)) => Ok(Config::default()),
         (_, read) => read,
     }
@@ -172,7 +172,7 @@ struct RemoteAppliance {
     url: String,
     token: Option<String>,
     data_dir: PathBuf,
-    /// What keeps this user from checking whether it runs at all.
+    /// Why this user cannot check whether the appliance runs at all.
     obstacle: Option<Obstacle>,
 }
 
@@ -197,7 +197,7 @@ impl Appliance {
         }
     }
 
-    /// Finds it only if it runs: the request takes time.
+    /// Finds the appliance only if it runs: the request takes time.
     pub(super) fn find_running(
         access: &ApplianceArgs,
         overrides: &Overrides,
@@ -209,7 +209,7 @@ impl Appliance {
         }
     }
 
-    /// Returns the directory of its files, if it is on this machine.
+    /// Returns the appliance's data directory, if it is on this machine.
     pub(super) fn data_dir(&self) -> &Path {
         match &self.0 {
             Backend::Http(running) => &running.data_dir,
@@ -219,11 +219,11 @@ impl Appliance {
 
     /// Reads an answer in JSON.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApplianceError> {
-        Ok(serde_json::from_slice(&self.ask(Method::GET, path, None::<&()>).await?)?)
+        Ok(serde_json::from_slice(&self.request(Method::GET, path, None::<&()>).await?)?)
     }
 
     /// Sends a command; the answer may be empty.
-    pub(super) async fn ask(
+    pub(super) async fn request(
         &self,
         method: Method,
         path: &str,
@@ -283,14 +283,14 @@ impl Appliance {
         match &self.0 {
             Backend::Http(running) => {
                 let url = format!("{}{path}", running.url);
-                let ask = HttpRequest { method, url: &url, token: running.token.as_deref(), body };
-                running.client.ask(ask, limits, take).await.map_err(|error| running.refused(error))
+                let request = HttpRequest { method, url: &url, token: running.token.as_deref(), body };
+                running.client.send(request, limits, take).await.map_err(|error| running.refused(error))
             }
             Backend::Local(local) => local.answer(method, path, body, take).await,
         }
     }
 
-    /// Closes it, if it was opened here: on return all writes are on the disk.
+    /// Closes the database, if it was opened here: on return all writes are on the disk.
     pub(super) async fn close(self) -> Result<(), ApplianceError> {
         let Backend::Local(local) = self.0 else { return Ok(()) };
         Ok(local.close().await?)
@@ -302,7 +302,7 @@ impl RemoteAppliance {
     fn refused(&self, error: ClientError) -> ApplianceError {
         let url = sanitize_for_terminal(&self.url);
         match (error, &self.obstacle) {
-            (ClientError::Status { status, body }, _) => said(status, &body),
+            (ClientError::Status { status, body }, _) => refused_with(status, &body),
             (ClientError::Broken(why) | ClientError::Unwritten(why), _) => ApplianceError::Broken(why),
             (error, None) => ApplianceError::Unreachable { url, error },
             (error, Some(obstacle)) => ApplianceError::Neither { url, error, obstacle: obstacle.to_string() },
@@ -310,7 +310,7 @@ impl RemoteAppliance {
     }
 }
 
-fn said(status: StatusCode, body: &[u8]) -> ApplianceError {
+fn refused_with(status: StatusCode, body: &[u8]) -> ApplianceError {
     let body: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let error = body.as_ref().and_then(|body| body.get("error")?.as_str());
     ApplianceError::Refused(error.map_or_else(|| format!("the answer is {status}"), sanitize_for_terminal))
@@ -347,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_appliance_is_asked_where_it_listens() {
+    fn the_request_goes_to_the_address_on_which_the_appliance_listens() {
         for (listen, url) in [
             ("0.0.0.0:80", "http://127.0.0.1"),
             ("0.0.0.0:8080", "http://127.0.0.1:8080"),

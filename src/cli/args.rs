@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_and_how_to_mend_it() {
+    fn errors_name_the_fault_and_the_remedy() {
         for (line, why) in [
             ("scan", "TARGET"),
             ("scan -sS a.lan", "write -sT"),
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_teaches() {
+    fn the_help_matches_its_snapshot() {
         // A fixed width: clap would ask the terminal that the tests run in.
         let mut command = Arguments::command().term_width(100);
         command.build();

@@ -24,7 +24,7 @@ pub struct BackupArgs {
     pub access: ApplianceArgs,
 }
 
-/// Writes the copy, under its name only once it is whole.
+/// Writes the copy, and gives it its name only once it is complete.
 pub(super) async fn backup(
     args: &BackupArgs,
     overrides: &Overrides,
@@ -33,7 +33,7 @@ pub(super) async fn backup(
 ) -> Result<u8, CliError> {
     match Located::find(&args.access, overrides, world)? {
         Located::Running(appliance) => receive(&appliance, &args.file).await?,
-        // Its API would take room for another copy, in a directory that may be read-only.
+        // The API would need room for another copy, in a directory that may be read-only.
         Located::AtRest { database, lock: _lock } => {
             store::backup(&database, &args.file).map_err(ApplianceError::Store)?;
         }
@@ -54,7 +54,7 @@ async fn receive(appliance: &Appliance, file: &Path) -> Result<(), CliError> {
 
 async fn copy(appliance: &Appliance, to: &Path) -> Result<(), CliError> {
     let unwritable = |source: io::Error| CliError::File { path: to.to_owned(), source };
-    // What an earlier try has left; another's link is not to be followed.
+    // The remains of an earlier attempt. A link that another user has placed there is not followed.
     let _ = fs::remove_file(to);
     let file = create_file(to, appliance.data_dir()).map_err(unwritable)?;
     let mut file = BufWriter::new(file);

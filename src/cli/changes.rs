@@ -39,7 +39,7 @@ pub struct ChangesArgs {
     pub access: ApplianceArgs,
 }
 
-/// A change, as /v1/changes tells it.
+/// A change, as /v1/changes reports it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Change {
     id: i64,

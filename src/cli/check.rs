@@ -22,13 +22,13 @@ use crate::{
     store,
 };
 
-/// Where systemd puts what a unit loads (`LoadCredential=`), for as long as the unit runs.
+/// The directory of the credentials that a unit loads (`LoadCredential=`), for as long as the unit runs.
 const CREDENTIALS: &str = "/run/credentials";
 
-/// The most reports in the spool that are looked at.
+/// The most reports in the spool that are checked.
 const MOST_REPORTS: usize = 1024;
 
-/// The user that the files are checked for.
+/// The user for whom the files are checked.
 #[derive(Args, Debug, Clone, Default, PartialEq)]
 pub struct CheckArgs {
     /// The user that the appliance runs as, by name or number [default: this one; root: the data directory's owner]
@@ -36,7 +36,7 @@ pub struct CheckArgs {
     pub user: Option<String>,
 }
 
-/// Loads the configuration, compares it with the machine and prints the findings; returns 0 if it will work.
+/// Loads the configuration, compares it with the machine and prints the findings; returns 0 if it is usable.
 pub(super) async fn check_config(
     args: &CheckArgs,
     overrides: &Overrides,
@@ -71,7 +71,7 @@ pub(super) async fn check_config(
     Ok(if works { DONE } else { FAILED })
 }
 
-/// What the configuration is compared with.
+/// Reads the state of the machine that the configuration is compared with.
 async fn machine(config: &Config, client: &HttpClient) -> io::Result<Machine> {
     let is_missing = !config.data_dir.exists();
     let mut machine = Machine {
@@ -80,7 +80,7 @@ async fn machine(config: &Config, client: &HttpClient) -> io::Result<Machine> {
             .flatten()
             .map(|error| error.to_string()),
         obstacle: obstacle(&config.data_dir, &[store::FILE_NAME, http::TOKEN_FILE], true)
-            // The first start makes it.
+            // The first start creates it.
             .filter(|found| !matches!(found, Obstacle::Missing(_)))
             .map(|found| found.to_string()),
         strangers: strangers(&config.data_dir),
@@ -89,13 +89,13 @@ async fn machine(config: &Config, client: &HttpClient) -> io::Result<Machine> {
         open_token: http::open_token(&config.data_dir, config.auth_token_file.as_deref()),
         ..Machine::default()
     };
-    // As the server binds, and all at once, as it does: two addresses may be in each other's way.
+    // Binds all at once, as the server does: two addresses may conflict.
     let bound: Vec<_> = http::bind_each(&config.listen).collect();
     for (address, bound) in &bound {
         match bound {
             Ok(Some(_)) => {}
             Ok(None) => machine.left_out.push(*address),
-            // The appliance itself, running: `check-config && systemctl reload` is how it is changed.
+            // The running appliance itself holds it: `check-config && systemctl reload` is the usual way to change it.
             Err(BindError::InUse(_)) if is_appliance(client, *address).await => {}
             Err(error) => machine.unbound.push(error.to_string()),
         }
@@ -109,7 +109,7 @@ async fn machine(config: &Config, client: &HttpClient) -> io::Result<Machine> {
 /// Returns why the owner's token cannot be used. Without a token file, the first start creates one.
 fn unusable_token(config: &Config) -> Option<TokenError> {
     let given = config.auth_token_file.as_deref()?;
-    // It is there while the unit runs.
+    // It exists only while the unit runs.
     if given.starts_with(CREDENTIALS) && !given.exists() {
         return None;
     }
@@ -146,7 +146,7 @@ fn closed_to(service: &ServiceUser, config: &Config, file: &Path) -> Vec<String>
     let give = |path: &str| format!("Give it to that user: sudo chown {owner} {path}{name_user}");
     look("data_dir", &config.data_dir, FileAccess::Write, &give);
     if let Some(spool) = &config.spool {
-        // What is missing is made, if that is allowed where it would be.
+        // A missing directory is created if its parent permits it.
         let there = spool.ancestors().find(|folder| folder.exists()).unwrap_or(spool);
         match there == spool {
             true => look("spool", spool, FileAccess::Write, &give),
@@ -161,13 +161,13 @@ fn closed_to(service: &ServiceUser, config: &Config, file: &Path) -> Vec<String>
     closed
 }
 
-/// What lies in the spool to be imported, or some of it.
+/// Returns some of the reports in the spool.
 fn reports(spool: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(spool).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|path| path.is_file()).take(MOST_REPORTS).collect()
 }
 
-/// Whether files could be made there; where it is missing: whether it could be made.
+/// Whether files could be created there; if it is missing, whether it could be created.
 fn writable(folder: &Path) -> nix::Result<()> {
     match access(folder, AccessFlags::W_OK | AccessFlags::X_OK) {
         Err(nix::errno::Errno::ENOENT) => match folder.parent() {

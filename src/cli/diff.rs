@@ -38,7 +38,7 @@ pub struct DiffArgs {
     pub access: ApplianceArgs,
 }
 
-/// A difference, whatever was compared: what was expected comes first, or the first scan.
+/// A difference of either comparison; the expected state, or the first scan, comes first.
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
     address: String,
@@ -107,7 +107,7 @@ fn print(
     terminal: &mut Terminal<'_>,
 ) -> Result<(), CliError> {
     let rows = found.into_iter().map(|mut row| {
-        // Beside what is expected, a scan's row has both sides in portmantool's later words.
+        // A scan's row has both sides in portmantool's later keys as well as the expected state.
         if let Some(row) = row.as_object_mut().filter(|row| row.contains_key("expected_state")) {
             row.remove("state_a");
             row.remove("state_b");

@@ -58,7 +58,11 @@ pub(super) async fn discover(
     let bar = Bar::with(terminal.progress, 0, "{percent}%  {msg}", world.clock.now());
     let show = |sweep: &Sweep, now: Moment| {
         let (passed, lasts) = sweep.progress(now);
-        bar.tell(millis(passed), millis(lasts), format!("{} found", counted(sweep.heard().len(), "device")));
+        bar.show_counts(
+            millis(passed),
+            millis(lasts),
+            format!("{} found", counted(sweep.heard().len(), "device")),
+        );
     };
     let made = once(&discover, ARP_GRANT, &*world.clock, show).await;
     bar.clear();

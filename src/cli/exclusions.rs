@@ -1,6 +1,6 @@
 //! Decides which targets `portscan scan` leaves out, by the command line and the configuration's exclusions.
 //!
-//! An exclusion by MAC needs the MAC before the first probe, so a neighbour is asked for it if that decides.
+//! An exclusion by MAC needs the MAC before the first probe, so it is resolved first if the decision depends on it.
 
 use std::io;
 
@@ -12,25 +12,25 @@ use crate::{
     service::{agenda::is_wanted, retry::retry_kernel_read},
 };
 
-/// What is left out of a scan.
+/// The exclusions from a scan.
 #[derive(Debug, Default)]
 pub(super) struct Exclusions {
-    /// MACs, or beginnings of MACs, of the command line. Its addresses are no targets in the first place.
+    /// MACs, or beginnings of MACs, of the command line. Its excluded addresses are no targets in the first place.
     macs: Vec<TargetSpec>,
-    /// The configuration, unless it is to be ignored.
+    /// The configuration, unless its exclusions are ignored.
     config: Option<Box<Config>>,
 }
 
-/// How a target is to be treated at first.
+/// The first step with a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FirstStep {
     Probe,
-    /// Its MAC decides.
+    /// The decision depends on its MAC.
     AskForMac,
     LeaveOut,
 }
 
-/// Why a device is left out, for its MAC.
+/// The source of an exclusion by MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ExclusionSource {
     CommandLine,
@@ -38,7 +38,7 @@ pub(super) enum ExclusionSource {
 }
 
 impl Exclusions {
-    /// What the configuration of this machine's appliance excludes, unless that is to be ignored.
+    /// Reads the exclusions in the configuration of this machine's appliance, unless they are ignored.
     ///
     /// # Errors
     /// Fails if the configuration is unusable: then its exclusions are unknown.
@@ -47,12 +47,12 @@ impl Exclusions {
         Ok(Self { macs: Vec::new(), config })
     }
 
-    /// These as well.
+    /// Adds exclusions by MAC.
     pub(super) fn with_macs(self, macs: Vec<TargetSpec>) -> Self {
         Self { macs, ..self }
     }
 
-    /// What the address alone says.
+    /// Returns the first step by the address alone.
     pub(super) fn first(&self, address: &Address, links: &Links) -> FirstStep {
         let unseen = Device { address: address.clone(), mac: None, name: None };
         if self.config.as_ref().is_some_and(|config| config.is_excluded(&unseen)) {
@@ -78,7 +78,7 @@ impl Exclusions {
         }
     }
 
-    /// Why a device with this MAC is left out, if it is.
+    /// Returns why a device with this MAC is left out, if it is.
     pub(super) fn reason(&self, address: &Address, mac: Mac) -> Option<ExclusionSource> {
         if self.macs.iter().any(|spec| spec.matches(address, Some(mac))) {
             return Some(ExclusionSource::CommandLine);
@@ -89,7 +89,7 @@ impl Exclusions {
     }
 }
 
-/// Asks a neighbour for its MAC; this machine's own are known.
+/// Resolves a neighbour's MAC; those of this machine itself are known.
 pub(super) async fn ask_for_mac(links: &Links, address: &Address) -> io::Result<Solicited> {
     match links.own_mac(address) {
         Some(mac) => Ok(Solicited::Answered(mac)),
@@ -109,7 +109,7 @@ mod tests {
         Exclusions { macs: Vec::new(), config: Some(Box::new(config)) }
     }
 
-    /// An address of another network has no MAC that could be asked for.
+    /// An address of another network has no MAC that could be resolved.
     #[test]
     fn an_address_is_left_out_by_exclusions_and_by_the_first_rule_that_matches() {
         let links = Links::default();

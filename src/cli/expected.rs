@@ -119,7 +119,7 @@ pub struct AcceptArgs {
     pub access: ApplianceArgs,
 }
 
-/// What is expected of one port, as portmantool and every appliance write it.
+/// One expectation, as portmantool and every appliance write it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ExpectationRow {
     address: String,
@@ -230,7 +230,7 @@ async fn set(args: &SetArgs, appliance: &Appliance) -> Result<(), CliError> {
     write(appliance, &ports.iter().flat_map(PortSet::iter).map(row).collect::<Vec<_>>()).await
 }
 
-/// Reads the whole of a file, or of standard input.
+/// Reads a whole file, or standard input to its end.
 fn text(file: &Path) -> Result<Vec<u8>, CliError> {
     let mut text = Vec::new();
     let source: &mut dyn Read = match file.as_os_str() == "-" {
@@ -244,8 +244,8 @@ fn text(file: &Path) -> Result<Vec<u8>, CliError> {
     }
 }
 
-/// Parses a document of expected states: all rows, or the first fault. The whole is checked before any part is
-/// sent, which may take several requests.
+/// Parses a document of expectations: returns all rows, or the first fault. All rows are checked before any is sent,
+/// which may take several requests.
 pub(super) fn rows(document: &[u8]) -> Result<Vec<ExpectationRow>, CliError> {
     let foreign = |error: serde_json::Error| CliError::NotExpected(sanitize_for_terminal(&error.to_string()));
     let rows: Vec<ExpectationRow> = serde_json::from_slice(bytes_without_mark(document)).map_err(foreign)?;
@@ -273,7 +273,7 @@ async fn delete(which: &PortSelection, appliance: &Appliance) -> Result<(), CliE
     send(appliance, Method::DELETE, &which.ports.iter().map(target).collect::<Vec<_>>()).await
 }
 
-/// Accepts the present state: expects the actual side of each difference.
+/// Accepts the current state: expects the actual state of each difference.
 async fn accept(
     args: &AcceptArgs,
     appliance: &Appliance,
@@ -294,7 +294,7 @@ async fn accept(
             comment,
         })
         .collect();
-    // Also if there is nothing to accept: the request creates the baseline.
+    // Also without any difference: the request creates the baseline.
     write(appliance, &rows).await?;
     writeln!(terminal.out, "accepted {}", summary(&rows))?;
     if !unknown.is_empty() {
@@ -312,12 +312,12 @@ async fn send<T: Serialize>(appliance: &Appliance, method: Method, rows: &[T]) -
         let row = serde_json::value::to_raw_value(row).map_err(ApplianceError::Foreign)?;
         bytes += row.get().len() + 1;
         if bytes > AT_ONCE {
-            appliance.ask(method.clone(), "/v1/expected", Some(&piece)).await?;
+            appliance.request(method.clone(), "/v1/expected", Some(&piece)).await?;
             piece.clear();
             bytes = row.get().len() + 1;
         }
         piece.push(row);
     }
-    appliance.ask(method, "/v1/expected", Some(&piece)).await?;
+    appliance.request(method, "/v1/expected", Some(&piece)).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a scan found, in the form that the tables and the JSON are made from.
+//! The results of a scan, from which the tables and the JSON are made.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::model::{HostReport, HostStatus, Mac, ScanStatus, one_line};
 /// One scanned host.
 #[derive(Clone, Debug)]
 pub(super) struct HostResult {
-    /// What the engine found.
+    /// The engine's report.
     pub(super) report: HostReport,
     /// The MAC at the address, if a neighbour entry has it.
     pub(super) mac: Option<Mac>,

@@ -29,7 +29,7 @@ use crate::{config::Overrides, http};
 /// The largest file that an appliance takes, in bytes.
 const LARGEST: u64 = 128 << 20;
 
-/// How much of a file tells of which kind it is, in bytes: it may begin with blank lines.
+/// The number of bytes that show a file's kind: it may begin with blank lines.
 const FIRST: usize = 1024;
 
 /// What to take in.
@@ -58,7 +58,7 @@ struct Outcome {
     error: Option<String>,
 }
 
-/// What an appliance says that it took.
+/// An appliance's summary of an import.
 #[derive(Debug, Serialize, Deserialize)]
 struct Summary {
     id: i64,
@@ -155,8 +155,8 @@ fn number(count: u64, what: &str) -> String {
     counted(usize::try_from(count).unwrap_or(usize::MAX), what)
 }
 
-/// Hands a file in as it is read: it may be larger than what memory there is. `None`: the appliance does not say what
-/// it took; it is an older version.
+/// Uploads a file while it is read, because it may be larger than the memory. `None`: the appliance is an older
+/// version, which returns no summary.
 async fn hand_in(appliance: &Appliance, path: &Path) -> Result<Option<Summary>, CliError> {
     let answer = if path.as_os_str() == "-" {
         let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(CliError::Unreadable)?;
@@ -179,7 +179,7 @@ async fn send(
 ) -> Result<Bytes, CliError> {
     let mut first = BytesMut::with_capacity(FIRST);
     while first.len() < FIRST && source.read_buf(&mut first).await.map_err(CliError::Unreadable)? > 0 {}
-    // Which of the two it is the appliance sees for itself.
+    // The appliance itself detects which of the two it is.
     let kind =
         if first.trim_ascii_start().starts_with(b"{") { "application/json" } else { "application/xml" };
     let rest = stream::once(ready(Ok(first.freeze()))).chain(http::pieces(source));

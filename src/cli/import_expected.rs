@@ -18,10 +18,10 @@ use crate::{
 /// Where what is expected is read.
 const PATH: &str = "/v1/expected";
 
-/// For all of it: an old portmantool asks a large database.
+/// The time limit of the request: an old portmantool may have to query a large database.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The longest answer that is taken, in bytes: half a million ports.
+/// The longest accepted answer, in bytes: half a million ports.
 const ANSWER_MAX: usize = 64 << 20;
 
 /// From where.
@@ -36,7 +36,7 @@ pub struct ImportExpectedArgs {
     pub access: ApplianceArgs,
 }
 
-/// Reads there, writes here, and says how much that was.
+/// Reads the expected state there, writes it here, and prints its size.
 pub(super) async fn import_expected(
     args: &ImportExpectedArgs,
     overrides: &Overrides,
@@ -63,7 +63,7 @@ pub(super) async fn import_expected(
     Ok(DONE)
 }
 
-/// The URL of what is expected, given that, its site's or any part in between.
+/// Completes the URL of the expected state, given that URL, its site's or any part in between.
 fn whole(from: &str) -> String {
     let from = from.trim_end_matches('/');
     let base = from.strip_suffix(PATH).or_else(|| from.strip_suffix("/v1")).unwrap_or(from);
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_site_is_enough() {
+    fn the_path_of_the_url_may_be_left_out() {
         for from in ["http://a", "http://a/", "http://a/v1", "http://a/v1/expected", "http://a/v1/expected/"]
         {
             assert_eq!(whole(from), "http://a/v1/expected");

@@ -5,9 +5,8 @@ use std::{io, thread};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Listens for SIGINT from now on; the first cancels the token. The second ends the process at
-/// once, whatever it is doing: so the listener has a thread of its own, for the command's may be waiting for
-/// a pipe without a reader.
+/// Listens for SIGINT from now on; the first one cancels the token, the second one ends the process at once. The
+/// listener has its own thread, because the command's thread may be blocked on a pipe without a reader.
 pub(super) fn listen() -> io::Result<CancellationToken> {
     let interrupted = CancellationToken::new();
     let interrupt = interrupted.clone();

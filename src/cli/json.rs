@@ -1,4 +1,4 @@
-//! What was found, for programs: one JSON document.
+//! A scan's results for programs: one JSON document.
 
 use std::io::{self, Write};
 
@@ -32,7 +32,7 @@ struct HostJson<'a> {
     name: Option<String>,
     status: &'static str,
     default_state: PortState,
-    /// What differs from the default state.
+    /// The ports that differ from the default state.
     ports: Vec<PortJson>,
 }
 

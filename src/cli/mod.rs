@@ -2,7 +2,7 @@
 //!
 //! [`parse`] reads it, nmap's spellings included. [`run`] executes the one-off commands; `app` runs the appliance
 //! itself ([`Command::Serve`]). All output goes through the two writers of a [`Terminal`], and
-//! whatever a command needs of the machine comes with the [`CommandEnv`].
+//! everything that a command needs from the machine is in the [`CommandEnv`].
 
 mod appliance;
 mod args;
@@ -65,23 +65,23 @@ use crate::{
     service::scanner::{Scanner, ScannerThread},
 };
 
-/// The machine as the commands see it; `app` makes it.
+/// The interfaces to the machine that commands use; `app` makes them.
 pub struct CommandEnv {
     /// The clocks.
     pub clock: Arc<dyn Clock>,
-    /// Names to addresses.
+    /// Resolves names to addresses.
     pub resolver: Arc<dyn Resolve>,
     /// This machine's networks, as of now.
     pub links: Box<dyn Fn() -> io::Result<Links>>,
-    /// Starts what probes: only the commands that do so pay for its threads.
+    /// Starts the probe engine: only commands that probe pay for its threads.
     pub prober: Box<dyn Fn() -> io::Result<ProbeEngine>>,
 }
 
-/// What probes, and what it may use.
+/// The probe engine and this machine's limits for it.
 pub struct ProbeEngine {
-    /// Hosts are handed in here.
+    /// Accepts hosts to scan.
     pub scanner: Scanner,
-    /// Ends with the command.
+    /// The engine's thread, which ends with the command.
     pub thread: ScannerThread,
     /// This machine's limits.
     pub limits: SystemLimits,
@@ -169,8 +169,8 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const INTERRUPTED: u8 = 130;
 
-/// The most characters of a line that warns. What strangers say in it is shorter by far; a command that mends
-/// something names files by their whole paths, and is of no use cut off.
+/// The most characters of a warning. Foreign text in it is far shorter; a command that mends something names files by
+/// their whole paths, and is useless if it is cut off.
 const LONGEST_WARNING: usize = 16 * 1024;
 
 impl<'a> Terminal<'a> {

@@ -38,7 +38,7 @@ const ORDER: &str = "likely ports come first and the rest in random order, so th
 const NAMES: &str = "names are looked up by this machine's resolver, and only those you give; leave it out";
 const RESUME: &str = "an interrupted scan cannot be resumed; scan again, or let `portscan serve` do it";
 
-/// nmap's spellings of where a report goes, and ours.
+/// nmap's output options, and ours.
 const OUTPUTS: &[(&str, &str)] = &[
     ("-oX", "--output-xml"),
     ("-oN", "--output-normal"),
@@ -99,7 +99,7 @@ pub(super) fn translate(argv: &[OsString]) -> Result<Vec<OsString>, UnsupportedO
             break;
         }
         if let Some(option) = output_option(argument) {
-            // A name that begins with a dash is an option that was forgotten to have one before it.
+            // A file's name that begins with a dash is really the next option: the name is missing.
             let file = rest.next().filter(|file| *file == "-" || !file.as_encoded_bytes().starts_with(b"-"));
             let file = file.ok_or_else(|| refusal(&argument.to_string_lossy(), WHERE))?;
             let mut joined = OsString::from(format!("{option}="));
@@ -107,7 +107,7 @@ pub(super) fn translate(argv: &[OsString]) -> Result<Vec<OsString>, UnsupportedO
             translated.push(joined);
             continue;
         }
-        // What is not UTF-8 can only be a file's name.
+        // An argument that is not UTF-8 can only be a file's name.
         match argument.to_str() {
             Some(text) => one(text, &mut translated)?,
             None => translated.push(argument.clone()),
@@ -116,7 +116,7 @@ pub(super) fn translate(argv: &[OsString]) -> Result<Vec<OsString>, UnsupportedO
     Ok(translated)
 }
 
-/// Where the word `scan` stands as the command, behind global options.
+/// Finds the position of the command `scan` behind global options.
 fn position_of_scan(argv: &[OsString]) -> Option<usize> {
     let mut index = 1;
     loop {
@@ -129,7 +129,7 @@ fn position_of_scan(argv: &[OsString]) -> Option<usize> {
     }
 }
 
-/// Our name of an output option that has its file in the next argument.
+/// Returns our name of an output option that has its file in the next argument.
 fn output_option(argument: &OsString) -> Option<&'static str> {
     OUTPUTS.iter().find(|(option, _)| argument == option).map(|&(_, ours)| ours)
 }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_clap_cannot_read_is_changed() {
+    fn only_options_that_clap_cannot_read_are_translated() {
         for (typed, expected) in [
             ("portscan scan -Pn -n 10.0.0.1", "portscan scan --skip-liveness -n 10.0.0.1"),
             ("portscan scan -sT -p- -T4 a.lan", "portscan scan -p- -T4 a.lan"),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_refused_with_the_way_out() {
+    fn unsupported_options_are_refused_with_the_alternative() {
         for (typed, why) in [
             ("-sS", "write -sT"),
             ("-sN", "write -sT"),

@@ -23,15 +23,15 @@ use crate::{
     services,
 };
 
-/// The reports to write, with room for each.
+/// The reports to write, each with its opened output.
 pub(super) struct Outputs(Vec<(Format, Output)>);
 
 /// Where a report goes.
 enum Output {
     Stdout,
-    /// A pipe or a device: it has no other name to be written under.
+    /// A pipe or a device, which cannot be replaced by a renamed file.
     Direct(PathBuf, File),
-    /// A file that is not there yet.
+    /// A file that does not exist under its name yet.
     File(Draft),
 }
 
@@ -43,7 +43,7 @@ struct Draft {
 }
 
 impl Outputs {
-    /// Makes sure that each can be written, under the name that it has at this time.
+    /// Opens each output, with the file name of this time.
     pub(super) fn open(wanted: Vec<(Format, PathBuf)>, at: &Zoned) -> Result<Self, CliError> {
         let open = |(format, path): (Format, PathBuf)| {
             let output = Output::open(&path, at).map_err(|source| CliError::File { path, source })?;
@@ -78,8 +78,8 @@ impl Outputs {
             reasons: args.reason || verbose > 0,
         };
         // Lists hosts that are down once at most, and never with `--open`.
-        let told = found.iter().zip(&names).filter(|(host, _)| host.is_listed(args.open));
-        let hosts = told.map(|(host, name)| ScannedHost {
+        let listed = found.iter().zip(&names).filter(|(host, _)| host.is_listed(args.open));
+        let hosts = listed.map(|(host, name)| ScannedHost {
             reports: std::slice::from_ref(&host.report),
             mac: host.mac,
             name: name.as_deref(),
@@ -107,7 +107,7 @@ impl Outputs {
 /// Returns the remarks on what the report omits.
 fn unfinished(scan: &ScanResult) -> Option<&'static str> {
     match scan.status {
-        _ if scan.interrupted => Some("interrupted: only what was known by then is told"),
+        _ if scan.interrupted => Some("interrupted: only results until then are listed"),
         ScanStatus::Failed => Some("failed: no probe could leave this machine"),
         // Unfinished hosts carry a remark of their own.
         _ => None,
@@ -116,7 +116,7 @@ fn unfinished(scan: &ScanResult) -> Option<&'static str> {
 
 /// A file's name with the time in it where nmap would put it: `%H`, `%M`, `%S`, `%m`, `%d`, `%y` and `%Y` as C's
 /// strftime has them, `%T` for `%H%M%S`, `%R` for `%H%M`, `%D` for `%m%d%y`; any other character behind a `%`
-/// stands for itself (nmap(1), "Output").
+/// is kept (nmap(1), "Output").
 fn dated(path: &Path, at: &Zoned) -> PathBuf {
     let mut name = Vec::new();
     let mut bytes = path.as_os_str().as_bytes().iter();

@@ -27,7 +27,7 @@ struct ProbeReply {
     host: String,
     address: Address,
     port: u16,
-    /// `None`: the host is down, or this machine cannot tell; `detail` says why.
+    /// `None`: the host is down, or this machine cannot determine the state; `detail` has the reason.
     state: Option<PortState>,
     reason: Option<Reason>,
     service: Option<&'static str>,
@@ -67,7 +67,7 @@ pub(super) async fn probe(
     Ok(if answer.state == Some(PortState::Open) { DONE } else { FAILED })
 }
 
-/// Whether the address may be probed and, where it had to be asked for its MAC, whether anything is there.
+/// Whether the address may be probed and, if its MAC had to be resolved, whether a host has the address.
 async fn is_there(exclusions: &Exclusions, links: &Links, address: &Address) -> Result<bool, CliError> {
     let solicited = match exclusions.first(address, links) {
         FirstStep::Probe => return Ok(true),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_says_it() {
+    fn a_result_is_one_line() {
         let open = [(22, PortState::Open, 400)];
         let filtered = |report: &mut HostReport| {
             report.default_state = PortState::Filtered;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn json_names_what_was_asked_and_what_was_found() {
+    fn json_names_the_target_and_the_result() {
         let open = answer("10.0.0.5", &[(22, PortState::Open, 400)], |_| ());
         assert_eq!(
             serde_json::to_string(&open).unwrap(),

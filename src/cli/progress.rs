@@ -24,7 +24,7 @@ pub(super) struct ScanTotals {
 }
 
 impl ScanTotals {
-    /// With a host in progress.
+    /// Adds a host in progress.
     pub(super) fn with(mut self, progress: Progress) -> Self {
         self.settled += u64::from(progress.settled);
         self.open += u64::from(progress.open);
@@ -68,12 +68,12 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    /// A bar for so many ports in all, on a terminal of this width; invisible without one.
+    /// Makes a bar for this total of ports on a terminal of this width; invisible without a terminal.
     pub(super) fn new(width: Option<u16>, ports: u64, now: Moment) -> Self {
         Self::with(width, ports, template(width), now)
     }
 
-    /// A bar of another kind.
+    /// Makes a bar with another template.
     pub(super) fn with(width: Option<u16>, length: u64, template: &str, now: Moment) -> Self {
         let target = width.map_or_else(ProgressDrawTarget::hidden, |_| ProgressDrawTarget::stderr());
         let bar = ProgressBar::with_draw_target(Some(length), target);
@@ -83,7 +83,7 @@ impl Bar {
         Self { bar, rate: ProbeRate::starting(now) }
     }
 
-    /// Draws the present state.
+    /// Draws the current state.
     pub(super) fn show(&mut self, totals: ScanTotals, now: Moment) {
         let rate = self.rate.at(now, totals.probes);
         self.bar.set_message(format!("{rate:.0} probes/s  {} open", totals.open));
@@ -91,7 +91,7 @@ impl Bar {
     }
 
     /// Draws an appliance's report: the finished ports, their total, and a message.
-    pub(super) fn tell(&self, done: u64, total: u64, message: String) {
+    pub(super) fn show_counts(&self, done: u64, total: u64, message: String) {
         self.bar.set_length(total);
         self.bar.set_position(done);
         self.bar.set_message(message);

@@ -73,7 +73,7 @@ pub(super) async fn run(
     interrupted: CancellationToken,
 ) -> Result<u8, CliError> {
     let appliance = Appliance::find_running(&args.access, overrides, world)?;
-    let started = appliance.ask(Method::POST, &args.path(), None::<&()>).await?;
+    let started = appliance.request(Method::POST, &args.path(), None::<&()>).await?;
     let started: StartedRuns = serde_json::from_slice(&started).map_err(ApplianceError::Foreign)?;
     let mut runs = read(&appliance, &started).await?;
     if args.wait {
@@ -131,7 +131,7 @@ async fn wait(
             _ = tick.tick() => {
                 runs = read(appliance, started).await?;
                 let (done, total) = ports_of(&runs);
-                bar.tell(done, total, message(&runs));
+                bar.show_counts(done, total, message(&runs));
                 print(findings.of_progress(&runs))?;
             }
         }
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_is_escaped() {
+    fn the_request_path_is_escaped() {
         let args = |name: Option<&str>, host: Option<&str>, ports: Option<&str>| RunArgs {
             name: name.map(str::to_owned),
             host: host.map(|host| host.parse().unwrap()),

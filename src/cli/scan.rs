@@ -27,14 +27,14 @@ use crate::{
     service::scanner::Scanner,
 };
 
-/// How long a link may be down: a plug that is loose, or a switch that restarts.
+/// How long a link may be down: for a loose plug, or a switch that restarts.
 const OUTAGE: Duration = Duration::from_secs(60);
 
 /// Hosts in progress at once: enough to fill the time that one host's pace leaves, and few enough that the
 /// first results come early and the kernel's table of neighbours is not filled with addresses without a host.
 const AT_ONCE: usize = 16;
 
-/// Scans, prints, returns the exit code. Once `interrupted` is cancelled it prints what is known and ends.
+/// Scans, prints, and returns the exit code. Once `interrupted` is cancelled it prints what is known and ends.
 pub(super) async fn scan(
     args: &ScanArgs,
     (verbose, overrides): (u8, &Overrides),
@@ -72,7 +72,7 @@ pub(super) async fn scan(
 
 /// What happens next.
 enum Step {
-    /// The stage of the one at this place among those under way.
+    /// The stage of the host at this position in `running` has ended.
     Ended(usize, Ended),
     Tick,
     Interrupted,
@@ -173,7 +173,7 @@ impl<'a, 'w> ScanSession<'a, 'w> {
         }
     }
 
-    /// Asks a neighbour for its MAC first if that decides whether it is scanned.
+    /// Resolves a neighbour's MAC first if the decision to scan it depends on it.
     fn first_stage(&self, address: &Address) -> Stage<'a> {
         if self.exclusions.first(address, self.links) != FirstStep::AskForMac {
             return self.probe(address);
@@ -217,7 +217,7 @@ impl<'a, 'w> ScanSession<'a, 'w> {
             ports: self.ports.clone(),
             first: Vec::new(),
             timing: self.args.timing,
-            // Without a limit of the user's the template's applies, which is never higher.
+            // Without a limit by the user the template's applies, which is never higher.
             max_in_flight: self.args.max_parallelism.unwrap_or(u16::MAX),
             max_retries: self.args.max_retries,
             max_rate: self.args.max_rate,
@@ -365,7 +365,7 @@ fn doubts(found: &[HostResult], links: &Links) -> Vec<String> {
 
 /// Warns of this machine's own faults: they cost time, and the user can mend them.
 fn troubles(stats: &Stats, descriptors: u32) -> Vec<String> {
-    let told = |(kind, count): (&LocalError, &u64)| {
+    let describe = |(kind, count): (&LocalError, &u64)| {
         let trouble = match kind {
             LocalError::Descriptors => format!(
                 "descriptors ran out (this process may have {descriptors}), which slows the scan down; \
@@ -388,7 +388,7 @@ fn troubles(stats: &Stats, descriptors: u32) -> Vec<String> {
         };
         Some(format!("{trouble} ({count} times)"))
     };
-    stats.local.iter().filter_map(told).collect()
+    stats.local.iter().filter_map(describe).collect()
 }
 
 #[cfg(test)]
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_says_whether_anything_is_missing() {
+    fn the_status_shows_whether_results_are_missing() {
         let answered = Stats { refused: 1, ..Stats::default() };
         let up = [with(HostStatus::Up), with(HostStatus::Down)];
         assert_eq!(status(&up, 2, &answered), ScanStatus::Complete);
@@ -413,12 +413,14 @@ mod tests {
     }
 
     #[test]
-    fn troubles_say_how_to_mend_them() {
+    fn local_faults_are_reported_with_the_remedy() {
         let local = [(LocalError::Descriptors, 7), (LocalError::SelfConnect, 9)].into();
-        let said = troubles(&Stats { local, ..Stats::default() }, 64);
-        assert_eq!(said.len(), 1);
+        let warnings = troubles(&Stats { local, ..Stats::default() }, 64);
+        assert_eq!(warnings.len(), 1);
         assert!(
-            said[0].contains("may have 64") && said[0].contains("ulimit") && said[0].ends_with("(7 times)")
+            warnings[0].contains("may have 64")
+                && warnings[0].contains("ulimit")
+                && warnings[0].ends_with("(7 times)")
         );
     }
 }

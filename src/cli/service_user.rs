@@ -1,5 +1,5 @@
-//! Checks whether the user that the appliance runs as may use a file. Root may use any, so that what root can read
-//! proves nothing for a service with a user of its own.
+//! Checks whether the user that the appliance runs as may use a file. Root may use any file, so a check by root proves
+//! nothing for a service with its own user.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use nix::unistd::{Gid, Uid, User, geteuid};
 /// The name of the packaged unit, and so of the user that systemd makes for it (`DynamicUser`) while it runs.
 const UNIT: &str = "portscan";
 
-/// A user without rights of its own: what is closed to it may be closed to the service.
+/// A user without special rights: a file that is closed to it may be closed to the service.
 const NOBODY: u32 = 65_534;
 
 /// The user does not exist, or cannot be checked.
@@ -31,11 +31,11 @@ pub(super) struct ServiceUser {
     uid: u32,
     gid: u32,
     name: Option<String>,
-    /// Whether nothing tells which user it is.
+    /// Whether the user is only a guess.
     pub(super) is_guess: bool,
 }
 
-/// How a path is to be used: the option of `test`(1) that asks for it.
+/// The use of a path that is checked, each by an option of `test`(1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileAccess {
     Read,
@@ -86,15 +86,15 @@ impl ServiceUser {
         Self::new(uid, user.as_ref().map_or(gid, |user| user.gid), user.map(|user| user.name))
     }
 
-    /// As a command names it that gives it a file.
+    /// Formats the user as a command names it that gives it a file.
     pub(super) fn as_owner(&self) -> String {
         if self.is_guess { "USER".to_owned() } else { self.uid.to_string() }
     }
 
-    /// Whether the system lets it use a path so. What cannot be found out is allowed.
+    /// Whether the system permits the user this access to a path. Returns true if that cannot be determined.
     ///
-    /// By a process of that user's, for nothing but the kernel knows all that counts: every directory on the way,
-    /// access control lists, security modules. It has no groups but its own, as a service of systemd's has none.
+    /// A process of that user checks it, because only the kernel knows everything that counts: every directory on the
+    /// way, access control lists, security modules. Like a service of systemd it has no supplementary groups.
     pub(super) fn may(&self, path: &Path, access: FileAccess) -> bool {
         let option = match access {
             FileAccess::Read => "-r",

@@ -1,11 +1,11 @@
-//! The stages of each host of a scan: asked for its MAC, then probed.
+//! The stages of each host of a scan: its MAC is resolved, then it is probed.
 
 use std::{io, pin::Pin};
 
 use super::targets::Target;
 use crate::{engine::Progress, model::HostReport, net::Solicited, service::scanner::Ticket};
 
-/// A host under way.
+/// A host in progress.
 pub(super) struct PendingHost<'a> {
     pub(super) index: usize,
     pub(super) target: Target,
@@ -13,15 +13,15 @@ pub(super) struct PendingHost<'a> {
     pub(super) started: jiff::Timestamp,
 }
 
-/// How far a host is.
+/// The stage that a host has reached.
 pub(super) enum Stage<'a> {
-    /// Asked for its MAC: nothing was sent to its ports.
+    /// Its MAC is being resolved: nothing has been sent to its ports.
     Asked(Pin<Box<dyn Future<Output = io::Result<Solicited>> + 'a>>),
-    /// Probed.
+    /// It is being probed.
     Probed(Ticket),
 }
 
-/// What a stage ends with.
+/// The result of a stage.
 pub(super) enum Ended {
     Asked(io::Result<Solicited>),
     /// `None`: the scanner stopped.
@@ -38,7 +38,7 @@ impl Stage<'_> {
 }
 
 impl PendingHost<'_> {
-    /// What the scanner says of it.
+    /// Returns the scanner's progress with the host.
     pub(super) fn progress(&self) -> Progress {
         match &self.stage {
             Stage::Asked(_) => Progress::default(),
@@ -46,7 +46,7 @@ impl PendingHost<'_> {
         }
     }
 
-    /// Leaves it; false if nothing more is to come of it.
+    /// Cancels the host; returns false if no result will follow.
     pub(super) fn cancel(&self) -> bool {
         match &self.stage {
             Stage::Asked(_) => false,

@@ -1,4 +1,4 @@
-//! `portscan status`: asks a running appliance over HTTP.
+//! `portscan status`: queries a running appliance over HTTP.
 
 use std::{
     io::{self, Write},
@@ -25,7 +25,7 @@ use crate::{
     model::{Mac, one_line},
 };
 
-/// The most characters that are shown of what is wrong: several sentences, each with the remedy.
+/// The most characters that are shown of a problem: several sentences, each with the remedy.
 const MOST_SAID: usize = 1000;
 
 /// The limits of a list of devices: a thousand with all they have are 2 MB.
@@ -47,7 +47,7 @@ pub struct StatusArgs {
 pub(super) enum StatusError {
     #[error("{url}: {error}. Is `portscan serve` running there? Name another appliance with --url")]
     Unreachable { url: String, error: ClientError },
-    #[error("{url}: the answer is not what an appliance says ({error}); is it another program's port?")]
+    #[error("{url}: the answer is not an appliance's ({error}); is it another program's port?")]
     Foreign { url: String, error: serde_json::Error },
 }
 
@@ -90,7 +90,7 @@ struct Macs {
     macs: Vec<Mac>,
 }
 
-/// `/portscan/MAC/json`, what we show of it.
+/// The part of `/portscan/MAC/json` that is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct ScannedDevice {
     host: DeviceAddress,
@@ -118,7 +118,7 @@ pub(super) async fn status(
 ) -> Result<u8, CliError> {
     let config = match (&args.url, Config::read(overrides)) {
         (_, Ok(config)) => config,
-        // Another machine's appliance can be asked whatever is wrong with the configuration here.
+        // An appliance on another machine can be queried even if the configuration here is faulty.
         (Some(_), Err(_)) => Config::default(),
         (None, Err(error)) => return Err(error.into()),
     };

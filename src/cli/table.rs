@@ -33,14 +33,14 @@ pub(super) struct Style {
     pub(super) verbose: u8,
     /// Only open ports and their hosts.
     pub(super) open_only: bool,
-    /// What verdicts rest on.
+    /// Whether to show the reasons of verdicts.
     pub(super) reason: bool,
 }
 
 /// Writes one host's block and an empty line; nothing for a host that the output omits.
 pub(super) fn host(out: &mut dyn Write, found: &HostResult, style: &Style) -> io::Result<()> {
-    let told = found.is_listed(style.open_only) && (style.verbose > 0 || !found.is_down());
-    if !told {
+    let is_shown = found.is_listed(style.open_only) && (style.verbose > 0 || !found.is_down());
+    if !is_shown {
         return Ok(());
     }
     writeln!(out, "{}", header(found))?;
@@ -116,15 +116,15 @@ fn parted(found: &HostResult, style: &Style) -> (Vec<PortFinding>, Vec<String>) 
     listed.sort_unstable_by_key(|finding| finding.port);
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|&(_, count)| Reverse(count));
-    let told = |((state, reason), count): ((PortState, Reason), u32)| {
+    let describe = |((state, reason), count): ((PortState, Reason), u32)| {
         format!("{} {state} ({reason})", HumanCount(count.into()))
     };
-    (listed, counts.into_iter().map(told).collect())
+    (listed, counts.into_iter().map(describe).collect())
 }
 
 fn ports(out: &mut dyn Write, listed: &[PortFinding], style: &Style) -> io::Result<()> {
     let reasons = style.reason || style.verbose > 0;
-    // On a narrow terminal the times go first: they matter least.
+    // On a narrow terminal the times are dropped first: they matter least.
     let times = style.width.is_none_or(|width| width >= 60);
     let wanted = [true, true, true, reasons, times];
     let pick =
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_finished_says_so() {
+    fn an_unfinished_host_is_marked() {
         let mut found = closed_host("10.0.0.8", "1-300", &[(22, PortState::Open, 412)]);
         found.report.status = HostStatus::Partial;
         found.report.detail = "the host went silent".to_owned();

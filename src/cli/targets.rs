@@ -23,7 +23,7 @@ const LONGEST_LIST: u64 = 16 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) address: Address,
-    /// The name that was typed, if it was one.
+    /// The name, if the user typed one.
     pub(super) name: Option<String>,
 }
 
@@ -31,10 +31,10 @@ pub(super) struct Target {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Expanded {
     pub(super) targets: Vec<Target>,
-    /// Each a sentence for the user: a name that is unknown, an address that is no host's.
+    /// Sentences for the user, such as on an unknown name, or an address that cannot be a host's.
     pub(super) warnings: Vec<String>,
-    /// The MACs, or beginnings of MACs, to leave out: which target has one of them is known only once its MAC is asked
-    /// for.
+    /// The MACs, or beginnings of MACs, to leave out: which target has one of them is known only once its MAC is
+    /// resolved.
     pub(super) left_out: Vec<TargetSpec>,
 }
 
@@ -47,15 +47,15 @@ pub(super) enum TargetsError {
     TooLong(PathBuf),
     #[error("{}:{line}: {source}", .path.display())]
     Malformed { path: PathBuf, line: usize, source: TargetError },
-    /// Not a warning only: scanning what was to be left out cannot be undone.
+    /// An error rather than a warning: a scan of an excluded host cannot be undone.
     #[error("to be left out, but: {0} Write its address")]
     Excluded(ResolveError),
     #[error("more than 65,536 addresses in all; scan them in parts")]
     TooMany,
 }
 
-/// What is left out. A list of a provider's prefixes may be long, and each may be large: their ends are kept, and
-/// looked up by bisection.
+/// The excluded addresses. A list of a provider's prefixes may be long, and each prefix large, so only the ends of the
+/// ranges are kept, and looked up by bisection.
 #[derive(Debug, Default, PartialEq)]
 struct Excluded {
     /// First and last addresses, ascending, without overlaps.
@@ -136,9 +136,8 @@ impl TargetList {
         Ok(list)
     }
 
-    /// The addresses in the order in which they were named, each once. A name stands for its first address,
-    /// as with nmap: the others are the same host more often than not.
-    /// `check` says whether a host can be at an address.
+    /// Returns the addresses in the order in which they were named, each once. A name means its first address, as with
+    /// nmap: the others usually are the same host. `check` decides whether an address can be a host's.
     pub(super) async fn expand(
         &self,
         resolver: &dyn Resolve,
@@ -177,7 +176,7 @@ impl TargetList {
         Ok(expanded)
     }
 
-    /// What is left out by its address, and what by its MAC.
+    /// Returns the exclusions by address, and those by MAC.
     async fn excluded(&self, resolver: &dyn Resolve) -> Result<(Excluded, Vec<TargetSpec>), TargetsError> {
         let mut on_interface = HashSet::new();
         let (mut ranges, mut macs) = (Vec::new(), Vec::new());
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_excluded_is_left_out_by_name_too() {
+    async fn a_name_is_left_out_if_its_address_is_excluded() {
         let found = expand("10.0.0.0/29", "nas.lan 10.0.0.0-3", false).await;
         assert_eq!(addresses(&found), "10.0.0.4 10.0.0.7");
     }
@@ -306,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overlaps_is_kept_as_one_range() {
+    fn overlapping_ranges_are_merged() {
         let ends = |text: &str| specs(text).iter().filter_map(TargetSpec::ends).collect::<Vec<_>>();
         let excluded = Excluded::new(
             ends("10.0.0.9 10.0.0.0/8 10.5.0.0/16 9.0.0.1-10.0.0.3 ::/0 fd00::/8"),
@@ -401,26 +400,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_left_out_stops_the_scan() {
+    async fn an_unresolvable_exclusion_stops_the_scan() {
         let list = TargetList { targets: specs("10.0.0.1"), exclude: specs("gone.lan"), ipv6: false };
         assert!(list.expand(&Table, Address::check_host).await.is_err());
     }
 
     #[tokio::test]
-    async fn macs_to_leave_out_are_kept_for_when_a_target_is_asked_for_its_own() {
+    async fn excluded_macs_are_kept_until_a_targets_mac_is_resolved() {
         let found = expand("10.0.0.1", "10.0.0.2 AA:BB:CC:*", false).await;
         assert_eq!((addresses(&found).as_str(), found.left_out), ("10.0.0.1", specs("AA:BB:CC:*")));
         assert!(expand("10.0.0.1", "10.0.0.2", false).await.left_out.is_empty());
     }
 
     #[tokio::test]
-    async fn the_whole_is_bounded() {
+    async fn the_total_of_addresses_is_bounded() {
         let list = TargetList { targets: specs("10.0.0.0/16 10.1.0.1"), ..TargetList::default() };
         assert!(matches!(list.expand(&Table, Address::check_host).await, Err(TargetsError::TooMany)));
     }
 
     #[test]
-    fn lists_have_comments_and_say_where_they_are_wrong() {
+    fn lists_have_comments_and_errors_name_the_line() {
         let text = "# the lab\n10.0.0.1 10.0.0.2\t# two\n\n  nas.lan\r\n";
         let read = |text, file| parse_list(text, Path::new(file), TargetSpec::parse_target);
         assert_eq!(read(text, "l").unwrap(), specs("10.0.0.1 10.0.0.2 nas.lan"));

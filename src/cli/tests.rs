@@ -1,4 +1,4 @@
-//! The commands against this machine's own loopback, with the real engine and real sockets.
+//! The commands against this machine's loopback, with the real engine and real sockets.
 
 use std::{
     ffi::OsString,
@@ -35,7 +35,7 @@ fn world() -> CommandEnv {
     }
 }
 
-/// What a command printed, and its exit code.
+/// The output of a command and its exit code.
 struct Ran {
     out: String,
     err: String,
@@ -51,7 +51,7 @@ async fn ran_in(world: &CommandEnv, line: &str, interrupted: CancellationToken) 
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut terminal = Terminal { out: &mut out, err: &mut err, width: None, progress: None };
     let ended = match &arguments.command {
-        // Not by `dispatch`, which would take Ctrl-C from the person who runs the tests.
+        // `dispatch` would take Ctrl-C from the person who runs the tests.
         Command::Now(Now::Scan(scan)) => {
             scan::scan(scan, (arguments.verbose, &arguments.overrides()), world, &mut terminal, interrupted)
                 .await
@@ -79,7 +79,7 @@ fn closed_port() -> u16 {
 }
 
 #[tokio::test]
-async fn a_scan_prints_what_listens() {
+async fn a_scan_lists_the_open_ports() {
     let ((_listener, open), closed) = (listener(), closed_port());
     let ran = ran(&format!("portscan scan -T4 -p {open},{closed} 127.0.0.1")).await;
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
@@ -92,7 +92,7 @@ async fn a_scan_prints_what_listens() {
 }
 
 #[tokio::test]
-async fn json_is_one_document_in_the_order_of_the_targets() {
+async fn json_output_is_one_document_in_the_order_of_the_targets() {
     let (_listener, open) = listener();
     let ran = ran(&format!("portscan scan --json -T4 -p {open} 127.0.0.3 127.0.0.1-2 127.0.0.3")).await;
     let document: Value = serde_json::from_str(&ran.out).unwrap();
@@ -104,7 +104,7 @@ async fn json_is_one_document_in_the_order_of_the_targets() {
 }
 
 #[tokio::test]
-async fn reports_are_written_where_nmap_would() {
+async fn report_options_write_the_files_that_nmap_would() {
     let ((_listener, open), folder) = (listener(), tempfile::tempdir().unwrap());
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("old.gnmap"), "before").unwrap();
@@ -119,7 +119,11 @@ async fn reports_are_written_where_nmap_would() {
     let text = |name: &str| std::fs::read_to_string(at(name)).unwrap();
     assert!(text("all.nmap").contains("Nmap scan report for 127.0.0.1\n"));
     assert!(text("all.gnmap").contains(&format!("Ports: {open}/open/tcp")));
-    assert_eq!(text("all.gnmap").lines().nth(1), text("old.gnmap").lines().nth(1), "over the one before");
+    assert_eq!(
+        text("all.gnmap").lines().nth(1),
+        text("old.gnmap").lines().nth(1),
+        "the old file is overwritten"
+    );
     let xml = text("all.xml");
     assert!(xml.contains(&format!("args=\"{line}\"")), "{xml}");
     let mut report = crate::nmap::Report::open(xml.as_bytes()).unwrap();
@@ -127,11 +131,11 @@ async fn reports_are_written_where_nmap_would() {
     assert_eq!(host.reports[0].open_ports().collect::<Vec<_>>(), [open]);
     let left: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 4, "nothing is left beside them: {left:?}");
+    assert_eq!(left.len(), 4, "no temporary file is left: {left:?}");
 }
 
 #[tokio::test]
-async fn a_report_on_standard_output_stands_alone() {
+async fn a_report_on_standard_output_replaces_the_table() {
     let (_listener, open) = listener();
     for (option, begins) in [("-oX", "<?xml"), ("-oN", "# Nmap"), ("-oG", "# Nmap")] {
         let ran = ran(&format!("portscan scan -T4 -p {open} {option} - 127.0.0.1")).await;
@@ -148,7 +152,7 @@ async fn reports_an_unwritable_report_before_any_scan() {
 }
 
 #[tokio::test]
-async fn an_interrupted_report_says_so() {
+async fn an_interrupted_scan_writes_a_report_with_an_error_exit() {
     let interrupted = CancellationToken::new();
     interrupted.cancel();
     let ran = ran_with("portscan scan -p- -oX - 127.0.0.0/26", interrupted).await;
@@ -158,7 +162,7 @@ async fn an_interrupted_report_says_so() {
 }
 
 #[tokio::test]
-async fn interrupted_it_prints_what_is_known() {
+async fn an_interrupted_scan_prints_its_findings() {
     let interrupted = CancellationToken::new();
     interrupted.cancel();
     let ran = ran_with("portscan scan -p- 127.0.0.0/26", interrupted).await;
@@ -168,7 +172,7 @@ async fn interrupted_it_prints_what_is_known() {
 }
 
 #[tokio::test]
-async fn a_probe_is_a_line_and_an_exit_code() {
+async fn probe_prints_a_line_and_exits_with_1_unless_open() {
     let ((_listener, open), closed) = (listener(), closed_port());
     let found = ran(&format!("portscan probe 127.0.0.1 {open}")).await;
     assert_eq!(found.code, 0);
@@ -178,7 +182,7 @@ async fn a_probe_is_a_line_and_an_exit_code() {
     assert_eq!(serde_json::from_str::<Value>(&missing.out).unwrap()["state"], "closed");
 }
 
-/// A name server as it is used to filter advertisements.
+/// A name server that filters advertisements.
 struct Blocking;
 
 impl Resolve for Blocking {
@@ -189,9 +193,9 @@ impl Resolve for Blocking {
     }
 }
 
-/// Every command that takes a target, as it is typed and as a name leads there.
+/// Every command that takes a target, given by address and by name.
 #[tokio::test]
-async fn what_is_no_hosts_address_is_refused_before_anything_is_sent() {
+async fn addresses_of_no_host_are_refused_before_any_packet() {
     for (target, why) in [
         ("0.0.0.0", "0.0.0.0 is not the address of one host; name another"),
         ("::", ":: is not the address of one host; name another"),
@@ -219,8 +223,8 @@ async fn what_is_no_hosts_address_is_refused_before_anything_is_sent() {
             format!("portscan scan -Pn -p 22 -iL {}", list.display()),
         ];
         for command in commands {
-            // There is nothing to probe with.
-            let prober = Box::new(|| -> io::Result<ProbeEngine> { panic!("it would be probed") });
+            // The world has no prober.
+            let prober = Box::new(|| -> io::Result<ProbeEngine> { panic!("a probe would be sent") });
             let world = CommandEnv { resolver: Arc::new(Blocking), prober, ..world() };
             let ran = ran_in(&world, &command, CancellationToken::new()).await;
             assert_eq!((ran.code, ran.out.as_str()), (FAILED, ""), "{command}: {}", ran.err);
@@ -230,7 +234,7 @@ async fn what_is_no_hosts_address_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn a_database_at_rest_is_asked_without_an_engine() {
+async fn commands_on_a_stopped_appliances_database_start_no_engine() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().display();
     let prober = Box::new(|| -> io::Result<ProbeEngine> { panic!("an engine would be started") });
@@ -244,7 +248,7 @@ async fn a_database_at_rest_is_asked_without_an_engine() {
 }
 
 #[tokio::test]
-async fn without_targets_it_fails_and_says_why() {
+async fn a_scan_without_a_valid_target_fails_with_the_reason() {
     let ran = ran("portscan scan -p 1 0.0.0.0").await;
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(ran.err.contains("0.0.0.0") && ran.err.contains("none of the targets"), "{}", ran.err);
@@ -281,7 +285,7 @@ async fn reports_each_fault_of_a_configuration_with_its_line() {
 }
 
 #[tokio::test]
-async fn what_others_found_is_taken_in_though_no_appliance_runs() {
+async fn reports_are_imported_if_no_appliance_runs() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     let config = format!("listen = [\"127.0.0.1:0\"]\ndata_dir = \"{}\"\n", at("data"));
@@ -311,7 +315,7 @@ async fn what_others_found_is_taken_in_though_no_appliance_runs() {
 }
 
 #[tokio::test]
-async fn an_import_says_what_it_took_and_what_it_left_out() {
+async fn an_import_lists_what_it_stored_and_what_it_left_out() {
     let (home, options) = at_home();
     let at = |name: &str| home.path().join(name).display().to_string();
     let host = |status: &str, address: &str, ports: &str| {
@@ -333,17 +337,17 @@ async fn an_import_says_what_it_took_and_what_it_left_out() {
     std::fs::write(at("a.xml"), &report).unwrap();
     std::fs::write(at("b.xml"), report.replace("1772359200", "1772359300")).unwrap();
     std::fs::write(at("c.xml"), b"\x1f\x8b\x08").unwrap();
-    let told = ran(&format!("portscan {options} import {}", at("a.xml"))).await;
+    let summary = ran(&format!("portscan {options} import {}", at("a.xml"))).await;
     let expected = format!(
         "{}: scan 1772359200: 1 host with 1 listed port (1 open), 1 host only seen, 1 host without a result; left out: \
          2 hosts (down), 1 host (not looked at (-sL, or skipped)), 1 port (of a protocol, number or state that is not \
          known here), 1 port (of hosts that nmap gave up)\n",
         at("a.xml")
     );
-    assert_eq!((told.code, told.out), (0, expected), "{}", told.err);
+    assert_eq!((summary.code, summary.out), (0, expected), "{}", summary.err);
     let json = ran(&format!("portscan {options} import --json {} {}", at("b.xml"), at("c.xml"))).await;
     assert_eq!(json.code, 1, "{}", json.err);
-    let told: Value = serde_json::from_str(&json.out).unwrap();
+    let files: Value = serde_json::from_str(&json.out).unwrap();
     let expected = serde_json::json!({
         "file": at("b.xml"), "id": 1_772_359_300, "known": false,
         "hosts": {"scanned": 1, "seen": 1, "unfinished": 1}, "ports": {"listed": 1, "open": 1},
@@ -354,8 +358,8 @@ async fn an_import_says_what_it_took_and_what_it_left_out() {
             {"what": "ports", "count": 1, "reason": "of hosts that nmap gave up"},
         ],
     });
-    assert_eq!(told[0], expected);
-    assert!(told[1]["error"].as_str().unwrap().contains("gunzip"), "{told}");
+    assert_eq!(files[0], expected);
+    assert!(files[1]["error"].as_str().unwrap().contains("gunzip"), "{files}");
 }
 
 #[test]
@@ -369,7 +373,7 @@ fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     assert_eq!(code(io::ErrorKind::StorageFull), 1);
 }
 
-/// A data directory of its own, with the options that lead there.
+/// A data directory, with the options that select it.
 fn at_home() -> (tempfile::TempDir, String) {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("portscan.toml");
@@ -379,7 +383,7 @@ fn at_home() -> (tempfile::TempDir, String) {
 }
 
 #[tokio::test]
-async fn a_backup_is_made_while_no_appliance_runs() {
+async fn a_backup_works_if_no_appliance_runs() {
     let (home, options) = at_home();
     let file = home.path().join("copy.db");
     let stored = ran(&format!("portscan {options} expected set 192.0.2.1 22")).await;
@@ -393,7 +397,7 @@ async fn a_backup_is_made_while_no_appliance_runs() {
 }
 
 #[tokio::test]
-async fn what_takes_an_appliance_says_so() {
+async fn a_failed_connection_names_the_url_option() {
     let (_home, options) = at_home();
     let run = ran(&format!("portscan {options} backup --url http://127.0.0.1:{} x", closed_port())).await;
     assert!(run.code == 1 && run.err.contains("--url"), "{}", run.err);
@@ -401,7 +405,7 @@ async fn what_takes_an_appliance_says_so() {
     assert_eq!((token.code, token.out.trim_end().len()), (0, 48));
 }
 
-/// Everything in a directory and below, with what it is and what it says.
+/// Every file and directory below a directory, with the files' contents.
 fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -416,7 +420,7 @@ fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
-/// The commands that only read, with a port on which nothing listens.
+/// The commands that only read, which are run with `--listen` on a closed port.
 fn reading_commands(copy: &Path) -> Vec<String> {
     let words =
         ["hosts", "hosts --json", "changes", "diff", "diff --exit-code", "expected list", "run", "status"];
@@ -425,7 +429,7 @@ fn reading_commands(copy: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn commands_that_only_read_create_nothing_where_no_appliance_ever_ran() {
+async fn reading_commands_create_nothing_without_a_database() {
     for missing in [false, true] {
         let home = tempfile::tempdir().unwrap();
         let data = home.path().join("data");
@@ -444,7 +448,7 @@ async fn commands_that_only_read_create_nothing_where_no_appliance_ever_ran() {
         for command in reading_commands(&copy) {
             let ran = ran(&format!("portscan {options} {command}")).await;
             assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{command}: {}", ran.err);
-            // What is wrong and what to do about it.
+            // The error names the remedy.
             assert!(ran.err.contains("portscan serve"), "{command}: {}", ran.err);
             assert_eq!(contents(home.path()), before, "{command}");
         }
@@ -455,13 +459,13 @@ async fn commands_that_only_read_create_nothing_where_no_appliance_ever_ran() {
 }
 
 #[tokio::test]
-async fn commands_that_only_read_leave_the_database_of_a_stopped_appliance_as_it_is() {
+async fn reading_commands_leave_a_stopped_appliances_directory_unchanged() {
     let (home, options) = at_home();
     let stored = ran(&format!("portscan {options} expected set 192.0.2.1 22")).await;
     assert_eq!((stored.code, stored.err.as_str()), (0, ""));
-    assert!(!home.path().join(crate::http::TOKEN_FILE).exists(), "no client needs one yet");
+    assert!(!home.path().join(crate::http::TOKEN_FILE).exists(), "no client has needed a token yet");
     let elsewhere = tempfile::tempdir().unwrap();
-    // Where it was restored from a backup there is no lock yet.
+    // A directory restored from a backup has no lock yet.
     for with_lock in [true, false] {
         if !with_lock {
             std::fs::remove_file(home.path().join("portscan.lock")).unwrap();
@@ -481,7 +485,7 @@ async fn commands_that_only_read_leave_the_database_of_a_stopped_appliance_as_it
 }
 
 #[tokio::test]
-async fn reports_what_stands_in_place_of_a_data_directory() {
+async fn a_file_or_link_in_place_of_the_data_directory_is_reported() {
     let home = tempfile::tempdir().unwrap();
     let at = |name: &str| home.path().join(name).display().to_string();
     std::fs::write(at("portscan.toml"), "[feed]\nurl = []\n").unwrap();
@@ -496,8 +500,11 @@ async fn reports_what_stands_in_place_of_a_data_directory() {
             let ran =
                 ran(&format!("portscan --config {} --data-dir {} {command}", at("portscan.toml"), at(data)))
                     .await;
-            let told = format!("{}{}", ran.out, ran.err);
-            assert!(ran.code == 1 && told.contains(said) && told.contains(&at(data)), "{command}: {told}");
+            let output = format!("{}{}", ran.out, ran.err);
+            assert!(
+                ran.code == 1 && output.contains(said) && output.contains(&at(data)),
+                "{command}: {output}"
+            );
         }
         assert!(!home.path().join("nowhere").exists() && !home.path().join("missing").exists());
     }

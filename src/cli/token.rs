@@ -6,7 +6,7 @@ use crate::{
     http::Token,
 };
 
-/// Prints the token of the appliance here; makes it, where the appliance has not been started yet.
+/// Prints the token of the appliance on this machine; generates it if the appliance has never been started.
 pub(super) fn token(overrides: &Overrides, terminal: &mut Terminal<'_>) -> Result<u8, CliError> {
     let config = Config::read(overrides)?;
     let token = Token::load(&config.data_dir, config.auth_token_file.as_deref())?;

@@ -26,32 +26,32 @@ fn device(address: &str, mac: &str) -> Device {
     Device { address: address.parse().unwrap(), mac: mac.parse().ok(), name: None }
 }
 
-/// Each file of tests/config has its faults in leading `#=` comments: line, key, message.
+/// Each file of tests/config lists its faults in leading `#=` comments: line, key, message.
 #[test]
-fn every_fault_is_told_with_its_line_and_remedy() {
+fn every_fault_is_reported_with_its_line_and_remedy() {
     let mut seen = 0;
     let mut wrong = String::new();
     for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config")).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
         let expected: Vec<_> = text.lines().map_while(|line| line.strip_prefix("#= ")).collect();
-        let told = match load(&text, &[], &Overrides::default()) {
+        let reported = match load(&text, &[], &Overrides::default()) {
             Ok(_) => "no fault found".to_owned(),
             Err(error) => error.to_string().replace("file.toml:", ""),
         };
-        if expected.is_empty() || told != expected.join("\n") {
-            wrong += &format!("{}\n{told}\n\n", path.display());
+        if expected.is_empty() || reported != expected.join("\n") {
+            wrong += &format!("{}\n{reported}\n\n", path.display());
         }
         seen += 1;
     }
-    assert!(wrong.is_empty(), "these files tell something else than their first lines:\n{wrong}");
+    assert!(wrong.is_empty(), "the faults of these files differ from their first lines:\n{wrong}");
     assert!(seen > 50, "{seen} files");
 }
 
 #[test]
-fn nothing_said_is_the_default() {
+fn an_empty_file_is_the_default() {
     assert_eq!(file(""), Config::default());
-    assert_eq!(file("\u{feff}"), Config::default(), "an editor's byte order mark says nothing");
+    assert_eq!(file("\u{feff}"), Config::default(), "an editor's byte order mark is skipped");
     assert_eq!(Config::default().feed.urls, [FeedUrl::from(DEFAULT_FEED.to_owned())]);
     assert_eq!(Config::default().scanners[0].ports, ScannerPorts::Listed(PortSet::all()));
     let none = Config::load(&Overrides::default(), &|_| None, None).unwrap();
@@ -59,9 +59,9 @@ fn nothing_said_is_the_default() {
 }
 
 #[test]
-fn the_shipped_file_shows_the_defaults_and_its_examples_load() {
+fn the_shipped_file_has_the_defaults_and_its_examples_load() {
     assert_eq!(file(SHIPPED), Config::default());
-    // Prose starts with "# ", an example with "#" alone; it takes the place of the same key right above it.
+    // Prose starts with "# ", an example with "#" alone; an example replaces the same key on the line above it.
     let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
     let mut lines: Vec<&str> = Vec::new();
     for line in SHIPPED.lines() {
@@ -166,7 +166,7 @@ fn reads_every_key() {
 }
 
 #[test]
-fn what_is_shown_loads_to_the_same() {
+fn a_shown_configuration_loads_to_the_same() {
     for text in ["", EVERYTHING] {
         let config = file(text);
         assert_eq!(file(&config.to_string()), config);
@@ -174,7 +174,7 @@ fn what_is_shown_loads_to_the_same() {
 }
 
 #[test]
-fn a_key_in_a_url_is_asked_with_and_never_shown() {
+fn a_key_in_a_url_is_sent_and_never_shown() {
     let url = "http://nas.lan/lanscan/json?key=s3cret";
     let config = file(&format!("[feed]\nurl = [\"{url}\"]"));
     assert_eq!(config.feed.urls[0].reveal(), url);
@@ -196,7 +196,7 @@ fn a_key_in_a_url_is_asked_with_and_never_shown() {
 }
 
 #[test]
-fn the_default_feed_is_for_those_who_name_no_source() {
+fn the_default_feed_applies_only_if_no_source_is_configured() {
     for (text, urls) in [
         ("[feed]\nallow = [\"203.0.113.1\"]", 1),
         ("[feed]\nhosts = []", 0),
@@ -208,7 +208,7 @@ fn the_default_feed_is_for_those_who_name_no_source() {
 }
 
 #[test]
-fn the_environment_means_what_it_means_to_the_original() {
+fn environment_variables_mean_the_same_as_to_the_original() {
     let config = env(&[
         ("MY_LANSCAN_URL", "http://10.0.0.1:8000/lanscan/json"),
         ("MY_REST_API_BASE_URL", "ports"),
@@ -224,7 +224,7 @@ fn the_environment_means_what_it_means_to_the_original() {
 }
 
 #[test]
-fn ports_are_looked_for_in_order_and_empty_counts_as_unset() {
+fn the_first_port_variable_that_is_not_empty_counts() {
     let all = [
         ("MY_REST_API_HOST_PORT", "1001"),
         ("MY_REST_API_CONTAINER_PORT", "1002"),
@@ -246,7 +246,7 @@ fn ports_are_looked_for_in_order_and_empty_counts_as_unset() {
 }
 
 #[test]
-fn the_environments_feed_replaces_the_files_but_not_its_permissions() {
+fn the_feed_in_the_environment_replaces_the_files_sources_but_not_its_permissions() {
     let config = load(EVERYTHING, &[("MY_LANSCAN_URL", DEFAULT_FEED)], &Overrides::default()).unwrap();
     assert_eq!(
         config.feed,
@@ -256,7 +256,7 @@ fn the_environments_feed_replaces_the_files_but_not_its_permissions() {
 }
 
 #[test]
-fn flags_come_over_everything() {
+fn flags_override_the_environment_and_the_file() {
     let flags = Overrides {
         config: None,
         listen: vec!["127.0.0.1:0".to_owned(), "[::1]:0".to_owned()],
@@ -271,7 +271,7 @@ fn flags_come_over_everything() {
 }
 
 #[test]
-fn faults_of_all_layers_are_told_at_once() {
+fn faults_of_all_layers_are_reported_at_once() {
     let flags = Overrides { listen: vec!["80".to_owned()], ..Overrides::default() };
     let env =
         [("MY_NUM_THREADS", "0"), ("MY_REST_API_HOST_PORT", "http"), ("MY_LANSCAN_URL", "lanscan.local")];
@@ -287,7 +287,7 @@ fn faults_of_all_layers_are_told_at_once() {
 }
 
 #[test]
-fn the_default_file_may_be_missing_a_named_one_may_not() {
+fn a_missing_file_is_an_error_only_if_named() {
     let missing = tempfile::tempdir().unwrap().path().join("portscan.toml");
     let flags = Overrides { config: Some(missing.clone()), ..Overrides::default() };
     let error = Config::read(&flags).unwrap_err();
@@ -301,7 +301,7 @@ fn the_default_file_may_be_missing_a_named_one_may_not() {
 }
 
 #[test]
-fn rules_hold_in_order_and_exclusion_beats_all() {
+fn the_first_matching_rule_counts_and_exclusion_overrides_all() {
     let config = file(EVERYTHING);
     assert_eq!(
         config.rule_for(&device("10.0.0.1", "b8:27:eb:ac:14:3e")).unwrap().name.as_deref(),
@@ -315,7 +315,7 @@ fn rules_hold_in_order_and_exclusion_beats_all() {
 }
 
 #[test]
-fn what_is_matched_may_be_of_any_size() {
+fn prefixes_and_ranges_may_be_of_any_size() {
     let config = file(
         r#"
 exclude = ["fd00::/64", "10.0.0.0/8", "172.16.0.0-172.31.255.255"]
@@ -351,7 +351,7 @@ ports = 80
 }
 
 #[test]
-fn a_machine_that_does_not_fit_is_told() {
+fn check_reports_what_the_machine_lacks() {
     let config = file(concat!(
         "exclude = [\"10.0.0.0/24\"]\nspool = \"/srv/reports\"\n[feed]\ndiscover = []\n[[scanner]]\nname = \"a\"\n[[scanner]]\nname = \"b\"\n",
         "targets = [\"10.0.0.1-9\", \"10.0.0.77\"]\n[[scanner]]\nname = \"c\"\ntargets = [\"fe80::1%eth7\"]",
@@ -369,8 +369,8 @@ fn a_machine_that_does_not_fit_is_told() {
         left_out: vec![config.listen[1]],
         interfaces: vec!["lo".to_owned(), "eth0".to_owned()],
     };
-    let told: Vec<String> = check(&config, &machine).iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(told.join("\n"), @r"
+    let findings: Vec<String> = check(&config, &machine).iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(findings.join("\n"), @r"
     error: data_dir /var/lib/portscan cannot be written to (Permission denied); make it and give it to the user that portscan runs as
     error: data_dir: /var/lib/portscan belongs to alice (uid 1000)
     warning: data_dir: /var/lib/portscan/token belongs to root (uid 0)
@@ -391,7 +391,7 @@ fn a_machine_that_does_not_fit_is_told() {
 }
 
 #[test]
-fn trust_in_hosts_anywhere_is_warned_of() {
+fn trusting_hosts_anywhere_causes_a_warning() {
     let warned = |trust: &str| {
         let config = file(&format!("[auth]\ntrust = [{trust:?}]"));
         let findings = check(&config, &Machine::default());

@@ -1,6 +1,6 @@
 //! Layer 1: the files in the data directory: which user owns them, and what denies this user access.
 //!
-//! Files that hold what is open where are readable by their owner alone. So a single `sudo portscan import`
+//! Files that show which ports are open are readable by their owner alone. So a single `sudo portscan import`
 //! in the service's directory would leave a database that the service can never open. [`create_file`] and
 //! [`create_dir`] therefore give what root creates to the owner of the directory around it. If a file cannot
 //! be opened all the same, [`obstacle`] explains why.
@@ -87,7 +87,11 @@ fn give(created: &File, directory: &Path) {
     // No reason to give up: where files cannot change hands (a user namespace without that user, some network
     // disks), root is likely to be the only user of the directory.
     if let Err(error) = given() {
-        tracing::warn!("cannot give a file in {} to the directory's owner: {error}", directory.display());
+        tracing::warn!(
+            %error,
+            directory = %directory.display(),
+            "failed to give a new file to its directory's owner; it belongs to root"
+        );
     }
 }
 

@@ -16,7 +16,7 @@ use super::parent;
 /// The prefix of this program's files in its data directory, which may hold other files, too.
 const OURS: [&str; 2] = ["portscan.", "token"];
 
-/// What keeps this user from a file of the data directory.
+/// The reason that this user has no access to a file of the data directory.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
     /// The path does not exist.
@@ -98,7 +98,7 @@ enum PathKind {
     File,
 }
 
-/// A file or directory whose owner or mode keeps this user out.
+/// A file or directory to which its owner or mode denies this user access.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ClosedPath {
     path: PathBuf,
@@ -267,7 +267,7 @@ fn alike(path: &Path, uid: u32) -> Vec<PathBuf> {
     alike
 }
 
-/// Returns this program's files in a directory whose owner satisfies `is_meant`.
+/// Returns this program's files in a directory, if their owner satisfies `is_meant`.
 fn ours(directory: &Path, is_meant: impl Fn(u32) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let is_ours = |entry: &fs::DirEntry| {
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_is_mended_without_sudo_and_what_no_chown_mends_is_said() {
+    fn a_mode_is_mended_without_sudo_and_what_no_chown_mends_is_reported() {
         let own = ClosedPath { owner: account(998, None), mode: 0o400, ..closed_file() };
         assert!(
             own.to_string().ends_with("its mode is 0400; mend it with: chmod u+rw /d/portscan.db"),
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_on_the_way_is_told_as_what_it_is() {
+    fn an_obstacle_is_reported_by_its_kind() {
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().join(path);
         fs::write(at("file"), "").unwrap();
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_strange_where_all_belongs_to_one() {
+    fn files_of_one_owner_are_not_reported() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("portscan.db"), "").unwrap();
         assert_eq!(strangers(dir.path()), None);

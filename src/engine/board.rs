@@ -146,6 +146,11 @@ impl Board {
         self.open
     }
 
+    /// The places of the open ports, in the order of the replies.
+    pub(super) fn open_places(&self) -> impl Iterator<Item = u32> {
+        self.rtts.iter().map(|&(place, _)| place)
+    }
+
     /// Whether the port is to be probed, if it may have so many tries.
     pub(super) fn is_due(&self, place: u32, tries: u8) -> bool {
         let cell = self.cells[place as usize];

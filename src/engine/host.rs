@@ -149,6 +149,10 @@ impl Host {
         self.runs.iter().find(|run| run.id() == job).map(Run::progress)
     }
 
+    pub(super) fn open_ports(&self, job: JobId) -> impl Iterator<Item = u16> {
+        self.runs.iter().filter(move |run| run.id() == job).flat_map(Run::open_ports)
+    }
+
     /// The next probe, or how long to wait for one.
     pub(super) fn next(
         &mut self,

@@ -140,6 +140,11 @@ impl Run {
         }
     }
 
+    /// The open ports found so far, in the order of the replies.
+    pub(super) fn open_ports(&self) -> impl Iterator<Item = u16> {
+        self.board.open_places().map(|place| self.places.port(place))
+    }
+
     /// Why it is over, if it was cancelled or its deadline has passed.
     pub(super) fn stopped(&self, now: Moment) -> Option<Ending> {
         if self.cancelled {

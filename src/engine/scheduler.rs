@@ -242,6 +242,12 @@ impl Engine {
         self.hosts.get(self.jobs.get(&job)?)?.host.progress(job)
     }
 
+    /// The open ports that a job has found so far, in the order of the replies; none once it has finished.
+    pub fn open_ports(&self, job: JobId) -> impl Iterator<Item = u16> {
+        let host = self.jobs.get(&job).and_then(|host| self.hosts.get(host));
+        host.into_iter().flat_map(move |entry| entry.host.open_ports(job))
+    }
+
     /// Counts since start.
     pub const fn stats(&self) -> &Stats {
         &self.stats

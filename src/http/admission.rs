@@ -1,4 +1,4 @@
-//! Which client is admitted, and which one loses a place to it: decides, and holds no state.
+//! Decides which client is admitted, and which one loses its place to it. Holds no state.
 //!
 //! One client must not lock the others out, and no stranger (a client that is not the owner) the owner. So each client
 //! has a quota, some places are reserved for the owner, and if all others are taken the client that holds the most
@@ -36,7 +36,7 @@ pub(super) struct HeldSlot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdmissionDecision {
     Admitted,
-    /// It takes the place of the holder with this id.
+    /// The client takes the place of the holder with this id.
     InPlaceOf(u64),
     Refused(RefusalReason),
 }
@@ -59,7 +59,7 @@ pub(super) struct AdmissionQuota {
     pub(super) strangers: usize,
     /// For one client. Does not apply to this machine's loopback: a proxy here is one peer for many clients.
     pub(super) each: usize,
-    /// So many places a client never loses to another.
+    /// The number of places that a client never loses to another.
     pub(super) spared: usize,
 }
 
@@ -67,8 +67,8 @@ pub(super) struct AdmissionQuota {
 const BROWSER: usize = 6;
 
 impl AdmissionQuota {
-    /// The quota of concurrent requests on so many connections: of 256 each client gets 28 of 224, so that four
-    /// browsers behind one address are not affected, and it takes eight hostile addresses to fill it.
+    /// Returns the quota of concurrent requests for this number of connections: of 256 each client gets 28 of 224, so
+    /// that four browsers behind one address are not affected, and only eight hostile addresses can fill it.
     pub(super) fn of_requests(connections: usize) -> Self {
         let strangers = connections - connections / 8;
         let each = (strangers / 8).max(BROWSER).min(strangers);
@@ -117,8 +117,8 @@ impl AdmissionQuota {
     }
 }
 
-/// Which of the connections without a complete head is closed so that another can be accepted: the oldest one of the
-/// client that has the most of them; in a tie, that of `newcomer`, the client of the other connection if it is known.
+/// Selects the connection without a complete head that is closed so that another can be accepted: the oldest one of the
+/// client that has the most of them; in a tie, the one of `newcomer`, the client of the new connection if it is known.
 /// If this machine has no more than `safe` of them, a stranger closes none of these.
 pub(super) fn connection_to_close(
     waiting: &[HeldSlot],
@@ -133,13 +133,13 @@ pub(super) fn connection_to_close(
     largest(&closable, |client| client.key, own.as_ref()).map(|group| group.oldest.id)
 }
 
-/// Those that hold places together.
+/// The places of one group of clients.
 struct Group {
     size: usize,
     oldest: HeldSlot,
 }
 
-/// The group that holds the most, of several the preferred one, else that which has waited longest.
+/// Returns the group that holds the most places; among equals the preferred one, else the one that has waited longest.
 fn largest<K: Ord>(
     held: &[HeldSlot],
     group_of: impl Fn(&Client) -> K,
@@ -182,7 +182,7 @@ mod tests {
     const QUOTA: AdmissionQuota = AdmissionQuota { total: 16, strangers: 12, each: 6, spared: 2 };
 
     #[test]
-    fn shares_fit_the_connections_that_there_are() {
+    fn shares_fit_the_number_of_connections() {
         for (connections, strangers, each) in
             [(256, 224, 28), (64, 56, 7), (16, 14, 6), (4, 4, 4), (3, 3, 3), (1, 1, 1)]
         {

@@ -1,4 +1,4 @@
-//! What responses are made of: JSON, and errors that say how to mend them.
+//! The parts of responses: JSON, and errors that name the remedy.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response {
             let json = HeaderValue::from_static("application/json");
             (status, [(header::CONTENT_TYPE, json)], text).into_response()
         }
-        // Only maps whose keys are not strings cannot be serialized, and there are none.
+        // Only maps with keys other than strings cannot be serialized, and there are none.
         Err(error) => {
             tracing::error!(%error, "failed to serialize a response as JSON; answering 500");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -52,7 +52,7 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
-    /// The server is busy; the client may retry in so many seconds.
+    /// The server is busy; the client may retry after this number of seconds.
     pub(super) fn again_in(seconds: u64, error: impl Into<Cow<'static, str>>) -> Self {
         let later = HeaderValue::from(seconds);
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error).with(header::RETRY_AFTER, later)
@@ -63,7 +63,7 @@ impl Refusal {
         self
     }
 
-    /// Also closes the connection, because whatever else the client sends would not be read.
+    /// Also closes the connection, because nothing else that the client sends would be read.
     pub(super) fn closing(self) -> Self {
         self.with(header::CONNECTION, HeaderValue::from_static("close"))
     }
@@ -78,7 +78,7 @@ impl From<StoreError> for Refusal {
                 format!("{error}; ask for /v1/scans to see those there are"),
             );
         }
-        tracing::warn!(%error, "cannot read the database; answering 503");
+        tracing::warn!(%error, "failed to read the database; answering 503");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }
 }

@@ -1,4 +1,4 @@
-//! Which requests may change state: the layer around the routes that do.
+//! Decides which requests may change state: the layer around the routes that do.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -37,7 +37,7 @@ pub struct Gate {
 
 /// The token that a request carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
+enum PresentedToken {
     Nothing,
     Token,
     WrongToken,
@@ -54,7 +54,7 @@ impl Gate {
         Self { token: Arc::new(token), allowlist, config, wrong_tokens: Arc::new(WrongTokens::new(clock)) }
     }
 
-    /// Refuses a request for a probe that another site's page is behind.
+    /// Refuses a request for a probe that a page of another site sends.
     pub(super) fn check_probe_site(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         if !is_cross_site_probe(headers, &self.allowlist) {
             return Ok(());
@@ -66,19 +66,19 @@ impl Gate {
         ))
     }
 
-    /// The client for which a port is probed.
+    /// Returns the client for which a port is probed.
     pub(super) async fn client(
         &self,
         sender: Sender,
         client: Option<&Client>,
         headers: &HeaderMap,
     ) -> ProbeClient {
-        let shown = self.shown(headers);
-        if shown == Shown::Token || sender.is_this_machine() {
+        let presented = self.presented_token(headers);
+        if presented == PresentedToken::Token || sender.is_this_machine() {
             return ProbeClient::Owner;
         }
         let peer = key_of(client);
-        if shown == Shown::WrongToken {
+        if presented == PresentedToken::WrongToken {
             // The owner's quota of probes must not reveal faster than a write whether a token is right.
             self.wrong_tokens.hold_back(peer).await;
         }
@@ -102,27 +102,27 @@ impl Gate {
         if sender.is_within(&self.config.borrow().auth_trust) {
             return Ok(());
         }
-        match self.shown(headers) {
-            Shown::Token => Ok(()),
-            Shown::Nothing => Err(needs_token(sender)),
-            Shown::WrongToken if self.wrong_tokens.hold_back(key_of(client)).await => {
+        match self.presented_token(headers) {
+            PresentedToken::Token => Ok(()),
+            PresentedToken::Nothing => Err(needs_token(sender)),
+            PresentedToken::WrongToken if self.wrong_tokens.hold_back(key_of(client)).await => {
                 Err(needs_token(sender))
             }
-            Shown::WrongToken => Err(needs_token(sender).closing()),
+            PresentedToken::WrongToken => Err(needs_token(sender).closing()),
         }
     }
 
     /// Whether a request is the owner's, for which places are reserved: a program on this machine sends it, or it
     /// carries the token. That alone does not allow it to change anything.
     pub(super) fn is_owner(&self, sender: Sender, headers: &HeaderMap) -> bool {
-        sender.is_this_machine() || self.shown(headers) == Shown::Token
+        sender.is_this_machine() || self.presented_token(headers) == PresentedToken::Token
     }
 
-    fn shown(&self, headers: &HeaderMap) -> Shown {
+    fn presented_token(&self, headers: &HeaderMap) -> PresentedToken {
         match bearer(headers) {
-            None => Shown::Nothing,
-            Some(shown) if self.token.is(shown) => Shown::Token,
-            Some(_) => Shown::WrongToken,
+            None => PresentedToken::Nothing,
+            Some(presented) if self.token.is(presented) => PresentedToken::Token,
+            Some(_) => PresentedToken::WrongToken,
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) const PIECE: u32 = 32 * 1024;
 pub(super) struct Budget(Arc<Semaphore>);
 
 impl Budget {
-    /// A budget of so many bytes, at least one piece.
+    /// Makes a budget of this number of bytes, at least one piece.
     pub(super) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes.max(PIECE as usize))))
     }
@@ -38,7 +38,7 @@ impl Budget {
 }
 
 /// The permit to make a piece: its bytes, and the place of the one piece in flight.
-struct Leave {
+struct Permit {
     room: Option<OwnedSemaphorePermit>,
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -48,57 +48,57 @@ pub(super) struct Flow {
     /// `None`: it needs no bytes of the budget.
     budget: Option<Budget>,
     place: Arc<Semaphore>,
-    leave: Option<Leave>,
-    asked: Option<Pin<Box<dyn Future<Output = Leave> + Send>>>,
+    permit: Option<Permit>,
+    pending: Option<Pin<Box<dyn Future<Output = Permit> + Send>>>,
 }
 
 impl Flow {
     /// Waits until the first piece fits.
     pub(super) async fn begin(budget: Budget) -> Self {
         let mut flow = Self { budget: Some(budget), ..Self::free() };
-        flow.leave = Some(flow.ask().await);
+        flow.permit = Some(flow.acquire().await);
         flow
     }
 
-    /// For a short response.
+    /// The flow of a short response, which needs no budget.
     pub(super) fn free() -> Self {
-        Self { budget: None, place: Arc::new(Semaphore::new(1)), leave: None, asked: None }
+        Self { budget: None, place: Arc::new(Semaphore::new(1)), permit: None, pending: None }
     }
 
-    fn ask(&self) -> impl Future<Output = Leave> + Send + use<> {
+    fn acquire(&self) -> impl Future<Output = Permit> + Send + use<> {
         let (budget, place) = (self.budget.clone(), Arc::clone(&self.place));
         async move {
-            // The place first: the budget is for responses whose clients read.
+            // The place first: the budget is for responses that their clients read.
             let place = place.acquire_owned().await.ok();
             let room = match budget {
                 Some(budget) => budget.room().await,
                 None => None,
             };
-            Leave { room, _place: place }
+            Permit { room, _place: place }
         }
     }
 
     /// Ready when the next piece may be made.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.leave.is_none() {
-            let ask = self.ask();
-            let asked = self.asked.get_or_insert_with(|| Box::pin(ask));
-            self.leave = Some(ready!(asked.as_mut().poll(cx)));
-            self.asked = None;
+        if self.permit.is_none() {
+            let permit = self.acquire();
+            let pending = self.pending.get_or_insert_with(|| Box::pin(permit));
+            self.permit = Some(ready!(pending.as_mut().poll(cx)));
+            self.pending = None;
         }
         Poll::Ready(())
     }
 
     /// Wraps a piece, which holds its bytes of the budget for as long as it exists.
     pub(super) fn send(&mut self, text: Bytes) -> Bytes {
-        let Some(mut leave) = self.leave.take() else { return text };
+        let Some(mut permit) = self.permit.take() else { return text };
         let unused = (PIECE as usize).saturating_sub(text.len());
-        drop(leave.room.as_mut().and_then(|room| room.split(unused)));
-        Bytes::from_owner(Sent { text, _leave: leave })
+        drop(permit.room.as_mut().and_then(|room| room.split(unused)));
+        Bytes::from_owner(InFlightPiece { text, _leave: permit })
     }
 }
 
-/// The response if too much waits for other clients.
+/// The response if too many bytes wait for other clients.
 pub(super) fn no_room(waited: Duration) -> Refusal {
     let why = format!(
         "too much waits in memory for other clients, and none was done within {} s; try again later",
@@ -111,12 +111,12 @@ pub(super) fn no_room(waited: Duration) -> Refusal {
 const RETRY: u64 = 10;
 
 /// A piece in flight.
-struct Sent {
+struct InFlightPiece {
     text: Bytes,
-    _leave: Leave,
+    _leave: Permit,
 }
 
-impl AsRef<[u8]> for Sent {
+impl AsRef<[u8]> for InFlightPiece {
     fn as_ref(&self) -> &[u8] {
         &self.text
     }

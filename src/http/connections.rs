@@ -1,4 +1,4 @@
-//! The open connections, and which one is closed if there are too many.
+//! The table of open connections, from which one is closed if there are too many.
 //!
 //! With a plain semaphore a few hundred silent connections could lock every client out for as long as their time limit
 //! lasts, and then again. So if all places are taken, a new connection replaces one without a complete request head;
@@ -66,26 +66,26 @@ impl Table {
     }
 }
 
-/// What happens with a new connection.
+/// The decision about a new connection.
 pub(super) enum Acceptance {
-    /// It is served.
+    /// The connection is served.
     Accepted(ConnectionSlot, Eviction),
-    /// It is closed: there is no place for clients other than the owner.
+    /// The connection is closed: there is no place for clients other than the owner.
     Refused,
 }
 
-/// What happens with a request whose head is complete.
+/// The decision about a request with a complete head.
 pub(super) enum RequestStart {
-    /// It is answered.
+    /// The request is answered.
     Active(ActiveRequest),
-    /// It is refused, to be retried later.
+    /// The request is refused; the client may retry later.
     Refused(RefusalReason),
-    /// Its connection has been closed in the meantime.
+    /// The connection has been closed before the head was complete.
     Closed,
 }
 
 impl Connections {
-    /// Allows so many connections.
+    /// Allows this number of connections.
     pub(super) fn new(most: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
         let quota = AdmissionQuota::of_requests(most);
         Arc::new(Self { quota, clock, table: Mutex::default(), room: Notify::new() })
@@ -209,7 +209,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// The time of one request, from its complete head to the end of the response body.
+/// A request in progress, from its complete head to the end of the response body.
 pub(super) struct ActiveRequest(Arc<ConnectionSlot>);
 
 impl ActiveRequest {

@@ -45,7 +45,7 @@ use super::{
     limits::ServerLimits,
     metered::{Meter, Metered},
     reading::{LeastRate, ReaderState, Reading},
-    sender::{Ends, Sender},
+    sender::{ConnectionEnds, Sender},
 };
 
 /// The size of a connection's read and write buffer, in bytes: bounds a head (beyond: 431), and the memory of all
@@ -68,12 +68,12 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// one of the request's extensions. Once enabled, the time limit restarts as long as the client keeps up: with every
 /// piece of the response, and as long as [`ServerLimits::sending`] bytes of the request arrive in time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ExtendedTimeout(Arc<Progress>);
+pub(super) struct ExtendedTimeout(Arc<RequestProgress>);
 
 #[derive(Debug, Default)]
-struct Progress {
+struct RequestProgress {
     is_enabled: AtomicBool,
-    /// The server itself is at work.
+    /// The server itself is working on the request.
     is_working: AtomicBool,
     /// Bytes of the request's body.
     received: AtomicU64,
@@ -86,12 +86,12 @@ impl ExtendedTimeout {
         self.note_own_work();
     }
 
-    /// Notes that the server is at work and the client can only wait.
+    /// Records that the server is working and the client can only wait.
     pub(super) fn note_own_work(&self) {
         self.0.is_working.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that so many bytes of the request's body have arrived.
+    /// Adds bytes of the request's body that have arrived.
     pub(super) fn note_received(&self, bytes: usize) {
         self.0.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -100,7 +100,7 @@ impl ExtendedTimeout {
         self.0.is_enabled.load(Ordering::Relaxed)
     }
 
-    /// Whether enough bytes have arrived since the last call, or the server was at work.
+    /// Whether enough bytes have arrived since the last call, or the server was working.
     fn has_progressed(&self, least: u64) -> bool {
         let came = self.0.received.swap(0, Ordering::Relaxed) >= least;
         (self.0.is_working.swap(false, Ordering::Relaxed) || came) && self.is_enabled()
@@ -116,7 +116,7 @@ impl<S: Sync> FromRequestParts<S> for ExtendedTimeout {
     }
 }
 
-/// What all connections have in common.
+/// The data that all connections share.
 pub(super) struct Handler {
     router: Router,
     gate: Gate,
@@ -147,7 +147,7 @@ impl Handler {
     /// Serves a connection to its end.
     pub(super) async fn serve_connection(
         self: Arc<Self>,
-        (stream, ends): (TcpStream, Ends),
+        (stream, ends): (TcpStream, ConnectionEnds),
         (slot, mut eviction): (ConnectionSlot, Eviction),
         stop: CancellationToken,
     ) {
@@ -210,7 +210,7 @@ impl Handler {
     async fn answer(
         self: Arc<Self>,
         slot: Arc<ConnectionSlot>,
-        ends: Ends,
+        ends: ConnectionEnds,
         mut request: Request<Incoming>,
     ) -> Result<Response<TrackedBody>, Evicted> {
         let sender = Sender::of(ends, request.uri(), request.headers());
@@ -265,7 +265,7 @@ impl Watch {
         Self { reading: Reading::new(least), meter, began: Instant::now(), timer: None }
     }
 
-    /// Ready if the client is too slow. To be polled whenever something may have been written.
+    /// Ready if the client is too slow. Must be polled whenever something may have been written.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let (taken, is_waiting) = (self.meter.taken(), self.meter.is_waiting());
@@ -290,7 +290,7 @@ impl Watch {
     }
 }
 
-/// The response to a request that is refused. It is small enough for the kernel to take it at once.
+/// The response to a refused request. It is small enough for the kernel to take it at once.
 fn busy(reason: RefusalReason) -> Answer {
     let why = match reason {
         RefusalReason::Quota(_) => {

@@ -1,4 +1,4 @@
-//! Whether a browser sends a request on behalf of another site's page.
+//! Detects requests that a browser sends on behalf of another site's page.
 //!
 //! Clients other than browsers send none of these headers, and pages cannot forge them. A browser sends
 //! `Sec-Fetch-Site` only over encrypted connections and the loopback, so the other headers count, too.
@@ -12,7 +12,7 @@ use super::host_allowlist::{Authority, HostAllowlist};
 
 const SITE: &str = "sec-fetch-site";
 
-/// Whether another site's page would change something with this request.
+/// Whether a page of another site would change something with this request.
 pub(super) fn is_cross_site_write(headers: &HeaderMap, allowlist: &HostAllowlist) -> bool {
     let site = headers.get(SITE);
     let origin = headers.get(header::ORIGIN);
@@ -20,20 +20,21 @@ pub(super) fn is_cross_site_write(headers: &HeaderMap, allowlist: &HostAllowlist
         || origin.is_some_and(|origin| !is_own_origin(origin, headers, allowlist))
 }
 
-/// Whether another site's page would make this machine connect somewhere with this request. Stricter than for a write,
-/// because a page may send a GET without its origin; laxer in that another port of the same host is the same site.
+/// Whether a page of another site would make this machine connect to a host with this request. Stricter than for a
+/// write, because a page may send a GET without its origin; laxer in that another port of the same host is the same
+/// site.
 pub(super) fn is_cross_site_probe(headers: &HeaderMap, allowlist: &HostAllowlist) -> bool {
     if headers.contains_key(SITE) {
         // The browser's own judgement. `none`: a user typed the address, or opened a bookmark.
         let is_own = |site: &HeaderValue| site == "same-origin" || site == "same-site" || site == "none";
         return !headers.get_all(SITE).iter().all(is_own);
     }
-    let told = [header::ORIGIN, header::REFERER];
-    let mut told = told.iter().flat_map(|name| headers.get_all(name)).peekable();
-    if told.peek().is_none() {
+    let sources = [header::ORIGIN, header::REFERER];
+    let mut sources = sources.iter().flat_map(|name| headers.get_all(name)).peekable();
+    if sources.peek().is_none() {
         return is_anonymous_subresource(headers);
     }
-    !told.all(|url| is_own_host(url, headers, allowlist))
+    !sources.all(|url| is_own_host(url, headers, allowlist))
 }
 
 /// Whether a page with `referrerpolicy="no-referrer"` loads this: a browser's request that is no navigation. Chromium
@@ -42,7 +43,7 @@ fn is_anonymous_subresource(headers: &HeaderMap) -> bool {
     is_browser(headers) && !headers.contains_key(header::UPGRADE_INSECURE_REQUESTS)
 }
 
-/// Whether a browser navigates here without saying from where: its user typed the address, or a page that sends no
+/// Whether a browser navigates here without a referrer: its user typed the address, or a page that sends no
 /// referrer has it in a frame. Without encryption Chromium sends the same for both.
 pub(super) fn is_anonymous_navigation(headers: &HeaderMap) -> bool {
     let tells = [header::ORIGIN, header::REFERER, HeaderName::from_static(SITE)];

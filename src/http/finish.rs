@@ -1,5 +1,4 @@
-//! The outermost layer: what all responses have in common. Errors are JSON, nothing is cached, no content type is
-//! guessed.
+//! The outermost layer, for all responses: errors are JSON, nothing is cached, and no browser guesses a content type.
 
 use axum::{
     body::{Body, to_bytes},

@@ -29,7 +29,7 @@ pub(super) fn routes(directory: DeviceDirectory) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(devices)).routes(routes!(status)).with_state(directory)
 }
 
-/// The devices of the LAN.
+/// Lists the devices of the LAN.
 #[utoipa::path(
     get, path = "/lanscan/json", tag = "lanscan",
     responses(
@@ -45,31 +45,33 @@ async fn devices(
     queue: ResponseQueue,
 ) -> Result<Response, Refusal> {
     match discovered(&directory)? {
-        Some(found) => rows::streamed(&queue, "application/json", DiscoveredDevices { found, told: 0 }).await,
+        Some(found) => {
+            rows::streamed(&queue, "application/json", DiscoveredDevices { found, written: 0 }).await
+        }
         None => Ok(json(StatusCode::OK, &NoDevices {})),
     }
 }
 
-/// The document, as far as it is written. All readers share the devices.
+/// The document, and how much of it is written. All readers share the devices.
 struct DiscoveredDevices {
     found: Found,
     /// How many devices are written.
-    told: usize,
+    written: usize,
 }
 
 impl Source for DiscoveredDevices {
     async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
         let Found { devices, ended, preparation, sweeping } = &self.found;
-        if self.told == 0 {
+        if self.written == 0 {
             write_json(text, &FeedDocument::new(&[], *ended, *preparation, *sweeping))?;
             text.truncate(text.len() - NONE_END.len());
         }
         let count = devices.iter().filter_map(DocumentEntry::of).count();
-        let mut begun = self.told > 0;
-        let entries = devices.iter().filter_map(DocumentEntry::of).skip(self.told).take(ENTRIES);
+        let mut begun = self.written > 0;
+        let entries = devices.iter().filter_map(DocumentEntry::of).skip(self.written).take(ENTRIES);
         write_elements(text, &mut begun, entries)?;
-        self.told += ENTRIES;
-        if self.told < count {
+        self.written += ENTRIES;
+        if self.written < count {
             return Ok(true);
         }
         text.extend_from_slice(format!("],\"count\":{count}}}\n").as_bytes());
@@ -80,7 +82,7 @@ impl Source for DiscoveredDevices {
 /// The end of a document without devices.
 const NONE_END: &[u8] = b"],\"count\":0}";
 
-/// When the last sweep was, and how many it found.
+/// Returns the time of the last sweep and the number of devices found.
 #[utoipa::path(
     get, path = "/lanscan/status", tag = "lanscan",
     responses(
@@ -118,7 +120,7 @@ fn discovered(directory: &DeviceDirectory) -> Result<Option<Found>, Refusal> {
 #[derive(Serialize)]
 struct NoDevices {}
 
-/// lanscan's word on itself.
+/// lanscan's status.
 #[derive(Serialize, ToSchema)]
 struct StatusBody {
     status: StatusPart,

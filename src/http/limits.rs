@@ -22,18 +22,18 @@ pub struct ServerLimits {
     /// How many bytes of an uploaded scan a client has to send within nine tenths of [`ServerLimits::request`]; a
     /// slower upload is aborted. Default 16 KB.
     pub sending: u64,
-    /// Most bytes of all responses together that wait in memory for their clients. Default 8 MB: a piece of 32 KB for
-    /// each of 256 connections.
+    /// The most bytes of all responses together that wait in memory for their clients. Default 8 MB: a piece of 32 KB
+    /// for each of 256 connections.
     pub in_flight: usize,
-    /// Most bytes of all request bodies together in memory, without uploaded scans. Default 2 MB.
+    /// The most bytes of all request bodies together in memory, without uploaded scans. Default 2 MB.
     pub bodies: usize,
-    /// How long a request waits for either before it is refused, to be retried (503). Default 5 s.
+    /// How long a request waits for room in `in_flight` or `bodies` before it is refused with 503. Default 5 s.
     pub queue: Duration,
     /// The largest request body, in bytes. Default 1 MB.
     pub body: usize,
     /// The largest uploaded scan, in bytes. Default 128 MB.
     pub upload: usize,
-    /// Most connections open at once, over all listeners. Default 256; fewer if descriptors are few
+    /// The most connections open at once, over all listeners. Default 256; fewer if descriptors are few
     /// ([`connections`](crate::net::SystemLimits::connections)).
     pub connections: usize,
     /// From the stop signal to the end of the last connection, for requests in progress. Default 800 ms.

@@ -54,7 +54,7 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
     Ok(listeners)
 }
 
-/// Binds these addresses one after the other and returns the result for each; `None`: it is left out.
+/// Binds these addresses one after the other and returns the result for each; `None`: the address is left out.
 ///
 /// `[::]` also takes IPv4 connections unless an IPv4 address with the same port is listed, too. On a kernel
 /// without IPv6, `[::]` is left out if anything else is listed: the default configuration lists it.

@@ -1,4 +1,4 @@
-//! The clients that listen to events, each on a connection of its own for any time.
+//! The clients that listen to events, each on its own connection for an unlimited time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,8 @@ use super::{
 };
 use crate::model::Moment;
 
-/// Most listeners at once, an eighth of all connections. All tabs of a browser share one; a client always keeps two.
+/// The most listeners at once, an eighth of all connections. All tabs of a browser share one; a client always keeps
+/// two.
 const QUOTA: AdmissionQuota = AdmissionQuota { total: 32, strangers: 24, each: 8, spared: 2 };
 
 /// The present listeners.
@@ -27,7 +28,7 @@ struct Table {
 
 impl Listeners {
     /// Admits one more listener, for which another client may lose one of its own.
-    pub(super) fn admit(&self, now: Moment, client: Client) -> Result<Listening, RefusalReason> {
+    pub(super) fn admit(&self, now: Moment, client: Client) -> Result<ListenerSlot, RefusalReason> {
         let mut table = self.table();
         let changes = table.refusals.end(now);
         let held: Vec<HeldSlot> = table.open.iter().map(|(held, _)| *held).collect();
@@ -45,7 +46,7 @@ impl Listeners {
             table.taken += 1;
             let (id, (ends, ended)) = (table.taken, oneshot::channel());
             table.open.push((HeldSlot { id, client, since: id }, ends));
-            Listening { id, ended, all: self.clone() }
+            ListenerSlot { id, ended, all: self.clone() }
         });
         drop(table);
         for change in changes.into_iter().chain(refused) {
@@ -61,13 +62,13 @@ impl Listeners {
 }
 
 /// The place of one listener; dropping it frees the place.
-pub(super) struct Listening {
+pub(super) struct ListenerSlot {
     id: u64,
     ended: oneshot::Receiver<()>,
     all: Listeners,
 }
 
-impl Listening {
+impl ListenerSlot {
     /// Resolves when another client gets the place. Cancel-safe.
     pub(super) async fn ended(&mut self) {
         // Nothing is ever sent: that the sender is dropped is the message.
@@ -75,7 +76,7 @@ impl Listening {
     }
 }
 
-impl Drop for Listening {
+impl Drop for ListenerSlot {
     fn drop(&mut self) {
         self.all.table().open.retain(|(held, _)| held.id != self.id);
     }
@@ -97,15 +98,15 @@ mod tests {
     fn a_client_has_eight_listeners_and_loses_some_to_others() {
         let listeners = Listeners::default();
         let listen = |last, is_owner| listeners.admit(Moment::ZERO, client(last, is_owner));
-        let mut greedy: Vec<Listening> = (0..9).filter_map(|_| listen(1, false).ok()).collect();
+        let mut greedy: Vec<ListenerSlot> = (0..9).filter_map(|_| listen(1, false).ok()).collect();
         assert_eq!(greedy.len(), 8);
-        let more: Vec<Listening> =
+        let more: Vec<ListenerSlot> =
             (0..8).flat_map(|_| [listen(2, false).unwrap(), listen(3, false).unwrap()]).collect();
         let mut new = listen(4, false).unwrap();
-        let ended = |listening: &mut Listening| listening.ended().now_or_never().is_some();
+        let ended = |listening: &mut ListenerSlot| listening.ended().now_or_never().is_some();
         assert_eq!(greedy.iter_mut().map(ended).collect::<Vec<_>>()[..2], [true, false]);
         assert!(!ended(&mut new));
-        let owners: Vec<Listening> = (0..8).map(|_| listen(1, true).unwrap()).collect();
+        let owners: Vec<ListenerSlot> = (0..8).map(|_| listen(1, true).unwrap()).collect();
         assert!(!ended(&mut greedy[1]), "the owner has places of its own");
         drop((greedy, more, new, owners));
         assert!(listeners.table().open.is_empty());

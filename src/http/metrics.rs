@@ -1,5 +1,5 @@
 //! The page that Prometheus scrapes. The part about the devices, by far the larger one, is encoded once for all clients
-//! until something in it changes; all readers share the same bytes.
+//! and again only after a change; all readers share the same bytes.
 
 use std::{
     convert::Infallible,
@@ -25,8 +25,8 @@ use crate::{
     service::snapshot::{HostsVersion, SnapshotReader},
 };
 
-/// Most replaced parts that slow clients may still be reading. If there are more, no new part is encoded until one of
-/// the clients is done or disconnected, which takes at most half a minute.
+/// The most replaced parts that slow clients may still be reading. If there are more, no new part is encoded until one
+/// of the clients is done or disconnected, which takes at most half a minute.
 const REPLACED: usize = 1;
 
 /// `/metrics`. It needs no token, like every read: Prometheus scrapes without one by default.
@@ -95,7 +95,7 @@ impl Pages {
                 Ok(written)
             }
             (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(%error, "cannot read the database; metrics lack the devices");
+                tracing::warn!(%error, "failed to read the database; metrics lack the devices");
                 Ok(metrics::encode_hosts(&Snapshot::default())?.into())
             }
         }

@@ -3,8 +3,8 @@
 //! A request passes, from the outside in: `server` (accepts connections), `conversation` (serves one connection within
 //! its time limits), `connections` (whether its client has a place left, as `admission` decides), `finish` (methods,
 //! JSON errors, cache headers), `host_allowlist` (whether Host names this appliance), `body` (how much a client may
-//! send), `auth` (around routes that change state), `asked` (parses path and query), then the route's handler. Handlers
-//! are thin: they query a lower layer and give the result the form that the API promises.
+//! send), `auth` (around routes that change state), `extract` (parses path and query), then the route's handler.
+//! Handlers are thin: they query a lower layer and give the result the form that the API promises.
 //!
 //! The release build aborts on a panic, so nothing here may panic: no indexing, no unwrap, no arithmetic on what a
 //! client sent.

@@ -1,4 +1,4 @@
-//! Which addresses count as one client.
+//! Defines which addresses count as one client.
 
 use std::{
     fmt,
@@ -35,7 +35,7 @@ impl PeerKey {
         Self { ip, scope }
     }
 
-    /// Whether it is a process on this machine, which may be a proxy for many clients.
+    /// Whether the client is a process on this machine, which may be a proxy for many clients.
     pub(super) const fn is_loopback(self) -> bool {
         self.ip.is_loopback()
     }

@@ -241,6 +241,8 @@ enum DeviceBody<'a> {
 struct HostBody<'a> {
     host: HostPart<'a>,
     time: TimePart,
+    /// How many TCP ports it was scanned for; after its first look these are the 1,000 commonest.
+    scanned_ports: u32,
     /// The open TCP ports, ascending.
     // With their number the last: there may be so many of them that they are written apart, by `Ports`.
     #[schema(value_type = Vec<u16>)]
@@ -280,6 +282,7 @@ impl<'a> HostBody<'a> {
                 scan_sec: seconds(host.scanning),
                 total_sec: seconds(total),
             },
+            scanned_ports: host.coverage.len(),
             ports: &[],
             count: 0,
         }
@@ -370,11 +373,12 @@ mod tests {
             started: "2022-12-11T22:21:18+01:00".parse().unwrap(),
             preparation: Duration::from_micros(1_234_567),
             scanning: Duration::from_millis(10_500),
+            coverage: "1-1000".parse().unwrap(),
             open: vec![22, 80],
         };
         assert_eq!(
             serde_json::to_string(&HostBody::without_ports(&host, mac)).unwrap(),
-            r#"{"host":{"ipv4":"192.168.1.7","mac":"B8:27:EB:AC:14:3E"},"time":{"utc":"2022-12-11 21:21:29","prep_sec":1.2346,"scan_sec":10.5,"total_sec":11.7346},"ports":[],"count":0}"#
+            r#"{"host":{"ipv4":"192.168.1.7","mac":"B8:27:EB:AC:14:3E"},"time":{"utc":"2022-12-11 21:21:29","prep_sec":1.2346,"scan_sec":10.5,"total_sec":11.7346},"scanned_ports":1000,"ports":[],"count":0}"#
         );
     }
 

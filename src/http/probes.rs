@@ -1,4 +1,4 @@
-//! How many ports clients may have probed, and how that rate is shared.
+//! Limits the rate of probes that clients request, and shares it among them.
 //!
 //! The probe path makes this machine connect to any host that a client names. That is its purpose, so its rate bounds
 //! the harm: too low for scanning others, or for delaying the appliance's own scans. One rate holds for all clients
@@ -33,7 +33,7 @@ const BURST: Duration = Duration::from_secs(2);
 /// For how long a client counts as active after its last request.
 const MEMORY: Duration = BURST;
 
-/// Most clients that share the rate. Further ones are refused: by then a share is one probe a minute.
+/// The most clients that share the rate. Further ones are refused: by then a share is one probe a minute.
 const CLIENTS: usize = 1024;
 
 /// The cost of a probe that a page may have requested: a user who types addresses does not need more than one a second.
@@ -64,7 +64,7 @@ struct Shares {
     peers: HashMap<PeerKey, Share>,
 }
 
-/// What one client takes.
+/// The share of one client.
 #[derive(Default)]
 struct Share {
     bucket: Bucket,
@@ -73,7 +73,7 @@ struct Share {
 }
 
 impl Shares {
-    /// Takes a place, or returns how long to wait for one.
+    /// Takes a place, or returns how long to wait.
     fn take(&mut self, now: Moment, client: ProbeClient) -> Result<(), Duration> {
         let (peer, weight) = match client {
             ProbeClient::Owner => return self.take_for_owner(now),

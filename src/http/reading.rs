@@ -1,5 +1,5 @@
-//! How fast a client has to read a response: pure. A client that stops reading holds a connection, a piece of text and
-//! the kernel's buffers, at no cost of its own.
+//! Judges, without I/O, whether a client reads its response fast enough. A client that stops reading holds a
+//! connection, a piece of text and the kernel's buffers, at no cost of its own.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ pub struct LeastRate {
     pub within: Duration,
 }
 
-/// The judgement of a connection.
+/// The state of a connection's client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReaderState {
     /// No data wait for the client.
     Idle,
-    /// Data wait for the client; to be judged again then.
+    /// Data wait for the client; it is judged again at this time.
     WaitsUntil(Duration),
     /// The client has read too little in its time.
     TooSlow,
@@ -27,7 +27,7 @@ pub(super) enum ReaderState {
 #[derive(Debug)]
 pub(super) struct Reading {
     least: LeastRate,
-    /// Since when data wait, and how many bytes had been read until then.
+    /// When data began to wait, and how many bytes the client had read by then.
     since: Option<(Duration, u64)>,
 }
 
@@ -36,7 +36,7 @@ impl Reading {
         Self { least, since: None }
     }
 
-    /// Judges a client that has read so many bytes so far, and for which more wait or not.
+    /// Judges a client by the number of bytes that it has read so far, and by whether more wait for it.
     pub(super) fn judge(&mut self, now: Duration, taken: u64, is_waiting: bool) -> ReaderState {
         let LeastRate { bytes, within } = self.least;
         match self.since {

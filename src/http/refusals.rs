@@ -1,21 +1,22 @@
-//! Which clients are being refused: one log line when that begins, and one when it is over.
+//! Logs refusals of clients: one line when they begin, and one when they are over.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{admission::RefusalReason, peer::PeerKey};
 use crate::model::Moment;
 
-/// After so long without a refusal it is over.
+/// Refusals are over after this time without one.
 const QUIET: Duration = Duration::from_secs(300);
 
-/// So many clients are logged one by one: an attacker may have any number of addresses, but a log must be bounded.
+/// The number of clients that are logged one by one: an attacker may have any number of addresses, but a log must be
+/// bounded.
 const NAMED: usize = 16;
 
 /// The ongoing refusals.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     ongoing: BTreeMap<RefusalReason, Ongoing>,
-    /// When there last were more clients than are logged one by one.
+    /// When a client was last refused without a log line of its own.
     crowded_at: Option<Moment>,
 }
 
@@ -86,10 +87,13 @@ pub(super) fn log(of: &str, change: RefusalEvent) {
                 RefusalReason::Quota(client) => Some(tracing::field::display(client)),
                 RefusalReason::Full => None::<tracing::field::DisplayValue<PeerKey>>,
             };
-            tracing::info!(client, refused = count, seconds = lasted.as_secs(), "no longer refusing {of}");
+            tracing::info!(client, refused = count, duration = ?lasted, "no longer refusing {of}");
         }
         RefusalEvent::Crowded => {
-            tracing::warn!("refusing {of} of more than {NAMED} clients; further ones are not logged");
+            tracing::warn!(
+                clients = NAMED,
+                "refusing {of} of too many clients to log each; further ones are not logged"
+            );
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use super::{admission::Client, answer::Refusal};
 use crate::store::StoreError;
 
-/// How much is written before it is sent, in bytes; a piece may exceed it by some kilobytes.
+/// The size of a piece that is written before it is sent, in bytes; a piece may exceed it by some kilobytes.
 const PIECE: usize = 8 * 1024;
 
 /// Pieces of one queue that are made at a time: one may take a device's 65,535 ports in memory, and the reader's
@@ -135,7 +135,7 @@ where
     streamed(queue, "application/json", Array { pages: Box::pin(pages), begun: false }).await
 }
 
-/// An array as far as it is written.
+/// An array that is partly written.
 struct Array<P> {
     pages: Pin<Box<dyn Stream<Item = Result<P, StoreError>> + Send>>,
     /// The bracket is written, and a row.

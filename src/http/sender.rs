@@ -1,9 +1,9 @@
-//! Which machine a request comes from, as far as its connection shows.
+//! Determines from a request's connection and headers which machine sent it.
 //!
 //! A forwarder on this machine (socat, `ssh -L -g`, `HAProxy`, docker-proxy) connects from a loopback address on behalf
 //! of each of its clients, and adds no header. Its clients still name in Host the address at which they reached the
 //! forwarder, so a request counts as this machine's own only if Host names the loopback, or exactly the address and
-//! port to which a program here connected. A client that knows of the forwarder can name the loopback all the same:
+//! port to which a program here connected. A client that knows of the forwarder can still name the loopback:
 //! against that only `trust` without the loopback helps.
 
 use std::{
@@ -38,15 +38,15 @@ const HTTP: u16 = 80;
 
 /// The two ends of a connection; an IPv4-mapped address is converted to the IPv4 address.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ends {
+pub(super) struct ConnectionEnds {
     pub(super) peer: SocketAddr,
     /// This machine's end.
     local: SocketAddr,
 }
 
-impl Ends {
+impl ConnectionEnds {
     /// # Errors
-    /// The kernel does not know the connection any more.
+    /// Fails if the kernel no longer knows the connection.
     pub(super) fn of(stream: &TcpStream, mut peer: SocketAddr) -> io::Result<Self> {
         let mut local = stream.local_addr()?;
         peer.set_ip(peer.ip().to_canonical());
@@ -75,12 +75,12 @@ impl Sender {
     /// An unknown sender, which is not trusted at all.
     const UNKNOWN: Self = Self::Forwarded(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
-    pub(super) fn of(ends: Ends, uri: &Uri, headers: &HeaderMap) -> Self {
+    pub(super) fn of(ends: ConnectionEnds, uri: &Uri, headers: &HeaderMap) -> Self {
         let Ok(asked) = authority(uri, headers) else { return Self::UNKNOWN };
         Self::at(ends, asked, FORWARDED.iter().any(|name| headers.contains_key(name)))
     }
 
-    fn at(ends: Ends, asked: Authority<'_>, is_forwarded: bool) -> Self {
+    fn at(ends: ConnectionEnds, asked: Authority<'_>, is_forwarded: bool) -> Self {
         let (peer, local) = (ends.peer.ip(), ends.local);
         let names_here = if peer.is_loopback() {
             asked.is_loopback()
@@ -128,8 +128,8 @@ mod tests {
 
     use super::*;
 
-    fn ends(peer: &str, local: &str) -> Ends {
-        Ends { peer: SocketAddr::new(peer.parse().unwrap(), 40_000), local: local.parse().unwrap() }
+    fn ends(peer: &str, local: &str) -> ConnectionEnds {
+        ConnectionEnds { peer: SocketAddr::new(peer.parse().unwrap(), 40_000), local: local.parse().unwrap() }
     }
 
     /// The sender of a request by the connection's two ends and the Host.
@@ -178,7 +178,7 @@ mod tests {
     #[case("192.168.1.2", "192.168.1.2:80", "localhost", FORWARDER)]
     #[case("192.168.1.2", "192.168.1.2:80", "pi.local", FORWARDER)]
     #[case("fd00::2", "[fd00::2]:80", "[fd00::3]", FORWARDER)]
-    // Another machine, whatever it sends.
+    // Another machine, regardless of its headers.
     #[case("192.168.1.7", "192.168.1.2:80", "192.168.1.2", OTHER)]
     #[case("192.168.1.7", "192.168.1.2:80", "localhost", OTHER)]
     #[case("192.168.1.7", "192.168.1.2:80", "192.168.1.7", OTHER)]

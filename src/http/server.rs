@@ -19,7 +19,7 @@ use super::{
     connections::{Acceptance, Connections},
     conversation::Handler,
     limits::ServerLimits,
-    sender::Ends,
+    sender::ConnectionEnds,
 };
 use crate::clock::Clock;
 
@@ -46,7 +46,7 @@ pub struct Server {
 ///
 /// # Errors
 ///
-/// If a listener cannot be registered with the runtime, at the start only.
+/// Fails at the start if a listener cannot be registered with the runtime.
 pub async fn serve(listeners: Vec<TcpListener>, server: Server, stop: CancellationToken) -> io::Result<()> {
     let Server { router, gate, clock, limits } = server;
     let connections = Connections::new(limits.connections, clock);
@@ -87,7 +87,7 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let Ok(ends) = Ends::of(&stream, peer) else { continue };
+                    let Ok(ends) = ConnectionEnds::of(&stream, peer) else { continue };
                     if self.connections.is_full() {
                         // Complete heads that the kernel has buffered are read before any connection is closed.
                         yield_now().await;
@@ -104,7 +104,7 @@ impl Acceptor {
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     if (&mut quiet).now_or_never().is_some() {
-                        tracing::warn!(%error, "cannot accept connections for now; retrying");
+                        tracing::warn!(%error, "failed to accept a connection; retrying");
                         quiet.set(sleep(LOG_PAUSE));
                     }
                     if self.connections.close_one() {

@@ -36,7 +36,7 @@ use crate::{
     store::Store,
 };
 
-/// What the routes of the appliance need.
+/// The dependencies of the appliance's routes.
 pub struct Site {
     /// The present configuration. The paths under `base_url` are those of the start.
     pub config: watch::Receiver<Arc<Config>>,
@@ -50,7 +50,7 @@ pub struct Site {
     pub store: Store,
     /// Probes single ports, and counts all probes.
     pub scanner: Scanner,
-    /// Finds the hosts that clients name.
+    /// Resolves the hosts that clients name.
     pub resolver: Arc<dyn Resolve>,
     /// The devices that the feeds name.
     pub inventory: watch::Receiver<Inventory>,

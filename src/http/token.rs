@@ -47,7 +47,7 @@ pub enum TokenError {
         /// Why not.
         source: io::Error,
     },
-    /// The file is there, but what is in it is no token.
+    /// The file exists, but does not contain a token.
     #[error(
         "{path} holds no token; put one line of {SHORTEST} to {LONGEST} letters, digits or -._~+/= there, or \
          delete it to have one made"
@@ -71,7 +71,7 @@ impl Token {
         }
     }
 
-    /// As [`Token::load`], but generates none: `None` if there is none in `data_dir`.
+    /// As [`Token::load`], but generates no token: `None` if `data_dir` has none.
     pub fn existing(data_dir: &Path, given: Option<&Path>) -> Result<Option<Self>, TokenError> {
         let own = data_dir.join(FILE);
         let path = given.unwrap_or(&own);
@@ -92,14 +92,14 @@ impl Token {
     /// A token that is not stored, for requests within this process.
     ///
     /// # Errors
-    /// The system has no random bytes.
+    /// Fails if the system provides no random bytes.
     pub fn ephemeral() -> io::Result<Self> {
         let mut random = [0; BYTES];
         getrandom::fill(&mut random)?;
         Ok(Self(random.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
-    /// The token where [`Token::load`] would look for it, if it is there and this user may read it.
+    /// Returns the token that [`Token::load`] would find, if this user may read it.
     pub fn find(data_dir: &Path, given: Option<&Path>) -> Option<Self> {
         Self::read(given.unwrap_or(&data_dir.join(FILE))).ok()
     }
@@ -172,7 +172,7 @@ fn readers_warning(path: &Path) -> Option<String> {
     })
 }
 
-/// A warning if the token where [`Token::load`] would look for it is open to every user of this machine.
+/// Returns a warning if every user of this machine can read the token that [`Token::load`] would find.
 pub fn open_token(data_dir: &Path, given: Option<&Path>) -> Option<String> {
     readers_warning(given.unwrap_or(&data_dir.join(FILE)))
 }

@@ -1,4 +1,4 @@
-//! Wrong tokens: the responses to them are delayed, and their senders are logged.
+//! Delays the responses to wrong tokens, and logs their senders.
 //!
 //! A token that this program generates cannot be guessed; one that the owner chose may be. The response to the right
 //! token is never delayed, so that no other client can make the owner wait.
@@ -26,18 +26,18 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// For how long a sender's wrong tokens are remembered after the last one.
 const MEMORY: Duration = Duration::from_secs(600);
 
-/// Most senders that are remembered; a new one replaces that with the oldest request.
+/// The most senders that are remembered; a new one replaces the one with the oldest request.
 const SENDERS: usize = 256;
 
-/// Most delayed responses at once, of one sender and in all: each holds a connection. Further ones are sent at once and
-/// close their connection.
+/// The most delayed responses at once, of one sender and in all: each holds a connection. Further ones are sent at once
+/// and close their connection.
 const HELD_OF_ONE: usize = 4;
 const HELD: usize = 32;
 
 /// Least time between two log lines about one sender.
 const LINE: Duration = Duration::from_secs(60);
 
-/// The same about all senders: ten at once, then ten a minute.
+/// The limit of log lines about all senders: ten at once, then ten a minute.
 const ANY_LINE: Duration = Duration::from_secs(6);
 const LINES_BURST: Duration = Duration::from_secs(60);
 
@@ -64,7 +64,7 @@ struct Entry {
     held: usize,
 }
 
-/// What to do about a wrong token.
+/// What is due for a wrong token.
 #[derive(Debug, PartialEq, Eq)]
 struct Due {
     /// The delay of the response; `None`: too many are delayed already.
@@ -119,10 +119,10 @@ impl WrongTokens {
     pub(super) async fn hold_back(&self, sender: PeerKey) -> bool {
         let Due { delay, line } = self.table().note(self.clock.now(), sender);
         if let Some(count) = line {
-            tracing::warn!(%sender, count, "refused a wrong token; responses to this sender's next ones are delayed more and more");
+            tracing::warn!(%sender, count, "refused a wrong token; delaying responses to this sender's next ones");
         }
         let Some(delay) = delay else { return false };
-        // A client that disconnects meanwhile drops it.
+        // A client that disconnects in the meantime drops this future, and so releases its place.
         let _held = Held { all: self, sender };
         sleep(delay).await;
         true
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(lines(0, 1), Some(1));
         assert!((0..60).all(|seconds| lines(seconds, 1).is_none()));
         assert_eq!(lines(60, 1), Some(61));
-        let told = (2..1_000).filter(|number| lines(60, *number).is_some()).count();
-        assert_eq!(told, 9);
+        let lines = (2..1_000).filter(|number| lines(60, *number).is_some()).count();
+        assert_eq!(lines, 9);
     }
 }

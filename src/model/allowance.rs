@@ -1,4 +1,4 @@
-//! Limits how often something may happen.
+//! Limits how often an event may happen.
 
 use std::time::Duration;
 

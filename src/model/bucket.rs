@@ -1,4 +1,4 @@
-//! A token bucket, which limits how often something may happen.
+//! A token bucket, which limits how often an event may happen.
 
 use std::time::Duration;
 

@@ -26,19 +26,19 @@ pub struct Expectation {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected(BTreeMap<(Protocol, u16), Expectation>);
 
-/// The known state of a device's ports, by protocol.
+/// The known states of a device's ports, by protocol.
 pub type PortStatesByProtocol = BTreeMap<Protocol, PortStates>;
 
 /// A port's state and the scan that found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownState {
-    /// What it is.
+    /// The state.
     pub state: PortState,
     /// The scan's id.
     pub scan: i64,
 }
 
-/// A port whose state is not the expected one.
+/// A port that is not in the expected state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The protocol.
@@ -303,7 +303,7 @@ mod tests {
     #[case::opened(Closed, Open, "10 closed open Rogue")]
     #[case::perhaps_opened(Closed, OpenFiltered, "10 closed open|filtered Rogue")]
     #[case::filtered_is_not_closed(Closed, Filtered, "10 closed filtered Other")]
-    fn what_is_expected_has_to_be_exactly_that(
+    fn every_state_but_the_expected_one_differs(
         #[case] expected: PortState,
         #[case] actual: PortState,
         #[case] difference: &str,
@@ -346,7 +346,7 @@ mod tests {
     #[case::missing_is_told_once(&[], &[], &["22 open closed Missing", ""])]
     #[case::unexpected_is_told_where_it_is(&[(22, Open)], &[(80, Open)], &["", "80 - open Rogue"])]
     #[case::unexpected_at_both(&[(22, Open), (80, Open)], &[(80, Open)], &["80 - open Rogue", "80 - open Rogue"])]
-    fn what_is_expected_of_a_device_may_be_at_any_of_its_addresses(
+    fn an_expectation_of_a_device_may_be_met_at_any_of_its_addresses(
         #[case] first: &[(u16, PortState)],
         #[case] second: &[(u16, PortState)],
         #[case] expected_lines: &[&str],

@@ -54,7 +54,7 @@ impl Address {
     /// [`Links::check_host`](crate::net::Links::check_host) knows that, too.
     ///
     /// # Errors
-    /// Why no host can have it.
+    /// Fails with the reason why no host can have it.
     pub fn check_host(&self) -> Result<(), HostAddressError> {
         if !self.is_host() {
             return Err(HostAddressError::NotOneHost(self.clone()));

@@ -1,5 +1,5 @@
-//! Detects open ports that may have no service behind them: if a trap or a middlebox accepts connections that were
-//! meant for others, that a connect succeeds is a fact, but it proves no service.
+//! Detects open ports that may have no service behind them: if a trap or a middlebox accepts connections for other
+//! hosts, a successful connect proves no service.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{HostReport, HostStatus};
 const TOO_MANY: usize = 200;
 
 /// From this number of hosts on, one port open on nearly all of them is suspicious. A rack of servers may really be
-/// alike, so it is reported as a question.
+/// alike, so the report is phrased as a question.
 const CROWD: usize = 10;
 
 /// The share that counts as nearly all, in per cent.

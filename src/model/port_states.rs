@@ -127,7 +127,7 @@ mod tests {
     proptest! {
         /// Compares with the naive model: a map into which every observation is written, oldest first.
         #[test]
-        fn each_port_is_what_the_newest_look_says(
+        fn each_port_has_the_state_of_the_newest_observation(
             looks in prop::collection::vec(
                 prop::collection::btree_map(0..40_u16, (0..6_usize, any::<bool>()), 0..20), 0..6,
             ),
@@ -135,7 +135,7 @@ mod tests {
             let mut naive = BTreeMap::new();
             let mut standing = PortStates::default();
             for (look, scan) in looks.iter().zip(0..) {
-                naive.extend(look.iter().map(|(&port, &said)| (port, (said, scan))));
+                naive.extend(look.iter().map(|(&port, &expected)| (port, (expected, scan))));
             }
             for (look, scan) in looks.iter().zip(0..).collect::<Vec<_>>().into_iter().rev() {
                 standing.add_older(look.iter().map(|(&port, &(state, listed))| PortRange {
@@ -144,8 +144,8 @@ mod tests {
             }
             for port in 0..50 {
                 let found = standing.at(port).map(|at| ((at.state, at.listed), at.scan));
-                let said = naive.get(&port).map(|&((state, listed), scan)| ((PortState::ALL[state], listed), scan));
-                prop_assert_eq!(found, said);
+                let expected = naive.get(&port).map(|&((state, listed), scan)| ((PortState::ALL[state], listed), scan));
+                prop_assert_eq!(found, expected);
             }
             let open = |(_, ((state, _), _)): &(&u16, &((usize, bool), i64))| *state == 0;
             let open: PortSet = naive.iter().filter(open).map(|(&port, _)| port).collect();

@@ -256,7 +256,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_taken_away_is_what_was_left(ports in prop::collection::vec(any::<u16>(), 0..40)) {
+        fn a_set_and_its_complement_make_up_all_ports(ports in prop::collection::vec(any::<u16>(), 0..40)) {
             let some: PortSet = ports.into_iter().chain([0, u16::MAX]).collect();
             let every = PortSet::from_ranges([(0, u16::MAX)]);
             let rest = every.minus(&some);

@@ -43,9 +43,9 @@ words!(
 pub struct PortFinding {
     /// 0 to 65535.
     pub port: u16,
-    /// What it is.
+    /// The port's state.
     pub state: PortState,
-    /// What the verdict rests on.
+    /// The reason for the verdict.
     pub reason: Reason,
     /// The time from the probe to its answer, if one came.
     pub rtt: Option<Duration>,
@@ -63,13 +63,13 @@ impl PortFinding {
 pub struct HostReport {
     /// The address that was scanned.
     pub address: Address,
-    /// How it ended.
+    /// How the scan ended.
     pub status: HostStatus,
     /// The ports with a verdict: all requested ports, unless the status is partial or down.
     pub coverage: PortSet,
     /// The state of every covered port that `findings` does not list: the most common state, but never open.
     pub default_state: PortState,
-    /// What the default state rests on.
+    /// The reason for the default state.
     pub default_reason: Reason,
     /// The covered ports that differ from the default, ascending.
     pub findings: Vec<PortFinding>,
@@ -104,7 +104,7 @@ impl HostReport {
         }
     }
 
-    /// Why such an address counts as down.
+    /// The reason why such an address counts as down.
     pub const fn no_neighbour_detail(address: &Address) -> &'static str {
         match address.ipv4() {
             Some(_) => "nothing answers ARP at the address",

@@ -99,11 +99,11 @@ pub struct TableFacts {
 pub struct FeedFacts {
     /// `hosts`, `discover:eth0` or a URL.
     pub source: String,
-    /// Whether its answers are used now.
+    /// Whether the source is up: its answers are used.
     pub up: bool,
-    /// Why they are not, or which of its entries are refused; empty if all is well.
+    /// Why it is down, or which of its entries are refused; empty if there is no problem.
     pub detail: String,
-    /// Devices that it names, or named last.
+    /// The devices in its last valid answer.
     pub devices: usize,
     /// Entries of its last good answer that were refused.
     pub rejected: usize,
@@ -122,7 +122,7 @@ pub struct StoreFacts {
     pub opened_bytes: u64,
     /// Devices that have a complete result; `None` while the database cannot be read.
     pub devices: Option<u32>,
-    /// When the newest complete scan ended, by the wall clock of then; `None` if there is none.
+    /// When the newest complete scan ended, by the wall clock at that time; `None` before the first.
     pub last_scan: Option<Timestamp>,
 }
 
@@ -146,7 +146,7 @@ pub struct ScannerFacts {
     pub complete: Option<Timestamp>,
     /// How long its newest ended scan took, however that ended.
     pub took: Option<Duration>,
-    /// How it ended.
+    /// How that scan ended.
     pub status: Option<ScanStatus>,
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A port's state, in nmap's words (its manual, "Port Scanning Basics").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PortState {
-    /// Something accepted a connection.
+    /// A connection was accepted.
     #[serde(rename = "open")]
     Open,
     /// The host answered that nothing listens there.

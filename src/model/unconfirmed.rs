@@ -41,7 +41,7 @@ pub struct Observed {
     pub open: PortSet,
     /// When the scan ended.
     pub at: Timestamp,
-    /// Whether no second scan can follow, because the scanner that made it cannot be asked for one.
+    /// Whether no second scan can follow, because another tool made this one.
     pub is_final: bool,
 }
 
@@ -82,7 +82,8 @@ fn all(pending: &PendingPorts) -> PortSet {
     pending.iter().fold(PortSet::default(), |all, (_, ports)| all.union(ports))
 }
 
-/// Splits the ports that waited and those that are `changed` now into those that wait on and those that are confirmed.
+/// Splits the pending ports and those that are `changed` now into those that remain pending and those that are
+/// confirmed.
 fn settle(
     pending: &PendingPorts,
     changed: &PortSet,
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn believes_a_scanner_that_cannot_scan_again() {
+    fn a_final_scan_needs_no_confirmation() {
         let observed = Observed { covered: ports("1-100"), open: ports("443"), at: at(0), is_final: true };
         let settled = Unconfirmed::default().settle(&ports("80"), &observed);
         assert_eq!((settled.opened, settled.closed), (ports("443"), ports("80")));
@@ -204,7 +205,7 @@ mod tests {
         /// For any sequence of scans: reported events follow the observed states without repetition, and a port that is
         /// found in the same state for long enough is reported in that state.
         #[test]
-        fn what_is_told_follows_what_was_seen(
+        fn reported_changes_follow_the_observed_states(
             looks in prop::collection::vec(
                 (prop::collection::btree_set(1..12_u16, 1..12), prop::collection::btree_set(1..12_u16, 0..12),
                  0..100_i64),

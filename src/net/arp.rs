@@ -46,8 +46,9 @@ impl ArpSocket {
     /// Opens a socket on this interface.
     ///
     /// # Errors
-    /// `PermissionDenied` without `CAP_NET_RAW` (packet(7)), and where the unit's `RestrictAddressFamilies=` leaves out
-    /// `AF_PACKET`, for which the kernel knows no such family; else the interface is gone, or no descriptor is left.
+    /// `PermissionDenied` without `CAP_NET_RAW` (packet(7)), or if the unit's `RestrictAddressFamilies=` leaves out
+    /// `AF_PACKET`, which the kernel reports as an unknown family; else the interface is gone, or no descriptor is
+    /// left.
     pub fn open(lan: &Lan) -> io::Result<Self> {
         let protocol = Protocol::from(i32::from(EtherTypes::Arp.0.to_be()));
         let socket =
@@ -62,7 +63,7 @@ impl ArpSocket {
 }
 
 impl NeighbourQuery for ArpSocket {
-    fn ask(&mut self, address: Ipv4Addr) -> io::Result<()> {
+    fn send_query(&mut self, address: Ipv4Addr) -> io::Result<()> {
         let Some(own) = self.lan.own_address(address) else { return Ok(()) };
         // Not through tokio, which sends nothing before it has seen that the socket is writable.
         let frame = question(self.lan.mac, own, address);
@@ -72,7 +73,7 @@ impl NeighbourQuery for ArpSocket {
         }
     }
 
-    async fn answers(&mut self) -> io::Result<Vec<NeighbourReply>> {
+    async fn replies(&mut self) -> io::Result<Vec<NeighbourReply>> {
         self.socket.readable().await?;
         let mut answers = Vec::new();
         let mut frame = [0; LENGTH];
@@ -89,7 +90,7 @@ impl NeighbourQuery for ArpSocket {
 }
 
 /// Builds an ARP request for `asked` from `own`. It carries our own address: without one (RFC 5227's probe) some
-/// stations would take this machine for a newcomer to their address and defend it, others would not answer.
+/// stations would treat this machine as a new holder of their address and defend it, and others would not answer.
 fn question(mac: Mac, own: Ipv4Addr, asked: Ipv4Addr) -> [u8; LENGTH] {
     let mut frame = [0; LENGTH];
     let (head, body) = frame.split_at_mut(ETHERNET);
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_as_rfc_826_draws_it() {
+    fn a_request_has_the_format_of_rfc_826() {
         let frame = question(OWN, [10, 0, 0, 1].into(), [10, 0, 0, 7].into());
         let expected =
             "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 0a000001 000000000000 0a000007";
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_to_us_is_dropped() {
+    fn replies_to_other_stations_are_dropped() {
         for (at, octet, why) in [
             (5, 9, "another's frame"),
             (13, 0, "not ARP"),
@@ -205,7 +206,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_fall_over(frame in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn malformed_input_never_panics(frame in proptest::collection::vec(any::<u8>(), 0..80)) {
             if let Some(answer) = read(&frame, &lan()) {
                 prop_assert!(answer.mac.is_unicast());
             }

@@ -1,5 +1,5 @@
-//! Asks without privileges: an ICMP echo request makes the kernel resolve the MAC at the address; its table then has
-//! it.
+//! Resolves a MAC without privileges: an ICMP echo request makes the kernel resolve the address, and its neighbour
+//! table then has the MAC.
 //!
 //! Alternatives that do not work: connecting a datagram socket sends nothing, so the kernel resolves nothing; the same
 //! holds for `MSG_PROBE`, and for a packet that is too large to be sent. A SYN waits in the kernel for the answer
@@ -51,7 +51,7 @@ impl Echo {
     /// Opens a socket.
     ///
     /// # Errors
-    /// `PermissionDenied` where this process's group is outside of `net.ipv4.ping_group_range` (icmp(7)); else the
+    /// `PermissionDenied` if this process's group is outside of `net.ipv4.ping_group_range` (icmp(7)); else the
     /// interface is gone or no descriptor is left.
     pub(super) fn open(address: &Address) -> io::Result<Self> {
         let to = match address.ip() {
@@ -68,7 +68,7 @@ impl Echo {
     ///
     /// # Errors
     /// The interface is gone or down, or this machine's firewall forbids it.
-    pub(super) fn ask(&self) -> io::Result<()> {
+    pub(super) fn send_query(&self) -> io::Result<()> {
         match send(&self.socket, self.to) {
             // Errors about the neighbour are ignored: its table shows what the kernel found.
             Err(error) if !is_passing(&error) && error.kind() != io::ErrorKind::HostUnreachable => Err(error),

@@ -13,7 +13,7 @@ pub(super) async fn listed(name: &str) -> Vec<Address> {
     find(&text, name)
 }
 
-/// A line is an address and its names; `#` begins a comment.
+/// A line consists of an address and its names; `#` begins a comment.
 fn find(text: &str, name: &str) -> Vec<Address> {
     let looked_up =
         |name: &str| ascii_name(name.strip_suffix('.').unwrap_or(name)).map(|name| name.to_ascii_lowercase());

@@ -19,7 +19,7 @@ use crate::model::Mac;
 pub(super) struct NetworkInterface {
     pub(super) name: String,
     pub(super) flags: InterfaceFlags,
-    /// What a packet socket is bound to.
+    /// The index by which a packet socket is bound.
     pub(super) link: Option<LinkAddr>,
     /// Own addresses, each with the subnet it is in.
     pub(super) nets: Vec<IpNet>,

@@ -17,7 +17,7 @@ use crate::model::Mac;
 pub struct Lan {
     /// The interface's name.
     pub interface: String,
-    /// The kernel's number of it.
+    /// The interface's index.
     pub index: u32,
     /// Our own hardware address there.
     pub mac: Mac,
@@ -27,7 +27,7 @@ pub struct Lan {
     pub(super) link: LinkAddr,
 }
 
-/// Why an interface is no LAN, or not at present.
+/// Why an interface is not a LAN, or not ready.
 #[derive(Debug, thiserror::Error)]
 pub enum LanError {
     /// No interface has this name.
@@ -38,16 +38,16 @@ pub enum LanError {
         /// The names that exist.
         there: Vec<String>,
     },
-    /// Switched off.
+    /// The interface is switched off.
     #[error("{0} is down; switch it on: ip link set {0} up")]
     Down(String),
-    /// Nothing is plugged in, or no wireless network was joined.
+    /// No cable is plugged in, or no wireless network is joined.
     #[error("{0} has no carrier; is its cable plugged in, its wireless network in reach?")]
     NoCarrier(String),
-    /// A loopback, a tunnel: hosts there have no MAC.
+    /// The interface is a loopback or a tunnel: hosts there have no MAC.
     #[error("{0} is no Ethernet, so hosts there have no MAC to ask for; name the interface of the LAN")]
     NotEthernet(String),
-    /// Nothing was configured, or DHCP has not answered yet.
+    /// No address is configured, or DHCP has not answered yet.
     #[error("{0} has no IPv4 address; has DHCP given it one?")]
     NoAddress(String),
     /// The kernel's list cannot be read.
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_lan_says_so() {
+    fn an_interface_that_is_no_lan_is_an_error() {
         let there = |error: LanError| error.to_string();
         let loopback = Lan::of("lo").unwrap_err();
         assert!(matches!(loopback, LanError::NotEthernet(_) | LanError::Down(_)), "{loopback}");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn hardware_comes_before_what_was_made_up_and_the_way_out_before_the_rest() {
+    fn hardware_comes_before_virtual_interfaces_and_the_default_route_before_the_rest() {
         let candidate = |text: &str| {
             let (name, traits) = text.split_once(' ').unwrap_or((text, ""));
             let has = |letter| traits.contains(letter);

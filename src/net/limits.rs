@@ -1,4 +1,4 @@
-//! What this machine allows: read at start, and repeatedly where it changes.
+//! This machine's limits: read at start, and again where they change.
 //!
 //! | bound | read from | what it bounds |
 //! |---|---|---|
@@ -23,9 +23,9 @@ pub struct SystemLimits {
     pub descriptors: u32,
     /// Local ports that connects are made from. One each per destination address *and port*, so that they
     /// bound what goes to one port (28,232 by default), not what goes to one host. Where they run out the
-    /// kernel says so at once (EADDRNOTAVAIL), and the probe is made again later.
+    /// kernel reports it at once (EADDRNOTAVAIL), and the probe is retried later.
     pub local_ports: RangeInclusive<u16>,
-    /// The connection table of a stateful firewall, where one is at work (Docker brings one).
+    /// The connection table of a stateful firewall, if one is active (Docker installs one).
     pub conntrack: Option<Conntrack>,
     /// Processor cores this process may use.
     pub cores: usize,
@@ -35,7 +35,7 @@ pub struct SystemLimits {
 /// A router's table on the way is invisible from here; it is spared only if it is no smaller than this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conntrack {
-    /// The most that it holds; beyond that the kernel drops every new connection.
+    /// The table's capacity; beyond it the kernel drops every new connection.
     pub max: u32,
     /// The number in it now.
     pub count: u32,
@@ -57,13 +57,13 @@ const CONNECTIONS_PART: u32 = 4;
 /// Descriptors for everything else: the database, event loops, sweeps, look-ups and logs. Some 25 are always open.
 const OTHERS: u32 = 64;
 
-/// The part of the descriptors that is for all else where they are few, as a divisor.
+/// The part of the descriptors that is reserved for everything else if they are few, as a divisor.
 const OTHERS_PART: u32 = 2;
 
-/// The part of the connection table that probes under way may take, as a divisor.
+/// The part of the connection table that probes in flight may take, as a divisor.
 const IN_FLIGHT_PART: u32 = 8;
 
-/// The least, however small the connection table: a slow scan is better than none.
+/// The minimum for any connection table, however small: a slow scan is better than none.
 const LEAST_IN_FLIGHT: u32 = 16;
 const LEAST_SILENT: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
 
@@ -114,10 +114,10 @@ impl SystemLimits {
 
     /// Returns the part of these limits that the engine may use.
     ///
-    /// A quarter of a small limit of descriptors is for probes (`ulimit -n 64` gives 16 sockets). Probes that nothing
-    /// answers fill at most half of what is free in the connection table. Read anew while they do, their own
-    /// entries count as taken, so that they settle at a third of what others leave. What is answered is
-    /// bounded by its sockets alone: before its entries fill the table, everything waits for them to go.
+    /// A quarter of a small limit of descriptors is for probes (`ulimit -n 64` gives 16 sockets). Unanswered probes
+    /// fill at most half of the free entries of the connection table. The table is read again while they do, and their
+    /// own entries then count as taken, so that they settle at a third of what others leave. Answered probes are
+    /// bounded only by their sockets: before their entries fill the table, all probes wait until entries expire.
     pub fn bounds(&self) -> Bounds {
         let (_, sockets) = self.shares();
         let tracked =
@@ -149,8 +149,8 @@ impl fmt::Display for SystemLimits {
 }
 
 impl Conntrack {
-    /// The table is there as soon as the module is loaded, and tracks only where a firewall has rules that ask
-    /// for it; then at least the loopback's connections are in it.
+    /// The table exists as soon as the module is loaded, but tracks connections only if a firewall has rules that
+    /// require it; then at least the loopback's connections are in it.
     fn read(sysctls: &Path) -> Option<Self> {
         let number = |name| read(&sysctls.join(name));
         let (max, count) = (number("nf_conntrack_max")?, number("nf_conntrack_count")?);
@@ -201,17 +201,17 @@ mod tests {
 
     #[test]
     fn silent_probes_fill_half_of_what_is_free_in_the_connection_table() {
-        let told = |max, count| {
+        let limits = |max, count| {
             let Bounds { in_flight, silent, full } = bounds(20_000, Some((max, count)));
             (in_flight, silent.unwrap().get(), full)
         };
         // (65,536 - 500) / 2 over 120 s.
-        assert_eq!(told(65_536, 500), (4096, 270, false));
+        assert_eq!(limits(65_536, 500), (4096, 270, false));
         // What Linux 6 gives a Pi of 1 GB.
-        assert_eq!(told(7_680, 100), (960, 31, false));
-        assert_eq!(told(65_536, 61_440), (4096, 17, true));
-        assert_eq!(told(65_536, 70_000), (4096, 10, true));
-        assert_eq!(told(0, 1), (16, 10, true));
+        assert_eq!(limits(7_680, 100), (960, 31, false));
+        assert_eq!(limits(65_536, 61_440), (4096, 17, true));
+        assert_eq!(limits(65_536, 70_000), (4096, 10, true));
+        assert_eq!(limits(0, 1), (16, 10, true));
         assert_eq!(bounds(20_000, None).silent, None);
     }
 

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
     interfaces: Vec<Interface>,
-    /// Every address of this machine's. The kernel answers at one that an interface was given while it was down, too.
+    /// Every address of this machine. The kernel also answers at an address of an interface that is down.
     own: Vec<IpAddr>,
 }
 
@@ -23,14 +23,14 @@ pub struct Links {
 struct Interface {
     name: String,
     mac: Option<Mac>,
-    /// Whether it asks for the MAC at an address before it sends there (ARP, neighbour discovery). Tunnels and
-    /// point-to-point links do not, so their silence says nothing about the host.
+    /// Whether the kernel resolves the MAC at an address before it sends there (ARP, neighbour discovery). On tunnels
+    /// and point-to-point links it does not, so silence there proves nothing about the host.
     resolves: bool,
     /// Own addresses, each with the subnet it is in.
     nets: Vec<IpNet>,
 }
 
-/// How a neighbour is asked for its MAC.
+/// The link on which a neighbour's MAC is queried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NeighbourLink<'a> {
     /// The interface.
@@ -80,11 +80,11 @@ impl Links {
         self.interfaces.iter().any(|interface| interface.reaches(address))
     }
 
-    /// Whether one host can be at an address, and be reached there from this machine: the one check of all that is
-    /// probed. An address in a name's answer is checked as one that was typed.
+    /// Checks that an address can be one host's, and that this machine can reach it: the one check before any probe. An
+    /// address from a name look-up is checked like one that was typed.
     ///
     /// # Errors
-    /// Why not.
+    /// Fails with the reason.
     pub fn check_host(&self, address: &Address) -> Result<(), HostAddressError> {
         use HostAddressError::{NoInterface, UnknownInterface, WholeNetwork};
         let names = |interfaces: &mut dyn Iterator<Item = &Interface>| -> Vec<String> {
@@ -119,12 +119,12 @@ impl Links {
         self.owner(address)?.mac
     }
 
-    /// The interface on which a neighbour's address is asked for, and this machine's own address there; `None` where
-    /// the address is no neighbour's.
+    /// Returns the interface on which a neighbour's address is queried, and this machine's own address there; `None` if
+    /// the address is not a neighbour's.
     pub(super) fn neighbour_link(&self, address: &Address) -> Option<NeighbourLink<'_>> {
         let mut through = self.interfaces.iter().filter(|link| link.resolves && link.reaches(address));
         through.find_map(|link| {
-            // A link-local address has no subnet in common with others but that of its own kind.
+            // A link-local address shares a subnet only with other link-local addresses.
             let own = link.nets.iter().find(|net| net.contains(&address.ip()))?;
             Some(NeighbourLink { interface: &link.name, own: own.addr(), mac: link.mac })
         })
@@ -154,9 +154,8 @@ impl Interface {
         self.nets.iter().any(|net| net.addr().is_loopback())
     }
 
-    /// The subnet that the address stands for as a whole: of IPv4, its first or last address. One of two addresses
-    /// or a single one has neither (RFC 3021); and in IPv6 both are hosts' (RFC 4291, 2.6.1: the first may be any
-    /// router's).
+    /// Returns the subnet of which the address is the first or the last one, in IPv4. A subnet of one or two addresses
+    /// has neither (RFC 3021), and in IPv6 both are hosts' addresses (RFC 4291, 2.6.1: the first may be any router's).
     fn whole(&self, address: &Address) -> Option<IpNet> {
         let ip = address.ip();
         let stands_for = |net: &&IpNet| {
@@ -165,8 +164,8 @@ impl Interface {
         self.nets.iter().find(stands_for).map(IpNet::trunc)
     }
 
-    /// Whether the address is in one of its subnets. A link-local one is only where its zone says; without
-    /// a zone it is nowhere.
+    /// Whether the address is in one of the interface's subnets. A link-local address is only on the interface of its
+    /// zone; without a zone it is on none.
     fn reaches(&self, address: &Address) -> bool {
         match (address.zone(), address.ip()) {
             (Some(zone), _) => zone == self.name,
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_interface_on_which_a_neighbour_is_asked_for() {
+    fn names_the_interface_on_which_a_neighbour_is_queried() {
         for (text, way) in [
             ("192.168.1.77", Some(("eth0", "192.168.1.2"))),
             ("fd00::77", Some(("eth0", "fd00::2"))),

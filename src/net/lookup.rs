@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The longest wait for an answer. The system's own time-out can be half a minute (resolv.conf(5)); the thread
-/// of the query runs on after ours.
+/// of the query continues after ours.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Threads that one resolver may occupy at once, abandoned look-ups included: a client that may look names up
@@ -40,13 +40,16 @@ impl Default for SystemResolver {
 impl SystemResolver {
     /// Runs a query on a thread, as soon as one of ours is free. The thread is occupied until the query returns, not
     /// until its caller gives up.
-    pub(super) async fn ask<A>(&self, ask: impl FnOnce() -> io::Result<A> + Send + 'static) -> io::Result<A>
+    pub(super) async fn run<A>(
+        &self,
+        lookup: impl FnOnce() -> io::Result<A> + Send + 'static,
+    ) -> io::Result<A>
     where
         A: Send + 'static,
     {
         let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(io::Error::other)?;
         spawn_blocking(move || {
-            let answer = ask();
+            let answer = lookup();
             drop(thread);
             answer
         })
@@ -55,7 +58,7 @@ impl SystemResolver {
 
     async fn look_up(&self, name: &str) -> io::Result<vec::IntoIter<SocketAddr>> {
         let name = name.to_owned();
-        self.ask(move || (name.as_str(), 0).to_socket_addrs()).await
+        self.run(move || (name.as_str(), 0).to_socket_addrs()).await
     }
 }
 
@@ -165,12 +168,12 @@ mod tests {
         let (hang_up, ends) = (0..AT_ONCE).map(|_| channel::<()>()).unzip::<_, _, Vec<_>, Vec<_>>();
         for end in ends {
             // Hangs as a silent name server makes getaddrinfo hang; the caller is gone at once.
-            let hanging = resolver.ask(move || Ok(end.recv().is_ok()));
+            let hanging = resolver.run(move || Ok(end.recv().is_ok()));
             assert!(hanging.now_or_never().is_none());
         }
-        assert!(resolver.ask(|| Ok(())).now_or_never().is_none());
+        assert!(resolver.run(|| Ok(())).now_or_never().is_none());
         assert_eq!(resolver.threads.available_permits(), 0);
         drop(hang_up);
-        resolver.ask(|| Ok(())).await.unwrap();
+        resolver.run(|| Ok(())).await.unwrap();
     }
 }

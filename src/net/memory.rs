@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_words_are_read() {
+    fn reads_the_kernels_format() {
         let status = "Name:\tportscan\nVmPeak:\t  90000 kB\nVmHWM:\t    9000 kB\nVmRSS:\t    7012 kB\n";
         let machine = "MemTotal:         945364 kB\nMemFree:  1 kB\nMemAvailable:     700000 kB\n";
         let kib = |kib: u64| kib * 1024;

@@ -1,6 +1,6 @@
-//! Layer 2: sockets and what the machine says of itself.
+//! Layer 2: sockets, and what the kernel reports about this machine.
 //!
-//! [`ConnectProber`] makes the connects that the engine asks for, [`ArpSocket`] and, without privileges, [`Nudge`] find
+//! [`ConnectProber`] makes the connects that the engine requests, [`ArpSocket`] and, without privileges, [`Nudge`] find
 //! the devices of a [`Lan`], [`solicit`] asks for the MAC at one address before any port is probed there, [`mdns`]
 //! resolves and announces names in `.local`, [`mdns_name`] asks one neighbour for its name. The other modules read what
 //! this machine knows without sending anything: its limits, its interfaces, its neighbours, its name server's answers.

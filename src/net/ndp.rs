@@ -51,7 +51,7 @@ pub(super) struct NdpSocket {
 }
 
 impl NdpSocket {
-    /// Opens one that asks for `asked` from our own address and MAC on this interface.
+    /// Opens a socket that solicits `asked` from our own address and MAC on this interface.
     ///
     /// # Errors
     /// `PermissionDenied` without `CAP_NET_RAW` (raw(7)); else the interface is gone, our address is not in use yet,
@@ -68,11 +68,11 @@ impl NdpSocket {
         Ok(Self { socket, asked, mac, index })
     }
 
-    /// Sends the question. A machine that is short of buffers may drop it.
+    /// Sends the solicitation. The kernel may drop it if buffers are short.
     ///
     /// # Errors
     /// The interface is gone or down, or this machine's firewall forbids it.
-    pub(super) fn ask(&self) -> io::Result<()> {
+    pub(super) fn send_query(&self) -> io::Result<()> {
         let to = SockaddrIn6::from(SocketAddrV6::new(solicited_node(self.asked), 0, 0, self.index));
         let question = question(self.mac, self.asked);
         match sendto(self.socket.as_raw_fd(), &question, &to, MsgFlags::MSG_DONTWAIT).map_err(io::Error::from)
@@ -102,7 +102,7 @@ impl NdpSocket {
         let mut parts = [io::IoSliceMut::new(&mut message)];
         let (descriptor, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
         let received = recvmsg::<()>(descriptor, &mut parts, Some(&mut space), flags)?;
-        let hops = received.cmsgs()?.find_map(|told| match told {
+        let hops = received.cmsgs()?.find_map(|control| match control {
             ControlMessageOwned::Ipv6HopLimit(hops) => Some(hops),
             _ => None,
         });
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_as_rfc_4861_draws_it() {
+    fn a_solicitation_has_the_format_of_rfc_4861() {
         let hex: String =
             question(Mac::new(OTHER), ASKED).iter().map(|octet| format!("{octet:02x}")).collect();
         let expected = "87 00 0000 00000000 fe800000000000000000000012345678 01 01 020000000007";
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_names_the_mac_after_whatever_other_options() {
+    fn an_advertisement_names_the_mac_after_other_options() {
         assert_eq!(read(&answer(), ASKED), Some(Mac::new(OTHER)));
         let mut longer = answer();
         longer.splice(HEAD..HEAD, [14, 2].into_iter().chain([0; 14]));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_to_the_question_is_dropped() {
+    fn other_messages_are_dropped() {
         for (at, octet, why) in [
             (0, 134, "a router's advertisement"),
             (1, 1, "an unknown code"),

@@ -1,38 +1,38 @@
-//! How to find out which station has an address, by whichever method this process may use.
+//! The interface to the methods that find out which station has an address.
 
 use std::{io, net::Ipv4Addr};
 
 use crate::model::Mac;
 
-/// "I have this address."
+/// A station's reply that it has an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NeighbourReply {
-    /// The address that was asked for.
+    /// The queried address.
     pub address: Ipv4Addr,
-    /// The MAC that the reply gives for it; a single station's.
+    /// The MAC in the reply; a single station's.
     pub mac: Mac,
-    /// The frame's sender is not the station that it reports: repeaters and clusters do that, and so do forgers. It
-    /// counts only where no direct reply arrives.
+    /// Whether the frame's sender is another station than the one that it reports: repeaters and clusters send such
+    /// replies, and so do attackers. Such a reply counts only if no direct reply arrives.
     pub is_relayed: bool,
 }
 
-/// Asks which station has an address.
+/// Queries which station has an address.
 pub trait NeighbourQuery: Send {
-    /// Sends one question. A machine that is short of buffers may drop it: a silent address is asked again.
+    /// Sends one query. The kernel may drop it if buffers are short: the caller repeats it for a silent address.
     ///
     /// # Errors
-    /// The interface is gone, or down.
-    fn ask(&mut self, address: Ipv4Addr) -> io::Result<()>;
+    /// Fails if the interface is gone, or down.
+    fn send_query(&mut self, address: Ipv4Addr) -> io::Result<()>;
 
-    /// Waits for answers. Some may match no question; the caller knows what it asked. Dropping the future at any time
-    /// loses no answer.
+    /// Waits for replies. Some may match no query; the caller knows its own queries. Dropping the future at any time
+    /// loses no reply.
     ///
     /// # Errors
-    /// As [`NeighbourQuery::ask`].
-    fn answers(&mut self) -> impl Future<Output = io::Result<Vec<NeighbourReply>>> + Send;
+    /// As [`NeighbourQuery::send_query`].
+    fn replies(&mut self) -> impl Future<Output = io::Result<Vec<NeighbourReply>>> + Send;
 }
 
-/// Whether the machine was only short of something for a moment.
+/// Whether the error is a temporary lack of buffers or memory.
 pub(super) fn is_passing(error: &io::Error) -> bool {
     use nix::libc::{ENOBUFS, ENOMEM};
     error.kind() == io::ErrorKind::WouldBlock || matches!(error.raw_os_error(), Some(ENOBUFS | ENOMEM))

@@ -24,7 +24,7 @@ pub struct Neighbour {
     pub mac: Mac,
     /// The kernel's number of the interface.
     pub index: u32,
-    /// Whether the answer came within the last half a minute or so (`base_reachable_time` of arp(7)), or the owner of
+    /// Whether the reply came within the last half a minute or so (`base_reachable_time` of arp(7)), or the owner of
     /// this machine wrote the entry. An older entry may name a device that has left the address since.
     pub is_confirmed: bool,
 }
@@ -108,7 +108,7 @@ fn entries(family: Family) -> io::Result<Vec<Entry>> {
     })
     .unwrap_or_default();
     let mut found = Vec::new();
-    Netlink::open()?.ask(libc::RTM_GETNEIGH, Scope::All, &question, |kind, body| {
+    Netlink::open()?.request(libc::RTM_GETNEIGH, Scope::All, &question, |kind, body| {
         take(kind, body, &mut found);
         found.len() > MOST
     })?;
@@ -187,7 +187,7 @@ mod tests {
     }
 
     /// An entry on interface 3, with attributes as (kind, value).
-    fn told(state: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    fn entry_message(state: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut body = vec![0; ENTRY];
         body[4] = 3;
         body[8..10].copy_from_slice(&state.to_ne_bytes());
@@ -226,7 +226,7 @@ mod tests {
             (libc::NUD_FAILED, None),
             (libc::NUD_NONE, None),
         ] {
-            let entry = told(state, &pair);
+            let entry = entry_message(state, &pair);
             assert_eq!(found(&entry), if is_confirmed.is_some() { there.clone() } else { vec![] }, "{state}");
             let confirmed = known(&entry).first().map(|known| known.is_confirmed);
             assert_eq!(confirmed, is_confirmed, "{state}");
@@ -235,16 +235,20 @@ mod tests {
         let [group, zero] = [[0x33, 0x33, 0, 0, 0, 1], [0; 6]];
         for wrong in [&group[..], &zero[..], others] {
             let pair = [(libc::NDA_DST, ip), (libc::NDA_LLADDR, wrong)];
-            assert_eq!(found(&told(libc::NUD_REACHABLE, &pair)), [], "{wrong:?}");
+            assert_eq!(found(&entry_message(libc::NUD_REACHABLE, &pair)), [], "{wrong:?}");
         }
         let long = [(9, others), (libc::NDA_DST, ip), (libc::NDA_LLADDR, &MAC[..])];
-        let portion = [told(libc::NUD_REACHABLE, &long), message(99, others), told(libc::NUD_STALE, &pair)];
+        let portion = [
+            entry_message(libc::NUD_REACHABLE, &long),
+            message(99, others),
+            entry_message(libc::NUD_STALE, &pair),
+        ];
         assert_eq!(found(&portion.concat()).len(), 2, "what is not known is passed over");
     }
 
     #[test]
-    fn ends_where_the_kernel_says_and_returns_its_errors() {
-        let done = [message(KIND_DONE, &[0; 4]), told(libc::NUD_STALE, &[])].concat();
+    fn ends_with_the_kernels_last_message_and_returns_its_errors() {
+        let done = [message(KIND_DONE, &[0; 4]), entry_message(libc::NUD_STALE, &[])].concat();
         assert!(read(&done, &mut Vec::new()).unwrap());
         assert!(!read(&[], &mut Vec::new()).unwrap());
         let denied = message(KIND_ERROR, &(-libc::EPERM).to_ne_bytes());
@@ -268,13 +272,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_fall_over(portion in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn malformed_input_never_panics(portion in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = read(&portion, &mut Vec::new());
         }
 
         #[test]
-        fn nor_does_anything_cut_short(length in 0_usize..64) {
-            let whole = told(libc::NUD_STALE, &[(libc::NDA_DST, &[10, 0, 0, 1]), (libc::NDA_LLADDR, &MAC)]);
+        fn truncated_input_never_panics(length in 0_usize..64) {
+            let whole = entry_message(libc::NUD_STALE, &[(libc::NDA_DST, &[10, 0, 0, 1]), (libc::NDA_LLADDR, &MAC)]);
             let _ = read(&whole[..length.min(whole.len())], &mut Vec::new());
         }
     }

@@ -27,7 +27,7 @@ pub(super) const KIND_DONE: u16 = 3;
 pub(super) const HEADER: usize = 16;
 pub(super) const ATTRIBUTE: usize = 4;
 
-/// Whether a question is for one entry or for the whole table.
+/// Whether a request is for one entry or for the whole table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     One,
@@ -57,7 +57,7 @@ impl Netlink {
     }
 
     /// Sends a request, and passes the kind and body of every message of the answer to `take` until it returns true.
-    pub(super) fn ask(
+    pub(super) fn request(
         &mut self,
         kind: u16,
         scope: Scope,

@@ -1,6 +1,6 @@
-//! Asks without any privilege: a packet makes the kernel send an ARP request, and its table shows which MAC answered.
-//! The packet is an echo request if this process may send them, since that goes to no port of the device; else an empty
-//! datagram.
+//! Queries without any privilege: a packet makes the kernel send an ARP request, and its table shows which MAC
+//! answered. The packet is an echo request if this process may send them, since that goes to no port of the device;
+//! else an empty datagram.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ const DISCARD: u16 = 9;
 /// The interval at which the table is read.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The packet that makes the kernel ask.
+/// The packet that makes the kernel send an ARP request.
 #[derive(Debug)]
 enum Packet {
     Echo(Socket),
@@ -68,9 +68,9 @@ impl Nudge {
 }
 
 impl NeighbourQuery for Nudge {
-    /// The kernel asks three times, a second apart. This machine's firewall may forbid a datagram; then
-    /// no host is found there.
-    fn ask(&mut self, address: Ipv4Addr) -> io::Result<()> {
+    /// The kernel sends three ARP requests, a second apart. This machine's firewall may forbid the datagram; then no
+    /// host is found at the address.
+    fn send_query(&mut self, address: Ipv4Addr) -> io::Result<()> {
         let sent = match &self.packet {
             Packet::Echo(socket) => echo::send(socket, (address, 0).into()),
             Packet::Datagram(socket) => socket.send_to(&[], (address, DISCARD)),
@@ -85,7 +85,7 @@ impl NeighbourQuery for Nudge {
 
     /// Returns the hosts in the table. An entry may be as old as the last sweep: if the host is gone, this sweep's
     /// question makes the kernel notice, and the next sweep finds none.
-    async fn answers(&mut self) -> io::Result<Vec<NeighbourReply>> {
+    async fn replies(&mut self) -> io::Result<Vec<NeighbourReply>> {
         self.look.tick().await;
         let known = neighbours(Family::Ipv4)?.into_iter().filter(|known| known.index == self.index);
         let answer = |known: super::Neighbour| match known.ip {

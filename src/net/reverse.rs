@@ -1,4 +1,4 @@
-//! Resolves addresses to names: by the system's resolver, and by asking the neighbour itself.
+//! Resolves addresses to names: by the system's resolver, and by a query to the neighbour itself.
 
 mod message;
 
@@ -32,7 +32,7 @@ const LONGEST: usize = 2048;
 const NAME_MAX: usize = 255;
 const LABEL_MAX: usize = 63;
 
-/// The outcome of a question for a name.
+/// The outcome of a query for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameReply {
     /// The name: at most 255 characters, on one line, without invisible or direction-changing characters; HTML and the
@@ -49,7 +49,7 @@ impl SystemResolver {
     /// on one of the resolver's threads.
     pub async fn name_of(&self, address: &Address) -> NameReply {
         let ip = address.ip();
-        match timeout(PATIENCE, self.ask(move || Ok(lookup_addr(&ip)))).await {
+        match timeout(PATIENCE, self.run(move || Ok(lookup_addr(&ip)))).await {
             Ok(Ok(Ok(name))) => fit(&name).map_or(NameReply::Silence, NameReply::Name),
             Ok(Ok(Err(error)))
                 if matches!(error.kind(), LookupErrorKind::NoName | LookupErrorKind::NoData) =>
@@ -62,12 +62,12 @@ impl SystemResolver {
     }
 }
 
-/// Asks the neighbour at this address for its own name. It alone is asked, at its own port 5353 (RFC 6762, 5.5), from a
-/// port of ours that is not 5353, so that it answers us alone (6.7). Nothing is sent through a router, whatever
-/// the routing table says. Takes 1 s at most.
+/// Queries the neighbour at this address for its own name. The query goes only to this neighbour's port 5353 (RFC 6762,
+/// 5.5), and comes from another port than 5353, so that the neighbour answers to it alone (6.7). Nothing is sent
+/// through a router, even if the routing table has a route. Takes 1 s at most.
 ///
 /// # Errors
-/// Fails if this machine cannot ask: it is out of sockets, or has no route.
+/// Fails if this machine cannot send the query: it is out of sockets, or has no route.
 pub async fn mdns_name(neighbour: Ipv4Addr) -> io::Result<NameReply> {
     let socket = socket_to(neighbour)?;
     let mut id = [0; 2];
@@ -85,7 +85,7 @@ pub async fn mdns_name(neighbour: Ipv4Addr) -> io::Result<NameReply> {
     match timeout(MDNS_PATIENCE, ask).await {
         // No socket listens there: the neighbour itself reports that.
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(NameReply::Silence),
-        Ok(heard) => heard,
+        Ok(reply) => reply,
         Err(_elapsed) => Ok(NameReply::Silence),
     }
 }
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_can_be_a_name_is_one() {
+    fn only_possible_host_names_are_accepted() {
         let label = "x".repeat(LABEL_MAX);
         for name in ["nas", "nas.local", "Büro-Drucker.local", &label, "<b>nas</b>"] {
             assert_eq!(fit(name).as_deref(), Some(name));
@@ -141,14 +141,14 @@ mod tests {
     #[tokio::test]
     async fn asks_the_system() {
         let loopback = Address::from(Ipv4Addr::LOCALHOST);
-        let heard = SystemResolver::default().name_of(&loopback).await;
-        assert!(matches!(&heard, NameReply::Name(name) if name.contains("localhost")), "{heard:?}");
+        let reply = SystemResolver::default().name_of(&loopback).await;
+        assert!(matches!(&reply, NameReply::Name(name) if name.contains("localhost")), "{reply:?}");
     }
 
     #[tokio::test]
     async fn a_closed_port_is_silence_at_once() {
         // The loopback, of which 127.0.0.9 is as good as any.
-        let heard = timeout(Duration::from_millis(300), mdns_name(Ipv4Addr::new(127, 0, 0, 9))).await;
-        assert_eq!(heard.unwrap().unwrap(), NameReply::Silence);
+        let reply = timeout(Duration::from_millis(300), mdns_name(Ipv4Addr::new(127, 0, 0, 9))).await;
+        assert_eq!(reply.unwrap().unwrap(), NameReply::Silence);
     }
 }

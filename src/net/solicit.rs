@@ -1,9 +1,9 @@
 //! Finds out which MAC answers at a neighbour's address before anything is sent to the device's ports.
 //!
-//! | what this process may do | what is asked | what the device gets |
+//! | privilege of this process | what is queried | what the device receives |
 //! |---|---|---|
-//! | whatever | the kernel's table, where its answer is fresh | nothing |
-//! | `CAP_NET_RAW` | ARP ([`ArpSocket`]), neighbour solicitation ([`NdpSocket`]) | that question |
+//! | any | the kernel's table, if its entry is fresh | nothing |
+//! | `CAP_NET_RAW` | ARP ([`ArpSocket`]), neighbour solicitation ([`NdpSocket`]) | that query |
 //! | ICMP echo, by `net.ipv4.ping_group_range` | the kernel's table, after an [`Echo`] | an echo request |
 //! | neither | nothing | nothing: the MAC stays unknown |
 
@@ -39,7 +39,7 @@ pub enum Solicited {
     Answered(Mac),
     /// Nothing answers at the address.
     Silent,
-    /// This process has no way to ask.
+    /// This process has no means to query.
     NotAllowed,
 }
 
@@ -47,29 +47,29 @@ pub enum Solicited {
 /// and up to 13 s without `CAP_NET_RAW`. Requires a tokio runtime.
 ///
 /// # Errors
-/// Fails if the interface is down or this machine lacks resources: that says nothing about the device.
+/// Fails if the interface is down or this machine lacks resources: that proves nothing about the device.
 pub async fn solicit(links: &Links, address: &Address) -> io::Result<Solicited> {
     if let Some(known) = neighbour(address)?.filter(|known| known.is_confirmed) {
         return Ok(Solicited::Answered(known.mac));
     }
     let way = links.neighbour_link(address);
     let asked = match (address.ip(), way) {
-        (IpAddr::V4(ip), Some(way)) => ask(ByArp::open(way, ip)).await?,
+        (IpAddr::V4(ip), Some(way)) => repeat_until_answered(ByArp::open(way, ip)).await?,
         (IpAddr::V6(ip), Some(NeighbourLink { interface, own: IpAddr::V6(own), mac: Some(mac) })) => {
-            ask(NdpSocket::open(interface, own, mac, ip)).await?
+            repeat_until_answered(NdpSocket::open(interface, own, mac, ip)).await?
         }
         _ => Solicited::NotAllowed,
     };
     match asked {
-        Solicited::NotAllowed => ask(Echo::open(address)).await,
+        Solicited::NotAllowed => repeat_until_answered(Echo::open(address)).await,
         asked => Ok(asked),
     }
 }
 
-/// One way to ask for one address.
+/// A method of querying one address.
 trait Question {
-    /// Asks once more.
-    fn ask(&mut self) -> io::Result<()>;
+    /// Sends another query.
+    fn send_query(&mut self) -> io::Result<()>;
 
     /// Waits for the answer; may be dropped at any time.
     fn answer(&mut self) -> impl Future<Output = io::Result<Mac>> + Send;
@@ -95,7 +95,7 @@ impl ByArp {
             error => io::Error::other(error),
         })?;
         if lan.own_address(asked).is_none() {
-            // The question would be in vain, and the host would be taken for silent.
+            // The query would be in vain, and the host would count as silent.
             return Err(io::Error::other(LanError::NoAddress(lan.interface)));
         }
         Ok(Self { socket: ArpSocket::open(&lan)?, asked })
@@ -103,14 +103,14 @@ impl ByArp {
 }
 
 impl Question for ByArp {
-    fn ask(&mut self) -> io::Result<()> {
-        NeighbourQuery::ask(&mut self.socket, self.asked)
+    fn send_query(&mut self) -> io::Result<()> {
+        NeighbourQuery::send_query(&mut self.socket, self.asked)
     }
 
     async fn answer(&mut self) -> io::Result<Mac> {
         loop {
-            let answers = self.socket.answers().await?;
-            // What a station says of itself counts before what another says of it.
+            let answers = self.socket.replies().await?;
+            // A station's own reply takes precedence over another station's reply about it.
             let meant = answers.iter().filter(|answer| answer.address == self.asked);
             if let Some(answer) = meant.min_by_key(|answer| answer.is_relayed) {
                 return Ok(answer.mac);
@@ -120,8 +120,8 @@ impl Question for ByArp {
 }
 
 impl Question for NdpSocket {
-    fn ask(&mut self) -> io::Result<()> {
-        Self::ask(self)
+    fn send_query(&mut self) -> io::Result<()> {
+        Self::send_query(self)
     }
 
     async fn answer(&mut self) -> io::Result<Mac> {
@@ -130,8 +130,8 @@ impl Question for NdpSocket {
 }
 
 impl Question for Echo {
-    fn ask(&mut self) -> io::Result<()> {
-        Self::ask(self)
+    fn send_query(&mut self) -> io::Result<()> {
+        Self::send_query(self)
     }
 
     async fn answer(&mut self) -> io::Result<Mac> {
@@ -143,16 +143,16 @@ impl Question for Echo {
     }
 }
 
-/// Asks until there is an answer, or enough questions had none.
-async fn ask(opened: io::Result<impl Question>) -> io::Result<Solicited> {
+/// Sends queries until there is an answer, or until enough of them had none.
+async fn repeat_until_answered(opened: io::Result<impl Question>) -> io::Result<Solicited> {
     let mut question = match opened {
         Err(error) if is_denied(&error) => return Ok(Solicited::NotAllowed),
         opened => opened?,
     };
     let mut silent = 0;
     for _ in 0..MOST_QUESTIONS {
-        match question.ask() {
-            // This machine's own firewall: there may be another way.
+        match question.send_query() {
+            // This machine's own firewall forbids it: another method may work.
             Err(error) if is_denied(&error) => return Ok(Solicited::NotAllowed),
             asked => asked?,
         }
@@ -167,7 +167,7 @@ async fn ask(opened: io::Result<impl Question>) -> io::Result<Solicited> {
     Ok(Solicited::Silent)
 }
 
-/// Whether this process, or this kind of interface, lacks the way rather than something for the moment.
+/// Whether this process, or this kind of interface, cannot use the method at all, rather than only for the moment.
 fn is_denied(error: &io::Error) -> bool {
     // EAFNOSUPPORT: systemd's RestrictAddressFamilies. EPROTONOSUPPORT: a kernel without such sockets.
     let lacks = [Errno::EAFNOSUPPORT, Errno::EPROTONOSUPPORT].map(|errno| Some(errno as i32));
@@ -183,7 +183,7 @@ mod tests {
 
     const MAC: Mac = Mac::new([2, 0, 0, 0, 0, 7]);
 
-    /// Answers the question of this number, if any; says for so many that it is undecided.
+    /// Answers the query of this number, if any; reports for this number of queries that it is undecided.
     struct Scripted {
         asked: u8,
         answers_at: Option<u8>,
@@ -196,7 +196,7 @@ mod tests {
     }
 
     impl Question for &mut Scripted {
-        fn ask(&mut self) -> io::Result<()> {
+        fn send_query(&mut self) -> io::Result<()> {
             self.asked += 1;
             self.faults.pop_front().map_or(Ok(()), Err)
         }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn asks_until_it_is_answered_and_not_for_ever() {
+    async fn queries_are_repeated_until_answered_and_not_for_ever() {
         for (answers_at, undecided, questions, expected) in [
             (Some(1), 0, 1, Solicited::Answered(MAC)),
             (Some(4), 0, 4, Solicited::Answered(MAC)),
@@ -221,22 +221,32 @@ mod tests {
             (None, 255, 13, Solicited::Silent),
         ] {
             let mut question = scripted(answers_at, undecided);
-            assert_eq!(ask(Ok(&mut question)).await.unwrap(), expected, "{answers_at:?} {undecided}");
+            assert_eq!(
+                repeat_until_answered(Ok(&mut question)).await.unwrap(),
+                expected,
+                "{answers_at:?} {undecided}"
+            );
             assert_eq!(question.asked, questions, "{answers_at:?} {undecided}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_this_machine_lacks_is_no_silence() {
+    async fn a_lack_of_resources_is_not_silence() {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
-        assert_eq!(ask(Err::<&mut Scripted, _>(denied())).await.unwrap(), Solicited::NotAllowed);
+        assert_eq!(
+            repeat_until_answered(Err::<&mut Scripted, _>(denied())).await.unwrap(),
+            Solicited::NotAllowed
+        );
         let family = io::Error::from(Errno::EAFNOSUPPORT);
-        assert_eq!(ask(Err::<&mut Scripted, _>(family)).await.unwrap(), Solicited::NotAllowed);
+        assert_eq!(
+            repeat_until_answered(Err::<&mut Scripted, _>(family)).await.unwrap(),
+            Solicited::NotAllowed
+        );
         let mut question = scripted(None, 0);
         question.faults.push_back(denied());
-        assert_eq!(ask(Ok(&mut question)).await.unwrap(), Solicited::NotAllowed);
+        assert_eq!(repeat_until_answered(Ok(&mut question)).await.unwrap(), Solicited::NotAllowed);
         question.faults.push_back(Errno::ENETDOWN.into());
-        assert!(ask(Ok(&mut question)).await.is_err());
-        assert!(ask(Err::<&mut Scripted, _>(Errno::EMFILE.into())).await.is_err());
+        assert!(repeat_until_answered(Ok(&mut question)).await.is_err());
+        assert!(repeat_until_answered(Err::<&mut Scripted, _>(Errno::EMFILE.into())).await.is_err());
     }
 }

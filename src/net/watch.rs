@@ -65,10 +65,10 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     ways: Ways,
-    told: Netlink,
-    asked: Netlink,
+    notifications: Netlink,
+    requests: Netlink,
     looked: Moment,
-    /// From which of this machine's addresses the kernel sends to a host, as of this version.
+    /// The source address that the kernel uses for a host, as of this version.
     sources: HashMap<Address, Option<IpAddr>>,
     version: u64,
 }
@@ -89,8 +89,8 @@ impl LinkWatch {
         let groups = groups.into_iter().fold(0, |all, group| all | u32::try_from(group).unwrap_or_default());
         let mut state = State {
             ways: Ways::default(),
-            told: Netlink::listen(groups)?,
-            asked: Netlink::open()?,
+            notifications: Netlink::listen(groups)?,
+            requests: Netlink::open()?,
             looked: clock.now(),
             sources: HashMap::new(),
             version: 0,
@@ -100,7 +100,7 @@ impl LinkWatch {
         Ok(Self { shared: Arc::new(shared), clock })
     }
 
-    /// Returns whether, and how, a host can be reached, as far as known.
+    /// Returns whether and how a host can be reached, as far as known.
     pub fn reach(&self, address: &Address, link: Option<Link>) -> Reach {
         if address.is_loopback() {
             return Reach::Open(Passage::LOCAL);
@@ -114,7 +114,7 @@ impl LinkWatch {
         })
     }
 
-    /// Interprets the kernel's refusal to reach a host that seemed reachable: whether the path may come back.
+    /// Interprets the kernel's refusal to reach a host that seemed reachable: returns whether the path may come back.
     pub fn is_interrupted(&self, address: &Address) -> bool {
         self.with(|state, now| {
             state.refresh(now).is_err()
@@ -130,7 +130,7 @@ impl LinkWatch {
                 .with(|state, now| state.look_along(passage, now).is_ok() && state.ways.holds(passage, now))
     }
 
-    /// Whether this passage has been open up to now, so that what this machine says of its own networks counts.
+    /// Whether this passage has been open up to now, so that what this machine reports about its own networks counts.
     pub fn is_uninterrupted(&self, passage: Passage) -> bool {
         passage == Passage::LOCAL
             || self.with(|state, now| {
@@ -138,7 +138,7 @@ impl LinkWatch {
             })
     }
 
-    /// A host has answered over this passage.
+    /// Records that a host has answered over this passage.
     pub fn heard(&self, passage: Passage) {
         if self.shared.settling.load(Ordering::Relaxed) {
             self.with(|state, _| state.ways.heard(passage));
@@ -200,7 +200,7 @@ impl State {
 
     fn read_all(&mut self, now: Moment) -> io::Result<()> {
         let mut links = Vec::new();
-        self.asked.ask(libc::RTM_GETLINK, Scope::All, &link_question(0), |kind, body| {
+        self.requests.request(libc::RTM_GETLINK, Scope::All, &link_question(0), |kind, body| {
             links.extend(link(body).filter(|_| kind == libc::RTM_NEWLINK));
             false
         })?;
@@ -210,7 +210,7 @@ impl State {
 
     fn read_addresses(&mut self, now: Moment) -> io::Result<()> {
         let mut addresses = Vec::new();
-        self.asked.ask(libc::RTM_GETADDR, Scope::All, &[0; ADDRESS], |kind, body| {
+        self.requests.request(libc::RTM_GETADDR, Scope::All, &[0; ADDRESS], |kind, body| {
             addresses.extend(own_address(body).filter(|_| kind == libc::RTM_NEWADDR));
             false
         })?;
@@ -220,11 +220,12 @@ impl State {
 
     fn look_at(&mut self, index: u32, now: Moment) -> io::Result<()> {
         let mut found = None;
-        let asked = self.asked.ask(libc::RTM_GETLINK, Scope::One, &link_question(index), |kind, body| {
-            found = link(body).filter(|_| kind == libc::RTM_NEWLINK);
-            true
-        });
-        match asked {
+        let read =
+            self.requests.request(libc::RTM_GETLINK, Scope::One, &link_question(index), |kind, body| {
+                found = link(body).filter(|_| kind == libc::RTM_NEWLINK);
+                true
+            });
+        match read {
             Ok(()) => found.into_iter().for_each(|link| self.ways.set_link(&link, now)),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => self.ways.link_gone(index, now),
             Err(error) => return Err(error),
@@ -235,7 +236,7 @@ impl State {
     /// Reads the kernel's messages since the last call.
     fn read_notifications(&mut self, now: Moment) -> io::Result<()> {
         let (ways, mut addresses) = (&mut self.ways, false);
-        let complete = self.told.read_pending(|kind, body| match kind {
+        let complete = self.notifications.read_pending(|kind, body| match kind {
             libc::RTM_NEWLINK => link(body).into_iter().for_each(|link| ways.set_link(&link, now)),
             libc::RTM_DELLINK => link(body).into_iter().for_each(|link| ways.link_gone(link.index, now)),
             libc::RTM_DELADDR => {

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-/// Most hosts of a report: as many as a scan of ours may have targets.
+/// The most hosts of a report: as many as a scan of ours may have targets.
 pub(super) const HOSTS_MAX: usize = 65_536;
 
 /// Why a file is refused. It is refused as a whole: half a report would close ports that it does not mention.
@@ -28,7 +28,7 @@ pub enum ReadError {
     /// Excessively nested elements.
     #[error("the report's elements are nested more than {0} deep")]
     TooDeep(usize),
-    /// Some other XML, or none.
+    /// Another kind of XML, or not XML.
     #[error("this is not nmap's XML: it begins with {0}; make it with `nmap -oX FILE`")]
     Foreign(String),
     /// No XML at all, or no more than a declaration. Masscan writes an empty file when it has found nothing.
@@ -39,7 +39,7 @@ pub enum ReadError {
     /// The start time, which decides the order among scans, is missing.
     #[error("the report does not say when its scan started (nmaprun's attribute `start`)")]
     NoStart,
-    /// More than a scan of ours would have.
+    /// More hosts than a scan of ours may have.
     #[error("the report has more than {HOSTS_MAX} hosts; split it")]
     TooManyHosts,
     /// More verdicts than are buffered while a report is read.

@@ -1,8 +1,8 @@
-//! Collects the content of a report by host, whatever number of elements describe a host.
+//! Collects the content of a report by host, regardless of how many elements describe a host.
 //!
 //! The elements are buffered in a file as they are read, each with the position of the previous element of the same
 //! host; only the position of each host's last element is in memory. So a report needs the same memory whether a host
-//! is in one piece or in a million, and the second pass reads our own file and not one that may change meanwhile.
+//! is in one piece or in a million, and the second pass reads our own file, not one that may have changed.
 
 use std::{
     collections::{BTreeMap, HashMap},

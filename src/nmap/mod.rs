@@ -3,7 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `read` | a report as a stream of elements, each of which describes a host |
-//! | `gather` | each host once, whatever number of elements describe it |
+//! | `gather` | each host once, regardless of how many elements describe it |
 //! | `piece` | one element, and several merged into one host |
 //! | `ports` | one host's `<ports>`, translated into our terms |
 //! | `xml` | elements from a hostile file, in bounded memory |

@@ -2,7 +2,7 @@
 //!
 //! nmap writes an element for each target, so two for a target that was given twice; masscan writes one for each open
 //! port and each banner. The elements are read from last to first, and each port keeps the first verdict found, which
-//! is the newest. So a host needs the memory of its verdicts, whatever number of elements there are.
+//! is the newest. So a host needs the memory of its verdicts, regardless of the number of elements.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -36,14 +36,14 @@ pub(super) struct Piece {
     pub(super) name: Option<String>,
     pub(super) started: Timestamp,
     pub(super) finished: Timestamp,
-    /// Why nmap did not finish it, and for which protocol it says so.
+    /// Why nmap did not finish the host, and for which protocol it reports this.
     pub(super) given_up: Option<(Protocol, String)>,
     /// The results, at most one for each protocol.
     pub(super) parts: Vec<Part>,
 }
 
 impl Piece {
-    /// The host, if this is its only element.
+    /// Converts the piece to a host, if this is its only element.
     pub(super) fn into_host(self, address: Address) -> ReportedHost {
         let Self { mac, name, started, finished, given_up, parts } = self;
         let scanning = Duration::try_from(finished.duration_since(started)).unwrap_or_default();
@@ -114,7 +114,7 @@ impl Assembly {
         }
     }
 
-    /// The merged piece; `None` if nothing was added.
+    /// Returns the merged piece; `None` if nothing was added.
     pub(super) fn take(&mut self) -> Option<Piece> {
         let merged = self.merged.take()?;
         let parts =

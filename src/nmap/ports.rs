@@ -9,7 +9,7 @@ use crate::model::{PortSet, PortState, Protocol, Reason};
 /// A port's state and nmap's reason for it.
 pub(super) type Verdict = (PortState, Reason);
 
-/// Most groups of unlisted ports that a host may have: six states, each for four protocols and a few reasons.
+/// The most groups of unlisted ports that a host may have: six states, each for four protocols and a few reasons.
 const GROUPS_MAX: usize = 256;
 
 /// Unlisted ports: an `extrareasons`, or an `extraports` that has none.
@@ -83,7 +83,7 @@ impl Ports {
         self.groups.len() <= GROUPS_MAX
     }
 
-    /// The result for each protocol, where `requested` are the ports that the report says were requested.
+    /// Returns the result for each protocol; `requested` are the requested ports by the report.
     pub(super) fn parts(&self, requested: &BTreeMap<Protocol, PortSet>) -> Vec<Part> {
         let parts = Protocol::ALL.iter().map(|&protocol| self.part(protocol, requested.get(&protocol)));
         parts.filter(|part| !part.coverage.is_empty()).collect()

@@ -1,4 +1,4 @@
-//! Reads a report as a stream of hosts: one at a time is in memory, whatever the size of the file.
+//! Reads a report as a stream of hosts: one at a time is in memory, regardless of the file's size.
 //!
 //! A host that answered but has no ports (`nmap -sn`) has no reports: it was only seen. A host that did not answer, or
 //! to which nothing was sent (`nmap -sL`), is left out and counted.
@@ -56,7 +56,7 @@ impl<R: BufRead> Report<R> {
     /// Reads up to the first host.
     ///
     /// # Errors
-    /// The file is not from nmap, or does not say when it was made.
+    /// Fails if the file is not from nmap, or lacks the time of the scan.
     pub fn open(source: R) -> Result<Self, ReadError> {
         let mut tokens = Tokens::new(source);
         let root = match tokens.next()? {
@@ -68,7 +68,7 @@ impl<R: BufRead> Report<R> {
         };
         let started =
             time(&root, "start")?.filter(|start| start.as_second() > 0).ok_or(ReadError::NoStart)?;
-        // Even a complete file does not say that the scan ended well until `finished` does.
+        // Only the element `finished` shows that the scan ended well; a complete file alone does not.
         let summary = ReportSummary { finished: started, status: ScanStatus::Partial };
         let is_masscan = root.text("scanner")?.is_some_and(|scanner| scanner == "masscan");
         let (requested, left_out) = (BTreeMap::new(), Omissions::default());
@@ -104,7 +104,7 @@ impl<R: BufRead> Report<R> {
     /// [`gather`](super::gather).
     ///
     /// # Errors
-    /// The file cannot be read, or turns out not to be a report.
+    /// Fails if the file cannot be read, or turns out not to be a report.
     pub fn next_host(&mut self) -> Result<Option<ReportedHost>, ReadError> {
         Ok(self.next_piece()?.map(|(address, piece)| piece.into_host(address)))
     }

@@ -32,7 +32,7 @@ pub enum Format {
     Grepable,
 }
 
-/// A scan as a whole.
+/// The data of a report about the scan as a whole.
 #[derive(Clone, Debug)]
 pub struct ReportInfo<'a> {
     /// The command line, or its equivalent.
@@ -59,7 +59,7 @@ pub struct ReportInfo<'a> {
     pub reasons: bool,
 }
 
-/// A host of it.
+/// A host of the scan.
 #[derive(Clone, Copy, Debug)]
 pub struct ScannedHost<'a> {
     /// One report for each protocol; the address and the status are those of the first.
@@ -77,7 +77,7 @@ pub struct ScannedHost<'a> {
 /// Writes a complete report of a scan in which `up` hosts were up; not all of them need be listed.
 ///
 /// # Errors
-/// `out` does not take it.
+/// Fails if `out` cannot be written.
 pub fn write<'a>(
     out: &mut dyn Write,
     format: Format,
@@ -95,7 +95,7 @@ pub fn write<'a>(
 /// Writes the part before the hosts.
 ///
 /// # Errors
-/// `out` does not take it.
+/// Fails if `out` cannot be written.
 pub fn begin(out: &mut dyn Write, format: Format, run: &ReportInfo<'_>) -> io::Result<()> {
     match format {
         Format::Xml => xml::begin(out, run),
@@ -107,7 +107,7 @@ pub fn begin(out: &mut dyn Write, format: Format, run: &ReportInfo<'_>) -> io::R
 /// Writes a host, unless it is not to be listed.
 ///
 /// # Errors
-/// `out` does not take it.
+/// Fails if `out` cannot be written.
 pub fn write_host(
     out: &mut dyn Write,
     format: Format,
@@ -126,7 +126,7 @@ pub fn write_host(
 /// after them with the last. Returns whether more parts follow.
 ///
 /// # Errors
-/// `out` does not take it.
+/// Fails if `out` cannot be written.
 pub fn write_xml_part(
     out: &mut dyn Write,
     run: &ReportInfo<'_>,
@@ -136,10 +136,10 @@ pub fn write_xml_part(
     xml::part(out, run, host, ports)
 }
 
-/// Writes the part after the hosts, of which so many were up.
+/// Writes the part after the hosts, of which `up` were up.
 ///
 /// # Errors
-/// `out` does not take it.
+/// Fails if `out` cannot be written.
 pub fn end(out: &mut dyn Write, format: Format, run: &ReportInfo<'_>, up: usize) -> io::Result<()> {
     match format {
         Format::Xml => xml::end(out, run, up),

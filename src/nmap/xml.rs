@@ -134,7 +134,7 @@ impl From<Error> for ReadError {
     }
 }
 
-/// A source that provides so many bytes and then fails, until it gets another ration.
+/// A source that provides a ration of bytes and then fails, until it gets another ration.
 struct Rationed<R> {
     source: R,
     left: usize,

@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
+    agenda::usual_ports,
     feeds::{Found, Inventory},
     names,
     reported::without_row,
 };
 use crate::{
     config::Config,
-    model::{Address, DeviceKey, Mac, Moment, Name},
+    model::{Address, Device, DeviceKey, Mac, Moment, Name, PortSet},
     net::neighbours_by_ipv6,
     store::{AnnotationPatch, Host, Store, StoreError},
 };
@@ -86,6 +87,11 @@ impl DeviceDirectory {
     /// Returns all names of a device, the one to show first.
     pub fn names_of(&self, host: &Host) -> Vec<Name> {
         names::all(&self.config.borrow(), &host.device, host.names.clone())
+    }
+
+    /// Whether a state that covers these ports covers all that are to be scanned on a device.
+    pub fn is_complete(&self, device: &Device, coverage: &PortSet) -> bool {
+        usual_ports(&self.config.borrow(), device).is_none_or(|usual| usual.is_subset(coverage))
     }
 
     /// Stores the owner's annotations of a device, and keeps the device from then on. Returns whether it still

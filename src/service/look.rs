@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     config::Config,
-    engine::{HostJob, Link, Liveness, Passage, Progress, Reach},
+    engine::{HostJob, Link, Liveness, Passage, Reach},
     model::{Address, Device, HostAddressError, HostReport, HostStatus, Mac, PortSet, Timing},
     net::{LinkWatch, Links},
     service::{
         agenda::{Look, LookOutcome, Scope, is_wanted},
         lines::Lines,
         retry::retry_kernel_read,
-        scanner::Scanner,
+        scanner::{JobProgress, Scanner},
         witness::{Doubt, Unsighted, Witness, identify},
     },
     store::{Observation, Store},
@@ -90,7 +90,7 @@ impl Looker {
         &self,
         look: Look,
         cancel: CancellationToken,
-        progress: watch::Sender<Progress>,
+        progress: watch::Sender<JobProgress>,
     ) -> (LookOutcome, Option<Observation>) {
         // When cancelled, the attempt is dropped, and its ticket with it.
         let attempt = tokio::select! {
@@ -125,7 +125,7 @@ impl Looker {
     async fn attempt(
         &self,
         look: &Look,
-        progress: &watch::Sender<Progress>,
+        progress: &watch::Sender<JobProgress>,
     ) -> Result<Observation, SkipReason> {
         let address = &look.device.address;
         let (links, witness, known) = self.sight(address).await?;

@@ -20,7 +20,6 @@ pub use self::runs::{LookView, Requests, RunError, RunView, Runs, Started, runs}
 use crate::{
     clock::Clock,
     config::Config,
-    engine::Progress,
     model::{Address, Device, Moment, ScanId, ScanKind, ScanStatus, unconfirmed::UnconfirmedEndpoint},
     net::LinkWatch,
     resolve::Resolve,
@@ -31,7 +30,7 @@ use crate::{
         lines::Lines,
         look::Looker,
         reported::sightings,
-        scanner::Scanner,
+        scanner::{JobProgress, Scanner},
         schedule::{LastStart, Times},
     },
     store::{Observation, OpenScan, Schedule, Store, StoreError, StoreHealth},
@@ -86,7 +85,7 @@ struct Running {
     looks: JoinSet<Done>,
     cancels: HashMap<LookId, CancellationToken>,
     /// The progress of each look.
-    progress: HashMap<LookId, watch::Receiver<Progress>>,
+    progress: HashMap<LookId, watch::Receiver<JobProgress>>,
     /// Requests for a start that wait for their ids.
     waiting: Vec<PendingStart>,
     writes: JoinSet<Done>,
@@ -292,7 +291,7 @@ impl Running {
 
     fn look(&mut self, look: Look) {
         let cancel = CancellationToken::new();
-        let (publish, progress) = watch::channel(Progress::default());
+        let (publish, progress) = watch::channel(JobProgress::default());
         self.cancels.insert(look.id, cancel.clone());
         self.progress.insert(look.id, progress);
         let looker = Looker {

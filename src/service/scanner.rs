@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    future, io, mem,
+    future, io, iter, mem,
     ops::ControlFlow,
     sync::{
         Arc,
@@ -52,12 +52,25 @@ pub struct ScannerThread {
     handle: Option<JoinHandle<()>>,
 }
 
+/// The progress of a job, and what it has found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobProgress {
+    /// How far it is.
+    pub counts: Progress,
+    /// The open ports found so far, in the order in which they answered; at most [`OPEN_PORTS`].
+    pub open_ports: Vec<u16>,
+}
+
+/// The most open ports of a job that are reported while it runs. A host with more answers everywhere, and its report
+/// follows.
+pub const OPEN_PORTS: usize = 256;
+
 /// A job in progress. Dropping it cancels the job.
 pub struct Ticket {
     number: TicketId,
     commands: mpsc::UnboundedSender<Command>,
     up: watch::Receiver<bool>,
-    progress: watch::Receiver<Progress>,
+    progress: watch::Receiver<JobProgress>,
     report: Option<oneshot::Receiver<HostReport>>,
 }
 
@@ -106,9 +119,10 @@ impl Scanner {
 
     /// Submits a job that publishes its progress in `progress`. If two jobs share a watch, a job publishes nothing
     /// more once its ticket is dropped.
-    pub fn submit_with_progress(&self, job: HostJob, progress: watch::Sender<Progress>) -> Ticket {
+    pub fn submit_with_progress(&self, job: HostJob, progress: watch::Sender<JobProgress>) -> Ticket {
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
-        progress.send_replace(Progress { ports: job.ports.len(), ..Progress::default() });
+        let counts = Progress { ports: job.ports.len(), ..Progress::default() };
+        progress.send_replace(JobProgress { counts, open_ports: Vec::new() });
         let followed = progress.subscribe();
         let (publish_up, up) = watch::channel(false);
         let (deliver, report) = oneshot::channel();
@@ -161,7 +175,7 @@ impl Ticket {
 
     /// Returns the job's progress, at most 250 ms old.
     pub fn progress(&self) -> Progress {
-        *self.progress.borrow()
+        self.progress.borrow().counts
     }
 
     /// Ends the job. Its report follows, with the partial result.
@@ -189,15 +203,21 @@ enum Step {
 struct JobSender {
     ticket: TicketId,
     up: watch::Sender<bool>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<JobProgress>,
     report: oneshot::Sender<HostReport>,
 }
 
 impl JobSender {
     /// Publishes the job's progress, unless its ticket was dropped: another job may have the watch by then.
-    fn publish(&self, progress: Progress) {
+    /// `open_ports` are all that are known, in the order in which they answered.
+    fn publish(&self, counts: Progress, open_ports: impl Iterator<Item = u16>) {
         if !self.report.is_closed() {
-            self.progress.send_if_modified(|last| mem::replace(last, progress) != progress);
+            self.progress.send_if_modified(|last| {
+                let is_changed = mem::replace(&mut last.counts, counts) != counts;
+                let known = last.open_ports.len();
+                last.open_ports.extend(open_ports.take(OPEN_PORTS).skip(known));
+                is_changed || last.open_ports.len() > known
+            });
         }
     }
 }
@@ -309,13 +329,14 @@ impl<P: Prober> Driver<P> {
             Event::Finished(id, report) => {
                 let Some(job) = self.jobs.remove(&id) else { return };
                 self.tickets.remove(&job.ticket);
-                let ports = job.progress.borrow().ports;
-                job.publish(Progress {
+                let ports = job.progress.borrow().counts.ports;
+                let counts = Progress {
                     ports,
                     settled: report.coverage.len(),
                     open: u32::try_from(report.open_ports().count()).unwrap_or(u32::MAX),
                     probes: report.probes,
-                });
+                };
+                job.publish(counts, iter::empty());
                 let _ = job.report.send(*report); // its ticket may have been dropped
             }
         }
@@ -337,7 +358,7 @@ impl<P: Prober> Driver<P> {
             self.stats.send_replace(self.engine.stats().clone());
             for (&id, job) in &self.jobs {
                 if let Some(progress) = self.engine.progress(id) {
-                    job.publish(progress);
+                    job.publish(progress, self.engine.open_ports(id));
                 }
             }
         }

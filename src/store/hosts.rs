@@ -15,7 +15,8 @@ use super::{
     row::{device, text, timestamp},
 };
 use crate::model::{
-    Address, Device, DeviceKey, Name, NameSource, PortSet, PortState, PortStatesByProtocol, Protocol,
+    Address, Device, DeviceKey, Name, NameSource, PortSet, PortState, PortStates, PortStatesByProtocol,
+    Protocol,
 };
 
 /// A device with everything known about it.
@@ -38,8 +39,24 @@ pub struct Host {
     pub addresses: Vec<AddressRecord>,
     /// Its ports at each of its present addresses, the main one first.
     pub endpoints: Vec<(Address, PortStatesByProtocol)>,
+    /// When its newest complete observation began, by the wall clock of then; `None` if there is none.
+    pub scanned: Option<Timestamp>,
+    /// Whether it is there, as far as is known.
+    pub presence: Presence,
     /// Which ports were last found to have opened, and when; without those of the first observation.
     opened: Vec<Opened>,
+}
+
+/// Whether a device is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// The last look found it up, at one of its addresses at least.
+    Online,
+    /// The last look at each of its addresses found it down, or it was not seen for long.
+    Offline,
+    /// This appliance has never looked.
+    #[default]
+    Unknown,
 }
 
 /// Ports that were found open, and when.
@@ -92,7 +109,25 @@ pub struct OpenPort {
     pub addresses: Vec<Address>,
 }
 
+impl Presence {
+    /// Adds an address, which the last look of our own found up or down, if there was one.
+    fn with(self, up: Option<bool>) -> Self {
+        match (self, up) {
+            (Self::Online, _) | (_, Some(true)) => Self::Online,
+            (Self::Offline, _) | (_, Some(false)) => Self::Offline,
+            (Self::Unknown, None) => Self::Unknown,
+        }
+    }
+}
+
 impl Host {
+    /// Returns the TCP ports that have a state at every present address, as far as any address has one.
+    pub fn coverage(&self) -> PortSet {
+        let tcp = |states: &PortStatesByProtocol| states.get(&Protocol::Tcp).map(PortStates::covered);
+        let covered = self.endpoints.iter().filter_map(|(_, states)| tcp(states));
+        covered.reduce(|all, one| all.intersection(&one)).unwrap_or_default()
+    }
+
     /// A device without a row, at all of its reported addresses, the main one first.
     pub fn told<'a>(
         devices: impl Iterator<Item = &'a Device>,
@@ -116,8 +151,18 @@ impl Host {
             last_seen,
             addresses: devices.iter().map(record).collect(),
             endpoints: Vec::new(),
+            scanned: None,
+            presence: Presence::Unknown,
             opened: Vec::new(),
             device,
+        })
+    }
+
+    /// Whether a port is open at any of the device's addresses.
+    pub fn is_open(&self, protocol: Protocol, port: u16) -> bool {
+        self.endpoints.iter().any(|(_, states)| {
+            let range = states.get(&protocol).and_then(|states| states.at(port));
+            range.is_some_and(|range| range.state == PortState::Open)
         })
     }
 
@@ -230,7 +275,8 @@ fn row_of(connection: &Connection, key: &DeviceKey) -> Result<Option<i64>> {
 
 /// The devices with rows from `first` to `last`, at most `most`.
 fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<Page<Host>> {
-    let sql = "SELECT i.device, i.mac, i.address, i.name, d.own_name, d.note, d.first_seen, i.last_seen
+    let sql = "SELECT i.device, i.mac, i.address, i.name, d.own_name, d.note, d.first_seen, i.last_seen,
+                      d.presence = 'gone'
                FROM identities i JOIN devices d ON d.id = i.device
                WHERE i.device BETWEEN ?1 AND ?2 ORDER BY i.device LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
@@ -248,10 +294,13 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
     let mut addresses = addresses(connection, first, last)?;
     let mut names = names::between(connection, first, last)?;
     for (row, host) in &mut hosts {
-        for (endpoint, record) in addresses.remove(row).unwrap_or_default() {
+        let is_gone = host.presence == Presence::Offline;
+        for (endpoint, up, record) in addresses.remove(row).unwrap_or_default() {
             if record.is_present {
                 let newest_first = contributors.remove(&endpoint).unwrap_or_default();
+                host.scanned = host.scanned.max(newest_first.first().map(|newest| newest.started));
                 host.endpoints.push((record.address.clone(), standings(&newest_first)));
+                host.presence = host.presence.with(up.filter(|_| !is_gone));
             }
             host.addresses.push(record);
         }
@@ -273,6 +322,8 @@ fn bare(row: &Row<'_>) -> Result<Host> {
         names: Vec::new(),
         addresses: Vec::new(),
         endpoints: Vec::new(),
+        scanned: None,
+        presence: if row.get(8)? { Presence::Offline } else { Presence::Unknown },
         opened: Vec::new(),
     })
 }
@@ -300,13 +351,14 @@ fn opened(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64,
     Ok(opened)
 }
 
-/// Every address of the devices with rows from `first` to `last`, each with the row of the endpoint.
+/// Every address of the devices with rows from `first` to `last`, each with the row of the endpoint, and whether the
+/// last look of our own found it up.
 fn addresses(
     connection: &Connection,
     first: i64,
     last: i64,
-) -> Result<HashMap<i64, Vec<(i64, AddressRecord)>>> {
-    let sql = "SELECT device, id, address, first_seen, last_seen, held = 'now' FROM endpoints
+) -> Result<HashMap<i64, Vec<(i64, Option<bool>, AddressRecord)>>> {
+    let sql = "SELECT device, id, address, first_seen, last_seen, held = 'now', up FROM endpoints
                WHERE device BETWEEN ?1 AND ?2 ORDER BY device, instr(address, ':') > 0, id";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([first, last])?;
@@ -318,7 +370,7 @@ fn addresses(
             last_seen: timestamp(row.get(4)?)?,
             is_present: row.get(5)?,
         };
-        addresses.entry(row.get(0)?).or_default().push((row.get(1)?, record));
+        addresses.entry(row.get(0)?).or_default().push((row.get(1)?, row.get(6)?, record));
     }
     Ok(addresses)
 }

@@ -12,7 +12,7 @@ use super::{
     row::{device, duration, text, timestamp},
     verdicts::Verdicts,
 };
-use crate::model::{Device, DeviceKey, Mac, PortSet, Protocol, ScanId, StateAge};
+use crate::model::{Device, DeviceKey, Mac, PortSet, PortStates, Protocol, ScanId, StateAge};
 
 /// The current state of a device's TCP ports at all of its addresses: for each port, that of the newest complete
 /// observation there which covered it.
@@ -28,6 +28,8 @@ pub struct CachedHost {
     pub preparation: Duration,
     /// Time from then to the last verdict; resolution 1 ms.
     pub scanning: Duration,
+    /// The ports that have a state, at each of its addresses.
+    pub coverage: PortSet,
     /// The open ports by all observations that still count, ascending.
     pub open: Vec<u16>,
 }
@@ -144,15 +146,18 @@ pub(super) fn latest(connection: &Connection, key: &DeviceKey) -> Result<Option<
     let (preparation, scanning) = connection
         .prepare_cached(sql)?
         .query_row([newest.scan.0, newest.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let open = endpoints.iter().fold(PortSet::default(), |open, newest_first| {
-        open.union(&standings(newest_first).remove(&Protocol::Tcp).unwrap_or_default().open())
-    });
+    let states: Vec<PortStates> =
+        endpoints.iter().filter_map(|newest_first| standings(newest_first).remove(&Protocol::Tcp)).collect();
+    let open = states.iter().fold(PortSet::default(), |open, states| open.union(&states.open()));
+    let covered = states.iter().map(PortStates::covered);
+    let coverage = covered.reduce(|all, one| all.intersection(&one)).unwrap_or_default();
     Ok(Some(CachedHost {
         device,
         scan: newest.scan,
         started: newest.started,
         preparation: duration(preparation),
         scanning: duration(scanning),
+        coverage,
         open: open.iter().collect(),
     }))
 }
@@ -173,7 +178,9 @@ fn ages(connection: &Connection) -> Result<Vec<StateAge>> {
             Verdicts::decode(body).map_or_else(|_| PortSet::default(), |found| found.coverage().clone());
         let endpoint = Some(row.get::<_, i64>(5)?);
         match ages.last_mut().filter(|_| endpoint == last) {
-            Some(age) => age.coverage = age.coverage.union(&coverage),
+            Some(age) => {
+                age.coverage = age.coverage.union(&coverage);
+            }
             None => {
                 ages.push(StateAge { device: device(row, 0)?, oldest: timestamp(row.get(3)?)?, coverage })
             }

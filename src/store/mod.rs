@@ -100,7 +100,7 @@ pub use expected::ExpectationUpdate;
 pub use handle::Store;
 pub use health::StoreHealth;
 pub use host_states::HostState;
-pub use hosts::{AddressRecord, Annotation, AnnotationPatch, Host, OpenPort, PortKey};
+pub use hosts::{AddressRecord, Annotation, AnnotationPatch, Host, OpenPort, PortKey, Presence};
 pub use import::{Import, Imported, ImportedHost};
 pub use known::KnownDevices;
 pub use lock::{DirLock, lock, lock_existing};

@@ -1,4 +1,4 @@
-//! What strangers call themselves is text, wherever it is shown.
+//! Names that devices claim are shown as text, wherever they appear.
 
 use serde_json::{Value, json};
 
@@ -14,11 +14,11 @@ use crate::{
     lab::Lab,
 };
 
-/// Each would set this, if it were ever more than text.
+/// Each payload would set this if it were ever interpreted as more than text.
 const SET: &str = "return window.pwned ?? null";
 
-/// One for each way out of a text: an element, an attribute, a script's string, a URL, a template, a style.
-const WORDS: [&str; 9] = [
+/// One payload for each context: an element, an attribute, a script's string, a URL, a template, a style.
+const PAYLOADS: [&str; 9] = [
     "<script>window.pwned=1</script>",
     "<img src=x onerror=window.pwned=1>",
     "\"><svg onload=window.pwned=1>",
@@ -30,7 +30,7 @@ const WORDS: [&str; 9] = [
     "\u{202e}gnp.\u{200b}sa\u{2066}n",
 ];
 
-/// A device for each, and one whose name is 64 kB long.
+/// A device for each payload, and one whose name is 64 kB long.
 const LAN: &str = "
 [[host]]
 address = \"10.77.0.5-14\"
@@ -40,25 +40,26 @@ rtt = \"300us\"
 ";
 
 fn feed(lab: &Lab) -> FeedServer {
-    let names = WORDS.iter().map(|&word| word.to_owned()).chain([format!("<b>{}", "A".repeat(65_536))]);
+    let names =
+        PAYLOADS.iter().map(|&payload| payload.to_owned()).chain([format!("<b>{}", "A".repeat(65_536))]);
     let entry = |(host, name): (crate::lab::Host<'_>, String)| json!({"ipv4": host.address(), "mac": host.mac().to_lower(), "name": name});
     let scan: Vec<Value> = lab.hosts().zip(names).map(entry).collect();
     FeedServer::start(Says::Body(json!({"scan": scan}).to_string()))
 }
 
-/// What the owner was made to paste, in the three fields that there are.
+/// Writes the payloads into the three fields that the owner can edit.
 fn paste(lab: &Lab, running: &Running) {
-    for (host, word) in lab.hosts().zip(WORDS).take(3) {
+    for (host, payload) in lab.hosts().zip(PAYLOADS).take(3) {
         let path = format!("/v1/hosts/{}", host.mac());
-        let words = json!({"name": word, "note": format!("{word}\n{}", word.repeat(10))});
-        assert_eq!(running.patch(&path, &words).status, 204, "{word}");
-        let row = json!([{"address": host.mac(), "port": 443, "protocol": "tcp", "state": "open", "comment": word}]);
-        assert_eq!(running.patch("/v1/expected", &row).status, 204, "{word}");
+        let annotation = json!({"name": payload, "note": format!("{payload}\n{}", payload.repeat(10))});
+        assert_eq!(running.patch(&path, &annotation).status, 204, "{payload}");
+        let row = json!([{"address": host.mac(), "port": 443, "protocol": "tcp", "state": "open", "comment": payload}]);
+        assert_eq!(running.patch("/v1/expected", &row).status, 204, "{payload}");
     }
 }
 
 #[test]
-fn what_strangers_call_themselves_is_text() {
+fn hostile_names_are_shown_as_text() {
     let lab = Lab::describe(LAN);
     let feed = feed(&lab);
     let config = format!("[feed]\nurl = [\"{}\"]\n{}", feed.url(), scanner("lan", "1d", "20-90"));
@@ -75,18 +76,18 @@ fn what_strangers_call_themselves_is_text() {
         assert_eq!((browser.script(SET), browser.complaints()), (Value::Null, vec![]), "{page}");
     }
     visit(&browser, running.base());
-    for word in WORDS.iter().filter(|word| word.is_ascii()) {
-        browser.find_reading("row", &[word]);
+    for payload in PAYLOADS.iter().filter(|payload| payload.is_ascii()) {
+        browser.find_reading("row", &[payload]);
     }
-    // Through the address, too: whoever is sent a link clicks on it.
-    for word in WORDS.iter().filter(|word| word.is_ascii()) {
-        let escaped: String = word.bytes().map(|octet| format!("%{octet:02x}")).collect();
+    // A link to the page may contain a payload, too.
+    for payload in PAYLOADS.iter().filter(|payload| payload.is_ascii()) {
+        let escaped: String = payload.bytes().map(|octet| format!("%{octet:02x}")).collect();
         for place in ["", "device/", "scan/", "?filter=", "changes?filter=", "differences?filter="] {
             visit(&browser, &format!("{}/#/{place}{escaped}", running.base()));
             let mut complaints = browser.complaints();
-            // That there is no such device is no fault of the page's.
+            // A 404 for an unknown device is no fault of the page.
             complaints.retain(|complaint| !complaint.contains("\"source\":\"network\""));
-            assert_eq!((browser.script(SET), complaints), (Value::Null, vec![]), "{place}{word}");
+            assert_eq!((browser.script(SET), complaints), (Value::Null, vec![]), "{place}{payload}");
         }
     }
     let requests = browser.end().requests;

@@ -1,4 +1,4 @@
-//! What happens is seen as it happens, and what is done about it is, too.
+//! The page shows changes as they happen, and what the user does about them.
 
 use portscan::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::{
     lab::Lab,
 };
 
-/// Has the page itself note when it shows the port: to ask it again and again would keep it from that.
+/// The page itself records when it shows the port: polling it from outside would delay it.
 const WATCH: &str = "
     window.shown = new Promise((done) => {
         new MutationObserver((_, observer) => {
@@ -23,14 +23,14 @@ const WATCH: &str = "
         }).observe(document.body, { childList: true, subtree: true, characterData: true });
     });";
 
-/// Waits until what is expected and what is differ in so many ports.
+/// Waits until so many ports differ from what is expected.
 fn differing(running: &Running, count: usize) {
     eventually(LONG, &format!("{count} ports differ"), || {
         (running.get("/v1/diff").json().as_array()?.len() == count).then_some(())
     });
 }
 
-/// Accepts all that is open, at the page, as at the first use of the appliance.
+/// Accepts all open ports on the page, as at the first use of the appliance.
 fn accept_all(browser: &Browser, running: &Running) {
     browser.find("link", "Differences").click();
     browser.find("button", "Accept all").click();
@@ -40,7 +40,7 @@ fn accept_all(browser: &Browser, running: &Running) {
 }
 
 #[test]
-fn a_port_that_opens_is_seen_is_accepted_and_is_seen_again() {
+fn an_opened_port_is_shown_live_and_accepting_it_can_be_undone() {
     let lab = Lab::enter("near");
     let running = appliance(&lab);
     let browser = Browser::start(&lab);
@@ -52,19 +52,19 @@ fn a_port_that_opens_is_seen_is_accepted_and_is_seen_again() {
     browser.script(WATCH);
     lab.host("10.77.0.5").open(53);
     assert_eq!(running.post("/v1/run?host=10.77.0.5").status, 202);
-    eventually(LONG, "the port is told of", || {
+    eventually(LONG, "the change is recorded", || {
         let changes = running.get("/v1/changes").json();
         let opened = |change: &Value| change["kind"] == "opened" && change["port"] == json!(53);
         changes.as_array()?.iter().any(opened).then_some(())
     });
-    let told = SystemClock::start().wall().as_millisecond();
+    let recorded = SystemClock::start().wall().as_millisecond();
     let shown = browser.promised("window.shown").as_i64().expect("a time");
-    // Nothing but the event has the page look again, so that it is shown at all says that events come. How soon
-    // depends on what else the machine does, and is said only.
-    eprintln!("a port is shown {} ms after it was told of", shown - told);
+    // Only the event makes the page reload its data, so the port being shown proves that events arrive. How soon
+    // depends on what else the machine does, so the delay is printed and not asserted.
+    eprintln!("a port is shown {} ms after its change was recorded", shown - recorded);
     browser.find_reading("row", &["10.77.0.5", "not expected: 53"]);
 
-    // One port, with a reason; not after all; and once more.
+    // Accepts one port with a reason, undoes it, and does both once more.
     let said = "the new name server";
     browser.find("link", "Differences").click();
     for _ in 0..2 {
@@ -87,13 +87,16 @@ fn a_port_that_opens_is_seen_is_accepted_and_is_seen_again() {
 
     let requests = browser.end().requests;
     let foreign: Vec<_> = requests.iter().filter(|url| !url.starts_with(running.base())).collect();
-    assert!(foreign.is_empty(), "requests to others: {foreign:?}");
-    assert!(requests.iter().any(|url| url.ends_with("/v1/events")), "a worker's are seen: {requests:?}");
+    assert!(foreign.is_empty(), "requests to other servers: {foreign:?}");
+    assert!(
+        requests.iter().any(|url| url.ends_with("/v1/events")),
+        "a worker's requests are recorded: {requests:?}"
+    );
     running.stop();
 }
 
 #[test]
-fn without_a_mouse_it_is_the_same() {
+fn differences_can_be_accepted_with_the_keyboard_alone() {
     let lab = Lab::enter("near");
     let running = appliance(&lab);
     let browser = Browser::start(&lab);
@@ -125,7 +128,7 @@ fn without_a_mouse_it_is_the_same() {
 }
 
 #[test]
-fn a_device_is_named_and_looked_at() {
+fn a_device_is_named_and_scanned_from_its_page() {
     let lab = Lab::enter("near");
     let running = appliance(&lab);
     let browser = Browser::start(&lab);

@@ -1,6 +1,6 @@
-//! The page in a real browser, of the real binary and the lab's devices: what somebody who sits there sees and does.
+//! The page in a real browser, served by the real binary with the lab's devices.
 //!
-//! What is on it is found by role and name, as a screen reader finds it (`harness::browser`), not by how it is made.
+//! Elements are found by role and name, as a screen reader finds them (`harness::browser`), not by their markup.
 
 use std::time::Duration;
 
@@ -9,42 +9,42 @@ use crate::{
     lab::Lab,
 };
 
-mod everybody;
+mod accessibility;
 mod hostile;
 mod live;
 mod pictures;
 mod proxy;
 mod speed;
 
-/// A scan, its second look and the commit, on a busy machine.
+/// The time for a scan, its second look and the commit, on a busy machine.
 const LONG: Duration = Duration::from_secs(120);
 
-/// Looks at all devices of the lab, at few ports.
+/// Scans few ports of all devices of the lab.
 fn config(lab: &Lab) -> String {
     static_feed(lab) + &scanner("lan", "1d", "20-90")
 }
 
-/// An appliance that has done so.
+/// An appliance that has scanned all devices.
 fn appliance(lab: &Lab) -> Running {
     let running = Portscan::new(lab, &config(lab)).start();
     running.wait_for_devices(lab.hosts().count(), LONG);
     running
 }
 
-/// Goes to a page of the appliance's at this URL, from nowhere, and returns when it is all there.
+/// Opens a page of the appliance from a blank page, and returns when it is complete.
 fn visit(browser: &Browser, url: &str) {
     browser.open("about:blank");
     browser.open(url);
     settled(browser);
 }
 
-/// Waits until what is asked for has come.
+/// Waits until the page has its data.
 fn settled(browser: &Browser) {
     let there = "return document.querySelector('main h1') !== null && !document.querySelector('[aria-busy]')";
-    browser.wait_until("the page is there", || (browser.script(there) == true).then_some(()));
+    browser.wait_until("the page is complete", || (browser.script(there) == true).then_some(()));
 }
 
-/// Every page that there is, by what it is called: all that the navigation names, and what these lead to.
+/// Every page by its name: those in the navigation, and those that these link to.
 fn pages(browser: &Browser, url: &str) -> Vec<(String, String)> {
     let links = |within: &str| {
         let script = format!(

@@ -1,4 +1,4 @@
-//! The pictures of the page in README and docs/page.md: `make screenshots` renews them.
+//! The screenshots of the page in README and docs/page.md: `make screenshots` renews them.
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
@@ -15,13 +15,13 @@ use crate::{
     lab::Lab,
 };
 
-/// A closing counts after a second look, which is a minute later.
+/// A closed port is confirmed by a second look, a minute later.
 const LONG: Duration = Duration::from_secs(240);
 
 /// The largest picture, in octets.
 const LARGEST: u64 = 60_000;
 
-/// Name, last octet of the address, MAC, open ports. The last one comes later.
+/// Name, last octet of the address, MAC, open ports. The last device appears later.
 const DEVICES: [(&str, u8, &str, &str); 10] = [
     ("router", 1, "C8:0E:14:20:31:01", "53,80,443,5060"),
     ("nas", 10, "00:11:32:7A:41:10", "22,80,111,139,443,445,2049,5000,5001"),
@@ -61,7 +61,7 @@ fn config(devices: usize) -> String {
     format!("[feed]\nurl = []\nhosts = [{hosts}]\n{}", scanner("lan", "1d", "1-10000,62078"))
 }
 
-/// A day in the life of that LAN, in two minutes.
+/// Makes changes as of a day on that LAN, in two minutes.
 fn live(lab: &Lab, portscan: &mut Portscan, running: &Running) {
     running.wait_for_devices(DEVICES.len() - 1, LONG);
     let note = json!({"note": "Scans to the share \"in\" of the nas.\nToner: TN-243."});
@@ -82,7 +82,7 @@ fn live(lab: &Lab, portscan: &mut Portscan, running: &Running) {
     for octet in [40, 60] {
         assert_eq!(running.post(&format!("/v1/run?host={}", address(octet))).status, 202);
     }
-    eventually(LONG, "all of it is told", || {
+    eventually(LONG, "all changes are recorded", || {
         let changes = running.get("/v1/changes").body;
         ["\"opened\"", "\"closed\""].iter().all(|kind| changes.contains(kind)).then_some(())
     });
@@ -91,7 +91,7 @@ fn live(lab: &Lab, portscan: &mut Portscan, running: &Running) {
 
 #[test]
 #[ignore = "`make screenshots` runs it: it takes minutes, and writes into this repository"]
-fn of_every_page() {
+fn every_page_has_current_screenshots() {
     let lab = lan();
     let mut portscan = Portscan::new(&lab, &config(DEVICES.len() - 1));
     let running = portscan.start();

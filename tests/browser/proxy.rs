@@ -1,4 +1,5 @@
-//! The page below another server's path, as docs/page.md advises: there nobody is known, so the token is asked for.
+//! The page below another server's path, as docs/page.md advises: no client is trusted there, so the page asks for the
+//! token.
 
 use super::{LONG, config, visit};
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
 };
 
 #[test]
-fn below_a_path_it_is_the_same_and_the_token_is_asked_for_once() {
+fn below_a_proxys_path_the_page_works_and_asks_for_the_token_once() {
     let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, &config(&lab));
     let running = portscan.start();
@@ -23,7 +24,7 @@ fn below_a_path_it_is_the_same_and_the_token_is_asked_for_once() {
     let browser = Browser::start(&lab);
     visit(&browser, &nginx.url());
     browser.find_reading("row", &["10.77.0.5", "22", "80"]);
-    // Events pass, too.
+    // Events pass the proxy, too.
     browser.find_reading("status", &["live"]);
 
     browser.find("link", "Differences").click();
@@ -40,9 +41,9 @@ fn below_a_path_it_is_the_same_and_the_token_is_asked_for_once() {
     assert!(expected() > 0);
     browser.find("button", "Undo").click();
     browser.find("button", "Accept all");
-    assert_eq!((expected(), browser.all("dialog").len()), (0, 0), "it knows the token");
+    assert_eq!((expected(), browser.all("dialog").len()), (0, 0), "the page keeps the token");
     let kept = browser.script("return [document.cookie.length, localStorage.length, sessionStorage.length]");
-    assert_eq!(kept, serde_json::json!([0, 0, 1]), "it is kept for this tab alone");
+    assert_eq!(kept, serde_json::json!([0, 0, 1]), "the token is kept for this tab alone");
 
     let requests = browser.end().requests;
     assert!(requests.iter().all(|url| url.starts_with(&nginx.url())), "{requests:?}");

@@ -1,4 +1,4 @@
-//! 250 devices with 2,500 open ports are shown at once, and a key in the filter is answered at once.
+//! 250 devices with 2,500 open ports are shown at once, and the filter reacts to a key at once.
 
 use serde_json::Value;
 
@@ -13,24 +13,24 @@ use crate::{
 };
 
 const DEVICES: u32 = 250;
-/// From the last octet of the data to the frame that shows it, in milliseconds.
+/// The limit from the last octet of the data to the frame that shows it, in milliseconds.
 const RENDERED: f64 = 500.0;
-/// From a key to the frame that shows what is left.
+/// The limit from a key to the frame that shows the filtered rows.
 const FILTERED: f64 = 50.0;
-/// A machine that is busy takes its time for anything: so often what a table of as many cells takes without us.
+/// A busy machine is slow at everything, so the limit is at least this multiple of the time for a bare table.
 const TIMES_BARE: f64 = 4.0;
 const ROUNDS: usize = 5;
 
-/// Notes when all rows are there, and when they have been painted.
+/// Records when all rows exist, and when they have been painted.
 const WATCH: &str = "
-    window.told = {};
+    window.recorded = {};
     new MutationObserver(() => {
-        if (told.rows || document.querySelectorAll('tbody tr').length < 250) return;
-        told.rows = performance.now();
-        requestAnimationFrame(() => setTimeout(() => { told.painted = performance.now(); }));
+        if (recorded.rows || document.querySelectorAll('tbody tr').length < 250) return;
+        recorded.rows = performance.now();
+        requestAnimationFrame(() => setTimeout(() => { recorded.painted = performance.now(); }));
     }).observe(document, { childList: true, subtree: true });";
 
-/// As many rows, cells and chips by the browser's own means, in milliseconds until they are painted.
+/// The milliseconds that the browser takes to paint a plain table with as many rows, cells and chips.
 const BARE: &str = "
     new Promise((done) => {
         const begun = performance.now();
@@ -54,7 +54,7 @@ const BARE: &str = "
         }));
     })";
 
-/// Notes of every key how long it takes until the next frame has been painted, and what that shows.
+/// Records for every key the time until the next frame has been painted, and the number of rows it shows.
 const KEYS: &str = "
     window.keys = [];
     window.visible = () => document.querySelectorAll('tbody tr:not([hidden])').length;
@@ -74,7 +74,7 @@ fn number(value: &Value) -> f64 {
 }
 
 #[test]
-fn a_full_house_is_shown_and_filtered_at_once() {
+fn two_hundred_and_fifty_devices_are_shown_and_filtered_at_once() {
     let lab = Lab::alone("near");
     let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
     history::write(&portscan.database(), 1, &history::devices(DEVICES));
@@ -85,7 +85,7 @@ fn a_full_house_is_shown_and_filtered_at_once() {
     for _ in 0..ROUNDS {
         visit(&browser, running.base());
         let painted =
-            browser.wait_until("all rows are painted", || browser.script("return told.painted").as_f64());
+            browser.wait_until("all rows are painted", || browser.script("return recorded.painted").as_f64());
         let data = "return performance.getEntriesByType('resource')
             .filter(({ name }) => name.endsWith('v1/hosts')).map(({ responseEnd }) => responseEnd)[0]";
         rendered.push(painted - number(&browser.script(data)));
@@ -103,13 +103,13 @@ fn a_full_house_is_shown_and_filtered_at_once() {
     let filter = "port:22 or 10.0.0.3";
     for (at, key) in filter.chars().enumerate() {
         browser.press([key]);
-        browser.wait_until("the key is noted", || {
+        browser.wait_until("the key is recorded", || {
             (browser.script("return keys.length").as_u64() > Some(at as u64)).then_some(())
         });
         let (seen, last) = (browser.script("return keys.at(-1)[1]"), browser.script("return visible()"));
-        assert_eq!(seen, last, "{key:?} is answered by the next frame");
+        assert_eq!(seen, last, "{key:?} takes effect in the next frame");
     }
-    assert!(number(&browser.script("return visible()")) < f64::from(DEVICES), "some are hidden");
+    assert!(number(&browser.script("return visible()")) < f64::from(DEVICES), "some rows are hidden");
     let keys = browser.script("return keys.map(([took]) => took)");
     let keys: Vec<f64> = keys.as_array().unwrap().iter().map(number).collect();
     let worst = keys.iter().copied().fold(0.0, f64::max);

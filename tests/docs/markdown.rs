@@ -1,13 +1,13 @@
-//! As much of Markdown as the documents use: links, headings, code.
+//! The subset of Markdown that the documents use: links, headings, code.
 
-/// A Markdown text, taken apart.
+/// A parsed Markdown text.
 #[derive(Debug, Default)]
 pub struct Markdown {
     /// The targets of links and pictures, in order.
     pub links: Vec<String>,
-    /// The anchors that its headings get.
+    /// The anchors of the headings.
     pub anchors: Vec<String>,
-    /// What is written as `code` within a line.
+    /// The `code` spans within lines.
     pub spans: Vec<String>,
     /// Code blocks: language and text.
     pub blocks: Vec<(String, String)>,
@@ -46,14 +46,14 @@ impl Markdown {
     }
 }
 
-/// The anchor of a heading, by the rule that forges and mdBook share.
+/// The anchor of a heading, by the rule that code forges and mdBook share.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
 #[test]
-fn links_headings_and_code_are_found() {
+fn parse_finds_links_headings_and_code() {
     let text = "# Back up & restore `x`\nSee [`a`](b.md#c), ![picture](d.png) and `[no](link)`.\n\
                 ```sh\n# no heading\nmake x\n```\n";
     let parsed = Markdown::parse(text);

@@ -1,14 +1,14 @@
-//! Finds files of one module that import from one another in a circle.
+//! Finds files of a module that import from one another in a circle.
 //!
-//! What counts:
+//! The rules:
 //! - A file imports from a sibling if it names it, or anything in it, by a path. A file and the directory of its
 //!   children (`host.rs` and `host/`) are one sibling to the others.
 //! - An item that the parent merely imports or re-exports (`pub use run::RunId` in `mod.rs`, then `super::RunId` in
 //!   `orders.rs`) is imported from the file that defines it.
-//! - A parent and its children are one module that is spread over files, so that they name each other is no circle:
-//!   `mod.rs` declares, re-exports and calls its children, and they implement its types. Two children that import from
-//!   each other are one, by whichever way.
-//! - A file's own tests do not count, for nothing imports from them. What a glob import brings in is not followed.
+//! - A parent and its children are one module spread over files, so imports between them are no circle: `mod.rs`
+//!   declares, re-exports and calls its children, and they implement its types. Two children that import from each
+//!   other are a circle, directly or by way of others.
+//! - A file's own tests do not count, because nothing imports from them. Glob imports are not followed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,10 +17,10 @@ use super::{
     paths::{NamedPath, named_paths},
 };
 
-/// Where a file is in the tree of modules: `engine::host` for `engine/host.rs` and for `engine/host/mod.rs`.
+/// A file's place in the tree of modules: `engine::host` for `engine/host.rs` and for `engine/host/mod.rs`.
 type Module<'a> = Vec<&'a str>;
 
-/// The siblings below one parent: each with those that it imports from, and which file does.
+/// The siblings below one parent: each with the siblings it imports from, and a sentence that names the files.
 type Siblings<'a> = BTreeMap<&'a str, BTreeMap<&'a str, String>>;
 
 struct File<'a> {
@@ -30,7 +30,7 @@ struct File<'a> {
 
 type Files<'a> = BTreeMap<Module<'a>, File<'a>>;
 
-/// One sentence for each circle: which file imports from which.
+/// One sentence for each circle, which says which file imports from which.
 pub(super) fn circles(sources: &[Source]) -> Vec<String> {
     let files: Files<'_> = sources.iter().map(|source| (module_of(&source.path), read(source))).collect();
     let mut parents: BTreeMap<&[&str], Siblings<'_>> = BTreeMap::new();
@@ -62,7 +62,7 @@ fn read(source: &Source) -> File<'_> {
     File { path: &source.path, names: named_paths(code) }
 }
 
-/// The module that a path leads to, seen from another; `None`: it leads out of the crate.
+/// The module that a path leads to, seen from another; `None` if it leads out of the crate.
 fn resolve<'a>(files: &Files<'a>, from: &[&'a str], path: &[&'a str]) -> Option<Module<'a>> {
     let supers = path.iter().take_while(|&&segment| segment == "super").count();
     let (mut module, mut rest) = match path {
@@ -88,7 +88,7 @@ fn resolve<'a>(files: &Files<'a>, from: &[&'a str], path: &[&'a str]) -> Option<
     }
 }
 
-/// The shortest circle through a sibling, told from the first of its members on.
+/// The shortest circle through a sibling, starting at its alphabetically first member.
 fn circle(siblings: &Siblings<'_>, start: &str) -> Option<String> {
     let mut reached_from = BTreeMap::new();
     let mut queue = VecDeque::from([start]);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_two_files_and_three_that_import_from_one_another() {
+    fn finds_circles_of_two_and_of_three_files() {
         let two = [
             ("lib.rs", "mod shop;"),
             ("shop/mod.rs", "mod cart;\nmod price;"),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_that_the_parent_re_exports_is_imported_from_the_file_that_defines_it() {
+    fn an_import_of_a_re_exported_item_counts_for_its_defining_file() {
         let sources = [
             ("shop.rs", "pub use self::price::{Price as Cost};\nuse cart::Cart;"),
             ("shop/cart.rs", "use super::Cost;"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_and_its_children_are_one_to_their_siblings() {
+    fn a_file_and_its_children_count_as_one_sibling() {
         let sources = [
             ("shop/cart.rs", "mod lines;\nuse super::price::Price;"),
             ("shop/cart/lines.rs", ""),

@@ -1,15 +1,15 @@
-//! Reads the paths that a source names: `a::b` in its code, and each member of `use a::{b, c::d}`.
+//! Parses the paths that a source names: `a::b` in its code, and each member of `use a::{b, c::d}`.
 
 /// A path of at least two segments.
 #[derive(Debug)]
 pub(super) struct NamedPath<'a> {
     pub(super) segments: Vec<&'a str>,
-    /// What a `use` calls it here; `None` elsewhere.
+    /// The name that a `use` gives it; `None` elsewhere.
     pub(super) alias: Option<&'a str>,
 }
 
-/// All paths in a source. Comments do not count, so that prose may name any module; strings are read as code, which
-/// does no harm where they hold no paths.
+/// All paths in a source. Comments do not count, so that prose may name any module; strings are parsed as code, which
+/// is harmless if they hold no paths.
 pub(super) fn named_paths(source: &str) -> Vec<NamedPath<'_>> {
     let tokens: Vec<&str> =
         source.lines().flat_map(|line| tokens(line.split("//").next().unwrap_or_default())).collect();
@@ -31,7 +31,7 @@ pub(super) fn named_paths(source: &str) -> Vec<NamedPath<'_>> {
     paths
 }
 
-/// Takes a path, or a tree of paths with a common beginning, from the front of the tokens.
+/// Parses a path, or a tree of paths with a common prefix, at the front of the tokens.
 fn read_tree<'a>(tokens: &mut &[&'a str], beginning: &[&'a str], paths: &mut Vec<NamedPath<'a>>) {
     let mut segments = beginning.to_vec();
     loop {
@@ -65,7 +65,7 @@ fn is_identifier(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Words, `::`, and every other character for itself.
+/// Splits a line into words, `::`, and single other characters.
 fn tokens(mut line: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     loop {
@@ -84,7 +84,7 @@ fn tokens(mut line: &str) -> Vec<&str> {
 }
 
 #[test]
-fn reads_groups_aliases_and_paths_in_code() {
+fn named_paths_reads_groups_aliases_and_paths_in_code() {
     let code = "use crate::{clock::{self, Clock}, net::links,\n    store as s,\n};\n\
                 fn f() { super::http::go(); other.call(); } // crate::app\npub(crate) use self::feed::*;";
     let read: Vec<(String, Option<&str>)> =

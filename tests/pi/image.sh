@@ -1,18 +1,18 @@
 #!/bin/sh
-# Makes what the emulated Pi boots: Debian for arm64 with its own kernel, systemd and avahi, as Raspberry Pi OS is made
-# of, and nothing of ours. tests/harness/pi.rs is the machine; each test gets a copy of the card.
+# Builds the system that the emulated Pi boots: Debian for arm64 with its own kernel, systemd and avahi, the base of
+# Raspberry Pi OS, without portscan. tests/harness/pi.rs is the machine; each test gets a copy of the card.
 #
-#   tests/pi/image.sh DIRECTORY     DIRECTORY/{disk.img,vmlinuz,initrd}, made anew only if this recipe has changed
+#   tests/pi/image.sh DIRECTORY     DIRECTORY/{disk.img,vmlinuz,initrd}, rebuilt only if this recipe has changed
 #
-# Debian's packages configure themselves by their own programs, which are for arm64: this machine's kernel hands those
-# to qemu-user (binfmt_misc). The kernel is unpacked and not installed, for it would have an initrd built in the same
-# way, which takes longer than all the rest; the one made here has six lines.
+# Debian's packages configure themselves with their own programs, which are for arm64: this machine's kernel runs those
+# in qemu-user (binfmt_misc). The kernel is unpacked and not installed, because installing it would build an initrd in
+# the same way, which takes longer than all the rest; the init script of the one built here has six commands.
 set -eu
 
 out=$1
 recipe=$(readlink -f "$0")
 cmp -s "$recipe" "$out/recipe" && exit
-[ "$(id -u)" = 0 ] || { echo "The image has files of other users, so it takes root: sudo make pi-test"; exit 1; }
+[ "$(id -u)" = 0 ] || { echo "The image has files of other users, so this needs root: sudo make pi-test"; exit 1; }
 
 suite=bookworm
 mkdir -p "$out"
@@ -25,7 +25,7 @@ binfmt=/proc/sys/fs/binfmt_misc
 [ -e $binfmt/register ] || mount -t binfmt_misc binfmt_misc $binfmt
 [ -e $binfmt/qemu-aarch64 ] || update-binfmts --enable qemu-aarch64
 
-# Without what nobody reads. curl asks from within, nmap is whom the scanner is compared with, sqlite3 judges its file.
+# Without documentation. curl sends requests from within, nmap is for the comparison, sqlite3 checks the database.
 mmdebstrap --quiet --architectures=arm64 --variant=minbase --aptopt='Acquire::Languages "none"' \
   --include=systemd-sysv,udev,dbus,avahi-daemon,iproute2,curl,nmap,sqlite3 \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
@@ -35,7 +35,7 @@ mmdebstrap --quiet --architectures=arm64 --variant=extract --include=linux-image
 
 put() { mkdir -p "$root/$(dirname "$1")" && cat >"$root/$1"; }
 
-# The address that the lab's scanners have (tests/lab/scenario.rs).
+# The address of the scanner in the lab (tests/lab/scenario.rs).
 put etc/systemd/network/eth0.network <<END
 [Match]
 Name=eth0
@@ -43,7 +43,7 @@ Name=eth0
 Address=10.77.0.1/16
 END
 
-# A root shell for whoever has the other end of the virtual port.
+# A root shell for the test, which has the other end of the virtual port.
 put etc/systemd/system/shell.service <<END
 [Unit]
 StartLimitIntervalSec=0
@@ -57,8 +57,8 @@ RestartSec=300ms
 WantedBy=multi-user.target
 END
 
-# The journal in memory, as on Raspberry Pi OS, and out of the machine line by line: what it said until its power was
-# cut is known.
+# The journal is kept in memory, as on Raspberry Pi OS, and copied to the serial port line by line, so that the test has
+# every line up to a power cut.
 put etc/systemd/journald.conf.d/serial.conf <<END
 [Journal]
 Storage=volatile
@@ -70,12 +70,12 @@ echo pi | put etc/hostname
 printf '127.0.0.1 localhost\n127.0.1.1 pi\n::1 localhost\n' | put etc/hosts
 tr -d - </proc/sys/kernel/random/uuid | put etc/machine-id
 chroot "$root" systemctl --quiet enable shell systemd-networkd
-# Nobody logs in, and Debian's own housekeeping would be counted as ours.
+# Logins are not needed, and the writes of Debian's own housekeeping would be counted as portscan's.
 chroot "$root" systemctl --quiet mask getty.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
   e2scrub_all.timer e2scrub_reap.service fstrim.timer
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
 
-# What the kernel finds the card, the network and the port with, each after what it needs.
+# The kernel modules for the card, the network and the port, each after the modules that it needs.
 mkdir -p "$work/initrd/dev" "$work/initrd/root"
 cp "$parts/bin/busybox" "$work/initrd"
 modules="virtio_ring virtio virtio_mmio virtio_blk failover net_failover virtio_net virtio_console virtio-rng autofs4"
@@ -94,7 +94,7 @@ END
 chmod +x "$work/initrd/init"
 (cd "$work/initrd" && find . | cpio --quiet --create --format=newc | gzip) >"$out/initrd"
 cp "$parts"/boot/vmlinuz-* "$out/vmlinuz"
-# Some 250 MB are taken; the rest is for the tests to fill.
+# The system takes some 250 MB; the tests fill the rest.
 rm -f "$out/disk.img"
 truncate --size=1500M "$out/disk.img"
 mke2fs -q -t ext4 -d "$root" "$out/disk.img"

@@ -1,11 +1,11 @@
-//! What a hostile machine sends to everybody: multicast DNS, ARP and a feed of devices that do not exist.
+//! A hostile machine's floods: multicast DNS, ARP and a feed of devices that do not exist.
 
 use std::{net::TcpListener, time::Duration};
 
 use fastrand::Rng;
 use ipnet::Ipv4Net;
 
-use super::ground::{CLAIMED, Ground};
+use super::setup::{CLAIMED, Siege};
 use crate::{
     harness::{
         feed::{FeedServer, Says},
@@ -14,30 +14,30 @@ use crate::{
     lab::claim_addresses,
 };
 
-/// Where the forged feed is served, on the hostile machine.
+/// The address of the forged feed, on the hostile machine.
 pub const FEED: &str = "10.77.1.2:8000";
 
-/// So many devices does each answer of the feed invent.
+/// The invented devices in each response of the feed.
 const INVENTED: usize = 4096;
 
-/// Packets a second, full ones.
+/// Full packets a second.
 const PACKETS: u32 = 500;
 
-/// Answers every question and none, with names that nobody has heard before.
-pub fn multicast_dns(ground: &Ground) {
-    let liar = Liar::start(&ground.foes, |question| {
+/// Answers every question, and announces random names without one.
+pub fn multicast_dns(siege: &Siege) {
+    let liar = Liar::start(&siege.attackers, |question| {
         let address = liar::record(&question.name, 1, &[10, 77, 2, 7]);
         vec![liar::answer(&[address])]
     });
     let mut rng = Rng::with_seed(53);
-    while ground.goes_on_after(Duration::from_millis(50)) {
+    while siege.continues_after(Duration::from_millis(50)) {
         for _ in 0..PACKETS / 20 {
             liar.say(&invented_services(&mut rng));
         }
     }
 }
 
-/// A packet full of services of random names.
+/// A packet full of services with random names.
 fn invented_services(rng: &mut Rng) -> Vec<u8> {
     let kind = liar::name("_http._tcp.local");
     let service = |_| {
@@ -48,21 +48,21 @@ fn invented_services(rng: &mut Rng) -> Vec<u8> {
     liar::answer(&(0..16).map(service).collect::<Vec<_>>())
 }
 
-/// Claims addresses that no device has.
-pub fn arp(ground: &Ground) {
+/// Claims addresses that no device has, by ARP.
+pub fn arp(siege: &Siege) {
     let [a, b, c] = CLAIMED;
     let claimed: Ipv4Net = format!("{a}.{b}.{c}.0/23").parse().expect("a network");
-    claim_addresses(claimed, || !ground.is_over());
+    claim_addresses(claimed, || !siege.is_over());
 }
 
-/// A feed that names other devices each time.
-pub fn forged_feed(ground: &Ground) {
-    let listener = TcpListener::bind(FEED).expect("its own address");
+/// Serves a feed that names other devices each time.
+pub fn forged_feed(siege: &Siege) {
+    let listener = TcpListener::bind(FEED).expect("an address of the hostile machine");
     let feed = FeedServer::listening(Says::Devices(Vec::new()), listener);
     let mut rng = Rng::with_seed(80);
     loop {
         feed.set(Says::Devices((0..INVENTED).map(|_| invented_device(&mut rng)).collect()));
-        if !ground.goes_on_after(Duration::from_secs(2)) {
+        if !siege.continues_after(Duration::from_secs(2)) {
             return;
         }
     }

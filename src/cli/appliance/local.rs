@@ -13,7 +13,7 @@ use hyper::{Method, Request, header};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::{super::CommandEnv, ApplianceError, DatabaseUse, said};
+use super::{super::CommandEnv, ApplianceError, DatabaseUse, refused_with};
 use crate::{
     client::{RequestBody, whole},
     config::Config,
@@ -23,7 +23,7 @@ use crate::{
     store::{self, DirLock, ReaderThread, Store, StoreError, StoreHealth, WriterThread},
 };
 
-/// A data directory that no appliance is at work in, and what answers from it.
+/// A data directory that no appliance uses, and the router that answers from it.
 pub(super) struct LocalAppliance {
     router: Router,
     token: Token,
@@ -34,7 +34,7 @@ pub(super) struct LocalAppliance {
     _lock: Option<DirLock>,
 }
 
-/// What works on the database.
+/// The threads that work on the database.
 enum Threads {
     Reading(ReaderThread),
     Writing(WriterThread),
@@ -60,7 +60,7 @@ impl LocalAppliance {
         world: &CommandEnv,
         purpose: DatabaseUse,
     ) -> Result<Self, ApplianceError> {
-        // Only this process asks: the appliance's own token need not even be there.
+        // Only this process sends requests: the appliance's own token may even be missing.
         let token = Token::ephemeral().map_err(ApplianceError::Prober)?;
         let data_dir = config.data_dir.clone();
         let database = data_dir.join(store::FILE_NAME);
@@ -74,7 +74,7 @@ impl LocalAppliance {
                 (store, Threads::Writing(writer))
             }
         };
-        // None of it changes: the senders end here, and the values stay.
+        // The values never change: the senders end here.
         let (_, config) = watch::channel(Arc::new(config));
         let (_, inventory) = watch::channel(Inventory::default());
         let (_, health) = watch::channel(Health::default());
@@ -106,11 +106,11 @@ impl LocalAppliance {
         &self.data_dir
     }
 
-    /// Closes it: on return all writes are on the disk.
+    /// Closes the database: on return all writes are on the disk.
     pub(super) async fn close(self) -> Result<(), StoreError> {
         let Self { router, threads, _lock: lock, .. } = self;
         drop(router);
-        // Waits for the disk: not on the thread that others' tasks run on.
+        // Waits for the disk, so not on the thread that runs other tasks.
         let joined = tokio::task::spawn_blocking(|| threads.join()).await;
         drop(lock);
         joined.unwrap_or(Err(StoreError::Closed))
@@ -154,6 +154,6 @@ impl LocalAppliance {
                 false => excerpt.extend_from_slice(&data),
             }
         }
-        if status.is_success() { Ok(()) } else { Err(said(status, &excerpt)) }
+        if status.is_success() { Ok(()) } else { Err(refused_with(status, &excerpt)) }
     }
 }

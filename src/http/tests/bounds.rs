@@ -24,11 +24,11 @@ fn short() -> ServerLimits {
 }
 
 #[tokio::test]
-async fn five_hundred_slow_heads_lock_no_client_out() {
+async fn five_hundred_slow_heads_do_not_delay_other_clients() {
     let served = serve_routes(ServerLimits::default(), Router::new());
     let mut dribbling = join_all((0..500).map(|_| served.connect())).await;
     for stream in &mut dribbling {
-        // A connection that has been closed meanwhile may report it here.
+        // A connection that is closed already may report it here.
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: pi\r\nX-Slow: ").await;
     }
     for _ in 0..20 {
@@ -63,11 +63,11 @@ async fn an_idle_connection_is_closed_after_a_while() {
     for _ in 0..3 {
         assert!(head(&mut stream).await.starts_with("HTTP/1.1 200"));
     }
-    // A client that notices too late would send its next request in vain.
+    // If the client noticed the close only later, its next request would fail.
     let served = serve_routes(ServerLimits { linger: AT_MOST * 2, ..short() }, Router::new());
     let mut stream = served.connect().await;
     assert!(head(&mut stream).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(timeout(AT_MOST, stream.read(&mut [0])).await.expect("told at once").unwrap(), 0);
+    assert_eq!(timeout(AT_MOST, stream.read(&mut [0])).await.expect("the close arrives at once").unwrap(), 0);
 }
 
 /// Sends a HEAD request, on a connection that is kept.
@@ -95,7 +95,7 @@ fn uploads() -> Router {
 }
 
 #[tokio::test]
-async fn a_body_is_taken_up_to_the_limit() {
+async fn a_body_is_accepted_up_to_the_limit() {
     let served = serve_routes(ServerLimits { body: 10, ..ServerLimits::default() }, uploads());
     let head = "POST /upload HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n";
     let answer = served.ask(&format!("{head}Content-Length: 10\r\n\r\n0123456789")).await;
@@ -123,7 +123,7 @@ async fn a_gigabyte_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
-async fn an_endless_body_ends() {
+async fn an_endless_body_is_cut_off() {
     let served = serve_routes(ServerLimits::default(), uploads());
     for (path, status) in [("/upload", 413), ("/healthz", 405), ("/missing", 404)] {
         let stream = served.connect().await;
@@ -200,7 +200,7 @@ async fn a_large_last_response_arrives_complete() {
     let mut stream = served.connect().await;
     stream.write_all(b"GET /large HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n").await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'H');
-    // The server still holds more than the kernel buffers; give it time to believe that it is done.
+    // The server still holds more than the kernel buffers; the pause lets it take the response for complete.
     sleep(Duration::from_millis(50)).await;
     let mut rest = Vec::new();
     timeout(AT_MOST, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
@@ -225,9 +225,9 @@ fn endless() -> (Router, Arc<Notify>) {
         }
     }
     let dropped = Arc::new(Notify::new());
-    let told = Arc::clone(&dropped);
+    let signal = Arc::clone(&dropped);
     let handler = async move || {
-        let held = Held(told);
+        let held = Held(signal);
         let chunks = stream::repeat_with(move || {
             let _ = &held;
             Ok::<_, Infallible>(vec![0; 8192])
@@ -259,7 +259,7 @@ async fn a_slow_reader_is_disconnected_long_before_its_request_times_out() {
         };
         tokio::select! {
             done = timeout(AT_MOST, dropped.notified()) => done.expect("disconnected"),
-            () = trickle => unreachable!("it never ends"),
+            () = trickle => unreachable!("the trickle never ends"),
         }
     }
 }
@@ -358,7 +358,7 @@ async fn a_request_in_progress_is_answered_when_the_server_stops() {
 }
 
 #[tokio::test]
-async fn it_stops_in_time_whatever_is_stuck() {
+async fn stuck_requests_do_not_delay_the_stop() {
     let (routes, begun, _never) = waiting();
     let limits = ServerLimits::default();
     assert!(limits.stop < Duration::from_secs(1));
@@ -367,6 +367,10 @@ async fn it_stops_in_time_whatever_is_stuck() {
     stuck.write_all(b"GET /wait HTTP/1.1\r\nHost: pi\r\n\r\n").await.unwrap();
     begun.notified().await;
     served.stop.cancel();
-    timeout(AT_MOST / 3, served.task).await.expect("it ends before the request would").unwrap().unwrap();
+    timeout(AT_MOST / 3, served.task)
+        .await
+        .expect("the server ends before the request would")
+        .unwrap()
+        .unwrap();
     assert!(is_closed(&mut stuck).await);
 }

@@ -1,4 +1,4 @@
-//! The page as a browser gets it.
+//! The page as the server delivers it.
 
 use std::{fs, path::Path};
 
@@ -76,7 +76,7 @@ async fn a_file_that_the_browser_has_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn without_scripts_the_page_is_a_signpost() {
+async fn without_scripts_the_page_has_links_and_notices() {
     let served = serve_routes(ServerLimits::default(), Router::new());
     let notices = vec!["feed <b>: write \"x\" & y".to_owned()];
     served.health.send_replace(Health { problems: Vec::new(), notices });

@@ -90,7 +90,7 @@ async fn one_wrong_row_changes_nothing_and_is_named() {
         assert!(answer.error().contains(hint), "{answer:?}");
     }
     let marked = appliance.send("PATCH", "/v1/expected", "\u{feff}[]", "application/json").await;
-    assert_eq!(marked.status, 204, "a byte order mark is passed over: {marked:?}");
+    assert_eq!(marked.status, 204, "a byte order mark is skipped: {marked:?}");
     let kind = appliance.send("PATCH", "/v1/expected", "[]", "text/plain").await;
     assert_eq!(kind.status, 415);
     assert!(kind.error().contains("application/json"), "{kind:?}");
@@ -115,7 +115,7 @@ async fn differences_have_portmantools_form() {
     let unseen = json!({"address": "192.168.1.9", "port": 1, "protocol": "tcp", "expected_state": "open",
                         "actual_state": "", "scan_id": "0001-01-01T00:00:00Z", "comment": "why"});
     assert_eq!(appliance.rows("/v1/diff").await, [rogue.clone(), missing.clone(), unseen]);
-    // By device: the form in which it is best accepted.
+    // By device: the rows in the form that lasts when they are accepted.
     let lasting = appliance.rows("/v1/diff?by=device").await;
     assert_eq!(lasting[0]["address"], MAC);
     assert_eq!(appliance.served.get("/v1/diff?by=port").await.status, 400);
@@ -152,18 +152,18 @@ async fn two_scans_and_the_present_are_compared() {
     assert_eq!(appliance.rows(&format!("/v1/diff/{0}/{0}", first.0)).await, NOTHING);
     // A device that only one of them found.
     let third = remember(&appliance.store, "B8:27:EB:AC:14:3F", &[25]).await;
-    let told = appliance.rows(&format!("/v1/diff/{}/{}", second.0, third.0)).await;
-    let sides: Vec<_> = told
+    let rows = appliance.rows(&format!("/v1/diff/{}/{}", second.0, third.0)).await;
+    let sides: Vec<_> = rows
         .iter()
         .map(|row| (row["port"].clone(), row["state_a"].clone(), row["state_b"].clone()))
         .collect();
     let expected = [(22, "open", ""), (81, "open", ""), (25, "", "open")];
     assert_eq!(sides, expected.map(|(port, a, b)| (json!(port), json!(a), json!(b))));
-    assert_eq!(told[2]["scan_a"], "0001-01-01T00:00:00Z");
+    assert_eq!(rows[2]["scan_a"], "0001-01-01T00:00:00Z");
 
     for unknown in ["/v1/diff/7", "/v1/diff/7/current", &format!("/v1/diff/{}/7", first.0)] {
         let answer = appliance.served.get(unknown).await;
-        assert_eq!(answer.status, 404, "{unknown}: no differences would be a lie");
+        assert_eq!(answer.status, 404, "{unknown}: an empty list would be wrong");
         assert!(answer.error().contains("/v1/scans"), "{answer:?}");
     }
     for malformed in ["/v1/diff/x", "/v1/diff/1/x", "/v1/diff/1/", "/v1/diff/1/2/3"] {
@@ -230,18 +230,18 @@ async fn progress_of_a_scan_is_sent_when_it_changes_and_ends() {
     let started = appliance.authorised("POST", "/v1/run/lan").await;
     let started: Value = serde_json::from_str(&started.body).unwrap();
     let id = &started["id"];
-    let mut told = String::new();
+    let mut received = String::new();
     let mut progress = async || loop {
-        while let Some((event, rest)) = told.split_once("\n\n") {
-            // After the length of a chunk, or another event.
+        while let Some((event, rest)) = received.split_once("\n\n") {
+            // After the length of a chunk, or after another event.
             let data = event.split_once("event: scan\ndata: ").map(|(_, data)| data);
             let scan = data.map(|data| serde_json::from_str::<Value>(data).unwrap());
-            told = rest.to_owned();
+            received = rest.to_owned();
             if let Some(scan) = scan.filter(|scan| scan["scan_id"] == *id) {
                 return scan;
             }
         }
-        told += &read_until(&mut listener, "\n\n").await;
+        received += &read_until(&mut listener, "\n\n").await;
     };
     let moves = progress().await;
     let of_it = |key: &str| moves[key].clone();
@@ -252,7 +252,7 @@ async fn progress_of_a_scan_is_sent_when_it_changes_and_ends() {
 }
 
 #[tokio::test]
-async fn no_more_than_32_listen() {
+async fn event_streams_are_limited_to_32() {
     let appliance = appliance();
     let mut listeners = Vec::new();
     for _ in 0..32 {

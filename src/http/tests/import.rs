@@ -63,8 +63,8 @@ async fn the_summary_is_sent_if_only_json_is_accepted() {
          <host><status state=\"down\"/><address addr=\"192.0.2.7\"/></host><runstats>",
     );
     for known in [false, true] {
-        let asked = "Accept: application/json; charset=utf-8\r\n";
-        let answer = appliance.post_accepting(asked, "text/xml", &seen).await;
+        let accept = "Accept: application/json; charset=utf-8\r\n";
+        let answer = appliance.post_accepting(accept, "text/xml", &seen).await;
         let count = |count: u8| if known { 0 } else { count };
         let expected = json!({
             "id": START, "known": known,
@@ -142,7 +142,7 @@ async fn a_report_may_be_larger_than_other_bodies_but_not_endless() {
             .filter(|entry| { entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".report") })
             .count(),
         0,
-        "nothing is left of it"
+        "no temporary file is left"
     );
 }
 

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn reports_that_discovery_is_off_that_it_has_begun_and_its_devices() {
+async fn lanscan_paths_report_discovery_off_begun_and_finished() {
     let appliance = appliance();
     for path in ["/lanscan/json", "/lanscan/status"] {
         let answer = appliance.served.get(path).await;

@@ -6,10 +6,10 @@ mod dashboard;
 mod expected;
 mod import;
 mod lanscan;
-mod manners;
 mod metrics;
 mod openapi;
 mod portscan;
+mod requests;
 mod v1;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -34,7 +34,7 @@ use crate::{clock::SystemClock, config::Config, service::health::Health};
 /// No response of a healthy server takes this long, however busy the machine.
 const AT_MOST: Duration = Duration::from_secs(60);
 
-/// A server on a port of its own, with its configuration and health.
+/// A server on a free port, with its configuration and health.
 struct Served {
     address: SocketAddr,
     config: watch::Sender<Arc<Config>>,
@@ -101,7 +101,7 @@ impl Served {
         self.request_to("localhost", method, path, headers).await
     }
 
-    /// The same under another name, as a forwarder on this machine passes on the requests of its clients.
+    /// The same with another host name, as a forwarder on this machine passes on its clients' requests.
     async fn request_to(&self, host: &str, method: &str, path: &str, headers: &[&str]) -> Answer {
         let headers: String = headers.iter().flat_map(|line| [*line, "\r\n"]).collect();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");

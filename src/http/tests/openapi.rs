@@ -19,11 +19,11 @@ async fn the_description_names_every_path() {
     let referred = references(&document);
     assert!(referred.contains(&"#/components/responses/Unauthorized"), "{referred:?}");
     for place in referred {
-        assert!(document.pointer(place.trim_start_matches('#')).is_some(), "{place} is not there");
+        assert!(document.pointer(place.trim_start_matches('#')).is_some(), "{place} is missing");
     }
 }
 
-/// The places that parts of a document refer to.
+/// The targets of all references in a part of the document.
 fn references(document: &Value) -> Vec<&str> {
     match document {
         Value::Object(members) => {

@@ -146,7 +146,7 @@ fn open_and_closed() -> (TcpListener, u16, u16) {
     (listener, open, closed)
 }
 
-/// Stores that the device has these ports open, in a scan of its own.
+/// Stores these open ports of the device, as a scan of its own.
 pub(super) async fn remember(store: &Store, mac: &str, open: &[u16]) -> ScanId {
     let clock = SystemClock::start();
     let address: Address = "192.168.1.7".parse().unwrap();
@@ -187,7 +187,7 @@ async fn returns_stored_results() {
         assert_eq!(
             answer.body,
             "{\"host\":{\"ipv4\":\"192.168.1.7\",\"mac\":\"B8:27:EB:AC:14:3E\"},\
-             \"time\":{\"utc\":\"2022-12-11 21:21:19\",\"prep_sec\":0.25,\"scan_sec\":1.5,\"total_sec\":1.75},\
+             \"time\":{\"utc\":\"2022-12-11 21:21:19\",\"prep_sec\":0.25,\"scan_sec\":1.5,\"total_sec\":1.75},\"scanned_ports\":1000,\
              \"ports\":[22,80],\"count\":2}\n",
             "{mac}"
         );
@@ -204,14 +204,14 @@ async fn probes_a_port_on_request() {
     let appliance = appliance();
     let served = &appliance.served;
     let (_listener, open, closed) = open_and_closed();
-    for (host, asked) in [
+    for (host, spelling) in [
         ("127.0.0.1", "127.0.0.1"),
         ("here", "here"),
         ("::ffff:127.0.0.1", "::ffff:127.0.0.1"),
         ("[::ffff:127.0.0.1]", "[::ffff:127.0.0.1]"),
         ("münchen.example", "m%C3%BCnchen.example"),
     ] {
-        let answer = served.get(&format!("/portscan/{asked}/{open}/json")).await;
+        let answer = served.get(&format!("/portscan/{spelling}/{open}/json")).await;
         let start = format!(
             "{{\"ip\":\"{host}\",\"ipv4\":\"{host}\",\"port\":\"{open}\",\"address\":\"127.0.0.1\",\
              \"state\":\"open\",\"reason\":\"syn-ack\",\"rtt_ms\":"
@@ -231,7 +231,7 @@ async fn probes_a_port_on_request() {
 }
 
 #[tokio::test]
-async fn looks_at_ipv6_in_every_spelling() {
+async fn ipv6_hosts_are_accepted_in_every_spelling() {
     let appliance = appliance();
     let listener = TcpListener::bind("[::1]:0").unwrap();
     let open = listener.local_addr().unwrap().port();
@@ -359,7 +359,7 @@ async fn another_sites_page_cannot_have_a_port_probed() {
 }
 
 #[tokio::test]
-async fn an_excluded_mac_is_excluded_at_the_address_that_a_feed_gives() {
+async fn an_excluded_mac_is_excluded_at_its_address_in_the_feed() {
     let appliance = appliance();
     let served = &appliance.served;
     let (_listener, open, _) = open_and_closed();
@@ -387,7 +387,7 @@ async fn a_flood_of_probes_is_refused_for_a_while() {
         }
     }
     assert!(refused > 0, "60 at once are more than the burst of 40");
-    assert_eq!(appliance.served.get("/portscan/json").await.status, 200, "other paths go on");
+    assert_eq!(appliance.served.get("/portscan/json").await.status, 200, "other paths are served");
 }
 
 #[tokio::test]
@@ -400,7 +400,7 @@ async fn reports_that_the_scanner_has_stopped() {
 }
 
 #[tokio::test]
-async fn other_methods_and_paths_are_answered_in_json() {
+async fn other_methods_and_paths_get_json_errors() {
     let appliance = appliance();
     let served = &appliance.served;
     for path in ["/portscan/json", "/portscan/B8:27:EB:AC:14:3E/json", "/portscan/here/80/json"] {

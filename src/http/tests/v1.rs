@@ -20,7 +20,7 @@ impl Answer {
 }
 
 #[tokio::test]
-async fn hello_whatever_the_method() {
+async fn hello_answers_every_method() {
     let appliance = appliance();
     for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
         let answer = appliance.served.request(method, "/v1/hello", &[]).await;
@@ -31,7 +31,7 @@ async fn hello_whatever_the_method() {
 }
 
 #[tokio::test]
-async fn info_moves_with_complete_scans() {
+async fn info_shows_the_latest_complete_scan() {
     let appliance = appliance();
     let before = appliance.served.get("/v1/info").await.json();
     assert_eq!(
@@ -46,12 +46,12 @@ async fn info_moves_with_complete_scans() {
     let after = appliance.served.get("/v1/info").await.json();
     assert!(after["last_successful_import"].as_i64().unwrap() >= scan.0, "{after}");
     assert_eq!((&after["devices"], &after["open"], &after["rogue"]), (&json!(1), &json!(1), &json!(1)));
-    let told: jiff::Timestamp = after["last_scan"].as_str().unwrap().parse().unwrap();
-    assert_eq!(after["last_successful_import"], told.as_second());
+    let last_scan: jiff::Timestamp = after["last_scan"].as_str().unwrap().parse().unwrap();
+    assert_eq!(after["last_successful_import"], last_scan.as_second());
 }
 
 #[tokio::test]
-async fn scans_and_what_each_listed() {
+async fn scans_are_listed_with_their_rows() {
     let appliance = appliance();
     let served = &appliance.served;
     assert_eq!(served.get("/v1/scans").await.json(), json!([]));
@@ -70,9 +70,9 @@ async fn scans_and_what_each_listed() {
     }
 }
 
-/// 65,535 rows are many frames, and more pages of scans than one.
+/// 65,535 rows take many frames, and the list of scans has more than one page.
 #[tokio::test]
-async fn long_arrays_are_whole() {
+async fn long_arrays_arrive_complete() {
     let appliance = appliance();
     let ports = "1".parse().unwrap();
     let scans = (0..1003).map(|_| appliance.store.begin_scan("lan", ScanKind::Manual, &ports));
@@ -83,9 +83,9 @@ async fn long_arrays_are_whole() {
     assert_eq!(dechunked(&scans.body).as_array().unwrap().len(), begun + 1);
     let ports = appliance.served.get(&format!("/v1/scan/{scan}")).await;
     assert_eq!(ports.header("transfer-encoding"), Some("chunked"));
-    let told = dechunked(&ports.body);
-    let told: Vec<u64> = told.as_array().unwrap().iter().map(|row| row["port"].as_u64().unwrap()).collect();
-    assert!(told.iter().copied().eq(1..=65_535));
+    let rows = dechunked(&ports.body);
+    let listed: Vec<u64> = rows.as_array().unwrap().iter().map(|row| row["port"].as_u64().unwrap()).collect();
+    assert!(listed.iter().copied().eq(1..=65_535));
 }
 
 /// The document within a chunked body (RFC 9112, 7.1), or within one that is not.
@@ -107,7 +107,7 @@ fn dechunked(body: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_id_that_is_missing_is_not_guessed() {
+async fn a_path_without_its_id_is_refused() {
     let appliance = appliance();
     for path in ["/v1/diff/", "/v1/scan/", "/v1/scans/"] {
         for method in ["GET", "DELETE"] {
@@ -139,12 +139,12 @@ async fn a_backup_needs_the_token() {
     let refused = appliance.served.get("/v1/backup").await;
     assert_eq!(refused.status, 401);
     assert!(refused.error().contains("portscan token"), "{refused:?}");
-    // A copy is a file beside the database for a short time.
+    // The copy is a file beside the database for a short time.
     let touched = || std::fs::metadata(appliance.dir.path()).unwrap().modified().unwrap();
     let before = touched();
     let head = appliance.authorised("HEAD", "/v1/backup").await;
     assert_eq!((head.status, head.header("content-type")), (200, Some("application/vnd.sqlite3")));
-    assert_eq!((head.header("content-length"), touched()), (None, before), "nothing is copied for a head");
+    assert_eq!((head.header("content-length"), touched()), (None, before), "HEAD copies nothing");
     let mut stream = appliance.served.connect().await;
     let ask = format!(
         "GET /v1/backup HTTP/1.1\r\nHost: pi\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
@@ -221,17 +221,17 @@ async fn the_latest_runs_are_listed_a_page_at_a_time() {
         appliance.store.end_scan(scan, ScanStatus::Complete).await.unwrap();
         ids.insert(0, scan.0);
     }
-    // Its own first run may have begun: it is later than all these.
+    // The appliance's own first run may have started; its id is higher than all these.
     appliance.start_scanning(NO_DEVICES, &[]);
-    let told = async |path: &str| -> Vec<i64> {
+    let listed = async |path: &str| -> Vec<i64> {
         let runs = appliance.served.get(path).await.json();
         runs.as_array().unwrap().iter().map(|run| run["id"].as_i64().unwrap()).collect()
     };
-    assert!(!told("/v1/runs").await.iter().any(|id| ids.contains(id)), "none of them is under way");
-    assert!(told("/v1/runs?last=4").await.ends_with(&ids));
-    assert_eq!(told(&format!("/v1/runs?last=2&before={}", ids[0] + 1)).await, ids[..2]);
-    assert_eq!(told(&format!("/v1/runs?last=2&before={}", ids[1])).await, ids[2..]);
-    assert_eq!(told(&format!("/v1/runs?before={}", ids[0])).await, ids[1..]);
+    assert!(!listed("/v1/runs").await.iter().any(|id| ids.contains(id)), "none of them is running");
+    assert!(listed("/v1/runs?last=4").await.ends_with(&ids));
+    assert_eq!(listed(&format!("/v1/runs?last=2&before={}", ids[0] + 1)).await, ids[..2]);
+    assert_eq!(listed(&format!("/v1/runs?last=2&before={}", ids[1])).await, ids[2..]);
+    assert_eq!(listed(&format!("/v1/runs?before={}", ids[0])).await, ids[1..]);
     let run = &appliance.served.get(&format!("/v1/runs?last=1&before={}", ids[0] + 1)).await.json()[0];
     assert_eq!((&run["status"], &run["hosts"]), (&json!("complete"), &json!({"done": 1, "total": 1})));
     assert_eq!(*run, appliance.served.get(&format!("/v1/runs/{}", ids[0])).await.json());
@@ -239,7 +239,7 @@ async fn the_latest_runs_are_listed_a_page_at_a_time() {
 }
 
 #[tokio::test]
-async fn health_is_reported_in_figures() {
+async fn health_reports_counts_and_problems() {
     let mut appliance = appliance();
     appliance.served.health.send_modify(|health| health.notices.push("the printer is on fire".to_owned()));
     let source = |up, detail: &str| SourceStatus {
@@ -334,8 +334,11 @@ async fn a_device_is_listed_annotated_and_forgotten() {
     let since = &host["first_seen"];
     assert_eq!(
         host["ports"][1],
-        json!({"port": 80, "protocol": "tcp", "service": "http", "since": since, "scan_id": scan})
+        json!({"port": 80, "protocol": "tcp", "service": "http", "since": since, "scan_id": scan, "unconfirmed": false})
     );
+    assert_eq!((&host["presence"], &host["scanning"]), (&json!("online"), &Value::Null));
+    let scanned = &host["scanned"];
+    assert_eq!((&scanned["ports"], &scanned["complete"]), (&json!(1000), &json!(false)), "of 65,535");
     for path in ["b8-27-eb-ac-14-3e", "192.168.1.7", "::ffff:192.168.1.7"] {
         assert_eq!(served.get(&format!("/v1/hosts/{path}")).await.json(), host, "{path}");
     }
@@ -398,34 +401,34 @@ async fn old_scans_are_pruned_on_request() {
     assert_eq!(appliance.served.get("/v1/hosts").await.json()[0]["ports"][0]["port"], 22);
 }
 
-/// The HTTP layer adds to an error of the layers below which path lists more.
+/// The HTTP layer adds to the error of a lower layer which path lists the valid ids.
 #[tokio::test]
 async fn errors_about_unknown_ids_name_the_path_that_lists_them() {
     let mut appliance = appliance();
     appliance.start_scanning(NO_DEVICES, &[]);
-    for (asked, why) in [
+    for (request, why) in [
         ("GET /v1/diff/7", "there is no scan 7; ask for /v1/scans to see those there are"),
         (
             "POST /v1/run?host=192.0.2.77",
             "192.0.2.77 is not known; a device is once a feed names it or it has a result (/v1/hosts lists them)",
         ),
     ] {
-        let (method, path) = asked.split_once(' ').unwrap();
+        let (method, path) = request.split_once(' ').unwrap();
         let answer = appliance.authorised(method, path).await;
-        assert_eq!((answer.status, answer.error().as_str()), (404, why), "{asked}");
+        assert_eq!((answer.status, answer.error().as_str()), (404, why), "{request}");
     }
 }
 
-/// Errors about a path or a query say how to mend them, and are not those of a library.
+/// Errors about a path or a query name the remedy, and do not come from a library.
 #[tokio::test]
-async fn wrong_paths_and_queries_get_errors_that_say_how_to_mend_them() {
+async fn wrong_paths_and_queries_get_errors_that_name_the_remedy() {
     const ID: &str = "the scan's id is malformed; write one of those that /v1/scans lists";
     const LAST: &str = "`last` is not a number from 0 to 4294967295; write last=50";
     const SINCE: &str =
         "`since` is malformed; write the id of a change, Unix seconds, or a time as 2026-03-01T10:00:00Z";
     let mut appliance = appliance();
     appliance.start_scanning(NO_DEVICES, &[]);
-    for (asked, why) in [
+    for (request, why) in [
         ("GET /v1/scan/xyz", ID),
         ("GET /v1/scan/99999999999999999999", ID),
         ("GET /v1/scan/1.5", ID),
@@ -451,9 +454,9 @@ async fn wrong_paths_and_queries_get_errors_that_say_how_to_mend_them() {
         ("GET /v1/hosts/%FF", "the path has escapes that are not UTF-8; write é as %C3%A9"),
         ("GET /portscan/%FF/80/json", "the path has escapes that are not UTF-8; write é as %C3%A9"),
     ] {
-        let (method, path) = asked.split_once(' ').unwrap();
+        let (method, path) = request.split_once(' ').unwrap();
         let answer = appliance.authorised(method, path).await;
-        assert_eq!((answer.status, answer.error().as_str()), (400, why), "{asked}");
+        assert_eq!((answer.status, answer.error().as_str()), (400, why), "{request}");
     }
     for path in [
         "/v1/runs?last=0",

@@ -1,4 +1,4 @@
-//! The changes.
+//! The change events.
 
 use axum::{extract::State, response::Response};
 use futures_util::{TryStreamExt, stream};
@@ -17,65 +17,65 @@ use crate::{
     model::{Address, ChangeEvent, ChangeFilter, ChangeKind, DeviceKey, Mac, PortSet, Protocol},
 };
 
-/// The least number that counts as Unix seconds; a smaller one is an id. No SD card lasts for so many changes.
+/// The least number that counts as Unix seconds; a smaller one is an id. No SD card lasts for that many changes.
 const SECONDS: i64 = 1_000_000_000;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(changes))
 }
 
-/// Something that has changed, and is certain: an opened port was seen twice, a closed one a minute apart.
+/// A confirmed change: two scans found an opened port open, or a closed port closed a minute apart.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ChangeRow {
-    /// Ascending: what to go on from.
+    /// Ascending; the value of `since` for the next request.
     id: i64,
-    /// When it was seen.
+    /// When it was observed.
     #[schema(value_type = String, format = DateTime)]
     time: Timestamp,
-    /// The scan that saw it; `null` where a feed told.
+    /// The scan that observed it; `null` if a feed reported it.
     scan_id: Option<i64>,
     /// `new` (a device never seen before), `opened`, `closed`, `moved`, `gone` (unseen for a week) or `back`.
     #[schema(value_type = String, example = "opened")]
     kind: &'static str,
-    /// Where the device was then.
+    /// The device's address at that time.
     #[schema(value_type = String, example = "192.168.1.7")]
     address: Address,
     #[schema(value_type = Option<String>, example = "B8:27:EB:AC:14:3E")]
     mac: Option<Mac>,
-    /// Of `opened` and `closed`.
+    /// Only with `opened` and `closed`.
     #[schema(value_type = Option<String>, example = "tcp")]
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<Protocol>,
-    /// The port, if it is one.
+    /// The port, if a single port changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
-    /// The ports, where too many changed at once to be told one by one.
+    /// The ports, if too many changed at once to be listed one by one.
     #[schema(value_type = Option<String>, example = "1-65535")]
     #[serde(skip_serializing_if = "Option::is_none")]
     ports: Option<PortSet>,
-    /// Of `moved`: the address before.
+    /// Only with `moved`: the previous address.
     #[schema(value_type = Option<String>, example = "192.168.1.6")]
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<Address>,
-    /// Whether it was not expected. Before the first accept nothing is alarming.
+    /// Whether the change was unexpected. Always false before the expected state is set for the first time.
     alert: bool,
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ChangesQuery {
-    /// What comes after the change with this id; or since a time, in Unix seconds or as 2026-03-01T10:00:00Z.
+    /// Only changes after the one with this id, or since a time, in Unix seconds or as 2026-03-01T10:00:00Z.
     #[param(
         example = "0",
         pattern = "^([0-9]{1,10}|20[0-9]{2}-(0[1-9]|1[0-2])-[0-2][1-8]T[01][0-9]:[0-5][0-9]:[0-5][0-9]Z)$"
     )]
     since: Option<String>,
-    /// One device's: its MAC, or its address where it has none.
+    /// Only changes of this device: its MAC, or its address if it has no MAC.
     #[param(value_type = Option<DeviceText>, inline, example = "B8:27:EB:AC:14:3E")]
     mac: Option<String>,
 }
 
-/// What has changed, oldest first.
+/// Lists the changes, oldest first.
 #[utoipa::path(
     get, path = "/v1/changes", tag = "changes", params(ChangesQuery),
     responses((status = 200, body = Vec<ChangeRow>), (status = 400, body = ErrorBody)),

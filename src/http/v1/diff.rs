@@ -1,4 +1,4 @@
-//! Where the network is not as it should be, and where one scan is not as another.
+//! Differences between the network and its expected state, and between two scans.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ use crate::{
     service::differences::{HostDifference, HostDisagreement},
 };
 
-/// Where no scan has a say: Go's zero time, which portmantool's pages know.
+/// The time if no scan covers a port: Go's zero time, which portmantool's pages know.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -31,10 +31,10 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(disagreements))
 }
 
-/// A port that is not what it should be.
+/// A port that is not in the expected state.
 #[derive(Serialize, ToSchema)]
 struct DifferenceRow {
-    /// The device's address; its MAC where another device has the address by now.
+    /// The device's address; its MAC if another device has the address by now.
     #[schema(example = "192.168.1.7")]
     address: String,
     port: u16,
@@ -43,17 +43,17 @@ struct DifferenceRow {
     /// Empty: nothing is expected.
     #[schema(value_type = String, example = "closed")]
     expected_state: &'static str,
-    /// Empty: nobody has ever looked.
+    /// Empty: no scan has covered the port.
     #[schema(value_type = String, example = "open")]
     actual_state: &'static str,
-    /// When the scan began that says so.
+    /// When the scan that found the actual state began.
     #[schema(value_type = String, format = DateTime)]
     scan_id: Cow<'static, str>,
-    /// Of what is expected.
+    /// The expectation's comment.
     comment: String,
 }
 
-/// A port that is not what it should be by the word of one scan.
+/// A port that one scan did not find in the expected state.
 #[derive(Serialize, ToSchema)]
 struct ScanDifferenceRow {
     #[serde(flatten)]
@@ -62,10 +62,10 @@ struct ScanDifferenceRow {
     sides: Sides,
 }
 
-/// A port that two scans do not agree on.
+/// A port that two scans found in different states.
 #[derive(Serialize, ToSchema)]
 struct DisagreementRow {
-    /// The device's address by the word of the second scan.
+    /// The device's address in the second scan.
     #[schema(example = "192.168.1.7")]
     address: String,
     port: u16,
@@ -75,7 +75,7 @@ struct DisagreementRow {
     sides: Sides,
 }
 
-/// Both words on a port; empty, and never, where there is none.
+/// The port's state in both; the state is empty, and the time is year 1, if a side does not cover the port.
 #[derive(Serialize, ToSchema)]
 struct Sides {
     #[schema(value_type = String, example = "open")]
@@ -90,35 +90,35 @@ struct Sides {
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Naming {
-    /// `device`: each row's `address` is what an expectation is best written under, the MAC where that is known
-    /// and was not made up. So these rows, with `actual_state` as `state`, are what accepting them sends.
+struct DiffQuery {
+    /// `device`: each row's `address` is the most lasting key of the device: its MAC if that is known and not random.
+    /// To accept these rows, send them to PATCH /v1/expected with `actual_state` as `state`.
     #[param(example = "device", pattern = "^(device|address)$")]
     by: Option<String>,
-    /// Just this device: its MAC or address.
+    /// Only this device: its MAC or address.
     #[param(value_type = Option<DeviceText>, inline, example = "192.168.1.7")]
     host: Option<String>,
 }
 
-/// Where the present state differs from what is expected.
+/// Lists where the current state differs from the expected state.
 ///
-/// Where nothing is expected, only what is open differs, or was found perhaps open. What is expected differs if it
-/// is not exactly that, or if nobody has ever looked.
+/// A port without an expectation differs if it is open, or was found possibly open. A port with one differs if it is
+/// in any other state, or if no scan has covered it.
 #[utoipa::path(
-    get, path = "/v1/diff", tag = "differences", params(Naming),
+    get, path = "/v1/diff", tag = "differences", params(DiffQuery),
     responses((status = 200, body = Vec<DifferenceRow>), (status = 400, body = ErrorBody)),
 )]
 async fn differences(
     State(api): State<Api>,
     queue: ResponseQueue,
-    Query(naming): Query<Naming>,
+    Query(query): Query<DiffQuery>,
 ) -> Result<Response, Refusal> {
-    let by_device = match naming.by.as_deref() {
+    let by_device = match query.by.as_deref() {
         None | Some("address") => false,
         Some("device") => true,
         Some(_) => return Err(Refusal::bad_request("`by` is unknown; write by=device or by=address")),
     };
-    let host = naming.host.as_deref().map(str::parse::<DeviceKey>).transpose();
+    let host = query.host.as_deref().map(str::parse::<DeviceKey>).transpose();
     let host = host.map_err(|error| Refusal::bad_request(error.to_string()))?;
     let found = api.differences.differences().map_ok(move |page| {
         let host = host.clone();
@@ -128,10 +128,10 @@ async fn differences(
     rows::array(&queue, found).await
 }
 
-/// Where a scan differs from what is expected now of what it looked at.
+/// Lists where a scan differs from the current expectations of the ports that it covered.
 #[utoipa::path(
     get, path = "/v1/diff/{id}", tag = "differences",
-    params(("id" = i64, Path, description = "Unix seconds, as /v1/scans tells them")),
+    params(("id" = i64, Path, description = "Unix seconds, as listed by /v1/scans")),
     responses((status = 200, body = Vec<ScanDifferenceRow>), (status = 400, body = ErrorBody),
               (status = 404, body = ErrorBody)),
 )]
@@ -144,10 +144,10 @@ async fn scan_differences(
     rows::array(&queue, found.map_ok(|page| page.into_iter().map(ScanDifferenceRow::of))).await
 }
 
-/// Where a scan (a) differs from the present state (b).
+/// Lists where a scan (a) differs from the current state (b).
 #[utoipa::path(
     get, path = "/v1/diff/{id}/current", tag = "differences",
-    params(("id" = i64, Path, description = "Unix seconds, as /v1/scans tells them")),
+    params(("id" = i64, Path, description = "Unix seconds, as listed by /v1/scans")),
     responses((status = 200, body = Vec<DisagreementRow>), (status = 400, body = ErrorBody),
               (status = 404, body = ErrorBody)),
 )]
@@ -160,11 +160,11 @@ async fn disagreements_now(
     rows::array(&queue, found.map_ok(|page| page.into_iter().map(DisagreementRow::of))).await
 }
 
-/// Where two scans (a and b) differ: on what one of them lists.
+/// Lists where two scans (a and b) differ, among the ports that one of them lists.
 #[utoipa::path(
     get, path = "/v1/diff/{id1}/{id2}", tag = "differences",
-    params(("id1" = i64, Path, description = "Unix seconds, as /v1/scans tells them"),
-           ("id2" = i64, Path, description = "Unix seconds, as /v1/scans tells them")),
+    params(("id1" = i64, Path, description = "Unix seconds, as listed by /v1/scans"),
+           ("id2" = i64, Path, description = "Unix seconds, as listed by /v1/scans")),
     responses((status = 200, body = Vec<DisagreementRow>), (status = 400, body = ErrorBody),
               (status = 404, body = ErrorBody)),
 )]

@@ -1,6 +1,6 @@
-//! Changes as they happen, and the progress of scans: server-sent events (WHATWG HTML, 9.2).
+//! Streams changes as they happen, and the progress of scans: server-sent events (WHATWG HTML, 9.2).
 
-use std::{convert::Infallible, time::Duration};
+use std::{collections::HashMap, convert::Infallible, time::Duration};
 
 use axum::{
     Extension,
@@ -21,20 +21,24 @@ use crate::{
         admission::{Client, RefusalReason},
         answer::{ErrorBody, Refusal},
         conversation::ExtendedTimeout,
-        listeners::{Listeners, Listening},
+        listeners::{ListenerSlot, Listeners},
     },
-    model::{ChangeEvent, ChangeFilter},
+    model::{Address, ChangeEvent, ChangeFilter, Device, Mac, PortSet, Protocol},
     service::{
         differences::Differences,
         runner::{RunView, Runs},
     },
+    store::Store,
 };
 
 /// The longest time without data. Proxies and home routers drop connections that are idle for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How often the progress of scans is sent, if it has changed.
-const PROGRESS: Duration = Duration::from_secs(5);
+/// How often the scans in progress are read, so that an open port is told within a second.
+const FINDINGS: Duration = Duration::from_millis(500);
+
+/// After how many readings the progress of scans is sent, if it has changed: 5 s.
+const PROGRESS: u32 = 10;
 
 /// After how many milliseconds a browser is to reconnect.
 const RETRY: u64 = 5000;
@@ -43,8 +47,9 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(events)).layer(Extension(Listeners::default()))
 }
 
-/// One client that listens.
+/// One listening client.
 struct Listener {
+    store: Store,
     differences: Differences,
     newest: watch::Receiver<i64>,
     /// The last change that was sent.
@@ -52,12 +57,16 @@ struct Listener {
     runs: Runs,
     /// The progress of the scans when it was last sent.
     scans: Vec<ScanRow>,
-    /// For how many times [`PROGRESS`] nothing was sent.
+    /// The open ports at the last reading, by scan and address.
+    found: HashMap<(i64, Address), PortSet>,
+    /// For how many readings no progress was sent.
+    waited: u32,
+    /// For how many readings nothing was sent.
     quiet: u32,
     begun: bool,
 }
 
-/// How far a scan is.
+/// The progress of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 struct ScanRow {
     scan_id: i64,
@@ -68,15 +77,27 @@ struct ScanRow {
     ports: u64,
 }
 
-/// Changes as they happen, each an event `change` with the id to go on from and the row of /v1/changes as data; and
-/// every few seconds how far the scans are that move, each an event `scan` without an id.
+/// A port that a scan in progress has found open, and no earlier one.
+#[derive(Serialize)]
+struct OpenRow {
+    mac: Option<Mac>,
+    address: Address,
+    protocol: Protocol,
+    port: u16,
+    scan_id: i64,
+}
+
+/// Streams changes as they happen, each as an event `change` with the change's id and its row of /v1/changes as data;
+/// within a second each port that a scan in progress has found open and that was not known to be open, unconfirmed yet,
+/// as an event `open` without an id; and every few seconds the progress of each scan that has advanced, as an event
+/// `scan` without an id.
 ///
-/// With `Last-Event-ID` begins after that change, else with the next one.
+/// Starts after the change in `Last-Event-ID`; without that header, with the next change.
 #[utoipa::path(
     get, path = "/v1/events", tag = "changes",
-    params(("Last-Event-ID" = Option<i64>, Header, description = "The last change that was heard of")),
+    params(("Last-Event-ID" = Option<i64>, Header, description = "The last change that the client has received")),
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 400, body = ErrorBody),
-        (status = 503, body = ErrorBody, description = "Too many listen already")),
+        (status = 503, body = ErrorBody, description = "Too many clients are listening already")),
 )]
 async fn events(
     State(api): State<Api>,
@@ -94,15 +115,26 @@ async fn events(
     };
     let place = listeners.admit(api.clock.now(), client).map_err(refusal)?;
     extended.enable();
-    let (differences, runs) = (api.differences.clone(), api.runs.clone());
-    let listener = Listener { differences, newest, sent, runs, scans: Vec::new(), quiet: 0, begun: false };
-    let text = stream::unfold((listener, place), async |(mut listener, mut place): (Listener, Listening)| {
-        let text = select! {
-            text = listener.next() => text,
-            () = place.ended() => None,
-        }?;
-        Some((Ok::<_, Infallible>(text), (listener, place)))
-    });
+    let listener = Listener {
+        store: api.store.clone(),
+        differences: api.differences.clone(),
+        newest,
+        sent,
+        runs: api.runs.clone(),
+        scans: Vec::new(),
+        found: HashMap::new(),
+        waited: 0,
+        quiet: 0,
+        begun: false,
+    };
+    let text =
+        stream::unfold((listener, place), async |(mut listener, mut place): (Listener, ListenerSlot)| {
+            let text = select! {
+                text = listener.next() => text,
+                () = place.ended() => None,
+            }?;
+            Some((Ok::<_, Infallible>(text), (listener, place)))
+        });
     let head = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         // nginx would buffer it until it fills a packet.
@@ -137,16 +169,16 @@ impl Listener {
                 self.sent = last.id;
                 return Some(page.rows.into_iter().map(change).collect::<String>().into());
             }
-            match timeout(PROGRESS, self.newest.changed()).await {
+            match timeout(FINDINGS, self.newest.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_closed)) => return None,
                 Err(_quiet) => {
-                    let progress = self.progress().await;
-                    self.quiet = if progress.is_empty() { self.quiet + 1 } else { 0 };
-                    if !progress.is_empty() {
-                        return Some(progress.into());
+                    let text = self.read_runs().await;
+                    self.quiet = if text.is_empty() { self.quiet + 1 } else { 0 };
+                    if !text.is_empty() {
+                        return Some(text.into());
                     }
-                    if PROGRESS * self.quiet >= HEARTBEAT {
+                    if FINDINGS * self.quiet >= HEARTBEAT {
                         self.quiet = 0;
                         return Some(Bytes::from_static(b":\n\n"));
                     }
@@ -155,10 +187,55 @@ impl Listener {
         }
     }
 
-    /// The progress of the scans, as far as it has changed.
-    async fn progress(&mut self) -> String {
+    /// What is to be sent of the scans in progress: the ports that they have found, and now and then how far they are.
+    async fn read_runs(&mut self) -> String {
         // A runner that has ended has no runs.
         let views = self.runs.under_way().await.unwrap_or_default();
+        let mut text = self.findings(&views).await;
+        self.waited += 1;
+        if self.waited >= PROGRESS {
+            self.waited = 0;
+            text.push_str(&self.progress(&views));
+        }
+        text
+    }
+
+    /// The open ports that are news. Those of a device's stored state are none: the scan finds them again.
+    async fn findings(&mut self, views: &[RunView]) -> String {
+        let mut text = String::new();
+        for (scan_id, device, ports) in self.take_found(views) {
+            // A state that cannot be read now is told by the health of the store.
+            let stored = self.store.latest(&device.key()).await.ok().flatten();
+            let open: PortSet = stored.into_iter().flat_map(|host| host.open).collect();
+            for port in ports.minus(&open).iter() {
+                let (mac, address) = (device.mac, device.address.clone());
+                let row = OpenRow { mac, address, protocol: Protocol::Tcp, port, scan_id };
+                text.push_str(&event_text("open", None, &row));
+            }
+        }
+        text
+    }
+
+    /// The open ports that were found since the last reading, by scan and device.
+    fn take_found(&mut self, views: &[RunView]) -> Vec<(i64, Device, PortSet)> {
+        let mut before = std::mem::take(&mut self.found);
+        let mut found = Vec::new();
+        for run in views {
+            for look in &run.looks {
+                let ports: PortSet = look.open_ports.iter().copied().collect();
+                let key = (run.id.0, look.device.address.clone());
+                let new = ports.minus(&before.remove(&key).unwrap_or_default());
+                if !new.is_empty() {
+                    found.push((run.id.0, look.device.clone(), new));
+                }
+                self.found.insert(key, ports);
+            }
+        }
+        found
+    }
+
+    /// The progress of the scans, as far as it has changed.
+    fn progress(&mut self, views: &[RunView]) -> String {
         let now: Vec<ScanRow> = views.iter().map(ScanRow::of).collect();
         let moved = moved(&self.scans, &now);
         self.scans = now;
@@ -179,7 +256,7 @@ impl ScanRow {
     }
 }
 
-/// The scans whose progress has changed, those that are over included.
+/// Returns the scans with changed progress, including those that have ended.
 fn moved(before: &[ScanRow], now: &[ScanRow]) -> Vec<ScanRow> {
     let is_over = |row: &&ScanRow| now.iter().all(|other| other.scan_id != row.scan_id);
     let over = before.iter().filter(is_over).map(|row| ScanRow { running: false, ..*row });

@@ -1,4 +1,4 @@
-//! Expectations: read, written, removed.
+//! Reads, writes and removes expectations.
 
 use axum::{extract::State, response::Response};
 use bytes::Bytes;
@@ -36,7 +36,7 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
 /// What is expected of one port.
 #[derive(Serialize, Deserialize, ToSchema)]
 struct ExpectedRow {
-    /// An address, or a MAC: then the device is meant wherever it is.
+    /// An address, or a MAC: the expectation then applies to the device at any address.
     #[schema(value_type = DeviceText, example = "192.168.1.7")]
     address: String,
     #[schema(maximum = 65535)]
@@ -46,16 +46,16 @@ struct ExpectedRow {
     /// One of open, closed, filtered, unfiltered, open|filtered, closed|filtered.
     #[schema(value_type = StateText)]
     state: String,
-    /// Why; at most 1,000 characters.
+    /// Why it is expected; at most 1,000 characters.
     #[serde(default)]
     #[schema(max_length = 1000)]
     comment: Option<String>,
 }
 
-/// A port of which nothing is expected any more.
+/// The port of an expectation that is to be removed.
 #[derive(Deserialize, ToSchema)]
 struct TargetRow {
-    /// As it was written: an address, or a MAC.
+    /// The address or MAC under which the expectation was written.
     #[schema(value_type = DeviceText, example = "192.168.1.7")]
     address: String,
     #[schema(maximum = 65535)]
@@ -64,19 +64,19 @@ struct TargetRow {
     protocol: String,
 }
 
-/// All that is expected, in the order in which it was written.
+/// Lists all expectations, in the order in which they were written.
 #[utoipa::path(get, path = "/v1/expected", tag = "expected", responses((status = 200, body = Vec<ExpectedRow>)))]
 async fn expected(State(api): State<Api>, queue: ResponseQueue) -> Result<Response, Refusal> {
     rows::array(&queue, api.differences.expectations().map_ok(|page| page.into_iter().map(ExpectedRow::of)))
         .await
 }
 
-/// Expects these: all of them or, if one is wrong, none. What was expected of the same ports is replaced.
+/// Adds these expectations, or none of them if one is invalid. Replaces earlier expectations of the same ports.
 ///
-/// The first such request makes the baseline: from then on what differs is alarming, be the list empty.
+/// The first such request sets the baseline, even with an empty list: from then on differences raise alerts.
 #[utoipa::path(
     patch, path = "/v1/expected", tag = "expected", request_body = Vec<ExpectedRow>,
-    responses((status = 204, description = "It is kept"), (status = 400, body = ErrorBody),
+    responses((status = 204, description = "Stored"), (status = 400, body = ErrorBody),
               (status = 413, body = ErrorBody), (status = 415, body = ErrorBody)),
 )]
 async fn expect(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Refusal> {
@@ -87,10 +87,10 @@ async fn expect(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Resu
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Expects nothing of these ports any more. One of which nothing is expected is no error.
+/// Removes the expectations of these ports. A port without an expectation is no error.
 #[utoipa::path(
     delete, path = "/v1/expected", tag = "expected", request_body = Vec<TargetRow>,
-    responses((status = 204, description = "It is gone"), (status = 400, body = ErrorBody),
+    responses((status = 204, description = "Removed"), (status = 400, body = ErrorBody),
               (status = 413, body = ErrorBody), (status = 415, body = ErrorBody)),
 )]
 async fn expect_no_more(

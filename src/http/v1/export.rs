@@ -22,13 +22,13 @@ use crate::{
     store::{HostRecord, Page, ScanSummary, Store, StoreError},
 };
 
-/// The listed ports of the scan, a line each; only the header line if there is no such scan.
+/// Responds with the scan's listed ports, a line each; with only the header line if there is no such scan.
 pub(super) async fn csv(queue: &ResponseQueue, api: &Api, id: ScanId) -> Result<Response, Refusal> {
     let rows = Box::pin(port_rows(api.store.clone(), id));
     rows::streamed(queue, "text/csv; charset=utf-8", CsvExport { rows, begun: false }).await
 }
 
-/// Ports as lines of CSV, as far as they are written.
+/// Ports as lines of CSV, and how many are written.
 struct CsvExport<S> {
     rows: S,
     /// Whether the header line is written.
@@ -49,7 +49,7 @@ where
     }
 }
 
-/// The whole scan in nmap's format.
+/// Responds with the whole scan in nmap's format.
 pub(super) async fn xml(queue: &ResponseQueue, api: &Api, id: ScanId) -> Result<Response, Refusal> {
     let scan = api.store.scan_summary(id).await?.ok_or_else(|| {
         Refusal::new(StatusCode::NOT_FOUND, "there is no such scan; /v1/scans lists those there are")
@@ -61,7 +61,7 @@ pub(super) async fn xml(queue: &ResponseQueue, api: &Api, id: ScanId) -> Result<
 /// Ports of a host that are written at a time: some 16 KB.
 const PORTS: usize = 128;
 
-/// A report, as far as it is written.
+/// An XML report and how much of it is written.
 struct XmlExport {
     store: Store,
     scan: ScanSummary,
@@ -70,7 +70,7 @@ struct XmlExport {
     has_begun: bool,
     /// All records up to this one are written.
     after: i64,
-    /// So many ports of the next host are written, too.
+    /// The number of ports of the next host that are written, too.
     written: usize,
     hosts: usize,
     up: usize,
@@ -82,13 +82,13 @@ struct HostRecords {
     device: Option<Device>,
     reports: Vec<HostReport>,
     times: Option<(Timestamp, Timestamp)>,
-    /// The place of the last of them.
+    /// The position of the last one.
     last: i64,
 }
 
 impl HostRecords {
-    /// Takes another record if it is of the same host, whose protocols are stored one after the other; returns whether
-    /// it is.
+    /// Adds a record if it belongs to the same host; returns whether it does. The records of a host's protocols are
+    /// stored in a row.
     fn take(&mut self, record: HostRecord) -> bool {
         let is_first = self.device.is_none();
         let same = self.device.as_ref() == Some(&record.device);
@@ -137,7 +137,7 @@ impl XmlExport {
         }
     }
 
-    /// Writes with the data of the scan.
+    /// Calls `write` with the report's data.
     fn with_run<T>(&self, write: impl FnOnce(&ReportInfo<'_>) -> io::Result<T>) -> io::Result<T> {
         let ended = self.scan.finished.unwrap_or(self.scan.started);
         write(&ReportInfo {
@@ -159,7 +159,7 @@ impl XmlExport {
         })
     }
 
-    /// The next host to write.
+    /// Returns the next host to write.
     async fn next_host(&self) -> Result<Option<HostRecords>, StoreError> {
         let mut host = HostRecords::default();
         let mut after = self.after;

@@ -17,14 +17,14 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(health))
 }
 
-/// How the appliance is. What is counted is counted since it was started.
+/// The appliance's health. Counters start when the appliance starts.
 #[derive(Serialize, ToSchema)]
 struct HealthBody {
-    /// The version that runs.
+    /// The running version.
     version: &'static str,
-    /// What keeps it from its work, one sentence each with the remedy.
+    /// Problems that keep the appliance from working, one sentence each with the remedy.
     problems: Vec<String>,
-    /// What its owner may want to know, one sentence each.
+    /// Notices for the owner, one sentence each.
     notices: Vec<String>,
     clock: ClockBody,
     /// When the newest complete scan ended; `null` before the first.
@@ -36,7 +36,7 @@ struct HealthBody {
     /// `null` where the machine does not tell.
     memory: Option<MemoryBody>,
     probes: ProbesBody,
-    /// Connects that this machine itself could not make; they were made again later.
+    /// Connects that failed for a local reason; each was retried later.
     local_errors: Vec<LocalErrorBody>,
     /// `null` where the machine does not tell.
     limits: Option<LimitsBody>,
@@ -46,8 +46,8 @@ struct HealthBody {
 struct ClockBody {
     #[schema(value_type = String, format = DateTime)]
     time: Timestamp,
-    /// Whether it has been set since boot, as far as the kernel knows. Scheduled scans wait for that, five minutes
-    /// at most.
+    /// Whether the kernel reports that the clock has been synchronised since boot. Scheduled scans wait for that,
+    /// five minutes at most.
     synchronised: bool,
     /// Since the appliance was started.
     uptime_seconds: u64,
@@ -57,53 +57,53 @@ struct ClockBody {
 #[derive(Serialize, ToSchema)]
 struct ScannerBody {
     name: String,
-    /// From one start to the next.
+    /// The time from one start to the next.
     interval_seconds: u64,
-    /// When its newest complete run ended; `null` before the first.
+    /// When its latest complete run ended; `null` before the first.
     #[schema(value_type = Option<String>, format = DateTime)]
     complete: Option<Timestamp>,
-    /// How long its newest ended run took.
+    /// How long its latest finished run took.
     took_seconds: Option<f64>,
-    /// How that ended: `complete`, `partial` or `failed`.
+    /// How that run ended: `complete`, `partial` or `failed`.
     status: Option<&'static str>,
 }
 
-/// Where devices come from.
+/// A source of devices.
 #[derive(Serialize, ToSchema)]
 struct FeedBody {
     /// `hosts`, `discover:eth0` or a URL.
     source: String,
-    /// Whether it is believed; one that is not is frozen.
+    /// Whether the source is up; the devices of one that is down stay as they were.
     up: bool,
-    /// Why not, or which of its entries are refused; empty when all is well.
+    /// Why it is down, or which of its entries are refused; empty if there is no problem.
     detail: String,
-    /// Devices that it names, or named last.
+    /// The number of devices in its last valid answer.
     devices: usize,
-    /// Entries that were refused.
+    /// The number of refused entries.
     rejected: usize,
-    /// Devices that are too many to be let in.
+    /// The number of devices that exceed its limit and are not accepted.
     held_back: usize,
 }
 
-/// The database and its log, on the disk.
+/// The database and its log on the disk.
 #[derive(Serialize, ToSchema)]
 struct DatabaseBody {
     /// Whether results reach the disk; if not, scanning waits.
     up: bool,
     bytes: u64,
-    /// How large it was when the appliance was started.
+    /// Its size when the appliance was started.
     bytes_at_start: u64,
 }
 
 #[derive(Serialize, ToSchema)]
 struct MemoryBody {
-    /// That the appliance takes.
+    /// Memory that the appliance uses.
     resident_bytes: u64,
-    /// The most that it took.
+    /// The most memory that it has used.
     peak_bytes: u64,
-    /// That the machine can still give.
+    /// Memory that the machine has available.
     available_bytes: u64,
-    /// That the machine has.
+    /// Memory of the machine.
     total_bytes: u64,
 }
 
@@ -113,13 +113,13 @@ struct ProbesBody {
     refused: u64,
     silent: u64,
     unreachable: u64,
-    /// Not made because their moment had passed; others took their place.
+    /// Probes that were not sent because they were late; others replaced them.
     not_started: u64,
-    /// Under way.
+    /// Probes in flight.
     in_flight: u32,
-    /// Devices being looked at.
+    /// Devices that are being scanned.
     hosts: u32,
-    /// Sockets that may be open now: the limit, or less while this machine cannot keep up.
+    /// Sockets that may be open now: the limit, or fewer while this machine cannot keep up.
     window: u32,
 }
 
@@ -129,29 +129,29 @@ struct LocalErrorBody {
     count: u64,
 }
 
-/// What the machine allows.
+/// The machine's limits.
 #[derive(Serialize, ToSchema)]
 struct LimitsBody {
-    /// File descriptors of the appliance.
+    /// File descriptors that the appliance may open.
     descriptors: u32,
     /// Sockets that probes may have open.
     sockets: u32,
     /// Local ports to connect from.
     local_ports: u32,
-    /// A firewall's table of connections, where one is at work.
+    /// The firewall's connection table, if one is active.
     conntrack: Option<TableBody>,
 }
 
 #[derive(Serialize, ToSchema)]
 struct TableBody {
-    /// Everybody's connections in it.
+    /// All connections in it.
     entries: u32,
     max: u32,
-    /// Probes that may stay without an answer, for its sake.
+    /// Unanswered probes a second that the table allows.
     silent_per_second: u32,
 }
 
-/// How the appliance is, in figures.
+/// Returns the appliance's health in figures.
 #[utoipa::path(get, path = "/v1/health", tag = "appliance", responses((status = 200, body = HealthBody)))]
 async fn health(State(api): State<Api>) -> Response {
     let Snapshot { probes, local_errors, limits, memory, feeds, store, scanners, .. } =

@@ -17,7 +17,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api, gated,
-    shapes::{DeviceText, NameSourceText, ProtocolText},
+    runs::Share,
+    scan_state::{self, ScanState, ScannedBody},
+    shapes::{DeviceText, NameSourceText, PresenceText, ProtocolText},
 };
 use crate::{
     http::{
@@ -93,7 +95,15 @@ struct HostRow {
     /// Where this machine's kernel has come across it by IPv6; nothing is scanned there unless it is named.
     #[schema(value_type = Vec<String>, example = json!(["fe80::ba27:ebff:feac:143e%eth0"]))]
     ipv6: Vec<Address>,
-    /// Its open ports.
+    /// When it was scanned, and how much of it; `null` if it never was.
+    scanned: Option<ScannedBody>,
+    /// How many of its ports have a verdict by the scan that runs now; `null` if none runs.
+    scanning: Option<Share>,
+    /// Whether it is there: `online` or `offline` by the last look at it, `offline` also after a long absence;
+    /// `unknown` if this appliance has never looked. It was last there at `last_seen`.
+    #[schema(value_type = PresenceText)]
+    presence: &'static str,
+    /// Its open ports. Those that only the scan that runs now has found follow after all others.
     // The last field: there may be so many of them that they are written apart, by `write_device`.
     ports: Vec<OpenPort>,
 }
@@ -139,6 +149,8 @@ struct OpenPort {
     since: Timestamp,
     /// The newest scan that says so.
     scan_id: i64,
+    /// Whether a second look must confirm it: the scan that runs now has found it, or the last one for the first time.
+    unconfirmed: bool,
     /// At which of its addresses it is open, where the device has several.
     #[schema(value_type = Option<Vec<String>>, nullable = false)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -167,9 +179,10 @@ fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, 
 }
 
 impl HostRow {
-    /// Without its ports. `names`: all of its names, the one to show first.
-    fn of(host: &Host, names: Vec<Name>) -> Self {
+    /// Without its ports.
+    fn of(host: &Host, directory: &DeviceDirectory, state: &ScanState) -> Self {
         let (device, words) = (&host.device, &host.words);
+        let names = directory.names_of(host);
         Self {
             mac: device.mac,
             address: device.address.clone(),
@@ -184,6 +197,9 @@ impl HostRow {
             last_seen: host.last_seen,
             addresses: host.addresses.iter().cloned().map(AddressBody::of).collect(),
             ipv6: Vec::new(),
+            scanned: ScannedBody::of(host, directory),
+            scanning: state.scanning(host),
+            presence: scan_state::presence(host.presence),
             ports: Vec::new(),
         }
     }
@@ -213,7 +229,9 @@ impl AddressBody {
 async fn hosts(State(api): State<Api>, queue: ResponseQueue) -> Result<Response, Refusal> {
     let times = (api.clock.now(), api.clock.wall());
     let (store, directory) = (api.store.clone(), api.directory.clone());
-    let list = Devices { store, directory, times, begun: false, after: i64::MIN, within: None, told: None };
+    let state = ScanState::read(&api).await?;
+    let list =
+        Devices { store, directory, state, times, begun: false, after: i64::MIN, within: None, told: None };
     rows::streamed(&queue, "application/json", list).await
 }
 
@@ -221,6 +239,7 @@ async fn hosts(State(api): State<Api>, queue: ResponseQueue) -> Result<Response,
 struct Devices {
     store: Store,
     directory: DeviceDirectory,
+    state: ScanState,
     /// The time as of which devices without a row are shown.
     times: (Moment, Timestamp),
     /// Whether a device is written.
@@ -262,7 +281,7 @@ impl Devices {
             if from.is_none() {
                 self.separate(text);
             }
-            if let Some(port) = write_device(text, &directory, host, &by_ipv6, from)? {
+            if let Some(port) = write_device(text, (&directory, &self.state), host, &by_ipv6, from)? {
                 self.within = Some((row, port));
                 return Ok(true);
             }
@@ -289,7 +308,7 @@ impl Devices {
                 return Ok(false);
             };
             self.separate(text);
-            write_device(text, &directory, &host, &by_ipv6, None)?;
+            write_device(text, (&directory, &self.state), &host, &by_ipv6, None)?;
         }
         self.told = Some(told);
         Ok(true)
@@ -306,6 +325,7 @@ impl Devices {
 struct Device {
     store: Store,
     directory: DeviceDirectory,
+    state: ScanState,
     row: i64,
     /// The first port that is not written yet; `None`: nothing is written.
     from: Option<PortKey>,
@@ -317,7 +337,7 @@ impl Source for Device {
         match found.filter(|host| host.row == Some(self.row)) {
             Some(host) => {
                 let by_ipv6 = LazyCell::new(|| self.directory.by_ipv6());
-                self.from = write_device(text, &self.directory, &host, &by_ipv6, self.from)?;
+                self.from = write_device(text, (&self.directory, &self.state), &host, &by_ipv6, self.from)?;
             }
             // The device has just been forgotten: before it was written, or in the middle of its ports.
             None if self.from.is_none() => {
@@ -342,17 +362,18 @@ const PORTS_END: &[u8] = b"]}";
 /// only for the beginning of a device, because the kernel has to list its neighbours for it.
 fn write_device(
     text: &mut Vec<u8>,
-    directory: &DeviceDirectory,
+    (directory, state): (&DeviceDirectory, &ScanState),
     host: &Host,
     by_ipv6: &impl Deref<Target = HashMap<Mac, Vec<Address>>>,
     from: Option<PortKey>,
 ) -> Result<Option<PortKey>, StoreError> {
     if from.is_none() {
-        write_json(text, &HostRow::of(host, directory.names_of(host)).with_neighbours(by_ipv6))?;
+        write_json(text, &HostRow::of(host, directory, state).with_neighbours(by_ipv6))?;
         text.truncate(text.len() - PORTS_END.len());
     }
     let (ports, next) = host.open_ports_from(from.unwrap_or(FIRST_PORT), PORTS);
     let has_several = host.endpoints.len() > 1;
+    let unconfirmed = state.unconfirmed(host);
     let body = |open: store::OpenPort| {
         let store::OpenPort { protocol, port, scan, addresses } = open;
         OpenPort {
@@ -361,15 +382,31 @@ fn write_device(
             service: services::name(port).filter(|_| protocol == Protocol::Tcp),
             since: host.open_since(protocol, port),
             scan_id: scan,
+            unconfirmed: protocol == Protocol::Tcp && unconfirmed.contains(port),
             addresses: if has_several { addresses } else { Vec::new() },
         }
     };
     // The rest follows ports that are written.
+    let mut begun = from.is_some() || !ports.is_empty();
     write_elements(text, &mut from.is_some(), ports.into_iter().map(body))?;
     if next.is_none() {
+        write_elements(text, &mut begun, found_ports(host, state))?;
         text.extend_from_slice(PORTS_END);
     }
     Ok(next)
+}
+
+/// The ports that only the looks in progress have found open.
+fn found_ports(host: &Host, state: &ScanState) -> impl Iterator<Item = OpenPort> {
+    state.found(host).into_iter().map(|(port, scan_id)| OpenPort {
+        port,
+        protocol: Protocol::Tcp,
+        service: services::name(port),
+        since: state.now,
+        scan_id,
+        unconfirmed: true,
+        addresses: Vec::new(),
+    })
 }
 
 /// One device.
@@ -383,14 +420,16 @@ async fn host(
     queue: ResponseQueue,
     Path(host): Path<String>,
 ) -> Result<Response, Refusal> {
+    let state = ScanState::read(&api).await?;
     match found(&api, &host).await? {
         FoundHost::Stored(row) => {
             let device =
-                Device { store: api.store.clone(), directory: api.directory.clone(), row, from: None };
+                Device { store: api.store.clone(), directory: api.directory.clone(), state, row, from: None };
             rows::streamed(&queue, "application/json", device).await
         }
         FoundHost::Told(host) => {
-            let row = HostRow::of(&host, api.directory.names_of(&host));
+            let mut row = HostRow::of(&host, &api.directory, &state);
+            row.ports.extend(found_ports(&host, &state));
             Ok(json(StatusCode::OK, &row.with_neighbours(&api.directory.by_ipv6())))
         }
     }

@@ -46,46 +46,46 @@ impl Imports {
     }
 }
 
-/// What was taken of a report, and what was left out.
+/// What was imported from a report, and what was left out.
 #[derive(Serialize, ToSchema)]
 struct ImportSummary {
-    /// Under which id the scan is stored, in Unix seconds.
+    /// The id under which the scan is stored, in Unix seconds.
     id: i64,
-    /// Whether it was stored before: then nothing was changed, and `hosts` and `ports` are 0.
+    /// Whether it was already stored: then nothing was changed, and `hosts` and `ports` are 0.
     known: bool,
     hosts: ImportedHosts,
     ports: ImportedPorts,
-    /// What is in the report and not taken.
+    /// The parts of the report that were left out.
     left_out: Vec<ImportOmission>,
 }
 
-/// Hosts that were taken, each once, whatever number of entries it has.
+/// Imported hosts, each counted once however many entries it has.
 #[derive(Serialize, ToSchema)]
 struct ImportedHosts {
-    /// Those of which ports are told.
+    /// Hosts with port results.
     scanned: u64,
-    /// Those that were up, and of which no ports are told (`nmap -sn`).
+    /// Hosts that were up, without port results (`nmap -sn`).
     seen: u64,
-    /// Those that the scanner gave up: that they are there is taken, their ports are not.
+    /// Hosts that the scanner gave up: imported as up, without their ports.
     unfinished: u64,
 }
 
-/// Ports that were taken.
+/// Imported ports.
 #[derive(Serialize, ToSchema)]
 struct ImportedPorts {
-    /// Those in another state than most of their host's.
+    /// Ports in another state than most ports of their host.
     listed: u64,
-    /// Those that are open.
+    /// Open ports.
     open: u64,
 }
 
-/// What was not taken, and why.
+/// What was left out, and why.
 #[derive(Serialize, ToSchema)]
 struct ImportOmission {
     /// `hosts` or `ports`.
     what: &'static str,
     count: u64,
-    /// For people.
+    /// The reason, for people.
     reason: &'static str,
 }
 
@@ -107,18 +107,18 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(gated(gate, routes!(import)))
 }
 
-/// Takes in a scan that nmap or masscan made: what `-oX FILE` writes, whole; or, as JSON, a result of the original
-/// portscan's. The same report again changes nothing. What was taken and what was left out is told only with
-/// `Accept: application/json` and no other type: portmantool's clients wait for a 204.
+/// Imports a scan of nmap or masscan: a complete file of `-oX FILE`; or, as JSON, a result of the original portscan.
+/// Importing the same report again changes nothing. The answer lists what was imported and left out only with
+/// `Accept: application/json` and no other type, because portmantool's clients expect a 204.
 #[utoipa::path(
     post, path = "/v1/scan", tag = "scans",
     request_body(content((String = "application/xml"), (String = "text/xml"), (String = "application/json"))),
     responses(
-        (status = 200, body = ImportSummary, description = "It is stored, or was already; asked for as JSON"),
-        (status = 204, description = "It is stored, or was already"),
-        (status = 400, body = ErrorBody, description = "It is no report of nmap's, or not a whole one"),
+        (status = 200, body = ImportSummary, description = "Stored now or before; the request accepts JSON"),
+        (status = 204, description = "Stored now or before"),
+        (status = 400, body = ErrorBody, description = "Not a report of nmap's, or an incomplete one"),
         (status = 413, body = ErrorBody, description = "It is larger than 128 MB"),
-        (status = 415, body = ErrorBody, description = "It says of itself that it is something else"),
+        (status = 415, body = ErrorBody, description = "The content type is that of another format"),
     ),
 )]
 async fn import(
@@ -139,7 +139,7 @@ async fn import(
     // Never closed; a client that waits too long is refused by the time limit.
     let _turn = turns.acquire().await;
     let file = receive(&importer, most, body, &extended).await?;
-    // If the client disconnects now, the report that it has sent completely is imported all the same.
+    // If the client disconnects now, the report that it has sent completely is still imported.
     let mut importing = tokio::spawn(async move { importer.import(file).await });
     let mut ticks = interval(PATIENCE);
     loop {
@@ -158,14 +158,14 @@ async fn import(
     }
 }
 
-/// Whether its content type may be that of a report; the file itself decides of which kind.
+/// Whether the content type may be that of a report; the file itself decides which kind it is.
 fn is_report(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     ["application/xml", "text/xml", "application/json"].iter().any(|known| kind.eq_ignore_ascii_case(known))
 }
 
-/// Whether the client accepts JSON and nothing else: libraries that send `*/*` or a list by default do not ask for it.
+/// Whether the client accepts only JSON: libraries that send `*/*` or a list by default do not request the summary.
 fn wants_summary(headers: &HeaderMap) -> bool {
     let mut accepted = headers.get_all(header::ACCEPT).iter();
     let only = accepted.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A greeting, and the counts of what is known.
+//! A greeting, and counts of devices and ports.
 
 use axum::{extract::State, response::Response, routing::any};
 use hyper::StatusCode;
@@ -14,34 +14,34 @@ use super::Api;
 use crate::http::answer::{Refusal, json};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    // The document names the methods one by one; whatever else may come is greeted, too.
+    // The document names the methods one by one; any other method is answered, too.
     let named: UtoipaMethodRouter<Api> = routes!(hello);
     OpenApiRouter::new().routes(routes!(info)).routes(named.map(|_| any(hello)))
 }
 
-/// What the appliance knows.
+/// Counts of what the appliance knows.
 #[derive(Serialize, ToSchema)]
 struct InfoBody {
-    /// When the newest complete scan ended, own or imported, in Unix seconds; 0 before the first.
+    /// When the latest complete scan ended, own or imported, in Unix seconds; 0 before the first.
     last_successful_import: i64,
     /// Devices that have a complete result.
     devices: u32,
-    /// Open ports by all that is known.
+    /// Open ports in the current state.
     open: u64,
-    /// Of those, how many are not expected to be.
+    /// Open ports that are not expected to be open.
     rogue: u64,
-    /// Ports that are expected to be open and were not seen to be.
+    /// Ports that are expected to be open and were not found open.
     missing: u64,
-    /// Whether anything was ever accepted: before that, nothing is alarming.
+    /// Whether the expected state has ever been set; before that, no difference raises an alert.
     baseline: bool,
     /// The same time as `last_successful_import`, for people; `null` before the first.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_scan: Option<Timestamp>,
-    /// The names that it is found by on its network (mDNS), such as `portscan.local`; none while that is off.
+    /// The appliance's names on its network (mDNS), such as `portscan.local`; empty while mDNS is off.
     names: Vec<String>,
 }
 
-/// How much is known, and how new it is.
+/// Returns how many devices and ports are known, and the time of the latest scan.
 #[utoipa::path(get, path = "/v1/info", tag = "appliance", responses((status = 200, body = InfoBody)))]
 async fn info(State(api): State<Api>) -> Result<Response, Refusal> {
     let totals = api.store.totals().await?;
@@ -59,7 +59,7 @@ async fn info(State(api): State<Api>) -> Result<Response, Refusal> {
     Ok(json(StatusCode::OK, &body))
 }
 
-/// Greets, whatever the method: a client's first sign that it has the right address.
+/// Answers any method with a greeting: it shows a client that it has the right address.
 #[utoipa::path(
     method(get, head, options, post, put, patch, delete, trace), path = "/v1/hello", tag = "appliance",
     responses((status = 200, body = String, content_type = "text/plain; charset=utf-8", example = "hello\n")),

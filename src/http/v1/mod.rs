@@ -1,4 +1,4 @@
-//! /v1: portmantool's API, and what an appliance adds to it.
+//! /v1: portmantool's API with this project's additions.
 //!
 //! One file for each resource, each with its `routes`. A handler is registered together with its description
 //! ([`utoipa::path`]), so that /v1/openapi.json never describes a route that does not exist. A handler that changes
@@ -17,6 +17,7 @@ mod info;
 mod openapi;
 mod ports;
 mod runs;
+mod scan_state;
 mod scans;
 mod shapes;
 
@@ -65,7 +66,7 @@ impl Deref for Api {
     }
 }
 
-/// All routes under /v1, together with the description of them and of these other routes.
+/// Returns all routes under /v1, with the description of them and of these other routes.
 pub(super) fn routes(parts: ApiParts, gate: &Gate, others: OpenApiRouter) -> Router {
     let own = OpenApiRouter::new()
         .merge(backup::routes(gate))
@@ -90,7 +91,7 @@ async fn without_id() -> Refusal {
     Refusal::bad_request("there is no scan's id behind the last slash; write one that /v1/scans lists")
 }
 
-/// A route that changes something: only clients that the [gate](Gate) allows may use it, and its description says so.
+/// Marks a route that changes state: only clients that the [gate](Gate) allows may use it, and its description says so.
 fn gated(gate: &Gate, (schemas, paths, router): UtoipaMethodRouter<Api>) -> UtoipaMethodRouter<Api> {
     let paths = openapi::with_authority(paths);
     (schemas, paths, router.route_layer(from_fn_with_state(gate.clone(), auth::require)))

@@ -36,13 +36,15 @@ const UNAUTHORIZED: Common = Common {
     name: "Unauthorized",
     why: "It changes something, and the token is missing or wrong",
 };
-const FORBIDDEN: Common = Common { status: "403", name: "Forbidden", why: "Another site's page asks for it" };
+const FORBIDDEN: Common =
+    Common { status: "403", name: "Forbidden", why: "A page of another site sent the request" };
 const MISDIRECTED: Common = Common {
     status: "421",
     name: "Misdirected",
-    why: "The Host header names somebody else; `names` under [http] would help",
+    why: "The Host header names another host; list the name in `names` under [http]",
 };
-const UNAVAILABLE: Common = Common { status: "503", name: "Unavailable", why: "Not now; try again later" };
+const UNAVAILABLE: Common =
+    Common { status: "503", name: "Unavailable", why: "Temporarily unavailable; try again later" };
 
 impl Common {
     fn response(&self) -> openapi::Response {
@@ -63,19 +65,19 @@ impl Common {
     components(schemas(ErrorBody)),
     tags(
         (name = "appliance", description = "The appliance itself"),
-        (name = "changes", description = "What has changed, and when"),
-        (name = "differences", description = "Where the network is not as it should be"),
-        (name = "expected", description = "What should be"),
-        (name = "runs", description = "Scans under way: start, watch, stop"),
-        (name = "hosts", description = "Who is there, and what is known of each"),
-        (name = "scans", description = "What was looked at, and what was found"),
+        (name = "changes", description = "Changes of devices and ports over time"),
+        (name = "differences", description = "Differences from the expected state"),
+        (name = "expected", description = "The expected state"),
+        (name = "runs", description = "Starting, watching and stopping scans"),
+        (name = "hosts", description = "Devices and their open ports"),
+        (name = "scans", description = "Stored scans and their results"),
         (name = "lanscan", description = "lanscan's two paths, answered where [feed] discover is set"),
         (name = "portscan", description = "The original portscan's three paths"),
     ),
 )]
 struct Document;
 
-/// These routes, and the route of their description.
+/// Returns these routes and the route of their description.
 pub(super) fn served(routes: OpenApiRouter) -> Router {
     let (router, described) = routes.split_for_parts();
     let mut document = Document::openapi();
@@ -93,19 +95,19 @@ pub(super) fn served(routes: OpenApiRouter) -> Router {
     for common in [UNAUTHORIZED, FORBIDDEN, MISDIRECTED, UNAVAILABLE] {
         components.responses.insert(common.name.to_owned(), RefOr::T(common.response()));
     }
-    // Only maps whose keys are not strings cannot be serialized, and it has none.
+    // Only maps with keys other than strings cannot be serialized, and it has none.
     let text = document.to_pretty_json().unwrap_or_default() + "\n";
     let own = Router::new().route("/v1/openapi.json", get(self::document)).with_state(Bytes::from(text));
     router.merge(own)
 }
 
-/// This description.
+/// Returns this description.
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "appliance", responses((status = 200, content_type = "application/json")))]
 async fn document(State(text): State<Bytes>) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
-/// Adds to these operations that they need the token.
+/// Describes that these operations need the token.
 pub(super) fn with_authority(mut paths: Paths) -> Paths {
     for operation in paths.paths.values_mut().flat_map(operations) {
         let token = SecurityRequirement::new::<_, _, String>(TOKEN, []);

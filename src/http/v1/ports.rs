@@ -1,4 +1,4 @@
-//! The ports that a scan listed, read some at a time.
+//! The ports that a scan listed, read in portions.
 
 use futures_util::{Stream, stream};
 use serde::Serialize;
@@ -28,7 +28,7 @@ pub(super) struct PortRow {
 }
 
 impl PortRow {
-    /// As a line of CSV (RFC 4180).
+    /// Formats the row as a line of CSV (RFC 4180).
     pub(super) fn csv(&self) -> String {
         let Self { address, port, protocol, state, scan_id } = self;
         let mut address = address.to_string();
@@ -40,14 +40,14 @@ impl PortRow {
     }
 }
 
-/// A position in a scan: after this host, and so many ports into the next.
+/// A position in a scan: after this host, and after some ports of the next.
 #[derive(Clone, Copy)]
 struct ScanPosition {
     after: i64,
     written: usize,
 }
 
-/// The listed ports of a scan, some at a time; no state is kept but the position.
+/// Returns the listed ports of a scan in portions; only the position is kept in between.
 pub(super) fn port_rows(store: Store, scan: ScanId) -> impl Stream<Item = Result<Vec<PortRow>, StoreError>> {
     let start = ScanPosition { after: i64::MIN, written: 0 };
     stream::try_unfold((store, scan, Some(start)), async |(store, scan, position)| {

@@ -1,4 +1,4 @@
-//! Scans under way: start, watch, stop.
+//! Starts, watches and stops scans.
 
 use axum::{extract::State, response::Response};
 use hyper::StatusCode;
@@ -34,16 +34,16 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
         .routes(gated(gate, routes!(stop)))
 }
 
-/// What to look at, if not all.
+/// Restricts the scan to one device.
 #[derive(Deserialize, utoipa::IntoParams)]
 // A typo must not start a scan of all devices.
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct RunQuery {
-    /// Just this device: its MAC or address. It has to be known.
+    /// Only this device: its MAC or address. The device must be known.
     #[param(value_type = Option<DeviceText>, inline, example = "B8:27:EB:AC:14:3E")]
     host: Option<String>,
-    /// Just these ports of that device, whatever is configured.
+    /// Only these ports of that device, instead of the configured ones.
     #[param(example = "22,80,8000-8100", pattern = "^[1-5]?[0-9]{1,4}(,[1-5]?[0-9]{1,4})*$")]
     ports: Option<String>,
 }
@@ -64,10 +64,10 @@ impl RunQuery {
     }
 }
 
-/// What was started, or was under way already.
+/// The runs that were started or already running.
 #[derive(Serialize, ToSchema)]
 struct StartedBody {
-    /// The first one's id: that of its scan.
+    /// The id of the first run, which is also the id of its scan.
     id: i64,
     runs: Vec<StartedRun>,
 }
@@ -79,72 +79,74 @@ struct StartedRun {
     scanner: String,
 }
 
-/// A run, under way or over.
+/// A run, current or finished.
 #[derive(Serialize, ToSchema)]
 struct RunBody {
-    /// That of its scan.
+    /// The id of its scan.
     id: i64,
     scanner: String,
-    /// `run`: by schedule; `seen`: of devices just seen; `manual`: asked for; `confirm`: a second look; `import`:
-    /// somebody else's.
+    /// `run`: scheduled; `seen`: of devices that were just seen; `manual`: requested; `confirm`: repeated to confirm
+    /// changes; `import`: made by another tool.
     kind: String,
     /// `running`, `complete`, `partial`, `failed`
     status: String,
-    /// By the clock of then.
+    /// By the appliance's clock at that time.
     #[schema(value_type = String, format = DateTime)]
     started: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
     finished: Option<Timestamp>,
-    /// The TCP ports that were asked for.
+    /// The requested TCP ports.
     #[schema(value_type = String, example = "1-65535")]
     ports: PortSet,
-    /// Devices that are through, and how many there are.
+    /// Devices that are finished, and devices in all.
     hosts: Share,
-    /// `null` when it is over.
+    /// `null` once the run has ended.
     progress: Option<ProgressBody>,
 }
 
-/// How much of how many.
+/// The part that is done, and the whole.
 #[derive(Serialize, ToSchema)]
-struct Share {
-    done: u64,
-    total: u64,
+pub(super) struct Share {
+    pub(super) done: u64,
+    pub(super) total: u64,
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Serialize, ToSchema)]
 struct ProgressBody {
-    /// Ports with a verdict, and how many there are on all devices together.
+    /// Ports with a verdict, and ports in all, over all devices.
     ports: Share,
-    /// Ports a second since it was begun or resumed.
+    /// Ports a second since the run was started or resumed.
     rate: f64,
-    /// Since it was begun or resumed.
+    /// Seconds since the run was started or resumed.
     seconds: f64,
-    /// At this rate; `null` before the first verdict.
+    /// The remaining time at this rate; `null` before the first verdict.
     seconds_left: Option<f64>,
-    /// The devices that are being looked at.
+    /// The devices that are being scanned.
     devices: Vec<LookBody>,
 }
 
-/// How far a look at one device is.
+/// The progress of one device's scan.
 #[derive(Serialize, ToSchema)]
 struct LookBody {
     #[schema(value_type = String, example = "192.168.1.7")]
     address: Address,
     #[schema(value_type = Option<String>, example = "B8:27:EB:AC:14:3E")]
     mac: Option<Mac>,
-    /// What a feed calls it.
+    /// The name that a feed gives the device.
     name: Option<String>,
     ports: Share,
     /// Open ports found so far.
     open: u32,
+    /// Their numbers, in the order in which they answered; at most 256. None of them is confirmed yet.
+    open_ports: Vec<u16>,
 }
 
 impl LookBody {
     fn of(look: &LookView) -> Self {
-        let LookView { device, ports, settled, open } = look.clone();
+        let LookView { device, is_confirming: _, ports, settled, open, open_ports } = look.clone();
         let ports = Share { done: settled.into(), total: ports.into() };
-        Self { address: device.address, mac: device.mac, name: device.name, ports, open }
+        Self { address: device.address, mac: device.mac, name: device.name, ports, open, open_ports }
     }
 }
 
@@ -199,7 +201,7 @@ impl From<RunError> for Refusal {
     }
 }
 
-/// Starts every scanner's run now, or a scan of one device. What is under way already goes on as it is.
+/// Starts a run of every scanner now, or a scan of one device. Runs that are already running continue unchanged.
 #[utoipa::path(
     post, path = "/v1/run", tag = "runs", params(RunQuery),
     responses(
@@ -212,7 +214,7 @@ async fn start_all(State(api): State<Api>, Query(query): Query<RunQuery>) -> Res
     begin(&api, query.order(None)?).await
 }
 
-/// Starts one scanner's run now, or a scan of one device with its ports and timing.
+/// Starts a run of one scanner now, or a scan of one device with the scanner's ports and timing.
 #[utoipa::path(
     post, path = "/v1/run/{name}", tag = "runs",
     params(("name" = String, Path, description = "A [[scanner]]'s", example = "lan"), RunQuery),
@@ -237,19 +239,19 @@ async fn begin(api: &Api, order: Order) -> Result<Response, Refusal> {
     Ok(json(StatusCode::ACCEPTED, &StartedBody { id: first.0, runs: runs.collect() }))
 }
 
-/// Which runs, if not those under way.
+/// Selects the latest runs instead of the current ones.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct RunsQuery {
-    /// So many of the latest, the latest first, be they over or not; at most 200 are told.
+    /// The number of runs to list, the latest first, current or finished; at most 200.
     #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64, example = 50)]
     last: Option<String>,
-    /// The latest before the one with this id.
+    /// Only runs before the one with this id.
     #[param(value_type = Option<i64>)]
     before: Option<String>,
 }
 
-/// The runs under way, oldest first; or the latest of all.
+/// Lists the current runs, oldest first, or the latest of all runs.
 #[utoipa::path(
     get, path = "/v1/runs", tag = "runs", params(RunsQuery),
     responses((status = 200, body = Vec<RunBody>), (status = 400, body = ErrorBody)),
@@ -275,10 +277,10 @@ async fn runs(State(api): State<Api>, Query(query): Query<RunsQuery>) -> Result<
     Ok(json(StatusCode::OK, &bodies))
 }
 
-/// One run, under way or over.
+/// Returns one run, current or finished.
 #[utoipa::path(
     get, path = "/v1/runs/{id}", tag = "runs",
-    params(("id" = i64, Path, description = "What its start was answered with")),
+    params(("id" = i64, Path, description = "The id in the answer to its start")),
     responses((status = 200, body = RunBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
 async fn run(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Refusal> {
@@ -289,10 +291,10 @@ async fn run(State(api): State<Api>, Path(id): Path<String>) -> Result<Response,
     Ok(json(StatusCode::OK, &RunBody::of(summary, view)))
 }
 
-/// Stops a run; what it found so far stays. One that is over stays as it is.
+/// Stops a run and keeps its results so far. Does nothing if the run has ended.
 #[utoipa::path(
     delete, path = "/v1/runs/{id}", tag = "runs",
-    params(("id" = i64, Path, description = "What its start was answered with")),
+    params(("id" = i64, Path, description = "The id in the answer to its start")),
     responses((status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
 async fn stop(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {

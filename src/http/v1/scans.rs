@@ -1,4 +1,4 @@
-//! The scans, and what each of them found.
+//! The scans and their results.
 
 use axum::{
     extract::State,
@@ -37,20 +37,20 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
 /// A scan.
 #[derive(Serialize, ToSchema)]
 struct ScanRow {
-    /// When it began, in Unix seconds; one more than that of the scan before where the clock was behind.
+    /// When it began, in Unix seconds; if the clock was set back, one more than the previous scan's id.
     id: i64,
 }
 
-/// How a scan is told.
+/// The format of a scan.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ScanQuery {
-    /// json (the default), csv, or xml: nmap's, with the hosts that were down and the ports that are not listed
+    /// json (the default), csv, or xml: nmap's format, with hosts that were down and ports that are not listed
     #[param(value_type = Option<String>, example = "xml", pattern = "^(json|csv|xml)$")]
     format: Option<String>,
 }
 
-/// Every scan, by id.
+/// Lists all scans by id.
 #[utoipa::path(get, path = "/v1/scans", tag = "scans", responses((status = 200, body = Vec<ScanRow>)))]
 async fn scans(State(api): State<Api>, queue: ResponseQueue) -> Result<Response, Refusal> {
     let ids = pages(move |after| {
@@ -61,16 +61,16 @@ async fn scans(State(api): State<Api>, queue: ResponseQueue) -> Result<Response,
     rows::array(&queue, pages).await
 }
 
-/// What a scan listed: the ports in another state than most of their host's. None if there is no such scan.
+/// Lists a scan's ports in another state than most ports of their host; empty if there is no such scan.
 #[utoipa::path(
     get, path = "/v1/scan/{id}", tag = "scans",
-    params(("id" = i64, Path, description = "Unix seconds, as /v1/scans tells them"), ScanQuery),
+    params(("id" = i64, Path, description = "Unix seconds, as listed by /v1/scans"), ScanQuery),
     responses(
         (status = 200, content(
             (Vec<PortRow> = "application/json"), (String = "text/csv"), (String = "application/xml"),
         )),
         (status = 400, body = ErrorBody),
-        (status = 404, body = ErrorBody, description = "There is no such scan; told only of xml"),
+        (status = 404, body = ErrorBody, description = "There is no such scan; only with xml"),
     ),
 )]
 async fn scan(
@@ -93,21 +93,21 @@ async fn scan(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct DryRun {
-    /// 1: only tells what would go.
+    /// 1: only reports what would be dropped.
     #[param(value_type = Option<u8>, maximum = 1)]
     dry_run: Option<String>,
 }
 
-/// What would go.
+/// What would be dropped.
 #[derive(Serialize, ToSchema)]
 struct PrunedBody {
-    /// Scans that would be gone altogether.
+    /// Scans that would be dropped as a whole.
     scans: u64,
-    /// Looks at single devices.
+    /// Results of single devices.
     looks: u64,
 }
 
-/// Drops whatever does not contribute to the present state of any port. What is running stays.
+/// Drops results that no port's current state depends on. Keeps running scans.
 #[utoipa::path(
     delete, path = "/v1/scans", tag = "scans", params(DryRun),
     responses(
@@ -120,10 +120,10 @@ async fn prune_all(State(api): State<Api>, Query(options): Query<DryRun>) -> Res
     drop_before(&api, None, &options).await
 }
 
-/// Drops what does not contribute to the present state of any port and is older than that.
+/// Drops results that no port's current state depends on and that are older than `keep`.
 #[utoipa::path(
     delete, path = "/v1/scans/{keep}", tag = "scans",
-    params(("keep" = i64, Path, description = "Unix seconds: what was begun since then stays"), DryRun),
+    params(("keep" = i64, Path, description = "Unix seconds: keeps scans that began since then"), DryRun),
     responses(
         (status = 200, description = "With `dry_run=1`: what would go", body = PrunedBody),
         (status = 204, description = "It is gone"),
@@ -152,7 +152,7 @@ async fn drop_before(api: &Api, keep: Option<ScanId>, options: &DryRun) -> Resul
     }
 }
 
-/// A scan's id in a path.
+/// Parses a scan's id in a path.
 pub(super) fn scan_id(text: &str) -> Result<ScanId, Refusal> {
     text.parse().map(ScanId).map_err(|_| {
         Refusal::bad_request("the scan's id is malformed; write one of those that /v1/scans lists")

@@ -1,5 +1,5 @@
-//! The patterns of texts that stand for values: for programs that generate requests from the description, or validate
-//! theirs by it.
+//! The patterns of texts that represent values: for programs that generate requests from the description, or validate
+//! requests by it.
 
 use utoipa::{
     PartialSchema, ToSchema,
@@ -9,13 +9,20 @@ use utoipa::{
     },
 };
 
-use crate::model::{NameSource, PortState, Protocol};
+use super::scan_state::presence;
+use crate::{
+    model::{NameSource, PortState, Protocol},
+    store::Presence,
+};
 
 /// A MAC or an address, in these spellings and others.
 pub(super) struct DeviceText;
 
 /// One of the words of [`NameSource`].
 pub(super) struct NameSourceText;
+
+/// `online`, `offline` or `unknown`.
+pub(super) struct PresenceText;
 
 /// One of the words of [`Protocol`].
 pub(super) struct ProtocolText;
@@ -45,6 +52,14 @@ impl PartialSchema for NameSourceText {
 }
 
 impl ToSchema for NameSourceText {}
+
+impl PartialSchema for PresenceText {
+    fn schema() -> RefOr<Schema> {
+        words([Presence::Online, Presence::Offline, Presence::Unknown].into_iter().map(presence))
+    }
+}
+
+impl ToSchema for PresenceText {}
 
 impl PartialSchema for ProtocolText {
     fn schema() -> RefOr<Schema> {

@@ -1,4 +1,4 @@
-//! Real sockets on the loopback, and on a link of two ends that the test makes in a namespace of its own.
+//! Real sockets on the loopback, and on a veth pair in the test's own network namespaces.
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,7 @@ fn prober(threads: usize) -> ConnectProber {
     ConnectProber::start(NonZeroUsize::new(threads).unwrap(), SystemClock::start()).unwrap()
 }
 
-/// The replies to these probes, by id; more or fewer than one each is a failure.
+/// The replies to these probes, by id; fails unless each has exactly one.
 async fn replies(prober: &mut ConnectProber, batch: Vec<Probe>) -> BTreeMap<u64, Reply> {
     let expected = batch.len();
     prober.launch(batch);
@@ -51,7 +51,7 @@ async fn outcome(address: &str, port: u16, give_up: Duration) -> Outcome {
     replies(&mut prober(1), vec![probe(0, address, port, give_up)]).await[&0].outcome
 }
 
-/// A port on which no socket listens, nor ever will: it stays bound.
+/// A port on which nothing listens and nothing else ever will: it stays bound.
 fn closed_port() -> (Socket, u16) {
     let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
@@ -92,30 +92,30 @@ async fn resets_what_it_connected_and_writes_nothing() {
     assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }
 
-/// The kernel must say so again and again, and the last answer must not colour the next.
+/// The kernel must report each refusal anew, and an earlier answer must not affect the next.
 #[tokio::test]
-async fn a_socket_that_was_refused_serves_again() {
+async fn a_refused_socket_can_be_reused() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_bound, closed) = closed_port();
     let ((_full, silent), open) = (silent_port(), listener.local_addr().unwrap());
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let socket = verdict::open(open).unwrap();
-    // At once as a rule, but a busy kernel may put off what is to be done on the loopback.
-    let ask = |socket: &Socket, peer| {
+    // Usually at once, but a busy kernel may defer packets on the loopback.
+    let connect = |socket: &Socket, peer| {
         verdict::connect(socket, peer).unwrap();
         std::iter::repeat_with(|| verdict::verdict(socket, peer)).flatten().next()
     };
     for _ in 0..3 {
-        assert_eq!(ask(&socket, local(closed)), Some(Outcome::Refused));
+        assert_eq!(connect(&socket, local(closed)), Some(Outcome::Refused));
     }
-    assert_eq!(ask(&socket, open), Some(Outcome::Accepted));
+    assert_eq!(connect(&socket, open), Some(Outcome::Accepted));
     let socket = verdict::open(open).unwrap();
-    assert_eq!(ask(&socket, local(closed)), Some(Outcome::Refused));
+    assert_eq!(connect(&socket, local(closed)), Some(Outcome::Refused));
     verdict::connect(&socket, local(silent)).unwrap();
     assert_eq!(verdict::verdict(&socket, local(silent)), None);
 }
 
-/// What accepts and resets at once was open, even if the reset comes before we look.
+/// A port that accepts and resets at once was open, even if the reset arrives before the socket is checked.
 #[tokio::test]
 async fn a_reset_after_accepting_is_open() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -127,7 +127,7 @@ async fn a_reset_after_accepting_is_open() {
 }
 
 #[tokio::test]
-async fn a_full_backlog_is_silent_and_takes_as_long_as_asked() {
+async fn a_full_backlog_is_silent_until_the_time_out() {
     let (_full, port) = silent_port();
     let give_up = Duration::from_millis(50);
     let reply = &replies(&mut prober(1), vec![probe(0, "127.0.0.1", port, give_up)]).await[&0];
@@ -136,7 +136,7 @@ async fn a_full_backlog_is_silent_and_takes_as_long_as_asked() {
 }
 
 #[tokio::test]
-async fn a_socket_that_meets_itself_is_no_open_port() {
+async fn a_socket_connected_to_itself_is_no_open_port() {
     let (bound, port) = closed_port();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     bound.connect(&address.into()).unwrap();
@@ -152,7 +152,7 @@ async fn the_unspecified_address_is_not_the_loopback() {
 }
 
 #[tokio::test]
-async fn what_this_machine_lacks_is_no_verdict() {
+async fn a_missing_route_is_no_verdict() {
     for (address, error) in [
         ("fe80::1%nosuchlink", LocalError::NoRoute),
         ("fe80::1", LocalError::NoRoute),
@@ -167,7 +167,7 @@ async fn what_this_machine_lacks_is_no_verdict() {
 
 #[test]
 fn every_fault_of_this_machine_is_no_verdict() {
-    // A fault that is not listed is none, either.
+    // An error that is not listed is a local error, too.
     let errors = (1..200).map(io::Error::from_raw_os_error);
     let mut listed = BTreeMap::new();
     for error in errors {
@@ -209,14 +209,14 @@ async fn answers_every_probe_of_a_large_batch_once() {
 }
 
 #[tokio::test]
-async fn dropping_it_closes_its_sockets() {
+async fn dropping_the_prober_closes_its_sockets() {
     let (_full, port) = silent_port();
     let mut prober = prober(1);
     prober.launch(vec![probe(0, "127.0.0.1", port, SECOND * 3600)]);
-    drop(prober); // joins: an hour's probe does not keep it
+    drop(prober); // Joins its threads, which do not wait for the probe's hour.
 }
 
-/// A thread in a network namespace of its own; what it starts is in it too.
+/// Runs a closure on a thread in a new network namespace; the processes that it starts are in it, too.
 fn in_own_network<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET)
@@ -231,7 +231,7 @@ fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-/// A router at 10.9.0.1, `fd09::1` and `fe80::1` with routes that answer in every way, until told to end.
+/// A router at 10.9.0.1, `fd09::1` and `fe80::1` with routes for every kind of refusal, until `end` has a message.
 fn router(ready: &Sender<Pid>, link: &Receiver<()>, end: &Receiver<()>) {
     ready.send(gettid()).unwrap();
     link.recv().unwrap();
@@ -258,7 +258,7 @@ fn router(ready: &Sender<Pid>, link: &Receiver<()>, end: &Receiver<()>) {
     let _ = end.recv();
 }
 
-/// The kernel's own words for every way in which a router, a neighbour and this machine refuse.
+/// The kernel's real errors for every way in which a router, a neighbour and this machine refuse.
 #[test]
 fn reads_the_sender_and_the_meaning_of_an_icmp_error() {
     let (to_us, ready) = channel();
@@ -290,7 +290,7 @@ fn reads_the_sender_and_the_meaning_of_an_icmp_error() {
     far.join().unwrap();
 }
 
-/// A link that was raised has a carrier some time before the kernel sends over it.
+/// A link that came up has a carrier some time before the kernel sends over it.
 fn wait_for_link(address: &str) {
     let is_open = || {
         let links = LinkWatch::open(SystemClock::start()).unwrap();
@@ -323,17 +323,17 @@ fn outcomes_at_the_router() -> Vec<(&'static str, Outcome, Outcome)> {
         ("fd10:3::1", Outcome::Silent),
         ("fd10:4::1", Outcome::Unreachable(Reason::NetUnreach)),
     ];
-    // The neighbours are declared dead after 3 s, but where the machine stalls.
+    // The kernel gives up on neighbours after 3 s, or later if the machine stalls.
     let patience = |address: &str, outcome: &Outcome| match outcome {
         Outcome::Silent => SECOND,
-        // No error comes: the table is read at the end.
+        // No error arrives: the neighbour table is read at the end.
         Outcome::NoNeighbour if address.contains('%') => SECOND * 4,
         _ => SECOND * 60,
     };
     wait_for_link("10.9.0.1");
-    let asked = (0..).zip(&expected);
+    let numbered = (0..).zip(&expected);
     let batch =
-        asked.map(|(id, (address, outcome))| probe(id, address, 9, patience(address, outcome))).collect();
+        numbered.map(|(id, (address, outcome))| probe(id, address, 9, patience(address, outcome))).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let replies = runtime.block_on(replies(&mut prober(2), batch));
     (0..).zip(expected).map(|(id, (address, expected))| (address, expected, replies[&id].outcome)).collect()

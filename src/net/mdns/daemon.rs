@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::{DOMAIN, MdnsScope};
 use crate::{model::Address, net::Links};
 
-/// The longest wait for a first answer. It allows for two questions, since a datagram may be lost.
+/// The longest wait for a first answer. It allows for two queries, since a datagram may be lost.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// The wait after the first answer, for that of the other address family.
@@ -50,19 +50,19 @@ pub enum MdnsError {
     Daemon(#[from] mdns_sd::Error),
 }
 
-/// Asks and answers on the network; cheap to clone. One per process: two would answer each other's questions.
+/// Queries the network and answers queries; cheap to clone. One per process: two would answer each other's queries.
 #[derive(Clone)]
 pub struct Daemon(Arc<Inner>);
 
 struct Inner {
     service: ServiceDaemon,
     scope: MdnsScope,
-    /// Queries in progress, by label. mdns-sd forgets the first query when a second one asks for the same name.
+    /// Queries in progress, by label. mdns-sd forgets the first query when a second one is for the same name.
     asking: Mutex<HashMap<String, WeakShared<BoxFuture<'static, Vec<Address>>>>>,
 }
 
 /// A service as it is announced to the network.
-pub(super) struct Offer<'a> {
+pub(super) struct Announcement<'a> {
     /// The service type, for example `_http._tcp`.
     pub(super) kind: &'a str,
     /// The host's name before `.local`, and the service's before its kind.
@@ -88,7 +88,7 @@ impl Daemon {
 
     /// Returns the addresses of `label.local`, IPv4 first; empty if no answer arrives in time, or none with a plausible
     /// address. A concurrent query for the same name gets the same answer.
-    pub async fn ask(&self, label: &str) -> Vec<Address> {
+    pub async fn query(&self, label: &str) -> Vec<Address> {
         // Without a network no answer can arrive.
         if !self.0.scope.is_there() {
             return Vec::new();
@@ -110,11 +110,11 @@ impl Daemon {
     }
 
     /// Announces a service at every address within its scope, later ones included.
-    pub(super) fn offer(&self, offer: &Offer<'_>) -> Result<(), MdnsError> {
-        let kind = format!("{}{DOMAIN}.", offer.kind);
-        let host = format!("{}{DOMAIN}.", offer.label);
-        let txt = [("path", offer.path)];
-        let info = ServiceInfo::new(&kind, offer.label, &host, (), self.0.scope.port(), &txt[..])?;
+    pub(super) fn announce(&self, announcement: &Announcement<'_>) -> Result<(), MdnsError> {
+        let kind = format!("{}{DOMAIN}.", announcement.kind);
+        let host = format!("{}{DOMAIN}.", announcement.label);
+        let txt = [("path", announcement.path)];
+        let info = ServiceInfo::new(&kind, announcement.label, &host, (), self.0.scope.port(), &txt[..])?;
         Ok(self.0.service.register(info.enable_addr_auto())?)
     }
 
@@ -180,7 +180,7 @@ async fn next(events: &Receiver<HostnameResolutionEvent>) -> Option<Vec<Address>
         match events.recv_async().await.ok()? {
             HostnameResolutionEvent::AddressesFound(_, found) => {
                 // Implausible addresses go first: no host has a thousand addresses.
-                let found = believed(
+                let found = plausible(
                     found.iter().take(MOST_ADDRESSES).filter_map(address),
                     Links::read().ok().as_ref(),
                 );
@@ -197,21 +197,21 @@ async fn next(events: &Receiver<HostnameResolutionEvent>) -> Option<Vec<Address>
 }
 
 /// Converts an announced address; a link-local one belongs to the network that the answer came from.
-fn address(told: &ScopedIp) -> Option<Address> {
-    match told {
+fn address(announced: &ScopedIp) -> Option<Address> {
+    match announced {
         ScopedIp::V6(v6) if v6.addr().is_unicast_link_local() => {
             format!("{}%{}", v6.addr(), v6.scope_id().name).parse().ok()
         }
-        told => Some(told.to_ip_addr().into()),
+        announced => Some(announced.to_ip_addr().into()),
     }
 }
 
 /// Keeps the addresses that can be a single host's: not this machine's loopback, and in a private range or in a network
 /// that this machine is in. Any host may answer anything, and a name must not lead the scanner to strangers.
-fn believed(told: impl Iterator<Item = Address>, links: Option<&Links>) -> Vec<Address> {
+fn plausible(announced: impl Iterator<Item = Address>, links: Option<&Links>) -> Vec<Address> {
     let near =
         |address: &Address| address.is_private() || links.is_some_and(|links| links.is_own_subnet(address));
-    told.filter(|address| address.is_host() && !address.is_loopback() && near(address)).collect()
+    announced.filter(|address| address.is_host() && !address.is_loopback() && near(address)).collect()
 }
 
 #[cfg(test)]
@@ -219,11 +219,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_leads_to_strangers_is_not_believed() {
-        let told =
+    fn addresses_of_strangers_are_dropped() {
+        let announced =
             ["192.168.1.7", "8.8.8.8", "127.0.0.1", "224.0.0.251", "0.0.0.0", "fe80::1%eth0", "2001:db8::1"];
-        let told = told.iter().map(|text| text.parse::<Address>().unwrap());
-        let believed: Vec<_> = believed(told, None).iter().map(ToString::to_string).collect();
-        assert_eq!(believed, ["192.168.1.7", "fe80::1%eth0"]);
+        let announced = announced.iter().map(|text| text.parse::<Address>().unwrap());
+        let plausible: Vec<_> = plausible(announced, None).iter().map(ToString::to_string).collect();
+        assert_eq!(plausible, ["192.168.1.7", "fe80::1%eth0"]);
     }
 }

@@ -2,21 +2,24 @@
 //!
 //! | File | Does |
 //! |---|---|
-//! | `scope.rs` | on which networks: those with an IPv4 address that `listen` answers on |
+//! | `scope.rs` | selects the networks: those with an IPv4 address that `listen` answers on |
 //! | `daemon.rs` | the one [`Daemon`] of the process: mdns-sd's thread and socket, bounded |
-//! | `resolver.rs` | [`LocalResolver`]: `.local` by it, every other name by the system |
-//! | `responder.rs` | [`Responder`]: under which names the appliance is found, and gives way |
+//! | `resolver.rs` | [`LocalResolver`]: names in `.local` by the daemon, every other name by the system |
+//! | `responder.rs` | [`Responder`]: announces the appliance's names, and gives way to other holders |
 //! | `valve.rs` | watches mdns-sd's sockets, and shuts them in a flood |
 //!
 //! IPv4 only, never the loopback: beside a running avahi, which announces the machine's host name with its IPv6
 //! addresses too, an answer for the same name with other addresses of that family would make it rename the
 //! machine. With the same IPv4 addresses in both answers there is nothing to disagree on.
 //!
-//! Limits, by mdns-sd 0.21: at its start it joins the group on every network for an instant before it is told which are
-//! meant (it says nothing there); a name is compared with others' when it is taken, so two networks that are joined
-//! later may hold it twice until one of them starts anew; what it remembers of others is bounded from outside: its
-//! sockets are shut when it remembers too much or has more to read than it can, so that in a flood the appliance may
-//! not be found by name.
+//! Limits of mdns-sd 0.21:
+//!
+//! - At its start it joins the group on every network for an instant, before it learns which networks are selected. It
+//!   sends nothing there.
+//! - It checks that a name is free only when it takes the name, so two networks that are joined later may have the name
+//!   twice until one of the holders restarts.
+//! - Its cache is bounded from outside: its sockets are shut while it caches too much or receives more than it can
+//!   read, so in a flood the appliance may not be found by name.
 
 mod daemon;
 mod resolver;
@@ -32,8 +35,8 @@ pub use scope::MdnsScope;
 /// The domain of all names here (RFC 6762, 3).
 const DOMAIN: &str = ".local";
 
-/// The label before `.local`, in lower case; `None` for what is no such name. A name of more labels is not asked
-/// for by multicast: offices have had DNS domains that end in `.local` since before it existed.
+/// The label before `.local`, in lower case; `None` for any other name. A name of more labels is not queried
+/// by multicast: offices have had DNS domains that end in `.local` since before it existed.
 fn label_of(name: &str) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     let label = name.strip_suffix(DOMAIN)?;
@@ -46,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_label_before_local_is_asked_for() {
+    fn only_one_label_before_local_is_queried() {
         for (name, label) in [
             ("lanscan.local", Some("lanscan")),
             ("LANSCAN.Local.", Some("lanscan")),

@@ -14,7 +14,7 @@ use crate::{
 /// The time limit of one look-up as a whole.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Names that one resolver asks the network for at once; others wait, within their time.
+/// Names that one resolver queries at once; others wait, within their time.
 const AT_ONCE: usize = 8;
 
 /// Returns the current daemon, if there is one.
@@ -49,7 +49,7 @@ impl LocalResolver {
         }
         if let Some(daemon) = (self.present)() {
             let turn = self.asking.acquire().await;
-            let found = daemon.ask(label).await;
+            let found = daemon.query(label).await;
             drop(turn);
             if !found.is_empty() {
                 return Ok(found);

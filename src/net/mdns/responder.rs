@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     DOMAIN, MdnsScope,
-    daemon::{Daemon, MdnsError, Offer},
+    daemon::{Announcement, Daemon, MdnsError},
     label_of,
     valve::Valve,
 };
@@ -53,7 +53,7 @@ pub struct Advertised {
     pub notice: Option<String>,
 }
 
-/// Starts and stops the daemon as the configuration says, and offers the appliance's services by it.
+/// Starts and stops the daemon according to the configuration, and announces the appliance's services with it.
 pub struct Responder {
     /// `None`: only this machine can reach the appliance, so it neither announces nor queries.
     scope: Option<MdnsScope>,
@@ -62,31 +62,31 @@ pub struct Responder {
     advertised: watch::Sender<Advertised>,
 }
 
-/// What the configuration asks of mDNS.
+/// What the configuration has mDNS announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Advertisement {
     label: String,
-    /// Whether to be found as lanscan too.
+    /// Whether to announce lanscan's name, too.
     lanscan: bool,
 }
 
 /// Why the daemon must be restarted.
 #[derive(Debug, PartialEq, Eq)]
 enum RestartReason {
-    /// Another machine has our name: this one is free (RFC 6762, 9). mdns-sd would go on under it, on that network
-    /// alone, and answer those that ask for the service's host with the former name.
+    /// Another machine has our name: this one is free (RFC 6762, 9). mdns-sd would continue under it, on that network
+    /// alone, and answer queries for the service's host with the former name.
     Renamed(String),
     /// Another machine is lanscan.
     IsLanscan,
     /// The network sends more than it can cache.
     Flooded,
-    /// Its thread is gone.
+    /// The daemon's thread has ended.
     Ended,
 }
 
 impl Responder {
-    /// For an appliance with this scope; with it the daemon that there is at any time, and the names that it is
-    /// found by.
+    /// Makes the responder of an appliance with this scope. Also returns the current daemon, if one is running, and the
+    /// names that are announced.
     pub fn new(
         scope: Option<MdnsScope>,
         config: watch::Receiver<Arc<Config>>,
@@ -107,10 +107,10 @@ impl Responder {
         let mut config = self.config.clone();
         loop {
             let wanted = Advertisement::of(&config.borrow_and_update());
-            // What was told of the former name is history.
+            // The notice and the names of the previous configuration no longer apply.
             self.advertised.send_replace(Advertised::default());
             tokio::select! {
-                () = self.offer(wanted.clone()) => {}
+                () = self.announce(wanted.clone()) => {}
                 () = until_other(&mut config, wanted.as_ref()) => {}
             }
             self.end().await;
@@ -118,7 +118,7 @@ impl Responder {
     }
 
     /// Keeps a daemon running that announces the services under a free name.
-    async fn offer(&self, wanted: Option<Advertisement>) {
+    async fn announce(&self, wanted: Option<Advertisement>) {
         let (Some(scope), Some(wanted)) = (&self.scope, wanted) else { return pending().await };
         let Advertisement { mut label, mut lanscan } = wanted;
         let mut calm = pin!(sleep(Duration::ZERO));
@@ -127,7 +127,7 @@ impl Responder {
             self.end().await;
             match ended {
                 Ok(RestartReason::Renamed(free)) => {
-                    self.tell(format!(
+                    self.notify(format!(
                         "{label}{DOMAIN} is another machine's, so this appliance is {free}{DOMAIN}; give one of them \
                          another name (`name` under [mdns])"
                     ));
@@ -140,9 +140,8 @@ impl Responder {
                 Ok(RestartReason::Flooded) => {
                     if calm.as_mut().now_or_never().is_some() {
                         tracing::warn!(
-                            "mDNS: the network announces more names than a real one has; all are forgotten, again \
-                             every {} s while it does",
-                            FLOOD_PAUSE.as_secs()
+                            retry_after = ?FLOOD_PAUSE,
+                            "mDNS: the network announces more names than a real one has; dropping them and restarting"
                         );
                     }
                     calm.set(sleep(CALM));
@@ -163,15 +162,15 @@ impl Responder {
         let daemon = Daemon::start(scope)?;
         let events = daemon.events()?;
         for kind in ["_http._tcp", "_portscan._tcp"] {
-            daemon.offer(&Offer { kind, label, path: "/" })?;
+            daemon.announce(&Announcement { kind, label, path: "/" })?;
         }
         self.daemon.send_replace(Some(daemon.clone()));
-        let told = async {
+        let restart = async {
             loop {
                 match events.recv_async().await {
                     Ok(event) => {
-                        if let Some(trouble) = self.heed(&event, label) {
-                            return Ok(trouble);
+                        if let Some(reason) = self.interpret(&event, label) {
+                            return Ok(reason);
                         }
                     }
                     Err(_) => return Ok(RestartReason::Ended),
@@ -179,17 +178,17 @@ impl Responder {
             }
         };
         tokio::select! {
-            trouble = told => trouble,
-            trouble = too_much(&daemon) => trouble,
+            reason = restart => reason,
+            reason = too_much(&daemon) => reason,
             error = as_lanscan(&daemon), if lanscan => Err(error),
         }
     }
 
     /// Interprets an event for our names.
-    fn heed(&self, event: &DaemonEvent, label: &str) -> Option<RestartReason> {
+    fn interpret(&self, event: &DaemonEvent, label: &str) -> Option<RestartReason> {
         match event {
             DaemonEvent::Announce(service, _) => {
-                // A service's own name may have a number behind it: it is for people to read.
+                // A service's own name, which is for people, may have a number behind it.
                 let of_lanscan = service.split(['.', ' ']).next() == Some(LANSCAN);
                 self.found_as(format!("{}{DOMAIN}", if of_lanscan { LANSCAN } else { label }));
                 None
@@ -201,7 +200,7 @@ impl Responder {
                 }
             }
             DaemonEvent::Error(error) => {
-                tracing::warn!("mDNS: {}", one_line(&error.to_string(), 200));
+                tracing::warn!(error = %one_line(&error.to_string(), 200), "the mDNS daemon reports an error");
                 None
             }
             _ => None,
@@ -212,14 +211,14 @@ impl Responder {
         self.advertised.send_if_modified(|advertised| {
             let new = !advertised.names.contains(&name);
             if new {
-                tracing::info!("found as {name}");
+                tracing::info!(%name, "announced over mDNS");
                 advertised.names.push(name);
             }
             new
         });
     }
 
-    fn tell(&self, notice: String) {
+    fn notify(&self, notice: String) {
         tracing::warn!("mDNS: {notice}");
         self.advertised.send_modify(|advertised| advertised.notice = Some(notice));
     }
@@ -229,7 +228,7 @@ impl Responder {
         let notice = format!("the appliance is not found by name: {reason}");
         let known = self.advertised.borrow().notice.as_ref() == Some(&notice);
         if !known {
-            self.tell(notice);
+            self.notify(notice);
         }
         sleep(AGAIN).await;
     }
@@ -244,14 +243,14 @@ impl Responder {
 }
 
 impl Advertisement {
-    /// `None`: nothing, it is off.
+    /// `None`: mDNS is off.
     fn of(config: &Config) -> Option<Self> {
         let (mdns, lanscan) = (&config.mdns, !config.feed.discover.is_empty());
         mdns.enabled.then(|| Self { label: mdns.name.clone(), lanscan })
     }
 }
 
-/// Returns when the configuration changes what it asks of mDNS.
+/// Returns when the configuration has mDNS announce something else.
 async fn until_other(config: &mut watch::Receiver<Arc<Config>>, wanted: Option<&Advertisement>) {
     while config.changed().await.is_ok() {
         if Advertisement::of(&config.borrow()).as_ref() != wanted {
@@ -261,21 +260,21 @@ async fn until_other(config: &mut watch::Receiver<Arc<Config>>, wanted: Option<&
     pending::<()>().await;
 }
 
-/// Offers the appliance as lanscan as soon as no machine answers to that name, this machine under a name of its own
-/// included. Returns only if that fails.
+/// Announces the appliance as lanscan as soon as no machine, this one included, answers to that name. Returns only if
+/// that fails.
 async fn as_lanscan(daemon: &Daemon) -> MdnsError {
-    while !daemon.ask(LANSCAN).await.is_empty() {
+    while !daemon.query(LANSCAN).await.is_empty() {
         tracing::debug!("lanscan.local exists already; not announcing it");
         sleep(10 * AGAIN).await;
     }
-    match daemon.offer(&Offer { kind: "_http._tcp", label: LANSCAN, path: "/lanscan/json" }) {
+    match daemon.announce(&Announcement { kind: "_http._tcp", label: LANSCAN, path: "/lanscan/json" }) {
         Ok(()) => pending().await,
         Err(error) => error,
     }
 }
 
-/// Returns when the daemon caches too much, or no longer answers. In a flood its sockets are shut, for good where it
-/// remembers too much: it would neither answer nor end.
+/// Returns when the daemon caches too much, or no longer answers. In a flood its sockets are shut; if it caches too
+/// much they stay shut, because it would neither answer nor end.
 async fn too_much(daemon: &Daemon) -> Result<RestartReason, MdnsError> {
     // Its thread makes its sockets before it answers for the first time.
     let mut watched = None;
@@ -305,7 +304,7 @@ async fn too_much(daemon: &Daemon) -> Result<RestartReason, MdnsError> {
     }
 }
 
-/// Has the daemon receive nothing more, so that it comes to an end with what it has.
+/// Makes the daemon receive nothing more, so that it finishes with what it has.
 fn shut() -> io::Result<Valve> {
     let valve = Valve::on_port(MDNS_PORT)?;
     valve.shut()?;
@@ -328,26 +327,26 @@ mod tests {
     fn a_name_that_is_taken_is_left_and_a_service_may_have_a_number() {
         let (_, config) = watch::channel(Arc::new(Config::default()));
         let (responder, _, advertised) = Responder::new(None, config);
-        let told =
+        let announced =
             |service: &str| DaemonEvent::Announce(service.to_owned(), "portscan.local.:eth0".to_owned());
-        for (event, trouble) in [
+        for (event, reason) in [
             (
                 renamed("portscan.local.", "portscan-2.local.", RRType::A),
                 Some(RestartReason::Renamed("portscan-2".into())),
             ),
             (renamed("lanscan.local.", "lanscan-2.local.", RRType::A), Some(RestartReason::IsLanscan)),
             (renamed("portscan._http._tcp.local.", "portscan (2)._http._tcp.local.", RRType::SRV), None),
-            (told("portscan (2)._http._tcp.local."), None),
-            (told("portscan._portscan._tcp.local."), None),
-            (told("lanscan (2)._http._tcp.local."), None),
+            (announced("portscan (2)._http._tcp.local."), None),
+            (announced("portscan._portscan._tcp.local."), None),
+            (announced("lanscan (2)._http._tcp.local."), None),
         ] {
-            assert_eq!(responder.heed(&event, "portscan"), trouble, "{event:?}");
+            assert_eq!(responder.interpret(&event, "portscan"), reason, "{event:?}");
         }
         assert_eq!(advertised.borrow().names, ["portscan.local", "lanscan.local"]);
     }
 
     #[test]
-    fn off_wants_nothing_and_discovery_wants_lanscans_name() {
+    fn nothing_is_announced_if_off_and_lanscans_name_with_discovery() {
         let mut config = Config::default();
         let wanted = |lanscan| Some(Advertisement { label: "portscan".to_owned(), lanscan });
         assert_eq!(Advertisement::of(&config), wanted(false));

@@ -1,4 +1,4 @@
-//! On which of this machine's networks mDNS takes part.
+//! Selects the networks of this machine on which mDNS is active.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -40,18 +40,18 @@ impl MdnsScope {
         Some(Self { addresses, port })
     }
 
-    /// The port that listens there.
+    /// The announced port.
     pub(super) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether the appliance is to be found at this address of this machine's.
+    /// Whether the appliance is announced at this address of this machine.
     pub(super) fn covers(&self, ip: IpAddr) -> bool {
         let IpAddr::V4(ip) = ip else { return false };
         !ip.is_loopback() && self.addresses.as_ref().is_none_or(|addresses| addresses.contains(&ip))
     }
 
-    /// Whether this machine is on such a network now, as far as the kernel tells.
+    /// Whether the kernel reports that this machine is on such a network now.
     pub(super) fn is_there(&self) -> bool {
         interfaces::read().unwrap_or_default().iter().any(|interface| {
             let flags = interface.flags;

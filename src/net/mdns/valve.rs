@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_shut_receives_nothing_until_it_is_opened() {
+    async fn a_shut_socket_receives_nothing_until_it_is_opened() {
         let [shut, other, sender] = [(); 3].map(|()| StdSocket::bind("127.0.0.1:0").unwrap());
         for socket in [&shut, &other] {
             socket.set_nonblocking(true).unwrap();
@@ -142,12 +142,12 @@ mod tests {
         let [watched, sender] = [(); 2].map(|()| StdSocket::bind("127.0.0.1:0").unwrap());
         let address = watched.local_addr().unwrap();
         let valve = Valve::on_port(address.port()).unwrap();
-        let told = || timeout(Duration::from_millis(50), valve.arrival());
-        assert!(told().await.is_err(), "nothing has arrived");
+        let arrival = || timeout(Duration::from_millis(50), valve.arrival());
+        assert!(arrival().await.is_err(), "nothing has arrived");
         for _ in 0..2 {
             sender.send_to(b"x", address).unwrap();
-            told().await.expect("it has arrived");
-            assert!(told().await.is_err(), "and is told once");
+            arrival().await.expect("it has arrived");
+            assert!(arrival().await.is_err(), "and is arrival once");
         }
     }
 

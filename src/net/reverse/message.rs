@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 /// The length of a message's head.
 const HEAD: usize = 12;
 
-/// Of its flags: an answer; what is asked for, 0 being the usual; what went wrong.
+/// The bits of the flags: a response; the kind of query, usually 0; the error code.
 const ANSWER: u16 = 0x8000;
 const OPERATION: u16 = 0x7800;
 const FAILURE: u16 = 0x000f;
@@ -174,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn asks_for_the_address_backwards() {
+    fn the_question_has_the_address_in_reverse() {
         let expected =
             b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x015\x010\x0277\x0210\x07in-addr\x04arpa\0\0\x0c\0\x01";
         assert_eq!(question(ID, ADDRESS), expected);
     }
 
     #[test]
-    fn reads_the_name_that_was_asked_for() {
+    fn reads_the_requested_name() {
         assert_eq!(named(b"\x03nas\x05local\0").as_deref(), Some("nas.local"));
         // The last label of the question, once more.
         assert_eq!(named(b"\x03nas\xc0\x1e").as_deref(), Some("nas.arpa"));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_answers_something_else_is_passed_over() {
+    fn answers_to_other_questions_are_skipped() {
         let good = answered(b"\x03nas\0");
         assert!(answer(&good, ID, ADDRESS).is_some());
         assert_eq!(answer(&good, [0x12, 0x35], ADDRESS), None);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_never_end_ends() {
+    fn endless_references_end() {
         let at = u8::try_from(answered(b"").len()).unwrap();
         let to_itself = [0xc0, at];
         let forward = [0xc0, at + 2, 0];

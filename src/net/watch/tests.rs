@@ -1,4 +1,4 @@
-//! With links that the test makes in a network namespace of its own.
+//! Real links, in a network namespace of the test.
 
 use std::{process::Command, thread};
 
@@ -6,7 +6,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::*;
 
-/// Runs a test on a thread that has a network to itself, of which this machine has 192.0.2.1.
+/// Runs a test on a thread in a new network namespace, in which this machine has 192.0.2.1.
 fn in_a_network(test: impl FnOnce(LinkWatch) + Send + 'static) {
     let isolated = move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("a namespace of one's own; run by `make test`, or as root");
@@ -32,7 +32,7 @@ fn near(watch: &LinkWatch) -> Reach {
     watch.reach(&"192.0.2.9".parse().unwrap(), Some(Link::OnLink))
 }
 
-/// The kernel readies a link some time after it has a carrier.
+/// Waits for the link: the kernel readies it some time after it has a carrier.
 fn open(watch: &LinkWatch) -> Passage {
     for _ in 0..3000 {
         if let Reach::Open(passage) = near(watch) {
@@ -44,7 +44,7 @@ fn open(watch: &LinkWatch) -> Passage {
 }
 
 #[test]
-fn sees_at_once_what_happens_to_a_link() {
+fn an_interrupted_link_is_noticed_at_once() {
     type Interrupt = (&'static [&'static str], &'static [&'static str]);
     const INTERRUPTIONS: [Interrupt; 4] = [
         (&["link set near down"], &["link set near up"]),
@@ -64,7 +64,7 @@ fn sees_at_once_what_happens_to_a_link() {
     in_a_network(|watch| {
         for (breaks, mends) in INTERRUPTIONS {
             let before = open(&watch);
-            // What was interrupted before has had its first answer.
+            // The link has had its first answer after the earlier interruption.
             watch.heard(before);
             let before = open(&watch);
             assert!(watch.holds(before), "before {breaks:?}");
@@ -81,7 +81,7 @@ fn sees_at_once_what_happens_to_a_link() {
 }
 
 #[test]
-fn sees_afterwards_what_happened_between_two_looks() {
+fn an_interruption_between_two_checks_is_noticed() {
     in_a_network(|watch| {
         for (first, second) in [
             ("link set far down", "link set far up"),
@@ -123,9 +123,9 @@ fn other_interfaces_and_new_addresses_interrupt_nothing() {
 }
 
 #[test]
-fn what_is_no_answer_of_the_kernels_is_passed_over() {
+fn malformed_kernel_messages_are_skipped() {
     for length in 0..40 {
         let _ = (link(&vec![0xff; length]), own_address(&vec![0xff; length]));
     }
-    assert_eq!(link(&[7; 64]), None, "what a bridge says");
+    assert_eq!(link(&[7; 64]), None, "a message about a bridge");
 }

@@ -1,4 +1,4 @@
-//! Hosts in one piece and in many.
+//! Hosts in one element and in many.
 
 use std::fmt::Write as _;
 
@@ -84,7 +84,7 @@ fn masscan_covers_the_ports_it_requested() {
             "192.0.2.6 tcp 1-100 closed|filtered; 80 open",
             "192.0.2.7",
         ],
-        "one that answered a ping was seen"
+        "a host that answered a ping was seen"
     );
 }
 
@@ -101,7 +101,7 @@ fn closed(ports: &str) -> String {
 }
 
 #[test]
-fn of_a_target_given_twice_the_later_scan_counts() {
+fn the_later_scan_of_a_target_given_twice_counts() {
     let name = "<hostnames><hostname name=\"nas.lan\" type=\"user\"/></hostnames>";
     let mac = "<address addr=\"02:00:00:00:00:05\" addrtype=\"mac\"/>";
     let elements = [
@@ -114,7 +114,7 @@ fn of_a_target_given_twice_the_later_scan_counts() {
 }
 
 #[test]
-fn a_host_is_given_up_only_if_no_element_has_its_ports() {
+fn a_host_is_partial_only_if_no_element_has_its_ports() {
     let given_up = host("192.0.2.5", "", "").replace("<host>", "<host timedout=\"true\">");
     let whole = host("192.0.2.5", "", &port("tcp", 22, "open"));
     let hosts = read(&framed("nmap", "", &(whole + &given_up))).unwrap();
@@ -130,8 +130,8 @@ fn a_host_is_given_up_only_if_no_element_has_its_ports() {
 fn a_host_seen_once_and_scanned_once_counts_as_scanned() {
     let seen = "<host><status state=\"up\"/><address addr=\"192.0.2.5\"/></host>";
     let down = seen.replace("up", "down");
-    let looked = host("192.0.2.5", "", &port("tcp", 22, "open"));
-    let hosts = read(&framed("nmap", "", &format!("{looked}{down}{seen}"))).unwrap();
+    let scanned = host("192.0.2.5", "", &port("tcp", 22, "open"));
+    let hosts = read(&framed("nmap", "", &format!("{scanned}{down}{seen}"))).unwrap();
     assert_eq!(describe(&hosts), ["192.0.2.5 tcp 22 closed; 22 open"]);
 }
 
@@ -149,7 +149,7 @@ fn a_hundred_thousand_elements_are_two_hosts() {
 }
 
 #[test]
-fn distinct_hosts_are_bounded_and_not_the_elements() {
+fn distinct_hosts_are_bounded_but_not_their_elements() {
     let element = |number: u32| {
         let [_, a, b, c] = number.to_be_bytes();
         masscanned(&format!("10.{a}.{b}.{c}"), 1_772_359_201, &port("tcp", 80, "open"))
@@ -165,7 +165,7 @@ fn distinct_hosts_are_bounded_and_not_the_elements() {
 const STATES: [&str; 4] = ["open", "closed", "filtered", "open|filtered"];
 
 proptest! {
-    /// Compares with the naive model: a table of ports, written by one element after the other.
+    /// Compares with a naive model: a table of ports to which each element in turn is written.
     #[test]
     fn each_port_has_its_newest_verdict(
         elements in prop::collection::vec(

@@ -40,7 +40,7 @@ const PRINTER: &str = r#"<host starttime="1772359201" endtime="1772359210"><stat
 <times srtt="129" rttvar="101" to="100000"/>
 </host>"#;
 
-/// All hosts and the end, or the first fault.
+/// All hosts and the summary, or the first error.
 fn read(text: &str) -> Result<(Vec<ReportedHost>, ReportSummary), ReadError> {
     let mut report = Report::open(text.as_bytes())?;
     let mut hosts = Vec::new();
@@ -65,7 +65,7 @@ fn describe(host: &ReportedHost) -> Vec<String> {
 }
 
 #[test]
-fn a_host_is_read_whole() {
+fn every_part_of_a_host_is_read() {
     let text = report(PRINTER);
     let mut reading = Report::open(text.as_bytes()).unwrap();
     assert_eq!(reading.started().as_second(), 1_772_359_200);
@@ -96,7 +96,7 @@ fn progress_and_unknown_elements_are_skipped() {
 }
 
 #[test]
-fn every_protocol_has_its_own_part() {
+fn every_protocol_has_its_own_report() {
     let text = report(
         r#"<host><status state="up"/><address addr="192.0.2.5" addrtype="ipv4"/><ports>
 <port protocol="tcp" portid="22"><state state="open" reason="syn-ack"/></port>
@@ -125,7 +125,7 @@ fn every_protocol_has_its_own_part() {
 const PORTS: &str = r#"<ports><port protocol="tcp" portid="22"><state state="open"/></port></ports>"#;
 
 #[test]
-fn a_host_that_was_given_up_has_no_ports() {
+fn a_timed_out_host_has_no_ports() {
     let text = report(&format!(
         r#"<host timedout="true"><status state="up"/><address addr="192.0.2.7" addrtype="ipv4"/>{PORTS}</host>"#
     ));
@@ -151,7 +151,7 @@ fn a_host_that_is_up_and_has_no_ports_was_seen() {
 }
 
 #[test]
-fn hosts_that_were_not_there_are_left_out_and_counted() {
+fn absent_hosts_are_left_out_and_counted() {
     let text = report(&format!(
         r#"<host><status state="down" reason="no-response"/><address addr="192.0.2.6" addrtype="ipv4"/></host>
 <host><status state="down"/><address addr="192.0.2.10" addrtype="ipv4"/>{PORTS}</host>
@@ -169,7 +169,7 @@ fn hosts_that_were_not_there_are_left_out_and_counted() {
 }
 
 #[test]
-fn masscans_shape_is_read_too() {
+fn masscans_format_is_read() {
     let text = r#"<?xml version="1.0"?>
 <!-- masscan v1.0 scan -->
 <nmaprun scanner="masscan" start="1772359200" version="1.0-BETA"  xmloutputversion="1.03">
@@ -183,12 +183,12 @@ fn masscans_shape_is_read_too() {
 }
 
 #[test]
-fn an_end_with_an_error_is_partial() {
+fn a_report_without_a_successful_end_is_partial() {
     let text = report(PRINTER).replace("exit=\"success\"", "exit=\"error\" errormsg=\"No route\"");
     assert_eq!(read(&text).unwrap().1.status, ScanStatus::Partial);
     let (start, end) = (text.find("<runstats>").unwrap(), text.find("</nmaprun>").unwrap());
     let silent = format!("{}{}", &text[..start], &text[end..]);
-    assert_eq!(read(&silent).unwrap().1.status, ScanStatus::Partial, "nothing says that it ended well");
+    assert_eq!(read(&silent).unwrap().1.status, ScanStatus::Partial, "the report does not state its success");
 }
 
 #[test]
@@ -197,13 +197,13 @@ fn every_truncation_is_refused() {
     let whole = text.trim_end().len();
     for length in 0..whole {
         let error = read(&text[..length]).expect_err("half a report");
-        // Before its first tag a file may be any program's.
+        // Before its first tag a truncated file may belong to any program.
         let expected = if length > text.find("<nmaprun").unwrap() + 1 { "in the middle" } else { "report" };
-        let said = error.to_string();
-        let within_a_reference = said.contains("before end of input");
+        let message = error.to_string();
+        let within_a_reference = message.contains("before end of input");
         assert!(
-            said.contains(expected) || within_a_reference || matches!(error, ReadError::NoElement),
-            "{length}: {said}"
+            message.contains(expected) || within_a_reference || matches!(error, ReadError::NoElement),
+            "{length}: {message}"
         );
     }
     assert!(read(&text[..whole]).is_ok());
@@ -225,7 +225,7 @@ fn an_xml_bomb_is_refused() {
 }
 
 #[test]
-fn other_files_are_told_apart() {
+fn other_files_are_refused_with_the_reason() {
     for (text, why) in [
         ("", "no XML element"),
         ("hello", "no XML element"),
@@ -238,8 +238,8 @@ fn other_files_are_told_apart() {
         ("<nmaprun start=\"1772359200\"></nmapruns>", "not well-formed"),
         ("<nmaprun start=\"1772359200\"/><nmaprun start=\"1772359200\"/>", "follows the end"),
     ] {
-        let said = read(text).unwrap_err().to_string();
-        assert!(said.contains(why), "{text}: {said}");
+        let message = read(text).unwrap_err().to_string();
+        assert!(message.contains(why), "{text}: {message}");
     }
     assert!(read("\u{feff}<nmaprun start=\"1772359200\"/>").is_ok(), "a byte order mark is accepted");
     assert!(matches!(
@@ -248,7 +248,7 @@ fn other_files_are_told_apart() {
     ));
 }
 
-/// A file that is generated while it is read.
+/// An endless file, generated while it is read.
 struct Endless {
     head: Vec<u8>,
     line: Vec<u8>,
@@ -268,7 +268,7 @@ impl io::Read for Endless {
 }
 
 #[test]
-fn nothing_grows_without_end() {
+fn endless_input_is_refused() {
     for (head, line, why) in [
         ("<nmaprun start='1772359200' args='", "aaaaaaaa", "more than"),
         ("<nmaprun start='1772359200'", " a='b'", "more than"),
@@ -283,8 +283,8 @@ fn nothing_grows_without_end() {
             while report.next_host()?.is_some() {}
             Ok(())
         };
-        let said = reading().unwrap_err().to_string();
-        assert!(said.contains(why), "{head}: {said}");
+        let message = reading().unwrap_err().to_string();
+        assert!(message.contains(why), "{head}: {message}");
     }
 }
 

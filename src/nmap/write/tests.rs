@@ -1,4 +1,4 @@
-//! The output is what nmap would have written, and is read back unchanged.
+//! The output has nmap's format, and is read back unchanged.
 
 use std::io::BufReader;
 
@@ -103,7 +103,7 @@ fn written(
 }
 
 #[test]
-fn the_three_formats() {
+fn the_three_formats_match_their_snapshots() {
     let requested = requested("1-1000");
     let run = run(&requested);
     insta::assert_snapshot!("xml", written(Format::Xml, &run, &network()));
@@ -140,9 +140,9 @@ fn latencies_have_two_significant_digits() {
 }
 
 proptest! {
-    /// Names and reasons are untrusted text; and the ports that differ from the default are found again.
+    /// Names and reasons are untrusted text, and the states of all ports must be read back.
     #[test]
-    fn what_is_written_is_read_again(
+    fn written_reports_are_read_back(
         name in r"[^\pC\p{Zl}\p{Zp}]{1,60}",
         detail in ".{0,60}",
         states in prop::collection::btree_map(1..2000_u16, prop::sample::select(PortState::ALL), 0..200),

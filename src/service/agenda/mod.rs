@@ -26,7 +26,7 @@ use std::{
 pub use self::{
     actions::{Action, Look, LookId, LookOutcome, Order, OrderError, RunId},
     progress::RunProgress,
-    scope::Scope,
+    scope::{Scope, usual_ports},
     targets::is_wanted,
 };
 use self::{

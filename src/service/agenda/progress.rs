@@ -14,6 +14,8 @@ pub struct RunProgress {
     pub scan: Option<ScanId>,
     /// Its scanner's name.
     pub scanner: String,
+    /// Whether it takes second looks at ports that seem to have changed.
+    pub is_confirming: bool,
     /// The time since it was begun, or resumed.
     pub elapsed: Duration,
     /// Devices that are finished, whatever the outcome.
@@ -37,12 +39,13 @@ impl Agenda {
     fn progress_of(&self, id: RunId, run: &Run, now: Moment) -> RunProgress {
         let looks = || self.looks.iter().filter(|(_, look)| look.run == id);
         let waiting = || run.todo.iter().filter(|device| !run.is_done(device));
-        let ports_waiting: u64 = waiting().map(|device| u64::from(self.ports_of(run, device).len())).sum();
+        let ports_waiting: u64 = waiting().map(|device| u64::from(self.count_ports(run, device))).sum();
         let ports_looked: u64 = looks().map(|(_, look)| u64::from(look.ports.len())).sum();
         RunProgress {
             run: id,
             scan: run.scan,
             scanner: run.scanner.clone(),
+            is_confirming: run.is_confirming(),
             elapsed: now.since(run.began),
             hosts_done: run.ended(),
             hosts: run.ended() + run.in_progress + waiting().count(),
@@ -50,6 +53,14 @@ impl Agenda {
             ports: run.ports_done + ports_looked + ports_waiting,
             looks: looks().map(|(id, look)| (*id, look.device.clone(), look.ports.len())).collect(),
         }
+    }
+
+    /// Counts the ports of a device that a run scans. Most devices have no ports of their own, and this is called for
+    /// every device of every run each second.
+    fn count_ports(&self, run: &Run, device: &Device) -> u32 {
+        let has_own = self.config.rule_for(device).is_some_and(|rule| rule.ports.is_some())
+            || run.exact.contains_key(&device.endpoint());
+        if has_own { self.ports_of(run, device).len() } else { run.ports.len() }
     }
 
     /// Ends the run in progress that has this id, and returns whether there was one. Its devices are not scanned

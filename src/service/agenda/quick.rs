@@ -3,7 +3,7 @@
 use super::{
     Action, Agenda, Extent, Run, Scanner, Scope,
     run::Busy,
-    scope::{is_few, listed, scope_of},
+    scope::{count, is_few, listed, usual_ports},
     targets::is_wanted,
 };
 use crate::{
@@ -61,28 +61,22 @@ impl Agenda {
     pub(super) fn needs_quick(&self, device: &Device, times: &Times) -> bool {
         is_wanted(&self.config, device)
             && self.results.needs_first(device, times.now)
-            && !self.usual_ports(device).is_some_and(|ports| is_few(&ports))
+            && !usual_ports(&self.config, device).is_some_and(|ports| is_few(&ports))
     }
 
     /// Returns the scanner that scans the feed's devices: of several, the one with the most ports.
     pub(super) fn feed_scanner(&self) -> Option<&Scanner> {
         let feeds = self.scanners.iter().filter(|scanner| scanner.config.targets == Targets::Feed);
         // Of equals the first: `max_by_key` would take the last.
-        feeds.rev().max_by_key(|scanner| listed(&scanner.config.ports).len())
-    }
-
-    /// Returns the ports of a device that a full look scans; `None` if no scanner scans the feed.
-    fn usual_ports(&self, device: &Device) -> Option<PortSet> {
-        let ports = &self.feed_scanner()?.config.ports;
-        Some(self.ports_in(scope_of(ports), &listed(ports), device))
+        feeds.rev().max_by_key(|scanner| count(&scanner.config.ports))
     }
 
     /// Returns how much of a device a look at these ports covers.
     pub(super) fn extent(&self, device: &Device, ports: &PortSet) -> Extent {
         let common = listed(&ScannerPorts::Common);
-        match self.usual_ports(device) {
+        match usual_ports(&self.config, device) {
             Some(usual) if usual.is_subset(ports) => Extent::Full,
-            // Only lists are scanned, each for its own ports.
+            // A user or a resolved name has led to it.
             None => Extent::Full,
             Some(_) if self.ports_in(Scope::Common, &common, device).is_subset(ports) => Extent::Common,
             Some(_) => Extent::Part,

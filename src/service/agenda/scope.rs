@@ -1,8 +1,8 @@
 //! Which ports of a device a look scans.
 
 use crate::{
-    config::ScannerPorts,
-    model::PortSet,
+    config::{Config, ScannerPorts, Targets},
+    model::{Device, PortSet},
     services::{RANKED, commonest},
 };
 
@@ -52,6 +52,27 @@ pub(super) fn listed(ports: &ScannerPorts) -> PortSet {
     match ports {
         ScannerPorts::Listed(ports) => ports.clone(),
         ScannerPorts::Common => commonest(RANKED),
+    }
+}
+
+/// Returns the ports of a device that a full look scans: of the scanners whose targets it is, those of the one with the
+/// most. `None` if it is no scanner's target, except perhaps by a name.
+pub fn usual_ports(config: &Config, device: &Device) -> Option<PortSet> {
+    let is_target = |targets: &Targets| match targets {
+        Targets::Feed => true,
+        Targets::List(specs) => specs.iter().any(|spec| spec.matches(&device.address, device.mac)),
+    };
+    let scanners = config.scanners.iter().filter(|scanner| is_target(&scanner.targets));
+    let widest = &scanners.max_by_key(|scanner| count(&scanner.ports))?.ports;
+    let rule = config.rule_for(device).and_then(|rule| rule.ports.as_ref());
+    Some(scope_of(widest).ports(&listed(widest), rule, &PortSet::default()))
+}
+
+/// Counts the ports of a scanner.
+pub(super) fn count(ports: &ScannerPorts) -> usize {
+    match ports {
+        ScannerPorts::Listed(ports) => usize::try_from(ports.len()).unwrap_or(usize::MAX),
+        ScannerPorts::Common => RANKED,
     }
 }
 

@@ -32,7 +32,7 @@ struct World {
     /// Whether scans are opened at once; otherwise the test opens them.
     opens: bool,
     opening: Vec<RunId>,
-    /// Looks beyond those that there are places for.
+    /// Looks beyond the regular places.
     crowd: usize,
 }
 
@@ -177,7 +177,7 @@ fn the_first_run_scans_every_device_once() {
     world.pass(HOUR);
     assert!(world.open.is_empty());
     world.pass(DAY - HOUR);
-    assert_eq!(world.finish(), 40, "a day later, again");
+    assert_eq!(world.finish(), 40, "again a day later");
 }
 
 #[test]
@@ -188,12 +188,15 @@ fn a_new_device_is_scanned_on_sight_and_before_the_rest() {
     world.tell((1..=41).map(device).collect());
     world.poll();
     world.end(|look| look.device == device(1), |device| LookOutcome::Result(device.key()));
-    assert!(world.open.iter().any(|look| look.device == device(41)), "takes the next free place");
+    assert!(
+        world.open.iter().any(|look| look.device == device(41)),
+        "the new device takes the next free place"
+    );
     assert_eq!(world.begun[1].2, ScanKind::Seen);
 }
 
 #[test]
-fn exclusion_beats_everything() {
+fn excluded_devices_are_not_scanned() {
     let toml =
         "exclude = [\"10.0.0.2\", \"02:00:00:00:00:03\"]\n[[device]]\nmatch = \"10.0.0.4\"\nscan = false\n";
     let mut world = World::new(toml, vec![]);
@@ -204,11 +207,15 @@ fn exclusion_beats_everything() {
     let times = world.times.clone();
     world.agenda.reconfigure(config("exclude = [\"10.0.0.5\"]"), &times);
     world.poll();
-    assert_eq!(world.cancelled, [world.open[1].id], "left as soon as it is excluded");
+    assert_eq!(
+        world.cancelled,
+        [world.open[1].id],
+        "the look is cancelled as soon as the device is excluded"
+    );
 }
 
 #[test]
-fn an_absent_device_is_not_a_failure_and_is_tried_when_seen_again() {
+fn an_absent_device_is_no_failure_and_is_retried_when_seen_again() {
     let mut world = World::new("", vec![]);
     world.tell(vec![device(1), device(2)]);
     world.poll();
@@ -221,13 +228,13 @@ fn an_absent_device_is_not_a_failure_and_is_tried_when_seen_again() {
     world.poll();
     world.tell(vec![device(1), device(2)]);
     world.poll();
-    assert_eq!(world.open.len(), 1, "seen anew: at once");
+    assert_eq!(world.open.len(), 1, "seen again: retried at once");
     world.end(|_| true, |_| LookOutcome::Absent);
     world.pass(16 * MINUTE);
-    assert_eq!(world.open.len(), 1, "listed all the time: after a pause");
+    assert_eq!(world.open.len(), 1, "listed all the time: retried after a pause");
     world.end(|_| true, |_| LookOutcome::Absent);
     world.pass(16 * MINUTE);
-    assert!(world.open.is_empty(), "which grows");
+    assert!(world.open.is_empty(), "the pause grows");
 }
 
 #[test]
@@ -242,7 +249,7 @@ fn a_device_the_last_run_missed_is_scanned_when_it_returns() {
         .restore("lan", LastStart::restored(3 * HOUR, "2026-05-31T21:00:00Z".parse().unwrap(), &world.times));
     world.tell(vec![device(1)]);
     world.poll();
-    assert!(world.open.is_empty(), "has its result of the last run");
+    assert!(world.open.is_empty(), "the device has its result of the last run");
     world.tell(vec![device(1), device(2)]);
     world.poll();
     assert_eq!(world.open.len(), 1);
@@ -264,7 +271,7 @@ fn an_expired_result_is_renewed() {
 }
 
 #[test]
-fn a_clock_that_jumps_relaunches_nothing() {
+fn a_clock_jump_starts_no_run() {
     let mut world = World::new("", vec![(device(1), "2000-01-01T00:01:00Z".parse().unwrap())]);
     world.times.wall = Some("2000-01-01T00:10:00Z".parse().unwrap());
     world
@@ -272,7 +279,7 @@ fn a_clock_that_jumps_relaunches_nothing() {
         .restore("lan", LastStart::restored(HOUR, "2000-01-01T00:00:00Z".parse().unwrap(), &world.times));
     world.tell(vec![device(1), device(2)]);
     world.poll();
-    assert_eq!(world.finish(), 1, "only the new one");
+    assert_eq!(world.finish(), 1, "only the new device");
     for wall in
         ["2026-06-01T00:00:00Z", "2038-01-01T00:00:00Z", "2000-01-01T00:00:00Z", "2026-06-01T00:00:00Z"]
     {
@@ -285,7 +292,7 @@ fn a_clock_that_jumps_relaunches_nothing() {
 }
 
 #[test]
-fn an_interrupted_run_resumes_with_what_is_left() {
+fn an_interrupted_run_resumes_with_the_remaining_devices() {
     let found = "2026-05-31T23:30:00Z".parse().unwrap();
     let mut world = World::new("", vec![(device(1), found), (device(2), found)]);
     world
@@ -295,18 +302,18 @@ fn an_interrupted_run_resumes_with_what_is_left() {
     let times = world.times.clone();
     assert_eq!(world.agenda.resume("lan", ScanId(77), done, &times), None);
     world.poll();
-    assert!(world.ended.is_empty(), "waits for the feed");
+    assert!(world.ended.is_empty(), "the run waits for the feed");
     world.tell((1..=4).map(device).collect());
     world.poll();
     assert!(world.open.iter().all(|look| look.scan == ScanId(77)));
     assert_eq!(world.finish(), 2);
     assert_eq!(world.ended, [(ScanId(77), ScanStatus::Complete)]);
     world.pass(HOUR);
-    assert!(world.open.is_empty(), "and nothing is relaunched");
+    assert!(world.open.is_empty(), "no run starts again");
 }
 
 #[test]
-fn a_run_whose_scanner_is_gone_is_closed() {
+fn a_run_of_a_removed_scanner_is_closed() {
     let mut world = World::new("", vec![]);
     let times = world.times.clone();
     let action = world.agenda.resume("other", ScanId(5), Vec::new(), &times);
@@ -320,9 +327,9 @@ fn a_run_that_outlasts_its_interval_delays_the_next() {
     world.tell(vec![device(1)]);
     world.poll();
     world.pass(3 * HOUR);
-    assert_eq!((world.open.len(), world.begun.len()), (1, 1), "never overlaps");
+    assert_eq!((world.open.len(), world.begun.len()), (1, 1), "runs never overlap");
     world.finish();
-    assert_eq!(world.begun.len(), 2, "the next starts when it is over");
+    assert_eq!(world.begun.len(), 2, "the next run starts when the first is over");
 }
 
 #[test]
@@ -337,7 +344,7 @@ fn a_deadline_makes_a_run_partial() {
 }
 
 #[test]
-fn status_tells_results_from_faults() {
+fn the_status_of_a_run_shows_partial_and_failed_looks() {
     for (looked, status) in [
         (LookOutcome::Partial, ScanStatus::Partial),
         (LookOutcome::Failed, ScanStatus::Failed),
@@ -352,7 +359,7 @@ fn status_tells_results_from_faults() {
 }
 
 #[test]
-fn a_paused_agenda_starts_nothing_and_goes_on_after() {
+fn a_paused_agenda_starts_nothing_until_it_continues() {
     let mut world = World::new("", vec![]);
     world.agenda.set_paused(true);
     world.tell(vec![device(1)]);
@@ -364,7 +371,7 @@ fn a_paused_agenda_starts_nothing_and_goes_on_after() {
 }
 
 #[test]
-fn two_scanners_share_the_places_fairly() {
+fn two_scanners_share_the_places_equally() {
     let toml = "[[scanner]]\nname = \"a\"\ninterval = \"1d\"\n[[scanner]]\nname = \"b\"\ninterval = \"1d\"\n\
                 targets = [\"10.0.0.0/24\"]\nports = \"80\"\n";
     let mut world = World::new(toml, vec![]);
@@ -400,13 +407,13 @@ fn an_excluded_device_is_not_scanned_for_a_list_or_after_a_reload() {
     assert_eq!(world.looks(), [0, 1, 3].map(|n| at(n, None)));
     let third = world.open[2].id;
     world.reconfigure(&never(3));
-    assert_eq!(world.cancelled, [third], "left as soon as it is not to be scanned");
+    assert_eq!(world.cancelled, [third], "the look is cancelled as soon as a rule forbids it");
 
     let mut world = World::new("", vec![]);
     world.tell((1..=20).map(device).collect());
     world.poll();
     world.reconfigure("[[device]]\nmatch = \"10.0.0.20\"\nscan = false\n");
-    assert_eq!(world.finish(), 19, "nor is one that was waiting for its turn");
+    assert_eq!(world.finish(), 19, "a queued device is not scanned either");
 }
 
 #[test]
@@ -433,7 +440,7 @@ fn a_queued_device_that_moves_is_scanned_at_its_new_address() {
     let mut world = World::new("", vec![]);
     world.tell((1..=20).map(device).collect());
     world.poll();
-    // 18 moves, 19 goes, and so does 20, and 21 takes the address of 20.
+    // 18 moves; 19 and 20 leave; 21 takes the address of 20.
     let stay = (1..=17).map(device);
     world.tell(stay.chain([at(118, Some(18)), at(20, Some(21))]).collect());
     world.end(|look| look.device == device(1), |device| LookOutcome::Result(device.key()));
@@ -442,10 +449,10 @@ fn a_queued_device_that_moves_is_scanned_at_its_new_address() {
     }
     let run: Vec<Device> =
         world.open.iter().filter(|look| look.scan == ScanId(1)).map(|look| look.device.clone()).collect();
-    assert_eq!(run[12..], [device(17), at(118, Some(18))], "the last two are gone");
+    assert_eq!(run[12..], [device(17), at(118, Some(18))], "the last two have left");
     world.finish();
     assert_eq!(world.ended.len(), 2);
-    assert!(world.ended.iter().all(|(_, status)| *status == ScanStatus::Complete), "which is no fault");
+    assert!(world.ended.iter().all(|(_, status)| *status == ScanStatus::Complete), "leaving is no fault");
 }
 
 #[test]
@@ -458,11 +465,11 @@ fn a_listed_address_is_scanned_with_the_device_that_has_it() {
     while world.looks().iter().all(|device| device.address != at(30, None).address) {
         world.end(|_| true, |_| LookOutcome::Absent);
     }
-    assert!(world.looks().contains(&at(30, Some(31))), "and no device is followed out of the list");
+    assert!(world.looks().contains(&at(30, Some(31))), "no device is followed out of the list");
 }
 
 #[test]
-fn a_run_over_names_resumes_and_delays_no_other() {
+fn a_run_over_names_resumes_without_delaying_others() {
     let toml = "[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\ntargets = [\"nas.lan\"]\n\
                 [[scanner]]\nname = \"feed\"\ninterval = \"1d\"\n";
     let mut world = World::new(toml, vec![]);
@@ -473,14 +480,14 @@ fn a_run_over_names_resumes_and_delays_no_other() {
     assert_eq!(names, ["nas.lan"]);
     world.tell(vec![device(1)]);
     world.poll();
-    assert_eq!(world.looks(), [device(1)], "on sight");
+    assert_eq!(world.looks(), [device(1)], "scanned on sight");
     world.agenda.resolved(run, vec![device(9).address]);
     world.poll();
     assert_eq!(world.looks(), [device(1), at(9, None)]);
-    assert_eq!(world.open[1].scan, ScanId(77), "the scan that was interrupted");
+    assert_eq!(world.open[1].scan, ScanId(77), "the interrupted scan is continued");
     world.finish();
     assert_eq!(world.ended[0], (ScanId(77), ScanStatus::Complete));
-    assert!(world.resolving.is_empty(), "looked up once");
+    assert!(world.resolving.is_empty(), "the names are looked up once");
 }
 
 #[test]
@@ -494,7 +501,7 @@ fn a_resumed_run_waits_two_minutes_for_the_feed() {
     assert_eq!(world.ended, [(ScanId(77), ScanStatus::Partial)], "no device is known");
     world.tell(vec![device(2)]);
     world.poll();
-    assert_eq!(world.looks(), [device(2)], "no longer held up");
+    assert_eq!(world.looks(), [device(2)], "scans no longer wait");
 }
 
 #[test]
@@ -508,21 +515,21 @@ fn no_run_over_the_feed_starts_before_the_feed_is_complete() {
         let times = world.times.clone();
         world.agenda.set_devices(vec![device(1)], false, &times);
         world.pass(14 * Duration::from_secs(1));
-        assert!(world.open.is_empty() && world.begun.is_empty(), "a source was not asked yet");
+        assert!(world.open.is_empty() && world.begun.is_empty(), "a source has not answered yet");
         world.tell(vec![device(1), device(2)]);
         world.poll();
         assert_eq!(world.looks(), [device(1), device(2)]);
-        assert_eq!(world.begun.len(), usize::from(!resumed), "in one scan");
+        assert_eq!(world.begun.len(), usize::from(!resumed), "all in one scan");
 
         let mut world = World::new("", vec![]);
         world.agenda.set_devices(vec![device(1)], false, &times);
         world.pass(15 * Duration::from_secs(1));
-        assert_eq!(world.looks(), [device(1)], "but no source is waited for for ever");
+        assert_eq!(world.looks(), [device(1)], "the wait for a source ends");
     }
 }
 
 #[test]
-fn a_scan_opened_for_a_run_that_is_gone_is_closed() {
+fn a_scan_opened_for_a_removed_run_is_closed() {
     let mut world = World::new("", vec![]);
     world.opens = false;
     world.tell(vec![device(1)]);
@@ -535,20 +542,20 @@ fn a_scan_opened_for_a_run_that_is_gone_is_closed() {
 }
 
 #[test]
-fn a_scan_that_cannot_be_opened_is_tried_again_a_minute_later_and_never_counts() {
+fn a_scan_that_cannot_be_opened_is_retried_after_a_minute_and_not_counted() {
     let mut world = World::new("", vec![]);
     world.opens = false;
     world.tell(vec![device(1)]);
     world.poll();
     let run = world.opening.pop().unwrap();
     let times = world.times.clone();
-    assert!(world.agenda.schedules(&times).is_empty(), "not started before it is opened");
+    assert!(world.agenda.schedules(&times).is_empty(), "a run starts when its scan is opened");
     world.agenda.begin_failed(run, &times);
     world.pass(MINUTE - Duration::from_secs(1));
-    assert!(world.opening.is_empty(), "neither the run nor a scan on sight");
+    assert!(world.opening.is_empty(), "neither the run nor a scan on sight is retried yet");
     world.opens = true;
     world.pass(Duration::from_secs(1));
-    assert_eq!(world.begun.last().unwrap().2, ScanKind::Run, "it is still due");
+    assert_eq!(world.begun.last().unwrap().2, ScanKind::Run, "the run is still due");
     assert_eq!(world.agenda.schedules(&world.times), [("lan".to_owned(), Duration::ZERO)]);
 }
 
@@ -565,5 +572,5 @@ fn a_device_named_by_ipv6_is_known_by_its_mac() {
     world.pass(DAY);
     world.end(|_| true, |_| LookOutcome::Result(named.key()));
     world.pass(HOUR);
-    assert!(world.open.is_empty(), "and is not scanned again and again");
+    assert!(world.open.is_empty(), "the device is not scanned again");
 }

@@ -153,12 +153,12 @@ async fn carry_out<A: NeighbourQuery>(
     loop {
         let now = clock.now();
         for address in sweep.due(now) {
-            asker.ask(address)?;
+            asker.send_query(address)?;
         }
         show(&sweep, now);
         let Some(next) = sweep.next(now) else { return Ok(sweep) };
         tokio::select! {
-            answers = asker.answers() => answers?.into_iter().for_each(|answer| sweep.hear(answer)),
+            answers = asker.replies() => answers?.into_iter().for_each(|answer| sweep.hear(answer)),
             () = tokio::time::sleep(now.until(next)) => {}
         }
     }

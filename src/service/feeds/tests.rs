@@ -1,4 +1,4 @@
-//! The tasks around the states, with a real server on the loopback.
+//! The tasks around the feeds' states, with a real server on the loopback.
 
 use std::{
     io::{Read, Write},
@@ -25,17 +25,17 @@ impl Resolve for NoNames {
     }
 }
 
-/// Serves this body to every client; a message comes for each request.
+/// Serves this body to every client; the channel gets a message for each request.
 fn serve(body: &'static str) -> (String, Receiver<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}/lanscan/json", listener.local_addr().unwrap());
-    let (asked, requests) = channel();
+    let (received, requests) = channel();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             assert!(stream.read(&mut [0; 2048]).unwrap() > 0);
-            // Before the client that has the answer can check for it.
-            if asked.send(()).is_err() {
+            // Sent before the response, so that a client that has the response finds the message.
+            if received.send(()).is_err() {
                 return;
             }
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -91,7 +91,7 @@ fn host(address: &str) -> Device {
 }
 
 #[tokio::test]
-async fn asks_at_once_and_combines_with_what_the_owner_wrote() {
+async fn a_feed_is_polled_at_once_and_combined_with_configured_hosts() {
     let (url, _requests) =
         serve(r#"{"scan":[{"ipv4":"10.0.0.1","mac":"02:00:00:00:00:01"},{"ipv4":"203.0.113.7"}]}"#);
     let hosts = vec![host("203.0.113.9")];
@@ -103,15 +103,16 @@ async fn asks_at_once_and_combines_with_what_the_owner_wrote() {
 }
 
 #[tokio::test]
-async fn a_source_that_fails_does_so_alone() {
+async fn a_failing_source_does_not_affect_others() {
     let (good, _requests) = serve(r#"{"scan":[{"ipv4":"10.0.0.1"}]}"#);
     let (empty, _requests) = serve("{}");
     let (wrong, _requests) = serve("<html>");
     let urls = vec![good, empty, wrong, "http://unknown.test/".to_owned()];
     let (_config, mut inventory, _task) = start(FeedConfig { urls: self::urls(urls.clone()), ..nothing() });
-    let asked =
+    let polled =
         |inventory: &Inventory| inventory.sources.iter().all(|source| source.detail != "not asked yet");
-    let inventory = until(&mut inventory, |inventory| inventory.sources.len() == 4 && asked(inventory)).await;
+    let inventory =
+        until(&mut inventory, |inventory| inventory.sources.len() == 4 && polled(inventory)).await;
     assert_eq!(addresses(&inventory), ["10.0.0.1"]);
     for (url, detail) in urls.iter().zip(["", "names no device", "not lanscan's JSON", "Unable to resolve"]) {
         let status = inventory.sources.iter().find(|source| source.name == *url).unwrap();
@@ -120,8 +121,8 @@ async fn a_source_that_fails_does_so_alone() {
 }
 
 #[tokio::test]
-async fn a_change_of_the_configuration_leaves_other_sources_alone() {
-    let (stays, asked) = serve(r#"{"scan":[{"ipv4":"10.0.0.1"}]}"#);
+async fn a_reload_does_not_poll_unchanged_sources_again() {
+    let (stays, requests) = serve(r#"{"scan":[{"ipv4":"10.0.0.1"}]}"#);
     let (goes, _requests) = serve(r#"{"scan":[{"ipv4":"10.0.0.2"}]}"#);
     let both = FeedConfig { urls: urls([stays.clone(), goes]), hosts: vec![host("10.0.0.3")], ..nothing() };
     let (sender, mut inventory, task) = start(both);
@@ -131,14 +132,14 @@ async fn a_change_of_the_configuration_leaves_other_sources_alone() {
         .unwrap();
     let inventory = until(&mut inventory, |inventory| inventory.sources.len() == 2).await;
     assert_eq!(addresses(&inventory), ["10.0.0.1", "10.0.0.4"]);
-    assert_eq!(asked.try_iter().count(), 1, "not asked again");
+    assert_eq!(requests.try_iter().count(), 1, "the source is not polled again");
     drop(sender);
     task.await.unwrap();
 }
 
 #[tokio::test]
-async fn devices_no_longer_allowed_go_at_once() {
-    let (url, asked) = serve(r#"{"scan":[{"ipv4":"10.0.0.1"},{"ipv4":"203.0.113.7"}]}"#);
+async fn devices_no_longer_allowed_are_removed_at_once() {
+    let (url, requests) = serve(r#"{"scan":[{"ipv4":"10.0.0.1"},{"ipv4":"203.0.113.7"}]}"#);
     let hosts = vec![host("203.0.113.9")];
     let allowing = |allow: &[&str]| FeedConfig {
         urls: urls([url.clone()]),
@@ -150,6 +151,6 @@ async fn devices_no_longer_allowed_go_at_once() {
     until(&mut inventory, |inventory| inventory.devices.len() == 3).await;
     sender.send(config(allowing(&[]))).unwrap();
     let left = until(&mut inventory, |inventory| inventory.devices.len() == 2).await;
-    assert_eq!(addresses(&left), ["10.0.0.1", "203.0.113.9"], "the owner's own word needs no leave");
-    assert_eq!(asked.try_iter().count(), 1, "without asking again");
+    assert_eq!(addresses(&left), ["10.0.0.1", "203.0.113.9"], "configured hosts need no permission");
+    assert_eq!(requests.try_iter().count(), 1, "the source is not polled again");
 }

@@ -1,4 +1,4 @@
-//! Reports that arrive, arrive twice, late, or damaged.
+//! Reports that arrive once, twice, late, or damaged.
 
 use std::io::Write;
 
@@ -89,7 +89,7 @@ pub(in crate::service) fn report(start: i64, open: u16) -> String {
 pub(in crate::service) const START: i64 = 1_772_359_200;
 
 #[tokio::test]
-async fn a_report_keeps_its_own_time_and_is_stored_once() {
+async fn a_report_is_stored_once_under_its_own_time() {
     let bench = Bench::at("2026-03-01T12:00:00Z");
     let expected = ScanId(START);
     assert_eq!(bench.import(&report(START, 22)).await.unwrap(), Imported::New(expected));
@@ -108,11 +108,11 @@ async fn another_report_of_the_same_second_is_another_scan() {
 }
 
 #[tokio::test]
-async fn a_late_report_takes_its_place_by_its_time() {
+async fn a_late_report_is_ordered_by_its_own_time() {
     let bench = Bench::at("2026-03-01T12:00:00Z");
     bench.import(&report(START, 22)).await.unwrap();
     bench.import(&report(START - 3600, 80)).await.unwrap();
-    assert_eq!(bench.open_ports(NAS).await, Some(vec![22]), "the newer one stands");
+    assert_eq!(bench.open_ports(NAS).await, Some(vec![22]), "the newer report counts");
     bench.import(&report(START + 60, 443)).await.unwrap();
     assert_eq!(bench.open_ports(NAS).await, Some(vec![443]));
 }
@@ -130,12 +130,12 @@ async fn a_refused_report_stores_nothing() {
     assert!(bench.import("").await.is_err());
     assert_eq!((bench.count("scans"), bench.count("devices")), (0, 0));
     assert_eq!(bench.importer.facts().failed, 4);
-    // Within a day, the other clock may be the right one.
+    // Within a day, the other machine's clock may be the right one.
     assert!(bench.import(&report(START + 86_400, 22)).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_machine_without_the_time_refuses_no_report_for_its_time() {
+async fn without_a_set_clock_no_report_is_refused_for_its_time() {
     let bench = Bench::at("2000-01-01T00:00:10Z");
     assert!(bench.import(&report(START, 22)).await.is_ok());
 }
@@ -154,13 +154,13 @@ async fn imports_the_results_of_the_original_portscan() {
 }
 
 #[tokio::test]
-async fn ids_of_imports_and_of_own_scans_never_meet() {
+async fn ids_of_imports_and_of_own_scans_never_collide() {
     let bench = Bench::at("2026-03-01T10:00:00Z");
     bench.import(&report(START, 22)).await.unwrap();
     bench.import(&report(START + 86_000, 22)).await.unwrap();
     let kind = crate::model::ScanKind::Manual;
     let own = bench.store.begin_scan("lan", kind, &"22".parse().unwrap()).await.unwrap();
-    assert_eq!(own, ScanId(START + 1), "one from the future does not carry ours with it");
+    assert_eq!(own, ScanId(START + 1), "a report from the future does not advance the ids of own scans");
     assert_eq!(bench.import(&report(START + 1, 22)).await.unwrap(), Imported::New(ScanId(START + 2)));
 }
 
@@ -181,7 +181,7 @@ fn masscanned(elements: impl Iterator<Item = (u8, u16)>) -> String {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_elements_of_two_hosts_are_two_looks() {
+async fn a_hundred_thousand_elements_of_two_hosts_are_two_observations() {
     let bench = Bench::at("2026-03-01T12:00:00Z");
     let elements = (0..100_000_u32).map(|n| (5 + u8::from(n % 2 == 1), 1 + u16::try_from(n / 2).unwrap()));
     let taken = bench.take(masscanned(elements).as_bytes()).await.unwrap();
@@ -237,7 +237,7 @@ async fn hosts_that_were_down_create_no_device() {
     assert_eq!(taken.counts, Counts { scanned: 1, seen: 1, listed: 1, open: 1, ..Counts::default() });
     assert_eq!(taken.left_out, Omissions { down: 1, unknown: 1, ..Omissions::default() });
     assert_eq!((bench.count("devices"), bench.count("observations")), (2, 1));
-    // That a known host did not answer another machine changes nothing.
+    // A known host that did not answer another machine stays as it is.
     let later = report(START + 60, 22).replace("state=\"up\"", "state=\"down\"");
     assert_eq!(bench.take(later.as_bytes()).await.unwrap().left_out.down, 1);
     assert_eq!(bench.count("devices WHERE presence = 'there'"), 2);

@@ -6,9 +6,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Running;
 use crate::{
-    engine::Progress,
     model::{Device, ScanId},
-    service::agenda::{LookId, Order, OrderError, RunId, RunProgress},
+    service::{
+        agenda::{LookId, Order, OrderError, RunId, RunProgress},
+        scanner::JobProgress,
+    },
 };
 
 /// The limit of requests that wait for the runner.
@@ -68,12 +70,16 @@ pub struct RunView {
 pub struct LookView {
     /// The device.
     pub device: Device,
+    /// Whether it is a second look at ports that seem to have changed.
+    pub is_confirming: bool,
     /// How many of its ports are scanned.
     pub ports: u32,
     /// Ports with a verdict.
     pub settled: u32,
     /// Open ports found so far.
     pub open: u32,
+    /// The first of them, in the order in which they answered; see [`OPEN_PORTS`](crate::service::scanner::OPEN_PORTS).
+    pub open_ports: Vec<u16>,
 }
 
 /// Why the runner refuses a request.
@@ -208,10 +214,21 @@ impl Running {
 }
 
 /// Returns a run with what the engine knows of the looks in progress; `None` while it has no id.
-fn view(run: &RunProgress, progress: &HashMap<LookId, watch::Receiver<Progress>>) -> Option<RunView> {
+fn view(run: &RunProgress, progress: &HashMap<LookId, watch::Receiver<JobProgress>>) -> Option<RunView> {
     let looks = run.looks.iter().map(|(look, device, ports)| {
-        let progress = progress.get(look).map(|progress| *progress.borrow()).unwrap_or_default();
-        LookView { device: device.clone(), ports: *ports, settled: progress.settled, open: progress.open }
+        let JobProgress { counts, open_ports } =
+            progress.get(look).map(|progress| progress.borrow().clone()).unwrap_or_default();
+        let (settled, open) = (counts.settled, counts.open);
+        // Ports that were open earlier are scanned beside those that were counted before the look began.
+        let ports = counts.ports.max(*ports);
+        LookView {
+            device: device.clone(),
+            is_confirming: run.is_confirming,
+            ports,
+            settled,
+            open,
+            open_ports,
+        }
     });
     let looks: Vec<_> = looks.collect();
     let ports_done = run.ports_done + looks.iter().map(|look| u64::from(look.settled)).sum::<u64>();

@@ -122,7 +122,7 @@ impl Bench {
         }
     }
 
-    /// Waits until both threads of the store have answered as often as the runner can have asked since.
+    /// Waits until both threads of the store have answered more requests than the runner can have sent since.
     async fn settle(&self) {
         for _ in 0..8 {
             self.store.ages().await.unwrap();
@@ -174,8 +174,8 @@ async fn starts_when_the_clock_is_set_and_records_sightings() {
     bench.scanned().await;
     assert_eq!(bench.count("SELECT count(*) FROM scans"), 1);
     let seen = |address| bench.count(&format!("SELECT count(*) FROM endpoints WHERE address = '{address}'"));
-    assert_eq!(seen("127.0.0.2"), 1, "there, though it is never scanned");
-    assert_eq!(seen("127.0.0.3"), 0, "a frozen source's word says nothing of today");
+    assert_eq!(seen("127.0.0.2"), 1, "present, though it is never scanned");
+    assert_eq!(seen("127.0.0.3"), 0, "a frozen source does not count as a sighting");
     bench.finish().await;
 }
 
@@ -202,8 +202,8 @@ fn a_device_with_several_addresses_is_sighted_at_all_of_them() {
         Known { device: Device { mac, ..known.device }, ..known }
     };
     let devices = vec![with_mac("10.0.0.5"), with_mac("10.0.0.9"), with_mac("fd00::5")];
-    let (seen, told) = sightings(&Inventory { devices, ..Inventory::default() }, &Config::default());
-    assert_eq!(told, []);
+    let (seen, reported) = sightings(&Inventory { devices, ..Inventory::default() }, &Config::default());
+    assert_eq!(reported, []);
     let seen: Vec<_> = seen.iter().map(|device| (device.address.to_string(), device.mac)).collect();
     let expected = [("10.0.0.5", mac), ("10.0.0.9", mac), ("fd00::5", mac)];
     assert_eq!(seen, expected.map(|(address, mac)| (address.to_owned(), mac)));

@@ -77,7 +77,7 @@ async fn a_cancelled_job_has_a_partial_report() {
     assert!(!ticket.host_up().await);
 }
 
-/// A job that went on would hold its host to one probe a second for all later jobs.
+/// A job that continued would hold its host to one probe a second for all later jobs.
 #[tokio::test]
 async fn a_dropped_ticket_cancels_its_job() {
     let (scanner, _thread) = scanner();
@@ -91,15 +91,15 @@ async fn a_dropped_ticket_cancels_its_job() {
 #[tokio::test]
 async fn shared_progress_comes_from_the_job_whose_ticket_is_kept() {
     let (scanner, _thread) = scanner();
-    let (publish, progress) = watch::channel(Progress::default());
+    let (publish, progress) = watch::channel(JobProgress::default());
     let paced = HostJob { max_rate: NonZeroU32::new(1), ..job(PortSet::all()) };
     let first = scanner.submit_with_progress(paced, publish.clone());
     let mut second = scanner.submit_with_progress(job(PortSet::from_ranges([(1, 20)])), publish);
     drop(first);
     second.report().await.unwrap();
     tokio::time::sleep(2 * REFRESH).await;
-    let told = *progress.borrow();
-    assert_eq!((told.ports, told.settled), (20, 20));
+    let shown = progress.borrow().counts;
+    assert_eq!((shown.ports, shown.settled), (20, 20));
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn lateness_is_measured_and_halves_the_window() {
     let clock = SystemClock::start();
     let prober = Stuck(ConnectProber::start(NonZeroUsize::MIN, clock).unwrap());
     let (scanner, thread) = Scanner::start(1, prober, clock, || BOUNDS).unwrap();
-    // Paced, so that it is due every few milliseconds.
+    // Paced, so that a batch is due every few milliseconds.
     let paced = HostJob { timing: Timing::T3, ..job(PortSet::from_ranges([(1, 60)])) };
     let report = scanner.submit(paced).report().await.unwrap();
     assert_eq!((report.status, report.coverage.len()), (HostStatus::Up, 60));
@@ -164,18 +164,18 @@ async fn lateness_is_measured_and_halves_the_window() {
 async fn reads_the_bounds_with_the_first_job_and_again() {
     let clock = SystemClock::start();
     let prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
-    let (asked, asks) = std::sync::mpsc::channel();
-    let mut looks = 0;
+    let (read, reads) = std::sync::mpsc::channel();
+    let mut count = 0;
     let bounds = move || {
-        looks += 1;
-        let _ = asked.send(());
-        Bounds { full: (2..4).contains(&looks), ..BOUNDS }
+        count += 1;
+        let _ = read.send(());
+        Bounds { full: (2..4).contains(&count), ..BOUNDS }
     };
     let (scanner, _thread) = Scanner::start(1, prober, clock, bounds).unwrap();
     let begun = clock.now();
     let report = scanner.submit(job(PortSet::from_ranges([(1, 20)]))).report().await.unwrap();
     let waited = clock.now().since(begun);
     assert_eq!((report.status, report.coverage.len()), (HostStatus::Up, 20));
-    assert!(waited >= READ_BOUNDS_EVERY, "nothing left while the table was full: {waited:?}");
-    assert!(asks.try_iter().count() >= 3);
+    assert!(waited >= READ_BOUNDS_EVERY, "no probe was sent while the table was full: {waited:?}");
+    assert!(reads.try_iter().count() >= 3);
 }

@@ -1,4 +1,4 @@
-//! Files that arrive, that are still being written, that are not reports, and that are found again after a crash.
+//! Files that arrive, that are still being written, that are no reports, and that are found again after a crash.
 
 use super::*;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     service::import::tests::{Bench, NAS, START, report},
 };
 
-/// Creates a spool in the bench's directory; the test polls it.
+/// Creates a spool in the bench's directory, which the test polls.
 fn spool(bench: &Bench) -> (Spool, PathBuf, watch::Sender<Arc<Config>>) {
     let directory = bench.dir.path().join("spool");
     fs::create_dir(&directory).unwrap();
@@ -32,7 +32,7 @@ async fn imports_a_file_that_has_not_changed_between_two_polls() {
     fs::write(directory.join("b.xml.partial"), report(START + 2, 22)).unwrap();
     fs::write(directory.join("notes.txt"), "a user's").unwrap();
     spool.look(&directory).await.unwrap();
-    assert_eq!(bench.open_ports(NAS).await, None, "it may still grow");
+    assert_eq!(bench.open_ports(NAS).await, None, "the file may still grow");
     spool.look(&directory).await.unwrap();
     assert_eq!(bench.open_ports(NAS).await, Some(vec![22]));
     assert_eq!(names(&directory), [".hidden.xml", "archive", "b.xml.partial", "notes.txt"]);
@@ -53,12 +53,12 @@ async fn moves_a_malformed_report_to_failed_with_the_reason() {
     let reason = fs::read_to_string(directory.join("failed/a.xml.reason")).unwrap();
     assert!(reason.contains("not nmap's XML"), "{reason}");
     assert_eq!(bench.importer.facts().failed, 2);
-    assert_eq!(names(&directory.join("archive")), ["b.xml"], "the others are taken all the same");
+    assert_eq!(names(&directory.join("archive")), ["b.xml"], "other files are imported all the same");
 }
 
 #[tokio::test]
 async fn waits_for_the_rest_of_a_truncated_report() {
-    // File times come from the machine's own clock.
+    // File times come from the machine's clock.
     let now = SystemClock::start().wall();
     let bench = Bench::at(&now.to_string());
     let (mut spool, directory, _keep) = spool(&bench);

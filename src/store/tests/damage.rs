@@ -7,7 +7,7 @@ use crate::clock::SystemClock;
 
 const PAGE: usize = 4096;
 
-/// Checks the name and the content as often as possible.
+/// Checks the file's name and content as often as possible.
 const WATCHFUL: Pace = Pace {
     look: Duration::from_millis(5),
     check: Duration::from_millis(5),
@@ -15,7 +15,7 @@ const WATCHFUL: Pace = Pace {
     ..EAGER
 };
 
-/// Overwrites the first page of a table, as a card does that has lost a block; returns a function that restores it.
+/// Overwrites the first page of a table, as a card that lost a block does; returns a function that restores it.
 fn damage(path: &Path, table: &str) -> impl Fn() + use<> {
     let connection = Connection::open(path).unwrap();
     connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
@@ -87,7 +87,7 @@ async fn a_sound_file_stays_healthy_after_many_checks() {
 }
 
 #[tokio::test]
-async fn writes_wait_while_the_file_is_gone_and_are_stored_when_it_is_back() {
+async fn writes_wait_while_the_file_is_missing() {
     let bench = Bench::new(WATCHFUL);
     filled(&bench).await;
     let (store, threads) = bench.open();
@@ -101,7 +101,7 @@ async fn writes_wait_while_the_file_is_gone_and_are_stored_when_it_is_back() {
             store.record(up(scan, device(2), &[80])).await
         })
     };
-    assert!(store.prune(None).await.is_err(), "it must not report success for a change that would be lost");
+    assert!(store.prune(None).await.is_err(), "a change that would be lost must not succeed");
     let mut copy = tempfile::NamedTempFile::new().unwrap();
     std::io::copy(&mut store.backup().await.unwrap(), &mut copy).unwrap();
     let saved = Connection::open(copy.path()).unwrap();
@@ -139,7 +139,7 @@ async fn a_replacement_file_is_not_damaged_by_the_old_log() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), emptied).await.expect("in time");
-    // As after a kill: the present file is opened, while the processes that have the other file open close nothing.
+    // The state after a kill: the present file is opened, while the processes with the other file close nothing.
     let images = tempfile::tempdir().unwrap();
     for suffix in ["", "-wal"] {
         let name = format!("{FILE_NAME}{suffix}");
@@ -157,7 +157,7 @@ async fn a_replacement_file_is_not_damaged_by_the_old_log() {
     assert_sound(&bench.path());
 }
 
-/// On a Pi's card reading the file takes a minute or more; stopping does not wait for that.
+/// On a Pi's card, reading the file takes a minute or more; the stop does not wait for that.
 #[tokio::test]
 async fn a_running_check_does_not_delay_the_stop() {
     let bench = Bench::new(EAGER);

@@ -33,9 +33,9 @@ async fn hosts_that_finish_together_share_a_commit() {
     assert_eq!(commits(&bench), before + 1);
 }
 
-/// The pace is an hour and the clock does not advance: a host that waited for it would never be committed.
+/// The pace is an hour and the clock does not advance, so a host that waited would never be committed.
 #[tokio::test]
-async fn the_first_host_of_a_scan_does_not_wait_for_company() {
+async fn the_first_host_of_a_scan_is_committed_at_once() {
     let bench = Bench::new(LAZY);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -97,9 +97,9 @@ fn start(writer: Connection, bench: &Bench) -> (Store, WriterThread) {
     Store::start(Some(writer), reader, &bench.path(), bench.clock.clone(), bench.pace).unwrap()
 }
 
-/// `max_page_count` makes SQLite answer `SQLITE_FULL` as it does when write(2) says `ENOSPC`.
+/// `max_page_count` makes SQLite return `SQLITE_FULL`, as it does when write(2) fails with `ENOSPC`.
 #[tokio::test]
-async fn a_full_disk_loses_nothing_and_recovers_by_itself() {
+async fn a_full_disk_loses_nothing_and_the_store_recovers() {
     let bench = Bench::new(EAGER);
     let connection = schema::open_writer(&bench.path(), schema::LADDER).unwrap();
     let outside = bench.outside();
@@ -171,8 +171,8 @@ async fn reads_do_not_wait_for_the_writer() {
     outside.execute_batch("BEGIN IMMEDIATE").unwrap();
     let record = store.record(up(scan, device(1), &[80]));
     let read = async {
-        let meanwhile = store.latest(&device(1).key()).await.unwrap().unwrap();
-        assert_eq!(meanwhile.open, [22]);
+        let committed = store.latest(&device(1).key()).await.unwrap().unwrap();
+        assert_eq!(committed.open, [22]);
         outside.execute_batch("COMMIT").unwrap();
     };
     let (recorded, ()) = tokio::join!(record, read);
@@ -275,5 +275,5 @@ async fn the_files_are_private_and_stay_small() {
     assert_eq!(store.bytes(), log + fs::metadata(bench.path()).unwrap().len());
     drop(store);
     join(threads).unwrap();
-    assert!(!bench.path().with_extension("db-wal").exists(), "closing tidies the log away");
+    assert!(!bench.path().with_extension("db-wal").exists(), "closing removes the log");
 }

@@ -73,7 +73,7 @@ async fn a_new_device_is_one_event_whatever_it_opens() {
 #[tokio::test]
 async fn a_second_scan_reports_a_change_and_an_unexpected_one_alerts() {
     let watched = Watched::new().await;
-    assert_eq!(watched.look("1-100", &[22]).await, ["new"], "before the first accept nothing alarms");
+    assert_eq!(watched.look("1-100", &[22]).await, ["new"], "no change alerts before the first accept");
     assert_eq!(watched.look("1-100", &[22, 70]).await, [""; 0]);
     assert_eq!(watched.look("70", &[70]).await, ["opened 70"]);
     watched.accept(&[22, 70]).await;
@@ -162,7 +162,7 @@ async fn an_address_without_an_answer_is_no_device_until_it_answers() {
 }
 
 #[tokio::test]
-async fn an_unseen_device_is_gone_once_and_may_come_back() {
+async fn an_unseen_device_is_gone_once_and_back_when_seen_again() {
     let watched = Watched::new().await;
     watched.look("1-100", &[22]).await;
     watched.accept(&[22]).await;
@@ -184,13 +184,13 @@ async fn a_move_is_reported_and_found_by_device_and_time() {
     watched.bench.clock.pass(MINUTE);
     let moved = Device { address: "192.0.2.77".parse().unwrap(), ..device(1) };
     watched.store.record_sightings(vec![moved, device(2)], Vec::new()).await.unwrap();
-    let ask = async |asked: ChangeFilter| {
-        let page = watched.store.change_events(asked).await.unwrap();
+    let list = async |filter: ChangeFilter| {
+        let page = watched.store.change_events(filter).await.unwrap();
         page.rows.iter().map(describe).collect::<Vec<_>>()
     };
-    assert_eq!(ask(ChangeFilter::default()).await, ["new", "moved", "new"]);
+    assert_eq!(list(ChangeFilter::default()).await, ["new", "moved", "new"]);
     let of_one = ChangeFilter { device: Some(device(1).key()), ..ChangeFilter::default() };
-    assert_eq!(ask(of_one).await, ["new", "moved"]);
+    assert_eq!(list(of_one).await, ["new", "moved"]);
     let since = ChangeFilter { since: Some(watched.bench.clock.wall()), ..ChangeFilter::default() };
-    assert_eq!(ask(since).await, ["moved", "new"]);
+    assert_eq!(list(since).await, ["moved", "new"]);
 }

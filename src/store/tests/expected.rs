@@ -18,7 +18,7 @@ async fn written(store: &Store) -> Vec<(String, u16, PortState)> {
 }
 
 #[tokio::test]
-async fn the_last_written_expectation_replaces_and_applies() {
+async fn the_last_written_expectation_of_a_port_applies() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let (mac, address) = ("02:00:00:00:00:01", "192.0.2.1");
@@ -71,7 +71,7 @@ async fn expectations_of_unknown_devices_match_no_known_device() {
 }
 
 #[tokio::test]
-async fn many_are_listed_page_by_page() {
+async fn many_expectations_are_listed_page_by_page() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     store.expect((1..=600).map(|port| update("192.0.2.1", port, Some(Open))).collect()).await.unwrap();

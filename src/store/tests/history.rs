@@ -22,6 +22,7 @@ async fn a_finished_host_is_served() {
         started: "2026-03-01T10:00:00Z".parse().unwrap(),
         preparation: Duration::from_millis(12),
         scanning: Duration::from_millis(218_450),
+        coverage: PortSet::all(),
         open: vec![22, 80, 443],
     };
     assert_eq!(host, expected);
@@ -31,7 +32,7 @@ async fn a_finished_host_is_served() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_down_or_cut_short_keeps_its_result() {
+async fn a_host_that_is_down_or_partial_keeps_its_result() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -41,17 +42,17 @@ async fn a_host_that_is_down_or_cut_short_keeps_its_result() {
         store.record(ended(scan, device(2), status)).await.unwrap();
     }
     assert_eq!(open_ports(&store, &device(1).key()).await, Some(vec![22]));
-    assert_eq!(store.macs().await.unwrap(), [mac(1)], "without a result there is nothing to serve");
+    assert_eq!(store.macs().await.unwrap(), [mac(1)], "a device without a result is not listed");
     assert_eq!(bench.count("SELECT count(*) FROM observations WHERE result IS NULL"), 3);
     assert_eq!(
         bench.count("SELECT count(*) FROM unanswered"),
         1,
-        "nothing was known of it when it did not answer"
+        "the second device had no row when it did not answer"
     );
 }
 
 #[tokio::test]
-async fn the_last_recorded_observation_is_the_newest_whatever_the_clock_says() {
+async fn the_last_recorded_observation_is_the_newest_despite_clock_jumps() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let first = run(&store).await;
@@ -79,7 +80,7 @@ async fn the_last_recorded_observation_is_the_newest_whatever_the_clock_says() {
 }
 
 #[tokio::test]
-async fn a_mac_keeps_its_history_wherever_it_goes() {
+async fn a_device_keeps_its_history_at_a_new_address() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -201,7 +202,7 @@ async fn a_failing_change_does_not_affect_others() {
     assert_eq!(bench.count("SELECT count(*) FROM devices"), 1);
 }
 
-/// The trigger makes SQLite fail as it would after a bug of ours: not because of the disk, and not on a constraint.
+/// The trigger makes SQLite fail as after a bug in portscan: neither because of the disk nor on a constraint.
 #[tokio::test]
 async fn a_change_that_always_fails_blocks_no_other() {
     let bench = Bench::new(LAZY);

@@ -1,4 +1,4 @@
-//! One device on the network is one row, whatever is reported of it in any order.
+//! A device on the network is one row, whatever is reported about it in any order.
 
 use std::collections::BTreeSet;
 
@@ -60,12 +60,12 @@ async fn an_address_that_did_not_answer_is_no_device() {
     assert_eq!(
         store.scan_summary(ScanId(1_772_359_200)).await.unwrap().unwrap().hosts,
         14,
-        "asked all the same"
+        "the absent hosts count as scanned"
     );
 }
 
 #[tokio::test]
-async fn a_row_known_by_its_address_becomes_that_of_the_mac_found_there_with_its_data() {
+async fn a_row_known_by_its_address_gets_the_mac_found_there_and_keeps_its_data() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
@@ -86,7 +86,7 @@ async fn a_row_known_by_its_address_becomes_that_of_the_mac_found_there_with_its
     assert_eq!(host.words, Annotation { name: Some("nas".into()), note: Some("in the attic".into()) });
     let states = store.host_states(0, 128).await.unwrap().rows;
     assert!(states[0].expected.is(Protocol::Tcp, 22, PortState::Open));
-    assert_eq!(events(&store).await, ["02:00:00:00:00:07 new"], "reported once, and by the name it has now");
+    assert_eq!(events(&store).await, ["02:00:00:00:00:07 new"], "the device is reported once, by its MAC");
 }
 
 #[tokio::test]
@@ -131,7 +131,11 @@ async fn each_address_has_its_own_ports_and_an_opening_is_reported_once_per_devi
     looked(2, &[22, 90]).await;
     assert_eq!(rows(&store).await, ["7 .1:22,80 .2:22,90"]);
     let unconfirmed = store.unconfirmed_endpoints().await.unwrap();
-    assert_eq!(unconfirmed[0].device, at(2, Some(7)), "it is confirmed where it was found");
+    assert_eq!(
+        unconfirmed[0].device,
+        at(2, Some(7)),
+        "an opening is confirmed at the address where it was found"
+    );
     assert_eq!(
         unconfirmed[0].unconfirmed.openings[0].1.to_string(),
         "90",
@@ -190,43 +194,48 @@ async fn a_scanned_device_counts_as_seen_and_is_not_forgotten() {
 
 /// An unchanging device on the network: its MAC, if neighbours can see it, and its addresses.
 #[derive(Clone, Debug)]
-struct Thing {
+struct Machine {
     mac: Option<u8>,
     addresses: Vec<u8>,
 }
 
 /// A report about a device.
 #[derive(Clone, Debug)]
-enum Telling {
-    /// A feed with MACs names all of its addresses.
+enum Report {
+    /// A feed with MACs lists all of its addresses.
     Feed,
-    /// A list of hosts names one of its addresses, without a MAC.
+    /// A list of hosts contains one of its addresses, without a MAC.
     List(usize),
-    /// Our own scan of one of its addresses.
+    /// An own scan of one of its addresses.
     Look(usize),
-    /// An import, so many hours old, of one of its addresses, with the MAC, if there is one, or without it.
+    /// An import, so many hours old, of one of its addresses, with its MAC, if it has one, or without.
     Import(usize, bool, u8),
-    /// Our own scan of an address that no device has.
-    Vain(u8),
+    /// An own scan of an address that no device has.
+    Unused(u8),
 }
 
-fn things() -> Vec<Thing> {
-    let thing = |mac, addresses: &[u8]| Thing { mac, addresses: addresses.to_vec() };
-    vec![thing(Some(1), &[1]), thing(Some(2), &[20, 21]), thing(Some(3), &[30, 31, 32]), thing(None, &[40])]
+fn machines() -> Vec<Machine> {
+    let machine = |mac, addresses: &[u8]| Machine { mac, addresses: addresses.to_vec() };
+    vec![
+        machine(Some(1), &[1]),
+        machine(Some(2), &[20, 21]),
+        machine(Some(3), &[30, 31, 32]),
+        machine(None, &[40]),
+    ]
 }
 
-fn tellings() -> impl Strategy<Value = Vec<(usize, Telling)>> {
-    let telling = prop_oneof![
-        2 => Just(Telling::Feed),
-        3 => (0..3_usize).prop_map(Telling::List),
-        4 => (0..3_usize).prop_map(Telling::Look),
-        4 => (0..3_usize, any::<bool>(), 0..48_u8).prop_map(|(at, mac, age)| Telling::Import(at, mac, age)),
-        1 => (100..110_u8).prop_map(Telling::Vain),
+fn reports() -> impl Strategy<Value = Vec<(usize, Report)>> {
+    let report = prop_oneof![
+        2 => Just(Report::Feed),
+        3 => (0..3_usize).prop_map(Report::List),
+        4 => (0..3_usize).prop_map(Report::Look),
+        4 => (0..3_usize, any::<bool>(), 0..48_u8).prop_map(|(at, mac, age)| Report::Import(at, mac, age)),
+        1 => (100..110_u8).prop_map(Report::Unused),
     ];
-    prop::collection::vec((0..4_usize, telling), 1..24)
+    prop::collection::vec((0..4_usize, report), 1..24)
 }
 
-impl Thing {
+impl Machine {
     fn at(&self, index: usize, with_mac: bool) -> Device {
         at(self.addresses[index % self.addresses.len()], self.mac.filter(|_| with_mac))
     }
@@ -235,7 +244,7 @@ impl Thing {
         (0..self.addresses.len()).map(|index| self.at(index, true)).collect()
     }
 
-    /// The open ports at one of its addresses: one of the device and one of the address.
+    /// The open ports at one of its addresses: one that all addresses share, and one of the address.
     fn open(&self, index: usize) -> Vec<u16> {
         let address = self.addresses[index % self.addresses.len()];
         vec![22, 100 + u16::from(address)]
@@ -246,7 +255,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn one_device_is_one_row(tellings in tellings()) {
+    fn one_device_is_one_row(reports in reports()) {
         let bench = Bench::new(EAGER);
         let connection = schema::open_writer(&bench.path(), schema::LADDER).unwrap();
         let transaction = connection.unchecked_transaction().unwrap();
@@ -255,43 +264,43 @@ proptest! {
             let (scanner, ports, started) = ("lan".to_owned(), "1-200".to_owned(), bench.clock.wall());
             BeginScan { id, scanner, kind, ports, started }.apply(&transaction).unwrap();
         }
-        let things = things();
+        let machines = machines();
         let mut reported = BTreeSet::new();
-        for ((index, telling), seq) in tellings.into_iter().zip(1..) {
+        for ((index, report), seq) in reports.into_iter().zip(1..) {
             bench.clock.pass(Duration::from_secs(600));
             let now = bench.clock.wall();
-            let thing = &things[index];
+            let machine = &machines[index];
             let see = |devices| RecordSightings { devices, at: now }.apply(&transaction);
             let record = |observation| RecordObservation { seq, observation }.apply(&transaction);
-            let made = match telling {
-                Telling::Feed => see(vec![thing.all()]),
-                Telling::List(at) => see(vec![vec![thing.at(at, false)]]),
-                Telling::Look(at) => record(look(own, thing.at(at, true), now, "1-200", &thing.open(at))),
-                Telling::Import(at, with_mac, age) => {
+            let made = match report {
+                Report::Feed => see(vec![machine.all()]),
+                Report::List(at) => see(vec![vec![machine.at(at, false)]]),
+                Report::Look(at) => record(look(own, machine.at(at, true), now, "1-200", &machine.open(at))),
+                Report::Import(at, with_mac, age) => {
                     let then = now - u32::from(age) * HOUR;
-                    record(look(other, thing.at(at, with_mac), then, "1-200", &thing.open(at)))
+                    record(look(other, machine.at(at, with_mac), then, "1-200", &machine.open(at)))
                 }
-                Telling::Vain(last) => record(ended(own, at(last, None), HostStatus::Down)),
+                Report::Unused(last) => record(ended(own, at(last, None), HostStatus::Down)),
             };
-            if !matches!(telling, Telling::Vain(_)) {
+            if !matches!(report, Report::Unused(_)) {
                 reported.insert(index);
             }
             made.unwrap();
             let shared = "SELECT count(*) FROM (SELECT 1 FROM endpoints WHERE held = 'now'
                           GROUP BY address HAVING count(*) > 1)";
             prop_assert_eq!(count(&transaction, shared), 0, "an address has one device");
-            let homeless = "SELECT count(*) FROM devices WHERE id NOT IN (SELECT device FROM endpoints WHERE held = 'now')";
-            prop_assert_eq!(count(&transaction, homeless), 0);
+            let addressless = "SELECT count(*) FROM devices WHERE id NOT IN (SELECT device FROM endpoints WHERE held = 'now')";
+            prop_assert_eq!(count(&transaction, addressless), 0);
         }
-        // By now every feed has reported, and every address of a device was scanned.
+        // Finally every feed reports, and every address of a device is scanned.
         let now = bench.clock.wall();
-        let all = reported.iter().map(|index| things[*index].all()).collect();
+        let all = reported.iter().map(|index| machines[*index].all()).collect();
         RecordSightings { devices: all, at: now }.apply(&transaction).unwrap();
         let mut seq = 1000;
-        for thing in reported.iter().map(|index| &things[*index]) {
-            for index in 0..thing.addresses.len() {
+        for machine in reported.iter().map(|index| &machines[*index]) {
+            for index in 0..machine.addresses.len() {
                 seq += 1;
-                let observation = look(own, thing.at(index, true), now, "1-200", &thing.open(index));
+                let observation = look(own, machine.at(index, true), now, "1-200", &machine.open(index));
                 RecordObservation { seq, observation }.apply(&transaction).unwrap();
             }
         }
@@ -308,10 +317,10 @@ proptest! {
         }
         found.sort();
         let mut expected: Vec<_> = reported.iter().flat_map(|index| {
-            let thing = &things[*index];
-            (0..thing.addresses.len()).map(|at| {
-                let device = thing.at(at, true);
-                let open: PortSet = thing.open(at).into_iter().collect();
+            let machine = &machines[*index];
+            (0..machine.addresses.len()).map(|at| {
+                let device = machine.at(at, true);
+                let open: PortSet = machine.open(at).into_iter().collect();
                 (device.mac.map(|mac| mac.to_string()), device.address.to_string(), open.to_string())
             })
         }).collect();
@@ -334,7 +343,7 @@ async fn a_device_that_is_only_reported_has_no_row_before_it_answers() {
     let hosts = store.hosts(0, 128).await.unwrap().rows;
     let macs: Vec<_> = hosts.iter().map(|host| (host.device.address.clone(), host.device.mac)).collect();
     let expected = [at(1, Some(1)), at(2, None)].map(|device| (device.address, device.mac));
-    assert_eq!(macs, expected, "a row that was known by its address alone has learned its MAC");
+    assert_eq!(macs, expected, "a row known by its address alone gets its MAC");
     let known = store.known_among(reported).await.unwrap();
     assert_eq!((known.total, known.endpoints.len(), known.devices.len()), (2, 2, 2));
 }

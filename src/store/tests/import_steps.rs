@@ -40,7 +40,7 @@ fn hosts(count: u16) -> impl Iterator<Item = io::Result<ImportedHost>> {
     (0..count).map(|number| Ok(host(number)))
 }
 
-/// Imports on a thread of its own, as required.
+/// Imports on a blocking thread, as required.
 async fn import(
     store: &Store,
     hosts: impl Iterator<Item = io::Result<ImportedHost>> + Send + 'static,
@@ -49,7 +49,7 @@ async fn import(
     tokio::task::spawn_blocking(move || store.import(report(), hosts)).await.unwrap()
 }
 
-/// Runs a function while the host with this number is made.
+/// Hosts whose iterator stops before the host with this number: a channel that reports it, and one that continues it.
 fn paused_at(
     number: u16,
 ) -> (impl Iterator<Item = io::Result<ImportedHost>>, mpsc::Receiver<()>, mpsc::Sender<()>) {
@@ -95,7 +95,7 @@ fn a_step_takes_no_further_host_after_its_time() {
         left = import::store(&mut connection, &mut state, scan, left).unwrap();
         steps.push(before - left.len());
     }
-    // 25 ms are over at the third reading of the clock after the one at the beginning.
+    // 25 ms have passed at the third reading of the clock after the first.
     assert_eq!(steps, [3, 3, 3, 3, 3, 3, 2]);
     assert_eq!(count(&connection, "SELECT count(*) FROM observations"), 20);
 }
@@ -113,12 +113,12 @@ async fn other_writes_proceed_during_an_import() {
     let own = run(&store).await;
     store.record(up(own, device(1), &[80])).await.unwrap();
     let ids = async || store.scan_ids(0).await.unwrap().rows;
-    assert_eq!(ids().await, [own], "an import is listed when all of it is there");
+    assert_eq!(ids().await, [own], "an import is listed once it is complete");
     go_on.send(()).unwrap();
     let imported = importing.await.unwrap().unwrap();
     assert_eq!(imported, Imported::New(ScanId(report().started.as_second())));
     assert_eq!(ids().await, [imported.scan(), own]);
-    // Our scan that began during the import does not make the import's hosts old.
+    // The own scan that began during the import does not make the import's hosts old.
     assert_eq!(bench.count("SELECT count(*) FROM changes WHERE kind = 'new'"), i64::from(MANY) + 1);
     assert_eq!(bench.count("SELECT count(*) FROM devices WHERE presence = 'there'"), i64::from(MANY) + 1);
     assert_eq!(bench.count("SELECT count(DISTINCT seq) FROM observations"), i64::from(MANY) + 1);
@@ -133,7 +133,7 @@ async fn an_interrupted_import_is_completed_by_the_same_report() {
     assert!(matches!(error, StoreError::Import(_)), "{error}");
     let state = || bench.count("SELECT count(*) FROM scans WHERE status = 'partial' AND finished IS NULL");
     let stored = bench.count("SELECT count(*) FROM observations");
-    assert!(state() == 1 && stored > 0, "{stored} hosts are there, and the scan has no end");
+    assert!(state() == 1 && stored > 0, "{stored} hosts are stored, and the scan has no end");
     drop(store);
     join(threads).unwrap();
 
@@ -167,15 +167,15 @@ async fn an_import_interrupted_by_a_crash_is_completed_too() {
 
     let (store, _threads) = bench.open();
     store.flush().await.unwrap();
-    assert_eq!(bench.count("SELECT count(*) FROM scans WHERE status = 'partial'"), 1, "nothing runs");
+    assert_eq!(bench.count("SELECT count(*) FROM scans WHERE status = 'partial'"), 1, "no import is running");
     import(&store, hosts(MANY)).await.unwrap();
     assert_eq!(bench.count("SELECT count(*) FROM scans WHERE status = 'complete'"), 1);
     assert_eq!(bench.count("SELECT count(*) FROM observations"), i64::from(MANY));
-    assert_eq!(bench.count("SELECT count(*) FROM changes"), i64::from(MANY), "nothing is reported twice");
+    assert_eq!(bench.count("SELECT count(*) FROM changes"), i64::from(MANY), "no change is reported twice");
 }
 
-/// A server with two addresses in one report: nmap begins with both at once, or with either first, and the server may
-/// have been seen since.
+/// A server with two addresses in one report: nmap starts both at once, or either first, and the server may have been
+/// seen since.
 #[rstest]
 #[tokio::test]
 async fn two_addresses_of_a_device_in_one_report_are_its_endpoints(

@@ -1,4 +1,4 @@
-//! Imported scans are ordered among ours by their time.
+//! Imported scans are ordered among own scans by their time.
 
 use std::collections::BTreeMap;
 
@@ -36,17 +36,17 @@ async fn an_older_import_supplies_only_ports_that_nothing_newer_covers() {
     store.record(look(other, device(1), 15, "40-200", &[45, 80, 150])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "22,80,150");
     assert_eq!(bench.count("SELECT latest_seq FROM endpoints"), 2);
-    // Even older than all of ours.
+    // Older than all own scans.
     store.record(look(other, device(1), 5, "1-300", &[1, 99, 199, 299])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "22,80,150,299");
-    // Newer than all: it is the latest, and closes only ports of its own.
+    // Newer than all others: it is the latest, and closes only ports that it covers.
     store.record(look(other, device(1), 30, "22,150", &[])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "80,299");
     assert_eq!(bench.count("SELECT latest_seq FROM endpoints"), 5);
-    // Stored after it, but begun earlier.
+    // Stored later, but begun earlier.
     store.record(look(own, device(1), 25, "150", &[150])).await.unwrap();
     assert_eq!(open_now(&store, &device(1)).await.unwrap(), "80,299");
-    // Ours are ordered by sequence, whatever the clock says: this one is the newest, although the clock was not set yet.
+    // Own scans are ordered by sequence, whatever the clock says: this is the newest, although the clock was not set.
     let unset = Timestamp::UNIX_EPOCH;
     let unset = Observation { started: unset, ..look(own, device(1), 0, "150", &[150]) };
     store.record(unset).await.unwrap();
@@ -54,7 +54,7 @@ async fn an_older_import_supplies_only_ports_that_nothing_newer_covers() {
 }
 
 #[tokio::test]
-async fn an_import_without_macs_belongs_to_the_device_that_had_the_address() {
+async fn an_import_without_macs_belongs_to_the_device_that_then_had_the_address() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let heir = Device { mac: Some(mac(9)), ..device(1) };
@@ -79,12 +79,12 @@ async fn an_import_without_macs_belongs_to_the_device_that_had_the_address() {
     assert_eq!(
         changes.last().map(|change| &change.device),
         Some(&heir.key()),
-        "reported for the device that it concerns"
+        "the change is reported for the device with the address"
     );
-    // The holder of this address at that time is unknown.
+    // The device that had this address at that time is unknown.
     store.record(look(other, without_mac(5), 30, "1-100", &[30])).await.unwrap();
     assert_eq!(open_now(&store, &without_mac(5)).await.unwrap(), "30");
-    // A MAC is seen there: both are one device, which was known only by its address.
+    // A MAC is seen there: it belongs to the device that was known by its address alone.
     store.record_sightings(vec![device(5)], Vec::new()).await.unwrap();
     assert_eq!(open_now(&store, &without_mac(5)).await, None);
     assert_eq!(open_now(&store, &device(5)).await.unwrap(), "30");
@@ -117,7 +117,7 @@ async fn an_address_shows_its_current_device() {
     assert_eq!(
         hosts.iter().map(differences).collect::<Vec<_>>(),
         [1, 0],
-        "what is expected of an address is its holder's"
+        "an expectation of an address applies to its current device"
     );
 }
 
@@ -147,8 +147,8 @@ async fn old_imports_move_no_device_and_report_nothing() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Compares with the naive model: every observation is kept, and a port is looked up in all of them in their order.
-    /// Ours are made one a minute; imports have any time and come in any order.
+    /// Compares with a naive model, which keeps every observation and looks a port up in all of them in order. Own
+    /// scans are made one a minute; imports have any time and arrive in any order.
     #[test]
     fn the_state_is_that_of_all_observations_in_order_of_time(
         looks in prop::collection::vec(
@@ -163,7 +163,7 @@ proptest! {
             let (scanner, ports, started) = ("lan".to_owned(), "1-40".to_owned(), at(0));
             BeginScan { id, scanner, kind, ports, started }.apply(&transaction).unwrap();
         }
-        // By time; at the same time ours comes first, then in the order of arrival.
+        // By time; at equal times own scans first, then in the order of arrival.
         let mut naive: BTreeMap<(i64, bool, i64), (PortSet, Vec<u16>)> = BTreeMap::new();
         let mut minute = 0;
         for ((imported, (first, more), open), seq) in looks.into_iter().zip(1..) {

@@ -1,18 +1,18 @@
-//! The store on real files: written data is there, in order, and stays there.
+//! The store on real files: written data is stored, in order, and stays.
 
-mod ahead;
+mod current_state;
 mod damage;
 mod disk;
 mod events;
 mod expected;
+mod future_dates;
 mod history;
 mod identity;
 mod import_steps;
 mod imports;
+mod invented_devices;
 mod names;
-mod present;
 mod prune;
-mod room;
 mod size;
 mod upgrade;
 
@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-/// A clock that a test sets.
+/// A clock that the test sets.
 struct SetClock(Mutex<(Moment, Timestamp)>);
 
 impl SetClock {
@@ -47,7 +47,7 @@ impl SetClock {
         self.0.lock().unwrap().1 = wall.parse().unwrap();
     }
 
-    /// Time passes on both clocks.
+    /// Advances both clocks.
     fn pass(&self, time: Duration) {
         let mut clocks = self.0.lock().unwrap();
         clocks.0 += time;
@@ -75,7 +75,7 @@ const EAGER: Pace = Pace { commit: Duration::ZERO, retry: Duration::from_millis(
 const LAZY: Pace =
     Pace { commit: Duration::from_secs(3600), retry: Duration::from_millis(5), ..Pace::DEFAULT };
 
-/// A store in a directory of its own.
+/// A store in its own directory.
 struct Bench {
     dir: TempDir,
     clock: Arc<SetClock>,
@@ -95,7 +95,7 @@ impl Bench {
         Store::open_at_pace(&self.path(), self.clock.clone(), self.pace).unwrap()
     }
 
-    /// A connection from outside, as the `sqlite3` shell would have.
+    /// A connection of another process, such as the `sqlite3` shell.
     fn outside(&self) -> Connection {
         let connection = Connection::open(self.path()).unwrap();
         connection.busy_timeout(Duration::from_secs(5)).unwrap();
@@ -156,7 +156,7 @@ fn ended(scan: ScanId, device: Device, status: HostStatus) -> Observation {
     observation
 }
 
-/// The state of a device's TCP ports, if it has any.
+/// The open TCP ports of a device, if it has a result.
 async fn open_now(store: &Store, device: &Device) -> Option<String> {
     let page = store.host_states(0, 128).await.unwrap();
     let host = page.rows.into_iter().find(|host| host.device.key() == device.key())?;

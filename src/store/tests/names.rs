@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::NameSource;
 
-fn heard(device: &Device, source: NameSource, name: &str) -> NameLookup {
+fn lookup(device: &Device, source: NameSource, name: &str) -> NameLookup {
     let name = (!name.is_empty()).then(|| name.to_owned());
     NameLookup { device: device.key(), source, name }
 }
@@ -22,15 +22,15 @@ async fn each_source_has_a_name_of_its_own() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     // Recorded before the device has a row.
-    store.record_names(vec![heard(&device(1), NameSource::Dns, "host-1.lan")]).await.unwrap();
+    store.record_names(vec![lookup(&device(1), NameSource::Dns, "host-1.lan")]).await.unwrap();
     store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     assert_eq!(names(&store).await, ["dns host-1.lan"]);
 
     bench.clock.pass(Duration::from_secs(60));
     let both = vec![
-        heard(&device(1), NameSource::Mdns, "nas.local"),
-        heard(&device(1), NameSource::Dns, "nas.lan"),
-        heard(&device(2), NameSource::Dns, "another.lan"),
+        lookup(&device(1), NameSource::Mdns, "nas.local"),
+        lookup(&device(1), NameSource::Dns, "nas.lan"),
+        lookup(&device(2), NameSource::Dns, "another.lan"),
     ];
     store.record_names(both).await.unwrap();
     store
@@ -56,8 +56,8 @@ async fn each_source_has_a_name_of_its_own() {
         .unwrap();
     store
         .record_names(vec![
-            heard(&device(1), NameSource::Mdns, ""),
-            heard(&device(1), NameSource::Dns, "nas.lan"),
+            lookup(&device(1), NameSource::Mdns, ""),
+            lookup(&device(1), NameSource::Dns, "nas.lan"),
         ])
         .await
         .unwrap();
@@ -67,11 +67,11 @@ async fn each_source_has_a_name_of_its_own() {
     assert_eq!(times, [Some(now), None, Some(Some(bench.clock.wall()))]);
 
     store.forget(host.row.unwrap()).await.unwrap();
-    assert_eq!(bench.count("SELECT count(*) FROM names"), 1, "the other's");
+    assert_eq!(bench.count("SELECT count(*) FROM names"), 1, "the name of the other device");
 }
 
 #[tokio::test]
-async fn version_4_keeps_the_names_that_it_has() {
+async fn upgrading_version_4_keeps_its_names() {
     let bench = Bench::new(EAGER);
     let old = schema::open_writer(&bench.path(), &schema::LADDER[..4]).unwrap();
     old.execute_batch(
@@ -110,7 +110,7 @@ async fn a_device_with_two_addresses_does_not_move_between_them() {
         );
         bench.clock.pass(MINUTE);
     }
-    // Whichever of them is scanned.
+    // Whichever of the two is scanned.
     for device in [&two, &one, &two] {
         store.record(up(scan, device.clone(), &[22])).await.unwrap();
         store.record_sightings(vec![one.clone(), two.clone()], Vec::new()).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_device_with_two_addresses_does_not_move_between_them() {
     let addresses: Vec<String> = host.addresses.iter().map(|lived| lived.address.to_string()).collect();
     assert_eq!((host.device.address, addresses.len()), (one.address.clone(), 2), "{addresses:?}");
 
-    // The first is not seen: for a day and a half it may just have been missed; then the device has left it.
+    // The first is no longer seen: for a day and a half it may just have been missed; then the device has left it.
     let main = async || store.host(&one.key()).await.unwrap().unwrap().device.address;
     for hour in 1..=37 {
         bench.clock.pass(60 * MINUTE);
@@ -136,7 +136,7 @@ async fn a_device_with_two_addresses_does_not_move_between_them() {
 }
 
 #[tokio::test]
-async fn a_device_that_is_only_scanned_leaves_an_address_unanswered_for_eight_days() {
+async fn a_device_seen_by_scans_alone_leaves_an_address_after_eight_days_without_answer() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     let scan = run(&store).await;

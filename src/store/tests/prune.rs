@@ -34,13 +34,17 @@ async fn only_observations_that_supply_current_state_stay() {
     // The first scan of 1-100 is superseded; the scan of 80,443 still supplies port 80.
     let all = Pruned { looks: 1, scans: 1 };
     assert_eq!(store.would_prune(None).await.unwrap(), all);
-    assert_eq!(store.would_prune(Some(scans[0])).await.unwrap(), Pruned::default(), "nothing is as old");
+    assert_eq!(
+        store.would_prune(Some(scans[0])).await.unwrap(),
+        Pruned::default(),
+        "no other scan is as old"
+    );
     assert_eq!(store.prune(Some(scans[0])).await.unwrap(), Pruned::default());
     assert_eq!(store.prune(Some(scans[1])).await.unwrap(), all);
-    assert_eq!(store.prune(None).await.unwrap(), Pruned::default(), "once is enough");
+    assert_eq!(store.prune(None).await.unwrap(), Pruned::default(), "a second run finds nothing");
     assert_eq!(states(&store).await, before);
     assert_eq!(bench.count("SELECT count(*) FROM results"), 3);
-    assert_eq!(bench.count("SELECT count(*) FROM unanswered"), 1, "it is running");
+    assert_eq!(bench.count("SELECT count(*) FROM unanswered"), 1, "the running scan keeps its row");
 
     store.end_scan(running, ScanStatus::Partial).await.unwrap();
     assert_eq!(
@@ -66,7 +70,7 @@ async fn a_device_is_forgotten_with_all_its_observations() {
     assert!(!store.forget(host.row.unwrap()).await.unwrap());
     assert_eq!(store.host(&device(1).key()).await.unwrap(), None);
     assert_eq!(store.macs().await.unwrap(), [mac(2)]);
-    // Seen again within the hour, it is written again nevertheless.
+    // Seen again within the hour, the device is stored again all the same.
     store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
     assert!(store.host(&device(1).key()).await.unwrap().is_some());
     drop(store);

@@ -9,21 +9,21 @@ use super::*;
 
 const DEVICES: u8 = 100;
 
-/// Hosts that finish in time for one commit. A nightly run has 16 in progress, which begin together and, as they share
-/// the budget of probes in flight, end together: 100 devices are seven commits, besides the run's begin and end.
+/// The hosts that finish in time for one commit. A nightly run has 16 in progress, which begin together and, because
+/// they share the budget of probes in flight, end together: 100 devices take seven commits, besides its begin and end.
 const TOGETHER: usize = 16;
 
-/// Numbers of runs after which the cost is measured. Unoptimised, a thousand of them take half a minute.
+/// The numbers of runs after which the cost is measured. Without optimisation, a thousand take half a minute.
 const RUNS: [u32; 3] = [10, 100, if cfg!(debug_assertions) { 300 } else { 1000 }];
 
-/// The last runs, whose writes are counted. All others need not survive a power cut.
+/// The last runs, whose writes are counted. The others need not survive a power cut.
 const COUNTED: u32 = 10;
 
 /// The measurements after some runs.
 #[derive(Debug)]
 struct Measured {
     runs: u32,
-    /// Bytes of the database, without a log.
+    /// The size of the database in bytes, without a log.
     size: u64,
     /// See [`reading`].
     read: Duration,
@@ -43,8 +43,8 @@ async fn nightly(store: &Store) {
     ended.and(flushed).unwrap();
 }
 
-/// Processor time of the reader for one query of the state and the expectations of every device, which is all that a
-/// diff reads. Not wall-clock time, and the least of many measurements: other processes use this machine and its
+/// The reader's processor time for one query of the state and the expectations of every device, which is all that a
+/// diff reads. Not elapsed time, and the least of many measurements, because other processes use this machine and its
 /// caches, too.
 async fn reading(store: &Store) -> Duration {
     const TIMES: u32 = 50;
@@ -63,7 +63,7 @@ async fn reading(store: &Store) -> Duration {
     least
 }
 
-/// The bytes that the writer has had the kernel write so far; `None` if the kernel does not count them.
+/// The bytes that the writer has written so far; `None` if the kernel does not count them.
 async fn written(store: &Store) -> Option<u64> {
     let own = |_: &mut Connection| Ok(fs::read_to_string("/proc/thread-self/io").unwrap_or_default());
     let counts = store.run_exclusive(own).await.unwrap();
@@ -71,8 +71,8 @@ async fn written(store: &Store) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn an_unchanging_network_costs_little_for_any_time() {
-    // Beside the test program: /tmp may be in memory, for which the kernel counts no writes.
+async fn an_unchanging_networks_cost_does_not_grow() {
+    // Beside the test program, because /tmp may be in memory, for which the kernel counts no writes.
     let beside = std::env::current_exe().unwrap();
     let bench = Bench { dir: tempfile::tempdir_in(beside.parent().unwrap()).unwrap(), ..Bench::new(LAZY) };
     let (mut made, mut measured) = (0, Vec::new());
@@ -108,12 +108,12 @@ async fn an_unchanging_network_costs_little_for_any_time() {
         );
         measured.push(Measured { runs, size, read });
     }
-    let [first, .., last] = measured.as_slice() else { unreachable!("there are several") };
+    let [first, .., last] = measured.as_slice() else { unreachable!("several measurements were made") };
     // A thousand runs take 12 MB at most.
     assert!(last.size < u64::from(last.runs) * 12_000, "{measured:?}");
     assert!(last.read < first.read * 2, "{measured:?}");
     match bytes.filter(|&bytes| bytes > 0) {
-        Some(bytes) => assert!(bytes <= 2048, "{bytes} bytes are written for an unchanged host"),
-        None => eprintln!("written bytes are unknown: the kernel or the file system does not count it"),
+        Some(bytes) => assert!(bytes <= 2048, "{bytes} bytes written for an unchanged host"),
+        None => eprintln!("written bytes are unknown: the kernel or the file system does not count them"),
     }
 }

@@ -33,7 +33,7 @@ fn beside(bench: &Bench, suffix: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn version_1_keeps_its_data_and_is_copied_first() {
+async fn upgrading_version_1_copies_it_first_and_keeps_its_data() {
     let bench = Bench::new(EAGER);
     version_1(&bench.path());
     let (store, threads) = bench.open();
@@ -70,10 +70,10 @@ async fn version_1_keeps_its_data_and_is_copied_first() {
     assert!(!beside(&bench, ".partial").exists());
 }
 
-/// A database of this version in which one device has two rows: at 192.0.2.5 one that is known only by the address,
-/// with an observation and, in versions with notes, a note; and the device with a MAC that was found there later. From
-/// version 3 on two addresses that never answered have rows; one of them has the owner's annotation.
-fn one_thing_twice(path: &Path, version: usize) {
+/// Writes a database of this version in which a device has two rows: one at 192.0.2.5 that is known by the address
+/// alone, with an observation and, from version 4 on, a note; and one with the MAC that was found there later. From
+/// version 3 on, two addresses that never answered have rows; one of them has the owner's note from version 4 on.
+fn one_device_twice(path: &Path, version: usize) {
     let connection = schema::open_writer(path, &schema::LADDER[..version]).unwrap();
     connection
         .execute_batch(
@@ -124,7 +124,7 @@ fn one_thing_twice(path: &Path, version: usize) {
 #[tokio::test]
 async fn upgrading_any_older_version_leaves_one_row_per_device(#[values(1, 2, 3, 4, 5, 6)] version: usize) {
     let bench = Bench::new(EAGER);
-    one_thing_twice(&bench.path(), version);
+    one_device_twice(&bench.path(), version);
     let (store, threads) = bench.open();
     let hosts = store.hosts(0, 128).await.unwrap().rows;
     let keys: Vec<String> = hosts.iter().map(|host| host.device.key().to_string()).collect();
@@ -144,7 +144,7 @@ async fn upgrading_any_older_version_leaves_one_row_per_device(#[values(1, 2, 3,
     assert_eq!(lived, if version >= 2 { vec!["192.0.2.6", "192.0.2.66"] } else { vec!["192.0.2.6"] });
     let changes = store.change_events(ChangeFilter::default()).await.unwrap().rows;
     assert!(changes.iter().all(|change| change.device == host.device.key()), "{changes:?}");
-    // The resumed run knows where nothing answered.
+    // The resumed run knows the addresses without an answer.
     let done: Vec<String> =
         store.open_scans().await.unwrap()[0].done.iter().map(|done| done.address.to_string()).collect();
     assert_eq!(done, if version >= 3 { vec!["192.0.2.7", "192.0.2.5"] } else { vec!["192.0.2.5"] });
@@ -166,7 +166,7 @@ async fn a_new_database_needs_no_copy() {
 }
 
 #[test]
-fn a_step_that_fails_leaves_the_old_version_usable() {
+fn a_failing_upgrade_step_leaves_the_old_version_usable() {
     let bench = Bench::new(EAGER);
     version_1(&bench.path());
     let broken = [schema::LADDER[0], "DROP TABLE observations; CREATE TABLE x (a) STRICT;"];
@@ -180,7 +180,7 @@ fn a_step_that_fails_leaves_the_old_version_usable() {
 }
 
 #[test]
-fn a_copy_that_cannot_be_made_stops_the_upgrade() {
+fn a_failing_copy_stops_the_upgrade() {
     let bench = Bench::new(EAGER);
     version_1(&bench.path());
     fs::create_dir(beside(&bench, ".v1")).unwrap();
@@ -190,7 +190,7 @@ fn a_copy_that_cannot_be_made_stops_the_upgrade() {
 }
 
 #[test]
-fn a_later_version_is_refused_and_not_touched() {
+fn a_later_version_is_refused_unchanged() {
     let bench = Bench::new(EAGER);
     let later = [schema::LADDER, &["CREATE TABLE later (x INTEGER) STRICT"]].concat();
     drop(schema::open_writer(&bench.path(), &later).unwrap());
@@ -216,9 +216,9 @@ fn other_files_are_refused() {
     assert!(matches!(error, StoreError::File { .. }), "{error}");
 }
 
-/// Otherwise SQLite 3.40 reports their values as missing (`src/store/v6.sql`).
+/// Otherwise SQLite 3.40 returns their values as missing (`src/store/v6.sql`).
 #[test]
-fn tables_without_row_numbers_begin_with_their_key() {
+fn tables_without_rowids_begin_with_their_key() {
     let bench = Bench::new(EAGER);
     bench.open();
     let of_keys = "FROM pragma_table_list tables, pragma_table_info(tables.name) columns

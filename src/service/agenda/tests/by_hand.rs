@@ -19,7 +19,7 @@ impl World {
         Ok(runs)
     }
 
-    /// Every device has a result, and no run is due.
+    /// A world in which every device has a result and no run is due.
     fn at_rest(toml: &str) -> Self {
         let mut world = Self::new(toml, vec![]);
         world.tell((1..=5).map(device).collect());
@@ -30,22 +30,22 @@ impl World {
 }
 
 #[test]
-fn a_run_by_hand_is_the_scanners_own() {
+fn a_run_by_hand_counts_as_the_scanners_run() {
     let mut world = World::at_rest(QUIET);
     world.pass(HOUR);
     let first = world.order(&Order::Scanner(Some("lan".into()))).unwrap();
-    assert_eq!(world.order(&Order::Scanner(None)).unwrap(), first, "under way: the same");
+    assert_eq!(world.order(&Order::Scanner(None)).unwrap(), first, "the running run is returned");
     assert_eq!(world.begun.len(), 2);
-    assert_eq!(world.begun[1].2, ScanKind::Run, "taken up again after a crash");
+    assert_eq!(world.begun[1].2, ScanKind::Run, "this kind is resumed after a crash");
     assert_eq!(world.finish(), 5);
     world.pass(29 * DAY);
-    assert!(world.open.is_empty(), "the interval counts from it");
+    assert!(world.open.is_empty(), "the interval counts from the run by hand");
     let unknown = world.order(&Order::Scanner(Some("iot".into()))).unwrap_err().to_string();
     assert!(unknown.contains("\"iot\"") && unknown.ends_with(": lan"), "{unknown}");
 }
 
 #[test]
-fn an_ordered_device_is_scanned_at_once_with_its_own_ports_or_the_given_ones() {
+fn an_ordered_device_is_scanned_at_once_on_its_rules_or_the_given_ports() {
     let mut world = World::at_rest(QUIET);
     world.order(&one(1, None)).unwrap();
     let again = world.order(&one(1, None)).unwrap();
@@ -71,7 +71,7 @@ fn an_ordered_device_is_scanned_at_once_with_its_own_ports_or_the_given_ones() {
 }
 
 #[test]
-fn an_ordered_device_comes_before_queued_ones() {
+fn an_ordered_device_precedes_queued_ones() {
     let mut world = World::new("", vec![]);
     world.tell((1..=40).map(device).collect());
     world.poll();
@@ -81,7 +81,7 @@ fn an_ordered_device_comes_before_queued_ones() {
 }
 
 #[test]
-fn a_device_that_left_the_feed_is_scanned_where_it_was() {
+fn a_device_that_left_the_feed_is_scanned_at_its_last_address() {
     let mut world = World::at_rest(QUIET);
     world.tell(vec![device(2)]);
     world.order(&one(1, None)).unwrap();
@@ -89,7 +89,7 @@ fn a_device_that_left_the_feed_is_scanned_where_it_was() {
     assert_eq!(
         (look.device.address, look.device.mac),
         (device(1).address, None),
-        "the look will show which device it is now"
+        "the look finds out which device is there now"
     );
     let by_address = Order::Device { key: DeviceKey::Address(device(4).address), scanner: None, ports: None };
     world.order(&by_address).unwrap();
@@ -116,7 +116,7 @@ fn progress_counts_finished_and_waiting_devices() {
     let progress = |world: &World| world.agenda.runs_under_way(world.times.now).remove(0);
     let start = progress(&world);
     assert_eq!((start.hosts_done, start.hosts, start.looks.len()), (0, 20, MAX_IN_PROGRESS));
-    assert_eq!((start.ports_done, start.ports), (0, 19 * 100 + 1), "one has a rule of its own");
+    assert_eq!((start.ports_done, start.ports), (0, 19 * 100 + 1), "one device has its own rule");
     world.pass(MINUTE);
     world.end(|look| look.device == device(1), |_| LookOutcome::Absent);
     world.end(|look| look.device == device(2), |device| LookOutcome::Result(device.key()));
@@ -132,9 +132,12 @@ fn progress_counts_finished_and_waiting_devices() {
     assert_eq!(world.cancelled.len(), MAX_IN_PROGRESS);
     world.end(|_| true, |_| LookOutcome::Partial);
     assert_eq!(world.ended, [(scan, ScanStatus::Partial)]);
-    assert!(world.agenda.runs_under_way(world.times.now).is_empty(), "nor are they taken for new devices");
+    assert!(
+        world.agenda.runs_under_way(world.times.now).is_empty(),
+        "the stopped devices do not count as new"
+    );
     world.pass(5 * HOUR);
-    assert_eq!(world.looks(), [device(1)], "which was absent before");
+    assert_eq!(world.looks(), [device(1)], "the device that was absent is retried");
     world.pass(HOUR);
-    assert_eq!(world.open.len(), MAX_IN_PROGRESS, "but they are not forgotten");
+    assert_eq!(world.open.len(), MAX_IN_PROGRESS, "the stopped devices are scanned later");
 }

@@ -32,7 +32,7 @@ impl World {
         self.poll()
     }
 
-    fn asked(&self) -> Vec<(u8, String)> {
+    fn looked_at(&self) -> Vec<(u8, String)> {
         let last = |look: &Look| look.device.mac.map_or(0, |mac| mac.octets()[5]);
         self.open.iter().map(|look| (last(look), look.ports.to_string())).collect()
     }
@@ -43,28 +43,28 @@ fn an_opened_port_gets_its_second_look_at_once_and_a_closed_one_after_a_minute()
     let mut world = scanned("");
     let both = || vec![doubt(1, "80,443", "22"), doubt(2, "", "23")];
     world.doubt(both());
-    assert_eq!(world.asked(), [(1, "80,443".to_owned())]);
+    assert_eq!(world.looked_at(), [(1, "80,443".to_owned())]);
     assert_eq!(world.begun.last().unwrap().2, ScanKind::Confirm);
     world.end(|_| true, |device| LookOutcome::Result(device.key()));
     world.doubt(vec![doubt(1, "", "22"), doubt(2, "", "23")]);
     world.pass(59 * SECOND);
-    assert_eq!(world.asked(), []);
+    assert_eq!(world.looked_at(), []);
     world.pass(2 * SECOND);
-    assert_eq!(world.asked(), [(1, "22".to_owned()), (2, "23".to_owned())], "in one scan");
+    assert_eq!(world.looked_at(), [(1, "22".to_owned()), (2, "23".to_owned())], "both in one scan");
     world.end(|_| true, |device| LookOutcome::Result(device.key()));
     world.doubt(Vec::new()).pass(HOUR);
-    assert_eq!(world.asked(), []);
+    assert_eq!(world.looked_at(), []);
     let confirming = world.begun.iter().filter(|(.., kind)| *kind == ScanKind::Confirm).count();
     assert_eq!(confirming, 2);
 }
 
 #[test]
-fn retries_a_host_that_is_down_ever_less_often() {
+fn retries_of_a_host_that_is_down_become_rarer() {
     let mut world = scanned("[[scanner]]\nname = \"lan\"\ninterval = \"99d\"\n");
     let mut looks = 0;
     for _ in 0..24 * 60 {
         world.doubt(vec![doubt(1, "80", "")]);
-        looks += world.asked().len();
+        looks += world.looked_at().len();
         world.end(|_| true, |_| LookOutcome::Absent);
         world.pass(MINUTE);
     }
@@ -77,13 +77,17 @@ fn a_moved_device_is_confirmed_and_an_excluded_one_is_not() {
     let moved = Device { address: Ipv4Addr::new(10, 0, 0, 99).into(), ..device(1) };
     world.tell(vec![moved.clone(), device(2), device(3)]);
     world.doubt(vec![doubt(1, "80", ""), doubt(2, "80", ""), doubt(3, "80", ""), doubt(4, "80", "")]);
-    assert_eq!(world.asked(), [(1, "80".to_owned()), (3, "80".to_owned())], "excluded; gone from the feed");
+    assert_eq!(
+        world.looked_at(),
+        [(1, "80".to_owned()), (3, "80".to_owned())],
+        "the second is excluded, the fourth has left the feed"
+    );
     assert_eq!(world.open[0].device, moved);
-    assert!(world.open[1].scope == Scope::Exact, "the rule's ports are for whole looks");
+    assert!(world.open[1].scope == Scope::Exact, "the rule's ports apply to full scans");
 }
 
 #[test]
-fn a_finding_is_confirmed_at_its_address_even_if_the_feed_has_its_mac_elsewhere() {
+fn a_finding_is_confirmed_at_its_own_address_wherever_the_feed_has_its_mac() {
     let at = |last| Device { address: Ipv4Addr::new(10, 0, 0, last).into(), ..device(1) };
     let nameless = Device { mac: None, ..device(2) };
     let mut world = scanned("");
@@ -92,9 +96,9 @@ fn a_finding_is_confirmed_at_its_address_even_if_the_feed_has_its_mac_elsewhere(
     world.end(|_| true, |device| LookOutcome::Result(device.key()));
     let second = UnconfirmedEndpoint { device: at(101), ..doubt(1, "90", "") };
     world.doubt(vec![doubt(1, "80", ""), second, doubt(2, "22", "")]);
-    let asked: Vec<_> = world.open.iter().map(|look| (look.device.clone(), look.ports.to_string())).collect();
+    let looks: Vec<_> = world.open.iter().map(|look| (look.device.clone(), look.ports.to_string())).collect();
     let expected = [(at(1), "80".to_owned()), (at(101), "90".to_owned()), (device(2), "22".to_owned())];
-    assert_eq!(asked, expected);
+    assert_eq!(looks, expected);
 }
 
 #[test]
@@ -105,6 +109,6 @@ fn slow_hosts_do_not_delay_second_looks() {
     assert_eq!(world.open.len(), MAX_IN_PROGRESS);
     world.crowd = CONFIRMING;
     world.doubt((21..=30).map(|n| doubt(n, "80", "")).collect());
-    let (asked, places) = (world.asked(), MAX_IN_PROGRESS + CONFIRMING);
-    assert_eq!((asked.len(), asked.iter().filter(|(_, ports)| ports == "80").count()), (places, CONFIRMING));
+    let (looks, places) = (world.looked_at(), MAX_IN_PROGRESS + CONFIRMING);
+    assert_eq!((looks.len(), looks.iter().filter(|(_, ports)| ports == "80").count()), (places, CONFIRMING));
 }

@@ -17,7 +17,7 @@ use crate::{
 
 /// The ports on which each gadget listens.
 const SERVICES: [u16; 4] = [22, 80, 443, 8883];
-/// How long a look at all ports takes, and one at a few.
+/// The duration of a scan of all ports, and of a few.
 const LOOK: [Duration; 2] = [Duration::from_secs(200), Duration::from_secs(1)];
 
 /// The store's clock, in virtual time.
@@ -44,7 +44,7 @@ fn wall(since: Duration) -> Timestamp {
 /// One gadget, with everything that will happen to it.
 struct Gadget {
     number: u8,
-    /// When one of its services goes down and comes back, and which.
+    /// The begin and end of each outage of a service, and its port.
     restarts: Vec<(Duration, Duration, u16)>,
 }
 
@@ -61,7 +61,7 @@ impl Gadget {
         Self { number, restarts }
     }
 
-    /// Returns where it is. The second gadget sleeps from midnight to six, the third moves every three days.
+    /// Returns the gadget's device. The second gadget sleeps from midnight to six, the third moves every three days.
     fn device(&self, at: Duration) -> Option<Device> {
         let day = at.as_secs() / DAY.as_secs();
         let hour = at.as_secs() % DAY.as_secs() / HOUR.as_secs();
@@ -86,7 +86,7 @@ impl Gadget {
         }
     }
 
-    /// Returns what a look finds that probes each port at some time between its begin and its end.
+    /// Returns what a look finds that probes each port at a random time between its begin and its end.
     fn report(&self, look: &Look, (began, ended): (Duration, Duration), rng: &mut Rng) -> HostReport {
         let is_there = |at| self.device(at).is_some_and(|device| device.address == look.device.address);
         let status = match (is_there(began), is_there(ended)) {
@@ -125,7 +125,7 @@ struct Appliance {
     clock: Arc<Virtual>,
     gadgets: Vec<Gadget>,
     rng: Rng,
-    /// Looks in progress: when each ends, and when it began.
+    /// Looks in progress: their ends, and their begins.
     open: Vec<(Duration, Duration, Look)>,
     seen: Vec<Device>,
     doubtful: usize,
@@ -256,5 +256,9 @@ async fn thirty_days_of_restarts_alert_only_on_the_two_real_changes() {
     let silent = |event: &&ChangeEvent| !matches!(event.kind, ChangeKind::Moved { .. }) && !event.alert;
     assert_eq!(events.iter().filter(silent).collect::<Vec<_>>(), [&events[0]; 0]);
     assert!(events.len() > 5, "the moves of the third gadget are listed");
-    assert!(appliance.doubtful > 15, "only {} restarts were met: it proves nothing", appliance.doubtful);
+    assert!(
+        appliance.doubtful > 15,
+        "only {} restarts were met, too few to prove anything",
+        appliance.doubtful
+    );
 }

@@ -1,5 +1,5 @@
-//! Where a siege takes place: a LAN of sixty devices, the appliance's machine on it with a small disk and a clock that
-//! can be set, and one machine that stands for every hostile client.
+//! The setting of a siege: a LAN of sixty devices, the appliance's machine on it with a small disk and a clock that can
+//! be set, and one machine for all hostile clients.
 
 use std::{
     fs,
@@ -18,8 +18,8 @@ use crate::{
     lab::{Lab, Node, Switch},
 };
 
-/// Sixty devices: computers, some behind packet filters, some on a bad wireless link, gadgets that fall over when pressed, and
-/// six with so many open ports that telling of them is long.
+/// Sixty devices: computers, some behind packet filters, some on a bad wireless link, gadgets that reboot if scanned
+/// too fast, and six with so many open ports that their results are long.
 const DEVICES: &str = r#"
     [lan]
     scanner = "10.77.0.1/22"
@@ -62,57 +62,57 @@ const DEVICES: &str = r#"
 /// The appliance's machine.
 pub const PI: &str = "10.77.0.1/22";
 pub const PI_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// The machine of the hostile clients. Its other addresses are those of the clients.
-const FOES: &str = "10.77.1.2/22";
+/// The machine of the hostile clients, which has the clients' addresses as well.
+const ATTACKERS: &str = "10.77.1.2/22";
 pub const CLIENTS: std::ops::RangeInclusive<u8> = 10..=29;
-/// Addresses that no device has, and that whoever lies by ARP claims: 10.77.2.0/23.
+/// Addresses without a device, which the ARP flood claims: 10.77.2.0/23.
 pub const CLAIMED: [u8; 3] = [10, 77, 2];
 
-/// Behind a router, told of by a report.
+/// A host behind a router, known from a report.
 pub const OPEN_HOST: &str = "192.0.2.7";
 
-/// The appliance's disk: room for what is known of sixty devices and of some thousand that do not exist.
+/// The size of the appliance's disk: room for the results of sixty devices and of some thousand invented ones.
 const DISK: u64 = 64 << 20;
 
-/// The network, and the appliance that is besieged.
-pub struct Ground {
+/// The network and the besieged appliance.
+pub struct Siege {
     pub lab: Lab,
     pub pi: Node,
-    pub foes: Node,
+    pub attackers: Node,
     pub disk: SmallDisk,
     pub portscan: Portscan,
-    pub toll: Toll,
+    pub usage: Usage,
     clock: PathBuf,
     running: RwLock<Option<Running>>,
     over: AtomicBool,
 }
 
-/// What the appliance has cost so far, over all its lives.
+/// The appliance's memory and writes so far, over all its restarts.
 #[derive(Default)]
-pub struct Toll {
-    /// The most resident memory of any life, in octets.
+pub struct Usage {
+    /// The highest resident memory of any process so far, in octets.
     pub peak: AtomicU64,
-    /// What the lives that have ended had written, in octets.
+    /// The octets that ended processes wrote.
     written: AtomicU64,
-    /// What the lives that have ended said was finished.
+    /// The log lines of ended processes about finished results.
     pub finished: Mutex<Vec<String>>,
 }
 
-impl Toll {
-    fn see(&self, running: &Running) {
+impl Usage {
+    fn record_peak(&self, running: &Running) {
         self.peak.fetch_max(running.peak_rss(), Ordering::Relaxed);
     }
 }
 
-impl Ground {
-    /// Lays the network and starts the appliance. `feed`: where a forged feed will be served.
-    pub fn lay(feed: &str) -> Self {
+impl Siege {
+    /// Sets up the network and starts the appliance. `feed` is the URL at which the forged feed will be served.
+    pub fn set_up(feed: &str) -> Self {
         let lab = Lab::describe_alone(DEVICES);
         let disk = SmallDisk::new(DISK);
         let switch = Switch::around(&lab, "10.77.1.250/22");
-        let (pi, foes) = (switch.plug(PI), switch.plug(FOES));
+        let (pi, attackers) = (switch.plug(PI), switch.plug(ATTACKERS));
         for client in CLIENTS {
-            foes.ip(&["addr", "add", &format!("10.77.1.{client}/22"), "dev", crate::lab::PORT]);
+            attackers.ip(&["addr", "add", &format!("10.77.1.{client}/22"), "dev", crate::lab::PORT]);
         }
         let clock = disk.path().with_extension("clock");
         let config = static_feed(&lab)
@@ -121,24 +121,24 @@ impl Ground {
             + &scanner("lan", "15s", "1-600");
         let portscan = Portscan::on(&pi, "0.0.0.0", &config).data_dir(&disk.path().join("data"));
         let portscan = with_clock(portscan, &clock);
-        let ground = Self {
+        let siege = Self {
             lab,
             pi,
-            foes,
+            attackers,
             disk,
             portscan,
-            toll: Toll::default(),
+            usage: Usage::default(),
             clock,
             running: RwLock::new(None),
             over: AtomicBool::new(false),
         };
-        ground.set_clock("+0");
-        ground.start();
-        ground.import_open_host();
-        ground
+        siege.set_clock("+0");
+        siege.start();
+        siege.import_open_host();
+        siege
     }
 
-    /// Has it know a host that is nothing but open ports, whose answer is ten megabytes long.
+    /// Imports a host whose ports are all open, so that its response is ten megabytes long.
     fn import_open_host(&self) {
         let open = |port: u16| {
             format!(
@@ -161,36 +161,36 @@ impl Ground {
         fs::remove_file(file).expect("it was just written");
     }
 
-    /// Does something with the appliance while it runs: it is killed before or after, never meanwhile.
+    /// Runs a closure on the appliance: kills wait until it has returned.
     pub fn with_appliance<T>(&self, act: impl FnOnce(&Running) -> T) -> T {
         let guard: RwLockReadGuard<'_, _> = self.running.read().unwrap_or_else(PoisonError::into_inner);
-        act(guard.as_ref().expect("it is started at once after it was killed"))
+        act(guard.as_ref().expect("a killed appliance is restarted under the same lock"))
     }
 
-    /// Notes what it costs.
-    pub fn weigh(&self) {
-        self.with_appliance(|running| self.toll.see(running));
+    /// Records the appliance's memory.
+    pub fn record_memory(&self) {
+        self.with_appliance(|running| self.usage.record_peak(running));
     }
 
-    /// What it has had written since its first start, in octets: answers count too, because the disk is in memory.
+    /// Octets written since the first start; responses count too, because the disk is in memory.
     pub fn written(&self) -> u64 {
-        self.toll.written.load(Ordering::Relaxed) + self.with_appliance(Running::written)
+        self.usage.written.load(Ordering::Relaxed) + self.with_appliance(Running::written)
     }
 
-    /// Kills it by SIGKILL and starts it again.
+    /// Kills the appliance with SIGKILL and restarts it.
     pub fn kill(&self) {
         let mut guard: RwLockWriteGuard<'_, _> = self.running.write().unwrap_or_else(PoisonError::into_inner);
-        let killed = guard.take().expect("it runs");
-        self.toll.see(&killed);
-        self.toll.written.fetch_add(killed.written(), Ordering::Relaxed);
+        let killed = guard.take().expect("the appliance runs");
+        self.usage.record_peak(&killed);
+        self.usage.written.fetch_add(killed.written(), Ordering::Relaxed);
         let finished = killed.kill().into_iter().filter(|line| is_stored(line));
-        self.toll.finished.lock().unwrap().extend(finished);
+        self.usage.finished.lock().unwrap().extend(finished);
         *guard = Some(self.begin());
     }
 
-    /// SIGTERM; it must end in time and say that all is well.
+    /// Stops the appliance with SIGTERM; it must end in time and with status 0.
     pub fn stop(self) {
-        self.running.into_inner().unwrap_or_else(PoisonError::into_inner).expect("it runs").stop();
+        self.running.into_inner().unwrap_or_else(PoisonError::into_inner).expect("the appliance runs").stop();
     }
 
     fn start(&self) {
@@ -201,18 +201,18 @@ impl Ground {
         self.pi.within(|| self.portscan.start()).reached_at(Ipv4Addr::LOCALHOST)
     }
 
-    /// Sets its machine's clock by this much, e.g. `+10d`, `-2y`; `+0` sets it right.
+    /// Offsets the machine's clock, for example by `+10d` or `-2y`; `+0` sets it right.
     pub fn set_clock(&self, by: &str) {
         fs::write(&self.clock, by).expect("writing the clock's file");
     }
 
-    /// Ends the siege: every assault goes home.
+    /// Ends the siege: every assault stops.
     pub fn end(&self) {
         self.over.store(true, Ordering::Relaxed);
     }
 
-    /// Waits so long, less if the siege is over meanwhile; whether it goes on.
-    pub fn goes_on_after(&self, pause: Duration) -> bool {
+    /// Waits so long, or until the siege ends; returns whether it continues.
+    pub fn continues_after(&self, pause: Duration) -> bool {
         const STEP: Duration = Duration::from_millis(50);
         let mut left = pause;
         while !left.is_zero() && !self.is_over() {
@@ -227,7 +227,7 @@ impl Ground {
     }
 }
 
-/// With libfaketime, which tells another time of day as a file says; time that passes is left alone.
+/// Preloads libfaketime, which offsets the time of day by what a file says; the monotonic clock is left alone.
 fn with_clock(portscan: Portscan, clock: &Path) -> Portscan {
     let library = crate::harness::library("faketime/libfaketimeMT.so.1");
     portscan

@@ -1,4 +1,4 @@
-//! A clock that was once ahead leaves no date behind that stays in the future.
+//! Dates in the future, left by a clock that was once ahead, are repaired.
 
 use proptest::prelude::*;
 
@@ -47,17 +47,17 @@ async fn a_scan_is_as_old_as_its_start_after_the_clock_was_ahead() {
     assert_eq!(
         store.would_prune(Some(ScanId(ids[3]))).await.unwrap(),
         Pruned { looks: 2, scans: 2 },
-        "an id"
+        "an id as the limit"
     );
     assert_eq!(store.prune(cutoff("2026-03-05T00:00:00Z")).await.unwrap(), pruned);
     drop(store);
     join(threads).unwrap();
     assert_sound(&bench.path());
-    assert_eq!(EARLIEST_SANE.as_millisecond(), 1_767_225_600_000, "as the statements have it");
+    assert_eq!(EARLIEST_SANE.as_millisecond(), 1_767_225_600_000, "the SQL statements contain this value");
 }
 
 #[tokio::test]
-async fn a_start_before_the_clock_was_set_does_not_make_a_scan_old() {
+async fn a_scan_that_starts_before_the_clock_is_set_is_not_old() {
     let bench = Bench::new(EAGER);
     let (store, _threads) = bench.open();
     look(&store, &bench, 1, &[22]).await;
@@ -78,7 +78,7 @@ async fn future_ids_and_dates_are_set_back_in_order() {
 
     let repaired = store.repair_dates(now).await.unwrap();
     assert!(repaired.scans == 3 && repaired.dates >= 5, "{repaired:?}");
-    assert_eq!(store.repair_dates(now).await.unwrap(), Repaired::default(), "once is enough");
+    assert_eq!(store.repair_dates(now).await.unwrap(), Repaired::default(), "a second repair finds nothing");
     let after = store.scan_ids(i64::MIN).await.unwrap().rows;
     let second = |wall| ScanId(seconds(wall));
     let expected = [
@@ -103,7 +103,7 @@ async fn future_ids_and_dates_are_set_back_in_order() {
     bench.clock.pass(Duration::from_secs(3600));
     let next = look(&store, &bench, 1, &[22]).await;
     assert_eq!(next, ScanId((now + Duration::from_secs(3600)).as_second()));
-    // A device that was only seen then can be missed and forgotten.
+    // A device that was seen at that time only can be missed and forgotten.
     let later = now + Duration::from_secs(10);
     assert_eq!(store.unseen_since(later).await.unwrap().len(), 1);
     drop(store);

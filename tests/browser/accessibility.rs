@@ -1,4 +1,4 @@
-//! The page is for those, too, who do not see it well, or have no mouse.
+//! The page is usable with a screen reader and without a mouse.
 
 use std::collections::BTreeSet;
 
@@ -8,9 +8,9 @@ use crate::{
     lab::Lab,
 };
 
-/// Rules of WCAG 2.2, level AA, and what is beyond them good practice.
+/// The rules of WCAG 2.2, level AA, and axe's best practices.
 #[test]
-fn axe_finds_no_fault() {
+fn axe_finds_no_fault_on_any_page() {
     let lab = Lab::enter("near");
     let running = appliance(&lab);
     let browser = Browser::start(&lab);
@@ -31,9 +31,9 @@ fn axe_finds_no_fault() {
     running.stop();
 }
 
-/// Everything that can be clicked has the focus once, when somebody presses Tab often enough, and shows it.
+/// Pressing Tab often enough focuses each clickable element once, and the focus is visible.
 #[test]
-fn the_keyboard_reaches_everything() {
+fn the_keyboard_reaches_every_control_and_shows_the_focus() {
     let lab = Lab::enter("near");
     let running = appliance(&lab);
     let browser = Browser::start(&lab);
@@ -47,7 +47,7 @@ fn the_keyboard_reaches_everything() {
             })
             .collect();
         let mut reached = BTreeSet::new();
-        // Behind the last is the browser's own; what scrolls is stopped at, too.
+        // After the last element the focus goes to the browser's own controls; scrollable elements are tab stops, too.
         for _ in 0..2 * all.len() {
             browser.press([TAB]);
             if browser.script("return document.activeElement === document.body") == true {
@@ -56,7 +56,7 @@ fn the_keyboard_reaches_everything() {
             let seen = "const { outlineStyle, boxShadow } = getComputedStyle(document.activeElement); \
                         return outlineStyle !== 'none' || boxShadow !== 'none'";
             let (role, name) = browser.focused();
-            assert_eq!(browser.script(seen), true, "{page}: the focus is not seen on the {role} {name:?}");
+            assert_eq!(browser.script(seen), true, "{page}: no visible focus on the {role} {name:?}");
             reached.insert((role, name));
         }
         let missed: Vec<_> = all.iter().filter(|actor| !reached.contains(actor)).collect();

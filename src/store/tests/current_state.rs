@@ -21,7 +21,7 @@ fn contributors(bench: &Bench) -> i64 {
 }
 
 #[tokio::test]
-async fn a_narrower_scan_hides_nothing() {
+async fn a_scan_of_fewer_ports_hides_nothing() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
     let key = device(1).key();
@@ -33,7 +33,7 @@ async fn a_narrower_scan_hides_nothing() {
     for _ in 0..3 {
         store.record(later.clone()).await.unwrap();
         let host = store.latest(&key).await.unwrap().unwrap();
-        assert_eq!(host.open, [22, 443, 8080], "80 is closed by now, 8080 was not asked for");
+        assert_eq!(host.open, [22, 443, 8080], "80 is closed, 8080 was not scanned again");
         assert_eq!((host.scan, host.started), (part, began));
         assert_eq!(contributors(&bench), 2);
     }
@@ -90,7 +90,7 @@ async fn each_protocol_has_its_own_ports() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Compares with the naive model, which keeps every observation and evaluates them all.
+    /// Compares with a naive model, which keeps every observation and evaluates them all.
     #[test]
     fn the_state_is_that_of_all_observations_together(
         looks in prop::collection::vec(
@@ -104,7 +104,7 @@ proptest! {
         let (scan, started) = (ScanId(1), bench.clock.wall());
         let (scanner, ports) = ("lan".to_owned(), "1-27".to_owned());
         BeginScan { id: scan, scanner, kind: ScanKind::Run, ports, started }.apply(&transaction).unwrap();
-        // For every port: the observation that covered it last, and whether it was open then.
+        // For each port: the observation that covered it last, and whether the port was open.
         let mut naive: BTreeMap<u16, (i64, bool)> = BTreeMap::new();
         for ((ranges, open), seq) in looks.into_iter().zip(1..) {
             let coverage = PortSet::from_ranges(ranges.into_iter().map(|(at, more)| (at, at + more)));

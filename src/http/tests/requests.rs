@@ -1,4 +1,4 @@
-//! Methods, names, errors, headers.
+//! Methods, host names, errors and headers.
 
 use rstest::rstest;
 
@@ -147,7 +147,7 @@ async fn a_name_that_is_configured_later_is_allowed_from_then_on() {
     400
 )]
 #[tokio::test]
-async fn a_request_is_for_one_host(#[case] request: &str, #[case] status: u16) {
+async fn a_request_must_name_one_host(#[case] request: &str, #[case] status: u16) {
     let served = serve_routes(ServerLimits::default(), Router::new());
     assert_eq!(served.ask(request).await.status, status);
 }

@@ -1,4 +1,4 @@
-//! Devices that never answered are dropped for room, and a host that answers at random takes little of it.
+//! Devices that never answered are dropped to make room, and a host that answers at random takes little room.
 
 use std::{collections::HashSet, net::Ipv4Addr};
 
@@ -23,7 +23,7 @@ fn found(bench: &Bench, scan: ScanId, device: Device, open: &[u16]) -> Observati
     Observation { started: now, finished: now, ..up(scan, device, open) }
 }
 
-/// A database as an earlier attack left it: rows of so many devices that never answered.
+/// Fills a database as an earlier attack would: with rows of so many devices that never answered.
 fn fill(bench: &Bench, numbers: std::ops::Range<u32>) {
     let at = bench.clock.wall();
     let outside = bench.outside();
@@ -67,7 +67,11 @@ async fn makes_room_among_invented_devices_and_keeps_real_ones() {
         .unwrap();
     fill(&bench, 0..9000);
     let (most, named) = (1024, || HashSet::from([device(5).key()]));
-    assert_eq!(store.make_room(most, named(), bench.clock.wall()).await.unwrap(), 0, "they were just seen");
+    assert_eq!(
+        store.make_room(most, named(), bench.clock.wall()).await.unwrap(),
+        0,
+        "the devices were just seen"
+    );
     bench.clock.pass(2 * DAY);
     store.record(found(&bench, scan, device(1), &[22])).await.unwrap();
     let mut left = 9005;
@@ -77,7 +81,7 @@ async fn makes_room_among_invented_devices_and_keeps_real_ones() {
         assert_eq!(keys(&store).await.len(), left);
     }
     let kept = keys(&store).await;
-    assert!((1..=5).all(|last| kept.contains(&device(last).key())), "what is real is kept");
+    assert!((1..=5).all(|last| kept.contains(&device(last).key())), "real devices are kept");
     let changes =
         store.change_events(ChangeFilter { after: 0, ..ChangeFilter::default() }).await.unwrap().rows;
     assert!(
@@ -99,15 +103,15 @@ async fn devices_that_answered_are_dropped_last() {
         bench.clock.pass(time);
         store.make_room(64, HashSet::new(), bench.clock.wall()).await.unwrap()
     };
-    assert_eq!(forgotten(DAY / 2).await, 0, "all have answered within a day");
+    assert_eq!(forgotten(DAY / 2).await, 0, "all devices have answered within a day");
     fill(&bench, 100..110);
-    assert_eq!(forgotten(DAY).await, 14, "those that never answered, and four on which nothing was open");
+    assert_eq!(forgotten(DAY).await, 14, "the devices that never answered, and four without an open port");
     let kept = keys(&store).await;
     assert!((0..20).all(|number| kept.contains(&numbered(number).key())));
     assert_eq!(kept.len(), 56);
 }
 
-/// Some 32,000 ports of a honeypot, different in each scan.
+/// The open ports of a honeypot: some 32,000, different in each scan.
 fn at_random(look: u64) -> Vec<u16> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(look + 1) | 1;
     let mut coin = move || {
@@ -137,7 +141,7 @@ async fn ports_that_flip_at_random_are_stored_once() {
     }
     assert!(sizes[0] > 30_000 && sizes.iter().all(|size| *size == sizes[0]), "{sizes:?}");
     assert_eq!(open_now(&store, &device(1)).await, Some(PortSet::from_iter(at_random(0)).to_string()));
-    // It is no longer a honeypot: that is reported like any other change.
+    // The honeypot's end is reported like any other change.
     for _ in 0..2 {
         let scan = run(&store).await;
         store.record(found(&bench, scan, device(1), &[22, 80])).await.unwrap();
@@ -146,7 +150,7 @@ async fn ports_that_flip_at_random_are_stored_once() {
     assert_eq!(open_now(&store, &device(1)).await.as_deref(), Some("22,80"));
 }
 
-/// A firewall that completes every handshake is switched off, and on again: one direction at a time.
+/// A firewall that completes every handshake is switched on, and off again: all ports change in one direction.
 #[tokio::test]
 async fn stores_ports_that_all_open_or_all_close() {
     let bench = Bench::new(EAGER);
@@ -175,7 +179,11 @@ async fn old_changes_are_dropped_except_those_of_open_ports() {
     outside.execute(sql, rusqlite::params![known, 3, "opened"]).unwrap();
     outside.execute(sql, rusqlite::params!["02:FF:00:00:00:00", 700, "opened"]).unwrap();
     outside.execute(sql, rusqlite::params![known, 50_000, "gone"]).unwrap();
-    assert_eq!(store.drop_old_changes().await.unwrap(), 701, "the stranger's, and that the device was new");
+    assert_eq!(
+        store.drop_old_changes().await.unwrap(),
+        701,
+        "those of the unknown device, and the event of the new one"
+    );
     let count = |sql| outside.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(count("SELECT count(*) FROM changes WHERE kind = 'opened'"), 3);
     assert_eq!(store.drop_old_changes().await.unwrap(), 0);

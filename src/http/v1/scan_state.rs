@@ -1,0 +1,112 @@
+//! How the scan of a device stands: what its state covers, the look that runs now, and ports without a second look.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::timeout;
+use utoipa::ToSchema;
+
+use super::{Api, runs::Share};
+use crate::{
+    model::{PortSet, Protocol, unconfirmed::UnconfirmedEndpoint},
+    service::{directory::DeviceDirectory, runner::LookView},
+    store::{Host, Presence, StoreError},
+};
+
+/// The longest wait for the runner: the devices are worth more than how far their scans are.
+const RUNNER_WAIT: Duration = Duration::from_millis(500);
+
+/// When a device was scanned, and how much of it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ScannedBody {
+    /// When its newest result was begun, by the clock of then.
+    #[schema(value_type = String, format = DateTime)]
+    time: Timestamp,
+    /// The number of TCP ports that have a state, by this scan or an earlier one.
+    #[schema(maximum = 65535)]
+    ports: u32,
+    /// Whether these are all the ports that are to be scanned on it.
+    complete: bool,
+}
+
+impl ScannedBody {
+    /// `None`: it was never scanned.
+    pub(super) fn of(host: &Host, directory: &DeviceDirectory) -> Option<Self> {
+        let coverage = host.coverage();
+        let complete = directory.is_complete(&host.device, &coverage);
+        host.scanned.map(|time| Self { time, ports: coverage.len(), complete })
+    }
+}
+
+/// The word for a presence in JSON.
+pub(super) const fn presence(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Online => "online",
+        Presence::Offline => "offline",
+        Presence::Unknown => "unknown",
+    }
+}
+
+/// The looks in progress and the ports without a second look, when the response was begun.
+pub(super) struct ScanState {
+    /// Each with the id of its scan.
+    looks: Vec<(i64, LookView)>,
+    unconfirmed: Vec<UnconfirmedEndpoint>,
+    /// By the wall clock.
+    pub(super) now: Timestamp,
+}
+
+impl ScanState {
+    /// Reads both.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub(super) async fn read(api: &Api) -> Result<Self, StoreError> {
+        // A runner that has ended has no runs, and one that has not begun answers nothing yet.
+        let under_way = timeout(RUNNER_WAIT, api.runs.under_way()).await;
+        let runs = under_way.ok().and_then(Result::ok).unwrap_or_default();
+        let looks = runs.into_iter().flat_map(|run| run.looks.into_iter().map(move |look| (run.id.0, look)));
+        let unconfirmed = api.store.unconfirmed_endpoints().await?;
+        Ok(Self { looks: looks.collect(), unconfirmed, now: api.clock.wall() })
+    }
+
+    /// The looks at a device, at any of its addresses.
+    fn looks_at(&self, host: &Host) -> impl Iterator<Item = &(i64, LookView)> {
+        let is_at = |look: &LookView| match (look.device.mac, host.device.mac) {
+            (Some(one), Some(other)) => one == other,
+            _ => host.addresses.iter().any(|at| at.is_present && at.address == look.device.address),
+        };
+        self.looks.iter().filter(move |(_, look)| is_at(look))
+    }
+
+    /// How far the look at a device is, of several the largest; `None` if there is none. Second looks at a few ports
+    /// are no news of a device with a result.
+    pub(super) fn scanning(&self, host: &Host) -> Option<Share> {
+        let looks = self.looks_at(host).filter(|(_, look)| !look.is_confirming);
+        let largest = looks.max_by_key(|(_, look)| look.ports)?;
+        Some(Share { done: largest.1.settled.into(), total: largest.1.ports.into() })
+    }
+
+    /// The TCP ports that only the looks in progress have found open, each with its scan.
+    pub(super) fn found(&self, host: &Host) -> Vec<(u16, i64)> {
+        let is_new = |port: u16| !host.is_open(Protocol::Tcp, port);
+        let found =
+            self.looks_at(host).flat_map(|(scan, look)| look.open_ports.iter().map(|&port| (port, *scan)));
+        let mut found: Vec<(u16, i64)> = found.filter(|&(port, _)| is_new(port)).collect();
+        found.sort_unstable();
+        found.dedup_by_key(|(port, _)| *port);
+        found
+    }
+
+    /// The TCP ports of a device that one look has found open, and no second one yet.
+    pub(super) fn unconfirmed(&self, host: &Host) -> PortSet {
+        let is_its = |endpoint: &&UnconfirmedEndpoint| match endpoint.device.mac {
+            Some(mac) => host.device.mac == Some(mac),
+            None => host.device.mac.is_none() && host.device.address == endpoint.device.address,
+        };
+        let openings =
+            self.unconfirmed.iter().filter(is_its).flat_map(|endpoint| &endpoint.unconfirmed.openings);
+        openings.fold(PortSet::default(), |all, (_, ports)| all.union(ports))
+    }
+}
