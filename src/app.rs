@@ -7,10 +7,11 @@ mod log;
 mod manager;
 mod reload;
 mod serve;
+mod startup;
 
 use std::{
     hash::{BuildHasher, RandomState},
-    io,
+    io::{self, BufReader},
     num::NonZeroUsize,
     process::ExitCode,
     sync::{Arc, OnceLock},
@@ -61,7 +62,8 @@ fn run_on(runtime: &Runtime, arguments: &Arguments) -> ExitCode {
         Command::Now(now) => {
             log::start(LevelFilter::ERROR, arguments.verbose);
             let (mut out, mut err) = (io::stdout().lock(), io::stderr());
-            let terminal = Terminal::standard(&mut out, &mut err);
+            let mut input = BufReader::new(io::stdin());
+            let terminal = Terminal::standard(&mut out, &mut err, &mut input);
             ExitCode::from(runtime.block_on(cli::run(
                 now,
                 arguments,

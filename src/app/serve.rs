@@ -11,7 +11,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{health, links, log, manager, probing, reload::reload};
+use super::{health, links, log, manager, probing, reload::reload, startup};
 use crate::{
     cli::{ARP_GRANT, ProbeEngine},
     client::HttpClient,
@@ -67,6 +67,8 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     for listener in &listeners {
         tracing::info!("listening on http://{}/", listener.local_addr()?);
     }
+    let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    startup::announce(&seen.borrow(), file, &addresses);
     parts.start(listeners, allowlist, gate, &mut tasks);
     manager::ready();
 

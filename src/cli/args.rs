@@ -12,7 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use super::{
     backup::BackupArgs, changes::ChangesArgs, check::CheckArgs, diff::DiffArgs, discover::DiscoverArgs,
     expected::ExpectedCommand, hosts::HostsArgs, import::ImportArgs, import_expected::ImportExpectedArgs,
-    nmap, ports, run::RunArgs, status::StatusArgs,
+    nmap, ports, run::RunArgs, setup::SetupArgs, status::StatusArgs,
 };
 use crate::{
     config::Overrides,
@@ -91,6 +91,8 @@ pub enum Now {
     Hosts(HostsArgs),
     /// Copy the database, whether or not the appliance runs
     Backup(BackupArgs),
+    /// Write a configuration with the networks to search for devices
+    Setup(SetupArgs),
     /// Print the token that authorises changes over HTTP
     Token,
     /// Check the configuration and report every fault

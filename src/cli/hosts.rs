@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::{
     CliError, CommandEnv, DONE, Terminal,
     appliance::{Appliance, ApplianceArgs, ApplianceError, DatabaseUse, percent_encode},
+    columns::{self, Column},
     devices::{DeviceRow, LEGEND, date_and_time},
     found::sanitize_for_terminal,
-    table,
 };
 use crate::{config::Overrides, model::DeviceKey};
 
@@ -61,59 +61,26 @@ pub(super) async fn hosts(
     Ok(DONE)
 }
 
-/// The minimum width of a column that may be folded.
-const LEAST: usize = 10;
-
-/// Between two columns.
-const GAP: usize = 2;
-
-/// The parts of the table that are dropped first if it is too wide for the terminal. A device's address and its open
-/// ports always stay.
+/// The columns that are dropped first if the table is too wide for the terminal. A device's address and its open ports
+/// always stay.
 const DISPENSABLE: [&str; 4] = ["SEEN", "VENDOR", "DEVICE", "NAME"];
-
-struct Column {
-    title: &'static str,
-    cells: Vec<String>,
-    /// Whether long cells go on in the next line.
-    folds: bool,
-}
-
-impl Column {
-    fn needs(&self) -> usize {
-        let lengths = self.cells.iter().map(|cell| cell.chars().count());
-        let longest = lengths.fold(self.title.len(), usize::max);
-        GAP + if self.folds { longest.min(LEAST) } else { longest }
-    }
-}
 
 fn print(out: &mut dyn Write, hosts: &[DeviceRow], now: &Zoned, width: Option<u16>) -> io::Result<()> {
     if hosts.is_empty() {
         return writeln!(out, "no device is known yet");
     }
-    let column = |title, folds, cell: &dyn Fn(&DeviceRow) -> String| Column {
-        title,
-        cells: hosts.iter().map(cell).collect(),
-        folds,
-    };
-    let mut columns = vec![
-        column("DEVICE", false, &DeviceRow::mac_or_dash),
-        column("ADDRESS", false, &|host| sanitize_for_terminal(&host.address)),
-        column("SEEN", false, &|host| date_and_time(host.last_seen, now)),
-        column("NAME", true, &|host| host.name.as_deref().map(sanitize_for_terminal).unwrap_or_default()),
-        column("VENDOR", true, &DeviceRow::maker),
-        column("OPEN PORTS", true, &|host| host.open_ports(now)),
+    let columns = vec![
+        Column::fixed("DEVICE", hosts.iter().map(DeviceRow::mac_or_dash)),
+        Column::fixed("ADDRESS", hosts.iter().map(|host| sanitize_for_terminal(&host.address))),
+        Column::fixed("SEEN", hosts.iter().map(|host| date_and_time(host.last_seen, now))),
+        Column::folding(
+            "NAME",
+            hosts.iter().map(|host| host.name.as_deref().map(sanitize_for_terminal).unwrap_or_default()),
+        ),
+        Column::folding("VENDOR", hosts.iter().map(DeviceRow::maker)),
+        Column::folding("OPEN PORTS", hosts.iter().map(|host| host.open_ports(now))),
     ];
-    for title in DISPENSABLE {
-        let needed: usize = columns.iter().map(Column::needs).sum();
-        if width.is_none_or(|width| needed <= usize::from(width) + GAP) {
-            break;
-        }
-        columns.retain(|column| column.title != title);
-    }
-    let titles: Vec<&str> = columns.iter().map(|column| column.title).collect();
-    let rows = (0..hosts.len()).map(|row| columns.iter().map(|column| column.cells[row].clone()).collect());
-    let fixed = columns.iter().filter(|column| !column.folds).count();
-    table::write(out, &titles, rows, fixed, width)?;
+    columns::write(out, columns, &DISPENSABLE, width)?;
     match hosts.iter().any(DeviceRow::has_unconfirmed_port) {
         true => writeln!(out, "{LEGEND}"),
         false => Ok(()),

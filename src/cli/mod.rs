@@ -9,6 +9,7 @@ mod args;
 mod backup;
 mod changes;
 mod check;
+mod columns;
 mod devices;
 mod diff;
 mod discover;
@@ -30,6 +31,7 @@ mod run;
 mod runs;
 mod scan;
 mod service_user;
+mod setup;
 mod stage;
 mod status;
 mod table;
@@ -37,7 +39,7 @@ mod targets;
 mod token;
 
 use std::{
-    io::{self, Write},
+    io::{self, BufRead, IsTerminal, Write},
     path::PathBuf,
     sync::Arc,
 };
@@ -53,6 +55,7 @@ pub use hosts::HostsArgs;
 pub use import::ImportArgs;
 pub use import_expected::ImportExpectedArgs;
 pub use run::RunArgs;
+pub use setup::SetupArgs;
 pub use status::StatusArgs;
 
 use crate::{
@@ -95,6 +98,8 @@ pub struct Terminal<'a> {
     pub out: &'a mut dyn Write,
     /// Warnings and errors.
     pub err: &'a mut dyn Write,
+    /// Answers to questions, where standard input is a terminal.
+    pub input: Option<&'a mut dyn BufRead>,
     /// The columns of `out`, where that is a terminal.
     pub width: Option<u16>,
     /// The columns of standard error, where that is a terminal: a progress bar may be drawn there.
@@ -122,6 +127,8 @@ enum CliError {
     Status(#[from] status::StatusError),
     #[error(transparent)]
     Appliance(#[from] appliance::ApplianceError),
+    #[error(transparent)]
+    Setup(#[from] setup::SetupError),
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
@@ -175,11 +182,12 @@ const LONGEST_WARNING: usize = 16 * 1024;
 
 impl<'a> Terminal<'a> {
     /// The process's own, given its locked standard output and error.
-    pub fn standard(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
+    pub fn standard(out: &'a mut dyn Write, err: &'a mut dyn Write, input: &'a mut dyn BufRead) -> Self {
         let width_of = |size: Option<(terminal_size::Width, _)>| size.map(|(width, _)| width.0);
         Self {
             out,
             err,
+            input: io::stdin().is_terminal().then_some(input),
             width: width_of(terminal_size::terminal_size_of(io::stdout())),
             progress: width_of(terminal_size::terminal_size_of(io::stderr())),
         }
@@ -227,6 +235,7 @@ async fn dispatch(
         Now::Expected(what) => expected::expected(what, &arguments.overrides(), world, terminal).await,
         Now::Diff(diff) => diff::diff(diff, &arguments.overrides(), world, terminal).await,
         Now::Changes(changes) => changes::changes(changes, &arguments.overrides(), world, terminal).await,
+        Now::Setup(args) => setup::setup(args, &arguments.overrides(), terminal),
         Now::Token => token::token(&arguments.overrides(), terminal),
         Now::CheckConfig(args) => {
             check::check_config(args, &arguments.overrides(), arguments.verbose, world, terminal).await

@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     CliError, CommandEnv, DONE, FAILED, Terminal,
     appliance::url_of,
+    columns::{self, Column},
     devices::{DeviceRow, LEGEND, ScanCoverage},
     found::sanitize_for_terminal,
     runs::RunStatus,
-    table::{self, counted},
+    table::counted,
 };
 use crate::{
     client::{ClientError, HttpClient, ResponseLimits},
@@ -244,15 +245,13 @@ fn print_overview(
     if devices.is_empty() {
         return Ok(());
     }
-    let rows = devices.iter().map(|device| {
-        vec![
-            device.mac_or_dash(),
-            sanitize_for_terminal(&device.address),
-            device.scan_time(now),
-            device.open_ports(now),
-        ]
-    });
-    table::write(out, &["DEVICE", "ADDRESS", "SCANNED", "OPEN PORTS"], rows, 3, width)?;
+    let columns = vec![
+        Column::fixed("DEVICE", devices.iter().map(DeviceRow::mac_or_dash)),
+        Column::fixed("ADDRESS", devices.iter().map(|device| sanitize_for_terminal(&device.address))),
+        Column::fixed("SCANNED", devices.iter().map(|device| device.scan_time(now))),
+        Column::folding("OPEN PORTS", devices.iter().map(|device| device.open_ports(now))),
+    ];
+    columns::write(out, columns, &["SCANNED", "DEVICE"], width)?;
     match devices.iter().any(DeviceRow::has_unconfirmed_port) {
         true => writeln!(out, "{LEGEND}"),
         false => Ok(()),

@@ -49,7 +49,7 @@ async fn ran_with(line: &str, interrupted: CancellationToken) -> Ran {
 async fn ran_in(world: &CommandEnv, line: &str, interrupted: CancellationToken) -> Ran {
     let arguments = parse(line.split_whitespace().map(OsString::from)).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut terminal = Terminal { out: &mut out, err: &mut err, width: None, progress: None };
+    let mut terminal = Terminal { out: &mut out, err: &mut err, input: None, width: None, progress: None };
     let ended = match &arguments.command {
         // `dispatch` would take Ctrl-C from the person who runs the tests.
         Command::Now(Now::Scan(scan)) => {
@@ -366,7 +366,8 @@ async fn an_import_lists_what_it_stored_and_what_it_left_out() {
 fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     let code = |kind: io::ErrorKind| {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut terminal = Terminal { out: &mut out, err: &mut err, width: None, progress: None };
+        let mut terminal =
+            Terminal { out: &mut out, err: &mut err, input: None, width: None, progress: None };
         exit_code(Err(CliError::Output(kind.into())), &mut terminal)
     };
     assert_eq!(code(io::ErrorKind::BrokenPipe), 0);

@@ -55,6 +55,23 @@ pub enum LanError {
     Unreadable(#[from] io::Error),
 }
 
+/// An interface of this machine's, other than the loopback, that may be a LAN's.
+#[derive(Debug)]
+pub struct LanCandidate {
+    /// The interface's name.
+    pub interface: String,
+    /// This machine's IPv4 addresses there, each with the subnet it is in.
+    pub nets: Vec<Ipv4Net>,
+    /// Why devices cannot be discovered there, or not at present.
+    pub obstacle: Option<LanError>,
+    /// Whether it was made for containers or virtual machines: no hardware is behind it, though there is some in this
+    /// machine.
+    pub is_virtual: bool,
+}
+
+/// How far an interface may be stacked on others, as a VLAN on a bridge on a bond on a network card.
+const DEEPEST_STACK: u8 = 4;
+
 /// `ARPHRD_ETHER` of `linux/if_arp.h`; wireless interfaces, bridges and veth pairs are of this kind too.
 const ETHERNET: u16 = 1;
 
@@ -90,6 +107,28 @@ impl Lan {
         likeliest(candidates.collect())
     }
 
+    /// Lists the interfaces, in the kernel's order. It sends nothing.
+    ///
+    /// # Errors
+    /// Fails if the kernel's list cannot be read.
+    pub fn candidates() -> io::Result<Vec<LanCandidate>> {
+        let all = interfaces::read()?;
+        let others = all.into_iter().filter(|found| !found.flags.contains(InterfaceFlags::IFF_LOOPBACK));
+        let mut candidates: Vec<LanCandidate> = others
+            .map(|found| LanCandidate {
+                interface: found.name.clone(),
+                nets: ipv4_nets(&found.nets),
+                is_virtual: !has_hardware(&found.name, DEEPEST_STACK),
+                obstacle: Self::ready(found).err(),
+            })
+            .collect();
+        // In a container all of them are virtual, and one leads to the LAN.
+        if candidates.iter().all(|candidate| candidate.is_virtual) {
+            candidates.iter_mut().for_each(|candidate| candidate.is_virtual = false);
+        }
+        Ok(candidates)
+    }
+
     /// Returns our own address in the subnet of this one.
     pub fn own_address(&self, towards: Ipv4Addr) -> Option<Ipv4Addr> {
         self.nets.iter().find(|net| net.contains(&towards)).map(Ipv4Net::addr)
@@ -116,13 +155,28 @@ impl Lan {
         if !flags.contains(InterfaceFlags::IFF_RUNNING) {
             return Err(LanError::NoCarrier(name));
         }
-        let ipv4 = |net: IpNet| if let IpNet::V4(net) = net { Some(net) } else { None };
-        let nets: Vec<Ipv4Net> = nets.into_iter().filter_map(ipv4).collect();
+        let nets = ipv4_nets(&nets);
         if nets.is_empty() {
             return Err(LanError::NoAddress(name));
         }
         Ok(Self { interface: name, index, mac, nets, link })
     }
+}
+
+fn ipv4_nets(nets: &[IpNet]) -> Vec<Ipv4Net> {
+    nets.iter().filter_map(|net| if let IpNet::V4(net) = net { Some(*net) } else { None }).collect()
+}
+
+/// Whether an interface is a network card's, or is stacked on one (sysfs has a `lower_NAME` for each below it).
+fn has_hardware(interface: &str, depth: u8) -> bool {
+    let folder = format!("/sys/class/net/{interface}");
+    if fs::exists(format!("{folder}/device")).unwrap_or(false) {
+        return true;
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut below =
+        entries.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("lower_").map(str::to_owned));
+    depth > 0 && below.any(|name| has_hardware(&name, depth - 1))
 }
 
 /// Finds the interface of the default route.
@@ -186,6 +240,12 @@ mod tests {
             let found = likeliest(candidates.iter().map(|text| candidate(text)).collect());
             assert_eq!(found.as_deref(), best, "{candidates:?}");
         }
+    }
+
+    #[test]
+    fn the_loopback_is_no_candidate() {
+        let candidates = Lan::candidates().unwrap();
+        assert!(candidates.iter().all(|candidate| candidate.interface != "lo"), "{candidates:?}");
     }
 
     #[test]

@@ -113,6 +113,11 @@ impl Links {
         }
     }
 
+    /// Returns the addresses of the interfaces that are up.
+    pub fn own_addresses(&self) -> Vec<IpAddr> {
+        self.interfaces.iter().flat_map(|interface| interface.nets.iter().map(IpNet::addr)).collect()
+    }
+
     /// Returns the hardware address behind one of this machine's own addresses; the neighbour table has no entry for
     /// it.
     pub fn own_mac(&self, address: &Address) -> Option<Mac> {

@@ -27,7 +27,7 @@ mod watch;
 
 pub use arp::ArpSocket;
 pub use connect::ConnectProber;
-pub use lan::{Lan, LanError};
+pub use lan::{Lan, LanCandidate, LanError};
 pub use limits::{Conntrack, SystemLimits};
 pub use links::Links;
 pub use lookup::SystemResolver;

@@ -41,7 +41,7 @@ impl MdnsScope {
     }
 
     /// The announced port.
-    pub(super) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 

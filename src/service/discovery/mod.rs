@@ -34,7 +34,7 @@ const RETRY: Duration = Duration::from_secs(15);
 
 /// The largest subnet, in addresses, that is swept without being named. A larger one is a site's, and its
 /// administrator decides.
-const MOST_UNNAMED: usize = 1024;
+pub const MOST_UNNAMED: usize = 1024;
 
 /// Why a sweep failed.
 #[derive(Debug, thiserror::Error)]
