@@ -22,6 +22,7 @@ mod exclusion;
 mod expected;
 mod fairness;
 mod feeds;
+mod first_minute;
 mod harness;
 mod http_bounds;
 mod identity;

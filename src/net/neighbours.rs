@@ -12,7 +12,7 @@ use nix::{
     net::if_::{if_indextoname, if_nametoindex},
 };
 
-use super::netlink::{Netlink, Scope, address, attributes};
+use super::netlink::{Netlink, RequestScope, address, attributes};
 use crate::model::{Address, Mac};
 
 /// A neighbour that has answered, and has not failed to answer since.
@@ -108,7 +108,7 @@ fn entries(family: Family) -> io::Result<Vec<Entry>> {
     })
     .unwrap_or_default();
     let mut found = Vec::new();
-    Netlink::open()?.request(libc::RTM_GETNEIGH, Scope::All, &question, |kind, body| {
+    Netlink::open()?.request(libc::RTM_GETNEIGH, RequestScope::All, &question, |kind, body| {
         take(kind, body, &mut found);
         found.len() > MOST
     })?;

@@ -29,7 +29,7 @@ pub(super) const ATTRIBUTE: usize = 4;
 
 /// Whether a request is for one entry or for the whole table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(super) enum RequestScope {
     One,
     All,
 }
@@ -60,14 +60,14 @@ impl Netlink {
     pub(super) fn request(
         &mut self,
         kind: u16,
-        scope: Scope,
+        scope: RequestScope,
         body: &[u8],
         mut take: impl FnMut(u16, &[u8]) -> bool,
     ) -> io::Result<()> {
         send(self.socket.as_raw_fd(), &question(kind, scope, body), MsgFlags::empty())?;
         loop {
             let length = recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty())?;
-            let mut content = scope == Scope::One;
+            let mut content = scope == RequestScope::One;
             let is_last = read(&self.buffer[..length], |kind, body| content |= take(kind, body))?;
             if is_last || content {
                 return Ok(());
@@ -89,10 +89,10 @@ impl Netlink {
     }
 }
 
-fn question(kind: u16, scope: Scope, body: &[u8]) -> Vec<u8> {
+fn question(kind: u16, scope: RequestScope, body: &[u8]) -> Vec<u8> {
     let flags = match scope {
-        Scope::One => libc::NLM_F_REQUEST,
-        Scope::All => libc::NLM_F_REQUEST | libc::NLM_F_DUMP,
+        RequestScope::One => libc::NLM_F_REQUEST,
+        RequestScope::All => libc::NLM_F_REQUEST | libc::NLM_F_DUMP,
     };
     let mut message = u32::try_from(HEADER + body.len()).unwrap_or_default().to_ne_bytes().to_vec();
     message.extend(kind.to_ne_bytes());

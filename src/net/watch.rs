@@ -20,7 +20,7 @@ use ipnet::IpNet;
 use nix::{libc, net::if_::if_nametoindex};
 use socket2::{Domain, Socket, Type};
 
-use super::netlink::{Netlink, Scope, address, attributes};
+use super::netlink::{Netlink, RequestScope, address, attributes};
 use crate::{
     clock::{Clock, SystemClock},
     engine::{Closed, Link, LinkFacts, Passage, Reach, Ways},
@@ -200,7 +200,7 @@ impl State {
 
     fn read_all(&mut self, now: Moment) -> io::Result<()> {
         let mut links = Vec::new();
-        self.requests.request(libc::RTM_GETLINK, Scope::All, &link_question(0), |kind, body| {
+        self.requests.request(libc::RTM_GETLINK, RequestScope::All, &link_question(0), |kind, body| {
             links.extend(link(body).filter(|_| kind == libc::RTM_NEWLINK));
             false
         })?;
@@ -210,7 +210,7 @@ impl State {
 
     fn read_addresses(&mut self, now: Moment) -> io::Result<()> {
         let mut addresses = Vec::new();
-        self.requests.request(libc::RTM_GETADDR, Scope::All, &[0; ADDRESS], |kind, body| {
+        self.requests.request(libc::RTM_GETADDR, RequestScope::All, &[0; ADDRESS], |kind, body| {
             addresses.extend(own_address(body).filter(|_| kind == libc::RTM_NEWADDR));
             false
         })?;
@@ -220,11 +220,15 @@ impl State {
 
     fn look_at(&mut self, index: u32, now: Moment) -> io::Result<()> {
         let mut found = None;
-        let read =
-            self.requests.request(libc::RTM_GETLINK, Scope::One, &link_question(index), |kind, body| {
+        let read = self.requests.request(
+            libc::RTM_GETLINK,
+            RequestScope::One,
+            &link_question(index),
+            |kind, body| {
                 found = link(body).filter(|_| kind == libc::RTM_NEWLINK);
                 true
-            });
+            },
+        );
         match read {
             Ok(()) => found.into_iter().for_each(|link| self.ways.set_link(&link, now)),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => self.ways.link_gone(index, now),

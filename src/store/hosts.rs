@@ -351,13 +351,15 @@ fn opened(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64,
     Ok(opened)
 }
 
-/// Every address of the devices with rows from `first` to `last`, each with the row of the endpoint, and whether the
-/// last look of our own found it up.
+/// The row of an endpoint, whether the last look of our own found it up, and its address.
+type EndpointAddress = (i64, Option<bool>, AddressRecord);
+
+/// Every address of the devices with rows from `first` to `last`.
 fn addresses(
     connection: &Connection,
     first: i64,
     last: i64,
-) -> Result<HashMap<i64, Vec<(i64, Option<bool>, AddressRecord)>>> {
+) -> Result<HashMap<i64, Vec<EndpointAddress>>> {
     let sql = "SELECT device, id, address, first_seen, last_seen, held = 'now', up FROM endpoints
                WHERE device BETWEEN ?1 AND ?2 ORDER BY device, instr(address, ':') > 0, id";
     let mut statement = connection.prepare_cached(sql)?;

@@ -182,7 +182,7 @@ fn ages(connection: &Connection) -> Result<Vec<StateAge>> {
                 age.coverage = age.coverage.union(&coverage);
             }
             None => {
-                ages.push(StateAge { device: device(row, 0)?, oldest: timestamp(row.get(3)?)?, coverage })
+                ages.push(StateAge { device: device(row, 0)?, oldest: timestamp(row.get(3)?)?, coverage });
             }
         }
         last = endpoint;

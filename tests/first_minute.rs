@@ -1,0 +1,119 @@
+//! What the appliance knows soon after its start, with nothing configured but the feed.
+
+use std::time::Duration;
+
+use portscan::model::PortSet;
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{Portscan, Running, eventually, static_feed},
+    lab::Lab,
+};
+
+/// A quick look takes 4 s and more on a busy machine.
+const QUICK: Duration = Duration::from_secs(120);
+
+fn devices(running: &Running) -> Vec<Value> {
+    running.get("/v1/hosts").json().as_array().cloned().expect("a list")
+}
+
+/// The open TCP ports of a device that are confirmed, or that are not.
+fn open_ports(device: &Value, unconfirmed: bool) -> PortSet {
+    let ports = device["ports"].as_array().expect("ports").iter();
+    let wanted = ports.filter(|port| port["unconfirmed"] == json!(unconfirmed));
+    wanted.map(|port| u16::try_from(port["port"].as_u64().unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn open_ports_are_shown_as_unconfirmed_and_then_as_the_result_of_a_quick_look() {
+    let lab = Lab::enter("near");
+    let running = Portscan::new(&lab, &static_feed(&lab)).start();
+    let truth = lab.truth();
+    let mut early = 0;
+    eventually(QUICK, "every device has a result", || {
+        let devices = devices(&running);
+        for device in devices.iter().filter(|device| device["scanned"].is_null()) {
+            let found = open_ports(device, true);
+            let address = device["address"].as_str().unwrap().parse().unwrap();
+            assert!(found.is_subset(&truth[&address]), "{device}: a phantom");
+            assert!(open_ports(device, false).is_empty(), "{device}: confirmed before any result");
+            early += found.len();
+        }
+        let all = devices.len() == lab.hosts().count();
+        (all && devices.iter().all(|device| !device["scanned"].is_null())).then_some(())
+    });
+    assert!(early > 0, "no port was shown before the first result");
+    for device in devices(&running) {
+        assert_eq!(device["presence"], "online", "{device}");
+        assert_eq!(device["scanned"]["complete"], json!(false), "{device}");
+        assert_eq!(device["scanned"]["ports"], json!(1000), "{device}");
+        let mac = device["mac"].as_str().unwrap();
+        let result = running.get(&format!("/portscan/{mac}/json")).json();
+        assert_eq!(result["scanned_ports"], json!(1000), "{result}");
+    }
+    // The look at all ports is on its way.
+    let scanning = eventually(QUICK, "a device is scanned whole", || {
+        devices(&running)
+            .into_iter()
+            .map(|device| device["scanning"].clone())
+            .find(|share| share["total"].as_u64().is_some_and(|total| total > 60_000))
+    });
+    assert!(scanning["done"].as_u64().unwrap() < 60_000, "{scanning}");
+    let scans = running.get("/v1/runs").json();
+    assert!(scans.to_string().contains("\"seen\""), "{scans}");
+    running.stop();
+}
+
+/// Prints a table: `make first-minute`.
+#[test]
+#[ignore = "half an hour: `make first-minute`"]
+fn how_long_an_answer_takes() {
+    for (scenario, is_whole) in [("forty", true), ("lan-250", false)] {
+        let lab = Lab::alone(scenario);
+        let began = lab.now();
+        let running = Portscan::new(&lab, &static_feed(&lab)).start();
+        let count = lab.hosts().count();
+        let mut seconds = [None; 3];
+        eventually(Duration::from_secs(3 * 3600), "all ports of every device", || {
+            let devices = devices(&running);
+            let now = lab.now().since(began).as_secs_f32();
+            let scanned = |device: &&Value| !device["scanned"].is_null();
+            let complete = |device: &&Value| device["scanned"]["complete"] == json!(true);
+            let reached = [
+                devices.iter().any(|device| !device["ports"].as_array().unwrap().is_empty()),
+                devices.len() == count && devices.iter().filter(scanned).count() == count,
+                devices.len() == count && devices.iter().filter(complete).count() == count,
+            ];
+            for (second, _) in
+                seconds.iter_mut().zip(reached).filter(|(second, reached)| second.is_none() && *reached)
+            {
+                *second = Some(now);
+            }
+            // Each reading is one more request to an appliance that has work to do.
+            std::thread::sleep(Duration::from_millis(200));
+            seconds[if is_whole { 2 } else { 1 }].map(|_| ())
+        });
+        let peaks =
+            |of: fn(&crate::lab::Stats) -> usize| lab.hosts().map(|host| of(&host.stats())).max().unwrap();
+        eprintln!(
+            "{scenario}: {count} devices, nothing configured but the feed; seconds to the first open port, to every \
+             device's commonest ports, to all ports of all: {seconds:.1?}; peak {} SYNs in 100 ms, {} in 1 s; \
+             reboots {}; processor {:.0} s; peak RSS {} KB",
+            peaks(|stats| stats.peak_100ms),
+            peaks(|stats| stats.peak_1s),
+            lab.hosts().map(|host| host.stats().reboots).sum::<usize>(),
+            running.cpu().as_secs_f32(),
+            running.peak_rss() / 1024,
+        );
+        for device in devices(&running) {
+            let address = device["address"].as_str().unwrap().parse().unwrap();
+            let truth = &lab.truth()[&address];
+            let open = open_ports(&device, false).union(&open_ports(&device, true));
+            assert!(open.is_subset(truth), "{device}: phantoms");
+            if device["scanned"]["complete"] == json!(true) {
+                assert_eq!(&open, truth, "{device}");
+            }
+        }
+        running.stop();
+    }
+}
