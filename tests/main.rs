@@ -11,6 +11,7 @@ mod bench;
 mod browser;
 mod cable;
 mod changes;
+mod commands;
 mod corpus;
 mod crash;
 mod damage;
