@@ -60,7 +60,7 @@ pub(super) enum SetupError {
     #[error("nothing can be asked, for standard input is no terminal; add --yes to take the defaults")]
     NoTerminal,
     #[error(
-        "no network of this machine can be searched:\n{0}Name devices under [feed] hosts instead, as docs/configuration.md \
+        "this machine has no network that is searched without being named:\n{0}Name devices under [feed] hosts instead, as docs/configuration.md \
          says, or name an interface or a part of its network: portscan setup \"eth0 10.0.0.0/16\""
     )]
     NoNetwork(String),
@@ -194,7 +194,7 @@ mod tests {
 
     /// What was printed, what was asked, and how it ended.
     fn ran(
-        args: SetupArgs,
+        args: &SetupArgs,
         path: Option<&Path>,
         answers: Option<&str>,
     ) -> (String, String, Result<u8, String>) {
@@ -203,7 +203,7 @@ mod tests {
         let mut input = answers.map(str::as_bytes);
         let input = input.as_mut().map(|input| input as &mut dyn io::BufRead);
         let mut terminal = Terminal { out: &mut out, err: &mut err, input, width: None, progress: None };
-        let ended = set_up(&args, &overrides, &offers(), &mut terminal).map_err(|error| error.to_string());
+        let ended = set_up(args, &overrides, &offers(), &mut terminal).map_err(|error| error.to_string());
         (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap(), ended)
     }
 
@@ -216,7 +216,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("portscan.toml");
         let answers = format!("{}\neth7\neth0, 5\ny\n", path.display());
-        let (out, err, ended) = ran(SetupArgs::default(), None, Some(&answers));
+        let (out, err, ended) = ran(&SetupArgs::default(), None, Some(&answers));
         assert_eq!(ended, Ok(DONE), "{err}");
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains("discover = [\"eth0\", \"eth4\"]"), "{text}");
@@ -230,11 +230,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("portscan.toml");
         for answers in ["\nn\n", "\n", ""] {
-            let (_, err, ended) = ran(SetupArgs::default(), Some(&path), Some(answers));
+            let (_, err, ended) = ran(&SetupArgs::default(), Some(&path), Some(answers));
             assert_eq!(ended, Err("nothing was written".to_owned()), "{err}");
             assert!(!path.exists());
         }
-        assert_eq!(ran(SetupArgs::default(), Some(&path), Some("\n\n")).2, Ok(DONE));
+        assert_eq!(ran(&SetupArgs::default(), Some(&path), Some("\n\n")).2, Ok(DONE));
         let text = fs::read_to_string(&path).unwrap();
         let expected = "discover = [\"eth0\", \"eth2 10.0.0.0/22\", \"eth2 10.1.0.0/20\"]";
         assert!(text.contains(expected), "{text}");
@@ -244,10 +244,10 @@ mod tests {
     fn a_script_is_asked_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("portscan.toml");
-        let (_, _, ended) = ran(SetupArgs::default(), Some(&path), None);
+        let (_, _, ended) = ran(&SetupArgs::default(), Some(&path), None);
         assert!(ended.unwrap_err().contains("--yes"));
         let named = SetupArgs { interfaces: vec!["eth3 10.9.1.0/24".to_owned()], ..yes() };
-        let (out, err, ended) = ran(named, Some(&path), None);
+        let (out, err, ended) = ran(&named, Some(&path), None);
         assert_eq!((ended, err.as_str()), (Ok(DONE), ""));
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains("discover = [\"eth3 10.9.1.0/24\"]") && out.contains(&text), "{out}");
@@ -258,11 +258,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("portscan.toml");
         fs::write(&path, "log = \"debug\"\n").unwrap();
-        let (out, _, ended) = ran(yes(), Some(&path), None);
+        let (out, _, ended) = ran(&yes(), Some(&path), None);
         let why = ended.unwrap_err();
         assert!(why.contains("--force") && why.contains("discover = [\"eth0\", "), "{why}");
         assert_eq!((out.as_str(), fs::read_to_string(&path).unwrap().as_str()), ("", "log = \"debug\"\n"));
-        let (out, _, ended) = ran(SetupArgs { force: true, ..yes() }, Some(&path), None);
+        let (out, _, ended) = ran(&SetupArgs { force: true, ..yes() }, Some(&path), None);
         assert_eq!(ended, Ok(DONE));
         let copy = folder.path().join("portscan.toml.bak");
         assert!(out.contains(&format!("kept the previous one as {}", copy.display())), "{out}");
