@@ -59,8 +59,6 @@ fn open_ports_are_shown_as_unconfirmed_and_then_as_the_result_of_a_quick_look() 
             .find(|share| share["total"].as_u64().is_some_and(|total| total > 60_000))
     });
     assert!(scanning["done"].as_u64().unwrap() < 60_000, "{scanning}");
-    let scans = running.get("/v1/runs").json();
-    assert!(scans.to_string().contains("\"seen\""), "{scans}");
     running.stop();
 }
 
