@@ -141,11 +141,11 @@ $(BULLSEYE)/lib:
 $(MAKERS)/bin/cargo-deb:
 	$(CARGO) install --quiet --locked --root $(MAKERS) --version 3.8.0 cargo-deb
 
-# Most of them wait for a slow network most of the time; a test that needs all cores says so (tests/lab/turn.rs).
+# Most of them wait for a slow network most of the time; a test that needs all cores says so (tests/testkit/src/lab/turn.rs).
 test: export RUST_TEST_THREADS ?= 6
 test: setup ## run all tests, in networks of their own
-	$(CARGO) test --locked --no-run
-	$(AS_ROOT) $(CARGO) test --locked --offline
+	$(CARGO) test --locked --workspace --no-run
+	$(AS_ROOT) $(CARGO) test --locked --offline --workspace
 
 acceptance: setup ## run the long measurements behind docs/performance.md: an hour or two, all 65,535 ports
 	PORTSCAN_TEST_PORTS=1-65535 PORTSCAN_TEST_SEEDS=1000 PORTSCAN_TEST_RUNS=20 \
@@ -206,9 +206,9 @@ fuzz: ## fuzz the parsers with afl++, MINUTES of each (tests/corpus/inputs.rs)
 	  sed -n 's/^\(execs_done\|saved_crashes\|saved_hangs\) *: /'$$input' \1 /p' found/$$input/default/fuzzer_stats; done
 
 lint: ## check formatting, clippy's lints and documentation, without a warning
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
 deny: $(MAKERS)/bin/cargo-deny ## check licences, banned crates and sources of the dependencies (deny.toml)
 	PATH="$(MAKERS)/bin:$$PATH" $(CARGO) deny --locked check --hide-inclusion-graph licenses bans sources
@@ -218,7 +218,7 @@ deny-advisories: $(MAKERS)/bin/cargo-deny ## check the dependencies for known vu
 	PATH="$(MAKERS)/bin:$$PATH" $(CARGO) deny --locked check advisories
 
 msrv: msrv-setup ## compile everything with the oldest supported Rust, installed by rustup
-	CARGO_TARGET_DIR=target/msrv rustup run $(MSRV) cargo check --locked --all-targets
+	CARGO_TARGET_DIR=target/msrv rustup run $(MSRV) cargo check --locked --workspace --all-targets
 
 msrv-setup: # installs that Rust where it is missing
 	rustup run $(MSRV) rustc --version || rustup toolchain install $(MSRV) --profile minimal --no-self-update

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use nix::{
     cmsg_space,
     errno::Errno,
@@ -22,12 +21,9 @@ use nix::{
     },
     unistd::Pid,
 };
-use portscan::{
-    clock::{Clock, SystemClock},
-    model::Moment,
-};
 
 use super::{namespace, record::Stall, world::World};
+use crate::{Moment, clock::wall};
 
 /// Doubled by the kernel (socket(7)): see `Lab::syns_per_second` for what it holds.
 const RECEIVE_BUFFER: usize = 16 << 20;
@@ -35,29 +31,26 @@ const RECEIVE_BUFFER: usize = 16 << 20;
 /// The lab's time: nanoseconds since its start on the wall clock, which is the clock of the kernel's receive
 /// stamps. A clock that is set while a test runs would break that test.
 #[derive(Clone, Copy)]
-pub struct LabClock {
-    clock: SystemClock,
-    start: Timestamp,
+pub(super) struct LabClock {
+    start: Duration,
 }
 
 impl LabClock {
     fn start() -> Self {
-        let clock = SystemClock::start();
-        Self { clock, start: clock.wall() }
+        Self { start: wall() }
     }
 
-    pub fn now(&self) -> Moment {
-        self.moment(self.clock.wall())
+    pub(super) fn now(&self) -> Moment {
+        self.moment(wall())
     }
 
-    fn moment(&self, wall: Timestamp) -> Moment {
-        let since = wall.duration_since(self.start);
-        Moment::from_start(Duration::try_from(since).unwrap_or_default())
+    fn moment(&self, wall: Duration) -> Moment {
+        Moment::from_start(wall.saturating_sub(self.start))
     }
 }
 
 /// What the thread shares with the test.
-pub struct Shared {
+pub(super) struct Shared {
     pub world: World,
     /// Frames that the kernel had to drop because the thread was too slow.
     pub drops: u32,
@@ -67,7 +60,7 @@ pub struct Shared {
 }
 
 /// The thread.
-pub struct Responder {
+pub(super) struct Responder {
     pub clock: LabClock,
     shared: Arc<Mutex<Shared>>,
     thread: Option<JoinHandle<()>>,
@@ -76,7 +69,7 @@ pub struct Responder {
 impl Responder {
     /// Starts the thread in a network namespace of its own, has `connect` lay the wire to it, and returns
     /// when it listens.
-    pub fn start(world: World, connect: impl FnOnce(Pid)) -> Self {
+    pub(super) fn start(world: World, connect: impl FnOnce(Pid)) -> Self {
         let clock = LabClock::start();
         let shared = Arc::new(Mutex::new(Shared { world, drops: 0, buffer: 0, stop: false }));
         let (arrived, arrival) = mpsc::channel();
@@ -100,13 +93,13 @@ impl Responder {
         Self { clock, shared, thread: Some(thread) }
     }
 
-    pub fn shared(&self) -> MutexGuard<'_, Shared> {
+    pub(super) fn shared(&self) -> MutexGuard<'_, Shared> {
         // Whoever panicked has said so; what it left is still worth reading.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the thread has ended before its time.
-    pub fn is_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
@@ -120,7 +113,7 @@ impl Drop for Responder {
 }
 
 /// A packet socket on one end of the wire.
-pub fn packet_socket(link: LinkAddr, receives: bool) -> OwnedFd {
+pub(super) fn packet_socket(link: LinkAddr, receives: bool) -> OwnedFd {
     // Protocol 0 receives nothing (packet(7)): an end that only sends must not fill its buffer.
     let protocol = receives.then_some(SockProtocol::EthAll);
     let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
@@ -187,7 +180,7 @@ fn receive(socket: &OwnedFd, clock: LabClock, buffer: &mut [u8], shared: &mut Sh
         let mut at = None;
         for control in message.cmsgs().expect("room for control messages") {
             match control {
-                ControlMessageOwned::ScmTimestampns(stamp) => at = stamped(stamp),
+                ControlMessageOwned::ScmTimestampns(stamp) => at = Some(Duration::from(stamp)),
                 ControlMessageOwned::RxqOvfl(drops) => shared.drops = drops,
                 _ => {}
             }
@@ -196,10 +189,6 @@ fn receive(socket: &OwnedFd, clock: LabClock, buffer: &mut [u8], shared: &mut Sh
         let at = clock.moment(at.expect("the kernel stamps what it receives"));
         shared.world.receive(at, &buffer[..length]);
     }
-}
-
-fn stamped(stamp: TimeSpec) -> Option<Timestamp> {
-    Timestamp::new(stamp.tv_sec(), i32::try_from(stamp.tv_nsec()).ok()?).ok()
 }
 
 /// Sleeps until a frame comes or is due, and never so long that the end of the test waits.

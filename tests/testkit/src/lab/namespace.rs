@@ -11,7 +11,8 @@ use nix::{
     sys::socket::LinkAddr,
     unistd::{Pid, gettid},
 };
-use portscan::model::Mac;
+
+use crate::Mac;
 
 /// The scanner's interface.
 pub const INTERFACE: &str = "lan0";

@@ -11,7 +11,7 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use super::{KernelHost, Lab, outputs};
+use testkit::lab::{KernelHost, Lab, outputs};
 
 /// For what comes at once, on a machine that may stall.
 const PATIENCE: Duration = Duration::from_secs(30);

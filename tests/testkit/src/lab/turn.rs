@@ -13,17 +13,17 @@ static CORES: RwLock<()> = RwLock::new(());
 /// Held as long as its test's LAN stands. A test that failed in its turn says nothing about the next.
 #[derive(Debug)]
 #[expect(dead_code, reason = "they are held, not read")]
-pub enum Turn {
+pub(super) enum Turn {
     Shared(RwLockReadGuard<'static, ()>),
     Alone(RwLockWriteGuard<'static, ()>),
 }
 
 impl Turn {
-    pub fn shared() -> Self {
+    pub(super) fn shared() -> Self {
         Self::Shared(CORES.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub fn alone() -> Self {
+    pub(super) fn alone() -> Self {
         Self::Alone(CORES.write().unwrap_or_else(PoisonError::into_inner))
     }
 }

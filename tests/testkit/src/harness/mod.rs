@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     io::{BufRead, BufReader},
     net::Ipv4Addr,
     ops::Deref,
@@ -18,32 +18,34 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use portscan::{
-    clock::{Clock, SystemClock},
-    model::PortSet,
-};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::lab::{Host, KernelHost, Lab, Node, outputs};
+use crate::{
+    Ports,
+    clock::Stopwatch,
+    lab::{Host, KernelHost, Lab, Node, outputs},
+    repository,
+};
 
 pub mod avahi;
 pub mod browser;
 pub mod disk;
 pub mod feed;
-pub mod history;
 pub mod liar;
 pub mod nginx;
 pub mod pi;
 pub mod prometheus;
-mod selftest;
-mod site;
+pub mod site;
 pub mod users;
 
 pub use site::Site;
 
 /// What a test waits for has come by then, even on a machine that is slow or stalls: who waits so long has failed.
 pub const LONG: Duration = Duration::from_secs(300);
+
+/// Where `make setup` unpacks programs, in the repository.
+const TOOLS: &str = "target/tools";
 
 /// What it says on standard error once it can be asked, followed by its address.
 const LISTENING: &str = "listening on http://";
@@ -131,7 +133,7 @@ impl Portscan {
         let binary = self.home.path().join("portscan");
         // By a process of its own: a child that another test starts meanwhile would inherit the file as one that is
         // written to, and such a file cannot be run.
-        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_portscan")).arg(&binary).status();
+        let copied = Command::new("cp").arg(built_binary()).arg(&binary).status();
         assert!(copied.is_ok_and(|status| status.success()), "copying the binary");
         for path in [self.home.path(), &binary] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("letting others in");
@@ -140,7 +142,7 @@ impl Portscan {
     }
 
     pub fn database(&self) -> PathBuf {
-        self.data.join(portscan::store::FILE_NAME)
+        self.data.join("portscan.db")
     }
 
     /// Replaces what the configuration file says from the next start, or SIGHUP and [`Self::write_config`].
@@ -194,8 +196,8 @@ impl Portscan {
         Finished { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
     }
 
-    fn command(&self) -> Command {
-        let binary = env!("CARGO_BIN_EXE_portscan");
+    pub fn command(&self) -> Command {
+        let binary = built_binary();
         let mut command = match self.open_files {
             _ if self.user.is_some() => {
                 let (user, binary) = self.user.as_ref().expect("just seen");
@@ -206,22 +208,30 @@ impl Portscan {
             // The shell's own limit is inherited; setting a child's from here would need unsafe code.
             Some(limit) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\""), binary]);
+                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]).arg(binary);
                 shell
             }
             None if self.unprivileged => {
                 let mut stripped = Command::new("setpriv");
-                stripped.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", binary]);
+                stripped.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]).arg(binary);
                 stripped
             }
             None => Command::new(binary),
         };
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MY_") || name == "RUST_LOG") {
+        for (name, _) in env::vars().filter(|(name, _)| name.starts_with("MY_") || name == "RUST_LOG") {
             command.env_remove(name);
         }
         command.env("NO_COLOR", "1").envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
+}
+
+/// The binary that cargo built for the tests that run. Cargo names it to the tests alone while it compiles them, not to
+/// this crate, and puts it into the directory above theirs.
+fn built_binary() -> PathBuf {
+    let tests = env::current_exe().expect("this program has a path");
+    let directory = tests.parent().and_then(Path::parent).expect("target/PROFILE/deps");
+    directory.join("portscan")
 }
 
 /// A subcommand that has ended.
@@ -242,11 +252,11 @@ impl Finished {
 
 /// A program of Debian's with the libraries that few machines have: what `make setup` unpacked, else what is installed.
 fn tool(name: &str) -> Command {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
+    let tools = repository(TOOLS);
     let unpacked = ["usr/bin", "usr/sbin"].map(|folder| tools.join(folder).join(name));
     let unpacked = unpacked.iter().find(|path| path.exists());
     let mut command = Command::new(unpacked.map_or(Path::new(name), PathBuf::as_path));
-    let libraries = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let libraries = format!("{}-linux-gnu", env::consts::ARCH);
     let libraries =
         ["usr/lib", "lib"].map(|folder| tools.join(folder).join(&libraries).display().to_string());
     command.env("LD_LIBRARY_PATH", libraries.join(":"));
@@ -255,8 +265,8 @@ fn tool(name: &str) -> Command {
 
 /// A library of Debian's for programs to load first, from where `make setup` unpacked it or where it is installed.
 pub fn library(name: &str) -> PathBuf {
-    let below = format!("usr/lib/{}-linux-gnu/{name}", std::env::consts::ARCH);
-    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(&below);
+    let below = format!("usr/lib/{}-linux-gnu/{name}", env::consts::ARCH);
+    let unpacked = repository(TOOLS).join(&below);
     let found = [unpacked, Path::new("/").join(&below)].into_iter().find(|path| path.exists());
     found.unwrap_or_else(|| panic!("{name} is missing; `make setup` gets it"))
 }
@@ -343,14 +353,14 @@ impl Running {
 
     /// The first line of the log, past and future, that this holds for.
     pub fn wait_for_line(&self, within: Duration, wanted: impl Fn(&str) -> bool) -> String {
-        let clock = SystemClock::start();
+        let watch = Stopwatch::start();
         let mut guard = self.log.lines();
         loop {
             let (lines, ended) = &*guard;
             if let Some(line) = lines.iter().find(|line| wanted(line)) {
                 return line.clone();
             }
-            let left = within.saturating_sub(clock.now().since_start());
+            let left = within.saturating_sub(watch.elapsed());
             let why = if *ended { "the binary ended".to_owned() } else { format!("not in {within:?}") };
             assert!(!ended && !left.is_zero(), "a line of the log did not come: {why}\n{}", lines.join("\n"));
             guard = self.log.grown.wait_timeout(guard, left).unwrap().0;
@@ -459,12 +469,12 @@ impl Drop for Running {
 
 /// Looks again and again until there is something to see; panics when it takes too long.
 pub fn eventually<T>(within: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let clock = SystemClock::start();
+    let watch = Stopwatch::start();
     loop {
         if let Some(seen) = look() {
             return seen;
         }
-        assert!(clock.now().since_start() < within, "waited {within:?} until {what}");
+        assert!(watch.elapsed() < within, "waited {within:?} until {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -499,7 +509,7 @@ pub fn is_stored(line: &str) -> bool {
 
 /// The open ports of every host of a `portscan scan --json` document that is up, or as far as it is known,
 /// when these ports were asked for.
-pub fn found(document: &Value, asked: &PortSet) -> BTreeMap<Ipv4Addr, PortSet> {
-    let among = |open: PortSet| open.iter().filter(|&port| asked.contains(port)).collect();
+pub fn found(document: &Value, asked: &Ports) -> BTreeMap<Ipv4Addr, Ports> {
+    let among = |open: Ports| open.iter().filter(|&port| asked.contains(port)).collect();
     outputs::portscan(document).into_iter().map(|(address, open)| (address, among(open))).collect()
 }

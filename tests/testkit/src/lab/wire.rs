@@ -15,11 +15,10 @@ use pnet_packet::{
     ipv4::{self, Ipv4Packet, MutableIpv4Packet},
     tcp::{self, MutableTcpPacket, TcpPacket},
 };
-use portscan::model::Mac;
 
-use super::scenario::Station;
+use crate::{Mac, scenario::Station};
 
-pub use pnet_packet::tcp::TcpFlags;
+pub(super) use pnet_packet::tcp::TcpFlags;
 
 /// IEEE 802's type for local experiments: the lab's own markers (see `Lab::settle`).
 const MARKER: EtherType = EtherType(0x88b5);
@@ -31,7 +30,7 @@ const ICMP: usize = 8;
 const QUOTE: usize = IPV4 + 8;
 
 /// A frame from the scanner's kernel, as far as the lab cares.
-pub enum Received<'a> {
+pub(super) enum Received<'a> {
     /// Who has `asked`?
     Arp { from: Station, asked: Ipv4Addr },
     /// An ICMP echo request; `message` is the whole ICMP message.
@@ -48,7 +47,7 @@ pub enum Received<'a> {
 
 /// A TCP segment from the scanner.
 #[derive(Clone, Copy)]
-pub struct Segment<'a> {
+pub(super) struct Segment<'a> {
     pub from: Station,
     pub to: Station,
     pub from_port: u16,
@@ -62,23 +61,23 @@ pub struct Segment<'a> {
 }
 
 impl Segment<'_> {
-    pub fn has(&self, flags: u8) -> bool {
+    pub(super) fn has(&self, flags: u8) -> bool {
         self.flags & flags == flags
     }
 
-    pub fn is_syn(&self) -> bool {
+    pub(super) fn is_syn(&self) -> bool {
         self.has(TcpFlags::SYN) && !self.has(TcpFlags::ACK)
     }
 
     /// The sequence number after this segment: SYN and FIN count as one octet (RFC 9293, 3.4).
-    pub fn next_sequence(&self) -> u32 {
+    pub(super) fn next_sequence(&self) -> u32 {
         let controls = u32::from(self.has(TcpFlags::SYN)) + u32::from(self.has(TcpFlags::FIN));
         self.sequence.wrapping_add(self.payload + controls)
     }
 }
 
 /// Reads a frame; what is malformed is [`Received::Other`].
-pub fn read(frame: &[u8]) -> Received<'_> {
+pub(super) fn read(frame: &[u8]) -> Received<'_> {
     let Some(ethernet) = EthernetPacket::new(frame) else { return Received::Other };
     let body = &frame[ETHERNET..];
     match ethernet.get_ethertype() {
@@ -134,19 +133,19 @@ fn read_ipv4<'a>(ethernet: &EthernetPacket<'_>, body: &'a [u8]) -> Received<'a> 
 
 /// What a TCP answer says.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer {
+pub(super) struct Answer {
     pub flags: u8,
     pub sequence: u32,
     pub acknowledgement: u32,
 }
 
 /// "`is` is at ...", said to `to`.
-pub fn arp_reply(is: Station, to: Station) -> Vec<u8> {
+pub(super) fn arp_reply(is: Station, to: Station) -> Vec<u8> {
     arp(ArpOperations::Reply, is, to, to.mac)
 }
 
 /// An announcement that this address is at this MAC now (RFC 5227, 2.3).
-pub fn arp_announcement(is: Station) -> Vec<u8> {
+pub(super) fn arp_announcement(is: Station) -> Vec<u8> {
     let nobody = Station { mac: Mac::new([0; 6]), ip: is.ip };
     arp(ArpOperations::Request, is, nobody, Mac::new([0xff; 6]))
 }
@@ -167,7 +166,7 @@ fn arp(operation: ArpOperation, from: Station, target: Station, to: Mac) -> Vec<
 }
 
 /// The answer to an echo request: the same message with another type.
-pub fn echo_reply(from: Station, to: Station, request: &[u8]) -> Vec<u8> {
+pub(super) fn echo_reply(from: Station, to: Station, request: &[u8]) -> Vec<u8> {
     let mut frame = ipv4(from, to, IpNextHeaderProtocols::Icmp, request.len());
     let message = &mut frame[ETHERNET + IPV4..];
     message.copy_from_slice(request);
@@ -176,7 +175,7 @@ pub fn echo_reply(from: Station, to: Station, request: &[u8]) -> Vec<u8> {
 }
 
 /// An ICMP destination unreachable (RFC 792, RFC 1812 5.2.7.1) with this code, about the quoted packet.
-pub fn unreachable(from: Station, to: Station, code: u8, quote: &[u8]) -> Vec<u8> {
+pub(super) fn unreachable(from: Station, to: Station, code: u8, quote: &[u8]) -> Vec<u8> {
     let mut frame = ipv4(from, to, IpNextHeaderProtocols::Icmp, ICMP + quote.len());
     let message = &mut frame[ETHERNET + IPV4..];
     message[ICMP..].copy_from_slice(quote);
@@ -194,7 +193,7 @@ fn finish_icmp(message: &mut [u8], kind: IcmpType, code: IcmpCode) {
 }
 
 /// A TCP segment without data from the port that `about` went to.
-pub fn segment(about: &Segment<'_>, answer: Answer) -> Vec<u8> {
+pub(super) fn segment(about: &Segment<'_>, answer: Answer) -> Vec<u8> {
     let mut frame = ipv4(about.to, about.from, IpNextHeaderProtocols::Tcp, TCP);
     let mut tcp = MutableTcpPacket::new(&mut frame[ETHERNET + IPV4..]).expect("sized for it");
     tcp.set_source(about.to_port);
@@ -210,7 +209,7 @@ pub fn segment(about: &Segment<'_>, answer: Answer) -> Vec<u8> {
 }
 
 /// The lab's own frame that carries a number.
-pub fn marker(from: Mac, number: u64) -> Vec<u8> {
+pub(super) fn marker(from: Mac, number: u64) -> Vec<u8> {
     let mut frame = ethernet(from, Mac::new([0xff; 6]), MARKER, 8);
     frame[ETHERNET..].copy_from_slice(&number.to_be_bytes());
     frame

@@ -1,4 +1,5 @@
-//! From runs to tables: medians, ratios, and the files that show them.
+//! `make bench`, from runs to tables: medians, ratios, and the files that show them. Here, for a benchmark
+//! (`benches/compare`) has no tests of its own.
 //!
 //! `benches/results.json` keeps every run; `benches/RESULTS.md` and the table of `docs/performance.md` are written from
 //! it, so that one target can be measured anew and the others stay.
@@ -246,3 +247,6 @@ fn kilobytes(peak: i64) -> f64 {
 fn count(syns: u64) -> f64 {
     syns as f64
 }
+
+#[cfg(test)]
+mod tests;

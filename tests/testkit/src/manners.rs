@@ -10,9 +10,11 @@ use std::{
 };
 
 use fastrand::Rng;
-use portscan::model::{Mac, Moment, PortSet, PortState};
 
-use super::scenario::{Behaviour, Burst, Police, Unopened, When};
+use crate::{
+    Mac, Moment, PortState, Ports,
+    scenario::{Behaviour, Burst, Police, Unopened, When},
+};
 
 /// What a port does with a SYN, if it does anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,10 +151,10 @@ impl Manners {
     }
 
     /// The ports that are open now.
-    pub fn open_ports(&self) -> PortSet {
+    pub fn open_ports(&self) -> Ports {
         match self.behaviour.default {
             Unopened::Open => {
-                PortSet::all().iter().filter(|&port| self.state(port) == PortState::Open).collect()
+                Ports::all().iter().filter(|&port| self.state(port) == PortState::Open).collect()
             }
             _ => self.behaviour.open.clone(),
         }
@@ -181,12 +183,11 @@ impl Manners {
     }
 
     pub fn open(&mut self, port: u16) {
-        let ranges = self.behaviour.open.ranges().iter().copied();
-        self.behaviour.open = PortSet::from_ranges(ranges.chain([(port, port)]));
+        self.behaviour.open.insert(port);
     }
 
     pub fn close(&mut self, port: u16) {
-        self.behaviour.open = self.behaviour.open.iter().filter(|&open| open != port).collect();
+        self.behaviour.open.remove(port);
     }
 
     pub fn is_here(&self) -> bool {
@@ -339,10 +340,8 @@ impl Manners {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::scenario::{Reboot, Vanish},
-        *,
-    };
+    use super::*;
+    use crate::scenario::{Reboot, Vanish};
 
     fn at(millis: u64) -> Moment {
         Moment::from_start(Duration::from_millis(millis))
@@ -424,7 +423,7 @@ mod tests {
     #[test]
     fn who_is_not_listed_follows_the_default_and_open_ports_come_first() {
         let [open, filtered, rejected] =
-            ["22", "20-30", "25-40"].map(|ports| ports.parse::<PortSet>().expect("ports"));
+            ["22", "20-30", "25-40"].map(|ports| ports.parse::<Ports>().expect("ports"));
         let manners = Manners::new(Behaviour { open, filtered, rejected, ..Behaviour::default() }, 1);
         let reactions = [22, 21, 25, 35, 41].map(|port| manners.reaction(port));
         let (refuses, rejects) = (Some(Reaction::Refuses), Some(Reaction::Rejects));

@@ -2,24 +2,25 @@
 
 use std::collections::HashMap;
 
-use portscan::model::Moment;
-
 use super::{
-    manners::{Manners, Reaction},
     record::Record,
-    scenario::{Host, Station},
     wire::{self, Answer, Segment, TcpFlags},
+};
+use crate::{
+    Moment,
+    manners::{Manners, Reaction},
+    scenario::{Host, Station},
 };
 
 /// What a device wants sent, and when.
-pub type Due = (Moment, Vec<u8>);
+pub(super) type Due = (Moment, Vec<u8>);
 
 /// ICMP codes of "destination unreachable" (RFC 792, RFC 1812).
 const HOST_UNREACHABLE: u8 = 1;
 const ADMIN_PROHIBITED: u8 = 13;
 
 /// A device, and what was done to it.
-pub struct Device {
+pub(super) struct Device {
     pub station: Station,
     pub record: Record,
     pub manners: Manners,
@@ -31,13 +32,13 @@ pub struct Device {
 const INITIAL: u32 = 1_000_000;
 
 impl Device {
-    pub fn new(host: Host, seed: u64) -> Self {
+    pub(super) fn new(host: Host, seed: u64) -> Self {
         let manners = Manners::new(host.behaviour, seed);
         Self { station: host.station, record: Record::default(), manners, expected: HashMap::new() }
     }
 
     /// A segment has left for the device, whether or not it will be heard.
-    pub fn sent(&mut self, at: Moment, segment: &Segment<'_>) {
+    pub(super) fn sent(&mut self, at: Moment, segment: &Segment<'_>) {
         self.record.sent(at, segment);
         if segment.is_syn() {
             self.manners.asked(at);
@@ -45,24 +46,24 @@ impl Device {
     }
 
     /// Lets the scenario's plan happen up to now; true: the address has just changed hands.
-    pub fn advance(&mut self, now: Moment) -> bool {
+    pub(super) fn advance(&mut self, now: Moment) -> bool {
         let successor = self.manners.advance(now);
         self.station.mac = successor.unwrap_or(self.station.mac);
         successor.is_some()
     }
 
-    pub fn arp(&mut self, at: Moment, from: Station) -> Option<Due> {
+    pub(super) fn arp(&mut self, at: Moment, from: Station) -> Option<Due> {
         let heard = self.manners.hears(at)?;
         Some((self.manners.answers(heard)?, wire::arp_reply(self.station, from)))
     }
 
-    pub fn echo(&mut self, at: Moment, from: Station, message: &[u8]) -> Option<Due> {
+    pub(super) fn echo(&mut self, at: Moment, from: Station, message: &[u8]) -> Option<Due> {
         let heard = self.manners.hears(at)?;
         Some((self.manners.answers(heard)?, wire::echo_reply(self.station, from, message)))
     }
 
     /// A segment that was sent to the device's MAC and address.
-    pub fn tcp(&mut self, at: Moment, router: Station, segment: &Segment<'_>) -> Option<Due> {
+    pub(super) fn tcp(&mut self, at: Moment, router: Station, segment: &Segment<'_>) -> Option<Due> {
         if segment.is_syn() {
             return self.syn(at, router, segment);
         }

@@ -8,17 +8,18 @@ use std::{
     time::Duration,
 };
 
-use portscan::model::{Mac, Moment};
-
 use super::{
     device::Device,
     record::Stall,
-    scenario::{Scenario, Station},
     wire::{self, Received},
+};
+use crate::{
+    Mac, Moment,
+    scenario::{Scenario, Station},
 };
 
 /// The simulated LAN.
-pub struct World {
+pub(super) struct World {
     pub devices: Vec<Device>,
     pub outside: Outside,
     /// The newest marker seen.
@@ -47,7 +48,7 @@ pub struct Outside {
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 
 impl World {
-    pub fn new(scenario: &Scenario) -> Self {
+    pub(super) fn new(scenario: &Scenario) -> Self {
         let hosts = scenario.hosts();
         let by_address: HashMap<Ipv4Addr, usize> =
             hosts.iter().enumerate().map(|(index, host)| (host.station.ip, index)).collect();
@@ -67,12 +68,12 @@ impl World {
     }
 
     /// Which device has this address now.
-    pub fn find(&self, address: Ipv4Addr) -> Option<usize> {
+    pub(super) fn find(&self, address: Ipv4Addr) -> Option<usize> {
         self.by_address.get(&address).copied()
     }
 
     /// Takes a frame from the scanner's machine.
-    pub fn receive(&mut self, at: Moment, frame: &[u8]) {
+    pub(super) fn receive(&mut self, at: Moment, frame: &[u8]) {
         match wire::read(frame) {
             Received::Marker(number) => self.marker = number,
             Received::Arp { from, asked } => self.arp(at, from, asked),
@@ -130,14 +131,14 @@ impl World {
     }
 
     /// Has a device tell everybody where it is.
-    pub fn announce(&mut self, at: Moment, index: usize) {
+    pub(super) fn announce(&mut self, at: Moment, index: usize) {
         let frame = wire::arp_announcement(self.devices[index].station);
         self.send(Some((at, frame.clone())));
         self.send(Some((at + ANNOUNCE_INTERVAL, frame)));
     }
 
     /// Gives a device another address.
-    pub fn move_to(&mut self, at: Moment, index: usize, address: Ipv4Addr) {
+    pub(super) fn move_to(&mut self, at: Moment, index: usize, address: Ipv4Addr) {
         assert_eq!(self.find(address), None, "{address} is another device's");
         self.by_address.remove(&self.devices[index].station.ip);
         self.by_address.insert(address, index);
@@ -153,19 +154,19 @@ impl World {
     }
 
     /// The next frame that has arrived by now.
-    pub fn arrived(&mut self, now: Moment) -> Option<Vec<u8>> {
+    pub(super) fn arrived(&mut self, now: Moment) -> Option<Vec<u8>> {
         self.next_arrival().filter(|due| *due <= now)?;
         self.under_way.pop().map(|Reverse((_, _, frame))| frame)
     }
 
     /// When the last of the frames arrives that are under way now, and will have arrived by this time.
-    pub fn last_arrival_by(&self, limit: Moment) -> Option<Moment> {
+    pub(super) fn last_arrival_by(&self, limit: Moment) -> Option<Moment> {
         let due = self.under_way.iter().map(|Reverse((due, ..))| *due);
         due.filter(|due| *due <= limit).max()
     }
 
     /// When the next frame arrives.
-    pub fn next_arrival(&self) -> Option<Moment> {
+    pub(super) fn next_arrival(&self) -> Option<Moment> {
         self.under_way.peek().map(|Reverse((due, ..))| *due)
     }
 }

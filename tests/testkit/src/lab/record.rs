@@ -9,9 +9,8 @@ use std::{
     time::Duration,
 };
 
-use portscan::model::{Moment, PortSet};
-
 use super::wire::{Segment, TcpFlags};
+use crate::{Moment, Ports};
 
 /// How one attempt to connect stands.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +27,7 @@ struct Attempt {
 
 /// Everything seen so far.
 #[derive(Clone, Debug, Default)]
-pub struct Record {
+pub(super) struct Record {
     /// When, and whether the kernel had sent the same before.
     syns: Vec<(Moment, bool)>,
     ports: HashSet<u16>,
@@ -49,9 +48,9 @@ pub struct Stats {
     /// Distinct ports that got one.
     pub ports: usize,
     /// Ports that answered with a SYN-ACK, lost on its way or not.
-    pub accepted: PortSet,
+    pub accepted: Ports,
     /// Ports that answered with an RST or an ICMP error, lost on its way or not.
-    pub refused: PortSet,
+    pub refused: Ports,
     /// SYNs that repeat an earlier one's ports and sequence number: the kernel's.
     pub retransmits: usize,
     /// Most SYNs in any 100 ms, but for retransmits that a stall of the machine has brought about.
@@ -81,14 +80,14 @@ impl fmt::Debug for Attempts {
 
 /// A time in which the lab, and so the machine, did nothing.
 #[derive(Clone, Copy, Debug)]
-pub struct Stall {
+pub(super) struct Stall {
     pub from: Moment,
     pub to: Moment,
 }
 
 impl Stall {
     /// What takes longer than this is one: the lab looks every 20 ms.
-    pub const SHORTEST: Duration = Duration::from_millis(100);
+    pub(super) const SHORTEST: Duration = Duration::from_millis(100);
 
     /// Whether a retransmit at this time is the stall's doing: the kernel's timers went on, and fire together before
     /// any scanner can close its socket.
@@ -112,7 +111,7 @@ impl Attempt {
 }
 
 impl Record {
-    pub fn sent(&mut self, at: Moment, segment: &Segment<'_>) {
+    pub(super) fn sent(&mut self, at: Moment, segment: &Segment<'_>) {
         let pair = (segment.from_port, segment.to_port);
         let known = self.attempts.get_mut(&pair).filter(|_| !segment.is_syn());
         self.payload += u64::from(known.map_or(segment.payload, |attempt| attempt.written_by(segment)));
@@ -138,7 +137,7 @@ impl Record {
     }
 
     /// The host has answered with a SYN-ACK.
-    pub fn accepted(&mut self, segment: &Segment<'_>) {
+    pub(super) fn accepted(&mut self, segment: &Segment<'_>) {
         self.accepted.insert(segment.to_port);
         if let Some(attempt) = self.attempts.get_mut(&(segment.from_port, segment.to_port)) {
             attempt.accepted = true;
@@ -146,7 +145,7 @@ impl Record {
     }
 
     /// The host's RST or ICMP error is due at this time.
-    pub fn refused(&mut self, segment: &Segment<'_>, due: Moment) {
+    pub(super) fn refused(&mut self, segment: &Segment<'_>, due: Moment) {
         self.refused.insert(segment.to_port);
         self.end((segment.from_port, segment.to_port), due);
     }
@@ -158,7 +157,7 @@ impl Record {
     }
 
     /// Its numbers; the device knows how often it fell over, and the lab when its machine stalled.
-    pub fn stats(&self, reboots: usize, stalls: &[Stall]) -> Stats {
+    pub(super) fn stats(&self, reboots: usize, stalls: &[Stall]) -> Stats {
         // Two processors may queue their frames a little out of order.
         let mut syns = self.syns.clone();
         syns.sort_unstable();

@@ -14,9 +14,9 @@ use std::{
 
 use ipnet::Ipv4Net;
 use nix::unistd::Pid;
-use portscan::model::{Mac, PortSet};
 
 use super::{namespace, turn::Turn};
+use crate::{Mac, Ports};
 
 const SCANNER: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 1), 16);
 const HOST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 5), 16);
@@ -27,7 +27,7 @@ const CHATTER: Duration = Duration::from_millis(500);
 
 /// The host. The calling thread stays in its network for good, as in [`super::Lab`]'s.
 pub struct KernelHost {
-    open: PortSet,
+    open: Ports,
     inside: Pid,
     leave: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -36,17 +36,17 @@ pub struct KernelHost {
 
 impl KernelHost {
     /// Enters a network with one such host, which listens on these ports.
-    pub fn enter(open: &PortSet) -> Self {
+    pub fn enter(open: &Ports) -> Self {
         Self::settle(open, None).0
     }
 
     /// The same; its UDP port is the test's to speak from.
-    pub fn enter_speaking(open: &PortSet, port: u16) -> (Self, UdpSocket) {
+    pub fn enter_speaking(open: &Ports, port: u16) -> (Self, UdpSocket) {
         let (host, socket) = Self::settle(open, Some(port));
         (host, socket.expect("it was asked for"))
     }
 
-    fn settle(open: &PortSet, speaking: Option<u16>) -> (Self, Option<UdpSocket>) {
+    fn settle(open: &Ports, speaking: Option<u16>) -> (Self, Option<UdpSocket>) {
         let turn = Turn::shared();
         namespace::enter();
         let (arrived, arrival) = mpsc::channel();
@@ -89,7 +89,7 @@ impl KernelHost {
         MAC
     }
 
-    pub fn open_ports(&self) -> PortSet {
+    pub fn open_ports(&self) -> Ports {
         self.open.clone()
     }
 

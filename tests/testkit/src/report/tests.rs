@@ -1,9 +1,4 @@
-//! The tables of `make bench`: a bench target has no tests of its own, so they are tested here.
-
-#[path = "../benches/compare/report.rs"]
-mod report;
-
-use report::{Results, Run, Section, splice};
+use super::*;
 
 fn run(scanner: &str, wall: f64, found: Option<(u32, u32)>) -> Run {
     Run { scanner: scanner.into(), wall, cpu: wall / 2.0, peak: 10_240, syns: 65_535, found, reboots: 0 }
@@ -54,7 +49,7 @@ fn results_survive_serialization() {
 
 #[test]
 fn splice_replaces_what_is_between_the_documents_markers() {
-    let document = include_str!("../docs/performance.md");
+    let document = include_str!("../../../../docs/performance.md");
     let once = splice(document, "new\n").expect("the document has the markers");
     assert!(once.contains("-->\nnew\n<!--"));
     assert_eq!(splice(&once, "new\n"), Some(once.clone()), "the markers are kept");

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use portscan::model::PortSet;
 use serde_json::Value;
 
 use super::eventually;
+use crate::Ports;
 
 /// Octets of an answer: ten thousand devices are told in 20 MB.
 pub const LONGEST: u64 = 64 << 20;
@@ -23,7 +23,7 @@ impl Answer {
     }
 
     /// The open ports that it tells of a device; `None` if it knows of none.
-    pub fn open_ports(&self) -> Option<PortSet> {
+    pub fn open_ports(&self) -> Option<Ports> {
         Some(ports(self.json().get("ports")?))
     }
 }
@@ -83,7 +83,7 @@ impl Site {
     }
 
     /// The open ports that it serves for a device; `None` while it knows of none.
-    pub fn open_ports(&self, mac: &str) -> Option<PortSet> {
+    pub fn open_ports(&self, mac: &str) -> Option<Ports> {
         self.get(&format!("/portscan/{mac}/json")).open_ports()
     }
 
@@ -111,6 +111,6 @@ pub fn agent(patience: Duration) -> ureq::Agent {
 }
 
 /// A JSON array of port numbers.
-fn ports(numbers: &Value) -> PortSet {
+fn ports(numbers: &Value) -> Ports {
     serde_json::from_value::<Vec<u16>>(numbers.clone()).expect("port numbers").into_iter().collect()
 }

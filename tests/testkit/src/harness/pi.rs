@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::{Reaped, Site, eventually};
-use crate::lab::Switch;
+use crate::{lab::Switch, repository};
 
 /// Where `make pi-setup` puts what the recipe makes.
 const IMAGE: &str = "target/pi";
@@ -43,7 +43,7 @@ const ANSWER: Duration = Duration::from_secs(60);
 pub struct Card(TempDir);
 
 impl Card {
-    pub fn new() -> Self {
+    pub fn fresh() -> Self {
         let card = Self(TempDir::new().expect("a temporary directory"));
         let copied =
             Command::new("cp").arg("--sparse=always").arg(image("disk.img")).arg(card.disk()).status();
@@ -67,7 +67,7 @@ impl Card {
 }
 
 fn image(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(IMAGE).join(file)
+    repository(IMAGE).join(file)
 }
 
 /// One that is on.

@@ -2,15 +2,16 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use portscan::model::PortSet;
 use serde_json::Value;
 
+use crate::Ports;
+
 /// Open ports by host.
-pub type Found = BTreeMap<Ipv4Addr, PortSet>;
+pub type Found = BTreeMap<Ipv4Addr, Ports>;
 
 /// A `portscan scan --json` document: every host that is up, or as far as it is known.
 pub fn portscan(document: &Value) -> Found {
-    let open = |host: &Value| -> PortSet {
+    let open = |host: &Value| -> Ports {
         let listed = host["ports"].as_array().expect("a list of ports").iter();
         let open = listed.filter(|port| port["state"] == "open");
         open.map(|port| serde_json::from_value::<u16>(port["port"].clone()).expect("a port")).collect()

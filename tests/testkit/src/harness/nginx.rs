@@ -5,7 +5,7 @@ use std::{fs, net::TcpStream, process::Stdio, time::Duration};
 use tempfile::TempDir;
 
 use super::{Reaped, eventually, missing, tool};
-use crate::lab::Lab;
+use crate::{lab::Lab, repository};
 
 /// From start to its first answer, on a busy machine.
 const READY: Duration = Duration::from_secs(60);
@@ -14,7 +14,7 @@ const LISTEN: &str = "127.0.0.1:8888";
 
 /// As docs/page.md advises.
 fn location(appliance: &str) -> String {
-    let advice = include_str!("../../docs/page.md");
+    let advice = fs::read_to_string(repository("docs/page.md")).expect("the document is there");
     let from = advice.find("location /lan/ports/ {").expect("it advises something");
     let (location, _) = advice[from..].split_once("\n}\n").expect("it has an end");
     location.replace("http://127.0.0.1:8080", appliance) + "\n}\n"

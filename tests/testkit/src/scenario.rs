@@ -40,11 +40,12 @@
 //! absent = true                     # nobody is there
 //! ```
 
-use std::{net::Ipv4Addr, path::Path, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ipnet::Ipv4Net;
-use portscan::model::{Mac, PortSet, TargetSpec, Timing};
 use serde::{Deserialize, Deserializer, de::Error};
+
+use crate::{Mac, Ports, repository};
 
 /// A simulated LAN.
 #[derive(Clone, Debug, Deserialize)]
@@ -88,9 +89,9 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// The bound that holds at this template.
-    pub fn reboots(self, timing: Timing) -> usize {
-        if timing <= Timing::T3 { self.reboots } else { self.pressed }
+    /// The bound that holds for a scan that paces itself, and for one that presses on.
+    pub fn reboots(self, is_paced: bool) -> usize {
+        if is_paced { self.reboots } else { self.pressed }
     }
 }
 
@@ -105,7 +106,6 @@ pub struct Machine {
 /// EADDRNOTAVAIL, so often and for so long. In the lab a test takes the ports itself (`tests/limits.rs`).
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "read by the simulation")]
 pub struct NoPort {
     pub share: f64,
     #[serde(deserialize_with = "duration")]
@@ -130,9 +130,9 @@ struct Group {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Behaviour {
-    pub open: PortSet,
-    pub filtered: PortSet,
-    pub rejected: PortSet,
+    pub open: Ports,
+    pub filtered: Ports,
+    pub rejected: Ports,
     pub default: Unopened,
     #[serde(deserialize_with = "duration")]
     pub rtt: Duration,
@@ -226,7 +226,7 @@ pub struct Handover {
     #[serde(flatten)]
     pub when: When,
     pub mac: Mac,
-    pub open: PortSet,
+    pub open: Ports,
 }
 
 /// Counted from the first SYN to the host.
@@ -255,9 +255,14 @@ pub struct Host {
 impl Scenario {
     /// The scenario of `tests/scenarios/NAME.toml`.
     pub fn load(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios").join(format!("{name}.toml"));
+        let path = Self::directory().join(format!("{name}.toml"));
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         Self::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    /// Where the files are.
+    pub fn directory() -> PathBuf {
+        repository("tests/scenarios")
     }
 
     /// A scenario written in the test itself.
@@ -283,7 +288,7 @@ impl Group {
     }
 }
 
-fn shifted(ports: &PortSet, by: u16) -> PortSet {
+fn shifted(ports: &Ports, by: u16) -> Ports {
     ports.iter().map(|port| port.checked_add(by).expect("spread stays below port 65536")).collect()
 }
 
@@ -311,12 +316,23 @@ fn macs<'de, D: Deserializer<'de>>(from: D) -> Result<Macs, D::Error> {
 }
 
 fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Ipv4Addr>, D::Error> {
-    let target: TargetSpec = String::deserialize(from)?.parse().map_err(D::Error::custom)?;
-    let addresses: Vec<Ipv4Addr> = target.addresses().filter_map(|address| address.ipv4()).collect();
-    if addresses.is_empty() {
-        return Err(D::Error::custom(format!("{target} names no IPv4 address")));
-    }
-    Ok(addresses)
+    let text = String::deserialize(from)?;
+    let addresses =
+        range(&text).ok_or_else(|| D::Error::custom(format!("{text} names no IPv4 addresses")))?;
+    if addresses.is_empty() { Err(D::Error::custom(format!("{text} is backwards"))) } else { Ok(addresses) }
+}
+
+/// `10.0.0.1`, `10.0.0.1-9` or `10.0.0.1-10.0.1.9`.
+fn range(text: &str) -> Option<Vec<Ipv4Addr>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let first: Ipv4Addr = first.parse().ok()?;
+    let last = if last.contains('.') {
+        last.parse().ok()?
+    } else {
+        let [a, b, c, _] = first.octets();
+        Ipv4Addr::new(a, b, c, last.parse().ok()?)
+    };
+    Some((u32::from(first)..=u32::from(last)).map(Ipv4Addr::from).collect())
 }
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
@@ -335,7 +351,7 @@ mod tests {
 
     #[test]
     fn every_file_describes_hosts_that_can_be_told_apart() {
-        let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")).unwrap();
+        let files = std::fs::read_dir(Scenario::directory()).unwrap();
         let names = files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
         let mut counts: Vec<String> = names
             .map(|name| {

@@ -7,15 +7,13 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `scenario` | the files under `tests/scenarios` |
 //! | `namespace` | namespaces and the wire |
 //! | `turn` | who has the machine's cores |
 //! | `responder` | the thread and its socket |
 //! | `kernel` | instead of the thread: a host that is a kernel |
 //! | `switch` | several of them, that talk to each other |
 //! | `world` | all devices and the frames under way; no I/O |
-//! | `manners` | what one device does, in the engine's simulation too |
-//! | `device` | the same in frames |
+//! | `device` | one device: its manners in frames |
 //! | `impostor` | a machine that claims addresses that are not its own |
 //! | `record` | what was done to it |
 //! | `wire` | frames in and out |
@@ -31,18 +29,14 @@ use std::{
 };
 
 use nix::sys::socket::{MsgFlags, send};
-use portscan::model::{Mac, Moment, PortSet, PortState};
 
 mod device;
 mod impostor;
 mod kernel;
-mod manners;
 pub mod namespace;
 pub mod outputs;
 mod record;
 mod responder;
-mod scenario;
-mod selftest;
 mod switch;
 mod turn;
 mod wire;
@@ -54,8 +48,11 @@ pub use record::Stats;
 pub use switch::{Node, PORT, Switch};
 pub use world::Outside;
 
+use crate::{
+    Mac, Moment, PortState, Ports,
+    scenario::{Bound, Machine, Scenario},
+};
 use responder::Responder;
-use scenario::{Bound, Machine, Scenario};
 use turn::Turn;
 use world::World;
 
@@ -139,7 +136,7 @@ impl Lab {
     }
 
     /// The truth: every device that is there, and its open ports.
-    pub fn truth(&self) -> BTreeMap<Ipv4Addr, PortSet> {
+    pub fn truth(&self) -> BTreeMap<Ipv4Addr, Ports> {
         let shared = self.responder.shared();
         let here = shared.world.devices.iter().filter(|device| device.manners.is_here());
         here.map(|device| (device.station.ip, device.manners.open_ports())).collect()
@@ -246,7 +243,7 @@ impl Host<'_> {
         self.lab.responder.shared().world.devices[self.index].station.mac
     }
 
-    pub fn open_ports(self) -> PortSet {
+    pub fn open_ports(self) -> Ports {
         self.lab.responder.shared().world.devices[self.index].manners.open_ports()
     }
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Reaped, eventually, missing, tool};
-use crate::lab::Lab;
+use crate::{lab::Lab, repository};
 
 mod element;
 
@@ -275,7 +275,7 @@ impl Browser {
     /// What axe holds against the page as it is shown.
     pub fn axe(&self) -> Vec<String> {
         if self.script("return window.axe === undefined") == true {
-            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(AXE);
+            let file = repository(AXE);
             let rules = fs::read_to_string(&file);
             let rules = rules.unwrap_or_else(|error| panic!("{AXE}: {error}; `make setup` gets it"));
             self.script(&rules);

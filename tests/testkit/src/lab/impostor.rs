@@ -8,9 +8,9 @@ use nix::sys::{
     socket::{MsgFlags, recv, send, setsockopt, sockopt},
     time::{TimeVal, TimeValLike},
 };
-use portscan::model::Mac;
 
-use super::{PORT, namespace, responder::packet_socket, scenario::Station, wire};
+use super::{PORT, namespace, responder::packet_socket, wire};
+use crate::{Mac, scenario::Station};
 
 /// Between two announcements, and the longest wait for a question.
 const PAUSE: Duration = Duration::from_millis(10);

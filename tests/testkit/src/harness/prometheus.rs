@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{ANSWER, Reaped, eventually, missing, site::agent, tool};
+use crate::repository;
 
 /// From start to the first answer, of a program that is large to read from a slow disk on a busy machine.
 const READY: Duration = Duration::from_secs(120);
@@ -20,7 +21,7 @@ const READY: Duration = Duration::from_secs(120);
 /// One of Prometheus' programs.
 fn program(name: &str) -> Command {
     let mut command = tool(name);
-    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/monitoring"));
+    command.current_dir(repository("monitoring"));
     command
 }
 
@@ -64,7 +65,7 @@ impl Prometheus {
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
              rule_files: [{:?}]\n\
              scrape_configs: [{{ job_name: portscan, static_configs: [{{ targets: [{target:?}] }}] }}]\n",
-            concat!(env!("CARGO_MANIFEST_DIR"), "/monitoring/portscan.rules.yml")
+            repository("monitoring/portscan.rules.yml")
         );
         fs::write(&config, text).expect("writing its configuration");
         // The network is this test's alone, so any port is free.

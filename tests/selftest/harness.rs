@@ -2,8 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use super::{Portscan, disk::SmallDisk, feed, field, site};
-use crate::lab::Lab;
+use testkit::{
+    harness::{Portscan, disk::SmallDisk, feed, field, site},
+    lab::Lab,
+};
 
 fn fetch(url: &str) -> Result<(u16, String), ureq::Error> {
     fetch_within(url, Duration::from_secs(60))
