@@ -54,11 +54,12 @@ MSRV    := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 # What runs their tests here.
 EMULATOR := $(CURDIR)/target/cross/qemu/usr/bin/qemu-aarch64-static
 BULLSEYE := $(CURDIR)/target/cross/bullseye
+EMULATED := $(EMULATOR) $(BULLSEYE)/lib
 
 .DEFAULT_GOAL := run
-.PHONY: run build release cross cross-test deb deb-setup deb-test test acceptance properties siege \
-  pi-test pi-setup screenshots bench bench-micro bench-setup fuzz lint deny deny-advisories msrv msrv-setup docs setup \
-  services vendors stats help clean
+.PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test test acceptance properties siege \
+  pi-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories msrv msrv-setup \
+  docs setup services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
 	@printf '\nTry, in another terminal:\n  %s\n  %s\n  %s\n\n' \
@@ -85,7 +86,7 @@ deb: cross $(MAKERS)/bin/cargo-deb ## package the binary of `make cross`, for `a
 	@echo "$(DEB)"
 
 # What a Pi gets is looked at and run by an emulated processor; what is installed is for this machine, built quickly.
-deb-test: deb-setup $(EMULATOR) $(BULLSEYE)/lib ## inspect a Pi's package; install, upgrade and purge one here: as root
+deb-test: deb-setup $(EMULATED) ## inspect a Pi's package; install, upgrade and purge one here: as root
 	$(MAKE) deb ARCH=arm64
 	tests/package.sh target/debian/portscan_$(VERSION)_arm64.deb
 	$(MAKE) deb ARCH=$(HERE) PROFILE=quick DEB=target/debian/quick_$(HERE).deb
@@ -94,17 +95,19 @@ deb-test: deb-setup $(EMULATOR) $(BULLSEYE)/lib ## inspect a Pi's package; insta
 deb-setup: # installs what judges a package, or says how
 	@tests/setup/deb
 
+# Optimised, for an emulated processor is slow, and without what only a debugger needs, which takes long to make. The
+# tests are made first and at once: each is one crate, which one core compiles.
+OPTIMISED := --config profile.dev.package.portscan.opt-level=1 --config profile.dev.debug=0
+cross-test-setup: # builds them
+	cross/build test $(RUST_OF_arm64) --locked $(OPTIMISED) --lib --test integration --no-run
+
 # By an emulated processor, with the oldest glibc that is promised. What is random is tried less often, and what
 # starts the binary is left out: it would take hours, or namespaces that the emulator does not have. Nor does it know
 # the kernel's queues of errors, tables of neighbours and filters of sockets; `make pi-test` has a kernel of its own,
 # and uses them.
 cross-test: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(EMULATOR) -cpu cortex-a53 -L $(BULLSEYE)
 cross-test: export PROPTEST_CASES ?= 8
-# Optimised, for an emulated processor is slow, and without what only a debugger needs, which takes long to make. The
-# tests are made first and at once: each is one crate, which one core compiles.
-cross-test: OPTIMISED := --config profile.dev.package.portscan.opt-level=1 --config profile.dev.debug=0
-cross-test: $(EMULATOR) $(BULLSEYE)/lib ## run the tests that need no network on an emulated Raspberry Pi processor
-	cross/build test $(RUST_OF_arm64) --locked $(OPTIMISED) --lib --test integration --no-run
+cross-test: cross-test-setup $(EMULATED) ## run the tests that need no network on an emulated Raspberry Pi processor
 	cross/build test $(RUST_OF_arm64) --locked $(OPTIMISED) --lib -- --skip net::connect:: \
 	  --skip reads_the_kernels_tables --skip net::mdns::valve::
 	cross/build test $(RUST_OF_arm64) --locked $(OPTIMISED) --test integration -- layers:: corpus::
@@ -166,7 +169,11 @@ bench-micro: ## benchmark the engine's cost per probe and the store's per finish
 bench-setup: setup # gets the peers; a missing one is left out, and the table says so
 	@tests/setup/peers
 
-fuzz: $(MAKERS)/bin/cargo-afl ## fuzz the parsers with afl++, MINUTES of each (tests/corpus/inputs.rs)
+fuzz-setup: $(MAKERS)/bin/cargo-afl # builds the parsers for it
+	cd fuzz && PATH="$(MAKERS)/bin:$$PATH" $(CARGO) afl build --locked --release --quiet --target-dir target \
+	  $(INPUTS:%=--bin=%)
+
+fuzz: fuzz-setup ## fuzz the parsers with afl++, MINUTES of each (tests/corpus/inputs.rs)
 	fuzz/run $$(($(MINUTES) * 60)) $(INPUTS)
 
 lint: ## check formatting, clippy's lints and documentation, without a warning
