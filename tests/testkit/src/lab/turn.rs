@@ -4,7 +4,17 @@
 //! at it side by side: as many as the test runner has threads. What measures, or keeps the cores busy by itself,
 //! has them to itself.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    fs::{self, File},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::repository;
+
+/// Locked while a test has the cores to itself, for what runs beside the tests to stop meanwhile (`.ci/beside`).
+const ALONE: &str = "target/alone";
 
 /// Within a process. The standard library's lock lets nobody in before one that waits to be alone, so that those who
 /// do get their turn one after the other, as they stand in a file.
@@ -15,7 +25,7 @@ static CORES: RwLock<()> = RwLock::new(());
 #[expect(dead_code, reason = "they are held, not read")]
 pub(super) enum Turn {
     Shared(RwLockReadGuard<'static, ()>),
-    Alone(RwLockWriteGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>, Flock<File>),
 }
 
 impl Turn {
@@ -24,6 +34,13 @@ impl Turn {
     }
 
     pub(super) fn alone() -> Self {
-        Self::Alone(CORES.write().unwrap_or_else(PoisonError::into_inner))
+        let cores = CORES.write().unwrap_or_else(PoisonError::into_inner);
+        Self::Alone(cores, lock_file())
     }
+}
+
+fn lock_file() -> Flock<File> {
+    fs::create_dir_all(repository("target")).expect("creating target");
+    let file = File::create(repository(ALONE)).unwrap_or_else(|e| panic!("{ALONE}: {e}"));
+    Flock::lock(file, FlockArg::LockExclusive).unwrap_or_else(|(_, e)| panic!("locking {ALONE}: {e}"))
 }
