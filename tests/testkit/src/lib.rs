@@ -8,7 +8,7 @@
 //! | [`lab`] | a LAN of such hosts in a network namespace: real kernel, real packets |
 //! | [`harness`] | the real binary, and the programs that it meets: browser, Prometheus, avahi, nginx, a Pi |
 //! | [`report`] | the tables of `make bench` |
-//! | [`Mac`], [`Moment`], [`Ports`], [`PortState`] | the values that these speak in |
+//! | [`Mac`], [`Moment`], [`Ports`], [`PortState`] | the values in their interfaces |
 //! | [`clock`] | the machine's clocks |
 //!
 //! The engine's simulation (`src/engine/simulation`) uses `scenario` and `manners`; the integration tests and
@@ -17,8 +17,8 @@
 //! The crate does not depend on the appliance. The engine's simulation is part of the appliance's unit tests, for
 //! which cargo compiles the library a second time: a crate in between would be linked with the first, whose types are
 //! not those of the second, and the unit tests would wait until both are compiled. So the crate has a few values of
-//! its own, as small as they can be. They are also a second opinion: what a test expects is not computed by the code
-//! that it tests.
+//! its own, with no more methods than the tests need. They are also a second opinion: what a test expects is not
+//! computed by the code that it tests.
 
 #![allow(missing_docs, reason = "in a kit for tests a name that says it all gets no comment")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
