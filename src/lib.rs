@@ -54,10 +54,6 @@
 //!   `tests/config` for each error in it;
 //! - another column: a migration in [`store`], never a change of an old one.
 
-// The lab's scenario files are read by the engine's simulation, too; there the library goes by its own name.
-#[cfg(test)]
-extern crate self as portscan;
-
 pub mod app;
 pub mod cli;
 pub mod client;

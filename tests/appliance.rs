@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use portscan::model::PortSet;
 use rusqlite::Connection;
+use testkit::Ports;
 
 use crate::{
     harness::{
@@ -22,11 +22,11 @@ use crate::{
 const LONG: Duration = Duration::from_secs(25 * 60);
 
 /// The ports to scan: those of the variable or a short range, and every open port of the lab.
-fn depth(lab: &Lab) -> PortSet {
+fn depth(lab: &Lab) -> Ports {
     let ports = std::env::var("PORTSCAN_TEST_PORTS").unwrap_or_else(|_| "1-1200".to_owned());
-    let ports: PortSet = ports.parse().expect("PORTSCAN_TEST_PORTS");
-    let open = lab.hosts().flat_map(|host| host.open_ports().ranges().to_vec());
-    PortSet::from_ranges(open.chain(ports.ranges().to_vec()))
+    let ports: Ports = ports.parse().expect("PORTSCAN_TEST_PORTS");
+    let open: Vec<Ports> = lab.hosts().map(|host| host.open_ports()).collect();
+    open.iter().chain([&ports]).flat_map(Ports::iter).collect()
 }
 
 /// The lab's devices as an untidy lanscan document: mixed case, one entry twice, one malformed.

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, thread, time::Duration};
 
-use portscan::model::PortSet;
 use rstest::rstest;
 use serde_json::Value;
+use testkit::Ports;
 
 use crate::{
     harness::{LONG, Portscan, Running, eventually, feed_of, scanner, static_feed},
@@ -38,11 +38,11 @@ const OUTAGE: Duration = Duration::from_secs(3);
 
 /// Asserts that the served open ports of each device are the true ones.
 fn assert_all_right(lab: &Lab, running: &Running) {
-    let scanned: PortSet = PORTS.parse().unwrap();
-    let among = |open: PortSet| open.iter().filter(|&port| scanned.contains(port)).collect();
-    let truth: BTreeMap<String, PortSet> =
+    let scanned: Ports = PORTS.parse().unwrap();
+    let among = |open: Ports| open.iter().filter(|&port| scanned.contains(port)).collect();
+    let truth: BTreeMap<String, Ports> =
         lab.hosts().map(|host| (host.mac().to_string(), among(host.open_ports()))).collect();
-    let served: BTreeMap<String, PortSet> =
+    let served: BTreeMap<String, Ports> =
         truth.keys().map(|mac| (mac.clone(), running.open_ports(mac).unwrap_or_default())).collect();
     assert_eq!(served, truth);
     assert_eq!(running.macs().len(), 60);

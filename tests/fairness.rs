@@ -10,7 +10,8 @@ use portscan::clock::{Clock, SystemClock};
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    harness::{LONG, Portscan, Running, Site, eventually, history},
+    harness::{LONG, Portscan, Running, Site, eventually},
+    history,
     lab::{Node, Switch},
 };
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use portscan::model::Moment;
+use testkit::Moment;
 
 use crate::{
     harness::{Portscan, Running, eventually, prometheus::Page, scanner, static_feed},

@@ -5,8 +5,8 @@ use std::{
     net::{Ipv6Addr, TcpListener},
 };
 
-use portscan::model::PortSet;
 use serde_json::Value;
+use testkit::Ports;
 
 use crate::{
     harness::{Finished, LONG, Portscan, Running, scanner},
@@ -116,7 +116,7 @@ fn a_device_that_a_feed_names_by_ipv6_is_stored_by_its_mac() {
             let running = lan.start(&feed(address, &mac));
             running.wait_for_devices(1, LONG);
             assert_eq!(running.macs(), [MAC], "{address}{mac}");
-            assert_eq!(running.open_ports(MAC), Some("22,80".parse::<PortSet>().unwrap()));
+            assert_eq!(running.open_ports(MAC), Some("22,80".parse::<Ports>().unwrap()));
             let device = running.get(&format!("/portscan/{MAC}/json")).json();
             assert_eq!(device["host"]["ipv4"], address, "the original's key, whatever the family");
             running.stop();

@@ -10,22 +10,22 @@ use std::{
 };
 
 use nix::mount::{MsFlags, mount};
-use portscan::model::PortSet;
 use tempfile::TempDir;
+use testkit::Ports;
 
 use crate::{
     harness::{LONG, Portscan, eventually, found, prometheus::Page, scanner, static_feed},
     lab::{Host, Lab},
 };
 
-fn open_of(host: Host<'_>, scanned: &PortSet) -> PortSet {
+fn open_of(host: Host<'_>, scanned: &Ports) -> Ports {
     host.open_ports().iter().filter(|&port| scanned.contains(port)).collect()
 }
 
 #[test]
 fn with_64_descriptors_the_appliance_scans_and_serves() {
     let lab = Lab::enter("near");
-    let scanned: PortSet = "1-1000,8080".parse().unwrap();
+    let scanned: Ports = "1-1000,8080".parse().unwrap();
     let config = static_feed(&lab) + &scanner("lan", "1d", &scanned.to_string()) + "timing = \"T4\"\n";
     let running = Portscan::new(&lab, &config).open_files(64).start();
     let connect = || TcpStream::connect(running.base().trim_start_matches("http://")).unwrap();
@@ -60,7 +60,7 @@ fn few_local_ports() -> Vec<TcpListener> {
 #[test]
 fn exhausted_local_ports_cost_time_and_no_verdict() {
     let lab = Lab::enter("near");
-    let scanned: PortSet = "1-1000,8080".parse().unwrap();
+    let scanned: Ports = "1-1000,8080".parse().unwrap();
     let taken = few_local_ports();
     // Long enough that even a slow machine has started the scan by then.
     let hold = Duration::from_secs(10);
@@ -128,7 +128,7 @@ fn bind(source: &Path, target: &Path) {
 fn silent_probes_take_at_most_half_of_the_free_conntrack_entries() {
     let lab = Lab::enter("near");
     let table = Table::new(6000, 1200);
-    let scanned: PortSet = "1-500,8080".parse().unwrap();
+    let scanned: Ports = "1-500,8080".parse().unwrap();
     let config = static_feed(&lab) + &scanner("lan", "1d", &scanned.to_string()) + "timing = \"T4\"\n";
     let running = Portscan::new(&lab, &config).start();
     running.wait_for_devices(3, LONG);

@@ -4,10 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 #![allow(clippy::print_stderr, reason = "a failing test shows the binary's log")]
 
+use testkit::{harness, lab};
+
 mod alerts;
 mod api;
 mod appliance;
-mod bench;
 mod browser;
 mod cable;
 mod changes;
@@ -24,13 +25,12 @@ mod expected;
 mod fairness;
 mod feeds;
 mod first_minute;
-mod harness;
+mod history;
 mod http_bounds;
 mod identity;
 mod imports;
 mod invented;
 mod ipv6;
-mod lab;
 mod layers;
 mod limits;
 mod manager;
@@ -45,6 +45,7 @@ mod packaging;
 mod pi;
 mod politeness;
 mod reports;
+mod selftest;
 mod senders;
 mod siege;
 mod size;

@@ -14,10 +14,8 @@ use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{
-        Portscan, Running,
-        history::{self, Found},
-    },
+    harness::{Portscan, Running},
+    history::{self, Found},
     lab::Lab,
 };
 

@@ -34,7 +34,7 @@ const PACKAGE: &str =
 
 /// A fresh card with the package on it.
 fn card() -> Card {
-    let card = Card::new();
+    let card = Card::fresh();
     card.put(Path::new(PACKAGE), "portscan.deb");
     card
 }

@@ -8,10 +8,8 @@ use std::{
 };
 
 use crate::{
-    harness::{
-        Portscan, Running,
-        history::{self, OPEN},
-    },
+    harness::{Portscan, Running},
+    history::{self, OPEN},
     lab::Lab,
 };
 

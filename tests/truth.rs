@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, thread, time::Duration};
 
-use portscan::model::{PortSet, Timing};
+use portscan::model::Timing;
 use rstest::rstest;
 use serde_json::Value;
+use testkit::Ports;
 
 use crate::{
     harness::{Portscan, found},
@@ -12,31 +13,32 @@ use crate::{
 };
 
 /// The reduced port space: these, and every open port of the lab.
-fn ports(lab: &Lab, last: u16) -> PortSet {
-    let open = lab.hosts().flat_map(|host| host.open_ports().ranges().to_vec());
-    PortSet::from_ranges(open.chain([(1, last)]))
+fn ports(lab: &Lab, last: u16) -> Ports {
+    let open: Vec<Ports> = lab.hosts().map(|host| host.open_ports()).collect();
+    open.iter().flat_map(Ports::iter).chain(1..=last).collect()
 }
 
 /// The correct findings of a scan of these ports.
-fn truth(lab: &Lab, scanned: &PortSet) -> BTreeMap<Ipv4Addr, PortSet> {
-    let seen = |open: PortSet| open.iter().filter(|&port| scanned.contains(port)).collect();
+fn truth(lab: &Lab, scanned: &Ports) -> BTreeMap<Ipv4Addr, Ports> {
+    let seen = |open: Ports| open.iter().filter(|&port| scanned.contains(port)).collect();
     lab.truth().into_iter().map(|(address, open)| (address, seen(open))).collect()
 }
 
 /// Scans all devices of the lab; fails if the scan harmed one or touched other addresses.
-fn scan(lab: &Lab, portscan: &Portscan, scanned: &PortSet, options: &[&str]) -> Value {
+fn scan(lab: &Lab, portscan: &Portscan, scanned: &Ports, options: &[&str]) -> Value {
     let targets: Vec<String> = lab.hosts().map(|host| host.address().to_string()).collect();
     let scanned = scanned.to_string();
     let mut arguments = vec!["scan", "-n", "--json", "-p", &scanned];
     arguments.extend(options);
     arguments.extend(targets.iter().map(String::as_str));
     let document = portscan.run(&arguments, Duration::from_secs(240)).json();
-    let timing = options.iter().find_map(|option| option.strip_prefix('-')?.parse().ok()).unwrap_or_default();
+    let timing: Timing =
+        options.iter().find_map(|option| option.strip_prefix('-')?.parse().ok()).unwrap_or_default();
     for host in lab.hosts() {
         let (stats, address) = (host.stats(), host.address());
         assert_eq!((stats.payload, stats.left_open), (0, 0), "{address}: {stats:?}");
-        assert!(stats.reboots <= lab.bound().reboots(timing), "{address}: {stats:?}");
         let paced = timing <= Timing::T3;
+        assert!(stats.reboots <= lab.bound().reboots(paced), "{address}: {stats:?}");
         assert!(!paced || (stats.peak_100ms <= 30 && stats.peak_1s <= 300), "{address}: {stats:?}");
     }
     assert_eq!(lab.outside(), Default::default(), "no packet went to other addresses");

@@ -9,12 +9,12 @@ use std::{
 };
 
 use clap::ValueEnum;
-use portscan::model::Mac;
-
-use crate::{
+use testkit::{
+    Mac,
     lab::outputs::{self, Found},
-    timed::Report,
 };
+
+use crate::timed::Report;
 
 /// Who scans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::report::{Results, splice};
+use testkit::report::{Results, splice};
 
 /// What earlier runs have left.
 pub fn read() -> Results {

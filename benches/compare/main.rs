@@ -6,7 +6,6 @@
 //! | `contestant` | the scanners, how they are started, what they say they found |
 //! | `timed` | one command, its time, processor and memory |
 //! | `floor` | the least that a scan by connecting costs |
-//! | `report` | from runs to tables |
 //! | `files` | where the tables are kept |
 //! | `machine` | what it was measured on |
 //!
@@ -20,20 +19,16 @@
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, thread};
 
 use clap::{Parser, Subcommand};
+use testkit::report::{Results, Section};
 
 mod contestant;
 mod files;
 mod floor;
-#[allow(unused, reason = "a bench needs only part of what the tests do")]
-#[path = "../../tests/lab/mod.rs"]
-mod lab;
 mod machine;
-mod report;
 mod target;
 mod timed;
 
 use contestant::Contestant;
-use report::{Results, Section};
 use target::Target;
 
 /// Measures portscan beside its peers, in networks of its own; nothing else is ever scanned.

@@ -11,13 +11,13 @@ use std::{
 };
 
 use clap::ValueEnum;
-use portscan::model::{Mac, PortSet};
-
-use crate::{
-    contestant::{Contestant, Place},
+use testkit::{
+    Mac, Ports,
     lab::{Host, KernelHost, Lab, outputs::Found},
     report::Run,
 };
+
+use crate::contestant::{Contestant, Place};
 
 /// What is scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -113,7 +113,7 @@ impl Target {
             found: found.map(|found| judged(&found, &truth)),
             reboots,
         };
-        let there = truth.values().map(PortSet::len).sum();
+        let there = truth.values().map(Ports::len).sum();
         Some(Measured { run, there, capped: report.capped })
     }
 }

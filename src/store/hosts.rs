@@ -110,6 +110,15 @@ pub struct OpenPort {
 }
 
 impl Presence {
+    /// Its name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// Adds an address, which the last look of our own found up or down, if there was one.
     fn with(self, up: Option<bool>) -> Self {
         match (self, up) {
@@ -355,11 +364,7 @@ fn opened(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64,
 type EndpointAddress = (i64, Option<bool>, AddressRecord);
 
 /// Every address of the devices with rows from `first` to `last`.
-fn addresses(
-    connection: &Connection,
-    first: i64,
-    last: i64,
-) -> Result<HashMap<i64, Vec<EndpointAddress>>> {
+fn addresses(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64, Vec<EndpointAddress>>> {
     let sql = "SELECT device, id, address, first_seen, last_seen, held = 'now', up FROM endpoints
                WHERE device BETWEEN ?1 AND ?2 ORDER BY device, instr(address, ':') > 0, id";
     let mut statement = connection.prepare_cached(sql)?;

@@ -7,8 +7,8 @@ use crate::{
     harness::{
         Portscan,
         browser::{Browser, Scope},
-        history,
     },
+    history,
     lab::Lab,
 };
 

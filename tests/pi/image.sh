@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the system that the emulated Pi boots: Debian for arm64 with its own kernel, systemd and avahi, the base of
-# Raspberry Pi OS, without portscan. tests/harness/pi.rs is the machine; each test gets a copy of the card.
+# Raspberry Pi OS, without portscan. tests/testkit/src/harness/pi.rs is the machine; each test gets a copy of the card.
 #
 #   tests/pi/image.sh DIRECTORY     DIRECTORY/{disk.img,vmlinuz,initrd}, rebuilt only if this recipe has changed
 #
@@ -35,7 +35,7 @@ mmdebstrap --quiet --architectures=arm64 --variant=extract --include=linux-image
 
 put() { mkdir -p "$root/$(dirname "$1")" && cat >"$root/$1"; }
 
-# The address of the scanner in the lab (tests/lab/scenario.rs).
+# The address of the scanner in the lab (tests/testkit/src/scenario.rs).
 put etc/systemd/network/eth0.network <<END
 [Match]
 Name=eth0

@@ -9,11 +9,9 @@ use std::{
     time::Duration,
 };
 
-use portscan::{
-    clock::{Clock, SystemClock},
-    model::PortSet,
-};
+use portscan::clock::{Clock, SystemClock};
 use serde_json::json;
+use testkit::Ports;
 
 use super::setup::Siege;
 use crate::harness::Site;
@@ -40,7 +38,7 @@ pub struct Observations {
 }
 
 /// The truth: the open ports of each device, by its MAC.
-pub fn truth(siege: &Siege) -> BTreeMap<String, PortSet> {
+pub fn truth(siege: &Siege) -> BTreeMap<String, Ports> {
     siege.lab.hosts().map(|host| (host.mac().to_string(), host.open_ports())).collect()
 }
 

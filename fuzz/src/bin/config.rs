@@ -1,3 +1,3 @@
 fn main() {
-    afl::fuzz!(|data: &[u8]| portscan_fuzz::inputs::config(data));
+    afl::fuzz!(|data: &[u8]| inputs::config(data));
 }

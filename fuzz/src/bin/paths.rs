@@ -1,4 +1,4 @@
-use portscan_fuzz::inputs::Paths;
+use inputs::Paths;
 
 thread_local! {
     /// Begun with the first input, behind afl++'s fork: its threads would not survive that.

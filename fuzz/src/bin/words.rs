@@ -1,3 +1,3 @@
 fn main() {
-    afl::fuzz!(|data: &[u8]| portscan_fuzz::inputs::words(data));
+    afl::fuzz!(|data: &[u8]| inputs::words(data));
 }

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::{
-    engine::{Outcome, ProbeId},
-    model::{Address, Moment, Reason},
-};
-
-use super::{
+use testkit::{
     manners::{Manners, Reaction},
     scenario::Behaviour,
+};
+
+use crate::{
+    engine::{Outcome, ProbeId},
+    model::{Address, Moment, PortState, Reason},
 };
 
 /// 5 s in `DELAY`, three requests a second apart in `PROBE`.
@@ -62,20 +62,53 @@ impl Host {
     pub(super) fn receive(&mut self, id: ProbeId, port: u16, now: Moment) -> Option<(Moment, Outcome)> {
         self.syns.push(now);
         self.asked.push((port, now));
-        self.manners.asked(now);
-        self.manners.advance(now);
+        self.manners.asked(to_kit(now));
+        self.manners.advance(to_kit(now));
         if self.absent || self.deaf_once.remove(&port) {
             return None;
         }
-        let (due, reaction) = self.manners.syn(now, id.0, port)?;
+        let (due, reaction) = self.manners.syn(to_kit(now), id.0, port)?;
         let outcome = match reaction {
             Reaction::Accepts => Outcome::Accepted,
             Reaction::Refuses => Outcome::Refused,
             Reaction::Rejects => Outcome::Unreachable(self.rejection),
             Reaction::Unreachable => Outcome::Unreachable(Reason::HostUnreach),
         };
-        Some((due, outcome))
+        Some((from_kit(due), outcome))
     }
+
+    /// The state that a scan is to find of a port.
+    pub(super) fn state(&self, port: u16) -> PortState {
+        match self.manners.state(port) {
+            testkit::PortState::Open => PortState::Open,
+            testkit::PortState::Closed => PortState::Closed,
+            testkit::PortState::Filtered => PortState::Filtered,
+        }
+    }
+
+    /// Makes it go away for good.
+    pub(super) fn vanish(&mut self, at: Moment) {
+        self.manners.vanish(to_kit(at));
+    }
+
+    /// The time at which it last went away for good.
+    pub(super) fn vanished(&self) -> Option<Moment> {
+        self.manners.vanished().map(from_kit)
+    }
+
+    /// Makes it ignore everything until then.
+    pub(super) fn silence(&mut self, until: Moment) {
+        self.manners.silence(to_kit(until));
+    }
+}
+
+/// The test kit does not know the appliance's types, and so has its own moments.
+fn to_kit(moment: Moment) -> testkit::Moment {
+    testkit::Moment::from_start(moment.since_start())
+}
+
+fn from_kit(moment: testkit::Moment) -> Moment {
+    Moment::from_start(moment.since_start())
 }
 
 /// The most of these ascending moments within any window of this length.

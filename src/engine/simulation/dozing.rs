@@ -3,10 +3,10 @@
 
 use proptest::prelude::*;
 
-use crate::model::HostStatus;
+use testkit::scenario::{Unopened, Wake};
 
 use super::{properties::cases, *};
-use scenario::{Unopened, Wake};
+use crate::model::HostStatus;
 
 const MILLI: Duration = Duration::from_millis(1);
 

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use proptest::prelude::*;
+use testkit::scenario::Unopened;
 
 use crate::{
     engine::{LinkFacts, Reach, Ways},
     model::HostStatus,
 };
 
-use super::{properties::cases, scenario::Unopened, *};
+use super::{properties::cases, *};
 
 /// This machine's address, in the network of all hosts.
 const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));

@@ -1,20 +1,14 @@
 //! A simulation for the engine: a clock that jumps to the next event, hosts that answer or do not, a kernel that
 //! retransmits, a prober that fails. Nothing here waits.
 //!
-//! The behaviour of hosts, and the files that describe it, are shared with the lab (`tests/lab`, `tests/scenarios`):
+//! The behaviour of hosts, and the files that describe it, are shared with the lab (`tests/testkit`, `tests/scenarios`):
 //! what happens here in virtual time can be reproduced there on a real network.
 
 mod device;
 mod dozing;
 mod flaps;
-#[path = "../../../tests/lab/manners.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the lab's, which needs more of it")]
-mod manners;
 mod properties;
 mod protection;
-#[path = "../../../tests/lab/scenario.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the lab's, which needs more of it")]
-mod scenario;
 mod scenarios;
 mod worlds;
 
@@ -26,15 +20,18 @@ use std::{
 };
 
 use fastrand::Rng;
+use testkit::{
+    Ports,
+    scenario::{Behaviour, Scenario},
+};
 
 use super::{
     Bounds, Engine, Event, HostJob, JobId, Link, Liveness, LocalError, Outcome, Passage, Probe, ProbeId,
     Reach, Reply, order::mix,
 };
-use crate::model::{Address, HostReport, Moment, PortSet, PortState, Timing};
+use crate::model::{Address, HostReport, Moment, PortState, Timing};
 use device::{Host, peak};
 use flaps::Wire;
-use scenario::{Behaviour, Scenario};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -398,7 +395,7 @@ fn compare(report: &HostReport, host: &Host) -> Comparison {
     );
     for port in report.coverage.iter() {
         let said = listed.get(&port).copied().unwrap_or(report.default_state);
-        let truth = host.manners.state(port);
+        let truth = host.state(port);
         comparison.there += usize::from(truth == PortState::Open);
         comparison.false_closed += usize::from(said == PortState::Closed && said != truth);
         match (said == truth, said, truth) {
@@ -422,7 +419,7 @@ fn neighbour(open: &str) -> Behaviour {
     }
 }
 
-/// A port set that may be empty.
-fn ports(text: &str) -> PortSet {
-    if text.is_empty() { PortSet::default() } else { text.parse().unwrap() }
+/// The ports of a simulated host.
+fn ports(text: &str) -> Ports {
+    text.parse().unwrap()
 }

@@ -1,11 +1,10 @@
 //! Properties that hold for every host, every loss and every local error.
 
 use proptest::prelude::*;
-
-use crate::model::{HostStatus, Reason};
+use testkit::scenario::{Burst, Reboot, Vanish, Wake, When};
 
 use super::*;
-use scenario::{Burst, Reboot, Vanish, Wake, When};
+use crate::model::{HostStatus, Reason};
 
 const PORTS: u16 = 300;
 
@@ -16,11 +15,11 @@ pub(super) fn cases(usual: u32) -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
-fn some_ports() -> impl Strategy<Value = PortSet> {
-    let few = prop::collection::vec(1..=PORTS, 0..8).prop_map(PortSet::from_iter);
+fn some_ports() -> impl Strategy<Value = Ports> {
+    let few = prop::collection::vec(1..=PORTS, 0..8).prop_map(Ports::from_iter);
     let many = prop::collection::vec((1..=PORTS, 1..60_u16), 0..8)
-        .prop_map(|ranges| PortSet::from_ranges(ranges.into_iter().map(|(first, len)| (first, first + len))));
-    prop_oneof![3 => few, 2 => many, 1 => Just(PortSet::all())]
+        .prop_map(|ranges| ranges.into_iter().flat_map(|(first, len)| first..=first + len).collect());
+    prop_oneof![3 => few, 2 => many, 1 => Just(Ports::all())]
 }
 
 fn millis(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {

@@ -1,9 +1,9 @@
 //! Known situations, and the result that each must have.
 
-use crate::model::{HostStatus, Reason};
+use testkit::scenario::{Reboot, Unopened, Vanish, Wake, When};
 
 use super::*;
-use scenario::{Reboot, Unopened, Vanish, Wake, When};
+use crate::model::{HostStatus, PortSet, Reason};
 
 fn world(device: Behaviour) -> World {
     World::new(vec![device], 1)
@@ -139,7 +139,7 @@ fn a_second_job_does_not_revive_a_host_that_vanished() {
     let scan = world.submit(world.job(0, "1-65535"));
     world.run_until(after(&world, 3 * SECOND));
     let gone = world.now;
-    world.hosts[0].manners.vanish(gone);
+    world.hosts[0].vanish(gone);
     world.run_until(gone + 4 * SECOND);
     let check = world.submit(world.job(0, "3000-4000"));
     world.run();
@@ -203,7 +203,7 @@ fn a_pause_of_the_host_devalues_its_silence() {
         let job = world.submit(HostJob { max_retries, ..world.job(0, "1-3000") });
         world.run_until(after(&world, 3 * SECOND));
         let back = after(&world, 5 * SECOND);
-        world.hosts[0].manners.silence(back);
+        world.hosts[0].silence(back);
         world.run();
         let report = &world.reports[&job];
         assert_eq!(report.status, HostStatus::Up);

@@ -1,8 +1,8 @@
 //! Scans every scenario of `tests/scenarios`: what is found, what that costs, and that neither depends on the seed.
 
-use std::{collections::BTreeSet, fmt, path::Path, sync::Mutex, thread};
+use std::{collections::BTreeSet, fmt, sync::Mutex, thread};
 
-use crate::model::HostStatus;
+use crate::model::{HostStatus, PortSet};
 
 use super::*;
 
@@ -128,7 +128,7 @@ fn look(scenario: &Scenario, last: u16, timing: Timing, seed: u64) -> Seen {
         seen.phantoms += compared.phantoms;
         seen.wrong += compared.mistaken;
         seen.probes += report.probes;
-        let open = |&port: &u16| world.hosts[host].manners.state(port) == PortState::Open;
+        let open = |&port: &u16| world.hosts[host].state(port) == PortState::Open;
         seen.there += if world.hosts[host].absent { 0 } else { asked[host].iter().filter(open).count() };
         let suffered = suffered(&mut world, host);
         seen.peak = seen.peak.max(suffered.0);
@@ -142,8 +142,7 @@ fn asked(host: &Host, last: u16) -> PortSet {
     let open = host.manners.open_ports();
     // If all ports are open, some of them are enough.
     let few = open.len() < 1000;
-    let beyond = open.ranges().iter().copied().filter(|_| few);
-    PortSet::from_ranges(beyond.chain([(1, last)]))
+    open.iter().filter(|_| few).chain(1..=last).collect()
 }
 
 /// Its most SYNs in 100 ms, and its reboots.
@@ -155,14 +154,13 @@ fn suffered(world: &mut World, host: usize) -> (usize, usize) {
 fn rude(world: &mut World, host: usize, timing: Timing, scenario: &Scenario) -> Vec<String> {
     let (tenth, reboots) = suffered(world, host);
     let second = world.peak(host, SECOND);
-    let manners = &world.hosts[host].manners;
     let last = world.hosts[host].syns.last().copied().unwrap_or_default();
-    let after = manners.vanished().map_or(Duration::ZERO, |gone| last.since(gone));
+    let after = world.hosts[host].vanished().map_or(Duration::ZERO, |gone| last.since(gone));
     let paced = timing == Timing::T3;
     let faults = [
         (paced && tenth > 30, format!("{tenth} SYNs in 100 ms")),
         (paced && second > 300, format!("{second} SYNs in 1 s")),
-        (reboots > scenario.bound.reboots(timing), format!("{reboots} reboots")),
+        (reboots > scenario.bound.reboots(paced), format!("{reboots} reboots")),
         (after > LEFT_ALONE, format!("asked {after:?} after it vanished")),
     ];
     let address = &world.hosts[host].address;
@@ -191,7 +189,7 @@ fn on_every_core<T: Sync, R: Send>(work: &[T], each: impl Fn(&T) -> R + Sync) ->
 
 #[test]
 fn every_scenario_is_scanned() {
-    let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")).unwrap();
+    let files = std::fs::read_dir(Scenario::directory()).unwrap();
     let files = files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
     let known = FILES.iter().map(|(name, _)| *name).chain(NOT_HERE).map(str::to_owned);
     assert_eq!(files.collect::<BTreeSet<_>>(), known.collect());

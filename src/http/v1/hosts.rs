@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Api, gated,
     runs::Share,
-    scan_state::{self, ScanState, ScannedBody},
+    scan_state::{ScanState, ScannedBody},
     shapes::{DeviceText, NameSourceText, PresenceText, ProtocolText},
 };
 use crate::{
@@ -199,7 +199,7 @@ impl HostRow {
             ipv6: Vec::new(),
             scanned: ScannedBody::of(host, directory),
             scanning: state.scanning(host),
-            presence: scan_state::presence(host.presence),
+            presence: host.presence.as_str(),
             ports: Vec::new(),
         }
     }

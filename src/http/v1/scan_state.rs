@@ -11,7 +11,7 @@ use super::{Api, runs::Share};
 use crate::{
     model::{PortSet, Protocol, unconfirmed::UnconfirmedEndpoint},
     service::{directory::DeviceDirectory, runner::LookView},
-    store::{Host, Presence, StoreError},
+    store::{Host, StoreError},
 };
 
 /// The longest wait for the runner: the devices are worth more than how far their scans are.
@@ -36,15 +36,6 @@ impl ScannedBody {
         let coverage = host.coverage();
         let complete = directory.is_complete(&host.device, &coverage);
         host.scanned.map(|time| Self { time, ports: coverage.len(), complete })
-    }
-}
-
-/// The word for a presence in JSON.
-pub(super) const fn presence(presence: Presence) -> &'static str {
-    match presence {
-        Presence::Online => "online",
-        Presence::Offline => "offline",
-        Presence::Unknown => "unknown",
     }
 }
 

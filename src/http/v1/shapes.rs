@@ -9,7 +9,6 @@ use utoipa::{
     },
 };
 
-use super::scan_state::presence;
 use crate::{
     model::{NameSource, PortState, Protocol},
     store::Presence,
@@ -55,7 +54,7 @@ impl ToSchema for NameSourceText {}
 
 impl PartialSchema for PresenceText {
     fn schema() -> RefOr<Schema> {
-        words([Presence::Online, Presence::Offline, Presence::Unknown].into_iter().map(presence))
+        words([Presence::Online, Presence::Offline, Presence::Unknown].map(Presence::as_str).into_iter())
     }
 }
 

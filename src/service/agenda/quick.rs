@@ -19,10 +19,8 @@ const LISTED: usize = 256;
 impl Agenda {
     /// Starts a quick look at each device that needs one.
     pub(super) fn begin_quick(&mut self, times: &Times, actions: &mut Vec<Action>) {
-        let mut taken = Busy::default();
+        let mut taken = self.awaiting_quick();
         self.looks.values().for_each(|look| taken.insert(&look.device));
-        let quick = |run: &&Run| run.is_quick() && !run.is_stopped();
-        self.runs.values().filter(quick).flat_map(|run| &run.todo).for_each(|device| taken.insert(device));
         let mut needy: Vec<Device> = Vec::new();
         let mut scanner: Option<ScannerConfig> = None;
         for (config, device) in self.quick_candidates(times) {
@@ -35,6 +33,14 @@ impl Agenda {
         if let Some(scanner) = scanner {
             self.begin_or_join(needy, Run::quick(&scanner, times.now), times, actions);
         }
+    }
+
+    /// Returns the devices that wait for a quick look.
+    pub(super) fn awaiting_quick(&self) -> Busy {
+        let mut awaiting = Busy::default();
+        let quick = self.runs.values().filter(|run| run.is_quick() && !run.is_stopped());
+        quick.flat_map(|run| &run.todo).for_each(|device| awaiting.insert(device));
+        awaiting
     }
 
     /// Returns the devices that may need a quick look, each with the scanner that will scan it whole: the feed's, as

@@ -235,13 +235,16 @@ impl Run {
 
     /// Returns the first device that may be scanned now. A device is never scanned at two of its addresses at once:
     /// the device bears the load, and the engine's limits apply to an address. Nor is it scanned twice at once at one,
-    /// unless a user wants it: a look may take hours. Second looks are a few probes, and need not wait.
-    pub(super) fn next_free(&self, busy: &Busy) -> Option<usize> {
+    /// unless a user wants it: a look may take hours. Second looks are a few probes, and need not wait. `first` are the
+    /// devices that wait for a quick look, before which they get no other.
+    pub(super) fn next_free(&self, busy: &Busy, first: &Busy) -> Option<usize> {
         self.scan?;
         self.todo.iter().position(|device| match self.kind {
             ScanKind::Confirm => true,
             ScanKind::Manual => !busy.has_elsewhere(device),
-            ScanKind::Run | ScanKind::Seen | ScanKind::Import => !busy.has(device),
+            ScanKind::Run | ScanKind::Seen | ScanKind::Import => {
+                !busy.has(device) && (self.is_quick() || !first.has(device))
+            }
         })
     }
 

@@ -171,11 +171,12 @@ impl Agenda {
 
     /// Takes the next device out of its run, if there is a free place for it.
     fn next_queued(&mut self, busy: &Busy) -> Option<(RunId, Device)> {
+        let first = self.awaiting_quick();
         let (id, index) = self
             .runs
             .iter()
             .filter(|(_, run)| self.looks.len() < MAX_IN_PROGRESS + run.extra_places())
-            .filter_map(|(id, run)| Some((id, run, run.next_free(busy)?)))
+            .filter_map(|(id, run)| Some((id, run, run.next_free(busy, &first)?)))
             .min_by_key(|(id, run, _)| (run.rank(), run.in_progress, **id))
             .map(|(id, _, index)| (*id, index))?;
         let queued = self.runs.get_mut(&id)?.todo.remove(index)?;

@@ -47,6 +47,22 @@ fn every_device_gets_its_commonest_ports_before_any_gets_all() {
 }
 
 #[test]
+fn a_full_look_waits_for_the_quick_one_whose_scan_is_opened_later() {
+    let mut world = defaults(vec![]);
+    world.opens = false;
+    world.tell(vec![device(1)]);
+    world.poll();
+    let times = world.times.clone();
+    for (run, scan) in std::mem::take(&mut world.opening).into_iter().zip(1..) {
+        assert!(world.open.is_empty());
+        assert_eq!(world.agenda.begun(run, ScanId(scan), Vec::new(), &times), None);
+        world.poll();
+    }
+    assert_eq!(world.open_at(Scope::Common), [1]);
+    assert_eq!(world.begun.last().unwrap().2, ScanKind::Seen);
+}
+
+#[test]
 fn devices_that_turn_up_join_the_open_quick_run_and_then_get_all_ports() {
     let mut world = defaults(vec![]);
     world.tell(vec![device(1)]);

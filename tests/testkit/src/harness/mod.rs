@@ -1,0 +1,515 @@
+//! The real binary, started as a user starts it, watched from outside: exit code, log, HTTP, memory, files.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{BufRead, BufReader},
+    net::Ipv4Addr,
+    ops::Deref,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    Ports,
+    clock::Stopwatch,
+    lab::{Host, KernelHost, Lab, Node, outputs},
+    repository,
+};
+
+pub mod avahi;
+pub mod browser;
+pub mod disk;
+pub mod feed;
+pub mod liar;
+pub mod nginx;
+pub mod pi;
+pub mod prometheus;
+pub mod site;
+pub mod users;
+
+pub use site::Site;
+
+/// What a test waits for has come by then, even on a machine that is slow or stalls: who waits so long has failed.
+pub const LONG: Duration = Duration::from_secs(300);
+
+/// Where `make setup` unpacks programs, in the repository.
+const TOOLS: &str = "target/tools";
+
+/// What it says on standard error once it can be asked, followed by its address.
+const LISTENING: &str = "listening on http://";
+/// From start to that line, on a machine that may stall.
+const START: Duration = Duration::from_secs(60);
+/// What it is asked it answers at once, on such a machine.
+const ANSWER: Duration = Duration::from_secs(60);
+/// From SIGTERM to the end, of a build without optimisation on a busy machine; what is promised is a test of its own.
+const STOP: Duration = Duration::from_secs(20);
+
+/// How to start the binary. What it keeps outlives it, so that it can be started again.
+pub struct Portscan {
+    config: String,
+    data: PathBuf,
+    environment: Vec<(String, String)>,
+    /// At most so many, soft and hard.
+    open_files: Option<u32>,
+    /// Without any of root's capabilities, and without a way to get them.
+    unprivileged: bool,
+    /// As this user, in the group of the same number, with a copy of the binary that it may run.
+    user: Option<(u32, PathBuf)>,
+    home: Arc<TempDir>,
+}
+
+impl Portscan {
+    /// With this configuration beside `listen` on a free port of the loopback and a `data_dir` of its own.
+    ///
+    /// Takes a lab, so that no test can let the binary loose on a real network: by default it looks for a
+    /// `lanscan.local` and scans what that tells it.
+    pub fn new(within: &Lab, config: &str) -> Self {
+        Self::configured(config, within.machine().descriptors)
+    }
+
+    /// The same on a machine of a LAN, where others find it: it listens at this address, on port 80. To be started
+    /// [`Node::within`] that machine.
+    pub fn on(_: &Node, listen: &str, config: &str) -> Self {
+        let here = Self::configured(config, None);
+        here.env("MY_REST_API_HOST_ADDRESS", listen).env("MY_REST_API_PORT", "80")
+    }
+
+    /// The same in a lab of one host that is a kernel.
+    pub fn beside_kernel(_: &KernelHost, config: &str) -> Self {
+        Self::configured(config, None)
+    }
+
+    fn configured(config: &str, open_files: Option<u32>) -> Self {
+        let home = Arc::new(TempDir::new().expect("a temporary directory"));
+        let data = home.path().join("data");
+        Self {
+            config: config.to_owned(),
+            data,
+            environment: Vec::new(),
+            open_files,
+            unprivileged: false,
+            user: None,
+            home,
+        }
+    }
+
+    /// With another data directory.
+    pub fn data_dir(self, data: &Path) -> Self {
+        Self { data: data.to_owned(), ..self }
+    }
+
+    /// With a variable of the environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With at most so many open files, soft and hard.
+    pub fn open_files(self, limit: u32) -> Self {
+        Self { open_files: Some(limit), ..self }
+    }
+
+    /// As an ordinary user: what root may do beyond others is taken away, as the kernel does by capabilities. Not by
+    /// another user's number, for in a user namespace (`make test`) there may be none.
+    pub fn unprivileged(self) -> Self {
+        Self { unprivileged: true, ..self }
+    }
+
+    /// By the user of this number. Of another than root there may be none ([`users::users`]).
+    pub fn run_by(self, user: u32) -> Self {
+        // Where the binary was built, other users may not be let in.
+        let binary = self.home.path().join("portscan");
+        // By a process of its own: a child that another test starts meanwhile would inherit the file as one that is
+        // written to, and such a file cannot be run.
+        let copied = Command::new("cp").arg(built_binary()).arg(&binary).status();
+        assert!(copied.is_ok_and(|status| status.success()), "copying the binary");
+        for path in [self.home.path(), &binary] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("letting others in");
+        }
+        Self { user: Some((user, binary)), ..self }
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.data.join("portscan.db")
+    }
+
+    /// Replaces what the configuration file says from the next start, or SIGHUP and [`Self::write_config`].
+    pub fn set_config(&mut self, config: &str) {
+        config.clone_into(&mut self.config);
+    }
+
+    /// Writes the configuration file, as every start does.
+    pub fn write_config(&self) -> PathBuf {
+        let path = self.home.path().join("portscan.toml");
+        fs::create_dir_all(&self.data).expect("creating the data directory");
+        let listen = "listen = [\"127.0.0.1:0\"]";
+        let text = format!("{listen}\ndata_dir = {:?}\n{}", self.data, self.config);
+        fs::write(&path, text).expect("writing the configuration");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("letting others read it");
+        path
+    }
+
+    /// Starts `portscan serve` and waits until it listens.
+    pub fn start(&self) -> Running {
+        self.spawn().listening()
+    }
+
+    /// Starts `portscan serve` and waits for nothing.
+    pub fn spawn(&self) -> Running {
+        let config = self.write_config();
+        let mut command = self.command();
+        command.arg("serve").arg("--config").arg(config);
+        Running::spawn(command, Arc::clone(&self.home))
+    }
+
+    /// Starts another subcommand, to be watched while it runs.
+    pub fn begin(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command();
+        command.args(arguments);
+        Running::spawn(command, Arc::clone(&self.home))
+    }
+
+    /// Runs another subcommand to its end, in the same environment.
+    pub fn run(&self, arguments: &[&str], within: Duration) -> Finished {
+        let mut command = self.command();
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Reaped(command.spawn().expect("starting the binary"));
+        // Both pipes are drained while it runs: a full one would stop it.
+        let drain = |pipe: Box<dyn std::io::Read + Send>| {
+            thread::spawn(move || std::io::read_to_string(pipe).unwrap_or_default())
+        };
+        let stdout = drain(Box::new(child.0.stdout.take().expect("piped")));
+        let stderr = drain(Box::new(child.0.stderr.take().expect("piped")));
+        let status = eventually(within, "the command ends", || child.0.try_wait().expect("waiting"));
+        Finished { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+    }
+
+    pub fn command(&self) -> Command {
+        let binary = built_binary();
+        let mut command = match self.open_files {
+            _ if self.user.is_some() => {
+                let (user, binary) = self.user.as_ref().expect("just seen");
+                let mut command = Command::new(binary);
+                command.uid(*user).gid(*user);
+                command
+            }
+            // The shell's own limit is inherited; setting a child's from here would need unsafe code.
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]).arg(binary);
+                shell
+            }
+            None if self.unprivileged => {
+                let mut stripped = Command::new("setpriv");
+                stripped.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]).arg(binary);
+                stripped
+            }
+            None => Command::new(binary),
+        };
+        for (name, _) in env::vars().filter(|(name, _)| name.starts_with("MY_") || name == "RUST_LOG") {
+            command.env_remove(name);
+        }
+        command.env("NO_COLOR", "1").envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// The binary that cargo built for the tests that run. Cargo names it to the tests alone while it compiles them, not to
+/// this crate, and puts it into the directory above theirs.
+fn built_binary() -> PathBuf {
+    let tests = env::current_exe().expect("this program has a path");
+    let directory = tests.parent().and_then(Path::parent).expect("target/PROFILE/deps");
+    directory.join("portscan")
+}
+
+/// A subcommand that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    /// What it printed, after an exit with code 0.
+    pub fn json(&self) -> Value {
+        assert!(self.status.success(), "{}: {}", self.status, self.stderr);
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
+    }
+}
+
+/// A program of Debian's with the libraries that few machines have: what `make setup` unpacked, else what is installed.
+fn tool(name: &str) -> Command {
+    let tools = repository(TOOLS);
+    let unpacked = ["usr/bin", "usr/sbin"].map(|folder| tools.join(folder).join(name));
+    let unpacked = unpacked.iter().find(|path| path.exists());
+    let mut command = Command::new(unpacked.map_or(Path::new(name), PathBuf::as_path));
+    let libraries = format!("{}-linux-gnu", env::consts::ARCH);
+    let libraries =
+        ["usr/lib", "lib"].map(|folder| tools.join(folder).join(&libraries).display().to_string());
+    command.env("LD_LIBRARY_PATH", libraries.join(":"));
+    command
+}
+
+/// A library of Debian's for programs to load first, from where `make setup` unpacked it or where it is installed.
+pub fn library(name: &str) -> PathBuf {
+    let below = format!("usr/lib/{}-linux-gnu/{name}", env::consts::ARCH);
+    let unpacked = repository(TOOLS).join(&below);
+    let found = [unpacked, Path::new("/").join(&below)].into_iter().find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is missing; `make setup` gets it"))
+}
+
+/// Panics for a program that does not start.
+fn missing(name: &str, error: &std::io::Error) -> ! {
+    panic!("{name}: {error}; `make setup` gets it")
+}
+
+/// Ends its process when dropped; a test that fails leaves none behind.
+struct Reaped(Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The lines of standard error so far, and whether it has ended.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<(Vec<String>, bool)>,
+    grown: Condvar,
+}
+
+impl Log {
+    /// A test that fails while it looks leaves the lines as they were.
+    fn lines(&self) -> MutexGuard<'_, (Vec<String>, bool)> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A `portscan serve`, or another subcommand, that runs.
+pub struct Running {
+    child: Reaped,
+    log: Arc<Log>,
+    site: Site,
+    /// Not removed under its feet, should whoever started it be gone.
+    _home: Arc<TempDir>,
+}
+
+/// What can be asked of a site can be asked of the one that runs here.
+impl Deref for Running {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
+impl Running {
+    fn spawn(mut command: Command, home: Arc<TempDir>) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = Reaped(command.spawn().expect("starting the binary"));
+        let stderr = BufReader::new(child.0.stderr.take().expect("piped"));
+        let log = Arc::new(Log::default());
+        let theirs = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                theirs.lines().0.push(line);
+                theirs.grown.notify_all();
+            }
+            theirs.lines().1 = true;
+            theirs.grown.notify_all();
+        });
+        Self { child, log, site: Site::new(String::new(), ANSWER), _home: home }
+    }
+
+    /// Waits until it listens: before that it cannot be asked.
+    pub fn listening(mut self) -> Self {
+        let line = self.wait_for_line(START, |line| line.contains(LISTENING));
+        let address = line.split(LISTENING).nth(1).and_then(|rest| rest.split('/').next());
+        self.site = Site::new(format!("http://{}", address.expect("an address follows")), ANSWER);
+        self
+    }
+
+    /// Is asked at this address: that on which it listens may be none in particular.
+    pub fn reached_at(mut self, address: Ipv4Addr) -> Self {
+        self.site = Site::new(format!("http://{address}"), ANSWER);
+        self
+    }
+
+    /// The first line of the log, past and future, that this holds for.
+    pub fn wait_for_line(&self, within: Duration, wanted: impl Fn(&str) -> bool) -> String {
+        let watch = Stopwatch::start();
+        let mut guard = self.log.lines();
+        loop {
+            let (lines, ended) = &*guard;
+            if let Some(line) = lines.iter().find(|line| wanted(line)) {
+                return line.clone();
+            }
+            let left = within.saturating_sub(watch.elapsed());
+            let why = if *ended { "the binary ended".to_owned() } else { format!("not in {within:?}") };
+            assert!(!ended && !left.is_zero(), "a line of the log did not come: {why}\n{}", lines.join("\n"));
+            guard = self.log.grown.wait_timeout(guard, left).unwrap().0;
+        }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.lines().join("\n")
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.log.lines().0.clone()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.0.id()).expect("a pid"));
+        kill(pid, signal).expect("signalling the binary");
+    }
+
+    /// SIGTERM; it must end and say that all is well.
+    pub fn stop(self) {
+        self.stop_within(STOP);
+    }
+
+    /// SIGTERM; it must end in time and say that all is well.
+    pub fn stop_within(mut self, longest: Duration) {
+        self.signal(Signal::SIGTERM);
+        let what = format!("it stops\n{}", self.log());
+        let status = eventually(longest, &what, || self.child.0.try_wait().expect("waiting"));
+        assert!(status.success(), "{status}\n{}", self.log());
+    }
+
+    /// Waits until it ends by itself; how it did.
+    pub fn wait(mut self, within: Duration) -> ExitStatus {
+        let what = format!("it ends\n{}", self.log());
+        eventually(within, &what, || self.child.0.try_wait().expect("waiting"))
+    }
+
+    /// SIGKILL, and its log to the last line.
+    pub fn kill(mut self) -> Vec<String> {
+        self.signal(Signal::SIGKILL);
+        self.child.0.wait().expect("waiting");
+        let ended = |lines: &mut (Vec<String>, bool)| !lines.1;
+        let lines = self.log.grown.wait_while(self.log.lines(), ended).unwrap();
+        lines.0.clone()
+    }
+
+    /// Resident memory now, in octets.
+    pub fn rss(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory it ever had, in octets.
+    pub fn peak_rss(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// Octets that it has had written so far (proc(5), io): to files of a disk, which counts whole pages, or to all
+    /// that it has open, where its files are kept in memory.
+    pub fn written(&self) -> u64 {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.child.0.id())).expect("it runs");
+        let of = |key| io.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+        of("write_bytes:").max(of("wchar:")).expect("proc(5) names it")
+    }
+
+    /// Processor time that its threads have had so far (proc(5), schedstat): what another program takes meanwhile
+    /// is no part of it.
+    pub fn cpu(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.0.id())).expect("it runs");
+        let of_thread = |thread: std::io::Result<fs::DirEntry>| {
+            // One that has just ended is gone.
+            let schedstat = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            schedstat.split(' ').next()?.parse::<u64>().ok()
+        };
+        Duration::from_nanos(threads.filter_map(of_thread).sum())
+    }
+
+    /// Whether it has a handler of its own for the signal by now.
+    pub fn catches(&self, signal: Signal) -> bool {
+        let caught = u64::from_str_radix(&self.proc_status("SigCgt:"), 16).expect("a mask");
+        caught >> (signal as u32 - 1) & 1 == 1
+    }
+
+    fn memory(&self, key: &str) -> u64 {
+        let amount = self.proc_status(key);
+        amount.trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+    }
+
+    fn proc_status(&self, key: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.0.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("proc(5) names it");
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let lines = self.lines();
+            let last = &lines[lines.len().saturating_sub(60)..];
+            eprintln!("--- the binary's log ends with ---\n{}\n---", last.join("\n"));
+        }
+    }
+}
+
+/// Looks again and again until there is something to see; panics when it takes too long.
+pub fn eventually<T>(within: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let watch = Stopwatch::start();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(watch.elapsed() < within, "waited {within:?} until {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The `[feed]` of a configuration that names all devices of the lab itself, and nothing else.
+pub fn static_feed(lab: &Lab) -> String {
+    feed_of(lab.hosts())
+}
+
+/// A `[feed]` that names these hosts.
+pub fn feed_of<'a>(hosts: impl Iterator<Item = Host<'a>>) -> String {
+    let entry = |host: Host<'_>| format!("{{ address = \"{}\", mac = \"{}\" }}", host.address(), host.mac());
+    let hosts: Vec<String> = hosts.map(entry).collect();
+    format!("[feed]\nurl = []\nhosts = [{}]\n", hosts.join(", "))
+}
+
+/// A `[[scanner]]` over the feed.
+pub fn scanner(name: &str, interval: &str, ports: &str) -> String {
+    format!("[[scanner]]\nname = \"{name}\"\ninterval = \"{interval}\"\nports = \"{ports}\"\n")
+}
+
+/// The value of `key=value` in a log line, without quotes.
+pub fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = line.split_once(&format!(" {key}="))?;
+    Some(rest.split(' ').next()?.trim_matches('"'))
+}
+
+/// Whether a log line says that a host's result is stored, complete or not.
+pub fn is_stored(line: &str) -> bool {
+    line.contains("finished") || line.contains("scan incomplete")
+}
+
+/// The open ports of every host of a `portscan scan --json` document that is up, or as far as it is known,
+/// when these ports were asked for.
+pub fn found(document: &Value, asked: &Ports) -> BTreeMap<Ipv4Addr, Ports> {
+    let among = |open: Ports| open.iter().filter(|&port| asked.contains(port)).collect();
+    outputs::portscan(document).into_iter().map(|(address, open)| (address, among(open))).collect()
+}

@@ -1,0 +1,116 @@
+//! The appliance as whoever asks it over the network knows it, wherever it runs.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::eventually;
+use crate::Ports;
+
+/// Octets of an answer: ten thousand devices are told in 20 MB.
+pub const LONGEST: u64 = 64 << 20;
+
+/// An answer of the server.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    /// The open ports that it tells of a device; `None` if it knows of none.
+    pub fn open_ports(&self) -> Option<Ports> {
+        Some(ports(self.json().get("ports")?))
+    }
+}
+
+/// A `portscan serve` somewhere, as whoever asks it over the network knows it.
+pub struct Site {
+    base: String,
+    agent: ureq::Agent,
+}
+
+impl Site {
+    /// The one at `http://ADDRESS[:PORT]`, which takes so long at most to answer.
+    pub fn new(base: String, patience: Duration) -> Self {
+        Self { base, agent: agent(patience) }
+    }
+
+    /// `http://ADDRESS:PORT`, without a slash.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Asks for a path.
+    pub fn get(&self, path: &str) -> Answer {
+        self.try_get(path).unwrap_or_else(|e| panic!("GET {}{path}: {e}", self.base))
+    }
+
+    /// Writes something, as somebody on its own machine may without a token.
+    pub fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.answered(self.agent.patch(format!("{}{path}", self.base)), body)
+    }
+
+    /// The same with POST, which starts something.
+    pub fn post(&self, path: &str) -> Answer {
+        self.answered(self.agent.post(format!("{}{path}", self.base)), &Value::Null)
+    }
+
+    fn answered(&self, request: ureq::RequestBuilder<ureq::typestate::WithBody>, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let sent = request.content_type("application/json").send(body);
+        let mut response = sent.unwrap_or_else(|error| panic!("{}: {error}", self.base));
+        let body = response.body_mut().read_to_string().expect("a text");
+        Answer { status: response.status().as_u16(), body }
+    }
+
+    /// Writes something to one that may be off.
+    pub fn try_patch(&self, path: &str, body: &Value) -> Result<Answer, ureq::Error> {
+        let request = self.agent.patch(format!("{}{path}", self.base)).content_type("application/json");
+        let mut response = request.send(body.to_string())?;
+        Ok(Answer { status: response.status().as_u16(), body: response.body_mut().read_to_string()? })
+    }
+
+    /// Asks for a path of one that may be off.
+    pub fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
+        let mut response = self.agent.get(format!("{}{path}", self.base)).call()?;
+        let body = response.body_mut().with_config().limit(LONGEST).read_to_string()?;
+        Ok(Answer { status: response.status().as_u16(), body })
+    }
+
+    /// The open ports that it serves for a device; `None` while it knows of none.
+    pub fn open_ports(&self, mac: &str) -> Option<Ports> {
+        self.get(&format!("/portscan/{mac}/json")).open_ports()
+    }
+
+    /// The devices that it serves a result for.
+    pub fn macs(&self) -> Vec<String> {
+        serde_json::from_value(self.get("/portscan/json").json()["macs"].clone()).expect("a list of texts")
+    }
+
+    /// Waits until the results of so many devices are served.
+    pub fn wait_for_devices(&self, count: usize, within: Duration) {
+        eventually(within, &format!("{count} devices are served"), || {
+            (self.macs().len() >= count).then_some(())
+        });
+    }
+}
+
+/// A client that takes every answer as it is.
+pub fn agent(patience: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .timeout_global(Some(patience))
+        .build()
+        .into()
+}
+
+/// A JSON array of port numbers.
+fn ports(numbers: &Value) -> Ports {
+    serde_json::from_value::<Vec<u16>>(numbers.clone()).expect("port numbers").into_iter().collect()
+}

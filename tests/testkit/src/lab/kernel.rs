@@ -1,0 +1,128 @@
+//! A host that is a kernel of its own: the fastest there is, and nothing simulated.
+//!
+//! The responder answers some 10,000 SYNs a second, fewer than a scanner can send. Here the far end of the
+//! wire has an address and listeners instead, and Linux refuses every other port by itself.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    net::{Ipv4Addr, TcpListener, UdpSocket},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use ipnet::Ipv4Net;
+use nix::unistd::Pid;
+
+use super::{namespace, turn::Turn};
+use crate::{Mac, Ports};
+
+const SCANNER: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 1), 16);
+const HOST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 5), 16);
+const MAC: Mac = Mac::new([2, 0, 0, 0, 0, 5]);
+
+/// How often it broadcasts something.
+const CHATTER: Duration = Duration::from_millis(500);
+
+/// The host. The calling thread stays in its network for good, as in [`super::Lab`]'s.
+pub struct KernelHost {
+    open: Ports,
+    inside: Pid,
+    leave: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    _turn: Turn,
+}
+
+impl KernelHost {
+    /// Enters a network with one such host, which listens on these ports.
+    pub fn enter(open: &Ports) -> Self {
+        Self::settle(open, None).0
+    }
+
+    /// The same; its UDP port is the test's to speak from.
+    pub fn enter_speaking(open: &Ports, port: u16) -> (Self, UdpSocket) {
+        let (host, socket) = Self::settle(open, Some(port));
+        (host, socket.expect("it was asked for"))
+    }
+
+    fn settle(open: &Ports, speaking: Option<u16>) -> (Self, Option<UdpSocket>) {
+        let turn = Turn::shared();
+        namespace::enter();
+        let (arrived, arrival) = mpsc::channel();
+        let (connected, connection) = mpsc::channel::<()>();
+        let (listening, readiness) = mpsc::channel();
+        let (leave, left) = mpsc::channel::<()>();
+        let ports = open.clone();
+        let thread = thread::spawn(move || {
+            arrived.send(namespace::enter_far_end()).expect("the caller waits");
+            connection.recv().expect("the caller lays the wire");
+            namespace::settle_far_end(HOST, MAC);
+            let listen = |port| TcpListener::bind((HOST.addr(), port)).expect("a free port");
+            // Nobody accepts: the backlog of 128 connections is more than any scanner makes.
+            let _listeners: Vec<TcpListener> = ports.iter().map(listen).collect();
+            let chatter = UdpSocket::bind((HOST.addr(), 0)).expect("a free port");
+            chatter.set_broadcast(true).expect("leave to broadcast");
+            // A socket stays in the network that it was made in, wherever it goes.
+            let bind = |port| UdpSocket::bind((HOST.addr(), port)).expect("a free port");
+            listening.send(speaking.map(bind)).expect("the caller waits");
+            // No LAN is ever quite silent; masscan, which reads in blocks, sees its last answers only when
+            // something else arrives. To the discard port (RFC 863): nobody answers a broadcast.
+            while left.recv_timeout(CHATTER) == Err(RecvTimeoutError::Timeout) {
+                chatter.send_to(&[], (HOST.broadcast(), 9)).expect("the wire is there");
+            }
+        });
+        let inside = arrival.recv().expect("the host starts");
+        namespace::lay_wire(SCANNER, inside);
+        connected.send(()).expect("the host waits");
+        let socket = readiness.recv().expect("the host listens");
+        await_wire();
+        namespace::forget_neighbours();
+        (Self { open: open.clone(), inside, leave: Some(leave), thread: Some(thread), _turn: turn }, socket)
+    }
+
+    pub fn address(&self) -> Ipv4Addr {
+        HOST.addr()
+    }
+
+    pub fn mac(&self) -> Mac {
+        MAC
+    }
+
+    pub fn open_ports(&self) -> Ports {
+        self.open.clone()
+    }
+
+    /// The SYNs that it has answered, by its kernel's counters (RFC 4022): refused, accepted, and accepted
+    /// but given up by the scanner before it said so. It loses none: the wire is a queue of this machine.
+    pub fn syns(&self) -> u64 {
+        let path = format!("/proc/self/task/{}/net/snmp", self.inside);
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+        let wanted = ["OutRsts", "PassiveOpens", "AttemptFails"];
+        let counters = names.split(' ').zip(values.split(' ')).filter(|(name, _)| wanted.contains(name));
+        counters.map(|(_, value)| value.parse::<u64>().expect("a counter")).sum()
+    }
+}
+
+/// Returns when the wire carries: the kernel takes up to a second to notice that its other end is up, and
+/// loses what is sent before. Asks by UDP, which the host's TCP counters do not see.
+fn await_wire() {
+    let socket = UdpSocket::bind((SCANNER.addr(), 0)).expect("a free port");
+    socket.connect((HOST.addr(), 9)).expect("a route");
+    socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
+    let refused = |_| {
+        let answer = socket.send(&[]).and_then(|_| socket.recv(&mut [0]));
+        answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    assert!((0..1500).any(refused), "the wire does not carry");
+}
+
+impl Drop for KernelHost {
+    fn drop(&mut self) {
+        drop(self.leave.take());
+        let ended = self.thread.take().map_or(Ok(()), JoinHandle::join);
+        assert!(ended.is_ok() || thread::panicking(), "the host's thread panicked; see above");
+    }
+}
