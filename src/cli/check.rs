@@ -168,7 +168,7 @@ fn reports(spool: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether files could be created there; if it is missing, whether it could be created.
-fn writable(folder: &Path) -> nix::Result<()> {
+pub(super) fn writable(folder: &Path) -> nix::Result<()> {
     match access(folder, AccessFlags::W_OK | AccessFlags::X_OK) {
         Err(nix::errno::Errno::ENOENT) => match folder.parent() {
             Some(parent) if parent != Path::new("") => writable(parent),

@@ -11,9 +11,10 @@ use std::{
 };
 
 use clap::Args;
+use nix::errno::Errno;
 
 use self::networks::Offer;
-use super::{CliError, DONE, Terminal};
+use super::{CliError, DONE, Terminal, check::writable};
 use crate::{
     config::{DEFAULT_PATH, Overrides},
     net::Lan,
@@ -104,7 +105,8 @@ fn set_up(
             answer => answer.into(),
         },
     };
-    // Named interfaces are checked before any question.
+    // Before the questions, so that nobody answers in vain.
+    check_writable(&path)?;
     let mut named = Vec::new();
     for interface in &args.interfaces {
         named.extend(networks::named(interface, offers)?);
@@ -141,6 +143,13 @@ fn set_up(
     writeln!(terminal.out, "next: {}", next_step(&path, has_unit))?;
     terminal.out.flush()?;
     Ok(DONE)
+}
+
+/// Fails if this user may not write to the file's directory, or not make it.
+fn check_writable(path: &Path) -> Result<(), SetupError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let unwritable = |errno: Errno| SetupError::Unwritable { path: path.to_owned(), source: errno.into() };
+    writable(folder).map_err(unwritable)
 }
 
 /// Whether a file is there that is the owner's to change.
@@ -267,6 +276,15 @@ mod tests {
         let copy = folder.path().join("portscan.toml.bak");
         assert!(out.contains(&format!("kept the previous one as {}", copy.display())), "{out}");
         assert_eq!(fs::read_to_string(copy).unwrap(), "log = \"debug\"\n");
+    }
+
+    #[test]
+    fn asks_nothing_where_nothing_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        let path = folder.path().join("file/portscan.toml");
+        let (_, err, ended) = ran(&SetupArgs::default(), Some(&path), Some("1\ny\n"));
+        assert!(err.is_empty() && ended.unwrap_err().contains("--config"), "{err}");
     }
 
     #[test]
