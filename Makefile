@@ -57,7 +57,8 @@ BULLSEYE := $(CURDIR)/target/cross/bullseye
 EMULATED := $(EMULATOR) $(BULLSEYE)/lib
 
 .DEFAULT_GOAL := run
-.PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test test acceptance properties siege \
+.PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test test acceptance \
+  first-minute properties siege \
   pi-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories msrv msrv-setup \
   docs setup services vendors stats help clean
 
@@ -132,6 +133,11 @@ acceptance: setup ## run the long measurements behind docs/performance.md: an ho
 	PORTSCAN_TEST_PORTS=1-65535 PORTSCAN_TEST_SEEDS=1000 PORTSCAN_TEST_RUNS=20 \
 	  $(CARGO) test --locked --release --lib --test integration -- --nocapture \
 	  engine::simulation::worlds appliance:: says_the_same answers_are_quick size::
+
+first-minute: setup ## measure how soon 40 and 250 devices have an answer, with nothing configured: half an hour
+	$(CARGO) test --locked --profile quick --test integration --no-run
+	$(AS_ROOT) $(CARGO) test --locked --offline --profile quick --test integration -- --ignored --nocapture \
+	  --test-threads 1 first_minute::
 
 properties: ## test the engine on CASES (200000) simulated hosts, dozing ones included: twenty minutes of one core
 	PROPTEST_CASES=$(CASES) $(CARGO) test --locked --lib --config profile.dev.package.portscan.opt-level=2 -- \
