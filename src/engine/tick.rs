@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-/// From one tick to the next. The pace is three probes in 10.9 ms, so at most three of them leave to one host in a tick.
+/// From one tick to the next. The pace is three probes in 10.8 ms, so at most three of them leave to one host in a tick.
 /// Ten ticks are 2 ms longer than the span that the pacer looks at: in that time a thread gets round to a batch. With
 /// 10 ms, a tick would find the probes of ten ticks ago still in the span, and the pace would be 8 % lower.
 pub(super) const TICK: Duration = Duration::from_micros(10_300);

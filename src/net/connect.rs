@@ -4,7 +4,7 @@
 //! rate is bounded by a probe's cost beyond the kernel's own work. System calls of a refused probe: two
 //! `connect`s, one to ask and one for the answer, and its share of an `epoll_wait`; a socket is opened and
 //! closed only for those that are accepted or silent. Memory of a probe in flight: about 120 bytes here, 2-3 kB
-//! in the kernel.
+//! in the kernel. Replies that no probe waits for are collected when the driver wakes up anyway (`outbox`).
 
 mod faults;
 mod outbox;

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 
 use testkit::scenario::{Unopened, Wake};
 
-use super::{properties::cases, *};
+use super::{
+    properties::{cases, one_in},
+    *,
+};
 use crate::model::HostStatus;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -130,5 +133,20 @@ proptest! {
     ) {
         let there: Vec<u16> = device.open.iter().collect();
         prop_assert_eq!(look(device, (timing, sockets, 300), seed).0, there);
+    }
+}
+
+proptest! {
+    #![proptest_config(one_in(500, 1))]
+
+    /// With enough sockets for an end within half a day.
+    #[test]
+    fn whatever_dozes_is_found_by_a_scan_of_all_ports(
+        device in a_dozer(), port in 301..=u16::MAX, seed: u64,
+        sockets in prop_oneof![8..120_u16, Just(512), Just(u16::MAX)],
+        timing in prop_oneof![Just(Timing::T3), Just(Timing::T4), Just(Timing::T5)],
+    ) {
+        let device = Behaviour { open: std::iter::once(port).collect(), ..device };
+        prop_assert_eq!(look(device, (timing, sockets, u16::MAX), seed).0, [port]);
     }
 }
