@@ -17,6 +17,9 @@ const NO_ROUTE_PAUSE: Duration = Duration::from_millis(250);
 /// After so many of these errors in a row there is no route.
 const NO_ROUTE: u32 = 3;
 
+/// After so many errors in a row, and 0.3 s of pauses, the fault is a lasting one.
+const LASTING: u32 = 5;
+
 /// A self-connect happens by chance, once in 28,000 probes, and is simply retried.
 const COINCIDENCES: u32 = 3;
 
@@ -27,7 +30,7 @@ pub(super) struct Faults {
     no_route: u32,
     /// Since when the link has been down.
     link_down: Option<Moment>,
-    /// Whether a probe is in flight that shows whether the link is still down.
+    /// Whether a probe is in flight that shows whether the fault lasts.
     trying: bool,
     until: Moment,
 }
@@ -49,14 +52,15 @@ impl Faults {
         self.until
     }
 
-    /// Whether a probe is in flight while the link is down: one at a time shows as much as a whole window.
+    /// Whether a probe is in flight while the link is down, or after another fault has lasted: one at a time shows as
+    /// much as a whole window.
     pub(super) const fn is_trying(&self) -> bool {
         self.trying
     }
 
     /// A probe leaves.
     pub(super) fn left(&mut self) {
-        self.trying = self.link_down.is_some();
+        self.trying = self.link_down.is_some() || self.row >= LASTING;
     }
 
     /// A probe was not made.

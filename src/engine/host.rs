@@ -25,6 +25,7 @@ use super::{
     run::Run,
     spread::Spread,
     streak::{Streak, stays_awake},
+    tick::{TICK, tick_from},
     timing::BEFORE_RETRANSMIT,
     turn::{SOON, SendBudget, Step},
     want::{Ask, Purpose, Want},
@@ -45,6 +46,13 @@ const MUTE_NEIGHBOUR: Duration = Duration::from_millis(300);
 
 /// Least time between probes that only wake a host: their silence means nothing, so few are enough.
 const WAKING: Duration = Duration::from_millis(15);
+
+/// How long a reply may wait that no probe waits for. The next tick collects it without a wake-up of its own; this is
+/// for a host to which no probe leaves in the next tick.
+const REPLY_WITHIN: Duration = TICK.saturating_mul(2);
+
+/// Probes that leave before such a reply is in, at three in a tick.
+const BEFORE_REPLY: usize = 9;
 
 /// How late an unpaced probe may leave.
 const START_EVENTUALLY: Duration = Duration::from_secs(1);
@@ -263,7 +271,12 @@ impl Host {
 
     /// Whether this probe may leave now.
     fn allow(&mut self, run: usize, ask: &Ask, now: Moment, budget: SendBudget) -> Result<(), Denied> {
-        let not_before = |at: Moment| if at > now { Err(Denied::Until(at)) } else { Ok(()) };
+        let paced = self.is_paced();
+        let not_before = |at: Moment| match at {
+            _ if at <= now => Ok(()),
+            _ if paced => Err(Denied::Until(tick_from(at))),
+            _ => Err(Denied::Until(at)),
+        };
         not_before(self.faults.until())?;
         if self.faults.is_trying() || self.flights.len() >= self.sockets() {
             return Err(Denied::Reply);
@@ -278,10 +291,10 @@ impl Host {
             return Err(Denied::Until(timeout));
         }
         if windowed && self.may_doze() {
-            not_before(self.spread.next(now))?;
+            not_before(self.spread.next())?;
         }
         not_before(self.runs[run].paced_until())?;
-        if self.is_paced() {
+        if paced {
             not_before(self.pacer.next(now, budget.start_within))?;
         }
         match budget.quota {
@@ -333,6 +346,14 @@ impl Host {
         self.rtt.timeout(if near { MUTE_NEIGHBOUR } else { BEFORE_RETRANSMIT }, !self.is_paced())
     }
 
+    /// Whether the next probes need neither the socket nor the window slot of this one, so that its reply may wait.
+    fn can_spare(&self, ask: &Ask, timeout: Duration) -> bool {
+        let has_room = |used: usize, bound: usize| used + BEFORE_REPLY <= bound;
+        matches!(ask.purpose, Purpose::Port(_))
+            && has_room(self.flights.len(), self.sockets())
+            && has_room(self.slots.len(), self.window(timeout))
+    }
+
     fn launch(&mut self, id: ProbeId, run: usize, ask: &Ask, now: Moment, budget: SendBudget) -> Probe {
         let timeout = self.timeout(run);
         self.streak.left(now, budget.start_within);
@@ -348,6 +369,11 @@ impl Host {
             most => most,
         };
         let give_up = ask.wait.or(patience).unwrap_or_else(usual);
+        let reply_within = if paced && !budget.is_tight && self.can_spare(ask, timeout) {
+            REPLY_WITHIN
+        } else {
+            Duration::ZERO
+        };
         let slot = matches!(ask.purpose, Purpose::Port(_)).then(|| now + timeout.min(give_up));
         self.pacer.take(now, budget.start_within, give_up, paced);
         self.health.sent();
@@ -374,7 +400,7 @@ impl Host {
         };
         self.flights.insert(id, flight);
         let link = self.runs[run].job().link;
-        Probe { id, address: self.address.clone(), link, port: ask.port, start_by, give_up }
+        Probe { id, address: self.address.clone(), link, port: ask.port, start_by, give_up, reply_within }
     }
 
     /// Ensures that a host which may doze is awake when a port is probed for the last time. Returns from when on the

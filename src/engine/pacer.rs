@@ -1,10 +1,14 @@
-//! When the next probe may leave: even spacing, and hard bounds that hold for any window of time.
+//! When the next probe may leave: an even pace in ticks, and hard bounds that hold for any window of time.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::model::Moment;
 
-use super::{rate::Rate, timing::BEFORE_RETRANSMIT};
+use super::{
+    rate::Rate,
+    tick::{TICK, tick_from, tick_of},
+    timing::BEFORE_RETRANSMIT,
+};
 
 /// The contract is 30 SYN in any 100 ms. One millisecond is for the time that a packet waits within this machine. Two
 /// SYN are left for probes that were being connected at that moment: a thread that is interrupted between reading the
@@ -25,8 +29,8 @@ pub(super) const INTERVAL: Duration = Duration::from_micros(SPAN_MICROS / PER_SP
 /// Half of that pace, for probes that are not urgent.
 pub(super) const HALF_PACE: Duration = Duration::from_micros(2 * SPAN_MICROS / PER_SPAN as u64);
 
-/// Bursts of three at most.
-const SLACK: Duration = HALF_PACE;
+/// What is due within a tick leaves when it begins: three probes at most.
+const SLACK: Duration = TICK;
 
 /// The kernel retransmits an unanswered SYN after 1 s and 3 s; from Linux 6.5 on after 1, 2, 3 and 4 s
 /// (`tcp_syn_linear_timeouts`). Counting all of them is right for both.
@@ -65,29 +69,33 @@ impl Default for Pacer {
 }
 
 impl Pacer {
-    /// The earliest moment at which a probe may leave, or so much later; a moment in the past means now.
+    /// The earliest moment at which a probe may leave, or so much later; a moment in the past means now. If a probe has
+    /// to wait, it waits for a tick. One that becomes possible within a tick leaves at once if the pace allowed it when
+    /// the tick began.
     pub(super) fn next(&mut self, now: Moment, start_within: Duration) -> Moment {
         self.settle(now);
         let soon = self.retransmits.partition_point(|&(at, _)| at < now + start_within + SPAN);
         let Some(room) = UNCONFIRMED_PER_SPAN.checked_sub(soon).filter(|&room| room > 0) else {
-            return now + start_within;
+            return tick_from(now + start_within);
         };
         // One more may leave when the last of those that fill the span is a span old.
         let unconfirmed =
             self.recent.iter().rev().filter(|(_, known)| *known == Departure::Unconfirmed).nth(room - 1);
         let any = self.recent.iter().rev().nth(PER_SPAN - soon - 1);
-        [unconfirmed, any].into_iter().flatten().map(|&(at, _)| at + SPAN).fold(self.rate.next(), Moment::max)
+        let pace = tick_from(self.rate.next());
+        let due = [unconfirmed, any].into_iter().flatten().map(|&(at, _)| at + SPAN).fold(pace, Moment::max);
+        if due > now { tick_from(due) } else { due }
     }
 
     /// Counts a probe that leaves now or so much later. Until its reply says when it left, it counts as leaving as late
-    /// as possible: with 5 ms, 277 a second leave towards a host that answers and 245 towards one that is silent.
+    /// as possible: with 5 ms, 272 a second leave towards a host that answers and 230 towards one that is silent.
     /// `give_up` decides which retransmits the kernel may make of it. Only a paced probe is charged to the rate:
     /// unpaced ones must not delay a paced job that comes later.
     pub(super) fn take(&mut self, now: Moment, start_within: Duration, give_up: Duration, paced: bool) {
         self.settle(now);
         insert(&mut self.recent, (now + start_within, Departure::Unconfirmed));
         if paced {
-            self.rate.take(now);
+            self.rate.take(tick_of(now));
         }
         for after in RETRANSMITS.into_iter().filter(|&after| give_up > BEFORE_RETRANSMIT && give_up >= after)
         {
@@ -216,18 +224,18 @@ mod tests {
     #[test]
     fn spaces_evenly_and_nearly_as_fast_as_allowed() {
         let silent = seconds(WITHIN, |_, _| {});
-        assert!((10.7..10.9).contains(&silent), "{silent} s");
+        assert!((11.5..11.7).contains(&silent), "{silent} s");
         let answered = seconds(WITHIN, |pacer, now| pacer.left(now + WITHIN, Some(now)));
-        assert!((9.5..9.7).contains(&answered), "{answered} s");
+        assert!((9.7..9.9).contains(&answered), "{answered} s");
     }
 
     #[test]
     fn is_slower_if_departures_may_be_late_and_stay_unconfirmed() {
         let late = Duration::from_millis(160);
         let silent = seconds(late, |_, _| {});
-        assert!((26.0..27.0).contains(&silent), "{silent} s");
+        assert!((27.0..28.0).contains(&silent), "{silent} s");
         let answered = seconds(late, |pacer, now| pacer.left(now + late, Some(now)));
-        assert!((9.5..9.7).contains(&answered), "{answered} s");
+        assert!((9.7..9.9).contains(&answered), "{answered} s");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Probe {
     pub start_by: Moment,
     /// The time-out: the socket is closed after this long without a reply, counted from the connect.
     pub give_up: Duration,
+    /// How long the reply may wait for others, so that one wake-up of the driver serves them all; zero: not at all.
+    pub reply_within: Duration,
 }
 
 /// The outcome of a probe. Each launched probe gets exactly one reply.
@@ -129,6 +131,6 @@ pub trait Prober: Send {
     /// Starts these connects. Never blocks for long; each probe gets exactly one reply.
     fn launch(&mut self, batch: Vec<Probe>);
 
-    /// Waits for the next replies; cancel-safe.
+    /// Waits for the next replies; cancel-safe. It is ready at once if there are replies, those included that may wait.
     fn replies(&mut self) -> impl Future<Output = Vec<Reply>> + Send;
 }

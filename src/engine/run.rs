@@ -14,6 +14,7 @@ use super::{
     passes::{Passes, Search, USUAL_TRIES},
     probe::LocalError,
     rate::Rate,
+    tick::TICK,
     timing::{BEFORE_RETRANSMIT, MOST_TRIES, Template},
     turn::SOON,
     want::{Ask, Purpose, Want},
@@ -23,8 +24,8 @@ use super::{
 /// result while the user still waits.
 const PATIENCE: Duration = Duration::from_millis(1900);
 
-/// How far ahead of its pace a job may be, to make up for coarse timers.
-const PACE_SLACK: Duration = Duration::from_millis(10);
+/// How far ahead of its pace a job may be: what is due within a tick leaves when the tick begins.
+const PACE_SLACK: Duration = TICK;
 
 /// Outages that a job tolerates. A host that goes silent more often cannot be scanned, and the bound makes every job
 /// end.

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-use super::rate::Rate;
+use super::{
+    rate::Rate,
+    tick::{TICK, tick_from, tick_of},
+};
 
-/// How far ahead of its time a probe may leave: makes up for coarse timers, and wakes the processor less often.
-const SLACK: Duration = Duration::from_millis(10);
+/// How far ahead of its time a probe may leave: those of one tick leave together.
+const SLACK: Duration = TICK;
 
 /// For how long a host plans with no more sockets than it had when none was free.
 const SHORTAGE: Duration = Duration::from_secs(1);
@@ -37,10 +40,9 @@ impl Default for Spread {
 }
 
 impl Spread {
-    /// When the next probe may leave. A host that must wait then sends several at once.
-    pub(super) fn next(&self, now: Moment) -> Moment {
-        let next = self.rate.next();
-        if next > now { next + SLACK } else { next }
+    /// The tick from which on the next probe may leave.
+    pub(super) fn next(&self) -> Moment {
+        tick_from(self.rate.next())
     }
 
     /// Notes that no socket was free for the host, which had so many.
@@ -61,7 +63,7 @@ impl Spread {
     /// Notes that a probe leaves; the next one may leave so much later.
     pub(super) fn take(&mut self, interval: Duration, now: Moment) {
         self.rate.set_interval(interval);
-        self.rate.take(now);
+        self.rate.take(tick_of(now));
     }
 }
 
@@ -76,12 +78,12 @@ mod tests {
     const HELD: Duration = Duration::from_millis(300);
 
     #[test]
-    fn spaces_probes_evenly_and_wakes_the_processor_for_several_at_once() {
+    fn spaces_probes_evenly_and_lets_those_of_one_tick_leave_together() {
         let mut spread = Spread::default();
         let interval = spread.interval(HELD, 300, at(0));
         let (mut now, mut left) = (at(0), Vec::new());
         while now < at(1000) {
-            match spread.next(now) {
+            match spread.next() {
                 next if next > now => now = next,
                 _ => {
                     left.push(now);
@@ -89,9 +91,9 @@ mod tests {
                 }
             }
         }
-        assert_eq!(left.len(), 1001);
+        assert_eq!(left.len(), 1010);
         left.dedup();
-        assert_eq!(left.len(), 91, "{left:?}");
+        assert_eq!(left.len(), 98, "{left:?}");
     }
 
     #[test]

@@ -4,23 +4,29 @@
 //! rate is bounded by a probe's cost beyond the kernel's own work. System calls of a refused probe: two
 //! `connect`s, one to ask and one for the answer, and its share of an `epoll_wait`; a socket is opened and
 //! closed only for those that are accepted or silent. Memory of a probe in flight: about 120 bytes here, 2-3 kB
-//! in the kernel.
+//! in the kernel. Replies that no probe waits for are collected when the driver wakes up anyway (`outbox`).
 
 mod faults;
+mod outbox;
 mod verdict;
 mod worker;
 
 use std::{
-    future, io,
+    io,
     num::NonZeroUsize,
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
     thread::JoinHandle,
 };
 
 use mio::{Poll, Waker};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use self::worker::{WAKE, Worker};
+use self::{
+    outbox::Outbox,
+    worker::{WAKE, Worker},
+};
 use crate::{
     clock::SystemClock,
     engine::{Probe, Prober, Reply},
@@ -39,7 +45,7 @@ const PORTION: usize = 32;
 pub struct ConnectProber {
     threads: Vec<Thread>,
     next: usize,
-    replies: UnboundedReceiver<Vec<Reply>>,
+    outbox: Arc<Outbox>,
     links: LinkWatch,
 }
 
@@ -55,15 +61,15 @@ impl ConnectProber {
     /// # Errors
     /// Fails if no descriptor or no thread is available.
     pub fn start(threads: NonZeroUsize, clock: SystemClock) -> io::Result<Self> {
-        let (sender, replies) = unbounded_channel();
+        let outbox = Arc::<Outbox>::default();
         // Filled one by one, so that those already started are joined when a later one fails.
         let links = LinkWatch::open(clock)?;
-        let mut prober = Self { threads: Vec::with_capacity(threads.get()), next: 0, replies, links };
+        let mut prober = Self { threads: Vec::with_capacity(threads.get()), next: 0, outbox, links };
         for number in 0..threads.get() {
             let (batches, portions) = channel();
             let poll = Poll::new()?;
             let waker = Waker::new(poll.registry(), WAKE)?;
-            let worker = Worker::new(poll, portions, sender.clone(), prober.links.clone(), clock);
+            let worker = Worker::new(poll, portions, Arc::clone(&prober.outbox), prober.links.clone(), clock);
             let handle =
                 std::thread::Builder::new().name(format!("prober-{number}")).spawn(move || worker.run())?;
             prober.threads.push(Thread { batches, waker, handle });
@@ -79,6 +85,10 @@ impl ConnectProber {
 
 impl Prober for ConnectProber {
     fn launch(&mut self, batch: Vec<Probe>) {
+        // The probes of a tick always begin with the first thread, so that as few threads as possible wake up for them.
+        if batch.iter().all(|probe| !probe.reply_within.is_zero()) {
+            self.next = 0;
+        }
         let mut probes = batch.into_iter();
         loop {
             let portion: Vec<Probe> = probes.by_ref().take(PORTION).collect();
@@ -93,15 +103,7 @@ impl Prober for ConnectProber {
     }
 
     async fn replies(&mut self) -> Vec<Reply> {
-        match self.replies.recv().await {
-            Some(mut replies) => {
-                while let Ok(more) = self.replies.try_recv() {
-                    replies.extend(more);
-                }
-                replies
-            }
-            None => future::pending().await,
-        }
+        self.outbox.collect().await
     }
 }
 

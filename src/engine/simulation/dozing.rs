@@ -5,7 +5,10 @@ use proptest::prelude::*;
 
 use testkit::scenario::{Unopened, Wake};
 
-use super::{properties::cases, *};
+use super::{
+    properties::{cases, one_in},
+    *,
+};
 use crate::model::HostStatus;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -26,9 +29,14 @@ fn look(
     (timing, max_in_flight, last): (Timing, u16, u16),
     seed: u64,
 ) -> (Vec<u16>, Duration) {
-    let mut world = World::new(vec![device], seed);
+    let world = World::new(vec![device], seed);
     let job = world.job(0, &format!("1-{last}"));
-    let id = world.submit(HostJob { timing, max_in_flight, liveness: Liveness::Assume, ..job });
+    run(world, HostJob { timing, max_in_flight, ..job })
+}
+
+fn run(mut world: World, job: HostJob) -> (Vec<u16>, Duration) {
+    let timing = job.timing;
+    let id = world.submit(HostJob { liveness: Liveness::Assume, ..job });
     let took = world.run();
     if timing <= Timing::T3 {
         world.assert_polite();
@@ -130,5 +138,34 @@ proptest! {
     ) {
         let there: Vec<u16> = device.open.iter().collect();
         prop_assert_eq!(look(device, (timing, sockets, 300), seed).0, there);
+    }
+
+    /// A slow rate leaves it time to doze off, and few tries leave one probe for each port.
+    #[test]
+    fn whatever_dozes_is_found_at_any_rate_and_by_any_number_of_tries(
+        device in a_dozer(), max_in_flight in 1..120_u16, seed: u64,
+        max_rate in prop::option::of(2..400_u32), max_retries in prop::option::of(0..4_u8),
+        timing in prop_oneof![Just(Timing::T3), Just(Timing::T4), Just(Timing::T5)],
+    ) {
+        let there: Vec<u16> = device.open.iter().collect();
+        let world = World::new(vec![device], seed);
+        let max_rate = max_rate.and_then(NonZeroU32::new);
+        let job = HostJob { timing, max_in_flight, max_rate, max_retries, ..world.job(0, "1-300") };
+        prop_assert_eq!(run(world, job).0, there);
+    }
+}
+
+proptest! {
+    #![proptest_config(one_in(500, 1))]
+
+    /// With enough sockets for an end within half a day.
+    #[test]
+    fn whatever_dozes_is_found_by_a_scan_of_all_ports(
+        device in a_dozer(), port in 301..=u16::MAX, seed: u64,
+        sockets in prop_oneof![8..120_u16, Just(512), Just(u16::MAX)],
+        timing in prop_oneof![Just(Timing::T3), Just(Timing::T4), Just(Timing::T5)],
+    ) {
+        let device = Behaviour { open: std::iter::once(port).collect(), ..device };
+        prop_assert_eq!(look(device, (timing, sockets, u16::MAX), seed).0, [port]);
     }
 }

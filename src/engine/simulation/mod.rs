@@ -27,7 +27,7 @@ use testkit::{
 
 use super::{
     Bounds, Engine, Event, HostJob, JobId, Link, Liveness, LocalError, Outcome, Passage, Probe, ProbeId,
-    Reach, Reply, order::mix,
+    Reach, Reply, order::mix, tick::tick_of,
 };
 use crate::model::{Address, HostReport, Moment, PortState, Timing};
 use device::{Host, peak};
@@ -65,6 +65,8 @@ enum Happening {
     End(ProbeId, Outcome),
     /// The kernel closes a connection to this port of this host, be it a late one.
     Close(ProbeId, usize, u16),
+    /// The driver is to know of this reply, unless it came to it earlier.
+    Announce(ProbeId),
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ struct Socket {
     port: u16,
     started: Moment,
     give_up: Duration,
+    reply_within: Duration,
     passage: Passage,
     /// Whether it holds a descriptor; a connect that failed at once does not.
     open: bool,
@@ -98,6 +101,12 @@ struct World {
     /// When ARP fails for a host.
     arp: HashMap<usize, Moment>,
     wake: Option<Moment>,
+    /// Replies that wait for the driver to wake up, and whether one of them does not wait.
+    replies: Vec<Reply>,
+    announced: bool,
+    /// How often the driver woke up, and how often it had probes for the prober.
+    wake_ups: u64,
+    batches: u64,
     /// The running jobs, each with its host and its bound of sockets.
     jobs: BTreeMap<JobId, (usize, u16)>,
     up: Vec<JobId>,
@@ -162,6 +171,10 @@ impl World {
             open_sockets: 0,
             arp: HashMap::new(),
             wake: Some(Moment::ZERO),
+            replies: Vec::new(),
+            announced: false,
+            wake_ups: 0,
+            batches: 0,
             jobs: BTreeMap::new(),
             up: Vec::new(),
             reports: BTreeMap::new(),
@@ -202,7 +215,14 @@ impl World {
         self.wake = Some(self.now);
     }
 
-    /// Advances to the next event. Returns false if there is none.
+    /// Wakes up the driver, later than the engine ordered by this much.
+    fn wake_late(&mut self, by: Duration) {
+        self.engine.woken_late(by, self.now);
+        self.wake = Some(self.now);
+        self.step();
+    }
+
+    /// Advances to the next event, which may wake up the driver. Returns false if there is none.
     fn step(&mut self) -> bool {
         let happens = self.agenda.keys().next().map(|&(at, _)| at);
         let Some(next) = happens.into_iter().chain(self.wake).min() else { return false };
@@ -211,6 +231,20 @@ impl World {
             let ((at, _), happening) = entry.remove_entry();
             self.happen(at, happening);
         }
+        if self.wake.is_none_or(|wake| wake > self.now) && !self.announced {
+            return true;
+        }
+        self.wake_ups += 1;
+        // If it wakes up for its timer, chance decides whether it comes to the waiting replies before.
+        if !std::mem::take(&mut self.announced) && !self.replies.is_empty() && self.rng.bool() {
+            self.poll();
+        }
+        std::mem::take(&mut self.replies).into_iter().for_each(|reply| self.engine.reply(reply));
+        self.poll();
+        true
+    }
+
+    fn poll(&mut self) {
         let (mut probes, mut events) = (Vec::new(), Vec::new());
         self.wake = self.engine.poll(self.now, &mut probes, &mut events);
         assert!(self.wake.is_none_or(|wake| wake > self.now), "a poll that is due again at once");
@@ -224,11 +258,11 @@ impl World {
                 }
             }
         }
+        self.batches += u64::from(!probes.is_empty());
         for probe in probes {
             self.launch(&probe);
         }
         self.assert_progress();
-        true
     }
 
     /// Asserts that the numbers for a progress bar add up. Not for hundreds of jobs, which would take long.
@@ -268,7 +302,8 @@ impl World {
         let started = if hiccup { probe.start_by + Duration::from_millis(1) } else { self.now + late };
         let reach = self.wire.reach(probe, started);
         let passage = if let Reach::Open(passage) = reach { passage } else { Passage::LOCAL };
-        let socket = Socket { host, port: probe.port, started, give_up: probe.give_up, passage, open: false };
+        let &Probe { port, give_up, reply_within, .. } = probe;
+        let socket = Socket { host, port, started, give_up, reply_within, passage, open: false };
         self.sockets.insert(probe.id, socket);
         self.hosts[host].sockets += 1;
         let towards = self.hosts[host].sockets;
@@ -344,14 +379,12 @@ impl World {
                 self.hosts[socket.host].sockets -= 1;
                 self.open_sockets -= usize::from(socket.open);
                 let outcome = self.wire.judged(outcome, socket.passage, at);
-                self.engine.reply(Reply {
-                    id,
-                    started: socket.started,
-                    left_by: socket.started,
-                    ended: at,
-                    outcome,
-                });
+                let started = socket.started;
+                self.replies.push(Reply { id, started, left_by: started, ended: at, outcome });
+                let waits = outcome.is_answer().map_or(Duration::ZERO, |_| socket.reply_within);
+                self.plan(at + waits, Happening::Announce(id));
             }
+            Happening::Announce(id) => self.announced |= self.replies.iter().any(|reply| reply.id == id),
             Happening::Close(id, host, port) => self.hosts[host].manners.release(id.0, port),
         }
     }

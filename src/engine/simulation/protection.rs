@@ -128,11 +128,9 @@ fn lateness_shrinks_the_window_and_it_recovers_in_time() {
     submit_all(&mut world, "1-65535", Timing::T5);
     world.run_until(world.now + SECOND * 3);
     let before = world.engine.stats().window;
-    world.engine.woken_late(SECOND / 50, world.now);
-    world.step();
+    world.wake_late(SECOND / 50);
     assert_eq!(world.engine.stats().window, before, "20 ms are not late");
-    world.engine.woken_late(SECOND / 40, world.now);
-    world.step();
+    world.wake_late(SECOND / 40);
     let (window, in_flight) = (world.engine.stats().window, world.engine.stats().in_flight);
     assert!(window < before / 2 + 10, "{window} of {before}, {in_flight} in flight");
     world.run_until(world.now + SECOND * 12);

@@ -44,6 +44,25 @@ fn a_plain_host_is_seen_as_it_is() {
     assert_eq!((report.probes, world.up.len()), (2000, 1));
 }
 
+/// A slow machine pays more for a wake-up than for a probe.
+#[test]
+fn paced_probes_of_all_hosts_leave_together() {
+    for (hosts, most) in [(1, 0.38), (16, 0.025)] {
+        let mut world = World::new(vec![neighbour(SOME); hosts], 1);
+        (0..hosts).for_each(|host| _ = world.submit(world.job(host, "1-2000")));
+        world.run();
+        world.assert_polite();
+        let each = |count: u64| count as f64 / world.launched as f64;
+        let (wake_ups, batches) = (each(world.wake_ups), each(world.batches));
+        assert!(wake_ups < most && batches < most, "{hosts} hosts: {wake_ups}, {batches} batches per probe");
+        for host in &world.hosts {
+            let mut ticks: HashMap<Moment, usize> = HashMap::new();
+            host.syns.iter().for_each(|&syn| *ticks.entry(tick_of(syn)).or_default() += 1);
+            assert!(ticks.values().all(|&probes| probes <= 3));
+        }
+    }
+}
+
 #[test]
 fn an_absent_host_costs_no_packet() {
     let mut world = world(Behaviour { absent: true, ..neighbour("") });

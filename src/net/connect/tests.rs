@@ -26,7 +26,15 @@ const LATER: Moment = Moment::from_start(Duration::MAX);
 
 fn probe(id: u64, address: &str, port: u16, give_up: Duration) -> Probe {
     let address: Address = address.parse().unwrap();
-    Probe { id: ProbeId(id), address, link: Link::Routed, port, start_by: LATER, give_up }
+    Probe {
+        id: ProbeId(id),
+        address,
+        link: Link::Routed,
+        port,
+        start_by: LATER,
+        give_up,
+        reply_within: Duration::ZERO,
+    }
 }
 
 fn prober(threads: usize) -> ConnectProber {

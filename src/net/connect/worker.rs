@@ -5,17 +5,20 @@ use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
     os::fd::AsRawFd,
-    sync::mpsc::{Receiver, TryRecvError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError},
+    },
     time::Duration,
 };
 
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use slab::Slab;
 use socket2::Socket;
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     faults::local_error,
+    outbox::Outbox,
     verdict::{connect, open, peer, silence, verdict},
 };
 use crate::{
@@ -45,7 +48,7 @@ const IDLE_FOR: Duration = Duration::from_secs(1);
 pub(super) struct Worker {
     poll: Poll,
     portions: Receiver<Vec<Probe>>,
-    replies: UnboundedSender<Vec<Reply>>,
+    outbox: Arc<Outbox>,
     links: LinkWatch,
     clock: SystemClock,
     slots: Slab<Slot>,
@@ -56,6 +59,8 @@ pub(super) struct Worker {
     deadlines: BTreeSet<(Moment, usize)>,
     /// Replies of this turn of the loop.
     done: Vec<Reply>,
+    /// By when the driver is to know of the replies in the outbox, and of those of this turn.
+    announce_by: Option<Moment>,
 }
 
 /// A socket and its use.
@@ -75,19 +80,21 @@ struct Flight {
     started: Moment,
     left_by: Moment,
     give_up_at: Moment,
+    reply_within: Duration,
 }
 
 impl Worker {
     pub(super) fn new(
         poll: Poll,
         portions: Receiver<Vec<Probe>>,
-        replies: UnboundedSender<Vec<Reply>>,
+        outbox: Arc<Outbox>,
         links: LinkWatch,
         clock: SystemClock,
     ) -> Self {
         let (slots, idle) = (Slab::new(), Default::default());
         let (deadlines, done) = (BTreeSet::new(), Vec::new());
-        Self { poll, portions, replies, links, clock, slots, idle, deadlines, done }
+        let announce_by = None;
+        Self { poll, portions, outbox, links, clock, slots, idle, deadlines, done, announce_by }
     }
 
     /// Serves until the prober is dropped.
@@ -100,40 +107,58 @@ impl Worker {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => unreachable!("epoll_wait fails otherwise only on a bad argument: {error}"),
             }
-            if events.is_empty() && self.deadlines.is_empty() {
+            if events.is_empty() && self.deadlines.is_empty() && self.announce_by.is_none() {
                 self.close_idle();
+            }
+            if self.outbox.is_empty() {
+                self.announce_by = None;
             }
             for event in events.iter().filter(|event| event.token() != WAKE) {
                 self.look_at(event.token().0);
             }
             self.expire();
-            timeout = match self.portions.try_recv() {
+            let has_more = match self.portions.try_recv() {
                 Ok(portion) => {
                     for probes in portion.chunks(STARTS) {
                         probes.iter().for_each(|probe| self.start(probe));
                         self.expire();
                     }
-                    Some(Duration::ZERO) // there may be more of them
+                    true // perhaps
                 }
-                Err(TryRecvError::Empty) => {
-                    let idle = self.idle.iter().any(|idle| !idle.is_empty()).then_some(IDLE_FOR);
-                    self.deadlines.first().map(|&(deadline, _)| self.clock.now().until(deadline)).or(idle)
-                }
+                Err(TryRecvError::Empty) => false,
                 Err(TryRecvError::Disconnected) => return,
             };
-            if !self.done.is_empty() && self.replies.send(std::mem::take(&mut self.done)).is_err() {
-                return; // the receiver is gone
-            }
+            self.hand_over();
+            timeout = if has_more { Some(Duration::ZERO) } else { self.idles_for() };
+        }
+    }
+
+    /// How long the thread may sleep unless something happens; `None`: for ever.
+    fn idles_for(&self) -> Option<Duration> {
+        let deadline = self.deadlines.first().map(|&(deadline, _)| deadline);
+        let due = deadline.into_iter().chain(self.announce_by).min();
+        let idle = self.idle.iter().any(|idle| !idle.is_empty()).then_some(IDLE_FOR);
+        due.map(|due| self.clock.now().until(due)).or(idle)
+    }
+
+    /// Puts the replies of this turn into the outbox, and announces them if that is due.
+    fn hand_over(&mut self) {
+        if !self.done.is_empty() {
+            self.outbox.add(&mut self.done);
+        }
+        if self.announce_by.is_some_and(|announce_by| announce_by <= self.clock.now()) {
+            self.announce_by = None;
+            self.outbox.announce();
         }
     }
 
     fn start(&mut self, probe: &Probe) {
         let started = self.clock.now();
         if started > probe.start_by {
-            self.tell(probe.id, [started; 3], Outcome::NotStarted);
+            self.tell(probe.id, [started; 3], Outcome::NotStarted, probe.reply_within);
         } else if let Err(outcome) = self.connect(probe, started) {
             let now = self.clock.now();
-            self.tell(probe.id, [started, now, now], outcome);
+            self.tell(probe.id, [started, now, now], outcome, probe.reply_within);
         }
     }
 
@@ -172,8 +197,9 @@ impl Worker {
                 outcome => self.judged(outcome, passage),
             });
         }
-        let give_up_at = started + probe.give_up;
-        self.slots[key].flight = Some(Flight { id: probe.id, peer, passage, started, left_by, give_up_at });
+        let (give_up_at, reply_within) = (started + probe.give_up, probe.reply_within);
+        let flight = Flight { id: probe.id, peer, passage, started, left_by, give_up_at, reply_within };
+        self.slots[key].flight = Some(flight);
         self.deadlines.insert((give_up_at, key));
         Ok(())
     }
@@ -249,7 +275,8 @@ impl Worker {
         self.slots[key].flight = None;
         self.give_back(key, flight.peer, outcome);
         let outcome = self.judged(outcome, flight.passage);
-        self.tell(flight.id, [flight.started, flight.left_by, self.clock.now()], outcome);
+        let moments = [flight.started, flight.left_by, self.clock.now()];
+        self.tell(flight.id, moments, outcome, flight.reply_within);
     }
 
     /// Judges a probe over this passage: silence, or an ICMP error about the host, counts only if the link was up all
@@ -263,7 +290,17 @@ impl Worker {
         outcome
     }
 
-    fn tell(&mut self, id: ProbeId, [started, left_by, ended]: [Moment; 3], outcome: Outcome) {
+    /// Notes a reply. One about a probe that was not made never waits: it shows that this machine is short of something.
+    fn tell(
+        &mut self,
+        id: ProbeId,
+        [started, left_by, ended]: [Moment; 3],
+        outcome: Outcome,
+        reply_within: Duration,
+    ) {
+        let within = outcome.is_answer().map_or(Duration::ZERO, |_| reply_within);
+        let announce_by = ended + within;
+        self.announce_by = Some(self.announce_by.map_or(announce_by, |earlier| earlier.min(announce_by)));
         self.done.push(Reply { id, started, left_by, ended, outcome });
     }
 }
