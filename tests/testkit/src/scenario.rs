@@ -368,7 +368,7 @@ mod tests {
         let expected = "absent 234, backlog 2, big 254, bursts 2, descriptors 2, everything 1, far 2, forty 40, \
                         gadget 1, gadget-45 1, half 1, handover 2, icmp-limited 1, lan-250 250, loss-1 2, loss-3 2, \
                         loss-half 2, mixed 60, near 3, policer 1, ports-taken 2, proxy-arp 22, rejecting 2, \
-                        rst-limited 1, silent 1, small-stack 1, vanish 2, wake 2, wake-silent 1, wifi 1";
+                        rst-limited 1, school 250, silent 1, small-stack 1, vanish 2, wake 2, wake-silent 1, wifi 1";
         assert_eq!(counts.join(", "), expected);
     }
 
