@@ -30,13 +30,14 @@ fn differing(running: &Running, count: usize) {
     });
 }
 
-/// Accepts all open ports on the page, as at the first use of the appliance.
+/// Accepts all open ports by the step that the first page offers.
 fn accept_all(browser: &Browser, running: &Running) {
-    browser.find("link", "Differences").click();
-    browser.find("button", "Accept all").click();
+    browser.find("button", "Accept the present state as baseline").click();
     browser.find("dialog", "Accept").find("button", "Accept").click();
-    browser.wait_for_text("Everything is as expected");
+    browser.wait_for_text("The present state is the baseline");
     differing(running, 0);
+    browser.find("link", "Differences").click();
+    browser.wait_for_text("No differences");
 }
 
 #[test]
@@ -47,7 +48,7 @@ fn an_opened_port_is_shown_live_and_accepting_it_can_be_undone() {
     visit(&browser, running.base());
     accept_all(&browser, &running);
 
-    browser.find("link", "Now").click();
+    browser.find("link", "Devices").click();
     browser.find_reading("row", &["10.77.0.5"]);
     browser.script(WATCH);
     lab.host("10.77.0.5").open(53);
@@ -62,7 +63,7 @@ fn an_opened_port_is_shown_live_and_accepting_it_can_be_undone() {
     // Only the event makes the page reload its data, so the port being shown proves that events arrive. How soon
     // depends on what else the machine does, so the delay is printed and not asserted.
     eprintln!("a port is shown {} ms after its change was recorded", shown - recorded);
-    browser.find_reading("row", &["10.77.0.5", "not expected: 53"]);
+    browser.find_reading("row", &["10.77.0.5", "unexpected: 53"]);
 
     // Accepts one port with a reason, undoes it, and does both once more.
     let said = "the new name server";
@@ -72,7 +73,7 @@ fn an_opened_port_is_shown_live_and_accepting_it_can_be_undone() {
         let dialog = browser.find("dialog", "Accept 1 port");
         dialog.find("textbox", "Comment").write(said);
         dialog.find("button", "Accept").click();
-        browser.wait_for_text("Everything is as expected");
+        browser.wait_for_text("No differences");
         differing(&running, 0);
         let expected = running.get("/v1/expected").body;
         assert_eq!(expected.matches(said).count(), 1, "{expected}");
@@ -112,17 +113,17 @@ fn differences_can_be_accepted_with_the_keyboard_alone() {
         });
         assert!(pressed.is_some(), "Tab never came to the {role} {name:?}");
     };
-    go_to("button", "Accept all");
+    go_to("button", "as baseline");
     browser.press([RETURN]);
     browser.find("dialog", "Accept");
     browser.press([ESCAPE]);
     browser.wait_until("the dialog has gone", || browser.all("dialog").is_empty().then_some(()));
-    assert!(focused("button", "Accept all"), "the focus is back: {:?}", browser.focused());
+    assert!(focused("button", "as baseline"), "the focus is back: {:?}", browser.focused());
     browser.press([RETURN]);
     go_to("textbox", "Comment");
     browser.press("as it is".chars());
     browser.press([RETURN]);
-    browser.wait_for_text("Everything is as expected");
+    browser.wait_for_text("No differences");
     assert!(running.get("/v1/expected").body.contains("as it is"));
     running.stop();
 }
@@ -143,7 +144,7 @@ fn a_device_is_named_and_scanned_from_its_page() {
     assert_eq!((&kept["own_name"], &kept["note"]), (&json!("a name of mine"), &json!("and a note")));
     let before = host.stats().syns;
     browser.find("button", "Scan now").click();
-    browser.wait_for_text("The scan is over.");
+    browser.wait_for_text("The scan is complete.");
     assert!(host.stats().syns > before);
     browser.script("history.back()");
     browser.find_reading("row", &["a name of mine"]);

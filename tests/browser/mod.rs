@@ -13,6 +13,7 @@ mod accessibility;
 mod hostile;
 mod live;
 mod pictures;
+mod progress;
 mod proxy;
 mod speed;
 

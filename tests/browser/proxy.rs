@@ -28,18 +28,20 @@ fn below_a_proxys_path_the_page_works_and_asks_for_the_token_once() {
     browser.find_reading("status", &["live"]);
 
     browser.find("link", "Differences").click();
-    browser.find("button", "Accept all").click();
+    browser.find("button", "as baseline").click();
     browser.find("dialog", "Accept").find("button", "Accept").click();
-    for (token, answer) in [("not this one, nor another", "not the right one"), (token.trim(), "as expected")]
+    for (token, answer) in
+        [("not this one, nor another", "not the right token"), (token.trim(), "No differences")]
     {
-        let dialog = browser.find("dialog", "This changes something");
+        let dialog = browser.find("dialog", "Token required");
         dialog.find("textbox", "Token").write(token);
-        dialog.find("button", "Go on").click();
+        dialog.find("button", "Continue").click();
         browser.wait_for_text(answer);
     }
     let expected = || running.get("/v1/expected").json().as_array().unwrap().len();
     assert!(expected() > 0);
     browser.find("button", "Undo").click();
+    // What was accepted once stays a baseline, now an empty one.
     browser.find("button", "Accept all");
     assert_eq!((expected(), browser.all("dialog").len()), (0, 0), "the page keeps the token");
     let kept = browser.script("return [document.cookie.length, localStorage.length, sessionStorage.length]");

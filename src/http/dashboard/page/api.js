@@ -1,27 +1,27 @@
-// The appliance's API: JSON in, JSON out, and the token for what changes something.
+// Requests to the appliance's API, with the token where they change something.
 
 import { html } from "./vendor/lit-html/lit-html.js";
 import { ask } from "./parts/dialog.js";
 
-/** Where the token stays until this tab is closed. */
+/** The key in the storage of this tab. */
 const TOKEN = "portscan-token";
 
-/** A "no" of the appliance's, in its own words. */
+/** An error of the API, with its message. */
 export class Refused extends Error {
   /**
-   * @param {number} status HTTP's; 0 if there was no answer at all
-   * @param {string} message what is wrong, and how to mend it
-   * @param {any} [said] the whole answer
+   * @param {number} status of HTTP; 0 if there was no answer
+   * @param {string} message what is wrong, and how to fix it
+   * @param {any} [body] the whole answer
    */
-  constructor(status, message, said = null) {
+  constructor(status, message, body = null) {
     super(message);
     this.status = status;
-    this.said = said;
+    this.body = body;
   }
 }
 
 /**
- * Reads something.
+ * Reads a resource.
  * @param {string} path relative, such as `v1/hosts`
  * @returns {Promise<any>}
  */
@@ -30,11 +30,11 @@ export async function get(path) {
 }
 
 /**
- * Changes something. Whoever has to show the token is asked for it, once a session.
+ * Changes a resource. Asks for the token where the API wants one, once a session.
  * @param {"POST"|"PATCH"|"DELETE"} method
  * @param {string} path relative
  * @param {any} [body] sent as JSON
- * @returns {Promise<any>} what is answered; `null` if that is nothing
+ * @returns {Promise<any>} the answer; `null` if it is empty
  */
 export async function send(method, path, body) {
   let answer = await request(method, path, body);
@@ -46,7 +46,7 @@ export async function send(method, path, body) {
 }
 
 /**
- * What stands in a path for a device, a scan or the like.
+ * A key as a part of a path.
  * @param {string|number} part
  */
 export const part = (part) => encodeURIComponent(part);
@@ -55,23 +55,23 @@ async function request(method, path, body) {
   const token = sessionStorage.getItem(TOKEN);
   const headers = {
     ...(body !== undefined && { "Content-Type": "application/json" }),
-    // Reads are everybody's: the token stays at home.
+    // Reading takes no token, so that none is sent.
     ...(token && method !== "GET" && { Authorization: `Bearer ${token}` }),
   };
   try {
     return await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch {
-    throw new Refused(0, "The appliance does not answer. Is it on, and are you on its network?");
+    throw new Refused(0, "The appliance does not answer. Is it switched on, and is this browser on its network?");
   }
 }
 
 async function content(answer) {
   const text = await answer.text();
-  const said = parsed(text);
+  const body = parsed(text);
   if (!answer.ok) {
-    throw new Refused(answer.status, said?.error ?? `The answer was ${answer.status} ${answer.statusText}.`, said);
+    throw new Refused(answer.status, body?.error ?? `The answer was ${answer.status} ${answer.statusText}.`, body);
   }
-  return said;
+  return body;
 }
 
 function parsed(text) {
@@ -82,23 +82,23 @@ function parsed(text) {
   }
 }
 
-/** The dialog that is open: requests at the same time wait for one token. */
+/** The open dialog: simultaneous requests wait for the same token. */
 let asked = null;
 
-/** @param {string|null} refused the token that did not do */
+/** @param {string|null} refused the token that the API refused */
 async function newToken(refused) {
   // Another request may have got one meanwhile.
   if (sessionStorage.getItem(TOKEN) !== refused) return;
   asked ??= ask({
-    title: "This changes something",
-    action: "Go on",
+    title: "Token required",
+    action: "Continue",
     content: html`
-      ${refused ? html`<p class="error" role="alert">That token is not the right one.</p>` : ""}
-      <p>The appliance wants its token, which <code>portscan token</code> prints there. It is kept in this tab
-        until that is closed.</p>
+      ${refused ? html`<p class="error" role="alert">That is not the right token.</p>` : ""}
+      <p>Changes take the appliance's token, which <code>portscan token</code> prints there. This tab keeps it until
+        it is closed.</p>
       <label>Token <input name="token" type="password" autocomplete="off" required autofocus></label>`,
   }).finally(() => (asked = null));
   const filled = await asked;
-  if (!filled) throw new Refused(401, "Nothing was changed: that takes the token.");
+  if (!filled) throw new Refused(401, "Nothing was changed, because the token is required.");
   sessionStorage.setItem(TOKEN, filled.token.trim());
 }

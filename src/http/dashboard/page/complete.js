@@ -1,20 +1,20 @@
-// What may come next in a filter: its terms, and what they could say of the devices that are there. Pure.
+// Completion of a filter: its terms, and their values among the known devices. Pure.
 
 import { PROTOCOLS, STATES, TERMS } from "./filter.js";
 
-/** As many choices as one looks through. */
+/** The most choices that are offered. */
 const MOST = 8;
 
 /**
  * @typedef {object} Completion
- * @property {number} start what is replaced
+ * @property {number} start of what is replaced
  * @property {number} end
  * @property {{text: string, hint: string}[]} choices
  */
 
 /**
  * @param {string} text the filter
- * @param {number} caret where it is written at
+ * @param {number} caret the position of the cursor
  * @param {import("./filter.js").Device[]} devices
  * @returns {Completion}
  */
@@ -49,7 +49,7 @@ function possible(key, devices) {
   }
 }
 
-/** Each once, the commonest first, with how often it is there. */
+/** Each text once, the commonest first, with its count. */
 function counted(texts) {
   const counts = new Map();
   for (const text of texts) if (text) counts.set(text, (counts.get(text) ?? 0) + 1);

@@ -1,9 +1,10 @@
-// The devices as the pages show them: what /v1/hosts says, joined with how that differs from what is expected. Pure.
+// The devices as the pages show them: /v1/hosts, joined with the differences from the expected state. Pure.
 
+import { stateOf } from "./devicestate.js";
 import { addressesOf, directory } from "./directory.js";
 import { addressKey, when } from "./format.js";
 
-/** What is younger than this is new, in milliseconds. */
+/** The age below which something is new, in milliseconds. */
 const NEW = 24 * 3600 * 1000;
 
 /**
@@ -11,30 +12,40 @@ const NEW = 24 * 3600 * 1000;
  * @property {number} port
  * @property {string} protocol
  * @property {string|null} service
- * @property {string[]} states first `open` or `missing`, then what else is to be said of it
- * @property {string} told all of it in words, with since when it is open
+ * @property {string[]} states first `open` or `missing`, then what else applies
+ * @property {string} title all of it in words, with the time since when it is open
  */
 
 /**
  * @typedef {object} DeviceView what the filter looks at (see filter.js), and what is shown
- * @property {string} key its MAC, or its address: what the API knows it by
- * @property {string} title its name, or what there is in place of one
+ * @property {string} key the MAC or the address that the API knows the device by
+ * @property {string} title its name, or a substitute
  * @property {boolean} isNew
+ * @property {string} state how much of it is scanned, and whether it is offline
  * @property {any} host as /v1/hosts has it
  * @property {PortView[]} ports
  */
 
 /**
  * @param {any[]} hosts of /v1/hosts
- * @param {any[]} differences of /v1/diff; none before anything is expected, for then nothing is alarming
+ * @param {any[]} differences of /v1/diff; none without a baseline, when nothing is unexpected
  * @param {number} now in milliseconds
  * @returns {DeviceView[]}
  */
-export function devicesOf(hosts, differences, now) {
+export const devicesOf = (hosts, differences, now) => hosts.map(viewer(hosts, differences, now));
+
+/**
+ * Makes the function that makes a device's view, also that of a later version of one of these hosts.
+ * @param {any[]} hosts
+ * @param {any[]} differences
+ * @param {number} now
+ * @returns {(host: any) => DeviceView}
+ */
+export function viewer(hosts, differences, now) {
   const first = hosts.reduce((first, host) => Math.min(first, Date.parse(host.first_seen)), Infinity);
-  const differing = byHost(hosts, differences);
+  const differing = byDevice(hosts, differences);
   const services = new Map(hosts.flatMap(({ ports }) => ports.map(({ port, protocol, service }) => [`${port}/${protocol}`, service])));
-  return hosts.map((host) => deviceOf(host, differing.get(host), { first, now, services }));
+  return (host) => deviceOf(host, differing.get(keyOf(host)) ?? [], { first, now, services });
 }
 
 function deviceOf(host, differences, { first, now, services }) {
@@ -46,8 +57,9 @@ function deviceOf(host, differences, { first, now, services }) {
   return {
     key: keyOf(host),
     title: titleOf(host),
-    // On the appliance's own first day all are.
+    // On the appliance's own first day every device is.
     isNew: now - began < NEW && began - first > NEW / 24,
+    state: stateOf(host, now),
     host,
     texts: [...names, vendor, note],
     names,
@@ -69,34 +81,42 @@ export const titleOf = (host) => host.name ?? (host.vendor ? `unnamed (${host.ve
 
 function portsOf(host, differences, { began, now, services }) {
   const ports = new Map();
-  for (const { port, protocol, service = null, since, addresses: at = [] } of host.ports) {
+  for (const { port, protocol, service, since, unconfirmed, addresses: at = [] } of host.ports) {
+    const key = `${port}/${protocol}`;
     const opened = Date.parse(since);
+    const states = ["open"];
     // What was open when the device was first seen is as new as the device.
-    const states = now - opened < NEW && opened > began ? ["open", "new"] : ["open"];
-    ports.set(`${port}/${protocol}`, { port, protocol, service, states, since: opened, at });
+    if (now - opened < NEW && opened > began && !unconfirmed) states.push("new");
+    if (unconfirmed) states.push("unconfirmed");
+    ports.set(key, { port, protocol, service: service ?? services.get(key) ?? null, states, since: opened, at });
   }
   for (const { port, protocol, expected_state: expected, actual_state: actual } of differences) {
     const key = `${port}/${protocol}`;
     const known = ports.get(key);
-    // What usually listens there is told of open ports; somebody else may have it open.
+    // The API names the service of open ports only; another device may have this one open.
     const extra = (states) => ports.set(key, { port, protocol, service: services.get(key) ?? null, states, since: null });
     if (known) known.states.includes("rogue") || known.states.push("rogue");
     else if (expected === "open") extra(["missing", actual || "never seen"]);
     else if (expected === "") extra([actual, "rogue"]);
   }
-  return [...ports.values()].map(withWords).sort((a, b) => a.port - b.port || (a.protocol < b.protocol ? -1 : 1));
+  return [...ports.values()].map(withTitle).sort((a, b) => a.port - b.port || (a.protocol < b.protocol ? -1 : 1));
 }
 
-/** Once, for the filter draws a chip at every key. */
-function withWords({ since, at = [], ...port }) {
-  const words = port.states.map((state) => (state === "rogue" ? "not expected" : state)).join(", ");
-  return { ...port, told: `${port.port}/${port.protocol}: ${words}${since ? ` since ${when(since)}` : ""}${at.length ? `, at ${at.join(", ")}` : ""}` };
+const WORDS = { rogue: "unexpected", unconfirmed: "unconfirmed until a second look finds it open, too" };
+
+/** Composed once, because each key in the filter draws the chips. */
+function withTitle({ since, at = [], ...port }) {
+  const words = port.states.map((state) => WORDS[state] ?? state).join(", ");
+  return { ...port, title: `${port.port}/${port.protocol}: ${words}${since ? `, since ${when(since)}` : ""}${at.length ? `, at ${at.join(", ")}` : ""}` };
 }
 
-/** A difference names its device by the address, which whoever was seen there last has, or by the MAC. */
-function byHost(hosts, differences) {
+/** A difference names its device by the MAC, or by an address, which means the device that was last seen there. */
+function byDevice(hosts, differences) {
   const find = directory(hosts);
-  const grouped = new Map(hosts.map((host) => [host, []]));
-  for (const difference of differences) grouped.get(find(difference.address))?.push(difference);
+  const grouped = new Map(hosts.map((host) => [keyOf(host), []]));
+  for (const difference of differences) {
+    const host = find(difference.address);
+    if (host) grouped.get(keyOf(host)).push(difference);
+  }
   return grouped;
 }

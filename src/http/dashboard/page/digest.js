@@ -1,4 +1,4 @@
-// What happened, put in order: openings that were over soon, days, devices, the last night. Pure.
+// Summaries of the changes: openings that were closed again, days, devices, the last night. Pure.
 
 import { day } from "./format.js";
 
@@ -12,30 +12,29 @@ import { day } from "./format.js";
  * @property {string|null} mac
  * @property {string} [protocol]
  * @property {number} [port]
- * @property {string} [ports] too many to be told one by one
+ * @property {string} [ports] instead of `port`, where many changed at once
  * @property {string} [from]
  * @property {boolean} alert
  */
 
-/** @typedef {Change & {over?: number, lasted?: number}} Told `over`: of an opening, the change that ended it */
+/** @typedef {Change & {over?: number, lasted?: number}} Row `over`: of an opening, the change that ended it */
 
 /**
- * Whose a change is: the MAC where it is known.
+ * The key of a change's device: the MAC where it is known.
  * @param {Change} change
  */
-export const whose = (change) => change.mac ?? change.address;
+export const deviceKey = (change) => change.mac ?? change.address;
 
 /**
- * The changes with those openings that are closed again marked, with the seconds that they lasted; their closings
- * are left out, for the opening tells of both.
+ * The changes, in which an opening that was closed again has the seconds that it lasted, and its closing is left out.
  * @param {Change[]} changes oldest first
- * @returns {Told[]} newest first
+ * @returns {Row[]} newest first
  */
 export function folded(changes) {
   const open = new Map();
-  const told = [];
+  const rows = [];
   for (const change of changes) {
-    const key = [whose(change), change.protocol, change.port ?? change.ports].join(" ");
+    const key = [deviceKey(change), change.protocol, change.port ?? change.ports].join(" ");
     const opening = change.kind === "closed" && open.get(key);
     if (opening) {
       Object.assign(opening, { over: change.id, lasted: (Date.parse(change.time) - Date.parse(opening.time)) / 1000 });
@@ -44,9 +43,9 @@ export function folded(changes) {
     }
     const row = { ...change };
     if (change.kind === "opened") open.set(key, row);
-    told.push(row);
+    rows.push(row);
   }
-  return told.reverse();
+  return rows.reverse();
 }
 
 /**
@@ -81,7 +80,7 @@ export function lastNight(now) {
 }
 
 /**
- * What a day is called: "Today", "Yesterday", else its date.
+ * The name of a day: "Today", "Yesterday", else its date.
  * @param {string} date as `day` writes it
  * @param {number} now
  */
@@ -93,8 +92,8 @@ export function dayName(date, now) {
 }
 
 /**
- * So many of each kind, the alarming ones among them, and the openings that were over.
- * @param {Told[]} rows
+ * The number of changes of each kind, of the alerts, and of the openings that were closed again.
+ * @param {Row[]} rows
  */
 export function tally(rows) {
   const of = (kind) => rows.filter((row) => row.kind === kind).length;

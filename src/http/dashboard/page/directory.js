@@ -1,4 +1,4 @@
-// Who is meant by a MAC or an address. Pure.
+// Which device a MAC or an address means. Pure.
 
 /**
  * @typedef {object} Host what is needed of a row of /v1/hosts
@@ -10,7 +10,7 @@
  * @property {{port: number, protocol: string, service?: string}[]} ports open ones
  */
 
-/** Every address that a device has now, the one that it is shown at first. */
+/** Every address that a device has now, starting with the one that is shown. */
 export function addressesOf({ address, addresses = [] }) {
   const others = addresses.filter((known) => known.present && known.address !== address);
   return [address, ...others.map((known) => known.address)];
@@ -23,7 +23,7 @@ export function addressesOf({ address, addresses = [] }) {
  */
 export function directory(hosts) {
   const known = new Map();
-  // Two may have had an address: it is whose who was seen there last.
+  // Of two devices that had an address, it belongs to the one that was last seen there.
   for (const host of [...hosts].sort((a, b) => Date.parse(a.last_seen) - Date.parse(b.last_seen))) {
     if (host.mac) known.set(host.mac, host);
     for (const address of addressesOf(host)) known.set(address, host);

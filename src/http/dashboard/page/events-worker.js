@@ -5,9 +5,9 @@ import { stream } from "./events.js";
 const tabs = new Set();
 let live = { kind: "live", data: false };
 
-stream(new URL("../v1/events", import.meta.url), (told) => {
-  if (told.kind === "live") live = told;
-  for (const tab of tabs) tab.postMessage(told);
+stream(new URL("../v1/events", import.meta.url), (message) => {
+  if (message.kind === "live") live = message;
+  for (const tab of tabs) tab.postMessage(message);
 });
 
 self.onconnect = ({ ports: [tab] }) => {

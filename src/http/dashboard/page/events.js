@@ -1,22 +1,22 @@
-// What happens, as it happens: one stream of /v1/events for all tabs of a browser.
+// The appliance's events: one stream of /v1/events for all tabs of a browser.
 //
-// A browser opens six connections to a server, and the appliance has places for 32 listeners. So a shared worker
-// listens for all tabs. Not Web Locks with a leader among the tabs: they need HTTPS, which an appliance on a LAN
-// seldom has. Where there are no shared workers (Chrome on Android) each tab listens for itself.
+// A browser opens six connections to a server, and the appliance admits 32 listeners. So a shared worker listens for
+// all tabs. Web Locks with a leader among the tabs would need HTTPS, which an appliance on a LAN seldom has. Without
+// shared workers (Chrome on Android) each tab listens for itself.
 
 /**
- * @typedef {object} Told
- * @property {"change"|"scan"|"live"|"again"} kind `change` and `scan`: as /v1/events has them. `live`: whether the
- *   stream stands. `again`: something may have been missed; ask anew.
+ * @typedef {object} Message
+ * @property {"change"|"scan"|"open"|"live"|"again"} kind `change`, `scan` and `open` are events of /v1/events. `live`:
+ *   whether the stream is connected. `again`: events may have been missed, so that everything has to be loaded again.
  * @property {any} [data] the event's JSON; of `live`, true or false
  */
 
-/** How long a stream that was refused waits, in milliseconds. One that merely broke comes back by itself. */
+/** The wait after the stream was refused, in milliseconds. A broken connection is reopened by the browser. */
 const RETRY = 10_000;
 
 /**
- * Listens until the page is gone.
- * @param {(told: Told) => void} hear
+ * Listens until the page is closed.
+ * @param {(message: Message) => void} hear
  */
 export function listen(hear) {
   const alone = () => stream(new URL("v1/events", document.baseURI), hear);
@@ -25,7 +25,7 @@ export function listen(hear) {
   worker.onerror = alone;
   worker.port.onmessage = ({ data }) => hear(data);
   addEventListener("pagehide", () => worker.port.postMessage("bye"));
-  // Back from the browser's memory, where no message arrives.
+  // Back from the browser's cache of pages, where no message arrives.
   addEventListener("pageshow", ({ persisted }) => {
     if (persisted) {
       worker.port.postMessage("hello");
@@ -35,18 +35,20 @@ export function listen(hear) {
 }
 
 /**
- * The stream itself. The browser reconnects, and by Last-Event-ID is told what it has missed; unless there was no event
- * yet, or the stream is a new one.
+ * Opens the stream. The browser reconnects, and Last-Event-ID makes the appliance send the changes that were missed.
+ * Events without an id are not sent again, so that every reconnection is followed by `again`.
  * @param {URL} url
- * @param {(told: Told) => void} tell
- * @param {boolean} [again] whether it is a new one
+ * @param {(message: Message) => void} tell
+ * @param {boolean} [again] whether a stream was open before
  */
 export function stream(url, tell, again = false) {
   const source = new EventSource(url);
-  for (const kind of ["change", "scan"]) {
-    source.addEventListener(kind, ({ data }) => tell({ kind, data: JSON.parse(data) }));
-  }
-  source.onopen = () => {
+  const pass = ({ type, data }) => tell({ kind: type, data: JSON.parse(data) });
+  source.addEventListener("change", pass);
+  source.addEventListener("scan", pass);
+  source.onopen = (event) => {
+    // The browser's own event `open`, of the connection, has the same name as the appliance's, but no data.
+    if (event.data !== undefined) return pass(event);
     tell({ kind: "live", data: true });
     if (again) tell({ kind: "again" });
     again = true;

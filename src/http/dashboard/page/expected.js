@@ -1,4 +1,4 @@
-// What is accepted becomes what is expected, and back. Pure.
+// The rows of the expected state that accepting writes, and that undoing it writes back. Pure.
 
 /**
  * A row of /v1/expected.
@@ -11,7 +11,7 @@
  */
 
 /**
- * A row of /v1/diff?by=device: its `address` is what an expectation is best kept under, which the appliance decides.
+ * A row of /v1/diff?by=device. The API chooses the `address` under which an expectation is best kept.
  * @typedef {object} Difference
  * @property {string} address
  * @property {number} port
@@ -21,10 +21,10 @@
  * @property {string} comment
  */
 
-/** The most that is sent at once, in octets: the appliance takes 1 MB. */
+/** The largest request, in octets: the API takes 1 MB. */
 const PIECE = 900_000;
 
-/** The most ports that are added by hand at once. */
+/** The most ports that can be added at once. */
 const MOST = 1000;
 
 export const STATES = ["open", "closed", "filtered", "unfiltered", "open|filtered", "closed|filtered"];
@@ -35,9 +35,9 @@ const port = (row) => `${row.protocol} ${row.port}`;
 export const key = (row) => `${row.address} ${port(row)}`;
 
 /**
- * What accepting these writes. Ports that nobody has ever looked at stay as they are expected.
+ * The rows that accept these differences. Ports without a result keep their expected state.
  * @param {Difference[]} differences
- * @param {string} comment if empty, that of before stays
+ * @param {string} comment if empty, the former comment stays
  * @returns {Row[]}
  */
 export function accepting(differences, comment) {
@@ -53,12 +53,12 @@ export function accepting(differences, comment) {
 }
 
 /**
- * What takes these changes back.
+ * The changes that undo others.
  *
- * Of a device that is expected to be something under its MAC and under its address, the row that was written last
- * counts. So with one that was replaced all those are written again that came after it, in their order.
- * @param {Row[]} former all that was expected before, in the order in which it was written
- * @param {{address: string, port: number, protocol: string}[]} changed what was written or removed since
+ * Where both the MAC and the address of a device have a row for a port, the row that was written last holds. So all
+ * rows of that port that followed a replaced one are written again, in their order.
+ * @param {Row[]} former the whole expected state before, in the order in which it was written
+ * @param {{address: string, port: number, protocol: string}[]} changed rows that were written or removed since
  * @returns {{write: Row[], remove: Row[]}}
  */
 export function undoing(former, changed) {
@@ -76,7 +76,7 @@ export function undoing(former, changed) {
 }
 
 /**
- * The rows in pieces of which each may be sent; of none, none.
+ * The rows in pieces that the API takes; no piece for no rows.
  * @template Row
  * @param {Row[]} rows
  * @param {number} [most] octets
@@ -99,10 +99,10 @@ export function pieces(rows, most = PIECE) {
 }
 
 /**
- * Ports as people write them: "22, 80, 8000-8100".
+ * Parses ports such as "22, 80, 8000-8100".
  * @param {string} text
  * @returns {number[]}
- * @throws {Error} says what is wrong
+ * @throws {Error} with what is wrong
  */
 export function ports(text) {
   const found = new Set();

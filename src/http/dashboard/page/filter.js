@@ -1,8 +1,8 @@
 // The language of the filter: `addr:10.0.0.0/24 port:1-1024,8080 -proto:udp or name:nas`. Pure.
 //
-// It chooses among ports, as portmantool's does: all terms of one side of an `or` must hold of the same port. A term
-// that speaks of the device holds of all its ports, and of a device without any. What a term may be is told by
-// TERMS, by which the help and the completion go, too.
+// It selects ports, as portmantool's does: all terms of one side of an `or` must hold for the same port. A term about
+// the device holds for all its ports, and for a device without any. TERMS lists the terms, also for the help and the
+// completion.
 
 /**
  * @typedef {object} Port
@@ -12,11 +12,11 @@
  * @property {string[]} states
  *
  * @typedef {object} Device
- * @property {string[]} texts what a bare word looks in, in lower case: names, vendor, note
+ * @property {string[]} texts that a bare word is searched in, in lower case: names, vendor, note
  * @property {string[]} names in lower case
  * @property {string} vendor in lower case
  * @property {string} note in lower case
- * @property {string} mac twelve digits in lower case; empty if it is not known
+ * @property {string} mac twelve digits in lower case; empty if unknown
  * @property {string[]} addresses
  * @property {number} seen in milliseconds
  * @property {Port[]} ports
@@ -25,10 +25,10 @@
 /** @typedef {(device: Device, port: Port|null) => boolean} Test */
 
 export const PROTOCOLS = ["tcp", "udp", "sctp", "ip"];
-export const STATES = ["open", "rogue", "missing", "new", "closed", "filtered"];
+export const STATES = ["open", "rogue", "missing", "new", "unconfirmed", "closed", "filtered"];
 
 /**
- * The terms: what they are for, an example of what they take, and one piece of that to a test.
+ * The terms: their help, an example of a value, and the test for a value.
  * @type {Record<string, {help: string, example: string, test: (value: string, now: number) => Test}>}
  */
 export const TERMS = {
@@ -80,7 +80,7 @@ export const TERMS = {
     example: "b8:27:eb",
     test: (value) => {
       const digits = value.toLowerCase().replace(/[:.-]/g, "");
-      if (!/^[0-9a-f]{1,12}$/.test(digits)) throw new Error("that is no beginning of a MAC; write it as b8:27:eb");
+      if (!/^[0-9a-f]{1,12}$/.test(digits)) throw new Error("this does not begin a MAC; write it as b8:27:eb");
       return (device) => device.mac.startsWith(digits);
     },
   },
@@ -96,11 +96,11 @@ export const TERMS = {
   },
 };
 
-/** What is wrong with a filter, and where. */
+/** A fault in a filter, and its place. */
 export class Fault extends Error {
   /**
    * @param {string} message
-   * @param {number} start where it begins in the text
+   * @param {number} start of the faulty text
    * @param {number} end
    */
   constructor(message, start, end) {
@@ -113,7 +113,7 @@ export class Fault extends Error {
 /**
  * @param {string} text
  * @param {number} now in milliseconds, for `seen:`
- * @returns {Test} whether a port of a device is chosen; of a device without ports it is asked once, with `null`
+ * @returns {Test} whether a port of a device is selected; for a device without ports, called once, with `null`
  * @throws {Fault}
  */
 export function parse(text, now) {
@@ -135,7 +135,7 @@ export function parse(text, now) {
     const first = peek();
     const terms = [];
     while (["not", "open", "term"].includes(peek().kind)) terms.push(one());
-    if (terms.length === 0) throw new Fault("here a term is missing", first.start, first.end);
+    if (terms.length === 0) throw new Fault("a term is missing here", first.start, first.end);
     return terms.length === 1 ? terms[0] : (device, port) => terms.every((term) => term(device, port));
   }
 
@@ -145,7 +145,7 @@ export function parse(text, now) {
     if (token.kind === "term") return term(token, now);
     if (token.kind === "not") {
       if (!["not", "open", "term"].includes(peek().kind)) {
-        throw new Fault("a minus is followed by what is not wanted, without a space", token.start, token.end);
+        throw new Fault("a minus must be followed by a term, without a space", token.start, token.end);
       }
       const not = one();
       return (device, port) => !not(device, port);
@@ -162,7 +162,7 @@ export function parse(text, now) {
   return test;
 }
 
-/** Cuts a filter into its pieces. */
+/** Cuts a filter into its tokens. */
 function* scan(text) {
   const piece = /\s+|[()]|-(?=\S)|(?:[^\s()"]|"[^"]*"?)+/g;
   for (const { 0: raw, index: start } of text.matchAll(piece)) {
@@ -176,7 +176,7 @@ function* scan(text) {
   }
 }
 
-/** A term's test: any of its values, which commas separate. */
+/** The test of a term: any of its values, which commas separate. */
 function term({ raw, start, end }, now) {
   const [, key, rest] = /^([a-z]+):(.*)$/is.exec(raw) ?? [];
   if (key === undefined || looksLikeAddress(raw)) return bare(unquoted(raw).toLowerCase());
@@ -186,7 +186,7 @@ function term({ raw, start, end }, now) {
   }
   const values = (rest.match(/(?:[^,"]|"[^"]*"?)+/g) ?? []).map(unquoted).filter(Boolean);
   if (values.length === 0) {
-    throw new Fault(`what of ${key}? For example ${key}:${known.example}`, start, end);
+    throw new Fault(`"${key}:" takes a value. For example ${key}:${known.example}`, start, end);
   }
   try {
     const tests = values.map((value) => known.test(value, now));
@@ -200,7 +200,7 @@ const unquoted = (text) => text.replaceAll('"', "");
 /** An IPv6 address or a MAC has colons of its own. */
 const looksLikeAddress = (text) => /^[0-9a-f]{1,4}:[0-9a-f:.]*$/i.test(text) && (text.match(/:/g).length > 1);
 
-/** A word alone: anything that is shown of the device, or the port. */
+/** The test of a word without a term: a text or an address of the device, or the port. */
 function bare(word) {
   const digits = word.replace(/[:-]/g, "");
   return (device, port) =>
@@ -257,16 +257,16 @@ function within(address, low, high) {
   return address !== null && address.bits === low.bits && address.number >= low.number && address.number <= high.number;
 }
 
-/** Addresses that were read already: each is asked about at every key. */
+/** Parsed addresses, because every key in the filter tests all of them. */
 const read = new Map();
 
 /**
  * @param {string} text
- * @returns {{bits: number, number: bigint}|null} an interface behind a % does not count
+ * @returns {{bits: number, number: bigint}|null} without the interface that may follow a %
  */
 export function address(text) {
   if (!read.has(text)) {
-    // Whatever is typed comes by here.
+    // What is typed is parsed here, too.
     if (read.size > 100_000) read.clear();
     const plain = text.split("%")[0];
     read.set(text, plain.includes(":") ? ipv6(plain) : ipv4(plain));

@@ -1,11 +1,11 @@
-// Figures and times as people read them. Pure: `now` is always given, in milliseconds.
+// Numbers and times for people. Pure: `now` is always given, in milliseconds.
 
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
 /**
- * How long ago that was: "now", "5 min ago", "3 h ago", "12 d ago"; "in 5 min" of the future.
+ * The age of a time: "now", "5 min ago", "3 h ago", "12 d ago"; "in 5 min" for the future.
  * @param {string|number|Date} time
  * @param {number} now
  */
@@ -18,7 +18,7 @@ export function ago(time, now) {
 }
 
 /**
- * A length of time, by its largest unit: "40 s", "5 min", "3 h", "12 d".
+ * A duration in its largest unit: "40 s", "5 min", "3 h", "12 d".
  * @param {number} seconds
  */
 export function span(seconds) {
@@ -47,11 +47,18 @@ export function day(time) {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
 }
 
+/**
+ * The time of a moment of today, "14:05"; of another day with the day.
+ * @param {string|number|Date} time
+ * @param {number} now
+ */
+export const clock = (time, now) => (day(time) === day(now) ? when(time).slice(11) : when(time));
+
 /** Two digits. @param {number} number */
 export const two = (number) => String(number).padStart(2, "0");
 
 /**
- * So many of something: "1 device", "2,500 ports".
+ * A number with its noun: "1 device", "2,500 ports".
  * @param {number} number
  * @param {string} one
  * @param {string} [many]
@@ -61,13 +68,13 @@ export function count(number, one, many = `${one}s`) {
 }
 
 /**
- * A whole number in groups of three: "2,500". Not by `toLocaleString`, whose first call loads half a library.
+ * A whole number in groups of three: "2,500". The first call of `toLocaleString` would be slow.
  * @param {number} number
  */
 export const figure = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 
 /**
- * Octets: "512 B", "1.5 MB".
+ * A size in octets: "512 B", "1.5 MB".
  * @param {number} octets
  */
 export function bytes(octets) {
@@ -81,7 +88,7 @@ export function bytes(octets) {
 }
 
 /**
- * What sorts addresses by their numbers: 10.0.0.9 before 10.0.0.10, IPv4 before IPv6.
+ * A key that sorts addresses by their numbers: 10.0.0.9 before 10.0.0.10, IPv4 before IPv6.
  * @param {string} address
  */
 export function addressKey(address) {

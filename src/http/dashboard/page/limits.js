@@ -1,11 +1,11 @@
-// Which limits of its machine the appliance has met. Pure.
+// The limits of its machine that the appliance has reached. Pure.
 
 import { bytes, count } from "./format.js";
 
-/** A firewall's table of connections is as good as full with less than this part of it free. */
+/** A firewall's connection table counts as full when less than this share of it is free. */
 const RESERVE = 1 / 16;
 
-/** Less memory than this part of the machine's is little. */
+/** Less available memory than this share of the machine's is worth a word. */
 const LITTLE = 1 / 10;
 
 const ERRORS = {
@@ -13,31 +13,31 @@ const ERRORS = {
   ports: "no local port was left to connect from",
   memory: "the kernel had no memory for sockets",
   denied: "this machine's own firewall refused",
-  "no-route": "there was no way to the device",
-  "self-connect": "it met itself, as happens by chance",
-  other: "for another reason, which the log tells",
+  "no-route": "there was no route to the device",
+  "self-connect": "it connected to itself, as happens by chance",
+  other: "another error, which the log names",
 };
 
 /**
- * One sentence for each limit that was met.
- * @param {object} health what /v1/health answers
+ * One sentence for each limit that was reached.
+ * @param {object} health the answer of /v1/health
  * @returns {string[]}
  */
-export function limitsMet({ limits, probes, memory, local_errors }) {
-  const met = [];
-  // Held back, and feeling it: one that needs fewer sockets anyway has not met it.
+export function limitsReached({ limits, probes, memory, local_errors }) {
+  const reached = [];
+  // A smaller window is a limit only if probes fill it at least half.
   if (limits && probes.window < limits.sockets && probes.in_flight * 2 >= probes.window) {
-    met.push(`Probes keep to ${probes.window} of ${limits.sockets} sockets: more is too much for this machine now.`);
+    reached.push(`Probes use only ${probes.window} of ${limits.sockets} sockets, because this machine cannot keep up with more now.`);
   }
   const table = limits?.conntrack;
   if (table && table.max - table.entries < table.max * RESERVE) {
-    met.push(`The firewall's table of connections is full: ${table.entries} of ${table.max}. Scans wait for room.`);
+    reached.push(`The firewall's connection table is full: ${table.entries} of ${table.max}. Scans wait until entries are free.`);
   }
   if (memory && memory.available_bytes < memory.total_bytes * LITTLE) {
-    met.push(`The machine has ${bytes(memory.available_bytes)} of ${bytes(memory.total_bytes)} memory left.`);
+    reached.push(`The machine has ${bytes(memory.available_bytes)} of ${bytes(memory.total_bytes)} memory available.`);
   }
   for (const { kind, count: times } of local_errors.filter(({ count }) => count)) {
-    met.push(`${count(times, "connect")} had to be made again: ${ERRORS[kind] ?? kind}.`);
+    reached.push(`${count(times, "connect")} had to be repeated: ${ERRORS[kind] ?? kind}.`);
   }
-  return met;
+  return reached;
 }

@@ -1,23 +1,23 @@
-// Which page is shown, and the frame around it.
+// Opens pages, and draws the frame around them.
 //
 // A page is a file in pages/ that exports a Page, and a line in PAGES. Main opens it when the address's fragment
-// names it (#/device/KEY?filter=... is the page `device` with the path ["KEY"] and a query), has it load, draws
-// its view, and tells it what happens.
+// names it (#/device/KEY?filter=... is the page `device` with the path ["KEY"] and a query), makes it load, draws
+// its view, and passes events to it.
 
 import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { listen } from "./events.js";
 import changes from "./pages/changes.js";
 import compare from "./pages/compare.js";
 import device from "./pages/device.js";
+import devices from "./pages/devices.js";
 import differences from "./pages/differences.js";
 import health from "./pages/health.js";
-import now from "./pages/now.js";
 import running from "./pages/running.js";
 import scan from "./pages/scan.js";
 import scans from "./pages/scans.js";
 
 /**
- * What a file in pages/ exports by default.
+ * The default export of a file in pages/.
  * @typedef {object} Page
  * @property {string} title of the tab, until the page has a heading
  * @property {(place: Place) => Opened} open
@@ -26,25 +26,26 @@ import scans from "./pages/scans.js";
 /**
  * A page that is shown.
  * @typedef {object} Opened
- * @property {() => Promise<void>} load asks the appliance; at first, and whenever something may have been missed
+ * @property {(isWhole: boolean) => Promise<void>} load asks the API: for everything at first and whenever events may
+ *   have been missed, or only for the progress of the scans
  * @property {() => any} view a template of what is known, with one <h1>; called after `load` and each `redraw`
- * @property {(told: import("./events.js").Told) => void} [heard] something has happened: a change, or a scan's progress
- * @property {() => void} [close] another page comes
+ * @property {(message: import("./events.js").Message) => void} [heard] takes a change, a scan's progress or an open port
+ * @property {() => void} [close] called before another page is opened
  */
 
 /**
  * Where a page is, and what it may ask of main.
  * @typedef {object} Place
- * @property {string[]} path what comes behind the page's name
+ * @property {string[]} path what follows the page's name
  * @property {URLSearchParams} query
  * @property {() => void} redraw draws the view soon
- * @property {() => void} reload loads again soon, then draws
+ * @property {(isWhole?: boolean) => void} reload loads again soon, then draws
  * @property {(query: Record<string, string>) => void} keep puts this into the address, for a link or a reload
  */
 
-/** `label`: it is in the navigation. */
+/** Pages with a `label` are in the navigation. */
 const PAGES = [
-  { name: "", page: now, label: "Now" },
+  { name: "", page: devices, label: "Devices" },
   { name: "device", page: device },
   { name: "changes", page: changes, label: "Changes" },
   { name: "differences", page: differences, label: "Differences" },
@@ -55,20 +56,20 @@ const PAGES = [
   { name: "health", page: health, label: "Health" },
 ];
 
-/** During a scan's many changes a page loads again at most this often, in milliseconds. */
+/** However many events there are, a page loads again at most this often, in milliseconds. */
 const RELOAD = 1000;
 
-/** The address follows what is written when it rests so long, in milliseconds: browsers ration such changes. */
+/** The address follows the filter after a pause this long, in milliseconds: browsers limit such changes. */
 const KEEP = 300;
 
-/** What has grown old by itself, "5 min ago", is drawn anew this often, in milliseconds. */
+/** Ages such as "5 min ago" are drawn again this often, in milliseconds. */
 const REDRAW = 30_000;
 
 const main = document.getElementById("main");
 const top = document.getElementById("top");
 
-/** What is shown. */
-let shown = { name: "", page: now, opened: null };
+/** The page that is shown. */
+let shown = { name: "", page: devices, opened: null };
 let live = false;
 let drawing = false;
 
@@ -105,10 +106,11 @@ const frame = () => html`
 let reloading = null;
 let loadedAt = -RELOAD;
 
-function reload() {
+function reload(isWhole = true) {
+  shown.isWhole ||= isWhole;
   reloading ??= setTimeout(() => {
     reloading = null;
-    // Nobody looks: the appliance has better to do.
+    // In a hidden tab nobody reads the page: it costs the appliance nothing.
     if (document.hidden) shown.stale = true;
     else load();
   }, Math.max(0, loadedAt + RELOAD - performance.now()));
@@ -121,41 +123,43 @@ async function load() {
     ours.stale = true;
     return;
   }
-  Object.assign(ours, { loading: true, stale: false });
+  const { isWhole } = ours;
+  Object.assign(ours, { loading: true, stale: false, isWhole: false });
   loadedAt = performance.now();
-  main.setAttribute("aria-busy", "true");
+  // Later loads only bring what is shown up to date.
+  if (!ours.loaded) main.setAttribute("aria-busy", "true");
   try {
-    await ours.opened.load();
+    await ours.opened.load(isWhole);
     Object.assign(ours, { loaded: true, error: null });
   } catch (error) {
-    ours.error = error;
+    Object.assign(ours, { error, isWhole: true });
   }
   ours.loading = false;
   if (ours !== shown) return;
   main.removeAttribute("aria-busy");
   draw();
-  if (ours.stale) reload();
+  if (ours.stale) reload(false);
 }
 
-/** Opens the page that the fragment names; the first one if it names none. */
+/** Opens the page that the fragment names; the first one if there is no such page. */
 async function route() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
-  const [name, ...rest] = path.split("/").map(decoded);
-  const { page } = PAGES.find((known) => known.name === name) ?? PAGES[0];
+  const [wanted, ...rest] = path.split("/").map(decoded);
+  const { name, page } = PAGES.find((known) => known.name === wanted) ?? PAGES[0];
   clearTimeout(keeping);
   shown.opened?.close?.();
-  const ours = { name, page, opened: null, loading: false, stale: false, loaded: false, error: null };
+  const ours = { name, page, opened: null, isWhole: true, loading: false, stale: false, loaded: false, error: null };
   const first = shown.opened === null;
   shown = ours;
   ours.opened = page.open({
     path: rest,
     query: new URLSearchParams(query),
     redraw: () => ours === shown && redraw(),
-    reload: () => ours === shown && reload(),
+    reload: (isWhole) => ours === shown && reload(isWhole),
     keep: (query) => ours === shown && keep(path, query),
   });
   draw();
-  // On a phone there is not room for all.
+  // A phone has no room for all labels.
   top.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   await load();
   if (first || ours !== shown) return;
@@ -181,14 +185,14 @@ function decoded(part) {
   }
 }
 
-function hear(told) {
-  if (told.kind === "live") {
-    live = told.data;
+function hear(message) {
+  if (message.kind === "live") {
+    live = message.data;
     redraw();
-  } else if (told.kind === "again") {
+  } else if (message.kind === "again") {
     reload();
   } else {
-    shown.opened?.heard?.(told);
+    shown.opened?.heard?.(message);
   }
 }
 

@@ -1,9 +1,9 @@
 // The order of a table's rows. Pure.
 
-/** @typedef {{by: string, down: boolean}} Sort the key of a column, and whether the greatest comes first */
+/** @typedef {{by: string, down: boolean}} Sort the key of a column, and whether the greatest value comes first */
 
 /**
- * The rows in their order; equal ones stay as they came.
+ * The sorted rows; equal ones keep their order.
  * @template Row
  * @param {Row[]} rows
  * @param {{key: string, value?: (row: Row) => string|number|null}[]} columns

@@ -1,4 +1,4 @@
-// A device's past, put together from its changes: which port was open when. Pure.
+// A device's history, made from its changes: which port was open when. Pure.
 
 import { day, two } from "./format.js";
 
@@ -9,16 +9,16 @@ const DAY = 24 * HOUR;
  * @typedef {object} Span
  * @property {number} from in milliseconds
  * @property {number} to
- * @property {boolean} lasts whether it goes on
+ * @property {boolean} lasts whether it still holds
  *
  * @typedef {object} Track
  * @property {string} label a port, `22/tcp`, or several that changed at once, `1-65535/tcp`
  * @property {number} order
- * @property {Span[]} spans when it was open
+ * @property {Span[]} spans the times when it was open
  *
  * @typedef {object} History
  * @property {Track[]} tracks by port
- * @property {Span[]} absences when the device was gone
+ * @property {Span[]} absences the times when the device was gone
  */
 
 /**
@@ -43,7 +43,7 @@ export function history(host, changes, now) {
     if (kind === "opened") track(port ?? ports, protocol).since ??= at;
     if (kind === "closed") {
       const closed = track(port ?? ports, protocol);
-      // Whatever nobody saw open was open when the device was first seen.
+      // A port that closed without an opening was open when the device was first seen.
       closed.spans.push({ from: closed.since ?? closed.spans.at(-1)?.to ?? Math.min(first, at), to: at, lasts: false });
       closed.since = null;
     }
@@ -60,7 +60,7 @@ export function history(host, changes, now) {
     open.since = null;
   }
   for (const open of tracks.values()) {
-    // Opened, and neither closed nor open now: it was among others, or nobody can tell since the device was last seen.
+    // Opened, and neither closed nor open now: it closed among many others, or after the device was last seen.
     if (open.since !== null) open.spans.push({ from: open.since, to: Math.max(open.since, last), lasts: false });
   }
   const sorted = [...tracks.values()].sort((a, b) => a.order - b.order || (a.label < b.label ? -1 : 1));
@@ -68,7 +68,7 @@ export function history(host, changes, now) {
 }
 
 /**
- * The same within a stretch of time: what is outside is cut off, tracks that have nothing in it are left out.
+ * The tracks within a period: spans are cut to it, and tracks without a span in it are left out.
  * @param {Track[]} tracks
  * @param {number} from
  * @param {number} to
@@ -82,7 +82,7 @@ export function within(tracks, from, to) {
 }
 
 /**
- * Where the axis has its marks, at round times of this browser's clock: at most eight.
+ * The marks of the axis, at round times of this browser's clock: at most eight.
  * @param {number} from
  * @param {number} to
  * @returns {{at: number, label: string}[]}

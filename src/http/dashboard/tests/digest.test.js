@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { dayName, folded, grouped, lastNight, tally, whose } from "../page/digest.js";
+import { dayName, deviceKey, folded, grouped, lastNight, tally } from "../page/digest.js";
 
 const MAC = "B8:27:EB:AC:14:3E";
 let id = 0;
 const change = (kind, time, more = {}) => ({ id: ++id, time, kind, address: "10.0.0.7", mac: MAC, alert: false, ...more });
 const tcp = (port) => ({ protocol: "tcp", port });
 
-test("what opened and closed again is told once, with how long it lasted", () => {
+test("a port that opened and closed again is one row, with the time that it was open", () => {
   const changes = [
     change("opened", "2026-03-01T02:00:00Z", { ...tcp(22), alert: true }),
     change("opened", "2026-03-01T02:00:00Z", tcp(80)),
@@ -18,22 +18,22 @@ test("what opened and closed again is told once, with how long it lasted", () =>
     change("closed", "2026-03-01T02:31:00Z", { protocol: "tcp", ports: "1-100" }),
   ];
   const rows = folded(changes);
-  const told = rows.map(({ kind, port, lasted }) => [kind, port, lasted]);
-  assert.deepEqual(told, [
+  const summary = rows.map(({ kind, port, lasted }) => [kind, port, lasted]);
+  assert.deepEqual(summary, [
     ["opened", undefined, 60],
     ["closed", 22, undefined],
     ["closed", 80, undefined],
     ["opened", 80, undefined],
     ["opened", 22, 600],
   ]);
-  assert.equal(changes[0].over, undefined, "what was told stays as it was");
+  assert.equal(changes[0].over, undefined, "the given rows stay as they were");
   const { opened, closed, brief, alerts } = tally(rows);
   assert.deepEqual({ opened, closed, brief, alerts }, { opened: 3, closed: 2, brief: 2, alerts: 1 });
 });
 
-test("a device is its MAC where that is known", () => {
-  assert.equal(whose(change("new", "", {})), MAC);
-  assert.equal(whose(change("new", "", { mac: null })), "10.0.0.7");
+test("the key of a device is its MAC where that is known", () => {
+  assert.equal(deviceKey(change("new", "", {})), MAC);
+  assert.equal(deviceKey(change("new", "", { mac: null })), "10.0.0.7");
 });
 
 test("groups come in the order of their first rows", () => {

@@ -9,7 +9,7 @@ test("a device is found by its MAC and by the address that it has", () => {
   const find = directory([nas, old, far]);
   assert.equal(find(nas.mac), nas);
   assert.equal(find(old.mac), old);
-  assert.equal(find("10.0.0.7"), nas, "who was seen there last");
+  assert.equal(find("10.0.0.7"), nas, "the device that was last seen there");
   assert.equal(find("10.9.0.1"), far);
   assert.equal(find("10.0.0.9"), null);
 });

@@ -14,7 +14,7 @@ const NAS = {
 };
 const BARE = { texts: ["lamp"], names: ["lamp"], vendor: "", note: "", mac: "", addresses: ["fe80::1%eth0"], seen: NOW - 3 * 864e5, ports: [] };
 
-/** The ports of NAS that a filter chooses, and whether it chooses the lamp. */
+/** The ports of NAS that a filter selects, and whether it selects the lamp. */
 const chosen = (text) => {
   const matches = parse(text, NOW);
   return [NAS.ports.filter((port) => matches(NAS, port)).map(({ port }) => port).join(" "), matches(BARE, null)];
@@ -101,7 +101,7 @@ for (const [text, at, says] of [
   });
 }
 
-test("whatever is typed is a filter or a fault, and soon", () => {
+test("any text is parsed to a filter or a fault", () => {
   const pieces = ["addr:", "port:", "10.0.0.1", "-", "(", ")", '"', ",", " or ", " ", "/", "::", "%", "a".repeat(999), "1-", "\u202e", "<b>"];
   let seed = 1;
   const next = () => (seed = (seed * 48271) % 2147483647);
@@ -116,19 +116,19 @@ test("whatever is typed is a filter or a fault, and soon", () => {
   }
 });
 
-test("addresses are read as they are written", () => {
+test("addresses are parsed", () => {
   assert.equal(address("::").number, 0n);
   assert.equal(address("1::").number, 1n << 112n);
   assert.equal(address("fe80::1%eth0").number, (0xfe80n << 112n) + 1n);
   for (const text of ["", "1:2:3", "1::2::3", "1:2:3:4:5:6:7:8:9", "::12345", "1.2.3", "1.2.3.4.5", "a.b.c.d"]) assert.equal(address(text), null, text);
 });
 
-test("what may come next is offered", () => {
+test("terms and values are completed", () => {
   const offered = (text, caret = text.length) => complete(text, caret, [NAS, BARE]).choices.map(({ text }) => text);
   assert.deepEqual(offered("po"), ["port:"]);
   assert.deepEqual(offered("nas -st"), ["state:"]);
   assert.equal(offered("").length, 10);
-  assert.deepEqual(offered("state:m"), ["missing"]);
+  assert.deepEqual(offered("state:m"), ["missing", "unconfirmed"]);
   assert.deepEqual(offered("name:"), ["nas", "lamp"]);
   assert.deepEqual(offered("name:nas,l"), ["lamp"]);
   assert.deepEqual(offered("(port:ss"), ["ssh"]);

@@ -4,7 +4,7 @@ import { addressKey, ago, bytes, count, figure, span, when } from "../page/forma
 
 const NOW = Date.parse("2026-03-01T12:00:00Z");
 
-test("times are told by their largest unit", () => {
+test("a duration has its largest unit", () => {
   assert.equal(ago("2026-03-01T11:59:30Z", NOW), "now");
   assert.equal(ago("2026-03-01T11:55:00Z", NOW), "5 min ago");
   assert.equal(ago("2026-02-28T12:00:00Z", NOW), "24 h ago");
@@ -17,14 +17,14 @@ test("times are told by their largest unit", () => {
   assert.match(when(NOW), /^2026-03-01 \d\d:\d\d$/);
 });
 
-test("one is one, and two are two", () => {
+test("a noun is singular for one, plural otherwise", () => {
   assert.equal(count(1, "device"), "1 device");
   assert.equal(count(2500, "port"), "2,500 ports");
   assert.deepEqual([0, 999, 1000, 1234567].map(figure), ["0", "999", "1,000", "1,234,567"]);
   assert.equal(count(0, "box", "boxes"), "0 boxes");
 });
 
-test("octets have the unit that fits", () => {
+test("sizes have a fitting unit", () => {
   assert.deepEqual([0, 999, 1500, 150_000, 2.5e9].map(bytes), ["0 B", "999 B", "1.5 kB", "150 kB", "2.5 GB"]);
 });
 

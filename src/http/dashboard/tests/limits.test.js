@@ -1,22 +1,22 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { limitsMet } from "../page/limits.js";
+import { limitsReached } from "../page/limits.js";
 
-const well = {
+const healthy = {
   probes: { window: 700, in_flight: 700 },
   limits: { sockets: 700, conntrack: { entries: 100, max: 1600 } },
   memory: { available_bytes: 5e8, total_bytes: 1e9 },
   local_errors: [{ kind: "ports", count: 0 }],
 };
 
-test("a machine that is well has met no limit", () => {
-  assert.deepEqual(limitsMet(well), []);
-  assert.deepEqual(limitsMet({ ...well, limits: null, memory: null }), []);
-  assert.deepEqual(limitsMet({ ...well, probes: { window: 100, in_flight: 3 } }), []);
+test("a machine without trouble has reached no limit", () => {
+  assert.deepEqual(limitsReached(healthy), []);
+  assert.deepEqual(limitsReached({ ...healthy, limits: null, memory: null }), []);
+  assert.deepEqual(limitsReached({ ...healthy, probes: { window: 100, in_flight: 3 } }), []);
 });
 
-test("each limit that was met is told with its figures", () => {
-  const met = limitsMet({
+test("each limit that was reached has a sentence with its figures", () => {
+  const met = limitsReached({
     probes: { window: 16, in_flight: 12 },
     limits: { sockets: 700, conntrack: { entries: 1501, max: 1600 } },
     memory: { available_bytes: 5e7, total_bytes: 1e9 },

@@ -1,4 +1,4 @@
-// Two scans beside each other, or one beside what is known now.
+// Compares two scans, or one with the current state.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { get, part } from "../api.js";
@@ -9,7 +9,7 @@ import { port } from "../parts/port.js";
 import { rows } from "../parts/rows.js";
 import { deviceLink } from "../parts/devicelink.js";
 
-/** Rows at first, and so many more each time. */
+/** Rows that are shown at first, and with each further step. */
 const STEP = 500;
 
 /** @type {import("../main.js").Page} */
@@ -31,15 +31,15 @@ export default {
         ]);
         found = rows;
         find = directory(hosts);
-        times = [...scans.map(({ started }) => when(started)), "now"];
+        times = [...scans.map(({ started }) => when(started)), "the current state"];
       },
       view: () => html`<p><a href="#/scans">All scans</a></p>
-        <h1>Compared: ${times[0]} and ${times[1]}</h1>
+        <h1>Compare ${times[0]} with ${times[1]}</h1>
         <p><a href="#/scan/${first}">The scan of ${times[0]}</a>
           ${isNow ? nothing : html` · <a href="#/scan/${second}">the scan of ${times[1]}</a>`}</p>
         <p role="status">${found.length
           ? `${count(found.length, "port")} differ.`
-          : "On every port that one of them lists they agree."}</p>
+          : "No differences."}</p>
         ${found.length ? differing(found.slice(0, most), times, find) : nothing}
         ${found.length > most ? html`<button @click=${() => ((most += STEP), redraw())}>Show more</button>` : nothing}`,
     };

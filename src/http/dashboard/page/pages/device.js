@@ -1,8 +1,8 @@
-// One device: what it is, what was open on it when, and what its owner says of it.
+// One device: its facts, its open ports, their history, and your notes.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { get, part, send } from "../api.js";
-import { devicesOf, keyOf } from "../devices.js";
+import { keyOf, viewer } from "../devices.js";
 import { count, figure, when } from "../format.js";
 import { chip } from "../parts/chip.js";
 import { ask } from "../parts/dialog.js";
@@ -11,13 +11,13 @@ import { timeline } from "../parts/timeline.js";
 import { fail, say } from "../parts/toast.js";
 import { history } from "../timeline.js";
 
-/** How often it is asked how far a scan is, in milliseconds. */
+/** How often the progress of a requested scan is polled, in milliseconds. */
 const POLL = 2000;
 
-/** The stretches of time to choose from, in days. */
-const STRETCHES = { day: 1, week: 7, month: 30, year: 365, all: Infinity };
+/** The lengths of the history to choose from, in days. */
+const LENGTHS = { day: 1, week: 7, month: 30, year: 365, all: Infinity };
 
-/** Who calls a device something. */
+/** The sources of a name, as the API calls them. */
 const SOURCES = { owner: "you", config: "the configuration", feed: "a feed", mdns: "the device", dns: "DNS" };
 
 /** @type {import("../main.js").Page} */
@@ -26,18 +26,28 @@ export default {
   open(place) {
     const key = place.path[0] ?? "";
     let device = null;
+    let view = null;
     let past = null;
-    let stretch = place.query.get("time") ?? "month";
+    let length = place.query.get("time") ?? "month";
     let run = null;
     let closed = false;
 
-    async function load() {
+    /** Whether an event is about this device. */
+    const isOurs = ({ mac, address }) => [key, device?.key].includes(mac ?? address);
+
+    async function load(isWhole) {
+      if (!isWhole) {
+        const host = await get(`v1/hosts/${part(key)}`);
+        device = view(host);
+        return;
+      }
       const [host, info] = await Promise.all([get(`v1/hosts/${part(key)}`), get("v1/info")]);
       const [differences, changes] = await Promise.all([
         info.baseline ? get(`v1/diff?host=${part(keyOf(host))}`) : [],
         get(`v1/changes?mac=${part(keyOf(host))}`),
       ]);
-      [device] = devicesOf([host], differences, Date.now());
+      view = viewer([host], differences, Date.now());
+      device = view(host);
       past = history(host, changes, Date.now());
     }
 
@@ -47,7 +57,7 @@ export default {
         run = { progress: null };
         place.redraw();
         await watch(id);
-        say("The scan is over.");
+        say("The scan is complete.");
         place.reload();
       } catch (error) {
         fail(error);
@@ -70,7 +80,7 @@ export default {
       const { name, note } = Object.fromEntries(new FormData(event.target));
       try {
         await send("PATCH", `v1/hosts/${part(key)}`, { name, note });
-        say("It is kept.");
+        say("Saved.");
         place.reload();
       } catch (error) {
         fail(error);
@@ -80,8 +90,9 @@ export default {
     async function forget() {
       const sure = await ask({
         title: `Forget ${device.title}?`,
-        content: html`<p>What was found on it goes; what is expected of it stays. If it is still there, it will be new.</p>`,
-        action: "Forget it",
+        content: html`<p>Its results and its history are deleted; its expected state stays. If it is still on the
+          network, it will appear as a new device.</p>`,
+        action: "Forget",
         danger: true,
       });
       if (!sure) return;
@@ -94,14 +105,18 @@ export default {
     }
 
     function choose(wanted) {
-      stretch = wanted;
+      length = wanted;
       place.keep({ time: wanted });
       place.redraw();
     }
 
     return {
       load,
-      heard: ({ kind, data }) => kind === "change" && keyOf(data) === keyOf(device?.host ?? {}) && place.reload(),
+      heard({ kind, data }) {
+        // An open port and the progress are in what the API says about the device; a change has a history, too.
+        if (kind === "scan") place.reload(!data.running);
+        else if (isOurs(data)) place.reload(kind === "change");
+      },
       close: () => (closed = true),
       view: () => html`
         <p><a href="#/">All devices</a></p>
@@ -111,10 +126,11 @@ export default {
           <span role="status" class="muted">${run ? progress(run) : nothing}</span>
         </div>
         <section class="card"><h2>Open ports</h2>
-          ${device.ports.length ? html`<ul class="chips">${device.ports.map((port) => chip(port))}</ul>` : html`<p>Nothing is open.</p>`}
+          ${device.ports.length ? html`<ul class="chips">${device.ports.map((port) => chip(port))}</ul>` : nothing}
+          ${device.state ? html`<p class="state">${device.state}</p>` : nothing}
         </section>
-        <div class="columns">${facts(device.host)}${words(device.host, save)}</div>
-        ${pastOf(device, past, stretch, choose)}
+        <div class="columns">${facts(device.host)}${notes(device.host, save)}</div>
+        ${pastOf(device, past, length, choose)}
         ${addresses(device.host)}
         <button class="danger" @click=${forget}>Forget this device…</button>`,
     };
@@ -122,43 +138,43 @@ export default {
 };
 
 function progress({ progress }) {
-  if (!progress) return "The scan begins…";
+  if (!progress) return "Starting the scan…";
   const { done, total } = progress.ports;
   return `Scanning: ${figure(done)} of ${count(total, "port")}`;
 }
 
 const facts = (host) => html`<section class="card"><h2>Device</h2><dl class="facts">
   <dt>Address</dt><dd>${host.address}</dd>
-  <dt>MAC</dt><dd>${host.mac ? html`<span class="mono">${host.mac}</span>` : "not known: it is behind a router"}
-    ${host.locally_administered ? html`<br><span class="muted">made up by software, as phones do; it may be another tomorrow</span>` : nothing}</dd>
-  <dt>Vendor</dt><dd>${host.vendor ?? "not known"}</dd>
-  ${host.names.map(({ name, source }) => html`<dt>Name</dt><dd><bdi>${name}</bdi> <span class="muted">by ${SOURCES[source] ?? source}</span></dd>`)}
+  <dt>MAC</dt><dd>${host.mac ? html`<span class="mono">${host.mac}</span>` : "not known: the device is behind a router"}
+    ${host.locally_administered ? html`<br><span class="muted">made up by software, as phones do; it may change</span>` : nothing}</dd>
+  <dt>Vendor</dt><dd>${host.vendor ?? "unknown"}</dd>
+  ${host.names.map(({ name, source }) => html`<dt>Name</dt><dd><bdi>${name}</bdi> <span class="muted">from ${SOURCES[source] ?? source}</span></dd>`)}
   <dt>First seen</dt><dd>${since(host.first_seen)} <span class="muted">${when(host.first_seen)}</span></dd>
   <dt>Last seen</dt><dd>${since(host.last_seen)} <span class="muted">${when(host.last_seen)}</span></dd>
 </dl></section>`;
 
-const words = (host, save) => html`<section class="card"><h2>Your notes</h2><form @submit=${save}>
+const notes = (host, save) => html`<section class="card"><h2>Your notes</h2><form @submit=${save}>
   <label>Name <input name="name" maxlength="64" autocomplete="off" .value=${host.own_name ?? ""}></label>
   <label>Note <textarea name="note" maxlength="1000" .value=${host.note ?? ""}></textarea></label>
   <button>Save</button>
 </form></section>`;
 
-function pastOf({ host, ports }, past, stretch, choose) {
+function pastOf({ host, ports }, past, length, choose) {
   const now = Date.now();
   const first = Date.parse(host.first_seen);
-  const from = Math.max(first, now - (STRETCHES[stretch] ?? STRETCHES.month) * 24 * 3600 * 1000);
+  const from = Math.max(first, now - (LENGTHS[length] ?? LENGTHS.month) * 24 * 3600 * 1000);
   const services = new Map(ports.map(({ port, protocol, service }) => [`${port}/${protocol}`, service]));
   const name = (label) => html`${label.replace("/tcp", "")} <span class="muted">${services.get(label)}</span>`;
   return html`<section class="card"><h2>History</h2>
     <div class="actions" role="group" aria-label="How far back">
-      ${Object.keys(STRETCHES).map((known) => html`<button aria-pressed=${known === stretch} @click=${() => choose(known)}>${known}</button>`)}
+      ${Object.keys(LENGTHS).map((known) => html`<button aria-pressed=${known === length} @click=${() => choose(known)}>${known}</button>`)}
     </div>
-    ${past.tracks.length ? timeline(past, Math.min(from, now - 60_000), now, name) : html`<p>Nothing was ever open.</p>`}
+    ${past.tracks.length ? timeline(past, Math.min(from, now - 60_000), now, name) : html`<p>No port has been found open so far.</p>`}
   </section>`;
 }
 
 const addresses = (host) => html`<section class="card"><h2>Addresses</h2>
   <ul class="plain">${host.addresses.map(({ address, first_seen, last_seen, present }) => html`<li>
-    <b>${address}</b> <span class="muted">${when(first_seen)} to ${when(last_seen)}${present ? "" : ", not any more"}</span></li>`)}
+    <b>${address}</b> <span class="muted">${when(first_seen)} to ${when(last_seen)}${present ? "" : ", no longer"}</span></li>`)}
     ${host.ipv6.map((address) => html`<li><b>${address}</b> <span class="muted">seen as a neighbour, not scanned</span></li>`)}
   </ul></section>`;

@@ -1,16 +1,16 @@
-// The appliance's own health: problems, notices, limits that were met, and its figures.
+// The health of the appliance: problems, notices, limits that were reached, and figures.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { get } from "../api.js";
 import { bytes, figure, span, when } from "../format.js";
-import { limitsMet } from "../limits.js";
+import { limitsReached } from "../limits.js";
 import { rows } from "../parts/rows.js";
 import { since } from "../parts/time.js";
 
-/** Milliseconds between two requests. */
+/** The interval of requests, in milliseconds. */
 const AGAIN = 15_000;
 
-/** A difference between the clocks of the appliance and the browser is shown from this many seconds on. */
+/** The least difference between the clocks of the appliance and the browser that is shown, in seconds. */
 const APART = 60;
 
 /** @type {import("../main.js").Page} */
@@ -19,13 +19,13 @@ export default {
   open(place) {
     let health = null;
     let apart = 0;
-    const timer = setInterval(place.reload, AGAIN);
+    const timer = setInterval(() => place.reload(), AGAIN);
     return {
       async load() {
         health = await get("v1/health");
         apart = (Date.parse(health.clock.time) - Date.now()) / 1000;
       },
-      heard: place.reload,
+      heard: ({ kind }) => kind !== "open" && place.reload(),
       close: () => clearInterval(timer),
       view: () => html`<h1>Health</h1>
         ${verdict(health)}
@@ -39,13 +39,13 @@ export default {
 
 function verdict(health) {
   const { problems, notices } = health;
-  const met = limitsMet(health);
+  const reached = limitsReached(health);
   return html`
     ${problems.length
       ? html`<div class="failure" role="alert"><h2>Problems</h2>${list(problems)}</div>`
-      : html`<p class="hint"><b>✓ Healthy.</b> ${notices.length || met.length ? nothing : "No problems."}</p>`}
+      : html`<p class="hint"><b>✓ Status: healthy.</b> ${notices.length || reached.length ? nothing : "No problems."}</p>`}
     ${notices.length ? html`<div class="hint warn"><h2>Notices</h2>${list(notices)}</div>` : nothing}
-    ${met.length ? html`<div class="hint warn"><h2>Limits met</h2>${list(met)}</div>` : nothing}`;
+    ${reached.length ? html`<div class="hint warn"><h2>Limits reached</h2>${list(reached)}</div>` : nothing}`;
 }
 
 const list = (sentences) => html`<ul>${sentences.map((sentence) => html`<li>${sentence}</li>`)}</ul>`;
@@ -57,7 +57,7 @@ const card = (title, facts) => html`<section class="card"><h2>${title}</h2>
 
 const clock = ({ clock, last_scan }, apart) => card("Time", [
   ["Clock", when(clock.time)],
-  ["Synchronised", clock.synchronised ? "yes" : html`<b>no: scheduled scans wait for it, 5 minutes at most</b>`],
+  ["Synchronised", clock.synchronised ? "yes" : html`<b>no: scheduled scans wait for this, at most 5 minutes</b>`],
   ...(Math.abs(apart) > APART
     ? [["Compared with this browser", html`<b>${span(Math.abs(apart))} ${apart > 0 ? "fast" : "slow"}</b>`]]
     : []),
@@ -80,7 +80,7 @@ const database = ({ database, clock }) => {
     ["Writable", database.up ? "yes" : html`<b>no: scanning waits</b>`],
     ["Size", bytes(database.bytes)],
     ["Growth", `${grown < 0 ? "−" : ""}${bytes(Math.abs(grown))} in ${span(clock.uptime_seconds)}`],
-    // Before that the first scans and the log would make it look like much more.
+    // In the first days, the first scans and the log would make it look like much more.
     ...(days > 2 ? [["Growth per day", bytes(Math.max(grown, 0) / days)]] : []),
   ]);
 };
@@ -100,16 +100,16 @@ const probes = ({ probes, limits, local_errors }) => {
 };
 
 const scanners = (scanners) => html`<h2>Scanners</h2>
-  ${rows("Scanners", ["Name", "Every", "Last complete", "Took", "Ended"], scanners.map((scanner) => [
+  ${rows("Scanners", ["Name", "Every", "Last complete", "Duration", "Status"], scanners.map((scanner) => [
     scanner.name,
     span(scanner.interval_seconds),
     since(scanner.complete),
-    scanner.took_seconds === null ? "" : span(scanner.took_seconds),
-    scanner.status ?? "",
+    scanner.took_seconds === null ? "not finished yet" : span(scanner.took_seconds),
+    scanner.status ?? "not finished yet",
   ]))}`;
 
-const feeds = (feeds) => html`<h2>Where devices come from</h2>
-  ${rows("Where devices come from", ["Source", "State", "Devices", "Refused entries", "Detail"], feeds.map((feed) => [
+const feeds = (feeds) => html`<h2>Sources of devices</h2>
+  ${rows("Sources of devices", ["Source", "State", "Devices", "Rejected entries", "Detail"], feeds.map((feed) => [
     html`<span class="mono">${feed.source}</span>`,
     html`<span class="chip ${feed.up ? "new" : "rogue"}">${feed.up ? "up" : "frozen"}</span>`,
     feed.devices,
@@ -120,6 +120,6 @@ const feeds = (feeds) => html`<h2>Where devices come from</h2>
 const links = (version) => html`<h2>For programs</h2>
   <p>portscan ${version} ·
     <a href="metrics">metrics, for Prometheus</a> ·
-    <a href="v1/openapi.json">the API's description</a> ·
-    <a href="v1/health">these figures</a> ·
+    <a href="v1/openapi.json">the API (OpenAPI)</a> ·
+    <a href="v1/health">these figures as JSON</a> ·
     <a href="healthz">plain health check</a></p>`;

@@ -1,16 +1,16 @@
-// Running: how far the scans under way are; starts them, stops them.
+// Running: the progress of the scans; starts and stops them.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { get, part, send } from "../api.js";
 import { directory } from "../directory.js";
-import { count, figure, span } from "../format.js";
+import { count, figure } from "../format.js";
 import { bar } from "../parts/bar.js";
 import { ask } from "../parts/dialog.js";
 import { rows } from "../parts/rows.js";
 import { since } from "../parts/time.js";
 import { fail, say } from "../parts/toast.js";
 import { deviceLink } from "../parts/devicelink.js";
-import { reason } from "../runs.js";
+import { reason, timeLeft } from "../runs.js";
 
 /** @type {import("../main.js").Page} */
 export default {
@@ -25,18 +25,18 @@ export default {
     const start = async (name) => {
       try {
         const { runs } = await send("POST", name === null ? "v1/run" : `v1/run/${part(name)}`);
-        say(`Under way: ${runs.map(({ scanner }) => scanner).join(", ")}.`);
+        say(`Running: ${runs.map(({ scanner }) => scanner).join(", ")}.`);
         place.reload();
       } catch (error) {
         fail(error);
       }
     };
     const stop = async (run) => {
-      const content = html`<p>What it has found so far stays. Its devices are left alone for a while.</p>`;
+      const content = html`<p>Its results so far are kept. Its devices are not scanned again for a while.</p>`;
       if (!(await ask({ title: `Stop ${run.scanner}?`, content, action: "Stop", danger: true }))) return;
       try {
         await send("DELETE", `v1/runs/${run.id}`);
-        say(`${run.scanner} is stopped.`);
+        say(`${run.scanner} stopped.`);
         place.reload();
       } catch (error) {
         fail(error);
@@ -48,13 +48,14 @@ export default {
         const paths = ["v1/runs", "v1/health", "v1/runs?last=5"];
         const [now, how, last] = await Promise.all(paths.map(get));
         [runs, health, latest] = [now, how, last.filter((run) => run.finished)];
-        // They are many, and progress comes every few seconds.
+        // There may be many devices, and progress comes every few seconds.
         if (isStale) find = directory(await get("v1/hosts"));
         isStale = false;
       },
       heard: ({ kind }) => {
         isStale ||= kind === "change";
-        place.reload();
+        // Open ports come with the progress, every few seconds.
+        if (kind !== "open") place.reload();
       },
       view: () => html`<h1>Running</h1>
         <div class="actions" role="group" aria-label="Run now">
@@ -65,7 +66,7 @@ export default {
           <span class="muted">${count(health.probes.in_flight, "probe")} in flight</span>
         </div>
         ${runs.length ? runs.map((run) => card(run, find, stop)) : html`<p class="hint">Nothing is running.</p>`}
-        ${ended(latest)}`,
+        ${latestRuns(latest)}`,
     };
   },
 };
@@ -83,31 +84,31 @@ function card(run, find, stop) {
 
 function facts({ hosts, progress, started }) {
   const devices = ["Devices", `${hosts.done} of ${hosts.total}`];
-  const began = ["Began", since(started)];
-  if (!progress) return [devices, began];
+  const start = ["Started", since(started)];
+  if (!progress) return [devices, start];
   const { ports, rate, seconds_left: left } = progress;
   return [
     devices,
     ["Ports", `${figure(ports.done)} of ${figure(ports.total)}`],
     ["Rate", `${count(Math.round(rate), "port")} a second`],
-    ["Time left", left === null ? "not known yet" : `about ${span(left)}`],
-    began,
+    ["Time left", left === null ? "not known yet" : timeLeft(left)],
+    start,
   ];
 }
 
 const devices = (devices, find) => rows(
-  "Devices that are being looked at",
+  "Devices that are being scanned",
   ["Device", "Progress", "Ports", "Open so far"],
-  devices.map(({ address, mac, ports, open }) => [
+  devices.map(({ address, mac, ports, open, open_ports: found = [] }) => [
     deviceLink(find(mac ?? address), address),
     bar(`Ports of ${address}`, ports),
     `${figure(ports.done)} of ${figure(ports.total)}`,
-    open,
+    open ? `${found.join(", ")}${open > found.length ? ` and ${open - found.length} more` : ""}` : "none so far",
   ]),
 );
 
-const ended = (runs) => runs.length
-  ? html`<h2>Ended</h2><ul>${runs.map((run) => html`<li><a href="#/scan/${run.id}">${run.scanner}</a>
+const latestRuns = (runs) => runs.length
+  ? html`<h2>Finished</h2><ul>${runs.map((run) => html`<li><a href="#/scan/${run.id}">${run.scanner}</a>
       ${reason(run.kind)}: ${run.status}, ${count(run.hosts.total, "device")}, ${since(run.finished)}</li>`)}
     </ul>`
   : nothing;

@@ -1,4 +1,4 @@
-// One scan: what it looked at, and what it listed.
+// One scan: its facts, and the ports that it lists.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { get, part } from "../api.js";
@@ -9,7 +9,7 @@ import { rows } from "../parts/rows.js";
 import { deviceLink } from "../parts/devicelink.js";
 import { reason, took } from "../runs.js";
 
-/** Ports that are shown of one device; the files have all. */
+/** The most ports that are shown of one device; the downloads have all. */
 const MOST = 200;
 
 /** @type {import("../main.js").Page} */
@@ -31,12 +31,13 @@ export default {
       view: () => html`<p><a href="#/scans">All scans</a></p>
         <h1>Scan of ${when(scan.started)}</h1>
         <dl class="across card">${facts(scan).map(([name, fact]) => html`<div><dt>${name}</dt><dd>${fact}</dd></div>`)}</dl>
-        <div class="actions" role="group" aria-label="What to do with it">
-          <a class="button" href="#/compare/${id}/now">Compare with now</a>
+        <div class="actions" role="group" aria-label="Actions">
+          <a class="button" href="#/compare/${id}/now">Compare with the current state</a>
           ${["xml", "csv", "json"].map((format) => html`<a class="button" href="${path}?format=${format}"
             download="scan-${id}.${format}">Download ${format.toUpperCase()}</a>`)}
         </div>
-        <p role="status">${count(devices.length, "device")} with a port that is not like most of its others.</p>
+        <p role="status">${count(devices.length, "device")} with ports listed. Most ports of a device have the same state; the others are
+          listed.</p>
         ${devices.length ? found(devices, find) : nothing}`,
     };
   },
@@ -46,11 +47,11 @@ const facts = (scan) => [
   ["Scanner", html`${scan.scanner} <span class="muted">${reason(scan.kind)}</span>`],
   ["Status", scan.status],
   ["Devices", `${scan.hosts.done} of ${scan.hosts.total}`],
-  ["Ports", scan.ports || "not said"],
-  ["Took", scan.finished === null ? "under way" : span(took(scan))],
+  ["Ports", scan.ports || "unknown"],
+  ["Duration", scan.finished === null ? "still running" : span(took(scan))],
 ];
 
-const found = (devices, find) => rows("What it listed", ["Device", "Ports"], devices.map(({ key, rows: ports }) => [
+const found = (devices, find) => rows("Ports listed", ["Device", "Ports"], devices.map(({ key, rows: ports }) => [
   deviceLink(find(key), key),
   html`<ul class="chips">${ports.slice(0, MOST).map(({ port, protocol, state }) =>
       html`<li class="chip"><b>${port}</b>/${protocol} ${state}</li>`)}

@@ -1,4 +1,4 @@
-// Scans: every one there was; two to compare; and what is no longer needed, to be dropped.
+// Scans: all scans, two of which can be compared; deletes old ones.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { get, send } from "../api.js";
@@ -8,10 +8,10 @@ import { rows } from "../parts/rows.js";
 import { fail, say } from "../parts/toast.js";
 import { reason, took } from "../runs.js";
 
-/** Scans at first, and so many more each time. */
+/** Scans that are shown at first, and with each further step. */
 const STEP = 50;
 
-/** How old a scan must be to be dropped, in days. */
+/** How old a scan must be to be deleted, in days. */
 const AGES = { 30: "30 days", 90: "90 days", 365: "a year", 0: "now" };
 
 /** @type {import("../main.js").Page} */
@@ -20,7 +20,7 @@ export default {
   open(place) {
     let scans = [];
     let isAll = false;
-    /** The ids that are to be compared, at most two. */
+    /** The ids of the scans to compare, at most two. */
     let chosen = [];
 
     const more = async () => {
@@ -46,15 +46,15 @@ export default {
       view: () => {
         const [first, second = "now"] = [...chosen].sort((a, b) => a - b);
         return html`<h1>Scans</h1>
-          <div class="actions" role="group" aria-label="What to do">
+          <div class="actions" role="group" aria-label="Actions">
             ${chosen.length
               ? html`<a class="button primary" href="#/compare/${first}/${second}">
-                  Compare ${chosen.length === 2 ? "these two" : "this one with now"}</a>`
-              : html`<span class="muted">Choose one scan or two to compare.</span>`}
-            <button @click=${() => drop(place)}>Drop old scans…</button>
+                  Compare ${chosen.length === 2 ? "these two" : "this one with the current state"}</a>`
+              : html`<span class="muted">Choose one or two scans to compare.</span>`}
+            <button @click=${() => drop(place)}>Delete old scans…</button>
           </div>
           ${list(scans, chosen, choose)}
-          ${isAll ? nothing : html`<button @click=${more}>Show older ones</button>`}`;
+          ${isAll ? nothing : html`<button @click=${more}>Show older scans</button>`}`;
       },
     };
   },
@@ -62,7 +62,7 @@ export default {
 
 const list = (scans, chosen, choose) => rows(
   "Scans, the latest first",
-  ["Began", "Compare", "Scanner", "Why", "Status", "Devices", "Ports", "Took"],
+  ["Started", "Compare", "Scanner", "Reason", "Status", "Devices", "Ports", "Duration"],
   scans.map((scan) => [
     html`<a href="#/scan/${scan.id}">${when(scan.started)}</a>`,
     html`<input type="checkbox" aria-label="Compare the scan of ${when(scan.started)}"
@@ -72,19 +72,19 @@ const list = (scans, chosen, choose) => rows(
     html`<span class="chip ${scan.status === "failed" ? "rogue" : scan.status === "running" ? "new" : ""}">${scan.status}</span>`,
     `${scan.hosts.done}${scan.hosts.done < scan.hosts.total ? ` of ${scan.hosts.total}` : ""}`,
     html`<span class="mono">${short(scan.ports)}</span>`,
-    scan.finished === null ? "" : span(took(scan)),
+    scan.finished === null ? "still running" : span(took(scan)),
   ]),
 );
 
-/** The ports of a scan may be a thousand single ones. */
+/** A scan may list a thousand single ports. */
 const short = (ports) => (ports.length > 24 ? html`<span title=${ports}>${ports.slice(0, 22)}…</span>` : ports);
 
-/** Asks which scans are to go, shows what that would be, and drops it. */
+/** Asks which scans to delete, shows how many these are, and deletes them. */
 async function drop(place) {
   const which = await ask({
-    title: "Drop old scans",
-    action: "Show what would go",
-    content: html`<p>Only what no port's present state comes from is dropped; what has changed stays known.</p>
+    title: "Delete old scans",
+    action: "Show how many",
+    content: html`<p>Results that the current state is made of are kept, and so is the list of changes.</p>
       <label>Older than <select name="days">${Object.entries(AGES).map(([days, text]) =>
         html`<option value=${days} ?selected=${days === "90"}>${text}</option>`)}</select></label>`,
   });
@@ -93,12 +93,12 @@ async function drop(place) {
   const path = days ? `v1/scans/${Math.floor(Date.now() / 1000) - days * 86_400}` : "v1/scans";
   try {
     const { scans, looks } = await send("DELETE", `${path}?dry_run=1`);
-    if (!scans && !looks) return void say("There is nothing to drop.");
-    const all = `${count(scans, "scan")} and ${count(looks, "look")} at single devices`;
-    const content = html`<p>${all} would go for good.</p>`;
-    if (!(await ask({ title: "Drop them?", content, action: "Drop", danger: true }))) return;
+    if (!scans && !looks) return void say("There is nothing to delete.");
+    const all = `${count(scans, "scan")} and ${count(looks, "result")} of single devices`;
+    const content = html`<p>${all} will be deleted. This cannot be undone.</p>`;
+    if (!(await ask({ title: "Delete them?", content, action: "Delete", danger: true }))) return;
     await send("DELETE", path);
-    say(`Dropped ${all}.`);
+    say(`Deleted ${all}.`);
     place.reload();
   } catch (error) {
     fail(error);

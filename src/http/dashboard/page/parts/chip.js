@@ -1,4 +1,4 @@
-// A port as a chip. What it means stands there in words, too, though not all of them are seen.
+// A port as a chip. Its meaning is there in words, too, for screen readers and under the pointer.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
@@ -8,14 +8,17 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
  * @param {boolean} [hidden]
  * @returns {any} a template
  */
-export function chip({ port, protocol, service, states, told }, hidden = false) {
+export function chip({ port, protocol, service, states, title }, hidden = false) {
   const number = protocol === "tcp" ? port : `${port}/${protocol}`;
-  // There are thousands of them: as few bindings as will do.
-  return html`<li class="chip ${states.join(" ")}" title=${told} ?hidden=${hidden}>${sign(states)}<b>${number}</b>${service && ` ${service}`}</li>`;
+  // There are thousands of chips, so that each has as few bindings as possible.
+  return html`<li class="chip ${states.join(" ")}" title=${title} ?hidden=${hidden}>${sign(states)}<b>${number}</b>${service && ` ${service}`}</li>`;
 }
 
 function sign(states) {
   if (states.includes("missing")) return html`<span class="hidden-text">missing: </span>`;
-  if (states.includes("rogue")) return html`<span aria-hidden="true">! </span><span class="hidden-text">not expected: </span>`;
-  return states.includes("new") ? html`<small>new </small>` : nothing;
+  const doubt = states.includes("unconfirmed")
+    ? html`<span aria-hidden="true">? </span><span class="hidden-text">unconfirmed: </span>`
+    : nothing;
+  if (states.includes("rogue")) return html`<span aria-hidden="true">! </span><span class="hidden-text">unexpected: </span>${doubt}`;
+  return states.includes("new") ? html`<small>new </small>` : doubt;
 }

@@ -1,4 +1,4 @@
-// A link to the page of a device, by its name.
+// A link to a device's page.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { part } from "../api.js";
@@ -6,8 +6,8 @@ import { keyOf } from "../devices.js";
 
 /**
  * @param {import("../directory.js").Host|null} host
- * @param {string} key the MAC or address that it goes by here
- * @param {string} [beside] what stands beside its name
+ * @param {string} key its MAC or address
+ * @param {string} [beside] shown beside its name
  * @returns {any} a template
  */
 export function deviceLink(host, key, beside = host?.address) {

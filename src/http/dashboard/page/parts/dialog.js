@@ -1,15 +1,15 @@
-// A question that waits for its answer: <dialog> brings the focus in and back, and Escape.
+// A question that waits for its answer. <dialog> handles the focus and Escape.
 
 import { html, render } from "../vendor/lit-html/lit-html.js";
 
 /**
- * Asks, and tells what was filled in.
+ * Asks, and returns what was filled in.
  * @param {object} question
  * @param {string} question.title
  * @param {any} [question.content] a template, its fields with a `name`
- * @param {string} [question.action] what the button does, in a word or two
- * @param {boolean} [question.danger] whether that cannot be undone
- * @returns {Promise<Record<string, string>|null>} the fields by name; `null` if it was dismissed
+ * @param {string} [question.action] the label of the button
+ * @param {boolean} [question.danger] whether the action cannot be undone
+ * @returns {Promise<Record<string, string>|null>} the fields by name; `null` if the user cancels
  */
 export function ask({ title, content = "", action = "OK", danger = false }) {
   const dialog = document.createElement("dialog");

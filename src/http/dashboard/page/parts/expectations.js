@@ -1,4 +1,4 @@
-// What is expected, as a table that is searched, and the questions that change it.
+// The expected state as a table that can be searched, and the dialogs that change it.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { key, ports, STATES } from "../expected.js";
@@ -9,7 +9,7 @@ import { rows } from "./rows.js";
 import { fail } from "./toast.js";
 import { deviceLink } from "./devicelink.js";
 
-/** Rows that are shown at once; who looks for another searches. */
+/** The most rows that are shown; the search finds the others. */
 const MOST = 200;
 
 /** @typedef {import("../expected.js").Row} Row */
@@ -27,14 +27,14 @@ const MOST = 200;
 export function expectations({ expected, search, onSearch, find, onEdit, onRemove }) {
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   const text = (row) => `${find(row.address)?.name ?? ""} ${row.address} ${row.port}/${row.protocol} ${row.state} ${row.comment}`;
-  const meant = expected.filter((row) => {
+  const found = expected.filter((row) => {
     const here = text(row).toLowerCase();
     return words.every((word) => here.includes(word));
   });
   return html`
     <label>Search <input type="search" .value=${search} @input=${({ target }) => onSearch(target.value)}></label>
-    <p role="status">${count(meant.length, "port")}${meant.length > MOST ? `, of which the first ${MOST} are shown` : nothing}</p>
-    ${meant.length ? rows("What is expected", ["Device", "Port", "State", "Comment", "Change"], meant.slice(0, MOST).map((row) => [
+    <p role="status">${count(found.length, "port")}${found.length > MOST ? `, of which the first ${MOST} are shown` : nothing}</p>
+    ${found.length ? rows("Expected state", ["Device", "Port", "State", "Comment", "Change"], found.slice(0, MOST).map((row) => [
       deviceLink(find(row.address), row.address, row.address),
       port(row, find(row.address)),
       row.state,
@@ -53,26 +53,26 @@ const commentField = (comment) =>
   html`<label>Comment <input name="comment" maxlength="1000" .value=${comment} autocomplete="off"></label>`;
 
 /**
- * Asks what a port should be instead.
+ * Asks for the new expected state of a port.
  * @param {Row} row
  * @returns {Promise<Row|null>}
  */
 export async function edit(row) {
   const content = html`<p class="mono">${row.address} ${row.port}/${row.protocol}</p>
     ${stateField(row.state)}${commentField(row.comment)}`;
-  const filled = await ask({ title: "What is expected", content, action: "Save" });
+  const filled = await ask({ title: "Expected state", content, action: "Save" });
   return filled && { ...row, state: filled.state, comment: filled.comment.trim() };
 }
 
 /**
- * Asks for ports that are to be expected.
+ * Asks for ports to add to the expected state.
  * @param {import("../directory.js").Host[]} hosts to choose from
  * @returns {Promise<Row[]|null>}
  */
 export async function add(hosts) {
   const filled = await ask({
-    title: "Expect something",
-    action: "Expect",
+    title: "Add to the expected state",
+    action: "Add",
     content: html`
       <label>Device, by MAC or address <input name="address" list="devices" required autofocus autocomplete="off"></label>
       <datalist id="devices">${hosts.map((host) =>

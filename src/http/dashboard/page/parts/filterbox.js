@@ -1,4 +1,4 @@
-// Where a filter is written, with what may come next (a combobox, WAI-ARIA Authoring Practices) and its help.
+// The field for a filter, with completion (a combobox, WAI-ARIA Authoring Practices) and help.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { complete } from "../complete.js";
@@ -6,7 +6,7 @@ import { TERMS } from "../filter.js";
 
 /**
  * @param {object} box
- * @param {(text: string) => void} box.onInput the filter has changed
+ * @param {(text: string) => void} box.onInput called when the filter has changed
  * @param {() => void} box.redraw
  */
 export function filterBox({ onInput, redraw }) {
@@ -29,7 +29,7 @@ export function filterBox({ onInput, redraw }) {
     input.setRangeText(text, start, end, "end");
     input.focus();
     onInput(input.value);
-    // Behind `port:` the next thing is its value.
+    // A term such as `port:` is followed by its value.
     if (text.endsWith(":")) offer(input, devices);
     else close();
   }
@@ -65,10 +65,10 @@ export function filterBox({ onInput, redraw }) {
           aria-invalid=${fault ? "true" : nothing} aria-describedby="filter-fault"
           @input=${({ target }) => (onInput(target.value), offer(target, devices))}
           @keydown=${(event) => pressed(event, devices)} @blur=${close}>
-        <ul id="filter-choices" role="listbox" aria-label="What may come next" ?hidden=${!open}>
+        <ul id="filter-choices" role="listbox" aria-label="Completions" ?hidden=${!open}>
           ${choices.map((choice, at) => html`<li id="filter-choice-${at}" role="option" aria-selected=${at === active}
             @mousedown=${(event) => {
-              // Before the field loses the focus, and with it the choices.
+              // Without this, the field loses the focus, and the choices close.
               event.preventDefault();
               take(document.getElementById("filter"), choice, devices);
             }}><span>${choice.text}</span> <span class="muted">${choice.hint}</span></li>`)}
@@ -85,8 +85,8 @@ function where(text, { start, end }) {
 }
 
 const help = () => html`
-  <p>Words are looked for in all that is shown. Terms beside each other must all hold of the same port,
-    <code>or</code> and parentheses choose, <code>-</code> turns one round, commas list, quotes keep spaces:
+  <p>A word is searched in names, vendor and note. Terms beside each other must all hold for the same port;
+    <code>or</code> and parentheses combine, <code>-</code> negates, commas separate alternatives, quotes keep spaces:
     <code>addr:10.0.0.0/24 port:1-1024,8080 -proto:udp or name:"my nas"</code></p>
   <dl class="facts">${Object.entries(TERMS).map(([term, { help, example }]) => html`
     <dt><code>${term}:${example}</code></dt><dd>${help}</dd>`)}</dl>`;

@@ -1,4 +1,4 @@
-// A port, with what usually listens there where the device has it open.
+// A port, with the service that usually listens there if the device has it open.
 
 import { html } from "../vendor/lit-html/lit-html.js";
 

@@ -1,10 +1,10 @@
-// A table whose rows stay in the order in which they come; on a phone a list of cards.
+// A table whose rows keep their order; on a phone a list of cards.
 
 import { html } from "../vendor/lit-html/lit-html.js";
 
 /**
- * @param {string} caption what it is, for screen readers
- * @param {string[]} titles the first one's cells name their rows
+ * @param {string} caption for screen readers
+ * @param {string[]} titles the cells of the first column name their rows
  * @param {any[][]} rows texts or templates
  * @returns {any} a template
  */

@@ -6,30 +6,30 @@ import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { figure } from "../format.js";
 import { sorted } from "../sort.js";
 
-/** As many rows are drawn: more would keep a telephone busy for seconds, and nobody reads them. */
+/** The most rows that are drawn: more would keep a phone busy for seconds, and nobody reads them. */
 const MOST = 1000;
 
 /**
  * @template Row
  * @typedef {object} Column
- * @property {string} key what the sort is remembered by, and a class of its cells
+ * @property {string} key identifies it in the sort, and is a class of its cells
  * @property {string} title
  * @property {(row: Row) => any} cell a text or a template
- * @property {(row: Row) => string|number|null} [value] what it sorts by; without it, it does not. `null` comes last.
+ * @property {(row: Row) => string|number|null} [value] what it sorts by; without it, the column does not sort. `null` comes last.
  */
 
 /**
  * @template Row
  * @param {object} table
- * @param {string} table.caption what it is, for screen readers
+ * @param {string} table.caption for screen readers
  * @param {Column<Row>[]} table.columns the first one names its row
  * @param {Row[]} table.rows
- * @param {(row: Row) => string|number} table.id what a row stays the same by
+ * @param {(row: Row) => string|number} table.id identifies a row
  * @param {import("../sort.js").Sort} table.sort
  * @param {(sort: import("../sort.js").Sort) => void} table.onSort
  * @param {(row: Row) => boolean} [table.shown] hides the others, which is faster than to leave them out
- * @param {(row: Row) => any[]} [table.depends] all that a row's cells are made of, if it is worth the while to draw
- *   them anew only when one of these is another
+ * @param {(row: Row) => any[]} [table.depends] all values that the cells of a row are made of, where drawing them only
+ *   when one of these changes is worth it
  * @param {string} [table.kind] a class, for the widths of the columns
  * @returns {any} a template
  */
@@ -39,7 +39,7 @@ export function table({ caption, columns, rows, id, sort, onSort, shown = () => 
   const drawn = depends ? (row) => guard(depends(row), () => cells(row)) : cells;
   const ordered = sorted(rows, columns, sort);
   const few = ordered.length > MOST ? ordered.filter(shown) : ordered;
-  // The roles are those that the elements have anyway, until a style makes them cards.
+  // The roles are those of the elements, which they lose when a style turns them into cards.
   return html`<table role="table" class="cards ${kind}">
     <caption>${caption}</caption>
     <thead role="rowgroup"><tr role="row">${columns.map((column) => heading(column, sort, onSort))}</tr></thead>

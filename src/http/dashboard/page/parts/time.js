@@ -1,4 +1,4 @@
-// A point in time, the length since, and the exact one for those who point at it.
+// The age of a time, with the exact time under the pointer.
 
 import { html } from "../vendor/lit-html/lit-html.js";
 import { ago, when } from "../format.js";

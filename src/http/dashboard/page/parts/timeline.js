@@ -1,20 +1,20 @@
-// The picture of a device's past: a row for each port, a bar for each time that it was open.
+// The picture of a device's history: a row for each port, a bar for each time when it was open.
 
 import { html, svg } from "../vendor/lit-html/lit-html.js";
 import { when } from "../format.js";
 import { ticks, within } from "../timeline.js";
 
-/** As many rows as one looks through. */
+/** The most rows that are shown. */
 const MOST = 200;
 
-/** So that a moment is seen, in percent. */
+/** The least width of a bar, in percent, so that a moment is visible. */
 const LEAST = 0.4;
 
 /**
  * @param {import("../timeline.js").History} history
- * @param {number} from what is shown of it, in milliseconds
+ * @param {number} from the beginning of the shown period, in milliseconds
  * @param {number} to
- * @param {(label: string) => any} name of a track
+ * @param {(label: string) => any} name makes the name of a track
  * @returns {any} a template
  */
 export function timeline({ tracks, absences }, from, to, name) {
@@ -26,7 +26,7 @@ export function timeline({ tracks, absences }, from, to, name) {
     return svg`<rect class=${kind} x="${left}%" width="${Math.max(x(span.to) - left, LEAST)}%" y="4" height="12" rx="3"><title>${words(span)}</title></rect>`;
   };
   const away = within([{ spans: absences }], from, to).flatMap(({ spans }) => spans);
-  // Positions are attributes in percent: a style attribute is against the page's policy.
+  // Positions are attributes in percent, because the page's policy forbids style attributes.
   const lines = marks.map(({ at }) => svg`<line x1="${x(at)}%" x2="${x(at)}%" y1="0" y2="100%" />`);
   const row = ({ label, spans }) => html`<tr>
     <th scope="row">${name(label)}</th>
@@ -38,7 +38,7 @@ export function timeline({ tracks, absences }, from, to, name) {
     <tbody>${shown.slice(0, MOST).map(row)}</tbody>
   </table>
   ${shown.length > MOST ? html`<p class="muted">and ${shown.length - MOST} more ports</p>` : ""}
-  ${away.length ? html`<p class="muted">Dashed: the device was gone (unseen for a week).</p>` : ""}`;
+  ${away.length ? html`<p class="muted">Dashed: the device was gone (not seen for a week).</p>` : ""}`;
 }
 
 const words = ({ from, to, lasts }) => `${when(from)} to ${lasts ? "now" : when(to)}`;

@@ -1,16 +1,16 @@
-// A word in the corner, read out by screen readers, gone after a while.
+// A short message in the corner, which screen readers read out, and which disappears after a while.
 
-/** How long it stays, in milliseconds; longer if something went wrong. */
+/** How long a message stays, in milliseconds; an error stays longer. */
 const STAYS = 6_000;
 
 /**
- * Says that something is done.
+ * Confirms an action.
  * @param {string} text
  */
 export const say = (text) => show(text, "", STAYS);
 
 /**
- * Says what went wrong.
+ * Shows an error.
  * @param {Error} error
  */
 export const fail = (error) => show(error.message, "error", 3 * STAYS);
