@@ -15,7 +15,7 @@ pub(super) struct Findings {
     told: BTreeSet<(String, String, u16)>,
 }
 
-/// An `open` event of `/v1/events`.
+/// A `port` event of `/v1/events`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct OpenEvent {
     address: String,
@@ -65,7 +65,7 @@ impl Findings {
     }
 }
 
-/// Reads `open` events from a stream of server-sent events, in pieces of any length.
+/// Reads `port` events from a stream of server-sent events, in pieces of any length.
 #[derive(Debug, Default)]
 pub(super) struct EventReader {
     /// The beginning of a line.
@@ -96,7 +96,7 @@ impl EventReader {
     fn end_line(&mut self, line: &str) -> Option<OpenEvent> {
         if line.is_empty() {
             let (kind, data) = std::mem::take(&mut self.event);
-            return (kind == "open").then(|| serde_json::from_str(&data).ok()).flatten();
+            return (kind == "port").then(|| serde_json::from_str(&data).ok()).flatten();
         }
         let (field, value) = line.split_once(':')?;
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -151,8 +151,8 @@ mod tests {
     fn reads_events_in_pieces_of_any_length() {
         let data = r#"{"mac":null,"address":"192.0.2.1","protocol":"tcp","port":22,"scan_id":7}"#;
         let stream = format!(
-            ": heartbeat\n\nid: 3\nevent: change\ndata: {{}}\n\nevent: open\ndata: {data}\n\nevent: open\r\n\
-             data:{data}\r\n\r\nevent: open\ndata: nonsense\n\nevent: open\ndata: {data}\n"
+            ": heartbeat\n\nid: 3\nevent: change\ndata: {{}}\n\nevent: port\ndata: {data}\n\nevent: port\r\n\
+             data:{data}\r\n\r\nevent: port\ndata: nonsense\n\nevent: port\ndata: {data}\n"
         );
         for length in [1, 7, stream.len()] {
             let (mut reader, mut events) = (EventReader::default(), Vec::new());

@@ -84,8 +84,7 @@ fn the_first_look_is_shown_while_it_runs_and_the_full_scan_after_it() {
 fn open_ports_are_shown_by_their_events_and_the_devices_are_loaded_at_most_once_a_second() {
     const COUNT: &str = "
         window.opened = 0;
-        // The browser has an event of this name, too, without data.
-        new EventSource('v1/events').addEventListener('open', ({ data }) => { window.opened += data ? 1 : 0; });
+        new EventSource('v1/events').addEventListener('port', () => { window.opened += 1; });
         window.lists = () => performance.getEntriesByType('resource')
             .filter(({ name }) => name.endsWith('v1/hosts')).length;";
     let lab = Lab::describe(LAN);
@@ -95,7 +94,7 @@ fn open_ports_are_shown_by_their_events_and_the_devices_are_loaded_at_most_once_
     let running = new_appliance(&lab);
     visit(&browser, running.base());
     browser.script(COUNT);
-    eventually(LONG, "an event `open` comes", || {
+    eventually(LONG, "an event `port` comes", || {
         (browser.script("return window.opened").as_u64() > Some(0)).then_some(())
     });
     wait_for_seen(&browser, "an open port", |text| text.contains("unconfirmed"));

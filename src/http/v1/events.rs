@@ -89,7 +89,7 @@ struct OpenRow {
 
 /// Streams changes as they happen, each as an event `change` with the change's id and its row of /v1/changes as data;
 /// within a second each port that a scan in progress has found open and that was not known to be open, unconfirmed yet,
-/// as an event `open` without an id; and every few seconds the progress of each scan that has advanced, as an event
+/// as an event `port` without an id; and every few seconds the progress of each scan that has advanced, as an event
 /// `scan` without an id.
 ///
 /// Starts after the change in `Last-Event-ID`; without that header, with the next change.
@@ -210,7 +210,7 @@ impl Listener {
             for port in ports.minus(&open).iter() {
                 let (mac, address) = (device.mac, device.address.clone());
                 let row = OpenRow { mac, address, protocol: Protocol::Tcp, port, scan_id };
-                text.push_str(&event_text("open", None, &row));
+                text.push_str(&event_text("port", None, &row));
             }
         }
         text

@@ -6,7 +6,7 @@
 
 /**
  * @typedef {object} Message
- * @property {"change"|"scan"|"open"|"live"|"again"} kind `change`, `scan` and `open` are events of /v1/events. `live`:
+ * @property {"change"|"scan"|"port"|"live"|"again"} kind `change`, `scan` and `port` are events of /v1/events. `live`:
  *   whether the stream is connected. `again`: events may have been missed, so that everything has to be loaded again.
  * @property {any} [data] the event's JSON; of `live`, true or false
  */
@@ -46,9 +46,8 @@ export function stream(url, tell, again = false) {
   const pass = ({ type, data }) => tell({ kind: type, data: JSON.parse(data) });
   source.addEventListener("change", pass);
   source.addEventListener("scan", pass);
-  source.onopen = (event) => {
-    // The browser's own event `open`, of the connection, has the same name as the appliance's, but no data.
-    if (event.data !== undefined) return pass(event);
+  source.addEventListener("port", pass);
+  source.onopen = () => {
     tell({ kind: "live", data: true });
     if (again) tell({ kind: "again" });
     again = true;

@@ -3,7 +3,7 @@
 import { directory } from "./directory.js";
 
 /**
- * An event `open` of /v1/events: the running scan has found a port.
+ * An event `port` of /v1/events: the running scan has found a port.
  * @typedef {{mac: string|null, address: string, protocol: string, port: number, scan_id: number}} OpenEvent
  */
 

@@ -133,7 +133,7 @@ export default {
         events.forEach(opened);
       },
       heard({ kind, data }) {
-        if (kind === "open") opened(data);
+        if (kind === "port") opened(data);
         else if (kind === "scan") scanned(data);
         else place.reload();
       },

@@ -25,7 +25,7 @@ export default {
         health = await get("v1/health");
         apart = (Date.parse(health.clock.time) - Date.now()) / 1000;
       },
-      heard: ({ kind }) => kind !== "open" && place.reload(),
+      heard: ({ kind }) => kind !== "port" && place.reload(),
       close: () => clearInterval(timer),
       view: () => html`<h1>Health</h1>
         ${verdict(health)}

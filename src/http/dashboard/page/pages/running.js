@@ -55,7 +55,7 @@ export default {
       heard: ({ kind }) => {
         isStale ||= kind === "change";
         // Open ports come with the progress, every few seconds.
-        if (kind !== "open") place.reload();
+        if (kind !== "port") place.reload();
       },
       view: () => html`<h1>Running</h1>
         <div class="actions" role="group" aria-label="Run now">
