@@ -132,14 +132,15 @@ fn a_stop_in_the_middle_of_a_run_resumes_only_the_rest() {
     let config = static_feed(&lab) + &scanner("lan", "1d", "1-2500");
     let portscan = Portscan::new(&lab, &config);
     let running = portscan.start();
-    // Sixteen at a time take some 10 s; finished results are committed within 10 s more, and on SIGTERM.
-    running.wait_for_devices(1, LONG);
+    // After the quick scans sixteen at a time take some 10 s; finished results are committed within 10 s more, and on
+    // SIGTERM.
+    running.wait_for_complete(1, LONG);
     running.stop();
     let before: Vec<usize> = lab.hosts().map(|host| host.stats().syns).collect();
     let running = portscan.start();
-    let done: BTreeSet<String> = running.macs().into_iter().collect();
+    let done: BTreeSet<String> = running.complete_macs().into_iter().collect();
     assert!((1..lab.hosts().count()).contains(&done.len()), "stopped in the middle: {done:?}");
-    running.wait_for_devices(lab.hosts().count(), LONG);
+    running.wait_for_complete(lab.hosts().count(), LONG);
     for (host, before) in lab.hosts().zip(before) {
         let resumed = host.stats().syns > before;
         assert_eq!(resumed, !done.contains(&host.mac().to_string()), "{}", host.address());

@@ -92,10 +92,25 @@ impl Site {
         serde_json::from_value(self.get("/portscan/json").json()["macs"].clone()).expect("a list of texts")
     }
 
-    /// Waits until the results of so many devices are served.
+    /// The devices of which all ports that are to be scanned have been.
+    pub fn complete_macs(&self) -> Vec<String> {
+        let hosts: Vec<Value> = serde_json::from_value(self.get("/v1/hosts").json()).expect("a list");
+        let complete = hosts.iter().filter(|host| host["scanned"]["complete"] == Value::Bool(true));
+        complete.filter_map(|host| host["mac"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Waits until the results of so many devices are served. With more than 1,000 ports to scan these may be those of
+    /// quick scans, which [`wait_for_complete`](Self::wait_for_complete) does not count.
     pub fn wait_for_devices(&self, count: usize, within: Duration) {
         eventually(within, &format!("{count} devices are served"), || {
             (self.macs().len() >= count).then_some(())
+        });
+    }
+
+    /// Waits until the results of so many devices are complete.
+    pub fn wait_for_complete(&self, count: usize, within: Duration) {
+        eventually(within, &format!("{count} devices are completely scanned"), || {
+            (self.complete_macs().len() >= count).then_some(())
         });
     }
 }
