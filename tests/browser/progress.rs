@@ -13,7 +13,7 @@ use crate::{
     lab::Lab,
 };
 
-/// Three devices, each paced to hundreds of probes a second: a first look takes seconds, all ports take minutes.
+/// Three devices, each paced to hundreds of probes a second: a quick scan takes seconds, all ports take minutes.
 const LAN: &str = "
 [[host]]
 address = \"10.77.0.5-7\"
@@ -51,7 +51,7 @@ fn new_appliance(lab: &Lab) -> Running {
 #[test]
 fn the_first_look_is_shown_while_it_runs_and_the_full_scan_after_it() {
     let lab = Lab::describe(LAN);
-    // Before the appliance: the first look takes less time than a browser's start.
+    // Before the appliance: the quick scan takes less time than a browser's start.
     let browser = Browser::start(&lab);
     browser.before_each_page(WATCH);
     let running = new_appliance(&lab);
@@ -88,7 +88,7 @@ fn open_ports_are_shown_by_their_events_and_the_devices_are_loaded_at_most_once_
         window.lists = () => performance.getEntriesByType('resource')
             .filter(({ name }) => name.endsWith('v1/hosts')).length;";
     let lab = Lab::describe(LAN);
-    // Before the appliance: the first look takes less time than a browser's start.
+    // Before the appliance: the quick scan takes less time than a browser's start.
     let browser = Browser::start(&lab);
     browser.before_each_page(WATCH);
     let running = new_appliance(&lab);

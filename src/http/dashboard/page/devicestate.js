@@ -47,5 +47,5 @@ export function scannedCount(hosts) {
   const partial = hosts.filter(({ scanned }) => scanned && !scanned.complete).length;
   if (complete === hosts.length) return devices;
   if (complete) return `${figure(complete)} of ${devices} scanned`;
-  return partial ? `${figure(partial)} of ${devices} had a first look` : `${devices}, not scanned yet`;
+  return partial ? `${figure(partial)} of ${devices} had a quick scan` : `${devices}, not scanned yet`;
 }

@@ -20,7 +20,7 @@ const REASONS = {
   import: "import",
 };
 
-/** A first look covers at most this many ports: those that the appliance ranks as the commonest. */
+/** A quick scan covers at most this many ports: those that the appliance ranks as the commonest. */
 const COMMON = 1000;
 
 /**
@@ -81,7 +81,7 @@ function work({ kind, ports, hosts: { done, total } }) {
   if (!total) return "Starting a scan";
   const devices = done ? `${done} of ${count(total, "device")}` : count(total, "device");
   if (kind === "confirm") return `Second look: ${devices}`;
-  return kind === "seen" && !isFull({ kind, ports }) ? `First look: ${devices}` : `Scanning ${devices}`;
+  return kind === "seen" && !isFull({ kind, ports }) ? `Quick scan: ${devices}` : `Scanning ${devices}`;
 }
 
 function portCount(ports) {

@@ -34,6 +34,6 @@ test("the count of devices says how many are scanned", () => {
   assert.equal(counted(complete), "1 device");
   assert.equal(counted(complete, complete), "2 devices");
   assert.equal(counted(complete, quick, null), "1 of 3 devices scanned");
-  assert.equal(counted(quick, quick, null), "2 of 3 devices had a first look");
+  assert.equal(counted(quick, quick, null), "2 of 3 devices had a quick scan");
   assert.equal(counted(null, null), "2 devices, not scanned yet");
 });

@@ -13,7 +13,7 @@ const text = (...runs) => activity(runs)?.text;
 
 test("a scan says how far it is and how long it takes", () => {
   assert.equal(text(full), "Scanning 16 of 40 devices, about 9 min left");
-  assert.equal(text(first), "First look: 12 of 40 devices, about 40 s left");
+  assert.equal(text(first), "Quick scan: 12 of 40 devices, about 40 s left");
   assert.equal(text(confirm), "Second look: 1 of 3 devices, about 12 s left");
   assert.equal(text(run("manual", "1-65535", 0, 1, null)), "Scanning 1 device");
   assert.equal(text(run("run", "22", 0, 40, 2)), "Scanning 40 devices, a few seconds left");
@@ -23,7 +23,7 @@ test("a scan says how far it is and how long it takes", () => {
 
 test("of several scans the line says what a user waits for, and nothing when nothing runs", () => {
   const hourly = run("run", "1-1000", 1, 40, 100);
-  assert.match(text(confirm, hourly, full, first), /^First look/);
+  assert.match(text(confirm, hourly, full, first), /^Quick scan/);
   assert.match(text(confirm, hourly, full), /^Scanning 16 of 40/);
   assert.match(text(confirm, hourly), /^Scanning 1 of 40/);
   assert.match(text(run("seen", "1-65535", 1, 2, 9), full), /^Scanning 16 of 40/, "the one with more to do");
@@ -31,7 +31,7 @@ test("of several scans the line says what a user waits for, and nothing when not
   assert.equal(activity([{ ...full, progress: null }]), null, "a scan that is over");
 });
 
-test("a first look that scans all ports is a full scan", () => {
+test("a quick scan that covers all ports is a full scan", () => {
   assert.equal(text(run("seen", "1-65535", 1, 2, 90)), "Scanning 1 of 2 devices, about 1 min left");
 });
 
