@@ -60,7 +60,7 @@ const CERTAIN: [(&str, u16); 18] = [
 ];
 
 /// Scenarios that concern more than the engine: the lab's own load, the discovery of devices.
-const NOT_HERE: [&str; 5] = ["big", "forty", "handover", "lan-250", "proxy-arp"];
+const NOT_HERE: [&str; 6] = ["big", "forty", "handover", "lan-250", "proxy-arp", "school"];
 
 /// The unpaced templates.
 const TIMINGS: [Timing; 3] = [Timing::T3, Timing::T4, Timing::T5];
