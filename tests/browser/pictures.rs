@@ -63,7 +63,7 @@ fn config(devices: usize) -> String {
 
 /// Makes changes as of a day on that LAN, in two minutes.
 fn live(lab: &Lab, portscan: &mut Portscan, running: &Running) {
-    running.wait_for_devices(DEVICES.len() - 1, LONG);
+    running.wait_for_complete(DEVICES.len() - 1, LONG);
     let note = json!({"note": "Scans to the share \"in\" of the nas.\nToner: TN-243."});
     assert_eq!(running.patch("/v1/hosts/192.0.2.20", &note).status, 204);
     let accept = portscan.run(&["expected", "accept", "--all", "--url", running.base()], LONG);
@@ -86,7 +86,7 @@ fn live(lab: &Lab, portscan: &mut Portscan, running: &Running) {
         let changes = running.get("/v1/changes").body;
         ["\"opened\"", "\"closed\""].iter().all(|kind| changes.contains(kind)).then_some(())
     });
-    running.wait_for_devices(DEVICES.len(), LONG);
+    running.wait_for_complete(DEVICES.len(), LONG);
 }
 
 #[test]
