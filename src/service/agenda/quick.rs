@@ -3,11 +3,11 @@
 use super::{
     Action, Agenda, Extent, Run, Scanner, Scope,
     run::Busy,
-    scope::{count, is_few, listed, usual_ports},
+    scope::{COMMONEST, is_few, usual_ports, widest},
     targets::is_wanted,
 };
 use crate::{
-    config::{ScannerConfig, ScannerPorts, Targets},
+    config::{ScannerConfig, Targets},
     model::{Device, PortSet},
     service::schedule::Times,
 };
@@ -73,18 +73,16 @@ impl Agenda {
     /// Returns the scanner that scans the feed's devices: of several, the one with the most ports.
     pub(super) fn feed_scanner(&self) -> Option<&Scanner> {
         let feeds = self.scanners.iter().filter(|scanner| scanner.config.targets == Targets::Feed);
-        // Of equals the first: `max_by_key` would take the last.
-        feeds.rev().max_by_key(|scanner| count(&scanner.config.ports))
+        widest(feeds, |scanner| &scanner.config.ports)
     }
 
     /// Returns how much of a device a look at these ports covers.
     pub(super) fn extent(&self, device: &Device, ports: &PortSet) -> Extent {
-        let common = listed(&ScannerPorts::Common);
         match usual_ports(&self.config, device) {
             Some(usual) if usual.is_subset(ports) => Extent::Full,
             // A user or a resolved name has led to it.
             None => Extent::Full,
-            Some(_) if self.ports_in(Scope::Common, &common, device).is_subset(ports) => Extent::Common,
+            Some(_) if self.ports_in(Scope::Common, &COMMONEST, device).is_subset(ports) => Extent::Common,
             Some(_) => Extent::Part,
         }
     }
@@ -95,7 +93,7 @@ impl Agenda {
         exact.cloned().unwrap_or_else(|| self.ports_in(run.scope, &run.ports, device))
     }
 
-    fn ports_in(&self, scope: Scope, ports: &PortSet, device: &Device) -> PortSet {
+    pub(super) fn ports_in(&self, scope: Scope, ports: &PortSet, device: &Device) -> PortSet {
         let rule = self.config.rule_for(device).and_then(|rule| rule.ports.as_ref());
         scope.ports(ports, rule, &PortSet::default())
     }

@@ -1,10 +1,15 @@
 //! Which ports of a device a look scans.
 
+use std::sync::LazyLock;
+
 use crate::{
     config::{Config, ScannerPorts, Targets},
     model::{Device, PortSet},
     services::{RANKED, commonest},
 };
+
+/// The commonest ports. Kept, because the table is read anew by each call, and this is needed for each device.
+pub(super) static COMMONEST: LazyLock<PortSet> = LazyLock::new(|| commonest(RANKED));
 
 /// How the ports of a look are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +56,7 @@ pub(super) fn scope_of(ports: &ScannerPorts) -> Scope {
 pub(super) fn listed(ports: &ScannerPorts) -> PortSet {
     match ports {
         ScannerPorts::Listed(ports) => ports.clone(),
-        ScannerPorts::Common => commonest(RANKED),
+        ScannerPorts::Common => COMMONEST.clone(),
     }
 }
 
@@ -63,13 +68,22 @@ pub fn usual_ports(config: &Config, device: &Device) -> Option<PortSet> {
         Targets::List(specs) => specs.iter().any(|spec| spec.matches(&device.address, device.mac)),
     };
     let scanners = config.scanners.iter().filter(|scanner| is_target(&scanner.targets));
-    let widest = &scanners.max_by_key(|scanner| count(&scanner.ports))?.ports;
+    let widest = &widest(scanners, |scanner| &scanner.ports)?.ports;
     let rule = config.rule_for(device).and_then(|rule| rule.ports.as_ref());
     Some(scope_of(widest).ports(&listed(widest), rule, &PortSet::default()))
 }
 
+/// Returns the scanner with the most ports, of equals the first.
+pub(super) fn widest<'a, T>(
+    scanners: impl DoubleEndedIterator<Item = &'a T>,
+    ports: impl Fn(&T) -> &ScannerPorts,
+) -> Option<&'a T> {
+    // `max_by_key` takes the last of equals.
+    scanners.rev().max_by_key(|scanner| count(ports(scanner)))
+}
+
 /// Counts the ports of a scanner.
-pub(super) fn count(ports: &ScannerPorts) -> usize {
+fn count(ports: &ScannerPorts) -> usize {
     match ports {
         ScannerPorts::Listed(ports) => usize::try_from(ports.len()).unwrap_or(usize::MAX),
         ScannerPorts::Common => RANKED,

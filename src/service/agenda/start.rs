@@ -146,7 +146,8 @@ impl Agenda {
         let mut busy = Busy::default();
         self.looks.values().for_each(|look| busy.insert(&look.device));
         self.skip_fresh(&busy, times);
-        while let Some((id, queued)) = self.next_queued(&busy) {
+        let first = self.awaiting_quick();
+        while let Some((id, queued)) = self.next_queued(&busy, &first) {
             // A device that was queued hours ago may have moved, gone, or been excluded since.
             let run = &self.runs[&id];
             let device = match run.is_confirming() {
@@ -170,13 +171,12 @@ impl Agenda {
     }
 
     /// Takes the next device out of its run, if there is a free place for it.
-    fn next_queued(&mut self, busy: &Busy) -> Option<(RunId, Device)> {
-        let first = self.awaiting_quick();
+    fn next_queued(&mut self, busy: &Busy, first: &Busy) -> Option<(RunId, Device)> {
         let (id, index) = self
             .runs
             .iter()
             .filter(|(_, run)| self.looks.len() < MAX_IN_PROGRESS + run.extra_places())
-            .filter_map(|(id, run)| Some((id, run, run.next_free(busy, &first)?)))
+            .filter_map(|(id, run)| Some((id, run, run.next_free(busy, first)?)))
             .min_by_key(|(id, run, _)| (run.rank(), run.in_progress, **id))
             .map(|(id, _, index)| (*id, index))?;
         let queued = self.runs.get_mut(&id)?.todo.remove(index)?;
@@ -188,9 +188,10 @@ impl Agenda {
         let run = &self.runs[&id];
         let rule = self.config.rule_for(&device);
         let timing = rule.and_then(|rule| rule.timing).unwrap_or(run.timing);
-        let scope = if run.exact.contains_key(&queued.endpoint()) { Scope::Exact } else { run.scope };
-        let ports = run.exact.get(&queued.endpoint()).cloned();
-        let ports = ports.unwrap_or_else(|| self.ports_of(run, &device));
+        let (ports, scope) = match run.exact.get(&queued.endpoint()) {
+            Some(exact) => (exact.clone(), Scope::Exact),
+            None => (self.ports_in(run.scope, &run.ports, &device), run.scope),
+        };
         self.next_look += 1;
         let look = LookId(self.next_look);
         let assignment =
