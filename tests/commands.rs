@@ -112,8 +112,8 @@ fn serve_tells_a_terminal_what_it_watches_and_others_nothing() {
 
     let (folder, file) = (tempfile::tempdir().unwrap(), portscan.write_config());
     let seen = folder.path().join("seen");
-    // A pseudo-terminal, with what appears there in a file.
-    let serve = format!("{} serve --config {}", env!("CARGO_BIN_EXE_portscan"), file.display());
+    // A pseudo-terminal, with what appears there in a file. A shell that stayed between would end by Ctrl-C, too.
+    let serve = format!("exec {} serve --config {}", env!("CARGO_BIN_EXE_portscan"), file.display());
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--flush", "--command", &serve]).arg(&seen);
     let mut script =
