@@ -7,6 +7,7 @@
 mod actions;
 mod doubts;
 mod orders;
+mod places;
 mod progress;
 mod quick;
 mod results;
@@ -25,6 +26,7 @@ use std::{
 
 pub use self::{
     actions::{Action, Look, LookId, LookOutcome, Order, OrderError, RunId},
+    places::MAX_IN_PROGRESS,
     progress::RunProgress,
     scope::{Scope, usual_ports},
     targets::is_wanted,
@@ -39,18 +41,6 @@ use crate::{
     model::{Address, Allowance, Device, Endpoint, Moment, PortSet, ScanId, ScanKind, ScanStatus, StateAge},
     service::schedule::{LastStart, Times},
 };
-
-/// Devices in progress at once, over all runs: few enough that the first results come early, enough to keep a Pi busy
-/// while single hosts are paced. This also bounds how many addresses wait for ARP at once: the kernel's table holds
-/// 512 entries for more than 5 s (`gc_thresh2`, arp(7)).
-pub const MAX_IN_PROGRESS: usize = 16;
-
-/// Second looks allowed in addition. At a port or two they take seconds, and should not wait for a place that a slow
-/// host keeps for hours.
-const CONFIRMING: usize = 4;
-
-/// Looks at the commonest ports allowed in addition, for the same reason.
-const COMMON: usize = 4;
 
 /// The longest wait for a feed that has not answered yet. A run that starts with half of the devices would scan the
 /// other half as strangers. An answer takes 10 s at most.
@@ -79,6 +69,8 @@ struct Scanner {
 struct Assignment {
     run: RunId,
     device: Device,
+    scope: Scope,
+    began: Moment,
     /// The ports that it scans, except for those that were open earlier.
     ports: PortSet,
     cancelled: bool,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    COMMON, CONFIRMING, LookOutcome, Order, Scope,
+    LookOutcome, Order, Scope,
     scope::{listed, scope_of},
 };
 use crate::{
@@ -145,15 +145,6 @@ impl Run {
     /// Whether it scans the commonest ports of devices without a result.
     pub(super) fn is_quick(&self) -> bool {
         self.kind == ScanKind::Seen && self.scope == Scope::Common
-    }
-
-    /// How many looks it may have in progress beyond [`MAX_IN_PROGRESS`](super::MAX_IN_PROGRESS).
-    pub(super) fn extra_places(&self) -> usize {
-        match self.scope {
-            _ if self.is_confirming() => CONFIRMING,
-            Scope::Common => COMMON,
-            Scope::Usual | Scope::Exact => 0,
-        }
     }
 
     /// The priority among runs: the greater it is, the longer the run may wait.

@@ -3,13 +3,13 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::{
-    Action, Agenda, Assignment, Look, LookId, MAX_IN_PROGRESS, Run, RunId, Scope,
+    Action, Agenda, Assignment, Look, LookId, Run, RunId, Scope,
     run::Busy,
     targets::{is_wanted, need_feed},
 };
 use crate::{
     config::Targets,
-    model::{Device, DeviceKey, Endpoint, ScanId, ScanKind},
+    model::{Device, DeviceKey, Endpoint, Moment, ScanId, ScanKind},
     service::schedule::{LastStart, Times, is_due},
 };
 
@@ -147,7 +147,7 @@ impl Agenda {
         self.looks.values().for_each(|look| busy.insert(&look.device));
         self.skip_fresh(&busy, times);
         let first = self.awaiting_quick();
-        while let Some((id, queued)) = self.next_queued(&busy, &first) {
+        while let Some((id, queued)) = self.next_queued(&busy, &first, times.now) {
             // A device that was queued hours ago may have moved, gone, or been excluded since.
             let run = &self.runs[&id];
             let device = match run.is_confirming() {
@@ -158,7 +158,7 @@ impl Agenda {
             match device.zip(run.scan) {
                 Some((device, scan)) => {
                     busy.insert(&device);
-                    let look = self.assign(id, scan, &queued, device);
+                    let look = self.assign(id, scan, &queued, device, times.now);
                     actions.push(Action::Look(look));
                 }
                 None => {
@@ -171,11 +171,11 @@ impl Agenda {
     }
 
     /// Takes the next device out of its run, if there is a free place for it.
-    fn next_queued(&mut self, busy: &Busy, first: &Busy) -> Option<(RunId, Device)> {
+    fn next_queued(&mut self, busy: &Busy, first: &Busy, now: Moment) -> Option<(RunId, Device)> {
         let (id, index) = self
             .runs
             .iter()
-            .filter(|(_, run)| self.looks.len() < MAX_IN_PROGRESS + run.extra_places())
+            .filter(|(_, run)| self.has_place(run, now))
             .filter_map(|(id, run)| Some((id, run, run.next_free(busy, first)?)))
             .min_by_key(|(id, run, _)| (run.rank(), run.in_progress, **id))
             .map(|(id, _, index)| (*id, index))?;
@@ -184,7 +184,7 @@ impl Agenda {
     }
 
     /// Starts a look at a device, which was queued as it was then.
-    fn assign(&mut self, id: RunId, scan: ScanId, queued: &Device, device: Device) -> Look {
+    fn assign(&mut self, id: RunId, scan: ScanId, queued: &Device, device: Device, now: Moment) -> Look {
         let run = &self.runs[&id];
         let rule = self.config.rule_for(&device);
         let timing = rule.and_then(|rule| rule.timing).unwrap_or(run.timing);
@@ -194,8 +194,14 @@ impl Agenda {
         };
         self.next_look += 1;
         let look = LookId(self.next_look);
-        let assignment =
-            Assignment { run: id, device: device.clone(), ports: ports.clone(), cancelled: false };
+        let assignment = Assignment {
+            run: id,
+            device: device.clone(),
+            scope,
+            began: now,
+            ports: ports.clone(),
+            cancelled: false,
+        };
         self.looks.insert(look, assignment);
         if let Some(run) = self.runs.get_mut(&id) {
             run.in_progress += 1;

@@ -1,6 +1,6 @@
 //! Second looks at ports that seem to have changed.
 
-use super::*;
+use super::{super::places::CONFIRMING, *};
 use crate::model::{
     PortSet,
     unconfirmed::{Unconfirmed, UnconfirmedEndpoint},

@@ -1,6 +1,9 @@
 //! Quick looks, and the scanner of the commonest ports.
 
-use super::*;
+use super::{
+    super::places::{COMMON, SILENT},
+    *,
+};
 use crate::services::{RANKED, commonest};
 
 /// With nothing configured: `lan` over all ports each day, `common` each hour.
@@ -44,6 +47,26 @@ fn every_device_gets_its_commonest_ports_before_any_gets_all() {
     assert!(world.ended.iter().all(|(_, status)| *status == ScanStatus::Complete), "{:?}", world.ended);
     let kinds: Vec<_> = world.begun.iter().map(|(_, scanner, kind)| (scanner.as_str(), *kind)).collect();
     assert_eq!(kinds, [("lan", ScanKind::Run), ("common", ScanKind::Run), ("lan", ScanKind::Seen)]);
+}
+
+#[test]
+fn looks_at_silent_devices_keep_no_place_from_the_others() {
+    let mut world = defaults(vec![]);
+    world.crowd = COMMON + SILENT;
+    world.tell((1..=80).map(device).collect());
+    world.poll();
+    let at_once = MAX_IN_PROGRESS + COMMON;
+    assert_eq!(world.open.len(), at_once);
+    world.pass(Duration::from_secs(4));
+    assert_eq!(world.open.len(), at_once, "they may yet answer");
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.open.len(), 2 * at_once);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.open.len(), at_once + SILENT, "only so many");
+    // A look at all ports gains no place by it.
+    world.answer(|look| look.device.mac.unwrap().octets()[5] <= 60);
+    assert_eq!((world.open_at(Scope::Common).len(), world.open_at(Scope::Usual).len()), (20, 0));
+    assert_eq!(world.finish(), 36 + 80, "the other quick looks, then a full one each");
 }
 
 #[test]
