@@ -69,6 +69,13 @@ fn a_run_that_is_waited_for_prints_each_open_port_while_it_goes_on() {
     assert!(hosts.stdout.contains("22, 80, 443, 8080, 8090"), "{}", hosts.stdout);
     let status = portscan.run(&["status", "--url", running.base()], LONG);
     assert!(status.stdout.contains("\n3 devices known; 3 scanned, "), "{}", status.stdout);
+    let status = portscan.run(&["status", "--json", "--url", running.base()], LONG);
+    let document: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(
+        document["counts"],
+        serde_json::json!({ "known": 3, "scanned": 3, "complete": 3 }),
+        "{document}"
+    );
     let diff = portscan.run(&["diff", "--exit-code", "--url", running.base()], LONG);
     assert!(diff.status.success() && diff.stdout.starts_with("no baseline yet"), "{diff:?}");
     let changes = portscan.run(&["changes", "--since", "0s", "--url", running.base()], LONG);

@@ -58,7 +58,35 @@ struct StatusDocument {
     url: String,
     health: Health,
     /// `None`: it is not healthy and cannot read them.
+    counts: Option<DeviceCounts>,
+    /// Those with a result; `None` as above.
     devices: Option<Vec<ScannedDevice>>,
+}
+
+/// How many devices there are, and how many of them are scanned.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct DeviceCounts {
+    known: usize,
+    /// Those with a result, of some ports or of all; `None`: the appliance is too old to say it.
+    scanned: Option<usize>,
+    /// Those whose result covers all the ports that are to be scanned; `None` as above.
+    complete: Option<usize>,
+}
+
+impl DeviceCounts {
+    fn of(devices: &[DeviceRow]) -> Self {
+        let count = |is_meant: fn(ScanCoverage) -> bool| {
+            devices.iter().filter(|device| is_meant(device.coverage())).count()
+        };
+        let is_said = count(|coverage| coverage == ScanCoverage::Unknown) == 0;
+        let complete = count(|coverage| coverage == ScanCoverage::Complete);
+        let partial = count(|coverage| matches!(coverage, ScanCoverage::Partial(_)));
+        Self {
+            known: devices.len(),
+            scanned: is_said.then_some(complete + partial),
+            complete: is_said.then_some(complete),
+        }
+    }
 }
 
 /// The devices and the runs, as they are printed for people.
@@ -134,7 +162,9 @@ pub(super) async fn status(
         true => {
             let devices =
                 if_readable(devices(&client, &format!("{url}/{}", config.base_url)).await, &health)?;
-            let document = StatusDocument { url, health, devices };
+            let rows = if_readable(device_rows(&client, &url).await, &health)?;
+            let counts = rows.as_deref().map(DeviceCounts::of);
+            let document = StatusDocument { url, health, counts, devices };
             serde_json::to_writer_pretty(&mut *terminal.out, &document).map_err(io::Error::from)?;
             writeln!(terminal.out)?;
         }
@@ -167,8 +197,12 @@ fn if_readable<T>(read: Result<T, StatusError>, health: &Health) -> Result<Optio
 }
 
 async fn overview(client: &HttpClient, url: &str) -> Result<Overview, StatusError> {
-    let devices = get_within(client, &format!("{url}/v1/hosts"), LIST).await?;
+    let devices = device_rows(client, url).await?;
     Ok(Overview { devices, runs: get_within(client, &format!("{url}/v1/runs"), LIST).await? })
+}
+
+async fn device_rows(client: &HttpClient, url: &str) -> Result<Vec<DeviceRow>, StatusError> {
+    get_within(client, &format!("{url}/v1/hosts"), LIST).await
 }
 
 /// Reads the health report: status 200 if the appliance is healthy, else 503 with the same keys.
@@ -263,22 +297,16 @@ fn device_counts(devices: &[DeviceRow]) -> String {
     if devices.is_empty() {
         return "no device is known yet".to_owned();
     }
-    let known = format!("{} known", counted(devices.len(), "device"));
-    let count = |is_meant: fn(ScanCoverage) -> bool| {
-        devices.iter().filter(|device| is_meant(device.coverage())).count()
+    let DeviceCounts { known, scanned, complete } = DeviceCounts::of(devices);
+    let mut text = format!("{} known", counted(known, "device"));
+    let (Some(scanned), Some(complete)) = (scanned, complete) else {
+        return text + "; this appliance does not say which of them it has scanned";
     };
-    if count(|coverage| coverage == ScanCoverage::Unknown) > 0 {
-        return format!("{known}; this appliance does not say which of them it has scanned");
+    if scanned > 0 {
+        text += &format!("; {scanned} scanned, {complete} of them completely");
     }
-    let complete = count(|coverage| coverage == ScanCoverage::Complete);
-    let partial = count(|coverage| matches!(coverage, ScanCoverage::Partial(_)));
-    let never = devices.len() - complete - partial;
-    let mut text = known;
-    if complete + partial > 0 {
-        text += &format!("; {} scanned, {complete} of them completely", complete + partial);
-    }
-    if never > 0 {
-        text += &format!("; {never} not scanned yet");
+    if known > scanned {
+        text += &format!("; {} not scanned yet", known - scanned);
     }
     text
 }

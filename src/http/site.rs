@@ -95,6 +95,7 @@ pub fn router(site: Site) -> Router {
     let snapshots = SnapshotReader {
         store: store.clone(),
         scanner,
+        directory: directory.clone(),
         config,
         inventory,
         importer: importer.clone(),

@@ -99,7 +99,7 @@ pub(super) fn feeds(feeds: &[FeedFacts]) -> [MetricFamily; 4] {
     ]
 }
 
-pub(super) fn store(store: &StoreFacts) -> [MetricFamily; 4] {
+pub(super) fn store(store: &StoreFacts) -> [MetricFamily; 5] {
     let ended = store.last_scan.map(|ended| gauge(&[], ended.as_millisecond() as f64 / 1000.0));
     [
         plain(
@@ -113,8 +113,13 @@ pub(super) fn store(store: &StoreFacts) -> [MetricFamily; 4] {
             [gauge(&[], store.bytes as f64)],
         ),
         gauges(
+            "portscan_devices_known",
+            "Devices that are known, scanned or not.",
+            store.known.map(|known| gauge(&[], known.into())),
+        ),
+        gauges(
             "portscan_devices_scanned",
-            "Devices that have a complete result.",
+            "Devices that have a result, of some ports or of all.",
             store.devices.map(|devices| gauge(&[], devices.into())),
         ),
         gauges("portscan_last_scan_timestamp_seconds", "When the newest complete scan ended.", ended),

@@ -157,6 +157,7 @@ mod tests {
                 up: true,
                 bytes: 4096,
                 opened_bytes: 4096,
+                known: Some(42),
                 devices: Some(40),
                 last_scan: Some("2026-11-22T04:47:20.5Z".parse().unwrap()),
             },
@@ -189,6 +190,8 @@ mod tests {
             name: None,
             up: None,
             new: false,
+            scanned_ports: 1000,
+            complete: false,
             expected: 0,
             listed: BTreeMap::new(),
             ports: Vec::new(),
@@ -197,6 +200,8 @@ mod tests {
             mac: Some("B8:27:EB:AC:14:3E".parse().unwrap()),
             name: Some("printer".to_owned()),
             up: Some(true),
+            scanned_ports: 65_535,
+            complete: true,
             expected: 2,
             listed: BTreeMap::from([
                 ((Protocol::Tcp, PortState::Open), 2),
@@ -240,6 +245,8 @@ mod tests {
             "portmantool_ports_rogue",
             "portscan_host_up",
             "portscan_host_new",
+            "portscan_host_scanned_ports",
+            "portscan_host_scanned_completely",
             "portscan_host_expected_ports",
             "portscan_host_info",
             "portscan_port_open",
@@ -258,7 +265,7 @@ mod tests {
     #[test]
     fn unknown_values_are_left_out() {
         let page = encode(&Snapshot::default()).unwrap();
-        for name in ["feed_", "_limit ", "conntrack", "last_scan", "devices_scanned", "local_errors"] {
+        for name in ["feed_", "_limit ", "conntrack", "last_scan", "devices_", "local_errors"] {
             assert!(!page.contains(name), "{name}:\n{page}");
         }
         assert!(page.contains("\nportscan_store_up 0\n"), "{page}");

@@ -135,6 +135,17 @@ fn about_devices<E>(
         ),
         |host| Some(f64::from(u8::from(host.new))),
     )?;
+    each(
+        ("portscan_host_scanned_ports", "TCP ports of the device that have a state, by one scan or another."),
+        |host| Some(host.scanned_ports.into()),
+    )?;
+    each(
+        (
+            "portscan_host_scanned_completely",
+            "Whether all ports that are to be scanned on the device have a state.",
+        ),
+        |host| Some(f64::from(u8::from(host.complete))),
+    )?;
     each(("portscan_host_expected_ports", "Ports of the device that are expected to be open."), |host| {
         Some(host.expected.into())
     })?;

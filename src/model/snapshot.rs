@@ -120,7 +120,9 @@ pub struct StoreFacts {
     pub bytes: u64,
     /// The bytes when it was opened.
     pub opened_bytes: u64,
-    /// Devices that have a complete result; `None` while the database cannot be read.
+    /// Devices that are known, scanned or not; `None` while the database cannot be read.
+    pub known: Option<u32>,
+    /// Devices that have a result; `None` while the database cannot be read.
     pub devices: Option<u32>,
     /// When the newest complete scan ended, by the wall clock at that time; `None` before the first.
     pub last_scan: Option<Timestamp>,
@@ -164,6 +166,10 @@ pub struct HostFacts {
     /// Whether none of its ports has been accepted, although other devices' have. A device without open ports does not
     /// count: it has nothing to accept, so the alert would never end. Its arrival is a change event.
     pub new: bool,
+    /// TCP ports that have a state, by the newest scan or an earlier one.
+    pub scanned_ports: u32,
+    /// Whether these are all the ports that are to be scanned on it.
+    pub complete: bool,
     /// Ports that are expected to be open.
     pub expected: u32,
     /// Ports by state, for ports that do not have the device's most common state.

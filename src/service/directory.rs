@@ -1,6 +1,9 @@
 //! Every known device: those of the store, and those that only a feed names.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -82,6 +85,15 @@ impl DeviceDirectory {
         let devices = inventory.devices.iter().map(|reported| reported.device.clone()).collect();
         let known = self.store.known_among(devices).await?;
         Ok(without_row(&inventory, &known, times))
+    }
+
+    /// Counts the devices that have no row yet.
+    pub async fn count_without_row(&self) -> Result<u32, StoreError> {
+        let inventory = self.inventory.borrow().clone();
+        let devices: Vec<Device> = inventory.devices.iter().map(|reported| reported.device.clone()).collect();
+        let named: BTreeSet<DeviceKey> = devices.iter().map(Device::key).collect();
+        let known = self.store.known_among(devices).await?.devices;
+        Ok(u32::try_from(named.iter().filter(|key| !known.contains(key)).count()).unwrap_or(u32::MAX))
     }
 
     /// Returns all names of a device, the one to show first.

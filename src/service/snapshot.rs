@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::{
     differences::{Differences, HostDifference, PortDeviation, by_device, deviations, shown_at},
+    directory::DeviceDirectory,
     feeds::{Inventory, SourceStatus},
     import::Importer,
     names,
@@ -31,6 +32,8 @@ pub struct SnapshotReader {
     pub store: Store,
     /// Counts probes.
     pub scanner: Scanner,
+    /// Counts the devices, and knows which ports are to be scanned on each.
+    pub directory: DeviceDirectory,
     /// Names the scanners, and what is ignored.
     pub config: watch::Receiver<Arc<Config>>,
     /// Has the state of the feeds.
@@ -64,7 +67,9 @@ impl SnapshotReader {
     pub async fn own_facts(&self) -> Snapshot {
         let totals = self.store.totals().await;
         let totals = totals.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).ok();
-        let scanners = known(self.scanner_facts().await);
+        let without_row = self.directory.count_without_row().await.ok();
+        let known = totals.zip(without_row).map(|(totals, others)| totals.rows.saturating_add(others));
+        let scanners = readable(self.scanner_facts().await);
         let stats = self.scanner.stats();
         let count = |kind: LocalError| (kind.as_str(), stats.local.get(&kind).copied().unwrap_or(0));
         Snapshot {
@@ -77,6 +82,7 @@ impl SnapshotReader {
                 up: *self.store.health().borrow() == StoreHealth::Ok,
                 bytes: self.store.bytes(),
                 opened_bytes: self.store.opened_bytes(),
+                known,
                 devices: totals.map(|totals| totals.devices),
                 last_scan: totals.and_then(|totals| totals.last_scan),
             },
@@ -138,8 +144,9 @@ impl SnapshotReader {
                     let names = names::all(&config, &host.device, called.clone());
                     let name = names.into_iter().next().map(|name| name.text);
                     let unconfirmed = unconfirmed.get(&host.device.endpoint());
+                    let complete = self.directory.is_complete(&host.device, &host.coverage());
                     let facts_of = of_host(host, (has_baseline, is_new), &differences, unconfirmed);
-                    facts.push(HostFacts { name, ..facts_of });
+                    facts.push(HostFacts { name, complete, ..facts_of });
                 }
             }
         }
@@ -170,7 +177,7 @@ impl PartialEq for HostsVersion {
 type Differing = BTreeMap<(DeviceKey, Protocol), u32>;
 
 /// Returns nothing if the database cannot be read: the reason is in the log and in the health notices.
-fn known<T: Default>(read: Result<T, StoreError>) -> T {
+fn readable<T: Default>(read: Result<T, StoreError>) -> T {
     read.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).unwrap_or_default()
 }
 
@@ -211,6 +218,8 @@ fn of_host(
         name: None,
         up: host.up,
         new,
+        scanned_ports: host.coverage().len(),
+        complete: false,
         expected: host.expected.count(PortState::Open),
         listed,
         ports: ports.into_values().collect(),

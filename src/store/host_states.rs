@@ -10,7 +10,9 @@ use super::{
     page::Page,
     row::device,
 };
-use crate::model::{Device, DeviceKey, Expectation, Expected, PortStatesByProtocol};
+use crate::model::{
+    Device, DeviceKey, Expectation, Expected, PortSet, PortStates, PortStatesByProtocol, Protocol,
+};
 
 /// What is known and expected of a device at one of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,13 @@ pub struct HostState {
     pub standings: PortStatesByProtocol,
     /// What they should be.
     pub expected: Expected,
+}
+
+impl HostState {
+    /// Returns the TCP ports that have a state.
+    pub fn coverage(&self) -> PortSet {
+        self.standings.get(&Protocol::Tcp).map(PortStates::covered).unwrap_or_default()
+    }
 }
 
 impl Store {

@@ -41,7 +41,9 @@ const RECALLED: u32 = 1000;
 /// How much is remembered, and how new it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Devices that have a complete result.
+    /// Devices that have a row, scanned or not.
+    pub rows: u32,
+    /// Devices that have a result.
     pub devices: u32,
     /// When the newest complete scan ended, by the wall clock of then.
     pub last_scan: Option<Timestamp>,
@@ -218,10 +220,11 @@ fn version(connection: &Connection) -> Result<i64> {
 
 /// How much there is, and how new.
 fn totals(connection: &Connection) -> Result<Totals> {
-    let sql = "SELECT (SELECT count(DISTINCT device) FROM endpoints WHERE latest_seq IS NOT NULL),
+    let sql = "SELECT (SELECT count(*) FROM devices),
+                      (SELECT count(DISTINCT device) FROM endpoints WHERE latest_seq IS NOT NULL),
                       (SELECT finished FROM scans WHERE status = 'complete' ORDER BY id DESC LIMIT 1)";
-    let (devices, ended) = connection
+    let (rows, devices, ended) = connection
         .prepare_cached(sql)?
-        .query_row([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))?;
-    Ok(Totals { devices, last_scan: ended.map(timestamp).transpose()? })
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<i64>>(2)?)))?;
+    Ok(Totals { rows, devices, last_scan: ended.map(timestamp).transpose()? })
 }
