@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use testkit::Ports;
 
 use crate::{
-    harness::{Portscan, Running, eventually, static_feed},
+    harness::{Portscan, Running, eventually, scanner, static_feed},
     lab::Lab,
 };
 
@@ -116,4 +116,43 @@ fn how_long_an_answer_takes() {
         }
         running.stop();
     }
+}
+
+/// Prints what an hourly scan of the commonest ports costs: `make first-minute`.
+#[test]
+#[ignore = "ten minutes: `make first-minute`"]
+fn what_the_hourly_scan_costs() {
+    let lab = Lab::alone("school");
+    let config = static_feed(&lab) + &scanner("common", "1d", "common");
+    let running = Portscan::new(&lab, &config).start();
+    let count = lab.hosts().count();
+    let portscan = Portscan::new(&lab, "");
+    let run = || {
+        let run =
+            portscan.run(&["run", "common", "--wait", "--url", running.base()], Duration::from_secs(1800));
+        assert!(run.status.success(), "{}", run.stderr);
+    };
+    let sent = || lab.hosts().map(|host| host.stats().syns).sum::<usize>();
+    // The first run creates all rows; the second finds nothing new.
+    run();
+    let before = (sent(), running.cpu(), running.written(), lab.now());
+    run();
+    let (packets, cpu) = (sent() - before.0, running.cpu() - before.1);
+    let (written, seconds) = (running.written() - before.2, lab.now().since(before.3).as_secs_f32());
+    eprintln!(
+        "school: {count} devices scanned again at their commonest ports: {seconds:.1} s, {packets} SYNs, processor \
+         {:.1} s, {written} bytes written, {} in a day; peak {} SYNs in 100 ms, {} in 1 s to one device; reboots {}",
+        cpu.as_secs_f32(),
+        written * 24,
+        lab.hosts().map(|host| host.stats().peak_100ms).max().unwrap(),
+        lab.hosts().map(|host| host.stats().peak_1s).max().unwrap(),
+        lab.hosts().map(|host| host.stats().reboots).sum::<usize>(),
+    );
+    for device in devices(&running) {
+        let address = device["address"].as_str().unwrap().parse().unwrap();
+        let truth = &lab.truth()[&address];
+        let open = open_ports(&device, false);
+        assert!(open.is_subset(truth), "{device}: phantoms");
+    }
+    running.stop();
 }
