@@ -135,10 +135,10 @@ fn what_the_hourly_scan_costs() {
     let sent = || lab.hosts().map(|host| host.stats().syns).sum::<usize>();
     // The first run creates all rows; the second finds nothing new.
     run();
-    let before = (sent(), running.cpu(), running.written(), lab.now());
+    let before = (sent(), running.cpu(), running.written_to_disk(), lab.now());
     run();
     let (packets, cpu) = (sent() - before.0, running.cpu() - before.1);
-    let (written, seconds) = (running.written() - before.2, lab.now().since(before.3).as_secs_f32());
+    let (written, seconds) = (running.written_to_disk() - before.2, lab.now().since(before.3).as_secs_f32());
     eprintln!(
         "school: {count} devices scanned again at their commonest ports: {seconds:.1} s, {packets} SYNs, processor \
          {:.1} s, {written} bytes written, {} in a day; peak {} SYNs in 100 ms, {} in 1 s to one device; reboots {}",

@@ -422,9 +422,19 @@ impl Running {
     /// Octets that it has had written so far (proc(5), io): to files of a disk, which counts whole pages, or to all
     /// that it has open, where its files are kept in memory.
     pub fn written(&self) -> u64 {
+        self.written_to_disk().max(self.io("wchar:"))
+    }
+
+    /// Octets that it has had written to files of a disk so far, in whole pages (proc(5), io): 0 where its files are kept
+    /// in memory.
+    pub fn written_to_disk(&self) -> u64 {
+        self.io("write_bytes:")
+    }
+
+    fn io(&self, key: &str) -> u64 {
         let io = fs::read_to_string(format!("/proc/{}/io", self.child.0.id())).expect("it runs");
-        let of = |key| io.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
-        of("write_bytes:").max(of("wchar:")).expect("proc(5) names it")
+        let value = io.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
+        value.expect("proc(5) names it")
     }
 
     /// Processor time that its threads have had so far (proc(5), schedstat): what another program takes meanwhile
