@@ -20,7 +20,7 @@ pub(super) const COMMON: usize = 4;
 /// Looks at the commonest ports that no longer take a place of their scope, because they last longer than [`ANSWERED`].
 /// If each kept its place, 50 silent devices among 250 would delay the first answer of the others by 50 s. They are a
 /// small load: a silent host is sent some 100 SYNs a second, one that answers up to 300.
-pub(super) const SILENT: usize = 24;
+pub(super) const SILENT: usize = 48;
 
 /// How long a look at the commonest ports takes, if the host answers: 1,000 ports at 300 a second take 3.4 s.
 const ANSWERED: Duration = Duration::from_secs(5);

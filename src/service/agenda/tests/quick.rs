@@ -53,7 +53,7 @@ fn every_device_gets_its_commonest_ports_before_any_gets_all() {
 fn looks_at_silent_devices_keep_no_place_from_the_others() {
     let mut world = defaults(vec![]);
     world.crowd = COMMON + SILENT;
-    world.tell((1..=80).map(device).collect());
+    world.tell((1..=100).map(device).collect());
     world.poll();
     let at_once = MAX_IN_PROGRESS + COMMON;
     assert_eq!(world.open.len(), at_once);
@@ -61,12 +61,12 @@ fn looks_at_silent_devices_keep_no_place_from_the_others() {
     assert_eq!(world.open.len(), at_once, "they may yet answer");
     world.pass(Duration::from_secs(1));
     assert_eq!(world.open.len(), 2 * at_once);
-    world.pass(Duration::from_secs(5));
+    world.pass(Duration::from_secs(5)).pass(Duration::from_secs(5));
     assert_eq!(world.open.len(), at_once + SILENT, "only so many");
     // A look at all ports gains no place by it.
     world.answer(|look| look.device.mac.unwrap().octets()[5] <= 60);
     assert_eq!((world.open_at(Scope::Common).len(), world.open_at(Scope::Usual).len()), (20, 0));
-    assert_eq!(world.finish(), 36 + 80, "the other quick looks, then a full one each");
+    assert_eq!(world.finish(), 40 + 100, "the other quick looks, then a full one each");
 }
 
 #[test]
