@@ -26,7 +26,7 @@
 //! | 5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
 //! | 4 | [`http`] | the server, its bounds, the APIs, the page |
 //! | 3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
-//! | 2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`vendor`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, the IEEE's, nmap's files |
+//! | 2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`advice`], [`vendor`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, what is known of ports, the IEEE's names, nmap's files |
 //! | 1 | [`engine`], [`config`], [`clock`], [`resolve`], [`data_dir`] | decisions without I/O, the traits of what is injected, and to which user the appliance's files belong |
 //! | 0 | [`model`] | the values that all layers share |
 //!
@@ -43,6 +43,7 @@
 //! - another way to find devices: implement [`net::NeighbourQuery`], chosen in [`service::discovery`];
 //! - another kind of probe: implement [`engine::Prober`] in [`net`];
 //! - another source of devices: a reader in [`feed`], a task in [`service::feeds`];
+//! - another port that people ask about: a paragraph in `advice/ports.txt`;
 //! - another source of device names: a variant of [`model::NameSource`], queried in [`service::names`];
 //! - another scanner's reports: a reader beside [`nmap`], imported by [`service::import`];
 //! - another query over HTTP: a method of the [`store`], a handler in [`http`];
@@ -54,6 +55,7 @@
 //!   `tests/config` for each error in it;
 //! - another column: a migration in [`store`], never a change of an old one.
 
+pub mod advice;
 pub mod app;
 pub mod cli;
 pub mod client;

@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("data_dir", 1),
     ("engine", 1),
     ("resolve", 1),
+    ("advice", 2),
     ("client", 2),
     ("feed", 2),
     ("metrics", 2),

@@ -21,7 +21,7 @@ use super::{admission::Client, answer::Refusal};
 use crate::store::StoreError;
 
 /// The size of a piece that is written before it is sent, in bytes; a piece may exceed it by some kilobytes.
-const PIECE: usize = 8 * 1024;
+pub(super) const PIECE: usize = 8 * 1024;
 
 /// Pieces of one queue that are made at a time: one may take a device's 65,535 ports in memory, and the reader's
 /// thread could otherwise prepare data for hundreds of clients.

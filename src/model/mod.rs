@@ -1,6 +1,7 @@
 //! Layer 0: the values that all other layers use. Nothing here does I/O, reads a clock or spawns.
 
 mod address;
+mod advice_level;
 mod allowance;
 mod bucket;
 mod change_event;
@@ -27,6 +28,7 @@ mod timing;
 pub mod unconfirmed;
 
 pub use address::{Address, AddressError};
+pub use advice_level::AdviceLevel;
 pub use allowance::Allowance;
 pub use bucket::Bucket;
 pub use change_event::{ChangeEvent, ChangeFilter, ChangeKind};

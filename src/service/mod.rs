@@ -6,6 +6,7 @@ pub mod agenda;
 pub mod differences;
 pub mod directory;
 pub mod discovery;
+pub mod evidence;
 pub mod feeds;
 pub mod health;
 pub mod import;

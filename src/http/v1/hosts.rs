@@ -19,7 +19,7 @@ use super::{
     Api, gated,
     runs::Share,
     scan_state::{ScanState, ScannedBody},
-    shapes::{DeviceText, NameSourceText, PresenceText, ProtocolText},
+    shapes::{AdviceBody, DeviceText, NameSourceText, PresenceText, ProtocolText},
 };
 use crate::{
     http::{
@@ -27,10 +27,13 @@ use crate::{
         auth::Gate,
         body,
         extract::Path,
-        rows::{self, ResponseQueue, Source, write_elements, write_json},
+        rows::{self, PIECE, ResponseQueue, Source, write_elements, write_json},
     },
     model::{Address, DeviceKey, Mac, Moment, Name, Protocol},
-    service::directory::{DeviceDirectory, FoundHost},
+    service::{
+        directory::{DeviceDirectory, FoundHost},
+        evidence::DeviceEvidence,
+    },
     services,
     store::{self, AddressRecord, AnnotationPatch, Host, PortKey, Store, StoreError},
     vendor::vendor,
@@ -39,10 +42,12 @@ use crate::{
 /// The longest name, in characters: what fits into a column.
 const NAME_MAX: usize = 64;
 
-/// Devices that are read at a time: with ten open ports each they fill one piece of the response.
-const DEVICES: u32 = 8;
+/// Devices that are read at a time: with ten open ports each, half of them with advice, they fill one piece of the
+/// response.
+const DEVICES: u32 = 3;
 
-/// Ports of a device that are written at a time: some 10 KB.
+/// Ports of a device that are written at a time, if they fit into a piece: some 10 KB, and five times as much if there
+/// is advice on each.
 const PORTS: usize = 128;
 
 /// The first of a device's ports.
@@ -155,6 +160,8 @@ struct OpenPort {
     #[schema(value_type = Option<Vec<String>>, nullable = false)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     addresses: Vec<Address>,
+    /// Whether that is all right; `null` if nothing is known about the port.
+    advice: Option<AdviceBody>,
 }
 
 /// What its owner says of a device. A key that is missing leaves what was said; `null` or nothing takes it back.
@@ -374,6 +381,7 @@ fn write_device(
     let (ports, next) = host.open_ports_from(from.unwrap_or(FIRST_PORT), PORTS);
     let has_several = host.endpoints.len() > 1;
     let unconfirmed = state.unconfirmed(host);
+    let evidence = DeviceEvidence::of(host.device.mac, &directory.names_of(host));
     let body = |open: store::OpenPort| {
         let store::OpenPort { protocol, port, scan, addresses } = open;
         OpenPort {
@@ -384,20 +392,27 @@ fn write_device(
             scan_id: scan,
             unconfirmed: protocol == Protocol::Tcp && unconfirmed.contains(port),
             addresses: if has_several { addresses } else { Vec::new() },
+            advice: evidence.advise(protocol, port).map(AdviceBody::from),
         }
     };
     // The rest follows ports that are written.
-    let mut begun = from.is_some() || !ports.is_empty();
-    write_elements(text, &mut from.is_some(), ports.into_iter().map(body))?;
+    let mut begun = from.is_some();
+    let mut ports = ports.into_iter().peekable();
+    while let Some(open) = ports.next() {
+        write_elements(text, &mut begun, [body(open)])?;
+        if let Some(following) = ports.peek().filter(|_| text.len() >= PIECE) {
+            return Ok(Some((following.protocol, following.port)));
+        }
+    }
     if next.is_none() {
-        write_elements(text, &mut begun, found_ports(host, state))?;
+        write_elements(text, &mut begun, found_ports(host, state, &evidence))?;
         text.extend_from_slice(PORTS_END);
     }
     Ok(next)
 }
 
 /// The ports that only the looks in progress have found open.
-fn found_ports(host: &Host, state: &ScanState) -> impl Iterator<Item = OpenPort> {
+fn found_ports(host: &Host, state: &ScanState, evidence: &DeviceEvidence) -> impl Iterator<Item = OpenPort> {
     state.found(host).into_iter().map(|(port, scan_id)| OpenPort {
         port,
         protocol: Protocol::Tcp,
@@ -406,6 +421,7 @@ fn found_ports(host: &Host, state: &ScanState) -> impl Iterator<Item = OpenPort>
         scan_id,
         unconfirmed: true,
         addresses: Vec::new(),
+        advice: evidence.advise(Protocol::Tcp, port).map(AdviceBody::from),
     })
 }
 
@@ -429,7 +445,8 @@ async fn host(
         }
         FoundHost::Told(host) => {
             let mut row = HostRow::of(&host, &api.directory, &state);
-            row.ports.extend(found_ports(&host, &state));
+            let evidence = DeviceEvidence::of(host.device.mac, &api.directory.names_of(&host));
+            row.ports.extend(found_ports(&host, &state, &evidence));
             Ok(json(StatusCode::OK, &row.with_neighbours(&api.directory.by_ipv6())))
         }
     }

@@ -1,6 +1,7 @@
 //! The patterns of texts that represent values: for programs that generate requests from the description, or validate
 //! requests by it.
 
+use serde::Serialize;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -10,9 +11,38 @@ use utoipa::{
 };
 
 use crate::{
-    model::{NameSource, PortState, Protocol},
+    advice::{Advice, Text},
+    model::{AdviceLevel, NameSource, PortState, Protocol},
     store::Presence,
 };
+
+/// What to say of an open port.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AdviceBody {
+    /// How much it matters.
+    #[schema(value_type = AdviceLevelText)]
+    level: AdviceLevel,
+    /// What listens there, and how certain that is: `usually` by the port's number alone, `probably` if that fits the
+    /// device's maker or name.
+    #[schema(example = "usually AirPlay")]
+    what: String,
+    /// What can go wrong, or why nothing does.
+    #[schema(value_type = String)]
+    why: Text,
+    /// How to close or to secure it.
+    #[schema(value_type = String)]
+    remedy: Text,
+}
+
+impl From<Advice> for AdviceBody {
+    fn from(advice: Advice) -> Self {
+        let Advice { level, what, why, remedy } = advice;
+        Self { level, what: what.to_string(), why, remedy }
+    }
+}
+
+/// One of the words of [`AdviceLevel`].
+pub(super) struct AdviceLevelText;
 
 /// A MAC or an address, in these spellings and others.
 pub(super) struct DeviceText;
@@ -35,6 +65,14 @@ const DEVICE: &str = "^(([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\
     |([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}\
     |([0-9a-f]{1,4}:){1,6}:[0-9a-f]{1,4}\
     |fe80::[0-9a-f]{1,4}%[a-z][a-z0-9]{0,14})$";
+
+impl PartialSchema for AdviceLevelText {
+    fn schema() -> RefOr<Schema> {
+        words(AdviceLevel::ALL.iter().map(|level| level.as_str()))
+    }
+}
+
+impl ToSchema for AdviceLevelText {}
 
 impl PartialSchema for DeviceText {
     fn schema() -> RefOr<Schema> {
