@@ -2,7 +2,7 @@
 //!
 //! `ports.txt` beside this file has all texts, for people to edit; its first lines explain how. This module selects
 //! among them and does no I/O. The file stays text in the binary. What is kept of it in memory, from the first question
-//! on, are the places of its fields, some 30 KB; the texts themselves are read where they lie.
+//! on, are the places of its fields, some 40 KB; the texts themselves are read where they lie.
 //!
 //! # What advice rests on
 //! A number says only what *usually* listens there. So, by the number alone, the level is at most `look`, except for
