@@ -22,6 +22,7 @@ mod disk;
 mod docs;
 mod exclusion;
 mod expected;
+mod explain;
 mod fairness;
 mod feeds;
 mod first_minute;

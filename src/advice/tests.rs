@@ -48,7 +48,10 @@ fn the_file_is_sorted_and_each_port_has_one_use_for_each_hint() {
     }
     let count = all().len();
     assert!(count >= 150, "{count}");
-    assert!(count * size_of::<PortUse>() < 64 * 1024, "{count} paragraphs take more memory than is allowed for them");
+    assert!(
+        count * size_of::<PortUse>() < 64 * 1024,
+        "{count} paragraphs take more memory than is allowed for them"
+    );
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn a_number_alone_says_what_is_usual() {
     let advice = ask(7000, None, &[]).unwrap();
     assert_eq!((advice.what.to_string().as_str(), advice.level), ("usually AirPlay", AdviceLevel::Fine));
     assert_eq!(ask(23, None, &[]).unwrap().level, AdviceLevel::Act);
-    assert_eq!(ask(5902, Some("Apple"), &[]).unwrap().what.to_string(), "usually Remote screen (VNC)");
+    assert_eq!(ask(5902, Some("Apple"), &[]).unwrap().what.to_string(), "usually a remote screen (VNC)");
     for port in [0, 4, 33_333, u16::MAX] {
         assert_eq!(ask(port, Some("Synology"), &[]), None, "{port}");
     }
@@ -152,16 +155,16 @@ fn the_maker_or_a_name_says_what_is_probable() {
     for (mac, port, expected) in [
         ("00:11:32:00:00:01", 5000, "probably DSM (Synology's web page)"),
         ("24:5E:BE:00:00:01", 8080, "probably QTS (QNAP's web page)"),
-        ("00:1B:A9:00:00:01", 9100, "probably Printing (raw)"),
-        ("C0:C1:C0:00:00:01", 5000, "usually A web page, AirPlay or UPnP"),
+        ("00:1B:A9:00:00:01", 9100, "probably printing (raw)"),
+        ("C0:C1:C0:00:00:01", 5000, "usually a web page, AirPlay or UPnP"),
     ] {
         let maker = crate::vendor::vendor(mac.parse().unwrap()).unwrap();
         assert_eq!(what(ask(port, Some(&maker), &[])), expected, "{maker}");
     }
     assert_eq!(what(ask(80, None, &names("Shelly1-A4CF12.local"))), "probably Shelly's page");
-    assert_eq!(what(ask(80, None, &names("my-shelly.local"))), "usually Web page");
+    assert_eq!(what(ask(80, None, &names("my-shelly.local"))), "usually a web page");
     // Hints end within a character of a longer name.
-    assert_eq!(what(ask(80, Some("AV\u{1f4a1}"), &names("shell\u{fc}"))), "usually Web page");
+    assert_eq!(what(ask(80, Some("AV\u{1f4a1}"), &names("shell\u{fc}"))), "usually a web page");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{
     backup::BackupArgs, changes::ChangesArgs, check::CheckArgs, diff::DiffArgs, discover::DiscoverArgs,
-    expected::ExpectedCommand, hosts::HostsArgs, import::ImportArgs, import_expected::ImportExpectedArgs,
-    nmap, ports, run::RunArgs, setup::SetupArgs, status::StatusArgs,
+    expected::ExpectedCommand, explain::ExplainArgs, hosts::HostsArgs, import::ImportArgs,
+    import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs, setup::SetupArgs, status::StatusArgs,
 };
 use crate::{
     config::Overrides,
@@ -50,6 +50,7 @@ Examples:
   portscan scan -p- -T4 nas.lan          every port of one machine of your own
   portscan probe printer.lan 9100        does it answer, now?
   portscan discover eth0                 which devices are on this network?
+  portscan explain 7000                  what is this port, and is it all right that it is open?
   portscan serve                         the appliance: scan by schedule, store, report
 `portscan help COMMAND` explains one command.";
 
@@ -89,6 +90,8 @@ pub enum Now {
     ImportExpected(ImportExpectedArgs),
     /// List the devices that are known, and what is open there
     Hosts(HostsArgs),
+    /// Explain an open port, or all of a device: what it is, and is that all right?
+    Explain(ExplainArgs),
     /// Copy the database, whether or not the appliance runs
     Backup(BackupArgs),
     /// Write a configuration with the networks to search for devices
@@ -451,6 +454,13 @@ mod tests {
             ("discover", "IFACE"),
             ("discover lo", "name the interface of the LAN"),
             ("discover eth0 10.0.0.0/8", "65,536"),
+            ("explain", "PORT|DEVICE"),
+            ("explain 70000", "a port is a number from 1 to 65535"),
+            ("explain 0/tcp", "a port is a number from 1 to 65535"),
+            ("explain 80/web", "write 80/tcp or 80/udp"),
+            ("explain 80-90", "name one port"),
+            ("explain 192.168.1.0/24", "name one device"),
+            ("explain 192.168.1.7%eth0", "192.168.1.7"),
             ("statos", "status"),
         ] {
             let error = typed(&format!("portscan {line}")).unwrap_err();

@@ -1,11 +1,13 @@
 //! A device as `/v1/hosts` describes it, and the words for what is known of it and what is not.
 
+use std::cmp::Reverse;
+
 use indicatif::HumanCount;
 use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Deserializer};
 
 use super::found::sanitize_for_terminal;
-use crate::model::Protocol;
+use crate::model::{AdviceLevel, Protocol};
 
 /// The number of TCP ports that a device has, without port 0.
 const ALL_PORTS: u64 = 65_535;
@@ -31,7 +33,7 @@ pub(super) struct DeviceRow {
     scanning: Option<ScanningJson>,
     #[serde(default)]
     presence: Option<String>,
-    ports: Vec<OpenPortJson>,
+    pub(super) ports: Vec<OpenPortJson>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -47,12 +49,25 @@ struct ScanningJson {
     total: u64,
 }
 
+/// An open port, as much of it as the tables show.
 #[derive(Debug, Deserialize)]
-struct OpenPortJson {
-    port: u16,
-    protocol: Protocol,
+pub(super) struct OpenPortJson {
+    pub(super) port: u16,
+    pub(super) protocol: Protocol,
     #[serde(default)]
     unconfirmed: bool,
+    /// `None`: the appliance does not say. `Some(None)`: nothing is known about the port.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) advice: Option<Option<AdviceJson>>,
+}
+
+/// What the appliance says of an open port.
+#[derive(Debug, Deserialize)]
+pub(super) struct AdviceJson {
+    pub(super) level: AdviceLevel,
+    pub(super) what: String,
+    pub(super) why: String,
+    pub(super) remedy: String,
 }
 
 /// How much of a device has been scanned.
@@ -69,11 +84,30 @@ pub(super) enum ScanCoverage {
 }
 
 /// Distinguishes a key that is `null` from one that is missing.
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<ScannedJson>>, D::Error> {
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(value).map(Some)
 }
 
+impl OpenPortJson {
+    /// What the appliance says of it, if it says anything.
+    pub(super) fn advice(&self) -> Option<&AdviceJson> {
+        self.advice.as_ref()?.as_ref()
+    }
+
+    /// `23/tcp`, with a `?` if it is unconfirmed.
+    pub(super) fn label(&self) -> String {
+        format!("{}/{}{}", self.port, self.protocol, if self.unconfirmed { "?" } else { "" })
+    }
+}
+
 impl DeviceRow {
+    /// Its open ports on which there is advice, those that matter most first.
+    pub(super) fn advised_ports(&self) -> Vec<(&OpenPortJson, &AdviceJson)> {
+        let mut ports: Vec<_> = self.ports.iter().filter_map(|port| Some((port, port.advice()?))).collect();
+        ports.sort_by_key(|(port, advice)| (Reverse(advice.level), port.port, port.protocol));
+        ports
+    }
+
     pub(super) fn coverage(&self) -> ScanCoverage {
         match self.scanned {
             None => ScanCoverage::Unknown,
@@ -114,7 +148,7 @@ impl DeviceRow {
     /// `22, 8080? (1,000 of 65,535 ports); scanning 45 %; offline since 14:05`
     pub(super) fn open_ports(&self, now: &Zoned) -> String {
         let mut words = Vec::new();
-        let open = list(&self.ports);
+        let open = list(&self.ports, |_| true);
         let scanning = self.scanning.map(|ScanningJson { done, total }| {
             let percent = (done * 100).checked_div(total).unwrap_or_default().min(100);
             format!("scanning {percent} %")
@@ -141,12 +175,12 @@ impl DeviceRow {
     }
 }
 
-/// `22, 80, 8080?; udp 53`
-fn list(ports: &[OpenPortJson]) -> String {
+/// `22, 80, 8080?; udp 53`: those of the ports that are wanted.
+pub(super) fn list(ports: &[OpenPortJson], is_wanted: impl Fn(&OpenPortJson) -> bool) -> String {
     let of_protocol = Protocol::ALL.iter().filter_map(|protocol| {
         let mut marked: Vec<(u16, bool)> = ports
             .iter()
-            .filter(|port| port.protocol == *protocol)
+            .filter(|port| port.protocol == *protocol && is_wanted(port))
             .map(|port| (port.port, port.unconfirmed))
             .collect();
         marked.sort_unstable();

@@ -17,6 +17,10 @@ use crate::{config::Overrides, model::DeviceKey};
 
 /// Which devices.
 #[derive(Args, Debug, Clone, PartialEq)]
+#[command(
+    after_help = "With -v each open port of which something is known follows, with its level: fine, look or act. \
+                        `portscan explain DEVICE` says why, and what to do."
+)]
 pub struct HostsArgs {
     /// Just this one: its MAC, or an address [default: all]
     pub host: Option<DeviceKey>,
@@ -31,7 +35,7 @@ pub struct HostsArgs {
 /// Asks and prints.
 pub(super) async fn hosts(
     args: &HostsArgs,
-    overrides: &Overrides,
+    (verbose, overrides): (u8, &Overrides),
     world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
@@ -53,8 +57,12 @@ pub(super) async fn hosts(
         }
         false => {
             let hosts = hosts.into_iter().map(serde_json::from_value).collect::<Result<Vec<DeviceRow>, _>>();
+            let hosts = hosts.map_err(ApplianceError::Foreign)?;
             let now = world.clock.wall().to_zoned(TimeZone::system());
-            print(terminal.out, &hosts.map_err(ApplianceError::Foreign)?, &now, terminal.width)?;
+            print(terminal.out, &hosts, &now, terminal.width)?;
+            if verbose > 0 {
+                print_advice(terminal.out, &hosts, terminal.width)?;
+            }
         }
     }
     terminal.out.flush()?;
@@ -85,6 +93,23 @@ fn print(out: &mut dyn Write, hosts: &[DeviceRow], now: &Zoned, width: Option<u1
         true => writeln!(out, "{LEGEND}"),
         false => Ok(()),
     }
+}
+
+/// Lists what the open ports are, and how much each matters.
+fn print_advice(out: &mut dyn Write, hosts: &[DeviceRow], width: Option<u16>) -> io::Result<()> {
+    let advised =
+        || hosts.iter().flat_map(|host| host.advised_ports().into_iter().map(move |port| (host, port)));
+    if advised().next().is_none() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let columns = vec![
+        Column::fixed("ADDRESS", advised().map(|(host, _)| sanitize_for_terminal(&host.address))),
+        Column::fixed("PORT", advised().map(|(_, (port, _))| port.label())),
+        Column::fixed("LEVEL", advised().map(|(_, (_, advice))| advice.level.to_string())),
+        Column::folding("WHAT", advised().map(|(_, (_, advice))| sanitize_for_terminal(&advice.what))),
+    ];
+    columns::write(out, columns, &[], width)
 }
 
 #[cfg(test)]
@@ -139,5 +164,29 @@ mod tests {
             insta::assert_snapshot!(format!("hosts_{width}"), table);
         }
         assert_eq!(printed(&[], None), "no device is known yet\n");
+    }
+
+    #[test]
+    fn advice_is_listed_by_device_and_level() {
+        let host = |text| serde_json::from_str::<DeviceRow>(text).unwrap();
+        let hosts = [
+            host(
+                r#"{"mac":null,"address":"192.0.2.1","name":null,"last_seen":"2026-11-21T00:00:00Z","ports":[
+                    {"port":80,"protocol":"tcp","unconfirmed":true,"advice":{"level":"fine","what":"usually a web page",
+                    "why":"A.","remedy":"B."}},{"port":6,"protocol":"tcp","advice":null},
+                    {"port":23,"protocol":"tcp","advice":{"level":"act","what":"usually Tel\u001bnet","why":"A.",
+                    "remedy":"B."}}]}"#,
+            ),
+            host(
+                r#"{"mac":null,"address":"192.0.2.2","name":null,"last_seen":"2026-11-21T00:00:00Z","ports":[]}"#,
+            ),
+        ];
+        let listed = |hosts: &[DeviceRow], width| {
+            let mut out = Vec::new();
+            print_advice(&mut out, hosts, width).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        insta::assert_snapshot!("hosts_advice", listed(&hosts, Some(80)));
+        assert_eq!(listed(&hosts[1..], None), "");
     }
 }

@@ -15,6 +15,7 @@ mod diff;
 mod discover;
 mod exclusions;
 mod expected;
+mod explain;
 mod findings;
 mod found;
 mod hosts;
@@ -51,6 +52,7 @@ pub use changes::ChangesArgs;
 pub use diff::DiffArgs;
 pub use discover::{ARP_GRANT, DiscoverArgs};
 pub use expected::ExpectedCommand;
+pub use explain::ExplainArgs;
 pub use hosts::HostsArgs;
 pub use import::ImportArgs;
 pub use import_expected::ImportExpectedArgs;
@@ -127,6 +129,8 @@ enum CliError {
     Status(#[from] status::StatusError),
     #[error(transparent)]
     Appliance(#[from] appliance::ApplianceError),
+    #[error(transparent)]
+    Explain(#[from] explain::ExplainError),
     #[error(transparent)]
     Setup(#[from] setup::SetupError),
     #[error(transparent)]
@@ -230,7 +234,10 @@ async fn dispatch(
             import_expected::import_expected(import, &arguments.overrides(), world, terminal).await
         }
         Now::Import(import) => import::import(import, &arguments.overrides(), world, terminal).await,
-        Now::Hosts(hosts) => hosts::hosts(hosts, &arguments.overrides(), world, terminal).await,
+        Now::Hosts(hosts) => {
+            hosts::hosts(hosts, (arguments.verbose, &arguments.overrides()), world, terminal).await
+        }
+        Now::Explain(args) => explain::explain(args, &arguments.overrides(), world, terminal).await,
         Now::Backup(backup) => backup::backup(backup, &arguments.overrides(), world, terminal).await,
         Now::Expected(what) => expected::expected(what, &arguments.overrides(), world, terminal).await,
         Now::Diff(diff) => diff::diff(diff, &arguments.overrides(), world, terminal).await,

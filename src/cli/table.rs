@@ -144,7 +144,7 @@ fn ports(out: &mut dyn Write, listed: &[PortFinding], style: &Style) -> io::Resu
     write(out, &header, rows, 2, style.width)
 }
 
-/// Writes a table without lines. Only the columns from `folded` on are folded to fit the width: those before
+/// Writes a table without lines, and without a header if that is empty. Only the columns from `folded` on are folded to fit the width: those before
 /// are what people search for and copy.
 pub(super) fn write<T: ToString>(
     out: &mut dyn Write,
@@ -159,7 +159,9 @@ pub(super) fn write<T: ToString>(
         // Below 20 columns the words themselves no longer fit; folding them letter by letter helps no reader.
         table.set_width(width.max(20)).set_content_arrangement(ContentArrangement::Dynamic);
     }
-    table.set_header(header.iter().map(ToString::to_string));
+    if !header.is_empty() {
+        table.set_header(header.iter().map(ToString::to_string));
+    }
     table.add_rows(rows);
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));

@@ -53,7 +53,7 @@ pub fn encode_own(snapshot: &Snapshot) -> Result<String, MetricsError> {
 pub fn encode_hosts(snapshot: &Snapshot) -> Result<String, MetricsError> {
     let mut page = String::new();
     let hosts: Vec<_> = snapshot.hosts.iter().map(network::Labelled::from).collect();
-    network::devices(&hosts, &snapshot.differing, |name, help, samples| {
+    network::devices(&hosts, &snapshot.differing, &snapshot.advised, |name, help, samples| {
         write_gauges(&mut page, name, help, samples)
     })?;
     Ok(page)
@@ -122,8 +122,9 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Delays, Deviation, DeviceKey, FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact,
-        PortState, ProbeFacts, Protocol, ScanStatus, ScannerFacts, StoreFacts, TableFacts,
+        AdviceLevel, Delays, Deviation, DeviceKey, FeedFacts, HostFacts, ImportFacts, LimitFacts,
+        MemoryFacts, PortFact, PortState, ProbeFacts, Protocol, ScanStatus, ScannerFacts, StoreFacts,
+        TableFacts,
     };
 
     fn encode(snapshot: &Snapshot) -> Result<String, MetricsError> {
@@ -171,6 +172,7 @@ mod tests {
             }],
             hosts: hosts(),
             differing: differing(),
+            advised: BTreeMap::from([(AdviceLevel::Fine, 2), (AdviceLevel::Act, 1)]),
             ..Snapshot::default()
         }
     }

@@ -6,7 +6,7 @@ use prometheus::proto::{Metric, MetricFamily};
 
 use super::family::{gauge, gauges};
 use crate::model::{
-    Deviation, DeviceKey, HostFacts, PortFact, PortState, Protocol, ScanStatus, ScannerFacts,
+    AdviceLevel, Deviation, DeviceKey, HostFacts, PortFact, PortState, Protocol, ScanStatus, ScannerFacts,
 };
 
 /// The most series of one kind on a page: a host that accepts everything has 65,535, and Prometheus keeps each for
@@ -88,11 +88,18 @@ where
 pub(super) fn devices<E>(
     hosts: &[Labelled<'_>],
     counts: &BTreeMap<(DeviceKey, Protocol), u32>,
+    advised: &BTreeMap<AdviceLevel, u32>,
     write: impl FnMut(&str, &str, &mut dyn Iterator<Item = Metric>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut bounded = Bounded { write, dropped: Vec::new() };
     about_devices(hosts, counts, &mut bounded)?;
     about_ports(hosts, &mut bounded)?;
+    // An explicit zero for each level, so that an alert on it can end.
+    let levels = AdviceLevel::ALL
+        .iter()
+        .map(|level| gauge(&[("level", level.as_str())], advised.get(level).copied().unwrap_or(0).into()));
+    let help = "Open ports by how much they matter; those about which nothing is known are not counted.";
+    (bounded.write)("portscan_port_advice", help, &mut { levels })?;
     let help = "Series that are not told because there are too many of them.";
     (bounded.write)("portscan_series_dropped", help, &mut bounded.dropped.into_iter())
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Address, Delays, Deviation, DeviceKey, Mac, PortState, Protocol, ScanStatus};
+use super::{Address, AdviceLevel, Delays, Deviation, DeviceKey, Mac, PortState, Protocol, ScanStatus};
 
 /// Values of one moment; counts are since the start of the process.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +34,8 @@ pub struct Snapshot {
     /// The number of ports that are not in the expected state, by host and protocol; this equals the number of
     /// differences, including those of hosts that were never seen.
     pub differing: BTreeMap<(DeviceKey, Protocol), u32>,
+    /// The number of open ports by the level of the advice on them; those without advice are not counted.
+    pub advised: BTreeMap<AdviceLevel, u32>,
 }
 
 /// Probes and their results.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::{
     differences::{Differences, HostDifference, PortDeviation, by_device, deviations, shown_at},
     directory::DeviceDirectory,
+    evidence::DeviceEvidence,
     feeds::{Inventory, SourceStatus},
     import::Importer,
     names,
@@ -58,8 +59,7 @@ impl SnapshotReader {
     /// # Errors
     /// Fails if the database fails.
     pub async fn host_snapshot(&self) -> Result<Snapshot, StoreError> {
-        let (hosts, differing) = self.host_facts().await?;
-        Ok(Snapshot { hosts, differing, ..Snapshot::default() })
+        self.host_facts().await
     }
 
     /// Returns all facts of this moment for metrics, except those about devices: little work, however many devices
@@ -92,6 +92,7 @@ impl SnapshotReader {
             scanners,
             hosts: Vec::new(),
             differing: Differing::new(),
+            advised: BTreeMap::new(),
         }
     }
 
@@ -117,15 +118,16 @@ impl SnapshotReader {
         Ok(config.scanners.iter().map(facts).collect())
     }
 
-    /// Returns the facts of every endpoint that has a result, and how many rows /v1/diff has: one pass reads both.
-    async fn host_facts(&self) -> Result<(Vec<HostFacts>, Differing), StoreError> {
+    /// Returns the facts of every endpoint that has a result, how many rows /v1/diff has, and how many open ports
+    /// matter how much: one pass reads all.
+    async fn host_facts(&self) -> Result<Snapshot, StoreError> {
         let config = Arc::clone(&self.config.borrow());
         let has_baseline = self.store.has_baseline().await?;
         let unconfirmed = self.store.unconfirmed_endpoints().await?.into_iter();
         let unconfirmed: BTreeMap<Endpoint, Unconfirmed> =
             unconfirmed.map(|waiting| (waiting.device.endpoint(), waiting.unconfirmed)).collect();
         let mut called = self.store.names().await?;
-        let (mut facts, mut differing) = (Vec::new(), Differing::new());
+        let (mut facts, mut differing, mut advised) = (Vec::new(), Differing::new(), BTreeMap::new());
         let mut known = pin!(self.differences.host_states());
         while let Some(hosts) = known.try_next().await? {
             for endpoints in by_device(&hosts) {
@@ -142,10 +144,16 @@ impl SnapshotReader {
                         continue;
                     }
                     let names = names::all(&config, &host.device, called.clone());
+                    let evidence = DeviceEvidence::of(host.device.mac, &names);
                     let name = names.into_iter().next().map(|name| name.text);
                     let unconfirmed = unconfirmed.get(&host.device.endpoint());
                     let complete = self.directory.is_complete(&host.device, &host.coverage());
                     let facts_of = of_host(host, (has_baseline, is_new), &differences, unconfirmed);
+                    for port in facts_of.ports.iter().filter(|port| port.open) {
+                        if let Some(advice) = evidence.advise(port.protocol, port.port) {
+                            *advised.entry(advice.level).or_default() += 1;
+                        }
+                    }
                     facts.push(HostFacts { name, complete, ..facts_of });
                 }
             }
@@ -156,7 +164,7 @@ impl SnapshotReader {
                 *differing.entry((host, difference.protocol)).or_default() += 1;
             }
         }
-        Ok((facts, differing))
+        Ok(Snapshot { hosts: facts, differing, advised, ..Snapshot::default() })
     }
 }
 

@@ -7,7 +7,8 @@ use super::{
     *,
 };
 use crate::{
-    model::{ScanKind, ScanStatus},
+    advice::uses,
+    model::{Protocol, ScanKind, ScanStatus},
     service::feeds::{SourceId, SourceStatus},
 };
 
@@ -315,6 +316,32 @@ impl Appliance {
 }
 
 #[tokio::test]
+async fn advice_depends_on_the_port_and_the_maker_and_is_null_where_nothing_is_known() {
+    let appliance = appliance();
+    remember(&appliance.store, "00:11:32:00:00:01", &[4, 23, 445]).await;
+    let ports = appliance.served.get("/v1/hosts/00:11:32:00:00:01").await.json()["ports"].clone();
+    assert_eq!(ports[0]["advice"], Value::Null);
+    assert!(ports[0].as_object().unwrap().contains_key("advice"), "{ports}");
+    assert_eq!(ports[1]["advice"]["level"], "act");
+    assert_eq!(ports[2]["advice"]["what"], "probably Windows file sharing");
+}
+
+#[tokio::test]
+async fn a_device_with_advice_on_every_port_is_written_in_small_pieces() {
+    let appliance = appliance();
+    let ports: Vec<u16> = (1..1000).filter(|port| uses(Protocol::Tcp, *port).count() > 0).collect();
+    assert!(ports.len() > 40, "they fill several pieces: {ports:?}");
+    remember(&appliance.store, "B8:27:EB:AC:14:3E", &ports).await;
+    remember(&appliance.store, "B8:27:EB:AC:14:3F", &ports).await;
+    let hosts = appliance.served.get("/v1/hosts").await.json();
+    for host in hosts.as_array().unwrap() {
+        let listed: Vec<u64> =
+            host["ports"].as_array().unwrap().iter().map(|port| port["port"].as_u64().unwrap()).collect();
+        assert_eq!(listed, ports.iter().map(|port| u64::from(*port)).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
 async fn a_device_is_listed_annotated_and_forgotten() {
     let appliance = appliance();
     let served = &appliance.served;
@@ -332,10 +359,15 @@ async fn a_device_is_listed_annotated_and_forgotten() {
     assert_eq!(host["addresses"][0]["address"], "192.168.1.7");
     assert_eq!(host["ports"].as_array().unwrap().len(), 2);
     let since = &host["first_seen"];
+    let advice = &host["ports"][1]["advice"];
     assert_eq!(
         host["ports"][1],
-        json!({"port": 80, "protocol": "tcp", "service": "http", "since": since, "scan_id": scan, "unconfirmed": false})
+        json!({"port": 80, "protocol": "tcp", "service": "http", "since": since, "scan_id": scan, "unconfirmed": false,
+            "advice": advice})
     );
+    assert_eq!((&advice["level"], &advice["what"]), (&json!("fine"), &json!("usually a web page")));
+    assert!(advice["why"].as_str().unwrap().starts_with("Such a page is normal. "), "{advice}");
+    assert!(advice["remedy"].as_str().unwrap().starts_with("Set a password of your own"), "{advice}");
     assert_eq!((&host["presence"], &host["scanning"]), (&json!("online"), &Value::Null));
     let scanned = &host["scanned"];
     assert_eq!((&scanned["ports"], &scanned["complete"]), (&json!(1000), &json!(false)), "of 65,535");
