@@ -12,6 +12,8 @@ const NEW = 24 * 3600 * 1000;
  * @property {number} port
  * @property {string} protocol
  * @property {string|null} service
+ * @property {{level: string, what: string, why: string, remedy: string}|null} advice of the API
+ * @property {string|null} label what is known of it, else the service
  * @property {string[]} states first `open` or `missing`, then what else applies
  * @property {string} title all of it in words, with the time since when it is open
  */
@@ -81,14 +83,14 @@ export const titleOf = (host) => host.name ?? (host.vendor ? `unnamed (${host.ve
 
 function portsOf(host, differences, { began, now, services }) {
   const ports = new Map();
-  for (const { port, protocol, service, since, unconfirmed, addresses: at = [] } of host.ports) {
+  for (const { port, protocol, service, since, unconfirmed, advice = null, addresses: at = [] } of host.ports) {
     const key = `${port}/${protocol}`;
     const opened = Date.parse(since);
     const states = ["open"];
     // What was open when the device was first seen is as new as the device.
     if (now - opened < NEW && opened > began && !unconfirmed) states.push("new");
     if (unconfirmed) states.push("unconfirmed");
-    ports.set(key, { port, protocol, service: service ?? services.get(key) ?? null, states, since: opened, at });
+    ports.set(key, { port, protocol, service: service ?? services.get(key) ?? null, states, since: opened, at, advice });
   }
   for (const { port, protocol, expected_state: expected, actual_state: actual } of differences) {
     const key = `${port}/${protocol}`;
@@ -105,9 +107,11 @@ function portsOf(host, differences, { began, now, services }) {
 const WORDS = { rogue: "unexpected", unconfirmed: "unconfirmed until a second look finds it open, too" };
 
 /** Composed once, because each key in the filter draws the chips. */
-function withTitle({ since, at = [], ...port }) {
+function withTitle({ since, at = [], advice = null, ...port }) {
   const words = port.states.map((state) => WORDS[state] ?? state).join(", ");
-  return { ...port, title: `${port.port}/${port.protocol}: ${words}${since ? `, since ${when(since)}` : ""}${at.length ? `, at ${at.join(", ")}` : ""}` };
+  const told = advice ? `; ${advice.what} (${advice.level})` : "";
+  const title = `${port.port}/${port.protocol}: ${words}${since ? `, since ${when(since)}` : ""}${at.length ? `, at ${at.join(", ")}` : ""}${told}`;
+  return { ...port, advice, label: advice?.what ?? port.service, title };
 }
 
 /** A difference names its device by the MAC, or by an address, which means the device that was last seen there. */

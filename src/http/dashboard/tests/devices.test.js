@@ -32,6 +32,14 @@ test("a port has a title in words", () => {
   assert.equal(nas.ports[1].title, "25/tcp: missing, never seen");
 });
 
+test("advice takes the place of the service", () => {
+  const advice = { level: "act", what: "usually Telnet", why: "", remedy: "" };
+  const [nas] = devicesOf([host({ ports: [{ ...open(23), service: "telnet", advice }, { ...open(7), service: "echo", advice: null }] })], [], NOW);
+  assert.deepEqual(nas.ports.map(({ label }) => label), ["echo", "usually Telnet"]);
+  assert.equal(nas.ports[1].service, "telnet", "the filter knows it");
+  assert.match(nas.ports[1].title, /^23\/tcp: open, since .*; usually Telnet \(act\)$/);
+});
+
 test("a port says at which addresses of its device it is open, and differs once", () => {
   const addresses = [{ address: "10.0.0.7", present: true }, { address: "10.0.0.8", present: true }];
   const ports = [{ ...open(22), addresses: ["10.0.0.7", "10.0.0.8"] }, { ...open(80), addresses: ["10.0.0.8"] }];

@@ -128,6 +128,7 @@ export default {
         <section class="card"><h2>Open ports</h2>
           ${device.ports.length ? html`<ul class="chips">${device.ports.map((port) => chip(port))}</ul>` : nothing}
           ${device.state ? html`<p class="state">${device.state}</p>` : nothing}
+          ${advice(device.ports)}
         </section>
         <div class="columns">${facts(device.host)}${notes(device.host, save)}</div>
         ${pastOf(device, past, length, choose)}
@@ -141,6 +142,17 @@ function progress({ progress }) {
   if (!progress) return "Starting the scan…";
   const { done, total } = progress.ports;
   return `Scanning: ${figure(done)} of ${count(total, "port")}`;
+}
+
+const LEVELS = ["act", "look", "fine"];
+
+/** What the open ports are and whether that is all right, those that matter most first. */
+function advice(ports) {
+  const told = LEVELS.flatMap((level) => ports.filter((port) => port.advice?.level === level));
+  if (!told.length) return nothing;
+  return html`<h2>Is that all right?</h2><ul class="plain advice">${told.map(({ port, protocol, advice: { level, what, why, remedy } }) => html`<li>
+    <span class="chip ${level}">${level}</span> <b>${port}/${protocol}</b> ${what}
+    <p>${why} <span class="muted">${remedy}</span></p></li>`)}</ul>`;
 }
 
 const facts = (host) => html`<section class="card"><h2>Device</h2><dl class="facts">
@@ -163,8 +175,8 @@ function pastOf({ host, ports }, past, length, choose) {
   const now = Date.now();
   const first = Date.parse(host.first_seen);
   const from = Math.max(first, now - (LENGTHS[length] ?? LENGTHS.month) * 24 * 3600 * 1000);
-  const services = new Map(ports.map(({ port, protocol, service }) => [`${port}/${protocol}`, service]));
-  const name = (label) => html`${label.replace("/tcp", "")} <span class="muted">${services.get(label)}</span>`;
+  const labels = new Map(ports.map(({ port, protocol, label }) => [`${port}/${protocol}`, label]));
+  const name = (label) => html`${label.replace("/tcp", "")} <span class="muted">${labels.get(label)}</span>`;
   return html`<section class="card"><h2>History</h2>
     <div class="actions" role="group" aria-label="How far back">
       ${Object.keys(LENGTHS).map((known) => html`<button aria-pressed=${known === length} @click=${() => choose(known)}>${known}</button>`)}

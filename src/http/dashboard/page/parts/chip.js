@@ -8,10 +8,11 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
  * @param {boolean} [hidden]
  * @returns {any} a template
  */
-export function chip({ port, protocol, service, states, title }, hidden = false) {
+export function chip({ port, protocol, label, advice, states, title }, hidden = false) {
   const number = protocol === "tcp" ? port : `${port}/${protocol}`;
   // There are thousands of chips, so that each has as few bindings as possible.
-  return html`<li class="chip ${states.join(" ")}" title=${title} ?hidden=${hidden}>${sign(states)}<b>${number}</b>${service && ` ${service}`}</li>`;
+  const act = advice?.level === "act";
+  return html`<li class="chip ${states.join(" ")}${act ? " act" : ""}" title=${title} ?hidden=${hidden}>${sign(states)}<b>${number}</b>${label && ` ${label}`}${act ? ": act" : ""}</li>`;
 }
 
 function sign(states) {

@@ -1,4 +1,4 @@
-// A port, with the service that usually listens there if the device has it open.
+// A port, with what usually listens there if the device has it open.
 
 import { html } from "../vendor/lit-html/lit-html.js";
 
@@ -9,5 +9,5 @@ import { html } from "../vendor/lit-html/lit-html.js";
  */
 export function port({ port, protocol }, host) {
   const known = host?.ports.find((open) => open.port === port && open.protocol === protocol);
-  return html`<span class="mono">${port}/${protocol}</span> ${known?.service}`;
+  return html`<span class="mono">${port}/${protocol}</span> ${known?.advice?.what ?? known?.service}`;
 }
