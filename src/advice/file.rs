@@ -18,9 +18,12 @@ pub struct Text(&'static str);
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut words = self.0.split_ascii_whitespace();
-        words.next().map_or(Ok(()), |first| f.write_str(first))?;
-        words.try_for_each(|word| write!(f, " {word}"))
+        let mut lines = self.0.split('\n').map(str::trim_start);
+        f.write_str(lines.next().unwrap_or_default())?;
+        lines.try_for_each(|line| {
+            f.write_str(" ")?;
+            f.write_str(line)
+        })
     }
 }
 

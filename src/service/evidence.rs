@@ -19,6 +19,11 @@ impl DeviceEvidence {
         Self { vendor: mac.and_then(vendor), host_names: announced.map(|name| name.text.clone()).collect() }
     }
 
+    /// The maker of its network interface.
+    pub fn vendor(&self) -> Option<&str> {
+        self.vendor.as_deref()
+    }
+
     /// Returns the advice for one of its open ports; `None` if nothing is known about the port.
     pub fn advise(&self, protocol: Protocol, port: u16) -> Option<Advice> {
         let Self { vendor, host_names } = self;

@@ -36,15 +36,14 @@ use crate::{
     },
     services,
     store::{self, AddressRecord, AnnotationPatch, Host, PortKey, Store, StoreError},
-    vendor::vendor,
 };
 
 /// The longest name, in characters: what fits into a column.
 const NAME_MAX: usize = 64;
 
-/// Devices that are read at a time: with ten open ports each, half of them with advice, they fill one piece of the
-/// response.
-const DEVICES: u32 = 3;
+/// Devices that are read at a time: with a few open ports each, and advice on most of these, they fill one piece of the
+/// response, or two. Each read costs more than the writing.
+const DEVICES: u32 = 6;
 
 /// Ports of a device that are written at a time, if they fit into a piece: some 10 KB, and five times as much if there
 /// is advice on each.
@@ -187,13 +186,17 @@ fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, 
 
 impl HostRow {
     /// Without its ports.
-    fn of(host: &Host, directory: &DeviceDirectory, state: &ScanState) -> Self {
+    fn of(
+        host: &Host,
+        (names, evidence): (Vec<Name>, &DeviceEvidence),
+        directory: &DeviceDirectory,
+        state: &ScanState,
+    ) -> Self {
         let (device, words) = (&host.device, &host.words);
-        let names = directory.names_of(host);
         Self {
             mac: device.mac,
             address: device.address.clone(),
-            vendor: device.mac.and_then(vendor),
+            vendor: evidence.vendor().map(str::to_owned),
             locally_administered: device.mac.is_some_and(Mac::is_locally_administered),
             name: names.first().map(|name| name.text.clone()),
             name_source: names.first().map(|name| name.source.as_str()),
@@ -293,6 +296,10 @@ impl Devices {
                 return Ok(true);
             }
             self.after = row;
+            // Of devices with many ports, the rest of the page is read again.
+            if text.len() >= 2 * PIECE {
+                return Ok(true);
+            }
         }
         self.after = page.next.unwrap_or(self.after);
         if page.next.is_none() {
@@ -374,14 +381,16 @@ fn write_device(
     by_ipv6: &impl Deref<Target = HashMap<Mac, Vec<Address>>>,
     from: Option<PortKey>,
 ) -> Result<Option<PortKey>, StoreError> {
+    let begins_at = text.len();
+    let names = directory.names_of(host);
+    let evidence = DeviceEvidence::of(host.device.mac, &names);
     if from.is_none() {
-        write_json(text, &HostRow::of(host, directory, state).with_neighbours(by_ipv6))?;
+        write_json(text, &HostRow::of(host, (names, &evidence), directory, state).with_neighbours(by_ipv6))?;
         text.truncate(text.len() - PORTS_END.len());
     }
     let (ports, next) = host.open_ports_from(from.unwrap_or(FIRST_PORT), PORTS);
     let has_several = host.endpoints.len() > 1;
     let unconfirmed = state.unconfirmed(host);
-    let evidence = DeviceEvidence::of(host.device.mac, &directory.names_of(host));
     let body = |open: store::OpenPort| {
         let store::OpenPort { protocol, port, scan, addresses } = open;
         OpenPort {
@@ -400,7 +409,7 @@ fn write_device(
     let mut ports = ports.into_iter().peekable();
     while let Some(open) = ports.next() {
         write_elements(text, &mut begun, [body(open)])?;
-        if let Some(following) = ports.peek().filter(|_| text.len() >= PIECE) {
+        if let Some(following) = ports.peek().filter(|_| text.len() - begins_at >= PIECE) {
             return Ok(Some((following.protocol, following.port)));
         }
     }
@@ -444,8 +453,9 @@ async fn host(
             rows::streamed(&queue, "application/json", device).await
         }
         FoundHost::Told(host) => {
-            let mut row = HostRow::of(&host, &api.directory, &state);
-            let evidence = DeviceEvidence::of(host.device.mac, &api.directory.names_of(&host));
+            let names = api.directory.names_of(&host);
+            let evidence = DeviceEvidence::of(host.device.mac, &names);
+            let mut row = HostRow::of(&host, (names, &evidence), &api.directory, &state);
             row.ports.extend(found_ports(&host, &state, &evidence));
             Ok(json(StatusCode::OK, &row.with_neighbours(&api.directory.by_ipv6())))
         }
