@@ -30,7 +30,7 @@ use crate::{
     store::{self, DirLock, StoreError},
 };
 
-/// The longest answer that is read into memory, in bytes: a thousand devices with all their data are 2 MB.
+/// The longest answer that is read into memory, in bytes: a thousand devices with all their data are 3 MB.
 const ANSWER_MAX: usize = 64 << 20;
 
 /// The time-out of one answer; the appliance itself gives up after half of it.
