@@ -17,7 +17,7 @@ use crate::{
 const WATCH: &str = "
     window.shown = new Promise((done) => {
         new MutationObserver((_, observer) => {
-            if (!document.querySelector('table')?.textContent.includes('53 domain')) return;
+            if (!document.querySelector('table')?.textContent.includes('53 usually DNS')) return;
             observer.disconnect();
             done(Date.now());
         }).observe(document.body, { childList: true, subtree: true, characterData: true });
