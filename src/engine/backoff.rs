@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-use super::{health::Silence, pacer::INTERVAL};
+use super::{pacer::INTERVAL, responsiveness::EndedSilence};
 
 /// Canaries lost in a row that count as one event. By chance this happens in 2 of 10,000 silences of 2 s at 3 % loss
 /// each way, and in 8 of a million at 1 %.
@@ -53,7 +53,7 @@ impl Backoff {
 
     /// Takes a silence that has ended; returns whether the pace changes. A host that went away while it was `pressed`
     /// gets T3's pace, which gadgets bear; one that goes away at that pace gets a slower one.
-    pub(super) fn note_silence(&mut self, silence: Silence, pressed: bool, now: Moment) -> bool {
+    pub(super) fn note_silence(&mut self, silence: EndedSilence, pressed: bool, now: Moment) -> bool {
         if silence.lost < EVENT {
             return false;
         }
@@ -88,8 +88,8 @@ mod tests {
         Moment::from_start(Duration::from_secs(seconds))
     }
 
-    fn silence(lost: u8, seconds: u64) -> Silence {
-        Silence { lost, length: Duration::from_secs(seconds) }
+    fn silence(lost: u8, seconds: u64) -> EndedSilence {
+        EndedSilence { lost, length: Duration::from_secs(seconds) }
     }
 
     #[test]

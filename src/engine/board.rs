@@ -119,7 +119,7 @@ pub(super) struct Board {
 
 /// What the reply to a probe changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum BoardChange {
     /// The port has one more try, and no final mark.
     Looked,
     /// The port has its verdict.
@@ -178,25 +178,25 @@ impl Board {
     }
 
     /// Notes the result of the probe.
-    pub(super) fn settle(&mut self, place: u32, mark: Mark, rtt: Duration) -> Change {
+    pub(super) fn settle(&mut self, place: u32, mark: Mark, rtt: Duration) -> BoardChange {
         let cell = &mut self.cells[place as usize];
         let (before, tries) = (cell.mark(), cell.tries());
         let mark = mark.max(before);
         let looks = (tries + 1).min(15);
         cell.0 = (looks * TRY) | mark as u8;
         if before.is_final() {
-            return Change::Answered { late: false };
+            return BoardChange::Answered { late: false };
         }
         self.looked[usize::from(tries)] -= 1;
         if !mark.is_final() {
             self.looked[usize::from(looks)] += 1;
-            return Change::Looked;
+            return BoardChange::Looked;
         }
         if mark == Mark::Open {
             self.open += 1;
             self.rtts.push((place, u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)));
         }
-        Change::Answered { late: tries > 0 }
+        BoardChange::Answered { late: tries > 0 }
     }
 
     /// Discounts an unanswered try that says nothing about the port after all, unless the port has a final mark by now.
@@ -294,9 +294,9 @@ mod tests {
     #[test]
     fn a_port_that_accepted_once_stays_open() {
         let (mut board, places) = board("80");
-        assert_eq!(board.settle(0, Mark::Silent, RTT), Change::Looked);
-        assert_eq!(board.settle(0, Mark::Open, RTT), Change::Answered { late: true });
-        assert_eq!(board.settle(0, Mark::Closed, RTT), Change::Answered { late: false });
+        assert_eq!(board.settle(0, Mark::Silent, RTT), BoardChange::Looked);
+        assert_eq!(board.settle(0, Mark::Open, RTT), BoardChange::Answered { late: true });
+        assert_eq!(board.settle(0, Mark::Closed, RTT), BoardChange::Answered { late: false });
         let report = report(&board, &places, HostStatus::Up);
         assert_eq!((report.default_state, board.open(), board.lacking(15)), (PortState::Closed, 1, 0));
         assert_eq!(report.open_ports().collect::<Vec<_>>(), [80]);

@@ -43,7 +43,7 @@ pub(super) struct Check {
 
 /// What the check wants next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum CheckStep {
     /// A probe of this port.
     Probe(u16),
     /// To wait for a reply.
@@ -91,7 +91,7 @@ impl Check {
         !matches!(self.link, Link::Routed) && self.silent >= NEIGHBOUR_LOOKS && !self.known
     }
 
-    pub(super) fn next(&self) -> Next {
+    pub(super) fn next(&self) -> CheckStep {
         let routed = self.link == Link::Routed;
         let free = match self.silent {
             0 if routed || self.known => self.round < 1,
@@ -100,11 +100,11 @@ impl Check {
             _ => self.round < 1,
         };
         match self.candidates.front() {
-            _ if self.is_resolved() => Next::Up,
-            _ if !routed && self.silent >= NEIGHBOUR_LOOKS => Next::Down,
-            Some(&port) if free => Next::Probe(port),
-            None if self.under_way == 0 => Next::Down,
-            _ => Next::Reply,
+            _ if self.is_resolved() => CheckStep::Up,
+            _ if !routed && self.silent >= NEIGHBOUR_LOOKS => CheckStep::Down,
+            Some(&port) if free => CheckStep::Probe(port),
+            None if self.under_way == 0 => CheckStep::Down,
+            _ => CheckStep::Reply,
         }
     }
 

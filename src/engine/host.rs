@@ -1,5 +1,5 @@
-//! What the jobs on one address share: round trips, window, pace, health and sockets. This file decides which probes
-//! leave; `replies` handles what comes back.
+//! What the jobs on one address share: round trips, window, pace, responsiveness and sockets. This file decides which
+//! probes leave; `replies` handles what comes back.
 
 mod replies;
 mod waiting;
@@ -16,18 +16,18 @@ use super::{
     board::Ending,
     check::CHECK_WAIT,
     faults::Faults,
-    health::{CanaryNeeds, Health},
     job::{Event, JobId, Link, Progress},
     pacer::Pacer,
     probe::{Probe, ProbeId},
-    quota::{Expectation, QuotaLevel},
+    quota::{QuotaLevel, SilentShare},
+    responsiveness::{CanaryNeeds, Responsiveness},
     rtt::{ENOUGH, Rtt},
-    run::Run,
+    running_job::RunningJob,
     spread::Spread,
     streak::{Streak, stays_awake},
     tick::{TICK, tick_from},
     timing::BEFORE_RETRANSMIT,
-    turn::{SOON, SendBudget, Step},
+    turn::{SOON, SendBudget, TurnStep},
     want::{Ask, Purpose, Want},
     window::Window,
 };
@@ -78,9 +78,9 @@ struct ProbeInFlight {
 
 /// One address.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(super) struct ScannedHost {
     address: Address,
-    runs: Vec<Run>,
+    runs: Vec<RunningJob>,
     /// The index of the job whose turn it is.
     turn: usize,
     flights: BTreeMap<ProbeId, ProbeInFlight>,
@@ -91,16 +91,16 @@ pub(super) struct Host {
     pacer: Pacer,
     spread: Spread,
     streak: Streak,
-    health: Health,
+    responsiveness: Responsiveness,
     faults: Faults,
     backoff: Backoff,
-    expected: Expectation,
+    expected: SilentShare,
     /// First tries that ended, and those of them that stayed unanswered.
     first_tries: u32,
     silences: u32,
 }
 
-impl Host {
+impl ScannedHost {
     pub(super) fn new(address: Address) -> Self {
         Self {
             address,
@@ -113,10 +113,10 @@ impl Host {
             pacer: Pacer::default(),
             spread: Spread::default(),
             streak: Streak::default(),
-            health: Health::default(),
+            responsiveness: Responsiveness::default(),
             faults: Faults::default(),
             backoff: Backoff::default(),
-            expected: Expectation::default(),
+            expected: SilentShare::default(),
             first_tries: 0,
             silences: 0,
         }
@@ -132,15 +132,15 @@ impl Host {
     }
 
     /// Takes a job. For the first one after a pause, round trips and backoff are kept, and everything else is reset.
-    pub(super) fn add(&mut self, run: Run, now: Moment) {
+    pub(super) fn add(&mut self, run: RunningJob, now: Moment) {
         if self.runs.is_empty() {
             let template = run.template();
             self.window = Window::new(template.window, template.threshold);
             (self.first_tries, self.silences) = (0, 0);
             self.backoff.restart_calm(now);
         }
-        if !self.runs.iter().any(Run::is_scanning) {
-            self.health.start_afresh(now);
+        if !self.runs.iter().any(RunningJob::is_scanning) {
+            self.responsiveness.start_afresh(now);
         }
         self.runs.push(run);
     }
@@ -150,15 +150,15 @@ impl Host {
     }
 
     pub(super) fn cancel(&mut self, job: JobId) {
-        self.runs.iter_mut().filter(|run| run.id() == job).for_each(Run::cancel);
+        self.runs.iter_mut().filter(|run| run.id() == job).for_each(RunningJob::cancel);
     }
 
     pub(super) fn progress(&self, job: JobId) -> Option<Progress> {
-        self.runs.iter().find(|run| run.id() == job).map(Run::progress)
+        self.runs.iter().find(|run| run.id() == job).map(RunningJob::progress)
     }
 
     pub(super) fn open_ports(&self, job: JobId) -> impl Iterator<Item = u16> {
-        self.runs.iter().filter(move |run| run.id() == job).flat_map(Run::open_ports)
+        self.runs.iter().filter(move |run| run.id() == job).flat_map(RunningJob::open_ports)
     }
 
     /// The next probe, or how long to wait for one.
@@ -168,7 +168,7 @@ impl Host {
         now: Moment,
         budget: SendBudget,
         events: &mut Vec<Event>,
-    ) -> Step {
+    ) -> TurnStep {
         while self.slots.first().is_some_and(|&(timeout, _)| timeout <= now) {
             self.slots.pop_first();
         }
@@ -177,10 +177,10 @@ impl Host {
             self.apply_backoff(now);
         }
         let mut wait = Waiting::default();
-        self.runs.iter().filter_map(Run::deadline).for_each(|deadline| wait.until(deadline));
+        self.runs.iter().filter_map(RunningJob::deadline).for_each(|deadline| wait.until(deadline));
         if let Some((run, ask)) = self.canary(now, &mut wait) {
             match self.allow(run, &ask, now, budget) {
-                Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, budget)),
+                Ok(()) => return TurnStep::Launch(self.launch(id, run, &ask, now, budget)),
                 Err(denied) => wait.note(denied),
             }
         }
@@ -189,9 +189,11 @@ impl Host {
             self.turn = run + 1;
             match self.want(run, now) {
                 Want::Until(at) => wait.until(at),
-                Want::Confirmation if self.health.want_canary() => return self.next(id, now, budget, events),
+                Want::Confirmation if self.responsiveness.want_canary() => {
+                    return self.next(id, now, budget, events);
+                }
                 Want::Probe(ask) => match self.allow(run, &ask, now, budget) {
-                    Ok(()) => return Step::Launch(self.launch(id, run, &ask, now, budget)),
+                    Ok(()) => return TurnStep::Launch(self.launch(id, run, &ask, now, budget)),
                     Err(denied) => wait.note(denied),
                 },
                 // Jobs that were over have been ended above; this one has just turned out to be.
@@ -214,16 +216,16 @@ impl Host {
     }
 
     fn ending(&mut self, run: usize, now: Moment) -> Option<Ending> {
-        if !self.health.has_canary() {
+        if !self.responsiveness.has_canary() {
             self.runs[run].trust_silence();
         }
         if let Some(ending) = self.runs[run].stopped(now) {
             return Some(ending);
         }
-        if self.health.is_gone(now) && self.runs[run].is_scanning() {
+        if self.responsiveness.is_gone(now) && self.runs[run].is_scanning() {
             return Some(Ending::partial("the host went silent while it was scanned"));
         }
-        if self.health.is_gone(now) && self.runs[run].is_checking() {
+        if self.responsiveness.is_gone(now) && self.runs[run].is_checking() {
             return Some(Ending::down("the host went silent while it was scanned for others"));
         }
         match self.want(run, now) {
@@ -232,29 +234,29 @@ impl Host {
         }
     }
 
-    /// What a job wants, as far as the host's health allows it.
+    /// What a job wants, as far as the host's responsiveness allows it.
     fn want(&mut self, run: usize, now: Moment) -> Want {
-        let fresh = self.health.was_heard_lately(now);
+        let fresh = self.responsiveness.was_heard_lately(now);
         let run = &mut self.runs[run];
-        self.health.known().into_iter().for_each(|port| run.prefer(port));
+        self.responsiveness.known().into_iter().for_each(|port| run.prefer(port));
         if fresh && run.is_check_fresh() {
             run.assume_up();
         }
         // Not even the end of a pass may be decided while it is unknown whether silence means anything.
-        if run.is_scanning() && self.health.is_suspended() { Want::Reply } else { run.want(now) }
+        if run.is_scanning() && self.responsiveness.is_suspended() { Want::Reply } else { run.want(now) }
     }
 
     /// A canary, if one is due, charged to the job whose turn it is.
     fn canary(&mut self, now: Moment, wait: &mut Waiting) -> Option<(usize, Ask)> {
         let mut turns = (0..self.runs.len()).map(|offset| (self.turn + offset) % self.runs.len());
         let run = turns.find(|&run| self.runs[run].is_scanning())?;
-        let (port, at) = self.health.canary(&self.canary_needs(self.runs[run].template().delay))?;
+        let (port, at) = self.responsiveness.canary(&self.canary_needs(self.runs[run].template().delay))?;
         if at > now {
             wait.until(at);
             return None;
         }
         // If no port ever answered, the question is whether ARP fails.
-        let patience = if self.health.has_canary() { BEFORE_RETRANSMIT } else { CHECK_WAIT };
+        let patience = if self.responsiveness.has_canary() { BEFORE_RETRANSMIT } else { CHECK_WAIT };
         Some((run, Ask { port, purpose: Purpose::Canary, wait: Some(patience) }))
     }
 
@@ -262,8 +264,8 @@ impl Host {
     fn canary_needs(&self, delay: Duration) -> CanaryNeeds {
         CanaryNeeds {
             curious: delay.is_zero() && self.silences >= SILENCES && self.rtt.samples() < ENOUGH,
-            suspicious: self.runs.iter().any(Run::suspects_limit),
-            witness: self.runs.iter().any(Run::wants_witness),
+            suspicious: self.runs.iter().any(RunningJob::suspects_limit),
+            witness: self.runs.iter().any(RunningJob::wants_witness),
             pressing: !self.is_paced(),
             delay,
         }
@@ -315,7 +317,7 @@ impl Host {
 
     /// Most sockets that may be open towards the host: the smallest bound of all jobs and their templates.
     fn sockets(&self) -> usize {
-        let bound = |run: &Run| run.job().max_in_flight.clamp(1, run.template().sockets);
+        let bound = |run: &RunningJob| run.job().max_in_flight.clamp(1, run.template().sockets);
         self.runs.iter().map(bound).min().unwrap_or(1).into()
     }
 
@@ -376,14 +378,14 @@ impl Host {
         };
         let slot = matches!(ask.purpose, Purpose::Port(_)).then(|| now + timeout.min(give_up));
         self.pacer.take(now, budget.start_within, give_up, paced);
-        self.health.sent();
+        self.responsiveness.sent();
         self.faults.left();
         if ask.purpose == Purpose::Canary {
-            self.health.canary_left(ask.port, now);
+            self.responsiveness.canary_left(ask.port, now);
         }
         self.slots.extend(slot.map(|timeout| (timeout, id)));
         self.runs[run].left(ask, now);
-        let woke = self.health.is_unheard();
+        let woke = self.responsiveness.is_unheard();
         let (job, port, purpose) = (self.runs[run].id(), ask.port, ask.purpose);
         let start_by = now + if paced { budget.start_within } else { START_EVENTUALLY };
         let (launched, held, closes_early) = (now, paced.then_some(start_by), give_up <= BEFORE_RETRANSMIT);

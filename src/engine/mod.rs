@@ -3,9 +3,9 @@
 //! [`Reply`] for each.
 //!
 //! ```text
-//!  HostJob ─► Engine ─► Host (one per address) ─► Run (one per job) ─► Board (one byte per port)
-//!             scheduler       window, pacer, rtt,   check, passes,       verdicts, report
-//!             global window,  health, backoff,      blocked ports
+//!  HostJob ─► Engine ─► ScannedHost (one per address) ─► RunningJob (one per job) ─► Board (one byte per port)
+//!             scheduler       window, pacer, rtt,            check, passes,              verdicts, report
+//!             global window,  responsiveness, backoff,       blocked ports
 //!             quota, start    faults, spread,
 //!             deadline        streak
 //! ```
@@ -25,7 +25,6 @@ mod blocked_ports;
 mod board;
 mod check;
 mod faults;
-mod health;
 mod host;
 mod job;
 mod limited;
@@ -35,8 +34,9 @@ mod passes;
 mod probe;
 mod quota;
 mod rate;
+mod responsiveness;
 mod rtt;
-mod run;
+mod running_job;
 mod scheduler;
 #[cfg(test)]
 mod simulation;

@@ -8,7 +8,7 @@ use std::{
 use crate::model::Moment;
 
 use super::{
-    board::{Board, Change, Mark},
+    board::{Board, BoardChange, Mark},
     limited::{Limited, Sample},
     order::{LIKELY, Permutation, Places},
 };
@@ -253,14 +253,14 @@ impl Passes {
     }
 
     /// Counts the reply to a probe.
-    pub(super) fn note_look(&mut self, change: Change, mark: Mark) {
+    pub(super) fn note_look(&mut self, change: BoardChange, mark: Mark) {
         self.seen.looks += 1;
         self.seen.refused += u32::from(mark == Mark::Closed);
-        if change == (Change::Answered { late: true }) {
+        if change == (BoardChange::Answered { late: true }) {
             self.seen.late_open |= mark == Mark::Open;
             self.seen.late += u32::from(mark == Mark::Closed);
         }
-        self.limited.note_look(mark == Mark::Closed, change == Change::Looked && mark == Mark::Silent);
+        self.limited.note_look(mark == Mark::Closed, change == BoardChange::Looked && mark == Mark::Silent);
         if self.slow {
             self.judge();
         }
@@ -401,7 +401,7 @@ mod tests {
         let mut passes = Passes::new(&places, &[], 7, 5);
         for pass in 1..=5 {
             assert_eq!((walk(&mut passes, &mut board).len(), passes.number), (100, pass));
-            passes.note_look(Change::Answered { late: true }, Mark::Open);
+            passes.note_look(BoardChange::Answered { late: true }, Mark::Open);
             passes.turn(&board, PAUSE);
         }
         assert_eq!((walk(&mut passes, &mut board).len(), passes.turn(&board, PAUSE)), (0, 0));

@@ -79,7 +79,7 @@ fn interval(per_second: Option<NonZeroU32>) -> Duration {
 
 /// What to expect of a host: the share of its latest probes that stayed unanswered.
 #[derive(Debug)]
-pub(super) struct Expectation(f64);
+pub(super) struct SilentShare(f64);
 
 /// The weight of the latest probe.
 const LATEST: f64 = 0.25;
@@ -88,14 +88,14 @@ const LATEST: f64 = 0.25;
 /// make up for any number.
 const SILENT: f64 = 0.25;
 
-impl Default for Expectation {
+impl Default for SilentShare {
     /// A host that was not probed yet is expected to be silent.
     fn default() -> Self {
         Self(1.0)
     }
 }
 
-impl Expectation {
+impl SilentShare {
     pub(super) fn note(&mut self, silent: bool) {
         self.0 += (f64::from(u8::from(silent)) - self.0) * LATEST;
     }
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn one_unanswered_probe_is_enough_and_five_replies_make_up_for_it() {
-        let mut expected = Expectation::default();
+        let mut expected = SilentShare::default();
         assert!(expected.is_silence(), "not probed yet");
         (0..4).for_each(|_| expected.note(false));
         assert!(expected.is_silence());

@@ -8,14 +8,14 @@ use std::{
 use crate::model::{Address, Moment};
 
 use super::{
-    host::Host,
+    host::ScannedHost,
     job::{Event, HostJob, JobId, Progress},
     probe::{LocalError, Outcome, Probe, ProbeId, Reply},
     quota::{Quota, QuotaLevel},
-    run::Run,
+    running_job::RunningJob,
     start_deadline::StartDeadline,
     stats::{Bounds, Stats},
-    turn::{SOON, SendBudget, Step},
+    turn::{SOON, SendBudget, TurnStep},
     window::{GlobalWindow, LATE},
 };
 
@@ -47,7 +47,7 @@ struct LaunchedProbe {
 /// A host and its places in the queues.
 #[derive(Debug)]
 struct QueuedHost {
-    host: Host,
+    host: ScannedHost,
     /// In `ready`.
     ready: bool,
     /// In `blocked_on_sockets`.
@@ -119,7 +119,7 @@ impl Engine {
                 let host = HostId(self.new_id());
                 self.by_address.insert(job.address.clone(), host);
                 let queued = QueuedHost {
-                    host: Host::new(job.address.clone()),
+                    host: ScannedHost::new(job.address.clone()),
                     ready: false,
                     blocked_on_sockets: false,
                     blocked_on_quota: false,
@@ -131,7 +131,7 @@ impl Engine {
             }
         };
         self.jobs.insert(id, host);
-        let run = Run::new(id, job, self.seed, now);
+        let run = RunningJob::new(id, job, self.seed, now);
         if let Some(queued) = self.hosts.get_mut(&host) {
             if queued.idle.take().is_some_and(|since| now.since(since) >= RTT_MEMORY) {
                 queued.host.forget_round_trips();
@@ -298,7 +298,7 @@ impl Engine {
         let probe_id = ProbeId(self.new_id());
         let Some(queued) = self.hosts.get_mut(&id) else { return };
         let wake = match queued.host.next(probe_id, now, budget, events) {
-            Step::Launch(probe) => {
+            TurnStep::Launch(probe) => {
                 let charged = queued.host.expects_silence();
                 if charged {
                     self.quota.charge(now);
@@ -310,14 +310,14 @@ impl Engine {
                 self.make_ready(id);
                 return;
             }
-            Step::Wait(at) => at,
-            Step::BlockedOnSockets(at) => {
+            TurnStep::Wait(at) => at,
+            TurnStep::BlockedOnSockets(at) => {
                 if !std::mem::replace(&mut queued.blocked_on_sockets, true) {
                     self.blocked_on_sockets.push_back(id);
                 }
                 at
             }
-            Step::BlockedOnQuota(at) => {
+            TurnStep::BlockedOnQuota(at) => {
                 if !std::mem::replace(&mut queued.blocked_on_quota, true) {
                     self.blocked_on_quota.push_back(id);
                 }

@@ -25,7 +25,7 @@ pub(super) struct SendBudget {
 
 /// What a host does next.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum TurnStep {
     /// This probe leaves; the host may have more.
     Launch(Probe),
     /// No probe before a reply, or this moment.

@@ -6,19 +6,19 @@ use crate::{
     engine::{
         board::{Ending, Mark},
         faults::Meaning,
-        health::OUTAGE,
         job::{Event, Link},
         probe::{LocalError, Outcome, Reply},
-        run::Run,
+        responsiveness::OUTAGE,
+        running_job::RunningJob,
         timing::BEFORE_RETRANSMIT,
         want::Purpose,
     },
     model::{HostReport, Moment},
 };
 
-use super::{Host, ProbeInFlight};
+use super::{ProbeInFlight, ScannedHost};
 
-impl Host {
+impl ScannedHost {
     /// Takes the outcome of a probe. Ends jobs that it decides.
     pub(in crate::engine) fn reply(&mut self, reply: &Reply, events: &mut Vec<Event>) {
         let Some(flight) = self.flights.remove(&reply.id) else { return };
@@ -32,7 +32,7 @@ impl Host {
         let used = self.slots.len();
         flight.timeout.into_iter().for_each(|timeout| _ = self.slots.remove(&(timeout, reply.id)));
         if flight.purpose == Purpose::Canary {
-            self.health.canary_back();
+            self.responsiveness.canary_back();
         } else if let Some(answered) = reply.outcome.is_answer() {
             // A canary probes a port that answers, which says nothing about the others.
             self.expected.note(!answered);
@@ -54,7 +54,7 @@ impl Host {
         }
     }
 
-    fn run_of(&mut self, flight: &ProbeInFlight) -> Option<&mut Run> {
+    fn run_of(&mut self, flight: &ProbeInFlight) -> Option<&mut RunningJob> {
         self.runs.iter_mut().find(|run| run.id() == flight.job)
     }
 
@@ -104,19 +104,19 @@ impl Host {
         self.count_first_try(flight, true);
         match flight.purpose {
             // The kernel would have reported it if ARP had failed.
-            Purpose::Canary if !self.health.has_canary() => self.alive(reply.ended, None, events),
+            Purpose::Canary if !self.responsiveness.has_canary() => self.alive(reply.ended, None, events),
             Purpose::Canary => self.canary_lost(flight.port, reply.ended),
             Purpose::Check(_) => {
-                let resolved = self.run_of(flight).is_some_and(Run::check_silent);
+                let resolved = self.run_of(flight).is_some_and(RunningJob::check_silent);
                 // If a port is known to answer, that one was probed, and silence proves nothing.
-                if resolved && !self.health.has_canary() {
+                if resolved && !self.responsiveness.has_canary() {
                     self.alive(reply.ended, None, events);
                 }
             }
-            Purpose::Port(_) if self.health.is_overdue(reply.ended, !self.is_paced()) => {}
+            Purpose::Port(_) if self.responsiveness.is_overdue(reply.ended, !self.is_paced()) => {}
             Purpose::Port(_) => self.window.grow(used),
         }
-        let doubt = self.health.has_canary();
+        let doubt = self.responsiveness.has_canary();
         let dozed = flight.counts_from.is_some_and(|from| reply.ended < from);
         if let Some(run) = self.run_of(flight) {
             if dozed {
@@ -131,11 +131,11 @@ impl Host {
     fn no_neighbour(&mut self, flight: &ProbeInFlight, now: Moment, events: &mut Vec<Event>) {
         self.faults.clear();
         self.run_of(flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
-        if flight.purpose == Purpose::Canary || !self.health.is_suspended() {
-            self.health.neighbour_lost();
+        if flight.purpose == Purpose::Canary || !self.responsiveness.is_suspended() {
+            self.responsiveness.neighbour_lost();
         }
-        let mute = !self.health.has_answered();
-        let absent = |run: &Run| mute || !run.is_up() || (run.is_patient() && run.id() == flight.job);
+        let mute = !self.responsiveness.has_answered();
+        let absent = |run: &RunningJob| mute || !run.is_up() || (run.is_patient() && run.id() == flight.job);
         let detail = HostReport::no_neighbour_detail(&self.address);
         self.end_all(absent, &Ending::down(detail), now, events);
     }
@@ -157,14 +157,14 @@ impl Host {
     }
 
     fn note_witness(&mut self, port: u16, lost: bool) {
-        if self.health.is_open(port) {
+        if self.responsiveness.is_open(port) {
             self.runs.iter_mut().for_each(|run| run.note_witness(lost));
         }
     }
 
     fn canary_lost(&mut self, port: u16, now: Moment) {
         self.note_witness(port, true);
-        self.health.canary_lost(port);
+        self.responsiveness.canary_lost(port);
         self.backoff.restart_calm(now);
         self.shrink(now);
         self.runs.iter_mut().for_each(|run| run.note_canary(true));
@@ -185,11 +185,11 @@ impl Host {
 
     /// Notes a sign of life for every job, and what it means for the silence before.
     fn alive(&mut self, now: Moment, port: Option<(u16, Mark)>, events: &mut Vec<Event>) {
-        if self.health.is_unheard() {
+        if self.responsiveness.is_unheard() {
             let held_up = 1 + self.flights.values().filter(|flight| flight.woke).count();
             self.pacer.held_up(held_up, now);
         }
-        let silence = self.health.heard(now, port);
+        let silence = self.responsiveness.heard(now, port);
         let lost = silence.lost;
         if self.backoff.note_silence(silence, !self.is_paced(), now) {
             self.apply_backoff(now);
@@ -211,7 +211,7 @@ impl Host {
 
     fn end_all(
         &mut self,
-        which: impl Fn(&Run) -> bool,
+        which: impl Fn(&RunningJob) -> bool,
         ending: &Ending,
         now: Moment,
         events: &mut Vec<Event>,

@@ -1,6 +1,6 @@
 //! Why a host has no probe to send now, and when to try again.
 
-use crate::{engine::turn::Step, model::Moment};
+use crate::{engine::turn::TurnStep, model::Moment};
 
 /// Why a probe may not leave now.
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +33,11 @@ impl Waiting {
         }
     }
 
-    pub(super) fn step(self) -> Step {
+    pub(super) fn step(self) -> TurnStep {
         match self {
-            Self { blocked_on_sockets: true, at, .. } => Step::BlockedOnSockets(at),
-            Self { blocked_on_quota: true, at, .. } => Step::BlockedOnQuota(at),
-            Self { at, .. } => Step::Wait(at),
+            Self { blocked_on_sockets: true, at, .. } => TurnStep::BlockedOnSockets(at),
+            Self { blocked_on_quota: true, at, .. } => TurnStep::BlockedOnQuota(at),
+            Self { at, .. } => TurnStep::Wait(at),
         }
     }
 }

@@ -17,7 +17,7 @@ const STALE: Duration = Duration::from_secs(8);
 
 /// A device in the simulation.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(super) struct SimulatedHost {
     pub(super) address: Address,
     pub(super) manners: Manners,
     /// The ICMP error with which it rejects.
@@ -36,7 +36,7 @@ pub(super) struct Host {
     pub(super) sockets: usize,
 }
 
-impl Host {
+impl SimulatedHost {
     pub(super) fn new(address: Address, behaviour: Behaviour, seed: u64) -> Self {
         Self {
             address,

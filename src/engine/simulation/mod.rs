@@ -30,7 +30,7 @@ use super::{
     Reach, Reply, order::mix, tick::tick_of,
 };
 use crate::model::{Address, HostReport, Moment, PortState, Timing};
-use device::{Host, peak};
+use device::{SimulatedHost, peak};
 use flaps::Wire;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -86,7 +86,7 @@ struct World {
     engine: Engine,
     bounds: Bounds,
     now: Moment,
-    hosts: Vec<Host>,
+    hosts: Vec<SimulatedHost>,
     by_address: HashMap<Address, usize>,
     /// How the hosts are reached.
     link: Link,
@@ -152,8 +152,9 @@ impl World {
     fn with(devices: Vec<(Ipv4Addr, Behaviour)>, seed: u64, bounds: Bounds) -> Self {
         // No two worlds have hosts with the same random numbers.
         let seeds = (0..).map(|host| mix(mix(seed).wrapping_add(host)));
-        let host = |((address, device), seed): ((Ipv4Addr, _), _)| Host::new(address.into(), device, seed);
-        let hosts: Vec<Host> = devices.into_iter().zip(seeds).map(host).collect();
+        let host =
+            |((address, device), seed): ((Ipv4Addr, _), _)| SimulatedHost::new(address.into(), device, seed);
+        let hosts: Vec<SimulatedHost> = devices.into_iter().zip(seeds).map(host).collect();
         let by_address = hosts.iter().zip(0..).map(|(host, index)| (host.address.clone(), index)).collect();
         Self {
             engine: Engine::new(bounds, seed),
@@ -418,7 +419,7 @@ struct Comparison {
     false_closed: usize,
 }
 
-fn compare(report: &HostReport, host: &Host) -> Comparison {
+fn compare(report: &HostReport, host: &SimulatedHost) -> Comparison {
     let mut comparison = Comparison::default();
     let listed: HashMap<u16, PortState> = report.findings.iter().map(|f| (f.port, f.state)).collect();
     assert_eq!(listed.len(), report.findings.len(), "one finding per port");

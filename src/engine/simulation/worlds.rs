@@ -138,7 +138,7 @@ fn look(scenario: &Scenario, last: u16, timing: Timing, seed: u64) -> Seen {
     seen
 }
 
-fn asked(host: &Host, last: u16) -> PortSet {
+fn asked(host: &SimulatedHost, last: u16) -> PortSet {
     let open = host.manners.open_ports();
     // If all ports are open, some of them are enough.
     let few = open.len() < 1000;

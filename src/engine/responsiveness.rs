@@ -94,7 +94,7 @@ struct LossStreak {
 
 /// Whether a host still answers.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(super) struct Responsiveness {
     heard: Option<Moment>,
     /// Whether any port replied, be it with an ICMP error. Ports with ICMP errors are no canaries: those errors are
     /// rate-limited, often to one a second, and their absence says nothing.
@@ -128,14 +128,14 @@ pub(super) struct CanaryNeeds {
 
 /// A silence of the host that has ended.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Silence {
+pub(super) struct EndedSilence {
     /// Canaries lost in a row.
     pub(super) lost: u8,
     /// How long it lasted.
     pub(super) length: Duration,
 }
 
-impl Health {
+impl Responsiveness {
     /// Whether a port is known to answer.
     pub(super) fn has_canary(&self) -> bool {
         self.known().is_some()
@@ -186,7 +186,7 @@ impl Health {
 
     /// Notes a sign of life; `port`: the port that replied, if one did, and its mark. Returns the silence that has
     /// ended.
-    pub(super) fn heard(&mut self, now: Moment, port: Option<(u16, Mark)>) -> Silence {
+    pub(super) fn heard(&mut self, now: Moment, port: Option<(u16, Mark)>) -> EndedSilence {
         let length = self.heard.map_or(Duration::ZERO, |heard| now.since(heard));
         self.heard = self.heard.max(Some(now));
         if let Some((port, mark)) = port {
@@ -198,7 +198,7 @@ impl Health {
             }
         }
         (self.sent, self.wanted) = (false, false);
-        Silence { lost: std::mem::take(&mut self.losses).lost, length }
+        EndedSilence { lost: std::mem::take(&mut self.losses).lost, length }
     }
 
     /// Notes that a probe leaves.
@@ -299,28 +299,29 @@ mod tests {
     }
 
     /// The ports and moments of the canaries from 1 s on until the host is gone, if it stays silent.
-    fn canaries(health: &mut Health, delay: Duration) -> Vec<(u16, Moment)> {
+    fn canaries(responsiveness: &mut Responsiveness, delay: Duration) -> Vec<(u16, Moment)> {
         let mut sent = Vec::new();
         let mut now = at(1000);
-        while !health.is_gone(now) {
-            health.sent();
-            let (port, due) = health.canary(&CanaryNeeds { delay, ..CanaryNeeds::default() }).unwrap();
+        while !responsiveness.is_gone(now) {
+            responsiveness.sent();
+            let (port, due) =
+                responsiveness.canary(&CanaryNeeds { delay, ..CanaryNeeds::default() }).unwrap();
             now = now.max(due);
-            health.canary_left(port, now);
+            responsiveness.canary_left(port, now);
             sent.push((port, now));
             now += Duration::from_millis(900);
-            health.canary_back();
-            health.canary_lost(port);
+            responsiveness.canary_back();
+            responsiveness.canary_lost(port);
         }
         sent
     }
 
     #[test]
     fn closed_ports_are_probed_first_and_all_in_turn() {
-        let mut health = Health::default();
-        health.heard(at(1000), Some((22, Mark::Open)));
-        (1..=9).for_each(|port| _ = health.heard(at(1000), Some((port, Mark::Closed))));
-        let sent = canaries(&mut health, Duration::ZERO);
+        let mut responsiveness = Responsiveness::default();
+        responsiveness.heard(at(1000), Some((22, Mark::Open)));
+        (1..=9).for_each(|port| _ = responsiveness.heard(at(1000), Some((port, Mark::Closed))));
+        let sent = canaries(&mut responsiveness, Duration::ZERO);
         assert_eq!(sent[0], (6, at(3000)), "the oldest of the four latest");
         assert_eq!(sent.iter().map(|&(port, _)| port).collect::<Vec<_>>()[..4], [6, 22, 7, 22]);
         assert!(sent.last().unwrap().1 < at(11_000), "{sent:?}");
@@ -329,9 +330,9 @@ mod tests {
     #[test]
     fn an_open_port_is_probed_seldom_and_pauses_are_respected() {
         let open = |ports: u16, delay| {
-            let mut health = Health::default();
-            (0..ports).for_each(|port| _ = health.heard(at(1000), Some((port, Mark::Open))));
-            canaries(&mut health, delay)[0].1
+            let mut responsiveness = Responsiveness::default();
+            (0..ports).for_each(|port| _ = responsiveness.heard(at(1000), Some((port, Mark::Open))));
+            canaries(&mut responsiveness, delay)[0].1
         };
         assert_eq!(open(1, Duration::ZERO), at(11_000));
         assert_eq!(open(2, Duration::ZERO), at(6_000));
@@ -340,23 +341,23 @@ mod tests {
 
     #[test]
     fn one_silent_port_does_not_make_a_host_gone_if_two_are_known() {
-        let mut health = Health::default();
-        health.heard(at(0), Some((80, Mark::Open)));
-        (0..9).for_each(|_| health.canary_lost(80));
-        assert!(health.is_gone(at(60_000)));
-        health.heard(at(0), Some((81, Mark::Closed)));
-        (0..9).for_each(|_| health.canary_lost(80));
-        assert!(!health.is_gone(at(60_000)));
-        health.canary_lost(81);
-        assert!(health.is_gone(at(60_000)));
+        let mut responsiveness = Responsiveness::default();
+        responsiveness.heard(at(0), Some((80, Mark::Open)));
+        (0..9).for_each(|_| responsiveness.canary_lost(80));
+        assert!(responsiveness.is_gone(at(60_000)));
+        responsiveness.heard(at(0), Some((81, Mark::Closed)));
+        (0..9).for_each(|_| responsiveness.canary_lost(80));
+        assert!(!responsiveness.is_gone(at(60_000)));
+        responsiveness.canary_lost(81);
+        assert!(responsiveness.is_gone(at(60_000)));
     }
 
     #[test]
     fn icmp_errors_are_signs_of_life_and_no_canaries() {
-        let mut health = Health::default();
-        health.heard(at(0), Some((80, Mark::AdminProhibited)));
-        assert!(health.has_answered() && !health.has_canary());
-        health.sent();
-        assert_eq!(health.canary(&CanaryNeeds { curious: true, ..CanaryNeeds::default() }), None);
+        let mut responsiveness = Responsiveness::default();
+        responsiveness.heard(at(0), Some((80, Mark::AdminProhibited)));
+        assert!(responsiveness.has_answered() && !responsiveness.has_canary());
+        responsiveness.sent();
+        assert_eq!(responsiveness.canary(&CanaryNeeds { curious: true, ..CanaryNeeds::default() }), None);
     }
 }

@@ -6,8 +6,8 @@ use crate::model::{HostReport, Moment};
 
 use super::{
     blocked_ports::BlockedPorts,
-    board::{Board, Change, Ending, Mark},
-    check::{self, CHECK_WAIT, Check},
+    board::{Board, BoardChange, Ending, Mark},
+    check::{CHECK_WAIT, Check, CheckStep},
     job::{HostJob, JobId, Link, Liveness, Progress},
     order::{Places, mix},
     pacer::HALF_PACE,
@@ -33,7 +33,7 @@ const OUTAGES: u8 = 16;
 
 /// One running job.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct RunningJob {
     id: JobId,
     job: HostJob,
     template: Template,
@@ -57,7 +57,7 @@ pub(super) struct Run {
     patient: bool,
 }
 
-impl Run {
+impl RunningJob {
     pub(super) fn new(id: JobId, job: HostJob, seed: u64, now: Moment) -> Self {
         let places = Places::new(&job.ports);
         let template = Template::of(job.timing);
@@ -159,15 +159,15 @@ impl Run {
     /// job is over.
     pub(super) fn want(&mut self, now: Moment) -> Want {
         match self.check.as_ref().map(Check::next) {
-            Some(check::Next::Probe(port)) => {
+            Some(CheckStep::Probe(port)) => {
                 let purpose = Purpose::Check(self.places.place(port));
                 Want::Probe(Ask { port, purpose, wait: Some(CHECK_WAIT) })
             }
-            Some(check::Next::Reply) => Want::Reply,
-            Some(check::Next::Down) => {
+            Some(CheckStep::Reply) => Want::Reply,
+            Some(CheckStep::Down) => {
                 Want::Ended(Ending::down("no answer on the ports that hosts most often answer on"))
             }
-            Some(check::Next::Up) | None => {
+            Some(CheckStep::Up) | None => {
                 self.check = None;
                 self.want_port(now)
             }
@@ -296,10 +296,10 @@ impl Run {
         let change = self.board.settle(place, mark, rtt);
         self.passes.note_look(change, mark);
         self.blocked_ports.note_sent(place);
-        if change == Change::Looked && doubt && self.is_scanning() {
+        if change == BoardChange::Looked && doubt && self.is_scanning() {
             self.doubtful.push(place);
         }
-        change == (Change::Answered { late: true }) && mark == Mark::Open
+        change == (BoardChange::Answered { late: true }) && mark == Mark::Open
     }
 
     /// Whether this probe is the first try at a port.
