@@ -9,7 +9,7 @@ use portscan::{
         Address, Device, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol, Reason,
         ScanId, ScanKind, ScanStatus,
     },
-    store::{Observation, Pace, Store},
+    store::{DiskPace, Observation, Store},
 };
 
 /// How many open ports each of [`devices`] has.
@@ -46,7 +46,7 @@ pub fn numbered(number: u32) -> Address {
 pub fn write(path: &Path, scans: u32, found: &[Found]) -> ScanId {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
+    let pace = DiskPace { commit: Duration::ZERO, ..DiskPace::default() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let (store, writer) = Store::open_at_pace(path, Arc::clone(&clock), pace).unwrap();
     let last = runtime.block_on(async {

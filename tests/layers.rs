@@ -1,14 +1,16 @@
 //! Modules import only from lower layers, and modules of layer 2 never from one another; the files of a module do not
-//! import one another in a circle.
+//! import one another in a circle; a public type has a name of its own.
 
 mod circles;
 mod paths;
+mod types;
 
 use std::{fs, path::Path};
 
 use self::{
     circles::circles,
     paths::{NamedPath, named_paths},
+    types::shared_names,
 };
 
 /// Every top-level module and its layer; `lib.rs` explains them. A new module must get its layer here.
@@ -115,4 +117,15 @@ fn may_import_refuses_higher_layers_and_siblings() {
 fn no_files_of_a_module_import_one_another_in_a_circle() {
     let found = circles(&all_sources());
     assert!(found.is_empty(), "move what these share into a file of its own:\n{}", found.join("\n"));
+}
+
+/// A reader who meets a type's name takes it for the type of that name that they know.
+#[test]
+fn no_two_public_types_share_a_name() {
+    let found = shared_names(&all_sources());
+    assert!(
+        found.is_empty(),
+        "give each its own name, of docs/glossary.md where it has one:\n{}",
+        found.join("\n")
+    );
 }

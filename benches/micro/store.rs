@@ -10,14 +10,14 @@ use portscan::{
         Device, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol, Reason, ScanId,
         ScanKind, ScanStatus,
     },
-    store::{FILE_NAME, Observation, Pace, Store, WriterThread},
+    store::{DiskPace, FILE_NAME, Observation, Store, WriterThread},
 };
 use tokio::runtime::Runtime;
 
 /// Finished in time for one commit: 16 are in progress at once, and a commit comes every 10 s.
 const HOSTS: u8 = 32;
 /// Commits when told to.
-const PACE: Pace = Pace { commit: Duration::from_secs(3600), ..Pace::DEFAULT };
+const PACE: DiskPace = DiskPace { commit: Duration::from_secs(3600), ..DiskPace::DEFAULT };
 /// How many scans of a device's life are weighed: some months of days.
 const SCANS: u16 = 100;
 

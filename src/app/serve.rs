@@ -32,7 +32,7 @@ use crate::{
         runner::{self, Runner},
         spool::Spool,
     },
-    store::{self, DirLock, Pace, Store, StoreError, WriterThread},
+    store::{self, DirLock, DiskPace, Store, StoreError, WriterThread},
 };
 
 /// The time limit for stopping, commits included: systemd waits longer, a user does not.
@@ -53,7 +53,7 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     let token = Token::existing(&config.data_dir, token_file)?;
     let clock = SystemClock::start();
     let (store, writer) =
-        Store::open_to_serve(&config.data_dir.join(store::FILE_NAME), Arc::new(clock), Pace::DEFAULT)?;
+        Store::open_to_serve(&config.data_dir.join(store::FILE_NAME), Arc::new(clock), DiskPace::DEFAULT)?;
     let token = token.map_or_else(|| Token::load(&config.data_dir, token_file), Ok)?;
     let probing = probing(clock).context("the scanner cannot start")?;
     let stop = CancellationToken::new();

@@ -138,7 +138,7 @@ enum CliError {
     #[error(transparent)]
     Discovery(#[from] crate::service::discovery::DiscoveryError),
     #[error(transparent)]
-    Silence(#[from] crate::service::discovery::Silence),
+    AllSilent(#[from] crate::service::discovery::AllSilent),
     #[error("cannot start the scanner: {0}")]
     Prober(io::Error),
     #[error("cannot find out which MAC has {address}, which decides whether it is excluded: {source}")]

@@ -10,22 +10,22 @@ pub(super) struct RunStatus {
     pub(super) id: i64,
     pub(super) scanner: String,
     pub(super) status: String,
-    pub(super) hosts: Share,
-    pub(super) progress: Option<Progress>,
+    pub(super) hosts: ReportedShare,
+    pub(super) progress: Option<ReportedProgress>,
     /// `run`, `seen`, `manual`, `confirm`
     #[serde(default, skip_serializing)]
     kind: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Share {
+pub(super) struct ReportedShare {
     pub(super) done: u64,
     pub(super) total: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Progress {
-    pub(super) ports: Share,
+pub(super) struct ReportedProgress {
+    pub(super) ports: ReportedShare,
     pub(super) rate: f64,
     pub(super) seconds_left: Option<f64>,
     #[serde(default, skip_serializing)]
@@ -72,7 +72,7 @@ impl RunStatus {
         };
         text += &self.devices_done();
         let Some(progress) = &self.progress else { return text };
-        let Share { done, total } = progress.ports;
+        let ReportedShare { done, total } = progress.ports;
         if let Some(percent) = (done * 100).checked_div(total) {
             text += &format!(", {} % of the ports", percent.min(100));
         }

@@ -78,7 +78,7 @@ struct ProbeInFlight {
 
 /// One address.
 #[derive(Debug)]
-pub(super) struct ScannedHost {
+pub(super) struct ActiveHost {
     address: Address,
     runs: Vec<RunningJob>,
     /// The index of the job whose turn it is.
@@ -100,7 +100,7 @@ pub(super) struct ScannedHost {
     silences: u32,
 }
 
-impl ScannedHost {
+impl ActiveHost {
     pub(super) fn new(address: Address) -> Self {
         Self {
             address,

@@ -3,9 +3,9 @@
 //! [`Reply`] for each.
 //!
 //! ```text
-//!  HostJob ─► Engine ─► ScannedHost (one per address) ─► RunningJob (one per job) ─► Board (one byte per port)
-//!             scheduler       window, pacer, rtt,            check, passes,              verdicts, report
-//!             global window,  responsiveness, backoff,       blocked ports
+//!  HostJob ─► Engine ─► ActiveHost (one per address) ─► RunningJob (one per job) ─► Board (one byte per port)
+//!             scheduler       window, pacer, rtt,           check, passes,              verdicts, report
+//!             global window,  responsiveness, backoff,      blocked ports
 //!             quota, start    faults, spread,
 //!             deadline        streak
 //! ```

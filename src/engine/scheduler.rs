@@ -8,7 +8,7 @@ use std::{
 use crate::model::{Address, Moment};
 
 use super::{
-    host::ScannedHost,
+    host::ActiveHost,
     job::{Event, HostJob, JobId, Progress},
     probe::{LocalError, Outcome, Probe, ProbeId, Reply},
     quota::{Quota, QuotaLevel},
@@ -47,7 +47,7 @@ struct LaunchedProbe {
 /// A host and its places in the queues.
 #[derive(Debug)]
 struct QueuedHost {
-    host: ScannedHost,
+    host: ActiveHost,
     /// In `ready`.
     ready: bool,
     /// In `blocked_on_sockets`.
@@ -119,7 +119,7 @@ impl Engine {
                 let host = HostId(self.new_id());
                 self.by_address.insert(job.address.clone(), host);
                 let queued = QueuedHost {
-                    host: ScannedHost::new(job.address.clone()),
+                    host: ActiveHost::new(job.address.clone()),
                     ready: false,
                     blocked_on_sockets: false,
                     blocked_on_quota: false,

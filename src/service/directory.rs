@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     model::{Address, Device, DeviceKey, Mac, Moment, Name, PortSet},
     net::neighbours_by_ipv6,
-    store::{AnnotationPatch, Host, Store, StoreError},
+    store::{AnnotationPatch, DeviceRecord, Store, StoreError},
 };
 
 /// A device that a user asked for.
@@ -26,7 +26,7 @@ pub enum FoundHost {
     /// The device has this row. What is known of it may be large, and is read piece by piece.
     Stored(i64),
     /// Only a feed names it, and this is all that is known.
-    Told(Box<Host>),
+    Told(Box<DeviceRecord>),
 }
 
 /// The state of our own discovery.
@@ -71,7 +71,7 @@ impl DeviceDirectory {
         if let Some(row) = self.store.host_row(key).await? {
             return Ok(Some(FoundHost::Stored(row)));
         }
-        let is_meant = |host: &Host| match key {
+        let is_meant = |host: &DeviceRecord| match key {
             DeviceKey::Mac(mac) => host.device.mac == Some(*mac),
             DeviceKey::Address(at) => host.addresses.iter().any(|record| record.address == *at),
         };
@@ -80,7 +80,10 @@ impl DeviceDirectory {
     }
 
     /// Returns the devices that have no row yet, as they are shown at this time by both clocks.
-    pub async fn hosts_without_row(&self, times: (Moment, Timestamp)) -> Result<Vec<Host>, StoreError> {
+    pub async fn hosts_without_row(
+        &self,
+        times: (Moment, Timestamp),
+    ) -> Result<Vec<DeviceRecord>, StoreError> {
         let inventory = self.inventory.borrow().clone();
         let devices = inventory.devices.iter().map(|reported| reported.device.clone()).collect();
         let known = self.store.known_among(devices).await?;
@@ -97,7 +100,7 @@ impl DeviceDirectory {
     }
 
     /// Returns all names of a device, the one to show first.
-    pub fn names_of(&self, host: &Host) -> Vec<Name> {
+    pub fn names_of(&self, host: &DeviceRecord) -> Vec<Name> {
         names::all(&self.config.borrow(), &host.device, host.names.clone())
     }
 

@@ -25,7 +25,7 @@ use tracing::{info, warn};
 use self::admission::{Admission, Record};
 pub use self::{
     inventory::{Found, Inventory, Known, SourceId, SourceStatus},
-    state::{Change, FeedState, Member, STALE_AFTER, Trouble},
+    state::{FeedChange, FeedState, Member, STALE_AFTER, Trouble},
 };
 use crate::{
     client::{HttpClient, ResponseLimits},
@@ -300,21 +300,23 @@ fn judge(source: &SourceId, device: &Device, links: &Links, config: &FeedConfig)
     feed::admissible(&device.address, |address| links.is_own_subnet(address), &config.allow)
 }
 
-fn log_change(source: &SourceId, change: &Change, devices: usize) {
+fn log_change(source: &SourceId, change: &FeedChange, devices: usize) {
     match change {
-        Change::Up => info!(%source, devices, "the feed is up"),
-        Change::Down(trouble) => {
+        FeedChange::Up => info!(%source, devices, "the feed is up"),
+        FeedChange::Down(trouble) => {
             warn!(%source, devices, "the feed is down: {trouble} (its last devices are kept and still scanned)");
         }
-        Change::Rejecting(rejected) => match rejected.reasons.first() {
+        FeedChange::Rejecting(rejected) => match rejected.reasons.first() {
             Some(first) => {
                 warn!(%source, rejected = rejected.count, "the feed has entries that are refused: {first}");
             }
             None => info!(%source, "no entry of the feed is refused any more"),
         },
-        Change::HoldingBack(Some(held_back)) => warn!(%source, devices, "the feed: {held_back}"),
-        Change::HoldingBack(None) => info!(%source, devices, "no device of the feed is held back any more"),
-        Change::Remark(remark) => warn!(%source, "{remark}"),
+        FeedChange::HoldingBack(Some(held_back)) => warn!(%source, devices, "the feed: {held_back}"),
+        FeedChange::HoldingBack(None) => {
+            info!(%source, devices, "no device of the feed is held back any more")
+        }
+        FeedChange::Remark(remark) => warn!(%source, "{remark}"),
     }
 }
 

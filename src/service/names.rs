@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{sync::watch, task::JoinSet};
 
-use self::plan::{Next, Plan, Question, Subject};
+use self::plan::{NextQuestion, Plan, Question, Subject};
 use super::{
     agenda::is_wanted,
     feeds::Inventory,
@@ -112,7 +112,7 @@ impl Keeper {
     fn ask(&mut self) -> Option<Moment> {
         loop {
             match self.plan.next(self.clock.now()) {
-                Next::Ask(question) => {
+                NextQuestion::Ask(question) => {
                     let config = Arc::clone(&self.config.borrow());
                     let resolver = self.resolver.clone();
                     let proxies = self.inventory.borrow().proxies.clone();
@@ -121,8 +121,8 @@ impl Keeper {
                         (question, heard)
                     });
                 }
-                Next::Wait(until) => return Some(until),
-                Next::Rest => return None,
+                NextQuestion::Wait(until) => return Some(until),
+                NextQuestion::Rest => return None,
             }
         }
     }

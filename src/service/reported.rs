@@ -9,7 +9,7 @@ use super::feeds::{Inventory, Known, SourceId};
 use crate::{
     config::Config,
     model::{Device, DeviceKey, Moment},
-    store::{Host, KnownDevices},
+    store::{DeviceRecord, KnownDevices},
 };
 
 /// A device that only feeds name, at more addresses than this, is not recorded: our own discovery treats a station
@@ -36,7 +36,7 @@ pub(super) fn without_row(
     inventory: &Inventory,
     known: &KnownDevices,
     (now, wall): (Moment, Timestamp),
-) -> Vec<Host> {
+) -> Vec<DeviceRecord> {
     let mut devices: BTreeMap<DeviceKey, Vec<&Known>> = BTreeMap::new();
     for reported in
         inventory.devices.iter().filter(|reported| !known.devices.contains(&reported.device.key()))
@@ -45,7 +45,11 @@ pub(super) fn without_row(
     }
     let host = |reported: Vec<&Known>| {
         let since = reported.iter().map(|reported| reported.since).min().unwrap_or(now);
-        Host::told(reported.into_iter().map(|reported| &reported.device), wall - now.since(since), wall)
+        DeviceRecord::told(
+            reported.into_iter().map(|reported| &reported.device),
+            wall - now.since(since),
+            wall,
+        )
     };
     devices.into_values().filter_map(host).collect()
 }

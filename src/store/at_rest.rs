@@ -49,7 +49,7 @@ impl ReaderThread {
     /// Closes the database; remaining handles get [`StoreError::Closed`]. Blocks, so it must not be called from a task.
     pub fn join(self) {
         // A thread that has already ended needs no message.
-        let _ = self.store.reads.blocking_send(reader::Request::Stop);
+        let _ = self.store.reads.blocking_send(reader::ReadRequest::Stop);
         let _ = self.reader.join();
     }
 }

@@ -1,6 +1,6 @@
-//! Every write that shares a commit with others is one type that implements [`Change`], in the file that has its SQL.
-//! The writer thread handles changes without knowing the concrete types. A write with transactions of its own is a job
-//! (`Store::run_exclusive`).
+//! Every write that shares a commit with others is one type that implements [`DatabaseChange`], in the file that has its
+//! SQL. The writer thread handles changes without knowing the concrete types. A write with transactions of its own is a
+//! job (`Store::run_exclusive`).
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A complete change of the database: applied again after a rollback, it writes the same rows.
-pub(super) trait Change: Send + 'static {
+pub(super) trait DatabaseChange: Send + 'static {
     /// The caller's result once the change is committed.
     type Answer: Send + 'static;
 
@@ -34,8 +34,8 @@ pub(super) enum Urgency {
     Immediate,
     /// Until the next commit is due, which is at once if no host was committed lately.
     Shared,
-    /// As `Shared`, but such commits are at least [`Pace::commit`](super::Pace::commit) apart, because hosts finish
-    /// often.
+    /// As `Shared`, but such commits are at least [`DiskPace::commit`](super::DiskPace::commit) apart, because hosts
+    /// finish often.
     Paced,
 }
 

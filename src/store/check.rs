@@ -21,7 +21,7 @@ use std::{
 use super::{
     condition::{CheckSignal, Condition},
     error::{Result, StoreError},
-    pace::Pace,
+    pace::DiskPace,
     schema,
 };
 use crate::{clock::Clock, model::Moment};
@@ -52,7 +52,7 @@ impl CheckThread {
     pub(super) fn start(
         path: &Path,
         clock: Arc<dyn Clock>,
-        pace: Pace,
+        pace: DiskPace,
         condition: Arc<Condition>,
         (signals, received): (mpsc::SyncSender<CheckSignal>, mpsc::Receiver<CheckSignal>),
     ) -> io::Result<Self> {
@@ -76,7 +76,7 @@ impl CheckThread {
 struct Checker {
     path: PathBuf,
     clock: Arc<dyn Clock>,
-    pace: Pace,
+    pace: DiskPace,
     condition: Arc<Condition>,
     stopping: Arc<AtomicBool>,
 }
@@ -109,7 +109,7 @@ impl Checker {
     }
 
     /// Waits until the next check is due, or sooner after a suspicion; returns whether to check. A query that keeps
-    /// failing triggers no more than one check every [`Pace::recheck`].
+    /// failing triggers no more than one check every [`DiskPace::recheck`].
     fn wait(&self, signals: &mpsc::Receiver<CheckSignal>, begun: Moment, mut next: Moment) -> bool {
         loop {
             match signals.recv_timeout(self.clock.now().until(next)) {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::{
-    change::{Change, Urgency},
+    change::{DatabaseChange, Urgency},
     error::{Result, StoreError},
 };
 
@@ -25,18 +25,18 @@ pub(super) trait Pending: Send {
     fn answer(self: Box<Self>);
 }
 
-struct PendingChange<C: Change> {
+struct PendingChange<C: DatabaseChange> {
     change: C,
     answer: Option<Result<C::Answer>>,
     done: Done<C::Answer>,
 }
 
 /// Boxes a change whose answer goes to `done`.
-pub(super) fn pending<C: Change>(change: C, done: Done<C::Answer>) -> Box<dyn Pending> {
+pub(super) fn pending<C: DatabaseChange>(change: C, done: Done<C::Answer>) -> Box<dyn Pending> {
     Box::new(PendingChange { change, answer: None, done })
 }
 
-impl<C: Change> Pending for PendingChange<C> {
+impl<C: DatabaseChange> Pending for PendingChange<C> {
     fn urgency(&self) -> Urgency {
         self.change.urgency()
     }

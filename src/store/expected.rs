@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::{
-    change::{Change, Urgency},
+    change::{DatabaseChange, Urgency},
     error::Result,
     handle::Store,
     page::Page,
@@ -82,7 +82,7 @@ struct UpdateExpectations {
     at: Timestamp,
 }
 
-impl Change for UpdateExpectations {
+impl DatabaseChange for UpdateExpectations {
     type Answer = ();
 
     /// A client waits for it.

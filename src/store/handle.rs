@@ -10,13 +10,13 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    change::{Change, ChangeContext, WriterState},
+    change::{ChangeContext, DatabaseChange, WriterState},
     commit::{Done, pending},
     condition::Condition,
     error::{Result, StoreError},
     health::StoreHealth,
     reader, schema,
-    writer::{Request, RunExclusive, Turn},
+    writer::{RunExclusive, Turn, WriteRequest},
 };
 
 /// A handle to the database; cheap to clone, usable from any task.
@@ -25,8 +25,8 @@ use super::{
 /// writes wait; reads never do.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pub(super) writes: mpsc::Sender<Request>,
-    pub(super) reads: mpsc::Sender<reader::Request>,
+    pub(super) writes: mpsc::Sender<WriteRequest>,
+    pub(super) reads: mpsc::Sender<reader::ReadRequest>,
     pub(super) condition: Arc<Condition>,
     /// The id of the latest change event.
     pub(super) latest_event: watch::Receiver<i64>,
@@ -43,7 +43,7 @@ impl Store {
     /// # Errors
     /// The store is closed.
     pub async fn flush(&self) -> Result<()> {
-        self.request(Request::Flush).await
+        self.request(WriteRequest::Flush).await
     }
 
     /// Whether records reach the disk and can be read, and every change of that.
@@ -62,24 +62,24 @@ impl Store {
     }
 
     /// Commits a change, which is completed when the writer takes it.
-    pub(super) async fn write<C: Change>(
+    pub(super) async fn write<C: DatabaseChange>(
         &self,
         complete: impl FnOnce(&mut ChangeContext<'_>) -> C + Send + 'static,
     ) -> Result<C::Answer> {
         self.request(|done| {
             let complete = move |context: &mut ChangeContext<'_>| Some(pending(complete(context), done));
-            Request::Change(Box::new(complete))
+            WriteRequest::Change(Box::new(complete))
         })
         .await
     }
 
     /// As [`Store::write`], where `complete` may find that there is nothing to write.
-    pub(super) async fn write_if<C: Change<Answer = ()>>(
+    pub(super) async fn write_if<C: DatabaseChange<Answer = ()>>(
         &self,
         complete: impl FnOnce(&mut ChangeContext<'_>) -> Option<C> + Send + 'static,
     ) -> Result<()> {
         self.request(|done| {
-            Request::Change(Box::new(move |context: &mut ChangeContext<'_>| match complete(context) {
+            WriteRequest::Change(Box::new(move |context: &mut ChangeContext<'_>| match complete(context) {
                 Some(change) => Some(pending(change, done)),
                 None => {
                     let _ = done.send(Ok(()));
@@ -113,7 +113,7 @@ impl Store {
     }
 
     /// Sends the writer a request and awaits its answer.
-    async fn request<T>(&self, request: impl FnOnce(Done<T>) -> Request) -> Result<T> {
+    async fn request<T>(&self, request: impl FnOnce(Done<T>) -> WriteRequest) -> Result<T> {
         let (done, answered) = oneshot::channel();
         self.writes.send(request(done)).await.map_err(|_| StoreError::Closed)?;
         answer(answered).await
@@ -154,7 +154,7 @@ impl Store {
     }
 
     /// A request for the reader thread and the receiver of its answer.
-    fn query<T, F>(&self, query: F) -> (reader::Request, oneshot::Receiver<Result<T>>)
+    fn query<T, F>(&self, query: F) -> (reader::ReadRequest, oneshot::Receiver<Result<T>>)
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
@@ -168,12 +168,12 @@ impl Store {
                 let _ = done.send(found.inspect_err(|error| condition.note_failed_read(error)));
             }
         });
-        (reader::Request::Query(job), answered)
+        (reader::ReadRequest::Query(job), answered)
     }
 }
 
 /// A request to run a job alone, which gives its answer to `done`.
-fn exclusive<T, F>(turn: Turn, job: F, done: Done<T>) -> Request
+fn exclusive<T, F>(turn: Turn, job: F, done: Done<T>) -> WriteRequest
 where
     T: Send + 'static,
     F: FnOnce(Result<&mut Connection>, &mut WriterState) -> Result<T> + Send + 'static,
@@ -181,7 +181,7 @@ where
     let job = move |connection: Result<&mut Connection>, state: &mut WriterState| {
         let _ = done.send(job(connection, state));
     };
-    Request::Exclusive(RunExclusive { turn, job: Box::new(job) })
+    WriteRequest::Exclusive(RunExclusive { turn, job: Box::new(job) })
 }
 
 async fn answer<T>(answered: oneshot::Receiver<Result<T>>) -> Result<T> {

@@ -21,7 +21,7 @@ use crate::model::{
 
 /// A device with everything known about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Host {
+pub struct DeviceRecord {
     /// Identifies the device as long as it is remembered; ascending from page to page. `None`: it has no row, because
     /// it has never answered and has no annotation.
     pub row: Option<i64>,
@@ -129,7 +129,7 @@ impl Presence {
     }
 }
 
-impl Host {
+impl DeviceRecord {
     /// Returns the TCP ports that have a state at every present address, as far as any address has one.
     pub fn coverage(&self) -> PortSet {
         let tcp = |states: &PortStatesByProtocol| states.get(&Protocol::Tcp).map(PortStates::covered);
@@ -219,7 +219,7 @@ impl Store {
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn hosts(&self, after: i64, most: u32) -> Result<Page<Host>> {
+    pub async fn hosts(&self, after: i64, most: u32) -> Result<Page<DeviceRecord>> {
         self.read(move |connection| between(connection, after.saturating_add(1), i64::MAX, most)).await
     }
 
@@ -227,7 +227,7 @@ impl Store {
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn host(&self, key: &DeviceKey) -> Result<Option<Host>> {
+    pub async fn host(&self, key: &DeviceKey) -> Result<Option<DeviceRecord>> {
         let key = key.clone();
         let read = move |connection: &Connection| {
             let Some(row) = row_of(connection, &key)? else { return Ok(None) };
@@ -283,7 +283,7 @@ fn row_of(connection: &Connection, key: &DeviceKey) -> Result<Option<i64>> {
 }
 
 /// The devices with rows from `first` to `last`, at most `most`.
-fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<Page<Host>> {
+fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<Page<DeviceRecord>> {
     let sql = "SELECT i.device, i.mac, i.address, i.name, d.own_name, d.note, d.first_seen, i.last_seen,
                       d.presence = 'gone'
                FROM identities i JOIN devices d ON d.id = i.device
@@ -321,8 +321,8 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
 }
 
 /// A device without the data from other tables.
-fn bare(row: &Row<'_>) -> Result<Host> {
-    Ok(Host {
+fn bare(row: &Row<'_>) -> Result<DeviceRecord> {
+    Ok(DeviceRecord {
         row: Some(row.get(0)?),
         device: device(row, 1)?,
         words: Annotation { name: row.get(4)?, note: row.get(5)? },

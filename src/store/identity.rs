@@ -15,7 +15,7 @@ use super::{
     events::{NewEvent, record_event},
     expected::has_baseline,
     merge,
-    placement::{Claim, Step, moved_to, place},
+    placement::{AddressStep, Claim, moved_to, place},
     presence::{GONE, THERE},
     row::mac,
 };
@@ -201,15 +201,15 @@ fn settle(
     let mut left = Vec::new();
     for step in place(&present, seen, claim, at.as_millisecond()) {
         match step {
-            Step::Keep(endpoint) => endpoints::touch(connection, endpoint, at)?,
-            Step::Add(address) => {
+            AddressStep::Keep(endpoint) => endpoints::touch(connection, endpoint, at)?,
+            AddressStep::Add(address) => {
                 endpoints::enter(connection, known.id, &address, at)?;
             }
-            Step::Leave(endpoint) => {
+            AddressStep::Leave(endpoint) => {
                 endpoints::leave(connection, endpoint)?;
                 left.push((endpoint, seen.first().cloned()));
             }
-            Step::Move { from, to } => {
+            AddressStep::Move { from, to } => {
                 let entered = endpoints::enter(connection, known.id, &to, at)?;
                 endpoints::carry_state(connection, from, entered)?;
                 endpoints::leave(connection, from)?;

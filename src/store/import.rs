@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::{
-    change::{Change, WriterState},
+    change::{DatabaseChange, WriterState},
     error::{Result, StoreError},
     handle::Store,
     identity, numbers,

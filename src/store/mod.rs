@@ -1,13 +1,13 @@
 //! Layer 2: persistent storage in SQLite, with one writer.
 //!
 //! ```text
-//!  any task --Request--> writer thread --commit--> portscan.db-wal --checkpoint--> portscan.db
+//!  any task --WriteRequest--> writer thread --commit--> portscan.db-wal --checkpoint--> portscan.db
 //!     ^  `----Query----> reader thread <------------------------------------------------'
 //!     `--oneshot: committed / answer--'
 //! ```
 //!
 //! [`Store`] is the handle: its methods await a thread's answer and block no thread themselves. A write is acknowledged
-//! when it is *committed*; commits are shared ([`Pace`]).
+//! when it is *committed*; commits are shared ([`DiskPace`]).
 //!
 //! # Layers
 //! A file imports from its own layer and the layers below, without cycles. From the top:
@@ -24,9 +24,9 @@
 //! - *the file*: `schema`, `lock`, `numbers`;
 //! - *values*: `row`, `verdicts`, `page`, `pace`, `placement`, `sighting_filter`, `health`, `error`.
 //!
-//! A new write is a type that implements `Change`, or a function for `Store::run_exclusive` if it needs transactions of
-//! its own, and a method of [`Store`], both in the file of its subject; the threads need no change. A new query is a
-//! function and a method there.
+//! A new write is a type that implements `DatabaseChange`, or a function for `Store::run_exclusive` if it needs
+//! transactions of its own, and a method of [`Store`], both in the file of its subject; the threads need no change. A
+//! new query is a function and a method there.
 //!
 //! **Identity.** A device is its MAC if known, else its one address; an *endpoint* is a device at an address, and
 //! endpoints are what is scanned and has a state. Only `identity` decides which device something belongs to;
@@ -100,14 +100,14 @@ pub use expected::ExpectationUpdate;
 pub use handle::Store;
 pub use health::StoreHealth;
 pub use host_states::HostState;
-pub use hosts::{AddressRecord, Annotation, AnnotationPatch, Host, OpenPort, PortKey, Presence};
+pub use hosts::{AddressRecord, Annotation, AnnotationPatch, DeviceRecord, OpenPort, PortKey, Presence};
 pub use import::{Import, Imported, ImportedHost};
 pub use known::KnownDevices;
 pub use lock::{DirLock, lock, lock_existing};
 pub use lookups::{CachedHost, Totals};
 pub use names::NameLookup;
 pub use open::WriterThread;
-pub use pace::Pace;
+pub use pace::DiskPace;
 pub use page::Page;
 pub use prune::Pruned;
 pub use record::Observation;

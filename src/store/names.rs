@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{
-    change::Change,
+    change::DatabaseChange,
     error::Result,
     handle::Store,
     row::{text, timestamp},
@@ -34,8 +34,8 @@ impl Store {
         self.write(move |context| RecordNames { lookups, at: context.wall() }).await
     }
 
-    /// Returns the names of all devices that have any, by the rows of [`Host`](super::Host), which are the
-    /// `device_row`s of [`HostState`](super::HostState).
+    /// Returns the names of all devices that have any, by the rows of [`DeviceRecord`](super::DeviceRecord), which are
+    /// the `device_row`s of [`HostState`](super::HostState).
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -49,7 +49,7 @@ struct RecordNames {
     at: Timestamp,
 }
 
-impl Change for RecordNames {
+impl DatabaseChange for RecordNames {
     type Answer = ();
 
     fn apply(&self, connection: &Connection) -> Result<()> {

@@ -17,7 +17,7 @@ use super::{
     error::{Result, StoreError},
     handle::Store,
     numbers,
-    pace::Pace,
+    pace::DiskPace,
     reader,
     reopen::Reopening,
     scans, schema, writer,
@@ -43,14 +43,14 @@ impl Store {
     /// The file cannot be used, is not ours, is damaged, was written by a later version, or its upgrade failed and
     /// changed nothing.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<(Self, WriterThread)> {
-        Self::open_at_pace(path, clock, Pace::default())
+        Self::open_at_pace(path, clock, DiskPace::default())
     }
 
     /// [`Store::open`] with another pace than the default.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_at_pace(path: &Path, clock: Arc<dyn Clock>, pace: Pace) -> Result<(Self, WriterThread)> {
+    pub fn open_at_pace(path: &Path, clock: Arc<dyn Clock>, pace: DiskPace) -> Result<(Self, WriterThread)> {
         let writer = schema::open_writer(path, schema::LADDER)?;
         Self::start(Some(writer), schema::open_reader(path)?, path, clock, pace)
     }
@@ -60,7 +60,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`]; or nothing can be written and nothing can be read.
-    pub fn open_to_serve(path: &Path, clock: Arc<dyn Clock>, pace: Pace) -> Result<(Self, WriterThread)> {
+    pub fn open_to_serve(path: &Path, clock: Arc<dyn Clock>, pace: DiskPace) -> Result<(Self, WriterThread)> {
         let error = match Self::open_at_pace(path, Arc::clone(&clock), pace) {
             Err(error) => error,
             opened => return opened,
@@ -78,7 +78,7 @@ impl Store {
         mut read_only: Connection,
         path: &Path,
         clock: Arc<dyn Clock>,
-        pace: Pace,
+        pace: DiskPace,
     ) -> Result<(Self, WriterThread)> {
         let thread_error = |source| StoreError::File { path: path.to_owned(), source };
         let (signals, received) = sync_channel(1);
@@ -137,7 +137,7 @@ impl WriterThread {
         // The reading threads first: SQLite removes the log only when the last connection closes, and only if that one
         // may write. A thread that has already ended needs no message.
         check.join();
-        let _ = store.reads.blocking_send(reader::Request::Stop);
+        let _ = store.reads.blocking_send(reader::ReadRequest::Stop);
         let _ = reader.join();
         let _ = stop.send(());
         writer.join().unwrap_or(Err(StoreError::Closed))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How often the disk is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct DiskPace {
     /// Least time between two commits of finished hosts: the first host after a pause is committed at once, later ones
     /// together after at most this time. Default 10 s.
     pub commit: Duration,
@@ -18,7 +18,7 @@ pub struct Pace {
     pub recheck: Duration,
 }
 
-impl Pace {
+impl DiskPace {
     /// What an SD card bears for years.
     pub const DEFAULT: Self = Self {
         commit: Duration::from_secs(10),
@@ -29,7 +29,7 @@ impl Pace {
     };
 }
 
-impl Default for Pace {
+impl Default for DiskPace {
     fn default() -> Self {
         Self::DEFAULT
     }

@@ -42,7 +42,7 @@ pub(super) enum Claim {
 
 /// A change of one of the device's addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum AddressStep {
     /// The device was seen at this endpoint.
     Keep(i64),
     /// It has this address in place of that endpoint's, and the state moves with it.
@@ -72,9 +72,9 @@ impl Present {
 
 /// Returns the steps when a device is seen at these addresses. The last known address of a device is never left, only
 /// moved from, because the last address of a device that is gone is useful to know.
-pub(super) fn place(present: &[Present], seen: &[Address], claim: Claim, at: i64) -> Vec<Step> {
+pub(super) fn place(present: &[Present], seen: &[Address], claim: Claim, at: i64) -> Vec<AddressStep> {
     let (kept, other): (Vec<_>, Vec<_>) = present.iter().partition(|known| seen.contains(&known.address));
-    let mut steps: Vec<Step> = kept.iter().map(|known| Step::Keep(known.endpoint)).collect();
+    let mut steps: Vec<AddressStep> = kept.iter().map(|known| AddressStep::Keep(known.endpoint)).collect();
     let mut left: Vec<&Present> = other.clone();
     if claim == Claim::SomeAddresses {
         left.retain(|known| known.may_be_left(at));
@@ -84,17 +84,19 @@ pub(super) fn place(present: &[Present], seen: &[Address], claim: Claim, at: i64
         // An IPv4 address never replaces an IPv6 one: a device commonly has both.
         let is_same_family = |known: &&Present| known.is_ipv4() == address.ipv4().is_some();
         match left.iter().position(is_same_family) {
-            Some(index) => steps.push(Step::Move { from: left.remove(index).endpoint, to: address.clone() }),
-            None => steps.push(Step::Add(address.clone())),
+            Some(index) => {
+                steps.push(AddressStep::Move { from: left.remove(index).endpoint, to: address.clone() })
+            }
+            None => steps.push(AddressStep::Add(address.clone())),
         }
     }
     let moved = |known: &Present| {
-        steps.iter().any(|step| matches!(step, Step::Move { from, .. } if *from == known.endpoint))
+        steps.iter().any(|step| matches!(step, AddressStep::Move { from, .. } if *from == known.endpoint))
     };
-    let gone: Vec<Step> = other
+    let gone: Vec<AddressStep> = other
         .iter()
         .filter(|known| !moved(known) && (known.is_taken || known.has_lapsed(claim, at)))
-        .map(|known| Step::Leave(known.endpoint))
+        .map(|known| AddressStep::Leave(known.endpoint))
         .collect();
     steps.extend(gone);
     steps
@@ -140,14 +142,14 @@ mod tests {
         }
     }
 
-    fn describe(steps: &[Step]) -> String {
-        let word = |step: &Step| match step {
-            Step::Keep(endpoint) => format!("keep {endpoint}"),
-            Step::Move { from, to } => {
+    fn describe(steps: &[AddressStep]) -> String {
+        let word = |step: &AddressStep| match step {
+            AddressStep::Keep(endpoint) => format!("keep {endpoint}"),
+            AddressStep::Move { from, to } => {
                 format!("move {from} to {}", to.to_string().rsplit(['.', ':']).next().unwrap())
             }
-            Step::Add(to) => format!("add {}", to.to_string().rsplit(['.', ':']).next().unwrap()),
-            Step::Leave(endpoint) => format!("leave {endpoint}"),
+            AddressStep::Add(to) => format!("add {}", to.to_string().rsplit(['.', ':']).next().unwrap()),
+            AddressStep::Leave(endpoint) => format!("leave {endpoint}"),
         };
         steps.iter().map(word).collect::<Vec<_>>().join(", ")
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{
-    change::Change,
+    change::DatabaseChange,
     error::Result,
     events::{NewEvent, record_event},
     expected::{self, has_baseline},
@@ -33,7 +33,7 @@ struct MarkAbsent {
     at: Timestamp,
 }
 
-impl Change for MarkAbsent {
+impl DatabaseChange for MarkAbsent {
     type Answer = ();
 
     fn apply(&self, connection: &Connection) -> Result<()> {

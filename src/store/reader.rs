@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 pub(super) const QUEUE: usize = 64;
 
 /// A request to the reader.
-pub(super) enum Request {
+pub(super) enum ReadRequest {
     /// Run this query, which sends its own answer.
     Query(Box<dyn FnOnce(&Connection) + Send>),
     /// Replace the connection.
@@ -18,12 +18,12 @@ pub(super) enum Request {
 
 /// Runs until it is stopped or every handle is gone. One thread is enough: the longest query of an appliance takes
 /// milliseconds, and a second connection would need its own cache.
-pub(super) fn run(connection: &mut Connection, requests: &mut mpsc::Receiver<Request>) {
+pub(super) fn run(connection: &mut Connection, requests: &mut mpsc::Receiver<ReadRequest>) {
     loop {
         match requests.blocking_recv() {
-            Some(Request::Query(query)) => query(connection),
-            Some(Request::Reopen(reopen)) => reopen(connection),
-            Some(Request::Stop) | None => return,
+            Some(ReadRequest::Query(query)) => query(connection),
+            Some(ReadRequest::Reopen(reopen)) => reopen(connection),
+            Some(ReadRequest::Stop) | None => return,
         }
     }
 }

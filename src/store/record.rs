@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    change::{Change, Urgency},
+    change::{DatabaseChange, Urgency},
     contributors::{Contributor, ObservationOrder, contributors_of},
     endpoints::Credit,
     error::{Result, StoreError},
@@ -35,7 +35,8 @@ pub struct Observation {
 }
 
 impl Store {
-    /// Stores a finished host; completes when it is committed, at most [`Pace::commit`](super::Pace::commit) later.
+    /// Stores a finished host; completes when it is committed, at most [`DiskPace::commit`](super::DiskPace::commit)
+    /// later.
     ///
     /// # Errors
     /// There is no such scan, or the store is closed.
@@ -57,7 +58,7 @@ pub(super) struct RecordObservation {
     pub(super) observation: Observation,
 }
 
-impl Change for RecordObservation {
+impl DatabaseChange for RecordObservation {
     type Answer = ();
 
     fn urgency(&self) -> Urgency {

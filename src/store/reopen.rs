@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{reader, schema};
 
 /// Opens the database for writing through the reader thread, which then sees what is written.
-pub(super) struct Reopening(pub(super) mpsc::Sender<reader::Request>);
+pub(super) struct Reopening(pub(super) mpsc::Sender<reader::ReadRequest>);
 
 impl Reopening {
     /// The writer's connection; `None` while the disk accepts no writes.
@@ -21,7 +21,7 @@ impl Reopening {
         let (done, opened) = oneshot::channel();
         let path = path.to_owned();
         let job = move |reader: &mut Connection| drop(done.send(schema::reopen(&path, reader)));
-        self.0.send(reader::Request::Reopen(Box::new(job))).await.ok()?;
+        self.0.send(reader::ReadRequest::Reopen(Box::new(job))).await.ok()?;
         let opened = opened.await.ok()?;
         opened.inspect_err(|error| tracing::debug!(%error, "the database cannot be written yet")).ok()
     }

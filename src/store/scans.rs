@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{
-    change::{Change, Urgency},
+    change::{DatabaseChange, Urgency},
     commit::{Pending, pending},
     error::{Result, StoreError},
     handle::Store,
@@ -65,7 +65,7 @@ pub(super) struct BeginScan {
     pub(super) started: Timestamp,
 }
 
-impl Change for BeginScan {
+impl DatabaseChange for BeginScan {
     type Answer = ScanId;
 
     /// The id is given to others.
@@ -94,7 +94,7 @@ struct EndScan {
     finished: Timestamp,
 }
 
-impl Change for EndScan {
+impl DatabaseChange for EndScan {
     type Answer = ();
 
     fn apply(&self, connection: &Connection) -> Result<()> {
@@ -120,7 +120,7 @@ pub(super) fn end(
 /// Closes the scans that a crash left running, except runs, which the service resumes.
 struct CloseAbandoned;
 
-impl Change for CloseAbandoned {
+impl DatabaseChange for CloseAbandoned {
     type Answer = ();
 
     fn apply(&self, connection: &Connection) -> Result<()> {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    change::Change,
+    change::DatabaseChange,
     error::Result,
     handle::Store,
     row::{duration, milliseconds, timestamp},
@@ -46,7 +46,7 @@ struct SaveSchedule {
     schedule: Schedule,
 }
 
-impl Change for SaveSchedule {
+impl DatabaseChange for SaveSchedule {
     type Answer = ();
 
     fn apply(&self, connection: &Connection) -> Result<()> {

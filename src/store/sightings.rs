@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::{change::Change, error::Result, handle::Store, identity};
+use super::{change::DatabaseChange, error::Result, handle::Store, identity};
 use crate::model::Device;
 
 impl Store {
@@ -34,7 +34,7 @@ pub(super) struct RecordSightings {
     pub(super) at: Timestamp,
 }
 
-impl Change for RecordSightings {
+impl DatabaseChange for RecordSightings {
     type Answer = ();
 
     fn apply(&self, connection: &Connection) -> Result<()> {

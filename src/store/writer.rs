@@ -18,7 +18,7 @@ use super::{
     error::{Result, StoreError},
     health::{StoreHealth, diagnose, is_short_of_room},
     numbers,
-    pace::Pace,
+    pace::DiskPace,
     reopen::Reopening,
 };
 use crate::model::Moment;
@@ -30,7 +30,7 @@ pub(super) const QUEUE: usize = 64;
 const BATCH: usize = 256;
 
 /// A request to the writer.
-pub(super) enum Request {
+pub(super) enum WriteRequest {
     /// Complete this change, and commit it with others.
     Change(Completion),
     /// Run this job alone.
@@ -70,7 +70,7 @@ pub(super) struct Parts {
     pub(super) connection: Option<Connection>,
     pub(super) reopening: Reopening,
     pub(super) path: PathBuf,
-    pub(super) pace: Pace,
+    pub(super) pace: DiskPace,
     pub(super) condition: Arc<Condition>,
     pub(super) state: WriterState,
     /// The id of the latest change event on the disk.
@@ -84,7 +84,7 @@ pub(super) struct Writer {
     connection: Option<Connection>,
     reopening: Reopening,
     path: PathBuf,
-    pace: Pace,
+    pace: DiskPace,
     condition: Arc<Condition>,
     state: WriterState,
     latest_event: watch::Sender<i64>,
@@ -125,7 +125,7 @@ impl Writer {
     /// [`StoreError::Unwritten`] if the disk does not accept the remaining changes.
     pub(super) async fn run(
         mut self,
-        mut requests: mpsc::Receiver<Request>,
+        mut requests: mpsc::Receiver<WriteRequest>,
         mut stop: oneshot::Receiver<()>,
     ) -> Result<()> {
         if self.last_failure.is_some() {
@@ -175,16 +175,16 @@ impl Writer {
         Some(self.last_hosts.map_or(Duration::ZERO, |last| now.until(last + self.pace.commit)))
     }
 
-    fn take(&mut self, request: Request) {
+    fn take(&mut self, request: WriteRequest) {
         match request {
-            Request::Change(complete) => {
+            WriteRequest::Change(complete) => {
                 let connection = self.connection.as_ref();
                 let change = complete(&mut ChangeContext { connection, state: &mut self.state });
                 self.is_urgent |= change.as_ref().is_some_and(|it| it.urgency() == Urgency::Immediate);
                 self.batch.extend(change);
             }
-            Request::Exclusive(exclusive) => self.run_exclusive(exclusive),
-            Request::Flush(done) => {
+            WriteRequest::Exclusive(exclusive) => self.run_exclusive(exclusive),
+            WriteRequest::Flush(done) => {
                 self.is_urgent = true;
                 self.flushes.push(done);
             }

@@ -27,7 +27,7 @@ use portscan::{
     nmap::{Report, gather},
     resolve::{Resolve, ResolveError, Resolving},
     service::{feeds::Inventory, health::Health, import::Importer, runner, scanner::Scanner},
-    store::{ExpectationUpdate, FILE_NAME, Pace, Store},
+    store::{DiskPace, ExpectationUpdate, FILE_NAME, Store},
 };
 use tokio::{runtime::Runtime, sync::watch};
 use tower::ServiceExt;
@@ -163,7 +163,7 @@ const SEEN: &str = r#"<nmaprun start="1772359200"><scaninfo protocol="tcp" servi
 /// The appliance's router over a database that was told of the printer, of which one port is expected.
 async fn site(home: &Path) -> Router {
     let clock = SystemClock::start();
-    let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
+    let pace = DiskPace { commit: Duration::ZERO, ..DiskPace::default() };
     let (store, _threads) = Store::open_at_pace(&home.join(FILE_NAME), Arc::new(clock), pace).unwrap();
     let importer = Importer::new(store.clone(), Arc::new(clock), home);
     let mut seen = importer.room().unwrap();

@@ -16,9 +16,9 @@ use crate::{
     model::{HostReport, Moment},
 };
 
-use super::{ProbeInFlight, ScannedHost};
+use super::{ActiveHost, ProbeInFlight};
 
-impl ScannedHost {
+impl ActiveHost {
     /// Takes the outcome of a probe. Ends jobs that it decides.
     pub(in crate::engine) fn reply(&mut self, reply: &Reply, events: &mut Vec<Event>) {
         let Some(flight) = self.flights.remove(&reply.id) else { return };

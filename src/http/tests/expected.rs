@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    portscan::{Appliance, appliance, remember},
+    portscan::{TestAppliance, appliance, remember},
     v1::SLOW,
     *,
 };
@@ -15,7 +15,7 @@ const MAC: &str = "B8:27:EB:AC:14:3E";
 
 const NOTHING: [Value; 0] = [];
 
-impl Appliance {
+impl TestAppliance {
     /// Sends this body with the token and these headers.
     pub(super) async fn send(&self, method: &str, path: &str, body: &str, kind: &str) -> Answer {
         let length = format!("Content-Length: {}\r\nContent-Type: {kind}\r\n", body.len());

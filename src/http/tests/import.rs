@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    portscan::{Appliance, appliance, appliance_with},
+    portscan::{TestAppliance, appliance, appliance_with},
     *,
 };
 
@@ -20,7 +20,7 @@ fn report(open: &str) -> String {
     )
 }
 
-impl Appliance {
+impl TestAppliance {
     async fn post(&self, kind: &str, body: &str) -> Answer {
         self.post_accepting("", kind, body).await
     }

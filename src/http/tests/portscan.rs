@@ -21,7 +21,7 @@ use crate::{
         runner::{self, Runner},
         scanner::{Scanner, ScannerThread},
     },
-    store::{Observation, Pace, Store, WriterThread},
+    store::{DiskPace, Observation, Store, WriterThread},
 };
 
 /// A resolver that knows `here`, addresses, and a name that it resolves as an ad blocker does.
@@ -40,7 +40,7 @@ impl Resolve for Table {
 }
 
 /// The appliance's routes over an empty store.
-pub(super) struct Appliance {
+pub(super) struct TestAppliance {
     pub(super) served: Served,
     pub(super) token: Token,
     pub(super) store: Store,
@@ -52,14 +52,14 @@ pub(super) struct Appliance {
     pub(super) dir: tempfile::TempDir,
 }
 
-pub(super) fn appliance() -> Appliance {
+pub(super) fn appliance() -> TestAppliance {
     appliance_with(ServerLimits::default())
 }
 
-pub(super) fn appliance_with(limits: ServerLimits) -> Appliance {
+pub(super) fn appliance_with(limits: ServerLimits) -> TestAppliance {
     let dir = tempfile::tempdir().unwrap();
     let clock = SystemClock::start();
-    let at_once = Pace { commit: Duration::ZERO, ..Pace::default() };
+    let at_once = DiskPace { commit: Duration::ZERO, ..DiskPace::default() };
     let file = dir.path().join("portscan.db");
     let (store, writer) = Store::open_at_pace(&file, Arc::new(clock), at_once).unwrap();
     let prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
@@ -100,7 +100,7 @@ pub(super) fn appliance_with(limits: ServerLimits) -> Appliance {
         limits,
     };
     let (address, stop, task) = start(router(site), gate, limits);
-    Appliance {
+    TestAppliance {
         served: Served { address, config, health, stop, task },
         token,
         store,
@@ -113,7 +113,7 @@ pub(super) fn appliance_with(limits: ServerLimits) -> Appliance {
     }
 }
 
-impl Appliance {
+impl TestAppliance {
     /// Lets it scan these addresses, which are in the inventory from now on.
     pub(super) fn start_scanning(&mut self, config: &str, addresses: &[&str]) {
         let file = Some((std::path::Path::new("test.toml"), config));

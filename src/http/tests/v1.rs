@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    portscan::{Appliance, appliance, remember},
+    portscan::{TestAppliance, appliance, remember},
     *,
 };
 use crate::{
@@ -308,7 +308,7 @@ async fn a_run_that_cannot_start_is_refused_with_the_reason() {
     assert_eq!(device.status, 202, "{device:?}");
 }
 
-impl Appliance {
+impl TestAppliance {
     /// Annotates a device.
     async fn describe(&self, path: &str, words: &str) -> Answer {
         self.send("PATCH", path, words, "application/json").await

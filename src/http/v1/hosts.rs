@@ -35,7 +35,7 @@ use crate::{
         evidence::DeviceEvidence,
     },
     services,
-    store::{self, AddressRecord, AnnotationPatch, Host, PortKey, Store, StoreError},
+    store::{self, AddressRecord, AnnotationPatch, DeviceRecord, PortKey, Store, StoreError},
 };
 
 /// The longest name, in characters: what fits into a column.
@@ -187,7 +187,7 @@ fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, 
 impl HostRow {
     /// Without its ports.
     fn of(
-        host: &Host,
+        host: &DeviceRecord,
         (names, evidence): (Vec<Name>, &DeviceEvidence),
         directory: &DeviceDirectory,
         state: &ScanState,
@@ -259,7 +259,7 @@ struct Devices {
     /// The next device, and its first port that is not written yet.
     within: Option<(i64, PortKey)>,
     /// The devices without a row that are not written yet; they follow after all others.
-    told: Option<VecDeque<Host>>,
+    told: Option<VecDeque<DeviceRecord>>,
 }
 
 impl Source for Devices {
@@ -377,7 +377,7 @@ const PORTS_END: &[u8] = b"]}";
 fn write_device(
     text: &mut Vec<u8>,
     (directory, state): (&DeviceDirectory, &ScanState),
-    host: &Host,
+    host: &DeviceRecord,
     by_ipv6: &impl Deref<Target = HashMap<Mac, Vec<Address>>>,
     from: Option<PortKey>,
 ) -> Result<Option<PortKey>, StoreError> {
@@ -421,7 +421,7 @@ fn write_device(
 }
 
 /// The ports that only the looks in progress have found open.
-fn found_ports(host: &Host, state: &ScanState, evidence: &DeviceEvidence) -> impl Iterator<Item = OpenPort> {
+fn found_ports(host: &DeviceRecord, state: &ScanState, evidence: &DeviceEvidence) -> impl Iterator<Item = OpenPort> {
     state.found(host).into_iter().map(|(port, scan_id)| OpenPort {
         port,
         protocol: Protocol::Tcp,

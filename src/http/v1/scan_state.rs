@@ -11,7 +11,7 @@ use super::{Api, runs::Share};
 use crate::{
     model::{PortSet, Protocol, unconfirmed::UnconfirmedEndpoint},
     service::{directory::DeviceDirectory, runner::LookView},
-    store::{Host, StoreError},
+    store::{DeviceRecord, StoreError},
 };
 
 /// The longest wait for the runner: the devices are worth more than how far their scans are.
@@ -32,7 +32,7 @@ pub(super) struct ScannedBody {
 
 impl ScannedBody {
     /// `None`: it was never scanned.
-    pub(super) fn of(host: &Host, directory: &DeviceDirectory) -> Option<Self> {
+    pub(super) fn of(host: &DeviceRecord, directory: &DeviceDirectory) -> Option<Self> {
         let coverage = host.coverage();
         let complete = directory.is_complete(&host.device, &coverage);
         host.scanned.map(|time| Self { time, ports: coverage.len(), complete })
@@ -63,7 +63,7 @@ impl ScanState {
     }
 
     /// The looks at a device, at any of its addresses.
-    fn looks_at(&self, host: &Host) -> impl Iterator<Item = &(i64, LookView)> {
+    fn looks_at(&self, host: &DeviceRecord) -> impl Iterator<Item = &(i64, LookView)> {
         let is_at = |look: &LookView| match (look.device.mac, host.device.mac) {
             (Some(one), Some(other)) => one == other,
             _ => host.addresses.iter().any(|at| at.is_present && at.address == look.device.address),
@@ -73,14 +73,14 @@ impl ScanState {
 
     /// How far the look at a device is, of several the largest; `None` if there is none. Second looks at a few ports
     /// are no news of a device with a result.
-    pub(super) fn scanning(&self, host: &Host) -> Option<Share> {
+    pub(super) fn scanning(&self, host: &DeviceRecord) -> Option<Share> {
         let looks = self.looks_at(host).filter(|(_, look)| !look.is_confirming);
         let largest = looks.max_by_key(|(_, look)| look.ports)?;
         Some(Share { done: largest.1.settled.into(), total: largest.1.ports.into() })
     }
 
     /// The TCP ports that only the looks in progress have found open, each with its scan.
-    pub(super) fn found(&self, host: &Host) -> Vec<(u16, i64)> {
+    pub(super) fn found(&self, host: &DeviceRecord) -> Vec<(u16, i64)> {
         let is_new = |port: u16| !host.is_open(Protocol::Tcp, port);
         let found =
             self.looks_at(host).flat_map(|(scan, look)| look.open_ports.iter().map(|&port| (port, *scan)));
@@ -91,7 +91,7 @@ impl ScanState {
     }
 
     /// The TCP ports of a device that one look has found open, and no second one yet.
-    pub(super) fn unconfirmed(&self, host: &Host) -> PortSet {
+    pub(super) fn unconfirmed(&self, host: &DeviceRecord) -> PortSet {
         let is_its = |endpoint: &&UnconfirmedEndpoint| match endpoint.device.mac {
             Some(mac) => host.device.mac == Some(mac),
             None => host.device.mac.is_none() && host.device.address == endpoint.device.address,

@@ -60,7 +60,7 @@ struct Station {
 /// All devices of a network have fallen silent at once.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("of {0} devices none answers any more; is the cable plugged in, the switch on?")]
-pub struct Silence(pub usize);
+pub struct AllSilent(pub usize);
 
 impl Census {
     /// Takes the next sweep and returns the devices after it.
@@ -68,10 +68,10 @@ impl Census {
     /// # Errors
     /// Fails if no device answers though there were several: more likely this machine is cut off than they are gone.
     /// Nothing changes.
-    pub fn take(&mut self, swept: &Swept, grace: Duration, now: Moment) -> Result<Feed, Silence> {
+    pub fn take(&mut self, swept: &Swept, grace: Duration, now: Moment) -> Result<Feed, AllSilent> {
         let known = self.stations.keys().filter(|address| swept.asked.contains(address)).count();
         if swept.heard.is_empty() && known > 1 {
-            return Err(Silence(known));
+            return Err(AllSilent(known));
         }
         let mut remarks = swept.remarks.clone();
         self.record(swept, now);

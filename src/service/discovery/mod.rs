@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 pub use self::{
-    census::{Census, Silence, Swept},
-    sweep::{Heard, Pace, Sweep},
+    census::{AllSilent, Census, Swept},
+    sweep::{Heard, Sweep, SweepPace},
 };
 use crate::{
     clock::Clock,
@@ -122,7 +122,7 @@ pub async fn once(
     let failed = |source| DiscoveryError::Failed { interface: lan.interface.clone(), source };
     let start = |pace| Sweep::new(pace, targets.clone(), clock.now());
     let sweep = match ArpSocket::open(&lan) {
-        Ok(mut socket) => carry_out(start(Pace::ARP), &mut socket, clock, show).await,
+        Ok(mut socket) => carry_out(start(SweepPace::ARP), &mut socket, clock, show).await,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let mut nudge = Nudge::open(&lan).map_err(failed)?;
             remarks.push(format!(
@@ -131,7 +131,7 @@ pub async fn once(
                 lan.interface,
                 nudge.packets()
             ));
-            carry_out(start(Pace::NUDGE), &mut nudge, clock, show).await
+            carry_out(start(SweepPace::NUDGE), &mut nudge, clock, show).await
         }
         Err(error) => Err(error),
     };

@@ -15,7 +15,7 @@ use crate::{
 
 /// The speed of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct SweepPace {
     /// Addresses probed at a time.
     pub batch: usize,
     /// From one batch to the next.
@@ -28,7 +28,7 @@ pub struct Pace {
     pub patience: Duration,
 }
 
-impl Pace {
+impl SweepPace {
     /// By ARP. 500 broadcasts a second are 240 kbit/s: an access point sends them at its slowest rate, and half of
     /// that is left to others. A /24 takes 5.5 s, a /22 11.5 s, a /20 42 s, a /16 eleven minutes.
     pub const ARP: Self = Self {
@@ -84,7 +84,7 @@ impl Heard {
 /// A sweep in progress.
 #[derive(Debug)]
 pub struct Sweep {
-    pace: Pace,
+    pace: SweepPace,
     /// The addresses to probe, each with how often that was done.
     targets: Vec<(Ipv4Addr, u32)>,
     places: HashMap<Ipv4Addr, usize>,
@@ -100,7 +100,7 @@ pub struct Sweep {
 
 impl Sweep {
     /// Begins a sweep of these addresses now.
-    pub fn new(pace: Pace, targets: Vec<Ipv4Addr>, now: Moment) -> Self {
+    pub fn new(pace: SweepPace, targets: Vec<Ipv4Addr>, now: Moment) -> Self {
         let places = targets.iter().enumerate().map(|(place, address)| (*address, place)).collect();
         Self {
             pace,
@@ -216,7 +216,7 @@ mod tests {
     /// A LAN in virtual time: each device answers a request after a delay, or never (`None`). Returns the sweep, every
     /// request with its time, and the end.
     fn run(
-        pace: Pace,
+        pace: SweepPace,
         targets: Vec<Ipv4Addr>,
         mut device: impl FnMut(Ipv4Addr, Moment) -> Option<Duration>,
     ) -> (Sweep, Vec<(Moment, Ipv4Addr)>, Moment) {
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_silent_address_is_probed_five_times_in_five_seconds_and_a_slash_24_ends_within_six() {
-        let (sweep, questions, end) = run(Pace::ARP, addresses(254), |_, _| None);
+        let (sweep, questions, end) = run(SweepPace::ARP, addresses(254), |_, _| None);
         assert_eq!((sweep.heard().len(), questions.len()), (0, 5 * 254));
         let times: Vec<f64> = questions
             .iter()
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn sends_at_most_five_hundred_requests_in_any_second() {
-        let (_, questions, _) = run(Pace::ARP, addresses(4094), |_, _| None);
+        let (_, questions, _) = run(SweepPace::ARP, addresses(4094), |_, _| None);
         let most = (0..questions.len()).map(|first| {
             let within =
                 |(at, _): &&(Moment, Ipv4Addr)| at.since(questions[first].0) < Duration::from_secs(1);
@@ -272,11 +272,11 @@ mod tests {
     #[test]
     fn large_networks_take_the_documented_time() {
         for (pace, count, expected) in [
-            (Pace::ARP, 1022, 11.2),
-            (Pace::ARP, 4094, 41.9),
-            (Pace::ARP, 65_534, 656.0),
-            (Pace::NUDGE, 254, 12.2),
-            (Pace::NUDGE, 1022, 42.9),
+            (SweepPace::ARP, 1022, 11.2),
+            (SweepPace::ARP, 4094, 41.9),
+            (SweepPace::ARP, 65_534, 656.0),
+            (SweepPace::NUDGE, 254, 12.2),
+            (SweepPace::NUDGE, 1022, 42.9),
         ] {
             let (_, _, end) = run(pace, addresses(count), |_, _| None);
             assert!((seconds(end) - expected).abs() < 0.5, "{count}: {}", seconds(end));
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn stops_probing_an_address_that_answers_and_ends_when_all_have() {
         let near = Duration::from_millis(1);
-        let (sweep, questions, end) = run(Pace::ARP, addresses(254), |_, _| Some(near));
+        let (sweep, questions, end) = run(SweepPace::ARP, addresses(254), |_, _| Some(near));
         assert_eq!((sweep.heard().len(), questions.len()), (254, 254));
         assert!((1.4..1.6).contains(&seconds(end)), "{}", seconds(end));
     }
@@ -296,7 +296,7 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(7);
         for _ in 0..200 {
             let mut woken: HashMap<Ipv4Addr, Moment> = HashMap::new();
-            let (sweep, questions, end) = run(Pace::ARP, addresses(254), |address, now| {
+            let (sweep, questions, end) = run(SweepPace::ARP, addresses(254), |address, now| {
                 let last = address.octets()[3];
                 if last > 250 || rng.f64() < 0.03 || rng.f64() < 0.03 {
                     return None;
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_was_busy_does_not_catch_up_with_a_flood() {
-        let mut sweep = Sweep::new(Pace::ARP, addresses(254), Moment::ZERO);
+        let mut sweep = Sweep::new(SweepPace::ARP, addresses(254), Moment::ZERO);
         let late = Moment::ZERO + Duration::from_millis(400);
         let mut asked = 0;
         while sweep.next(late).is_some_and(|next| next <= late) {
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn ignores_unrequested_answers_and_prefers_direct_to_relayed_ones() {
         let [one, two, ..] = addresses(3)[..] else { unreachable!() };
-        let mut sweep = Sweep::new(Pace { batch: 1, ..Pace::ARP }, addresses(3), Moment::ZERO);
+        let mut sweep = Sweep::new(SweepPace { batch: 1, ..SweepPace::ARP }, addresses(3), Moment::ZERO);
         sweep.hear(answer(one, 7));
         assert!(sweep.heard().is_empty(), "no address was probed yet");
         assert_eq!(sweep.due(Moment::ZERO), [one]);
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_sweep_without_targets_ends_within_a_second() {
-        let (sweep, _, end) = run(Pace::ARP, Vec::new(), |_, _| None);
+        let (sweep, _, end) = run(SweepPace::ARP, Vec::new(), |_, _| None);
         assert!(sweep.heard().is_empty() && seconds(end) <= 1.0);
     }
 }

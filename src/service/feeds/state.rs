@@ -53,7 +53,7 @@ pub struct Member {
 
 /// A change that is reported to the owner, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum FeedChange {
     /// The source is up, for the first time or again.
     Up,
     /// It is down, or down for another reason than before.
@@ -140,26 +140,26 @@ impl FeedState {
     }
 
     /// Takes its next report.
-    pub fn apply(&mut self, now: Moment, word: Result<Feed, Trouble>) -> Vec<Change> {
+    pub fn apply(&mut self, now: Moment, word: Result<Feed, Trouble>) -> Vec<FeedChange> {
         let feed = match word.and_then(|feed| self.believe(feed, now)) {
             Ok(feed) => feed,
             Err(trouble) => return self.freeze(trouble),
         };
         let mut changes = Vec::new();
         if self.trouble.take().is_some() {
-            changes.push(Change::Up);
+            changes.push(FeedChange::Up);
         }
         if self.rejected != feed.rejected {
-            changes.push(Change::Rejecting(feed.rejected.clone()));
+            changes.push(FeedChange::Rejecting(feed.rejected.clone()));
         }
         self.rejected = feed.rejected;
         // How many those are and by which limit may change with every poll.
         if self.held_back.is_some() != feed.held_back.is_some() {
-            changes.push(Change::HoldingBack(feed.held_back));
+            changes.push(FeedChange::HoldingBack(feed.held_back));
         }
         self.held_back = feed.held_back;
         let new = feed.remarks.iter().filter(|remark| !self.remarks.contains(remark));
-        changes.extend(new.cloned().map(Change::Remark));
+        changes.extend(new.cloned().map(FeedChange::Remark));
         self.remarks = feed.remarks;
         self.proxies = feed.proxies;
         self.last_success = Some(now);
@@ -186,10 +186,10 @@ impl FeedState {
     }
 
     /// Keeps everything. A different text of the same trouble ("refused", "timed out") is not a change.
-    fn freeze(&mut self, trouble: Trouble) -> Vec<Change> {
+    fn freeze(&mut self, trouble: Trouble) -> Vec<FeedChange> {
         let known = self.trouble.as_ref().is_some_and(|known| discriminant(known) == discriminant(&trouble));
         self.trouble = Some(trouble.clone());
-        if known { Vec::new() } else { vec![Change::Down(trouble)] }
+        if known { Vec::new() } else { vec![FeedChange::Down(trouble)] }
     }
 
     fn replace(&mut self, devices: Vec<Device>, now: Moment) {
@@ -228,7 +228,7 @@ mod tests {
     fn started(stamp: &str) -> FeedState {
         let mut state = FeedState::default();
         assert_eq!(state.trouble(), Some(&Trouble::Unasked));
-        assert_eq!(state.apply(Moment::ZERO, feed(stamp, &["10.0.0.1", "10.0.0.2"])), [Change::Up]);
+        assert_eq!(state.apply(Moment::ZERO, feed(stamp, &["10.0.0.1", "10.0.0.2"])), [FeedChange::Up]);
         state
     }
 
@@ -238,14 +238,14 @@ mod tests {
         for trouble in [unreachable("refused"), malformed(), feed("b", &[])] {
             let mut state = started("a");
             let mut now = Moment::ZERO + MINUTE;
-            assert!(matches!(state.apply(now, trouble.clone())[..], [Change::Down(_)]), "{trouble:?}");
+            assert!(matches!(state.apply(now, trouble.clone())[..], [FeedChange::Down(_)]), "{trouble:?}");
             for _ in 0..2000 {
                 now += MINUTE;
                 assert_eq!(state.apply(now, trouble.clone()), []);
             }
             assert_eq!(addresses(&state), ["10.0.0.1", "10.0.0.2"]);
             assert_eq!(state.last_success(), Some(Moment::ZERO));
-            assert_eq!(state.apply(now, feed("b", &["10.0.0.2"])), [Change::Up]);
+            assert_eq!(state.apply(now, feed("b", &["10.0.0.2"])), [FeedChange::Up]);
             assert_eq!((addresses(&state), state.trouble()), (vec!["10.0.0.2".to_owned()], None));
             assert_eq!(state.apply(now + MINUTE, feed("c", &["10.0.0.2"])), []);
         }
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(state.apply(Moment::ZERO, unreachable("refused")).len(), 1);
         assert_eq!(state.apply(Moment::ZERO, unreachable("timed out")), []);
         assert_eq!(state.trouble().unwrap().to_string(), "timed out");
-        assert_eq!(state.apply(Moment::ZERO, feed("a", &[])), [Change::Down(Trouble::Empty)]);
+        assert_eq!(state.apply(Moment::ZERO, feed("a", &[])), [FeedChange::Down(Trouble::Empty)]);
     }
 
     #[test]
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn a_source_that_never_answered_is_reported_once() {
         let mut state = FeedState::default();
-        assert!(matches!(state.apply(Moment::ZERO, unreachable("refused"))[..], [Change::Down(_)]));
+        assert!(matches!(state.apply(Moment::ZERO, unreachable("refused"))[..], [FeedChange::Down(_)]));
         assert_eq!(state.apply(Moment::ZERO, unreachable("refused")), []);
         assert_eq!((addresses(&state).len(), state.last_success()), (0, None));
     }
@@ -293,11 +293,11 @@ mod tests {
         let mut state = started("a");
         let hour = Moment::ZERO + STALE_AFTER;
         assert_eq!(state.apply(hour - Duration::from_secs(1), feed("a", &["10.0.0.3"])), []);
-        assert_eq!(state.apply(hour, feed("a", &["10.0.0.4"])), [Change::Down(Trouble::Stale)]);
+        assert_eq!(state.apply(hour, feed("a", &["10.0.0.4"])), [FeedChange::Down(Trouble::Stale)]);
         assert_eq!(state.apply(hour + MINUTE, feed("a", &["10.0.0.4"])), []);
         assert_eq!(addresses(&state), ["10.0.0.3"], "frozen");
         // Any other time will do, earlier ones too: the feed's clock may jump.
-        assert_eq!(state.apply(hour + MINUTE, feed("B", &["10.0.0.5"])), [Change::Up]);
+        assert_eq!(state.apply(hour + MINUTE, feed("B", &["10.0.0.5"])), [FeedChange::Up]);
         assert_eq!(addresses(&state), ["10.0.0.5"]);
     }
 
@@ -306,7 +306,7 @@ mod tests {
         let mut state = started("a");
         state.apply(Moment::ZERO + MINUTE, unreachable("refused"));
         let later = Moment::ZERO + 2 * STALE_AFTER;
-        assert_eq!(state.apply(later, feed("a", &["10.0.0.1"])), [Change::Down(Trouble::Stale)]);
+        assert_eq!(state.apply(later, feed("a", &["10.0.0.1"])), [FeedChange::Down(Trouble::Stale)]);
     }
 
     #[test]
@@ -362,7 +362,7 @@ mod tests {
         ] {
             let word = feed("", &[]).map(|feed| Feed { held_back, ..feed });
             let word = if held_back.is_some() { word } else { feed("", &["10.0.0.1"]) };
-            let expected = if is_reported { vec![Change::HoldingBack(held_back)] } else { vec![] };
+            let expected = if is_reported { vec![FeedChange::HoldingBack(held_back)] } else { vec![] };
             assert_eq!(state.apply(Moment::ZERO, word), expected, "{held_back:?}");
             assert_eq!((state.held_back(), state.trouble()), (held_back, None));
         }
@@ -379,7 +379,7 @@ mod tests {
         for (reasons, is_reported) in [(&["x"][..], true), (&["x"], false), (&["x", "y"], true), (&[], true)]
         {
             let (rejected, word) = with(reasons);
-            let expected = if is_reported { vec![Change::Rejecting(rejected)] } else { vec![] };
+            let expected = if is_reported { vec![FeedChange::Rejecting(rejected)] } else { vec![] };
             assert_eq!(state.apply(Moment::ZERO, word), expected, "{reasons:?}");
         }
     }

@@ -56,7 +56,7 @@ struct State {
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextQuestion {
     /// Ask this question, and call again.
     Ask(Question),
     /// Wait until this moment.
@@ -94,25 +94,25 @@ impl Plan {
     }
 
     /// Returns what to do now.
-    pub(super) fn next(&mut self, now: Moment) -> Next {
+    pub(super) fn next(&mut self, now: Moment) -> NextQuestion {
         let dns = |subject: &Subject| subject.source == NameSource::Dns;
         let dns_is_busy = self.asking.keys().filter(|subject| dns(subject)).count() >= DNS_AT_ONCE;
         if self.asking.len() >= AT_ONCE {
-            return Next::Rest;
+            return NextQuestion::Rest;
         }
         let is_free = |subject: &Subject| !(self.asking.contains_key(subject) || dns_is_busy && dns(subject));
         let Some((due, subject)) = self.due.iter().find(|(_, subject)| is_free(subject)).cloned() else {
-            return Next::Rest;
+            return NextQuestion::Rest;
         };
         let earliest = self.last.map_or(due, |last| due.max(last + PACE));
         if earliest > now {
-            return Next::Wait(earliest);
+            return NextQuestion::Wait(earliest);
         }
         self.due.remove(&(due, subject.clone()));
-        let Some(state) = self.known.get(&subject) else { return Next::Wait(now) };
+        let Some(state) = self.known.get(&subject) else { return NextQuestion::Wait(now) };
         self.last = Some(now);
         self.asking.insert(subject.clone(), state.address.clone());
-        Next::Ask(Question { subject, address: state.address.clone() })
+        NextQuestion::Ask(Question { subject, address: state.address.clone() })
     }
 
     /// Takes the outcome of a question. Returns whether the answer still holds: the device may have gone or moved
@@ -180,14 +180,14 @@ mod tests {
             let mut asked = Vec::new();
             loop {
                 match self.plan.next(self.now) {
-                    Next::Ask(question) => {
+                    NextQuestion::Ask(question) => {
                         let what = format!("{} {}", question.address, question.subject.source.as_str());
                         asked.push((what, self.now.since(start)));
                         self.now += Duration::from_millis(100);
                         assert!(self.plan.asked(self.now, &question, (self.answers)(&question)));
                     }
-                    Next::Wait(until) if until < end => self.now = until,
-                    Next::Wait(_) | Next::Rest => break,
+                    NextQuestion::Wait(until) if until < end => self.now = until,
+                    NextQuestion::Wait(_) | NextQuestion::Rest => break,
                 }
             }
             self.now = end;
@@ -247,15 +247,15 @@ mod tests {
         let mut asking = Vec::new();
         while asking.len() < AT_ONCE {
             match plan.next(now) {
-                Next::Ask(question) => asking.push(question),
-                Next::Wait(until) => {
+                NextQuestion::Ask(question) => asking.push(question),
+                NextQuestion::Wait(until) => {
                     assert_eq!(until.since(now), PACE);
                     now = until;
                 }
-                Next::Rest => panic!("there is more to ask"),
+                NextQuestion::Rest => panic!("there is more to ask"),
             }
         }
-        assert_eq!(plan.next(now + HOUR), Next::Rest, "enough under way");
+        assert_eq!(plan.next(now + HOUR), NextQuestion::Rest, "enough under way");
         let dns = asking.iter().filter(|question| question.subject.source == NameSource::Dns).count();
         assert!(dns <= DNS_AT_ONCE, "{asking:?}");
         assert!(plan.is_busy(now));
@@ -272,15 +272,19 @@ mod tests {
     fn an_answer_about_a_device_that_has_moved_does_not_count() {
         let mut plan = Plan::default();
         plan.set_devices(Moment::ZERO, &devices(&[(1, &[1])]), &[NameSource::Mdns]);
-        let Next::Ask(question) = plan.next(Moment::ZERO) else { panic!("nothing to ask") };
+        let NextQuestion::Ask(question) = plan.next(Moment::ZERO) else { panic!("nothing to ask") };
         plan.set_devices(Moment::ZERO, &devices(&[(1, &[7])]), &[NameSource::Mdns]);
-        assert_eq!(plan.next(Moment::ZERO + HOUR), Next::Rest, "one question about a device at a time");
+        assert_eq!(
+            plan.next(Moment::ZERO + HOUR),
+            NextQuestion::Rest,
+            "one question about a device at a time"
+        );
         assert!(!plan.asked(Moment::ZERO + HOUR, &question, true));
-        let Next::Ask(question) = plan.next(Moment::ZERO + HOUR) else { panic!("nothing to ask") };
+        let NextQuestion::Ask(question) = plan.next(Moment::ZERO + HOUR) else { panic!("nothing to ask") };
         assert_eq!(question.address.to_string(), "10.0.0.7");
         // The device has been switched off since.
         plan.set_devices(Moment::ZERO + HOUR, &devices(&[(1, &[7])]), &[]);
         assert!(!plan.asked(Moment::ZERO + HOUR, &question, true));
-        assert_eq!(plan.next(Moment::ZERO + HOUR), Next::Rest);
+        assert_eq!(plan.next(Moment::ZERO + HOUR), NextQuestion::Rest);
     }
 }

@@ -18,16 +18,16 @@ const QUEUE: usize = 16;
 
 /// The handle to the runner; all clones refer to the same one.
 #[derive(Clone, Debug)]
-pub struct Runs(mpsc::Sender<Request>);
+pub struct Runs(mpsc::Sender<RunRequest>);
 
 /// The queue from which the runner takes requests.
 #[derive(Debug)]
-pub struct Requests(mpsc::Receiver<Request>);
+pub struct Requests(mpsc::Receiver<RunRequest>);
 
 type Answer<T> = oneshot::Sender<Result<T, RunError>>;
 
 #[derive(Debug)]
-pub(super) enum Request {
+pub(super) enum RunRequest {
     Start(Order, Answer<Vec<Started>>),
     Stop(ScanId, Answer<bool>),
     UnderWay(Answer<Vec<RunView>>),
@@ -111,7 +111,7 @@ impl Runs {
     /// # Errors
     /// Fails if nothing was started.
     pub async fn start(&self, order: Order) -> Result<Vec<Started>, RunError> {
-        self.ask(|answer| Request::Start(order, answer)).await
+        self.ask(|answer| RunRequest::Start(order, answer)).await
     }
 
     /// Ends a run early, and returns whether it was in progress.
@@ -119,7 +119,7 @@ impl Runs {
     /// # Errors
     /// Fails if the runner has ended.
     pub async fn stop(&self, scan: ScanId) -> Result<bool, RunError> {
-        self.ask(|answer| Request::Stop(scan, answer)).await
+        self.ask(|answer| RunRequest::Stop(scan, answer)).await
     }
 
     /// Returns the runs in progress that have an id, oldest first.
@@ -127,10 +127,10 @@ impl Runs {
     /// # Errors
     /// Fails if the runner has ended.
     pub async fn under_way(&self) -> Result<Vec<RunView>, RunError> {
-        self.ask(Request::UnderWay).await
+        self.ask(RunRequest::UnderWay).await
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, RunError> {
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> RunRequest) -> Result<T, RunError> {
         let (answer, answered) = oneshot::channel();
         self.0.send(request(answer)).await.map_err(|_| RunError::Stopping)?;
         answered.await.map_err(|_| RunError::Stopping)?
@@ -138,12 +138,12 @@ impl Runs {
 }
 
 impl Requests {
-    pub(super) async fn next(&mut self) -> Option<Request> {
+    pub(super) async fn next(&mut self) -> Option<RunRequest> {
         self.0.recv().await
     }
 }
 
-impl Request {
+impl RunRequest {
     /// Answers a request before the runner has begun.
     pub(super) fn refuse(self) {
         // The receiver may be gone, here and below.
@@ -163,10 +163,10 @@ pub(super) struct PendingStart {
 }
 
 impl Running {
-    pub(super) fn serve(&mut self, request: Request) {
+    pub(super) fn serve(&mut self, request: RunRequest) {
         match request {
-            Request::Start(_, answer) if answer.is_closed() => {}
-            Request::Start(order, answer) => match self.agenda.order(&order, &self.parts.times()) {
+            RunRequest::Start(_, answer) if answer.is_closed() => {}
+            RunRequest::Start(order, answer) => match self.agenda.order(&order, &self.parts.times()) {
                 Ok((runs, actions)) => {
                     tracing::info!(?order, "run requested");
                     actions.into_iter().for_each(|action| self.act(action));
@@ -175,14 +175,14 @@ impl Running {
                 }
                 Err(error) => drop(answer.send(Err(error.into()))),
             },
-            Request::Stop(scan, answer) => {
+            RunRequest::Stop(scan, answer) => {
                 let stopped = self.agenda.stop(scan, self.parts.clock.now());
                 if stopped {
                     tracing::info!(scan = scan.0, "scan stopped on request");
                 }
                 drop(answer.send(Ok(stopped)));
             }
-            Request::UnderWay(answer) => {
+            RunRequest::UnderWay(answer) => {
                 let under_way = self.agenda.runs_under_way(self.parts.clock.now());
                 let views = under_way.iter().filter_map(|run| view(run, &self.progress));
                 drop(answer.send(Ok(views.collect())));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::StateAge;
-use crate::store::{change::Change, record::RecordObservation, scans::BeginScan};
+use crate::store::{change::DatabaseChange, record::RecordObservation, scans::BeginScan};
 
 /// An observation of only these ports, of which these are open.
 fn narrow(scan: ScanId, covered: &str, open: &[u16]) -> Observation {

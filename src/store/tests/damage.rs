@@ -8,7 +8,7 @@ use crate::clock::SystemClock;
 const PAGE: usize = 4096;
 
 /// Checks the file's name and content as often as possible.
-const WATCHFUL: Pace = Pace {
+const WATCHFUL: DiskPace = DiskPace {
     look: Duration::from_millis(5),
     check: Duration::from_millis(5),
     recheck: Duration::from_millis(5),

@@ -47,7 +47,7 @@ async fn the_first_host_of_a_scan_is_committed_at_once() {
 #[tokio::test]
 async fn a_lone_host_waits_no_longer_than_the_pace() {
     // The clock does not advance: only the pace can end the wait.
-    let bench = Bench::new(Pace { commit: Duration::from_millis(30), ..LAZY });
+    let bench = Bench::new(DiskPace { commit: Duration::from_millis(30), ..LAZY });
     let (store, _threads) = bench.open();
     let scan = run(&store).await;
     store.record(up(scan, device(1), &[22])).await.unwrap();

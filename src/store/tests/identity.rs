@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::{change::Change, record::RecordObservation, scans::BeginScan, sightings::RecordSightings};
+use crate::store::{
+    change::DatabaseChange, record::RecordObservation, scans::BeginScan, sightings::RecordSightings,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -22,7 +24,7 @@ fn look(scan: ScanId, device: Device, when: Timestamp, covered: &str, open: &[u1
 /// The devices in text form: MAC or "-", and the addresses of each with the open ports there.
 async fn rows(store: &Store) -> Vec<String> {
     let hosts = store.hosts(0, 128).await.unwrap().rows;
-    let row = |host: &Host| {
+    let row = |host: &DeviceRecord| {
         let mac = host.device.mac.map_or_else(|| "-".to_owned(), |mac| mac.octets()[5].to_string());
         let endpoint =
             |(address, standings): &(crate::model::Address, crate::model::PortStatesByProtocol)| {

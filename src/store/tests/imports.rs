@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::{change::Change, record::RecordObservation, scans::BeginScan};
+use crate::store::{change::DatabaseChange, record::RecordObservation, scans::BeginScan};
 
 fn at(minutes: i64) -> Timestamp {
     "2026-03-01T10:00:00Z".parse::<Timestamp>().unwrap() + Duration::from_secs(60 * minutes.unsigned_abs())

@@ -70,20 +70,21 @@ impl Clock for SetClock {
 }
 
 /// Commits at once, so that a test need not wait.
-const EAGER: Pace = Pace { commit: Duration::ZERO, retry: Duration::from_millis(5), ..Pace::DEFAULT };
+const EAGER: DiskPace =
+    DiskPace { commit: Duration::ZERO, retry: Duration::from_millis(5), ..DiskPace::DEFAULT };
 /// Commits the first change at once and the others only when flushed or closed.
-const LAZY: Pace =
-    Pace { commit: Duration::from_secs(3600), retry: Duration::from_millis(5), ..Pace::DEFAULT };
+const LAZY: DiskPace =
+    DiskPace { commit: Duration::from_secs(3600), retry: Duration::from_millis(5), ..DiskPace::DEFAULT };
 
 /// A store in its own directory.
 struct Bench {
     dir: TempDir,
     clock: Arc<SetClock>,
-    pace: Pace,
+    pace: DiskPace,
 }
 
 impl Bench {
-    fn new(pace: Pace) -> Self {
+    fn new(pace: DiskPace) -> Self {
         Self { dir: tempfile::tempdir().unwrap(), clock: SetClock::at("2026-03-01T10:00:00Z"), pace }
     }
 

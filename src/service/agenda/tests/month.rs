@@ -12,7 +12,7 @@ use crate::{
         ChangeEvent, ChangeFilter, ChangeKind, DeviceKey, HostReport, HostStatus, PortFinding, PortSet,
         PortState, Protocol, Reason,
     },
-    store::{ExpectationUpdate, FILE_NAME, Observation, Pace, Store},
+    store::{DiskPace, ExpectationUpdate, FILE_NAME, Observation, Store},
 };
 
 /// The ports on which each gadget listens.
@@ -217,7 +217,7 @@ impl Appliance {
 async fn thirty_days_of_restarts_alert_only_on_the_two_real_changes() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(Virtual(Mutex::new(Duration::ZERO)));
-    let pace = Pace { commit: Duration::ZERO, ..Pace::default() };
+    let pace = DiskPace { commit: Duration::ZERO, ..DiskPace::default() };
     let (store, _threads) = Store::open_at_pace(&dir.path().join(FILE_NAME), clock.clone(), pace).unwrap();
     let mut rng = Rng::with_seed(30);
     let gadgets = (1..=20).map(|number| Gadget::new(number, &mut rng)).collect();
