@@ -1,7 +1,8 @@
 //! Modules import only from lower layers, and modules of layer 2 never from one another; the files of a module do not
-//! import one another in a circle; a public type has a name of its own.
+//! import one another in a circle; a public type has a name of its own; the message of a log line is constant.
 
 mod circles;
+mod log_lines;
 mod paths;
 mod types;
 
@@ -9,6 +10,7 @@ use std::{fs, path::Path};
 
 use self::{
     circles::circles,
+    log_lines::changing_messages,
     paths::{NamedPath, named_paths},
     types::shared_names,
 };
@@ -128,4 +130,11 @@ fn no_two_public_types_share_a_name() {
         "give each its own name, of docs/glossary.md where it has one:\n{}",
         found.join("\n")
     );
+}
+
+/// So that a reader can search for the message, and a program can read the data.
+#[test]
+fn log_lines_carry_data_in_fields() {
+    let found = changing_messages(&all_sources());
+    assert!(found.is_empty(), "make fields of the data in these messages:\n{}", found.join("\n"));
 }

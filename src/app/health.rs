@@ -36,7 +36,7 @@ pub(super) async fn watch(
         if advice != advised
             && let Some(advice) = &advice
         {
-            tracing::warn!("{advice}");
+            tracing::warn!(%advice, "the configuration finds no device");
         }
         advised.clone_from(&advice);
         let more = advice.into_iter().chain(advertised.borrow_and_update().notice.clone());

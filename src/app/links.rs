@@ -32,12 +32,9 @@ pub(super) async fn watch(links: LinkWatch, notices: watch::Sender<Vec<String>>)
         let now: BTreeMap<String, Outage> = closed.collect();
         for change in changes(&known, &now) {
             match change {
-                LinkChange::Notice(notice) => tracing::warn!("{notice}"),
+                LinkChange::Notice(notice) => tracing::warn!(%notice, "a link is down"),
                 LinkChange::Back { interface, duration } => {
-                    tracing::warn!(
-                        ?duration,
-                        "{interface} is back after an outage; the scan behind it goes on"
-                    );
+                    tracing::warn!(%interface, ?duration, "a link is back; the scan behind it goes on");
                 }
             }
         }

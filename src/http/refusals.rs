@@ -70,16 +70,18 @@ impl Refusals {
     }
 }
 
-/// Logs the change; `of` says what is refused, such as "requests".
-pub(super) fn log(of: &str, change: RefusalEvent) {
+/// Logs the change; `what` is refused, such as "requests".
+pub(super) fn log(what: &str, change: RefusalEvent) {
     match change {
         RefusalEvent::Began(RefusalReason::Quota(client)) => tracing::warn!(
+            what,
             %client,
-            "refusing {of}: this client has as many as one client may; it is served again when some of them end"
+            "refusing: this client has as many as one client may; it is served again when some of them end"
         ),
         RefusalEvent::Began(RefusalReason::Full) => {
             tracing::warn!(
-                "refusing {of}: all places are taken except those reserved for this machine and the token"
+                what,
+                "refusing: all places are taken except those reserved for this machine and the token"
             );
         }
         RefusalEvent::Over { reason, count, lasted } => {
@@ -87,12 +89,13 @@ pub(super) fn log(of: &str, change: RefusalEvent) {
                 RefusalReason::Quota(client) => Some(tracing::field::display(client)),
                 RefusalReason::Full => None::<tracing::field::DisplayValue<PeerKey>>,
             };
-            tracing::info!(client, refused = count, duration = ?lasted, "no longer refusing {of}");
+            tracing::info!(what, client, refused = count, duration = ?lasted, "no longer refusing");
         }
         RefusalEvent::Crowded => {
             tracing::warn!(
+                what,
                 clients = NAMED,
-                "refusing {of} of too many clients to log each; further ones are not logged"
+                "refusing too many clients to log each; further ones are not logged"
             );
         }
     }

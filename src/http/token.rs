@@ -157,7 +157,7 @@ fn refused(path: PathBuf, source: io::Error, writes: bool) -> TokenError {
 /// Logs a warning if users other than its owner can read the token.
 fn warn_of_readers(path: &Path) {
     if let Some(warning) = readers_warning(path) {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "the token is not secret");
     }
 }
 

@@ -304,19 +304,21 @@ fn log_change(source: &SourceId, change: &FeedChange, devices: usize) {
     match change {
         FeedChange::Up => info!(%source, devices, "the feed is up"),
         FeedChange::Down(trouble) => {
-            warn!(%source, devices, "the feed is down: {trouble} (its last devices are kept and still scanned)");
+            warn!(%source, devices, reason = %trouble, "the feed is down; its last devices are still scanned");
         }
         FeedChange::Rejecting(rejected) => match rejected.reasons.first() {
             Some(first) => {
-                warn!(%source, rejected = rejected.count, "the feed has entries that are refused: {first}");
+                warn!(%source, rejected = rejected.count, %first, "the feed has entries that are refused");
             }
             None => info!(%source, "no entry of the feed is refused any more"),
         },
-        FeedChange::HoldingBack(Some(held_back)) => warn!(%source, devices, "the feed: {held_back}"),
+        FeedChange::HoldingBack(Some(held_back)) => {
+            warn!(%source, devices, reason = %held_back, "devices of the feed are held back");
+        }
         FeedChange::HoldingBack(None) => {
             info!(%source, devices, "no device of the feed is held back any more")
         }
-        FeedChange::Remark(remark) => warn!(%source, "{remark}"),
+        FeedChange::Remark(remark) => warn!(%source, %remark, "the feed has a remark"),
     }
 }
 

@@ -323,23 +323,27 @@ impl SkipReason {
     }
 
     fn log(&self, device: &Device) {
-        let address = &device.address;
+        let (address, kind) = (&device.address, self.kind());
         let text = |mac: &Option<Mac>| mac.map(|mac| mac.to_string()).unwrap_or_default();
         match self {
             Self::Doubtful(Doubt::TakenOver { expected, found }) => {
-                tracing::warn!(%address, mac = text(expected), found = text(found), "{self}");
+                let (mac, found) = (text(expected), text(found));
+                tracing::warn!(%address, mac, found, kind, reason = %self, "nothing stored of a device");
             }
-            Self::Unwanted(mac) => tracing::info!(%address, %mac, "{self}"),
+            Self::Unwanted(mac) => {
+                tracing::info!(%address, %mac, kind, reason = %self, "nothing stored of a device");
+            }
             // A user who scans the own network means its hosts.
-            Self::NoHost(HostAddressError::WholeNetwork { .. }) => tracing::debug!(%address, "{self}"),
+            Self::NoHost(HostAddressError::WholeNetwork { .. }) | Self::Stopped => {
+                tracing::debug!(%address, kind, reason = %self, "nothing stored of a device");
+            }
             Self::NoHost(_)
             | Self::NoRoute
             | Self::Doubtful(Doubt::Unattested)
             | Self::Unsighted(_)
             | Self::Unreadable(_) => {
-                tracing::warn!(%address, "{self}");
+                tracing::warn!(%address, kind, reason = %self, "nothing stored of a device");
             }
-            Self::Stopped => tracing::debug!(%address, "{self}"),
         }
     }
 }

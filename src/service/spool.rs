@@ -58,7 +58,7 @@ pub struct Spool {
     config: watch::Receiver<Arc<Config>>,
     seen: HashMap<PathBuf, Seen>,
     /// What was last logged of the directory, so that it is logged once.
-    trouble: Option<String>,
+    trouble: Option<(PathBuf, String)>,
 }
 
 impl Spool {
@@ -75,10 +75,15 @@ impl Spool {
             ticks.tick().await;
             let Some(directory) = self.config.borrow().spool.clone() else { continue };
             let trouble = self.look(&directory).await.err();
-            let trouble = trouble.map(|error| format!("the spool {}: {error}", directory.display()));
-            if let Some(trouble) = trouble.as_ref().filter(|trouble| Some(*trouble) != self.trouble.as_ref())
+            let trouble = trouble.map(|error| (directory, error.to_string()));
+            if let Some((directory, error)) = &trouble
+                && trouble != self.trouble
             {
-                tracing::warn!("{trouble}; give it to the user that this runs as");
+                tracing::warn!(
+                    spool = %directory.display(),
+                    %error,
+                    "failed to use the spool; give it to the user that this runs as"
+                );
             }
             self.trouble = trouble;
         }

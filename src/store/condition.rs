@@ -118,7 +118,7 @@ impl Condition {
             }
             match &health {
                 StoreHealth::Ok => tracing::info!("the database can be written again"),
-                unwell => tracing::warn!("{unwell}"),
+                unwell => tracing::warn!(reason = %unwell, "the database needs attention; scanning waits"),
             }
             *published = health;
             true

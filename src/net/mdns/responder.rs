@@ -219,7 +219,7 @@ impl Responder {
     }
 
     fn notify(&self, notice: String) {
-        tracing::warn!("mDNS: {notice}");
+        tracing::warn!(%notice, "mDNS does not work as configured");
         self.advertised.send_modify(|advertised| advertised.notice = Some(notice));
     }
 
