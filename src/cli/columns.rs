@@ -19,12 +19,12 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// A column whose cells stay on one line.
+    /// A column with cells that stay on one line.
     pub(super) fn fixed(title: &'static str, cells: impl Iterator<Item = String>) -> Self {
         Self { title, cells: cells.collect(), folds: false }
     }
 
-    /// A column whose cells are folded to fit the terminal; it comes after all that are not.
+    /// A column with cells that are folded to fit the terminal; it comes after all columns that are not.
     pub(super) fn folding(title: &'static str, cells: impl Iterator<Item = String>) -> Self {
         Self { title, cells: cells.collect(), folds: true }
     }

@@ -69,7 +69,7 @@ struct DeviceCounts {
     known: usize,
     /// Those with a result, of some ports or of all; `None`: the appliance is too old to say it.
     scanned: Option<usize>,
-    /// Those whose result covers all the ports that are to be scanned; `None` as above.
+    /// Those with a result that covers all the ports that are to be scanned; `None` as above.
     complete: Option<usize>,
 }
 

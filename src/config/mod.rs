@@ -93,7 +93,7 @@ pub struct Config {
     pub ignore: Vec<IgnoreRule>,
     /// Host names that the server answers to, beside the usual ones; lower case.
     pub http_names: Vec<String>,
-    /// The hosts whose ports an HTTP client may have probed, as patterns; `None`: any host.
+    /// The hosts of which an HTTP client may have ports probed, as patterns; `None`: any host.
     pub http_probe: Option<Vec<TargetSpec>>,
     /// The client addresses that may change state without the token; default: loopback.
     pub auth_trust: Vec<IpNet>,

@@ -34,7 +34,7 @@ fn shown(text: &str) -> String {
     one_line(text, 60)
 }
 
-/// Parses a value of the model, whose own error says what is wrong.
+/// Parses a value of the model; its own error says what is wrong.
 fn value<T: FromStr<Err: ToString>>(text: &str) -> Parsed<T> {
     text.parse().map_err(|error: T::Err| error.to_string())
 }

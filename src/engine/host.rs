@@ -81,7 +81,7 @@ struct ProbeInFlight {
 pub(super) struct ActiveHost {
     address: Address,
     runs: Vec<RunningJob>,
-    /// The index of the job whose turn it is.
+    /// The index of the job that is next.
     turn: usize,
     flights: BTreeMap<ProbeId, ProbeInFlight>,
     /// Probes that hold a window slot, by the moment at which they lose it.
@@ -246,7 +246,7 @@ impl ActiveHost {
         if run.is_scanning() && self.responsiveness.is_suspended() { Want::Reply } else { run.want(now) }
     }
 
-    /// A canary, if one is due, charged to the job whose turn it is.
+    /// A canary, if one is due, charged to the job that is next.
     fn canary(&mut self, now: Moment, wait: &mut Waiting) -> Option<(usize, Ask)> {
         let mut turns = (0..self.runs.len()).map(|offset| (self.turn + offset) % self.runs.len());
         let run = turns.find(|&run| self.runs[run].is_scanning())?;

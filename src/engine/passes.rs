@@ -52,7 +52,7 @@ pub(super) struct Passes {
     head: Vec<u32>,
     /// The same as a set; they get [`SPECIAL_TRIES`].
     special: BTreeSet<u32>,
-    /// Places to probe again in this pass, before others: those whose silence an outage devalued.
+    /// Places to probe again in this pass, before others: they were silent, which an outage devalued.
     again: VecDeque<u32>,
     /// Places to probe again at the end of this pass, after a local error, which may concern one port alone.
     faulted: VecDeque<u32>,

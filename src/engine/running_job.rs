@@ -42,7 +42,7 @@ pub(super) struct RunningJob {
     /// Until the host is known to be up.
     check: Option<Check>,
     passes: Passes,
-    /// Places whose probes stayed unanswered since the host's last sign of life.
+    /// Places with probes that stayed unanswered since the host's last sign of life.
     doubtful: Vec<u32>,
     pace: Rate,
     /// Probes for ports that are in flight.

@@ -74,9 +74,9 @@ pub struct Engine {
     flights: HashMap<ProbeId, LaunchedProbe>,
     /// Hosts that may have a probe to send, in turn.
     ready: VecDeque<HostId>,
-    /// Hosts whose next probe waits for a free socket; they come first once one is free.
+    /// Hosts with a next probe that waits for a free socket; they come first once one is free.
     blocked_on_sockets: VecDeque<HostId>,
-    /// Hosts whose next probe waits for the quota of unanswered probes; they come first once there is enough.
+    /// Hosts with a next probe that waits for the quota of unanswered probes; they come first once there is enough.
     blocked_on_quota: VecDeque<HostId>,
     timers: BTreeSet<(Moment, HostId)>,
     /// Hosts without jobs, by when their last job ended; some have jobs again.
@@ -266,7 +266,7 @@ impl Engine {
         }
     }
 
-    /// The host whose turn it is. Hosts that waited for a socket or for the quota come first.
+    /// The host that is next. Hosts that waited for a socket or for the quota come first.
     fn next_in_turn(&mut self, budget: SendBudget) -> Option<HostId> {
         if budget.has_socket
             && budget.quota == QuotaLevel::Enough

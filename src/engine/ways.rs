@@ -241,8 +241,9 @@ impl Ways {
         self.interfaces.get(&passage.0?.0)?.index
     }
 
-    /// Whether a host can be reached by the link that is assumed for it: a neighbour whose interface is down must not
-    /// be probed through the router of another interface. `source`: the address from which the kernel would send.
+    /// Whether a host can be reached by the link that is assumed for it: a neighbour behind an interface that is down
+    /// must not be probed through the router of another interface. `source`: the address from which the kernel would
+    /// send.
     pub fn reach(
         &mut self,
         address: &Address,

@@ -150,7 +150,7 @@ fn check_host(text: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Who has a result.
+/// The devices that have a result.
 #[derive(Serialize, ToSchema)]
 struct MacsBody {
     /// Sorted, in upper case.
@@ -250,7 +250,7 @@ struct HostBody<'a> {
     count: usize,
 }
 
-/// Who it is, and where it was last seen.
+/// Which device it is, and where it was last seen.
 #[derive(Serialize, ToSchema)]
 struct HostPart<'a> {
     #[schema(value_type = String)]
@@ -348,7 +348,7 @@ fn why_not_open(host: &str, port: &str, answer: &ProbeAnswer) -> String {
             "Connection refused (no listener or too busy).".to_owned()
         }
         Ok(PortFinding { reason: Reason::NoResponse, .. }) => {
-            "Connection timed out (filtered, or nobody there).".to_owned()
+            "Connection timed out (filtered, or no host there).".to_owned()
         }
         Ok(finding) => format!("Unable to connect to host \"{host}:{port}\" ({}).", finding.reason),
         Err(detail) => format!("Unable to connect to host \"{host}:{port}\" ({detail})."),
@@ -404,7 +404,7 @@ mod tests {
         PortState::Filtered,
         Reason::NoResponse,
         None,
-        r#"{"error":"Connection timed out (filtered, or nobody there).","address":"192.168.1.7","state":"filtered","reason":"no-response"}"#
+        r#"{"error":"Connection timed out (filtered, or no host there).","address":"192.168.1.7","state":"filtered","reason":"no-response"}"#
     )]
     #[case::unreachable(
         PortState::Filtered,
@@ -425,8 +425,8 @@ mod tests {
     #[test]
     fn a_probe_without_a_verdict_says_why() {
         assert_eq!(
-            body(Err("nobody answers ARP".into())),
-            r#"{"error":"Unable to connect to host \"nas.lan:80\" (nobody answers ARP).","address":"192.168.1.7"}"#
+            body(Err("no host answers ARP".into())),
+            r#"{"error":"Unable to connect to host \"nas.lan:80\" (no host answers ARP).","address":"192.168.1.7"}"#
         );
     }
 

@@ -34,7 +34,7 @@ const REFERENCES: [(&str, &str); 5] = [
     ("changes", "scan"),
 ];
 
-/// Columns whose future dates become the date of the repair. The true dates are unknown, but they cannot be later.
+/// Columns in which future dates become the date of the repair. The true dates are unknown, but they cannot be later.
 const DATES: [(&str, &str); 8] = [
     ("endpoints", "first_seen"),
     ("endpoints", "last_seen"),
@@ -56,7 +56,7 @@ pub struct Repaired {
 }
 
 impl Store {
-    /// Renumbers scans whose ids are more than a day later than `now`: each gets an id from its start time, in the
+    /// Renumbers scans with ids more than a day later than `now`: each gets an id from its start time, in the
     /// order of creation. Dates that are as far ahead become `now`. Call this only while the clock is trusted. Does
     /// nothing while such a scan is running.
     ///
@@ -74,7 +74,7 @@ fn repair(connection: &Connection, now: Timestamp) -> Result<Repaired> {
     if connection.query_row(sql, [limit.as_second()], |row| row.get(0))? {
         return Ok(Repaired::default());
     }
-    // First the scans whose ids change: their start is then derived from the id.
+    // First the scans with ids that change: their start is then derived from the id.
     let scans = renumber(connection, limit)?;
     let mut dates = 0;
     for (table, column) in DATES {

@@ -31,7 +31,7 @@ struct PendingChange<C: DatabaseChange> {
     done: Done<C::Answer>,
 }
 
-/// Boxes a change whose answer goes to `done`.
+/// Boxes a change; its answer goes to `done`.
 pub(super) fn pending<C: DatabaseChange>(change: C, done: Done<C::Answer>) -> Box<dyn Pending> {
     Box::new(PendingChange { change, answer: None, done })
 }

@@ -52,7 +52,7 @@ fn merge_endpoints(connection: &Connection, old: i64, kept: i64) -> Result<()> {
     join_contributors(connection, kept, before, others)
 }
 
-/// Moves the data of the old row to the kept one, whose values take precedence.
+/// Moves the data of the old row to the kept one; the values of that take precedence.
 fn merge_rows(connection: &Connection, old: i64, kept: i64) -> Result<()> {
     let sql = "UPDATE devices SET
                    name_at = iif(devices.name IS NULL, o.name_at, devices.name_at),

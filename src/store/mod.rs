@@ -16,7 +16,7 @@
 //! - *subjects*, each with its SQL, its changes and queries, and its methods of [`Store`]: `scans`, `record`, `import`,
 //!   `sightings`, `names`, `schedules`, `hosts`, `host_states`, `known`, `lookups`, `compared`, `scan_pages`, `reports`,
 //!   `summary`, `prune`, `room`, `ahead`, `backup`;
-//! - *subjects whose SQL those share*: `identity`, `merge`, `endpoints`, `presence`, `insertion`, `contributors`,
+//! - *subjects with SQL that those share*: `identity`, `merge`, `endpoints`, `presence`, `insertion`, `contributors`,
 //!   `unconfirmed`, `events`, `expected`;
 //! - `handle`: what a task holds, and how it reaches the threads;
 //! - *threads*: `writer`, `reader` and `check`, with `commit`, `condition` and `reopen`;

@@ -24,7 +24,7 @@ INSERT INTO addresses (device, address, first_seen, last_seen)
     ON CONFLICT DO NOTHING;
 
 -- What still tells a port's state although a device was looked at since: the observations before its latest
--- whose ports no newer one of the same protocol covered in full. An hourly look at three ports says nothing of
+-- with ports that no newer one of the same protocol covered in full. An hourly look at three ports says nothing of
 -- the others, which a daily look found. Apart from `devices.latest_*`, so that a device that is always asked
 -- for the same ports costs no page here.
 CREATE TABLE earlier (

@@ -1,18 +1,18 @@
 -- Imports among the looks of our own, what is expected, and what has changed.
 
 -- Where an import stands: right after the own look with this sequence number (0: before all), imports at one
--- place by `started`. NULL for an own look, whose sequence number is its place.
+-- place by `started`. NULL for an own look: its sequence number is its place.
 ALTER TABLE observations ADD COLUMN place INTEGER;
 -- SHA-256 of an imported report, by which the same one is known again.
 ALTER TABLE scans ADD COLUMN digest BLOB;
 CREATE UNIQUE INDEX scans_by_digest ON scans (digest) WHERE digest IS NOT NULL;
 
--- there; gone: unseen for long, which was told; sought: nobody has ever answered there.
+-- there; gone: unseen for long, which was told; sought: no device has ever answered there.
 ALTER TABLE devices ADD COLUMN presence TEXT NOT NULL DEFAULT 'there';
 -- Whether it answered our newest look at it; NULL: we have not looked yet.
 ALTER TABLE devices ADD COLUMN up INTEGER;
 
--- Who is at an address, and who was.
+-- Which devices are at an address, and which were.
 CREATE INDEX devices_by_address ON devices (address);
 CREATE INDEX addresses_by_address ON addresses (address);
 

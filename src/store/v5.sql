@@ -1,6 +1,7 @@
 -- What devices are called by themselves and by name servers.
 
--- Of a device that is not there (yet), too: who asks for its name need not wait for whoever writes it down.
+-- Of a device that is not there (yet), too: the task that asks for its name need not wait for the one that writes
+-- the device.
 CREATE TABLE names (
     device TEXT NOT NULL,       -- MAC, or address
     source TEXT NOT NULL,       -- mdns, dns

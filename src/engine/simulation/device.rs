@@ -26,7 +26,7 @@ pub(super) struct SimulatedHost {
     pub(super) absent: bool,
     /// If the host is absent: the kernel still has an entry for it.
     pub(super) stale: bool,
-    /// Ports whose next SYN is lost.
+    /// Ports to which the next SYN is lost.
     pub(super) deaf_once: BTreeSet<u16>,
     /// SYNs that left for it, lost ones too.
     pub(super) syns: Vec<Moment>,

@@ -72,14 +72,14 @@ struct HostRow {
     /// Where it was last seen.
     #[schema(value_type = String, example = "192.168.1.7")]
     address: Address,
-    /// Who made its network interface, by the IEEE's registry; `null` where that does not know.
+    /// The maker of its network interface, by the IEEE's registry; `null` where that does not know.
     #[schema(example = "Raspberry Pi Foundation")]
     vendor: Option<String>,
     /// Whether the MAC was made up by software, as phones do: there is no maker, and it may be another tomorrow.
     locally_administered: bool,
     /// What it is called: the first of `names`.
     name: Option<String>,
-    /// Who calls it so; see `names`.
+    /// The source of that name; see `names`.
     #[schema(value_type = Option<NameSourceText>)]
     name_source: Option<&'static str>,
     /// All that it is called, in the order of precedence: by its owner here (`owner`), in the configuration (`config`),
@@ -116,10 +116,10 @@ struct HostRow {
 #[derive(Serialize, ToSchema)]
 struct NameBody {
     name: String,
-    /// Who calls it so.
+    /// The source of the name.
     #[schema(value_type = NameSourceText)]
     source: &'static str,
-    /// When it was last heard, of `feed` when it first was; `null` where nobody knows.
+    /// When it was last heard, of `feed` when it first was; `null` where that is not known.
     #[schema(value_type = Option<String>, format = DateTime)]
     time: Option<Timestamp>,
 }
@@ -513,7 +513,7 @@ async fn found(api: &Api, text: &str) -> Result<FoundHost, Refusal> {
         .parse()
         .map_err(|error: crate::model::DeviceKeyError| Refusal::bad_request(error.to_string()))?;
     let unknown = || {
-        let error = format!("{key} is not known; /v1/hosts lists who is");
+        let error = format!("{key} is not known; /v1/hosts lists what is");
         Refusal::new(StatusCode::NOT_FOUND, error)
     };
     api.directory.find(&key, (api.clock.now(), api.clock.wall())).await?.ok_or_else(unknown)

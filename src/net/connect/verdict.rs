@@ -115,7 +115,7 @@ pub(super) fn silence(peer: SocketAddr, waited: Duration) -> Outcome {
     }
 }
 
-/// Judges a connect that succeeded, perhaps to the wrong peer. A socket whose destination is its own local port
+/// Judges a connect that succeeded, perhaps to the wrong peer. A socket that has its own local port as its destination
 /// connects to itself (simultaneous open, RFC 9293, 3.5), and 0.0.0.0 leads to the loopback.
 fn accepted(socket: &Socket, peer: SocketAddr) -> Outcome {
     let end = |address: SocketAddr| (address.ip(), address.port());

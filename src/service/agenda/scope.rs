@@ -60,8 +60,8 @@ pub(super) fn listed(ports: &ScannerPorts) -> PortSet {
     }
 }
 
-/// Returns the ports of a device that a full look scans: of the scanners whose targets it is, those of the one with the
-/// most. `None` if it is no scanner's target, except perhaps by a name.
+/// Returns the ports of a device that a full look scans: of the scanners that it is a target of, those of the one with
+/// the most. `None` if it is no scanner's target, except perhaps by a name.
 pub fn usual_ports(config: &Config, device: &Device) -> Option<PortSet> {
     let is_target = |targets: &Targets| match targets {
         Targets::Feed => true,

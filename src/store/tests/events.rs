@@ -5,7 +5,7 @@ use crate::model::unconfirmed::Unconfirmed;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A device whose ports 1 to 100 are scanned repeatedly.
+/// A device of which ports 1 to 100 are scanned repeatedly.
 struct Watched {
     bench: Bench,
     store: Store,

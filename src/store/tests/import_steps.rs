@@ -49,7 +49,8 @@ async fn import(
     tokio::task::spawn_blocking(move || store.import(report(), hosts)).await.unwrap()
 }
 
-/// Hosts whose iterator stops before the host with this number: a channel that reports it, and one that continues it.
+/// Hosts by an iterator that stops before the host with this number: a channel that reports it, and one that continues
+/// it.
 fn paused_at(
     number: u16,
 ) -> (impl Iterator<Item = io::Result<ImportedHost>>, mpsc::Receiver<()>, mpsc::Sender<()>) {

@@ -16,7 +16,7 @@ const TOGETHER: usize = 16;
 /// The numbers of runs after which the cost is measured. Without optimisation, a thousand take half a minute.
 const RUNS: [u32; 3] = [10, 100, if cfg!(debug_assertions) { 300 } else { 1000 }];
 
-/// The last runs, whose writes are counted. The others need not survive a power cut.
+/// The last runs, of which the writes are counted. The others need not survive a power cut.
 const COUNTED: u32 = 10;
 
 /// The measurements after some runs.

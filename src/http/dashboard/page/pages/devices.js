@@ -65,7 +65,7 @@ export default {
     let filter = "";
     let fault = null;
     let matches = () => true;
-    /** Events `port` that came during a load, whose answer may not know of them; `null` between loads. */
+    /** Events `port` that came during a load, so that its answer may lack them; `null` between loads. */
     let missed = null;
     /** The devices that each run had finished when everything was loaded last. */
     let finished = new Map();

@@ -1,4 +1,4 @@
-// A table whose rows keep their order; on a phone a list of cards.
+// A table with rows that keep their order; on a phone a list of cards.
 
 import { html } from "../vendor/lit-html/lit-html.js";
 
