@@ -179,9 +179,11 @@ async fn health(State(api): State<Api>) -> Response {
     json(StatusCode::OK, &body)
 }
 
+// The bodies leave out the facts that are metrics alone (`..`): a new metric does not change the API.
+
 impl ScannerBody {
     fn of(scanner: ScannerFacts) -> Self {
-        let ScannerFacts { name, interval, complete, took, status } = scanner;
+        let ScannerFacts { name, interval, complete, took, status, .. } = scanner;
         Self {
             name,
             interval_seconds: interval.as_secs(),
@@ -194,7 +196,7 @@ impl ScannerBody {
 
 impl FeedBody {
     fn of(feed: FeedFacts) -> Self {
-        let FeedFacts { source, up, detail, devices, rejected, held_back } = feed;
+        let FeedFacts { source, up, detail, devices, rejected, held_back, .. } = feed;
         Self { source, up, detail, devices, rejected, held_back }
     }
 }
@@ -207,22 +209,23 @@ impl DatabaseBody {
 
 impl MemoryBody {
     const fn of(memory: MemoryFacts) -> Self {
-        let MemoryFacts { resident, peak, available, total } = memory;
+        let MemoryFacts { resident, peak, available, total, .. } = memory;
         Self { resident_bytes: resident, peak_bytes: peak, available_bytes: available, total_bytes: total }
     }
 }
 
 impl ProbesBody {
     const fn of(probes: ProbeFacts) -> Self {
-        let ProbeFacts { accepted, refused, silent, unreachable, not_started, in_flight, hosts, window } =
-            probes;
+        let ProbeFacts {
+            accepted, refused, silent, unreachable, not_started, in_flight, hosts, window, ..
+        } = probes;
         Self { accepted, refused, silent, unreachable, not_started, in_flight, hosts, window }
     }
 }
 
 impl LimitsBody {
     fn of(limits: LimitFacts) -> Self {
-        let LimitFacts { descriptors, sockets, local_ports, conntrack } = limits;
+        let LimitFacts { descriptors, sockets, local_ports, conntrack, .. } = limits;
         let conntrack = conntrack.map(|table| TableBody {
             entries: table.entries,
             max: table.max,
