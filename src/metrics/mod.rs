@@ -146,6 +146,7 @@ mod tests {
             devices: 40,
             rejected: 1,
             held_back: 3,
+            remarks: 1,
         };
         Snapshot {
             probes,
