@@ -55,6 +55,14 @@ pub struct ChangeFilter {
 }
 
 impl ChangeKind {
+    /// The kinds that carry no data.
+    const PLAIN: [Self; 3] = [Self::New, Self::Gone, Self::Back];
+
+    /// Returns the kind that has this name and carries no data.
+    pub fn plain(name: &str) -> Option<Self> {
+        Self::PLAIN.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// Its name in the database and in APIs.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -71,7 +79,12 @@ impl ChangeKind {
     pub const fn ports(&self) -> Option<(Protocol, &PortSet)> {
         match self {
             Self::Opened(protocol, ports) | Self::Closed(protocol, ports) => Some((*protocol, ports)),
-            Self::New | Self::Moved { .. } | Self::Gone | Self::Back => None,
+            _ => None,
         }
+    }
+
+    /// The previous address of a device that has moved.
+    pub const fn previous_address(&self) -> Option<&Address> {
+        if let Self::Moved { from } = self { Some(from) } else { None }
     }
 }

@@ -46,7 +46,6 @@ impl Store {
 pub(super) fn record_event(connection: &Connection, event: &NewEvent<'_>) -> Result<()> {
     let NewEvent { at, scan, device, kind, alert } = event;
     let ports = kind.ports();
-    let from = if let ChangeKind::Moved { from } = kind { Some(from.to_string()) } else { None };
     let sql = "INSERT INTO changes (at, scan, device, address, kind, protocol, ports, was, alert)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     connection.prepare_cached(sql)?.execute(params![
@@ -57,7 +56,7 @@ pub(super) fn record_event(connection: &Connection, event: &NewEvent<'_>) -> Res
         kind.as_str(),
         ports.map(|(protocol, _)| protocol.as_str()),
         ports.map(|(_, ports)| ports.to_string()),
-        from,
+        kind.previous_address().map(ToString::to_string),
         alert,
     ])?;
     Ok(())
@@ -85,13 +84,11 @@ fn read(connection: &Connection, filter: &ChangeFilter) -> Result<Page<ChangeEve
 fn event(row: &Row<'_>) -> Result<ChangeEvent> {
     let ports = || -> Result<(Protocol, PortSet)> { Ok((text(row, 6)?, text(row, 7)?)) };
     let kind = match row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)? {
-        "new" => ChangeKind::New,
         "opened" => ports().map(|(protocol, ports)| ChangeKind::Opened(protocol, ports))?,
         "closed" => ports().map(|(protocol, ports)| ChangeKind::Closed(protocol, ports))?,
-        "gone" => ChangeKind::Gone,
-        "back" => ChangeKind::Back,
         "moved" => ChangeKind::Moved { from: text(row, 8)? },
-        other => return Err(StoreError::Damaged(format!("\"{other}\" is no kind of change"))),
+        name => ChangeKind::plain(name)
+            .ok_or_else(|| StoreError::Damaged(format!("\"{name}\" is no kind of change")))?,
     };
     Ok(ChangeEvent {
         id: row.get(0)?,

@@ -14,7 +14,7 @@ use crate::{
         extract::Query,
         rows::{self, ResponseQueue},
     },
-    model::{Address, ChangeEvent, ChangeFilter, ChangeKind, DeviceKey, Mac, PortSet, Protocol},
+    model::{Address, ChangeEvent, ChangeFilter, DeviceKey, Mac, PortSet, Protocol},
 };
 
 /// The least number that counts as Unix seconds; a smaller one is an id. No SD card lasts for that many changes.
@@ -131,16 +131,10 @@ impl ChangeRow {
         let ChangeEvent { id, at, scan, device, address, kind: change, alert } = event;
         let kind = change.as_str();
         let mac = if let DeviceKey::Mac(mac) = device { Some(mac) } else { None };
-        let (mut protocol, mut port, mut ports, mut from) = (None, None, None, None);
-        match change {
-            ChangeKind::Opened(of, query) | ChangeKind::Closed(of, query) => {
-                protocol = Some(of);
-                port = query.nth(0).filter(|_| query.len() == 1);
-                ports = port.is_none().then_some(query);
-            }
-            ChangeKind::Moved { from: before } => from = Some(before),
-            ChangeKind::New | ChangeKind::Gone | ChangeKind::Back => {}
-        }
+        let (protocol, ports) = change.ports().unzip();
+        let port = ports.filter(|ports| ports.len() == 1).and_then(|ports| ports.nth(0));
+        let ports = ports.filter(|_| port.is_none()).cloned();
+        let from = change.previous_address().cloned();
         let scan_id = scan.map(|scan| scan.0);
         Self { id, time: at, scan_id, kind, address, mac, protocol, port, ports, from, alert }
     }

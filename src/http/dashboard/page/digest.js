@@ -7,7 +7,7 @@ import { day } from "./format.js";
  * @typedef {object} Change
  * @property {number} id
  * @property {string} time
- * @property {"new"|"opened"|"closed"|"moved"|"gone"|"back"} kind
+ * @property {string} kind one of KINDS in pages/changes.js
  * @property {string} address
  * @property {string|null} mac
  * @property {string} [protocol]
@@ -92,19 +92,13 @@ export function dayName(date, now) {
 }
 
 /**
- * The number of changes of each kind, of the alerts, and of the openings that were closed again.
+ * The number of changes of each kind (`of`), of the alerts, and of the openings that were closed again.
  * @param {Row[]} rows
  */
 export function tally(rows) {
-  const of = (kind) => rows.filter((row) => row.kind === kind).length;
   return {
-    opened: of("opened"),
-    closed: of("closed"),
+    of: (kind) => rows.filter((row) => row.kind === kind).length,
     brief: rows.filter((row) => row.over !== undefined).length,
-    new: of("new"),
-    gone: of("gone"),
-    moved: of("moved"),
-    back: of("back"),
     alerts: rows.filter((row) => row.alert).length,
   };
 }

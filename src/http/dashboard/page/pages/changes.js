@@ -17,11 +17,18 @@ const RANGES = { 1: "24 hours", 7: "7 days", 30: "30 days", "": "all time" };
 /** Rows that are shown at first, and with each further step. */
 const STEP = 300;
 
-/** The text of each kind of change, except for ports. */
-const WORDS = {
-  new: "new device",
-  gone: "gone: not seen for a week",
-  back: "back on the network",
+/**
+ * The kinds of change: the text of one (`text`; textOf makes those that carry data), and what is counted and has
+ * happened (`counted`), in the order of the sentence about the night.
+ * @type {Record<string, {text?: string, counted: [string, string]}>}
+ */
+const KINDS = {
+  new: { text: "new device", counted: ["new device", ""] },
+  opened: { counted: ["port", " opened"] },
+  closed: { counted: ["port", " closed"] },
+  moved: { counted: ["device", " moved"] },
+  gone: { text: "gone: not seen for a week", counted: ["device", " gone"] },
+  back: { text: "back on the network", counted: ["device", " back"] },
 };
 
 /** @type {import("../main.js").Page} */
@@ -84,15 +91,13 @@ export default {
 function night(rows, now) {
   const { from, to } = lastNight(now);
   const is = (time) => time >= from && time < to;
-  const { opened, closed, brief, alerts, ...others } = tally(rows.filter(({ time }) => is(Date.parse(time))));
-  const parts = [
-    others.new && count(others.new, "new device"),
-    opened && `${count(opened, "port")} opened${brief ? `, ${brief} of them closed again` : ""}`,
-    closed && `${count(closed, "port")} closed`,
-    others.moved && `${count(others.moved, "device")} moved`,
-    others.gone && `${count(others.gone, "device")} gone`,
-    others.back && `${count(others.back, "device")} back`,
-  ].filter(Boolean);
+  const { of, brief, alerts } = tally(rows.filter(({ time }) => is(Date.parse(time))));
+  const parts = Object.entries(KINDS)
+    .filter(([kind]) => of(kind))
+    .map(([kind, { counted: [what, how] }]) => {
+      const over = kind === "opened" && brief ? `, ${brief} of them closed again` : "";
+      return count(of(kind), what) + how + over;
+    });
   return html`<p class="hint ${alerts ? "warn" : ""}"><b>${now < to ? "Tonight" : "Last night"}</b>
     <span class="muted">(18:00 to 9:00)</span>: ${parts.join("; ") || "no changes"}.
     ${alerts ? html`<b>${count(alerts, "unexpected change")}.</b>` : nothing}</p>`;
@@ -125,7 +130,8 @@ function textOf(row, find) {
   if (row.kind === "moved") {
     return html`moved from <span class="mono">${row.from}</span> to <span class="mono">${row.address}</span>`;
   }
-  if (row.kind in WORDS) return WORDS[row.kind];
+  const text = KINDS[row.kind]?.text;
+  if (text) return text;
   const ports = port({ ...row, port: row.port ?? row.ports }, find(deviceKey(row)));
   if (row.kind === "closed") return html`− ${ports} closed`;
   const over = row.over === undefined ? nothing : `, and closed again after ${span(Math.max(row.lasted, 0))}`;
