@@ -37,8 +37,6 @@ pub enum ChangeKind {
         /// The previous address.
         from: Address,
     },
-    /// The device has one more address.
-    Added,
     /// The device has not been seen for a long time.
     Gone,
     /// The device was seen again after it was gone.
@@ -58,7 +56,7 @@ pub struct ChangeFilter {
 
 impl ChangeKind {
     /// The kinds that carry no data.
-    const PLAIN: [Self; 4] = [Self::New, Self::Added, Self::Gone, Self::Back];
+    const PLAIN: [Self; 3] = [Self::New, Self::Gone, Self::Back];
 
     /// Returns the kind that has this name and carries no data.
     pub fn plain(name: &str) -> Option<Self> {
@@ -72,7 +70,6 @@ impl ChangeKind {
             Self::Opened(..) => "opened",
             Self::Closed(..) => "closed",
             Self::Moved { .. } => "moved",
-            Self::Added => "added",
             Self::Gone => "gone",
             Self::Back => "back",
         }

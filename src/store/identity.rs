@@ -204,11 +204,6 @@ fn settle(
             AddressStep::Keep(endpoint) => endpoints::touch(connection, endpoint, at)?,
             AddressStep::Add(address) => {
                 endpoints::enter(connection, known.id, &address, at)?;
-                if !present.is_empty() {
-                    let device = Device { address, mac: known.mac, name: None };
-                    let kind = ChangeKind::Added;
-                    record_event(connection, &NewEvent { at, scan, device: &device, kind, alert: false })?;
-                }
             }
             AddressStep::Leave(endpoint) => {
                 endpoints::leave(connection, endpoint)?;

@@ -34,8 +34,7 @@ pub(super) struct ChangeRow {
     time: Timestamp,
     /// The scan that observed it; `null` if a feed reported it.
     scan_id: Option<i64>,
-    /// `new` (a device never seen before), `opened`, `closed`, `moved`, `added` (one more address), `gone` (unseen for a
-    /// week) or `back`.
+    /// `new` (a device never seen before), `opened`, `closed`, `moved`, `gone` (unseen for a week) or `back`.
     #[schema(value_type = String, example = "opened")]
     kind: &'static str,
     /// The device's address at that time.

@@ -194,14 +194,3 @@ async fn a_move_is_reported_and_found_by_device_and_time() {
     let since = ChangeFilter { since: Some(watched.bench.clock.wall()), ..ChangeFilter::default() };
     assert_eq!(list(since).await, ["moved", "new"]);
 }
-
-#[tokio::test]
-async fn one_more_address_of_a_known_device_is_reported() {
-    let watched = Watched::new().await;
-    watched.store.record_sightings(vec![device(1)], Vec::new()).await.unwrap();
-    let more = Device { address: "192.0.2.77".parse().unwrap(), ..device(1) };
-    watched.store.record_sightings(vec![device(1), more], Vec::new()).await.unwrap();
-    let events = watched.store.change_events(ChangeFilter::default()).await.unwrap().rows;
-    assert_eq!(events.iter().map(describe).collect::<Vec<_>>(), ["new", "added"]);
-    assert_eq!(events[1].address.to_string(), "192.0.2.77");
-}

@@ -27,7 +27,6 @@ const KINDS = {
   opened: { counted: ["port", " opened"] },
   closed: { counted: ["port", " closed"] },
   moved: { counted: ["device", " moved"] },
-  added: { text: "one more address", counted: ["device", " with one more address"] },
   gone: { text: "gone: not seen for a week", counted: ["device", " gone"] },
   back: { text: "back on the network", counted: ["device", " back"] },
 };
