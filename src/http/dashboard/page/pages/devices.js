@@ -25,7 +25,6 @@ const COLUMNS = [
   { key: "vendor", title: "Vendor", cell: vendor, value: ({ device }) => device.vendor || null },
   { key: "address", title: "Address", cell: address, value: ({ device }) => device.order },
   { key: "ports", title: "Open ports", cell: ports, value: ({ device }) => device.host.ports.length || null },
-  { key: "first", title: "First seen", cell: ({ device }) => since(device.host.first_seen), value: ({ device }) => device.host.first_seen },
   { key: "seen", title: "Last seen", cell: ({ device }) => since(device.host.last_seen), value: ({ device }) => -device.seen },
 ];
 
