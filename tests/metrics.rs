@@ -46,7 +46,6 @@ fn the_metrics_agree_with_the_packets_of_a_scan() {
         ("portscan_local_errors_total{kind=\"descriptors\"}", 0.0),
         ("portscan_feed_up{source=\"hosts\"}", 1.0),
         ("portscan_feed_devices{source=\"hosts\"}", 3.0),
-        ("portscan_feed_remarks{source=\"hosts\"}", 0.0),
         ("portscan_devices_known", 3.0),
         ("portscan_devices_scanned", 3.0),
         ("portscan_store_up", 1.0),

@@ -71,7 +71,7 @@ pub(super) fn memory(memory: &MemoryFacts) -> MetricFamily {
     gauges("process_resident_memory_bytes", help, [gauge(&[], memory.resident as f64)])
 }
 
-pub(super) fn feeds(feeds: &[FeedFacts]) -> [MetricFamily; 5] {
+pub(super) fn feeds(feeds: &[FeedFacts]) -> [MetricFamily; 4] {
     let each = |value: fn(&FeedFacts) -> f64| {
         feeds.iter().map(move |feed| gauge(&[("source", &feed.source)], value(feed)))
     };
@@ -95,11 +95,6 @@ pub(super) fn feeds(feeds: &[FeedFacts]) -> [MetricFamily; 5] {
             "portscan_feed_devices_held_back",
             "Devices of the source's last good answer that were too many to be let in.",
             each(|feed| feed.held_back as f64),
-        ),
-        gauges(
-            "portscan_feed_remarks",
-            "Remarks on the source's last good answer, which the health lists.",
-            each(|feed| feed.remarks as f64),
         ),
     ]
 }

@@ -146,7 +146,6 @@ mod tests {
             devices: 40,
             rejected: 1,
             held_back: 3,
-            remarks: 1,
         };
         Snapshot {
             probes,

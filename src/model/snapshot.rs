@@ -111,8 +111,6 @@ pub struct FeedFacts {
     pub rejected: usize,
     /// Devices in that answer beyond the limit.
     pub held_back: usize,
-    /// Remarks on that answer.
-    pub remarks: usize,
 }
 
 /// The state of the database.

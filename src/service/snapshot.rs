@@ -270,7 +270,6 @@ fn feed_facts(inventory: &Inventory) -> Vec<FeedFacts> {
         devices: source.devices,
         rejected: source.rejected,
         held_back: source.held_back.map_or(0, |held_back| held_back.count),
-        remarks: source.remarks.len(),
     };
     inventory.sources.iter().map(facts).collect()
 }
