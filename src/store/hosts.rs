@@ -1,4 +1,4 @@
-//! Devices with everything known about them, a page at a time: five statements for a page, however many devices are on
+//! Devices with everything known about them, a page at a time: six statements for a page, however many devices are on
 //! it.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +13,7 @@ use super::{
     identity, names,
     page::Page,
     row::{device, text, timestamp},
+    unconfirmed,
 };
 use crate::model::{
     Address, Device, DeviceKey, Name, NameSource, PortSet, PortState, PortStates, PortStatesByProtocol,
@@ -43,6 +44,8 @@ pub struct DeviceRecord {
     pub scanned: Option<Timestamp>,
     /// Whether it is there, as far as is known.
     pub presence: Presence,
+    /// The TCP ports that one observation has found open, and no second one yet.
+    pub unconfirmed: PortSet,
     /// Which ports were last found to have opened, and when; without those of the first observation.
     opened: Vec<Opened>,
 }
@@ -162,6 +165,7 @@ impl DeviceRecord {
             endpoints: Vec::new(),
             scanned: None,
             presence: Presence::Unknown,
+            unconfirmed: PortSet::default(),
             opened: Vec::new(),
             device,
         })
@@ -299,6 +303,8 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
     let ContributorPage { mut contributors, cut_after } = contributors_of_page(connection, first, last)?;
     let last = cut_after.unwrap_or(last);
     hosts.retain(|&(row, _)| row <= last);
+    // Read after the observations: in the other order, a port that is stored in between would look confirmed.
+    let mut openings = unconfirmed::openings(connection, first, last)?;
     let mut opened = opened(connection, first, last)?;
     let mut addresses = addresses(connection, first, last)?;
     let mut names = names::between(connection, first, last)?;
@@ -313,6 +319,7 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
             }
             host.addresses.push(record);
         }
+        host.unconfirmed = openings.remove(row).unwrap_or_default();
         host.opened = opened.remove(row).unwrap_or_default();
         host.names = names.remove(row).unwrap_or_default();
         host.addresses.sort_by_key(|record| std::cmp::Reverse(record.last_seen));
@@ -333,6 +340,7 @@ fn bare(row: &Row<'_>) -> Result<DeviceRecord> {
         endpoints: Vec::new(),
         scanned: None,
         presence: if row.get(8)? { Presence::Offline } else { Presence::Unknown },
+        unconfirmed: PortSet::default(),
         opened: Vec::new(),
     })
 }

@@ -1,6 +1,8 @@
 //! Port changes that wait for a second observation: stores them, and reports those that an observation confirms.
 
-use rusqlite::{Connection, params};
+use std::collections::HashMap;
+
+use rusqlite::{Connection, Row, params};
 
 use super::{
     error::Result,
@@ -77,10 +79,16 @@ fn unconfirmed_at(connection: &Connection, endpoint: i64, protocol: Protocol) ->
     let mut rows = statement.query(params![endpoint, protocol.as_str()])?;
     let mut found = Unconfirmed::default();
     while let Some(row) = rows.next()? {
-        let list = if row.get(0)? { &mut found.openings } else { &mut found.closings };
-        list.push((timestamp(row.get(1)?)?, text(row, 2)?));
+        add(&mut found, row, 0)?;
     }
     Ok(found)
+}
+
+/// Adds the ports of a row of `unconfirmed`: its columns `opening`, `since` and `ports`, beginning with this one.
+fn add(found: &mut Unconfirmed, row: &Row<'_>, first: usize) -> Result<()> {
+    let list = if row.get(first)? { &mut found.openings } else { &mut found.closings };
+    list.push((timestamp(row.get(first + 1)?)?, text(row, first + 2)?));
+    Ok(())
 }
 
 fn keep(connection: &Connection, endpoint: i64, protocol: Protocol, unconfirmed: &Unconfirmed) -> Result<()> {
@@ -100,17 +108,40 @@ fn keep(connection: &Connection, endpoint: i64, protocol: Protocol, unconfirmed:
     Ok(())
 }
 
+/// One statement, because this is read after every result: a further one per endpoint took more than half of the time.
 fn unconfirmed_endpoints(connection: &Connection) -> Result<Vec<UnconfirmedEndpoint>> {
-    let sql = "SELECT DISTINCT e.id, d.mac, e.address, d.name
+    let sql = "SELECT u.endpoint, d.mac, e.address, d.name, u.opening, u.since, u.ports
                FROM unconfirmed u JOIN endpoints e ON e.id = u.endpoint JOIN devices d ON d.id = e.device
-               WHERE u.protocol = 'tcp'";
+               WHERE u.protocol = 'tcp' ORDER BY u.endpoint, u.since";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
-    let mut endpoints = Vec::new();
+    let mut endpoints: Vec<UnconfirmedEndpoint> = Vec::new();
+    let mut last: Option<i64> = None;
     while let Some(row) = rows.next()? {
-        let (device, unconfirmed) =
-            (device(row, 1)?, unconfirmed_at(connection, row.get(0)?, Protocol::Tcp)?);
-        endpoints.push(UnconfirmedEndpoint { device, unconfirmed });
+        let endpoint = row.get(0)?;
+        if last != Some(endpoint) {
+            endpoints
+                .push(UnconfirmedEndpoint { device: device(row, 1)?, unconfirmed: Unconfirmed::default() });
+            last = Some(endpoint);
+        }
+        if let Some(UnconfirmedEndpoint { unconfirmed, .. }) = endpoints.last_mut() {
+            add(unconfirmed, row, 4)?;
+        }
     }
     Ok(endpoints)
+}
+
+/// The TCP ports of the devices with rows from `first` to `last` that one observation has found open, and no second one
+/// yet, by device.
+pub(super) fn openings(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i64, PortSet>> {
+    let sql = "SELECT e.device, u.ports FROM endpoints e JOIN unconfirmed u ON u.endpoint = e.id
+               WHERE e.device BETWEEN ?1 AND ?2 AND u.protocol = 'tcp' AND u.opening";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([first, last])?;
+    let mut openings: HashMap<i64, PortSet> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let of_device = openings.entry(row.get(0)?).or_default();
+        *of_device = of_device.union(&text(row, 1)?);
+    }
+    Ok(openings)
 }

@@ -239,7 +239,7 @@ impl AddressBody {
 async fn hosts(State(api): State<Api>, queue: ResponseQueue) -> Result<Response, Refusal> {
     let times = (api.clock.now(), api.clock.wall());
     let (store, directory) = (api.store.clone(), api.directory.clone());
-    let state = ScanState::read(&api).await?;
+    let state = ScanState::read(&api).await;
     let list =
         Devices { store, directory, state, times, begun: false, after: i64::MIN, within: None, told: None };
     rows::streamed(&queue, "application/json", list).await
@@ -390,7 +390,6 @@ fn write_device(
     }
     let (ports, next) = host.open_ports_from(from.unwrap_or(FIRST_PORT), PORTS);
     let has_several = host.endpoints.len() > 1;
-    let unconfirmed = state.unconfirmed(host);
     let body = |open: store::OpenPort| {
         let store::OpenPort { protocol, port, scan, addresses } = open;
         OpenPort {
@@ -399,7 +398,7 @@ fn write_device(
             service: services::name(port).filter(|_| protocol == Protocol::Tcp),
             since: host.open_since(protocol, port),
             scan_id: scan,
-            unconfirmed: protocol == Protocol::Tcp && unconfirmed.contains(port),
+            unconfirmed: protocol == Protocol::Tcp && host.unconfirmed.contains(port),
             addresses: if has_several { addresses } else { Vec::new() },
             advice: evidence.advise(protocol, port).map(AdviceBody::from),
         }
@@ -445,7 +444,7 @@ async fn host(
     queue: ResponseQueue,
     Path(host): Path<String>,
 ) -> Result<Response, Refusal> {
-    let state = ScanState::read(&api).await?;
+    let state = ScanState::read(&api).await;
     match found(&api, &host).await? {
         FoundHost::Stored(row) => {
             let device =

@@ -1,4 +1,4 @@
-//! How the scan of a device stands: what its state covers, the look that runs now, and ports without a second look.
+//! How the scan of a device stands: what its state covers, and the look that runs now.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 
 use super::{Api, runs::Share};
 use crate::{
-    model::{PortSet, Protocol, unconfirmed::UnconfirmedEndpoint},
+    model::Protocol,
     service::{directory::DeviceDirectory, runner::LookView},
-    store::{DeviceRecord, StoreError},
+    store::DeviceRecord,
 };
 
 /// The longest wait for the runner: the devices are worth more than how far their scans are.
@@ -39,27 +39,22 @@ impl ScannedBody {
     }
 }
 
-/// The looks in progress and the ports without a second look, when the response was begun.
+/// The looks in progress, when the response was begun.
 pub(super) struct ScanState {
     /// Each with the id of its scan.
     looks: Vec<(i64, LookView)>,
-    unconfirmed: Vec<UnconfirmedEndpoint>,
     /// By the wall clock.
     pub(super) now: Timestamp,
 }
 
 impl ScanState {
-    /// Reads both.
-    ///
-    /// # Errors
-    /// The database fails, or the store is closed.
-    pub(super) async fn read(api: &Api) -> Result<Self, StoreError> {
+    /// Reads them.
+    pub(super) async fn read(api: &Api) -> Self {
         // A runner that has ended has no runs, and one that has not begun answers nothing yet.
         let under_way = timeout(RUNNER_WAIT, api.runs.under_way()).await;
         let runs = under_way.ok().and_then(Result::ok).unwrap_or_default();
         let looks = runs.into_iter().flat_map(|run| run.looks.into_iter().map(move |look| (run.id.0, look)));
-        let unconfirmed = api.store.unconfirmed_endpoints().await?;
-        Ok(Self { looks: looks.collect(), unconfirmed, now: api.clock.wall() })
+        Self { looks: looks.collect(), now: api.clock.wall() }
     }
 
     /// The looks at a device, at any of its addresses.
@@ -88,16 +83,5 @@ impl ScanState {
         found.sort_unstable();
         found.dedup_by_key(|(port, _)| *port);
         found
-    }
-
-    /// The TCP ports of a device that one look has found open, and no second one yet.
-    pub(super) fn unconfirmed(&self, host: &DeviceRecord) -> PortSet {
-        let is_its = |endpoint: &&UnconfirmedEndpoint| match endpoint.device.mac {
-            Some(mac) => host.device.mac == Some(mac),
-            None => host.device.mac.is_none() && host.device.address == endpoint.device.address,
-        };
-        let openings =
-            self.unconfirmed.iter().filter(is_its).flat_map(|endpoint| &endpoint.unconfirmed.openings);
-        openings.fold(PortSet::default(), |all, (_, ports)| all.union(ports))
     }
 }
