@@ -140,7 +140,9 @@ impl Looker {
         let key = Device { mac: expected, ..look.device.clone() }.key();
         let first = self.store.latest(&key).await.ok().flatten().map_or_else(Vec::new, |host| host.open);
         let once_open = match look.scope {
-            Scope::Common => self.store.once_open(&key).await.unwrap_or_default(),
+            Scope::Common => {
+                self.store.once_open(&key, first.iter().copied().collect()).await.unwrap_or_default()
+            }
             Scope::Usual | Scope::Exact => PortSet::default(),
         };
         let way = self.way(look, known, &once_open);

@@ -84,14 +84,14 @@ impl Store {
         self.read(ages).await
     }
 
-    /// Returns the TCP ports of a device that are open now or were open earlier, by the newest change events; at most
-    /// a thousand of each.
+    /// Adds to the TCP ports of a device that are open by its [state](Self::latest) those that were open earlier, by
+    /// the newest change events; at most a thousand in all. If more are open, these are left out.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn once_open(&self, device: &DeviceKey) -> Result<PortSet> {
+    pub async fn once_open(&self, device: &DeviceKey, open: PortSet) -> Result<PortSet> {
         let device = device.clone();
-        self.read(move |connection| once_open(connection, &device)).await
+        self.read(move |connection| once_open(connection, &device, open)).await
     }
 
     /// How much is remembered, and how new it is.
@@ -193,12 +193,10 @@ fn ages(connection: &Connection) -> Result<Vec<StateAge>> {
 }
 
 /// The open ports of a device, and those that change events name.
-fn once_open(connection: &Connection, key: &DeviceKey) -> Result<PortSet> {
+fn once_open(connection: &Connection, key: &DeviceKey, open: PortSet) -> Result<PortSet> {
     /// Events that are read: the newest.
     const EVENTS: u32 = 256;
-    let few = |ports: PortSet| if ports.len() > RECALLED { PortSet::default() } else { ports };
-    let open = latest(connection, key)?.map(|host| host.open.into_iter().collect::<PortSet>());
-    let mut found = few(open.unwrap_or_default());
+    let mut found = if open.len() > RECALLED { PortSet::default() } else { open };
     let sql =
         "SELECT ports FROM changes WHERE device = ?1 AND kind IN ('opened', 'closed') AND protocol = 'tcp'
                ORDER BY id DESC LIMIT ?2";

@@ -1,7 +1,7 @@
 //! Change events, which are reported once they are confirmed.
 
 use super::*;
-use crate::model::unconfirmed::Unconfirmed;
+use crate::model::unconfirmed::{PendingPorts, Unconfirmed, UnconfirmedEndpoint};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -24,7 +24,12 @@ impl Watched {
 
     /// Scans these ports and returns the new events.
     async fn look(&self, covered: &str, open: &[u16]) -> Vec<String> {
-        let mut observation = up(self.scan, self.device.clone(), open);
+        self.look_at(&self.device, covered, open).await
+    }
+
+    /// Scans these ports of any device and returns the new events.
+    async fn look_at(&self, device: &Device, covered: &str, open: &[u16]) -> Vec<String> {
+        let mut observation = up(self.scan, device.clone(), open);
         observation.report.coverage = covered.parse().unwrap();
         observation.finished = self.bench.clock.wall();
         self.record(observation).await
@@ -125,6 +130,62 @@ async fn unconfirmed_changes_outlive_a_restart_and_down_hosts_confirm_nothing() 
     assert_eq!(watched.unconfirmed().await, unconfirmed);
     watched.bench.clock.pass(MINUTE);
     assert_eq!(watched.look("22", &[]).await, ["closed 22"]);
+}
+
+#[tokio::test]
+async fn the_unconfirmed_ports_of_each_device_are_read_together() {
+    let watched = Watched::new().await;
+    let other = device(2);
+    let store = &watched.store;
+    let both = async |ports: &str, open: &[u16]| {
+        watched.bench.clock.pass(MINUTE);
+        watched.look(ports, open).await;
+        watched.look_at(&other, ports, open).await;
+    };
+    both("1-100", &[22, 70]).await;
+    both("1-90", &[22, 80]).await;
+    both("91-100", &[95]).await;
+    let endpoints = store.unconfirmed_endpoints().await.unwrap();
+    let told = |endpoint: &UnconfirmedEndpoint| {
+        let texts =
+            |pending: &PendingPorts| pending.iter().map(|(_, ports)| ports.to_string()).collect::<Vec<_>>();
+        let Unconfirmed { openings, closings } = &endpoint.unconfirmed;
+        (endpoint.device.clone(), texts(openings), texts(closings))
+    };
+    let both_open = || vec!["80".to_owned(), "95".to_owned()];
+    let told: Vec<_> = endpoints.iter().map(told).collect();
+    let closed = || vec!["70".to_owned()];
+    assert_eq!(
+        told,
+        [(watched.device.clone(), both_open(), closed()), (other.clone(), both_open(), closed())]
+    );
+    let hosts = store.hosts(i64::MIN, 8).await.unwrap().rows;
+    assert_eq!(hosts.iter().map(|host| host.unconfirmed.to_string()).collect::<Vec<_>>(), ["80,95", "80,95"]);
+    both("1-100", &[22, 95]).await;
+    let host = store.host(&watched.device.key()).await.unwrap().unwrap();
+    assert_eq!(
+        (host.unconfirmed.to_string(), open_now(store, &watched.device).await),
+        ("".into(), Some("22,95".into()))
+    );
+}
+
+#[tokio::test]
+async fn the_ports_that_were_open_once_are_bounded() {
+    let watched = Watched::new().await;
+    watched.look("1-100", &[22, 70]).await;
+    watched.bench.clock.pass(MINUTE);
+    watched.look("1-100", &[22]).await;
+    watched.bench.clock.pass(MINUTE);
+    assert_eq!(watched.look("70", &[]).await, ["closed 70"]);
+    let key = watched.device.key();
+    let once_open = async |open: &str| {
+        let open = open.parse().unwrap_or_default();
+        watched.store.once_open(&key, open).await.unwrap().to_string()
+    };
+    assert_eq!(once_open("22").await, "22,70");
+    assert_eq!(once_open("").await, "70");
+    assert_eq!(once_open("1001-2000").await, "1001-2000", "the thousand are complete");
+    assert_eq!(once_open("1001-2001").await, "70", "such a host answers everywhere");
 }
 
 #[tokio::test]
