@@ -75,8 +75,11 @@ impl DeviceDirectory {
             DeviceKey::Mac(mac) => host.device.mac == Some(*mac),
             DeviceKey::Address(at) => host.addresses.iter().any(|record| record.address == *at),
         };
-        let reported = self.hosts_without_row(times).await?.into_iter().find(is_meant);
-        Ok(reported.map(|host| FoundHost::Told(Box::new(host))))
+        if let Some(host) = self.hosts_without_row(times).await?.into_iter().find(is_meant) {
+            return Ok(Some(FoundHost::Told(Box::new(host))));
+        }
+        // The device may have got its row in between.
+        Ok(self.store.host_row(key).await?.map(FoundHost::Stored))
     }
 
     /// Returns the devices that have no row yet, as they are shown at this time by both clocks.

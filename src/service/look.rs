@@ -5,12 +5,12 @@ use std::{
     collections::BTreeSet,
     future::{pending, ready},
     io,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::{sync::watch, time::sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
         agenda::{Look, LookOutcome, Scope, is_wanted},
         lines::Lines,
         retry::retry_kernel_read,
-        scanner::{JobProgress, Scanner},
+        scanner::{ProgressSender, Scanner},
         witness::{Doubt, Unsighted, Witness, identify},
     },
     store::{Observation, Store},
@@ -60,6 +60,15 @@ pub struct Looker {
     pub proxies: BTreeSet<Mac>,
 }
 
+/// Where a look publishes its progress.
+#[derive(Clone, Debug)]
+pub struct LookProgress {
+    /// How far it is, and what it has found.
+    pub job: ProgressSender,
+    /// The ports that are open by the device's state before the look; set before the first probe.
+    pub open_before: Arc<OnceLock<PortSet>>,
+}
+
 /// Why a look has nothing to store.
 #[derive(Debug, thiserror::Error)]
 enum SkipReason {
@@ -90,7 +99,7 @@ impl Looker {
         &self,
         look: Look,
         cancel: CancellationToken,
-        progress: watch::Sender<JobProgress>,
+        progress: LookProgress,
     ) -> (LookOutcome, Option<Observation>) {
         // When cancelled, the attempt is dropped, and its ticket with it.
         let attempt = tokio::select! {
@@ -122,11 +131,7 @@ impl Looker {
         }
     }
 
-    async fn attempt(
-        &self,
-        look: &Look,
-        progress: &watch::Sender<JobProgress>,
-    ) -> Result<Observation, SkipReason> {
+    async fn attempt(&self, look: &Look, progress: &LookProgress) -> Result<Observation, SkipReason> {
         let address = &look.device.address;
         let (links, witness, known) = self.sight(address).await?;
         let expected = witness.expected(&look.device)?;
@@ -139,16 +144,15 @@ impl Looker {
         let sighted = || retry_kernel_read(|| ready(witness.sighted(address)));
         let key = Device { mac: expected, ..look.device.clone() }.key();
         let first = self.store.latest(&key).await.ok().flatten().map_or_else(Vec::new, |host| host.open);
+        let open_before = progress.open_before.get_or_init(|| first.iter().copied().collect());
         let once_open = match look.scope {
-            Scope::Common => {
-                self.store.once_open(&key, first.iter().copied().collect()).await.unwrap_or_default()
-            }
+            Scope::Common => self.store.once_open(&key, open_before.clone()).await.unwrap_or_default(),
             Scope::Usual | Scope::Exact => PortSet::default(),
         };
         let way = self.way(look, known, &once_open);
         let link = links.link_of(address);
         let submit =
-            |way| self.scanner.submit_with_progress(self.job(look, way, &first, link), progress.clone());
+            |way| self.scanner.submit_with_progress(self.job(look, way, &first, link), progress.job.clone());
         let mut ticket = submit(&way);
         let before = if ticket.host_up().await { sighted().await? } else { None };
         self.may_look(&look.device, before)?;

@@ -2,6 +2,7 @@
 
 mod afterwards;
 mod finished;
+mod live;
 mod runs;
 mod written;
 
@@ -16,7 +17,10 @@ use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use self::runs::PendingStart;
-pub use self::runs::{LookView, Requests, RunError, RunView, Runs, Started, runs};
+pub use self::{
+    live::{Live, LookView, RunCounts},
+    runs::{Requests, RunError, RunView, Runs, Started, runs},
+};
 use crate::{
     clock::Clock,
     config::Config,
@@ -30,7 +34,7 @@ use crate::{
         lines::Lines,
         look::Looker,
         reported::sightings,
-        scanner::{JobProgress, Scanner},
+        scanner::Scanner,
         schedule::{LastStart, Times},
     },
     store::{Observation, OpenScan, Schedule, Store, StoreError, StoreHealth},
@@ -70,7 +74,8 @@ enum Done {
     Begun(RunId, Result<ScanId, StoreError>, Vec<Address>),
     Resolved(RunId, Vec<Address>),
     Looked(LookId, LookOutcome, Option<Observation>),
-    Recorded(ScanId),
+    Recorded(LookId, ScanId),
+    Closed(ScanId),
     Sighted,
     Doubts(Vec<UnconfirmedEndpoint>),
     Other,
@@ -84,8 +89,6 @@ struct Running {
     started: Moment,
     looks: JoinSet<Done>,
     cancels: HashMap<LookId, CancellationToken>,
-    /// The progress of each look.
-    progress: HashMap<LookId, watch::Receiver<JobProgress>>,
     /// Requests for a start that wait for their ids.
     waiting: Vec<PendingStart>,
     writes: JoinSet<Done>,
@@ -151,7 +154,6 @@ impl Running {
             started,
             looks: JoinSet::new(),
             cancels: HashMap::new(),
-            progress: HashMap::new(),
             waiting: Vec::new(),
             writes: JoinSet::new(),
             unwritten: HashMap::new(),
@@ -196,6 +198,7 @@ impl Running {
                 _ = tick.tick() => {
                     self.save_schedules_hourly();
                     self.mark_absent(&inventory.borrow());
+                    self.publish_runs();
                 }
             }
             for action in self.agenda.poll(&self.parts.times()) {
@@ -230,6 +233,7 @@ impl Running {
                     self.act(action);
                 }
                 self.answer_started();
+                self.publish_runs();
             }
             Done::Resolved(run, addresses) => self.agenda.resolved(run, addresses),
             Done::Begun(run, Err(error), _) => {
@@ -239,13 +243,14 @@ impl Running {
             }
             Done::Looked(id, looked, observation) => {
                 self.cancels.remove(&id);
-                self.progress.remove(&id);
                 self.agenda.looked(id, &looked, &self.parts.times());
-                if let Some(observation) = observation {
-                    self.record(observation);
+                match observation {
+                    Some(observation) => self.record(id, observation),
+                    None => self.live().remove(id),
                 }
             }
-            Done::Recorded(scan) => {
+            Done::Recorded(look, scan) => {
+                self.live().remove(look);
                 if let Some(left) = self.unwritten.get_mut(&scan) {
                     *left -= 1;
                 }
@@ -254,6 +259,10 @@ impl Running {
             }
             // A device that has moved must be scanned again where it is now.
             Done::Sighted => self.read_unconfirmed(),
+            Done::Closed(scan) => {
+                self.agenda.closed(scan);
+                self.publish_runs();
+            }
             Done::Doubts(doubts) => self.agenda.set_doubts(doubts, &self.parts.times()),
             Done::Other => {}
         }
@@ -291,9 +300,8 @@ impl Running {
 
     fn look(&mut self, look: Look) {
         let cancel = CancellationToken::new();
-        let (publish, progress) = watch::channel(JobProgress::default());
         self.cancels.insert(look.id, cancel.clone());
-        self.progress.insert(look.id, progress);
+        let progress = self.live().begin(&look, self.agenda.is_confirming(look.id));
         let looker = Looker {
             scanner: self.parts.scanner.clone(),
             watch: self.parts.watch.clone(),
@@ -305,7 +313,7 @@ impl Running {
         };
         self.looks.spawn(async move {
             let id = look.id;
-            let (looked, observation) = looker.look(look, cancel, publish).await;
+            let (looked, observation) = looker.look(look, cancel, progress).await;
             Done::Looked(id, looked, observation)
         });
     }
@@ -349,6 +357,7 @@ impl Running {
             Ok(Err(error)) => tracing::error!(%error, "failed to store everything before stopping"),
             Err(_) => tracing::error!("timed out storing everything before stopping"),
         }
+        self.live().clear();
         tracing::debug!(uptime = ?self.parts.clock.now().since(self.started), "the runner has stopped");
     }
 }

@@ -4,9 +4,11 @@
 //! all, so that scheduled runs, confirmations and probes over HTTP share each host's budget. The thread is its own, so
 //! that no slow request or disk delays a paced probe.
 
+mod progress;
+
 use std::{
     collections::HashMap,
-    future, io, iter, mem,
+    future, io, mem,
     ops::ControlFlow,
     sync::{
         Arc,
@@ -21,10 +23,11 @@ use tokio::{
     time::sleep_until,
 };
 
+pub use self::progress::{JobProgress, OPEN_PORTS, ProgressSender};
 use crate::{
     clock::{Clock, SystemClock},
     engine::{Bounds, Engine, Event, HostJob, JobId, Probe, Prober, Progress, Reply, Stats},
-    model::{HostReport, Moment},
+    model::{HostReport, HostStatus, Moment},
 };
 
 /// How old the results of [`Scanner::stats`] and [`Ticket::progress`] may be while probes are in flight.
@@ -51,19 +54,6 @@ pub struct ScannerThread {
     commands: mpsc::UnboundedSender<Command>,
     handle: Option<JoinHandle<()>>,
 }
-
-/// The progress of a job, and what it has found.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct JobProgress {
-    /// How far it is.
-    pub counts: Progress,
-    /// The open ports found so far, in the order in which they answered; at most [`OPEN_PORTS`].
-    pub open_ports: Vec<u16>,
-}
-
-/// The most open ports of a job that are reported while it runs. A host with more answers everywhere, and its report
-/// follows.
-pub const OPEN_PORTS: usize = 256;
 
 /// A job in progress. Dropping it cancels the job.
 pub struct Ticket {
@@ -114,16 +104,15 @@ impl Scanner {
 
     /// Submits a job. After [`stop`](Self::stop) its ticket has no report.
     pub fn submit(&self, job: HostJob) -> Ticket {
-        self.submit_with_progress(job, watch::Sender::default())
+        self.submit_with_progress(job, ProgressSender::default())
     }
 
-    /// Submits a job that publishes its progress in `progress`. If two jobs share a watch, a job publishes nothing
-    /// more once its ticket is dropped.
-    pub fn submit_with_progress(&self, job: HostJob, progress: watch::Sender<JobProgress>) -> Ticket {
+    /// Submits a job that publishes its progress in `progress`: open ports at most 250 ms after their verdicts, all of
+    /// them before its report. If two jobs share a sender, a job publishes nothing more once its ticket is dropped.
+    pub fn submit_with_progress(&self, job: HostJob, progress: ProgressSender) -> Ticket {
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
-        let counts = Progress { ports: job.ports.len(), ..Progress::default() };
-        progress.send_replace(JobProgress { counts, open_ports: Vec::new() });
-        let followed = progress.subscribe();
+        progress.begin(&job.ports);
+        let followed = progress.progress.subscribe();
         let (publish_up, up) = watch::channel(false);
         let (deliver, report) = oneshot::channel();
         let sender = JobSender { ticket: number, up: publish_up, progress, report: deliver };
@@ -203,21 +192,15 @@ enum Step {
 struct JobSender {
     ticket: TicketId,
     up: watch::Sender<bool>,
-    progress: watch::Sender<JobProgress>,
+    progress: ProgressSender,
     report: oneshot::Sender<HostReport>,
 }
 
 impl JobSender {
-    /// Publishes the job's progress, unless its ticket was dropped: another job may have the watch by then.
-    /// `open_ports` are all that are known, in the order in which they answered.
+    /// Publishes the job's progress, unless its ticket was dropped: another job may have the sender by then.
     fn publish(&self, counts: Progress, open_ports: impl Iterator<Item = u16>) {
         if !self.report.is_closed() {
-            self.progress.send_if_modified(|last| {
-                let is_changed = mem::replace(&mut last.counts, counts) != counts;
-                let known = last.open_ports.len();
-                last.open_ports.extend(open_ports.take(OPEN_PORTS).skip(known));
-                is_changed || last.open_ports.len() > known
-            });
+            self.progress.publish(counts, open_ports);
         }
     }
 }
@@ -329,14 +312,16 @@ impl<P: Prober> Driver<P> {
             Event::Finished(id, report) => {
                 let Some(job) = self.jobs.remove(&id) else { return };
                 self.tickets.remove(&job.ticket);
-                let ports = job.progress.borrow().counts.ports;
+                let ports = job.progress.progress.borrow().counts.ports;
                 let counts = Progress {
                     ports,
                     settled: report.coverage.len(),
                     open: u32::try_from(report.open_ports().count()).unwrap_or(u32::MAX),
                     probes: report.probes,
                 };
-                job.publish(counts, iter::empty());
+                // Of a host that is not up to the end no port is stored.
+                let stored = Some(&report).filter(|report| report.status == HostStatus::Up);
+                job.publish(counts, stored.into_iter().flat_map(|report| report.open_ports()));
                 let _ = job.report.send(*report); // its ticket may have been dropped
             }
         }

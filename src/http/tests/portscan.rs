@@ -44,7 +44,7 @@ pub(super) struct TestAppliance {
     pub(super) served: Served,
     pub(super) token: Token,
     pub(super) store: Store,
-    scanner: Scanner,
+    pub(super) scanner: Scanner,
     pub(super) inventory: watch::Sender<Inventory>,
     pub(super) advertised: watch::Sender<Advertised>,
     runner: Option<Runner>,
@@ -57,11 +57,18 @@ pub(super) fn appliance() -> TestAppliance {
 }
 
 pub(super) fn appliance_with(limits: ServerLimits) -> TestAppliance {
+    appliance_of(limits, DiskPace { commit: Duration::ZERO, ..DiskPace::default() })
+}
+
+pub(super) fn appliance_at_pace(pace: DiskPace) -> TestAppliance {
+    appliance_of(ServerLimits::default(), pace)
+}
+
+fn appliance_of(limits: ServerLimits, pace: DiskPace) -> TestAppliance {
     let dir = tempfile::tempdir().unwrap();
     let clock = SystemClock::start();
-    let at_once = DiskPace { commit: Duration::ZERO, ..DiskPace::default() };
     let file = dir.path().join("portscan.db");
-    let (store, writer) = Store::open_at_pace(&file, Arc::new(clock), at_once).unwrap();
+    let (store, writer) = Store::open_at_pace(&file, Arc::new(clock), pace).unwrap();
     let prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
     let watch_links = prober.links().clone();
     let bounds = || Bounds { in_flight: 64, silent: None, full: false };

@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 
 use super::{
-    portscan::{TestAppliance, appliance, remember},
+    portscan::{TestAppliance, appliance, appliance_at_pace, remember},
     *,
 };
 use crate::{
     advice::uses,
     model::{Protocol, ScanKind, ScanStatus},
     service::feeds::{SourceId, SourceStatus},
+    store::DiskPace,
 };
 
 impl Answer {
@@ -502,4 +503,95 @@ async fn wrong_paths_and_queries_get_errors_that_name_the_remedy() {
     ] {
         assert_eq!(appliance.served.get(path).await.status, 200, "{path}");
     }
+}
+
+/// Scans these ports at one probe in 0.4 s.
+fn slow_scan(ports: &str) -> String {
+    let scanner = "[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\ntiming = \"T2\"";
+    format!("[feed]\nurl = []\n{scanner}\nports = \"{ports}\"\n")
+}
+
+/// What is said of a port of a device.
+fn port_of(device: &Value, port: u16) -> Option<&Value> {
+    device["ports"].as_array()?.iter().find(|open| open["port"] == port)
+}
+
+impl TestAppliance {
+    /// Reads the device of the loopback until this is there.
+    async fn wait_for(&self, what: &str, is_there: impl Fn(&Value) -> bool) {
+        let waited = async { while !is_there(&self.loopback().await) {} };
+        timeout(AT_MOST, waited).await.unwrap_or_else(|_| panic!("not there: {what}"));
+    }
+
+    async fn loopback(&self) -> Value {
+        self.served.get("/v1/hosts/127.0.0.1").await.json()
+    }
+}
+
+/// A port is shown from its verdict on: while the look runs, while its result waits for the commit, and afterwards.
+#[tokio::test]
+async fn an_open_port_stays_shown_until_the_result_is_stored() {
+    // The first result is committed at once, and the next one an hour later.
+    let mut appliance =
+        appliance_at_pace(DiskPace { commit: Duration::from_secs(3600), ..DiskPace::default() });
+    let first = remember(&appliance.store, "B8:27:EB:AC:14:3E", &[22]).await;
+    let (ended, flushed) =
+        tokio::join!(appliance.store.end_scan(first, ScanStatus::Complete), appliance.store.flush());
+    ended.and(flushed).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let open = listener.local_addr().unwrap().port();
+    appliance.start_scanning(&slow_scan(&format!("1-6,{open}")), &["127.0.0.1"]);
+    appliance.wait_for("the port", |device| port_of(device, open).is_some()).await;
+    let look = async {
+        while appliance.scanner.stats().jobs > 0 {
+            assert!(port_of(&appliance.loopback().await, open).is_some());
+        }
+    };
+    timeout(AT_MOST, look).await.expect("the look ends");
+    for _ in 0..50 {
+        let device = appliance.loopback().await;
+        let port = port_of(&device, open).expect("the port is shown before its result is stored");
+        assert_eq!((&port["unconfirmed"], &device["scanned"]), (&json!(true), &Value::Null), "{device}");
+        assert_eq!(device["scanning"]["total"], 7, "{device}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let runs = appliance.served.get("/v1/runs").await.json();
+    let run = &runs[0];
+    assert_eq!(
+        (&run["status"], &run["hosts"]),
+        (&json!("running"), &json!({"done": 0, "total": 1})),
+        "{runs}"
+    );
+    assert_eq!(run["progress"]["ports"], json!({"done": 7, "total": 7}), "{runs}");
+    assert_eq!(run["progress"]["devices"][0]["open_ports"], json!([open]), "{runs}");
+
+    appliance.store.flush().await.unwrap();
+    let device = appliance.loopback().await;
+    assert_eq!(port_of(&device, open).expect("the stored port")["unconfirmed"], false, "{device}");
+    assert_eq!(device["scanned"]["ports"], 7, "{device}");
+    appliance.wait_for("the end", |device| device["scanning"].is_null()).await;
+    // Closing the scan shares the next commit, too.
+    let over = async {
+        while appliance.served.get("/v1/runs").await.json() != json!([]) {
+            appliance.store.flush().await.unwrap();
+        }
+    };
+    timeout(AT_MOST, over).await.expect("the run is over");
+}
+
+#[tokio::test]
+async fn what_a_stopped_look_has_found_is_shown_no_longer() {
+    let mut appliance = appliance();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let open = listener.local_addr().unwrap().port();
+    appliance.start_scanning(&slow_scan(&format!("1-300,{open}")), &["127.0.0.1"]);
+    let started = appliance.authorised("POST", &format!("/v1/run?host=127.0.0.1&ports=1-30,{open}")).await;
+    let started: Value = serde_json::from_str(&started.body).unwrap();
+    appliance.wait_for("the port", |device| port_of(device, open).is_some()).await;
+    for run in appliance.served.get("/v1/runs").await.json().as_array().unwrap() {
+        let stopped = appliance.authorised("DELETE", &format!("/v1/runs/{}", run["id"])).await;
+        assert_eq!(stopped.status, 204, "{started}");
+    }
+    appliance.wait_for("the end", |device| device["scanning"].is_null()).await;
+    assert_eq!(port_of(&appliance.loopback().await, open), None);
 }

@@ -1,6 +1,6 @@
 //! Streams changes as they happen, and the progress of scans: server-sent events (WHATWG HTML, 9.2).
 
-use std::{collections::HashMap, convert::Infallible, time::Duration};
+use std::{collections::HashMap, convert::Infallible, pin::pin, time::Duration};
 
 use axum::{
     Extension,
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
-use tokio::{select, sync::watch, time::timeout};
+use tokio::{select, sync::watch, time::sleep};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, changes::ChangeRow};
@@ -23,22 +23,15 @@ use crate::{
         conversation::ExtendedTimeout,
         listeners::{ListenerSlot, Listeners},
     },
-    model::{Address, ChangeEvent, ChangeFilter, Device, Mac, PortSet, Protocol},
+    model::{Address, ChangeEvent, ChangeFilter, Mac, PortSet, Protocol, ScanId},
     service::{
         differences::Differences,
-        runner::{RunView, Runs},
+        runner::{Live, RunCounts},
     },
-    store::Store,
 };
 
 /// The longest time without data. Proxies and home routers drop connections that are idle for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-
-/// How often the scans in progress are read, so that an open port is told within a second.
-const FINDINGS: Duration = Duration::from_millis(500);
-
-/// After how many readings the progress of scans is sent, if it has changed: 5 s.
-const PROGRESS: u32 = 10;
 
 /// After how many milliseconds a browser is to reconnect.
 const RETRY: u64 = 5000;
@@ -47,22 +40,21 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(events)).layer(Extension(Listeners::default()))
 }
 
-/// One listening client.
+/// One listening client. It waits for what all listeners wait for, and asks nobody while there is no news.
 struct Listener {
-    store: Store,
     differences: Differences,
     newest: watch::Receiver<i64>,
+    /// Whether there may be changes that were not read.
+    has_unread: bool,
     /// The last change that was sent.
     sent: i64,
-    runs: Runs,
+    live: Live,
+    findings: watch::Receiver<()>,
+    runs: watch::Receiver<Vec<RunCounts>>,
     /// The progress of the scans when it was last sent.
     scans: Vec<ScanRow>,
-    /// The open ports at the last reading, by scan and address.
-    found: HashMap<(i64, Address), PortSet>,
-    /// For how many readings no progress was sent.
-    waited: u32,
-    /// For how many readings nothing was sent.
-    quiet: u32,
+    /// The open ports that were news at the last reading, by scan and address.
+    found: HashMap<(ScanId, Address), PortSet>,
     begun: bool,
 }
 
@@ -88,9 +80,9 @@ struct OpenRow {
 }
 
 /// Streams changes as they happen, each as an event `change` with the change's id and its row of /v1/changes as data;
-/// within a second each port that a scan in progress has found open and that was not known to be open, unconfirmed yet,
-/// as an event `port` without an id; and every few seconds the progress of each scan that has advanced, as an event
-/// `scan` without an id.
+/// within a second each port that a scan in progress has found open and that was not known to be open when the scan of
+/// its device began, unconfirmed yet, as an event `port` without an id; and every few seconds the progress of each scan
+/// that has advanced, as an event `scan` without an id.
 ///
 /// Starts after the change in `Last-Event-ID`; without that header, with the next change.
 #[utoipa::path(
@@ -115,18 +107,7 @@ async fn events(
     };
     let place = listeners.admit(api.clock.now(), client).map_err(refusal)?;
     extended.enable();
-    let listener = Listener {
-        store: api.store.clone(),
-        differences: api.differences.clone(),
-        newest,
-        sent,
-        runs: api.runs.clone(),
-        scans: Vec::new(),
-        found: HashMap::new(),
-        waited: 0,
-        quiet: 0,
-        begun: false,
-    };
+    let listener = Listener::new(api.differences.clone(), api.runs.live().clone(), newest, sent);
     let text =
         stream::unfold((listener, place), async |(mut listener, mut place): (Listener, ListenerSlot)| {
             let text = select! {
@@ -154,89 +135,81 @@ fn refusal(reason: RefusalReason) -> Refusal {
 }
 
 impl Listener {
-    /// The next text to send; `None`: the store or the runner has ended.
+    fn new(differences: Differences, live: Live, newest: watch::Receiver<i64>, sent: i64) -> Self {
+        let (mut findings, mut runs) = (live.found(), live.runs());
+        // What there is already is news for this client.
+        findings.mark_changed();
+        runs.mark_changed();
+        Self {
+            differences,
+            newest,
+            has_unread: true,
+            sent,
+            live,
+            findings,
+            runs,
+            scans: Vec::new(),
+            found: HashMap::new(),
+            begun: false,
+        }
+    }
+
+    /// The next text to send; `None`: the store has ended.
     async fn next(&mut self) -> Option<Bytes> {
         if !self.begun {
             self.begun = true;
             return Some(format!("retry: {RETRY}\n\n").into());
         }
+        let mut quiet = pin!(sleep(HEARTBEAT));
         loop {
-            // Marked as seen before the changes are read, so that one in between wakes this again.
-            self.newest.borrow_and_update();
-            let asked = ChangeFilter { after: self.sent, ..ChangeFilter::default() };
-            let page = self.differences.change_events(asked).await.ok()?;
-            if let Some(last) = page.rows.last() {
-                self.sent = last.id;
-                return Some(page.rows.into_iter().map(change).collect::<String>().into());
-            }
-            match timeout(FINDINGS, self.newest.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_closed)) => return None,
-                Err(_quiet) => {
-                    let text = self.read_runs().await;
-                    self.quiet = if text.is_empty() { self.quiet + 1 } else { 0 };
-                    if !text.is_empty() {
-                        return Some(text.into());
-                    }
-                    if FINDINGS * self.quiet >= HEARTBEAT {
-                        self.quiet = 0;
-                        return Some(Bytes::from_static(b":\n\n"));
-                    }
+            if self.has_unread {
+                // Marked as seen before the changes are read, so that one in between wakes this again.
+                self.newest.borrow_and_update();
+                let asked = ChangeFilter { after: self.sent, ..ChangeFilter::default() };
+                let page = self.differences.change_events(asked).await.ok()?;
+                if let Some(last) = page.rows.last() {
+                    self.sent = last.id;
+                    return Some(page.rows.into_iter().map(change).collect::<String>().into());
                 }
+                self.has_unread = false;
+            }
+            // None of these errs as long as this has the other end, except for the store's.
+            let text = select! {
+                changed = self.newest.changed() => {
+                    changed.ok()?;
+                    self.has_unread = true;
+                    continue;
+                }
+                Ok(()) = self.findings.changed() => self.new_findings(),
+                Ok(()) = self.runs.changed() => self.progress(),
+                () = &mut quiet => return Some(Bytes::from_static(b":\n\n")),
+            };
+            if !text.is_empty() {
+                return Some(text.into());
             }
         }
-    }
-
-    /// What is to be sent of the scans in progress: the ports that they have found, and now and then how far they are.
-    async fn read_runs(&mut self) -> String {
-        // A runner that has ended has no runs.
-        let views = self.runs.under_way().await.unwrap_or_default();
-        let mut text = self.findings(&views).await;
-        self.waited += 1;
-        if self.waited >= PROGRESS {
-            self.waited = 0;
-            text.push_str(&self.progress(&views));
-        }
-        text
     }
 
     /// The open ports that are news. Those of a device's stored state are none: the scan finds them again.
-    async fn findings(&mut self, views: &[RunView]) -> String {
+    fn new_findings(&mut self) -> String {
         let mut text = String::new();
-        for (scan_id, device, ports) in self.take_found(views) {
-            // A state that cannot be read now is told by the health of the store.
-            let stored = self.store.latest(&device.key()).await.ok().flatten();
-            let open: PortSet = stored.into_iter().flat_map(|host| host.open).collect();
-            for port in ports.minus(&open).iter() {
-                let (mac, address) = (device.mac, device.address.clone());
-                let row = OpenRow { mac, address, protocol: Protocol::Tcp, port, scan_id };
+        let mut before = std::mem::take(&mut self.found);
+        for look in self.live.looks() {
+            let key = (look.scan, look.device.address.clone());
+            let new = look.new_ports.minus(&before.remove(&key).unwrap_or_default());
+            for port in new.iter() {
+                let (mac, address) = (look.device.mac, look.device.address.clone());
+                let row = OpenRow { mac, address, protocol: Protocol::Tcp, port, scan_id: look.scan.0 };
                 text.push_str(&event_text("port", None, &row));
             }
+            self.found.insert(key, look.new_ports);
         }
         text
     }
 
-    /// The open ports that were found since the last reading, by scan and device.
-    fn take_found(&mut self, views: &[RunView]) -> Vec<(i64, Device, PortSet)> {
-        let mut before = std::mem::take(&mut self.found);
-        let mut found = Vec::new();
-        for run in views {
-            for look in &run.looks {
-                let ports: PortSet = look.open_ports.iter().copied().collect();
-                let key = (run.id.0, look.device.address.clone());
-                let new = ports.minus(&before.remove(&key).unwrap_or_default());
-                if !new.is_empty() {
-                    found.push((run.id.0, look.device.clone(), new));
-                }
-                self.found.insert(key, ports);
-            }
-        }
-        found
-    }
-
     /// The progress of the scans, as far as it has changed.
-    fn progress(&mut self, views: &[RunView]) -> String {
-        let now: Vec<ScanRow> = views.iter().map(ScanRow::of).collect();
+    fn progress(&mut self) -> String {
+        let now: Vec<ScanRow> = self.runs.borrow_and_update().iter().map(ScanRow::of).collect();
         let moved = moved(&self.scans, &now);
         self.scans = now;
         moved.iter().map(|row| event_text("scan", None, row)).collect()
@@ -244,15 +217,9 @@ impl Listener {
 }
 
 impl ScanRow {
-    fn of(view: &RunView) -> Self {
-        Self {
-            scan_id: view.id.0,
-            running: true,
-            hosts_done: view.hosts_done,
-            hosts: view.hosts,
-            ports_done: view.ports_done,
-            ports: view.ports,
-        }
+    fn of(counts: &RunCounts) -> Self {
+        let RunCounts { id, hosts_done, hosts, ports_done, ports } = *counts;
+        Self { scan_id: id.0, running: true, hosts_done, hosts, ports_done, ports }
     }
 }
 
@@ -277,7 +244,35 @@ fn event_text(event: &str, id: Option<i64>, row: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        future::poll_fn,
+        sync::{Arc, Mutex},
+    };
+
     use super::*;
+    use crate::{clock::SystemClock, config::Config, store::Store};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listener_wakes_for_nothing_but_heartbeats_while_nothing_happens() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("portscan.db");
+        let (store, _threads) = Store::open(&file, Arc::new(SystemClock::start())).unwrap();
+        let (_config, config) = watch::channel(Arc::new(Config::default()));
+        let newest = store.latest_event();
+        let mut listener = Listener::new(Differences::new(store, config), Live::default(), newest, 0);
+        assert!(listener.next().await.unwrap().starts_with(b"retry: "));
+        let polls = Mutex::new(0);
+        for _ in 0..4 {
+            let mut next = pin!(listener.next());
+            let text = poll_fn(|context| {
+                *polls.lock().unwrap() += 1;
+                next.as_mut().poll(context)
+            });
+            assert_eq!(text.await.unwrap(), ":\n\n");
+        }
+        // Once to wait and once for the heartbeat; and at first once for the answer of the store.
+        assert_eq!(*polls.lock().unwrap(), 9);
+    }
 
     #[test]
     fn only_scans_that_progressed_or_ended_are_sent() {

@@ -2,7 +2,7 @@
 
 use std::{
     cell::LazyCell,
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     ops::Deref,
 };
 
@@ -29,7 +29,7 @@ use crate::{
         extract::Path,
         rows::{self, PIECE, ResponseQueue, Source, write_elements, write_json},
     },
-    model::{Address, DeviceKey, Mac, Moment, Name, Protocol},
+    model::{Address, DeviceKey, Mac, Name, Protocol},
     service::{
         directory::{DeviceDirectory, FoundHost},
         evidence::DeviceEvidence,
@@ -101,13 +101,14 @@ struct HostRow {
     ipv6: Vec<Address>,
     /// When it was scanned, and how much of it; `null` if it never was.
     scanned: Option<ScannedBody>,
-    /// How many of its ports have a verdict by the scan that runs now; `null` if none runs.
+    /// How many of its ports have a verdict by the scan that runs now, until its result is stored; `null` if none runs.
     scanning: Option<Share>,
     /// Whether it is there: `online` or `offline` by the last look at it, `offline` also after a long absence;
     /// `unknown` if this appliance has never looked. It was last there at `last_seen`.
     #[schema(value_type = PresenceText)]
     presence: &'static str,
-    /// Its open ports. Those that only the scan that runs now has found follow after all others.
+    /// Its open ports. Those that only the scan that runs now has found follow after all others; none of them is left
+    /// out while its result is being stored.
     // The last field: there may be so many of them that they are written apart, by `write_device`.
     ports: Vec<OpenPort>,
 }
@@ -239,9 +240,20 @@ impl AddressBody {
 async fn hosts(State(api): State<Api>, queue: ResponseQueue) -> Result<Response, Refusal> {
     let times = (api.clock.now(), api.clock.wall());
     let (store, directory) = (api.store.clone(), api.directory.clone());
-    let state = ScanState::read(&api).await;
-    let list =
-        Devices { store, directory, state, times, begun: false, after: i64::MIN, within: None, told: None };
+    let state = ScanState::read(&api);
+    // Before the rows are read: a device that gets one meanwhile is in one of the two lists.
+    let told = directory.hosts_without_row(times).await?;
+    let told = told.into_iter().map(|host| (host.device.key(), host)).collect();
+    let list = Devices {
+        store,
+        directory,
+        state,
+        begun: false,
+        after: i64::MIN,
+        within: None,
+        is_stored: true,
+        told,
+    };
     rows::streamed(&queue, "application/json", list).await
 }
 
@@ -250,21 +262,21 @@ struct Devices {
     store: Store,
     directory: DeviceDirectory,
     state: ScanState,
-    /// The time as of which devices without a row are shown.
-    times: (Moment, Timestamp),
     /// Whether a device is written.
     begun: bool,
     /// The last device that is written completely.
     after: i64,
     /// The next device, and its first port that is not written yet.
     within: Option<(i64, PortKey)>,
+    /// Whether devices that have a row may follow.
+    is_stored: bool,
     /// The devices without a row that are not written yet; they follow after all others.
-    told: Option<VecDeque<DeviceRecord>>,
+    told: BTreeMap<DeviceKey, DeviceRecord>,
 }
 
 impl Source for Devices {
     async fn write(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
-        if self.told.is_none() {
+        if self.is_stored {
             return self.write_stored(text).await;
         }
         self.write_told(text)
@@ -290,6 +302,7 @@ impl Devices {
             };
             if from.is_none() {
                 self.separate(text);
+                self.forget_told(host);
             }
             if let Some(port) = write_device(text, (&directory, &self.state), host, &by_ipv6, from)? {
                 self.within = Some((row, port));
@@ -306,25 +319,34 @@ impl Devices {
             if self.within.take().is_some() {
                 text.extend_from_slice(PORTS_END);
             }
-            self.told = Some(self.directory.hosts_without_row(self.times).await?.into());
+            self.is_stored = false;
         }
         Ok(true)
+    }
+
+    /// Leaves out of the devices without a row one that has got this row since they were read.
+    fn forget_told(&mut self, host: &DeviceRecord) {
+        if self.told.is_empty() {
+            return;
+        }
+        self.told.remove(&host.device.key());
+        for record in host.addresses.iter().filter(|record| record.is_present) {
+            self.told.remove(&DeviceKey::Address(record.address.clone()));
+        }
     }
 
     /// Writes a page of the devices without a row, and after the last one the end.
     fn write_told(&mut self, text: &mut Vec<u8>) -> Result<bool, StoreError> {
         let directory = self.directory.clone();
         let by_ipv6 = LazyCell::new(|| directory.by_ipv6());
-        let mut told = self.told.take().unwrap_or_default();
         for _ in 0..DEVICES {
-            let Some(host) = told.pop_front() else {
+            let Some((_, host)) = self.told.pop_first() else {
                 text.extend_from_slice(if self.begun { b"]\n" } else { b"[]\n" });
                 return Ok(false);
             };
             self.separate(text);
             write_device(text, (&directory, &self.state), &host, &by_ipv6, None)?;
         }
-        self.told = Some(told);
         Ok(true)
     }
 
@@ -420,7 +442,11 @@ fn write_device(
 }
 
 /// The ports that only the looks in progress have found open.
-fn found_ports(host: &DeviceRecord, state: &ScanState, evidence: &DeviceEvidence) -> impl Iterator<Item = OpenPort> {
+fn found_ports(
+    host: &DeviceRecord,
+    state: &ScanState,
+    evidence: &DeviceEvidence,
+) -> impl Iterator<Item = OpenPort> {
     state.found(host).into_iter().map(|(port, scan_id)| OpenPort {
         port,
         protocol: Protocol::Tcp,
@@ -444,7 +470,7 @@ async fn host(
     queue: ResponseQueue,
     Path(host): Path<String>,
 ) -> Result<Response, Refusal> {
-    let state = ScanState::read(&api).await;
+    let state = ScanState::read(&api);
     match found(&api, &host).await? {
         FoundHost::Stored(row) => {
             let device =

@@ -14,7 +14,7 @@ use crate::{
         auth::Gate,
         extract::{Path, Query, number},
     },
-    model::{Address, Mac, PortSet, ScanId},
+    model::{Address, Device, Mac, PortSet, ScanId},
     service::{
         agenda::{Order, OrderError},
         runner::{LookView, RunError, RunView, Started},
@@ -98,7 +98,7 @@ struct RunBody {
     /// The requested TCP ports.
     #[schema(value_type = String, example = "1-65535")]
     ports: PortSet,
-    /// Devices that are finished, and devices in all.
+    /// Devices that are finished, with their results stored, and devices in all.
     hosts: Share,
     /// `null` once the run has ended.
     progress: Option<ProgressBody>,
@@ -122,7 +122,7 @@ struct ProgressBody {
     seconds: f64,
     /// The remaining time at this rate; `null` before the first verdict.
     seconds_left: Option<f64>,
-    /// The devices that are being scanned.
+    /// The devices that are being scanned, and those whose results are being stored.
     devices: Vec<LookBody>,
 }
 
@@ -144,14 +144,16 @@ struct LookBody {
 
 impl LookBody {
     fn of(look: &LookView) -> Self {
-        let LookView { device, is_confirming: _, ports, settled, open, open_ports } = look.clone();
-        let ports = Share { done: settled.into(), total: ports.into() };
-        Self { address: device.address, mac: device.mac, name: device.name, ports, open, open_ports }
+        let Device { address, mac, name } = look.device.clone();
+        let ports = Share { done: look.settled.into(), total: look.ports.into() };
+        Self { address, mac, name, ports, open: look.open, open_ports: look.open_ports.clone() }
     }
 }
 
 impl RunBody {
     fn of(summary: ScanSummary, view: Option<&RunView>) -> Self {
+        // The store may have closed it since the runner was asked.
+        let view = view.filter(|_| summary.finished.is_none());
         let seen = summary.hosts.into();
         Self {
             id: summary.id.0,
@@ -162,11 +164,11 @@ impl RunBody {
             finished: summary.finished,
             ports: summary.ports,
             hosts: view.map_or(Share { done: seen, total: seen }, |view| Share {
-                done: view.hosts_done as u64,
-                total: view.hosts as u64,
+                done: view.counts.hosts_done as u64,
+                total: view.counts.hosts as u64,
             }),
             progress: view.map(|view| ProgressBody {
-                ports: Share { done: view.ports_done, total: view.ports },
+                ports: Share { done: view.counts.ports_done, total: view.counts.ports },
                 rate: tenths(view.rate),
                 seconds: tenths(view.elapsed.as_secs_f64()),
                 seconds_left: view.left.map(|left| tenths(left.as_secs_f64())),
@@ -264,14 +266,14 @@ async fn runs(State(api): State<Api>, Query(query): Query<RunsQuery>) -> Result<
         let most = last.map_or(MOST, |last| last.min(MOST));
         let scans = api.store.latest_scans(before, most).await?;
         let body = |scan: ScanSummary| {
-            let view = views.iter().find(|view| view.id == scan.id);
+            let view = views.iter().find(|view| view.counts.id == scan.id);
             RunBody::of(scan, view)
         };
         return Ok(json(StatusCode::OK, &scans.into_iter().map(body).collect::<Vec<_>>()));
     }
     let mut bodies = Vec::new();
     for view in views {
-        let summary = api.store.scan_summary(view.id).await?;
+        let summary = api.store.scan_summary(view.counts.id).await?;
         bodies.extend(summary.map(|summary| RunBody::of(summary, Some(&view))));
     }
     Ok(json(StatusCode::OK, &bodies))
@@ -287,7 +289,7 @@ async fn run(State(api): State<Api>, Path(id): Path<String>) -> Result<Response,
     let id = scan_id(&id)?;
     let views = api.runs.under_way().await?;
     let summary = api.store.scan_summary(id).await?.ok_or_else(|| no_such_run(id))?;
-    let view = views.iter().find(|view| view.id == id);
+    let view = views.iter().find(|view| view.counts.id == id);
     Ok(json(StatusCode::OK, &RunBody::of(summary, view)))
 }
 

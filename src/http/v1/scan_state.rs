@@ -1,10 +1,7 @@
-//! How the scan of a device stands: what its state covers, and the look that runs now.
-
-use std::time::Duration;
+//! How the scan of a device stands: what its state covers, and the look that runs now or whose result is being stored.
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::{Api, runs::Share};
@@ -13,9 +10,6 @@ use crate::{
     service::{directory::DeviceDirectory, runner::LookView},
     store::DeviceRecord,
 };
-
-/// The longest wait for the runner: the devices are worth more than how far their scans are.
-const RUNNER_WAIT: Duration = Duration::from_millis(500);
 
 /// When a device was scanned, and how much of it.
 #[derive(Serialize, ToSchema)]
@@ -39,46 +33,42 @@ impl ScannedBody {
     }
 }
 
-/// The looks in progress, when the response was begun.
+/// The looks whose results the store did not have when the response was begun.
 pub(super) struct ScanState {
-    /// Each with the id of its scan.
-    looks: Vec<(i64, LookView)>,
+    looks: Vec<LookView>,
     /// By the wall clock.
     pub(super) now: Timestamp,
 }
 
 impl ScanState {
-    /// Reads them.
-    pub(super) async fn read(api: &Api) -> Self {
-        // A runner that has ended has no runs, and one that has not begun answers nothing yet.
-        let under_way = timeout(RUNNER_WAIT, api.runs.under_way()).await;
-        let runs = under_way.ok().and_then(Result::ok).unwrap_or_default();
-        let looks = runs.into_iter().flat_map(|run| run.looks.into_iter().map(move |look| (run.id.0, look)));
-        Self { looks: looks.collect(), now: api.clock.wall() }
+    /// Reads them. To be called before anything is read from the store: what a look has found is then in one of the
+    /// two, whenever its result is stored.
+    pub(super) fn read(api: &Api) -> Self {
+        Self { looks: api.runs.live().looks(), now: api.clock.wall() }
     }
 
     /// The looks at a device, at any of its addresses.
-    fn looks_at(&self, host: &DeviceRecord) -> impl Iterator<Item = &(i64, LookView)> {
+    fn looks_at(&self, host: &DeviceRecord) -> impl Iterator<Item = &LookView> {
         let is_at = |look: &LookView| match (look.device.mac, host.device.mac) {
             (Some(one), Some(other)) => one == other,
             _ => host.addresses.iter().any(|at| at.is_present && at.address == look.device.address),
         };
-        self.looks.iter().filter(move |(_, look)| is_at(look))
+        self.looks.iter().filter(move |look| is_at(look))
     }
 
     /// How far the look at a device is, of several the largest; `None` if there is none. Second looks at a few ports
     /// are no news of a device with a result.
     pub(super) fn scanning(&self, host: &DeviceRecord) -> Option<Share> {
-        let looks = self.looks_at(host).filter(|(_, look)| !look.is_confirming);
-        let largest = looks.max_by_key(|(_, look)| look.ports)?;
-        Some(Share { done: largest.1.settled.into(), total: largest.1.ports.into() })
+        let looks = self.looks_at(host).filter(|look| !look.is_confirming);
+        let largest = looks.max_by_key(|look| look.ports)?;
+        Some(Share { done: largest.settled.into(), total: largest.ports.into() })
     }
 
-    /// The TCP ports that only the looks in progress have found open, each with its scan.
+    /// The TCP ports that only these looks have found open, each with its scan.
     pub(super) fn found(&self, host: &DeviceRecord) -> Vec<(u16, i64)> {
         let is_new = |port: u16| !host.is_open(Protocol::Tcp, port);
         let found =
-            self.looks_at(host).flat_map(|(scan, look)| look.open_ports.iter().map(|&port| (port, *scan)));
+            self.looks_at(host).flat_map(|look| look.open_ports.iter().map(|&port| (port, look.scan.0)));
         let mut found: Vec<(u16, i64)> = found.filter(|&(port, _)| is_new(port)).collect();
         found.sort_unstable();
         found.dedup_by_key(|(port, _)| *port);

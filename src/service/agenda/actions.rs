@@ -38,7 +38,7 @@ pub enum Action {
     Look(Look),
     /// End a look early. [`Agenda::looked`](super::Agenda::looked) must still follow.
     Cancel(LookId),
-    /// Close a scan after everything found in it is stored.
+    /// Close a scan after everything found in it is stored, then call [`Agenda::closed`](super::Agenda::closed).
     End {
         /// The scan to close.
         scan: ScanId,

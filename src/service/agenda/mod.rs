@@ -87,6 +87,8 @@ pub struct Agenda {
     scanners: Vec<Scanner>,
     /// By age, except that scans of newly seen devices go first.
     runs: BTreeMap<RunId, Run>,
+    /// Runs that are over and have yet to be closed, because their last results are being stored.
+    closing: BTreeMap<RunId, Run>,
     looks: BTreeMap<LookId, Assignment>,
     results: Results,
     doubts: Doubts,
@@ -113,6 +115,7 @@ impl Agenda {
             incomplete_since: Some(times.now),
             scanners,
             runs: BTreeMap::new(),
+            closing: BTreeMap::new(),
             looks: BTreeMap::new(),
             results: Results::default(),
             doubts: Doubts::default(),
@@ -253,6 +256,17 @@ impl Agenda {
         }
     }
 
+    /// Takes that a scan was closed after [`Action::End`]: its run is shown no longer.
+    pub fn closed(&mut self, scan: ScanId) {
+        self.closing.retain(|_, run| run.scan != Some(scan));
+    }
+
+    /// Whether a look in progress is a second look at ports that seem to have changed.
+    pub fn is_confirming(&self, look: LookId) -> bool {
+        let run = self.looks.get(&look).and_then(|look| self.runs.get(&look.run));
+        run.is_some_and(Run::is_confirming)
+    }
+
     /// Returns when each scanner's last run started, to be persisted.
     pub fn schedules(&self, times: &Times) -> Vec<(String, Duration)> {
         let age =
@@ -308,8 +322,12 @@ impl Agenda {
     fn end_runs(&mut self, actions: &mut Vec<Action>) {
         let through: Vec<RunId> =
             self.runs.iter().filter(|(_, run)| run.is_through()).map(|(id, _)| *id).collect();
-        for run in through.into_iter().filter_map(|id| self.forget_run(id)) {
-            actions.extend(run.scan.map(|scan| Action::End { scan, status: run.status() }));
+        for id in through {
+            let Some(run) = self.forget_run(id) else { continue };
+            if let Some(scan) = run.scan {
+                actions.push(Action::End { scan, status: run.status() });
+                self.closing.insert(id, run);
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The progress of each run.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Agenda, LookId, Run, RunId};
+use super::{Agenda, Run, RunId};
 use crate::model::{Device, Moment, ScanId};
 
 /// A run in progress, without what only the engine knows of its looks.
@@ -14,8 +14,6 @@ pub struct RunProgress {
     pub scan: Option<ScanId>,
     /// Its scanner's name.
     pub scanner: String,
-    /// Whether it takes second looks at ports that seem to have changed.
-    pub is_confirming: bool,
     /// The time since it was begun, or resumed.
     pub elapsed: Duration,
     /// Devices that are finished, whatever the outcome.
@@ -26,32 +24,30 @@ pub struct RunProgress {
     pub ports_done: u64,
     /// Those ports, and the ports of the devices in progress and of those that wait.
     pub ports: u64,
-    /// The looks in progress, each with its device and how many of its ports are scanned.
-    pub looks: Vec<(LookId, Device, u32)>,
 }
 
 impl Agenda {
-    /// Returns the runs in progress, oldest first.
+    /// Returns the runs in progress and those that have yet to be [closed](Self::closed), oldest first.
     pub fn runs_under_way(&self, now: Moment) -> Vec<RunProgress> {
-        self.runs.iter().map(|(id, run)| self.progress_of(*id, run, now)).collect()
+        let runs: BTreeMap<RunId, &Run> =
+            self.runs.iter().chain(&self.closing).map(|(id, run)| (*id, run)).collect();
+        runs.into_iter().map(|(id, run)| self.progress_of(id, run, now)).collect()
     }
 
     fn progress_of(&self, id: RunId, run: &Run, now: Moment) -> RunProgress {
-        let looks = || self.looks.iter().filter(|(_, look)| look.run == id);
+        let looks = self.looks.values().filter(|look| look.run == id);
         let waiting = || run.todo.iter().filter(|device| !run.is_done(device));
         let ports_waiting: u64 = waiting().map(|device| u64::from(self.count_ports(run, device))).sum();
-        let ports_looked: u64 = looks().map(|(_, look)| u64::from(look.ports.len())).sum();
+        let ports_looked: u64 = looks.map(|look| u64::from(look.ports.len())).sum();
         RunProgress {
             run: id,
             scan: run.scan,
             scanner: run.scanner.clone(),
-            is_confirming: run.is_confirming(),
             elapsed: now.since(run.began),
             hosts_done: run.ended(),
             hosts: run.ended() + run.in_progress + waiting().count(),
             ports_done: run.ports_done,
             ports: run.ports_done + ports_looked + ports_waiting,
-            looks: looks().map(|(id, look)| (*id, look.device.clone(), look.ports.len())).collect(),
         }
     }
 

@@ -137,7 +137,10 @@ impl World {
             Action::Resolve { run, names } => self.resolving.push((run, names)),
             Action::Look(look) => self.open.push(look),
             Action::Cancel(look) => self.cancelled.push(look),
-            Action::End { scan, status } => self.ended.push((scan, status)),
+            Action::End { scan, status } => {
+                self.ended.push((scan, status));
+                self.agenda.closed(scan);
+            }
         }
         assert!(self.open.len() <= MAX_IN_PROGRESS + self.crowd);
     }

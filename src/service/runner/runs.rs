@@ -1,16 +1,16 @@
 //! The runner's interface: list the runs in progress, start one, stop one.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
-use super::Running;
+use super::{
+    Running,
+    live::{Live, LookView, RunCounts},
+};
 use crate::{
-    model::{Device, ScanId},
-    service::{
-        agenda::{LookId, Order, OrderError, RunId, RunProgress},
-        scanner::JobProgress,
-    },
+    model::ScanId,
+    service::agenda::{Order, OrderError, RunId, RunProgress},
 };
 
 /// The limit of requests that wait for the runner.
@@ -18,11 +18,17 @@ const QUEUE: usize = 16;
 
 /// The handle to the runner; all clones refer to the same one.
 #[derive(Clone, Debug)]
-pub struct Runs(mpsc::Sender<RunRequest>);
+pub struct Runs {
+    requests: mpsc::Sender<RunRequest>,
+    live: Live,
+}
 
-/// The queue from which the runner takes requests.
+/// The runner's end: the queue from which it takes requests, and where it publishes what is in progress.
 #[derive(Debug)]
-pub struct Requests(mpsc::Receiver<RunRequest>);
+pub struct Requests {
+    queue: mpsc::Receiver<RunRequest>,
+    pub(super) live: Live,
+}
 
 type Answer<T> = oneshot::Sender<Result<T, RunError>>;
 
@@ -42,44 +48,19 @@ pub struct Started {
     pub scanner: String,
 }
 
-/// A run in progress.
+/// A run in progress, or one of which the store does not have all results yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunView {
-    /// The id of its scan.
-    pub id: ScanId,
-    /// Devices that are finished, whatever the outcome.
-    pub hosts_done: usize,
-    /// All devices of the run.
-    pub hosts: usize,
-    /// Ports with a verdict.
-    pub ports_done: u64,
-    /// Ports of all devices together.
-    pub ports: u64,
+    /// How far it is.
+    pub counts: RunCounts,
     /// Ports per second since it was begun or resumed; 0 before the first verdict.
     pub rate: f64,
     /// The time since it was begun, or resumed.
     pub elapsed: Duration,
     /// The time that it will still take at this rate; `None` before the first verdict.
     pub left: Option<Duration>,
-    /// The devices that it scans now.
+    /// The devices that it scans now, and those with results that the store does not have yet.
     pub looks: Vec<LookView>,
-}
-
-/// A device that is being scanned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LookView {
-    /// The device.
-    pub device: Device,
-    /// Whether it is a second look at ports that seem to have changed.
-    pub is_confirming: bool,
-    /// How many of its ports are scanned.
-    pub ports: u32,
-    /// Ports with a verdict.
-    pub settled: u32,
-    /// Open ports found so far.
-    pub open: u32,
-    /// The first of them, in the order in which they answered; see [`OPEN_PORTS`](crate::service::scanner::OPEN_PORTS).
-    pub open_ports: Vec<u16>,
 }
 
 /// Why the runner refuses a request.
@@ -101,8 +82,9 @@ pub enum RunError {
 
 /// Creates the two ends of the queue: one for clients, one for [`Runner`](super::Runner).
 pub fn runs() -> (Runs, Requests) {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    (Runs(sender), Requests(receiver))
+    let (requests, queue) = mpsc::channel(QUEUE);
+    let live = Live::default();
+    (Runs { requests, live: live.clone() }, Requests { queue, live })
 }
 
 impl Runs {
@@ -122,6 +104,11 @@ impl Runs {
         self.ask(|answer| RunRequest::Stop(scan, answer)).await
     }
 
+    /// Returns what is known of the runs in progress and not in the store yet. Takes no time, whatever the runner does.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
     /// Returns the runs in progress that have an id, oldest first.
     ///
     /// # Errors
@@ -132,14 +119,14 @@ impl Runs {
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> RunRequest) -> Result<T, RunError> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(request(answer)).await.map_err(|_| RunError::Stopping)?;
+        self.requests.send(request(answer)).await.map_err(|_| RunError::Stopping)?;
         answered.await.map_err(|_| RunError::Stopping)?
     }
 }
 
 impl Requests {
     pub(super) async fn next(&mut self) -> Option<RunRequest> {
-        self.0.recv().await
+        self.queue.recv().await
     }
 }
 
@@ -183,11 +170,29 @@ impl Running {
                 drop(answer.send(Ok(stopped)));
             }
             RunRequest::UnderWay(answer) => {
-                let under_way = self.agenda.runs_under_way(self.parts.clock.now());
-                let views = under_way.iter().filter_map(|run| view(run, &self.progress));
-                drop(answer.send(Ok(views.collect())));
+                drop(answer.send(Ok(self.views())));
             }
         }
+    }
+
+    /// Returns the runs that have an id, oldest first.
+    fn views(&self) -> Vec<RunView> {
+        let looks = self.live().looks();
+        let runs = self.agenda.runs_under_way(self.parts.clock.now());
+        let views = runs.into_iter().filter_map(|run| {
+            let id = run.scan?;
+            Some(view(&run, id, looks.iter().filter(|look| look.scan == id).cloned().collect()))
+        });
+        views.collect()
+    }
+
+    /// Publishes how far the runs are.
+    pub(super) fn publish_runs(&self) {
+        self.live().publish(self.views().into_iter().map(|run| run.counts).collect());
+    }
+
+    pub(super) fn live(&self) -> &Live {
+        &self.parts.requests.live
     }
 
     /// Answers the requests for which every run has its id, or has ended without one.
@@ -213,39 +218,21 @@ impl Running {
     }
 }
 
-/// Returns a run with what the engine knows of the looks in progress; `None` while it has no id.
-fn view(run: &RunProgress, progress: &HashMap<LookId, watch::Receiver<JobProgress>>) -> Option<RunView> {
-    let looks = run.looks.iter().map(|(look, device, ports)| {
-        let JobProgress { counts, open_ports } =
-            progress.get(look).map(|progress| progress.borrow().clone()).unwrap_or_default();
-        let (settled, open) = (counts.settled, counts.open);
-        // Ports that were open earlier are scanned beside those that were counted before the look began.
-        let ports = counts.ports.max(*ports);
-        LookView {
-            device: device.clone(),
-            is_confirming: run.is_confirming,
-            ports,
-            settled,
-            open,
-            open_ports,
-        }
-    });
-    let looks: Vec<_> = looks.collect();
-    let ports_done = run.ports_done + looks.iter().map(|look| u64::from(look.settled)).sum::<u64>();
+/// Returns a run with what is known of its looks.
+fn view(run: &RunProgress, id: ScanId, looks: Vec<LookView>) -> RunView {
+    let (ended, in_progress): (Vec<_>, Vec<_>) = looks.iter().partition(|look| look.has_ended);
+    let ports_done = run.ports_done + in_progress.iter().map(|look| u64::from(look.settled)).sum::<u64>();
+    let counts = RunCounts {
+        id,
+        hosts_done: run.hosts_done.saturating_sub(ended.len()),
+        hosts: run.hosts,
+        ports_done,
+        ports: run.ports,
+    };
     let seconds = run.elapsed.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate is told to three digits")]
     let (done, all) = (ports_done as f64, run.ports as f64);
     let rate = if seconds > 0.0 { done / seconds } else { 0.0 };
     let left = (rate > 0.0).then(|| Duration::try_from_secs_f64((all - done).max(0.0) / rate).ok()).flatten();
-    Some(RunView {
-        id: run.scan?,
-        hosts_done: run.hosts_done,
-        hosts: run.hosts,
-        ports_done,
-        ports: run.ports,
-        rate,
-        elapsed: run.elapsed,
-        left,
-        looks,
-    })
+    RunView { counts, rate, elapsed: run.elapsed, left, looks }
 }

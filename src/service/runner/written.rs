@@ -3,14 +3,20 @@
 use super::{Done, Running, finished::Finished};
 use crate::{
     model::{HostStatus, ScanId},
+    service::agenda::LookId,
     store::Observation,
 };
 
 impl Running {
-    /// Passes an observation to the store. Its look's place is free at once, because commits are up to ten seconds
-    /// apart. The log says "finished" only of what is on the disk.
-    pub(super) fn record(&mut self, observation: Observation) {
+    /// Passes a look's observation to the store. The look's place is free at once, because commits are up to ten
+    /// seconds apart; what it has found is shown until then, unless nothing of it will be stored. The log says
+    /// "finished" only of what is on the disk.
+    pub(super) fn record(&mut self, look: LookId, observation: Observation) {
         let scan = observation.scan;
+        match observation.report.status {
+            HostStatus::Up => self.live().keep(look, &observation.device),
+            HostStatus::Down | HostStatus::Partial => self.live().remove(look),
+        }
         if observation.report.status == HostStatus::Down {
             *self.down.entry(scan).or_default() += 1;
         }
@@ -24,7 +30,7 @@ impl Running {
                     tracing::error!(%error, address = %line.address, "failed to store a result");
                 }
             }
-            Done::Recorded(scan)
+            Done::Recorded(look, scan)
         });
     }
 
@@ -42,7 +48,7 @@ impl Running {
                 if let Err(error) = store.end_scan(scan, status).await {
                     tracing::error!(%error, scan = scan.0, "failed to close a scan");
                 }
-                Done::Other
+                Done::Closed(scan)
             });
         }
     }

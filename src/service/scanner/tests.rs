@@ -91,7 +91,8 @@ async fn a_dropped_ticket_cancels_its_job() {
 #[tokio::test]
 async fn shared_progress_comes_from_the_job_whose_ticket_is_kept() {
     let (scanner, _thread) = scanner();
-    let (publish, progress) = watch::channel(JobProgress::default());
+    let publish = ProgressSender::default();
+    let progress = publish.progress.subscribe();
     let paced = HostJob { max_rate: NonZeroU32::new(1), ..job(PortSet::all()) };
     let first = scanner.submit_with_progress(paced, publish.clone());
     let mut second = scanner.submit_with_progress(job(PortSet::from_ranges([(1, 20)])), publish);
@@ -100,6 +101,20 @@ async fn shared_progress_comes_from_the_job_whose_ticket_is_kept() {
     tokio::time::sleep(2 * REFRESH).await;
     let shown = progress.borrow().counts;
     assert_eq!((shown.ports, shown.settled), (20, 20));
+}
+
+/// A short job ends before its progress is published for the first time.
+#[tokio::test]
+async fn all_open_ports_are_published_before_the_report() {
+    let (scanner, _thread) = scanner();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let open = listener.local_addr().unwrap().port();
+    let publish = ProgressSender::default();
+    let (progress, found) = (publish.progress.subscribe(), publish.found.subscribe());
+    let mut ticket = scanner.submit_with_progress(job(PortSet::from_iter([open])), publish.clone());
+    ticket.report().await.unwrap();
+    assert_eq!(progress.borrow().open_ports, [open]);
+    assert!(found.has_changed().unwrap());
 }
 
 #[tokio::test]
