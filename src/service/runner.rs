@@ -181,8 +181,11 @@ impl Running {
         self.take_inventory(&inventory.borrow_and_update());
         self.read_unconfirmed();
         loop {
+            // Between two ticks only a run of which this is known may become due.
+            let due = self.agenda.next_due(self.parts.clock.now()).filter(|due| *due < TICK);
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
                 Ok(()) = config.changed() => {
                     let config = Arc::clone(&config.borrow_and_update());
                     self.agenda.reconfigure(config, &self.parts.times());
@@ -201,10 +204,16 @@ impl Running {
                     self.publish_runs();
                 }
             }
-            for action in self.agenda.poll(&self.parts.times()) {
-                self.act(action);
-            }
+            while self.poll() {}
         }
+    }
+
+    /// Does what the agenda wants now. Returns whether a run has ended, after which its scanner may be due again.
+    fn poll(&mut self) -> bool {
+        let actions = self.agenda.poll(&self.parts.times());
+        let has_ended = actions.iter().any(|action| matches!(action, Action::End { .. }));
+        actions.into_iter().for_each(|action| self.act(action));
+        has_ended
     }
 
     fn take_inventory(&mut self, inventory: &Inventory) {

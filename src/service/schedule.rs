@@ -88,6 +88,13 @@ pub fn is_due(interval: Duration, at: Option<civil::Time>, last: LastStart, time
     }
 }
 
+/// Returns in what time a run will be due; `None` if it is due already, never ran, or has a time of day, which the wall
+/// clock may reach at any moment.
+pub fn due_in(interval: Duration, at: Option<civil::Time>, last: LastStart, now: Moment) -> Option<Duration> {
+    let age = last.age(now).filter(|_| at.is_none())?;
+    interval.checked_sub(age).filter(|left| !left.is_zero())
+}
+
 /// Returns the time since the latest occurrence of a local time of day.
 fn since_latest(at: civil::Time, wall: Timestamp, zone: &TimeZone) -> Option<Duration> {
     let now = wall.to_zoned(zone.clone());
@@ -121,6 +128,12 @@ mod tests {
         assert!(is_due(DAY, None, LastStart::Never(Moment::ZERO), &times(Duration::ZERO, None)));
         assert!(!is_due(DAY, None, last, &times(DAY - HOUR, None)));
         assert!(is_due(DAY, None, last, &times(DAY, None)));
+        let due_in = |last, passed| due_in(DAY, None, last, Moment::ZERO + passed);
+        assert_eq!(
+            (due_in(last, HOUR), due_in(last, DAY), due_in(last, 2 * DAY)),
+            (Some(DAY - HOUR), None, None)
+        );
+        assert_eq!(due_in(LastStart::Never(Moment::ZERO), HOUR), None);
     }
 
     #[test]

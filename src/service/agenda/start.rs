@@ -1,6 +1,9 @@
 //! Starts runs that are due, scans on sight, and looks while there are free places.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
 
 use super::{
     Action, Agenda, Assignment, Look, LookId, Run, RunId, Scope,
@@ -10,7 +13,7 @@ use super::{
 use crate::{
     config::Targets,
     model::{Device, DeviceKey, Endpoint, Moment, ScanId, ScanKind},
-    service::schedule::{LastStart, Times, is_due},
+    service::schedule::{LastStart, Times, due_in, is_due},
 };
 
 impl Agenda {
@@ -25,6 +28,14 @@ impl Agenda {
             }
             self.begin_run(index, true, times, actions);
         }
+    }
+
+    /// Returns in what time the next run will be due, as far as that is known; see [`due_in`].
+    pub fn next_due(&self, now: Moment) -> Option<Duration> {
+        let waiting = self.scanners.iter().filter(|scanner| scanner.run.is_none());
+        waiting
+            .filter_map(|scanner| due_in(scanner.config.interval, scanner.config.at, scanner.last, now))
+            .min()
     }
 
     /// Starts a scanner's run, because it is due or because a user wants it. Returns `None` if it has no devices yet.
