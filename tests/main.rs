@@ -34,6 +34,7 @@ mod invented;
 mod ipv6;
 mod layers;
 mod limits;
+mod live_view;
 mod manager;
 mod mdns;
 mod memory;

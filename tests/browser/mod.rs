@@ -10,6 +10,7 @@ use crate::{
 };
 
 mod accessibility;
+mod findings;
 mod hostile;
 mod live;
 mod pictures;

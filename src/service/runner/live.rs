@@ -165,7 +165,8 @@ impl LiveLook {
             // Ports that were open earlier are scanned beside those that were counted before the look began.
             ports: counts.ports.max(self.ports),
             settled: counts.settled,
-            open: counts.open,
+            // An earlier job of this look, which was begun anew more gently, may have found more.
+            open: counts.open.max(u32::try_from(open_ports.len()).unwrap_or(u32::MAX)),
             new_ports: self.open_before.get().map_or_else(|| found.clone(), |open| found.minus(open)),
             open_ports,
         }

@@ -126,7 +126,10 @@ export default {
           devices = hosts.map(view);
         } else {
           known.runs = await get("v1/runs");
-          update(withProgress(known.hosts, known.runs));
+          const hosts = withProgress(known.hosts, known.runs);
+          // A device that no run scans any more has a new result.
+          if (hosts.some(({ scanning }, at) => known.hosts[at].scanning && !scanning)) return this.load(true);
+          update(hosts);
         }
         const events = missed;
         missed = null;
