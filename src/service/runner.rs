@@ -202,6 +202,7 @@ impl Running {
                     self.save_schedules_hourly();
                     self.mark_absent(&inventory.borrow());
                     self.publish_runs();
+                    self.live().remove_told();
                 }
             }
             while self.poll() {}
@@ -259,7 +260,7 @@ impl Running {
                 }
             }
             Done::Recorded(look, scan) => {
-                self.live().remove(look);
+                self.live().stored(look);
                 if let Some(left) = self.unwritten.get_mut(&scan) {
                     *left -= 1;
                 }

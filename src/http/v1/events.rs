@@ -40,7 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(events)).layer(Extension(Listeners::default()))
 }
 
-/// One listening client. It waits for what all listeners wait for, and asks nobody while there is no news.
+/// One listening client. It waits for what all listeners wait for, and reads nothing before there is news.
 struct Listener {
     differences: Differences,
     newest: watch::Receiver<i64>,
@@ -173,7 +173,7 @@ impl Listener {
                 }
                 self.has_unread = false;
             }
-            // None of these errs as long as this has the other end, except for the store's.
+            // The store may close; the other two have their senders in `live`.
             let text = select! {
                 changed = self.newest.changed() => {
                     changed.ok()?;
@@ -194,7 +194,7 @@ impl Listener {
     fn new_findings(&mut self) -> String {
         let mut text = String::new();
         let mut before = std::mem::take(&mut self.found);
-        for look in self.live.looks() {
+        for look in self.live.recent_looks() {
             let key = (look.scan, look.device.address.clone());
             let new = look.new_ports.minus(&before.remove(&key).unwrap_or_default());
             for port in new.iter() {

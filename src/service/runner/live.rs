@@ -44,7 +44,20 @@ struct LiveLook {
     /// The ports that were open by the device's state before the look.
     open_before: Arc<OnceLock<PortSet>>,
     progress: watch::Receiver<JobProgress>,
-    has_ended: bool,
+    stage: Stage,
+}
+
+/// Where a look is on its way into the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Running,
+    /// It has ended, and its result is being stored.
+    Ended,
+    /// The store has its result. It is kept for the listeners alone: the first result after a pause is committed at
+    /// once, perhaps before the last of them has woken and read what was found.
+    Stored,
+    /// As `Stored`, and long enough for every listener.
+    Told,
 }
 
 /// A look whose result the store does not have yet, as it stands.
@@ -89,6 +102,13 @@ impl Live {
     /// Returns the looks whose results the store does not have. A result that the store gets after this call is in
     /// what is read from the store after it, or in this list: read the list first.
     pub fn looks(&self) -> Vec<LookView> {
+        let looks = self.lock();
+        let unstored = looks.values().filter(|look| matches!(look.stage, Stage::Running | Stage::Ended));
+        unstored.map(LiveLook::view).collect()
+    }
+
+    /// Returns the same looks and those of the last seconds, for a reader that [was woken](Self::found).
+    pub fn recent_looks(&self) -> Vec<LookView> {
         self.lock().values().map(LiveLook::view).collect()
     }
 
@@ -113,21 +133,38 @@ impl Live {
             ports: look.ports.len(),
             open_before: Arc::clone(&open_before),
             progress: followed,
-            has_ended: false,
+            stage: Stage::Running,
         };
         self.lock().insert(look.id, live);
         LookProgress { job: ProgressSender { progress, found: self.0.found.clone() }, open_before }
     }
 
-    /// Keeps what a look has found, which has ended with a result for this device, until it is [removed](Self::remove).
+    /// Keeps what a look has found, which has ended with a result for this device, until the store has it.
     pub(super) fn keep(&self, look: LookId, device: &Device) {
         if let Some(live) = self.lock().get_mut(&look) {
-            live.has_ended = true;
+            live.stage = Stage::Ended;
             live.device = device.clone();
         }
     }
 
-    /// Removes a look with what it has found: the store has its result, or there is none.
+    /// Takes that the store has the result of a look that was kept.
+    pub(super) fn stored(&self, look: LookId) {
+        if let Some(live) = self.lock().get_mut(&look) {
+            live.stage = Stage::Stored;
+        }
+    }
+
+    /// Removes the looks whose results were stored before the last call. To be called every few seconds.
+    pub(super) fn remove_told(&self) {
+        let mut looks = self.lock();
+        looks.retain(|_, look| look.stage != Stage::Told);
+        looks
+            .values_mut()
+            .filter(|look| look.stage == Stage::Stored)
+            .for_each(|look| look.stage = Stage::Told);
+    }
+
+    /// Removes a look with what it has found, because it has no result.
     pub(super) fn remove(&self, look: LookId) {
         self.lock().remove(&look);
     }
@@ -161,7 +198,7 @@ impl LiveLook {
             scan: self.scan,
             device: self.device.clone(),
             is_confirming: self.is_confirming,
-            has_ended: self.has_ended,
+            has_ended: self.stage != Stage::Running,
             // Ports that were open earlier are scanned beside those that were counted before the look began.
             ports: counts.ports.max(self.ports),
             settled: counts.settled,
