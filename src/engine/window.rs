@@ -95,8 +95,11 @@ impl GlobalWindow {
     /// Sockets that may be open now.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a u32")]
     pub(super) fn size(&mut self, now: Moment) -> usize {
-        let growth = REGROWTH.powf(now.since(self.grown).as_secs_f64());
-        self.size = (self.size * growth).min(self.bound);
+        // Each probe asks, and nearly always the window is at its bound.
+        if self.size < self.bound {
+            let growth = REGROWTH.powf(now.since(self.grown).as_secs_f64());
+            self.size = (self.size * growth).min(self.bound);
+        }
         self.grown = self.grown.max(now);
         self.size as usize
     }
