@@ -36,11 +36,6 @@ impl SystemClock {
     pub fn start() -> Self {
         Self { start: Instant::now() }
     }
-
-    /// The instant of a moment, for timers that want one.
-    pub fn instant(&self, moment: Moment) -> Instant {
-        self.start + moment.since_start()
-    }
 }
 
 impl Clock for SystemClock {

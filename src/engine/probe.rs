@@ -1,6 +1,6 @@
 //! One connect and its outcome: the border between the engine and the prober, which owns the sockets.
 
-use std::{future::Future, time::Duration};
+use std::{task::Waker, time::Duration};
 
 use crate::model::{Address, Moment, Reason};
 
@@ -126,11 +126,15 @@ impl LocalError {
     }
 }
 
-/// Makes the connects that the engine asks for.
+/// Makes the connects that the engine asks for. Its driver's thread sleeps in it, so that one wake-up serves all.
 pub trait Prober: Send {
     /// Starts these connects. Never blocks for long; each probe gets exactly one reply.
     fn launch(&mut self, batch: Vec<Probe>);
 
-    /// Waits for the next replies; cancel-safe. It is ready at once if there are replies, those included that may wait.
-    fn replies(&mut self) -> impl Future<Output = Vec<Reply>> + Send;
+    /// Waits until this moment (`None`: without limit), until replies cannot wait any longer, or until it is woken.
+    /// Appends all replies since the last call, those included that may wait; there may be none.
+    fn wait(&mut self, until: Option<Moment>, replies: &mut Vec<Reply>);
+
+    /// Returns what ends the driver's wait from any thread; if it does not wait, its next wait ends at once.
+    fn waker(&self) -> Waker;
 }

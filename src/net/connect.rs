@@ -1,13 +1,17 @@
 //! Makes connects by the thousand: the engine's [`Prober`] over ordinary sockets, without privileges.
 //!
-//! A few threads, one epoll loop each, and no task, timer or registration object per probe: on a Pi the
+//! A few threads, one epoll each, and no task, timer or registration object per probe: on a Pi the
 //! rate is bounded by a probe's cost beyond the kernel's own work. System calls of a refused probe: two
 //! `connect`s, one to ask and one for the answer, and its share of an `epoll_wait`; a socket is opened and
 //! closed only for those that are accepted or silent. Memory of a probe in flight: about 120 bytes here, 2-3 kB
 //! in the kernel. Replies that no probe waits for are collected when the driver wakes up anyway (`outbox`).
+//!
+//! The driver's thread sleeps in the prober and has sockets of its own: for the few probes of a tick, waking up another
+//! thread costs more than the connects themselves.
 
 mod faults;
 mod outbox;
+mod sockets;
 mod verdict;
 mod worker;
 
@@ -18,18 +22,15 @@ use std::{
         Arc,
         mpsc::{Sender, channel},
     },
+    task::Waker,
     thread::JoinHandle,
 };
 
-use mio::{Poll, Waker};
-
-use self::{
-    outbox::Outbox,
-    worker::{WAKE, Worker},
-};
+use self::{outbox::Outbox, sockets::Sockets, worker::Worker};
 use crate::{
     clock::SystemClock,
     engine::{Probe, Prober, Reply},
+    model::Moment,
     net::LinkWatch,
 };
 
@@ -37,12 +38,19 @@ use crate::{
 /// neither delays the detection of answers nor stays on one core.
 const PORTION: usize = 32;
 
-/// Probes with non-blocking TCP connects on threads of its own.
+/// The most paced probes that the driver's thread connects itself: those of a tick of five hosts. To wake up another
+/// thread for them costs more than the connects do; more of them are worth a second core.
+const FEW: usize = 15;
+
+/// Probes with non-blocking TCP connects, few at once on the driver's thread, many on threads of its own.
 ///
 /// An established connection is reset at once, without a byte written: some devices print what they are
 /// sent (ports 9100-9107 and 515), and small ones run out of memory for connections that linger. The number
 /// of sockets open is the engine's to bound. Dropping the prober closes them all and joins the threads.
 pub struct ConnectProber {
+    /// The driver's.
+    sockets: Sockets,
+    waker: Waker,
     threads: Vec<Thread>,
     next: usize,
     outbox: Arc<Outbox>,
@@ -61,15 +69,15 @@ impl ConnectProber {
     /// # Errors
     /// Fails if no descriptor or no thread is available.
     pub fn start(threads: NonZeroUsize, clock: SystemClock) -> io::Result<Self> {
-        let outbox = Arc::<Outbox>::default();
-        // Filled one by one, so that those already started are joined when a later one fails.
         let links = LinkWatch::open(clock)?;
-        let mut prober = Self { threads: Vec::with_capacity(threads.get()), next: 0, outbox, links };
+        let (sockets, waker) = Sockets::new(links.clone(), clock)?;
+        let outbox = Arc::new(Outbox::new(waker.clone()));
+        // Filled one by one, so that those already started are joined when a later one fails.
+        let mut prober = Self { sockets, waker, threads: Vec::new(), next: 0, outbox, links };
         for number in 0..threads.get() {
             let (batches, portions) = channel();
-            let poll = Poll::new()?;
-            let waker = Waker::new(poll.registry(), WAKE)?;
-            let worker = Worker::new(poll, portions, Arc::clone(&prober.outbox), prober.links.clone(), clock);
+            let (sockets, waker) = Sockets::new(prober.links.clone(), clock)?;
+            let worker = Worker::new(sockets, portions, Arc::clone(&prober.outbox));
             let handle =
                 std::thread::Builder::new().name(format!("prober-{number}")).spawn(move || worker.run())?;
             prober.threads.push(Thread { batches, waker, handle });
@@ -85,8 +93,11 @@ impl ConnectProber {
 
 impl Prober for ConnectProber {
     fn launch(&mut self, batch: Vec<Probe>) {
-        // The probes of a tick always begin with the first thread, so that as few threads as possible wake up for them.
         if batch.iter().all(|probe| !probe.reply_within.is_zero()) {
+            if batch.len() <= FEW {
+                return self.sockets.connect_all(&batch);
+            }
+            // The first thread first, so that as few threads as possible wake up for the probes of a tick.
             self.next = 0;
         }
         let mut probes = batch.into_iter();
@@ -98,12 +109,19 @@ impl Prober for ConnectProber {
             let thread = &self.threads[self.next];
             self.next = (self.next + 1) % self.threads.len();
             thread.batches.send(portion).expect("a prober's thread lives as long as its channel");
-            thread.waker.wake().expect("writing to an eventfd fails only if it is closed");
+            thread.waker.wake_by_ref();
         }
     }
 
-    async fn replies(&mut self) -> Vec<Reply> {
-        self.outbox.collect().await
+    fn wait(&mut self, until: Option<Moment>, replies: &mut Vec<Reply>) {
+        while !self.sockets.wait(until) {}
+        replies.append(self.sockets.replies());
+        self.sockets.note_announced();
+        self.outbox.collect(replies);
+    }
+
+    fn waker(&self) -> Waker {
+        self.waker.clone()
     }
 }
 
@@ -111,9 +129,8 @@ impl Drop for ConnectProber {
     fn drop(&mut self) {
         for Thread { batches, waker, handle } in self.threads.drain(..) {
             drop(batches);
-            // Neither can fail in a way that leaves anything to be done; a thread's panic was reported.
-            let _ = waker.wake();
-            let _ = handle.join();
+            waker.wake_by_ref(); // It is kept for the time being: a waker that is gone wakes up no thread.
+            let _ = handle.join(); // A panic there was reported there.
         }
     }
 }

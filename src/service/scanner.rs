@@ -8,20 +8,19 @@ mod progress;
 
 use std::{
     collections::HashMap,
-    future, io, mem,
+    io, mem,
     ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, Sender, TryRecvError, channel},
     },
+    task::Waker,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::sleep_until,
-};
+use tokio::sync::{oneshot, watch};
 
 pub use self::progress::{JobProgress, OPEN_PORTS, ProgressSender};
 use crate::{
@@ -43,7 +42,7 @@ const COMMANDS: usize = 64;
 /// The handle to the scanner; all clones refer to the same one.
 #[derive(Clone)]
 pub struct Scanner {
-    commands: mpsc::UnboundedSender<Command>,
+    commands: CommandSender,
     stats: watch::Receiver<Stats>,
     tickets: Arc<AtomicU64>,
 }
@@ -51,14 +50,14 @@ pub struct Scanner {
 /// The scanner's thread. Dropping it stops the scanner and waits for its end, which takes no longer than
 /// closing its sockets.
 pub struct ScannerThread {
-    commands: mpsc::UnboundedSender<Command>,
+    commands: CommandSender,
     handle: Option<JoinHandle<()>>,
 }
 
 /// A job in progress. Dropping it cancels the job.
 pub struct Ticket {
     number: TicketId,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: CommandSender,
     up: watch::Receiver<bool>,
     progress: watch::Receiver<JobProgress>,
     report: Option<oneshot::Receiver<HostReport>>,
@@ -73,31 +72,49 @@ enum Command {
     Stop,
 }
 
+/// The way to the thread.
+#[derive(Clone)]
+struct CommandSender {
+    queue: Sender<Command>,
+    /// Wakes up the thread, which sleeps in its prober.
+    waker: Waker,
+}
+
+impl CommandSender {
+    /// Sends a command. After the thread's end it is dropped, and the channels of its job with it, which the job's
+    /// ticket notices.
+    fn send(&self, command: Command) {
+        if self.queue.send(command).is_ok() {
+            self.waker.wake_by_ref();
+        }
+    }
+}
+
 impl Scanner {
     /// Starts the thread. `bounds` reads the machine's bounds, again and again, because they change.
     ///
     /// # Errors
-    /// Fails if the system has no thread, or no descriptor for its event loop.
+    /// Fails if the system has no thread.
     pub fn start<P: Prober + 'static>(
         seed: u64,
         prober: P,
         clock: SystemClock,
         mut bounds: impl FnMut() -> Bounds + Send + 'static,
     ) -> io::Result<(Self, ScannerThread)> {
-        let (commands, inbox) = mpsc::unbounded_channel();
+        let (queue, inbox) = channel();
+        let commands = CommandSender { queue, waker: prober.waker() };
         let engine = Engine::new(bounds(), seed);
         let (publish, stats) = watch::channel(Stats::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let handle = thread::Builder::new().name("scanner".to_owned()).spawn(move || {
-            runtime.block_on(Driver::new(engine, prober, clock, Box::new(bounds), inbox, publish).run());
-        })?;
+        let driver = Driver::new(engine, prober, clock, Box::new(bounds), inbox, publish);
+        let handle = thread::Builder::new().name("scanner".to_owned()).spawn(move || driver.run())?;
         let thread = ScannerThread { commands: commands.clone(), handle: Some(handle) };
         Ok((Self { commands, stats, tickets: Arc::default() }, thread))
     }
 
     /// Returns the handle of a stopped scanner, without a thread: for reading a database while no appliance runs.
     pub fn stopped() -> Self {
-        let (commands, _) = mpsc::unbounded_channel();
+        let (queue, _) = channel();
+        let commands = CommandSender { queue, waker: Waker::noop().clone() };
         let (_, stats) = watch::channel(Stats::default());
         Self { commands, stats, tickets: Arc::default() }
     }
@@ -116,8 +133,7 @@ impl Scanner {
         let (publish_up, up) = watch::channel(false);
         let (deliver, report) = oneshot::channel();
         let sender = JobSender { ticket: number, up: publish_up, progress, report: deliver };
-        // If it is not delivered, the senders are dropped, which the ticket's receivers notice.
-        let _ = self.commands.send(Command::Submit(Box::new(job), sender));
+        self.commands.send(Command::Submit(Box::new(job), sender));
         Ticket { number, commands: self.commands.clone(), up, progress: followed, report: Some(report) }
     }
 
@@ -128,7 +144,7 @@ impl Scanner {
 
     /// Ends every job with its partial result, and the thread. Returns at once.
     pub fn stop(&self) {
-        let _ = self.commands.send(Command::Stop); // fails where it has stopped already
+        self.commands.send(Command::Stop);
     }
 }
 
@@ -141,7 +157,7 @@ impl ScannerThread {
 
 impl Drop for ScannerThread {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Stop);
+        self.commands.send(Command::Stop);
         if let Some(handle) = self.handle.take() {
             let _ = handle.join(); // a panic there was reported there
         }
@@ -169,7 +185,7 @@ impl Ticket {
 
     /// Ends the job. Its report follows, with the partial result.
     pub fn cancel(&self) {
-        let _ = self.commands.send(Command::Cancel(self.number)); // fails where the scanner has stopped
+        self.commands.send(Command::Cancel(self.number));
     }
 }
 
@@ -179,13 +195,6 @@ impl Drop for Ticket {
             self.cancel();
         }
     }
-}
-
-/// Why the driver's loop runs once more.
-enum Step {
-    Commands,
-    Replies(Vec<Reply>),
-    Wake,
 }
 
 /// The channels to a job's ticket.
@@ -210,8 +219,7 @@ struct Driver<P> {
     engine: Engine,
     prober: P,
     clock: SystemClock,
-    inbox: mpsc::UnboundedReceiver<Command>,
-    commands: Vec<Command>,
+    inbox: Receiver<Command>,
     stats: watch::Sender<Stats>,
     refreshed: Moment,
     bounds: Box<dyn FnMut() -> Bounds + Send>,
@@ -220,6 +228,7 @@ struct Driver<P> {
     jobs: HashMap<JobId, JobSender>,
     tickets: HashMap<TicketId, JobId>,
     probes: Vec<Probe>,
+    replies: Vec<Reply>,
     events: Vec<Event>,
 }
 
@@ -229,7 +238,7 @@ impl<P: Prober> Driver<P> {
         prober: P,
         clock: SystemClock,
         bounds: Box<dyn FnMut() -> Bounds + Send>,
-        inbox: mpsc::UnboundedReceiver<Command>,
+        inbox: Receiver<Command>,
         stats: watch::Sender<Stats>,
     ) -> Self {
         Self {
@@ -237,7 +246,6 @@ impl<P: Prober> Driver<P> {
             prober,
             clock,
             inbox,
-            commands: Vec::new(),
             stats,
             refreshed: Moment::ZERO,
             bounds,
@@ -245,12 +253,13 @@ impl<P: Prober> Driver<P> {
             jobs: HashMap::new(),
             tickets: HashMap::new(),
             probes: Vec::new(),
+            replies: Vec::new(),
             events: Vec::new(),
         }
     }
 
-    /// Runs until it is stopped or every handle is gone.
-    async fn run(mut self) {
+    /// Runs until it is stopped.
+    fn run(mut self) {
         let mut due = None;
         loop {
             let now = self.clock.now();
@@ -265,32 +274,11 @@ impl<P: Prober> Driver<P> {
             }
             self.forward_events();
             due = self.refresh(now, wake);
-            match self.next(due).await {
-                Step::Commands => {
-                    if self.carry_out_commands().is_break() {
-                        return;
-                    }
-                }
-                Step::Replies(replies) => replies.into_iter().for_each(|reply| self.engine.reply(reply)),
-                Step::Wake => {}
+            self.prober.wait(due, &mut self.replies);
+            self.replies.drain(..).for_each(|reply| self.engine.reply(reply));
+            if self.carry_out_commands().is_break() {
+                return;
             }
-        }
-    }
-
-    /// Waits until there is something to do. Among several ready sources, chance decides: neither a flood of replies
-    /// nor one of commands keeps the other waiting for long.
-    async fn next(&mut self, wake: Option<Moment>) -> Step {
-        let clock = self.clock;
-        let wake = async {
-            match wake {
-                Some(moment) => sleep_until(clock.instant(moment).into()).await,
-                None => future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = self.inbox.recv_many(&mut self.commands, COMMANDS) => Step::Commands,
-            replies = self.prober.replies() => Step::Replies(replies),
-            () = wake => Step::Wake,
         }
     }
 
@@ -366,11 +354,13 @@ impl<P: Prober> Driver<P> {
 
     /// Carries out the commands. Breaks at the command to stop.
     fn carry_out_commands(&mut self) -> ControlFlow<()> {
-        let now = self.clock.now();
-        if self.commands.is_empty() {
-            return ControlFlow::Break(()); // every handle is gone
-        }
-        for command in mem::take(&mut self.commands) {
+        for _ in 0..COMMANDS {
+            let command = match self.inbox.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Empty) => return ControlFlow::Continue(()),
+                Err(TryRecvError::Disconnected) => return ControlFlow::Break(()), // Every handle is gone.
+            };
+            let now = self.clock.now();
             match command {
                 Command::Submit(job, sender) => {
                     let id = self.engine.submit(*job, now);
@@ -389,6 +379,8 @@ impl<P: Prober> Driver<P> {
                 }
             }
         }
+        // There may be more, which the next wait must not leave for later.
+        self.prober.waker().wake();
         ControlFlow::Continue(())
     }
 }

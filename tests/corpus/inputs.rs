@@ -9,7 +9,11 @@ use std::{
     io::Write,
     path::Path,
     str::{FromStr, from_utf8},
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+    task::{Wake, Waker},
     time::Duration,
 };
 
@@ -22,7 +26,7 @@ use portscan::{
     engine::{Bounds, Probe, Prober, Reply},
     feed,
     http::{Gate, HostAllowlist, ServerLimits, Site, Token, router},
-    model::{Address, Device, DeviceKey, Mac, PortSet, PortState, Protocol, TargetSpec, Timing},
+    model::{Address, Device, DeviceKey, Mac, Moment, PortSet, PortState, Protocol, TargetSpec, Timing},
     net::mdns::Advertised,
     nmap::{Report, gather},
     resolve::{Resolve, ResolveError, Resolving},
@@ -174,7 +178,7 @@ async fn site(home: &Path) -> Router {
     store.expect(vec![ExpectationUpdate { device, protocol: Protocol::Tcp, port: 80, state }]).await.unwrap();
 
     let bounds = || Bounds { in_flight: 1, silent: None, full: false };
-    let (scanner, _thread) = Scanner::start(1, Nobody, clock, bounds).unwrap();
+    let (scanner, _thread) = Scanner::start(1, DeafProber::new(), clock, bounds).unwrap();
     let (_, config) = watch::channel(Arc::new(Config { auth_trust: Vec::new(), ..Config::default() }));
     let (_, inventory) = watch::channel(Inventory::default());
     let (_, health) = watch::channel(Health::default());
@@ -200,7 +204,7 @@ async fn site(home: &Path) -> Router {
     })
 }
 
-/// Who knows no name, and connects to nobody.
+/// Knows no name.
 struct Nobody;
 
 impl Resolve for Nobody {
@@ -209,10 +213,36 @@ impl Resolve for Nobody {
     }
 }
 
-impl Prober for Nobody {
+/// Connects to nothing, and hears nothing but its waker.
+struct DeafProber {
+    woken: Receiver<()>,
+    waker: Waker,
+}
+
+impl DeafProber {
+    fn new() -> Self {
+        let (wake, woken) = channel();
+        Self { woken, waker: Waker::from(Arc::new(ChannelWaker(wake))) }
+    }
+}
+
+impl Prober for DeafProber {
     fn launch(&mut self, _: Vec<Probe>) {}
 
-    async fn replies(&mut self) -> Vec<Reply> {
-        std::future::pending().await
+    fn wait(&mut self, _: Option<Moment>, _: &mut Vec<Reply>) {
+        // Not until that moment: no answer to a request depends on what the driver would do then.
+        let _ = self.woken.recv();
+    }
+
+    fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+}
+
+struct ChannelWaker(Sender<()>);
+
+impl Wake for ChannelWaker {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.send(());
     }
 }

@@ -42,12 +42,14 @@ fn prober(threads: usize) -> ConnectProber {
 }
 
 /// The replies to these probes, by id; fails unless each has exactly one.
-async fn replies(prober: &mut ConnectProber, batch: Vec<Probe>) -> BTreeMap<u64, Reply> {
+fn replies(prober: &mut ConnectProber, batch: Vec<Probe>) -> BTreeMap<u64, Reply> {
     let expected = batch.len();
     prober.launch(batch);
     let mut replies = BTreeMap::new();
     while replies.len() < expected {
-        for reply in prober.replies().await {
+        let mut arrived = Vec::new();
+        prober.wait(None, &mut arrived);
+        for reply in arrived {
             assert!(reply.started <= reply.ended);
             assert!(replies.insert(reply.id.0, reply).is_none(), "a probe was answered twice");
         }
@@ -55,8 +57,8 @@ async fn replies(prober: &mut ConnectProber, batch: Vec<Probe>) -> BTreeMap<u64,
     replies
 }
 
-async fn outcome(address: &str, port: u16, give_up: Duration) -> Outcome {
-    replies(&mut prober(1), vec![probe(0, address, port, give_up)]).await[&0].outcome
+fn outcome(address: &str, port: u16, give_up: Duration) -> Outcome {
+    replies(&mut prober(1), vec![probe(0, address, port, give_up)])[&0].outcome
 }
 
 /// A port on which nothing listens and nothing else ever will: it stays bound.
@@ -79,30 +81,82 @@ fn silent_port() -> ((Socket, TcpStream), u16) {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-#[tokio::test]
-async fn distinguishes_open_from_closed() {
+#[test]
+fn distinguishes_open_from_closed() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_bound, closed) = closed_port();
     let open = listener.local_addr().unwrap().port();
-    assert_eq!(outcome("127.0.0.1", open, SECOND).await, Outcome::Accepted);
-    assert_eq!(outcome("127.0.0.1", closed, SECOND).await, Outcome::Refused);
+    assert_eq!(outcome("127.0.0.1", open, SECOND), Outcome::Accepted);
+    assert_eq!(outcome("127.0.0.1", closed, SECOND), Outcome::Refused);
     let listener = TcpListener::bind("[::1]:0").unwrap();
-    assert_eq!(outcome("::1", listener.local_addr().unwrap().port(), SECOND).await, Outcome::Accepted);
+    assert_eq!(outcome("::1", listener.local_addr().unwrap().port(), SECOND), Outcome::Accepted);
 }
 
-#[tokio::test]
-async fn resets_what_it_connected_and_writes_nothing() {
+#[test]
+fn resets_what_it_connected_and_writes_nothing() {
     use std::io::Read;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    assert_eq!(outcome("127.0.0.1", listener.local_addr().unwrap().port(), SECOND).await, Outcome::Accepted);
+    assert_eq!(outcome("127.0.0.1", listener.local_addr().unwrap().port(), SECOND), Outcome::Accepted);
     let mut bytes = [0; 1];
     let read = listener.accept().unwrap().0.read(&mut bytes);
     assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }
 
+/// One more than the driver's thread makes, so that another thread does.
+const MANY: usize = FEW + 1;
+
+/// So many probes of a closed port, whose replies may wait that long.
+fn patient_probes(count: usize, port: u16, reply_within: Duration) -> Vec<Probe> {
+    let number = |id| Probe { reply_within, ..probe(id, "127.0.0.1", port, SECOND) };
+    (0..).map(number).take(count).collect()
+}
+
+#[test]
+fn replies_that_may_wait_end_no_wait_before_their_time() {
+    let (_bound, closed) = closed_port();
+    let within = Duration::from_millis(50);
+    for count in [1, FEW, MANY] {
+        let clock = SystemClock::start();
+        let mut prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
+        prober.launch(patient_probes(count, closed, within));
+        let mut replies = Vec::new();
+        prober.wait(None, &mut replies);
+        let ended = replies.iter().map(|reply| reply.ended).min().unwrap();
+        assert!(clock.now() >= ended + within, "{count}");
+    }
+}
+
+#[test]
+fn a_wait_that_ends_brings_replies_that_may_wait() {
+    let (_bound, closed) = closed_port();
+    for count in [1, FEW, MANY] {
+        let clock = SystemClock::start();
+        let mut prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
+        prober.launch(patient_probes(count, closed, SECOND * 3600));
+        let mut replies = Vec::new();
+        let all_arrive = (0..3000).any(|_| {
+            prober.wait(Some(clock.now() + SECOND / 100), &mut replies);
+            replies.len() == count
+        });
+        assert!(all_arrive, "{} of {count}", replies.len());
+    }
+}
+
+#[test]
+fn the_waker_ends_the_next_wait() {
+    let mut prober = prober(1);
+    let mut replies = Vec::new();
+    for _ in 0..3 {
+        let waker = prober.waker();
+        thread::spawn(move || waker.wake()).join().unwrap();
+        prober.wait(None, &mut replies);
+    }
+    assert!(replies.is_empty());
+}
+
 /// The kernel must report each refusal anew, and an earlier answer must not affect the next.
-#[tokio::test]
-async fn a_refused_socket_can_be_reused() {
+#[test]
+fn a_refused_socket_can_be_reused() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_bound, closed) = closed_port();
     let ((_full, silent), open) = (silent_port(), listener.local_addr().unwrap());
@@ -124,8 +178,8 @@ async fn a_refused_socket_can_be_reused() {
 }
 
 /// A port that accepts and resets at once was open, even if the reset arrives before the socket is checked.
-#[tokio::test]
-async fn a_reset_after_accepting_is_open() {
+#[test]
+fn a_reset_after_accepting_is_open() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let socket = verdict::open(address).unwrap();
@@ -134,17 +188,17 @@ async fn a_reset_after_accepting_is_open() {
     assert_eq!(verdict::verdict(&socket, address), Some(Outcome::Accepted));
 }
 
-#[tokio::test]
-async fn a_full_backlog_is_silent_until_the_time_out() {
+#[test]
+fn a_full_backlog_is_silent_until_the_time_out() {
     let (_full, port) = silent_port();
     let give_up = Duration::from_millis(50);
-    let reply = &replies(&mut prober(1), vec![probe(0, "127.0.0.1", port, give_up)]).await[&0];
+    let reply = &replies(&mut prober(1), vec![probe(0, "127.0.0.1", port, give_up)])[&0];
     assert_eq!(reply.outcome, Outcome::Silent);
     assert!(reply.ended.since(reply.started) >= give_up);
 }
 
-#[tokio::test]
-async fn a_socket_connected_to_itself_is_no_open_port() {
+#[test]
+fn a_socket_connected_to_itself_is_no_open_port() {
     let (bound, port) = closed_port();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     bound.connect(&address.into()).unwrap();
@@ -152,24 +206,21 @@ async fn a_socket_connected_to_itself_is_no_open_port() {
     assert_eq!(verdict::verdict(&bound, address), Some(Outcome::Local(LocalError::SelfConnect)));
 }
 
-#[tokio::test]
-async fn the_unspecified_address_is_not_the_loopback() {
+#[test]
+fn the_unspecified_address_is_not_the_loopback() {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    assert_eq!(outcome("0.0.0.0", port, SECOND).await, Outcome::Local(LocalError::Other));
+    assert_eq!(outcome("0.0.0.0", port, SECOND), Outcome::Local(LocalError::Other));
 }
 
-#[tokio::test]
-async fn a_missing_route_is_no_verdict() {
+#[test]
+fn a_missing_route_is_no_verdict() {
     for (address, error) in [
         ("fe80::1%nosuchlink", LocalError::NoRoute),
         ("fe80::1", LocalError::NoRoute),
         ("255.255.255.255", LocalError::NoRoute),
     ] {
-        assert!(
-            matches!(outcome(address, 9, SECOND).await, Outcome::Local(found) if found == error),
-            "{address}"
-        );
+        assert!(matches!(outcome(address, 9, SECOND), Outcome::Local(found) if found == error), "{address}");
     }
 }
 
@@ -186,21 +237,21 @@ fn every_fault_of_this_machine_is_no_verdict() {
     assert_eq!((listed, other), (expected.into(), Some(182)));
 }
 
-#[tokio::test]
-async fn a_late_probe_is_not_made() {
+#[test]
+fn a_late_probe_is_not_made() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let clock = SystemClock::start();
     while clock.now() == Moment::ZERO {}
     let mut late = probe(0, "127.0.0.1", listener.local_addr().unwrap().port(), SECOND);
     late.start_by = Moment::ZERO;
     let mut prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
-    assert_eq!(replies(&mut prober, vec![late]).await[&0].outcome, Outcome::NotStarted);
+    assert_eq!(replies(&mut prober, vec![late])[&0].outcome, Outcome::NotStarted);
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
 
-#[tokio::test]
-async fn answers_every_probe_of_a_large_batch_once() {
+#[test]
+fn answers_every_probe_of_a_large_batch_once() {
     let listeners: Vec<TcpListener> = (0..20).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let open: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
     let (_bound, closed) = closed_port();
@@ -210,14 +261,14 @@ async fn answers_every_probe_of_a_large_batch_once() {
             None => probe(id, "127.0.0.1", closed, SECOND * 5),
         })
         .collect();
-    for (id, reply) in replies(&mut prober(2), batch).await {
+    for (id, reply) in replies(&mut prober(2), batch) {
         let expected = if id % 100 < 20 { Outcome::Accepted } else { Outcome::Refused };
         assert_eq!(reply.outcome, expected, "{id}");
     }
 }
 
-#[tokio::test]
-async fn dropping_the_prober_closes_its_sockets() {
+#[test]
+fn dropping_the_prober_closes_its_sockets() {
     let (_full, port) = silent_port();
     let mut prober = prober(1);
     prober.launch(vec![probe(0, "127.0.0.1", port, SECOND * 3600)]);
@@ -342,7 +393,6 @@ fn outcomes_at_the_router() -> Vec<(&'static str, Outcome, Outcome)> {
     let numbered = (0..).zip(&expected);
     let batch =
         numbered.map(|(id, (address, outcome))| probe(id, address, 9, patience(address, outcome))).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let replies = runtime.block_on(replies(&mut prober(2), batch));
+    let replies = replies(&mut prober(2), batch);
     (0..).zip(expected).map(|(id, (address, expected))| (address, expected, replies[&id].outcome)).collect()
 }

@@ -150,8 +150,12 @@ impl Prober for Stuck {
         thread::sleep(Duration::from_millis(40));
     }
 
-    async fn replies(&mut self) -> Vec<Reply> {
-        self.0.replies().await
+    fn wait(&mut self, until: Option<Moment>, replies: &mut Vec<Reply>) {
+        self.0.wait(until, replies);
+    }
+
+    fn waker(&self) -> Waker {
+        self.0.waker()
     }
 }
 
