@@ -45,7 +45,7 @@ mod tests {
             ("00:11:32:00:00:01", 5000, "probably DSM (Synology's web page)"),
             ("24:5E:BE:00:00:01", 8080, "probably QTS (QNAP's web page)"),
             ("00:1B:A9:00:00:01", 9100, "probably printing (raw)"),
-            ("C8:0E:14:00:00:01", 80, "probably the FRITZ!Box' page"),
+            ("C8:0E:14:00:00:01", 80, "probably the FRITZ!Box's page"),
             ("00:17:88:00:00:01", 80, "probably a Hue bridge"),
             ("FC:EC:DA:00:00:01", 8443, "probably the UniFi controller"),
             ("C0:C1:C0:00:00:01", 5000, "usually a web page, AirPlay or UPnP"),

@@ -87,6 +87,10 @@ fn live(lab: &Lab, portscan: &mut Portscan, running: &Running) {
         ["\"opened\"", "\"closed\""].iter().all(|kind| changes.contains(kind)).then_some(())
     });
     running.wait_for_complete(DEVICES.len(), LONG);
+    eventually(LONG, "no run is in progress", || {
+        let runs = running.get("/v1/runs").json();
+        runs.as_array()?.iter().all(|run| run["status"] != "running").then_some(())
+    });
 }
 
 #[test]
