@@ -134,10 +134,10 @@ acceptance: setup ## run the long measurements behind docs/performance.md: an ho
 	  $(CARGO) test --locked --release --lib --test integration -- --nocapture \
 	  engine::simulation::worlds appliance:: says_the_same answers_are_quick size::
 
-first-minute: setup ## measure how soon 40 and 250 devices have an answer, and what each hour costs: half an hour
+first-minute: setup ## measure how soon 40 and 250 devices have an answer, and what the hourly scan costs: an hour
 	$(CARGO) test --locked --profile quick --test integration --no-run
 	$(AS_ROOT) $(CARGO) test --locked --offline --profile quick --test integration -- --ignored --nocapture \
-	  --test-threads 1 first_minute::
+	  --test-threads 1 first_minute:: browser::first_screens::
 
 properties: ## test the engine on CASES (200000) simulated hosts, dozing ones included: twenty minutes of one core
 	PROPTEST_CASES=$(CASES) $(CARGO) test --locked --lib --config profile.dev.package.portscan.opt-level=2 -- \

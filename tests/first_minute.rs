@@ -64,7 +64,7 @@ fn open_ports_are_shown_as_unconfirmed_and_then_as_the_result_of_a_quick_look() 
 
 /// Prints a table: `make first-minute`.
 #[test]
-#[ignore = "half an hour: `make first-minute`"]
+#[ignore = "an hour: `make first-minute`"]
 fn how_long_an_answer_takes() {
     for (scenario, is_whole) in [("school", false), ("forty", true)] {
         let lab = Lab::alone(scenario);
@@ -120,7 +120,7 @@ fn how_long_an_answer_takes() {
 
 /// Prints what an hourly scan of the commonest ports costs: `make first-minute`.
 #[test]
-#[ignore = "ten minutes: `make first-minute`"]
+#[ignore = "an hour: `make first-minute`"]
 fn what_the_hourly_scan_costs() {
     let lab = Lab::alone("school");
     let config = static_feed(&lab) + &scanner("common", "1d", "common");

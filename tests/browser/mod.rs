@@ -11,6 +11,7 @@ use crate::{
 
 mod accessibility;
 mod findings;
+mod first_screens;
 mod hostile;
 mod live;
 mod pictures;
