@@ -14,9 +14,9 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| Index::read(PORTS));
 
 /// A text of the file. It may be folded over several lines there, and is on one line wherever it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Text(&'static str);
+pub struct AdviceText(&'static str);
 
-impl fmt::Display for Text {
+impl fmt::Display for AdviceText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = self.0.split('\n').map(str::trim_start);
         f.write_str(lines.next().unwrap_or_default())?;
@@ -27,7 +27,7 @@ impl fmt::Display for Text {
     }
 }
 
-impl Serialize for Text {
+impl Serialize for AdviceText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -39,25 +39,25 @@ pub struct PortUse {
     /// The ports, as the file has them: `5900-5903/tcp`.
     ports: &'static str,
     /// What people call it.
-    pub name: Text,
+    pub name: AdviceText,
     /// Beginnings of the names of makers, separated by commas, whose devices use the ports so.
     vendors: Option<&'static str>,
     /// Beginnings of host names of devices that use the ports so, separated by commas.
     host_names: Option<&'static str>,
     /// What it is for.
-    pub purpose: Text,
+    pub purpose: AdviceText,
     /// On which devices it is usual.
-    pub devices: Text,
+    pub devices: AdviceText,
     /// How much it matters that it is open.
     pub level: AdviceLevel,
     /// What can go wrong, or why nothing does.
-    pub why: Text,
+    pub why: AdviceText,
     /// Why the port is dangerous whatever listens there; `None` if what listens decides.
-    pub always: Option<Text>,
+    pub always: Option<AdviceText>,
     /// How to close or to secure it.
-    pub remedy: Text,
+    pub remedy: AdviceText,
     /// What all that rests on.
-    pub source: Text,
+    pub source: AdviceText,
 }
 
 impl PortUse {
@@ -84,7 +84,7 @@ impl PortUse {
         let fields = Fields::read(rest)?;
         Ok(Self {
             ports,
-            name: Text(name.trim()),
+            name: AdviceText(name.trim()),
             vendors: fields.find("vendor"),
             host_names: fields.find("host"),
             purpose: fields.text("for")?,
@@ -95,7 +95,7 @@ impl PortUse {
                 .parse()
                 .map_err(|error: crate::model::StateError| error.to_string())?,
             why: fields.text("why")?,
-            always: fields.find("always").map(Text),
+            always: fields.find("always").map(AdviceText),
             remedy: fields.text("remedy")?,
             source: fields.text("source")?,
         })
@@ -151,8 +151,8 @@ impl Fields {
         FIELDS.iter().position(|known| *known == name).and_then(|place| self.0[place])
     }
 
-    fn text(&self, name: &str) -> Result<Text, String> {
-        self.find(name).map(Text).ok_or_else(|| format!("it has no \"{name}\""))
+    fn text(&self, name: &str) -> Result<AdviceText, String> {
+        self.find(name).map(AdviceText).ok_or_else(|| format!("it has no \"{name}\""))
     }
 }
 

@@ -17,7 +17,7 @@ mod file;
 
 use std::fmt;
 
-pub use file::{PortUse, Text};
+pub use file::{AdviceText, PortUse};
 
 use crate::model::{AdviceLevel, Protocol};
 
@@ -43,9 +43,9 @@ pub struct Advice {
     /// What listens there, and how certain that is.
     pub what: What,
     /// What can go wrong, or why nothing does: the reason of the level, in whole sentences.
-    pub why: Text,
+    pub why: AdviceText,
     /// How to close or to secure it, in whole sentences.
-    pub remedy: Text,
+    pub remedy: AdviceText,
 }
 
 /// What listens on a port, as `usually AirPlay`.
@@ -54,7 +54,7 @@ pub struct What {
     /// How certain it is.
     pub certainty: Certainty,
     /// What people call it.
-    pub name: Text,
+    pub name: AdviceText,
 }
 
 /// How certain it is what listens on a port.

@@ -2,11 +2,11 @@
 
 mod device;
 mod port;
-mod subject;
+mod topic;
 
 use clap::Args;
 
-use self::subject::Subject;
+use self::topic::Topic;
 use super::{
     CliError, CommandEnv, DONE, Terminal,
     appliance::{ApplianceArgs, ApplianceError},
@@ -36,7 +36,7 @@ Exit: 0 done, 1 failed or no such device, 2 wrong usage.";
 pub struct ExplainArgs {
     /// A port, as 7000 or 161/udp; or a device that the appliance knows: its MAC, address or name
     #[arg(value_name = "PORT|DEVICE")]
-    subject: Subject,
+    topic: Topic,
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
@@ -63,9 +63,9 @@ pub(super) async fn explain(
     world: &CommandEnv,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
-    match &args.subject {
-        Subject::Port(port, protocol) => port::explain(*port, *protocol, args.json, terminal)?,
-        Subject::Device(device) => device::explain(device, args, overrides, world, terminal).await?,
+    match &args.topic {
+        Topic::Port(port, protocol) => port::explain(*port, *protocol, args.json, terminal)?,
+        Topic::Device(device) => device::explain(device, args, overrides, world, terminal).await?,
     }
     terminal.out.flush()?;
     Ok(DONE)

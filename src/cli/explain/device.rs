@@ -16,7 +16,7 @@ use super::{
         table,
     },
     CliError, ExplainArgs, ExplainError,
-    subject::DeviceName,
+    topic::DeviceName,
 };
 use crate::{config::Overrides, model::AdviceLevel, services};
 

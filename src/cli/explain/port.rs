@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::super::{CliError, Terminal, table};
 use crate::{
-    advice::{self, Certainty, PortUse, Text},
+    advice::{self, AdviceText, Certainty, PortUse},
     model::{AdviceLevel, Protocol},
     services,
 };
@@ -31,18 +31,18 @@ struct PortJson {
 /// What a port is used for.
 #[derive(Serialize)]
 struct UseJson {
-    name: Text,
+    name: AdviceText,
     /// On which devices only, by the beginnings of their makers' names; empty: and by the names of none, on any.
     vendors: Vec<&'static str>,
     /// On which devices only, by the beginnings of the devices' own names.
     host_names: Vec<&'static str>,
-    purpose: Text,
-    devices: Text,
+    purpose: AdviceText,
+    devices: AdviceText,
     level: AdviceLevel,
-    why: Text,
-    always: Option<Text>,
-    remedy: Text,
-    source: Text,
+    why: AdviceText,
+    always: Option<AdviceText>,
+    remedy: AdviceText,
+    source: AdviceText,
 }
 
 /// Prints what is known of a port.

@@ -11,7 +11,7 @@ use utoipa::{
 };
 
 use crate::{
-    advice::{Advice, Text},
+    advice::{Advice, AdviceText},
     model::{AdviceLevel, NameSource, PortState, Protocol},
     store::Presence,
 };
@@ -28,10 +28,10 @@ pub(super) struct AdviceBody {
     what: String,
     /// What can go wrong, or why nothing does.
     #[schema(value_type = String)]
-    why: Text,
+    why: AdviceText,
     /// How to close or to secure it.
     #[schema(value_type = String)]
-    remedy: Text,
+    remedy: AdviceText,
 }
 
 impl From<Advice> for AdviceBody {

@@ -6,7 +6,7 @@ use crate::model::{DeviceKey, DeviceKeyError, PortSet, Protocol, TargetSpec};
 
 /// What is to be explained.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Subject {
+pub(super) enum Topic {
     /// A port; without a protocol over TCP and UDP.
     Port(u16, Option<Protocol>),
     /// A device that the appliance knows.
@@ -22,7 +22,7 @@ pub(super) enum DeviceName {
     Text(String),
 }
 
-impl FromStr for Subject {
+impl FromStr for Topic {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -61,15 +61,15 @@ mod tests {
 
     #[test]
     fn digits_are_a_port_and_everything_else_is_a_device() {
-        let read = |text: &str| text.parse::<Subject>().unwrap();
-        assert_eq!(read("7000"), Subject::Port(7000, None));
-        assert_eq!(read("161/UDP"), Subject::Port(161, Some(Protocol::Udp)));
+        let read = |text: &str| text.parse::<Topic>().unwrap();
+        assert_eq!(read("7000"), Topic::Port(7000, None));
+        assert_eq!(read("161/UDP"), Topic::Port(161, Some(Protocol::Udp)));
         for device in ["192.168.1.7", "fe80::1%eth0", "b8-27-eb-ac-14-3e", "2001:db8::1"] {
             let key = DeviceName::Key(device.parse().unwrap());
-            assert_eq!(read(device), Subject::Device(key), "{device}");
+            assert_eq!(read(device), Topic::Device(key), "{device}");
         }
         for name in ["nas", "nas.local", "living room", "7-up.lan"] {
-            assert_eq!(read(name), Subject::Device(DeviceName::Text(name.to_owned())), "{name}");
+            assert_eq!(read(name), Topic::Device(DeviceName::Text(name.to_owned())), "{name}");
         }
     }
 }
