@@ -281,8 +281,8 @@ impl Agenda {
         if !self.paused {
             if times.now >= self.begin_after {
                 self.begin_confirming(times, &mut actions);
-                self.begin_runs(times, &mut actions);
                 self.begin_quick(times, &mut actions);
+                self.begin_runs(times, &mut actions);
                 self.begin_seen(times, &mut actions);
             }
             self.supply_resumed(times, &mut actions);

@@ -54,10 +54,23 @@ impl Agenda {
         let mut run = Run::new(&config, ScanKind::Run, times.now);
         // What a full look covers anyway, or has just covered, is not scanned again.
         run.skips_fresh = (is_due && run.scope == Scope::Common).then_some(config.interval / 2);
+        // A run without any look would count as a complete scan, even while the devices get their first one.
+        if names.is_empty() && run.skips_fresh.is_some_and(|age| self.are_covered(&devices, age, times)) {
+            self.scanners[index].last = LastStart::at(times.now);
+            return None;
+        }
         run.enqueue(devices);
         let id = self.insert(run, names, actions);
         self.scanners[index].run = Some(id);
         Some(id)
+    }
+
+    /// Whether each of these devices has a result that is no older than this, is being scanned, or is about to get a
+    /// quick look.
+    fn are_covered(&self, devices: &[Device], age: Duration, times: &Times) -> bool {
+        let mut busy = self.awaiting_quick();
+        self.looks.values().for_each(|look| busy.insert(&look.device));
+        devices.iter().all(|device| busy.has(device) || self.results.is_fresh(device, age, times))
     }
 
     /// Starts a scan of the devices that need a look between runs: those that were never scanned, that the last run
