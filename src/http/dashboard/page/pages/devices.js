@@ -200,6 +200,6 @@ function figures(devices, { rogue, missing, baseline, last_scan: last }, setFilt
     ${unconfirmed ? button(html`<span aria-hidden="true">?</span> <b>${figure(unconfirmed)}</b> unconfirmed`, "state:unconfirmed",
       "unconfirmed", "Found open once. A second look confirms it, or drops it.") : nothing}
     ${baseline ? html`${counted(rogue, "unexpected", "state:rogue", "danger")} ${counted(missing, "missing", "state:missing")}` : nothing}
-    ${last ? html`<span class="muted">last complete scan ${since(last)}</span>` : nothing}
+    ${last ? html`<span class="muted">last scan ended ${since(last)}</span>` : nothing}
   </div>`;
 }
