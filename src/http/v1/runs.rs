@@ -122,7 +122,7 @@ struct ProgressBody {
     seconds: f64,
     /// The remaining time at this rate; `null` before the first verdict.
     seconds_left: Option<f64>,
-    /// The devices that are being scanned, and those whose results are being stored.
+    /// The devices that are being scanned, and those with a result that is being stored.
     devices: Vec<LookBody>,
 }
 

@@ -1,4 +1,4 @@
-//! How the scan of a device stands: what its state covers, and the look that runs now or whose result is being stored.
+//! How the scan of a device stands: what its state covers, and the look that runs now or is being stored.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -33,7 +33,7 @@ impl ScannedBody {
     }
 }
 
-/// The looks whose results the store did not have when the response was begun.
+/// The looks without a result in the store when the response was begun.
 pub(super) struct ScanState {
     looks: Vec<LookView>,
     /// By the wall clock.

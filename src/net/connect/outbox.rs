@@ -21,7 +21,7 @@ struct Content {
 }
 
 impl Outbox {
-    /// An empty outbox, whose replies this waker announces.
+    /// An empty outbox; this waker announces its replies.
     pub(super) fn new(driver: Waker) -> Self {
         Self { content: Mutex::default(), driver }
     }

@@ -105,7 +105,7 @@ fn resets_what_it_connected_and_writes_nothing() {
 /// One more than the driver's thread makes, so that another thread does.
 const MANY: usize = FEW + 1;
 
-/// So many probes of a closed port, whose replies may wait that long.
+/// So many probes of a closed port, with replies that may wait that long.
 fn patient_probes(count: usize, port: u16, reply_within: Duration) -> Vec<Probe> {
     let number = |id| Probe { reply_within, ..probe(id, "127.0.0.1", port, SECOND) };
     (0..).map(number).take(count).collect()

@@ -32,7 +32,7 @@ struct Parts {
     runs: watch::Sender<Vec<RunCounts>>,
 }
 
-/// A look whose result the store does not have yet.
+/// A look without a result in the store yet.
 #[derive(Debug)]
 struct LiveLook {
     scan: ScanId,
@@ -60,7 +60,7 @@ enum Stage {
     Told,
 }
 
-/// A look whose result the store does not have yet, as it stands.
+/// A look without a result in the store yet, as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookView {
     /// The scan it belongs to.
@@ -99,7 +99,7 @@ pub struct RunCounts {
 }
 
 impl Live {
-    /// Returns the looks whose results the store does not have. A result that the store gets after this call is in
+    /// Returns the looks without a result in the store. A result that the store gets after this call is in
     /// what is read from the store after it, or in this list: read the list first.
     pub fn looks(&self) -> Vec<LookView> {
         let looks = self.lock();
@@ -154,7 +154,7 @@ impl Live {
         }
     }
 
-    /// Removes the looks whose results were stored before the last call. To be called every few seconds.
+    /// Removes the looks with results that were stored before the last call. To be called every few seconds.
     pub(super) fn remove_told(&self) {
         let mut looks = self.lock();
         looks.retain(|_, look| look.stage != Stage::Told);
