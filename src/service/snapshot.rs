@@ -147,14 +147,16 @@ impl SnapshotReader {
                     let evidence = DeviceEvidence::of(host.device.mac, &names);
                     let name = names.into_iter().next().map(|name| name.text);
                     let unconfirmed = unconfirmed.get(&host.device.endpoint());
-                    let complete = self.directory.is_complete(&host.device, &host.coverage());
+                    let coverage = host.coverage();
+                    let (scanned_ports, complete) =
+                        (coverage.len(), self.directory.is_complete(&host.device, &coverage));
                     let facts_of = of_host(host, (has_baseline, is_new), &differences, unconfirmed);
                     for port in facts_of.ports.iter().filter(|port| port.open) {
                         if let Some(advice) = evidence.advise(port.protocol, port.port) {
                             *advised.entry(advice.level).or_default() += 1;
                         }
                     }
-                    facts.push(HostFacts { name, complete, ..facts_of });
+                    facts.push(HostFacts { name, scanned_ports, complete, ..facts_of });
                 }
             }
         }
@@ -189,8 +191,8 @@ fn readable<T: Default>(read: Result<T, StoreError>) -> T {
     read.inspect_err(|error| tracing::warn!(%error, "metrics without the database")).unwrap_or_default()
 }
 
-/// Returns the facts of an endpoint and its ports. A port that waits for a second look raises no alert, and neither
-/// does any single port of a device that is new as a whole.
+/// Returns the facts of an endpoint and its ports; the name and what is scanned are the caller's to add. A port that
+/// waits for a second look raises no alert, and neither does any single port of a device that is new as a whole.
 fn of_host(
     host: &HostState,
     (has_baseline, is_stranger): (bool, bool),
@@ -226,7 +228,7 @@ fn of_host(
         name: None,
         up: host.up,
         new,
-        scanned_ports: host.coverage().len(),
+        scanned_ports: 0,
         complete: false,
         expected: host.expected.count(PortState::Open),
         listed,

@@ -19,8 +19,7 @@ const LISTED: usize = 256;
 impl Agenda {
     /// Starts a quick look at each device that needs one.
     pub(super) fn begin_quick(&mut self, times: &Times, actions: &mut Vec<Action>) {
-        let mut taken = self.awaiting_quick();
-        self.looks.values().for_each(|look| taken.insert(&look.device));
+        let mut taken = self.awaiting_quick_or_scanned();
         let mut needy: Vec<Device> = Vec::new();
         let mut scanner: Option<ScannerConfig> = None;
         for (config, device) in self.quick_candidates(times) {
@@ -41,6 +40,13 @@ impl Agenda {
         let quick = self.runs.values().filter(|run| run.is_quick() && !run.is_stopped());
         quick.flat_map(|run| &run.todo).for_each(|device| awaiting.insert(device));
         awaiting
+    }
+
+    /// Returns the devices that wait for a quick look, and those that are being scanned.
+    pub(super) fn awaiting_quick_or_scanned(&self) -> Busy {
+        let mut busy = self.awaiting_quick();
+        self.looks.values().for_each(|look| busy.insert(&look.device));
+        busy
     }
 
     /// Returns the devices that may need a quick look, each with the scanner that will scan it whole: the feed's, as

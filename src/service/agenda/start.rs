@@ -68,8 +68,7 @@ impl Agenda {
     /// Whether each of these devices has a result that is no older than this, is being scanned, or is about to get a
     /// quick look.
     fn are_covered(&self, devices: &[Device], age: Duration, times: &Times) -> bool {
-        let mut busy = self.awaiting_quick();
-        self.looks.values().for_each(|look| busy.insert(&look.device));
+        let busy = self.awaiting_quick_or_scanned();
         devices.iter().all(|device| busy.has(device) || self.results.is_fresh(device, age, times))
     }
 
