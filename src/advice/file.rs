@@ -40,7 +40,7 @@ pub struct PortUse {
     ports: &'static str,
     /// What people call it.
     pub name: AdviceText,
-    /// Beginnings of the names of makers, separated by commas, whose devices use the ports so.
+    /// Beginnings of the names of the makers of devices that use the ports so, separated by commas.
     vendors: Option<&'static str>,
     /// Beginnings of host names of devices that use the ports so, separated by commas.
     host_names: Option<&'static str>,

@@ -6,9 +6,10 @@
 //!
 //! # What advice rests on
 //! A number says only what *usually* listens there. So, by the number alone, the level is at most `look`, except for
-//! the ports whose `always` says why they are dangerous whatever listens. The maker of the device's network interface
-//! and the names that the device has on the network make another use *probable*. These are claims that any device can
-//! make, so a name never lowers the level. There is no score, no guess at vulnerabilities, and no password is tried.
+//! the ports with an `always`, which says why they are dangerous whatever listens. The maker of the device's network
+//! interface and the names that the device has on the network make another use *probable*. These are claims that any
+//! device can make, so a name never lowers the level. There is no score, no guess at vulnerabilities, and no password
+//! is tried.
 //!
 //! Other evidence becomes another field of [`Evidence`] and another hint in the file: what a greeting identifies, a
 //! certificate, the type of the device. What was identified is certain, and becomes another [`Certainty`].

@@ -1,4 +1,4 @@
-//! Finds log lines whose message is not constant.
+//! Finds log lines with a message that is not constant.
 
 use super::Source;
 

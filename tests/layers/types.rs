@@ -17,7 +17,7 @@ fn definitions(sources: &[Source]) -> BTreeMap<&str, Vec<&str>> {
     found
 }
 
-/// The name of the public type whose definition begins in this line, if one does.
+/// The name of the public type that is defined from this line on, if one does.
 fn public_type(line: &str) -> Option<&str> {
     let after = line.trim_start().strip_prefix("pub")?;
     let after = match after.strip_prefix('(') {
