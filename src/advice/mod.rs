@@ -11,7 +11,7 @@
 //! device can make, so a name never lowers the level. There is no score, no guess at vulnerabilities, and no password
 //! is tried.
 //!
-//! Other evidence becomes another field of [`Evidence`] and another hint in the file: what a greeting identifies, a
+//! Other evidence becomes another field of [`PortFacts`] and another hint in the file: what a greeting identifies, a
 //! certificate, the type of the device. What was identified is certain, and becomes another [`Certainty`].
 
 mod file;
@@ -24,7 +24,7 @@ use crate::model::{AdviceLevel, Protocol};
 
 /// What is known of an open port and its device.
 #[derive(Clone, Copy, Debug)]
-pub struct Evidence<'a> {
+pub struct PortFacts<'a> {
     /// The port's protocol.
     pub protocol: Protocol,
     /// 0 to 65535.
@@ -84,7 +84,7 @@ impl fmt::Display for What {
 }
 
 /// Returns the advice for an open port; `None` if nothing is known about the port.
-pub fn advise(evidence: &Evidence<'_>) -> Option<Advice> {
+pub fn advise(evidence: &PortFacts<'_>) -> Option<Advice> {
     let uses = || file::uses_of(evidence.protocol, evidence.port);
     let probable = uses().find(|known| fits(known, evidence)).map(|known| (Certainty::Probable, known));
     let usual = || Some((Certainty::Usual, uses().find(|known| known.is_general())?));
@@ -106,7 +106,7 @@ pub fn uses(protocol: Protocol, port: u16) -> impl Iterator<Item = &'static Port
 }
 
 /// Whether the device's maker or one of its names hints at this use.
-fn fits(known: &PortUse, evidence: &Evidence<'_>) -> bool {
+fn fits(known: &PortUse, evidence: &PortFacts<'_>) -> bool {
     let begins = |text: &str, hint: &str| {
         text.get(..hint.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(hint))
     };

@@ -26,7 +26,7 @@ fn all() -> Vec<PortUse> {
 }
 
 fn ask<'a>(port: u16, vendor: Option<&'a str>, host_names: &'a [String]) -> Option<Advice> {
-    advise(&Evidence { protocol: Protocol::Tcp, port, vendor, host_names })
+    advise(&PortFacts { protocol: Protocol::Tcp, port, vendor, host_names })
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_number_alone_says_what_is_usual() {
     for port in [0, 4, 33_333, u16::MAX] {
         assert_eq!(ask(port, Some("Synology"), &[]), None, "{port}");
     }
-    let udp = Evidence { protocol: Protocol::Udp, port: 23, vendor: None, host_names: &[] };
+    let udp = PortFacts { protocol: Protocol::Udp, port: 23, vendor: None, host_names: &[] };
     assert_eq!(advise(&udp), None);
 }
 

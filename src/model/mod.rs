@@ -7,9 +7,11 @@ mod bucket;
 mod change_event;
 mod delays;
 mod device;
+mod device_type;
 mod difference;
 mod duration;
 mod host_address;
+mod identification;
 mod idn;
 mod mac;
 mod moment;
@@ -34,12 +36,17 @@ pub use bucket::Bucket;
 pub use change_event::{ChangeEvent, ChangeFilter, ChangeKind};
 pub use delays::Delays;
 pub use device::{Device, DeviceKey, DeviceKeyError, Endpoint};
+pub use device_type::DeviceType;
 pub use difference::{
     Deviation, DeviceAtAddress, Difference, Disagreement, Expectation, Expected, KnownState,
     PortStatesByProtocol, device_differences, disagreements,
 };
 pub use duration::{DurationError, parse_duration};
 pub use host_address::HostAddressError;
+pub use identification::{
+    Certificate, DeviceIdentification, EVIDENCE_MAX, Evidence, IdentifyLevel, IdentifyMethod,
+    PortIdentification,
+};
 pub use idn::ascii_name;
 pub use mac::{Mac, MacError};
 pub use moment::Moment;

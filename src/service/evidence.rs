@@ -1,7 +1,7 @@
 //! What is known of a device that bears on what its open ports are.
 
 use crate::{
-    advice::{self, Advice, Evidence},
+    advice::{self, Advice, PortFacts},
     model::{Mac, Name, NameSource, Protocol},
     vendor::vendor,
 };
@@ -27,7 +27,7 @@ impl DeviceEvidence {
     /// Returns the advice for one of its open ports; `None` if nothing is known about the port.
     pub fn advise(&self, protocol: Protocol, port: u16) -> Option<Advice> {
         let Self { vendor, host_names } = self;
-        advice::advise(&Evidence { protocol, port, vendor: vendor.as_deref(), host_names })
+        advice::advise(&PortFacts { protocol, port, vendor: vendor.as_deref(), host_names })
     }
 }
 
