@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod feeds;
 pub mod health;
 pub mod import;
+pub mod identify;
 mod lines;
 pub mod look;
 pub mod names;

@@ -1,0 +1,5 @@
+//! Identifies what listens on open ports.
+
+mod due;
+mod manner;
+mod plan;
