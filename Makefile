@@ -47,8 +47,8 @@ MAKERS  := $(CURDIR)/target/makers
 # The book, and the files that it consists of or links to, each at its place (docs/SUMMARY.md).
 BOOK    := target/book
 LINKED  := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-APACHE LICENSE-MIT deny.toml \
-  benches/RESULTS.md cross/README.md docs monitoring src/services/README.md src/vendor/README.md systemd \
-  tests/screenshots
+  benches/RESULTS.md cross/README.md docs monitoring src/identify/tables/README.md src/services/README.md \
+  src/vendor/README.md systemd tests/screenshots
 # The oldest Rust that is promised.
 MSRV    := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 # What runs their tests here.
