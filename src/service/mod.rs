@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod feeds;
 pub mod health;
 pub mod import;
+pub mod host_lease;
 pub mod identify;
 mod lines;
 pub mod look;
