@@ -28,6 +28,7 @@ mod feeds;
 mod first_minute;
 mod history;
 mod http_bounds;
+mod identify;
 mod identity;
 mod imports;
 mod invented;

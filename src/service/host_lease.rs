@@ -19,11 +19,15 @@ pub struct HostLeases(Arc<Mutex<HashMap<Address, Arc<RwLock<()>>>>>);
 
 /// Permission to scan a host, until it is dropped. Several scans may have one: the engine bounds them together.
 #[derive(Debug)]
-pub(super) struct ScanLease(#[expect(dead_code, reason = "held until it is dropped")] OwnedRwLockReadGuard<()>);
+pub(super) struct ScanLease(
+    #[expect(dead_code, reason = "held until it is dropped")] OwnedRwLockReadGuard<()>,
+);
 
 /// Permission for a dialogue with a host, until it is dropped.
 #[derive(Debug)]
-pub(super) struct DialogueLease(#[expect(dead_code, reason = "held until it is dropped")] OwnedRwLockWriteGuard<()>);
+pub(super) struct DialogueLease(
+    #[expect(dead_code, reason = "held until it is dropped")] OwnedRwLockWriteGuard<()>,
+);
 
 impl HostLeases {
     /// Waits for the end of a dialogue with the host, if there is one: a few seconds.

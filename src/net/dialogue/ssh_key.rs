@@ -62,10 +62,8 @@ pub async fn ssh_key(address: &Address, port: u16) -> Result<SshServer, NoConnec
     let mut stream = connect(address, port).await?;
     let by = Instant::now() + REQUEST;
     let mut greeting = Vec::new();
-    read_until(&mut stream, &mut greeting, GREETING, by, |received| {
-        identification_end(received).is_some()
-    })
-    .await;
+    read_until(&mut stream, &mut greeting, GREETING, by, |received| identification_end(received).is_some())
+        .await;
     let Some(end) = identification_end(&greeting) else { return Ok(SshServer { greeting, host_key: None }) };
     // The beginning of the server's first packet may have come with it.
     let early = greeting.split_off(end);

@@ -29,7 +29,8 @@ pub(super) async fn handshake(
     let provider = Arc::new(ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let observer = Arc::new(Observer { seen: OnceLock::new(), algorithms });
-    let Ok(config) = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions() else {
+    let Ok(config) = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+    else {
         return (None, None);
     };
     let mut config = config

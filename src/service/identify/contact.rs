@@ -87,7 +87,11 @@ impl Contacter {
         let sighted = Sighted { passage, witness, expected, before };
         let found = Device { mac: before.or(expected), ..named };
         let permitted = self.config.identify_level(&found) >= contact.port.manner.level();
-        if permitted && self.is(&sighted, before, address, device) { Ok(sighted) } else { Err(Ended::Unknown) }
+        if permitted && self.is(&sighted, before, address, device) {
+            Ok(sighted)
+        } else {
+            Err(Ended::Unknown)
+        }
     }
 
     /// Whether the device that was sighted has the address now, after the contact.

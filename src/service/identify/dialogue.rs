@@ -44,8 +44,7 @@ pub async fn identify_port(
         Manner::SecurePage => {
             let server = dialogue::secure_page(address, port).await?;
             let certificate = server.certificate.and_then(|der| identify::from_certificate(&der, time));
-            let mut found =
-                vec![certificate.unwrap_or_else(|| unrecognised(IdentifyMethod::Tls, &[], time))];
+            let mut found = vec![certificate.unwrap_or_else(|| unrecognised(IdentifyMethod::Tls, &[], time))];
             found.extend(identify::from_http(&server.response, true, time));
             found
         }

@@ -28,21 +28,19 @@ use tokio::{
     task::JoinSet,
 };
 
-pub use self::{
-    dialogue::identify_port,
-    manner::{Manner, is_left_alone, manner_of},
-};
 use self::{
     contact::Contacter,
     due::{Earlier, due_ports},
     plan::{Conclusion, Contact, Ended, NextContact, Plan, pace_of},
 };
+pub use self::{
+    dialogue::identify_port,
+    manner::{Manner, is_left_alone, manner_of},
+};
 use crate::{
     clock::Clock,
     config::Config,
-    model::{
-        Address, Device, DeviceKey, IdentifyLevel, Moment, PortIdentification, Protocol, Timing,
-    },
+    model::{Address, Device, DeviceKey, IdentifyLevel, Moment, PortIdentification, Protocol, Timing},
     net::LinkWatch,
     service::{feeds::Inventory, host_lease::HostLeases},
     store::{DeviceRecord, IdentifiedPort, Presence, Store, StoreError},
@@ -186,6 +184,13 @@ impl Identifying {
         }
         if found.is_empty() {
             return;
+        }
+        for PortIdentification { service, product, version, evidence, .. } in &found {
+            let method = evidence.method.as_str();
+            tracing::debug!(
+                address = %port.address, port = port.port, method, service, product, version,
+                "identified a port"
+            );
         }
         let identified = |found: PortIdentification| IdentifiedPort {
             device: device.clone(),

@@ -362,7 +362,10 @@ mod tests {
             _ => (SECOND, Ended::Replied),
         });
         // The port that had no reply is not tried again; the device is watched before the rest.
-        assert_eq!(told(&made), ["22 0", "25 2", "25 canary 7", "25 canary 26", "80 28", "80 canary 34", "80 canary 54"]);
+        assert_eq!(
+            told(&made),
+            ["22 0", "25 2", "25 canary 7", "25 canary 26", "80 28", "80 canary 34", "80 canary 54"]
+        );
         assert_eq!(silent, []);
     }
 
@@ -436,7 +439,8 @@ mod tests {
                 let own: Vec<&Made> = made.iter().filter(|made| made.device == device).collect();
                 for pair in own.windows(2) {
                     prop_assert!(pair[1].start >= pair[0].end, "two at once: {pair:?}");
-                    prop_assert!(pair[1].is_canary || pair[1].start.since(pair[0].end) >= pace, "{pair:?}");
+                    let hurried = pair[1].start.since(pair[0].end) < pace;
+                    prop_assert!(pair[1].is_canary || pair[0].ended == Ended::Busy || !hurried, "{pair:?}");
                 }
                 let identified = own.iter().filter(|made| !made.is_canary && made.ended != Ended::Busy);
                 let numbers: Vec<u16> = identified.map(|made| made.port).collect();
