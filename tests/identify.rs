@@ -1,6 +1,7 @@
 //! Identification by connections: what devices receive at each level, and what becomes of fragile ones.
 
 use std::{
+    fs,
     io::Write,
     net::{Ipv4Addr, TcpListener},
     thread,
@@ -8,9 +9,11 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use rusqlite::{Connection, OpenFlags};
+use tempfile::TempDir;
 
 use crate::{
-    harness::{LONG, Portscan, Running, field, scanner, static_feed},
+    harness::{LONG, Portscan, Running, eventually, field, scanner, server::Server, static_feed},
     lab::{Lab, Node, Switch},
 };
 
@@ -167,4 +170,76 @@ fn what_services_say_unasked_tells_what_they_are() {
     assert_eq!(said(21), (some("ftp"), some("vsftpd"), some("3.0.3")));
     assert_eq!(said(12_345), (None, None, None));
     running.stop_within(Duration::from_secs(20));
+}
+
+#[test]
+fn real_servers_are_recognised_by_what_they_answer() {
+    let switch = Switch::enter("10.77.0.2/24");
+    let (scans, serves) = (switch.plug("10.77.0.1/24"), switch.plug("10.77.0.5/24"));
+    let (_sshd, fingerprint) = Server::sshd(&serves);
+    let _dropbear = Server::dropbear(&serves, 2222);
+    let _nginx = Server::nginx(&serves, "Welcome to nas", "/O=Example Inc./CN=nas");
+    let config = "log = \"debug\"\n[feed]\nurl = []\nhosts = [{ address = \"10.77.0.5\" }]\n\
+                  [identify]\nlevel = \"requests\"\n"
+        .to_owned()
+        + &scanner("lan", "1d", "22,80,443,2222");
+    let portscan = Portscan::on(&scans, "10.77.0.1", &config);
+    let running = scans.within(|| portscan.start());
+    let product = |port, method| {
+        let line = wait_for(&running, "10.77.0.5", port, method);
+        let field = |key| field(&line, key).unwrap_or_default().to_owned();
+        (field("service"), field("product"))
+    };
+    let pair = |service: &str, product: &str| (service.to_owned(), product.to_owned());
+    assert_eq!(product(22, "greeting"), pair("ssh", "OpenSSH"));
+    assert_eq!(product(2222, "greeting"), pair("ssh", "Dropbear"));
+    assert_eq!(product(22, "ssh-key"), pair("ssh", ""));
+    assert_eq!(product(2222, "ssh-key"), pair("ssh", ""));
+    assert_eq!(product(80, "http"), pair("http", "nginx"));
+    assert_eq!(product(443, "http"), pair("http", "nginx"));
+    wait_for(&running, "10.77.0.5", 443, "tls");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let database = Connection::open_with_flags(portscan.database(), flags).unwrap();
+    let stored = || -> rusqlite::Result<Vec<String>> {
+        database.prepare("SELECT body FROM identifications")?.query_map([], |row| row.get(0))?.collect()
+    };
+    for said in [fingerprint.as_str(), "Welcome to nas", "CN=nas,O=Example Inc."] {
+        eventually(LONG, said, || stored().unwrap().iter().any(|body| body.contains(said)).then_some(()));
+    }
+    running.stop_within(Duration::from_secs(20));
+
+    let scanned = scans.within(|| {
+        let scan = ["scan", "-sV", "--json", "-p", "22,80,443,2222,9100", "10.77.0.5"];
+        portscan.run(&scan, LONG).json()
+    });
+    let ports = scanned["hosts"][0]["ports"].as_array().unwrap();
+    let told: Vec<(u64, &str, &str)> = ports
+        .iter()
+        .map(|port| {
+            let text = |key: &str| port[key].as_str().unwrap_or_default();
+            (port["port"].as_u64().unwrap(), text("service"), text("product"))
+        })
+        .collect();
+    let expected =
+        [(22, "ssh", "OpenSSH"), (80, "http", "nginx"), (443, "http", "nginx"), (2222, "ssh", "Dropbear")];
+    assert_eq!(told, expected);
+    assert_eq!((&ports[0]["host_key"], &ports[2]["tls"]), (&fingerprint.into(), &true.into()));
+    assert_eq!(
+        (&ports[1]["title"], &ports[2]["certificate"]["self_signed"]),
+        (&"Welcome to nas".into(), &true.into())
+    );
+
+    let table = scans.within(|| portscan.run(&["scan", "-sV", "-p", "22,443", "10.77.0.5"], LONG).stdout);
+    let row = table.lines().find(|line| line.starts_with("443/tcp")).unwrap();
+    assert!(row.contains("ssl/http") && row.contains("nginx"), "{table}");
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("scan.xml");
+    let scan = ["scan", "-sV", "-p", "22,80,443", "-oX", file.to_str().unwrap(), "10.77.0.5"];
+    assert!(scans.within(|| portscan.run(&scan, LONG)).status.success());
+    crate::nmap::assert_valid(&file);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(
+        text.contains("product=\"nginx\"") && text.contains("tunnel=\"ssl\" method=\"probed\""),
+        "{text}"
+    );
 }

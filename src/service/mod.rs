@@ -16,6 +16,7 @@ mod lines;
 pub mod look;
 pub mod names;
 pub mod pages;
+pub mod port_findings;
 pub mod probe;
 mod reported;
 pub mod retention;

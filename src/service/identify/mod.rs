@@ -31,11 +31,13 @@ use tokio::{
 use self::{
     contact::Contacter,
     due::{Earlier, due_ports},
-    plan::{Conclusion, Contact, Ended, NextContact, Plan, pace_of},
+    plan::{Conclusion, Contact, Ended, NextContact, Plan},
 };
 pub use self::{
     dialogue::identify_port,
-    manner::{Manner, is_left_alone, manner_of},
+    due::PORTS_MAX,
+    manner::{Manner, manner_of},
+    plan::pace_of,
 };
 use crate::{
     clock::Clock,

@@ -217,7 +217,7 @@ impl State {
 
 /// From the end of a contact with a device to the next, by the pace at which it is scanned. A pause of less than a second
 /// would save nothing, because most services take their three seconds to say nothing.
-pub(super) const fn pace_of(timing: Timing) -> Duration {
+pub const fn pace_of(timing: Timing) -> Duration {
     match timing {
         Timing::T0 => Duration::from_secs(300),
         Timing::T1 => Duration::from_secs(15),
