@@ -1,10 +1,9 @@
 //! `scan -sV`: identifies what listens on a host's open ports, one after another.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::found::sanitize_for_terminal;
 use crate::{
     clock::Clock,
     model::{Address, IdentifyLevel, PortIdentification},
@@ -53,18 +52,4 @@ pub(super) async fn identify(
         }
     }
     identified
-}
-
-/// Product and version, or what else tells the service, for a cell of a table: `OpenSSH 9.2p1`.
-pub(super) fn version(found: &PortIdentification) -> String {
-    let PortIdentification { product, version, title, certificate, .. } = found;
-    let mut text = product.clone().unwrap_or_default();
-    if let Some(version) = version {
-        _ = write!(text, "{}{version}", if text.is_empty() { "" } else { " " });
-    }
-    if text.is_empty() {
-        let subject = certificate.as_ref().map(|certificate| certificate.subject.clone());
-        text = title.clone().or(subject).unwrap_or_default();
-    }
-    sanitize_for_terminal(&text)
 }

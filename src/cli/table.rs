@@ -11,12 +11,9 @@ use std::{
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::HumanCount;
 
-use super::{
-    found::{HostResult, ScanResult, sanitize_for_terminal},
-    identify::version,
-};
+use super::found::{HostResult, ScanResult, sanitize_for_terminal};
 use crate::{
-    model::{HostStatus, PortFinding, PortState, Reason, ScanStatus},
+    model::{HostStatus, PortFinding, PortIdentification, PortState, Reason, ScanStatus},
     services,
 };
 
@@ -160,6 +157,20 @@ fn service(found: &HostResult, port: u16) -> String {
         Some((false, service)) => service.to_owned(),
         None => usual.to_owned(),
     }
+}
+
+/// Product and version, or what else tells the service, for a cell of a table: `OpenSSH 9.2p1`.
+fn version(found: &PortIdentification) -> String {
+    let PortIdentification { product, version, title, certificate, .. } = found;
+    let mut text = product.clone().unwrap_or_default();
+    if let Some(version) = version {
+        _ = write!(text, "{}{version}", if text.is_empty() { "" } else { " " });
+    }
+    if text.is_empty() {
+        let subject = certificate.as_ref().map(|certificate| certificate.subject.clone());
+        text = title.clone().or(subject).unwrap_or_default();
+    }
+    sanitize_for_terminal(&text)
 }
 
 /// Writes a table without lines, and without a header if that is empty. Only the columns from `folded` on are folded to fit the width: those before

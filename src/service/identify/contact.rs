@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, future::ready, sync::Arc};
 
 use super::{
     dialogue::identify_port,
-    plan::{Contact, Ended},
+    plan::{Contact, ContactOutcome},
 };
 use crate::{
     clock::Clock,
@@ -42,9 +42,11 @@ struct Sighted {
 
 impl Contacter {
     /// Makes a contact. Returns how it ended, and what was learned.
-    pub(super) async fn make(&self, contact: &Contact) -> (Ended, Vec<PortIdentification>) {
+    pub(super) async fn make(&self, contact: &Contact) -> (ContactOutcome, Vec<PortIdentification>) {
         let address = &contact.port.address;
-        let Some(_lease) = self.leases.try_dialogue(address) else { return (Ended::Busy, Vec::new()) };
+        let Some(_lease) = self.leases.try_dialogue(address) else {
+            return (ContactOutcome::Busy, Vec::new());
+        };
         let sighted = match self.sight(&contact.device, contact).await {
             Ok(sighted) => sighted,
             Err(ended) => return (ended, Vec::new()),
@@ -56,33 +58,37 @@ impl Contacter {
             identify_port(address, port, contact.port.manner, self.clock.wall()).await
         };
         match learned {
-            Ok(learned) if self.is_still_there(&sighted, contact) => (Ended::Replied, learned),
-            Ok(_) => (Ended::Unknown, Vec::new()),
+            Ok(learned) if self.is_still_there(&sighted, contact) => (ContactOutcome::Replied, learned),
+            Ok(_) => (ContactOutcome::Unknown, Vec::new()),
             // A port that has closed since.
-            Err(NoConnection::Refused) => (Ended::Replied, Vec::new()),
-            Err(NoConnection::Silent) if self.watch.holds(sighted.passage) => (Ended::Silent, Vec::new()),
-            Err(NoConnection::Silent) => (Ended::Unknown, Vec::new()),
+            Err(NoConnection::Refused) => (ContactOutcome::Replied, Vec::new()),
+            Err(NoConnection::Silent) if self.watch.holds(sighted.passage) => {
+                (ContactOutcome::Silent, Vec::new())
+            }
+            Err(NoConnection::Silent) => (ContactOutcome::Unknown, Vec::new()),
             Err(NoConnection::Local(error)) => {
                 tracing::debug!(%address, port, %error, "failed to connect to identify a port; retrying within an hour");
-                (Ended::Unknown, Vec::new())
+                (ContactOutcome::Unknown, Vec::new())
             }
         }
     }
 
     /// Determines which device has the address, before anything is sent there.
-    async fn sight(&self, device: &DeviceKey, contact: &Contact) -> Result<Sighted, Ended> {
+    async fn sight(&self, device: &DeviceKey, contact: &Contact) -> Result<Sighted, ContactOutcome> {
         let address = &contact.port.address;
-        let Reach::Open(passage) = self.watch.reach(address, None) else { return Err(Ended::Unknown) };
-        let links = retry_kernel_read(|| ready(Links::read())).await.map_err(|_| Ended::Unknown)?;
-        links.check_host(address).map_err(|_| Ended::Unknown)?;
+        let Reach::Open(passage) = self.watch.reach(address, None) else {
+            return Err(ContactOutcome::Unknown);
+        };
+        let links = retry_kernel_read(|| ready(Links::read())).await.map_err(|_| ContactOutcome::Unknown)?;
+        links.check_host(address).map_err(|_| ContactOutcome::Unknown)?;
         let witness = Witness::of(&links, address);
         let mac = if let DeviceKey::Mac(mac) = device { Some(*mac) } else { None };
         let named = Device { address: address.clone(), mac, name: None };
-        let expected = witness.expected(&named).map_err(|_| Ended::Unknown)?;
+        let expected = witness.expected(&named).map_err(|_| ContactOutcome::Unknown)?;
         let before = match witness.first_sighted(&self.config, &links, address).await {
             Ok(before) => before,
-            Err(Unsighted::Silent) if self.watch.holds(passage) => return Err(Ended::Silent),
-            Err(_) => return Err(Ended::Unknown),
+            Err(Unsighted::Silent) if self.watch.holds(passage) => return Err(ContactOutcome::Silent),
+            Err(_) => return Err(ContactOutcome::Unknown),
         };
         let sighted = Sighted { passage, witness, expected, before };
         let found = Device { mac: before.or(expected), ..named };
@@ -90,7 +96,7 @@ impl Contacter {
         if permitted && self.is(&sighted, before, address, device) {
             Ok(sighted)
         } else {
-            Err(Ended::Unknown)
+            Err(ContactOutcome::Unknown)
         }
     }
 

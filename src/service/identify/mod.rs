@@ -31,7 +31,7 @@ use tokio::{
 use self::{
     contact::Contacter,
     due::{Earlier, due_ports},
-    plan::{Conclusion, Contact, Ended, NextContact, Plan},
+    plan::{Conclusion, Contact, ContactOutcome, ContactPlan, NextContact},
 };
 pub use self::{
     dialogue::identify_port,
@@ -99,8 +99,8 @@ pub struct Identifier {
 /// Identification in operation.
 struct Identifying {
     parts: Identifier,
-    plan: Plan,
-    contacts: JoinSet<(Contact, Ended, Vec<PortIdentification>)>,
+    plan: ContactPlan,
+    contacts: JoinSet<(Contact, ContactOutcome, Vec<PortIdentification>)>,
     writes: JoinSet<()>,
 }
 
@@ -113,7 +113,7 @@ impl Identifier {
         }
         let identifying = Identifying {
             parts: self,
-            plan: Plan::default(),
+            plan: ContactPlan::default(),
             contacts: JoinSet::new(),
             writes: JoinSet::new(),
         };
@@ -171,7 +171,7 @@ impl Identifying {
         None
     }
 
-    async fn take(&mut self, contact: Contact, ended: Ended, found: Vec<PortIdentification>) {
+    async fn take(&mut self, contact: Contact, ended: ContactOutcome, found: Vec<PortIdentification>) {
         let conclusion = self.plan.ended(self.parts.clock.now(), &contact, ended);
         let Contact { device, port, .. } = contact;
         if conclusion == Conclusion::FellSilent {

@@ -40,7 +40,7 @@ pub(super) struct Contact {
 
 /// How a contact ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum ContactOutcome {
     /// The device has replied, if only by a refusal.
     Replied,
     /// There was no reply, and the path to the device was open.
@@ -73,7 +73,7 @@ pub(super) enum NextContact {
 
 /// The devices that have ports to identify, or are being watched after that.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct ContactPlan {
     devices: HashMap<DeviceKey, State>,
     /// Devices without a contact in progress, by when their next one is due.
     due: BTreeSet<(Moment, DeviceKey)>,
@@ -102,7 +102,7 @@ enum Stage {
     Doubt,
 }
 
-impl Plan {
+impl ContactPlan {
     /// Takes the ports of a device that are due, in place of those that were taken before, and the time from the end of
     /// a contact to the next. Without ports, what is in progress is finished, and the device watched after that.
     pub(super) fn set_ports(&mut self, now: Moment, device: &DeviceKey, ports: Vec<DuePort>, pace: Duration) {
@@ -138,10 +138,10 @@ impl Plan {
     }
 
     /// Takes the end of a contact, and returns what follows from it.
-    pub(super) fn ended(&mut self, now: Moment, contact: &Contact, ended: Ended) -> Conclusion {
+    pub(super) fn ended(&mut self, now: Moment, contact: &Contact, ended: ContactOutcome) -> Conclusion {
         self.in_progress = self.in_progress.saturating_sub(1);
         let Some(state) = self.devices.get_mut(&contact.device) else { return Conclusion::None };
-        let fell_silent = ended == Ended::Silent && state.stage == Stage::Doubt;
+        let fell_silent = ended == ContactOutcome::Silent && state.stage == Stage::Doubt;
         match state.after(now, contact, ended) {
             Some(due) => {
                 self.due.insert((due, contact.device.clone()));
@@ -170,9 +170,9 @@ impl State {
     }
 
     /// Returns when the next contact is due; `None` if the device is done with.
-    fn after(&mut self, now: Moment, contact: &Contact, ended: Ended) -> Option<Moment> {
+    fn after(&mut self, now: Moment, contact: &Contact, ended: ContactOutcome) -> Option<Moment> {
         match ended {
-            Ended::Replied => match self.stage {
+            ContactOutcome::Replied => match self.stage {
                 Stage::Ports => {
                     self.replied = Some(now);
                     // Before a pause that is longer than a device takes to fall silent, it is watched first.
@@ -184,20 +184,20 @@ impl State {
                 Stage::Doubt => self.watch(now, CANARIES.len() - 1),
             },
             // A device that was silent from the first contact on has been switched off, or sleeps.
-            Ended::Silent if self.replied.is_none_or(|last| now.since(last) > SILENT_WITHIN) => None,
-            Ended::Silent if self.stage == Stage::Doubt => None,
-            Ended::Silent => {
+            ContactOutcome::Silent if self.replied.is_none_or(|last| now.since(last) > SILENT_WITHIN) => None,
+            ContactOutcome::Silent if self.stage == Stage::Doubt => None,
+            ContactOutcome::Silent => {
                 self.stage = Stage::Doubt;
                 Some(now + DOUBT)
             }
             // A scan sees for itself whether the device is there.
-            Ended::Busy if contact.is_canary => None,
-            Ended::Busy => {
+            ContactOutcome::Busy if contact.is_canary => None,
+            ContactOutcome::Busy => {
                 self.done.pop();
                 self.waiting.push_front(contact.port.clone());
                 Some(now + BUSY)
             }
-            Ended::Unknown => None,
+            ContactOutcome::Unknown => None,
         }
     }
 
@@ -261,18 +261,18 @@ mod tests {
         device: DeviceKey,
         port: u16,
         is_canary: bool,
-        ended: Ended,
+        ended: ContactOutcome,
     }
 
     /// Runs a plan until it rests: each contact takes as long and ends as `world` says. Returns the contacts, and the
     /// devices that fell silent, with when.
     fn run(
-        plan: &mut Plan,
+        plan: &mut ContactPlan,
         mut now: Moment,
-        mut world: impl FnMut(Moment, &Contact) -> (Duration, Ended),
+        mut world: impl FnMut(Moment, &Contact) -> (Duration, ContactOutcome),
     ) -> (Vec<Made>, Vec<(DeviceKey, Moment)>) {
         let (mut made, mut silent) = (Vec::new(), Vec::new());
-        let mut open: BTreeMap<(Moment, usize), (Contact, Ended)> = BTreeMap::new();
+        let mut open: BTreeMap<(Moment, usize), (Contact, ContactOutcome)> = BTreeMap::new();
         for step in 0..100_000 {
             let until = match plan.next(now) {
                 NextContact::Make(contact) => {
@@ -312,8 +312,8 @@ mod tests {
         made.iter().map(one).collect()
     }
 
-    fn start(open: &[u16], pace: Duration) -> Plan {
-        let mut plan = Plan::default();
+    fn start(open: &[u16], pace: Duration) -> ContactPlan {
+        let mut plan = ContactPlan::default();
         plan.set_ports(Moment::ZERO, &key(1), ports(open), pace);
         plan
     }
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn ports_are_identified_one_after_another_and_the_device_is_watched_after_the_last() {
         let mut plan = start(&[22, 25, 9100, 80], SECOND);
-        let (made, silent) = run(&mut plan, Moment::ZERO, |_, _| (3 * SECOND, Ended::Replied));
+        let (made, silent) = run(&mut plan, Moment::ZERO, |_, _| (3 * SECOND, ContactOutcome::Replied));
         assert_eq!(told(&made), ["22 0", "25 4", "80 8", "80 canary 16", "80 canary 36"]);
         assert!(silent.is_empty() && plan.devices.is_empty() && plan.due.is_empty());
     }
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn before_a_long_pause_the_device_is_watched() {
         let mut plan = start(&[22, 25], pace_of(Timing::T0));
-        let (made, _) = run(&mut plan, Moment::ZERO, |_, _| (Duration::ZERO, Ended::Replied));
+        let (made, _) = run(&mut plan, Moment::ZERO, |_, _| (Duration::ZERO, ContactOutcome::Replied));
         assert_eq!(told(&made), ["22 0", "22 canary 25", "25 325", "25 canary 350"]);
     }
 
@@ -337,8 +337,8 @@ mod tests {
     fn a_device_that_falls_silent_gets_one_more_chance_and_no_further_port() {
         let falls_silent = |at: u64| {
             move |now: Moment, _: &Contact| match now.since_start().as_secs() >= at {
-                true => (3 * SECOND, Ended::Silent),
-                false => (SECOND, Ended::Replied),
+                true => (3 * SECOND, ContactOutcome::Silent),
+                false => (SECOND, ContactOutcome::Replied),
             }
         };
         for (at, contacts) in [
@@ -358,8 +358,8 @@ mod tests {
     fn a_device_that_was_only_slow_is_not_silent() {
         let mut plan = start(&[22, 25, 80], SECOND);
         let (made, silent) = run(&mut plan, Moment::ZERO, |_, contact| match contact.port.port {
-            25 if !contact.is_canary => (3 * SECOND, Ended::Silent),
-            _ => (SECOND, Ended::Replied),
+            25 if !contact.is_canary => (3 * SECOND, ContactOutcome::Silent),
+            _ => (SECOND, ContactOutcome::Replied),
         });
         // The port that had no reply is not tried again; the device is watched before the rest.
         assert_eq!(
@@ -373,13 +373,13 @@ mod tests {
     fn a_device_that_is_being_scanned_waits_and_one_that_another_has_replaced_is_dropped() {
         let mut plan = start(&[22], SECOND);
         let (made, _) = run(&mut plan, Moment::ZERO, |now, contact| match contact.is_canary {
-            false if now.since_start() < 50 * SECOND => (Duration::ZERO, Ended::Busy),
-            true => (Duration::ZERO, Ended::Busy),
-            false => (Duration::ZERO, Ended::Replied),
+            false if now.since_start() < 50 * SECOND => (Duration::ZERO, ContactOutcome::Busy),
+            true => (Duration::ZERO, ContactOutcome::Busy),
+            false => (Duration::ZERO, ContactOutcome::Replied),
         });
         assert_eq!(told(&made), ["22 0", "22 30", "22 60", "22 canary 65"]);
         let mut plan = start(&[22, 80], SECOND);
-        let (made, silent) = run(&mut plan, Moment::ZERO, |_, _| (SECOND, Ended::Unknown));
+        let (made, silent) = run(&mut plan, Moment::ZERO, |_, _| (SECOND, ContactOutcome::Unknown));
         assert_eq!((told(&made), silent), (vec!["22 0".to_owned()], Vec::new()));
     }
 
@@ -389,22 +389,22 @@ mod tests {
         let NextContact::Make(contact) = plan.next(Moment::ZERO) else { panic!("nothing to do") };
         plan.set_ports(Moment::ZERO, &key(1), ports(&[22, 80]), SECOND);
         plan.set_ports(Moment::ZERO, &key(1), Vec::new(), SECOND);
-        plan.ended(Moment::ZERO + SECOND, &contact, Ended::Replied);
+        plan.ended(Moment::ZERO + SECOND, &contact, ContactOutcome::Replied);
         plan.set_ports(Moment::ZERO + SECOND, &key(1), ports(&[22]), SECOND);
-        let (made, _) = run(&mut plan, Moment::ZERO + SECOND, |_, _| (SECOND, Ended::Replied));
+        let (made, _) = run(&mut plan, Moment::ZERO + SECOND, |_, _| (SECOND, ContactOutcome::Replied));
         assert_eq!(told(&made), ["22 canary 6", "22 canary 26"]);
         let mut plan = start(&[22], SECOND);
         plan.set_ports(Moment::ZERO, &key(1), Vec::new(), SECOND);
-        assert_eq!(run(&mut plan, Moment::ZERO, |_, _| (SECOND, Ended::Replied)).0, []);
+        assert_eq!(run(&mut plan, Moment::ZERO, |_, _| (SECOND, ContactOutcome::Replied)).0, []);
         assert!(plan.devices.is_empty());
     }
 
-    fn any_end() -> impl Strategy<Value = Ended> {
+    fn any_end() -> impl Strategy<Value = ContactOutcome> {
         prop_oneof![
-            6 => Just(Ended::Replied),
-            2 => Just(Ended::Silent),
-            1 => Just(Ended::Busy),
-            1 => Just(Ended::Unknown),
+            6 => Just(ContactOutcome::Replied),
+            2 => Just(ContactOutcome::Silent),
+            1 => Just(ContactOutcome::Busy),
+            1 => Just(ContactOutcome::Unknown),
         ]
     }
 
@@ -416,7 +416,7 @@ mod tests {
             devices in prop::collection::vec((prop::collection::vec(1..=u16::MAX, 1..12), 0..6usize), 1..20),
             ends in prop::collection::vec((any_end(), 0..5000u64), 1..200),
         ) {
-            let mut plan = Plan::default();
+            let mut plan = ContactPlan::default();
             let mut paces = BTreeMap::new();
             for (number, (open, timing)) in devices.iter().enumerate() {
                 let (key, pace) = (key(u8::try_from(number).unwrap()), pace_of(Timing::ALL[*timing]));
@@ -426,7 +426,7 @@ mod tests {
             }
             let mut ends = ends.into_iter();
             let (made, silent) = run(&mut plan, Moment::ZERO, |_, _| {
-                let (ended, millis) = ends.next().unwrap_or((Ended::Replied, 10));
+                let (ended, millis) = ends.next().unwrap_or((ContactOutcome::Replied, 10));
                 (Duration::from_millis(millis), ended)
             });
             prop_assert!(plan.devices.is_empty() && plan.due.is_empty() && plan.in_progress == 0);
@@ -440,14 +440,14 @@ mod tests {
                 for pair in own.windows(2) {
                     prop_assert!(pair[1].start >= pair[0].end, "two at once: {pair:?}");
                     let hurried = pair[1].start.since(pair[0].end) < pace;
-                    prop_assert!(pair[1].is_canary || pair[0].ended == Ended::Busy || !hurried, "{pair:?}");
+                    prop_assert!(pair[1].is_canary || pair[0].ended == ContactOutcome::Busy || !hurried, "{pair:?}");
                 }
-                let identified = own.iter().filter(|made| !made.is_canary && made.ended != Ended::Busy);
+                let identified = own.iter().filter(|made| !made.is_canary && made.ended != ContactOutcome::Busy);
                 let numbers: Vec<u16> = identified.map(|made| made.port).collect();
                 let distinct: BTreeSet<u16> = numbers.iter().copied().collect();
                 prop_assert_eq!(numbers.len(), distinct.len());
                 for (_, at) in silent.iter().filter(|(silent, _)| *silent == device) {
-                    let replied = own.iter().filter(|made| made.ended == Ended::Replied && !made.is_canary);
+                    let replied = own.iter().filter(|made| made.ended == ContactOutcome::Replied && !made.is_canary);
                     let last = replied.map(|made| made.end).filter(|end| end <= at).max();
                     // Two contacts of up to five seconds each follow the moment of which it counts.
                     prop_assert!(last.is_some_and(|last| at.since(last) <= SILENT_WITHIN + 12 * SECOND));
