@@ -78,3 +78,6 @@ async fn connect(address: &Address, port: u16) -> Result<TcpStream, NoConnection
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
     Ok(stream)
 }
+
+#[cfg(test)]
+mod tests;

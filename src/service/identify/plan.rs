@@ -190,8 +190,11 @@ impl State {
                 self.stage = Stage::Doubt;
                 Some(now + DOUBT)
             }
-            // A scan sees for itself whether the device is there.
-            ContactOutcome::Busy if contact.is_canary => None,
+            // As long as silence would count.
+            ContactOutcome::Busy if contact.is_canary => {
+                let next = now + CANARIES[0];
+                self.replied.filter(|last| next.since(*last) <= SILENT_WITHIN).map(|_| next)
+            }
             ContactOutcome::Busy => {
                 self.done.pop();
                 self.waiting.push_front(contact.port.clone());
@@ -377,7 +380,11 @@ mod tests {
             true => (Duration::ZERO, ContactOutcome::Busy),
             false => (Duration::ZERO, ContactOutcome::Replied),
         });
-        assert_eq!(told(&made), ["22 0", "22 30", "22 60", "22 canary 65"]);
+        let canaries = [65, 70, 75, 80, 85, 90].map(|second| format!("22 canary {second}"));
+        assert_eq!(
+            told(&made),
+            [vec!["22 0".into(), "22 30".into(), "22 60".into()], canaries.to_vec()].concat()
+        );
         let mut plan = start(&[22, 80], SECOND);
         let (made, silent) = run(&mut plan, Moment::ZERO, |_, _| (SECOND, ContactOutcome::Unknown));
         assert_eq!((told(&made), silent), (vec!["22 0".to_owned()], Vec::new()));
