@@ -43,7 +43,7 @@ pub(super) fn parse_nntp(text: &str) -> Finding {
 }
 
 fn mailbox(table: Table, text: &str) -> Finding {
-    let found = table.find(text, Preference::Longest);
+    let found = table.find(text.trim(), Preference::Longest);
     let raspbian = find_ignoring_case(text, "(Raspbian)").is_some();
     if raspbian { found.or(raspberry_pi()) } else { found }
 }

@@ -19,7 +19,9 @@ pub(super) fn parse_sip(text: &str) -> Finding {
 }
 
 fn parse(table: Table, text: &str) -> Finding {
-    let line = text.lines().next().unwrap_or_default().trim();
+    // Poly's phones put UA, for user agent, between their model and their version.
+    let line = text.lines().next().unwrap_or_default().trim().replace("-UA/", "/");
+    let line = line.as_str();
     let found = table.find(line, Preference::Longest).or(MODELS.find(line, Preference::Longest));
     if found.is_empty() { unlisted(line) } else { found }
 }
