@@ -199,3 +199,6 @@ pub fn device_info(model: &str) -> Option<DeviceIdentification> {
     let device = finding::clean_device(device_info::parse(&model));
     (!device.is_empty()).then_some(device)
 }
+
+#[cfg(test)]
+mod tests;
