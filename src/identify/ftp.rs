@@ -3,7 +3,7 @@
 use super::{
     finding::Finding,
     table::{MODELS, Preference, Table},
-    text::{find_ignoring_case, without_reply_codes},
+    text::{find_ignoring_case, is_common, without_reply_codes},
     version,
 };
 
@@ -22,9 +22,7 @@ fn unlisted(text: &str) -> Finding {
         .and_then(|(_, rest)| rest.split_once(')'));
     let Some((within, _)) = bracketed else { return Finding::default() };
     let Some((name, rest)) = within.split_once([' ', '/', '-']) else { return Finding::default() };
-    let is_name = name.len() >= 3
-        && name.chars().all(char::is_alphabetic)
-        && !["version", "release", "port", "build"].iter().any(|word| name.eq_ignore_ascii_case(word));
+    let is_name = name.len() >= 3 && name.chars().all(char::is_alphabetic) && !is_common(name);
     match version::following(rest) {
         Some(version) if is_name && version.contains('.') => Finding::software("", name, version),
         _ => Finding::default(),

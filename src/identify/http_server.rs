@@ -4,7 +4,7 @@
 use super::{
     finding::Finding,
     table::{MODELS, Preference, Table},
-    text::find_ignoring_case,
+    text::{find_ignoring_case, is_common},
     version,
 };
 
@@ -57,13 +57,13 @@ fn unlisted(line: &str) -> Finding {
         let (version, after) = behind.split_once(' ').unwrap_or((behind, ""));
         let name = name.trim();
         let is_name = name.len() >= 4 && name.starts_with(|c: char| c.is_ascii_alphabetic());
-        if is_name && !name.eq_ignore_ascii_case("http") && !is_platform(name) {
+        if is_name && !is_common(name) && !is_platform(name) {
             let versioned = version.contains('.') && version::is_version(version);
             return if versioned { Finding::software("", name, version) } else { Finding::default() };
         }
         rest = after;
     }
-    let says_http = find_ignoring_case(line, "http").is_some_and(|_| line.len() >= 6);
+    let says_http = find_ignoring_case(line, "http").is_some() && !is_common(line);
     let is_name = line.len() <= 24 && line.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '-' | '_'));
     if says_http && is_name { Finding::software("", line, "") } else { Finding::default() }
 }

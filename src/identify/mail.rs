@@ -5,7 +5,7 @@ use super::{
     finding::Finding,
     ssh::raspberry_pi,
     table::{Preference, Table},
-    text::{find_ignoring_case, strip_prefix_ignoring_case, without_reply_codes},
+    text::{find_ignoring_case, is_common, strip_prefix_ignoring_case, without_reply_codes},
     version,
 };
 
@@ -57,9 +57,7 @@ fn unlisted_smtp(text: &str) -> Finding {
     let is_name = name.len() >= 4
         && name.chars().all(|c| c.is_ascii_alphabetic() || c == '-')
         && name.contains(|c: char| c.is_ascii_uppercase())
-        && !["server", "service", "ready", "mail", "version"]
-            .iter()
-            .any(|word| name.eq_ignore_ascii_case(word));
+        && !is_common(name);
     if is_name && version.contains('.') { Finding::software("", name, version) } else { Finding::default() }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     finding::Finding,
     table::{Preference, Table},
+    text::is_common,
     version,
 };
 use crate::model::DeviceIdentification;
@@ -35,6 +36,7 @@ fn software(text: &str) -> &str {
 fn unlisted(name: &str) -> Finding {
     let (product, version) = version::split_name(name);
     let is_name = product.len() >= 3
+        && !is_common(product)
         && product.chars().all(|c| c.is_ascii_graphic())
         && product.starts_with(|c: char| c.is_ascii_alphabetic());
     if is_name && !version.is_empty() { Finding::software("", product, version) } else { Finding::default() }
@@ -77,7 +79,7 @@ mod tests {
     fn splits_the_name_from_the_version_of_unlisted_software() {
         assert_eq!(software_of("SSH-2.0-Gardenia_1.4.2 rose"), some("Gardenia", "1.4.2"));
         assert_eq!(software_of("SSH-2.0-garden-shed-0.3"), some("garden-shed", "0.3"));
-        for text in ["SSH-2.0-Gardenia", "SSH-2.0--", "SSH-2.0-", "SSH-"] {
+        for text in ["SSH-2.0-Gardenia", "SSH-2.0-Server-V1.0", "SSH-2.0--", "SSH-2.0-", "SSH-"] {
             assert!(parse(text).is_empty(), "{text}");
         }
     }

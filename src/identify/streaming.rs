@@ -4,6 +4,7 @@
 use super::{
     finding::Finding,
     table::{MODELS, Preference, Table},
+    text::is_common,
     version,
 };
 
@@ -30,8 +31,9 @@ fn parse(table: Table, text: &str) -> Finding {
 fn unlisted(line: &str) -> Finding {
     let Some((name, version)) = line.split_once('/') else { return Finding::default() };
     let version = version::first(version).unwrap_or_default();
-    let is_name =
-        name.len() >= 3 && name.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '-' | ' ' | '_'));
+    let is_name = name.len() >= 3
+        && !is_common(name)
+        && name.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '-' | ' ' | '_'));
     if is_name && version.contains('.') { Finding::software("", name, version) } else { Finding::default() }
 }
 
@@ -55,6 +57,10 @@ mod tests {
     fn names_an_unlisted_product_with_a_version() {
         let found = parse_rtsp("Gardenia/1.4 (linux)");
         assert_eq!((found.product.as_deref(), found.version.as_deref()), (Some("Gardenia"), Some("1.4")));
-        assert!(parse_rtsp("Gardenia").is_empty() && parse_sip("a/b").is_empty() && parse_sip("").is_empty());
+        assert!(
+            parse_rtsp("Gardenia").is_empty()
+                && parse_sip("SIP server/1.2").is_empty()
+                && parse_sip("").is_empty()
+        );
     }
 }
