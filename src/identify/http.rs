@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use super::{
-    challenge, html_title, http_server,
+    challenge,
+    finding::Finding,
+    html_title, http_server,
     text::{decode, find_ignoring_case},
 };
 use crate::model::{IdentifyMethod, PortIdentification, one_line};
@@ -64,7 +66,7 @@ pub(super) fn identify(
     }
     let Response { status, server, challenge, title, .. } = read(response);
     let title = title.map(|title| html_title::plain(&title));
-    let parsed = |text: &Option<String>, parse: fn(&str) -> super::Finding| text.as_deref().map(parse);
+    let parsed = |text: &Option<String>, parse: fn(&str) -> Finding| text.as_deref().map(parse);
     // The application is told by its page, what serves it by the header: the application is what an owner knows.
     let found = parsed(&title, html_title::parse)
         .unwrap_or_default()
