@@ -7,114 +7,70 @@ use crate::model::{DeviceType, is_unseen};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-/// Greetings as these servers send them: port, bytes; service, product, version.
-const GREETINGS: &[(u16, &[u8], &str, Option<&str>, Option<&str>)] = &[
-    (22, b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n", "ssh", Some("OpenSSH"), Some("9.2p1")),
-    (22, b"SSH-2.0-OpenSSH_9.6p1 Ubuntu-3ubuntu13.5\r\n", "ssh", Some("OpenSSH"), Some("9.6p1")),
-    (22, b"SSH-2.0-dropbear_2022.83\r\n", "ssh", Some("Dropbear"), Some("2022.83")),
-    (21, b"220 (vsFTPd 3.0.3)\r\n", "ftp", Some("vsftpd"), Some("3.0.3")),
-    (21, b"220 ProFTPD Server (Debian) [::ffff:192.0.2.4]\r\n", "ftp", Some("ProFTPD"), None),
-    (25, b"220 mail.example.org ESMTP Postfix (Debian/GNU)\r\n", "smtp", Some("Postfix"), None),
-    (
-        25,
-        b"220 a.example ESMTP Exim 4.96 Mon, 06 Jan 2025 10:00:00 +0100\r\n",
-        "smtp",
-        Some("Exim"),
-        Some("4.96"),
-    ),
-    (
-        143,
-        b"* OK [CAPABILITY IMAP4rev1 ID STARTTLS] Dovecot (Debian) ready.\r\n",
-        "imap",
-        Some("Dovecot"),
-        None,
-    ),
-    (110, b"+OK Dovecot (Debian) ready.\r\n", "pop3", Some("Dovecot"), None),
-    (
-        3306,
-        b"\x5b\0\0\0\x0a8.0.36-0ubuntu0.22.04.1\0\x0b\0\0\0abcdefgh\0\xff\xff",
-        "mysql",
-        Some("MySQL"),
-        Some("8.0.36"),
-    ),
-    (
-        3306,
-        b"\x5b\0\0\0\x0a5.5.5-10.11.6-MariaDB-0+deb12u1\0\x1e\0\0\0abcdefgh\0\xfe\xf7",
-        "mysql",
-        Some("MariaDB"),
-        Some("10.11.6"),
-    ),
-    (
-        3306,
-        b"\x46\0\0\0\xff\x6a\x04Host '192.0.2.7' is not allowed to connect to this MariaDB server",
-        "mysql",
-        Some("MariaDB"),
-        None,
-    ),
-    (5432, b"E\0\0\0\x3cSFATAL\0VFATAL\0C0A000\0Munsupported\0\0", "postgresql", Some("PostgreSQL"), None),
-    (6379, b"-NOAUTH Authentication required.\r\n", "redis", Some("Redis"), None),
-    (6379, b"-DENIED Redis is running in protected mode because", "redis", Some("Redis"), None),
-    (5900, b"RFB 003.008\n", "vnc", None, None),
-    (5900, b"RFB 003.889\n", "vnc", Some("Screen Sharing"), None),
-    (
-        554,
-        b"RTSP/1.0 400 Bad Request\r\nServer: GStreamer RTSP server\r\n\r\n",
-        "rtsp",
-        Some("GStreamer RTSP server"),
-        None,
-    ),
-    (
-        5060,
-        b"SIP/2.0 400 Bad\r\nUser-Agent: Asterisk PBX 18.10.0\r\n\r\n",
-        "sip",
-        Some("Asterisk"),
-        Some("18.10.0"),
-    ),
-    (
-        23,
-        b"\xff\xfd\x01\xff\xfd\x1f\xff\xfb\x01\xff\xfb\x03\rOpenWrt login: ",
-        "telnet",
-        Some("OpenWrt"),
-        None,
-    ),
-    (23, b"\xff\xfd\x01\xff\xfd\x1f\xff\xfb\x01\xff\xfb\x03\r(none) login: ", "telnet", None, None),
-    (1883, b"\x20\x02\0\x05", "mqtt", None, None),
-    (873, b"@RSYNCD: 31.0\n", "rsync", None, None),
+/// Greetings as these servers send them: port, bytes; service, product and version, empty for what is not said.
+#[rustfmt::skip]
+const GREETINGS: &[(u16, &[u8], [&str; 3])] = &[
+    (22, b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n", ["ssh", "OpenSSH", "9.2p1"]),
+    (22, b"SSH-2.0-OpenSSH_9.6p1 Ubuntu-3ubuntu13.5\r\n", ["ssh", "OpenSSH", "9.6p1"]),
+    (22, b"SSH-2.0-dropbear_2022.83\r\n", ["ssh", "Dropbear", "2022.83"]),
+    (21, b"220 (vsFTPd 3.0.3)\r\n", ["ftp", "vsftpd", "3.0.3"]),
+    (21, b"220 ProFTPD Server (Debian) [::ffff:192.0.2.4]\r\n", ["ftp", "ProFTPD", ""]),
+    (25, b"220 mail.example.org ESMTP Postfix (Debian/GNU)\r\n", ["smtp", "Postfix", ""]),
+    (25, b"220 a.example ESMTP Exim 4.96 Mon, 06 Jan 2025 10:00:00 +0100\r\n", ["smtp", "Exim", "4.96"]),
+    (143, b"* OK [CAPABILITY IMAP4rev1 ID STARTTLS] Dovecot (Debian) ready.\r\n", ["imap", "Dovecot", ""]),
+    (110, b"+OK Dovecot (Debian) ready.\r\n", ["pop3", "Dovecot", ""]),
+    (3306, b"\x5b\0\0\0\x0a8.0.36-0ubuntu0.22.04.1\0\x0b\0\0\0abcdefgh\0\xff\xff", ["mysql", "MySQL", "8.0.36"]),
+    (3306, b"\x5b\0\0\0\x0a5.5.5-10.11.6-MariaDB-0+deb12u1\0\x1e\0\0\0abcdefgh\0\xfe\xf7",
+        ["mysql", "MariaDB", "10.11.6"]),
+    (3306, b"\x46\0\0\0\xff\x6a\x04Host '192.0.2.7' is not allowed to connect to this MariaDB server",
+        ["mysql", "MariaDB", ""]),
+    (5432, b"E\0\0\0\x3cSFATAL\0VFATAL\0C0A000\0Munsupported\0\0", ["postgresql", "PostgreSQL", ""]),
+    (6379, b"-NOAUTH Authentication required.\r\n", ["redis", "Redis", ""]),
+    (6379, b"-DENIED Redis is running in protected mode because", ["redis", "Redis", ""]),
+    (5900, b"RFB 003.008\n", ["vnc", "", ""]),
+    (5900, b"RFB 003.889\n", ["vnc", "Screen Sharing", ""]),
+    (554, b"RTSP/1.0 400 Bad Request\r\nServer: GStreamer RTSP server\r\n\r\n", ["rtsp", "GStreamer RTSP server", ""]),
+    (5060, b"SIP/2.0 400 Bad\r\nUser-Agent: Asterisk PBX 18.10.0\r\n\r\n", ["sip", "Asterisk", "18.10.0"]),
+    (23, b"\xff\xfd\x01\xff\xfd\x1f\xff\xfb\x01\xff\xfb\x03\rOpenWrt login: ", ["telnet", "OpenWrt", ""]),
+    (23, b"\xff\xfd\x01\xff\xfd\x1f\xff\xfb\x01\xff\xfb\x03\r(none) login: ", ["telnet", "", ""]),
+    (1883, b"\x20\x02\0\x05", ["mqtt", "", ""]),
+    (873, b"@RSYNCD: 31.0\n", ["rsync", "", ""]),
 ];
 
-/// Pages and headers as these devices and programs send them: headers, title; product, version, maker, device type.
+/// Pages as these devices and programs send them: header, title; product, version and maker of the device, empty for
+/// what is not said; the kind of device.
 #[rustfmt::skip]
-const PAGES: &[(&str, &str, Option<&str>, Option<&str>, Option<&str>, Option<DeviceType>)] = &[
-    ("Server: nginx/1.22.1", "", Some("nginx"), Some("1.22.1"), None, None),
-    ("Server: Apache/2.4.57 (Debian)", "", Some("Apache httpd"), Some("2.4.57"), None, None),
-    ("Server: lighttpd/1.4.69", "", Some("lighttpd"), Some("1.4.69"), None, None),
-    ("Server: GoAhead-Webs", "", Some("GoAhead"), None, None, None),
-    ("Server: Linux/4.4 UPnP/1.0 MiniUPnPd/2.3.1", "", Some("MiniUPnPd"), Some("2.3.1"), None, None),
-    ("Server: CUPS/2.4 IPP/2.1", "Home - CUPS 2.4.2", Some("CUPS"), Some("2.4.2"), None, None),
-    ("Server: nginx", "nas - Synology DiskStation", Some("DSM"), None, Some("Synology"), Some(DeviceType::Nas)),
-    ("Server: http server 1.0", "QNAP Turbo NAS", Some("QTS"), None, Some("QNAP"), Some(DeviceType::Nas)),
-    ("", "FRITZ!Box 7590", None, None, Some("AVM"), Some(DeviceType::Router)),
-    ("", "UniFi OS", Some("UniFi OS"), None, Some("Ubiquiti"), Some(DeviceType::Router)),
-    ("Server: nginx", "hue personal wireless lighting", Some("nginx"), None, Some("Philips"), Some(DeviceType::Hub)),
-    ("Server: Linux UPnP/1.0 Sonos/80.1-55014 (ZPS9)", "", Some("Sonos"), Some("80.1-55014"), Some("Sonos"), Some(DeviceType::Speaker)),
-    ("", "Shelly Plus 1PM", None, None, Some("Shelly"), None),
-    ("", "ESPHome Web Server", Some("ESPHome"), None, None, Some(DeviceType::Microcontroller)),
-    ("Server: Python/3.11 aiohttp/3.9.1", "Home Assistant", Some("Home Assistant"), None, None, None),
-    ("", "Pi-hole raspberrypi", Some("Pi-hole"), None, None, None),
-    ("Server: Kestrel", "Jellyfin", Some("Jellyfin"), None, None, None),
-    ("", "Plex", Some("Plex Media Server"), None, None, None),
-    ("", "HP LaserJet Pro M404dn&nbsp;&nbsp;&nbsp;192.0.2.20", None, None, Some("HP"), Some(DeviceType::Printer)),
-    ("WWW-Authenticate: Basic realm=\"NETGEAR R7000\"", "", None, None, Some("NETGEAR"), Some(DeviceType::Router)),
-    ("Server: Web Server", "Login", None, None, None, None),
-    ("", "Homepage of the Miller family", None, None, None, None),
+const PAGES: &[(&str, &str, [&str; 3], Option<DeviceType>)] = &[
+    ("Server: nginx/1.22.1", "", ["nginx", "1.22.1", ""], None),
+    ("Server: Apache/2.4.57 (Debian)", "", ["Apache httpd", "2.4.57", ""], None),
+    ("Server: lighttpd/1.4.69", "", ["lighttpd", "1.4.69", ""], None),
+    ("Server: GoAhead-Webs", "", ["GoAhead", "", ""], None),
+    ("Server: Linux/4.4 UPnP/1.0 MiniUPnPd/2.3.1", "", ["MiniUPnPd", "2.3.1", ""], None),
+    ("Server: CUPS/2.4 IPP/2.1", "Home - CUPS 2.4.2", ["CUPS", "2.4.2", ""], None),
+    ("Server: nginx", "nas - Synology DiskStation", ["DSM", "", "Synology"], Some(DeviceType::Nas)),
+    ("Server: http server 1.0", "QNAP Turbo NAS", ["QTS", "", "QNAP"], Some(DeviceType::Nas)),
+    ("", "FRITZ!Box 7590", ["", "", "AVM"], Some(DeviceType::Router)),
+    ("", "UniFi OS", ["UniFi OS", "", "Ubiquiti"], Some(DeviceType::Router)),
+    ("Server: nginx", "hue personal wireless lighting", ["nginx", "", "Philips"], Some(DeviceType::Hub)),
+    ("Server: Linux UPnP/1.0 Sonos/80.1-55014 (ZPS9)", "", ["Sonos", "80.1-55014", "Sonos"], Some(DeviceType::Speaker)),
+    ("", "Shelly Plus 1PM", ["", "", "Shelly"], None),
+    ("", "ESPHome Web Server", ["ESPHome", "", ""], Some(DeviceType::Microcontroller)),
+    ("Server: Python/3.11 aiohttp/3.9.1", "Home Assistant", ["Home Assistant", "", ""], None),
+    ("", "Pi-hole raspberrypi", ["Pi-hole", "", ""], None),
+    ("Server: Kestrel", "Jellyfin", ["Jellyfin", "", ""], None),
+    ("", "Plex", ["Plex Media Server", "", ""], None),
+    ("", "HP LaserJet Pro M404dn&nbsp;&nbsp;&nbsp;192.0.2.20", ["", "", "HP"], Some(DeviceType::Printer)),
+    ("WWW-Authenticate: Basic realm=\"NETGEAR R7000\"", "", ["", "", "NETGEAR"], Some(DeviceType::Router)),
+    ("Server: Web Server", "Login", ["", "", ""], None),
+    ("", "Homepage of the Miller family", ["", "", ""], None),
 ];
 
 #[test]
 fn real_greetings_are_named() {
-    for (port, received, service, product, version) in GREETINGS {
-        let found = from_greeting(*port, received, NOW).unwrap_or_else(|| panic!("{service} {product:?}"));
-        let said = (found.service.as_deref(), found.product.as_deref(), found.version.as_deref());
-        assert_eq!(said, (Some(*service), *product, *version));
+    for (port, received, expected) in GREETINGS {
+        let found = from_greeting(*port, received, NOW).unwrap_or_else(|| panic!("{expected:?}"));
+        let said = [&found.service, &found.product, &found.version];
+        assert_eq!(said.map(|text| text.as_deref().unwrap_or_default()), *expected);
         assert_eq!(found.evidence.method, IdentifyMethod::Greeting);
         assert!(!found.tls);
     }
@@ -122,12 +78,12 @@ fn real_greetings_are_named() {
 
 #[test]
 fn real_pages_are_named() {
-    for (header, title, product, version, maker, device_type) in PAGES {
+    for (header, title, expected, device_type) in PAGES {
         let response =
             format!("HTTP/1.1 200 OK\r\n{header}\r\n\r\n<html><head><title>{title}</title></head>");
         let found = from_http(response.as_bytes(), true, NOW).unwrap();
-        let said = (found.product.as_deref(), found.version.as_deref(), found.device.maker.as_deref());
-        assert_eq!(said, (*product, *version, *maker), "{header} {title}");
+        let said = [&found.product, &found.version, &found.device.maker];
+        assert_eq!(said.map(|text| text.as_deref().unwrap_or_default()), *expected, "{header} {title}");
         assert_eq!(found.device.device_type, *device_type, "{header} {title}");
         assert!(found.tls && found.service.as_deref() == Some("http"));
     }
