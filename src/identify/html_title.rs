@@ -1,7 +1,7 @@
 //! The title of a page: a name, often among words such as "Login" that say nothing.
 
 use super::{
-    finding::Finding,
+    claims::Claims,
     table::{MODELS, Preference, Table},
     text::strip_prefix_ignoring_case,
 };
@@ -43,7 +43,7 @@ const OPENERS: [&str; 10] = [
     "about ",
 ];
 
-pub(super) fn parse(title: &str) -> Finding {
+pub(super) fn parse(title: &str) -> Claims {
     let title = plain(title);
     let mut found = TABLE.find(&title, Preference::Longest);
     for opened in OPENERS.iter().filter_map(|opener| strip_prefix_ignoring_case(&title, opener)) {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     challenge,
-    finding::Finding,
+    claims::Claims,
     html_title, http_server,
     text::{decode, find_ignoring_case},
 };
@@ -66,7 +66,7 @@ pub(super) fn identify(
     }
     let Response { status, server, challenge, title, .. } = read(response);
     let title = title.map(|title| html_title::plain(&title));
-    let parsed = |text: &Option<String>, parse: fn(&str) -> Finding| text.as_deref().map(parse);
+    let parsed = |text: &Option<String>, parse: fn(&str) -> Claims| text.as_deref().map(parse);
     // The application is told by its page, what serves it by the header: the application is what an owner knows.
     let found = parsed(&title, html_title::parse)
         .unwrap_or_default()

@@ -2,7 +2,7 @@
 //! Real ones also have names of several words, and commas between them.
 
 use super::{
-    finding::Finding,
+    claims::Claims,
     table::{MODELS, Preference, Table},
     text::{find_ignoring_case, is_common},
     version,
@@ -41,7 +41,7 @@ const PLATFORMS: [&str; 27] = [
     "win",
 ];
 
-pub(super) fn parse(text: &str) -> Finding {
+pub(super) fn parse(text: &str) -> Claims {
     let line = text.lines().next().unwrap_or_default().trim();
     let found = TABLE.find(line, Preference::First).or(MODELS.find(line, Preference::Longest));
     if found.product.is_some() { found } else { found.or(unlisted(line)) }
@@ -50,7 +50,7 @@ pub(super) fn parse(text: &str) -> Finding {
 /// A product that no table lists: the first with a version that is no platform. Its name is all the words before the
 /// version. One without a version is not taken, unless it says that it is a server: half of the others are the names of
 /// devices, or sentences.
-fn unlisted(line: &str) -> Finding {
+fn unlisted(line: &str) -> Claims {
     let end = line.find(['(', '[', ',', ';']).unwrap_or(line.len());
     let mut rest = &line[..end];
     while let Some((name, behind)) = rest.split_once('/') {
@@ -59,13 +59,13 @@ fn unlisted(line: &str) -> Finding {
         let is_name = name.len() >= 4 && name.starts_with(|c: char| c.is_ascii_alphabetic());
         if is_name && !is_common(name) && !is_platform(name) {
             let versioned = version.contains('.') && version::is_version(version);
-            return if versioned { Finding::software("", name, version) } else { Finding::default() };
+            return if versioned { Claims::software("", name, version) } else { Claims::default() };
         }
         rest = after;
     }
     let says_http = find_ignoring_case(line, "http").is_some() && !is_common(line);
     let is_name = line.len() <= 24 && line.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '-' | '_'));
-    if says_http && is_name { Finding::software("", line, "") } else { Finding::default() }
+    if says_http && is_name { Claims::software("", line, "") } else { Claims::default() }
 }
 
 fn is_platform(name: &str) -> bool {

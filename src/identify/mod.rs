@@ -16,9 +16,9 @@
 mod certificate;
 mod certificate_subject;
 mod challenge;
+mod claims;
 mod database;
 mod device_info;
-mod finding;
 mod ftp;
 mod greeting;
 mod html_title;
@@ -42,7 +42,7 @@ use jiff::Timestamp;
 
 use self::greeting::Greeting;
 pub use self::{
-    finding::Finding,
+    claims::Claims,
     kind::{GREETING_MAX, GreetingKind},
 };
 use crate::model::{DeviceIdentification, Evidence, IdentifyMethod, PortIdentification};
@@ -56,7 +56,7 @@ pub const CERTIFICATE_MAX: usize = 16 * 1024;
 
 /// Parses a text whose kind is known. At most [`GREETING_MAX`] bytes are looked at. The texts of the answer are one
 /// line each, of at most 80 characters, without unseen characters.
-pub fn parse(kind: GreetingKind, greeting: &[u8]) -> Finding {
+pub fn parse(kind: GreetingKind, greeting: &[u8]) -> Claims {
     let greeting = &greeting[..greeting.len().min(GREETING_MAX)];
     let text = || text::decode(greeting);
     let found = match kind {
@@ -98,7 +98,7 @@ pub fn from_greeting(port: u16, received: &[u8], time: Timestamp) -> Option<Port
             let server = response.server.or(response.user_agent).unwrap_or_default();
             (parse(GreetingKind::Sip, server.as_bytes()), "sip")
         }
-        Greeting::Service(service) => (Finding::default(), service),
+        Greeting::Service(service) => (Claims::default(), service),
         Greeting::Known(kind, service) => (parse(kind, received), service),
     };
     let said = match service {
@@ -145,18 +145,18 @@ pub fn from_service_record(
 /// `None` if it says nothing of the device.
 pub fn from_upnp_description(xml: &[u8], time: Timestamp) -> Option<(DeviceIdentification, Evidence)> {
     let xml = &xml[..xml.len().min(RESPONSE_MAX)];
-    let device = finding::clean_device(upnp::parse(xml));
+    let device = claims::clean_device(upnp::parse(xml));
     if device.is_empty() {
         return None;
     }
-    Some((device, finding::evidence(IdentifyMethod::Upnp, &upnp::quoted(xml), time)))
+    Some((device, claims::evidence(IdentifyMethod::Upnp, &upnp::quoted(xml), time)))
 }
 
 /// The device of a maker's code of its model, as the TXT record of `_device-info._tcp` has it: `MacBookPro18,3`. `None`
 /// if nothing is known of the code.
 pub fn device_info(model: &str) -> Option<DeviceIdentification> {
     let model: String = model.trim().chars().take(80).collect();
-    let device = finding::clean_device(device_info::parse(&model));
+    let device = claims::clean_device(device_info::parse(&model));
     (!device.is_empty()).then_some(device)
 }
 

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
+    claims::{Claims, merge},
     device_info,
-    finding::{Finding, merge},
     table::{MODELS, Preference, Table},
 };
 use crate::model::{DeviceIdentification, DeviceType, IdentifyMethod, PortIdentification};
@@ -50,7 +50,7 @@ pub(super) fn identify(
     let device = merge(device(value), listed.device);
     // What a model is, is more certain than what its service is for: a television has Chromecast in it.
     let device = DeviceIdentification { device_type: category.or(device.device_type), ..device };
-    let found = Finding { device, ..listed };
+    let found = Claims { device, ..listed };
     let strings = txt.iter().take(STRINGS_MAX).map(|(key, value)| format!(" {key}={value}"));
     let said = strings.fold(service_type.to_owned(), |said, string| said + &string);
     Some(found.at_port(Some(service), IdentifyMethod::DnsSd, &said, time))

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{finding::Finding, version};
+use super::{claims::Claims, version};
 use crate::model::DeviceIdentification;
 
 /// A table: lines of fields between `|`. tables/README.md explains the fields. It is read line by line for each text:
@@ -64,7 +64,7 @@ impl Table {
 
     /// What the preferred entry that names software says of the software, and what the longest that names a device
     /// says of the device.
-    pub(super) fn find(self, text: &str, preference: Preference) -> Finding {
+    pub(super) fn find(self, text: &str, preference: Preference) -> Claims {
         let folded = text.to_ascii_lowercase();
         let mut software: Option<Match<'_>> = None;
         let mut device: Option<Match<'_>> = None;
@@ -78,7 +78,7 @@ impl Table {
                 device = Some(found);
             }
         }
-        Finding {
+        Claims {
             device: device.map(|found| found.device()).unwrap_or_default(),
             ..software.map(|found| found.software()).unwrap_or_default()
         }
@@ -161,13 +161,13 @@ impl Match<'_> {
         }
     }
 
-    fn software(&self) -> Finding {
+    fn software(&self) -> Claims {
         let product = self.filled(self.entry.fields[1]);
         if product.is_none() {
-            return Finding::default();
+            return Claims::default();
         }
         let version = self.filled(self.entry.fields[2]);
-        Finding { vendor: self.filled(self.entry.fields[0]), product, version, ..Finding::default() }
+        Claims { vendor: self.filled(self.entry.fields[0]), product, version, ..Claims::default() }
     }
 
     fn device(&self) -> DeviceIdentification {
