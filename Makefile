@@ -29,7 +29,7 @@ PEERS   := $(CURDIR)/target/peers
 CASES   ?= 200000
 
 # What `make fuzz` feeds with bytes, and for how long each.
-INPUTS  ?= feed nmap words config paths
+INPUTS  ?= feed nmap words config paths identify
 MINUTES ?= 10
 
 # For which machines `make cross` and `make deb` build: arm64, armhf or amd64, as `dpkg --print-architecture` says.

@@ -131,3 +131,64 @@ fn signature(algorithm: ObjectIdentifier) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `openssl req -x509` wrote for these names.
+    const EC: &[u8] = include_bytes!("../../tests/corpus/identify/certificate-ec.der");
+
+    /// Signed by another key with SHA-1, and the serial number is negative, which RFC 5280 forbids.
+    const RSA: &[u8] = include_bytes!("../../tests/corpus/identify/certificate-negative-serial.der");
+
+    const ED25519: &[u8] = include_bytes!("../../tests/corpus/identify/certificate-ed25519.der");
+
+    #[test]
+    fn reads_what_openssl_says_of_a_self_signed_certificate() {
+        let found = identify(EC, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(found.device.maker.as_deref(), Some("Synology"));
+        assert_eq!((found.service, found.tls), (None, true));
+        let name = "CN=synology,O=Synology Inc.,L=Taipei,C=TW";
+        assert_eq!(found.evidence.text, format!("subject {name}; issuer {name}"));
+        let expected = Certificate {
+            subject: name.to_owned(),
+            sans: ["synology", "nas.lan", "192.0.2.7", "2001:db8::7"].map(str::to_owned).to_vec(),
+            issuer: name.to_owned(),
+            not_after: "2036-11-27T01:31:04Z".parse().unwrap(),
+            self_signed: true,
+            key: "EC P-256".to_owned(),
+            signature: "ECDSA-SHA256".to_owned(),
+            fingerprint: "6102023964b89a2f29fd1353c1e41e6018e22ef6c98cad2423b26dcd77aa9a9f".to_owned(),
+        };
+        assert_eq!(found.certificate, Some(expected));
+    }
+
+    #[test]
+    fn reads_certificates_that_break_the_rules() {
+        let certificate = read(RSA).unwrap();
+        assert_eq!(certificate.subject, "CN=a\\+b,O=Shed\\, Inc.");
+        assert_eq!((certificate.issuer.as_str(), certificate.self_signed), ("O=Shed CA", false));
+        assert_eq!((certificate.key.as_str(), certificate.signature.as_str()), ("RSA 2048", "SHA1-RSA"));
+        assert!(certificate.sans.is_empty());
+    }
+
+    #[test]
+    fn names_ed25519() {
+        let certificate = read(ED25519).unwrap();
+        assert_eq!((certificate.key.as_str(), certificate.signature.as_str()), ("Ed25519", "Ed25519"));
+    }
+
+    #[test]
+    fn other_bytes_are_no_certificate() {
+        for der in [
+            b"".as_slice(),
+            b"\x30",
+            b"\x30\x82\xff\xff",
+            &EC[..EC.len() - 1],
+            b"-----BEGIN CERTIFICATE-----",
+        ] {
+            assert!(identify(der, Timestamp::UNIX_EPOCH).is_none());
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! A certificate's subject: attributes `TYPE=value` between commas, escaped by backslashes (RFC 4514 2, 3).
 
 use super::{
-    finding::Finding,
+    claims::Claims,
     table::{Preference, Table},
 };
 
@@ -12,9 +12,9 @@ const TABLE: Table = Table::new(include_str!("tables/certificate_subject.txt"));
 /// often a serial number, an organisation the maker.
 const TELLING: [&str; 3] = ["ou", "cn", "o"];
 
-pub(super) fn parse(text: &str) -> Finding {
+pub(super) fn parse(text: &str) -> Claims {
     let attributes = attributes(text.lines().next().unwrap_or_default());
-    let mut found = Finding::default();
+    let mut found = Claims::default();
     for telling in TELLING {
         for (name, value) in &attributes {
             if name.eq_ignore_ascii_case(telling) {

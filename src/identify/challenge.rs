@@ -1,14 +1,14 @@
 //! HTTP's challenge: a scheme and parameters, of which the realm names the device (RFC 9110 11.6.1).
 
 use super::{
-    finding::Finding,
+    claims::Claims,
     table::{MODELS, Preference, Table},
     text::find_ignoring_case,
 };
 
 const TABLE: Table = Table::new(include_str!("tables/realm.txt"));
 
-pub(super) fn parse(text: &str) -> Finding {
+pub(super) fn parse(text: &str) -> Claims {
     let realm = realm(text);
     TABLE.find(realm, Preference::Longest).or(MODELS.find(realm, Preference::Longest))
 }

@@ -1,7 +1,7 @@
 //! Databases: the first packet of MySQL and its kin, a message of PostgreSQL, a reply of Redis.
 
 use super::{
-    finding::Finding,
+    claims::Claims,
     text::{decode, find_ignoring_case, strip_prefix_ignoring_case},
     version,
 };
@@ -29,7 +29,7 @@ const MYSQL_KIN: [(&str, &str, &str); 8] = [
 ];
 
 /// The packet, or the version in it: `5.5.5-10.11.6-MariaDB-0+deb12u1`.
-pub(super) fn parse_mysql(greeting: &[u8]) -> Finding {
+pub(super) fn parse_mysql(greeting: &[u8]) -> Claims {
     let text = match greeting.get(MYSQL_HEADER) {
         Some(&MYSQL_PROTOCOL) => {
             let version = &greeting[MYSQL_HEADER + 1..];
@@ -42,23 +42,23 @@ pub(super) fn parse_mysql(greeting: &[u8]) -> Finding {
     mysql_version(text.trim())
 }
 
-fn mysql_error(text: &str) -> Finding {
+fn mysql_error(text: &str) -> Claims {
     if find_ignoring_case(text, "MariaDB server").is_some() {
-        Finding::software("MariaDB", "MariaDB", "")
+        Claims::software("MariaDB", "MariaDB", "")
     } else if find_ignoring_case(text, "MySQL server").is_some() {
-        Finding::software("Oracle", "MySQL", "")
+        Claims::software("Oracle", "MySQL", "")
     } else {
-        Finding::default()
+        Claims::default()
     }
 }
 
-fn mysql_version(text: &str) -> Finding {
+fn mysql_version(text: &str) -> Claims {
     if !text.starts_with(|c: char| c.is_ascii_digit()) {
-        return Finding::default();
+        return Claims::default();
     }
     let text = text.strip_prefix(REPLICATION_PREFIX).unwrap_or(text);
     let software = |vendor: &str, product: &str, text: &str| {
-        Finding::software(vendor, product, text.split(['-', ' ', '_', '+']).next().unwrap_or_default())
+        Claims::software(vendor, product, text.split(['-', ' ', '_', '+']).next().unwrap_or_default())
     };
     if let Some((_, behind)) = text.split_once(' ').filter(|(_, behind)| behind.ends_with("-maxscale")) {
         return software("MariaDB", "MaxScale", behind);
@@ -90,10 +90,10 @@ fn is_percona(text: &str) -> bool {
 
 /// A message: its type, its length in four bytes, its content (PostgreSQL 55.7). An error and a status name the server
 /// by their form alone; a status says its version.
-pub(super) fn parse_postgresql(greeting: &[u8]) -> Finding {
-    let postgresql = |version: &str| Finding::software("PostgreSQL", "PostgreSQL", version);
-    let Some((&kind, length)) = greeting.split_first() else { return Finding::default() };
-    let Some(length) = length.first_chunk::<4>() else { return Finding::default() };
+pub(super) fn parse_postgresql(greeting: &[u8]) -> Claims {
+    let postgresql = |version: &str| Claims::software("PostgreSQL", "PostgreSQL", version);
+    let Some((&kind, length)) = greeting.split_first() else { return Claims::default() };
+    let Some(length) = length.first_chunk::<4>() else { return Claims::default() };
     let length = u32::from_be_bytes(*length);
     let content = decode(greeting.get(5..).unwrap_or_default());
     match kind {
@@ -106,25 +106,25 @@ pub(super) fn parse_postgresql(greeting: &[u8]) -> Finding {
         }
         b'S' => match strip_prefix_ignoring_case(&content, "server_version ").and_then(version::first) {
             Some(version) => postgresql(version),
-            None => Finding::default(),
+            None => Claims::default(),
         },
-        _ => Finding::default(),
+        _ => Claims::default(),
     }
 }
 
 /// A reply: a status, an error, or the text of INFO. PONG alone is said by Redis and its kin alike, so only what has
 /// Redis's own words counts.
-pub(super) fn parse_redis(text: &str) -> Finding {
+pub(super) fn parse_redis(text: &str) -> Claims {
     let server =
         [("valkey_version:", "Valkey"), ("dragonfly_version:", "Dragonfly"), ("redis_version:", "Redis")];
     for (key, product) in server {
         if let Some(line) = text.lines().find_map(|line| strip_prefix_ignoring_case(line.trim(), key)) {
             let version = version::first(line.trim_start_matches("df-")).unwrap_or_default();
-            return Finding::software(product, product, version);
+            return Claims::software(product, product, version);
         }
     }
     let refused = text.starts_with("-NOAUTH") || text.starts_with("-DENIED Redis");
-    if refused { Finding::software("Redis", "Redis", "") } else { Finding::default() }
+    if refused { Claims::software("Redis", "Redis", "") } else { Claims::default() }
 }
 
 #[cfg(test)]

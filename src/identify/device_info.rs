@@ -14,7 +14,10 @@ pub(super) fn parse(code: &str) -> DeviceIdentification {
     {
         found = listed(&board);
     }
-    if found.is_empty() { MODELS.find(code, Preference::Longest).device } else { found }
+    if found.is_empty() {
+        return MODELS.find(code, Preference::Longest).device;
+    }
+    DeviceIdentification { model: found.model.or_else(|| Some(code.to_owned())), ..found }
 }
 
 /// The code of the board that a variant is of: Apple marks variants by letters before the end (`D27xAP` would be a

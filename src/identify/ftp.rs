@@ -1,33 +1,31 @@
 //! FTP's first reply: `220 text` of free words (RFC 959 5.4), of which many say "NAME FTP server VERSION ready".
 
 use super::{
-    finding::Finding,
+    claims::Claims,
     table::{MODELS, Preference, Table},
-    text::{find_ignoring_case, without_reply_codes},
+    text::{find_ignoring_case, is_common, without_reply_codes},
     version,
 };
 
 const TABLE: Table = Table::new(include_str!("tables/ftp.txt"));
 
-pub(super) fn parse(text: &str) -> Finding {
+pub(super) fn parse(text: &str) -> Claims {
     let text = without_reply_codes(text);
     let found = TABLE.find(&text, Preference::Longest).or(MODELS.find(&text, Preference::Longest));
     if found.product.is_some() { found } else { unlisted(&text).or(found) }
 }
 
 /// A product that no table lists: in brackets behind "FTP", with a version: `(Gardenia-2.6.2)`, `(Gardenia 1.3)`.
-fn unlisted(text: &str) -> Finding {
+fn unlisted(text: &str) -> Claims {
     let bracketed = find_ignoring_case(text, "ftp")
         .and_then(|at| text[at..].split_once('('))
         .and_then(|(_, rest)| rest.split_once(')'));
-    let Some((within, _)) = bracketed else { return Finding::default() };
-    let Some((name, rest)) = within.split_once([' ', '/', '-']) else { return Finding::default() };
-    let is_name = name.len() >= 3
-        && name.chars().all(char::is_alphabetic)
-        && !["version", "release", "port", "build"].iter().any(|word| name.eq_ignore_ascii_case(word));
+    let Some((within, _)) = bracketed else { return Claims::default() };
+    let Some((name, rest)) = within.split_once([' ', '/', '-']) else { return Claims::default() };
+    let is_name = name.len() >= 3 && name.chars().all(char::is_alphabetic) && !is_common(name);
     match version::following(rest) {
-        Some(version) if is_name && version.contains('.') => Finding::software("", name, version),
-        _ => Finding::default(),
+        Some(version) if is_name && version.contains('.') => Claims::software("", name, version),
+        _ => Claims::default(),
     }
 }
 

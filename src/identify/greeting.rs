@@ -1,6 +1,10 @@
 //! Tells by which grammar a greeting is to be read.
 
-use super::{GreetingKind, telnet, text::decode};
+use super::{
+    kind::{GREETING_MAX, GreetingKind},
+    telnet,
+    text::decode,
+};
 
 /// Ports where a `220` that names no protocol is mail.
 const SMTP_PORTS: [u16; 4] = [25, 465, 587, 2525];
@@ -90,7 +94,7 @@ fn reply(port: u16, folded: &str) -> Option<Greeting> {
 fn is_mysql(greeting: &[u8]) -> bool {
     let &[low, middle, 0, 0, kind, next, ..] = greeting else { return false };
     let length = usize::from(u16::from_le_bytes([low, middle]));
-    let fits = length >= 8 && length <= super::GREETING_MAX;
+    let fits = (8..=GREETING_MAX).contains(&length);
     fits && ((kind == 10 && next.is_ascii_digit()) || (kind == 0xff && greeting.len() > 12))
 }
 

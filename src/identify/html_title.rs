@@ -1,7 +1,7 @@
-//! The title of a page: names between marks such as ` - ` and ` | `, among words such as "Login" that say nothing.
+//! The title of a page: a name, often among words such as "Login" that say nothing.
 
 use super::{
-    finding::Finding,
+    claims::Claims,
     table::{MODELS, Preference, Table},
     text::strip_prefix_ignoring_case,
 };
@@ -29,10 +29,6 @@ const ENTITIES: [(&str, &str); 17] = [
     ("trade", ""),
 ];
 
-/// What divides the names in a title.
-const MARKS: [&str; 16] =
-    [" - ", " | ", " :: ", ": ", " – ", " — ", " · ", " • ", " » ", " « ", " / ", " > ", "[", "]", "(", ")"];
-
 /// Words before a name that say what the page is for.
 const OPENERS: [&str; 10] = [
     "welcome to ",
@@ -47,13 +43,13 @@ const OPENERS: [&str; 10] = [
     "about ",
 ];
 
-pub(super) fn parse(title: &str) -> Finding {
+pub(super) fn parse(title: &str) -> Claims {
     let title = plain(title);
-    let mut found = TABLE.find(&title, Preference::Longest).or(MODELS.find(&title, Preference::Longest));
-    for part in parts(&title).flat_map(without_openers) {
-        found = found.or(TABLE.find(part, Preference::Longest));
+    let mut found = TABLE.find(&title, Preference::Longest);
+    for opened in OPENERS.iter().filter_map(|opener| strip_prefix_ignoring_case(&title, opener)) {
+        found = found.or(TABLE.find(opened, Preference::Longest));
     }
-    found
+    found.or(MODELS.find(&title, Preference::Longest))
 }
 
 /// The title on one line, without entities.
@@ -89,23 +85,6 @@ fn expanded(entity: &str) -> Option<String> {
     }
     let (_, text) = ENTITIES.iter().find(|(name, _)| *name == entity)?;
     Some((*text).to_owned())
-}
-
-/// The whole title, and its parts between marks.
-fn parts(title: &str) -> impl Iterator<Item = &str> {
-    let mut parts = vec![title];
-    let mut pieces = vec![title];
-    for mark in MARKS {
-        pieces = pieces.iter().flat_map(|piece| piece.split(mark)).collect();
-    }
-    parts.extend(pieces.into_iter().map(|piece| piece.trim_matches([' ', '-', '|', ':', '.'])));
-    parts.into_iter()
-}
-
-/// A part, and the same without each opener that it has.
-fn without_openers(part: &str) -> impl Iterator<Item = &str> {
-    let opened = OPENERS.iter().filter_map(move |opener| strip_prefix_ignoring_case(part, opener));
-    std::iter::once(part).chain(opened)
 }
 
 #[cfg(test)]

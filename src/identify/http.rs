@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use super::{
-    challenge, html_title, http_server,
+    challenge,
+    claims::Claims,
+    html_title, http_server,
     text::{decode, find_ignoring_case},
 };
 use crate::model::{IdentifyMethod, PortIdentification, one_line};
@@ -11,8 +13,11 @@ use crate::model::{IdentifyMethod, PortIdentification, one_line};
 /// The headers that are looked at. Servers send fewer than thirty.
 const HEADERS_MAX: usize = 64;
 
-/// The longest title, in characters.
+/// The longest title that is kept, in characters.
 const TITLE_MAX: usize = 120;
+
+/// The longest header and title that are looked at, in bytes. Longer ones name nothing.
+const TEXT_MAX: usize = 1024;
 
 /// What a response has that identifies.
 pub(super) struct Response {
@@ -38,9 +43,8 @@ pub(super) fn read(response: &[u8]) -> Response {
         .map(|(name, value)| (name.trim(), value.trim()))
         .collect();
     let header = |wanted: &str| {
-        let found =
-            headers.iter().find(|(name, value)| name.eq_ignore_ascii_case(wanted) && !value.is_empty());
-        found.map(|(_, value)| (*value).to_owned())
+        let mut found = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.find_map(|(_, value)| Some((*value).to_owned()).filter(|value| is_telling(value)))
     };
     Response {
         server: header("server"),
@@ -62,7 +66,7 @@ pub(super) fn identify(
     }
     let Response { status, server, challenge, title, .. } = read(response);
     let title = title.map(|title| html_title::plain(&title));
-    let parsed = |text: &Option<String>, parse: fn(&str) -> super::Finding| text.as_deref().map(parse);
+    let parsed = |text: &Option<String>, parse: fn(&str) -> Claims| text.as_deref().map(parse);
     // The application is told by its page, what serves it by the header: the application is what an owner knows.
     let found = parsed(&title, html_title::parse)
         .unwrap_or_default()
@@ -80,7 +84,11 @@ fn title(text: &str) -> Option<&str> {
     let element = &text[find_ignoring_case(text, "<title")?..];
     let content = &element[element.find('>')? + 1..];
     let title = content[..find_ignoring_case(content, "</title")?].trim();
-    (!title.is_empty()).then_some(title)
+    is_telling(title).then_some(title)
+}
+
+fn is_telling(text: &str) -> bool {
+    (1..=TEXT_MAX).contains(&text.len())
 }
 
 #[cfg(test)]

@@ -2,15 +2,16 @@
 //! Real ones also have names of several words, and commas between them.
 
 use super::{
-    finding::Finding,
+    claims::Claims,
     table::{MODELS, Preference, Table},
+    text::{find_ignoring_case, is_common},
     version,
 };
 
 const TABLE: Table = Table::new(include_str!("tables/http_server.txt"));
 
 /// What a server runs on or is built with. It is named beside the server, and often before it, but is not the server.
-const PLATFORMS: [&str; 26] = [
+const PLATFORMS: [&str; 27] = [
     "almalinux",
     "android",
     "dav",
@@ -18,7 +19,7 @@ const PLATFORMS: [&str; 26] = [
     "dlnadoc",
     "fedora",
     "freebsd",
-    "http",
+    "isos",
     "java",
     "linux",
     "lua",
@@ -31,6 +32,7 @@ const PLATFORMS: [&str; 26] = [
     "python",
     "red hat",
     "ruby",
+    "servlet",
     "sunos",
     "ubuntu",
     "unix",
@@ -39,28 +41,31 @@ const PLATFORMS: [&str; 26] = [
     "win",
 ];
 
-pub(super) fn parse(text: &str) -> Finding {
+pub(super) fn parse(text: &str) -> Claims {
     let line = text.lines().next().unwrap_or_default().trim();
     let found = TABLE.find(line, Preference::First).or(MODELS.find(line, Preference::Longest));
     if found.product.is_some() { found } else { found.or(unlisted(line)) }
 }
 
 /// A product that no table lists: the first with a version that is no platform. Its name is all the words before the
-/// version. One without a version is not taken: half of those are the names of devices, or sentences.
-fn unlisted(line: &str) -> Finding {
+/// version. One without a version is not taken, unless it says that it is a server: half of the others are the names of
+/// devices, or sentences.
+fn unlisted(line: &str) -> Claims {
     let end = line.find(['(', '[', ',', ';']).unwrap_or(line.len());
     let mut rest = &line[..end];
     while let Some((name, behind)) = rest.split_once('/') {
         let (version, after) = behind.split_once(' ').unwrap_or((behind, ""));
         let name = name.trim();
         let is_name = name.len() >= 4 && name.starts_with(|c: char| c.is_ascii_alphabetic());
-        if is_name && !is_platform(name) {
+        if is_name && !is_common(name) && !is_platform(name) {
             let versioned = version.contains('.') && version::is_version(version);
-            return if versioned { Finding::software("", name, version) } else { Finding::default() };
+            return if versioned { Claims::software("", name, version) } else { Claims::default() };
         }
         rest = after;
     }
-    Finding::default()
+    let says_http = find_ignoring_case(line, "http").is_some() && !is_common(line);
+    let is_name = line.len() <= 24 && line.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '-' | '_'));
+    if says_http && is_name { Claims::software("", line, "") } else { Claims::default() }
 }
 
 fn is_platform(name: &str) -> bool {
@@ -99,6 +104,7 @@ mod tests {
         assert_eq!(software_of("Gardenia/1.4.2"), some("Gardenia", "1.4.2"));
         assert_eq!(software_of("Garden Shed Server/2.0 (rose)"), some("Garden Shed Server", "2.0"));
         assert_eq!(software_of("Linux/6.1 UPnP/1.0 Gardenia/1.4.2"), some("Gardenia", "1.4.2"));
+        assert_eq!(parse("gardenHttpd").product.as_deref(), Some("gardenHttpd"));
     }
 
     #[test]

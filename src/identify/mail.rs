@@ -2,10 +2,10 @@
 //! Each is a code or status, the host's name, and free words that name the server.
 
 use super::{
-    finding::Finding,
+    claims::Claims,
     ssh::raspberry_pi,
     table::{Preference, Table},
-    text::{find_ignoring_case, strip_prefix_ignoring_case, without_reply_codes},
+    text::{find_ignoring_case, is_common, strip_prefix_ignoring_case, without_reply_codes},
     version,
 };
 
@@ -14,17 +14,17 @@ const SMTP: Table = Table::new(include_str!("tables/smtp.txt"));
 const MAILBOX: Table = Table::new(include_str!("tables/mailbox.txt"));
 const NNTP: Table = Table::new(include_str!("tables/nntp.txt"));
 
-pub(super) fn parse_smtp(text: &str) -> Finding {
+pub(super) fn parse_smtp(text: &str) -> Claims {
     let text = without_reply_codes(text);
     let listed = SMTP.find(&text, Preference::Longest);
     if listed.is_empty() { unlisted_smtp(&text) } else { listed }
 }
 
-pub(super) fn parse_pop3(text: &str) -> Finding {
+pub(super) fn parse_pop3(text: &str) -> Claims {
     mailbox(MAILBOX, strip_prefix_ignoring_case(text, "+OK").unwrap_or(text))
 }
 
-pub(super) fn parse_imap(text: &str) -> Finding {
+pub(super) fn parse_imap(text: &str) -> Claims {
     let text = text.trim_start_matches(['*', ' ']);
     let text = ["OK ", "PREAUTH ", "BYE "]
         .iter()
@@ -38,36 +38,34 @@ pub(super) fn parse_imap(text: &str) -> Finding {
     mailbox(MAILBOX, text)
 }
 
-pub(super) fn parse_nntp(text: &str) -> Finding {
+pub(super) fn parse_nntp(text: &str) -> Claims {
     mailbox(NNTP, &without_reply_codes(text))
 }
 
-fn mailbox(table: Table, text: &str) -> Finding {
-    let found = table.find(text, Preference::Longest);
+fn mailbox(table: Table, text: &str) -> Claims {
+    let found = table.find(text.trim(), Preference::Longest);
     let raspbian = find_ignoring_case(text, "(Raspbian)").is_some();
     if raspbian { found.or(raspberry_pi()) } else { found }
 }
 
 /// A product that no table lists: the word after the host and "ESMTP", if a version follows it.
-fn unlisted_smtp(text: &str) -> Finding {
-    let Some(at) = find_ignoring_case(text, "SMTP ") else { return Finding::default() };
+fn unlisted_smtp(text: &str) -> Claims {
+    let Some(at) = find_ignoring_case(text, "SMTP ") else { return Claims::default() };
     let mut words = text[at + "SMTP ".len()..].split([' ', '/', ';', '(']);
     let name = words.next().unwrap_or_default();
     let version = words.next().and_then(version::first).unwrap_or_default();
     let is_name = name.len() >= 4
         && name.chars().all(|c| c.is_ascii_alphabetic() || c == '-')
         && name.contains(|c: char| c.is_ascii_uppercase())
-        && !["server", "service", "ready", "mail", "version"]
-            .iter()
-            .any(|word| name.eq_ignore_ascii_case(word));
-    if is_name && version.contains('.') { Finding::software("", name, version) } else { Finding::default() }
+        && !is_common(name);
+    if is_name && version.contains('.') { Claims::software("", name, version) } else { Claims::default() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn software_of(found: &Finding) -> (Option<&str>, Option<&str>) {
+    fn software_of(found: &Claims) -> (Option<&str>, Option<&str>) {
         (found.product.as_deref(), found.version.as_deref())
     }
 

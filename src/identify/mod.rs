@@ -16,14 +16,15 @@
 mod certificate;
 mod certificate_subject;
 mod challenge;
+mod claims;
 mod database;
 mod device_info;
-mod finding;
 mod ftp;
 mod greeting;
 mod html_title;
 mod http;
 mod http_server;
+mod kind;
 mod mail;
 mod mqtt;
 mod rfb;
@@ -39,12 +40,12 @@ mod version;
 
 use jiff::Timestamp;
 
-pub use self::finding::Finding;
 use self::greeting::Greeting;
+pub use self::{
+    claims::Claims,
+    kind::{GREETING_MAX, GreetingKind},
+};
 use crate::model::{DeviceIdentification, Evidence, IdentifyMethod, PortIdentification};
-
-/// The bytes of a greeting that are looked at; what comes after them is ignored.
-pub const GREETING_MAX: usize = 1024;
 
 /// The bytes of an HTTP response or a UPnP description that are looked at. A page's title is in its first kilobytes,
 /// unless scripts stand before it.
@@ -53,50 +54,9 @@ pub const RESPONSE_MAX: usize = 16 * 1024;
 /// The longest certificate that is parsed, in bytes. Most have less than 2 KiB; hundreds of names make 8.
 pub const CERTIFICATE_MAX: usize = 16 * 1024;
 
-/// What a text is, and thus by which grammar it is parsed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GreetingKind {
-    /// The subject of an X.509 certificate as RFC 4514 writes it: `CN=nas,O=Synology Inc.,C=TW`.
-    CertificateSubject,
-    /// FTP's first reply (RFC 959 4.2), with or without the code 220.
-    Ftp,
-    /// The text of a page's `title`, with or without entities.
-    HtmlTitle,
-    /// The value of `WWW-Authenticate` (RFC 9110 11.6.1).
-    HttpChallenge,
-    /// The value of `Server` (RFC 9110 10.2.4).
-    HttpServer,
-    /// IMAP's greeting (RFC 9051 7.1), with or without `* OK`.
-    Imap,
-    /// MQTT's CONNACK packet (MQTT 3.1.1 3.2, MQTT 5 3.2).
-    Mqtt,
-    /// MySQL's initial handshake packet, or the server version in it.
-    Mysql,
-    /// NNTP's greeting (RFC 3977 5.1), with or without its code.
-    Nntp,
-    /// POP3's greeting (RFC 1939 4), with or without `+OK`.
-    Pop3,
-    /// A message of PostgreSQL's protocol 3.
-    Postgresql,
-    /// A reply of Redis (RESP).
-    Redis,
-    /// The protocol version that a VNC server greets with (RFC 6143 7.1.1).
-    Rfb,
-    /// RTSP's `Server` (RFC 7826 18.48).
-    Rtsp,
-    /// SIP's `Server` or `User-Agent` (RFC 3261 20.35, 20.41).
-    Sip,
-    /// SMTP's greeting (RFC 5321 4.2), with or without the code 220.
-    Smtp,
-    /// SSH's identification (RFC 4253 4.2), with or without `SSH-2.0-`.
-    Ssh,
-    /// What a telnet server says before its log-in, with or without the options of RFC 854.
-    Telnet,
-}
-
 /// Parses a text whose kind is known. At most [`GREETING_MAX`] bytes are looked at. The texts of the answer are one
 /// line each, of at most 80 characters, without unseen characters.
-pub fn parse(kind: GreetingKind, greeting: &[u8]) -> Finding {
+pub fn parse(kind: GreetingKind, greeting: &[u8]) -> Claims {
     let greeting = &greeting[..greeting.len().min(GREETING_MAX)];
     let text = || text::decode(greeting);
     let found = match kind {
@@ -138,7 +98,7 @@ pub fn from_greeting(port: u16, received: &[u8], time: Timestamp) -> Option<Port
             let server = response.server.or(response.user_agent).unwrap_or_default();
             (parse(GreetingKind::Sip, server.as_bytes()), "sip")
         }
-        Greeting::Service(service) => (Finding::default(), service),
+        Greeting::Service(service) => (Claims::default(), service),
         Greeting::Known(kind, service) => (parse(kind, received), service),
     };
     let said = match service {
@@ -185,17 +145,20 @@ pub fn from_service_record(
 /// `None` if it says nothing of the device.
 pub fn from_upnp_description(xml: &[u8], time: Timestamp) -> Option<(DeviceIdentification, Evidence)> {
     let xml = &xml[..xml.len().min(RESPONSE_MAX)];
-    let device = finding::clean_device(upnp::parse(xml));
+    let device = claims::clean_device(upnp::parse(xml));
     if device.is_empty() {
         return None;
     }
-    Some((device, finding::evidence(IdentifyMethod::Upnp, &upnp::quoted(xml), time)))
+    Some((device, claims::evidence(IdentifyMethod::Upnp, &upnp::quoted(xml), time)))
 }
 
 /// The device of a maker's code of its model, as the TXT record of `_device-info._tcp` has it: `MacBookPro18,3`. `None`
 /// if nothing is known of the code.
 pub fn device_info(model: &str) -> Option<DeviceIdentification> {
     let model: String = model.trim().chars().take(80).collect();
-    let device = finding::clean_device(device_info::parse(&model));
+    let device = claims::clean_device(device_info::parse(&model));
     (!device.is_empty()).then_some(device)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! MQTT: CONNACK (MQTT 3.1.1 3.2, MQTT 5 3.2). No field of it names the broker but user properties of MQTT 5, which
 //! brokers use for their own name.
 
-use super::finding::Finding;
+use super::claims::Claims;
 
 /// The first byte of the packet.
 const CONNACK: u8 = 0x20;
@@ -12,28 +12,28 @@ const HEADER: usize = 5;
 /// A user property's identifier (MQTT 5 2.2.2.2).
 const USER_PROPERTY: u8 = 0x26;
 
-pub(super) fn parse(greeting: &[u8]) -> Finding {
+pub(super) fn parse(greeting: &[u8]) -> Claims {
     if greeting.first() != Some(&CONNACK) {
-        return Finding::default();
+        return Claims::default();
     }
     let mut properties = greeting.get(HEADER..).unwrap_or_default();
     while let Some((&identifier, rest)) = properties.split_first() {
         let Some(length) = (if identifier == USER_PROPERTY { Some(0) } else { fixed_length(identifier) })
         else {
-            return Finding::default();
+            return Claims::default();
         };
         if identifier == USER_PROPERTY {
-            let Some((name, rest)) = string(rest) else { return Finding::default() };
-            let Some((value, rest)) = string(rest) else { return Finding::default() };
+            let Some((name, rest)) = string(rest) else { return Claims::default() };
+            let Some((value, rest)) = string(rest) else { return Claims::default() };
             if matches!(name, "broker" | "server" | "broker-name") {
-                return Finding::software("", value, "");
+                return Claims::software("", value, "");
             }
             properties = rest;
         } else {
             properties = rest.get(length..).unwrap_or_default();
         }
     }
-    Finding::default()
+    Claims::default()
 }
 
 /// The length of a property of CONNACK with a fixed one. The others are texts, after which nothing is looked for.

@@ -1,14 +1,14 @@
 //! VNC: `RFB xxx.yyy`, the version of the protocol (RFC 6143 7.1.1). It names a product only where one vendor alone
 //! sends the version.
 
-use super::finding::Finding;
+use super::claims::Claims;
 
-pub(super) fn parse(text: &str) -> Finding {
+pub(super) fn parse(text: &str) -> Claims {
     match text.trim().strip_prefix("RFB ") {
         // Apple's own number for its screen sharing.
-        Some("003.889") => Finding::software("Apple", "Screen Sharing", ""),
-        Some("004.000" | "004.001" | "005.000" | "006.000") => Finding::software("RealVNC", "VNC Server", ""),
-        _ => Finding::default(),
+        Some("003.889") => Claims::software("Apple", "Screen Sharing", ""),
+        Some("004.000" | "004.001" | "005.000" | "006.000") => Claims::software("RealVNC", "VNC Server", ""),
+        _ => Claims::default(),
     }
 }
 

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
+    claims::{Claims, merge},
     device_info,
-    finding::{Finding, merge},
     table::{MODELS, Preference, Table},
 };
 use crate::model::{DeviceIdentification, DeviceType, IdentifyMethod, PortIdentification};
@@ -17,6 +17,9 @@ const SERVICE_MAX: usize = 32;
 
 /// The strings of a TXT record that are looked at. Real ones have fewer than forty.
 const STRINGS_MAX: usize = 64;
+
+/// The longest value of a string, in bytes: one of DNS has at most 255.
+const VALUE_MAX: usize = 255;
 
 /// Keys of a maker's code of the model, the most telling first: `_device-info` and `_airplay`, `_raop`, `_hap` and
 /// `_googlecast`, `_hue`.
@@ -37,19 +40,17 @@ pub(super) fn identify(
     let service = service_name(service_type)?;
     let value = |wanted: &str| {
         let strings = txt.iter().take(STRINGS_MAX);
-        let mut found =
-            strings.filter(|(key, value)| key.eq_ignore_ascii_case(wanted) && !value.trim().is_empty());
-        found.next().map(|(_, value)| value.trim())
+        let mut found = strings.filter(|(key, _)| key.eq_ignore_ascii_case(wanted));
+        found.next().map(|(_, value)| value.trim()).filter(|value| (1..=VALUE_MAX).contains(&value.len()))
     };
-    let listed = TABLE.find(service, Preference::Longest);
-    let version =
-        value("version").or_else(|| value("ver")).and_then(super::version::first).map(str::to_owned);
-    let version = version.filter(|_| listed.product.is_some());
+    // An entry takes the version where it is the product's: Spotify's is its protocol's.
+    let listed =
+        TABLE.find(&format!("{service} {}", value("version").unwrap_or_default()), Preference::Longest);
     let category = value("ci").filter(|_| service == "hap").and_then(category);
     let device = merge(device(value), listed.device);
     // What a model is, is more certain than what its service is for: a television has Chromecast in it.
     let device = DeviceIdentification { device_type: category.or(device.device_type), ..device };
-    let found = Finding { version, device, ..listed };
+    let found = Claims { device, ..listed };
     let strings = txt.iter().take(STRINGS_MAX).map(|(key, value)| format!(" {key}={value}"));
     let said = strings.fold(service_type.to_owned(), |said, string| said + &string);
     Some(found.at_port(Some(service), IdentifyMethod::DnsSd, &said, time))
@@ -117,6 +118,17 @@ mod tests {
         for service_type in ["", "_", "_._tcp", "_A b._tcp", "http", "_a\n._tcp"] {
             assert!(identify(service_type, &[], Timestamp::UNIX_EPOCH).is_none(), "{service_type:?}");
         }
+    }
+
+    #[test]
+    fn tells_the_version_of_a_product_but_not_of_a_protocol() {
+        let found = identified("_home-assistant._tcp", &[("version", "2025.1.2")]);
+        assert_eq!(
+            (found.product.as_deref(), found.version.as_deref()),
+            (Some("Home Assistant"), Some("2025.1.2"))
+        );
+        let found = identified("_spotify-connect._tcp", &[("VERSION", "1.0")]);
+        assert_eq!((found.product.as_deref(), found.version), (Some("Spotify Connect"), None));
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! SSH: `SSH-protoversion-softwareversion SP comments` (RFC 4253 4.2).
 
 use super::{
-    finding::Finding,
+    claims::Claims,
     table::{Preference, Table},
+    text::is_common,
     version,
 };
 use crate::model::DeviceIdentification;
 
 const TABLE: Table = Table::new(include_str!("tables/ssh.txt"));
 
-pub(super) fn parse(text: &str) -> Finding {
+pub(super) fn parse(text: &str) -> Claims {
     let software = software(text);
     let (name, comments) = software.split_once(' ').unwrap_or((software, ""));
     let listed = TABLE.find(software, Preference::First);
@@ -32,23 +33,24 @@ fn software(text: &str) -> &str {
 
 /// A product that no table lists: its name up to the mark before the version. A name without a version may be
 /// anything, a host's too.
-fn unlisted(name: &str) -> Finding {
+fn unlisted(name: &str) -> Claims {
     let (product, version) = version::split_name(name);
     let is_name = product.len() >= 3
+        && !is_common(product)
         && product.chars().all(|c| c.is_ascii_graphic())
         && product.starts_with(|c: char| c.is_ascii_alphabetic());
-    if is_name && !version.is_empty() { Finding::software("", product, version) } else { Finding::default() }
+    if is_name && !version.is_empty() { Claims::software("", product, version) } else { Claims::default() }
 }
 
 /// Raspbian runs on nothing else.
-pub(super) fn raspberry_pi() -> Finding {
+pub(super) fn raspberry_pi() -> Claims {
     let text = |text: &str| Some(text.to_owned());
     let device = DeviceIdentification {
         maker: text("Raspberry Pi"),
         model: text("Raspberry Pi"),
         ..DeviceIdentification::default()
     };
-    Finding::of_device(device)
+    Claims::of_device(device)
 }
 
 #[cfg(test)]
@@ -77,7 +79,7 @@ mod tests {
     fn splits_the_name_from_the_version_of_unlisted_software() {
         assert_eq!(software_of("SSH-2.0-Gardenia_1.4.2 rose"), some("Gardenia", "1.4.2"));
         assert_eq!(software_of("SSH-2.0-garden-shed-0.3"), some("garden-shed", "0.3"));
-        for text in ["SSH-2.0-Gardenia", "SSH-2.0--", "SSH-2.0-", "SSH-"] {
+        for text in ["SSH-2.0-Gardenia", "SSH-2.0-Server-V1.0", "SSH-2.0--", "SSH-2.0-", "SSH-"] {
             assert!(parse(text).is_empty(), "{text}");
         }
     }

@@ -4,13 +4,13 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::finding::Finding;
+use super::claims::Claims;
 use crate::model::{IdentifyMethod, PortIdentification};
 
 pub(super) fn identify(key: &[u8], time: Timestamp) -> PortIdentification {
     let fingerprint = format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(key)));
     let said = format!("{} {fingerprint}", algorithm(key).unwrap_or("host key"));
-    let found = Finding::default().at_port(Some("ssh"), IdentifyMethod::SshKey, &said, time);
+    let found = Claims::default().at_port(Some("ssh"), IdentifyMethod::SshKey, &said, time);
     PortIdentification { host_key: Some(fingerprint), ..found }
 }
 

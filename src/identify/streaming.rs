@@ -2,35 +2,39 @@
 //! Their grammar is HTTP's; phones write their model instead of a product.
 
 use super::{
-    finding::Finding,
+    claims::Claims,
     table::{MODELS, Preference, Table},
+    text::is_common,
     version,
 };
 
 const RTSP: Table = Table::new(include_str!("tables/rtsp.txt"));
 const SIP: Table = Table::new(include_str!("tables/sip.txt"));
 
-pub(super) fn parse_rtsp(text: &str) -> Finding {
+pub(super) fn parse_rtsp(text: &str) -> Claims {
     parse(RTSP, text)
 }
 
-pub(super) fn parse_sip(text: &str) -> Finding {
+pub(super) fn parse_sip(text: &str) -> Claims {
     parse(SIP, text)
 }
 
-fn parse(table: Table, text: &str) -> Finding {
-    let line = text.lines().next().unwrap_or_default().trim();
+fn parse(table: Table, text: &str) -> Claims {
+    // Poly's phones put UA, for user agent, between their model and their version.
+    let line = text.lines().next().unwrap_or_default().trim().replace("-UA/", "/");
+    let line = line.as_str();
     let found = table.find(line, Preference::Longest).or(MODELS.find(line, Preference::Longest));
     if found.is_empty() { unlisted(line) } else { found }
 }
 
 /// A product that no table lists: `name/version`.
-fn unlisted(line: &str) -> Finding {
-    let Some((name, version)) = line.split_once('/') else { return Finding::default() };
+fn unlisted(line: &str) -> Claims {
+    let Some((name, version)) = line.split_once('/') else { return Claims::default() };
     let version = version::first(version).unwrap_or_default();
-    let is_name =
-        name.len() >= 3 && name.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '-' | ' ' | '_'));
-    if is_name && version.contains('.') { Finding::software("", name, version) } else { Finding::default() }
+    let is_name = name.len() >= 3
+        && !is_common(name)
+        && name.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '-' | ' ' | '_'));
+    if is_name && version.contains('.') { Claims::software("", name, version) } else { Claims::default() }
 }
 
 #[cfg(test)]
@@ -53,6 +57,10 @@ mod tests {
     fn names_an_unlisted_product_with_a_version() {
         let found = parse_rtsp("Gardenia/1.4 (linux)");
         assert_eq!((found.product.as_deref(), found.version.as_deref()), (Some("Gardenia"), Some("1.4")));
-        assert!(parse_rtsp("Gardenia").is_empty() && parse_sip("a/b").is_empty() && parse_sip("").is_empty());
+        assert!(
+            parse_rtsp("Gardenia").is_empty()
+                && parse_sip("SIP server/1.2").is_empty()
+                && parse_sip("").is_empty()
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{finding::Finding, version};
+use super::{claims::Claims, version};
 use crate::model::DeviceIdentification;
 
 /// A table: lines of fields between `|`. tables/README.md explains the fields. It is read line by line for each text:
@@ -22,6 +22,8 @@ enum Extent {
     Start,
     /// Some of its words.
     Words,
+    /// The same, and a word with a digit follows: the maker and the model, where the maker's name is a word, too.
+    Model,
     /// The beginning of a word that has a digit behind it: the code of a model, so that "DIR-" is not found in
     /// "DIR-list".
     Code,
@@ -62,7 +64,7 @@ impl Table {
 
     /// What the preferred entry that names software says of the software, and what the longest that names a device
     /// says of the device.
-    pub(super) fn find(self, text: &str, preference: Preference) -> Finding {
+    pub(super) fn find(self, text: &str, preference: Preference) -> Claims {
         let folded = text.to_ascii_lowercase();
         let mut software: Option<Match<'_>> = None;
         let mut device: Option<Match<'_>> = None;
@@ -72,12 +74,11 @@ impl Table {
             if entry.names_software() && software.is_none_or(|best| found.is_preferred(best, preference)) {
                 software = Some(found);
             }
-            if entry.names_device() && device.is_none_or(|best| found.is_preferred(best, Preference::Longest))
-            {
+            if entry.names_device() && device.is_none_or(|best| found.tells_more(best)) {
                 device = Some(found);
             }
         }
-        Finding {
+        Claims {
             device: device.map(|found| found.device()).unwrap_or_default(),
             ..software.map(|found| found.software()).unwrap_or_default()
         }
@@ -93,6 +94,7 @@ impl Entry {
             "whole" => Extent::Whole,
             "start" => Extent::Start,
             "words" => Extent::Words,
+            "model" => Extent::Model,
             "code" => Extent::Code,
             _ => return None,
         };
@@ -112,14 +114,19 @@ impl Entry {
         match self.extent {
             Extent::Whole => (folded.trim() == self.key).then(|| folded.len() - folded.trim_start().len()),
             Extent::Start => (folded.starts_with(self.key) && self.ends_word(folded, 0)).then_some(0),
-            Extent::Words => self
-                .starts(folded)
-                .find(|&at| self.ends_word(folded, at) && !is_label(folded, at, at + self.key.len())),
+            Extent::Words => self.words(folded).next(),
+            Extent::Model => self.words(folded).find(|at| model(&folded[at + self.key.len()..]).is_some()),
             Extent::Code => self.starts(folded).find(|&at| {
                 let code = code(folded, at, self.key.len());
                 code.len() <= CODE_MAX && code.contains(|c: char| c.is_ascii_digit())
             }),
         }
+    }
+
+    /// Where the key is words of the text.
+    fn words<'a>(&self, folded: &'a str) -> impl Iterator<Item = usize> + use<'a, '_> {
+        let is_word = |at: &usize| self.ends_word(folded, *at) && !is_label(folded, *at, at + self.key.len());
+        self.starts(folded).filter(is_word)
     }
 
     /// Where the key begins with no letter or digit before it.
@@ -145,13 +152,22 @@ impl Match<'_> {
         }
     }
 
-    fn software(&self) -> Finding {
+    /// Whether it is to be preferred for the device: it names the model, or its key is longer.
+    fn tells_more(&self, best: Self) -> bool {
+        let has_model = |found: &Self| found.device().model.is_some();
+        match (has_model(self), has_model(&best)) {
+            (mine, other) if mine != other => mine,
+            _ => self.is_preferred(best, Preference::Longest),
+        }
+    }
+
+    fn software(&self) -> Claims {
         let product = self.filled(self.entry.fields[1]);
         if product.is_none() {
-            return Finding::default();
+            return Claims::default();
         }
         let version = self.filled(self.entry.fields[2]);
-        Finding { vendor: self.filled(self.entry.fields[0]), product, version, ..Finding::default() }
+        Claims { vendor: self.filled(self.entry.fields[0]), product, version, ..Claims::default() }
     }
 
     fn device(&self) -> DeviceIdentification {
@@ -163,27 +179,31 @@ impl Match<'_> {
         }
     }
 
-    /// A field with its placeholder filled in; `None` if it is empty or nothing fills the placeholder.
+    /// A field with its placeholder filled in. Where nothing fills it, the words before it are left; `None` if there
+    /// are none.
     fn filled(&self, field: &str) -> Option<String> {
-        let Some((before, after)) = field.split_once('{') else {
+        let Some((before, rest)) = field.split_once('{') else {
             return (!field.is_empty()).then(|| field.to_owned());
         };
-        let (name, after) = after.split_once('}')?;
+        let (name, after) = rest.split_once('}')?;
         let key = self.entry.key.len();
         let rest = &self.text[self.at + key..];
         let value = match name {
-            "version" => version::following(rest)?,
-            "model" => model(rest)?,
-            "models" => models(rest)?,
-            "code" => code(self.text, self.at, key),
-            _ => return None,
+            "version" => version::following(rest),
+            "model" => model(rest),
+            "models" => models(rest),
+            "code" => Some(code(self.text, self.at, key)),
+            _ => None,
         };
-        Some(format!("{before}{value}{after}"))
+        match value {
+            Some(value) => Some(format!("{before}{value}{after}")),
+            None => before.strip_suffix(' ').map(str::to_owned),
+        }
     }
 }
 
 /// The longest code of a model, in bytes; longer words are serial numbers and the like.
-const CODE_MAX: usize = 24;
+const CODE_MAX: usize = 32;
 
 /// The most words of a model that several words name.
 const MODEL_WORDS_MAX: usize = 5;
@@ -205,17 +225,25 @@ fn code(text: &str, at: usize, key: usize) -> &str {
     text[start..end].trim_end_matches('-')
 }
 
-/// The next word, if it can be a model: it has a digit and is no version.
+/// Marks between a maker and the model. Not a slash: a version follows it.
+const MARKS: [char; 4] = [' ', '-', '_', ':'];
+
+/// The next word, if it can be a model: it has a digit, and what ends it is no dot, as in a version.
 fn model(rest: &str) -> Option<&str> {
-    let rest = rest.trim_start_matches([' ', '-', '_', '/', ':']);
+    let rest = rest.trim_start_matches(MARKS);
     let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '+');
-    let word = rest[..rest.find(ends).unwrap_or(rest.len())].trim_end_matches('-');
+    let (word, behind) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+    // `PAP2T-3.1.16`: the version begins behind the last hyphen.
+    let word = match behind.strip_prefix('.') {
+        Some(behind) if behind.starts_with(|c: char| c.is_ascii_digit()) => word.rsplit_once('-')?.0,
+        _ => word.trim_end_matches('-'),
+    };
     (word.len() <= CODE_MAX && word.contains(|c: char| c.is_ascii_digit())).then_some(word)
 }
 
 /// The next words up to the end of the name, if one of them can be a model.
 fn models(rest: &str) -> Option<&str> {
-    let rest = rest.trim_start_matches([' ', '-', '_', '/', ':']);
+    let rest = rest.trim_start_matches(MARKS);
     let end = ["\n", "  ", " - ", " | ", " :: ", " (", " [", ",", ";", "\"", "/", ":", " series", " ip "]
         .iter()
         .filter_map(|end| super::text::find_ignoring_case(rest, end))
@@ -230,7 +258,8 @@ fn models(rest: &str) -> Option<&str> {
         length += word.len() + 1;
     }
     let name = name[..length.min(name.len())].trim();
-    name.contains(|c: char| c.is_ascii_digit()).then_some(name)
+    let is_version = name.contains('.') && super::version::is_version(name);
+    (name.contains(|c: char| c.is_ascii_digit()) && !is_version).then_some(name)
 }
 
 #[cfg(test)]
@@ -247,7 +276,8 @@ mod tests {
          whole|whole|Vendor C|Product C\n\
          d-|code||||Maker|{code}|router\n\
          start|start|Vendor E|Product E|||E {models}\n\
-         maker|words||||Maker|{model}|printer\n",
+         maker|words||||Maker|{model}|printer\n\
+         bare|model||||Bare|Bare {model}\n",
     );
 
     fn product(text: &str) -> Option<String> {
@@ -275,9 +305,14 @@ mod tests {
         assert_eq!(model_of("maker R7000, x").as_deref(), Some("R7000"));
         assert_eq!(model_of("start Pro 3 abc  10.0.0.1").as_deref(), Some("E Pro 3 abc"));
         assert_eq!(model_of("start Pro 3 10.0.0.1").as_deref(), Some("E Pro 3"));
-        for text in ["d-list 1", "maker router", "start of all", "d-1234567890123456789012345"] {
+        assert_eq!(model_of("maker PAP2T-3.1.16").as_deref(), Some("PAP2T"));
+        assert_eq!(model_of("bare X1").as_deref(), Some("Bare X1"));
+        for text in
+            ["d-list 1", "maker router", "maker 3.1", "bare facts", "d-123456789012345678901234567890123"]
+        {
             assert_eq!(model_of(text), None, "{text}");
         }
+        assert_eq!(model_of("start of all").as_deref(), Some("E"), "the words before the placeholder");
     }
 
     #[test]
@@ -323,5 +358,5 @@ mod tests {
         assert_eq!(tables, TABLES);
     }
 
-    const TABLES: usize = 14;
+    const TABLES: usize = 15;
 }

@@ -1,7 +1,7 @@
 //! Telnet: what a server says before its log-in, among options that it negotiates (RFC 854).
 
 use super::{
-    finding::Finding,
+    claims::Claims,
     table::{MODELS, Preference, Table},
     text::decode,
 };
@@ -15,7 +15,7 @@ const SUBNEGOTIATION_END: u8 = 240;
 /// WILL, WONT, DO and DONT, each followed by an option.
 pub(super) const WITH_OPTION: std::ops::RangeInclusive<u8> = 251..=254;
 
-pub(super) fn parse(greeting: &[u8]) -> Finding {
+pub(super) fn parse(greeting: &[u8]) -> Claims {
     let text = text(greeting);
     TABLE.find(&text, Preference::Longest).or(MODELS.find(&text, Preference::Longest))
 }

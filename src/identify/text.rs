@@ -32,6 +32,21 @@ pub(super) fn find_ignoring_case(text: &str, phrase: &str) -> Option<usize> {
     text.windows(phrase.len()).position(|window| window.eq_ignore_ascii_case(phrase))
 }
 
+/// Whether a name says only what kind of program it is: `httpd/2.0` names no product.
+pub(super) fn is_common(name: &str) -> bool {
+    const COMMON: [&str; 25] = [
+        "build", "daemon", "device", "ftp", "ftpd", "gateway", "host", "http", "httpd", "https", "mail",
+        "port", "release", "router", "rtsp", "server", "service", "sip", "sipua", "smtp", "ssh", "sshd",
+        "system", "version", "web",
+    ];
+    let mut words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let is_common = |word: &str| {
+        let word = word.to_ascii_lowercase();
+        COMMON.contains(&word.strip_suffix("server").filter(|rest| !rest.is_empty()).unwrap_or(&word))
+    };
+    words.all(is_common)
+}
+
 /// The text of a reply without its code: `220 ` and `220-` of each line of FTP, SMTP and NNTP (RFC 959 4.2), for any
 /// code of three digits. Lines stay lines.
 pub(super) fn without_reply_codes(text: &str) -> String {
@@ -60,6 +75,16 @@ mod tests {
     fn characters_that_are_not_seen_become_spaces() {
         assert_eq!(decode(b"a\0b\x1b[31mc\r\nd\x7f"), "a b [31mc \nd ");
         assert_eq!(decode("a\u{202e}b\u{200b}c\u{a0}d".as_bytes()), "a b c d");
+    }
+
+    #[test]
+    fn kinds_of_programs_are_no_names() {
+        for name in ["httpd", "Web Server", "WebServer", "SSH_server", "FTP-Server", "RTSP server", "", "-"] {
+            assert!(is_common(name), "{name}");
+        }
+        for name in ["thttpd", "Gardenia Server", "web3", "VMware-httpd"] {
+            assert!(!is_common(name), "{name}");
+        }
     }
 
     #[test]

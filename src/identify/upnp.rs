@@ -4,7 +4,7 @@
 use quick_xml::{events::Event, reader::Reader};
 
 use super::{
-    finding::merge,
+    claims::merge,
     table::{MODELS, Preference},
     text::decode,
 };

@@ -1,4 +1,4 @@
-//! What a text was found to say, before it is tied to a port.
+//! What a text claims of its service and device, before it is tied to a port.
 
 use jiff::Timestamp;
 
@@ -6,12 +6,12 @@ use crate::model::{
     DeviceIdentification, EVIDENCE_MAX, Evidence, IdentifyMethod, PortIdentification, one_line,
 };
 
-/// The longest text of a finding, in characters. Real names of products end far below.
+/// The longest text of a claim, in characters. Real names of products end far below.
 const TEXT_MAX: usize = 80;
 
-/// What a service and its device are, as far as a text says; `None` for what it does not say.
+/// What a service and its device are, as far as a text says; `None` for what it does not say. A stranger wrote it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Finding {
+pub struct Claims {
     /// The maker of the software: "Oracle".
     pub vendor: Option<String>,
     /// The software: "MySQL".
@@ -22,7 +22,7 @@ pub struct Finding {
     pub device: DeviceIdentification,
 }
 
-impl Finding {
+impl Claims {
     /// Software by its maker, its name and version; an empty vendor or version is none.
     pub(super) fn software(vendor: &str, product: &str, version: &str) -> Self {
         Self { vendor: some(vendor), product: some(product), version: some(version), ..Self::default() }
@@ -33,13 +33,13 @@ impl Finding {
         Self { device, ..Self::default() }
     }
 
-    /// Whether nothing was found.
+    /// Whether nothing is claimed.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
     /// Takes the software from `other` unless it is known, and likewise the device. Parts are never mixed: the version
-    /// of one finding says nothing of the product of the other.
+    /// that one text claims says nothing of the product of the other.
     pub(super) fn or(mut self, other: Self) -> Self {
         if self.product.is_none() && (other.product.is_some() || self.vendor.is_none()) {
             (self.vendor, self.product, self.version) = (other.vendor, other.product, other.version);
@@ -58,7 +58,7 @@ impl Finding {
         }
     }
 
-    /// The finding as what is known of a port, by the service's name and what it said.
+    /// The claims as what is known of a port, by the service's name and what it said.
     pub(super) fn at_port(
         self,
         service: Option<&str>,
@@ -88,7 +88,7 @@ pub(super) fn evidence(method: IdentifyMethod, said: &str, time: Timestamp) -> E
     Evidence { method, text: one_line(&line, EVIDENCE_MAX), time }
 }
 
-/// Completes a device by another finding of it, unless they name different makers.
+/// Completes a device by what else is said of it, unless they name different makers.
 pub(super) fn merge(device: DeviceIdentification, other: DeviceIdentification) -> DeviceIdentification {
     let contradict = matches!((&device.maker, &other.maker), (Some(one), Some(two)) if one != two);
     if contradict || device.model.is_some() {
@@ -129,19 +129,19 @@ mod tests {
     }
 
     #[test]
-    fn software_and_device_of_two_findings_are_never_mixed() {
-        let server = Finding::software("A", "Server", "1");
-        let other = Finding { device: device("B", "Box"), ..Finding::software("", "Other", "2") };
+    fn software_and_device_of_two_texts_are_never_mixed() {
+        let server = Claims::software("A", "Server", "1");
+        let other = Claims { device: device("B", "Box"), ..Claims::software("", "Other", "2") };
         let both = server.or(other);
-        assert_eq!(both, Finding { device: device("B", "Box"), ..Finding::software("A", "Server", "1") });
-        let camera = Finding::of_device(device("C", ""));
+        assert_eq!(both, Claims { device: device("B", "Box"), ..Claims::software("A", "Server", "1") });
+        let camera = Claims::of_device(device("C", ""));
         assert_eq!(camera.or(both).device, device("C", ""), "another maker's model");
     }
 
     #[test]
     fn texts_are_short_and_safe() {
         let found =
-            Finding { device: device(" \t ", "a\u{202e}b"), ..Finding::software("", &"x".repeat(500), "") }
+            Claims { device: device(" \t ", "a\u{202e}b"), ..Claims::software("", &"x".repeat(500), "") }
                 .cleaned();
         assert_eq!(found.product.unwrap().len(), TEXT_MAX);
         assert_eq!(found.device, device("", "a\u{fffd}b"));
