@@ -136,6 +136,19 @@ mod tests {
     }
 
     #[test]
+    fn no_port_gets_more_than_the_level_permits() {
+        for port in 0..=u16::MAX {
+            for &level in IdentifyLevel::ALL {
+                for announced in [None, Some("http"), Some("https"), Some("ssh"), Some("printer")] {
+                    let permitted =
+                        manner_of(level, port, announced).is_none_or(|manner| manner.level() <= level);
+                    assert!(permitted, "{port} {level} {announced:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn only_a_port_that_is_known_for_it_gets_a_request_and_only_at_that_level() {
         use IdentifyLevel::{Announced, Greetings, Off, Requests};
         for port in [22, 80, 443, 8006, 12_345] {
