@@ -129,6 +129,8 @@ match = "b8:27:eb:*"
 timing = "polite"
 ports = 80
 identify = "off"
+type = "desk-phone"
+tags = ["office", "floor-2"]
 [[ignore]]
 device = "*"
 ports = "49152-"
@@ -165,7 +167,10 @@ fn reads_every_key() {
     assert!(matches!(&night.targets, Targets::List(list) if list.len() == 4));
     assert_eq!(config.scanners[1], ScannerConfig::named("rest".to_owned()));
     assert_eq!(config.devices[1].timing, Some(Timing::T2));
-    assert_eq!((config.identify, config.devices[1].identify), (IdentifyLevel::Requests, Some(IdentifyLevel::Off)));
+    assert_eq!(
+        (config.identify, config.devices[1].identify),
+        (IdentifyLevel::Requests, Some(IdentifyLevel::Off))
+    );
     assert_eq!((&config.ignore[0].device, config.ignore[0].comment.as_str()), (&None, ""));
 }
 
