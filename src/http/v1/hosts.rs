@@ -510,6 +510,7 @@ async fn describe(
     let words = AnnotationPatch {
         name: name.map(|name| said("name", name, NAME_MAX)).transpose()?,
         note: note.map(|note| said("note", note, NOTE_MAX)).transpose()?,
+        ..AnnotationPatch::default()
     };
     let host = found(&api, &host).await?;
     api.directory.annotate(host, words).await?;
