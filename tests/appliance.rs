@@ -11,7 +11,7 @@ use testkit::Ports;
 
 use crate::{
     harness::{
-        Portscan, Running,
+        NO_IDENTIFICATION, Portscan, Running,
         feed::{FeedServer, Says},
         scanner, static_feed,
     },
@@ -61,7 +61,8 @@ fn forty_devices_of_a_feed_are_scanned_and_served_completely() {
     let lab = Lab::enter("forty");
     let feed = FeedServer::start(Says::Devices(untidy_list(&lab)));
     let ports = depth(&lab);
-    let config = format!("[feed]\nurl = [\"{}\"]\n{}", feed.url(), scanner("lan", "1d", &ports.to_string()));
+    let lan = scanner("lan", "1d", &ports.to_string());
+    let config = format!("[feed]\nurl = [\"{}\"]\n{NO_IDENTIFICATION}{lan}", feed.url());
     let running = Portscan::new(&lab, &config).start();
     let began = lab.now();
     let devices = lab.hosts().count();
@@ -119,7 +120,8 @@ fn a_new_device_of_the_feed_is_scanned_at_once() {
     let config = |hosts: &[&str]| {
         let named = |(address, mac)| format!("{{ address = \"{address}\", mac = \"{mac}\" }}");
         let hosts: Vec<String> = hosts.iter().map(|address| named(device(address))).collect();
-        format!("[feed]\nurl = []\nhosts = [{}]\n{}", hosts.join(", "), scanner("lan", "1d", "20-100"))
+        let lan = scanner("lan", "1d", "20-100");
+        format!("[feed]\nurl = []\nhosts = [{}]\n{NO_IDENTIFICATION}{lan}", hosts.join(", "))
     };
     let mut portscan = Portscan::new(&lab, &config(&["10.77.0.5"]));
     let running = portscan.start();

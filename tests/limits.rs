@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use testkit::Ports;
 
 use crate::{
-    harness::{LONG, Portscan, eventually, found, prometheus::Page, scanner, static_feed},
+    harness::{LONG, NO_IDENTIFICATION, Portscan, eventually, found, prometheus::Page, scanner, static_feed},
     lab::{Host, Lab},
 };
 
@@ -129,7 +129,8 @@ fn silent_probes_take_at_most_half_of_the_free_conntrack_entries() {
     let lab = Lab::enter("near");
     let table = Table::new(6000, 1200);
     let scanned: Ports = "1-500,8080".parse().unwrap();
-    let config = static_feed(&lab) + &scanner("lan", "1d", &scanned.to_string()) + "timing = \"T4\"\n";
+    let lan = scanner("lan", "1d", &scanned.to_string()) + "timing = \"T4\"\n";
+    let config = static_feed(&lab) + NO_IDENTIFICATION + &lan;
     let running = Portscan::new(&lab, &config).start();
     running.wait_for_devices(3, LONG);
     for host in lab.hosts() {

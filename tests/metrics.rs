@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     harness::{
-        Portscan, eventually,
+        NO_IDENTIFICATION, Portscan, eventually,
         feed::{FeedServer, Says},
         prometheus::{Page, promtool},
         scanner, static_feed,
@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_secs(120);
 #[test]
 fn the_metrics_agree_with_the_packets_of_a_scan() {
     let lab = Lab::enter("near");
-    let config = static_feed(&lab) + &scanner("lan", "1d", "20-90");
+    let config = static_feed(&lab) + NO_IDENTIFICATION + &scanner("lan", "1d", "20-90");
     // The data directory lives as long as this value.
     let portscan = Portscan::new(&lab, &config);
     let running = portscan.start();

@@ -8,6 +8,7 @@ use portscan::clock::{Clock, SystemClock};
 
 use crate::{
     harness::{
+        NO_IDENTIFICATION,
         avahi::Avahi,
         eventually, field, is_stored,
         pi::{self, Card, Pi},
@@ -108,7 +109,7 @@ fn the_installed_package_scans_is_found_by_name_and_restarts() {
     let card = card();
     let mut pi = Pi::boot(&card, &lan, today());
     let discovers = "[feed]\nurl = []\ndiscover = [\"eth0 10.77.0.0/24\"]\n";
-    install(&mut pi, &(discovers.to_owned() + &scanner("lan", "1d", "1-150")));
+    install(&mut pi, &(discovers.to_owned() + NO_IDENTIFICATION + &scanner("lan", "1d", "1-150")));
     assert_eq!(pi.run("systemctl is-active portscan"), "active");
 
     let avahi = Avahi::start(&desk, "desk");

@@ -507,6 +507,9 @@ pub fn scanner(name: &str, interval: &str, ports: &str) -> String {
     format!("[[scanner]]\nname = \"{name}\"\ninterval = \"{interval}\"\nports = \"{ports}\"\n")
 }
 
+/// What a test adds to a configuration that counts the scans' own SYNs and connections: nothing else connects.
+pub const NO_IDENTIFICATION: &str = "[identify]\nlevel = \"off\"\n";
+
 /// The value of `key=value` in a log line, without quotes.
 pub fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = line.split_once(&format!(" {key}="))?;
