@@ -6,7 +6,7 @@
 
 use testkit::{harness, lab};
 
-mod alerts;
+mod alone;
 mod api;
 mod appliance;
 mod browser;
@@ -27,7 +27,6 @@ mod fairness;
 mod feeds;
 mod first_minute;
 mod history;
-mod http_bounds;
 mod identity;
 mod imports;
 mod invented;
@@ -37,7 +36,6 @@ mod limits;
 mod live_view;
 mod manager;
 mod mdns;
-mod memory;
 mod metrics;
 mod monitoring;
 mod names;
@@ -50,6 +48,5 @@ mod reports;
 mod selftest;
 mod senders;
 mod siege;
-mod size;
 mod targets;
 mod truth;
