@@ -83,6 +83,7 @@ mod tests {
             scan: false,
             timing: None,
             ports: None,
+            identify: None,
         };
         let config = Config { devices: vec![rule], feed: FeedConfig::default(), ..Config::default() };
         let mut devices = vec![

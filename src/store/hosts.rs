@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::{
     contributors::{ContributorPage, contributors_of_page, standings},
+    endpoints::device_of,
     error::Result,
     handle::Store,
     identity, names,
@@ -234,7 +235,7 @@ impl Store {
     pub async fn host(&self, key: &DeviceKey) -> Result<Option<DeviceRecord>> {
         let key = key.clone();
         let read = move |connection: &Connection| {
-            let Some(row) = row_of(connection, &key)? else { return Ok(None) };
+            let Some(row) = device_of(connection, &key)? else { return Ok(None) };
             Ok(between(connection, row, row, 1)?.rows.pop())
         };
         self.read(read).await
@@ -246,7 +247,7 @@ impl Store {
     /// The database fails, or the store is closed.
     pub async fn host_row(&self, key: &DeviceKey) -> Result<Option<i64>> {
         let key = key.clone();
-        self.read(move |connection| row_of(connection, &key)).await
+        self.read(move |connection| device_of(connection, &key)).await
     }
 
     /// Gives a row to a device that is only known from feeds, so that its owner can annotate it.
@@ -270,20 +271,6 @@ impl Store {
     pub async fn annotate(&self, row: i64, patch: AnnotationPatch) -> Result<bool> {
         self.run_exclusive(move |connection| annotate(connection, row, &patch)).await
     }
-}
-
-/// The row of a device. An address belongs to the device that came last; a device with a MAC precedes one without.
-fn row_of(connection: &Connection, key: &DeviceKey) -> Result<Option<i64>> {
-    let (sql, key) = match key {
-        DeviceKey::Mac(mac) => ("SELECT id FROM devices WHERE mac = ?1", mac.to_string()),
-        DeviceKey::Address(address) => (
-            "SELECT e.device FROM endpoints e JOIN devices d ON d.id = e.device
-             WHERE e.address = ?1 AND e.held = 'now'
-             ORDER BY d.mac IS NULL, e.last_seen DESC, e.id DESC LIMIT 1",
-            address.to_string(),
-        ),
-    };
-    Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?)
 }
 
 /// The devices with rows from `first` to `last`, at most `most`.
