@@ -29,7 +29,7 @@ PEERS   := $(CURDIR)/target/peers
 CASES   ?= 200000
 
 # What `make fuzz` feeds with bytes, and for how long each.
-INPUTS  ?= feed nmap words config paths
+INPUTS  ?= feed nmap words config paths identify
 MINUTES ?= 10
 
 # For which machines `make cross` and `make deb` build: arm64, armhf or amd64, as `dpkg --print-architecture` says.
@@ -47,8 +47,8 @@ MAKERS  := $(CURDIR)/target/makers
 # The book, and the files that it consists of or links to, each at its place (docs/SUMMARY.md).
 BOOK    := target/book
 LINKED  := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-APACHE LICENSE-MIT deny.toml \
-  benches/RESULTS.md cross/README.md docs monitoring src/services/README.md src/vendor/README.md systemd \
-  tests/screenshots
+  benches/RESULTS.md cross/README.md docs monitoring src/identify/tables/README.md src/services/README.md \
+  src/vendor/README.md systemd tests/screenshots
 # The oldest Rust that is promised.
 MSRV    := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 # What runs their tests here.

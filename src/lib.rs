@@ -27,7 +27,7 @@
 //! | 4 | [`http`] | the server, its bounds, the APIs, the page |
 //! | 3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
 //! | 2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`advice`], [`vendor`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, what is known of ports, the IEEE's names, nmap's files |
-//! | 1 | [`engine`], [`config`], [`clock`], [`resolve`], [`data_dir`] | decisions without I/O, the traits of what is injected, and to which user the appliance's files belong |
+//! | 1 | [`engine`], [`config`], [`clock`], [`resolve`], [`data_dir`], [`identify`] | decisions without I/O, the traits of what is injected, to which user the appliance's files belong, and what a greeting says of its service and device |
 //! | 0 | [`model`] | the values that all layers share |
 //!
 //! ## Three habits
@@ -46,6 +46,8 @@
 //! - another port that people ask about: a paragraph in `advice/ports.txt`;
 //! - another source of device names: a variant of [`model::NameSource`], queried in [`service::names`];
 //! - another scanner's reports: a reader beside [`nmap`], imported by [`service::import`];
+//! - another product or device that greetings name: a line of a table in [`identify`]; another kind of greeting: its
+//!   grammar there;
 //! - another query over HTTP: a method of the [`store`], a handler in [`http`];
 //! - another page for people: a file in `http/dashboard/page/pages/`, a line in `main.js` beside it;
 //! - another kind of change: a variant of [`model::ChangeKind`], recorded by the store once it is certain, shown in
@@ -65,6 +67,7 @@ pub mod data_dir;
 pub mod engine;
 pub mod feed;
 pub mod http;
+pub mod identify;
 pub mod metrics;
 pub mod model;
 pub mod net;

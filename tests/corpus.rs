@@ -4,7 +4,7 @@ mod inputs;
 
 use std::{fs, path::Path};
 
-use self::inputs::{Paths, config, feed, nmap, words};
+use self::inputs::{Paths, config, feed, identify, nmap, words};
 
 /// Prints which input failed when the test panics.
 struct ReplayedInput<'a>(&'a Path, u64, Vec<u8>);
@@ -70,6 +70,11 @@ fn word_inputs_keep_the_invariants() {
 #[test]
 fn configuration_inputs_keep_the_invariants() {
     replay("config", config);
+}
+
+#[test]
+fn identified_inputs_keep_the_invariants() {
+    replay("identify", identify);
 }
 
 #[test]

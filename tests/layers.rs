@@ -22,6 +22,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("config", 1),
     ("data_dir", 1),
     ("engine", 1),
+    ("identify", 1),
     ("resolve", 1),
     ("advice", 2),
     ("client", 2),
@@ -105,6 +106,19 @@ fn a_module_imports_only_from_lower_layers() {
         others.dedup();
         others.retain(|other| layer_of(other).is_some() && !may_import(module, other));
         faults.extend(others.iter().map(|other| format!("{path}: {module} must not import {other}")));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Identification gets hostile bytes, and must stay a function of them alone: layer 1 would let it import its siblings.
+#[test]
+fn identify_imports_only_the_model() {
+    let mut faults = Vec::new();
+    for Source { path, text } in all_sources().iter().filter(|source| source.path.starts_with("identify/")) {
+        let named = named_paths(text);
+        let others =
+            named.iter().filter_map(top_level_module).filter(|other| !matches!(*other, "identify" | "model"));
+        faults.extend(others.map(|other| format!("{path}: identify must not import {other}")));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -26,7 +26,11 @@ use portscan::{
     engine::{Bounds, Probe, Prober, Reply},
     feed,
     http::{Gate, HostAllowlist, ServerLimits, Site, Token, router},
-    model::{Address, Device, DeviceKey, Mac, Moment, PortSet, PortState, Protocol, TargetSpec, Timing},
+    identify as identification,
+    model::{
+        Address, Device, DeviceIdentification, DeviceKey, EVIDENCE_MAX, Evidence, Mac, Moment,
+        PortIdentification, PortSet, PortState, Protocol, TargetSpec, Timing, is_unseen,
+    },
     net::mdns::Advertised,
     nmap::{Report, gather},
     resolve::{Resolve, ResolveError, Resolving},
@@ -90,6 +94,65 @@ fn read<T: FromStr + Display + PartialEq + Debug>(text: &str) -> Option<T> {
     let read: T = text.parse().ok()?;
     assert_eq!(read.to_string().parse().ok().as_ref(), Some(&read), "{text:?}");
     Some(read)
+}
+
+/// What devices say of themselves, taken for each kind of text: what comes out is short and on one line.
+pub fn identify(data: &[u8]) {
+    let time = jiff::Timestamp::UNIX_EPOCH;
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.lines();
+    let service_type = lines.next().unwrap_or_default();
+    let txt: Vec<_> = lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    let found = [
+        identification::from_greeting(21, data, time),
+        identification::from_greeting(23, data, time),
+        identification::from_greeting(25, data, time),
+        identification::from_http(data, true, time),
+        identification::from_certificate(data, time),
+        identification::from_service_record(service_type, &txt, time),
+        Some(identification::from_ssh_key(data, time)),
+    ];
+    found.into_iter().flatten().for_each(check_port);
+    if let Some((device, evidence)) = identification::from_upnp_description(data, time) {
+        assert!(!device.is_empty());
+        check_device(device);
+        check_evidence(&evidence);
+    }
+    identification::device_info(&text).into_iter().for_each(check_device);
+}
+
+fn check_port(found: PortIdentification) {
+    let PortIdentification {
+        service, tls: _, vendor, product, version, title, certificate, host_key, ..
+    } = found;
+    check_texts([service, vendor, product, version, title, host_key], 120);
+    check_device(found.device);
+    check_evidence(&found.evidence);
+    if let Some(certificate) = certificate {
+        assert!(certificate.fingerprint.len() == 64 && certificate.sans.len() <= 16);
+        let names = certificate.sans.into_iter().filter(|name| !name.is_empty()).map(Some);
+        check_texts(names, 253);
+        let (subject, issuer) = (certificate.subject, certificate.issuer);
+        check_texts([subject, issuer].into_iter().filter(|name| !name.is_empty()).map(Some), 253);
+    }
+}
+
+fn check_device(device: DeviceIdentification) {
+    check_texts([device.maker, device.model], 80);
+}
+
+fn check_evidence(evidence: &Evidence) {
+    assert!(evidence.text.chars().count() <= EVIDENCE_MAX && !evidence.text.chars().any(is_unseen));
+}
+
+fn check_texts(texts: impl IntoIterator<Item = Option<String>>, max: usize) {
+    for text in texts.into_iter().flatten() {
+        assert!(!text.trim().is_empty() && text.chars().count() <= max, "{text:?}");
+        assert!(!text.chars().any(is_unseen), "{text:?}");
+    }
 }
 
 /// The configuration: every fault is named, and what is taken is shown so that it is taken as the same.

@@ -1,0 +1,152 @@
+//! What a text claims of its service and device, before it is tied to a port.
+
+use jiff::Timestamp;
+
+use crate::model::{
+    DeviceIdentification, EVIDENCE_MAX, Evidence, IdentifyMethod, PortIdentification, one_line,
+};
+
+/// The longest text of a claim, in characters. Real names of products end far below.
+const TEXT_MAX: usize = 80;
+
+/// What a service and its device are, as far as a text says; `None` for what it does not say. A stranger wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// The maker of the software: "Oracle".
+    pub vendor: Option<String>,
+    /// The software: "MySQL".
+    pub product: Option<String>,
+    /// The software's version as it claims: "8.0.36".
+    pub version: Option<String>,
+    /// What it says of the device that it runs on.
+    pub device: DeviceIdentification,
+}
+
+impl Claims {
+    /// Software by its maker, its name and version; an empty vendor or version is none.
+    pub(super) fn software(vendor: &str, product: &str, version: &str) -> Self {
+        Self { vendor: some(vendor), product: some(product), version: some(version), ..Self::default() }
+    }
+
+    /// A device alone.
+    pub(super) fn of_device(device: DeviceIdentification) -> Self {
+        Self { device, ..Self::default() }
+    }
+
+    /// Whether nothing is claimed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Takes the software from `other` unless it is known, and likewise the device. Parts are never mixed: the version
+    /// that one text claims says nothing of the product of the other.
+    pub(super) fn or(mut self, other: Self) -> Self {
+        if self.product.is_none() && (other.product.is_some() || self.vendor.is_none()) {
+            (self.vendor, self.product, self.version) = (other.vendor, other.product, other.version);
+        }
+        self.device = merge(self.device, other.device);
+        self
+    }
+
+    /// The same with texts that are safe to store and short; empty ones are none.
+    pub(super) fn cleaned(self) -> Self {
+        Self {
+            vendor: clean(self.vendor),
+            product: clean(self.product),
+            version: clean(self.version),
+            device: clean_device(self.device),
+        }
+    }
+
+    /// The claims as what is known of a port, by the service's name and what it said.
+    pub(super) fn at_port(
+        self,
+        service: Option<&str>,
+        method: IdentifyMethod,
+        said: &str,
+        time: Timestamp,
+    ) -> PortIdentification {
+        let Self { vendor, product, version, device } = self.cleaned();
+        PortIdentification {
+            service: service.map(str::to_owned),
+            tls: false,
+            vendor,
+            product,
+            version,
+            title: None,
+            certificate: None,
+            host_key: None,
+            device,
+            evidence: evidence(method, said, time),
+        }
+    }
+}
+
+/// What an identification rests on: the text on one line, its runs of blanks made one.
+pub(super) fn evidence(method: IdentifyMethod, said: &str, time: Timestamp) -> Evidence {
+    let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    Evidence { method, text: one_line(&line, EVIDENCE_MAX), time }
+}
+
+/// Completes a device by what else is said of it, unless they name different makers.
+pub(super) fn merge(device: DeviceIdentification, other: DeviceIdentification) -> DeviceIdentification {
+    let contradict = matches!((&device.maker, &other.maker), (Some(one), Some(two)) if one != two);
+    if contradict || device.model.is_some() {
+        return device;
+    }
+    DeviceIdentification {
+        device_type: device.device_type.or(other.device_type),
+        maker: device.maker.or(other.maker),
+        model: other.model,
+    }
+}
+
+/// A device whose texts are safe to store and short.
+pub(super) fn clean_device(device: DeviceIdentification) -> DeviceIdentification {
+    DeviceIdentification {
+        device_type: device.device_type,
+        maker: clean(device.maker),
+        model: clean(device.model),
+    }
+}
+
+/// A text on one line, short; none if nothing is left.
+pub(super) fn clean(text: Option<String>) -> Option<String> {
+    let line = one_line(text?.trim(), TEXT_MAX);
+    some(line.trim())
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(maker: &str, model: &str) -> DeviceIdentification {
+        DeviceIdentification { device_type: None, maker: some(maker), model: some(model) }
+    }
+
+    #[test]
+    fn software_and_device_of_two_texts_are_never_mixed() {
+        let server = Claims::software("A", "Server", "1");
+        let other = Claims { device: device("B", "Box"), ..Claims::software("", "Other", "2") };
+        let both = server.or(other);
+        assert_eq!(both, Claims { device: device("B", "Box"), ..Claims::software("A", "Server", "1") });
+        let camera = Claims::of_device(device("C", ""));
+        assert_eq!(camera.or(both).device, device("C", ""), "another maker's model");
+    }
+
+    #[test]
+    fn texts_are_short_and_safe() {
+        let found =
+            Claims { device: device(" \t ", "a\u{202e}b"), ..Claims::software("", &"x".repeat(500), "") }
+                .cleaned();
+        assert_eq!(found.product.unwrap().len(), TEXT_MAX);
+        assert_eq!(found.device, device("", "a\u{fffd}b"));
+        let time = Timestamp::UNIX_EPOCH;
+        assert_eq!(evidence(IdentifyMethod::Http, "a\r\n\r\nb \0c", time).text, "a b \u{fffd}c");
+        assert_eq!(evidence(IdentifyMethod::Http, &"é".repeat(999), time).text.chars().count(), EVIDENCE_MAX);
+    }
+}

@@ -1,0 +1,362 @@
+//! Tables of what is known, read where they lie in the binary.
+
+use std::net::Ipv4Addr;
+
+use super::{claims::Claims, version};
+use crate::model::DeviceIdentification;
+
+/// A table: lines of fields between `|`. tables/README.md explains the fields. It is read line by line for each text:
+/// an index would cost memory all the time for what happens a few times a day, and 1 KiB of text takes under 1 ms.
+#[derive(Clone, Copy)]
+pub(super) struct Table(&'static str);
+
+/// Makers and their models' codes, whatever says them.
+pub(super) const MODELS: Table = Table::new(include_str!("tables/models.txt"));
+
+/// What of a text a key must be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// All of it.
+    Whole,
+    /// Its first words.
+    Start,
+    /// Some of its words.
+    Words,
+    /// The same, and a word with a digit follows: the maker and the model, where the maker's name is a word, too.
+    Model,
+    /// The beginning of a word that has a digit behind it: the code of a model, so that "DIR-" is not found in
+    /// "DIR-list".
+    Code,
+}
+
+/// A line of a table.
+#[derive(Clone, Copy)]
+struct Entry {
+    key: &'static str,
+    extent: Extent,
+    /// Vendor, product, version, maker, model, type: texts, perhaps with a placeholder; empty for what is not known.
+    fields: [&'static str; 6],
+}
+
+/// An entry that fits a text.
+#[derive(Clone, Copy)]
+struct Match<'a> {
+    entry: Entry,
+    text: &'a str,
+    /// Where the key begins.
+    at: usize,
+}
+
+/// Which of several entries counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Preference {
+    /// The one with the longest key: it is the most particular.
+    Longest,
+    /// The one that the text says first; of those the longest.
+    First,
+}
+
+impl Table {
+    /// A table from its file's text.
+    pub(super) const fn new(text: &'static str) -> Self {
+        Self(text)
+    }
+
+    /// What the preferred entry that names software says of the software, and what the longest that names a device
+    /// says of the device.
+    pub(super) fn find(self, text: &str, preference: Preference) -> Claims {
+        let folded = text.to_ascii_lowercase();
+        let mut software: Option<Match<'_>> = None;
+        let mut device: Option<Match<'_>> = None;
+        for entry in self.0.lines().filter_map(Entry::read) {
+            let Some(at) = entry.position(&folded) else { continue };
+            let found = Match { entry, text, at };
+            if entry.names_software() && software.is_none_or(|best| found.is_preferred(best, preference)) {
+                software = Some(found);
+            }
+            if entry.names_device() && device.is_none_or(|best| found.tells_more(best)) {
+                device = Some(found);
+            }
+        }
+        Claims {
+            device: device.map(|found| found.device()).unwrap_or_default(),
+            ..software.map(|found| found.software()).unwrap_or_default()
+        }
+    }
+}
+
+impl Entry {
+    /// A line's entry; `None` for a comment, a blank line, and what is none.
+    fn read(line: &'static str) -> Option<Self> {
+        let mut fields = line.split('|');
+        let key = fields.next().filter(|key| !key.is_empty() && !key.starts_with('#'))?;
+        let extent = match fields.next()? {
+            "whole" => Extent::Whole,
+            "start" => Extent::Start,
+            "words" => Extent::Words,
+            "model" => Extent::Model,
+            "code" => Extent::Code,
+            _ => return None,
+        };
+        Some(Self { key, extent, fields: std::array::from_fn(|_| fields.next().unwrap_or_default()) })
+    }
+
+    fn names_software(&self) -> bool {
+        !self.fields[1].is_empty()
+    }
+
+    fn names_device(&self) -> bool {
+        self.fields[3..].iter().any(|field| !field.is_empty())
+    }
+
+    /// Where the key is in a text in lower case.
+    fn position(&self, folded: &str) -> Option<usize> {
+        match self.extent {
+            Extent::Whole => (folded.trim() == self.key).then(|| folded.len() - folded.trim_start().len()),
+            Extent::Start => (folded.starts_with(self.key) && self.ends_word(folded, 0)).then_some(0),
+            Extent::Words => self.words(folded).next(),
+            Extent::Model => self.words(folded).find(|at| model(&folded[at + self.key.len()..]).is_some()),
+            Extent::Code => self.starts(folded).find(|&at| {
+                let code = code(folded, at, self.key.len());
+                code.len() <= CODE_MAX && code.contains(|c: char| c.is_ascii_digit())
+            }),
+        }
+    }
+
+    /// Where the key is words of the text.
+    fn words<'a>(&self, folded: &'a str) -> impl Iterator<Item = usize> + use<'a, '_> {
+        let is_word = |at: &usize| self.ends_word(folded, *at) && !is_label(folded, *at, at + self.key.len());
+        self.starts(folded).filter(is_word)
+    }
+
+    /// Where the key begins with no letter or digit before it.
+    fn starts<'a>(&self, folded: &'a str) -> impl Iterator<Item = usize> + use<'a> {
+        let starts_word = |at: &usize| !folded[..*at].ends_with(char::is_alphanumeric);
+        folded.match_indices(self.key).map(|(at, _)| at).filter(starts_word)
+    }
+
+    fn ends_word(&self, folded: &str, at: usize) -> bool {
+        let ends_in_mark = self.key.ends_with(|c: char| !c.is_alphanumeric());
+        ends_in_mark || !folded[at + self.key.len()..].starts_with(char::is_alphanumeric)
+    }
+}
+
+impl Match<'_> {
+    fn is_preferred(&self, best: Self, preference: Preference) -> bool {
+        let longer = self.entry.key.len() > best.entry.key.len();
+        match preference {
+            Preference::Longest => {
+                longer || (self.entry.key.len() == best.entry.key.len() && self.at < best.at)
+            }
+            Preference::First => self.at < best.at || (self.at == best.at && longer),
+        }
+    }
+
+    /// Whether it is to be preferred for the device: it names the model, or its key is longer.
+    fn tells_more(&self, best: Self) -> bool {
+        let has_model = |found: &Self| found.device().model.is_some();
+        match (has_model(self), has_model(&best)) {
+            (mine, other) if mine != other => mine,
+            _ => self.is_preferred(best, Preference::Longest),
+        }
+    }
+
+    fn software(&self) -> Claims {
+        let product = self.filled(self.entry.fields[1]);
+        if product.is_none() {
+            return Claims::default();
+        }
+        let version = self.filled(self.entry.fields[2]);
+        Claims { vendor: self.filled(self.entry.fields[0]), product, version, ..Claims::default() }
+    }
+
+    fn device(&self) -> DeviceIdentification {
+        let [.., maker, model, kind] = self.entry.fields;
+        DeviceIdentification {
+            device_type: kind.parse().ok(),
+            maker: self.filled(maker),
+            model: self.filled(model),
+        }
+    }
+
+    /// A field with its placeholder filled in. Where nothing fills it, the words before it are left; `None` if there
+    /// are none.
+    fn filled(&self, field: &str) -> Option<String> {
+        let Some((before, rest)) = field.split_once('{') else {
+            return (!field.is_empty()).then(|| field.to_owned());
+        };
+        let (name, after) = rest.split_once('}')?;
+        let key = self.entry.key.len();
+        let rest = &self.text[self.at + key..];
+        let value = match name {
+            "version" => version::following(rest),
+            "model" => model(rest),
+            "models" => models(rest),
+            "code" => Some(code(self.text, self.at, key)),
+            _ => None,
+        };
+        match value {
+            Some(value) => Some(format!("{before}{value}{after}")),
+            None => before.strip_suffix(' ').map(str::to_owned),
+        }
+    }
+}
+
+/// The longest code of a model, in bytes; longer words are serial numbers and the like.
+const CODE_MAX: usize = 32;
+
+/// The most words of a model that several words name.
+const MODEL_WORDS_MAX: usize = 5;
+
+/// Whether a part of the text is a label of a host's name, which greetings often begin with: a dot joins it to a letter
+/// before or after it. `james.example.net` says nothing of its mail server.
+fn is_label(text: &str, start: usize, end: usize) -> bool {
+    let joins_next = text[end..].strip_prefix('.').is_some_and(|rest| rest.starts_with(char::is_alphabetic));
+    let joins_last =
+        text[..start].strip_suffix('.').is_some_and(|rest| rest.ends_with(char::is_alphanumeric));
+    joins_next || joins_last
+}
+
+/// The word that begins with the key's last, up to what is no letter, digit, hyphen or plus, as a firmware's version.
+fn code(text: &str, at: usize, key: usize) -> &str {
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '+');
+    let end = text[at + key..].find(ends).map_or(text.len(), |end| at + key + end);
+    let start = text[at..at + key].rfind([' ', '=']).map_or(at, |mark| at + mark + 1);
+    text[start..end].trim_end_matches('-')
+}
+
+/// Marks between a maker and the model. Not a slash: a version follows it.
+const MARKS: [char; 4] = [' ', '-', '_', ':'];
+
+/// The next word, if it can be a model: it has a digit, and what ends it is no dot, as in a version.
+fn model(rest: &str) -> Option<&str> {
+    let rest = rest.trim_start_matches(MARKS);
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '+');
+    let (word, behind) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+    // `PAP2T-3.1.16`: the version begins behind the last hyphen.
+    let word = match behind.strip_prefix('.') {
+        Some(behind) if behind.starts_with(|c: char| c.is_ascii_digit()) => word.rsplit_once('-')?.0,
+        _ => word.trim_end_matches('-'),
+    };
+    (word.len() <= CODE_MAX && word.contains(|c: char| c.is_ascii_digit())).then_some(word)
+}
+
+/// The next words up to the end of the name, if one of them can be a model.
+fn models(rest: &str) -> Option<&str> {
+    let rest = rest.trim_start_matches(MARKS);
+    let end = ["\n", "  ", " - ", " | ", " :: ", " (", " [", ",", ";", "\"", "/", ":", " series", " ip "]
+        .iter()
+        .filter_map(|end| super::text::find_ignoring_case(rest, end))
+        .min()
+        .unwrap_or(rest.len());
+    let name = &rest[..end];
+    let mut length = 0;
+    for word in name.split(' ').take(MODEL_WORDS_MAX) {
+        if word.parse::<Ipv4Addr>().is_ok() {
+            break; // Printers put their address behind their model.
+        }
+        length += word.len() + 1;
+    }
+    let name = name[..length.min(name.len())].trim();
+    let is_version = name.contains('.') && super::version::is_version(name);
+    (name.contains(|c: char| c.is_ascii_digit()) && !is_version).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::DeviceType;
+
+    const SHED: Table = Table::new(
+        "# comment\n\
+         a|words|Vendor A|Product A|{version}\n\
+         \n\
+         # source: none\n\
+         a b|words|Vendor B|Product B\n\
+         whole|whole|Vendor C|Product C\n\
+         d-|code||||Maker|{code}|router\n\
+         start|start|Vendor E|Product E|||E {models}\n\
+         maker|words||||Maker|{model}|printer\n\
+         bare|model||||Bare|Bare {model}\n",
+    );
+
+    fn product(text: &str) -> Option<String> {
+        SHED.find(text, Preference::Longest).product
+    }
+
+    fn model_of(text: &str) -> Option<String> {
+        SHED.find(text, Preference::Longest).device.model
+    }
+
+    #[test]
+    fn the_longest_or_the_first_fitting_key_counts() {
+        assert_eq!(product("x a 1, a b").as_deref(), Some("Product B"));
+        assert_eq!(SHED.find("x a 1, a b", Preference::First).product.as_deref(), Some("Product A"));
+        assert_eq!(product("WHOLE ").as_deref(), Some("Product C"));
+        assert_eq!(product("start a").as_deref(), Some("Product E"));
+        for text in ["whole x", "x start", "ab", "", "a.example.net", "mail.a ready", "1.a"] {
+            assert_eq!(product(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_model_has_a_digit() {
+        assert_eq!(model_of("D-12x/3").as_deref(), Some("D-12x"));
+        assert_eq!(model_of("maker R7000, x").as_deref(), Some("R7000"));
+        assert_eq!(model_of("start Pro 3 abc  10.0.0.1").as_deref(), Some("E Pro 3 abc"));
+        assert_eq!(model_of("start Pro 3 10.0.0.1").as_deref(), Some("E Pro 3"));
+        assert_eq!(model_of("maker PAP2T-3.1.16").as_deref(), Some("PAP2T"));
+        assert_eq!(model_of("bare X1").as_deref(), Some("Bare X1"));
+        for text in
+            ["d-list 1", "maker router", "maker 3.1", "bare facts", "d-123456789012345678901234567890123"]
+        {
+            assert_eq!(model_of(text), None, "{text}");
+        }
+        assert_eq!(model_of("start of all").as_deref(), Some("E"), "the words before the placeholder");
+    }
+
+    #[test]
+    fn every_entry_of_every_table_is_sound() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/identify/tables");
+        let mut tables = 0;
+        for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+            if file.extension().is_none_or(|extension| extension != "txt") {
+                continue;
+            }
+            tables += 1;
+            let text: &'static str = Box::leak(std::fs::read_to_string(&file).unwrap().into_boxed_str());
+            let (mut keys, mut has_source) = (Vec::new(), false);
+            for line in text.lines() {
+                has_source |= line.starts_with("# source: ");
+                if line.is_empty() || line.starts_with('#') {
+                    continue;
+                }
+                let place = format!("{}: {line}", file.display());
+                assert!(has_source, "no source: {place}");
+                let entry = Entry::read(line).unwrap_or_else(|| panic!("{place}"));
+                assert_eq!(entry.key, entry.key.to_ascii_lowercase(), "{place}");
+                assert!(entry.names_software() || entry.names_device(), "{place}");
+                assert!(entry.fields[..1].iter().all(|vendor| vendor.is_empty()) || entry.names_software());
+                assert!(
+                    entry.fields[2].is_empty() || entry.names_software(),
+                    "a version of nothing: {place}"
+                );
+                let kind = entry.fields[5];
+                assert!(kind.is_empty() || kind.parse::<DeviceType>().is_ok(), "{place}");
+                assert!(line.split('|').count() <= 8, "too many fields: {place}");
+                for field in entry.fields {
+                    let placeholder = field.split_once('{').map(|(_, rest)| rest.split_once('}').unwrap().0);
+                    let known = ["version", "model", "models", "code"];
+                    assert!(placeholder.is_none_or(|name| known.contains(&name)), "{place}");
+                }
+                keys.push((entry.key, line.split('|').nth(1)));
+            }
+            keys.sort_unstable();
+            let twice = keys.windows(2).find(|pair| pair[0] == pair[1]);
+            assert_eq!(twice, None, "{}", file.display());
+        }
+        assert_eq!(tables, TABLES);
+    }
+
+    const TABLES: usize = 15;
+}

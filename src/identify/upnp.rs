@@ -1,0 +1,166 @@
+//! UPnP: the description of a device, in XML (UPnP Device Architecture 2.0, 2.3). It says in plain words what the
+//! device is.
+
+use quick_xml::{events::Event, reader::Reader};
+
+use super::{
+    claims::merge,
+    table::{MODELS, Preference},
+    text::decode,
+};
+use crate::model::{DeviceIdentification, DeviceType};
+
+/// What a description says of its outermost device, as far as it is of use.
+#[derive(Default)]
+struct Description {
+    urn: Option<String>,
+    friendly_name: Option<String>,
+    manufacturer: Option<String>,
+    model_name: Option<String>,
+    model_number: Option<String>,
+}
+
+/// Parses as much as is there. What comes after the first device's own elements belongs to its embedded ones.
+pub(super) fn parse(xml: &[u8]) -> DeviceIdentification {
+    let description = read(&decode(xml));
+    let said = DeviceIdentification {
+        device_type: description.urn.as_deref().and_then(device_type),
+        model: description.model(),
+        maker: description.manufacturer,
+    };
+    // The type of the urn is what a program can do with it: a television is a MediaRenderer, too.
+    let text = [said.maker.as_deref(), said.model.as_deref()];
+    let text = text.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let listed = MODELS.find(&text, Preference::Longest).device;
+    let device_type = listed.device_type.or(said.device_type);
+    merge(DeviceIdentification { device_type, ..said }, listed)
+}
+
+/// What the evidence quotes: the outermost device's own words.
+pub(super) fn quoted(xml: &[u8]) -> String {
+    let description = read(&decode(xml));
+    let parts = [
+        description.manufacturer,
+        description.model_name,
+        description.model_number,
+        description.friendly_name,
+        description.urn,
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+impl Description {
+    /// The name and the number, unless one says the other.
+    fn model(&self) -> Option<String> {
+        match (&self.model_name, &self.model_number) {
+            (Some(name), Some(number))
+                if !super::version::is_version(number) && !name.contains(number.as_str()) =>
+            {
+                Some(format!("{name} {number}"))
+            }
+            (name, number) => name.clone().or_else(|| number.clone()),
+        }
+    }
+
+    fn element(&mut self, name: &str) -> Option<&mut Option<String>> {
+        Some(match name {
+            "deviceType" => &mut self.urn,
+            "friendlyName" => &mut self.friendly_name,
+            "manufacturer" => &mut self.manufacturer,
+            "modelName" => &mut self.model_name,
+            "modelNumber" => &mut self.model_number,
+            _ => return None,
+        })
+    }
+}
+
+fn read(text: &str) -> Description {
+    let mut reader = Reader::from_str(text);
+    let mut found = Description::default();
+    let mut value = String::new();
+    loop {
+        match reader.read_event() {
+            // Embedded devices are others, or parts of this one.
+            Ok(Event::Start(start)) if start.local_name().as_ref() == "deviceList" => break,
+            Ok(Event::Start(_)) => value.clear(),
+            Ok(Event::Text(part)) => value.push_str(&part),
+            Ok(Event::GeneralRef(entity)) => value.push_str(predefined(&entity)),
+            Ok(Event::End(end)) => {
+                let name = end.local_name();
+                if name.as_ref() == "device" {
+                    break;
+                }
+                let said = value.split_whitespace().collect::<Vec<_>>().join(" ");
+                if let Some(element) = found.element(name.as_ref())
+                    && element.is_none()
+                    && !said.is_empty()
+                {
+                    *element = Some(said);
+                }
+                value.clear();
+            }
+            Ok(Event::Eof) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    found
+}
+
+/// The sign for an entity that every XML has (XML 4.6); empty for others, which a description has no use for.
+fn predefined(entity: &str) -> &'static str {
+    match entity {
+        "amp" => "&",
+        "apos" => "'",
+        "gt" => ">",
+        "lt" => "<",
+        "quot" => "\"",
+        _ => "",
+    }
+}
+
+/// The device for a standardised type, `urn:schemas-upnp-org:device:MediaRenderer:1`. A media server is a NAS, a
+/// television or a computer: its type tells nothing.
+fn device_type(urn: &str) -> Option<DeviceType> {
+    match urn.split(':').nth(3)? {
+        "InternetGatewayDevice" | "WANDevice" => Some(DeviceType::Router),
+        "MediaRenderer" => Some(DeviceType::MediaPlayer),
+        "Printer" => Some(DeviceType::Printer),
+        "ZonePlayer" => Some(DeviceType::Speaker),
+        "DigitalSecurityCamera" => Some(DeviceType::Camera),
+        "WLANAccessPointDevice" => Some(DeviceType::AccessPoint),
+        "BinaryLight" | "DimmableLight" => Some(DeviceType::Light),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTER: &str = "<?xml version=\"1.0\"?><root xmlns=\"urn:schemas-upnp-org:device-1-0\"><device>\
+        <deviceType>urn:schemas-upnp-org:device:InternetGatewayDevice:1</deviceType>\
+        <manufacturer>Tom &amp; Co</manufacturer><modelName> Shed 3 </modelName><modelNumber>3</modelNumber>\
+        <deviceList><device><modelName>inner</modelName></device></deviceList></device></root>";
+
+    #[test]
+    fn reads_the_outer_device() {
+        let found = parse(ROUTER.as_bytes());
+        assert_eq!((found.maker.as_deref(), found.model.as_deref()), (Some("Tom & Co"), Some("Shed 3")));
+        assert_eq!(found.device_type, Some(DeviceType::Router));
+    }
+
+    #[test]
+    fn takes_what_came_before_the_cut() {
+        let cut = &ROUTER.as_bytes()[..ROUTER.find("<modelName>").unwrap() + 14];
+        let found = parse(cut);
+        assert_eq!((found.maker.as_deref(), found.model), (Some("Tom & Co"), None));
+    }
+
+    #[test]
+    fn expands_no_entity_of_the_document() {
+        let found =
+            parse(b"<!DOCTYPE r [<!ENTITY a \"bomb\">]><device><modelName>&a;&a;x</modelName></device>");
+        assert_eq!(found.model.as_deref(), Some("x"));
+        assert!(parse(b"").is_empty() && parse(b"<<<>").is_empty() && parse(b"<a></b>").is_empty());
+    }
+}
