@@ -7,7 +7,7 @@ use super::{
     parse::{self, covers},
     table::{Reader, Section},
 };
-use crate::model::{Device, PortSet, Timing};
+use crate::model::{Device, DeviceType, IdentifyLevel, PortSet, TAGS_MAX, Timing};
 
 /// Applies a file to a configuration; returns the file's faults.
 pub(super) fn apply(path: &Path, text: &str, config: &mut Config) -> Vec<Fault> {
@@ -49,6 +49,9 @@ fn top(file: &mut Section<'_, '_>, config: &mut Config) {
     file.table("names", |names| {
         set(&mut config.names.dns, names.flag("dns"));
         set(&mut config.names.mdns, names.flag("mdns"));
+    });
+    file.table("identify", |identify| {
+        set(&mut config.identify, identify.one("level", str::parse::<IdentifyLevel>));
     });
     file.table("http", |http| {
         set(&mut config.http_names, http.list("names", parse::host_name));
@@ -186,18 +189,34 @@ fn union(section: &Section<'_, '_>, list: &[PortSet]) -> PortSet {
 }
 
 fn device(section: &mut Section<'_, '_>, rules: &mut Vec<DeviceRule>) -> Option<()> {
-    if !["name", "scan", "timing", "ports"].iter().any(|key| section.has(key)) {
-        section.fault("this rule says nothing; give it a name, scan, timing or ports");
+    if !["name", "scan", "timing", "ports", "identify", "type", "tags"].iter().any(|key| section.has(key)) {
+        section.fault("this rule says nothing; give it a name, type, tags, scan, timing, ports or identify");
     }
     let matches = section.required("match", "\"B8:27:EB:AC:14:3E\"", parse::pattern);
     let name = section.one("name", parse::label);
     let scan = section.flag("scan");
     let timing = section.one("timing", str::parse::<Timing>);
     let ports = ports(section);
-    if scan == Some(false) && (timing.is_some() || ports.is_some()) {
-        section.fault_of("scan", "false, and yet the rule has a timing or ports; drop what is not meant");
+    let identify = section.one("identify", str::parse::<IdentifyLevel>);
+    if scan == Some(false) && (timing.is_some() || ports.is_some() || identify.is_some()) {
+        let text = "false, and yet the rule has a timing, ports or identify; drop what is not meant";
+        section.fault_of("scan", text);
     }
-    let rule = DeviceRule { matches: matches?, name, scan: scan.unwrap_or(true), timing, ports };
+    let device_type = section.one("type", str::parse::<DeviceType>);
+    let tags = section.list("tags", parse::tag).unwrap_or_default();
+    if tags.len() > TAGS_MAX {
+        section.fault_of("tags", format!("these are more than {TAGS_MAX}; leave some out"));
+    }
+    let rule = DeviceRule {
+        matches: matches?,
+        name,
+        scan: scan.unwrap_or(true),
+        timing,
+        ports,
+        identify,
+        device_type,
+        tags,
+    };
     if let Some(earlier) = rules.iter().find(|earlier| covers(&earlier.matches, &rule.matches)) {
         section.fault_of(
             "match",

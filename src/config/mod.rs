@@ -41,7 +41,9 @@ pub use self::{
     error::{ConfigError, Fault, Place},
     load::{DEFAULT_PATH, Overrides},
 };
-use crate::model::{Address, Device, Mac, PortSet, TargetSpec, Timing, without_secrets};
+use crate::model::{
+    Address, Device, DeviceType, IdentifyLevel, Mac, PortSet, TargetSpec, Timing, without_secrets,
+};
 
 /// The feed where neither the file nor the environment names one: the original's.
 pub const DEFAULT_FEED: &str = "http://lanscan.local/lanscan/json";
@@ -85,6 +87,8 @@ pub struct Config {
     pub mdns: MdnsConfig,
     /// The sources of devices' names.
     pub names: NamesConfig,
+    /// How much identification may send to the devices that no rule decides otherwise for.
+    pub identify: IdentifyLevel,
     /// What is scanned when; never empty, names unique.
     pub scanners: Vec<ScannerConfig>,
     /// Settings of single devices; see [`Config::rule_for`].
@@ -201,6 +205,12 @@ pub struct DeviceRule {
     pub timing: Option<Timing>,
     /// In place of the scanner's.
     pub ports: Option<PortSet>,
+    /// In place of [`Config::identify`].
+    pub identify: Option<IdentifyLevel>,
+    /// What kind of device it is.
+    pub device_type: Option<DeviceType>,
+    /// Its tags, beside those that are given on the page.
+    pub tags: Vec<String>,
 }
 
 /// Known noise: kept in history, out of the differences.
@@ -218,6 +228,15 @@ impl Config {
     /// Returns the rule for a device: the first that matches, as in a firewall; rules are not combined.
     pub fn rule_for(&self, device: &Device) -> Option<&DeviceRule> {
         self.devices.iter().find(|rule| rule.matches.matches(&device.address, device.mac))
+    }
+
+    /// Returns how much identification may send to a device: nothing to one that must not be scanned.
+    pub fn identify_level(&self, device: &Device) -> IdentifyLevel {
+        let rule = self.rule_for(device);
+        if self.is_excluded(device) || rule.is_some_and(|rule| !rule.scan) {
+            return IdentifyLevel::Off;
+        }
+        rule.and_then(|rule| rule.identify).unwrap_or(self.identify)
     }
 
     /// Whether the owner names exactly this device: its MAC, or its one address.
@@ -274,6 +293,7 @@ impl Default for Config {
             feed: FeedConfig::default(),
             mdns: MdnsConfig::default(),
             names: NamesConfig::default(),
+            identify: IdentifyLevel::default(),
             scanners: vec![
                 ScannerConfig::named("lan".to_owned()),
                 ScannerConfig {

@@ -52,6 +52,7 @@ impl fmt::Display for Config {
         }
         writeln!(f, "]\n\n[mdns]\nenabled = {}\nname = {}", self.mdns.enabled, quoted(&self.mdns.name))?;
         writeln!(f, "\n[names]\ndns = {}\nmdns = {}", self.names.dns, self.names.mdns)?;
+        writeln!(f, "\n[identify]\nlevel = {}", quoted(self.identify))?;
         writeln!(f, "\n[http]\nnames = {}", list(&self.http_names))?;
         if let Some(probe) = &self.http_probe {
             writeln!(f, "probe = {}", list(probe))?;
@@ -83,6 +84,11 @@ impl Config {
             rule.name.as_ref().map_or(Ok(()), |name| writeln!(f, "name = {}", quoted(name)))?;
             rule.timing.map_or(Ok(()), |timing| writeln!(f, "timing = {}", quoted(timing)))?;
             rule.ports.as_ref().map_or(Ok(()), |ports| writeln!(f, "ports = {}", quoted(ports)))?;
+            rule.identify.map_or(Ok(()), |level| writeln!(f, "identify = {}", quoted(level)))?;
+            rule.device_type.map_or(Ok(()), |kind| writeln!(f, "type = {}", quoted(kind)))?;
+            if !rule.tags.is_empty() {
+                writeln!(f, "tags = {}", list(&rule.tags))?;
+            }
         }
         for rule in &self.ignore {
             let device = rule.device.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);

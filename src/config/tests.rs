@@ -103,6 +103,8 @@ name = "Scanner-2"
 [names]
 dns = false
 mdns = false
+[identify]
+level = "requests"
 [http]
 names = ["Portscan.Example.org.", "Bücher.example"]
 probe = ["192.168.0.0/16", "AA:BB:CC:*"]
@@ -126,6 +128,9 @@ name = "printer"
 match = "b8:27:eb:*"
 timing = "polite"
 ports = 80
+identify = "off"
+type = "desk-phone"
+tags = ["office", "floor-2"]
 [[ignore]]
 device = "*"
 ports = "49152-"
@@ -162,6 +167,10 @@ fn reads_every_key() {
     assert!(matches!(&night.targets, Targets::List(list) if list.len() == 4));
     assert_eq!(config.scanners[1], ScannerConfig::named("rest".to_owned()));
     assert_eq!(config.devices[1].timing, Some(Timing::T2));
+    assert_eq!(
+        (config.identify, config.devices[1].identify),
+        (IdentifyLevel::Requests, Some(IdentifyLevel::Off))
+    );
     assert_eq!((&config.ignore[0].device, config.ignore[0].comment.as_str()), (&None, ""));
 }
 
@@ -312,6 +321,19 @@ fn the_first_matching_rule_counts_and_exclusion_overrides_all() {
     assert!(config.is_excluded(&device("192.168.1.9", "")));
     assert!(config.is_excluded(&device("10.0.0.1", "AA:BB:CC:00:00:01")));
     assert!(!config.is_excluded(&device("10.0.0.1", "")));
+}
+
+#[test]
+fn a_device_is_identified_as_its_rule_says_and_never_if_it_must_not_be_scanned() {
+    let config = file(
+        "exclude = [\"10.0.0.9\"]\n[[device]]\nmatch = \"10.0.0.1\"\nidentify = \"requests\"\n\
+         [[device]]\nmatch = \"10.0.0.2\"\nscan = false\n\
+         [[device]]\nmatch = \"10.0.0.3\"\ntiming = \"T2\"\n",
+    );
+    let level = |last: u8| config.identify_level(&device(&format!("10.0.0.{last}"), "b8:27:eb:00:00:00"));
+    let levels = [1, 2, 3, 4, 9].map(level);
+    use IdentifyLevel::{Greetings, Off, Requests};
+    assert_eq!(levels, [Requests, Off, Greetings, Greetings, Off]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub mod absence;
 pub mod agenda;
+pub mod device_type;
 pub mod differences;
 pub mod directory;
 pub mod discovery;
@@ -14,6 +15,7 @@ mod lines;
 pub mod look;
 pub mod names;
 pub mod pages;
+pub mod port_findings;
 pub mod probe;
 mod reported;
 pub mod retention;

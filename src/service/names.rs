@@ -243,7 +243,16 @@ mod tests {
     fn the_configurations_name_ranks_between_the_owners_and_a_feeds() {
         let matches = "02:00:00:*".parse().unwrap();
         let name = Some("printer".to_owned());
-        let rule = DeviceRule { matches, name, scan: false, timing: None, ports: None };
+        let rule = DeviceRule {
+            matches,
+            name,
+            scan: false,
+            timing: None,
+            ports: None,
+            identify: None,
+            device_type: None,
+            tags: Vec::new(),
+        };
         let config = Config { devices: vec![rule], ..Config::default() };
         let device = |mac: &str| Device {
             address: "192.0.2.1".parse().unwrap(),

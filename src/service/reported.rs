@@ -83,6 +83,9 @@ mod tests {
             scan: false,
             timing: None,
             ports: None,
+            identify: None,
+            device_type: None,
+            tags: Vec::new(),
         };
         let config = Config { devices: vec![rule], feed: FeedConfig::default(), ..Config::default() };
         let mut devices = vec![

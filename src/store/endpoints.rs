@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{error::Result, placement::Present, row::text};
 use crate::{
     clock::EARLIEST_SANE,
-    model::{Address, Mac},
+    model::{Address, DeviceKey, Mac},
 };
 
 /// The device and the endpoint to which an observation or a sighting belongs.
@@ -26,6 +26,20 @@ pub(super) const LEFT: &str = "left";
 
 /// `held` of an address that is known only from an import of the past.
 pub(super) const ONCE: &str = "once";
+
+/// The row of a device. An address belongs to the device that came last; a device with a MAC precedes one without.
+pub(super) fn device_of(connection: &Connection, key: &DeviceKey) -> Result<Option<i64>> {
+    let (sql, key) = match key {
+        DeviceKey::Mac(mac) => ("SELECT id FROM devices WHERE mac = ?1", mac.to_string()),
+        DeviceKey::Address(address) => (
+            "SELECT e.device FROM endpoints e JOIN devices d ON d.id = e.device
+             WHERE e.address = ?1 AND e.held = 'now'
+             ORDER BY d.mac IS NULL, e.last_seen DESC, e.id DESC LIMIT 1",
+            address.to_string(),
+        ),
+    };
+    Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?)
+}
 
 /// The addresses that a device has.
 pub(super) fn held_by(connection: &Connection, device: i64) -> Result<Vec<Present>> {
@@ -105,9 +119,10 @@ pub(super) fn leave(connection: &Connection, endpoint: i64) -> Result<()> {
     Ok(())
 }
 
-/// Deletes what supplies the state of an endpoint, except its latest observation, and its unconfirmed changes.
+/// Deletes what supplies the state of an endpoint, except its latest observation, its unconfirmed changes, and what its
+/// ports were identified as.
 fn drop_state(connection: &Connection, endpoint: i64) -> Result<()> {
-    for table in ["earlier", "unconfirmed"] {
+    for table in ["earlier", "unconfirmed", "identified_ports"] {
         let sql = format!("DELETE FROM {table} WHERE endpoint = ?1");
         connection.prepare_cached(&sql)?.execute([endpoint])?;
     }
@@ -120,7 +135,7 @@ pub(super) fn carry_state(connection: &Connection, from: i64, to: i64) -> Result
     let sql = "UPDATE endpoints SET (latest_scan, latest_seq, up) =
                    (SELECT latest_scan, latest_seq, nullif(up, 0) FROM endpoints WHERE id = ?1) WHERE id = ?2";
     connection.prepare_cached(sql)?.execute([from, to])?;
-    for table in ["earlier", "unconfirmed"] {
+    for table in ["earlier", "unconfirmed", "identified_ports"] {
         let sql = format!("UPDATE {table} SET endpoint = ?2 WHERE endpoint = ?1");
         connection.prepare_cached(&sql)?.execute([from, to])?;
     }

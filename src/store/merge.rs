@@ -7,6 +7,7 @@ use super::{
     contributors::{contributors_of, join_contributors},
     endpoints,
     error::Result,
+    identified,
     row::text,
 };
 use crate::model::{Address, Mac};
@@ -45,6 +46,7 @@ pub(super) fn absorb_at(
 fn merge_endpoints(connection: &Connection, old: i64, kept: i64) -> Result<()> {
     let before = contributors_of(connection, kept)?;
     let others = contributors_of(connection, old)?;
+    identified::merge_endpoints(connection, old, kept)?;
     endpoints::leave(connection, old)?;
     if others.is_empty() {
         return Ok(());
@@ -60,6 +62,9 @@ fn merge_rows(connection: &Connection, old: i64, kept: i64) -> Result<()> {
                    own_name = coalesce(devices.own_name, o.own_name),
                    note = iif(devices.note <> o.note, substr(devices.note || char(10) || o.note, 1, 1000),
                               coalesce(devices.note, o.note)),
+                   own_type = coalesce(devices.own_type, o.own_type),
+                   tags = coalesce(devices.tags, o.tags),
+                   silenced = coalesce(devices.silenced, o.silenced),
                    first_seen = min(devices.first_seen, o.first_seen)
                FROM (SELECT * FROM devices WHERE id = ?1) o WHERE devices.id = ?2";
     connection.prepare_cached(sql)?.execute([old, kept])?;
@@ -74,6 +79,7 @@ fn merge_rows(connection: &Connection, old: i64, kept: i64) -> Result<()> {
         let sql = "UPDATE observations SET endpoint = ?2 WHERE endpoint = ?1";
         connection.prepare_cached(sql)?.execute([endpoint, same])?;
     }
+    identified::merge_devices(connection, old, kept)?;
     connection.prepare_cached("DELETE FROM endpoints WHERE device = ?1")?.execute([old])?;
     connection.prepare_cached("DELETE FROM devices WHERE id = ?1")?.execute([old])?;
     Ok(())

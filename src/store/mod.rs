@@ -14,15 +14,15 @@
 //!
 //! - *opening*: `open` and `at_rest` start the threads;
 //! - *subjects*, each with its SQL, its changes and queries, and its methods of [`Store`]: `scans`, `record`, `import`,
-//!   `sightings`, `names`, `schedules`, `hosts`, `host_states`, `known`, `lookups`, `compared`, `scan_pages`, `reports`,
+//!   `identifications`, `sightings`, `names`, `schedules`, `hosts`, `host_states`, `known`, `lookups`, `compared`, `scan_pages`, `reports`,
 //!   `summary`, `prune`, `room`, `ahead`, `backup`;
 //! - *subjects with SQL that those share*: `identity`, `merge`, `endpoints`, `presence`, `insertion`, `contributors`,
-//!   `unconfirmed`, `events`, `expected`;
+//!   `unconfirmed`, `events`, `expected`, `identified`;
 //! - `handle`: what a task holds, and how it reaches the threads;
 //! - *threads*: `writer`, `reader` and `check`, with `commit`, `condition` and `reopen`;
 //! - `change`: the trait of the writes that share a commit;
 //! - *the file*: `schema`, `lock`, `numbers`;
-//! - *values*: `row`, `verdicts`, `page`, `pace`, `placement`, `sighting_filter`, `health`, `error`.
+//! - *values*: `row`, `verdicts`, `identification_body`, `page`, `pace`, `placement`, `sighting_filter`, `health`, `error`.
 //!
 //! A new write is a type that implements `DatabaseChange`, or a function for `Store::run_exclusive` if it needs
 //! transactions of its own, and a method of [`Store`], both in the file of its subject; the threads need no change. A
@@ -56,6 +56,9 @@ mod handle;
 mod health;
 mod host_states;
 mod hosts;
+mod identification_body;
+mod identifications;
+mod identified;
 mod identity;
 mod import;
 mod insertion;
@@ -101,6 +104,7 @@ pub use handle::Store;
 pub use health::StoreHealth;
 pub use host_states::HostState;
 pub use hosts::{AddressRecord, Annotation, AnnotationPatch, DeviceRecord, OpenPort, PortKey, Presence};
+pub use identified::{IdentifiedPage, IdentifiedPort};
 pub use import::{Import, Imported, ImportedHost};
 pub use known::KnownDevices;
 pub use lock::{DirLock, lock, lock_existing};

@@ -14,6 +14,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use super::{
     error::Result,
     handle::Store,
+    identified,
     row::{key, timestamp},
 };
 use crate::{
@@ -189,6 +190,7 @@ fn drop_scans(connection: &mut Connection, before: i64) -> Result<u64> {
         let sql = "DELETE FROM results WHERE id NOT IN
                    (SELECT result FROM observations WHERE result IS NOT NULL)";
         connection.execute(sql, [])?;
+        identified::drop_unused(connection)?;
         Ok(dropped as u64)
     })
 }
@@ -222,11 +224,12 @@ fn forget(connection: &mut Connection, row: i64) -> Result<bool> {
             "DELETE FROM names WHERE device = (SELECT key FROM identities WHERE device = ?1)",
             [row],
         )?;
-        for table in ["observations", "earlier", "unconfirmed"] {
+        for table in ["observations", "earlier", "unconfirmed", "identified_ports"] {
             let sql =
                 format!("DELETE FROM {table} WHERE endpoint IN (SELECT id FROM endpoints WHERE device = ?1)");
             connection.execute(&sql, [row])?;
         }
+        connection.execute("DELETE FROM identified_devices WHERE device = ?1", [row])?;
         connection.execute("DELETE FROM endpoints WHERE device = ?1", [row])?;
         Ok(connection.execute("DELETE FROM devices WHERE id = ?1", [row])? > 0)
     })

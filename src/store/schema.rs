@@ -31,6 +31,7 @@ pub(super) const LADDER: &[&str] = &[
     include_str!("v5.sql"),
     include_str!("v6.sql"),
     include_str!("v7.sql"),
+    include_str!("v8.sql"),
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "pscn".

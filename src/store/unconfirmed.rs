@@ -9,6 +9,7 @@ use super::{
     events::{NewEvent, record_event},
     expected::{self, has_baseline},
     handle::Store,
+    identified,
     row::{device, text, timestamp},
 };
 use crate::model::{
@@ -44,6 +45,7 @@ pub(super) fn settle(
     if settled.unconfirmed != before {
         keep(connection, id, protocol, &settled.unconfirmed)?;
     }
+    identified::drop_closed(connection, id, protocol, &settled.closed)?;
     let opened = portions(&settled.opened).map(|ports| ChangeKind::Opened(protocol, ports));
     let closed = portions(&settled.closed).map(|ports| ChangeKind::Closed(protocol, ports));
     let mut changes = opened.chain(closed).peekable();

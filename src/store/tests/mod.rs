@@ -7,6 +7,7 @@ mod events;
 mod expected;
 mod future_dates;
 mod history;
+mod identifications;
 mod identity;
 mod import_steps;
 mod imports;

@@ -154,6 +154,28 @@ async fn upgrading_any_older_version_leaves_one_row_per_device(#[values(1, 2, 3,
 }
 
 #[tokio::test]
+async fn upgrading_version_7_keeps_devices_and_changes() {
+    let bench = Bench::new(EAGER);
+    let old = schema::open_writer(&bench.path(), &schema::LADDER[..7]).unwrap();
+    let sql = "INSERT INTO devices (id, mac, note, first_seen, presence) VALUES
+                   (1, '02:00:00:00:00:01', 'in the attic', 1, 'there');
+               INSERT INTO endpoints (device, address, held, first_seen, last_seen) VALUES (1, '192.0.2.1', 'now', 1, 1);
+               INSERT INTO changes (at, device, address, kind, was, alert) VALUES
+                   (1, '02:00:00:00:00:01', '192.0.2.1', 'moved', '192.0.2.2', 0);";
+    old.execute_batch(sql).unwrap();
+    drop(old);
+    let (store, threads) = bench.open();
+    let hosts = store.hosts(0, 128).await.unwrap().rows;
+    assert_eq!(hosts[0].words.note.as_deref(), Some("in the attic"));
+    assert_eq!(store.silenced(&hosts[0].device.key()).await.unwrap(), None);
+    let changes = store.change_events(ChangeFilter::default()).await.unwrap().rows;
+    assert_eq!(changes[0].kind.previous_address(), Some(&"192.0.2.2".parse().unwrap()));
+    drop(store);
+    join(threads).unwrap();
+    assert_sound(&bench.path());
+}
+
+#[tokio::test]
 async fn a_new_database_needs_no_copy() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
@@ -196,7 +218,7 @@ fn a_later_version_is_refused_unchanged() {
     drop(schema::open_writer(&bench.path(), &later).unwrap());
     let before = fs::read(bench.path()).unwrap();
     let error = Store::open(&bench.path(), bench.clock.clone()).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 8, known: 7, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 9, known: 8, .. }), "{error}");
     assert!(error.to_string().contains("install the newer version"), "{error}");
     assert_eq!(fs::read(bench.path()).unwrap(), before);
 }
