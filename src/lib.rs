@@ -52,6 +52,7 @@
 //! - another page for people: a file in `http/dashboard/page/pages/`, a line in `main.js` beside it;
 //! - another kind of change: a variant of [`model::ChangeKind`], recorded by the store once it is certain, shown in
 //!   [`http`];
+//! - another way to ask a service what it is: a dialogue in [`net::dialogue`], a [`service::identify::Manner`];
 //! - another metric: a field of [`model::Snapshot`], filled in [`service::snapshot`], written in [`metrics`];
 //! - another setting: a field of [`config::Config`], its key in the file, and a faulty file in
 //!   `tests/config` for each error in it;

@@ -27,6 +27,7 @@ mod fairness;
 mod feeds;
 mod first_minute;
 mod history;
+mod identify;
 mod identity;
 mod imports;
 mod invented;

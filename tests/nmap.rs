@@ -28,6 +28,12 @@ fn tool(name: &str, arguments: &[&str]) -> Result<String, String> {
     if ran.status.success() { Ok(text(&ran.stdout)) } else { Err(text(&ran.stdout) + &text(&ran.stderr)) }
 }
 
+/// Fails unless nmap's DTD allows what is in this file.
+pub fn assert_valid(file: &Path) {
+    tool("xmllint", &["--noout", "--dtdvalid", DTD, file.to_str().unwrap()])
+        .unwrap_or_else(|error| panic!("{error}\n{}", fs::read_to_string(file).unwrap()));
+}
+
 /// Scans the same ports of the same hosts with both scanners; returns the two XML files.
 fn scan_with_both(lab: &Lab, folder: &Path, ports: &str, options: &[&str]) -> (PathBuf, PathBuf) {
     let (ours, theirs) = (folder.join("ours.xml"), folder.join("theirs.xml"));
@@ -109,8 +115,7 @@ fn assert_tells_the_same(lab: &Lab, ours: &Path, theirs: &Path) {
 fn our_xml_is_valid_and_agrees_with_nmaps() {
     let (lab, folder) = (Lab::enter("near"), tempfile::tempdir().unwrap());
     let (ours, theirs) = scan_with_both(&lab, folder.path(), "20-90,443", &[]);
-    tool("xmllint", &["--noout", "--dtdvalid", DTD, ours.to_str().unwrap()])
-        .unwrap_or_else(|error| panic!("{error}\n{}", fs::read_to_string(&ours).unwrap()));
+    assert_valid(&ours);
     assert_eq!(verdicts(&ours).len(), 3 * 72);
     assert_tells_the_same(&lab, &ours, &theirs);
 }
@@ -151,7 +156,7 @@ fn every_optional_part_of_our_xml_is_valid() {
     for part in ["state=\"down\"", "timedout=\"true\"", "hostname name=\"localhost\"", "addrtype=\"mac\""] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    tool("xmllint", &["--noout", "--dtdvalid", DTD, file]).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert_valid(Path::new(file));
 }
 
 /// Most scripts read nmap's XML with python-libnmap.

@@ -27,6 +27,8 @@ use crate::{
     service::{
         feeds::{self, Inventory},
         health::Health,
+        host_lease::HostLeases,
+        identify::{self, Identifier},
         import::Importer,
         names, retention,
         runner::{self, Runner},
@@ -175,7 +177,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Starts the feeds, the health watch, retention, the search for names, the runner, the server and the heartbeat.
+    /// Starts the feeds, the health watch, retention, the search for names, identification, the runner, the server and the heartbeat.
     fn start(&self, listeners: Vec<TcpListener>, allowlist: HostAllowlist, gate: Gate, tasks: &mut Tasks) {
         let ([resolver, asked], advertised) = self.start_mdns(&listeners, tasks);
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
@@ -192,6 +194,19 @@ impl Parts<'_> {
             names::keep(self.store.clone(), Arc::clone(&clock), self.config.clone(), inventory.clone());
         tasks.spawn(until_stopped(self.stop.clone(), naming));
 
+        let leases = HostLeases::default();
+        let (recorded, results) = identify::recorded();
+        let identifier = Identifier {
+            store: self.store.clone(),
+            watch: self.probing.watch.clone(),
+            clock: Arc::clone(&clock),
+            config: self.config.clone(),
+            inventory: inventory.clone(),
+            leases: leases.clone(),
+            recorded: results,
+        };
+        tasks.spawn(until_stopped(self.stop.clone(), identifier.run()));
+
         let (runs, requests) = runner::runs();
         let runner = Runner {
             store: self.store.clone(),
@@ -202,6 +217,8 @@ impl Parts<'_> {
             config: self.config.clone(),
             inventory: inventory.clone(),
             requests,
+            leases,
+            recorded,
         };
         let running = runner.run(self.stop.clone());
         tasks.spawn(async move { running.await.context("the runner cannot go on") });

@@ -117,6 +117,7 @@ Examples:
   portscan scan 192.168.1.0/24           the 1000 commonest ports of a whole network
   portscan scan -p- -T4 nas.lan          every port of one machine
   portscan scan -F --open 10.0.0.5-20    only what is open among the 100 commonest
+  portscan scan -sV nas.lan              also which program listens, and its version
   portscan scan -p 22,80,8000-8100 -iL hosts.txt --exclude 10.0.0.9
   portscan scan --json fe80::1%eth0 | jq '.hosts[].ports[]'
   portscan scan -F -oA today 10.0.0.0/24 today.xml, today.nmap and today.gnmap, as nmap writes them
@@ -179,6 +180,9 @@ pub struct ScanArgs {
     /// No names for addresses: none are looked up anyway
     #[arg(short = 'n', long = "no-dns")]
     pub no_dns: bool,
+    /// Identify what listens on open ports (nmap's -sV): reads greetings; asks SSH, TLS and web servers for a little
+    #[arg(long)]
+    pub identify: bool,
     /// Show only open ports, and only hosts that have some
     #[arg(long)]
     pub open: bool,

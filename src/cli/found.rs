@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::{HostReport, HostStatus, Mac, ScanStatus, one_line};
+use super::identify::IdentifiedPorts;
+use crate::model::{HostReport, HostStatus, Mac, PortIdentification, ScanStatus, one_line};
 
 /// One scanned host.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub(super) struct HostResult {
     pub(super) mac: Option<Mac>,
     /// The name that was typed for it.
     pub(super) name: Option<String>,
+    /// What its open ports were identified as; `None`: that was not asked for.
+    pub(super) identified: Option<IdentifiedPorts>,
     /// The start and the end of its scan, by the wall clock.
     pub(super) times: (Timestamp, Timestamp),
 }
@@ -38,6 +41,11 @@ impl HostResult {
     /// How many ports are open.
     pub(super) fn open(&self) -> usize {
         self.report.open_ports().count()
+    }
+
+    /// What one of its ports was identified as.
+    pub(super) fn identified_as(&self, port: u16) -> Option<&PortIdentification> {
+        self.identified.as_ref()?.ports.get(&port)
     }
 
     /// Returns the shortest response time.
@@ -91,7 +99,8 @@ pub(super) mod tests {
             scanning: Duration::from_secs(240),
             detail: String::new(),
         };
-        HostResult { report, mac: None, name: None, times: (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH) }
+        let times = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        HostResult { report, mac: None, name: None, identified: None, times }
     }
 
     /// A host on which all ports except these are open.

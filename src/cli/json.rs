@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::found::{HostResult, ScanResult, sanitize_for_terminal};
 use crate::{
-    model::{PortFinding, PortState, Protocol, Reason},
+    model::{Certificate, Evidence, PortFinding, PortIdentification, PortState, Protocol, Reason},
     services,
 };
 
@@ -42,9 +42,26 @@ struct PortJson {
     port: u16,
     state: PortState,
     reason: Reason,
-    service: Option<&'static str>,
+    /// As identified, else what is usual there.
+    service: Option<String>,
     /// To the microsecond.
     rtt_ms: Option<f64>,
+    /// Only with `-sV`.
+    #[serde(flatten)]
+    identified: Option<IdentifiedJson>,
+}
+
+/// What a port was identified as; all `null` if nothing was learned.
+#[derive(Serialize)]
+struct IdentifiedJson {
+    tls: bool,
+    vendor: Option<String>,
+    product: Option<String>,
+    version: Option<String>,
+    title: Option<String>,
+    certificate: Option<Certificate>,
+    host_key: Option<String>,
+    evidence: Option<Evidence>,
 }
 
 /// Writes the document and a line end. With `open_only`: only open ports, and the hosts that have some.
@@ -80,20 +97,42 @@ fn of_host(found: &HostResult, open_only: bool) -> HostJson<'_> {
         default_state: found.report.default_state,
         ports: listed
             .filter(|finding| !open_only || finding.state == PortState::Open)
-            .map(|finding| of_port(found.report.protocol, finding))
+            .map(|finding| of_port(found, finding))
             .collect(),
     }
 }
 
-fn of_port(protocol: Protocol, finding: &PortFinding) -> PortJson {
+fn of_port(found: &HostResult, finding: &PortFinding) -> PortJson {
+    let identified = found.identified_as(finding.port).cloned();
+    let service = identified.as_ref().and_then(|identified| identified.service.clone());
     PortJson {
-        protocol,
+        protocol: found.report.protocol,
         port: finding.port,
         state: finding.state,
         reason: finding.reason,
-        service: services::name(finding.port),
+        service: service.or_else(|| services::name(finding.port).map(str::to_owned)),
         rtt_ms: finding.rtt_ms(),
+        identified: found.identified.is_some().then(|| of_identified(identified)),
     }
+}
+
+fn of_identified(found: Option<PortIdentification>) -> IdentifiedJson {
+    let Some(found) = found else {
+        return IdentifiedJson {
+            tls: false,
+            vendor: None,
+            product: None,
+            version: None,
+            title: None,
+            certificate: None,
+            host_key: None,
+            evidence: None,
+        };
+    };
+    let PortIdentification { tls, vendor, product, version, title, certificate, host_key, evidence, .. } =
+        found;
+    let evidence = Some(evidence);
+    IdentifiedJson { tls, vendor, product, version, title, certificate, host_key, evidence }
 }
 
 /// To the second: a wall clock is no more exact than that.

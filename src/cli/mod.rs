@@ -19,6 +19,7 @@ mod explain;
 mod findings;
 mod found;
 mod hosts;
+mod identify;
 mod import;
 mod import_expected;
 mod interrupt;

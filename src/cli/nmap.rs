@@ -18,8 +18,10 @@ pub(super) struct UnsupportedOption {
 const RAW: &str = "portscan scans with complete TCP connects, which need no privileges and disturb devices least; \
                    leave it out, or write -sT";
 const UDP: &str = "only TCP can be scanned; leave it out";
-const VERSIONS: &str = "portscan tells which ports are open, not what runs behind them; leave it out: the SERVICE \
-                        column names what usually listens there";
+const SCRIPTS: &str =
+    "portscan runs no scripts; leave it out, or write -sV to identify what listens on open ports";
+const INTENSITY: &str =
+    "what is sent is fixed: at most one small request to ports that are known for it; leave it out";
 const SYSTEM: &str = "operating systems are not recognised, for that needs forged packets; leave it out";
 const PING: &str = "portscan always scans ports; `portscan probe HOST PORT` asks a single one";
 const LIVENESS: &str =
@@ -48,12 +50,12 @@ const OUTPUTS: &[(&str, &str)] = &[
 
 /// nmap's long options that are not supported, by their beginning up to `=`.
 const LONG: &[(&str, &str)] = &[
-    ("script", VERSIONS),
-    ("script-args", VERSIONS),
-    ("script-help", VERSIONS),
-    ("version-intensity", VERSIONS),
-    ("version-light", VERSIONS),
-    ("version-all", VERSIONS),
+    ("script", SCRIPTS),
+    ("script-args", SCRIPTS),
+    ("script-help", SCRIPTS),
+    ("version-intensity", INTENSITY),
+    ("version-light", INTENSITY),
+    ("version-all", INTENSITY),
     ("osscan-guess", SYSTEM),
     ("osscan-limit", SYSTEM),
     ("traceroute", FORGED),
@@ -156,7 +158,12 @@ fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), Unsupported
     match (letters.next(), letters.as_str()) {
         (Some('s'), kinds) => match scan_kinds(kinds) {
             Some(reason) => refuse(reason),
-            None => Ok(()),
+            None => {
+                if kinds.contains('V') {
+                    translated.push("--identify".into());
+                }
+                Ok(())
+            }
         },
         // -P0 and -PN are what -Pn was called before nmap 4.
         (Some('P'), "n" | "N" | "0") => {
@@ -184,7 +191,7 @@ fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), Unsupported
                 None => refuse(OUTPUT),
             }
         }
-        (Some('A' | 'O'), "") => refuse(if short == "O" { SYSTEM } else { VERSIONS }),
+        (Some('A' | 'O'), "") => refuse(if short == "O" { SYSTEM } else { SCRIPTS }),
         (Some('b' | 'D' | 'e' | 'f' | 'g' | 'S'), _) => refuse(FORGED),
         (Some('r'), "") => refuse(ORDER),
         (Some('R'), "") => refuse(NAMES),
@@ -195,15 +202,17 @@ fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), Unsupported
     }
 }
 
-/// Returns why one of the letters behind `-s` is not supported; `None` for `-sT`, the scan that portscan makes.
+/// Returns why one of the letters behind `-s` is not supported; `None` for `-sT`, the scan that portscan makes, and
+/// `-sV`.
 fn scan_kinds(kinds: &str) -> Option<&'static str> {
     if kinds.is_empty() {
         return Some(RAW);
     }
     kinds.chars().find_map(|kind| match kind {
-        'T' => None,
+        'T' | 'V' => None,
         'U' | 'Y' | 'Z' | 'O' => Some(UDP),
-        'V' | 'C' | 'R' => Some(VERSIONS),
+        'C' => Some(SCRIPTS),
+        'R' => Some(INTENSITY),
         'n' | 'P' | 'L' => Some(PING),
         _ => Some(RAW),
     })
@@ -224,6 +233,8 @@ mod tests {
         for (typed, expected) in [
             ("portscan scan -Pn -n 10.0.0.1", "portscan scan --skip-liveness -n 10.0.0.1"),
             ("portscan scan -sT -p- -T4 a.lan", "portscan scan -p- -T4 a.lan"),
+            ("portscan scan -sV a.lan", "portscan scan --identify a.lan"),
+            ("portscan scan -sTV a.lan", "portscan scan --identify a.lan"),
             ("portscan scan -iL hosts.txt -F", "portscan scan --input-list hosts.txt -F"),
             ("portscan scan -iLhosts.txt", "portscan scan --input-list=hosts.txt"),
             ("portscan scan -iL -", "portscan scan --input-list -"),
@@ -254,11 +265,12 @@ mod tests {
             ("-s", "write -sT"),
             ("-sU", "only TCP"),
             ("-sTU", "only TCP"),
-            ("-sV", "SERVICE column"),
-            ("-sC", "SERVICE column"),
-            ("-A", "SERVICE column"),
-            ("--script=default", "SERVICE column"),
-            ("--script", "SERVICE column"),
+            ("-sC", "write -sV"),
+            ("-sVC", "write -sV"),
+            ("-A", "write -sV"),
+            ("--script=default", "write -sV"),
+            ("--script", "write -sV"),
+            ("--version-all", "one small request"),
             ("-O", "operating systems"),
             ("-sn", "portscan probe"),
             ("-PS22,80", "write -Pn"),

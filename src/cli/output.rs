@@ -4,6 +4,7 @@
 //! never sees half a report, and a scan that fails leaves the previous report untouched.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File},
     io::{self, BufWriter, Write},
@@ -18,10 +19,13 @@ use super::{
     found::{HostResult, ScanResult, sanitize_for_terminal},
 };
 use crate::{
-    model::{HostStatus, Protocol, ScanStatus},
+    model::{HostStatus, PortIdentification, Protocol, ScanStatus},
     nmap::{self, Format, ReportInfo, ScannedHost},
     services,
 };
+
+/// What is known of the ports of a host that were not identified.
+static NOTHING: BTreeMap<u16, PortIdentification> = BTreeMap::new();
 
 /// The reports to write, each with its opened output.
 pub(super) struct Outputs(Vec<(Format, Output)>);
@@ -76,6 +80,7 @@ impl Outputs {
             verbose,
             open_only: args.open,
             reasons: args.reason || verbose > 0,
+            versions: args.identify,
         };
         // Lists hosts that are down once at most, and never with `--open`.
         let listed = found.iter().zip(&names).filter(|(host, _)| host.is_listed(args.open));
@@ -83,6 +88,7 @@ impl Outputs {
             reports: std::slice::from_ref(&host.report),
             mac: host.mac,
             name: name.as_deref(),
+            identified: host.identified.as_ref().map_or(&NOTHING, |identified| &identified.ports),
             started: host.times.0,
             finished: host.times.1,
         });

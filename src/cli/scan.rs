@@ -11,6 +11,7 @@ use super::{
     CliError, CommandEnv, DONE, FAILED, INTERRUPTED, ProbeEngine, ScanArgs, Terminal,
     exclusions::{ExclusionSource, Exclusions, FirstStep, ask_for_mac},
     found::{HostResult, ScanResult},
+    identify::{IdentifiedPorts, identify},
     json,
     output::Outputs,
     progress::{Bar, ScanTotals, TICK},
@@ -24,7 +25,7 @@ use crate::{
     engine::{HostJob, Link, Liveness, LocalError, Stats},
     model::{Address, HostReport, HostStatus, Mac, Moment, PortSet, ScanStatus, phantoms},
     net::{Links, Solicited, neighbour},
-    service::scanner::Scanner,
+    service::{identify::pace_of, scanner::Scanner},
 };
 
 /// How long a link may be down: for a loose plug, or a switch that restarts.
@@ -111,7 +112,13 @@ impl<'a, 'w> ScanSession<'a, 'w> {
     ) -> Self {
         let ports = args.port_set();
         let started = (clock.now(), clock.wall());
-        let style = Style { width: terminal.width, verbose, open_only: args.open, reason: args.reason };
+        let style = Style {
+            width: terminal.width,
+            verbose,
+            open_only: args.open,
+            reason: args.reason,
+            versions: args.identify,
+        };
         Self {
             bar: Bar::new(terminal.progress, targets.len() as u64 * u64::from(ports.len()), started.0),
             targets: targets.len(),
@@ -149,7 +156,11 @@ impl<'a, 'w> ScanSession<'a, 'w> {
                 }
                 Step::Ended(place, Ended::Probed(report)) => {
                     let done = self.running.swap_remove(place);
-                    self.finish(done, report.ok_or(CliError::Stopped)?)?;
+                    self.probed(done, report.ok_or(CliError::Stopped)?, interrupted)?;
+                }
+                Step::Ended(place, Ended::Identified(report, identified)) => {
+                    let done = self.running.swap_remove(place);
+                    self.finish(done, *report, Some(identified))?;
                 }
                 Step::Tick => self.show(),
                 Step::Interrupted => {
@@ -203,7 +214,7 @@ impl<'a, 'w> ScanSession<'a, 'w> {
             },
             Ok(Solicited::Silent) => {
                 let report = HostReport::no_neighbour(address.clone());
-                self.finish(asked, report)?;
+                self.finish(asked, report, None)?;
             }
             Ok(Solicited::NotAllowed) => return Err(CliError::MayNotAsk(address.clone())),
             Err(source) => return Err(CliError::Unsolicited { address: address.clone(), source }),
@@ -238,11 +249,41 @@ impl<'a, 'w> ScanSession<'a, 'w> {
         }
     }
 
-    fn finish(&mut self, done: PendingHost<'_>, report: HostReport) -> Result<(), CliError> {
+    /// Has the open ports of a host identified, if that was asked for.
+    fn probed(
+        &mut self,
+        done: PendingHost<'a>,
+        report: HostReport,
+        interrupted: &CancellationToken,
+    ) -> Result<(), CliError> {
+        if !self.args.identify {
+            return self.finish(done, report, None);
+        }
+        let open = report.open_ports().collect();
+        let pause = pace_of(self.args.timing);
+        let identified = identify(report.address.clone(), open, pause, self.clock, interrupted.clone());
+        let stage = Stage::Identified(Box::new(report), Box::pin(identified));
+        self.running.push(PendingHost { stage, ..done });
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        done: PendingHost<'_>,
+        report: HostReport,
+        identified: Option<IdentifiedPorts>,
+    ) -> Result<(), CliError> {
         let mac = mac_of(&report, self.links);
         // By the monotonic clock, since the wall clock may have been set during the scan.
         let finished = done.started + report.preparation + report.scanning;
-        let found = HostResult { report, mac, name: done.target.name, times: (done.started, finished) };
+        if identified.as_ref().is_some_and(|identified| identified.fell_silent) {
+            self.warnings.push(format!(
+                "{}: it fell silent while its ports were identified, so the rest was left out",
+                report.address
+            ));
+        }
+        let times = (done.started, finished);
+        let found = HostResult { report, mac, name: done.target.name, identified, times };
         self.finished.settled += u64::from(self.ports.len());
         self.finished.open += found.open() as u64;
         self.finished.probes += found.report.probes;

@@ -1,8 +1,8 @@
-//! The stages of each host of a scan: its MAC is resolved, then it is probed.
+//! The stages of each host of a scan: its MAC is resolved, it is probed, and its open ports are identified.
 
 use std::{io, pin::Pin};
 
-use super::targets::Target;
+use super::{identify::IdentifiedPorts, targets::Target};
 use crate::{engine::Progress, model::HostReport, net::Solicited, service::scanner::Ticket};
 
 /// A host in progress.
@@ -19,6 +19,8 @@ pub(super) enum Stage<'a> {
     Asked(Pin<Box<dyn Future<Output = io::Result<Solicited>> + 'a>>),
     /// It is being probed.
     Probed(Ticket),
+    /// This was found, and its open ports are being identified.
+    Identified(Box<HostReport>, Pin<Box<dyn Future<Output = IdentifiedPorts> + 'a>>),
 }
 
 /// The result of a stage.
@@ -26,6 +28,7 @@ pub(super) enum Ended {
     Asked(io::Result<Solicited>),
     /// `None`: the scanner stopped.
     Probed(Option<HostReport>),
+    Identified(Box<HostReport>, IdentifiedPorts),
 }
 
 impl Stage<'_> {
@@ -33,6 +36,10 @@ impl Stage<'_> {
         match self {
             Self::Asked(answer) => Ended::Asked(answer.await),
             Self::Probed(ticket) => Ended::Probed(ticket.report().await),
+            Self::Identified(report, identified) => {
+                let identified = identified.await;
+                Ended::Identified(report.clone(), identified)
+            }
         }
     }
 }
@@ -43,6 +50,11 @@ impl PendingHost<'_> {
         match &self.stage {
             Stage::Asked(_) => Progress::default(),
             Stage::Probed(ticket) => ticket.progress(),
+            Stage::Identified(report, _) => {
+                let (ports, open) = (report.coverage.len(), report.open_ports().count());
+                let open = u32::try_from(open).unwrap_or(u32::MAX);
+                Progress { ports, settled: ports, open, probes: report.probes }
+            }
         }
     }
 
@@ -50,6 +62,8 @@ impl PendingHost<'_> {
     pub(super) fn cancel(&self) -> bool {
         match &self.stage {
             Stage::Asked(_) => false,
+            // It ends by itself.
+            Stage::Identified(..) => true,
             Stage::Probed(ticket) => {
                 ticket.cancel();
                 true

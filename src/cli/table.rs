@@ -13,7 +13,7 @@ use indicatif::HumanCount;
 
 use super::found::{HostResult, ScanResult, sanitize_for_terminal};
 use crate::{
-    model::{HostStatus, PortFinding, PortState, Reason, ScanStatus},
+    model::{HostStatus, PortFinding, PortIdentification, PortState, Reason, ScanStatus},
     services,
 };
 
@@ -35,6 +35,8 @@ pub(super) struct Style {
     pub(super) open_only: bool,
     /// Whether to show the reasons of verdicts.
     pub(super) reason: bool,
+    /// Whether to show what the ports were identified as.
+    pub(super) versions: bool,
 }
 
 /// Writes one host's block and an empty line; nothing for a host that the output omits.
@@ -53,7 +55,7 @@ pub(super) fn host(out: &mut dyn Write, found: &HostResult, style: &Style) -> io
     }
     let (listed, unlisted) = parted(found, style);
     if !listed.is_empty() {
-        ports(out, &listed, style)?;
+        ports(out, found, &listed, style)?;
     }
     if !unlisted.is_empty() {
         writeln!(out, "Not shown: {}", unlisted.join(", "))?;
@@ -122,26 +124,53 @@ fn parted(found: &HostResult, style: &Style) -> (Vec<PortFinding>, Vec<String>) 
     (listed, counts.into_iter().map(describe).collect())
 }
 
-fn ports(out: &mut dyn Write, listed: &[PortFinding], style: &Style) -> io::Result<()> {
+fn ports(out: &mut dyn Write, found: &HostResult, listed: &[PortFinding], style: &Style) -> io::Result<()> {
     let reasons = style.reason || style.verbose > 0;
     // On a narrow terminal the times are dropped first: they matter least.
     let times = style.width.is_none_or(|width| width >= 60);
-    let wanted = [true, true, true, reasons, times];
+    let wanted = [true, true, true, reasons, style.versions, times];
     let pick =
-        |cells: [String; 5]| cells.into_iter().zip(wanted).filter(|(_, yes)| *yes).map(|(cell, _)| cell);
+        |cells: [String; 6]| cells.into_iter().zip(wanted).filter(|(_, yes)| *yes).map(|(cell, _)| cell);
     let rows = listed.iter().map(|finding| {
         pick([
             format!("{}/tcp", finding.port),
             finding.state.to_string(),
-            services::name(finding.port).unwrap_or_default().to_owned(),
+            service(found, finding.port),
             finding.reason.to_string(),
+            found.identified_as(finding.port).map(version).unwrap_or_default(),
             finding.rtt.map(milliseconds).unwrap_or_default(),
         ])
         .collect()
     });
     let header: Vec<String> =
-        pick(["PORT", "STATE", "SERVICE", "REASON", "RTT"].map(str::to_owned)).collect();
+        pick(["PORT", "STATE", "SERVICE", "REASON", "VERSION", "RTT"].map(str::to_owned)).collect();
     write(out, &header, rows, 2, style.width)
+}
+
+/// What listens on a port: as it was identified, else what is usual there. `ssl/` before what is spoken inside TLS, as in
+/// nmap.
+fn service(found: &HostResult, port: u16) -> String {
+    let usual = services::name(port).unwrap_or_default();
+    let identified = found.identified_as(port).and_then(|found| Some((found.tls, found.service.as_deref()?)));
+    match identified {
+        Some((true, service)) => format!("ssl/{service}"),
+        Some((false, service)) => service.to_owned(),
+        None => usual.to_owned(),
+    }
+}
+
+/// Product and version, or what else tells the service, for a cell of a table: `OpenSSH 9.2p1`.
+fn version(found: &PortIdentification) -> String {
+    let PortIdentification { product, version, title, certificate, .. } = found;
+    let mut text = product.clone().unwrap_or_default();
+    if let Some(version) = version {
+        _ = write!(text, "{}{version}", if text.is_empty() { "" } else { " " });
+    }
+    if text.is_empty() {
+        let subject = certificate.as_ref().map(|certificate| certificate.subject.clone());
+        text = title.clone().or(subject).unwrap_or_default();
+    }
+    sanitize_for_terminal(&text)
 }
 
 /// Writes a table without lines, and without a header if that is empty. Only the columns from `folded` on are folded to fit the width: those before

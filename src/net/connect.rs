@@ -26,6 +26,7 @@ use std::{
     thread::JoinHandle,
 };
 
+pub(super) use self::verdict::peer;
 use self::{outbox::Outbox, sockets::Sockets, worker::Worker};
 use crate::{
     clock::SystemClock,

@@ -7,6 +7,7 @@
 
 mod arp;
 mod connect;
+pub mod dialogue;
 mod echo;
 mod hosts;
 mod interfaces;

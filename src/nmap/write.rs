@@ -6,6 +6,7 @@
 mod grepable;
 mod listing;
 mod normal;
+mod service;
 mod xml;
 
 use std::{
@@ -19,7 +20,7 @@ use std::{
 use jiff::{Timestamp, tz::TimeZone};
 
 use self::listing::Listing;
-use crate::model::{Address, HostReport, HostStatus, Mac, PortSet, PortState, Protocol};
+use crate::model::{Address, HostReport, HostStatus, Mac, PortIdentification, PortSet, PortState, Protocol};
 
 /// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +58,8 @@ pub struct ReportInfo<'a> {
     pub open_only: bool,
     /// Whether the formats for people show the reasons of verdicts.
     pub reasons: bool,
+    /// Whether the formats for people show what ports were identified as.
+    pub versions: bool,
 }
 
 /// A host of the scan.
@@ -68,6 +71,8 @@ pub struct ScannedHost<'a> {
     pub mac: Option<Mac>,
     /// Its name.
     pub name: Option<&'a str>,
+    /// What its TCP ports were identified as.
+    pub identified: &'a BTreeMap<u16, PortIdentification>,
     /// When the first probe was sent.
     pub started: Timestamp,
     /// When the last answer came.

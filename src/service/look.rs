@@ -21,6 +21,7 @@ use crate::{
     net::{LinkWatch, Links},
     service::{
         agenda::{Look, LookOutcome, Scope, is_wanted},
+        host_lease::HostLeases,
         lines::Lines,
         retry::retry_kernel_read,
         scanner::{ProgressSender, Scanner},
@@ -58,6 +59,8 @@ pub struct Looker {
     pub(super) lines: Arc<Lines>,
     /// Stations that answer for others: seeing the MAC of one does not identify the device behind it.
     pub proxies: BTreeSet<Mac>,
+    /// The hosts that have a dialogue.
+    pub leases: HostLeases,
 }
 
 /// Where a look publishes its progress.
@@ -133,6 +136,7 @@ impl Looker {
 
     async fn attempt(&self, look: &Look, progress: &LookProgress) -> Result<Observation, SkipReason> {
         let address = &look.device.address;
+        let _lease = self.leases.scan(address).await;
         let (links, witness, known) = self.sight(address).await?;
         let expected = witness.expected(&look.device)?;
         let started = self.clock.wall();

@@ -10,6 +10,8 @@ pub mod discovery;
 pub mod evidence;
 pub mod feeds;
 pub mod health;
+pub mod host_lease;
+pub mod identify;
 pub mod import;
 mod lines;
 pub mod look;

@@ -31,6 +31,8 @@ use crate::{
         absence::Absence,
         agenda::{Action, Agenda, Look, LookId, LookOutcome, RunId},
         feeds::Inventory,
+        host_lease::HostLeases,
+        identify::Recorded,
         lines::Lines,
         look::Looker,
         reported::sightings,
@@ -67,6 +69,10 @@ pub struct Runner {
     pub inventory: watch::Receiver<Inventory>,
     /// The requests of users; see [`runs`].
     pub requests: Requests,
+    /// The hosts that have a dialogue: a look waits for its end.
+    pub leases: HostLeases,
+    /// Learns which devices have new results.
+    pub recorded: Recorded,
 }
 
 /// Something that has happened elsewhere.
@@ -320,6 +326,7 @@ impl Running {
             config: Arc::clone(&self.parts.config.borrow()),
             lines: Arc::clone(&self.lines),
             proxies: self.parts.inventory.borrow().proxies.clone(),
+            leases: self.parts.leases.clone(),
         };
         self.looks.spawn(async move {
             let id = look.id;

@@ -87,6 +87,8 @@ fn appliance_of(limits: ServerLimits, pace: DiskPace) -> TestAppliance {
         config: config_seen.clone(),
         inventory: inventory_seen.clone(),
         requests,
+        leases: crate::service::host_lease::HostLeases::default(),
+        recorded: crate::service::identify::recorded().0,
     };
     let allowlist = HostAllowlist::new(None, config_seen.clone());
     let token = Token::load(dir.path(), None).unwrap();

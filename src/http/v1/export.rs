@@ -156,6 +156,7 @@ impl XmlExport {
             verbose: 1,
             open_only: false,
             reasons: true,
+            versions: false,
         })
     }
 
@@ -178,7 +179,9 @@ impl XmlExport {
     fn write_host(&mut self, text: &mut Vec<u8>, host: &HostRecords) -> io::Result<()> {
         let (Some(device), Some((started, finished))) = (&host.device, host.times) else { return Ok(()) };
         let name = device.name.as_deref();
-        let scanned = ScannedHost { reports: &host.reports, mac: device.mac, name, started, finished };
+        let identified = &BTreeMap::new();
+        let scanned =
+            ScannedHost { reports: &host.reports, mac: device.mac, name, identified, started, finished };
         let ports = self.written..self.written + PORTS;
         if self.with_run(|run| nmap::write_xml_part(text, run, &scanned, ports))? {
             self.written += PORTS;

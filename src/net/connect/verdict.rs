@@ -40,7 +40,7 @@ const WORTH_A_LOOK: Duration = Duration::from_millis(1500);
 
 /// Where to connect to. A zone is looked up each time, three more system calls: interfaces come and go
 /// under the same name, and link-local targets are rare.
-pub(super) fn peer(address: &Address, port: u16) -> Result<SocketAddr, Outcome> {
+pub(in crate::net) fn peer(address: &Address, port: u16) -> Result<SocketAddr, Outcome> {
     match (address.ip(), address.zone()) {
         (IpAddr::V6(ip), Some(zone)) => match if_nametoindex(zone) {
             Ok(index) => Ok(SocketAddrV6::new(ip, port, 0, index).into()),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{ReportInfo, ScannedHost, headline, xml::service};
+use super::{ReportInfo, ScannedHost, headline, service};
 use crate::model::{HostStatus, PortSet, Protocol};
 
 pub(super) fn begin(out: &mut dyn Write, run: &ReportInfo<'_>) -> io::Result<()> {
@@ -33,9 +33,12 @@ pub(super) fn host(out: &mut dyn Write, run: &ReportInfo<'_>, host: &ScannedHost
     writeln!(out, "{start}\tStatus: Up")?;
     let listing = host.listing(run);
     let ports = listing.listed.iter().map(|&(protocol, found)| {
-        let name = service(run, protocol, found.port).unwrap_or_default();
-        // Owner, RPC and version belong to scans that determine them.
-        format!("{}/{}/{protocol}//{name}///", found.port, found.state)
+        // A slash would end the field (nmap(1), "Grepable output").
+        let field = |text: String| text.replace('/', "|");
+        let name = field(service::name(run, host, protocol, found.port).unwrap_or_default());
+        let version = field(service::version(host, protocol, found.port));
+        // Owner and RPC belong to scans that determine them.
+        format!("{}/{}/{protocol}//{name}//{version}/", found.port, found.state)
     });
     write!(out, "{start}\tPorts: {}", ports.collect::<Vec<_>>().join(", "))?;
     // There is room for only one: the largest.

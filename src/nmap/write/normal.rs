@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ReportInfo, ScannedHost, headline, listing::Listing, xml::service};
+use super::{ReportInfo, ScannedHost, headline, listing::Listing, service};
 use crate::model::{HostReport, HostStatus};
 
 pub(super) fn begin(out: &mut dyn Write, run: &ReportInfo<'_>) -> io::Result<()> {
@@ -43,24 +43,26 @@ fn ports(out: &mut dyn Write, run: &ReportInfo<'_>, host: &ScannedHost<'_>) -> i
     if !not_shown.is_empty() {
         writeln!(out, "Not shown: {not_shown}")?;
     }
-    let mut rows = vec![["PORT", "STATE", "SERVICE", "REASON"].map(str::to_owned)];
+    let mut rows = vec![["PORT", "STATE", "SERVICE", "REASON", "VERSION"].map(str::to_owned)];
     rows.extend(listing.listed.iter().map(|&(protocol, found)| {
-        let service = service(run, protocol, found.port).unwrap_or("unknown");
+        let service = service::name(run, host, protocol, found.port);
         [
             format!("{}/{protocol}", found.port),
             found.state.to_string(),
-            service.to_owned(),
+            service.unwrap_or_else(|| "unknown".to_owned()),
             found.reason.to_string(),
+            service::version(host, protocol, found.port),
         ]
     }));
     if rows.len() == 1 {
         return Ok(());
     }
-    let shown = if run.reasons { 4 } else { 3 };
+    let shown = [true, true, true, run.reasons, run.versions];
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2), 0];
+    let widths = [0, 1, 2, 3, 4].map(width);
     for row in &rows {
-        let cells = row.iter().zip(widths).take(shown).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row.iter().zip(widths).zip(shown).filter(|(_, shown)| *shown);
+        let cells = cells.map(|((cell, width), _)| format!("{cell:width$}"));
         writeln!(out, "{}", cells.collect::<Vec<_>>().join(" ").trim_end())?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{PortFinding, Reason},
+    model::{DeviceIdentification, Evidence, IdentifyMethod, PortFinding, Reason},
     nmap::Report,
 };
 
@@ -39,6 +39,7 @@ fn run(requested: &BTreeMap<Protocol, PortSet>) -> ReportInfo<'_> {
         verbose: 0,
         open_only: false,
         reasons: false,
+        versions: false,
     }
 }
 
@@ -84,6 +85,8 @@ fn network() -> Vec<(HostReport, Option<Mac>, Option<&'static str>)> {
     vec![(printer, mac, Some("printer.lan")), (silent, None, None), (down, None, None), (partial, mac, None)]
 }
 
+static NOTHING: BTreeMap<u16, PortIdentification> = BTreeMap::new();
+
 fn written(
     format: Format,
     run: &ReportInfo<'_>,
@@ -93,6 +96,7 @@ fn written(
         reports: std::slice::from_ref(report),
         mac: *mac,
         name: *name,
+        identified: &NOTHING,
         started: at(1),
         finished: at(4),
     });
@@ -100,6 +104,67 @@ fn written(
     let up = network.iter().filter(|(report, ..)| report.status != HostStatus::Down).count();
     write(&mut out, format, run, up, hosts).unwrap();
     String::from_utf8(out).unwrap()
+}
+
+fn identified(service: Option<&str>, tls: bool, product: Option<(&str, &str)>) -> PortIdentification {
+    PortIdentification {
+        service: service.map(str::to_owned),
+        tls,
+        vendor: None,
+        product: product.map(|(product, _)| product.to_owned()),
+        version: product.map(|(_, version)| version.to_owned()),
+        title: None,
+        certificate: None,
+        host_key: None,
+        device: DeviceIdentification::default(),
+        evidence: Evidence { method: IdentifyMethod::Greeting, text: String::new(), time: at(1) },
+    }
+}
+
+#[test]
+fn what_was_identified_is_written_in_nmaps_words() {
+    let open = |port| found(port, PortState::Open, Reason::SynAck, 400);
+    let report = up("192.0.2.5", "1-1000", &[22, 80, 443, 873].map(open));
+    let known = BTreeMap::from([
+        (22, identified(Some("ssh"), false, Some(("OpenSSH", "9.2p1")))),
+        (80, identified(None, false, None)),
+        (443, identified(Some("http"), true, Some(("a/b <c>", "1.\"2\"")))),
+        (873, identified(None, true, None)),
+    ]);
+    let host = ScannedHost {
+        reports: &[report],
+        mac: None,
+        name: None,
+        identified: &known,
+        started: at(1),
+        finished: at(4),
+    };
+    let requested = requested("1-1000");
+    let run = ReportInfo { versions: true, ..run(&requested) };
+    let text = |format| {
+        let mut out = Vec::new();
+        write_host(&mut out, format, &run, &host).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let xml = text(Format::Xml);
+    for element in [
+        "<service name=\"ssh\" product=\"OpenSSH\" version=\"9.2p1\" method=\"probed\" conf=\"10\"/>",
+        "<service name=\"http\" method=\"table\" conf=\"3\"/>",
+        "<service name=\"http\" product=\"a/b &lt;c&gt;\" version=\"1.&quot;2&quot;\" tunnel=\"ssl\" method=\"probed\" \
+         conf=\"10\"/>",
+        "<service name=\"unknown\" tunnel=\"ssl\" method=\"probed\" conf=\"10\"/>",
+    ] {
+        assert!(xml.contains(element), "{element}\n{xml}");
+    }
+    let normal = text(Format::Normal);
+    let rows: Vec<&str> =
+        normal.lines().filter(|line| line.contains("/tcp") || line.contains("PORT")).collect();
+    assert_eq!(rows[0], "PORT    STATE SERVICE  VERSION");
+    assert_eq!(rows[1], "22/tcp  open  ssh      OpenSSH 9.2p1");
+    assert_eq!(rows[3], "443/tcp open  ssl/http a/b <c> 1.\"2\"");
+    let grepable = text(Format::Grepable);
+    assert!(grepable.contains("22/open/tcp//ssh//OpenSSH 9.2p1/, 80/open/tcp//http///,"), "{grepable}");
+    assert!(grepable.contains("443/open/tcp//ssl|http//a|b <c> 1.\"2\"/,"), "{grepable}");
 }
 
 #[test]

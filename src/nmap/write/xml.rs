@@ -8,9 +8,10 @@ use std::{
 use super::{
     ReportInfo, ScannedHost, clock, headline,
     listing::{Extra, Listing},
+    service::{identified, usual},
     summary,
 };
-use crate::model::{Address, HostStatus, PortFinding, Protocol};
+use crate::model::{Address, HostStatus, PortFinding, PortIdentification, Protocol};
 
 /// The version of the format that is written (nmap 7.x).
 const FORMAT: &str = "1.05";
@@ -69,7 +70,7 @@ pub(super) fn part(
     };
     let is_last = ports.len() <= listed.end;
     for (protocol, found) in ports.into_iter().take(listed.end).skip(listed.start) {
-        port(out, run, protocol, &found)?;
+        port(out, run, host, protocol, &found)?;
     }
     if is_last {
         writeln!(out, "</ports>\n</host>")?;
@@ -123,6 +124,7 @@ fn extra(out: &mut dyn Write, extra: &[Extra]) -> io::Result<()> {
 fn port(
     out: &mut dyn Write,
     run: &ReportInfo<'_>,
+    host: &ScannedHost<'_>,
     protocol: Protocol,
     found: &PortFinding,
 ) -> io::Result<()> {
@@ -132,10 +134,30 @@ fn port(
         "<port protocol=\"{protocol}\" portid=\"{port}\"><state state=\"{state}\" reason=\"{reason}\" \
          reason_ttl=\"0\"/>"
     )?;
-    if let Some(name) = service(run, protocol, port) {
-        write!(out, "<service name=\"{name}\" method=\"table\" conf=\"3\"/>")?;
+    let usual = usual(run, protocol, port);
+    match (identified(host, protocol, port), usual) {
+        (Some(found), _) if found.service.is_some() || found.tls || found.product.is_some() => {
+            service(out, found, usual)?;
+        }
+        (_, Some(name)) => write!(out, "<service name=\"{name}\" method=\"table\" conf=\"3\"/>")?,
+        (_, None) => {}
     }
     writeln!(out, "</port>")
+}
+
+/// What a port was identified as.
+fn service(out: &mut dyn Write, found: &PortIdentification, usual: Option<&'static str>) -> io::Result<()> {
+    let name = found.service.as_deref().or(usual).unwrap_or("unknown");
+    write!(out, "<service name=\"{}\"", escaped(name))?;
+    for (attribute, value) in [("product", &found.product), ("version", &found.version)] {
+        if let Some(value) = value {
+            write!(out, " {attribute}=\"{}\"", escaped(value))?;
+        }
+    }
+    if found.tls {
+        write!(out, " tunnel=\"ssl\"")?;
+    }
+    write!(out, " method=\"probed\" conf=\"{}\"/>", found.evidence.method.confidence())
 }
 
 pub(super) fn end(out: &mut dyn Write, run: &ReportInfo<'_>, up: usize) -> io::Result<()> {
@@ -155,11 +177,6 @@ pub(super) fn end(out: &mut dyn Write, run: &ReportInfo<'_>, up: usize) -> io::R
         run.targets.saturating_sub(up),
         run.targets,
     )
-}
-
-/// The usual service on the port; the list is one of TCP ports.
-pub(super) fn service(run: &ReportInfo<'_>, protocol: Protocol, port: u16) -> Option<&'static str> {
-    (run.service)(port).filter(|_| protocol == Protocol::Tcp)
 }
 
 /// A text as an attribute's value. Characters that XML 1.0 cannot represent (2.2) become U+FFFD.

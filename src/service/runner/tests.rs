@@ -109,6 +109,8 @@ impl Bench {
             config,
             inventory,
             requests,
+            leases: HostLeases::default(),
+            recorded: crate::service::identify::recorded().0,
         };
         let running = tokio::spawn(runner.run(stop.clone()));
         let open = Box::new((config_sender, inventory_sender, thread, writer));

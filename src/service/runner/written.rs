@@ -21,11 +21,16 @@ impl Running {
             *self.down.entry(scan).or_default() += 1;
         }
         *self.unwritten.entry(scan).or_default() += 1;
-        let store = self.parts.store.clone();
+        let (store, recorded) = (self.parts.store.clone(), self.parts.recorded.clone());
+        let device = observation.device.key();
         self.writes.spawn(async move {
             let line = Finished::of(&observation);
             match store.record(observation).await {
-                Ok(()) => line.log(),
+                Ok(()) => {
+                    line.log();
+                    // If there is no room, it is found within the hour.
+                    let _ = recorded.try_send(device);
+                }
                 Err(error) => {
                     tracing::error!(%error, address = %line.address, "failed to store a result");
                 }

@@ -36,6 +36,7 @@ pub mod liar;
 pub mod nginx;
 pub mod pi;
 pub mod prometheus;
+pub mod server;
 pub mod site;
 pub mod users;
 

@@ -1,0 +1,135 @@
+//! Real servers of Debian's, each on a machine of the lab's own: what people have on their networks.
+
+use std::{
+    fs,
+    net::TcpStream,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use nix::mount::{MsFlags, mount};
+use tempfile::TempDir;
+
+use super::{Reaped, eventually, missing, tool};
+use crate::lab::Node;
+
+/// From start to its first connection, on a busy machine.
+const READY: Duration = Duration::from_secs(60);
+
+/// A server that runs until it is dropped.
+pub struct Server {
+    _child: Reaped,
+    _home: TempDir,
+}
+
+impl Server {
+    /// Starts a program that `make setup` gets, on this machine, and waits until it listens at the port. `arguments` may
+    /// write its files into the directory that they are given, which is there as long as the server.
+    pub fn start(
+        node: &Node,
+        program: &str,
+        port: u16,
+        arguments: impl FnOnce(&Path) -> Vec<String> + Send,
+    ) -> Self {
+        let home = TempDir::new().expect("a temporary directory");
+        let child = node.within(|| {
+            let arguments = arguments(home.path());
+            let child = tool(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+            Reaped(child.unwrap_or_else(|error| missing(program, &error)))
+        });
+        let address = node.address();
+        eventually(READY, &format!("{program} listens"), || {
+            node.within(|| TcpStream::connect((address, port)).ok())
+        });
+        Self { _child: child, _home: home }
+    }
+
+    /// OpenSSH's server at port 22. Returns the fingerprint of its host key, too.
+    pub fn sshd(node: &Node) -> (Self, String) {
+        let mut fingerprint = String::new();
+        let server = Self::start(node, "sshd", 22, |home| {
+            add_user(home, "sshd");
+            fs::create_dir_all("/run/sshd").expect("a /run of its own");
+            let key = home.join("key");
+            fingerprint = new_ssh_key(&key);
+            let config = home.join("config");
+            let text = format!("HostKey {}\nPidFile none\nUsePAM no\n", key.display());
+            fs::write(&config, text).expect("writing its configuration");
+            vec!["-D".to_owned(), "-e".to_owned(), "-f".to_owned(), config.display().to_string()]
+        });
+        (server, fingerprint)
+    }
+
+    /// Dropbear, the SSH server of small devices, at this port.
+    pub fn dropbear(node: &Node, port: u16) -> Self {
+        Self::start(node, "dropbear", port, |home| {
+            let pid = home.join("pid");
+            // It makes a host key when the first client comes, which has to wait for it.
+            let key = home.join("key");
+            let made = tool("dropbearkey").args(["-t", "ed25519", "-f"]).arg(&key).output();
+            assert!(made.is_ok_and(|made| made.status.success()), "dropbearkey makes a key");
+            ["-F", "-E", "-p", &port.to_string(), "-r", &key.display().to_string(), "-P"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain([pid.display().to_string()])
+                .collect()
+        })
+    }
+
+    /// nginx with a page of this title at port 80, and by TLS at port 443, with a certificate for this subject, as
+    /// `openssl req` reads it.
+    pub fn nginx(node: &Node, title: &str, subject: &str) -> Self {
+        Self::start(node, "nginx", 443, |home| {
+            let path = |name: &str| home.join(name).display().to_string();
+            let made = Command::new("openssl")
+                .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+                .args(["-days", "30", "-subj", subject, "-addext", "subjectAltName=DNS:nas.local"])
+                .args(["-keyout", &path("key"), "-out", &path("certificate")])
+                .output();
+            assert!(made.is_ok_and(|made| made.status.success()), "openssl makes a certificate");
+            fs::write(path("index.html"), format!("<html><head><title>{title}</title></head></html>"))
+                .expect("writing its page");
+            let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+                .map(|kind| format!("{kind}_temp_path {};\n", path(kind)))
+                .concat();
+            let config = format!(
+                "daemon off;\npid {};\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}\
+                 server {{\nlisten 80;\nlisten 443 ssl;\nssl_certificate {};\nssl_certificate_key {};\nroot {};\n\
+                 types {{ text/html html; }}\n}}\n}}\n",
+                path("pid"),
+                path("certificate"),
+                path("key"),
+                home.display()
+            );
+            fs::write(home.join("nginx.conf"), config).expect("writing its configuration");
+            // One process: workers would be another user's, whom a user namespace does not have.
+            ["-e", "stderr", "-g", "master_process off;", "-c", &path("nginx.conf")]
+                .map(str::to_owned)
+                .to_vec()
+        })
+    }
+}
+
+/// Makes an SSH key without a password, and returns its fingerprint.
+fn new_ssh_key(path: &Path) -> String {
+    let keygen = |arguments: &[&str]| {
+        let ran = Command::new("ssh-keygen").args(arguments).arg("-f").arg(path).output();
+        let ran = ran.unwrap_or_else(|error| missing("ssh-keygen", &error));
+        assert!(ran.status.success(), "ssh-keygen: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    };
+    keygen(&["-q", "-t", "ed25519", "-N", ""]);
+    let shown = keygen(&["-l"]);
+    shown.split(' ').nth(1).expect("size, fingerprint, comment").to_owned()
+}
+
+/// Gives the machine a user of this name, with the number of the one who runs the tests: there may be no other.
+fn add_user(home: &Path, name: &str) {
+    let (ours, theirs) = (home.join("passwd"), Path::new("/etc/passwd"));
+    let known = fs::read_to_string(theirs).expect("it is readable");
+    if !known.contains(&format!("\n{name}:")) {
+        fs::write(&ours, known + &format!("{name}:x:0:0::/:/bin/false\n")).expect("writing");
+        mount(Some(&ours), theirs, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("a mount of its own");
+    }
+}
