@@ -6,8 +6,9 @@ use std::{
     process::Command,
 };
 
-/// The most that the page may add to the binary, in octets.
-const LARGEST: usize = 165_000;
+/// The most that the page may add to the binary, in octets. What devices and ports were identified as, types and tags
+/// take 7,000 of it.
+const LARGEST: usize = 172_000;
 
 /// Text that the page's sources must not contain: it would load, run or trust something foreign.
 const FORBIDDEN: &[&str] = &[

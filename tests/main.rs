@@ -7,6 +7,7 @@
 use testkit::{harness, lab};
 
 mod alone;
+mod announcements;
 mod api;
 mod appliance;
 mod browser;

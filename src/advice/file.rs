@@ -16,6 +16,13 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| Index::read(PORTS));
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdviceText(&'static str);
 
+impl AdviceText {
+    /// A text of one of the files.
+    pub(super) const fn of(text: &'static str) -> Self {
+        Self(text)
+    }
+}
+
 impl fmt::Display for AdviceText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = self.0.split('\n').map(str::trim_start);
@@ -81,7 +88,7 @@ impl PortUse {
         let (heading, rest) = paragraph.split_once('\n').ok_or("it has a heading only")?;
         let heading = heading.strip_prefix('[').and_then(|heading| heading.split_once(']'));
         let (ports, name) = heading.ok_or("it does not begin with [PORT/PROTOCOL] and a name")?;
-        let fields = Fields::read(rest)?;
+        let fields = Fields::read(rest, &FIELDS)?;
         Ok(Self {
             ports,
             name: AdviceText(name.trim()),
@@ -89,11 +96,7 @@ impl PortUse {
             host_names: fields.find("host"),
             purpose: fields.text("for")?,
             devices: fields.text("on")?,
-            level: fields
-                .text("level")?
-                .0
-                .parse()
-                .map_err(|error: crate::model::StateError| error.to_string())?,
+            level: fields.level()?,
             why: fields.text("why")?,
             always: fields.find("always").map(AdviceText),
             remedy: fields.text("remedy")?,
@@ -125,11 +128,15 @@ pub(super) const FIELDS: [&str; 9] =
     ["vendor", "host", "for", "on", "level", "why", "always", "remedy", "source"];
 
 /// The values of a paragraph's fields.
-struct Fields([Option<&'static str>; FIELDS.len()]);
+pub(super) struct Fields<const COUNT: usize> {
+    names: &'static [&'static str; COUNT],
+    values: [Option<&'static str>; COUNT],
+}
 
-impl Fields {
-    fn read(lines: &'static str) -> Result<Self, String> {
-        let mut values = [None; FIELDS.len()];
+impl<const COUNT: usize> Fields<COUNT> {
+    /// Reads fields of these names, in this order.
+    pub(super) fn read(lines: &'static str, names: &'static [&'static str; COUNT]) -> Result<Self, String> {
+        let mut values = [None; COUNT];
         let mut next = 0;
         let mut rest = lines;
         while !rest.is_empty() {
@@ -139,20 +146,24 @@ impl Fields {
             let (field, after) = rest.split_at(end);
             rest = after.trim_start_matches('\n');
             let (name, value) = field.split_once(' ').unwrap_or((field, ""));
-            let place = FIELDS[next..].iter().position(|known| *known == name);
+            let place = names[next..].iter().position(|known| *known == name);
             let place = next + place.ok_or_else(|| format!("\"{name}\" is unknown or out of its order"))?;
             values[place] = Some(value.trim());
             next = place + 1;
         }
-        Ok(Self(values))
+        Ok(Self { names, values })
     }
 
-    fn find(&self, name: &str) -> Option<&'static str> {
-        FIELDS.iter().position(|known| *known == name).and_then(|place| self.0[place])
+    pub(super) fn find(&self, name: &str) -> Option<&'static str> {
+        self.names.iter().position(|known| *known == name).and_then(|place| self.values[place])
     }
 
-    fn text(&self, name: &str) -> Result<AdviceText, String> {
+    pub(super) fn text(&self, name: &str) -> Result<AdviceText, String> {
         self.find(name).map(AdviceText).ok_or_else(|| format!("it has no \"{name}\""))
+    }
+
+    pub(super) fn level(&self) -> Result<AdviceLevel, String> {
+        self.text("level")?.0.parse().map_err(|error: crate::model::StateError| error.to_string())
     }
 }
 

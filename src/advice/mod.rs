@@ -11,16 +11,20 @@
 //! device can make, so a name never lowers the level. There is no score, no guess at vulnerabilities, and no password
 //! is tried.
 //!
-//! Other evidence becomes another field of [`PortFacts`] and another hint in the file: what a greeting identifies, a
-//! certificate, the type of the device. What was identified is certain, and becomes another [`Certainty`].
+//! What the service has said of itself is *certain* where it speaks its protocol: its name replaces what is usual, and
+//! `identified.txt` says what that means. An announcement is no more than probable, because any device can forge that
+//! of another, and never lowers the level. The version is shown and never judged: distributions mend faults without a
+//! change of it. A certificate that has expired raises the level of any service.
 
 mod file;
+mod identified;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 pub use file::{AdviceText, PortUse};
+use jiff::Timestamp;
 
-use crate::model::{AdviceLevel, Protocol};
+use crate::model::{AdviceLevel, Certificate, PortIdentification, Protocol};
 
 /// What is known of an open port and its device.
 #[derive(Clone, Copy, Debug)]
@@ -34,28 +38,32 @@ pub struct PortFacts<'a> {
     /// The names that the device has on the network, by multicast DNS or a name server. Names that its owner chose
     /// do not belong here: they say nothing about what the device is.
     pub host_names: &'a [String],
+    /// What the service has said of itself.
+    pub found: Option<&'a PortIdentification>,
+    /// The time by which a certificate has expired.
+    pub now: Timestamp,
 }
 
 /// What to say of an open port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advice {
     /// How much it matters.
     pub level: AdviceLevel,
     /// What listens there, and how certain that is.
     pub what: What,
     /// What can go wrong, or why nothing does: the reason of the level, in whole sentences.
-    pub why: AdviceText,
+    pub why: String,
     /// How to close or to secure it, in whole sentences.
     pub remedy: AdviceText,
 }
 
-/// What listens on a port, as `usually AirPlay`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What listens on a port, as `usually AirPlay` or `is OpenSSH 9.2p1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct What {
     /// How certain it is.
     pub certainty: Certainty,
-    /// What people call it.
-    pub name: AdviceText,
+    /// What people call it, or what it calls itself: a stranger's words, on one line.
+    pub name: String,
 }
 
 /// How certain it is what listens on a port.
@@ -63,8 +71,10 @@ pub struct What {
 pub enum Certainty {
     /// By the port's number alone.
     Usual,
-    /// The number fits the device's maker or name.
+    /// The number fits the device's maker or name, or the device announces it.
     Probable,
+    /// The service has said so itself.
+    Identified,
 }
 
 impl Certainty {
@@ -73,6 +83,7 @@ impl Certainty {
         match self {
             Self::Usual => "usually",
             Self::Probable => "probably",
+            Self::Identified => "is",
         }
     }
 }
@@ -83,18 +94,95 @@ impl fmt::Display for What {
     }
 }
 
+/// How long before its end a certificate is to be renewed: the three weeks in which its owner can do it at leisure.
+/// Those that renew themselves do so earlier, Let's Encrypt's 30 days before.
+const RENEWAL: Duration = Duration::from_secs(21 * 24 * 3600);
+
 /// Returns the advice for an open port; `None` if nothing is known about the port.
 pub fn advise(evidence: &PortFacts<'_>) -> Option<Advice> {
+    let by_number = by_number(evidence);
+    let advice = match evidence.found.and_then(|found| by_service(found, by_number.as_ref())) {
+        Some(identified) => identified,
+        None => by_number?,
+    };
+    let certificate = evidence.found.and_then(|found| found.certificate.as_ref());
+    Some(
+        certificate
+            .and_then(|certificate| of_certificate(&advice, certificate, evidence.now))
+            .unwrap_or(advice),
+    )
+}
+
+/// What the number, the maker and the names say.
+fn by_number(evidence: &PortFacts<'_>) -> Option<Advice> {
     let uses = || file::uses_of(evidence.protocol, evidence.port);
     let probable = uses().find(|known| fits(known, evidence)).map(|known| (Certainty::Probable, known));
     let usual = || Some((Certainty::Usual, uses().find(|known| known.is_general())?));
     let (certainty, known) = probable.or_else(usual)?;
     Some(Advice {
         level: known.level,
-        what: What { certainty, name: known.name },
-        why: known.why,
+        what: What { certainty, name: known.name.to_string() },
+        why: known.why.to_string(),
         remedy: known.remedy,
     })
+}
+
+/// What the service says of itself. Where the maker or the name makes a use of the same web page probable, that use
+/// says what to do, and its level counts if it is worse.
+fn by_service(found: &PortIdentification, by_number: Option<&Advice>) -> Option<Advice> {
+    let is_certain = found.evidence.method.confidence() == MOST_CERTAIN;
+    let (said, called) = match identified::of_service(found) {
+        Some(said) => (said, said.name.to_string()),
+        // Many announcements are of services that no number is usual for; where one is, its paragraph says more.
+        None if !is_certain && by_number.is_some() => return None,
+        None => (identified::named("*")?, found.service.clone()?),
+    };
+    let certainty = if is_certain { Certainty::Identified } else { Certainty::Probable };
+    let name = name_of(found).unwrap_or(called);
+    let what = What { certainty, name };
+    let probable = by_number.filter(|known| known.what.certainty == Certainty::Probable);
+    let is_page = found.service.as_deref().is_some_and(|service| service.starts_with("http"));
+    match probable.filter(|known| is_page && known.level >= said.level) {
+        Some(known) => Some(Advice { what, ..known.clone() }),
+        None => {
+            // A claim alone makes nothing look milder.
+            let least = by_number.filter(|_| !is_certain).map_or(said.level, |known| known.level);
+            Some(Advice {
+                level: said.level.max(least),
+                what,
+                why: said.why.to_string(),
+                remedy: said.remedy,
+            })
+        }
+    }
+}
+
+/// The confidence of a service that speaks its protocol.
+const MOST_CERTAIN: u8 = 10;
+
+/// `OpenSSH 9.2p1`
+fn name_of(found: &PortIdentification) -> Option<String> {
+    let product = found.product.as_ref()?;
+    Some(match &found.version {
+        Some(version) => format!("{product} {version}"),
+        None => product.clone(),
+    })
+}
+
+/// What a certificate that has expired, or soon will have, adds to the advice; `None`: nothing.
+fn of_certificate(advice: &Advice, certificate: &Certificate, now: Timestamp) -> Option<Advice> {
+    let (rule, verb) = match certificate.not_after {
+        end if end < now => ("expired", "expired"),
+        end if end < now.checked_add(RENEWAL).ok()? => ("expires", "expires"),
+        _ => return None,
+    };
+    let said = identified::named(rule)?;
+    if advice.level > said.level {
+        return None;
+    }
+    let day = certificate.not_after.strftime("%Y-%m-%d");
+    let why = format!("Its certificate {verb} on {day}. {}", said.why);
+    Some(Advice { level: said.level, what: advice.what.clone(), why, remedy: said.remedy })
 }
 
 /// Returns everything that is known of a port: the general use first, then those on devices of certain kinds.

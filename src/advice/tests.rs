@@ -2,8 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     file::{FIELDS, PORTS, paragraphs},
+    identified::{IDENTIFIED, Rule, is_condition},
     *,
 };
+use crate::model::{DeviceIdentification, Evidence, IdentifyMethod};
 
 /// The greatest lengths in characters: what a person reads at once, and what an answer about a thousand devices can
 /// carry.
@@ -19,6 +21,8 @@ const LENGTHS: [(&str, usize); 9] = [
     ("source", 130),
 ];
 
+const NOW: &str = "2026-03-01T10:00:00Z";
+
 fn all() -> Vec<PortUse> {
     paragraphs(PORTS)
         .map(|text| PortUse::read(text).unwrap_or_else(|fault| panic!("{fault}:\n{text}")))
@@ -26,7 +30,8 @@ fn all() -> Vec<PortUse> {
 }
 
 fn ask<'a>(port: u16, vendor: Option<&'a str>, host_names: &'a [String]) -> Option<Advice> {
-    advise(&PortFacts { protocol: Protocol::Tcp, port, vendor, host_names })
+    let now = NOW.parse().unwrap();
+    advise(&PortFacts { protocol: Protocol::Tcp, port, vendor, host_names, found: None, now })
 }
 
 #[test]
@@ -144,8 +149,124 @@ fn a_number_alone_says_what_is_usual() {
     for port in [0, 4, 33_333, u16::MAX] {
         assert_eq!(ask(port, Some("Synology"), &[]), None, "{port}");
     }
-    let udp = PortFacts { protocol: Protocol::Udp, port: 23, vendor: None, host_names: &[] };
+    let udp = PortFacts {
+        protocol: Protocol::Udp,
+        port: 23,
+        vendor: None,
+        host_names: &[],
+        found: None,
+        now: NOW.parse().unwrap(),
+    };
     assert_eq!(advise(&udp), None);
+}
+
+/// What a service says of itself by this method.
+fn found(service: &str, product: Option<&str>, says: &str, method: IdentifyMethod) -> PortIdentification {
+    let (vendor, title, certificate, host_key) = (None, None, None, None);
+    PortIdentification {
+        service: Some(service.to_owned()),
+        tls: method == IdentifyMethod::Tls,
+        vendor,
+        product: product.map(str::to_owned),
+        version: product.map(|_| "1.0".to_owned()),
+        title,
+        certificate,
+        host_key,
+        device: DeviceIdentification::default(),
+        evidence: Evidence { method, text: says.to_owned(), time: NOW.parse().unwrap() },
+    }
+}
+
+fn ask_found(port: u16, vendor: Option<&str>, found: &PortIdentification) -> Advice {
+    let now = NOW.parse().unwrap();
+    let facts = PortFacts { protocol: Protocol::Tcp, port, vendor, host_names: &[], found: Some(found), now };
+    advise(&facts).unwrap()
+}
+
+#[test]
+fn an_identified_service_beats_what_is_usual_at_the_number() {
+    for (port, service, product, says, what, level) in [
+        (2222, "ssh", Some("OpenSSH"), "SSH-2.0-OpenSSH_1.0", "is OpenSSH 1.0", AdviceLevel::Fine),
+        (23, "ssh", None, "SSH-2.0-x", "is SSH", AdviceLevel::Fine),
+        (22, "ssh", None, "SSH-1.99-x", "is SSH", AdviceLevel::Fine),
+        (22, "ssh", None, "SSH-1.5-x", "is SSH 1", AdviceLevel::Act),
+        (2323, "telnet", None, "login:", "is Telnet", AdviceLevel::Act),
+        (80, "telnet", Some("BusyBox"), "login:", "is BusyBox 1.0", AdviceLevel::Act),
+        (4, "ftp", None, "220 ready", "is FTP", AdviceLevel::Look),
+        (6379, "redis", Some("Redis"), "-NOAUTH Authentication required.", "is Redis 1.0", AdviceLevel::Look),
+        (6379, "redis", Some("Redis"), "redis_version:1.0", "is Redis 1.0", AdviceLevel::Act),
+        (5000, "http", Some("Docker"), "HTTP/1.1 404; Server: Docker/1.0", "is Docker 1.0", AdviceLevel::Act),
+        (445, "smb", None, "SMBv1", "is Windows file sharing, version 1", AdviceLevel::Act),
+        (33_333, "wonder", None, "hello", "is wonder", AdviceLevel::Look),
+    ] {
+        let advice = ask_found(port, None, &found(service, product, says, IdentifyMethod::Greeting));
+        assert_eq!(
+            (advice.what.to_string().as_str(), advice.level),
+            (what, level),
+            "{port} {service} {says}"
+        );
+    }
+}
+
+#[test]
+fn a_probable_use_of_a_page_still_says_what_to_do() {
+    let page = found("http", Some("nginx"), "HTTP/1.1 200 OK", IdentifyMethod::Http);
+    let advice = ask_found(80, Some("Shelly"), &page);
+    assert_eq!((advice.what.to_string().as_str(), advice.level), ("is nginx 1.0", AdviceLevel::Look));
+    assert!(advice.why.contains("no password"), "{}", advice.why);
+}
+
+#[test]
+fn an_announcement_is_probable_and_makes_nothing_milder() {
+    let announced = found("ssh", None, "_ssh._tcp", IdentifyMethod::DnsSd);
+    let advice = ask_found(23, None, &announced);
+    assert_eq!((advice.what.to_string().as_str(), advice.level), ("probably SSH", AdviceLevel::Act));
+}
+
+#[test]
+fn a_certificate_is_to_be_renewed_three_weeks_before_its_end() {
+    for (end, level, begins) in [
+        ("2026-03-22T10:00:00Z", AdviceLevel::Fine, "It is encrypted."),
+        ("2026-03-22T09:59:59Z", AdviceLevel::Look, "Its certificate expires on 2026-03-22. From then"),
+        ("2026-03-01T10:00:00Z", AdviceLevel::Look, "Its certificate expires on 2026-03-01."),
+        ("2026-03-01T09:59:59Z", AdviceLevel::Act, "Its certificate expired on 2026-03-01. Programs"),
+    ] {
+        let certificate = Certificate {
+            subject: "CN=nas".to_owned(),
+            sans: Vec::new(),
+            issuer: "CN=nas".to_owned(),
+            not_after: end.parse().unwrap(),
+            self_signed: true,
+            key: String::new(),
+            signature: String::new(),
+            fingerprint: String::new(),
+        };
+        let page = PortIdentification {
+            certificate: Some(certificate),
+            ..found("http", None, "", IdentifyMethod::Tls)
+        };
+        let advice = ask_found(443, None, &page);
+        assert_eq!(advice.level, level, "{end}");
+        assert!(advice.why.starts_with(begins), "{end}: {}", advice.why);
+    }
+}
+
+#[test]
+fn the_rules_for_identified_services_are_sound() {
+    for text in paragraphs(IDENTIFIED) {
+        let rule = Rule::read(text).unwrap_or_else(|fault| panic!("{fault}:\n{text}"));
+        assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 120), "{text}");
+        assert!(rule.said().is_some(), "it refers to a port without a general paragraph:\n{text}");
+        let condition = text.lines().find_map(|line| line.strip_prefix("if      ")).unwrap_or("clear");
+        assert!(condition.split(';').all(|one| is_condition(one.trim())), "{text}");
+        let fields = text.replace("\n        ", " ");
+        for line in fields.lines().filter(|line| line.starts_with("why") || line.starts_with("remedy")) {
+            assert!(line.len() <= 260 && line.ends_with('.') && !line[8..].contains("  "), "{line}");
+        }
+    }
+    for name in ["*", "expired", "expires"] {
+        assert!(paragraphs(IDENTIFIED).any(|text| text.starts_with(&format!("[{name}]"))), "{name}");
+    }
 }
 
 #[test]

@@ -56,6 +56,8 @@ struct Change {
     ports: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
     alert: bool,
 }
 
@@ -121,16 +123,18 @@ fn print(found: &[Change], out: &mut dyn Write, width: Option<u16>) -> io::Resul
 }
 
 impl Change {
-    /// `opened 80/tcp`, `moved from 192.168.1.6`
+    /// `opened 80/tcp`, `moved from 192.168.1.6`, `product 80/tcp from nginx to lighttpd`
     fn what(&self) -> String {
         let ports = self.port.map(|port| port.to_string()).or_else(|| self.ports.clone());
         let ports = ports.zip(self.protocol.as_ref()).map(|(ports, protocol)| format!(" {ports}/{protocol}"));
         let from = self.from.as_ref().map(|from| format!(" from {from}"));
+        let to = self.to.as_ref().map(|to| format!(" to {to}"));
         sanitize_for_terminal(&format!(
-            "{}{}{}",
+            "{}{}{}{}",
             self.kind,
             ports.unwrap_or_default(),
-            from.unwrap_or_default()
+            from.unwrap_or_default(),
+            to.unwrap_or_default()
         ))
     }
 }

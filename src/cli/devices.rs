@@ -33,6 +33,14 @@ pub(super) struct DeviceRow {
     scanning: Option<ScanningJson>,
     #[serde(default)]
     presence: Option<String>,
+    #[serde(default, rename = "type")]
+    device_type: Option<String>,
+    #[serde(default)]
+    type_evidence: Option<String>,
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    tags: Vec<String>,
     pub(super) ports: Vec<OpenPortJson>,
 }
 
@@ -129,6 +137,31 @@ impl DeviceRow {
             None if self.locally_administered => "random MAC".to_owned(),
             None => String::new(),
         }
+    }
+
+    /// Whether anything is known of its kind.
+    pub(super) fn has_kind(&self) -> bool {
+        self.device_type.is_some() || self.model.is_some() || !self.tags.is_empty()
+    }
+
+    /// Its type; empty if unknown.
+    pub(super) fn kind(&self) -> String {
+        self.device_type.as_deref().map(sanitize_for_terminal).unwrap_or_default()
+    }
+
+    /// What its type rests on; empty if unknown.
+    pub(super) fn kind_evidence(&self) -> String {
+        self.type_evidence.as_deref().map(sanitize_for_terminal).unwrap_or_default()
+    }
+
+    /// Its model, as it says itself; empty if unknown.
+    pub(super) fn model(&self) -> String {
+        self.model.as_deref().map(sanitize_for_terminal).unwrap_or_default()
+    }
+
+    /// `critical, floor-2`
+    pub(super) fn tags(&self) -> String {
+        sanitize_for_terminal(&self.tags.join(", "))
     }
 
     /// Its MAC, or a dash where it is behind a router.

@@ -18,7 +18,8 @@ use crate::{config::Overrides, model::DeviceKey};
 /// Which devices.
 #[derive(Args, Debug, Clone, PartialEq)]
 #[command(
-    after_help = "With -v each open port of which something is known follows, with its level: fine, look or act. \
+    after_help = "With -v the devices of which a type, a model or tags are known follow, and each open port of which \
+                        something is known, with its level: fine, look or act. \
                         `portscan explain DEVICE` says why, and what to do."
 )]
 pub struct HostsArgs {
@@ -61,6 +62,7 @@ pub(super) async fn hosts(
             let now = world.clock.wall().to_zoned(TimeZone::system());
             print(terminal.out, &hosts, &now, terminal.width)?;
             if verbose > 0 {
+                print_kinds(terminal.out, &hosts, terminal.width)?;
                 print_advice(terminal.out, &hosts, terminal.width)?;
             }
         }
@@ -93,6 +95,23 @@ fn print(out: &mut dyn Write, hosts: &[DeviceRow], now: &Zoned, width: Option<u1
         true => writeln!(out, "{LEGEND}"),
         false => Ok(()),
     }
+}
+
+/// Lists what devices are.
+fn print_kinds(out: &mut dyn Write, hosts: &[DeviceRow], width: Option<u16>) -> io::Result<()> {
+    let known = || hosts.iter().filter(|host| host.has_kind());
+    if known().next().is_none() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let columns = vec![
+        Column::fixed("ADDRESS", known().map(|host| sanitize_for_terminal(&host.address))),
+        Column::fixed("TYPE", known().map(DeviceRow::kind)),
+        Column::folding("MODEL", known().map(DeviceRow::model)),
+        Column::folding("TAGS", known().map(DeviceRow::tags)),
+        Column::folding("BECAUSE", known().map(DeviceRow::kind_evidence)),
+    ];
+    columns::write(out, columns, &["BECAUSE", "MODEL"], width)
 }
 
 /// Lists what the open ports are, and how much each matters.
@@ -164,6 +183,33 @@ mod tests {
             insta::assert_snapshot!(format!("hosts_{width}"), table);
         }
         assert_eq!(printed(&[], None), "no device is known yet\n");
+    }
+
+    #[test]
+    fn what_devices_are_is_listed_if_it_is_known() {
+        let host = |text| serde_json::from_str::<DeviceRow>(text).unwrap();
+        let hosts = [
+            host(
+                r#"{"mac":null,"address":"192.0.2.1","name":null,"last_seen":"2026-11-21T00:00:00Z","ports":[],
+                    "type":"printer","type_evidence":"announces _ipp._tcp","model":"MFC\u001b","tags":["office","a"]}"#,
+            ),
+            host(
+                r#"{"mac":null,"address":"192.0.2.2","name":null,"last_seen":"2026-11-21T00:00:00Z","ports":[]}"#,
+            ),
+        ];
+        let listed = |hosts: &[DeviceRow]| {
+            let mut out = Vec::new();
+            print_kinds(&mut out, hosts, Some(100)).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let table = listed(&hosts);
+        let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("192")).collect();
+        assert_eq!(rows.len(), 1, "{table}");
+        for text in ["printer", "office, a", "announces _ipp._tcp", "MFC"] {
+            assert!(rows[0].contains(text), "{table}");
+        }
+        assert!(!table.contains('\u{1b}'), "{table}");
+        assert_eq!(listed(&hosts[1..]), "");
     }
 
     #[test]

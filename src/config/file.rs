@@ -7,7 +7,7 @@ use super::{
     parse::{self, covers},
     table::{Reader, Section},
 };
-use crate::model::{Device, IdentifyLevel, PortSet, Timing};
+use crate::model::{Device, DeviceType, IdentifyLevel, PortSet, TAGS_MAX, Timing};
 
 /// Applies a file to a configuration; returns the file's faults.
 pub(super) fn apply(path: &Path, text: &str, config: &mut Config) -> Vec<Fault> {
@@ -189,8 +189,8 @@ fn union(section: &Section<'_, '_>, list: &[PortSet]) -> PortSet {
 }
 
 fn device(section: &mut Section<'_, '_>, rules: &mut Vec<DeviceRule>) -> Option<()> {
-    if !["name", "scan", "timing", "ports", "identify"].iter().any(|key| section.has(key)) {
-        section.fault("this rule says nothing; give it a name, scan, timing, ports or identify");
+    if !["name", "scan", "timing", "ports", "identify", "type", "tags"].iter().any(|key| section.has(key)) {
+        section.fault("this rule says nothing; give it a name, type, tags, scan, timing, ports or identify");
     }
     let matches = section.required("match", "\"B8:27:EB:AC:14:3E\"", parse::pattern);
     let name = section.one("name", parse::label);
@@ -202,7 +202,21 @@ fn device(section: &mut Section<'_, '_>, rules: &mut Vec<DeviceRule>) -> Option<
         let text = "false, and yet the rule has a timing, ports or identify; drop what is not meant";
         section.fault_of("scan", text);
     }
-    let rule = DeviceRule { matches: matches?, name, scan: scan.unwrap_or(true), timing, ports, identify };
+    let device_type = section.one("type", str::parse::<DeviceType>);
+    let tags = section.list("tags", parse::tag).unwrap_or_default();
+    if tags.len() > TAGS_MAX {
+        section.fault_of("tags", format!("these are more than {TAGS_MAX}; leave some out"));
+    }
+    let rule = DeviceRule {
+        matches: matches?,
+        name,
+        scan: scan.unwrap_or(true),
+        timing,
+        ports,
+        identify,
+        device_type,
+        tags,
+    };
     if let Some(earlier) = rules.iter().find(|earlier| covers(&earlier.matches, &rule.matches)) {
         section.fault_of(
             "match",

@@ -41,7 +41,9 @@ pub use self::{
     error::{ConfigError, Fault, Place},
     load::{DEFAULT_PATH, Overrides},
 };
-use crate::model::{Address, Device, IdentifyLevel, Mac, PortSet, TargetSpec, Timing, without_secrets};
+use crate::model::{
+    Address, Device, DeviceType, IdentifyLevel, Mac, PortSet, TargetSpec, Timing, without_secrets,
+};
 
 /// The feed where neither the file nor the environment names one: the original's.
 pub const DEFAULT_FEED: &str = "http://lanscan.local/lanscan/json";
@@ -205,6 +207,10 @@ pub struct DeviceRule {
     pub ports: Option<PortSet>,
     /// In place of [`Config::identify`].
     pub identify: Option<IdentifyLevel>,
+    /// What kind of device it is.
+    pub device_type: Option<DeviceType>,
+    /// Its tags, beside those that are given on the page.
+    pub tags: Vec<String>,
 }
 
 /// Known noise: kept in history, out of the differences.

@@ -16,7 +16,7 @@ use tracing::level_filters::LevelFilter;
 use super::{Discover, FeedUrl};
 use crate::model::{
     Address, DurationError, Mac, PortSet, TargetSpec, ascii_name, canonical_net, one_line, parse_duration,
-    without_secrets,
+    parse_tag, without_secrets,
 };
 
 type Parsed<T> = Result<T, String>;
@@ -312,6 +312,11 @@ pub(super) fn label(text: &str) -> Parsed<String> {
         return Ok(text.to_owned());
     }
     Err(format!("\"{}\" is longer than 100 characters or not one line", shown(text)))
+}
+
+/// A tag of a device.
+pub(super) fn tag(text: &str) -> Parsed<String> {
+    parse_tag(text).map_err(|error| error.to_string())
 }
 
 /// A name that clients may call this server by.

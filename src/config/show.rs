@@ -85,6 +85,10 @@ impl Config {
             rule.timing.map_or(Ok(()), |timing| writeln!(f, "timing = {}", quoted(timing)))?;
             rule.ports.as_ref().map_or(Ok(()), |ports| writeln!(f, "ports = {}", quoted(ports)))?;
             rule.identify.map_or(Ok(()), |level| writeln!(f, "identify = {}", quoted(level)))?;
+            rule.device_type.map_or(Ok(()), |kind| writeln!(f, "type = {}", quoted(kind)))?;
+            if !rule.tags.is_empty() {
+                writeln!(f, "tags = {}", list(&rule.tags))?;
+            }
         }
         for rule in &self.ignore {
             let device = rule.device.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);

@@ -129,6 +129,8 @@ match = "b8:27:eb:*"
 timing = "polite"
 ports = 80
 identify = "off"
+type = "desk-phone"
+tags = ["office", "floor-2"]
 [[ignore]]
 device = "*"
 ports = "49152-"

@@ -100,6 +100,7 @@ pub fn router(site: Site) -> Router {
         inventory,
         importer: importer.clone(),
         differences: differences.clone(),
+        clock: Arc::clone(&clock),
     };
     let api = v1::ApiParts {
         store: store.clone(),

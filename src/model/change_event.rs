@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Address, DeviceKey, PortSet, Protocol, ScanId};
+use super::{Address, DeviceKey, PortSet, Protocol, ScanId, state::words};
 
 /// A confirmed change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,30 @@ pub enum ChangeKind {
     Gone,
     /// The device was seen again after it was gone.
     Back,
+    /// A port shows another identity than before.
+    Replaced {
+        /// What is another.
+        part: IdentityPart,
+        /// The port's protocol.
+        protocol: Protocol,
+        /// The one port.
+        ports: PortSet,
+        /// What it was, in words.
+        from: String,
+        /// What it is now.
+        to: String,
+    },
+}
+
+/// What of a port's identity is reported when it changes. A version is not: updates are normal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityPart {
+    /// The SSH host key: the device was installed anew, or another one answers.
+    HostKey,
+    /// The certificate.
+    Certificate,
+    /// The software.
+    Product,
 }
 
 /// Which change events a reader asks for.
@@ -53,6 +77,14 @@ pub struct ChangeFilter {
     /// Only events of this device.
     pub device: Option<DeviceKey>,
 }
+
+words!(
+    IdentityPart,
+    "host-key, certificate, product",
+    HostKey = "host-key",
+    Certificate = "certificate",
+    Product = "product",
+);
 
 impl ChangeKind {
     /// The kinds that carry no data.
@@ -72,13 +104,16 @@ impl ChangeKind {
             Self::Moved { .. } => "moved",
             Self::Gone => "gone",
             Self::Back => "back",
+            Self::Replaced { part, .. } => part.as_str(),
         }
     }
 
     /// The ports that changed, with their protocol.
     pub const fn ports(&self) -> Option<(Protocol, &PortSet)> {
         match self {
-            Self::Opened(protocol, ports) | Self::Closed(protocol, ports) => Some((*protocol, ports)),
+            Self::Opened(protocol, ports)
+            | Self::Closed(protocol, ports)
+            | Self::Replaced { protocol, ports, .. } => Some((*protocol, ports)),
             _ => None,
         }
     }
@@ -86,5 +121,10 @@ impl ChangeKind {
     /// The previous address of a device that has moved.
     pub const fn previous_address(&self) -> Option<&Address> {
         if let Self::Moved { from } = self { Some(from) } else { None }
+    }
+
+    /// What a port's identity was before, and what it is now.
+    pub fn replaced(&self) -> Option<(&str, &str)> {
+        if let Self::Replaced { from, to, .. } = self { Some((from, to)) } else { None }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    model::{Address, Device, DeviceKey, Mac, Moment, Name, PortSet},
+    model::{Address, Device, DeviceKey, DeviceType, Mac, Moment, Name, PortSet},
     net::neighbours_by_ipv6,
     store::{AnnotationPatch, DeviceRecord, Store, StoreError},
 };
@@ -105,6 +105,12 @@ impl DeviceDirectory {
     /// Returns all names of a device, the one to show first.
     pub fn names_of(&self, host: &DeviceRecord) -> Vec<Name> {
         names::all(&self.config.borrow(), &host.device, host.names.clone())
+    }
+
+    /// What the configuration says of a device: its type and its tags.
+    pub fn configured(&self, device: &Device) -> (Option<DeviceType>, Vec<String>) {
+        let config = self.config.borrow();
+        config.rule_for(device).map(|rule| (rule.device_type, rule.tags.clone())).unwrap_or_default()
     }
 
     /// Whether a state that covers these ports covers all that are to be scanned on a device.

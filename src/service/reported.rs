@@ -84,6 +84,8 @@ mod tests {
             timing: None,
             ports: None,
             identify: None,
+            device_type: None,
+            tags: Vec::new(),
         };
         let config = Config { devices: vec![rule], feed: FeedConfig::default(), ..Config::default() };
         let mut devices = vec![

@@ -16,6 +16,7 @@ use super::{
     scanner::Scanner,
 };
 use crate::{
+    clock::Clock,
     config::{Config, ScannerConfig},
     engine::{LocalError, Stats},
     model::{
@@ -23,7 +24,7 @@ use crate::{
         ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts, unconfirmed::Unconfirmed,
     },
     net::{SystemLimits, memory},
-    store::{HostState, Store, StoreError, StoreHealth},
+    store::{HostState, IdentifiedPage, IdentifiedPort, Store, StoreError, StoreHealth},
 };
 
 /// Reads snapshots.
@@ -43,6 +44,8 @@ pub struct SnapshotReader {
     pub importer: Importer,
     /// Finds the ports that differ from what is expected.
     pub differences: Differences,
+    /// Says which certificates have expired.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl SnapshotReader {
@@ -51,7 +54,11 @@ impl SnapshotReader {
     /// # Errors
     /// Fails if the database fails.
     pub async fn hosts_version(&self) -> Result<HostsVersion, StoreError> {
-        Ok(HostsVersion { store: self.store.version().await?, config: Arc::clone(&self.config.borrow()) })
+        Ok(HostsVersion {
+            store: self.store.version().await?,
+            config: Arc::clone(&self.config.borrow()),
+            day: self.clock.wall().as_second() / (24 * 3600),
+        })
     }
 
     /// Returns the facts about devices, and nothing else.
@@ -123,15 +130,19 @@ impl SnapshotReader {
     async fn host_facts(&self) -> Result<Snapshot, StoreError> {
         let config = Arc::clone(&self.config.borrow());
         let has_baseline = self.store.has_baseline().await?;
+        let now = self.clock.wall();
         let unconfirmed = self.store.unconfirmed_endpoints().await?.into_iter();
         let unconfirmed: BTreeMap<Endpoint, Unconfirmed> =
             unconfirmed.map(|waiting| (waiting.device.endpoint(), waiting.unconfirmed)).collect();
         let mut called = self.store.names().await?;
         let (mut facts, mut differing, mut advised) = (Vec::new(), Differing::new(), BTreeMap::new());
         let mut known = pin!(self.differences.host_states());
+        let mut findings = Findings::default();
         while let Some(hosts) = known.try_next().await? {
+            let last = hosts.last().map_or(0, |host| host.device_row);
             for endpoints in by_device(&hosts) {
                 let row = endpoints.first().map_or(0, |host| host.device_row);
+                let identified = findings.of(&self.store, row, last).await?;
                 let called = called.remove(&row).unwrap_or_default();
                 let differences = deviations(endpoints, &config);
                 // A stranger is new as a whole; another address of a known device is not.
@@ -144,7 +155,9 @@ impl SnapshotReader {
                         continue;
                     }
                     let names = names::all(&config, &host.device, called.clone());
-                    let evidence = DeviceEvidence::of(host.device.mac, &names);
+                    let at_host = |found: &&IdentifiedPort| found.address == host.device.address;
+                    let at_host: Vec<IdentifiedPort> = identified.iter().filter(at_host).cloned().collect();
+                    let evidence = DeviceEvidence::of(host.device.mac, &names, &at_host, now);
                     let name = names.into_iter().next().map(|name| name.text);
                     let unconfirmed = unconfirmed.get(&host.device.endpoint());
                     let coverage = host.coverage();
@@ -170,16 +183,38 @@ impl SnapshotReader {
     }
 }
 
+/// What ports were identified as, read for some devices ahead.
+#[derive(Default)]
+struct Findings {
+    page: IdentifiedPage,
+    /// The last device of which the page has all findings.
+    to: Option<i64>,
+}
+
+impl Findings {
+    /// Those of the device with this row; `last` is the last one that is to be asked for soon. Rows ascend from question
+    /// to question.
+    async fn of(&mut self, store: &Store, row: i64, last: i64) -> Result<Vec<IdentifiedPort>, StoreError> {
+        if self.to.is_none_or(|to| to < row) {
+            self.page = store.identified_ports(row, last).await?;
+            self.to = Some(self.page.cut_after.unwrap_or(last));
+        }
+        Ok(self.page.ports.remove(&row).unwrap_or_default())
+    }
+}
+
 /// Two equal versions stand for the same facts about devices.
 #[derive(Clone, Debug)]
 pub struct HostsVersion {
     store: i64,
     config: Arc<Config>,
+    /// A certificate expires by time alone.
+    day: i64,
 }
 
 impl PartialEq for HostsVersion {
     fn eq(&self, other: &Self) -> bool {
-        self.store == other.store && Arc::ptr_eq(&self.config, &other.config)
+        self.store == other.store && self.day == other.day && Arc::ptr_eq(&self.config, &other.config)
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     page::Page,
     row::{text, timestamp},
 };
-use crate::model::{ChangeEvent, ChangeFilter, ChangeKind, Device, PortSet, Protocol, ScanId};
+use crate::model::{ChangeEvent, ChangeFilter, ChangeKind, Device, IdentityPart, PortSet, Protocol, ScanId};
 
 /// Events of a page.
 const PAGE: u32 = 64;
@@ -46,8 +46,8 @@ impl Store {
 pub(super) fn record_event(connection: &Connection, event: &NewEvent<'_>) -> Result<()> {
     let NewEvent { at, scan, device, kind, alert } = event;
     let ports = kind.ports();
-    let sql = "INSERT INTO changes (at, scan, device, address, kind, protocol, ports, was, alert)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let sql = "INSERT INTO changes (at, scan, device, address, kind, protocol, ports, was, becomes, alert)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     connection.prepare_cached(sql)?.execute(params![
         at.as_millisecond(),
         scan.map(|scan| scan.0),
@@ -56,14 +56,17 @@ pub(super) fn record_event(connection: &Connection, event: &NewEvent<'_>) -> Res
         kind.as_str(),
         ports.map(|(protocol, _)| protocol.as_str()),
         ports.map(|(_, ports)| ports.to_string()),
-        kind.previous_address().map(ToString::to_string),
+        kind.previous_address()
+            .map(ToString::to_string)
+            .or_else(|| kind.replaced().map(|(from, _)| from.to_owned())),
+        kind.replaced().map(|(_, to)| to),
         alert,
     ])?;
     Ok(())
 }
 
 fn read(connection: &Connection, filter: &ChangeFilter) -> Result<Page<ChangeEvent>> {
-    let sql = "SELECT id, at, scan, device, address, kind, protocol, ports, was, alert FROM changes
+    let sql = "SELECT id, at, scan, device, address, kind, protocol, ports, was, alert, becomes FROM changes
                WHERE id > ?1 AND (?2 IS NULL OR at >= ?2) AND (?3 IS NULL OR device = ?3) ORDER BY id LIMIT ?4";
     let mut statement = connection.prepare_cached(sql)?;
     let since = filter.since.map(Timestamp::as_millisecond);
@@ -87,8 +90,14 @@ fn event(row: &Row<'_>) -> Result<ChangeEvent> {
         "opened" => ports().map(|(protocol, ports)| ChangeKind::Opened(protocol, ports))?,
         "closed" => ports().map(|(protocol, ports)| ChangeKind::Closed(protocol, ports))?,
         "moved" => ChangeKind::Moved { from: text(row, 8)? },
-        name => ChangeKind::plain(name)
-            .ok_or_else(|| StoreError::Damaged(format!("\"{name}\" is no kind of change")))?,
+        name => match name.parse::<IdentityPart>() {
+            Ok(part) => {
+                let (protocol, ports) = ports()?;
+                ChangeKind::Replaced { part, protocol, ports, from: row.get(8)?, to: row.get(10)? }
+            }
+            Err(_) => ChangeKind::plain(name)
+                .ok_or_else(|| StoreError::Damaged(format!("\"{name}\" is no kind of change")))?,
+        },
     };
     Ok(ChangeEvent {
         id: row.get(0)?,

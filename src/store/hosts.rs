@@ -1,4 +1,4 @@
-//! Devices with everything known about them, a page at a time: six statements for a page, however many devices are on
+//! Devices with everything known about them, a page at a time: eight statements for a page, however many devices are on
 //! it.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,14 +11,16 @@ use super::{
     endpoints::device_of,
     error::Result,
     handle::Store,
+    identifications::retain_open,
+    identified::{self, IdentifiedPort},
     identity, names,
     page::Page,
-    row::{device, text, timestamp},
+    row::{device, parse, text, timestamp},
     unconfirmed,
 };
 use crate::model::{
-    Address, Device, DeviceKey, Name, NameSource, PortSet, PortState, PortStates, PortStatesByProtocol,
-    Protocol,
+    Address, Device, DeviceIdentification, DeviceKey, DeviceType, Evidence, Name, NameSource, PortSet,
+    PortState, PortStates, PortStatesByProtocol, Protocol,
 };
 
 /// A device with everything known about it.
@@ -47,6 +49,14 @@ pub struct DeviceRecord {
     pub presence: Presence,
     /// The TCP ports that one observation has found open, and no second one yet.
     pub unconfirmed: PortSet,
+    /// What its ports were identified as by all methods, without those that are closed now; those at the main address
+    /// first.
+    pub identified: Vec<IdentifiedPort>,
+    /// What the device itself was identified as.
+    pub identified_as: Vec<(DeviceIdentification, Evidence)>,
+    /// When it fell silent after an identification; `None`: it did not, or its owner has said that it may be
+    /// identified.
+    pub silenced: Option<Timestamp>,
     /// Which ports were last found to have opened, and when; without those of the first observation.
     opened: Vec<Opened>,
 }
@@ -73,6 +83,10 @@ pub struct Annotation {
     pub name: Option<String>,
     /// Anything else.
     pub note: Option<String>,
+    /// What kind of device it is.
+    pub device_type: Option<DeviceType>,
+    /// By which it is found, each once; none has a space.
+    pub tags: Vec<String>,
 }
 
 /// A change of an annotation. `None` leaves the value as it is; `Some(None)` deletes it.
@@ -82,6 +96,12 @@ pub struct AnnotationPatch {
     pub name: Option<Option<String>>,
     /// See [`Annotation::note`].
     pub note: Option<Option<String>>,
+    /// See [`Annotation::device_type`].
+    pub device_type: Option<Option<DeviceType>>,
+    /// See [`Annotation::tags`].
+    pub tags: Option<Vec<String>>,
+    /// Whether the device may be identified again, although it fell silent after that.
+    pub may_identify: bool,
 }
 
 /// An address that a device has or had.
@@ -167,6 +187,9 @@ impl DeviceRecord {
             scanned: None,
             presence: Presence::Unknown,
             unconfirmed: PortSet::default(),
+            identified: Vec::new(),
+            identified_as: Vec::new(),
+            silenced: None,
             opened: Vec::new(),
             device,
         })
@@ -276,7 +299,7 @@ impl Store {
 /// The devices with rows from `first` to `last`, at most `most`.
 fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<Page<DeviceRecord>> {
     let sql = "SELECT i.device, i.mac, i.address, i.name, d.own_name, d.note, d.first_seen, i.last_seen,
-                      d.presence = 'gone'
+                      d.presence = 'gone', d.own_type, d.tags, d.silenced
                FROM identities i JOIN devices d ON d.id = i.device
                WHERE i.device BETWEEN ?1 AND ?2 ORDER BY i.device LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
@@ -289,12 +312,16 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
     let Some(&(last, _)) = hosts.last() else { return Ok(Page::of(hosts, most)) };
     let ContributorPage { mut contributors, cut_after } = contributors_of_page(connection, first, last)?;
     let last = cut_after.unwrap_or(last);
+    let mut identified = identified::ports_of_page(connection, first, last)?;
+    let cut_after = identified.cut_after.or(cut_after);
+    let last = cut_after.unwrap_or(last);
     hosts.retain(|&(row, _)| row <= last);
     // Read after the observations: in the other order, a port that is stored in between would look confirmed.
     let mut openings = unconfirmed::openings(connection, first, last)?;
     let mut opened = opened(connection, first, last)?;
     let mut addresses = addresses(connection, first, last)?;
     let mut names = names::between(connection, first, last)?;
+    let mut identified_as = identified::devices_between(connection, first, last)?;
     for (row, host) in &mut hosts {
         let is_gone = host.presence == Presence::Offline;
         for (endpoint, up, record) in addresses.remove(row).unwrap_or_default() {
@@ -309,6 +336,9 @@ fn between(connection: &Connection, first: i64, last: i64, most: u32) -> Result<
         host.unconfirmed = openings.remove(row).unwrap_or_default();
         host.opened = opened.remove(row).unwrap_or_default();
         host.names = names.remove(row).unwrap_or_default();
+        host.identified = identified.ports.remove(row).unwrap_or_default();
+        retain_open(&mut host.identified, &host.endpoints);
+        host.identified_as = identified_as.remove(row).unwrap_or_default();
         host.addresses.sort_by_key(|record| std::cmp::Reverse(record.last_seen));
     }
     Ok(if is_full || cut_after.is_some() { Page::cut(hosts) } else { Page::of(hosts, most) })
@@ -319,7 +349,18 @@ fn bare(row: &Row<'_>) -> Result<DeviceRecord> {
     Ok(DeviceRecord {
         row: Some(row.get(0)?),
         device: device(row, 1)?,
-        words: Annotation { name: row.get(4)?, note: row.get(5)? },
+        words: Annotation {
+            name: row.get(4)?,
+            note: row.get(5)?,
+            device_type: row.get::<_, Option<String>>(9)?.map(parse).transpose()?,
+            tags: row
+                .get::<_, Option<String>>(10)?
+                .unwrap_or_default()
+                .split(' ')
+                .filter(|tag| !tag.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        },
         first_seen: timestamp(row.get(6)?)?,
         last_seen: timestamp(row.get(7)?)?,
         names: Vec::new(),
@@ -328,6 +369,9 @@ fn bare(row: &Row<'_>) -> Result<DeviceRecord> {
         scanned: None,
         presence: if row.get(8)? { Presence::Offline } else { Presence::Unknown },
         unconfirmed: PortSet::default(),
+        identified: Vec::new(),
+        identified_as: Vec::new(),
+        silenced: row.get::<_, Option<i64>>(11)?.map(timestamp).transpose()?,
         opened: Vec::new(),
     })
 }
@@ -379,8 +423,10 @@ fn addresses(connection: &Connection, first: i64, last: i64) -> Result<HashMap<i
 
 fn annotate(connection: &Connection, row: i64, patch: &AnnotationPatch) -> Result<bool> {
     // Values that are not given stay as they are.
-    let sql = "UPDATE devices SET own_name = iif(?2, ?3, own_name), note = iif(?4, ?5, note) WHERE id = ?1";
-    let AnnotationPatch { name, note } = patch;
+    let sql = "UPDATE devices SET own_name = iif(?2, ?3, own_name), note = iif(?4, ?5, note),
+                   own_type = iif(?6, ?7, own_type), tags = iif(?8, ?9, tags), silenced = iif(?10, NULL, silenced)
+               WHERE id = ?1";
+    let AnnotationPatch { name, note, device_type, tags, may_identify } = patch;
     let changed = connection.execute(
         sql,
         params![
@@ -388,7 +434,12 @@ fn annotate(connection: &Connection, row: i64, patch: &AnnotationPatch) -> Resul
             name.is_some(),
             name.as_ref().and_then(Option::as_ref),
             note.is_some(),
-            note.as_ref().and_then(Option::as_ref)
+            note.as_ref().and_then(Option::as_ref),
+            device_type.is_some(),
+            device_type.flatten().map(DeviceType::as_str),
+            tags.is_some(),
+            tags.as_ref().filter(|tags| !tags.is_empty()).map(|tags| tags.join(" ")),
+            may_identify
         ],
     )?;
     Ok(changed > 0)

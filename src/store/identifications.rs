@@ -11,32 +11,19 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{
     change::{DatabaseChange, Urgency},
     contributors::{contributors_between, contributors_of, standings},
-    endpoints::device_of,
+    endpoints::{self, device_of},
     error::Result,
+    events::{NewEvent, record_event},
+    expected::has_baseline,
     handle::Store,
     identification_body::{encode_device, encode_port},
-    identified::{self, FoundPort, PortRow},
-    row::{key, text, timestamp},
+    identified::{self, IdentifiedPage, IdentifiedPort, PortPlace},
+    row::{device, timestamp},
 };
 use crate::model::{
-    Address, DeviceIdentification, DeviceKey, Evidence, PortIdentification, PortState, PortStatesByProtocol,
-    Protocol,
+    Address, Certificate, ChangeKind, DeviceIdentification, DeviceKey, Evidence, IdentityPart,
+    PortIdentification, PortSet, PortState, PortStatesByProtocol, Protocol,
 };
-
-/// What one port of a device was identified as by one method.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdentifiedPort {
-    /// The device.
-    pub device: DeviceKey,
-    /// The address of the device at which the port is.
-    pub address: Address,
-    /// The transport.
-    pub protocol: Protocol,
-    /// 0 to 65535.
-    pub port: u16,
-    /// What was found; the method is that of its evidence.
-    pub found: PortIdentification,
-}
 
 impl Store {
     /// Records what ports were identified as. Each replaces what the same method said of the same port; the same
@@ -66,6 +53,15 @@ impl Store {
     pub async fn identifications(&self, device: &DeviceKey) -> Result<Vec<IdentifiedPort>> {
         let device = device.clone();
         self.read(move |connection| identifications(connection, &device)).await
+    }
+
+    /// Returns what the ports of the devices with rows from `first` to `last` were identified as, for as many of these
+    /// devices as fit a page.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn identified_ports(&self, first: i64, last: i64) -> Result<IdentifiedPage> {
+        self.read(move |connection| identified::ports_of_page(connection, first, last)).await
     }
 
     /// Records that a device fell silent within 30 s of an identification, at this wall time.
@@ -107,12 +103,13 @@ impl DatabaseChange for RecordIdentifications {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unread) => unread.insert(standings(&contributors_of(connection, endpoint)?)),
             };
-            let row = PortRow { endpoint, protocol: *protocol, port: *port };
+            let row = PortPlace { endpoint, protocol: *protocol, port: *port };
             if is_closed(states, *protocol, *port) {
                 continue;
             }
             if let Some(body) = encode_port(found) {
                 let evidence = &found.evidence;
+                report_changes(connection, row, found)?;
                 identified::keep_port(connection, row, (evidence.method, &body, evidence.time))?;
             }
         }
@@ -173,32 +170,90 @@ fn is_closed(states: &PortStatesByProtocol, protocol: Protocol, port: u16) -> bo
     range.is_some_and(|range| !matches!(range.state, PortState::Open | PortState::OpenFiltered))
 }
 
-/// Removes the findings about ports that are closed according to the states of their endpoint.
-pub(super) fn retain_open(found: &mut Vec<FoundPort>, states: &HashMap<i64, PortStatesByProtocol>) {
+/// Removes the findings about ports that are closed according to the states of a device's endpoints.
+pub(super) fn retain_open(found: &mut Vec<IdentifiedPort>, endpoints: &[(Address, PortStatesByProtocol)]) {
     found.retain(|found| {
-        states.get(&found.endpoint).is_none_or(|states| !is_closed(states, found.protocol, found.port))
+        let states = endpoints.iter().find(|(address, _)| *address == found.address);
+        states.is_none_or(|(_, states)| !is_closed(states, found.protocol, found.port))
     });
 }
 
 fn identifications(connection: &Connection, device: &DeviceKey) -> Result<Vec<IdentifiedPort>> {
     let Some(row) = device_of(connection, device)? else { return Ok(Vec::new()) };
     let mut found = identified::ports_of_page(connection, row, row)?.ports.remove(&row).unwrap_or_default();
-    let states = contributors_between(connection, row, row)?;
-    let states = states.into_iter().map(|(endpoint, known)| (endpoint, standings(&known))).collect();
-    retain_open(&mut found, &states);
-    let sql =
-        "SELECT e.id, d.mac, e.address FROM endpoints e JOIN devices d ON d.id = e.device WHERE d.id = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([row])?;
-    let mut endpoints: HashMap<i64, (DeviceKey, Address)> = HashMap::new();
-    while let Some(row) = rows.next()? {
-        endpoints.insert(row.get(0)?, (key(row, 1)?, text(row, 2)?));
+    let mut known = contributors_between(connection, row, row)?;
+    let endpoints = endpoints::held_by(connection, row)?.into_iter();
+    let endpoints: Vec<_> = endpoints
+        .map(|present| (present.address, standings(&known.remove(&present.endpoint).unwrap_or_default())))
+        .collect();
+    retain_open(&mut found, &endpoints);
+    Ok(found)
+}
+
+/// Reports what of a port's identity is another than the same method said before. What is said for the first time is no
+/// change, and neither is another version.
+fn report_changes(connection: &Connection, row: PortPlace, found: &PortIdentification) -> Result<()> {
+    let Some(before) = identified::port(connection, row, found.evidence.method)? else { return Ok(()) };
+    let replaced = identity_changes(&before, found);
+    if replaced.is_empty() {
+        return Ok(());
     }
-    let identified = found.into_iter().filter_map(|FoundPort { endpoint, protocol, port, found }| {
-        let (device, address) = endpoints.get(&endpoint)?.clone();
-        Some(IdentifiedPort { device, address, protocol, port, found })
-    });
-    Ok(identified.collect())
+    let sql =
+        "SELECT d.mac, e.address, d.name FROM endpoints e JOIN devices d ON d.id = e.device WHERE e.id = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([row.endpoint])?;
+    let Some(known) = rows.next()? else { return Ok(()) };
+    let device = device(known, 0)?;
+    let is_baseline = has_baseline(connection)?;
+    for (part, from, to) in replaced {
+        let ports = PortSet::from_ranges([(row.port, row.port)]);
+        let kind = ChangeKind::Replaced { part, protocol: row.protocol, ports, from, to };
+        // A certificate is renewed and software replaced by their owners. A host key stays for the life of a system.
+        let alert = is_baseline && part == IdentityPart::HostKey;
+        record_event(
+            connection,
+            &NewEvent { at: found.evidence.time, scan: None, device: &device, kind, alert },
+        )?;
+    }
+    Ok(())
+}
+
+/// What is another, with what it was and what it is.
+fn identity_changes(
+    before: &PortIdentification,
+    now: &PortIdentification,
+) -> Vec<(IdentityPart, String, String)> {
+    let mut changes = Vec::new();
+    if let (Some(from), Some(to)) = (&before.host_key, &now.host_key)
+        && from != to
+    {
+        changes.push((IdentityPart::HostKey, short(from), short(to)));
+    }
+    if let (Some(from), Some(to)) = (&before.certificate, &now.certificate)
+        && from.fingerprint != to.fingerprint
+    {
+        changes.push((IdentityPart::Certificate, describe(from), describe(to)));
+    }
+    if let (Some(from), Some(to)) = (&before.product, &now.product)
+        && !short(from).eq_ignore_ascii_case(&short(to))
+    {
+        changes.push((IdentityPart::Product, short(from), short(to)));
+    }
+    changes
+}
+
+/// The longest text of a change, in characters.
+const CHANGE_MAX: usize = 100;
+
+fn short(text: &str) -> String {
+    text.chars().take(CHANGE_MAX).collect()
+}
+
+/// `CN=nas until 2027-01-01 (SHA-256 0a1b2c3d4e5f6071)`
+fn describe(certificate: &Certificate) -> String {
+    let Certificate { subject, not_after, fingerprint, .. } = certificate;
+    let day = not_after.strftime("%Y-%m-%d");
+    format!("{} until {day} (SHA-256 {})", short(subject), fingerprint.chars().take(16).collect::<String>())
 }
 
 fn silenced(connection: &Connection, device: &DeviceKey) -> Result<Option<Timestamp>> {

@@ -12,10 +12,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{
     error::Result,
     identification_body::{decode_device, decode_port},
-    row::{text, timestamp},
+    row::{key, text, timestamp},
     verdicts::digest,
 };
-use crate::model::{DeviceIdentification, Evidence, IdentifyMethod, PortIdentification, PortSet, Protocol};
+use crate::model::{
+    Address, DeviceIdentification, DeviceKey, Evidence, IdentifyMethod, PortIdentification, PortSet, Protocol,
+};
 
 /// The least time by which a repeated finding moves its date, in milliseconds: each write of one wears an SD card.
 const DATE_STEP: i64 = 24 * 3600 * 1000;
@@ -32,32 +34,40 @@ const PAGE_BYTES: usize = 64 * 1024;
 
 /// A port of an endpoint.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PortRow {
+pub(super) struct PortPlace {
     pub(super) endpoint: i64,
     pub(super) protocol: Protocol,
     pub(super) port: u16,
 }
 
-/// A finding about a port, with the endpoint's row.
-pub(super) struct FoundPort {
-    pub(super) endpoint: i64,
-    pub(super) protocol: Protocol,
-    pub(super) port: u16,
-    pub(super) found: PortIdentification,
+/// What one port of a device was identified as by one method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentifiedPort {
+    /// The device.
+    pub device: DeviceKey,
+    /// The address of the device at which the port is.
+    pub address: Address,
+    /// The transport.
+    pub protocol: Protocol,
+    /// 0 to 65535.
+    pub port: u16,
+    /// What was found; the method is that of its evidence.
+    pub found: PortIdentification,
 }
 
 /// The findings about the ports of devices, by device.
-#[derive(Default)]
-pub(super) struct FoundPage {
-    pub(super) ports: HashMap<i64, Vec<FoundPort>>,
-    /// The last device with its findings on this page; `None` if the page is complete.
-    pub(super) cut_after: Option<i64>,
+#[derive(Clone, Debug, Default)]
+pub struct IdentifiedPage {
+    /// By the device's row. Ports that have closed since may be among them.
+    pub ports: HashMap<i64, Vec<IdentifiedPort>>,
+    /// The last device of which all findings are on this page; `None` if the page is complete.
+    pub cut_after: Option<i64>,
 }
 
 /// What the same method found at a port before.
 pub(super) fn port(
     connection: &Connection,
-    row: PortRow,
+    row: PortPlace,
     method: IdentifyMethod,
 ) -> Result<Option<PortIdentification>> {
     let sql =
@@ -74,10 +84,10 @@ pub(super) fn port(
 /// Replaces what this method found at a port; the same finding again moves its date, at most once a day.
 pub(super) fn keep_port(
     connection: &Connection,
-    row: PortRow,
+    row: PortPlace,
     (method, body, time): (IdentifyMethod, &str, Timestamp),
 ) -> Result<()> {
-    let PortRow { endpoint, protocol, port } = row;
+    let PortPlace { endpoint, protocol, port } = row;
     let (protocol, method) = (protocol.as_str(), method.as_str());
     let content = content(connection, body)?;
     let sql = "INSERT INTO identified_ports (endpoint, protocol, port, method, identification, time)
@@ -138,15 +148,16 @@ fn content(connection: &Connection, body: &str) -> Result<i64> {
 
 /// The findings about the ports of the devices with rows from `first` to `last`, at their present addresses, for as
 /// many of these devices as fit a page.
-pub(super) fn ports_of_page(connection: &Connection, first: i64, last: i64) -> Result<FoundPage> {
-    let sql = "SELECT e.device, p.endpoint, p.protocol, p.port, p.method, i.body, p.time
-               FROM endpoints e JOIN identified_ports p ON p.endpoint = e.id
+pub(super) fn ports_of_page(connection: &Connection, first: i64, last: i64) -> Result<IdentifiedPage> {
+    let sql = "SELECT e.device, d.mac, e.address, p.protocol, p.port, p.method, i.body, p.time
+               FROM endpoints e JOIN devices d ON d.id = e.device
+               JOIN identified_ports p ON p.endpoint = e.id
                JOIN identifications i ON i.id = p.identification
                WHERE e.device BETWEEN ?1 AND ?2 AND e.held = 'now'
-               ORDER BY e.device, p.endpoint, p.protocol, p.port";
+               ORDER BY e.device, instr(e.address, ':') > 0, p.endpoint, p.protocol, p.port";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([first, last])?;
-    let mut page = FoundPage::default();
+    let mut page = IdentifiedPage::default();
     let (mut bytes, mut device) = (0, None);
     while let Some(row) = rows.next()? {
         let next = Some(row.get::<_, i64>(0)?);
@@ -155,11 +166,15 @@ pub(super) fn ports_of_page(connection: &Connection, first: i64, last: i64) -> R
             break;
         }
         device = next;
-        let body = row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)?;
+        let body = row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?;
         bytes += body.len();
-        let found = decode_port(body, text(row, 4)?, timestamp(row.get(6)?)?)?;
-        let found = FoundPort { endpoint: row.get(1)?, protocol: text(row, 2)?, port: row.get(3)?, found };
-        page.ports.entry(row.get(0)?).or_default().push(found);
+        page.ports.entry(row.get(0)?).or_default().push(IdentifiedPort {
+            device: key(row, 1)?,
+            address: text(row, 2)?,
+            protocol: text(row, 3)?,
+            port: row.get(4)?,
+            found: decode_port(body, text(row, 5)?, timestamp(row.get(7)?)?)?,
+        });
     }
     Ok(page)
 }

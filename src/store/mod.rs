@@ -104,7 +104,7 @@ pub use handle::Store;
 pub use health::StoreHealth;
 pub use host_states::HostState;
 pub use hosts::{AddressRecord, Annotation, AnnotationPatch, DeviceRecord, OpenPort, PortKey, Presence};
-pub use identifications::IdentifiedPort;
+pub use identified::{IdentifiedPage, IdentifiedPort};
 pub use import::{Import, Imported, ImportedHost};
 pub use known::KnownDevices;
 pub use lock::{DirLock, lock, lock_existing};

@@ -1,5 +1,6 @@
-//! Names that devices claim are shown as text, wherever they appear.
+//! What devices claim, their names and what their ports say, is shown as text, wherever it appears.
 
+use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
 use super::{LONG, pages, visit};
@@ -58,17 +59,47 @@ fn paste(lab: &Lab, running: &Running) {
     }
 }
 
+/// Stores each payload as what one device and its port 22 were identified as, and as a change of that.
+fn identify(portscan: &Portscan) {
+    let database = Connection::open(portscan.database()).unwrap();
+    database.busy_timeout(LONG).unwrap();
+    for (index, payload) in (0_i64..).zip(PAYLOADS) {
+        let certificate = json!({"subject": payload, "sans": [payload], "issuer": payload, "self_signed": false,
+            "not_after": "2030-01-01T00:00:00Z", "key": payload, "signature": payload, "fingerprint": payload});
+        let body = json!({"service": payload, "tls": true, "product": payload, "version": payload, "title": payload,
+            "certificate": certificate, "host_key": payload, "device_type": "nas", "maker": payload, "model": payload,
+            "evidence": payload});
+        let sql = "INSERT INTO identifications (digest, body) VALUES (randomblob(32), ?1)";
+        database.execute(sql, [body.to_string()]).unwrap();
+        let content = database.last_insert_rowid();
+        let sql = "SELECT e.id, e.device, e.address, d.mac FROM endpoints e JOIN devices d ON d.id = e.device
+                   ORDER BY e.id LIMIT 1 OFFSET ?1";
+        let (endpoint, device, address, mac): (i64, i64, String, String) = database
+            .query_row(sql, [index], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .unwrap();
+        let sql = "INSERT INTO identified_ports VALUES (?1, 'tcp', 22, 'greeting', ?2, 1772359200000)";
+        database.execute(sql, [endpoint, content]).unwrap();
+        let sql = "INSERT INTO identified_devices VALUES (?1, 'upnp', ?2, 1772359200000)";
+        database.execute(sql, [device, content]).unwrap();
+        let sql = "INSERT INTO changes (at, device, address, kind, protocol, ports, was, becomes, alert)
+                   VALUES (unixepoch() * 1000, ?1, ?2, 'product', 'tcp', '22', ?3, ?3, 1)";
+        database.execute(sql, params![mac, address, payload]).unwrap();
+    }
+}
+
 #[test]
-fn hostile_names_are_shown_as_text() {
+fn hostile_names_and_identifications_are_shown_as_text() {
     let lab = Lab::describe(LAN);
     let feed = feed(&lab);
     let config = format!("[feed]\nurl = [\"{}\"]\n{}", feed.url(), scanner("lan", "1d", "20-90"));
-    let running = Portscan::new(&lab, &config).start();
+    let portscan = Portscan::new(&lab, &config);
+    let running = portscan.start();
     running.wait_for_devices(lab.hosts().count(), LONG);
     eventually(LONG, "the names are known", || {
         running.get("/v1/hosts").body.contains("window.pwned").then_some(())
     });
     paste(&lab, &running);
+    identify(&portscan);
 
     let browser = Browser::start(&lab);
     for (page, url) in pages(&browser, running.base()) {
@@ -78,6 +109,21 @@ fn hostile_names_are_shown_as_text() {
     visit(&browser, running.base());
     for payload in PAYLOADS.iter().filter(|payload| payload.is_ascii()) {
         browser.find_reading("row", &[payload]);
+    }
+    let mut shown = 0;
+    for host in lab.hosts() {
+        visit(&browser, &format!("{}/#/device/{}", running.base(), host.mac()));
+        assert_eq!((browser.script(SET), browser.complaints()), (Value::Null, vec![]), "{}", host.mac());
+        let text = browser.script("return document.querySelector('main').textContent");
+        let text = text.as_str().unwrap().to_owned();
+        let payload = PAYLOADS.iter().find(|payload| text.contains(&format!("Title{payload}")));
+        shown += usize::from(payload.is_some_and(|payload| text.contains(&format!("Model{payload}"))));
+    }
+    assert_eq!(shown, PAYLOADS.len(), "devices with what they and their ports were identified as");
+    visit(&browser, &format!("{}/#/changes", running.base()));
+    let changes = browser.script("return document.querySelector('main').textContent");
+    for payload in PAYLOADS {
+        assert!(changes.as_str().unwrap().contains(&format!("{payload} instead of {payload}")), "{changes}");
     }
     // A link to the page may contain a payload, too.
     for payload in PAYLOADS.iter().filter(|payload| payload.is_ascii()) {

@@ -13,6 +13,7 @@ mod accessibility;
 mod findings;
 mod first_screens;
 mod hostile;
+mod identified;
 mod live;
 mod pictures;
 mod progress;

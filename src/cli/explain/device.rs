@@ -122,6 +122,16 @@ fn print(out: &mut dyn Write, host: &DeviceRow, now: &Zoned, width: Option<u16>)
         facts.iter().filter(|fact| !fact.is_empty()).map(|fact| sanitize_for_terminal(fact)).collect();
     let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
     writeln!(out, "{}{facts}", sanitize_for_terminal(&host.address))?;
+    for (label, text) in [
+        ("Type", [host.kind(), host.kind_evidence()].join(": ")),
+        ("Model", host.model()),
+        ("Tags", host.tags()),
+    ] {
+        let text = text.trim_matches([':', ' ']);
+        if !text.is_empty() {
+            writeln!(out, "{label}: {text}")?;
+        }
+    }
     writeln!(out, "Open ports: {}", host.open_ports(now))?;
     if host.has_unconfirmed_port() {
         writeln!(out, "{LEGEND}")?;
@@ -193,6 +203,16 @@ mod tests {
         let order: Vec<u64> =
             sorted["ports"].as_array().unwrap().iter().map(|port| port["port"].as_u64().unwrap()).collect();
         assert_eq!(order, [23, 81, 80, 6, 7, 9]);
+    }
+
+    #[test]
+    fn says_what_the_device_is() {
+        let mut printer = host(&json!([]));
+        printer["type"] = json!("printer");
+        printer["type_evidence"] = json!("announces _ipp._tcp\u{1b}");
+        printer["tags"] = json!(["office"]);
+        let text = printed(printer, None);
+        assert!(text.contains("\nType: printer: announces _ipp._tcp\u{fffd}\nTags: office\nOpen"), "{text}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod authority;
 mod bounds;
 mod dashboard;
 mod expected;
+mod identified;
 mod import;
 mod lanscan;
 mod metrics;

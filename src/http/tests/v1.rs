@@ -311,7 +311,7 @@ async fn a_run_that_cannot_start_is_refused_with_the_reason() {
 
 impl TestAppliance {
     /// Annotates a device.
-    async fn describe(&self, path: &str, words: &str) -> Answer {
+    pub(super) async fn describe(&self, path: &str, words: &str) -> Answer {
         self.send("PATCH", path, words, "application/json").await
     }
 }

@@ -34,7 +34,8 @@ pub(super) struct ChangeRow {
     time: Timestamp,
     /// The scan that observed it; `null` if a feed reported it.
     scan_id: Option<i64>,
-    /// `new` (a device never seen before), `opened`, `closed`, `moved`, `gone` (unseen for a week) or `back`.
+    /// `new` (a device never seen before), `opened`, `closed`, `moved`, `gone` (unseen for a week) or `back`; of a port,
+    /// `host-key` (another SSH host key than before), `certificate` or `product` (other software; never for a version).
     #[schema(value_type = String, example = "opened")]
     kind: &'static str,
     /// The device's address at that time.
@@ -42,7 +43,7 @@ pub(super) struct ChangeRow {
     address: Address,
     #[schema(value_type = Option<String>, example = "B8:27:EB:AC:14:3E")]
     mac: Option<Mac>,
-    /// Only with `opened` and `closed`.
+    /// Only of a change of ports.
     #[schema(value_type = Option<String>, example = "tcp")]
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<Protocol>,
@@ -53,10 +54,14 @@ pub(super) struct ChangeRow {
     #[schema(value_type = Option<String>, example = "1-65535")]
     #[serde(skip_serializing_if = "Option::is_none")]
     ports: Option<PortSet>,
-    /// Only with `moved`: the previous address.
-    #[schema(value_type = Option<String>, example = "192.168.1.6")]
+    /// With `moved`: the previous address. With `host-key`, `certificate` and `product`: what was there before.
+    #[schema(example = "192.168.1.6")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<Address>,
+    from: Option<String>,
+    /// Only with `host-key`, `certificate` and `product`: what is there now, by the port's own words.
+    #[schema(example = "OpenSSH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
     /// Whether the change was unexpected. Always false before the expected state is set for the first time.
     alert: bool,
 }
@@ -134,8 +139,11 @@ impl ChangeRow {
         let (protocol, ports) = change.ports().unzip();
         let port = ports.filter(|ports| ports.len() == 1).and_then(|ports| ports.nth(0));
         let ports = ports.filter(|_| port.is_none()).cloned();
-        let from = change.previous_address().cloned();
+        let (from, to) = match change.replaced() {
+            Some((from, to)) => (Some(from.to_owned()), Some(to.to_owned())),
+            None => (change.previous_address().map(ToString::to_string), None),
+        };
         let scan_id = scan.map(|scan| scan.0);
-        Self { id, time: at, scan_id, kind, address, mac, protocol, port, ports, from, alert }
+        Self { id, time: at, scan_id, kind, address, mac, protocol, port, ports, from, to, alert }
     }
 }

@@ -1,6 +1,7 @@
 //! The devices, and what is known of each.
 
 use std::{
+    borrow::Cow,
     cell::LazyCell,
     collections::{BTreeMap, HashMap},
     ops::Deref,
@@ -17,6 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api, gated,
+    identified::{IdentifiedBody, KindBody, KindPatch},
     runs::Share,
     scan_state::{ScanState, ScannedBody},
     shapes::{AdviceBody, DeviceText, NameSourceText, PresenceText, ProtocolText},
@@ -89,6 +91,8 @@ struct HostRow {
     own_name: Option<String>,
     /// Whatever its owner has noted.
     note: Option<String>,
+    #[serde(flatten)]
+    kind: KindBody,
     #[schema(value_type = String, format = DateTime)]
     first_seen: Timestamp,
     /// At most an hour behind.
@@ -145,10 +149,12 @@ struct OpenPort {
     port: u16,
     #[schema(value_type = ProtocolText)]
     protocol: Protocol,
-    /// What usually listens there, by IANA; what does is not known.
+    /// What listens there, as it says itself where there is `evidence`; else what usually does, by IANA.
     #[schema(example = "ssh")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<&'static str>,
+    service: Option<Cow<'static, str>>,
+    #[serde(flatten)]
+    identified: IdentifiedBody,
     /// When it was found to have been opened; of one that always was, since when the device is known.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
@@ -178,6 +184,8 @@ struct WordsBody {
         pattern = "^[^\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f]*$",
     )]
     note: Option<Option<String>>,
+    #[serde(flatten)]
+    kind: KindPatch,
 }
 
 /// A key that is present, even if it is `null`.
@@ -204,6 +212,7 @@ impl HostRow {
             names: names.into_iter().map(NameBody::of).collect(),
             own_name: words.name.clone(),
             note: words.note.clone(),
+            kind: KindBody::of(host, evidence, directory),
             first_seen: host.first_seen,
             last_seen: host.last_seen,
             addresses: host.addresses.iter().cloned().map(AddressBody::of).collect(),
@@ -405,7 +414,7 @@ fn write_device(
 ) -> Result<Option<PortKey>, StoreError> {
     let begins_at = text.len();
     let names = directory.names_of(host);
-    let evidence = DeviceEvidence::of(host.device.mac, &names);
+    let evidence = DeviceEvidence::of(host.device.mac, &names, &host.identified, state.now);
     if from.is_none() {
         write_json(text, &HostRow::of(host, (names, &evidence), directory, state).with_neighbours(by_ipv6))?;
         text.truncate(text.len() - PORTS_END.len());
@@ -417,7 +426,8 @@ fn write_device(
         OpenPort {
             port,
             protocol,
-            service: services::name(port).filter(|_| protocol == Protocol::Tcp),
+            service: service(&evidence, protocol, port),
+            identified: IdentifiedBody::of(evidence.found(protocol, port)),
             since: host.open_since(protocol, port),
             scan_id: scan,
             unconfirmed: protocol == Protocol::Tcp && host.unconfirmed.contains(port),
@@ -441,6 +451,13 @@ fn write_device(
     Ok(next)
 }
 
+/// What listens on a port, as it says itself, or as the registry has it.
+fn service(evidence: &DeviceEvidence, protocol: Protocol, port: u16) -> Option<Cow<'static, str>> {
+    let identified = evidence.found(protocol, port).and_then(|found| found.service.clone());
+    let registered = || services::name(port).filter(|_| protocol == Protocol::Tcp);
+    identified.map(Cow::Owned).or_else(|| registered().map(Cow::Borrowed))
+}
+
 /// The ports that only the looks in progress have found open.
 fn found_ports(
     host: &DeviceRecord,
@@ -450,7 +467,8 @@ fn found_ports(
     state.found(host).into_iter().map(|(port, scan_id)| OpenPort {
         port,
         protocol: Protocol::Tcp,
-        service: services::name(port),
+        service: service(evidence, Protocol::Tcp, port),
+        identified: IdentifiedBody::of(evidence.found(Protocol::Tcp, port)),
         since: state.now,
         scan_id,
         unconfirmed: true,
@@ -479,7 +497,7 @@ async fn host(
         }
         FoundHost::Told(host) => {
             let names = api.directory.names_of(&host);
-            let evidence = DeviceEvidence::of(host.device.mac, &names);
+            let evidence = DeviceEvidence::of(host.device.mac, &names, &host.identified, state.now);
             let mut row = HostRow::of(&host, (names, &evidence), &api.directory, &state);
             row.ports.extend(found_ports(&host, &state, &evidence));
             Ok(json(StatusCode::OK, &row.with_neighbours(&api.directory.by_ipv6())))
@@ -506,11 +524,13 @@ async fn describe(
     let words: Map<String, Value> = body::document(&headers, &body)?;
     // Parsed as an object first, because serde accepts an array for a struct, too.
     let words = serde_json::from_value(Value::Object(words));
-    let WordsBody { name, note } = words.map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let WordsBody { name, note, kind } = words.map_err(|error| Refusal::bad_request(error.to_string()))?;
     let words = AnnotationPatch {
         name: name.map(|name| said("name", name, NAME_MAX)).transpose()?,
         note: note.map(|note| said("note", note, NOTE_MAX)).transpose()?,
+        ..AnnotationPatch::default()
     };
+    let words = kind.add_to(words)?;
     let host = found(&api, &host).await?;
     api.directory.annotate(host, words).await?;
     Ok(StatusCode::NO_CONTENT)

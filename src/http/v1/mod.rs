@@ -12,6 +12,7 @@ mod expected;
 mod export;
 mod health;
 mod hosts;
+mod identified;
 mod import;
 mod info;
 mod openapi;

@@ -12,7 +12,7 @@ use utoipa::{
 
 use crate::{
     advice::{Advice, AdviceText},
-    model::{AdviceLevel, NameSource, PortState, Protocol},
+    model::{AdviceLevel, DeviceType, IdentifyMethod, NameSource, PortState, Protocol},
     store::Presence,
 };
 
@@ -23,12 +23,11 @@ pub(super) struct AdviceBody {
     #[schema(value_type = AdviceLevelText)]
     level: AdviceLevel,
     /// What listens there, and how certain that is: `usually` by the port's number alone, `probably` if that fits the
-    /// device's maker or name.
+    /// device's maker or name or it is announced, `is` if the service has said so itself.
     #[schema(example = "usually AirPlay")]
     what: String,
     /// What can go wrong, or why nothing does.
-    #[schema(value_type = String)]
-    why: AdviceText,
+    why: String,
     /// How to close or to secure it.
     #[schema(value_type = String)]
     remedy: AdviceText,
@@ -47,8 +46,17 @@ pub(super) struct AdviceLevelText;
 /// A MAC or an address, in these spellings and others.
 pub(super) struct DeviceText;
 
+/// One of the words of [`DeviceType`].
+pub(super) struct DeviceTypeText;
+
+/// One of the words of [`IdentifyMethod`].
+pub(super) struct IdentifyMethodText;
+
 /// One of the words of [`NameSource`].
 pub(super) struct NameSourceText;
+
+/// `null`, and nothing else.
+pub(super) struct NullValue;
 
 /// `online`, `offline` or `unknown`.
 pub(super) struct PresenceText;
@@ -58,6 +66,9 @@ pub(super) struct ProtocolText;
 
 /// One of the words of [`PortState`].
 pub(super) struct StateText;
+
+/// What [`crate::model::parse_tag`] reads.
+pub(super) struct TagText;
 
 /// A MAC, an IPv4 address, or an IPv6 address written out, with its zeroes left out, or with an interface.
 const DEVICE: &str = "^(([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\
@@ -82,6 +93,22 @@ impl PartialSchema for DeviceText {
 
 impl ToSchema for DeviceText {}
 
+impl PartialSchema for DeviceTypeText {
+    fn schema() -> RefOr<Schema> {
+        words(DeviceType::ALL.iter().map(|known| known.as_str()))
+    }
+}
+
+impl ToSchema for DeviceTypeText {}
+
+impl PartialSchema for IdentifyMethodText {
+    fn schema() -> RefOr<Schema> {
+        words(IdentifyMethod::ALL.iter().map(|method| method.as_str()))
+    }
+}
+
+impl ToSchema for IdentifyMethodText {}
+
 impl PartialSchema for NameSourceText {
     fn schema() -> RefOr<Schema> {
         words(NameSource::ALL.iter().map(|source| source.as_str()))
@@ -89,6 +116,14 @@ impl PartialSchema for NameSourceText {
 }
 
 impl ToSchema for NameSourceText {}
+
+impl PartialSchema for NullValue {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Null).into()
+    }
+}
+
+impl ToSchema for NullValue {}
 
 impl PartialSchema for PresenceText {
     fn schema() -> RefOr<Schema> {
@@ -113,6 +148,14 @@ impl PartialSchema for StateText {
 }
 
 impl ToSchema for StateText {}
+
+impl PartialSchema for TagText {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[a-z0-9_-]{1,32}$")).into()
+    }
+}
+
+impl ToSchema for TagText {}
 
 fn words(words: impl Iterator<Item = &'static str>) -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).into()

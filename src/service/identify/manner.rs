@@ -79,7 +79,7 @@ impl Manner {
 }
 
 /// Whether a port gets no connection for its identification, whatever the level.
-pub(super) fn is_left_alone(port: u16) -> bool {
+pub fn is_left_alone(port: u16) -> bool {
     LEFT_ALONE.iter().any(|(first, last)| (*first..=*last).contains(&port))
 }
 
@@ -131,6 +131,19 @@ mod tests {
         for port in left_alone {
             for &level in IdentifyLevel::ALL {
                 assert_eq!(manner_of(level, port, Some("http")), None, "{port} {level}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_port_gets_more_than_the_level_permits() {
+        for port in 0..=u16::MAX {
+            for &level in IdentifyLevel::ALL {
+                for announced in [None, Some("http"), Some("https"), Some("ssh"), Some("printer")] {
+                    let permitted =
+                        manner_of(level, port, announced).is_none_or(|manner| manner.level() <= level);
+                    assert!(permitted, "{port} {level} {announced:?}");
+                }
             }
         }
     }

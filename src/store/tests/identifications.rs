@@ -1,8 +1,10 @@
 //! What ports and devices were identified as: stored once, bounded, and gone with the port.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::model::{
-    Certificate, DeviceIdentification, DeviceType, Evidence, IdentifyMethod, PortIdentification,
+    Certificate, ChangeKind, DeviceIdentification, DeviceType, Evidence, IdentifyMethod, PortIdentification,
 };
 
 const AT: &str = "2026-03-01T11:00:00Z";
@@ -177,7 +179,7 @@ async fn findings_follow_a_device_that_gets_a_mac_or_moves_and_go_when_it_is_for
 #[tokio::test]
 async fn the_findings_of_a_hostile_device_are_bounded() {
     let bench = Bench::new(EAGER);
-    let open: Vec<u16> = (1..=100).collect();
+    let open: Vec<u16> = (1..=200).collect();
     let (store, _threads) = with_open(&bench, &device(1), &open).await;
     let long = |fill: char| Some(fill.to_string().repeat(5000));
     let methods = [
@@ -221,7 +223,107 @@ async fn the_findings_of_a_hostile_device_are_bounded() {
         assert!(most > 0 || fill == '\u{1}', "nothing is stored of {fill:?}");
         assert!(bench.count("SELECT count(*) FROM identified_ports") <= 512);
     }
-    assert_eq!(store.identifications(&device(1).key()).await.unwrap().len(), 512);
+    // Not all of the ports have found room.
+    let ports: BTreeSet<u16> =
+        store.identifications(&device(1).key()).await.unwrap().iter().map(|found| found.port).collect();
+    assert!((100..200).contains(&ports.len()), "{}", ports.len());
+}
+
+/// The kinds of all changes of ports' identities, with what was and what is.
+async fn replaced(store: &Store) -> Vec<(String, String, String, bool)> {
+    let events = store.change_events(ChangeFilter::default()).await.unwrap().rows;
+    let replaced = events.into_iter().filter_map(|event| match event.kind {
+        ChangeKind::Replaced { part, ports, from, to, .. } => {
+            Some((format!("{part} {ports}"), from, to, event.alert))
+        }
+        _ => None,
+    });
+    replaced.collect()
+}
+
+#[tokio::test]
+async fn another_identity_is_a_change_and_another_version_is_none() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = with_open(&bench, &device(1), &[22, 443]).await;
+    let accepted = (PortState::Open, String::new());
+    let update = ExpectationUpdate {
+        device: device(1).key(),
+        protocol: Protocol::Tcp,
+        port: 22,
+        state: Some(accepted),
+    };
+    store.expect(vec![update]).await.unwrap();
+    let key = |key: &str| PortIdentification {
+        host_key: Some(key.to_owned()),
+        evidence: evidence(IdentifyMethod::SshKey, key, AT),
+        ..greeting("", AT)
+    };
+    let certificate = |fingerprint: &str| PortIdentification {
+        product: None,
+        certificate: Some(Certificate {
+            subject: "CN=nas".to_owned(),
+            sans: Vec::new(),
+            issuer: "CN=nas".to_owned(),
+            not_after: "2027-01-01T00:00:00Z".parse().unwrap(),
+            self_signed: true,
+            key: String::new(),
+            signature: String::new(),
+            fingerprint: fingerprint.repeat(32),
+        }),
+        evidence: evidence(IdentifyMethod::Tls, "CN=nas", AT),
+        ..greeting("", AT)
+    };
+    let newer = PortIdentification { version: Some("9.9".to_owned()), ..greeting("SSH-2.0-OpenSSH_9.9", AT) };
+    let other =
+        PortIdentification { product: Some("Dropbear".to_owned()), ..greeting("SSH-2.0-dropbear", AT) };
+    for found in [greeting("SSH-2.0-OpenSSH_9.2p1", AT), newer, key("SHA256:a")] {
+        store.record_identifications(vec![identified(&device(1), 22, found)]).await.unwrap();
+    }
+    store.record_identifications(vec![identified(&device(1), 443, certificate("ab"))]).await.unwrap();
+    assert_eq!(replaced(&store).await, []);
+    for found in [other, key("SHA256:b"), key("SHA256:b")] {
+        store.record_identifications(vec![identified(&device(1), 22, found)]).await.unwrap();
+    }
+    store.record_identifications(vec![identified(&device(1), 443, certificate("cd"))]).await.unwrap();
+    let text = |text: &str| text.to_owned();
+    assert_eq!(
+        replaced(&store).await,
+        [
+            (text("product 22"), text("OpenSSH"), text("Dropbear"), false),
+            (text("host-key 22"), text("SHA256:a"), text("SHA256:b"), true),
+            (
+                text("certificate 443"),
+                text("CN=nas until 2027-01-01 (SHA-256 abababababababab)"),
+                text("CN=nas until 2027-01-01 (SHA-256 cdcdcdcdcdcdcdcd)"),
+                false
+            ),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_device_has_the_type_and_the_tags_that_its_owner_gives_it() {
+    let bench = Bench::new(EAGER);
+    let (store, _threads) = with_open(&bench, &device(1), &[22]).await;
+    let row = store.host_row(&device(1).key()).await.unwrap().unwrap();
+    store.record_silence(&device(1).key(), AT.parse().unwrap()).await.unwrap();
+    let tags = vec!["critical".to_owned(), "floor-2".to_owned()];
+    let patch = AnnotationPatch {
+        device_type: Some(Some(DeviceType::DeskPhone)),
+        tags: Some(tags.clone()),
+        ..AnnotationPatch::default()
+    };
+    assert!(store.annotate(row, patch).await.unwrap());
+    let host = store.host(&device(1).key()).await.unwrap().unwrap();
+    assert_eq!((host.words.device_type, host.words.tags), (Some(DeviceType::DeskPhone), tags.clone()));
+    assert!(host.silenced.is_some());
+    let patch = AnnotationPatch { device_type: Some(None), may_identify: true, ..AnnotationPatch::default() };
+    store.annotate(row, patch).await.unwrap();
+    let host = store.host(&device(1).key()).await.unwrap().unwrap();
+    assert_eq!((host.words.device_type, host.words.tags, host.silenced), (None, tags, None));
+    let none = AnnotationPatch { tags: Some(Vec::new()), ..AnnotationPatch::default() };
+    store.annotate(row, none).await.unwrap();
+    assert_eq!(bench.count("SELECT count(*) FROM devices WHERE tags IS NULL"), 1);
 }
 
 /// 50 devices with 50 ports each, every port with a text of its own: the most that a home has.

@@ -74,7 +74,13 @@ async fn a_row_known_by_its_address_gets_the_mac_found_there_and_keeps_its_data(
     store.record_sightings(vec![at(1, None)], Vec::new()).await.unwrap();
     let row = store.host(&at(1, None).key()).await.unwrap().unwrap().row.unwrap();
     let words = |text: &str| Some(Some(text.to_owned()));
-    store.annotate(row, AnnotationPatch { name: words("nas"), note: words("in the attic") }).await.unwrap();
+    store
+        .annotate(
+            row,
+            AnnotationPatch { name: words("nas"), note: words("in the attic"), ..AnnotationPatch::default() },
+        )
+        .await
+        .unwrap();
     let update = ExpectationUpdate {
         device: at(1, None).key(),
         protocol: Protocol::Tcp,
@@ -85,7 +91,10 @@ async fn a_row_known_by_its_address_gets_the_mac_found_there_and_keeps_its_data(
     store.record(look(scan, at(1, Some(7)), bench.clock.wall(), "1-100", &[22])).await.unwrap();
     assert_eq!(rows(&store).await, ["7 .1:22"]);
     let host = store.host(&at(1, Some(7)).key()).await.unwrap().unwrap();
-    assert_eq!(host.words, Annotation { name: Some("nas".into()), note: Some("in the attic".into()) });
+    assert_eq!(
+        host.words,
+        Annotation { name: Some("nas".into()), note: Some("in the attic".into()), ..Annotation::default() }
+    );
     let states = store.host_states(0, 128).await.unwrap().rows;
     assert!(states[0].expected.is(Protocol::Tcp, 22, PortState::Open));
     assert_eq!(events(&store).await, ["02:00:00:00:00:07 new"], "the device is reported once, by its MAC");
@@ -102,7 +111,14 @@ async fn a_row_known_by_its_address_is_merged_into_the_device_that_has_it() {
     assert_eq!(rows(&store).await, ["7 .1:22", "- .2:80"]);
     let row = store.host(&at(2, None).key()).await.unwrap().unwrap().row.unwrap();
     store
-        .annotate(row, AnnotationPatch { name: None, note: Some(Some("a web page".to_owned())) })
+        .annotate(
+            row,
+            AnnotationPatch {
+                name: None,
+                note: Some(Some("a web page".to_owned())),
+                ..AnnotationPatch::default()
+            },
+        )
         .await
         .unwrap();
     bench.clock.pass(HOUR);

@@ -39,7 +39,14 @@ async fn each_source_has_a_name_of_its_own() {
         .unwrap();
     let host = store.host(&device(1).key()).await.unwrap().unwrap();
     store
-        .annotate(host.row.unwrap(), AnnotationPatch { name: Some(Some("my nas".to_owned())), note: None })
+        .annotate(
+            host.row.unwrap(),
+            AnnotationPatch {
+                name: Some(Some("my nas".to_owned())),
+                note: None,
+                ..AnnotationPatch::default()
+            },
+        )
         .await
         .unwrap();
     assert_eq!(names(&store).await, ["owner my nas", "feed box", "mdns nas.local", "dns nas.lan"]);

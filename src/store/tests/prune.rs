@@ -110,10 +110,14 @@ async fn annotations_stay_until_they_are_deleted() {
     let row = store.host(&device(1).key()).await.unwrap().unwrap().row.unwrap();
     let annotate = |name: Option<Option<&str>>, note: Option<Option<&str>>| {
         let owned = |word: Option<Option<&str>>| word.map(|word| word.map(str::to_owned));
-        store.annotate(row, AnnotationPatch { name: owned(name), note: owned(note) })
+        store.annotate(
+            row,
+            AnnotationPatch { name: owned(name), note: owned(note), ..AnnotationPatch::default() },
+        )
     };
     let words = || async { store.host(&device(1).key()).await.unwrap().unwrap().words };
-    let both = Annotation { name: Some("nas".into()), note: Some("in the attic".into()) };
+    let both =
+        Annotation { name: Some("nas".into()), note: Some("in the attic".into()), ..Annotation::default() };
     assert!(annotate(Some(Some("nas")), Some(Some("in the attic"))).await.unwrap());
     assert_eq!(words().await, both);
     annotate(None, None).await.unwrap();

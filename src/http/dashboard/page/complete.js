@@ -42,6 +42,8 @@ function possible(key, devices) {
     case "proto": return words(PROTOCOLS);
     case "seen": return words(["1h", "1d", "7d"]);
     case "name": return counted(devices.flatMap((device) => device.names));
+    case "tag": return counted(devices.flatMap((device) => device.tags));
+    case "type": return counted(devices.flatMap(({ type }) => type ?? []));
     case "vendor": return counted(devices.map((device) => device.vendor));
     case "port":
     case "has": return counted(devices.flatMap(({ ports }) => ports.map(({ port, service }) => service ?? String(port))));

@@ -3,6 +3,7 @@
 import { stateOf } from "./devicestate.js";
 import { addressesOf, directory } from "./directory.js";
 import { addressKey, when } from "./format.js";
+import { nameOf } from "./identity.js";
 
 /** The age below which something is new, in milliseconds. */
 const NEW = 24 * 3600 * 1000;
@@ -13,7 +14,7 @@ const NEW = 24 * 3600 * 1000;
  * @property {string} protocol
  * @property {string|null} service
  * @property {{level: string, what: string, why: string, remedy: string}|null} advice of the API
- * @property {string|null} label what is known of it, else the service
+ * @property {string|null} label what it says of itself, else what is known of it
  * @property {string[]} states first `open` or `missing`, then what else applies
  * @property {string} title all of it in words, with the time since when it is open
  */
@@ -46,7 +47,7 @@ export const devicesOf = (hosts, differences, now) => hosts.map(viewer(hosts, di
 export function viewer(hosts, differences, now) {
   const first = hosts.reduce((first, host) => Math.min(first, Date.parse(host.first_seen)), Infinity);
   const differing = byDevice(hosts, differences);
-  const services = new Map(hosts.flatMap(({ ports }) => ports.map(({ port, protocol, service }) => [`${port}/${protocol}`, service])));
+  const services = new Map(hosts.flatMap(({ ports }) => ports.filter(({ evidence }) => !evidence).map(({ port, protocol, service }) => [`${port}/${protocol}`, service])));
   return (host) => deviceOf(host, differing.get(keyOf(host)) ?? [], { first, now, services });
 }
 
@@ -56,6 +57,7 @@ function deviceOf(host, differences, { first, now, services }) {
   const names = host.names.map(({ name }) => name.toLowerCase());
   const vendor = (host.vendor ?? "").toLowerCase();
   const note = (host.note ?? "").toLowerCase();
+  const { type = null, tags = [], maker = "", model = "" } = host;
   return {
     key: keyOf(host),
     title: titleOf(host),
@@ -63,7 +65,9 @@ function deviceOf(host, differences, { first, now, services }) {
     isNew: now - began < NEW && began - first > NEW / 24,
     state: stateOf(host, now),
     host,
-    texts: [...names, vendor, note],
+    texts: [...names, vendor, note, type ?? "", ...tags, maker.toLowerCase(), model.toLowerCase()],
+    type,
+    tags,
     names,
     vendor,
     note,
@@ -83,14 +87,14 @@ export const titleOf = (host) => host.name ?? (host.vendor ? `unnamed (${host.ve
 
 function portsOf(host, differences, { began, now, services }) {
   const ports = new Map();
-  for (const { port, protocol, service, since, unconfirmed, advice = null, addresses: at = [] } of host.ports) {
+  for (const { port, protocol, service, since, unconfirmed, advice = null, addresses: at = [], ...found } of host.ports) {
     const key = `${port}/${protocol}`;
     const opened = Date.parse(since);
     const states = ["open"];
     // What was open when the device was first seen is as new as the device.
     if (now - opened < NEW && opened > began && !unconfirmed) states.push("new");
     if (unconfirmed) states.push("unconfirmed");
-    ports.set(key, { port, protocol, service: service ?? services.get(key) ?? null, states, since: opened, at, advice });
+    ports.set(key, { port, protocol, service: service ?? services.get(key) ?? null, states, since: opened, at, advice, ...identity(found) });
   }
   for (const { port, protocol, expected_state: expected, actual_state: actual } of differences) {
     const key = `${port}/${protocol}`;
@@ -104,6 +108,8 @@ function portsOf(host, differences, { began, now, services }) {
   return [...ports.values()].map(withTitle).sort((a, b) => a.port - b.port || (a.protocol < b.protocol ? -1 : 1));
 }
 
+const identity = ({ product, version, evidence }) => (evidence ? { product, version, evidence } : {});
+
 const WORDS = { rogue: "unexpected", unconfirmed: "unconfirmed until a second look finds it open, too" };
 
 /** Composed once, because each key in the filter draws the chips. */
@@ -111,7 +117,7 @@ function withTitle({ since, at = [], advice = null, ...port }) {
   const words = port.states.map((state) => WORDS[state] ?? state).join(", ");
   const told = advice ? `; ${advice.what} (${advice.level})` : "";
   const title = `${port.port}/${port.protocol}: ${words}${since ? `, since ${when(since)}` : ""}${at.length ? `, at ${at.join(", ")}` : ""}${told}`;
-  return { ...port, advice, label: advice?.what ?? port.service, title };
+  return { ...port, advice, label: nameOf({ ...port, advice }), title };
 }
 
 /** A difference names its device by the MAC, or by an address, which means the device that was last seen there. */

@@ -14,6 +14,7 @@ import { day } from "./format.js";
  * @property {number} [port]
  * @property {string} [ports] instead of `port`, where many changed at once
  * @property {string} [from]
+ * @property {string} [to]
  * @property {boolean} alert
  */
 

@@ -4,6 +4,8 @@
 // the device holds for all its ports, and for a device without any. TERMS lists the terms, also for the help and the
 // completion.
 
+import { TYPES } from "./identity.js";
+
 /**
  * @typedef {object} Port
  * @property {number} port
@@ -16,6 +18,8 @@
  * @property {string[]} names in lower case
  * @property {string} vendor in lower case
  * @property {string} note in lower case
+ * @property {string|null} type
+ * @property {string[]} tags
  * @property {string} mac twelve digits in lower case; empty if unknown
  * @property {string[]} addresses
  * @property {number} seen in milliseconds
@@ -75,6 +79,19 @@ export const TERMS = {
   name: { help: "part of a name", example: "nas", test: part((device) => device.names) },
   vendor: { help: "part of the maker's name", example: "raspberry", test: part((device) => [device.vendor]) },
   note: { help: "part of your note", example: "guest", test: part((device) => [device.note]) },
+  tag: {
+    help: "one of your tags",
+    example: "critical",
+    test: (value) => (device) => device.tags.includes(value.toLowerCase()),
+  },
+  type: {
+    help: "kind of device",
+    example: "printer",
+    test: (value) => {
+      const word = oneOf(value, Object.keys(TYPES));
+      return (device) => device.type === word;
+    },
+  },
   mac: {
     help: "MAC, or how it begins",
     example: "b8:27:eb",

@@ -35,7 +35,7 @@ test("a port has a title in words", () => {
 test("advice takes the place of the service", () => {
   const advice = { level: "act", what: "usually Telnet", why: "", remedy: "" };
   const [nas] = devicesOf([host({ ports: [{ ...open(23), service: "telnet", advice }, { ...open(7), service: "echo", advice: null }] })], [], NOW);
-  assert.deepEqual(nas.ports.map(({ label }) => label), ["echo", "usually Telnet"]);
+  assert.deepEqual(nas.ports.map(({ label }) => label), ["usually echo", "usually Telnet"]);
   assert.equal(nas.ports[1].service, "telnet", "the filter knows it");
   assert.match(nas.ports[1].title, /^23\/tcp: open, since .*; usually Telnet \(act\)$/);
 });

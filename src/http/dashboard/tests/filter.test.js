@@ -8,11 +8,11 @@ const port = (port, states = ["open"], service = null, protocol = "tcp") => ({ p
 
 const NAS = {
   texts: ["nas", "synology", "in the cellar"], names: ["nas"], vendor: "synology", note: "in the cellar",
-  mac: "001132000001", addresses: ["10.0.0.7", "fd00::7"], seen: NOW - 60_000,
+  mac: "001132000001", addresses: ["10.0.0.7", "fd00::7"], seen: NOW - 60_000, type: "nas", tags: ["critical", "floor-2"],
   ports: [port(22, ["open", "new"], "ssh"), port(8080, ["open", "rogue"], "http-alt"), port(53, ["open"], "domain", "udp"),
     port(443, ["missing", "closed"], "https")],
 };
-const BARE = { texts: ["lamp"], names: ["lamp"], vendor: "", note: "", mac: "", addresses: ["fe80::1%eth0"], seen: NOW - 3 * 864e5, ports: [] };
+const BARE = { texts: ["lamp"], names: ["lamp"], vendor: "", note: "", mac: "", addresses: ["fe80::1%eth0"], seen: NOW - 3 * 864e5, type: null, tags: [], ports: [] };
 
 /** The ports of NAS that a filter selects, and whether it selects the lamp. */
 const chosen = (text) => {
@@ -38,6 +38,10 @@ for (const [text, ports, lamp] of [
   ["port:22", "22", false],
   ["port:ssh", "22", false],
   ["-port:22", "8080 53 443", true],
+  ["tag:critical", ALL, false],
+  ["tag:floor", "", false],
+  ["-tag:critical", "", true],
+  ["type:nas port:22", "22", false],
   ["has:22 port:443", "443", false],
   ["-has:22", "", true],
   ["state:missing", "443", false],
@@ -127,7 +131,9 @@ test("terms and values are completed", () => {
   const offered = (text, caret = text.length) => complete(text, caret, [NAS, BARE]).choices.map(({ text }) => text);
   assert.deepEqual(offered("po"), ["port:"]);
   assert.deepEqual(offered("nas -st"), ["state:"]);
-  assert.equal(offered("").length, 10);
+  assert.equal(offered("").length, 12);
+  assert.deepEqual(offered("tag:"), ["critical", "floor-2"]);
+  assert.deepEqual(offered("type:"), ["nas"]);
   assert.deepEqual(offered("state:m"), ["missing", "unconfirmed"]);
   assert.deepEqual(offered("name:"), ["nas", "lamp"]);
   assert.deepEqual(offered("name:nas,l"), ["lamp"]);

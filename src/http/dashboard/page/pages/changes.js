@@ -18,9 +18,9 @@ const RANGES = { 1: "24 hours", 7: "7 days", 30: "30 days", "": "all time" };
 const STEP = 300;
 
 /**
- * The kinds of change: the text of one (`text`; textOf makes those that carry data), and what is counted and has
+ * The kinds of change: the text of one (`text`; textOf makes those that carry data), what of a port is another (`what`), and what is counted and has
  * happened (`counted`), in the order of the sentence about the night.
- * @type {Record<string, {text?: string, counted: [string, string]}>}
+ * @type {Record<string, {text?: string, what?: string, counted: [string, string]}>}
  */
 const KINDS = {
   new: { text: "new device", counted: ["new device", ""] },
@@ -29,6 +29,9 @@ const KINDS = {
   moved: { counted: ["device", " moved"] },
   gone: { text: "gone: not seen for a week", counted: ["device", " gone"] },
   back: { text: "back on the network", counted: ["device", " back"] },
+  "host-key": { what: "SSH host key", counted: ["SSH host key", " changed"] },
+  certificate: { what: "certificate", counted: ["certificate", " changed"] },
+  product: { what: "software", counted: ["service", " replaced"] },
 };
 
 /** @type {import("../main.js").Page} */
@@ -133,6 +136,8 @@ function textOf(row, find) {
   const text = KINDS[row.kind]?.text;
   if (text) return text;
   const ports = port({ ...row, port: row.port ?? row.ports }, find(deviceKey(row)));
+  const part = KINDS[row.kind]?.what;
+  if (part) return html`${ports}: another ${part}, <bdi class="mono">${row.to}</bdi> instead of <bdi class="mono">${row.from}</bdi>`;
   if (row.kind === "closed") return html`− ${ports} closed`;
   const over = row.over === undefined ? nothing : `, and closed again after ${span(Math.max(row.lasted, 0))}`;
   return html`+ ${ports} opened${over}`;

@@ -4,8 +4,10 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { get, part, send } from "../api.js";
 import { keyOf, viewer } from "../devices.js";
 import { count, figure, when } from "../format.js";
+import { TYPES } from "../identity.js";
 import { chip } from "../parts/chip.js";
 import { ask } from "../parts/dialog.js";
+import { identified } from "../parts/identified.js";
 import { since } from "../parts/time.js";
 import { timeline } from "../parts/timeline.js";
 import { fail, say } from "../parts/toast.js";
@@ -77,9 +79,13 @@ export default {
 
     async function save(event) {
       event.preventDefault();
-      const { name, note } = Object.fromEntries(new FormData(event.target));
+      const { name, note, type, tags } = Object.fromEntries(new FormData(event.target));
+      await patch({ name, note, type: type || null, tags: tags.toLowerCase().split(/[\s,]+/).filter(Boolean) });
+    }
+
+    async function patch(words) {
       try {
-        await send("PATCH", `v1/hosts/${part(key)}`, { name, note });
+        await send("PATCH", `v1/hosts/${part(key)}`, words);
         say("Saved.");
         place.reload();
       } catch (error) {
@@ -130,7 +136,8 @@ export default {
           ${device.state ? html`<p class="state">${device.state}</p>` : nothing}
           ${advice(device.ports)}
         </section>
-        <div class="columns">${facts(device.host)}${notes(device.host, save)}</div>
+        ${identified(device.host.ports, Date.now())}
+        <div class="columns">${facts(device.host, () => patch({ silenced: null }))}${notes(device.host, save)}</div>
         ${pastOf(device, past, length, choose)}
         ${addresses(device.host)}
         <button class="danger" @click=${forget}>Forget this device…</button>`,
@@ -155,11 +162,18 @@ function advice(ports) {
     <p>${why} <span class="muted">${remedy}</span></p></li>`)}</ul>`;
 }
 
-const facts = (host) => html`<section class="card"><h2>Device</h2><dl class="facts">
+const facts = (host, identify) => html`<section class="card"><h2>Device</h2><dl class="facts">
   <dt>Address</dt><dd>${host.address}</dd>
   <dt>MAC</dt><dd>${host.mac ? html`<span class="mono">${host.mac}</span>` : "not known: the device is behind a router"}
     ${host.locally_administered ? html`<br><span class="muted">made up by software, as phones do; it may change</span>` : nothing}</dd>
   <dt>Vendor</dt><dd>${host.vendor ?? "unknown"}</dd>
+  <dt>Type</dt><dd>${host.type ? html`<span aria-hidden="true">${TYPES[host.type]}</span> ${host.type}
+    <bdi class="muted">${host.type_evidence}</bdi>` : "unknown"}</dd>
+  ${host.maker ? html`<dt>Maker</dt><dd><bdi>${host.maker}</bdi></dd>` : nothing}
+  ${host.model ? html`<dt>Model</dt><dd><bdi>${host.model}</bdi></dd>` : nothing}
+  ${host.tags?.length ? html`<dt>Tags</dt><dd>${host.tags.map((tag) => html`<a class="chip" href="#/?filter=tag:${tag}">${tag}</a> `)}</dd>` : nothing}
+  ${host.silenced ? html`<dt>Left alone</dt><dd>since ${when(host.silenced)}: it fell silent after it was identified
+    <button @click=${identify}>Identify again</button></dd>` : nothing}
   ${host.names.map(({ name, source }) => html`<dt>Name</dt><dd><bdi>${name}</bdi> <span class="muted">from ${SOURCES[source] ?? source}</span></dd>`)}
   <dt>First seen</dt><dd>${since(host.first_seen)} <span class="muted">${when(host.first_seen)}</span></dd>
   <dt>Last seen</dt><dd>${since(host.last_seen)} <span class="muted">${when(host.last_seen)}</span></dd>
@@ -168,6 +182,9 @@ const facts = (host) => html`<section class="card"><h2>Device</h2><dl class="fac
 const notes = (host, save) => html`<section class="card"><h2>Your notes</h2><form @submit=${save}>
   <label>Name <input name="name" maxlength="64" autocomplete="off" .value=${host.own_name ?? ""}></label>
   <label>Note <textarea name="note" maxlength="1000" .value=${host.note ?? ""}></textarea></label>
+  <label>Type <select name="type"><option value="">as it seems</option>${Object.keys(TYPES).map((type) =>
+    html`<option ?selected=${type === host.own_type}>${type}</option>`)}</select></label>
+  <label>Tags, parted by spaces <input name="tags" maxlength="540" autocomplete="off" .value=${(host.own_tags ?? []).join(" ")}></label>
   <button>Save</button>
 </form></section>`;
 

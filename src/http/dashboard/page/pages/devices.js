@@ -10,6 +10,7 @@ import { viewer } from "../devices.js";
 import { scannedCount } from "../devicestate.js";
 import { parse } from "../filter.js";
 import { count, figure } from "../format.js";
+import { TYPES } from "../identity.js";
 import { withOpenPort, withProgress } from "../live.js";
 import { activityLine } from "../parts/activity.js";
 import { baselinePrompt } from "../parts/baselinestep.js";
@@ -34,7 +35,8 @@ const COLUMNS = [
  */
 
 function name({ device: { key, title, isNew, host } }) {
-  return html`<a href="#/device/${encodeURIComponent(key)}" class=${host.name ? "" : "muted"}>${title}</a>${isNew ? html` <span class="chip new">new</span>` : nothing}`;
+  const sign = TYPES[host.type];
+  return html`${sign ? html`<span role="img" aria-label=${host.type} title=${host.type}>${sign}</span> ` : nothing}<a href="#/device/${encodeURIComponent(key)}" class=${host.name ? "" : "muted"}>${title}</a>${isNew ? html` <span class="chip new">new</span>` : nothing}`;
 }
 
 function vendor({ device: { host } }) {

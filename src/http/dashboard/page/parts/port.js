@@ -1,6 +1,7 @@
-// A port, with what usually listens there if the device has it open.
+// A port, with what listens there if the device has it open.
 
 import { html } from "../vendor/lit-html/lit-html.js";
+import { nameOf } from "../identity.js";
 
 /**
  * @param {{port: number, protocol: string}} port
@@ -9,5 +10,5 @@ import { html } from "../vendor/lit-html/lit-html.js";
  */
 export function port({ port, protocol }, host) {
   const known = host?.ports.find((open) => open.port === port && open.protocol === protocol);
-  return html`<span class="mono">${port}/${protocol}</span> ${known?.advice?.what ?? known?.service}`;
+  return html`<span class="mono">${port}/${protocol}</span> ${known && nameOf(known)}`;
 }

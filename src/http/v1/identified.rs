@@ -1,0 +1,226 @@
+//! What ports and devices were identified as, and what their owner says of their kind.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::shapes::{DeviceTypeText, IdentifyMethodText, NullValue, TagText};
+use crate::{
+    http::answer::Refusal,
+    model::{Certificate, DeviceType, Evidence, IdentifyMethod, PortIdentification, TAGS_MAX, parse_tag},
+    service::{device_type::DeviceKind, directory::DeviceDirectory, evidence::DeviceEvidence},
+    store::{AnnotationPatch, DeviceRecord},
+};
+
+/// What a service says of itself. Keys that are not known are left out; texts are a stranger's.
+#[derive(Serialize, ToSchema)]
+pub(super) struct IdentifiedBody {
+    /// Whether the service speaks inside TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    tls: Option<bool>,
+    /// The software.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "OpenSSH")]
+    product: Option<String>,
+    /// The software's version as it claims; distributions mend faults without a change of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "9.2p1")]
+    version: Option<String>,
+    /// The title of its page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    title: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    certificate: Option<CertificateBody>,
+    /// The fingerprint of its SSH host key, as `ssh-keygen -l` prints it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    host_key: Option<String>,
+    /// What all that rests on: that of the best method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    evidence: Option<EvidenceBody>,
+}
+
+/// A certificate. Its signature is not verified: most devices sign their own.
+#[derive(Serialize, ToSchema)]
+struct CertificateBody {
+    #[schema(example = "CN=nas")]
+    subject: String,
+    /// The names and addresses that it is for.
+    sans: Vec<String>,
+    issuer: String,
+    #[schema(value_type = String, format = DateTime)]
+    not_after: Timestamp,
+    /// Whether subject and issuer are the same.
+    self_signed: bool,
+    /// The kind and size of its key; empty if unknown.
+    #[schema(example = "RSA 2048")]
+    key: String,
+    /// The algorithm of its signature; empty if unknown.
+    signature: String,
+    /// SHA-256 of all of it.
+    fingerprint: String,
+}
+
+/// What something rests on.
+#[derive(Serialize, ToSchema)]
+struct EvidenceBody {
+    #[schema(value_type = IdentifyMethodText)]
+    method: IdentifyMethod,
+    /// What was received, on one line.
+    text: String,
+    /// At most a day behind.
+    #[schema(value_type = String, format = DateTime)]
+    time: Timestamp,
+}
+
+/// What a device is. Keys that are not known are left out.
+#[derive(Serialize, ToSchema)]
+pub(super) struct KindBody {
+    /// What kind of device it is: by its owner's word, by what it and its services say, or by its name and maker.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<DeviceTypeText>, nullable = false)]
+    device_type: Option<DeviceType>,
+    /// What the type rests on, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "announces _ipp._tcp")]
+    type_evidence: Option<String>,
+    /// Its maker, as it says itself; `vendor` made its network interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    maker: Option<String>,
+    /// Its model, as it says itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    model: Option<String>,
+    /// Its tags: the configuration's, then those that its owner gave it here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    /// What its owner says here that it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<DeviceTypeText>, nullable = false)]
+    own_type: Option<DeviceType>,
+    /// The tags that its owner gave it here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    own_tags: Vec<String>,
+    /// When it fell silent after an identification: since then it is left alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    silenced: Option<Timestamp>,
+}
+
+/// What the owner says of a device's kind. A key that is missing leaves what was said; `null` takes it back.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct KindPatch {
+    /// What kind of device it is.
+    #[serde(rename = "type", default, deserialize_with = "given")]
+    #[schema(value_type = Option<DeviceTypeText>)]
+    device_type: Option<Option<String>>,
+    /// At most 16 tags of at most 32 characters: a-z, 0-9, - and _.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<TagText>>, max_items = 16)]
+    tags: Option<Option<Vec<String>>>,
+    /// Only `null`: the device may be identified again, although it fell silent after that.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = NullValue, required = false)]
+    silenced: Option<Option<()>>,
+}
+
+/// A key that is present, even if it is `null`.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+impl IdentifiedBody {
+    pub(super) fn of(found: Option<&PortIdentification>) -> Self {
+        let found = found.cloned();
+        let evidence = found.as_ref().map(|found| EvidenceBody::of(found.evidence.clone()));
+        let tls = found.as_ref().map(|found| found.tls).filter(|&tls| tls);
+        match found {
+            None => Self {
+                tls,
+                product: None,
+                version: None,
+                title: None,
+                certificate: None,
+                host_key: None,
+                evidence,
+            },
+            Some(PortIdentification { product, version, title, certificate, host_key, .. }) => {
+                let certificate = certificate.map(CertificateBody::of);
+                Self { tls, product, version, title, certificate, host_key, evidence }
+            }
+        }
+    }
+}
+
+impl CertificateBody {
+    fn of(certificate: Certificate) -> Self {
+        let Certificate { subject, sans, issuer, not_after, self_signed, key, signature, fingerprint } =
+            certificate;
+        Self { subject, sans, issuer, not_after, self_signed, key, signature, fingerprint }
+    }
+}
+
+impl EvidenceBody {
+    fn of(evidence: Evidence) -> Self {
+        let Evidence { method, text, time } = evidence;
+        Self { method, text, time }
+    }
+}
+
+impl KindBody {
+    pub(super) fn of(host: &DeviceRecord, evidence: &DeviceEvidence, directory: &DeviceDirectory) -> Self {
+        let (configured, mut tags) = directory.configured(&host.device);
+        let own = &host.words;
+        let kind = evidence.kind((own.device_type, configured), &host.identified_as);
+        let DeviceKind { device_type, maker, model } = kind;
+        let (device_type, type_evidence) = device_type.unzip();
+        tags.extend(own.tags.iter().filter(|tag| !tags.contains(tag)).cloned().collect::<Vec<_>>());
+        Self {
+            device_type,
+            type_evidence,
+            maker,
+            model,
+            tags,
+            own_type: own.device_type,
+            own_tags: own.tags.clone(),
+            silenced: host.silenced,
+        }
+    }
+}
+
+impl KindPatch {
+    /// Adds what it says to a patch.
+    ///
+    /// # Errors
+    /// It has an unknown type, a malformed tag, or too many tags.
+    pub(super) fn add_to(self, patch: AnnotationPatch) -> Result<AnnotationPatch, Refusal> {
+        let Self { device_type, tags, silenced } = self;
+        let bad =
+            |key: &str, error: &dyn std::fmt::Display| Refusal::bad_request(format!("`{key}`: {error}"));
+        let device_type = device_type
+            .map(|said| {
+                said.filter(|text| !text.is_empty()).map(|text| text.parse::<DeviceType>()).transpose()
+            })
+            .transpose()
+            .map_err(|error| bad("type", &error))?;
+        let tags = tags.map(Option::unwrap_or_default);
+        let tags = tags.map(|tags| tags.iter().map(|tag| parse_tag(tag)).collect::<Result<Vec<String>, _>>());
+        let mut tags = tags.transpose().map_err(|error| bad("tags", &error))?;
+        if let Some(tags) = &mut tags {
+            // A tag that is given twice is meant once.
+            let mut known = BTreeSet::new();
+            tags.retain(|tag| known.insert(tag.clone()));
+            if tags.len() > TAGS_MAX {
+                return Err(bad("tags", &format!("these are more than {TAGS_MAX}; leave some out")));
+            }
+        }
+        Ok(AnnotationPatch { device_type, tags, may_identify: silenced.is_some(), ..patch })
+    }
+}

@@ -1,0 +1,40 @@
+//! Tags: the owner's own words by which devices are found and chosen.
+
+/// The most tags of a device.
+pub const TAGS_MAX: usize = 16;
+
+/// The longest tag, in characters.
+const LENGTH_MAX: usize = 32;
+
+/// Why a text is no tag.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no tag; write 1 to {LENGTH_MAX} of a-z, 0-9, - and _")]
+pub struct TagError(String);
+
+/// Reads a tag.
+///
+/// # Errors
+/// It has other characters, none, or too many.
+pub fn parse_tag(text: &str) -> Result<String, TagError> {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    if (1..=LENGTH_MAX).contains(&text.len()) && text.chars().all(is_allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(TagError(text.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_a_short_word() {
+        for tag in ["critical", "floor-2", "a_b", "0", &"x".repeat(32)] {
+            assert_eq!(parse_tag(tag).as_deref(), Ok(tag));
+        }
+        for text in ["", "Critical", "a b", "tag:x", "k\u{fc}che", &"x".repeat(33), "a\u{1b}"] {
+            let error = parse_tag(text).unwrap_err().to_string();
+            assert!(error.contains("1 to 32 of a-z") && !error.contains('\u{1b}'), "{error}");
+        }
+    }
+}
