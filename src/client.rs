@@ -113,7 +113,15 @@ pub struct HttpRequest<'a> {
     pub token: Option<&'a str>,
     /// The media type and the body.
     pub body: Option<(&'static str, RequestBody)>,
+    /// What the answer may be: [`JSON`] or [`ANYTHING`].
+    pub accept: &'static str,
 }
+
+/// The media type of what feeds and the appliance answer.
+pub const JSON: &str = "application/json";
+
+/// Every media type.
+pub const ANYTHING: &str = "*/*";
 
 /// Makes a body from bytes in memory.
 pub fn whole(body: Bytes) -> RequestBody {
@@ -146,7 +154,7 @@ impl HttpClient {
     /// # Errors
     /// Fails on a status other than 200, and if a limit is exceeded.
     pub async fn get(&self, url: &str, limits: ResponseLimits) -> Result<Bytes, ClientError> {
-        let request = HttpRequest { method: Method::GET, url, token: None, body: None };
+        let request = HttpRequest { method: Method::GET, url, token: None, body: None, accept: JSON };
         let answer = async {
             let response = self.exchange(request).await?;
             match response.status() {
@@ -197,7 +205,7 @@ impl HttpClient {
             .method(request.method)
             .uri(uri)
             .header(USER_AGENT, AGENT)
-            .header(ACCEPT, "application/json");
+            .header(ACCEPT, request.accept);
         if let Some(token) = request.token {
             builder = builder.header(AUTHORIZATION, format!("Bearer {token}"));
         }

@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use nix::sys::signal::Signal;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
 use crate::{
-    harness::{LONG, Portscan, Running, disk::SmallDisk, eventually, field, is_stored, scanner, static_feed},
+    harness::{LONG, Portscan, Running, disk::SmallDisk, field, is_stored, scanner, static_feed},
     lab::Lab,
 };
 
@@ -146,21 +145,4 @@ fn a_stop_in_the_middle_of_a_run_resumes_only_the_rest() {
         assert_eq!(resumed, !done.contains(&host.mac().to_string()), "{}", host.address());
     }
     running.stop();
-}
-
-#[test]
-fn sighup_during_the_start_reloads_after_it() {
-    let lab = Lab::alone("near");
-    let portscan = Portscan::new(&lab, "[feed]\nurl = []\n");
-    portscan.start().stop();
-    // Opening the database waits for the exclusive lock, which makes the start last.
-    let held = Connection::open(portscan.database()).unwrap();
-    held.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
-    let running = portscan.spawn();
-    eventually(Duration::from_secs(4), "it catches SIGHUP", || running.catches(Signal::SIGHUP).then_some(()));
-    running.signal(Signal::SIGHUP);
-    assert!(!running.log().contains("listening on"), "it was still starting");
-    drop(held);
-    running.wait_for_line(LONG, |line| line.contains("has been reloaded"));
-    running.listening().stop();
 }

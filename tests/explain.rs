@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(180);
 
 #[test]
 fn explains_a_port_without_an_appliance() {
-    let lab = Lab::alone("near");
+    let lab = Lab::enter("near");
     let portscan = Portscan::new(&lab, "");
     let told = portscan.run(&["explain", "23"], LONG);
     assert!(told.status.success(), "{told:?}");

@@ -6,7 +6,8 @@
 
 use testkit::{harness, lab};
 
-mod alerts;
+mod alone;
+mod announcements;
 mod api;
 mod appliance;
 mod browser;
@@ -27,7 +28,6 @@ mod fairness;
 mod feeds;
 mod first_minute;
 mod history;
-mod http_bounds;
 mod identify;
 mod identity;
 mod imports;
@@ -38,7 +38,6 @@ mod limits;
 mod live_view;
 mod manager;
 mod mdns;
-mod memory;
 mod metrics;
 mod monitoring;
 mod names;
@@ -51,6 +50,5 @@ mod reports;
 mod selftest;
 mod senders;
 mod siege;
-mod size;
 mod targets;
 mod truth;

@@ -28,10 +28,11 @@ const MAC: &str = "02:00:00:00:00:05";
 /// The question for the name of 10.77.0.5, without the message's id, its first two octets.
 const QUESTION: &[u8] = b"\0\0\0\x01\0\0\0\0\0\0\x015\x010\x0277\x0210\x07in-addr\x04arpa\0\0\x0c\0\x01";
 
-/// A configuration that lists the host and scans few of its ports.
+/// A configuration that lists the host and scans few of its ports. The only questions are those for names.
 fn config(more: &str) -> String {
     let hosts = format!("[feed]\nurl = []\nhosts = [{{ address = \"10.77.0.5\", mac = \"{MAC}\" }}]\n");
-    format!("{more}\n{hosts}{}", scanner("lan", "1d", "20-30"))
+    let identify = "[identify]\nlevel = \"off\"\n";
+    format!("{more}\n{hosts}{identify}{}", scanner("lan", "1d", "20-30"))
 }
 
 /// The next question, and the address it came from.

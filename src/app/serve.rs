@@ -25,6 +25,7 @@ use crate::{
     },
     resolve::Resolve,
     service::{
+        announcements,
         feeds::{self, Inventory},
         health::Health,
         host_lease::HostLeases,
@@ -177,14 +178,15 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Starts the feeds, the health watch, retention, the search for names, identification, the runner, the server and the heartbeat.
+    /// Starts the feeds, the health watch, retention, the search for names and announcements, identification, the
+    /// runner, the server and the heartbeat.
     fn start(&self, listeners: Vec<TcpListener>, allowlist: HostAllowlist, gate: Gate, tasks: &mut Tasks) {
         let ([resolver, asked], advertised) = self.start_mdns(&listeners, tasks);
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
         let client = HttpClient::new(Arc::clone(&resolver));
         let (store, config) = (self.store.clone(), self.config.clone());
         let (inventory, feeds) =
-            feeds::start(client, store, Arc::clone(&clock), config, Links::read, ARP_GRANT);
+            feeds::start(client.clone(), store, Arc::clone(&clock), config, Links::read, ARP_GRANT);
         tasks.spawn(until_stopped(self.stop.clone(), feeds));
         let seen_health = self.watch_health(inventory.clone(), advertised.clone(), tasks);
         let keeping =
@@ -195,6 +197,15 @@ impl Parts<'_> {
         tasks.spawn(until_stopped(self.stop.clone(), naming));
 
         let leases = HostLeases::default();
+        let asker = announcements::DeviceAsker::new(
+            self.store.clone(),
+            Arc::clone(&clock),
+            self.config.clone(),
+            inventory.clone(),
+            client,
+            leases.clone(),
+        );
+        tasks.spawn(until_stopped(self.stop.clone(), announcements::collect(asker)));
         let (recorded, results) = identify::recorded();
         let identifier = Identifier {
             store: self.store.clone(),

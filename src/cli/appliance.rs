@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use self::local::LocalAppliance;
 use super::{CommandEnv, found::sanitize_for_terminal};
 use crate::{
-    client::{ClientError, HttpClient, HttpRequest, RequestBody, ResponseLimits, whole},
+    client::{ClientError, HttpClient, HttpRequest, JSON, RequestBody, ResponseLimits, whole},
     config::{Config, ConfigError, Overrides},
     data_dir::Obstacle,
     http::Token,
@@ -283,7 +283,8 @@ impl Appliance {
         match &self.0 {
             Backend::Http(running) => {
                 let url = format!("{}{path}", running.url);
-                let request = HttpRequest { method, url: &url, token: running.token.as_deref(), body };
+                let token = running.token.as_deref();
+                let request = HttpRequest { method, url: &url, token, body, accept: JSON };
                 running.client.send(request, limits, take).await.map_err(|error| running.refused(error))
             }
             Backend::Local(local) => local.answer(method, path, body, take).await,

@@ -1,6 +1,9 @@
 //! This machine's interfaces and subnets, which determine how a host is reached.
 
-use std::{io, net::IpAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::IpNet;
 use nix::net::if_::InterfaceFlags;
@@ -133,6 +136,14 @@ impl Links {
             let own = link.nets.iter().find(|net| net.contains(&address.ip()))?;
             Some(NeighbourLink { interface: &link.name, own: own.addr(), mac: link.mac })
         })
+    }
+
+    /// Returns this machine's own IPv4 address in the subnet of a neighbour; `None` if the address is not a neighbour's.
+    pub fn own_ipv4_towards(&self, neighbour: &Address) -> Option<Ipv4Addr> {
+        match self.neighbour_link(neighbour)?.own {
+            IpAddr::V4(own) => Some(own),
+            IpAddr::V6(_) => None,
+        }
     }
 
     fn owner(&self, address: &Address) -> Option<&Interface> {

@@ -2,12 +2,15 @@
 //!
 //! [`ConnectProber`] makes the connects that the engine requests, [`ArpSocket`] and, without privileges, [`Nudge`] find
 //! the devices of a [`Lan`], [`solicit`] asks for the MAC at one address before any port is probed there, [`mdns`]
-//! resolves and announces names in `.local`, [`mdns_name`] asks one neighbour for its name. The other modules read what
+//! resolves and announces names in `.local`. [`mdns_name`] asks one neighbour for its name, [`announced`] for its
+//! services, and [`search`] asks the devices of a network where they describe themselves. The other modules read what
 //! this machine knows without sending anything: its limits, its interfaces, its neighbours, its name server's answers.
 
 mod arp;
 mod connect;
 pub mod dialogue;
+mod dns_message;
+mod dns_sd;
 mod echo;
 mod hosts;
 mod interfaces;
@@ -24,10 +27,13 @@ mod netlink;
 mod nudge;
 mod reverse;
 mod solicit;
+mod ssdp;
+mod unicast_mdns;
 mod watch;
 
 pub use arp::ArpSocket;
 pub use connect::ConnectProber;
+pub use dns_sd::{Announced, AnnouncedService, TxtPairs, announced};
 pub use lan::{Lan, LanCandidate, LanError};
 pub use limits::{Conntrack, SystemLimits};
 pub use links::Links;
@@ -38,4 +44,5 @@ pub use neighbours::{Family, Neighbour, neighbour, neighbours, neighbours_by_ipv
 pub use nudge::Nudge;
 pub use reverse::{NameReply, mdns_name};
 pub use solicit::{Solicited, solicit};
+pub use ssdp::{Locations, search};
 pub use watch::LinkWatch;

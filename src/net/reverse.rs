@@ -1,36 +1,22 @@
 //! Resolves addresses to names: by the system's resolver, and by a query to the neighbour itself.
 
-mod message;
-
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    time::Duration,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use dns_lookup::{LookupErrorKind, lookup_addr};
-use nix::sys::socket::{setsockopt, sockopt::DontRoute};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::UdpSocket, time::timeout};
+use tokio::time::timeout;
 
-use super::lookup::{PATIENCE, SystemResolver};
+use super::{
+    dns_message::{DnsAnswer, DnsName, DnsQuestion, LABEL_MAX, RecordData, RecordKind},
+    lookup::{PATIENCE, SystemResolver},
+    unicast_mdns::UnicastMdns,
+};
 use crate::model::{Address, one_line};
 
-/// The port of multicast DNS.
-const PORT: u16 = 5353;
-
-/// The delay before a question is repeated, since a question or an answer may be lost.
-const AGAIN: Duration = Duration::from_millis(400);
-
-/// The time limit for an answer, over all questions.
-const MDNS_PATIENCE: Duration = Duration::from_secs(1);
-
-/// More than an Ethernet frame holds. Longer messages are truncated, and parsed as far as they go.
-const LONGEST: usize = 2048;
-
-/// The longest name and label, in octets (RFC 1035, 2.3.4).
+/// The longest name, in octets (RFC 1035, 2.3.4).
 const NAME_MAX: usize = 255;
-const LABEL_MAX: usize = 63;
 
 /// The outcome of a query for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,54 +48,41 @@ impl SystemResolver {
     }
 }
 
-/// Queries the neighbour at this address for its own name. The query goes only to this neighbour's port 5353 (RFC 6762,
-/// 5.5), and comes from another port than 5353, so that the neighbour answers to it alone (6.7). Nothing is sent
-/// through a router, even if the routing table has a route. Takes 1 s at most.
+/// Queries the neighbour at this address for its own name. Takes 1 s at most.
 ///
 /// # Errors
 /// Fails if this machine cannot send the query: it is out of sockets, or has no route.
 pub async fn mdns_name(neighbour: Ipv4Addr) -> io::Result<NameReply> {
-    let socket = socket_to(neighbour)?;
-    let mut id = [0; 2];
-    getrandom::fill(&mut id).map_err(io::Error::other)?;
-    let question = message::question(id, neighbour);
-    let ask = async {
-        loop {
-            socket.send(&question).await?;
-            match timeout(AGAIN, answer(&socket, id, neighbour)).await {
-                Ok(answer) => return answer,
-                Err(_elapsed) => {}
-            }
-        }
-    };
-    match timeout(MDNS_PATIENCE, ask).await {
+    let Some(question) = question(neighbour) else { return Ok(NameReply::Silence) };
+    let mdns = UnicastMdns::open(neighbour)?;
+    let asked = mdns.ask(std::slice::from_ref(&question), |answer| name_in(answer, &question)).await;
+    match asked {
         // No socket listens there: the neighbour itself reports that.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(NameReply::Silence),
-        Ok(reply) => reply,
-        Err(_elapsed) => Ok(NameReply::Silence),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(NameReply::Silence),
+        asked => Ok(asked?.map_or(NameReply::Silence, NameReply::Name)),
     }
 }
 
-/// A socket that only sends to this neighbour, and only takes what comes from its port 5353.
-fn socket_to(neighbour: Ipv4Addr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
-    setsockopt(&socket, DontRoute, &true)?;
-    // RFC 6762, 11: so that the neighbour can tell that no router has passed it on.
-    socket.set_ttl_v4(255)?;
-    socket.connect(&SocketAddr::from((neighbour, PORT)).into())?;
-    UdpSocket::from_std(socket.into())
+/// The question for the name of the host with this address: `5.0.77.10.in-addr.arpa`.
+fn question(address: Ipv4Addr) -> Option<DnsQuestion> {
+    let octets = address.octets().map(|octet| octet.to_string());
+    let labels = octets.iter().rev().map(String::as_str).chain(["in-addr", "arpa"]);
+    Some(DnsQuestion { name: DnsName::of(labels.map(str::as_bytes))?, kind: RecordKind::Ptr })
 }
 
-/// Returns the first message that answers the question; skips others.
-async fn answer(socket: &UdpSocket, id: [u8; 2], neighbour: Ipv4Addr) -> io::Result<NameReply> {
-    let mut buffer = [0; LONGEST];
-    loop {
-        let length = socket.recv(&mut buffer).await?;
-        if let Some(name) = message::answer(&buffer[..length], id, neighbour).and_then(|name| fit(&name)) {
-            return Ok(NameReply::Name(name));
-        }
+/// Returns the name in a message that answers the question. RFC 6762, 6.7, has the question repeated; some leave it out,
+/// but no other question is expected.
+fn name_in(answer: DnsAnswer, question: &DnsQuestion) -> Option<String> {
+    if !matches!(&answer.questions[..], [] | [_])
+        || answer.questions.iter().any(|repeated| repeated != question)
+    {
+        return None;
     }
+    let named = answer.records.into_iter().find_map(|record| match record.data {
+        RecordData::Ptr(name) if record.owner == question.name => Some(name),
+        _ => None,
+    });
+    fit(&named?.joined()?)
 }
 
 /// Accepts a name from the network if it can be a host's, and is not in the form of an address, which would mislead.
@@ -122,7 +95,29 @@ fn fit(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::net::dns_message::DnsRecord;
+
+    #[test]
+    fn only_the_name_of_the_address_that_was_asked_about_is_taken() {
+        let asked = question(Ipv4Addr::new(10, 77, 0, 5)).unwrap();
+        assert_eq!(asked.name.joined().as_deref(), Some("5.0.77.10.in-addr.arpa"));
+        let other = question(Ipv4Addr::new(10, 77, 0, 6)).unwrap();
+        let name = DnsName::of([&b"nas"[..], b"local"]).unwrap();
+        let name_of = |questions: &[&DnsQuestion], owner: &DnsQuestion| {
+            let record = DnsRecord { owner: owner.name.clone(), data: RecordData::Ptr(name.clone()) };
+            let questions = questions.iter().copied().cloned().collect();
+            name_in(DnsAnswer { questions, records: vec![record] }, &asked)
+        };
+        assert_eq!(name_of(&[&asked], &asked).as_deref(), Some("nas.local"));
+        assert_eq!(name_of(&[], &asked).as_deref(), Some("nas.local"));
+        for (questions, owner) in [(&[&asked][..], &other), (&[&other], &asked), (&[&asked, &asked], &asked)]
+        {
+            assert_eq!(name_of(questions, owner), None);
+        }
+    }
 
     #[test]
     fn only_possible_host_names_are_accepted() {

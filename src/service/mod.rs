@@ -3,6 +3,7 @@
 
 pub mod absence;
 pub mod agenda;
+pub mod announcements;
 pub mod device_type;
 pub mod differences;
 pub mod directory;
@@ -16,9 +17,11 @@ pub mod import;
 mod lines;
 pub mod look;
 pub mod names;
+mod neighbour;
 pub mod pages;
 pub mod port_findings;
 pub mod probe;
+mod questions;
 mod reported;
 pub mod retention;
 pub mod retry;

@@ -1,10 +1,8 @@
 //! Looks up the names of devices for which neither the owner nor a feed gives one: asks this machine's resolver, and
 //! the devices of the own network themselves.
 //!
-//! `plan.rs` decides which question is due when; this file asks it, and passes the answers to the store in batches,
+//! `questions.rs` decides which question is due when; this file asks it, and passes the answers to the store in batches,
 //! because each commit wears an SD card. A device that must not be scanned receives no packet.
-
-mod plan;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,22 +12,28 @@ use std::{
 
 use tokio::{sync::watch, task::JoinSet};
 
-use self::plan::{NextQuestion, Plan, Question, Subject};
 use super::{
-    agenda::is_wanted,
     feeds::Inventory,
-    witness::{Witness, identify},
+    neighbour::{askable, device_at},
+    questions::{NextQuestion, Question, QuestionPlan, QuestionSource, Subject},
 };
 use crate::{
     clock::Clock,
     config::Config,
     model::{Address, Device, DeviceKey, Mac, Moment, Name, NameSource},
-    net::{Links, NameReply, SystemResolver, mdns_name},
+    net::{NameReply, SystemResolver, mdns_name},
     store::{NameLookup, Store, StoreError},
 };
 
 /// The longest that an answer waits for more to be written with it.
 const GATHER: Duration = Duration::from_secs(10);
+
+impl QuestionSource for NameSource {
+    /// A name server that is silent holds each question for seconds.
+    fn at_once(self) -> usize {
+        if self == Self::Dns { 2 } else { 4 }
+    }
+}
 
 /// Returns all names of a device, the one to show first: those of the store, and the configuration's.
 pub fn all(config: &Config, device: &Device, mut stored: Vec<Name>) -> Vec<Name> {
@@ -53,7 +57,7 @@ pub async fn keep(
         inventory,
         // A resolver of its own: a name server that is silent here must not delay others.
         resolver: SystemResolver::default(),
-        plan: Plan::default(),
+        plan: QuestionPlan::default(),
         asking: JoinSet::new(),
         heard: Vec::new(),
         write_by: None,
@@ -67,8 +71,8 @@ struct Keeper {
     config: watch::Receiver<Arc<Config>>,
     inventory: watch::Receiver<Inventory>,
     resolver: SystemResolver,
-    plan: Plan,
-    asking: JoinSet<(Question, Option<NameLookup>)>,
+    plan: QuestionPlan<NameSource>,
+    asking: JoinSet<(Question<NameSource>, Option<NameLookup>)>,
     heard: Vec<NameLookup>,
     write_by: Option<Moment>,
 }
@@ -127,7 +131,7 @@ impl Keeper {
         }
     }
 
-    fn take(&mut self, question: &Question, heard: Option<NameLookup>) {
+    fn take(&mut self, question: &Question<NameSource>, heard: Option<NameLookup>) {
         let now = self.clock.now();
         let answered = heard.as_ref().is_some_and(|heard| heard.name.is_some());
         let holds = self.plan.asked(now, question, answered);
@@ -155,7 +159,7 @@ impl Keeper {
 
 /// Asks a question. Returns `None` if there is no useful answer.
 async fn answer(
-    question: &Question,
+    question: &Question<NameSource>,
     config: &Config,
     proxies: &BTreeSet<Mac>,
     resolver: &SystemResolver,
@@ -166,7 +170,7 @@ async fn answer(
     let heard = match source {
         // A link-local address has no meaning beyond its link.
         NameSource::Dns if address.zone().is_none() => resolver.name_of(address).await,
-        NameSource::Mdns if address.ipv4().is_some() && may_be_asked(&named, config).await => {
+        NameSource::Mdns if address.ipv4().is_some() && askable(&named, config).await.is_some() => {
             let ip = address.ipv4()?;
             mdns_name(ip).await.unwrap_or_else(|error| {
                 tracing::debug!(%address, %error, "failed to ask a device for its name");
@@ -184,60 +188,10 @@ async fn answer(
     Some(NameLookup { device: device_at(&named, proxies)?, source: *source, name })
 }
 
-/// Returns the device to which a name from an address belongs.
-fn device_at(named: &Device, proxies: &BTreeSet<Mac>) -> Option<DeviceKey> {
-    let witness = Witness::of(&Links::read().ok()?, &named.address);
-    let expected = witness.expected(named).ok()?;
-    let mac = mac_at(witness, expected, witness.sighted(&named.address).ok()?, proxies)?;
-    Some(Device { mac, ..named.clone() }.key())
-}
-
-/// Returns the MAC of the device that a source names there, unless another is seen; the MAC that is seen where the
-/// source does not know it. `Some(None)`: the device has none that could be known, and is kept by its address.
-fn mac_at(
-    witness: Witness,
-    expected: Option<Mac>,
-    seen: Option<Mac>,
-    proxies: &BTreeSet<Mac>,
-) -> Option<Option<Mac>> {
-    if (witness, expected, seen) == (Witness::Neighbours, None, None) {
-        return None; // a neighbour has a MAC, and the next question may find it
-    }
-    let vouched = seen.filter(|mac| !proxies.contains(mac));
-    identify(expected, vouched, vouched).ok()
-}
-
-/// Whether a device may receive a packet: it must be a neighbour that may be scanned. Where that depends on its MAC,
-/// the MAC must be seen first, because what a source reports may be out of date.
-async fn may_be_asked(named: &Device, config: &Config) -> bool {
-    let Ok(links) = Links::read() else { return false };
-    let witness = Witness::of(&links, &named.address);
-    if witness != Witness::Neighbours {
-        return false;
-    }
-    let Ok(seen) = witness.first_sighted(config, &links, &named.address).await else { return false };
-    let mac = named.mac.or(seen);
-    (seen.is_none() || mac == seen) && is_wanted(config, &Device { mac, ..named.clone() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::DeviceRule;
-
-    #[test]
-    fn a_name_is_kept_under_the_mac_that_is_seen_but_never_under_a_proxys() {
-        let mac = |last: u8| (last != 0).then(|| Mac::new([2, 0, 0, 0, 0, last]));
-        let proxies = BTreeSet::from([Mac::new([2, 0, 0, 0, 0, 9])]);
-        let mac_at = |witness, expected, seen| mac_at(witness, mac(expected), mac(seen), &proxies);
-        assert_eq!(mac_at(Witness::Neighbours, 1, 1), Some(mac(1)));
-        assert_eq!(mac_at(Witness::Neighbours, 0, 1), Some(mac(1)));
-        assert_eq!(mac_at(Witness::Neighbours, 1, 2), None, "another has the address");
-        assert_eq!(mac_at(Witness::Neighbours, 0, 0), None, "not known yet");
-        assert_eq!(mac_at(Witness::Neighbours, 0, 9), Some(None), "kept by address");
-        assert_eq!(mac_at(Witness::Neighbours, 1, 9), Some(mac(1)));
-        assert_eq!(mac_at(Witness::Feed, 0, 0), Some(None));
-    }
 
     #[test]
     fn the_configurations_name_ranks_between_the_owners_and_a_feeds() {

@@ -18,7 +18,6 @@ mod live;
 mod pictures;
 mod progress;
 mod proxy;
-mod speed;
 
 /// The time for a scan, its second look and the commit, on a busy machine.
 const LONG: Duration = Duration::from_secs(120);
@@ -36,7 +35,7 @@ fn appliance(lab: &Lab) -> Running {
 }
 
 /// Opens a page of the appliance from a blank page, and returns when it is complete.
-fn visit(browser: &Browser, url: &str) {
+pub fn visit(browser: &Browser, url: &str) {
     browser.open("about:blank");
     browser.open(url);
     settled(browser);

@@ -73,3 +73,11 @@ fn fields_of_log_lines() {
     assert_eq!(field(line, "address"), Some("10.77.0.5"));
     assert_eq!(field(line, "name"), None);
 }
+
+/// The test runner starts tests in the order of their names.
+#[test]
+fn tests_that_need_all_cores_come_first() {
+    let main = include_str!("../main.rs");
+    let first = main.lines().filter_map(|line| line.strip_prefix("mod ")).min();
+    assert_eq!(first, Some("alone;"), "rename the module that comes before it (tests/alone/mod.rs)");
+}

@@ -79,7 +79,7 @@ impl Manner {
 }
 
 /// Whether a port gets no connection for its identification, whatever the level.
-pub(super) fn is_left_alone(port: u16) -> bool {
+pub fn is_left_alone(port: u16) -> bool {
     LEFT_ALONE.iter().any(|(first, last)| (*first..=*last).contains(&port))
 }
 

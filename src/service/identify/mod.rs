@@ -36,7 +36,7 @@ use self::{
 pub use self::{
     dialogue::identify_port,
     due::PORTS_MAX,
-    manner::{Manner, manner_of},
+    manner::{Manner, is_left_alone, manner_of},
     plan::pace_of,
 };
 use crate::{

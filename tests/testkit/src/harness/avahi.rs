@@ -31,6 +31,11 @@ pub struct Avahi<'a> {
     _home: TempDir,
 }
 
+/// What an avahi announces.
+pub struct Published {
+    _child: Reaped,
+}
+
 /// A service as `avahi-browse` resolves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -87,6 +92,21 @@ impl<'a> Avahi<'a> {
         let mut found: Vec<Found> = text.lines().filter_map(read).collect();
         found.sort_by(|a, b| a.instance.cmp(&b.instance));
         found
+    }
+
+    /// Announces a service of the machine until what this returns is dropped, with `-H HOST` first one of another host.
+    pub fn publish(&self, arguments: &[&str]) -> Published {
+        self.keep("avahi-publish-service", arguments)
+    }
+
+    /// Announces an address of a name.
+    pub fn publish_address(&self, name: &str, address: &str) -> Published {
+        self.keep("avahi-publish-address", &["-R", name, address])
+    }
+
+    fn keep(&self, name: &str, arguments: &[&str]) -> Published {
+        let child = self.machine.within(|| program(name).args(arguments).stderr(Stdio::null()).spawn());
+        Published { _child: Reaped(child.unwrap_or_else(|e| missing(name, &e))) }
     }
 
     fn output(&self, name: &str, arguments: &[&str]) -> Output {

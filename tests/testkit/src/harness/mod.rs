@@ -33,6 +33,7 @@ pub mod browser;
 pub mod disk;
 pub mod feed;
 pub mod liar;
+pub mod miniupnpd;
 pub mod nginx;
 pub mod pi;
 pub mod prometheus;

@@ -148,6 +148,12 @@ impl Lab {
         self.responder.shared().world.outside.clone()
     }
 
+    /// How many packets were sent to multicast groups.
+    pub fn multicasts(&self) -> u64 {
+        self.settle();
+        self.responder.shared().world.multicasts
+    }
+
     /// How often anybody was asked for by ARP.
     pub fn arp_requests(&self) -> u64 {
         self.settle();

@@ -2,7 +2,7 @@
 //!
 //! Most tests wait most of the time, for a gadget that takes its seconds or a run that is due in one, so several are
 //! at it side by side: as many as the test runner has threads. What measures, or keeps the cores busy by itself,
-//! has them to itself.
+//! has them to itself (`tests/alone`).
 
 use std::{
     fs::{self, File},

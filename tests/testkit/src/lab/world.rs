@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct World {
     pub devices: Vec<Device>,
     pub outside: Outside,
+    /// Packets to multicast groups.
+    pub multicasts: u64,
     /// The newest marker seen.
     pub marker: u64,
     /// When nothing was done, though it was time to.
@@ -57,6 +59,7 @@ impl World {
         Self {
             devices: seeded.map(|(host, seed)| Device::new(host, seed)).collect(),
             outside: Outside::default(),
+            multicasts: 0,
             marker: 0,
             stalls: Vec::new(),
             arp_requests: 0,
@@ -117,7 +120,11 @@ impl World {
     /// The device that has the address, after what its plan has in store for it.
     fn addressed(&mut self, at: Moment, to: Ipv4Addr) -> Option<&mut Device> {
         let Some(index) = self.find(to) else {
-            *self.outside.sent.entry(to).or_default() += 1;
+            // A group is no host: what is sent to one is for all, and counted apart.
+            match to.is_multicast() {
+                true => self.multicasts += 1,
+                false => *self.outside.sent.entry(to).or_default() += 1,
+            }
             return None;
         };
         self.advance(at, index);

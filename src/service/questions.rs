@@ -1,11 +1,15 @@
-//! Decides which device's name to ask for next, of which source, and when. Pure: the time is a parameter.
+//! Decides which device to ask next, in which way, and when. Pure: the time is a parameter.
+//!
+//! Names and announcements are asked for alike: at once when a device is new or has moved, then once a day, and a
+//! device that does not answer less and less often.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
     time::Duration,
 };
 
-use crate::model::{Address, DeviceKey, Moment, NameSource};
+use crate::model::{Address, DeviceKey, Moment};
 
 /// From an answer to the next question.
 const AGAIN: Duration = Duration::from_secs(24 * 3600);
@@ -13,36 +17,46 @@ const AGAIN: Duration = Duration::from_secs(24 * 3600);
 /// From the first question without an answer to the next. Each further one doubles it, up to [`AGAIN`].
 const RETRY: Duration = Duration::from_secs(3600);
 
+/// From a question that could not be asked to the next.
+const POSTPONED: Duration = Duration::from_secs(600);
+
 /// From the start of one question to that of the next: 250 devices are asked about in two ways within a minute.
 const PACE: Duration = Duration::from_millis(100);
 
-/// The limit of questions in progress, all together. A silent name server holds up to [`DNS_AT_ONCE`] of them.
+/// The limit of questions in progress, all together.
 const AT_ONCE: usize = 4;
-const DNS_AT_ONCE: usize = 2;
+
+/// A way of asking about a device.
+pub(super) trait QuestionSource: Copy + Eq + Ord + Hash {
+    /// The limit of its questions in progress. A source that may take long is not to hold all of them.
+    fn at_once(self) -> usize {
+        AT_ONCE
+    }
+}
 
 /// The device that a question is about, and the source that is asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Subject {
+pub(super) struct Subject<S> {
     pub(super) device: DeviceKey,
-    pub(super) source: NameSource,
+    pub(super) source: S,
 }
 
 /// A question that is due now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Question {
-    pub(super) subject: Subject,
+pub(super) struct Question<S> {
+    pub(super) subject: Subject<S>,
     /// The device's address.
     pub(super) address: Address,
 }
 
 /// The plan of all questions.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
+#[derive(Debug)]
+pub(super) struct QuestionPlan<S> {
     /// The state of each subject.
-    known: HashMap<Subject, State>,
+    known: HashMap<Subject<S>, State>,
     /// Subjects that wait for their next question, by when it is due.
-    due: BTreeSet<(Moment, Subject)>,
-    asking: BTreeMap<Subject, Address>,
+    due: BTreeSet<(Moment, Subject<S>)>,
+    asking: BTreeMap<Subject<S>, Address>,
     last: Option<Moment>,
 }
 
@@ -56,25 +70,31 @@ struct State {
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NextQuestion {
+pub(super) enum NextQuestion<S> {
     /// Ask this question, and call again.
-    Ask(Question),
+    Ask(Question<S>),
     /// Wait until this moment.
     Wait(Moment),
     /// Wait until something changes.
     Rest,
 }
 
-impl Plan {
+impl<S> Default for QuestionPlan<S> {
+    fn default() -> Self {
+        Self { known: HashMap::new(), due: BTreeSet::new(), asking: BTreeMap::new(), last: None }
+    }
+}
+
+impl<S: QuestionSource> QuestionPlan<S> {
     /// Takes the devices that are present, each with all of its addresses, and the sources that may be asked. A device
     /// that is new, or no longer at the address that was asked about, is due at once; one that has gone is dropped.
     pub(super) fn set_devices(
         &mut self,
         now: Moment,
         devices: &BTreeMap<DeviceKey, BTreeSet<Address>>,
-        sources: &[NameSource],
+        sources: &[S],
     ) {
-        let is_wanted = |subject: &Subject, state: &mut State| {
+        let is_wanted = |subject: &Subject<S>, state: &mut State| {
             sources.contains(&subject.source)
                 && devices.get(&subject.device).is_some_and(|here| here.contains(&state.address))
         };
@@ -94,13 +114,14 @@ impl Plan {
     }
 
     /// Returns what to do now.
-    pub(super) fn next(&mut self, now: Moment) -> NextQuestion {
-        let dns = |subject: &Subject| subject.source == NameSource::Dns;
-        let dns_is_busy = self.asking.keys().filter(|subject| dns(subject)).count() >= DNS_AT_ONCE;
+    pub(super) fn next(&mut self, now: Moment) -> NextQuestion<S> {
         if self.asking.len() >= AT_ONCE {
             return NextQuestion::Rest;
         }
-        let is_free = |subject: &Subject| !(self.asking.contains_key(subject) || dns_is_busy && dns(subject));
+        let is_free = |subject: &Subject<S>| {
+            let in_progress = self.asking.keys().filter(|asked| asked.source == subject.source).count();
+            !self.asking.contains_key(subject) && in_progress < subject.source.at_once()
+        };
         let Some((due, subject)) = self.due.iter().find(|(_, subject)| is_free(subject)).cloned() else {
             return NextQuestion::Rest;
         };
@@ -117,7 +138,7 @@ impl Plan {
 
     /// Takes the outcome of a question. Returns whether the answer still holds: the device may have gone or moved
     /// since it was asked.
-    pub(super) fn asked(&mut self, now: Moment, question: &Question, answered: bool) -> bool {
+    pub(super) fn asked(&mut self, now: Moment, question: &Question<S>, answered: bool) -> bool {
         let Question { subject, address } = question;
         self.asking.remove(subject);
         let Some(state) = self.known.get_mut(subject).filter(|state| state.address == *address) else {
@@ -134,6 +155,16 @@ impl Plan {
         true
     }
 
+    /// Takes that a question could not be asked now, which is not the device's doing.
+    pub(super) fn postpone(&mut self, now: Moment, question: &Question<S>) {
+        let Question { subject, address } = question;
+        self.asking.remove(subject);
+        if let Some(state) = self.known.get_mut(subject).filter(|state| state.address == *address) {
+            state.due = now + POSTPONED;
+            self.due.insert((state.due, subject.clone()));
+        }
+    }
+
     /// Whether questions are in progress, or will be as soon as the pace allows.
     pub(super) fn is_busy(&self, now: Moment) -> bool {
         !self.asking.is_empty() || self.due.first().is_some_and(|(due, _)| *due <= now)
@@ -143,7 +174,9 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::NameSource;
 
+    const DNS_AT_ONCE: usize = 2;
     const HOUR: Duration = Duration::from_secs(3600);
     const BOTH: [NameSource; 2] = [NameSource::Mdns, NameSource::Dns];
 
@@ -159,14 +192,14 @@ mod tests {
 
     /// A plan, the time, and the subjects that answer.
     struct World {
-        plan: Plan,
+        plan: QuestionPlan<NameSource>,
         now: Moment,
-        answers: fn(&Question) -> bool,
+        answers: fn(&Question<NameSource>) -> bool,
     }
 
     impl World {
-        fn new(answers: fn(&Question) -> bool) -> Self {
-            Self { plan: Plan::default(), now: Moment::ZERO, answers }
+        fn new(answers: fn(&Question<NameSource>) -> bool) -> Self {
+            Self { plan: QuestionPlan::default(), now: Moment::ZERO, answers }
         }
 
         fn set(&mut self, here: &[(u8, &[u8])]) {
@@ -238,8 +271,23 @@ mod tests {
     }
 
     #[test]
+    fn a_postponed_question_is_asked_again_soon() {
+        let mut plan = QuestionPlan::default();
+        plan.set_devices(Moment::ZERO, &devices(&[(1, &[1])]), &[NameSource::Mdns]);
+        let NextQuestion::Ask(question) = plan.next(Moment::ZERO) else { panic!("nothing to ask") };
+        plan.postpone(Moment::ZERO, &question);
+        let again = Moment::ZERO + POSTPONED;
+        assert_eq!(plan.next(Moment::ZERO), NextQuestion::Wait(again));
+        assert_eq!(plan.next(again), NextQuestion::Ask(question.clone()));
+        // The device has gone meanwhile.
+        plan.set_devices(again, &devices(&[]), &[NameSource::Mdns]);
+        plan.postpone(again, &question);
+        assert_eq!(plan.next(again + HOUR), NextQuestion::Rest);
+    }
+
+    #[test]
     fn questions_in_progress_are_limited_and_paced() {
-        let mut plan = Plan::default();
+        let mut plan = QuestionPlan::default();
         let crowd: Vec<(u8, [u8; 1])> = (1..=250).map(|last| (last, [last])).collect();
         let here: Vec<(u8, &[u8])> = crowd.iter().map(|(mac, at)| (*mac, &at[..])).collect();
         plan.set_devices(Moment::ZERO, &devices(&here), &BOTH);
@@ -270,7 +318,7 @@ mod tests {
 
     #[test]
     fn an_answer_about_a_device_that_has_moved_does_not_count() {
-        let mut plan = Plan::default();
+        let mut plan = QuestionPlan::default();
         plan.set_devices(Moment::ZERO, &devices(&[(1, &[1])]), &[NameSource::Mdns]);
         let NextQuestion::Ask(question) = plan.next(Moment::ZERO) else { panic!("nothing to ask") };
         plan.set_devices(Moment::ZERO, &devices(&[(1, &[7])]), &[NameSource::Mdns]);

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::visit;
 use crate::{
+    browser::visit,
     harness::{
         Portscan,
         browser::{Browser, Scope},
