@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     harness::{LONG, Portscan, Running, eventually, field, scanner, server::Server, static_feed},
-    lab::{Lab, Node, Switch},
+    lab::{Lab, Node, Switch, namespace},
 };
 
 /// The ports of printers and machine controls.
@@ -130,6 +130,24 @@ fn a_device_that_falls_silent_is_left_alone_after_a_restart_too() {
     running
         .wait_for_line(LONG, |line| line.contains("finished") && field(line, "address") == Some("10.77.0.5"));
     assert_eq!(fragile.stats().payload, received);
+    assert!(!running.log().contains("identified a port address=10.77.0.5"), "{}", running.log());
+    running.stop();
+}
+
+#[test]
+fn a_device_that_has_taken_the_address_of_another_is_sent_nothing() {
+    let lab =
+        Lab::describe("[[host]]\naddress = \"10.77.0.5-6\"\nmac = \"02:00:00:00:00:05+\"\nopen = \"80\"\n");
+    let mut portscan = Portscan::new(&lab, &config(&lab, "off", "80"));
+    let running = portscan.start();
+    running.wait_for_complete(2, LONG);
+    lab.host("10.77.0.5").set_mac("02:00:00:00:00:99");
+    namespace::forget_neighbours();
+    portscan.set_config(&config(&lab, "requests", "80"));
+    portscan.write_config();
+    running.signal(Signal::SIGHUP);
+    wait_for(&running, "10.77.0.6", 80, "http");
+    assert_eq!(lab.host("10.77.0.5").stats().payload, 0);
     assert!(!running.log().contains("identified a port address=10.77.0.5"), "{}", running.log());
     running.stop();
 }

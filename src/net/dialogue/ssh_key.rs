@@ -1,5 +1,5 @@
 //! An SSH key exchange (RFC 4253, 7 and 8; RFC 8731), up to the server's reply that has its host key. Nothing is
-//! encrypted, because the exchange is left there, and nobody logs in.
+//! encrypted, because the exchange is left there, and no login follows.
 //!
 //! The server speaks first: if it does not greet as SSH, not a byte is written.
 

@@ -12,8 +12,9 @@ use crate::{
     engine::{Passage, Reach},
     model::{Address, Device, DeviceKey, Mac, PortIdentification},
     net::{
-        LinkWatch, Links,
+        LinkWatch, Links, Solicited,
         dialogue::{NoConnection, touch},
+        solicit,
     },
     service::{
         host_lease::HostLeases,
@@ -90,6 +91,10 @@ impl Contacter {
             Err(Unsighted::Silent) if self.watch.holds(passage) => return Err(ContactOutcome::Silent),
             Err(_) => return Err(ContactOutcome::Unknown),
         };
+        let before = match before {
+            None if witness == Witness::Neighbours => self.solicited(&links, address, passage).await?,
+            before => before,
+        };
         let sighted = Sighted { passage, witness, expected, before };
         let found = Device { mac: before.or(expected), ..named };
         let permitted = self.config.identify_level(&found) >= contact.port.manner.level();
@@ -97,6 +102,22 @@ impl Contacter {
             Ok(sighted)
         } else {
             Err(ContactOutcome::Unknown)
+        }
+    }
+
+    /// Asks for the MAC at an address of which the kernel knows none, so that nothing is sent to a device that has taken
+    /// the address since. `None` if this process may not ask.
+    async fn solicited(
+        &self,
+        links: &Links,
+        address: &Address,
+        passage: Passage,
+    ) -> Result<Option<Mac>, ContactOutcome> {
+        match solicit(links, address).await {
+            Ok(Solicited::Answered(mac)) => Ok(Some(mac)),
+            Ok(Solicited::NotAllowed) => Ok(None),
+            Ok(Solicited::Silent) if self.watch.holds(passage) => Err(ContactOutcome::Silent),
+            Ok(Solicited::Silent) | Err(_) => Err(ContactOutcome::Unknown),
         }
     }
 

@@ -59,7 +59,7 @@ pub enum Manner {
 }
 
 impl Manner {
-    /// The method whose result proves that a port was identified so.
+    /// The method by which a port counts as identified so.
     pub const fn method(self) -> IdentifyMethod {
         match self {
             Self::Listen => IdentifyMethod::Greeting,
