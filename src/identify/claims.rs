@@ -88,17 +88,29 @@ pub(super) fn evidence(method: IdentifyMethod, said: &str, time: Timestamp) -> E
     Evidence { method, text: one_line(&line, EVIDENCE_MAX), time }
 }
 
-/// Completes a device by what else is said of it, unless they name different makers.
+/// Completes a device by what else is said of it, unless they name different makers. A model is not given another
+/// maker or kind.
 pub(super) fn merge(device: DeviceIdentification, other: DeviceIdentification) -> DeviceIdentification {
-    let contradict = matches!((&device.maker, &other.maker), (Some(one), Some(two)) if one != two);
-    if contradict || device.model.is_some() {
-        return device;
+    let maker = match (&device.maker, &other.maker) {
+        (Some(one), Some(two)) => match same_maker(one, two) {
+            Some(name) => Some(name.to_owned()),
+            None => return device,
+        },
+        (None, _) if device.model.is_some() => None,
+        (one, two) => one.clone().or_else(|| two.clone()),
+    };
+    if device.model.is_some() {
+        return DeviceIdentification { maker, ..device };
     }
-    DeviceIdentification {
-        device_type: device.device_type.or(other.device_type),
-        maker: device.maker.or(other.maker),
-        model: other.model,
-    }
+    DeviceIdentification { device_type: device.device_type.or(other.device_type), maker, model: other.model }
+}
+
+/// The shorter of two names if both are of one maker: the longer goes on with another word, as "Sonos, Inc." does.
+fn same_maker<'a>(one: &'a str, two: &'a str) -> Option<&'a str> {
+    let (short, long) = if one.len() <= two.len() { (one, two) } else { (two, one) };
+    let (head, rest) = long.split_at_checked(short.len())?;
+    let is_same = head.eq_ignore_ascii_case(short) && !rest.starts_with(char::is_alphanumeric);
+    is_same.then_some(short)
 }
 
 /// A device whose texts are safe to store and short.
@@ -136,6 +148,8 @@ mod tests {
         assert_eq!(both, Claims { device: device("B", "Box"), ..Claims::software("A", "Server", "1") });
         let camera = Claims::of_device(device("C", ""));
         assert_eq!(camera.or(both).device, device("C", ""), "another maker's model");
+        assert_eq!(merge(device("Shed, Inc.", "Box"), device("Shed", "")), device("Shed", "Box"));
+        assert_eq!(merge(device("Shed", ""), device("Sheds", "Box")), device("Shed", ""));
     }
 
     #[test]

@@ -47,7 +47,11 @@ pub(super) fn identify(
     let listed =
         TABLE.find(&format!("{service} {}", value("version").unwrap_or_default()), Preference::Longest);
     let category = value("ci").filter(|_| service == "hap").and_then(category);
-    let device = merge(device(value), listed.device);
+    let device = match value("rp") {
+        // CUPS shares a printer that is another device, or hangs on this one.
+        Some(queue) if queue.starts_with("printers/") => DeviceIdentification::default(),
+        _ => merge(device(value), listed.device),
+    };
     // What a model is, is more certain than what its service is for: a television has Chromecast in it.
     let device = DeviceIdentification { device_type: category.or(device.device_type), ..device };
     let found = Claims { device, ..listed };
@@ -140,6 +144,13 @@ mod tests {
         assert_eq!(device.device_type, Some(DeviceType::Printer));
         let device = identified("_ipp._tcp", &[("product", "(Shed 3)")]).device;
         assert_eq!((device.maker, device.model.as_deref()), (None, Some("Shed 3")));
+    }
+
+    #[test]
+    fn a_computer_that_shares_a_printer_is_none() {
+        let txt = [("rp", "printers/Office"), ("ty", "Brother HL-L2350DW series"), ("usb_MFG", "Brother")];
+        let found = identified("_ipp._tcp", &txt);
+        assert!(found.device.is_empty() && found.service.as_deref() == Some("ipp"));
     }
 
     #[test]

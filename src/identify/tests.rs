@@ -93,7 +93,7 @@ fn real_pages_are_named() {
 fn a_description_names_the_device() {
     let xml = include_bytes!("../../tests/corpus/identify/upnp.xml");
     let (device, evidence) = from_upnp_description(xml, NOW).unwrap();
-    assert_eq!(device.model.as_deref(), Some("Sonos One S18"));
+    assert_eq!((device.maker.as_deref(), device.model.as_deref()), (Some("Sonos"), Some("Sonos One S18")));
     assert_eq!(device.device_type, Some(DeviceType::Speaker), "not a media player, as its type says");
     let quoted = "Sonos, Inc., Sonos One, S18, Kitchen & hall, urn:schemas-upnp-org:device:MediaRenderer:1";
     assert_eq!(evidence.text, quoted);
