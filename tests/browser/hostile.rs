@@ -91,7 +91,9 @@ fn identify(portscan: &Portscan) {
 fn hostile_names_and_identifications_are_shown_as_text() {
     let lab = Lab::describe(LAN);
     let feed = feed(&lab);
-    let config = format!("[feed]\nurl = [\"{}\"]\n{}", feed.url(), scanner("lan", "1d", "20-90"));
+    // The test stores what the ports are identified as.
+    let feed_and_identify = format!("[feed]\nurl = [\"{}\"]\n[identify]\nlevel = \"off\"\n", feed.url());
+    let config = feed_and_identify + &scanner("lan", "1d", "20-90");
     let portscan = Portscan::new(&lab, &config);
     let running = portscan.start();
     running.wait_for_devices(lab.hosts().count(), LONG);

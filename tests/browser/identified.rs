@@ -19,7 +19,8 @@ const GREETING: &str =
 fn a_device_shows_what_it_is_and_is_found_by_its_tag() {
     let lab =
         Lab::describe("[[host]]\naddress = \"10.77.0.5\"\nmac = \"02:00:00:00:00:05\"\nopen = \"22,80\"\n");
-    let portscan = Portscan::new(&lab, &config(&lab));
+    // The test stores what the port is identified as.
+    let portscan = Portscan::new(&lab, &(config(&lab) + "\n[identify]\nlevel = \"off\"\n"));
     let running = portscan.start();
     running.wait_for_devices(1, LONG);
     let database = Connection::open(portscan.database()).unwrap();
