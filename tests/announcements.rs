@@ -17,8 +17,10 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
 use crate::{
-    harness::{LONG, Portscan, Running, avahi::Avahi, eventually, liar, miniupnpd::Miniupnpd, scanner},
-    lab::{KernelHost, Node, PORT, Switch},
+    harness::{
+        LONG, Portscan, Running, avahi::Avahi, eventually, liar, miniupnpd::Miniupnpd, scanner, static_feed,
+    },
+    lab::{KernelHost, Lab, Node, PORT, Switch},
 };
 
 const MDNS: u16 = 5353;
@@ -361,6 +363,20 @@ fn a_description_is_taken_from_the_device_itself_alone() {
     let senders: BTreeSet<SocketAddr> = searches.into_iter().collect();
     assert_eq!(senders.len(), 1);
     assert!(senders.iter().all(|sender| sender.ip() == here.address()), "{senders:?}");
+    running.stop();
+}
+
+#[test]
+fn one_search_serves_all_devices_of_a_network() {
+    let lab = Lab::enter("forty");
+    let scanner = scanner("lan", "1d", "20-21");
+    let config = format!("{}[identify]\nlevel = \"announced\"\n{scanner}", static_feed(&lab));
+    let running = Portscan::new(&lab, &config).start();
+    eventually(LONG, "the network is searched", || (lab.multicasts() == 2).then_some(()));
+    // By then each device has been asked, and none has answered: every one of them was due.
+    thread::sleep(Duration::from_secs(30));
+    assert_eq!(lab.multicasts(), 2, "to all devices together");
+    assert_eq!(lab.outside(), Default::default(), "no packet went to other addresses");
     running.stop();
 }
 

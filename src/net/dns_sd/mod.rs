@@ -1,8 +1,9 @@
 //! Asks a neighbour which services it announces (DNS-SD, RFC 6763).
 //!
-//! By a few unicast questions, not by browsing with mdns-sd: that sends each question about each of some fifty types to
-//! every device by multicast, again and again (RFC 6762, 5.2), has every device answer to every other one, and caches
-//! what anybody announces about anybody. Here only the device itself can answer, to this socket alone.
+//! By a few unicast questions, not by browsing with mdns-sd: that sends each question about each type to every device by
+//! multicast, again and again (RFC 6762, 5.2; for 48 types 192 packets in the first ten seconds, 384 in four minutes),
+//! has every device answer to all, and caches what anybody announces about anybody. Here only the device itself can
+//! answer, to this socket alone.
 //!
 //! | File | Does |
 //! |---|---|
