@@ -2,6 +2,7 @@
 
 mod address;
 mod advice_level;
+mod alert;
 mod allowance;
 mod bucket;
 mod change_event;
@@ -32,6 +33,7 @@ pub mod unconfirmed;
 
 pub use address::{Address, AddressError};
 pub use advice_level::AdviceLevel;
+pub use alert::{AlertKind, AlertSeverity};
 pub use allowance::Allowance;
 pub use bucket::Bucket;
 pub use change_event::{ChangeEvent, ChangeFilter, ChangeKind, IdentityPart};
