@@ -26,7 +26,7 @@
 //! | 5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
 //! | 4 | [`http`] | the server, its bounds, the APIs, the page |
 //! | 3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
-//! | 2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`advice`], [`vendor`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, what is known of ports, the IEEE's names, nmap's files |
+//! | 2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`advice`], [`vendor`], [`nmap`], [`syslog`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, what is known of ports, the IEEE's names, nmap's files, syslog servers |
 //! | 1 | [`engine`], [`alerts`], [`config`], [`clock`], [`resolve`], [`data_dir`], [`identify`] | decisions without I/O, the traits of what is injected, to which user the appliance's files belong, and what a greeting says of its service and device |
 //! | 0 | [`model`] | the values that all layers share |
 //!
@@ -78,4 +78,5 @@ pub mod resolve;
 pub mod service;
 pub mod services;
 pub mod store;
+pub mod syslog;
 pub mod vendor;

@@ -33,6 +33,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("nmap", 2),
     ("services", 2),
     ("store", 2),
+    ("syslog", 2),
     ("vendor", 2),
     ("service", 3),
     ("http", 4),

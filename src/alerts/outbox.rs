@@ -213,10 +213,9 @@ impl Outbox {
         self.is_saved = false;
     }
 
-    /// The message could not be sent, but may be later; at the earliest after `wait`, if the receiver says so.
-    pub fn failed(&mut self, wait: Option<Duration>, now: Moment) -> SavedOutbox {
-        let doubled = FIRST_RETRY * 2_u32.saturating_pow(self.attempts.min(16));
-        let wait = wait.unwrap_or_default().max(doubled).min(LAST_RETRY);
+    /// The message could not be sent, but may be later.
+    pub fn failed(&mut self, now: Moment) -> SavedOutbox {
+        let wait = (FIRST_RETRY * 2_u32.saturating_pow(self.attempts.min(16))).min(LAST_RETRY);
         self.attempts = self.attempts.saturating_add(1);
         self.next_try = now + wait;
         self.failing_since.get_or_insert(now);

@@ -85,10 +85,10 @@ impl World {
                         self.refused.push((first, last));
                         outbox.delivered(self.now)
                     }
-                    Fate::Failed => outbox.failed(None, self.now),
+                    Fate::Failed => outbox.failed(self.now),
                     Fate::AnswerLost => {
                         self.receive((first, last));
-                        outbox.failed(None, self.now)
+                        outbox.failed(self.now)
                     }
                     Fate::Killed => {
                         self.receive((first, last));
