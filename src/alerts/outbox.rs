@@ -32,7 +32,7 @@ const UNSAVED: i64 = 500;
 pub struct Pace {
     /// How long a message waits for further events.
     pub group: Duration,
-    /// The most messages within ten minutes; then one with all that waits. At least 1.
+    /// The most messages within ten minutes; then, ten minutes later, one with all that waits. At least 1.
     pub burst: usize,
     /// When messages are held.
     pub quiet: Option<QuietHours>,
@@ -177,8 +177,9 @@ impl Outbox {
         while self.sent.front().is_some_and(|sent| *sent + FLOOD <= now) {
             self.sent.pop_front();
         }
-        let excess = (self.sent.len() + 1).checked_sub(pace.burst.max(1)).filter(|excess| *excess > 0);
-        let spread = excess.and_then(|excess| self.sent.get(excess - 1)).map(|sent| *sent + FLOOD);
+        // A pause from the last message on, rather than until the first is ten minutes old: then there is one digest, not one
+        // message whenever another is that old.
+        let spread = self.sent.back().filter(|_| self.sent.len() >= pace.burst).map(|sent| *sent + FLOOD);
         Some(spread.map_or(grouped, |spread| spread.max(grouped)))
     }
 

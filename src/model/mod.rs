@@ -59,8 +59,8 @@ pub use ports::{PortSet, PortSetError};
 pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
 pub use scan::{ScanId, ScanKind};
 pub use snapshot::{
-    FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact, ProbeFacts, ScannerFacts, Snapshot,
-    StoreFacts, TableFacts,
+    ChannelFacts, FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact, ProbeFacts,
+    ScannerFacts, Snapshot, StoreFacts, TableFacts,
 };
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use state_age::StateAge;

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::{sync::watch, task::JoinSet};
 
 use self::{delivery::Courier, selection::Selection, status::Statuses};
@@ -46,13 +47,9 @@ const REPORT: Duration = Duration::from_secs(60);
 pub struct AlertParts {
     /// Has the events, and how far each channel is.
     pub store: Store,
-    /// Knows which events are known noise.
-    pub differences: Differences,
-    /// Names the channels and the rules.
+    /// Names the channels, the rules, and known noise.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Speaks to receivers over HTTP.
-    pub client: HttpClient,
-    /// Finds the others.
+    /// Finds the receivers.
     pub resolver: Arc<dyn Resolve>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
@@ -109,7 +106,9 @@ pub enum AlertRequestError {
 impl Alerts {
     /// Prepares the alerts.
     pub fn new(parts: AlertParts) -> Self {
-        let AlertParts { store, differences, config, client, resolver, clock, hostname } = parts;
+        let AlertParts { store, config, resolver, clock, hostname } = parts;
+        let differences = Differences::new(store.clone(), config.clone());
+        let client = HttpClient::new(Arc::clone(&resolver));
         Self(Arc::new(Shared {
             selection: Selection { store: store.clone(), differences },
             courier: Courier { client, resolver, clock: Arc::clone(&clock), hostname },
@@ -202,13 +201,15 @@ impl Alerts {
         }
         let origin = self.0.origin(&config).await?;
         let number = self.0.clock.wall().as_millisecond();
-        let mut tests = Vec::new();
-        for channel in channels {
+        // All at once: one receiver that is away must not use up the time of the request.
+        let tests = channels.into_iter().map(|channel| {
             let message = origin.test(&channel.name, number);
-            let outcome = self.0.courier.deliver(&channel, &message).await;
-            tests.push(ChannelTest { channel: channel.name, outcome });
-        }
-        Ok(tests)
+            async move {
+                let outcome = self.0.courier.deliver(&channel, &message).await;
+                ChannelTest { channel: channel.name, outcome }
+            }
+        });
+        Ok(join_all(tests).await)
     }
 
     /// Tries a parked message once more, under its key, and returns what the receiver answered. If that fails, it stays

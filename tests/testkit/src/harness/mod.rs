@@ -37,6 +37,7 @@ pub mod miniupnpd;
 pub mod nginx;
 pub mod pi;
 pub mod prometheus;
+pub mod receiver;
 pub mod server;
 pub mod site;
 pub mod users;
