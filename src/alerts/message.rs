@@ -56,7 +56,7 @@ pub struct AlertMessage {
     pub is_resolved: bool,
     /// The page to look at.
     pub link: String,
-    /// What it tells of, in the order in which it happened; empty: a test.
+    /// What it tells of, in the order in which it happened; empty: a test, or the appliance's own trouble.
     pub changes: Vec<AlertChange>,
 }
 
@@ -85,6 +85,26 @@ impl Origin {
             is_resolved: !changes.is_empty() && changes.iter().all(|change| change.resolves.is_some()),
             link,
             changes,
+        }
+    }
+
+    /// A message about the appliance's own trouble; without a sentence it is over. `number` tells such messages apart.
+    pub fn trouble(&self, number: i64, sentences: &[String], severity: AlertSeverity) -> AlertMessage {
+        let is_resolved = sentences.is_empty();
+        let (title, text) = match is_resolved {
+            true => ("portscan works again", "The trouble of the appliance is over.".to_owned()),
+            false => ("portscan needs attention", sentences.join("\n")),
+        };
+        AlertMessage {
+            key: format!("{}-appliance-{number}", self.appliance),
+            // One message that is always up to date.
+            thread: format!("{}-appliance", self.appliance),
+            title: title.to_owned(),
+            text,
+            severity: if is_resolved { AlertSeverity::Low } else { severity },
+            is_resolved,
+            link: format!("{}/#/health", self.page),
+            changes: Vec::new(),
         }
     }
 

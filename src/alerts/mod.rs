@@ -7,6 +7,7 @@
 //! | File | Does |
 //! |---|---|
 //! | `outbox.rs` | when which events are sent: grouping, retries, quiet hours |
+//! | `trouble.rs` | the same for the appliance's own trouble, which is a state and no event |
 //! | `message.rs` | what a message says |
 //! | `payload.rs`, `shapes.rs` | the request that carries it over HTTP |
 //! | `line.rs` | the line that carries it to a syslog server |
@@ -18,10 +19,12 @@ mod payload;
 mod shapes;
 #[cfg(test)]
 mod simulation;
+mod trouble;
 
 pub use self::{
     line::syslog_line,
     message::{AlertChange, AlertMessage, Origin},
     outbox::{Candidate, Outbox, OutboxStep, Pace, SavedOutbox},
     payload::{HttpPayload, payload},
+    trouble::{SavedTrouble, TroubleStep, TroubleWatch},
 };

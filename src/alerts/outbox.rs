@@ -22,7 +22,7 @@ const MOST_EVENTS: usize = 100;
 const AHEAD: usize = 2 * MOST_EVENTS;
 
 /// How often the end of the quiet hours is looked for: the clock may be set at any time.
-const QUIET_CHECK: Duration = Duration::from_secs(60);
+pub(super) const QUIET_CHECK: Duration = Duration::from_secs(60);
 
 /// How far an outbox may pass events that it does not send without saving that: reading them again costs little.
 const UNSAVED: i64 = 500;
@@ -81,6 +81,18 @@ pub enum OutboxStep {
     },
     /// This moment, or, without one, a new event.
     Wait(Option<Moment>),
+}
+
+impl Pace {
+    /// Whether messages are held at this time of day.
+    pub(super) fn is_quiet(&self, time: Option<Time>) -> bool {
+        self.quiet.zip(time).is_some_and(|(quiet, time)| quiet.contains(time))
+    }
+}
+
+/// How long the next attempt waits after so many failed ones and another.
+pub(super) fn retry_delay(attempts: u32) -> Duration {
+    (FIRST_RETRY * 2_u32.saturating_pow(attempts.min(16))).min(LAST_RETRY)
 }
 
 /// One channel's messages.
@@ -155,7 +167,7 @@ impl Outbox {
         if now < due {
             return OutboxStep::Wait(Some(due));
         }
-        if pace.quiet.zip(time).is_some_and(|(quiet, time)| quiet.contains(time)) {
+        if pace.is_quiet(time) {
             return OutboxStep::Wait(Some(now + QUIET_CHECK));
         }
         match self.message {
@@ -216,9 +228,8 @@ impl Outbox {
 
     /// The message could not be sent, but may be later.
     pub fn failed(&mut self, now: Moment) -> SavedOutbox {
-        let wait = (FIRST_RETRY * 2_u32.saturating_pow(self.attempts.min(16))).min(LAST_RETRY);
+        self.next_try = now + retry_delay(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
-        self.next_try = now + wait;
         self.failing_since.get_or_insert(now);
         self.is_saved = false;
         self.state(now)

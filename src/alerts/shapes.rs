@@ -151,9 +151,13 @@ pub(super) fn alertmanager(message: &AlertMessage) -> Value {
         alert[when] = event.at.to_string().into();
         alert
     };
+    // It has no way to end an alert whose begin is not known, and ends this one by itself.
+    if message.changes.is_empty() && message.is_resolved {
+        return json!([]);
+    }
     if message.changes.is_empty() {
         return json!([{
-            "labels": { "alertname": "test", "severity": message.severity.as_str() },
+            "labels": { "alertname": if message.key == message.thread { "test" } else { "appliance" }, "severity": message.severity.as_str() },
             "annotations": { "summary": message.title, "description": message.text, "key": message.key },
             "generatorURL": message.link,
         }]);

@@ -196,8 +196,8 @@ impl Parts<'_> {
             clock: Arc::clone(&clock),
             hostname: hostname(),
         });
-        tasks.spawn(until_stopped(self.stop.clone(), alerts.clone().run()));
         let seen_health = self.watch_health(inventory.clone(), advertised.clone(), alerts.notices(), tasks);
+        tasks.spawn(until_stopped(self.stop.clone(), alerts.clone().run(seen_health.clone())));
         let keeping =
             retention::keep(self.store.clone(), Arc::clone(&clock), self.config.clone(), inventory.clone());
         tasks.spawn(until_stopped(self.stop.clone(), keeping));

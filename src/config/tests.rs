@@ -395,6 +395,7 @@ fn check_reports_what_the_machine_lacks() {
         strangers: Some("/var/lib/portscan/token belongs to root (uid 0)".to_owned()),
         spool: Some("Read-only file system".to_owned()),
         token: Some("/run/token holds no token".to_owned()),
+        secrets: vec!["channel phone: token_file /run/ntfy: No such file or directory".to_owned()],
         closed: vec!["spool /srv/reports is closed to portscan (uid 998)".to_owned()],
         maybe_closed: vec!["the configuration file may be closed".to_owned()],
         open_token: Some("the token is open to every user".to_owned()),
@@ -409,6 +410,7 @@ fn check_reports_what_the_machine_lacks() {
     warning: data_dir: /var/lib/portscan/token belongs to root (uid 0)
     error: spool /srv/reports cannot be written to (Read-only file system): what was imported is moved within it; give it to the user that portscan runs as
     error: auth.token_file: /run/token holds no token
+    error: channel phone: token_file /run/ntfy: No such file or directory
     error: spool /srv/reports is closed to portscan (uid 998)
     warning: the configuration file may be closed
     warning: the token is open to every user

@@ -11,7 +11,7 @@ use super::{
     row::{duration, milliseconds, timestamp},
 };
 use crate::{
-    alerts::SavedOutbox,
+    alerts::{SavedOutbox, SavedTrouble},
     model::{ChangeEvent, ChangeKind},
 };
 
@@ -122,6 +122,29 @@ impl Store {
         self.write(move |_| SaveOutbox { channel, outbox, ended }).await
     }
 
+    /// Returns what a channel was told of the appliance's own trouble.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn told_trouble(&self, channel: &str) -> Result<SavedTrouble> {
+        let name = channel.to_owned();
+        let sql = "SELECT trouble, troubles FROM alert_channels WHERE name = ?1";
+        let read = |row: &Row<'_>| Ok(SavedTrouble { told: row.get(0)?, number: row.get(1)? });
+        self.read(move |connection| {
+            Ok(connection.query_row(sql, [name], read).optional()?.unwrap_or_default())
+        })
+        .await
+    }
+
+    /// Saves what a channel was told of the appliance's own trouble.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn save_told_trouble(&self, channel: &str, trouble: SavedTrouble) -> Result<()> {
+        let channel = channel.to_owned();
+        self.write(move |_| SaveTrouble { channel, trouble }).await
+    }
+
     /// Deletes what is known of all channels but these.
     ///
     /// # Errors
@@ -221,6 +244,29 @@ impl DatabaseChange for SaveOutbox {
         let row = params![self.channel, cursor, first, last, attempts, retry_in, failing];
         connection.prepare_cached(sql)?.execute(row)?;
         self.ended.as_ref().map_or(Ok(()), |ended| insert_message(connection, &self.channel, ended))
+    }
+}
+
+struct SaveTrouble {
+    channel: String,
+    trouble: SavedTrouble,
+}
+
+impl DatabaseChange for SaveTrouble {
+    type Answer = ();
+
+    fn urgency(&self) -> Urgency {
+        Urgency::Immediate
+    }
+
+    fn apply(&self, connection: &Connection) -> Result<()> {
+        let sql = "UPDATE alert_channels SET trouble = ?2, troubles = ?3 WHERE name = ?1";
+        connection.prepare_cached(sql)?.execute(params![
+            self.channel,
+            self.trouble.told,
+            self.trouble.number
+        ])?;
+        Ok(())
     }
 }
 

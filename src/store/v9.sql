@@ -8,7 +8,9 @@ CREATE TABLE alert_channels (
     last     INTEGER,
     attempts INTEGER NOT NULL,      -- failed ones, of that message
     retry_in INTEGER NOT NULL,      -- milliseconds from the saving of this row to the next attempt
-    failing  INTEGER NOT NULL       -- milliseconds for which no attempt has succeeded; 0: the latest did
+    failing  INTEGER NOT NULL,      -- milliseconds for which no attempt has succeeded; 0: the latest did
+    trouble  TEXT NOT NULL DEFAULT '',   -- what it was told of the appliance's own trouble, without figures
+    troubles INTEGER NOT NULL DEFAULT 0  -- how many messages about that it has had
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE alert_messages (

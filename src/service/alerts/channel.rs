@@ -3,19 +3,22 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::{civil::Time, tz::TimeZone};
+use tokio::sync::watch;
 
 use super::{REST, Shared, delivery::DeliveryError};
 use crate::{
-    alerts::{AlertMessage, Candidate, Origin, Outbox, OutboxStep, Pace},
+    alerts::{AlertMessage, Candidate, Origin, Outbox, OutboxStep, Pace, TroubleStep, TroubleWatch},
     config::{ChannelConfig, Config},
+    model::AlertKind,
+    service::health::Health,
     store::{EndedMessage, StoreError},
 };
 
 /// Sends what the channel is to send, for ever.
-pub(super) async fn run(shared: &Shared, channel: &ChannelConfig) {
+pub(super) async fn run(shared: &Shared, channel: &ChannelConfig, health: watch::Receiver<Health>) {
     loop {
         // It only returns with an error.
-        match serve(shared, channel).await {
+        match serve(shared, channel, health.clone()).await {
             Ok(never) => match never {},
             Err(StoreError::Closed) => return,
             Err(error) => {
@@ -26,11 +29,16 @@ pub(super) async fn run(shared: &Shared, channel: &ChannelConfig) {
     }
 }
 
-async fn serve(shared: &Shared, channel: &ChannelConfig) -> Result<std::convert::Infallible, StoreError> {
+async fn serve(
+    shared: &Shared,
+    channel: &ChannelConfig,
+    mut health: watch::Receiver<Health>,
+) -> Result<std::convert::Infallible, StoreError> {
     let Shared { store, clock, .. } = shared;
     let name = &channel.name;
     let mut latest = store.latest_event();
     let mut outbox = Outbox::new(&store.outbox(name).await?, clock.now());
+    let mut trouble = TroubleWatch::new(store.told_trouble(name).await?, clock.now());
     let pace = Pace { group: channel.group, burst: channel.burst, quiet: channel.quiet };
     loop {
         let newest = *latest.borrow_and_update();
@@ -51,10 +59,21 @@ async fn serve(shared: &Shared, channel: &ChannelConfig) -> Result<std::convert:
                 send(shared, channel, &config, &mut outbox, (first, last)).await?
             }
             OutboxStep::Wait(until) => {
+                let sentences = health.borrow_and_update().sentences();
+                trouble.note(sentences, clock.now());
+                let until = match trouble.step(&pace, clock.now(), daytime(shared)) {
+                    TroubleStep::Send { number, sentences } => {
+                        report_trouble(shared, channel, &mut trouble, number, &sentences).await?;
+                        continue;
+                    }
+                    TroubleStep::Wait(None) => until,
+                    TroubleStep::Wait(Some(other)) => Some(until.map_or(other, |until| until.min(other))),
+                };
                 // Without a moment to wait for: longer than any, because an event ends it.
                 let pause = until.map_or(Duration::from_secs(86_400), |until| clock.now().until(until));
                 tokio::select! {
                     changed = latest.changed() => changed.map_err(|_| StoreError::Closed)?,
+                    Ok(()) = health.changed() => {}
                     () = tokio::time::sleep(pause) => {}
                 }
             }
@@ -66,6 +85,34 @@ async fn serve(shared: &Shared, channel: &ChannelConfig) -> Result<std::convert:
 fn daytime(shared: &Shared) -> Option<Time> {
     let clock = &shared.clock;
     clock.is_synchronised().then(|| clock.wall().to_zoned(TimeZone::system()).time())
+}
+
+/// Tells the channel of the appliance's own trouble, or of its end.
+async fn report_trouble(
+    shared: &Shared,
+    channel: &ChannelConfig,
+    trouble: &mut TroubleWatch,
+    number: i64,
+    sentences: &[String],
+) -> Result<(), StoreError> {
+    let name = &channel.name;
+    let config = Arc::clone(&shared.config.borrow());
+    if let Some(severity) = config.alert_severity(name, AlertKind::Appliance, None, None) {
+        let message = shared.origin(&config).await?.trouble(number, sentences, severity);
+        match shared.courier.deliver(channel, &message).await {
+            Ok(_) => shared.statuses().note_delivered(name, shared.clock.wall()),
+            Err(DeliveryError::Refused(reason)) => {
+                tracing::warn!(channel = name, %reason, "the receiver refused to hear of the appliance's trouble");
+                shared.statuses().note_failed(name, reason);
+            }
+            Err(DeliveryError::Failed(reason)) => {
+                shared.statuses().note_failed(name, reason);
+                trouble.failed(shared.clock.now());
+                return Ok(());
+            }
+        }
+    }
+    shared.store.save_told_trouble(name, trouble.delivered(sentences)).await
 }
 
 async fn send(

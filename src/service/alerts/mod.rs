@@ -3,8 +3,8 @@
 //! [`Outbox`](crate::alerts::Outbox) decides what is sent when; `channel.rs` does that for one channel, as one task;
 //! `selection.rs` reads what is to be sent, `delivery.rs` sends it, and `status.rs` keeps what can be seen of it.
 //!
-//! Another source of alerts than the change events (the appliance's own trouble, a certificate that expires) needs ids
-//! that ascend and survive a restart, as theirs do.
+//! The appliance's own trouble is a state, not an event: a channel keeps what it was told, and is told what differs.
+//! Another source of alerts, such as a certificate that expires, is one or the other.
 
 mod channel;
 mod delivery;
@@ -30,7 +30,7 @@ use crate::{
     clock::Clock,
     config::{ChannelConfig, Config},
     resolve::Resolve,
-    service::differences::Differences,
+    service::{differences::Differences, health::Health},
     store::{MessageRecord, MessageState, Store, StoreError},
 };
 
@@ -120,16 +120,16 @@ impl Alerts {
         }))
     }
 
-    /// Sends alerts until the configuration's sender is gone.
-    pub async fn run(self) {
+    /// Sends alerts until the configuration's sender is gone. `health` tells of the appliance's own trouble.
+    pub async fn run(self, health: watch::Receiver<Health>) {
         let mut config = self.0.config.clone();
         loop {
             let channels = config.borrow_and_update().channels.clone();
             self.begin(&channels).await;
             let mut tasks = JoinSet::new();
             for channel in &channels {
-                let (shared, channel) = (Arc::clone(&self.0), channel.clone());
-                tasks.spawn(async move { channel::run(&shared, &channel).await });
+                let (shared, channel, health) = (Arc::clone(&self.0), channel.clone(), health.clone());
+                tasks.spawn(async move { channel::run(&shared, &channel, health).await });
             }
             // The tasks end with this scope. What one of them is sending then is sent again, under the same key.
             loop {

@@ -100,7 +100,8 @@ fn read(stream: &mut TcpStream, reception: Reception) -> Option<ReceivedRequest>
         if let Some(end) = text.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             break end;
         }
-        text.extend_from_slice(&buffer[..stream.read(&mut buffer).ok().filter(|count| *count > 0)?]);
+        let count = stream.read(&mut buffer).ok().filter(|count| *count > 0)?;
+        text.extend_from_slice(&buffer[..count]);
     };
     let head = String::from_utf8(text[..head_end].to_vec()).ok()?;
     let mut lines = head.lines();
@@ -111,7 +112,8 @@ fn read(stream: &mut TcpStream, reception: Reception) -> Option<ReceivedRequest>
         .collect();
     let length: usize = headers.get("content-length")?.parse().ok()?;
     while text.len() < head_end + 4 + length {
-        text.extend_from_slice(&buffer[..stream.read(&mut buffer).ok().filter(|count| *count > 0)?]);
+        let count = stream.read(&mut buffer).ok().filter(|count| *count > 0)?;
+        text.extend_from_slice(&buffer[..count]);
     }
     let body = String::from_utf8(text[head_end + 4..].to_vec()).ok()?;
     Some(ReceivedRequest { path, headers, body, reception })
