@@ -32,7 +32,7 @@
 //!
 //! ## Three habits
 //!
-//! - **Sans-io where it matters.** [`engine::Engine`], [`alerts::Outbox`], [`service::agenda::Agenda`] and
+//! - **Sans-io where it matters.** [`engine::Engine`], [`alerts::ChannelOutbox`], [`service::agenda::Agenda`] and
 //!   [`service::discovery::Sweep`] decide; they take `now` and return actions. Their tests simulate days and lossy networks in milliseconds.
 //! - **Time is a parameter.** Only [`clock`] reads the machine's clocks (clippy enforces it), because a Pi boots in the
 //!   year 2000.

@@ -1,6 +1,6 @@
 //! Layer 1: which message an alert channel sends next, and what it says. Decisions without I/O.
 //!
-//! Change events have ascending ids already, so an [`Outbox`] holds no copy of them: it is a position in their order, the
+//! Change events have ascending ids already, so an [`ChannelOutbox`] holds no copy of them: it is a position in their order, the
 //! extent of the message that is being delivered, and the failed attempts at it. It takes `now` and returns what to do;
 //! `service::alerts` does that.
 //!
@@ -24,7 +24,7 @@ mod trouble;
 pub use self::{
     line::syslog_line,
     message::{AlertChange, AlertMessage, Origin},
-    outbox::{Candidate, Outbox, OutboxStep, Pace, SavedOutbox},
+    outbox::{Candidate, ChannelOutbox, OutboxStep, Pace, SavedOutbox},
     payload::{HttpPayload, payload},
     trouble::{SavedTrouble, TroubleStep, TroubleWatch},
 };

@@ -69,10 +69,10 @@ pub enum OutboxStep {
         /// The id.
         after: i64,
     },
-    /// That its state is saved; then [`Outbox::saved`].
+    /// That its state is saved; then [`ChannelOutbox::saved`].
     Save(SavedOutbox),
-    /// That the message of the chosen events from `first` to `last` is sent; then [`Outbox::delivered`], or
-    /// [`Outbox::failed`].
+    /// That the message of the chosen events from `first` to `last` is sent; then [`ChannelOutbox::delivered`], or
+    /// [`ChannelOutbox::failed`].
     Send {
         /// The first event.
         first: i64,
@@ -97,7 +97,7 @@ pub(super) fn retry_delay(attempts: u32) -> Duration {
 
 /// One channel's messages.
 #[derive(Debug)]
-pub struct Outbox {
+pub struct ChannelOutbox {
     cursor: i64,
     /// The greatest id that was read.
     read: i64,
@@ -114,9 +114,11 @@ pub struct Outbox {
     is_saved: bool,
     /// When the latest messages were sent, the oldest first.
     sent: VecDeque<Moment>,
+    /// No message begins before this moment.
+    paused_until: Moment,
 }
 
-impl Outbox {
+impl ChannelOutbox {
     /// Continues from a saved state.
     pub fn new(saved: &SavedOutbox, now: Moment) -> Self {
         let read = saved.message.map_or(saved.cursor, |(_, last)| last);
@@ -133,6 +135,7 @@ impl Outbox {
             saved_cursor: saved.cursor,
             is_saved: true,
             sent: VecDeque::new(),
+            paused_until: now,
         }
     }
 
@@ -191,8 +194,11 @@ impl Outbox {
         }
         // A pause from the last message on, rather than until the first is ten minutes old: then there is one digest, not one
         // message whenever another is that old.
-        let spread = self.sent.back().filter(|_| self.sent.len() >= pace.burst).map(|sent| *sent + FLOOD);
-        Some(spread.map_or(grouped, |spread| spread.max(grouped)))
+        if let Some(last) = self.sent.back().filter(|_| self.sent.len() >= pace.burst) {
+            self.paused_until = *last + FLOOD;
+            self.sent.clear();
+        }
+        Some(grouped.max(self.paused_until))
     }
 
     /// Makes one message of all that waits.
@@ -213,7 +219,7 @@ impl Outbox {
         self.state(now)
     }
 
-    /// As [`Outbox::delivered`], for a message of which no event is to be sent any more.
+    /// As [`ChannelOutbox::delivered`], for a message of which no event is to be sent any more.
     pub fn dropped(&mut self, now: Moment) -> SavedOutbox {
         self.end();
         self.state(now)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::civil::time;
 use proptest::prelude::*;
 
-use super::{Candidate, Outbox, OutboxStep, Pace, SavedOutbox};
+use super::{Candidate, ChannelOutbox, OutboxStep, Pace, SavedOutbox};
 use crate::{config::QuietHours, model::Moment};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ impl World {
     /// Takes the next step; `false` if there is nothing to do before a new event.
     fn step(
         &mut self,
-        outbox: &mut Outbox,
+        outbox: &mut ChannelOutbox,
         pace: &Pace,
         clock: Option<jiff::civil::Time>,
         fate: &mut impl FnMut() -> Fate,
@@ -69,7 +69,7 @@ impl World {
             }
             OutboxStep::Save(state) => {
                 if fate() == Fate::Killed {
-                    *outbox = Outbox::new(&self.stored, self.now);
+                    *outbox = ChannelOutbox::new(&self.stored, self.now);
                 } else {
                     self.stored = state.clone();
                     outbox.saved(&state);
@@ -92,7 +92,7 @@ impl World {
                     }
                     Fate::Killed => {
                         self.receive((first, last));
-                        *outbox = Outbox::new(&self.stored, self.now);
+                        *outbox = ChannelOutbox::new(&self.stored, self.now);
                         return true;
                     }
                 };
@@ -105,7 +105,7 @@ impl World {
         true
     }
 
-    fn run(&mut self, outbox: &mut Outbox, pace: &Pace, mut fate: impl FnMut() -> Fate) {
+    fn run(&mut self, outbox: &mut ChannelOutbox, pace: &Pace, mut fate: impl FnMut() -> Fate) {
         let mut steps = 0;
         while self.step(outbox, pace, None, &mut fate) {
             steps += 1;
@@ -132,7 +132,7 @@ proptest! {
         fates in fates(),
     ) {
         let mut world = World::default();
-        let mut outbox = Outbox::new(&world.stored, world.now);
+        let mut outbox = ChannelOutbox::new(&world.stored, world.now);
         let mut fates = fates.into_iter();
         for (pause, burst) in bursts {
             world.now += Duration::from_secs(pause);
@@ -171,7 +171,7 @@ fn happen(world: &mut World, count: usize) {
 #[test]
 fn what_happens_within_half_a_minute_is_one_message() {
     let mut world = World::default();
-    let mut outbox = Outbox::new(&world.stored, world.now);
+    let mut outbox = ChannelOutbox::new(&world.stored, world.now);
     happen(&mut world, 2);
     // Read, and waiting for more.
     world.step(&mut outbox, &PACE, None, &mut || Fate::Accepted);
@@ -185,7 +185,7 @@ fn what_happens_within_half_a_minute_is_one_message() {
 #[test]
 fn a_flood_becomes_one_digest() {
     let mut world = World::default();
-    let mut outbox = Outbox::new(&world.stored, world.now);
+    let mut outbox = ChannelOutbox::new(&world.stored, world.now);
     for _ in 0..60 {
         happen(&mut world, 1);
         world.step(&mut outbox, &PACE, None, &mut || Fate::Accepted);
@@ -206,7 +206,7 @@ fn a_flood_becomes_one_digest() {
 #[test]
 fn retries_from_ten_seconds_to_an_hour_and_goes_on_after_a_restart() {
     let mut world = World::default();
-    let mut outbox = Outbox::new(&world.stored, world.now);
+    let mut outbox = ChannelOutbox::new(&world.stored, world.now);
     happen(&mut world, 1);
     let mut attempts = Vec::new();
     for _ in 0..400 {
@@ -221,7 +221,7 @@ fn retries_from_ten_seconds_to_an_hour_and_goes_on_after_a_restart() {
                 break;
             }
             // The state survives a restart at any moment, its rest of the wait included.
-            outbox = Outbox::new(&world.stored, world.now);
+            outbox = ChannelOutbox::new(&world.stored, world.now);
         }
     }
     let waits: Vec<_> = attempts.windows(2).map(|pair| pair[0].until(pair[1]).as_secs()).collect();
@@ -234,7 +234,7 @@ fn retries_from_ten_seconds_to_an_hour_and_goes_on_after_a_restart() {
 fn quiet_hours_hold_and_never_drop_and_need_a_clock() {
     let night = Pace { quiet: Some(QuietHours { from: time(22, 0, 0, 0), until: time(7, 0, 0, 0) }), ..PACE };
     let mut world = World::default();
-    let mut outbox = Outbox::new(&world.stored, world.now);
+    let mut outbox = ChannelOutbox::new(&world.stored, world.now);
     happen(&mut world, 3);
     for minute in 0..120 {
         world.step(&mut outbox, &night, Some(time(6, 0, 0, 0)), &mut || Fate::Accepted);
@@ -253,7 +253,7 @@ fn quiet_hours_hold_and_never_drop_and_need_a_clock() {
 #[test]
 fn a_refused_message_blocks_no_other() {
     let mut world = World::default();
-    let mut outbox = Outbox::new(&world.stored, world.now);
+    let mut outbox = ChannelOutbox::new(&world.stored, world.now);
     happen(&mut world, 1);
     let mut fates = [Fate::Accepted, Fate::Refused].into_iter();
     world.run(&mut outbox, &PACE, || fates.next().unwrap_or(Fate::Accepted));
@@ -265,7 +265,7 @@ fn a_refused_message_blocks_no_other() {
 #[test]
 fn what_is_not_sent_costs_no_write_each() {
     let mut world = World::default();
-    let mut outbox = Outbox::new(&world.stored, world.now);
+    let mut outbox = ChannelOutbox::new(&world.stored, world.now);
     let mut saves = BTreeMap::new();
     for id in 1..=2000 {
         world.events.push((id, false));

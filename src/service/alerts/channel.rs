@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{REST, Shared, delivery::DeliveryError};
 use crate::{
-    alerts::{AlertMessage, Candidate, Origin, Outbox, OutboxStep, Pace, TroubleStep, TroubleWatch},
+    alerts::{AlertMessage, Candidate, ChannelOutbox, Origin, OutboxStep, Pace, TroubleStep, TroubleWatch},
     config::{ChannelConfig, Config},
     model::AlertKind,
     service::health::Health,
@@ -37,7 +37,7 @@ async fn serve(
     let Shared { store, clock, .. } = shared;
     let name = &channel.name;
     let mut latest = store.latest_event();
-    let mut outbox = Outbox::new(&store.outbox(name).await?, clock.now());
+    let mut outbox = ChannelOutbox::new(&store.outbox(name).await?, clock.now());
     let mut trouble = TroubleWatch::new(store.told_trouble(name).await?, clock.now());
     let pace = Pace { group: channel.group, burst: channel.burst, quiet: channel.quiet };
     loop {
@@ -119,7 +119,7 @@ async fn send(
     shared: &Shared,
     channel: &ChannelConfig,
     config: &Config,
-    outbox: &mut Outbox,
+    outbox: &mut ChannelOutbox,
     events: (i64, i64),
 ) -> Result<(), StoreError> {
     let Shared { store, clock, .. } = shared;

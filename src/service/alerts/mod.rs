@@ -1,6 +1,6 @@
 //! Sends change events to the owner's channels: at least once, each channel in their order, whatever fails.
 //!
-//! [`Outbox`](crate::alerts::Outbox) decides what is sent when; `channel.rs` does that for one channel, as one task;
+//! [`ChannelOutbox`](crate::alerts::ChannelOutbox) decides what is sent when; `channel.rs` does that for one channel, as one task;
 //! `selection.rs` reads what is to be sent, `delivery.rs` sends it, and `status.rs` keeps what can be seen of it.
 //!
 //! The appliance's own trouble is a state, not an event: a channel keeps what it was told, and is told what differs.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::{alerts::Outbox, model::Moment};
+use crate::{alerts::ChannelOutbox, model::Moment};
 
 /// What a channel does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Statuses {
     }
 
     /// Notes how a channel stands.
-    pub(super) fn note(&mut self, name: &str, outbox: &Outbox, now: Moment) {
+    pub(super) fn note(&mut self, name: &str, outbox: &ChannelOutbox, now: Moment) {
         let (status, noted) = self.0.entry(name.to_owned()).or_default();
         status.pending = outbox.pending();
         status.oldest = outbox.oldest(now);
@@ -125,7 +125,7 @@ mod tests {
             SavedOutbox { message: Some((1, 1)), attempts: 9, failing: day / 2, ..SavedOutbox::default() };
         let start = Moment::ZERO + day;
         let mut statuses = Statuses::default();
-        statuses.note("phone", &Outbox::new(&failing, start), start);
+        statuses.note("phone", &ChannelOutbox::new(&failing, start), start);
         statuses.note_failed("phone", "no route".to_owned());
         assert_eq!(statuses.long_failures(day, start), Vec::<String>::new());
         let told = statuses.long_failures(day, start + day / 2);

@@ -38,6 +38,7 @@ pub mod nginx;
 pub mod pi;
 pub mod prometheus;
 pub mod receiver;
+pub mod rsyslog;
 pub mod server;
 pub mod site;
 pub mod users;
