@@ -105,14 +105,14 @@ fn a_test_shows_what_the_receivers_answer() {
     let one = test(&["good"]);
     assert_eq!(
         (one.status.code(), one.stdout.as_str()),
-        (Some(0), "good: delivered: abc\n"),
+        (Some(0), "good: delivered: ok\n"),
         "{}",
         one.stderr
     );
     assert_eq!(good.requests()[0].json()["title"], "portscan: test");
     let all = test(&[]);
     assert_eq!(all.status.code(), Some(1), "{}", all.stdout);
-    assert!(all.stdout.contains("bad: failed: the answer is 403 Forbidden: abc\n"), "{}", all.stdout);
+    assert!(all.stdout.contains("bad: failed: the answer is 403 Forbidden: ok\n"), "{}", all.stdout);
     assert!(all.stdout.contains("away: failed: 127.0.0.1:1: Connection refused"), "{}", all.stdout);
     let unknown = test(&["phone"]);
     assert_eq!(unknown.status.code(), Some(1));

@@ -62,7 +62,17 @@ impl Alertmanager {
         fs::write(&config, "route: { receiver: none }\nreceivers: [{ name: none }]\n")
             .expect("writing its configuration");
         let listen = "127.0.0.1:9093";
-        let child = program("prometheus-alertmanager")
+        // Its texts have a fixed place, where an unpacked one has none: this process alone sees them there.
+        let place = "mount -t tmpfs tmpfs /usr/share && mkdir -p /usr/share/prometheus && \
+                     cp -r \"$0\" /usr/share/prometheus/ && exec \"$@\"";
+        let texts = repository("target/tools/usr/share/prometheus/alertmanager");
+        let mut command = program("prometheus-alertmanager");
+        if texts.exists() {
+            let unpacked = command.get_program().to_owned();
+            command = program("unshare");
+            command.args(["--mount", "sh", "-c", place]).arg(texts).arg(unpacked);
+        }
+        let child = command
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.path={}", home.path().display()))
             .arg(format!("--web.listen-address={listen}"))

@@ -87,7 +87,7 @@ fn serve(listener: &TcpListener, requests: &Mutex<Vec<ReceivedRequest>>, mut dec
         if let Reception::Answers(status) = reception {
             // The sender may be gone.
             let _ =
-                write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc");
+                write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
         }
     }
 }
