@@ -58,3 +58,30 @@ pub fn syslog_line(
 fn quoted(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace(']', "\\]")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alerts::Origin;
+
+    #[test]
+    fn lines_are_as_the_standards_say() {
+        let origin = Origin { appliance: "a1".to_owned(), page: "http://a]b\"c".to_owned() };
+        let message = origin.test("log\nx", 5);
+        let at: Timestamp = "2026-11-29T10:00:00.25Z".parse().unwrap();
+        let text = "portscan: test: This is a test of the channel \"log; x\". Alerts arrive here.";
+        assert_eq!(
+            syslog_line(SyslogFormat::Rfc5424, &message, "pi.lan", Some(at)),
+            format!(
+                "<28>1 2026-11-29T10:00:00.250Z pi portscan - alert [portscan@32473 key=\"a1-test-5\" \
+                 thread=\"a1-test-5\" url=\"http://a\\]b\\\"c/\"] \u{feff}{text}"
+            )
+        );
+        assert!(
+            syslog_line(SyslogFormat::Rfc5424, &message, "", None)
+                .starts_with("<28>1 - - portscan - alert [")
+        );
+        let older = syslog_line(SyslogFormat::Rfc3164, &message, "pi", None);
+        assert_eq!(older, format!("<28>portscan: {text} key=a1-test-5"));
+    }
+}

@@ -206,3 +206,72 @@ fn text(changes: &[AlertChange], is_one_device: bool) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Protocol;
+
+    fn change(id: i64, device: u8, kind: ChangeKind, resolves: Option<i64>) -> AlertChange {
+        let address = format!("192.0.2.{device}").parse().unwrap();
+        AlertChange {
+            event: ChangeEvent {
+                id,
+                at: "2026-11-29T10:00:00Z".parse().unwrap(),
+                scan: None,
+                device: DeviceKey::Mac(crate::model::Mac::new([2, 0, 0, 0, 0, device])),
+                address,
+                kind,
+                alert: resolves.is_none(),
+            },
+            about: AlertKind::Unexpected,
+            resolves,
+            severity: if resolves.is_some() { AlertSeverity::Low } else { AlertSeverity::High },
+            name: (device == 7).then(|| "pri\u{202e}nter\n".to_owned()),
+        }
+    }
+
+    fn ports(text: &str) -> PortSet {
+        text.parse().unwrap()
+    }
+
+    fn origin() -> Origin {
+        Origin { appliance: "a1".to_owned(), page: "http://portscan.local".to_owned() }
+    }
+
+    #[test]
+    fn one_change_is_the_title() {
+        let opened = change(41, 7, ChangeKind::Opened(Protocol::Tcp, ports("23")), None);
+        let message = origin().message(41, vec![opened], None);
+        assert_eq!(message.title, "pri\u{fffd}nter\u{fffd} (192.0.2.7): port 23/tcp opened, unexpected");
+        assert_eq!((message.key.as_str(), message.thread.as_str()), ("a1-41", "a1-41"));
+        assert_eq!(message.link, "http://portscan.local/#/device/02:00:00:00:00:07");
+        assert!(!message.is_resolved && message.severity == AlertSeverity::High);
+    }
+
+    #[test]
+    fn good_news_brings_the_earlier_message_up_to_date() {
+        let closed = change(50, 8, ChangeKind::Closed(Protocol::Tcp, ports("23")), Some(42));
+        let message = origin().message(50, vec![closed], Some(41));
+        assert_eq!(message.title, "192.0.2.8: port 23/tcp is closed again");
+        assert_eq!((message.key.as_str(), message.thread.as_str()), ("a1-50", "a1-41"));
+        assert!(message.is_resolved && message.severity == AlertSeverity::Low);
+    }
+
+    #[test]
+    fn a_digest_counts_what_it_does_not_list() {
+        let opened = |id: i64| {
+            let device = u8::try_from(id % 3).unwrap();
+            change(id, device, ChangeKind::Opened(Protocol::Tcp, ports("1-65535")), None)
+        };
+        let message = origin().message(1, (1..=30).map(opened).collect(), None);
+        assert_eq!(message.title, "30 changes on 3 devices");
+        assert!(
+            message.text.starts_with("192.0.2.1: ports 1-65535/tcp opened, unexpected\n"),
+            "{}",
+            message.text
+        );
+        assert!(message.text.ends_with("\nand 10 more"), "{}", message.text);
+        assert_eq!(message.link, "http://portscan.local/#/changes");
+    }
+}

@@ -164,3 +164,28 @@ pub(super) fn alertmanager(message: &AlertMessage) -> Value {
     }
     message.changes.iter().map(alert).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alerts::Origin;
+
+    fn hostile() -> AlertMessage {
+        let origin = Origin { appliance: "a1".to_owned(), page: "http://portscan.local".to_owned() };
+        AlertMessage { title: "<!channel> & @everyone".to_owned(), ..origin.test("phone", 1) }
+    }
+
+    #[test]
+    fn a_devices_name_is_no_markup() {
+        let text = slack(&hostile())["text"].as_str().unwrap().to_owned();
+        assert!(text.starts_with("*&lt;!channel&gt; &amp; @everyone*\n"), "{text}");
+        assert_eq!(discord(&hostile())["allowed_mentions"], json!({ "parse": [] }));
+    }
+
+    #[test]
+    fn ntfy_takes_the_topic_in_the_body() {
+        let sent = ntfy(&hostile(), "topic");
+        assert_eq!((&sent["topic"], &sent["click"]), (&json!("topic"), &json!("http://portscan.local/")));
+        assert_eq!(sent["actions"][0]["action"], "view");
+    }
+}

@@ -150,11 +150,22 @@ impl Store {
     /// # Errors
     /// The store is closed.
     pub async fn keep_outboxes(&self, channels: Vec<String>) -> Result<()> {
+        let kept = serde_json::to_string(&channels).unwrap_or_default();
+        let of_others = ["alert_channels WHERE name", "alert_messages WHERE channel"]
+            .map(|table| format!("FROM {table} NOT IN (SELECT value FROM json_each(?1))"));
+        let (names, tables) = (kept.clone(), of_others.clone());
+        // A full disk would make a write wait, and the alerts with it, one of which says that the disk is full.
+        let is_there = move |connection: &Connection| {
+            tables.iter().try_fold(false, |found, table| {
+                Ok(found || connection.prepare(&format!("SELECT 1 {table}"))?.exists([&names])?)
+            })
+        };
+        if !self.read(is_there).await? {
+            return Ok(());
+        }
         self.run_exclusive(move |connection| {
-            let kept = serde_json::to_string(&channels).unwrap_or_default();
-            for table in ["alert_channels WHERE name", "alert_messages WHERE channel"] {
-                let sql = format!("DELETE FROM {table} NOT IN (SELECT value FROM json_each(?1))");
-                connection.execute(&sql, [&kept])?;
+            for table in of_others {
+                connection.execute(&format!("DELETE {table}"), [&kept])?;
             }
             Ok(())
         })

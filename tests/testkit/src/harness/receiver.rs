@@ -86,8 +86,7 @@ fn serve(listener: &TcpListener, requests: &Mutex<Vec<ReceivedRequest>>, mut dec
         requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         if let Reception::Answers(status) = reception {
             // The sender may be gone.
-            let _ =
-                write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+            let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
         }
     }
 }
