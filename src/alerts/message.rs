@@ -15,6 +15,9 @@ const MOST_NAME: usize = 60;
 /// The most characters of a list of ports.
 const MOST_PORTS: usize = 80;
 
+/// The most characters of what a port says of itself.
+const MOST_IDENTITY: usize = 80;
+
 /// Which appliance sends, and where its page is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -157,6 +160,13 @@ impl AlertChange {
             ChangeKind::Gone => "device is gone".to_owned(),
             ChangeKind::Back => "device is back".to_owned(),
             ChangeKind::Moved { from } => moved(from),
+            ChangeKind::Replaced { part, protocol, ports, from, to } => format!(
+                "{} shows another {}: {}, before {}",
+                listed(ports, protocol.as_str()),
+                part.as_str().replace('-', " "),
+                one_line(to, MOST_IDENTITY),
+                one_line(from, MOST_IDENTITY)
+            ),
         }
     }
 }

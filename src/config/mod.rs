@@ -46,7 +46,8 @@ pub use self::{
     load::{DEFAULT_PATH, Overrides},
 };
 use crate::model::{
-    Address, AlertKind, AlertSeverity, Device, DeviceType, IdentifyLevel, Mac, PortSet, TargetSpec, Timing, without_secrets,
+    Address, AlertKind, AlertSeverity, Device, DeviceType, IdentifyLevel, Mac, PortSet, TargetSpec, Timing,
+    without_secrets,
 };
 
 /// The feed where neither the file nor the environment names one: the original's.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ChangeEvent, ChangeKind};
+use super::{ChangeEvent, ChangeKind, IdentityPart};
 
 /// What an alert is about.
 ///
@@ -16,6 +16,8 @@ pub enum AlertKind {
     Missing,
     /// A device was seen for the first time.
     NewDevice,
+    /// A port shows another SSH host key than before.
+    HostKey,
     /// The appliance itself is in trouble: a feed is down, the disk is full.
     Appliance,
 }
@@ -33,11 +35,12 @@ pub enum AlertSeverity {
 
 impl AlertKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Unexpected, Self::Missing, Self::NewDevice, Self::Appliance];
+    pub const ALL: [Self; 5] =
+        [Self::Unexpected, Self::Missing, Self::NewDevice, Self::HostKey, Self::Appliance];
 
     /// Returns what an alert about this change is about; `None` if the change is no reason for one. Before the first
     /// baseline none is: the store marks no change.
-    pub const fn of(event: &ChangeEvent) -> Option<Self> {
+    pub fn of(event: &ChangeEvent) -> Option<Self> {
         if !event.alert {
             return None;
         }
@@ -45,7 +48,11 @@ impl AlertKind {
             ChangeKind::Opened(..) => Some(Self::Unexpected),
             ChangeKind::Closed(..) | ChangeKind::Gone => Some(Self::Missing),
             ChangeKind::New => Some(Self::NewDevice),
-            ChangeKind::Moved { .. } | ChangeKind::Back => None,
+            ChangeKind::Replaced { part: IdentityPart::HostKey, .. } => Some(Self::HostKey),
+            // Their owners renew certificates and software.
+            ChangeKind::Replaced { part: IdentityPart::Certificate | IdentityPart::Product, .. }
+            | ChangeKind::Moved { .. }
+            | ChangeKind::Back => None,
         }
     }
 
@@ -55,6 +62,7 @@ impl AlertKind {
             Self::Unexpected => "unexpected",
             Self::Missing => "missing",
             Self::NewDevice => "new-device",
+            Self::HostKey => "host-key",
             Self::Appliance => "appliance",
         }
     }
@@ -62,7 +70,7 @@ impl AlertKind {
     /// How urgent it is where no rule decides.
     pub const fn severity(self) -> AlertSeverity {
         match self {
-            Self::Unexpected | Self::Appliance => AlertSeverity::High,
+            Self::Unexpected | Self::HostKey | Self::Appliance => AlertSeverity::High,
             Self::Missing | Self::NewDevice => AlertSeverity::Normal,
         }
     }

@@ -360,7 +360,9 @@ fn event_undone_by(connection: &Connection, event: &ChangeEvent) -> Result<Optio
         ChangeKind::Opened(..) => "closed",
         ChangeKind::Closed(..) => "opened",
         ChangeKind::Back => "gone",
-        ChangeKind::New | ChangeKind::Gone | ChangeKind::Moved { .. } => return Ok(None),
+        ChangeKind::New | ChangeKind::Gone | ChangeKind::Moved { .. } | ChangeKind::Replaced { .. } => {
+            return Ok(None);
+        }
     };
     let sql = "SELECT id, ports, alert FROM changes
                WHERE device = ?1 AND id < ?2 AND kind = ?3 AND (protocol IS ?4) ORDER BY id DESC LIMIT ?5";

@@ -101,7 +101,9 @@ impl Selection {
         let about = match &event.kind {
             ChangeKind::Closed(..) => AlertKind::Unexpected,
             ChangeKind::Opened(..) | ChangeKind::Back => AlertKind::Missing,
-            ChangeKind::New | ChangeKind::Gone | ChangeKind::Moved { .. } => return Ok(None),
+            ChangeKind::New | ChangeKind::Gone | ChangeKind::Moved { .. } | ChangeKind::Replaced { .. } => {
+                return Ok(None);
+            }
         };
         // Known noise raised no alert that could be over.
         let ignored = config.ignored_ports(mac, Some(&event.address));
