@@ -58,7 +58,7 @@ EMULATED := $(EMULATOR) $(BULLSEYE)/lib
 
 .DEFAULT_GOAL := run
 .PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test test acceptance \
-  first-minute properties siege \
+  first-minute properties alerts siege \
   pi-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories msrv msrv-setup \
   docs setup services vendors stats help clean
 
@@ -142,6 +142,11 @@ first-minute: setup ## measure how soon 40 and 250 devices have an answer, and w
 properties: ## test the engine on CASES (200000) simulated hosts, dozing ones included: twenty minutes of one core
 	PROPTEST_CASES=$(CASES) $(CARGO) test --locked --lib --config profile.dev.package.portscan.opt-level=2 -- \
 	  without_loss_the_report_is_the_truth faults_of_this_machine_are_never_verdicts whatever_dozes_is_found
+
+alerts: export PORTSCAN_TEST_ALERT_KILLS ?= 40
+alerts: setup ## send a thousand alerts to a failing receiver while the appliance is killed: some minutes
+	$(CARGO) test --locked --test integration --no-run
+	$(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --nocapture alerts::channels::kills
 
 siege: export PORTSCAN_TEST_SIEGE ?= 10
 siege: export PORTSCAN_TEST_KILLS ?= 900

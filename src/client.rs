@@ -111,6 +111,8 @@ pub struct HttpRequest<'a> {
     pub url: &'a str,
     /// Bearer token (RFC 6750).
     pub token: Option<&'a str>,
+    /// Further headers, by their lower-case names.
+    pub headers: &'a [(&'static str, String)],
     /// The media type and the body.
     pub body: Option<(&'static str, RequestBody)>,
     /// What the answer may be: [`JSON`] or [`ANYTHING`].
@@ -154,7 +156,8 @@ impl HttpClient {
     /// # Errors
     /// Fails on a status other than 200, and if a limit is exceeded.
     pub async fn get(&self, url: &str, limits: ResponseLimits) -> Result<Bytes, ClientError> {
-        let request = HttpRequest { method: Method::GET, url, token: None, body: None, accept: JSON };
+        let request =
+            HttpRequest { method: Method::GET, url, token: None, headers: &[], body: None, accept: JSON };
         let answer = async {
             let response = self.exchange(request).await?;
             match response.status() {
@@ -208,6 +211,9 @@ impl HttpClient {
             .header(ACCEPT, request.accept);
         if let Some(token) = request.token {
             builder = builder.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        for (name, value) in request.headers {
+            builder = builder.header(*name, value);
         }
         let mut sent = None;
         if let Some((kind, body)) = request.body {

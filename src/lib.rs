@@ -26,14 +26,14 @@
 //! | 5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
 //! | 4 | [`http`] | the server, its bounds, the APIs, the page |
 //! | 3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
-//! | 2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`advice`], [`vendor`], [`nmap`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, what is known of ports, the IEEE's names, nmap's files |
-//! | 1 | [`engine`], [`config`], [`clock`], [`resolve`], [`data_dir`], [`identify`] | decisions without I/O, the traits of what is injected, to which user the appliance's files belong, and what a greeting says of its service and device |
+//! | 2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`advice`], [`vendor`], [`nmap`], [`syslog`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, what is known of ports, the IEEE's names, nmap's files, syslog servers |
+//! | 1 | [`engine`], [`alerts`], [`config`], [`clock`], [`resolve`], [`data_dir`], [`identify`] | decisions without I/O, the traits of what is injected, to which user the appliance's files belong, and what a greeting says of its service and device |
 //! | 0 | [`model`] | the values that all layers share |
 //!
 //! ## Three habits
 //!
-//! - **Sans-io where it matters.** [`engine::Engine`], [`service::agenda::Agenda`] and [`service::discovery::Sweep`]
-//!   decide; they take `now` and return actions. Their tests simulate days and lossy networks in milliseconds.
+//! - **Sans-io where it matters.** [`engine::Engine`], [`alerts::ChannelOutbox`], [`service::agenda::Agenda`] and
+//!   [`service::discovery::Sweep`] decide; they take `now` and return actions. Their tests simulate days and lossy networks in milliseconds.
 //! - **Time is a parameter.** Only [`clock`] reads the machine's clocks (clippy enforces it), because a Pi boots in the
 //!   year 2000.
 //! - **Local errors are never verdicts.** A local error puts the probe back; it never makes a port look closed.
@@ -59,6 +59,7 @@
 //! - another column: a migration in [`store`], never a change of an old one.
 
 pub mod advice;
+pub mod alerts;
 pub mod app;
 pub mod cli;
 pub mod client;
@@ -77,4 +78,5 @@ pub mod resolve;
 pub mod service;
 pub mod services;
 pub mod store;
+pub mod syslog;
 pub mod vendor;

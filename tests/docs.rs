@@ -253,6 +253,7 @@ fn every_path_of_the_api_is_described() {
         ("{host}", "MAC"),
         ("{keep}", "KEEP"),
         ("{name}", "NAME"),
+        ("{channel}", "CHANNEL"),
     ];
     let mut paths = 0;
     for entry in fs::read_dir(root().join("src/http/v1")).unwrap() {

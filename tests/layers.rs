@@ -18,6 +18,7 @@ use self::{
 /// Every top-level module and its layer; `lib.rs` explains them. A new module must get its layer here.
 const LAYERS: &[(&str, u8)] = &[
     ("model", 0),
+    ("alerts", 1),
     ("clock", 1),
     ("config", 1),
     ("data_dir", 1),
@@ -32,6 +33,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("nmap", 2),
     ("services", 2),
     ("store", 2),
+    ("syslog", 2),
     ("vendor", 2),
     ("service", 3),
     ("http", 4),

@@ -6,6 +6,7 @@
 
 use testkit::{harness, lab};
 
+mod alerts;
 mod alone;
 mod announcements;
 mod api;

@@ -23,7 +23,7 @@ pub(super) async fn watch(
     mut inventory: watch::Receiver<Inventory>,
     mut advertised: watch::Receiver<Advertised>,
     mut config: watch::Receiver<Arc<Config>>,
-    mut links: watch::Receiver<Vec<String>>,
+    [mut links, mut alerts]: [watch::Receiver<Vec<String>>; 2],
     (file, suggest): (PathBuf, Suggest),
     health: watch::Sender<Health>,
 ) {
@@ -40,7 +40,7 @@ pub(super) async fn watch(
         }
         advised.clone_from(&advice);
         let more = advice.into_iter().chain(advertised.borrow_and_update().notice.clone());
-        let more = more.chain(links.borrow_and_update().clone());
+        let more = more.chain(links.borrow_and_update().clone()).chain(alerts.borrow_and_update().clone());
         health.send_replace(sum_up(&store.borrow_and_update(), &inventory.borrow(), more));
         tokio::select! {
             Ok(()) = store.changed() => {}
@@ -48,6 +48,7 @@ pub(super) async fn watch(
             Ok(()) = advertised.changed() => {}
             Ok(()) = config.changed() => {}
             Ok(()) = links.changed() => {}
+            Ok(()) = alerts.changed() => {}
             else => return,
         }
     }

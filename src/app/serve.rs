@@ -25,6 +25,7 @@ use crate::{
     },
     resolve::Resolve,
     service::{
+        alerts::{AlertParts, Alerts},
         announcements,
         feeds::{self, Inventory},
         health::Health,
@@ -178,8 +179,8 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Starts the feeds, the health watch, retention, the search for names and announcements, identification, the
-    /// runner, the server and the heartbeat.
+    /// Starts the feeds, the alerts, the health watch, retention, the search for names and announcements, identification,
+    /// the runner, the server and the heartbeat.
     fn start(&self, listeners: Vec<TcpListener>, allowlist: HostAllowlist, gate: Gate, tasks: &mut Tasks) {
         let ([resolver, asked], advertised) = self.start_mdns(&listeners, tasks);
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
@@ -188,7 +189,15 @@ impl Parts<'_> {
         let (inventory, feeds) =
             feeds::start(client.clone(), store, Arc::clone(&clock), config, Links::read, ARP_GRANT);
         tasks.spawn(until_stopped(self.stop.clone(), feeds));
-        let seen_health = self.watch_health(inventory.clone(), advertised.clone(), tasks);
+        let alerts = Alerts::new(AlertParts {
+            store: self.store.clone(),
+            config: self.config.clone(),
+            resolver: Arc::clone(&resolver),
+            clock: Arc::clone(&clock),
+            hostname: hostname(),
+        });
+        let seen_health = self.watch_health(inventory.clone(), advertised.clone(), alerts.notices(), tasks);
+        tasks.spawn(until_stopped(self.stop.clone(), alerts.clone().run(seen_health.clone())));
         let keeping =
             retention::keep(self.store.clone(), Arc::clone(&clock), self.config.clone(), inventory.clone());
         tasks.spawn(until_stopped(self.stop.clone(), keeping));
@@ -240,6 +249,7 @@ impl Parts<'_> {
         tasks.spawn(until_stopped(self.stop.clone(), spool.run()));
 
         let site = Site {
+            alerts,
             config: self.config.clone(),
             allowlist,
             gate: gate.clone(),
@@ -288,6 +298,7 @@ impl Parts<'_> {
         &self,
         inventory: watch::Receiver<Inventory>,
         advertised: watch::Receiver<Advertised>,
+        alerts: watch::Receiver<Vec<String>>,
         tasks: &mut Tasks,
     ) -> watch::Receiver<Health> {
         let (health, seen) = watch::channel(Health::default());
@@ -295,7 +306,8 @@ impl Parts<'_> {
         let lan = (self.file.to_owned(), Lan::likeliest as fn() -> Option<String>);
         let (down, seen_down) = watch::channel(Vec::new());
         tasks.spawn(until_stopped(self.stop.clone(), links::watch(self.probing.watch.clone(), down)));
-        let watching = health::watch(store, inventory, advertised, config, seen_down, lan, health);
+        let notices = [seen_down, alerts];
+        let watching = health::watch(store, inventory, advertised, config, notices, lan, health);
         tasks.spawn(until_stopped(self.stop.clone(), watching));
         seen
     }

@@ -284,7 +284,7 @@ impl Appliance {
             Backend::Http(running) => {
                 let url = format!("{}{path}", running.url);
                 let token = running.token.as_deref();
-                let request = HttpRequest { method, url: &url, token, body, accept: JSON };
+                let request = HttpRequest { method, url: &url, token, headers: &[], body, accept: JSON };
                 running.client.send(request, limits, take).await.map_err(|error| running.refused(error))
             }
             Backend::Local(local) => local.answer(method, path, body, take).await,

@@ -10,9 +10,10 @@ use std::{
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{
-    backup::BackupArgs, changes::ChangesArgs, check::CheckArgs, diff::DiffArgs, discover::DiscoverArgs,
-    expected::ExpectedCommand, explain::ExplainArgs, hosts::HostsArgs, import::ImportArgs,
-    import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs, setup::SetupArgs, status::StatusArgs,
+    alert::AlertCommand, backup::BackupArgs, changes::ChangesArgs, check::CheckArgs, diff::DiffArgs,
+    discover::DiscoverArgs, expected::ExpectedCommand, explain::ExplainArgs, hosts::HostsArgs,
+    import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs, setup::SetupArgs,
+    status::StatusArgs,
 };
 use crate::{
     config::Overrides,
@@ -84,6 +85,9 @@ pub enum Now {
     Diff(DiffArgs),
     /// List what has changed
     Changes(ChangesArgs),
+    /// Test the alert channels, or list them
+    #[command(subcommand)]
+    Alert(AlertCommand),
     /// Import nmap's reports (-oX), or the original portscan's results
     Import(ImportArgs),
     /// Import the expected state of a running portmantool or another appliance

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     client::HttpClient,
     config::{self, Config, Machine, Overrides, Severity, check},
-    data_dir::{Obstacle, obstacle, strangers},
+    data_dir::{Obstacle, obstacle, read_secret, strangers},
     http::{self, BindError, Token, TokenError},
     model::one_line,
     store,
@@ -86,6 +86,7 @@ async fn machine(config: &Config, client: &HttpClient) -> io::Result<Machine> {
         strangers: strangers(&config.data_dir),
         spool: config.spool.as_deref().and_then(|spool| writable(spool).err()).map(|error| error.to_string()),
         token: unusable_token(config).map(|error| error.to_string()),
+        secrets: unusable_secrets(config),
         open_token: http::open_token(&config.data_dir, config.auth_token_file.as_deref()),
         ..Machine::default()
     };
@@ -116,6 +117,31 @@ fn unusable_token(config: &Config) -> Option<TokenError> {
     Token::load(&config.data_dir, Some(given)).err()
 }
 
+/// Returns why the secrets of alert channels cannot be used, where that is so.
+fn unusable_secrets(config: &Config) -> Vec<String> {
+    let unusable = |(channel, key, file): (&str, &str, &Path)| {
+        // It exists only while the unit runs.
+        if file.starts_with(CREDENTIALS) && !file.exists() {
+            return None;
+        }
+        let error = read_secret(file).err()?;
+        let shown = file.display();
+        Some(format!(
+            "channel {channel}: {key} {shown}: {error}; put the secret there as one line, or mend the path"
+        ))
+    };
+    secrets(config).filter_map(unusable).collect()
+}
+
+/// The files with the secrets of alert channels, with the channel's name and the key.
+fn secrets(config: &Config) -> impl Iterator<Item = (&str, &'static str, &Path)> {
+    config.channels.iter().flat_map(|channel| {
+        let files =
+            [("token_file", channel.token_file.as_deref()), ("sign_file", channel.sign_file.as_deref())];
+        files.into_iter().filter_map(|(key, file)| Some((channel.name.as_str(), key, file?)))
+    })
+}
+
 /// Returns which of the configured files are closed to this user, and how to open them.
 fn closed_to(service: &ServiceUser, config: &Config, file: &Path) -> Vec<String> {
     let mut closed = Vec::new();
@@ -139,6 +165,15 @@ fn closed_to(service: &ServiceUser, config: &Config, file: &Path) -> Vec<String>
             format!(
                 "Under systemd, write LoadCredential=token:{path} in the unit and token_file = \
                  \"{CREDENTIALS}/portscan.service/token\" here{name_user}"
+            )
+        });
+    }
+    for (_, key, file) in secrets(config).filter(|(.., file)| !file.starts_with(CREDENTIALS)) {
+        look(key, file, FileAccess::Read, &|path| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            format!(
+                "Under systemd, write LoadCredential={name}:{path} in the unit and {key} = \
+                 \"{CREDENTIALS}/portscan.service/{name}\" here{name_user}"
             )
         });
     }

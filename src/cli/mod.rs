@@ -4,6 +4,7 @@
 //! itself ([`Command::Serve`]). All output goes through the two writers of a [`Terminal`], and
 //! everything that a command needs from the machine is in the [`CommandEnv`].
 
+mod alert;
 mod appliance;
 mod args;
 mod backup;
@@ -46,6 +47,7 @@ use std::{
     sync::Arc,
 };
 
+pub use alert::{AlertCommand, AlertListArgs, AlertTestArgs};
 pub use appliance::ApplianceArgs;
 pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, parse};
 pub use backup::BackupArgs;
@@ -243,6 +245,7 @@ async fn dispatch(
         Now::Expected(what) => expected::expected(what, &arguments.overrides(), world, terminal).await,
         Now::Diff(diff) => diff::diff(diff, &arguments.overrides(), world, terminal).await,
         Now::Changes(changes) => changes::changes(changes, &arguments.overrides(), world, terminal).await,
+        Now::Alert(what) => alert::alert(what, &arguments.overrides(), world, terminal).await,
         Now::Setup(args) => setup::setup(args, &arguments.overrides(), terminal),
         Now::Token => token::token(&arguments.overrides(), terminal),
         Now::CheckConfig(args) => {

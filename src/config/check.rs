@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{Config, Targets, parse::covers};
+use super::{ChannelConfig, Config, Targets, parse::covers};
 
 /// The facts about this machine, gathered by the caller; this module reads nothing itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Machine {
     pub spool: Option<String>,
     /// Why the token in `auth.token_file` cannot be used, if so.
     pub token: Option<String>,
+    /// Why the secrets of alert channels cannot be used, if so.
+    pub secrets: Vec<String>,
     /// What the user that the appliance runs as may not use, and how to mend it.
     pub closed: Vec<String>,
     /// The same where it is not known which user that is.
@@ -82,6 +84,13 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
         )));
     }
     findings.extend(machine.token.iter().map(|reason| error(format!("auth.token_file: {reason}"))));
+    findings.extend(machine.secrets.iter().map(|told| error(told.clone())));
+    findings.extend(config.channels.iter().filter(|channel| sends_in_the_clear(channel)).map(|channel| {
+        warning(format!(
+            "channel {}: its secret is sent unencrypted over http; write its URL with https if the receiver has it",
+            channel.name
+        ))
+    }));
     findings.extend(machine.closed.iter().map(|told| error(told.clone())));
     findings.extend(machine.maybe_closed.iter().map(|told| warning(told.clone())));
     findings.extend(machine.open_token.iter().map(|told| warning(told.clone())));
@@ -121,6 +130,11 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether a channel's token can be read on the way.
+fn sends_in_the_clear(channel: &ChannelConfig) -> bool {
+    channel.token_file.is_some() && channel.url.reveal().starts_with("http://")
 }
 
 /// Whether a network is so large that it is not the owner's: the largest private range is a /8, and

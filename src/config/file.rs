@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{
     COMMON_PORTS, Config, DeviceRule, Fault, FeedConfig, IgnoreRule, ScannerConfig, ScannerPorts, Targets,
+    alerts,
     parse::{self, covers},
     table::{Reader, Section},
 };
@@ -68,6 +69,7 @@ fn top(file: &mut Section<'_, '_>, config: &mut Config) {
     file.tables("device", |section| device(section, &mut rules));
     config.devices = rules;
     set(&mut config.ignore, file.tables("ignore", ignore));
+    (config.channels, config.alerts) = alerts::read(file);
 }
 
 /// Drops the default feed if the file names any source: a named source, or an empty list, replaces it.

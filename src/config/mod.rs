@@ -9,12 +9,15 @@
 //! | `table.rs` | walks a TOML table, knows lines, suggests the nearest key |
 //! | `parse.rs` | one text to one checked value |
 //! | `file.rs`, `env.rs` | the layers: which keys and variables there are |
+//! | `channel.rs`, `alerts.rs` | where alerts go and which; their keys in the file |
 //! | `load.rs` | the order of the layers; the one function that reads the disk |
 //! | `check.rs` | does it fit this machine? for `check-config` |
 //! | `show.rs` | the effective configuration, as a file again |
 //!
 //! A new key is one field here, one line in `file.rs`, one in `show.rs`, and a line in the default file.
 
+mod alerts;
+mod channel;
 mod check;
 mod env;
 mod error;
@@ -37,12 +40,14 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tracing::level_filters::LevelFilter;
 
 pub use self::{
+    channel::{AlertRule, ChannelConfig, ChannelKind, ChannelUrl, QuietHours, SyslogFormat, WebhookShape},
     check::{Finding, Machine, Severity, check},
     error::{ConfigError, Fault, Place},
     load::{DEFAULT_PATH, Overrides},
 };
 use crate::model::{
-    Address, Device, DeviceType, IdentifyLevel, Mac, PortSet, TargetSpec, Timing, without_secrets,
+    Address, AlertKind, AlertSeverity, Device, DeviceType, IdentifyLevel, Mac, PortSet, TargetSpec, Timing,
+    without_secrets,
 };
 
 /// The feed where neither the file nor the environment names one: the original's.
@@ -95,6 +100,10 @@ pub struct Config {
     pub devices: Vec<DeviceRule>,
     /// Known noise.
     pub ignore: Vec<IgnoreRule>,
+    /// Where alerts go; names unique.
+    pub channels: Vec<ChannelConfig>,
+    /// Which alerts go where; empty: each to every channel.
+    pub alerts: Vec<AlertRule>,
     /// Host names that the server answers to, beside the usual ones; lower case.
     pub http_names: Vec<String>,
     /// The hosts of which an HTTP client may have ports probed, as patterns; `None`: any host.
@@ -263,6 +272,22 @@ impl Config {
         PortSet::from_ranges(rules.flat_map(|rule| rule.ports.ranges().iter().copied()))
     }
 
+    /// Whether an alert of this kind about a device goes to a channel, and how urgent it is there: the highest severity
+    /// of all rules that choose it. `None`: no rule does.
+    pub fn alert_severity(
+        &self,
+        channel: &str,
+        kind: AlertKind,
+        mac: Option<Mac>,
+        address: Option<&Address>,
+    ) -> Option<AlertSeverity> {
+        if self.alerts.is_empty() {
+            return Some(kind.severity());
+        }
+        let rules = self.alerts.iter().filter(|rule| rule.chooses(channel, kind, mac, address));
+        rules.map(|rule| rule.severity.unwrap_or(kind.severity())).max()
+    }
+
     /// Whether a device must be left alone for its MAC: then that has to be known before the first probe.
     pub fn excludes_by_mac(&self) -> bool {
         let by_mac = |spec: &TargetSpec| matches!(spec, TargetSpec::Mac(_));
@@ -304,6 +329,8 @@ impl Default for Config {
             ],
             devices: Vec::new(),
             ignore: Vec::new(),
+            channels: Vec::new(),
+            alerts: Vec::new(),
             http_names: Vec::new(),
             http_probe: None,
             auth_trust: vec![

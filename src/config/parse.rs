@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use jiff::civil::Time;
 use tracing::level_filters::LevelFilter;
 
-use super::{Discover, FeedUrl};
+use super::{ChannelUrl, Discover, FeedUrl, QuietHours};
 use crate::model::{
     Address, DurationError, Mac, PortSet, TargetSpec, ascii_name, canonical_net, one_line, parse_duration,
     parse_tag, without_secrets,
@@ -299,11 +299,69 @@ pub(super) fn newcomer_count(text: &str) -> Parsed<u32> {
 
 /// A scanner's name, which becomes part of URLs and metrics.
 pub(super) fn scanner_name(text: &str) -> Parsed<String> {
+    plain_name(text, "scanner")
+}
+
+/// A channel's name, which becomes part of URLs and metrics.
+pub(super) fn channel_name(text: &str) -> Parsed<String> {
+    plain_name(text, "channel")
+}
+
+fn plain_name(text: &str, of: &str) -> Parsed<String> {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if (1..=32).contains(&text.len()) && text.chars().all(valid) {
         return Ok(text.to_owned());
     }
-    Err(format!("\"{}\" is not a scanner's name; write 1 to 32 of a-z, 0-9 and -", shown(text)))
+    Err(format!("\"{}\" is not a {of}'s name; write 1 to 32 of a-z, 0-9 and -", shown(text)))
+}
+
+/// One of these words, each with its value.
+pub(super) fn word<T: Clone>(text: &str, what: &str, words: &[(&str, T)]) -> Parsed<T> {
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| value.clone());
+    let known = || words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+    found.ok_or_else(|| format!("\"{}\" is not {what}; write one of {}", shown(text), known()))
+}
+
+/// A channel's URL with one of these schemes. Its path may be a secret (Slack's and Discord's are), so faults never show
+/// it.
+pub(super) fn channel_url(text: &str, schemes: &[&str], example: &str) -> Parsed<ChannelUrl> {
+    let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| schemes.contains(scheme)) else {
+        let schemes: Vec<_> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
+        return Err(format!("this URL does not start with {}; write it as {example}", schemes.join(" or ")));
+    };
+    let uri: Uri = text.parse().map_err(|_| format!("this is not a URL; write it as {example}"))?;
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+    let authority = authority.ok_or_else(|| format!("this URL names no host; write it as {example}"))?;
+    if authority.as_str().contains('@') {
+        return Err("write the URL without a user and a password; a secret belongs in token_file".to_owned());
+    }
+    if authority.as_str().ends_with(':')
+        || (authority.port_u16().is_none() && authority.as_str().rfind(':') > authority.as_str().rfind(']'))
+    {
+        return Err(format!("this URL's port is not a number from 1 to 65535; write it as {example}"));
+    }
+    Ok(ChannelUrl::new(text, scheme, authority.as_str()))
+}
+
+/// How many messages may be sent within ten minutes.
+pub(super) fn message_count(text: &str) -> Parsed<usize> {
+    text.parse().ok().filter(|count| (1..=1000).contains(count)).ok_or_else(|| {
+        format!("\"{}\" is not a number of messages from 1 to 1000; the default is 10", shown(text))
+    })
+}
+
+/// Hours of the day: from, and until before.
+pub(super) fn quiet_hours(text: &str) -> Parsed<QuietHours> {
+    let form = || format!("\"{}\" is not a span of the day; write it as 22:00-07:00", shown(text));
+    let (from, until) = text.split_once('-').ok_or_else(form)?;
+    let (from, until) = (time_of_day(from.trim())?, time_of_day(until.trim())?);
+    if from == until {
+        return Err(format!(
+            "\"{}\" is a whole day: nothing would ever be sent; drop the channel instead",
+            shown(text)
+        ));
+    }
+    Ok(QuietHours { from, until })
 }
 
 /// What people call a device, or why they ignore it: one line.

@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Config, Targets};
+use super::{ChannelKind, Config, Targets};
 
 /// A text as TOML writes it.
 fn quoted(text: impl fmt::Display) -> String {
@@ -94,6 +94,42 @@ impl Config {
             let device = rule.device.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
             writeln!(f, "\n[[ignore]]\ndevice = {}\nports = {}", quoted(device), quoted(&rule.ports))?;
             writeln!(f, "comment = {}", quoted(&rule.comment))?;
+        }
+        self.fmt_alerts(f)
+    }
+
+    fn fmt_alerts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for channel in &self.channels {
+            writeln!(
+                f,
+                "\n[[channel]]\nname = {}\ntype = {}",
+                quoted(&channel.name),
+                quoted(channel.kind.as_str())
+            )?;
+            writeln!(f, "url = {}", quoted(&channel.url))?;
+            match &channel.kind {
+                ChannelKind::Ntfy => {}
+                ChannelKind::Webhook { shape } => writeln!(f, "shape = {}", quoted(shape.as_str()))?,
+                ChannelKind::Syslog { format } => writeln!(f, "format = {}", quoted(format.as_str()))?,
+            }
+            if let Some(file) = &channel.token_file {
+                writeln!(f, "token_file = {}", quoted(file.display()))?;
+            }
+            if let Some(file) = &channel.sign_file {
+                writeln!(f, "sign_file = {}", quoted(file.display()))?;
+            }
+            writeln!(f, "group = {}\nburst = {}", duration(channel.group), channel.burst)?;
+            channel.quiet.map_or(Ok(()), |quiet| writeln!(f, "quiet = {}", quoted(quiet)))?;
+        }
+        for rule in &self.alerts {
+            writeln!(f, "\n[[alert]]\nevents = {}", list(&rule.events))?;
+            if !rule.devices.is_empty() {
+                writeln!(f, "devices = {}", list(&rule.devices))?;
+            }
+            if !rule.channels.is_empty() {
+                writeln!(f, "channels = {}", list(&rule.channels))?;
+            }
+            rule.severity.map_or(Ok(()), |severity| writeln!(f, "severity = {}", quoted(severity)))?;
         }
         Ok(())
     }

@@ -134,6 +134,17 @@ tags = ["office", "floor-2"]
 [[ignore]]
 device = "*"
 ports = "49152-"
+[[channel]]
+name = "log"
+type = "syslog"
+url = "tcp://[2001:db8::5]:601"
+format = "rfc3164"
+quiet = "22:00 - 07:00"
+[[alert]]
+events = ["unexpected", "appliance"]
+devices = ["B8:27:EB:*", "192.168.1.0/24"]
+channels = "log"
+severity = "low"
 "#;
 
 #[test]
@@ -384,6 +395,7 @@ fn check_reports_what_the_machine_lacks() {
         strangers: Some("/var/lib/portscan/token belongs to root (uid 0)".to_owned()),
         spool: Some("Read-only file system".to_owned()),
         token: Some("/run/token holds no token".to_owned()),
+        secrets: vec!["channel phone: token_file /run/ntfy: No such file or directory".to_owned()],
         closed: vec!["spool /srv/reports is closed to portscan (uid 998)".to_owned()],
         maybe_closed: vec!["the configuration file may be closed".to_owned()],
         open_token: Some("the token is open to every user".to_owned()),
@@ -398,6 +410,7 @@ fn check_reports_what_the_machine_lacks() {
     warning: data_dir: /var/lib/portscan/token belongs to root (uid 0)
     error: spool /srv/reports cannot be written to (Read-only file system): what was imported is moved within it; give it to the user that portscan runs as
     error: auth.token_file: /run/token holds no token
+    error: channel phone: token_file /run/ntfy: No such file or directory
     error: spool /srv/reports is closed to portscan (uid 998)
     warning: the configuration file may be closed
     warning: the token is open to every user
@@ -436,4 +449,50 @@ fn trusting_hosts_anywhere_causes_a_warning() {
     ] {
         assert!(!warned(own), "{own}");
     }
+}
+
+#[test]
+fn a_channel_shows_neither_path_nor_query_of_its_url() {
+    let config = file(
+        "[[channel]]\nname = \"chat\"\ntype = \"webhook\"\nurl = \"https://hooks.example:8443/T0/s3cret?k=s3cret\"\n",
+    );
+    assert_eq!(config.channels[0].url.to_string(), "https://hooks.example:8443/...");
+    assert_eq!(config.channels[0].url.reveal(), "https://hooks.example:8443/T0/s3cret?k=s3cret");
+    assert!(!format!("{config:?} {config}").contains("s3cret"));
+}
+
+#[test]
+fn without_a_rule_every_alert_goes_to_every_channel_and_rules_choose() {
+    let channels = "[[channel]]\nname = \"a\"\ntype = \"syslog\"\nurl = \"udp://192.0.2.1:514\"\n\
+        [[channel]]\nname = \"b\"\ntype = \"ntfy\"\nurl = \"https://ntfy.sh/topic\"\n";
+    let known = device("192.0.2.7", "B8:27:EB:AC:14:3E");
+    let severity = |config: &Config, channel: &str, kind| {
+        config.alert_severity(channel, kind, known.mac, Some(&known.address)).map(AlertSeverity::as_str)
+    };
+    let plain = file(channels);
+    for kind in AlertKind::ALL {
+        assert_eq!(severity(&plain, "a", kind), Some(kind.severity().as_str()));
+    }
+    let chosen = file(&format!(
+        "{channels}[[alert]]\nevents = \"missing\"\ndevices = \"B8:27:EB:*\"\nchannels = \"b\"\nseverity = \"low\"\n\
+         [[alert]]\nevents = [\"missing\", \"appliance\"]\nchannels = \"b\"\n"
+    ));
+    assert_eq!(severity(&chosen, "b", AlertKind::Missing), Some("normal"), "the highest of both");
+    assert_eq!(severity(&chosen, "a", AlertKind::Missing), None);
+    assert_eq!(severity(&chosen, "b", AlertKind::Unexpected), None);
+}
+
+#[test]
+fn quiet_hours_may_pass_midnight() {
+    let hours = |text| parse::quiet_hours(text).unwrap();
+    let at = |hour, minute| jiff::civil::time(hour, minute, 0, 0);
+    let night = hours("22:00-07:00");
+    assert!(
+        night.contains(at(22, 0))
+            && night.contains(at(3, 0))
+            && !night.contains(at(7, 0))
+            && !night.contains(at(12, 0))
+    );
+    let noon = hours("12:00-13:30");
+    assert!(noon.contains(at(13, 29)) && !noon.contains(at(13, 30)) && !noon.contains(at(2, 0)));
 }

@@ -9,8 +9,10 @@
 //! lies in the directory, and only what was created just now is given away.
 
 mod obstacle;
+mod secret;
 
 pub use obstacle::{Obstacle, obstacle, strangers};
+pub use secret::read_secret;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},

@@ -30,8 +30,9 @@ use crate::{
     net::mdns::Advertised,
     resolve::Resolve,
     service::{
-        differences::Differences, directory::DeviceDirectory, feeds::Inventory, health::Health,
-        import::Importer, probe::PortProber, runner::Runs, scanner::Scanner, snapshot::SnapshotReader,
+        alerts::Alerts, differences::Differences, directory::DeviceDirectory, feeds::Inventory,
+        health::Health, import::Importer, probe::PortProber, runner::Runs, scanner::Scanner,
+        snapshot::SnapshotReader,
     },
     store::Store,
 };
@@ -56,6 +57,8 @@ pub struct Site {
     pub inventory: watch::Receiver<Inventory>,
     /// The health of the appliance.
     pub health: watch::Receiver<Health>,
+    /// Tells of the alerts, and tests them.
+    pub alerts: Alerts,
     /// Imports reports of other tools.
     pub importer: Importer,
     /// Starts and stops scans.
@@ -78,6 +81,7 @@ pub fn router(site: Site) -> Router {
         resolver,
         inventory,
         health,
+        alerts,
         importer,
         runs,
         clock,
@@ -101,6 +105,7 @@ pub fn router(site: Site) -> Router {
         importer: importer.clone(),
         differences: differences.clone(),
         clock: Arc::clone(&clock),
+        alerts: alerts.clone(),
     };
     let api = v1::ApiParts {
         store: store.clone(),
@@ -108,6 +113,7 @@ pub fn router(site: Site) -> Router {
         directory: directory.clone(),
         snapshots: snapshots.clone(),
         health: health.clone(),
+        alerts,
         runs,
         imports: v1::Imports::new(importer, limits.upload),
         advertised,

@@ -3,7 +3,7 @@
 use prometheus::proto::MetricFamily;
 
 use super::family::{counter, counters, gauge, gauges, plain};
-use crate::model::{FeedFacts, ImportFacts, LimitFacts, MemoryFacts, ProbeFacts, StoreFacts};
+use crate::model::{ChannelFacts, FeedFacts, ImportFacts, LimitFacts, MemoryFacts, ProbeFacts, StoreFacts};
 
 pub(super) fn probes(probes: &ProbeFacts) -> [MetricFamily; 5] {
     let outcomes = [
@@ -127,6 +127,37 @@ pub(super) fn store(store: &StoreFacts) -> [MetricFamily; 5] {
 }
 
 /// In portmantool's names and shapes: 0 before the first import.
+/// Nothing without a channel: who alerts by Prometheus needs none.
+pub(super) fn channels(channels: &[ChannelFacts]) -> Vec<MetricFamily> {
+    if channels.is_empty() {
+        return Vec::new();
+    }
+    let gauge_of = |value: fn(&ChannelFacts) -> f64| {
+        channels.iter().map(move |channel| gauge(&[("channel", &channel.name)], value(channel)))
+    };
+    let counter_of = |value: fn(&ChannelFacts) -> u64| {
+        channels.iter().map(move |channel| counter(&[("channel", &channel.name)], value(channel)))
+    };
+    vec![
+        gauges(
+            "portscan_alerts_pending",
+            "Alerts that wait to be delivered.",
+            gauge_of(|channel| f64::from(u32::try_from(channel.pending).unwrap_or(u32::MAX))),
+        ),
+        gauges(
+            "portscan_alerts_oldest_seconds",
+            "How long the oldest of them waits.",
+            gauge_of(|channel| channel.oldest.as_secs_f64()),
+        ),
+        counters(
+            "portscan_alerts_delivered_total",
+            "Messages delivered.",
+            counter_of(|channel| channel.delivered),
+        ),
+        counters("portscan_alerts_failed_total", "Attempts failed.", counter_of(|channel| channel.failed)),
+    ]
+}
+
 pub(super) fn imports(imports: &ImportFacts) -> [MetricFamily; 2] {
     let last = imports.last.map_or(0.0, |last| last.as_second() as f64);
     [

@@ -42,6 +42,7 @@ pub fn encode_own(snapshot: &Snapshot) -> Result<String, MetricsError> {
     write(&mut page, machine::feeds(&snapshot.feeds))?;
     write(&mut page, machine::store(&snapshot.store))?;
     write(&mut page, machine::imports(&snapshot.imports))?;
+    write(&mut page, machine::channels(&snapshot.channels))?;
     write(&mut page, network::scanners(&snapshot.scanners))?;
     Ok(page)
 }

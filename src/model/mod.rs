@@ -2,6 +2,7 @@
 
 mod address;
 mod advice_level;
+mod alert;
 mod allowance;
 mod bucket;
 mod change_event;
@@ -32,6 +33,7 @@ pub mod unconfirmed;
 
 pub use address::{Address, AddressError};
 pub use advice_level::AdviceLevel;
+pub use alert::{AlertKind, AlertSeverity};
 pub use allowance::Allowance;
 pub use bucket::Bucket;
 pub use change_event::{ChangeEvent, ChangeFilter, ChangeKind, IdentityPart};
@@ -57,8 +59,8 @@ pub use ports::{PortSet, PortSetError};
 pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
 pub use scan::{ScanId, ScanKind};
 pub use snapshot::{
-    FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact, ProbeFacts, ScannerFacts, Snapshot,
-    StoreFacts, TableFacts,
+    ChannelFacts, FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact, ProbeFacts,
+    ScannerFacts, Snapshot, StoreFacts, TableFacts,
 };
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use state_age::StateAge;

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub store: StoreFacts,
     /// Reports of other scanners.
     pub imports: ImportFacts,
+    /// The alert channels.
+    pub channels: Vec<ChannelFacts>,
     /// The configured scanners.
     pub scanners: Vec<ScannerFacts>,
     /// Every endpoint with a result.
@@ -128,6 +130,21 @@ pub struct StoreFacts {
     pub devices: Option<u32>,
     /// When the newest complete scan ended, by the wall clock at that time; `None` before the first.
     pub last_scan: Option<Timestamp>,
+}
+
+/// An alert channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelFacts {
+    /// Its name.
+    pub name: String,
+    /// Alerts that wait.
+    pub pending: usize,
+    /// How long the oldest of them waits; zero: none does.
+    pub oldest: Duration,
+    /// Messages delivered since the start.
+    pub delivered: u64,
+    /// Attempts failed since the start.
+    pub failed: u64,
 }
 
 /// Imported reports of other scanners.

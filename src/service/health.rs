@@ -22,6 +22,11 @@ impl Health {
         Self { problems, notices }
     }
 
+    /// All sentences, the problems first.
+    pub fn sentences(&self) -> Vec<String> {
+        self.problems.iter().chain(&self.notices).cloned().collect()
+    }
+
     /// Whether it works.
     pub fn is_ok(&self) -> bool {
         self.problems.is_empty()

@@ -3,6 +3,7 @@
 
 pub mod absence;
 pub mod agenda;
+pub mod alerts;
 pub mod announcements;
 pub mod device_type;
 pub mod differences;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
+    alerts::{Alerts, ChannelStatus},
     differences::{Differences, HostDifference, PortDeviation, by_device, deviations, shown_at},
     directory::DeviceDirectory,
     evidence::DeviceEvidence,
@@ -17,11 +18,12 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{Config, ScannerConfig},
+    config::{ChannelConfig, Config, ScannerConfig},
     engine::{LocalError, Stats},
     model::{
-        Deviation, DeviceKey, Endpoint, FeedFacts, HostFacts, ImportFacts, LimitFacts, PortFact, PortState,
-        ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts, unconfirmed::Unconfirmed,
+        ChannelFacts, Deviation, DeviceKey, Endpoint, FeedFacts, HostFacts, ImportFacts, LimitFacts,
+        PortFact, PortState, ProbeFacts, Protocol, ScannerFacts, Snapshot, StoreFacts, TableFacts,
+        unconfirmed::Unconfirmed,
     },
     net::{SystemLimits, memory},
     store::{HostState, IdentifiedPage, IdentifiedPort, Store, StoreError, StoreHealth},
@@ -46,6 +48,8 @@ pub struct SnapshotReader {
     pub differences: Differences,
     /// Says which certificates have expired.
     pub clock: Arc<dyn Clock>,
+    /// Counts alerts.
+    pub alerts: Alerts,
 }
 
 impl SnapshotReader {
@@ -85,6 +89,7 @@ impl SnapshotReader {
             limits: SystemLimits::read().ok().map(|limits| limit_facts(&limits)),
             memory: memory(),
             feeds: feed_facts(&self.inventory.borrow()),
+            channels: self.alerts.channels().into_iter().map(channel_facts).collect(),
             store: StoreFacts {
                 up: *self.store.health().borrow() == StoreHealth::Ok,
                 bytes: self.store.bytes(),
@@ -296,6 +301,16 @@ fn limit_facts(limits: &SystemLimits) -> LimitFacts {
             max: table.max,
             silent_per_second: silent.get(),
         }),
+    }
+}
+
+fn channel_facts((channel, status): (ChannelConfig, ChannelStatus)) -> ChannelFacts {
+    ChannelFacts {
+        name: channel.name,
+        pending: status.pending,
+        oldest: status.oldest.unwrap_or_default(),
+        delivered: status.delivered,
+        failed: status.failed,
     }
 }
 

@@ -15,7 +15,7 @@
 //! - *opening*: `open` and `at_rest` start the threads;
 //! - *subjects*, each with its SQL, its changes and queries, and its methods of [`Store`]: `scans`, `record`, `import`,
 //!   `identifications`, `sightings`, `names`, `schedules`, `hosts`, `host_states`, `known`, `lookups`, `compared`, `scan_pages`, `reports`,
-//!   `summary`, `prune`, `room`, `ahead`, `backup`;
+//!   `summary`, `outboxes`, `prune`, `room`, `ahead`, `backup`;
 //! - *subjects with SQL that those share*: `identity`, `merge`, `endpoints`, `presence`, `insertion`, `contributors`,
 //!   `unconfirmed`, `events`, `expected`, `identified`;
 //! - `handle`: what a task holds, and how it reaches the threads;
@@ -69,6 +69,7 @@ mod merge;
 mod names;
 mod numbers;
 mod open;
+mod outboxes;
 mod pace;
 mod page;
 mod placement;
@@ -111,6 +112,7 @@ pub use lock::{DirLock, lock, lock_existing};
 pub use lookups::{CachedHost, Totals};
 pub use names::NameLookup;
 pub use open::WriterThread;
+pub use outboxes::{EndedMessage, MessageRecord, MessageState};
 pub use pace::DiskPace;
 pub use page::Page;
 pub use prune::Pruned;

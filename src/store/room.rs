@@ -31,7 +31,8 @@ const ANSWERED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The most devices dropped within one call, so that the page writes of a full database are spread over several days.
 const MOST: usize = 4096;
 
-/// Change events that are kept: years of those of a household; weeks if devices are invented.
+/// Change events that are kept: years of those of a household; weeks if devices are invented. As many again are kept while
+/// an alert channel has not sent them; one that never will must not fill the disk.
 const CHANGES: i64 = 50_000;
 
 /// A device that may be dropped.
@@ -128,7 +129,8 @@ fn forget_all(connection: &mut Connection, candidates: &[Candidate]) -> Result<(
         let endpoints = "SELECT id FROM endpoints WHERE device IN (SELECT device FROM leaving)";
         connection.execute_batch(&format!(
             "DELETE FROM names WHERE device IN (SELECT name FROM leaving);
-             DELETE FROM changes WHERE device IN (SELECT name FROM leaving WHERE NOT ever);
+             DELETE FROM changes WHERE device IN (SELECT name FROM leaving WHERE NOT ever)
+                 AND id <= coalesce((SELECT min(cursor) FROM alert_channels), id);
              DELETE FROM observations WHERE endpoint IN ({endpoints});
              DELETE FROM earlier WHERE endpoint IN ({endpoints});
              DELETE FROM unconfirmed WHERE endpoint IN ({endpoints});
@@ -145,6 +147,8 @@ fn drop_changes(connection: &Connection) -> Result<u64> {
     let sql = "DELETE FROM changes WHERE id IN (
                    SELECT id FROM changes c
                    WHERE id <= (SELECT max(id) FROM changes) - ?1
+                   AND (id <= coalesce((SELECT min(cursor) FROM alert_channels), id)
+                        OR id <= (SELECT max(id) FROM changes) - 2 * ?1)
                    AND NOT (kind = 'opened' AND EXISTS (SELECT 1 FROM identities i WHERE i.key = c.device))
                    ORDER BY id LIMIT ?2)";
     Ok(connection.execute(sql, params![CHANGES, STEP])? as u64)

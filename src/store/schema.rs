@@ -32,6 +32,7 @@ pub(super) const LADDER: &[&str] = &[
     include_str!("v6.sql"),
     include_str!("v7.sql"),
     include_str!("v8.sql"),
+    include_str!("v9.sql"),
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "pscn".

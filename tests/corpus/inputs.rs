@@ -34,7 +34,14 @@ use portscan::{
     net::mdns::Advertised,
     nmap::{Report, gather},
     resolve::{Resolve, ResolveError, Resolving},
-    service::{feeds::Inventory, health::Health, import::Importer, runner, scanner::Scanner},
+    service::{
+        alerts::{AlertParts, Alerts},
+        feeds::Inventory,
+        health::Health,
+        import::Importer,
+        runner,
+        scanner::Scanner,
+    },
     store::{DiskPace, ExpectationUpdate, FILE_NAME, Store},
 };
 use tokio::{runtime::Runtime, sync::watch};
@@ -250,7 +257,15 @@ async fn site(home: &Path) -> Router {
         Gate::new(Token::load(home, None).unwrap(), allowlist.clone(), config.clone(), Arc::new(clock));
     let (runs, _) = runner::runs();
     let (_, advertised) = watch::channel(Advertised::default());
+    let alerts = Alerts::new(AlertParts {
+        store: store.clone(),
+        config: config.clone(),
+        resolver: Arc::new(Nobody),
+        clock: Arc::new(clock),
+        hostname: None,
+    });
     router(Site {
+        alerts,
         config,
         allowlist,
         gate,

@@ -19,7 +19,14 @@ use crate::{
     config::Config,
     http::{self, Gate, HostAllowlist, Site, Token},
     net::mdns::Advertised,
-    service::{feeds::Inventory, health::Health, import::Importer, runner, scanner::Scanner},
+    service::{
+        alerts::{AlertParts, Alerts},
+        feeds::Inventory,
+        health::Health,
+        import::Importer,
+        runner,
+        scanner::Scanner,
+    },
     store::{self, DirLock, ReaderThread, Store, StoreError, StoreHealth, WriterThread},
 };
 
@@ -83,7 +90,15 @@ impl LocalAppliance {
         let allowlist = HostAllowlist::new(None, config.clone());
         let (runs, _) = runner::runs();
         let (_, advertised) = watch::channel(Advertised::default());
+        let alerts = Alerts::new(AlertParts {
+            store: store.clone(),
+            config: config.clone(),
+            resolver: Arc::clone(&world.resolver),
+            clock: Arc::clone(&world.clock),
+            hostname: None,
+        });
         let site = Site {
+            alerts,
             gate: Gate::new(token.clone(), allowlist.clone(), config.clone(), Arc::clone(&world.clock)),
             allowlist,
             config,

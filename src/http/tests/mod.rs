@@ -1,5 +1,6 @@
 //! The server on real sockets, byte by byte.
 
+mod alerts;
 mod authority;
 mod bounds;
 mod dashboard;

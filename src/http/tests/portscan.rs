@@ -16,6 +16,7 @@ use crate::{
     net::{ConnectProber, mdns::Advertised},
     resolve::{Resolve, ResolveError, Resolving},
     service::{
+        alerts::{AlertParts, Alerts},
         feeds::{Inventory, Known, SourceId},
         import::Importer,
         runner::{self, Runner},
@@ -93,7 +94,15 @@ fn appliance_of(limits: ServerLimits, pace: DiskPace) -> TestAppliance {
     let allowlist = HostAllowlist::new(None, config_seen.clone());
     let token = Token::load(dir.path(), None).unwrap();
     let gate = Gate::new(token.clone(), allowlist.clone(), config_seen.clone(), Arc::new(clock));
+    let alerts = Alerts::new(AlertParts {
+        store: store.clone(),
+        config: config_seen.clone(),
+        resolver: Arc::new(Table),
+        clock: Arc::new(clock),
+        hostname: None,
+    });
     let site = Site {
+        alerts,
         gate: gate.clone(),
         allowlist,
         config: config_seen,

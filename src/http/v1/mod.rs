@@ -4,6 +4,7 @@
 //! ([`utoipa::path`]), so that /v1/openapi.json never describes a route that does not exist. A handler that changes
 //! something is registered by [`gated`], and by nothing else.
 
+mod alerts;
 mod backup;
 mod changes;
 mod diff;
@@ -37,7 +38,7 @@ use crate::{
     clock::Clock,
     net::mdns::Advertised,
     service::{
-        differences::Differences, directory::DeviceDirectory, health::Health, runner::Runs,
+        alerts::Alerts, differences::Differences, directory::DeviceDirectory, health::Health, runner::Runs,
         snapshot::SnapshotReader,
     },
     store::Store,
@@ -53,6 +54,7 @@ pub(super) struct ApiParts {
     pub(super) directory: DeviceDirectory,
     pub(super) snapshots: SnapshotReader,
     pub(super) health: watch::Receiver<Health>,
+    pub(super) alerts: Alerts,
     pub(super) runs: Runs,
     pub(super) imports: Imports,
     pub(super) advertised: watch::Receiver<Advertised>,
@@ -70,6 +72,7 @@ impl Deref for Api {
 /// Returns all routes under /v1, with the description of them and of these other routes.
 pub(super) fn routes(parts: ApiParts, gate: &Gate, others: OpenApiRouter) -> Router {
     let own = OpenApiRouter::new()
+        .merge(alerts::routes(gate))
         .merge(backup::routes(gate))
         .merge(changes::routes())
         .merge(diff::routes())

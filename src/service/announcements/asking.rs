@@ -189,7 +189,8 @@ impl DeviceAsker {
 
     /// Returns the beginning of a description.
     async fn describe(&self, url: &str) -> Result<Vec<u8>, ClientError> {
-        let request = HttpRequest { method: Method::GET, url, token: None, body: None, accept: ANYTHING };
+        let request =
+            HttpRequest { method: Method::GET, url, token: None, headers: &[], body: None, accept: ANYTHING };
         let limits = ResponseLimits { timeout: PATIENCE, max_bytes: usize::MAX };
         let mut description = Vec::new();
         let got = self.client.send(request, limits, |piece| {

@@ -13,6 +13,7 @@ mod import_steps;
 mod imports;
 mod invented_devices;
 mod names;
+mod outboxes;
 mod prune;
 mod size;
 mod upgrade;

@@ -37,6 +37,8 @@ pub mod miniupnpd;
 pub mod nginx;
 pub mod pi;
 pub mod prometheus;
+pub mod receiver;
+pub mod rsyslog;
 pub mod server;
 pub mod site;
 pub mod users;

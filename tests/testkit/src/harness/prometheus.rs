@@ -46,6 +46,62 @@ fn judged(judge: &str, arguments: &[&str], input: &str) {
     assert!(output.status.success(), "{judge} {arguments:?}: {}\n{said}\n{input}", output.status);
 }
 
+/// An Alertmanager of the test's own, which notifies nobody.
+pub struct Alertmanager {
+    _child: Reaped,
+    base: String,
+    agent: ureq::Agent,
+    _home: TempDir,
+}
+
+impl Alertmanager {
+    /// Starts it in the lab's network, and waits until it can be asked.
+    pub fn start(_within: &crate::lab::Lab) -> Self {
+        let home = TempDir::new().expect("a temporary directory");
+        let config = home.path().join("alertmanager.yml");
+        fs::write(&config, "route: { receiver: none }\nreceivers: [{ name: none }]\n")
+            .expect("writing its configuration");
+        let listen = "127.0.0.1:9093";
+        // Its texts have a fixed place, where an unpacked one has none: this process alone sees them there.
+        let place = "mount -t tmpfs tmpfs /usr/share && mkdir -p /usr/share/prometheus && \
+                     cp -r \"$0\" /usr/share/prometheus/ && exec \"$@\"";
+        let texts = repository("target/tools/usr/share/prometheus/alertmanager");
+        let mut command = program("prometheus-alertmanager");
+        if texts.exists() {
+            let unpacked = command.get_program().to_owned();
+            command = program("unshare");
+            command.args(["--mount", "sh", "-c", place]).arg(texts).arg(unpacked);
+        }
+        let child = command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.path={}", home.path().display()))
+            .arg(format!("--web.listen-address={listen}"))
+            .args(["--cluster.listen-address=", "--log.level=error"])
+            .stdin(Stdio::null())
+            .spawn();
+        let child = Reaped(child.unwrap_or_else(|e| missing("prometheus-alertmanager", &e)));
+        let server =
+            Self { _child: child, base: format!("http://{listen}"), agent: agent(ANSWER), _home: home };
+        eventually(READY, "Alertmanager can be asked", || server.try_alerts());
+        server
+    }
+
+    /// Where alerts are posted.
+    pub fn url(&self) -> String {
+        format!("{}/api/v2/alerts", self.base)
+    }
+
+    /// The alerts that are on.
+    pub fn alerts(&self) -> Vec<Value> {
+        self.try_alerts().expect("it answers")
+    }
+
+    fn try_alerts(&self) -> Option<Vec<Value>> {
+        let text = self.agent.get(&self.url()).call().ok()?.body_mut().read_to_string().ok()?;
+        serde_json::from_str(&text).ok()
+    }
+}
+
 /// A Prometheus of the test's own, in the test's network: it asks the appliance once a second, and weighs the
 /// rules of `monitoring/` as often.
 pub struct Prometheus {

@@ -1,0 +1,287 @@
+//! What a message says, in the words that every channel uses.
+
+use std::fmt::Write as _;
+
+use crate::model::{
+    Address, AlertKind, AlertSeverity, ChangeEvent, ChangeKind, DeviceKey, PortSet, one_line,
+};
+
+/// The most lines of a text: a phone shows fewer, and who needs all of a digest opens the page.
+const MOST_LINES: usize = 20;
+
+/// The most characters of a device's name, which comes from the network.
+const MOST_NAME: usize = 60;
+
+/// The most characters of a list of ports.
+const MOST_PORTS: usize = 80;
+
+/// The most characters of what a port says of itself.
+const MOST_IDENTITY: usize = 80;
+
+/// Which appliance sends, and where its page is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Unique to this database.
+    pub appliance: String,
+    /// The page's URL, without a slash at its end.
+    pub page: String,
+}
+
+/// One change of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertChange {
+    /// The change itself.
+    pub event: ChangeEvent,
+    /// What it is about; where it ends an earlier alert, what that was about.
+    pub about: AlertKind,
+    /// The id of the change that it undoes: then it is good news.
+    pub resolves: Option<i64>,
+    /// How urgent it is on this channel.
+    pub severity: AlertSeverity,
+    /// The device's name, as the network says it.
+    pub name: Option<String>,
+}
+
+/// A message on its way to a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertMessage {
+    /// The same for every attempt, and for no other message of the channel.
+    pub key: String,
+    /// The key of the message that this one brings up to date, or its own.
+    pub thread: String,
+    /// One line.
+    pub title: String,
+    /// Further lines.
+    pub text: String,
+    /// The highest of its changes.
+    pub severity: AlertSeverity,
+    /// Whether it brings good news alone: what an earlier message told of is over.
+    pub is_resolved: bool,
+    /// The page to look at.
+    pub link: String,
+    /// What it tells of, in the order in which it happened; empty: a test, or the appliance's own trouble.
+    pub changes: Vec<AlertChange>,
+}
+
+impl Origin {
+    /// The key of a message whose first event this is.
+    pub fn key(&self, first: i64) -> String {
+        format!("{}-{first}", self.appliance)
+    }
+
+    /// Writes a message. `first` is its first event, `updates` that of the message that it brings up to date.
+    pub fn message(&self, first: i64, changes: Vec<AlertChange>, updates: Option<i64>) -> AlertMessage {
+        let mut device = changes.first().map(|change| &change.event.device);
+        if changes.iter().any(|change| Some(&change.event.device) != device) {
+            device = None;
+        }
+        let link = match device {
+            Some(device) => format!("{}/#/device/{}", self.page, device.to_string().replace('%', "%25")),
+            None => format!("{}/#/changes", self.page),
+        };
+        AlertMessage {
+            key: self.key(first),
+            thread: self.key(updates.unwrap_or(first)),
+            title: title(&changes, device.is_some()),
+            text: text(&changes, device.is_some()),
+            severity: changes.iter().map(|change| change.severity).max().unwrap_or(AlertSeverity::Normal),
+            is_resolved: !changes.is_empty() && changes.iter().all(|change| change.resolves.is_some()),
+            link,
+            changes,
+        }
+    }
+
+    /// A message about the appliance's own trouble; without a sentence it is over. `number` tells such messages apart.
+    pub fn trouble(&self, number: i64, sentences: &[String], severity: AlertSeverity) -> AlertMessage {
+        let is_resolved = sentences.is_empty();
+        let (title, text) = match is_resolved {
+            true => ("portscan works again", "The trouble of the appliance is over.".to_owned()),
+            false => ("portscan needs attention", sentences.join("\n")),
+        };
+        AlertMessage {
+            key: format!("{}-appliance-{number}", self.appliance),
+            // One message that is always up to date.
+            thread: format!("{}-appliance", self.appliance),
+            title: title.to_owned(),
+            text,
+            severity: if is_resolved { AlertSeverity::Low } else { severity },
+            is_resolved,
+            link: format!("{}/#/health", self.page),
+            changes: Vec::new(),
+        }
+    }
+
+    /// A message that shows that a channel works. `number` tells tests apart.
+    pub fn test(&self, channel: &str, number: i64) -> AlertMessage {
+        let key = format!("{}-test-{number}", self.appliance);
+        AlertMessage {
+            thread: key.clone(),
+            key,
+            title: "portscan: test".to_owned(),
+            text: format!("This is a test of the channel \"{channel}\". Alerts arrive here."),
+            severity: AlertSeverity::Normal,
+            is_resolved: false,
+            link: format!("{}/", self.page),
+            changes: Vec::new(),
+        }
+    }
+}
+
+impl AlertChange {
+    /// Its device in a text: the name, and the address it had.
+    fn device(&self) -> String {
+        let address = &self.event.address;
+        match &self.name {
+            Some(name) => format!("{} ({address})", one_line(name, MOST_NAME)),
+            None => address.to_string(),
+        }
+    }
+
+    /// What happened, as the end of a sentence about the device.
+    fn what(&self) -> String {
+        let over = self.resolves.is_some();
+        match &self.event.kind {
+            ChangeKind::Opened(protocol, ports) if over => {
+                format!("{} is open again", listed(ports, protocol.as_str()))
+            }
+            ChangeKind::Opened(protocol, ports) => {
+                format!("{} opened, unexpected", listed(ports, protocol.as_str()))
+            }
+            ChangeKind::Closed(protocol, ports) if over => {
+                format!("{} is closed again", listed(ports, protocol.as_str()))
+            }
+            ChangeKind::Closed(protocol, ports) => {
+                format!("{} closed, expected open", listed(ports, protocol.as_str()))
+            }
+            ChangeKind::New => match &self.event.device {
+                DeviceKey::Mac(mac) => format!("new device, {mac}"),
+                DeviceKey::Address(_) => "new device".to_owned(),
+            },
+            ChangeKind::Gone => "device is gone".to_owned(),
+            ChangeKind::Back => "device is back".to_owned(),
+            ChangeKind::Moved { from } => moved(from),
+            ChangeKind::Replaced { part, protocol, ports, from, to } => format!(
+                "{} shows another {}: {}, before {}",
+                listed(ports, protocol.as_str()),
+                part.as_str().replace('-', " "),
+                one_line(to, MOST_IDENTITY),
+                one_line(from, MOST_IDENTITY)
+            ),
+        }
+    }
+}
+
+fn moved(from: &Address) -> String {
+    format!("moved from {from}")
+}
+
+/// `port 22/tcp`, or `ports 22,80/tcp`.
+fn listed(ports: &PortSet, protocol: &str) -> String {
+    let word = if ports.len() == 1 { "port" } else { "ports" };
+    let mut list = ports.to_string();
+    if list.len() > MOST_PORTS {
+        // Digits, commas and hyphens: every byte is a character.
+        list.truncate(MOST_PORTS);
+        list.push_str("...");
+    }
+    format!("{word} {list}/{protocol}")
+}
+
+fn title(changes: &[AlertChange], is_one_device: bool) -> String {
+    match changes {
+        [] => "portscan".to_owned(),
+        [change] => format!("{}: {}", change.device(), change.what()),
+        [change, ..] if is_one_device => format!("{}: {} changes", change.device(), changes.len()),
+        changes => {
+            let mut devices: Vec<_> = changes.iter().map(|change| &change.event.device).collect();
+            devices.sort_unstable();
+            devices.dedup();
+            format!("{} changes on {} devices", changes.len(), devices.len())
+        }
+    }
+}
+
+fn text(changes: &[AlertChange], is_one_device: bool) -> String {
+    let mut text = String::new();
+    for change in changes.iter().take(MOST_LINES) {
+        let separator = if text.is_empty() { "" } else { "\n" };
+        // Writing to a string cannot fail.
+        _ = match is_one_device {
+            true => write!(text, "{separator}{}", change.what()),
+            false => write!(text, "{separator}{}: {}", change.device(), change.what()),
+        };
+    }
+    if changes.len() > MOST_LINES {
+        _ = write!(text, "\nand {} more", changes.len() - MOST_LINES);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Protocol;
+
+    fn change(id: i64, device: u8, kind: ChangeKind, resolves: Option<i64>) -> AlertChange {
+        let address = format!("192.0.2.{device}").parse().unwrap();
+        AlertChange {
+            event: ChangeEvent {
+                id,
+                at: "2026-11-29T10:00:00Z".parse().unwrap(),
+                scan: None,
+                device: DeviceKey::Mac(crate::model::Mac::new([2, 0, 0, 0, 0, device])),
+                address,
+                kind,
+                alert: resolves.is_none(),
+            },
+            about: AlertKind::Unexpected,
+            resolves,
+            severity: if resolves.is_some() { AlertSeverity::Low } else { AlertSeverity::High },
+            name: (device == 7).then(|| "pri\u{202e}nter\n".to_owned()),
+        }
+    }
+
+    fn ports(text: &str) -> PortSet {
+        text.parse().unwrap()
+    }
+
+    fn origin() -> Origin {
+        Origin { appliance: "a1".to_owned(), page: "http://portscan.local".to_owned() }
+    }
+
+    #[test]
+    fn one_change_is_the_title() {
+        let opened = change(41, 7, ChangeKind::Opened(Protocol::Tcp, ports("23")), None);
+        let message = origin().message(41, vec![opened], None);
+        assert_eq!(message.title, "pri\u{fffd}nter\u{fffd} (192.0.2.7): port 23/tcp opened, unexpected");
+        assert_eq!((message.key.as_str(), message.thread.as_str()), ("a1-41", "a1-41"));
+        assert_eq!(message.link, "http://portscan.local/#/device/02:00:00:00:00:07");
+        assert!(!message.is_resolved && message.severity == AlertSeverity::High);
+    }
+
+    #[test]
+    fn good_news_brings_the_earlier_message_up_to_date() {
+        let closed = change(50, 8, ChangeKind::Closed(Protocol::Tcp, ports("23")), Some(42));
+        let message = origin().message(50, vec![closed], Some(41));
+        assert_eq!(message.title, "192.0.2.8: port 23/tcp is closed again");
+        assert_eq!((message.key.as_str(), message.thread.as_str()), ("a1-50", "a1-41"));
+        assert!(message.is_resolved && message.severity == AlertSeverity::Low);
+    }
+
+    #[test]
+    fn a_digest_counts_what_it_does_not_list() {
+        let opened = |id: i64| {
+            let device = u8::try_from(id % 3).unwrap();
+            change(id, device, ChangeKind::Opened(Protocol::Tcp, ports("1-65535")), None)
+        };
+        let message = origin().message(1, (1..=30).map(opened).collect(), None);
+        assert_eq!(message.title, "30 changes on 3 devices");
+        assert!(
+            message.text.starts_with("192.0.2.1: ports 1-65535/tcp opened, unexpected\n"),
+            "{}",
+            message.text
+        );
+        assert!(message.text.ends_with("\nand 10 more"), "{}", message.text);
+        assert_eq!(message.link, "http://portscan.local/#/changes");
+    }
+}

@@ -1,0 +1,30 @@
+//! Layer 1: which message an alert channel sends next, and what it says. Decisions without I/O.
+//!
+//! Change events have ascending ids already, so an [`ChannelOutbox`] holds no copy of them: it is a position in their order, the
+//! extent of the message that is being delivered, and the failed attempts at it. It takes `now` and returns what to do;
+//! `service::alerts` does that.
+//!
+//! | File | Does |
+//! |---|---|
+//! | `outbox.rs` | when which events are sent: grouping, retries, quiet hours |
+//! | `trouble.rs` | the same for the appliance's own trouble, which is a state and no event |
+//! | `message.rs` | what a message says |
+//! | `payload.rs`, `shapes.rs` | the request that carries it over HTTP |
+//! | `line.rs` | the line that carries it to a syslog server |
+
+mod line;
+mod message;
+mod outbox;
+mod payload;
+mod shapes;
+#[cfg(test)]
+mod simulation;
+mod trouble;
+
+pub use self::{
+    line::syslog_line,
+    message::{AlertChange, AlertMessage, Origin},
+    outbox::{Candidate, ChannelOutbox, OutboxStep, Pace, SavedOutbox},
+    payload::{HttpPayload, payload},
+    trouble::{SavedTrouble, TroubleStep, TroubleWatch},
+};

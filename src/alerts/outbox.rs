@@ -1,0 +1,283 @@
+//! One channel's place in the order of the change events, and what is to be done there next.
+
+use std::{collections::VecDeque, time::Duration};
+
+use jiff::civil::Time;
+
+use crate::{config::QuietHours, model::Moment};
+
+/// How long an attempt waits after the first failure; each further one doubles it.
+const FIRST_RETRY: Duration = Duration::from_secs(10);
+
+/// The longest that an attempt waits: a receiver that was away for a week gets its messages within the hour.
+const LAST_RETRY: Duration = Duration::from_secs(3600);
+
+/// The time in which [`Pace::burst`] messages may be sent.
+const FLOOD: Duration = Duration::from_secs(600);
+
+/// The most events of one message.
+const MOST_EVENTS: usize = 100;
+
+/// The most events that are known ahead: those of the next message, and some more.
+const AHEAD: usize = 2 * MOST_EVENTS;
+
+/// How often the end of the quiet hours is looked for: the clock may be set at any time.
+pub(super) const QUIET_CHECK: Duration = Duration::from_secs(60);
+
+/// How far an outbox may pass events that it does not send without saving that: reading them again costs little.
+const UNSAVED: i64 = 500;
+
+/// How messages are spread over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// How long a message waits for further events.
+    pub group: Duration,
+    /// The most messages within ten minutes; then, ten minutes later, one with all that waits. At least 1.
+    pub burst: usize,
+    /// When messages are held.
+    pub quiet: Option<QuietHours>,
+}
+
+/// An event that the channel is to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The event's id.
+    pub id: i64,
+}
+
+/// The state of an outbox that survives a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SavedOutbox {
+    /// The greatest id of an event with which the channel is done.
+    pub cursor: i64,
+    /// The first and the last event of the message that is being delivered, as it was first attempted: so what is sent
+    /// under its key never changes.
+    pub message: Option<(i64, i64)>,
+    /// Failed attempts at that message.
+    pub attempts: u32,
+    /// How long the next attempt waits.
+    pub retry_in: Duration,
+    /// For how long no attempt has succeeded; zero: the latest did.
+    pub failing: Duration,
+}
+
+/// What an outbox waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutboxStep {
+    /// To be offered the events after this id.
+    Read {
+        /// The id.
+        after: i64,
+    },
+    /// That its state is saved; then [`ChannelOutbox::saved`].
+    Save(SavedOutbox),
+    /// That the message of the chosen events from `first` to `last` is sent; then [`ChannelOutbox::delivered`], or
+    /// [`ChannelOutbox::failed`].
+    Send {
+        /// The first event.
+        first: i64,
+        /// The last event.
+        last: i64,
+    },
+    /// This moment, or, without one, a new event.
+    Wait(Option<Moment>),
+}
+
+impl Pace {
+    /// Whether messages are held at this time of day.
+    pub(super) fn is_quiet(&self, time: Option<Time>) -> bool {
+        self.quiet.zip(time).is_some_and(|(quiet, time)| quiet.contains(time))
+    }
+}
+
+/// How long the next attempt waits after so many failed ones and another.
+pub(super) fn retry_delay(attempts: u32) -> Duration {
+    (FIRST_RETRY * 2_u32.saturating_pow(attempts.min(16))).min(LAST_RETRY)
+}
+
+/// One channel's messages.
+#[derive(Debug)]
+pub struct ChannelOutbox {
+    cursor: i64,
+    /// The greatest id that was read.
+    read: i64,
+    /// The greatest id that there is.
+    newest: i64,
+    /// What is to be sent after `message`, with the moment at which it was read.
+    queue: VecDeque<(Candidate, Moment)>,
+    message: Option<(i64, i64)>,
+    attempts: u32,
+    next_try: Moment,
+    failing_since: Option<Moment>,
+    /// The saved cursor, and whether all else is saved.
+    saved_cursor: i64,
+    is_saved: bool,
+    /// When the latest messages were sent, the oldest first.
+    sent: VecDeque<Moment>,
+    /// No message begins before this moment.
+    paused_until: Moment,
+}
+
+impl ChannelOutbox {
+    /// Continues from a saved state.
+    pub fn new(saved: &SavedOutbox, now: Moment) -> Self {
+        let read = saved.message.map_or(saved.cursor, |(_, last)| last);
+        Self {
+            cursor: saved.cursor,
+            read,
+            newest: read,
+            queue: VecDeque::new(),
+            message: saved.message,
+            attempts: saved.attempts,
+            // The monotonic clock does not tell how long the machine was off, so the whole rest is waited for.
+            next_try: now + saved.retry_in.min(LAST_RETRY),
+            failing_since: (saved.failing > Duration::ZERO).then(|| now - saved.failing),
+            saved_cursor: saved.cursor,
+            is_saved: true,
+            sent: VecDeque::new(),
+            paused_until: now,
+        }
+    }
+
+    /// Tells the id of the newest event that there is.
+    pub fn note_newest(&mut self, newest: i64) {
+        self.newest = self.newest.max(newest);
+    }
+
+    /// Tells which events are to be sent of those after the last read one up to `read`.
+    pub fn offer(&mut self, chosen: impl IntoIterator<Item = Candidate>, read: i64, now: Moment) {
+        self.queue.extend(chosen.into_iter().map(|candidate| (candidate, now)));
+        self.read = self.read.max(read);
+        self.newest = self.newest.max(read);
+        if self.queue.is_empty() && self.message.is_none() {
+            self.cursor = self.read;
+        }
+    }
+
+    /// What is to be done now. `time` is the local time of day, if the clock is to be trusted: without it, quiet hours
+    /// hold nothing back.
+    pub fn step(&mut self, pace: &Pace, now: Moment, time: Option<Time>) -> OutboxStep {
+        if !self.is_saved {
+            return OutboxStep::Save(self.state(now));
+        }
+        if self.read < self.newest && self.queue.len() < AHEAD {
+            return OutboxStep::Read { after: self.read };
+        }
+        if self.cursor - self.saved_cursor >= UNSAVED {
+            return OutboxStep::Save(self.state(now));
+        }
+        let Some(due) = self.due(pace, now) else { return OutboxStep::Wait(None) };
+        if now < due {
+            return OutboxStep::Wait(Some(due));
+        }
+        if pace.is_quiet(time) {
+            return OutboxStep::Wait(Some(now + QUIET_CHECK));
+        }
+        match self.message {
+            Some((first, last)) => OutboxStep::Send { first, last },
+            None => {
+                self.begin();
+                OutboxStep::Save(self.state(now))
+            }
+        }
+    }
+
+    /// When the present or the next message is to be sent; `None`: there is none.
+    fn due(&mut self, pace: &Pace, now: Moment) -> Option<Moment> {
+        if self.message.is_some() {
+            return Some(self.next_try);
+        }
+        let (_, since) = self.queue.front()?;
+        let grouped = if self.queue.len() >= MOST_EVENTS { now } else { *since + pace.group };
+        while self.sent.front().is_some_and(|sent| *sent + FLOOD <= now) {
+            self.sent.pop_front();
+        }
+        // A pause from the last message on, rather than until the first is ten minutes old: then there is one digest, not one
+        // message whenever another is that old.
+        if let Some(last) = self.sent.back().filter(|_| self.sent.len() >= pace.burst) {
+            self.paused_until = *last + FLOOD;
+            self.sent.clear();
+        }
+        Some(grouped.max(self.paused_until))
+    }
+
+    /// Makes one message of all that waits.
+    fn begin(&mut self) {
+        let count = self.queue.len().min(MOST_EVENTS);
+        let chosen: Vec<i64> = self.queue.drain(..count).map(|(candidate, _)| candidate.id).collect();
+        self.message = chosen.first().copied().zip(chosen.last().copied());
+        self.attempts = 0;
+        self.next_try = Moment::ZERO;
+        self.is_saved = false;
+    }
+
+    /// The message was sent, or will never be: the receiver refuses it for what it is. Both end it.
+    pub fn delivered(&mut self, now: Moment) -> SavedOutbox {
+        self.failing_since = None;
+        self.sent.push_back(now);
+        self.end();
+        self.state(now)
+    }
+
+    /// As [`ChannelOutbox::delivered`], for a message of which no event is to be sent any more.
+    pub fn dropped(&mut self, now: Moment) -> SavedOutbox {
+        self.end();
+        self.state(now)
+    }
+
+    fn end(&mut self) {
+        let last = self.message.take().map_or(self.cursor, |(_, last)| last);
+        self.cursor = if self.queue.is_empty() { self.read } else { last };
+        self.attempts = 0;
+        self.is_saved = false;
+    }
+
+    /// The message could not be sent, but may be later.
+    pub fn failed(&mut self, now: Moment) -> SavedOutbox {
+        self.next_try = now + retry_delay(self.attempts);
+        self.attempts = self.attempts.saturating_add(1);
+        self.failing_since.get_or_insert(now);
+        self.is_saved = false;
+        self.state(now)
+    }
+
+    /// The state that the latest step or result returned is stored.
+    pub fn saved(&mut self, saved: &SavedOutbox) {
+        self.saved_cursor = saved.cursor;
+        self.is_saved = true;
+    }
+
+    /// Events that wait to be sent, as far as they are read; those of the present message count as one.
+    pub fn pending(&self) -> usize {
+        self.queue.len() + usize::from(self.message.is_some())
+    }
+
+    /// How long the oldest of them waits, at least.
+    pub fn oldest(&self, now: Moment) -> Option<Duration> {
+        let queued = self.queue.front().map(|(_, since)| now.since(*since));
+        if self.message.is_some() { self.failing(now).or(queued).or(Some(Duration::ZERO)) } else { queued }
+    }
+
+    /// For how long every attempt has failed.
+    pub fn failing(&self, now: Moment) -> Option<Duration> {
+        self.failing_since.map(|since| now.since(since))
+    }
+
+    /// Failed attempts at the present message.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    fn state(&self, now: Moment) -> SavedOutbox {
+        SavedOutbox {
+            cursor: self.cursor,
+            message: self.message,
+            attempts: self.attempts,
+            retry_in: now.until(self.next_try),
+            // A state that has just begun to fail is not zero.
+            failing: self
+                .failing(now)
+                .map_or(Duration::ZERO, |failing| failing.max(Duration::from_millis(1))),
+        }
+    }
+}

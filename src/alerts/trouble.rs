@@ -1,0 +1,143 @@
+//! The appliance's own trouble, which no change event tells of: it is told when it has lasted, once, and when it is over.
+
+use std::time::Duration;
+
+use super::outbox::{Pace, QUIET_CHECK, retry_delay};
+use crate::model::Moment;
+
+/// How long a trouble must last, and how long its end, before it is told: a feed that restarts is no news.
+const SETTLE: Duration = Duration::from_secs(300);
+
+/// What a channel was told of the appliance's trouble, as it survives a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SavedTrouble {
+    /// The sentences, without their figures; empty: all is well.
+    pub told: String,
+    /// How many messages of this kind the channel has had: the next one's key.
+    pub number: i64,
+}
+
+/// What is to be done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TroubleStep {
+    /// This moment, or, without one, another state of the appliance.
+    Wait(Option<Moment>),
+    /// That a message with this number is sent; then [`TroubleWatch::delivered`] or [`TroubleWatch::failed`].
+    Send {
+        /// The message's number.
+        number: i64,
+        /// One sentence for each trouble; none: it is over.
+        sentences: Vec<String>,
+    },
+}
+
+/// One channel's view of the appliance's trouble.
+#[derive(Debug)]
+pub struct TroubleWatch {
+    saved: SavedTrouble,
+    sentences: Vec<String>,
+    /// Since when the appliance is in this state.
+    since: Moment,
+    attempts: u32,
+    next_try: Moment,
+}
+
+impl TroubleWatch {
+    /// Continues from a saved state.
+    pub fn new(saved: SavedTrouble, now: Moment) -> Self {
+        Self { saved, sentences: Vec::new(), since: now, attempts: 0, next_try: now }
+    }
+
+    /// Tells the present troubles of the appliance.
+    pub fn note(&mut self, sentences: Vec<String>, now: Moment) {
+        if essence(&sentences) != essence(&self.sentences) {
+            self.since = now;
+        }
+        self.sentences = sentences;
+    }
+
+    /// What is to be done now; as for an outbox, `time` is the local time of day if the clock is to be trusted.
+    pub fn step(&self, pace: &Pace, now: Moment, time: Option<jiff::civil::Time>) -> TroubleStep {
+        if essence(&self.sentences) == self.saved.told {
+            return TroubleStep::Wait(None);
+        }
+        let due = (self.since + SETTLE).max(self.next_try);
+        if now < due {
+            return TroubleStep::Wait(Some(due));
+        }
+        if pace.is_quiet(time) {
+            return TroubleStep::Wait(Some(now + QUIET_CHECK));
+        }
+        TroubleStep::Send { number: self.saved.number + 1, sentences: self.sentences.clone() }
+    }
+
+    /// The message about these sentences was sent, or will never be; returns what is to be saved.
+    pub fn delivered(&mut self, sentences: &[String]) -> SavedTrouble {
+        self.attempts = 0;
+        self.saved = SavedTrouble { told: essence(sentences), number: self.saved.number + 1 };
+        self.saved.clone()
+    }
+
+    /// The message could not be sent, but may be later.
+    pub fn failed(&mut self, now: Moment) {
+        self.next_try = now + retry_delay(self.attempts);
+        self.attempts = self.attempts.saturating_add(1);
+    }
+}
+
+/// What does not change while the trouble stays the same: figures do, such as how long it has lasted.
+fn essence(sentences: &[String]) -> String {
+    let mut sentences: Vec<String> =
+        sentences.iter().map(|sentence| sentence.chars().filter(|c| !c.is_ascii_digit()).collect()).collect();
+    sentences.sort_unstable();
+    sentences.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: Pace = Pace { group: Duration::from_secs(30), burst: 10, quiet: None };
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn sentences(text: &str) -> Vec<String> {
+        vec![text.to_owned()]
+    }
+
+    #[test]
+    fn a_trouble_that_lasts_is_told_once_and_so_is_its_end() {
+        let start = Moment::ZERO;
+        let mut watch = TroubleWatch::new(SavedTrouble::default(), start);
+        assert_eq!(watch.step(&PACE, start, None), TroubleStep::Wait(None));
+        watch.note(sentences("feed a: no answer for 1 min"), start);
+        assert_eq!(watch.step(&PACE, start, None), TroubleStep::Wait(Some(start + 5 * MINUTE)));
+        watch.note(sentences("feed a: no answer for 4 min"), start + 4 * MINUTE);
+        let now = start + 5 * MINUTE;
+        let TroubleStep::Send { number: 1, sentences: told } = watch.step(&PACE, now, None) else { panic!() };
+        watch.failed(now);
+        assert_eq!(watch.step(&PACE, now, None), TroubleStep::Wait(Some(now + Duration::from_secs(10))));
+        let saved = watch.delivered(&told);
+        watch.note(sentences("feed a: no answer for 90 min"), now);
+        assert_eq!(
+            watch.step(&PACE, now + 90 * MINUTE, None),
+            TroubleStep::Wait(None),
+            "another figure is no news"
+        );
+
+        // After a restart it knows what it has told.
+        let mut watch = TroubleWatch::new(saved, start);
+        watch.note(sentences("feed a: no answer for 99 min"), start);
+        assert_eq!(watch.step(&PACE, start + 10 * MINUTE, None), TroubleStep::Wait(None));
+        watch.note(Vec::new(), start + 10 * MINUTE);
+        let end = TroubleStep::Send { number: 2, sentences: Vec::new() };
+        assert_eq!(watch.step(&PACE, start + 15 * MINUTE, None), end);
+    }
+
+    #[test]
+    fn a_short_trouble_is_not_told() {
+        let mut watch = TroubleWatch::new(SavedTrouble::default(), Moment::ZERO);
+        watch.note(sentences("feed a: down"), Moment::ZERO);
+        watch.note(Vec::new(), Moment::ZERO + 4 * MINUTE);
+        assert_eq!(watch.step(&PACE, Moment::ZERO + 60 * MINUTE, None), TroubleStep::Wait(None));
+    }
+}

@@ -1,0 +1,177 @@
+//! `portscan alert`: the alert channels, as the running appliance has them.
+
+use std::io::{self, Write};
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CliError, CommandEnv, DONE, FAILED, Terminal,
+    appliance::{Appliance, ApplianceArgs, DatabaseUse, percent_encode},
+    columns::{self, Column},
+    found::sanitize_for_terminal,
+};
+use crate::config::Overrides;
+
+/// What to do with the alerts.
+#[derive(Subcommand, Debug, Clone, PartialEq)]
+pub enum AlertCommand {
+    /// Send a test to one channel, or to all, and print what the receivers answer
+    Test(AlertTestArgs),
+    /// Print the channels, and the messages that a receiver refused
+    List(AlertListArgs),
+}
+
+/// Which channel.
+#[derive(Args, Debug, Clone, PartialEq)]
+pub struct AlertTestArgs {
+    /// Only this channel
+    #[arg(value_name = "CHANNEL")]
+    pub channel: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub access: ApplianceArgs,
+}
+
+/// How to print them.
+#[derive(Args, Debug, Clone, PartialEq)]
+pub struct AlertListArgs {
+    /// Print JSON instead of tables
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub access: ApplianceArgs,
+}
+
+/// What became of a test.
+#[derive(Deserialize)]
+struct Attempt {
+    channel: String,
+    ok: bool,
+    answer: String,
+}
+
+/// `/v1/alerts`, as far as it is printed.
+#[derive(Serialize, Deserialize)]
+struct AlertList {
+    channels: Vec<Channel>,
+    pending: usize,
+    parked: Vec<Message>,
+    history: Vec<Message>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Channel {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    url: String,
+    state: String,
+    pending: usize,
+    error: Option<String>,
+    last_delivered: Option<jiff::Timestamp>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Message {
+    id: i64,
+    channel: String,
+    title: String,
+    state: String,
+    time: jiff::Timestamp,
+    reason: Option<String>,
+}
+
+/// Executes the command.
+pub(super) async fn alert(
+    command: &AlertCommand,
+    overrides: &Overrides,
+    world: &CommandEnv,
+    terminal: &mut Terminal<'_>,
+) -> Result<u8, CliError> {
+    match command {
+        AlertCommand::Test(args) => test(args, overrides, world, terminal).await,
+        AlertCommand::List(args) => list(args, overrides, world, terminal).await,
+    }
+}
+
+async fn test(
+    args: &AlertTestArgs,
+    overrides: &Overrides,
+    world: &CommandEnv,
+    terminal: &mut Terminal<'_>,
+) -> Result<u8, CliError> {
+    // The running one, with the configuration that it has loaded, as its user: then a test proves something.
+    let appliance = Appliance::find_running(&args.access, overrides, world)?;
+    let channel = args.channel.as_ref().map(|channel| format!("/{}", percent_encode(channel)));
+    let path = format!("/v1/alerts/test{}", channel.unwrap_or_default());
+    let answer = appliance.request(Method::POST, &path, None::<&()>).await;
+    appliance.close().await?;
+    let attempts: Vec<Attempt> = serde_json::from_slice(&answer?).map_err(io::Error::from)?;
+    for Attempt { channel, ok, answer } in &attempts {
+        let (channel, answer) = (sanitize_for_terminal(channel), sanitize_for_terminal(answer));
+        let (word, separator) =
+            (if *ok { "delivered" } else { "failed" }, if answer.is_empty() { "" } else { ": " });
+        writeln!(terminal.out, "{channel}: {word}{separator}{answer}")?;
+    }
+    terminal.out.flush()?;
+    Ok(if attempts.iter().all(|attempt| attempt.ok) { DONE } else { FAILED })
+}
+
+async fn list(
+    args: &AlertListArgs,
+    overrides: &Overrides,
+    world: &CommandEnv,
+    terminal: &mut Terminal<'_>,
+) -> Result<u8, CliError> {
+    let appliance = Appliance::find(&args.access, overrides, world, DatabaseUse::Reading)?;
+    let found = appliance.get::<AlertList>("/v1/alerts").await;
+    appliance.close().await?;
+    let found = found?;
+    if args.json {
+        serde_json::to_writer(&mut *terminal.out, &found).map_err(io::Error::from)?;
+        writeln!(terminal.out)?;
+    } else if found.channels.is_empty() {
+        writeln!(
+            terminal.out,
+            "no channels: write a [[channel]] into the configuration, then: systemctl reload portscan"
+        )?;
+    } else {
+        print(&found, terminal.out, terminal.width)?;
+    }
+    terminal.out.flush()?;
+    Ok(DONE)
+}
+
+fn print(found: &AlertList, out: &mut dyn Write, width: Option<u16>) -> io::Result<()> {
+    let time = |time: jiff::Timestamp| {
+        time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    };
+    let shown = |text: &Option<String>| sanitize_for_terminal(text.as_deref().unwrap_or_default());
+    let channels = || found.channels.iter();
+    let delivered = |channel: &Channel| channel.last_delivered.map(time).unwrap_or_default();
+    let table = vec![
+        Column::fixed("CHANNEL", channels().map(|channel| sanitize_for_terminal(&channel.name))),
+        Column::fixed("TYPE", channels().map(|channel| sanitize_for_terminal(&channel.kind))),
+        Column::fixed("STATE", channels().map(|channel| sanitize_for_terminal(&channel.state))),
+        Column::fixed("PENDING", channels().map(|channel| channel.pending.to_string())),
+        Column::fixed("DELIVERED", channels().map(delivered)),
+        Column::folding("ERROR", channels().map(|channel| shown(&channel.error))),
+    ];
+    columns::write(out, table, &["DELIVERED", "TYPE"], width)?;
+    if found.parked.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nRefused by the receiver:")?;
+    let parked = || found.parked.iter();
+    let table = vec![
+        Column::fixed("ID", parked().map(|message| message.id.to_string())),
+        Column::fixed("CHANNEL", parked().map(|message| sanitize_for_terminal(&message.channel))),
+        Column::fixed("TIME", parked().map(|message| time(message.time))),
+        Column::folding("TITLE", parked().map(|message| sanitize_for_terminal(&message.title))),
+        Column::folding("REASON", parked().map(|message| shown(&message.reason))),
+    ];
+    columns::write(out, table, &["TIME"], width)
+}

@@ -1,0 +1,109 @@
+//! `[[channel]]` and `[[alert]]` of the file.
+
+use std::time::Duration;
+
+use super::{
+    channel::{AlertRule, ChannelConfig, ChannelKind, SyslogFormat, WebhookShape},
+    parse,
+    table::Section,
+};
+use crate::model::{AlertKind, AlertSeverity};
+
+/// The most channels: each keeps messages in memory, on a machine with 1 GB.
+const MOST_CHANNELS: usize = 16;
+
+/// How long a message waits for further events: one scan of a device finds several.
+const GROUP: Duration = Duration::from_secs(30);
+
+/// The most messages within ten minutes.
+const BURST: usize = 10;
+
+/// Reads both lists; the rules second, because they name channels.
+pub(super) fn read(file: &mut Section<'_, '_>) -> (Vec<ChannelConfig>, Vec<AlertRule>) {
+    let mut names = Vec::new();
+    let channels = file.tables("channel", |section| channel(section, &mut names)).unwrap_or_default();
+    if names.len() > MOST_CHANNELS {
+        file.fault_of("channel", format!("these are more than {MOST_CHANNELS} channels; drop some"));
+    }
+    let rules = file.tables("alert", |section| rule(section, &names)).unwrap_or_default();
+    (channels, rules)
+}
+
+/// The types, before their further keys are read.
+#[derive(Clone, Copy)]
+enum TypeKey {
+    Ntfy,
+    Webhook,
+    Syslog,
+}
+
+fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<ChannelConfig> {
+    const TYPES: [(&str, TypeKey); 3] =
+        [("ntfy", TypeKey::Ntfy), ("webhook", TypeKey::Webhook), ("syslog", TypeKey::Syslog)];
+    let name = section.required("name", "\"phone\"", parse::channel_name);
+    // Its name is taken even if the rest is faulty, so that a rule that refers to it is not at fault, too.
+    if let Some(name) = &name {
+        if names.contains(name) {
+            section
+                .fault_of("name", format!("a channel \"{name}\" is there already; name this one otherwise"));
+        }
+        names.push(name.clone());
+    }
+    let kind = section.required("type", "\"ntfy\"", |text| parse::word(text, "a type of channel", &TYPES));
+    let (schemes, example): (&[&str], _) = match kind {
+        Some(TypeKey::Syslog) => (&["udp", "tcp"], "\"udp://192.0.2.1:514\""),
+        Some(TypeKey::Ntfy) => (&["http", "https"], "\"https://ntfy.sh/my-topic\""),
+        _ => (&["http", "https"], "\"https://192.0.2.1/path\""),
+    };
+    let url = match kind {
+        Some(_) => section.required("url", example, |text| parse::channel_url(text, schemes, example)),
+        None => {
+            section.one("url", |_| Err::<_, &str>("the type decides what a URL looks like; mend that first"))
+        }
+    };
+    let quiet = section.one("quiet", parse::quiet_hours);
+    let group = section.one("group", parse::duration).unwrap_or(GROUP);
+    let burst = section.one("burst", parse::message_count).unwrap_or(BURST);
+    let speaks_http = !matches!(kind, Some(TypeKey::Syslog));
+    let token_file = speaks_http.then(|| section.one("token_file", parse::path)).flatten();
+    let is_webhook = matches!(kind, Some(TypeKey::Webhook) | None);
+    let sign_file = is_webhook.then(|| section.one("sign_file", parse::path)).flatten();
+    let shape =
+        is_webhook.then(|| section.one("shape", |text| parse::word(text, "a shape", &WebhookShape::ALL)));
+    let format = matches!(kind, Some(TypeKey::Syslog) | None)
+        .then(|| section.one("format", |text| parse::word(text, "a format of syslog", &SyslogFormat::ALL)));
+    let kind = match kind? {
+        TypeKey::Ntfy => ChannelKind::Ntfy,
+        TypeKey::Webhook => ChannelKind::Webhook { shape: shape.flatten().unwrap_or(WebhookShape::Generic) },
+        TypeKey::Syslog => ChannelKind::Syslog { format: format.flatten().unwrap_or(SyslogFormat::Rfc5424) },
+    };
+    let url = url?;
+    if matches!(kind, ChannelKind::Ntfy)
+        && url.reveal().trim_end_matches('/') == url.to_string().trim_end_matches('/')
+    {
+        section.fault_of("url", "this URL names no topic; write it as \"https://ntfy.sh/my-topic\"");
+    }
+    Some(ChannelConfig { name: name?, kind, url, token_file, sign_file, quiet, group, burst })
+}
+
+fn rule(section: &mut Section<'_, '_>, names: &[String]) -> Option<AlertRule> {
+    let kinds = AlertKind::ALL.map(|kind| (kind.as_str(), kind));
+    let severities = AlertSeverity::ALL.map(|severity| (severity.as_str(), severity));
+    let events = section.list("events", |text| parse::word(text, "an event", &kinds));
+    if events.as_ref().is_some_and(Vec::is_empty) {
+        section.fault_of(
+            "events",
+            "this is empty, so the rule chooses nothing; drop the key to choose all events",
+        );
+    }
+    let channel = |text: &str| match names.iter().any(|name| name == text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("no [[channel]] has the name \"{text}\"")),
+    };
+    Some(AlertRule {
+        events: events.unwrap_or_else(|| AlertKind::ALL.to_vec()),
+        devices: section.list("devices", parse::pattern).unwrap_or_default(),
+        channels: section.list("channels", channel).unwrap_or_default(),
+        severity: section.one("severity", |text| parse::word(text, "a severity", &severities)),
+    })
+}

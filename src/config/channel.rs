@@ -1,0 +1,207 @@
+//! Where alerts go, and which.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use jiff::civil::Time;
+
+use crate::model::{Address, AlertKind, AlertSeverity, Mac, TargetSpec};
+
+/// One receiver of alerts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChannelConfig {
+    /// Unique; 1 to 32 of a-z, 0-9 and hyphen.
+    pub name: String,
+    /// What is spoken there.
+    pub kind: ChannelKind,
+    /// Where it is.
+    pub url: ChannelUrl,
+    /// A file that holds the receiver's secret: a bearer token, or Gotify's key.
+    pub token_file: Option<PathBuf>,
+    /// A file that holds the key with which webhooks are signed.
+    pub sign_file: Option<PathBuf>,
+    /// When messages are held; none is dropped.
+    pub quiet: Option<QuietHours>,
+    /// How long a message waits for further events; default 30 s.
+    pub group: Duration,
+    /// The most messages within ten minutes, then one with all that waits; default 10.
+    pub burst: usize,
+}
+
+/// What a channel speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChannelKind {
+    /// ntfy's: a topic's URL.
+    Ntfy,
+    /// A POST of JSON.
+    Webhook {
+        /// What the JSON looks like.
+        shape: WebhookShape,
+    },
+    /// A line to a syslog server.
+    Syslog {
+        /// What the line looks like.
+        format: SyslogFormat,
+    },
+}
+
+/// What the JSON of a webhook looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookShape {
+    /// Our own, with all there is.
+    Generic,
+    /// Slack's incoming webhooks, which Mattermost and Rocket.Chat take, too.
+    Slack,
+    /// Discord's webhooks.
+    Discord,
+    /// Gotify's messages.
+    Gotify,
+    /// The Apprise API.
+    Apprise,
+    /// Alertmanager's API, version 2.
+    Alertmanager,
+}
+
+/// What a line of syslog looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyslogFormat {
+    /// With a full date and structured data.
+    Rfc5424,
+    /// The older one, which some receivers alone understand.
+    Rfc3164,
+}
+
+/// A channel's URL. All of it but the scheme and the host may be a secret, so only these are displayed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChannelUrl {
+    whole: String,
+    shown: String,
+}
+
+/// A span of the local day in which messages are held; it may pass midnight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuietHours {
+    /// Its begin.
+    pub from: Time,
+    /// Its end, which is no longer part of it.
+    pub until: Time,
+}
+
+/// Chooses alerts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertRule {
+    /// What they are about; never empty.
+    pub events: Vec<AlertKind>,
+    /// The devices that they are about; empty: all.
+    pub devices: Vec<TargetSpec>,
+    /// Where they go; empty: to every channel.
+    pub channels: Vec<String>,
+    /// In place of the kind's own.
+    pub severity: Option<AlertSeverity>,
+}
+
+impl ChannelKind {
+    /// Its name in the file.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ntfy => "ntfy",
+            Self::Webhook { .. } => "webhook",
+            Self::Syslog { .. } => "syslog",
+        }
+    }
+}
+
+impl WebhookShape {
+    /// All, as the file names them.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("generic", Self::Generic),
+        ("slack", Self::Slack),
+        ("discord", Self::Discord),
+        ("gotify", Self::Gotify),
+        ("apprise", Self::Apprise),
+        ("alertmanager", Self::Alertmanager),
+    ];
+
+    /// Its name in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+            Self::Slack => "slack",
+            Self::Discord => "discord",
+            Self::Gotify => "gotify",
+            Self::Apprise => "apprise",
+            Self::Alertmanager => "alertmanager",
+        }
+    }
+}
+
+impl SyslogFormat {
+    /// All, as the file names them.
+    pub const ALL: [(&'static str, Self); 2] = [("rfc5424", Self::Rfc5424), ("rfc3164", Self::Rfc3164)];
+
+    /// Its name in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rfc5424 => "rfc5424",
+            Self::Rfc3164 => "rfc3164",
+        }
+    }
+}
+
+impl ChannelUrl {
+    /// A URL whose parts were checked.
+    pub(super) fn new(whole: &str, scheme: &str, authority: &str) -> Self {
+        let path = &whole[(scheme.len() + "://".len() + authority.len()).min(whole.len())..];
+        let rest = if path.trim_matches('/').is_empty() { "" } else { "/..." };
+        Self { whole: whole.to_owned(), shown: format!("{scheme}://{authority}{rest}") }
+    }
+
+    /// All of it, for the request itself.
+    pub fn reveal(&self) -> &str {
+        &self.whole
+    }
+}
+
+impl fmt::Display for ChannelUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for ChannelUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.shown, f)
+    }
+}
+
+impl QuietHours {
+    /// Whether this time of day is in it.
+    pub fn contains(&self, time: Time) -> bool {
+        if self.from < self.until {
+            (self.from..self.until).contains(&time)
+        } else {
+            time >= self.from || time < self.until
+        }
+    }
+}
+
+impl fmt::Display for QuietHours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.from.strftime("%H:%M:%S"), self.until.strftime("%H:%M:%S"))
+    }
+}
+
+impl AlertRule {
+    /// Whether the rule sends such an alert to a channel. Without a device, only a rule for all devices does.
+    pub fn chooses(
+        &self,
+        channel: &str,
+        kind: AlertKind,
+        mac: Option<Mac>,
+        address: Option<&Address>,
+    ) -> bool {
+        let is_device = |spec: &TargetSpec| address.is_some_and(|address| spec.matches(address, mac));
+        self.events.contains(&kind)
+            && (self.channels.is_empty() || self.channels.iter().any(|name| name == channel))
+            && (self.devices.is_empty() || self.devices.iter().any(is_device))
+    }
+}

@@ -1,0 +1,103 @@
+//! What is worth an alert, and how urgent it is.
+
+use std::fmt;
+
+use super::{ChangeEvent, ChangeKind, IdentityPart};
+
+/// What an alert is about.
+///
+/// Another kind is a variant here, with its name and its severity, and a line in [`AlertKind::of`] or, if no change event
+/// tells of it, a source of its own in `service::alerts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AlertKind {
+    /// A port opened that is not expected to be open.
+    Unexpected,
+    /// A port closed that is expected to be open, or a device is gone of which something is expected.
+    Missing,
+    /// A device was seen for the first time.
+    NewDevice,
+    /// A port shows another SSH host key than before.
+    HostKey,
+    /// The appliance itself is in trouble: a feed is down, the disk is full.
+    Appliance,
+}
+
+/// How urgent an alert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AlertSeverity {
+    /// Worth knowing.
+    Low,
+    /// Worth a look today.
+    Normal,
+    /// Worth a look now.
+    High,
+}
+
+impl AlertKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] =
+        [Self::Unexpected, Self::Missing, Self::NewDevice, Self::HostKey, Self::Appliance];
+
+    /// Returns what an alert about this change is about; `None` if the change is no reason for one. Before the first
+    /// baseline none is: the store marks no change.
+    pub fn of(event: &ChangeEvent) -> Option<Self> {
+        if !event.alert {
+            return None;
+        }
+        match event.kind {
+            ChangeKind::Opened(..) => Some(Self::Unexpected),
+            ChangeKind::Closed(..) | ChangeKind::Gone => Some(Self::Missing),
+            ChangeKind::New => Some(Self::NewDevice),
+            ChangeKind::Replaced { part: IdentityPart::HostKey, .. } => Some(Self::HostKey),
+            // Their owners renew certificates and software.
+            ChangeKind::Replaced { part: IdentityPart::Certificate | IdentityPart::Product, .. }
+            | ChangeKind::Moved { .. }
+            | ChangeKind::Back => None,
+        }
+    }
+
+    /// Its name in the configuration and in messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unexpected => "unexpected",
+            Self::Missing => "missing",
+            Self::NewDevice => "new-device",
+            Self::HostKey => "host-key",
+            Self::Appliance => "appliance",
+        }
+    }
+
+    /// How urgent it is where no rule decides.
+    pub const fn severity(self) -> AlertSeverity {
+        match self {
+            Self::Unexpected | Self::HostKey | Self::Appliance => AlertSeverity::High,
+            Self::Missing | Self::NewDevice => AlertSeverity::Normal,
+        }
+    }
+}
+
+impl fmt::Display for AlertKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl AlertSeverity {
+    /// All, from the least urgent.
+    pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
+
+    /// Its name in the configuration and in messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
+}
+
+impl fmt::Display for AlertSeverity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

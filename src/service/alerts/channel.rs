@@ -1,0 +1,165 @@
+//! One channel's task: does what its outbox says.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{civil::Time, tz::TimeZone};
+use tokio::sync::watch;
+
+use super::{REST, Shared, delivery::DeliveryError};
+use crate::{
+    alerts::{AlertMessage, Candidate, ChannelOutbox, Origin, OutboxStep, Pace, TroubleStep, TroubleWatch},
+    config::{ChannelConfig, Config},
+    model::AlertKind,
+    service::health::Health,
+    store::{EndedMessage, StoreError},
+};
+
+/// Sends what the channel is to send, for ever.
+pub(super) async fn run(shared: &Shared, channel: &ChannelConfig, health: watch::Receiver<Health>) {
+    loop {
+        // It only returns with an error.
+        match serve(shared, channel, health.clone()).await {
+            Ok(never) => match never {},
+            Err(StoreError::Closed) => return,
+            Err(error) => {
+                tracing::warn!(channel = channel.name, %error, "failed to read or write alerts; will retry");
+            }
+        }
+        tokio::time::sleep(REST).await;
+    }
+}
+
+async fn serve(
+    shared: &Shared,
+    channel: &ChannelConfig,
+    mut health: watch::Receiver<Health>,
+) -> Result<std::convert::Infallible, StoreError> {
+    let Shared { store, clock, .. } = shared;
+    let name = &channel.name;
+    let mut latest = store.latest_event();
+    let mut outbox = ChannelOutbox::new(&store.outbox(name).await?, clock.now());
+    let mut trouble = TroubleWatch::new(store.told_trouble(name).await?, clock.now());
+    let pace = Pace { group: channel.group, burst: channel.burst, quiet: channel.quiet };
+    loop {
+        let newest = *latest.borrow_and_update();
+        outbox.note_newest(newest);
+        let step = outbox.step(&pace, clock.now(), daytime(shared));
+        shared.statuses().note(name, &outbox, clock.now());
+        let config = Arc::clone(&shared.config.borrow());
+        match step {
+            OutboxStep::Read { after } => {
+                let (chosen, read) = shared.selection.after(after, newest, name, &config).await?;
+                outbox.offer(chosen.into_iter().map(|id| Candidate { id }), read, clock.now());
+            }
+            OutboxStep::Save(state) => {
+                store.save_outbox(name, state.clone(), None).await?;
+                outbox.saved(&state);
+            }
+            OutboxStep::Send { first, last } => {
+                send(shared, channel, &config, &mut outbox, (first, last)).await?
+            }
+            OutboxStep::Wait(until) => {
+                let sentences = health.borrow_and_update().sentences();
+                trouble.note(sentences, clock.now());
+                let until = match trouble.step(&pace, clock.now(), daytime(shared)) {
+                    TroubleStep::Send { number, sentences } => {
+                        report_trouble(shared, channel, &mut trouble, number, &sentences).await?;
+                        continue;
+                    }
+                    TroubleStep::Wait(None) => until,
+                    TroubleStep::Wait(Some(other)) => Some(until.map_or(other, |until| until.min(other))),
+                };
+                // Without a moment to wait for: longer than any, because an event ends it.
+                let pause = until.map_or(Duration::from_secs(86_400), |until| clock.now().until(until));
+                tokio::select! {
+                    changed = latest.changed() => changed.map_err(|_| StoreError::Closed)?,
+                    Ok(()) = health.changed() => {}
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+        }
+    }
+}
+
+/// The local time of day, if the clock is to be trusted.
+fn daytime(shared: &Shared) -> Option<Time> {
+    let clock = &shared.clock;
+    clock.is_synchronised().then(|| clock.wall().to_zoned(TimeZone::system()).time())
+}
+
+/// Tells the channel of the appliance's own trouble, or of its end.
+async fn report_trouble(
+    shared: &Shared,
+    channel: &ChannelConfig,
+    trouble: &mut TroubleWatch,
+    number: i64,
+    sentences: &[String],
+) -> Result<(), StoreError> {
+    let name = &channel.name;
+    let config = Arc::clone(&shared.config.borrow());
+    if let Some(severity) = config.alert_severity(name, AlertKind::Appliance, None, None) {
+        let message = shared.origin(&config).await?.trouble(number, sentences, severity);
+        match shared.courier.deliver(channel, &message).await {
+            Ok(_) => shared.statuses().note_delivered(name, shared.clock.wall()),
+            Err(DeliveryError::Refused(reason)) => {
+                tracing::warn!(channel = name, %reason, "the receiver refused to hear of the appliance's trouble");
+                shared.statuses().note_failed(name, reason);
+            }
+            Err(DeliveryError::Failed(reason)) => {
+                shared.statuses().note_failed(name, reason);
+                trouble.failed(shared.clock.now());
+                return Ok(());
+            }
+        }
+    }
+    shared.store.save_told_trouble(name, trouble.delivered(sentences)).await
+}
+
+async fn send(
+    shared: &Shared,
+    channel: &ChannelConfig,
+    config: &Config,
+    outbox: &mut ChannelOutbox,
+    events: (i64, i64),
+) -> Result<(), StoreError> {
+    let Shared { store, clock, .. } = shared;
+    let name = &channel.name;
+    let origin: Origin = shared.origin(config).await?;
+    let (state, ended) = match shared.selection.message(events, name, config, &origin).await? {
+        // The rules have changed since it was chosen.
+        None => (outbox.dropped(clock.now()), None),
+        Some(message) => match shared.courier.deliver(channel, &message).await {
+            Ok(_) => {
+                shared.statuses().note_delivered(name, clock.wall());
+                (outbox.delivered(clock.now()), Some(ended(shared, &message, events, None)))
+            }
+            Err(DeliveryError::Refused(reason)) => {
+                tracing::warn!(channel = name, %reason, "the receiver refused an alert; it is parked");
+                shared.statuses().note_failed(name, reason.clone());
+                (outbox.delivered(clock.now()), Some(ended(shared, &message, events, Some(reason))))
+            }
+            Err(DeliveryError::Failed(reason)) => {
+                if outbox.attempts() == 0 {
+                    tracing::warn!(channel = name, %reason, "failed to deliver an alert; will retry");
+                }
+                shared.statuses().note_failed(name, reason);
+                (outbox.failed(clock.now()), None)
+            }
+        },
+    };
+    store.save_outbox(name, state.clone(), ended).await?;
+    outbox.saved(&state);
+    Ok(())
+}
+
+fn ended(
+    shared: &Shared,
+    message: &AlertMessage,
+    events: (i64, i64),
+    refusal: Option<String>,
+) -> EndedMessage {
+    let mut devices = message.changes.iter().map(|change| &change.event.device);
+    let first = devices.next();
+    let device = first.filter(|first| devices.all(|device| device == *first)).map(ToString::to_string);
+    EndedMessage { events, device, title: message.title.clone(), at: shared.clock.wall(), refusal }
+}

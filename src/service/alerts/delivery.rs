@@ -1,0 +1,162 @@
+//! One attempt to deliver a message.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use hyper::{Method, StatusCode, Uri};
+
+use crate::{
+    alerts::{AlertMessage, payload, syslog_line},
+    client::{ClientError, HttpClient, HttpRequest, JSON, ResponseLimits, whole},
+    clock::Clock,
+    config::{ChannelConfig, ChannelKind, SyslogFormat},
+    data_dir::read_secret,
+    model::one_line,
+    resolve::Resolve,
+    syslog,
+};
+
+/// Bounds of one request: what a receiver answers matters little.
+const LIMITS: ResponseLimits = ResponseLimits { timeout: Duration::from_secs(20), max_bytes: 64 * 1024 };
+
+/// The most characters of an answer that are kept.
+const MOST_ANSWER: usize = 200;
+
+/// The port of syslog (RFC 5426, 3.3), for TCP, too, as most servers have it.
+const SYSLOG_PORT: u16 = 514;
+
+/// Why a message was not delivered. Neither text holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryError {
+    /// It may be delivered later.
+    #[error("{0}")]
+    Failed(String),
+    /// The receiver refuses this message, and would refuse it again.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Delivers messages.
+#[derive(Clone)]
+pub(super) struct Courier {
+    pub(super) client: HttpClient,
+    pub(super) resolver: Arc<dyn Resolve>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// This machine's name, for syslog.
+    pub(super) hostname: Option<String>,
+}
+
+impl Courier {
+    /// Delivers a message, and returns what the receiver answered.
+    pub(super) async fn deliver(
+        &self,
+        channel: &ChannelConfig,
+        message: &AlertMessage,
+    ) -> Result<String, DeliveryError> {
+        if let ChannelKind::Syslog { format } = channel.kind {
+            return self.log(channel, format, message).await;
+        }
+        let token = secret("token_file", channel.token_file.as_deref())?;
+        let sign = secret("sign_file", channel.sign_file.as_deref())?;
+        let Some(payload) = payload(channel, message, token.as_deref(), sign.as_deref()) else {
+            return Err(DeliveryError::Failed("the channel's URL is not one of its type".to_owned()));
+        };
+        let request = HttpRequest {
+            method: Method::POST,
+            url: &payload.url,
+            token: token.as_deref().filter(|_| payload.is_bearer),
+            headers: &payload.headers,
+            accept: JSON,
+            body: Some(("application/json", whole(payload.body.into()))),
+        };
+        let mut answer = Vec::new();
+        let take = |piece: &[u8]| {
+            answer.extend_from_slice(
+                &piece[..piece.len().min(MOST_ANSWER * 4 - answer.len().min(MOST_ANSWER * 4))],
+            );
+            Ok(())
+        };
+        match self.client.send(request, LIMITS, take).await {
+            Ok(()) => Ok(excerpt(&answer)),
+            // The receiver has it; what it says beyond that does not matter.
+            Err(ClientError::TooLarge(_)) => Ok(excerpt(&answer)),
+            Err(error) => Err(judge(&error)),
+        }
+    }
+
+    async fn log(
+        &self,
+        channel: &ChannelConfig,
+        format: SyslogFormat,
+        message: &AlertMessage,
+    ) -> Result<String, DeliveryError> {
+        let failed =
+            |error: &dyn std::fmt::Display| DeliveryError::Failed(one_line(&error.to_string(), MOST_ANSWER));
+        let uri: Uri = channel.url.reveal().parse().map_err(|error| failed(&error))?;
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let addresses = self.resolver.resolve(host).await.map_err(|error| failed(&error))?;
+        let address = addresses.first().ok_or_else(|| failed(&"the server's name has no address"))?;
+        let server = SocketAddr::new(address.ip(), uri.port_u16().unwrap_or(SYSLOG_PORT));
+        let at = self.clock.is_synchronised().then(|| self.clock.wall());
+        let line = syslog_line(format, message, self.hostname.as_deref().unwrap_or_default(), at);
+        let (sent, answer) = match uri.scheme_str() {
+            Some("tcp") => (syslog::send_over_tcp(server, &line).await, "read"),
+            _ => (syslog::send_datagram(server, &line).await, "sent; UDP has no acknowledgement"),
+        };
+        sent.map(|()| answer.to_owned()).map_err(|error| failed(&format!("{server}: {error}")))
+    }
+}
+
+fn secret(key: &str, file: Option<&Path>) -> Result<Option<String>, DeliveryError> {
+    let Some(file) = file else { return Ok(None) };
+    let failed = |error| DeliveryError::Failed(format!("{key}: cannot read {}: {error}", file.display()));
+    read_secret(file).map(Some).map_err(failed)
+}
+
+fn excerpt(answer: &[u8]) -> String {
+    one_line(String::from_utf8_lossy(answer).trim(), MOST_ANSWER)
+}
+
+/// Whether another attempt may succeed. A status of 4xx judges the message, except that 401 judges the token, which no
+/// message would pass, 408 is a matter of time, and 429 of patience.
+fn judge(error: &ClientError) -> DeliveryError {
+    match error {
+        ClientError::Status { status, body } => {
+            let excerpt = excerpt(body);
+            let separator = if excerpt.is_empty() { "" } else { ": " };
+            let text = format!("the answer is {status}{separator}{excerpt}");
+            let passes =
+                [StatusCode::UNAUTHORIZED, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+            match status.is_client_error() && !passes.contains(status) {
+                true => DeliveryError::Refused(text),
+                false => DeliveryError::Failed(text),
+            }
+        }
+        other => DeliveryError::Failed(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_judges_the_message_is_a_refusal() {
+        for (code, is_refusal) in [
+            (400, true),
+            (403, true),
+            (404, true),
+            (413, true),
+            (401, false),
+            (408, false),
+            (429, false),
+            (500, false),
+            (503, false),
+        ] {
+            let status = StatusCode::from_u16(code).unwrap();
+            let error = judge(&ClientError::Status { status, body: "no\nway".into() });
+            assert_eq!(matches!(error, DeliveryError::Refused(_)), is_refusal, "{code}");
+            assert!(error.to_string().ends_with("no\u{fffd}way"), "{error}");
+        }
+        assert!(matches!(judge(&ClientError::Redirected("http://x/".to_owned())), DeliveryError::Failed(_)));
+    }
+}

@@ -1,0 +1,289 @@
+//! Sends change events to the owner's channels: at least once, each channel in their order, whatever fails.
+//!
+//! [`ChannelOutbox`](crate::alerts::ChannelOutbox) decides what is sent when; `channel.rs` does that for one channel, as one task;
+//! `selection.rs` reads what is to be sent, `delivery.rs` sends it, and `status.rs` keeps what can be seen of it.
+//!
+//! The appliance's own trouble is a state, not an event: a channel keeps what it was told, and is told what differs.
+//! Another source of alerts, such as a certificate that expires, is one or the other.
+
+mod channel;
+mod delivery;
+mod selection;
+mod status;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tokio::{sync::watch, task::JoinSet};
+
+use self::{delivery::Courier, selection::Selection, status::Statuses};
+pub use self::{
+    delivery::DeliveryError,
+    status::{ChannelState, ChannelStatus},
+};
+use crate::{
+    alerts::Origin,
+    client::HttpClient,
+    clock::Clock,
+    config::{ChannelConfig, Config},
+    resolve::Resolve,
+    service::{differences::Differences, health::Health},
+    store::{MessageRecord, MessageState, Store, StoreError},
+};
+
+/// How long a channel rests after an error of the database.
+const REST: Duration = Duration::from_secs(10);
+
+/// A channel that has failed for this long is reported by /healthz.
+const LONG_FAILURE: Duration = Duration::from_secs(24 * 3600);
+
+/// How often the reports of long failures are renewed.
+const REPORT: Duration = Duration::from_secs(60);
+
+/// What the alerts need of the appliance.
+pub struct AlertParts {
+    /// Has the events, and how far each channel is.
+    pub store: Store,
+    /// Names the channels, the rules, and known noise.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Finds the receivers.
+    pub resolver: Arc<dyn Resolve>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// This machine's name.
+    pub hostname: Option<String>,
+}
+
+/// The alerts; cheap to clone. Alerts are sent while [`Alerts::run`] runs; all else works without it, too.
+#[derive(Clone)]
+pub struct Alerts(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    config: watch::Receiver<Arc<Config>>,
+    clock: Arc<dyn Clock>,
+    selection: Selection,
+    courier: Courier,
+    statuses: Mutex<Statuses>,
+    notices: watch::Sender<Vec<String>>,
+}
+
+/// A channel, and what became of a test of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelTest {
+    /// The channel's name.
+    pub channel: String,
+    /// What the receiver answered.
+    pub outcome: Result<String, DeliveryError>,
+}
+
+/// Why an owner's request about a message or a channel cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AlertRequestError {
+    /// The configuration has no such channel.
+    #[error("no channel has the name \"{0}\"; GET /v1/alerts lists those there are")]
+    UnknownChannel(String),
+    /// No channel at all.
+    #[error("no channel is configured; write a [[channel]] into the configuration and reload it")]
+    NoChannel,
+    /// There is no such message.
+    #[error("no message has the number {0}; GET /v1/alerts lists those there are")]
+    UnknownMessage(i64),
+    /// It is not parked.
+    #[error("the message {0} is not parked, so there is nothing to retry")]
+    NotParked(i64),
+    /// Its changes were deleted, or no rule chooses them any more.
+    #[error("the message {0} tells of changes that are not stored any more; acknowledge it instead")]
+    Empty(i64),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Alerts {
+    /// Prepares the alerts.
+    pub fn new(parts: AlertParts) -> Self {
+        let AlertParts { store, config, resolver, clock, hostname } = parts;
+        let differences = Differences::new(store.clone(), config.clone());
+        let client = HttpClient::new(Arc::clone(&resolver));
+        Self(Arc::new(Shared {
+            selection: Selection { store: store.clone(), differences },
+            courier: Courier { client, resolver, clock: Arc::clone(&clock), hostname },
+            store,
+            config,
+            clock,
+            statuses: Mutex::default(),
+            notices: watch::Sender::default(),
+        }))
+    }
+
+    /// Sends alerts until the configuration's sender is gone. `health` tells of the appliance's own trouble.
+    pub async fn run(self, health: watch::Receiver<Health>) {
+        let mut config = self.0.config.clone();
+        loop {
+            let channels = config.borrow_and_update().channels.clone();
+            self.begin(&channels).await;
+            let mut tasks = JoinSet::new();
+            for channel in &channels {
+                let (shared, channel, health) = (Arc::clone(&self.0), channel.clone(), health.clone());
+                tasks.spawn(async move { channel::run(&shared, &channel, health).await });
+            }
+            // The tasks end with this scope. What one of them is sending then is sent again, under the same key.
+            loop {
+                tokio::select! {
+                    changed = config.changed() => match changed {
+                        Ok(()) if config.borrow().channels == channels => {}
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    () = tokio::time::sleep(REPORT) => self.report(),
+                }
+            }
+        }
+    }
+
+    /// Forgets channels that are no longer configured.
+    async fn begin(&self, channels: &[ChannelConfig]) {
+        let names: Vec<_> = channels.iter().map(|channel| channel.name.clone()).collect();
+        self.0.statuses().keep(&names);
+        while let Err(error) = self.0.store.keep_outboxes(names.clone()).await {
+            tracing::warn!(%error, "failed to delete the alert channels that are no longer configured; will retry");
+            tokio::time::sleep(REST).await;
+        }
+    }
+
+    /// Reports which channels have failed for a day.
+    fn report(&self) {
+        let now = self.0.clock.now();
+        let notices = self.0.statuses().long_failures(LONG_FAILURE, now);
+        self.0.notices.send_if_modified(|known| {
+            let is_new = *known != notices;
+            *known = notices;
+            is_new
+        });
+    }
+
+    /// One sentence for each channel that has failed for a day.
+    pub fn notices(&self) -> watch::Receiver<Vec<String>> {
+        self.0.notices.subscribe()
+    }
+
+    /// All configured channels with their present state.
+    pub fn channels(&self) -> Vec<(ChannelConfig, ChannelStatus)> {
+        let now = self.0.clock.now();
+        let statuses = self.0.statuses();
+        let channels = self.0.config.borrow().channels.clone();
+        channels.into_iter().map(|channel| (channel.clone(), statuses.of(&channel.name, now))).collect()
+    }
+
+    /// Returns the latest messages of all channels, the newest first.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn messages(&self, most: u32) -> Result<Vec<MessageRecord>, StoreError> {
+        self.0.store.alert_messages(most).await
+    }
+
+    /// Sends a test to one channel, or to all, and returns what the receivers answered.
+    ///
+    /// # Errors
+    /// There is no such channel, or the database fails.
+    pub async fn test(&self, name: Option<&str>) -> Result<Vec<ChannelTest>, AlertRequestError> {
+        let config = Arc::clone(&self.0.config.borrow());
+        let channels = config.channels.iter().filter(|channel| name.is_none_or(|name| name == channel.name));
+        let channels: Vec<_> = channels.cloned().collect();
+        if channels.is_empty() {
+            let unknown = |name: &str| AlertRequestError::UnknownChannel(name.to_owned());
+            return Err(name.map_or(AlertRequestError::NoChannel, unknown));
+        }
+        let origin = self.0.origin(&config).await?;
+        let number = self.0.clock.wall().as_millisecond();
+        // All at once: one receiver that is away must not use up the time of the request.
+        let tests = channels.into_iter().map(|channel| {
+            let message = origin.test(&channel.name, number);
+            async move {
+                let outcome = self.0.courier.deliver(&channel, &message).await;
+                ChannelTest { channel: channel.name, outcome }
+            }
+        });
+        Ok(join_all(tests).await)
+    }
+
+    /// Tries a parked message once more, under its key, and returns what the receiver answered. If that fails, it stays
+    /// parked, with the new reason.
+    ///
+    /// # Errors
+    /// There is no such parked message, or the database fails.
+    pub async fn retry(&self, id: i64) -> Result<ChannelTest, AlertRequestError> {
+        let record = self.0.store.alert_message(id).await?.ok_or(AlertRequestError::UnknownMessage(id))?;
+        if record.state != MessageState::Parked {
+            return Err(AlertRequestError::NotParked(id));
+        }
+        let config = Arc::clone(&self.0.config.borrow());
+        let channel = config.channels.iter().find(|channel| channel.name == record.channel);
+        let channel = channel.ok_or_else(|| AlertRequestError::UnknownChannel(record.channel.clone()))?;
+        let origin = self.0.origin(&config).await?;
+        let message = self.0.selection.message(record.events, &channel.name, &config, &origin).await?;
+        let message = message.ok_or(AlertRequestError::Empty(id))?;
+        let outcome = self.0.courier.deliver(channel, &message).await;
+        let (state, reason) = match &outcome {
+            Ok(_) => (MessageState::Delivered, None),
+            Err(error) => (MessageState::Parked, Some(error.to_string())),
+        };
+        self.0.store.mark_alert_message(id, state, reason).await?;
+        Ok(ChannelTest { channel: record.channel, outcome })
+    }
+
+    /// Notes that the owner has seen a message: it is parked no longer.
+    ///
+    /// # Errors
+    /// There is no such message, or the database fails.
+    pub async fn acknowledge(&self, id: i64) -> Result<(), AlertRequestError> {
+        match self.0.store.mark_alert_message(id, MessageState::Acknowledged, None).await? {
+            true => Ok(()),
+            false => Err(AlertRequestError::UnknownMessage(id)),
+        }
+    }
+}
+
+impl Shared {
+    fn statuses(&self) -> std::sync::MutexGuard<'_, Statuses> {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn origin(&self, config: &Config) -> Result<Origin, StoreError> {
+        Ok(Origin { appliance: self.store.appliance_id().await?, page: page_url(config) })
+    }
+}
+
+/// The page's URL in messages: a name of the appliance, where it has one, for its address may change.
+fn page_url(config: &Config) -> String {
+    let listen = config.listen.first();
+    let port = listen.map(std::net::SocketAddr::port).filter(|port| !matches!(port, 0 | 80));
+    let host = match (config.http_names.first(), listen) {
+        (Some(name), _) => name.clone(),
+        (None, Some(address)) if !address.ip().is_unspecified() => {
+            std::net::SocketAddr::new(address.ip(), 0).to_string().trim_end_matches(":0").to_owned()
+        }
+        _ => format!("{}.local", config.mdns.name),
+    };
+    port.map_or_else(|| format!("http://{host}"), |port| format!("http://{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_lead_to_the_page() {
+        let mut config = Config::default();
+        assert_eq!(page_url(&config), "http://portscan.local");
+        config.listen = vec!["[2001:db8::1]:8080".parse().unwrap()];
+        assert_eq!(page_url(&config), "http://[2001:db8::1]:8080");
+        config.http_names = vec!["scan.example.org".to_owned()];
+        assert_eq!(page_url(&config), "http://scan.example.org:8080");
+    }
+}

@@ -1,0 +1,135 @@
+//! What can be seen of the channels from outside, in memory alone: what must survive a restart is in the store.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{alerts::ChannelOutbox, model::Moment};
+
+/// What a channel does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChannelState {
+    /// Everything is sent.
+    #[default]
+    Idle,
+    /// Something waits for more, for its turn, or for the end of the quiet hours.
+    Waiting,
+    /// The latest attempt failed; another follows.
+    Failing,
+}
+
+/// The state of a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelStatus {
+    /// What it does.
+    pub state: ChannelState,
+    /// Events that wait; those of the message that is being delivered count as one.
+    pub pending: usize,
+    /// How long the oldest of them waits.
+    pub oldest: Option<Duration>,
+    /// For how long every attempt has failed.
+    pub failing: Option<Duration>,
+    /// Why the latest attempt failed, if it did.
+    pub error: Option<String>,
+    /// When the latest message was delivered, since the start.
+    pub delivered_at: Option<Timestamp>,
+    /// Messages delivered since the start.
+    pub delivered: u64,
+    /// Attempts failed since the start, refusals included.
+    pub failed: u64,
+}
+
+/// The states of all channels.
+#[derive(Default)]
+pub(super) struct Statuses(BTreeMap<String, (ChannelStatus, Moment)>);
+
+impl ChannelState {
+    /// Its name in APIs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Waiting => "waiting",
+            Self::Failing => "failing",
+        }
+    }
+}
+
+impl Statuses {
+    /// Forgets all channels but these.
+    pub(super) fn keep(&mut self, names: &[String]) {
+        self.0.retain(|name, _| names.contains(name));
+    }
+
+    /// The state of a channel; ages count from when it was noted.
+    pub(super) fn of(&self, name: &str, now: Moment) -> ChannelStatus {
+        let Some((status, noted)) = self.0.get(name) else { return ChannelStatus::default() };
+        let mut status = status.clone();
+        let passed = now.since(*noted);
+        for age in [&mut status.oldest, &mut status.failing].into_iter().flatten() {
+            *age += passed;
+        }
+        status
+    }
+
+    /// Notes how a channel stands.
+    pub(super) fn note(&mut self, name: &str, outbox: &ChannelOutbox, now: Moment) {
+        let (status, noted) = self.0.entry(name.to_owned()).or_default();
+        status.pending = outbox.pending();
+        status.oldest = outbox.oldest(now);
+        status.failing = outbox.failing(now);
+        status.state = match (status.failing, status.pending) {
+            (Some(_), _) => ChannelState::Failing,
+            (None, 0) => ChannelState::Idle,
+            (None, _) => ChannelState::Waiting,
+        };
+        *noted = now;
+    }
+
+    /// Notes a success.
+    pub(super) fn note_delivered(&mut self, name: &str, at: Timestamp) {
+        let (status, _) = self.0.entry(name.to_owned()).or_default();
+        status.delivered += 1;
+        status.delivered_at = Some(at);
+        status.error = None;
+    }
+
+    /// Notes a failed attempt.
+    pub(super) fn note_failed(&mut self, name: &str, error: String) {
+        let (status, _) = self.0.entry(name.to_owned()).or_default();
+        status.failed += 1;
+        status.error = Some(error);
+    }
+
+    /// One sentence for each channel that has failed for that long.
+    pub(super) fn long_failures(&self, limit: Duration, now: Moment) -> Vec<String> {
+        let sentence = |name: &String| {
+            let status = self.of(name, now);
+            let failing = status.failing.filter(|failing| *failing >= limit)?;
+            let error = status.error.unwrap_or_else(|| "no attempt has succeeded".to_owned());
+            let hours = failing.as_secs() / 3600;
+            Some(format!("alert channel {name} has failed for {hours} h: {error}; its alerts wait"))
+        };
+        self.0.keys().filter_map(sentence).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alerts::SavedOutbox;
+
+    #[test]
+    fn a_failure_of_a_day_is_reported() {
+        let day = Duration::from_secs(86_400);
+        let failing =
+            SavedOutbox { message: Some((1, 1)), attempts: 9, failing: day / 2, ..SavedOutbox::default() };
+        let start = Moment::ZERO + day;
+        let mut statuses = Statuses::default();
+        statuses.note("phone", &ChannelOutbox::new(&failing, start), start);
+        statuses.note_failed("phone", "no route".to_owned());
+        assert_eq!(statuses.long_failures(day, start), Vec::<String>::new());
+        let told = statuses.long_failures(day, start + day / 2);
+        assert_eq!(told, ["alert channel phone has failed for 24 h: no route; its alerts wait"]);
+        assert_eq!(statuses.of("phone", start).state, ChannelState::Failing);
+    }
+}

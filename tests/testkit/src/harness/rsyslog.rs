@@ -1,0 +1,74 @@
+//! Debian's rsyslog, as what collects the logs of a network.
+
+use std::{
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{Reaped, eventually, missing, tool};
+use crate::{lab::Lab, repository};
+
+/// From start to its first answer, on a busy machine.
+const READY: Duration = Duration::from_secs(60);
+/// In the lab's network, where any port is free.
+const LISTEN: &str = "127.0.0.1:5514";
+
+/// A server that takes lines by UDP and TCP, and writes what it has understood of them.
+pub struct Rsyslog {
+    _child: Reaped,
+    received: PathBuf,
+    _home: TempDir,
+}
+
+impl Rsyslog {
+    pub fn start(_within: &Lab) -> Self {
+        let home = TempDir::new().expect("a temporary directory");
+        let received = home.path().join("received");
+        fs::write(&received, "").expect("writing a file");
+        let config = home.path().join("rsyslog.conf");
+        let port = LISTEN.split_once(':').expect("a port").1;
+        let text = format!(
+            "global(workDirectory={:?})\nmodule(load=\"imudp\")\nmodule(load=\"imtcp\")\n\
+             input(type=\"imudp\" address=\"127.0.0.1\" port=\"{port}\")\n\
+             input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\")\n\
+             template(name=\"parts\" type=\"string\" \
+             string=\"%pri-text%|%hostname%|%app-name%|%structured-data%|%msg%\\n\")\n\
+             action(type=\"omfile\" file={received:?} template=\"parts\")\n",
+            home.path()
+        );
+        fs::write(&config, text).expect("writing its configuration");
+        let modules = format!("usr/lib/{}-linux-gnu/rsyslog", std::env::consts::ARCH);
+        let unpacked = repository("target/tools").join(&modules);
+        let modules = if unpacked.exists() { unpacked } else { Path::new("/").join(modules) };
+        let child = tool("rsyslogd")
+            .arg("-n")
+            .arg("-f")
+            .arg(&config)
+            .arg("-i")
+            .arg(home.path().join("pid"))
+            .arg("-M")
+            .arg(modules)
+            .stdin(Stdio::null())
+            .spawn();
+        let server =
+            Self { _child: Reaped(child.unwrap_or_else(|e| missing("rsyslogd", &e))), received, _home: home };
+        eventually(READY, "rsyslog listens", || TcpStream::connect(LISTEN).ok());
+        server
+    }
+
+    /// Its address and port.
+    pub fn address(&self) -> &'static str {
+        LISTEN
+    }
+
+    /// The lines, each as `PRIORITY|HOST|PROGRAM|STRUCTURED DATA|TEXT`.
+    pub fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.received).expect("it is there");
+        text.lines().map(str::to_owned).collect()
+    }
+}
