@@ -50,6 +50,7 @@ mod politeness;
 mod reports;
 mod selftest;
 mod senders;
+mod servers;
 mod siege;
 mod targets;
 mod truth;
