@@ -40,11 +40,35 @@ fn written(home: &Path, name: &str, text: &str) -> String {
 
 const SERVERS: &[Known] = &[
     Known { program: "vsftpd", port: 21, package: "vsftpd", product: Some("vsftpd"), arguments: vsftpd },
-    Known { program: "proftpd", port: 2121, package: "proftpd-core", product: Some("ProFTPD"), arguments: proftpd },
+    Known {
+        program: "proftpd",
+        port: 2121,
+        package: "proftpd-core",
+        product: Some("ProFTPD"),
+        arguments: proftpd,
+    },
     Known { program: "exim4", port: 25, package: "exim4-base", product: Some("Exim"), arguments: exim },
-    Known { program: "lighttpd", port: 8080, package: "lighttpd", product: Some("lighttpd"), arguments: lighttpd },
-    Known { program: "minidlnad", port: 8200, package: "minidlna", product: Some("MiniDLNA"), arguments: minidlna },
-    Known { program: "mariadbd", port: 3306, package: "mariadb-server-core", product: Some("MariaDB"), arguments: mariadb },
+    Known {
+        program: "lighttpd",
+        port: 8080,
+        package: "lighttpd",
+        product: Some("lighttpd"),
+        arguments: lighttpd,
+    },
+    Known {
+        program: "minidlnad",
+        port: 8200,
+        package: "minidlna",
+        product: Some("MiniDLNA"),
+        arguments: minidlna,
+    },
+    Known {
+        program: "mariadbd",
+        port: 3306,
+        package: "mariadb-server-core",
+        product: Some("MariaDB"),
+        arguments: mariadb,
+    },
     Known { program: "redis-server", port: 6379, package: "redis-server", product: None, arguments: redis },
     Known { program: "mosquitto", port: 1883, package: "mosquitto", product: None, arguments: mosquitto },
     Known { program: "memcached", port: 11_211, package: "memcached", product: None, arguments: memcached },
@@ -77,7 +101,8 @@ fn exim(home: &Path) -> Vec<String> {
 }
 
 fn lighttpd(home: &Path) -> Vec<String> {
-    let text = format!("server.document-root = \"{}\"\nserver.port = 8080\nserver.modules = ()\n", home.display());
+    let text =
+        format!("server.document-root = \"{}\"\nserver.port = 8080\nserver.modules = ()\n", home.display());
     vec!["-D".to_owned(), "-f".to_owned(), written(home, "lighttpd.conf", &text)]
 }
 
@@ -125,7 +150,8 @@ fn cups(home: &Path) -> Vec<String> {
     for name in ["state", "cache", "spool"] {
         fs::create_dir(home.join(name)).expect("making its directories");
     }
-    let (listens, files) = (written(home, "cupsd.conf", "Listen 0.0.0.0:631\n"), written(home, "files.conf", &files));
+    let (listens, files) =
+        (written(home, "cupsd.conf", "Listen 0.0.0.0:631\n"), written(home, "files.conf", &files));
     vec!["-f".to_owned(), "-c".to_owned(), listens, "-s".to_owned(), files]
 }
 
@@ -141,7 +167,11 @@ fn versions() -> BTreeMap<String, String> {
         let version = version.rsplit_once('-').map_or(version, |(version, _)| version);
         version.split(['+', '~']).next().unwrap_or_default().to_owned()
     };
-    listed.lines().filter_map(|line| line.split_once(' ')).map(|(name, of)| (name.to_owned(), upstream(of))).collect()
+    listed
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, of)| (name.to_owned(), upstream(of)))
+        .collect()
 }
 
 /// nginx with a certificate that expired on 31 January 2020, at port 8443.
@@ -194,7 +224,9 @@ fn servers_are_named_rightly_or_not_at_all() {
         Server::nginx(&serves, "Home", "/CN=nas.lan"),
         expired(&serves),
     ];
-    running.extend(SERVERS.iter().map(|known| Server::start(&serves, known.program, known.port, known.arguments)));
+    running.extend(
+        SERVERS.iter().map(|known| Server::start(&serves, known.program, known.port, known.arguments)),
+    );
     let ports = SERVERS.iter().map(|known| known.port).chain([22, 80, 443, 2222, 8443]);
     let found = identified(&scans, &ports.map(|port| port.to_string()).collect::<Vec<_>>().join(","));
 
@@ -220,7 +252,8 @@ fn servers_are_named_rightly_or_not_at_all() {
             text("version")
         );
         let named = row["product"].as_str();
-        let version_fits = row["version"].as_str().is_none_or(|version| versions[package].starts_with(version));
+        let version_fits =
+            row["version"].as_str().is_none_or(|version| versions[package].starts_with(version));
         if named.map(str::to_lowercase) != product.map(str::to_lowercase) || !version_fits {
             wrong.push(row.clone());
         }
@@ -228,9 +261,12 @@ fn servers_are_named_rightly_or_not_at_all() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(found[&22]["host_key"], host_key.as_str());
     let certificate = |port: u16| found[&port]["certificate"].clone();
-    assert_eq!((&certificate(443)["subject"], &certificate(443)["self_signed"]), (&"CN=nas.lan".into(), &true.into()));
-    assert_eq!((&certificate(8443)["subject"], &certificate(8443)["not_after"]), (
-        &"CN=old.lan".into(),
-        &"2020-01-31T00:00:00Z".into()
-    ));
+    assert_eq!(
+        (&certificate(443)["subject"], &certificate(443)["self_signed"]),
+        (&"CN=nas.lan".into(), &true.into())
+    );
+    assert_eq!(
+        (&certificate(8443)["subject"], &certificate(8443)["not_after"]),
+        (&"CN=old.lan".into(), &"2020-01-31T00:00:00Z".into())
+    );
 }
