@@ -11,7 +11,10 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    harness::{LONG, Portscan, library, server::Server},
+    harness::{
+        LONG, Portscan, library,
+        server::{Server, add_user},
+    },
     lab::{Node, Switch},
 };
 
@@ -92,6 +95,8 @@ fn proftpd(home: &Path) -> Vec<String> {
 }
 
 fn exim(home: &Path) -> Vec<String> {
+    // It does not start without the user that it was built for.
+    add_user(home, "Debian-exim");
     let at = home.display();
     let text = format!(
         "primary_hostname = mail.lan\nspool_directory = {at}\nlog_file_path = {at}/%slog\npid_file_path = {at}/pid\n\
