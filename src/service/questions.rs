@@ -17,8 +17,8 @@ const AGAIN: Duration = Duration::from_secs(24 * 3600);
 /// From the first question without an answer to the next. Each further one doubles it, up to [`AGAIN`].
 const RETRY: Duration = Duration::from_secs(3600);
 
-/// From a question that could not be asked to the next.
-const POSTPONED: Duration = Duration::from_secs(600);
+/// From a question that could not be asked to the next: a device that is being scanned is free soon.
+const POSTPONED: Duration = Duration::from_secs(30);
 
 /// From the start of one question to that of the next: 250 devices are asked about in two ways within a minute.
 const PACE: Duration = Duration::from_millis(100);
