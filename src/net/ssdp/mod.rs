@@ -37,7 +37,7 @@ pub const MOST_LOCATIONS: usize = 3;
 pub type Locations = BTreeMap<Ipv4Addr, Vec<String>>;
 
 /// Searches the network in which this machine has the address `own`, by two packets, which no router passes on. Takes
-/// 3.5 s. Only the URLs at wanted addresses and ports are kept, and of each device at most [`MOST_LOCATIONS`].
+/// 3.5 s. Only the URLs at wanted addresses and ports are kept, and of each device at most `MOST_LOCATIONS`.
 ///
 /// # Errors
 /// Fails if this machine cannot send: it is out of sockets, or no longer has the address.

@@ -125,7 +125,7 @@ fn new_ssh_key(path: &Path) -> String {
 }
 
 /// Gives the machine a user of this name, with the number of the one who runs the tests: there may be no other.
-pub fn add_user(home: &Path, name: &str) {
+fn add_user(home: &Path, name: &str) {
     let (ours, theirs) = (home.join("passwd"), Path::new("/etc/passwd"));
     let known = fs::read_to_string(theirs).expect("it is readable");
     if !known.contains(&format!("\n{name}:")) {
