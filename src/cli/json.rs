@@ -52,7 +52,7 @@ struct PortJson {
 }
 
 /// What a port was identified as; all `null` if nothing was learned.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct IdentifiedJson {
     tls: bool,
     vendor: Option<String>,
@@ -118,16 +118,7 @@ fn of_port(found: &HostResult, finding: &PortFinding) -> PortJson {
 
 fn of_identified(found: Option<PortIdentification>) -> IdentifiedJson {
     let Some(found) = found else {
-        return IdentifiedJson {
-            tls: false,
-            vendor: None,
-            product: None,
-            version: None,
-            title: None,
-            certificate: None,
-            host_key: None,
-            evidence: None,
-        };
+        return IdentifiedJson::default();
     };
     let PortIdentification { tls, vendor, product, version, title, certificate, host_key, evidence, .. } =
         found;

@@ -141,6 +141,24 @@ impl IdentifyMethod {
     }
 }
 
+impl PortIdentification {
+    /// Says nothing but this evidence.
+    pub fn unnamed(evidence: Evidence) -> Self {
+        Self {
+            service: None,
+            tls: false,
+            vendor: None,
+            product: None,
+            version: None,
+            title: None,
+            certificate: None,
+            host_key: None,
+            device: DeviceIdentification::default(),
+            evidence,
+        }
+    }
+}
+
 impl DeviceIdentification {
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {

@@ -53,23 +53,12 @@ fn fill<T: Clone>(value: &mut Option<T>, other: &Option<T>) {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::{DeviceIdentification, Evidence};
+    use crate::model::Evidence;
 
     /// A finding that says nothing but this evidence.
     pub(in crate::service) fn found(method: IdentifyMethod, text: &str) -> PortIdentification {
         let time = "2026-03-01T10:00:00Z".parse().unwrap();
-        PortIdentification {
-            service: None,
-            tls: false,
-            vendor: None,
-            product: None,
-            version: None,
-            title: None,
-            certificate: None,
-            host_key: None,
-            device: DeviceIdentification::default(),
-            evidence: Evidence { method, text: text.to_owned(), time },
-        }
+        PortIdentification::unnamed(Evidence { method, text: text.to_owned(), time })
     }
 
     fn product(method: IdentifyMethod, product: &str, version: Option<&str>) -> PortIdentification {

@@ -15,18 +15,8 @@ const PATH: &str = "/v1/hosts/B8:27:EB:AC:14:3E";
 const TIME: &str = "2026-03-01T10:00:00Z";
 
 fn found(service: &str, method: IdentifyMethod, text: &str) -> PortIdentification {
-    PortIdentification {
-        service: Some(service.to_owned()),
-        tls: false,
-        vendor: None,
-        product: None,
-        version: None,
-        title: None,
-        certificate: None,
-        host_key: None,
-        device: DeviceIdentification::default(),
-        evidence: Evidence { method, text: text.to_owned(), time: TIME.parse().unwrap() },
-    }
+    let evidence = Evidence { method, text: text.to_owned(), time: TIME.parse().unwrap() };
+    PortIdentification { service: Some(service.to_owned()), ..PortIdentification::unnamed(evidence) }
 }
 
 fn at(port: u16, found: PortIdentification) -> IdentifiedPort {

@@ -5,9 +5,7 @@ use jiff::Timestamp;
 use super::manner::Manner;
 use crate::{
     identify,
-    model::{
-        Address, DeviceIdentification, EVIDENCE_MAX, Evidence, IdentifyMethod, PortIdentification, one_line,
-    },
+    model::{Address, EVIDENCE_MAX, Evidence, IdentifyMethod, PortIdentification, one_line},
     net::dialogue::{self, NoConnection},
 };
 
@@ -54,16 +52,5 @@ pub async fn identify_port(
 /// What is known of a service of which nothing is recognised.
 fn unrecognised(method: IdentifyMethod, received: &[u8], time: Timestamp) -> PortIdentification {
     let text = one_line(&String::from_utf8_lossy(received), EVIDENCE_MAX);
-    PortIdentification {
-        service: None,
-        tls: false,
-        vendor: None,
-        product: None,
-        version: None,
-        title: None,
-        certificate: None,
-        host_key: None,
-        device: DeviceIdentification::default(),
-        evidence: Evidence { method, text, time },
-    }
+    PortIdentification::unnamed(Evidence { method, text, time })
 }
