@@ -1,5 +1,5 @@
-//! Identifies texts: reads lines of JSON (`{"kind": "ssh", "text": "OpenSSH_9.6p1 Ubuntu-3"}`) and prints for each one
-//! what it says, null for what is not known.
+//! Identifies texts: reads lines of JSON (`{"kind": "ssh_banners", "text": "OpenSSH_9.6p1 Ubuntu-3"}`) and prints for
+//! each one `{"vendor", "product", "version", "device"}`, null for what is not known.
 //!
 //! `cargo run --release --example identify < texts.jsonl`
 
@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Write};
 
 use portscan::{
     identify::{self, GreetingKind},
-    model::DeviceIdentification,
+    model::{DeviceIdentification, DeviceType},
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,12 +18,13 @@ struct Line {
     text: String,
 }
 
+/// What a text names first: the software and its maker, or, where it names none, the device's model and its maker.
 #[derive(Serialize)]
 struct Identified {
     vendor: Option<String>,
     product: Option<String>,
     version: Option<String>,
-    device: DeviceIdentification,
+    device: Option<DeviceType>,
 }
 
 fn main() -> io::Result<()> {
@@ -41,20 +42,31 @@ fn main() -> io::Result<()> {
 }
 
 fn identified(line: &Line) -> io::Result<Identified> {
-    if line.kind == "device-info" {
-        let device = identify::device_info(&line.text).unwrap_or_default();
-        return Ok(Identified { vendor: None, product: None, version: None, device });
+    if line.kind == DEVICE_INFO {
+        let model = line.text.strip_prefix("model=").unwrap_or(&line.text);
+        let device = identify::device_info(model).unwrap_or_default();
+        return Ok(of(None, None, None, device));
     }
-    let kind = kind(&line.kind).ok_or_else(|| {
-        io::Error::other(format!("no such kind of text: {:?}; one of {KINDS:?}", line.kind))
-    })?;
+    let Some((_, kind)) = KINDS.into_iter().find(|(known, _)| *known == line.kind) else {
+        let known: Vec<&str> = KINDS.iter().map(|(known, _)| *known).chain([DEVICE_INFO]).collect();
+        return Err(io::Error::other(format!("{:?} is not one of {}", line.kind, known.join(", "))));
+    };
     let found = identify::parse(kind, &bytes(&line.text));
-    Ok(Identified {
-        vendor: found.vendor,
-        product: found.product,
-        version: found.version,
-        device: found.device,
-    })
+    Ok(of(found.vendor, found.product, found.version, found.device))
+}
+
+fn of(
+    vendor: Option<String>,
+    product: Option<String>,
+    version: Option<String>,
+    device: DeviceIdentification,
+) -> Identified {
+    Identified {
+        vendor: vendor.or(device.maker),
+        product: product.or(device.model),
+        version,
+        device: device.device_type,
+    }
 }
 
 fn bytes(text: &str) -> Vec<u8> {
@@ -62,23 +74,23 @@ fn bytes(text: &str) -> Vec<u8> {
     latin.unwrap_or_else(|| text.as_bytes().to_vec())
 }
 
-const KINDS: [(&str, GreetingKind); 14] = [
-    ("certificate", GreetingKind::CertificateSubject),
-    ("ftp", GreetingKind::Ftp),
-    ("http-challenge", GreetingKind::HttpChallenge),
-    ("http-server", GreetingKind::HttpServer),
-    ("imap", GreetingKind::Imap),
-    ("mysql", GreetingKind::Mysql),
-    ("nntp", GreetingKind::Nntp),
-    ("pop3", GreetingKind::Pop3),
-    ("rtsp", GreetingKind::Rtsp),
-    ("sip", GreetingKind::Sip),
-    ("smtp", GreetingKind::Smtp),
-    ("ssh", GreetingKind::Ssh),
-    ("telnet", GreetingKind::Telnet),
-    ("title", GreetingKind::HtmlTitle),
-];
+/// The kind of the TXT record of `_device-info._tcp`: `model=Mac15,12`.
+const DEVICE_INFO: &str = "mdns_device-info_txt";
 
-fn kind(name: &str) -> Option<GreetingKind> {
-    KINDS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
-}
+/// The kinds of the other texts, named as collections of greetings name them.
+const KINDS: [(&str, GreetingKind); 14] = [
+    ("ftp_banners", GreetingKind::Ftp),
+    ("html_title", GreetingKind::HtmlTitle),
+    ("http_servers", GreetingKind::HttpServer),
+    ("http_wwwauth", GreetingKind::HttpChallenge),
+    ("imap_banners", GreetingKind::Imap),
+    ("mysql_banners", GreetingKind::Mysql),
+    ("nntp_banners", GreetingKind::Nntp),
+    ("pop_banners", GreetingKind::Pop3),
+    ("rtsp_servers", GreetingKind::Rtsp),
+    ("sip_banners", GreetingKind::Sip),
+    ("smtp_banners", GreetingKind::Smtp),
+    ("ssh_banners", GreetingKind::Ssh),
+    ("telnet_banners", GreetingKind::Telnet),
+    ("x509_subjects", GreetingKind::CertificateSubject),
+];
