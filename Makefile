@@ -151,7 +151,7 @@ properties: ## test the engine on CASES (200000) simulated hosts, dozing ones in
 alerts: export PORTSCAN_TEST_ALERT_KILLS ?= 40
 alerts: setup ## send a thousand alerts to a failing receiver while the appliance is killed: some minutes
 	$(CARGO) test --locked --test integration --no-run
-	$(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --nocapture alerts::channels::kills
+	$(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --nocapture delivery::channels::kills
 
 siege: export PORTSCAN_TEST_SIEGE ?= 10
 siege: export PORTSCAN_TEST_KILLS ?= 900

@@ -6,7 +6,6 @@
 
 use testkit::{harness, lab};
 
-mod alerts;
 mod alone;
 mod announcements;
 mod api;
@@ -19,6 +18,7 @@ mod corpus;
 mod crash;
 mod damage;
 mod dashboard;
+mod delivery;
 mod discovery;
 mod disk;
 mod docs;

@@ -74,7 +74,7 @@ fn requests_are_those_that_apprise_sends() {
     let (theirs, ours) = (willing(), willing());
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sent = Command::new(root.join("target/venv/bin/python"))
-        .arg(root.join("tests/alerts/reference_sender.py"))
+        .arg(root.join("tests/delivery/reference_sender.py"))
         .arg(theirs.address().to_string())
         .output()
         .unwrap_or_else(|error| panic!("apprise: {error}; `make setup` gets it"));
