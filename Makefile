@@ -58,7 +58,7 @@ EMULATED := $(EMULATOR) $(BULLSEYE)/lib
 
 .DEFAULT_GOAL := run
 .PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test test acceptance \
-  first-minute servers properties alerts siege \
+  first-minute identify-cost servers properties alerts siege \
   pi-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories msrv msrv-setup \
   docs setup services vendors stats help clean
 
@@ -138,6 +138,11 @@ first-minute: setup ## measure how soon 40 and 250 devices have an answer, and w
 	$(CARGO) test --locked --profile quick --test integration --no-run
 	$(AS_ROOT) $(CARGO) test --locked --offline --profile quick --test integration -- --ignored --nocapture \
 	  --test-threads 1 first_minute:: browser::first_screens::
+
+identify-cost: setup ## measure what identifying 2,500 ports of 250 devices costs: half an hour
+	$(CARGO) test --locked --profile quick --test integration --no-run
+	$(AS_ROOT) $(CARGO) test --locked --offline --profile quick --test integration -- --ignored --nocapture \
+	  identify_cost::
 
 servers: setup ## identify Debian's servers, each named rightly or not at all: gets a hundred packages
 	@tests/setup/servers

@@ -6,7 +6,9 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
 use crate::{
-    harness::{LONG, Portscan, Running, disk::SmallDisk, field, is_stored, scanner, static_feed},
+    harness::{
+        LONG, NO_IDENTIFICATION, Portscan, Running, disk::SmallDisk, field, is_stored, scanner, static_feed,
+    },
     lab::Lab,
 };
 
@@ -128,7 +130,7 @@ fn a_stop_in_the_middle_of_a_run_resumes_only_the_rest() {
         rtt = "1ms"
         "#,
     );
-    let config = static_feed(&lab) + &scanner("lan", "1d", "1-2500");
+    let config = static_feed(&lab) + NO_IDENTIFICATION + &scanner("lan", "1d", "1-2500");
     let portscan = Portscan::new(&lab, &config);
     let running = portscan.start();
     // After the quick scans sixteen at a time take some 10 s; finished results are committed within 10 s more, and on

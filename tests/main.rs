@@ -30,6 +30,7 @@ mod feeds;
 mod first_minute;
 mod history;
 mod identify;
+mod identify_cost;
 mod identity;
 mod imports;
 mod invented;
