@@ -22,7 +22,7 @@ use tracing_subscriber::{
 
 use crate::model::is_unseen;
 
-/// Starts logging at this level; `-v` and `-vv` ask for more, `RUST_LOG` (`debug`, or
+/// Starts logging at this level; `-v` and `-vv` (which includes the libraries) ask for more, `RUST_LOG` (`debug`, or
 /// `info,portscan::engine=trace`) overrides all; an invalid one is reported and ignored.
 pub(super) fn start(level: LevelFilter, verbose: u8) {
     let level = match verbose {
@@ -35,7 +35,7 @@ pub(super) fn start(level: LevelFilter, verbose: u8) {
     let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let parsed = wanted.as_deref().map(str::parse::<Targets>).transpose();
     let unreadable = parsed.is_err();
-    let filter = parsed.ok().flatten().unwrap_or_else(|| Targets::new().with_default(level));
+    let filter = parsed.ok().flatten().unwrap_or_else(|| targets(level));
     // Under systemd the journal dates every line itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let lines = layer().fmt_fields(fields()).with_writer(io::stderr).with_target(false);
@@ -47,6 +47,13 @@ pub(super) fn start(level: LevelFilter, verbose: u8) {
             "ignoring invalid RUST_LOG: write a level (info), or target=level, with commas between"
         );
     }
+}
+
+/// What is logged at a level. Libraries are quieter than this program below `trace`: a command that prints more with `-v`
+/// (`hosts -v`) would show each of its own connections.
+fn targets(level: LevelFilter) -> Targets {
+    let libraries = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::INFO) };
+    Targets::new().with_default(libraries).with_target(env!("CARGO_CRATE_NAME"), level)
 }
 
 /// Writes the fields of an event as `tracing_subscriber` does by default, `message name=value`, each escaped.
@@ -75,6 +82,8 @@ impl fmt::Write for Escaping<'_, '_> {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
+
+    use tracing::Level;
 
     use super::*;
 
@@ -112,5 +121,15 @@ mod tests {
         let expected = format!(" INFO a report of {shown} path={shown} name=\"{shown}\" ");
         assert!(written.starts_with(&expected) && written.contains(" count=3\n"), "{written}");
         assert!(written.contains(&format!(" WARN {shown} error={shown}")), "{written}");
+    }
+
+    #[test]
+    fn libraries_are_silent_below_trace() {
+        let debug = targets(LevelFilter::DEBUG);
+        assert!(debug.would_enable("portscan::net", &Level::DEBUG));
+        assert!(!debug.would_enable("hyper_util::client", &Level::DEBUG));
+        assert!(debug.would_enable("hyper_util::client", &Level::INFO));
+        assert!(targets(LevelFilter::TRACE).would_enable("hyper_util::client", &Level::TRACE));
+        assert!(!targets(LevelFilter::WARN).would_enable("mdns_sd", &Level::INFO));
     }
 }
