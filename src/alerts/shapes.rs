@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::message::{AlertChange, AlertMessage};
-use crate::model::{AlertSeverity, DeviceKey};
+use crate::model::AlertSeverity;
 
 /// The most characters of a text for Discord, whose limit is 4,096.
 const DISCORD_MOST: usize = 4000;
@@ -34,7 +34,7 @@ fn change(change: &AlertChange) -> Value {
         "kind": event.kind.as_str(),
         "resolves": change.resolves,
         "severity": change.severity.as_str(),
-        "mac": match event.device { DeviceKey::Mac(mac) => Some(mac.to_string()), DeviceKey::Address(_) => None },
+        "mac": event.device.mac().map(|mac| mac.to_string()),
         "address": event.address.to_string(),
         "name": change.name,
         "protocol": protocol.map(|protocol| protocol.as_str()),

@@ -47,6 +47,16 @@ impl Device {
     }
 }
 
+impl DeviceKey {
+    /// Its MAC; `None` for a host behind a router.
+    pub const fn mac(&self) -> Option<Mac> {
+        match self {
+            Self::Mac(mac) => Some(*mac),
+            Self::Address(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for DeviceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -124,8 +124,7 @@ impl Differences {
         let mut page = self.store.change_events(filter).await?;
         let config = Arc::clone(&self.config.borrow());
         for event in page.rows.iter_mut().filter(|event| event.alert) {
-            let mac = if let DeviceKey::Mac(mac) = event.device { Some(mac) } else { None };
-            let ignored = config.ignored_ports(mac, Some(&event.address));
+            let ignored = config.ignored_ports(event.device.mac(), Some(&event.address));
             event.alert = event.kind.ports().is_none_or(|(_, ports)| !ports.is_subset(&ignored));
         }
         Ok(page)

@@ -25,7 +25,7 @@ use crate::{
         lines::Lines,
         retry::retry_kernel_read,
         scanner::{ProgressSender, Scanner},
-        witness::{Doubt, Unsighted, Witness, identify},
+        witness::{Doubt, Unsighted, Witness, identify, vouched},
     },
     store::{Observation, Store},
 };
@@ -171,7 +171,9 @@ impl Looker {
         };
         let mac = match report.status {
             HostStatus::Down => expected,
-            _ => identify(expected, self.vouched(before), self.vouched(sighted().await?))?,
+            _ => {
+                identify(expected, vouched(before, &self.proxies), vouched(sighted().await?, &self.proxies))?
+            }
         };
         Ok(self.observation(look, mac, report, started))
     }
@@ -249,11 +251,6 @@ impl Looker {
                 return mac;
             }
         }
-    }
-
-    /// Returns a MAC that was seen, if it identifies the device.
-    fn vouched(&self, seen: Option<Mac>) -> Option<Mac> {
-        seen.filter(|mac| !self.proxies.contains(mac))
     }
 
     /// Returns which ports to scan and how fast, by the rule for the device that has this MAC.

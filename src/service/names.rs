@@ -165,8 +165,7 @@ async fn answer(
     resolver: &SystemResolver,
 ) -> Option<NameLookup> {
     let Question { subject: Subject { device, source }, address } = question;
-    let mac = if let DeviceKey::Mac(mac) = device { Some(*mac) } else { None };
-    let named = Device { address: address.clone(), mac, name: None };
+    let named = Device { address: address.clone(), mac: device.mac(), name: None };
     let heard = match source {
         // A link-local address has no meaning beyond its link.
         NameSource::Dns if address.zone().is_none() => resolver.name_of(address).await,

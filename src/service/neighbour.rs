@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     agenda::is_wanted,
-    witness::{Witness, identify},
+    witness::{Witness, identify, vouched},
 };
 use crate::{
     config::Config,
@@ -31,7 +31,7 @@ fn mac_at(
     if (witness, expected, seen) == (Witness::Neighbours, None, None) {
         return None; // a neighbour has a MAC, and the next question may find it
     }
-    let vouched = seen.filter(|mac| !proxies.contains(mac));
+    let vouched = vouched(seen, proxies);
     identify(expected, vouched, vouched).ok()
 }
 

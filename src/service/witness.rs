@@ -1,7 +1,7 @@
 //! Determines which MAC answers at an address, as far as this machine can tell, so that no ports or names from there
 //! are kept under another device's MAC.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use crate::{
     config::Config,
@@ -94,6 +94,11 @@ impl Witness {
             Solicited::NotAllowed => Err(Unsighted::NotAllowed),
         }
     }
+}
+
+/// Returns a MAC that was seen, if it identifies the device: that of a station which answers for others does not.
+pub(super) fn vouched(seen: Option<Mac>, proxies: &BTreeSet<Mac>) -> Option<Mac> {
+    seen.filter(|mac| !proxies.contains(mac))
 }
 
 /// Returns the device to which a result from an address belongs: the one that was expected, unless another was seen;

@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     change::{DatabaseChange, Urgency},
-    contributors::{contributors_between, contributors_of, standings},
-    endpoints::{self, device_of},
+    contributors::{contributors_of, standings},
+    endpoints::device_of,
     error::Result,
     events::{NewEvent, record_event},
     expected::has_baseline,
@@ -44,15 +44,6 @@ impl Store {
         found: Vec<(DeviceKey, DeviceIdentification, Evidence)>,
     ) -> Result<()> {
         self.write(move |_| RecordDeviceIdentifications { found }).await
-    }
-
-    /// Returns what the ports of a device were identified as by all methods, without the ports that are closed now.
-    ///
-    /// # Errors
-    /// The database fails, or the store is closed.
-    pub async fn identifications(&self, device: &DeviceKey) -> Result<Vec<IdentifiedPort>> {
-        let device = device.clone();
-        self.read(move |connection| identifications(connection, &device)).await
     }
 
     /// Returns what the ports of the devices with rows from `first` to `last` were identified as, for as many of these
@@ -176,18 +167,6 @@ pub(super) fn retain_open(found: &mut Vec<IdentifiedPort>, endpoints: &[(Address
         let states = endpoints.iter().find(|(address, _)| *address == found.address);
         states.is_none_or(|(_, states)| !is_closed(states, found.protocol, found.port))
     });
-}
-
-fn identifications(connection: &Connection, device: &DeviceKey) -> Result<Vec<IdentifiedPort>> {
-    let Some(row) = device_of(connection, device)? else { return Ok(Vec::new()) };
-    let mut found = identified::ports_of_page(connection, row, row)?.ports.remove(&row).unwrap_or_default();
-    let mut known = contributors_between(connection, row, row)?;
-    let endpoints = endpoints::held_by(connection, row)?.into_iter();
-    let endpoints: Vec<_> = endpoints
-        .map(|present| (present.address, standings(&known.remove(&present.endpoint).unwrap_or_default())))
-        .collect();
-    retain_open(&mut found, &endpoints);
-    Ok(found)
 }
 
 /// Reports what of a port's identity is another than the same method said before. What is said for the first time is no

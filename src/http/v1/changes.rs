@@ -135,7 +135,7 @@ impl ChangeRow {
     pub(super) fn of(event: ChangeEvent) -> Self {
         let ChangeEvent { id, at, scan, device, address, kind: change, alert } = event;
         let kind = change.as_str();
-        let mac = if let DeviceKey::Mac(mac) = device { Some(mac) } else { None };
+        let mac = device.mac();
         let (protocol, ports) = change.ports().unzip();
         let port = ports.filter(|ports| ports.len() == 1).and_then(|ports| ports.nth(0));
         let ports = ports.filter(|_| port.is_none()).cloned();

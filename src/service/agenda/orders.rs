@@ -133,9 +133,10 @@ impl Agenda {
 impl super::Results {
     /// Returns where a device had its results, with its identity.
     fn last_found(&self, key: &DeviceKey) -> Vec<Device> {
-        let device = |(address, key): (&Address, &DeviceKey)| {
-            let mac = if let DeviceKey::Mac(mac) = key { Some(*mac) } else { None };
-            Device { address: address.clone(), mac, name: None }
+        let device = |(address, key): (&Address, &DeviceKey)| Device {
+            address: address.clone(),
+            mac: key.mac(),
+            name: None,
         };
         match key {
             DeviceKey::Mac(_) => self.identities().filter(|(_, found)| *found == key).map(device).collect(),

@@ -91,7 +91,7 @@ impl Selection {
         channel: &str,
         config: &Config,
     ) -> Result<Option<AlertChange>, StoreError> {
-        let mac = if let DeviceKey::Mac(mac) = event.device { Some(mac) } else { None };
+        let mac = event.device.mac();
         let severity = |about| config.alert_severity(channel, about, mac, Some(&event.address));
         if let Some(about) = AlertKind::of(&event) {
             let change =

@@ -10,7 +10,7 @@ use crate::{
     client::{ANYTHING, ClientError, HttpClient, HttpRequest, ResponseLimits},
     clock::Clock,
     config::Config,
-    model::{Device, DeviceKey, IdentifyLevel, Mac},
+    model::{Device, IdentifyLevel, Mac},
     net::{Links, announced, search},
     service::{
         feeds::Inventory,
@@ -93,8 +93,7 @@ impl DeviceAsker {
     /// Asks a question.
     pub(super) async fn ask(&self, question: &Question<Channel>) -> AskOutcome {
         let address = &question.address;
-        let mac = if let DeviceKey::Mac(mac) = question.subject.device { Some(mac) } else { None };
-        let named = Device { address: address.clone(), mac, name: None };
+        let named = Device { address: address.clone(), mac: question.subject.device.mac(), name: None };
         let config = Arc::clone(&self.config.borrow());
         let (Some(ip), Some(device)) = (address.ipv4(), askable(&named, &config).await) else {
             return AskOutcome::Silent;

@@ -19,7 +19,7 @@ use crate::{
     service::{
         host_lease::HostLeases,
         retry::retry_kernel_read,
-        witness::{Unsighted, Witness, identify},
+        witness::{Unsighted, Witness, identify, vouched},
     },
 };
 
@@ -83,8 +83,7 @@ impl Contacter {
         let links = retry_kernel_read(|| ready(Links::read())).await.map_err(|_| ContactOutcome::Unknown)?;
         links.check_host(address).map_err(|_| ContactOutcome::Unknown)?;
         let witness = Witness::of(&links, address);
-        let mac = if let DeviceKey::Mac(mac) = device { Some(*mac) } else { None };
-        let named = Device { address: address.clone(), mac, name: None };
+        let named = Device { address: address.clone(), mac: device.mac(), name: None };
         let expected = witness.expected(&named).map_err(|_| ContactOutcome::Unknown)?;
         let before = match witness.first_sighted(&self.config, &links, address).await {
             Ok(before) => before,
@@ -132,12 +131,8 @@ impl Contacter {
     /// Whether a device is the one that a MAC at its address identifies.
     fn is(&self, sighted: &Sighted, after: Option<Mac>, address: &Address, device: &DeviceKey) -> bool {
         let Sighted { expected, before, .. } = sighted;
-        identify(*expected, self.vouched(*before), self.vouched(after))
+        let vouched = |seen| vouched(seen, &self.proxies);
+        identify(*expected, vouched(*before), vouched(after))
             .is_ok_and(|mac| Device { address: address.clone(), mac, name: None }.key() == *device)
-    }
-
-    /// Returns a MAC that was seen, if it identifies the device.
-    fn vouched(&self, seen: Option<Mac>) -> Option<Mac> {
-        seen.filter(|mac| !self.proxies.contains(mac))
     }
 }

@@ -21,7 +21,7 @@ mod due;
 mod manner;
 mod plan;
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -225,8 +225,8 @@ impl Identifying {
                     return;
                 }
             };
-            for device in &page.rows {
-                self.consider_record(device).await;
+            for device in page.rows {
+                self.consider_record(device);
             }
             match page.next {
                 Some(next) => after = next,
@@ -238,7 +238,7 @@ impl Identifying {
     /// Considers a device that has a new result.
     async fn consider(&mut self, device: &DeviceKey) {
         match self.parts.store.host(device).await {
-            Ok(Some(record)) => self.consider_record(&record).await,
+            Ok(Some(record)) => self.consider_record(record),
             Ok(None) | Err(StoreError::Closed) => {}
             Err(error) => {
                 tracing::error!(%error, %device, "failed to read which ports are to be identified; retrying within an hour");
@@ -247,26 +247,19 @@ impl Identifying {
     }
 
     /// Plans the ports of a device that are due.
-    async fn consider_record(&mut self, record: &DeviceRecord) {
-        let key = record.device.key();
+    fn consider_record(&mut self, mut record: DeviceRecord) {
         let config = Arc::clone(&self.parts.config.borrow());
-        let level = level_of(&config, record);
-        let ports = if level < IdentifyLevel::Greetings || record.presence != Presence::Online {
-            Vec::new()
+        let level = level_of(&config, &record);
+        let is_reachable = record.presence == Presence::Online && record.silenced.is_none();
+        let ports = if is_reachable && level >= IdentifyLevel::Greetings {
+            let identified = mem::take(&mut record.identified);
+            let earlier: Vec<Earlier> = identified.into_iter().filter_map(earlier_of).collect();
+            due_ports(open_ports(&record), &earlier, level, self.parts.clock.wall())
         } else {
-            let store = &self.parts.store;
-            let (earlier, silenced) = tokio::join!(store.identifications(&key), store.silenced(&key));
-            match (earlier, silenced) {
-                (Ok(earlier), Ok(None)) => {
-                    let earlier: Vec<Earlier> = earlier.into_iter().filter_map(earlier_of).collect();
-                    due_ports(open_ports(record), &earlier, level, self.parts.clock.wall())
-                }
-                // What cannot be read is not connected to.
-                _ => Vec::new(),
-            }
+            Vec::new()
         };
         let pace = pace_of(timing_of(&config, &record.device));
-        self.plan.set_ports(self.parts.clock.now(), &key, ports, pace);
+        self.plan.set_ports(self.parts.clock.now(), &record.device.key(), ports, pace);
     }
 }
 
