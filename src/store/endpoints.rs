@@ -119,10 +119,13 @@ pub(super) fn leave(connection: &Connection, endpoint: i64) -> Result<()> {
     Ok(())
 }
 
-/// Deletes what supplies the state of an endpoint, except its latest observation, its unconfirmed changes, and what its
-/// ports were identified as.
+/// The tables of what supplies the state of an endpoint, except its latest observation; of its unconfirmed changes; and
+/// of what its ports were identified as.
+pub(super) const STATE_TABLES: [&str; 3] = ["earlier", "unconfirmed", "identified_ports"];
+
+/// Deletes the rows of an endpoint in the [`STATE_TABLES`].
 fn drop_state(connection: &Connection, endpoint: i64) -> Result<()> {
-    for table in ["earlier", "unconfirmed", "identified_ports"] {
+    for table in STATE_TABLES {
         let sql = format!("DELETE FROM {table} WHERE endpoint = ?1");
         connection.prepare_cached(&sql)?.execute([endpoint])?;
     }
@@ -135,7 +138,7 @@ pub(super) fn carry_state(connection: &Connection, from: i64, to: i64) -> Result
     let sql = "UPDATE endpoints SET (latest_scan, latest_seq, up) =
                    (SELECT latest_scan, latest_seq, nullif(up, 0) FROM endpoints WHERE id = ?1) WHERE id = ?2";
     connection.prepare_cached(sql)?.execute([from, to])?;
-    for table in ["earlier", "unconfirmed", "identified_ports"] {
+    for table in STATE_TABLES {
         let sql = format!("UPDATE {table} SET endpoint = ?2 WHERE endpoint = ?1");
         connection.prepare_cached(&sql)?.execute([from, to])?;
     }

@@ -8,10 +8,13 @@
 //! (measured: 40 devices, hourly, 90 days kept), for a file of the same size. Instead the file is rewritten once if
 //! more than half of it is empty, as after `keep` was shortened or thousands of devices were forgotten.
 
+use std::iter;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{
+    endpoints::STATE_TABLES,
     error::Result,
     handle::Store,
     identified,
@@ -224,15 +227,22 @@ fn forget(connection: &mut Connection, row: i64) -> Result<bool> {
             "DELETE FROM names WHERE device = (SELECT key FROM identities WHERE device = ?1)",
             [row],
         )?;
-        for table in ["observations", "earlier", "unconfirmed", "identified_ports"] {
-            let sql =
-                format!("DELETE FROM {table} WHERE endpoint IN (SELECT id FROM endpoints WHERE device = ?1)");
-            connection.execute(&sql, [row])?;
-        }
-        connection.execute("DELETE FROM identified_devices WHERE device = ?1", [row])?;
-        connection.execute("DELETE FROM endpoints WHERE device = ?1", [row])?;
-        Ok(connection.execute("DELETE FROM devices WHERE id = ?1", [row])? > 0)
+        Ok(delete_devices(connection, &row.to_string())? > 0)
     })
+}
+
+/// Deletes devices with all that hangs on their rows, and returns how many there were. Inside [`unchecked`] nothing else
+/// does: a later device that gets the number of one that is gone would inherit it. `devices` is a list of rows for SQL's
+/// `IN`, or a query for them.
+pub(super) fn delete_devices(connection: &Connection, devices: &str) -> Result<usize> {
+    let endpoints = format!("SELECT id FROM endpoints WHERE device IN ({devices})");
+    for table in iter::once("observations").chain(STATE_TABLES) {
+        connection.execute(&format!("DELETE FROM {table} WHERE endpoint IN ({endpoints})"), [])?;
+    }
+    for table in ["identified_devices", "endpoints"] {
+        connection.execute(&format!("DELETE FROM {table} WHERE device IN ({devices})"), [])?;
+    }
+    Ok(connection.execute(&format!("DELETE FROM devices WHERE id IN ({devices})"), [])?)
 }
 
 fn unseen_since(connection: &Connection, since: Timestamp) -> Result<Vec<(i64, DeviceKey)>> {

@@ -10,7 +10,7 @@ use super::{
     contributors::{Contributor, contributors_between, standings},
     error::Result,
     handle::Store,
-    prune::{STEP, unchecked},
+    prune::{STEP, delete_devices, unchecked},
     row::{key, timestamp},
 };
 use crate::{clock::EARLIEST_SANE, model::DeviceKey};
@@ -88,6 +88,7 @@ fn candidates(connection: &Connection, at: Timestamp) -> Result<Vec<Candidate>> 
                    SELECT 1 FROM endpoints e WHERE e.device = i.device AND e.latest_seq IS NOT NULL) AS answered
                FROM identities i JOIN devices d ON d.id = i.device
                WHERE i.last_seen BETWEEN ?1 AND ?2 AND d.own_name IS NULL AND d.note IS NULL
+               AND d.own_type IS NULL AND d.tags IS NULL
                AND NOT EXISTS (SELECT 1 FROM expectations e WHERE e.device = i.mac)
                AND NOT EXISTS (SELECT 1 FROM expectations e JOIN endpoints h ON h.address = e.device
                                WHERE h.device = i.device AND h.held = 'now')
@@ -126,19 +127,13 @@ fn forget_all(connection: &mut Connection, candidates: &[Candidate]) -> Result<(
         for Candidate { row, device, has_answered } in candidates {
             insert.execute(params![row, device.to_string(), has_answered])?;
         }
-        let endpoints = "SELECT id FROM endpoints WHERE device IN (SELECT device FROM leaving)";
-        connection.execute_batch(&format!(
+        connection.execute_batch(
             "DELETE FROM names WHERE device IN (SELECT name FROM leaving);
              DELETE FROM changes WHERE device IN (SELECT name FROM leaving WHERE NOT ever)
-                 AND id <= coalesce((SELECT min(cursor) FROM alert_channels), id);
-             DELETE FROM observations WHERE endpoint IN ({endpoints});
-             DELETE FROM earlier WHERE endpoint IN ({endpoints});
-             DELETE FROM unconfirmed WHERE endpoint IN ({endpoints});
-             DELETE FROM endpoints WHERE device IN (SELECT device FROM leaving);
-             DELETE FROM devices WHERE id IN (SELECT device FROM leaving);
-             DROP TABLE leaving"
-        ))?;
-        Ok(())
+                 AND id <= coalesce((SELECT min(cursor) FROM alert_channels), id)",
+        )?;
+        delete_devices(connection, "SELECT device FROM leaving")?;
+        Ok(connection.execute_batch("DROP TABLE leaving")?)
     })
 }
 

@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::Ipv4Addr};
 
 use super::*;
 use crate::{
-    model::{DeviceKey, Mac},
+    model::{DeviceIdentification, DeviceKey, DeviceType, Evidence, IdentifyMethod, Mac, PortIdentification},
     store::{ExpectationUpdate, identity},
 };
 
@@ -109,6 +109,48 @@ async fn devices_that_answered_are_dropped_last() {
     let kept = keys(&store).await;
     assert!((0..20).all(|number| kept.contains(&numbered(number).key())));
     assert_eq!(kept.len(), 56);
+}
+
+/// A row's number is used again once its device is gone: a later one must not inherit what was identified.
+#[tokio::test]
+async fn nothing_that_was_identified_outlives_its_device_and_a_tagged_one_is_kept() {
+    let bench = Bench::new(EAGER);
+    let (store, threads) = bench.open();
+    let scan = run(&store).await;
+    let evidence = || Evidence {
+        method: IdentifyMethod::Upnp,
+        text: "a printer".to_owned(),
+        time: "2026-03-01T11:00:00Z".parse().unwrap(),
+    };
+    for number in 0..70 {
+        let device = numbered(number);
+        store.record(found(&bench, scan, device.clone(), &[])).await.unwrap();
+        let port = PortIdentification::unnamed(evidence());
+        let (key, address) = (device.key(), device.address);
+        let identified =
+            IdentifiedPort { device: key.clone(), address, protocol: Protocol::Udp, port: 1900, found: port };
+        store.record_identifications(vec![identified]).await.unwrap();
+        let printer = DeviceIdentification {
+            device_type: Some(DeviceType::Printer),
+            ..DeviceIdentification::default()
+        };
+        store.record_device_identifications(vec![(key, printer, evidence())]).await.unwrap();
+    }
+    let row = store.host(&numbered(0).key()).await.unwrap().unwrap().row.unwrap();
+    let tags = Some(vec!["office".to_owned()]);
+    store.annotate(row, AnnotationPatch { tags, ..AnnotationPatch::default() }).await.unwrap();
+    bench.clock.pass(2 * DAY);
+    assert_eq!(store.make_room(64, HashSet::new(), bench.clock.wall()).await.unwrap(), 14);
+    let kept = keys(&store).await;
+    assert!(kept.len() == 56 && kept.contains(&numbered(0).key()));
+    for table in ["identified_ports", "identified_devices"] {
+        let sql = format!("SELECT count(*) FROM {table}");
+        let rows: i64 = bench.outside().query_row(&sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 56, "{table}");
+    }
+    drop(store);
+    join(threads).unwrap();
+    assert_sound(&bench.path());
 }
 
 /// The open ports of a honeypot: some 32,000, different in each scan.
