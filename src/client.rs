@@ -326,18 +326,18 @@ impl tower_service::Service<Name> for Lookup {
         let resolver = Arc::clone(&self.0);
         Box::pin(async move {
             let addresses = resolver.resolve(name.as_str()).await?;
-            Ok(addresses.iter().map(socket_address).collect::<Vec<_>>().into_iter())
+            Ok(addresses.iter().map(|address| socket_address(address, 0)).collect::<Vec<_>>().into_iter())
         })
     }
 }
 
-/// With port 0, which hyper replaces, and the zone as the number that the kernel wants; a zone that is not
-/// here becomes 0, and the connect fails with "Invalid argument".
-fn socket_address(address: &Address) -> SocketAddr {
+/// Where a socket connects to: with the zone as the number that the kernel wants; a zone that is not here becomes 0, and
+/// the connect fails with "Invalid argument".
+pub fn socket_address(address: &Address, port: u16) -> SocketAddr {
     let scope = address.zone().and_then(|zone| nix::net::if_::if_nametoindex(zone).ok());
     match (address.ip(), scope) {
-        (std::net::IpAddr::V6(ip), Some(scope)) => SocketAddrV6::new(ip, 0, 0, scope).into(),
-        (ip, _) => SocketAddr::new(ip, 0),
+        (std::net::IpAddr::V6(ip), Some(scope)) => SocketAddrV6::new(ip, port, 0, scope).into(),
+        (ip, _) => SocketAddr::new(ip, port),
     }
 }
 

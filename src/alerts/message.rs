@@ -63,6 +63,20 @@ pub struct AlertMessage {
     pub changes: Vec<AlertChange>,
 }
 
+/// The device, if changes are of one alone.
+fn one_device(changes: &[AlertChange]) -> Option<&DeviceKey> {
+    let (first, rest) = changes.split_first()?;
+    let device = &first.event.device;
+    rest.iter().all(|change| change.event.device == *device).then_some(device)
+}
+
+impl AlertMessage {
+    /// The device, if it tells of one alone.
+    pub fn device(&self) -> Option<&DeviceKey> {
+        one_device(&self.changes)
+    }
+}
+
 impl Origin {
     /// The key of a message whose first event this is.
     pub fn key(&self, first: i64) -> String {
@@ -71,10 +85,7 @@ impl Origin {
 
     /// Writes a message. `first` is its first event, `updates` that of the message that it brings up to date.
     pub fn message(&self, first: i64, changes: Vec<AlertChange>, updates: Option<i64>) -> AlertMessage {
-        let mut device = changes.first().map(|change| &change.event.device);
-        if changes.iter().any(|change| Some(&change.event.device) != device) {
-            device = None;
-        }
+        let device = one_device(&changes);
         let link = match device {
             Some(device) => format!("{}/#/device/{}", self.page, device.to_string().replace('%', "%25")),
             None => format!("{}/#/changes", self.page),

@@ -24,7 +24,7 @@ mod trouble;
 pub use self::{
     line::syslog_line,
     message::{AlertChange, AlertMessage, Origin},
-    outbox::{Candidate, ChannelOutbox, OutboxStep, Pace, SavedOutbox},
+    outbox::{ChannelOutbox, OutboxStep, Pace, SavedOutbox},
     payload::{HttpPayload, payload},
     trouble::{SavedTrouble, TroubleStep, TroubleWatch},
 };

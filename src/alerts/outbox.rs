@@ -38,13 +38,6 @@ pub struct Pace {
     pub quiet: Option<QuietHours>,
 }
 
-/// An event that the channel is to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// The event's id.
-    pub id: i64,
-}
-
 /// The state of an outbox that survives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SavedOutbox {
@@ -103,8 +96,8 @@ pub struct ChannelOutbox {
     read: i64,
     /// The greatest id that there is.
     newest: i64,
-    /// What is to be sent after `message`, with the moment at which it was read.
-    queue: VecDeque<(Candidate, Moment)>,
+    /// The events to be sent after `message`, by their ids, each with the moment at which it was read.
+    queue: VecDeque<(i64, Moment)>,
     message: Option<(i64, i64)>,
     attempts: u32,
     next_try: Moment,
@@ -145,8 +138,8 @@ impl ChannelOutbox {
     }
 
     /// Tells which events are to be sent of those after the last read one up to `read`.
-    pub fn offer(&mut self, chosen: impl IntoIterator<Item = Candidate>, read: i64, now: Moment) {
-        self.queue.extend(chosen.into_iter().map(|candidate| (candidate, now)));
+    pub fn offer(&mut self, chosen: impl IntoIterator<Item = i64>, read: i64, now: Moment) {
+        self.queue.extend(chosen.into_iter().map(|id| (id, now)));
         self.read = self.read.max(read);
         self.newest = self.newest.max(read);
         if self.queue.is_empty() && self.message.is_none() {
@@ -204,7 +197,7 @@ impl ChannelOutbox {
     /// Makes one message of all that waits.
     fn begin(&mut self) {
         let count = self.queue.len().min(MOST_EVENTS);
-        let chosen: Vec<i64> = self.queue.drain(..count).map(|(candidate, _)| candidate.id).collect();
+        let chosen: Vec<i64> = self.queue.drain(..count).map(|(id, _)| id).collect();
         self.message = chosen.first().copied().zip(chosen.last().copied());
         self.attempts = 0;
         self.next_try = Moment::ZERO;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::civil::time;
 use proptest::prelude::*;
 
-use super::{Candidate, ChannelOutbox, OutboxStep, Pace, SavedOutbox};
+use super::{ChannelOutbox, OutboxStep, Pace, SavedOutbox};
 use crate::{config::QuietHours, model::Moment};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ impl World {
                 let page: Vec<_> =
                     self.events.iter().filter(|(id, _)| *id > after).take(64).copied().collect();
                 let read = page.last().map_or(newest, |(id, _)| *id);
-                let chosen = page.into_iter().filter(|(_, chosen)| *chosen).map(|(id, _)| Candidate { id });
+                let chosen = page.into_iter().filter(|(_, chosen)| *chosen).map(|(id, _)| id);
                 outbox.offer(chosen, read, self.now);
             }
             OutboxStep::Save(state) => {

@@ -41,7 +41,12 @@ pub(super) async fn watch(
         advised.clone_from(&advice);
         let more = advice.into_iter().chain(advertised.borrow_and_update().notice.clone());
         let more = more.chain(links.borrow_and_update().clone()).chain(alerts.borrow_and_update().clone());
-        health.send_replace(sum_up(&store.borrow_and_update(), &inventory.borrow(), more));
+        let new = sum_up(&store.borrow_and_update(), &inventory.borrow(), more);
+        health.send_if_modified(|known| {
+            let is_new = *known != new;
+            *known = new;
+            is_new
+        });
         tokio::select! {
             Ok(()) = store.changed() => {}
             Ok(()) = inventory.changed() => {}

@@ -87,8 +87,9 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
 }
 
 fn rule(section: &mut Section<'_, '_>, names: &[String]) -> Option<AlertRule> {
-    let kinds = AlertKind::ALL.map(|kind| (kind.as_str(), kind));
-    let severities = AlertSeverity::ALL.map(|severity| (severity.as_str(), severity));
+    let kinds: Vec<_> = AlertKind::ALL.iter().map(|&kind| (kind.as_str(), kind)).collect();
+    let severities: Vec<_> =
+        AlertSeverity::ALL.iter().map(|&severity| (severity.as_str(), severity)).collect();
     let events = section.list("events", |text| parse::word(text, "an event", &kinds));
     if events.as_ref().is_some_and(Vec::is_empty) {
         section.fault_of(

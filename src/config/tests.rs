@@ -470,7 +470,7 @@ fn without_a_rule_every_alert_goes_to_every_channel_and_rules_choose() {
         config.alert_severity(channel, kind, known.mac, Some(&known.address)).map(AlertSeverity::as_str)
     };
     let plain = file(channels);
-    for kind in AlertKind::ALL {
+    for &kind in AlertKind::ALL {
         assert_eq!(severity(&plain, "a", kind), Some(kind.severity().as_str()));
     }
     let chosen = file(&format!(

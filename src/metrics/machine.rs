@@ -126,7 +126,6 @@ pub(super) fn store(store: &StoreFacts) -> [MetricFamily; 5] {
     ]
 }
 
-/// In portmantool's names and shapes: 0 before the first import.
 /// Nothing without a channel: who alerts by Prometheus needs none.
 pub(super) fn channels(channels: &[ChannelFacts]) -> Vec<MetricFamily> {
     if channels.is_empty() {
@@ -158,6 +157,7 @@ pub(super) fn channels(channels: &[ChannelFacts]) -> Vec<MetricFamily> {
     ]
 }
 
+/// In portmantool's names and shapes: 0 before the first import.
 pub(super) fn imports(imports: &ImportFacts) -> [MetricFamily; 2] {
     let last = imports.last.map_or(0.0, |last| last.as_second() as f64);
     [

@@ -1,8 +1,6 @@
 //! What is worth an alert, and how urgent it is.
 
-use std::fmt;
-
-use super::{ChangeEvent, ChangeKind, IdentityPart};
+use super::{ChangeEvent, ChangeKind, IdentityPart, state::words};
 
 /// What an alert is about.
 ///
@@ -22,7 +20,7 @@ pub enum AlertKind {
     Appliance,
 }
 
-/// How urgent an alert is.
+/// How urgent an alert is, from the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AlertSeverity {
     /// Worth knowing.
@@ -34,10 +32,6 @@ pub enum AlertSeverity {
 }
 
 impl AlertKind {
-    /// All kinds.
-    pub const ALL: [Self; 5] =
-        [Self::Unexpected, Self::Missing, Self::NewDevice, Self::HostKey, Self::Appliance];
-
     /// Returns what an alert about this change is about; `None` if the change is no reason for one. Before the first
     /// baseline none is: the store marks no change.
     pub fn of(event: &ChangeEvent) -> Option<Self> {
@@ -56,17 +50,6 @@ impl AlertKind {
         }
     }
 
-    /// Its name in the configuration and in messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unexpected => "unexpected",
-            Self::Missing => "missing",
-            Self::NewDevice => "new-device",
-            Self::HostKey => "host-key",
-            Self::Appliance => "appliance",
-        }
-    }
-
     /// How urgent it is where no rule decides.
     pub const fn severity(self) -> AlertSeverity {
         match self {
@@ -76,28 +59,13 @@ impl AlertKind {
     }
 }
 
-impl fmt::Display for AlertKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl AlertSeverity {
-    /// All, from the least urgent.
-    pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
-
-    /// Its name in the configuration and in messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Normal => "normal",
-            Self::High => "high",
-        }
-    }
-}
-
-impl fmt::Display for AlertSeverity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+words!(
+    AlertKind,
+    "unexpected, missing, new-device, host-key, appliance",
+    Unexpected = "unexpected",
+    Missing = "missing",
+    NewDevice = "new-device",
+    HostKey = "host-key",
+    Appliance = "appliance",
+);
+words!(AlertSeverity, "low, normal, high", Low = "low", Normal = "normal", High = "high");

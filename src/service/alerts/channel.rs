@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{REST, Shared, delivery::DeliveryError};
 use crate::{
-    alerts::{AlertMessage, Candidate, ChannelOutbox, Origin, OutboxStep, Pace, TroubleStep, TroubleWatch},
+    alerts::{AlertMessage, ChannelOutbox, Origin, OutboxStep, Pace, TroubleStep, TroubleWatch},
     config::{ChannelConfig, Config},
     model::AlertKind,
     service::health::Health,
@@ -43,13 +43,15 @@ async fn serve(
     loop {
         let newest = *latest.borrow_and_update();
         outbox.note_newest(newest);
-        let step = outbox.step(&pace, clock.now(), daytime(shared));
+        // Only where it matters: it takes system calls.
+        let time = channel.quiet.and_then(|_| daytime(shared));
+        let step = outbox.step(&pace, clock.now(), time);
         shared.statuses().note(name, &outbox, clock.now());
         let config = Arc::clone(&shared.config.borrow());
         match step {
             OutboxStep::Read { after } => {
                 let (chosen, read) = shared.selection.after(after, newest, name, &config).await?;
-                outbox.offer(chosen.into_iter().map(|id| Candidate { id }), read, clock.now());
+                outbox.offer(chosen, read, clock.now());
             }
             OutboxStep::Save(state) => {
                 store.save_outbox(name, state.clone(), None).await?;
@@ -61,7 +63,7 @@ async fn serve(
             OutboxStep::Wait(until) => {
                 let sentences = health.borrow_and_update().sentences();
                 trouble.note(sentences, clock.now());
-                let until = match trouble.step(&pace, clock.now(), daytime(shared)) {
+                let until = match trouble.step(&pace, clock.now(), time) {
                     TroubleStep::Send { number, sentences } => {
                         report_trouble(shared, channel, &mut trouble, number, &sentences).await?;
                         continue;
@@ -158,8 +160,6 @@ fn ended(
     events: (i64, i64),
     refusal: Option<String>,
 ) -> EndedMessage {
-    let mut devices = message.changes.iter().map(|change| &change.event.device);
-    let first = devices.next();
-    let device = first.filter(|first| devices.all(|device| device == *first)).map(ToString::to_string);
+    let device = message.device().map(ToString::to_string);
     EndedMessage { events, device, title: message.title.clone(), at: shared.clock.wall(), refusal }
 }

@@ -1,12 +1,12 @@
 //! One attempt to deliver a message.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use hyper::{Method, StatusCode, Uri};
 
 use crate::{
     alerts::{AlertMessage, payload, syslog_line},
-    client::{ClientError, HttpClient, HttpRequest, JSON, ResponseLimits, whole},
+    client::{ClientError, HttpClient, HttpRequest, JSON, ResponseLimits, socket_address, whole},
     clock::Clock,
     config::{ChannelConfig, ChannelKind, SyslogFormat},
     data_dir::read_secret,
@@ -95,7 +95,7 @@ impl Courier {
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let addresses = self.resolver.resolve(host).await.map_err(|error| failed(&error))?;
         let address = addresses.first().ok_or_else(|| failed(&"the server's name has no address"))?;
-        let server = SocketAddr::new(address.ip(), uri.port_u16().unwrap_or(SYSLOG_PORT));
+        let server = socket_address(address, uri.port_u16().unwrap_or(SYSLOG_PORT));
         let at = self.clock.is_synchronised().then(|| self.clock.wall());
         let line = syslog_line(format, message, self.hostname.as_deref().unwrap_or_default(), at);
         let (sent, answer) = match uri.scheme_str() {

@@ -126,6 +126,8 @@ impl Alerts {
         loop {
             let channels = config.borrow_and_update().channels.clone();
             self.begin(&channels).await;
+            // Of a channel that was taken away, too.
+            self.report();
             let mut tasks = JoinSet::new();
             for channel in &channels {
                 let (shared, channel, health) = (Arc::clone(&self.0), channel.clone(), health.clone());
@@ -139,7 +141,7 @@ impl Alerts {
                         Ok(()) => break,
                         Err(_) => return,
                     },
-                    () = tokio::time::sleep(REPORT) => self.report(),
+                    () = tokio::time::sleep(REPORT), if !channels.is_empty() => self.report(),
                 }
             }
         }
