@@ -24,7 +24,7 @@ use std::{fmt, time::Duration};
 pub use file::{AdviceText, PortUse};
 use jiff::Timestamp;
 
-use crate::model::{AdviceLevel, Certificate, PortIdentification, Protocol};
+use crate::model::{AdviceLevel, Certificate, PortIdentification, Protocol, strip_prefix_ignoring_case};
 
 /// What is known of an open port and its device.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +130,7 @@ fn by_number(evidence: &PortFacts<'_>) -> Option<Advice> {
 /// What the service says of itself. Where the maker or the name makes a use of the same web page probable, that use
 /// says what to do, and its level counts if it is worse.
 fn by_service(found: &PortIdentification, by_number: Option<&Advice>) -> Option<Advice> {
-    let is_certain = found.evidence.method.confidence() == MOST_CERTAIN;
+    let is_certain = found.evidence.method.is_proof();
     let (said, called) = match identified::of_service(found) {
         Some(said) => (said, said.name.to_string()),
         // Many announcements are of services that no number is usual for; where one is, its paragraph says more.
@@ -156,9 +156,6 @@ fn by_service(found: &PortIdentification, by_number: Option<&Advice>) -> Option<
         }
     }
 }
-
-/// The confidence of a service that speaks its protocol.
-const MOST_CERTAIN: u8 = 10;
 
 /// `OpenSSH 9.2p1`
 fn name_of(found: &PortIdentification) -> Option<String> {
@@ -195,9 +192,7 @@ pub fn uses(protocol: Protocol, port: u16) -> impl Iterator<Item = &'static Port
 
 /// Whether the device's maker or one of its names hints at this use.
 fn fits(known: &PortUse, evidence: &PortFacts<'_>) -> bool {
-    let begins = |text: &str, hint: &str| {
-        text.get(..hint.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(hint))
-    };
+    let begins = |text: &str, hint: &str| strip_prefix_ignoring_case(text, hint).is_some();
     known.vendors().any(|hint| evidence.vendor.is_some_and(|vendor| begins(vendor, hint)))
         || known.host_names().any(|hint| evidence.host_names.iter().any(|name| begins(name, hint)))
 }

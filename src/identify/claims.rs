@@ -69,15 +69,11 @@ impl Claims {
         let Self { vendor, product, version, device } = self.cleaned();
         PortIdentification {
             service: service.map(str::to_owned),
-            tls: false,
             vendor,
             product,
             version,
-            title: None,
-            certificate: None,
-            host_key: None,
             device,
-            evidence: evidence(method, said, time),
+            ..PortIdentification::unnamed(evidence(method, said, time))
         }
     }
 }
@@ -86,6 +82,11 @@ impl Claims {
 pub(super) fn evidence(method: IdentifyMethod, said: &str, time: Timestamp) -> Evidence {
     let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
     Evidence { method, text: one_line(&line, EVIDENCE_MAX), time }
+}
+
+/// A device; what it calls itself is its model where no table lists one.
+pub(super) fn or_called(device: DeviceIdentification, name: &str) -> DeviceIdentification {
+    DeviceIdentification { model: device.model.or_else(|| Some(name.to_owned())), ..device }
 }
 
 /// Completes a device by what else is said of it, unless they name different makers. A model is not given another

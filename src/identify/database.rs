@@ -2,9 +2,10 @@
 
 use super::{
     claims::Claims,
-    text::{decode, find_ignoring_case, strip_prefix_ignoring_case},
+    text::{decode, find_ignoring_case},
     version,
 };
+use crate::model::strip_prefix_ignoring_case;
 
 /// Where a MySQL packet's payload begins: after three bytes of its length and its number.
 const MYSQL_HEADER: usize = 4;

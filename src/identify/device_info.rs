@@ -1,6 +1,9 @@
 //! The `model` of the TXT record of `_device-info._tcp`: the maker's code of the model, `MacBookPro18,3`.
 
-use super::table::{MODELS, Preference, Table};
+use super::{
+    claims::or_called,
+    table::{MODELS, Preference, Table},
+};
 use crate::model::DeviceIdentification;
 
 const TABLE: Table = Table::new(include_str!("tables/device_info.txt"));
@@ -17,7 +20,7 @@ pub(super) fn parse(code: &str) -> DeviceIdentification {
     if found.is_empty() {
         return MODELS.find(code, Preference::Longest).device;
     }
-    DeviceIdentification { model: found.model.or_else(|| Some(code.to_owned())), ..found }
+    or_called(found, code)
 }
 
 /// The code of the board that a variant is of: Apple marks variants by letters before the end (`D27xAP` would be a

@@ -2,7 +2,7 @@
 
 use super::{
     kind::{GREETING_MAX, GreetingKind},
-    telnet,
+    ssh, telnet,
     text::decode,
 };
 
@@ -41,7 +41,7 @@ pub(super) fn recognise(port: u16, greeting: &[u8]) -> Option<Greeting> {
     use Greeting::{Known, Service};
     let text = decode(greeting);
     let folded = text.to_ascii_lowercase();
-    if text.lines().any(|line| line.starts_with("SSH-")) {
+    if ssh::line(&text).is_some() {
         return Some(Known(GreetingKind::Ssh, "ssh"));
     }
     if text.starts_with("RFB ") && text.len() >= 11 {

@@ -3,8 +3,8 @@
 use super::{
     claims::Claims,
     table::{MODELS, Preference, Table},
-    text::strip_prefix_ignoring_case,
 };
+use crate::model::strip_prefix_ignoring_case;
 
 const TABLE: Table = Table::new(include_str!("tables/html_title.txt"));
 

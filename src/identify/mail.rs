@@ -5,9 +5,10 @@ use super::{
     claims::Claims,
     ssh::raspberry_pi,
     table::{Preference, Table},
-    text::{find_ignoring_case, is_common, strip_prefix_ignoring_case, without_reply_codes},
+    text::{find_ignoring_case, is_common, without_reply_codes},
     version,
 };
+use crate::model::strip_prefix_ignoring_case;
 
 const SMTP: Table = Table::new(include_str!("tables/smtp.txt"));
 /// POP3's and IMAP's: one product speaks both, and says the same.

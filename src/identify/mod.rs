@@ -145,11 +145,12 @@ pub fn from_service_record(
 /// `None` if it says nothing of the device.
 pub fn from_upnp_description(xml: &[u8], time: Timestamp) -> Option<(DeviceIdentification, Evidence)> {
     let xml = &xml[..xml.len().min(RESPONSE_MAX)];
-    let device = claims::clean_device(upnp::parse(xml));
+    let (device, quoted) = upnp::parse(xml);
+    let device = claims::clean_device(device);
     if device.is_empty() {
         return None;
     }
-    Some((device, claims::evidence(IdentifyMethod::Upnp, &upnp::quoted(xml), time)))
+    Some((device, claims::evidence(IdentifyMethod::Upnp, &quoted, time)))
 }
 
 /// The device of a maker's code of its model, as the TXT record of `_device-info._tcp` has it: `MacBookPro18,3`. `None`

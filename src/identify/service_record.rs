@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    claims::{Claims, merge},
+    claims::{Claims, merge, or_called},
     device_info,
     table::{MODELS, Preference, Table},
 };
@@ -75,15 +75,11 @@ fn device<'a>(value: impl Fn(&str) -> Option<&'a str>) -> DeviceIdentification {
     let maker = MAKER_KEYS.iter().find_map(|key| value(key)).map(str::to_owned);
     let said = DeviceIdentification { maker, ..DeviceIdentification::default() };
     if let Some(code) = MODEL_KEYS.iter().find_map(|key| value(key)) {
-        let listed = device_info::parse(code);
-        let model = listed.model.clone().or_else(|| Some(code.to_owned()));
-        return merge(DeviceIdentification { model, ..listed }, said);
+        return merge(or_called(device_info::parse(code), code), said);
     }
     let Some(name) = NAME_KEYS.iter().find_map(|key| value(key)) else { return said };
     let name = name.trim_matches(['(', ')']);
-    let listed = MODELS.find(name, Preference::Longest).device;
-    let model = listed.model.clone().or_else(|| Some(name.to_owned()));
-    merge(DeviceIdentification { model, ..listed }, said)
+    merge(or_called(MODELS.find(name, Preference::Longest).device, name), said)
 }
 
 /// The category of a HomeKit accessory (HomeKit Accessory Protocol Specification R2, 13.2), where it is a device's

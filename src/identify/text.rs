@@ -20,12 +20,6 @@ pub(super) fn decode(greeting: &[u8]) -> String {
     }
 }
 
-/// The text after a prefix of ASCII letters in any case.
-pub(super) fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
-    let head = text.get(..prefix.len())?;
-    head.eq_ignore_ascii_case(prefix).then(|| &text[prefix.len()..])
-}
-
 /// Where an ASCII phrase occurs first, in any case.
 pub(super) fn find_ignoring_case(text: &str, phrase: &str) -> Option<usize> {
     let (text, phrase) = (text.as_bytes(), phrase.as_bytes());

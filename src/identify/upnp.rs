@@ -1,7 +1,7 @@
 //! UPnP: the description of a device, in XML (UPnP Device Architecture 2.0, 2.3). It says in plain words what the
 //! device is.
 
-use quick_xml::{events::Event, reader::Reader};
+use quick_xml::{escape::resolve_predefined_entity, events::Event, reader::Reader};
 
 use super::{
     claims::merge,
@@ -20,9 +20,11 @@ struct Description {
     model_number: Option<String>,
 }
 
-/// Parses as much as is there. What comes after the first device's own elements belongs to its embedded ones.
-pub(super) fn parse(xml: &[u8]) -> DeviceIdentification {
+/// Parses as much as is there. What comes after the first device's own elements belongs to its embedded ones. Returns
+/// what the evidence quotes, too: the device's own words.
+pub(super) fn parse(xml: &[u8]) -> (DeviceIdentification, String) {
     let description = read(&decode(xml));
+    let quoted = description.quoted();
     let said = DeviceIdentification {
         device_type: description.urn.as_deref().and_then(device_type),
         model: description.model(),
@@ -33,23 +35,17 @@ pub(super) fn parse(xml: &[u8]) -> DeviceIdentification {
     let text = text.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let listed = MODELS.find(&text, Preference::Longest).device;
     let device_type = listed.device_type.or(said.device_type);
-    merge(DeviceIdentification { device_type, ..said }, listed)
-}
-
-/// What the evidence quotes: the outermost device's own words.
-pub(super) fn quoted(xml: &[u8]) -> String {
-    let description = read(&decode(xml));
-    let parts = [
-        description.manufacturer,
-        description.model_name,
-        description.model_number,
-        description.friendly_name,
-        description.urn,
-    ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    (merge(DeviceIdentification { device_type, ..said }, listed), quoted)
 }
 
 impl Description {
+    /// Its own words.
+    fn quoted(&self) -> String {
+        let parts =
+            [&self.manufacturer, &self.model_name, &self.model_number, &self.friendly_name, &self.urn];
+        parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
     /// The name and the number, unless one says the other.
     fn model(&self) -> Option<String> {
         match (&self.model_name, &self.model_number) {
@@ -84,7 +80,10 @@ fn read(text: &str) -> Description {
             Ok(Event::Start(start)) if start.local_name().as_ref() == "deviceList" => break,
             Ok(Event::Start(_)) => value.clear(),
             Ok(Event::Text(part)) => value.push_str(&part),
-            Ok(Event::GeneralRef(entity)) => value.push_str(predefined(&entity)),
+            // Those that every XML has (XML 4.6); a description has no use for others.
+            Ok(Event::GeneralRef(entity)) => {
+                value.push_str(resolve_predefined_entity(&entity).unwrap_or_default())
+            }
             Ok(Event::End(end)) => {
                 let name = end.local_name();
                 if name.as_ref() == "device" {
@@ -106,18 +105,6 @@ fn read(text: &str) -> Description {
     found
 }
 
-/// The sign for an entity that every XML has (XML 4.6); empty for others, which a description has no use for.
-fn predefined(entity: &str) -> &'static str {
-    match entity {
-        "amp" => "&",
-        "apos" => "'",
-        "gt" => ">",
-        "lt" => "<",
-        "quot" => "\"",
-        _ => "",
-    }
-}
-
 /// The device for a standardised type, `urn:schemas-upnp-org:device:MediaRenderer:1`. A media server is a NAS, a
 /// television or a computer: its type tells nothing.
 fn device_type(urn: &str) -> Option<DeviceType> {
@@ -137,6 +124,10 @@ fn device_type(urn: &str) -> Option<DeviceType> {
 mod tests {
     use super::*;
 
+    fn device_of(xml: &[u8]) -> DeviceIdentification {
+        parse(xml).0
+    }
+
     const ROUTER: &str = "<?xml version=\"1.0\"?><root xmlns=\"urn:schemas-upnp-org:device-1-0\"><device>\
         <deviceType>urn:schemas-upnp-org:device:InternetGatewayDevice:1</deviceType>\
         <manufacturer>Tom &amp; Co</manufacturer><modelName> Shed 3 </modelName><modelNumber>3</modelNumber>\
@@ -144,7 +135,7 @@ mod tests {
 
     #[test]
     fn reads_the_outer_device() {
-        let found = parse(ROUTER.as_bytes());
+        let found = device_of(ROUTER.as_bytes());
         assert_eq!((found.maker.as_deref(), found.model.as_deref()), (Some("Tom & Co"), Some("Shed 3")));
         assert_eq!(found.device_type, Some(DeviceType::Router));
     }
@@ -152,15 +143,17 @@ mod tests {
     #[test]
     fn takes_what_came_before_the_cut() {
         let cut = &ROUTER.as_bytes()[..ROUTER.find("<modelName>").unwrap() + 14];
-        let found = parse(cut);
+        let found = device_of(cut);
         assert_eq!((found.maker.as_deref(), found.model), (Some("Tom & Co"), None));
     }
 
     #[test]
     fn expands_no_entity_of_the_document() {
         let found =
-            parse(b"<!DOCTYPE r [<!ENTITY a \"bomb\">]><device><modelName>&a;&a;x</modelName></device>");
+            device_of(b"<!DOCTYPE r [<!ENTITY a \"bomb\">]><device><modelName>&a;&a;x</modelName></device>");
         assert_eq!(found.model.as_deref(), Some("x"));
-        assert!(parse(b"").is_empty() && parse(b"<<<>").is_empty() && parse(b"<a></b>").is_empty());
+        assert!(
+            device_of(b"").is_empty() && device_of(b"<<<>").is_empty() && device_of(b"<a></b>").is_empty()
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Finds versions in words.
 
+use crate::model::strip_prefix_ignoring_case;
+
 /// Words that may stand between a product and its version.
 const BETWEEN: [&str; 8] = ["version", "ver", "release", "server", "v", "rev", "firmware", "build"];
 
@@ -15,13 +17,10 @@ pub(super) fn following(rest: &str) -> Option<&str> {
         if rest.starts_with(|c: char| c.is_ascii_digit()) {
             return first(rest);
         }
-        let word = BETWEEN.iter().find(|word| {
-            let head = rest.get(..word.len()).unwrap_or_default();
-            let next = rest.get(word.len()..).unwrap_or_default();
-            let digit = next.starts_with(|c: char| c.is_ascii_digit());
-            head.eq_ignore_ascii_case(word) && (digit || !next.starts_with(char::is_alphanumeric))
+        let behind = BETWEEN.iter().filter_map(|word| strip_prefix_ignoring_case(rest, word));
+        rest = behind.into_iter().find(|next| {
+            next.starts_with(|c: char| c.is_ascii_digit()) || !next.starts_with(char::is_alphanumeric)
         })?;
-        rest = &rest[word.len()..];
     }
     None
 }

@@ -132,12 +132,17 @@ words!(
 );
 
 impl IdentifyMethod {
-    /// How certain it is, from 0 to 10, as nmap's `conf` says it: a service that speaks its protocol proves it.
-    pub const fn confidence(self) -> u8 {
+    /// Whether it proves what it says: the service has spoken its protocol. Else any device could have said it.
+    pub const fn is_proof(self) -> bool {
         match self {
-            Self::DnsSd | Self::Upnp => 7,
-            Self::Greeting | Self::Tls | Self::SshKey | Self::Http => 10,
+            Self::DnsSd | Self::Upnp => false,
+            Self::Greeting | Self::Tls | Self::SshKey | Self::Http => true,
         }
+    }
+
+    /// How certain it is, from 0 to 10, as nmap's `conf` says it.
+    pub const fn confidence(self) -> u8 {
+        if self.is_proof() { 10 } else { 7 }
     }
 }
 

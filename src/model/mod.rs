@@ -66,5 +66,7 @@ pub use state::{PortState, Protocol, Reason, StateError};
 pub use state_age::StateAge;
 pub use tag::{TAGS_MAX, TagError, parse_tag};
 pub use target::{TargetError, TargetSpec, canonical_net};
-pub use text::{bytes_without_mark, is_unseen, one_line, without_mark, without_secrets};
+pub use text::{
+    bytes_without_mark, is_unseen, one_line, strip_prefix_ignoring_case, without_mark, without_secrets,
+};
 pub use timing::{Timing, TimingError};

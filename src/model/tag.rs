@@ -1,5 +1,7 @@
 //! Tags: the owner's own words by which devices are found and chosen.
 
+use super::one_line;
+
 /// The most tags of a device.
 pub const TAGS_MAX: usize = 16;
 
@@ -20,7 +22,7 @@ pub fn parse_tag(text: &str) -> Result<String, TagError> {
     if (1..=LENGTH_MAX).contains(&text.len()) && text.chars().all(is_allowed) {
         return Ok(text.to_owned());
     }
-    Err(TagError(text.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()))
+    Err(TagError(one_line(text, 40)))
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@
 //! says; then the names that the device has on the network and the maker of its network interface, where a short table
 //! knows that such devices are of one kind. Otherwise it is not known: a wrong type costs more trust than a missing one.
 
-use crate::model::{DeviceIdentification, DeviceType, Evidence, IdentifyMethod, PortIdentification};
+use crate::model::{
+    DeviceIdentification, DeviceType, Evidence, IdentifyMethod, PortIdentification,
+    strip_prefix_ignoring_case,
+};
 
 /// What is known of a device that bears on its type.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,8 +18,8 @@ pub struct TypeFacts<'a> {
     pub configured: Option<DeviceType>,
     /// What the device was identified as.
     pub announced: &'a [(DeviceIdentification, Evidence)],
-    /// What its ports were identified as, with their numbers.
-    pub ports: &'a [(u16, &'a PortIdentification)],
+    /// What its ports were identified as, in the order of their numbers.
+    pub ports: &'a [&'a PortIdentification],
     /// The maker of its network interface.
     pub vendor: Option<&'a str>,
     /// The names that it has on the network.
@@ -38,7 +41,7 @@ pub struct DeviceKind {
 pub fn device_kind(facts: &TypeFacts<'_>) -> DeviceKind {
     let mut claims: Vec<(&DeviceIdentification, &Evidence)> =
         facts.announced.iter().map(|(device, evidence)| (device, evidence)).collect();
-    claims.extend(facts.ports.iter().map(|(_, found)| (&found.device, &found.evidence)));
+    claims.extend(facts.ports.iter().map(|found| (&found.device, &found.evidence)));
     // Stable: of equal claims that of the device itself counts, then that of the lowest port.
     claims.sort_by_key(|(_, evidence)| trust(evidence.method));
     let owners = [(facts.own, "you say so"), (facts.configured, "the configuration says so")];
@@ -96,10 +99,9 @@ fn by_hint<'a>(
     texts: impl Iterator<Item = &'a str>,
     why: &str,
 ) -> Option<(DeviceType, String)> {
-    let begins =
-        |text: &str, hint: &str| text.get(..hint.len()).is_some_and(|start| start.eq_ignore_ascii_case(hint));
     texts.into_iter().find_map(|text| {
-        let (_, device_type) = table.iter().find(|(hint, _)| begins(text, hint))?;
+        let (_, device_type) =
+            table.iter().find(|(hint, _)| strip_prefix_ignoring_case(text, hint).is_some())?;
         Some((*device_type, format!("{why} {text}")))
     })
 }
@@ -209,7 +211,7 @@ mod tests {
         assert_eq!(kind(&facts), Some((DeviceType::Router, "its name is FRITZ.box".to_owned())));
         let mut greeting = found(IdentifyMethod::Greeting, "SSH-2.0-ROSSSH");
         greeting.device.device_type = Some(DeviceType::Switch);
-        let ports = [(22, &greeting)];
+        let ports = [&greeting];
         facts.ports = &ports;
         let said = "its SSH greeting says SSH-2.0-ROSSSH".to_owned();
         assert_eq!(kind(&facts), Some((DeviceType::Switch, said)));

@@ -29,7 +29,12 @@ pub struct DeviceEvidence {
 impl DeviceEvidence {
     /// Gathers what is known of the device with this MAC, these names, and these findings about its ports, at this wall
     /// time. Of a port that is open at several addresses, the findings at the first one count.
-    pub fn of(mac: Option<Mac>, names: &[Name], identified: &[IdentifiedPort], now: Timestamp) -> Self {
+    pub fn of<'a>(
+        mac: Option<Mac>,
+        names: &[Name],
+        identified: impl IntoIterator<Item = &'a IdentifiedPort>,
+        now: Timestamp,
+    ) -> Self {
         let announced = names.iter().filter(|name| matches!(name.source, NameSource::Mdns | NameSource::Dns));
         let mut ports: BTreeMap<PortKey, (&Address, Vec<&PortIdentification>)> = BTreeMap::new();
         for IdentifiedPort { address, protocol, port, found, .. } in identified {
@@ -67,7 +72,7 @@ impl DeviceEvidence {
         (own, configured): (Option<DeviceType>, Option<DeviceType>),
         announced: &[(DeviceIdentification, Evidence)],
     ) -> DeviceKind {
-        let ports: Vec<_> = self.ports.iter().map(|((_, port), found)| (*port, found)).collect();
+        let ports: Vec<_> = self.ports.values().collect();
         let (vendor, host_names) = (self.vendor(), self.host_names.as_slice());
         device_kind(&TypeFacts { own, configured, announced, ports: &ports, vendor, host_names })
     }

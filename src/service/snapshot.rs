@@ -161,8 +161,8 @@ impl SnapshotReader {
                     }
                     let names = names::all(&config, &host.device, called.clone());
                     let at_host = |found: &&IdentifiedPort| found.address == host.device.address;
-                    let at_host: Vec<IdentifiedPort> = identified.iter().filter(at_host).cloned().collect();
-                    let evidence = DeviceEvidence::of(host.device.mac, &names, &at_host, now);
+                    let at_host = identified.iter().filter(at_host);
+                    let evidence = DeviceEvidence::of(host.device.mac, &names, at_host, now);
                     let name = names.into_iter().next().map(|name| name.text);
                     let unconfirmed = unconfirmed.get(&host.device.endpoint());
                     let coverage = host.coverage();

@@ -11,14 +11,14 @@ use axum::{extract::State, response::Response};
 use bytes::Bytes;
 use hyper::{StatusCode, header::HeaderMap};
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api, gated,
-    identified::{IdentifiedBody, KindBody, KindPatch},
+    identified::{IdentifiedBody, KindBody, KindPatch, given},
     runs::Share,
     scan_state::{ScanState, ScannedBody},
     shapes::{AdviceBody, DeviceText, NameSourceText, PresenceText, ProtocolText},
@@ -186,11 +186,6 @@ struct WordsBody {
     note: Option<Option<String>>,
     #[serde(flatten)]
     kind: KindPatch,
-}
-
-/// A key that is present, even if it is `null`.
-fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(value).map(Some)
 }
 
 impl HostRow {

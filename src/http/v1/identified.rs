@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a service says of itself. Keys that are not known are left out; texts are a stranger's.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 pub(super) struct IdentifiedBody {
     /// Whether the service speaks inside TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,29 +132,24 @@ pub(super) struct KindPatch {
 }
 
 /// A key that is present, even if it is `null`.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<Option<T>>, D::Error> {
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    value: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(value).map(Some)
 }
 
 impl IdentifiedBody {
     pub(super) fn of(found: Option<&PortIdentification>) -> Self {
-        let found = found.cloned();
-        let evidence = found.as_ref().map(|found| EvidenceBody::of(found.evidence.clone()));
-        let tls = found.as_ref().map(|found| found.tls).filter(|&tls| tls);
-        match found {
-            None => Self {
-                tls,
-                product: None,
-                version: None,
-                title: None,
-                certificate: None,
-                host_key: None,
-                evidence,
-            },
-            Some(PortIdentification { product, version, title, certificate, host_key, .. }) => {
-                let certificate = certificate.map(CertificateBody::of);
-                Self { tls, product, version, title, certificate, host_key, evidence }
-            }
+        let Some(found) = found.cloned() else { return Self::default() };
+        let PortIdentification { tls, product, version, title, certificate, host_key, evidence, .. } = found;
+        Self {
+            tls: tls.then_some(true),
+            product,
+            version,
+            title,
+            certificate: certificate.map(CertificateBody::of),
+            host_key,
+            evidence: Some(EvidenceBody::of(evidence)),
         }
     }
 }

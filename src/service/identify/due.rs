@@ -63,7 +63,7 @@ pub(super) fn due_ports(
 /// had the time to greet before.
 fn proves(method: IdentifyMethod, manner: Manner) -> bool {
     match manner {
-        Manner::Listen => !matches!(method, IdentifyMethod::DnsSd | IdentifyMethod::Upnp),
+        Manner::Listen => method.is_proof(),
         _ => method == manner.method(),
     }
 }
