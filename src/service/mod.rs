@@ -15,6 +15,7 @@ pub mod health;
 pub mod host_lease;
 pub mod identify;
 pub mod import;
+mod inquiry;
 mod lines;
 pub mod look;
 pub mod names;

@@ -1,7 +1,7 @@
 //! Looks up the names of devices for which neither the owner nor a feed gives one: asks this machine's resolver, and
 //! the devices of the own network themselves.
 //!
-//! `questions.rs` decides which question is due when; this file asks it, and passes the answers to the store in batches,
+//! `questions.rs` decides which question is due when, `inquiry.rs` asks it; this file finds the answer, and passes the answers to the store in batches,
 //! because each commit wears an SD card. A device that must not be scanned receives no packet.
 
 use std::{
@@ -10,12 +10,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::sync::watch;
 
 use super::{
     feeds::Inventory,
+    inquiry::{Inquirer, inquire},
     neighbour::{askable, device_at},
-    questions::{NextQuestion, Question, QuestionPlan, QuestionSource, Subject},
+    questions::{Question, QuestionPlan, QuestionSource, Subject},
 };
 use crate::{
     clock::Clock,
@@ -53,16 +54,14 @@ pub async fn keep(
     let keeper = Keeper {
         store,
         clock,
-        config,
-        inventory,
+        config: config.clone(),
+        inventory: inventory.clone(),
         // A resolver of its own: a name server that is silent here must not delay others.
         resolver: SystemResolver::default(),
-        plan: QuestionPlan::default(),
-        asking: JoinSet::new(),
         heard: Vec::new(),
         write_by: None,
     };
-    keeper.run().await;
+    inquire(keeper, config, inventory).await;
 }
 
 struct Keeper {
@@ -71,70 +70,48 @@ struct Keeper {
     config: watch::Receiver<Arc<Config>>,
     inventory: watch::Receiver<Inventory>,
     resolver: SystemResolver,
-    plan: QuestionPlan<NameSource>,
-    asking: JoinSet<(Question<NameSource>, Option<NameLookup>)>,
     heard: Vec<NameLookup>,
     write_by: Option<Moment>,
 }
 
-impl Keeper {
-    async fn run(mut self) {
-        self.take_devices();
-        loop {
-            let asked_by = self.ask();
-            self.write().await;
-            let now = self.clock.now();
-            let wait = asked_by.into_iter().chain(self.write_by).min().map(|moment| now.until(moment));
-            tokio::select! {
-                changed = self.config.changed() => match changed {
-                    Ok(()) => self.take_devices(),
-                    // The appliance stops.
-                    Err(_) => return,
-                },
-                Ok(()) = self.inventory.changed() => self.take_devices(),
-                Some(Ok((question, heard))) = self.asking.join_next() => self.take(&question, heard),
-                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
-            }
-        }
+impl Inquirer for Keeper {
+    type Source = NameSource;
+    type Answer = Option<NameLookup>;
+
+    fn now(&self) -> Moment {
+        self.clock.now()
     }
 
-    /// Takes the devices that are present, and the sources that may be asked.
-    fn take_devices(&mut self) {
+    fn plan(&self, plan: &mut QuestionPlan<NameSource>, config: &Config, inventory: &Inventory) {
         let mut devices: BTreeMap<DeviceKey, BTreeSet<Address>> = BTreeMap::new();
-        for known in &self.inventory.borrow_and_update().devices {
+        for known in &inventory.devices {
             let device = &known.device;
             devices.entry(device.key()).or_default().insert(device.address.clone());
         }
-        let config = self.config.borrow_and_update().names;
-        let sources = [(NameSource::Mdns, config.mdns), (NameSource::Dns, config.dns)];
+        let sources = [(NameSource::Mdns, config.names.mdns), (NameSource::Dns, config.names.dns)];
         let sources: Vec<NameSource> =
             sources.into_iter().filter(|(_, wanted)| *wanted).map(|(source, _)| source).collect();
-        self.plan.set_devices(self.clock.now(), &devices, &sources);
+        plan.set_devices(self.clock.now(), &devices, &sources);
     }
 
-    /// Asks all that may be asked now, and returns when more is due.
-    fn ask(&mut self) -> Option<Moment> {
-        loop {
-            match self.plan.next(self.clock.now()) {
-                NextQuestion::Ask(question) => {
-                    let config = Arc::clone(&self.config.borrow());
-                    let resolver = self.resolver.clone();
-                    let proxies = self.inventory.borrow().proxies.clone();
-                    self.asking.spawn(async move {
-                        let heard = answer(&question, &config, &proxies, &resolver).await;
-                        (question, heard)
-                    });
-                }
-                NextQuestion::Wait(until) => return Some(until),
-                NextQuestion::Rest => return None,
-            }
-        }
+    fn ask(
+        &self,
+        question: &Question<NameSource>,
+    ) -> impl Future<Output = Option<NameLookup>> + Send + 'static {
+        let (question, config) = (question.clone(), Arc::clone(&self.config.borrow()));
+        let (resolver, proxies) = (self.resolver.clone(), self.inventory.borrow().proxies.clone());
+        async move { answer(&question, &config, &proxies, &resolver).await }
     }
 
-    fn take(&mut self, question: &Question<NameSource>, heard: Option<NameLookup>) {
+    fn take(
+        &mut self,
+        plan: &mut QuestionPlan<NameSource>,
+        question: &Question<NameSource>,
+        heard: Option<NameLookup>,
+    ) {
         let now = self.clock.now();
         let answered = heard.as_ref().is_some_and(|heard| heard.name.is_some());
-        let holds = self.plan.asked(now, question, answered);
+        let holds = plan.asked(now, question, answered);
         let Some(heard) = heard.filter(|_| holds) else { return };
         tracing::debug!(device = %heard.device, source = heard.source.as_str(), name = heard.name, "learned a name");
         self.write_by.get_or_insert(now + GATHER);
@@ -142,10 +119,10 @@ impl Keeper {
     }
 
     /// Writes the answers when they are due, or no more are expected.
-    async fn write(&mut self) {
+    async fn write(&mut self, plan: &QuestionPlan<NameSource>) -> Option<Moment> {
         let now = self.clock.now();
-        if self.heard.is_empty() || self.plan.is_busy(now) && self.write_by.is_some_and(|by| by > now) {
-            return;
+        if self.heard.is_empty() || plan.is_busy(now) && self.write_by.is_some_and(|by| by > now) {
+            return self.write_by;
         }
         self.write_by = None;
         match self.store.record_names(std::mem::take(&mut self.heard)).await {
@@ -154,6 +131,7 @@ impl Keeper {
                 tracing::warn!(%error, "failed to store names; asking for them again in a day");
             }
         }
+        None
     }
 }
 
