@@ -29,8 +29,9 @@ use rusqlite::Connection;
 use self::{machine::FaultCounts, owner::Observations, setup::Siege};
 use crate::harness::{LONG, eventually, field};
 
-/// The limit of resident memory, in octets. Without optimisation the program itself is larger.
-const MEMORY: u64 = if cfg!(debug_assertions) { 56 << 20 } else { 32 << 20 };
+/// The limit of memory besides the program's pages, in octets. Without optimisation the states of connections are
+/// larger.
+const MEMORY: u64 = if cfg!(debug_assertions) { 30 << 20 } else { 24 << 20 };
 
 /// The limit for the owner's slowest answer. Without optimisation, on a machine with other work, the test only shows
 /// that the owner gets an answer at all.

@@ -60,8 +60,9 @@ impl AsRef<[u8]> for Shared {
 }
 
 async fn page(State(pages): State<Arc<Pages>>) -> Result<Response, Refusal> {
-    let own = metrics::encode_own(&pages.snapshots.own_facts().await).map_err(|error| failed(&error))?;
+    // The clients that wait for the devices' part hold nothing meanwhile.
     let hosts = pages.hosts().await.map_err(|error| failed(&error))?;
+    let own = metrics::encode_own(&pages.snapshots.own_facts().await).map_err(|error| failed(&error))?;
     let length = own.len() + hosts.len();
     let parts = [Bytes::from(own), Bytes::from_owner(Shared(hosts))];
     let parts = parts.into_iter().filter(|part| !part.is_empty()).map(Ok::<_, Infallible>);

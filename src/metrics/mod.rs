@@ -72,6 +72,10 @@ fn write(page: &mut String, families: impl IntoIterator<Item = MetricFamily>) ->
 /// devices.
 const SAMPLES: usize = 256;
 
+/// By how many bytes the page grows at a time. A `String` would double, and of the page of thousands of devices, which
+/// has some MB, up to half would stay empty while all clients wait for it.
+const GROWTH: usize = 256 * 1024;
+
 /// Writes a family in parts; the name and the help of all parts but the first are left out.
 fn write_gauges(
     page: &mut String,
@@ -86,6 +90,9 @@ fn write_gauges(
             return Ok(());
         }
         let begin = page.len();
+        if page.capacity() - begin < GROWTH / 2 {
+            page.reserve_exact(GROWTH);
+        }
         write(page, [gauges(name, help, part)])?;
         if head == 0 {
             head =

@@ -90,7 +90,7 @@ pub struct Siege {
 /// The appliance's memory and writes so far, over all its restarts.
 #[derive(Default)]
 pub struct Usage {
-    /// The highest resident memory of any process so far, in octets.
+    /// The most memory of its own that any process had so far, in octets.
     pub peak: AtomicU64,
     /// The octets that ended processes wrote.
     written: AtomicU64,
@@ -100,7 +100,7 @@ pub struct Usage {
 
 impl Usage {
     fn record_peak(&self, running: &Running) {
-        self.peak.fetch_max(running.peak_rss(), Ordering::Relaxed);
+        self.peak.fetch_max(running.peak_own_memory(), Ordering::Relaxed);
     }
 }
 

@@ -45,7 +45,7 @@ pub mod users;
 
 pub use site::Site;
 
-/// What a test waits for has come by then, even on a machine that is slow or stalls: who waits so long has failed.
+/// What a test waits for has come by then, even on a machine that is slow or stalls; a longer wait is a failure.
 pub const LONG: Duration = Duration::from_secs(300);
 
 /// Where `make setup` unpacks programs, in the repository.
@@ -421,6 +421,12 @@ impl Running {
     /// The most resident memory it ever had, in octets.
     pub fn peak_rss(&self) -> u64 {
         self.memory("VmHWM:")
+    }
+
+    /// The most memory of its own that it ever had, in octets: resident memory without the pages of its program, of which
+    /// an unoptimised one has three times as many. The package's test bounds the program.
+    pub fn peak_own_memory(&self) -> u64 {
+        self.peak_rss().saturating_sub(self.memory("RssFile:"))
     }
 
     /// Octets that it has had written so far (proc(5), io): to files of a disk, which counts whole pages, or to all
