@@ -237,11 +237,8 @@ impl HttpClient {
             sent = Some(body);
         }
         let request = builder.body(sent.unwrap_or_else(|| whole(Bytes::new()))).map_err(|_| bad())?;
-        let response = if secure {
-            self.secure()?.request(request).await
-        } else {
-            self.0.plain.request(request).await
-        };
+        let response =
+            if secure { self.secure()?.request(request).await } else { self.0.plain.request(request).await };
         response.map_err(|error| failure(&error))
     }
 }
@@ -273,10 +270,7 @@ fn build<C: Connect + Clone>(connector: C) -> legacy::Client<C, RequestBody> {
         .build(connector)
 }
 
-fn secured(
-    connector: HttpConnector<Lookup>,
-    config: &ClientConfig,
-) -> HttpsConnector<HttpConnector<Lookup>> {
+fn secured(connector: HttpConnector<Lookup>, config: &ClientConfig) -> HttpsConnector<HttpConnector<Lookup>> {
     let builder = HttpsConnectorBuilder::new().with_tls_config(config.clone());
     builder.https_only().enable_http1().wrap_connector(connector)
 }

@@ -21,8 +21,8 @@ use tokio_rustls::{
     rustls::{ClientConfig, pki_types::ServerName},
 };
 
-pub use self::reply::{Reply, ReplyJudgement, SmtpStage};
 use self::reply::read_reply;
+pub use self::reply::{Reply, ReplyJudgement, SmtpStage};
 use crate::model::one_line;
 
 /// How long a connection to one address may take.
@@ -144,7 +144,8 @@ async fn prepare(
     }
     if refused.len() == envelope.to.len() {
         // One who may be reached later makes another attempt worthwhile.
-        let later = |(_, reply): &&(String, Reply)| reply.judge(SmtpStage::Recipient) == ReplyJudgement::Later;
+        let later =
+            |(_, reply): &&(String, Reply)| reply.judge(SmtpStage::Recipient) == ReplyJudgement::Later;
         let reply = refused.iter().find(later).or(refused.first()).map(|(_, reply)| reply.clone());
         let reply = reply.ok_or(SmtpError::Unfit("the message has no recipient"))?;
         return Err(SmtpError::Refused { stage: SmtpStage::Recipient, reply });
@@ -212,7 +213,9 @@ impl Dialogue {
         self.ask("STARTTLS", SmtpStage::Encryption).await?.expect(SmtpStage::Encryption, 2)?;
         // What was sent before TLS began must not count as said under it: somebody on the way may have added it.
         if !self.stream.buffer().is_empty() {
-            return Err(SmtpError::Unfit("the server went on in the clear after STARTTLS; that is no honest server"));
+            return Err(SmtpError::Unfit(
+                "the server went on in the clear after STARTTLS; that is no honest server",
+            ));
         }
         let stream = secure(self.stream.into_inner(), host, config).await?;
         let mut dialogue = Self { stream: BufReader::new(stream), own: self.own, offers: Vec::new() };
@@ -293,7 +296,8 @@ async fn secure(
     host: &str,
     config: &Arc<ClientConfig>,
 ) -> Result<Box<dyn Stream>, SmtpError> {
-    let failed = |error: &dyn std::fmt::Display| SmtpError::Unreachable(one_line(&error.to_string(), MAX_TEXT));
+    let failed =
+        |error: &dyn std::fmt::Display| SmtpError::Unreachable(one_line(&error.to_string(), MAX_TEXT));
     let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(&error))?;
     let secured = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
     Ok(Box::new(secured.map_err(|error| failed(&error))?))

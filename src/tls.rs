@@ -53,7 +53,9 @@ pub fn read_authorities(file: &Path) -> io::Result<RootCertStore> {
     let mut authorities = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text) {
         let certificate = certificate.map_err(|error| bad(format!("it is damaged: {error}")))?;
-        authorities.add(certificate).map_err(|error| bad(format!("it holds no usable certificate: {error}")))?;
+        authorities
+            .add(certificate)
+            .map_err(|error| bad(format!("it holds no usable certificate: {error}")))?;
     }
     match authorities.is_empty() {
         true => Err(bad("it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned())),

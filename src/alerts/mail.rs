@@ -94,7 +94,9 @@ impl Mail<'_> {
 
     /// The lines, each with its explanations.
     fn lines(&self) -> impl Iterator<Item = (&str, &[PortExplanation])> {
-        self.message.explained_lines().map(|(line, known)| (line, if self.is_explained { known } else { &[] }))
+        self.message
+            .explained_lines()
+            .map(|(line, known)| (line, if self.is_explained { known } else { &[] }))
     }
 
     fn plain(&self) -> String {
@@ -249,7 +251,8 @@ mod tests {
             &"\u{1f4a9}".repeat(500),
             &"long ".repeat(200),
         ] {
-            let message = AlertMessage { title: name.to_owned(), text: name.to_owned(), ..origin.test("office", 1) };
+            let message =
+                AlertMessage { title: name.to_owned(), text: name.to_owned(), ..origin.test("office", 1) };
             let text = written(&message);
             assert!(!text.replace("\r\n", "").contains(['\r', '\n']), "{text:?}");
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -258,8 +261,16 @@ mod tests {
                 .filter(|line| !line.starts_with(' '))
                 .map(|line| line.split_once(": ").unwrap().0)
                 .collect();
-            let expected =
-                ["Date", "From", "To", "Subject", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"];
+            let expected = [
+                "Date",
+                "From",
+                "To",
+                "Subject",
+                "Message-ID",
+                "Auto-Submitted",
+                "MIME-Version",
+                "Content-Type",
+            ];
             assert_eq!(names, expected, "{text}");
             assert!(!body.contains("<script"), "{text}");
             assert!(text.split("\r\n").all(|line| line.is_ascii() && line.len() <= 78), "{text}");
@@ -278,8 +289,13 @@ mod tests {
     #[test]
     fn without_a_trusted_clock_there_is_no_date() {
         let message = sample("test");
-        let text =
-            mail(&Mail { message: &message, channel: "office", config: &config(), is_explained: true, at: None });
+        let text = mail(&Mail {
+            message: &message,
+            channel: "office",
+            config: &config(),
+            is_explained: true,
+            at: None,
+        });
         assert!(text.starts_with("From: portscan <portscan@example.org>\r\n"), "{text}");
     }
 }

@@ -1,14 +1,17 @@
 //! One message of each kind, to try a template on before it is needed.
 
 use super::message::{AlertChange, AlertMessage, Origin, PortExplanation};
-use crate::model::{AdviceLevel, AlertKind, AlertSeverity, ChangeEvent, ChangeKind, DeviceKey, Mac, PortSet, Protocol};
+use crate::model::{
+    AdviceLevel, AlertKind, AlertSeverity, ChangeEvent, ChangeKind, DeviceKey, Mac, PortSet, Protocol,
+};
 
 /// The changes of the longest message.
 const MANY: u8 = 100;
 
 /// The messages, each with its name.
 pub(super) fn samples() -> Vec<(&'static str, AlertMessage)> {
-    let origin = Origin { appliance: "5d0c4ffb2a9e11aa".to_owned(), page: "http://portscan.local".to_owned() };
+    let origin =
+        Origin { appliance: "5d0c4ffb2a9e11aa".to_owned(), page: "http://portscan.local".to_owned() };
     let one = |about, kind, resolves| origin.message(41, vec![change(7, about, kind, resolves)], resolves);
     let opened = || ChangeKind::Opened(Protocol::Tcp, ports());
     let many = (0..MANY).map(|device| change(device, AlertKind::Unexpected, opened(), None)).collect();

@@ -145,7 +145,9 @@ impl MessagePart {
         let text = String::from_utf8_lossy(&output.written);
         let text = match self {
             Self::Title => one_line(text.trim(), MOST_TITLE),
-            Self::Text => text.lines().map(|line| one_line(line.trim_end(), MOST_TEXT)).collect::<Vec<_>>().join("\n"),
+            Self::Text => {
+                text.lines().map(|line| one_line(line.trim_end(), MOST_TEXT)).collect::<Vec<_>>().join("\n")
+            }
         };
         if text.trim().is_empty() { Err(TemplateError::Nothing) } else { Ok(text) }
     }
@@ -153,8 +155,12 @@ impl MessagePart {
 
 fn wrong(error: &Error) -> TemplateError {
     let cause = match (error.kind(), error.detail()) {
-        (ErrorKind::OutOfFuel, _) => "it takes too many steps; show fewer of the changes, as by changes[:20]".to_owned(),
-        (ErrorKind::UndefinedError, None) => "there is no such field; docs/alerts.md lists those there are".to_owned(),
+        (ErrorKind::OutOfFuel, _) => {
+            "it takes too many steps; show fewer of the changes, as by changes[:20]".to_owned()
+        }
+        (ErrorKind::UndefinedError, None) => {
+            "there is no such field; docs/alerts.md lists those there are".to_owned()
+        }
         (kind, None) => kind.to_string(),
         (kind, Some(detail)) => format!("{kind}: {detail}"),
     };
@@ -197,9 +203,12 @@ mod tests {
 
     #[test]
     fn the_owners_words_replace_the_built_in_ones() {
-        let text = "{% for change in changes %}{{ change.name or change.address }} {{ change.ports }}\n{% endfor %}";
-        let templates =
-            MessageTemplates { title: Some("[{{ severity }}]\n{{ title }}".to_owned()), text: Some(text.to_owned()) };
+        let text =
+            "{% for change in changes %}{{ change.name or change.address }} {{ change.ports }}\n{% endfor %}";
+        let templates = MessageTemplates {
+            title: Some("[{{ severity }}]\n{{ title }}".to_owned()),
+            text: Some(text.to_owned()),
+        };
         let (written, failure) = templates.apply(&sample("unexpected"));
         assert_eq!(failure, None);
         assert_eq!(

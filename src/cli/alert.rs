@@ -71,6 +71,7 @@ struct Channel {
     state: String,
     pending: usize,
     error: Option<String>,
+    template_error: Option<String>,
     last_delivered: Option<jiff::Timestamp>,
 }
 
@@ -158,7 +159,12 @@ fn print(found: &AlertList, out: &mut dyn Write, width: Option<u16>) -> io::Resu
         Column::fixed("STATE", channels().map(|channel| sanitize_for_terminal(&channel.state))),
         Column::fixed("PENDING", channels().map(|channel| channel.pending.to_string())),
         Column::fixed("DELIVERED", channels().map(delivered)),
-        Column::folding("ERROR", channels().map(|channel| shown(&channel.error))),
+        Column::folding(
+            "ERROR",
+            channels().map(|channel| {
+                shown(channel.error.as_ref().map_or(&channel.template_error, |_| &channel.error))
+            }),
+        ),
     ];
     columns::write(out, table, &["DELIVERED", "TYPE"], width)?;
     if found.parked.is_empty() {

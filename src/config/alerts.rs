@@ -101,7 +101,10 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
         section.fault_of("url", "this URL names no topic; write it as \"https://ntfy.sh/my-topic\"");
     }
     if ca_file.is_some() && ["http://", "smtp://"].iter().any(|scheme| url.reveal().starts_with(scheme)) {
-        section.fault_of("ca_file", "this channel's URL uses no TLS, so no certificate is checked; drop this key");
+        section.fault_of(
+            "ca_file",
+            "this channel's URL uses no TLS, so no certificate is checked; drop this key",
+        );
     }
     let name = name?;
     Some(ChannelConfig { name, kind, url, token_file, sign_file, ca_file, templates, quiet, group, burst })

@@ -26,9 +26,13 @@ pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&ChannelUrl>) -> O
         None if !is_there => {
             section.fault("`to` is missing here; write to = [\"me@example.org\"]");
         }
-        Some(to) if to.is_empty() => section.fault_of("to", "this names nobody; write to = [\"me@example.org\"]"),
+        Some(to) if to.is_empty() => {
+            section.fault_of("to", "this names nobody; write to = [\"me@example.org\"]")
+        }
         Some(to) if to.len() > MOST_RECIPIENTS => {
-            let text = format!("these are more than {MOST_RECIPIENTS} recipients; write the address of a list instead");
+            let text = format!(
+                "these are more than {MOST_RECIPIENTS} recipients; write the address of a list instead"
+            );
             section.fault_of("to", text);
         }
         _ => {}
@@ -43,7 +47,10 @@ pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&ChannelUrl>) -> O
     let url = url?;
     let security = MailSecurity::of(url.reveal());
     if url.to_string().ends_with("/...") {
-        section.fault_of("url", "this URL ends with a path, which a mail server has not; write smtps://HOST:465");
+        section.fault_of(
+            "url",
+            "this URL ends with a path, which a mail server has not; write smtps://HOST:465",
+        );
     }
     if security == MailSecurity::Clear && password_file.is_some() && !is_loopback(url.reveal()) {
         section.fault_of(
@@ -89,7 +96,11 @@ fn mail_address(text: &str) -> Result<String, String> {
 fn user_name(text: &str) -> Result<String, &'static str> {
     // NUL separates the user from the password (RFC 4616).
     let is_valid = (1..=255).contains(&text.len()) && !text.chars().any(char::is_control);
-    if is_valid { Ok(text.to_owned()) } else { Err("a user's name has 1 to 255 bytes and no control characters") }
+    if is_valid {
+        Ok(text.to_owned())
+    } else {
+        Err("a user's name has 1 to 255 bytes and no control characters")
+    }
 }
 
 #[cfg(test)]
@@ -102,8 +113,21 @@ mod tests {
             assert_eq!(mail_address(text).as_deref(), Ok(text));
         }
         for text in [
-            "", "me", "@example.org", "me@", "me@-a.org", "me@a..org", ".me@a.org", "me <me@a.org>", "a@b@c.org",
-            "me@a.org\r\nBcc: x@y.org", "me@a.org>", "\"a b\"@a.org", "mé@a.org", "me@a.org, you@a.org", "me@[::1]",
+            "",
+            "me",
+            "@example.org",
+            "me@",
+            "me@-a.org",
+            "me@a..org",
+            ".me@a.org",
+            "me <me@a.org>",
+            "a@b@c.org",
+            "me@a.org\r\nBcc: x@y.org",
+            "me@a.org>",
+            "\"a b\"@a.org",
+            "mé@a.org",
+            "me@a.org, you@a.org",
+            "me@[::1]",
         ] {
             assert!(mail_address(text).is_err(), "{text}");
         }

@@ -42,8 +42,8 @@ use tracing::level_filters::LevelFilter;
 
 pub use self::{
     channel::{
-        AlertRule, ChannelConfig, ChannelKind, ChannelUrl, MailConfig, MailSecurity, QuietHours, SyslogFormat,
-        WebhookShape,
+        AlertRule, ChannelConfig, ChannelKind, ChannelUrl, MailConfig, MailSecurity, QuietHours,
+        SyslogFormat, WebhookShape,
     },
     check::{Finding, Machine, Severity, check},
     error::{ConfigError, Fault, Place},

@@ -128,9 +128,7 @@ impl Config {
             if let Some(file) = &channel.ca_file {
                 writeln!(f, "ca_file = {}", quoted(file.display()))?;
             }
-            for (key, template) in
-                [("title", &channel.templates.title), ("text", &channel.templates.text)]
-            {
+            for (key, template) in [("title", &channel.templates.title), ("text", &channel.templates.text)] {
                 template.as_ref().map_or(Ok(()), |text| writeln!(f, "{key} = {}", quoted(text)))?;
             }
             writeln!(f, "group = {}\nburst = {}", duration(channel.group), channel.burst)?;

@@ -120,7 +120,8 @@ pub(super) async fn read_reply<R: AsyncBufRead + Unpin>(stream: &mut R) -> Resul
         let read = (&mut *stream).take(LONGEST_LINE).read_until(b'\n', &mut line).await;
         read.map_err(|error| super::broken(&error))?;
         if line.last() != Some(&b'\n') {
-            let text = if line.len() as u64 == LONGEST_LINE { "a line is too long" } else { "the server hung up" };
+            let text =
+                if line.len() as u64 == LONGEST_LINE { "a line is too long" } else { "the server hung up" };
             return Err(SmtpError::Broken(text.to_owned()));
         }
         let (code, is_last, text) = parse_line(&line).ok_or_else(|| {
@@ -191,7 +192,9 @@ mod tests {
         assert_eq!(read(b"220\n").await.unwrap().code, 220);
         let long = [b"220 ".to_vec(), vec![b'x'; 5000], b"\r\n".to_vec()].concat();
         let endless = b"250-x\r\n".repeat(1000);
-        for bytes in [&b""[..], b"220 cut", b"SSH-2.0-x\r\n", b"999 x\r\n", b"250-a\r\n251 b\r\n", &long, &endless] {
+        for bytes in
+            [&b""[..], b"220 cut", b"SSH-2.0-x\r\n", b"999 x\r\n", b"250-a\r\n251 b\r\n", &long, &endless]
+        {
             assert!(matches!(read(bytes).await, Err(SmtpError::Broken(_))), "{bytes:?}");
         }
     }

@@ -36,7 +36,8 @@ async fn attempt(
     let addresses = [listener.local_addr().unwrap()];
     let tls = tls.then(|| (crate::tls::client_config(None).unwrap(), true));
     let server = SmtpServer { addresses: &addresses, host: "mail.test", tls, login };
-    let envelope = Envelope { from: "a@b.test", to: &["c@d.test", "e@f.test"], content: "X: y\r\n\r\n.dot\r\n" };
+    let envelope =
+        Envelope { from: "a@b.test", to: &["c@d.test", "e@f.test"], content: "X: y\r\n\r\n.dot\r\n" };
     tokio::join!(send_mail(&server, envelope), serve(listener, "220 hi\r\n", answers))
 }
 

@@ -113,7 +113,13 @@ impl Alerts {
         let client = HttpClient::new(Arc::clone(&resolver));
         Self(Arc::new(Shared {
             selection: Selection { store: store.clone(), differences, clock: Arc::clone(&clock) },
-            courier: Courier { client, resolver, clock: Arc::clone(&clock), hostname, posted: Arc::default() },
+            courier: Courier {
+                client,
+                resolver,
+                clock: Arc::clone(&clock),
+                hostname,
+                posted: Arc::default(),
+            },
             store,
             config,
             clock,
@@ -259,7 +265,11 @@ impl Shared {
     }
 
     /// Delivers a message in the owner's words, where a template gives them, and returns what the receiver answered.
-    async fn deliver(&self, channel: &ChannelConfig, message: &AlertMessage) -> Result<String, DeliveryError> {
+    async fn deliver(
+        &self,
+        channel: &ChannelConfig,
+        message: &AlertMessage,
+    ) -> Result<String, DeliveryError> {
         if channel.templates.is_empty() {
             return self.courier.deliver(channel, message).await;
         }

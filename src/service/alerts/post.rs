@@ -47,8 +47,9 @@ impl Courier {
         config: &MailConfig,
         message: &AlertMessage,
     ) -> Result<String, DeliveryError> {
-        let failed =
-            |error: &dyn std::fmt::Display| DeliveryError::Failed(one_line(&error.to_string(), 2 * MOST_ANSWER));
+        let failed = |error: &dyn std::fmt::Display| {
+            DeliveryError::Failed(one_line(&error.to_string(), 2 * MOST_ANSWER))
+        };
         let password = secret("password_file", config.password_file.as_deref())?;
         let uri: Uri = channel.url.reveal().parse().map_err(|error| failed(&error))?;
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
@@ -56,7 +57,8 @@ impl Courier {
             MailSecurity::Clear => None,
             security => {
                 let trusted = tls::client_config(channel.ca_file.as_deref());
-                let trusted = trusted.map_err(|error| unusable("ca_file", channel.ca_file.as_deref(), &error))?;
+                let trusted =
+                    trusted.map_err(|error| unusable("ca_file", channel.ca_file.as_deref(), &error))?;
                 Some((trusted, security == MailSecurity::StartTls))
             }
         };
@@ -67,7 +69,8 @@ impl Courier {
         let is_explained = channel.templates.text.is_none();
         let content = mail(&Mail { message, channel: &channel.name, config, is_explained, at });
         let has = |recipient: &&str| self.posted().has(&channel.name, &message.key, recipient);
-        let to: Vec<&str> = config.to.iter().map(String::as_str).filter(|recipient| !has(recipient)).collect();
+        let to: Vec<&str> =
+            config.to.iter().map(String::as_str).filter(|recipient| !has(recipient)).collect();
         if to.is_empty() {
             return Ok("every recipient has it".to_owned());
         }

@@ -91,9 +91,13 @@ impl Selection {
 
     /// The device's name, and what is known of its ports.
     async fn known(&self, device: &DeviceKey, config: &Config) -> Result<KnownDevice, StoreError> {
-        let Some(record) = self.store.host(device).await? else { return Ok(KnownDevice::default()) };
+        let now = self.clock.wall();
+        let Some(record) = self.store.host(device).await? else {
+            // It was forgotten: what its ports usually are is known all the same.
+            return Ok((None, Some(Arc::new(DeviceEvidence::of(device.mac(), &[], &[], now)))));
+        };
         let names = names::all(config, &record.device, record.names);
-        let evidence = DeviceEvidence::of(record.device.mac, &names, &record.identified, self.clock.wall());
+        let evidence = DeviceEvidence::of(record.device.mac, &names, &record.identified, now);
         Ok((names.into_iter().next().map(|name| name.text), Some(Arc::new(evidence))))
     }
 
@@ -107,8 +111,14 @@ impl Selection {
         let mac = event.device.mac();
         let severity = |about| config.alert_severity(channel, about, mac, Some(&event.address));
         if let Some(about) = AlertKind::of(&event) {
-            let change =
-                |severity| AlertChange { about, resolves: None, severity, name: None, explanations: Vec::new(), event: event.clone() };
+            let change = |severity| AlertChange {
+                about,
+                resolves: None,
+                severity,
+                name: None,
+                explanations: Vec::new(),
+                event: event.clone(),
+            };
             return Ok(severity(about).map(change));
         }
         let about = match &event.kind {
